@@ -1,0 +1,92 @@
+//! The `impl` for a plan.
+
+use proc_macro_crate::{FoundCrate, crate_name};
+use proc_macro2::{Ident, Span, TokenStream};
+use quote::{format_ident, quote, quote_spanned};
+use syn::spanned::Spanned;
+
+use crate::plan::Plan;
+
+/// Where the user's crate finds `common`, whatever it is called there.
+pub(crate) fn path_of_common() -> TokenStream {
+    let name = match crate_name("common") {
+        Ok(FoundCrate::Name(name)) => Ident::new(&name, Span::call_site()),
+        // Within `common` itself, in its examples and tests. That crate names itself `common`. If it is in no
+        // manifest, the compiler will say so better than this macro could.
+        Ok(FoundCrate::Itself) | Err(_) => format_ident!("common"),
+    };
+    quote!(::#name)
+}
+
+/// The implementation of `Row`, and the checks that only the compiler can make.
+pub(crate) fn expand(plan: &Plan<'_>, common: &TokenStream) -> TokenStream {
+    let row = plan.ident;
+    let key_fields = || plan.key.iter().map(|&index| &plan.fields[index]);
+    let key_types: Vec<_> = key_fields().map(|field| field.ty).collect();
+    let key_idents: Vec<_> = key_fields().map(|field| field.ident).collect();
+    let (key_type, key_value) = match (key_types.as_slice(), key_idents.as_slice()) {
+        ([ty], [ident]) => (quote!(#ty), quote!(self.#ident)),
+        (types, idents) => (quote!((#(#types),*)), quote!((#(self.#idents),*))),
+    };
+    let key_indexes = &plan.key;
+
+    let definitions = plan.fields.iter().map(|field| {
+        let (ident, ty, name) = (field.ident, field.ty, &field.name);
+        quote_spanned! {ty.span()=>
+            #common::FieldDef {
+                name: #name,
+                kind: <#ty as #common::FieldKind>::KIND,
+                offset: ::core::mem::offset_of!(#row, #ident),
+            }
+        }
+    });
+    let sizes = plan.fields.iter().map(|field| {
+        let (ty, name) = (field.ty, &field.name);
+        let message = format!("the type of field {name:?} has another size than its KIND says");
+        quote_spanned! {ty.span()=>
+            ::core::assert!(::core::mem::size_of::<#ty>() == <#ty as #common::FieldKind>::KIND.size(), #message);
+        }
+    });
+    let key_checks = key_types
+        .iter()
+        .map(|ty| quote_spanned!(ty.span()=> can_be_in_a_key::<#ty>();));
+
+    quote! {
+        const _: () = {
+            const fn can_be_in_a_key<K: #common::KeyKind>() {}
+            #(#key_checks)*
+            #(#sizes)*
+            ::core::assert!(
+                ::core::mem::align_of::<#row>() <= 8,
+                "a row is aligned to 8 bytes at most: use no type that is aligned to more",
+            );
+        };
+
+        #[automatically_derived]
+        impl #common::Row for #row {
+            type Key = #key_type;
+            const FIELDS: &'static [#common::FieldDef] = &[#(#definitions),*];
+            const KEY: &'static [usize] = &[#(#key_indexes),*];
+
+            #[inline]
+            fn key(&self) -> Self::Key {
+                #key_value
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_crate_is_called_as_the_user_calls_it() {
+        let input = syn::parse_str("struct S { #[row(key)] a: u8, #[row(key)] b: u16 }").unwrap();
+        let plan = crate::plan::plan(&input).unwrap();
+        let tokens = expand(&plan, &quote!(::tablecast)).to_string();
+        assert!(tokens.contains(":: tablecast :: Row for S"), "{tokens}");
+        assert!(tokens.contains("type Key = (u8 , u16)"), "{tokens}");
+        assert!(!tokens.contains("common"), "{tokens}");
+    }
+}

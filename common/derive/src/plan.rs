@@ -1,0 +1,213 @@
+//! What the attributes ask for, or why it cannot be.
+
+use std::collections::HashSet;
+
+use syn::ext::IdentExt;
+use syn::spanned::Spanned;
+use syn::{Attribute, Data, DeriveInput, Error, Fields, Ident, LitStr, Result, Type};
+
+/// The longest key in fields: the crate implements its trait `Key` for tuples of up to so many.
+const MAX_KEY_FIELDS: usize = 6;
+
+/// The longest name of a field in bytes, as in `common::schema`.
+const MAX_FIELD_NAME: usize = 64;
+
+/// A struct that can be a row.
+pub(crate) struct Plan<'a> {
+    /// The struct.
+    pub ident: &'a Ident,
+    /// Its fields without those that are skipped.
+    pub fields: Vec<PlannedField<'a>>,
+    /// Which of them are the key; not empty.
+    pub key: Vec<usize>,
+}
+
+/// One field of the schema.
+pub(crate) struct PlannedField<'a> {
+    /// The field in the struct.
+    pub ident: &'a Ident,
+    /// Its type.
+    pub ty: &'a Type,
+    /// Its name in the schema.
+    pub name: String,
+}
+
+/// What `#[row(…)]` says about a field.
+#[derive(Default)]
+struct Options {
+    key: bool,
+    skip: bool,
+    name: Option<LitStr>,
+}
+
+/// Reads the struct and its attributes.
+pub(crate) fn plan(input: &DeriveInput) -> Result<Plan<'_>> {
+    if let Some(attribute) = input
+        .attrs
+        .iter()
+        .find(|attribute| attribute.path().is_ident("row"))
+    {
+        return Err(Error::new_spanned(
+            attribute,
+            "#[row(…)] belongs on a field: key, skip, or name = \"…\"",
+        ));
+    }
+    if !input.generics.params.is_empty() {
+        let message = "a row has one layout, so its struct cannot be generic: derive Row on a struct for each type";
+        return Err(Error::new_spanned(&input.generics, message));
+    }
+    let mut fields = Vec::new();
+    let mut key = Vec::new();
+    let mut names = HashSet::new();
+    for field in named_fields(input)? {
+        let ident = field.ident.as_ref().expect("a named field");
+        let options = options(&field.attrs)?;
+        if options.skip {
+            if options.key || options.name.is_some() {
+                return Err(Error::new(
+                    field.span(),
+                    "a skipped field is padding: it has no name and is no key",
+                ));
+            }
+            continue;
+        }
+        let name = options
+            .name
+            .as_ref()
+            .map_or_else(|| ident.unraw().to_string(), LitStr::value);
+        let span = options
+            .name
+            .as_ref()
+            .map_or_else(|| ident.span(), LitStr::span);
+        check_name(&name).map_err(|message| Error::new(span, message))?;
+        if !names.insert(name.clone()) {
+            return Err(Error::new(
+                span,
+                format!("another field of this row has the name {name:?}"),
+            ));
+        }
+        if options.key {
+            key.push(fields.len());
+        }
+        fields.push(PlannedField {
+            ident,
+            ty: &field.ty,
+            name,
+        });
+    }
+    match key.len() {
+        1..=MAX_KEY_FIELDS => Ok(Plan {
+            ident: &input.ident,
+            fields,
+            key,
+        }),
+        0 => Err(Error::new_spanned(
+            &input.ident,
+            "a row needs a key: write #[row(key)] above the field that tells rows apart",
+        )),
+        _ => Err(Error::new_spanned(
+            &input.ident,
+            format!("a key has at most {MAX_KEY_FIELDS} fields"),
+        )),
+    }
+}
+
+fn named_fields(input: &DeriveInput) -> Result<impl Iterator<Item = &syn::Field>> {
+    let wrong = match &input.data {
+        Data::Struct(data) => match &data.fields {
+            Fields::Named(fields) => return Ok(fields.named.iter()),
+            _ => "the fields of a row need names: write struct Name { field: Type, … }",
+        },
+        Data::Enum(_) => "a row is a struct: an enum is no field either, use an integer for it",
+        Data::Union(_) => "a row is a struct with named fields, not a union",
+    };
+    Err(Error::new_spanned(&input.ident, wrong))
+}
+
+fn options(attributes: &[Attribute]) -> Result<Options> {
+    let mut options = Options::default();
+    for attribute in attributes
+        .iter()
+        .filter(|attribute| attribute.path().is_ident("row"))
+    {
+        attribute.parse_nested_meta(|meta| {
+            if meta.path.is_ident("key") {
+                options.key = true;
+            } else if meta.path.is_ident("skip") {
+                options.skip = true;
+            } else if meta.path.is_ident("name") {
+                options.name = Some(meta.value()?.parse()?);
+            } else {
+                return Err(meta.error("#[row(…)] takes key, skip, or name = \"…\""));
+            }
+            Ok(())
+        })?;
+    }
+    Ok(options)
+}
+
+fn check_name(name: &str) -> std::result::Result<(), String> {
+    let forbidden = |letter: char| letter.is_control() || letter == ',' || letter == ':';
+    if (1..=MAX_FIELD_NAME).contains(&name.len()) && !name.contains(forbidden) {
+        return Ok(());
+    }
+    Err(format!(
+        "a field's name has 1 to {MAX_FIELD_NAME} bytes without control characters, commas and colons"
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refusal(source: &str) -> String {
+        let input = syn::parse_str(source).unwrap();
+        match plan(&input) {
+            Ok(_) => panic!("accepted: {source}"),
+            Err(error) => error.to_string(),
+        }
+    }
+
+    #[test]
+    fn attributes_become_names_and_keys() {
+        let source = r#"struct S { #[row(key)] r#type: u8, #[row(skip)] pad: u8, #[row(key, name = "in m")] size: u16, x: f32 }"#;
+        let input = syn::parse_str(source).unwrap();
+        let plan = plan(&input).unwrap();
+        let names: Vec<&str> = plan
+            .fields
+            .iter()
+            .map(|field| field.name.as_str())
+            .collect();
+        assert_eq!(names, ["type", "in m", "x"]);
+        assert_eq!(plan.key, [0, 1]);
+    }
+
+    #[test]
+    fn refusals_say_what_to_do() {
+        let cases = [
+            ("struct S { a: u8 }", "#[row(key)]"),
+            ("struct S(u8);", "need names"),
+            ("struct S;", "need names"),
+            ("enum E { A }", "struct"),
+            ("union U { a: u8 }", "union"),
+            ("struct S<T> { #[row(key)] a: T }", "generic"),
+            ("#[row(key)] struct S { a: u8 }", "on a field"),
+            ("struct S { #[row(kye)] a: u8 }", "takes key, skip"),
+            ("struct S { #[row(key, skip)] a: u8 }", "padding"),
+            (
+                "struct S { #[row(key)] a: u8, #[row(name = \"a\")] b: u8 }",
+                "\"a\"",
+            ),
+            ("struct S { #[row(key, name = \"a,b\")] a: u8 }", "commas"),
+            ("struct S { #[row(key, name = \"\")] a: u8 }", "1 to 64"),
+        ];
+        for (source, part) in cases {
+            let message = refusal(source);
+            assert!(message.contains(part), "{source}: {message}");
+        }
+        let seven: String = (0..7)
+            .map(|index| format!("#[row(key)] f{index}: u8,"))
+            .collect();
+        assert!(refusal(&format!("struct S {{ {seven} }}")).contains("at most 6"));
+    }
+}

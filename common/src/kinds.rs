@@ -1,0 +1,112 @@
+//! The types that a row's fields can have: Rust's numbers, and newtypes of plain bytes for all else.
+//!
+//! A row lies in shared memory as it lies in a variable, so each type here is [`Pod`]: every pattern of bits is
+//! a value and none of its bytes is padding. `bool`, `String` and the addresses of `std` are not; the newtypes of
+//! this module stand for them and convert. Bytes may come from a hostile publisher, so every accessor gives
+//! something plausible for bytes that nobody should have written, and never panics.
+//!
+//! The newtypes are equal exactly if their bytes are: that is the equality of keys.
+
+use bytemuck::Pod;
+
+use crate::Kind;
+
+mod address;
+mod boolean;
+mod text;
+mod timestamp;
+
+pub use address::{IpNet, Ipv4, Ipv6, Mac};
+pub use boolean::Bool;
+pub use text::Text;
+pub use timestamp::Timestamp;
+
+/// A type that a field of a row can have.
+///
+/// Implement it for a newtype of your own over one of these types; its size must be that of the kind.
+///
+/// ```
+/// use common::{FieldKind, Kind, bytemuck};
+///
+/// /// A price in hundredths.
+/// #[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
+/// #[repr(transparent)]
+/// struct Cents(i64);
+///
+/// impl FieldKind for Cents {
+///     const KIND: Kind = Kind::I64;
+/// }
+/// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be a field of a row",
+    label = "not a type for a field",
+    note = "use u8 to u64, i8 to i64, f32, f64, or of the crate `common`: `Bool` for bool, `Text<N>` for String, \
+            `Ipv4` and `Ipv6` for addresses, `IpNet` for networks, `Mac`, and `Timestamp` for SystemTime",
+    note = "mark explicit padding with #[row(skip)]"
+)]
+pub trait FieldKind: Pod {
+    /// What the field holds.
+    const KIND: Kind;
+}
+
+/// A type that a field of the key can have: every [`FieldKind`] but floats.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be in the key of a row",
+    label = "not a type for a key",
+    note = "floats cannot be in a key (NaN, 0.0 and -0.0 make their equality differ from that of their bytes): use \
+            an integer, such as a count of cents",
+    note = "use `Bool` for bool, `Text<N>` for String, `Ipv4`, `Ipv6` or `IpNet` for addresses, `Timestamp` for times"
+)]
+pub trait KeyKind: FieldKind {}
+
+macro_rules! kinds {
+    ($trait_of_keys:ident: $($field:ty => $kind:ident),+) => {
+        $(
+            impl FieldKind for $field {
+                const KIND: Kind = Kind::$kind;
+            }
+            impl $trait_of_keys for $field {}
+        )+
+    };
+}
+
+kinds!(KeyKind: u8 => U8, u16 => U16, u32 => U32, u64 => U64, i8 => I8, i16 => I16, i32 => I32, i64 => I64);
+kinds!(KeyKind: Bool => Bool, Ipv4 => Ipv4, Ipv6 => Ipv6, IpNet => IpNet, Mac => Mac, Timestamp => Timestamp);
+
+impl FieldKind for f32 {
+    const KIND: Kind = Kind::F32;
+}
+
+impl FieldKind for f64 {
+    const KIND: Kind = Kind::F64;
+}
+
+impl<const N: usize> FieldKind for Text<N> {
+    const KIND: Kind = {
+        assert!(
+            N >= 1 && N <= Kind::MAX_TEXT as usize,
+            "a Text<N> holds 1 to 4096 bytes"
+        );
+        // The assertion above has just bounded it.
+        Kind::Text(N as u16)
+    };
+}
+
+impl<const N: usize> KeyKind for Text<N> {}
+
+/// Each type is as wide as its kind and no more aligned: the bytes of a row mean the same to both.
+const _: () = {
+    const fn check<T: FieldKind>() {
+        assert!(size_of::<T>() == T::KIND.size() && align_of::<T>() == T::KIND.align());
+    }
+    check::<Bool>();
+    check::<u64>();
+    check::<i16>();
+    check::<f32>();
+    check::<Text<7>>();
+    check::<Ipv4>();
+    check::<Ipv6>();
+    check::<IpNet>();
+    check::<Mac>();
+    check::<Timestamp>();
+};

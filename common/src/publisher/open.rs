@@ -1,0 +1,355 @@
+//! How a publisher comes by its table: a new one, one that a dead publisher left, or a successor to that.
+//!
+//! Takeover: 1. lock; 2. validate; 3. hide what was written above the last commit; 4. sign, with the next epoch; 5. rebuild the
+//! index; 6. commit an empty transaction; 7. wake everybody who sleeps. Each step can be repeated by the next one, should this
+//! publisher die in the middle.
+
+use std::fs::File;
+use std::sync::Arc;
+
+use super::Settings;
+use super::rows::Rows;
+use super::transaction::Staged;
+use super::untyped::UntypedPublisher;
+use crate::clock::monotonic_ns;
+use crate::error::{Error, Result};
+use crate::layout::{Geometry, State, Tag, header};
+use crate::region::lock::{self, Span};
+use crate::region::object::{self, TableName, failure};
+use crate::region::{Beginning, Header, Region};
+use crate::registry::Registry;
+use crate::schema::{Conversion, Schema};
+use crate::wake::Wakers;
+
+/// How often a lock object may be removed or made by others while this one tries to lock it.
+const LOCK_TRIES: usize = 100;
+/// How often, a millisecond apart, a holder is given the time to write down who it is.
+const PID_TRIES: usize = 50;
+
+/// Locks the table's lock object, making it if need be.
+pub(super) fn acquire_lock(name: &TableName) -> Result<File> {
+    let object = name.lock();
+    let locked = |file: &File| {
+        lock::try_lock(file, Span::WHOLE).map_err(|errno| failure(&object, "lock", errno))
+    };
+    for _ in 0..LOCK_TRIES {
+        let Some(file) = object::open(&object, true, object::own_user(), false)? else {
+            let file = object::create(&object, 0o600, None)?;
+            // Locked before it has a name: nobody can come first.
+            if locked(&file)? && object::link(&file, &object)? {
+                return Ok(file);
+            }
+            continue;
+        };
+        if !locked(&file)? {
+            return Err(Error::PublisherActive {
+                table: name.as_str().to_owned(),
+                pid: holder(name),
+            });
+        }
+        // A publisher that closed may have removed the name between opening and locking.
+        if object::names(&object, &file) {
+            return Ok(file);
+        }
+    }
+    let reason = "it is being removed and made again all the time".to_owned();
+    Err(Error::Corrupt { object, reason })
+}
+
+/// The process that holds the table, as it says in the region; 0 if it has not said so yet.
+fn holder(name: &TableName) -> u32 {
+    let object = name.region();
+    for _ in 0..PID_TRIES {
+        if let Ok(Some(file)) = object::open(&object, false, object::own_user(), false)
+            && let Ok(header) = Header::read(&object, &file)
+        {
+            return header.publisher().pid;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(1));
+    }
+    0
+}
+
+/// Opens a table for publishing.
+pub(super) fn open(name: &str, schema: Schema, settings: Settings) -> Result<UntypedPublisher> {
+    let name = TableName::new(name)?;
+    let schema = Arc::new(schema);
+    let lock = acquire_lock(&name)?;
+    // What a publisher that died while replacing a region left.
+    object::remove(&name.next_region())?;
+    let opening = Opening {
+        name,
+        lock,
+        schema,
+        settings,
+    };
+    let Some(left) = Region::adopt(&opening.name)? else {
+        return opening.create();
+    };
+    refuse_if_published(&opening.name, &left)?;
+    if opening.fits(&left) {
+        opening.take_over(left)
+    } else {
+        opening.succeed(left)
+    }
+}
+
+/// Takes over what a dead publisher left, with its own schema and settings.
+pub(super) fn adopt_as_it_is(name: TableName, lock: File) -> Result<Option<UntypedPublisher>> {
+    let Some(left) = Region::adopt(&name)? else {
+        return Ok(None);
+    };
+    refuse_if_published(&name, &left)?;
+    let Geometry {
+        capacity, slots, ..
+    } = *left.geometry();
+    let settings = Settings {
+        capacity,
+        slots: slots.max(1),
+        access: left.access()?,
+    };
+    Opening {
+        name,
+        lock,
+        schema: Arc::clone(left.schema()),
+        settings,
+    }
+    .take_over(left)
+    .map(Some)
+}
+
+/// A publisher whose lock object was removed under it still holds its region. A neighbour can hold a read lock only,
+/// which does not show here.
+fn refuse_if_published(name: &TableName, left: &Region) -> Result<()> {
+    if !left.is_locked() && left.has_publisher()? {
+        return Err(Error::PublisherActive {
+            table: name.as_str().to_owned(),
+            pid: left.publisher().pid,
+        });
+    }
+    Ok(())
+}
+
+/// What is known of a publisher before it has a region.
+struct Opening {
+    name: TableName,
+    lock: File,
+    schema: Arc<Schema>,
+    settings: Settings,
+}
+
+impl Opening {
+    fn beginning(
+        &self,
+        registry: &Registry,
+        capacity: usize,
+        epoch: u64,
+        commit: u64,
+    ) -> Beginning {
+        Beginning {
+            schema: Arc::clone(&self.schema),
+            capacity,
+            slots: registry.slots(),
+            registry_id: registry.id(),
+            epoch,
+            commit,
+            access: self.settings.access,
+        }
+    }
+
+    fn create(self) -> Result<UntypedPublisher> {
+        let registry = Registry::create(self.settings.slots, self.settings.access)?;
+        let beginning = self.beginning(&registry, self.settings.capacity, 1, 1);
+        let region = Region::create(&self.name, &beginning)
+            .and_then(|region| region.take_name(&self.name).map(|()| region));
+        match region {
+            Ok(region) => self.publisher(region, registry),
+            Err(error) => {
+                // Nothing of a table that could not be made stays.
+                registry.remove()?;
+                object::remove(&self.name.lock())?;
+                Err(error)
+            }
+        }
+    }
+
+    /// Whether a region that was left can be gone on with as it is.
+    fn fits(&self, left: &Region) -> bool {
+        left.is_locked()
+            && left.schema() == &self.schema
+            && left.geometry().capacity >= self.settings.capacity
+            && left.word(header::STATE) != State::Superseded as u64
+    }
+
+    /// The registry that was left, or a new one. True if it is new and the old one, if any, is to be left.
+    fn registry(&self, left: &Region) -> Result<(Registry, Option<Registry>)> {
+        let create = || {
+            Registry::create(
+                self.settings.slots.min(left.geometry().slots),
+                self.settings.access,
+            )
+        };
+        match Registry::adopt(left.word(header::REGISTRY_ID)) {
+            Ok(Some(registry))
+                if registry.has_access(self.settings.access)?
+                    && registry.slots() <= left.geometry().slots =>
+            {
+                Ok((registry, None))
+            }
+            Ok(old) => Ok((create()?, old)),
+            Err(error) => {
+                tracing::warn!("making a new registry: {error}");
+                Ok((create()?, None))
+            }
+        }
+    }
+
+    fn take_over(self, region: Region) -> Result<UntypedPublisher> {
+        region.restrict(self.settings.access)?;
+        let (commit, table) = region.look()?;
+        table.repair(commit);
+        let (registry, old_registry) = self.registry(&region)?;
+        region.set(header::REGISTRY_ID, registry.id());
+        region.sign(region.word(header::EPOCH) + 1);
+        let mut publisher = self.publisher(region, registry)?;
+        publisher.commit_news(true)?;
+        if let Some(old) = old_registry {
+            leave_registry(&mut publisher, old)?;
+        }
+        Ok(publisher)
+    }
+
+    /// Makes a region that takes the place of `left`, with all of its rows that the schema has room for.
+    fn succeed(self, left: Region) -> Result<UntypedPublisher> {
+        let (commit, table) = left.look()?;
+        table.repair(commit);
+        let (registry, old_registry) = self.registry(&left)?;
+        let capacity = self
+            .settings
+            .capacity
+            .max(if left.schema() == &self.schema {
+                left.geometry().capacity
+            } else {
+                0
+            });
+        let beginning = self.beginning(
+            &registry,
+            capacity,
+            left.word(header::EPOCH) + 1,
+            commit + 1,
+        );
+        let region = Region::create(&self.name, &beginning)?;
+        fill(&region, &left, commit, &self.name)?;
+        region.take_name(&self.name)?;
+        let mut publisher = self.publisher(region, registry)?;
+        supersede(&mut publisher, &left)?;
+        if let Some(old) = old_registry {
+            leave_registry(&mut publisher, old)?;
+        }
+        Ok(publisher)
+    }
+
+    fn publisher(self, region: Region, registry: Registry) -> Result<UntypedPublisher> {
+        let (version, table) = region.look()?;
+        let capacity = region.geometry().capacity;
+        let twice = || region.corrupt("a key stands at two slots".to_owned());
+        let rows = Rows::of(&self.schema, &table, version, capacity, twice)?;
+        Ok(UntypedPublisher {
+            name: self.name,
+            settings: self.settings,
+            lock: self.lock,
+            region,
+            registry,
+            wakers: Wakers::default(),
+            schema: self.schema,
+            rows,
+            staged: Staged::default(),
+            version,
+            next_upkeep_ns: 0,
+        })
+    }
+}
+
+/// Copies the rows of `left` as of `commit`. With the same schema each keeps its slot.
+fn fill(region: &Region, left: &Region, commit: u64, name: &TableName) -> Result<()> {
+    let (_, from) = left.look()?;
+    let same = left.schema() == region.schema();
+    let Some(conversion) = Conversion::between(left.schema(), region.schema()) else {
+        tracing::warn!(
+            "table {:?} begins empty: its rows have another key now",
+            name.as_str()
+        );
+        return Ok(());
+    };
+    let version = region.word(header::COMMIT);
+    let mut words = vec![0; left.schema().row_words()];
+    let mut converted = vec![0; region.schema().row_words()];
+    let mut next = 0;
+    for slot in 0..from.rows() {
+        let live = from
+            .read(slot, commit, 0, &mut words)
+            .is_ok_and(|tag| tag.is_live());
+        if !live {
+            continue;
+        }
+        let to = if same { slot } else { next };
+        next += 1;
+        if to >= region.geometry().capacity {
+            return Err(Error::TableFull {
+                table: name.as_str().to_owned(),
+                capacity: region.geometry().capacity,
+            });
+        }
+        region.grow(to + 1)?;
+        let new_size = region.schema().row_size();
+        conversion.convert(
+            &bytemuck::cast_slice(&words)[..left.schema().row_size()],
+            &mut bytemuck::cast_slice_mut(&mut converted)[..new_size],
+        );
+        let (_, table) = region.look()?;
+        table.fill(to, Tag::live(version), &converted);
+    }
+    Ok(())
+}
+
+/// Says in the old region that another one has the name, and wakes everybody.
+fn supersede(publisher: &mut UntypedPublisher, old: &Region) -> Result<()> {
+    let (commit, table) = old.look()?;
+    old.set(header::STATE, State::Superseded as u64);
+    table.commit(commit + 1, monotonic_ns(), std::iter::empty());
+    publisher.wake(publisher.version, true);
+    Ok(())
+}
+
+/// Wakes everybody at a registry that is no longer used, and removes it.
+fn leave_registry(publisher: &mut UntypedPublisher, mut old: Registry) -> Result<()> {
+    let (mut wakers, id) = (Wakers::default(), old.id());
+    let woken = old.parked(publisher.version, true, |slot, nonce| {
+        wakers.wake(id, slot, nonce, |_| ())
+    });
+    woken.or_else(|error| match error {
+        Error::Corrupt { .. } => Ok(()),
+        other => Err(other),
+    })?;
+    old.remove()
+}
+
+/// A publisher whose region lost its name makes a successor of it, with the same rows at the same slots.
+pub(super) fn succeed_self(publisher: &mut UntypedPublisher) -> Result<()> {
+    let region = &publisher.region;
+    let beginning = Beginning {
+        schema: Arc::clone(&publisher.schema),
+        capacity: region.geometry().capacity,
+        slots: publisher.registry.slots(),
+        registry_id: publisher.registry.id(),
+        epoch: region.word(header::EPOCH),
+        commit: publisher.version + 1,
+        access: publisher.settings.access,
+    };
+    let new = Region::create(&publisher.name, &beginning)?;
+    fill(&new, region, publisher.version, &publisher.name)?;
+    new.take_name(&publisher.name)?;
+    let old = std::mem::replace(&mut publisher.region, new);
+    publisher.version = beginning.commit;
+    supersede(publisher, &old)
+}

@@ -1,0 +1,296 @@
+//! The publisher of a table whose rows are bytes of a schema. [`Publisher`](super::Publisher) is the typed view of it.
+
+use std::fs::File;
+use std::sync::Arc;
+
+use super::open;
+use super::rows::Rows;
+use super::transaction::{Staged, UntypedTransaction};
+use super::{PublisherBuilder, Settings};
+use crate::clock::monotonic_ns;
+use crate::error::{Error, Result};
+use crate::layout::{State, header};
+use crate::region::Region;
+use crate::region::object::{self, TableName};
+use crate::registry::Registry;
+use crate::row::RowBuf;
+use crate::schema::Schema;
+use crate::wake::Wakers;
+
+/// How often a publisher that commits looks after its registry and its names by itself.
+const UPKEEP_NS: u64 = 1_000_000_000;
+
+/// The one publisher of a table, over rows of bytes.
+///
+/// Dropped without [`close`](Self::close) it is as if its process had died: the table stays, readers go on, and the next
+/// publisher takes over.
+pub struct UntypedPublisher {
+    pub(super) name: TableName,
+    pub(super) settings: Settings,
+    /// Held for its lock.
+    pub(super) lock: File,
+    pub(super) region: Region,
+    pub(super) registry: Registry,
+    pub(super) wakers: Wakers,
+    pub(super) schema: Arc<Schema>,
+    pub(super) rows: Rows,
+    pub(super) staged: Staged,
+    pub(super) version: u64,
+    pub(super) next_upkeep_ns: u64,
+}
+
+impl UntypedPublisher {
+    /// Settings for publishing rows of `schema` as table `name`.
+    pub fn builder(name: &str, schema: Schema) -> PublisherBuilder<Schema> {
+        PublisherBuilder::new(name, schema)
+    }
+
+    /// The table's name.
+    pub fn name(&self) -> &str {
+        self.name.as_str()
+    }
+
+    /// What a row is.
+    pub fn schema(&self) -> &Arc<Schema> {
+        &self.schema
+    }
+
+    /// The number of the last committed transaction. The creation of the table is number 1.
+    pub fn version(&self) -> u64 {
+        self.version
+    }
+
+    /// How many publishers the table has had, this one included.
+    pub fn epoch(&self) -> u64 {
+        self.region.word(header::EPOCH)
+    }
+
+    /// How many rows there are.
+    pub fn len(&self) -> usize {
+        self.rows.len()
+    }
+
+    /// Whether there are no rows.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// How many rows there can be.
+    pub fn capacity(&self) -> usize {
+        self.region.geometry().capacity
+    }
+
+    /// Begins a transaction. The borrow makes it the only one.
+    pub fn begin(&mut self) -> UntypedTransaction<'_> {
+        UntypedTransaction::new(self)
+    }
+
+    /// The committed row of a key (in its canonical bytes).
+    pub fn get(&self, key: &[u8]) -> Option<RowBuf> {
+        self.committed(self.rows.find(key)?)
+            .and_then(|words| self.row(&words))
+    }
+
+    /// All committed rows.
+    pub fn iter(&self) -> impl Iterator<Item = RowBuf> + '_ {
+        (0..self.rows.used())
+            .filter_map(|slot| self.committed(slot))
+            .filter_map(|words| self.row(&words))
+    }
+
+    fn row(&self, words: &[u64]) -> Option<RowBuf> {
+        RowBuf::from_bytes(
+            Arc::clone(&self.schema),
+            &bytemuck::cast_slice(words)[..self.schema.row_size()],
+        )
+        .ok()
+    }
+
+    /// The words of the committed row at `slot`.
+    pub(super) fn committed(&self, slot: usize) -> Option<Vec<u64>> {
+        let mut words = vec![0; self.schema.row_words()];
+        self.read_into(slot, 0, &mut words).then_some(words)
+    }
+
+    /// Whether there is a committed row at `slot`.
+    pub(super) fn is_committed(&self, slot: usize) -> bool {
+        // Above every version: the tags are looked at, and no words copied.
+        self.read_into(slot, u64::MAX, &mut [])
+    }
+
+    pub(super) fn read_into(&self, slot: usize, since: u64, words: &mut [u64]) -> bool {
+        let Ok((_, table)) = self.region.look() else {
+            return false;
+        };
+        slot < table.rows()
+            && table
+                .read(slot, self.version, since, words)
+                .is_ok_and(|tag| tag.is_live())
+    }
+
+    pub(super) fn check_length(
+        &self,
+        what: &'static str,
+        length: usize,
+        expected: usize,
+    ) -> Result<()> {
+        if length == expected {
+            return Ok(());
+        }
+        Err(Error::WrongLength {
+            table: self.name().to_owned(),
+            what,
+            length,
+            expected,
+        })
+    }
+
+    pub(super) fn key_missing(&self, key: &[u8]) -> Error {
+        Error::KeyMissing {
+            table: self.name().to_owned(),
+            key: self.schema.format_key(key),
+        }
+    }
+
+    pub(super) fn table_full(&self) -> Error {
+        Error::TableFull {
+            table: self.name().to_owned(),
+            capacity: self.capacity(),
+        }
+    }
+
+    /// Wakes those who sleep at the commit before `version`, or `everyone` who sleeps.
+    pub(super) fn wake(&mut self, version: u64, everyone: bool) {
+        let Self {
+            registry,
+            wakers,
+            region,
+            ..
+        } = self;
+        let id = registry.id();
+        let woken = registry.parked(version, everyone, |slot, nonce| {
+            wakers.wake(id, slot, nonce, |errno| {
+                region.acknowledge(slot, nonce, errno)
+            });
+        });
+        if let Err(error) = woken {
+            // Somebody cut it short. Sleepers look by themselves before long, and upkeep makes a new one.
+            tracing::warn!("nobody is woken until there is a new registry: {error}");
+            self.next_upkeep_ns = 0;
+        }
+    }
+
+    /// An empty transaction: every piece of news is a commit, so that the same handshake carries it.
+    pub(super) fn commit_news(&mut self, everyone: bool) -> Result<()> {
+        self.version += 1;
+        let (_, table) = self.region.look()?;
+        table.commit(self.version, monotonic_ns(), std::iter::empty());
+        self.wake(self.version, everyone);
+        Ok(())
+    }
+
+    pub(super) fn upkeep_if_due(&mut self, now: u64) -> Result<()> {
+        if now >= self.next_upkeep_ns {
+            self.maintain()
+        } else {
+            Ok(())
+        }
+    }
+
+    /// What a publisher must do now and then, and does by itself once a second while it commits: says that it is well,
+    /// answers new subscribers, frees what dead ones left, and looks whether its objects still bear their names. Call
+    /// it at least once a second while there is nothing to commit.
+    ///
+    /// # Errors
+    /// [`Error::Lost`] if another publisher has taken the table, and what the system refuses.
+    pub fn maintain(&mut self) -> Result<()> {
+        self.next_upkeep_ns = monotonic_ns() + UPKEEP_NS;
+        self.region.beat();
+        self.keep_names()?;
+        let Self {
+            registry,
+            wakers,
+            region,
+            ..
+        } = self;
+        let id = registry.id();
+        let (mut freed, mut living) = (Vec::new(), Vec::new());
+        let swept = registry.sweep(
+            |slot| freed.push(slot),
+            |slot, nonce| living.push((slot, nonce)),
+        );
+        for slot in freed {
+            wakers.forget(slot);
+            tracing::debug!("freed slot {slot} of a subscriber that is gone");
+        }
+        for (slot, nonce) in living {
+            wakers.open(id, slot, nonce, |errno| {
+                region.acknowledge(slot, nonce, errno)
+            });
+        }
+        match swept {
+            // Cut short by somebody who may write to it: a new one is made, and everybody told of it.
+            Err(Error::Corrupt { .. }) => self.replace_registry(),
+            other => other,
+        }
+    }
+
+    /// Ends the table: subscribers are told, and all its objects removed.
+    ///
+    /// # Errors
+    /// What the system refuses to remove.
+    pub fn close(mut self) -> Result<()> {
+        self.end()?;
+        object::remove(self.region.object())?;
+        self.registry.remove()?;
+        // The lock object last: until then nobody else can publish under this name.
+        object::remove(&self.name.lock())
+    }
+
+    /// Ends publishing and tells subscribers, but leaves the table for the next publisher and for readers.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] if the region cannot be right.
+    pub fn close_and_keep(mut self) -> Result<()> {
+        self.end()
+    }
+
+    fn end(&mut self) -> Result<()> {
+        self.region.set(header::STATE, State::Closed as u64);
+        self.commit_news(true)
+    }
+
+    /// After another process removed a name: the lock's is taken again, and table or registry get successors.
+    fn keep_names(&mut self) -> Result<()> {
+        if !object::names(&self.name.lock(), &self.lock) {
+            tracing::warn!("the lock of table {:?} lost its name", self.name());
+            self.lock = open::acquire_lock(&self.name).map_err(|error| match error {
+                Error::PublisherActive { table, .. } => Error::Lost { table },
+                other => other,
+            })?;
+        }
+        if !self.registry.has_name() {
+            tracing::warn!("the registry of table {:?} lost its name", self.name());
+            self.replace_registry()?;
+        }
+        if !self.region.has_name() {
+            tracing::warn!(
+                "table {:?} lost its name: a successor takes it",
+                self.name()
+            );
+            open::succeed_self(self)?;
+        }
+        Ok(())
+    }
+
+    /// Takes a new registry into use, and wakes everybody at the old one, so that they move.
+    pub(super) fn replace_registry(&mut self) -> Result<()> {
+        let slots = self.settings.slots.min(self.region.geometry().slots);
+        let new = Registry::create(slots, self.settings.access)?;
+        self.region.set(header::REGISTRY_ID, new.id());
+        self.commit_news(true)?;
+        let old = std::mem::replace(&mut self.registry, new);
+        self.wakers.clear();
+        old.remove()
+    }
+}

@@ -1,0 +1,72 @@
+//! Open-file-description locks: the kernel's own word on who is alive.
+//!
+//! Such a lock belongs to one opening of a file and falls with it, whatever way its holder ends; a reused pid
+//! cannot fake it. The file must not be mapped through the same opening, for a mapping would keep the lock.
+
+use std::fs::File;
+
+use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, fcntl};
+
+/// Bytes of a file that are locked together.
+#[derive(Clone, Copy, Debug)]
+pub struct Span {
+    start: i64,
+    length: i64,
+}
+
+impl Span {
+    /// The whole file, however long it grows.
+    pub const WHOLE: Self = Self {
+        start: 0,
+        length: 0,
+    };
+
+    /// One byte. It need not exist.
+    pub fn byte(at: usize) -> Self {
+        Self {
+            start: at as i64,
+            length: 1,
+        }
+    }
+
+    fn flock(self, kind: i32) -> nix::libc::flock {
+        nix::libc::flock {
+            l_type: kind as i16,
+            l_whence: nix::libc::SEEK_SET as i16,
+            l_start: self.start,
+            l_len: self.length,
+            l_pid: 0,
+        }
+    }
+}
+
+/// Takes the lock if nobody else holds one there; whether it did.
+///
+/// # Errors
+/// What the system refuses beside that.
+pub fn try_lock(file: &File, span: Span) -> nix::Result<bool> {
+    match fcntl(file, FcntlArg::F_OFD_SETLK(&span.flock(nix::libc::F_WRLCK))) {
+        Ok(_) => Ok(true),
+        Err(Errno::EAGAIN | Errno::EACCES) => Ok(false),
+        Err(errno) => Err(errno),
+    }
+}
+
+/// Lets the lock go.
+///
+/// # Errors
+/// What the system refuses.
+pub fn unlock(file: &File, span: Span) -> nix::Result<()> {
+    fcntl(file, FcntlArg::F_OFD_SETLK(&span.flock(nix::libc::F_UNLCK))).map(drop)
+}
+
+/// Whether another opening holds it for writing. Asked for as a reader, so that neighbours' read locks do not count.
+///
+/// # Errors
+/// What the system refuses.
+pub fn is_held(file: &File, span: Span) -> nix::Result<bool> {
+    let mut query = span.flock(nix::libc::F_RDLCK);
+    fcntl(file, FcntlArg::F_OFD_GETLK(&mut query))?;
+    Ok(query.l_type != nix::libc::F_UNLCK as i16)
+}

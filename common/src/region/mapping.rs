@@ -1,0 +1,59 @@
+//! Shared memory as words. The only place where a mapping is made into references.
+#![allow(unsafe_code)]
+
+use std::fs::File;
+
+use memmap2::{Advice, MmapOptions, MmapRaw};
+
+use crate::sync::AtomicU64;
+
+/// A shared mapping of a file. It may reach beyond the file's end, so that the file can grow under it.
+pub struct Mapping {
+    raw: MmapRaw,
+    words: usize,
+}
+
+impl Mapping {
+    /// Maps `words` of `file` to read and write.
+    ///
+    /// # Errors
+    /// What the system refuses.
+    pub fn read_write(file: &File, words: usize) -> std::io::Result<Self> {
+        Self::of(MmapOptions::new().len(words * 8).map_raw(file)?, words)
+    }
+
+    /// Maps `words` of `file` to read only: a store through it is stopped by the processor.
+    ///
+    /// # Errors
+    /// What the system refuses.
+    pub fn read_only(file: &File, words: usize) -> std::io::Result<Self> {
+        Self::of(
+            MmapOptions::new().len(words * 8).map_raw_read_only(file)?,
+            words,
+        )
+    }
+
+    fn of(raw: MmapRaw, words: usize) -> std::io::Result<Self> {
+        // A child of fork must not write what its parent publishes, nor park in its name.
+        raw.advise(Advice::DontFork)?;
+        Ok(Self { raw, words })
+    }
+
+    /// The first `words` words. They must be within the file: beyond its end an access is a SIGBUS.
+    ///
+    /// # Panics
+    /// If they are beyond the mapping.
+    #[inline]
+    pub fn words(&self, words: usize) -> &[AtomicU64] {
+        assert!(
+            words <= self.words,
+            "{words} words of a mapping of {}",
+            self.words
+        );
+        // SAFETY: the mapping is at least `self.words * 8` bytes long, is page-aligned and lives as long as `self`, whose
+        // borrow the slice carries. Other processes write to the memory, but it is only ever accessed as atomics, from
+        // this process by this very slice. On a read-only mapping only relaxed loads of 8 bytes are made, which the
+        // standard library allows there (std::sync::atomic, "Atomic accesses to read-only memory").
+        unsafe { std::slice::from_raw_parts(self.raw.as_ptr().cast::<AtomicU64>(), words) }
+    }
+}

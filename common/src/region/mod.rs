@@ -1,0 +1,536 @@
+//! A table's region of shared memory: made, opened, locked, mapped, grown. It hands out words, nothing typed.
+//!
+//! Nothing that stands in shared memory is believed twice: geometry and schema are copied to private memory and
+//! checked when the region is opened ([`Header`]), and the number of rows is held against the file's size
+//! whenever it rises.
+
+pub mod lock;
+mod mapping;
+pub mod object;
+
+use std::fs::File;
+use std::os::fd::AsFd;
+use std::os::unix::fs::{FileExt, MetadataExt};
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+
+use nix::errno::Errno;
+use nix::fcntl::{FallocateFlags, fallocate};
+use nix::sys::resource::{Resource, getrlimit};
+
+use crate::clock::monotonic_ns;
+use crate::error::{Error, Result};
+use crate::identity::Identity;
+use crate::layout::{Geometry, LAYOUT_VERSION, MAX_VERSION, REGION_MAGIC, State, header};
+use crate::schema::Schema;
+use crate::sync::{AtomicU64, Ordering};
+use crate::table::{Table, last_commit};
+
+use lock::Span;
+pub use mapping::Mapping;
+use object::{Access, TableName, failure, failure_io};
+
+/// At most this much is added beyond what is needed when a region grows.
+const GROWTH_SLACK_WORDS: usize = 256 * 1024 / 8;
+
+/// A private, checked copy of what a region says of itself. Read without mapping anything.
+#[derive(Debug)]
+pub struct Header {
+    words: [u64; header::SCHEMA],
+    /// Where everything stands.
+    pub geometry: Geometry,
+    /// What a row is.
+    pub schema: Schema,
+    /// Size of the file, in bytes.
+    pub file_size: u64,
+}
+
+impl Header {
+    /// Reads and checks the header of `object`.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`], [`Error::LayoutMismatch`], and what the system refuses.
+    pub fn read(object: &str, file: &File) -> Result<Self> {
+        let corrupt = |reason: &str| Error::Corrupt {
+            object: object.to_owned(),
+            reason: reason.to_owned(),
+        };
+        let mut words = [0; header::SCHEMA];
+        read_words(object, file, 0, &mut words)?;
+        if words[header::MAGIC] != REGION_MAGIC {
+            return Err(corrupt("it does not begin as a region does"));
+        }
+        if words[header::LAYOUT] != LAYOUT_VERSION {
+            let (found, expected) = (words[header::LAYOUT], LAYOUT_VERSION);
+            return Err(Error::LayoutMismatch {
+                object: object.to_owned(),
+                found,
+                expected,
+            });
+        }
+        let number = |word: usize| usize::try_from(words[word]).unwrap_or(usize::MAX);
+        let geometry = Geometry::new(
+            number(header::ROW_WORDS),
+            number(header::CAPACITY),
+            number(header::SLOTS),
+            number(header::SCHEMA_BYTES),
+        )
+        .ok_or_else(|| corrupt("its geometry is beyond the limits"))?;
+        let offsets = [header::ACKS, header::TREE, header::BLOCKS].map(|word| words[word]);
+        if offsets != geometry_offsets(&geometry) {
+            return Err(corrupt("its offsets do not follow from its geometry"));
+        }
+        let file_size = file
+            .metadata()
+            .map_err(|error| failure_io(object, "look at", error))?
+            .len();
+        if file_size < geometry.blocks as u64 * 8 {
+            return Err(corrupt("it is shorter than its geometry says"));
+        }
+        let mut bytes = vec![0; geometry.schema_bytes];
+        file.read_exact_at(&mut bytes, header::SCHEMA as u64 * 8)
+            .map_err(|error| failure_io(object, "read", error))?;
+        let schema = Schema::from_bytes(&bytes).map_err(|error| corrupt(&error.to_string()))?;
+        if schema.fingerprint() != words[header::FINGERPRINT]
+            || schema.row_words() != geometry.row_words
+        {
+            return Err(corrupt(
+                "its schema is not the one that its header was written for",
+            ));
+        }
+        Ok(Self {
+            words,
+            geometry,
+            schema,
+            file_size,
+        })
+    }
+
+    /// The header's word number `word`, one of [`header`]'s.
+    pub fn word(&self, word: usize) -> u64 {
+        self.words[word]
+    }
+
+    /// The process that published last.
+    pub fn publisher(&self) -> Identity {
+        identity(|word| self.words[word])
+    }
+}
+
+fn geometry_offsets(geometry: &Geometry) -> [u64; 3] {
+    [geometry.acks, geometry.levels[0], geometry.blocks].map(|word| word as u64 * 8)
+}
+
+fn identity(word: impl Fn(usize) -> u64) -> Identity {
+    Identity {
+        pid: u32::try_from(word(header::PID)).unwrap_or(0),
+        pid_namespace: word(header::PID_NAMESPACE),
+        start_time: word(header::START_TIME),
+    }
+}
+
+/// Reads whole words at byte `offset`; a file that ends before is corrupt.
+pub(crate) fn read_words(object: &str, file: &File, offset: u64, words: &mut [u64]) -> Result<()> {
+    file.read_exact_at(bytemuck::cast_slice_mut(words), offset)
+        .map_err(|error| match error.kind() {
+            std::io::ErrorKind::UnexpectedEof => Error::Corrupt {
+                object: object.to_owned(),
+                reason: "it is too short".to_owned(),
+            },
+            _ => failure_io(object, "read", error),
+        })
+}
+
+/// What a new region begins with.
+#[derive(Clone, Debug)]
+pub struct Beginning {
+    /// What a row is.
+    pub schema: Arc<Schema>,
+    /// Capacity in rows.
+    pub capacity: usize,
+    /// Slots of the registry.
+    pub slots: usize,
+    /// Number that names the registry.
+    pub registry_id: u64,
+    /// How many publishers the table has had, this one included.
+    pub epoch: u64,
+    /// The first commit that it shows.
+    pub commit: u64,
+    /// Who may read it.
+    pub access: Access,
+}
+
+/// A region, mapped.
+pub struct Region {
+    object: String,
+    file: File,
+    /// The publisher's lock, on an opening that is not mapped.
+    lock: Option<File>,
+    mapping: Mapping,
+    /// Words that the file is known to have.
+    reach: AtomicUsize,
+    geometry: Geometry,
+    schema: Arc<Schema>,
+    id: u64,
+}
+
+impl Region {
+    /// Makes a region without a name, locked for this publisher.
+    ///
+    /// # Errors
+    /// [`Error::InvalidSchema`] where it would be beyond the limits of the layout, [`Error::Limit`] where the
+    /// machine has no room for it, and what the system refuses.
+    pub fn create(name: &TableName, beginning: &Beginning) -> Result<Self> {
+        let object = name.region();
+        let schema_bytes = beginning.schema.to_bytes();
+        let (row_words, capacity) = (beginning.schema.row_words(), beginning.capacity);
+        let geometry = Geometry::new(row_words, capacity, beginning.slots, schema_bytes.len())
+            .ok_or_else(|| {
+                let reason = format!(
+                    "{capacity} rows of {row_words} words, or {} slots, are too many",
+                    beginning.slots
+                );
+                Error::InvalidSchema { reason }
+            })?;
+        let lock = object::create(&object, beginning.access.mode, beginning.access.group)?;
+        if !lock::try_lock(&lock, Span::WHOLE).map_err(|errno| failure(&object, "lock", errno))? {
+            unreachable!("nobody else can have opened a file without a name");
+        }
+        let file = object::reopen(&object, &lock)?;
+        extend(&object, &file, 0, geometry.blocks)?;
+        let mapping = Mapping::read_write(&file, geometry.words_for(capacity))
+            .map_err(|error| failure_io(&object, "map", error))?;
+        let reach = AtomicUsize::new(geometry.blocks);
+        let schema = Arc::clone(&beginning.schema);
+        let region = Self {
+            object,
+            file,
+            lock: Some(lock),
+            mapping,
+            reach,
+            geometry,
+            schema,
+            id: random_id()?,
+        };
+
+        let offsets = geometry_offsets(&region.geometry);
+        for (word, value) in [
+            (header::MAGIC, REGION_MAGIC),
+            (header::LAYOUT, LAYOUT_VERSION),
+            (header::ROW_WORDS, row_words as u64),
+            (header::CAPACITY, capacity as u64),
+            (header::SLOTS, beginning.slots as u64),
+            (header::SCHEMA_BYTES, schema_bytes.len() as u64),
+            (header::REGION_ID, region.id),
+            (header::FINGERPRINT, region.schema.fingerprint()),
+            (header::ACKS, offsets[0]),
+            (header::TREE, offsets[1]),
+            (header::BLOCKS, offsets[2]),
+            (header::REGISTRY_ID, beginning.registry_id),
+            (header::COMMIT, beginning.commit),
+            (
+                header::TIME + (beginning.commit & 1) as usize,
+                monotonic_ns(),
+            ),
+        ] {
+            region.set(word, value);
+        }
+        for (word, bytes) in schema_bytes.chunks(8).enumerate() {
+            let mut padded = [0; 8];
+            padded[..bytes.len()].copy_from_slice(bytes);
+            region.set(header::SCHEMA + word, u64::from_le_bytes(padded));
+        }
+        region.sign(beginning.epoch);
+        Ok(region)
+    }
+
+    /// Gives a region of [`Region::create`] its name, in place of what bears it now. Only who holds the lock
+    /// object may call this.
+    ///
+    /// # Errors
+    /// What the system refuses.
+    pub fn take_name(&self, name: &TableName) -> Result<()> {
+        let next = name.next_region();
+        object::remove(&next)?;
+        if !object::link(&self.file, &next)? {
+            let reason = "another process links objects of this table, without its lock".to_owned();
+            return Err(Error::Corrupt {
+                object: next,
+                reason,
+            });
+        }
+        object::rename(&next, &self.object)
+    }
+
+    /// Opens the region of a publisher that is gone, to go on with it. Its lock is taken if no neighbour has locked
+    /// it ([`Region::is_locked`]).
+    ///
+    /// # Errors
+    /// As [`Header::read`] and [`object::open`].
+    pub fn adopt(name: &TableName) -> Result<Option<Self>> {
+        let object = name.region();
+        let Some(file) = object::open(&object, true, object::own_user(), false)? else {
+            return Ok(None);
+        };
+        let lock = object::reopen(&object, &file)?;
+        let locked =
+            lock::try_lock(&lock, Span::WHOLE).map_err(|errno| failure(&object, "lock", errno))?;
+        Self::map(object, file, locked.then_some(lock), Mapping::read_write).map(Some)
+    }
+
+    /// Opens a region to read; it must belong to `owner` or, where `trust_root`, to root.
+    ///
+    /// # Errors
+    /// As [`Header::read`] and [`object::open`].
+    pub fn open(name: &TableName, owner: u32, trust_root: bool) -> Result<Option<Self>> {
+        let object = name.region();
+        let Some(file) = object::open(&object, false, owner, trust_root)? else {
+            return Ok(None);
+        };
+        Self::map(object, file, None, Mapping::read_only).map(Some)
+    }
+
+    fn map(
+        object: String,
+        file: File,
+        lock: Option<File>,
+        map: impl FnOnce(&File, usize) -> std::io::Result<Mapping>,
+    ) -> Result<Self> {
+        let header = Header::read(&object, &file)?;
+        let words = header.geometry.words_for(header.geometry.capacity);
+        let mapping = map(&file, words).map_err(|error| failure_io(&object, "map", error))?;
+        let reach = AtomicUsize::new(words.min(header.file_size as usize / 8));
+        let (id, schema) = (header.word(header::REGION_ID), Arc::new(header.schema));
+        Ok(Self {
+            object,
+            file,
+            lock,
+            mapping,
+            reach,
+            geometry: header.geometry,
+            schema,
+            id,
+        })
+    }
+
+    /// The name of the object.
+    pub fn object(&self) -> &str {
+        &self.object
+    }
+
+    /// What a row is.
+    pub fn schema(&self) -> &Arc<Schema> {
+        &self.schema
+    }
+
+    /// Where everything stands.
+    pub fn geometry(&self) -> &Geometry {
+        &self.geometry
+    }
+
+    /// The random number of this region.
+    pub fn id(&self) -> u64 {
+        self.id
+    }
+
+    /// The words that the file is known to have.
+    #[inline]
+    pub fn words(&self) -> &[AtomicU64] {
+        self.mapping.words(self.reach.load(Ordering::Relaxed))
+    }
+
+    /// A word of the header.
+    #[inline]
+    pub fn word(&self, word: usize) -> u64 {
+        self.words()[word].load(Ordering::Relaxed)
+    }
+
+    /// Sets a word of the header. The publisher's alone.
+    pub fn set(&self, word: usize, value: u64) {
+        self.words()[word].store(value, Ordering::Relaxed);
+    }
+
+    /// The last commit, and the table as of it (or with rows that came after it).
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] if commit or number of rows cannot be.
+    #[inline]
+    pub fn look(&self) -> Result<(u64, Table<'_>)> {
+        let version = last_commit(self.words());
+        let rows = self.word(header::ROWS) as usize;
+        let reaches =
+            rows <= self.geometry.capacity && self.reaches(self.geometry.words_for(rows))?;
+        match Table::new(self.words(), &self.geometry, rows) {
+            Some(table) if reaches && (1..=MAX_VERSION).contains(&version) => Ok((version, table)),
+            _ => Err(self.corrupt(format!("commit {version} with {rows} rows cannot be"))),
+        }
+    }
+
+    fn reaches(&self, words: usize) -> Result<bool> {
+        if words <= self.reach.load(Ordering::Relaxed) {
+            return Ok(true);
+        }
+        let size = self
+            .file
+            .metadata()
+            .map_err(|error| failure_io(&self.object, "look at", error))?
+            .len() as usize
+            / 8;
+        self.reach.store(
+            size.min(self.geometry.words_for(self.geometry.capacity)),
+            Ordering::Relaxed,
+        );
+        Ok(words <= size)
+    }
+
+    /// The error that says that this region cannot be right.
+    pub fn corrupt(&self, reason: String) -> Error {
+        Error::Corrupt {
+            object: self.object.clone(),
+            reason,
+        }
+    }
+
+    /// Makes room for `rows`, and counts them. The publisher's alone.
+    ///
+    /// # Errors
+    /// [`Error::Limit`] where there is no room; then nothing has changed.
+    pub fn grow(&self, rows: usize) -> Result<()> {
+        let reach = self.reach.load(Ordering::Relaxed);
+        let needed = self.geometry.words_for(rows);
+        if needed > reach {
+            // A little more than needed, so that not every block costs a call; where that has no room, just that.
+            let slack = (reach / 16).min(GROWTH_SLACK_WORDS) + needed;
+            let roomy = self
+                .geometry
+                .words_for(self.geometry.rows_in(slack))
+                .max(needed);
+            let grown = match extend(&self.object, &self.file, reach, roomy) {
+                Ok(()) => roomy,
+                Err(_) => extend(&self.object, &self.file, reach, needed).map(|()| needed)?,
+            };
+            self.reach.store(grown, Ordering::Relaxed);
+        }
+        if rows as u64 > self.word(header::ROWS) {
+            // Before the commit that uses them, whose release shows it.
+            self.set(header::ROWS, rows as u64);
+        }
+        Ok(())
+    }
+
+    /// Signs as the publisher number `epoch`, running.
+    pub fn sign(&self, epoch: u64) {
+        let own = Identity::own();
+        self.set(header::PID, u64::from(own.pid));
+        self.set(header::PID_NAMESPACE, own.pid_namespace);
+        self.set(header::START_TIME, own.start_time);
+        self.set(header::EPOCH, epoch);
+        self.set(header::STATE, State::Running as u64);
+        self.beat();
+    }
+
+    /// Says that the publisher is well.
+    pub fn beat(&self) {
+        self.set(header::HEARTBEAT, monotonic_ns());
+    }
+
+    /// The process that published last.
+    pub fn publisher(&self) -> Identity {
+        identity(|word| self.word(word))
+    }
+
+    /// Whether this opening holds the publisher's lock.
+    pub fn is_locked(&self) -> bool {
+        self.lock.is_some()
+    }
+
+    /// Whether a publisher lives.
+    ///
+    /// # Errors
+    /// What the system refuses.
+    pub fn has_publisher(&self) -> Result<bool> {
+        lock::is_held(&self.file, Span::WHOLE)
+            .map_err(|errno| failure(&self.object, "query the lock of", errno))
+    }
+
+    /// Whether the region still bears its name.
+    pub fn has_name(&self) -> bool {
+        object::names(&self.object, &self.file)
+    }
+
+    /// Sets mode and group.
+    ///
+    /// # Errors
+    /// What the system refuses.
+    pub fn restrict(&self, access: Access) -> Result<()> {
+        object::restrict(self.file.as_fd(), access.mode, access.group)
+            .map_err(|errno| failure(&self.object, "set the mode and group of", errno))
+    }
+
+    /// Who may use it, beside its owner.
+    ///
+    /// # Errors
+    /// What the system refuses.
+    pub fn access(&self) -> Result<Access> {
+        let status = self
+            .file
+            .metadata()
+            .map_err(|error| failure_io(&self.object, "look at", error))?;
+        Ok(Access {
+            mode: status.mode() & 0o777,
+            group: Some(status.gid()),
+        })
+    }
+
+    /// Acknowledges, or refuses with an errno, the queue of subscriber `nonce` at `slot`.
+    pub fn acknowledge(&self, slot: usize, nonce: u64, errno: i32) {
+        assert!(
+            slot < self.geometry.slots,
+            "slot {slot} of {}",
+            self.geometry.slots
+        );
+        let at = self.geometry.acks + 2 * slot;
+        self.set(at + 1, errno as u64);
+        self.set(at, nonce);
+    }
+
+    /// What the publisher answered to the subscriber `nonce` at `slot`: nothing yet, its queue is open, or an errno.
+    pub fn acknowledged(&self, slot: usize, nonce: u64) -> Option<i32> {
+        let at = self.geometry.acks + 2 * slot;
+        (slot < self.geometry.slots && self.word(at) == nonce).then(|| self.word(at + 1) as i32)
+    }
+}
+
+/// Extends a file without leaving a hole: what it has is there, or the error says why not.
+fn extend(object: &str, file: &File, from_words: usize, to_words: usize) -> Result<()> {
+    let (from, to) = (from_words as u64 * 8, to_words as u64 * 8);
+    // Beyond this limit the kernel answers by a signal that kills.
+    if getrlimit(Resource::RLIMIT_FSIZE).is_ok_and(|(soft, _)| to > soft) {
+        return Err(failure(object, "grow", Errno::EFBIG));
+    }
+    loop {
+        match fallocate(
+            file,
+            FallocateFlags::empty(),
+            from as i64,
+            (to - from) as i64,
+        ) {
+            Ok(()) => return Ok(()),
+            Err(Errno::EINTR) => {}
+            Err(errno) => return Err(failure(object, "grow", errno)),
+        }
+    }
+}
+
+/// A number that nobody can guess and that no other region, registry or subscriber has. Never 0.
+///
+/// # Errors
+/// What the system refuses.
+pub fn random_id() -> Result<u64> {
+    let refused = |error| Error::System {
+        object: "the random number generator".to_owned(),
+        action: "read",
+        source: std::io::Error::other(error),
+    };
+    Ok(getrandom::u64().map_err(refused)?.max(1))
+}

@@ -1,0 +1,306 @@
+//! Names, and making, opening and comparing the objects behind them.
+//!
+//! An object is made without a name (`O_TMPFILE`), filled, sized, locked, and only then linked: nobody attaches to
+//! half an object, and whoever dies in between leaves nothing. It is opened without following links, without
+//! blocking, and only if it is a regular file of the expected owner.
+
+use std::fs::File;
+use std::os::fd::{AsFd, AsRawFd};
+use std::os::unix::fs::MetadataExt;
+
+use nix::errno::Errno;
+use nix::fcntl::{AT_FDCWD, AtFlags, OFlag};
+use nix::sys::mman::{shm_open, shm_unlink};
+use nix::sys::stat::{Mode, SFlag, fchmod, fstat, lstat};
+use nix::unistd::{Gid, Uid, fchown, geteuid, linkat};
+
+use crate::error::{Error, Result};
+
+/// Where Linux keeps POSIX shared memory.
+pub const DIRECTORY: &str = "/dev/shm";
+
+/// A name that has passed the rules: 1 to 64 of `A-Z a-z 0-9 . _ -`, not starting with a dot.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TableName(String);
+
+impl TableName {
+    /// Checks a name.
+    ///
+    /// # Errors
+    /// [`Error::InvalidName`].
+    pub fn new(name: &str) -> Result<Self> {
+        let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+        if (1..=64).contains(&name.len()) && !name.starts_with('.') && name.chars().all(allowed) {
+            Ok(Self(name.to_owned()))
+        } else {
+            Err(Error::InvalidName {
+                name: name.to_owned(),
+            })
+        }
+    }
+
+    /// The name as it was given.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The object whose lock makes a publisher the only one.
+    pub fn lock(&self) -> String {
+        format!("/tablecast.lock.{}", self.0)
+    }
+
+    /// The region.
+    pub fn region(&self) -> String {
+        format!("/tablecast.table.{}", self.0)
+    }
+
+    /// Where a new region stands for the moment between being linked and taking the name.
+    pub fn next_region(&self) -> String {
+        format!("/tablecast.next.{}", self.0)
+    }
+}
+
+/// The registry of the random number `id`.
+pub fn registry_name(id: u64) -> String {
+    format!("/tablecast.subs.{id:016x}")
+}
+
+/// The queue of the subscriber `nonce` at `slot` of registry `id`.
+pub fn queue_name(id: u64, slot: usize, nonce: u64) -> String {
+    format!("/tablecast.wake.{id:016x}.{slot}.{nonce:016x}")
+}
+
+/// Who may use a table's objects beside its owner.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Access {
+    /// Mode of the region: `0o600`, or with read bits for group and others. Those who may read may register, too.
+    pub mode: u32,
+    /// The group that the objects belong to, if not the process's own.
+    pub group: Option<u32>,
+}
+
+impl Access {
+    /// The mode of what every reader must write to: registry and queues.
+    pub fn writable_by_readers(self) -> u32 {
+        let writing = (self.mode & 0o044) >> 1;
+        0o600 | (self.mode & 0o044) | writing
+    }
+}
+
+/// Makes a file without a name, of exactly this mode and group.
+///
+/// # Errors
+/// What the system refuses, told for `object`.
+pub fn create(object: &str, mode: u32, group: Option<u32>) -> Result<File> {
+    let failed = |errno| failure(object, "create", errno);
+    let flags = OFlag::O_TMPFILE | OFlag::O_RDWR | OFlag::O_CLOEXEC;
+    let file = nix::fcntl::open(DIRECTORY, flags, Mode::S_IRUSR | Mode::S_IWUSR).map_err(failed)?;
+    restrict(&file, mode, group)
+        .map_err(|errno| failure(object, "set the mode and group of", errno))?;
+    Ok(File::from(file))
+}
+
+/// Sets mode and group, whatever the umask. The group first: changing it clears bits of the mode.
+pub fn restrict(file: impl AsFd, mode: u32, group: Option<u32>) -> nix::Result<()> {
+    if let Some(group) = group {
+        fchown(file.as_fd(), None, Some(Gid::from_raw(group)))?;
+    }
+    fchmod(file.as_fd(), Mode::from_bits_truncate(mode))
+}
+
+/// Gives a file of [`create`] its name. False if the name is taken.
+///
+/// # Errors
+/// What the system refuses.
+pub fn link(file: &File, object: &str) -> Result<bool> {
+    let from = format!("/proc/self/fd/{}", file.as_raw_fd());
+    match linkat(
+        AT_FDCWD,
+        from.as_str(),
+        AT_FDCWD,
+        path(object).as_str(),
+        AtFlags::AT_SYMLINK_FOLLOW,
+    ) {
+        Ok(()) => Ok(true),
+        Err(Errno::EEXIST) => Ok(false),
+        Err(errno) => Err(failure(object, "link", errno)),
+    }
+}
+
+/// Lets `object` take the place of `name`, at one instant.
+///
+/// # Errors
+/// What the system refuses.
+pub fn rename(object: &str, name: &str) -> Result<()> {
+    std::fs::rename(path(object), path(name)).map_err(|error| failure_io(name, "replace", error))
+}
+
+/// Opens an object that exists; None if it does not.
+///
+/// # Errors
+/// [`Error::Corrupt`] if it is no regular file, [`Error::WrongOwner`] if neither `owner` nor, where `trust_root`
+/// is set, root owns it, and what the system refuses.
+pub fn open(object: &str, write: bool, owner: u32, trust_root: bool) -> Result<Option<File>> {
+    let access = if write {
+        OFlag::O_RDWR
+    } else {
+        OFlag::O_RDONLY
+    };
+    let flags = access | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
+    let file = match shm_open(object, flags, Mode::empty()) {
+        Ok(file) => File::from(file),
+        Err(Errno::ENOENT) => return Ok(None),
+        Err(Errno::ELOOP) => return Err(no_regular_file(object)),
+        Err(Errno::ENXIO) => return Err(no_regular_file(object)),
+        Err(errno) => return Err(failure(object, "open", errno)),
+    };
+    let status = fstat(&file).map_err(|errno| failure(object, "look at", errno))?;
+    if SFlag::from_bits_truncate(status.st_mode) & SFlag::S_IFMT != SFlag::S_IFREG {
+        return Err(no_regular_file(object));
+    }
+    if status.st_uid != owner && !(trust_root && status.st_uid == 0) {
+        return Err(Error::WrongOwner {
+            object: object.to_owned(),
+            found: status.st_uid,
+            expected: owner,
+        });
+    }
+    Ok(Some(file))
+}
+
+/// The user this process acts as.
+pub fn own_user() -> u32 {
+    Uid::as_raw(geteuid())
+}
+
+/// Opens a file anew, with an open file description of its own: a lock on one is none on the other.
+///
+/// # Errors
+/// What the system refuses.
+pub fn reopen(object: &str, file: &File) -> Result<File> {
+    File::options()
+        .read(true)
+        .write(true)
+        .open(format!("/proc/self/fd/{}", file.as_raw_fd()))
+        .map_err(|error| failure_io(object, "reopen", error))
+}
+
+/// Whether `object` is (still) the name of `file`.
+pub fn names(object: &str, file: &File) -> bool {
+    let Ok(file) = file.metadata() else {
+        return false;
+    };
+    lstat(path(object).as_str())
+        .is_ok_and(|named| named.st_dev == file.dev() && named.st_ino == file.ino())
+}
+
+/// Whether there is anything of that name.
+pub fn exists(object: &str) -> bool {
+    lstat(path(object).as_str()).is_ok()
+}
+
+/// Removes a name, if it is there.
+///
+/// # Errors
+/// What the system refuses.
+pub fn remove(object: &str) -> Result<()> {
+    match shm_unlink(object) {
+        Ok(()) | Err(Errno::ENOENT) => Ok(()),
+        Err(errno) => Err(failure(object, "remove", errno)),
+    }
+}
+
+fn path(object: &str) -> String {
+    format!("{DIRECTORY}{object}")
+}
+
+fn no_regular_file(object: &str) -> Error {
+    Error::Corrupt {
+        object: object.to_owned(),
+        reason: "it is no regular file".to_owned(),
+    }
+}
+
+/// The error for what the system answered: limits and permissions by name, the rest as it is.
+pub fn failure(object: &str, action: &'static str, errno: Errno) -> Error {
+    let object = object.to_owned();
+    let limit = |limit, remedy| Error::Limit {
+        object: object.clone(),
+        limit,
+        remedy,
+    };
+    match errno {
+        Errno::EACCES | Errno::EPERM => Error::PermissionDenied { object, action },
+        Errno::ENOSPC => limit(
+            "the space of /dev/shm",
+            "free some, or enlarge it (mount -o remount,size=…, docker --shm-size)",
+        ),
+        Errno::ENOMEM => limit(
+            "memory",
+            "free some, or raise the memory limit of this cgroup",
+        ),
+        Errno::EMFILE => limit(
+            "the number of open files of this process",
+            "raise RLIMIT_NOFILE (ulimit -n)",
+        ),
+        Errno::ENFILE => limit(
+            "the number of open files of the system",
+            "raise /proc/sys/fs/file-max",
+        ),
+        Errno::EFBIG => limit(
+            "the greatest size of a file",
+            "raise RLIMIT_FSIZE (ulimit -f)",
+        ),
+        Errno::EOPNOTSUPP => limit(
+            "what /dev/shm can do",
+            "mount a tmpfs there: it has no O_TMPFILE",
+        ),
+        errno => Error::System {
+            object,
+            action,
+            source: errno.into(),
+        },
+    }
+}
+
+/// [`failure`] for an error of the standard library.
+pub fn failure_io(object: &str, action: &'static str, error: std::io::Error) -> Error {
+    match error.raw_os_error() {
+        Some(errno) => failure(object, action, Errno::from_raw(errno)),
+        None => Error::System {
+            object: object.to_owned(),
+            action,
+            source: error,
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_follow_the_rules() {
+        for good in ["a", "prices-2.EUR_x", &"x".repeat(64)] {
+            assert!(TableName::new(good).is_ok(), "{good}");
+        }
+        for bad in ["", ".hidden", "a/b", "a b", "ä", "a\0", &"x".repeat(65)] {
+            assert!(
+                matches!(TableName::new(bad), Err(Error::InvalidName { .. })),
+                "{bad}"
+            );
+        }
+    }
+
+    #[test]
+    fn readers_may_write_what_they_register_in() {
+        for (mode, expected) in [
+            (0o600, 0o600),
+            (0o640, 0o660),
+            (0o644, 0o666),
+            (0o604, 0o606),
+        ] {
+            assert_eq!(Access { mode, group: None }.writable_by_readers(), expected);
+        }
+    }
+}

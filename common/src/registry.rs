@@ -1,0 +1,492 @@
+//! Who is listening: a slot a subscriber, claimed by a kernel lock on one byte.
+//!
+//! A slot whose byte can be locked is free. Whoever claims or frees one locks it first, cleans it, then goes on or lets
+//! go; a publisher's sweep and a joiner thus never take what a live process holds, whatever its pid.
+//!
+//! The registry is written by subscribers, so the publisher trusts nothing in it: what it reads are versions to
+//! compare and random numbers to build names of. Where only one user may open it, both ends map it. Opened to
+//! others, anyone could cut it short under a mapping and kill whoever looks, so it is then read and written by
+//! calls; a short read is an error and no signal.
+
+use std::fs::File;
+use std::os::unix::fs::{FileExt, MetadataExt};
+
+use crate::error::{Error, Result};
+use crate::layout::{LAYOUT_VERSION, MAX_SLOTS, REGISTRY_MAGIC, registry as at};
+use crate::park;
+use crate::region::lock::{self, Span};
+use crate::region::object::{self, Access, failure, failure_io, registry_name};
+use crate::region::{Mapping, random_id, read_words};
+use crate::sync::{AtomicU64, Ordering, Point, fence};
+use crate::wake::{self, Queue};
+
+/// The words of a registry, mapped or by calls.
+enum Words {
+    Mapped(Mapping),
+    ByCall(File),
+}
+
+/// An opened registry, checked.
+struct Opened {
+    object: String,
+    /// Locked by the byte, never mapped.
+    file: File,
+    words: Words,
+    id: u64,
+    slots: usize,
+}
+
+impl Opened {
+    fn open(id: u64, owner: u32, trust_root: bool) -> Result<Option<Self>> {
+        let object = registry_name(id);
+        let Some(file) = object::open(&object, true, owner, trust_root)? else {
+            return Ok(None);
+        };
+        let mut head = [0; 4];
+        read_words(&object, &file, 0, &mut head)?;
+        let corrupt = |reason: &str| Error::Corrupt {
+            object: object.clone(),
+            reason: reason.to_owned(),
+        };
+        if head[at::MAGIC] != REGISTRY_MAGIC
+            || head[at::LAYOUT] != LAYOUT_VERSION
+            || head[at::REGISTRY_ID] != id
+        {
+            return Err(corrupt("it is not the registry that its name says"));
+        }
+        let slots = usize::try_from(head[at::SLOTS]).unwrap_or(usize::MAX);
+        let status = file
+            .metadata()
+            .map_err(|error| failure_io(&object, "look at", error))?;
+        if slots > MAX_SLOTS || status.len() < at::words(slots) as u64 * 8 {
+            return Err(corrupt("it is shorter than its slots"));
+        }
+        let others = status.mode() & 0o077 != 0;
+        Self::of(object, file, id, slots, others).map(Some)
+    }
+
+    fn of(object: String, file: File, id: u64, slots: usize, others: bool) -> Result<Self> {
+        let second = object::reopen(&object, &file)?;
+        let words = if others {
+            Words::ByCall(second)
+        } else {
+            let mapping = Mapping::read_write(&second, at::words(slots));
+            Words::Mapped(mapping.map_err(|error| failure_io(&object, "map", error))?)
+        };
+        Ok(Self {
+            object,
+            file,
+            words,
+            id,
+            slots,
+        })
+    }
+
+    fn mapped(&self) -> Option<&[AtomicU64]> {
+        match &self.words {
+            Words::Mapped(mapping) => Some(mapping.words(at::words(self.slots))),
+            Words::ByCall(_) => None,
+        }
+    }
+
+    fn load(&self, word: usize) -> Result<u64> {
+        match &self.words {
+            Words::Mapped(mapping) => {
+                Ok(mapping.words(at::words(self.slots))[word].load(Ordering::Relaxed))
+            }
+            Words::ByCall(file) => {
+                let mut value = [0];
+                read_words(&self.object, file, word as u64 * 8, &mut value)?;
+                Ok(value[0])
+            }
+        }
+    }
+
+    fn store(&self, word: usize, value: u64) -> Result<()> {
+        match &self.words {
+            Words::Mapped(mapping) => {
+                mapping.words(at::words(self.slots))[word].store(value, Ordering::Release)
+            }
+            Words::ByCall(file) => file
+                .write_all_at(&value.to_le_bytes(), word as u64 * 8)
+                .map_err(|error| failure_io(&self.object, "write", error))?,
+        }
+        Ok(())
+    }
+
+    fn record(&self, slot: usize) -> usize {
+        at::record(self.slots, slot)
+    }
+
+    /// Empties a slot that the caller has locked, and removes the queue of whoever left it.
+    fn clean(&self, slot: usize) -> Result<()> {
+        let record = self.record(slot);
+        let nonce = self.load(record + at::NONCE)?;
+        if nonce != 0 {
+            wake::remove_queue(self.id, slot, nonce);
+        }
+        self.store(at::PARKS + slot, park::AWAKE)?;
+        (0..at::RECORD_WORDS).try_for_each(|word| self.store(record + word, 0))
+    }
+}
+
+/// What the registry says of one subscriber.
+#[non_exhaustive]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Listener {
+    /// Its slot.
+    pub slot: usize,
+    /// Its random number.
+    pub nonce: u64,
+    /// The version that it has seen, as it says.
+    pub seen: u64,
+    /// Its process id, as it says, in its own pid namespace.
+    pub pid: u32,
+    /// Whether it sleeps until the next commit.
+    pub parked: bool,
+    /// Whether its process lives.
+    pub alive: bool,
+}
+
+/// The publisher's end of a registry.
+pub struct Registry {
+    opened: Opened,
+    parks: Vec<u64>,
+}
+
+impl Registry {
+    /// Makes a registry of `slots`.
+    ///
+    /// # Errors
+    /// What the system refuses.
+    pub fn create(slots: usize, access: Access) -> Result<Self> {
+        let id = random_id()?;
+        let object = registry_name(id);
+        let mode = access.writable_by_readers();
+        let file = object::create(&object, mode, access.group)?;
+        let mut words = vec![0; at::words(slots)];
+        words[at::MAGIC] = REGISTRY_MAGIC;
+        words[at::LAYOUT] = LAYOUT_VERSION;
+        words[at::SLOTS] = slots as u64;
+        words[at::REGISTRY_ID] = id;
+        // Written through, every page of it: a hole would be filled, or not, at the first store through a mapping.
+        file.write_all_at(bytemuck::cast_slice(&words), 0)
+            .map_err(|error| failure_io(&object, "fill", error))?;
+        if !object::link(&file, &object)? {
+            return Err(failure(&object, "link", nix::errno::Errno::EEXIST));
+        }
+        let opened = Opened::of(object, file, id, slots, mode & 0o077 != 0)?;
+        Ok(Self {
+            opened,
+            parks: Vec::new(),
+        })
+    }
+
+    /// Opens the registry that a dead publisher left, if it is there and of this `access`.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`], and what the system refuses.
+    pub fn adopt(id: u64) -> Result<Option<Self>> {
+        Ok(
+            Opened::open(id, object::own_user(), false)?.map(|opened| Self {
+                opened,
+                parks: Vec::new(),
+            }),
+        )
+    }
+
+    /// The random number that names it.
+    pub fn id(&self) -> u64 {
+        self.opened.id
+    }
+
+    /// How many slots it has.
+    pub fn slots(&self) -> usize {
+        self.opened.slots
+    }
+
+    /// Whether mode and group are those of `access`.
+    ///
+    /// # Errors
+    /// What the system refuses.
+    pub fn has_access(&self, access: Access) -> Result<bool> {
+        let status = self
+            .opened
+            .file
+            .metadata()
+            .map_err(|error| failure_io(&self.opened.object, "look at", error))?;
+        Ok(status.mode() & 0o777 == access.writable_by_readers()
+            && access.group.is_none_or(|gid| gid == status.gid()))
+    }
+
+    /// Whether it still bears its name.
+    pub fn has_name(&self) -> bool {
+        object::names(&self.opened.object, &self.opened.file)
+    }
+
+    /// Calls `visit` with slot and nonce of each subscriber that is parked at the commit before `version`, or, for
+    /// `everyone`, parked at all. Made after the commit's fence.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] if somebody cut the registry short.
+    #[inline]
+    pub fn parked(
+        &mut self,
+        version: u64,
+        everyone: bool,
+        mut visit: impl FnMut(usize, u64),
+    ) -> Result<()> {
+        let slots = self.opened.slots;
+        match &self.opened.words {
+            Words::Mapped(mapping) => {
+                let words = mapping.words(at::words(slots));
+                if everyone || park::may_be_parked(&words[at::PARKED_MAX], version) {
+                    for slot in
+                        park::parked_at(&words[at::PARKS..at::PARKS + slots], version, everyone)
+                    {
+                        visit(
+                            slot,
+                            words[at::record(slots, slot) + at::NONCE].load(Ordering::Relaxed),
+                        );
+                    }
+                }
+                Ok(())
+            }
+            Words::ByCall(file) => {
+                self.parks.resize(slots, 0);
+                read_words(
+                    &self.opened.object,
+                    file,
+                    at::PARKS as u64 * 8,
+                    &mut self.parks,
+                )?;
+                for slot in 0..slots {
+                    if park::counts(self.parks[slot], version, everyone) {
+                        visit(
+                            slot,
+                            self.opened.load(self.opened.record(slot) + at::NONCE)?,
+                        );
+                    }
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// Frees the slots of subscribers that are gone, with their queues. Calls `living` with slot and nonce of each other one.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] if somebody cut the registry short, and what the system refuses.
+    pub fn sweep(
+        &self,
+        mut freed: impl FnMut(usize),
+        mut living: impl FnMut(usize, u64),
+    ) -> Result<()> {
+        for slot in 0..self.opened.slots {
+            let nonce = self.opened.load(self.opened.record(slot) + at::NONCE)?;
+            if nonce == 0 {
+                continue;
+            }
+            let failed = |errno| failure(&self.opened.object, "lock a slot of", errno);
+            if lock::try_lock(&self.opened.file, Span::byte(slot)).map_err(failed)? {
+                let cleaned = self.opened.clean(slot);
+                lock::unlock(&self.opened.file, Span::byte(slot)).map_err(failed)?;
+                cleaned?;
+                freed(slot);
+            } else {
+                living(slot, nonce);
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes the registry's name and the queues of all its subscribers, live ones too: the table is gone.
+    ///
+    /// # Errors
+    /// What the system refuses.
+    pub fn remove(&self) -> Result<()> {
+        // The name first: a joiner makes its queue, then looks whether the name still stands, and else removes it itself.
+        object::remove(&self.opened.object)?;
+        fence(Point::Park, Ordering::SeqCst);
+        for slot in 0..self.opened.slots {
+            let nonce = self.opened.load(self.opened.record(slot) + at::NONCE)?;
+            if nonce != 0 {
+                wake::remove_queue(self.opened.id, slot, nonce);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Who listens at registry `id`, read by calls, by anyone who may open it.
+///
+/// # Errors
+/// As for a subscriber that opens it.
+pub fn listeners(id: u64, owner: u32, trust_root: bool) -> Result<Vec<Listener>> {
+    let Some(opened) = Opened::open(id, owner, trust_root)? else {
+        return Ok(Vec::new());
+    };
+    let mut found = Vec::new();
+    for slot in 0..opened.slots {
+        let record = opened.record(slot);
+        let nonce = opened.load(record + at::NONCE)?;
+        if nonce != 0 {
+            let alive = lock::is_held(&opened.file, Span::byte(slot))
+                .map_err(|errno| failure(&opened.object, "query a lock of", errno))?;
+            found.push(Listener {
+                slot,
+                nonce,
+                seen: opened.load(record + at::SEEN)?,
+                pid: u32::try_from(opened.load(record + at::PID)?).unwrap_or(0),
+                parked: opened.load(at::PARKS + slot)? != park::AWAKE,
+                alive,
+            });
+        }
+    }
+    Ok(found)
+}
+
+/// A subscriber's place in a registry: a slot, its lock, its queue.
+pub struct Seat {
+    opened: Opened,
+    slot: usize,
+    nonce: u64,
+    queue: Option<Queue>,
+    parked: bool,
+    process: u32,
+}
+
+impl Seat {
+    /// Claims a slot of registry `id`, with a queue that `access` tells who may send to. None if the registry is gone.
+    ///
+    /// # Errors
+    /// [`Error::Limit`] if every slot is taken, and as for opening a registry. Without a queue (see [`Seat::queue`])
+    /// the slot still counts.
+    pub fn claim(id: u64, owner: u32, trust_root: bool, access: Access) -> Result<Option<Self>> {
+        let Some(opened) = Opened::open(id, owner, trust_root)? else {
+            return Ok(None);
+        };
+        let failed = |errno| failure(&opened.object, "lock a slot of", errno);
+        let mut slots = 0..opened.slots;
+        let slot = loop {
+            let Some(slot) = slots.next() else {
+                let object = opened.object.clone();
+                let limit = "the number of subscribers that are woken";
+                return Err(Error::Limit {
+                    object,
+                    limit,
+                    remedy: "start the publisher with more slots",
+                });
+            };
+            if lock::try_lock(&opened.file, Span::byte(slot)).map_err(failed)? {
+                break slot;
+            }
+        };
+        opened.clean(slot)?;
+        let (nonce, process) = (random_id()?, std::process::id());
+        let mut seat = Self {
+            opened,
+            slot,
+            nonce,
+            queue: None,
+            parked: false,
+            process,
+        };
+        seat.note(at::PID, u64::from(process))?;
+        seat.note(at::KIND, wake::KIND_QUEUE)?;
+        // Before the queue is made: whoever finds the slot deserted knows which queue to remove.
+        seat.note(at::NONCE, nonce)?;
+        fence(Point::Park, Ordering::SeqCst);
+        match Queue::create(id, slot, nonce, access) {
+            Ok(queue) => seat.queue = Some(queue),
+            Err(error) => tracing::warn!("woken by re-check only: {error}"),
+        }
+        // Removed meanwhile: then nobody sweeps here any more, and dropping the seat removes the queue.
+        Ok(object::names(&seat.opened.object, &seat.opened.file).then_some(seat))
+    }
+
+    fn note(&self, word: usize, value: u64) -> Result<()> {
+        self.opened
+            .store(self.opened.record(self.slot) + word, value)
+    }
+
+    /// The registry's random number.
+    pub fn registry_id(&self) -> u64 {
+        self.opened.id
+    }
+
+    /// The slot.
+    pub fn slot(&self) -> usize {
+        self.slot
+    }
+
+    /// The random number of this subscriber.
+    pub fn nonce(&self) -> u64 {
+        self.nonce
+    }
+
+    /// The queue that wakes this subscriber, unless the system had none left.
+    pub fn queue(&self) -> Option<&Queue> {
+        self.queue.as_ref()
+    }
+
+    /// Whether the registry still bears its name.
+    pub fn has_name(&self) -> bool {
+        object::names(&self.opened.object, &self.opened.file)
+    }
+
+    /// Drains the queue and parks at `seen`; whether `commit` is still that, so that its owner may sleep.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] if somebody cut the registry short.
+    pub fn park(&mut self, commit: &AtomicU64, seen: u64) -> Result<bool> {
+        if let Some(queue) = &self.queue {
+            // Before parking: a send into a full queue makes no new edge for epoll.
+            queue.drain();
+        }
+        self.note(at::SEEN, seen)?;
+        if let Some(words) = self.opened.mapped() {
+            self.parked = park::park(
+                &words[at::PARKS + self.slot],
+                &words[at::PARKED_MAX],
+                commit,
+                seen,
+            );
+            return Ok(self.parked);
+        }
+        // The same three steps by calls. The publisher of an opened-up registry reads every park word, not `parked_max`.
+        self.opened.store(at::PARKS + self.slot, seen)?;
+        self.parked = true;
+        fence(Point::Park, Ordering::SeqCst);
+        if commit.load(Ordering::Relaxed) != seen {
+            self.unpark()?;
+        }
+        Ok(self.parked)
+    }
+
+    /// Says that the owner is awake.
+    ///
+    /// # Errors
+    /// What the system refuses.
+    pub fn unpark(&mut self) -> Result<()> {
+        if std::mem::take(&mut self.parked) {
+            match self.opened.mapped() {
+                Some(words) => park::unpark(&words[at::PARKS + self.slot]),
+                None => self.opened.store(at::PARKS + self.slot, park::AWAKE)?,
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        if self.process == std::process::id() {
+            // The queue first, while the nonce still names it. The lock falls with the file.
+            drop(self.queue.take());
+            if let Err(error) = self.opened.clean(self.slot) {
+                tracing::debug!("leaving slot {} as it is: {error}", self.slot);
+            }
+        }
+    }
+}

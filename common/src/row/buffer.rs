@@ -1,0 +1,189 @@
+//! A row that is filled field by field.
+
+use std::fmt;
+use std::sync::Arc;
+
+use bytemuck::{cast_slice, cast_slice_mut};
+use serde::{Serialize, Serializer};
+use serde_json::Map;
+
+use crate::value::{in_field, refused};
+use crate::{Kind, Result, RowRef, Schema, Value};
+
+/// A row of its own, in words of 8 bytes, so that its bytes are aligned for every type that is a row.
+///
+/// ```
+/// use std::sync::Arc;
+/// use common::{RowBuf, Schema, Value};
+///
+/// let schema = Arc::new(Schema::parse("id:u16,name:text(8),price:f64", None)?);
+/// let mut row = RowBuf::new(schema);
+/// row.set(0, Value::U64(7))?;
+/// row.set_text(1, "a name")?;
+/// row.set_json(2, &serde_json::json!(9.5))?;
+/// assert_eq!(serde_json::to_string(&row).unwrap(), r#"{"id":7,"name":"a name","price":9.5}"#);
+/// # Ok::<(), common::Error>(())
+/// ```
+#[derive(Clone, PartialEq, Eq)]
+pub struct RowBuf {
+    schema: Arc<Schema>,
+    words: Vec<u64>,
+}
+
+impl RowBuf {
+    /// A row of zeros: every number 0, every text empty.
+    #[must_use]
+    pub fn new(schema: Arc<Schema>) -> RowBuf {
+        let words = vec![0; schema.row_words()];
+        RowBuf { schema, words }
+    }
+
+    /// A copy of a row's bytes.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::WrongLength`](crate::Error::WrongLength) if there are not [`Schema::row_size`] of them.
+    pub fn from_bytes(schema: Arc<Schema>, bytes: &[u8]) -> Result<RowBuf> {
+        RowRef::new(&schema, bytes)?;
+        let mut row = RowBuf::new(schema);
+        row.bytes_mut().copy_from_slice(bytes);
+        Ok(row)
+    }
+
+    /// Reads a row from a JSON object that has each field by its name.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidValue`](crate::Error::InvalidValue) for a field that is missing, that the schema has not, or
+    /// whose value does not fit; [`Error::TextTooLong`](crate::Error::TextTooLong).
+    pub fn from_json(
+        schema: &Arc<Schema>,
+        object: &Map<String, serde_json::Value>,
+    ) -> Result<RowBuf> {
+        let mut row = RowBuf::new(Arc::clone(schema));
+        for (index, field) in schema.fields().iter().enumerate() {
+            let Some(json) = object.get(field.name()) else {
+                return Err(refused(
+                    field.name(),
+                    "nothing",
+                    "it is missing, and every field is needed",
+                ));
+            };
+            row.set_json(index, json)?;
+        }
+        // All of the schema's fields were found, so an object of as many has no others.
+        if object.len() > schema.fields().len()
+            && let Some((name, json)) = object.iter().find(|(name, _)| schema.field(name).is_none())
+        {
+            return Err(refused(
+                name,
+                &json.to_string(),
+                format!("there is no such field, the fields are {schema}"),
+            ));
+        }
+        Ok(row)
+    }
+
+    /// What the row is.
+    #[must_use]
+    pub fn schema(&self) -> &Arc<Schema> {
+        &self.schema
+    }
+
+    /// The row as it stands.
+    ///
+    /// Not the trait `AsRef`, whose result could not hold the schema.
+    #[must_use]
+    pub fn as_ref(&self) -> RowRef<'_> {
+        RowRef::new(&self.schema, self.bytes()).expect("made of the schema's size")
+    }
+
+    /// The row's bytes, [`Schema::row_size`] of them.
+    #[must_use]
+    #[inline]
+    pub fn bytes(&self) -> &[u8] {
+        &cast_slice(&self.words)[..self.schema.row_size()]
+    }
+
+    /// The row's words; what the last one has beyond the row is zero.
+    #[must_use]
+    #[inline]
+    pub fn words(&self) -> &[u64] {
+        &self.words
+    }
+
+    /// Sets the field `index`.
+    ///
+    /// # Errors
+    ///
+    /// As [`Value::encode`], with the field's name. The row is then as it was.
+    ///
+    /// # Panics
+    ///
+    /// If the schema has not so many fields.
+    pub fn set(&mut self, index: usize, value: Value<'_>) -> Result<()> {
+        self.set_read(index, |_| Ok(value))
+    }
+
+    /// Sets the field `index` from text, as in a cell of CSV.
+    ///
+    /// # Errors
+    ///
+    /// As [`Value::parse`], with the field's name. The row is then as it was.
+    ///
+    /// # Panics
+    ///
+    /// If the schema has not so many fields.
+    pub fn set_text(&mut self, index: usize, text: &str) -> Result<()> {
+        self.set_read(index, |kind| Value::parse(kind, text))
+    }
+
+    /// Sets the field `index` from JSON.
+    ///
+    /// # Errors
+    ///
+    /// As [`Value::from_json`], with the field's name. The row is then as it was.
+    ///
+    /// # Panics
+    ///
+    /// If the schema has not so many fields.
+    pub fn set_json(&mut self, index: usize, json: &serde_json::Value) -> Result<()> {
+        self.set_read(index, |kind| Value::from_json(kind, json))
+    }
+
+    /// The bytes of the row's key: its fields back to back.
+    #[must_use]
+    pub fn key_bytes(&self) -> Vec<u8> {
+        self.as_ref().key().to_bytes()
+    }
+
+    /// Sets the field `index` to the value that `read` makes for its kind.
+    fn set_read<'v>(
+        &mut self,
+        index: usize,
+        read: impl FnOnce(Kind) -> Result<Value<'v>>,
+    ) -> Result<()> {
+        let field = &self.schema.fields()[index];
+        let out = &mut cast_slice_mut(&mut self.words)[field.range()];
+        in_field(
+            field.name(),
+            read(field.kind()).and_then(|value| value.encode(field.kind(), out)),
+        )
+    }
+
+    fn bytes_mut(&mut self) -> &mut [u8] {
+        &mut cast_slice_mut(&mut self.words)[..self.schema.row_size()]
+    }
+}
+
+impl fmt::Debug for RowBuf {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.as_ref().fmt(f)
+    }
+}
+
+impl Serialize for RowBuf {
+    fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+        self.as_ref().serialize(serializer)
+    }
+}

@@ -1,0 +1,222 @@
+//! The key's bytes in a row: the paths that every lookup takes.
+//!
+//! Of a key's fields only the runs of bytes matter. Fields that are neighbours in the row and in the key make one
+//! run, and most keys are one run, so each function here has a path for that. A row and a key hash alike because
+//! both feed the hasher run by run: a hash over the whole key would differ from one over the runs.
+
+use std::hash::Hasher;
+use std::ops::Range;
+
+use super::{Field, MAX_KEY_SIZE, Schema, invalid};
+use crate::Result;
+
+/// The runs of the key's bytes within a row, in the key's order, and how many bytes they are together.
+pub(super) fn parts(fields: &[Field], key: &[usize]) -> Result<(Vec<Range<usize>>, usize)> {
+    let mut parts: Vec<Range<usize>> = Vec::new();
+    let mut key_size = 0;
+    for (position, &index) in key.iter().enumerate() {
+        let Some(field) = fields.get(index) else {
+            return invalid(format!("the key names field {index} of {}", fields.len()));
+        };
+        if key[..position].contains(&index) {
+            return invalid(format!("the key names {:?} twice", field.name));
+        }
+        if !field.kind.may_be_key() {
+            let (name, kind) = (&field.name, field.kind);
+            return invalid(format!(
+                "field {name:?} is {kind} and in the key: a float cannot be, use an integer or text"
+            ));
+        }
+        key_size += field.kind.size();
+        match parts.last_mut() {
+            Some(last) if last.end == field.offset => last.end = field.range().end,
+            _ => parts.push(field.range()),
+        }
+    }
+    if key_size == 0 || key_size > MAX_KEY_SIZE {
+        return invalid(format!(
+            "a key of {key_size} bytes cannot be: name fields of 1 to {MAX_KEY_SIZE} bytes for it"
+        ));
+    }
+    Ok((parts, key_size))
+}
+
+impl Schema {
+    /// Where the key's bytes stand in a row: their runs in the key's order, neighbours merged.
+    #[must_use]
+    #[inline]
+    pub fn key_parts(&self) -> &[Range<usize>] {
+        &self.key_parts
+    }
+
+    /// Appends the key of `row` to `out`, [`Schema::key_size`] bytes.
+    ///
+    /// # Panics
+    ///
+    /// If `row` is shorter than the key needs.
+    #[inline]
+    pub fn write_key(&self, row: &[u8], out: &mut Vec<u8>) {
+        for part in &self.key_parts {
+            out.extend_from_slice(&row[part.clone()]);
+        }
+    }
+
+    /// Whether `row` has the key `key`. A key of another length matches no row.
+    ///
+    /// # Panics
+    ///
+    /// If `row` is shorter than the key needs.
+    #[must_use]
+    #[inline]
+    pub fn key_matches(&self, row: &[u8], key: &[u8]) -> bool {
+        if let [part] = self.key_parts.as_slice() {
+            return equal(&row[part.clone()], key);
+        }
+        key.len() == self.key_size
+            && self
+                .key_chunks(key)
+                .zip(&self.key_parts)
+                .all(|(chunk, part)| equal(&row[part.clone()], chunk))
+    }
+
+    /// Whether the rows `a` and `b` have the same key.
+    ///
+    /// # Panics
+    ///
+    /// If a row is shorter than the key needs.
+    #[must_use]
+    #[inline]
+    pub fn same_key(&self, a: &[u8], b: &[u8]) -> bool {
+        if let [part] = self.key_parts.as_slice() {
+            return equal(&a[part.clone()], &b[part.clone()]);
+        }
+        self.key_parts
+            .iter()
+            .all(|part| equal(&a[part.clone()], &b[part.clone()]))
+    }
+
+    /// Feeds the key of `row` to `hasher`, just as [`Schema::hash_key`] feeds a key.
+    ///
+    /// # Panics
+    ///
+    /// If `row` is shorter than the key needs.
+    #[inline]
+    pub fn hash_key_of_row(&self, row: &[u8], hasher: &mut impl Hasher) {
+        if let [part] = self.key_parts.as_slice() {
+            return feed(&row[part.clone()], hasher);
+        }
+        for part in &self.key_parts {
+            feed(&row[part.clone()], hasher);
+        }
+    }
+
+    /// Feeds `key` to `hasher`, just as [`Schema::hash_key_of_row`] feeds the key of a row.
+    ///
+    /// # Panics
+    ///
+    /// If `key` is shorter than [`Schema::key_size`].
+    #[inline]
+    pub fn hash_key(&self, key: &[u8], hasher: &mut impl Hasher) {
+        if let [_] = self.key_parts.as_slice() {
+            return feed(&key[..self.key_size], hasher);
+        }
+        for chunk in self.key_chunks(key) {
+            feed(chunk, hasher);
+        }
+    }
+
+    /// The pieces of `key` that belong to the runs of a row.
+    #[inline]
+    fn key_chunks<'a>(&self, key: &'a [u8]) -> impl Iterator<Item = &'a [u8]> {
+        let mut rest = key;
+        self.key_parts.iter().map(move |part| {
+            let (chunk, after) = rest.split_at(part.len());
+            rest = after;
+            chunk
+        })
+    }
+}
+
+/// `a == b`, without the call of `memcmp` for the most common key, one integer of 8 bytes.
+#[inline]
+fn equal(a: &[u8], b: &[u8]) -> bool {
+    match (a.first_chunk::<8>(), b.first_chunk::<8>()) {
+        (Some(x), Some(y)) if a.len() == 8 && b.len() == 8 => {
+            u64::from_ne_bytes(*x) == u64::from_ne_bytes(*y)
+        }
+        _ => a == b,
+    }
+}
+
+/// One run of a key into the hasher, as an integer where it is as long as one.
+#[inline]
+fn feed(bytes: &[u8], hasher: &mut impl Hasher) {
+    match bytes.len() {
+        8 => hasher.write_u64(u64::from_ne_bytes(*bytes.first_chunk().expect("8 bytes"))),
+        4 => hasher.write_u32(u32::from_ne_bytes(*bytes.first_chunk().expect("4 bytes"))),
+        _ => hasher.write(bytes),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::hash::BuildHasher;
+
+    use super::*;
+
+    const KEYS: [&str; 6] = ["a", "b", "d", "a,b", "b,a", "d,b,a"];
+
+    fn schema(key: &str) -> Schema {
+        Schema::parse("a:u64,b:u32,c:f32,d:text(5)", Some(key)).unwrap()
+    }
+
+    fn key_of(schema: &Schema, row: &[u8]) -> Vec<u8> {
+        let mut key = Vec::new();
+        schema.write_key(row, &mut key);
+        key
+    }
+
+    #[test]
+    fn neighbours_are_one_part() {
+        assert!(matches!(schema("a,b").key_parts(), [part] if *part == (0..12)));
+        assert_eq!(schema("b,a").key_parts(), [8..12, 0..8]);
+        assert_eq!(schema("d,a,b").key_parts(), [16..21, 0..12]);
+        assert_eq!(schema("d,a,b").key_size(), 17);
+    }
+
+    #[test]
+    fn a_row_and_its_key_hash_and_compare_alike() {
+        let row: Vec<u8> = (1..=24).collect();
+        let other: Vec<u8> = (2..=25).collect();
+        let state = foldhash::fast::FixedState::with_seed(7);
+        for schema in KEYS.map(schema) {
+            let key = key_of(&schema, &row);
+            assert_eq!(key.len(), schema.key_size());
+            assert!(schema.key_matches(&row, &key));
+            assert!(!schema.key_matches(&other, &key));
+            assert!(!schema.key_matches(&row, &key[1..]));
+            assert!(schema.same_key(&row, &row));
+            assert!(!schema.same_key(&row, &other));
+            let (mut of_row, mut of_key, mut of_other) = (
+                state.build_hasher(),
+                state.build_hasher(),
+                state.build_hasher(),
+            );
+            schema.hash_key_of_row(&row, &mut of_row);
+            schema.hash_key(&key, &mut of_key);
+            schema.hash_key_of_row(&other, &mut of_other);
+            assert_eq!(of_row.finish(), of_key.finish());
+            assert_ne!(of_row.finish(), of_other.finish());
+        }
+    }
+
+    #[test]
+    fn what_is_not_the_key_does_not_matter() {
+        let row = [0; 24];
+        let mut other = row;
+        other[12..16].fill(9);
+        for schema in KEYS.map(schema) {
+            assert!(schema.same_key(&row, &other));
+        }
+    }
+}

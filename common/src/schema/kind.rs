@@ -1,0 +1,207 @@
+//! What a field can hold, by name and by width.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+use super::invalid;
+use crate::{Error, Result};
+
+/// What a field holds. Its text form, as in [`Schema::parse`](crate::Schema::parse), is the name in lower case:
+/// `u64`, `text(32)`, `ipnet`, `timestamp`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
+pub enum Kind {
+    /// True or false, one byte.
+    Bool,
+    /// A whole number of 1 byte.
+    U8,
+    /// A whole number of 2 bytes.
+    U16,
+    /// A whole number of 4 bytes.
+    U32,
+    /// A whole number of 8 bytes.
+    U64,
+    /// A signed whole number of 1 byte.
+    I8,
+    /// A signed whole number of 2 bytes.
+    I16,
+    /// A signed whole number of 4 bytes.
+    I32,
+    /// A signed whole number of 8 bytes.
+    I64,
+    /// A float of 4 bytes. It cannot be in a key.
+    F32,
+    /// A float of 8 bytes. It cannot be in a key.
+    F64,
+    /// Up to so many bytes of UTF-8 (1 to [`Kind::MAX_TEXT`]), padded with zeros.
+    Text(u16),
+    /// An IPv4 address, 4 bytes.
+    Ipv4,
+    /// An IPv6 address, 16 bytes.
+    Ipv6,
+    /// An IPv4 or IPv6 network with its prefix, 18 bytes.
+    IpNet,
+    /// A MAC address, 6 bytes.
+    Mac,
+    /// Nanoseconds since the start of 1970 in UTC, 8 bytes.
+    Timestamp,
+}
+
+/// The kinds that have no parameter, under the names they go by.
+const NAMES: [(&str, Kind); 16] = [
+    ("bool", Kind::Bool),
+    ("u8", Kind::U8),
+    ("u16", Kind::U16),
+    ("u32", Kind::U32),
+    ("u64", Kind::U64),
+    ("i8", Kind::I8),
+    ("i16", Kind::I16),
+    ("i32", Kind::I32),
+    ("i64", Kind::I64),
+    ("f32", Kind::F32),
+    ("f64", Kind::F64),
+    ("ipv4", Kind::Ipv4),
+    ("ipv6", Kind::Ipv6),
+    ("ipnet", Kind::IpNet),
+    ("mac", Kind::Mac),
+    ("timestamp", Kind::Timestamp),
+];
+
+impl Kind {
+    /// The widest text, in bytes.
+    pub const MAX_TEXT: u16 = 4096;
+
+    /// The bytes that a field of this kind takes.
+    #[must_use]
+    #[inline]
+    pub const fn size(self) -> usize {
+        match self {
+            Kind::Bool | Kind::U8 | Kind::I8 => 1,
+            Kind::U16 | Kind::I16 => 2,
+            Kind::U32 | Kind::I32 | Kind::F32 | Kind::Ipv4 => 4,
+            Kind::U64 | Kind::I64 | Kind::F64 | Kind::Timestamp => 8,
+            Kind::Text(capacity) => capacity as usize,
+            Kind::Ipv6 => 16,
+            Kind::IpNet => 18,
+            Kind::Mac => 6,
+        }
+    }
+
+    /// What the field's offset is a multiple of: its size for numbers and timestamps, 1 for all others.
+    #[must_use]
+    pub const fn align(self) -> usize {
+        match self {
+            Kind::Bool | Kind::Text(_) | Kind::Ipv4 | Kind::Ipv6 | Kind::IpNet | Kind::Mac => 1,
+            _ => self.size(),
+        }
+    }
+
+    /// Whether a key may hold it: all but floats, whose equality is not that of their bytes.
+    #[must_use]
+    pub const fn may_be_key(self) -> bool {
+        !matches!(self, Kind::F32 | Kind::F64)
+    }
+
+    /// A text's capacity is in range (all other kinds are as they are).
+    pub(super) fn check(self) -> Result<()> {
+        match self {
+            Kind::Text(capacity) if capacity == 0 || capacity > Kind::MAX_TEXT => invalid(format!(
+                "{self} is no kind: a text holds 1 to {} bytes",
+                Kind::MAX_TEXT
+            )),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Kind::Text(capacity) => f.pad(&format!("text({capacity})")),
+            kind => {
+                let named = NAMES.iter().find(|(_, named)| named == kind);
+                f.pad(named.map_or("", |(name, _)| name))
+            }
+        }
+    }
+}
+
+impl FromStr for Kind {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Kind> {
+        if let Some((_, kind)) = NAMES.iter().find(|(name, _)| *name == text) {
+            return Ok(*kind);
+        }
+        let capacity = text
+            .strip_prefix("text(")
+            .and_then(|rest| rest.strip_suffix(')'));
+        // Digits only, and no zero before them: each kind has one spelling, so that equal schemas have equal bytes.
+        let canonical = |digits: &&str| {
+            digits.bytes().all(|byte| byte.is_ascii_digit()) && !digits.starts_with('0')
+        };
+        match capacity
+            .filter(canonical)
+            .and_then(|digits| digits.parse().ok())
+        {
+            Some(capacity) if (1..=Kind::MAX_TEXT).contains(&capacity) => Ok(Kind::Text(capacity)),
+            _ => invalid(format!(
+                "{text:?} is no kind: use bool, u8 to u64, i8 to i64, f32, f64, text(1) to text({}), ipv4, ipv6, \
+                 ipnet, mac or timestamp",
+                Kind::MAX_TEXT
+            )),
+        }
+    }
+}
+
+impl From<Kind> for String {
+    fn from(kind: Kind) -> String {
+        kind.to_string()
+    }
+}
+
+impl TryFrom<String> for Kind {
+    type Error = Error;
+
+    fn try_from(text: String) -> Result<Kind> {
+        text.parse()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_kind_reads_back_what_it_prints() {
+        let texts = [1, 32, 4096].map(Kind::Text);
+        for kind in NAMES.iter().map(|(_, kind)| *kind).chain(texts) {
+            assert_eq!(kind.to_string().parse::<Kind>().unwrap(), kind);
+            assert_eq!(kind.size() % kind.align(), 0);
+        }
+    }
+
+    #[test]
+    fn other_spellings_are_refused() {
+        for text in [
+            "",
+            "U64",
+            "text",
+            "text()",
+            "text(0)",
+            "text(01)",
+            "text(+1)",
+            "text(4097)",
+            "text(99999)",
+            "float",
+        ] {
+            let error = text.parse::<Kind>().unwrap_err();
+            assert!(
+                matches!(error, Error::InvalidSchema { .. }),
+                "{text}: {error}"
+            );
+        }
+    }
+}

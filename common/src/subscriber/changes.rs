@@ -1,0 +1,175 @@
+//! What a refresh changed, as its caller sees it.
+
+use std::marker::PhantomData;
+
+use super::copy::{ChangeList, Changed, LocalCopy};
+use crate::row::{Row, RowRef};
+
+/// One key that changed between two versions of the local copy. What lay between the two is not told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Change<T> {
+    /// The key is new.
+    Created(T),
+    /// The key has another row.
+    Updated {
+        /// Its row before.
+        old: T,
+        /// Its row now.
+        new: T,
+    },
+    /// The key is gone; this was its row.
+    Deleted(T),
+}
+
+impl<T> Change<T> {
+    fn map<U>(self, row: impl Fn(T) -> U) -> Change<U> {
+        match self {
+            Change::Created(new) => Change::Created(row(new)),
+            Change::Updated { old, new } => Change::Updated {
+                old: row(old),
+                new: row(new),
+            },
+            Change::Deleted(old) => Change::Deleted(row(old)),
+        }
+    }
+}
+
+/// Why a refresh or a wait came back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cause {
+    /// Rows changed (and maybe the publisher's state, too).
+    Rows,
+    /// No row changed, but the publisher's state did: see `publisher_state()`.
+    Publisher,
+    /// There is no news; of a wait: within its time.
+    Nothing,
+}
+
+/// What the last refresh changed, over rows of bytes.
+#[derive(Clone, Copy)]
+pub struct UntypedChanges<'s> {
+    pub(super) copy: &'s LocalCopy,
+    pub(super) list: &'s ChangeList,
+    pub(super) version: u64,
+    pub(super) publisher_changed: bool,
+}
+
+impl<'s> UntypedChanges<'s> {
+    /// The version that the changes lead to.
+    pub fn version(&self) -> u64 {
+        self.version
+    }
+
+    /// How many keys changed.
+    pub fn len(&self) -> usize {
+        self.list.items.len()
+    }
+
+    /// Whether no key changed.
+    pub fn is_empty(&self) -> bool {
+        self.list.items.is_empty()
+    }
+
+    /// Why the refresh or wait came back.
+    pub fn cause(&self) -> Cause {
+        match (self.is_empty(), self.publisher_changed) {
+            (false, _) => Cause::Rows,
+            (true, true) => Cause::Publisher,
+            (true, false) => Cause::Nothing,
+        }
+    }
+
+    /// The changes, each key once.
+    pub fn iter(&self) -> UntypedChangesIter<'s> {
+        UntypedChangesIter {
+            copy: self.copy,
+            list: self.list,
+            items: self.list.items.iter(),
+        }
+    }
+}
+
+impl<'s> IntoIterator for &UntypedChanges<'s> {
+    type Item = Change<RowRef<'s>>;
+    type IntoIter = UntypedChangesIter<'s>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.iter()
+    }
+}
+
+/// Iterator over [`UntypedChanges`].
+#[derive(Clone)]
+pub struct UntypedChangesIter<'s> {
+    copy: &'s LocalCopy,
+    list: &'s ChangeList,
+    items: std::slice::Iter<'s, Changed>,
+}
+
+impl<'s> Iterator for UntypedChangesIter<'s> {
+    type Item = Change<RowRef<'s>>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.items.next().map(|item| match *item {
+            Changed::Created { slot } => Change::Created(self.copy.row(slot)),
+            Changed::Updated { old, slot } => Change::Updated {
+                old: self.list.row(old),
+                new: self.copy.row(slot),
+            },
+            Changed::Deleted { old } => Change::Deleted(self.list.row(old)),
+        })
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        self.items.size_hint()
+    }
+}
+
+impl ExactSizeIterator for UntypedChangesIter<'_> {}
+
+/// What the last refresh changed, over rows of `R`.
+#[derive(Clone, Copy)]
+pub struct Changes<'s, R> {
+    pub(super) inner: UntypedChanges<'s>,
+    pub(super) rows: PhantomData<fn() -> R>,
+}
+
+impl<'s, R: Row> Changes<'s, R> {
+    /// The version that the changes lead to.
+    pub fn version(&self) -> u64 {
+        self.inner.version()
+    }
+
+    /// How many keys changed.
+    pub fn len(&self) -> usize {
+        self.inner.len()
+    }
+
+    /// Whether no key changed.
+    pub fn is_empty(&self) -> bool {
+        self.inner.is_empty()
+    }
+
+    /// Why the refresh or wait came back.
+    pub fn cause(&self) -> Cause {
+        self.inner.cause()
+    }
+
+    /// The changes, each key once.
+    pub fn iter(&self) -> ChangesIter<'s, R> {
+        self.inner.iter().map(|change| change.map(super::typed_row))
+    }
+}
+
+impl<'s, R: Row> IntoIterator for &Changes<'s, R> {
+    type Item = Change<&'s R>;
+    type IntoIter = ChangesIter<'s, R>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.iter()
+    }
+}
+
+/// Iterator over [`Changes`].
+pub type ChangesIter<'s, R> =
+    std::iter::Map<UntypedChangesIter<'s>, fn(Change<RowRef<'s>>) -> Change<&'s R>>;

@@ -1,0 +1,287 @@
+//! The local copy: rows by slot, an index by key, and what a refresh changed.
+
+use std::sync::Arc;
+
+use hashbrown::HashTable;
+
+use crate::index::KeyIndex;
+use crate::row::RowRef;
+use crate::schema::{Conversion, Schema};
+use crate::table::catch_up::{Moved, Staging};
+
+/// One key that changed. Rows are named by where they stand: old ones in [`ChangeList`], new ones in [`LocalCopy`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Changed {
+    Created { slot: usize },
+    Updated { old: usize, slot: usize },
+    Deleted { old: usize },
+}
+
+/// What the last refresh changed.
+pub(super) struct ChangeList {
+    pub(super) items: Vec<Changed>,
+    old_rows: Vec<u64>,
+    schema: Arc<Schema>,
+}
+
+impl ChangeList {
+    pub(super) fn new(schema: &Arc<Schema>) -> Self {
+        Self {
+            items: Vec::new(),
+            old_rows: Vec::new(),
+            schema: Arc::clone(schema),
+        }
+    }
+
+    /// Empties the list, for changes from rows of `schema`.
+    pub(super) fn clear(&mut self, schema: &Arc<Schema>) {
+        self.items.clear();
+        self.old_rows.clear();
+        if !Arc::ptr_eq(&self.schema, schema) {
+            self.schema = Arc::clone(schema);
+        }
+    }
+
+    /// An old row.
+    pub(super) fn row(&self, at: usize) -> RowRef<'_> {
+        view(&self.schema, self.old(at))
+    }
+
+    /// The bytes of an old row.
+    fn old(&self, at: usize) -> &[u8] {
+        &bytemuck::cast_slice(&self.old_rows[at..])[..self.schema.row_size()]
+    }
+
+    fn keep(&mut self, row: &[u64]) -> usize {
+        let at = self.old_rows.len();
+        self.old_rows.extend_from_slice(row);
+        at
+    }
+}
+
+fn view<'a>(schema: &'a Schema, bytes: &'a [u8]) -> RowRef<'a> {
+    RowRef::new(schema, bytes).expect("rows of a copy have its schema's size")
+}
+
+/// A whole table at one version, in private memory.
+pub(super) struct LocalCopy {
+    schema: Arc<Schema>,
+    row_words: usize,
+    rows: Vec<u64>,
+    /// A bit a slot: whether there is a row.
+    live: Vec<u64>,
+    index: KeyIndex,
+}
+
+impl LocalCopy {
+    pub(super) fn new(schema: &Arc<Schema>) -> Self {
+        let (schema, row_words) = (Arc::clone(schema), schema.row_words());
+        Self {
+            schema,
+            row_words,
+            rows: Vec::new(),
+            live: Vec::new(),
+            index: KeyIndex::default(),
+        }
+    }
+
+    pub(super) fn schema(&self) -> &Arc<Schema> {
+        &self.schema
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.index.len()
+    }
+
+    /// The slot of a key.
+    #[inline]
+    pub(super) fn find(&self, key: &[u8]) -> Option<usize> {
+        let hash = self.index.hash_key(&self.schema, key);
+        self.index
+            .find(hash, |slot| self.schema.key_matches(self.bytes(slot), key))
+    }
+
+    /// The row at a slot.
+    #[inline]
+    pub(super) fn row(&self, slot: usize) -> RowRef<'_> {
+        view(&self.schema, self.bytes(slot))
+    }
+
+    #[inline]
+    fn bytes(&self, slot: usize) -> &[u8] {
+        &bytemuck::cast_slice(self.words(slot))[..self.schema.row_size()]
+    }
+
+    #[inline]
+    fn words(&self, slot: usize) -> &[u64] {
+        &self.rows[slot * self.row_words..][..self.row_words]
+    }
+
+    /// All slots that hold a row.
+    pub(super) fn slots(&self) -> impl Iterator<Item = usize> + '_ {
+        self.live.iter().enumerate().flat_map(|(word, bits)| {
+            let mut bits = *bits;
+            std::iter::from_fn(move || {
+                let bit = (bits != 0).then(|| bits.trailing_zeros() as usize)?;
+                bits &= bits - 1;
+                Some(word * 64 + bit)
+            })
+        })
+    }
+
+    fn is_live(&self, slot: usize) -> bool {
+        self.live
+            .get(slot / 64)
+            .is_some_and(|bits| bits >> (slot % 64) & 1 == 1)
+    }
+
+    fn set_live(&mut self, slot: usize, live: bool) {
+        let bit = 1 << (slot % 64);
+        let bits = &mut self.live[slot / 64];
+        *bits = if live { *bits | bit } else { *bits & !bit };
+    }
+
+    /// Takes over what was copied aside, by key: first every key that left a slot, then every key that entered one. A key
+    /// that did both is one update, or nothing if its row is the same.
+    pub(super) fn apply(&mut self, staging: &Staging, changes: &mut ChangeList) {
+        let mut left: Vec<usize> = Vec::new();
+        let mut entered: Vec<&Moved> = Vec::new();
+        for moved in staging.moved() {
+            let slot = moved.slot as usize;
+            if slot >= self.live.len() * 64 {
+                self.live.resize(slot / 64 + 1, 0);
+                self.rows.resize(self.live.len() * 64 * self.row_words, 0);
+            }
+            let row = staging.row(moved);
+            if self.is_live(slot) {
+                if let Some(row) = row.filter(|row| self.same_key(self.words(slot), row)) {
+                    if self.words(slot) != row {
+                        let old = changes.keep(self.words(slot));
+                        changes.items.push(Changed::Updated { old, slot });
+                        self.write(slot, row);
+                    }
+                    continue;
+                }
+                left.push(changes.keep(self.words(slot)));
+                self.index
+                    .remove(self.index.hash_row(&self.schema, self.bytes(slot)), slot);
+                self.set_live(slot, false);
+            }
+            if row.is_some() {
+                entered.push(moved);
+            }
+        }
+        self.enter(staging, changes, &left, &entered);
+    }
+
+    fn enter(
+        &mut self,
+        staging: &Staging,
+        changes: &mut ChangeList,
+        left: &[usize],
+        entered: &[&Moved],
+    ) {
+        let mut returning = HashTable::new();
+        if !entered.is_empty() {
+            for (number, old) in left.iter().enumerate() {
+                let hash = self.index.hash_row(&self.schema, changes.old(*old));
+                returning.insert_unique(hash, number, |number| {
+                    self.index
+                        .hash_row(&self.schema, changes.old(left[*number]))
+                });
+            }
+        }
+        let mut back = vec![false; left.len()];
+        for moved in entered {
+            let slot = moved.slot as usize;
+            let row = staging.row(moved).expect("only rows that are live entered");
+            let hash = self.index.hash_row(&self.schema, bytemuck::cast_slice(row));
+            self.write(slot, row);
+            self.set_live(slot, true);
+            let old = returning.find(hash, |number| {
+                self.schema
+                    .same_key(changes.old(left[*number]), self.bytes(slot))
+            });
+            match old {
+                Some(number) => {
+                    back[*number] = true;
+                    let old = left[*number];
+                    if changes.old(old) != self.bytes(slot) {
+                        changes.items.push(Changed::Updated { old, slot });
+                    }
+                }
+                None => changes.items.push(Changed::Created { slot }),
+            }
+            self.index_row(hash, slot);
+        }
+        let gone = left.iter().zip(back).filter(|(_, back)| !back);
+        changes
+            .items
+            .extend(gone.map(|(old, _)| Changed::Deleted { old: *old }));
+    }
+
+    fn index_row(&mut self, hash: u64, slot: usize) {
+        let (schema, rows, words) = (&self.schema, &self.rows, self.row_words);
+        let bytes = |slot: usize| {
+            &bytemuck::cast_slice::<u64, u8>(&rows[slot * words..][..words])[..schema.row_size()]
+        };
+        // No publisher of ours has a key at two slots. If this one does, the later counts.
+        if let Some(other) = self
+            .index
+            .find(hash, |other| schema.same_key(bytes(other), bytes(slot)))
+        {
+            self.index.remove(hash, other);
+        }
+        self.index.insert(hash, slot, |index, slot| {
+            index.hash_row(schema, bytes(slot))
+        });
+    }
+
+    fn same_key(&self, one: &[u64], other: &[u64]) -> bool {
+        self.schema
+            .same_key(bytemuck::cast_slice(one), bytemuck::cast_slice(other))
+    }
+
+    fn write(&mut self, slot: usize, row: &[u64]) {
+        self.rows[slot * self.row_words..][..self.row_words].copy_from_slice(row);
+    }
+
+    /// What it takes to get from this copy to `new`, which is of another region and maybe of another schema: true
+    /// differences only.
+    pub(super) fn differences(&self, new: &LocalCopy, changes: &mut ChangeList) {
+        changes.clear(&self.schema);
+        let conversion = Conversion::between(&self.schema, &new.schema);
+        let mut converted = vec![0; new.schema.row_size()];
+        let mut key = Vec::with_capacity(new.schema.key_size());
+        let mut known = vec![false; new.live.len() * 64];
+        for slot in self.slots() {
+            let successor = conversion.as_ref().and_then(|conversion| {
+                conversion.convert(self.bytes(slot), &mut converted);
+                key.clear();
+                new.schema.write_key(&converted, &mut key);
+                new.find(&key)
+            });
+            match successor {
+                Some(successor) => {
+                    known[successor] = true;
+                    if converted != new.bytes(successor) {
+                        let old = changes.keep(self.words(slot));
+                        changes.items.push(Changed::Updated {
+                            old,
+                            slot: successor,
+                        });
+                    }
+                }
+                None => {
+                    let old = changes.keep(self.words(slot));
+                    changes.items.push(Changed::Deleted { old });
+                }
+            }
+        }
+        let created = new
+            .slots()
+            .filter(|slot| !known[*slot])
+            .map(|slot| Changed::Created { slot });
+        changes.items.extend(created);
+    }
+}

@@ -1,0 +1,353 @@
+//! The end that subscribes: a local copy of the whole table at one version, brought forward by what changed.
+//!
+//! - [`Subscriber`], [`Changes`]: rows of a Rust type.
+//! - [`UntypedSubscriber`], [`UntypedChanges`]: rows of a schema learnt at run time. The same machinery.
+//!
+//! How a row arrives: [`catch_up`](mod@crate::table::catch_up) copies what changed aside, by
+//! [`Table::read`](crate::table::Table::read); the local copy takes it over as one and tells the differences by key.
+
+mod changes;
+mod copy;
+mod untyped;
+mod wait;
+
+use std::marker::PhantomData;
+use std::ops::Deref;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+pub use changes::{Cause, Change, Changes, ChangesIter, UntypedChanges, UntypedChangesIter};
+pub use untyped::UntypedSubscriber;
+
+use crate::error::{Error, Result};
+use crate::region::Region;
+use crate::region::object::{TableName, own_user};
+use crate::row::{Key, Row, RowRef};
+use crate::schema::Schema;
+
+/// How often a table that nobody publishes yet is looked for.
+const OPEN_INTERVAL: Duration = Duration::from_millis(10);
+
+/// What a subscriber knows of its publisher.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PublisherState {
+    /// It lives.
+    Alive {
+        /// How many publishers the table has had, this one included.
+        epoch: u64,
+        /// Its process id, in its own pid namespace.
+        pid: u32,
+    },
+    /// It died, or was dropped without being closed. The table stays as of its last commit.
+    Gone {
+        /// How many publishers the table has had.
+        epoch: u64,
+    },
+    /// It ended on purpose.
+    Closed {
+        /// How many publishers the table has had.
+        epoch: u64,
+    },
+}
+
+impl PublisherState {
+    /// How many publishers the table has had.
+    pub fn epoch(&self) -> u64 {
+        match *self {
+            Self::Alive { epoch, .. } | Self::Gone { epoch } | Self::Closed { epoch } => epoch,
+        }
+    }
+
+    /// Whether a publisher lives.
+    pub fn is_alive(&self) -> bool {
+        matches!(self, Self::Alive { .. })
+    }
+}
+
+#[derive(Clone, Debug)]
+struct Settings {
+    owner: Option<u32>,
+    recheck: Duration,
+    expected: Option<Arc<Schema>>,
+}
+
+impl Settings {
+    /// The user whose tables are believed, and whether root's are, too.
+    fn trust(&self) -> (u32, bool) {
+        (self.owner.unwrap_or_else(own_user), self.owner.is_none())
+    }
+
+    fn region(&self, name: &TableName) -> Result<Option<Region>> {
+        let (owner, trust_root) = self.trust();
+        Region::open(name, owner, trust_root)
+    }
+}
+
+/// Settings for a subscriber; `S` tells what its rows are: a type with [`Row`], or `()` for what the table says itself.
+#[derive(Clone, Debug)]
+#[must_use = "open it"]
+pub struct SubscriberBuilder<S> {
+    name: String,
+    settings: Settings,
+    rows: S,
+}
+
+impl<S> SubscriberBuilder<S> {
+    fn new(name: &str) -> SubscriberBuilder<S>
+    where
+        S: Default,
+    {
+        let settings = Settings {
+            owner: None,
+            recheck: Duration::from_secs(1),
+            expected: None,
+        };
+        Self {
+            name: name.to_owned(),
+            settings,
+            rows: S::default(),
+        }
+    }
+
+    /// Believes the tables of this user only. Otherwise those of this process's own user and of root.
+    pub fn owner(mut self, user: u32) -> Self {
+        self.settings.owner = Some(user);
+        self
+    }
+
+    /// How long a sleeping subscriber goes at most without looking by itself, should a wake-up be lost: 1 s unless told otherwise.
+    pub fn recheck(mut self, interval: Duration) -> Self {
+        self.settings.recheck = interval;
+        self
+    }
+}
+
+/// Tries until there is a table, for `timeout` at most.
+fn when_published<T>(name: &str, timeout: Duration, open: impl Fn() -> Result<T>) -> Result<T> {
+    let begun = Instant::now();
+    loop {
+        match open() {
+            Err(Error::NotFound { .. }) if begun.elapsed() < timeout => {
+                std::thread::sleep(OPEN_INTERVAL.min(timeout.saturating_sub(begun.elapsed())));
+            }
+            Err(Error::NotFound { .. }) => {
+                return Err(Error::TimedOut {
+                    table: name.to_owned(),
+                    waited: timeout,
+                });
+            }
+            other => return other,
+        }
+    }
+}
+
+impl SubscriberBuilder<()> {
+    /// Attaches to the table, of whatever schema it is.
+    ///
+    /// # Errors
+    /// As for [`UntypedSubscriber::open`].
+    pub fn open(&self) -> Result<UntypedSubscriber> {
+        UntypedSubscriber::attach(&self.name, self.settings.clone())
+    }
+
+    /// Attaches to the table as soon as there is one.
+    ///
+    /// # Errors
+    /// [`Error::TimedOut`], and as for [`UntypedSubscriber::open`].
+    pub fn open_within(&self, timeout: Duration) -> Result<UntypedSubscriber> {
+        when_published(&self.name, timeout, || self.open())
+    }
+}
+
+impl<R: Row> SubscriberBuilder<PhantomData<R>> {
+    /// Attaches to the table.
+    ///
+    /// # Errors
+    /// As for [`Subscriber::open`].
+    pub fn open(&self) -> Result<Subscriber<R>> {
+        let expected = Some(Arc::new(Schema::of::<R>()?));
+        let inner = UntypedSubscriber::attach(
+            &self.name,
+            Settings {
+                expected,
+                ..self.settings.clone()
+            },
+        )?;
+        Ok(Subscriber {
+            inner,
+            rows: self.rows,
+        })
+    }
+
+    /// Attaches to the table as soon as there is one.
+    ///
+    /// # Errors
+    /// [`Error::TimedOut`], and as for [`Subscriber::open`].
+    pub fn open_within(&self, timeout: Duration) -> Result<Subscriber<R>> {
+        when_published(&self.name, timeout, || self.open())
+    }
+}
+
+/// A copy of a table of `R` that follows its publisher.
+///
+/// What needs no row type ([`version`](UntypedSubscriber::version), [`publisher_state`](UntypedSubscriber::publisher_state), …)
+/// is reached by dereferencing to [`UntypedSubscriber`]. It must not be used in a child of `fork`: its mappings stay behind.
+///
+/// ```
+/// use common::{Change, Publisher, Row, Subscriber};
+///
+/// #[derive(Clone, Copy, Debug, PartialEq, bytemuck::Pod, bytemuck::Zeroable, Row)]
+/// #[repr(C)]
+/// struct Price { #[row(key)] instrument: u64, bid: f64 }
+///
+/// # fn main() -> common::Result<()> {
+/// # let name = format!("doc-subscriber-{}", std::process::id());
+/// let mut publisher = Publisher::<Price>::builder(&name).open()?;
+/// let mut prices = Subscriber::<Price>::open(&name)?;
+///
+/// let mut tx = publisher.begin();
+/// tx.insert(&Price { instrument: 7, bid: 9.5 })?;
+/// tx.commit()?;
+///
+/// assert_eq!(prices.get(&7), None);                       // the local copy is as it was
+/// assert_eq!(prices.latest(&7)?.unwrap().bid, 9.5);       // shared memory is not
+/// for change in &prices.refresh()? {
+///     assert_eq!(change, Change::Created(&Price { instrument: 7, bid: 9.5 }));
+/// }
+/// assert_eq!(prices.get(&7).unwrap().bid, 9.5);
+/// # publisher.close()
+/// # }
+/// ```
+///
+/// A row of the local copy is borrowed from it; it can neither outlive a refresh nor be sent away:
+///
+/// ```compile_fail,E0502
+/// # #[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable, common::Row)]
+/// # #[repr(C)]
+/// # struct Price { #[row(key)] instrument: u64 }
+/// fn stale(prices: &mut common::Subscriber<Price>) -> u64 {
+///     let row = prices.get(&7).unwrap();
+///     prices.refresh().unwrap();
+///     row.instrument
+/// }
+/// ```
+///
+/// ```compile_fail,E0521
+/// # #[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable, common::Row)]
+/// # #[repr(C)]
+/// # struct Price { #[row(key)] instrument: u64 }
+/// fn sent(prices: &common::Subscriber<Price>) {
+///     let row = prices.get(&7).unwrap();
+///     std::thread::spawn(move || row.instrument);
+/// }
+/// ```
+pub struct Subscriber<R: Row> {
+    inner: UntypedSubscriber,
+    rows: PhantomData<R>,
+}
+
+impl<R: Row> Subscriber<R> {
+    /// Attaches to table `name` of this user or of root.
+    ///
+    /// # Errors
+    /// [`Error::SchemaMismatch`] if its rows are not `R`s, and as for [`UntypedSubscriber::open`].
+    pub fn open(name: &str) -> Result<Self> {
+        Self::builder(name).open()
+    }
+
+    /// Settings for a subscriber of table `name`.
+    pub fn builder(name: &str) -> SubscriberBuilder<PhantomData<R>> {
+        SubscriberBuilder::new(name)
+    }
+
+    /// The row of a key in the local copy, consistent with all others at [`version`](UntypedSubscriber::version).
+    #[inline]
+    pub fn get(&self, key: &R::Key) -> Option<&R> {
+        key.with_bytes(|key| self.inner.get(key)).map(typed_row)
+    }
+
+    /// All rows of the local copy.
+    pub fn iter(&self) -> impl Iterator<Item = &R> {
+        self.inner.iter().map(typed_row)
+    }
+
+    /// The row of a key straight from shared memory, as of the last commit, also of a key that is newer than the local copy.
+    /// The local copy stays as it is.
+    ///
+    /// # Errors
+    /// [`Error::Outrun`], [`Error::Corrupt`].
+    #[inline]
+    pub fn latest(&self, key: &R::Key) -> Result<Option<R>> {
+        let mut row = R::zeroed();
+        let found = match bytemuck::try_cast_slice_mut(std::slice::from_mut(&mut row)) {
+            Ok(words) => key.with_bytes(|key| self.inner.latest_words(key, words))?,
+            // A row that is no whole number of words, or not aligned as one: copied by way of a buffer.
+            Err(_) => {
+                let mut words = vec![0; self.schema().row_words()];
+                let found = key.with_bytes(|key| self.inner.latest_words(key, &mut words))?;
+                row = bytemuck::pod_read_unaligned(&bytemuck::cast_slice(&words)[..size_of::<R>()]);
+                found
+            }
+        };
+        Ok(found.then_some(row))
+    }
+
+    /// Brings the local copy to the last commit, without ever blocking, and tells what changed.
+    ///
+    /// # Errors
+    /// As for [`UntypedSubscriber::refresh`].
+    pub fn refresh(&mut self) -> Result<Changes<'_, R>> {
+        self.inner.refresh().map(|inner| Changes {
+            inner,
+            rows: PhantomData,
+        })
+    }
+
+    /// [`refresh`](Self::refresh), and if there is no news sleeps until there is, at most for `timeout`.
+    ///
+    /// # Errors
+    /// As for [`UntypedSubscriber::refresh`].
+    pub fn wait(&mut self, timeout: Option<Duration>) -> Result<Changes<'_, R>> {
+        self.inner.wait(timeout).map(|inner| Changes {
+            inner,
+            rows: PhantomData,
+        })
+    }
+
+    /// What the last refresh or wait changed; after opening, all rows as created.
+    pub fn changes(&self) -> Changes<'_, R> {
+        Changes {
+            inner: self.inner.changes(),
+            rows: PhantomData,
+        }
+    }
+}
+
+/// The row as its type. The schema was compared when the table was attached to.
+#[inline]
+fn typed_row<R: Row>(row: RowRef<'_>) -> &R {
+    bytemuck::from_bytes(row.bytes())
+}
+
+impl<R: Row> Deref for Subscriber<R> {
+    type Target = UntypedSubscriber;
+
+    fn deref(&self) -> &UntypedSubscriber {
+        &self.inner
+    }
+}
+
+impl<R: Row> AsFd for Subscriber<R> {
+    /// As [`UntypedSubscriber`]'s.
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.inner.as_fd()
+    }
+}
+
+impl<R: Row> AsRawFd for Subscriber<R> {
+    /// As [`UntypedSubscriber`]'s.
+    fn as_raw_fd(&self) -> RawFd {
+        self.inner.as_raw_fd()
+    }
+}

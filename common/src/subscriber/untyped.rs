@@ -1,0 +1,494 @@
+//! The subscriber of a table whose rows are bytes of a schema. [`Subscriber`](super::Subscriber) is the typed view of it.
+//!
+//! A refresh, in order: awake; look at `commit`; if it moved, copy aside what changed and take it over as one; if the
+//! re-check is due, look whether the publisher lives and the name is still this region's; if there was no news and
+//! somebody waits, park.
+
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::{Duration, Instant};
+
+use super::changes::UntypedChanges;
+use super::copy::{ChangeList, LocalCopy};
+use super::wait::Waiter;
+use super::{PublisherState, Settings, SubscriberBuilder};
+use crate::clock::monotonic_ns;
+use crate::error::{Error, Result};
+use crate::layout::{State, header};
+use crate::region::Region;
+use crate::region::object::TableName;
+use crate::registry::Seat;
+use crate::row::{RowBuf, RowRef};
+use crate::schema::Schema;
+use crate::sync::Ordering;
+use crate::table::catch_up::Staging;
+use crate::table::commit_time;
+
+/// How often a refresh copies what changed while it copied, before it gives up.
+const PASSES: u32 = 16;
+/// How often a subscriber that finds a commit while it goes to sleep looks again before it leaves that to the re-check.
+const PARK_TRIES: u32 = 64;
+/// The re-check of a subscriber that nobody can wake: no slot, no queue, or a publisher that cannot open it.
+const UNWOKEN_RECHECK: Duration = Duration::from_millis(50);
+
+/// A copy of a table, over rows of bytes, that follows its publisher.
+pub struct UntypedSubscriber {
+    name: TableName,
+    settings: Settings,
+    region: Region,
+    seat: Option<Seat>,
+    waiter: Waiter,
+    copy: LocalCopy,
+    staging: Staging,
+    changes: ChangeList,
+    version: u64,
+    state: PublisherState,
+    publisher_changed: bool,
+    /// The header's state and epoch at the last look.
+    known: (u64, u64),
+    next_check_ns: u64,
+    asleep: bool,
+    /// Whether there was no slot to claim at the last try.
+    seatless: bool,
+    delay: Option<Duration>,
+    /// Whether the descriptor was asked for, so that a refresh that finds nothing parks.
+    armed: AtomicBool,
+}
+
+impl UntypedSubscriber {
+    /// Attaches to table `name` of this user or of root.
+    ///
+    /// # Errors
+    /// [`Error::InvalidName`], [`Error::NotFound`], [`Error::WrongOwner`], [`Error::PermissionDenied`],
+    /// [`Error::LayoutMismatch`], [`Error::Corrupt`], [`Error::Outrun`].
+    pub fn open(name: &str) -> Result<Self> {
+        Self::builder(name).open()
+    }
+
+    /// Settings for a subscriber of table `name`.
+    pub fn builder(name: &str) -> SubscriberBuilder<()> {
+        SubscriberBuilder::new(name)
+    }
+
+    pub(super) fn attach(name: &str, settings: Settings) -> Result<Self> {
+        let name = TableName::new(name)?;
+        let Some(region) = settings.region(&name)? else {
+            return Err(Error::NotFound {
+                table: name.as_str().to_owned(),
+            });
+        };
+        let mut staging = Staging::default();
+        let (version, copy, changes) = copied(&name, &settings, &region, &mut staging)?;
+        let waiter = Waiter::new(region.object())?;
+        let state = PublisherState::Gone { epoch: 0 };
+        let mut subscriber = Self {
+            name,
+            settings,
+            region,
+            seat: None,
+            waiter,
+            copy,
+            staging,
+            changes,
+            version,
+            state,
+            publisher_changed: false,
+            known: (0, 0),
+            next_check_ns: 0,
+            asleep: false,
+            seatless: false,
+            delay: None,
+            armed: AtomicBool::new(false),
+        };
+        subscriber.observe()?;
+        subscriber.set_next_check();
+        Ok(subscriber)
+    }
+
+    /// The table's name.
+    pub fn name(&self) -> &str {
+        self.name.as_str()
+    }
+
+    /// What a row of the local copy is. Another publisher may change it, at a refresh.
+    pub fn schema(&self) -> &Arc<Schema> {
+        self.copy.schema()
+    }
+
+    /// The version of the local copy: all of it is the table as of that commit.
+    pub fn version(&self) -> u64 {
+        self.version
+    }
+
+    /// How many rows the local copy has.
+    pub fn len(&self) -> usize {
+        self.copy.len()
+    }
+
+    /// Whether the local copy has no rows.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// How many rows the table has room for.
+    pub fn capacity(&self) -> usize {
+        self.region.geometry().capacity
+    }
+
+    /// Whether the publisher lives, as of the last look: at most the re-check interval ago while waiting or refreshing.
+    pub fn publisher_state(&self) -> PublisherState {
+        self.state
+    }
+
+    /// How long after its commit the last change was taken over, if no other commit came in between.
+    pub fn delay(&self) -> Option<Duration> {
+        self.delay
+    }
+
+    /// The row of a key (in its canonical bytes) in the local copy.
+    #[inline]
+    pub fn get(&self, key: &[u8]) -> Option<RowRef<'_>> {
+        self.copy.find(key).map(|slot| self.copy.row(slot))
+    }
+
+    /// All rows of the local copy.
+    pub fn iter(&self) -> impl Iterator<Item = RowRef<'_>> {
+        self.copy.slots().map(|slot| self.copy.row(slot))
+    }
+
+    /// The row of a key straight from shared memory, as of the last commit, also of a key that is newer than the local copy.
+    /// The local copy stays as it is.
+    ///
+    /// # Errors
+    /// [`Error::Outrun`], [`Error::Corrupt`].
+    pub fn latest(&self, key: &[u8]) -> Result<Option<RowBuf>> {
+        let mut words = vec![0; self.schema().row_words()];
+        let bytes =
+            |words: &[u64]| bytemuck::cast_slice(words)[..self.schema().row_size()].to_vec();
+        Ok(match self.latest_words(key, &mut words)? {
+            true => Some(RowBuf::from_bytes(
+                Arc::clone(self.schema()),
+                &bytes(&words),
+            )?),
+            false => None,
+        })
+    }
+
+    /// Copies the last committed row of a key into `words`; whether there is one.
+    #[inline]
+    pub(super) fn latest_words(&self, key: &[u8], words: &mut [u64]) -> Result<bool> {
+        if let Some(slot) = self.copy.find(key) {
+            for _ in 0..PASSES {
+                let (version, table) = self.region.look()?;
+                if slot >= table.rows() {
+                    break;
+                }
+                match table.read(slot, version, 0, words) {
+                    Ok(tag)
+                        if tag.is_live()
+                            && self.schema().key_matches(bytemuck::cast_slice(words), key) =>
+                    {
+                        return Ok(true);
+                    }
+                    Ok(_) => break,
+                    Err(_) => {}
+                }
+            }
+        }
+        self.search(key, words)
+    }
+
+    /// Looks for a key among the rows that changed since the version of the local copy.
+    fn search(&self, key: &[u8], words: &mut [u64]) -> Result<bool> {
+        let mut staging = Staging::default();
+        catch_up(&self.name, &self.region, self.version, &mut staging)?;
+        let holds = |row: &&[u64]| self.schema().key_matches(bytemuck::cast_slice(row), key);
+        let row = staging
+            .moved()
+            .iter()
+            .filter_map(|moved| staging.row(moved))
+            .find(holds);
+        if let Some(row) = row {
+            words.copy_from_slice(row);
+        }
+        Ok(row.is_some())
+    }
+
+    /// What the last refresh or wait changed.
+    pub fn changes(&self) -> UntypedChanges<'_> {
+        UntypedChanges {
+            copy: &self.copy,
+            list: &self.changes,
+            version: self.version,
+            publisher_changed: self.publisher_changed,
+        }
+    }
+
+    /// Brings the local copy to the last commit, without ever blocking, and tells what changed.
+    ///
+    /// # Errors
+    /// [`Error::Outrun`], [`Error::Corrupt`], and what a new publisher's region can bring: [`Error::SchemaMismatch`],
+    /// [`Error::LayoutMismatch`]. The local copy is whole then, at its former version.
+    pub fn refresh(&mut self) -> Result<UntypedChanges<'_>> {
+        let armed = *self.armed.get_mut();
+        self.advance(armed)?;
+        Ok(self.changes())
+    }
+
+    /// [`refresh`](Self::refresh), and if there is no news sleeps until there is, at most for `timeout`.
+    ///
+    /// # Errors
+    /// As for [`refresh`](Self::refresh).
+    pub fn wait(&mut self, timeout: Option<Duration>) -> Result<UntypedChanges<'_>> {
+        let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+        loop {
+            self.advance(true)?;
+            let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+            if self.has_news() || left == Some(Duration::ZERO) {
+                return Ok(self.changes());
+            }
+            if self.asleep {
+                let recheck =
+                    Duration::from_nanos(self.next_check_ns.saturating_sub(monotonic_ns()));
+                self.awake_after(left.map_or(recheck, |left| left.min(recheck)))?;
+            }
+        }
+    }
+
+    fn has_news(&self) -> bool {
+        self.publisher_changed || !self.changes.items.is_empty()
+    }
+
+    fn advance(&mut self, park: bool) -> Result<()> {
+        self.changes.clear(self.copy.schema());
+        self.publisher_changed = false;
+        for _ in 0..PARK_TRIES {
+            self.awake_after(Duration::ZERO)?;
+            if monotonic_ns() >= self.next_check_ns {
+                self.check()?;
+            }
+            if !self.has_news() && self.region.word(header::COMMIT) != self.version {
+                self.catch_up()?;
+            }
+            if self.has_news() || !park || self.park()? {
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+
+    /// Sleeps, if it may, at most for `time`, and is awake then.
+    fn awake_after(&mut self, time: Duration) -> Result<()> {
+        if std::mem::take(&mut self.asleep) {
+            let died = self.waiter.sleep(time);
+            if let Some(seat) = &mut self.seat {
+                seat.unpark()?;
+            }
+            if died? {
+                self.next_check_ns = 0;
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes over all that was committed since.
+    fn catch_up(&mut self) -> Result<()> {
+        let version = catch_up(&self.name, &self.region, self.version, &mut self.staging)?;
+        self.copy.apply(&self.staging, &mut self.changes);
+        self.version = version;
+        self.note_delay();
+        // State and epoch are stored before the commit that tells of them.
+        if self.state_words() != self.known {
+            self.check()?;
+        }
+        Ok(())
+    }
+
+    fn note_delay(&mut self) {
+        let committed = commit_time(self.region.words(), self.version)
+            .filter(|_| !self.changes.items.is_empty());
+        self.delay = committed
+            .map(|committed| Duration::from_nanos(monotonic_ns().saturating_sub(committed)));
+    }
+
+    fn state_words(&self) -> (u64, u64) {
+        (
+            self.region.word(header::STATE),
+            self.region.word(header::EPOCH),
+        )
+    }
+
+    /// The re-check: whose the name is, whether the publisher lives, whether the registry is the publisher's.
+    fn check(&mut self) -> Result<()> {
+        self.set_next_check();
+        if !self.region.has_name() {
+            if !self.changes.items.is_empty() {
+                // These are told first. The next refresh moves on.
+                self.next_check_ns = 0;
+                return Ok(());
+            }
+            if let Some(region) = self.settings.region(&self.name)? {
+                self.move_to(region)?;
+            }
+        }
+        self.observe()?;
+        let registry_id = self.region.word(header::REGISTRY_ID);
+        if self
+            .seat
+            .as_ref()
+            .is_some_and(|seat| seat.registry_id() != registry_id || !seat.has_name())
+        {
+            self.seat = None;
+        }
+        self.set_next_check();
+        Ok(())
+    }
+
+    fn set_next_check(&mut self) {
+        let interval = if self.is_wakeable() {
+            self.settings.recheck
+        } else {
+            self.settings.recheck.min(UNWOKEN_RECHECK)
+        };
+        self.next_check_ns =
+            monotonic_ns().saturating_add(u64::try_from(interval.as_nanos()).unwrap_or(u64::MAX));
+    }
+
+    /// Whether a publisher can wake this subscriber, as far as is known.
+    fn is_wakeable(&self) -> bool {
+        self.seat.as_ref().map_or(!self.seatless, |seat| {
+            let answer = self.region.acknowledged(seat.slot(), seat.nonce());
+            seat.queue().is_some() && answer.is_none_or(|errno| errno == 0)
+        })
+    }
+
+    /// Looks at state, epoch and lock.
+    fn observe(&mut self) -> Result<()> {
+        self.known = self.state_words();
+        let epoch = self.known.1;
+        let state = match State::from_word(self.known.0) {
+            Some(State::Closed) => PublisherState::Closed { epoch },
+            Some(State::Running) if self.region.has_publisher()? => PublisherState::Alive {
+                epoch,
+                pid: self.region.publisher().pid,
+            },
+            Some(State::Running | State::Superseded) => PublisherState::Gone { epoch },
+            None => {
+                return Err(self
+                    .region
+                    .corrupt("its publisher is in no state that there is".to_owned()));
+            }
+        };
+        if state != self.state {
+            self.state = state;
+            self.publisher_changed = true;
+            let alive = matches!(state, PublisherState::Alive { .. });
+            self.waiter
+                .watch_publisher(alive.then(|| self.region.publisher()))?;
+        }
+        Ok(())
+    }
+
+    /// Goes on with another region of the same name, and tells true differences only.
+    fn move_to(&mut self, region: Region) -> Result<()> {
+        let (version, copy, _) = copied(&self.name, &self.settings, &region, &mut self.staging)?;
+        self.copy.differences(&copy, &mut self.changes);
+        (self.region, self.copy, self.version) = (region, copy, version);
+        self.note_delay();
+        Ok(())
+    }
+
+    /// Goes to sleep, if there still is no news.
+    fn park(&mut self) -> Result<bool> {
+        if self.seat.is_none() {
+            self.claim_seat()?;
+        }
+        if *self.armed.get_mut() {
+            self.waiter.set_timer(Duration::from_nanos(
+                self.next_check_ns.saturating_sub(monotonic_ns()).max(1),
+            ))?;
+        }
+        let commit = &self.region.words()[header::COMMIT];
+        self.asleep = match &mut self.seat {
+            Some(seat) => seat.park(commit, self.version)?,
+            None => commit.load(Ordering::Relaxed) == self.version,
+        };
+        Ok(self.asleep)
+    }
+
+    /// Claims a slot at the publisher's registry. Without one the re-check must do.
+    fn claim_seat(&mut self) -> Result<()> {
+        let id = self.region.word(header::REGISTRY_ID);
+        let (owner, trust_root) = self.settings.trust();
+        let first_refusal = !self.seatless;
+        match Seat::claim(id, owner, trust_root, self.region.access()?) {
+            Ok(seat) => self.seat = seat,
+            Err(error) if first_refusal => tracing::warn!("woken by re-check only: {error}"),
+            Err(error) => tracing::debug!("still woken by re-check only: {error}"),
+        }
+        self.seatless = self.seat.is_none();
+        if let Some(queue) = self.seat.as_ref().and_then(Seat::queue) {
+            self.waiter.add_queue(queue.as_fd())?;
+        }
+        if first_refusal || !self.seatless {
+            self.set_next_check();
+        }
+        Ok(())
+    }
+}
+
+impl AsFd for UntypedSubscriber {
+    /// One descriptor for every kind of news. From now on, after a [`refresh`](Self::refresh) that found nothing, it turns
+    /// readable at the next news; before such a refresh it says nothing. It may turn readable without any.
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.armed.store(true, Ordering::Relaxed);
+        self.waiter.as_fd()
+    }
+}
+
+impl AsRawFd for UntypedSubscriber {
+    /// As [`as_fd`](AsFd::as_fd).
+    fn as_raw_fd(&self) -> RawFd {
+        self.as_fd().as_raw_fd()
+    }
+}
+
+/// A whole copy of a region, with all of its rows as changes.
+fn copied(
+    name: &TableName,
+    settings: &Settings,
+    region: &Region,
+    staging: &mut Staging,
+) -> Result<(u64, LocalCopy, ChangeList)> {
+    if let Some(difference) = settings
+        .expected
+        .as_ref()
+        .and_then(|expected| expected.difference(region.schema()))
+    {
+        return Err(Error::SchemaMismatch {
+            table: name.as_str().to_owned(),
+            difference,
+        });
+    }
+    let version = catch_up(name, region, 0, staging)?;
+    let (mut copy, mut changes) = (
+        LocalCopy::new(region.schema()),
+        ChangeList::new(region.schema()),
+    );
+    copy.apply(staging, &mut changes);
+    Ok((version, copy, changes))
+}
+
+fn catch_up(name: &TableName, region: &Region, since: u64, staging: &mut Staging) -> Result<u64> {
+    match staging.catch_up(since, PASSES, || region.look())? {
+        Some(version) if version < since => {
+            Err(region.corrupt(format!("its commits went back from {since} to {version}")))
+        }
+        Some(version) => Ok(version),
+        None => Err(Error::Outrun {
+            table: name.as_str().to_owned(),
+            passes: PASSES,
+        }),
+    }
+}

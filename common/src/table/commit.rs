@@ -1,0 +1,114 @@
+//! Writing a transaction, and repairing what a dead publisher left.
+
+use super::Table;
+use crate::layout::{NEVER, Tag, header};
+use crate::sync::{Ordering, Point, applies, fence, ordering, store};
+
+/// One row of a transaction.
+#[derive(Clone, Copy)]
+pub struct Write<'r> {
+    /// The row's place.
+    pub slot: usize,
+    /// The row, or None to delete it.
+    pub row: Option<&'r [u64]>,
+}
+
+impl Write<'_> {
+    fn tag(&self, version: u64) -> Tag {
+        if self.row.is_some() {
+            Tag::live(version)
+        } else {
+            Tag::deleted(version)
+        }
+    }
+}
+
+impl Table<'_> {
+    /// Makes all of `writes` true at one instant, as transaction `version` (the last commit plus one), at `time`
+    /// (ns of CLOCK_MONOTONIC). No slot may stand in `writes` twice. Without writes it is a commit that says only
+    /// that there is news.
+    ///
+    /// 1. hide the spare copy of every row under the tag `version`; 2. a release fence; 3. the words, and the
+    ///    change tree; 4. `commit = version`, with release; 5. a SeqCst fence, so that whoever parks sees either the commit or is
+    ///    seen parked.
+    pub fn commit<'r>(
+        &self,
+        version: u64,
+        time: u64,
+        writes: impl Iterator<Item = Write<'r>> + Clone,
+    ) {
+        for write in writes.clone() {
+            let spare = self.spare_copy(write.slot, version - 1);
+            self.copies(write.slot)[spare].hide(write.tag(version));
+        }
+        // Partner: the reader's fence before its second look at a tag. One fence serves all rows.
+        fence(Point::HideRows, Ordering::Release);
+        for write in writes {
+            if let Some(row) = write.row {
+                let hidden = self
+                    .tags(write.slot)
+                    .iter()
+                    .position(|tag| *tag == Tag::live(version));
+                self.copies(write.slot)[hidden.expect("hidden above, once")].write(row);
+            }
+            self.raise(write.slot, version);
+        }
+        store(
+            &self.words[header::TIME + (version & 1) as usize],
+            time,
+            Ordering::Relaxed,
+        );
+        // Partner: the fence in `last_commit`.
+        store(
+            &self.words[header::COMMIT],
+            version,
+            ordering(Point::PublishCommit, Ordering::Release),
+        );
+        // Partner: the fence of the one who parks. It also keeps the next transaction's tags behind this commit:
+        // else a reader at the version before could find both copies overwritten.
+        fence(Point::AfterCommit, Ordering::SeqCst);
+    }
+
+    /// The copy of `slot` that does not hold the row as of `committed`.
+    fn spare_copy(&self, slot: usize, committed: u64) -> usize {
+        let [first, second] = self.tags(slot);
+        let holder = match (first.version() <= committed, second.version() <= committed) {
+            (true, true) => usize::from(second > first),
+            (first_counts, _) => usize::from(!first_counts),
+        };
+        if applies(Point::SpareCopy) {
+            1 - holder
+        } else {
+            holder
+        }
+    }
+
+    /// What a successor does to the rows before its first commit: hides all that a dead publisher wrote
+    /// above `committed`. It can be repeated, and die at any point.
+    pub fn repair(&self, committed: u64) {
+        // The dead process's fences do not cover stores of this one: what it wrote stands before what follows.
+        fence(Point::TakeoverFence, Ordering::Release);
+        for slot in 0..self.rows {
+            for copy in self.copies(slot) {
+                if Tag(copy.tag.load(Ordering::Relaxed)).version() > committed
+                    && applies(Point::TakeoverHide)
+                {
+                    // Not 0: to a reader at an older version that would say "no row".
+                    copy.hide(Tag(if applies(Point::TakeoverNever) {
+                        NEVER
+                    } else {
+                        0
+                    }));
+                }
+            }
+        }
+    }
+
+    /// Puts a row into a table that nobody can see yet.
+    pub fn fill(&self, slot: usize, tag: Tag, row: &[u64]) {
+        let [first, _] = self.copies(slot);
+        first.hide(tag);
+        first.write(row);
+        self.raise(slot, tag.version());
+    }
+}

@@ -1,0 +1,130 @@
+//! The table over plain words: rows, versions, transactions, change tracking.
+//!
+//! Everything here works on a slice of [`AtomicU64`], which is a mapping of shared memory in the product and a
+//! vector in tests and models. Nothing here waits, allocates for a reader's sake, or makes a system call.
+//!
+//! Each row has two copies, each with a tag (`version << 2 | live`). The row at version `s` is the copy with the
+//! greatest tag at most `s`. A transaction `V` writes each of its rows into the other copy, under the tag `V`, which
+//! nobody accepts as long as `commit` is less than `V`; then it stores `commit = V`. So a row is lost to a reader
+//! only if it is rewritten twice while being read, and a publisher that dies leaves the last commit readable.
+//!
+//! - [`commit`](mod@commit): writing a transaction, and repairing what a dead publisher left.
+//! - [`read`](mod@read): one row at one version.
+//! - [`catch_up`](mod@catch_up): all rows that changed since a version, as one.
+
+pub mod catch_up;
+pub mod commit;
+pub mod read;
+
+use crate::layout::{BLOCK_ROWS, FANOUT, Geometry, Tag, header};
+use crate::seqlock::Guarded;
+use crate::sync::{AtomicU64, Ordering, Point, applies, fence, store};
+
+/// A table's words, their geometry, and how many of its rows there are.
+#[derive(Clone, Copy)]
+pub struct Table<'m> {
+    words: &'m [AtomicU64],
+    geometry: &'m Geometry,
+    rows: usize,
+}
+
+impl<'m> Table<'m> {
+    /// A table of `rows`; None if the words do not reach that far.
+    pub fn new(words: &'m [AtomicU64], geometry: &'m Geometry, rows: usize) -> Option<Self> {
+        let reaches = rows <= geometry.capacity && geometry.words_for(rows) <= words.len();
+        reaches.then_some(Self {
+            words,
+            geometry,
+            rows,
+        })
+    }
+
+    /// How many rows there are, live or not.
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// Size of a row, in words.
+    pub fn row_words(&self) -> usize {
+        self.geometry.row_words
+    }
+
+    /// The two guarded copies of `slot`.
+    ///
+    /// # Panics
+    /// If there is no such row.
+    #[inline]
+    pub fn copies(&self, slot: usize) -> [Guarded<'m>; 2] {
+        assert!(slot < self.rows, "slot {slot} of {} rows", self.rows);
+        let tags = self.geometry.tags(slot);
+        [0, 1].map(|which| {
+            let copy = self.geometry.copy(slot, which);
+            Guarded {
+                tag: &self.words[tags + which],
+                words: &self.words[copy..copy + self.geometry.row_words],
+            }
+        })
+    }
+
+    /// Both tags of `slot`.
+    #[inline]
+    fn tags(&self, slot: usize) -> [Tag; 2] {
+        let tags = self.geometry.tags(slot);
+        [0, 1].map(|which| Tag(self.words[tags + which].load(Ordering::Relaxed)))
+    }
+
+    /// Raises the entries of the change tree above `slot` to `version`. Only the publisher calls it.
+    #[inline]
+    fn raise(&self, slot: usize, version: u64) {
+        if !applies(Point::RaiseTree) {
+            return;
+        }
+        let mut index = slot / BLOCK_ROWS;
+        for level in &self.geometry.levels[..self.geometry.depth] {
+            let entry = &self.words[level + index];
+            if entry.load(Ordering::Relaxed) < version {
+                // Relaxed: the release of `commit` shows it to whoever has seen that commit.
+                store(entry, version, Ordering::Relaxed);
+            }
+            index /= FANOUT;
+        }
+    }
+
+    /// Calls `visit` with each block in which something was written after `since`, in order.
+    /// The caller has loaded `commit` by [`last_commit`] before.
+    fn changed_blocks(&self, since: u64, mut visit: impl FnMut(usize)) {
+        self.descend(self.geometry.depth - 1, 0, since, &mut visit);
+    }
+
+    fn descend(&self, level: usize, index: usize, since: u64, visit: &mut impl FnMut(usize)) {
+        if self.words[self.geometry.levels[level] + index].load(Ordering::Relaxed) <= since {
+            return;
+        }
+        if level == 0 {
+            return visit(index);
+        }
+        let blocks_per_entry = FANOUT.pow(level as u32 - 1);
+        let blocks = self.rows.div_ceil(BLOCK_ROWS);
+        let first = index * FANOUT;
+        for child in first..(first + FANOUT).min(blocks.div_ceil(blocks_per_entry)) {
+            self.descend(level - 1, child, since, visit);
+        }
+    }
+}
+
+/// The number of the last committed transaction. All that it and its predecessors wrote is seen by loads after this.
+#[inline]
+pub fn last_commit(words: &[AtomicU64]) -> u64 {
+    let version = words[header::COMMIT].load(Ordering::Relaxed);
+    // Partner: the release store of `commit`. It stands before any load of rows, tags and change tree.
+    fence(Point::SeeCommit, Ordering::Acquire);
+    version
+}
+
+/// When transaction `version` was committed, in ns of CLOCK_MONOTONIC, if it still is the last one.
+pub fn commit_time(words: &[AtomicU64], version: u64) -> Option<u64> {
+    let time = words[header::TIME + (version & 1) as usize].load(Ordering::Relaxed);
+    // The slot of `version` is written again by version + 2, after the commit of version + 1.
+    fence(Point::RecheckTag, Ordering::Acquire);
+    (words[header::COMMIT].load(Ordering::Relaxed) == version).then_some(time)
+}

@@ -1,0 +1,236 @@
+//! Values from text and from JSON, by the kind of their field.
+
+use std::borrow::Cow;
+
+use super::Value;
+use super::bytes::{check_text, whole_numbers};
+use super::refusal::{refused, unfit, unfit_text};
+use crate::{Bool, IpNet, Ipv4, Ipv6, Kind, Result, Timestamp};
+
+impl<'a> Value<'a> {
+    /// Reads a value of `kind` from text, as in a cell of CSV: whole numbers in decimal; floats also as `NaN`,
+    /// `Infinity` and `-Infinity`; `true`, `false`, `1` or `0`; times in RFC 3339 or as nanoseconds. Nothing is
+    /// trimmed, and only a text may be empty.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidValue`](crate::Error::InvalidValue) or [`Error::TextTooLong`](crate::Error::TextTooLong).
+    /// They name the kind, as no field is known here.
+    pub fn parse(kind: Kind, text: &'a str) -> Result<Value<'a>> {
+        let value = match kind {
+            Kind::Bool => text
+                .parse::<Bool>()
+                .ok()
+                .map(|value| Value::Bool(value.into())),
+            Kind::F32 => text
+                .parse()
+                .ok()
+                .filter(|number: &f32| number.is_finite() || names_it(text))
+                .map(Value::F32),
+            Kind::F64 => text
+                .parse()
+                .ok()
+                .filter(|number: &f64| number.is_finite() || names_it(text))
+                .map(Value::F64),
+            Kind::Text(_) => {
+                return check_text(kind, text).map(|()| Value::Text(Cow::Borrowed(text)));
+            }
+            Kind::Ipv4 => text
+                .parse::<Ipv4>()
+                .ok()
+                .map(|address| Value::Ipv4(address.into())),
+            Kind::Ipv6 => text
+                .parse::<Ipv6>()
+                .ok()
+                .map(|address| Value::Ipv6(address.into())),
+            Kind::IpNet => text
+                .parse::<IpNet>()
+                .ok()
+                .map(|network| Value::IpNet(network.into())),
+            Kind::Mac => text.parse().ok().map(Value::Mac),
+            Kind::Timestamp => text.parse().ok().map(Value::Timestamp),
+            whole_numbers => text
+                .parse()
+                .ok()
+                .and_then(|number| whole_number(whole_numbers, number)),
+        };
+        value.ok_or_else(|| unfit_text(kind, text))
+    }
+
+    /// Reads a value of `kind` from JSON: integers for whole numbers; any number, or `NaN`, `Infinity` and
+    /// `-Infinity` as strings, for floats; booleans; strings for text, addresses and times, and integers of
+    /// nanoseconds for times too. Null is no value.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidValue`](crate::Error::InvalidValue) or [`Error::TextTooLong`](crate::Error::TextTooLong).
+    /// They name the kind, as no field is known here.
+    pub fn from_json(kind: Kind, json: &'a serde_json::Value) -> Result<Value<'a>> {
+        use serde_json::Value as Json;
+        let float = matches!(kind, Kind::F32 | Kind::F64);
+        let value = match json {
+            Json::Null => {
+                return Err(refused(
+                    &kind.to_string(),
+                    "null",
+                    "there are no nulls: give it a value",
+                ));
+            }
+            Json::Bool(value) if kind == Kind::Bool => Some(Value::Bool(*value)),
+            // By way of its text: an f32 that went through an f64 would be rounded twice.
+            Json::Number(number) if float => Value::parse(kind, &number.to_string())
+                .ok()
+                .map(Value::into_owned),
+            Json::Number(number) => {
+                let number = number
+                    .as_u64()
+                    .map(i128::from)
+                    .or(number.as_i64().map(i128::from));
+                number.and_then(|number| whole_number(kind, number))
+            }
+            Json::String(text) if float => Value::parse(kind, text).ok().filter(|_| names_it(text)),
+            Json::String(text) if kind != Kind::Bool && !is_whole(kind) => {
+                return Value::parse(kind, text);
+            }
+            _ => None,
+        };
+        value.ok_or_else(|| unfit(kind, &json.to_string()))
+    }
+}
+
+/// Whether the text spells out a float that is not finite. Digits that lead to one are a number out of range.
+fn names_it(text: &str) -> bool {
+    matches!(text, "NaN" | "Infinity" | "-Infinity")
+}
+
+/// `number` as a value of `kind`, if that holds whole numbers and this one.
+fn whole_number(kind: Kind, number: i128) -> Option<Value<'static>> {
+    if !whole_numbers(kind)?.contains(&number) {
+        return None;
+    }
+    if kind == Kind::Timestamp {
+        return i64::try_from(number)
+            .ok()
+            .map(|nanos| Value::Timestamp(Timestamp::from_nanos(nanos)));
+    }
+    let unsigned = matches!(kind, Kind::U8 | Kind::U16 | Kind::U32 | Kind::U64);
+    if unsigned {
+        u64::try_from(number).ok().map(Value::U64)
+    } else {
+        i64::try_from(number).ok().map(Value::I64)
+    }
+}
+
+/// Whether only integers of JSON are values of `kind`.
+fn is_whole(kind: Kind) -> bool {
+    kind != Kind::Timestamp && whole_numbers(kind).is_some()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Error;
+
+    #[test]
+    fn text_that_does_not_fit_is_refused() {
+        let cases: [(Kind, &[&str]); 9] = [
+            (
+                Kind::U8,
+                &["", "256", "-1", "1.0", "0x10", " 1", "1e2", "true"],
+            ),
+            (Kind::I8, &["", "128", "-129", "--1"]),
+            (
+                Kind::U64,
+                &[
+                    "18446744073709551616",
+                    "99999999999999999999999999999999999999999999",
+                ],
+            ),
+            (Kind::I64, &["9223372036854775808", "-9223372036854775809"]),
+            (Kind::Bool, &["", "yes", "TRUE", "2"]),
+            (Kind::F32, &["", "3.5e38", "1,5", "0x1"]),
+            (Kind::F64, &["", "1e309", "-1e400", "one"]),
+            (Kind::Text(2), &["a\0"]),
+            (Kind::Mac, &["", "00:00"]),
+        ];
+        for (kind, texts) in cases {
+            for text in texts {
+                let error = Value::parse(kind, text).unwrap_err();
+                assert!(
+                    matches!(error, Error::InvalidValue { .. }),
+                    "{kind} {text:?}: {error}"
+                );
+            }
+        }
+        let error = Value::parse(Kind::Text(2), "aü").unwrap_err();
+        assert!(
+            matches!(
+                error,
+                Error::TextTooLong {
+                    length: 3,
+                    capacity: 2,
+                    ..
+                }
+            ),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn json_that_does_not_fit_is_refused() {
+        let cases = [
+            (Kind::U8, "256"),
+            (Kind::U8, "1.0"),
+            (Kind::U8, "\"1\""),
+            (Kind::U64, "-1"),
+            (Kind::I64, "9223372036854775808"),
+            (Kind::Bool, "1"),
+            (Kind::Bool, "\"true\""),
+            (Kind::F64, "\"1.5\""),
+            (Kind::F64, "\"nan\""),
+            (Kind::F64, "true"),
+            (Kind::F32, "1e39"),
+            (Kind::Text(4), "7"),
+            (Kind::Text(4), "[]"),
+            (Kind::Text(4), "\"a\\u0000\""),
+            (Kind::Ipv4, "16909060"),
+            (Kind::Timestamp, "1.5"),
+            (Kind::Timestamp, "18446744073709551615"),
+        ];
+        for (kind, json) in cases {
+            let json = serde_json::from_str(json).unwrap();
+            let error = Value::from_json(kind, &json).unwrap_err();
+            assert!(
+                matches!(error, Error::InvalidValue { .. }),
+                "{kind} {json}: {error}"
+            );
+        }
+        for kind in [
+            Kind::U8,
+            Kind::F64,
+            Kind::Text(4),
+            Kind::Bool,
+            Kind::Timestamp,
+        ] {
+            let error = Value::from_json(kind, &serde_json::Value::Null)
+                .unwrap_err()
+                .to_string();
+            assert!(error.contains("no nulls"), "{error}");
+        }
+    }
+
+    #[test]
+    fn json_numbers_reach_floats_and_times() {
+        let read =
+            |kind, json: serde_json::Value| Value::from_json(kind, &json).unwrap().into_owned();
+        assert_eq!(read(Kind::F64, 7.into()), Value::F64(7.0));
+        assert_eq!(
+            read(Kind::F32, u64::MAX.into()),
+            Value::F32(u64::MAX as f32)
+        );
+        assert_eq!(
+            read(Kind::Timestamp, (-5).into()),
+            Value::Timestamp(Timestamp::from_nanos(-5))
+        );
+    }
+}

@@ -1,0 +1,214 @@
+//! Waking subscribers over POSIX message queues: one queue each, one message deep, one byte.
+//!
+//! A message is a hint, never data. A full queue means that a wake-up is already on its way. A queue's name is derived from
+//! registry, slot and the subscriber's random number, so that a publisher sends to whom it means or to nobody.
+
+use std::os::fd::{AsFd, BorrowedFd};
+
+use nix::errno::Errno;
+use nix::mqueue::{MQ_OFlag, MqAttr, MqdT, mq_close, mq_open, mq_receive, mq_send, mq_unlink};
+use nix::sys::stat::Mode;
+
+use crate::clock::monotonic_ns;
+use crate::error::{Error, Result};
+use crate::region::object::{self, Access, failure, queue_name};
+
+/// The kind of wake-up that a slot's record names: a message queue.
+pub const KIND_QUEUE: u64 = 1;
+
+/// A queue that could not be opened is tried again after this time at the earliest.
+const REOPEN_NS: u64 = 100_000_000;
+
+/// An open queue, closed when dropped (nix leaves that to its users).
+struct Descriptor(Option<MqdT>);
+
+impl Descriptor {
+    fn open(
+        name: &str,
+        flags: MQ_OFlag,
+        mode: Mode,
+        attributes: Option<&MqAttr>,
+    ) -> nix::Result<Self> {
+        mq_open(
+            name,
+            flags | MQ_OFlag::O_NONBLOCK | MQ_OFlag::O_CLOEXEC,
+            mode,
+            attributes,
+        )
+        .map(|queue| Self(Some(queue)))
+    }
+
+    fn get(&self) -> &MqdT {
+        self.0.as_ref().expect("taken by drop only")
+    }
+}
+
+impl Drop for Descriptor {
+    fn drop(&mut self) {
+        // It can only fail for a descriptor that is none.
+        let _closed = self.0.take().map(mq_close);
+    }
+}
+
+/// A subscriber's own queue. Dropping it removes it.
+pub struct Queue {
+    name: String,
+    queue: Descriptor,
+    process: u32,
+}
+
+impl Queue {
+    /// Makes the queue of subscriber `nonce` at `slot`; those who may write to the registry may send to it.
+    ///
+    /// # Errors
+    /// [`Error::Limit`] naming what is used up, and what the system refuses.
+    pub fn create(registry_id: u64, slot: usize, nonce: u64, access: Access) -> Result<Self> {
+        let name = queue_name(registry_id, slot, nonce);
+        let flags = MQ_OFlag::O_CREAT | MQ_OFlag::O_EXCL | MQ_OFlag::O_RDONLY;
+        let owner = Mode::S_IRUSR | Mode::S_IWUSR;
+        let queue = Descriptor::open(&name, flags, owner, Some(&MqAttr::new(0, 1, 1, 0)))
+            .map_err(|errno| queue_failure(&name, errno))?;
+        let queue = Self {
+            name,
+            queue,
+            process: std::process::id(),
+        };
+        if access.writable_by_readers() != 0o600 {
+            let mode = access.writable_by_readers();
+            object::restrict(queue.as_fd(), mode, access.group)
+                // Not of that group, and reading by the right of everybody: then everybody may send, too.
+                .or_else(|_| object::restrict(queue.as_fd(), mode, None))
+                .map_err(|errno| failure(&queue.name, "set the mode and group of", errno))?;
+        }
+        Ok(queue)
+    }
+
+    /// Takes out the message that may be there.
+    pub fn drain(&self) {
+        // It holds one message at most, but a hostile sender may put in one after the other: once is enough.
+        let _nothing_to_take = mq_receive(self.queue.get(), &mut [0; 1], &mut 0);
+    }
+}
+
+impl AsFd for Queue {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.queue.get().as_fd()
+    }
+}
+
+impl Drop for Queue {
+    fn drop(&mut self) {
+        if self.process == std::process::id() {
+            unlink(&self.name);
+        }
+    }
+}
+
+/// Removes the queue of a subscriber that is gone.
+pub fn remove_queue(registry_id: u64, slot: usize, nonce: u64) {
+    unlink(&queue_name(registry_id, slot, nonce));
+}
+
+fn unlink(name: &str) {
+    match mq_unlink(name) {
+        Ok(()) | Err(Errno::ENOENT) => {}
+        // Only its owner or root may remove a queue: say which one stays.
+        Err(errno) => tracing::warn!("message queue {name} stays behind: {errno}"),
+    }
+}
+
+/// EMFILE has two meanings here, of which only one also stops other files from being opened.
+fn queue_failure(name: &str, errno: Errno) -> Error {
+    let object = format!("message queue {name}");
+    let limit = |limit, remedy| Error::Limit {
+        object: object.clone(),
+        limit,
+        remedy,
+    };
+    match errno {
+        Errno::EMFILE if std::fs::File::open("/dev/null").is_ok() => limit(
+            "this user's memory for message queues",
+            "raise RLIMIT_MSGQUEUE (ulimit -q): a queue takes about 224 bytes of it",
+        ),
+        Errno::ENOSPC => limit(
+            "the number of message queues",
+            "raise /proc/sys/fs/mqueue/queues_max",
+        ),
+        Errno::ENOSYS => limit(
+            "what the kernel can do",
+            "it was built without POSIX message queues",
+        ),
+        errno => failure(&object, "make", errno),
+    }
+}
+
+/// The publisher's ends of its subscribers' queues.
+#[derive(Default)]
+pub struct Wakers {
+    by_slot: Vec<Waker>,
+}
+
+#[derive(Default)]
+struct Waker {
+    nonce: u64,
+    queue: Option<Descriptor>,
+    retry_ns: u64,
+}
+
+impl Wakers {
+    /// Wakes the subscriber `nonce` at `slot`. `answer` is called when its queue was opened (0) or could not be (an errno).
+    #[inline]
+    pub fn wake(&mut self, registry_id: u64, slot: usize, nonce: u64, answer: impl FnOnce(i32)) {
+        if let Some(queue) = self.open(registry_id, slot, nonce, answer) {
+            // Any refusal means that no wake-up is needed (full) or none can help (its owner's doing).
+            let _hint = mq_send(queue, &[0], 0);
+        }
+    }
+
+    /// Opens the queue of the subscriber `nonce` at `slot` if it is not open yet.
+    pub fn open(
+        &mut self,
+        registry_id: u64,
+        slot: usize,
+        nonce: u64,
+        answer: impl FnOnce(i32),
+    ) -> Option<&MqdT> {
+        if slot >= self.by_slot.len() {
+            self.by_slot.resize_with(slot + 1, Waker::default);
+        }
+        let waker = &mut self.by_slot[slot];
+        if waker.nonce != nonce {
+            *waker = Waker {
+                nonce,
+                ..Waker::default()
+            };
+        }
+        if waker.queue.is_none() && monotonic_ns() >= waker.retry_ns {
+            let name = queue_name(registry_id, slot, nonce);
+            match Descriptor::open(&name, MQ_OFlag::O_WRONLY, Mode::empty(), None) {
+                Ok(queue) => {
+                    waker.queue = Some(queue);
+                    answer(0);
+                }
+                Err(errno) => {
+                    waker.retry_ns = monotonic_ns() + REOPEN_NS;
+                    tracing::debug!("cannot open {}", queue_failure(&name, errno));
+                    answer(errno as i32);
+                }
+            }
+        }
+        waker.queue.as_ref().map(Descriptor::get)
+    }
+
+    /// Forgets the queue of a slot that was freed.
+    pub fn forget(&mut self, slot: usize) {
+        if let Some(waker) = self.by_slot.get_mut(slot) {
+            *waker = Waker::default();
+        }
+    }
+
+    /// Forgets all queues: the registry is another one.
+    pub fn clear(&mut self) {
+        self.by_slot.clear();
+    }
+}

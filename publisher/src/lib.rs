@@ -1,0 +1,1 @@
+//! Publishes tables from the command line.

@@ -1,0 +1,3 @@
+//! Reads and watches tables from the command line.
+
+pub mod shell;

@@ -1,0 +1,151 @@
+//! What both binaries need of a shell: an end by signal, exit codes, logs, durations.
+
+use std::fmt;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use common::Error;
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::eventfd::{EfdFlags, EventFd};
+
+/// Turns readable when Ctrl-C or SIGTERM has been received, and stays so.
+#[derive(Clone)]
+pub struct Stop(Arc<EventFd>);
+
+impl Stop {
+    /// Takes over SIGINT, SIGTERM and SIGHUP. Once a process.
+    ///
+    /// # Errors
+    /// What the system refuses.
+    pub fn install() -> Result<Self, Failure> {
+        let refused =
+            |error: &dyn fmt::Display| Failure::new(1, format!("cannot wait for signals: {error}"));
+        let flags = EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK;
+        let stop = Self(Arc::new(
+            EventFd::from_value_and_flags(0, flags).map_err(|errno| refused(&errno))?,
+        ));
+        let handler = stop.clone();
+        ctrlc::set_handler(move || {
+            // It can only fail when it is full, and then it is readable.
+            let _readable = handler.0.write(1);
+        })
+        .map_err(|error| refused(&error))?;
+        Ok(stop)
+    }
+
+    /// Whether the end was asked for.
+    pub fn requested(&self) -> bool {
+        self.sleep(Duration::ZERO)
+    }
+
+    /// Sleeps for `time`, less if the end is asked for; whether it was.
+    pub fn sleep(&self, time: Duration) -> bool {
+        self.wait_with(&[], Some(time))
+    }
+
+    /// Sleeps until one of `others` is readable, the end is asked for, or `time` is over. Whether the end was asked for.
+    pub fn wait_with(&self, others: &[BorrowedFd<'_>], time: Option<Duration>) -> bool {
+        let mut descriptors: Vec<PollFd<'_>> = std::iter::once(self.0.as_fd())
+            .chain(others.iter().copied())
+            .map(|fd| PollFd::new(fd, PollFlags::POLLIN))
+            .collect();
+        let milliseconds =
+            time.map(|time| i32::try_from(time.as_nanos().div_ceil(1_000_000)).unwrap_or(i32::MAX));
+        let timeout = milliseconds.map_or(PollTimeout::NONE, |time| {
+            PollTimeout::try_from(time).unwrap_or(PollTimeout::MAX)
+        });
+        match poll(&mut descriptors, timeout) {
+            Ok(_) | Err(Errno::EINTR) => descriptors[0].any().unwrap_or(false),
+            Err(_) => true,
+        }
+    }
+}
+
+/// How a program ends that could not do what it was asked to: a code for scripts, a sentence for people.
+#[derive(Debug)]
+pub struct Failure {
+    code: u8,
+    message: String,
+}
+
+impl Failure {
+    /// 1 not found, timeout, a limit or a permission; 2 wrong arguments; 3 another publisher; 4 schema or layout mismatch;
+    /// 5 bad or unreadable input.
+    pub fn new(code: u8, message: impl Into<String>) -> Self {
+        Self {
+            code,
+            message: message.into(),
+        }
+    }
+
+    /// The exit code.
+    pub fn code(&self) -> u8 {
+        self.code
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        let code = match error {
+            Error::InvalidName { .. } | Error::InvalidSchema { .. } => 2,
+            Error::PublisherActive { .. } => 3,
+            Error::SchemaMismatch { .. } | Error::LayoutMismatch { .. } => 4,
+            Error::InvalidValue { .. } | Error::TextTooLong { .. } => 5,
+            _ => 1,
+        };
+        Self::new(code, error.to_string())
+    }
+}
+
+impl From<io::Error> for Failure {
+    /// Of writing to stdout. A reader that went away has had enough: that is an end like any other.
+    fn from(error: io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::BrokenPipe => Self::new(0, ""),
+            _ => Self::new(1, format!("cannot write: {error}")),
+        }
+    }
+}
+
+/// What `main` returns: says on stderr what went wrong, and gives the exit code.
+pub fn finish(result: Result<(), Failure>) -> ExitCode {
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) if failure.code == 0 => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("error: {failure}");
+            ExitCode::from(failure.code)
+        }
+    }
+}
+
+/// Logs go to stderr: warnings, more with each `-v`, or what `RUST_LOG` says.
+pub fn init_logging(verbose: u8) {
+    let level = ["warn", "info", "debug", "trace"][usize::from(verbose.min(3))];
+    let filter =
+        tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| level.into());
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(io::stderr)
+        .with_target(false)
+        .without_time()
+        .init();
+}
+
+/// A duration on a command line: `300ms`, `2s`, `1m 30s`.
+///
+/// # Errors
+/// A sentence for clap.
+pub fn duration(text: &str) -> Result<Duration, String> {
+    humantime::parse_duration(text).map_err(|error| format!("{error}: write it as 300ms or 2s"))
+}
