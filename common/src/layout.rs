@@ -40,6 +40,9 @@ pub const LAYOUT_VERSION: u64 = 1;
 pub const BLOCK_ROWS: usize = if cfg!(loom) { 1 } else { 64 };
 /// Entries of the change tree under one entry of the level above.
 pub const FANOUT: usize = if cfg!(loom) { 2 } else { 64 };
+/// Words of a cache line, and of a page (one in models: padding there would only cost time).
+const LINE_WORDS: usize = if cfg!(loom) { 1 } else { 8 };
+const PAGE_WORDS: usize = if cfg!(loom) { 1 } else { 512 };
 /// Levels that the change tree of the greatest capacity has.
 const MAX_LEVELS: usize = 6;
 
@@ -257,15 +260,15 @@ impl Geometry {
         if !within {
             return None;
         }
-        let acks = (header::SCHEMA + schema_bytes.div_ceil(8)).next_multiple_of(8);
-        let mut end = acks + (2 * slots).next_multiple_of(8);
+        let acks = (header::SCHEMA + schema_bytes.div_ceil(8)).next_multiple_of(LINE_WORDS);
+        let mut end = acks + (2 * slots).next_multiple_of(LINE_WORDS);
         let mut levels = [0; MAX_LEVELS];
         let mut depth = 0;
         let mut entries = capacity.div_ceil(BLOCK_ROWS);
         loop {
             levels[depth] = end;
             depth += 1;
-            end += entries.next_multiple_of(8);
+            end += entries.next_multiple_of(LINE_WORDS);
             if entries == 1 {
                 break;
             }
@@ -279,7 +282,7 @@ impl Geometry {
             acks,
             levels,
             depth,
-            blocks: end.next_multiple_of(512),
+            blocks: end.next_multiple_of(PAGE_WORDS),
         };
         (geometry.words_for(capacity) <= MAX_WORDS).then_some(geometry)
     }

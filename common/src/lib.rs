@@ -13,6 +13,8 @@ mod index;
 pub mod inspect;
 pub mod kinds;
 pub mod layout;
+#[cfg(all(test, loom))]
+mod models;
 pub mod park;
 #[cfg(not(loom))]
 pub mod publisher;

@@ -18,7 +18,7 @@ pub const AWAKE: u64 = 0;
 /// What the slot's record says (nonce, kind) must have been stored before.
 pub fn park(park: &AtomicU64, parked_max: &AtomicU64, commit: &AtomicU64, seen: u64) -> bool {
     // Release: who sees the park word sees the record of its owner (partner: the fence in `parked_at`).
-    park.store(seen, Ordering::Release);
+    park.store(seen, ordering(Point::ParkWord, Ordering::Release));
     if applies(Point::ParkedMax) {
         parked_max.fetch_max(seen, Ordering::Relaxed);
     }
@@ -33,7 +33,7 @@ pub fn park(park: &AtomicU64, parked_max: &AtomicU64, commit: &AtomicU64, seen: 
 
 /// Says that the owner is awake. It reads `commit` after this.
 pub fn unpark(park: &AtomicU64) {
-    park.store(AWAKE, ordering(Point::Park, Ordering::Release));
+    park.store(AWAKE, Ordering::Relaxed);
 }
 
 /// Step 6, first half: whether anybody can be parked at the commit before `version`. Made after the commit's fence.
@@ -51,7 +51,7 @@ pub fn parked_at(parks: &[AtomicU64], version: u64, everyone: bool) -> impl Iter
             return None;
         }
         // Partner: the release store of the park word.
-        fence(Point::SeeCommit, Ordering::Acquire);
+        fence(Point::ReadRecord, Ordering::Acquire);
         Some(slot)
     })
 }

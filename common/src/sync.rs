@@ -26,6 +26,8 @@ pub enum Point {
     RecheckRow,
     /// The second look at the tag for the answers "deleted" and "not changed since".
     RecheckAnswer,
+    /// Acquire fence after a row was found rewritten; partner [`Point::AfterCommit`]: the next version is greater.
+    Overtaken,
     /// Writing into the copy that does not hold the last committed row.
     SpareCopy,
     /// Raising the change tree.
@@ -36,6 +38,10 @@ pub enum Point {
     TakeoverHide,
     /// Hiding it under [`NEVER`](crate::layout::NEVER) and not under 0, which a reader would take for "no row".
     TakeoverNever,
+    /// Release store of a park word; partner [`Point::ReadRecord`].
+    ParkWord,
+    /// Acquire fence between a park word and its owner's record; partner [`Point::ParkWord`].
+    ReadRecord,
     /// SeqCst fence between the park word and the look at `commit`; partner [`Point::AfterCommit`].
     Park,
     /// The look at `commit` after parking.

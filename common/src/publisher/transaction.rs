@@ -178,20 +178,24 @@ impl<'p> UntypedTransaction<'p> {
         &mut self,
         rows: impl IntoIterator<Item = B>,
     ) -> Result<()> {
+        let rows: Vec<B> = rows.into_iter().collect();
         let mut kept = vec![false; self.publisher.rows.used()];
-        for row in rows {
+        for row in &rows {
+            if let Some(slot) = self.locate(row.as_ref())? {
+                kept[slot] = true;
+            }
+        }
+        // What goes makes room for what comes.
+        for slot in (0..kept.len()).filter(|slot| !kept[*slot]) {
+            if self.is_present(slot) {
+                self.remove(slot);
+            }
+        }
+        for row in &rows {
             let row = row.as_ref();
             let slot = self.locate(row)?;
             if !slot.is_some_and(|slot| self.is_present(slot) && self.holds(slot, row)) {
                 self.put(slot, row)?;
-            }
-            if let Some(slot) = slot.filter(|slot| *slot < kept.len()) {
-                kept[slot] = true;
-            }
-        }
-        for slot in (0..kept.len()).filter(|slot| !kept[*slot]) {
-            if self.is_present(slot) {
-                self.remove(slot);
             }
         }
         Ok(())

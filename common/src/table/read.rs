@@ -2,7 +2,7 @@
 
 use super::Table;
 use crate::layout::Tag;
-use crate::sync::{Point, applies};
+use crate::sync::{Ordering, Point, applies, fence};
 
 /// The row was rewritten twice since the version was taken: take a new version and try again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,7 +28,7 @@ impl Table<'_> {
         let [first, second] = self.tags(slot);
         let counts = [first.version() <= version, second.version() <= version];
         let which = match counts {
-            [false, false] => return Err(Overtaken),
+            [false, false] => return Err(self.overtaken()),
             [true, true] => usize::from(second > first),
             [first_counts, _] => usize::from(!first_counts),
         };
@@ -42,6 +42,19 @@ impl Table<'_> {
                 || !applies(Point::RecheckAnswer)
                 || self.copies(slot)[which].is_still(tag)
         };
-        if holds { Ok(tag) } else { Err(Overtaken) }
+        if holds {
+            Ok(tag)
+        } else {
+            Err(self.overtaken())
+        }
+    }
+
+    /// What was seen is of a later transaction than the version: the commits before that one are seen from here on, so
+    /// that the next version taken is greater.
+    #[cold]
+    fn overtaken(&self) -> Overtaken {
+        // Partner: the fence after the commit, which stands before the tags of the transaction that was seen.
+        fence(Point::Overtaken, Ordering::Acquire);
+        Overtaken
     }
 }

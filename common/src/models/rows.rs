@@ -1,0 +1,174 @@
+//! A publisher commits; a reader reads a row, or catches up.
+
+use std::sync::Arc;
+
+use loom::thread;
+
+use super::{Memory, check};
+use crate::layout::Tag;
+use crate::sync::Point;
+use crate::table::catch_up::Staging;
+use crate::table::commit::Write;
+use crate::table::last_commit;
+
+/// Transaction `version`: each of `slots` gets the number of the version.
+fn commit(memory: &Memory, version: u64, slots: &[usize]) {
+    let row = [version];
+    memory.table().commit(
+        version,
+        0,
+        slots.iter().map(|slot| Write {
+            slot: *slot,
+            row: Some(&row),
+        }),
+    );
+}
+
+/// Runs `publish` against a reader, which runs on a thread of its own: loom explores a race better from its later side.
+fn against<T: 'static>(
+    memory: &Arc<Memory>,
+    read: impl FnOnce(&Memory) -> T + 'static,
+    publish: impl FnOnce(&Memory),
+) -> T {
+    let reader = {
+        let memory = Arc::clone(memory);
+        thread::spawn(move || read(&memory))
+    };
+    publish(memory);
+    reader.join().unwrap()
+}
+
+fn commit_twice(memory: &Memory) {
+    commit(memory, 3, &[0]);
+    commit(memory, 4, &[0]);
+}
+
+#[test]
+fn a_row_is_the_one_of_its_version_or_none() {
+    let mutants = [
+        Point::HideRows,
+        Point::PublishCommit,
+        Point::SeeCommit,
+        Point::RecheckTag,
+        Point::RecheckRow,
+        Point::SpareCopy,
+    ];
+    check("row", 4, &mutants, |outcomes| {
+        let read = |memory: &Memory| {
+            let (version, mut row) = (last_commit(&memory.words), [0]);
+            let read = memory.table().read(0, version, 0, &mut row);
+            (version, read.ok().map(|tag| (tag.version(), row[0])))
+        };
+        let (version, row) = against(&Memory::at_version_two(1), read, commit_twice);
+        assert!(
+            row.is_none_or(|row| row == (version, version)),
+            "{row:?} at {version}, which wrote its number"
+        );
+        outcomes.saw((version, row));
+    });
+}
+
+#[test]
+fn not_changed_since_is_an_answer_that_is_checked_too() {
+    check("answer", 4, &[Point::RecheckAnswer], |outcomes| {
+        let read = |memory: &Memory| {
+            let version = last_commit(&memory.words);
+            (
+                version,
+                memory
+                    .table()
+                    .read(0, version, 1, &mut [0])
+                    .ok()
+                    .map(|tag| tag.version()),
+            )
+        };
+        let (version, tag) = against(&Memory::at_version_two(1), read, commit_twice);
+        assert!(
+            tag.is_none_or(|tag| tag == version),
+            "{tag:?} at {version}: each version wrote the row"
+        );
+        outcomes.saw((version, tag));
+    });
+}
+
+#[test]
+fn a_deleted_row_is_deleted_at_its_version_only() {
+    check("deletion", 4, &[Point::RecheckAnswer], |outcomes| {
+        let memory = Memory::at_version_two(1);
+        // The copy that version 3 will overwrite says "deleted": it must not be believed at version 2.
+        memory.table().copies(0)[0].hide(Tag::deleted(1));
+        let read = |memory: &Memory| {
+            let version = last_commit(&memory.words);
+            (
+                version,
+                memory
+                    .table()
+                    .read(0, version, 0, &mut [0])
+                    .ok()
+                    .map(|tag| tag.is_live()),
+            )
+        };
+        let (version, live) = against(&memory, read, |memory| {
+            commit(memory, 3, &[0]);
+            memory
+                .table()
+                .commit(4, 0, std::iter::once(Write { slot: 0, row: None }));
+        });
+        assert!(
+            live.is_none_or(|live| live == (version != 4)),
+            "{live:?} at {version}"
+        );
+        outcomes.saw((version, live));
+    });
+}
+
+#[test]
+fn whoever_is_overtaken_sees_a_later_version() {
+    check(
+        "overtaken",
+        4,
+        &[Point::AfterCommit, Point::Overtaken],
+        |outcomes| {
+            let read = |memory: &Memory| {
+                let version = last_commit(&memory.words);
+                let read = memory.table().read(0, version, 0, &mut [0]);
+                (version, read.is_ok(), last_commit(&memory.words))
+            };
+            let (version, found, next) = against(&Memory::at_version_two(1), read, commit_twice);
+            assert!(found || next > version, "no step forward from {version}");
+            outcomes.saw((version, found, next));
+        },
+    );
+}
+
+#[test]
+fn catching_up_finds_every_change_of_a_version_and_no_half() {
+    // What guards a row against being rewritten twice is the models' of one row: here it would take hours.
+    let mutants = [
+        Point::RaiseTree,
+        Point::SeeCommit,
+        Point::PublishCommit,
+        Point::SpareCopy,
+    ];
+    check("catch-up", 3, &mutants, |outcomes| {
+        let read = |memory: &Memory| {
+            let mut staging = Staging::default();
+            let look = || Ok::<_, ()>((last_commit(&memory.words), memory.table()));
+            let reached = staging.catch_up(2, 3, look).unwrap();
+            let mut rows = [2, 2];
+            for moved in staging.moved() {
+                rows[moved.slot as usize] = staging.row(moved).unwrap()[0];
+            }
+            reached.map(|version| (version, rows))
+        };
+        let reached = against(&Memory::at_version_two(2), read, |memory| {
+            commit(memory, 3, &[0, 1]);
+            commit(memory, 4, &[0]);
+        });
+        if let Some((version, rows)) = reached {
+            let expected = [[2, 2], [3, 3], [4, 3]][version as usize - 2];
+            assert_eq!(rows, expected, "at version {version}");
+        }
+        outcomes.saw(reached);
+    });
+}

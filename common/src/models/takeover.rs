@@ -1,0 +1,113 @@
+//! A publisher dies before one of its stores, another one takes over, and a reader holds an older version.
+
+use std::sync::Arc;
+
+use loom::thread;
+
+use super::{Memory, check};
+use crate::sync::{Point, fuse};
+use crate::table::commit::Write;
+use crate::table::last_commit;
+
+/// Stores of a transaction of one row: tag, word, tree, time, commit.
+const STORES: usize = 5;
+
+fn write(memory: &Memory, version: u64) {
+    let row = [version];
+    memory.table().commit(
+        version,
+        0,
+        std::iter::once(Write {
+            slot: 0,
+            row: Some(&row),
+        }),
+    );
+}
+
+/// The row as of `version`, if the first publisher came as far as `committed`: the next version is the news of the
+/// takeover, which changes no row.
+fn expected(version: u64, committed: u64) -> u64 {
+    if version == committed + 1 {
+        committed
+    } else {
+        version
+    }
+}
+
+/// Two transactions that end before store number `death`; then takeover, and a transaction.
+fn model(death: usize, mutants: &[Point]) {
+    // Loaded from the table it would hide from loom that the reader's load of `commit` races with the store after it.
+    let committed = 2 + (death / STORES).min(2) as u64;
+    check(
+        &format!("takeover after {death} stores"),
+        3,
+        mutants,
+        move |outcomes| {
+            let memory = Memory::at_version_two(1);
+            let reader = {
+                let memory = Arc::clone(&memory);
+                thread::spawn(move || {
+                    let version = last_commit(&memory.words);
+                    let mut row = [0];
+                    let read = memory.table().read(0, version, 0, &mut row);
+                    (version, read.is_ok().then_some(row[0]))
+                })
+            };
+            // Each on a thread of its own: a process's fences are not its successor's.
+            let first = Arc::clone(&memory);
+            thread::spawn(move || {
+                fuse::lit(Some(death), || {
+                    write(&first, 3);
+                    write(&first, 4);
+                })
+            })
+            .join()
+            .unwrap();
+            let second = Arc::clone(&memory);
+            thread::spawn(move || {
+                second.table().repair(committed);
+                second.table().commit(committed + 1, 0, std::iter::empty());
+                write(&second, committed + 2);
+            })
+            .join()
+            .unwrap();
+
+            let (version, row) = reader.join().unwrap();
+            if let Some(row) = row {
+                assert_eq!(
+                    row,
+                    expected(version, committed),
+                    "at {version}, {committed} committed before death"
+                );
+            }
+            outcomes.saw((version, row));
+            let mut row = [0];
+            let last = last_commit(&memory.words);
+            memory
+                .table()
+                .read(0, last, 0, &mut row)
+                .expect("every row is readable after takeover");
+            assert_eq!((last, row[0]), (committed + 2, committed + 2));
+        },
+    );
+}
+
+#[test]
+fn no_death_shows_what_was_not_committed() {
+    for death in 0..=2 * STORES {
+        model(death, &[]);
+    }
+}
+
+#[test]
+fn what_was_left_is_hidden_behind_a_fence_under_a_tag_above_all() {
+    // The sixth store hides the row for version 4.
+    model(
+        STORES + 1,
+        &[
+            Point::TakeoverFence,
+            Point::TakeoverHide,
+            Point::TakeoverNever,
+        ],
+    );
+}
