@@ -8,6 +8,8 @@
 //! others, anyone could cut it short under a mapping and kill whoever looks, so it is then read and written by
 //! calls; a short read is an error and no signal.
 
+mod seat;
+
 use std::fs::File;
 use std::os::unix::fs::{FileExt, MetadataExt};
 
@@ -18,7 +20,9 @@ use crate::region::lock::{self, Span};
 use crate::region::object::{self, Access, failure, failure_io, registry_name};
 use crate::region::{Mapping, random_id, read_words};
 use crate::sync::{AtomicU64, Ordering, Point, fence};
-use crate::wake::{self, Queue};
+use crate::wake;
+
+pub use seat::Seat;
 
 /// The words of a registry, mapped or by calls.
 enum Words {
@@ -309,7 +313,10 @@ impl Registry {
         object::remove(&self.opened.object)?;
         fence(Point::Park, Ordering::SeqCst);
         for slot in 0..self.opened.slots {
-            let nonce = self.opened.load(self.opened.record(slot) + at::NONCE)?;
+            // Cut short by somebody who may write to it: their queues go with their owners.
+            let Ok(nonce) = self.opened.load(self.opened.record(slot) + at::NONCE) else {
+                break;
+            };
             if nonce != 0 {
                 wake::remove_queue(self.opened.id, slot, nonce);
             }
@@ -346,147 +353,108 @@ pub fn listeners(id: u64, owner: u32, trust_root: bool) -> Result<Vec<Listener>>
     Ok(found)
 }
 
-/// A subscriber's place in a registry: a slot, its lock, its queue.
-pub struct Seat {
-    opened: Opened,
-    slot: usize,
-    nonce: u64,
-    queue: Option<Queue>,
-    parked: bool,
-    process: u32,
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::region::object::own_user;
 
-impl Seat {
-    /// Claims a slot of registry `id`, with a queue that `access` tells who may send to. None if the registry is gone.
-    ///
-    /// # Errors
-    /// [`Error::Limit`] if every slot is taken, and as for opening a registry. Without a queue (see [`Seat::queue`])
-    /// the slot still counts.
-    pub fn claim(id: u64, owner: u32, trust_root: bool, access: Access) -> Result<Option<Self>> {
-        let Some(opened) = Opened::open(id, owner, trust_root)? else {
-            return Ok(None);
-        };
-        let failed = |errno| failure(&opened.object, "lock a slot of", errno);
-        let mut slots = 0..opened.slots;
-        let slot = loop {
-            let Some(slot) = slots.next() else {
-                let object = opened.object.clone();
-                let limit = "the number of subscribers that are woken";
-                return Err(Error::Limit {
-                    object,
-                    limit,
-                    remedy: "start the publisher with more slots",
-                });
-            };
-            if lock::try_lock(&opened.file, Span::byte(slot)).map_err(failed)? {
-                break slot;
-            }
-        };
-        opened.clean(slot)?;
-        let (nonce, process) = (random_id()?, std::process::id());
-        let mut seat = Self {
-            opened,
-            slot,
-            nonce,
-            queue: None,
-            parked: false,
-            process,
-        };
-        seat.note(at::PID, u64::from(process))?;
-        seat.note(at::KIND, wake::KIND_QUEUE)?;
-        // Before the queue is made: whoever finds the slot deserted knows which queue to remove.
-        seat.note(at::NONCE, nonce)?;
-        fence(Point::Park, Ordering::SeqCst);
-        match Queue::create(id, slot, nonce, access) {
-            Ok(queue) => seat.queue = Some(queue),
-            Err(error) => tracing::warn!("woken by re-check only: {error}"),
-        }
-        // Removed meanwhile: then nobody sweeps here any more, and dropping the seat removes the queue.
-        Ok(object::names(&seat.opened.object, &seat.opened.file).then_some(seat))
+    const OWN: Access = Access {
+        mode: 0o600,
+        group: None,
+    };
+
+    fn seat(registry: &Registry, access: Access) -> Result<Seat> {
+        Seat::claim(registry.id(), own_user(), false, access).map(|seat| seat.expect("a registry"))
     }
 
-    fn note(&self, word: usize, value: u64) -> Result<()> {
-        self.opened
-            .store(self.opened.record(self.slot) + word, value)
+    fn parked(registry: &mut Registry, version: u64, everyone: bool) -> Vec<usize> {
+        let mut slots = Vec::new();
+        registry
+            .parked(version, everyone, |slot, _| slots.push(slot))
+            .unwrap();
+        slots
     }
 
-    /// The registry's random number.
-    pub fn registry_id(&self) -> u64 {
-        self.opened.id
-    }
-
-    /// The slot.
-    pub fn slot(&self) -> usize {
-        self.slot
-    }
-
-    /// The random number of this subscriber.
-    pub fn nonce(&self) -> u64 {
-        self.nonce
-    }
-
-    /// The queue that wakes this subscriber, unless the system had none left.
-    pub fn queue(&self) -> Option<&Queue> {
-        self.queue.as_ref()
-    }
-
-    /// Whether the registry still bears its name.
-    pub fn has_name(&self) -> bool {
-        object::names(&self.opened.object, &self.opened.file)
-    }
-
-    /// Drains the queue and parks at `seen`; whether `commit` is still that, so that its owner may sleep.
-    ///
-    /// # Errors
-    /// [`Error::Corrupt`] if somebody cut the registry short.
-    pub fn park(&mut self, commit: &AtomicU64, seen: u64) -> Result<bool> {
-        if let Some(queue) = &self.queue {
-            // Before parking: a send into a full queue makes no new edge for epoll.
-            queue.drain();
-        }
-        self.note(at::SEEN, seen)?;
-        if let Some(words) = self.opened.mapped() {
-            self.parked = park::park(
-                &words[at::PARKS + self.slot],
-                &words[at::PARKED_MAX],
-                commit,
-                seen,
+    #[test]
+    fn slots_are_claimed_parked_at_and_freed() {
+        for access in [
+            OWN,
+            Access {
+                mode: 0o644,
+                group: None,
+            },
+        ] {
+            let mut registry = Registry::create(2, access).unwrap();
+            let commit = AtomicU64::new(5);
+            let (mut first, second) = (
+                seat(&registry, access).unwrap(),
+                seat(&registry, access).unwrap(),
             );
-            return Ok(self.parked);
+            assert_eq!((first.slot(), second.slot()), (0, 1));
+            assert!(
+                matches!(seat(&registry, access), Err(Error::Limit { .. })),
+                "both slots are taken"
+            );
+
+            assert!(
+                !first.park(&commit, 4).unwrap(),
+                "commit 5 was not seen yet"
+            );
+            assert_eq!(parked(&mut registry, 6, false).len(), 0);
+            assert!(first.park(&commit, 5).unwrap());
+            assert_eq!(parked(&mut registry, 6, false), [0]);
+            assert_eq!(
+                parked(&mut registry, 7, false).len(),
+                0,
+                "each park is answered once"
+            );
+            assert_eq!(parked(&mut registry, 9, true), [0], "a successor wakes all");
+            first.unpark().unwrap();
+            assert_eq!(parked(&mut registry, 9, true).len(), 0);
+
+            drop(second);
+            let mut living = Vec::new();
+            registry
+                .sweep(
+                    |_| panic!("it cleaned up after itself"),
+                    |slot, _| living.push(slot),
+                )
+                .unwrap();
+            assert_eq!(living, [0]);
+            assert_eq!(seat(&registry, access).unwrap().slot(), 1);
+            registry.remove().unwrap();
         }
-        // The same three steps by calls. The publisher of an opened-up registry reads every park word, not `parked_max`.
-        self.opened.store(at::PARKS + self.slot, seen)?;
-        self.parked = true;
-        fence(Point::Park, Ordering::SeqCst);
-        if commit.load(Ordering::Relaxed) != seen {
-            self.unpark()?;
-        }
-        Ok(self.parked)
     }
 
-    /// Says that the owner is awake.
-    ///
-    /// # Errors
-    /// What the system refuses.
-    pub fn unpark(&mut self) -> Result<()> {
-        if std::mem::take(&mut self.parked) {
-            match self.opened.mapped() {
-                Some(words) => park::unpark(&words[at::PARKS + self.slot]),
-                None => self.opened.store(at::PARKS + self.slot, park::AWAKE)?,
-            }
-        }
-        Ok(())
+    #[test]
+    fn a_seat_at_a_registry_that_was_removed_is_none() {
+        let registry = Registry::create(1, OWN).unwrap();
+        registry.remove().unwrap();
+        assert!(
+            Seat::claim(registry.id(), own_user(), false, OWN)
+                .unwrap()
+                .is_none()
+        );
     }
-}
 
-impl Drop for Seat {
-    fn drop(&mut self) {
-        if self.process == std::process::id() {
-            // The queue first, while the nonce still names it. The lock falls with the file.
-            drop(self.queue.take());
-            if let Err(error) = self.opened.clean(self.slot) {
-                tracing::debug!("leaving slot {} as it is: {error}", self.slot);
-            }
-        }
+    #[test]
+    fn a_registry_of_others_that_is_cut_short_is_an_error() {
+        let open = Access {
+            mode: 0o644,
+            group: None,
+        };
+        let mut registry = Registry::create(4, open).unwrap();
+        let mut seat = seat(&registry, open).unwrap();
+        let file = object::open(&registry_name(registry.id()), true, own_user(), false)
+            .unwrap()
+            .unwrap();
+        file.set_len(100).unwrap();
+        assert!(matches!(
+            registry.parked(2, false, |_, _| ()),
+            Err(Error::Corrupt { .. })
+        ));
+        // A store beyond the end makes the file longer again, and harms nobody.
+        assert!(seat.park(&AtomicU64::new(1), 1).is_ok());
+        registry.remove().unwrap();
     }
 }
