@@ -1,4 +1,38 @@
-//! One process publishes a structured table in shared memory; any number of processes keep a consistent copy of it.
+//! One process publishes a structured table in POSIX shared memory; any number of processes keep a consistent copy of it.
+//!
+//! - [`Publisher`] opens a table, stages rows in a [`Transaction`], and makes them true at one instant by its `commit`.
+//! - [`Subscriber`] keeps a local copy ([`get`](Subscriber::get), [`iter`](Subscriber::iter)), brings it forward
+//!   ([`refresh`](Subscriber::refresh), [`wait`](Subscriber::wait)) and tells what changed ([`Changes`]); it reads single rows
+//!   straight from shared memory ([`latest`](Subscriber::latest)).
+//! - [`UntypedPublisher`] and [`UntypedSubscriber`] do the same for a [`Schema`] learnt at run time.
+//! - [`inspect`](fn@inspect) and [`tables`] look from outside; [`remove`] clears what dead publishers left.
+//!
+//! ```
+//! use common::{Publisher, Row, Subscriber, Text};
+//!
+//! #[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable, Row)]
+//! #[repr(C)]
+//! struct Flag { #[row(key)] name: Text<24>, percent: u64 }
+//!
+//! # fn main() -> common::Result<()> {
+//! # let name = format!("doc-flags-{}", std::process::id());
+//! let mut publisher = Publisher::<Flag>::builder(&name).open()?;
+//! let mut flags = Subscriber::<Flag>::open(&name)?; // in any other process
+//!
+//! let mut tx = publisher.begin();
+//! tx.upsert(&Flag { name: Text::new("dark-mode")?, percent: 10 })?;
+//! tx.upsert(&Flag { name: Text::new("new-search")?, percent: 50 })?;
+//! tx.commit()?; // both at one instant
+//!
+//! flags.wait(None)?;
+//! assert_eq!(flags.get(&Text::new("new-search")?).map(|flag| flag.percent), Some(50));
+//! # publisher.close()
+//! # }
+//! ```
+//!
+//! The modules, in the order of the data's path: [`schema`], [`kinds`], [`row`] and [`value`] (what a row is), [`publisher`],
+//! [`table`] over [`seqlock`] (rows, versions, transactions), [`layout`] and [`region`] (the bytes), [`park`] (who sleeps),
+//! [`subscriber`].
 
 extern crate self as common;
 
@@ -51,3 +85,8 @@ pub use subscriber::{
     UntypedSubscriber,
 };
 pub use value::Value;
+
+/// The README's code is compiled and run as a test.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct Readme;

@@ -25,7 +25,7 @@ pub struct Guarded<'m> {
 
 impl Guarded<'_> {
     /// Step 1 of the writer: hides the copy behind a tag above the commit. A release fence
-    /// ([`Point::HideRows`]) must follow before [`Guarded::write`].
+    /// (`Point::HideRows`) must follow before [`Guarded::write`].
     #[inline]
     pub fn hide(&self, tag: Tag) {
         // Relaxed: the fence that follows orders it before the words, the commit's release before being seen.

@@ -9,6 +9,8 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
+use crossbeam_utils::Backoff;
+
 use super::changes::UntypedChanges;
 use super::copy::{ChangeList, LocalCopy};
 use super::wait::Waiter;
@@ -179,6 +181,7 @@ impl UntypedSubscriber {
     #[inline]
     pub(super) fn latest_words(&self, key: &[u8], words: &mut [u64]) -> Result<bool> {
         if let Some(slot) = self.copy.find(key) {
+            let backoff = Backoff::new();
             for _ in 0..PASSES {
                 let (version, table) = self.region.look()?;
                 if slot >= table.rows() {
@@ -192,7 +195,7 @@ impl UntypedSubscriber {
                         return Ok(true);
                     }
                     Ok(_) => break,
-                    Err(_) => {}
+                    Err(_) => backoff.spin(),
                 }
             }
         }

@@ -66,7 +66,9 @@ impl Staging {
         table.changed_blocks(looked, |block| {
             let first = block * BLOCK_ROWS;
             for slot in first..(first + BLOCK_ROWS).min(table.rows()) {
-                self.copy(table, slot, version, looked);
+                if !table.is_unchanged(slot, looked) {
+                    self.copy(table, slot, version, looked);
+                }
             }
         });
     }

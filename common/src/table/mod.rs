@@ -73,6 +73,13 @@ impl<'m> Table<'m> {
         [0, 1].map(|which| Tag(self.words[tags + which].load(Ordering::Relaxed)))
     }
 
+    /// Whether neither copy of `slot` was written after `since`. A version that is no greater needs no second look: both
+    /// tags are older than it.
+    #[inline]
+    fn is_unchanged(&self, slot: usize, since: u64) -> bool {
+        self.tags(slot).iter().all(|tag| tag.version() <= since)
+    }
+
     /// Raises the entries of the change tree above `slot` to `version`. Only the publisher calls it.
     #[inline]
     fn raise(&self, slot: usize, version: u64) {
