@@ -139,18 +139,11 @@ struct Opening {
 }
 
 impl Opening {
-    fn beginning(
-        &self,
-        registry: &Registry,
-        capacity: usize,
-        epoch: u64,
-        commit: u64,
-    ) -> Beginning {
+    fn beginning(&self, capacity: usize, epoch: u64, commit: u64) -> Beginning {
         Beginning {
             schema: Arc::clone(&self.schema),
             capacity,
-            slots: registry.slots(),
-            registry_id: registry.id(),
+            slots: self.settings.slots,
             epoch,
             commit,
             access: self.settings.access,
@@ -158,18 +151,18 @@ impl Opening {
     }
 
     fn create(self) -> Result<UntypedPublisher> {
-        let registry = Registry::create(self.settings.slots, self.settings.access)?;
-        let beginning = self.beginning(&registry, self.settings.capacity, 1, 1);
-        let region = Region::create(&self.name, &beginning)
-            .and_then(|region| region.take_name(&self.name).map(|()| region));
-        match region {
-            Ok(region) => self.publisher(region, registry),
-            Err(error) => {
-                // Nothing of a table that could not be made stays.
-                registry.remove()?;
-                object::remove(&self.name.lock())?;
-                Err(error)
-            }
+        let lock = self.name.lock();
+        let begin = || {
+            let region = Region::create(&self.name, &self.beginning(self.settings.capacity, 1, 1))?;
+            let rows = self.rows(&region)?;
+            let registry = Registry::create(self.settings.slots, self.settings.access)?;
+            self.take_name(&region, &registry, true)?;
+            Ok((region, rows, registry))
+        };
+        match begin() {
+            Ok((region, rows, registry)) => Ok(self.publisher(region, rows, registry)),
+            // Nothing of a table that could not be made stays.
+            Err(error) => object::remove(&lock).and(Err(error)),
         }
     }
 
@@ -181,41 +174,19 @@ impl Opening {
             && left.word(header::STATE) != State::Superseded as u64
     }
 
-    /// The registry that was left, or a new one. True if it is new and the old one, if any, is to be left.
-    fn registry(&self, left: &Region) -> Result<(Registry, Option<Registry>)> {
-        let create = || {
-            Registry::create(
-                self.settings.slots.min(left.geometry().slots),
-                self.settings.access,
-            )
-        };
-        match Registry::adopt(left.word(header::REGISTRY_ID)) {
-            Ok(Some(registry))
-                if registry.has_access(self.settings.access)?
-                    && registry.slots() <= left.geometry().slots =>
-            {
-                Ok((registry, None))
-            }
-            Ok(old) => Ok((create()?, old)),
-            Err(error) => {
-                tracing::warn!("making a new registry: {error}");
-                Ok((create()?, None))
-            }
-        }
-    }
-
     fn take_over(self, region: Region) -> Result<UntypedPublisher> {
-        region.restrict(self.settings.access)?;
         let (commit, table) = region.look()?;
         table.repair(commit);
-        let (registry, old_registry) = self.registry(&region)?;
-        region.set(header::REGISTRY_ID, registry.id());
+        let rows = self.rows(&region)?;
+        region.restrict(self.settings.access)?;
+        let registries = self.registries(&region, region.geometry().slots)?;
+        region.set(header::REGISTRY_ID, registries.used.id());
         region.sign(region.word(header::EPOCH) + 1);
-        let mut publisher = self.publisher(region, registry)?;
+        let mut publisher = self.publisher(region, rows, registries.used);
         publisher.commit_news(true)?;
-        if let Some(old) = old_registry {
-            leave_registry(&mut publisher, old)?;
-        }
+        registries
+            .left
+            .map_or(Ok(()), |left| leave_registry(&publisher, left))?;
         Ok(publisher)
     }
 
@@ -223,38 +194,70 @@ impl Opening {
     fn succeed(self, left: Region) -> Result<UntypedPublisher> {
         let (commit, table) = left.look()?;
         table.repair(commit);
-        let (registry, old_registry) = self.registry(&left)?;
+        let same = left.schema() == &self.schema;
         let capacity = self
             .settings
             .capacity
-            .max(if left.schema() == &self.schema {
-                left.geometry().capacity
-            } else {
-                0
-            });
-        let beginning = self.beginning(
-            &registry,
-            capacity,
-            left.word(header::EPOCH) + 1,
-            commit + 1,
-        );
+            .max(if same { left.geometry().capacity } else { 0 });
+        let beginning = self.beginning(capacity, left.word(header::EPOCH) + 1, commit + 1);
         let region = Region::create(&self.name, &beginning)?;
         fill(&region, &left, commit, &self.name)?;
-        region.take_name(&self.name)?;
-        let mut publisher = self.publisher(region, registry)?;
+        let rows = self.rows(&region)?;
+        let registries = self.registries(&left, self.settings.slots)?;
+        self.take_name(&region, &registries.used, registries.is_new)?;
+        let mut publisher = self.publisher(region, rows, registries.used);
         supersede(&mut publisher, &left)?;
-        if let Some(old) = old_registry {
-            leave_registry(&mut publisher, old)?;
-        }
+        registries
+            .left
+            .map_or(Ok(()), |left| leave_registry(&publisher, left))?;
         Ok(publisher)
     }
 
-    fn publisher(self, region: Region, registry: Registry) -> Result<UntypedPublisher> {
+    /// The registry that `left` names, if it is there, of the right access, and of at most `slots`; else a new one.
+    fn registries(&self, left: &Region, slots: usize) -> Result<Registries> {
+        let (access, slots) = (self.settings.access, slots.min(self.settings.slots));
+        let found = Registry::adopt(left.word(header::REGISTRY_ID)).unwrap_or_else(|error| {
+            tracing::warn!("making a new registry: {error}");
+            None
+        });
+        match found {
+            Some(found) if found.has_access(access)? && found.slots() <= slots => Ok(Registries {
+                used: found,
+                is_new: false,
+                left: None,
+            }),
+            left => Ok(Registries {
+                used: Registry::create(slots, access)?,
+                is_new: true,
+                left,
+            }),
+        }
+    }
+
+    /// Gives a new region its name. Should that fail, a registry that was made for it goes, too.
+    fn take_name(&self, region: &Region, registry: &Registry, is_new: bool) -> Result<()> {
+        region.set(header::REGISTRY_ID, registry.id());
+        region.take_name(&self.name).or_else(|error| match is_new {
+            true => registry.remove().and(Err(error)),
+            false => Err(error),
+        })
+    }
+
+    fn rows(&self, region: &Region) -> Result<Rows> {
         let (version, table) = region.look()?;
-        let capacity = region.geometry().capacity;
         let twice = || region.corrupt("a key stands at two slots".to_owned());
-        let rows = Rows::of(&self.schema, &table, version, capacity, twice)?;
-        Ok(UntypedPublisher {
+        Rows::of(
+            &self.schema,
+            &table,
+            version,
+            region.geometry().capacity,
+            twice,
+        )
+    }
+
+    fn publisher(self, region: Region, rows: Rows, registry: Registry) -> UntypedPublisher {
+        UntypedPublisher {
+            version: region.word(header::COMMIT),
             name: self.name,
             settings: self.settings,
             lock: self.lock,
@@ -264,10 +267,16 @@ impl Opening {
             schema: self.schema,
             rows,
             staged: Staged::default(),
-            version,
             next_upkeep_ns: 0,
-        })
+        }
     }
+}
+
+/// The registry that a successor uses, and the one, if any, that it leaves.
+struct Registries {
+    used: Registry,
+    is_new: bool,
+    left: Option<Registry>,
 }
 
 /// Copies the rows of `left` as of `commit`. With the same schema each keeps its slot.
@@ -322,16 +331,15 @@ fn supersede(publisher: &mut UntypedPublisher, old: &Region) -> Result<()> {
 }
 
 /// Wakes everybody at a registry that is no longer used, and removes it.
-fn leave_registry(publisher: &mut UntypedPublisher, mut old: Registry) -> Result<()> {
-    let (mut wakers, id) = (Wakers::default(), old.id());
-    let woken = old.parked(publisher.version, true, |slot, nonce| {
+fn leave_registry(publisher: &UntypedPublisher, mut left: Registry) -> Result<()> {
+    let (mut wakers, id) = (Wakers::default(), left.id());
+    let woken = left.parked(publisher.version, true, |slot, nonce| {
         wakers.wake(id, slot, nonce, |_| ())
     });
-    woken.or_else(|error| match error {
-        Error::Corrupt { .. } => Ok(()),
-        other => Err(other),
-    })?;
-    old.remove()
+    if let Err(error) = woken {
+        tracing::warn!("subscribers look by themselves before long: {error}");
+    }
+    left.remove()
 }
 
 /// A publisher whose region lost its name makes a successor of it, with the same rows at the same slots.
@@ -340,14 +348,14 @@ pub(super) fn succeed_self(publisher: &mut UntypedPublisher) -> Result<()> {
     let beginning = Beginning {
         schema: Arc::clone(&publisher.schema),
         capacity: region.geometry().capacity,
-        slots: publisher.registry.slots(),
-        registry_id: publisher.registry.id(),
+        slots: region.geometry().slots,
         epoch: region.word(header::EPOCH),
         commit: publisher.version + 1,
         access: publisher.settings.access,
     };
     let new = Region::create(&publisher.name, &beginning)?;
     fill(&new, region, publisher.version, &publisher.name)?;
+    new.set(header::REGISTRY_ID, publisher.registry.id());
     new.take_name(&publisher.name)?;
     let old = std::mem::replace(&mut publisher.region, new);
     publisher.version = beginning.commit;

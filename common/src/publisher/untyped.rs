@@ -182,9 +182,9 @@ impl UntypedPublisher {
 
     /// An empty transaction: every piece of news is a commit, so that the same handshake carries it.
     pub(super) fn commit_news(&mut self, everyone: bool) -> Result<()> {
-        self.version += 1;
         let (_, table) = self.region.look()?;
-        table.commit(self.version, monotonic_ns(), std::iter::empty());
+        table.commit(self.version + 1, monotonic_ns(), std::iter::empty());
+        self.version += 1;
         self.wake(self.version, everyone);
         Ok(())
     }

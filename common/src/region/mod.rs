@@ -150,8 +150,6 @@ pub struct Beginning {
     pub capacity: usize,
     /// Slots of the registry.
     pub slots: usize,
-    /// Number that names the registry.
-    pub registry_id: u64,
     /// How many publishers the table has had, this one included.
     pub epoch: u64,
     /// The first commit that it shows.
@@ -226,7 +224,6 @@ impl Region {
             (header::ACKS, offsets[0]),
             (header::TREE, offsets[1]),
             (header::BLOCKS, offsets[2]),
-            (header::REGISTRY_ID, beginning.registry_id),
             (header::COMMIT, beginning.commit),
             (
                 header::TIME + (beginning.commit & 1) as usize,
@@ -544,7 +541,6 @@ mod tests {
             schema: Arc::new(Schema::parse("id:u64,name:text(24)", None).unwrap()),
             capacity: 1_000_000,
             slots: 4,
-            registry_id: 9,
             epoch: 1,
             commit: 1,
             access: Access {
