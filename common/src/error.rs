@@ -83,6 +83,13 @@ pub enum Error {
         reason: String,
     },
 
+    /// A setting of a publisher that is beyond its limits.
+    #[error("no table can be published so: {reason}")]
+    InvalidSetting {
+        /// What is wrong, and within what it must be.
+        reason: String,
+    },
+
     /// A value that its field cannot hold.
     #[error("field {field:?} cannot hold {value}: {reason}")]
     InvalidValue {

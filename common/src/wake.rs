@@ -178,10 +178,8 @@ impl Wakers {
         }
         let waker = &mut self.by_slot[slot];
         if waker.nonce != nonce {
-            *waker = Waker {
-                nonce,
-                ..Waker::default()
-            };
+            // Not the time of the last refusal: whoever writes new nonces all the time costs no more.
+            (waker.nonce, waker.queue) = (nonce, None);
         }
         if waker.queue.is_none() && monotonic_ns() >= waker.retry_ns {
             let name = queue_name(registry_id, slot, nonce);
@@ -200,10 +198,22 @@ impl Wakers {
         waker.queue.as_ref().map(Descriptor::get)
     }
 
-    /// Forgets the queue of a slot that was freed.
-    pub fn forget(&mut self, slot: usize) {
-        if let Some(waker) = self.by_slot.get_mut(slot) {
-            *waker = Waker::default();
+    /// Closes the queues of subscribers that left, and opens those of new ones. `nonces` are those of the slots, 0 for a
+    /// free one; `answer` is called with slot, nonce and outcome as by [`open`](Self::open).
+    pub fn keep_only(
+        &mut self,
+        registry_id: u64,
+        nonces: &[u64],
+        mut answer: impl FnMut(usize, u64, i32),
+    ) {
+        for (slot, nonce) in nonces.iter().enumerate() {
+            if *nonce != 0 {
+                self.open(registry_id, slot, *nonce, |errno| {
+                    answer(slot, *nonce, errno)
+                });
+            } else if let Some(waker) = self.by_slot.get_mut(slot) {
+                *waker = Waker::default();
+            }
         }
     }
 

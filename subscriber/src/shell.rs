@@ -1,7 +1,7 @@
 //! What both binaries need of a shell: an end by signal, exit codes, logs, durations.
 
 use std::fmt;
-use std::io;
+use std::io::{self, IsTerminal, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -49,18 +49,35 @@ impl Stop {
 
     /// Sleeps until one of `others` is readable, the end is asked for, or `time` is over. Whether the end was asked for.
     pub fn wait_with(&self, others: &[BorrowedFd<'_>], time: Option<Duration>) -> bool {
-        let mut descriptors: Vec<PollFd<'_>> = std::iter::once(self.0.as_fd())
-            .chain(others.iter().copied())
-            .map(|fd| PollFd::new(fd, PollFlags::POLLIN))
-            .collect();
+        let others: Vec<_> = others.iter().map(|fd| (*fd, PollFlags::POLLIN)).collect();
+        self.poll(&others, time).0
+    }
+
+    /// Sleeps until one of `others` has one of its events, the end is asked for, or `time` is over. Whether the end was
+    /// asked for, and the events of each of the others.
+    pub fn poll(
+        &self,
+        others: &[(BorrowedFd<'_>, PollFlags)],
+        time: Option<Duration>,
+    ) -> (bool, Vec<PollFlags>) {
+        let mut descriptors = vec![PollFd::new(self.0.as_fd(), PollFlags::POLLIN)];
+        descriptors.extend(others.iter().map(|(fd, events)| PollFd::new(*fd, *events)));
         let milliseconds =
             time.map(|time| i32::try_from(time.as_nanos().div_ceil(1_000_000)).unwrap_or(i32::MAX));
         let timeout = milliseconds.map_or(PollTimeout::NONE, |time| {
             PollTimeout::try_from(time).unwrap_or(PollTimeout::MAX)
         });
         match poll(&mut descriptors, timeout) {
-            Ok(_) | Err(Errno::EINTR) => descriptors[0].any().unwrap_or(false),
-            Err(_) => true,
+            Ok(_) => {
+                let mut events = descriptors
+                    .iter()
+                    .map(|fd| fd.revents().unwrap_or(PollFlags::empty()));
+                let stop = events.next().is_some_and(|events| !events.is_empty());
+                (stop, events.collect())
+            }
+            // What is not known is looked for again.
+            Err(Errno::EINTR) => (false, vec![PollFlags::empty(); others.len()]),
+            Err(_) => (true, vec![PollFlags::empty(); others.len()]),
         }
     }
 }
@@ -97,8 +114,10 @@ impl fmt::Display for Failure {
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
         let code = match error {
-            Error::InvalidName { .. } | Error::InvalidSchema { .. } => 2,
-            Error::PublisherActive { .. } => 3,
+            Error::InvalidName { .. }
+            | Error::InvalidSchema { .. }
+            | Error::InvalidSetting { .. } => 2,
+            Error::PublisherActive { .. } | Error::Lost { .. } => 3,
             Error::SchemaMismatch { .. } | Error::LayoutMismatch { .. } => 4,
             Error::InvalidValue { .. } | Error::TextTooLong { .. } => 5,
             _ => 1,
@@ -117,13 +136,27 @@ impl From<io::Error> for Failure {
     }
 }
 
+/// What clap has to say: help and version on stdout, wrong arguments on stderr.
+///
+/// # Errors
+/// The exit code; the sentence is printed already.
+pub fn usage(error: &clap::Error) -> Result<(), Failure> {
+    match (error.exit_code(), error.print()) {
+        (0, printed) => Ok(printed?),
+        (code, _) => Err(Failure::new(u8::try_from(code).unwrap_or(2), "")),
+    }
+}
+
 /// What `main` returns: says on stderr what went wrong, and gives the exit code.
 pub fn finish(result: Result<(), Failure>) -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) if failure.code == 0 => ExitCode::SUCCESS,
         Err(failure) => {
-            eprintln!("error: {failure}");
+            if !failure.message.is_empty() {
+                // Not `eprintln!`, which panics where nobody reads stderr.
+                let _told = writeln!(io::stderr(), "error: {failure}");
+            }
             ExitCode::from(failure.code)
         }
     }
@@ -134,12 +167,14 @@ pub fn init_logging(verbose: u8) {
     let level = ["warn", "info", "debug", "trace"][usize::from(verbose.min(3))];
     let filter =
         tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| level.into());
-    tracing_subscriber::fmt()
+    let logs = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(io::stderr)
+        .with_ansi(io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none())
         .with_target(false)
-        .without_time()
-        .init();
+        .without_time();
+    // Whoever runs this in a process that has logs already keeps them.
+    let _already = logs.try_init();
 }
 
 /// A duration on a command line: `300ms`, `2s`, `1m 30s`.

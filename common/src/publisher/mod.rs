@@ -100,7 +100,7 @@ impl<S> PublisherBuilder<S> {
     }
 
     fn checked(&self) -> Result<Settings> {
-        let refused = |reason: String| Err(Error::InvalidSchema { reason });
+        let refused = |reason: String| Err(Error::InvalidSetting { reason });
         let Settings {
             capacity,
             slots,
@@ -131,7 +131,7 @@ impl PublisherBuilder<Schema> {
     /// left makes a successor: rows and fields that both schemas know are kept.
     ///
     /// # Errors
-    /// [`Error::InvalidName`], [`Error::PublisherActive`], [`Error::InvalidSchema`] for settings beyond the limits,
+    /// [`Error::InvalidName`], [`Error::PublisherActive`], [`Error::InvalidSetting`],
     /// [`Error::Limit`], [`Error::PermissionDenied`], [`Error::Corrupt`] if what was left cannot be right.
     pub fn open(self) -> Result<UntypedPublisher> {
         open::open(&self.name, self.rows.clone(), self.checked()?)

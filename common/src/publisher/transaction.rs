@@ -358,7 +358,8 @@ impl Drop for UntypedTransaction<'_> {
     fn drop(&mut self) {
         // After a commit nothing is staged any more.
         let publisher = &mut *self.publisher;
-        for entry in &publisher.staged.entries {
+        // The last one first, so that the lowest slots are the next to be given out again.
+        for entry in publisher.staged.entries.iter().rev() {
             let slot = entry.slot as usize;
             if !entry.committed {
                 publisher.rows.leave(slot);

@@ -189,11 +189,18 @@ impl UntypedPublisher {
         Ok(())
     }
 
+    /// Before a commit: only the loss of the table stops it. What else is refused may pass, and stops nothing.
     pub(super) fn upkeep_if_due(&mut self, now: u64) -> Result<()> {
-        if now >= self.next_upkeep_ns {
-            self.maintain()
-        } else {
-            Ok(())
+        if now < self.next_upkeep_ns {
+            return Ok(());
+        }
+        match self.maintain() {
+            Err(error @ Error::Lost { .. }) => Err(error),
+            Err(error) => {
+                tracing::warn!("to be tried again: {error}");
+                Ok(())
+            }
+            Ok(()) => Ok(()),
         }
     }
 
@@ -207,31 +214,22 @@ impl UntypedPublisher {
         self.next_upkeep_ns = monotonic_ns() + UPKEEP_NS;
         self.region.beat();
         self.keep_names()?;
-        let Self {
-            registry,
-            wakers,
-            region,
-            ..
-        } = self;
-        let id = registry.id();
-        let (mut freed, mut living) = (Vec::new(), Vec::new());
-        let swept = registry.sweep(
-            |slot| freed.push(slot),
-            |slot, nonce| living.push((slot, nonce)),
-        );
-        for slot in freed {
-            wakers.forget(slot);
-            tracing::debug!("freed slot {slot} of a subscriber that is gone");
-        }
-        for (slot, nonce) in living {
-            wakers.open(id, slot, nonce, |errno| {
-                region.acknowledge(slot, nonce, errno)
-            });
-        }
-        match swept {
+        match self.registry.sweep() {
+            Ok(living) => {
+                let Self {
+                    registry,
+                    wakers,
+                    region,
+                    ..
+                } = self;
+                wakers.keep_only(registry.id(), &living, |slot, nonce, errno| {
+                    region.acknowledge(slot, nonce, errno);
+                });
+                Ok(())
+            }
             // Cut short by somebody who may write to it: a new one is made, and everybody told of it.
             Err(Error::Corrupt { .. }) => self.replace_registry(),
-            other => other,
+            Err(error) => Err(error),
         }
     }
 
@@ -241,10 +239,18 @@ impl UntypedPublisher {
     /// What the system refuses to remove.
     pub fn close(mut self) -> Result<()> {
         self.end()?;
-        object::remove(self.region.object())?;
+        // Only what is still this publisher's: after an `rm` another one may have made objects of these names.
+        if self.region.has_name() {
+            object::remove(self.region.object())?;
+        }
         self.registry.remove()?;
         // The lock object last: until then nobody else can publish under this name.
-        object::remove(&self.name.lock())
+        let lock = self.name.lock();
+        if object::names(&lock, &self.lock) {
+            object::remove(&lock)
+        } else {
+            Ok(())
+        }
     }
 
     /// Ends publishing and tells subscribers, but leaves the table for the next publisher and for readers.

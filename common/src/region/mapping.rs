@@ -2,6 +2,7 @@
 #![allow(unsafe_code)]
 
 use std::fs::File;
+use std::mem::ManuallyDrop;
 
 use memmap2::{Advice, MmapOptions, MmapRaw};
 
@@ -9,8 +10,9 @@ use crate::sync::AtomicU64;
 
 /// A shared mapping of a file. It may reach beyond the file's end, so that the file can grow under it.
 pub struct Mapping {
-    raw: MmapRaw,
+    raw: ManuallyDrop<MmapRaw>,
     words: usize,
+    process: u32,
 }
 
 impl Mapping {
@@ -36,7 +38,11 @@ impl Mapping {
     fn of(raw: MmapRaw, words: usize) -> std::io::Result<Self> {
         // A child of fork must not write what its parent publishes, nor park in its name.
         raw.advise(Advice::DontFork)?;
-        Ok(Self { raw, words })
+        Ok(Self {
+            raw: ManuallyDrop::new(raw),
+            words,
+            process: std::process::id(),
+        })
     }
 
     /// The first `words` words. They must be within the file: beyond its end an access is a SIGBUS.
@@ -55,5 +61,15 @@ impl Mapping {
         // this process by this very slice. On a read-only mapping only relaxed loads of 8 bytes are made, which the
         // standard library allows there (std::sync::atomic, "Atomic accesses to read-only memory").
         unsafe { std::slice::from_raw_parts(self.raw.as_ptr().cast::<AtomicU64>(), words) }
+    }
+}
+
+impl Drop for Mapping {
+    fn drop(&mut self) {
+        // In a child of fork the mapping is not there, and its addresses may be somebody else's by now.
+        if self.process == std::process::id() {
+            // SAFETY: `raw` is not used after this: it is dropped here only, and `self` is going.
+            unsafe { ManuallyDrop::drop(&mut self.raw) }
+        }
     }
 }

@@ -176,7 +176,7 @@ impl Region {
     /// Makes a region without a name, locked for this publisher.
     ///
     /// # Errors
-    /// [`Error::InvalidSchema`] where it would be beyond the limits of the layout, [`Error::Limit`] where the
+    /// [`Error::InvalidSetting`] where it would be beyond the limits of the layout, [`Error::Limit`] where the
     /// machine has no room for it, and what the system refuses.
     pub fn create(name: &TableName, beginning: &Beginning) -> Result<Self> {
         let object = name.region();
@@ -188,7 +188,7 @@ impl Region {
                     "{capacity} rows of {row_words} words, or {} slots, are too many",
                     beginning.slots
                 );
-                Error::InvalidSchema { reason }
+                Error::InvalidSetting { reason }
             })?;
         let lock = object::create(&object, beginning.access.mode, beginning.access.group)?;
         if !lock::try_lock(&lock, Span::WHOLE).map_err(|errno| failure(&object, "lock", errno))? {
@@ -367,16 +367,15 @@ impl Region {
         if words <= self.reach.load(Ordering::Relaxed) {
             return Ok(true);
         }
-        let size = self
+        let status = self
             .file
             .metadata()
-            .map_err(|error| failure_io(&self.object, "look at", error))?
-            .len() as usize
-            / 8;
-        self.reach.store(
-            size.min(self.geometry.words_for(self.geometry.capacity)),
-            Ordering::Relaxed,
-        );
+            .map_err(|error| failure_io(&self.object, "look at", error))?;
+        let size = status.len() as usize / 8;
+        if words <= size {
+            let whole = self.geometry.words_for(self.geometry.capacity);
+            self.reach.fetch_max(size.min(whole), Ordering::Relaxed);
+        }
         Ok(words <= size)
     }
 

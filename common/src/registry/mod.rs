@@ -30,6 +30,38 @@ enum Words {
     ByCall(File),
 }
 
+/// How many slots a registry has, if it is registry `id`.
+fn checked_slots(object: &str, file: &File, id: u64) -> Result<usize> {
+    let corrupt = |reason: &str| Error::Corrupt {
+        object: object.to_owned(),
+        reason: reason.to_owned(),
+    };
+    let mut head = [0; 4];
+    read_words(object, file, 0, &mut head)?;
+    if head[at::MAGIC] != REGISTRY_MAGIC
+        || head[at::LAYOUT] != LAYOUT_VERSION
+        || head[at::REGISTRY_ID] != id
+    {
+        return Err(corrupt("it is not the registry that its name says"));
+    }
+    let slots = usize::try_from(head[at::SLOTS]).unwrap_or(usize::MAX);
+    let size = file
+        .metadata()
+        .map_err(|error| failure_io(object, "look at", error))?
+        .len();
+    if slots > MAX_SLOTS || size < at::words(slots) as u64 * 8 {
+        return Err(corrupt("it is shorter than its slots"));
+    }
+    Ok(slots)
+}
+
+/// All words of a registry of `slots`, by one call.
+fn all_words(object: &str, file: &File, slots: usize) -> Result<Vec<u64>> {
+    let mut words = vec![0; at::words(slots)];
+    read_words(object, file, 0, &mut words)?;
+    Ok(words)
+}
+
 /// An opened registry, checked.
 struct Opened {
     object: String,
@@ -46,27 +78,11 @@ impl Opened {
         let Some(file) = object::open(&object, true, owner, trust_root)? else {
             return Ok(None);
         };
-        let mut head = [0; 4];
-        read_words(&object, &file, 0, &mut head)?;
-        let corrupt = |reason: &str| Error::Corrupt {
-            object: object.clone(),
-            reason: reason.to_owned(),
-        };
-        if head[at::MAGIC] != REGISTRY_MAGIC
-            || head[at::LAYOUT] != LAYOUT_VERSION
-            || head[at::REGISTRY_ID] != id
-        {
-            return Err(corrupt("it is not the registry that its name says"));
-        }
-        let slots = usize::try_from(head[at::SLOTS]).unwrap_or(usize::MAX);
+        let slots = checked_slots(&object, &file, id)?;
         let status = file
             .metadata()
             .map_err(|error| failure_io(&object, "look at", error))?;
-        if slots > MAX_SLOTS || status.len() < at::words(slots) as u64 * 8 {
-            return Err(corrupt("it is shorter than its slots"));
-        }
-        let others = status.mode() & 0o077 != 0;
-        Self::of(object, file, id, slots, others).map(Some)
+        Self::of(object, file, id, slots, status.mode() & 0o077 != 0).map(Some)
     }
 
     fn of(object: String, file: File, id: u64, slots: usize, others: bool) -> Result<Self> {
@@ -277,31 +293,35 @@ impl Registry {
         }
     }
 
-    /// Frees the slots of subscribers that are gone, with their queues. Calls `living` with slot and nonce of each other one.
+    /// Frees the slots of subscribers that are gone, with their queues. Returns the nonce of the subscriber at each slot, 0
+    /// where there is none.
     ///
     /// # Errors
     /// [`Error::Corrupt`] if somebody cut the registry short, and what the system refuses.
-    pub fn sweep(
-        &self,
-        mut freed: impl FnMut(usize),
-        mut living: impl FnMut(usize, u64),
-    ) -> Result<()> {
-        for slot in 0..self.opened.slots {
-            let nonce = self.opened.load(self.opened.record(slot) + at::NONCE)?;
-            if nonce == 0 {
-                continue;
-            }
-            let failed = |errno| failure(&self.opened.object, "lock a slot of", errno);
-            if lock::try_lock(&self.opened.file, Span::byte(slot)).map_err(failed)? {
+    pub fn sweep(&self) -> Result<Vec<u64>> {
+        let Opened {
+            object,
+            file,
+            slots,
+            ..
+        } = &self.opened;
+        let failed = |errno| failure(object, "lock a slot of", errno);
+        let words = all_words(object, file, *slots)?;
+        let nonces = (0..*slots).map(|slot| words[at::record(*slots, slot) + at::NONCE]);
+        let mut living: Vec<u64> = nonces.collect();
+        for (slot, nonce) in living
+            .iter_mut()
+            .enumerate()
+            .filter(|(_, nonce)| **nonce != 0)
+        {
+            if lock::try_lock(file, Span::byte(slot)).map_err(failed)? {
                 let cleaned = self.opened.clean(slot);
-                lock::unlock(&self.opened.file, Span::byte(slot)).map_err(failed)?;
+                lock::unlock(file, Span::byte(slot)).map_err(failed)?;
                 cleaned?;
-                freed(slot);
-            } else {
-                living(slot, nonce);
+                *nonce = 0;
             }
         }
-        Ok(())
+        Ok(living)
     }
 
     /// Removes the registry's name and the queues of all its subscribers, live ones too: the table is gone.
@@ -325,32 +345,33 @@ impl Registry {
     }
 }
 
-/// Who listens at registry `id`, read by calls, by anyone who may open it.
+/// Who listens at registry `id`, read by one call, by anyone who may read it.
 ///
 /// # Errors
-/// As for a subscriber that opens it.
+/// [`Error::Corrupt`], and what the system refuses.
 pub fn listeners(id: u64, owner: u32, trust_root: bool) -> Result<Vec<Listener>> {
-    let Some(opened) = Opened::open(id, owner, trust_root)? else {
+    let object = registry_name(id);
+    let Some(file) = object::open(&object, false, owner, trust_root)? else {
         return Ok(Vec::new());
     };
-    let mut found = Vec::new();
-    for slot in 0..opened.slots {
-        let record = opened.record(slot);
-        let nonce = opened.load(record + at::NONCE)?;
-        if nonce != 0 {
-            let alive = lock::is_held(&opened.file, Span::byte(slot))
-                .map_err(|errno| failure(&opened.object, "query a lock of", errno))?;
-            found.push(Listener {
+    let slots = checked_slots(&object, &file, id)?;
+    let words = all_words(&object, &file, slots)?;
+    let taken = (0..slots).filter(|slot| words[at::record(slots, *slot) + at::NONCE] != 0);
+    taken
+        .map(|slot| {
+            let record = &words[at::record(slots, slot)..];
+            let alive = lock::is_held(&file, Span::byte(slot))
+                .map_err(|errno| failure(&object, "query a lock of", errno))?;
+            Ok(Listener {
                 slot,
-                nonce,
-                seen: opened.load(record + at::SEEN)?,
-                pid: u32::try_from(opened.load(record + at::PID)?).unwrap_or(0),
-                parked: opened.load(at::PARKS + slot)? != park::AWAKE,
+                nonce: record[at::NONCE],
+                seen: record[at::SEEN],
+                pid: u32::try_from(record[at::PID]).unwrap_or(0),
+                parked: words[at::PARKS + slot] != park::AWAKE,
                 alive,
-            });
-        }
-    }
-    Ok(found)
+            })
+        })
+        .collect()
 }
 
 #[cfg(test)]
@@ -413,14 +434,7 @@ mod tests {
             assert_eq!(parked(&mut registry, 9, true).len(), 0);
 
             drop(second);
-            let mut living = Vec::new();
-            registry
-                .sweep(
-                    |_| panic!("it cleaned up after itself"),
-                    |slot, _| living.push(slot),
-                )
-                .unwrap();
-            assert_eq!(living, [0]);
+            assert_eq!(registry.sweep().unwrap(), [first.nonce(), 0]);
             assert_eq!(seat(&registry, access).unwrap().slot(), 1);
             registry.remove().unwrap();
         }

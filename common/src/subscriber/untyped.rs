@@ -47,8 +47,8 @@ pub struct UntypedSubscriber {
     version: u64,
     state: PublisherState,
     publisher_changed: bool,
-    /// The header's state and epoch at the last look.
-    known: (u64, u64),
+    /// The header's state, epoch and registry at the last look.
+    known: [u64; 3],
     next_check_ns: u64,
     asleep: bool,
     /// Whether there was no slot to claim at the last try.
@@ -96,7 +96,7 @@ impl UntypedSubscriber {
             version,
             state,
             publisher_changed: false,
-            known: (0, 0),
+            known: [0; 3],
             next_check_ns: 0,
             asleep: false,
             seatless: false,
@@ -301,7 +301,7 @@ impl UntypedSubscriber {
         self.copy.apply(&self.staging, &mut self.changes);
         self.version = version;
         self.note_delay();
-        // State and epoch are stored before the commit that tells of them.
+        // State, epoch and registry are stored before the commit that tells of them.
         if self.state_words() != self.known {
             self.check()?;
         }
@@ -315,11 +315,8 @@ impl UntypedSubscriber {
             .map(|committed| Duration::from_nanos(monotonic_ns().saturating_sub(committed)));
     }
 
-    fn state_words(&self) -> (u64, u64) {
-        (
-            self.region.word(header::STATE),
-            self.region.word(header::EPOCH),
-        )
+    fn state_words(&self) -> [u64; 3] {
+        [header::STATE, header::EPOCH, header::REGISTRY_ID].map(|word| self.region.word(word))
     }
 
     /// The re-check: whose the name is, whether the publisher lives, whether the registry is the publisher's.
@@ -369,8 +366,8 @@ impl UntypedSubscriber {
     /// Looks at state, epoch and lock.
     fn observe(&mut self) -> Result<()> {
         self.known = self.state_words();
-        let epoch = self.known.1;
-        let state = match State::from_word(self.known.0) {
+        let [state, epoch, _] = self.known;
+        let state = match State::from_word(state) {
             Some(State::Closed) => PublisherState::Closed { epoch },
             Some(State::Running) if self.region.has_publisher()? => PublisherState::Alive {
                 epoch,
@@ -409,7 +406,7 @@ impl UntypedSubscriber {
         }
         if *self.armed.get_mut() {
             self.waiter.set_timer(Duration::from_nanos(
-                self.next_check_ns.saturating_sub(monotonic_ns()).max(1),
+                self.next_check_ns.saturating_sub(monotonic_ns()),
             ))?;
         }
         let commit = &self.region.words()[header::COMMIT];
@@ -442,10 +439,33 @@ impl UntypedSubscriber {
 }
 
 impl AsFd for UntypedSubscriber {
-    /// One descriptor for every kind of news. From now on, after a [`refresh`](Self::refresh) that found nothing, it turns
-    /// readable at the next news; before such a refresh it says nothing. It may turn readable without any.
+    /// One descriptor for every kind of news. After a [`refresh`](Self::refresh) that found nothing it turns readable at the
+    /// next news. It may turn readable without any, and is so once when it is first asked for, so that the refresh is made
+    /// that arms it.
+    ///
+    /// ```
+    /// # use std::os::fd::AsFd;
+    /// # use common::{Schema, UntypedPublisher, UntypedSubscriber};
+    /// use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let name = format!("doc-as-fd-{}", std::process::id());
+    /// # let publisher = UntypedPublisher::builder(&name, Schema::parse("id:u64", None)?).open()?;
+    /// let mut table = UntypedSubscriber::open(&name)?;
+    /// # let rounds = 2;
+    /// for _ in 0..rounds {
+    ///     while !table.refresh()?.is_empty() { /* use what changed */ }
+    ///     let mut descriptors = [PollFd::new(table.as_fd(), PollFlags::POLLIN)];
+    ///     poll(&mut descriptors, PollTimeout::from(2000_u16))?;
+    /// }
+    /// # publisher.close()?;
+    /// # Ok(())
+    /// # }
+    /// ```
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.armed.store(true, Ordering::Relaxed);
+        if !self.armed.swap(true, Ordering::Relaxed) {
+            self.waiter.fire();
+        }
         self.waiter.as_fd()
     }
 }

@@ -21,20 +21,24 @@ const TIMER: u64 = 3;
 pub(super) struct Waiter {
     object: String,
     epoll: Epoll,
-    timer: Option<TimerFd>,
+    timer: TimerFd,
     publisher: Option<OwnedFd>,
 }
 
 impl Waiter {
     pub(super) fn new(object: &str) -> Result<Self> {
-        let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)
-            .map_err(|errno| failure(object, "make an epoll for", errno))?;
-        Ok(Self {
+        let failed = |errno| failure(object, "make what waits for", errno);
+        let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).map_err(failed)?;
+        let flags = TimerFlags::TFD_CLOEXEC | TimerFlags::TFD_NONBLOCK;
+        let timer = TimerFd::new(ClockId::CLOCK_MONOTONIC, flags).map_err(failed)?;
+        let waiter = Self {
             object: object.to_owned(),
             epoll,
-            timer: None,
+            timer,
             publisher: None,
-        })
+        };
+        waiter.add(waiter.timer.as_fd(), TIMER)?;
+        Ok(waiter)
     }
 
     /// Also waits for a subscriber's queue. It leaves by being closed.
@@ -51,6 +55,7 @@ impl Waiter {
     /// Also waits for the death of `publisher`, in place of the one before. Where its pid means nothing here, or the
     /// system refuses, the re-check must do.
     pub(super) fn watch_publisher(&mut self, publisher: Option<Identity>) -> Result<()> {
+        self.forget_publisher();
         self.publisher = publisher
             .filter(Identity::is_reachable)
             .and_then(|publisher| Pid::from_raw(publisher.pid as i32))
@@ -63,23 +68,25 @@ impl Waiter {
         }
     }
 
-    /// Makes the descriptor readable after `time`, and not before.
-    pub(super) fn set_timer(&mut self, time: Duration) -> Result<()> {
-        let failed = |errno| failure(&self.object, "set a timer for", errno);
-        if self.timer.is_none() {
-            let flags = TimerFlags::TFD_CLOEXEC | TimerFlags::TFD_NONBLOCK;
-            let timer = TimerFd::new(ClockId::CLOCK_MONOTONIC, flags).map_err(failed)?;
-            self.add(timer.as_fd(), TIMER)?;
-            self.timer = Some(timer);
+    fn forget_publisher(&mut self) {
+        if let Some(publisher) = self.publisher.take() {
+            // Not left to closing: a child of fork may hold the descriptor, too.
+            let _gone_by_closing = self.epoll.delete(publisher);
         }
-        match &self.timer {
-            Some(timer) => timer
-                .set(
-                    Expiration::OneShot(TimeSpec::from_duration(time)),
-                    TimerSetTimeFlags::empty(),
-                )
-                .map_err(|errno| failure(&self.object, "set a timer for", errno)),
-            None => Ok(()),
+    }
+
+    /// Makes the descriptor readable after `time`, and not before.
+    pub(super) fn set_timer(&self, time: Duration) -> Result<()> {
+        let time = TimeSpec::from_duration(time.max(Duration::from_nanos(1)));
+        self.timer
+            .set(Expiration::OneShot(time), TimerSetTimeFlags::empty())
+            .map_err(|errno| failure(&self.object, "set a timer for", errno))
+    }
+
+    /// Makes the descriptor readable now. Should that fail, it is at the next news after a refresh.
+    pub(super) fn fire(&self) {
+        if let Err(error) = self.set_timer(Duration::ZERO) {
+            tracing::debug!("{error}");
         }
     }
 
@@ -100,7 +107,7 @@ impl Waiter {
             .any(|event| event.data() == PUBLISHER);
         if died {
             // It would be readable for ever.
-            self.publisher = None;
+            self.forget_publisher();
         }
         Ok(died)
     }

@@ -61,7 +61,12 @@ impl Staging {
 
     fn pass(&mut self, table: &Table<'_>, since: u64, looked: u64, version: u64) {
         for slot in std::mem::take(&mut self.failed) {
-            self.copy(table, slot as usize, version, since);
+            if (slot as usize) < table.rows() {
+                self.copy(table, slot as usize, version, since);
+            } else {
+                // Rows never become fewer: what says so is damaged, and is given up on.
+                self.failed.push(slot);
+            }
         }
         table.changed_blocks(looked, |block| {
             let first = block * BLOCK_ROWS;

@@ -1,0 +1,254 @@
+//! The command line.
+
+use std::str::FromStr;
+use std::time::Duration;
+
+use clap::{ArgAction, Parser, Subcommand};
+use common::layout::{MAX_CAPACITY, MAX_SLOTS};
+use nix::unistd::Group;
+use subscriber::shell::duration;
+
+/// What to try first.
+pub const EXAMPLE: &str = "\
+Try it, in two terminals:
+  publisher serve processes --from processes
+  subscriber watch processes
+
+Or in one:
+  publisher demo";
+
+const EXIT_CODES: &str = "\
+Exit codes: 0 done; 1 not found, a limit or a permission; 2 wrong arguments; 3 another publisher holds
+the table; 4 schema or layout mismatch; 5 bad or unreadable input.";
+
+const SERVE_HELP: &str = r#"Lines of JSON (`--from -`), one change a line:
+  {"op":"upsert","row":{"id":1,"name":"one"}}     op: create or insert, update, upsert
+  {"op":"delete","key":{"id":1}}                  the key, or the whole row
+  {"op":"clear"}                                  removes all rows
+  {"op":"begin"} … {"op":"commit"}                the lines between become true as one, or not at all
+  {"id":1,"name":"one"}                           a row by itself is an upsert
+Lines outside begin and commit stand each for itself; those that arrive together are committed together.
+Lines of `subscriber watch --format jsonl` carry a version: their creates replace what is there already.
+A bad line is reported and skipped; between begin and commit it drops that transaction.
+If the table has a field `op`, an object is an operation only if it has an object `row` or `key` too.
+
+Examples:
+  publisher serve processes --from processes --every 1s
+  echo '{"id":1,"price":9.5}' | publisher serve prices --from - --fields id:u64,price:f64
+  subscriber watch A --format jsonl | publisher serve B --from - --clear --fields id:u64,price:f64
+                                                  B follows A"#;
+
+/// Publishes tables that any number of processes on this machine keep a consistent copy of
+#[derive(Debug, Parser)]
+#[command(name = "publisher", version, after_help = EXIT_CODES)]
+pub struct Args {
+    /// Say more on stderr; twice for even more (RUST_LOG is honoured)
+    #[arg(short, long, global = true, action = ArgAction::Count)]
+    pub verbose: u8,
+
+    /// What to do; help if nothing is given.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+}
+
+/// What can be done.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Publish a table until Ctrl-C or SIGTERM
+    #[command(after_help = SERVE_HELP)]
+    Serve(Serve),
+    /// Publish this machine's processes and run a subscriber process beside it, in one terminal
+    Demo(Demo),
+    /// Remove what dead publishers left; refuses while one is alive
+    Rm {
+        /// The tables' names
+        #[arg(value_name = "NAME", required = true)]
+        names: Vec<String>,
+    },
+    /// The subscriber's role in `demo`.
+    #[command(name = "__subscriber", hide = true)]
+    Subscriber(Child),
+}
+
+/// `publisher serve`.
+#[derive(Debug, clap::Args)]
+pub struct Serve {
+    /// The table's name: 1 to 64 of A-Z a-z 0-9 . _ -
+    pub name: String,
+
+    /// Where rows come from: `processes` (of this machine), or `-` (lines of JSON on stdin)
+    #[arg(long, value_name = "SOURCE")]
+    pub from: From,
+
+    /// The fields of a row, for `-`: NAME:KIND,… with bool, u8 to u64, i8 to i64, f32, f64, text(N), ipv4, ipv6, ipnet,
+    /// mac or timestamp as KIND
+    #[arg(long)]
+    pub fields: Option<String>,
+
+    /// Which of the fields are the key, joined by commas [default: the first]
+    #[arg(long, value_name = "FIELDS", requires = "fields")]
+    pub key: Option<String>,
+
+    /// How often to look at the processes
+    #[arg(long, value_name = "DURATION", default_value = "100ms", value_parser = interval)]
+    pub every: Duration,
+
+    /// End at the first bad line (exit code 5)
+    #[arg(long)]
+    pub strict: bool,
+
+    /// End at the end of the input; otherwise the table stays up
+    #[arg(long)]
+    pub exit_at_eof: bool,
+
+    /// Begin with an empty table, should an earlier publisher have left rows
+    #[arg(long)]
+    pub clear: bool,
+
+    /// Leave the table for the next publisher and for readers at the end; otherwise it is removed
+    #[arg(long)]
+    pub keep: bool,
+
+    /// How many rows there can be
+    #[arg(long, value_name = "ROWS", default_value_t = 1 << 20, value_parser = within::<{ MAX_CAPACITY }>)]
+    pub capacity: usize,
+
+    /// How many subscribers can be woken by name; beyond that they look for themselves
+    #[arg(long, value_name = "N", default_value_t = 1024, value_parser = within::<{ MAX_SLOTS }>)]
+    pub subscribers: usize,
+
+    /// Who may read the table, in octal: 600 its owner, 640 a group, 644 everybody
+    #[arg(long, value_name = "OCTAL", default_value = "600", value_parser = mode)]
+    pub mode: u32,
+
+    /// The group that the table belongs to [default: the publisher's]
+    #[arg(long, value_name = "NAME|GID", value_parser = group)]
+    pub group: Option<u32>,
+}
+
+/// `publisher demo`.
+#[derive(Debug, clap::Args)]
+pub struct Demo {
+    /// End after so many seconds; otherwise by Ctrl-C
+    #[arg(long, value_name = "N", value_parser = seconds)]
+    pub seconds: Option<f64>,
+
+    /// How often to look at the processes
+    #[arg(long, value_name = "DURATION", default_value = "100ms", value_parser = interval)]
+    pub every: Duration,
+
+    /// The table's name [default: demo-PID]
+    #[arg(long)]
+    pub name: Option<String>,
+}
+
+/// `publisher __subscriber`.
+#[derive(Debug, clap::Args)]
+pub struct Child {
+    /// The table's name.
+    pub name: String,
+
+    /// End after so many seconds.
+    #[arg(long, value_parser = seconds)]
+    pub seconds: Option<f64>,
+
+    /// The process whose end is this one's too.
+    #[arg(long)]
+    pub parent: i32,
+}
+
+/// Where rows come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum From {
+    /// This machine's processes.
+    Processes,
+    /// Lines of JSON on stdin.
+    Stdin,
+}
+
+impl FromStr for From {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "processes" => Ok(Self::Processes),
+            "-" => Ok(Self::Stdin),
+            _ => Err("use `processes`, or `-` for lines of JSON on stdin".to_owned()),
+        }
+    }
+}
+
+fn interval(text: &str) -> Result<Duration, String> {
+    match duration(text)? {
+        Duration::ZERO => Err("it cannot be zero".to_owned()),
+        interval => Ok(interval),
+    }
+}
+
+fn seconds(text: &str) -> Result<f64, String> {
+    let seconds = text.parse().ok();
+    seconds
+        .filter(|seconds| Duration::try_from_secs_f64(*seconds).is_ok())
+        .ok_or_else(|| "write a number of seconds, such as 10 or 0.5".to_owned())
+}
+
+fn within<const MAX: usize>(text: &str) -> Result<usize, String> {
+    let number = text.parse().ok();
+    number
+        .filter(|number| (1..=MAX).contains(number))
+        .ok_or_else(|| format!("write a whole number from 1 to {MAX}"))
+}
+
+fn mode(text: &str) -> Result<u32, String> {
+    let digits = text.strip_prefix("0o").unwrap_or(text);
+    let mode = u32::from_str_radix(digits, 8).ok();
+    mode.filter(|mode| mode & 0o600 == 0o600 && mode & !0o644 == 0)
+        .ok_or_else(|| {
+            "write 600, with read bits for group (640) and everybody (644) as wanted".to_owned()
+        })
+}
+
+fn group(text: &str) -> Result<u32, String> {
+    if let Ok(id) = text.parse() {
+        return Ok(id);
+    }
+    match Group::from_name(text) {
+        Ok(Some(group)) => Ok(group.gid.as_raw()),
+        Ok(None) => Err("there is no such group".to_owned()),
+        Err(errno) => Err(format!("cannot look it up: {errno}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        use clap::CommandFactory;
+        Args::command().debug_assert();
+    }
+
+    #[test]
+    fn modes_are_octal_and_never_writable_by_others() {
+        for (text, bits) in [("600", 0o600), ("0640", 0o640), ("0o644", 0o644)] {
+            assert_eq!(mode(text), Ok(bits));
+        }
+        for text in ["", "400", "660", "666", "1600", "698", "rw", "-600"] {
+            assert!(mode(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn numbers_out_of_range_are_refused() {
+        for text in ["", "0", "-1", "11", "1.5", "99999999999999999999"] {
+            assert!(within::<10>(text).is_err(), "{text}");
+        }
+        assert_eq!(within::<10>("10"), Ok(10));
+        for text in ["", "-1", "NaN", "inf", "1e300", "soon"] {
+            assert!(seconds(text).is_err(), "{text}");
+        }
+        assert_eq!(seconds("0.5"), Ok(0.5));
+        assert!(interval("0s").is_err() && interval("5").is_err());
+    }
+}

@@ -1,0 +1,7 @@
+//! `publisher`: publishes tables. All of it is in the library.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    subscriber::shell::finish(publisher::run(std::env::args_os()))
+}

@@ -1,0 +1,21 @@
+//! Removes what dead publishers left.
+
+use subscriber::shell::Failure;
+
+use crate::say;
+
+/// `publisher rm`: each of the tables, whatever becomes of the others.
+///
+/// # Errors
+/// For the first table that could not be removed.
+pub fn run(names: &[String]) -> Result<(), Failure> {
+    let mut first = None;
+    for name in names {
+        match common::remove(name) {
+            Ok(objects) => say(format_args!("removed {}", objects.join(" "))),
+            Err(error) if first.is_none() => first = Some(error.into()),
+            Err(error) => say(format_args!("error: {error}")),
+        }
+    }
+    first.map_or(Ok(()), Err)
+}

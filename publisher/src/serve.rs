@@ -1,0 +1,151 @@
+//! Brings a source's rows into a table until the end is asked for.
+
+use std::time::Instant;
+
+use common::publisher::MAINTENANCE_INTERVAL;
+use common::schema::Field;
+use common::{Error, Schema, UntypedPublisher};
+use subscriber::shell::{Failure, Stop};
+
+use crate::args::{From, Serve};
+use crate::say;
+use crate::source::{Processes, Progress, Source, Stdin, Trouble};
+
+/// `publisher serve`.
+///
+/// # Errors
+/// What went wrong, with its exit code.
+pub fn run(args: &Serve) -> Result<(), Failure> {
+    let (schema, mut source) = source(args)?;
+    let stop = Stop::install()?;
+    let mut publisher = UntypedPublisher::builder(&args.name, schema)
+        .capacity(args.capacity)
+        .subscribers(args.subscribers)
+        .mode(args.mode);
+    if let Some(group) = args.group {
+        publisher = publisher.group(group);
+    }
+    let mut publisher = publisher.open()?;
+    greet(&publisher);
+    if args.clear {
+        let mut tx = publisher.begin();
+        tx.clear();
+        tx.commit()?;
+    }
+    let begun_at = publisher.version();
+    let over = |progress| args.exit_at_eof && progress == Progress::Ended;
+    let outcome = publish(&mut publisher, source.as_mut(), &stop, over);
+    let failure = match outcome {
+        Ok(()) => None,
+        Err(Trouble::Input(failure)) => Some(failure),
+        // Dropped, as if this process had died: what is there may be another publisher's by now.
+        Err(Trouble::Table(error)) => return Err(error.into()),
+    };
+    take_leave(publisher, begun_at, source.summary(), args.keep)?;
+    failure.map_or(Ok(()), Err)
+}
+
+fn source(args: &Serve) -> Result<(Schema, Box<dyn Source>), Failure> {
+    match (args.from, &args.fields) {
+        (From::Processes, None) => {
+            let source = Processes::new(args.every)?;
+            Ok((source.schema(), Box::new(source)))
+        }
+        (From::Processes, Some(_)) => {
+            let reason = "--fields is for `--from -`: processes have their own";
+            Err(Failure::new(2, reason))
+        }
+        (From::Stdin, Some(fields)) => {
+            let schema = Schema::parse(fields, args.key.as_deref())?;
+            let source = Stdin::new(schema.clone(), args.strict)?;
+            Ok((schema, Box::new(source)))
+        }
+        (From::Stdin, None) => {
+            let reason =
+                "--from - needs --fields, such as --fields 'id:u64,name:text(32),price:f64'";
+            Err(Failure::new(2, reason))
+        }
+    }
+}
+
+/// The loop of every source: brings what is there, looks after the table, waits for the first of what can happen.
+/// Returns when the end is asked for, or as soon as `over` says so.
+///
+/// # Errors
+/// The source's, and what makes the table another's.
+pub fn publish(
+    publisher: &mut UntypedPublisher,
+    source: &mut dyn Source,
+    stop: &Stop,
+    mut over: impl FnMut(Progress) -> bool,
+) -> Result<(), Trouble> {
+    let mut next_upkeep = Instant::now();
+    loop {
+        if over(source.bring(publisher)?) {
+            return Ok(());
+        }
+        if next_upkeep <= Instant::now() {
+            next_upkeep = Instant::now() + MAINTENANCE_INTERVAL;
+            maintain(publisher)?;
+        }
+        let due = source.due().map_or(next_upkeep, |due| due.min(next_upkeep));
+        let time = due.saturating_duration_since(Instant::now());
+        if stop.wait_with(source.descriptor().as_slice(), Some(time)) {
+            return Ok(());
+        }
+    }
+}
+
+fn maintain(publisher: &mut UntypedPublisher) -> Result<(), Error> {
+    match publisher.maintain() {
+        // It may pass; until then nobody is worse off than before.
+        Err(error @ Error::Limit { .. }) => {
+            tracing::warn!("{error}");
+            Ok(())
+        }
+        other => other,
+    }
+}
+
+fn greet(publisher: &UntypedPublisher) {
+    let (name, schema) = (publisher.name(), publisher.schema());
+    let (version, rows) = (publisher.version(), publisher.len());
+    if publisher.epoch() > 1 {
+        let epoch = publisher.epoch();
+        say(format_args!(
+            "took over {name}, which another publisher left: epoch {epoch}, rows: {rows}"
+        ));
+    }
+    let key: Vec<&str> = schema.key_fields().map(Field::name).collect();
+    say(format_args!(
+        "publishing {name} at version {version}: {schema}, key {}, {} rows at most; watch it by: subscriber watch {name}",
+        key.join(","),
+        publisher.capacity(),
+    ));
+}
+
+fn take_leave(
+    publisher: UntypedPublisher,
+    begun_at: u64,
+    summary: Option<String>,
+    keep: bool,
+) -> Result<(), Failure> {
+    let (name, version, rows) = (
+        publisher.name().to_owned(),
+        publisher.version(),
+        publisher.len(),
+    );
+    let commits = version - begun_at;
+    let summary = summary.map_or(String::new(), |summary| format!(", {summary}"));
+    let end = if keep {
+        publisher.close_and_keep()?;
+        "is kept for the next publisher"
+    } else {
+        publisher.close()?;
+        "is closed and removed"
+    };
+    say(format_args!(
+        "{name} {end}: it came to version {version}, commits: {commits}, rows: {rows}{summary}"
+    ));
+    Ok(())
+}

@@ -1,0 +1,296 @@
+//! A line of JSON, and what it asks for. No input and no table here: bytes in, an instruction or a reason out.
+
+use std::sync::Arc;
+
+use common::{RowBuf, Schema, UntypedTransaction};
+use serde_json::{Map, Value};
+
+/// What a line asks for.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Instruction {
+    /// Nothing: the line is blank.
+    Nothing,
+    /// What follows becomes true as one.
+    Begin,
+    /// Here.
+    Commit,
+    /// A change.
+    Change(Operation),
+}
+
+/// A change of a table.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Operation {
+    /// Adds a row.
+    Insert(RowBuf),
+    /// Replaces a row by its key.
+    Update(RowBuf),
+    /// Either.
+    Upsert(RowBuf),
+    /// Removes the row of a key, in its canonical bytes.
+    Delete(Vec<u8>),
+    /// Removes all rows.
+    Clear,
+}
+
+impl Operation {
+    /// Stages it.
+    ///
+    /// # Errors
+    /// Those of the transaction's methods. The transaction goes on without it.
+    pub fn apply(&self, tx: &mut UntypedTransaction<'_>) -> common::Result<()> {
+        match self {
+            Self::Insert(row) => tx.insert(row.bytes()),
+            Self::Update(row) => tx.update(row.bytes()),
+            Self::Upsert(row) => tx.upsert(row.bytes()),
+            Self::Delete(key) => tx.delete(key),
+            Self::Clear => {
+                tx.clear();
+                Ok(())
+            }
+        }
+    }
+
+    /// The row that it brings.
+    pub fn row(&self) -> Option<&RowBuf> {
+        match self {
+            Self::Insert(row) | Self::Update(row) | Self::Upsert(row) => Some(row),
+            Self::Delete(_) | Self::Clear => None,
+        }
+    }
+
+    /// About the memory that it takes.
+    pub fn size(&self) -> usize {
+        let content = match self {
+            Self::Delete(key) => key.len(),
+            _ => self.row().map_or(0, |row| size_of_val(row.words())),
+        };
+        size_of::<Self>() + content
+    }
+}
+
+/// Reads a line.
+///
+/// ```
+/// # use std::sync::Arc;
+/// # use common::Schema;
+/// use publisher::source::json_lines::{Instruction, Operation, parse};
+///
+/// let schema = Arc::new(Schema::parse("id:u8,n:u8", None)?);
+/// assert_eq!(parse(&schema, br#"{"op":"begin"}"#), Ok(Instruction::Begin));
+/// let delete = parse(&schema, br#"{"op":"delete","key":{"id":7}}"#);
+/// assert_eq!(delete, Ok(Instruction::Change(Operation::Delete(vec![7]))));
+/// # Ok::<(), common::Error>(())
+/// ```
+///
+/// # Errors
+/// A sentence that says what is wrong.
+pub fn parse(schema: &Arc<Schema>, line: &[u8]) -> Result<Instruction, String> {
+    let line = std::str::from_utf8(line).map_err(|error| format!("it is not UTF-8: {error}"))?;
+    if line.trim_ascii().is_empty() {
+        return Ok(Instruction::Nothing);
+    }
+    let object = match serde_json::from_str(line) {
+        Ok(Value::Object(object)) => object,
+        Ok(_) => return Err("it is no object of JSON".to_owned()),
+        Err(error) => return Err(no_json(&error)),
+    };
+    match op(schema, &object)? {
+        None => Ok(Instruction::Change(Operation::Upsert(row_of(
+            schema, &object,
+        )?))),
+        Some("begin") => Ok(Instruction::Begin),
+        Some("commit") => Ok(Instruction::Commit),
+        Some(op) => operation(schema, op, &object).map(Instruction::Change),
+    }
+}
+
+/// The operations, by the names they go by.
+const OPS: [&str; 8] = [
+    "create", "insert", "update", "upsert", "delete", "clear", "begin", "commit",
+];
+
+/// The operation that an object names; None if it is a row by itself.
+fn op<'o>(schema: &Schema, object: &'o Map<String, Value>) -> Result<Option<&'o str>, String> {
+    let Some(op) = object.get("op") else {
+        return Ok(None);
+    };
+    // A field cannot hold an object: where `row` or `key` is one, it is no field, and so `op` is none.
+    let is_member = |name: &str| object.get(name).is_some_and(Value::is_object);
+    if schema.field("op").is_some() && !is_member("row") && !is_member("key") {
+        return Ok(None);
+    }
+    match op.as_str().filter(|op| OPS.contains(op)) {
+        Some(op) => Ok(Some(op)),
+        None => Err(format!("{op} is no operation: use {}", OPS.join(", "))),
+    }
+}
+
+fn operation(
+    schema: &Arc<Schema>,
+    op: &str,
+    object: &Map<String, Value>,
+) -> Result<Operation, String> {
+    match op {
+        "clear" => Ok(Operation::Clear),
+        "delete" => {
+            let key = member(object, "key")?.or(member(object, "row")?);
+            let key = key.ok_or("`delete` needs a key: {\"op\":\"delete\",\"key\":{…}}")?;
+            key_of(schema, key).map(Operation::Delete)
+        }
+        op => {
+            let row = member(object, "row")?
+                .ok_or_else(|| format!("`{op}` needs a row: {{\"op\":\"{op}\",\"row\":{{…}}}}"))?;
+            let row = row_of(schema, row)?;
+            if let Some(key) = member(object, "key")?
+                && key_of(schema, key)? != row.key_bytes()
+            {
+                return Err(
+                    "its key is not the key of its row: delete the one and insert the other"
+                        .to_owned(),
+                );
+            }
+            Ok(match op {
+                "update" => Operation::Update(row),
+                "upsert" => Operation::Upsert(row),
+                // A watch begins with the whole table: its rows are there, whether this table had them before or not.
+                "create" if object.contains_key("version") => Operation::Upsert(row),
+                _ => Operation::Insert(row),
+            })
+        }
+    }
+}
+
+fn key_of(schema: &Schema, object: &Map<String, Value>) -> Result<Vec<u8>, String> {
+    schema
+        .key_from_json(object)
+        .map_err(|error| error.to_string())
+}
+
+fn member<'o>(
+    object: &'o Map<String, Value>,
+    name: &str,
+) -> Result<Option<&'o Map<String, Value>>, String> {
+    match object.get(name) {
+        None => Ok(None),
+        Some(Value::Object(member)) => Ok(Some(member)),
+        Some(_) => Err(format!("its `{name}` is no object")),
+    }
+}
+
+/// The number of the line that it would name is that within this line.
+fn no_json(error: &serde_json::Error) -> String {
+    let message = error.to_string();
+    let what = message.split(" at line ").next().unwrap_or_default();
+    format!("it is no JSON: {what} at column {}", error.column())
+}
+
+fn row_of(schema: &Arc<Schema>, object: &Map<String, Value>) -> Result<RowBuf, String> {
+    RowBuf::from_json(schema, object).map_err(|error| error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn schema(fields: &str) -> Arc<Schema> {
+        Arc::new(Schema::parse(fields, None).unwrap())
+    }
+
+    fn row(schema: &Arc<Schema>, json: &str) -> RowBuf {
+        RowBuf::from_json(
+            schema,
+            serde_json::from_str::<Value>(json)
+                .unwrap()
+                .as_object()
+                .unwrap(),
+        )
+        .unwrap()
+    }
+
+    #[test]
+    fn every_operation_is_read() {
+        use Operation::{Clear, Delete, Insert, Update, Upsert};
+        let schema = schema("id:u8,n:u8");
+        let one = || row(&schema, r#"{"id":1,"n":2}"#);
+        let cases = [
+            (r#"{"op":"create","row":{"id":1,"n":2}}"#, Insert(one())),
+            (
+                r#"{"version":7,"op":"create","key":{"id":1},"row":{"id":1,"n":2}}"#,
+                Upsert(one()),
+            ),
+            (r#" {"row":{"n":2,"id":1},"op":"insert"} "#, Insert(one())),
+            (r#"{"op":"upsert","row":{"id":1,"n":2}}"#, Upsert(one())),
+            (r#"{"id":1,"n":2}"#, Upsert(one())),
+            (
+                r#"{"version":7,"op":"update","key":{"id":1},"row":{"id":1,"n":2},"old":{"id":1,"n":3}}"#,
+                Update(one()),
+            ),
+            (r#"{"op":"delete","key":{"id":1}}"#, Delete(vec![1])),
+            (r#"{"op":"delete","row":{"id":1,"n":2}}"#, Delete(vec![1])),
+            (
+                r#"{"version":7,"op":"delete","key":{"id":1},"old":{"id":1,"n":2}}"#,
+                Delete(vec![1]),
+            ),
+            (r#"{"op":"clear"}"#, Clear),
+        ];
+        for (line, operation) in cases {
+            assert_eq!(
+                parse(&schema, line.as_bytes()),
+                Ok(Instruction::Change(operation)),
+                "{line}"
+            );
+        }
+        assert_eq!(parse(&schema, br#"{"op":"begin"}"#), Ok(Instruction::Begin));
+        assert_eq!(
+            parse(&schema, br#"{"op":"commit"}"#),
+            Ok(Instruction::Commit)
+        );
+        assert_eq!(parse(&schema, b" \t\r"), Ok(Instruction::Nothing));
+    }
+
+    #[test]
+    fn a_field_may_be_called_op() {
+        let schema = schema("key:u8,op:text(8),row:u8");
+        let plain = r#"{"key":1,"op":"delete","row":2}"#;
+        let upsert = Operation::Upsert(row(&schema, plain));
+        assert_eq!(
+            parse(&schema, plain.as_bytes()),
+            Ok(Instruction::Change(upsert))
+        );
+        let delete = parse(&schema, br#"{"op":"delete","key":{"key":1}}"#);
+        assert_eq!(delete, Ok(Instruction::Change(Operation::Delete(vec![1]))));
+    }
+
+    #[test]
+    fn bad_lines_say_what_is_wrong() {
+        let schema = schema("id:u8,name:text(4)");
+        let cases: [(&[u8], &str); 16] = [
+            (b"{", "no JSON"),
+            (b"\xff", "not UTF-8"),
+            (b"{\"id\":1,\"name\":\"\xff\"}", "not UTF-8"),
+            (b"7", "no object"),
+            (b"{}{}", "no JSON"),
+            (b"{}", "id"),
+            (br#"{"op":"insrt","row":{}}"#, r#""insrt" is no operation"#),
+            (br#"{"op":"or","row":{}}"#, "no operation"),
+            (br#"{"op":"","row":{}}"#, "no operation"),
+            (br#"{"op":7,"row":{}}"#, "7 is no operation"),
+            (br#"{"op":"insert"}"#, "needs a row"),
+            (br#"{"op":"delete"}"#, "needs a key"),
+            (br#"{"op":"delete","key":1}"#, "no object"),
+            (br#"{"op":"insert","row":{"id":300,"name":""}}"#, "id"),
+            (br#"{"id":1,"name":"abcde"}"#, "name"),
+            (
+                br#"{"op":"update","key":{"id":2},"row":{"id":1,"name":""}}"#,
+                "not the key",
+            ),
+        ];
+        for (line, part) in cases {
+            let reason = parse(&schema, line).unwrap_err();
+            assert!(reason.contains(part), "{}: {reason}", line.escape_ascii());
+        }
+        let deep = "[".repeat(100_000);
+        assert!(parse(&schema, deep.as_bytes()).is_err());
+    }
+}

@@ -1,0 +1,220 @@
+//! Lines of a descriptor that may be shared with others, and so stays in blocking mode: it is read only after poll said
+//! that there is something, and once.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::unistd::read;
+
+/// The longest line, in bytes.
+pub const MAX_LINE: usize = 1 << 20;
+
+/// As much as a pipe holds by default.
+const READ_SIZE: usize = 64 * 1024;
+
+/// A line, without its end.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Line<'a> {
+    /// All of it.
+    Whole(&'a [u8]),
+    /// It has more than [`MAX_LINE`] bytes, and was passed over.
+    TooLong,
+}
+
+/// What [`LineReader::fill`] found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Filled {
+    /// Nothing new at the moment.
+    Nothing,
+    /// Some bytes.
+    Some,
+    /// The end of the input.
+    End,
+}
+
+/// Reads lines.
+pub struct LineReader {
+    input: OwnedFd,
+    /// What was read; up to `start` it has been given out, up to `searched` there is no end of a line.
+    buffer: Vec<u8>,
+    start: usize,
+    searched: usize,
+    /// Whether the rest of a line that is too long is yet to come.
+    passing_over: bool,
+    ended: bool,
+}
+
+impl LineReader {
+    /// Reads `input`.
+    pub fn new(input: OwnedFd) -> Self {
+        Self {
+            input,
+            buffer: Vec::new(),
+            start: 0,
+            searched: 0,
+            passing_over: false,
+            ended: false,
+        }
+    }
+
+    /// What to wait for; nothing after the end.
+    pub fn descriptor(&self) -> Option<BorrowedFd<'_>> {
+        (!self.ended).then(|| self.input.as_fd())
+    }
+
+    /// Reads once, if there is something to be read.
+    ///
+    /// # Errors
+    /// What the system refuses.
+    pub fn fill(&mut self) -> io::Result<Filled> {
+        if self.ended {
+            return Ok(Filled::End);
+        }
+        let mut ready = [PollFd::new(self.input.as_fd(), PollFlags::POLLIN)];
+        match poll(&mut ready, PollTimeout::ZERO) {
+            Ok(0) | Err(Errno::EINTR) => return Ok(Filled::Nothing),
+            Ok(_) => {}
+            Err(errno) => return Err(errno.into()),
+        }
+        self.discard_taken();
+        let length = self.buffer.len();
+        self.buffer.resize(length + READ_SIZE, 0);
+        let count = read(&self.input, &mut self.buffer[length..]);
+        self.buffer.truncate(length + count.unwrap_or(0));
+        match count {
+            Ok(0) => {
+                self.ended = true;
+                Ok(Filled::End)
+            }
+            Ok(_) => Ok(Filled::Some),
+            // Another process that shares the input was faster, or a signal came.
+            Err(Errno::EAGAIN | Errno::EINTR) => Ok(Filled::Nothing),
+            Err(errno) => Err(errno.into()),
+        }
+    }
+
+    /// The next line that has been read whole. The last one needs no end.
+    pub fn next_line(&mut self) -> Option<Line<'_>> {
+        let (start, last) = (self.start, self.buffer.len());
+        let newline = self.buffer[self.searched..]
+            .iter()
+            .position(|byte| *byte == b'\n');
+        let end = match newline {
+            Some(at) => self.searched + at,
+            None if self.ended && (start < last || self.passing_over) => last,
+            None => {
+                self.searched = last;
+                if last - start > MAX_LINE {
+                    (self.passing_over, self.start) = (true, last);
+                }
+                return None;
+            }
+        };
+        self.start = last.min(end + 1);
+        self.searched = self.start;
+        let too_long = std::mem::take(&mut self.passing_over) || end - start > MAX_LINE;
+        Some(if too_long {
+            Line::TooLong
+        } else {
+            Line::Whole(&self.buffer[start..end])
+        })
+    }
+
+    fn discard_taken(&mut self) {
+        if self.passing_over {
+            self.start = self.searched;
+        }
+        self.buffer.drain(..self.start);
+        (self.start, self.searched) = (0, self.searched - self.start);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+    use std::io::Write;
+
+    use super::*;
+
+    /// The lines of what is written in pieces, and whether they were too long.
+    fn lines(pieces: &[&[u8]]) -> Vec<Option<Vec<u8>>> {
+        let (input, output) = nix::unistd::pipe().unwrap();
+        let (mut reader, mut output) = (LineReader::new(input), Some(File::from(output)));
+        let mut lines = Vec::new();
+        let mut pieces = pieces.iter();
+        loop {
+            match pieces.next() {
+                Some(piece) => output.as_mut().unwrap().write_all(piece).unwrap(),
+                None => output = None,
+            }
+            let filled = reader.fill().unwrap();
+            while let Some(line) = reader.next_line() {
+                lines.push(match line {
+                    Line::Whole(line) => Some(line.to_vec()),
+                    Line::TooLong => None,
+                });
+            }
+            if filled == Filled::End {
+                return lines;
+            }
+        }
+    }
+
+    fn whole(lines: &[&str]) -> Vec<Option<Vec<u8>>> {
+        lines
+            .iter()
+            .map(|line| Some(line.as_bytes().to_vec()))
+            .collect()
+    }
+
+    #[test]
+    fn lines_come_whole_however_they_were_written() {
+        assert_eq!(
+            lines(&[b"a\nbc", b"d\n\n", b"e"]),
+            whole(&["a", "bcd", "", "e"])
+        );
+        assert_eq!(lines(&[b"a\n"]), whole(&["a"]));
+        assert_eq!(lines(&[]), whole(&[]));
+        assert_eq!(lines(&[b"\n"]), whole(&[""]));
+    }
+
+    #[test]
+    fn a_line_that_is_too_long_is_passed_over() {
+        let piece = [b'x'; READ_SIZE];
+        let mut long = vec![piece.as_slice(); MAX_LINE / READ_SIZE];
+        let longest = lines(&[long.as_slice(), &[&b"\na"[..]]].concat());
+        assert_eq!(longest[0].as_ref().unwrap().len(), MAX_LINE);
+        assert_eq!(longest[1..], whole(&["a"]));
+        long.push(b"x");
+        assert_eq!(
+            lines(&[long.as_slice(), &[&b"\na"[..]]].concat()),
+            [None, Some(b"a".to_vec())]
+        );
+        assert_eq!(lines(&long), [None]);
+        long.extend([piece.as_slice(); 40]);
+        assert_eq!(
+            lines(&[long.as_slice(), &[&b"\n\n"[..]]].concat()),
+            [None, Some(Vec::new())]
+        );
+    }
+
+    #[test]
+    fn nothing_to_read_is_not_the_end() {
+        let (input, output) = nix::unistd::pipe().unwrap();
+        let mut reader = LineReader::new(input);
+        assert_eq!(reader.fill().unwrap(), Filled::Nothing);
+        assert!(reader.descriptor().is_some());
+        drop(output);
+        assert_eq!(reader.fill().unwrap(), Filled::End);
+        assert!(reader.descriptor().is_none());
+        assert_eq!(reader.fill().unwrap(), Filled::End);
+    }
+
+    #[test]
+    fn a_directory_is_an_error() {
+        let mut reader = LineReader::new(File::open("/").unwrap().into());
+        assert!(reader.fill().is_err());
+    }
+}

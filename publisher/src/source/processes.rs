@@ -1,0 +1,205 @@
+//! The processes of this machine, as /proc shows them to this user.
+//!
+//! A process may vanish while it is read, or be another user's business (hidepid): it is then no row. Nothing here needs
+//! privileges.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytemuck::{Pod, Zeroable, bytes_of};
+use common::{Error, Row, RowBuf, Schema, Text, Timestamp, UntypedPublisher};
+use nix::time::{ClockId, clock_gettime};
+use procfs::ProcResult;
+use procfs::process::{Stat, all_processes};
+use subscriber::shell::Failure;
+
+use super::{Progress, Source, Trouble, replace};
+use crate::say;
+
+const NANOS_A_SECOND: u128 = 1_000_000_000;
+
+/// A process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable, Row)]
+#[repr(C)]
+pub struct Process {
+    /// Its id.
+    #[row(key)]
+    pub pid: u32,
+    /// The id of the process that made it, or cares for it now.
+    pub parent: u32,
+    /// The name of its program, as far as the kernel keeps it.
+    pub name: Text<32>,
+    /// `R` running, `S` sleeping, `D` waiting for a disk, `Z` dead and not yet asked for, …
+    pub state: Text<4>,
+    /// How many threads it has.
+    pub threads: u32,
+    /// The memory of its address space that is in RAM.
+    pub resident_bytes: u64,
+    /// The time that it has had a CPU.
+    pub cpu_time_ns: u64,
+    /// When it began.
+    pub start: Timestamp,
+}
+
+/// What the kernel counts in.
+struct Units {
+    ticks_a_second: u64,
+    page_bytes: u64,
+    /// The start of the machine's clock. Asked for once: it moves a little whenever the clock is set.
+    boot_ns: i64,
+}
+
+impl Units {
+    fn of_this_machine() -> nix::Result<Self> {
+        let nanos = |clock| {
+            let time = Duration::from(clock_gettime(clock)?);
+            nix::Result::Ok(i64::try_from(time.as_nanos()).unwrap_or(i64::MAX))
+        };
+        Ok(Self {
+            ticks_a_second: procfs::ticks_per_second().max(1),
+            page_bytes: procfs::page_size(),
+            boot_ns: nanos(ClockId::CLOCK_REALTIME)?
+                .saturating_sub(nanos(ClockId::CLOCK_BOOTTIME)?),
+        })
+    }
+
+    fn nanos(&self, ticks: u64) -> u64 {
+        let nanos = u128::from(ticks) * NANOS_A_SECOND / u128::from(self.ticks_a_second);
+        u64::try_from(nanos).unwrap_or(u64::MAX)
+    }
+
+    fn process(&self, stat: &Stat) -> Process {
+        let since_boot = i64::try_from(self.nanos(stat.starttime)).unwrap_or(i64::MAX);
+        Process {
+            pid: u32::try_from(stat.pid).unwrap_or_default(),
+            parent: u32::try_from(stat.ppid).unwrap_or_default(),
+            name: Text::truncated(&stat.comm),
+            state: Text::truncated(stat.state.encode_utf8(&mut [0; 4])),
+            threads: u32::try_from(stat.num_threads).unwrap_or_default(),
+            resident_bytes: stat.rss.saturating_mul(self.page_bytes),
+            cpu_time_ns: self.nanos(stat.utime.saturating_add(stat.stime)),
+            start: Timestamp::from_nanos(self.boot_ns.saturating_add(since_boot)),
+        }
+    }
+}
+
+/// All processes, every now and then.
+pub struct Processes {
+    schema: Arc<Schema>,
+    units: Units,
+    every: Duration,
+    due: Instant,
+    /// Whether the last look was in trouble. That is said once, and not at every look.
+    in_trouble: bool,
+}
+
+impl Processes {
+    /// To be looked at `every` so long.
+    ///
+    /// # Errors
+    /// [`Failure`] if /proc cannot be read at all.
+    pub fn new(every: Duration) -> Result<Self, Failure> {
+        all_processes().map_err(|error| Failure::new(5, format!("cannot read /proc: {error}")))?;
+        let units = Units::of_this_machine()
+            .map_err(|errno| Failure::new(1, format!("cannot read the clock: {errno}")))?;
+        Ok(Self {
+            schema: Arc::new(Schema::of::<Process>()?),
+            units,
+            every,
+            due: Instant::now(),
+            in_trouble: false,
+        })
+    }
+
+    /// What a row is.
+    pub fn schema(&self) -> Schema {
+        Schema::clone(&self.schema)
+    }
+
+    fn look(&self) -> ProcResult<Vec<RowBuf>> {
+        let stats = all_processes()?.filter_map(|process| process.ok()?.stat().ok());
+        let rows = stats.filter_map(|stat| {
+            let process = self.units.process(&stat);
+            RowBuf::from_bytes(Arc::clone(&self.schema), bytes_of(&process)).ok()
+        });
+        Ok(rows.collect())
+    }
+
+    /// Brings what there is now. A sentence if not all of it has come.
+    fn update(&self, publisher: &mut UntypedPublisher) -> common::Result<Option<String>> {
+        let rows = match self.look() {
+            // This one is always there: no descriptor was left to read it.
+            Ok(rows) if rows.is_empty() => {
+                return Ok(Some("cannot read any process in /proc".to_owned()));
+            }
+            Ok(rows) => rows,
+            // Such as: no descriptor is left at this moment.
+            Err(error) => return Ok(Some(format!("cannot read /proc: {error}"))),
+        };
+        match replace(publisher, rows) {
+            Ok(left_out) => Ok(left_out.first().map(|first| {
+                format!(
+                    "no room for {} rows, the first of them that of process {}: choose a larger --capacity than {}",
+                    left_out.len(),
+                    first.as_ref().key(),
+                    publisher.capacity(),
+                )
+            })),
+            // Memory may be found again.
+            Err(error @ Error::Limit { .. }) => Ok(Some(error.to_string())),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+impl Source for Processes {
+    fn due(&self) -> Option<Instant> {
+        Some(self.due)
+    }
+
+    fn bring(&mut self, publisher: &mut UntypedPublisher) -> Result<Progress, Trouble> {
+        let now = Instant::now();
+        if now >= self.due {
+            // Of looks that were missed none is made up for.
+            self.due = now + self.every;
+            let trouble = self.update(publisher)?;
+            let was_in_trouble = std::mem::replace(&mut self.in_trouble, trouble.is_some());
+            if let Some(trouble) = trouble.filter(|_| !was_in_trouble) {
+                say(format_args!("processes: {trouble}"));
+            }
+        }
+        Ok(Progress::Waiting)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn this_process_is_among_them_as_it_is() {
+        let source = Processes::new(Duration::from_secs(1)).unwrap();
+        let pid = std::process::id();
+        let rows = source.look().unwrap();
+        let row = rows
+            .iter()
+            .find(|row| row.key_bytes() == pid.to_le_bytes())
+            .unwrap();
+        let process: Process = bytemuck::pod_read_unaligned(row.bytes());
+        assert_eq!(process.parent, std::os::unix::process::parent_id());
+        assert!(
+            process.threads >= 1 && process.resident_bytes > 0,
+            "{row:?}"
+        );
+        let age = Timestamp::now().as_nanos() - process.start.as_nanos();
+        assert!((0..600_000_000_000).contains(&age), "{row:?}");
+    }
+
+    #[test]
+    fn a_row_has_the_fields_that_are_promised() {
+        assert_eq!(
+            Schema::of::<Process>().unwrap().to_string(),
+            "pid:u32,parent:u32,name:text(32),state:text(4),threads:u32,resident_bytes:u64,cpu_time_ns:u64,start:timestamp"
+        );
+    }
+}

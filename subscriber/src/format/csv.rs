@@ -1,0 +1,85 @@
+//! Comma-separated values: a line of names, then a line a row; of a change, version and op before the row.
+
+use std::fmt::Write as _;
+use std::io::{self, Write};
+
+use common::{Change, RowRef, Schema};
+
+use super::{Printer, Told};
+
+pub struct Csv<W: Write> {
+    writer: csv::Writer<W>,
+    /// The schema that the last line of names was of.
+    named: Option<Schema>,
+    cell: String,
+}
+
+impl<W: Write> Csv<W> {
+    pub fn new(out: W) -> Self {
+        Self {
+            // Another schema may have another number of fields.
+            writer: csv::WriterBuilder::new().flexible(true).from_writer(out),
+            named: None,
+            cell: String::new(),
+        }
+    }
+
+    fn names(&mut self, before: &[&str], schema: &Schema) -> io::Result<()> {
+        if self.named.as_ref() != Some(schema) {
+            let names = schema.fields().iter().map(common::Field::name);
+            self.writer
+                .write_record(before.iter().copied().chain(names))
+                .map_err(io_error)?;
+            self.named = Some(schema.clone());
+        }
+        Ok(())
+    }
+
+    /// The row's cells, and the end of the line.
+    fn row(&mut self, row: RowRef<'_>) -> io::Result<()> {
+        for (_, value) in row.values() {
+            self.cell.clear();
+            write!(self.cell, "{value}").map_err(io::Error::other)?;
+            self.writer.write_field(&self.cell).map_err(io_error)?;
+        }
+        self.writer.write_record(None::<&[u8]>).map_err(io_error)
+    }
+}
+
+impl<W: Write> Printer for Csv<W> {
+    fn rows(&mut self, schema: &Schema, rows: &[RowRef<'_>]) -> io::Result<()> {
+        self.names(&[], schema)?;
+        rows.iter().try_for_each(|row| self.row(*row))
+    }
+
+    fn first(&mut self, version: u64, schema: &Schema, rows: &[RowRef<'_>]) -> io::Result<()> {
+        self.names(&["version", "op"], schema)?;
+        rows.iter()
+            .try_for_each(|row| self.change(version, &Change::Created(*row)))
+    }
+
+    fn change(&mut self, version: u64, change: &Change<RowRef<'_>>) -> io::Result<()> {
+        let told = Told::new(version, change);
+        let Some(row) = told.row.or(told.old) else {
+            return Ok(());
+        };
+        self.names(&["version", "op"], row.schema())?;
+        self.writer
+            .write_field(version.to_string())
+            .map_err(io_error)?;
+        self.writer.write_field(told.op).map_err(io_error)?;
+        self.row(row)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.writer.flush()
+    }
+}
+
+/// The error beneath, so that a broken pipe is still one.
+pub fn io_error(error: csv::Error) -> io::Error {
+    match error.into_kind() {
+        csv::ErrorKind::Io(error) => error,
+        other => io::Error::other(format!("{other:?}")),
+    }
+}

@@ -1,0 +1,184 @@
+//! What is printed, read back by other people's parsers.
+
+use std::sync::Arc;
+
+use common::RowBuf;
+use serde_json::json;
+
+use super::*;
+
+const FIELDS: &str = "id:i64,name:text(24),price:f64,up:bool,big:u64";
+const NAMES: [&str; 4] = ["plain", "with, comma", "\"quoted\"\nline", ""];
+
+fn rows() -> Vec<RowBuf> {
+    let schema = Arc::new(Schema::parse(FIELDS, Some("name,id")).unwrap());
+    let prices = ["1.5", "NaN", "-Infinity", "0.1"];
+    NAMES
+        .iter()
+        .zip(prices)
+        .map(|(name, price)| {
+            let mut row = RowBuf::new(Arc::clone(&schema));
+            let cells = [
+                "-9007199254740993",
+                name,
+                price,
+                "true",
+                "18446744073709551615",
+            ];
+            for (index, cell) in cells.iter().enumerate() {
+                row.set_text(index, cell).unwrap();
+            }
+            row
+        })
+        .collect()
+}
+
+fn printed(format: Format, print: impl Fn(&mut dyn Printer) -> io::Result<()>) -> String {
+    let mut bytes = Vec::new();
+    let mut printer = format.printer_to(&mut bytes, Palette::default());
+    print(printer.as_mut()).unwrap();
+    printer.flush().unwrap();
+    drop(printer);
+    String::from_utf8(bytes).unwrap()
+}
+
+fn printed_rows(format: Format, rows: &[RowBuf]) -> String {
+    let schema = Arc::clone(self::rows()[0].schema());
+    let rows: Vec<RowRef<'_>> = rows.iter().map(RowBuf::as_ref).collect();
+    printed(format, |printer| printer.rows(&schema, &rows))
+}
+
+fn printed_watch(format: Format, rows: &[RowBuf]) -> String {
+    let all: Vec<RowRef<'_>> = rows.iter().map(RowBuf::as_ref).collect();
+    printed(format, |printer| {
+        printer.first(6, rows[0].schema(), &all[..1])?;
+        let (old, new) = (all[0], all[1]);
+        printer.change(7, &Change::Updated { old, new })?;
+        printer.change(7, &Change::Deleted(all[2]))?;
+        printer.finish()
+    })
+}
+
+/// The row as JSON should be.
+fn expected(row: &RowBuf) -> serde_json::Value {
+    let price = match row.as_ref().field("price").unwrap().to_string().as_str() {
+        "1.5" => json!(1.5),
+        "0.1" => json!(0.1),
+        name => json!(name),
+    };
+    let name = row.as_ref().field("name").unwrap().to_string();
+    json!({"id": -9007199254740993_i64, "name": name, "price": price, "up": true, "big": u64::MAX})
+}
+
+fn lines(text: &str) -> Vec<serde_json::Value> {
+    assert!(text.is_empty() || text.ends_with('\n'));
+    text.lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect()
+}
+
+#[test]
+fn rows_are_json() {
+    let rows = rows();
+    let expected: Vec<_> = rows.iter().map(expected).collect();
+    assert_eq!(lines(&printed_rows(Format::Jsonl, &rows)), expected);
+    let array: Vec<serde_json::Value> =
+        serde_json::from_str(&printed_rows(Format::Json, &rows)).unwrap();
+    assert_eq!(array, expected);
+    assert_eq!(printed_rows(Format::Json, &[]), "[]\n");
+    assert_eq!(printed_rows(Format::Jsonl, &[]), "");
+}
+
+#[test]
+fn changes_are_json() {
+    let rows = rows();
+    let told = lines(&printed_watch(Format::Jsonl, &rows));
+    let key = |row: usize| json!({"name": NAMES[row], "id": -9007199254740993_i64});
+    let [first, second, third] = [0, 1, 2].map(|row| expected(&rows[row]));
+    assert_eq!(
+        told,
+        [
+            json!({"version": 6, "op": "create", "key": key(0), "row": first}),
+            json!({"version": 7, "op": "update", "key": key(1), "row": second, "old": first}),
+            json!({"version": 7, "op": "delete", "key": key(2), "old": third}),
+        ]
+    );
+    let array: Vec<serde_json::Value> =
+        serde_json::from_str(&printed_watch(Format::Json, &rows)).unwrap();
+    assert_eq!(array, told);
+}
+
+#[test]
+fn rows_are_csv() {
+    let rows = rows();
+    let text = printed_rows(Format::Csv, &rows);
+    let mut reader = ::csv::Reader::from_reader(text.as_bytes());
+    assert_eq!(
+        reader.headers().unwrap(),
+        vec!["id", "name", "price", "up", "big"]
+    );
+    let records: Vec<_> = reader.records().map(Result::unwrap).collect();
+    assert_eq!(records.len(), rows.len());
+    for (record, row) in records.iter().zip(&rows) {
+        let cells: Vec<String> = row
+            .as_ref()
+            .values()
+            .map(|(_, value)| value.to_string())
+            .collect();
+        assert_eq!(record, cells);
+    }
+    assert_eq!(printed_rows(Format::Csv, &[]), "id,name,price,up,big\n");
+}
+
+#[test]
+fn changes_are_csv() {
+    let text = printed_watch(Format::Csv, &rows());
+    let mut reader = ::csv::Reader::from_reader(text.as_bytes());
+    assert_eq!(
+        reader.headers().unwrap(),
+        vec!["version", "op", "id", "name", "price", "up", "big"]
+    );
+    let told: Vec<_> = reader
+        .records()
+        .map(Result::unwrap)
+        .map(|record| [0, 1, 3].map(|cell| record[cell].to_owned()))
+        .collect();
+    let expected = [
+        ["6", "create", NAMES[0]],
+        ["7", "update", NAMES[1]],
+        ["7", "delete", NAMES[2]],
+    ];
+    assert_eq!(told, expected);
+}
+
+#[test]
+fn another_schema_has_another_line_of_names() {
+    let schema = Arc::new(Schema::parse("id:u8", None).unwrap());
+    let (rows, other) = (rows(), RowBuf::new(schema));
+    let text = printed(Format::Csv, |printer| {
+        printer.change(1, &Change::Deleted(rows[0].as_ref()))?;
+        printer.change(2, &Change::Created(other.as_ref()))?;
+        printer.change(3, &Change::Deleted(other.as_ref()))
+    });
+    let names: Vec<&str> = text.lines().filter(|line| line.starts_with('v')).collect();
+    assert_eq!(names, ["version,op,id,name,price,up,big", "version,op,id"]);
+    assert!(
+        text.ends_with("version,op,id\n2,create,0\n3,delete,0\n"),
+        "{text}"
+    );
+}
+
+#[test]
+fn people_see_what_was_and_what_is() {
+    let text = printed_watch(Format::Table, &rows());
+    let lines: Vec<&str> = text.lines().collect();
+    assert_eq!(lines.len(), 4, "{text}");
+    assert!(lines[0].contains("id  name   price  up"), "{text}");
+    assert!(
+        lines[2].contains("name plain → with, comma, price 1.5 → NaN"),
+        "{text}"
+    );
+    // Control characters are spelt out, in the key, too.
+    assert!(lines[3].contains("\"\"\"quoted\"\"\\nline\""), "{text}");
+    assert!(!text.contains('\u{1b}'), "no colour unless asked for");
+}

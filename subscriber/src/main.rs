@@ -1,0 +1,7 @@
+//! `subscriber`: reads and watches tables. All of it is in the library.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    subscriber::shell::finish(subscriber::run(std::env::args_os()))
+}
