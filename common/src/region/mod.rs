@@ -4,13 +4,14 @@
 //! checked when the region is opened ([`Header`]), and the number of rows is held against the file's size
 //! whenever it rises.
 
+mod description;
 pub mod lock;
 mod mapping;
 pub mod object;
 
 use std::fs::File;
 use std::os::fd::AsFd;
-use std::os::unix::fs::{FileExt, MetadataExt};
+use std::os::unix::fs::MetadataExt;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 
@@ -26,120 +27,15 @@ use crate::schema::Schema;
 use crate::sync::{AtomicU64, Ordering};
 use crate::table::{Table, last_commit};
 
+pub use description::Header;
+pub(crate) use description::read_words;
+use description::{geometry_offsets, identity};
 use lock::Span;
 pub use mapping::Mapping;
 use object::{Access, TableName, failure, failure_io};
 
 /// At most this much is added beyond what is needed when a region grows.
 const GROWTH_SLACK_WORDS: usize = 256 * 1024 / 8;
-
-/// A private, checked copy of what a region says of itself. Read without mapping anything.
-#[derive(Debug)]
-pub struct Header {
-    words: [u64; header::SCHEMA],
-    /// Where everything stands.
-    pub geometry: Geometry,
-    /// What a row is.
-    pub schema: Schema,
-    /// Size of the file, in bytes.
-    pub file_size: u64,
-}
-
-impl Header {
-    /// Reads and checks the header of `object`.
-    ///
-    /// # Errors
-    /// [`Error::Corrupt`], [`Error::LayoutMismatch`], and what the system refuses.
-    pub fn read(object: &str, file: &File) -> Result<Self> {
-        let corrupt = |reason: &str| Error::Corrupt {
-            object: object.to_owned(),
-            reason: reason.to_owned(),
-        };
-        let mut words = [0; header::SCHEMA];
-        read_words(object, file, 0, &mut words)?;
-        if words[header::MAGIC] != REGION_MAGIC {
-            return Err(corrupt("it does not begin as a region does"));
-        }
-        if words[header::LAYOUT] != LAYOUT_VERSION {
-            let (found, expected) = (words[header::LAYOUT], LAYOUT_VERSION);
-            return Err(Error::LayoutMismatch {
-                object: object.to_owned(),
-                found,
-                expected,
-            });
-        }
-        let number = |word: usize| usize::try_from(words[word]).unwrap_or(usize::MAX);
-        let geometry = Geometry::new(
-            number(header::ROW_WORDS),
-            number(header::CAPACITY),
-            number(header::SLOTS),
-            number(header::SCHEMA_BYTES),
-        )
-        .ok_or_else(|| corrupt("its geometry is beyond the limits"))?;
-        let offsets = [header::ACKS, header::TREE, header::BLOCKS].map(|word| words[word]);
-        if offsets != geometry_offsets(&geometry) {
-            return Err(corrupt("its offsets do not follow from its geometry"));
-        }
-        let file_size = file
-            .metadata()
-            .map_err(|error| failure_io(object, "look at", error))?
-            .len();
-        if file_size < geometry.blocks as u64 * 8 {
-            return Err(corrupt("it is shorter than its geometry says"));
-        }
-        let mut bytes = vec![0; geometry.schema_bytes];
-        file.read_exact_at(&mut bytes, header::SCHEMA as u64 * 8)
-            .map_err(|error| failure_io(object, "read", error))?;
-        let schema = Schema::from_bytes(&bytes).map_err(|error| corrupt(&error.to_string()))?;
-        if schema.fingerprint() != words[header::FINGERPRINT]
-            || schema.row_words() != geometry.row_words
-        {
-            return Err(corrupt(
-                "its schema is not the one that its header was written for",
-            ));
-        }
-        Ok(Self {
-            words,
-            geometry,
-            schema,
-            file_size,
-        })
-    }
-
-    /// The header's word number `word`, one of [`header`]'s.
-    pub fn word(&self, word: usize) -> u64 {
-        self.words[word]
-    }
-
-    /// The process that published last.
-    pub fn publisher(&self) -> Identity {
-        identity(|word| self.words[word])
-    }
-}
-
-fn geometry_offsets(geometry: &Geometry) -> [u64; 3] {
-    [geometry.acks, geometry.levels[0], geometry.blocks].map(|word| word as u64 * 8)
-}
-
-fn identity(word: impl Fn(usize) -> u64) -> Identity {
-    Identity {
-        pid: u32::try_from(word(header::PID)).unwrap_or(0),
-        pid_namespace: word(header::PID_NAMESPACE),
-        start_time: word(header::START_TIME),
-    }
-}
-
-/// Reads whole words at byte `offset`; a file that ends before is corrupt.
-pub(crate) fn read_words(object: &str, file: &File, offset: u64, words: &mut [u64]) -> Result<()> {
-    file.read_exact_at(bytemuck::cast_slice_mut(words), offset)
-        .map_err(|error| match error.kind() {
-            std::io::ErrorKind::UnexpectedEof => Error::Corrupt {
-                object: object.to_owned(),
-                reason: "it is too short".to_owned(),
-            },
-            _ => failure_io(object, "read", error),
-        })
-}
 
 /// What a new region begins with.
 #[derive(Clone, Debug)]
@@ -532,95 +428,4 @@ pub fn random_id() -> Result<u64> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn beginning() -> Beginning {
-        Beginning {
-            schema: Arc::new(Schema::parse("id:u64,name:text(24)", None).unwrap()),
-            capacity: 1_000_000,
-            slots: 4,
-            epoch: 1,
-            commit: 1,
-            access: Access {
-                mode: 0o600,
-                group: None,
-            },
-        }
-    }
-
-    fn name(test: &str) -> TableName {
-        TableName::new(&format!("unit-{test}-{}", std::process::id())).unwrap()
-    }
-
-    #[test]
-    fn a_region_grows_without_holes_and_costs_what_it_holds() {
-        let name = name("grow");
-        let region = Region::create(&name, &beginning()).unwrap();
-        let empty = region.file.metadata().unwrap().len();
-        assert!(
-            empty < 200_000,
-            "{empty} bytes for a capacity of a million rows"
-        );
-        for rows in [1, 64, 65, 10_000] {
-            region.grow(rows).unwrap();
-            let status = region.file.metadata().unwrap();
-            assert!(status.blocks() * 512 >= status.len(), "{rows} rows: a hole");
-            assert!(status.len() >= region.geometry.words_for(rows) as u64 * 8);
-            assert_eq!(region.look().unwrap().1.rows(), rows);
-        }
-        let size = region.file.metadata().unwrap().len();
-        assert!(
-            size < empty + 10_000 * (64 + 32) + 300_000,
-            "{size} bytes for 10,000 rows of 32"
-        );
-    }
-
-    #[test]
-    fn nothing_of_a_region_without_a_name_stays_and_readers_cannot_write() {
-        let name = name("name");
-        let region = Region::create(&name, &beginning()).unwrap();
-        assert!(
-            Region::open(&name, object::own_user(), false)
-                .unwrap()
-                .is_none()
-        );
-        region.take_name(&name).unwrap();
-        let reader = Region::open(&name, object::own_user(), false)
-            .unwrap()
-            .unwrap();
-        assert!(region.has_name() && reader.has_name() && reader.has_publisher().unwrap());
-        assert_eq!(reader.schema(), region.schema());
-        assert_eq!(reader.publisher(), Identity::own());
-        let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
-        let of_reader = maps
-            .lines()
-            .find(|line| line.ends_with(&region.object[1..]))
-            .expect("the publisher's was made before it had that name");
-        assert_eq!(of_reader.split(' ').nth(1), Some("r--s"));
-        object::remove(&region.object).unwrap();
-        assert!(!reader.has_name());
-    }
-
-    #[test]
-    fn a_neighbours_read_lock_is_no_publisher() {
-        let name = name("lock");
-        let region = Region::create(&name, &beginning()).unwrap();
-        region.take_name(&name).unwrap();
-        drop(region);
-        let neighbour = object::open(&name.region(), false, object::own_user(), false)
-            .unwrap()
-            .unwrap();
-        let flock = nix::libc::flock {
-            l_type: nix::libc::F_RDLCK as i16,
-            l_whence: 0,
-            l_start: 0,
-            l_len: 0,
-            l_pid: 0,
-        };
-        nix::fcntl::fcntl(&neighbour, nix::fcntl::FcntlArg::F_OFD_SETLK(&flock)).unwrap();
-        let left = Region::adopt(&name).unwrap().unwrap();
-        assert!(!left.is_locked() && !left.has_publisher().unwrap());
-        object::remove(&name.region()).unwrap();
-    }
-}
+mod tests;

@@ -8,6 +8,7 @@
 //! others, anyone could cut it short under a mapping and kill whoever looks, so it is then read and written by
 //! calls; a short read is an error and no signal.
 
+mod listeners;
 mod seat;
 
 use std::fs::File;
@@ -22,6 +23,7 @@ use crate::region::{Mapping, random_id, read_words};
 use crate::sync::{AtomicU64, Ordering, Point, fence};
 use crate::wake;
 
+pub use listeners::{Listener, listeners};
 pub use seat::Seat;
 
 /// The words of a registry, mapped or by calls.
@@ -148,24 +150,6 @@ impl Opened {
         self.store(at::PARKS + slot, park::AWAKE)?;
         (0..at::RECORD_WORDS).try_for_each(|word| self.store(record + word, 0))
     }
-}
-
-/// What the registry says of one subscriber.
-#[non_exhaustive]
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Listener {
-    /// Its slot.
-    pub slot: usize,
-    /// Its random number.
-    pub nonce: u64,
-    /// The version that it has seen, as it says.
-    pub seen: u64,
-    /// Its process id, as it says, in its own pid namespace.
-    pub pid: u32,
-    /// Whether it sleeps until the next commit.
-    pub parked: bool,
-    /// Whether its process lives.
-    pub alive: bool,
 }
 
 /// The publisher's end of a registry.
@@ -345,130 +329,5 @@ impl Registry {
     }
 }
 
-/// Who listens at registry `id`, read by one call, by anyone who may read it.
-///
-/// # Errors
-/// [`Error::Corrupt`], and what the system refuses.
-pub fn listeners(id: u64, owner: u32, trust_root: bool) -> Result<Vec<Listener>> {
-    let object = registry_name(id);
-    let Some(file) = object::open(&object, false, owner, trust_root)? else {
-        return Ok(Vec::new());
-    };
-    let slots = checked_slots(&object, &file, id)?;
-    let words = all_words(&object, &file, slots)?;
-    let taken = (0..slots).filter(|slot| words[at::record(slots, *slot) + at::NONCE] != 0);
-    taken
-        .map(|slot| {
-            let record = &words[at::record(slots, slot)..];
-            let alive = lock::is_held(&file, Span::byte(slot))
-                .map_err(|errno| failure(&object, "query a lock of", errno))?;
-            Ok(Listener {
-                slot,
-                nonce: record[at::NONCE],
-                seen: record[at::SEEN],
-                pid: u32::try_from(record[at::PID]).unwrap_or(0),
-                parked: words[at::PARKS + slot] != park::AWAKE,
-                alive,
-            })
-        })
-        .collect()
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::region::object::own_user;
-
-    const OWN: Access = Access {
-        mode: 0o600,
-        group: None,
-    };
-
-    fn seat(registry: &Registry, access: Access) -> Result<Seat> {
-        Seat::claim(registry.id(), own_user(), false, access).map(|seat| seat.expect("a registry"))
-    }
-
-    fn parked(registry: &mut Registry, version: u64, everyone: bool) -> Vec<usize> {
-        let mut slots = Vec::new();
-        registry
-            .parked(version, everyone, |slot, _| slots.push(slot))
-            .unwrap();
-        slots
-    }
-
-    #[test]
-    fn slots_are_claimed_parked_at_and_freed() {
-        for access in [
-            OWN,
-            Access {
-                mode: 0o644,
-                group: None,
-            },
-        ] {
-            let mut registry = Registry::create(2, access).unwrap();
-            let commit = AtomicU64::new(5);
-            let (mut first, second) = (
-                seat(&registry, access).unwrap(),
-                seat(&registry, access).unwrap(),
-            );
-            assert_eq!((first.slot(), second.slot()), (0, 1));
-            assert!(
-                matches!(seat(&registry, access), Err(Error::Limit { .. })),
-                "both slots are taken"
-            );
-
-            assert!(
-                !first.park(&commit, 4).unwrap(),
-                "commit 5 was not seen yet"
-            );
-            assert_eq!(parked(&mut registry, 6, false).len(), 0);
-            assert!(first.park(&commit, 5).unwrap());
-            assert_eq!(parked(&mut registry, 6, false), [0]);
-            assert_eq!(
-                parked(&mut registry, 7, false).len(),
-                0,
-                "each park is answered once"
-            );
-            assert_eq!(parked(&mut registry, 9, true), [0], "a successor wakes all");
-            first.unpark().unwrap();
-            assert_eq!(parked(&mut registry, 9, true).len(), 0);
-
-            drop(second);
-            assert_eq!(registry.sweep().unwrap(), [first.nonce(), 0]);
-            assert_eq!(seat(&registry, access).unwrap().slot(), 1);
-            registry.remove().unwrap();
-        }
-    }
-
-    #[test]
-    fn a_seat_at_a_registry_that_was_removed_is_none() {
-        let registry = Registry::create(1, OWN).unwrap();
-        registry.remove().unwrap();
-        assert!(
-            Seat::claim(registry.id(), own_user(), false, OWN)
-                .unwrap()
-                .is_none()
-        );
-    }
-
-    #[test]
-    fn a_registry_of_others_that_is_cut_short_is_an_error() {
-        let open = Access {
-            mode: 0o644,
-            group: None,
-        };
-        let mut registry = Registry::create(4, open).unwrap();
-        let mut seat = seat(&registry, open).unwrap();
-        let file = object::open(&registry_name(registry.id()), true, own_user(), false)
-            .unwrap()
-            .unwrap();
-        file.set_len(100).unwrap();
-        assert!(matches!(
-            registry.parked(2, false, |_, _| ()),
-            Err(Error::Corrupt { .. })
-        ));
-        // A store beyond the end makes the file longer again, and harms nobody.
-        assert!(seat.park(&AtomicU64::new(1), 1).is_ok());
-        registry.remove().unwrap();
-    }
-}
+mod tests;

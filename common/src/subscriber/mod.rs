@@ -8,6 +8,7 @@
 
 mod changes;
 mod copy;
+mod recheck;
 mod untyped;
 mod wait;
 

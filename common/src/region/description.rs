@@ -1,0 +1,119 @@
+//! What a region says of itself, copied to private memory and checked before anything is mapped.
+
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+
+use super::object::failure_io;
+use crate::error::{Error, Result};
+use crate::identity::Identity;
+use crate::layout::{Geometry, LAYOUT_VERSION, REGION_MAGIC, header};
+use crate::schema::Schema;
+
+/// A private, checked copy of what a region says of itself. Read without mapping anything.
+#[derive(Debug)]
+pub struct Header {
+    words: [u64; header::SCHEMA],
+    /// Where everything stands.
+    pub geometry: Geometry,
+    /// What a row is.
+    pub schema: Schema,
+    /// Size of the file, in bytes.
+    pub file_size: u64,
+}
+
+impl Header {
+    /// Reads and checks the header of `object`.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`], [`Error::LayoutMismatch`], and what the system refuses.
+    pub fn read(object: &str, file: &File) -> Result<Self> {
+        let corrupt = |reason: &str| Error::Corrupt {
+            object: object.to_owned(),
+            reason: reason.to_owned(),
+        };
+        let mut words = [0; header::SCHEMA];
+        read_words(object, file, 0, &mut words)?;
+        if words[header::MAGIC] != REGION_MAGIC {
+            return Err(corrupt("it does not begin as a region does"));
+        }
+        if words[header::LAYOUT] != LAYOUT_VERSION {
+            let (found, expected) = (words[header::LAYOUT], LAYOUT_VERSION);
+            return Err(Error::LayoutMismatch {
+                object: object.to_owned(),
+                found,
+                expected,
+            });
+        }
+        let number = |word: usize| usize::try_from(words[word]).unwrap_or(usize::MAX);
+        let geometry = Geometry::new(
+            number(header::ROW_WORDS),
+            number(header::CAPACITY),
+            number(header::SLOTS),
+            number(header::SCHEMA_BYTES),
+        )
+        .ok_or_else(|| corrupt("its geometry is beyond the limits"))?;
+        let offsets = [header::ACKS, header::TREE, header::BLOCKS].map(|word| words[word]);
+        if offsets != geometry_offsets(&geometry) {
+            return Err(corrupt("its offsets do not follow from its geometry"));
+        }
+        let file_size = file
+            .metadata()
+            .map_err(|error| failure_io(object, "look at", error))?
+            .len();
+        if file_size < geometry.blocks as u64 * 8 {
+            return Err(corrupt("it is shorter than its geometry says"));
+        }
+        let mut bytes = vec![0; geometry.schema_bytes];
+        file.read_exact_at(&mut bytes, header::SCHEMA as u64 * 8)
+            .map_err(|error| failure_io(object, "read", error))?;
+        let schema = Schema::from_bytes(&bytes).map_err(|error| corrupt(&error.to_string()))?;
+        if schema.fingerprint() != words[header::FINGERPRINT]
+            || schema.row_words() != geometry.row_words
+        {
+            return Err(corrupt(
+                "its schema is not the one that its header was written for",
+            ));
+        }
+        Ok(Self {
+            words,
+            geometry,
+            schema,
+            file_size,
+        })
+    }
+
+    /// The header's word number `word`, one of [`header`]'s.
+    pub fn word(&self, word: usize) -> u64 {
+        self.words[word]
+    }
+
+    /// The process that published last.
+    pub fn publisher(&self) -> Identity {
+        identity(|word| self.words[word])
+    }
+}
+
+/// Where acknowledgements, tree and blocks begin, in bytes, as the header says it.
+pub(super) fn geometry_offsets(geometry: &Geometry) -> [u64; 3] {
+    [geometry.acks, geometry.levels[0], geometry.blocks].map(|word| word as u64 * 8)
+}
+
+pub(super) fn identity(word: impl Fn(usize) -> u64) -> Identity {
+    Identity {
+        pid: u32::try_from(word(header::PID)).unwrap_or(0),
+        pid_namespace: word(header::PID_NAMESPACE),
+        start_time: word(header::START_TIME),
+    }
+}
+
+/// Reads whole words at byte `offset`; a file that ends before is corrupt.
+pub(crate) fn read_words(object: &str, file: &File, offset: u64, words: &mut [u64]) -> Result<()> {
+    file.read_exact_at(bytemuck::cast_slice_mut(words), offset)
+        .map_err(|error| match error.kind() {
+            std::io::ErrorKind::UnexpectedEof => Error::Corrupt {
+                object: object.to_owned(),
+                reason: "it is too short".to_owned(),
+            },
+            _ => failure_io(object, "read", error),
+        })
+}

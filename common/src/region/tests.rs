@@ -1,0 +1,92 @@
+//! Regions on this machine's /dev/shm.
+
+use super::*;
+
+fn beginning() -> Beginning {
+    Beginning {
+        schema: Arc::new(Schema::parse("id:u64,name:text(24)", None).unwrap()),
+        capacity: 1_000_000,
+        slots: 4,
+        epoch: 1,
+        commit: 1,
+        access: Access {
+            mode: 0o600,
+            group: None,
+        },
+    }
+}
+
+fn name(test: &str) -> TableName {
+    TableName::new(&format!("unit-{test}-{}", std::process::id())).unwrap()
+}
+
+#[test]
+fn a_region_grows_without_holes_and_costs_what_it_holds() {
+    let name = name("grow");
+    let region = Region::create(&name, &beginning()).unwrap();
+    let empty = region.file.metadata().unwrap().len();
+    assert!(
+        empty < 200_000,
+        "{empty} bytes for a capacity of a million rows"
+    );
+    for rows in [1, 64, 65, 10_000] {
+        region.grow(rows).unwrap();
+        let status = region.file.metadata().unwrap();
+        assert!(status.blocks() * 512 >= status.len(), "{rows} rows: a hole");
+        assert!(status.len() >= region.geometry.words_for(rows) as u64 * 8);
+        assert_eq!(region.look().unwrap().1.rows(), rows);
+    }
+    let size = region.file.metadata().unwrap().len();
+    assert!(
+        size < empty + 10_000 * (64 + 32) + 300_000,
+        "{size} bytes for 10,000 rows of 32"
+    );
+}
+
+#[test]
+fn nothing_of_a_region_without_a_name_stays_and_readers_cannot_write() {
+    let name = name("name");
+    let region = Region::create(&name, &beginning()).unwrap();
+    assert!(
+        Region::open(&name, object::own_user(), false)
+            .unwrap()
+            .is_none()
+    );
+    region.take_name(&name).unwrap();
+    let reader = Region::open(&name, object::own_user(), false)
+        .unwrap()
+        .unwrap();
+    assert!(region.has_name() && reader.has_name() && reader.has_publisher().unwrap());
+    assert_eq!(reader.schema(), region.schema());
+    assert_eq!(reader.publisher(), Identity::own());
+    let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
+    let of_reader = maps
+        .lines()
+        .find(|line| line.ends_with(&region.object[1..]))
+        .expect("the publisher's was made before it had that name");
+    assert_eq!(of_reader.split(' ').nth(1), Some("r--s"));
+    object::remove(&region.object).unwrap();
+    assert!(!reader.has_name());
+}
+
+#[test]
+fn a_neighbours_read_lock_is_no_publisher() {
+    let name = name("lock");
+    let region = Region::create(&name, &beginning()).unwrap();
+    region.take_name(&name).unwrap();
+    drop(region);
+    let neighbour = object::open(&name.region(), false, object::own_user(), false)
+        .unwrap()
+        .unwrap();
+    let flock = nix::libc::flock {
+        l_type: nix::libc::F_RDLCK as i16,
+        l_whence: 0,
+        l_start: 0,
+        l_len: 0,
+        l_pid: 0,
+    };
+    nix::fcntl::fcntl(&neighbour, nix::fcntl::FcntlArg::F_OFD_SETLK(&flock)).unwrap();
+    let left = Region::adopt(&name).unwrap().unwrap();
+    assert!(!left.is_locked() && !left.has_publisher().unwrap());
+    object::remove(&name.region()).unwrap();
+}

@@ -1,0 +1,54 @@
+//! A registry as it looks from outside.
+
+use super::{all_words, at, checked_slots};
+use crate::error::Result;
+use crate::park;
+use crate::region::lock::{self, Span};
+use crate::region::object::{self, failure, registry_name};
+
+/// What the registry says of one subscriber.
+#[non_exhaustive]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Listener {
+    /// Its slot.
+    pub slot: usize,
+    /// Its random number.
+    pub nonce: u64,
+    /// The version that it has seen, as it says.
+    pub seen: u64,
+    /// Its process id, as it says, in its own pid namespace.
+    pub pid: u32,
+    /// Whether it sleeps until the next commit.
+    pub parked: bool,
+    /// Whether its process lives.
+    pub alive: bool,
+}
+
+/// Who listens at registry `id`, read by one call, by anyone who may read it.
+///
+/// # Errors
+/// [`Error::Corrupt`], and what the system refuses.
+pub fn listeners(id: u64, owner: u32, trust_root: bool) -> Result<Vec<Listener>> {
+    let object = registry_name(id);
+    let Some(file) = object::open(&object, false, owner, trust_root)? else {
+        return Ok(Vec::new());
+    };
+    let slots = checked_slots(&object, &file, id)?;
+    let words = all_words(&object, &file, slots)?;
+    let taken = (0..slots).filter(|slot| words[at::record(slots, *slot) + at::NONCE] != 0);
+    taken
+        .map(|slot| {
+            let record = &words[at::record(slots, slot)..];
+            let alive = lock::is_held(&file, Span::byte(slot))
+                .map_err(|errno| failure(&object, "query a lock of", errno))?;
+            Ok(Listener {
+                slot,
+                nonce: record[at::NONCE],
+                seen: record[at::SEEN],
+                pid: u32::try_from(record[at::PID]).unwrap_or(0),
+                parked: words[at::PARKS + slot] != park::AWAKE,
+                alive,
+            })
+        })
+        .collect()
+}

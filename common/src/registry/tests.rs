@@ -1,0 +1,97 @@
+//! Both ends of a registry, in one process.
+
+use super::*;
+use crate::region::object::own_user;
+
+const OWN: Access = Access {
+    mode: 0o600,
+    group: None,
+};
+
+fn seat(registry: &Registry, access: Access) -> Result<Seat> {
+    Seat::claim(registry.id(), own_user(), false, access).map(|seat| seat.expect("a registry"))
+}
+
+fn parked(registry: &mut Registry, version: u64, everyone: bool) -> Vec<usize> {
+    let mut slots = Vec::new();
+    registry
+        .parked(version, everyone, |slot, _| slots.push(slot))
+        .unwrap();
+    slots
+}
+
+#[test]
+fn slots_are_claimed_parked_at_and_freed() {
+    for access in [
+        OWN,
+        Access {
+            mode: 0o644,
+            group: None,
+        },
+    ] {
+        let mut registry = Registry::create(2, access).unwrap();
+        let commit = AtomicU64::new(5);
+        let (mut first, second) = (
+            seat(&registry, access).unwrap(),
+            seat(&registry, access).unwrap(),
+        );
+        assert_eq!((first.slot(), second.slot()), (0, 1));
+        assert!(
+            matches!(seat(&registry, access), Err(Error::Limit { .. })),
+            "both slots are taken"
+        );
+
+        assert!(
+            !first.park(&commit, 4).unwrap(),
+            "commit 5 was not seen yet"
+        );
+        assert_eq!(parked(&mut registry, 6, false).len(), 0);
+        assert!(first.park(&commit, 5).unwrap());
+        assert_eq!(parked(&mut registry, 6, false), [0]);
+        assert_eq!(
+            parked(&mut registry, 7, false).len(),
+            0,
+            "each park is answered once"
+        );
+        assert_eq!(parked(&mut registry, 9, true), [0], "a successor wakes all");
+        first.unpark().unwrap();
+        assert_eq!(parked(&mut registry, 9, true).len(), 0);
+
+        drop(second);
+        assert_eq!(registry.sweep().unwrap(), [first.nonce(), 0]);
+        assert_eq!(seat(&registry, access).unwrap().slot(), 1);
+        registry.remove().unwrap();
+    }
+}
+
+#[test]
+fn a_seat_at_a_registry_that_was_removed_is_none() {
+    let registry = Registry::create(1, OWN).unwrap();
+    registry.remove().unwrap();
+    assert!(
+        Seat::claim(registry.id(), own_user(), false, OWN)
+            .unwrap()
+            .is_none()
+    );
+}
+
+#[test]
+fn a_registry_of_others_that_is_cut_short_is_an_error() {
+    let open = Access {
+        mode: 0o644,
+        group: None,
+    };
+    let mut registry = Registry::create(4, open).unwrap();
+    let mut seat = seat(&registry, open).unwrap();
+    let file = object::open(&registry_name(registry.id()), true, own_user(), false)
+        .unwrap()
+        .unwrap();
+    file.set_len(100).unwrap();
+    assert!(matches!(
+        registry.parked(2, false, |_, _| ()),
+        Err(Error::Corrupt { .. })
+    ));
+    // A store beyond the end makes the file longer again, and harms nobody.
+    assert!(seat.park(&AtomicU64::new(1), 1).is_ok());
+    registry.remove().unwrap();
+}

@@ -1,0 +1,162 @@
+//! A local copy that follows a table in a vector.
+
+use super::*;
+use crate::layout::{Geometry, header};
+use crate::sync::{AtomicU64, Ordering};
+use crate::table::commit::Write;
+use crate::table::{Table, last_commit};
+
+/// A publisher that puts whole slots, and a copy that follows it.
+struct Pair {
+    words: Vec<AtomicU64>,
+    geometry: Geometry,
+    copy: LocalCopy,
+    version: u64,
+}
+
+impl Pair {
+    fn new() -> Self {
+        let geometry = Geometry::new(2, 128, 0, 0).unwrap();
+        let words: Vec<AtomicU64> = (0..geometry.words_for(128))
+            .map(|_| AtomicU64::new(0))
+            .collect();
+        words[header::COMMIT].store(1, Ordering::Relaxed);
+        let schema = Arc::new(Schema::parse("id:u64,value:u64", None).unwrap());
+        Self {
+            words,
+            geometry,
+            copy: LocalCopy::new(&schema),
+            version: 1,
+        }
+    }
+
+    fn commit(&mut self, slots: &[(usize, Option<[u64; 2]>)]) {
+        let table = Table::new(&self.words, &self.geometry, 128).unwrap();
+        let version = last_commit(&self.words) + 1;
+        table.commit(
+            version,
+            0,
+            slots.iter().map(|(slot, row)| Write {
+                slot: *slot,
+                row: row.as_ref().map(|row| &row[..]),
+            }),
+        );
+    }
+
+    /// What a refresh tells: key, value before, value now.
+    fn refresh(&mut self) -> Vec<(u64, Option<u64>, Option<u64>)> {
+        let table = Table::new(&self.words, &self.geometry, 128).unwrap();
+        let mut staging = Staging::default();
+        let look = || Ok::<_, ()>((last_commit(&self.words), table));
+        self.version = staging.catch_up(self.version, 1, look).unwrap().unwrap();
+        let mut changes = ChangeList::new(&self.copy.schema);
+        self.copy.apply(&staging, &mut changes);
+        let row = |bytes: &[u8]| bytemuck::pod_read_unaligned::<[u64; 2]>(bytes);
+        let mut told: Vec<_> = changes
+            .items
+            .iter()
+            .map(|item| {
+                let (old, new) = match *item {
+                    Changed::Created { slot } => (None, Some(row(self.copy.bytes(slot)))),
+                    Changed::Updated { old, slot } => (
+                        Some(row(changes.old(old))),
+                        Some(row(self.copy.bytes(slot))),
+                    ),
+                    Changed::Deleted { old } => (Some(row(changes.old(old))), None),
+                };
+                assert!(
+                    old.is_none()
+                        || new.is_none()
+                        || old.map(|row| row[0]) == new.map(|row| row[0])
+                );
+                (
+                    old.or(new).unwrap()[0],
+                    old.map(|row| row[1]),
+                    new.map(|row| row[1]),
+                )
+            })
+            .collect();
+        told.sort_unstable();
+        told
+    }
+
+    fn get(&self, key: u64) -> Option<u64> {
+        let slot = self.copy.find(&key.to_le_bytes())?;
+        Some(bytemuck::pod_read_unaligned::<[u64; 2]>(self.copy.bytes(slot))[1])
+    }
+}
+
+#[test]
+fn keys_that_swap_move_or_return_are_told_by_key() {
+    let mut pair = Pair::new();
+    pair.commit(&[(0, Some([1, 10])), (1, Some([2, 20])), (70, Some([3, 30]))]);
+    assert_eq!(
+        pair.refresh(),
+        [
+            (1, None, Some(10)),
+            (2, None, Some(20)),
+            (3, None, Some(30))
+        ]
+    );
+
+    // 1 and 2 swap their slots, 2 with another value; 3 moves; 4 takes its slot.
+    pair.commit(&[
+        (0, Some([2, 21])),
+        (1, Some([1, 10])),
+        (2, Some([3, 30])),
+        (70, Some([4, 40])),
+    ]);
+    assert_eq!(
+        pair.refresh(),
+        [(2, Some(20), Some(21)), (4, None, Some(40))]
+    );
+    assert_eq!(
+        [1, 2, 3, 4].map(|key| pair.get(key)),
+        [Some(10), Some(21), Some(30), Some(40)]
+    );
+    assert_eq!(pair.copy.len(), 4);
+
+    // Deleted and made again elsewhere between two refreshes; deleted for good; never seen.
+    pair.commit(&[(0, None), (1, None), (3, Some([9, 90]))]);
+    pair.commit(&[(3, None), (5, Some([2, 22]))]);
+    assert_eq!(
+        pair.refresh(),
+        [(1, Some(10), None), (2, Some(21), Some(22))]
+    );
+    assert_eq!([1, 2, 9].map(|key| pair.get(key)), [None, Some(22), None]);
+    assert_eq!(pair.copy.slots().collect::<Vec<_>>(), [2, 5, 70]);
+    assert_eq!(pair.refresh(), []);
+}
+
+#[test]
+fn a_key_at_two_slots_is_survived() {
+    let mut pair = Pair::new();
+    pair.commit(&[(0, Some([1, 10])), (1, Some([1, 11]))]);
+    pair.refresh();
+    assert_eq!(pair.get(1), Some(11), "the later counts");
+    pair.commit(&[(0, None)]);
+    pair.refresh();
+    assert_eq!(pair.get(1), Some(11), "and stays when the other one goes");
+}
+
+#[test]
+fn another_region_is_told_by_its_differences() {
+    let mut old = Pair::new();
+    old.commit(&[(0, Some([1, 10])), (1, Some([2, 20])), (2, Some([3, 30]))]);
+    old.refresh();
+    let mut new = Pair::new();
+    new.commit(&[(5, Some([1, 10])), (1, Some([2, 21])), (9, Some([4, 40]))]);
+    new.refresh();
+    let mut changes = ChangeList::new(&old.copy.schema);
+    old.copy.differences(&new.copy, &mut changes);
+    let kinds: Vec<_> = changes
+        .items
+        .iter()
+        .map(|item| match item {
+            Changed::Created { slot } => (0, *slot),
+            Changed::Updated { slot, .. } => (1, *slot),
+            Changed::Deleted { old } => (2, changes.old(*old)[0] as usize),
+        })
+        .collect();
+    assert_eq!(kinds, [(1, 1), (2, 3), (0, 9)]);
+}
