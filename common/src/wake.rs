@@ -216,9 +216,4 @@ impl Wakers {
             }
         }
     }
-
-    /// Forgets all queues: the registry is another one.
-    pub fn clear(&mut self) {
-        self.by_slot.clear();
-    }
 }

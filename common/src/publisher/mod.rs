@@ -11,6 +11,7 @@ mod remove;
 mod rows;
 mod transaction;
 mod untyped;
+mod waking;
 
 use std::marker::PhantomData;
 use std::ops::Deref;

@@ -11,15 +11,14 @@ use super::Settings;
 use super::rows::Rows;
 use super::transaction::Staged;
 use super::untyped::UntypedPublisher;
+use super::waking::{self, Waking};
 use crate::clock::monotonic_ns;
 use crate::error::{Error, Result};
 use crate::layout::{Geometry, State, Tag, header};
 use crate::region::lock::{self, Span};
 use crate::region::object::{self, TableName, failure};
 use crate::region::{Beginning, Header, Region};
-use crate::registry::Registry;
 use crate::schema::{Conversion, Schema};
-use crate::wake::Wakers;
 
 /// How often a lock object may be removed or made by others while this one tries to lock it.
 const LOCK_TRIES: usize = 100;
@@ -75,8 +74,10 @@ pub(super) fn open(name: &str, schema: Schema, settings: Settings) -> Result<Unt
     let name = TableName::new(name)?;
     let schema = Arc::new(schema);
     let lock = acquire_lock(&name)?;
-    // What a publisher that died while replacing a region left.
-    object::remove(&name.next_region())?;
+    // What a publisher that died while replacing a region left. Should a stranger have put something there, it may stay.
+    if let Err(error) = object::remove(&name.next_region()) {
+        tracing::warn!("it stays behind: {error}");
+    }
     let opening = Opening {
         name,
         lock,
@@ -155,12 +156,12 @@ impl Opening {
         let begin = || {
             let region = Region::create(&self.name, &self.beginning(self.settings.capacity, 1, 1))?;
             let rows = self.rows(&region)?;
-            let registry = Registry::create(self.settings.slots, self.settings.access)?;
-            self.take_name(&region, &registry, true)?;
-            Ok((region, rows, registry))
+            let (waking, _) = Waking::begin(&region, 0, &self.settings);
+            region.take_name(&self.name)?;
+            Ok((region, rows, waking))
         };
         match begin() {
-            Ok((region, rows, registry)) => Ok(self.publisher(region, rows, registry)),
+            Ok((region, rows, waking)) => Ok(self.publisher(region, rows, waking)),
             // Nothing of a table that could not be made stays.
             Err(error) => object::remove(&lock).and(Err(error)),
         }
@@ -168,9 +169,13 @@ impl Opening {
 
     /// Whether a region that was left can be gone on with as it is.
     fn fits(&self, left: &Region) -> bool {
+        let Geometry {
+            capacity, slots, ..
+        } = *left.geometry();
         left.is_locked()
             && left.schema() == &self.schema
-            && left.geometry().capacity >= self.settings.capacity
+            && capacity >= self.settings.capacity
+            && slots >= self.settings.slots
             && left.word(header::STATE) != State::Superseded as u64
     }
 
@@ -179,14 +184,14 @@ impl Opening {
         table.repair(commit);
         let rows = self.rows(&region)?;
         region.restrict(self.settings.access)?;
-        let registries = self.registries(&region, region.geometry().slots)?;
-        region.set(header::REGISTRY_ID, registries.used.id());
-        region.sign(region.word(header::EPOCH) + 1);
-        let mut publisher = self.publisher(region, rows, registries.used);
+        let registry_id = region.word(header::REGISTRY_ID);
+        let (waking, registry_left) = Waking::begin(&region, registry_id, &self.settings);
+        region.sign(region.word(header::EPOCH).wrapping_add(1));
+        let mut publisher = self.publisher(region, rows, waking);
         publisher.commit_news(true)?;
-        registries
-            .left
-            .map_or(Ok(()), |left| leave_registry(&publisher, left))?;
+        if let Some(left) = registry_left {
+            waking::leave(left, publisher.version);
+        }
         Ok(publisher)
     }
 
@@ -199,48 +204,19 @@ impl Opening {
             .settings
             .capacity
             .max(if same { left.geometry().capacity } else { 0 });
-        let beginning = self.beginning(capacity, left.word(header::EPOCH) + 1, commit + 1);
-        let region = Region::create(&self.name, &beginning)?;
+        let epoch = left.word(header::EPOCH).wrapping_add(1);
+        let region = Region::create(&self.name, &self.beginning(capacity, epoch, commit + 1))?;
         fill(&region, &left, commit, &self.name)?;
         let rows = self.rows(&region)?;
-        let registries = self.registries(&left, self.settings.slots)?;
-        self.take_name(&region, &registries.used, registries.is_new)?;
-        let mut publisher = self.publisher(region, rows, registries.used);
+        let registry_id = left.word(header::REGISTRY_ID);
+        let (waking, registry_left) = Waking::begin(&region, registry_id, &self.settings);
+        region.take_name(&self.name)?;
+        let mut publisher = self.publisher(region, rows, waking);
         supersede(&mut publisher, &left)?;
-        registries
-            .left
-            .map_or(Ok(()), |left| leave_registry(&publisher, left))?;
-        Ok(publisher)
-    }
-
-    /// The registry that `left` names, if it is there, of the right access, and of at most `slots`; else a new one.
-    fn registries(&self, left: &Region, slots: usize) -> Result<Registries> {
-        let (access, slots) = (self.settings.access, slots.min(self.settings.slots));
-        let found = Registry::adopt(left.word(header::REGISTRY_ID)).unwrap_or_else(|error| {
-            tracing::warn!("making a new registry: {error}");
-            None
-        });
-        match found {
-            Some(found) if found.has_access(access)? && found.slots() <= slots => Ok(Registries {
-                used: found,
-                is_new: false,
-                left: None,
-            }),
-            left => Ok(Registries {
-                used: Registry::create(slots, access)?,
-                is_new: true,
-                left,
-            }),
+        if let Some(left) = registry_left {
+            waking::leave(left, publisher.version);
         }
-    }
-
-    /// Gives a new region its name. Should that fail, a registry that was made for it goes, too.
-    fn take_name(&self, region: &Region, registry: &Registry, is_new: bool) -> Result<()> {
-        region.set(header::REGISTRY_ID, registry.id());
-        region.take_name(&self.name).or_else(|error| match is_new {
-            true => registry.remove().and(Err(error)),
-            false => Err(error),
-        })
+        Ok(publisher)
     }
 
     fn rows(&self, region: &Region) -> Result<Rows> {
@@ -255,28 +231,21 @@ impl Opening {
         )
     }
 
-    fn publisher(self, region: Region, rows: Rows, registry: Registry) -> UntypedPublisher {
+    fn publisher(self, region: Region, rows: Rows, waking: Waking) -> UntypedPublisher {
+        waking.publish();
         UntypedPublisher {
             version: region.word(header::COMMIT),
             name: self.name,
             settings: self.settings,
             lock: self.lock,
             region,
-            registry,
-            wakers: Wakers::default(),
+            waking,
             schema: self.schema,
             rows,
             staged: Staged::default(),
             next_upkeep_ns: 0,
         }
     }
-}
-
-/// The registry that a successor uses, and the one, if any, that it leaves.
-struct Registries {
-    used: Registry,
-    is_new: bool,
-    left: Option<Registry>,
 }
 
 /// Copies the rows of `left` as of `commit`. With the same schema each keeps its slot.
@@ -330,18 +299,6 @@ fn supersede(publisher: &mut UntypedPublisher, old: &Region) -> Result<()> {
     Ok(())
 }
 
-/// Wakes everybody at a registry that is no longer used, and removes it.
-fn leave_registry(publisher: &UntypedPublisher, mut left: Registry) -> Result<()> {
-    let (mut wakers, id) = (Wakers::default(), left.id());
-    let woken = left.parked(publisher.version, true, |slot, nonce| {
-        wakers.wake(id, slot, nonce, |_| ())
-    });
-    if let Err(error) = woken {
-        tracing::warn!("subscribers look by themselves before long: {error}");
-    }
-    left.remove()
-}
-
 /// A publisher whose region lost its name makes a successor of it, with the same rows at the same slots.
 pub(super) fn succeed_self(publisher: &mut UntypedPublisher) -> Result<()> {
     let region = &publisher.region;
@@ -355,7 +312,7 @@ pub(super) fn succeed_self(publisher: &mut UntypedPublisher) -> Result<()> {
     };
     let new = Region::create(&publisher.name, &beginning)?;
     fill(&new, region, publisher.version, &publisher.name)?;
-    new.set(header::REGISTRY_ID, publisher.registry.id());
+    new.set(header::REGISTRY_ID, region.word(header::REGISTRY_ID));
     new.take_name(&publisher.name)?;
     let old = std::mem::replace(&mut publisher.region, new);
     publisher.version = beginning.commit;

@@ -2,7 +2,10 @@
 
 use super::open::{acquire_lock, adopt_as_it_is};
 use crate::error::{Error, Result};
-use crate::region::object::{self, TableName, failure_io};
+use crate::layout::header;
+use crate::region::object::{self, TableName, failure_io, own_user, registry_name};
+use crate::region::read_words;
+use crate::registry::Registry;
 
 /// Removes a table that nobody publishes, with everything that belongs to it, and tells subscribers that it is closed.
 /// Returns the names of the objects that were there.
@@ -39,18 +42,40 @@ pub fn remove(name: &str) -> Result<Vec<String>> {
     let second = lock
         .try_clone()
         .map_err(|error| failure_io(&name.lock(), "duplicate", error))?;
-    // The polite way is to be its next publisher, and close. A region that is damaged is just removed.
-    match adopt_as_it_is(name, second) {
-        Ok(Some(publisher)) => publisher.close()?,
-        Ok(None) => {}
-        Err(Error::PublisherActive { table, pid }) => {
-            return Err(Error::PublisherActive { table, pid });
+    // The polite way is to be its next publisher, and close.
+    match adopt_as_it_is(name.clone(), second) {
+        Ok(Some(publisher)) => publisher.close().map(|()| found),
+        Err(Error::PublisherActive { table, pid }) => Err(Error::PublisherActive { table, pid }),
+        outcome => {
+            if let Err(error) = outcome {
+                tracing::warn!("removing what cannot be taken over: {error}");
+                remove_registry_of(&name)?;
+            }
+            // The lock object last: until then nobody else can publish under this name.
+            objects
+                .iter()
+                .try_for_each(|object| object::remove(object))?;
+            drop(lock);
+            Ok(found)
         }
-        Err(error) => tracing::warn!("removing what cannot be taken over: {error}"),
     }
-    objects
-        .iter()
-        .try_for_each(|object| object::remove(object))?;
-    drop(lock);
-    Ok(found)
+}
+
+/// Removes the registry that a damaged region names, if that is one.
+fn remove_registry_of(name: &TableName) -> Result<()> {
+    let Some(region) = object::open(&name.region(), false, own_user(), false)? else {
+        return Ok(());
+    };
+    let mut id = [0];
+    let named = read_words(
+        &name.region(),
+        &region,
+        header::REGISTRY_ID as u64 * 8,
+        &mut id,
+    );
+    if let Ok(Some(registry)) = named.and_then(|()| Registry::adopt(id[0])) {
+        object::remove(&registry_name(id[0]))?;
+        registry.remove_queues();
+    }
+    Ok(())
 }

@@ -65,14 +65,22 @@ impl Rows {
         self.index.len()
     }
 
+    /// The length of a key, in bytes.
+    pub fn key_size(&self) -> usize {
+        self.key_size
+    }
+
     /// How many slots were ever used: all that hold a row are below.
     pub fn used(&self) -> usize {
         self.used
     }
 
-    /// The slot of a key.
+    /// The slot of a key; None also for one of another length.
     #[inline]
     pub fn find(&self, key: &[u8]) -> Option<usize> {
+        if key.len() != self.key_size {
+            return None;
+        }
         self.index
             .find(self.index.hash_key(&self.schema, key), |slot| {
                 self.key(slot) == key

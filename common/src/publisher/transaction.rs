@@ -7,7 +7,6 @@
 use super::untyped::UntypedPublisher;
 use crate::clock::monotonic_ns;
 use crate::error::{Error, Result};
-use crate::layout::MAX_VERSION;
 use crate::row::RowRef;
 use crate::table::commit::Write;
 
@@ -18,8 +17,8 @@ struct Entry {
     slot: u32,
     /// Whether the slot holds a committed row.
     committed: bool,
-    /// Whether another key took the slot from the committed row's.
-    displaced: bool,
+    /// If another key took the slot from the committed row's: where that one's key is kept.
+    displaced: Option<usize>,
     /// Where the new row's words begin; None if there is to be no row.
     row: Option<usize>,
 }
@@ -38,6 +37,8 @@ pub(super) struct Staged {
     words: Vec<u64>,
     /// Number of the entry of each slot.
     by_slot: Vec<u32>,
+    /// Keys of committed rows whose slots were given to others.
+    displaced: Vec<u8>,
     /// Entries whose slot has no row to be, and may serve another key.
     vacated: Vec<u32>,
     key: Vec<u8>,
@@ -58,7 +59,7 @@ impl Staged {
         self.entries.push(Entry {
             slot: slot as u32,
             committed,
-            displaced: false,
+            displaced: None,
             row: None,
         });
         entry
@@ -93,6 +94,7 @@ impl Staged {
             self.by_slot[entry.slot as usize] = NOT_STAGED;
         }
         self.words.clear();
+        self.displaced.clear();
         self.vacated.clear();
     }
 }
@@ -234,11 +236,7 @@ impl<'p> UntypedTransaction<'p> {
         let now = monotonic_ns();
         let publisher = &mut *self.publisher;
         publisher.upkeep_if_due(now)?;
-        let version = publisher.version + 1;
-        assert!(
-            version <= MAX_VERSION,
-            "146 years of commits, one a nanosecond"
-        );
+        let version = publisher.next_version()?;
         let staged = &publisher.staged;
         let (entries, words, row_words) =
             (&staged.entries, &staged.words, publisher.schema.row_words());
@@ -321,10 +319,15 @@ impl<'p> UntypedTransaction<'p> {
                         let Some(entry) = publisher.staged.reusable() else {
                             return Err(publisher.table_full());
                         };
-                        publisher
-                            .rows
-                            .leave(publisher.staged.entries[entry].slot as usize);
-                        publisher.staged.entries[entry].displaced = true;
+                        let (staged, rows) = (&mut publisher.staged, &mut publisher.rows);
+                        let displaced = &mut staged.entries[entry];
+                        if displaced.committed && displaced.displaced.is_none() {
+                            displaced.displaced = Some(staged.displaced.len());
+                            staged
+                                .displaced
+                                .extend_from_slice(rows.key(displaced.slot as usize));
+                        }
+                        rows.leave(displaced.slot as usize);
                         entry
                     }
                 };
@@ -364,28 +367,16 @@ impl Drop for UntypedTransaction<'_> {
             if !entry.committed {
                 publisher.rows.leave(slot);
                 publisher.rows.release(slot);
-            } else if entry.displaced {
+            } else if entry.displaced.is_some() {
                 publisher.rows.leave(slot);
             }
         }
         // Only when all new keys are out may the former ones come back: they may have been staged at other slots.
-        for entry in 0..publisher.staged.entries.len() {
-            let Entry {
-                slot,
-                committed,
-                displaced,
-                ..
-            } = publisher.staged.entries[entry];
-            if committed && displaced {
-                let row = publisher.committed(slot as usize).unwrap_or_default();
-                let mut key = std::mem::take(&mut publisher.staged.key);
-                key.clear();
-                publisher.schema.write_key(
-                    &bytemuck::cast_slice(&row)[..publisher.schema.row_size()],
-                    &mut key,
-                );
-                publisher.rows.enter(slot as usize, &key);
-                publisher.staged.key = key;
+        let (staged, rows) = (&mut publisher.staged, &mut publisher.rows);
+        for entry in &staged.entries {
+            if let Some(key) = entry.displaced {
+                let key = &staged.displaced[key..key + rows.key_size()];
+                rows.enter(entry.slot as usize, key);
             }
         }
         publisher.staged.reset();

@@ -6,16 +6,15 @@ use std::sync::Arc;
 use super::open;
 use super::rows::Rows;
 use super::transaction::{Staged, UntypedTransaction};
+use super::waking::{self, Waking};
 use super::{PublisherBuilder, Settings};
 use crate::clock::monotonic_ns;
 use crate::error::{Error, Result};
-use crate::layout::{State, header};
+use crate::layout::{MAX_VERSION, State, header};
 use crate::region::Region;
 use crate::region::object::{self, TableName};
-use crate::registry::Registry;
 use crate::row::RowBuf;
 use crate::schema::Schema;
-use crate::wake::Wakers;
 
 /// How often a publisher that commits looks after its registry and its names by itself.
 const UPKEEP_NS: u64 = 1_000_000_000;
@@ -30,8 +29,7 @@ pub struct UntypedPublisher {
     /// Held for its lock.
     pub(super) lock: File,
     pub(super) region: Region,
-    pub(super) registry: Registry,
-    pub(super) wakers: Wakers,
+    pub(super) waking: Waking,
     pub(super) schema: Arc<Schema>,
     pub(super) rows: Rows,
     pub(super) staged: Staged,
@@ -159,21 +157,18 @@ impl UntypedPublisher {
         }
     }
 
+    /// The number of the next transaction.
+    pub(super) fn next_version(&self) -> Result<u64> {
+        // 146 years of commits, one a nanosecond, unless somebody wrote into the region.
+        match self.version + 1 {
+            version if version <= MAX_VERSION => Ok(version),
+            _ => Err(self.region.corrupt("its versions are used up".to_owned())),
+        }
+    }
+
     /// Wakes those who sleep at the commit before `version`, or `everyone` who sleeps.
     pub(super) fn wake(&mut self, version: u64, everyone: bool) {
-        let Self {
-            registry,
-            wakers,
-            region,
-            ..
-        } = self;
-        let id = registry.id();
-        let woken = registry.parked(version, everyone, |slot, nonce| {
-            wakers.wake(id, slot, nonce, |errno| {
-                region.acknowledge(slot, nonce, errno)
-            });
-        });
-        if let Err(error) = woken {
+        if let Err(error) = self.waking.wake(&self.region, version, everyone) {
             // Somebody cut it short. Sleepers look by themselves before long, and upkeep makes a new one.
             tracing::warn!("nobody is woken until there is a new registry: {error}");
             self.next_upkeep_ns = 0;
@@ -182,10 +177,11 @@ impl UntypedPublisher {
 
     /// An empty transaction: every piece of news is a commit, so that the same handshake carries it.
     pub(super) fn commit_news(&mut self, everyone: bool) -> Result<()> {
+        let version = self.next_version()?;
         let (_, table) = self.region.look()?;
-        table.commit(self.version + 1, monotonic_ns(), std::iter::empty());
-        self.version += 1;
-        self.wake(self.version, everyone);
+        table.commit(version, monotonic_ns(), std::iter::empty());
+        self.version = version;
+        self.wake(version, everyone);
         Ok(())
     }
 
@@ -214,22 +210,10 @@ impl UntypedPublisher {
         self.next_upkeep_ns = monotonic_ns() + UPKEEP_NS;
         self.region.beat();
         self.keep_names()?;
-        match self.registry.sweep() {
-            Ok(living) => {
-                let Self {
-                    registry,
-                    wakers,
-                    region,
-                    ..
-                } = self;
-                wakers.keep_only(registry.id(), &living, |slot, nonce, errno| {
-                    region.acknowledge(slot, nonce, errno);
-                });
-                Ok(())
-            }
-            // Cut short by somebody who may write to it: a new one is made, and everybody told of it.
-            Err(Error::Corrupt { .. }) => self.replace_registry(),
-            Err(error) => Err(error),
+        match self.waking.sweep(&self.region) {
+            // Damaged by somebody who may write to it: a new one is made, and everybody told of it.
+            Err(Error::Corrupt { .. }) => self.renew_registry(),
+            other => other,
         }
     }
 
@@ -243,14 +227,13 @@ impl UntypedPublisher {
         if self.region.has_name() {
             object::remove(self.region.object())?;
         }
-        self.registry.remove()?;
+        self.waking.remove();
         // The lock object last: until then nobody else can publish under this name.
         let lock = self.name.lock();
         if object::names(&lock, &self.lock) {
-            object::remove(&lock)
-        } else {
-            Ok(())
+            object::remove(&lock)?;
         }
+        Ok(())
     }
 
     /// Ends publishing and tells subscribers, but leaves the table for the next publisher and for readers.
@@ -270,14 +253,18 @@ impl UntypedPublisher {
     fn keep_names(&mut self) -> Result<()> {
         if !object::names(&self.name.lock(), &self.lock) {
             tracing::warn!("the lock of table {:?} lost its name", self.name());
-            self.lock = open::acquire_lock(&self.name).map_err(|error| match error {
-                Error::PublisherActive { table, .. } => Error::Lost { table },
-                other => other,
-            })?;
+            match open::acquire_lock(&self.name) {
+                Ok(lock) => self.lock = lock,
+                Err(Error::PublisherActive { table, .. }) => {
+                    // It stays lost: every commit from now on says so.
+                    self.next_upkeep_ns = 0;
+                    return Err(Error::Lost { table });
+                }
+                Err(error) => return Err(error),
+            }
         }
-        if !self.registry.has_name() {
-            tracing::warn!("the registry of table {:?} lost its name", self.name());
-            self.replace_registry()?;
+        if self.waking.needs_registry() {
+            self.renew_registry()?;
         }
         if !self.region.has_name() {
             tracing::warn!(
@@ -290,13 +277,15 @@ impl UntypedPublisher {
     }
 
     /// Takes a new registry into use, and wakes everybody at the old one, so that they move.
-    pub(super) fn replace_registry(&mut self) -> Result<()> {
-        let slots = self.settings.slots.min(self.region.geometry().slots);
-        let new = Registry::create(slots, self.settings.access)?;
-        self.region.set(header::REGISTRY_ID, new.id());
-        self.commit_news(true)?;
-        let old = std::mem::replace(&mut self.registry, new);
-        self.wakers.clear();
-        old.remove()
+    fn renew_registry(&mut self) -> Result<()> {
+        let named = self.region.word(header::REGISTRY_ID);
+        let left = self.waking.renew(&self.region, &self.settings);
+        if self.region.word(header::REGISTRY_ID) != named {
+            self.commit_news(true)?;
+        }
+        if let Some(left) = left {
+            waking::leave(left, self.version);
+        }
+        Ok(())
     }
 }

@@ -1,7 +1,7 @@
 //! What a region says of itself, copied to private memory and checked before anything is mapped.
 
 use std::fs::File;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 
 use super::object::failure_io;
 use crate::error::{Error, Result};
@@ -56,10 +56,14 @@ impl Header {
         if offsets != geometry_offsets(&geometry) {
             return Err(corrupt("its offsets do not follow from its geometry"));
         }
-        let file_size = file
+        let status = file
             .metadata()
-            .map_err(|error| failure_io(object, "look at", error))?
-            .len();
+            .map_err(|error| failure_io(object, "look at", error))?;
+        let file_size = status.len();
+        if status.blocks() * 512 < file_size {
+            // Reading it would allocate it, and kill the reader when memory is short.
+            return Err(corrupt("it has holes"));
+        }
         if file_size < geometry.blocks as u64 * 8 {
             return Err(corrupt("it is shorter than its geometry says"));
         }

@@ -143,8 +143,11 @@ impl Region {
     /// # Errors
     /// What the system refuses.
     pub fn take_name(&self, name: &TableName) -> Result<()> {
-        let next = name.next_region();
-        object::remove(&next)?;
+        let mut next = name.next_region();
+        if object::remove(&next).is_err() {
+            // A stranger put something there that only its owner may remove.
+            next = object::next_region_of(self.id);
+        }
         if !object::link(&self.file, &next)? {
             let reason = "another process links objects of this table, without its lock".to_owned();
             return Err(Error::Corrupt {

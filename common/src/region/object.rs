@@ -60,6 +60,11 @@ impl TableName {
     }
 }
 
+/// Where the new region `id` stands for that moment if [`TableName::next_region`] cannot be had.
+pub fn next_region_of(id: u64) -> String {
+    format!("/tablecast.next.{id:016x}")
+}
+
 /// The registry of the random number `id`.
 pub fn registry_name(id: u64) -> String {
     format!("/tablecast.subs.{id:016x}")

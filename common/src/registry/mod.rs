@@ -34,27 +34,32 @@ enum Words {
 
 /// How many slots a registry has, if it is registry `id`.
 fn checked_slots(object: &str, file: &File, id: u64) -> Result<usize> {
-    let corrupt = |reason: &str| Error::Corrupt {
-        object: object.to_owned(),
-        reason: reason.to_owned(),
-    };
     let mut head = [0; 4];
     read_words(object, file, 0, &mut head)?;
-    if head[at::MAGIC] != REGISTRY_MAGIC
-        || head[at::LAYOUT] != LAYOUT_VERSION
-        || head[at::REGISTRY_ID] != id
-    {
-        return Err(corrupt("it is not the registry that its name says"));
-    }
+    check_head(object, &head, id)?;
     let slots = usize::try_from(head[at::SLOTS]).unwrap_or(usize::MAX);
-    let size = file
+    let status = file
         .metadata()
-        .map_err(|error| failure_io(object, "look at", error))?
-        .len();
-    if slots > MAX_SLOTS || size < at::words(slots) as u64 * 8 {
-        return Err(corrupt("it is shorter than its slots"));
+        .map_err(|error| failure_io(object, "look at", error))?;
+    if slots > MAX_SLOTS || status.len() < at::words(slots) as u64 * 8 {
+        return Err(corrupt(object, "it is shorter than its slots"));
     }
     Ok(slots)
+}
+
+fn check_head(object: &str, words: &[u64], id: u64) -> Result<()> {
+    let found = [at::MAGIC, at::LAYOUT, at::REGISTRY_ID].map(|word| words[word]);
+    if found != [REGISTRY_MAGIC, LAYOUT_VERSION, id] {
+        return Err(corrupt(object, "it is not the registry that its name says"));
+    }
+    Ok(())
+}
+
+fn corrupt(object: &str, reason: &str) -> Error {
+    Error::Corrupt {
+        object: object.to_owned(),
+        reason: reason.to_owned(),
+    }
 }
 
 /// All words of a registry of `slots`, by one call.
@@ -159,7 +164,7 @@ pub struct Registry {
 }
 
 impl Registry {
-    /// Makes a registry of `slots`.
+    /// Makes a registry of `slots`, without a name.
     ///
     /// # Errors
     /// What the system refuses.
@@ -176,9 +181,6 @@ impl Registry {
         // Written through, every page of it: a hole would be filled, or not, at the first store through a mapping.
         file.write_all_at(bytemuck::cast_slice(&words), 0)
             .map_err(|error| failure_io(&object, "fill", error))?;
-        if !object::link(&file, &object)? {
-            return Err(failure(&object, "link", nix::errno::Errno::EEXIST));
-        }
         let opened = Opened::of(object, file, id, slots, mode & 0o077 != 0)?;
         Ok(Self {
             opened,
@@ -186,7 +188,19 @@ impl Registry {
         })
     }
 
-    /// Opens the registry that a dead publisher left, if it is there and of this `access`.
+    /// Gives it its name, unless it has it.
+    ///
+    /// # Errors
+    /// What the system refuses.
+    pub fn link(&self) -> Result<()> {
+        let Opened { object, file, .. } = &self.opened;
+        if self.has_name() || object::link(file, object)? {
+            return Ok(());
+        }
+        Err(failure(object, "link", nix::errno::Errno::EEXIST))
+    }
+
+    /// Opens the registry that a dead publisher left, if it is there.
     ///
     /// # Errors
     /// [`Error::Corrupt`], and what the system refuses.
@@ -204,23 +218,13 @@ impl Registry {
         self.opened.id
     }
 
-    /// How many slots it has.
-    pub fn slots(&self) -> usize {
-        self.opened.slots
-    }
-
-    /// Whether mode and group are those of `access`.
-    ///
-    /// # Errors
-    /// What the system refuses.
-    pub fn has_access(&self, access: Access) -> Result<bool> {
-        let status = self
-            .opened
-            .file
-            .metadata()
-            .map_err(|error| failure_io(&self.opened.object, "look at", error))?;
-        Ok(status.mode() & 0o777 == access.writable_by_readers()
-            && access.group.is_none_or(|gid| gid == status.gid()))
+    /// Whether it has so many slots, and mode and group of `access`.
+    pub fn fits(&self, slots: usize, access: Access) -> bool {
+        self.opened.slots == slots
+            && self.opened.file.metadata().is_ok_and(|status| {
+                status.mode() & 0o777 == access.writable_by_readers()
+                    && access.group.is_none_or(|group| group == status.gid())
+            })
     }
 
     /// Whether it still bears its name.
@@ -291,6 +295,7 @@ impl Registry {
         } = &self.opened;
         let failed = |errno| failure(object, "lock a slot of", errno);
         let words = all_words(object, file, *slots)?;
+        check_head(object, &words, self.opened.id)?;
         let nonces = (0..*slots).map(|slot| words[at::record(*slots, slot) + at::NONCE]);
         let mut living: Vec<u64> = nonces.collect();
         for (slot, nonce) in living
@@ -308,13 +313,9 @@ impl Registry {
         Ok(living)
     }
 
-    /// Removes the registry's name and the queues of all its subscribers, live ones too: the table is gone.
-    ///
-    /// # Errors
-    /// What the system refuses.
-    pub fn remove(&self) -> Result<()> {
-        // The name first: a joiner makes its queue, then looks whether the name still stands, and else removes it itself.
-        object::remove(&self.opened.object)?;
+    /// Removes the queues of all its subscribers, live ones too. Its name must be gone: a joiner makes its queue, then looks
+    /// whether the name still stands, and else removes the queue itself.
+    pub fn remove_queues(&self) {
         fence(Point::Park, Ordering::SeqCst);
         for slot in 0..self.opened.slots {
             // Cut short by somebody who may write to it: their queues go with their owners.
@@ -325,7 +326,6 @@ impl Registry {
                 wake::remove_queue(self.opened.id, slot, nonce);
             }
         }
-        Ok(())
     }
 }
 

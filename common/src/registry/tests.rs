@@ -8,6 +8,17 @@ const OWN: Access = Access {
     group: None,
 };
 
+fn registry(slots: usize, access: Access) -> Registry {
+    let registry = Registry::create(slots, access).unwrap();
+    registry.link().unwrap();
+    registry
+}
+
+fn remove(registry: &Registry) {
+    object::remove(&registry_name(registry.id())).unwrap();
+    registry.remove_queues();
+}
+
 fn seat(registry: &Registry, access: Access) -> Result<Seat> {
     Seat::claim(registry.id(), own_user(), false, access).map(|seat| seat.expect("a registry"))
 }
@@ -29,7 +40,7 @@ fn slots_are_claimed_parked_at_and_freed() {
             group: None,
         },
     ] {
-        let mut registry = Registry::create(2, access).unwrap();
+        let mut registry = registry(2, access);
         let commit = AtomicU64::new(5);
         let (mut first, second) = (
             seat(&registry, access).unwrap(),
@@ -60,14 +71,14 @@ fn slots_are_claimed_parked_at_and_freed() {
         drop(second);
         assert_eq!(registry.sweep().unwrap(), [first.nonce(), 0]);
         assert_eq!(seat(&registry, access).unwrap().slot(), 1);
-        registry.remove().unwrap();
+        remove(&registry);
     }
 }
 
 #[test]
 fn a_seat_at_a_registry_that_was_removed_is_none() {
-    let registry = Registry::create(1, OWN).unwrap();
-    registry.remove().unwrap();
+    let registry = registry(1, OWN);
+    remove(&registry);
     assert!(
         Seat::claim(registry.id(), own_user(), false, OWN)
             .unwrap()
@@ -81,7 +92,7 @@ fn a_registry_of_others_that_is_cut_short_is_an_error() {
         mode: 0o644,
         group: None,
     };
-    let mut registry = Registry::create(4, open).unwrap();
+    let mut registry = registry(4, open);
     let mut seat = seat(&registry, open).unwrap();
     let file = object::open(&registry_name(registry.id()), true, own_user(), false)
         .unwrap()
@@ -93,5 +104,5 @@ fn a_registry_of_others_that_is_cut_short_is_an_error() {
     ));
     // A store beyond the end makes the file longer again, and harms nobody.
     assert!(seat.park(&AtomicU64::new(1), 1).is_ok());
-    registry.remove().unwrap();
+    remove(&registry);
 }

@@ -93,9 +93,12 @@ impl LocalCopy {
         self.index.len()
     }
 
-    /// The slot of a key.
+    /// The slot of a key; None also for one of another length.
     #[inline]
     pub(super) fn find(&self, key: &[u8]) -> Option<usize> {
+        if key.len() != self.schema.key_size() {
+            return None;
+        }
         let hash = self.index.hash_key(&self.schema, key);
         self.index
             .find(hash, |slot| self.schema.key_matches(self.bytes(slot), key))

@@ -1,0 +1,158 @@
+//! The publisher's side of waking: a registry, and the queues of those in it.
+//!
+//! A registry bears a name only while a region names it: the region's header is written first, then the registry is linked,
+//! and an old one loses its name before the header names the new one. So a death in between leaves nothing that
+//! nobody knows of. And nothing stops because there is no registry: subscribers look by themselves then, and
+//! upkeep tries again.
+
+use super::Settings;
+use crate::error::{Error, Result};
+use crate::layout::header;
+use crate::region::Region;
+use crate::region::object::{self, registry_name};
+use crate::registry::Registry;
+use crate::wake::Wakers;
+
+/// Who is listening, if there is a registry.
+pub(super) struct Waking {
+    registry: Option<Registry>,
+    wakers: Wakers,
+}
+
+impl Waking {
+    /// For `region`, with the registry `left_id` that a publisher left, if that is as `settings` want it; else with a new one.
+    /// Also returns the one that is left behind. Names nothing yet: see [`publish`](Self::publish).
+    pub(super) fn begin(
+        region: &Region,
+        left_id: u64,
+        settings: &Settings,
+    ) -> (Self, Option<Registry>) {
+        let found = match Registry::adopt(left_id) {
+            Ok(found) => found,
+            Err(error) => {
+                tracing::warn!("making a new registry: {error}");
+                remove_name(&registry_name(left_id));
+                None
+            }
+        };
+        if let Some(found) = found {
+            if found.fits(settings.slots, settings.access) {
+                region.set(header::REGISTRY_ID, left_id);
+                return (
+                    Self {
+                        registry: Some(found),
+                        wakers: Wakers::default(),
+                    },
+                    None,
+                );
+            }
+            remove_name(&registry_name(left_id));
+            return (Self::new(region, settings), Some(found));
+        }
+        (Self::new(region, settings), None)
+    }
+
+    fn new(region: &Region, settings: &Settings) -> Self {
+        let registry = Registry::create(settings.slots, settings.access)
+            .inspect_err(|error| {
+                tracing::warn!("nobody is woken until there is a registry: {error}")
+            })
+            .ok();
+        region.set(
+            header::REGISTRY_ID,
+            registry.as_ref().map_or(0, Registry::id),
+        );
+        Self {
+            registry,
+            wakers: Wakers::default(),
+        }
+    }
+
+    /// Gives a new registry its name. The region that names it has its own by now.
+    pub(super) fn publish(&self) {
+        if let Some(Err(error)) = self.registry.as_ref().map(Registry::link) {
+            tracing::warn!("nobody is woken until there is a registry: {error}");
+        }
+    }
+
+    /// Takes a new registry into use, and returns the one before. Whoever is parked there is to be told.
+    pub(super) fn renew(&mut self, region: &Region, settings: &Settings) -> Option<Registry> {
+        if let Some(registry) = &self.registry {
+            remove_name(&registry_name(registry.id()));
+        }
+        let before = std::mem::replace(self, Self::new(region, settings)).registry;
+        self.publish();
+        before
+    }
+
+    /// Whether a new registry is wanted: there is none, or it lost its name.
+    pub(super) fn needs_registry(&self) -> bool {
+        !self.registry.as_ref().is_some_and(Registry::has_name)
+    }
+
+    /// Wakes those who sleep at the commit before `version`, or `everyone` who sleeps.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] if somebody cut the registry short.
+    #[inline]
+    pub(super) fn wake(&mut self, region: &Region, version: u64, everyone: bool) -> Result<()> {
+        let Self {
+            registry: Some(registry),
+            wakers,
+        } = self
+        else {
+            return Ok(());
+        };
+        let id = registry.id();
+        registry.parked(version, everyone, |slot, nonce| {
+            wakers.wake(id, slot, nonce, |errno| {
+                region.acknowledge(slot, nonce, errno)
+            });
+        })
+    }
+
+    /// Frees what dead subscribers left, closes the queues of those that went, opens those of new ones.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] if somebody damaged the registry, and what the system refuses.
+    pub(super) fn sweep(&mut self, region: &Region) -> Result<()> {
+        let Self {
+            registry: Some(registry),
+            wakers,
+        } = self
+        else {
+            return Ok(());
+        };
+        let living = registry.sweep()?;
+        wakers.keep_only(registry.id(), &living, |slot, nonce, errno| {
+            region.acknowledge(slot, nonce, errno);
+        });
+        Ok(())
+    }
+
+    /// Removes the registry's name, and the queues of all in it, live ones too: the table is gone.
+    pub(super) fn remove(&self) {
+        if let Some(registry) = &self.registry {
+            remove_name(&registry_name(registry.id()));
+            registry.remove_queues();
+        }
+    }
+}
+
+/// Wakes everybody at a registry that is no longer used and has no name any more, and removes their queues.
+pub(super) fn leave(mut left: Registry, version: u64) {
+    let (mut wakers, id) = (Wakers::default(), left.id());
+    let woken = left.parked(version, true, |slot, nonce| {
+        wakers.wake(id, slot, nonce, |_| ())
+    });
+    if let Err(error @ Error::Corrupt { .. }) = woken {
+        tracing::debug!("subscribers look by themselves before long: {error}");
+    }
+    left.remove_queues();
+}
+
+fn remove_name(object: &str) {
+    if let Err(error) = object::remove(object) {
+        tracing::warn!("it stays behind: {error}");
+    }
+}
