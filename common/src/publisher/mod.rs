@@ -158,7 +158,8 @@ impl<R: Row> PublisherBuilder<PhantomData<R>> {
 ///
 /// What needs no row type ([`version`](UntypedPublisher::version), [`len`](UntypedPublisher::len), …) is reached by
 /// dereferencing to [`UntypedPublisher`]. Dropped without [`close`](Self::close) it is as if its process had died: the table
-/// stays, readers go on, and the next publisher takes over.
+/// stays, readers go on, and the next publisher takes over. It must not be used in a child of `fork`: its mapping stays
+/// behind. A child that neither execs nor ends keeps the table locked after its parent's death.
 ///
 /// ```
 /// use common::{Publisher, Row};

@@ -27,6 +27,8 @@ use crate::region::object::{TableName, own_user};
 use crate::row::{Key, Row, RowRef};
 use crate::schema::Schema;
 
+/// The shortest re-check: less would be spinning.
+const MIN_RECHECK: Duration = Duration::from_millis(1);
 /// How often a table that nobody publishes yet is looked for.
 const OPEN_INTERVAL: Duration = Duration::from_millis(10);
 
@@ -119,7 +121,7 @@ impl<S> SubscriberBuilder<S> {
 
     /// How long a sleeping subscriber goes at most without looking by itself, should a wake-up be lost: 1 s unless told otherwise.
     pub fn recheck(mut self, interval: Duration) -> Self {
-        self.settings.recheck = interval;
+        self.settings.recheck = interval.max(MIN_RECHECK);
         self
     }
 }

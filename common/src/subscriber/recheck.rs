@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::PublisherState;
 use super::untyped::{UntypedSubscriber, copied};
 use crate::clock::monotonic_ns;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::layout::{State, header};
 use crate::region::Region;
 use crate::registry::Seat;
@@ -36,10 +36,22 @@ impl UntypedSubscriber {
             .as_ref()
             .is_some_and(|seat| seat.registry_id() != registry_id || !seat.has_name())
         {
-            self.seat = None;
+            self.leave_seat();
         }
         self.set_next_check();
         Ok(())
+    }
+
+    /// The re-check, but where there are changes to be told an error waits for the next one.
+    pub(super) fn check_or_later(&mut self) -> Result<()> {
+        match self.check() {
+            Err(error) if !self.changes.items.is_empty() => {
+                tracing::debug!("to be looked at again: {error}");
+                self.next_check_ns = 0;
+                Ok(())
+            }
+            other => other,
+        }
     }
 
     pub(super) fn set_next_check(&mut self) {
@@ -50,6 +62,11 @@ impl UntypedSubscriber {
         };
         self.next_check_ns =
             monotonic_ns().saturating_add(u64::try_from(interval.as_nanos()).unwrap_or(u64::MAX));
+    }
+
+    /// How long it is until the next re-check.
+    pub(super) fn until_check(&self) -> Duration {
+        Duration::from_nanos(self.next_check_ns.saturating_sub(monotonic_ns()))
     }
 
     /// Whether a publisher can wake this subscriber, as far as is known.
@@ -99,38 +116,73 @@ impl UntypedSubscriber {
     /// Goes to sleep, if there still is no news.
     pub(super) fn park(&mut self) -> Result<bool> {
         if self.seat.is_none() {
-            self.claim_seat()?;
+            self.claim_seat();
         }
         if *self.armed.get_mut() {
-            self.waiter.set_timer(Duration::from_nanos(
-                self.next_check_ns.saturating_sub(monotonic_ns()),
-            ))?;
+            self.waiter.set_timer(self.until_check())?;
         }
         let commit = &self.region.words()[header::COMMIT];
-        self.asleep = match &mut self.seat {
-            Some(seat) => seat.park(commit, self.version)?,
+        self.asleep = match self
+            .seat
+            .as_mut()
+            .map(|seat| seat.park(commit, self.version))
+        {
+            Some(Ok(asleep)) => asleep,
+            Some(Err(error)) => {
+                self.go_without_seat(&error);
+                false
+            }
             None => commit.load(Ordering::Relaxed) == self.version,
         };
         Ok(self.asleep)
     }
 
+    /// Says at the slot, if there is one, that its owner is awake.
+    pub(super) fn unpark(&mut self) {
+        if let Some(Err(error)) = self.seat.as_mut().map(Seat::unpark) {
+            self.go_without_seat(&error);
+        }
+    }
+
+    /// Gives the slot back.
+    fn leave_seat(&mut self) {
+        if let Some(queue) = self.seat.as_ref().and_then(Seat::queue) {
+            self.waiter.forget_queue(queue.as_fd());
+        }
+        self.seat = None;
+    }
+
+    /// Goes on by re-check until there is a slot again.
+    fn go_without_seat(&mut self, error: &Error) {
+        tracing::warn!("woken by re-check only: {error}");
+        self.leave_seat();
+        self.seatless = true;
+        self.set_next_check();
+    }
+
     /// Claims a slot at the publisher's registry. Without one the re-check must do.
-    fn claim_seat(&mut self) -> Result<()> {
+    fn claim_seat(&mut self) {
         let id = self.region.word(header::REGISTRY_ID);
         let (owner, trust_root) = self.settings.trust();
         let first_refusal = !self.seatless;
-        match Seat::claim(id, owner, trust_root, self.region.access()?) {
+        let seat = self
+            .region
+            .access()
+            .and_then(|access| Seat::claim(id, owner, trust_root, access))
+            .and_then(|seat| {
+                if let Some(queue) = seat.as_ref().and_then(Seat::queue) {
+                    self.waiter.add_queue(queue.as_fd())?;
+                }
+                Ok(seat)
+            });
+        match seat {
             Ok(seat) => self.seat = seat,
             Err(error) if first_refusal => tracing::warn!("woken by re-check only: {error}"),
             Err(error) => tracing::debug!("still woken by re-check only: {error}"),
         }
         self.seatless = self.seat.is_none();
-        if let Some(queue) = self.seat.as_ref().and_then(Seat::queue) {
-            self.waiter.add_queue(queue.as_fd())?;
-        }
         if first_refusal || !self.seatless {
             self.set_next_check();
         }
-        Ok(())
     }
 }

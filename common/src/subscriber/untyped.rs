@@ -233,8 +233,15 @@ impl UntypedSubscriber {
     /// [`Error::LayoutMismatch`]. The local copy is whole then, at its former version.
     pub fn refresh(&mut self) -> Result<UntypedChanges<'_>> {
         let armed = *self.armed.get_mut();
-        self.advance(armed)?;
-        Ok(self.changes())
+        let advanced = self.advance(armed);
+        if let (Err(error), true) = (&advanced, armed) {
+            // Not parked, so nobody wakes it: the descriptor says when to try again.
+            match error {
+                Error::Outrun { .. } => self.waiter.fire(),
+                _ => self.waiter.set_timer(self.until_check())?,
+            }
+        }
+        advanced.map(|()| self.changes())
     }
 
     /// [`refresh`](Self::refresh), and if there is no news sleeps until there is, at most for `timeout`.
@@ -250,8 +257,7 @@ impl UntypedSubscriber {
                 return Ok(self.changes());
             }
             if self.asleep {
-                let recheck =
-                    Duration::from_nanos(self.next_check_ns.saturating_sub(monotonic_ns()));
+                let recheck = self.until_check();
                 self.awake_after(left.map_or(recheck, |left| left.min(recheck)))?;
             }
         }
@@ -267,7 +273,7 @@ impl UntypedSubscriber {
         for _ in 0..PARK_TRIES {
             self.awake_after(Duration::ZERO)?;
             if monotonic_ns() >= self.next_check_ns {
-                self.check()?;
+                self.check_or_later()?;
             }
             if !self.has_news() && self.region.word(header::COMMIT) != self.version {
                 self.catch_up()?;
@@ -283,9 +289,7 @@ impl UntypedSubscriber {
     fn awake_after(&mut self, time: Duration) -> Result<()> {
         if std::mem::take(&mut self.asleep) {
             let died = self.waiter.sleep(time);
-            if let Some(seat) = &mut self.seat {
-                seat.unpark()?;
-            }
+            self.unpark();
             if died? {
                 self.next_check_ns = 0;
             }
@@ -301,7 +305,7 @@ impl UntypedSubscriber {
         self.note_delay();
         // State, epoch and registry are stored before the commit that tells of them.
         if self.state_words() != self.known {
-            self.check()?;
+            self.check_or_later()?;
         }
         Ok(())
     }

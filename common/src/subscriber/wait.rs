@@ -41,9 +41,14 @@ impl Waiter {
         Ok(waiter)
     }
 
-    /// Also waits for a subscriber's queue. It leaves by being closed.
+    /// Also waits for a subscriber's queue.
     pub(super) fn add_queue(&self, queue: BorrowedFd<'_>) -> Result<()> {
         self.add(queue, QUEUE)
+    }
+
+    /// Waits for that queue no more. Not left to closing: a child of fork may hold the descriptor, too.
+    pub(super) fn forget_queue(&self, queue: BorrowedFd<'_>) {
+        let _gone_by_closing = self.epoll.delete(queue);
     }
 
     fn add(&self, descriptor: BorrowedFd<'_>, name: u64) -> Result<()> {
@@ -70,7 +75,7 @@ impl Waiter {
 
     fn forget_publisher(&mut self) {
         if let Some(publisher) = self.publisher.take() {
-            // Not left to closing: a child of fork may hold the descriptor, too.
+            // As for a queue.
             let _gone_by_closing = self.epoll.delete(publisher);
         }
     }

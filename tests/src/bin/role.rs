@@ -1,0 +1,261 @@
+//! The processes that tests of `common` are played by. Each ends when its stdin does.
+
+use std::io::{Read, Write};
+use std::process::exit;
+use std::str::FromStr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use common::{Cause, Error, Publisher, Result, Subscriber, UntypedSubscriber};
+use tests::ledger::{Account, Ledger, check};
+use tests::script::{Item, Script};
+use tests::{LIMIT, NEVER};
+
+struct Arguments(std::iter::Skip<std::env::Args>);
+
+impl Arguments {
+    fn next<T: FromStr>(&mut self) -> T {
+        let argument = self.0.next().and_then(|argument| argument.parse().ok());
+        argument.unwrap_or_else(|| fail("an argument is missing, or of another kind"))
+    }
+}
+
+fn fail(what: impl std::fmt::Display) -> ! {
+    eprintln!("{what}");
+    exit(1)
+}
+
+fn say(line: impl std::fmt::Display) {
+    // Whoever listened is gone: then so is the test.
+    if writeln!(std::io::stdout(), "{line}").is_err() {
+        exit(0);
+    }
+}
+
+/// Waits for the end of stdin.
+fn stay() {
+    let _end = std::io::stdin().read_to_end(&mut Vec::new());
+}
+
+/// Turns true at the end of stdin.
+fn told_to_end() -> Arc<AtomicBool> {
+    let end = Arc::new(AtomicBool::new(false));
+    let told = Arc::clone(&end);
+    std::thread::spawn(move || {
+        stay();
+        told.store(true, Ordering::Relaxed);
+    });
+    end
+}
+
+/// Ends with stdin, whatever it is doing.
+fn end_with_stdin() {
+    std::thread::spawn(|| {
+        stay();
+        exit(0)
+    });
+}
+
+fn main() {
+    let mut arguments = Arguments(std::env::args().skip(1));
+    let role: String = arguments.next();
+    let played = match role.as_str() {
+        "ledger" => ledger(&mut arguments),
+        "check" => check_ledger(&mut arguments),
+        "script" => script(&mut arguments),
+        "echo" => echo(&mut arguments),
+        "follow" => follow(&mut arguments),
+        "read" => read(&mut arguments),
+        other => fail(format!("no role {other}")),
+    };
+    if let Err(error) = played {
+        fail(error);
+    }
+}
+
+/// `ledger NAME SIZE SEED [print]`: commits as fast as it can. With `print` it says what it found on opening, and each version.
+fn ledger(arguments: &mut Arguments) -> Result<()> {
+    let (name, size, seed): (String, usize, u64) =
+        (arguments.next(), arguments.next(), arguments.next());
+    let print = arguments.0.next().is_some();
+    let mut publisher = Publisher::<Account>::builder(&name)
+        .capacity(size + 1)
+        .open()?;
+    if print {
+        let rows: Vec<Account> = publisher.iter().collect();
+        if !rows.is_empty()
+            && let Err(what) = check(&rows)
+        {
+            fail(format!("taken over: {what}"));
+        }
+        say(format!(
+            "open {} {} {}",
+            publisher.epoch(),
+            publisher.version(),
+            rows.len()
+        ));
+    }
+    let mut ledger = Ledger::of(&publisher, size, seed);
+    let end = told_to_end();
+    while !end.load(Ordering::Relaxed) {
+        let version = ledger.commit(&mut publisher)?;
+        if print {
+            say(version);
+        }
+    }
+    publisher.close()
+}
+
+/// `check NAME HOW ROWS`: checks rows of a ledger until it has seen that many, by `refresh`, `wait`, `latest` or `attach`.
+/// Says how many rows it checked, at how many versions, from which to which, and how often it was outrun.
+fn check_ledger(arguments: &mut Arguments) -> Result<()> {
+    let (name, how, rows): (String, String, u64) =
+        (arguments.next(), arguments.next(), arguments.next());
+    end_with_stdin();
+    let mut subscriber = Subscriber::<Account>::builder(&name).open_within(LIMIT)?;
+    while subscriber.is_empty() {
+        subscriber.wait(Some(LIMIT))?;
+    }
+    let first = subscriber.version();
+    let (mut checked, mut versions, mut outrun) = (0, 0, 0);
+    let mut newest = std::collections::HashMap::<u64, u64>::new();
+    let mut id = 0;
+    while checked < rows {
+        if how == "latest" {
+            id = (id + 1) % subscriber.capacity() as u64;
+            match subscriber.latest(&id) {
+                Ok(Some(row)) => {
+                    if !row.is_whole() || row.id != id {
+                        fail(format!("torn row: {row:?}"));
+                    }
+                    let before = newest.insert(id, row.version).unwrap_or(0);
+                    if before > row.version {
+                        fail(format!("row {id} went back from {before} to {row:?}"));
+                    }
+                    versions += u64::from(before < row.version);
+                    checked += 1;
+                }
+                Ok(None) if id == 0 => fail("the ledger was never deleted"),
+                Ok(None) => checked += 1,
+                Err(Error::Outrun { .. }) => outrun += 1,
+                Err(error) => return Err(error),
+            }
+            continue;
+        }
+        let before = subscriber.version();
+        let fresh = match how.as_str() {
+            "attach" => Subscriber::<Account>::open(&name).map(|new| subscriber = new),
+            "wait" => subscriber.wait(Some(LIMIT)).map(drop),
+            _ => subscriber.refresh().map(drop),
+        };
+        match fresh {
+            Ok(()) if subscriber.version() == before => continue,
+            Ok(()) => {}
+            Err(Error::Outrun { .. }) => {
+                outrun += 1;
+                if subscriber.version() != before {
+                    fail("outrun, and yet moved on");
+                }
+            }
+            Err(error) => return Err(error),
+        }
+        match check(subscriber.iter()) {
+            Ok(count) => checked += count,
+            Err(what) => fail(format!("at version {}: {what}", subscriber.version())),
+        }
+        let ledger = subscriber.get(&0).map(|ledger| ledger.version);
+        if ledger != Some(subscriber.version()) {
+            fail(format!(
+                "version {} has ledger {ledger:?}",
+                subscriber.version()
+            ));
+        }
+        versions += 1;
+    }
+    let last = subscriber.version();
+    say(format!("{checked} {versions} {first} {last} {outrun}"));
+    Ok(())
+}
+
+/// `script NAME SEED CAPACITY TRANSACTIONS`: waits for a line, carries out that many transactions of the script, and says the version.
+fn script(arguments: &mut Arguments) -> Result<()> {
+    let (name, seed, capacity, count): (String, u64, usize, u64) = (
+        arguments.next(),
+        arguments.next(),
+        arguments.next(),
+        arguments.next(),
+    );
+    let mut publisher = Publisher::<Item>::builder(&name)
+        .capacity(capacity)
+        .open()?;
+    say("open");
+    let _begin = std::io::stdin().read_line(&mut String::new());
+    let mut script = Script::new(seed, capacity);
+    for _ in 0..count {
+        script.next_plan().carry_out(&mut publisher);
+    }
+    say(publisher.version());
+    stay();
+    publisher.close()
+}
+
+/// `echo PING PONG COUNT`: sleeps until PING changes, says so by a commit of PONG, that many times. Nothing but news wakes it.
+fn echo(arguments: &mut Arguments) -> Result<()> {
+    let (ping, pong, count): (String, String, u64) =
+        (arguments.next(), arguments.next(), arguments.next());
+    end_with_stdin();
+    let mut pings = Subscriber::<Item>::builder(&ping).recheck(NEVER).open()?;
+    let mut pongs = Publisher::<Item>::builder(&pong).capacity(1).open()?;
+    say("open");
+    for expected in 1..=count {
+        let told = pings.wait(Some(LIMIT))?.len();
+        let found = pings.get(&(0, 0)).map_or(0, |item| item.value);
+        if (told, found) != (1, expected) {
+            fail(format!("{told} changes lead to {found} and not {expected}"));
+        }
+        let mut tx = pongs.begin();
+        tx.upsert(&Item::new((0, 0), expected))?;
+        tx.commit()?;
+    }
+    say("done");
+    stay();
+    pongs.close()
+}
+
+/// `follow NAME [noqueue]`: says what it knows when it is open, and at each news after it. Nothing but news wakes it.
+fn follow(arguments: &mut Arguments) -> Result<()> {
+    let name: String = arguments.next();
+    if arguments.0.next().is_some() {
+        nix::sys::resource::setrlimit(nix::sys::resource::Resource::RLIMIT_MSGQUEUE, 0, 0)
+            .unwrap_or_else(|errno| fail(errno));
+    }
+    end_with_stdin();
+    let mut subscriber = UntypedSubscriber::builder(&name)
+        .recheck(NEVER)
+        .open_within(LIMIT)?;
+    loop {
+        say(format!(
+            "{} {} {:?}",
+            subscriber.version(),
+            subscriber.len(),
+            subscriber.publisher_state()
+        ));
+        while subscriber.wait(None)?.cause() == Cause::Nothing {}
+    }
+}
+
+/// `read NAME`: opens the table, says how many rows it has, or why it cannot; then once more at each news.
+fn read(arguments: &mut Arguments) -> Result<()> {
+    let name: String = arguments.next();
+    end_with_stdin();
+    match UntypedSubscriber::builder(&name).recheck(NEVER).open() {
+        Ok(mut subscriber) => loop {
+            say(format!("rows {}", subscriber.len()));
+            subscriber.wait(None)?;
+        },
+        Err(error) => {
+            say(format!("refused: {error}"));
+            Ok(())
+        }
+    }
+}

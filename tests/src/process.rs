@@ -1,0 +1,336 @@
+//! A child process: its output as it comes, its end within a bound, and all of it on stderr if the test fails.
+
+use std::io::{Read, Write};
+use std::os::unix::process::ExitStatusExt;
+use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Condvar, Mutex};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use crate::LIMIT;
+
+/// A running child. Dropping it kills it.
+pub struct Process {
+    command: String,
+    child: Child,
+    input: Option<ChildStdin>,
+    stdout: Stream,
+    stderr: Stream,
+}
+
+impl Process {
+    /// Starts a command with pipes on all three ends.
+    ///
+    /// # Panics
+    /// If it cannot be started.
+    pub fn start(command: &mut Command) -> Self {
+        Self::start_with(command.stdin(Stdio::piped()))
+    }
+
+    /// Starts a command whose stdin is as it was set.
+    ///
+    /// # Panics
+    /// If it cannot be started.
+    pub fn start_with(command: &mut Command) -> Self {
+        Self::spawn(command.stdout(Stdio::piped()))
+    }
+
+    fn spawn(command: &mut Command) -> Self {
+        let name = format!("{command:?}");
+        let mut child = command
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap_or_else(|error| panic!("cannot start {name}: {error}"));
+        let stdout = child
+            .stdout
+            .take()
+            .map_or_else(|| Stream::of(std::io::empty()), Stream::of);
+        let stderr = child.stderr.take().expect("piped");
+        Self {
+            command: name,
+            input: child.stdin.take(),
+            stdout,
+            stderr: Stream::of(stderr),
+            child,
+        }
+    }
+
+    /// Starts a command whose stdin is as it was set and whose stdout goes to `stdout` instead of here.
+    ///
+    /// # Panics
+    /// If it cannot be started.
+    pub fn start_into(command: &mut Command, stdout: impl Into<Stdio>) -> Self {
+        Self::spawn(command.stdout(stdout))
+    }
+
+    /// Runs a command without input to its end, which must be this exit code. Returns stdout and stderr.
+    ///
+    /// # Panics
+    /// If it ends otherwise, or not at all.
+    pub fn run(command: &mut Command, code: i32) -> (String, String) {
+        let mut process = Self::start_with(command.stdin(Stdio::null()));
+        process.ends_with(code);
+        (process.stdout(), process.stderr())
+    }
+
+    /// The process id.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Sends a signal.
+    ///
+    /// # Panics
+    /// If there is no such process any more.
+    pub fn signal(&self, signal: Signal) {
+        kill(Pid::from_raw(self.id() as i32), signal).expect("a process that was not waited for");
+    }
+
+    /// Writes a line to its stdin.
+    ///
+    /// # Panics
+    /// If nobody reads it.
+    pub fn write_line(&mut self, line: &str) {
+        let input = self.input.as_mut().expect("stdin is open");
+        writeln!(input, "{line}").expect("the child reads its stdin");
+    }
+
+    /// Ends its stdin.
+    pub fn close_input(&mut self) {
+        self.input = None;
+    }
+
+    /// The next line of stdout that was not read yet; None at its end.
+    ///
+    /// # Panics
+    /// If there is none within [`LIMIT`].
+    pub fn next_line(&mut self) -> Option<String> {
+        let Self {
+            stdout, command, ..
+        } = self;
+        let mut line = None;
+        let came = stdout.wait(|text, read, ended| {
+            if let Some(end) = text[*read..].iter().position(|byte| *byte == b'\n') {
+                line = Some(String::from_utf8_lossy(&text[*read..*read + end]).into_owned());
+                *read += end + 1;
+            }
+            line.is_some() || ended
+        });
+        assert!(came, "{command} prints no line");
+        line
+    }
+
+    /// The next line of stdout that was not read yet.
+    ///
+    /// # Panics
+    /// If stdout ends before, or there is none within [`LIMIT`].
+    pub fn line(&mut self) -> String {
+        let line = self.next_line();
+        line.unwrap_or_else(|| panic!("the output of {} ended", self.command))
+    }
+
+    /// Waits until all of stdout satisfies `condition`, and returns it.
+    ///
+    /// # Panics
+    /// If that does not happen.
+    pub fn stdout_until(&mut self, condition: impl Fn(&str) -> bool) -> String {
+        let what = format!("the stdout of {}", self.command);
+        self.stdout.until(&what, condition)
+    }
+
+    /// Waits until all of stderr satisfies `condition`, and returns it.
+    ///
+    /// # Panics
+    /// If that does not happen.
+    pub fn stderr_until(&mut self, condition: impl Fn(&str) -> bool) -> String {
+        let what = format!("the stderr of {}", self.command);
+        self.stderr.until(&what, condition)
+    }
+
+    /// All of stdout so far.
+    pub fn stdout(&self) -> String {
+        self.stdout.text()
+    }
+
+    /// All of stderr so far.
+    pub fn stderr(&self) -> String {
+        self.stderr.text()
+    }
+
+    /// Whether it still runs.
+    pub fn is_running(&mut self) -> bool {
+        matches!(self.child.try_wait(), Ok(None))
+    }
+
+    /// Waits for its end, and for the end of its output.
+    ///
+    /// # Panics
+    /// If it does not end within [`LIMIT`].
+    pub fn end(&mut self) -> ExitStatus {
+        let begun = Instant::now();
+        let status = loop {
+            match self.child.try_wait() {
+                Ok(Some(status)) => break status,
+                Ok(None) => assert!(begun.elapsed() < LIMIT, "{} does not end", self.command),
+                Err(error) => panic!("cannot wait for {}: {error}", self.command),
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        };
+        self.stdout.join();
+        self.stderr.join();
+        status
+    }
+
+    /// Waits for its end, which must be this exit code.
+    ///
+    /// # Panics
+    /// If it is another.
+    pub fn ends_with(&mut self, code: i32) {
+        let status = self.end();
+        assert_eq!(
+            status.code(),
+            Some(code),
+            "{} ended with {status}",
+            self.command
+        );
+    }
+
+    /// Waits for it to end well, and returns its stdout.
+    ///
+    /// # Panics
+    /// If it does not.
+    pub fn finished(mut self) -> String {
+        self.ends_with(0);
+        self.stdout()
+    }
+
+    /// Ends its stdin and waits for it to end well.
+    ///
+    /// # Panics
+    /// If it does not.
+    pub fn finish(&mut self) {
+        self.close_input();
+        self.ends_with(0);
+    }
+
+    /// Kills it at once, and waits until it is dead.
+    ///
+    /// # Panics
+    /// If it died of anything else before.
+    pub fn kill(&mut self) {
+        self.signal(Signal::SIGKILL);
+        let status = self.end();
+        assert_eq!(
+            status.signal(),
+            Some(Signal::SIGKILL as i32),
+            "{} ended before",
+            self.command
+        );
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _dead_already = self.child.kill();
+        let status = self.child.wait();
+        self.stdout.join();
+        self.stderr.join();
+        if std::thread::panicking() {
+            eprintln!(
+                "\n=== {}\n=== {status:?}\n=== stdout\n{}=== stderr\n{}===",
+                self.command,
+                tail(&self.stdout()),
+                tail(&self.stderr())
+            );
+        }
+    }
+}
+
+/// The end of a long output.
+fn tail(text: &str) -> String {
+    const LINES: usize = 60;
+    let lines: Vec<&str> = text.lines().collect();
+    let skipped = lines.len().saturating_sub(LINES);
+    let told = (skipped > 0).then(|| format!("({skipped} lines before)"));
+    told.iter()
+        .map(String::as_str)
+        .chain(lines[skipped..].iter().copied())
+        .fold(String::new(), |all, line| all + line + "\n")
+}
+
+/// One output of a child, read by a thread, so that no child ever waits for its test to read.
+struct Stream {
+    shared: Arc<(Mutex<Received>, Condvar)>,
+    reader: Option<JoinHandle<()>>,
+}
+
+#[derive(Default)]
+struct Received {
+    bytes: Vec<u8>,
+    /// How many of them were read by lines.
+    read: usize,
+    ended: bool,
+}
+
+impl Stream {
+    fn of(mut pipe: impl Read + Send + 'static) -> Self {
+        let shared = Arc::<(Mutex<Received>, Condvar)>::default();
+        let sink = Arc::clone(&shared);
+        let reader = std::thread::spawn(move || {
+            let mut buffer = [0; 1 << 16];
+            loop {
+                let length = pipe.read(&mut buffer).unwrap_or(0);
+                let mut received = sink.0.lock().expect("nobody panics with it");
+                received.bytes.extend_from_slice(&buffer[..length]);
+                received.ended = length == 0;
+                sink.1.notify_all();
+                if received.ended {
+                    return;
+                }
+            }
+        });
+        Self {
+            shared,
+            reader: Some(reader),
+        }
+    }
+
+    /// Waits until `condition` holds, or the limit; whether it does.
+    fn wait(&self, mut condition: impl FnMut(&[u8], &mut usize, bool) -> bool) -> bool {
+        let (received, more) = &*self.shared;
+        let received = received.lock().expect("nobody panics with it");
+        let (_received, timeout) = more
+            .wait_timeout_while(received, LIMIT, |received| {
+                !condition(&received.bytes, &mut received.read, received.ended)
+            })
+            .expect("nobody panics with it");
+        !timeout.timed_out()
+    }
+
+    fn until(&self, what: &str, condition: impl Fn(&str) -> bool) -> String {
+        let mut found = None;
+        let come = self.wait(|bytes, _, ended| {
+            let text = String::from_utf8_lossy(bytes);
+            if condition(&text) {
+                found = Some(text.into_owned());
+            }
+            found.is_some() || ended
+        });
+        assert!(come, "waited in vain for {what}");
+        found.unwrap_or_else(|| panic!("{what} ended before it was as expected"))
+    }
+
+    fn text(&self) -> String {
+        let received = self.shared.0.lock().expect("nobody panics with it");
+        String::from_utf8_lossy(&received.bytes).into_owned()
+    }
+
+    fn join(&mut self) {
+        if let Some(reader) = self.reader.take() {
+            let _read_all = reader.join();
+        }
+    }
+}

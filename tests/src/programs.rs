@@ -1,0 +1,87 @@
+//! The programs of this workspace, built by this run and taken from where cargo says it put them.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::sync::OnceLock;
+
+/// The `publisher`, with a clean environment.
+pub fn publisher() -> Command {
+    clean(Command::new(built("publisher")))
+}
+
+/// The `subscriber`, with a clean environment.
+pub fn subscriber() -> Command {
+    clean(Command::new(built("subscriber")))
+}
+
+/// A process of `src/bin/role.rs`. Use [`role!`](crate::role), which knows where it stands.
+pub fn role(path: &str) -> Command {
+    clean(Command::new(path))
+}
+
+/// The command that plays a role of `src/bin/role.rs`: `role!("ledger", name, 256)`.
+#[macro_export]
+macro_rules! role {
+    ($($argument:expr),+ $(,)?) => {{
+        let mut command = $crate::programs::role(env!("CARGO_BIN_EXE_role"));
+        $(command.arg($argument.to_string());)+
+        command
+    }};
+}
+
+fn clean(mut command: Command) -> Command {
+    for variable in [
+        "RUST_LOG",
+        "NO_COLOR",
+        "CLICOLOR_FORCE",
+        "COLUMNS",
+        "RUST_BACKTRACE",
+    ] {
+        command.env_remove(variable);
+    }
+    command
+}
+
+fn built(name: &str) -> PathBuf {
+    static BUILT: OnceLock<HashMap<String, PathBuf>> = OnceLock::new();
+    let built = BUILT.get_or_init(build);
+    let path = built.get(name);
+    path.unwrap_or_else(|| panic!("cargo built {built:?}, and no {name}"))
+        .clone()
+}
+
+/// Builds both programs in the profile of these tests. What lies in the target directory from before is never used.
+fn build() -> HashMap<String, PathBuf> {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| env!("CARGO").into());
+    let output = Command::new(cargo)
+        .args(["build", "--message-format=json-render-diagnostics"])
+        .args(["-p", "publisher", "-p", "subscriber", "--bins"])
+        .args(["--profile", profile()])
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .stdin(Stdio::null())
+        .stderr(Stdio::piped())
+        .output()
+        .expect("cargo can be run");
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        output.status.success(),
+        "cargo cannot build the programs:\n{errors}"
+    );
+    let messages = output.stdout.split(|byte| *byte == b'\n');
+    messages
+        .filter_map(|line| serde_json::from_slice::<serde_json::Value>(line).ok())
+        .filter_map(|message| {
+            let name = message["target"]["name"].as_str()?.to_owned();
+            Some((name, PathBuf::from(message["executable"].as_str()?)))
+        })
+        .collect()
+}
+
+fn profile() -> &'static str {
+    if cfg!(debug_assertions) {
+        "dev"
+    } else {
+        "release"
+    }
+}

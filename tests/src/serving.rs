@@ -1,0 +1,67 @@
+//! `publisher serve NAME --from -`, fed line by line.
+
+use nix::sys::signal::Signal;
+
+use crate::process::Process;
+use crate::programs::publisher;
+use crate::until;
+
+/// A publisher that publishes the lines it is given.
+pub struct Serving {
+    /// The process.
+    pub process: Process,
+    name: String,
+}
+
+impl Serving {
+    /// Starts it, and waits until its table is there.
+    ///
+    /// # Panics
+    /// If it is not there in time.
+    pub fn start(name: &str, fields: &str, options: &[&str]) -> Self {
+        let mut command = publisher();
+        command
+            .args(["serve", name, "--from", "-", "--fields", fields])
+            .args(options);
+        let mut process = Process::start(&mut command);
+        let pid = process.id();
+        until("the table is published", || {
+            assert!(process.is_running(), "{}", process.stderr());
+            common::inspect(name, None)
+                .is_ok_and(|info| info.publisher_pid == pid && info.publisher.is_alive())
+        });
+        let name = name.to_owned();
+        Self { process, name }
+    }
+
+    /// Writes lines, and waits until the table is at a later version.
+    ///
+    /// # Panics
+    /// If it does not get there.
+    pub fn publish<L: AsRef<str>>(&mut self, lines: impl IntoIterator<Item = L>) {
+        let before = self.version();
+        for line in lines {
+            self.process.write_line(line.as_ref());
+        }
+        until("the lines are published", || self.version() > before);
+    }
+
+    /// The table's version.
+    ///
+    /// # Panics
+    /// If it is gone.
+    pub fn version(&self) -> u64 {
+        common::inspect(&self.name, None)
+            .expect("it is published")
+            .version
+    }
+
+    /// Ends it by a signal, which is a good end.
+    ///
+    /// # Panics
+    /// If it is not.
+    pub fn stop(mut self, signal: Signal) {
+        self.process.signal(signal);
+        self.process.ends_with(0);
+    }
+}

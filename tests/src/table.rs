@@ -1,0 +1,117 @@
+//! A table's name for one test, and everything that bears it.
+
+use std::cell::RefCell;
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use nix::errno::Errno;
+use nix::mqueue::{MQ_OFlag, mq_close, mq_open, mq_unlink};
+use nix::sys::stat::Mode;
+
+static NUMBER: AtomicU32 = AtomicU32::new(0);
+
+/// The name of a table that no other test has. Dropping it removes the table and all that belongs to it.
+///
+/// Declare it before processes, publishers and subscribers, so that it is dropped after them.
+pub struct Table {
+    name: String,
+    /// Registries and queues that were seen: their names do not tell whose they are.
+    seen: RefCell<BTreeSet<Object>>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Object {
+    Memory(String),
+    Queue(String),
+}
+
+impl Object {
+    fn exists(&self) -> bool {
+        match self {
+            Self::Memory(name) => Path::new(&format!("/dev/shm{name}")).exists(),
+            Self::Queue(name) => {
+                let queue = mq_open(name.as_str(), MQ_OFlag::O_WRONLY, Mode::empty(), None);
+                match queue {
+                    Ok(queue) => mq_close(queue).is_ok(),
+                    Err(errno) => errno != Errno::ENOENT,
+                }
+            }
+        }
+    }
+
+    fn remove(&self) {
+        let _best_effort = match self {
+            Self::Memory(name) => nix::sys::mman::shm_unlink(name.as_str()),
+            Self::Queue(name) => mq_unlink(name.as_str()),
+        };
+    }
+}
+
+impl Table {
+    /// A name that begins with `test`.
+    pub fn new(test: &str) -> Self {
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        Self {
+            name: format!("{test}-{}-{number}", std::process::id()),
+            seen: RefCell::default(),
+        }
+    }
+
+    /// The name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Looks which registry and queues the table has now, for [`Table::leftovers`]. Returns how many queues there are.
+    pub fn remember(&self) -> usize {
+        let mut seen = self.seen.borrow_mut();
+        let Ok(info) = common::inspect(&self.name, None) else {
+            return 0;
+        };
+        let id = info.registry_id;
+        seen.insert(Object::Memory(format!("/tablecast.subs.{id:016x}")));
+        let queues = info.subscribers.unwrap_or_default().into_iter();
+        let queues = queues.map(|listener| {
+            Object::Queue(format!(
+                "/tablecast.wake.{id:016x}.{}.{:016x}",
+                listener.slot, listener.nonce
+            ))
+        });
+        let queues: Vec<Object> = queues.filter(Object::exists).collect();
+        let count = queues.len();
+        seen.extend(queues);
+        count
+    }
+
+    /// What is there of the table, and of what [`Table::remember`] saw.
+    pub fn leftovers(&self) -> Vec<String> {
+        self.objects()
+            .filter(Object::exists)
+            .map(|object| format!("{object:?}"))
+            .collect()
+    }
+
+    /// Whether a queue of what was seen exists.
+    pub fn has_queue(&self) -> bool {
+        let mut objects = self.objects();
+        objects.any(|object| matches!(object, Object::Queue(_)) && object.exists())
+    }
+
+    fn objects(&self) -> impl Iterator<Item = Object> {
+        let name = &self.name;
+        let own = ["lock", "table", "next"]
+            .map(|kind| Object::Memory(format!("/tablecast.{kind}.{name}")));
+        own.into_iter().chain(self.seen.borrow().clone())
+    }
+}
+
+impl Drop for Table {
+    fn drop(&mut self) {
+        self.remember();
+        if common::remove(&self.name).is_err() {
+            // Nothing there, or damaged: what follows is enough.
+        }
+        self.objects().for_each(|object| object.remove());
+    }
+}

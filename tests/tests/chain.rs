@@ -1,0 +1,192 @@
+//! `subscriber watch A --format jsonl | publisher serve B --from -`: B follows A.
+
+use std::collections::BTreeSet;
+use std::process::Stdio;
+
+use common::{Publisher, UntypedSubscriber};
+use nix::sys::signal::Signal;
+use tests::process::Process;
+use tests::programs::{publisher, subscriber};
+use tests::script::{Item, Script};
+use tests::table::Table;
+use tests::{LIMIT, until};
+
+struct Chain {
+    watch: Process,
+    serve: Process,
+    copy: UntypedSubscriber,
+}
+
+impl Chain {
+    fn new(from: &Table, to: &Table) -> Self {
+        Self::with(from, to, &[])
+    }
+
+    fn with(from: &Table, to: &Table, options: &[&str]) -> Self {
+        let (reader, writer) = std::io::pipe().unwrap();
+        let mut watch = subscriber();
+        watch
+            .args(["watch", from.name(), "--format", "jsonl"])
+            .stdin(Stdio::null());
+        let mut serve = publisher();
+        serve.args([
+            "serve",
+            to.name(),
+            "--from",
+            "-",
+            "--key",
+            "group,number",
+            "--exit-at-eof",
+        ]);
+        serve
+            .args(["--fields", "group:u32,number:u32,value:u64,label:text(24)"])
+            .args(options)
+            .stdin(reader);
+        let (watch, serve) = (
+            Process::start_into(&mut watch, writer),
+            Process::start_with(&mut serve),
+        );
+        let copy = UntypedSubscriber::builder(to.name())
+            .open_within(LIMIT)
+            .unwrap();
+        Self { watch, serve, copy }
+    }
+
+    /// Waits until B has the rows of A, and asks the programs, too.
+    fn follows<'a>(&mut self, from: &Table, to: &Table, rows: impl IntoIterator<Item = &'a Item>) {
+        let expected: BTreeSet<Vec<u8>> = rows
+            .into_iter()
+            .map(|item| bytemuck::bytes_of(item).to_vec())
+            .collect();
+        until("the copy is the same", || {
+            self.copy
+                .wait(Some(std::time::Duration::from_millis(100)))
+                .unwrap();
+            let rows: BTreeSet<Vec<u8>> =
+                self.copy.iter().map(|row| row.bytes().to_vec()).collect();
+            rows == expected
+        });
+        let get = |table: &Table| {
+            Process::run(
+                subscriber().args(["get", table.name(), "--format", "jsonl"]),
+                0,
+            )
+            .0
+        };
+        let (one, other) = (get(from), get(to));
+        assert_eq!(one.lines().count(), expected.len());
+        assert_eq!(one, other);
+    }
+}
+
+#[test]
+fn a_watch_feeds_another_publisher() {
+    let (from, to) = (Table::new("chain-a"), Table::new("chain-b"));
+    let seed = rand::random();
+    println!("seed {seed}");
+    let mut script = Script::new(seed, 200);
+    let open = |capacity| {
+        Publisher::<Item>::builder(from.name())
+            .capacity(capacity)
+            .open()
+            .unwrap()
+    };
+    let mut a = open(200);
+    script.next_plan().carry_out(&mut a);
+    let mut chain = Chain::new(&from, &to);
+    for _ in 0..5 {
+        for _ in 0..50 {
+            script.next_plan().carry_out(&mut a);
+        }
+        chain.follows(&from, &to, script.rows().values());
+    }
+    // The next publisher of A has more room; what it changes is all that B is told.
+    drop(a);
+    let mut a = open(20_000);
+    let mut tx = a.begin();
+    for number in 0..20_000 {
+        tx.upsert(&Item::new((3, number), 1))
+            .unwrap_or_else(|_| assert!(number > 19_000));
+    }
+    tx.commit().unwrap();
+    let rows: Vec<Item> = a.iter().collect();
+    chain.follows(&from, &to, &rows);
+    let mut tx = a.begin();
+    tx.clear();
+    for number in 5..10 {
+        tx.insert(&Item::new((4, number), 2)).unwrap();
+    }
+    tx.commit().unwrap();
+    let rows: Vec<Item> = a.iter().collect();
+    chain.follows(&from, &to, &rows);
+    let mut tx = a.begin();
+    tx.clear();
+    tx.commit().unwrap();
+    chain.follows(&from, &to, []);
+
+    a.close().unwrap();
+    chain.watch.signal(Signal::SIGTERM);
+    chain.watch.ends_with(0);
+    // The end of its input is the end of B.
+    chain.serve.ends_with(0);
+    drop(chain);
+    assert_eq!(from.leftovers(), Vec::<String>::new());
+    assert_eq!(to.leftovers(), Vec::<String>::new());
+}
+
+#[test]
+fn the_chain_may_be_built_before_its_source() {
+    let (from, to) = (Table::new("chain-late-a"), Table::new("chain-late-b"));
+    let mut chain = Chain::new(&from, &to);
+    chain.watch.stderr_until(|text| text.contains(from.name()));
+    let mut a = Publisher::<Item>::builder(from.name())
+        .capacity(10)
+        .open()
+        .unwrap();
+    let mut script = Script::new(3, 10);
+    for _ in 0..20 {
+        script.next_plan().carry_out(&mut a);
+    }
+    chain.follows(&from, &to, script.rows().values());
+    chain.watch.signal(Signal::SIGTERM);
+    chain.watch.ends_with(0);
+    chain.serve.ends_with(0);
+}
+
+#[test]
+fn a_chain_that_is_started_again_goes_on() {
+    let (from, to) = (Table::new("chain-again-a"), Table::new("chain-again-b"));
+    let mut a = Publisher::<Item>::builder(from.name())
+        .capacity(10)
+        .open()
+        .unwrap();
+    let publish = |a: &mut Publisher<Item>, value| {
+        let items: Vec<Item> = (0..10)
+            .map(|number| Item::new((0, number), value))
+            .collect();
+        let mut tx = a.begin();
+        tx.replace_with(&items).unwrap();
+        tx.commit().unwrap();
+        items
+    };
+    let mut chain = Chain::new(&from, &to);
+    let items = publish(&mut a, 1);
+    chain.follows(&from, &to, &items);
+    chain.serve.kill();
+    let items = publish(&mut a, 2);
+    // Nobody reads what it writes.
+    chain.watch.ends_with(0);
+    drop(chain);
+    let mut chain = Chain::new(&from, &to);
+    chain.follows(&from, &to, &items);
+    // What A deletes meanwhile nobody tells of: B begins anew.
+    chain.serve.kill();
+    let items = publish(&mut a, 3);
+    let mut tx = a.begin();
+    tx.delete(&(0, 0)).unwrap();
+    tx.commit().unwrap();
+    chain.watch.ends_with(0);
+    drop(chain);
+    let mut chain = Chain::with(&from, &to, &["--clear"]);
+    chain.follows(&from, &to, &items[1..]);
+}

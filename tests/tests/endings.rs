@@ -1,0 +1,262 @@
+//! How the programs end: by a signal, by a closed pipe, by their own time; and what they leave, which is nothing.
+
+use std::io::{BufRead, BufReader};
+use std::process::Stdio;
+
+use nix::sys::signal::Signal;
+use tests::process::Process;
+use tests::programs::{publisher, subscriber};
+use tests::serving::Serving;
+use tests::table::Table;
+use tests::until;
+
+const FIELDS: &str = "id:u64,name:text(8)";
+const NOTHING: Vec<String> = Vec::new();
+
+fn row(id: u64) -> String {
+    format!(r#"{{"id":{id},"name":"n{id}"}}"#)
+}
+
+#[test]
+fn signals_end_both_sides_and_leave_nothing() {
+    for signal in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP] {
+        let table = Table::new("signals");
+        let mut serving = Serving::start(table.name(), FIELDS, &[]);
+        let mut watches: Vec<Process> = (0..3)
+            .map(|_| {
+                Process::start(subscriber().args(["watch", table.name(), "--format", "jsonl"]))
+            })
+            .collect();
+        serving.publish([row(1)]);
+        for watch in &mut watches {
+            assert!(watch.line().contains("create"));
+        }
+        until("they have queues", || table.remember() == 3);
+        // One that sleeps, and one that ends after its publisher.
+        watches[0].signal(signal);
+        watches[0].ends_with(0);
+        assert_eq!(watches[0].stderr(), "");
+        serving.publish([row(2)]);
+        serving.stop(signal);
+        watches[1].signal(signal);
+        watches[1].ends_with(0);
+        watches[2].signal(Signal::SIGKILL);
+        drop(watches);
+        assert_eq!(table.leftovers(), NOTHING, "after {signal}");
+    }
+}
+
+#[test]
+fn a_signal_ends_those_who_wait() {
+    let table = Table::new("waiting");
+    for arguments in [
+        ["watch", table.name()].as_slice(),
+        &["get", table.name(), "--timeout", "1h"],
+    ] {
+        let mut waiting = Process::start(subscriber().args(arguments));
+        waiting.stderr_until(|text| text.contains("waiting for a publisher"));
+        waiting.signal(Signal::SIGINT);
+        waiting.ends_with(0);
+        assert_eq!(waiting.stdout(), "");
+    }
+}
+
+#[test]
+fn a_subscriber_waits_for_its_publisher_and_goes_on_after_it() {
+    let table = Table::new("order");
+    let mut watch = Process::start(subscriber().args(["watch", table.name(), "--format", "jsonl"]));
+    watch.stderr_until(|text| text.contains("waiting for a publisher"));
+    let mut first = Serving::start(table.name(), FIELDS, &[]);
+    first.publish([row(1)]);
+    assert!(watch.line().contains(r#""op":"create","key":{"id":1}"#));
+    first.process.kill();
+    watch.stderr_until(|text| text.contains("gone") || text.contains("died"));
+    // Taken over: the row is there, and not told again.
+    let mut second = Serving::start(table.name(), FIELDS, &[]);
+    second.publish([row(2)]);
+    assert!(watch.line().contains(r#""op":"create","key":{"id":2}"#));
+    second.stop(Signal::SIGTERM);
+    let mut third = Serving::start(table.name(), FIELDS, &[]);
+    third.publish([row(2), row(3)]);
+    let mut told: Vec<String> = (0..2).map(|_| watch.line()).collect();
+    told.sort();
+    assert!(
+        told.iter()
+            .any(|line| line.contains(r#""op":"delete","key":{"id":1}"#)),
+        "{told:?}"
+    );
+    third.publish([r#"{"op":"clear"}"#]);
+    let all =
+        watch.stdout_until(|text| text.matches("delete").count() == 3 || text.lines().count() > 8);
+    assert_eq!(
+        all.lines()
+            .filter(|line| line.contains(r#"{"id":2}"#) && line.contains("create"))
+            .count(),
+        1
+    );
+    watch.signal(Signal::SIGTERM);
+    watch.ends_with(0);
+}
+
+#[test]
+fn get_reads_what_a_dead_publisher_left() {
+    let table = Table::new("dead");
+    let mut serving = Serving::start(table.name(), FIELDS, &[]);
+    serving.publish([row(1), row(2)]);
+    serving.process.kill();
+    let (stdout, stderr) = Process::run(
+        subscriber().args(["get", table.name(), "--format", "csv"]),
+        0,
+    );
+    assert_eq!(stdout, "id,name\n1,n1\n2,n2\n");
+    assert!(
+        stderr.contains("warning") && stderr.contains(table.name()),
+        "{stderr}"
+    );
+    // `rm` removes it, and tells those who still look at it.
+    let mut watch = Process::start(subscriber().args(["watch", table.name()]));
+    watch.stdout_until(|text| text.contains("n2"));
+    table.remember();
+    let (_, stderr) = Process::run(publisher().args(["rm", table.name()]), 0);
+    assert!(!stderr.contains("error"), "{stderr}");
+    watch.stderr_until(|text| text.contains("end") || text.contains("closed"));
+    drop(watch);
+    assert_eq!(table.leftovers(), NOTHING);
+    Process::run(publisher().args(["rm", table.name()]), 1);
+}
+
+#[test]
+fn a_table_can_be_kept() {
+    let table = Table::new("kept");
+    let mut serving = Serving::start(table.name(), FIELDS, &["--keep"]);
+    serving.publish([row(1)]);
+    serving.stop(Signal::SIGINT);
+    let (stdout, _) = Process::run(
+        subscriber().args(["get", table.name(), "--format", "csv"]),
+        0,
+    );
+    assert_eq!(stdout, "id,name\n1,n1\n");
+    let next = Serving::start(table.name(), FIELDS, &[]);
+    let (stdout, stderr) = Process::run(
+        subscriber().args(["get", table.name(), "--format", "csv"]),
+        0,
+    );
+    assert_eq!((stdout.as_str(), stderr.as_str()), ("id,name\n1,n1\n", ""));
+    next.stop(Signal::SIGINT);
+    assert_eq!(table.leftovers(), NOTHING);
+}
+
+/// Reads one line, closes the pipe, and then `news` happens.
+fn is_quiet_after_one_line(arguments: &[&str], news: impl FnOnce()) {
+    for _ in 0..2 {
+        let (reader, writer) = std::io::pipe().unwrap();
+        let mut command = subscriber();
+        command.args(arguments).stdin(Stdio::null());
+        let mut process = Process::start_into(&mut command, writer);
+        // The command keeps its copy of the writing end.
+        drop(command);
+        let mut line = String::new();
+        BufReader::new(reader).read_line(&mut line).unwrap();
+        assert!(!line.is_empty());
+        if arguments[0] == "get" {
+            process.ends_with(0);
+            assert_eq!(process.stderr(), "");
+        } else {
+            news();
+            process.ends_with(0);
+            assert_eq!(process.stderr(), "");
+            return;
+        }
+    }
+}
+
+#[test]
+fn a_closed_pipe_is_a_quiet_end() {
+    let table = Table::new("pipe");
+    let mut serving = Serving::start(table.name(), FIELDS, &[]);
+    // More than a pipe holds.
+    let lines = (0..20_000).map(row);
+    let mut all = vec![r#"{"op":"begin"}"#.to_owned()];
+    all.extend(lines);
+    all.push(r#"{"op":"commit"}"#.to_owned());
+    serving.publish(all);
+    for format in ["jsonl", "csv", "table", "json"] {
+        is_quiet_after_one_line(&["get", table.name(), "--format", format], || ());
+    }
+    for format in ["jsonl", "csv", "table"] {
+        is_quiet_after_one_line(&["watch", table.name(), "--format", format], || ());
+    }
+    for (id, format) in (100_000..).zip(["jsonl", "csv", "table"]) {
+        // Little enough that all of it is in the pipe: the end is found at the next change.
+        is_quiet_after_one_line(&["watch", table.name(), "--format", format, "7"], || {
+            serving.publish([
+                row(id),
+                r#"{"op":"update","row":{"id":7,"name":"x"}}"#.to_owned(),
+            ]);
+        });
+    }
+}
+
+#[test]
+fn the_demo_needs_no_terminal_and_leaves_nothing() {
+    let table = Table::new("demo");
+    let mut demo = Process::start_with(
+        publisher()
+            .args(["demo", "--seconds", "2", "--name", table.name()])
+            .stdin(Stdio::null()),
+    );
+    until("there is a table", || {
+        common::inspect(table.name(), None).is_ok()
+    });
+    until("it is followed", || table.remember() == 1);
+    demo.ends_with(0);
+    let text = demo.stdout();
+    assert!(text.lines().count() >= 2, "{text}");
+    assert!(!text.contains('\x1b'), "{text}");
+    assert_eq!(demo.stderr(), "");
+    assert_eq!(table.leftovers(), NOTHING);
+}
+
+#[test]
+fn the_demo_ends_by_a_signal() {
+    for signal in [Signal::SIGINT, Signal::SIGTERM] {
+        let table = Table::new("demo-signal");
+        let mut demo = Process::start(publisher().args(["demo", "--name", table.name()]));
+        until("it is followed", || table.remember() == 1);
+        demo.signal(signal);
+        demo.ends_with(0);
+        assert_eq!(table.leftovers(), NOTHING);
+    }
+}
+
+#[test]
+fn processes_are_published() {
+    let table = Table::new("processes");
+    let mut serve = Process::start(publisher().args([
+        "serve",
+        table.name(),
+        "--from",
+        "processes",
+        "--every",
+        "20ms",
+    ]));
+    let own = std::process::id();
+    let get = ["get", table.name(), "--timeout", "30s", "--format", "jsonl"];
+    until("this process is among them", || {
+        let (stdout, _) = Process::run(subscriber().args(get), 0);
+        let mut rows = stdout
+            .lines()
+            .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+        rows.any(|row| row["pid"] == own)
+    });
+    // A process that ends is deleted.
+    let mut child = Process::start(&mut std::process::Command::new("cat"));
+    let pid = child.id().to_string();
+    let mut watch =
+        Process::start(subscriber().args(["watch", table.name(), "--format", "jsonl", &pid]));
+    watch.stdout_until(|text| text.contains("create"));
+    child.finish();
+    watch.stdout_until(|text| text.contains("delete"));
+    serve.signal(Signal::SIGINT);
+    serve.ends_with(0);
+}

@@ -1,0 +1,284 @@
+//! What a wrong call gets: an error by type, and nothing changed.
+
+use common::{
+    Error, Publisher, Row, Schema, Subscriber, Text, UntypedPublisher, UntypedSubscriber,
+};
+use tests::script::Item;
+use tests::table::Table;
+
+fn open(table: &Table, capacity: usize) -> Publisher<Item> {
+    Publisher::<Item>::builder(table.name())
+        .capacity(capacity)
+        .open()
+        .unwrap()
+}
+
+#[test]
+fn a_transaction_goes_on_after_what_it_refuses() {
+    let table = Table::new("refused");
+    let mut publisher = open(&table, 2);
+    let [first, second, third] = [1, 2, 3].map(|number| Item::new((0, number), 1));
+    let mut tx = publisher.begin();
+    tx.insert(&first).unwrap();
+    match tx.insert(&first) {
+        Err(Error::KeyExists { table: named, key }) => {
+            assert_eq!((named.as_str(), key.as_str()), (table.name(), "0,1"));
+        }
+        other => panic!("{other:?}"),
+    }
+    assert!(matches!(tx.update(&second), Err(Error::KeyMissing { key, .. }) if key == "0,2"));
+    assert!(matches!(tx.delete(&(9, 9)), Err(Error::KeyMissing { key, .. }) if key == "9,9"));
+    tx.insert(&second).unwrap();
+    assert!(matches!(
+        tx.insert(&third),
+        Err(Error::TableFull { capacity: 2, .. })
+    ));
+    assert!(matches!(
+        tx.upsert(&third),
+        Err(Error::TableFull { capacity: 2, .. })
+    ));
+    // In a full table the place of a deleted row serves at once.
+    tx.delete(&first.key()).unwrap();
+    tx.insert(&third).unwrap();
+    assert!(matches!(tx.insert(&first), Err(Error::TableFull { .. })));
+    assert_eq!(tx.len(), 2);
+    let version = tx.commit().unwrap();
+    assert_eq!((version, publisher.len()), (2, 2));
+    assert_eq!(publisher.get(&third.key()), Some(third));
+    assert_eq!(publisher.get(&first.key()), None);
+    publisher.close().unwrap();
+}
+
+#[test]
+fn what_is_dropped_or_empty_is_no_commit() {
+    let table = Table::new("dropped-tx");
+    let mut publisher = open(&table, 4);
+    let subscriber = Subscriber::<Item>::open(table.name()).unwrap();
+    let mut tx = publisher.begin();
+    tx.insert(&Item::new((1, 1), 1)).unwrap();
+    drop(tx);
+    assert_eq!((publisher.version(), publisher.len()), (1, 0));
+    assert_eq!(publisher.begin().commit().unwrap(), 1);
+    let mut tx = publisher.begin();
+    tx.insert(&Item::new((1, 1), 1)).unwrap();
+    tx.delete(&(1, 1)).unwrap();
+    assert!(tx.is_empty());
+    assert_eq!(tx.commit().unwrap(), 1);
+    assert_eq!(subscriber.latest(&(1, 1)).unwrap(), None);
+}
+
+#[test]
+fn names_follow_the_rules() {
+    for name in ["", ".hidden", "a/b", "with space", "ä", &"x".repeat(65)] {
+        let invalid = |result: Result<(), Error>| match result {
+            Err(Error::InvalidName { name: told }) => assert_eq!(told, name),
+            other => panic!("{name:?}: {other:?}"),
+        };
+        invalid(Publisher::<Item>::builder(name).open().map(drop));
+        invalid(Subscriber::<Item>::open(name).map(drop));
+        invalid(common::remove(name).map(drop));
+        invalid(common::inspect(name, None).map(drop));
+    }
+}
+
+#[test]
+fn what_is_not_there_is_not_found() {
+    let table = Table::new("nowhere");
+    let not_found = |result: Result<(), Error>| match result {
+        Err(Error::NotFound { table: named }) => assert_eq!(named, table.name()),
+        other => panic!("{other:?}"),
+    };
+    not_found(Subscriber::<Item>::open(table.name()).map(drop));
+    not_found(UntypedSubscriber::open(table.name()).map(drop));
+    not_found(common::remove(table.name()).map(drop));
+    not_found(common::inspect(table.name(), None).map(drop));
+    let timeout = std::time::Duration::from_millis(30);
+    let late = Subscriber::<Item>::builder(table.name()).open_within(timeout);
+    assert!(matches!(late.map(drop), Err(Error::TimedOut { waited, .. }) if waited == timeout));
+}
+
+#[test]
+fn text_and_schema_have_limits() {
+    assert!(matches!(
+        Text::<4>::new("12345"),
+        Err(Error::TextTooLong {
+            length: 5,
+            capacity: 4,
+            ..
+        })
+    ));
+    let schema = Schema::parse("id:u64,name:text(4)", None).unwrap();
+    let mut row = common::RowBuf::new(schema.into());
+    match row.set_text(1, "äöü") {
+        Err(Error::TextTooLong {
+            field,
+            length,
+            capacity,
+        }) => {
+            assert!(field.contains("name"), "{field}");
+            assert_eq!((length, capacity), (6, 4));
+        }
+        other => panic!("{other:?}"),
+    }
+    for (fields, key) in [
+        ("", None),
+        ("a:u8,a:u8", None),
+        ("a:f64", Some("a")),
+        ("a:u8", Some("b")),
+    ] {
+        assert!(Schema::parse(fields, key).is_err(), "{fields:?} {key:?}");
+    }
+    for capacity in [0, usize::MAX] {
+        let refused = Publisher::<Item>::builder("capacity")
+            .capacity(capacity)
+            .open();
+        assert!(matches!(
+            refused.map(drop),
+            Err(Error::InvalidSetting { .. })
+        ));
+    }
+    let refused = Publisher::<Item>::builder("mode").mode(0o666).open();
+    assert!(matches!(
+        refused.map(drop),
+        Err(Error::InvalidSetting { .. })
+    ));
+}
+
+#[test]
+fn rows_of_another_length_are_refused() {
+    let table = Table::new("length");
+    let schema = Schema::parse("id:u64,value:u64", None).unwrap();
+    let mut publisher = UntypedPublisher::builder(table.name(), schema)
+        .open()
+        .unwrap();
+    let mut tx = publisher.begin();
+    assert!(matches!(
+        tx.insert(&[0; 15]),
+        Err(Error::WrongLength {
+            length: 15,
+            expected: 16,
+            ..
+        })
+    ));
+    assert!(matches!(
+        tx.delete(&[0; 9]),
+        Err(Error::WrongLength {
+            length: 9,
+            expected: 8,
+            ..
+        })
+    ));
+    assert!(tx.is_empty());
+}
+
+#[derive(Clone, Copy, Debug, bytemuck::Pod, bytemuck::Zeroable, Row)]
+#[repr(C)]
+struct Other {
+    #[row(key)]
+    group: u32,
+    #[row(key)]
+    number: u32,
+    value: f64,
+    label: Text<24>,
+}
+
+#[test]
+fn a_subscriber_of_another_type_is_told_which_field_differs() {
+    let table = Table::new("typed");
+    let _publisher = open(&table, 2);
+    match Subscriber::<Other>::open(table.name()).map(drop) {
+        Err(Error::SchemaMismatch {
+            table: named,
+            difference,
+        }) => {
+            assert_eq!(named, table.name());
+            assert!(difference.contains("value"), "{difference}");
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn what_is_no_table_is_an_error() {
+    let table = Table::new("damaged");
+    let path = format!("/dev/shm/tablecast.table.{}", table.name());
+    for bytes in [vec![], vec![0xff; 100], vec![0; 1 << 16]] {
+        std::fs::write(&path, &bytes).unwrap();
+        for result in [
+            Subscriber::<Item>::open(table.name()).map(drop),
+            common::inspect(table.name(), None).map(drop),
+            Publisher::<Item>::builder(table.name()).open().map(drop),
+        ] {
+            let corrupt = matches!(
+                result,
+                Err(Error::Corrupt { .. } | Error::LayoutMismatch { .. })
+            );
+            assert!(corrupt, "{} bytes: {result:?}", bytes.len());
+        }
+    }
+    common::remove(table.name()).unwrap();
+    assert_eq!(table.leftovers(), Vec::<String>::new());
+}
+
+#[test]
+fn a_table_cut_short_is_an_error_and_no_signal() {
+    let table = Table::new("cut");
+    let mut publisher = open(&table, 10_000);
+    let mut tx = publisher.begin();
+    for number in 0..10_000 {
+        tx.insert(&Item::new((0, number), 1)).unwrap();
+    }
+    tx.commit().unwrap();
+    drop(publisher);
+    let path = format!("/dev/shm/tablecast.table.{}", table.name());
+    let file = std::fs::File::options().write(true).open(&path).unwrap();
+    let length = file.metadata().unwrap().len();
+    for part in [length - 1, length / 2, 8192, 4096, 100] {
+        file.set_len(part).unwrap();
+        let attached = Subscriber::<Item>::open(table.name()).map(drop);
+        assert!(
+            matches!(attached, Err(Error::Corrupt { .. })),
+            "{part} of {length} bytes: {attached:?}"
+        );
+    }
+}
+
+#[test]
+fn subscribers_cannot_write_to_the_table() {
+    let table = Table::new("readonly");
+    let _publisher = open(&table, 2);
+    let mut follower = tests::process::Process::start(&mut tests::role!("follow", table.name()));
+    follower.line();
+    let path = format!("/dev/shm/tablecast.table.{}", table.name());
+    let maps = std::fs::read_to_string(format!("/proc/{}/maps", follower.id())).unwrap();
+    let mapped: Vec<&str> = maps.lines().filter(|line| line.ends_with(&path)).collect();
+    assert!(!mapped.is_empty(), "{maps}");
+    assert!(
+        mapped.iter().all(|line| line.contains(" r--s ")),
+        "{mapped:?}"
+    );
+    // Not even by its descriptors.
+    let directory = format!("/proc/{}/fd", follower.id());
+    let descriptors = std::fs::read_dir(directory)
+        .unwrap()
+        .map(|entry| entry.unwrap());
+    let of_table: Vec<u32> = descriptors
+        .filter(|entry| {
+            std::fs::read_link(entry.path()).is_ok_and(|to| to == path.as_ref() as &std::path::Path)
+        })
+        .map(|entry| {
+            use std::os::unix::fs::PermissionsExt;
+            entry
+                .path()
+                .symlink_metadata()
+                .unwrap()
+                .permissions()
+                .mode()
+        })
+        .collect();
+    assert!(!of_table.is_empty());
+    assert!(
+        of_table.iter().all(|mode| mode & 0o200 == 0),
+        "{of_table:?}"
+    );
+}

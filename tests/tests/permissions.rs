@@ -1,0 +1,190 @@
+//! Tables of one user, read by another. Only root can be two users, so others skip this, and say so.
+
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use common::{Error, Publisher, Subscriber};
+use nix::unistd::{User, geteuid};
+use tests::process::Process;
+use tests::script::Item;
+use tests::table::Table;
+use tests::{programs, role, until};
+
+/// A group that nobody is in by itself.
+const GROUP: u32 = 54_321;
+
+struct Stranger {
+    user: u32,
+    group: u32,
+    /// Programs where a stranger may run them.
+    directory: tempfile::TempDir,
+}
+
+impl Stranger {
+    /// None if this process cannot be somebody else.
+    fn new() -> Option<Self> {
+        let nobody = User::from_name("nobody").ok().flatten();
+        let Some(nobody) = nobody.filter(|_| geteuid().is_root()) else {
+            println!("skipped: only root can run processes of another user");
+            return None;
+        };
+        let directory = tempfile::tempdir().unwrap();
+        std::fs::set_permissions(directory.path(), PermissionsExt::from_mode(0o755)).unwrap();
+        Some(Self {
+            user: nobody.uid.as_raw(),
+            group: nobody.gid.as_raw(),
+            directory,
+        })
+    }
+
+    fn copy(&self, program: &Path) -> PathBuf {
+        let copy = self.directory.path().join(program.file_name().unwrap());
+        std::fs::copy(program, &copy).unwrap();
+        copy
+    }
+
+    /// The same command, run by the stranger, in `group`.
+    fn runs(&self, command: &Command, group: u32) -> Command {
+        let mut copy = Command::new(self.copy(Path::new(command.get_program())));
+        copy.args(command.get_args())
+            .uid(self.user)
+            .gid(group)
+            .current_dir("/");
+        copy
+    }
+}
+
+fn publish(publisher: &mut Publisher<Item>, value: u64) {
+    let mut tx = publisher.begin();
+    tx.upsert(&Item::new((1, 1), value)).unwrap();
+    tx.commit().unwrap();
+}
+
+/// The stranger is woken by each commit; what it may write to it cannot hurt anybody with.
+fn is_followed(stranger: &Stranger, table: &Table, publisher: &mut Publisher<Item>, group: u32) {
+    let mut follower = Process::start(&mut stranger.runs(&role!("follow", table.name()), group));
+    let mut rows = follower.line();
+    assert!(rows.contains("Alive"), "{rows}");
+    for value in 1..=200 {
+        publish(publisher, value);
+        let version = publisher.version().to_string();
+        while !rows.starts_with(&version) {
+            rows = follower.line();
+        }
+    }
+    until("it has a queue", || table.remember() == 1);
+    follower.kill();
+    // Root sweeps what a stranger leaves.
+    publisher.maintain().unwrap();
+    assert!(!table.has_queue(), "{:?}", table.leftovers());
+}
+
+fn is_refused(stranger: &Stranger, table: &Table, group: u32) {
+    let mut reader = Process::start(&mut stranger.runs(&role!("read", table.name()), group));
+    let line = reader.line();
+    assert!(line.starts_with("refused: no permission to open"), "{line}");
+    assert!(
+        line.contains(table.name()) && line.contains("group"),
+        "{line}"
+    );
+    reader.ends_with(0);
+}
+
+#[test]
+fn a_table_for_everybody_is_followed_by_another_user() {
+    let Some(stranger) = Stranger::new() else {
+        return;
+    };
+    let table = Table::new("everybody");
+    let mut publisher = Publisher::<Item>::builder(table.name())
+        .mode(0o644)
+        .capacity(3)
+        .open()
+        .unwrap();
+    is_followed(&stranger, &table, &mut publisher, stranger.group);
+    publisher.close().unwrap();
+    assert_eq!(table.leftovers(), Vec::<String>::new());
+}
+
+#[test]
+fn a_table_for_a_group_is_followed_by_its_members_only() {
+    let Some(stranger) = Stranger::new() else {
+        return;
+    };
+    let table = Table::new("group");
+    let builder = Publisher::<Item>::builder(table.name())
+        .mode(0o640)
+        .group(GROUP)
+        .capacity(3);
+    let mut publisher = builder.open().unwrap();
+    is_followed(&stranger, &table, &mut publisher, GROUP);
+    is_refused(&stranger, &table, stranger.group);
+    publisher.close().unwrap();
+}
+
+#[test]
+fn a_table_for_its_owner_says_who_may_open_it() {
+    let Some(stranger) = Stranger::new() else {
+        return;
+    };
+    let table = Table::new("owner");
+    let publisher = Publisher::<Item>::builder(table.name())
+        .capacity(3)
+        .open()
+        .unwrap();
+    is_refused(&stranger, &table, stranger.group);
+    let mut get = programs::subscriber();
+    get.args(["get", table.name()]);
+    let (stdout, stderr) = Process::run(&mut stranger.runs(&get, stranger.group), 1);
+    assert_eq!(stdout, "");
+    assert!(
+        stderr.contains("no permission") && stderr.contains(table.name()),
+        "{stderr}"
+    );
+    publisher.close().unwrap();
+}
+
+#[test]
+fn a_strangers_table_is_not_believed_unless_its_owner_is_named() {
+    let Some(stranger) = Stranger::new() else {
+        return;
+    };
+    let table = Table::new("strange");
+    let mut serve = programs::publisher();
+    serve.args([
+        "serve",
+        table.name(),
+        "--from",
+        "-",
+        "--fields",
+        "group:u32,number:u32,value:u64,label:text(24)",
+    ]);
+    serve.args(["--key", "group,number", "--mode", "644"]);
+    let mut publisher = Process::start(&mut stranger.runs(&serve, stranger.group));
+    publisher.write_line(r#"{"group":1,"number":2,"value":3,"label":"x"}"#);
+    until("it is there", || {
+        Path::new(&format!("/dev/shm/tablecast.table.{}", table.name())).exists()
+    });
+    match Subscriber::<Item>::open(table.name()).map(drop) {
+        Err(Error::WrongOwner {
+            found, expected, ..
+        }) => {
+            assert_eq!((found, expected), (stranger.user, 0));
+        }
+        other => panic!("{other:?}"),
+    }
+    let mut own = Subscriber::<Item>::builder(table.name())
+        .owner(stranger.user)
+        .open()
+        .unwrap();
+    while own.get(&(1, 2)).is_none() {
+        own.wait(Some(tests::LIMIT)).unwrap();
+    }
+    assert_eq!(own.get(&(1, 2)).unwrap().value, 3);
+    // Root may do anything, but not publish under a name that a stranger holds.
+    assert!(Publisher::<Item>::builder(table.name()).open().is_err());
+    publisher.signal(nix::sys::signal::Signal::SIGTERM);
+    publisher.ends_with(0);
+}

@@ -1,0 +1,301 @@
+//! A new region under the same name: subscribers move over by themselves, and are told true differences only.
+
+use common::{
+    Cause, Change, Error, Publisher, PublisherState, RowBuf, Schema, Subscriber, UntypedPublisher,
+    UntypedSubscriber,
+};
+use tests::mirror::Mirror;
+use tests::process::Process;
+use tests::script::{Item, Script};
+use tests::table::Table;
+use tests::{LIMIT, NEVER, role, until};
+
+fn insert(publisher: &mut Publisher<Item>, items: impl IntoIterator<Item = Item>) -> u64 {
+    let mut tx = publisher.begin();
+    for item in items {
+        tx.upsert(&item).unwrap();
+    }
+    tx.commit().unwrap()
+}
+
+#[test]
+fn a_larger_table_takes_the_rows_along() {
+    let table = Table::new("larger");
+    let open = |capacity| {
+        Publisher::<Item>::builder(table.name())
+            .capacity(capacity)
+            .open()
+            .unwrap()
+    };
+    let mut publisher = open(4);
+    let mut subscriber = Subscriber::<Item>::builder(table.name())
+        .recheck(NEVER)
+        .open()
+        .unwrap();
+    let mut mirror = Mirror::default();
+    let version = insert(
+        &mut publisher,
+        (0..3).map(|number| Item::new((0, number), 1)),
+    );
+    mirror.apply(&subscriber.wait(Some(LIMIT)).unwrap());
+    assert_eq!(mirror.applied, 3);
+    for (times, capacity) in [(1, 10), (2, 100), (3, 100_000)] {
+        // What the one before committed last is not yet known here when the next one moves the table.
+        insert(&mut publisher, [Item::new((9, times), 1)]);
+        drop(publisher);
+        publisher = open(capacity);
+        assert!(publisher.version() > version);
+        assert_eq!(
+            (publisher.epoch(), publisher.capacity()),
+            (u64::from(times) + 1, capacity)
+        );
+        insert(&mut publisher, [Item::new((0, 0), u64::from(times) + 1)]);
+        until("it has moved", || {
+            mirror.apply(&subscriber.wait(Some(LIMIT)).unwrap());
+            subscriber.version() == publisher.version() && subscriber.capacity() == capacity
+        });
+        assert_eq!(mirror.rows().len(), 3 + times as usize);
+        assert_eq!(
+            mirror.applied,
+            3 + 2 * u64::from(times),
+            "one created, one updated each time"
+        );
+        assert!(subscriber.publisher_state().is_alive());
+        assert_eq!(subscriber.publisher_state().epoch(), publisher.epoch());
+    }
+    // A smaller one is no reason to move.
+    drop(publisher);
+    assert_eq!(open(1).capacity(), 100_000);
+}
+
+fn row(schema: &Schema, id: u64, name: &str) -> RowBuf {
+    let mut row = RowBuf::new(schema.clone().into());
+    row.set(0, common::Value::U64(id)).unwrap();
+    row.set_text(1, name).unwrap();
+    row
+}
+
+#[test]
+fn a_wider_field_and_a_new_one_change_no_row() {
+    let table = Table::new("wider");
+    let schemas = [
+        "id:u64,name:text(8)",
+        "id:u64,name:text(24)",
+        "id:u64,name:text(24),extra:u32",
+    ]
+    .map(|fields| Schema::parse(fields, None).unwrap());
+    let open = |schema: &Schema| {
+        UntypedPublisher::builder(table.name(), schema.clone())
+            .capacity(100)
+            .open()
+            .unwrap()
+    };
+    let mut publisher = open(&schemas[0]);
+    let mut subscriber = UntypedSubscriber::builder(table.name())
+        .recheck(NEVER)
+        .open()
+        .unwrap();
+    let mut tx = publisher.begin();
+    for id in 0..50 {
+        tx.insert(row(&schemas[0], id, &format!("name {id}")).bytes())
+            .unwrap();
+    }
+    tx.commit().unwrap();
+    assert_eq!(subscriber.wait(Some(LIMIT)).unwrap().len(), 50);
+    for (epoch, schema) in (2..).zip(&schemas[1..]) {
+        drop(publisher);
+        publisher = open(schema);
+        until("it has moved", || {
+            let changes = subscriber.wait(Some(LIMIT)).unwrap();
+            assert_eq!((changes.len(), changes.cause()), (0, Cause::Publisher));
+            subscriber.publisher_state().epoch() == epoch && subscriber.schema().as_ref() == schema
+        });
+        assert_eq!(subscriber.len(), 50);
+        for row in subscriber.iter() {
+            let name = format!("name {}", row.field("id").unwrap());
+            assert_eq!(row.field("name").unwrap().to_string(), name);
+        }
+        let mut tx = publisher.begin();
+        tx.update(row(schema, 7, "a text that needs room").bytes())
+            .unwrap();
+        tx.delete(&8_u64.to_le_bytes()).unwrap();
+        tx.commit().unwrap();
+        let changes = subscriber.wait(Some(LIMIT)).unwrap();
+        assert_eq!(changes.len(), 2);
+        for change in &changes {
+            match change {
+                Change::Updated { new, .. } => {
+                    assert_eq!(
+                        new.field("name").unwrap().to_string(),
+                        "a text that needs room"
+                    );
+                }
+                Change::Deleted(old) => assert_eq!(old.key().to_string(), "8"),
+                Change::Created(new) => panic!("created {}", new.key()),
+            }
+        }
+        let mut tx = publisher.begin();
+        tx.update(row(schema, 7, "name 7").bytes()).unwrap();
+        tx.insert(row(schema, 8, "name 8").bytes()).unwrap();
+        tx.commit().unwrap();
+        assert_eq!(subscriber.wait(Some(LIMIT)).unwrap().len(), 2);
+    }
+}
+
+#[test]
+fn a_typed_subscriber_keeps_its_copy_when_the_type_has_changed() {
+    let table = Table::new("retyped");
+    let mut publisher = Publisher::<Item>::builder(table.name())
+        .capacity(3)
+        .open()
+        .unwrap();
+    insert(&mut publisher, [Item::new((1, 2), 3)]);
+    let mut subscriber = Subscriber::<Item>::open(table.name()).unwrap();
+    drop(publisher);
+    let schema = Schema::parse(
+        "group:u32,number:u32,value:u64,label:text(40)",
+        Some("group,number"),
+    );
+    let publisher = UntypedPublisher::builder(table.name(), schema.unwrap())
+        .open()
+        .unwrap();
+    assert_eq!(publisher.len(), 1);
+    let mut mismatch = None;
+    until("it hears of it", || match subscriber.wait(Some(LIMIT)) {
+        Ok(_) => false,
+        Err(error) => {
+            mismatch = Some(error);
+            true
+        }
+    });
+    match mismatch {
+        Some(Error::SchemaMismatch { difference, .. }) => {
+            assert!(difference.contains("label"), "{difference}");
+        }
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(
+        subscriber.get(&(1, 2)),
+        Some(&Item::new((1, 2), 3)),
+        "the copy is whole"
+    );
+}
+
+#[test]
+fn a_closed_table_and_a_new_one_of_its_name() {
+    let table = Table::new("reborn");
+    let open = || {
+        Publisher::<Item>::builder(table.name())
+            .capacity(9)
+            .open()
+            .unwrap()
+    };
+    let mut publisher = open();
+    insert(
+        &mut publisher,
+        (0..5).map(|number| Item::new((0, number), 1)),
+    );
+    let mut subscriber = Subscriber::<Item>::builder(table.name()).open().unwrap();
+    let mut mirror = Mirror::default();
+    mirror.apply(&subscriber.changes());
+    publisher.close().unwrap();
+    until("it is closed", || {
+        mirror.apply(&subscriber.wait(Some(LIMIT)).unwrap());
+        matches!(subscriber.publisher_state(), PublisherState::Closed { .. })
+    });
+    assert_eq!(subscriber.len(), 5, "what it knows, it knows");
+
+    let mut publisher = open();
+    insert(
+        &mut publisher,
+        (3..7).map(|number| Item::new((0, number), u64::from(number) % 2)),
+    );
+    until("it has moved", || {
+        mirror.apply(&subscriber.wait(Some(LIMIT)).unwrap());
+        subscriber.publisher_state().is_alive() && subscriber.len() == 4
+    });
+    let expected =
+        (3..7).map(|number| ((0, number), Item::new((0, number), u64::from(number) % 2)));
+    assert_eq!(mirror.rows(), &expected.collect());
+    assert_eq!(
+        mirror.applied,
+        5 + 3 + 1 + 2,
+        "0 to 2 deleted, 4 updated, 5 and 6 created; 3 is as it was"
+    );
+}
+
+#[test]
+fn random_tables_follow_each_other() {
+    let table = Table::new("random-successors");
+    let mut mirror = Mirror::default();
+    let mut subscriber: Option<Subscriber<Item>> = None;
+    for (seed, capacity) in [(1, 5), (2, 20), (3, 3), (4, 60)] {
+        let mut publisher = Publisher::<Item>::builder(table.name())
+            .capacity(capacity)
+            .open()
+            .unwrap();
+        let mut script = Script::new(seed, capacity);
+        for _ in 0..50 {
+            script.next_plan().carry_out(&mut publisher);
+        }
+        let subscriber = subscriber.get_or_insert_with(|| {
+            let new = Subscriber::open(table.name()).unwrap();
+            mirror.apply(&new.changes());
+            new
+        });
+        while mirror.rows() != script.rows() {
+            mirror.apply(&subscriber.wait(Some(LIMIT)).unwrap());
+        }
+        for _ in 0..50 {
+            script.next_plan().carry_out(&mut publisher);
+            mirror.apply(&subscriber.refresh().unwrap());
+            assert_eq!(mirror.rows(), script.rows());
+        }
+        publisher.close().unwrap();
+    }
+}
+
+#[test]
+fn a_live_publisher_whose_objects_were_removed_makes_a_successor() {
+    let table = Table::new("robbed");
+    let mut publisher = Publisher::<Item>::builder(table.name())
+        .capacity(3)
+        .open()
+        .unwrap();
+    insert(&mut publisher, [Item::new((0, 1), 1)]);
+    let mut follower = Process::start(&mut role!("follow", table.name()));
+    assert!(follower.line().starts_with("2 1 Alive"));
+    table.remember();
+    for kind in ["table", "lock"] {
+        std::fs::remove_file(format!("/dev/shm/tablecast.{kind}.{}", table.name())).unwrap();
+    }
+    publisher.maintain().unwrap();
+    let version = insert(&mut publisher, [Item::new((0, 2), 2)]);
+    while !follower.line().starts_with(&format!("{version} 2 Alive")) {}
+    let late = Subscriber::<Item>::open(table.name()).unwrap();
+    assert_eq!((late.len(), late.version()), (2, version));
+    publisher.close().unwrap();
+}
+
+#[test]
+fn a_publisher_that_lost_its_name_to_another_says_so() {
+    let table = Table::new("lost");
+    let mut robbed = Publisher::<Item>::builder(table.name())
+        .capacity(3)
+        .open()
+        .unwrap();
+    insert(&mut robbed, [Item::new((0, 1), 1)]);
+    for kind in ["table", "lock"] {
+        std::fs::remove_file(format!("/dev/shm/tablecast.{kind}.{}", table.name())).unwrap();
+    }
+    let mut other = Publisher::<Item>::builder(table.name())
+        .capacity(3)
+        .open()
+        .unwrap();
+    insert(&mut other, [Item::new((0, 2), 2)]);
+    assert!(matches!(robbed.maintain(), Err(Error::Lost { .. })));
+    drop(robbed);
+    let subscriber = Subscriber::<Item>::open(table.name()).unwrap();
+    assert_eq!(subscriber.get(&(0, 2)), Some(&Item::new((0, 2), 2)));
+    other.close().unwrap();
+}

@@ -1,0 +1,290 @@
+//! Publishers and subscribers that are killed, stopped and replaced.
+
+use std::time::{Duration, Instant};
+
+use common::{Cause, Change, Error, Publisher, PublisherState, Subscriber};
+use nix::sys::signal::Signal;
+use rand::RngExt;
+use tests::ledger::{Account, check};
+use tests::mirror::Mirror;
+use tests::process::Process;
+use tests::script::Item;
+use tests::table::Table;
+use tests::{LIMIT, NEVER, role, until};
+
+const SIZE: usize = 400;
+
+/// Follows the news until the publisher is as `wanted` says.
+fn follow(
+    subscriber: &mut Subscriber<Account>,
+    mirror: &mut Mirror<Account>,
+    wanted: impl Fn(PublisherState) -> bool,
+) {
+    let begun = Instant::now();
+    while !wanted(subscriber.publisher_state()) {
+        assert!(
+            begun.elapsed() < LIMIT,
+            "{:?}",
+            subscriber.publisher_state()
+        );
+        let changes = subscriber.wait(Some(LIMIT)).unwrap();
+        assert_ne!(changes.cause(), Cause::Nothing, "nothing but news wakes it");
+        mirror.apply(&changes);
+    }
+    mirror.apply(&subscriber.refresh().unwrap());
+}
+
+fn assert_whole(subscriber: &Subscriber<Account>, mirror: &Mirror<Account>) {
+    assert_eq!(subscriber.len(), mirror.rows().len());
+    for row in subscriber.iter() {
+        assert_eq!(mirror.rows().get(&row.id), Some(row));
+    }
+    if !subscriber.is_empty() {
+        check(subscriber.iter()).unwrap();
+    }
+}
+
+#[test]
+fn publishers_killed_at_random_lose_nothing() {
+    const ROUNDS: u64 = 60;
+    let table = Table::new("takeover");
+    let start = |seed: u64| Process::start(&mut role!("ledger", table.name(), SIZE, seed, "print"));
+    let mut dice = rand::rng();
+    let mut writer = start(0);
+    assert_eq!(writer.line(), "open 1 1 0");
+    let mut subscriber = Subscriber::<Account>::builder(table.name())
+        .recheck(NEVER)
+        .open()
+        .unwrap();
+    let mut mirror = Mirror::default();
+    mirror.apply(&subscriber.changes());
+    let (mut epoch, mut version, mut slowest) = (1, 1, Duration::ZERO);
+    for round in 1..=ROUNDS {
+        let commits = dice.random_range(0..40);
+        for _ in 0..commits {
+            writer.line();
+        }
+        writer.signal(Signal::SIGKILL);
+        let killed = Instant::now();
+        follow(&mut subscriber, &mut mirror, |state| {
+            state == PublisherState::Gone { epoch }
+        });
+        slowest = slowest.max(killed.elapsed());
+        writer.kill();
+        let told = writer
+            .stdout()
+            .lines()
+            .last()
+            .and_then(|line| line.parse::<u64>().ok());
+        assert!(
+            subscriber.version() >= told.unwrap_or(0),
+            "a commit that was told of is lost"
+        );
+        assert!(subscriber.version() >= version, "the version went back");
+        version = subscriber.version();
+        let rows = subscriber.len() as u64;
+        assert_whole(&subscriber, &mirror);
+
+        writer = start(round);
+        if round % 4 == 0 {
+            // Killed while taking over, or before.
+            std::thread::sleep(Duration::from_micros(dice.random_range(0..8_000)));
+            writer.kill();
+            writer = start(round);
+        }
+        let opened: Vec<u64> = writer
+            .line()
+            .split(' ')
+            .skip(1)
+            .map(|word| word.parse().unwrap())
+            .collect();
+        let alive = |state: PublisherState| state.is_alive() && state.epoch() == opened[0];
+        follow(&mut subscriber, &mut mirror, alive);
+        if opened[0] == epoch + 1 {
+            assert_eq!(
+                opened[1..],
+                [version + 1, rows],
+                "the takeover is one commit, of the rows there were"
+            );
+        } else {
+            assert_eq!(
+                (round % 4, opened[0]),
+                (0, epoch + 2),
+                "two publishers took over"
+            );
+            assert!(opened[1] > version);
+        }
+        assert_whole(&subscriber, &mirror);
+        (epoch, version) = (opened[0], opened[1]);
+    }
+    println!(
+        "{ROUNDS} publishers killed, up to version {version} and epoch {epoch}; {} changes told; \
+         a death was known after {slowest:?} at most",
+        mirror.applied
+    );
+    assert!(
+        slowest < Duration::from_secs(5),
+        "promptly, and not by re-check"
+    );
+    writer.finish();
+    follow(&mut subscriber, &mut mirror, |state| {
+        state == PublisherState::Closed { epoch }
+    });
+    assert_whole(&subscriber, &mirror);
+}
+
+#[test]
+fn a_stopped_publisher_blocks_nobody() {
+    let table = Table::new("stopped");
+    let mut writer = Process::start(&mut role!("ledger", table.name(), SIZE, 1, "print"));
+    let mut subscriber = Subscriber::<Account>::builder(table.name())
+        .open_within(LIMIT)
+        .unwrap();
+    for _ in 0..50 {
+        for _ in 0..20 {
+            writer.line();
+        }
+        writer.signal(Signal::SIGSTOP);
+        // It may run on for a moment: wherever it stands then, all of this answers at once.
+        for _ in 0..3 {
+            subscriber.refresh().unwrap();
+            assert!(check(subscriber.iter()).unwrap() > 1);
+            assert!(subscriber.latest(&0).unwrap().unwrap().is_whole());
+            let late = Subscriber::<Account>::open(table.name()).unwrap();
+            assert!(check(late.iter()).unwrap() > 1);
+            assert!(late.version() >= subscriber.version());
+        }
+        let pid = writer.id();
+        assert_eq!(
+            subscriber.publisher_state(),
+            PublisherState::Alive { epoch: 1, pid }
+        );
+        writer.signal(Signal::SIGCONT);
+    }
+    writer.finish();
+}
+
+#[test]
+fn a_dropped_publisher_is_as_good_as_dead() {
+    let table = Table::new("dropped");
+    let open = || Publisher::<Item>::builder(table.name()).capacity(10).open();
+    let mut first = open().unwrap();
+    let mut tx = first.begin();
+    tx.insert(&Item::new((1, 1), 5)).unwrap();
+    let version = tx.commit().unwrap();
+    let mut subscriber = Subscriber::<Item>::open(table.name()).unwrap();
+    drop(first);
+    // Nobody died, so there is no pidfd to tell: the re-check does.
+    until("it is gone", || {
+        subscriber.wait(Some(LIMIT)).unwrap();
+        subscriber.publisher_state() == PublisherState::Gone { epoch: 1 }
+    });
+    let second = open().unwrap();
+    assert_eq!(
+        (second.epoch(), second.version(), second.len()),
+        (2, version + 1, 1)
+    );
+    assert_eq!(
+        subscriber.wait(Some(LIMIT)).unwrap().cause(),
+        Cause::Publisher
+    );
+    assert!(subscriber.publisher_state().is_alive());
+    assert_eq!(subscriber.get(&(1, 1)), Some(&Item::new((1, 1), 5)));
+    second.close_and_keep().unwrap();
+    assert_eq!(
+        subscriber.wait(Some(LIMIT)).unwrap().cause(),
+        Cause::Publisher
+    );
+    assert_eq!(
+        subscriber.publisher_state(),
+        PublisherState::Closed { epoch: 2 }
+    );
+    let third = open().unwrap();
+    assert_eq!((third.epoch(), third.len()), (3, 1), "kept");
+}
+
+#[test]
+fn there_is_one_publisher() {
+    let table = Table::new("second");
+    let mut holder = Process::start(&mut role!("ledger", table.name(), SIZE, 1, "print"));
+    holder.line();
+    let refused = |pid: u32| match Publisher::<Account>::builder(table.name()).open() {
+        Err(Error::PublisherActive {
+            table: named,
+            pid: found,
+        }) => {
+            assert_eq!((named.as_str(), found), (table.name(), pid));
+        }
+        Err(error) => panic!("{error}"),
+        Ok(_) => panic!("two publishers"),
+    };
+    refused(holder.id());
+    assert!(matches!(
+        common::remove(table.name()),
+        Err(Error::PublisherActive { .. })
+    ));
+    holder.kill();
+    let own = Publisher::<Account>::builder(table.name())
+        .capacity(SIZE + 1)
+        .open()
+        .unwrap();
+    refused(std::process::id());
+    own.close().unwrap();
+}
+
+#[test]
+fn a_killed_subscriber_leaves_nothing_after_the_next_sweep() {
+    let table = Table::new("swept");
+    let mut publisher = Publisher::<Item>::builder(table.name())
+        .capacity(1)
+        .subscribers(1)
+        .open()
+        .unwrap();
+    for round in 1..=5 {
+        let mut follower = Process::start(&mut role!("follow", table.name()));
+        follower.line();
+        until("it has a queue", || table.remember() == 1);
+        follower.kill();
+        assert!(table.has_queue(), "nobody has looked yet");
+        // The publisher neither blocks on it nor fails.
+        let mut tx = publisher.begin();
+        tx.upsert(&Item::new((0, 0), round)).unwrap();
+        tx.commit().unwrap();
+        publisher.maintain().unwrap();
+        assert!(!table.has_queue(), "{:?}", table.leftovers());
+        let listeners = common::inspect(table.name(), None)
+            .unwrap()
+            .subscribers
+            .unwrap();
+        assert!(listeners.is_empty(), "{listeners:?}");
+    }
+    // Its slot, the only one, serves the next.
+    let mut subscriber = Subscriber::<Item>::builder(table.name())
+        .recheck(NEVER)
+        .open()
+        .unwrap();
+    std::thread::scope(|scope| {
+        let sleeping = scope.spawn(|| {
+            let changes = subscriber.wait(Some(LIMIT)).unwrap();
+            assert!(matches!(
+                changes.iter().next(),
+                Some(Change::Updated { .. })
+            ));
+        });
+        until("it sleeps", || {
+            let listeners = common::inspect(table.name(), None)
+                .unwrap()
+                .subscribers
+                .unwrap();
+            listeners.iter().any(|listener| listener.parked)
+        });
+        let mut tx = publisher.begin();
+        tx.upsert(&Item::new((0, 0), 99)).unwrap();
+        tx.commit().unwrap();
+        sleeping.join().unwrap();
+    });
+    table.remember();
+    publisher.close().unwrap();
+    drop(subscriber);
+    assert_eq!(table.leftovers(), Vec::<String>::new());
+}

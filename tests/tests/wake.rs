@@ -1,0 +1,217 @@
+//! Whoever sleeps is woken by each commit that it has not seen, and by nothing that could be lost.
+
+use std::os::fd::AsFd;
+use std::time::Instant;
+
+use common::{Cause, Publisher, Subscriber, UntypedSubscriber};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
+use tests::process::Process;
+use tests::script::Item;
+use tests::table::Table;
+use tests::{LIMIT, NEVER, role, until};
+
+fn publish(publisher: &mut Publisher<Item>, value: u64) -> u64 {
+    let mut tx = publisher.begin();
+    tx.upsert(&Item::new((0, 0), value)).unwrap();
+    tx.commit().unwrap()
+}
+
+/// Commits, sleeps until it is echoed, and so on: both ends park each time, and nothing but a wake-up wakes them.
+fn ping_pong(test: &str, rounds: u64, mode: u32, followers: usize) {
+    let (ping, pong) = (Table::new(test), Table::new(&format!("{test}-echo")));
+    let mut pings = Publisher::<Item>::builder(ping.name())
+        .mode(mode)
+        .capacity(1)
+        .open()
+        .unwrap();
+    let mut echo = Process::start(&mut role!("echo", ping.name(), pong.name(), rounds));
+    assert_eq!(echo.line(), "open");
+    // They sleep and are woken, too, each at its own queue.
+    let _followers: Vec<Process> = (0..followers)
+        .map(|_| Process::start(&mut role!("follow", ping.name())))
+        .collect();
+    let mut pongs = Subscriber::<Item>::builder(pong.name())
+        .recheck(NEVER)
+        .open()
+        .unwrap();
+    let begun = Instant::now();
+    for round in 1..=rounds {
+        publish(&mut pings, round);
+        let told = pongs.wait(Some(LIMIT)).unwrap().len();
+        let found = pongs.get(&(0, 0)).map(|item| item.value);
+        assert_eq!((told, found), (1, Some(round)), "a wake-up was lost");
+    }
+    let elapsed = begun.elapsed();
+    println!(
+        "{test}: {rounds} commits there and back, each awaited asleep, in {elapsed:?}: {:?} each way",
+        elapsed / (2 * rounds as u32)
+    );
+    assert_eq!(echo.line(), "done");
+    echo.finish();
+    pings.close().unwrap();
+}
+
+#[test]
+fn no_wake_up_is_lost_in_100_000_commits() {
+    ping_pong("wake", 100_000, 0o600, 0);
+}
+
+#[test]
+fn no_wake_up_is_lost_where_others_may_read() {
+    // The registry is read by calls then.
+    ping_pong("wake-shared", 10_000, 0o644, 0);
+}
+
+#[test]
+fn everybody_is_woken_by_each_commit() {
+    let table = Table::new("wake-all");
+    let mut publisher = Publisher::<Item>::builder(table.name())
+        .capacity(1)
+        .open()
+        .unwrap();
+    let mut followers: Vec<Process> = (0..5)
+        .map(|_| Process::start(&mut role!("follow", table.name())))
+        .collect();
+    for follower in &mut followers {
+        assert!(follower.line().starts_with("1 0 Alive"));
+    }
+    for value in 0..300 {
+        let version = publish(&mut publisher, value);
+        for follower in &mut followers {
+            assert!(follower.line().starts_with(&format!("{version} 1 Alive")));
+        }
+    }
+    publisher.close().unwrap();
+    for follower in &mut followers {
+        assert!(follower.line().ends_with("1 Closed { epoch: 1 }"));
+    }
+}
+
+#[test]
+fn a_subscriber_without_a_queue_looks_by_itself() {
+    let table = Table::new("wake-none");
+    let mut publisher = Publisher::<Item>::builder(table.name())
+        .capacity(1)
+        .open()
+        .unwrap();
+    let mut follower = Process::start(&mut role!("follow", table.name(), "noqueue"));
+    assert!(follower.line().starts_with("1 0 Alive"));
+    let version = publish(&mut publisher, 7);
+    assert!(follower.line().starts_with(&format!("{version} 1 Alive")));
+    let warning = follower.stderr();
+    assert_eq!(table.remember(), 0, "{warning}");
+}
+
+fn is_readable(descriptor: impl AsFd, timeout: PollTimeout) -> bool {
+    let mut fds = [PollFd::new(descriptor.as_fd(), PollFlags::POLLIN)];
+    poll(&mut fds, timeout).unwrap() == 1
+}
+
+/// Within the test's limit, or not at all.
+fn becomes_readable(descriptor: impl AsFd) -> bool {
+    is_readable(descriptor, PollTimeout::try_from(LIMIT).unwrap())
+}
+
+fn nothing_new(subscriber: &mut UntypedSubscriber) {
+    // A refresh may find news that do not count as such (its own wake-up); it must come to rest.
+    until("there is no news", || {
+        subscriber.refresh().unwrap().cause() == Cause::Nothing
+    });
+}
+
+#[test]
+fn the_descriptor_tells_of_each_commit_by_poll() {
+    let table = Table::new("poll");
+    let mut publisher = Publisher::<Item>::builder(table.name())
+        .capacity(1)
+        .open()
+        .unwrap();
+    let mut subscriber = UntypedSubscriber::builder(table.name())
+        .recheck(NEVER)
+        .open()
+        .unwrap();
+    subscriber.as_fd();
+    nothing_new(&mut subscriber);
+    for value in 0..1_000 {
+        assert!(
+            !is_readable(&subscriber, PollTimeout::ZERO),
+            "before commit {value}"
+        );
+        publish(&mut publisher, value);
+        assert!(becomes_readable(&subscriber), "after commit {value}");
+        assert_eq!(subscriber.refresh().unwrap().len(), 1);
+        // Level: it says so as long as nobody looked. Afterwards a refresh without news parks again.
+        assert_eq!(subscriber.refresh().unwrap().cause(), Cause::Nothing);
+    }
+    publisher.close().unwrap();
+    assert!(becomes_readable(&subscriber), "after close");
+    assert_eq!(subscriber.refresh().unwrap().cause(), Cause::Publisher);
+    assert!(!subscriber.publisher_state().is_alive());
+}
+
+#[test]
+fn the_descriptor_makes_an_edge_for_each_commit() {
+    let table = Table::new("epoll");
+    let mut publisher = Publisher::<Item>::builder(table.name())
+        .capacity(1)
+        .open()
+        .unwrap();
+    let mut subscriber = UntypedSubscriber::builder(table.name())
+        .recheck(NEVER)
+        .open()
+        .unwrap();
+    let epoll = Epoll::new(EpollCreateFlags::empty()).unwrap();
+    let edge = EpollEvent::new(EpollFlags::EPOLLIN | EpollFlags::EPOLLET, 0);
+    epoll.add(&subscriber, edge).unwrap();
+    nothing_new(&mut subscriber);
+    let mut events = [EpollEvent::empty()];
+    let limit = EpollTimeout::try_from(LIMIT).unwrap();
+    for value in 0..1_000 {
+        // Two commits at once, or another one between the edge and the look, make no difference.
+        for extra in 0..=value % 3 {
+            publish(&mut publisher, value * 10 + extra);
+        }
+        assert_eq!(
+            epoll.wait(&mut events, limit).unwrap(),
+            1,
+            "an edge for {value}"
+        );
+        if value % 5 == 0 {
+            publish(&mut publisher, value * 10 + 9);
+        }
+        assert_eq!(subscriber.refresh().unwrap().len(), 1);
+        nothing_new(&mut subscriber);
+        // What is left of the edges of the second commit.
+        while epoll.wait(&mut events, EpollTimeout::ZERO).unwrap() == 1 {
+            nothing_new(&mut subscriber);
+        }
+    }
+    publisher.close().unwrap();
+    assert_eq!(
+        epoll.wait(&mut events, limit).unwrap(),
+        1,
+        "an edge for the end"
+    );
+}
+
+#[test]
+fn the_descriptor_tells_of_a_death() {
+    let table = Table::new("poll-death");
+    let mut publisher = Process::start(&mut role!("script", table.name(), 1, 8, 10));
+    assert_eq!(publisher.line(), "open");
+    let mut subscriber = UntypedSubscriber::builder(table.name())
+        .recheck(NEVER)
+        .open()
+        .unwrap();
+    subscriber.as_fd();
+    nothing_new(&mut subscriber);
+    assert!(!is_readable(&subscriber, PollTimeout::ZERO));
+    publisher.kill();
+    assert!(becomes_readable(&subscriber), "after the death");
+    assert_eq!(subscriber.refresh().unwrap().cause(), Cause::Publisher);
+    assert!(matches!(
+        subscriber.publisher_state(),
+        common::PublisherState::Gone { epoch: 1 }
+    ));
+}
