@@ -78,6 +78,15 @@ pub struct FieldDef {
 /// struct FloatKey { #[row(key)] bid: f64 }
 /// ```
 ///
+/// with padding, whose bytes nobody has written,
+///
+/// ```compile_fail,E0512
+/// # use common::{Row, bytemuck::{Pod, Zeroable}};
+/// #[derive(Clone, Copy, Pod, Zeroable, Row)]
+/// #[repr(C)]
+/// struct Padded { #[row(key)] instrument: u64, lot: u32 }
+/// ```
+///
 /// or with a field that is more aligned than rows are.
 ///
 /// ```compile_fail,E0080

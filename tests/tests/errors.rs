@@ -229,6 +229,7 @@ fn a_table_cut_short_is_an_error_and_no_signal() {
         tx.insert(&Item::new((0, number), 1)).unwrap();
     }
     tx.commit().unwrap();
+    table.remember();
     drop(publisher);
     let path = format!("/dev/shm/tablecast.table.{}", table.name());
     let file = std::fs::File::options().write(true).open(&path).unwrap();

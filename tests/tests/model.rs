@@ -90,7 +90,7 @@ fn random_transactions_lead_to_what_the_model_says() {
 }
 
 /// Follows a script that another process carries out at full speed: at each refresh the script is run to that version.
-fn chase(seed: u64, capacity: usize, transactions: u64) {
+fn chase(seed: u64, capacity: usize, transactions: u64) -> u64 {
     let table = Table::new("chase");
     let mut writer = Process::start(&mut role!(
         "script",
@@ -122,16 +122,19 @@ fn chase(seed: u64, capacity: usize, transactions: u64) {
         "seed {seed}: the model agreed at {looks} of {} versions",
         last.version()
     );
-    assert!(looks > 20);
     assert_eq!(writer.line(), last.version().to_string());
     writer.finish();
+    looks
 }
 
 #[test]
 fn another_process_follows_at_any_version() {
-    for (seed, capacity) in [(11, 3), (12, 40), (13, 200)] {
-        chase(seed, capacity, 20_000);
-    }
+    let walks = [(11, 3), (12, 40), (13, 200)];
+    let looks: u64 = walks
+        .map(|(seed, capacity)| chase(seed, capacity, 20_000))
+        .iter()
+        .sum();
+    assert!(looks > 100, "{looks} looks while it was written");
 }
 
 #[test]

@@ -285,6 +285,7 @@ fn a_publisher_that_lost_its_name_to_another_says_so() {
         .open()
         .unwrap();
     insert(&mut robbed, [Item::new((0, 1), 1)]);
+    table.remember();
     for kind in ["table", "lock"] {
         std::fs::remove_file(format!("/dev/shm/tablecast.{kind}.{}", table.name())).unwrap();
     }

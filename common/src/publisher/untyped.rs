@@ -255,9 +255,14 @@ impl UntypedPublisher {
             tracing::warn!("the lock of table {:?} lost its name", self.name());
             match open::acquire_lock(&self.name) {
                 Ok(lock) => self.lock = lock,
-                Err(Error::PublisherActive { table, .. }) => {
-                    // It stays lost: every commit from now on says so.
+                // While the region is ours nobody else can publish it: whoever tries is refused and lets go.
+                Err(Error::PublisherActive { .. }) if self.region.has_name() => {
                     self.next_upkeep_ns = 0;
+                }
+                Err(Error::PublisherActive { table, .. }) => {
+                    // It stays lost: every commit from now on says so. No region names this registry any more.
+                    self.next_upkeep_ns = 0;
+                    self.waking.remove();
                     return Err(Error::Lost { table });
                 }
                 Err(error) => return Err(error),
