@@ -4,7 +4,6 @@
 //! index; 6. commit an empty transaction; 7. wake everybody who sleeps. Each step can be repeated by the next one, should this
 //! publisher die in the middle.
 
-use std::fs::File;
 use std::sync::Arc;
 
 use super::Settings;
@@ -15,7 +14,7 @@ use super::waking::{self, Waking};
 use crate::clock::monotonic_ns;
 use crate::error::{Error, Result};
 use crate::layout::{Geometry, State, Tag, header};
-use crate::region::lock::{self, Span};
+use crate::region::lock::Locked;
 use crate::region::object::{self, TableName, failure};
 use crate::region::{Beginning, Header, Region};
 use crate::schema::{Conversion, Schema};
@@ -26,29 +25,29 @@ const LOCK_TRIES: usize = 100;
 const PID_TRIES: usize = 50;
 
 /// Locks the table's lock object, making it if need be.
-pub(super) fn acquire_lock(name: &TableName) -> Result<File> {
+pub(super) fn acquire_lock(name: &TableName) -> Result<Locked> {
     let object = name.lock();
-    let locked = |file: &File| {
-        lock::try_lock(file, Span::WHOLE).map_err(|errno| failure(&object, "lock", errno))
-    };
+    let take = |file| Locked::take(file).map_err(|errno| failure(&object, "lock", errno));
     for _ in 0..LOCK_TRIES {
         let Some(file) = object::open(&object, true, object::own_user(), false)? else {
             let file = object::create(&object, 0o600, None)?;
             // Locked before it has a name: nobody can come first.
-            if locked(&file)? && object::link(&file, &object)? {
-                return Ok(file);
+            if let Some(locked) = take(file)?
+                && object::link(&locked, &object)?
+            {
+                return Ok(locked);
             }
             continue;
         };
-        if !locked(&file)? {
+        let Some(locked) = take(file)? else {
             return Err(Error::PublisherActive {
                 table: name.as_str().to_owned(),
                 pid: holder(name),
             });
-        }
+        };
         // A publisher that closed may have removed the name between opening and locking.
-        if object::names(&object, &file) {
-            return Ok(file);
+        if object::names(&object, &locked) {
+            return Ok(locked);
         }
     }
     let reason = "it is being removed and made again all the time".to_owned();
@@ -96,7 +95,7 @@ pub(super) fn open(name: &str, schema: Schema, settings: Settings) -> Result<Unt
 }
 
 /// Takes over what a dead publisher left, with its own schema and settings.
-pub(super) fn adopt_as_it_is(name: TableName, lock: File) -> Result<Option<UntypedPublisher>> {
+pub(super) fn adopt_as_it_is(name: TableName, lock: Locked) -> Result<Option<UntypedPublisher>> {
     let Some(left) = Region::adopt(&name)? else {
         return Ok(None);
     };
@@ -134,7 +133,7 @@ fn refuse_if_published(name: &TableName, left: &Region) -> Result<()> {
 /// What is known of a publisher before it has a region.
 struct Opening {
     name: TableName,
-    lock: File,
+    lock: Locked,
     schema: Arc<Schema>,
     settings: Settings,
 }
@@ -259,6 +258,14 @@ fn fill(region: &Region, left: &Region, commit: u64, name: &TableName) -> Result
         );
         return Ok(());
     };
+    let lost = conversion.lost();
+    if !lost.is_empty() {
+        tracing::warn!(
+            "table {:?} loses the values of {}: the new schema has no such fields, or of another kind",
+            name.as_str(),
+            lost.join(", ")
+        );
+    }
     let version = region.word(header::COMMIT);
     let mut words = vec![0; left.schema().row_words()];
     let mut converted = vec![0; region.schema().row_words()];

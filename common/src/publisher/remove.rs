@@ -3,7 +3,7 @@
 use super::open::{acquire_lock, adopt_as_it_is};
 use crate::error::{Error, Result};
 use crate::layout::header;
-use crate::region::object::{self, TableName, failure_io, own_user, registry_name};
+use crate::region::object::{self, TableName, own_user, registry_name};
 use crate::region::read_words;
 use crate::registry::Registry;
 
@@ -38,15 +38,12 @@ pub fn remove(name: &str) -> Result<Vec<String>> {
             table: name.as_str().to_owned(),
         });
     }
-    let lock = acquire_lock(&name)?;
-    let second = lock
-        .try_clone()
-        .map_err(|error| failure_io(&name.lock(), "duplicate", error))?;
     // The polite way is to be its next publisher, and close.
-    match adopt_as_it_is(name.clone(), second) {
+    match adopt_as_it_is(name.clone(), acquire_lock(&name)?) {
         Ok(Some(publisher)) => publisher.close().map(|()| found),
         Err(Error::PublisherActive { table, pid }) => Err(Error::PublisherActive { table, pid }),
         outcome => {
+            let lock = acquire_lock(&name)?;
             if let Err(error) = outcome {
                 tracing::warn!("removing what cannot be taken over: {error}");
                 remove_registry_of(&name)?;

@@ -1,6 +1,5 @@
 //! The publisher of a table whose rows are bytes of a schema. [`Publisher`](super::Publisher) is the typed view of it.
 
-use std::fs::File;
 use std::sync::Arc;
 
 use super::open;
@@ -12,6 +11,7 @@ use crate::clock::monotonic_ns;
 use crate::error::{Error, Result};
 use crate::layout::{MAX_VERSION, State, header};
 use crate::region::Region;
+use crate::region::lock::Locked;
 use crate::region::object::{self, TableName};
 use crate::row::RowBuf;
 use crate::schema::Schema;
@@ -27,7 +27,7 @@ pub struct UntypedPublisher {
     pub(super) name: TableName,
     pub(super) settings: Settings,
     /// Held for its lock.
-    pub(super) lock: File,
+    pub(super) lock: Locked,
     pub(super) region: Region,
     pub(super) waking: Waking,
     pub(super) schema: Arc<Schema>,

@@ -4,6 +4,7 @@
 //! cannot fake it. The file must not be mapped through the same opening, for a mapping would keep the lock.
 
 use std::fs::File;
+use std::ops::Deref;
 
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, fcntl};
@@ -37,6 +38,42 @@ impl Span {
             l_start: self.start,
             l_len: self.length,
             l_pid: 0,
+        }
+    }
+}
+
+/// A file that is locked as a whole until this is dropped.
+pub struct Locked {
+    file: File,
+    process: u32,
+}
+
+impl Locked {
+    /// Locks the file, if nobody else holds a lock on it.
+    ///
+    /// # Errors
+    /// What the system refuses beside that.
+    pub fn take(file: File) -> nix::Result<Option<Self>> {
+        let taken = try_lock(&file, Span::WHOLE)?;
+        let process = std::process::id();
+        Ok(taken.then_some(Self { file, process }))
+    }
+}
+
+impl Deref for Locked {
+    type Target = File;
+
+    fn deref(&self) -> &File {
+        &self.file
+    }
+}
+
+impl Drop for Locked {
+    fn drop(&mut self) {
+        // Not left to closing: between fork and exec a child of another thread has the descriptor, too. But not by
+        // such a child.
+        if self.process == std::process::id() {
+            let _falls_by_closing = unlock(&self.file, Span::WHOLE);
         }
     }
 }

@@ -30,7 +30,7 @@ use crate::table::{Table, last_commit};
 pub use description::Header;
 pub(crate) use description::read_words;
 use description::{geometry_offsets, identity};
-use lock::Span;
+use lock::{Locked, Span};
 pub use mapping::Mapping;
 use object::{Access, TableName, failure, failure_io};
 
@@ -59,7 +59,7 @@ pub struct Region {
     object: String,
     file: File,
     /// The publisher's lock, on an opening that is not mapped.
-    lock: Option<File>,
+    lock: Option<Locked>,
     mapping: Mapping,
     /// Words that the file is known to have.
     reach: AtomicUsize,
@@ -87,9 +87,9 @@ impl Region {
                 Error::InvalidSetting { reason }
             })?;
         let lock = object::create(&object, beginning.access.mode, beginning.access.group)?;
-        if !lock::try_lock(&lock, Span::WHOLE).map_err(|errno| failure(&object, "lock", errno))? {
-            unreachable!("nobody else can have opened a file without a name");
-        }
+        let lock = Locked::take(lock)
+            .map_err(|errno| failure(&object, "lock", errno))?
+            .expect("nobody else can have opened a file without a name");
         let file = object::reopen(&object, &lock)?;
         extend(&object, &file, 0, geometry.blocks)?;
         let mapping = Mapping::read_write(&file, geometry.words_for(capacity))
@@ -169,9 +169,8 @@ impl Region {
             return Ok(None);
         };
         let lock = object::reopen(&object, &file)?;
-        let locked =
-            lock::try_lock(&lock, Span::WHOLE).map_err(|errno| failure(&object, "lock", errno))?;
-        Self::map(object, file, locked.then_some(lock), Mapping::read_write).map(Some)
+        let lock = Locked::take(lock).map_err(|errno| failure(&object, "lock", errno))?;
+        Self::map(object, file, lock, Mapping::read_write).map(Some)
     }
 
     /// Opens a region to read; it must belong to `owner` or, where `trust_root`, to root.
@@ -189,7 +188,7 @@ impl Region {
     fn map(
         object: String,
         file: File,
-        lock: Option<File>,
+        lock: Option<Locked>,
         map: impl FnOnce(&File, usize) -> std::io::Result<Mapping>,
     ) -> Result<Self> {
         let header = Header::read(&object, &file)?;

@@ -145,11 +145,13 @@ impl Seat {
 impl Drop for Seat {
     fn drop(&mut self) {
         if self.process == std::process::id() {
-            // The queue first, while the nonce still names it. The lock falls with the file.
+            // The queue first, while the nonce still names it; the lock last, and not left to closing: between fork and
+            // exec a child of another thread has the descriptor, too.
             drop(self.queue.take());
             if let Err(error) = self.opened.clean(self.slot) {
                 tracing::debug!("leaving slot {} as it is: {error}", self.slot);
             }
+            let _falls_by_closing = lock::unlock(&self.opened.file, Span::byte(self.slot));
         }
     }
 }

@@ -22,7 +22,7 @@ use super::{Field, Kind, Schema};
 #[derive(Clone, Debug)]
 pub struct Conversion {
     runs: Vec<Run>,
-    lossless: bool,
+    lost: Vec<String>,
 }
 
 /// Bytes of an old row that go to a new one as they are.
@@ -45,15 +45,14 @@ impl Conversion {
         if !same_key {
             return None;
         }
-        let runs: Vec<Run> = old
-            .fields
-            .iter()
-            .filter_map(|field| run_of(field, new))
-            .collect();
-        Some(Conversion {
-            lossless: runs.len() == old.fields.len(),
-            runs,
-        })
+        let (mut runs, mut lost) = (Vec::new(), Vec::new());
+        for field in &old.fields {
+            match run_of(field, new) {
+                Some(run) => runs.push(run),
+                None => lost.push(field.name.clone()),
+            }
+        }
+        Some(Conversion { runs, lost })
     }
 
     /// Writes `old_row` to `new_row` as a row of the new schema; what the old one has not becomes zero.
@@ -71,7 +70,13 @@ impl Conversion {
     /// Whether every field of the old schema lives on in the new one.
     #[must_use]
     pub fn is_lossless(&self) -> bool {
-        self.lossless
+        self.lost.is_empty()
+    }
+
+    /// The fields of the old schema whose values the new one has no room for.
+    #[must_use]
+    pub fn lost(&self) -> &[String] {
+        &self.lost
     }
 }
 
