@@ -151,7 +151,7 @@ pub enum Error {
 
     /// The object belongs to a user who is not trusted here.
     #[error(
-        "{object} belongs to user {found} and not to {expected}: name its owner if you trust that user"
+        "{object} belongs to user {found} and not to {expected}: run as that user, take another name, or (to read) name its owner if you trust that user"
     )]
     WrongOwner {
         /// The object's name.
@@ -164,7 +164,7 @@ pub enum Error {
 
     /// The operating system's permissions forbid it.
     #[error(
-        "no permission to {action} {object}: run as its owner, or let the publisher open it to your group (`mode`, `group`)"
+        "no permission to {action} {object}: run as its owner, or let its publisher open it (`mode`, `group`) to a group that both of you are in"
     )]
     PermissionDenied {
         /// The object's name.

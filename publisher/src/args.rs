@@ -73,7 +73,7 @@ pub enum Command {
 /// `publisher serve`.
 #[derive(Debug, clap::Args)]
 pub struct Serve {
-    /// The table's name: 1 to 64 of A-Z a-z 0-9 . _ -
+    /// The table's name: 1 to 64 of A-Z a-z 0-9 . _ - and no dot first
     pub name: String,
 
     /// Where rows come from: `processes` (of this machine), or `-` (lines of JSON on stdin)
@@ -86,14 +86,14 @@ pub struct Serve {
     pub fields: Option<String>,
 
     /// Which of the fields are the key, joined by commas [default: the first]
-    #[arg(long, value_name = "FIELDS", requires = "fields")]
+    #[arg(long, value_name = "FIELDS")]
     pub key: Option<String>,
 
     /// How often to look at the processes
     #[arg(long, value_name = "DURATION", default_value = "100ms", value_parser = interval)]
     pub every: Duration,
 
-    /// End at the first bad line (exit code 5)
+    /// End at the first bad line (exit code 5; 1 if a row has no room)
     #[arg(long)]
     pub strict: bool,
 
@@ -178,9 +178,13 @@ impl FromStr for From {
     }
 }
 
+/// The longest time between two looks.
+const MAX_INTERVAL: Duration = Duration::from_secs(24 * 60 * 60);
+
 fn interval(text: &str) -> Result<Duration, String> {
     match duration(text)? {
         Duration::ZERO => Err("it cannot be zero".to_owned()),
+        interval if interval > MAX_INTERVAL => Err("it cannot be more than a day".to_owned()),
         interval => Ok(interval),
     }
 }

@@ -11,7 +11,6 @@
 //! Data goes to stdout (there is none), all else to stderr, whose loss nobody minds.
 
 use std::ffi::OsString;
-use std::fmt::Display;
 use std::io::{self, Write};
 
 use clap::{CommandFactory, Parser};
@@ -46,9 +45,4 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> Result<(), Failure> {
         Some(Command::Rm { names }) => rm::run(&names),
         Some(Command::Subscriber(child)) => demo::run_child(&child),
     }
-}
-
-/// Tells the user one line, on stderr. If nobody reads it, work goes on.
-fn say(line: impl Display) {
-    let _unread = writeln!(io::stderr(), "{line}");
 }

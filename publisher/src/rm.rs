@@ -2,7 +2,7 @@
 
 use subscriber::shell::Failure;
 
-use crate::say;
+use subscriber::shell::tell;
 
 /// `publisher rm`: each of the tables, whatever becomes of the others.
 ///
@@ -12,9 +12,9 @@ pub fn run(names: &[String]) -> Result<(), Failure> {
     let mut first = None;
     for name in names {
         match common::remove(name) {
-            Ok(objects) => say(format_args!("removed {}", objects.join(" "))),
+            Ok(objects) => tell(format_args!("removed {}", objects.join(" "))),
             Err(error) if first.is_none() => first = Some(error.into()),
-            Err(error) => say(format_args!("error: {error}")),
+            Err(error) => tell(format_args!("error: {error}")),
         }
     }
     first.map_or(Ok(()), Err)

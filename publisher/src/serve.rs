@@ -8,8 +8,8 @@ use common::{Error, Schema, UntypedPublisher};
 use subscriber::shell::{Failure, Stop};
 
 use crate::args::{From, Serve};
-use crate::say;
 use crate::source::{Processes, Progress, Source, Stdin, Trouble};
+use subscriber::shell::tell;
 
 /// `publisher serve`.
 ///
@@ -41,18 +41,18 @@ pub fn run(args: &Serve) -> Result<(), Failure> {
         // Dropped, as if this process had died: what is there may be another publisher's by now.
         Err(Trouble::Table(error)) => return Err(error.into()),
     };
-    take_leave(publisher, begun_at, source.summary(), args.keep)?;
-    failure.map_or(Ok(()), Err)
+    let left = take_leave(publisher, begun_at, source.summary(), args.keep);
+    failure.map_or(left, Err)
 }
 
 fn source(args: &Serve) -> Result<(Schema, Box<dyn Source>), Failure> {
     match (args.from, &args.fields) {
-        (From::Processes, None) => {
+        (From::Processes, None) if args.key.is_none() => {
             let source = Processes::new(args.every)?;
             Ok((source.schema(), Box::new(source)))
         }
-        (From::Processes, Some(_)) => {
-            let reason = "--fields is for `--from -`: processes have their own";
+        (From::Processes, _) => {
+            let reason = "--fields and --key are for `--from -`: processes have their own";
             Err(Failure::new(2, reason))
         }
         (From::Stdin, Some(fields)) => {
@@ -112,12 +112,12 @@ fn greet(publisher: &UntypedPublisher) {
     let (version, rows) = (publisher.version(), publisher.len());
     if publisher.epoch() > 1 {
         let epoch = publisher.epoch();
-        say(format_args!(
+        tell(format_args!(
             "took over {name}, which another publisher left: epoch {epoch}, rows: {rows}"
         ));
     }
     let key: Vec<&str> = schema.key_fields().map(Field::name).collect();
-    say(format_args!(
+    tell(format_args!(
         "publishing {name} at version {version}: {schema}, key {}, {} rows at most; watch it by: subscriber watch {name}",
         key.join(","),
         publisher.capacity(),
@@ -144,7 +144,7 @@ fn take_leave(
         publisher.close()?;
         "is closed and removed"
     };
-    say(format_args!(
+    tell(format_args!(
         "{name} {end}: it came to version {version}, commits: {commits}, rows: {rows}{summary}"
     ));
     Ok(())

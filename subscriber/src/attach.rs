@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use common::{Error, UntypedSubscriber};
 
 use crate::output;
-use crate::shell::{Failure, Stop};
+use crate::shell::{Failure, Stop, tell};
 
 /// How often a table that nobody publishes yet is looked for.
 const LOOK_INTERVAL: Duration = Duration::from_millis(20);
@@ -51,7 +51,7 @@ pub fn attach_when_published(
                     return Err(Error::TimedOut { table, waited }.into());
                 }
                 if !std::mem::replace(&mut told, true) {
-                    output::note(&format!("waiting for a publisher of table {table:?}"));
+                    tell(format_args!("waiting for a publisher of table {table:?}"));
                 }
                 let pause = left.map_or(LOOK_INTERVAL, |left| left.min(LOOK_INTERVAL));
                 if output::wait(stop, &[], Some(pause))? {

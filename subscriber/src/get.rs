@@ -4,9 +4,9 @@ use common::PublisherState;
 
 use crate::args::Get;
 use crate::attach::{attach, attach_when_published};
-use crate::output::{self, Output};
+use crate::output::Output;
 use crate::select::Selection;
-use crate::shell::{Failure, Stop};
+use crate::shell::{Failure, Stop, tell};
 
 /// Prints the rows.
 ///
@@ -28,8 +28,13 @@ pub fn run(args: &Get, stop: &Stop, output: Output) -> Result<(), Failure> {
         PublisherState::Closed { .. } => warn(&asked.name, "has ended"),
     }
     let mut printer = asked.format.printer(output);
-    printer.rows(table.schema(), &selection.rows(&table))?;
-    printer.flush()?;
+    let printed = printer
+        .rows(table.schema(), &selection.rows(&table))
+        .and_then(|()| printer.flush());
+    if printed.is_err() && stop.requested() {
+        return Err(Failure::new(1, "interrupted: the output is cut short"));
+    }
+    printed?;
     match selection.missing(&table).as_slice() {
         [] => Ok(()),
         [key] => Err(Failure::new(
@@ -44,7 +49,7 @@ pub fn run(args: &Get, stop: &Stop, output: Output) -> Result<(), Failure> {
 }
 
 fn warn(name: &str, what: &str) {
-    output::note(&format!(
+    tell(format_args!(
         "warning: the publisher of table {name:?} {what}, this is what it left"
     ));
 }

@@ -106,8 +106,3 @@ pub fn wait(stop: &Stop, others: &[BorrowedFd<'_>], time: Option<Duration>) -> i
     }
     Ok(stopped)
 }
-
-/// Says something on stderr that is no error. If nobody listens there, that is no error either.
-pub fn note(text: &str) {
-    let _told = writeln!(io::stderr(), "{text}");
-}

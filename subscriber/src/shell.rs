@@ -5,25 +5,33 @@ use std::io::{self, IsTerminal, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use common::Error;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::eventfd::{EfdFlags, EventFd};
+use nix::sys::signal::{SigSet, Signal};
 
 /// Turns readable when Ctrl-C or SIGTERM has been received, and stays so.
 #[derive(Clone)]
 pub struct Stop(Arc<EventFd>);
 
 impl Stop {
-    /// Takes over SIGINT, SIGTERM and SIGHUP. Once a process.
+    /// Takes over SIGINT, SIGTERM and, unless it is ignored (`nohup`), SIGHUP. Once a process, before it has threads.
     ///
     /// # Errors
     /// What the system refuses.
     pub fn install() -> Result<Self, Failure> {
         let refused =
             |error: &dyn fmt::Display| Failure::new(1, format!("cannot wait for signals: {error}"));
+        if ignores_hangup() {
+            // Its handler would take the place of that. What is blocked never arrives.
+            let mut hangup = SigSet::empty();
+            hangup.add(Signal::SIGHUP);
+            hangup.thread_block().map_err(|errno| refused(&errno))?;
+        }
         let flags = EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK;
         let stop = Self(Arc::new(
             EventFd::from_value_and_flags(0, flags).map_err(|errno| refused(&errno))?,
@@ -79,6 +87,35 @@ impl Stop {
             Err(Errno::EINTR) => (false, vec![PollFlags::empty(); others.len()]),
             Err(_) => (true, vec![PollFlags::empty(); others.len()]),
         }
+    }
+}
+
+/// Whether this process was started to ignore SIGHUP.
+fn ignores_hangup() -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let ignored = ignored.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    ignored.is_some_and(|mask| mask >> (Signal::SIGHUP as u32 - 1) & 1 == 1)
+}
+
+/// How long a line waits for room on stderr, in ms.
+const TELL_PATIENCE_MS: u16 = 1000;
+
+/// Tells the user one line, on stderr. If nobody listens there, or for a while nobody reads, work goes on without.
+pub fn tell(line: impl fmt::Display) {
+    static UNREAD: AtomicBool = AtomicBool::new(false);
+    let patience = if UNREAD.load(Ordering::Relaxed) {
+        0
+    } else {
+        TELL_PATIENCE_MS
+    };
+    let stderr = io::stderr();
+    let mut room = [PollFd::new(stderr.as_fd(), PollFlags::POLLOUT)];
+    let has_room = poll(&mut room, PollTimeout::from(patience)) == Ok(1);
+    UNREAD.store(!has_room, Ordering::Relaxed);
+    if has_room {
+        // At once and not piece by piece: there is room for a line, and not necessarily for two.
+        let _unread = (&stderr).write_all(format!("{line}\n").as_bytes());
     }
 }
 
@@ -154,8 +191,7 @@ pub fn finish(result: Result<(), Failure>) -> ExitCode {
         Err(failure) if failure.code == 0 => ExitCode::SUCCESS,
         Err(failure) => {
             if !failure.message.is_empty() {
-                // Not `eprintln!`, which panics where nobody reads stderr.
-                let _told = writeln!(io::stderr(), "error: {failure}");
+                tell(format_args!("error: {failure}"));
             }
             ExitCode::from(failure.code)
         }

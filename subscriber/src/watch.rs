@@ -11,7 +11,7 @@ use crate::attach::attach_when_published;
 use crate::format::{Format, Printer};
 use crate::output::{self, Output};
 use crate::select::Selection;
-use crate::shell::{Failure, Stop};
+use crate::shell::{Failure, Stop, tell};
 
 /// Prints the table and its changes.
 ///
@@ -48,9 +48,10 @@ pub fn run(args: &args::Watch, stop: &Stop, output: Output) -> Result<(), Failur
     Err(Failure::new(
         1,
         format!(
-            "table {:?} had {} changes less than asked for within {}",
+            "only {} of {} changes of table {:?} came within {}",
+            args.count.unwrap_or(0) - watch.left.unwrap_or(0),
+            args.count.unwrap_or(0),
             asked.name,
-            watch.left.unwrap_or(0),
             humantime::format_duration(time.unwrap_or_default())
         ),
     ))
@@ -138,7 +139,7 @@ impl Watch<'_> {
         let old = std::mem::replace(&mut self.selection, selection);
         if old.schema() != schema {
             let key: Vec<&str> = schema.key_fields().map(common::Field::name).collect();
-            output::note(&format!(
+            tell(format_args!(
                 "table {:?} has another schema now: {schema} with the key {}",
                 self.table.name(),
                 key.join(",")
@@ -181,15 +182,15 @@ impl Watch<'_> {
     /// Says what became of the publisher.
     fn tell_publisher(&self) {
         let name = self.table.name();
-        output::note(&match self.told {
+        tell(match self.told {
             PublisherState::Alive { pid, .. } => {
                 format!("table {name:?} is published by process {pid} now")
             }
             PublisherState::Gone { .. } => format!(
-                "the publisher of table {name:?} is gone; its rows stay, waiting for the next one"
+                "the publisher of table {name:?} is gone; its rows stay until the next one comes"
             ),
             PublisherState::Closed { .. } => {
-                format!("table {name:?} was closed by its publisher, waiting for the next one")
+                format!("table {name:?} is closed; its rows stay until it is published again")
             }
         });
     }

@@ -132,6 +132,9 @@ fn operation(
     object: &Map<String, Value>,
 ) -> Result<Operation, String> {
     match op {
+        "clear" if object.contains_key("row") || object.contains_key("key") => {
+            Err("`clear` removes all rows and takes none: use `delete` for one".to_owned())
+        }
         "clear" => Ok(Operation::Clear),
         "delete" => {
             let key = member(object, "key")?.or(member(object, "row")?);

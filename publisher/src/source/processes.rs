@@ -14,7 +14,7 @@ use procfs::process::{Stat, all_processes};
 use subscriber::shell::Failure;
 
 use super::{Progress, Source, Trouble, replace};
-use crate::say;
+use subscriber::shell::tell;
 
 const NANOS_A_SECOND: u128 = 1_000_000_000;
 
@@ -165,7 +165,7 @@ impl Source for Processes {
             let trouble = self.update(publisher)?;
             let was_in_trouble = std::mem::replace(&mut self.in_trouble, trouble.is_some());
             if let Some(trouble) = trouble.filter(|_| !was_in_trouble) {
-                say(format_args!("processes: {trouble}"));
+                tell(format_args!("processes: {trouble}"));
             }
         }
         Ok(Progress::Waiting)

@@ -10,7 +10,7 @@ use subscriber::shell::Failure;
 
 use super::Trouble;
 use super::json_lines::{Instruction, Operation};
-use crate::say;
+use subscriber::shell::tell;
 
 /// The most lines that are committed together without being told to.
 const MAX_BATCH: usize = 1000;
@@ -152,10 +152,17 @@ impl Staging {
 
     /// How many lines were refused, and how many transactions dropped.
     pub fn summary(&self) -> String {
-        match (self.refused, self.dropped) {
+        let refused = match (self.refused, self.dropped) {
             (0, _) => "none refused".to_owned(),
             (refused, 0) => format!("{refused} refused"),
             (refused, dropped) => format!("{refused} refused, transactions dropped: {dropped}"),
+        };
+        match &self.open {
+            Some(open) => format!(
+                "{refused}; the transaction of line {} had no `commit` and is dropped",
+                open.begin
+            ),
+            None => refused,
         }
     }
 
@@ -213,14 +220,14 @@ impl Staging {
         if let Some(open) = &mut self.open {
             open.spoilt = true;
         }
-        say(report);
+        tell(report);
         Ok(())
     }
 
     fn report_drop(&mut self, begin: u64, end: u64) {
         self.dropped += 1;
         let input = self.input;
-        say(format_args!(
+        tell(format_args!(
             "{input}: lines {begin} to {end}: the transaction is dropped, nothing of it is done"
         ));
     }
