@@ -223,11 +223,12 @@ impl UntypedPublisher {
     /// What the system refuses to remove.
     pub fn close(mut self) -> Result<()> {
         self.end()?;
+        // The registry while a region names it: killed in between, the next publisher or `rm` finds what is left.
+        self.waking.remove();
         // Only what is still this publisher's: after an `rm` another one may have made objects of these names.
         if self.region.has_name() {
             object::remove(self.region.object())?;
         }
-        self.waking.remove();
         // The lock object last: until then nobody else can publish under this name.
         let lock = self.name.lock();
         if object::names(&lock, &self.lock) {
