@@ -76,6 +76,68 @@ fn row(schema: &Schema, id: u64, name: &str) -> RowBuf {
 }
 
 #[test]
+fn a_live_publisher_takes_another_shape_as_one_commit() {
+    let table = Table::new("reshape");
+    let [narrow, wide] = ["id:u64,name:text(8)", "id:u64,name:text(24)"]
+        .map(|fields| Schema::parse(fields, None).unwrap());
+    let mut publisher = UntypedPublisher::builder(table.name(), narrow.clone())
+        .capacity(2)
+        .open()
+        .unwrap();
+    let mut subscriber = UntypedSubscriber::builder(table.name())
+        .recheck(NEVER)
+        .open()
+        .unwrap();
+    let reshape = |publisher: &mut UntypedPublisher, schema: &Schema, ids: &[u64], name| {
+        let rows = ids.iter().map(|id| row(schema, *id, name));
+        let rows: Vec<Vec<u8>> = rows.map(|row| row.bytes().to_vec()).collect();
+        publisher.reshape(schema.clone(), 3, rows)
+    };
+    let mut tx = publisher.begin();
+    for id in [1, 2] {
+        tx.insert(row(&narrow, id, "name").bytes()).unwrap();
+    }
+    tx.commit().unwrap();
+    assert_eq!(subscriber.wait(Some(LIMIT)).unwrap().len(), 2);
+
+    // One stays, one goes, one comes.
+    let version = reshape(&mut publisher, &wide, &[2, 3], "name").unwrap();
+    let mut changed = Vec::new();
+    until("it has moved", || {
+        for change in &subscriber.wait(Some(LIMIT)).unwrap() {
+            changed.push(match change {
+                Change::Created(row) => (row.value(0).to_string(), 'c'),
+                Change::Deleted(row) => (row.value(0).to_string(), 'd'),
+                Change::Updated { .. } => panic!("{change:?}"),
+            });
+        }
+        subscriber.version() == version
+    });
+    assert_eq!(changed, [("1".to_owned(), 'd'), ("3".to_owned(), 'c')]);
+    assert_eq!((publisher.epoch(), publisher.capacity()), (1, 3));
+    assert_eq!(**subscriber.schema(), wide);
+
+    // What cannot be leaves it as it was, and it goes on.
+    let twice = reshape(&mut publisher, &narrow, &[7, 7], "name").unwrap_err();
+    assert!(matches!(twice, Error::KeyExists { .. }), "{twice}");
+    let full = reshape(&mut publisher, &narrow, &[5, 6, 7, 8], "name").unwrap_err();
+    assert!(matches!(full, Error::TableFull { capacity: 3, .. }), "{full}");
+    let short = publisher.reshape(wide.clone(), 3, [b"x"]).unwrap_err();
+    assert!(matches!(short, Error::WrongLength { .. }), "{short}");
+    assert_eq!((publisher.version(), publisher.len()), (version, 2));
+    let mut tx = publisher.begin();
+    tx.update(row(&wide, 3, "a name that is wider").bytes())
+        .unwrap();
+    tx.insert(row(&wide, 4, "").bytes()).unwrap();
+    assert_eq!(tx.commit().unwrap(), version + 1);
+    until("it follows", || {
+        subscriber.wait(Some(LIMIT)).unwrap();
+        subscriber.version() == version + 1
+    });
+    assert_eq!(subscriber.len(), 3);
+}
+
+#[test]
 fn a_wider_field_and_a_new_one_change_no_row() {
     let table = Table::new("wider");
     let schemas = [

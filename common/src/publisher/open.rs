@@ -220,7 +220,7 @@ impl Opening {
 
     fn rows(&self, region: &Region) -> Result<Rows> {
         let (version, table) = region.look()?;
-        let twice = || region.corrupt("a key stands at two slots".to_owned());
+        let twice = |_: &[u8]| region.corrupt("a key stands at two slots".to_owned());
         Rows::of(
             &self.schema,
             &table,
@@ -308,20 +308,69 @@ fn supersede(publisher: &mut UntypedPublisher, old: &Region) -> Result<()> {
 
 /// A publisher whose region lost its name makes a successor of it, with the same rows at the same slots.
 pub(super) fn succeed_self(publisher: &mut UntypedPublisher) -> Result<()> {
+    let capacity = publisher.capacity();
+    let new = successor(publisher, Arc::clone(&publisher.schema), capacity)?;
+    fill(&new, &publisher.region, publisher.version, &publisher.name)?;
+    new.take_name(&publisher.name)?;
+    go_on_with(publisher, new)
+}
+
+/// A publisher makes a successor of its own region, with another schema, another capacity, other rows.
+pub(super) fn reshape<B: AsRef<[u8]>>(
+    publisher: &mut UntypedPublisher,
+    schema: Schema,
+    capacity: usize,
+    rows: impl IntoIterator<Item = B>,
+) -> Result<()> {
+    let schema = Arc::new(schema);
+    let new = successor(publisher, Arc::clone(&schema), capacity)?;
+    let live = Tag::live(new.word(header::COMMIT));
+    let mut words = vec![0; schema.row_words()];
+    for (slot, row) in rows.into_iter().enumerate() {
+        let row = row.as_ref();
+        publisher.check_length("row", row.len(), schema.row_size())?;
+        if slot >= capacity {
+            return Err(Error::TableFull {
+                table: publisher.name().to_owned(),
+                capacity,
+            });
+        }
+        bytemuck::cast_slice_mut(&mut words)[..row.len()].copy_from_slice(row);
+        new.grow(slot + 1)?;
+        let (_, table) = new.look()?;
+        table.fill(slot, live, &words);
+    }
+    let (version, table) = new.look()?;
+    let twice = |key: &[u8]| Error::KeyExists {
+        table: publisher.name().to_owned(),
+        key: schema.format_key(key),
+    };
+    let rows = Rows::of(&schema, &table, version, capacity, twice)?;
+    new.take_name(&publisher.name)?;
+    (publisher.schema, publisher.rows) = (schema, rows);
+    publisher.settings.capacity = capacity;
+    go_on_with(publisher, new)
+}
+
+/// A region without a name and without rows, that may take the place of the publisher's.
+fn successor(publisher: &UntypedPublisher, schema: Arc<Schema>, capacity: usize) -> Result<Region> {
     let region = &publisher.region;
     let beginning = Beginning {
-        schema: Arc::clone(&publisher.schema),
-        capacity: region.geometry().capacity,
+        schema,
+        capacity,
         slots: region.geometry().slots,
         epoch: region.word(header::EPOCH),
-        commit: publisher.version + 1,
+        commit: publisher.next_version()?,
         access: publisher.settings.access,
     };
     let new = Region::create(&publisher.name, &beginning)?;
-    fill(&new, region, publisher.version, &publisher.name)?;
     new.set(header::REGISTRY_ID, region.word(header::REGISTRY_ID));
-    new.take_name(&publisher.name)?;
+    Ok(new)
+}
+
+/// Publishes in `new`, which has the name now, and tells whoever follows the region before.
+fn go_on_with(publisher: &mut UntypedPublisher, new: Region) -> Result<()> {
     let old = std::mem::replace(&mut publisher.region, new);
-    publisher.version = beginning.commit;
+    publisher.version = publisher.region.word(header::COMMIT);
     supersede(publisher, &old)
 }

@@ -21,13 +21,13 @@ pub(super) struct Rows {
 }
 
 impl Rows {
-    /// Of the rows that `table` holds at `version`. `twice` is the error for a key that stands at two slots.
+    /// Of the rows that `table` holds at `version`. `twice` is the error for the key that stands at two slots.
     pub fn of(
         schema: &Arc<Schema>,
         table: &Table<'_>,
         version: u64,
         capacity: usize,
-        twice: impl FnOnce() -> crate::Error,
+        twice: impl FnOnce(&[u8]) -> crate::Error,
     ) -> Result<Self> {
         let key_size = schema.key_size();
         let mut rows = Self {
@@ -52,7 +52,7 @@ impl Rows {
             key.clear();
             schema.write_key(&bytemuck::cast_slice(&words)[..schema.row_size()], &mut key);
             if rows.find(&key).is_some() {
-                return Err(twice());
+                return Err(twice(&key));
             }
             rows.enter(slot, &key);
         }

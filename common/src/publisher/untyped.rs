@@ -83,6 +83,43 @@ impl UntypedPublisher {
         UntypedTransaction::new(self)
     }
 
+    /// Gives the table another schema, another capacity, or both, and exactly these rows with it, as one commit. A successor
+    /// of the region takes the name; subscribers move over by themselves and see what differs from what they had.
+    /// Returns the version of the table.
+    ///
+    /// ```
+    /// # use common::{Schema, UntypedPublisher, UntypedSubscriber};
+    /// # fn main() -> common::Result<()> {
+    /// # let name = format!("doc-reshape-{}", std::process::id());
+    /// let narrow = Schema::parse("id:u8,name:text(8)", None)?;
+    /// let mut publisher = UntypedPublisher::builder(&name, narrow).capacity(10).open()?;
+    /// let mut subscriber = UntypedSubscriber::open(&name)?;
+    ///
+    /// let wide = Schema::parse("id:u8,name:text(16)", None)?;
+    /// publisher.reshape(wide.clone(), 20, [b"\x07a wider name    "])?;
+    /// assert_eq!(subscriber.refresh()?.len(), 1);
+    /// assert_eq!((**subscriber.schema() == wide, subscriber.capacity()), (true, 20));
+    /// # publisher.close()
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::KeyExists`] if two of the rows have one key, [`Error::TableFull`], [`Error::WrongLength`],
+    /// [`Error::InvalidSetting`] beyond the limits of the layout, [`Error::Limit`], [`Error::Lost`]. The table is as
+    /// it was then.
+    pub fn reshape<B: AsRef<[u8]>>(
+        &mut self,
+        schema: Schema,
+        capacity: usize,
+        rows: impl IntoIterator<Item = B>,
+    ) -> Result<u64> {
+        // The name may be another publisher's by now, and is not to be taken from that.
+        self.next_upkeep_ns = 0;
+        self.upkeep_if_due(monotonic_ns())?;
+        open::reshape(self, schema, capacity, rows)?;
+        Ok(self.version)
+    }
+
     /// The committed row of a key (in its canonical bytes).
     pub fn get(&self, key: &[u8]) -> Option<RowBuf> {
         self.committed(self.rows.find(key)?)

@@ -126,11 +126,12 @@ impl<S> SubscriberBuilder<S> {
     }
 }
 
-/// Tries until there is a table, for `timeout` at most.
+/// Tries until there is a table, and until it stood still enough to be copied, for `timeout` at most.
 fn when_published<T>(name: &str, timeout: Duration, open: impl Fn() -> Result<T>) -> Result<T> {
     let begun = Instant::now();
     loop {
         match open() {
+            Err(Error::Outrun { .. }) if begun.elapsed() < timeout => {}
             Err(Error::NotFound { .. }) if begun.elapsed() < timeout => {
                 std::thread::sleep(OPEN_INTERVAL.min(timeout.saturating_sub(begun.elapsed())));
             }
@@ -154,10 +155,10 @@ impl SubscriberBuilder<()> {
         UntypedSubscriber::attach(&self.name, self.settings.clone())
     }
 
-    /// Attaches to the table as soon as there is one.
+    /// Attaches to the table as soon as there is one that can be copied.
     ///
     /// # Errors
-    /// [`Error::TimedOut`], and as for [`UntypedSubscriber::open`].
+    /// [`Error::TimedOut`], [`Error::Outrun`] if it changed too fast all the time, and as for [`UntypedSubscriber::open`].
     pub fn open_within(&self, timeout: Duration) -> Result<UntypedSubscriber> {
         when_published(&self.name, timeout, || self.open())
     }
@@ -183,10 +184,10 @@ impl<R: Row> SubscriberBuilder<PhantomData<R>> {
         })
     }
 
-    /// Attaches to the table as soon as there is one.
+    /// Attaches to the table as soon as there is one that can be copied.
     ///
     /// # Errors
-    /// [`Error::TimedOut`], and as for [`Subscriber::open`].
+    /// [`Error::TimedOut`], [`Error::Outrun`] if it changed too fast all the time, and as for [`Subscriber::open`].
     pub fn open_within(&self, timeout: Duration) -> Result<Subscriber<R>> {
         when_published(&self.name, timeout, || self.open())
     }

@@ -29,6 +29,9 @@ use crate::table::commit_time;
 
 /// How often a refresh copies what changed while it copied, before it gives up.
 const PASSES: u32 = 16;
+/// How often `latest` reads its one row again. A pass over it takes about as long as a commit of a few rows, so that where
+/// cache lines travel slowly most passes over a hot row may fail: many, then, of which all together take some milliseconds.
+const ROW_PASSES: u32 = 1 << 14;
 /// How often a subscriber that finds a commit while it goes to sleep looks again before it leaves that to the re-check.
 const PARK_TRIES: u32 = 64;
 
@@ -180,7 +183,8 @@ impl UntypedSubscriber {
     pub(super) fn latest_words(&self, key: &[u8], words: &mut [u64]) -> Result<bool> {
         if let Some(slot) = self.copy.find(key) {
             let backoff = Backoff::new();
-            for _ in 0..PASSES {
+            let mut passes = 0;
+            loop {
                 let (version, table) = self.region.look()?;
                 if slot >= table.rows() {
                     break;
@@ -194,6 +198,10 @@ impl UntypedSubscriber {
                     }
                     Ok(_) => break,
                     Err(_) => backoff.spin(),
+                }
+                passes += 1;
+                if passes == ROW_PASSES {
+                    return Err(outrun(&self.name, passes));
                 }
             }
         }
@@ -393,9 +401,13 @@ fn catch_up(name: &TableName, region: &Region, since: u64, staging: &mut Staging
             Err(region.corrupt(format!("its commits went back from {since} to {version}")))
         }
         Some(version) => Ok(version),
-        None => Err(Error::Outrun {
-            table: name.as_str().to_owned(),
-            passes: PASSES,
-        }),
+        None => Err(outrun(name, PASSES)),
+    }
+}
+
+fn outrun(name: &TableName, passes: u32) -> Error {
+    Error::Outrun {
+        table: name.as_str().to_owned(),
+        passes,
     }
 }

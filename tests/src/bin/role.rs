@@ -114,7 +114,10 @@ fn check_ledger(arguments: &mut Arguments) -> Result<()> {
     end_with_stdin();
     let mut subscriber = Subscriber::<Account>::builder(&name).open_within(LIMIT)?;
     while subscriber.is_empty() {
-        subscriber.wait(Some(LIMIT))?;
+        match subscriber.wait(Some(LIMIT)) {
+            Ok(_) | Err(Error::Outrun { .. }) => {}
+            Err(error) => return Err(error),
+        }
     }
     let first = subscriber.version();
     let (mut checked, mut versions, mut outrun) = (0, 0, 0);
