@@ -8,6 +8,8 @@ use common::layout::{MAX_CAPACITY, MAX_SLOTS};
 use nix::unistd::Group;
 use subscriber::shell::duration;
 
+use crate::source::Room;
+
 /// What to try first.
 pub const EXAMPLE: &str = "\
 Try it, in two terminals:
@@ -109,9 +111,9 @@ pub struct Serve {
     #[arg(long)]
     pub keep: bool,
 
-    /// How many rows there can be
-    #[arg(long, value_name = "ROWS", default_value_t = 1 << 20, value_parser = within::<{ MAX_CAPACITY }>)]
-    pub capacity: usize,
+    /// How many rows there can be [default: 1048576, and as many as come where the source brings whole tables]
+    #[arg(long, value_name = "ROWS", value_parser = within::<{ MAX_CAPACITY }>)]
+    pub capacity: Option<usize>,
 
     /// How many subscribers can be woken by name; beyond that they look for themselves
     #[arg(long, value_name = "N", default_value_t = 1024, value_parser = within::<{ MAX_SLOTS }>)]
@@ -124,6 +126,16 @@ pub struct Serve {
     /// The group that the table belongs to [default: the publisher's]
     #[arg(long, value_name = "NAME|GID", value_parser = group)]
     pub group: Option<u32>,
+}
+
+impl Serve {
+    /// What becomes of rows that there is no room for.
+    pub fn room(&self) -> Room {
+        match self.capacity {
+            Some(_) => Room::Fixed,
+            None => Room::Grows,
+        }
+    }
 }
 
 /// `publisher demo`.

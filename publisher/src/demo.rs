@@ -16,7 +16,7 @@ use subscriber::shell::{Failure, Stop};
 
 use crate::args;
 use crate::serve::publish;
-use crate::source::{Processes, Trouble};
+use crate::source::{Processes, Room, Trouble};
 
 /// How long the subscriber may take to see that the table is closed, and again how long to heed SIGTERM.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -31,7 +31,7 @@ pub fn run(args: args::Demo) -> Result<(), Failure> {
     let name = args
         .name
         .unwrap_or_else(|| format!("demo-{}", std::process::id()));
-    let mut source = Processes::new(args.every)?;
+    let mut source = Processes::new(args.every, Room::Grows)?;
     let stop = Stop::install()?;
     let mut publisher = UntypedPublisher::builder(&name, source.schema()).open()?;
     let mut subscriber = match Subscriber::start(&name, args.seconds) {

@@ -18,15 +18,22 @@ use subscriber::shell::tell;
 pub fn run(args: &Serve) -> Result<(), Failure> {
     let (schema, mut source) = source(args)?;
     let stop = Stop::install()?;
-    let mut publisher = UntypedPublisher::builder(&args.name, schema)
-        .capacity(args.capacity)
+    let opened_by = match common::inspect(&args.name, None) {
+        // Its rows stay as they are until those of this source take their place, as one commit.
+        Ok(left) if source.is_whole() => left.schema,
+        _ => schema.clone(),
+    };
+    let mut publisher = UntypedPublisher::builder(&args.name, opened_by)
         .subscribers(args.subscribers)
         .mode(args.mode);
+    if let Some(capacity) = args.capacity {
+        publisher = publisher.capacity(capacity);
+    }
     if let Some(group) = args.group {
         publisher = publisher.group(group);
     }
     let mut publisher = publisher.open()?;
-    greet(&publisher);
+    greet(&publisher, &schema);
     if args.clear {
         let mut tx = publisher.begin();
         tx.clear();
@@ -48,7 +55,7 @@ pub fn run(args: &Serve) -> Result<(), Failure> {
 fn source(args: &Serve) -> Result<(Schema, Box<dyn Source>), Failure> {
     match (args.from, &args.fields) {
         (From::Processes, None) if args.key.is_none() => {
-            let source = Processes::new(args.every)?;
+            let source = Processes::new(args.every, args.room())?;
             Ok((source.schema(), Box::new(source)))
         }
         (From::Processes, _) => {
@@ -107,8 +114,8 @@ fn maintain(publisher: &mut UntypedPublisher) -> Result<(), Error> {
     }
 }
 
-fn greet(publisher: &UntypedPublisher) {
-    let (name, schema) = (publisher.name(), publisher.schema());
+fn greet(publisher: &UntypedPublisher, schema: &Schema) {
+    let name = publisher.name();
     let (version, rows) = (publisher.version(), publisher.len());
     if publisher.epoch() > 1 {
         let epoch = publisher.epoch();

@@ -121,7 +121,10 @@ fn a_live_publisher_takes_another_shape_as_one_commit() {
     let twice = reshape(&mut publisher, &narrow, &[7, 7], "name").unwrap_err();
     assert!(matches!(twice, Error::KeyExists { .. }), "{twice}");
     let full = reshape(&mut publisher, &narrow, &[5, 6, 7, 8], "name").unwrap_err();
-    assert!(matches!(full, Error::TableFull { capacity: 3, .. }), "{full}");
+    assert!(
+        matches!(full, Error::TableFull { capacity: 3, .. }),
+        "{full}"
+    );
     let short = publisher.reshape(wide.clone(), 3, [b"x"]).unwrap_err();
     assert!(matches!(short, Error::WrongLength { .. }), "{short}");
     assert_eq!((publisher.version(), publisher.len()), (version, 2));

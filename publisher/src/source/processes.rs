@@ -7,13 +7,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytemuck::{Pod, Zeroable, bytes_of};
-use common::{Error, Row, RowBuf, Schema, Text, Timestamp, UntypedPublisher};
+use common::{Error, Row, Schema, Text, Timestamp, UntypedPublisher};
 use nix::time::{ClockId, clock_gettime};
 use procfs::ProcResult;
 use procfs::process::{Stat, all_processes};
 use subscriber::shell::Failure;
 
-use super::{Progress, Source, Trouble, replace};
+use super::{Progress, Room, Snapshot, Source, Trouble};
 use subscriber::shell::tell;
 
 const NANOS_A_SECOND: u128 = 1_000_000_000;
@@ -88,6 +88,7 @@ pub struct Processes {
     schema: Arc<Schema>,
     units: Units,
     every: Duration,
+    room: Room,
     due: Instant,
     /// Whether the last look was in trouble. That is said once, and not at every look.
     in_trouble: bool,
@@ -98,7 +99,7 @@ impl Processes {
     ///
     /// # Errors
     /// [`Failure`] if /proc cannot be read at all.
-    pub fn new(every: Duration) -> Result<Self, Failure> {
+    pub fn new(every: Duration, room: Room) -> Result<Self, Failure> {
         all_processes().map_err(|error| Failure::new(5, format!("cannot read /proc: {error}")))?;
         let units = Units::of_this_machine()
             .map_err(|errno| Failure::new(1, format!("cannot read the clock: {errno}")))?;
@@ -106,6 +107,7 @@ impl Processes {
             schema: Arc::new(Schema::of::<Process>()?),
             units,
             every,
+            room,
             due: Instant::now(),
             in_trouble: false,
         })
@@ -116,38 +118,28 @@ impl Processes {
         Schema::clone(&self.schema)
     }
 
-    fn look(&self) -> ProcResult<Vec<RowBuf>> {
+    fn look(&self) -> ProcResult<Snapshot> {
         let stats = all_processes()?.filter_map(|process| process.ok()?.stat().ok());
-        let rows = stats.filter_map(|stat| {
-            let process = self.units.process(&stat);
-            RowBuf::from_bytes(Arc::clone(&self.schema), bytes_of(&process)).ok()
-        });
-        Ok(rows.collect())
+        let mut snapshot = Snapshot::new(Arc::clone(&self.schema));
+        stats.for_each(|stat| snapshot.push(bytes_of(&self.units.process(&stat))));
+        Ok(snapshot)
     }
 
     /// Brings what there is now. A sentence if not all of it has come.
     fn update(&self, publisher: &mut UntypedPublisher) -> common::Result<Option<String>> {
-        let rows = match self.look() {
+        let snapshot = match self.look() {
             // This one is always there: no descriptor was left to read it.
-            Ok(rows) if rows.is_empty() => {
+            Ok(snapshot) if snapshot.is_empty() => {
                 return Ok(Some("cannot read any process in /proc".to_owned()));
             }
-            Ok(rows) => rows,
+            Ok(snapshot) => snapshot,
             // Such as: no descriptor is left at this moment.
             Err(error) => return Ok(Some(format!("cannot read /proc: {error}"))),
         };
-        match replace(publisher, rows) {
-            Ok(left_out) => Ok(left_out.first().map(|first| {
-                format!(
-                    "no room for {} rows, the first of them that of process {}: choose a larger --capacity than {}",
-                    left_out.len(),
-                    first.as_ref().key(),
-                    publisher.capacity(),
-                )
-            })),
+        match snapshot.publish(publisher, self.room) {
             // Memory may be found again.
             Err(error @ Error::Limit { .. }) => Ok(Some(error.to_string())),
-            Err(error) => Err(error),
+            other => other,
         }
     }
 }
@@ -170,6 +162,10 @@ impl Source for Processes {
         }
         Ok(Progress::Waiting)
     }
+
+    fn is_whole(&self) -> bool {
+        true
+    }
 }
 
 #[cfg(test)]
@@ -178,21 +174,18 @@ mod tests {
 
     #[test]
     fn this_process_is_among_them_as_it_is() {
-        let source = Processes::new(Duration::from_secs(1)).unwrap();
+        let source = Processes::new(Duration::from_secs(1), Room::Grows).unwrap();
         let pid = std::process::id();
-        let rows = source.look().unwrap();
-        let row = rows
-            .iter()
-            .find(|row| row.key_bytes() == pid.to_le_bytes())
-            .unwrap();
-        let process: Process = bytemuck::pod_read_unaligned(row.bytes());
+        let snapshot = source.look().unwrap();
+        let mut processes = snapshot.rows().map(bytemuck::pod_read_unaligned::<Process>);
+        let process = processes.find(|process| process.pid == pid).unwrap();
         assert_eq!(process.parent, std::os::unix::process::parent_id());
         assert!(
             process.threads >= 1 && process.resident_bytes > 0,
-            "{row:?}"
+            "{process:?}"
         );
         let age = Timestamp::now().as_nanos() - process.start.as_nanos();
-        assert!((0..600_000_000_000).contains(&age), "{row:?}");
+        assert!((0..600_000_000_000).contains(&age), "{process:?}");
     }
 
     #[test]

@@ -68,6 +68,10 @@ impl Source for Stdin {
         Ok(Progress::Ended)
     }
 
+    fn is_whole(&self) -> bool {
+        false
+    }
+
     fn summary(&self) -> Option<String> {
         Some(format!(
             "lines read: {}, {}",
