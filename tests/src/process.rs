@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::LIMIT;
+use crate::{LIMIT, until};
 
 /// A running child. Dropping it kills it.
 pub struct Process {
@@ -87,6 +87,22 @@ impl Process {
     /// If there is no such process any more.
     pub fn signal(&self, signal: Signal) {
         kill(Pid::from_raw(self.id() as i32), signal).expect("a process that was not waited for");
+    }
+
+    /// Stops it by SIGSTOP, and waits until it stands.
+    ///
+    /// # Panics
+    /// If there is no such process any more, or it does not stop.
+    pub fn stop(&self) {
+        self.signal(Signal::SIGSTOP);
+        until("it stands", || {
+            let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.id()));
+            let stat = stat.expect("a process that was not waited for");
+            // The state stands behind the name in brackets.
+            stat.rsplit(')')
+                .next()
+                .is_some_and(|rest| rest.starts_with(" T"))
+        });
     }
 
     /// Writes a line to its stdin.

@@ -182,10 +182,14 @@ impl<'p> UntypedTransaction<'p> {
     ) -> Result<()> {
         let rows: Vec<B> = rows.into_iter().collect();
         let mut kept = vec![false; self.publisher.rows.used()];
+        let mut slots = Vec::with_capacity(rows.len());
         for row in &rows {
-            if let Some(slot) = self.locate(row.as_ref())? {
+            let slot = self.locate(row.as_ref())?;
+            if let Some(slot) = slot {
                 kept[slot] = true;
             }
+            // The slot of a key that was deleted may yet be given to another.
+            slots.push(slot.filter(|slot| self.is_present(*slot)));
         }
         // What goes makes room for what comes.
         for slot in (0..kept.len()).filter(|slot| !kept[*slot]) {
@@ -193,10 +197,18 @@ impl<'p> UntypedTransaction<'p> {
                 self.remove(slot);
             }
         }
-        for row in &rows {
+        let mut held = vec![0; self.publisher.schema.row_words()];
+        for (row, slot) in rows.iter().zip(slots) {
             let row = row.as_ref();
-            let slot = self.locate(row)?;
-            if !slot.is_some_and(|slot| self.is_present(slot) && self.holds(slot, row)) {
+            let (slot, is_present) = match slot {
+                Some(slot) => (Some(slot), true),
+                None => {
+                    let slot = self.locate(row)?;
+                    (slot, slot.is_some_and(|slot| self.is_present(slot)))
+                }
+            };
+            let unchanged = is_present && slot.is_some_and(|slot| self.holds(slot, row, &mut held));
+            if !unchanged {
                 self.put(slot, row)?;
             }
         }
@@ -287,21 +299,18 @@ impl<'p> UntypedTransaction<'p> {
         }
     }
 
-    /// Whether the row that is to be at `slot` is `row`.
-    fn holds(&self, slot: usize, row: &[u8]) -> bool {
+    /// Whether the row that is to be at `slot` is `row`. `held` is of the width of a row.
+    fn holds(&self, slot: usize, row: &[u8], held: &mut [u64]) -> bool {
         let staged = &self.publisher.staged;
         let staged_row = staged
             .entry(slot)
             .and_then(|entry| staged.entries[entry].row);
-        match staged_row {
-            Some(start) => {
-                bytemuck::cast_slice::<u64, u8>(&staged.words[start..])[..row.len()] == *row
-            }
-            None => self
-                .publisher
-                .committed(slot)
-                .is_some_and(|held| bytemuck::cast_slice::<u64, u8>(&held)[..row.len()] == *row),
-        }
+        let words = match staged_row {
+            Some(start) => &staged.words[start..],
+            None if self.publisher.read_into(slot, 0, held) => held,
+            None => return false,
+        };
+        bytemuck::cast_slice::<u64, u8>(words)[..row.len()] == *row
     }
 
     /// Stages `row`, whose key is `staged.key` and stands at `slot`, if anywhere.
