@@ -302,3 +302,41 @@ fn a_killed_subscriber_leaves_nothing_after_the_next_sweep() {
     drop(subscriber);
     assert_eq!(table.leftovers(), Vec::<String>::new());
 }
+
+#[test]
+fn a_child_of_fork_keeps_nothing_of_its_dead_parent() {
+    let table = Table::new("fork");
+    let mut parent = Process::start(&mut role!("fork", table.name()));
+    assert_eq!(parent.line(), "open");
+    let mut subscriber = Subscriber::<Item>::builder(table.name())
+        .recheck(NEVER)
+        .open()
+        .unwrap();
+    assert!(subscriber.publisher_state().is_alive());
+    parent.write_line("die, and leave a child");
+    assert_eq!(parent.line(), "child");
+    until("its death is known", || {
+        subscriber.wait(Some(LIMIT)).unwrap();
+        subscriber.publisher_state() == PublisherState::Gone { epoch: 1 }
+    });
+    let mut publisher = Publisher::<Item>::builder(table.name()).open().unwrap();
+    assert_eq!((publisher.epoch(), publisher.len()), (2, 1));
+    publisher.maintain().unwrap();
+    let listeners = common::inspect(table.name(), None)
+        .unwrap()
+        .subscribers
+        .unwrap();
+    let pids: Vec<u32> = listeners.iter().map(|listener| listener.pid).collect();
+    assert_eq!(pids, [std::process::id()], "its parent's slot is freed");
+    table.remember();
+    let objects = table.leftovers();
+    parent.write_line("drop");
+    assert_eq!(parent.line(), "dropped");
+    subscriber.refresh().unwrap();
+    assert!(subscriber.publisher_state().is_alive());
+    assert_eq!(table.leftovers(), objects, "nobody's objects are gone");
+    parent.finish();
+    publisher.close().unwrap();
+    drop(subscriber);
+    assert_eq!(table.leftovers(), Vec::<String>::new());
+}

@@ -9,6 +9,8 @@ use std::ops::Deref;
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, fcntl};
 
+use super::fork::Private;
+
 /// Bytes of a file that are locked together.
 #[derive(Clone, Copy, Debug)]
 pub struct Span {
@@ -44,7 +46,7 @@ impl Span {
 
 /// A file that is locked as a whole until this is dropped.
 pub struct Locked {
-    file: File,
+    file: Private,
     process: u32,
 }
 
@@ -54,6 +56,7 @@ impl Locked {
     /// # Errors
     /// What the system refuses beside that.
     pub fn take(file: File) -> nix::Result<Option<Self>> {
+        let file = Private::new(file);
         let taken = try_lock(&file, Span::WHOLE)?;
         let process = std::process::id();
         Ok(taken.then_some(Self { file, process }))

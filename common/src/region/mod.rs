@@ -5,6 +5,7 @@
 //! whenever it rises.
 
 mod description;
+pub mod fork;
 pub mod lock;
 mod mapping;
 pub mod object;

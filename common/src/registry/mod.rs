@@ -17,6 +17,7 @@ use std::os::unix::fs::{FileExt, MetadataExt};
 use crate::error::{Error, Result};
 use crate::layout::{LAYOUT_VERSION, MAX_SLOTS, REGISTRY_MAGIC, registry as at};
 use crate::park;
+use crate::region::fork::Private;
 use crate::region::lock::{self, Span};
 use crate::region::object::{self, Access, failure, failure_io, registry_name};
 use crate::region::{Mapping, random_id, read_words};
@@ -73,7 +74,7 @@ fn all_words(object: &str, file: &File, slots: usize) -> Result<Vec<u64>> {
 struct Opened {
     object: String,
     /// Locked by the byte, never mapped.
-    file: File,
+    file: Private,
     words: Words,
     id: u64,
     slots: usize,
@@ -102,7 +103,7 @@ impl Opened {
         };
         Ok(Self {
             object,
-            file,
+            file: Private::new(file),
             words,
             id,
             slots,

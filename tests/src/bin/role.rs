@@ -5,6 +5,7 @@ use std::process::exit;
 use std::str::FromStr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use common::{Cause, Error, Publisher, Result, Subscriber, UntypedSubscriber};
 use tests::ledger::{Account, Ledger, check};
@@ -66,6 +67,7 @@ fn main() {
         "echo" => echo(&mut arguments),
         "follow" => follow(&mut arguments),
         "read" => read(&mut arguments),
+        "fork" => fork(&mut arguments),
         other => fail(format!("no role {other}")),
     };
     if let Err(error) = played {
@@ -261,4 +263,28 @@ fn read(arguments: &mut Arguments) -> Result<()> {
             Ok(())
         }
     }
+}
+
+/// `fork NAME`: publishes a row, and sleeps at the table as a subscriber, too. At a line on stdin it leaves all that to a child
+/// that never calls exec, and dies; at the next line the child drops what it has.
+fn fork(arguments: &mut Arguments) -> Result<()> {
+    let name: String = arguments.next();
+    let mut publisher = Publisher::<Item>::builder(&name).open()?;
+    let mut tx = publisher.begin();
+    tx.insert(&Item::new((0, 0), 1))?;
+    tx.commit()?;
+    let mut subscriber = Subscriber::<Item>::open(&name)?;
+    subscriber.wait(Some(Duration::from_millis(1)))?;
+    say("open");
+    let told = || {
+        let line = std::io::stdin().read_line(&mut String::new());
+        line.unwrap_or_else(|error| fail(error))
+    };
+    told();
+    nix::unistd::daemon(true, true).unwrap_or_else(|errno| fail(errno));
+    say("child");
+    told();
+    drop((publisher, subscriber));
+    say("dropped");
+    Ok(())
 }
