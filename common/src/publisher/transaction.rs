@@ -239,8 +239,8 @@ impl<'p> UntypedTransaction<'p> {
     /// staged it does nothing and returns the version there is.
     ///
     /// # Errors
-    /// [`Error::Limit`] if the region cannot grow, [`Error::Lost`] if another publisher has taken the name. Nothing was
-    /// committed then, and the publisher can go on.
+    /// [`Error::Limit`] if the region cannot grow. Nothing was committed then, and the publisher can go on.
+    /// [`Error::Lost`] if another publisher has taken the name, [`Error::Corrupt`] if the region was cut short: it cannot.
     pub fn commit(self) -> Result<u64> {
         if self.is_empty() {
             return Ok(self.publisher.version());
@@ -267,6 +267,7 @@ impl<'p> UntypedTransaction<'p> {
         publisher.region.grow(rows)?;
         let (_, table) = publisher.region.look()?;
         table.commit(version, now, writes);
+        publisher.region.check_whole()?;
         publisher.version = version;
         publisher.wake(version, false);
 

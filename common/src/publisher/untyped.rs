@@ -242,10 +242,12 @@ impl UntypedPublisher {
     /// it at least once a second while there is nothing to commit.
     ///
     /// # Errors
-    /// [`Error::Lost`] if another publisher has taken the table, and what the system refuses.
+    /// [`Error::Lost`] if another publisher has taken the table, [`Error::Corrupt`] if somebody cut it short, and what
+    /// the system refuses.
     pub fn maintain(&mut self) -> Result<()> {
         self.next_upkeep_ns = monotonic_ns() + UPKEEP_NS;
         self.region.beat();
+        self.region.check_whole()?;
         self.keep_names()?;
         match self.waking.sweep(&self.region) {
             // Damaged by somebody who may write to it: a new one is made, and everybody told of it.

@@ -6,6 +6,7 @@ use std::mem::ManuallyDrop;
 
 use memmap2::{Advice, MmapOptions, MmapRaw};
 
+use super::fault::Watched;
 use crate::sync::AtomicU64;
 
 /// A shared mapping of a file. It may reach beyond the file's end, so that the file can grow under it.
@@ -13,6 +14,8 @@ pub struct Mapping {
     raw: ManuallyDrop<MmapRaw>,
     words: usize,
     process: u32,
+    /// Taken before the memory is unmapped.
+    watched: Option<Watched>,
 }
 
 impl Mapping {
@@ -21,7 +24,8 @@ impl Mapping {
     /// # Errors
     /// What the system refuses.
     pub fn read_write(file: &File, words: usize) -> std::io::Result<Self> {
-        Self::of(MmapOptions::new().len(words * 8).map_raw(file)?, words)
+        let raw = MmapOptions::new().len(words * 8).map_raw(file)?;
+        Self::of(raw, words, true)
     }
 
     /// Maps `words` of `file` to read only: a store through it is stopped by the processor.
@@ -29,23 +33,30 @@ impl Mapping {
     /// # Errors
     /// What the system refuses.
     pub fn read_only(file: &File, words: usize) -> std::io::Result<Self> {
-        Self::of(
-            MmapOptions::new().len(words * 8).map_raw_read_only(file)?,
-            words,
-        )
+        let raw = MmapOptions::new().len(words * 8).map_raw_read_only(file)?;
+        Self::of(raw, words, false)
     }
 
-    fn of(raw: MmapRaw, words: usize) -> std::io::Result<Self> {
+    fn of(raw: MmapRaw, words: usize, writable: bool) -> std::io::Result<Self> {
         // A child of fork must not write what its parent publishes, nor park in its name.
         raw.advise(Advice::DontFork)?;
+        let watched = Some(Watched::new(raw.as_ptr(), raw.len(), writable));
         Ok(Self {
             raw: ManuallyDrop::new(raw),
             words,
             process: std::process::id(),
+            watched,
         })
     }
 
-    /// The first `words` words. They must be within the file: beyond its end an access is a SIGBUS.
+    /// Whether no access went beyond the end of the file.
+    #[inline]
+    pub fn is_whole(&self) -> bool {
+        self.watched.as_ref().is_some_and(Watched::is_whole)
+    }
+
+    /// The first `words` words. They should be within the file: beyond its end there are zeros, and the mapping
+    /// [is not whole](Self::is_whole) any more.
     ///
     /// # Panics
     /// If they are beyond the mapping.
@@ -66,6 +77,7 @@ impl Mapping {
 
 impl Drop for Mapping {
     fn drop(&mut self) {
+        self.watched = None;
         // In a child of fork the mapping is not there, and its addresses may be somebody else's by now.
         if self.process == std::process::id() {
             // SAFETY: `raw` is not used after this: it is dropped here only, and `self` is going.

@@ -5,6 +5,7 @@
 //! whenever it rises.
 
 mod description;
+mod fault;
 pub mod fork;
 pub mod lock;
 mod mapping;
@@ -252,6 +253,7 @@ impl Region {
     /// [`Error::Corrupt`] if commit or number of rows cannot be.
     #[inline]
     pub fn look(&self) -> Result<(u64, Table<'_>)> {
+        self.check_whole()?;
         let version = last_commit(self.words());
         let rows = self.word(header::ROWS) as usize;
         let reaches =
@@ -260,6 +262,18 @@ impl Region {
             Some(table) if reaches && (1..=MAX_VERSION).contains(&version) => Ok((version, table)),
             _ => Err(self.corrupt(format!("commit {version} with {rows} rows cannot be"))),
         }
+    }
+
+    /// After reading, and before believing it.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] if the file was cut short under the mapping, so that some of it may have been zeros.
+    #[inline]
+    pub fn check_whole(&self) -> Result<()> {
+        if self.mapping.is_whole() {
+            return Ok(());
+        }
+        Err(self.corrupt("it was cut short while it was in use".to_owned()))
     }
 
     fn reaches(&self, words: usize) -> Result<bool> {

@@ -80,6 +80,7 @@ impl UntypedSubscriber {
     /// Looks at state, epoch and lock.
     pub(super) fn observe(&mut self) -> Result<()> {
         self.known = self.state_words();
+        self.region.check_whole()?;
         let [state, epoch, _] = self.known;
         let state = match State::from_word(state) {
             Some(State::Closed) => PublisherState::Closed { epoch },

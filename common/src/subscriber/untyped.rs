@@ -194,6 +194,7 @@ impl UntypedSubscriber {
                         if tag.is_live()
                             && self.schema().key_matches(bytemuck::cast_slice(words), key) =>
                     {
+                        self.region.check_whole()?;
                         return Ok(true);
                     }
                     Ok(_) => break,
@@ -396,7 +397,9 @@ pub(super) fn copied(
 }
 
 fn catch_up(name: &TableName, region: &Region, since: u64, staging: &mut Staging) -> Result<u64> {
-    match staging.catch_up(since, PASSES, || region.look())? {
+    let reached = staging.catch_up(since, PASSES, || region.look())?;
+    region.check_whole()?;
+    match reached {
         Some(version) if version < since => {
             Err(region.corrupt(format!("its commits went back from {since} to {version}")))
         }
