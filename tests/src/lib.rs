@@ -5,12 +5,14 @@
 //! - [`programs`]: the binaries of this workspace, built for this run;
 //! - [`ledger`]: rows that show by themselves whether a transaction was seen half;
 //! - [`script`]: random transactions that two processes can make alike, and the model they lead to;
-//! - [`mirror`]: a copy that knows only the changes it was told.
+//! - [`mirror`]: a copy that knows only the changes it was told;
 //! - [`serving`]: a `publisher serve` that is fed line by line;
-//! - [`published`]: a table with all that is hard to print.
+//! - [`published`]: a table with all that is hard to print;
+//! - [`confined`]: a /dev/shm of a test's own.
 //!
 //! A test waits for a condition and never for a time: [`LIMIT`] bounds how long until it gives up.
 
+pub mod confined;
 pub mod ledger;
 pub mod mirror;
 pub mod process;
