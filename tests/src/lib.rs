@@ -8,7 +8,7 @@
 //! - [`mirror`]: a copy that knows only the changes it was told;
 //! - [`serving`]: a `publisher serve` that is fed line by line;
 //! - [`published`]: a table with all that is hard to print;
-//! - [`confined`]: a /dev/shm of a test's own.
+//! - [`confined`]: a /dev/shm and message queues of a test's own, and processes that may have less.
 //!
 //! A test waits for a condition and never for a time: [`LIMIT`] bounds how long until it gives up.
 
@@ -22,6 +22,7 @@ pub mod script;
 pub mod serving;
 pub mod table;
 
+use std::io::Write;
 use std::time::{Duration, Instant};
 
 /// How long a test waits for what must come.
@@ -29,6 +30,23 @@ pub const LIMIT: Duration = Duration::from_secs(60);
 
 /// A re-check that never comes within a test: whoever is woken was woken by news.
 pub const NEVER: Duration = Duration::from_secs(3600);
+
+/// Says that a test, or a part of it, could not be run here. Where `TABLECAST_SKIPPED` names a file it is noted there, so that
+/// it can be counted as what it is.
+///
+/// # Panics
+/// If that file cannot be written.
+pub fn skip(reason: &str) {
+    println!("skipped: {reason}");
+    if let Some(path) = std::env::var_os("TABLECAST_SKIPPED") {
+        let file = std::fs::File::options()
+            .append(true)
+            .create(true)
+            .open(path);
+        let noted = file.and_then(|mut file| writeln!(file, "{reason}"));
+        noted.expect("the file of what was skipped");
+    }
+}
 
 /// Waits until `condition` holds.
 ///

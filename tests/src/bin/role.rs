@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use common::{Cause, Error, Publisher, Result, Subscriber, UntypedSubscriber};
+use tests::confined::become_limited;
 use tests::ledger::{Account, Ledger, check};
 use tests::script::{Item, Script};
 use tests::{LIMIT, NEVER};
@@ -68,6 +69,7 @@ fn main() {
         "follow" => follow(&mut arguments),
         "read" => read(&mut arguments),
         "fork" => fork(&mut arguments),
+        "limited" => limited(&mut arguments),
         other => fail(format!("no role {other}")),
     };
     if let Err(error) = played {
@@ -287,4 +289,11 @@ fn fork(arguments: &mut Arguments) -> Result<()> {
     drop((publisher, subscriber));
     say("dropped");
     Ok(())
+}
+
+/// `limited LIMIT PROGRAM ARGUMENTS…`: becomes that program, with less than it would have.
+fn limited(arguments: &mut Arguments) -> Result<()> {
+    let (limit, program): (String, String) = (arguments.next(), arguments.next());
+    let mut program = std::process::Command::new(program);
+    fail(become_limited(&limit, program.args(&mut arguments.0)))
 }
