@@ -143,9 +143,11 @@ impl<'t> File<'t> {
         } else {
             "the first record"
         };
-        let reason = format!(
-            "cells: {cells}, but {first} has {columns}: a cell with the delimiter in it stands in quotes"
-        );
+        let hint = match self.header.begins_with('#') {
+            true => "if lines that begin with # are comments, say --comment '#'",
+            false => "a cell with the delimiter in it stands in quotes",
+        };
+        let reason = format!("cells: {cells}, but {first} has {columns}: {hint}");
         Fault::at(records.line(), reason)
     }
 

@@ -52,6 +52,13 @@ impl Header {
         self.names.len()
     }
 
+    /// Whether the first column is written with this letter first.
+    pub fn begins_with(&self, letter: char) -> bool {
+        self.written
+            .first()
+            .is_some_and(|written| written.starts_with(letter))
+    }
+
     /// What they are called as fields.
     pub fn names(&self) -> &[String] {
         &self.names

@@ -89,6 +89,8 @@ pub struct File {
     /// What is to be published, and when to try.
     fresh: Option<(Snapshot, Instant)>,
     has_published: bool,
+    /// What is wrong with a version that is young: its writer may be in the middle of it.
+    doubt: Option<Fault>,
     /// Whether the last version is no table, or the file is gone.
     in_trouble: bool,
     /// Whether it was said that the folder cannot be watched.
@@ -156,6 +158,7 @@ impl File {
             former: Former::default(),
             fresh: None,
             has_published: false,
+            doubt: None,
             in_trouble: false,
             is_unwatched: false,
             remarks: Vec::new(),
@@ -211,9 +214,17 @@ impl File {
         if reading.fingerprint.is_some() {
             self.former.fingerprint = reading.fingerprint;
         }
+        let doubt = self.doubt.take();
         match reading.outcome {
-            Outcome::Same => Ok(()),
+            Outcome::Same => match doubt {
+                Some(fault) => self.report(&fault, self.strict),
+                None => Ok(()),
+            },
             Outcome::Gone => self.report_gone("there is no such file"),
+            Outcome::Bad(fault) if is_young && self.former.schema.is_some() => {
+                self.doubt = Some(fault);
+                Ok(())
+            }
             Outcome::Bad(fault) => self.report(&fault, self.strict),
             Outcome::Table(table) => {
                 self.accept(table);

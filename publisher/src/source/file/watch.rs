@@ -105,9 +105,11 @@ impl Watch {
                 // An overflow of the queue is an event, too, and like all others a reason to look.
                 heard.anything = true;
                 heard.moved |= event.mask.contains(AddWatchFlags::IN_MOVED_TO);
-                let is_end = AddWatchFlags::IN_MOVED_TO | AddWatchFlags::IN_CLOSE_WRITE;
-                heard.finished |= event.mask.intersects(is_end)
-                    && event.name.is_some_and(|name| self.names.contains(&name));
+                if event.name.is_some_and(|name| self.names.contains(&name)) {
+                    // The last word counts: somebody may have begun to write again.
+                    let is_end = AddWatchFlags::IN_MOVED_TO | AddWatchFlags::IN_CLOSE_WRITE;
+                    heard.finished = event.mask.intersects(is_end);
+                }
             }
         }
         heard
@@ -172,6 +174,13 @@ mod tests {
         fs::rename(&other, &file).unwrap();
         let heard = watch.hear();
         assert!(heard.finished && heard.moved, "{heard:?}");
+        let mut open = fs::File::options().append(true).open(&file).unwrap();
+        fs::write(&file, "y").unwrap();
+        std::io::Write::write_all(&mut open, b"z").unwrap();
+        let heard = watch.hear();
+        assert!(heard.anything && !heard.finished, "{heard:?}");
+        drop(open);
+        assert!(watch.hear().finished);
         watch.arm().unwrap();
         assert_eq!(
             watch.hear(),
