@@ -8,16 +8,24 @@ use common::{Error, Schema, UntypedPublisher};
 use subscriber::shell::{Failure, Stop};
 
 use crate::args::{From, Serve};
-use crate::source::{Processes, Progress, Source, Stdin, Trouble};
+use crate::source::{Processes, Progress, Source, Stdin, Trouble, file};
 use subscriber::shell::tell;
+
+mod input;
 
 /// `publisher serve`.
 ///
 /// # Errors
 /// What went wrong, with its exit code.
 pub fn run(args: &Serve) -> Result<(), Failure> {
-    let (schema, mut source) = source(args)?;
+    input::check(args)?;
+    // Before Stop takes it for an end.
+    let hangups = matches!(args.from, From::File(_)).then(file::hangup::Hangups::take);
+    let hangups = hangups.transpose()?;
     let stop = Stop::install()?;
+    let Some((schema, mut source)) = source(args, hangups, &stop)? else {
+        return Ok(());
+    };
     let opened_by = match common::inspect(&args.name, None) {
         // Its rows stay as they are until those of this source take their place, as one commit.
         Ok(left) if source.is_whole() => left.schema,
@@ -52,25 +60,34 @@ pub fn run(args: &Serve) -> Result<(), Failure> {
     failure.map_or(left, Err)
 }
 
-fn source(args: &Serve) -> Result<(Schema, Box<dyn Source>), Failure> {
-    match (args.from, &args.fields) {
-        (From::Processes, None) if args.key.is_none() => {
+/// Where rows come from, and what they are. None if the end was asked for while that was found out.
+fn source(
+    args: &Serve,
+    hangups: Option<file::hangup::Hangups>,
+    stop: &Stop,
+) -> Result<Option<(Schema, Box<dyn Source>)>, Failure> {
+    match (&args.from, hangups) {
+        (From::File(path), Some(hangups)) => {
+            let file = file::File::open(
+                file::Opening {
+                    path: path.clone(),
+                    settings: input::settings(args)?,
+                    room: args.room(),
+                    strict: args.strict,
+                    hangups,
+                },
+                stop,
+            )?;
+            Ok(file.map(|file| (file.schema().clone(), Box::new(file) as Box<dyn Source>)))
+        }
+        (From::Stdin, _) => {
+            let schema = input::declared(args)?;
+            let source = Stdin::new(schema.clone(), input::format(args)?, args.strict)?;
+            Ok(Some((schema, Box::new(source))))
+        }
+        _ => {
             let source = Processes::new(args.every, args.room())?;
-            Ok((source.schema(), Box::new(source)))
-        }
-        (From::Processes, _) => {
-            let reason = "--fields and --key are for `--from -`: processes have their own";
-            Err(Failure::new(2, reason))
-        }
-        (From::Stdin, Some(fields)) => {
-            let schema = Schema::parse(fields, args.key.as_deref())?;
-            let source = Stdin::new(schema.clone(), args.strict)?;
-            Ok((schema, Box::new(source)))
-        }
-        (From::Stdin, None) => {
-            let reason =
-                "--from - needs --fields, such as --fields 'id:u64,name:text(32),price:f64'";
-            Err(Failure::new(2, reason))
+            Ok(Some((source.schema(), Box::new(source))))
         }
     }
 }

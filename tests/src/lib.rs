@@ -9,10 +9,12 @@
 //! - [`serving`]: a `publisher serve` that is fed line by line;
 //! - [`published`]: a table with all that is hard to print;
 //! - [`confined`]: a /dev/shm and message queues of a test's own, and processes that may have less.
+//! - [`followed`]: a `publisher serve` of a file, in a folder of its own.
 //!
 //! A test waits for a condition and never for a time: [`LIMIT`] bounds how long until it gives up.
 
 pub mod confined;
+pub mod followed;
 pub mod ledger;
 pub mod mirror;
 pub mod process;

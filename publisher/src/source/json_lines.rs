@@ -86,27 +86,48 @@ impl Operation {
 /// # Errors
 /// A sentence that says what is wrong.
 pub fn parse(schema: &Arc<Schema>, line: &[u8]) -> Result<Instruction, String> {
+    match object(line)? {
+        Some(object) => instruction(schema, &object),
+        None => Ok(Instruction::Nothing),
+    }
+}
+
+/// The object that a line holds; None if the line is blank.
+///
+/// # Errors
+/// A sentence that says why it is none.
+pub fn object(line: &[u8]) -> Result<Option<Map<String, Value>>, String> {
     let line = std::str::from_utf8(line).map_err(|error| format!("it is not UTF-8: {error}"))?;
     if line.trim_ascii().is_empty() {
-        return Ok(Instruction::Nothing);
+        return Ok(None);
     }
-    let object = match serde_json::from_str(line) {
-        Ok(Value::Object(object)) => object,
-        Ok(_) => return Err("it is no object of JSON".to_owned()),
-        Err(error) => return Err(no_json(&error)),
-    };
-    match op(schema, &object)? {
+    match serde_json::from_str(line) {
+        Ok(Value::Object(object)) => Ok(Some(object)),
+        Ok(_) => Err("it is no object of JSON".to_owned()),
+        Err(error) => Err(no_json(&error)),
+    }
+}
+
+/// What the object of a line asks for.
+///
+/// # Errors
+/// A sentence that says what is wrong.
+pub fn instruction(
+    schema: &Arc<Schema>,
+    object: &Map<String, Value>,
+) -> Result<Instruction, String> {
+    match op(schema, object)? {
         None => Ok(Instruction::Change(Operation::Upsert(row_of(
-            schema, &object,
+            schema, object,
         )?))),
         Some("begin") => Ok(Instruction::Begin),
         Some("commit") => Ok(Instruction::Commit),
-        Some(op) => operation(schema, op, &object).map(Instruction::Change),
+        Some(op) => operation(schema, op, object).map(Instruction::Change),
     }
 }
 
 /// The operations, by the names they go by.
-const OPS: [&str; 8] = [
+pub const OPS: [&str; 8] = [
     "create", "insert", "update", "upsert", "delete", "clear", "begin", "commit",
 ];
 

@@ -9,6 +9,8 @@ use std::time::Instant;
 use common::{Error, UntypedPublisher};
 use subscriber::shell::Failure;
 
+pub mod csv_lines;
+pub mod file;
 pub mod json_lines;
 pub mod line_reader;
 pub mod processes;
@@ -16,6 +18,7 @@ pub mod snapshot;
 pub mod staging;
 pub mod stdin;
 
+pub use file::File;
 pub use processes::Processes;
 pub use snapshot::{Room, Snapshot};
 pub use stdin::Stdin;
