@@ -7,7 +7,8 @@
 //! - [`script`]: random transactions that two processes can make alike, and the model they lead to;
 //! - [`mirror`]: a copy that knows only the changes it was told.
 //! - [`serving`]: a `publisher serve` that is fed line by line;
-//! - [`published`]: a table with all that is hard to print.
+//! - [`published`]: a table with all that is hard to print;
+//! - [`terminal`]: a terminal of any width for a child to write to.
 //!
 //! A test waits for a condition and never for a time: [`LIMIT`] bounds how long until it gives up.
 
@@ -19,6 +20,7 @@ pub mod published;
 pub mod script;
 pub mod serving;
 pub mod table;
+pub mod terminal;
 
 use std::time::{Duration, Instant};
 

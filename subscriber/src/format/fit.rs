@@ -1,7 +1,7 @@
 //! Columns that are wider than the terminal, made to fit.
 //!
-//! First those that are not in the key get narrower, the widest first; then those of the key; at last columns are left
-//! out from the right, those of the key last. No column is made narrower than [`NARROWEST`], and no number is cut that has
+//! First names that are wider than their cells give way; then columns that are not in the key get narrower, the widest
+//! first; then those of the key; at last columns are left out from the right, those of the key last. No column is made narrower than [`NARROWEST`], and no number is cut that has
 //! [`NARROWEST_NUMBER`] digits or less: a number that is cut looks like another one.
 
 use std::io::{self, IsTerminal};
@@ -54,9 +54,10 @@ pub fn fit(columns: &mut [Column], total: usize) -> Vec<String> {
         column.width = limited(column, limits).min(total);
         if !column.is_shown {
             left_out.push(column.name().to_owned());
-        } else if column.width < natural && spare > 0 {
-            column.width += 1;
-            spare -= 1;
+        } else {
+            let more = natural.saturating_sub(column.width).min(spare);
+            column.width += more;
+            spare -= more;
         }
     }
     left_out
@@ -68,12 +69,17 @@ fn least(column: &Column) -> usize {
         true => column.cells.min(NARROWEST_NUMBER).max(NARROWEST),
         false => NARROWEST,
     };
-    column.natural().min(narrowest)
+    wanted(column).min(narrowest)
 }
 
 fn limited(column: &Column, (others, keys): (usize, usize)) -> usize {
     let limit = if column.is_key { keys } else { others };
-    column.natural().min(limit.max(least(column)))
+    wanted(column).min(limit.max(least(column)))
+}
+
+/// The width at which no cell is cut, nor a short name.
+fn wanted(column: &Column) -> usize {
+    column.natural().min(column.cells.max(NARROWEST))
 }
 
 impl Cut {
@@ -100,6 +106,7 @@ impl Cut {
             format!("cut to {columns} columns: {counted} ({all} for all)"),
             format!("cut: {counted} ({all})"),
             format!("cut: {counted}"),
+            format!("cut: {count} columns, {} cells", self.cells),
         ];
         let fits = |line: &&String| cells::width(line) <= columns || !io::stderr().is_terminal();
         Some(match lines.iter().find(fits) {

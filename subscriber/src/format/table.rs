@@ -140,6 +140,7 @@ impl<W: Write> Printer for Table<W> {
         let is_cut = line.write(&mut self.out, columns)? || !ellipsis.is_empty();
         if let (true, Some(columns)) = (is_cut && !self.told_cut, columns) {
             self.told_cut = true;
+            self.out.flush()?;
             tell(shorten_note(columns));
         }
         Ok(())

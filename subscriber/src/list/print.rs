@@ -100,10 +100,10 @@ fn print_tables(
     if !left.is_empty() {
         writeln!(out)?;
         let columns = vec![
-            Column::new("left behind", false),
+            Column::new("left behind", false).key(true),
             Column::new("kind", false),
             Column::new("owner", true),
-            Column::new("to remove it", false).key(true),
+            Column::new("to remove it", false),
         ];
         let below = write_table(out, columns, &left, palette.head, width)?;
         cut.cells += below.cells;
@@ -116,7 +116,7 @@ impl Listed {
     fn line(&self) -> Vec<String> {
         let ago = |time: Option<f64>| time.map(milliseconds);
         let publisher = match (self.publisher, ago(self.heartbeat_ago_ms)) {
-            (Some(state), Some(ago)) if state != "alive" => format!("{state} for {ago}"),
+            (Some(state), Some(ago)) if state != "alive" => format!("{state} {ago}"),
             (state, _) => text(state.as_ref()),
         };
         vec![
@@ -139,7 +139,8 @@ impl Left {
             visible(&self.object).into_owned(),
             self.kind.clone(),
             self.owner.to_string(),
-            visible(&self.remedy).into_owned(),
+            // The file stands there already.
+            visible(self.remedy.trim_end_matches(&self.object).trim_end()).into_owned(),
         ]
     }
 }
