@@ -321,16 +321,8 @@ fn fields_are_looked_up_again_in_another_schema() {
     a.close().unwrap();
 }
 
-#[test]
-fn a_view_feeds_another_publisher() {
-    let (from, to) = (Table::new("view-chain-a"), Table::new("view-chain-b"));
-    let seed = rand::random();
-    println!("seed {seed}");
-    let mut script = Script::new(seed, 60);
-    let mut a = Publisher::<Item>::builder(from.name())
-        .capacity(60)
-        .open()
-        .unwrap();
+/// `to` as a part of `from`. What starts the two keeps no end of the pipe between them.
+fn filtered_chain(from: &Table, to: &Table) -> (Process, Process) {
     let (reader, writer) = std::io::pipe().unwrap();
     let mut watch = subscriber();
     watch.args([
@@ -356,8 +348,23 @@ fn a_view_feeds_another_publisher() {
     ]);
     serve.args(["--capacity", "60"]);
     serve.args(["--fields", "group:u32,number:u32,value:u64,label:text(24)"]);
-    let mut watch = Process::start_into(watch.stdin(Stdio::null()), writer);
-    let mut serve = Process::start_with(serve.stdin(reader));
+    (
+        Process::start_into(watch.stdin(Stdio::null()), writer),
+        Process::start_with(serve.stdin(reader)),
+    )
+}
+
+#[test]
+fn a_view_feeds_another_publisher() {
+    let (from, to) = (Table::new("view-chain-a"), Table::new("view-chain-b"));
+    let seed = rand::random();
+    println!("seed {seed}");
+    let mut script = Script::new(seed, 60);
+    let mut a = Publisher::<Item>::builder(from.name())
+        .capacity(60)
+        .open()
+        .unwrap();
+    let (mut watch, mut serve) = filtered_chain(&from, &to);
     let mut copy = UntypedSubscriber::builder(to.name())
         .open_within(LIMIT)
         .unwrap();

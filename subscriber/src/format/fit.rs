@@ -103,6 +103,7 @@ impl Cut {
         let counted = join(fields(&format!("{count} columns not shown")));
         let lines = [
             format!("cut to {columns} columns: {names} ({all} for all)"),
+            format!("cut: {names} ({all})"),
             format!("cut to {columns} columns: {counted} ({all} for all)"),
             format!("cut: {counted} ({all})"),
             format!("cut: {counted}"),
