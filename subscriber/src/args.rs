@@ -78,11 +78,13 @@ pub struct Table {
 
     /// Only rows for which this holds; given several times, all must
     ///
-    /// FIELD OP VALUE as one argument: 'price >= 9.5', 'name contains "a b"', 'net in 10.0.0.0/8'. All kinds: = != < <= >
-    /// >=, by value (nothing equals NaN). Text: contains, starts. Addresses, networks, and text that holds one: in NETWORK.
-    /// Networks: contains ADDRESS or NETWORK. Of a watch, a row that comes to match is a create, one that ceases to, a
-    /// delete. Quote names and values with blanks at their ends, or that begin with a quote: '…' or "…".
-    #[arg(long = "where", value_name = "'FIELD OP VALUE'")]
+    /// FIELD OP VALUE is one argument, and OP:
+    ///   for every kind      = != < <= > >=  by value (nothing equals NaN)
+    ///   for text            contains, starts
+    ///   for addresses, networks, and text that holds one: in NETWORK; for networks: contains ADDRESS or NETWORK
+    /// A name with blanks, or a value with quotes or blanks around it, stands in '…' or "…": 'name = "a b"', 'net in 10.0.0.0/8'.
+    /// Of a watch, a row that comes to match is a create, and one that ceases to match a delete.
+    #[arg(long = "where", value_name = "'FIELD OP VALUE'", verbatim_doc_comment)]
     pub conditions: Vec<String>,
 
     /// Sort by these fields: a,b:desc. Numbers, times and addresses by value, text by its bytes, NaN last, what is equal by key

@@ -9,16 +9,18 @@ use nix::unistd::{Gid, Group, Uid, User};
 use serde::Serialize;
 
 use crate::args;
+use crate::format::Format;
 use crate::format::cells::{self, milliseconds};
 use crate::format::columns::{Column, write_table};
 use crate::format::fit::Cut;
 use crate::format::line::Line;
 use crate::format::palette::Palette;
 use crate::format::width::Width;
-use crate::format::{Format, csv_error};
 use crate::list::{self, publisher, remedy};
 use crate::output::Output;
 use crate::shell::{Failure, tell};
+
+mod members;
 
 /// A table. What is not known is left out.
 #[derive(Serialize)]
@@ -76,7 +78,10 @@ pub fn run(args: &args::Info, output: Output) -> Result<(), Failure> {
     match args.format {
         Format::Json => serde_json::to_writer_pretty(&mut out, &report).map_err(io::Error::from)?,
         Format::Jsonl => serde_json::to_writer(&mut out, &report).map_err(io::Error::from)?,
-        Format::Csv => write_csv(&mut out, &report)?,
+        Format::Csv => members::write_csv(
+            &mut out,
+            &serde_json::to_value(&report).map_err(io::Error::from)?,
+        )?,
         Format::Table => {
             let columns = width.columns();
             let cut = report.write(&mut out, palette, columns)?;
@@ -114,38 +119,6 @@ fn not_found(table: &str) -> Failure {
                 remedy(first)
             ),
         ),
-    }
-}
-
-/// A line a member: its name, those of members within members joined by dots, and its value.
-fn write_csv(out: &mut impl Write, report: &Report<'_>) -> io::Result<()> {
-    let mut writer = csv::Writer::from_writer(out);
-    writer.write_record(["name", "value"]).map_err(csv_error)?;
-    write_members(&mut writer, "", &serde_json::to_value(report)?)?;
-    writer.flush()
-}
-
-fn write_members(
-    writer: &mut csv::Writer<impl Write>,
-    name: &str,
-    value: &serde_json::Value,
-) -> io::Result<()> {
-    use serde_json::Value;
-    let within = |member: &str| match name {
-        "" => member.to_owned(),
-        name => format!("{name}.{member}"),
-    };
-    match value {
-        Value::Object(members) => members
-            .iter()
-            .try_for_each(|(member, value)| write_members(writer, &within(member), value)),
-        Value::Array(elements) => elements.iter().enumerate().try_for_each(|(index, value)| {
-            write_members(writer, &within(&index.to_string()), value)
-        }),
-        Value::String(text) => writer.write_record([name, text]).map_err(csv_error),
-        other => writer
-            .write_record([name, &other.to_string()])
-            .map_err(csv_error),
     }
 }
 

@@ -66,7 +66,7 @@ pub fn fit(columns: &mut [Column], total: usize) -> Vec<String> {
 /// How narrow the column may become.
 fn least(column: &Column) -> usize {
     let narrowest = match column.is_right() {
-        true => column.cells.min(NARROWEST_NUMBER).max(NARROWEST),
+        true => column.cells.clamp(NARROWEST, NARROWEST_NUMBER),
         false => NARROWEST,
     };
     wanted(column).min(narrowest)
@@ -182,7 +182,14 @@ mod tests {
     #[test]
     fn every_width_is_kept_to() {
         let of: Vec<(String, bool, bool, usize)> = (0..13)
-            .map(|at: usize| ("name".repeat(at % 4 + 1), at % 5 == 0, at % 2 == 0, at * at))
+            .map(|at: usize| {
+                (
+                    "name".repeat(at % 4 + 1),
+                    at.is_multiple_of(5),
+                    at.is_multiple_of(2),
+                    at * at,
+                )
+            })
             .collect();
         let of: Vec<_> = of
             .iter()
