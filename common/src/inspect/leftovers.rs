@@ -6,8 +6,8 @@
 //!    of, a queue that its registry does not know.
 //! 3. Look again after a while. What is still suspect is left behind.
 //!
-//! In doubt it is none: as long as one of a user's regions cannot be read, or a publisher of theirs has a lock and no
-//! region yet, none of their registries is suspect. Queues can be seen only where their file system is mounted. Read by
+//! In doubt it is none: as long as a region of a live publisher cannot be read, or a publisher has a lock and no region yet,
+//! none of its user's registries is suspect. Queues can be seen only where their file system is mounted. Read by
 //! calls; nothing is mapped.
 
 use std::collections::HashSet;
@@ -201,9 +201,15 @@ impl Named {
             Err(error) => Err(error),
         };
         match read {
-            Ok(()) => self.registries.insert(id[0]),
-            Err(_) => self.unknown.insert(region.owner),
-        };
+            Ok(()) => {
+                self.registries.insert(id[0]);
+            }
+            // Too short, and nobody's any more: it names none.
+            Err(_) if region.is_held(object) == Some(false) => {}
+            Err(_) => {
+                self.unknown.insert(region.owner);
+            }
+        }
     }
 }
 
