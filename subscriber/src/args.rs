@@ -50,7 +50,10 @@ pub enum Command {
     /// Answers at once, also from what a dead publisher left. Rows come in the order of their keys, or of the KEYs given, or
     /// as --sort says; a KEY that the table has not, or whose row --where leaves out, makes the exit code 1.
     Get(Get),
-    /// Every table on this machine
+    /// Every table on this machine, and what is left behind
+    ///
+    /// Tables of dead publishers, too, and objects that belong to no table any more, with what removes them. Takes a second
+    /// longer where there are such. Message queues are seen only where their file system is mounted (-v says so if not).
     Ls(List),
     /// All about one table: schema, memory, publisher, each subscriber
     Info(Info),

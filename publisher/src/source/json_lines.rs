@@ -1,4 +1,5 @@
 //! A line of JSON, and what it asks for. No input and no table here: bytes in, an instruction or a reason out.
+//! Of several members of one name in an object the last one counts.
 
 use std::sync::Arc;
 

@@ -196,14 +196,10 @@ mod tests {
             ("name = \"\"", "name", Operator::Equal, ""),
             ("name contains =", "name", Operator::Contains, "="),
             ("net in 10.0.0.0/8", "net", Operator::In, "10.0.0.0/8"),
-            ("a-b.c starts \"日本", "", Operator::Starts, ""),
             ("in in in", "in", Operator::In, "in"),
         ];
         for (text, field, operator, value) in cases {
-            let Ok(read) = Condition::parse(text) else {
-                assert_eq!(field, "", "{text}");
-                continue;
-            };
+            let read = Condition::parse(text).unwrap();
             assert_eq!(
                 (
                     read.field.text.as_str(),

@@ -137,7 +137,7 @@ mod tests {
         for (text, part, marks) in [
             ("x,300,::/0", "field \"id\" cannot hold \"300\"", "  ^^^"),
             ("\"a,b,c\",1,::/0", "5 bytes", "^^^^^^^"),
-            ("x,1,10.0.0.0", "no network", "    ^^^^^^^^"),
+            ("x,1,10.0.0.0", "a network such as", "    ^^^^^^^^"),
             ("x,1", "2 of 3 values", "   ^"),
             ("x,1,::/0,y,z", "5 of 3 values", "         ^^^"),
             ("\"x", "1 of 3 values", "  ^"),
@@ -145,8 +145,7 @@ mod tests {
             let failure = Keys::parse(&[text.to_owned()], &schema).err().unwrap();
             let message = failure.to_string();
             assert_eq!(failure.code(), 2);
-            let part_is_there = message.contains(part) || part == "no network";
-            assert!(part_is_there, "{message}");
+            assert!(message.contains(part), "{message}");
             assert!(
                 message.contains("name:text(4),id:i8,net:ipnet"),
                 "{message}"
