@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use common::Error;
 use nix::errno::Errno;
@@ -54,7 +54,17 @@ impl Stop {
 
     /// Sleeps for `time`, less if the end is asked for; whether it was.
     pub fn sleep(&self, time: Duration) -> bool {
-        self.wait_with(&[], Some(time))
+        let begun = Instant::now();
+        loop {
+            let left = time.saturating_sub(begun.elapsed());
+            // A signal ends the wait before its handler has said so.
+            if self.wait_with(&[], Some(left)) {
+                return true;
+            }
+            if left.is_zero() {
+                return false;
+            }
+        }
     }
 
     /// Sleeps until one of `others` is readable, the end is asked for, or `time` is over. Whether the end was asked for.

@@ -8,8 +8,9 @@
 //! - [`mirror`]: a copy that knows only the changes it was told;
 //! - [`serving`]: a `publisher serve` that is fed line by line;
 //! - [`published`]: a table with all that is hard to print;
-//! - [`confined`]: a /dev/shm and message queues of a test's own, and processes that may have less.
-//! - [`followed`]: a `publisher serve` of a file, in a folder of its own.
+//! - [`confined`]: a /dev/shm and message queues of a test's own, and processes that may have less;
+//! - [`followed`]: a `publisher serve` of a file, in a folder of its own;
+//! - [`terminal`]: a terminal of any width for a child to write to.
 //!
 //! A test waits for a condition and never for a time: [`LIMIT`] bounds how long until it gives up.
 
@@ -23,6 +24,7 @@ pub mod published;
 pub mod script;
 pub mod serving;
 pub mod table;
+pub mod terminal;
 
 use std::io::Write;
 use std::time::{Duration, Instant};

@@ -1,4 +1,5 @@
 //! A line of JSON, and what it asks for. No input and no table here: bytes in, an instruction or a reason out.
+//! Of several members of one name in an object the last one counts.
 
 use std::sync::Arc;
 
@@ -160,7 +161,13 @@ fn operation(
         "delete" => {
             let key = member(object, "key")?.or(member(object, "row")?);
             let key = key.ok_or("`delete` needs a key: {\"op\":\"delete\",\"key\":{…}}")?;
-            key_of(schema, key).map(Operation::Delete)
+            let is_unknown = |name: &&String| schema.field(name).is_none();
+            match key.keys().find(is_unknown) {
+                Some(unknown) => Err(format!(
+                    "there is no field {unknown:?}: the fields are {schema}"
+                )),
+                None => key_of(schema, key).map(Operation::Delete),
+            }
         }
         op => {
             let row = member(object, "row")?
@@ -289,7 +296,11 @@ mod tests {
     #[test]
     fn bad_lines_say_what_is_wrong() {
         let schema = schema("id:u8,name:text(4)");
-        let cases: [(&[u8], &str); 16] = [
+        let cases: [(&[u8], &str); 17] = [
+            (
+                br#"{"op":"delete","key":{"id":1,"more":2}}"#,
+                "no field \"more\"",
+            ),
             (b"{", "no JSON"),
             (b"\xff", "not UTF-8"),
             (b"{\"id\":1,\"name\":\"\xff\"}", "not UTF-8"),
