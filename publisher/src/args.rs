@@ -78,7 +78,7 @@ pub struct Serve {
     /// The table's name: 1 to 64 of A-Z a-z 0-9 . _ - and no dot first
     pub name: String,
 
-    /// Where rows come from: `processes` (of this machine), or `-` (lines of JSON on stdin)
+    /// Where rows come from: `processes`, `routes` or `neighbors` (of this machine), or `-` (lines of JSON on stdin)
     #[arg(long, value_name = "SOURCE")]
     pub from: From,
 
@@ -94,6 +94,10 @@ pub struct Serve {
     /// How often to look at the processes
     #[arg(long, value_name = "DURATION", default_value = "100ms", value_parser = interval)]
     pub every: Duration,
+
+    /// Room for events of `routes` and `neighbors` that are not read yet; the tests make it tiny
+    #[arg(long, value_name = "BYTES", default_value_t = 16 << 20, value_parser = within::<{ 1 << 30 }>)]
+    pub receive_buffer: usize,
 
     /// End at the first bad line (exit code 5; 1 if a row has no room)
     #[arg(long)]
@@ -174,6 +178,10 @@ pub struct Child {
 pub enum From {
     /// This machine's processes.
     Processes,
+    /// The kernel's routes.
+    Routes,
+    /// The kernel's neighbors.
+    Neighbors,
     /// Lines of JSON on stdin.
     Stdin,
 }
@@ -184,8 +192,10 @@ impl FromStr for From {
     fn from_str(text: &str) -> Result<Self, String> {
         match text {
             "processes" => Ok(Self::Processes),
+            "routes" => Ok(Self::Routes),
+            "neighbors" => Ok(Self::Neighbors),
             "-" => Ok(Self::Stdin),
-            _ => Err("use `processes`, or `-` for lines of JSON on stdin".to_owned()),
+            _ => Err("use `processes`, `routes`, `neighbors`, or `-` for lines of JSON on stdin".to_owned()),
         }
     }
 }

@@ -8,7 +8,7 @@ use common::{Error, Schema, UntypedPublisher};
 use subscriber::shell::{Failure, Stop};
 
 use crate::args::{From, Serve};
-use crate::source::{Processes, Progress, Source, Stdin, Trouble};
+use crate::source::{Follow, Neighbors, Processes, Progress, Routes, Source, Stdin, Trouble};
 use subscriber::shell::tell;
 
 /// `publisher serve`.
@@ -58,8 +58,16 @@ fn source(args: &Serve) -> Result<(Schema, Box<dyn Source>), Failure> {
             let source = Processes::new(args.every, args.room())?;
             Ok((source.schema(), Box::new(source)))
         }
-        (From::Processes, _) => {
-            let reason = "--fields and --key are for `--from -`: processes have their own";
+        (From::Routes, None) if args.key.is_none() => {
+            let source = Follow::<Routes>::new(args.receive_buffer, args.room())?;
+            Ok((source.schema(), Box::new(source)))
+        }
+        (From::Neighbors, None) if args.key.is_none() => {
+            let source = Follow::<Neighbors>::new(args.receive_buffer, args.room())?;
+            Ok((source.schema(), Box::new(source)))
+        }
+        (From::Processes | From::Routes | From::Neighbors, _) => {
+            let reason = "--fields and --key are for `--from -`: processes, routes and neighbors have their own";
             Err(Failure::new(2, reason))
         }
         (From::Stdin, Some(fields)) => {

@@ -11,11 +11,13 @@ use subscriber::shell::Failure;
 
 pub mod json_lines;
 pub mod line_reader;
+pub mod netlink;
 pub mod processes;
 pub mod snapshot;
 pub mod staging;
 pub mod stdin;
 
+pub use netlink::{Follow, Neighbors, Routes};
 pub use processes::Processes;
 pub use snapshot::{Room, Snapshot};
 pub use stdin::Stdin;
