@@ -7,12 +7,14 @@
 //! - [`script`]: random transactions that two processes can make alike, and the model they lead to;
 //! - [`mirror`]: a copy that knows only the changes it was told.
 //! - [`serving`]: a `publisher serve` that is fed line by line;
-//! - [`published`]: a table with all that is hard to print.
+//! - [`published`]: a table with all that is hard to print;
+//! - [`netns`]: a network namespace of a test's own.
 //!
 //! A test waits for a condition and never for a time: [`LIMIT`] bounds how long until it gives up.
 
 pub mod ledger;
 pub mod mirror;
+pub mod netns;
 pub mod process;
 pub mod programs;
 pub mod published;

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use common::{Cause, Error, Publisher, Result, Subscriber, UntypedSubscriber};
 use tests::ledger::{Account, Ledger, check};
+use tests::netns::{play_kernel, play_within};
 use tests::script::{Item, Script};
 use tests::{LIMIT, NEVER};
 
@@ -66,6 +67,8 @@ fn main() {
         "echo" => echo(&mut arguments),
         "follow" => follow(&mut arguments),
         "read" => read(&mut arguments),
+        "kernel" => play_kernel().or_else(|what| fail(what)),
+        "within" => play_within(arguments.0).or_else(|what| fail(what)),
         other => fail(format!("no role {other}")),
     };
     if let Err(error) = played {

@@ -21,6 +21,9 @@ use super::model::Model;
 /// The most that is kept of events during one dump, in bytes.
 const MAX_KEPT: usize = 64 << 20;
 
+/// What the kernel always has room for in one part of its answer, so that all of it was read at one instant.
+const ONE_PART: usize = 2048;
+
 /// The families, in the order in which they are read after the interfaces.
 const FAMILIES: [u8; 2] = [AF_INET as u8, AF_INET6 as u8];
 
@@ -37,8 +40,11 @@ pub enum Spoilt {
 
 /// An event that came meanwhile.
 pub struct Kept {
+    /// As in a [`Message`].
     pub kind: u16,
+    /// As in a [`Message`].
     pub flags: u16,
+    /// As in a [`Message`].
     pub payload: Vec<u8>,
 }
 
@@ -61,8 +67,8 @@ pub struct Dump<M> {
     step: usize,
     /// What answers to this step bear.
     sequence: u32,
-    /// In how many datagrams they came.
-    parts: usize,
+    /// How many bytes of them have come.
+    bytes: usize,
     /// Whether this step's family changed meanwhile.
     has_changed: bool,
 }
@@ -80,7 +86,7 @@ impl<M: Model> Dump<M> {
             kept_bytes: 0,
             step: 0,
             sequence: 0,
-            parts: 0,
+            bytes: 0,
             has_changed: false,
         }
     }
@@ -96,7 +102,7 @@ impl<M: Model> Dump<M> {
     /// It was sent.
     pub fn requested(&mut self, sequence: u32) {
         self.sequence = sequence;
-        (self.parts, self.has_changed) = (0, false);
+        (self.bytes, self.has_changed) = (0, false);
         self.progress = Instant::now();
     }
 
@@ -105,9 +111,9 @@ impl<M: Model> Dump<M> {
         (message.port, message.sequence) == (port, self.sequence)
     }
 
-    /// A datagram with answers has come.
-    pub fn count_part(&mut self) {
-        self.parts += 1;
+    /// A datagram with answers has come, of so many bytes.
+    pub fn count(&mut self, bytes: usize) {
+        self.bytes += bytes;
         self.progress = Instant::now();
     }
 
@@ -167,8 +173,7 @@ impl<M: Model> Dump<M> {
             Some(errno) => self.spoil(Spoilt::Refused(errno)),
         }
         let is_counted = self.family().is_some_and(M::is_counted);
-        // What came as one part was read at one instant.
-        self.is_shifted |= is_counted && self.has_changed && self.parts > 1;
+        self.is_shifted |= is_counted && self.has_changed && self.bytes > ONE_PART;
         self.step += 1;
     }
 }
@@ -188,7 +193,7 @@ impl std::fmt::Display for Spoilt {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Lost => f.write_str("events were lost for want of room in the receive buffer"),
-            Self::Interrupted => f.write_str("it changed while it was read"),
+            Self::Interrupted => f.write_str("the kernel interrupted it, for what it read had changed"),
             Self::Refused(errno) => write!(f, "the kernel refused to dump it: {errno}"),
         }
     }

@@ -162,7 +162,7 @@ impl<M: Model> Follow<M> {
             match &mut self.state {
                 State::Dumping(dump) if dump.is_answer(&message, self.channel.port()) => {
                     if !std::mem::replace(&mut has_answers, true) {
-                        dump.count_part();
+                        dump.count(datagram.len());
                     }
                     match dump.answer(&message) {
                         Ok(true) => self.ask()?,

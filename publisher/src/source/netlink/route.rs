@@ -29,25 +29,36 @@ const ROUTE_FLAGS: u32 = 0x2000_c000;
 /// What the kernel finds a route by. Several routes can have it in common.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct RouteKey {
+    /// The table's number.
     pub table: u32,
+    /// The network that is reached.
     pub destination: IpNet,
     /// Where packets come from, if that is asked (IPv6 only).
     pub from: Option<IpNet>,
+    /// The type of service; 0 is any.
     pub tos: u8,
+    /// The least counts first.
     pub metric: u32,
 }
 
 /// A route of a [`RouteKey`].
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Route {
+    /// `RTN_UNICAST` and its like.
     pub kind: u8,
     /// Where packets go, in the kernel's order; one hop that is all zero, if they go nowhere.
     pub hops: Vec<Hop>,
+    /// `RTPROT_KERNEL` and its like.
     pub protocol: u8,
+    /// `RT_SCOPE_LINK` and its like.
     pub scope: u8,
+    /// The address that packets from here get.
     pub source: Option<IpAddr>,
+    /// The nexthop object; 0 if none.
     pub nexthop: u32,
+    /// The largest packet; 0 is the interface's.
     pub mtu: u32,
+    /// The router's, of IPv6.
     pub preference: Option<u8>,
     /// Of the route, not of a hop: `RTM_F_OFFLOAD` and its like.
     pub flags: u32,
@@ -56,9 +67,13 @@ pub struct Route {
 /// Where packets go.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Hop {
+    /// The interface's number; 0 if none.
     pub interface: u32,
+    /// Whom packets are handed to.
     pub gateway: Option<IpAddr>,
+    /// The share of this hop among several.
     pub weight: u32,
+    /// `LWTUNNEL_ENCAP_MPLS` and its like.
     pub encapsulation: u16,
     /// `RTNH_F_DEAD` and its like.
     pub flags: u32,
@@ -67,7 +82,9 @@ pub struct Hop {
 /// A message about a route.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Told {
+    /// What it is found by.
     pub key: RouteKey,
+    /// All the rest of it.
     pub route: Route,
     /// Whether the hops came as a list (`RTA_MULTIPATH`).
     pub is_multipath: bool,
