@@ -195,7 +195,10 @@ impl FromStr for From {
             "routes" => Ok(Self::Routes),
             "neighbors" => Ok(Self::Neighbors),
             "-" => Ok(Self::Stdin),
-            _ => Err("use `processes`, `routes`, `neighbors`, or `-` for lines of JSON on stdin".to_owned()),
+            _ => Err(
+                "use `processes`, `routes`, `neighbors`, or `-` for lines of JSON on stdin"
+                    .to_owned(),
+            ),
         }
     }
 }

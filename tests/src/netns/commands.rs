@@ -8,7 +8,7 @@
 //!       [src A] [hop A,DEVICE,WEIGHT]…
 //! routes add|delete FAMILY COUNT via A dev D          that many routes of single addresses
 //! neighbor set|delete ADDRESS NAME [MAC STATE]
-//! churn ROUNDS FAMILY COUNT via A dev D               routes added and deleted, with a pair of interfaces now and then
+//! churn ROUNDS                                        a pair of interfaces added and deleted
 //! ```
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -42,23 +42,18 @@ pub fn carry_out(kernel: &mut Kernel, words: &[&str]) -> Done {
         ["routes", verb, family, count, options @ ..] => {
             routes(kernel, verb, family, number(count)?, options)
         }
-        ["neighbor", what, address, name, more @ ..] => {
-            neighbor(kernel, what, address, name, more)
-        }
-        ["churn", rounds, family, count, options @ ..] => {
-            (0..number::<u32>(rounds)?).try_for_each(|_| {
-                routes(kernel, "add", family, number(count)?, options)?;
-                add_pair(kernel, "churn")?;
-                routes(kernel, "delete", family, number(count)?, options)?;
-                change_link(kernel, "delete", "churn", &[])
-            })
-        }
+        ["neighbor", what, address, name, more @ ..] => neighbor(kernel, what, address, name, more),
+        ["churn", rounds] => (0..number::<u32>(rounds)?).try_for_each(|_| {
+            add_pair(kernel, "churn")?;
+            change_link(kernel, "delete", "churn", &[])
+        }),
         _ => Err(format!("no such command: {words:?}")),
     }
 }
 
 fn number<T: std::str::FromStr>(text: &str) -> Result<T, String> {
-    text.parse().map_err(|_| format!("{text}: not of that kind"))
+    text.parse()
+        .map_err(|_| format!("{text}: not of that kind"))
 }
 
 fn network(text: &str) -> Result<(IpAddr, u8), String> {
@@ -67,30 +62,45 @@ fn network(text: &str) -> Result<(IpAddr, u8), String> {
 }
 
 fn family(address: IpAddr) -> AddressFamily {
-    if address.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 }
+    if address.is_ipv4() {
+        AddressFamily::Inet
+    } else {
+        AddressFamily::Inet6
+    }
 }
 
 fn index(kernel: &mut Kernel, name: &str) -> Result<u32, String> {
     let interfaces = interfaces(kernel)?;
     let found = interfaces.into_iter().find(|(_, one)| one == name);
-    found.map(|(index, _)| index).ok_or_else(|| format!("no interface {name}"))
+    found
+        .map(|(index, _)| index)
+        .ok_or_else(|| format!("no interface {name}"))
 }
 
 fn ask(kernel: &mut Kernel, message: Netlink, flags: u16) -> Done {
-    kernel.change(message, flags).map_err(|error| error.to_string())
+    kernel
+        .change(message, flags)
+        .map_err(|error| error.to_string())
 }
 
 fn up(message: &mut LinkMessage, is_up: bool) {
     message.header.change_mask = LinkFlags::Up;
-    message.header.flags = if is_up { LinkFlags::Up } else { LinkFlags::empty() };
+    message.header.flags = if is_up {
+        LinkFlags::Up
+    } else {
+        LinkFlags::empty()
+    };
 }
 
 fn add_pair(kernel: &mut Kernel, name: &str) -> Done {
     let peer_name = format!("p-{name}");
     let mut peer = LinkMessage::default();
-    peer.attributes.push(LinkAttribute::IfName(peer_name.clone()));
+    peer.attributes
+        .push(LinkAttribute::IfName(peer_name.clone()));
     let mut message = LinkMessage::default();
-    message.attributes.push(LinkAttribute::IfName(name.to_owned()));
+    message
+        .attributes
+        .push(LinkAttribute::IfName(name.to_owned()));
     message.attributes.push(LinkAttribute::LinkInfo(vec![
         LinkInfo::Kind(InfoKind::Veth),
         LinkInfo::Data(InfoData::Veth(InfoVeth::Peer(peer))),
@@ -106,7 +116,9 @@ fn change_link(kernel: &mut Kernel, what: &str, name: &str, more: &[&str]) -> Do
     match (what, more) {
         ("delete", []) => return ask(kernel, Netlink::DelLink(message), 0),
         ("up" | "down", []) => up(&mut message, what == "up"),
-        ("rename", [new]) => message.attributes.push(LinkAttribute::IfName((*new).to_owned())),
+        ("rename", [new]) => message
+            .attributes
+            .push(LinkAttribute::IfName((*new).to_owned())),
         _ => return Err(format!("no such change of a link: {what}")),
     }
     ask(kernel, Netlink::SetLink(message), 0)
@@ -125,7 +137,11 @@ fn address_of(kernel: &mut Kernel, what: &str, address: &str, name: &str) -> Don
     message.attributes.push(AddressAttribute::Local(address));
     message.attributes.push(AddressAttribute::Address(address));
     match what {
-        "add" => ask(kernel, Netlink::NewAddress(message), NLM_F_CREATE | NLM_F_EXCL),
+        "add" => ask(
+            kernel,
+            Netlink::NewAddress(message),
+            NLM_F_CREATE | NLM_F_EXCL,
+        ),
         _ => ask(kernel, Netlink::DelAddress(message), 0),
     }
 }
@@ -159,7 +175,11 @@ fn routes(kernel: &mut Kernel, verb: &str, of: &str, count: u32, options: &[&str
         let mut message = model.clone();
         match of {
             "4" => aim(&mut message, Ipv4Addr::from_bits(V4 + number).into(), 32),
-            _ => aim(&mut message, Ipv6Addr::from_bits(V6 + u128::from(number)).into(), 128),
+            _ => aim(
+                &mut message,
+                Ipv6Addr::from_bits(V6 + u128::from(number)).into(),
+                128,
+            ),
         }
         send(kernel, message, verb)?;
     }
@@ -169,7 +189,9 @@ fn routes(kernel: &mut Kernel, verb: &str, of: &str, count: u32, options: &[&str
 fn aim(message: &mut RouteMessage, address: IpAddr, prefix: u8) {
     message.header.address_family = family(address);
     message.header.destination_prefix_length = prefix;
-    message.attributes.push(RouteAttribute::Destination(address.into()));
+    message
+        .attributes
+        .push(RouteAttribute::Destination(address.into()));
 }
 
 fn send(kernel: &mut Kernel, message: RouteMessage, verb: &str) -> Done {
@@ -249,7 +271,8 @@ fn hop(kernel: &mut Kernel, text: &str) -> Result<RouteNextHop, String> {
     let mut hop = RouteNextHop::default();
     hop.hops = number::<u8>(weight)? - 1;
     hop.interface_index = index(kernel, name)?;
-    hop.attributes.push(RouteAttribute::Gateway(number::<IpAddr>(address)?.into()));
+    hop.attributes
+        .push(RouteAttribute::Gateway(number::<IpAddr>(address)?.into()));
     Ok(hop)
 }
 
@@ -258,7 +281,9 @@ fn neighbor(kernel: &mut Kernel, what: &str, address: &str, name: &str, more: &[
     let mut message = NeighbourMessage::default();
     message.header.family = family(address);
     message.header.ifindex = index(kernel, name)?;
-    message.attributes.push(NeighbourAttribute::Destination(address.into()));
+    message
+        .attributes
+        .push(NeighbourAttribute::Destination(address.into()));
     let [mac, state] = more else {
         return ask(kernel, Netlink::DelNeighbour(message), 0);
     };
@@ -269,6 +294,12 @@ fn neighbor(kernel: &mut Kernel, what: &str, address: &str, name: &str, more: &[
     let bytes: Result<Vec<u8>, _> = bytes.collect();
     let bytes = bytes.map_err(|error| error.to_string())?;
     message.header.state = NeighbourState::from(number::<u16>(state)?);
-    message.attributes.push(NeighbourAttribute::LinkLayerAddress(bytes));
-    ask(kernel, Netlink::NewNeighbour(message), NLM_F_CREATE | NLM_F_REPLACE)
+    message
+        .attributes
+        .push(NeighbourAttribute::LinkLayerAddress(bytes));
+    ask(
+        kernel,
+        Netlink::NewNeighbour(message),
+        NLM_F_CREATE | NLM_F_REPLACE,
+    )
 }

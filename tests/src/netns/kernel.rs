@@ -91,7 +91,9 @@ impl Kernel {
         message.finalize();
         let mut bytes = vec![0; message.buffer_len()];
         message.serialize(&mut bytes);
-        self.socket.send_to(&bytes, &SocketAddr::new(0, 0), 0).map(drop)
+        self.socket
+            .send_to(&bytes, &SocketAddr::new(0, 0), 0)
+            .map(drop)
     }
 }
 

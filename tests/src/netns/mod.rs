@@ -87,7 +87,10 @@ pub fn play_kernel() -> Result<(), String> {
             ["read", "neighbors"] => tables::neighbors(&mut kernel),
             _ => commands::carry_out(&mut kernel, &words).map(|()| "ok".to_owned()),
         };
-        println!("{}", answer.unwrap_or_else(|error| format!("error: {error}")));
+        println!(
+            "{}",
+            answer.unwrap_or_else(|error| format!("error: {error}"))
+        );
     }
     Ok(())
 }

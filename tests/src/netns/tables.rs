@@ -29,10 +29,13 @@ pub fn interfaces(kernel: &mut Kernel) -> Result<HashMap<u32, String>, String> {
         let RouteNetlinkMessage::NewLink(link) = message else {
             return None;
         };
-        let name = link.attributes.into_iter().find_map(|attribute| match attribute {
-            LinkAttribute::IfName(name) => Some(name),
-            _ => None,
-        });
+        let name = link
+            .attributes
+            .into_iter()
+            .find_map(|attribute| match attribute {
+                LinkAttribute::IfName(name) => Some(name),
+                _ => None,
+            });
         Some((link.header.index, name?))
     });
     Ok(names.collect())
@@ -60,9 +63,12 @@ pub fn routes(kernel: &mut Kernel) -> Result<String, String> {
     }
     let mut counts = HashMap::<String, u64>::new();
     for row in &mut rows {
-        let key = ["destination", "table", "metric", "from", "tos"].map(|field| row[field].to_string());
+        let key =
+            ["destination", "table", "metric", "from", "tos"].map(|field| row[field].to_string());
         let count = counts.entry(key.join(" ")).or_default();
-        let is_v4 = row["destination"].as_str().is_some_and(|text| !text.contains(':'));
+        let is_v4 = row["destination"]
+            .as_str()
+            .is_some_and(|text| !text.contains(':'));
         row["hop"] = if is_v4 { json!(count) } else { Value::Null };
         *count += 1;
     }
@@ -79,7 +85,11 @@ fn text(address: &RouteAddress) -> String {
 
 fn hops(route: &RouteMessage, names: &HashMap<u32, String>) -> Vec<Value> {
     let header = &route.header;
-    let anywhere = if header.address_family == AddressFamily::Inet { "0.0.0.0" } else { "::" };
+    let anywhere = if header.address_family == AddressFamily::Inet {
+        "0.0.0.0"
+    } else {
+        "::"
+    };
     let mut row = json!({
         "destination": format!("{anywhere}/0"), "table": header.table, "metric": 0, "from": "", "tos": header.tos,
         "type": format!("{:?}", header.kind).to_lowercase(), "source": "",
@@ -108,7 +118,10 @@ fn hops(route: &RouteMessage, names: &HashMap<u32, String>) -> Vec<Value> {
         }
     }
     match several {
-        Some(hops) => hops.iter().map(|hop| of_several(row.clone(), hop, names)).collect(),
+        Some(hops) => hops
+            .iter()
+            .map(|hop| of_several(row.clone(), hop, names))
+            .collect(),
         None => {
             let flags = RouteNextHopFlags::from_bits_retain(header.flags.bits() as u8);
             vec![with_hop(row, &route.attributes, 1, flags, names)]
@@ -117,7 +130,13 @@ fn hops(route: &RouteMessage, names: &HashMap<u32, String>) -> Vec<Value> {
 }
 
 fn of_several(row: Value, hop: &RouteNextHop, names: &HashMap<u32, String>) -> Value {
-    let mut row = with_hop(row, &hop.attributes, u64::from(hop.hops) + 1, hop.flags, names);
+    let mut row = with_hop(
+        row,
+        &hop.attributes,
+        u64::from(hop.hops) + 1,
+        hop.flags,
+        names,
+    );
     row["interface"] = json!(names.get(&hop.interface_index));
     row
 }

@@ -57,7 +57,7 @@ pub struct Dump<M> {
     /// What came meanwhile.
     pub kept: Vec<Kept>,
     /// Why it is in vain already.
-    pub spoilt: Option<Spoilt>,
+    pub spoilt: Vec<Spoilt>,
     /// Whether rows may be missing, because the kernel counts where it goes on.
     pub is_shifted: bool,
     /// When the last of it came.
@@ -80,7 +80,7 @@ impl<M: Model> Dump<M> {
             model: M::default(),
             links: Links::default(),
             kept: Vec::new(),
-            spoilt: None,
+            spoilt: Vec::new(),
             is_shifted: false,
             progress: Instant::now(),
             kept_bytes: 0,
@@ -145,7 +145,7 @@ impl<M: Model> Dump<M> {
         if self.kept_bytes > MAX_KEPT {
             self.spoil(Spoilt::Lost);
         }
-        if self.spoilt.is_none() {
+        if self.spoilt.is_empty() {
             self.kept.push(Kept {
                 kind: message.kind,
                 flags: message.flags,
@@ -154,10 +154,14 @@ impl<M: Model> Dump<M> {
         }
     }
 
-    /// It is in vain.
-    pub fn spoil(&mut self, why: Spoilt) {
-        self.spoilt.get_or_insert(why);
+    /// It is in vain. Whether that is news.
+    pub fn spoil(&mut self, why: Spoilt) -> bool {
         self.kept = Vec::new();
+        let is_news = !self.spoilt.contains(&why);
+        if is_news {
+            self.spoilt.push(why);
+        }
+        is_news
     }
 
     fn family(&self) -> Option<u8> {
@@ -170,7 +174,7 @@ impl<M: Model> Dump<M> {
             None => {}
             // A kernel without IPv6, for example: then there is nothing of it.
             Some(Errno::EOPNOTSUPP | Errno::EAFNOSUPPORT) if self.step > 0 => {}
-            Some(errno) => self.spoil(Spoilt::Refused(errno)),
+            Some(errno) => drop(self.spoil(Spoilt::Refused(errno))),
         }
         let is_counted = self.family().is_some_and(M::is_counted);
         self.is_shifted |= is_counted && self.has_changed && self.bytes > ONE_PART;
@@ -182,9 +186,8 @@ impl<M: Model> Dump<M> {
 fn refusal(message: &Message<'_>) -> Option<Errno> {
     let code = match message.kind {
         NLMSG_DONE => DoneBuffer::new_checked(message.payload).map_or(0, |done| done.code()),
-        _ => ErrorBuffer::new_checked(message.payload).map_or(0, |error| {
-            error.code().map_or(0, std::num::NonZeroI32::get)
-        }),
+        _ => ErrorBuffer::new_checked(message.payload)
+            .map_or(0, |error| error.code().map_or(0, std::num::NonZeroI32::get)),
     };
     (code != 0).then(|| Errno::from_raw(code.saturating_abs()))
 }
@@ -193,7 +196,9 @@ impl std::fmt::Display for Spoilt {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Lost => f.write_str("events were lost for want of room in the receive buffer"),
-            Self::Interrupted => f.write_str("the kernel interrupted it, for what it read had changed"),
+            Self::Interrupted => {
+                f.write_str("the kernel interrupted it, for what it read had changed")
+            }
             Self::Refused(errno) => write!(f, "the kernel refused to dump it: {errno}"),
         }
     }

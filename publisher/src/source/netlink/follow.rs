@@ -197,19 +197,24 @@ impl<M: Model> Follow<M> {
     }
 
     fn overrun(&mut self) {
-        self.counts.overruns += 1;
-        let what = M::WHAT;
+        let is_news = match &mut self.state {
+            State::Dumping(dump) => dump.spoil(Spoilt::Lost),
+            State::Live => {
+                self.state = State::Stale(Instant::now());
+                true
+            }
+            State::Stale(_) => false,
+        };
+        if is_news {
+            self.counts.overruns += 1;
+            tracing::info!("{}: overrun", M::WHAT);
+        }
         if !std::mem::replace(&mut self.told.overrun, true) {
             tracing::warn!(
-                "{what}: events were lost for want of room in the receive buffer: all are read again, now and whenever \
-                 that happens; net.core.rmem_max and --receive-buffer give it more room"
+                "{}: events were lost for want of room in the receive buffer: all is read again, now and whenever that \
+                 happens; --receive-buffer (and net.core.rmem_max) give it more room",
+                M::WHAT
             );
-        }
-        tracing::debug!("{what}: overrun");
-        match &mut self.state {
-            State::Dumping(dump) => dump.spoil(Spoilt::Lost),
-            State::Live => self.state = State::Stale(Instant::now()),
-            State::Stale(_) => {}
         }
     }
 
@@ -238,11 +243,15 @@ impl<M: Model> Follow<M> {
     }
 
     /// Uses a complete dump, or sees that another one is made.
-    fn finish(&mut self, mut dump: Dump<M>, publisher: &mut UntypedPublisher) -> Result<(), Trouble> {
+    fn finish(
+        &mut self,
+        mut dump: Dump<M>,
+        publisher: &mut UntypedPublisher,
+    ) -> Result<(), Trouble> {
         self.counts.dumps += 1;
-        let is_doubtful = dump.spoilt.is_none() && self.replay(&mut dump);
-        if dump.spoilt.is_some() || is_doubtful && self.in_vain < DOUBTS {
-            self.retry(dump.spoilt.as_ref());
+        let is_doubtful = self.replay(&mut dump);
+        if !dump.spoilt.is_empty() || is_doubtful && self.in_vain < DOUBTS {
+            self.retry(&dump.spoilt);
             return Ok(());
         }
         if is_doubtful {
@@ -275,12 +284,19 @@ impl<M: Model> Follow<M> {
         is_doubtful
     }
 
-    fn retry(&mut self, why: Option<&Spoilt>) {
+    fn retry(&mut self, why: &[Spoilt]) {
         let pause = FIRST_PAUSE.saturating_mul(1 << self.in_vain.min(16));
         self.state = State::Stale(Instant::now() + pause.min(LONGEST_PAUSE));
         self.in_vain += 1;
         self.counts.in_vain += 1;
-        let why = why.map_or("it changed while it was read".to_owned(), ToString::to_string);
+        let why = match why {
+            [] => "it changed while it was read".to_owned(),
+            why => why
+                .iter()
+                .map(ToString::to_string)
+                .collect::<Vec<_>>()
+                .join(", "),
+        };
         let (what, times) = (M::WHAT, self.in_vain);
         tracing::info!("{what}: reading all of it again: {why}");
         if times == PATIENCE {
@@ -296,7 +312,9 @@ impl<M: Model> Follow<M> {
             return Ok(());
         }
         let touched = std::mem::take(&mut self.touched);
-        match upkeep::differences(&self.model, &self.links, &touched, &self.schema, publisher)?.apply(publisher) {
+        match upkeep::differences(&self.model, &self.links, &touched, &self.schema, publisher)?
+            .apply(publisher)
+        {
             Ok(()) => Ok(()),
             Err(Error::TableFull { .. } | Error::Limit { .. }) => self.publish_whole(publisher),
             Err(error) => Err(error.into()),
@@ -379,11 +397,21 @@ impl<M: Model> Source for Follow<M> {
     }
 
     fn summary(&self) -> Option<String> {
-        let Counts { dumps, in_vain, overruns, events } = self.counts;
-        Some(format!("events: {events}, overruns: {overruns}, dumps: {dumps}, in vain: {in_vain}"))
+        let Counts {
+            dumps,
+            in_vain,
+            overruns,
+            events,
+        } = self.counts;
+        Some(format!(
+            "events: {events}, overruns: {overruns}, dumps: {dumps}, in vain: {in_vain}"
+        ))
     }
 }
 
 fn unreadable<M: Model>(error: &io::Error) -> Failure {
-    Failure::new(5, format!("{}: cannot ask the kernel over netlink: {error}", M::WHAT))
+    Failure::new(
+        5,
+        format!("{}: cannot ask the kernel over netlink: {error}", M::WHAT),
+    )
 }

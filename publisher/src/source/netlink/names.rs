@@ -172,10 +172,16 @@ mod tests {
         assert_eq!(route_type::<14>(7).as_str(), "unreachable");
         assert_eq!(scope::<8>(253).as_str(), "link");
         assert_eq!(protocol::<12>(186).as_str(), "bgp");
-        assert_eq!((protocol::<12>(0).as_str(), protocol::<12>(77).as_str()), ("", "77"));
+        assert_eq!(
+            (protocol::<12>(0).as_str(), protocol::<12>(77).as_str()),
+            ("", "77")
+        );
         assert_eq!(preference::<8>(None).as_str(), "");
         assert_eq!(route_flags::<36>(0x14).as_str(), "onlink linkdown");
         assert_eq!(neighbor_state::<12>(4).as_str(), "STALE");
-        assert_eq!(neighbor_flags::<36>(0x90, 1).as_str(), "router extern_learn managed");
+        assert_eq!(
+            neighbor_flags::<36>(0x90, 1).as_str(),
+            "router extern_learn managed"
+        );
     }
 }

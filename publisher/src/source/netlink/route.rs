@@ -93,7 +93,8 @@ pub struct Told {
 impl Hop {
     /// Whether both are the same but for what the kernel finds out by itself.
     fn is_like(&self, other: &Self) -> bool {
-        (self.interface, self.gateway, self.weight) == (other.interface, other.gateway, other.weight)
+        (self.interface, self.gateway, self.weight)
+            == (other.interface, other.gateway, other.weight)
             && self.encapsulation == other.encapsulation
             && self.flags & ON_LINK == other.flags & ON_LINK
     }
@@ -103,12 +104,24 @@ impl Route {
     /// Whether both are the same but for what the kernel finds out by itself.
     pub fn is_like(&self, other: &Self) -> bool {
         let body = |route: &Self| {
-            let Self { kind, protocol, scope, source, nexthop, mtu, .. } = *route;
+            let Self {
+                kind,
+                protocol,
+                scope,
+                source,
+                nexthop,
+                mtu,
+                ..
+            } = *route;
             (kind, protocol, scope, source, nexthop, mtu)
         };
         body(self) == body(other)
             && self.hops.len() == other.hops.len()
-            && self.hops.iter().zip(&other.hops).all(|(one, two)| one.is_like(two))
+            && self
+                .hops
+                .iter()
+                .zip(&other.hops)
+                .all(|(one, two)| one.is_like(two))
     }
 
     /// Whether a hop has a gateway.
@@ -175,7 +188,11 @@ impl Found {
             nexthop: 0,
             mtu: 0,
             preference: None,
-            hop: Hop { weight: 1, flags: header.flags.bits() & HOP_FLAGS, ..Hop::default() },
+            hop: Hop {
+                weight: 1,
+                flags: header.flags.bits() & HOP_FLAGS,
+                ..Hop::default()
+            },
             hops: None,
         }
     }
@@ -234,7 +251,11 @@ impl Found {
             preference: self.preference,
             flags: header.flags.bits() & ROUTE_FLAGS,
         };
-        Ok(Told { key, route, is_multipath })
+        Ok(Told {
+            key,
+            route,
+            is_multipath,
+        })
     }
 }
 
@@ -246,7 +267,9 @@ impl Hop {
             flags: hop.flags.bits().into(),
             ..Self::default()
         };
-        hop.attributes.iter().for_each(|attribute| found.take(attribute));
+        hop.attributes
+            .iter()
+            .for_each(|attribute| found.take(attribute));
         found
     }
 

@@ -94,5 +94,7 @@ impl RouteRow {
 }
 
 fn text<const N: usize>(value: Option<impl ToString>) -> Text<N> {
-    value.map_or(Text::truncated(""), |value| Text::truncated(&value.to_string()))
+    value.map_or(Text::truncated(""), |value| {
+        Text::truncated(&value.to_string())
+    })
 }

@@ -132,7 +132,9 @@ impl Model for Routes {
         let group = self.groups.get(key).map_or(&[][..], Vec::as_slice);
         // One of several siblings that is left alone keeps its weight, which the kernel does not tell any more.
         let alone = is_v6(key) && group.iter().filter(|route| route.has_gateway()).count() == 1;
-        let hops = group.iter().flat_map(|route| route.hops.iter().map(move |hop| (route, hop)));
+        let hops = group
+            .iter()
+            .flat_map(|route| route.hops.iter().map(move |hop| (route, hop)));
         let rows = hops.zip(0..).map(|((route, hop), number)| {
             let mut row = RouteRow::new(key, route, hop, number, links);
             if alone {
@@ -161,7 +163,10 @@ fn is_v6(key: &RouteKey) -> bool {
 impl Route {
     /// A route for each hop.
     fn split(&self) -> impl Iterator<Item = Self> + '_ {
-        self.hops.iter().map(|hop| Self { hops: vec![hop.clone()], ..self.clone() })
+        self.hops.iter().map(|hop| Self {
+            hops: vec![hop.clone()],
+            ..self.clone()
+        })
     }
 
     /// Whether IPv6 takes both for one.
@@ -173,7 +178,15 @@ impl Route {
 
     /// Whether both say the same beside their hops, as siblings are told.
     fn is_kin(&self, other: &Self) -> bool {
-        let body = |route: &Self| (route.protocol, route.source, route.mtu, route.preference, route.flags);
+        let body = |route: &Self| {
+            (
+                route.protocol,
+                route.source,
+                route.mtu,
+                route.preference,
+                route.flags,
+            )
+        };
         body(self) == body(other)
     }
 }
@@ -194,7 +207,11 @@ fn added_v4(group: &mut Vec<Route>, route: Route, flags: u16, when: When) -> boo
         }
         None => {
             let certain = group.is_empty() || when == When::Live;
-            let place = if flags & NLM_F_APPEND != 0 { group.len() } else { 0 };
+            let place = if flags & NLM_F_APPEND != 0 {
+                group.len()
+            } else {
+                0
+            };
             group.insert(place, route);
             certain
         }
@@ -218,7 +235,8 @@ fn added_v6(group: &mut Vec<Route>, told: &Told, flags: u16) -> bool {
     let replaces = flags & NLM_F_REPLACE != 0;
     let all_siblings = |routes: &[Route]| routes.iter().all(Route::has_gateway);
     let certain = if replaces {
-        again.len() + others.len() <= 1 || all_siblings(&again) && all_siblings(&others) && all_siblings(&routes)
+        again.len() + others.len() <= 1
+            || all_siblings(&again) && all_siblings(&others) && all_siblings(&routes)
     } else if told.is_multipath {
         others.is_empty() && again.iter().all(|route| route.is_kin(&told.route))
     } else {
