@@ -48,6 +48,8 @@ pub fn interfaces(kernel: &mut Kernel) -> Result<HashMap<u32, String>, String> {
 pub fn routes(kernel: &mut Kernel) -> Result<String, String> {
     let names = interfaces(kernel)?;
     let mut rows = Vec::new();
+    // Routes and hops so far, by what they have in common.
+    let mut counts = HashMap::<String, (u64, u64)>::new();
     for family in FAMILIES {
         let mut request = RouteMessage::default();
         request.header.address_family = family;
@@ -57,22 +59,27 @@ pub fn routes(kernel: &mut Kernel) -> Result<String, String> {
                 && !route.header.flags.contains(RouteFlags::Cloned)
                 && route.header.address_family == family
             {
-                rows.extend(hops(&route, &names));
+                let mut hops = hops(&route, &names);
+                number(&mut hops, family, &mut counts);
+                rows.extend(hops);
             }
         }
     }
-    let mut counts = HashMap::<String, u64>::new();
-    for row in &mut rows {
-        let key =
-            ["destination", "table", "metric", "from", "tos"].map(|field| row[field].to_string());
-        let count = counts.entry(key.join(" ")).or_default();
-        let is_v4 = row["destination"]
-            .as_str()
-            .is_some_and(|text| !text.contains(':'));
-        row["hop"] = if is_v4 { json!(count) } else { Value::Null };
-        *count += 1;
-    }
     Ok(Value::Array(rows).to_string())
+}
+
+/// Numbers the hops of a route, and the route. Of IPv6 they mean nothing.
+fn number(hops: &mut [Value], family: AddressFamily, counts: &mut HashMap<String, (u64, u64)>) {
+    let fields = ["destination", "table", "metric", "from", "tos"];
+    let key = fields.map(|field| hops[0][field].to_string()).join(" ");
+    let (routes, before) = counts.entry(key).or_default();
+    for hop in hops {
+        let is_v4 = family == AddressFamily::Inet;
+        hop["hop"] = if is_v4 { json!(before) } else { Value::Null };
+        hop["route"] = if is_v4 { json!(routes) } else { Value::Null };
+        *before += 1;
+    }
+    *routes += 1;
 }
 
 fn text(address: &RouteAddress) -> String {

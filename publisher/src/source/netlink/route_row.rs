@@ -36,6 +36,9 @@ pub struct RouteRow {
     /// The number of this hop among all of the same destination, table, metric, `from` and TOS.
     #[row(key)]
     pub hop: u32,
+    /// The number of its route among those: hops with the same number share the traffic, and the first route that is usable
+    /// counts.
+    pub route: u32,
     /// Who made the route: `kernel`, `static`, `dhcp`, `bgp`, … (`proto`).
     pub protocol: Text<12>,
     /// How far the destination is: `global`, `link`, `host`, …
@@ -55,7 +58,7 @@ pub struct RouteRow {
     /// How packets are wrapped (`encap`): `mpls`, `seg6`, …; empty if not.
     pub encapsulation: Text<12>,
     /// `onlink`, `dead`, `linkdown`, …
-    pub flags: Text<36>,
+    pub flags: Text<32>,
 }
 
 impl RouteRow {

@@ -9,7 +9,8 @@
 //!   are sorted here, so that what was told by events and what is dumped are the same.
 //! - Both: a multipath route has several hops, which can even be the same.
 //!
-//! So a row is a hop, and the key ends with its number, `hop`, among all hops of all routes of the rest of the key.
+//! So a row is a hop, and the key ends with its number, `hop`, among all hops of all routes of the rest of the key. `route`
+//! tells which of them are hops of one route.
 //!
 //! **What events mean.** IPv4 (`fib_table_insert`): a message with `NLM_F_REPLACE` takes the place of the first of its
 //! key; with `NLM_F_APPEND` it comes last, else first. One that is there already, but for its flags, is news of these flags. Deletion names
@@ -43,6 +44,9 @@ use super::route_row::RouteRow;
 
 /// `RTM_NEWNEXTHOP` and `RTM_DELNEXTHOP`.
 const NEXTHOP_EVENTS: [u16; 2] = [104, 105];
+
+/// `RTPROT_REDIRECT` and `RTPROT_RA`: such routes of IPv6 stand by themselves.
+const LEARNT: [u8; 2] = [1, 9];
 
 /// All routes of all tables.
 #[derive(Debug, Default)]
@@ -130,14 +134,22 @@ impl Model for Routes {
 
     fn rows(&self, key: &RouteKey, links: &Links) -> Vec<RouteRow> {
         let group = self.groups.get(key).map_or(&[][..], Vec::as_slice);
-        // One of several siblings that is left alone keeps its weight, which the kernel does not tell any more.
-        let alone = is_v6(key) && group.iter().filter(|route| route.has_gateway()).count() == 1;
-        let hops = group
+        let (siblings, others): (Vec<&Route>, Vec<&Route>) = group
             .iter()
-            .flat_map(|route| route.hops.iter().map(move |hop| (route, hop)));
-        let rows = hops.zip(0..).map(|((route, hop), number)| {
-            let mut row = RouteRow::new(key, route, hop, number, links);
-            if alone {
+            .partition(|route| is_v6(key) && route.is_sibling());
+        // One of several siblings that is left alone keeps its weight, which the kernel does not tell any more.
+        let alone = siblings.len() == 1;
+        let first = u32::from(!siblings.is_empty());
+        let numbered = siblings.into_iter().map(|route| (0, route));
+        let numbered = numbered.chain((first..).zip(others));
+        let hops = numbered.flat_map(|(number, route)| {
+            let hops = route.hops.iter();
+            hops.map(move |hop| (number, route, hop))
+        });
+        let rows = hops.zip(0..).map(|((number, route, hop), hop_number)| {
+            let mut row = RouteRow::new(key, route, hop, hop_number, links);
+            row.route = number;
+            if alone && number == 0 {
                 row.weight = 1;
             }
             row
@@ -174,6 +186,11 @@ impl Route {
         let place = |hop: &Hop| (hop.interface, hop.gateway);
         (self.kind, self.nexthop) == (other.kind, other.nexthop)
             && self.hops.iter().map(place).eq(other.hops.iter().map(place))
+    }
+
+    /// Whether IPv6 makes it one multipath route with others of its kind.
+    fn is_sibling(&self) -> bool {
+        self.has_gateway() && self.nexthop == 0 && !LEARNT.contains(&self.protocol)
     }
 
     /// Whether both say the same beside their hops, as siblings are told.
@@ -233,7 +250,7 @@ fn added_v6(group: &mut Vec<Route>, told: &Told, flags: u16) -> bool {
     let is_told = |known: &Route| routes.iter().any(|route| route.is_twin(known));
     let (again, others): (Vec<Route>, Vec<Route>) = group.drain(..).partition(is_told);
     let replaces = flags & NLM_F_REPLACE != 0;
-    let all_siblings = |routes: &[Route]| routes.iter().all(Route::has_gateway);
+    let all_siblings = |routes: &[Route]| routes.iter().all(Route::is_sibling);
     let certain = if replaces {
         again.len() + others.len() <= 1
             || all_siblings(&again) && all_siblings(&others) && all_siblings(&routes)
