@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! link add NAME                      a pair of interfaces, NAME and p-NAME, both up
+//! link pairs COUNT                   that many pairs, all down
 //! link up|down|delete NAME           link rename NAME NEW
 //! address add|delete ADDRESS/PREFIX NAME
 //! route add|append|prepend|replace|delete NETWORK [via A] [dev D] [table N] [metric N] [tos N] [type T] [from NETWORK]
@@ -36,6 +37,9 @@ type Done = Result<(), String>;
 pub fn carry_out(kernel: &mut Kernel, words: &[&str]) -> Done {
     match words {
         ["link", "add", name] => add_pair(kernel, name),
+        ["link", "pairs", count] => {
+            (0..number(count)?).try_for_each(|pair: u32| make_pair(kernel, &format!("pair{pair}")))
+        }
         ["link", what, name, more @ ..] => change_link(kernel, what, name, more),
         ["address", what, address, name] => address_of(kernel, what, address, name),
         ["route", verb, network, options @ ..] => route(kernel, verb, network, options),
@@ -93,10 +97,15 @@ fn up(message: &mut LinkMessage, is_up: bool) {
 }
 
 fn add_pair(kernel: &mut Kernel, name: &str) -> Done {
+    make_pair(kernel, name)?;
+    change_link(kernel, "up", &format!("p-{name}"), &[])?;
+    change_link(kernel, "up", name, &[])
+}
+
+fn make_pair(kernel: &mut Kernel, name: &str) -> Done {
     let peer_name = format!("p-{name}");
     let mut peer = LinkMessage::default();
-    peer.attributes
-        .push(LinkAttribute::IfName(peer_name.clone()));
+    peer.attributes.push(LinkAttribute::IfName(peer_name));
     let mut message = LinkMessage::default();
     message
         .attributes
@@ -105,9 +114,7 @@ fn add_pair(kernel: &mut Kernel, name: &str) -> Done {
         LinkInfo::Kind(InfoKind::Veth),
         LinkInfo::Data(InfoData::Veth(InfoVeth::Peer(peer))),
     ]));
-    ask(kernel, Netlink::NewLink(message), NLM_F_CREATE | NLM_F_EXCL)?;
-    change_link(kernel, "up", &peer_name, &[])?;
-    change_link(kernel, "up", name, &[])
+    ask(kernel, Netlink::NewLink(message), NLM_F_CREATE | NLM_F_EXCL)
 }
 
 fn change_link(kernel: &mut Kernel, what: &str, name: &str, more: &[&str]) -> Done {

@@ -6,7 +6,7 @@
 //! One answer comes after the other, as far as there is room for them; events that come between them are kept, to be
 //! replayed at the end.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use netlink_packet_core::{DoneBuffer, ErrorBuffer, NLM_F_DUMP_INTR, NLMSG_DONE, NLMSG_ERROR};
 use netlink_packet_route::RouteNetlinkMessage;
@@ -20,6 +20,9 @@ use super::model::Model;
 
 /// The most that is kept of events during one dump, in bytes.
 const MAX_KEPT: usize = 64 << 20;
+
+/// How long an answer may take.
+pub const STALL: Duration = Duration::from_secs(10);
 
 /// What the kernel always has room for in one part of its answer, so that all of it was read at one instant.
 const ONE_PART: usize = 2048;
@@ -162,6 +165,13 @@ impl<M: Model> Dump<M> {
             self.spoilt.push(why);
         }
         is_news
+    }
+
+    /// Whether the rest of the answer will not come. `idle`: nothing is left to receive. The kernel makes each part when the one
+    /// before it is received, and if there is no room then, nothing makes it later.
+    pub fn has_stalled(&self, idle: bool) -> bool {
+        let had_no_room = self.spoilt.contains(&Spoilt::Lost);
+        idle && had_no_room || self.progress + STALL <= Instant::now()
     }
 
     fn family(&self) -> Option<u8> {

@@ -22,7 +22,7 @@ use nix::libc::{RTM_DELLINK, RTM_NEWLINK, RTNLGRP_LINK};
 use subscriber::shell::{Failure, tell};
 
 use super::channel::{Channel, Received};
-use super::dump::{Dump, Spoilt};
+use super::dump::{Dump, STALL, Spoilt};
 use super::links::Links;
 use super::message::{Message, messages};
 use super::model::{Effect, Model, When};
@@ -46,9 +46,6 @@ const PATIENCE: u32 = 5;
 
 /// How many doubtful dumps in a row are not used.
 const DOUBTS: u32 = 3;
-
-/// How long an answer may take.
-const STALL: Duration = Duration::from_secs(10);
 
 /// How long until the table is tried again that had no room.
 const RETRY: Duration = Duration::from_secs(1);
@@ -232,10 +229,10 @@ impl<M: Model> Follow<M> {
                     State::Live | State::Stale(_) => Ok(()),
                 }
             }
-            State::Dumping(dump) if dump.progress + STALL <= Instant::now() => {
-                tracing::warn!("{}: the kernel does not answer: asking anew", M::WHAT);
+            State::Dumping(dump) if dump.has_stalled(idle) => {
+                let why = dump.spoilt.clone();
                 self.channel = Self::open(self.receive_buffer).map_err(refused)?;
-                self.state = State::Stale(Instant::now());
+                self.retry(&why);
                 Ok(())
             }
             _ => Ok(()),
@@ -290,7 +287,7 @@ impl<M: Model> Follow<M> {
         self.in_vain += 1;
         self.counts.in_vain += 1;
         let why = match why {
-            [] => "it changed while it was read".to_owned(),
+            [] => "it changed while it was read, or the kernel did not answer".to_owned(),
             why => why
                 .iter()
                 .map(ToString::to_string)
