@@ -8,7 +8,7 @@ use nix::sys::signal::Signal;
 use serde_json::{Map, Value};
 use tests::netns::Namespace;
 use tests::process::Process;
-use tests::programs::{publisher, subscriber};
+use tests::programs::{example, publisher, subscriber};
 use tests::table::Table;
 use tests::until;
 
@@ -487,4 +487,62 @@ fn a_hundred_thousand_routes() {
     mirrored.tell("route delete 11.0.0.7/32");
     mirrored.tell("route replace fd99::7/128 via fd01::7");
     assert_eq!(mirrored.of("fd99::7/128", "interface"), ["b"]);
+}
+
+#[test]
+fn the_routing_example_follows_the_kernel() {
+    let before = ["route add 0.0.0.0/0 via 10.0.0.9 metric 7"];
+    let Some(mut mirrored) = Mirrored::start("example", "routes", &before, &[]) else {
+        return;
+    };
+    mirrored.agrees();
+    let mut routing = example("routing");
+    routing.args([mirrored.table.name(), "192.0.2.7", "fd77::1"]);
+    let mut routing = Process::start(&mut routing);
+    assert_eq!(
+        routing.line(),
+        "192.0.2.7: unicast 0.0.0.0/0 via 10.0.0.9 dev a"
+    );
+    assert_eq!(routing.line(), "fd77::1: no route");
+    let [blackhole, _] = TYPES;
+    let blackhole = format!("route add 192.0.2.4/30 type {blackhole}");
+    for (command, answer) in [
+        // A longer prefix, a lesser metric, several ways, the other family; and back.
+        (
+            "route add 192.0.2.0/24 via 10.0.0.2 metric 9",
+            "192.0.2.0/24 via 10.0.0.2 dev a",
+        ),
+        (
+            "route add 192.0.2.0/24 via 10.0.0.3 metric 8",
+            "192.0.2.0/24 via 10.0.0.3 dev a",
+        ),
+        (
+            "route add 192.0.2.0/24 hop 10.0.0.4,a,1 hop 10.1.0.4,b,1",
+            "192.0.2.0/24 via 10.0.0.4 dev a, or via 10.1.0.4 dev b",
+        ),
+        (
+            "route replace 192.0.2.0/24 via 10.1.0.5",
+            "192.0.2.0/24 via 10.1.0.5 dev b",
+        ),
+        (&blackhole, "blackhole 192.0.2.4/30"),
+        (
+            "route delete 192.0.2.4/30",
+            "192.0.2.0/24 via 10.1.0.5 dev b",
+        ),
+        ("route add 192.0.2.7/32 via 10.0.0.6 tos 8", ""),
+        (
+            "route add fd77::/64 via fd00::2",
+            "fd77::1: unicast fd77::/64 via fd00::2 dev a",
+        ),
+        ("route delete fd77::/64", "fd77::1: no route"),
+        ("link down b", "192.0.2.0/24 via 10.0.0.3 dev a"),
+    ] {
+        mirrored.tell(command);
+        if !answer.is_empty() {
+            let line = routing.line();
+            assert!(line.ends_with(answer), "{command}: {line}");
+        }
+    }
+    mirrored.publisher.signal(Signal::SIGTERM);
+    routing.ends_with(0);
 }
