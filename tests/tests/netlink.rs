@@ -1,188 +1,17 @@
 //! `--from routes` and `--from neighbors` against the kernel: in a network namespace of the test's own where the machine
 //! allows one, else against the machine's own tables. What they hold is compared with the kernel's by an independent reading.
 
-use std::cell::RefCell;
-use std::os::unix::fs::MetadataExt;
-
 use nix::sys::signal::Signal;
-use serde_json::{Map, Value};
-use tests::netns::Namespace;
+use serde_json::Value;
+use tests::netns::mirrored::{Mirrored, namespace, serve, the_machines_own};
 use tests::process::Process;
-use tests::programs::{example, publisher, subscriber};
-use tests::table::Table;
+use tests::programs::{example, subscriber};
 use tests::until;
+
+const ROLE: &str = env!("CARGO_BIN_EXE_role");
 
 /// `RTN_BLACKHOLE` and `RTN_UNREACHABLE`.
 const TYPES: [u8; 2] = [6, 7];
-
-/// A namespace with two pairs of interfaces, addresses of both families on each; None where there can be none.
-fn namespace() -> Option<Namespace> {
-    let mut namespace = Namespace::new(env!("CARGO_BIN_EXE_role"))?;
-    for command in [
-        "link up lo",
-        "link add a",
-        "link add b",
-        "address add 10.0.0.1/24 a",
-        "address add fd00::1/64 a",
-        "address add 10.1.0.1/24 b",
-        "address add fd01::1/64 b",
-    ] {
-        namespace.tell(command);
-    }
-    Some(namespace)
-}
-
-/// A publisher of one of the kernel's tables.
-struct Mirrored {
-    what: &'static str,
-    publisher: Process,
-    table: Table,
-    namespace: RefCell<Namespace>,
-}
-
-impl Mirrored {
-    /// In a new namespace, told these commands first; None where there can be none: then the machine's own table is read.
-    fn start(test: &str, what: &'static str, commands: &[&str], options: &[&str]) -> Option<Self> {
-        let Some(mut namespace) = namespace() else {
-            the_machines_own(test, what);
-            return None;
-        };
-        commands.iter().for_each(|command| namespace.tell(command));
-        Some(Self::start_in(namespace, test, what, options, None))
-    }
-
-    fn start_in(
-        namespace: Namespace,
-        test: &str,
-        what: &'static str,
-        options: &[&str],
-        user: Option<u32>,
-    ) -> Self {
-        let table = Table::new(test);
-        let publisher = serve(&namespace, &table, what, options, user);
-        let namespace = RefCell::new(namespace);
-        Self {
-            what,
-            publisher,
-            table,
-            namespace,
-        }
-    }
-
-    /// Changes the kernel.
-    fn tell(&self, command: &str) {
-        self.namespace.borrow_mut().tell(command);
-    }
-
-    /// Waits until the published table is what the kernel has. Returns its rows.
-    fn agrees(&mut self) -> Vec<Map<String, Value>> {
-        let mut found = Vec::new();
-        let what = self.what;
-        until("the table is the kernel's", || {
-            assert!(self.publisher.is_running(), "{}", self.publisher.stderr());
-            let kernel = normal(self.namespace.borrow_mut().read(what));
-            found = rows(&self.table);
-            let fields: Vec<&String> = kernel.first().into_iter().flat_map(Map::keys).collect();
-            let told = normal(found.iter().map(|row| only(row, &fields)).collect());
-            let agrees = told == kernel;
-            if !agrees && std::env::var_os("NETLINK_DIFFERENCES").is_some() {
-                let missing = kernel.iter().filter(|row| !told.contains(row));
-                let wrong = told.iter().filter(|row| !kernel.contains(row));
-                eprintln!(
-                    "missing {:#?}\nwrong {:#?}",
-                    missing.collect::<Vec<_>>(),
-                    wrong.collect::<Vec<_>>()
-                );
-            }
-            agrees
-        });
-        found
-    }
-
-    /// The values of a field in the rows for a destination, in the order of their hops.
-    fn of(&mut self, destination: &str, field: &str) -> Vec<Value> {
-        let mut rows = self.agrees();
-        rows.retain(|row| row["destination"] == destination);
-        rows.sort_by_key(|row| row["hop"].as_u64());
-        rows.iter().map(|row| row[field].clone()).collect()
-    }
-}
-
-fn serve(
-    namespace: &Namespace,
-    table: &Table,
-    what: &str,
-    options: &[&str],
-    user: Option<u32>,
-) -> Process {
-    let mut program = publisher();
-    program
-        .args(["serve", table.name(), "--from", what])
-        .args(options);
-    Process::start(&mut namespace.within(&program, user))
-}
-
-/// What `subscriber get` prints.
-fn rows(table: &Table) -> Vec<Map<String, Value>> {
-    let mut command = subscriber();
-    command.args(["get", table.name(), "--format", "jsonl", "--timeout", "60s"]);
-    let mut owner = None;
-    until("there is a table", || {
-        owner = std::fs::metadata(format!("/dev/shm/tablecast.table.{}", table.name())).ok();
-        owner.is_some()
-    });
-    command.args(["--owner", &owner.unwrap().uid().to_string()]);
-    let (stdout, _) = Process::run(&mut command, 0);
-    stdout
-        .lines()
-        .map(|line| serde_json::from_str(line).unwrap())
-        .collect()
-}
-
-/// The fields that both readings have.
-fn only(row: &Map<String, Value>, fields: &[&String]) -> Value {
-    let kept = fields
-        .iter()
-        .map(|field| ((*field).clone(), row[*field].clone()));
-    Value::Object(kept.collect())
-}
-
-/// In one order, and without the numbers of IPv6, whose order means nothing.
-fn normal(rows: Vec<Value>) -> Vec<Map<String, Value>> {
-    let mut rows: Vec<_> = rows
-        .into_iter()
-        .map(|mut row| {
-            if row["destination"]
-                .as_str()
-                .is_some_and(|text| text.contains(':'))
-            {
-                row["hop"] = Value::Null;
-                row["route"] = Value::Null;
-            }
-            row
-        })
-        .collect();
-    rows.sort_by_cached_key(Value::to_string);
-    rows.into_iter()
-        .map(|row| row.as_object().unwrap().clone())
-        .collect()
-}
-
-/// Where no namespace can be made: the machine's own table can at least be read.
-fn the_machines_own(test: &str, what: &'static str) {
-    let table = Table::new(test);
-    let mut program = publisher();
-    let mut publisher = Process::start(program.args(["serve", table.name(), "--from", what]));
-    publisher.stderr_until(|text| text.contains("publishing"));
-    let mut command = subscriber();
-    let (stdout, _) = Process::run(command.args(["get", table.name(), "--format", "jsonl"]), 0);
-    eprintln!(
-        "{test}: only the machine's own {what} were read: {}",
-        stdout.lines().count()
-    );
-    publisher.signal(Signal::SIGTERM);
-    publisher.ends_with(0);
-}
 
 #[test]
 fn routes_of_both_families_are_there_from_the_beginning_and_follow_every_change() {
@@ -190,7 +19,7 @@ fn routes_of_both_families_are_there_from_the_beginning_and_follow_every_change(
         "route add 192.0.2.0/24 via 10.0.0.2",
         "route add fd77::/64 via fd00::2",
     ];
-    let Some(mut mirrored) = Mirrored::start("routes", "routes", &before, &[]) else {
+    let Some(mut mirrored) = Mirrored::start(ROLE, "routes", "routes", &before, &[]) else {
         return;
     };
     assert_eq!(mirrored.of("192.0.2.0/24", "gateway"), ["10.0.0.2"]);
@@ -216,7 +45,7 @@ fn routes_of_both_families_are_there_from_the_beginning_and_follow_every_change(
 
 #[test]
 fn what_a_destination_has_in_common_with_others_is_no_key() {
-    let Some(mut mirrored) = Mirrored::start("keys", "routes", &[], &[]) else {
+    let Some(mut mirrored) = Mirrored::start(ROLE, "keys", "routes", &[], &[]) else {
         return;
     };
     let [blackhole, unreachable] = TYPES;
@@ -262,7 +91,7 @@ fn what_a_destination_has_in_common_with_others_is_no_key() {
 
 #[test]
 fn each_hop_of_several_is_a_row() {
-    let Some(mut mirrored) = Mirrored::start("hops", "routes", &[], &[]) else {
+    let Some(mut mirrored) = Mirrored::start(ROLE, "hops", "routes", &[], &[]) else {
         return;
     };
     mirrored.tell("route add 192.0.2.0/24 hop 10.0.0.2,a,3 hop 10.1.0.2,b,1 hop 10.0.0.2,a,3");
@@ -296,7 +125,7 @@ fn what_the_kernel_removes_silently_is_seen() {
         "route add 203.0.113.0/24 hop 10.0.0.2,a,1 hop 10.1.0.2,b,1",
         "route add fd77::/64 hop fd00::2,a,1 hop fd01::2,b,1",
     ];
-    let Some(mut mirrored) = Mirrored::start("silent", "routes", &before, &[]) else {
+    let Some(mut mirrored) = Mirrored::start(ROLE, "silent", "routes", &before, &[]) else {
         return;
     };
     assert_eq!(mirrored.of("192.0.2.0/24", "interface"), ["b"]);
@@ -337,7 +166,7 @@ fn neighbors_are_followed() {
         "neighbor set 10.0.0.2 a 02:00:00:00:00:01 {PERMANENT}"
     )];
     let before: Vec<&str> = before.iter().map(String::as_str).collect();
-    let Some(mut mirrored) = Mirrored::start("neighbors", "neighbors", &before, &[]) else {
+    let Some(mut mirrored) = Mirrored::start(ROLE, "neighbors", "neighbors", &before, &[]) else {
         return;
     };
     let of = |mirrored: &mut Mirrored, address: &str, field: &str| -> Vec<Value> {
@@ -378,7 +207,7 @@ fn an_overrun_and_an_interrupted_dump_are_repaired() {
     // Enough interfaces that reading them takes a while.
     let pairs = ["link pairs 400"];
     let options = ["--receive-buffer", "1", "-v"];
-    let Some(mut mirrored) = Mirrored::start("overrun", "routes", &pairs, &options) else {
+    let Some(mut mirrored) = Mirrored::start(ROLE, "overrun", "routes", &pairs, &options) else {
         return;
     };
     mirrored.agrees();
@@ -417,7 +246,7 @@ fn an_overrun_and_an_interrupted_dump_are_repaired() {
 
 #[test]
 fn nobody_needs_privileges() {
-    let Some(namespace) = namespace() else {
+    let Some(namespace) = namespace(ROLE) else {
         the_machines_own("nobody", "routes");
         return;
     };
@@ -436,7 +265,7 @@ fn nobody_needs_privileges() {
 #[test]
 fn a_successor_takes_over_what_a_dead_one_left() {
     let before = ["route add 192.0.2.0/24 via 10.0.0.2"];
-    let Some(mut mirrored) = Mirrored::start("successor", "routes", &before, &[]) else {
+    let Some(mut mirrored) = Mirrored::start(ROLE, "successor", "routes", &before, &[]) else {
         return;
     };
     mirrored.agrees();
@@ -480,7 +309,7 @@ fn a_hundred_thousand_routes() {
         "routes add 4 80000 via 10.0.0.2 dev a",
         "routes add 6 20000 via fd00::2 dev a",
     ];
-    let Some(mut mirrored) = Mirrored::start("many", "routes", &before, &[]) else {
+    let Some(mut mirrored) = Mirrored::start(ROLE, "many", "routes", &before, &[]) else {
         return;
     };
     assert!(mirrored.agrees().len() > 100_000);
@@ -492,7 +321,7 @@ fn a_hundred_thousand_routes() {
 #[test]
 fn the_routing_example_follows_the_kernel() {
     let before = ["route add 0.0.0.0/0 via 10.0.0.9 metric 7"];
-    let Some(mut mirrored) = Mirrored::start("example", "routes", &before, &[]) else {
+    let Some(mut mirrored) = Mirrored::start(ROLE, "example", "routes", &before, &[]) else {
         return;
     };
     mirrored.agrees();

@@ -99,7 +99,27 @@ fn up(message: &mut LinkMessage, is_up: bool) {
 fn add_pair(kernel: &mut Kernel, name: &str) -> Done {
     make_pair(kernel, name)?;
     change_link(kernel, "up", &format!("p-{name}"), &[])?;
-    change_link(kernel, "up", name, &[])
+    change_link(kernel, "up", name, &[])?;
+    // The kernel finds out a moment later that there is a carrier, and tells that as a change.
+    crate::until("the pair runs", || are_running(kernel, name));
+    Ok(())
+}
+
+fn are_running(kernel: &mut Kernel, name: &str) -> bool {
+    let links = kernel.dump(&Netlink::GetLink(LinkMessage::default()));
+    let is_of_pair = |link: &LinkMessage| {
+        link.attributes.iter().any(|attribute| match attribute {
+            LinkAttribute::IfName(one) => one == name || one.strip_prefix("p-") == Some(name),
+            _ => false,
+        })
+    };
+    let running = links.into_iter().flatten().filter(|message| match message {
+        Netlink::NewLink(link) => {
+            is_of_pair(link) && link.header.flags.contains(LinkFlags::Running)
+        }
+        _ => false,
+    });
+    running.count() == 2
 }
 
 fn make_pair(kernel: &mut Kernel, name: &str) -> Done {

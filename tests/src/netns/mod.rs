@@ -2,10 +2,11 @@
 //!
 //! A child (`role kernel`) makes the namespace and stays in it: as root by itself, as anybody else within a user namespace of its
 //! own. It is told by lines what to change ([`commands`]), and says what the kernel has ([`tables`]), by a reading of its own
-//! that shares nothing with the publisher's. Programs are run in it by `role within`.
+//! that shares nothing with the publisher's. Programs are run in it by `role within`. [`mirrored`] has a publisher in it.
 
 pub mod commands;
 pub mod kernel;
+pub mod mirrored;
 pub mod tables;
 
 use std::io::BufRead;

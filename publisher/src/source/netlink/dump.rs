@@ -78,7 +78,7 @@ pub struct Dump<M> {
 
 impl<M: Model> Dump<M> {
     /// Nothing read, nothing asked for.
-    pub fn new() -> Self {
+    pub fn begin() -> Self {
         Self {
             model: M::default(),
             links: Links::default(),

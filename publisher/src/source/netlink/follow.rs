@@ -9,7 +9,7 @@
 //!
 //! A dump in which events were lost, or that the kernel calls interrupted, is never used: the next one follows after a pause that
 //! doubles. One that is merely doubtful (the kernel's way through its table may have missed rows, or the events
-//! replayed do not decide) is used after [`DOUBTS`] tries, and another one follows.
+//! replayed do not decide) is used after a few tries, and another one follows.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -19,13 +19,14 @@ use std::time::{Duration, Instant};
 
 use common::{Error, Schema, UntypedPublisher};
 use nix::libc::{RTM_DELLINK, RTM_NEWLINK, RTNLGRP_LINK};
-use subscriber::shell::{Failure, tell};
+use subscriber::shell::Failure;
 
 use super::channel::{Channel, Received};
 use super::dump::{Dump, STALL, Spoilt};
 use super::links::Links;
 use super::message::{Message, messages};
 use super::model::{Effect, Model, When};
+use super::reports::Reports;
 use super::upkeep;
 use crate::source::{Progress, Room, Source, Trouble};
 
@@ -40,9 +41,6 @@ const FIRST_PAUSE: Duration = Duration::from_millis(10);
 
 /// What the pause grows to.
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
-
-/// After how many dumps in vain that is told.
-const PATIENCE: u32 = 5;
 
 /// How many doubtful dumps in a row are not used.
 const DOUBTS: u32 = 3;
@@ -65,8 +63,7 @@ pub struct Follow<M: Model> {
     due_whole: Option<Instant>,
     /// Dumps in a row that were of no use.
     in_vain: u32,
-    counts: Counts,
-    told: ToldOnce,
+    reports: Reports,
 }
 
 /// How the copy is.
@@ -77,22 +74,6 @@ enum State<M> {
     Stale(Instant),
     /// Unknown: it is being read.
     Dumping(Box<Dump<M>>),
-}
-
-#[derive(Default)]
-struct Counts {
-    dumps: u64,
-    in_vain: u64,
-    overruns: u64,
-    events: u64,
-}
-
-/// What is said once only.
-#[derive(Default)]
-struct ToldOnce {
-    overrun: bool,
-    odd: bool,
-    room: bool,
 }
 
 impl<M: Model> Follow<M> {
@@ -113,8 +94,7 @@ impl<M: Model> Follow<M> {
             touched: BTreeSet::new(),
             due_whole: None,
             in_vain: 0,
-            counts: Counts::default(),
-            told: ToldOnce::default(),
+            reports: Reports::of(M::WHAT),
         })
     }
 
@@ -152,7 +132,7 @@ impl<M: Model> Follow<M> {
             let message = match message {
                 Ok(message) => message,
                 Err(error) => {
-                    self.odd(&error.to_string());
+                    self.reports.odd(&error.to_string());
                     return Ok(());
                 }
             };
@@ -164,17 +144,17 @@ impl<M: Model> Follow<M> {
                     match dump.answer(&message) {
                         Ok(true) => self.ask()?,
                         Ok(false) => {}
-                        Err(what) => self.odd(&what),
+                        Err(what) => self.reports.odd(&what),
                     }
                 }
                 State::Dumping(dump) => dump.keep(&message),
                 State::Live => {
-                    self.counts.events += 1;
+                    self.reports.counts.events += 1;
                     match take_event(&mut self.model, &mut self.links, &message, When::Live) {
                         Ok(Effect::None) => {}
                         Ok(Effect::Changed(key)) => drop(self.touched.insert(key)),
                         Ok(Effect::Doubt) => self.state = State::Stale(Instant::now()),
-                        Err(what) => self.odd(&what),
+                        Err(what) => self.reports.odd(&what),
                     }
                 }
                 State::Stale(_) => {}
@@ -203,15 +183,7 @@ impl<M: Model> Follow<M> {
             State::Stale(_) => false,
         };
         if is_news {
-            self.counts.overruns += 1;
-            tracing::info!("{}: overrun", M::WHAT);
-        }
-        if !std::mem::replace(&mut self.told.overrun, true) {
-            tracing::warn!(
-                "{}: events were lost for want of room in the receive buffer: all is read again, now and whenever that \
-                 happens; --receive-buffer (and net.core.rmem_max) give it more room",
-                M::WHAT
-            );
+            self.reports.overrun();
         }
     }
 
@@ -220,7 +192,7 @@ impl<M: Model> Follow<M> {
         let refused = |error: io::Error| Trouble::Input(unreadable::<M>(&error));
         match &self.state {
             State::Stale(at) if idle && *at <= Instant::now() => {
-                self.state = State::Dumping(Box::new(Dump::new()));
+                self.state = State::Dumping(Box::new(Dump::begin()));
                 self.ask().map_err(refused)
             }
             State::Dumping(dump) if dump.request().is_none() => {
@@ -245,7 +217,7 @@ impl<M: Model> Follow<M> {
         mut dump: Dump<M>,
         publisher: &mut UntypedPublisher,
     ) -> Result<(), Trouble> {
-        self.counts.dumps += 1;
+        self.reports.counts.dumps += 1;
         let is_doubtful = self.replay(&mut dump);
         if !dump.spoilt.is_empty() || is_doubtful && self.in_vain < DOUBTS {
             self.retry(&dump.spoilt);
@@ -264,7 +236,7 @@ impl<M: Model> Follow<M> {
     fn replay(&mut self, dump: &mut Dump<M>) -> bool {
         let mut is_doubtful = dump.is_shifted;
         for kept in std::mem::take(&mut dump.kept) {
-            self.counts.events += 1;
+            self.reports.counts.events += 1;
             let message = Message {
                 kind: kept.kind,
                 flags: kept.flags,
@@ -275,7 +247,7 @@ impl<M: Model> Follow<M> {
             match take_event(&mut dump.model, &mut dump.links, &message, When::Replayed) {
                 Ok(Effect::None | Effect::Changed(_)) => {}
                 Ok(Effect::Doubt) => is_doubtful = true,
-                Err(what) => self.odd(&what),
+                Err(what) => self.reports.odd(&what),
             }
         }
         is_doubtful
@@ -285,22 +257,7 @@ impl<M: Model> Follow<M> {
         let pause = FIRST_PAUSE.saturating_mul(1 << self.in_vain.min(16));
         self.state = State::Stale(Instant::now() + pause.min(LONGEST_PAUSE));
         self.in_vain += 1;
-        self.counts.in_vain += 1;
-        let why = match why {
-            [] => "it changed while it was read, or the kernel did not answer".to_owned(),
-            why => why
-                .iter()
-                .map(ToString::to_string)
-                .collect::<Vec<_>>()
-                .join(", "),
-        };
-        let (what, times) = (M::WHAT, self.in_vain);
-        tracing::info!("{what}: reading all of it again: {why}");
-        if times == PATIENCE {
-            tracing::warn!(
-                "{what}: read {times} times in vain, the last time because {why}; the table stays as it is until that works"
-            );
-        }
+        self.reports.in_vain(why, self.in_vain);
     }
 
     /// Publishes the groups that were touched.
@@ -329,22 +286,8 @@ impl<M: Model> Follow<M> {
             Err(error) => return Err(error.into()),
         };
         self.due_whole = trouble.is_some().then(|| Instant::now() + RETRY);
-        let was_told = std::mem::replace(&mut self.told.room, trouble.is_some());
-        if let Some(trouble) = trouble.filter(|_| !was_told) {
-            tell(format_args!("{}: {trouble}", M::WHAT));
-        }
+        self.reports.room(trouble);
         Ok(())
-    }
-
-    /// A message that makes no sense, or not enough.
-    fn odd(&mut self, what: &str) {
-        if !std::mem::replace(&mut self.told.odd, true) {
-            tell(format_args!(
-                "{}: a message of the kernel's is left out, and so will others be like it: {what}",
-                M::WHAT
-            ));
-        }
-        tracing::debug!("{}: odd message: {what}", M::WHAT);
     }
 }
 
@@ -394,15 +337,7 @@ impl<M: Model> Source for Follow<M> {
     }
 
     fn summary(&self) -> Option<String> {
-        let Counts {
-            dumps,
-            in_vain,
-            overruns,
-            events,
-        } = self.counts;
-        Some(format!(
-            "events: {events}, overruns: {overruns}, dumps: {dumps}, in vain: {in_vain}"
-        ))
+        Some(self.reports.summary())
     }
 }
 

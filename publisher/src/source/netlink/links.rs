@@ -78,10 +78,12 @@ mod tests {
     use super::*;
 
     fn take(links: &mut Links, kind: u16, family: u8, flags: LinkFlags, name: &str) -> bool {
-        let mut header = LinkHeader::default();
-        header.interface_family = family.into();
-        header.index = 7;
-        header.flags = flags;
+        let header = LinkHeader {
+            interface_family: family.into(),
+            index: 7,
+            flags,
+            ..LinkHeader::default()
+        };
         let name = DefaultNla::new(IFLA_IFNAME, [name.as_bytes(), &[0]].concat());
         assert!(name.value_len() > 0);
         let mut payload = vec![0; header.buffer_len() + name.buffer_len()];

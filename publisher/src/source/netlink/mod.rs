@@ -2,6 +2,7 @@
 //!
 //! - [`channel`], [`message`]: the socket, and what comes from it;
 //! - [`follow`]: the source, whatever the table; [`dump`]: reading all of it; [`upkeep`]: what of it to publish;
+//!   [`reports`]: what to tell;
 //! - [`model`]: what a table must know of itself: [`routes`] ([`route`], [`route_row`]) and [`neighbors`];
 //! - [`links`]: the interfaces; [`names`]: what `ip` calls the kernel's numbers.
 //!
@@ -15,6 +16,7 @@ pub mod message;
 pub mod model;
 pub mod names;
 pub mod neighbors;
+pub mod reports;
 pub mod route;
 pub mod route_row;
 pub mod routes;

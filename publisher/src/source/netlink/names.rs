@@ -109,7 +109,7 @@ fn one<const N: usize>(names: &[Name], number: u32) -> Text<N> {
     }
 }
 
-fn set<'a>(names: &'a [Name], bits: u32) -> impl Iterator<Item = &'a str> {
+fn set(names: &[Name], bits: u32) -> impl Iterator<Item = &str> {
     let named = names.iter().filter(move |(bit, _)| bits & bit != 0);
     named.map(|(_, name)| *name)
 }
