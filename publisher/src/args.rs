@@ -95,8 +95,8 @@ pub struct Serve {
     /// The table's name: 1 to 64 of A-Z a-z 0-9 . _ - and no dot first
     pub name: String,
 
-    /// Where rows come from: `processes` (of this machine), a file of CSV or lines of JSON, which is followed, or `-`
-    /// (either of them on stdin)
+    /// Where rows come from: `processes`, `routes` or `neighbors` (of this machine), a file of CSV or lines of JSON, which is
+    /// followed, or `-` (either of them on stdin)
     #[arg(long, value_name = "SOURCE")]
     pub from: From,
 
@@ -132,6 +132,10 @@ pub struct Serve {
     /// How often to look at the processes
     #[arg(long, value_name = "DURATION", default_value = "100ms", value_parser = interval)]
     pub every: Duration,
+
+    /// Room for events of `routes` and `neighbors` that are not read yet; the tests make it tiny
+    #[arg(long, value_name = "BYTES", default_value_t = 16 << 20, value_parser = within::<{ 1 << 30 }>)]
+    pub receive_buffer: usize,
 
     /// End at the first bad line (exit code 5; 1 if a row has no room), or version of a file
     #[arg(long)]
@@ -212,6 +216,10 @@ pub struct Child {
 pub enum From {
     /// This machine's processes.
     Processes,
+    /// The kernel's routes.
+    Routes,
+    /// The kernel's neighbors.
+    Neighbors,
     /// Lines on stdin.
     Stdin,
     /// A file.
@@ -224,6 +232,8 @@ impl FromStr for From {
     fn from_str(text: &str) -> Result<Self, String> {
         match text {
             "processes" => Ok(Self::Processes),
+            "routes" => Ok(Self::Routes),
+            "neighbors" => Ok(Self::Neighbors),
             "-" => Ok(Self::Stdin),
             path => {
                 let path = PathBuf::from(path);
@@ -231,7 +241,7 @@ impl FromStr for From {
                 match is_meant || path.exists() {
                     true => Ok(Self::File(path)),
                     false => Err(
-                        "it is neither a source nor a file: use processes, FILE.csv, FILE.tsv, FILE.jsonl, or - for stdin"
+                        "it is neither a source nor a file: use processes, routes, neighbors, FILE.csv, FILE.tsv, FILE.jsonl, or - for stdin"
                             .to_owned(),
                     ),
                 }

@@ -8,7 +8,7 @@ use common::{Error, Schema, UntypedPublisher};
 use subscriber::shell::{Failure, Stop};
 
 use crate::args::{From, Serve};
-use crate::source::{Processes, Progress, Source, Stdin, Trouble, file};
+use crate::source::{Follow, Neighbors, Processes, Progress, Routes, Source, Stdin, Trouble, file};
 use subscriber::shell::tell;
 
 mod input;
@@ -84,6 +84,14 @@ fn source(
             let schema = input::declared(args)?;
             let source = Stdin::new(schema.clone(), input::format(args)?, args.strict)?;
             Ok(Some((schema, Box::new(source))))
+        }
+        (From::Routes, _) => {
+            let source = Follow::<Routes>::new(args.receive_buffer, args.room())?;
+            Ok(Some((source.schema(), Box::new(source))))
+        }
+        (From::Neighbors, _) => {
+            let source = Follow::<Neighbors>::new(args.receive_buffer, args.room())?;
+            Ok(Some((source.schema(), Box::new(source))))
         }
         _ => {
             let source = Processes::new(args.every, args.room())?;

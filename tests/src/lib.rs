@@ -10,7 +10,8 @@
 //! - [`published`]: a table with all that is hard to print;
 //! - [`confined`]: a /dev/shm and message queues of a test's own, and processes that may have less;
 //! - [`followed`]: a `publisher serve` of a file, in a folder of its own;
-//! - [`terminal`]: a terminal of any width for a child to write to.
+//! - [`terminal`]: a terminal of any width for a child to write to;
+//! - [`netns`]: a network namespace of a test's own.
 //!
 //! A test waits for a condition and never for a time: [`LIMIT`] bounds how long until it gives up.
 
@@ -18,6 +19,7 @@ pub mod confined;
 pub mod followed;
 pub mod ledger;
 pub mod mirror;
+pub mod netns;
 pub mod process;
 pub mod programs;
 pub mod published;

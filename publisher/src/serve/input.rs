@@ -13,17 +13,17 @@ use crate::source::file::settings::{Dialect, Format, FormatName, OnDuplicate, Se
 pub fn check(args: &Serve) -> Result<(), Failure> {
     let refused = |reason: String| Err(Failure::new(2, reason));
     let Some(name) = format_name(args) else {
-        if args.from == From::Processes {
+        if matches!(args.from, From::Processes | From::Routes | From::Neighbors) {
             return match given(args).first() {
                 Some(option) => refused(format!(
-                    "{option} is for files and `--from -`: processes have their own fields and key"
+                    "{option} is for files and `--from -`: processes, routes and neighbors have their own fields and key"
                 )),
                 None => Ok(()),
             };
         }
         return refused(
             "the file's name does not tell what it is written in: say --format csv, tsv or jsonl (sources are \
-             processes, files, and - for stdin)"
+             processes, routes, neighbors, files, and - for stdin)"
                 .to_owned(),
         );
     };
@@ -67,7 +67,7 @@ fn of_csv(args: &Serve) -> Vec<&'static str> {
 
 fn format_name(args: &Serve) -> Option<FormatName> {
     match &args.from {
-        From::Processes => None,
+        From::Processes | From::Routes | From::Neighbors => None,
         From::Stdin => Some(args.format.unwrap_or(FormatName::Jsonl)),
         From::File(path) => args.format.or_else(|| FormatName::of_path(path)),
     }

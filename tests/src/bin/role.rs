@@ -10,6 +10,7 @@ use std::time::Duration;
 use common::{Cause, Error, Publisher, Result, Subscriber, UntypedSubscriber};
 use tests::confined::become_limited;
 use tests::ledger::{Account, Ledger, check};
+use tests::netns::{play_kernel, play_within};
 use tests::script::{Item, Script};
 use tests::{LIMIT, NEVER};
 
@@ -70,6 +71,8 @@ fn main() {
         "read" => read(&mut arguments),
         "fork" => fork(&mut arguments),
         "limited" => limited(&mut arguments),
+        "kernel" => play_kernel().or_else(|what| fail(what)),
+        "within" => play_within(arguments.0).or_else(|what| fail(what)),
         other => fail(format!("no role {other}")),
     };
     if let Err(error) = played {
