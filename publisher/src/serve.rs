@@ -60,12 +60,15 @@ pub fn run(args: &Serve) -> Result<(), Failure> {
     failure.map_or(left, Err)
 }
 
+/// A source, and what its rows are.
+type Described = (Schema, Box<dyn Source>);
+
 /// Where rows come from, and what they are. None if the end was asked for while that was found out.
 fn source(
     args: &Serve,
     hangups: Option<file::hangup::Hangups>,
     stop: &Stop,
-) -> Result<Option<(Schema, Box<dyn Source>)>, Failure> {
+) -> Result<Option<Described>, Failure> {
     match (&args.from, hangups) {
         (From::File(path), Some(hangups)) => {
             let file = file::File::open(

@@ -27,7 +27,7 @@ pub struct Stdin {
 /// What makes instructions of lines.
 enum Parser {
     Json(Arc<Schema>),
-    Csv(CsvLines),
+    Csv(Box<CsvLines>),
 }
 
 impl Parser {
@@ -65,7 +65,7 @@ impl Stdin {
             reader: LineReader::new(input),
             parser: match format {
                 Format::Jsonl => Parser::Json(schema),
-                Format::Csv(dialect) => Parser::Csv(CsvLines::new(schema, dialect)),
+                Format::Csv(dialect) => Parser::Csv(Box::new(CsvLines::new(schema, dialect))),
             },
             staging: Staging::new("stdin", strict),
             lines: 0,

@@ -46,7 +46,7 @@ pub fn read(
         None => {
             let shape = file.infer(settings, former)?;
             remarks.extend(shape.remarks);
-            let columns = (0..file.header.len()).collect();
+            let columns = (0..file.header.width()).collect();
             (shape.schema, columns, Share { done: 1, of: 2 })
         }
     };
@@ -128,7 +128,7 @@ impl<'t> File<'t> {
                 let done = share.done * length + records.start() as u64;
                 self.progress.at(done, share.of * length);
             }
-            match records.record.len() == self.header.len() {
+            match records.record.len() == self.header.width() {
                 true => each(&records, faults),
                 false => faults.add(|| self.ragged(&records)),
             }
@@ -137,7 +137,7 @@ impl<'t> File<'t> {
     }
 
     fn ragged(&self, records: &Records<'_>) -> Fault {
-        let (cells, columns) = (records.record.len(), self.header.len());
+        let (cells, columns) = (records.record.len(), self.header.width());
         let first = if self.dialect.has_header {
             "the header"
         } else {
@@ -156,7 +156,7 @@ impl<'t> File<'t> {
         if self.dialect.has_header {
             return self.header.columns_of(schema).map_err(Fault::of_arguments);
         }
-        let (fields, columns) = (schema.fields().len(), self.header.len());
+        let (fields, columns) = (schema.fields().len(), self.header.width());
         match fields == columns {
             true => Ok((0..columns).collect()),
             false => Err(Fault::of_arguments(format!(

@@ -48,7 +48,7 @@ impl Header {
     }
 
     /// How many columns there are.
-    pub fn len(&self) -> usize {
+    pub fn width(&self) -> usize {
         self.names.len()
     }
 

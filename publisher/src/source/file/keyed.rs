@@ -34,7 +34,7 @@ impl Keyed {
     }
 
     /// How many rows there are.
-    pub fn len(&self) -> usize {
+    pub fn count(&self) -> usize {
         self.index.len()
     }
 
@@ -77,7 +77,7 @@ impl Keyed {
 
     /// Removes a row. The last one takes its place.
     pub fn remove(&mut self, at: usize) {
-        let (size, last) = (self.schema.row_size(), self.len() - 1);
+        let (size, last) = (self.schema.row_size(), self.count() - 1);
         self.forget(at);
         if at != last {
             let moved = hash_of(&self.state, &self.schema, self.row(last));
@@ -161,7 +161,7 @@ mod tests {
                     model.insert(id, n);
                 }
             }
-            assert_eq!(keyed.len(), model.len());
+            assert_eq!(keyed.count(), model.len());
         }
         assert!(!model.is_empty());
         assert_eq!(rows(keyed), model);

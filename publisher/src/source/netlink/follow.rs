@@ -9,7 +9,7 @@
 //!
 //! A dump in which events were lost, or that the kernel calls interrupted, is never used: the next one follows after a pause that
 //! doubles. One that is merely doubtful (the kernel's way through its table may have missed rows, or the events
-//! replayed do not decide) is used after a few tries, and another one follows.
+//! replayed do not decide) is used after a few tries, followed like any other, and checked by another one a little later.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -61,6 +61,8 @@ pub struct Follow<M: Model> {
     touched: BTreeSet<M::Key>,
     /// When all of the copy is to be published, because some of it has not been.
     due_whole: Option<Instant>,
+    /// When to read all again, because the copy is doubtful.
+    due_again: Option<Instant>,
     /// Dumps in a row that were of no use.
     in_vain: u32,
     reports: Reports,
@@ -93,6 +95,7 @@ impl<M: Model> Follow<M> {
             links: Links::default(),
             touched: BTreeSet::new(),
             due_whole: None,
+            due_again: None,
             in_vain: 0,
             reports: Reports::of(M::WHAT),
         })
@@ -190,6 +193,12 @@ impl<M: Model> Follow<M> {
     /// Goes on with a dump that is due or complete. `idle`: nothing is left to receive.
     fn advance(&mut self, idle: bool, publisher: &mut UntypedPublisher) -> Result<(), Trouble> {
         let refused = |error: io::Error| Trouble::Input(unreadable::<M>(&error));
+        if self.due_again.is_some_and(|due| due <= Instant::now()) {
+            self.due_again = None;
+            if let State::Live = self.state {
+                self.state = State::Stale(Instant::now());
+            }
+        }
         match &self.state {
             State::Stale(at) if idle && *at <= Instant::now() => {
                 self.state = State::Dumping(Box::new(Dump::begin()));
@@ -223,11 +232,8 @@ impl<M: Model> Follow<M> {
             self.retry(&dump.spoilt);
             return Ok(());
         }
-        if is_doubtful {
-            self.state = State::Stale(Instant::now() + LONGEST_PAUSE);
-        } else {
-            self.in_vain = 0;
-        }
+        self.in_vain = 0;
+        self.due_again = is_doubtful.then(|| Instant::now() + LONGEST_PAUSE);
         (self.model, self.links) = (dump.model, dump.links);
         self.publish_whole(publisher)
     }
@@ -318,7 +324,10 @@ impl<M: Model> Source for Follow<M> {
             State::Stale(at) => Some(*at),
             State::Dumping(dump) => Some(dump.progress + STALL),
         };
-        state.into_iter().chain(self.due_whole).min()
+        [state, self.due_whole, self.due_again]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     fn bring(&mut self, publisher: &mut UntypedPublisher) -> Result<Progress, Trouble> {
