@@ -1,6 +1,6 @@
 //! Which kind a column is, from all of its cells.
 //!
-//! 1. A column may be every kind in [`KINDS`]; each cell strikes out those that it is none of.
+//! 1. A column may be every kind in `KINDS`; each cell strikes out those that it is none of.
 //! 2. The first kind that is left is the column's. If none is, it is a text, as wide as its widest cell, rounded up to a
 //!    multiple of 8. An empty cell leaves nothing but text.
 //! 3. No digit may be lost: leading zeros, `+5`, `-0`, whole numbers beyond 64 bits and more digits than an `f64` keeps
