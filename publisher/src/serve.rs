@@ -115,13 +115,14 @@ pub fn publish(
     mut over: impl FnMut(Progress) -> bool,
 ) -> Result<(), Trouble> {
     let mut next_upkeep = Instant::now();
+    let mut told = false;
     loop {
         if over(source.bring(publisher)?) {
             return Ok(());
         }
         if next_upkeep <= Instant::now() {
             next_upkeep = Instant::now() + MAINTENANCE_INTERVAL;
-            maintain(publisher)?;
+            maintain(publisher, &mut told)?;
         }
         let due = source.due().map_or(next_upkeep, |due| due.min(next_upkeep));
         let time = due.saturating_duration_since(Instant::now());
@@ -131,14 +132,20 @@ pub fn publish(
     }
 }
 
-fn maintain(publisher: &mut UntypedPublisher) -> Result<(), Error> {
+/// Looks after the table. A limit of the system is `told` once, until it is over.
+fn maintain(publisher: &mut UntypedPublisher, told: &mut bool) -> Result<(), Error> {
     match publisher.maintain() {
         // It may pass; until then nobody is worse off than before.
         Err(error @ Error::Limit { .. }) => {
-            tracing::warn!("{error}");
+            if !std::mem::replace(told, true) {
+                tracing::warn!("{error}");
+            }
             Ok(())
         }
-        other => other,
+        other => {
+            *told = false;
+            other
+        }
     }
 }
 
