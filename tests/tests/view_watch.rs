@@ -173,17 +173,19 @@ fn fields_are_looked_up_again_in_another_schema() {
     assert_eq!(ops, ["op,name", "create,one", "update,one and more"]);
 
     // Of another kind it may match no more, without any change that would say so.
+    upsert(&mut a, &["1", "0", "10.0.0.0/8"]);
     let mut kind = Process::start(subscriber().args([
         "watch",
         table.name(),
         "--format",
         "csv",
         "--where",
-        "name contains one",
+        "name = 10.0.0.0/8",
     ]));
-    kind.stdout_until(|text| text.contains("one and more"));
+    kind.stdout_until(|text| text.contains("10.0.0.0/8"));
     let a = reopen(&table, a, "id:u64,name:ipnet");
     kind.ends_with(4);
+    assert!(kind.stderr().contains("another kind"), "{}", kind.stderr());
     a.close().unwrap();
 }
 

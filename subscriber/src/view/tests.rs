@@ -147,3 +147,21 @@ fn changes_are_those_of_the_view() {
     assert_eq!(told(&table.copy), [("delete", "3".to_owned())]);
     table.publisher.close().unwrap();
 }
+
+#[test]
+fn what_goes_is_told_before_what_comes() {
+    let rows: [&[&str]; 3] = [&["1", "a", "1"], &["2", "b", "2"], &["3", "c", "2"]];
+    let mut table = Table::new("room", &rows);
+    let request = request(&[], &["n = 2"], None, None);
+    let view = request.view(table.copy.schema()).unwrap();
+    // In the slots' order the first one comes, and the others go.
+    let upserted: [&[&str]; 3] = [&["1", "a", "2"], &["2", "b", "1"], &["3", "c", "1"]];
+    commit(&mut table.publisher, &upserted, &[]);
+    table.copy.refresh().unwrap();
+    let changes = view.changes(&view, &table.copy.changes());
+    let goes = changes
+        .iter()
+        .map(|change| matches!(change, Change::Deleted(_)));
+    assert_eq!(goes.collect::<Vec<_>>(), [true, true, false]);
+    table.publisher.close().unwrap();
+}
