@@ -118,7 +118,7 @@ pub struct Serve {
     pub delimiter: Option<u8>,
 
     /// Lines of CSV that begin with it are passed over
-    #[arg(long, value_name = "CHAR", value_parser = comment)]
+    #[arg(long, value_name = "CHAR", value_parser = one_byte)]
     pub comment: Option<u8>,
 
     /// The first line of CSV is a row: --fields gives the names in their order [default: column_1, column_2, …]
@@ -263,10 +263,6 @@ fn delimiter(text: &str) -> Result<u8, String> {
         "tab" | "\\t" => Ok(b'\t'),
         text => one_byte(text),
     }
-}
-
-fn comment(text: &str) -> Result<u8, String> {
-    one_byte(text)
 }
 
 /// The longest time between two looks.

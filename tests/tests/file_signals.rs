@@ -150,7 +150,7 @@ fn a_long_reading_does_not_hold_up_the_end() {
     followed.process.ends_with(0);
     let stderr = followed.process.stderr();
     assert!(
-        stderr.contains("rows: 1, times the file was read:"),
+        stderr.contains("rows: 1, versions of the file taken: 1,"),
         "{stderr}"
     );
     assert_eq!(followed.table.leftovers(), Vec::<String>::new());

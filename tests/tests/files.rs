@@ -85,7 +85,7 @@ fn a_broken_version_is_told_once_and_changes_nothing() {
         3,
         "{stderr}"
     );
-    assert!(stderr.contains("no table: 3"), "{stderr}");
+    assert!(stderr.contains("refused: 3"), "{stderr}");
 }
 
 #[test]

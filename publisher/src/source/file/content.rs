@@ -10,6 +10,7 @@ use std::time::{Duration, SystemTime};
 use nix::fcntl::OFlag;
 
 use super::fault::Fault;
+use super::follow::YOUNG;
 
 /// The largest file, in bytes.
 const MAX_FILE: u64 = 4 << 30;
@@ -53,7 +54,7 @@ impl Identity {
     }
 
     /// Whether it was changed less than `time` before now, or after.
-    pub fn is_younger_than(&self, time: Duration) -> bool {
+    fn is_younger_than(&self, time: Duration) -> bool {
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
         let now = i128::try_from(now.unwrap_or_default().as_nanos()).unwrap_or(i128::MAX);
         let time = i128::try_from(time.as_nanos()).unwrap_or(i128::MAX);
@@ -68,6 +69,8 @@ pub struct Content {
     pub bytes: Vec<u8>,
     /// What it was before it was read.
     pub identity: Identity,
+    /// Whether it had just been changed then.
+    pub is_young: bool,
 }
 
 impl Content {
@@ -118,6 +121,7 @@ fn read_once(path: &Path) -> Result<Content, Unreadable> {
         return refused("it is no regular file".to_owned());
     }
     let identity = Identity::of(&metadata);
+    let is_young = identity.is_younger_than(YOUNG);
     // It may grow meanwhile.
     let mut bytes = Vec::new();
     let expected = usize::try_from(identity.size.min(MAX_FILE)).unwrap_or_default();
@@ -129,7 +133,11 @@ fn read_once(path: &Path) -> Result<Content, Unreadable> {
         Ok(count) if count as u64 > MAX_FILE => refused(format!(
             "it has more than {MAX_FILE} bytes: publish less of it"
         )),
-        Ok(_) => Ok(Content { bytes, identity }),
+        Ok(_) => Ok(Content {
+            bytes,
+            identity,
+            is_young,
+        }),
         Err(error) => Err(unreadable(&error)),
     }
 }

@@ -15,8 +15,9 @@ use super::content::Identity;
 /// As long as this a file that changes is left alone.
 pub const QUIET: Duration = Duration::from_millis(300);
 
-/// A version younger than this is looked at again: some ticks of the kernel's clock.
-pub const YOUNG: Duration = Duration::from_millis(100);
+/// A version younger than this is looked at again: many ticks of the kernel's clock, and longer than a writer needs to go
+/// on.
+pub const YOUNG: Duration = QUIET;
 
 /// What is to be done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -44,7 +44,7 @@ pub mod watch;
 
 use content::Identity;
 use fault::Fault;
-use follow::{Due, Follow, YOUNG};
+use follow::{Due, Follow};
 use hangup::{Hangups, Request};
 use reader::{Former, Outcome, Reader, Reading};
 use settings::{Format, Settings};
@@ -96,7 +96,7 @@ pub struct File {
     /// Whether it was said that the folder cannot be watched.
     is_unwatched: bool,
     remarks: Vec<String>,
-    readings: u64,
+    accepted: u64,
     refused: u64,
 }
 
@@ -162,7 +162,7 @@ impl File {
             in_trouble: false,
             is_unwatched: false,
             remarks: Vec::new(),
-            readings: 0,
+            accepted: 0,
             refused: 0,
         };
         file.report_watch(unwatched);
@@ -206,10 +206,7 @@ impl File {
 
     /// What was read becomes what is to be published.
     fn take_in(&mut self, reading: Reading) -> Result<(), Failure> {
-        self.readings += 1;
-        let is_young = reading
-            .identity
-            .is_some_and(|identity| identity.is_younger_than(YOUNG));
+        let is_young = reading.is_young;
         self.follow.read(Instant::now(), reading.identity, is_young);
         if reading.fingerprint.is_some() {
             self.former.fingerprint = reading.fingerprint;
@@ -234,6 +231,7 @@ impl File {
     }
 
     fn accept(&mut self, table: Table) {
+        self.accepted += 1;
         let name = self.path.display();
         for remark in table.remarks {
             if !self.remarks.contains(&remark) {
@@ -407,8 +405,8 @@ impl Source for File {
 
     fn summary(&self) -> Option<String> {
         Some(format!(
-            "times the file was read: {}, of which it was no table: {}",
-            self.readings, self.refused
+            "versions of the file taken: {}, refused: {}",
+            self.accepted, self.refused
         ))
     }
 }

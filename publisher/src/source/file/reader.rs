@@ -19,6 +19,8 @@ use super::{Table, csv, jsonl, text};
 pub struct Reading {
     /// What the file was; None if that could not be seen.
     pub identity: Option<Identity>,
+    /// Whether it had just been changed when it was read, and may have changed since without a sign.
+    pub is_young: bool,
     /// A number for its bytes.
     pub fingerprint: Option<u64>,
     /// What came of it.
@@ -131,6 +133,7 @@ fn read(path: &Path, settings: &Settings, former: &Former, progress: &Progress) 
         Err(unreadable) => {
             return Reading {
                 identity: Identity::of_path(path).ok(),
+                is_young: false,
                 fingerprint: None,
                 outcome: match unreadable {
                     Unreadable::Gone => Outcome::Gone,
@@ -150,6 +153,7 @@ fn read(path: &Path, settings: &Settings, former: &Former, progress: &Progress) 
     };
     Reading {
         identity: Some(content.identity),
+        is_young: content.is_young,
         fingerprint,
         outcome,
     }
