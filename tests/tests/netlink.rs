@@ -87,6 +87,10 @@ fn what_a_destination_has_in_common_with_others_is_no_key() {
     assert_eq!(mirrored.of("fd78::/64", "type"), ["unreachable"]);
     mirrored.tell("route add 203.0.113.0/24 via fd00::77 dev a");
     assert_eq!(mirrored.of("203.0.113.0/24", "gateway"), ["fd00::77"]);
+    mirrored.publisher.signal(Signal::SIGTERM);
+    mirrored.publisher.ends_with(0);
+    let stderr = mirrored.publisher.stderr();
+    assert!(stderr.contains("overruns: 0, dumps: 1,"), "{stderr}");
 }
 
 #[test]
@@ -210,7 +214,6 @@ fn an_overrun_and_an_interrupted_dump_are_repaired() {
     let Some(mut mirrored) = Mirrored::start(ROLE, "overrun", "routes", &pairs, &options) else {
         return;
     };
-    mirrored.agrees();
     until("there is an overrun", || {
         for verb in ["add", "delete"] {
             mirrored.tell(&format!("routes {verb} 4 500 via 10.0.0.2 dev a"));
@@ -257,7 +260,6 @@ fn nobody_needs_privileges() {
     };
     let user = Some(nobody.uid.as_raw());
     let mut mirrored = Mirrored::start_in(namespace, "nobody", "routes", &[], user);
-    mirrored.agrees();
     mirrored.tell("route add 192.0.2.0/24 via 10.0.0.2");
     assert_eq!(mirrored.of("192.0.2.0/24", "gateway"), ["10.0.0.2"]);
 }
@@ -268,7 +270,6 @@ fn a_successor_takes_over_what_a_dead_one_left() {
     let Some(mut mirrored) = Mirrored::start(ROLE, "successor", "routes", &before, &[]) else {
         return;
     };
-    mirrored.agrees();
     let mut watch = subscriber();
     watch.args(["watch", mirrored.table.name(), "--format", "jsonl"]);
     let mut watch = Process::start(&mut watch);
@@ -321,10 +322,9 @@ fn a_hundred_thousand_routes() {
 #[test]
 fn the_routing_example_follows_the_kernel() {
     let before = ["route add 0.0.0.0/0 via 10.0.0.9 metric 7"];
-    let Some(mut mirrored) = Mirrored::start(ROLE, "example", "routes", &before, &[]) else {
+    let Some(mirrored) = Mirrored::start(ROLE, "example", "routes", &before, &[]) else {
         return;
     };
-    mirrored.agrees();
     let mut routing = example("routing");
     routing.args([mirrored.table.name(), "192.0.2.7", "fd77::1"]);
     let mut routing = Process::start(&mut routing);

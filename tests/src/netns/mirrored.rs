@@ -63,9 +63,11 @@ impl Mirrored {
         Some(Self::start_in(namespace, test, what, options, None))
     }
 
+    /// In that namespace, by that user, if one is given. What is told from now on comes as events: all that was there before has
+    /// been read.
     ///
     /// # Panics
-    /// If it does not start.
+    /// If it does not come to hold what the kernel has.
     pub fn start_in(
         namespace: Namespace,
         test: &str,
@@ -76,12 +78,14 @@ impl Mirrored {
         let table = Table::new(test);
         let publisher = serve(&namespace, &table, what, options, user);
         let namespace = RefCell::new(namespace);
-        Self {
+        let mut mirrored = Self {
             what,
             publisher,
             table,
             namespace,
-        }
+        };
+        mirrored.agrees();
+        mirrored
     }
 
     /// Changes the kernel.
