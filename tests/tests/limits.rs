@@ -190,7 +190,7 @@ fn a_subscriber_beyond_the_number_of_queues_looks_by_itself() {
 #[test]
 fn a_subscriber_without_memory_for_queues_looks_by_itself() {
     let table = Table::new("no-queue-memory");
-    let mut watch = limited("queues=100", &watch(&table));
+    let mut watch = limited("queues=1", &watch(&table));
     let said = ["memory for message queues is used up", "ulimit -q"];
     follows_without_a_queue(&table, &mut watch, said);
 }
