@@ -9,12 +9,12 @@ pub mod kernel;
 pub mod mirrored;
 pub mod tables;
 
+use std::ffi::CString;
 use std::io::BufRead;
-use std::os::unix::process::CommandExt;
 use std::process::Command;
 
 use nix::sched::{CloneFlags, setns, unshare};
-use nix::unistd::{Gid, Uid, setgid, setgroups, setuid};
+use nix::unistd::{Gid, Uid, fexecve, setgid, setgroups, setuid};
 use serde_json::Value;
 
 use crate::process::Process;
@@ -111,6 +111,8 @@ pub fn play_within(mut arguments: impl Iterator<Item = String>) -> Result<(), St
     }
     let network = open("net").map_err(|error| error.to_string())?;
     setns(network, CloneFlags::CLONE_NEWNET).map_err(|errno| errno.to_string())?;
+    // Opened by whoever may reach it: another user may not.
+    let file = std::fs::File::open(&program).map_err(|error| format!("{program}: {error}"))?;
     if let Ok(user) = user.parse() {
         let become_user = || {
             setgroups(&[])?;
@@ -119,5 +121,12 @@ pub fn play_within(mut arguments: impl Iterator<Item = String>) -> Result<(), St
         };
         become_user().map_err(|errno| errno.to_string())?;
     }
-    Err(Command::new(program).args(arguments).exec().to_string())
+    let arguments: Result<Vec<_>, _> = std::iter::once(program)
+        .chain(arguments)
+        .map(CString::new)
+        .collect();
+    let arguments = arguments.map_err(|error| error.to_string())?;
+    let no_variables: [CString; 0] = [];
+    let Err(errno) = fexecve(file, &arguments, &no_variables);
+    Err(errno.to_string())
 }
