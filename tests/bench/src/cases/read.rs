@@ -1,0 +1,190 @@
+//! Reading one row: hot, and at random among many.
+
+use std::hint::black_box;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use common::{Publisher, Subscriber};
+use seqlock::SeqLock;
+
+use super::{Bar, Case, bar, unique};
+use crate::measure::{Figure, batches, pin};
+use crate::other::{HERE, Other, THERE, serve};
+use crate::peers::blackboard::Blackboard;
+use crate::peers::blob::{self, Blob};
+use crate::peers::lmdb::Lmdb;
+use crate::row::{Random, Row};
+
+const FEW: usize = 1_000;
+const MANY: usize = 1_000_000;
+const READS: usize = 10_000;
+
+/// One row, again and again.
+pub const HOT: Case = Case {
+    name: "read-hot",
+    about: "one row, again and again, of 1,000; ns a read",
+    run: hot,
+    bars: HOT_BARS,
+};
+
+const HOT_BARS: &[Bar] = &[bar("latest", "iceoryx2 held handle", 1.0)];
+
+/// Rows at random.
+pub const RANDOM: Case = Case {
+    name: "read-random",
+    about: "rows of 1,000,000 by keys at random; ns a read",
+    run: random,
+    bars: &[
+        bar("get", "a random load of 64 bytes", 2.5),
+        bar("get", "LMDB get", 1.0 / 15.0),
+    ],
+};
+
+fn rows(count: usize) -> impl Iterator<Item = Row> + Clone {
+    (0..count as u64).map(|key| Row::new(key, 1))
+}
+
+/// Publishes `count` rows in every way, till its stdin ends.
+pub fn host(arguments: &[String]) {
+    pin(THERE);
+    let [name, folder, count] = arguments else {
+        panic!("name, folder, count")
+    };
+    let (folder, count) = (PathBuf::from(folder), count.parse().expect("a number"));
+    let mut publisher = publish(name, count);
+    Lmdb::open(&folder.join("lmdb")).put(rows(count));
+    let boards: Vec<Blackboard> = if count <= FEW {
+        Blob::of(rows(count)).write(&mut blob::open(&folder.join("blob")));
+        vec![Blackboard::create(name, rows(count))]
+    } else {
+        Vec::new()
+    };
+    serve(|_| {
+        publisher.maintain().expect("a live table");
+        String::new()
+    });
+    drop(boards);
+    publisher.close().expect("a live table");
+}
+
+/// A publisher of `count` rows.
+pub fn publish(name: &str, count: usize) -> Publisher<Row> {
+    let builder = Publisher::<Row>::builder(name);
+    let mut publisher = builder.capacity(count).open().expect("a new table");
+    let all: Vec<Row> = rows(count).collect();
+    let mut tx = publisher.begin();
+    tx.replace_with(&all).expect("room");
+    tx.commit().expect("room");
+    publisher
+}
+
+fn start(count: usize) -> (String, tempfile::TempDir, Other) {
+    let name = unique("read");
+    let folder = tempfile::tempdir_in("/dev/shm").expect("a folder in memory");
+    let path = folder.path().display().to_string();
+    let host = Other::start("read-host", &[name.clone(), path, count.to_string()]);
+    pin(HERE);
+    (name, folder, host)
+}
+
+fn hot() -> Vec<Figure> {
+    let (name, folder, _host) = start(FEW);
+    let key = FEW as u64 / 2;
+    let subscriber = Subscriber::<Row>::open(&name).expect("it is published");
+    let board = Blackboard::open(&name);
+    let reader = board.reader();
+    let handle = reader.entry::<Row>(&key).expect("the key");
+    let mut blob = blob::open(&folder.path().join("blob"));
+    let lmdb = Lmdb::open(&folder.path().join("lmdb"));
+    let tx = lmdb.env.read_txn().expect("a reader");
+    let lock = SeqLock::new(Row::new(key, 1));
+    let swap = ArcSwap::new(Arc::new(Row::new(key, 1)));
+    vec![
+        batches("latest", READS, || {
+            for _ in 0..READS {
+                black_box(subscriber.latest(black_box(&key)).expect("whole"));
+            }
+        }),
+        batches("get", READS, || {
+            for _ in 0..READS {
+                black_box(subscriber.get(black_box(&key)).copied());
+            }
+        }),
+        batches("iceoryx2 held handle", READS, || {
+            for _ in 0..READS {
+                black_box(*handle.get());
+            }
+        }),
+        batches("iceoryx2 by key", READS / 10, || {
+            for _ in 0..READS / 10 {
+                let handle = reader.entry::<Row>(black_box(&key)).expect("the key");
+                black_box(*handle.get());
+            }
+        }),
+        batches("mmap-sync unchecked", READS, || {
+            for _ in 0..READS {
+                // SAFETY: its writer has ended well and writes no more.
+                let blob = unsafe { blob.read::<Blob>(false) }.expect("it is there");
+                black_box(blob.rows[key as usize]);
+            }
+        }),
+        batches("LMDB get", READS, || {
+            for _ in 0..READS {
+                black_box(lmdb.rows.get(&tx, black_box(&key)).expect("the key"));
+            }
+        }),
+        batches("seqlock, in one process", READS, || {
+            for _ in 0..READS {
+                black_box(lock.read());
+            }
+        }),
+        batches("arc-swap, in one process", READS, || {
+            for _ in 0..READS {
+                black_box(**swap.load());
+            }
+        }),
+    ]
+}
+
+fn random() -> Vec<Figure> {
+    let (name, folder, _host) = start(MANY);
+    let subscriber = Subscriber::<Row>::open(&name).expect("it is published");
+    let lmdb = Lmdb::open(&folder.path().join("lmdb"));
+    let tx = lmdb.env.read_txn().expect("a reader");
+    let memory: Vec<Row> = rows(MANY).collect();
+    let mut random = Random::new(7);
+    // Other keys in every batch, so that no cache comes to know them.
+    let mut next = || -> Vec<u64> {
+        let numbers = random.numbers(READS, MANY);
+        numbers.into_iter().map(|number| number as u64).collect()
+    };
+    let mut measure = |subject: &str, read: &mut dyn FnMut(u64)| {
+        let mut keys = next();
+        let mut at = 0;
+        batches(subject, READS / 4, || {
+            if at == keys.len() {
+                (keys, at) = (next(), 0);
+            }
+            for key in &keys[at..at + READS / 4] {
+                read(*key);
+            }
+            at += READS / 4;
+        })
+    };
+    vec![
+        measure("get", &mut |key| {
+            black_box(subscriber.get(&key).copied());
+        }),
+        measure("latest", &mut |key| {
+            black_box(subscriber.latest(&key).expect("whole"));
+        }),
+        measure("LMDB get", &mut |key| {
+            let bytes = lmdb.rows.get(&tx, &key).expect("the key").expect("a row");
+            black_box(*bytemuck::from_bytes::<[u8; 64]>(bytes));
+        }),
+        measure("a random load of 64 bytes", &mut |key| {
+            black_box(memory[key as usize]);
+        }),
+    ]
+}

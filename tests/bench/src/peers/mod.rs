@@ -1,0 +1,6 @@
+//! The others, each set up as its documents advise, with its table of the same rows.
+
+pub mod blackboard;
+pub mod blob;
+pub mod lmdb;
+pub mod plain;

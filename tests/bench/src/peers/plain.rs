@@ -1,0 +1,60 @@
+//! Words that two processes share, without any protocol: what the machine itself can do.
+
+use std::fs::OpenOptions;
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use memmap2::MmapRaw;
+
+use crate::row::{Row, WORDS};
+
+/// A file of rows in memory, and a word before them on lines of its own.
+pub struct Plain(MmapRaw);
+
+/// Before the rows: two pairs of cache lines.
+const HEAD: usize = 32;
+
+impl Plain {
+    /// Opens the file, and makes it if it is not there.
+    ///
+    /// # Panics
+    /// If that fails.
+    pub fn open(path: &Path, rows: usize) -> Self {
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(path)
+            .expect("a file");
+        let size = (HEAD + rows * WORDS) * size_of::<u64>();
+        file.set_len(size as u64).expect("room");
+        Self(MmapRaw::map_raw(&file).expect("a mapping"))
+    }
+
+    fn words(&self) -> &[AtomicU64] {
+        // SAFETY: the mapping begins at a page, lives as long as `self`, and is written by atomic words only.
+        unsafe {
+            std::slice::from_raw_parts(self.0.as_ptr().cast(), self.0.len() / size_of::<u64>())
+        }
+    }
+
+    /// One of two words, on lines of their own, to tell each other by.
+    pub fn signal(&self, at: usize) -> &AtomicU64 {
+        &self.words()[at * HEAD / 2]
+    }
+
+    /// Writes a row.
+    pub fn write(&self, at: usize, row: &Row) {
+        let words = &self.words()[HEAD + at * WORDS..];
+        for (to, word) in words.iter().zip(row.words()) {
+            to.store(*word, Ordering::Relaxed);
+        }
+    }
+
+    /// Reads a row.
+    pub fn read(&self, at: usize) -> [u64; WORDS] {
+        let words = &self.words()[HEAD + at * WORDS..];
+        std::array::from_fn(|word| words[word].load(Ordering::Relaxed))
+    }
+}
