@@ -39,6 +39,14 @@ impl KeyIndex {
             .map(|slot| *slot as usize)
     }
 
+    /// An index with room for as many slots.
+    pub fn with_capacity(slots: usize) -> Self {
+        Self {
+            slots: HashTable::with_capacity(slots),
+            state: RandomState::default(),
+        }
+    }
+
     /// Adds a slot whose key is not there. `rehash` tells the hash of any slot that is.
     pub fn insert(&mut self, hash: u64, slot: usize, rehash: impl Fn(&KeyIndex, usize) -> u64) {
         if self.slots.len() == self.slots.capacity() {

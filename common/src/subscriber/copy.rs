@@ -33,6 +33,15 @@ impl ChangeList {
         }
     }
 
+    /// All rows of `copy`, as created.
+    pub(super) fn of_all(copy: &LocalCopy) -> Self {
+        let mut list = Self::new(&copy.schema);
+        list.items.reserve_exact(copy.len());
+        list.items
+            .extend(copy.slots().map(|slot| Changed::Created { slot }));
+        list
+    }
+
     /// Empties the list, for changes from rows of `schema`.
     pub(super) fn clear(&mut self, schema: &Arc<Schema>) {
         self.items.clear();
@@ -82,6 +91,31 @@ impl LocalCopy {
             rows: Vec::new(),
             live: Vec::new(),
             index: KeyIndex::default(),
+        }
+    }
+
+    /// A copy of the whole table that was copied aside.
+    pub(super) fn whole(schema: &Arc<Schema>, staging: Staging) -> Self {
+        let mut copy = Self::new(schema);
+        let (slots, rows) = staging.into_whole();
+        copy.rows = rows;
+        copy.make_room(copy.rows.len() / copy.row_words);
+        copy.index = KeyIndex::with_capacity(copy.rows.len() / copy.row_words);
+        for slot in slots {
+            let hash = copy.index.hash_row(&copy.schema, copy.bytes(slot));
+            copy.set_live(slot, true);
+            if let Some(twin) = copy.index_row(hash, slot) {
+                copy.set_live(twin, false);
+            }
+        }
+        copy
+    }
+
+    /// Makes room for so many slots.
+    fn make_room(&mut self, slots: usize) {
+        if slots > self.live.len() * 64 {
+            self.live.resize(slots.div_ceil(64), 0);
+            self.rows.resize(self.live.len() * 64 * self.row_words, 0);
         }
     }
 
@@ -151,10 +185,7 @@ impl LocalCopy {
         let mut entered: Vec<&Moved> = Vec::new();
         for moved in staging.moved() {
             let slot = moved.slot as usize;
-            if slot >= self.live.len() * 64 {
-                self.live.resize(slot / 64 + 1, 0);
-                self.rows.resize(self.live.len() * 64 * self.row_words, 0);
-            }
+            self.make_room(slot + 1);
             let row = staging.row(moved);
             if self.is_live(slot) {
                 if let Some(row) = row.filter(|row| self.same_key(self.words(slot), row)) {

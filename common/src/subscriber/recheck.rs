@@ -107,7 +107,7 @@ impl UntypedSubscriber {
 
     /// Goes on with another region of the same name, and tells true differences only.
     fn move_to(&mut self, region: Region) -> Result<()> {
-        let (version, copy, _) = copied(&self.name, &self.settings, &region, &mut self.staging)?;
+        let (version, copy) = copied(&self.name, &self.settings, &region)?;
         self.copy.differences(&copy, &mut self.changes);
         (self.region, self.copy, self.version) = (region, copy, version);
         self.note_delay();

@@ -81,8 +81,8 @@ impl UntypedSubscriber {
                 table: name.as_str().to_owned(),
             });
         };
-        let mut staging = Staging::default();
-        let (version, copy, changes) = copied(&name, &settings, &region, &mut staging)?;
+        let (version, copy) = copied(&name, &settings, &region)?;
+        let changes = ChangeList::of_all(&copy);
         let waiter = Waiter::new(region.object())?;
         let state = PublisherState::Gone { epoch: 0 };
         let mut subscriber = Self {
@@ -92,7 +92,7 @@ impl UntypedSubscriber {
             seat: None,
             waiter,
             copy,
-            staging,
+            staging: Staging::default(),
             changes,
             version,
             state,
@@ -370,13 +370,12 @@ impl AsRawFd for UntypedSubscriber {
     }
 }
 
-/// A whole copy of a region, with all of its rows as changes.
+/// A whole copy of a region, and its version.
 pub(super) fn copied(
     name: &TableName,
     settings: &Settings,
     region: &Region,
-    staging: &mut Staging,
-) -> Result<(u64, LocalCopy, ChangeList)> {
+) -> Result<(u64, LocalCopy)> {
     if let Some(difference) = settings
         .expected
         .as_ref()
@@ -387,13 +386,9 @@ pub(super) fn copied(
             difference,
         });
     }
-    let version = catch_up(name, region, 0, staging)?;
-    let (mut copy, mut changes) = (
-        LocalCopy::new(region.schema()),
-        ChangeList::new(region.schema()),
-    );
-    copy.apply(staging, &mut changes);
-    Ok((version, copy, changes))
+    let mut staging = Staging::default();
+    let version = catch_up(name, region, 0, &mut staging)?;
+    Ok((version, LocalCopy::whole(region.schema(), staging)))
 }
 
 fn catch_up(name: &TableName, region: &Region, since: u64, staging: &mut Staging) -> Result<u64> {

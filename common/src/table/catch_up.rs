@@ -26,6 +26,8 @@ pub struct Staging {
     words: Vec<u64>,
     failed: Vec<u32>,
     row_words: usize,
+    /// Whether it is the whole table: each row stands where its slot says, so that the words can be taken over as they are.
+    is_whole: bool,
 }
 
 impl Staging {
@@ -43,10 +45,16 @@ impl Staging {
         self.moved.clear();
         self.words.clear();
         self.failed.clear();
+        self.is_whole = since == 0;
         let mut looked = since;
         for pass in 1..=passes {
             let (version, table) = look()?;
             self.row_words = table.row_words();
+            if self.is_whole && pass == 1 {
+                self.moved.reserve(table.rows());
+                self.words
+                    .reserve(table.rows().next_multiple_of(BLOCK_ROWS) * self.row_words);
+            }
             self.pass(&table, since, looked, version);
             looked = version;
             if self.failed.is_empty() {
@@ -79,11 +87,17 @@ impl Staging {
     }
 
     fn copy(&mut self, table: &Table<'_>, slot: usize, version: u64, since: u64) {
-        let start = self.words.len();
-        self.words.resize(start + self.row_words, 0);
-        let tag = table.read(slot, version, since, &mut self.words[start..]);
+        let start = match self.is_whole {
+            true => slot * self.row_words,
+            false => self.words.len(),
+        };
+        let end = start + self.row_words;
+        if self.words.len() < end {
+            self.words.resize(end, 0);
+        }
+        let tag = table.read(slot, version, since, &mut self.words[start..end]);
         let keep = tag.is_ok_and(|tag| tag.is_live() && tag.version() > since);
-        if !keep {
+        if !keep && !self.is_whole {
             self.words.truncate(start);
         }
         match tag {
@@ -108,6 +122,16 @@ impl Staging {
     /// The rows that changed, each slot once.
     pub fn moved(&self) -> &[Moved] {
         &self.moved
+    }
+
+    /// After catching up from version 0: the slots of all rows, and the words of the table, each row where its slot says.
+    ///
+    /// # Panics
+    /// If it was another version.
+    pub fn into_whole(self) -> (impl Iterator<Item = usize>, Vec<u64>) {
+        assert!(self.is_whole, "the whole table was copied");
+        let live = self.moved.into_iter().filter(|moved| moved.start.is_some());
+        (live.map(|moved| moved.slot as usize), self.words)
     }
 
     /// The words of a row that is live.
