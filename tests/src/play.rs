@@ -8,6 +8,7 @@
 //! | takeover | a table is opened that a dead publisher left in the middle of a commit |
 //! | successor | the same with a larger capacity, so that another region takes the name |
 //! | closing | a table is closed |
+//! | beats | some commits of one row, after a mark more: at that it has looked after its subscribers |
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -86,15 +87,18 @@ pub enum Play {
     Successor,
     /// Closing.
     Closing,
+    /// Commits of one row.
+    Beats,
 }
 
-const NAMES: [(Play, &str); 6] = [
+const NAMES: [(Play, &str); 7] = [
     (Play::Rewrite, "rewrite"),
     (Play::Growth, "growth"),
     (Play::Creation, "creation"),
     (Play::Takeover, "takeover"),
     (Play::Successor, "successor"),
     (Play::Closing, "closing"),
+    (Play::Beats, "beats"),
 ];
 
 impl fmt::Display for Play {
@@ -115,6 +119,9 @@ impl FromStr for Play {
 }
 
 impl Play {
+    /// How many commits [`Play::Beats`] makes.
+    pub const BEATS: u64 = 10;
+
     /// Opens the table as this play does.
     ///
     /// # Errors
@@ -123,7 +130,7 @@ impl Play {
         let capacity = match self {
             Self::Growth => 1000,
             Self::Successor => 48,
-            Self::Rewrite | Self::Creation | Self::Takeover | Self::Closing => 24,
+            Self::Rewrite | Self::Creation | Self::Takeover | Self::Closing | Self::Beats => 24,
         };
         Publisher::builder(name)
             .capacity(capacity)
@@ -145,6 +152,7 @@ impl Play {
                 Writes::new([], [0, 20, 21], 3),
             ],
             Self::Growth => vec![Writes::new([], 0..60, 1)],
+            Self::Beats => vec![Writes::new([], [0], 0)],
             Self::Creation | Self::Takeover | Self::Successor => Vec::new(),
         }
     }
@@ -158,7 +166,10 @@ impl Play {
                 Writes::new([3, 8], (0..6).chain([24, 25]).filter(|n| *n != 3), 6),
             ],
             Self::Growth => vec![Writes::new(1..3, (3..5).chain(60..132), 2)],
-            _ => Vec::new(),
+            Self::Beats => (1..=Self::BEATS)
+                .map(|beat| Writes::new([], [0], beat))
+                .collect(),
+            Self::Creation | Self::Takeover | Self::Successor | Self::Closing => Vec::new(),
         }
     }
 
@@ -179,6 +190,10 @@ impl Play {
         }
         let transactions = self.transactions();
         mark();
+        if self == Self::Beats {
+            publisher.maintain()?;
+            mark();
+        }
         if self == Self::Closing {
             publisher.close()?;
             mark();

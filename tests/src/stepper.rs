@@ -247,12 +247,20 @@ impl Stepper {
         }
     }
 
+    /// Steps it no more, and lets it run from its last mark.
+    ///
+    /// # Panics
+    /// If it does not stand.
+    pub fn let_go(&self) {
+        ptrace::detach(self.pid, None).expect("a role that stands");
+    }
+
     /// Lets it run from its last mark to its end, which must be a good one. Returns its stdout.
     ///
     /// # Panics
     /// If it is not.
     pub fn finish(mut self) -> String {
-        ptrace::detach(self.pid, None).expect("a role that stands");
+        self.let_go();
         self.process.finish();
         self.process.stdout()
     }

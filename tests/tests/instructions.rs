@@ -429,11 +429,22 @@ fn kill_at(play: Play, left: Option<&Picture>, point: Point<'_>) -> bool {
     let begun = Scene::new(name).now().clone();
     let expected = Expected::of(play, left, &begun);
     let came = point.reach(&stepper);
-    eprintln!("DEBUG {play} {}", match point { Point::Calls(n) => format!("calls {n}"), Point::Step(_, n) => format!("step {n}") });
+    eprintln!(
+        "DEBUG {play} {}",
+        match point {
+            Point::Calls(n) => format!("calls {n}"),
+            Point::Step(_, n) => format!("step {n}"),
+        }
+    );
     let state = Scene::new(name).now().clone();
     place.table().remember();
     stepper.kill();
-    eprintln!("DEBUG {:?} commit {} epoch {}", state.named(), state.commit(), state.word(header::EPOCH));
+    eprintln!(
+        "DEBUG {:?} commit {} epoch {}",
+        state.named(),
+        state.commit(),
+        state.word(header::EPOCH)
+    );
 
     for sleeper in &mut asleep {
         sleeper.woken_until("the death is told", |s| !s.publisher_state().is_alive());
