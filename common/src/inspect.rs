@@ -16,7 +16,10 @@ use crate::registry;
 use crate::schema::Schema;
 use crate::subscriber::PublisherState;
 
+mod leftovers;
+
 pub use crate::registry::Listener;
+pub use leftovers::{Leftover, LeftoverKind, leftovers, queue_directory};
 
 /// What a table says of itself, and what the kernel says of its publisher.
 #[non_exhaustive]

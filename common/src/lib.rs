@@ -5,7 +5,7 @@
 //!   ([`refresh`](Subscriber::refresh), [`wait`](Subscriber::wait)) and tells what changed ([`Changes`]); it reads single rows
 //!   straight from shared memory ([`latest`](Subscriber::latest)).
 //! - [`UntypedPublisher`] and [`UntypedSubscriber`] do the same for a [`Schema`] learnt at run time.
-//! - [`inspect`](fn@inspect) and [`tables`] look from outside; [`remove`] clears what dead publishers left.
+//! - [`inspect`](fn@inspect), [`tables`] and [`inspect::leftovers`] look from outside; [`remove`] clears what dead publishers left.
 //!
 //! ```
 //! use common::{Publisher, Row, Subscriber, Text};

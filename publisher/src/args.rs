@@ -1,5 +1,6 @@
 //! The command line.
 
+use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -9,6 +10,7 @@ use nix::unistd::Group;
 use subscriber::shell::duration;
 
 use crate::source::Room;
+use crate::source::file::settings::{FormatName, OnDuplicate};
 
 /// What to try first.
 pub const EXAMPLE: &str = "\
@@ -34,11 +36,26 @@ Lines of `subscriber watch --format jsonl` carry a version: their creates replac
 A bad line is reported and skipped; between begin and commit it drops that transaction.
 If the table has a field `op`, an object is an operation only if it has an object `row` or `key` too.
 
+CSV on stdin (`--from - --format csv`): the first line names the columns, each record is an upsert. A column `op` that is
+no field says create, insert, update, upsert or delete, as `subscriber watch --format csv` prints it.
+
+Files (`--from FILE.csv`, `.tsv`, `.jsonl` or `.ndjson`): the file is the table, and is read again whenever it changes, and
+at SIGHUP; the differences become true as one. A version that is no table is reported, and the rows stay as they are.
+Lines of a .jsonl do what they would do on stdin, beginning with no rows.
+Without --fields the kinds are inferred from the whole file: bool (true, false), u64, i64, f64, ipv4, ipv6, ipnet, mac,
+timestamp, else text. What would lose a digit stays text: 007, +5, numbers beyond 64 bits; so does a column with an
+empty cell. A key is text unless all of it would print as it stands. Names keep their letters; blanks, commas and
+colons in them become _, and a column without a name is column_N.
+With --fields, fields find their columns by name, in any order, and other columns are left out; without a header
+they are the columns in their order.
+
 Examples:
   publisher serve processes --from processes --every 1s
   echo '{"id":1,"price":9.5}' | publisher serve prices --from - --fields id:u64,price:f64
   subscriber watch A --format jsonl | publisher serve B --from - --clear --fields id:u64,price:f64
-                                                  B follows A"#;
+                                                  B follows A
+  publisher serve prices --from prices.csv        its fields inferred, its first column the key
+  publisher serve geo --from geoip.csv --no-header --comment '#' --fields first:u32,last:u32,country:text(8)"#;
 
 /// Publishes tables that any number of processes on this machine keep a consistent copy of
 #[derive(Debug, Parser)]
@@ -78,12 +95,13 @@ pub struct Serve {
     /// The table's name: 1 to 64 of A-Z a-z 0-9 . _ - and no dot first
     pub name: String,
 
-    /// Where rows come from: `processes` (of this machine), or `-` (lines of JSON on stdin)
+    /// Where rows come from: `processes`, `routes` or `neighbors` (of this machine), a file of CSV or lines of JSON, which is
+    /// followed, or `-` (either of them on stdin)
     #[arg(long, value_name = "SOURCE")]
     pub from: From,
 
-    /// The fields of a row, for `-`: NAME:KIND,… with bool, u8 to u64, i8 to i64, f32, f64, text(N), ipv4, ipv6, ipnet,
-    /// mac or timestamp as KIND
+    /// The fields of a row: NAME:KIND,… with bool, u8 to u64, i8 to i64, f32, f64, text(N), ipv4, ipv6, ipnet, mac or
+    /// timestamp as KIND. Needed for `-`; of a file they select columns [default of files: inferred]
     #[arg(long)]
     pub fields: Option<String>,
 
@@ -91,15 +109,39 @@ pub struct Serve {
     #[arg(long, value_name = "FIELDS")]
     pub key: Option<String>,
 
+    /// What FILE or stdin is written in: csv, tsv or jsonl [default: by the file's extension; jsonl on stdin]
+    #[arg(long, value_name = "FORMAT")]
+    pub format: Option<FormatName>,
+
+    /// What stands between two cells of CSV: one character, or `tab` [default: a comma; a tab for tsv]
+    #[arg(long, value_name = "CHAR", value_parser = delimiter)]
+    pub delimiter: Option<u8>,
+
+    /// Lines of CSV that begin with it are passed over
+    #[arg(long, value_name = "CHAR", value_parser = one_byte)]
+    pub comment: Option<u8>,
+
+    /// The first line of CSV is a row: --fields gives the names in their order [default: column_1, column_2, …]
+    #[arg(long)]
+    pub no_header: bool,
+
+    /// Which row counts where a CSV file has several of one key: first or last [default: that is an error]
+    #[arg(long, value_name = "WHICH")]
+    pub on_duplicate: Option<OnDuplicate>,
+
     /// How often to look at the processes
     #[arg(long, value_name = "DURATION", default_value = "100ms", value_parser = interval)]
     pub every: Duration,
 
-    /// End at the first bad line (exit code 5; 1 if a row has no room)
+    /// Room for events of `routes` and `neighbors` that are not read yet; the tests make it tiny
+    #[arg(long, value_name = "BYTES", default_value_t = 16 << 20, value_parser = within::<{ 1 << 30 }>)]
+    pub receive_buffer: usize,
+
+    /// End at the first bad line (exit code 5; 1 if a row has no room), or version of a file
     #[arg(long)]
     pub strict: bool,
 
-    /// End at the end of the input; otherwise the table stays up
+    /// End at the end of the input, or when a file has been read once; otherwise the table stays up
     #[arg(long)]
     pub exit_at_eof: bool,
 
@@ -170,12 +212,18 @@ pub struct Child {
 }
 
 /// Where rows come from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum From {
     /// This machine's processes.
     Processes,
-    /// Lines of JSON on stdin.
+    /// The kernel's routes.
+    Routes,
+    /// The kernel's neighbors.
+    Neighbors,
+    /// Lines on stdin.
     Stdin,
+    /// A file.
+    File(PathBuf),
 }
 
 impl FromStr for From {
@@ -184,9 +232,36 @@ impl FromStr for From {
     fn from_str(text: &str) -> Result<Self, String> {
         match text {
             "processes" => Ok(Self::Processes),
+            "routes" => Ok(Self::Routes),
+            "neighbors" => Ok(Self::Neighbors),
             "-" => Ok(Self::Stdin),
-            _ => Err("use `processes`, or `-` for lines of JSON on stdin".to_owned()),
+            path => {
+                let path = PathBuf::from(path);
+                let is_meant = text.contains('/') || FormatName::of_path(&path).is_some();
+                match is_meant || path.exists() {
+                    true => Ok(Self::File(path)),
+                    false => Err(
+                        "it is neither a source nor a file: use processes, routes, neighbors, FILE.csv, FILE.tsv, FILE.jsonl, or - for stdin"
+                            .to_owned(),
+                    ),
+                }
+            }
         }
+    }
+}
+
+/// A character of one byte that is no part of a line's structure.
+fn one_byte(text: &str) -> Result<u8, String> {
+    match text.as_bytes() {
+        [byte] if !matches!(byte, b'"' | b'\r' | b'\n' | 0) && byte.is_ascii() => Ok(*byte),
+        _ => Err("use one character of ASCII, and no quote".to_owned()),
+    }
+}
+
+fn delimiter(text: &str) -> Result<u8, String> {
+    match text {
+        "tab" | "\\t" => Ok(b'\t'),
+        text => one_byte(text),
     }
 }
 
@@ -252,6 +327,36 @@ mod tests {
         }
         for text in ["", "400", "660", "666", "1600", "698", "rw", "-600"] {
             assert!(mode(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn sources_are_words_or_files() {
+        assert_eq!("processes".parse(), Ok(From::Processes));
+        assert_eq!("-".parse(), Ok(From::Stdin));
+        for path in [
+            "missing.csv",
+            "missing.JSONL",
+            "./processes",
+            "/etc/passwd",
+            "Cargo.toml",
+        ] {
+            assert_eq!(path.parse(), Ok(From::File(path.into())), "{path}");
+        }
+        for typo in ["csvfile", "process", ""] {
+            let error = typo.parse::<From>().unwrap_err();
+            assert!(error.contains("neither"), "{error}");
+        }
+    }
+
+    #[test]
+    fn delimiters_are_one_byte() {
+        assert_eq!(
+            (delimiter(";"), delimiter("tab"), delimiter("\t")),
+            (Ok(b';'), Ok(b'\t'), Ok(b'\t'))
+        );
+        for text in ["", ";;", "\"", "\n", "ä"] {
+            assert!(delimiter(text).is_err(), "{text}");
         }
     }
 

@@ -3,7 +3,7 @@
 //! In the order of a row's path:
 //!
 //! - [`args`]: what can be asked for;
-//! - [`source`]: where rows come from: this machine's processes, or lines of JSON;
+//! - [`source`]: where rows come from: this machine's processes, a file that is followed, or stdin;
 //! - [`serve`]: opens a table and brings a source's rows into it until the end is asked for;
 //! - [`demo`]: the same, with a subscriber process beside it in one terminal;
 //! - [`rm`]: removes what dead publishers left.

@@ -8,16 +8,24 @@ use common::{Error, Schema, UntypedPublisher};
 use subscriber::shell::{Failure, Stop};
 
 use crate::args::{From, Serve};
-use crate::source::{Processes, Progress, Source, Stdin, Trouble};
+use crate::source::{Follow, Neighbors, Processes, Progress, Routes, Source, Stdin, Trouble, file};
 use subscriber::shell::tell;
+
+mod input;
 
 /// `publisher serve`.
 ///
 /// # Errors
 /// What went wrong, with its exit code.
 pub fn run(args: &Serve) -> Result<(), Failure> {
-    let (schema, mut source) = source(args)?;
+    input::check(args)?;
+    // Before Stop takes it for an end.
+    let hangups = matches!(args.from, From::File(_)).then(file::hangup::Hangups::take);
+    let hangups = hangups.transpose()?;
     let stop = Stop::install()?;
+    let Some((schema, mut source)) = source(args, hangups, &stop)? else {
+        return Ok(());
+    };
     let opened_by = match common::inspect(&args.name, None) {
         // Its rows stay as they are until those of this source take their place, as one commit.
         Ok(left) if source.is_whole() => left.schema,
@@ -52,25 +60,45 @@ pub fn run(args: &Serve) -> Result<(), Failure> {
     failure.map_or(left, Err)
 }
 
-fn source(args: &Serve) -> Result<(Schema, Box<dyn Source>), Failure> {
-    match (args.from, &args.fields) {
-        (From::Processes, None) if args.key.is_none() => {
+/// A source, and what its rows are.
+type Described = (Schema, Box<dyn Source>);
+
+/// Where rows come from, and what they are. None if the end was asked for while that was found out.
+fn source(
+    args: &Serve,
+    hangups: Option<file::hangup::Hangups>,
+    stop: &Stop,
+) -> Result<Option<Described>, Failure> {
+    match (&args.from, hangups) {
+        (From::File(path), Some(hangups)) => {
+            let file = file::File::open(
+                file::Opening {
+                    path: path.clone(),
+                    settings: input::settings(args)?,
+                    room: args.room(),
+                    strict: args.strict,
+                    hangups,
+                },
+                stop,
+            )?;
+            Ok(file.map(|file| (file.schema().clone(), Box::new(file) as Box<dyn Source>)))
+        }
+        (From::Stdin, _) => {
+            let schema = input::declared(args)?;
+            let source = Stdin::new(schema.clone(), input::format(args)?, args.strict)?;
+            Ok(Some((schema, Box::new(source))))
+        }
+        (From::Routes, _) => {
+            let source = Follow::<Routes>::new(args.receive_buffer, args.room())?;
+            Ok(Some((source.schema(), Box::new(source))))
+        }
+        (From::Neighbors, _) => {
+            let source = Follow::<Neighbors>::new(args.receive_buffer, args.room())?;
+            Ok(Some((source.schema(), Box::new(source))))
+        }
+        _ => {
             let source = Processes::new(args.every, args.room())?;
-            Ok((source.schema(), Box::new(source)))
-        }
-        (From::Processes, _) => {
-            let reason = "--fields and --key are for `--from -`: processes have their own";
-            Err(Failure::new(2, reason))
-        }
-        (From::Stdin, Some(fields)) => {
-            let schema = Schema::parse(fields, args.key.as_deref())?;
-            let source = Stdin::new(schema.clone(), args.strict)?;
-            Ok((schema, Box::new(source)))
-        }
-        (From::Stdin, None) => {
-            let reason =
-                "--from - needs --fields, such as --fields 'id:u64,name:text(32),price:f64'";
-            Err(Failure::new(2, reason))
+            Ok(Some((source.schema(), Box::new(source))))
         }
     }
 }
@@ -87,13 +115,14 @@ pub fn publish(
     mut over: impl FnMut(Progress) -> bool,
 ) -> Result<(), Trouble> {
     let mut next_upkeep = Instant::now();
+    let mut told = false;
     loop {
         if over(source.bring(publisher)?) {
             return Ok(());
         }
         if next_upkeep <= Instant::now() {
             next_upkeep = Instant::now() + MAINTENANCE_INTERVAL;
-            maintain(publisher)?;
+            maintain(publisher, &mut told)?;
         }
         let due = source.due().map_or(next_upkeep, |due| due.min(next_upkeep));
         let time = due.saturating_duration_since(Instant::now());
@@ -103,14 +132,20 @@ pub fn publish(
     }
 }
 
-fn maintain(publisher: &mut UntypedPublisher) -> Result<(), Error> {
+/// Looks after the table. A limit of the system is `told` once, until it is over.
+fn maintain(publisher: &mut UntypedPublisher, told: &mut bool) -> Result<(), Error> {
     match publisher.maintain() {
         // It may pass; until then nobody is worse off than before.
         Err(error @ Error::Limit { .. }) => {
-            tracing::warn!("{error}");
+            if !std::mem::replace(told, true) {
+                tracing::warn!("{error}");
+            }
             Ok(())
         }
-        other => other,
+        other => {
+            *told = false;
+            other
+        }
     }
 }
 

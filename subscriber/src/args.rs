@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use clap::{Parser, Subcommand, ValueEnum};
+use clap::{Parser, Subcommand};
 use nix::unistd::User;
 
 use crate::format::Format;
@@ -21,8 +21,9 @@ and in another:
 
 /// Reads and watches Tablecast's tables.
 ///
-/// Data goes to stdout, all else to stderr. Exit codes: 0 done, 1 not found, timeout, a limit or a permission, 2 wrong
-/// arguments, 4 schema or layout mismatch.
+/// Data goes to stdout, all else to stderr. A terminal gets tables that fit it (COLUMNS, if set, is its width), a pipe
+/// whole ones. What each member of json, jsonl and csv means: README.md, "Output, field by field". Exit codes: 0 done,
+/// 1 not found, timeout, a limit or a permission, 2 wrong arguments, 4 schema or layout mismatch.
 #[derive(Debug, Parser)]
 #[command(name = "subscriber", version)]
 pub struct Args {
@@ -46,10 +47,13 @@ pub enum Command {
     Watch(Watch),
     /// The table, or some of its rows, once and consistent
     ///
-    /// Answers at once, also from what a dead publisher left. Rows come in the order of their keys, or of the KEYs given;
-    /// a KEY that the table has not makes the exit code 1.
+    /// Answers at once, also from what a dead publisher left. Rows come in the order of their keys, or of the KEYs given, or
+    /// as --sort says; a KEY that the table has not, or whose row --where leaves out, makes the exit code 1.
     Get(Get),
-    /// Every table on this machine
+    /// Every table on this machine, and what is left behind
+    ///
+    /// Tables of dead publishers, too, and objects that belong to no table any more, with what removes them. Takes a second
+    /// longer where there are such. Message queues are seen only where their file system is mounted (-v says so if not).
     Ls(List),
     /// All about one table: schema, memory, publisher, each subscriber
     Info(Info),
@@ -61,7 +65,9 @@ pub struct Table {
     /// The table's name
     pub name: String,
 
-    /// Only rows of these keys: a key's fields joined by commas, quoted as in CSV
+    /// Only rows of these keys: a key's fields joined by commas, quoted as in CSV: 7 "a, b",-5 "" 10.0.0.0/8
+    ///
+    /// Mind the shell's own quotes: '"a, b",-5'. A KEY that begins with a minus and is more than a number stands behind --.
     #[arg(value_name = "KEY", allow_negative_numbers = true)]
     pub keys: Vec<String>,
 
@@ -69,8 +75,29 @@ pub struct Table {
     #[arg(long, value_name = "USER|UID", value_parser = user)]
     pub owner: Option<u32>,
 
+    /// Only these fields, in this order: a,b,c. Of a watch, an update that changes none of them is not printed
+    #[arg(long, value_name = "FIELD,…")]
+    pub fields: Option<String>,
+
+    /// Only rows for which this holds; given several times, all must
+    ///
+    /// FIELD OP VALUE is one argument, and OP:
+    ///   for every kind      = != < <= > >=  by value (nothing equals NaN)
+    ///   for text            contains, starts
+    ///   for addresses, networks, and text that holds one: in NETWORK; for networks: contains ADDRESS or NETWORK
+    /// A name with blanks, or a value with quotes or blanks around it, stands in '…' or "…": 'name = "a b"', 'net in 10.0.0.0/8'.
+    /// Of a watch, a row that comes to match is a create, and one that ceases to match a delete.
+    #[arg(long = "where", value_name = "'FIELD OP VALUE'", verbatim_doc_comment)]
+    pub conditions: Vec<String>,
+
+    /// Sort by these fields: a,b:desc. Numbers, times and addresses by value, text by its bytes, NaN last, what is equal by key
+    ///
+    /// Of a watch, also the changes of one refresh, of which deletes come first.
+    #[arg(long, value_name = "FIELD[:desc],…")]
+    pub sort: Option<String>,
+
     /// How to print: csv of a watch has the columns version, op, then the row's fields (the old row's of a delete), and
-    /// another line of names when the schema changes; json of a watch needs an end, --once or --count
+    /// another line of names when these change; json of a watch needs an end, --once or --count
     #[arg(long, value_enum, default_value_t = Format::Table)]
     pub format: Format,
 }
@@ -101,6 +128,10 @@ pub struct Get {
     /// Which table
     #[command(flatten)]
     pub table: Table,
+
+    /// No more rows than this, the first ones
+    #[arg(short = 'n', long, value_name = "N")]
+    pub limit: Option<usize>,
 
     /// Wait so long for a table that nobody publishes yet: 300ms, 2s
     #[arg(long, value_name = "TIME", value_parser = duration)]
@@ -133,18 +164,9 @@ pub struct Info {
     #[arg(long, value_name = "USER|UID", value_parser = user)]
     pub owner: Option<u32>,
 
-    /// How to print
-    #[arg(long, value_enum, default_value_t = InfoFormat::Table)]
-    pub format: InfoFormat,
-}
-
-/// How `info` prints.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum InfoFormat {
-    /// Lines for people
-    Table,
-    /// One JSON object
-    Json,
+    /// How to print: one JSON object on many lines (json) or one (jsonl), or its members as csv of name and value
+    #[arg(long, value_enum, default_value_t = Format::Table)]
+    pub format: Format,
 }
 
 /// A user id, by number or by name.
@@ -184,5 +206,14 @@ mod tests {
             panic!("{args:?}")
         };
         assert_eq!(get.table.keys, ["-5", "7,x"]);
+        let args =
+            Args::try_parse_from(["subscriber", "get", "t", "-n", "5", "--", "-5,x"]).unwrap();
+        let Some(Command::Get(get)) = args.command else {
+            panic!("{args:?}")
+        };
+        assert_eq!(
+            (get.table.keys, get.limit),
+            (vec!["-5,x".to_owned()], Some(5))
+        );
     }
 }

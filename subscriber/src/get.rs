@@ -4,48 +4,69 @@ use common::PublisherState;
 
 use crate::args::Get;
 use crate::attach::{attach, attach_when_published};
+use crate::format::Format;
 use crate::output::Output;
-use crate::select::Selection;
 use crate::shell::{Failure, Stop, tell};
+use crate::view::Request;
 
 /// Prints the rows.
 ///
 /// # Errors
-/// No table, or a KEY that it has not; wrong KEYs.
+/// No table; a KEY that it has not, or whose row does not match; wrong arguments.
 pub fn run(args: &Get, stop: &Stop, output: Output) -> Result<(), Failure> {
     let asked = &args.table;
+    let request = Request::read(asked)?;
     let table = match args.timeout {
         None => attach(&asked.name, asked.owner)?,
         Some(_) => match attach_when_published(&asked.name, asked.owner, args.timeout, stop)? {
             Some(table) => table,
-            None => return Ok(()),
+            None => return Err(Failure::new(1, "interrupted while waiting for the table")),
         },
     };
-    let selection = Selection::parse(&asked.keys, table.schema())?;
+    let view = request.view(table.schema())?;
     match table.publisher_state() {
         PublisherState::Alive { .. } => {}
         PublisherState::Gone { .. } => warn(&asked.name, "is gone"),
         PublisherState::Closed { .. } => warn(&asked.name, "has ended"),
     }
+    let is_read_by_people = asked.format == Format::Table && output.is_terminal();
     let mut printer = asked.format.printer(output);
+    let mut rows = view.rows(&table);
+    rows.truncate(args.limit.unwrap_or(usize::MAX));
     let printed = printer
-        .rows(table.schema(), &selection.rows(&table))
+        .rows(view.projection(), &rows)
         .and_then(|()| printer.flush());
     if printed.is_err() && stop.requested() {
         return Err(Failure::new(1, "interrupted: the output is cut short"));
     }
     printed?;
-    match selection.missing(&table).as_slice() {
-        [] => Ok(()),
-        [key] => Err(Failure::new(
-            1,
-            format!("table {:?} has no key {key}", asked.name),
-        )),
-        keys => Err(Failure::new(
-            1,
-            format!("table {:?} has no keys {}", asked.name, keys.join(" ")),
-        )),
+    if rows.is_empty() && is_read_by_people {
+        tell(match request.has_conditions() {
+            true => "no rows for which --where holds",
+            false => "no rows",
+        });
     }
+    let (missing, unmatched) = (view.missing(&table), view.unmatched(&table));
+    let name = &asked.name;
+    match (missing.is_empty(), unmatched.is_empty()) {
+        (true, true) => Ok(()),
+        (false, _) => Err(Failure::new(
+            1,
+            format!("table {name:?} has no {}", keys(&missing)),
+        )),
+        (true, false) => {
+            let unmatched = keys(&unmatched);
+            Err(Failure::new(
+                1,
+                format!("--where does not hold in table {name:?} for {unmatched}"),
+            ))
+        }
+    }
+}
+
+fn keys(keys: &[String]) -> String {
+    let plural = if keys.len() == 1 { "" } else { "s" };
+    format!("key{plural} {}", keys.join(" "))
 }
 
 fn warn(name: &str, what: &str) {

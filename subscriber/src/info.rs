@@ -1,19 +1,26 @@
 //! `info`: all that a table says of itself, and the kernel of its publisher and subscribers.
 
 use std::io::{self, Write};
-use std::time::Duration;
 
-use common::{Field, Schema, TableInfo, inspect};
+use anstyle::Style;
+use common::inspect::leftovers;
+use common::{Error, Field, Schema, TableInfo, inspect};
 use nix::unistd::{Gid, Group, Uid, User};
 use serde::Serialize;
 
-use crate::args::{self, InfoFormat};
-use crate::format::cells;
+use crate::args;
+use crate::format::Format;
+use crate::format::cells::{self, milliseconds};
 use crate::format::columns::{Column, write_table};
+use crate::format::fit::Cut;
+use crate::format::line::Line;
 use crate::format::palette::Palette;
-use crate::list::publisher;
+use crate::format::width::Width;
+use crate::list::{self, publisher, remedy};
 use crate::output::Output;
-use crate::shell::Failure;
+use crate::shell::{Failure, tell};
+
+mod members;
 
 /// A table. What is not known is left out.
 #[derive(Serialize)]
@@ -59,25 +66,64 @@ struct Subscriber {
 /// Prints all about the table.
 ///
 /// # Errors
-/// As [`inspect`].
+/// As [`inspect`]; what is left of a table that is not there is named.
 pub fn run(args: &args::Info, output: Output) -> Result<(), Failure> {
-    let table = inspect(&args.name, args.owner)?;
+    let table = match inspect(&args.name, args.owner) {
+        Err(Error::NotFound { table }) => return Err(not_found(&table)),
+        other => other?,
+    };
     let report = Report::of(&table);
-    let palette = Palette::of(&output);
+    let (palette, width) = (Palette::of(&output), Width::of(&output));
     let mut out = output.buffered();
     match args.format {
-        InfoFormat::Json => {
-            serde_json::to_writer_pretty(&mut out, &report).map_err(io::Error::from)?;
-            out.write_all(b"\n")?;
+        Format::Json => serde_json::to_writer_pretty(&mut out, &report).map_err(io::Error::from)?,
+        Format::Jsonl => serde_json::to_writer(&mut out, &report).map_err(io::Error::from)?,
+        Format::Csv => members::write_csv(
+            &mut out,
+            &serde_json::to_value(&report).map_err(io::Error::from)?,
+        )?,
+        Format::Table => {
+            let columns = width.columns();
+            let cut = report.write(&mut out, palette, columns)?;
+            out.flush()?;
+            let note = columns.and_then(|columns| cut.note(columns, "--format json"));
+            note.into_iter().for_each(tell);
         }
-        InfoFormat::Table => report.write(&mut out, palette)?,
+    }
+    if matches!(args.format, Format::Json | Format::Jsonl) {
+        out.write_all(b"\n")?;
     }
     Ok(out.flush()?)
 }
 
+/// That there is no such table, and what a publisher left of it.
+fn not_found(table: &str) -> Failure {
+    let left = leftovers().unwrap_or_default();
+    let of_table = left
+        .iter()
+        .filter(|left| left.table.as_deref() == Some(table));
+    let objects: Vec<String> = of_table
+        .clone()
+        .map(|left| left.object.display().to_string())
+        .collect();
+    match of_table.clone().next() {
+        None => Error::NotFound {
+            table: table.to_owned(),
+        }
+        .into(),
+        Some(first) => Failure::new(
+            1,
+            format!(
+                "there is no table {table:?}, only what a publisher left that is gone: {}; `{}` removes it",
+                objects.join(", "),
+                remedy(first)
+            ),
+        ),
+    }
+}
+
 impl<'a> Report<'a> {
     fn of(table: &'a TableInfo) -> Self {
-        let milliseconds = |time: Duration| time.as_secs_f64() * 1e3;
         let (subscribers, problem) = match &table.subscribers {
             Ok(listeners) => {
                 let of = |listener| Subscriber::of(listener, table.version);
@@ -89,7 +135,7 @@ impl<'a> Report<'a> {
             name: &table.name,
             schema: &table.schema,
             version: table.version,
-            committed_ago_ms: table.committed_ago.map(milliseconds),
+            committed_ago_ms: table.committed_ago.map(list::milliseconds),
             rows: table.rows,
             capacity_rows: table.capacity,
             row_bytes: table.schema.row_size(),
@@ -98,7 +144,7 @@ impl<'a> Report<'a> {
             epoch: table.publisher.epoch(),
             publisher: publisher(table.publisher).0,
             publisher_pid: table.publisher_pid,
-            heartbeat_ago_ms: milliseconds(table.heartbeat_ago),
+            heartbeat_ago_ms: list::milliseconds(table.heartbeat_ago),
             owner: table.owner,
             group: table.group,
             mode: format!("{:04o}", table.mode),
@@ -110,9 +156,20 @@ impl<'a> Report<'a> {
         }
     }
 
-    fn write(&self, out: &mut impl Write, palette: Palette) -> io::Result<()> {
-        let head = palette.head;
-        let mut line = |name: &str, value: String| writeln!(out, "{head}{name:12}{head:#}{value}");
+    fn write(
+        &self,
+        out: &mut impl Write,
+        palette: Palette,
+        width: Option<usize>,
+    ) -> io::Result<Cut> {
+        let mut cut = Cut::default();
+        let mut line = |name: &str, value: String| -> io::Result<()> {
+            let mut line = Line::default();
+            line.push(palette.head, format_args!("{name:12}"));
+            line.push(Style::new(), value);
+            cut.cells += u64::from(line.write(out, width)?);
+            Ok(())
+        };
         line("table", self.name.to_owned())?;
         line("version", self.version_text())?;
         line(
@@ -142,8 +199,14 @@ impl<'a> Report<'a> {
         )?;
         line("subscribers", self.subscribers_text())?;
         writeln!(out)?;
-        self.write_fields(out, palette)?;
-        self.write_subscribers(out, palette)
+        for below in [
+            self.write_fields(out, palette, width)?,
+            self.write_subscribers(out, palette, width)?,
+        ] {
+            cut.cells += below.cells;
+            cut.left_out.extend(below.left_out);
+        }
+        Ok(cut)
     }
 
     fn version_text(&self) -> String {
@@ -172,9 +235,14 @@ impl<'a> Report<'a> {
         }
     }
 
-    fn write_fields(&self, out: &mut impl Write, palette: Palette) -> io::Result<()> {
+    fn write_fields(
+        &self,
+        out: &mut impl Write,
+        palette: Palette,
+        width: Option<usize>,
+    ) -> io::Result<Cut> {
         let columns = vec![
-            Column::new("field", false),
+            Column::new("field", false).key(true),
             Column::new("kind", false),
             Column::new("offset", true),
             Column::new("key", true),
@@ -194,15 +262,20 @@ impl<'a> Report<'a> {
                 ]
             })
             .collect();
-        write_table(out, columns, &lines, palette.head)
+        write_table(out, columns, &lines, palette.head, width)
     }
 
-    fn write_subscribers(&self, out: &mut impl Write, palette: Palette) -> io::Result<()> {
+    fn write_subscribers(
+        &self,
+        out: &mut impl Write,
+        palette: Palette,
+        width: Option<usize>,
+    ) -> io::Result<Cut> {
         let Some(subscribers) = self.subscribers.as_ref().filter(|some| !some.is_empty()) else {
-            return Ok(());
+            return Ok(Cut::default());
         };
         let columns = vec![
-            Column::new("slot", true),
+            Column::new("slot", true).key(true),
             Column::new("subscriber", true),
             Column::new("state", false),
             Column::new("seen", true),
@@ -221,7 +294,7 @@ impl<'a> Report<'a> {
             })
             .collect();
         writeln!(out)?;
-        write_table(out, columns, &lines, palette.head)
+        write_table(out, columns, &lines, palette.head, width)
     }
 }
 
@@ -239,10 +312,6 @@ impl Subscriber {
             behind_commits: version.saturating_sub(listener.seen),
         }
     }
-}
-
-fn milliseconds(milliseconds: f64) -> String {
-    cells::nanoseconds((milliseconds * 1e6) as u64)
 }
 
 /// `root:staff 0640`, numbers where there are no names.

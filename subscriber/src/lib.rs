@@ -1,9 +1,9 @@
 //! Reads and watches tables from the command line.
 //!
-//! In the order of a row's path: `args` says which table; `attach` gets a copy of it, and `select` the rows that are
-//! asked for; `get` and `watch` hand them and their changes to a `format`; `output` writes that to stdout. `list` and
-//! `info` look at tables without a copy. [`demo`] draws one in a terminal. [`shell`] is what the publisher's binary
-//! needs, too.
+//! In the order of a row's path: `args` says which table; `attach` gets a copy of it, and a `view` the rows that are
+//! asked for, in the `order` that is; `get` and `watch` hand them and their changes to a `format`; `output` writes that
+//! to stdout. `list` and `info` look at tables without a copy. `point` shows where an argument is wrong. [`demo`] draws
+//! a table in a terminal. [`shell`] is what the publisher's binary needs, too.
 
 use std::ffi::OsString;
 
@@ -22,8 +22,9 @@ mod info;
 mod list;
 mod order;
 mod output;
-mod select;
+mod point;
 pub mod shell;
+mod view;
 mod watch;
 
 /// The whole program: what `args` (the program's name first) ask for.

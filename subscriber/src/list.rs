@@ -1,29 +1,24 @@
-//! `ls`: every table on this machine, also those that cannot be looked at.
+//! `ls`: every table on this machine, also those that cannot be looked at, and what is left behind.
 
-use std::io::Write;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
+use common::inspect::{Leftover, leftovers, queue_directory};
 use common::{Error, PublisherState, TableInfo, inspect, tables};
 use serde::Serialize;
 
 use crate::args::List;
-use crate::format::Format;
-use crate::format::columns::{Column, write_table};
-use crate::format::palette::Palette;
 use crate::output::Output;
 use crate::shell::{Failure, Stop};
 
-/// The names of the columns of `csv` and the fields of JSON.
-const NAMES: [&str; 8] = [
-    "name",
-    "rows",
-    "version",
-    "commits_per_second",
-    "publisher",
-    "pid",
-    "subscribers",
-    "problem",
-];
+mod print;
+
+/// What `ls` finds: a table has a name, what is left behind is an object.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Found {
+    Table(Box<Listed>),
+    Left(Left),
+}
 
 /// One table. What is not known is left out.
 #[derive(Serialize)]
@@ -42,10 +37,26 @@ struct Listed {
     #[serde(skip_serializing_if = "Option::is_none")]
     subscribers: Option<usize>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    owner: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    committed_ago_ms: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    heartbeat_ago_ms: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     problem: Option<String>,
 }
 
-/// Prints all tables.
+/// One object that is left behind.
+#[derive(Serialize)]
+struct Left {
+    object: String,
+    kind: String,
+    owner: u32,
+    reason: &'static str,
+    remedy: String,
+}
+
+/// Prints all tables, and what is left behind.
 ///
 /// # Errors
 /// What the system refuses; not what is wrong with a table, which is printed.
@@ -58,24 +69,29 @@ pub fn run(args: &List, stop: &Stop, output: Output) -> Result<(), Failure> {
         })
         .collect();
     if !first.is_empty() && stop.sleep(args.sample) {
-        return Ok(());
+        return Err(Failure::new(1, "interrupted while counting commits"));
     }
-    let listed: Vec<Listed> = first
-        .into_iter()
-        .filter_map(|(name, before, looked)| {
-            let counted = before.ok().filter(|_| !args.sample.is_zero());
-            match inspect(&name, args.owner) {
-                // Gone while this looked.
-                Err(Error::NotFound { .. }) => None,
-                Err(error) => Some(Listed::unseen(name, &error)),
-                Ok(now) => {
-                    let rate = counted.and_then(|before| rate(&before, &now, looked));
-                    Some(Listed::seen(now, rate))
-                }
+    let tables = first.into_iter().filter_map(|(name, before, looked)| {
+        let counted = before.ok().filter(|_| !args.sample.is_zero());
+        match inspect(&name, args.owner) {
+            // Gone while this looked.
+            Err(Error::NotFound { .. }) => None,
+            Err(error) => Some(Listed::unseen(name, &error)),
+            Ok(now) => {
+                let rate = counted.and_then(|before| rate(&before, &now, looked));
+                Some(Listed::seen(now, rate))
             }
-        })
-        .collect();
-    print(&listed, args.format, output)
+        }
+    });
+    let tables = tables.map(|table| Found::Table(Box::new(table)));
+    let mut found: Vec<Found> = tables.collect();
+    if queue_directory().is_none() {
+        tracing::info!(
+            "message queues cannot be seen, and whether some are left behind: mount -t mqueue none /dev/mqueue"
+        );
+    }
+    found.extend(leftovers()?.iter().map(Left::of).map(Found::Left));
+    print::print(&found, args.format, output)
 }
 
 /// Commits a second since `before`, unless that was another region.
@@ -103,6 +119,9 @@ impl Listed {
             publisher: Some(publisher),
             pid,
             subscribers,
+            owner: Some(table.owner),
+            committed_ago_ms: table.committed_ago.map(milliseconds),
+            heartbeat_ago_ms: Some(milliseconds(table.heartbeat_ago)),
             problem,
         }
     }
@@ -116,25 +135,37 @@ impl Listed {
             publisher: None,
             pid: None,
             subscribers: None,
+            owner: None,
+            committed_ago_ms: None,
+            heartbeat_ago_ms: None,
             problem: Some(error.to_string()),
         }
     }
+}
 
-    fn cells(&self) -> [String; NAMES.len()] {
-        fn text(value: Option<&impl ToString>) -> String {
-            value.map(ToString::to_string).unwrap_or_default()
+impl Left {
+    fn of(left: &Leftover) -> Self {
+        Self {
+            object: left.object.to_string_lossy().into_owned(),
+            kind: left.kind.to_string(),
+            owner: left.owner,
+            reason: left.reason,
+            remedy: remedy(left),
         }
-        [
-            self.name.clone(),
-            text(self.rows.as_ref()),
-            text(self.version.as_ref()),
-            text(self.commits_per_second.as_ref()),
-            text(self.publisher.as_ref()),
-            text(self.pid.as_ref()),
-            text(self.subscribers.as_ref()),
-            text(self.problem.as_ref()),
-        ]
     }
+}
+
+/// How to remove what is left behind.
+pub fn remedy(left: &Leftover) -> String {
+    match &left.table {
+        Some(table) => format!("publisher rm {table}"),
+        None => format!("rm {}", left.object.display()),
+    }
+}
+
+/// As a number with a fraction, to the microsecond.
+pub fn milliseconds(time: Duration) -> f64 {
+    time.as_micros() as f64 / 1e3
 }
 
 /// In a word, and its process id while it lives.
@@ -144,50 +175,4 @@ pub fn publisher(state: PublisherState) -> (&'static str, Option<u32>) {
         PublisherState::Gone { .. } => ("gone", None),
         PublisherState::Closed { .. } => ("closed", None),
     }
-}
-
-fn print(listed: &[Listed], format: Format, output: Output) -> Result<(), Failure> {
-    let palette = Palette::of(&output);
-    let mut out = output.buffered();
-    match format {
-        Format::Table => {
-            let columns = ["name", "rows", "version", "commits/s", "publisher", "pid"]
-                .into_iter()
-                .chain(["subscribers", "problem"])
-                .map(|name| Column::new(name, !["name", "publisher", "problem"].contains(&name)));
-            let shown = match listed.iter().any(|table| table.problem.is_some()) {
-                true => NAMES.len(),
-                false => NAMES.len() - 1,
-            };
-            let lines: Vec<Vec<String>> = listed
-                .iter()
-                .map(|table| table.cells()[..shown].to_vec())
-                .collect();
-            write_table(
-                &mut out,
-                columns.take(shown).collect(),
-                &lines,
-                palette.head,
-            )?;
-        }
-        Format::Json => {
-            serde_json::to_writer_pretty(&mut out, listed).map_err(std::io::Error::from)?;
-            out.write_all(b"\n")?;
-        }
-        Format::Jsonl => {
-            for table in listed {
-                serde_json::to_writer(&mut out, table).map_err(std::io::Error::from)?;
-                out.write_all(b"\n")?;
-            }
-        }
-        Format::Csv => {
-            let mut writer = csv::Writer::from_writer(&mut out);
-            let written = std::iter::once(NAMES.map(str::to_owned))
-                .chain(listed.iter().map(Listed::cells))
-                .try_for_each(|cells| writer.write_record(cells));
-            written.map_err(crate::format::csv_error)?;
-            writer.flush()?;
-        }
-    }
-    Ok(out.flush()?)
 }

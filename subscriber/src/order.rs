@@ -1,67 +1,275 @@
-//! Rows in the order of their keys. A table has no order of its own.
+//! Rows in an order: that of their keys, or of the fields that `--sort` names. A table has none of its own.
+//!
+//! A row becomes bytes that compare as it does: numbers and times by value, floats in their total order with NaN last,
+//! texts and addresses by their bytes, networks by family, address and prefix. What is equal goes by key.
 
-use common::{Kind, RowRef};
+use common::{Field, Kind, RowRef, Schema};
 
-/// Sorts rows of one schema by their keys: numbers by value, text and addresses by their bytes.
-pub fn sort_by_key(rows: &mut [RowRef<'_>]) {
-    rows.sort_by_cached_key(|row| sort_key(*row));
+use crate::point::wrong;
+use crate::shell::Failure;
+use crate::view::{no_such_field, parts};
+
+/// The fields to sort by.
+#[derive(Debug, Default)]
+pub struct Order {
+    by: Vec<(usize, Direction)>,
 }
 
-/// Bytes that compare as the row's key does.
-pub fn sort_key(row: RowRef<'_>) -> Vec<u8> {
-    let mut key = Vec::with_capacity(row.schema().key_size());
-    for field in row.schema().key_fields() {
-        let bytes = &row.bytes()[field.range()];
-        let start = key.len();
-        match field.kind() {
-            Kind::U8 | Kind::U16 | Kind::U32 | Kind::U64 => key.extend(bytes.iter().rev()),
-            Kind::I8 | Kind::I16 | Kind::I32 | Kind::I64 | Kind::Timestamp => {
-                key.extend(bytes.iter().rev());
-                // Negative ones first.
-                key[start] ^= 0x80;
-            }
-            _ => key.extend(bytes),
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Direction {
+    Up,
+    Down,
+}
+
+impl Order {
+    /// Reads `FIELD[:desc],…`.
+    ///
+    /// # Errors
+    /// Wrong arguments, with the place.
+    pub fn parse(text: &str, schema: &Schema) -> Result<Self, Failure> {
+        let mut by = Vec::new();
+        for (part, at) in parts(text) {
+            let refuse = |what: &str| wrong(&format!("--sort: {what}"), text, at.clone());
+            let (name, direction) = match part.split_once(':') {
+                None => (part, Direction::Up),
+                Some((name, "asc")) => (name, Direction::Up),
+                Some((name, "desc")) => (name, Direction::Down),
+                Some((_, other)) => {
+                    return Err(refuse(&format!("{other:?} is no order: use asc or desc")));
+                }
+            };
+            let field = schema.field(name);
+            let (field, _) = field.ok_or_else(|| refuse(&no_such_field(name, schema)))?;
+            by.push((field, direction));
         }
+        Ok(Self { by })
     }
-    key
+
+    /// Bytes that compare as the row does.
+    pub fn key(&self, row: RowRef<'_>) -> Vec<u8> {
+        let mut key = Vec::new();
+        for (index, direction) in &self.by {
+            push(&mut key, &row.schema().fields()[*index], *direction, row);
+        }
+        push_key(&mut key, row);
+        key
+    }
+}
+
+/// Sorts rows of one schema by their keys.
+pub fn sort_by_key(rows: &mut [RowRef<'_>]) {
+    let order = Order::default();
+    rows.sort_by_cached_key(|row| order.key(*row));
+}
+
+fn push_key(key: &mut Vec<u8>, row: RowRef<'_>) {
+    for field in row.schema().key_fields() {
+        push(key, field, Direction::Up, row);
+    }
+}
+
+/// Every value of a field takes as many bytes, so that what follows stands at one place.
+fn push(key: &mut Vec<u8>, field: &Field, direction: Direction, row: RowRef<'_>) {
+    let bytes = &row.bytes()[field.range()];
+    let start = key.len();
+    match field.kind() {
+        Kind::U8 | Kind::U16 | Kind::U32 | Kind::U64 => key.extend(bytes.iter().rev()),
+        Kind::I8 | Kind::I16 | Kind::I32 | Kind::I64 | Kind::Timestamp => {
+            key.extend(bytes.iter().rev());
+            // Negative ones first.
+            key[start] ^= 0x80;
+        }
+        Kind::F32 | Kind::F64 => {
+            key.extend(bytes.iter().rev());
+            if is_nan(&key[start..]) {
+                // Last in either direction.
+                key[start..].fill(0xff);
+                return;
+            }
+            match key[start] & 0x80 {
+                0 => key[start] ^= 0x80,
+                _ => invert(&mut key[start..]),
+            }
+        }
+        Kind::Text(_) => {
+            // What another process wrote behind the end is no part of the text.
+            key.extend(bytes.iter().take_while(|byte| **byte != 0));
+            key.resize(start + bytes.len(), 0);
+        }
+        Kind::IpNet => {
+            let [family, prefix, address @ ..] = bytes else {
+                return;
+            };
+            key.push(*family);
+            key.extend(address);
+            key.push(*prefix);
+        }
+        _ => key.extend(bytes),
+    }
+    if direction == Direction::Down {
+        invert(&mut key[start..]);
+    }
+}
+
+fn invert(bytes: &mut [u8]) {
+    bytes.iter_mut().for_each(|byte| *byte = !*byte);
+}
+
+/// Of a float's bytes, the highest first.
+fn is_nan(bytes: &[u8]) -> bool {
+    match (bytes.first_chunk(), bytes.first_chunk()) {
+        (_, Some(double)) => f64::from_be_bytes(*double).is_nan(),
+        (Some(single), None) => f32::from_be_bytes(*single).is_nan(),
+        _ => false,
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
 
-    use common::{RowBuf, Schema};
+    use common::RowBuf;
 
     use super::*;
 
+    fn rows(fields: &str, key: &str, cells: &[&[&str]]) -> Vec<RowBuf> {
+        let schema = Arc::new(Schema::parse(fields, Some(key)).unwrap());
+        let row = |cells: &&[&str]| {
+            let mut row = RowBuf::new(Arc::clone(&schema));
+            for (index, cell) in cells.iter().enumerate() {
+                row.set_text(index, cell).unwrap();
+            }
+            row
+        };
+        cells.iter().map(row).collect()
+    }
+
+    /// The first field of the rows, sorted.
+    fn sorted(rows: &[RowBuf], by: &str) -> Vec<String> {
+        let order = Order::parse(by, rows[0].schema()).unwrap();
+        let mut sorted: Vec<RowRef<'_>> = rows.iter().rev().map(RowBuf::as_ref).collect();
+        sorted.sort_by_cached_key(|row| order.key(*row));
+        sorted.iter().map(|row| row.value(0).to_string()).collect()
+    }
+
     #[test]
     fn keys_sort_by_value() {
-        let schema = Arc::new(Schema::parse("a:i16,b:text(4),c:u32", Some("a,b,c")).unwrap());
-        let cells = [
-            ["-300", "b", "7"],
-            ["-1", "", "7"],
-            ["-1", "a", "255"],
-            ["-1", "a", "256"],
-            ["-1", "ab", "0"],
-            ["2", "", "0"],
-            ["300", "a", "0"],
+        let cells: [&[&str]; 7] = [
+            &["-300", "b", "7"],
+            &["-1", "", "7"],
+            &["-1", "a", "255"],
+            &["-1", "a", "256"],
+            &["-1", "ab", "0"],
+            &["2", "", "0"],
+            &["300", "a", "0"],
         ];
-        let rows: Vec<RowBuf> = cells
-            .iter()
-            .map(|cells| {
-                let mut row = RowBuf::new(Arc::clone(&schema));
-                for (index, cell) in cells.iter().enumerate() {
-                    row.set_text(index, cell).unwrap();
-                }
-                row
-            })
-            .collect();
+        let rows = rows("a:i16,b:text(4),c:u32", "a,b,c", &cells);
         let mut sorted: Vec<RowRef<'_>> = rows.iter().rev().map(RowBuf::as_ref).collect();
         sort_by_key(&mut sorted);
         for (row, cells) in sorted.iter().zip(cells) {
-            assert_eq!(row.value(0).to_string(), cells[0], "{row:?}");
-            assert_eq!(row.value(1).to_string(), cells[1], "{row:?}");
-            assert_eq!(row.value(2).to_string(), cells[2], "{row:?}");
+            let values: Vec<String> = row.values().map(|(_, value)| value.to_string()).collect();
+            assert_eq!(values, cells);
+        }
+    }
+
+    #[test]
+    fn every_kind_sorts_by_value() {
+        let cases: [(&str, &[&str]); 9] = [
+            (
+                "f64",
+                &[
+                    "-Infinity",
+                    "-1.5",
+                    "-0.5",
+                    "-0",
+                    "0",
+                    "1e-300",
+                    "2",
+                    "1e300",
+                    "Infinity",
+                    "NaN",
+                ],
+            ),
+            ("f32", &["-Infinity", "-2", "-1", "0.25", "3", "NaN"]),
+            ("ipv4", &["2.0.0.0", "10.0.0.1", "10.0.0.2", "192.0.2.1"]),
+            ("ipv6", &["::1", "2001:db8::1", "fe80::1"]),
+            (
+                "ipnet",
+                &[
+                    "0.0.0.0/0",
+                    "9.0.0.0/24",
+                    "10.0.0.0/8",
+                    "10.0.0.0/9",
+                    "10.0.0.0/16",
+                    "192.0.2.0/24",
+                    "::/0",
+                ],
+            ),
+            (
+                "timestamp",
+                &[
+                    "1969-01-01T00:00:00Z",
+                    "2026-01-01T00:00:00Z",
+                    "2026-01-01T00:00:00.5Z",
+                ],
+            ),
+            ("bool", &["false", "true"]),
+            ("u64", &["9", "10", "18446744073709551615"]),
+            ("mac", &["02:00:00:00:00:01", "02:00:00:00:01:00"]),
+        ];
+        for (kind, values) in cases {
+            let values: Vec<String> = values
+                .iter()
+                .map(|text| {
+                    let kind = kind.parse().unwrap();
+                    common::Value::parse(kind, text).unwrap().to_string()
+                })
+                .collect();
+            let mut sorted_values = values.clone();
+            let ids: Vec<String> = (0..values.len()).map(|id| id.to_string()).collect();
+            let cells: Vec<[&str; 2]> = values
+                .iter()
+                .zip(&ids)
+                .map(|(value, id)| [value.as_str(), id])
+                .collect();
+            let cells: Vec<&[&str]> = cells.iter().map(<[&str; 2]>::as_slice).collect();
+            let rows = rows(&format!("value:{kind},id:u8"), "id", &cells);
+            assert_eq!(sorted(&rows, "value"), sorted_values, "{kind}");
+            sorted_values.reverse();
+            if sorted_values[0] == "NaN" {
+                sorted_values.rotate_left(1);
+            }
+            assert_eq!(sorted(&rows, "value:desc"), sorted_values, "{kind} down");
+        }
+    }
+
+    #[test]
+    fn several_fields_and_then_the_key() {
+        let cells: [&[&str]; 4] = [
+            &["1", "a", "2"],
+            &["2", "b", "1"],
+            &["3", "a", "1"],
+            &["4", "a", "1"],
+        ];
+        let rows = rows("id:u8,a:text(2),b:u8", "id", &cells);
+        assert_eq!(sorted(&rows, "a,b"), ["3", "4", "1", "2"]);
+        assert_eq!(sorted(&rows, "b:desc, a:asc"), ["1", "3", "4", "2"]);
+        assert_eq!(sorted(&rows, "a:desc,id:desc"), ["2", "4", "3", "1"]);
+    }
+
+    #[test]
+    fn wrong_orders_are_pointed_at() {
+        let schema = Schema::parse("id:u8", None).unwrap();
+        for (text, part, marks) in [
+            ("id:down", "\"down\" is no order", "^^^^^^^"),
+            ("id,x:desc", "no field \"x\": there are id", "   ^^^^^^"),
+            ("", "no field \"\"", "^"),
+        ] {
+            let failure = Order::parse(text, &schema).unwrap_err();
+            let message = failure.to_string();
+            assert_eq!(failure.code(), 2);
+            assert!(message.contains(part), "{message}");
+            assert!(message.ends_with(&format!("\n  {marks}")), "{message}");
         }
     }
 }

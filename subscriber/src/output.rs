@@ -46,6 +46,11 @@ impl Output {
         self.file.is_terminal()
     }
 
+    /// The terminal that it is, if it is one.
+    pub fn terminal(&self) -> Option<File> {
+        self.is_terminal().then(|| self.file.try_clone().ok())?
+    }
+
     /// Whether to use colour: for people who did not say no.
     pub fn is_coloured(&self) -> bool {
         let set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());

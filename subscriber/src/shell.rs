@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use common::Error;
 use nix::errno::Errno;
@@ -37,12 +37,14 @@ impl Stop {
             EventFd::from_value_and_flags(0, flags).map_err(|errno| refused(&errno))?,
         ));
         let handler = stop.clone();
-        ctrlc::set_handler(move || {
-            // It can only fail when it is full, and then it is readable.
-            let _readable = handler.0.write(1);
-        })
-        .map_err(|error| refused(&error))?;
+        ctrlc::set_handler(move || handler.request()).map_err(|error| refused(&error))?;
         Ok(stop)
+    }
+
+    /// Asks for the end, as a signal does.
+    pub fn request(&self) {
+        // It can only fail when it is full, and then it is readable.
+        let _readable = self.0.write(1);
     }
 
     /// Whether the end was asked for.
@@ -52,7 +54,17 @@ impl Stop {
 
     /// Sleeps for `time`, less if the end is asked for; whether it was.
     pub fn sleep(&self, time: Duration) -> bool {
-        self.wait_with(&[], Some(time))
+        let begun = Instant::now();
+        loop {
+            let left = time.saturating_sub(begun.elapsed());
+            // A signal ends the wait before its handler has said so.
+            if self.wait_with(&[], Some(left)) {
+                return true;
+            }
+            if left.is_zero() {
+                return false;
+            }
+        }
     }
 
     /// Sleeps until one of `others` is readable, the end is asked for, or `time` is over. Whether the end was asked for.
@@ -91,7 +103,7 @@ impl Stop {
 }
 
 /// Whether this process was started to ignore SIGHUP.
-fn ignores_hangup() -> bool {
+pub fn ignores_hangup() -> bool {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
     let ignored = ignored.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());

@@ -4,14 +4,14 @@ use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use common::{Change, Error, PublisherState, RowRef, UntypedSubscriber};
+use common::{Error, PublisherState, UntypedSubscriber};
 
 use crate::args;
 use crate::attach::attach_when_published;
 use crate::format::{Format, Printer};
 use crate::output::{self, Output};
-use crate::select::Selection;
 use crate::shell::{Failure, Stop, tell};
+use crate::view::{Request, View};
 
 /// Prints the table and its changes.
 ///
@@ -25,13 +25,14 @@ pub fn run(args: &args::Watch, stop: &Stop, output: Output) -> Result<(), Failur
             "a watch without end is no JSON array: use --format jsonl, or end it by --once or --count",
         ));
     }
+    let request = Request::read(asked)?;
     let begun = Instant::now();
     let Some(table) = attach_when_published(&asked.name, asked.owner, args.timeout, stop)? else {
         return asked.format.printer(output).finish().map_err(Failure::from);
     };
     let mut watch = Watch {
-        selection: Selection::parse(&asked.keys, table.schema())?,
-        keys: &asked.keys,
+        view: request.view(table.schema())?,
+        request: &request,
         told: table.publisher_state(),
         table,
         printer: asked.format.printer(output),
@@ -59,8 +60,8 @@ pub fn run(args: &args::Watch, stop: &Stop, output: Output) -> Result<(), Failur
 
 struct Watch<'a> {
     table: UntypedSubscriber,
-    keys: &'a [String],
-    selection: Selection,
+    request: &'a Request,
+    view: View,
     printer: Box<dyn Printer>,
     /// What was last said of the publisher.
     told: PublisherState,
@@ -71,9 +72,9 @@ struct Watch<'a> {
 impl Watch<'_> {
     /// Prints the table as it is.
     fn first(&mut self) -> Result<(), Failure> {
-        let rows = self.selection.rows(&self.table);
+        let rows = self.view.rows(&self.table);
         self.printer
-            .first(self.table.version(), self.table.schema(), &rows)?;
+            .first(self.table.version(), self.view.projection(), &rows)?;
         self.printer.flush()?;
         if !self.told.is_alive() {
             self.tell_publisher();
@@ -115,7 +116,7 @@ impl Watch<'_> {
             self.told = self.table.publisher_state();
             self.tell_publisher();
         }
-        if Arc::ptr_eq(self.table.schema(), self.selection.schema()) {
+        if Arc::ptr_eq(self.table.schema(), self.view.schema()) {
             self.print(None)?;
         } else {
             self.change_schema()?;
@@ -126,57 +127,40 @@ impl Watch<'_> {
 
     /// Another region came, and maybe another schema.
     fn change_schema(&mut self) -> Result<(), Failure> {
-        let schema = self.table.schema();
-        let selection = Selection::parse(self.keys, schema).map_err(|failure| {
-            Failure::new(
-                4,
-                format!(
-                    "table {:?} has another schema now: {failure}",
-                    self.table.name()
-                ),
-            )
-        })?;
-        let old = std::mem::replace(&mut self.selection, selection);
-        if old.schema() != schema {
+        let (name, schema) = (self.table.name(), self.table.schema());
+        let mismatch =
+            |what: &str| Failure::new(4, format!("table {name:?} has another schema now: {what}"));
+        let view = self.request.view(schema);
+        let view = view.map_err(|failure| mismatch(&failure.to_string()))?;
+        if let Some(field) = view.changed_kind(&self.view) {
+            // Rows that were equal but for that are no changes, and yet may match no more.
+            return Err(mismatch(&format!(
+                "--where asks about field {field:?}, which is of another kind"
+            )));
+        }
+        let before = std::mem::replace(&mut self.view, view);
+        if before.schema() != schema {
             let key: Vec<&str> = schema.key_fields().map(common::Field::name).collect();
             tell(format_args!(
-                "table {:?} has another schema now: {schema} with the key {}",
-                self.table.name(),
+                "table {name:?} has another schema now: {schema} with the key {}",
                 key.join(",")
             ));
         }
-        self.print(Some(&old))
+        self.print(Some(&before))
     }
 
-    /// Prints the changes that are asked for. `old` is the selection by the former schema, if that changed: then rows
-    /// of it come first.
-    fn print(&mut self, old: Option<&Selection>) -> Result<(), Failure> {
-        let Self {
-            table,
-            selection,
-            printer,
-            left,
-            ..
-        } = self;
-        let changes = table.changes();
-        let asked =
-            |change: &Change<RowRef<'_>>| selection.has_change(old.unwrap_or(selection), change);
-        let deleted = |change: &Change<RowRef<'_>>| matches!(change, Change::Deleted(_));
-        let mut print = |change: Change<RowRef<'_>>| -> Result<(), Failure> {
-            if *left != Some(0) {
-                printer.change(changes.version(), &change)?;
-                *left = left.map(|left| left - 1);
-            }
-            Ok(())
-        };
-        if old.is_none() {
-            return changes.iter().filter(asked).try_for_each(print);
+    /// Prints the changes of the view. `before` is the view of the old rows, if the schema changed.
+    fn print(&mut self, before: Option<&View>) -> Result<(), Failure> {
+        let changes = self.table.changes();
+        let told = self.view.changes(before.unwrap_or(&self.view), &changes);
+        let most = self.left.map_or(usize::MAX, |left| {
+            usize::try_from(left).unwrap_or(usize::MAX)
+        });
+        for change in told.iter().take(most) {
+            self.printer.change(changes.version(), change)?;
+            self.left = self.left.map(|left| left - 1);
         }
-        let asked = || changes.iter().filter(asked);
-        asked().filter(deleted).try_for_each(&mut print)?;
-        asked()
-            .filter(|change| !deleted(change))
-            .try_for_each(print)
+        Ok(())
     }
 
     /// Says what became of the publisher.

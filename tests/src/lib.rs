@@ -5,17 +5,24 @@
 //! - [`programs`]: the binaries of this workspace, built for this run;
 //! - [`ledger`]: rows that show by themselves whether a transaction was seen half;
 //! - [`script`]: random transactions that two processes can make alike, and the model they lead to;
-//! - [`mirror`]: a copy that knows only the changes it was told.
+//! - [`mirror`]: a copy that knows only the changes it was told;
 //! - [`serving`]: a `publisher serve` that is fed line by line;
 //! - [`published`]: a table with all that is hard to print;
 //! - [`stepper`]: a role that is run instruction by instruction;
 //! - [`play`]: what such a role does, and the tables that it may be seen with;
-//! - [`picture`]: the bytes that a table shares, at one instant, and their copy under another name.
+//! - [`picture`]: the bytes that a table shares, at one instant, and their copy under another name;
+//! - [`confined`]: a /dev/shm and message queues of a test's own, and processes that may have less;
+//! - [`followed`]: a `publisher serve` of a file, in a folder of its own;
+//! - [`terminal`]: a terminal of any width for a child to write to;
+//! - [`netns`]: a network namespace of a test's own.
 //!
 //! A test waits for a condition and never for a time: [`LIMIT`] bounds how long until it gives up.
 
+pub mod confined;
+pub mod followed;
 pub mod ledger;
 pub mod mirror;
+pub mod netns;
 pub mod picture;
 pub mod play;
 pub mod process;
@@ -25,6 +32,7 @@ pub mod script;
 pub mod serving;
 pub mod stepper;
 pub mod table;
+pub mod terminal;
 
 use std::io::Write;
 use std::time::{Duration, Instant};
@@ -34,6 +42,23 @@ pub const LIMIT: Duration = Duration::from_secs(10);
 
 /// A re-check that never comes within a test: whoever is woken was woken by news.
 pub const NEVER: Duration = Duration::from_secs(3600);
+
+/// Says that a test, or a part of it, could not be run here. Where `TABLECAST_SKIPPED` names a file it is noted there, so that
+/// it can be counted as what it is.
+///
+/// # Panics
+/// If that file cannot be written.
+pub fn skip(reason: &str) {
+    println!("skipped: {reason}");
+    if let Some(path) = std::env::var_os("TABLECAST_SKIPPED") {
+        let file = std::fs::File::options()
+            .append(true)
+            .create(true)
+            .open(path);
+        let noted = file.and_then(|mut file| writeln!(file, "{reason}"));
+        noted.expect("the file of what was skipped");
+    }
+}
 
 /// Waits until `condition` holds.
 ///
@@ -45,10 +70,4 @@ pub fn until(what: &str, mut condition: impl FnMut() -> bool) {
         assert!(begun.elapsed() < LIMIT, "waited in vain until {what}");
         std::thread::sleep(Duration::from_millis(1));
     }
-}
-
-/// Says that a test cannot be made here, and why. Past the capturing of output, so that it is seen of a test that passes, too.
-pub fn skip(reason: &str) {
-    // Nobody reads it: then nobody counts it.
-    let _unread = writeln!(std::io::stderr(), "skipped: {reason}");
 }

@@ -39,21 +39,27 @@ impl Process {
     }
 
     fn spawn(command: &mut Command) -> Self {
+        Self::spawn_all(command.stderr(Stdio::piped()))
+    }
+
+    fn spawn_all(command: &mut Command) -> Self {
         let name = format!("{command:?}");
         let mut child = command
-            .stderr(Stdio::piped())
             .spawn()
             .unwrap_or_else(|error| panic!("cannot start {name}: {error}"));
         let stdout = child
             .stdout
             .take()
             .map_or_else(|| Stream::of(std::io::empty()), Stream::of);
-        let stderr = child.stderr.take().expect("piped");
+        let stderr = child
+            .stderr
+            .take()
+            .map_or_else(|| Stream::of(std::io::empty()), Stream::of);
         Self {
             command: name,
             input: child.stdin.take(),
             stdout,
-            stderr: Stream::of(stderr),
+            stderr,
             child,
         }
     }
@@ -64,6 +70,18 @@ impl Process {
     /// If it cannot be started.
     pub fn start_into(command: &mut Command, stdout: impl Into<Stdio>) -> Self {
         Self::spawn(command.stdout(stdout))
+    }
+
+    /// Starts a command whose stdin is as it was set and whose outputs go elsewhere.
+    ///
+    /// # Panics
+    /// If it cannot be started.
+    pub fn start_in(
+        command: &mut Command,
+        stdout: impl Into<Stdio>,
+        stderr: impl Into<Stdio>,
+    ) -> Self {
+        Self::spawn_all(command.stdout(stdout).stderr(stderr))
     }
 
     /// Runs a command without input to its end, which must be this exit code. Returns stdout and stderr.

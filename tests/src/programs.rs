@@ -15,6 +15,15 @@ pub fn subscriber() -> Command {
     clean(Command::new(built("subscriber")))
 }
 
+/// An example of `common`, with a clean environment.
+///
+/// # Panics
+/// If there is no such example.
+pub fn example(name: &str) -> Command {
+    let built = build(&["-p", "common", "--example", name]);
+    clean(Command::new(&built[name]))
+}
+
 /// A process of `src/bin/role.rs`. Use [`role!`](crate::role), which knows where it stands.
 pub fn role(path: &str) -> Command {
     clean(Command::new(path))
@@ -45,18 +54,18 @@ fn clean(mut command: Command) -> Command {
 
 fn built(name: &str) -> PathBuf {
     static BUILT: OnceLock<HashMap<String, PathBuf>> = OnceLock::new();
-    let built = BUILT.get_or_init(build);
+    let built = BUILT.get_or_init(|| build(&["-p", "publisher", "-p", "subscriber", "--bins"]));
     let path = built.get(name);
     path.unwrap_or_else(|| panic!("cargo built {built:?}, and no {name}"))
         .clone()
 }
 
-/// Builds both programs in the profile of these tests. What lies in the target directory from before is never used.
-fn build() -> HashMap<String, PathBuf> {
+/// Builds programs in the profile of these tests. What lies in the target directory from before is never used.
+fn build(what: &[&str]) -> HashMap<String, PathBuf> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| env!("CARGO").into());
     let output = Command::new(cargo)
         .args(["build", "--message-format=json-render-diagnostics"])
-        .args(["-p", "publisher", "-p", "subscriber", "--bins"])
+        .args(what)
         .args(["--profile", profile()])
         .current_dir(env!("CARGO_MANIFEST_DIR"))
         .stdin(Stdio::null())

@@ -10,7 +10,7 @@ use nix::unistd::{User, geteuid};
 use tests::process::Process;
 use tests::script::Item;
 use tests::table::Table;
-use tests::{programs, role, until};
+use tests::{programs, role, skip, until};
 
 /// A group that nobody is in by itself.
 const GROUP: u32 = 54_321;
@@ -27,7 +27,7 @@ impl Stranger {
     fn new() -> Option<Self> {
         let nobody = User::from_name("nobody").ok().flatten();
         let Some(nobody) = nobody.filter(|_| geteuid().is_root()) else {
-            println!("skipped: only root can run processes of another user");
+            skip("only root can run processes of another user");
             return None;
         };
         let directory = tempfile::tempdir().unwrap();

@@ -83,7 +83,8 @@ pub(super) fn open(name: &str, schema: Schema, settings: Settings) -> Result<Unt
         schema,
         settings,
     };
-    let Some(left) = Region::adopt(&opening.name)? else {
+    let left = Region::adopt(&opening.name).or_else(|error| opening.leave_nothing(error))?;
+    let Some(left) = left else {
         return opening.create();
     };
     refuse_if_published(&opening.name, &left)?;
@@ -150,8 +151,15 @@ impl Opening {
         }
     }
 
+    /// Removes the lock object again, unless there is a table that it belongs to.
+    fn leave_nothing<T>(&self, error: Error) -> Result<T> {
+        if !object::exists(&self.name.region()) {
+            object::remove(&self.name.lock())?;
+        }
+        Err(error)
+    }
+
     fn create(self) -> Result<UntypedPublisher> {
-        let lock = self.name.lock();
         let begin = || {
             let region = Region::create(&self.name, &self.beginning(self.settings.capacity, 1, 1))?;
             let rows = self.rows(&region)?;
@@ -161,8 +169,7 @@ impl Opening {
         };
         match begin() {
             Ok((region, rows, waking)) => Ok(self.publisher(region, rows, waking)),
-            // Nothing of a table that could not be made stays.
-            Err(error) => object::remove(&lock).and(Err(error)),
+            Err(error) => self.leave_nothing(error),
         }
     }
 
@@ -230,7 +237,7 @@ impl Opening {
         )
     }
 
-    fn publisher(self, region: Region, rows: Rows, waking: Waking) -> UntypedPublisher {
+    fn publisher(self, region: Region, rows: Rows, mut waking: Waking) -> UntypedPublisher {
         waking.publish();
         UntypedPublisher {
             version: region.word(header::COMMIT),

@@ -17,6 +17,8 @@ use crate::wake::Wakers;
 pub(super) struct Waking {
     registry: Option<Registry>,
     wakers: Wakers,
+    /// Whether it was told that there is no registry.
+    told: bool,
 }
 
 impl Waking {
@@ -42,36 +44,45 @@ impl Waking {
                     Self {
                         registry: Some(found),
                         wakers: Wakers::default(),
+                        told: false,
                     },
                     None,
                 );
             }
             remove_name(&registry_name(left_id));
-            return (Self::new(region, settings), Some(found));
+            return (Self::new(region, settings, false), Some(found));
         }
-        (Self::new(region, settings), None)
+        (Self::new(region, settings, false), None)
     }
 
-    fn new(region: &Region, settings: &Settings) -> Self {
-        let registry = Registry::create(settings.slots, settings.access)
-            .inspect_err(|error| {
-                tracing::warn!("nobody is woken until there is a registry: {error}")
-            })
-            .ok();
-        region.set(
-            header::REGISTRY_ID,
-            registry.as_ref().map_or(0, Registry::id),
-        );
-        Self {
-            registry,
+    fn new(region: &Region, settings: &Settings, told: bool) -> Self {
+        let mut waking = Self {
+            registry: None,
             wakers: Wakers::default(),
+            told,
+        };
+        match Registry::create(settings.slots, settings.access) {
+            Ok(registry) => waking.registry = Some(registry),
+            Err(error) => waking.tell(&error),
+        }
+        let id = waking.registry.as_ref().map_or(0, Registry::id);
+        region.set(header::REGISTRY_ID, id);
+        waking
+    }
+
+    /// Tells once that there is no registry, however often a new one is tried.
+    fn tell(&mut self, error: &Error) {
+        if !std::mem::replace(&mut self.told, true) {
+            tracing::warn!("nobody is woken until there is a registry: {error}");
         }
     }
 
     /// Gives a new registry its name. The region that names it has its own by now.
-    pub(super) fn publish(&self) {
-        if let Some(Err(error)) = self.registry.as_ref().map(Registry::link) {
-            tracing::warn!("nobody is woken until there is a registry: {error}");
+    pub(super) fn publish(&mut self) {
+        match self.registry.as_ref().map(Registry::link) {
+            None => {}
+            Some(Ok(())) => self.told = false,
+            Some(Err(error)) => self.tell(&error),
         }
     }
 
@@ -80,7 +91,8 @@ impl Waking {
         if let Some(registry) = &self.registry {
             remove_name(&registry_name(registry.id()));
         }
-        let before = std::mem::replace(self, Self::new(region, settings)).registry;
+        let new = Self::new(region, settings, self.told);
+        let before = std::mem::replace(self, new).registry;
         self.publish();
         before
     }
@@ -99,6 +111,7 @@ impl Waking {
         let Self {
             registry: Some(registry),
             wakers,
+            ..
         } = self
         else {
             return Ok(());
@@ -119,6 +132,7 @@ impl Waking {
         let Self {
             registry: Some(registry),
             wakers,
+            ..
         } = self
         else {
             return Ok(());

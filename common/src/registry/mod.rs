@@ -201,11 +201,14 @@ impl Registry {
         Err(failure(object, "link", nix::errno::Errno::EEXIST))
     }
 
-    /// Opens the registry that a dead publisher left, if it is there.
+    /// Opens the registry that a dead publisher left, if it is there. 0 names none.
     ///
     /// # Errors
     /// [`Error::Corrupt`], and what the system refuses.
     pub fn adopt(id: u64) -> Result<Option<Self>> {
+        if id == 0 {
+            return Ok(None);
+        }
         Ok(
             Opened::open(id, object::own_user(), false)?.map(|opened| Self {
                 opened,

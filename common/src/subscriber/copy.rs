@@ -201,6 +201,10 @@ impl LocalCopy {
             let hash = self.index.hash_row(&self.schema, bytemuck::cast_slice(row));
             self.write(slot, row);
             self.set_live(slot, true);
+            let twin = self.index_row(hash, slot);
+            if let Some(twin) = twin {
+                self.set_live(twin, false);
+            }
             let old = returning.find(hash, |number| {
                 self.schema
                     .same_key(changes.old(left[*number]), self.bytes(slot))
@@ -213,9 +217,14 @@ impl LocalCopy {
                         changes.items.push(Changed::Updated { old, slot });
                     }
                 }
-                None => changes.items.push(Changed::Created { slot }),
+                None => {
+                    let old = twin.map(|twin| changes.keep(self.words(twin)));
+                    changes.items.push(match old {
+                        Some(old) => Changed::Updated { old, slot },
+                        None => Changed::Created { slot },
+                    });
+                }
             }
-            self.index_row(hash, slot);
         }
         let gone = left.iter().zip(back).filter(|(_, back)| !back);
         changes
@@ -223,21 +232,23 @@ impl LocalCopy {
             .extend(gone.map(|(old, _)| Changed::Deleted { old: *old }));
     }
 
-    fn index_row(&mut self, hash: u64, slot: usize) {
+    /// Returns the slot that had the same key: no publisher of ours has a key at two slots. If this one does, the later
+    /// counts.
+    fn index_row(&mut self, hash: u64, slot: usize) -> Option<usize> {
         let (schema, rows, words) = (&self.schema, &self.rows, self.row_words);
         let bytes = |slot: usize| {
             &bytemuck::cast_slice::<u64, u8>(&rows[slot * words..][..words])[..schema.row_size()]
         };
-        // No publisher of ours has a key at two slots. If this one does, the later counts.
-        if let Some(other) = self
+        let twin = self
             .index
-            .find(hash, |other| schema.same_key(bytes(other), bytes(slot)))
-        {
-            self.index.remove(hash, other);
+            .find(hash, |other| schema.same_key(bytes(other), bytes(slot)));
+        if let Some(twin) = twin {
+            self.index.remove(hash, twin);
         }
         self.index.insert(hash, slot, |index, slot| {
             index.hash_row(schema, bytes(slot))
         });
+        twin
     }
 
     fn same_key(&self, one: &[u64], other: &[u64]) -> bool {

@@ -1,4 +1,5 @@
 //! A line of JSON, and what it asks for. No input and no table here: bytes in, an instruction or a reason out.
+//! Of several members of one name in an object the last one counts.
 
 use std::sync::Arc;
 
@@ -86,27 +87,48 @@ impl Operation {
 /// # Errors
 /// A sentence that says what is wrong.
 pub fn parse(schema: &Arc<Schema>, line: &[u8]) -> Result<Instruction, String> {
+    match object(line)? {
+        Some(object) => instruction(schema, &object),
+        None => Ok(Instruction::Nothing),
+    }
+}
+
+/// The object that a line holds; None if the line is blank.
+///
+/// # Errors
+/// A sentence that says why it is none.
+pub fn object(line: &[u8]) -> Result<Option<Map<String, Value>>, String> {
     let line = std::str::from_utf8(line).map_err(|error| format!("it is not UTF-8: {error}"))?;
     if line.trim_ascii().is_empty() {
-        return Ok(Instruction::Nothing);
+        return Ok(None);
     }
-    let object = match serde_json::from_str(line) {
-        Ok(Value::Object(object)) => object,
-        Ok(_) => return Err("it is no object of JSON".to_owned()),
-        Err(error) => return Err(no_json(&error)),
-    };
-    match op(schema, &object)? {
+    match serde_json::from_str(line) {
+        Ok(Value::Object(object)) => Ok(Some(object)),
+        Ok(_) => Err("it is no object of JSON".to_owned()),
+        Err(error) => Err(no_json(&error)),
+    }
+}
+
+/// What the object of a line asks for.
+///
+/// # Errors
+/// A sentence that says what is wrong.
+pub fn instruction(
+    schema: &Arc<Schema>,
+    object: &Map<String, Value>,
+) -> Result<Instruction, String> {
+    match op(schema, object)? {
         None => Ok(Instruction::Change(Operation::Upsert(row_of(
-            schema, &object,
+            schema, object,
         )?))),
         Some("begin") => Ok(Instruction::Begin),
         Some("commit") => Ok(Instruction::Commit),
-        Some(op) => operation(schema, op, &object).map(Instruction::Change),
+        Some(op) => operation(schema, op, object).map(Instruction::Change),
     }
 }
 
 /// The operations, by the names they go by.
-const OPS: [&str; 8] = [
+pub const OPS: [&str; 8] = [
     "create", "insert", "update", "upsert", "delete", "clear", "begin", "commit",
 ];
 
@@ -139,7 +161,13 @@ fn operation(
         "delete" => {
             let key = member(object, "key")?.or(member(object, "row")?);
             let key = key.ok_or("`delete` needs a key: {\"op\":\"delete\",\"key\":{…}}")?;
-            key_of(schema, key).map(Operation::Delete)
+            let is_unknown = |name: &&String| schema.field(name).is_none();
+            match key.keys().find(is_unknown) {
+                Some(unknown) => Err(format!(
+                    "there is no field {unknown:?}: the fields are {schema}"
+                )),
+                None => key_of(schema, key).map(Operation::Delete),
+            }
         }
         op => {
             let row = member(object, "row")?
@@ -268,7 +296,11 @@ mod tests {
     #[test]
     fn bad_lines_say_what_is_wrong() {
         let schema = schema("id:u8,name:text(4)");
-        let cases: [(&[u8], &str); 16] = [
+        let cases: [(&[u8], &str); 17] = [
+            (
+                br#"{"op":"delete","key":{"id":1,"more":2}}"#,
+                "no field \"more\"",
+            ),
             (b"{", "no JSON"),
             (b"\xff", "not UTF-8"),
             (b"{\"id\":1,\"name\":\"\xff\"}", "not UTF-8"),

@@ -9,13 +9,18 @@ use std::time::Instant;
 use common::{Error, UntypedPublisher};
 use subscriber::shell::Failure;
 
+pub mod csv_lines;
+pub mod file;
 pub mod json_lines;
 pub mod line_reader;
+pub mod netlink;
 pub mod processes;
 pub mod snapshot;
 pub mod staging;
 pub mod stdin;
 
+pub use file::File;
+pub use netlink::{Follow, Neighbors, Routes};
 pub use processes::Processes;
 pub use snapshot::{Room, Snapshot};
 pub use stdin::Stdin;

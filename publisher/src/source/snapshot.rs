@@ -28,6 +28,18 @@ impl Snapshot {
         Self { schema, bytes }
     }
 
+    /// Of rows that stand one after the other.
+    ///
+    /// # Panics
+    /// If they are not rows of the schema's size.
+    pub fn of(schema: Arc<Schema>, bytes: Vec<u8>) -> Self {
+        assert!(
+            bytes.len().is_multiple_of(schema.row_size()),
+            "rows of the schema"
+        );
+        Self { schema, bytes }
+    }
+
     /// What a row is.
     pub fn schema(&self) -> &Arc<Schema> {
         &self.schema

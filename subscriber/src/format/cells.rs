@@ -6,6 +6,9 @@ use std::fmt::Write;
 use common::{Kind, Value};
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
+/// Stands for what was cut, one column wide.
+pub const ELLIPSIS: &str = "…";
+
 /// The value as text without control characters: what another process wrote must not steer this terminal.
 pub fn cell<'v>(value: &'v Value<'_>) -> Cow<'v, str> {
     match value {
@@ -14,14 +17,18 @@ pub fn cell<'v>(value: &'v Value<'_>) -> Cow<'v, str> {
     }
 }
 
-/// The text with control characters spelt out.
+/// The text with what steers a terminal spelt out: control characters, and those that turn the direction of writing.
 pub fn visible(text: &str) -> Cow<'_, str> {
-    if !text.contains(char::is_control) {
+    let steers = |letter: char| {
+        let turns = matches!(letter, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+        letter.is_control() || turns
+    };
+    if !text.contains(steers) {
         return Cow::Borrowed(text);
     }
     let mut spelt = String::with_capacity(text.len() + 8);
     for letter in text.chars() {
-        if letter.is_control() {
+        if steers(letter) {
             spelt.extend(letter.escape_default());
         } else {
             spelt.push(letter);
@@ -41,14 +48,28 @@ pub fn width(text: &str) -> usize {
 
 /// As much of the text as fits `columns`.
 pub fn cut(text: &str, columns: usize) -> &str {
-    let mut taken = 0;
+    let (mut taken, mut cut) = (0, text);
     for (at, letter) in text.char_indices() {
         taken += letter.width().unwrap_or(0);
         if taken > columns {
-            return &text[..at];
+            cut = &text[..at];
+            break;
         }
     }
-    text
+    // Some letters are wider together than each by itself.
+    while width(cut) > columns {
+        let last = cut.char_indices().next_back().map_or(0, |(at, _)| at);
+        cut = &cut[..last];
+    }
+    cut
+}
+
+/// The text, if it fits `columns`, or else as much of it as leaves room for an ellipsis.
+pub fn shorten(text: &str, columns: usize) -> (&str, &'static str) {
+    if width(text) <= columns {
+        return (text, "");
+    }
+    (cut(text, columns.saturating_sub(1)), ELLIPSIS)
 }
 
 /// Whether cells of this kind line up at the right.
@@ -96,6 +117,11 @@ pub fn nanoseconds(ns: u64) -> String {
     text
 }
 
+/// Milliseconds as [`nanoseconds`].
+pub fn milliseconds(milliseconds: f64) -> String {
+    nanoseconds((milliseconds * 1e6) as u64)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -104,6 +130,7 @@ mod tests {
     fn control_characters_are_spelt_out() {
         assert_eq!(visible("plain é 日"), "plain é 日");
         assert_eq!(visible("\u{1b}[2J\n\u{9b}"), "\\u{1b}[2J\\n\\u{9b}");
+        assert_eq!(visible("a\u{202e}b"), "a\\u{202e}b");
         assert_eq!(cell(&Value::Text("a\tb".into())), "a\\tb");
         assert_eq!(cell(&Value::U64(7)), "7");
     }
@@ -114,6 +141,12 @@ mod tests {
         assert_eq!(cut("日本", 3), "日");
         assert_eq!(cut("日本", 4), "日本");
         assert_eq!(cut("abc", 0), "");
+        // Two columns as an emoji, though one as the sign by itself.
+        assert_eq!(cut("☁\u{fe0f}x", 1), "☁");
+        assert_eq!(shorten("日本", 4), ("日本", ""));
+        assert_eq!(shorten("日本語", 5), ("日本", ELLIPSIS));
+        assert_eq!(shorten("日本語", 4), ("日", ELLIPSIS));
+        assert_eq!(width(ELLIPSIS), 1);
     }
 
     #[test]

@@ -4,17 +4,28 @@ use std::io::{self, Write};
 
 use anstyle::Style;
 
-use super::cells::width;
+use super::cells::{shorten, width};
+use super::fit::{Cut, fit};
 
-/// Cells wider than this do not widen their column: one long text must not push all others away.
+/// Where nothing is cut, cells wider than this do not widen their column: one long text must not push all others away.
 const MAX_WIDTH: usize = 48;
-const GAP: &str = "  ";
+/// Between two columns.
+pub const GAP: &str = "  ";
 
 /// One column: its name, its side, its width.
 pub struct Column {
     name: String,
     right: bool,
-    width: usize,
+    /// The widest cell.
+    pub cells: usize,
+    /// As wide as it is printed.
+    pub width: usize,
+    /// Whether it is what lines are known by.
+    pub is_key: bool,
+    /// Whether there is room for it.
+    pub is_shown: bool,
+    /// Whether what is wider than it is cut.
+    pub is_cut: bool,
 }
 
 impl Column {
@@ -23,8 +34,18 @@ impl Column {
         Self {
             name: name.to_owned(),
             right,
+            cells: 0,
             width: width(name),
+            is_key: false,
+            is_shown: true,
+            is_cut: false,
         }
+    }
+
+    /// Says that lines are known by it.
+    pub fn key(mut self, is_key: bool) -> Self {
+        self.is_key = is_key;
+        self
     }
 
     /// Its name.
@@ -32,9 +53,21 @@ impl Column {
         &self.name
     }
 
+    /// Whether its cells line up at the right.
+    pub fn is_right(&self) -> bool {
+        self.right
+    }
+
+    /// The width at which nothing of it is cut.
+    pub fn natural(&self) -> usize {
+        self.cells.max(width(&self.name))
+    }
+
     /// Makes the column as wide as `cell`.
     pub fn fit(&mut self, cell: &str) {
-        self.width = self.width.max(width(cell).min(MAX_WIDTH));
+        let cell = width(cell);
+        self.cells = self.cells.max(cell);
+        self.width = self.width.max(cell.min(MAX_WIDTH));
     }
 }
 
@@ -47,54 +80,66 @@ pub fn write_names(out: &mut impl Write, columns: &[Column], style: Style) -> io
     writeln!(out, "{style}{line}{style:#}")
 }
 
-/// Writes one line of cells.
+/// Writes one line of cells; how many of them were shortened.
 pub fn write_line(
     out: &mut impl Write,
     columns: &[Column],
     cells: &[impl AsRef<str>],
-) -> io::Result<()> {
-    write_cells(out, columns, cells)?;
-    out.write_all(b"\n")
+) -> io::Result<u64> {
+    let shortened = write_cells(out, columns, cells)?;
+    out.write_all(b"\n")?;
+    Ok(shortened)
 }
 
-/// Writes cells without the end of the line. The last one gets no blanks behind it.
+/// Writes cells without the end of the line. The last one gets no blanks behind it. How many of them were shortened.
 pub fn write_cells(
     out: &mut impl Write,
     columns: &[Column],
     cells: &[impl AsRef<str>],
-) -> io::Result<()> {
-    for (number, (column, cell)) in columns.iter().zip(cells).enumerate() {
-        let cell = cell.as_ref();
-        let gap = if number == 0 { "" } else { GAP };
-        let blanks = column.width.saturating_sub(width(cell));
-        let is_last = number + 1 == columns.len();
+) -> io::Result<u64> {
+    let last = columns.iter().rposition(|column| column.is_shown);
+    let shown = columns.iter().zip(cells).enumerate();
+    let (mut gap, mut shortened) = ("", 0);
+    for (number, (column, cell)) in shown.filter(|(_, (column, _))| column.is_shown) {
+        let (cell, ellipsis) = match column.is_cut {
+            true => shorten(cell.as_ref(), column.width),
+            false => (cell.as_ref(), ""),
+        };
+        shortened += u64::from(!ellipsis.is_empty());
+        let blanks = column.width.saturating_sub(width(cell) + width(ellipsis));
+        let is_last = Some(number) == last;
         let (before, behind) = match column.right {
             _ if is_last && cell.is_empty() => (0, 0),
             true => (blanks, 0),
             false if is_last => (0, 0),
             false => (0, blanks),
         };
-        write!(out, "{gap}{:before$}{cell}{:behind$}", "", "")?;
+        write!(out, "{gap}{:before$}{cell}{ellipsis}{:behind$}", "", "")?;
+        gap = GAP;
     }
-    Ok(())
+    Ok(shortened)
 }
 
-/// Writes names and lines that are all in memory.
+/// Writes names and lines that are all in memory, cut to `columns` if that is known. Returns what was cut.
 pub fn write_table(
     out: &mut impl Write,
     mut columns: Vec<Column>,
     lines: &[Vec<String>],
     style: Style,
-) -> io::Result<()> {
+    width: Option<usize>,
+) -> io::Result<Cut> {
     for line in lines {
         for (column, cell) in columns.iter_mut().zip(line) {
             column.fit(cell);
         }
     }
+    let left_out = width.map_or_else(Vec::new, |width| fit(&mut columns, width));
     write_names(out, &columns, style)?;
-    lines
-        .iter()
-        .try_for_each(|line| write_line(out, &columns, line))
+    let mut cells = 0;
+    for line in lines {
+        cells += write_line(out, &columns, line)?;
+    }
+    Ok(Cut { left_out, cells })
 }
 
 #[cfg(test)]
@@ -103,16 +148,42 @@ mod tests {
 
     #[test]
     fn cells_stand_under_each_other() {
-        let columns = vec![
-            Column::new("name", false),
-            Column::new("n", true),
-            Column::new("last", false),
-        ];
+        let columns = || {
+            vec![
+                Column::new("name", false),
+                Column::new("n", true),
+                Column::new("last", false),
+            ]
+        };
         let lines =
             [["日本", "7", "x"], ["a", "1000", "yy"]].map(|line| line.map(str::to_owned).to_vec());
         let mut out = Vec::new();
-        write_table(&mut out, columns, &lines, Style::new()).unwrap();
+        let cut = write_table(&mut out, columns(), &lines, Style::new(), None).unwrap();
         let text = String::from_utf8(out).unwrap();
         assert_eq!(text, "name     n  last\n日本     7  x\na     1000  yy\n");
+        assert_eq!(cut, Cut::default());
+    }
+    #[test]
+    fn what_does_not_fit_is_cut_and_counted() {
+        let columns = vec![
+            Column::new("name", false).key(true),
+            Column::new("a long text", false),
+            Column::new("n", true),
+        ];
+        let lines = [
+            ["日本語日本語日本語", "much too long", "7"],
+            ["b", "short", "1234567"],
+        ];
+        let lines = lines.map(|line| line.map(str::to_owned).to_vec());
+        let mut out = Vec::new();
+        let cut = write_table(&mut out, columns, &lines, Style::new(), Some(34)).unwrap();
+        let text = String::from_utf8(out).unwrap();
+        let expected = [
+            "name             a long …        n",
+            "日本語日本語日…  much to…        7",
+            "b                short     1234567",
+        ];
+        assert_eq!(text.lines().collect::<Vec<_>>(), expected);
+        assert_eq!((cut.left_out.len(), cut.cells), (0, 2));
     }
 }

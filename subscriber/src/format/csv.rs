@@ -3,14 +3,15 @@
 use std::fmt::Write as _;
 use std::io::{self, Write};
 
-use common::{Change, RowRef, Schema};
+use common::{Change, Field};
 
 use super::{Printer, Told};
+use crate::view::{Projection, Shown};
 
 pub struct Csv<W: Write> {
     writer: csv::Writer<W>,
-    /// The schema that the last line of names was of.
-    named: Option<Schema>,
+    /// The last line of names.
+    named: Option<Vec<String>>,
     cell: String,
 }
 
@@ -24,19 +25,23 @@ impl<W: Write> Csv<W> {
         }
     }
 
-    fn names(&mut self, before: &[&str], schema: &Schema) -> io::Result<()> {
-        if self.named.as_ref() != Some(schema) {
-            let names = schema.fields().iter().map(common::Field::name);
-            self.writer
-                .write_record(before.iter().copied().chain(names))
-                .map_err(io_error)?;
-            self.named = Some(schema.clone());
+    fn names(&mut self, before: &[&str], projection: &Projection) -> io::Result<()> {
+        let names = || {
+            before
+                .iter()
+                .copied()
+                .chain(projection.fields().map(Field::name))
+        };
+        let same = self.named.as_ref().is_some_and(|named| names().eq(named));
+        if !same {
+            self.writer.write_record(names()).map_err(io_error)?;
+            self.named = Some(names().map(str::to_owned).collect());
         }
         Ok(())
     }
 
     /// The row's cells, and the end of the line.
-    fn row(&mut self, row: RowRef<'_>) -> io::Result<()> {
+    fn row(&mut self, row: Shown<'_>) -> io::Result<()> {
         for (_, value) in row.values() {
             self.cell.clear();
             write!(self.cell, "{value}").map_err(io::Error::other)?;
@@ -47,23 +52,28 @@ impl<W: Write> Csv<W> {
 }
 
 impl<W: Write> Printer for Csv<W> {
-    fn rows(&mut self, schema: &Schema, rows: &[RowRef<'_>]) -> io::Result<()> {
-        self.names(&[], schema)?;
+    fn rows(&mut self, projection: &Projection, rows: &[Shown<'_>]) -> io::Result<()> {
+        self.names(&[], projection)?;
         rows.iter().try_for_each(|row| self.row(*row))
     }
 
-    fn first(&mut self, version: u64, schema: &Schema, rows: &[RowRef<'_>]) -> io::Result<()> {
-        self.names(&["version", "op"], schema)?;
+    fn first(
+        &mut self,
+        version: u64,
+        projection: &Projection,
+        rows: &[Shown<'_>],
+    ) -> io::Result<()> {
+        self.names(&["version", "op"], projection)?;
         rows.iter()
             .try_for_each(|row| self.change(version, &Change::Created(*row)))
     }
 
-    fn change(&mut self, version: u64, change: &Change<RowRef<'_>>) -> io::Result<()> {
+    fn change(&mut self, version: u64, change: &Change<Shown<'_>>) -> io::Result<()> {
         let told = Told::new(version, change);
         let Some(row) = told.row.or(told.old) else {
             return Ok(());
         };
-        self.names(&["version", "op"], row.schema())?;
+        self.names(&["version", "op"], row.projection())?;
         self.writer
             .write_field(version.to_string())
             .map_err(io_error)?;

@@ -2,10 +2,11 @@
 
 use std::io::{self, Write};
 
-use common::{Change, RowRef, Schema};
+use common::Change;
 use serde::Serialize;
 
 use super::{Printer, Told};
+use crate::view::{Projection, Shown};
 
 pub struct Json<W> {
     out: W,
@@ -26,12 +27,12 @@ impl<W: Write> Json<W> {
 }
 
 impl<W: Write> Printer for Json<W> {
-    fn rows(&mut self, _: &Schema, rows: &[RowRef<'_>]) -> io::Result<()> {
+    fn rows(&mut self, _: &Projection, rows: &[Shown<'_>]) -> io::Result<()> {
         rows.iter().try_for_each(|row| self.element(row))?;
         self.finish()
     }
 
-    fn change(&mut self, version: u64, change: &Change<RowRef<'_>>) -> io::Result<()> {
+    fn change(&mut self, version: u64, change: &Change<Shown<'_>>) -> io::Result<()> {
         self.element(&Told::new(version, change))
     }
 

@@ -2,10 +2,11 @@
 
 use std::io::{self, Write};
 
-use common::{Change, RowRef, Schema};
+use common::Change;
 use serde::Serialize;
 
 use super::{Printer, Told};
+use crate::view::{Projection, Shown};
 
 pub struct Jsonl<W> {
     out: W,
@@ -23,11 +24,11 @@ impl<W: Write> Jsonl<W> {
 }
 
 impl<W: Write> Printer for Jsonl<W> {
-    fn rows(&mut self, _: &Schema, rows: &[RowRef<'_>]) -> io::Result<()> {
+    fn rows(&mut self, _: &Projection, rows: &[Shown<'_>]) -> io::Result<()> {
         rows.iter().try_for_each(|row| self.line(row))
     }
 
-    fn change(&mut self, version: u64, change: &Change<RowRef<'_>>) -> io::Result<()> {
+    fn change(&mut self, version: u64, change: &Change<Shown<'_>>) -> io::Result<()> {
         self.line(&Told::new(version, change))
     }
 

@@ -3,21 +3,26 @@
 use std::io::{self, Write};
 
 use clap::ValueEnum;
-use common::{Change, KeyRef, RowRef, Schema};
+use common::{Change, KeyRef};
 use serde::Serialize;
 
 use crate::output::Output;
+use crate::view::{Projection, Shown};
 
 pub mod cells;
 pub mod columns;
 mod csv;
+pub mod fit;
 mod json;
 mod jsonl;
+pub mod line;
 pub mod palette;
 mod table;
+pub mod width;
 
 pub use csv::io_error as csv_error;
 use palette::Palette;
+use width::Width;
 
 /// A format's name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -35,17 +40,22 @@ pub enum Format {
 /// What a format does with rows and with changes.
 pub trait Printer {
     /// Prints all the rows of a table.
-    fn rows(&mut self, schema: &Schema, rows: &[RowRef<'_>]) -> io::Result<()>;
+    fn rows(&mut self, projection: &Projection, rows: &[Shown<'_>]) -> io::Result<()>;
 
     /// Prints the rows that a watched table has at the start.
-    fn first(&mut self, version: u64, schema: &Schema, rows: &[RowRef<'_>]) -> io::Result<()> {
-        let _ = schema;
+    fn first(
+        &mut self,
+        version: u64,
+        projection: &Projection,
+        rows: &[Shown<'_>],
+    ) -> io::Result<()> {
+        let _ = projection;
         rows.iter()
             .try_for_each(|row| self.change(version, &Change::Created(*row)))
     }
 
     /// Prints one change that led to `version`.
-    fn change(&mut self, version: u64, change: &Change<RowRef<'_>>) -> io::Result<()>;
+    fn change(&mut self, version: u64, change: &Change<Shown<'_>>) -> io::Result<()>;
 
     /// Prints what must stand at the end of changes.
     fn finish(&mut self) -> io::Result<()> {
@@ -59,13 +69,18 @@ pub trait Printer {
 impl Format {
     /// Prints in this format to stdout.
     pub fn printer(self, output: Output) -> Box<dyn Printer> {
-        let palette = Palette::of(&output);
-        self.printer_to(output.buffered(), palette)
+        let (palette, width) = (Palette::of(&output), Width::of(&output));
+        self.printer_to(output.buffered(), palette, width)
     }
 
-    fn printer_to<'a>(self, out: impl Write + 'a, palette: Palette) -> Box<dyn Printer + 'a> {
+    fn printer_to<'a>(
+        self,
+        out: impl Write + 'a,
+        palette: Palette,
+        width: Width,
+    ) -> Box<dyn Printer + 'a> {
         match self {
-            Format::Table => Box::new(table::Table::new(out, palette)),
+            Format::Table => Box::new(table::Table::new(out, palette, width)),
             Format::Json => Box::new(json::Json::new(out)),
             Format::Jsonl => Box::new(jsonl::Jsonl::new(out)),
             Format::Csv => Box::new(csv::Csv::new(out)),
@@ -80,13 +95,13 @@ struct Told<'a> {
     op: &'static str,
     key: KeyRef<'a>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    row: Option<RowRef<'a>>,
+    row: Option<Shown<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    old: Option<RowRef<'a>>,
+    old: Option<Shown<'a>>,
 }
 
 impl<'a> Told<'a> {
-    fn new(version: u64, change: &Change<RowRef<'a>>) -> Self {
+    fn new(version: u64, change: &Change<Shown<'a>>) -> Self {
         let (op, row, old, key) = match *change {
             Change::Created(new) => ("create", Some(new), None, new.key()),
             Change::Updated { old, new } => ("update", Some(new), Some(old), new.key()),

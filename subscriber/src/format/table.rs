@@ -1,13 +1,21 @@
 //! Columns for people. A watch prints the table, then a line for each change: what was, and what is.
+//!
+//! On a terminal no line is longer than that is wide, and stderr says what was cut.
 
 use std::io::{self, Write};
 
-use common::{Change, RowRef, Schema};
+use anstyle::Style;
+use common::{Change, Field};
 
-use super::cells::{cell, is_number, visible, width};
+use super::cells::{cell, is_number, shorten, visible, width};
 use super::columns::{Column, write_line, write_names};
+use super::fit::{Cut, fit};
+use super::line::Line;
 use super::palette::Palette;
+use super::width::Width;
 use super::{Printer, Told};
+use crate::shell::tell;
+use crate::view::{Projection, Shown};
 
 /// Keys longer than this do not push what follows them away.
 const MAX_KEY_WIDTH: usize = 40;
@@ -15,101 +23,144 @@ const MAX_KEY_WIDTH: usize = 40;
 pub struct Table<W> {
     out: W,
     palette: Palette,
+    width: Width,
     version_width: usize,
     key_width: usize,
+    /// Whether it was said that lines of changes are cut.
+    told_cut: bool,
 }
 
 impl<W: Write> Table<W> {
-    pub fn new(out: W, palette: Palette) -> Self {
+    pub fn new(out: W, palette: Palette, width: Width) -> Self {
         Self {
             out,
             palette,
+            width,
             version_width: 0,
             key_width: 0,
+            told_cut: false,
         }
     }
 
     /// `field old → new` for each field that differs.
-    fn differences(&mut self, old: RowRef<'_>, new: RowRef<'_>) -> io::Result<()> {
+    fn differences(&self, line: &mut Line, old: Shown<'_>, new: Shown<'_>) {
         let Palette { dim, update, .. } = self.palette;
         let mut comma = "";
         for (name, value) in new.values() {
             let (before, now) = (old.field(name), cell(&value));
             let before = before.as_ref().map(cell);
             if before.as_ref() != Some(&now) {
-                let before = before.as_deref().unwrap_or("");
-                write!(
-                    self.out,
-                    "{comma}{name} {dim}{before}{dim:#} → {update}{now}{update:#}"
-                )?;
+                line.push(Style::new(), format_args!("{comma}{name} "));
+                line.push(dim, before.as_deref().unwrap_or(""));
+                line.push(Style::new(), " → ");
+                line.push(update, now);
                 comma = ", ";
             }
         }
-        Ok(())
     }
 
     /// `field value` for each field that is not in the key.
-    fn values(&mut self, row: RowRef<'_>) -> io::Result<()> {
-        let schema = row.schema();
+    fn values(line: &mut Line, row: Shown<'_>) {
+        let schema = row.row().schema();
         let mut comma = "";
         for (name, value) in row.values() {
             if schema.key_fields().all(|field| field.name() != name) {
-                write!(self.out, "{comma}{name} {}", cell(&value))?;
+                let value = cell(&value);
+                line.push(Style::new(), format_args!("{comma}{name} {value}"));
                 comma = ", ";
             }
         }
-        Ok(())
     }
 }
 
+fn columns(projection: &Projection) -> Vec<Column> {
+    let key: Vec<&str> = projection.schema().key_fields().map(Field::name).collect();
+    projection
+        .fields()
+        .map(|field| {
+            Column::new(field.name(), is_number(field.kind())).key(key.contains(&field.name()))
+        })
+        .collect()
+}
+
 impl<W: Write> Printer for Table<W> {
-    fn rows(&mut self, schema: &Schema, rows: &[RowRef<'_>]) -> io::Result<()> {
-        let mut columns: Vec<Column> = schema
-            .fields()
-            .iter()
-            .map(|field| Column::new(field.name(), is_number(field.kind())))
-            .collect();
+    fn rows(&mut self, projection: &Projection, rows: &[Shown<'_>]) -> io::Result<()> {
+        let mut columns = columns(projection);
         for row in rows {
             for (column, (_, value)) in columns.iter_mut().zip(row.values()) {
                 column.fit(&cell(&value));
             }
         }
+        let width = self.width.columns();
+        let left_out = width.map_or_else(Vec::new, |width| fit(&mut columns, width));
         write_names(&mut self.out, &columns, self.palette.head)?;
-        let mut cells: Vec<String> = Vec::new();
+        let (mut cells, mut shortened): (Vec<String>, u64) = (Vec::new(), 0);
         for row in rows {
             cells.clear();
             cells.extend(row.values().map(|(_, value)| cell(&value).into_owned()));
-            write_line(&mut self.out, &columns, &cells)?;
+            shortened += write_line(&mut self.out, &columns, &cells)?;
         }
+        self.out.flush()?;
+        let cut = Cut {
+            left_out,
+            cells: shortened,
+        };
+        let note = width.and_then(|width| cut.note(width, "--fields, or --format csv"));
+        note.into_iter().for_each(tell);
         Ok(())
     }
 
-    fn first(&mut self, _: u64, schema: &Schema, rows: &[RowRef<'_>]) -> io::Result<()> {
-        self.rows(schema, rows)
+    fn first(&mut self, _: u64, projection: &Projection, rows: &[Shown<'_>]) -> io::Result<()> {
+        self.rows(projection, rows)
     }
 
-    fn change(&mut self, version: u64, change: &Change<RowRef<'_>>) -> io::Result<()> {
+    fn change(&mut self, version: u64, change: &Change<Shown<'_>>) -> io::Result<()> {
+        let columns = self.width.columns();
         let Told { op, key, .. } = Told::new(version, change);
         let (key, version) = (key.to_string(), format!("v{version}"));
         let key = visible(&key);
+        let longest = columns.map_or(usize::MAX, |columns| MAX_KEY_WIDTH.min(columns / 2));
+        let (key, ellipsis) = shorten(&key, longest);
         self.version_width = self.version_width.max(version.len());
-        self.key_width = self.key_width.max(width(&key).min(MAX_KEY_WIDTH));
-        let blanks = self.key_width.saturating_sub(width(&key));
-        let (style, dim) = (self.palette.op(op), self.palette.dim);
-        let version_width = self.version_width;
-        write!(
-            self.out,
-            "{dim}{version:version_width$}{dim:#}  {style}{op}{style:#}  {key}{:blanks$}  ",
-            ""
-        )?;
+        self.key_width = self.key_width.max(width(key).min(MAX_KEY_WIDTH));
+        let blanks = self.key_width.saturating_sub(width(key) + width(ellipsis));
+        let Palette { dim, .. } = self.palette;
+        let mut line = Line::default();
+        line.push(dim, format_args!("{version:0$}", self.version_width));
+        line.push(Style::new(), "  ");
+        line.push(self.palette.op(op), op);
+        line.push(
+            Style::new(),
+            format_args!("  {key}{ellipsis}{:blanks$}  ", ""),
+        );
         match *change {
-            Change::Created(row) | Change::Deleted(row) => self.values(row)?,
-            Change::Updated { old, new } => self.differences(old, new)?,
+            Change::Created(row) | Change::Deleted(row) => Self::values(&mut line, row),
+            Change::Updated { old, new } => self.differences(&mut line, old, new),
         }
-        self.out.write_all(b"\n")
+        let is_cut = line.write(&mut self.out, columns)? || !ellipsis.is_empty();
+        if let (true, Some(columns)) = (is_cut && !self.told_cut, columns) {
+            self.told_cut = true;
+            self.out.flush()?;
+            tell(shorten_note(columns));
+        }
+        Ok(())
     }
 
     fn flush(&mut self) -> io::Result<()> {
         self.out.flush()
     }
+}
+
+/// That lines of changes are cut, in words that fit.
+fn shorten_note(columns: usize) -> String {
+    let lines = [
+        format!(
+            "changes are cut to {columns} columns, see … (--fields, or --format jsonl for all)"
+        ),
+        format!("changes are cut to {columns} columns"),
+        "changes are cut".to_owned(),
+    ];
+    let [.., last] = &lines;
+    let fitting = lines.iter().find(|line| width(line) <= columns);
+    fitting.unwrap_or(last).clone()
 }

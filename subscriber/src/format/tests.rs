@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use common::RowBuf;
+use common::{RowBuf, Schema};
 use serde_json::json;
 
 use super::*;
@@ -35,7 +35,7 @@ fn rows() -> Vec<RowBuf> {
 
 fn printed(format: Format, print: impl Fn(&mut dyn Printer) -> io::Result<()>) -> String {
     let mut bytes = Vec::new();
-    let mut printer = format.printer_to(&mut bytes, Palette::default());
+    let mut printer = format.printer_to(&mut bytes, Palette::default(), Width::unlimited());
     print(printer.as_mut()).unwrap();
     printer.flush().unwrap();
     drop(printer);
@@ -44,14 +44,19 @@ fn printed(format: Format, print: impl Fn(&mut dyn Printer) -> io::Result<()>) -
 
 fn printed_rows(format: Format, rows: &[RowBuf]) -> String {
     let schema = Arc::clone(self::rows()[0].schema());
-    let rows: Vec<RowRef<'_>> = rows.iter().map(RowBuf::as_ref).collect();
-    printed(format, |printer| printer.rows(&schema, &rows))
+    let all = Projection::all(&schema);
+    let rows: Vec<Shown<'_>> = rows.iter().map(|row| all.show(row.as_ref())).collect();
+    printed(format, |printer| printer.rows(&all, &rows))
 }
 
 fn printed_watch(format: Format, rows: &[RowBuf]) -> String {
-    let all: Vec<RowRef<'_>> = rows.iter().map(RowBuf::as_ref).collect();
+    let projection = Projection::all(rows[0].schema());
+    let all: Vec<Shown<'_>> = rows
+        .iter()
+        .map(|row| projection.show(row.as_ref()))
+        .collect();
     printed(format, |printer| {
-        printer.first(6, rows[0].schema(), &all[..1])?;
+        printer.first(6, &projection, &all[..1])?;
         let (old, new) = (all[0], all[1]);
         printer.change(7, &Change::Updated { old, new })?;
         printer.change(7, &Change::Deleted(all[2]))?;
@@ -154,11 +159,13 @@ fn changes_are_csv() {
 #[test]
 fn another_schema_has_another_line_of_names() {
     let schema = Arc::new(Schema::parse("id:u8", None).unwrap());
-    let (rows, other) = (rows(), RowBuf::new(schema));
+    let (rows, other) = (rows(), RowBuf::new(Arc::clone(&schema)));
+    let [before, now] = [rows[0].schema(), &schema].map(Projection::all);
+    let (row, other) = (before.show(rows[0].as_ref()), now.show(other.as_ref()));
     let text = printed(Format::Csv, |printer| {
-        printer.change(1, &Change::Deleted(rows[0].as_ref()))?;
-        printer.change(2, &Change::Created(other.as_ref()))?;
-        printer.change(3, &Change::Deleted(other.as_ref()))
+        printer.change(1, &Change::Deleted(row))?;
+        printer.change(2, &Change::Created(other))?;
+        printer.change(3, &Change::Deleted(other))
     });
     let names: Vec<&str> = text.lines().filter(|line| line.starts_with('v')).collect();
     assert_eq!(names, ["version,op,id,name,price,up,big", "version,op,id"]);
@@ -181,4 +188,62 @@ fn people_see_what_was_and_what_is() {
     // Control characters are spelt out, in the key, too.
     assert!(lines[3].contains("\"\"\"quoted\"\"\\nline\""), "{text}");
     assert!(!text.contains('\u{1b}'), "no colour unless asked for");
+}
+
+#[test]
+fn only_the_fields_that_are_asked_for() {
+    let rows = rows();
+    let some = Projection::parse("up,id", rows[0].schema()).unwrap();
+    let [old, new] = [&rows[0], &rows[1]].map(|row| some.show(row.as_ref()));
+    let text = |format| {
+        printed(format, |printer| {
+            printer.first(6, &some, &[old])?;
+            printer.change(7, &Change::Updated { old, new })?;
+            printer.finish()
+        })
+    };
+    let told = lines(&text(Format::Jsonl));
+    let row = json!({"up": true, "id": -9007199254740993_i64});
+    assert_eq!((&told[1]["row"], &told[1]["old"]), (&row, &row));
+    assert_eq!(told[1]["key"]["name"], json!(NAMES[1]), "the key is whole");
+    let csv = text(Format::Csv);
+    assert_eq!(csv.lines().next(), Some("version,op,up,id"));
+    assert!(csv.ends_with("7,update,true,-9007199254740993\n"), "{csv}");
+    assert_eq!(
+        text(Format::Table)
+            .lines()
+            .next()
+            .unwrap()
+            .split_whitespace()
+            .collect::<Vec<_>>(),
+        ["up", "id"]
+    );
+}
+
+#[test]
+fn no_line_is_longer_than_the_terminal_is_wide() {
+    let rows = rows();
+    let all = Projection::all(rows[0].schema());
+    let shown: Vec<Shown<'_>> = rows.iter().map(|row| all.show(row.as_ref())).collect();
+    for columns in [20, 40, 66, 80, 120] {
+        let mut bytes = Vec::new();
+        let mut printer =
+            Format::Table.printer_to(&mut bytes, Palette::default(), Width::fixed(columns));
+        printer.first(6, &all, &shown).unwrap();
+        for pair in shown.windows(2) {
+            let change = Change::Updated {
+                old: pair[0],
+                new: pair[1],
+            };
+            printer.change(123, &change).unwrap();
+        }
+        printer.finish().unwrap();
+        drop(printer);
+        let text = String::from_utf8(bytes).unwrap();
+        for line in text.lines() {
+            assert!(cells::width(line) <= columns, "{line:?} in {columns}");
+        }
+        assert_eq!(text.lines().count(), 1 + rows.len() + 3);
+        assert_eq!(text.contains('…'), columns < 99, "{columns}: {text}");
+    }
 }

@@ -8,7 +8,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use common::{Cause, Error, Publisher, Result, Subscriber, UntypedSubscriber};
+use tests::confined::become_limited;
 use tests::ledger::{Account, Ledger, check};
+use tests::netns::{play_kernel, play_within};
 use tests::play::Play;
 use tests::script::{Item, Script};
 use tests::stepper::{be_traced, mark};
@@ -72,6 +74,9 @@ fn main() {
         "fork" => fork(&mut arguments),
         "stepped" => stepped(&mut arguments),
         "refresh" => refresh(&mut arguments),
+        "limited" => limited(&mut arguments),
+        "kernel" => play_kernel().or_else(|what| fail(what)),
+        "within" => play_within(arguments.0).or_else(|what| fail(what)),
         other => fail(format!("no role {other}")),
     };
     if let Err(error) = played {
@@ -322,4 +327,11 @@ fn refresh(arguments: &mut Arguments) -> Result<()> {
         }
         subscriber.refresh()?;
     }
+}
+
+/// `limited LIMIT PROGRAM ARGUMENTS…`: becomes that program, with less than it would have.
+fn limited(arguments: &mut Arguments) -> Result<()> {
+    let (limit, program): (String, String) = (arguments.next(), arguments.next());
+    let mut program = std::process::Command::new(program);
+    fail(become_limited(&limit, program.args(&mut arguments.0)))
 }

@@ -1,0 +1,287 @@
+//! What processes left behind that ended in the middle of something: objects that no table knows of any more.
+//!
+//! 1. List the objects, then read which registries the regions name, in this order: a registry is linked after a region
+//!    names it, and loses its name before the region does.
+//! 2. Suspect a lock object or a `next` region that nobody has locked, a registry that no region names and nobody holds a slot
+//!    of, a queue that its registry does not know.
+//! 3. Look again after a while. What is still suspect is left behind.
+//!
+//! In doubt it is none: as long as a region of a live publisher cannot be read, or a publisher has a lock and no region yet,
+//! none of its user's registries is suspect. Queues can be seen only where their file system is mounted. Read by
+//! calls; nothing is mapped.
+
+use std::collections::HashSet;
+use std::fmt;
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::error::Result;
+use crate::layout::header;
+use crate::region::lock::{self, Span};
+use crate::region::object::{self, DIRECTORY, TableName, failure_io, registry_name};
+use crate::region::read_words;
+use crate::registry;
+
+/// How long what is suspect may be in the middle of being made or removed. A process that lost its registry notices at its
+/// re-check, which is every second unless set otherwise.
+const SECOND_LOOK: Duration = Duration::from_millis(1200);
+/// Where the queues' file system is usually mounted.
+const QUEUES: &str = "/dev/mqueue";
+
+/// What an object was for.
+#[non_exhaustive]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LeftoverKind {
+    /// A publisher's exclusive lock.
+    Lock,
+    /// A region that did not come to take its table's name.
+    Next,
+    /// Who listens at a table.
+    Registry,
+    /// The message queue of a subscriber.
+    Queue,
+}
+
+/// In one word: `lock`, `next`, `registry`, `queue`.
+impl fmt::Display for LeftoverKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Lock => "lock",
+            Self::Next => "next",
+            Self::Registry => "registry",
+            Self::Queue => "queue",
+        })
+    }
+}
+
+/// An object that no table knows of and nobody holds.
+#[non_exhaustive]
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Leftover {
+    /// The file.
+    pub object: PathBuf,
+    /// What it was for.
+    pub kind: LeftoverKind,
+    /// The user id it belongs to.
+    pub owner: u32,
+    /// The table that [`remove`](crate::remove) removes it with. None of what has no table: then its file may be removed.
+    pub table: Option<String>,
+    /// Why it is left behind.
+    pub reason: &'static str,
+    inode: u64,
+}
+
+/// What is left behind on this machine, as far as this user may look. Takes a second where something is suspect.
+///
+/// # Errors
+/// What the system refuses.
+pub fn leftovers() -> Result<Vec<Leftover>> {
+    let suspects = look()?;
+    if suspects.is_empty() {
+        return Ok(suspects);
+    }
+    std::thread::sleep(SECOND_LOOK);
+    let mut still = look()?;
+    still.retain(|found| suspects.contains(found));
+    Ok(still)
+}
+
+/// Where queues can be seen, if their file system is mounted.
+#[must_use]
+pub fn queue_directory() -> Option<PathBuf> {
+    let mounts = fs::read_to_string("/proc/self/mounts").unwrap_or_default();
+    let mut found: Vec<&str> = mounts
+        .lines()
+        .filter_map(|line| {
+            let mut fields = line.split(' ').skip(1);
+            let (place, kind) = (fields.next()?, fields.next()?);
+            (kind == "mqueue").then_some(place)
+        })
+        .collect();
+    found.sort_by_key(|place| *place != QUEUES);
+    found.first().map(PathBuf::from)
+}
+
+/// A file of ours, by what follows `tablecast.KIND.` in its name.
+struct Object {
+    name: String,
+    path: PathBuf,
+    owner: u32,
+    inode: u64,
+}
+
+impl Object {
+    fn leftover(&self, kind: LeftoverKind, table: Option<&str>, reason: &'static str) -> Leftover {
+        Leftover {
+            object: self.path.clone(),
+            kind,
+            owner: self.owner,
+            table: table.map(str::to_owned),
+            reason,
+            inode: self.inode,
+        }
+    }
+
+    /// Whether another process has locked any of it; None if this user cannot know.
+    fn is_held(&self, object: &str) -> Option<bool> {
+        let file = object::open(object, false, self.owner, false).ok()??;
+        lock::is_held(&file, Span::WHOLE).ok()
+    }
+}
+
+/// The regular files in `directory` whose names begin with `prefix`.
+fn objects(directory: &Path, prefix: &str) -> Result<Vec<Object>> {
+    let failed = |error| failure_io(&directory.to_string_lossy(), "list", error);
+    let mut found = Vec::new();
+    for entry in fs::read_dir(directory).map_err(failed)? {
+        let entry = entry.map_err(failed)?;
+        let name = entry.file_name();
+        let Some(name) = name.to_str().and_then(|name| name.strip_prefix(prefix)) else {
+            continue;
+        };
+        // Not followed, should it be a link. Gone meanwhile: then it is not left behind.
+        if let Ok(status) = fs::symlink_metadata(entry.path())
+            && status.is_file()
+        {
+            found.push(Object {
+                name: name.to_owned(),
+                path: entry.path(),
+                owner: status.uid(),
+                inode: status.ino(),
+            });
+        }
+    }
+    found.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(found)
+}
+
+/// What looks left behind at this moment.
+fn look() -> Result<Vec<Leftover>> {
+    let of_kind = |kind: &str| objects(Path::new(DIRECTORY), &format!("tablecast.{kind}."));
+    let (locks, nexts, registries) = (of_kind("lock")?, of_kind("next")?, of_kind("subs")?);
+    let regions = of_kind("table")?;
+    let mut named = Named::default();
+    for region in &regions {
+        named.add(region, &format!("/tablecast.table.{}", region.name));
+    }
+    for next in &nexts {
+        named.add(next, &format!("/tablecast.next.{}", next.name));
+    }
+    let mut found = suspect_locks(&locks, &mut named);
+    found.extend(suspect_nexts(&nexts));
+    found.extend(
+        registries
+            .iter()
+            .filter_map(|one| suspect_registry(one, &named)),
+    );
+    if let Some(directory) = queue_directory() {
+        let queues = objects(&directory, "tablecast.wake.")?;
+        found.extend(queues.iter().filter_map(suspect_queue));
+    }
+    Ok(found)
+}
+
+/// The registries that regions name.
+#[derive(Default)]
+struct Named {
+    registries: HashSet<u64>,
+    /// Users of whose regions not all are known.
+    unknown: HashSet<u32>,
+}
+
+impl Named {
+    fn add(&mut self, region: &Object, object: &str) {
+        let mut id = [0];
+        let read = match object::open(object, false, region.owner, false) {
+            // It took its table's name meanwhile, or was removed, its registry before it.
+            Ok(None) => return,
+            Ok(Some(file)) => read_words(object, &file, header::REGISTRY_ID as u64 * 8, &mut id),
+            Err(error) => Err(error),
+        };
+        match read {
+            Ok(()) => {
+                self.registries.insert(id[0]);
+            }
+            // Too short, and nobody's any more: it names none.
+            Err(_) if region.is_held(object) == Some(false) => {}
+            Err(_) => {
+                self.unknown.insert(region.owner);
+            }
+        }
+    }
+}
+
+fn suspect_locks(locks: &[Object], named: &mut Named) -> Vec<Leftover> {
+    let mut found = Vec::new();
+    for lock in locks {
+        let Ok(name) = TableName::new(&lock.name) else {
+            continue;
+        };
+        if object::exists(&name.region()) {
+            continue;
+        }
+        if lock.is_held(&name.lock()) == Some(false) {
+            let reason = "its publisher ended before there was a table, or after it was removed";
+            found.push(lock.leftover(LeftoverKind::Lock, Some(name.as_str()), reason));
+        } else {
+            named.unknown.insert(lock.owner);
+        }
+    }
+    found
+}
+
+fn suspect_nexts(nexts: &[Object]) -> impl Iterator<Item = Leftover> {
+    nexts.iter().filter_map(|next| {
+        let object = format!("/tablecast.next.{}", next.name);
+        if next.is_held(&object) != Some(false) {
+            return None;
+        }
+        let reason = "its publisher ended before it took its table's name";
+        // Where there is a table, that would be removed, too.
+        let table = TableName::new(&next.name).ok();
+        let table = table.filter(|name| !object::exists(&name.region()));
+        let table = table.as_ref().map(TableName::as_str);
+        Some(next.leftover(LeftoverKind::Next, table, reason))
+    })
+}
+
+fn suspect_registry(registry: &Object, named: &Named) -> Option<Leftover> {
+    let id = number(&registry.name)?;
+    let is_known = named.registries.contains(&id) || named.unknown.contains(&registry.owner);
+    if is_known || registry.is_held(&registry_name(id)) != Some(false) {
+        return None;
+    }
+    let reason = "no table names it, and nobody listens there";
+    Some(registry.leftover(LeftoverKind::Registry, None, reason))
+}
+
+fn suspect_queue(queue: &Object) -> Option<Leftover> {
+    let mut parts = queue.name.split('.');
+    let (id, slot, nonce) = (parts.next()?, parts.next()?, parts.next()?);
+    let (id, slot, nonce) = (number(id)?, slot.parse::<usize>().ok()?, number(nonce)?);
+    let path = format!("{DIRECTORY}{}", registry_name(id));
+    let reason = match fs::symlink_metadata(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            "its registry is gone from /dev/shm"
+        }
+        Err(_) => return None,
+        Ok(status) => {
+            // Its subscriber's random number is written before the queue is made, and cleared after it is removed.
+            let listeners = registry::listeners(id, status.uid(), false).ok()?;
+            let is_its = |one: &registry::Listener| one.slot == slot && one.nonce == nonce;
+            if listeners.iter().any(is_its) {
+                return None;
+            }
+            "its subscriber's slot is free, or another's"
+        }
+    };
+    Some(queue.leftover(LeftoverKind::Queue, None, reason))
+}
+
+/// 16 hexadecimal digits.
+fn number(text: &str) -> Option<u64> {
+    let is_one = text.len() == 16 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    is_one.then(|| u64::from_str_radix(text, 16).ok())?
+}

@@ -1,0 +1,124 @@
+//! Which arguments go with which source, and what they say about its input.
+
+use common::Schema;
+use subscriber::shell::Failure;
+
+use crate::args::{From, Serve};
+use crate::source::file::settings::{Dialect, Format, FormatName, OnDuplicate, Settings};
+
+/// Whether all arguments mean something for the source.
+///
+/// # Errors
+/// [`Failure`] that names one that does not, or one that is needed.
+pub fn check(args: &Serve) -> Result<(), Failure> {
+    let refused = |reason: String| Err(Failure::new(2, reason));
+    let Some(name) = format_name(args) else {
+        if matches!(args.from, From::Processes | From::Routes | From::Neighbors) {
+            return match given(args).first() {
+                Some(option) => refused(format!(
+                    "{option} is for files and `--from -`: processes, routes and neighbors have their own fields and key"
+                )),
+                None => Ok(()),
+            };
+        }
+        return refused(
+            "the file's name does not tell what it is written in: say --format csv, tsv or jsonl (sources are \
+             processes, routes, neighbors, files, and - for stdin)"
+                .to_owned(),
+        );
+    };
+    if name == FormatName::Jsonl
+        && let Some(option) = of_csv(args).first()
+    {
+        return refused(format!(
+            "{option} is for CSV: say --format csv if it is that"
+        ));
+    }
+    match args.from {
+        From::Stdin if args.on_duplicate.is_some() => refused(
+            "--on-duplicate is for files: on stdin a later row takes the place of an earlier one"
+                .to_owned(),
+        ),
+        From::Stdin => declared(args).map(|_| ()),
+        _ if args.fields.is_some() => declared(args).map(|_| ()),
+        _ => Ok(()),
+    }
+}
+
+/// The options given that are about fields and formats.
+fn given(args: &Serve) -> Vec<&'static str> {
+    let mut given = of_csv(args);
+    given.extend(args.fields.as_ref().map(|_| "--fields"));
+    given.extend(args.key.as_ref().map(|_| "--key"));
+    given.extend(args.format.map(|_| "--format"));
+    given
+}
+
+fn of_csv(args: &Serve) -> Vec<&'static str> {
+    let options = [
+        ("--delimiter", args.delimiter.is_some()),
+        ("--comment", args.comment.is_some()),
+        ("--no-header", args.no_header),
+        ("--on-duplicate", args.on_duplicate.is_some()),
+    ];
+    let given = options.into_iter().filter(|(_, is_given)| *is_given);
+    given.map(|(option, _)| option).collect()
+}
+
+fn format_name(args: &Serve) -> Option<FormatName> {
+    match &args.from {
+        From::Processes | From::Routes | From::Neighbors => None,
+        From::Stdin => Some(args.format.unwrap_or(FormatName::Jsonl)),
+        From::File(path) => args.format.or_else(|| FormatName::of_path(path)),
+    }
+}
+
+/// What the input is written in.
+///
+/// # Errors
+/// [`Failure`] if two characters of CSV are the same.
+pub fn format(args: &Serve) -> Result<Format, Failure> {
+    let separator = match format_name(args) {
+        Some(FormatName::Csv) => b',',
+        Some(FormatName::Tsv) => b'\t',
+        _ => return Ok(Format::Jsonl),
+    };
+    let dialect = Dialect {
+        delimiter: args.delimiter.unwrap_or(separator),
+        comment: args.comment,
+        has_header: !args.no_header,
+    };
+    match dialect.comment == Some(dialect.delimiter) {
+        true => Err(Failure::new(
+            2,
+            "--comment and --delimiter cannot be the same",
+        )),
+        false => Ok(Format::Csv(dialect)),
+    }
+}
+
+/// How a file is to be read.
+///
+/// # Errors
+/// As [`format`] and [`declared`].
+pub fn settings(args: &Serve) -> Result<Settings, Failure> {
+    let names = |key: &String| key.split(',').map(|name| name.trim().to_owned()).collect();
+    Ok(Settings {
+        format: format(args)?,
+        declared: args.fields.is_some().then(|| declared(args)).transpose()?,
+        key: args.key.as_ref().map(names),
+        on_duplicate: args.on_duplicate.unwrap_or(OnDuplicate::Refuse),
+    })
+}
+
+/// What a row is, as `--fields` and `--key` say.
+///
+/// # Errors
+/// [`Failure`] if they do not say it, or say what cannot be.
+pub fn declared(args: &Serve) -> Result<Schema, Failure> {
+    let Some(fields) = &args.fields else {
+        let reason = "--from - needs --fields, such as --fields 'id:u64,name:text(32),price:f64'";
+        return Err(Failure::new(2, reason));
+    };
+    Ok(Schema::parse(fields, args.key.as_deref())?)
+}

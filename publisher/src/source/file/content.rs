@@ -1,0 +1,202 @@
+//! A file's bytes, and what tells one version of it from another.
+
+use std::fs::{File, Metadata, OpenOptions};
+use std::hash::{DefaultHasher, Hasher};
+use std::io::{self, Read};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
+use std::path::Path;
+use std::time::{Duration, SystemTime};
+
+use nix::fcntl::OFlag;
+
+use super::fault::Fault;
+use super::follow::YOUNG;
+
+/// The largest file, in bytes.
+const MAX_FILE: u64 = 4 << 30;
+
+/// How often a file is read that changes meanwhile, and how long is waited in between.
+const TRIES: usize = 3;
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// What changes when a file does, but for changes within one tick of the kernel's clock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Identity {
+    device: u64,
+    inode: u64,
+    size: u64,
+    modified: (i64, i64),
+    changed: (i64, i64),
+}
+
+impl Identity {
+    /// Of the file that a path leads to now.
+    ///
+    /// # Errors
+    /// What the system refuses.
+    pub fn of_path(path: &Path) -> io::Result<Self> {
+        Ok(Self::of(&std::fs::metadata(path)?))
+    }
+
+    fn of(metadata: &Metadata) -> Self {
+        Self {
+            device: metadata.dev(),
+            inode: metadata.ino(),
+            size: metadata.size(),
+            modified: (metadata.mtime(), metadata.mtime_nsec()),
+            changed: (metadata.ctime(), metadata.ctime_nsec()),
+        }
+    }
+
+    /// Whether it is the same file, whatever stands in it.
+    pub fn is_same_file(&self, other: &Self) -> bool {
+        (self.device, self.inode) == (other.device, other.inode)
+    }
+
+    /// Whether it was changed less than `time` before now, or after.
+    fn is_younger_than(&self, time: Duration) -> bool {
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+        let now = i128::try_from(now.unwrap_or_default().as_nanos()).unwrap_or(i128::MAX);
+        let time = i128::try_from(time.as_nanos()).unwrap_or(i128::MAX);
+        let (seconds, nanos) = self.changed.max(self.modified);
+        now - (i128::from(seconds) * 1_000_000_000 + i128::from(nanos)) < time
+    }
+}
+
+/// One version of a file.
+pub struct Content {
+    /// Its bytes.
+    pub bytes: Vec<u8>,
+    /// What it was before it was read.
+    pub identity: Identity,
+    /// Whether it had just been changed then.
+    pub is_young: bool,
+}
+
+impl Content {
+    /// A number that differs where the bytes differ.
+    pub fn fingerprint(&self) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        hasher.write(&self.bytes);
+        hasher.finish()
+    }
+}
+
+/// Why there is no version.
+#[derive(Debug)]
+pub enum Unreadable {
+    /// There is no file.
+    Gone,
+    /// There is something that cannot be read.
+    Refused(Fault),
+}
+
+/// Reads a file, again if it changes meanwhile. What changes all the time is taken as it is.
+///
+/// # Errors
+/// [`Unreadable`].
+pub fn read(path: &Path) -> Result<Content, Unreadable> {
+    let mut content = read_once(path)?;
+    for _ in 1..TRIES {
+        if Identity::of_path(path).is_ok_and(|identity| identity == content.identity) {
+            break;
+        }
+        std::thread::sleep(PAUSE);
+        content = read_once(path)?;
+    }
+    Ok(content)
+}
+
+fn read_once(path: &Path) -> Result<Content, Unreadable> {
+    let mut file = open(path).map_err(|error| unreadable(&error))?;
+    let metadata = file.metadata().map_err(|error| unreadable(&error))?;
+    let kind = metadata.file_type();
+    let refused = |reason: String| Err(Unreadable::Refused(Fault::of_file(reason)));
+    if kind.is_fifo() || kind.is_socket() {
+        return refused(
+            "it is a pipe: read it by `--from - < FILE` with --format and --fields".to_owned(),
+        );
+    }
+    if !kind.is_file() {
+        return refused("it is no regular file".to_owned());
+    }
+    let identity = Identity::of(&metadata);
+    let is_young = identity.is_younger_than(YOUNG);
+    // It may grow meanwhile.
+    let mut bytes = Vec::new();
+    let expected = usize::try_from(identity.size.min(MAX_FILE)).unwrap_or_default();
+    if bytes.try_reserve_exact(expected + 1).is_err() {
+        return refused(format!("there is no memory for its {expected} bytes"));
+    }
+    let count = file.by_ref().take(MAX_FILE + 1).read_to_end(&mut bytes);
+    match count {
+        Ok(count) if count as u64 > MAX_FILE => refused(format!(
+            "it has more than {MAX_FILE} bytes: publish less of it"
+        )),
+        Ok(_) => Ok(Content {
+            bytes,
+            identity,
+            is_young,
+        }),
+        Err(error) => Err(unreadable(&error)),
+    }
+}
+
+/// Without waiting for the other end, should it be a pipe.
+fn open(path: &Path) -> io::Result<File> {
+    let flags = OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
+    OpenOptions::new()
+        .read(true)
+        .custom_flags(flags.bits())
+        .open(path)
+}
+
+fn unreadable(error: &io::Error) -> Unreadable {
+    match error.kind() {
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => Unreadable::Gone,
+        _ => Unreadable::Refused(Fault::of_file(format!("cannot read it: {error}"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn reason(path: &Path) -> String {
+        match read(path) {
+            Ok(_) => "read".to_owned(),
+            Err(Unreadable::Gone) => "gone".to_owned(),
+            Err(Unreadable::Refused(fault)) => fault.to_string(),
+        }
+    }
+
+    #[test]
+    fn only_files_are_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let (file, pipe) = (folder.path().join("file"), folder.path().join("pipe"));
+        std::fs::write(&file, "text").unwrap();
+        nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        assert_eq!(read(&file).ok().unwrap().bytes, b"text");
+        assert!(reason(&pipe).contains("--from -"), "{}", reason(&pipe));
+        assert!(reason(folder.path()).contains("no regular file"));
+        assert!(reason(Path::new("/dev/null")).contains("no regular file"));
+        assert_eq!(reason(&folder.path().join("other")), "gone");
+        assert_eq!(reason(&file.join("below")), "gone");
+    }
+
+    #[test]
+    fn versions_differ() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("file");
+        std::fs::write(&file, "text").unwrap();
+        let first = read(&file).ok().unwrap();
+        assert_eq!(Identity::of_path(&file).unwrap(), first.identity);
+        assert!(first.identity.is_younger_than(Duration::from_secs(60)));
+        assert!(!first.identity.is_younger_than(Duration::ZERO));
+        std::fs::write(&file, "other text").unwrap();
+        let second = read(&file).ok().unwrap();
+        assert_ne!(first.identity, second.identity);
+        assert!(first.identity.is_same_file(&second.identity));
+        assert_ne!(first.fingerprint(), second.fingerprint());
+    }
+}

@@ -1,0 +1,218 @@
+use common::RowRef;
+
+use super::*;
+
+const TABS: Dialect = Dialect {
+    delimiter: b'\t',
+    comment: Some(b'#'),
+    has_header: false,
+};
+
+fn settings(fields: Option<&str>, key: Option<&str>) -> Settings {
+    Settings {
+        format: super::super::settings::Format::Csv(Dialect::default()),
+        declared: fields.map(|fields| Schema::parse(fields, key).unwrap()),
+        key: key.map(|key| key.split(',').map(str::to_owned).collect()),
+        on_duplicate: OnDuplicate::Refuse,
+    }
+}
+
+fn read_as(text: &str, dialect: Dialect, settings: &Settings) -> Result<Table, Fault> {
+    read(text, dialect, settings, None, &Progress::silent())
+}
+
+/// Schema and rows, as a reader would print them.
+fn table(text: &str, dialect: Dialect, settings: &Settings) -> (String, Vec<String>) {
+    let table = read_as(text, dialect, settings).unwrap_or_else(|fault| panic!("{fault}"));
+    let schema = table.snapshot.schema();
+    let print = |row| {
+        let row = RowRef::new(schema, row).unwrap();
+        row.values()
+            .map(|(_, value)| value.to_string())
+            .collect::<Vec<_>>()
+            .join("|")
+    };
+    (
+        schema.to_string(),
+        table.snapshot.rows().map(print).collect(),
+    )
+}
+
+fn inferred(text: &str) -> (String, Vec<String>) {
+    table(text, Dialect::default(), &settings(None, None))
+}
+
+fn fault(text: &str, settings: &Settings) -> String {
+    let fault = read_as(text, Dialect::default(), settings)
+        .map(|_| ())
+        .unwrap_err();
+    format!("{}: {fault}", fault.code)
+}
+
+#[test]
+fn kinds_are_inferred_from_the_whole_file() {
+    let text = "id,price,ok,zip,address\n1,9.5,true,01234,10.0.0.1\n2,10,false,99999,10.0.0.2\n";
+    let (schema, rows) = inferred(text);
+    assert_eq!(schema, "id:u64,price:f64,ok:bool,zip:text(8),address:ipv4");
+    assert_eq!(
+        rows,
+        ["1|9.5|true|01234|10.0.0.1", "2|10|false|99999|10.0.0.2"]
+    );
+    let (schema, rows) = inferred("id,n\n1,1\n2,\n");
+    assert_eq!(
+        (schema.as_str(), rows),
+        ("id:u64,n:text(8)", vec!["1|1".to_owned(), "2|".to_owned()])
+    );
+    assert_eq!(
+        inferred("id,n\n"),
+        ("id:text(8),n:text(8)".to_owned(), vec![])
+    );
+}
+
+#[test]
+fn quotes_line_ends_and_marks_are_understood() {
+    let expected = (
+        "id:u64,name:text(8)".to_owned(),
+        vec!["1|a\nb,\"c\"".to_owned(), "2|x".to_owned()],
+    );
+    for text in [
+        "id,name\n1,\"a\nb,\"\"c\"\"\"\n2,x\n",
+        "id,name\r\n1,\"a\nb,\"\"c\"\"\"\r\n2,x",
+        "\n\nid,name\n\n1,\"a\nb,\"\"c\"\"\"\n\n2,\"x\"\n\n\n",
+    ] {
+        assert_eq!(inferred(text), expected, "{text:?}");
+    }
+}
+
+#[test]
+fn fields_select_and_order_columns() {
+    let text = "id,full name,more\n1,one,x\n2,two,y\n";
+    let chosen = settings(Some("full_name:text(3),id:u8"), Some("id"));
+    let (_, rows) = table(text, Dialect::default(), &chosen);
+    assert_eq!(rows, ["one|1", "two|2"]);
+    let remarks = read_as(text, Dialect::default(), &chosen).unwrap().remarks;
+    assert!(
+        remarks
+            .iter()
+            .any(|remark| remark.contains("left out") && remark.ends_with("more")),
+        "{remarks:?}"
+    );
+    let missing = settings(Some("id:u8,colour:u8"), None);
+    assert!(fault(text, &missing).starts_with("2: "));
+    let narrow = settings(Some("id:u8,full_name:text(2)"), None);
+    let reason = fault(text, &narrow);
+    assert!(
+        reason.starts_with("5: line 2: ")
+            && reason.contains("full_name")
+            && reason.ends_with("(and 1 more bad line)"),
+        "{reason}"
+    );
+}
+
+#[test]
+fn a_file_needs_no_header() {
+    let text = "# begin\n1\tone\n# middle \"\n2\ttwo\n#end";
+    let (schema, rows) = table(text, TABS, &settings(None, None));
+    assert_eq!(schema, "column_1:u64,column_2:text(8)");
+    assert_eq!(rows, ["1|one", "2|two"]);
+    let (schema, _) = table(text, TABS, &settings(Some("id:u8,name:text(4)"), None));
+    assert_eq!(schema, "id:u8,name:text(4)");
+    for fields in ["id:u8", "id:u8,name:text(4),more:u8"] {
+        assert_eq!(
+            read_as(text, TABS, &settings(Some(fields), None))
+                .unwrap_err()
+                .code,
+            2
+        );
+    }
+}
+
+#[test]
+fn keys_come_once_unless_one_is_chosen() {
+    let text = "id,n\n1,1\n\n2,\"a\nb\"\n1,3\n1,4\n";
+    let reason = fault(text, &settings(None, None));
+    assert!(
+        reason.starts_with("5: line 6: ")
+            && reason.contains("key 1 ")
+            && reason.contains("line 2 "),
+        "{reason}"
+    );
+    for (on_duplicate, kept) in [(OnDuplicate::First, "1|1"), (OnDuplicate::Last, "1|4")] {
+        let settings = Settings {
+            on_duplicate,
+            ..settings(None, None)
+        };
+        let (_, rows) = table(text, Dialect::default(), &settings);
+        assert_eq!(rows, [kept, "2|a\nb"]);
+    }
+    let (_, rows) = table(text, Dialect::default(), &settings(None, Some("id,n")));
+    assert_eq!(rows.len(), 4);
+}
+
+#[test]
+fn faults_name_the_line_of_the_file() {
+    let inferred = settings(None, None);
+    let long = format!("id,n\n1,x\n2,{}\n", "x".repeat(4097));
+    for (text, parts) in [
+        ("", ["5: it is empty", "names"]),
+        ("\n\r\n", ["5: it is empty", "names"]),
+        ("a,a\n", ["5: line 1: ", "called \"a\""]),
+        (
+            "\n\na,b\n1\n",
+            ["5: line 4: ", "cells: 1, but the header has 2"],
+        ),
+        ("a,b\r\n1,2\r\n1,2,3\r\n", ["5: line 3: ", "cells: 3"]),
+        ("a,b\n\"1\n\n\",2\n1\n", ["5: line 5: ", "cells: 1"]),
+        ("a,b\n1,2\n\n3,\"x\n4,y\n", ["5: line 4: ", "never closed"]),
+        ("a,b\n\"1,2\n", ["5: line 2: ", "never closed"]),
+        ("a,b\n1,x\0\n", ["5: line 2: ", "zero byte"]),
+        (&long, ["5: line 3: ", "4097 bytes"]),
+    ] {
+        let reason = fault(text, &inferred);
+        assert!(
+            reason.starts_with(parts[0]) && reason.contains(parts[1]),
+            "{text:?}: {reason}"
+        );
+    }
+    let reason = fault("a,b\n1,2\n", &settings(None, Some("c")));
+    assert!(
+        reason.starts_with("2: ") && reason.contains("\"c\""),
+        "{reason}"
+    );
+}
+
+#[test]
+fn an_open_quote_is_found_however_the_file_ends() {
+    for (text, is_open) in [
+        ("a\n\"x", true),
+        ("a\n\"x\n", true),
+        ("a\n\"x\"", false),
+        ("a\n\"x\"\n", false),
+        ("a\n\"\"\"", true),
+        ("a\n\"x\"\"\n", true),
+        ("a\n5\" pipe\n", false),
+        ("a\nx\n\n", false),
+        ("a\nx\r", false),
+    ] {
+        let read = read_as(text, Dialect::default(), &settings(None, None));
+        assert_eq!(read.is_err(), is_open, "{text:?}: {:?}", read.err());
+    }
+}
+
+#[test]
+fn names_of_the_file_may_be_the_key() {
+    let text = "Registry,Full Name\nx,a\nx,b\n";
+    let table = read_as(text, Dialect::default(), &settings(None, Some("Full Name"))).unwrap();
+    let key: Vec<&str> = table
+        .snapshot
+        .schema()
+        .key_fields()
+        .map(common::schema::Field::name)
+        .collect();
+    assert_eq!(key, ["Full_Name"]);
+    assert!(
+        table.remarks[0].contains("Full_Name"),
+        "{:?}",
+        table.remarks
+    );
+}

@@ -1,0 +1,101 @@
+use super::*;
+
+const PATIENCE: Duration = Duration::from_secs(5);
+const STEP: Duration = Duration::from_millis(100);
+
+/// A file that is changed `count` times, at the start of its life.
+fn versions<const N: usize>() -> [Option<Identity>; N] {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("file");
+    std::array::from_fn(|number| {
+        std::fs::write(&path, "x".repeat(number)).unwrap();
+        Some(Identity::of_path(&path).unwrap())
+    })
+}
+
+#[test]
+fn a_finished_version_is_read_at_once_and_once() {
+    let [one, two] = versions();
+    let now = Instant::now();
+    let mut follow = Follow::new(PATIENCE, one);
+    follow.look(now, one, true);
+    assert_eq!((follow.due(), follow.take(now)), (None, None));
+    follow.look(now, two, true);
+    assert_eq!(follow.due(), Some(now));
+    assert_eq!(follow.take(now), Some(Due::Read));
+    follow.read(now, two, false);
+    follow.look(now, two, true);
+    assert_eq!((follow.due(), follow.take(now)), (None, None));
+}
+
+#[test]
+fn a_change_is_read_when_it_is_quiet() {
+    let [one, two, three] = versions();
+    let now = Instant::now();
+    let mut follow = Follow::new(PATIENCE, one);
+    follow.look(now, two, false);
+    follow.look(now + STEP, two, false);
+    assert_eq!(follow.due(), Some(now + QUIET), "a look is no change");
+    follow.look(now + STEP, three, false);
+    assert_eq!(follow.due(), Some(now + STEP + QUIET));
+    assert_eq!(follow.take(now + QUIET), None);
+    assert_eq!(follow.take(now + STEP + QUIET), Some(Due::Read));
+    // Finished before it changed again is not finished.
+    follow.look(now, one, true);
+    follow.look(now, two, false);
+    assert_eq!(follow.due(), Some(now + QUIET));
+    follow.look(now, three, false);
+    assert_eq!(follow.due(), None, "it is again what it was");
+}
+
+#[test]
+fn what_changes_all_the_time_is_read_now_and_then() {
+    let versions = versions::<100>();
+    let begin = Instant::now();
+    let mut follow = Follow::new(PATIENCE, versions[0]);
+    let mut read = 0;
+    for (step, version) in (1..).zip(&versions[1..]) {
+        let now = begin + STEP * step;
+        follow.look(now, *version, false);
+        read += u32::from(follow.take(now) == Some(Due::Read));
+    }
+    assert_eq!(read, 1, "in ten seconds");
+}
+
+#[test]
+fn a_file_may_be_gone_for_an_instant() {
+    let [one, two] = versions();
+    let now = Instant::now();
+    let mut follow = Follow::new(PATIENCE, one);
+    follow.look(now, None, true);
+    assert_eq!(follow.due(), Some(now + QUIET));
+    follow.look(now + STEP, two, true);
+    assert_eq!(follow.take(now + STEP), Some(Due::Read));
+    follow.look(now, None, false);
+    assert_eq!(follow.take(now + QUIET), Some(Due::Gone));
+    assert!(follow.is_another_file(one.as_ref()) && !follow.is_another_file(None));
+    follow.look(now, None, false);
+    assert_eq!(follow.due(), None, "told once");
+    follow.look(now, one, true);
+    assert_eq!(follow.take(now), Some(Due::Read));
+    assert!(
+        !follow.is_another_file(two.as_ref()),
+        "the same file with other content"
+    );
+}
+
+#[test]
+fn a_young_version_is_looked_at_again_and_force_is_at_once() {
+    let [one, two] = versions();
+    let now = Instant::now();
+    let mut follow = Follow::new(PATIENCE, one);
+    follow.read(now, one, true);
+    assert_eq!(follow.take(now), None);
+    assert_eq!(follow.take(now + YOUNG), Some(Due::Read));
+    assert_eq!(follow.due(), None);
+    follow.read(now, one, true);
+    follow.look(now, two, false);
+    follow.force(now);
+    assert_eq!(follow.take(now), Some(Due::Read));
+    assert_eq!(follow.due(), None, "it has been taken in with that");
+}

@@ -1,0 +1,363 @@
+//! Which kind a column is, from all of its cells.
+//!
+//! 1. A column may be every kind in `KINDS`; each cell strikes out those that it is none of.
+//! 2. The first kind that is left is the column's. If none is, it is a text, as wide as its widest cell, rounded up to a
+//!    multiple of 8. An empty cell leaves nothing but text.
+//! 3. No digit may be lost: leading zeros, `+5`, `-0`, whole numbers beyond 64 bits and more digits than an `f64` keeps
+//!    are text, and so is a network with bits behind its prefix. What only changes its looks is a value: `1.50`, a MAC
+//!    with dashes, a time of another offset.
+//! 4. In a key not even that: keys are text unless each prints back as it stood. A key is never a float.
+
+use std::net::IpAddr;
+
+use common::{Kind, Value};
+
+/// What a column may be, in the order of preference.
+const KINDS: [Kind; 9] = [
+    Kind::Bool,
+    Kind::U64,
+    Kind::I64,
+    Kind::F64,
+    Kind::Ipv4,
+    Kind::Ipv6,
+    Kind::IpNet,
+    Kind::Mac,
+    Kind::Timestamp,
+];
+
+/// Texts are this wide, or a multiple of it.
+const TEXT_STEP: usize = 8;
+
+/// As many decimal digits as every normal `f64` keeps.
+const SAFE_DIGITS: usize = 15;
+
+/// What is known of a column so far.
+#[derive(Debug)]
+pub struct Column {
+    in_key: bool,
+    /// The kinds that are left, a bit each in the order of [`KINDS`].
+    left: u16,
+    widest: usize,
+    is_empty: bool,
+    /// Whether a number without quotes was seen, where there are quotes.
+    has_number: bool,
+}
+
+impl Column {
+    /// Of no cell yet.
+    pub fn new(in_key: bool) -> Self {
+        Self {
+            in_key,
+            left: (1 << KINDS.len()) - 1,
+            widest: 0,
+            is_empty: true,
+            has_number: false,
+        }
+    }
+
+    /// A cell of CSV, which may be anything.
+    pub fn see(&mut self, cell: &str) {
+        self.strike(cell, |kind| fits(kind, cell));
+        self.has_number = true;
+    }
+
+    /// A string of JSON: it is no number, but the names of floats that are none in JSON.
+    pub fn see_string(&mut self, text: &str) {
+        self.strike(text, |kind| match kind {
+            Kind::Bool | Kind::U64 | Kind::I64 => false,
+            Kind::F64 => names_a_float(text),
+            other => fits(other, text),
+        });
+    }
+
+    /// A number of JSON, as it stands there.
+    pub fn see_number(&mut self, text: &str) {
+        self.strike(text, |kind| is_number(kind) && fits(kind, text));
+        self.has_number = true;
+    }
+
+    /// `true` or `false` of JSON.
+    pub fn see_bool(&mut self, value: bool) {
+        let text = if value { "true" } else { "false" };
+        self.strike(text, |kind| kind == Kind::Bool);
+    }
+
+    /// Nothing where a cell should be.
+    pub fn see_nothing(&mut self) {
+        self.strike("", |_| false);
+    }
+
+    /// What the column is.
+    pub fn kind(&self) -> Kind {
+        match self.preferred() {
+            Some(Kind::F64) if self.in_key => self.text(),
+            Some(kind) => kind,
+            None => self.text(),
+        }
+    }
+
+    /// Whether it is text only because a key is no float.
+    pub fn is_float_in_key(&self) -> bool {
+        self.in_key && self.preferred() == Some(Kind::F64)
+    }
+
+    /// How long its longest cell is, in bytes.
+    pub fn widest(&self) -> usize {
+        self.widest
+    }
+
+    fn preferred(&self) -> Option<Kind> {
+        let kinds = KINDS.iter().enumerate();
+        let mut left = kinds.filter(|(bit, _)| self.left >> bit & 1 == 1);
+        let first = left.next().map(|(_, kind)| *kind);
+        first.filter(|kind| !self.is_empty && (self.has_number || !is_number(*kind)))
+    }
+
+    fn text(&self) -> Kind {
+        let width = self.widest.max(1).next_multiple_of(TEXT_STEP);
+        Kind::Text(u16::try_from(width).unwrap_or(u16::MAX))
+    }
+
+    fn strike(&mut self, cell: &str, fits: impl Fn(Kind) -> bool) {
+        self.is_empty = false;
+        self.widest = self.widest.max(cell.len());
+        let mut unseen = self.left;
+        while unseen != 0 {
+            let bit = unseen.trailing_zeros() as usize;
+            unseen &= unseen - 1;
+            let kind = KINDS[bit];
+            if !fits(kind) || self.in_key && !prints_back(kind, cell) {
+                self.left &= !(1 << bit);
+            }
+        }
+    }
+}
+
+fn is_number(kind: Kind) -> bool {
+    matches!(kind, Kind::U64 | Kind::I64 | Kind::F64)
+}
+
+fn names_a_float(text: &str) -> bool {
+    matches!(text, "NaN" | "Infinity" | "-Infinity")
+}
+
+fn fits(kind: Kind, cell: &str) -> bool {
+    match kind {
+        Kind::Bool => matches!(cell, "true" | "false"),
+        Kind::U64 | Kind::I64 => is_plain_whole(cell) && Value::parse(kind, cell).is_ok(),
+        Kind::F64 => is_lossless_float(cell),
+        Kind::IpNet => is_whole_network(cell),
+        // Without a separator it would be a count of nanoseconds.
+        Kind::Timestamp => {
+            cell.as_bytes().get(4) == Some(&b'-') && Value::parse(kind, cell).is_ok()
+        }
+        other => Value::parse(other, cell).is_ok(),
+    }
+}
+
+/// Whether the value prints as the cell does. A float in a key is found out later, to be told of.
+fn prints_back(kind: Kind, cell: &str) -> bool {
+    kind == Kind::F64 || Value::parse(kind, cell).is_ok_and(|value| value.to_string() == cell)
+}
+
+/// Digits as they would be printed, perhaps behind a minus.
+fn is_plain_whole(cell: &str) -> bool {
+    let digits = cell.strip_prefix('-').unwrap_or(cell);
+    !digits.is_empty()
+        && digits.bytes().all(|byte| byte.is_ascii_digit())
+        && (!digits.starts_with('0') || cell == "0")
+}
+
+/// No bit is set behind the prefix.
+fn is_whole_network(cell: &str) -> bool {
+    let Some((address, _)) = cell.split_once('/') else {
+        return false;
+    };
+    match Value::parse(Kind::IpNet, cell) {
+        Ok(Value::IpNet(network)) => address.parse::<IpAddr>() == Ok(network.network()),
+        _ => false,
+    }
+}
+
+/// A decimal number whose digits an `f64` keeps, or the name of what is none.
+fn is_lossless_float(cell: &str) -> bool {
+    if names_a_float(cell) {
+        return true;
+    }
+    let Some(digits) = float_digits(cell) else {
+        return false;
+    };
+    let Ok(value) = cell.parse::<f64>() else {
+        return false;
+    };
+    if value == 0.0 {
+        return digits.is_empty();
+    }
+    if value.is_normal() && digits.len() <= SAFE_DIGITS {
+        return true;
+    }
+    let printed = format!("{value:e}");
+    value.is_finite() && float_digits(&printed).is_some_and(|kept| kept == digits)
+}
+
+/// The significant digits of a float in decimal, without zeros before and behind them; None if it is none, or has zeros
+/// in front that are no part of a number.
+fn float_digits(cell: &str) -> Option<String> {
+    let number = cell.strip_prefix('-').unwrap_or(cell);
+    let (mantissa, exponent) = match number.split_once(['e', 'E']) {
+        Some((mantissa, exponent)) => (mantissa, Some(exponent)),
+        None => (number, None),
+    };
+    let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
+    let are_digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
+    let exponent_is_one = exponent.is_none_or(|exponent| {
+        let digits = exponent.strip_prefix(['+', '-']).unwrap_or(exponent);
+        !digits.is_empty() && are_digits(digits)
+    });
+    let is_one = exponent_is_one
+        && are_digits(whole)
+        && are_digits(fraction)
+        && !(whole.is_empty() && fraction.is_empty())
+        && (whole.len() < 2 || !whole.starts_with('0'))
+        && cell != "-0";
+    is_one.then(|| {
+        let digits = format!("{whole}{fraction}");
+        digits.trim_matches('0').to_owned()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn kind(cells: &[&str], in_key: bool) -> Kind {
+        let mut column = Column::new(in_key);
+        cells.iter().for_each(|cell| column.see(cell));
+        column.kind()
+    }
+
+    #[test]
+    fn every_kind_is_recognised() {
+        let cases: [(&[&str], Kind); 18] = [
+            (&["true", "false"], Kind::Bool),
+            (&["0", "18446744073709551615"], Kind::U64),
+            (&["0", "1"], Kind::U64),
+            (&["-9223372036854775808", "9223372036854775807"], Kind::I64),
+            (&["1.50", ".5", "5.", "1e5", "-2", "1E-7"], Kind::F64),
+            (&["NaN", "-Infinity", "3"], Kind::F64),
+            (&["1e300", "0.1234567890123456"], Kind::F64),
+            (&["-0.0"], Kind::F64),
+            (&["1.2.3.4"], Kind::Ipv4),
+            (&["::", "2001:DB8::1"], Kind::Ipv6),
+            (&["10.0.0.0/8", "::/0", "1.2.3.4/32"], Kind::IpNet),
+            (&["AA-BB-CC-00-11-22", "aa:bb:cc:00:11:22"], Kind::Mac),
+            (
+                &["2026-01-02T03:04:05Z", "2026-01-02T03:04:05+01:00"],
+                Kind::Timestamp,
+            ),
+            (&[], Kind::Text(8)),
+            (&["", ""], Kind::Text(8)),
+            (&["12345678"], Kind::U64),
+            (&["12345678x", "1"], Kind::Text(16)),
+            (&["ääää"], Kind::Text(8)),
+        ];
+        for (cells, expected) in cases {
+            assert_eq!(kind(cells, false), expected, "{cells:?}");
+        }
+    }
+
+    #[test]
+    fn what_would_lose_something_is_text() {
+        for cells in [
+            ["007", "1"],
+            ["+5", "1"],
+            ["-0", "1"],
+            ["", "1"],
+            [" 1", "1"],
+            ["00.5", "1"],
+            ["+.5", "1"],
+            [".", "1"],
+            ["1e", "1"],
+            ["inf", "1"],
+            ["nan", "1"],
+            ["1e309", "1"],
+            ["1e-400", "1"],
+            ["0x10", "1"],
+            ["TRUE", "true"],
+            ["yes", "true"],
+            ["1", "true"],
+            ["18446744073709551616", "1"],
+            ["18446744073709551615", "-1"],
+            ["9007199254740993", "0.5"],
+            ["0.1234567890123456789", "1"],
+            ["10.1.2.3/8", "10.0.0.0/8"],
+            ["10.0.0.1", "10.0.0.0/8"],
+            ["1.2.3.4", "::"],
+            ["2026-01-02", "2026-01-02T03:04:05Z"],
+            ["1767323045", "2026-01-02T03:04:05Z"],
+            ["00:00:00-00-00-00", "00:00:00:00:00:00"],
+        ] {
+            let width = cells[0].len().max(cells[1].len()).next_multiple_of(8);
+            let text = Kind::Text(u16::try_from(width).unwrap());
+            assert_eq!(kind(&cells, false), text, "{cells:?}");
+            let [one, other] = cells;
+            assert_eq!(kind(&[other, one], false), text, "{cells:?}, turned round");
+        }
+    }
+
+    #[test]
+    fn keys_print_back_as_they_stood() {
+        for (cell, expected) in [
+            ("7", Kind::U64),
+            ("-7", Kind::I64),
+            ("true", Kind::Bool),
+            ("1.50", Kind::Text(8)),
+            ("1.5", Kind::Text(8)),
+            ("2001:db8::1", Kind::Ipv6),
+            ("2001:DB8::1", Kind::Text(16)),
+            ("10.0.0.0/8", Kind::IpNet),
+            ("aa:bb:cc:00:11:22", Kind::Mac),
+            ("AA:BB:CC:00:11:22", Kind::Text(24)),
+            ("2026-01-02T03:04:05Z", Kind::Timestamp),
+            ("2026-01-02T03:04:05+00:00", Kind::Text(32)),
+        ] {
+            assert_eq!(kind(&[cell], true), expected, "{cell}");
+        }
+        let mut column = Column::new(true);
+        column.see("1.5");
+        assert!(column.is_float_in_key());
+        column.see("one");
+        assert!(!column.is_float_in_key());
+    }
+
+    #[test]
+    fn strings_of_json_are_no_numbers() {
+        type See = fn(&mut Column);
+        let cases: [(&[See], Kind); 10] = [
+            (&[|c| c.see_number("1"), |c| c.see_number("2")], Kind::U64),
+            (
+                &[|c| c.see_number("1"), |c| c.see_number("-2.5")],
+                Kind::F64,
+            ),
+            (
+                &[|c| c.see_number("1.0"), |c| c.see_string("NaN")],
+                Kind::F64,
+            ),
+            (&[|c| c.see_string("NaN")], Kind::Text(8)),
+            (&[|c| c.see_string("1")], Kind::Text(8)),
+            (&[|c| c.see_string("true")], Kind::Text(8)),
+            (&[|c| c.see_bool(true)], Kind::Bool),
+            (
+                &[|c| c.see_bool(true), |c| c.see_number("1")],
+                Kind::Text(8),
+            ),
+            (&[|c| c.see_string("::1")], Kind::Ipv6),
+            (&[|c| c.see_number("1"), Column::see_nothing], Kind::Text(8)),
+        ];
+        for (number, (cells, expected)) in cases.into_iter().enumerate() {
+            let mut column = Column::new(false);
+            cells.iter().for_each(|see| see(&mut column));
+            assert_eq!(column.kind(), expected, "case {number}");
+        }
+    }
+}

@@ -1,0 +1,423 @@
+//! A file as a whole table, read again whenever it changes.
+//!
+//! In the order of a row's path:
+//!
+//! - [`settings`]: what a user says about a file;
+//! - [`watch`], [`follow`], [`hangup`]: when it is to be read;
+//! - [`reader`], [`content`]: its bytes, read in a thread of its own; [`text`]: as text;
+//! - [`csv`], [`jsonl`]: the bytes as a table; [`header`], [`names`], [`infer`], [`shape`]: what its fields are;
+//!   [`keyed`]: its rows by key; [`fault`]: what is wrong with it; [`progress`]: how far it is;
+//! - [`File`]: the source. Each version is brought as one commit of its differences. A version that is no table is
+//!   reported, once, and the rows stay as they are.
+//!
+//! Nothing here waits for a long file: while a version is read the table is looked after, and signals are heard. What
+//! changes meanwhile leads to one more reading after it.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use common::{Error, Schema, UntypedPublisher};
+use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags};
+use subscriber::shell::{Failure, Stop, tell};
+
+use super::{Progress, Room, Snapshot, Source, Trouble};
+
+pub mod content;
+pub mod csv;
+pub mod fault;
+pub mod follow;
+pub mod hangup;
+pub mod header;
+pub mod infer;
+pub mod jsonl;
+pub mod keyed;
+pub mod names;
+pub mod progress;
+pub mod reader;
+pub mod settings;
+pub mod shape;
+pub mod text;
+pub mod watch;
+
+use content::Identity;
+use fault::Fault;
+use follow::{Due, Follow};
+use hangup::{Hangups, Request};
+use reader::{Former, Outcome, Reader, Reading};
+use settings::{Format, Settings};
+use watch::Watch;
+
+/// How often the file is looked at, whatever was heard.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// How often rows are tried again that there was no memory for.
+const RETRY: Duration = Duration::from_secs(5);
+
+/// How long a file that changes all the time is left alone: lines are added to JSONL, but a CSV may be half there.
+const PATIENCE_CSV: Duration = Duration::from_secs(10);
+const PATIENCE_JSONL: Duration = Duration::from_secs(1);
+
+/// How many remarks are kept, so that none is made twice.
+const MAX_REMARKS: usize = 64;
+
+/// A file that was read.
+#[derive(Debug)]
+pub struct Table {
+    /// Its rows.
+    pub snapshot: Snapshot,
+    /// What is to be said about it.
+    pub remarks: Vec<String>,
+}
+
+/// A file, followed.
+pub struct File {
+    path: PathBuf,
+    room: Room,
+    strict: bool,
+    reader: Reader,
+    watch: Watch,
+    hangups: Hangups,
+    stop: Stop,
+    /// All descriptors that there is to wait for.
+    epoll: Epoll,
+    follow: Follow,
+    next_look: Instant,
+    former: Former,
+    /// What is to be published, and when to try.
+    fresh: Option<(Snapshot, Instant)>,
+    has_published: bool,
+    /// What is wrong with a version that is young: its writer may be in the middle of it.
+    doubt: Option<Fault>,
+    /// Whether the last version is no table, or the file is gone.
+    in_trouble: bool,
+    /// Whether it was said that the folder cannot be watched.
+    is_unwatched: bool,
+    remarks: Vec<String>,
+    accepted: u64,
+    refused: u64,
+}
+
+/// What a file is opened with.
+pub struct Opening {
+    /// Which file.
+    pub path: PathBuf,
+    /// How it is read.
+    pub settings: Settings,
+    /// What becomes of rows that there is no room for.
+    pub room: Room,
+    /// Whether a version that is no table is the end.
+    pub strict: bool,
+    /// SIGHUP.
+    pub hangups: Hangups,
+}
+
+impl File {
+    /// Reads the file for the first time. None if the end was asked for meanwhile.
+    ///
+    /// # Errors
+    /// What is wrong with the file, and what the system refuses.
+    pub fn open(opening: Opening, stop: &Stop) -> Result<Option<Self>, Failure> {
+        let Opening {
+            path,
+            settings,
+            room,
+            strict,
+            hangups,
+        } = opening;
+        let patience = match settings.format {
+            Format::Csv(_) => PATIENCE_CSV,
+            Format::Jsonl => PATIENCE_JSONL,
+        };
+        let reader = Reader::new(&path, settings)?;
+        let (watch, unwatched) = Watch::new(&path);
+        let refused = |errno| Failure::new(1, format!("cannot wait for changes: {errno}"));
+        let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).map_err(refused)?;
+        let descriptors = [
+            Some(reader.descriptor()),
+            watch.descriptor(),
+            Some(hangups.descriptor()),
+        ];
+        for descriptor in descriptors.into_iter().flatten() {
+            let event = EpollEvent::new(EpollFlags::EPOLLIN, 0);
+            epoll.add(descriptor, event).map_err(refused)?;
+        }
+        let mut file = Self {
+            path,
+            room,
+            strict,
+            reader,
+            watch,
+            hangups,
+            stop: stop.clone(),
+            epoll,
+            follow: Follow::new(patience, None),
+            next_look: Instant::now(),
+            former: Former::default(),
+            fresh: None,
+            has_published: false,
+            doubt: None,
+            in_trouble: false,
+            is_unwatched: false,
+            remarks: Vec::new(),
+            accepted: 0,
+            refused: 0,
+        };
+        file.report_watch(unwatched);
+        let has_read = file.read_first()?;
+        Ok(has_read.then_some(file))
+    }
+
+    /// What a row is.
+    ///
+    /// # Panics
+    /// Never: a file that is open has been read.
+    pub fn schema(&self) -> &Schema {
+        self.former.schema.as_deref().expect("it has been read")
+    }
+
+    /// Whether it was read before the end was asked for.
+    fn read_first(&mut self) -> Result<bool, Failure> {
+        // Before it is read, so that no change falls in between.
+        self.arm();
+        let progress = progress::Progress::on_terminal(self.path.display().to_string());
+        let progress = Arc::new(progress);
+        self.reader
+            .begin(self.former.clone(), Arc::clone(&progress))?;
+        let reading = loop {
+            if self.stop.wait_with(&[self.epoll.0.as_fd()], Some(LOOK)) {
+                progress.clear();
+                tell(format_args!(
+                    "{}: not read to its end, nothing is published",
+                    self.path.display()
+                ));
+                return Ok(false);
+            }
+            if let Some(reading) = self.reader.finished() {
+                break reading;
+            }
+            self.hear(Instant::now());
+        };
+        self.take_in(reading)?;
+        Ok(true)
+    }
+
+    /// What was read becomes what is to be published.
+    fn take_in(&mut self, reading: Reading) -> Result<(), Failure> {
+        let is_young = reading.is_young;
+        self.follow.read(Instant::now(), reading.identity, is_young);
+        if reading.fingerprint.is_some() {
+            self.former.fingerprint = reading.fingerprint;
+        }
+        let doubt = self.doubt.take();
+        match reading.outcome {
+            Outcome::Same => match doubt {
+                Some(fault) => self.report(&fault, self.strict),
+                None => Ok(()),
+            },
+            Outcome::Gone => self.report_gone("there is no such file"),
+            Outcome::Bad(fault) if is_young && self.former.schema.is_some() => {
+                self.doubt = Some(fault);
+                Ok(())
+            }
+            Outcome::Bad(fault) => self.report(&fault, self.strict),
+            Outcome::Table(table) => {
+                self.accept(table);
+                Ok(())
+            }
+        }
+    }
+
+    fn accept(&mut self, table: Table) {
+        self.accepted += 1;
+        let name = self.path.display();
+        for remark in table.remarks {
+            if !self.remarks.contains(&remark) {
+                tell(format_args!("{name}: {remark}"));
+                self.remarks.truncate(MAX_REMARKS - 1);
+                self.remarks.insert(0, remark);
+            }
+        }
+        let schema = table.snapshot.schema();
+        if self
+            .former
+            .schema
+            .as_ref()
+            .is_some_and(|former| former != schema)
+        {
+            tell(format_args!("{name}: the fields are now {schema}"));
+        }
+        if std::mem::take(&mut self.in_trouble) {
+            tell(format_args!(
+                "{name}: read again, rows: {}",
+                table.snapshot.len()
+            ));
+        }
+        self.former.schema = Some(Arc::clone(schema));
+        self.fresh = Some((table.snapshot, Instant::now()));
+    }
+
+    /// Says what is wrong. The first time, and if `is_end`, it is the end.
+    fn report(&mut self, fault: &Fault, is_end: bool) -> Result<(), Failure> {
+        let name = self.path.display();
+        if is_end || self.former.schema.is_none() {
+            return Err(Failure::new(fault.code, format!("{name}: {fault}")));
+        }
+        self.in_trouble = true;
+        self.refused += 1;
+        tell(format_args!("{name}: {fault}; the table stays as it is"));
+        Ok(())
+    }
+
+    fn report_gone(&mut self, reason: &str) -> Result<(), Failure> {
+        // Whatever comes back is worth a word.
+        self.former.fingerprint = None;
+        self.report(&Fault::of_file(reason), false)
+    }
+
+    fn report_watch(&mut self, refused: Option<String>) {
+        let was_unwatched = std::mem::replace(&mut self.is_unwatched, refused.is_some());
+        if let Some(reason) = refused.filter(|_| !was_unwatched) {
+            tell(format_args!("{}: {reason}", self.path.display()));
+        }
+    }
+
+    fn arm(&mut self) {
+        if self.watch.descriptor().is_some() {
+            let refused = self.watch.arm().err();
+            self.report_watch(refused);
+        }
+    }
+
+    /// Listens to signals and folders, and looks at the file if there is a reason.
+    fn hear(&mut self, now: Instant) {
+        match self.hangups.heard() {
+            Some(Request::End) => self.stop.request(),
+            Some(Request::Read) => {
+                // Also if nothing has changed.
+                self.former.fingerprint = None;
+                self.follow.force(now);
+            }
+            None => {}
+        }
+        let heard = self.watch.hear();
+        if !heard.anything && now < self.next_look {
+            return;
+        }
+        self.next_look = now + LOOK;
+        self.arm();
+        let identity = identity(&self.path);
+        let is_another = heard.moved && self.follow.is_another_file(identity.as_ref());
+        self.follow
+            .look(now, identity, heard.finished || is_another);
+    }
+
+    /// Begins to read, if it is time.
+    fn read_if_due(&mut self, now: Instant) -> Result<(), Trouble> {
+        if self.reader.is_busy() {
+            return Ok(());
+        }
+        match self.follow.take(now) {
+            None => Ok(()),
+            Some(Due::Gone) => {
+                let gone = self.report_gone("there is no such file any more");
+                gone.map_err(Trouble::Input)
+            }
+            Some(Due::Read) => {
+                let silent = Arc::new(progress::Progress::silent());
+                if let Err(failure) = self.reader.begin(self.former.clone(), silent) {
+                    // It may pass.
+                    self.report(&Fault::of_file(failure.to_string()), false)
+                        .map_err(Trouble::Input)?;
+                    self.follow.force(now + RETRY);
+                }
+                Ok(())
+            }
+        }
+    }
+
+    fn publish(&mut self, now: Instant, publisher: &mut UntypedPublisher) -> Result<(), Trouble> {
+        let Some((snapshot, _)) = self.fresh.take_if(|(_, due)| *due <= now) else {
+            return Ok(());
+        };
+        let is_first = !std::mem::replace(&mut self.has_published, true);
+        match snapshot.publish(publisher, self.room) {
+            Ok(None) => Ok(()),
+            Ok(Some(sentence)) => {
+                tell(format_args!("{}: {sentence}", self.path.display()));
+                Ok(())
+            }
+            Err(error @ (Error::Limit { .. } | Error::InvalidSetting { .. })) if is_first => {
+                Err(Trouble::Input(error.into()))
+            }
+            // Memory may be found again.
+            Err(error @ Error::Limit { .. }) => {
+                let is_new = !std::mem::replace(&mut self.in_trouble, true);
+                if is_new {
+                    tell(format_args!(
+                        "{}: {error}; the table stays as it is",
+                        self.path.display()
+                    ));
+                }
+                self.fresh = Some((snapshot, now + RETRY));
+                Ok(())
+            }
+            Err(error @ Error::InvalidSetting { .. }) => {
+                let fault = Fault::of_file(error.to_string());
+                self.report(&fault, self.strict).map_err(Trouble::Input)
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+impl Source for File {
+    fn descriptor(&self) -> Option<BorrowedFd<'_>> {
+        Some(self.epoll.0.as_fd())
+    }
+
+    fn due(&self) -> Option<Instant> {
+        let to_read = self.follow.due().filter(|_| !self.reader.is_busy());
+        let to_publish = self.fresh.as_ref().map(|(_, due)| *due);
+        [to_read, to_publish, Some(self.next_look)]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+
+    fn bring(&mut self, publisher: &mut UntypedPublisher) -> Result<Progress, Trouble> {
+        if let Some(reading) = self.reader.finished() {
+            self.take_in(reading).map_err(Trouble::Input)?;
+        }
+        let now = Instant::now();
+        self.publish(now, publisher)?;
+        self.hear(now);
+        self.read_if_due(now)?;
+        // All of a file that is read once.
+        Ok(Progress::Ended)
+    }
+
+    fn is_whole(&self) -> bool {
+        true
+    }
+
+    fn summary(&self) -> Option<String> {
+        Some(format!(
+            "versions of the file taken: {}, refused: {}",
+            self.accepted, self.refused
+        ))
+    }
+}
+
+fn identity(path: &Path) -> Option<Identity> {
+    match Identity::of_path(path) {
+        Ok(identity) => Some(identity),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+        Err(error) => {
+            tracing::debug!("{}: {error}", path.display());
+            None
+        }
+    }
+}

@@ -1,0 +1,141 @@
+//! The schema that a file's columns make together.
+
+use common::{Kind, Schema};
+
+use super::fault::Fault;
+use super::infer::Column;
+
+/// A schema, and what is to be said about it.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Shape {
+    /// The schema.
+    pub schema: Schema,
+    /// Sentences for the user.
+    pub remarks: Vec<String>,
+}
+
+/// From names, columns, and the names of the key (none: the first is the key). Texts that were wider in the `former`
+/// schema stay so: a table does not move because its longest name went away.
+///
+/// # Errors
+/// [`Fault`] if it cannot be a table.
+pub fn infer(
+    names: &[String],
+    columns: &[Column],
+    key: &[&str],
+    former: Option<&Schema>,
+) -> Result<Shape, Fault> {
+    if let Some(missing) = key
+        .iter()
+        .find(|name| !names.iter().any(|other| other == *name))
+    {
+        return Err(Fault::of_arguments(format!(
+            "--key names {missing:?}, and the fields are {}",
+            names.join(", ")
+        )));
+    }
+    let fields = names.iter().zip(columns);
+    let float_keys = fields
+        .clone()
+        .filter(|(_, column)| column.is_float_in_key());
+    let remarks = float_keys.map(|(name, _)| {
+        format!("the key {name} is text: its numbers have fractions, and no key is a float")
+    });
+    let remarks = remarks.collect();
+    let of_columns = || {
+        fields
+            .clone()
+            .map(|(name, column)| (name.as_str(), column.kind()))
+    };
+    let schema = Schema::new(of_columns(), key).map_err(|error| {
+        Fault::of_file(format!(
+            "{error}: name other fields by --fields, or another --key"
+        ))
+    })?;
+    let Some(former) = former.filter(|former| is_alike(former, &schema)) else {
+        return Ok(Shape { schema, remarks });
+    };
+    let widest = of_columns()
+        .zip(former.fields())
+        .map(|((name, kind), before)| {
+            let kind = match (kind, before.kind()) {
+                (Kind::Text(now), Kind::Text(before)) => Kind::Text(now.max(before)),
+                (kind, _) => kind,
+            };
+            (name, kind)
+        });
+    // It may be too large with all of them.
+    let schema = Schema::new(widest, key).unwrap_or(schema);
+    Ok(Shape { schema, remarks })
+}
+
+/// Whether the fields and the key are called the same.
+fn is_alike(one: &Schema, other: &Schema) -> bool {
+    let names = |schema: &Schema| -> Vec<String> {
+        let fields = schema.fields().iter().chain(schema.key_fields());
+        fields.map(|field| field.name().to_owned()).collect()
+    };
+    names(one) == names(other)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shape(cells: &[(&str, &str)], key: &[&str], former: Option<&str>) -> Result<Shape, Fault> {
+        let names: Vec<String> = cells.iter().map(|(name, _)| (*name).to_owned()).collect();
+        let columns: Vec<Column> = cells
+            .iter()
+            .map(|(name, cell)| {
+                let mut column = Column::new(key.contains(name));
+                column.see(cell);
+                column
+            })
+            .collect();
+        let former = former.map(|fields| Schema::parse(fields, Some(&key.join(","))).unwrap());
+        infer(&names, &columns, key, former.as_ref())
+    }
+
+    #[test]
+    fn texts_stay_as_wide_as_they_were() {
+        let fields = |name: &str, former: &str| {
+            let cells = [("id", "1"), ("name", name)];
+            shape(&cells, &["id"], Some(former))
+                .unwrap()
+                .schema
+                .to_string()
+        };
+        assert_eq!(
+            fields("short", "id:u64,name:text(40)"),
+            "id:u64,name:text(40)"
+        );
+        assert_eq!(
+            fields("now longer", "id:u64,name:text(8)"),
+            "id:u64,name:text(16)"
+        );
+        assert_eq!(
+            fields("short", "id:u64,other:text(40)"),
+            "id:u64,name:text(8)"
+        );
+        assert_eq!(fields("7", "id:u64,name:text(40)"), "id:u64,name:u64");
+        assert_eq!(fields("short", "id:u64,name:u64"), "id:u64,name:text(8)");
+    }
+
+    #[test]
+    fn keys_are_no_floats_and_are_there() {
+        let shape_of_floats = shape(&[("x", "1.5")], &["x"], None).unwrap();
+        assert_eq!(shape_of_floats.schema.to_string(), "x:text(8)");
+        assert!(shape_of_floats.remarks[0].contains("key x is text"));
+        let missing = shape(&[("x", "1.5")], &["y"], None).unwrap_err();
+        assert!(
+            missing.code == 2 && missing.reason.contains("\"y\""),
+            "{missing}"
+        );
+        let long = "x".repeat(2000);
+        let too_long = shape(&[("x", &long)], &["x"], None).unwrap_err();
+        assert!(
+            too_long.code == 5 && too_long.reason.contains("--key"),
+            "{too_long}"
+        );
+    }
+}

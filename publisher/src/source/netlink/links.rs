@@ -1,0 +1,135 @@
+//! The interfaces: their names, and whether a change of one is a reason to read the whole table again.
+
+use std::collections::BTreeMap;
+
+use netlink_packet_core::{NlasIterator, parse_string, parse_u32};
+use netlink_packet_route::link::{LinkFlags, LinkHeader};
+use nix::libc::{IFLA_IFNAME, IFLA_MASTER, RTM_DELLINK};
+
+use super::message::Message;
+
+/// The length of a link message's header.
+const HEADER: usize = 16;
+
+/// What of an interface's state decides about its routes.
+const STATE: LinkFlags = LinkFlags::Up
+    .union(LinkFlags::Running)
+    .union(LinkFlags::LowerUp);
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Link {
+    name: String,
+    state: LinkFlags,
+    /// The bridge, bond or VRF that it belongs to; moving into a VRF moves routes.
+    controller: u32,
+}
+
+/// All interfaces by their index.
+#[derive(Clone, Debug, Default)]
+pub struct Links(BTreeMap<u32, Link>);
+
+impl Links {
+    /// An interface's name; its index in brackets, if it is not known.
+    pub fn name(&self, index: u32) -> String {
+        match self.0.get(&index) {
+            Some(link) => link.name.clone(),
+            None if index == 0 => String::new(),
+            None => format!("if{index}"),
+        }
+    }
+
+    /// Takes over what a message says. Whether rows may be others for it, beyond what the kernel tells by itself.
+    ///
+    /// # Errors
+    /// What is wrong with the message.
+    pub fn take(&mut self, message: &Message<'_>) -> Result<bool, String> {
+        let header = LinkHeader::parse(message.payload).map_err(|error| error.to_string())?;
+        // Of a port that leaves its bridge: the interface stays.
+        if u8::from(header.interface_family) != 0 {
+            return Ok(false);
+        }
+        if message.kind == RTM_DELLINK {
+            return Ok(self.0.remove(&header.index).is_some());
+        }
+        let mut link = Link {
+            name: String::new(),
+            state: header.flags & STATE,
+            controller: 0,
+        };
+        for attribute in NlasIterator::new(message.payload.get(HEADER..).unwrap_or_default()) {
+            let attribute = attribute.map_err(|error| error.to_string())?;
+            match attribute.kind() {
+                IFLA_IFNAME => link.name = parse_string(attribute.value()).unwrap_or_default(),
+                IFLA_MASTER => link.controller = parse_u32(attribute.value()).unwrap_or_default(),
+                _ => {}
+            }
+        }
+        let before = self.0.insert(header.index, link.clone());
+        // Of a new one there are no rows yet.
+        Ok(before.is_some_and(|before| before != link))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use netlink_packet_core::{DefaultNla, Emitable, Nla};
+    use nix::libc::RTM_NEWLINK;
+
+    use super::*;
+
+    fn take(links: &mut Links, kind: u16, family: u8, flags: LinkFlags, name: &str) -> bool {
+        let header = LinkHeader {
+            interface_family: family.into(),
+            index: 7,
+            flags,
+            ..LinkHeader::default()
+        };
+        let name = DefaultNla::new(IFLA_IFNAME, [name.as_bytes(), &[0]].concat());
+        assert!(name.value_len() > 0);
+        let mut payload = vec![0; header.buffer_len() + name.buffer_len()];
+        header.emit(&mut payload);
+        name.emit(&mut payload[HEADER..]);
+        let message = Message {
+            kind,
+            flags: 0,
+            sequence: 0,
+            port: 0,
+            payload: &payload,
+        };
+        links.take(&message).unwrap()
+    }
+
+    #[test]
+    fn a_change_of_name_or_state_matters_and_others_do_not() {
+        const BRIDGE: u8 = 7;
+        let mut links = Links::default();
+        assert_eq!((links.name(7), links.name(0)), ("if7".into(), "".into()));
+        let up = LinkFlags::Up;
+        for (kind, family, flags, name, matters) in [
+            (RTM_NEWLINK, 0, up, "a", false),
+            (RTM_NEWLINK, 0, up, "a", false),
+            (RTM_NEWLINK, 0, up | LinkFlags::Promisc, "a", false),
+            (RTM_NEWLINK, 0, up, "b", true),
+            (RTM_NEWLINK, 0, LinkFlags::empty(), "b", true),
+            (RTM_DELLINK, BRIDGE, up, "b", false),
+            (RTM_NEWLINK, 0, LinkFlags::empty(), "b", false),
+            (RTM_DELLINK, 0, up, "b", true),
+            (RTM_DELLINK, 0, up, "b", false),
+        ] {
+            assert_eq!(
+                take(&mut links, kind, family, flags, name),
+                matters,
+                "{kind} {flags:?} {name}"
+            );
+        }
+        assert_eq!(links.name(7), "if7");
+        let short = Message {
+            kind: RTM_NEWLINK,
+            flags: 0,
+            sequence: 0,
+            port: 0,
+            payload: &[0; 5],
+        };
+        assert!(links.take(&short).is_err());
+    }
+}

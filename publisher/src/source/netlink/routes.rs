@@ -1,0 +1,282 @@
+//! The kernel's routes.
+//!
+//! **What is unique.** Table, destination, `from`, TOS and metric are what the kernel finds a route by, and still not
+//! unique:
+//! - IPv4: `ip route append` and `prepend` make several routes of one such key that differ in type, protocol, source or hops.
+//!   They have an order; the first that is usable counts. Two that are the same are refused.
+//! - IPv6: routes by different interfaces or gateways, such as `fe80::/64` of each interface. Those with a gateway are siblings,
+//!   that is one multipath route, told as one message; others stand side by side. Their order means nothing: they
+//!   are sorted here, so that what was told by events and what is dumped are the same.
+//! - Both: a multipath route has several hops, which can even be the same.
+//!
+//! So a row is a hop, and the key ends with its number, `hop`, among all hops of all routes of the rest of the key. `route`
+//! tells which of them are hops of one route.
+//!
+//! **What events mean.** IPv4 (`fib_table_insert`): a message with `NLM_F_REPLACE` takes the place of the first of its
+//! key; with `NLM_F_APPEND` it comes last, else first. One that is there already, but for its flags, is news of these flags. Deletion names
+//! the whole route. IPv6 (`fib6_add_rt2node`): a list of hops is the whole multipath route; a replacement takes the place of
+//! all siblings; deletion names one hop, or all by a list.
+//!
+//! What does not come out for certain by these rules is a doubt, and the table is read again. That is also so for all that
+//! the kernel does silently: it takes routes away, or marks them dead, when an interface goes down, loses its carrier, an
+//! address or its VRF, and when a nexthop object goes.
+//!
+//! **Events that came during a dump** are replayed over it. Whatever the dump saw of a route that is alone under its key, the last
+//! event decides, so replaying all of them in their order leads to the truth; with several routes of a key it may
+//! not, which is a doubt.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use netlink_packet_core::{NLM_F_APPEND, NLM_F_REPLACE};
+use netlink_packet_route::RouteNetlinkMessage;
+use netlink_packet_route::route::RouteMessage;
+use nix::libc::{
+    AF_INET6, RTM_DELADDR, RTM_DELROUTE, RTM_NEWROUTE, RTNLGRP_IPV4_IFADDR, RTNLGRP_IPV4_ROUTE,
+    RTNLGRP_IPV6_IFADDR, RTNLGRP_IPV6_ROUTE, RTNLGRP_NEXTHOP,
+};
+
+use super::links::Links;
+use super::message::Message;
+use super::model::{Effect, Model, When};
+use super::route::{Hop, Route, RouteKey, Told};
+use super::route_row::RouteRow;
+
+/// `RTM_NEWNEXTHOP` and `RTM_DELNEXTHOP`.
+const NEXTHOP_EVENTS: [u16; 2] = [104, 105];
+
+/// `RTPROT_REDIRECT` and `RTPROT_RA`: such routes of IPv6 stand by themselves.
+const LEARNT: [u8; 2] = [1, 9];
+
+/// All routes of all tables.
+#[derive(Debug, Default)]
+pub struct Routes {
+    groups: BTreeMap<RouteKey, Vec<Route>>,
+    /// Whether a route was seen that uses a nexthop object.
+    use_nexthops: bool,
+}
+
+impl Model for Routes {
+    type Key = RouteKey;
+    type Row = RouteRow;
+    const WHAT: &'static str = "routes";
+    const GROUPS: &'static [u32] = &[
+        RTNLGRP_IPV4_ROUTE,
+        RTNLGRP_IPV6_ROUTE,
+        RTNLGRP_IPV4_IFADDR,
+        RTNLGRP_IPV6_IFADDR,
+        RTNLGRP_NEXTHOP,
+    ];
+
+    fn request(family: u8) -> RouteNetlinkMessage {
+        let mut message = RouteMessage::default();
+        message.header.address_family = family.into();
+        RouteNetlinkMessage::GetRoute(message)
+    }
+
+    fn is_counted(family: u8) -> bool {
+        i32::from(family) == AF_INET6
+    }
+
+    fn dumped(&mut self, message: &Message<'_>) -> Result<(), String> {
+        if message.kind == RTM_NEWROUTE
+            && let Some(told) = Told::parse(message.payload)?
+        {
+            self.see(&told.route);
+            let group = self.groups.entry(told.key).or_default();
+            if is_v6(&told.key) {
+                for route in told.route.split() {
+                    if !group.iter().any(|known| known.is_twin(&route)) {
+                        group.push(route);
+                    }
+                }
+                group.sort_unstable();
+            } else if !group.iter().any(|known| known.is_like(&told.route)) {
+                group.push(told.route);
+            }
+        }
+        Ok(())
+    }
+
+    fn event(&mut self, message: &Message<'_>, when: When) -> Result<Effect<RouteKey>, String> {
+        match message.kind {
+            RTM_NEWROUTE | RTM_DELROUTE => {}
+            RTM_DELADDR => return Ok(Effect::Doubt),
+            kind if NEXTHOP_EVENTS.contains(&kind) && self.use_nexthops => {
+                return Ok(Effect::Doubt);
+            }
+            _ => return Ok(Effect::None),
+        }
+        let Some(told) = Told::parse(message.payload)? else {
+            return Ok(Effect::None);
+        };
+        self.see(&told.route);
+        let key = told.key;
+        let group = self.groups.entry(key).or_default();
+        let certain = match (message.kind, is_v6(&key)) {
+            (RTM_NEWROUTE, false) => added_v4(group, told.route, message.flags, when),
+            (RTM_NEWROUTE, true) => added_v6(group, &told, message.flags),
+            (_, false) => deleted_v4(group, &told.route, when),
+            (_, true) => deleted_v6(group, &told.route, when),
+        };
+        if group.is_empty() {
+            self.groups.remove(&key);
+        }
+        Ok(match certain {
+            true => Effect::Changed(key),
+            false => Effect::Doubt,
+        })
+    }
+
+    fn keys(&self) -> impl Iterator<Item = &RouteKey> {
+        self.groups.keys()
+    }
+
+    fn rows(&self, key: &RouteKey, links: &Links) -> Vec<RouteRow> {
+        let group = self.groups.get(key).map_or(&[][..], Vec::as_slice);
+        let (siblings, others): (Vec<&Route>, Vec<&Route>) = group
+            .iter()
+            .partition(|route| is_v6(key) && route.is_sibling());
+        // One of several siblings that is left alone keeps its weight, which the kernel does not tell any more.
+        let alone = siblings.len() == 1;
+        let first = u32::from(!siblings.is_empty());
+        let numbered = siblings.into_iter().map(|route| (0, route));
+        let numbered = numbered.chain((first..).zip(others));
+        let hops = numbered.flat_map(|(number, route)| {
+            let hops = route.hops.iter();
+            hops.map(move |hop| (number, route, hop))
+        });
+        let rows = hops.zip(0..).map(|((number, route, hop), hop_number)| {
+            let mut row = RouteRow::new(key, route, hop, hop_number, links);
+            row.route = number;
+            if alone && number == 0 {
+                row.weight = 1;
+            }
+            row
+        });
+        rows.collect()
+    }
+
+    fn key_row(key: &RouteKey, number: usize) -> Option<RouteRow> {
+        Some(RouteRow::of_key(key, u32::try_from(number).ok()?))
+    }
+}
+
+impl Routes {
+    fn see(&mut self, route: &Route) {
+        self.use_nexthops |= route.nexthop != 0;
+    }
+}
+
+fn is_v6(key: &RouteKey) -> bool {
+    matches!(key.destination.addr(), IpAddr::V6(_))
+}
+
+impl Route {
+    /// A route for each hop.
+    fn split(&self) -> impl Iterator<Item = Self> + '_ {
+        self.hops.iter().map(|hop| Self {
+            hops: vec![hop.clone()],
+            ..self.clone()
+        })
+    }
+
+    /// Whether IPv6 takes both for one.
+    fn is_twin(&self, other: &Self) -> bool {
+        let place = |hop: &Hop| (hop.interface, hop.gateway);
+        (self.kind, self.nexthop) == (other.kind, other.nexthop)
+            && self.hops.iter().map(place).eq(other.hops.iter().map(place))
+    }
+
+    /// Whether IPv6 makes it one multipath route with others of its kind.
+    fn is_sibling(&self) -> bool {
+        self.has_gateway() && self.nexthop == 0 && !LEARNT.contains(&self.protocol)
+    }
+
+    /// Whether both say the same beside their hops, as siblings are told.
+    fn is_kin(&self, other: &Self) -> bool {
+        let body = |route: &Self| {
+            (
+                route.protocol,
+                route.source,
+                route.mtu,
+                route.preference,
+                route.flags,
+            )
+        };
+        body(self) == body(other)
+    }
+}
+
+/// Returns whether the group is certainly as the kernel's. So do the next three.
+fn added_v4(group: &mut Vec<Route>, route: Route, flags: u16, when: When) -> bool {
+    let here = group.iter().position(|known| known.is_like(&route));
+    let is_plain = group.len() <= 1 || when == When::Live;
+    if flags & NLM_F_REPLACE != 0 {
+        let was_there = !group.is_empty();
+        group.splice(..usize::from(was_there), [route]);
+        return is_plain && (was_there || when == When::Replayed);
+    }
+    match here {
+        Some(here) => {
+            group[here] = route;
+            true
+        }
+        None => {
+            let certain = group.is_empty() || when == When::Live;
+            let place = if flags & NLM_F_APPEND != 0 {
+                group.len()
+            } else {
+                0
+            };
+            group.insert(place, route);
+            certain
+        }
+    }
+}
+
+fn deleted_v4(group: &mut Vec<Route>, route: &Route, when: When) -> bool {
+    match group.iter().position(|known| known.is_like(route)) {
+        Some(here) => {
+            group.remove(here);
+            true
+        }
+        None => when == When::Replayed,
+    }
+}
+
+fn added_v6(group: &mut Vec<Route>, told: &Told, flags: u16) -> bool {
+    let routes: Vec<Route> = told.route.split().collect();
+    let is_told = |known: &Route| routes.iter().any(|route| route.is_twin(known));
+    let (again, others): (Vec<Route>, Vec<Route>) = group.drain(..).partition(is_told);
+    let replaces = flags & NLM_F_REPLACE != 0;
+    let all_siblings = |routes: &[Route]| routes.iter().all(Route::is_sibling);
+    let certain = if replaces {
+        again.len() + others.len() <= 1
+            || all_siblings(&again) && all_siblings(&others) && all_siblings(&routes)
+    } else if told.is_multipath {
+        others.is_empty() && again.iter().all(|route| route.is_kin(&told.route))
+    } else {
+        true
+    };
+    if !replaces && !told.is_multipath {
+        group.extend(others);
+    }
+    group.extend(routes);
+    group.sort_unstable();
+    certain
+}
+
+fn deleted_v6(group: &mut Vec<Route>, route: &Route, when: When) -> bool {
+    let mut certain = true;
+    for route in route.split() {
+        match group.iter().position(|known| known.is_twin(&route)) {
+            Some(here) => drop(group.remove(here)),
+            None => certain &= when == When::Replayed,
+        }
+    }
+    certain
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,247 @@
+//! The rules, on messages as the kernel makes them. Whether it makes them so is for the tests with real kernels.
+
+use netlink_packet_core::{Emitable, NLM_F_CREATE};
+use netlink_packet_route::AddressFamily;
+use netlink_packet_route::route::{RouteAttribute, RouteFlags, RouteNextHop, RouteType};
+
+use super::*;
+
+const CREATE: u16 = NLM_F_CREATE;
+const APPEND: u16 = NLM_F_CREATE | NLM_F_APPEND;
+const REPLACE: u16 = NLM_F_REPLACE;
+
+/// Gateways are written by their last byte.
+fn gateway(v6: bool, last: u8) -> IpAddr {
+    if v6 {
+        format!("fd00::{last}").parse().unwrap()
+    } else {
+        [10, 0, 0, last].into()
+    }
+}
+
+fn message(v6: bool, gateways: &[u8]) -> RouteMessage {
+    let mut message = RouteMessage::default();
+    let (family, network) = match v6 {
+        true => (AddressFamily::Inet6, "fd77::"),
+        false => (AddressFamily::Inet, "192.0.2.0"),
+    };
+    message.header.address_family = family;
+    message.header.destination_prefix_length = 24;
+    message.header.kind = RouteType::Unicast;
+    let network: IpAddr = network.parse().unwrap();
+    message
+        .attributes
+        .push(RouteAttribute::Destination(network.into()));
+    message.attributes.push(RouteAttribute::Table(254));
+    if let [one] = gateways {
+        message.attributes.push(RouteAttribute::Oif(1));
+        message
+            .attributes
+            .push(RouteAttribute::Gateway(gateway(v6, *one).into()));
+    } else {
+        let hops = gateways.iter().map(|last| {
+            let mut hop = RouteNextHop::default();
+            hop.interface_index = 1;
+            hop.attributes
+                .push(RouteAttribute::Gateway(gateway(v6, *last).into()));
+            hop
+        });
+        message
+            .attributes
+            .push(RouteAttribute::MultiPath(hops.collect()));
+    }
+    message
+}
+
+fn bytes(message: &RouteMessage) -> Vec<u8> {
+    let mut bytes = vec![0; message.buffer_len()];
+    message.emit(&mut bytes);
+    bytes
+}
+
+/// A table of one destination.
+struct Table {
+    v6: bool,
+    routes: Routes,
+}
+
+impl Table {
+    fn of(v6: bool, dumped: &[&[u8]]) -> Self {
+        let mut routes = Routes::default();
+        for gateways in dumped {
+            let payload = bytes(&message(v6, gateways));
+            let message = Message {
+                kind: RTM_NEWROUTE,
+                flags: 0,
+                sequence: 0,
+                port: 0,
+                payload: &payload,
+            };
+            routes.dumped(&message).unwrap();
+        }
+        Self { v6, routes }
+    }
+
+    /// Whether it is certain what came of it.
+    fn event(&mut self, kind: u16, flags: u16, gateways: &[u8], when: When) -> bool {
+        let payload = bytes(&message(self.v6, gateways));
+        let message = Message {
+            kind,
+            flags,
+            sequence: 0,
+            port: 0,
+            payload: &payload,
+        };
+        match self.routes.event(&message, when).unwrap() {
+            Effect::Changed(_) => true,
+            Effect::Doubt => false,
+            Effect::None => panic!("nothing came of {message:?}"),
+        }
+    }
+
+    fn gateways(&self) -> Vec<u8> {
+        let links = Links::default();
+        let rows = self
+            .routes
+            .keys()
+            .flat_map(|key| self.routes.rows(key, &links));
+        let rows: Vec<RouteRow> = rows.collect();
+        let numbers: Vec<u32> = rows.iter().map(|row| row.hop).collect();
+        assert!(numbers.into_iter().eq(0..rows.len() as u32), "{rows:?}");
+        let last = |row: &RouteRow| {
+            row.gateway
+                .as_str()
+                .rsplit(['.', ':'])
+                .next()
+                .map(str::parse)
+        };
+        rows.iter().map(|row| last(row).unwrap().unwrap()).collect()
+    }
+}
+
+/// Dumped routes, an event, the gateways after it, and whether that is certain live and replayed.
+type Case<'a> = (&'a [&'a [u8]], u16, u16, &'a [u8], &'a [u8], [bool; 2]);
+
+fn check(v6: bool, cases: &[Case<'_>]) {
+    for (dumped, kind, flags, told, expected, certain) in cases {
+        for (when, certain) in [When::Live, When::Replayed].into_iter().zip(certain) {
+            let mut table = Table::of(v6, dumped);
+            let found = table.event(*kind, *flags, told, when);
+            let case = format!("{dumped:?} {kind} {flags:x} {told:?} {when:?}");
+            assert_eq!(found, *certain, "{case}");
+            assert_eq!(table.gateways(), *expected, "{case}");
+        }
+    }
+}
+
+#[test]
+fn ipv4_routes_keep_the_kernels_order() {
+    const NEW: u16 = RTM_NEWROUTE;
+    const DELETE: u16 = RTM_DELROUTE;
+    check(
+        false,
+        &[
+            (&[], NEW, CREATE, &[1], &[1], [true, true]),
+            (&[&[1]], NEW, CREATE, &[1], &[1], [true, true]),
+            (&[&[1]], NEW, CREATE, &[2], &[2, 1], [true, false]),
+            (&[&[1]], NEW, APPEND, &[2], &[1, 2], [true, false]),
+            (&[&[1]], NEW, REPLACE, &[2], &[2], [true, true]),
+            (&[&[1], &[2]], NEW, REPLACE, &[3], &[3, 2], [true, false]),
+            (&[], NEW, REPLACE, &[3], &[3], [false, true]),
+            (&[], NEW, CREATE, &[1, 1, 2], &[1, 1, 2], [true, true]),
+            (&[&[1, 2]], DELETE, 0, &[1, 2], &[], [true, true]),
+            (&[&[1], &[2], &[3]], DELETE, 0, &[2], &[1, 3], [true, true]),
+            (&[&[1]], DELETE, 0, &[2], &[1], [false, true]),
+            (&[], DELETE, 0, &[2], &[], [false, true]),
+        ],
+    );
+}
+
+#[test]
+fn ipv6_siblings_are_one_set() {
+    const NEW: u16 = RTM_NEWROUTE;
+    const DELETE: u16 = RTM_DELROUTE;
+    check(
+        true,
+        &[
+            (&[], NEW, CREATE, &[1], &[1], [true, true]),
+            // The kernel tells the newest sibling first, and dumps the oldest first.
+            (
+                &[&[1, 2]],
+                NEW,
+                CREATE,
+                &[3, 1, 2],
+                &[1, 2, 3],
+                [true, true],
+            ),
+            (
+                &[&[1, 2]],
+                NEW,
+                APPEND,
+                &[1, 2, 3],
+                &[1, 2, 3],
+                [true, true],
+            ),
+            (&[&[1, 2]], NEW, CREATE, &[1, 3], &[1, 3], [false, false]),
+            (&[&[1, 2]], NEW, REPLACE, &[3], &[3], [true, true]),
+            (&[&[1, 2]], NEW, REPLACE, &[3, 4], &[3, 4], [true, true]),
+            (&[&[1, 2]], DELETE, 0, &[1], &[2], [true, true]),
+            (&[&[1, 2]], DELETE, 0, &[1, 2], &[], [true, true]),
+            (&[&[1, 2]], DELETE, 0, &[3], &[1, 2], [false, true]),
+        ],
+    );
+}
+
+#[test]
+fn a_sibling_left_alone_has_no_share() {
+    let mut table = Table::of(true, &[&[1, 2]]);
+    for group in table.routes.groups.values_mut() {
+        group.iter_mut().for_each(|route| route.hops[0].weight = 7);
+    }
+    let weights = |table: &Table| -> Vec<u32> {
+        let rows = table
+            .routes
+            .keys()
+            .flat_map(|key| table.routes.rows(key, &Links::default()));
+        rows.map(|row| row.weight).collect()
+    };
+    assert_eq!(weights(&table), [7, 7]);
+    assert!(table.event(RTM_DELROUTE, 0, &[2], When::Live));
+    assert_eq!(weights(&table), [1]);
+}
+
+#[test]
+fn what_is_silent_is_a_doubt_and_what_is_no_route_is_nothing() {
+    let mut table = Table::of(false, &[&[1]]);
+    let event = |table: &mut Table, kind: u16, payload: &[u8]| {
+        let message = Message {
+            kind,
+            flags: 0,
+            sequence: 0,
+            port: 0,
+            payload,
+        };
+        table.routes.event(&message, When::Live)
+    };
+    assert_eq!(event(&mut table, RTM_DELADDR, &[]), Ok(Effect::Doubt));
+    assert_eq!(
+        event(&mut table, NEXTHOP_EVENTS[1], &[]),
+        Ok(Effect::None),
+        "none is used"
+    );
+    let mut cached = message(false, &[2]);
+    cached.header.flags = RouteFlags::Cloned;
+    assert_eq!(
+        event(&mut table, RTM_NEWROUTE, &bytes(&cached)),
+        Ok(Effect::None)
+    );
+    assert!(event(&mut table, RTM_NEWROUTE, &[2, 24]).is_err());
+    let mut odd = message(false, &[2]);
+    odd.header.destination_prefix_length = 33;
+    assert!(event(&mut table, RTM_NEWROUTE, &bytes(&odd)).is_err());
+    assert_eq!(table.gateways(), [1]);
+    let mut with_object = message(false, &[2]);
+    with_object.attributes.push(RouteAttribute::NhId(7));
+    assert!(event(&mut table, RTM_NEWROUTE, &bytes(&with_object)).is_ok());
+    assert_eq!(event(&mut table, NEXTHOP_EVENTS[1], &[]), Ok(Effect::Doubt));
+}

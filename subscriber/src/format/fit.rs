@@ -1,0 +1,221 @@
+//! Columns that are wider than the terminal, made to fit.
+//!
+//! First names that are wider than their cells give way; then columns that are not in the key get narrower, the widest
+//! first; then those of the key; at last columns are left out from the right, those of the key last. No column is made narrower than [`NARROWEST`], and no number is cut that has
+//! [`NARROWEST_NUMBER`] digits or less: a number that is cut looks like another one.
+
+use std::io::{self, IsTerminal};
+
+use super::cells;
+use super::columns::{Column, GAP};
+
+/// A column that is wider is not made narrower than this.
+const NARROWEST: usize = 8;
+/// Nor one of numbers than this.
+const NARROWEST_NUMBER: usize = 20;
+
+/// What was cut.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Cut {
+    /// The names of columns that were left out.
+    pub left_out: Vec<String>,
+    /// How many cells were shortened.
+    pub cells: u64,
+}
+
+/// Sets the widths of `columns` so that a line takes at most `total`. Returns the names of those that are left out.
+pub fn fit(columns: &mut [Column], total: usize) -> Vec<String> {
+    let mut shown: Vec<usize> = (0..columns.len()).collect();
+    let gaps = |shown: &[usize]| GAP.len() * shown.len().saturating_sub(1);
+    loop {
+        let least: usize = shown.iter().map(|&at| least(&columns[at])).sum();
+        if least + gaps(&shown) <= total || shown.len() <= 1 {
+            break;
+        }
+        let last = shown.iter().rposition(|&at| !columns[at].is_key);
+        shown.remove(last.unwrap_or(shown.len() - 1));
+    }
+    let room = total.saturating_sub(gaps(&shown));
+    // The widest that others, then keys, may be.
+    let wide = |limits: (usize, usize)| -> usize {
+        let width = |&at: &usize| limited(&columns[at], limits);
+        shown.iter().map(width).sum()
+    };
+    let others = (NARROWEST..=total).rev().map(|others| (others, usize::MAX));
+    let keys = (NARROWEST..=total).rev().map(|keys| (NARROWEST, keys));
+    let limits = others.chain(keys).find(|limits| wide(*limits) <= room);
+    let limits = limits.unwrap_or((NARROWEST, NARROWEST));
+    let mut spare = room.saturating_sub(wide(limits));
+    let mut left_out = Vec::new();
+    for (at, column) in columns.iter_mut().enumerate() {
+        column.is_shown = shown.contains(&at);
+        column.is_cut = true;
+        let natural = column.natural();
+        column.width = limited(column, limits).min(total);
+        if !column.is_shown {
+            left_out.push(column.name().to_owned());
+        } else {
+            let more = natural.saturating_sub(column.width).min(spare);
+            column.width += more;
+            spare -= more;
+        }
+    }
+    left_out
+}
+
+/// How narrow the column may become.
+fn least(column: &Column) -> usize {
+    let narrowest = match column.is_right() {
+        true => column.cells.clamp(NARROWEST, NARROWEST_NUMBER),
+        false => NARROWEST,
+    };
+    wanted(column).min(narrowest)
+}
+
+fn limited(column: &Column, (others, keys): (usize, usize)) -> usize {
+    let limit = if column.is_key { keys } else { others };
+    wanted(column).min(limit.max(least(column)))
+}
+
+/// The width at which no cell is cut, nor a short name.
+fn wanted(column: &Column) -> usize {
+    column.natural().min(column.cells.max(NARROWEST))
+}
+
+impl Cut {
+    /// What was cut to `columns`, in one line that fits there if it can. `all` says how to get all of it.
+    pub fn note(&self, columns: usize, all: &str) -> Option<String> {
+        let cells = match self.cells {
+            0 => None,
+            1 => Some("1 cell shortened".to_owned()),
+            many => Some(format!("{many} cells shortened")),
+        };
+        let fields = |fields: &str| (!self.left_out.is_empty()).then(|| fields.to_owned());
+        let join = |fields: Option<String>| {
+            let parts: Vec<String> = fields.into_iter().chain(cells.clone()).collect();
+            parts.join(", ")
+        };
+        let count = self.left_out.len();
+        let names = join(fields(&format!("not shown: {}", self.left_out.join(", "))));
+        if names.is_empty() {
+            return None;
+        }
+        let counted = join(fields(&format!("{count} columns not shown")));
+        let lines = [
+            format!("cut to {columns} columns: {names} ({all} for all)"),
+            format!("cut: {names} ({all})"),
+            format!("cut to {columns} columns: {counted} ({all} for all)"),
+            format!("cut: {counted} ({all})"),
+            format!("cut: {counted}"),
+            format!("cut: {count} columns, {} cells", self.cells),
+        ];
+        let fits = |line: &&String| cells::width(line) <= columns || !io::stderr().is_terminal();
+        Some(match lines.iter().find(fits) {
+            Some(line) => line.clone(),
+            None => format!("cut to {columns} columns"),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Name, whether it is in the key, whether it is a number, and its widest cell.
+    fn columns(of: &[(&str, bool, bool, usize)]) -> Vec<Column> {
+        let column = |(name, is_key, right, cells): &(&str, bool, bool, usize)| {
+            let mut column = Column::new(name, *right);
+            column.is_key = *is_key;
+            column.fit(&"x".repeat(*cells));
+            column
+        };
+        of.iter().map(column).collect()
+    }
+
+    fn widths(columns: &mut [Column], total: usize) -> (Vec<usize>, Vec<String>) {
+        let left_out = fit(columns, total);
+        let shown: Vec<usize> = columns
+            .iter()
+            .filter(|column| column.is_shown)
+            .map(|column| column.width)
+            .collect();
+        let line = shown.iter().sum::<usize>() + GAP.len() * (shown.len() - 1);
+        assert!(line <= total, "{line} of {total}");
+        (shown, left_out)
+    }
+
+    #[test]
+    fn wide_columns_shrink_first_and_keys_last() {
+        let of = [
+            ("id", true, false, 30),
+            ("n", false, true, 5),
+            ("a", false, false, 40),
+            ("b", false, false, 12),
+        ];
+        assert_eq!(
+            widths(&mut columns(&of), 200),
+            (vec![30, 5, 40, 12], vec![])
+        );
+        assert_eq!(widths(&mut columns(&of), 80), (vec![30, 5, 27, 12], vec![]));
+        assert_eq!(widths(&mut columns(&of), 60), (vec![30, 5, 10, 9], vec![]));
+        assert_eq!(widths(&mut columns(&of), 50), (vec![23, 5, 8, 8], vec![]));
+    }
+
+    #[test]
+    fn columns_are_left_out_from_the_right() {
+        let of = [
+            ("a", false, false, 30),
+            ("n", false, true, 20),
+            ("id", true, false, 30),
+            ("b", false, false, 12),
+        ];
+        let left_out = |total| widths(&mut columns(&of), total).1;
+        assert_eq!(left_out(50), Vec::<String>::new());
+        assert_eq!(left_out(40), ["b"]);
+        assert_eq!(left_out(30), ["n", "b"]);
+        assert_eq!(
+            widths(&mut columns(&of), 20),
+            (vec![8, 10], vec!["n".to_owned(), "b".to_owned()])
+        );
+    }
+
+    #[test]
+    fn every_width_is_kept_to() {
+        let of: Vec<(String, bool, bool, usize)> = (0..13)
+            .map(|at: usize| {
+                (
+                    "name".repeat(at % 4 + 1),
+                    at.is_multiple_of(5),
+                    at.is_multiple_of(2),
+                    at * at,
+                )
+            })
+            .collect();
+        let of: Vec<_> = of
+            .iter()
+            .map(|(name, key, right, cells)| (name.as_str(), *key, *right, *cells))
+            .collect();
+        for total in 20..400 {
+            widths(&mut columns(&of), total);
+        }
+        assert_eq!(widths(&mut columns(&of[1..2]), 20).1, Vec::<String>::new());
+    }
+
+    #[test]
+    fn the_note_says_what_was_cut() {
+        let cut = |left_out: &[&str], cells| Cut {
+            left_out: left_out.iter().map(|&name| name.to_owned()).collect(),
+            cells,
+        };
+        assert_eq!(cut(&[], 0).note(80, "--format csv"), None);
+        assert_eq!(
+            cut(&["state", "start"], 12).note(80, "--fields").unwrap(),
+            "cut to 80 columns: not shown: state, start, 12 cells shortened (--fields for all)"
+        );
+        let note = cut(&[], 1).note(80, "--format csv").unwrap();
+        assert_eq!(
+            note,
+            "cut to 80 columns: 1 cell shortened (--format csv for all)"
+        );
+    }
+}

@@ -1,0 +1,346 @@
+//! The rows that every `--where` holds for, as one schema reads the conditions.
+//!
+//! Values compare by kind: numbers and times by value, text, MAC addresses and addresses by their bytes, networks by
+//! family, address and prefix, floats as IEEE 754 has it (nothing equals NaN, which is neither less nor greater).
+
+use std::cmp::Ordering;
+use std::net::IpAddr;
+
+use common::{Error, IpNet, Kind, RowRef, Schema, Value};
+
+use super::condition::{Condition, Operator};
+use super::shown::no_such_field;
+use crate::shell::Failure;
+
+/// All of the conditions.
+pub struct Filter {
+    tests: Vec<Test>,
+}
+
+/// A condition of one field.
+struct Test {
+    field: usize,
+    kind: Kind,
+    asks: Asks,
+}
+
+enum Asks {
+    /// The value and this one compare as one of these.
+    Compares(Operator, Value<'static>),
+    Contains(String),
+    Starts(String),
+    /// The address or network is in this network.
+    Within(ipnet::IpNet),
+    /// This address or network is in the network.
+    Covers(ipnet::IpNet),
+}
+
+impl Filter {
+    /// Looks fields up, and reads values by their kinds.
+    ///
+    /// # Errors
+    /// Wrong arguments, with the place.
+    pub fn bind(conditions: &[Condition], schema: &Schema) -> Result<Self, Failure> {
+        let bind = |condition| Test::bind(condition, schema);
+        let tests = conditions.iter().map(bind).collect::<Result<_, _>>()?;
+        Ok(Self { tests })
+    }
+
+    /// Whether every condition holds for the row.
+    pub fn matches(&self, row: RowRef<'_>) -> bool {
+        self.tests
+            .iter()
+            .all(|test| test.asks.holds(&row.value(test.field)))
+    }
+
+    /// A field that it asks for and that is of another kind than `before` knew it. Widths of texts do not count.
+    pub fn changed_kind<'s>(&self, before: &Self, schema: &'s Schema) -> Option<&'s str> {
+        let changed = self.tests.iter().zip(&before.tests).find(|(now, before)| {
+            let texts = [now.kind, before.kind].map(|kind| matches!(kind, Kind::Text(_)));
+            now.kind != before.kind && texts != [true; 2]
+        });
+        changed.map(|(now, _)| schema.fields()[now.field].name())
+    }
+}
+
+impl Test {
+    fn bind(condition: &Condition, schema: &Schema) -> Result<Self, Failure> {
+        let name = &condition.field.text;
+        let Some((field, found)) = schema.field(name) else {
+            return Err(condition.wrong_field(&no_such_field(name, schema)));
+        };
+        let kind = found.kind();
+        let asks = Asks::bind(condition, kind)?;
+        Ok(Self { field, kind, asks })
+    }
+}
+
+impl Asks {
+    fn bind(condition: &Condition, kind: Kind) -> Result<Self, Failure> {
+        let (name, text) = (&condition.field.text, condition.value.text.as_str());
+        let network = || {
+            network(text).ok_or_else(|| {
+                let message = format!("{text:?} is no network such as 10.0.0.0/8, and no address");
+                condition.wrong_value(&message)
+            })
+        };
+        let is_text = matches!(kind, Kind::Text(_));
+        Ok(match condition.operator {
+            Operator::Contains if is_text => Self::Contains(text.to_owned()),
+            Operator::Starts if is_text => Self::Starts(text.to_owned()),
+            Operator::Contains if kind == Kind::IpNet => Self::Covers(network()?),
+            Operator::In if is_text || matches!(kind, Kind::Ipv4 | Kind::Ipv6 | Kind::IpNet) => {
+                Self::Within(network()?)
+            }
+            operator @ (Operator::Contains | Operator::Starts | Operator::In) => {
+                let of = match operator {
+                    Operator::Contains => "texts and networks",
+                    Operator::Starts => "texts",
+                    _ => "addresses, networks, and texts that hold some",
+                };
+                let message = format!("field {name:?} is {kind}, and this asks about {of}");
+                return Err(condition.wrong_operator(&message));
+            }
+            // However wide the field: what does not fit it is a text, too, and equals none in it.
+            operator if is_text => Self::Compares(operator, Value::Text(text.to_owned().into())),
+            operator => {
+                let value = Value::parse(kind, text).map_err(|error| {
+                    let reason = match error {
+                        Error::InvalidValue { reason, .. } => reason,
+                        other => other.to_string(),
+                    };
+                    let message =
+                        format!("field {name:?} is {kind}, and {text:?} is no {kind}: {reason}");
+                    condition.wrong_value(&message)
+                })?;
+                Self::Compares(operator, value.into_owned())
+            }
+        })
+    }
+
+    fn holds(&self, value: &Value<'_>) -> bool {
+        match (self, value) {
+            (Self::Compares(operator, other), value) => {
+                let order = compare(value, other);
+                match operator {
+                    Operator::Equal => order == Some(Ordering::Equal),
+                    Operator::Unequal => order != Some(Ordering::Equal),
+                    Operator::Less => order == Some(Ordering::Less),
+                    Operator::AtMost => order.is_some_and(Ordering::is_le),
+                    Operator::Greater => order == Some(Ordering::Greater),
+                    _ => order.is_some_and(Ordering::is_ge),
+                }
+            }
+            (Self::Contains(part), Value::Text(text)) => text.contains(part),
+            (Self::Starts(part), Value::Text(text)) => text.starts_with(part),
+            (Self::Covers(inner), Value::IpNet(network)) => network.contains(inner),
+            (Self::Within(outer), value) => match value {
+                Value::Ipv4(address) => outer.contains(&IpAddr::V4(*address)),
+                Value::Ipv6(address) => outer.contains(&IpAddr::V6(*address)),
+                Value::IpNet(network) => outer.contains(network),
+                Value::Text(text) => network(text).is_some_and(|inner| outer.contains(&inner)),
+                _ => false,
+            },
+            _ => false,
+        }
+    }
+}
+
+/// A network, or an address as the network of itself.
+fn network(text: &str) -> Option<ipnet::IpNet> {
+    let address = || text.parse::<IpAddr>().ok().map(ipnet::IpNet::from);
+    text.parse().ok().or_else(address)
+}
+
+/// Two values of one kind.
+fn compare(a: &Value<'_>, b: &Value<'_>) -> Option<Ordering> {
+    match (a, b) {
+        (Value::Bool(a), Value::Bool(b)) => a.partial_cmp(b),
+        (Value::U64(a), Value::U64(b)) => a.partial_cmp(b),
+        (Value::I64(a), Value::I64(b)) => a.partial_cmp(b),
+        (Value::F32(a), Value::F32(b)) => a.partial_cmp(b),
+        (Value::F64(a), Value::F64(b)) => a.partial_cmp(b),
+        (Value::Text(a), Value::Text(b)) => a.partial_cmp(b),
+        (Value::Ipv4(a), Value::Ipv4(b)) => a.partial_cmp(b),
+        (Value::Ipv6(a), Value::Ipv6(b)) => a.partial_cmp(b),
+        (Value::IpNet(a), Value::IpNet(b)) => IpNet::from(*a).partial_cmp(&IpNet::from(*b)),
+        (Value::Mac(a), Value::Mac(b)) => <[u8; 6]>::from(*a).partial_cmp(&(*b).into()),
+        (Value::Timestamp(a), Value::Timestamp(b)) => a.as_nanos().partial_cmp(&b.as_nanos()),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use common::RowBuf;
+
+    use super::*;
+
+    const FIELDS: &str =
+        "n:u8,s:i64,f:f32,d:f64,t:text(20),a:ipv4,b:ipv6,w:ipnet,m:mac,z:timestamp,y:bool";
+
+    fn row(cells: [&str; 11]) -> RowBuf {
+        let schema = Arc::new(Schema::parse(FIELDS, None).unwrap());
+        let mut row = RowBuf::new(schema);
+        for (index, cell) in cells.iter().enumerate() {
+            row.set_text(index, cell).unwrap();
+        }
+        row
+    }
+
+    fn filter(text: &str) -> Result<Filter, Failure> {
+        let schema = Schema::parse(FIELDS, None).unwrap();
+        Filter::bind(&[Condition::parse(text)?], &schema)
+    }
+
+    #[test]
+    fn each_kind_has_its_operators() {
+        let row = row([
+            "200",
+            "-5",
+            "0.1",
+            "NaN",
+            "10.1.2.3",
+            "10.1.2.3",
+            "fe80::1",
+            "10.1.0.0/16",
+            "02:00:00:00:00:ff",
+            "2026-01-01T00:00:00Z",
+            "true",
+        ]);
+        let holding = [
+            "n = 200",
+            "n != 20",
+            "n > 99",
+            "n >= 200",
+            "n <= 200",
+            "n < 201",
+            "s < 3",
+            "s > -6",
+            "f = 0.1",
+            "d != NaN",
+            "d != 1",
+            "t = 10.1.2.3",
+            "t contains 1.2",
+            "t starts 10.",
+            "t in 10.0.0.0/8",
+            "t < 9",
+            "t != 'longer than the field can ever hold'",
+            "a in 10.1.2.0/24",
+            "a in 10.1.2.3",
+            "a < 10.1.10.0",
+            "b in fe80::/10",
+            "w in 10.0.0.0/8",
+            "w in 10.1.0.0/16",
+            "w contains 10.1.255.1",
+            "w contains 10.1.1.0/24",
+            "w > 9.0.0.0/8",
+            "w = 10.1.2.3/16",
+            "m > 02-00-00-00-00-FE",
+            "z > 2025-12-31T23:00:00Z",
+            "y = true",
+            "y = 1",
+            "t contains ''",
+        ];
+        for text in holding {
+            assert!(filter(text).unwrap().matches(row.as_ref()), "{text}");
+        }
+        let failing = [
+            "n != 200",
+            "n < 99",
+            "s > 3",
+            "d = NaN",
+            "d < 1",
+            "d >= NaN",
+            "t = 10.1.2",
+            "t contains x",
+            "t starts 1.",
+            "t in 11.0.0.0/8",
+            "a in 10.1.3.0/24",
+            "a in fe80::/10",
+            "b in 0.0.0.0/0",
+            "w in 10.1.2.0/24",
+            "w contains 10.2.0.1",
+            "w contains 10.0.0.0/8",
+            "y != true",
+            "z <= 2025-12-31T23:00:00Z",
+        ];
+        for text in failing {
+            assert!(!filter(text).unwrap().matches(row.as_ref()), "{text}");
+        }
+    }
+
+    #[test]
+    fn all_must_hold() {
+        let schema = Schema::parse(FIELDS, None).unwrap();
+        let row = row([
+            "7",
+            "0",
+            "0",
+            "0",
+            "",
+            "0.0.0.0",
+            "::",
+            "::/0",
+            "00:00:00:00:00:00",
+            "0",
+            "0",
+        ]);
+        let matches = |texts: &[&str]| {
+            let conditions = texts.iter().map(|text| Condition::parse(text).unwrap());
+            let conditions: Vec<_> = conditions.collect();
+            Filter::bind(&conditions, &schema)
+                .unwrap()
+                .matches(row.as_ref())
+        };
+        assert!(matches(&[]));
+        assert!(matches(&["n > 6", "n < 8", "t = ''"]));
+        assert!(!matches(&["n > 6", "n < 7"]));
+        assert!(!matches(&["n > 7", "n < 8"]));
+    }
+
+    #[test]
+    fn wrong_conditions_are_pointed_at() {
+        let message = |text| filter(text).err().unwrap().to_string();
+        assert_eq!(
+            message("d > cheap")
+                .lines()
+                .map(str::trim_end)
+                .collect::<Vec<_>>(),
+            [
+                "--where: field \"d\" is f64, and \"cheap\" is no f64: f64 takes a number up to 1.7e308, NaN, Infinity or \
+                 -Infinity",
+                "  d > cheap",
+                "      ^^^^^"
+            ]
+        );
+        for (text, part, marks) in [
+            ("price = 1", "no field \"price\"", "^^^^^"),
+            ("n = 256", "0 to 255", "    ^^^"),
+            ("n contains 2", "texts", "  ^^^^^^^^"),
+            ("a starts 10", "texts", "  ^^^^^^"),
+            ("m in 10.0.0.0/8", "addresses", "  ^^"),
+            ("a in 10.0.0/8", "no network", "     ^^^^^^^^"),
+        ] {
+            let message = message(text);
+            assert!(message.contains(part), "{message}");
+            assert!(message.ends_with(&format!("\n  {marks}")), "{message}");
+        }
+    }
+
+    #[test]
+    fn other_kinds_of_fields_are_noticed() {
+        let bind = |fields| {
+            let condition = Condition::parse("a = 1").unwrap();
+            let schema = Schema::parse(fields, None).unwrap();
+            (Filter::bind(&[condition], &schema).unwrap(), schema)
+        };
+        let (text, _) = bind("id:u8,a:text(8)");
+        let (wider, schema) = bind("a:text(16),id:u8");
+        assert_eq!(wider.changed_kind(&text, &schema), None);
+        let (number, schema) = bind("a:u64");
+        assert_eq!(number.changed_kind(&text, &schema), Some("a"));
+    }
+}

@@ -1,0 +1,174 @@
+//! The KEYs on the command line: a key's fields joined by commas, quoted as in CSV.
+
+use std::collections::HashSet;
+use std::ops::Range;
+
+use common::{Error, Field, RowRef, Schema, UntypedSubscriber};
+
+use crate::point::wrong;
+use crate::shell::Failure;
+
+/// KEYs as a schema reads them. Without any, every row is asked for.
+pub struct Keys {
+    given: Vec<Vec<u8>>,
+    set: HashSet<Vec<u8>>,
+}
+
+impl Keys {
+    /// Reads `texts` as keys of `schema`. One that is given twice counts once.
+    ///
+    /// # Errors
+    /// Wrong arguments, with the place.
+    pub fn parse(texts: &[String], schema: &Schema) -> Result<Self, Failure> {
+        let (mut given, mut set) = (Vec::new(), HashSet::new());
+        for text in texts {
+            let key = schema
+                .parse_key(text)
+                .map_err(|error| refusal(text, schema, &error))?;
+            if set.insert(key.clone()) {
+                given.push(key);
+            }
+        }
+        Ok(Self { given, set })
+    }
+
+    /// Whether there are none, so that every row is asked for.
+    pub fn is_empty(&self) -> bool {
+        self.given.is_empty()
+    }
+
+    /// The rows of the local copy, in the order of the KEYs.
+    pub fn rows<'s>(&self, table: &'s UntypedSubscriber) -> impl Iterator<Item = RowRef<'s>> {
+        self.given.iter().filter_map(|key| table.get(key))
+    }
+
+    /// Whether the row is asked for.
+    pub fn has(&self, row: RowRef<'_>) -> bool {
+        self.is_empty() || self.set.contains(&row.key().to_bytes())
+    }
+
+    /// The KEYs for which `is_there` is false.
+    pub fn without(&self, is_there: impl Fn(&[u8]) -> bool) -> impl Iterator<Item = &[u8]> {
+        let keys = self.given.iter().map(Vec::as_slice);
+        keys.filter(move |key| !is_there(key))
+    }
+}
+
+/// What is wrong with a KEY, and what it should be.
+fn refusal(text: &str, schema: &Schema, error: &Error) -> Failure {
+    let fields: Vec<&Field> = schema.key_fields().collect();
+    let kinds: Vec<String> = fields
+        .iter()
+        .map(|field| format!("{}:{}", field.name(), field.kind()))
+        .collect();
+    let cells = cells(text);
+    let named = match error {
+        Error::InvalidValue { field, .. } | Error::TextTooLong { field, .. } => {
+            fields.iter().position(|key| key.name() == field)
+        }
+        _ => None,
+    };
+    let (what, at) = match named.filter(|_| cells.len() == fields.len()) {
+        Some(index) => (error.to_string(), cells[index].clone()),
+        None if cells.len() == fields.len() => (
+            "a quote in it is not closed, or stands alone".to_owned(),
+            0..text.len(),
+        ),
+        None => {
+            // What is too much, or where something is missing.
+            let at = match cells.get(fields.len()) {
+                Some(surplus) => surplus.start..text.len(),
+                None => text.len()..text.len(),
+            };
+            let what = format!("this is {} of {} values", cells.len(), fields.len());
+            (what, at)
+        }
+    };
+    let kinds = kinds.join(",");
+    wrong(
+        &format!("KEY: {what}; the key is {kinds}, joined by commas and quoted as in CSV"),
+        text,
+        at,
+    )
+}
+
+/// Where the cells of a line of CSV stand, quotes included. A quote that is not closed takes the rest.
+fn cells(line: &str) -> Vec<Range<usize>> {
+    let (mut cells, mut start, mut quoted) = (Vec::new(), 0, false);
+    for (at, letter) in line.char_indices() {
+        match letter {
+            // A doubled quote closes and opens again.
+            '"' if quoted || at == start => quoted = !quoted,
+            '"' if line[..at].ends_with('"') && line[start..].starts_with('"') => quoted = true,
+            ',' if !quoted => {
+                cells.push(start..at);
+                start = at + 1;
+            }
+            _ => {}
+        }
+    }
+    cells.push(start..line.len());
+    cells
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cells_are_found() {
+        for (line, expected) in [
+            ("", vec![""]),
+            ("a,,b", vec!["a", "", "b"]),
+            ("\"a,b\",c", vec!["\"a,b\"", "c"]),
+            ("\"say \"\"x,y\"\"\",7", vec!["\"say \"\"x,y\"\"\"", "7"]),
+            ("a\"b,c", vec!["a\"b", "c"]),
+            ("\"\",x", vec!["\"\"", "x"]),
+            ("x,\"open,", vec!["x", "\"open,"]),
+        ] {
+            let found: Vec<&str> = cells(line).into_iter().map(|at| &line[at]).collect();
+            assert_eq!(found, expected, "{line}");
+        }
+    }
+
+    #[test]
+    fn wrong_keys_are_pointed_at() {
+        let schema = Schema::parse("id:i8,name:text(4),net:ipnet", Some("name,id,net")).unwrap();
+        for (text, part, marks) in [
+            ("x,300,::/0", "field \"id\" cannot hold \"300\"", "  ^^^"),
+            ("\"a,b,c\",1,::/0", "5 bytes", "^^^^^^^"),
+            ("x,1,10.0.0.0", "a network such as", "    ^^^^^^^^"),
+            ("x,1", "2 of 3 values", "   ^"),
+            ("x,1,::/0,y,z", "5 of 3 values", "         ^^^"),
+            ("\"x", "1 of 3 values", "  ^"),
+        ] {
+            let failure = Keys::parse(&[text.to_owned()], &schema).err().unwrap();
+            let message = failure.to_string();
+            assert_eq!(failure.code(), 2);
+            assert!(message.contains(part), "{message}");
+            assert!(
+                message.contains("name:text(4),id:i8,net:ipnet"),
+                "{message}"
+            );
+            assert!(message.ends_with(&format!("\n  {marks}")), "{message}");
+        }
+    }
+
+    #[test]
+    fn keys_are_written_as_they_are_printed() {
+        let schema = Schema::parse("id:i8,name:text(8),net:ipnet", Some("id,name,net")).unwrap();
+        for text in [
+            "-5,a,10.0.0.0/8",
+            "7,\"\",::/0",
+            "0,\"a,b\",10.0.0.0/8",
+            "1,\"say \"\"x\"\"\",::/0",
+        ] {
+            let keys = Keys::parse(&[text.to_owned(), text.to_owned()], &schema).unwrap();
+            let back: Vec<String> = keys
+                .without(|_| false)
+                .map(|key| schema.format_key(key))
+                .collect();
+            assert_eq!(back, [text]);
+        }
+    }
+}

@@ -1,0 +1,244 @@
+//! What is shown of a row: the fields that `--fields` names, in that order, or all of them.
+
+use std::sync::Arc;
+
+use common::{Change, Field, KeyRef, RowRef, Schema, Value};
+use serde::{Serialize, Serializer};
+
+use crate::point::wrong;
+use crate::shell::Failure;
+
+/// Fields of a schema.
+#[derive(Debug)]
+pub struct Projection {
+    schema: Arc<Schema>,
+    fields: Vec<usize>,
+    /// Named, and not all for want of names.
+    named: bool,
+}
+
+/// A row, of which some fields are shown.
+#[derive(Clone, Copy)]
+pub struct Shown<'a> {
+    row: RowRef<'a>,
+    projection: &'a Projection,
+}
+
+impl Projection {
+    /// All fields.
+    pub fn all(schema: &Arc<Schema>) -> Self {
+        Self {
+            schema: Arc::clone(schema),
+            fields: (0..schema.fields().len()).collect(),
+            named: false,
+        }
+    }
+
+    /// The fields that `text` names, joined by commas (no name has one).
+    ///
+    /// # Errors
+    /// Wrong arguments, with the place.
+    pub fn parse(text: &str, schema: &Arc<Schema>) -> Result<Self, Failure> {
+        let mut fields = Vec::new();
+        for (name, at) in parts(text) {
+            let refuse = |what: &str| wrong(&format!("--fields: {what}"), text, at.clone());
+            let Some((field, _)) = schema.field(name) else {
+                return Err(refuse(&no_such_field(name, schema)));
+            };
+            if fields.contains(&field) {
+                return Err(refuse(&format!("field {name:?} is named twice")));
+            }
+            fields.push(field);
+        }
+        Ok(Self {
+            schema: Arc::clone(schema),
+            fields,
+            named: true,
+        })
+    }
+
+    /// The schema that the fields are of.
+    pub fn schema(&self) -> &Arc<Schema> {
+        &self.schema
+    }
+
+    /// The fields that are shown.
+    pub fn fields(&self) -> impl ExactSizeIterator<Item = &Field> {
+        self.fields
+            .iter()
+            .map(|index| &self.schema.fields()[*index])
+    }
+
+    /// The row, which must be of this schema.
+    pub fn show<'a>(&'a self, row: RowRef<'a>) -> Shown<'a> {
+        let projection = self;
+        Shown { row, projection }
+    }
+}
+
+impl<'a> Shown<'a> {
+    /// The whole row.
+    pub fn row(self) -> RowRef<'a> {
+        self.row
+    }
+
+    /// What is shown of it.
+    pub fn projection(self) -> &'a Projection {
+        self.projection
+    }
+
+    /// The row's key, shown or not.
+    pub fn key(self) -> KeyRef<'a> {
+        self.row.key()
+    }
+
+    /// Names and values of the fields that are shown.
+    pub fn values(self) -> impl ExactSizeIterator<Item = (&'a str, Value<'a>)> {
+        let values = self.projection.fields.iter();
+        values.map(move |index| {
+            (
+                self.projection.schema.fields()[*index].name(),
+                self.row.value(*index),
+            )
+        })
+    }
+
+    /// The value of the field of that name, if it is shown.
+    pub fn field(self, name: &str) -> Option<Value<'a>> {
+        self.values()
+            .find(|(shown, _)| *shown == name)
+            .map(|(_, value)| value)
+    }
+
+    /// Whether there is something to tell of this row having been `old`: fields that are shown differ, or all are shown.
+    fn differs(self, old: Self) -> bool {
+        let fields = &self.projection.fields;
+        !self.projection.named
+            || fields.len() != old.projection.fields.len()
+            || fields
+                .iter()
+                .zip(&old.projection.fields)
+                .any(|(now, before)| {
+                    let [now_at, before_at] = [(self, now), (old, before)]
+                        .map(|(shown, index)| &shown.projection.schema.fields()[*index]);
+                    match now_at.kind() == before_at.kind() {
+                        // By bytes, as a NaN is still the same NaN.
+                        true => {
+                            self.row.bytes()[now_at.range()] != old.row.bytes()[before_at.range()]
+                        }
+                        false => {
+                            self.row.value(*now).to_string() != old.row.value(*before).to_string()
+                        }
+                    }
+                })
+    }
+}
+
+/// Whether a change shows in the fields that are shown.
+pub fn is_visible(change: &Change<Shown<'_>>) -> bool {
+    match change {
+        Change::Updated { old, new } => new.differs(*old),
+        _ => true,
+    }
+}
+
+impl Serialize for Shown<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.values())
+    }
+}
+
+/// What is between the commas, without blanks around it, and where that stands.
+pub fn parts(text: &str) -> impl Iterator<Item = (&str, std::ops::Range<usize>)> {
+    let mut next = 0;
+    text.split(',').map(move |part| {
+        let start = next + (part.len() - part.trim_start().len());
+        next += part.len() + 1;
+        let part = part.trim();
+        (part, start..start + part.len())
+    })
+}
+
+/// That there is no field of that name, and which there are.
+pub fn no_such_field(name: &str, schema: &Schema) -> String {
+    let names: Vec<&str> = schema.fields().iter().map(Field::name).collect();
+    format!("there is no field {name:?}: there are {}", names.join(", "))
+}
+
+#[cfg(test)]
+mod tests {
+    use common::RowBuf;
+
+    use super::*;
+
+    fn schema(fields: &str) -> Arc<Schema> {
+        Arc::new(Schema::parse(fields, None).unwrap())
+    }
+
+    fn row(schema: &Arc<Schema>, cells: &[&str]) -> RowBuf {
+        let mut row = RowBuf::new(Arc::clone(schema));
+        for (index, cell) in cells.iter().enumerate() {
+            row.set_text(index, cell).unwrap();
+        }
+        row
+    }
+
+    #[test]
+    fn fields_come_in_the_order_asked_for() {
+        let schema = schema("id:u8,lot size:u8,name:text(4)");
+        let row = row(&schema, &["1", "2", "x"]);
+        let some = Projection::parse("name, lot size", &schema).unwrap();
+        let json = serde_json::to_string(&some.show(row.as_ref())).unwrap();
+        assert_eq!(json, r#"{"name":"x","lot size":2}"#);
+        assert_eq!(some.show(row.as_ref()).field("id"), None);
+        let all = Projection::all(&schema);
+        assert!(all.fields().map(Field::name).eq(["id", "lot size", "name"]));
+    }
+
+    #[test]
+    fn wrong_fields_are_pointed_at() {
+        let schema = schema("id:u8,name:text(4)");
+        for (text, part, marks) in [
+            ("id, nam", "no field \"nam\": there are id, name", "    ^^^"),
+            ("id,id", "twice", "   ^^"),
+            ("", "no field \"\"", "^"),
+            ("id,", "no field \"\"", "   ^"),
+        ] {
+            let failure = Projection::parse(text, &schema).unwrap_err();
+            let message = failure.to_string();
+            assert_eq!(failure.code(), 2);
+            assert!(message.contains(part), "{message}");
+            assert!(message.ends_with(&format!("\n  {marks}")), "{message}");
+        }
+    }
+
+    #[test]
+    fn only_what_is_shown_makes_an_update_visible() {
+        let schema = schema("id:u8,a:f64,b:u8");
+        let [old, new] = [["1", "NaN", "2"], ["1", "NaN", "3"]].map(|cells| row(&schema, &cells));
+        let visible = |projection: &Projection| {
+            let [old, new] = [&old, &new].map(|row| projection.show(row.as_ref()));
+            is_visible(&Change::Updated { old, new })
+        };
+        assert!(visible(&Projection::all(&schema)));
+        assert!(visible(&Projection::parse("b", &schema).unwrap()));
+        assert!(!visible(&Projection::parse("a,id", &schema).unwrap()));
+    }
+
+    #[test]
+    fn a_wider_text_alone_is_no_visible_update() {
+        let [narrow, wide] = [schema("id:u8,a:text(4)"), schema("id:u8,a:text(8),b:u8")];
+        let [before, now] = [&narrow, &wide].map(|schema| Projection::parse("a", schema).unwrap());
+        let (old, same, other) = (
+            row(&narrow, &["1", "x"]),
+            row(&wide, &["1", "x", "7"]),
+            row(&wide, &["1", "y", "0"]),
+        );
+        let visible = |new: &RowBuf| {
+            let (old, new) = (before.show(old.as_ref()), now.show(new.as_ref()));
+            is_visible(&Change::Updated { old, new })
+        };
+        assert!(!visible(&same));
+        assert!(visible(&other));
+    }
+}

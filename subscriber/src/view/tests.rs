@@ -1,0 +1,167 @@
+//! Views of a table that is published in this process.
+
+use common::{RowBuf, UntypedPublisher};
+
+use super::*;
+
+struct Table {
+    publisher: UntypedPublisher,
+    copy: UntypedSubscriber,
+}
+
+impl Table {
+    fn new(test: &str, rows: &[&[&str]]) -> Self {
+        let name = format!("subscriber-view-{test}-{}", std::process::id());
+        let schema = Schema::parse("id:u16,name:text(8),n:i32", Some("name,id")).unwrap();
+        let mut publisher = UntypedPublisher::builder(&name, schema).open().unwrap();
+        commit(&mut publisher, rows, &[]);
+        let copy = UntypedSubscriber::open(&name).unwrap();
+        Self { publisher, copy }
+    }
+}
+
+fn commit(publisher: &mut UntypedPublisher, upserted: &[&[&str]], deleted: &[&[&str]]) {
+    let schema = Arc::clone(publisher.schema());
+    let row = |cells: &&[&str]| {
+        let mut row = RowBuf::new(Arc::clone(&schema));
+        for (index, cell) in cells.iter().enumerate() {
+            row.set_text(index, cell).unwrap();
+        }
+        row
+    };
+    let mut tx = publisher.begin();
+    for row in upserted.iter().map(row) {
+        tx.upsert(row.bytes()).unwrap();
+    }
+    for row in deleted.iter().map(row) {
+        tx.delete(&row.key_bytes()).unwrap();
+    }
+    tx.commit().unwrap();
+}
+
+fn request(
+    keys: &[&str],
+    conditions: &[&str],
+    sort: Option<&str>,
+    fields: Option<&str>,
+) -> Request {
+    Request {
+        keys: keys.iter().map(|&key| key.to_owned()).collect(),
+        fields: fields.map(str::to_owned),
+        sort: sort.map(str::to_owned),
+        conditions: conditions
+            .iter()
+            .map(|text| Condition::parse(text).unwrap())
+            .collect(),
+    }
+}
+
+fn ids(rows: &[Shown<'_>]) -> Vec<String> {
+    rows.iter()
+        .map(|row| row.row().value(0).to_string())
+        .collect()
+}
+
+#[test]
+fn rows_that_are_asked_for_in_the_order_asked_for() {
+    let rows: [&[&str]; 3] = [&["300", "a,b", "2"], &["7", "a,b", "3"], &["1", "c", "1"]];
+    let Table { publisher, copy } = Table::new("rows", &rows);
+    let view = |keys: &[&str], conditions: &[&str], sort| {
+        request(keys, conditions, sort, None)
+            .view(copy.schema())
+            .unwrap()
+    };
+    assert_eq!(
+        ids(&view(&[], &[], None).rows(&copy)),
+        ["7", "300", "1"],
+        "by key"
+    );
+    let some = view(&["c,1", "\"a,b\",7", "c,1", "c,2"], &[], None);
+    assert_eq!(ids(&some.rows(&copy)), ["1", "7"], "in the order asked for");
+    assert_eq!(some.missing(&copy), ["c,2"]);
+    assert!(some.unmatched(&copy).is_empty());
+    assert_eq!(
+        ids(&view(&[], &[], Some("n")).rows(&copy)),
+        ["1", "300", "7"]
+    );
+    let sorted = view(&["c,1", "\"a,b\",7"], &["n > 1"], Some("n:desc"));
+    assert_eq!(ids(&sorted.rows(&copy)), ["7"]);
+    assert_eq!(sorted.unmatched(&copy), ["c,1"]);
+    assert!(sorted.missing(&copy).is_empty());
+    assert_eq!(
+        request(&["c"], &[], None, None)
+            .view(copy.schema())
+            .err()
+            .unwrap()
+            .code(),
+        2
+    );
+    publisher.close().unwrap();
+}
+
+#[test]
+fn changes_are_those_of_the_view() {
+    let rows: [&[&str]; 4] = [
+        &["1", "a", "5"],
+        &["2", "b", "5"],
+        &["3", "c", "50"],
+        &["4", "d", "50"],
+    ];
+    let mut table = Table::new("changes", &rows);
+    let request = request(&[], &["n > 9"], Some("n"), Some("n"));
+    let view = request.view(table.copy.schema()).unwrap();
+    let upserted: [&[&str]; 4] = [
+        &["1", "a", "30"],
+        &["2", "b", "6"],
+        &["3", "c", "20"],
+        &["5", "e", "10"],
+    ];
+    commit(&mut table.publisher, &upserted, &[&["4", "d"]]);
+    table.copy.refresh().unwrap();
+    let told = |copy: &UntypedSubscriber| -> Vec<(&'static str, String)> {
+        let changes = view.changes(&view, &copy.changes());
+        let id = |row: Shown<'_>| row.row().value(0).to_string();
+        let told = changes.iter().map(|change| match change {
+            Change::Created(new) => ("create", id(*new)),
+            Change::Updated { new, .. } => ("update", id(*new)),
+            Change::Deleted(old) => ("delete", id(*old)),
+        });
+        told.collect()
+    };
+    let expected = [
+        ("delete", "4"),
+        ("create", "5"),
+        ("update", "3"),
+        ("create", "1"),
+    ];
+    assert_eq!(
+        told(&table.copy),
+        expected.map(|(op, id)| (op, id.to_owned()))
+    );
+    commit(
+        &mut table.publisher,
+        &[&["3", "c", "7"], &["1", "a", "30"]],
+        &[],
+    );
+    table.copy.refresh().unwrap();
+    assert_eq!(told(&table.copy), [("delete", "3".to_owned())]);
+    table.publisher.close().unwrap();
+}
+
+#[test]
+fn what_goes_is_told_before_what_comes() {
+    let rows: [&[&str]; 3] = [&["1", "a", "1"], &["2", "b", "2"], &["3", "c", "2"]];
+    let mut table = Table::new("room", &rows);
+    let request = request(&[], &["n = 2"], None, None);
+    let view = request.view(table.copy.schema()).unwrap();
+    // In the slots' order the first one comes, and the others go.
+    let upserted: [&[&str]; 3] = [&["1", "a", "2"], &["2", "b", "1"], &["3", "c", "1"]];
+    commit(&mut table.publisher, &upserted, &[]);
+    table.copy.refresh().unwrap();
+    let changes = view.changes(&view, &table.copy.changes());
+    let goes = changes
+        .iter()
+        .map(|change| matches!(change, Change::Deleted(_)));
+    assert_eq!(goes.collect::<Vec<_>>(), [true, true, false]);
+    table.publisher.close().unwrap();
+}

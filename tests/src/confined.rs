@@ -1,0 +1,66 @@
+//! A /dev/shm and message queues of a test's own, and processes that may have less than others.
+
+use std::io::Error;
+use std::os::unix::process::CommandExt;
+use std::process::Command;
+
+use nix::mount::{MsFlags, mount};
+use nix::sched::{CloneFlags, unshare};
+use nix::sys::resource::{Resource, setrlimit};
+use rustix::thread::{CapabilitySet, remove_capability_from_bounding_set};
+
+/// Gives this thread, and those that it makes from now on, a /dev/shm of `bytes` in a mount namespace of its own. Only root
+/// may: elsewhere the machine's own is used, which is said on stderr. Whether it was done.
+pub fn own_memory(bytes: usize) -> bool {
+    let confine = || {
+        unshare(CloneFlags::CLONE_NEWNS)?;
+        let none = None::<&str>;
+        // Nothing that is mounted from here on is seen by others.
+        mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none)?;
+        let size = format!("size={bytes}");
+        mount(
+            Some("tmpfs"),
+            "/dev/shm",
+            Some("tmpfs"),
+            MsFlags::empty(),
+            Some(&*size),
+        )
+    };
+    let confined = confine();
+    if let Err(errno) = confined {
+        eprintln!("no /dev/shm of its own: {errno}");
+    }
+    confined.is_ok()
+}
+
+/// Gives this thread, and those and the processes that it makes from now on, message queues of their own, of which there can
+/// be `max`. As for [`own_memory`].
+pub fn own_queues(max: u32) -> bool {
+    let confined = unshare(CloneFlags::CLONE_NEWIPC)
+        .map_err(std::io::Error::from)
+        .and_then(|()| std::fs::write("/proc/sys/fs/mqueue/queues_max", max.to_string()));
+    if let Err(error) = &confined {
+        eprintln!("no queues of its own: {error}");
+    }
+    confined.is_ok()
+}
+
+/// Becomes `program` with less than it would have: `files=N` open files, `queues=BYTES` for message queues, or
+/// `unprivileged`, which even root needs to be held by the limits of the system.
+///
+/// # Errors
+/// What was refused.
+pub fn become_limited(limit: &str, program: &mut Command) -> Error {
+    let applied = match limit.split_once('=') {
+        Some(("files", count)) => {
+            let count = count.parse().unwrap_or(0);
+            setrlimit(Resource::RLIMIT_NOFILE, count, count).map_err(Error::from)
+        }
+        Some(("queues", bytes)) => {
+            let bytes = bytes.parse().unwrap_or(0);
+            setrlimit(Resource::RLIMIT_MSGQUEUE, bytes, bytes).map_err(Error::from)
+        }
+        _ => remove_capability_from_bounding_set(CapabilitySet::SYS_RESOURCE).map_err(Error::from),
+    };
+    applied.err().unwrap_or_else(|| program.exec())
+}

@@ -1,0 +1,171 @@
+//! `publisher serve NAME --from FILE`, in a folder of its own.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use common::{RowRef, UntypedSubscriber};
+use tempfile::TempDir;
+
+use crate::process::Process;
+use crate::programs::publisher;
+use crate::table::Table;
+use crate::{LIMIT, until};
+
+/// A file that a publisher follows, and a subscriber of the table.
+pub struct Followed {
+    /// The publisher.
+    pub process: Process,
+    /// Has the table's rows, after [`Followed::becomes`].
+    pub subscriber: UntypedSubscriber,
+    /// The table. Dropped after those who use it.
+    pub table: Table,
+    folder: TempDir,
+    file: PathBuf,
+}
+
+impl Followed {
+    /// A file of that name and content, a publisher with these options, and its first rows, as [`Followed::becomes`]
+    /// writes them.
+    ///
+    /// # Panics
+    /// If it does not get there.
+    pub fn start(name: &str, content: &str, options: &[&str], rows: &[&str]) -> Self {
+        let mut followed = Self::begin(name, content, options);
+        followed.becomes(rows);
+        followed
+    }
+
+    /// As [`Followed::start`], for more rows than one writes down.
+    ///
+    /// # Panics
+    /// If it does not publish.
+    pub fn begin(name: &str, content: &str, options: &[&str]) -> Self {
+        let folder = tempfile::tempdir().expect("a folder for the test");
+        let file = folder.path().join(name);
+        std::fs::write(&file, content).expect("a file in it");
+        let table = Table::new("file");
+        let process = Process::start(&mut serve(&table, &file, options));
+        Self::of(process, table, folder, file)
+    }
+
+    /// Of a publisher that was started already.
+    ///
+    /// # Panics
+    /// If it does not publish.
+    pub fn of(process: Process, table: Table, folder: TempDir, file: PathBuf) -> Self {
+        let builder = UntypedSubscriber::builder(table.name());
+        let subscriber = builder.open_within(LIMIT);
+        let subscriber = subscriber.unwrap_or_else(|error| panic!("{error}; {}", process.stderr()));
+        Self {
+            process,
+            subscriber,
+            table,
+            folder,
+            file,
+        }
+    }
+
+    /// The file.
+    pub fn file(&self) -> &Path {
+        &self.file
+    }
+
+    /// Its folder.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Writes to the file in place, as `>` does.
+    ///
+    /// # Panics
+    /// If it cannot.
+    pub fn write(&self, content: &str) {
+        std::fs::write(&self.file, content).expect("a file that can be written");
+    }
+
+    /// Puts another file in its place, as editors do.
+    ///
+    /// # Panics
+    /// If it cannot.
+    pub fn replace(&self, content: &str) {
+        let next = self.folder.path().join(".next");
+        std::fs::write(&next, content).expect("a file that can be written");
+        std::fs::rename(next, &self.file).expect("a place for it");
+    }
+
+    /// Waits until these are the rows: cells joined by `|`, in any order.
+    ///
+    /// # Panics
+    /// If they are never.
+    pub fn becomes(&mut self, rows: &[&str]) {
+        let mut expected: Vec<String> = rows.iter().map(|row| (*row).to_owned()).collect();
+        expected.sort_unstable();
+        let mut last = Vec::new();
+        let begun = std::time::Instant::now();
+        while last != expected {
+            assert!(
+                begun.elapsed() < LIMIT && self.process.is_running(),
+                "{last:?} instead of {expected:?}: {}",
+                self.process.stderr()
+            );
+            let waited = self
+                .subscriber
+                .wait(Some(std::time::Duration::from_millis(10)));
+            waited.expect("it can be read");
+            last = self.rows();
+        }
+    }
+
+    /// The rows that the subscriber has.
+    pub fn rows(&self) -> Vec<String> {
+        let mut rows: Vec<String> = self.subscriber.iter().map(printed).collect();
+        rows.sort_unstable();
+        rows
+    }
+
+    /// The table's version.
+    ///
+    /// # Panics
+    /// If it is gone.
+    pub fn version(&self) -> u64 {
+        let info = common::inspect(self.table.name(), None);
+        info.expect("it is published").version
+    }
+
+    /// Waits until its stderr says `text` so often.
+    ///
+    /// # Panics
+    /// If it never does.
+    pub fn says(&mut self, text: &str, times: usize) {
+        let stderr = self
+            .process
+            .stderr_until(|all| all.matches(text).count() >= times);
+        assert_eq!(stderr.matches(text).count(), times, "{stderr}");
+    }
+
+    /// Ends it by SIGTERM, which is a good end and leaves nothing.
+    ///
+    /// # Panics
+    /// If it is not.
+    pub fn stop(mut self) -> String {
+        self.process.signal(nix::sys::signal::Signal::SIGTERM);
+        self.process.ends_with(0);
+        until("nothing is left", || self.table.leftovers().is_empty());
+        self.process.stderr()
+    }
+}
+
+/// The command that serves a file.
+pub fn serve(table: &Table, file: &Path, options: &[&str]) -> Command {
+    let mut command = publisher();
+    command
+        .args(["serve", table.name(), "--from"])
+        .arg(file)
+        .args(options);
+    command
+}
+
+fn printed(row: RowRef<'_>) -> String {
+    let values = row.values().map(|(_, value)| value.to_string());
+    values.collect::<Vec<_>>().join("|")
+}

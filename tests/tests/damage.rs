@@ -1,0 +1,201 @@
+//! Memory that others damage: an error or plausible data. Never a panic, a hang, a signal.
+//!
+//! One test, in a /dev/shm of its own: nobody can tell any more what belongs to a table whose header is damaged.
+
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use common::{Publisher, Row, Subscriber};
+use rand::rngs::SmallRng;
+use rand::{RngExt, SeedableRng};
+use tests::confined::own_memory;
+use tests::script::Item;
+use tests::table::Table;
+
+#[test]
+fn damage_is_an_error_or_plausible_data() {
+    own_memory(64 << 20);
+    damaged_memory_is_an_error_or_plausible_data();
+    memory_that_is_damaged_and_cut_while_it_is_read();
+}
+
+/// Overwrites some bytes of an object: at random, or one word by what hurts most.
+fn scribble(object: &str, dice: &mut SmallRng) {
+    let Ok(file) = File::options()
+        .write(true)
+        .open(format!("/dev/shm/{object}"))
+    else {
+        return;
+    };
+    let length = file.metadata().unwrap().len();
+    // The header, and the tags of the first block, more often than their share.
+    let reach = if dice.random_range(0..3) == 0 {
+        length
+    } else {
+        length.min(2048)
+    };
+    let at = dice.random_range(0..reach.max(1));
+    let word = match dice.random_range(0..6) {
+        0 => 0,
+        1 => u64::MAX,
+        2 => 1 << dice.random_range(0..64),
+        3 => dice.random_range(0..100),
+        _ => dice.random(),
+    };
+    if dice.random_range(0..2) == 0 {
+        file.write_all_at(&word.to_le_bytes(), at & !7).unwrap();
+    } else {
+        let count = dice.random_range(1..40);
+        let bytes: Vec<u8> = (0..count).map(|_| dice.random()).collect();
+        file.write_all_at(&bytes[..count.min((length - at) as usize)], at)
+            .unwrap();
+    }
+}
+
+/// Everything that either end can be asked for. Errors are answers.
+fn use_all(
+    publisher: &mut Publisher<Item>,
+    subscribers: &mut [Subscriber<Item>],
+    dice: &mut SmallRng,
+) -> usize {
+    let mut errors = 0;
+    let mut note = |is_error: bool| errors += usize::from(is_error);
+    for subscriber in subscribers {
+        note(subscriber.refresh().is_err());
+        note(subscriber.latest(&(0, dice.random_range(0..400))).is_err());
+        note(subscriber.wait(Some(Duration::from_micros(10))).is_err());
+        assert!(subscriber.iter().count() == subscriber.len());
+        let _any = (subscriber.publisher_state(), subscriber.delay());
+    }
+    let mut tx = publisher.begin();
+    for _ in 0..dice.random_range(0..8) {
+        let item = Item::new((0, dice.random_range(0..400)), dice.random());
+        note(
+            match dice.random_range(0..4) {
+                0 => tx.insert(&item),
+                1 => tx.delete(&item.key()),
+                _ => tx.upsert(&item),
+            }
+            .is_err(),
+        );
+    }
+    note(tx.commit().is_err());
+    note(publisher.maintain().is_err());
+    let _any = (publisher.iter().count(), publisher.get(&(0, 7)));
+    errors
+}
+
+fn damaged_memory_is_an_error_or_plausible_data() {
+    let (mut steps, mut errors, mut takeovers) = (0, 0, 0);
+    let begun = Instant::now();
+    for seed in (0..60).chain([rand::random()]) {
+        println!("seed {seed}");
+        let mut dice = SmallRng::seed_from_u64(seed);
+        let table = Table::new("scribble");
+        let open = || {
+            Publisher::<Item>::builder(table.name())
+                .capacity(500)
+                .open()
+        };
+        let mut publisher = open().unwrap();
+        let mut tx = publisher.begin();
+        for number in 0..300 {
+            tx.insert(&Item::new((0, number), 1)).unwrap();
+        }
+        tx.commit().unwrap();
+        let attach = || {
+            Subscriber::<Item>::builder(table.name())
+                .recheck(Duration::ZERO)
+                .open()
+        };
+        let mut subscribers = vec![attach().unwrap(), attach().unwrap()];
+        for _ in 0..40 {
+            let registry = common::inspect(table.name(), None).map(|info| info.registry_id);
+            scribble(&format!("tablecast.table.{}", table.name()), &mut dice);
+            if let Ok(registry) = registry {
+                scribble(&format!("tablecast.subs.{registry:016x}"), &mut dice);
+            }
+            errors += use_all(&mut publisher, &mut subscribers, &mut dice);
+            steps += 1;
+            match attach() {
+                Ok(subscriber) if subscribers.len() < 4 => subscribers.push(subscriber),
+                other => errors += usize::from(other.is_err()),
+            }
+            errors += usize::from(common::tables().is_err());
+            if dice.random_range(0..8) == 0 {
+                drop(publisher);
+                takeovers += 1;
+                publisher = match open() {
+                    Ok(publisher) => publisher,
+                    // It says what to do, and that works.
+                    Err(_) => {
+                        common::remove(table.name()).unwrap();
+                        open().unwrap()
+                    }
+                };
+            }
+        }
+        let _any = publisher.close();
+    }
+    println!(
+        "{steps} steps, {takeovers} takeovers, {errors} errors, {:?}",
+        begun.elapsed()
+    );
+    assert!(errors > 100, "{errors}");
+}
+
+fn memory_that_is_damaged_and_cut_while_it_is_read() {
+    let (mut rounds, mut errors) = (0, 0);
+    for seed in 0..12 {
+        let mut dice = SmallRng::seed_from_u64(seed);
+        let table = Table::new("scribble-live");
+        let open = || {
+            Publisher::<Item>::builder(table.name())
+                .capacity(500)
+                .open()
+        };
+        let mut publisher = open().unwrap();
+        let attach = || {
+            Subscriber::<Item>::builder(table.name())
+                .recheck(Duration::ZERO)
+                .open()
+        };
+        let mut subscribers = vec![attach().unwrap(), attach().unwrap()];
+        let done = AtomicBool::new(false);
+        let (object, region) = (format!("tablecast.table.{}", table.name()), region(&table));
+        let damage = |seed| {
+            let mut dice = SmallRng::seed_from_u64(seed);
+            let length = region.metadata().unwrap().len();
+            while !done.load(Ordering::Relaxed) {
+                scribble(&object, &mut dice);
+                // Every other table is cut short, too, and grows again.
+                if seed % 2 == 0 && dice.random_range(0..20) == 0 {
+                    region.set_len(dice.random_range(0..length)).unwrap();
+                    region.set_len(length).unwrap();
+                }
+            }
+        };
+        std::thread::scope(|scope| {
+            scope.spawn(|| damage(seed));
+            for _ in 0..150 {
+                errors += use_all(&mut publisher, &mut subscribers, &mut dice);
+                if let Ok(subscriber) = attach() {
+                    subscribers[dice.random_range(0..2)] = subscriber;
+                }
+                rounds += 1;
+            }
+            done.store(true, Ordering::Relaxed);
+        });
+        drop(publisher);
+        common::remove(table.name()).unwrap();
+    }
+    println!("{rounds} rounds, {errors} errors");
+    assert!(errors > 100, "{errors}");
+}
+
+fn region(table: &Table) -> File {
+    let path = format!("/dev/shm/tablecast.table.{}", table.name());
+    File::options().write(true).open(path).unwrap()
+}

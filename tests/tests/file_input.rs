@@ -1,0 +1,325 @@
+//! What may stand in a file or come in as CSV, what it becomes, and what is said where it is no table.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use nix::sys::signal::Signal;
+use nix::sys::stat::Mode;
+use tests::followed::serve;
+use tests::process::Process;
+use tests::programs::{publisher, subscriber};
+use tests::serving::Serving;
+use tests::table::Table;
+use tests::until;
+
+/// What `get` prints of the table that a file makes, and what the publisher says.
+fn read(name: &str, content: &[u8], options: &[&str]) -> (String, String) {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join(name);
+    fs::write(&file, content).unwrap();
+    let table = Table::new("input");
+    let once = ["--exit-at-eof", "--keep"];
+    let (_, said) = Process::run(&mut serve(&table, &file, &[options, &once].concat()), 0);
+    (got(&table), said)
+}
+
+fn got(table: &Table) -> String {
+    let arguments = ["get", table.name(), "--format", "csv"];
+    Process::run(subscriber().args(arguments), 0).0
+}
+
+#[test]
+fn a_file_becomes_the_table_that_is_told() {
+    let text = "\u{feff}host,address,Up Since,load\r\n\"a, b\",10.0.0.1,2026-01-02T03:04:05+01:00,1.50\r\nc,10.0.0.2,2026-01-02T03:04:05Z,2\r\n";
+    let (rows, said) = read("table.csv", text.as_bytes(), &[]);
+    assert_eq!(
+        rows,
+        "host,address,Up_Since,load\n\"a, b\",10.0.0.1,2026-01-02T02:04:05Z,1.5\nc,10.0.0.2,2026-01-02T03:04:05Z,2\n"
+    );
+    let fields = "host:text(8),address:ipv4,Up_Since:timestamp,load:f64";
+    assert!(said.contains(&format!(": {fields}, key host,")), "{said}");
+    assert!(
+        said.contains(r#""Up Since" is the field Up_Since"#),
+        "{said}"
+    );
+    assert!(!said.contains('\u{1b}'), "a bar is for terminals: {said}");
+    // What was told can be said.
+    assert_eq!(
+        read("table.csv", text.as_bytes(), &["--fields", fields]).0,
+        rows
+    );
+    let chosen = ["--fields", "load:f32,host:text(4)", "--key", "host"];
+    let (rows, said) = read("table.csv", text.as_bytes(), &chosen);
+    assert_eq!(rows, "load,host\n1.5,\"a, b\"\n2,c\n");
+    assert!(
+        said.contains("left out, as --fields does not name them: address, Up_Since"),
+        "{said}"
+    );
+}
+
+#[test]
+fn other_ways_of_writing_are_understood() {
+    let expected = "column_1,column_2\n1,a\n2,b\n";
+    let bare = ["--no-header", "--comment", "#"];
+    assert_eq!(read("table.tsv", b"# x\n1\ta\n2\tb\n", &bare).0, expected);
+    let csv = ["--no-header", "--format", "csv", "--delimiter", ";"];
+    assert_eq!(read("table.txt", b"1;a\n2;b\n", &csv).0, expected);
+    let duplicates = "id,n\n1,a\n2,b\n1,c\n".as_bytes();
+    let (rows, said) = read("table.csv", duplicates, &["--on-duplicate", "first"]);
+    assert_eq!(rows, "id,n\n1,a\n2,b\n");
+    assert!(
+        said.contains("keys that came again: 1, of which the first row counts"),
+        "{said}"
+    );
+    assert_eq!(
+        read("table.csv", duplicates, &["--on-duplicate", "last"]).0,
+        "id,n\n1,c\n2,b\n"
+    );
+    assert_eq!(read("table.csv", b"id,n\n", &[]).0, "id,n\n");
+    let lines = b"{\"id\":1,\"n\":\"a\"}\n{\"n\":\"b\",\"id\":2}\n";
+    assert_eq!(read("table.jsonl", lines, &[]).0, "id,n\n1,a\n2,b\n");
+    assert_eq!(
+        read("table.log", lines, &["--format", "jsonl"]).0,
+        "id,n\n1,a\n2,b\n"
+    );
+}
+
+#[test]
+fn floats_in_a_key_become_text_and_that_is_told() {
+    let (rows, said) = read("table.csv", b"x,n\n1.50,1\n2.5,2\n", &[]);
+    assert_eq!(rows, "x,n\n1.50,1\n2.5,2\n");
+    assert!(said.contains("the key x is text"), "{said}");
+}
+
+fn fails(command: &mut Command, code: i32, parts: &[&str]) {
+    let (stdout, stderr) = Process::run(command, code);
+    assert_eq!(stdout, "");
+    assert!(
+        stderr.contains("error: ") && !stderr.contains("panicked"),
+        "{stderr}"
+    );
+    for part in parts {
+        assert!(
+            stderr.contains(part),
+            "{command:?} does not speak of {part:?}: {stderr}"
+        );
+    }
+}
+
+#[test]
+fn five_for_a_file_that_is_no_table() {
+    let folder = tempfile::tempdir().unwrap();
+    let table = Table::new("five");
+    let cases: [(&str, &[u8], &[&str]); 10] = [
+        ("a.csv", b"", &["it is empty", "first line"]),
+        (
+            "a.csv",
+            b"id,n\n1,a\n\n2\n",
+            &["line 4: cells: 1, but the header has 2"],
+        ),
+        (
+            "a.csv",
+            b"id,n\n1,a\n2,b\n1,c\n",
+            &["line 4: the key 1 stands in line 2", "--on-duplicate"],
+        ),
+        ("a.csv", b"id,n\n1,\"a\nb\n", &["line 2: a quote"]),
+        (
+            "a.csv",
+            b"id,n\n1,\xe4\n",
+            &["line 2: column 3 is not UTF-8"],
+        ),
+        ("a.csv", b"\xff\xfei\0d\0", &["UTF-16"]),
+        ("a.csv", b"id,id\n", &["line 1: ", "\"id\""]),
+        (
+            "a.csv",
+            b"# hello\nid,n\n1,2\n",
+            &["line 2: ", "--comment '#'"],
+        ),
+        ("a.jsonl", b"", &["--fields"]),
+        ("a.jsonl", b"{\"id\":1}\n{\n", &["line 2: it is no JSON"]),
+    ];
+    for (name, content, parts) in cases {
+        let file = folder.path().join(name);
+        fs::write(&file, content).unwrap();
+        let mut parts = parts.to_vec();
+        parts.push(name);
+        fails(&mut serve(&table, &file, &[]), 5, &parts);
+    }
+    let missing = folder.path().join("missing.csv");
+    fails(
+        &mut serve(&table, &missing, &[]),
+        5,
+        &["missing.csv", "no such file"],
+    );
+    fails(
+        &mut serve(&table, folder.path(), &["--format", "csv"]),
+        5,
+        &["no regular file"],
+    );
+    let pipe = folder.path().join("pipe.csv");
+    nix::unistd::mkfifo(&pipe, Mode::S_IRWXU).unwrap();
+    fails(&mut serve(&table, &pipe, &[]), 5, &["--from -"]);
+    assert_eq!(table.leftovers(), Vec::<String>::new());
+}
+
+#[test]
+fn two_for_arguments_that_do_not_go_together() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    fs::write(path("a.csv"), "id,n\n1,a\n").unwrap();
+    fs::write(path("a.txt"), "id,n\n1,a\n").unwrap();
+    fs::write(path("a.jsonl"), "{\"id\":1}\n").unwrap();
+    let table = Table::new("two");
+    for (name, options, part) in [
+        ("a.txt", &[][..], "--format csv, tsv or jsonl"),
+        ("a.csv", &["--fields", "id:u64,colour:u8"], "\"colour\""),
+        ("a.csv", &["--fields", "id:u65"], "u65"),
+        ("a.csv", &["--no-header", "--fields", "id:u64"], "1 fields"),
+        ("a.csv", &["--key", "colour"], "\"colour\""),
+        (
+            "a.csv",
+            &["--delimiter", "#", "--comment", "#"],
+            "cannot be the same",
+        ),
+        ("a.jsonl", &["--delimiter", ";"], "--delimiter is for CSV"),
+        (
+            "a.jsonl",
+            &["--on-duplicate", "last"],
+            "--on-duplicate is for CSV",
+        ),
+        ("a.jsonl", &["--key", "colour"], "\"colour\""),
+    ] {
+        fails(&mut serve(&table, &path(name), options), 2, &[part]);
+    }
+    for (arguments, part) in [
+        (&["--from", "-", "--format", "csv"][..], "--fields"),
+        (
+            &["--from", "-", "--no-header", "--fields", "id:u64"],
+            "--no-header is for CSV",
+        ),
+        (
+            &["--from", "processes", "--format", "csv"],
+            "--format is for files",
+        ),
+    ] {
+        fails(
+            publisher().args(["serve", table.name()]).args(arguments),
+            2,
+            &[part],
+        );
+    }
+    let typo = Process::run(
+        publisher().args(["serve", table.name(), "--from", "csvfile"]),
+        2,
+    );
+    assert!(typo.1.contains("neither a source nor a file"), "{}", typo.1);
+    assert_eq!(table.leftovers(), Vec::<String>::new());
+}
+
+const CSV: [&str; 2] = ["--format", "csv"];
+
+#[test]
+fn records_on_stdin_are_rows() {
+    let table = Table::new("records");
+    let mut serving = Serving::start(table.name(), "id:u64,name:text(16)", &CSV);
+    serving.publish(["name,more,id", "one,x,1"]);
+    assert_eq!(got(&table), "id,name\n1,one\n");
+    serving.process.write_line("\"with a");
+    serving.publish(["break\",x,2"]);
+    serving.process.write_line("too,few");
+    serving.publish(["two,x,1"]);
+    serving
+        .process
+        .stderr_until(|text| text.contains("stdin: line 5: cells: 2"));
+    assert_eq!(got(&table), "id,name\n1,two\n2,\"with a\nbreak\"\n");
+    serving.stop(Signal::SIGTERM);
+
+    let mut strict = Serving::start(table.name(), "id:u64", &[&CSV[..], &["--strict"]].concat());
+    strict.process.write_line("id");
+    strict.process.write_line("one");
+    strict.process.ends_with(5);
+    assert!(
+        strict.process.stderr().contains("stdin: line 2: "),
+        "{}",
+        strict.process.stderr()
+    );
+    let mut wrong = Serving::start(table.name(), "id:u64", &CSV);
+    wrong.process.write_line("name");
+    wrong.process.ends_with(5);
+    assert!(
+        wrong.process.stderr().contains("stdin: line 1: "),
+        "{}",
+        wrong.process.stderr()
+    );
+    assert_eq!(table.leftovers(), Vec::<String>::new());
+}
+
+#[test]
+fn a_watch_in_csv_feeds_another_publisher() {
+    let (from, to) = (Table::new("csv-a"), Table::new("csv-b"));
+    let fields = "id:u64,name:text(16),price:f64";
+    let mut a = Serving::start(from.name(), fields, &[]);
+    a.publish([
+        r#"{"id":1,"name":"a, \"b\"","price":1.5}"#,
+        r#"{"id":2,"name":"","price":"NaN"}"#,
+    ]);
+    let (reader, writer) = std::io::pipe().unwrap();
+    // The commands go, and with them this process's ends of the pipe.
+    let mut watch = {
+        let mut watch = subscriber();
+        watch
+            .args(["watch", from.name(), "--format", "csv"])
+            .stdin(Stdio::null());
+        Process::start_into(&mut watch, writer)
+    };
+    let mut b = {
+        let mut b = publisher();
+        b.args(["serve", to.name(), "--from", "-", "--fields", fields])
+            .arg("--exit-at-eof")
+            .args(CSV)
+            .stdin(reader);
+        Process::start_with(&mut b)
+    };
+    let follows = |b: &mut Process| {
+        until("b is as a", || {
+            assert!(b.is_running(), "{}", b.stderr());
+            common::inspect(to.name(), None).is_ok() && got(&to) == got(&from)
+        });
+    };
+    follows(&mut b);
+    a.publish([
+        r#"{"op":"delete","key":{"id":1}}"#,
+        r#"{"id":2,"name":"line\nbreak","price":-0.5}"#,
+        r#"{"id":3,"name":"x","price":1e300}"#,
+    ]);
+    follows(&mut b);
+    assert_eq!(got(&to).lines().count(), 4);
+    watch.signal(Signal::SIGTERM);
+    watch.ends_with(0);
+    b.ends_with(0);
+    assert!(b.stderr().contains("none refused"), "{}", b.stderr());
+}
+
+#[test]
+fn no_file_is_looked_for_where_a_source_is_meant() {
+    // A file of that name does not stand in for the source.
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("processes"), "id\n1\n").unwrap();
+    let table = Table::new("word");
+    let mut command = publisher();
+    command
+        .args(["serve", table.name(), "--from", "processes"])
+        .current_dir(folder.path());
+    let process = Process::start(&mut command);
+    until("it is published", || {
+        common::inspect(table.name(), None).is_ok_and(|info| info.schema.field("pid").is_some())
+    });
+    drop(process);
+    let relative = Path::new("table.csv");
+    fs::write(folder.path().join(relative), "id\n1\n").unwrap();
+    let other = Table::new("relative");
+    let mut command = serve(&other, relative, &["--exit-at-eof", "--keep"]);
+    Process::run(command.current_dir(folder.path()), 0);
+    assert_eq!(got(&other), "id\n1\n");
+}

@@ -1,0 +1,280 @@
+//! Files that are followed: each way in which they change, and what a table does about it.
+
+use std::fs::{self, File};
+use std::io::Write;
+use std::os::unix::fs::symlink;
+use std::process::Command;
+
+use common::Change;
+use tests::followed::{Followed, serve};
+use tests::process::Process;
+use tests::table::Table;
+use tests::until;
+
+const ONE: &str = "id,name\n1,one\n";
+const TWO: &str = "id,name\n1,one\n2,two\n";
+const OTHER: &str = "id,name\n2,two\n3,three\n";
+
+#[test]
+fn each_way_of_writing_is_seen() {
+    let mut followed = Followed::start("table.csv", ONE, &[], &["1|one"]);
+    followed.write(TWO);
+    followed.becomes(&["1|one", "2|two"]);
+    followed.replace(OTHER);
+    followed.becomes(&["2|two", "3|three"]);
+    // As vim does: away with the old one, then a new one.
+    fs::rename(followed.file(), followed.folder().join("table.csv~")).unwrap();
+    followed.write(ONE);
+    followed.becomes(&["1|one"]);
+    fs::remove_file(followed.file()).unwrap();
+    followed.write(OTHER);
+    followed.becomes(&["2|two", "3|three"]);
+    // A writer that never closes.
+    let mut open = File::options().append(true).open(followed.file()).unwrap();
+    open.write_all(b"4,four\n").unwrap();
+    followed.becomes(&["2|two", "3|three", "4|four"]);
+    open.write_all(b"5,five\n").unwrap();
+    followed.becomes(&["2|two", "3|three", "4|four", "5|five"]);
+    drop(open);
+    // As long as before, and in the same instant.
+    followed.write("id,name\n6,six\n");
+    followed.write("id,name\n7,sev\n");
+    followed.becomes(&["7|sev"]);
+    let stderr = followed.stop();
+    assert!(!stderr.contains("stays as it is"), "{stderr}");
+}
+
+#[test]
+fn the_differences_are_one_commit() {
+    let mut followed = Followed::start("table.csv", TWO, &[], &["1|one", "2|two"]);
+    let version = followed.version();
+    let mut many = "id,name\n".to_owned();
+    (2..500).for_each(|id| many.push_str(&format!("{id},new\n")));
+    followed.replace(&many);
+    until("they are there", || {
+        followed.subscriber.refresh().unwrap();
+        followed.subscriber.len() == 498
+    });
+    assert_eq!(followed.subscriber.version(), version + 1);
+    // What is the same is no commit: the next one is the one after.
+    followed.replace(&many);
+    fs::write(followed.folder().join("other"), "x").unwrap();
+    followed.replace(ONE);
+    followed.becomes(&["1|one"]);
+    assert_eq!(followed.subscriber.version(), version + 2);
+}
+
+#[test]
+fn a_broken_version_is_told_once_and_changes_nothing() {
+    let mut followed = Followed::start("table.csv", TWO, &[], &["1|one", "2|two"]);
+    let version = followed.version();
+    followed.replace("id,name\n1,one,more\n");
+    followed.says("line 2: cells: 3", 1);
+    fs::write(followed.folder().join("unrelated"), "x").unwrap();
+    followed.replace("id,name\n1,one\n1,two\n");
+    followed.says("line 3: the key 1 ", 1);
+    followed.replace("");
+    followed.says("it is empty", 1);
+    assert_eq!(followed.version(), version);
+    followed.replace(OTHER);
+    followed.becomes(&["2|two", "3|three"]);
+    followed.says("read again, rows: 2", 1);
+    let stderr = followed.stop();
+    assert_eq!(
+        stderr.matches("the table stays as it is").count(),
+        3,
+        "{stderr}"
+    );
+    assert!(stderr.contains("refused: 3"), "{stderr}");
+}
+
+#[test]
+fn strictly_a_broken_version_is_the_end() {
+    let mut followed = Followed::start("table.csv", ONE, &["--strict"], &["1|one"]);
+    followed.replace("id,name\n1\n");
+    followed.process.ends_with(5);
+    let stderr = followed.process.stderr();
+    assert!(
+        stderr.contains("error: ") && stderr.contains("table.csv: line 2: "),
+        "{stderr}"
+    );
+    assert_eq!(followed.table.leftovers(), Vec::<String>::new());
+}
+
+#[test]
+fn a_file_may_go_and_come_back() {
+    let mut followed = Followed::start("table.csv", TWO, &[], &["1|one", "2|two"]);
+    fs::remove_file(followed.file()).unwrap();
+    followed.says("there is no such file any more", 1);
+    followed.write(TWO);
+    followed.says("read again, rows: 2", 1);
+    // With its folder.
+    let aside = followed.folder().with_extension("aside");
+    fs::rename(followed.folder(), &aside).unwrap();
+    followed.says("there is no such file any more", 2);
+    fs::create_dir(followed.folder()).unwrap();
+    followed.write(OTHER);
+    followed.becomes(&["2|two", "3|three"]);
+    followed.replace(ONE);
+    followed.becomes(&["1|one"]);
+    fs::remove_dir_all(aside).unwrap();
+}
+
+#[test]
+fn links_are_followed_where_they_lead() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    // A mounted ConfigMap: the file is a link through a link, and that is swapped.
+    for (version, content) in [("v1", ONE), ("v2", TWO)] {
+        fs::create_dir(path(version)).unwrap();
+        fs::write(path(version).join("table.csv"), content).unwrap();
+    }
+    symlink("v1", path("..data")).unwrap();
+    symlink("..data/table.csv", path("table.csv")).unwrap();
+    let (v2, next, data) = (path("v2"), path("..next"), path("..data"));
+    let (table, file) = (Table::new("link"), path("table.csv"));
+    let process = Process::start(&mut serve(&table, &file, &[]));
+    let mut followed = Followed::of(process, table, folder, file);
+    followed.becomes(&["1|one"]);
+    symlink("v2", &next).unwrap();
+    fs::rename(&next, &data).unwrap();
+    followed.becomes(&["1|one", "2|two"]);
+    // The file itself, in the folder behind.
+    fs::write(v2.join("table.csv"), OTHER).unwrap();
+    followed.becomes(&["2|two", "3|three"]);
+}
+
+#[test]
+fn nobody_notices_a_wider_row_but_by_the_width() {
+    let mut followed = Followed::start("table.csv", TWO, &[], &["1|one", "2|two"]);
+    assert_eq!(
+        followed.subscriber.schema().to_string(),
+        "id:u64,name:text(8)"
+    );
+    let wide = "id,name\n1,one\n2,two\n3,wider than before\n";
+    followed.replace(wide);
+    let mut changes = Vec::new();
+    until("it is there", || {
+        let news = followed.subscriber.refresh().unwrap();
+        changes.extend(news.iter().map(|change| match change {
+            Change::Created(row) => format!("created {}", row.key()),
+            other => format!("{other:?}"),
+        }));
+        followed.subscriber.len() == 3
+    });
+    assert_eq!(changes, ["created 3"]);
+    assert_eq!(
+        followed.subscriber.schema().to_string(),
+        "id:u64,name:text(24)"
+    );
+    followed.says("the fields are now id:u64,name:text(24)", 1);
+    // Not back again: who knows what comes next.
+    let version = followed.version();
+    followed.replace(ONE);
+    followed.becomes(&["1|one"]);
+    assert_eq!(
+        followed.subscriber.schema().to_string(),
+        "id:u64,name:text(24)"
+    );
+    assert_eq!(followed.version(), version + 1);
+}
+
+#[test]
+fn what_a_killed_publisher_left_is_taken_over_whatever_its_width() {
+    let wide = "id,name\n1,one\n2,a name that is long\n";
+    for (before, after) in [
+        (TWO, wide),
+        (wide, TWO),
+        ("id,name\n", TWO),
+        (TWO, "id,name\n"),
+    ] {
+        let rows = |content: &str| -> Vec<String> {
+            content
+                .lines()
+                .skip(1)
+                .map(|line| line.replace(',', "|"))
+                .collect()
+        };
+        let (rows_before, rows_after) = (rows(before), rows(after));
+        let before_rows: Vec<&str> = rows_before.iter().map(String::as_str).collect();
+        let after_rows: Vec<&str> = rows_after.iter().map(String::as_str).collect();
+        let mut followed = Followed::start("table.csv", before, &[], &before_rows);
+        followed.process.kill();
+        followed.write(after);
+        let mut next = Process::start(&mut serve(&followed.table, followed.file(), &[]));
+        let mut seen = Vec::new();
+        until("the next one's rows are there", || {
+            assert!(next.is_running(), "{}", next.stderr());
+            followed.subscriber.refresh().unwrap();
+            let rows = followed.rows();
+            if seen.last() != Some(&rows) {
+                seen.push(rows.clone());
+            }
+            rows == after_rows
+        });
+        assert!(
+            seen.iter()
+                .all(|rows| *rows == before_rows || *rows == after_rows),
+            "{seen:?}"
+        );
+        std::mem::swap(&mut followed.process, &mut next);
+        followed.stop();
+    }
+}
+
+#[test]
+fn lines_of_json_are_followed_as_they_grow() {
+    let begin = "{\"id\":1,\"name\":\"one\"}\n";
+    let mut followed = Followed::start("table.jsonl", begin, &[], &["1|one"]);
+    let mut file = File::options().append(true).open(followed.file()).unwrap();
+    let mut write = |text: &str| file.write_all(text.as_bytes()).unwrap();
+    write("{\"id\":2,\"name\":\"two\"}\n{\"id\":3,\"na");
+    followed.becomes(&["1|one", "2|two"]);
+    write("me\":\"three\"}\n");
+    followed.becomes(&["1|one", "2|two", "3|three"]);
+    write("{\"op\":\"begin\"}\n{\"op\":\"clear\"}\n{\"id\":4,\"name\":\"longer than eight\"}\n");
+    write("{\"op\":\"commit\"}\n");
+    followed.becomes(&["4|longer than eight"]);
+    write("{\"op\":\"delete\",\"key\":{\"id\":7}}\n");
+    followed.says("line 8: there is no key 7", 1);
+    followed.replace(begin);
+    followed.becomes(&["1|one"]);
+}
+
+#[test]
+fn without_inotify_the_file_is_looked_at_all_the_same() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("table.csv");
+    fs::write(&file, ONE).unwrap();
+    let table = Table::new("unwatched");
+    let serve = serve(&table, &file, &[]);
+    // A user namespace has limits of its own.
+    let mut command = Command::new("unshare");
+    let script = "echo 0 > /proc/sys/user/max_inotify_instances && exec \"$@\"";
+    command.args(["--user", "--map-root-user", "sh", "-c", script, "sh"]);
+    let is_possible = Command::new("unshare")
+        .args([
+            "--user",
+            "--map-root-user",
+            "sh",
+            "-c",
+            script,
+            "sh",
+            "true",
+        ])
+        .status()
+        .is_ok_and(|status| status.success());
+    if !is_possible {
+        println!("not tried: there is no user namespace to be had");
+        return;
+    }
+    command.arg(serve.get_program()).args(serve.get_args());
+    let process = Process::start(&mut command);
+    let mut followed = Followed::of(process, table, folder, file);
+    followed.becomes(&["1|one"]);
+    followed.says("looking at it every second instead", 1);
+    followed.replace(TWO);
+    followed.becomes(&["1|one", "2|two"]);
+    followed.write(OTHER);
+    followed.becomes(&["2|two", "3|three"]);
+}

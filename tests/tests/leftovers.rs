@@ -1,0 +1,303 @@
+//! What `ls` and `info` say of what is left behind, and of what only looks so.
+
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::path::PathBuf;
+
+use common::inspect::{Leftover, LeftoverKind, leftovers, queue_directory};
+use common::layout::header;
+use common::region::lock::Locked;
+use common::{Schema, UntypedPublisher, UntypedSubscriber};
+use nix::mqueue::{MQ_OFlag, mq_close, mq_open, mq_unlink};
+use nix::sys::stat::Mode;
+use serde_json::Value;
+use tests::process::Process;
+use tests::programs::{publisher, subscriber};
+use tests::published::lines;
+use tests::table::Table;
+use tests::until;
+
+fn path(kind: &str, name: &str) -> PathBuf {
+    PathBuf::from(format!("/dev/shm/tablecast.{kind}.{name}"))
+}
+
+fn open(table: &Table) -> UntypedPublisher {
+    let schema = Schema::parse("id:u64", None).unwrap();
+    UntypedPublisher::builder(table.name(), schema)
+        .open()
+        .unwrap()
+}
+
+fn find(found: &[Leftover], path: &PathBuf) -> Option<Leftover> {
+    found.iter().find(|left| left.object == *path).cloned()
+}
+
+/// Waits until it is left behind: a neighbour's test can make that doubtful for a while.
+fn await_leftover(path: &PathBuf) -> Leftover {
+    let mut found = None;
+    until("it is left behind", || {
+        found = find(&leftovers().unwrap(), path);
+        found.is_some()
+    });
+    found.unwrap()
+}
+
+/// A file that is removed whatever becomes of the test.
+struct Removed(PathBuf);
+
+impl Drop for Removed {
+    fn drop(&mut self) {
+        let _gone_already = std::fs::remove_file(&self.0);
+    }
+}
+
+#[test]
+fn a_lock_and_a_region_without_a_table_are_left_behind() {
+    let table = Table::new("left");
+    let publisher_left = open(&table);
+    let (lock, next) = (path("lock", table.name()), path("next", table.name()));
+    table.remember();
+    std::fs::rename(path("table", table.name()), &next).unwrap();
+    // A live publisher holds both, and its registry.
+    let registries = |found: &[Leftover]| {
+        let own = |left: &&Leftover| {
+            left.kind == LeftoverKind::Registry
+                && table.leftovers().iter().any(|seen| {
+                    seen.contains(
+                        &left
+                            .object
+                            .file_name()
+                            .unwrap()
+                            .to_string_lossy()
+                            .into_owned(),
+                    )
+                })
+        };
+        found.iter().filter(own).count()
+    };
+    let found = leftovers().unwrap();
+    assert_eq!(
+        (find(&found, &lock), find(&found, &next), registries(&found)),
+        (None, None, 0)
+    );
+    drop(publisher_left);
+    let found = leftovers().unwrap();
+    for (object, kind) in [(&lock, LeftoverKind::Lock), (&next, LeftoverKind::Next)] {
+        let left = find(&found, object).unwrap();
+        assert_eq!(
+            (left.kind, left.table.as_deref()),
+            (kind, Some(table.name()))
+        );
+        assert_eq!(left.owner, nix::unistd::geteuid().as_raw());
+    }
+    assert_eq!(
+        registries(&found),
+        0,
+        "the region that did not take its name still names it"
+    );
+
+    let (stdout, _) = Process::run(subscriber().args(["ls", "--format", "jsonl"]), 0);
+    let object = lock.to_str().unwrap();
+    let line = lines(&stdout)
+        .into_iter()
+        .find(|line| line["object"] == object)
+        .unwrap();
+    let remedy = format!("publisher rm {}", table.name());
+    assert_eq!(
+        (&line["kind"], &line["remedy"]),
+        (&Value::from("lock"), &Value::from(&*remedy))
+    );
+    assert!(line.get("name").is_none());
+    let (stdout, _) = Process::run(subscriber().args(["ls", "--format", "csv"]), 0);
+    let mut reader = csv::Reader::from_reader(stdout.as_bytes());
+    let at = reader
+        .headers()
+        .unwrap()
+        .iter()
+        .position(|name| name == "object")
+        .unwrap();
+    assert!(
+        reader
+            .records()
+            .any(|record| &record.unwrap()[at] == object)
+    );
+    let (stdout, _) = Process::run(subscriber().arg("ls"), 0);
+    let below = stdout.split_once("left behind").expect("a second table").1;
+    assert!(
+        below
+            .lines()
+            .any(|line| line.contains(object) && line.contains(&remedy)),
+        "{stdout}"
+    );
+    let (stdout, stderr) = Process::run(subscriber().args(["info", table.name()]), 1);
+    assert_eq!(stdout, "");
+    assert!(
+        stderr.contains("only what a publisher left") && stderr.contains(&remedy),
+        "{stderr}"
+    );
+
+    Process::run(publisher().args(["rm", table.name()]), 0);
+    let found = leftovers().unwrap();
+    assert_eq!((find(&found, &lock), find(&found, &next)), (None, None));
+}
+
+#[test]
+fn a_registry_that_no_region_names_is_left_behind() {
+    let table = Table::new("left-registry");
+    let mut publisher_left = open(&table);
+    let mut copy = UntypedSubscriber::open(table.name()).unwrap();
+    // Going to sleep takes a slot.
+    assert!(
+        copy.wait(Some(std::time::Duration::from_millis(1)))
+            .unwrap()
+            .is_empty()
+    );
+    publisher_left.maintain().unwrap();
+    table.remember();
+    let id = common::inspect(table.name(), None).unwrap().registry_id;
+    let registry = path("subs", &format!("{id:016x}"));
+    assert!(registry.exists());
+    assert_eq!(
+        find(&leftovers().unwrap(), &registry),
+        None,
+        "its table is alive"
+    );
+    drop(publisher_left);
+    assert_eq!(
+        find(&leftovers().unwrap(), &registry),
+        None,
+        "its table is there"
+    );
+    for kind in ["table", "lock"] {
+        std::fs::remove_file(path(kind, table.name())).unwrap();
+    }
+    assert_eq!(
+        find(&leftovers().unwrap(), &registry),
+        None,
+        "a subscriber holds a slot of it"
+    );
+    drop(copy);
+    let left = await_leftover(&registry);
+    assert_eq!((left.kind, left.table), (LeftoverKind::Registry, None));
+    let (stdout, _) = Process::run(subscriber().args(["ls", "--format", "jsonl"]), 0);
+    let object = registry.to_str().unwrap();
+    // Unless a neighbour's test makes it doubtful just now.
+    if let Some(line) = lines(&stdout)
+        .into_iter()
+        .find(|line| line["object"] == object)
+    {
+        assert_eq!(line["remedy"], format!("rm {object}"));
+    }
+}
+
+#[test]
+fn in_doubt_no_registry_is_left_behind() {
+    let (damaged, table) = (Table::new("left-damaged"), Table::new("left-doubt"));
+    let publisher_left = open(&table);
+    let id = common::inspect(table.name(), None).unwrap().registry_id;
+    let registry = path("subs", &format!("{id:016x}"));
+    table.remember();
+    drop(publisher_left);
+    for kind in ["table", "lock"] {
+        std::fs::remove_file(path(kind, table.name())).unwrap();
+    }
+    // A region too short to say which registry it names, while its publisher lives.
+    let region = Removed(path("table", damaged.name()));
+    let lock = Locked::take(File::create(&region.0).unwrap()).unwrap();
+    assert!(lock.is_some());
+    assert_eq!(find(&leftovers().unwrap(), &registry), None);
+    drop(lock);
+    await_leftover(&registry);
+    // Whatever else it is, it names the registry.
+    let words = vec![0; header::SCHEMA * 8];
+    let file = File::options().write(true).open(&region.0).unwrap();
+    file.write_all_at(&words, 0).unwrap();
+    await_leftover(&registry);
+    file.write_all_at(&id.to_le_bytes(), header::REGISTRY_ID as u64 * 8)
+        .unwrap();
+    assert_eq!(find(&leftovers().unwrap(), &registry), None, "named");
+}
+
+#[test]
+fn a_publisher_with_a_lock_and_no_region_yet_may_have_any_registry() {
+    let (starting, table) = (Table::new("left-starting"), Table::new("left-wait"));
+    let publisher_left = open(&table);
+    let id = common::inspect(table.name(), None).unwrap().registry_id;
+    let registry = path("subs", &format!("{id:016x}"));
+    table.remember();
+    drop(publisher_left);
+    for kind in ["table", "lock"] {
+        std::fs::remove_file(path(kind, table.name())).unwrap();
+    }
+    let object = Removed(path("lock", starting.name()));
+    let lock = Locked::take(File::create(&object.0).unwrap()).unwrap();
+    let found = leftovers().unwrap();
+    assert_eq!(
+        (find(&found, &registry), find(&found, &object.0)),
+        (None, None)
+    );
+    drop(lock);
+    assert_eq!(await_leftover(&object.0).kind, LeftoverKind::Lock);
+    await_leftover(&registry);
+}
+
+#[test]
+fn a_queue_without_a_registry_is_left_behind_where_queues_are_seen() {
+    let queue = format!(
+        "/tablecast.wake.{:016x}.0.{:016x}",
+        rand::random::<u64>(),
+        rand::random::<u64>()
+    );
+    let flags = MQ_OFlag::O_CREAT | MQ_OFlag::O_EXCL | MQ_OFlag::O_RDONLY;
+    let made = mq_open(queue.as_str(), flags, Mode::S_IRUSR | Mode::S_IWUSR, None);
+    mq_close(made.unwrap()).unwrap();
+    let found = leftovers();
+    mq_unlink(queue.as_str()).unwrap();
+    let found = found.unwrap();
+    // Where the file system is mounted that shows the queues of this IPC namespace.
+    if let Some(directory) = queue_directory().filter(|directory| is_own(directory)) {
+        let left = find(&found, &directory.join(&queue[1..])).unwrap();
+        assert_eq!((left.kind, left.table), (LeftoverKind::Queue, None));
+    } else {
+        println!("queues cannot be seen here");
+    }
+}
+
+/// Whether a mount shows the queues that this process makes.
+fn is_own(directory: &std::path::Path) -> bool {
+    let name = format!("/tablecast-test-{}", rand::random::<u64>());
+    let flags = MQ_OFlag::O_CREAT | MQ_OFlag::O_EXCL | MQ_OFlag::O_RDONLY;
+    let made = mq_open(name.as_str(), flags, Mode::S_IRUSR, None);
+    mq_close(made.unwrap()).unwrap();
+    let seen = directory.join(&name[1..]).exists();
+    mq_unlink(name.as_str()).unwrap();
+    seen
+}
+
+#[test]
+fn tables_of_dead_publishers_are_listed() {
+    let table = Table::new("left-dead");
+    drop(open(&table));
+    let (stdout, _) = Process::run(
+        subscriber().args(["ls", "--format", "jsonl", "--sample", "1ms"]),
+        0,
+    );
+    let line = lines(&stdout)
+        .into_iter()
+        .find(|line| line["name"] == table.name())
+        .unwrap();
+    assert_eq!(line["publisher"], "gone");
+    assert!(
+        line["heartbeat_ago_ms"].is_number() && line["committed_ago_ms"].is_number(),
+        "{line}"
+    );
+    assert!(line.get("pid").is_none(), "{line}");
+    let (stdout, _) = Process::run(subscriber().arg("ls"), 0);
+    let own = stdout
+        .lines()
+        .find(|line| line.starts_with(table.name()))
+        .unwrap();
+    assert!(own.contains("gone "), "{own}");
+    let (stdout, _) = Process::run(subscriber().args(["info", table.name()]), 0);
+    assert!(stdout.contains("gone (it was process"), "{stdout}");
+}

@@ -1,0 +1,252 @@
+//! Limits of the system: an error that names the object, the limit and the setting. What is committed stays, and
+//! the publisher carries on with what fits.
+
+use std::process::Command;
+use std::time::Duration;
+
+use common::{Error, Publisher, Subscriber};
+use nix::sys::signal::Signal;
+use tests::confined::{own_memory, own_queues};
+use tests::process::Process;
+use tests::programs::{publisher, subscriber};
+use tests::script::Item;
+use tests::table::Table;
+use tests::{LIMIT, role, skip, until};
+
+/// Few enough rows that a region of them is small.
+const CAPACITY: usize = 100_000;
+
+fn open(table: &Table) -> common::Result<Publisher<Item>> {
+    Publisher::builder(table.name())
+        .capacity(CAPACITY)
+        .subscribers(8)
+        .open()
+}
+
+fn objects() -> Vec<String> {
+    let entries = std::fs::read_dir("/dev/shm").unwrap();
+    let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    names
+        .filter(|name| name.starts_with("tablecast."))
+        .collect()
+}
+
+/// Whether the error names the limit, the object and the setting.
+fn names(error: &Error, object: &str, limit: &str, remedy: &str) -> bool {
+    let text = error.to_string();
+    matches!(error, Error::Limit { .. })
+        && [object, limit, remedy]
+            .iter()
+            .all(|part| text.contains(part))
+}
+
+#[test]
+fn memory_that_is_full_at_creation_leaves_nothing() {
+    if !own_memory(64 << 10) {
+        return skip("memory_that_is_full_at_creation_leaves_nothing: no mount namespace");
+    }
+    let table = Table::new("full-new");
+    let error = Publisher::<Item>::builder(table.name())
+        .open()
+        .map(drop)
+        .unwrap_err();
+    assert!(
+        names(
+            &error,
+            table.name(),
+            "the space of /dev/shm",
+            "docker --shm-size"
+        ),
+        "{error}"
+    );
+    assert_eq!(objects(), Vec::<String>::new());
+    // What fits, is made.
+    open(&table).unwrap().close().unwrap();
+    assert_eq!(objects(), Vec::<String>::new());
+}
+
+#[test]
+fn memory_that_is_full_stops_a_transaction_and_no_more() {
+    if !own_memory(1 << 20) {
+        return skip("memory_that_is_full_stops_a_transaction_and_no_more: no mount namespace");
+    }
+    let table = Table::new("full-later");
+    let mut publisher = open(&table).unwrap();
+    let mut subscriber = Subscriber::<Item>::open(table.name()).unwrap();
+    let mut rows = 0;
+    let error = loop {
+        let mut tx = publisher.begin();
+        for number in rows..rows + 100 {
+            tx.insert(&Item::new((0, number), 1)).unwrap();
+        }
+        match tx.commit() {
+            Ok(_) => rows += 100,
+            Err(error) => break error,
+        }
+    };
+    assert!(
+        names(
+            &error,
+            table.name(),
+            "the space of /dev/shm",
+            "remount,size"
+        ),
+        "{error}"
+    );
+    assert!((100..CAPACITY as u32).contains(&rows), "{rows} rows");
+    let is_whole = |subscriber: &Subscriber<Item>| {
+        assert_eq!(subscriber.len(), rows as usize);
+        assert_eq!(
+            subscriber.get(&(0, rows - 1)),
+            Some(&Item::new((0, rows - 1), 1))
+        );
+    };
+    subscriber.refresh().unwrap();
+    is_whole(&subscriber);
+    is_whole(&Subscriber::<Item>::open(table.name()).unwrap());
+
+    // Rows that need no memory: changed ones, and new ones in the place of others.
+    let mut tx = publisher.begin();
+    tx.update(&Item::new((0, 1), 2)).unwrap();
+    tx.delete(&(0, 0)).unwrap();
+    tx.commit().unwrap();
+    let mut tx = publisher.begin();
+    tx.insert(&Item::new((7, 7), 7)).unwrap();
+    let version = tx.commit().unwrap();
+    subscriber.refresh().unwrap();
+    assert_eq!(
+        (subscriber.version(), subscriber.len()),
+        (version, rows as usize)
+    );
+
+    // A registry that is lost cannot be made again: all goes on, by looking.
+    let registry = common::inspect(table.name(), None).unwrap().registry_id;
+    std::fs::remove_file(format!("/dev/shm/tablecast.subs.{registry:016x}")).unwrap();
+    let hole = std::fs::write("/dev/shm/filler", vec![1; 1 << 20]);
+    assert!(hole.is_err(), "it is full");
+    publisher.maintain().unwrap();
+    let mut tx = publisher.begin();
+    tx.update(&Item::new((7, 7), 8)).unwrap();
+    let version = tx.commit().unwrap();
+    until("it is seen", || {
+        subscriber.wait(Some(LIMIT)).unwrap();
+        subscriber.version() >= version
+    });
+    assert_eq!(subscriber.get(&(7, 7)), Some(&Item::new((7, 7), 8)));
+
+    // And when there is room again, everything does.
+    std::fs::remove_file("/dev/shm/filler").unwrap();
+    publisher.maintain().unwrap();
+    assert_eq!(objects().len(), 3, "{:?}", objects());
+    publisher.close().unwrap();
+}
+
+/// A program of ours that may have less than others.
+fn limited(limit: &str, program: &Command) -> Command {
+    let mut command = role!("limited", limit);
+    command.arg(program.get_program()).args(program.get_args());
+    command
+}
+
+/// A watch that can have no queue says which limit that is, and follows all the same.
+fn follows_without_a_queue(table: &Table, watch: &mut Command, said: [&str; 2]) {
+    let mut publisher = Publisher::<Item>::builder(table.name())
+        .capacity(10)
+        .open()
+        .unwrap();
+    let mut watch = Process::start(watch);
+    let stderr = watch.stderr_until(|stderr| stderr.contains(said[1]));
+    assert!(
+        stderr.contains(said[0]) && stderr.contains("message queue"),
+        "{stderr}"
+    );
+    for value in 0..3 {
+        let mut tx = publisher.begin();
+        tx.upsert(&Item::new((0, 0), value)).unwrap();
+        tx.commit().unwrap();
+        let line = watch.line();
+        assert!(line.contains(&format!("\"value\":{value}")), "{line}");
+    }
+    publisher.close().unwrap();
+}
+
+fn watch(table: &Table) -> Command {
+    let mut watch = subscriber();
+    watch.args(["watch", table.name(), "--format", "jsonl"]);
+    watch
+}
+
+#[test]
+fn a_subscriber_beyond_the_number_of_queues_looks_by_itself() {
+    if !own_memory(8 << 20) || !own_queues(0) {
+        return skip("a_subscriber_beyond_the_number_of_queues_looks_by_itself: no IPC namespace");
+    }
+    let table = Table::new("no-queues");
+    let mut watch = limited("unprivileged", &watch(&table));
+    let said = ["the number of message queues is used up", "queues_max"];
+    follows_without_a_queue(&table, &mut watch, said);
+}
+
+#[test]
+fn a_subscriber_without_memory_for_queues_looks_by_itself() {
+    let table = Table::new("no-queue-memory");
+    let mut watch = limited("queues=1", &watch(&table));
+    let said = ["memory for message queues is used up", "ulimit -q"];
+    follows_without_a_queue(&table, &mut watch, said);
+}
+
+#[test]
+fn a_publisher_without_descriptors_says_so() {
+    let table = Table::new("no-files");
+    let mut serve = publisher();
+    serve.args(["serve", table.name(), "--from", "-", "--fields", "id:u64"]);
+    // Whatever it is that has no descriptor left, it is said.
+    for files in 4..12 {
+        let mut process = Process::start(&mut limited(&format!("files={files}"), &serve));
+        until("it has said so, or publishes", || {
+            process.stderr().contains("publishing") || !process.is_running()
+        });
+        if process.is_running() {
+            assert!(files > 4, "{files} are enough");
+            process.signal(Signal::SIGINT);
+            process.ends_with(0);
+            continue;
+        }
+        // 5 where it is stdin that cannot be read.
+        assert!(
+            matches!(process.end().code(), Some(1 | 5)),
+            "{}",
+            process.stderr()
+        );
+        let stderr = process.stderr();
+        assert!(
+            stderr.contains("ulimit -n") || stderr.contains("Too many open files"),
+            "{files}: {stderr}"
+        );
+    }
+}
+
+#[test]
+fn subscribers_beyond_the_slots_follow_by_looking() {
+    let table = Table::new("few-slots");
+    let mut publisher = Publisher::<Item>::builder(table.name())
+        .capacity(10)
+        .subscribers(1)
+        .open()
+        .unwrap();
+    let mut subscribers: Vec<_> = (0..3)
+        .map(|_| Subscriber::<Item>::open(table.name()).unwrap())
+        .collect();
+    for subscriber in &mut subscribers {
+        subscriber.wait(Some(Duration::from_millis(1))).unwrap();
+    }
+    let listeners = common::inspect(table.name(), None).unwrap().subscribers;
+    assert_eq!(listeners.unwrap().len(), 1);
+    let mut tx = publisher.begin();
+    tx.insert(&Item::new((0, 0), 1)).unwrap();
+    tx.commit().unwrap();
+    for subscriber in &mut subscribers {
+        assert_eq!(subscriber.wait(Some(LIMIT)).unwrap().len(), 1);
+    }
+    publisher.close().unwrap();
+}

@@ -1,0 +1,189 @@
+//! What `get` and `watch` show of a table: keys, `--where`, `--fields`, `--sort`, `--limit`.
+
+use nix::sys::signal::Signal;
+use serde_json::{Value, json};
+use tests::process::Process;
+use tests::programs::subscriber;
+use tests::published::{Published, lines};
+use tests::serving::Serving;
+use tests::table::Table;
+use tests::until;
+
+const FIELDS: &str = "id:u64,name:text(8),price:f64";
+const ROWS: [&str; 4] = [
+    r#"{"id":1,"name":"one","price":9.5}"#,
+    r#"{"id":2,"name":"two","price":3}"#,
+    r#"{"id":10,"name":"ten","price":"NaN"}"#,
+    r#"{"id":9,"name":"nine","price":3}"#,
+];
+
+fn serving(table: &Table) -> Serving {
+    let mut serving = Serving::start(table.name(), FIELDS, &[]);
+    serving.publish(
+        [r#"{"op":"begin"}"#]
+            .into_iter()
+            .chain(ROWS)
+            .chain([r#"{"op":"commit"}"#]),
+    );
+    serving
+}
+
+fn get(table: &Table, arguments: &[&str], code: i32) -> (String, String) {
+    Process::run(
+        subscriber().args(["get", table.name()]).args(arguments),
+        code,
+    )
+}
+
+fn csv(table: &Table, arguments: &[&str]) -> String {
+    let (stdout, stderr) = get(table, &[&["--format", "csv"], arguments].concat(), 0);
+    assert_eq!(stderr, "");
+    stdout
+}
+
+#[test]
+fn get_shows_what_is_asked_for() {
+    let table = Table::new("view-get");
+    let _serving = serving(&table);
+    assert_eq!(
+        csv(&table, &["--fields", "price,id", "-n", "2"]),
+        "price,id\n9.5,1\n3,2\n"
+    );
+    let by_price = csv(&table, &["--fields", "id", "--sort", "price:desc,id:desc"]);
+    assert_eq!(by_price, "id\n1\n9\n2\n10\n", "NaN is last");
+    let cheap = csv(
+        &table,
+        &[
+            "--fields",
+            "name",
+            "--where",
+            "price<=3",
+            "--where",
+            "name contains n",
+        ],
+    );
+    assert_eq!(cheap, "name\nnine\n");
+    let none = csv(&table, &["--where", "price < 0"]);
+    assert_eq!(none, "id,name,price\n");
+    let keys = csv(&table, &["9", "2", "1", "--fields", "id"]);
+    assert_eq!(keys, "id\n9\n2\n1\n", "as they were asked for");
+    let sorted = csv(
+        &table,
+        &[
+            "9", "2", "1", "--fields", "id", "--sort", "name", "--limit", "2",
+        ],
+    );
+    assert_eq!(sorted, "id\n9\n1\n");
+    let (text, _) = get(&table, &["--fields", "name,id", "--where", "id = 10"], 0);
+    assert_eq!(text, "name  id\nten   10\n");
+    let (json_text, _) = get(&table, &["--fields", "price", "--format", "json", "10"], 0);
+    assert_eq!(
+        serde_json::from_str::<Value>(&json_text).unwrap(),
+        json!([{"price": "NaN"}])
+    );
+}
+
+#[test]
+fn a_key_that_does_not_match_is_not_found() {
+    let table = Table::new("view-key");
+    let _serving = serving(&table);
+    let (stdout, stderr) = get(
+        &table,
+        &["1", "2", "--where", "price > 5", "--format", "csv"],
+        1,
+    );
+    assert_eq!(stdout, "id,name,price\n1,one,9.5\n");
+    assert!(
+        stderr.contains("--where does not hold") && stderr.contains("key 2"),
+        "{stderr}"
+    );
+    let (_, stderr) = get(&table, &["7", "8", "--where", "price > 5"], 1);
+    assert!(stderr.contains("no keys 7 8"), "{stderr}");
+}
+
+#[test]
+fn wrong_arguments_are_pointed_at() {
+    let table = Table::new("view-wrong");
+    let _serving = serving(&table);
+    for (arguments, part, marks) in [
+        (
+            ["--where", "price > cheap"],
+            "\"price\" is f64, and \"cheap\" is no f64",
+            "          ^^^^^",
+        ),
+        (["--where", "prise > 1"], "id, name, price", "  ^^^^^"),
+        (["--where", "price"], "operator is missing", "       ^"),
+        (["--fields", "id,nam"], "no field \"nam\"", "     ^^^"),
+        (["--sort", "id:up"], "no order", "  ^^^^^"),
+        (["--format=csv", "x"], "the key is id:u64", "  ^"),
+    ] {
+        let (stdout, stderr) = get(&table, &arguments, 2);
+        assert_eq!(stdout, "");
+        assert!(
+            stderr.starts_with("error: ") && stderr.contains(part),
+            "{stderr}"
+        );
+        assert_eq!(stderr.lines().nth(2), Some(marks), "{stderr}");
+        let mut watch = Process::start(subscriber().args(["watch", table.name()]).args(arguments));
+        watch.ends_with(2);
+    }
+    // What needs no table is refused before there is one.
+    let nowhere = Table::new("view-nowhere");
+    let mut watch = Process::start(subscriber().args(["watch", nowhere.name(), "--where", "x"]));
+    watch.ends_with(2);
+}
+
+#[test]
+fn keys_are_written_as_in_csv() {
+    let published = Published::new("view-keys");
+    let some = published.get("jsonl", &["--fields", "id", "\"\",0", "\"a, \"\"b\"\"\",7"]);
+    assert_eq!(lines(&some), [json!({"id": 0}), json!({"id": 7})]);
+    let name = published.table.name();
+    let wrong = ["get", name, "plain,-2"];
+    let (_, stderr) = Process::run(subscriber().args(wrong), 2);
+    assert!(
+        stderr.contains("text:text(32),id:u64") && stderr.ends_with("\n        ^^\n"),
+        "{stderr}"
+    );
+
+    let table = Table::new("view-key-kinds");
+    let fields = "net:ipnet,n:i8";
+    let mut serving = Serving::start(table.name(), fields, &["--key", "n,net"]);
+    serving.publish([r#"{"net":"10.0.0.0/8","n":-5}"#]);
+    assert_eq!(
+        csv(&table, &["--", "-5,10.0.0.0/8"]),
+        "net,n\n10.0.0.0/8,-5\n"
+    );
+}
+
+#[test]
+fn an_interrupted_answer_is_none() {
+    let table = Table::new("view-interrupted");
+    let mut waiting = Process::start(subscriber().args(["get", table.name(), "--timeout", "1h"]));
+    waiting.stderr_until(|text| text.contains("waiting"));
+    waiting.signal(Signal::SIGINT);
+    waiting.ends_with(1);
+    assert!(
+        waiting.stderr().contains("interrupted"),
+        "{}",
+        waiting.stderr()
+    );
+
+    let _serving = Serving::start(table.name(), FIELDS, &[]);
+    let mut counting = Process::start(subscriber().args(["-vv", "ls", "--sample", "1h"]));
+    // It takes its signals before it looks at tables.
+    until("it counts", || {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", counting.id()));
+        let caught = status.unwrap_or_default();
+        let caught = caught
+            .lines()
+            .find_map(|line| line.strip_prefix("SigCgt:"))
+            .map(str::trim);
+        caught
+            .and_then(|mask| u64::from_str_radix(mask, 16).ok())
+            .is_some_and(|mask| mask & 2 != 0)
+    });
+    counting.signal(Signal::SIGINT);
+    counting.ends_with(1);
+    assert_eq!(counting.stdout(), "");
+}
