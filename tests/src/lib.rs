@@ -10,7 +10,8 @@
 //! - [`published`]: a table with all that is hard to print;
 //! - [`stepper`]: a role that is run instruction by instruction;
 //! - [`play`]: what such a role does, and the tables that it may be seen with;
-//! - [`picture`]: the bytes that a table shares, at one instant, and their copy under another name;
+//! - [`picture`]: the bytes that a table shares, at one instant;
+//! - [`replica`]: a copy of them under another name, as a publisher that died there would have left them;
 //! - [`confined`]: a /dev/shm and message queues of a test's own, and processes that may have less;
 //! - [`followed`]: a `publisher serve` of a file, in a folder of its own;
 //! - [`terminal`]: a terminal of any width for a child to write to;
@@ -28,6 +29,7 @@ pub mod play;
 pub mod process;
 pub mod programs;
 pub mod published;
+pub mod replica;
 pub mod script;
 pub mod serving;
 pub mod stepper;

@@ -1,18 +1,15 @@
-//! The bytes that a table shares, at one instant, and their copy under another name.
+//! The bytes that a table shares, at one instant.
 //!
 //! A [`Scene`] looks at a table from outside, by reads alone, and cheaply enough to do so after each instruction of its
-//! publisher. A [`Picture`] is what it saw. A [`Replica`] is a table made of a picture: what a publisher would have left
-//! that died at that instant. It becomes another picture in place, under the mappings of those who attached to it.
+//! publisher. A [`Picture`] is what it saw.
 
 use std::collections::BTreeMap;
-use std::fs::{File, OpenOptions};
-use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
+use std::fs::File;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::PathBuf;
 
-use common::layout::{header, registry};
+use common::layout::header;
 use common::region::object::{DIRECTORY, registry_name};
-
-use crate::table::Table;
 
 /// Who bears the name of the table.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -29,18 +26,18 @@ pub enum Named {
 /// All that a table shares, at one instant.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Picture {
-    lock: bool,
+    pub(crate) lock: bool,
     named: Named,
     /// The region that bore the name at the beginning.
-    first: Option<Vec<u8>>,
+    pub(crate) first: Option<Vec<u8>>,
     /// The region that bears it now, if that is another one.
-    other: Option<Vec<u8>>,
+    pub(crate) other: Option<Vec<u8>>,
     /// The region that is about to take the name.
-    next: Option<Vec<u8>>,
-    registries: BTreeMap<u64, Vec<u8>>,
+    pub(crate) next: Option<Vec<u8>>,
+    pub(crate) registries: BTreeMap<u64, Vec<u8>>,
 }
 
-fn word_of(bytes: &[u8], word: usize) -> u64 {
+pub(crate) fn word_of(bytes: &[u8], word: usize) -> u64 {
     let bytes = bytes.get(word * 8..word * 8 + 8);
     bytes.map_or(0, |bytes| {
         u64::from_le_bytes(bytes.try_into().expect("eight bytes"))
@@ -115,17 +112,17 @@ impl Picture {
 }
 
 /// Where objects of a table stand.
-struct Paths {
-    name: String,
+pub(crate) struct Paths {
+    pub(crate) name: String,
 }
 
 impl Paths {
-    fn of(&self, kind: &str) -> PathBuf {
+    pub(crate) fn of(&self, kind: &str) -> PathBuf {
         format!("{DIRECTORY}/tablecast.{kind}.{}", self.name).into()
     }
 }
 
-fn registry_path(id: u64) -> PathBuf {
+pub(crate) fn registry_path(id: u64) -> PathBuf {
     format!("{DIRECTORY}{}", registry_name(id)).into()
 }
 
@@ -250,132 +247,4 @@ fn look_at(file: Option<&File>, seen: &mut Option<Vec<u8>>, scratch: &mut Vec<u8
     }
     *seen = Some(scratch.clone());
     true
-}
-
-/// A table made of a picture, without a publisher. Registries get names of their own.
-pub struct Replica {
-    table: Table,
-    paths: Paths,
-    mask: u64,
-    first: Option<File>,
-    registries: BTreeMap<u64, File>,
-}
-
-impl Replica {
-    /// Of a picture.
-    pub fn new(picture: &Picture) -> Self {
-        let table = Table::new("replica");
-        let paths = Paths {
-            name: table.name().to_owned(),
-        };
-        let mut replica = Self {
-            table,
-            paths,
-            mask: rand::random(),
-            first: None,
-            registries: BTreeMap::new(),
-        };
-        let first = picture.first.as_deref();
-        replica.first = first.map(|bytes| {
-            let file = create(&replica.paths.of("table"));
-            replica.write_region(&file, bytes);
-            file
-        });
-        replica.become_as(picture);
-        replica
-    }
-
-    /// The table.
-    pub fn table(&self) -> &Table {
-        &self.table
-    }
-
-    /// Becomes another picture of the same scene, in place.
-    pub fn become_as(&mut self, picture: &Picture) {
-        if let (Some(file), Some(bytes)) = (&self.first, &picture.first) {
-            self.write_region(file, bytes);
-        }
-        self.become_registries(picture);
-        let [lock, table, next] = ["lock", "table", "next"].map(|kind| self.paths.of(kind));
-        place(&lock, picture.lock.then(|| create(&lock)));
-        place(&next, None);
-        if let Some(bytes) = &picture.next {
-            self.write_region(&create(&next), bytes);
-        }
-        match (picture.named, &picture.other) {
-            (Named::First, _) => {}
-            (Named::Other, Some(bytes)) => {
-                let arriving = self.paths.of("arriving");
-                self.write_region(&create(&arriving), bytes);
-                std::fs::rename(arriving, table).expect("nobody else has such names");
-            }
-            _ => place(&table, None),
-        }
-    }
-
-    fn become_registries(&mut self, picture: &Picture) {
-        for (id, bytes) in &picture.registries {
-            let named = id ^ self.mask;
-            let file = self.registries.entry(*id);
-            let file = file.or_insert_with(|| create(&registry_path(named)));
-            let mut bytes = bytes.clone();
-            bytes[registry::REGISTRY_ID * 8..][..8].copy_from_slice(&named.to_le_bytes());
-            file.write_all_at(&bytes, 0).expect("room in /dev/shm");
-        }
-        let mask = self.mask;
-        self.registries.retain(|id, _| {
-            let stays = picture.registries.contains_key(id);
-            if !stays {
-                place(&registry_path(id ^ mask), None);
-            }
-            stays
-        });
-    }
-
-    /// The bytes of a region, with the name of its registry as it is here.
-    fn write_region(&self, file: &File, bytes: &[u8]) {
-        let mut bytes = bytes.to_vec();
-        let id = word_of(&bytes, header::REGISTRY_ID);
-        if id != 0 {
-            let named = id ^ self.mask;
-            bytes[header::REGISTRY_ID * 8..][..8].copy_from_slice(&named.to_le_bytes());
-        }
-        file.write_all_at(&bytes, 0).expect("room in /dev/shm");
-    }
-
-    /// What is left of it: of the names, and of the registries.
-    pub fn leftovers(&self) -> Vec<String> {
-        let ids = self
-            .registries
-            .keys()
-            .map(|id| registry_path(id ^ self.mask));
-        let registries = ids.filter(|path| path.exists());
-        let registries = registries.map(|path| path.display().to_string());
-        self.table
-            .leftovers()
-            .into_iter()
-            .chain(registries)
-            .collect()
-    }
-}
-
-impl Drop for Replica {
-    fn drop(&mut self) {
-        for id in self.registries.keys() {
-            place(&registry_path(id ^ self.mask), None);
-        }
-    }
-}
-
-fn create(path: &PathBuf) -> File {
-    let mut options = OpenOptions::new();
-    let options = options.read(true).write(true).create(true).truncate(false);
-    options.mode(0o600).open(path).expect("room in /dev/shm")
-}
-
-/// Leaves the name to `file`, which was made under it, or to nothing.
-fn place(path: &PathBuf, file: Option<File>) {
-    if file.is_none() && path.exists() {
-        std::fs::remove_file(path).expect("nobody else has such names");
-    }
 }

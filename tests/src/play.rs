@@ -24,11 +24,11 @@ pub const SLOTS: usize = 8;
 /// Rows by key.
 pub type Rows = BTreeMap<ItemKey, Item>;
 
-/// What one transaction does.
+/// What one transaction does. Its rows are made beforehand, so that none of that is stepped.
 #[derive(Clone, Debug, Default)]
 pub struct Writes {
-    deletes: Vec<u32>,
-    upserts: Vec<(u32, u64)>,
+    deletes: Vec<ItemKey>,
+    upserts: Vec<Item>,
 }
 
 impl Writes {
@@ -37,15 +37,12 @@ impl Writes {
         upserts: impl IntoIterator<Item = u32>,
         value: u64,
     ) -> Self {
+        let key = |number| (0, number);
+        let upserts = upserts.into_iter().map(key);
         Self {
-            deletes: deletes.into_iter().collect(),
-            upserts: upserts.into_iter().map(|number| (number, value)).collect(),
+            deletes: deletes.into_iter().map(key).collect(),
+            upserts: upserts.map(|key| Item::new(key, value)).collect(),
         }
-    }
-
-    fn items(&self) -> impl Iterator<Item = Item> {
-        let upserts = self.upserts.iter();
-        upserts.map(|(number, value)| Item::new((0, *number), *value))
     }
 
     /// Commits them.
@@ -54,21 +51,21 @@ impl Writes {
     /// What the publisher refuses.
     pub fn commit(&self, publisher: &mut Publisher<Item>) -> Result<u64> {
         let mut tx = publisher.begin();
-        for number in &self.deletes {
-            tx.delete(&(0, *number))?;
+        for key in &self.deletes {
+            tx.delete(key)?;
         }
-        for item in self.items() {
-            tx.upsert(&item)?;
+        for item in &self.upserts {
+            tx.upsert(item)?;
         }
         tx.commit()
     }
 
     /// What they make of `rows`.
     pub fn apply(&self, rows: &mut Rows) {
-        for number in &self.deletes {
-            rows.remove(&(0, *number));
+        for key in &self.deletes {
+            rows.remove(key);
         }
-        rows.extend(self.items().map(|item| (item.key(), item)));
+        rows.extend(self.upserts.iter().map(|item| (item.key(), *item)));
     }
 }
 
@@ -200,6 +197,10 @@ impl Play {
             return Ok(());
         }
         for writes in transactions {
+            if self != Self::Beats {
+                // Upkeep comes once a second, and stepping is slow: here it comes in each run of the play, and at one place.
+                publisher.maintain()?;
+            }
             writes.commit(&mut publisher)?;
         }
         mark();

@@ -255,14 +255,13 @@ impl Stepper {
         ptrace::detach(self.pid, None).expect("a role that stands");
     }
 
-    /// Lets it run from its last mark to its end, which must be a good one. Returns its stdout.
+    /// Lets it run from its last mark to its end, which must be a good one.
     ///
     /// # Panics
     /// If it is not.
-    pub fn finish(mut self) -> String {
+    pub fn finish(mut self) {
         self.let_go();
         self.process.finish();
-        self.process.stdout()
     }
 
     /// Kills it where it stands.
