@@ -19,7 +19,8 @@ pub struct Replica {
     paths: Paths,
     mask: u64,
     first: Option<File>,
-    registries: BTreeMap<u64, File>,
+    /// With what a picture had in them: subscribers write to them, too.
+    registries: BTreeMap<u64, (File, Vec<u8>)>,
 }
 
 impl Replica {
@@ -77,11 +78,14 @@ impl Replica {
     fn become_registries(&mut self, picture: &Picture) {
         for (id, bytes) in &picture.registries {
             let named = id ^ self.mask;
-            let file = self.registries.entry(*id);
-            let file = file.or_insert_with(|| create(&registry_path(named)));
-            let mut bytes = bytes.clone();
-            bytes[registry::REGISTRY_ID * 8..][..8].copy_from_slice(&named.to_le_bytes());
-            file.write_all_at(&bytes, 0).expect("room in /dev/shm");
+            let made = || (create(&registry_path(named)), Vec::new());
+            let (file, had) = self.registries.entry(*id).or_insert_with(made);
+            if had != bytes {
+                had.clone_from(bytes);
+                let mut bytes = bytes.clone();
+                bytes[registry::REGISTRY_ID * 8..][..8].copy_from_slice(&named.to_le_bytes());
+                file.write_all_at(&bytes, 0).expect("room in /dev/shm");
+            }
         }
         let mask = self.mask;
         self.registries.retain(|id, _| {
