@@ -86,9 +86,14 @@ impl Place {
     pub fn begin(&self, play: Play) -> (Stepper, Vec<Sleeper>) {
         let name = self.table().name();
         let stepper = Stepper::start(&mut role!("stepped", name, play)).unwrap();
-        let count = if play == Play::Creation { 0 } else { SLEEPERS };
-        let asleep = (0..count).map(|_| Sleeper::attach(name));
-        (stepper, asleep.collect())
+        let asleep = (play != Play::Creation).then(|| self.sleepers());
+        (stepper, asleep.unwrap_or_default())
+    }
+
+    /// Three subscribers that sleep.
+    pub fn sleepers(&self) -> Vec<Sleeper> {
+        let asleep = (0..SLEEPERS).map(|_| Sleeper::attach(self.table().name()));
+        asleep.collect()
     }
 }
 

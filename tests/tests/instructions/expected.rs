@@ -17,12 +17,21 @@ pub struct Expected {
 }
 
 impl Expected {
+    /// Where publishers open what one `left`, one after the other, so many times.
+    pub fn opened(left: &Picture, times: usize) -> Self {
+        Self {
+            first: left.commit(),
+            tables: vec![left_rows(left); 1 + times],
+            ends: [true, true],
+        }
+    }
+
     /// In a play that begins with `now`, and perhaps with what a publisher `left`.
     pub fn of(play: Play, left: Option<&Picture>, now: &Picture) -> Self {
         let (first, tables, ends) = match (play, left) {
             (Play::Creation, _) => (1, vec![Rows::new()], [false, true]),
             // Opening changes no row, and is one commit.
-            (_, Some(left)) => (now.commit(), vec![left_rows(left); 2], [true, true]),
+            (_, Some(left)) => return Self::opened(left, 1),
             // So is closing.
             (Play::Closing, _) => {
                 let rows = play.tables().pop().expect("the history's");

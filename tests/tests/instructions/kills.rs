@@ -6,14 +6,18 @@ use common::layout::header;
 use rand::RngExt;
 use tests::picture::{Picture, Scene};
 use tests::play::Play;
+use tests::role;
 use tests::stepper::Stepper;
 
 use crate::copies::{Pass, Place};
 use crate::expected::Expected;
-use crate::followers::{newcomer, rows_of, succeed};
+use crate::followers::{Sleeper, newcomer, rows_of, succeed};
 
 /// How many steps are drawn at most for each that a process comes to: upkeep that only the pass had shifts what follows it.
 const DRAWS: usize = 5;
+
+/// System calls within which a takeover is killed: some more than it makes.
+const TAKEOVER_CALLS: usize = 64;
 
 /// How many processes were killed.
 pub struct Kills {
@@ -62,6 +66,37 @@ impl Point<'_> {
     }
 }
 
+/// After a death in that state: it is read, taken over, and the sleepers are woken and follow. Nothing is left in the end.
+fn carry_on(
+    play: Play,
+    place: &Place,
+    expected: &Expected,
+    state: &Picture,
+    mut asleep: Vec<Sleeper>,
+) {
+    let name = place.table().name();
+    let new = newcomer(name);
+    let version = new.as_ref().map(|new| new.version());
+    if let Some(new) = &new {
+        expected.check(new);
+        assert_eq!(new.version(), state.commit());
+    }
+    let epoch = state.word(header::EPOCH);
+    let (publisher, rows) = succeed(play, name, expected, version, epoch);
+    let version = publisher.version();
+    for sleeper in &mut asleep {
+        sleeper.woken_until("the successor has committed", |s| {
+            s.version() == version && s.publisher_state().is_alive()
+        });
+        assert_eq!(rows_of(&sleeper.0), rows);
+        assert_eq!(sleeper.0.publisher_state().epoch(), publisher.epoch());
+    }
+    place.table().remember();
+    publisher.close().unwrap();
+    drop((asleep, new));
+    assert_eq!(place.leftovers(), Vec::<String>::new());
+}
+
 /// Kills a real process there, while three subscribers sleep. False if it came to its mark before.
 fn kill_at(play: Play, left: Option<&Picture>, point: Point<'_>) -> bool {
     let place = Place::new(left);
@@ -77,26 +112,7 @@ fn kill_at(play: Play, left: Option<&Picture>, point: Point<'_>) -> bool {
         sleeper.woken_until("the death is told", |s| !s.publisher_state().is_alive());
         expected.check(&sleeper.0);
     }
-    let new = newcomer(name);
-    let version = new.as_ref().map(|new| new.version());
-    if let Some(new) = &new {
-        expected.check(new);
-        assert_eq!(new.version(), state.commit());
-    }
-    let epoch = state.word(header::EPOCH);
-    let (publisher, rows) = succeed(play, name, &expected, version, epoch);
-    for sleeper in &mut asleep {
-        let version = publisher.version();
-        sleeper.woken_until("the successor has committed", |s| {
-            s.version() == version && s.publisher_state().is_alive()
-        });
-        assert_eq!(rows_of(&sleeper.0), rows);
-        assert_eq!(sleeper.0.publisher_state().epoch(), publisher.epoch());
-    }
-    place.table().remember();
-    publisher.close().unwrap();
-    drop(asleep);
-    assert_eq!(place.leftovers(), Vec::<String>::new());
+    carry_on(play, &place, &expected, &state, asleep);
     came
 }
 
@@ -118,4 +134,34 @@ pub fn kill_everywhere(play: Play, left: Option<&Picture>, pass: &Pass, random: 
         "not all processes came to where they were to die"
     );
     Kills { at_calls, at_steps }
+}
+
+/// Kills takeovers of what a publisher `left` one after the other, each at a random system call, while three subscribers sleep.
+/// Returns how often one had committed before.
+pub fn kill_takeovers(left: &Picture, times: usize) -> u64 {
+    let place = Place::new(Some(left));
+    let name = place.table().name();
+    let expected = Expected::opened(left, times);
+    let mut asleep = place.sleepers();
+    let mut dice = rand::rng();
+    for _ in 0..times {
+        let before = Scene::new(name).now().clone();
+        let stepper = Stepper::start(&mut role!("stepped", name, Play::Takeover)).unwrap();
+        let _came = Point::Calls(dice.random_range(0..TAKEOVER_CALLS)).reach(&stepper);
+        stepper.kill();
+        let state = Scene::new(name).now().clone();
+        let versions = before.commit()..=before.commit() + 1;
+        assert!(versions.contains(&state.commit()), "one commit at most");
+        let epochs = before.word(header::EPOCH)..=before.word(header::EPOCH) + 1;
+        assert!(epochs.contains(&state.word(header::EPOCH)));
+        for sleeper in &mut asleep {
+            sleeper.woken_until("the takeover's commit is seen, and its death", |s| {
+                s.version() == state.commit() && !s.publisher_state().is_alive()
+            });
+            expected.check(&sleeper.0);
+        }
+    }
+    let state = Scene::new(name).now().clone();
+    carry_on(Play::Takeover, &place, &expected, &state, asleep);
+    state.commit() - left.commit()
 }

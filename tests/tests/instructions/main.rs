@@ -23,10 +23,13 @@ use tests::table::Table;
 use tests::{role, skip};
 
 use copies::{die_everywhere, states_of};
-use kills::kill_everywhere;
+use kills::{kill_everywhere, kill_takeovers};
 
 /// Processes that are killed at random steps of a play. There are six plays.
 const RANDOM_KILLS: usize = 34;
+
+/// Takeovers that are killed one after the other.
+const TAKEOVERS: usize = 30;
 
 fn can_step() -> bool {
     let table = Table::new("can-step");
@@ -77,6 +80,14 @@ fn a_death_at_any_instruction_of_a_creation_leaves_a_table_or_none() {
 fn a_death_at_any_instruction_of_a_takeover_loses_nothing() {
     if can_step() {
         die_in(Play::Takeover, Some(&left_in_the_middle()));
+    }
+}
+
+#[test]
+fn takeovers_that_are_killed_one_after_the_other_lose_nothing() {
+    if can_step() {
+        let committed = kill_takeovers(&left_in_the_middle(), TAKEOVERS);
+        println!("{TAKEOVERS} takeovers were killed, {committed} of them after their commit");
     }
 }
 
