@@ -2,8 +2,8 @@
 //!
 //! | play | between the marks |
 //! |---|---|
-//! | rewrite | three transactions that create, update and delete in a full table, so that slots are reused at once |
-//! | growth | one that makes the region grow by two blocks |
+//! | rewrite | three transactions that create, update and delete in a full table, so that slots are reused at once; upkeep before each |
+//! | growth | one that makes the region grow by two blocks; upkeep before it |
 //! | creation | a table is opened that is not there: region, registry, lock |
 //! | takeover | a table is opened that a dead publisher left in the middle of a commit |
 //! | successor | the same with a larger capacity, so that another region takes the name |
@@ -135,11 +135,6 @@ impl Play {
             .open()
     }
 
-    /// Whether the play begins with what stands under the name already.
-    pub fn begins_by_opening(self) -> bool {
-        matches!(self, Self::Creation | Self::Takeover | Self::Successor)
-    }
-
     /// The transactions before the first mark.
     pub fn history(self) -> Vec<Writes> {
         match self {
@@ -170,41 +165,58 @@ impl Play {
         }
     }
 
+    /// Opens the table and makes its history.
+    fn begin(self, name: &str) -> Result<Publisher<Item>> {
+        let mut publisher = self.open(name)?;
+        for writes in self.history() {
+            writes.commit(&mut publisher)?;
+        }
+        Ok(publisher)
+    }
+
     /// The role: does it, with `mark` before and after.
     ///
     /// # Errors
     /// What a publisher refuses.
     pub fn perform(self, name: &str, mark: impl Fn()) -> Result<()> {
-        if self.begins_by_opening() {
-            mark();
-            let publisher = self.open(name)?;
-            mark();
-            return publisher.close();
-        }
-        let mut publisher = self.open(name)?;
-        for writes in self.history() {
-            writes.commit(&mut publisher)?;
-        }
         let transactions = self.transactions();
-        mark();
-        if self == Self::Beats {
-            publisher.maintain()?;
-            mark();
-        }
-        if self == Self::Closing {
-            publisher.close()?;
-            mark();
-            return Ok(());
-        }
-        for writes in transactions {
-            if self != Self::Beats {
-                // Upkeep comes once a second, and stepping is slow: here it comes in each run of the play, and at one place.
-                publisher.maintain()?;
+        match self {
+            Self::Creation | Self::Takeover | Self::Successor => {
+                mark();
+                let publisher = self.open(name)?;
+                mark();
+                publisher.close()
             }
-            writes.commit(&mut publisher)?;
+            Self::Closing => {
+                let publisher = self.begin(name)?;
+                mark();
+                publisher.close()?;
+                mark();
+                Ok(())
+            }
+            Self::Rewrite | Self::Growth => {
+                let mut publisher = self.begin(name)?;
+                mark();
+                for writes in transactions {
+                    // Upkeep comes once a second, and stepping is slow: asked for, it comes in every run, at one place.
+                    publisher.maintain()?;
+                    writes.commit(&mut publisher)?;
+                }
+                mark();
+                publisher.close()
+            }
+            Self::Beats => {
+                let mut publisher = self.begin(name)?;
+                mark();
+                publisher.maintain()?;
+                mark();
+                for writes in transactions {
+                    writes.commit(&mut publisher)?;
+                }
+                mark();
+                publisher.close()
+            }
         }
-        mark();
-        publisher.close()
     }
 
     /// The rows after the history, and after each transaction between the marks.
