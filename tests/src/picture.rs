@@ -204,6 +204,32 @@ impl Scene {
         changed
     }
 
+    /// What a process has open that bears a name, though nobody finds it who looks at the table. Should it die now, that
+    /// would stay for ever.
+    ///
+    /// # Panics
+    /// If there is no such process.
+    pub fn unknown_to_all_but(&self, process: u32) -> Vec<PathBuf> {
+        let objects = ["lock", "table", "next"].map(|kind| self.paths.of(kind));
+        let regions = [self.now.region(), self.now.next.as_deref()];
+        let registries = regions.into_iter().flatten();
+        let registries =
+            registries.map(|region| registry_path(word_of(region, header::REGISTRY_ID)));
+        let known = objects.into_iter().chain(registries);
+        let known = known.filter_map(|path| Some(path.metadata().ok()?.ino()));
+        let known: Vec<u64> = known.collect();
+        let memory = std::fs::metadata(DIRECTORY).map(|status| status.dev()).ok();
+        let is_unknown = |path: &PathBuf| {
+            path.metadata().is_ok_and(|status| {
+                let is_object = status.is_file() && Some(status.dev()) == memory;
+                is_object && status.nlink() > 0 && !known.contains(&status.ino())
+            })
+        };
+        let open = std::fs::read_dir(format!("/proc/{process}/fd")).expect("a process that stands");
+        let open = open.filter_map(|entry| Some(entry.ok()?.path()));
+        open.filter(is_unknown).collect()
+    }
+
     fn look_at_names(&mut self) -> bool {
         let lock = self.paths.of("lock").exists();
         let bearer = File::open(self.paths.of("table")).ok();

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fmt;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use common::layout::header;
@@ -117,7 +118,16 @@ fn step_through(stepper: &Stepper, scene: &mut Scene, mut visit: impl FnMut(&Pic
             break;
         }
         assert!(steps.len() < MOST_STEPS, "it does not come to its mark");
-        if scene.look(is_call) {
+        let is_new = scene.look(is_call);
+        if is_call {
+            let unknown = scene.unknown_to_all_but(stepper.id());
+            assert_eq!(
+                unknown,
+                Vec::<PathBuf>::new(),
+                "a death leaves what nobody finds"
+            );
+        }
+        if is_new {
             let state = scene.now().clone();
             let words = state.words_from(&last);
             assert!(is_call || words == 1, "an instruction stored {words} words");
