@@ -30,13 +30,13 @@ impl Sleeper {
         sleeper
     }
 
-    fn fall_asleep(&mut self) {
+    /// Takes in what is new, woken or not, and goes to sleep again.
+    pub fn fall_asleep(&mut self) {
         while self.0.refresh().unwrap().cause() != Cause::Nothing {}
     }
 
-    /// Sleeps and is woken until it is as it must be.
+    /// Sleeps until it is woken, and looks only then, until it is as it must be.
     pub fn woken_until(&mut self, what: &str, holds: impl Fn(&Subscriber<Item>) -> bool) {
-        self.fall_asleep();
         while !holds(&self.0) {
             let timeout = PollTimeout::try_from(LIMIT).unwrap();
             let mut news = [PollFd::new(self.0.as_fd(), PollFlags::POLLIN)];
