@@ -8,6 +8,10 @@
 //! - [`mirror`]: a copy that knows only the changes it was told;
 //! - [`serving`]: a `publisher serve` that is fed line by line;
 //! - [`published`]: a table with all that is hard to print;
+//! - [`stepper`]: a role that is run instruction by instruction;
+//! - [`play`]: what such a role does, and the tables that it may be seen with;
+//! - [`picture`]: the bytes that a table shares, at one instant;
+//! - [`replica`]: a copy of them under another name, as a publisher that died there would have left them;
 //! - [`confined`]: a /dev/shm and message queues of a test's own, and processes that may have less;
 //! - [`followed`]: a `publisher serve` of a file, in a folder of its own;
 //! - [`terminal`]: a terminal of any width for a child to write to;
@@ -20,11 +24,15 @@ pub mod followed;
 pub mod ledger;
 pub mod mirror;
 pub mod netns;
+pub mod picture;
+pub mod play;
 pub mod process;
 pub mod programs;
 pub mod published;
+pub mod replica;
 pub mod script;
 pub mod serving;
+pub mod stepper;
 pub mod table;
 pub mod terminal;
 
@@ -32,7 +40,7 @@ use std::io::Write;
 use std::time::{Duration, Instant};
 
 /// How long a test waits for what must come.
-pub const LIMIT: Duration = Duration::from_secs(60);
+pub const LIMIT: Duration = Duration::from_secs(10);
 
 /// A re-check that never comes within a test: whoever is woken was woken by news.
 pub const NEVER: Duration = Duration::from_secs(3600);

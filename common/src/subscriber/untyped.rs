@@ -297,9 +297,13 @@ impl UntypedSubscriber {
     /// Sleeps, if it may, at most for `time`, and is awake then.
     fn awake_after(&mut self, time: Duration) -> Result<()> {
         if std::mem::take(&mut self.asleep) {
-            let died = self.waiter.sleep(time);
+            let woken = self.waiter.sleep(time);
             self.unpark();
-            if died? {
+            let woken = woken?;
+            // Called, and no commit here: the news is a region that has taken the name, and whoever made it died
+            // before it said so in this one.
+            let called_elsewhere = woken.called && self.region.word(header::COMMIT) == self.version;
+            if woken.died || called_elsewhere {
                 self.next_check_ns = 0;
             }
         }

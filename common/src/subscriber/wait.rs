@@ -17,6 +17,15 @@ const QUEUE: u64 = 1;
 const PUBLISHER: u64 = 2;
 const TIMER: u64 = 3;
 
+/// What ended a sleep.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Woken {
+    /// Somebody sent to the queue.
+    pub(super) called: bool,
+    /// The publisher's process has ended.
+    pub(super) died: bool,
+}
+
 /// The descriptors. `object` names the table in errors.
 pub(super) struct Waiter {
     object: String,
@@ -95,9 +104,8 @@ impl Waiter {
         }
     }
 
-    /// Sleeps until anything is readable, a signal arrives, or `time` (rounded up to ms) is over. Whether the
-    /// publisher's process has ended.
-    pub(super) fn sleep(&mut self, time: Duration) -> Result<bool> {
+    /// Sleeps until anything is readable, a signal arrives, or `time` (rounded up to ms) is over.
+    pub(super) fn sleep(&mut self, time: Duration) -> Result<Woken> {
         let mut events = [EpollEvent::empty(); 3];
         let milliseconds = time.as_nanos().div_ceil(1_000_000);
         let timeout = EpollTimeout::try_from(i32::try_from(milliseconds).unwrap_or(i32::MAX))
@@ -107,14 +115,16 @@ impl Waiter {
             Err(Errno::EINTR) => 0,
             Err(errno) => return Err(failure(&self.object, "wait for", errno)),
         };
-        let died = events[..ready]
-            .iter()
-            .any(|event| event.data() == PUBLISHER);
-        if died {
+        let is_ready = |name| events[..ready].iter().any(|event| event.data() == name);
+        let woken = Woken {
+            called: is_ready(QUEUE),
+            died: is_ready(PUBLISHER),
+        };
+        if woken.died {
             // It would be readable for ever.
             self.forget_publisher();
         }
-        Ok(died)
+        Ok(woken)
     }
 }
 

@@ -11,7 +11,9 @@ use common::{Cause, Error, Publisher, Result, Subscriber, UntypedSubscriber};
 use tests::confined::become_limited;
 use tests::ledger::{Account, Ledger, check};
 use tests::netns::{play_kernel, play_within};
+use tests::play::Play;
 use tests::script::{Item, Script};
+use tests::stepper::{be_traced, mark};
 use tests::{LIMIT, NEVER};
 
 struct Arguments(std::iter::Skip<std::env::Args>);
@@ -70,6 +72,8 @@ fn main() {
         "follow" => follow(&mut arguments),
         "read" => read(&mut arguments),
         "fork" => fork(&mut arguments),
+        "stepped" => stepped(&mut arguments),
+        "refresh" => refresh(&mut arguments),
         "limited" => limited(&mut arguments),
         "kernel" => play_kernel().or_else(|what| fail(what)),
         "within" => play_within(arguments.0).or_else(|what| fail(what)),
@@ -292,6 +296,37 @@ fn fork(arguments: &mut Arguments) -> Result<()> {
     drop((publisher, subscriber));
     say("dropped");
     Ok(())
+}
+
+/// `stepped NAME PLAY`: does what the play says, traced.
+fn stepped(arguments: &mut Arguments) -> Result<()> {
+    let (name, play): (String, Play) = (arguments.next(), arguments.next());
+    be_traced().unwrap_or_else(|errno| fail(errno));
+    play.perform(&name, mark)
+}
+
+/// `refresh NAME`: attaches, sleeps for an instant so that it has its slot, and refreshes between two marks, traced. Says
+/// its version and its rows then, and once more after another refresh for each line on stdin.
+fn refresh(arguments: &mut Arguments) -> Result<()> {
+    let name: String = arguments.next();
+    be_traced().unwrap_or_else(|errno| fail(errno));
+    let mut subscriber = Subscriber::<Item>::builder(&name).recheck(NEVER).open()?;
+    subscriber.wait(Some(Duration::from_millis(1)))?;
+    mark();
+    subscriber.refresh()?;
+    mark();
+    loop {
+        let mut rows: Vec<(u32, u64)> = subscriber
+            .iter()
+            .map(|item| (item.number, item.value))
+            .collect();
+        rows.sort_unstable();
+        say(format!("{} {rows:?}", subscriber.version()));
+        if std::io::stdin().read_line(&mut String::new()).unwrap_or(0) == 0 {
+            return Ok(());
+        }
+        subscriber.refresh()?;
+    }
 }
 
 /// `limited LIMIT PROGRAM ARGUMENTS…`: becomes that program, with less than it would have.

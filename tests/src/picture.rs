@@ -1,0 +1,276 @@
+//! The bytes that a table shares, at one instant.
+//!
+//! A [`Scene`] looks at a table from outside, by reads alone, and cheaply enough to do so after each instruction of its
+//! publisher. A [`Picture`] is what it saw.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::os::unix::fs::{FileExt, MetadataExt};
+use std::path::PathBuf;
+
+use common::layout::header;
+use common::region::object::{DIRECTORY, registry_name};
+
+/// Who bears the name of the table.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Named {
+    /// Nobody.
+    #[default]
+    Nothing,
+    /// The region that bore it at the beginning.
+    First,
+    /// Another one.
+    Other,
+}
+
+/// All that a table shares, at one instant.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Picture {
+    pub(crate) lock: bool,
+    named: Named,
+    /// The region that bore the name at the beginning.
+    pub(crate) first: Option<Vec<u8>>,
+    /// The region that bears it now, if that is another one.
+    pub(crate) other: Option<Vec<u8>>,
+    /// The region that is about to take the name.
+    pub(crate) next: Option<Vec<u8>>,
+    pub(crate) registries: BTreeMap<u64, Vec<u8>>,
+}
+
+pub(crate) fn word_of(bytes: &[u8], word: usize) -> u64 {
+    let bytes = bytes.get(word * 8..word * 8 + 8);
+    bytes.map_or(0, |bytes| {
+        u64::from_le_bytes(bytes.try_into().expect("eight bytes"))
+    })
+}
+
+/// What a file has beyond the end of the other counts as zeros there: growing it stores nothing.
+fn differing_words(one: &[u8], other: &[u8]) -> usize {
+    let words = one.len().max(other.len()) / 8;
+    (0..words)
+        .filter(|word| word_of(one, *word) != word_of(other, *word))
+        .count()
+}
+
+impl Picture {
+    /// The region that bears the name.
+    pub fn region(&self) -> Option<&[u8]> {
+        match self.named {
+            Named::Nothing => None,
+            Named::First => self.first.as_deref(),
+            Named::Other => self.other.as_deref(),
+        }
+    }
+
+    /// Who bears the name.
+    pub fn named(&self) -> Named {
+        self.named
+    }
+
+    /// A word of the header of the region that bears the name; 0 if there is none.
+    pub fn word(&self, word: usize) -> u64 {
+        self.region().map_or(0, |region| word_of(region, word))
+    }
+
+    /// The last commit of the region that bears the name.
+    pub fn commit(&self) -> u64 {
+        self.word(header::COMMIT)
+    }
+
+    /// How many words differ in what both have.
+    pub fn words_from(&self, other: &Self) -> usize {
+        let regions = [
+            (&self.first, &other.first),
+            (&self.other, &other.other),
+            (&self.next, &other.next),
+        ];
+        let regions = regions
+            .into_iter()
+            .filter_map(|(one, other)| Some(differing_words(one.as_ref()?, other.as_ref()?)));
+        let registries = self
+            .registries
+            .iter()
+            .filter_map(|(id, one)| Some(differing_words(one, other.registries.get(id)?)));
+        regions.sum::<usize>() + registries.sum::<usize>()
+    }
+
+    /// How many objects only one of both has under its name.
+    pub fn names_from(&self, other: &Self) -> usize {
+        let ids = |picture: &Self| picture.registries.keys().copied().collect::<Vec<u64>>();
+        usize::from(self.lock != other.lock)
+            + usize::from(self.named != other.named)
+            + usize::from(self.next.is_some() != other.next.is_some())
+            + usize::from(ids(self) != ids(other))
+    }
+
+    /// The registries that a region of it names.
+    fn named_registries(&self) -> impl Iterator<Item = u64> {
+        let regions = [&self.first, &self.other, &self.next];
+        let ids = regions.into_iter().flatten();
+        ids.map(|region| word_of(region, header::REGISTRY_ID))
+    }
+}
+
+/// Where objects of a table stand.
+pub(crate) struct Paths {
+    pub(crate) name: String,
+}
+
+impl Paths {
+    pub(crate) fn of(&self, kind: &str) -> PathBuf {
+        format!("{DIRECTORY}/tablecast.{kind}.{}", self.name).into()
+    }
+}
+
+pub(crate) fn registry_path(id: u64) -> PathBuf {
+    format!("{DIRECTORY}{}", registry_name(id)).into()
+}
+
+fn is_same(one: &File, other: &File) -> bool {
+    let number = |file: &File| file.metadata().map(|status| status.ino()).ok();
+    number(one) == number(other)
+}
+
+/// A table, looked at from outside.
+pub struct Scene {
+    paths: Paths,
+    first: Option<File>,
+    other: Option<File>,
+    next: Option<File>,
+    registries: BTreeMap<u64, File>,
+    now: Picture,
+    scratch: Vec<u8>,
+}
+
+impl Scene {
+    /// The table as it is now.
+    pub fn new(name: &str) -> Self {
+        let paths = Paths {
+            name: name.to_owned(),
+        };
+        let first = File::open(paths.of("table")).ok();
+        let mut scene = Self {
+            paths,
+            first,
+            other: None,
+            next: None,
+            registries: BTreeMap::new(),
+            now: Picture::default(),
+            scratch: Vec::new(),
+        };
+        scene.look(true);
+        scene
+    }
+
+    /// What was seen last.
+    pub fn now(&self) -> &Picture {
+        &self.now
+    }
+
+    /// Looks again, also at the names if these may have changed; whether anything is new.
+    pub fn look(&mut self, at_names: bool) -> bool {
+        let mut changed = at_names && self.look_at_names();
+        let Self {
+            first,
+            other,
+            next,
+            now,
+            scratch,
+            ..
+        } = self;
+        let regions = [
+            (&*first, &mut now.first),
+            (&*other, &mut now.other),
+            (&*next, &mut now.next),
+        ];
+        for (file, seen) in regions {
+            changed |= look_at(file.as_ref(), seen, scratch);
+        }
+        if at_names {
+            // By the names in the regions that were just read.
+            changed |= self.look_for_registries();
+        }
+        let Self {
+            registries,
+            now,
+            scratch,
+            ..
+        } = self;
+        for (id, file) in registries {
+            let mut seen = now.registries.remove(id);
+            changed |= look_at(Some(file), &mut seen, scratch);
+            now.registries.extend(seen.map(|seen| (*id, seen)));
+        }
+        changed
+    }
+
+    /// What a process has open that bears a name, though nobody finds it who looks at the table. Should it die now, that
+    /// would stay for ever.
+    ///
+    /// # Panics
+    /// If there is no such process.
+    pub fn unknown_to_all_but(&self, process: u32) -> Vec<PathBuf> {
+        let objects = ["lock", "table", "next"].map(|kind| self.paths.of(kind));
+        let regions = [self.now.region(), self.now.next.as_deref()];
+        let registries = regions.into_iter().flatten();
+        let registries =
+            registries.map(|region| registry_path(word_of(region, header::REGISTRY_ID)));
+        let known = objects.into_iter().chain(registries);
+        let known = known.filter_map(|path| Some(path.metadata().ok()?.ino()));
+        let known: Vec<u64> = known.collect();
+        let memory = std::fs::metadata(DIRECTORY).map(|status| status.dev()).ok();
+        let is_unknown = |path: &PathBuf| {
+            path.metadata().is_ok_and(|status| {
+                let is_object = status.is_file() && Some(status.dev()) == memory;
+                is_object && status.nlink() > 0 && !known.contains(&status.ino())
+            })
+        };
+        let open = std::fs::read_dir(format!("/proc/{process}/fd")).expect("a process that stands");
+        let open = open.filter_map(|entry| Some(entry.ok()?.path()));
+        open.filter(is_unknown).collect()
+    }
+
+    fn look_at_names(&mut self) -> bool {
+        let lock = self.paths.of("lock").exists();
+        let bearer = File::open(self.paths.of("table")).ok();
+        let named = match (&bearer, &self.first) {
+            (None, _) => Named::Nothing,
+            (Some(bearer), Some(first)) if is_same(bearer, first) => Named::First,
+            (Some(_), _) => Named::Other,
+        };
+        self.other = bearer.filter(|_| named == Named::Other);
+        self.next = File::open(self.paths.of("next")).ok();
+        let changed = lock != self.now.lock || named != self.now.named;
+        (self.now.lock, self.now.named) = (lock, named);
+        changed
+    }
+
+    fn look_for_registries(&mut self) -> bool {
+        let before: Vec<u64> = self.registries.keys().copied().collect();
+        let mut ids = before.clone();
+        ids.extend(self.now.named_registries());
+        let open = |id| Some((id, File::open(registry_path(id)).ok()?));
+        self.registries = ids.into_iter().filter_map(open).collect();
+        let Self {
+            registries, now, ..
+        } = self;
+        now.registries.retain(|id, _| registries.contains_key(id));
+        !registries.keys().eq(&before)
+    }
+}
+
+/// Reads a file that may have become longer; whether it is not as it was seen.
+fn look_at(file: Option<&File>, seen: &mut Option<Vec<u8>>, scratch: &mut Vec<u8>) -> bool {
+    let Some(file) = file else {
+        return seen.take().is_some();
+    };
+    let size = file.metadata().map_or(0, |status| status.len() as usize);
+    scratch.resize(size, 0);
+    file.read_exact_at(scratch, 0)
+        .expect("a file that nobody cuts short");
+    if seen.as_ref() == Some(scratch) {
+        return false;
+    }
+    *seen = Some(scratch.clone());
+    true
+}

@@ -1,0 +1,146 @@
+//! A copy of a table under another name: what a publisher would have left that died at an instant.
+//!
+//! A [`Replica`] is made of a [`Picture`]. It becomes another picture in place, under the mappings of those who attached to
+//! it. Registries get names of their own.
+
+use std::collections::BTreeMap;
+use std::fs::{File, OpenOptions};
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::PathBuf;
+
+use common::layout::{header, registry};
+
+use crate::picture::{Named, Paths, Picture, registry_path, word_of};
+use crate::table::Table;
+
+/// A table without a publisher.
+pub struct Replica {
+    table: Table,
+    paths: Paths,
+    mask: u64,
+    first: Option<File>,
+    /// With what a picture had in them: subscribers write to them, too.
+    registries: BTreeMap<u64, (File, Vec<u8>)>,
+}
+
+impl Replica {
+    /// Of a picture.
+    pub fn new(picture: &Picture) -> Self {
+        let table = Table::new("replica");
+        let paths = Paths {
+            name: table.name().to_owned(),
+        };
+        let mut replica = Self {
+            table,
+            paths,
+            mask: rand::random(),
+            first: None,
+            registries: BTreeMap::new(),
+        };
+        let first = picture.first.as_deref();
+        replica.first = first.map(|bytes| {
+            let file = create(&replica.paths.of("table"));
+            replica.write_region(&file, bytes);
+            file
+        });
+        replica.become_as(picture);
+        replica
+    }
+
+    /// The table.
+    pub fn table(&self) -> &Table {
+        &self.table
+    }
+
+    /// Becomes another picture of the same scene, in place.
+    pub fn become_as(&mut self, picture: &Picture) {
+        if let (Some(file), Some(bytes)) = (&self.first, &picture.first) {
+            self.write_region(file, bytes);
+        }
+        self.become_registries(picture);
+        let [lock, table, next] = ["lock", "table", "next"].map(|kind| self.paths.of(kind));
+        place(&lock, picture.lock.then(|| create(&lock)));
+        place(&next, None);
+        if let Some(bytes) = &picture.next {
+            self.write_region(&create(&next), bytes);
+        }
+        match (picture.named(), &picture.other) {
+            (Named::First, _) => {}
+            (Named::Other, Some(bytes)) => {
+                let arriving = self.paths.of("arriving");
+                self.write_region(&create(&arriving), bytes);
+                std::fs::rename(arriving, table).expect("nobody else has such names");
+            }
+            _ => place(&table, None),
+        }
+    }
+
+    fn become_registries(&mut self, picture: &Picture) {
+        for (id, bytes) in &picture.registries {
+            let named = id ^ self.mask;
+            let made = || (create(&registry_path(named)), Vec::new());
+            let (file, had) = self.registries.entry(*id).or_insert_with(made);
+            if had != bytes {
+                had.clone_from(bytes);
+                let mut bytes = bytes.clone();
+                bytes[registry::REGISTRY_ID * 8..][..8].copy_from_slice(&named.to_le_bytes());
+                file.write_all_at(&bytes, 0).expect("room in /dev/shm");
+            }
+        }
+        let mask = self.mask;
+        self.registries.retain(|id, _| {
+            let stays = picture.registries.contains_key(id);
+            if !stays {
+                place(&registry_path(id ^ mask), None);
+            }
+            stays
+        });
+    }
+
+    /// The bytes of a region, with the name of its registry as it is here.
+    fn write_region(&self, file: &File, bytes: &[u8]) {
+        let mut bytes = bytes.to_vec();
+        let id = word_of(&bytes, header::REGISTRY_ID);
+        if id != 0 {
+            let named = id ^ self.mask;
+            bytes[header::REGISTRY_ID * 8..][..8].copy_from_slice(&named.to_le_bytes());
+        }
+        file.write_all_at(&bytes, 0).expect("room in /dev/shm");
+    }
+
+    /// What is left of it: of the names, and of the registries.
+    pub fn leftovers(&self) -> Vec<String> {
+        let ids = self
+            .registries
+            .keys()
+            .map(|id| registry_path(id ^ self.mask));
+        let registries = ids.filter(|path| path.exists());
+        let registries = registries.map(|path| path.display().to_string());
+        self.table
+            .leftovers()
+            .into_iter()
+            .chain(registries)
+            .collect()
+    }
+}
+
+impl Drop for Replica {
+    fn drop(&mut self) {
+        for id in self.registries.keys() {
+            place(&registry_path(id ^ self.mask), None);
+        }
+    }
+}
+
+fn create(path: &PathBuf) -> File {
+    let mut options = OpenOptions::new();
+    let options = options.read(true).write(true).create(true).truncate(false);
+    options.mode(0o600).open(path).expect("room in /dev/shm")
+}
+
+/// Leaves the name to `file`, which was made under it, or to nothing.
+fn place(path: &PathBuf, file: Option<File>) {
+    if file.is_none() && path.exists() {
+        std::fs::remove_file(path).expect("nobody else has such names");
+    }
+}

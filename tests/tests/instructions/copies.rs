@@ -1,0 +1,260 @@
+//! Stepping through a play, and dying, in copies, at each state that it shares.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::fmt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use common::layout::header;
+use common::{PublisherState, Subscriber};
+use tests::picture::{Named, Picture, Scene};
+use tests::play::Play;
+use tests::replica::Replica;
+use tests::role;
+use tests::script::{Item, ItemKey};
+use tests::stepper::{Maps, Stepper};
+use tests::table::Table;
+
+use crate::expected::Expected;
+use crate::followers::{Sleeper, follow, newcomer, succeed};
+
+/// Subscribers that sleep at the real table.
+const SLEEPERS: usize = 3;
+/// How many instructions a play may take before it is given up on.
+const MOST_STEPS: usize = 5_000_000;
+
+/// What stepping through a play showed.
+pub struct Pass {
+    /// The address of each instruction.
+    pub steps: Vec<u64>,
+    /// What was mapped where meanwhile.
+    pub maps: Maps,
+    /// Which of the instructions are system calls.
+    pub calls: Vec<usize>,
+    /// States of the shared bytes, each once.
+    states: usize,
+    /// Words and names that differ between the beginning and the end.
+    written: usize,
+}
+
+impl fmt::Display for Pass {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{} instructions stepped, {} system calls among them, {} states for at least {} words and names written",
+            self.steps.len(),
+            self.calls.len(),
+            self.states,
+            self.written
+        )
+    }
+}
+
+/// A table for a play: new, or what a publisher left.
+pub enum Place {
+    /// Nobody was there before.
+    New(Table),
+    /// Somebody died there.
+    Left(Replica),
+}
+
+impl Place {
+    /// For a play that begins with nothing, or with what a publisher `left`.
+    pub fn new(left: Option<&Picture>) -> Self {
+        match left {
+            Some(left) => Self::Left(Replica::new(left)),
+            None => Self::New(Table::new("instructions")),
+        }
+    }
+
+    /// The table.
+    pub fn table(&self) -> &Table {
+        match self {
+            Self::New(table) => table,
+            Self::Left(replica) => replica.table(),
+        }
+    }
+
+    /// What is left of it.
+    pub fn leftovers(&self) -> Vec<String> {
+        match self {
+            Self::New(table) => table.leftovers(),
+            Self::Left(replica) => replica.leftovers(),
+        }
+    }
+
+    /// A process that stands where the play begins, and three subscribers that sleep, if there is a table.
+    pub fn begin(&self, play: Play) -> (Stepper, Vec<Sleeper>) {
+        let name = self.table().name();
+        let stepper = Stepper::start(&mut role!("stepped", name, play)).unwrap();
+        let asleep = (play != Play::Creation).then(|| self.sleepers());
+        (stepper, asleep.unwrap_or_default())
+    }
+
+    /// Three subscribers that sleep.
+    pub fn sleepers(&self) -> Vec<Sleeper> {
+        let asleep = (0..SLEEPERS).map(|_| Sleeper::attach(self.table().name()));
+        asleep.collect()
+    }
+}
+
+/// Steps through a play, and looks at what is shared after each instruction. `visit` is called for each state that is new, while
+/// the process stands. The tables' names change at system calls only.
+fn step_through(stepper: &Stepper, scene: &mut Scene, mut visit: impl FnMut(&Picture)) -> Pass {
+    let begun = scene.now().clone();
+    let (mut steps, mut calls, maps) = (Vec::new(), Vec::new(), stepper.maps());
+    let mut seen = HashSet::from([begun.clone()]);
+    let (mut is_call, mut last) = (HashMap::new(), begun.clone());
+    visit(&begun);
+    loop {
+        let address = stepper.at();
+        let is_call = is_call.entry(address);
+        let is_call = *is_call.or_insert_with(|| stepper.is_call(address));
+        if is_call {
+            calls.push(steps.len());
+        }
+        steps.push(address);
+        if !stepper.step() {
+            break;
+        }
+        assert!(steps.len() < MOST_STEPS, "it does not come to its mark");
+        let is_new = scene.look(is_call);
+        if is_call {
+            let unknown = scene.unknown_to_all_but(stepper.id());
+            assert_eq!(
+                unknown,
+                Vec::<PathBuf>::new(),
+                "a death leaves what nobody finds"
+            );
+        }
+        if is_new {
+            let state = scene.now().clone();
+            let words = state.words_from(&last);
+            assert!(is_call || words == 1, "an instruction stored {words} words");
+            if seen.insert(state.clone()) {
+                visit(&state);
+            }
+            last = state;
+        }
+    }
+    let ended = scene.now();
+    Pass {
+        steps,
+        maps,
+        calls,
+        states: seen.len(),
+        written: ended.words_from(&begun) + ended.names_from(&begun),
+    }
+}
+
+/// The states that a publisher shares while it goes through a play, which begins with nothing.
+pub fn states_of(play: Play) -> Vec<Picture> {
+    let place = Place::new(None);
+    let (stepper, _) = place.begin(play);
+    let mut states = Vec::new();
+    let mut scene = Scene::new(place.table().name());
+    step_through(&stepper, &mut scene, |state| states.push(state.clone()));
+    place.table().remember();
+    stepper.finish();
+    states
+}
+
+/// A dead publisher's table in that state: read by who attached at the beginning and by who attaches now, taken over, and
+/// followed. Returns the version that the newcomer saw.
+fn die_at(play: Play, begun: &Picture, state: &Picture, expected: &Expected) -> Option<u64> {
+    let mut replica = Replica::new(begun);
+    let name = replica.table().name().to_owned();
+    // It looks at the name soon: no death of a process tells it that somebody else has the name.
+    let attach = Subscriber::<Item>::builder(&name).recheck(Duration::from_millis(1));
+    let mut old = begun.region().map(|_| attach.open().unwrap());
+    replica.become_as(state);
+    if let Some(old) = &mut old {
+        old.refresh().unwrap();
+        expected.check(old);
+        assert!(!old.publisher_state().is_alive());
+    }
+    let mut new = newcomer(&name);
+    let outcome = new.as_ref().map(|new| new.version());
+    if let Some(new) = &new {
+        expected.check(new);
+        assert!(!new.publisher_state().is_alive());
+    }
+    if let (Some(old), Some(version), Named::First) = (&old, outcome, state.named()) {
+        assert_eq!(old.version(), version, "both read one table");
+    }
+    let epoch = state.word(header::EPOCH);
+    let (publisher, rows) = succeed(play, &name, expected, outcome, epoch);
+    for subscriber in old.iter_mut().chain(&mut new) {
+        follow(subscriber, &publisher, &rows);
+    }
+    publisher.close().unwrap();
+    assert_eq!(replica.leftovers(), Vec::<String>::new());
+    outcome
+}
+
+/// While the process stands in the middle of whatever it does: who attached before, single rows, and newcomers.
+fn read_while_it_stands(
+    live: &mut Option<Subscriber<Item>>,
+    name: &str,
+    state: &Picture,
+    keys: &BTreeSet<ItemKey>,
+    expected: &Expected,
+) {
+    if let Some(live) = live {
+        live.refresh().unwrap();
+        expected.check(live);
+        for key in keys {
+            let row = live.latest(key).unwrap();
+            assert_eq!(row.as_ref(), expected.rows(live.version()).get(key));
+        }
+        if state.named() == Named::First {
+            assert_eq!(live.version(), state.commit(), "nothing holds it up");
+        }
+    }
+    let new = newcomer(name);
+    assert_eq!(new.is_some(), state.region().is_some());
+    if let Some(new) = new {
+        expected.check(&new);
+        assert_eq!(new.version(), state.commit());
+    }
+}
+
+/// Dies, in copies, at each state of a play, which then goes on as if nothing had been.
+pub fn die_everywhere(play: Play, left: Option<&Picture>) -> Pass {
+    let place = Place::new(left);
+    let name = place.table().name();
+    let (stepper, mut asleep) = place.begin(play);
+    let mut live = newcomer(name);
+    let mut scene = Scene::new(name);
+    let begun = scene.now().clone();
+    let expected = Expected::of(play, left, &begun);
+    let keys = expected.tables().iter().flat_map(|rows| rows.keys());
+    let keys: BTreeSet<ItemKey> = keys.copied().collect();
+    let mut outcomes = Vec::new();
+    let pass = step_through(&stepper, &mut scene, |state| {
+        read_while_it_stands(&mut live, name, state, &keys, &expected);
+        outcomes.push(die_at(play, &begun, state, &expected));
+    });
+    outcomes.dedup();
+    assert_eq!(
+        outcomes,
+        expected.outcomes(),
+        "each table is seen, and one switch from each to the next"
+    );
+    assert!(pass.states > pass.written, "a state for each store: {pass}");
+    place.table().remember();
+    for sleeper in &mut asleep {
+        let last = expected.last();
+        sleeper.woken_until("the last commit is seen", |s| s.version() == last);
+        expected.check(&sleeper.0);
+    }
+    stepper.finish();
+    for sleeper in &mut asleep {
+        sleeper.woken_until("the end is told", |s| {
+            matches!(s.publisher_state(), PublisherState::Closed { .. })
+        });
+    }
+    drop((asleep, live));
+    assert_eq!(place.leftovers(), Vec::<String>::new());
+    pass
+}

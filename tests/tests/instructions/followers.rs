@@ -1,0 +1,100 @@
+//! Who looks on while a publisher is stepped, or after it died: asleep, awake, attaching, taking over.
+
+use std::os::fd::AsFd;
+
+use common::{Cause, Error, Publisher, PublisherState, Row, Subscriber};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use tests::play::{Play, Rows};
+use tests::script::Item;
+use tests::{LIMIT, NEVER};
+
+use crate::expected::Expected;
+
+/// The rows of its local copy.
+pub fn rows_of(subscriber: &Subscriber<Item>) -> Rows {
+    let rows = subscriber.iter();
+    rows.map(|item| (item.key(), *item)).collect()
+}
+
+/// A subscriber that sleeps, and has nothing but news to wake it.
+pub struct Sleeper(pub Subscriber<Item>);
+
+impl Sleeper {
+    /// Attaches and goes to sleep.
+    pub fn attach(name: &str) -> Self {
+        let subscriber = Subscriber::builder(name).recheck(NEVER).open().unwrap();
+        let mut sleeper = Self(subscriber);
+        // From here on a refresh that finds nothing parks.
+        sleeper.0.as_fd();
+        sleeper.fall_asleep();
+        sleeper
+    }
+
+    /// Takes in what is new, woken or not, and goes to sleep again.
+    pub fn fall_asleep(&mut self) {
+        while self.0.refresh().unwrap().cause() != Cause::Nothing {}
+    }
+
+    /// Sleeps until it is woken, and looks only then, until it is as it must be.
+    pub fn woken_until(&mut self, what: &str, holds: impl Fn(&Subscriber<Item>) -> bool) {
+        while !holds(&self.0) {
+            let timeout = PollTimeout::try_from(LIMIT).unwrap();
+            let mut news = [PollFd::new(self.0.as_fd(), PollFlags::POLLIN)];
+            let ready = poll(&mut news, timeout).unwrap();
+            assert_eq!(ready, 1, "a sleeper is not woken until {what}");
+            self.fall_asleep();
+        }
+    }
+}
+
+/// Attaches, if there is a table.
+pub fn newcomer(name: &str) -> Option<Subscriber<Item>> {
+    match Subscriber::<Item>::builder(name).open() {
+        Ok(subscriber) => Some(subscriber),
+        Err(Error::NotFound { .. }) => None,
+        Err(error) => panic!("{error}"),
+    }
+}
+
+/// Follows a publisher of this process to these rows.
+pub fn follow(subscriber: &mut Subscriber<Item>, publisher: &Publisher<Item>, rows: &Rows) {
+    let state = PublisherState::Alive {
+        epoch: publisher.epoch(),
+        pid: std::process::id(),
+    };
+    tests::until("a subscriber follows the successor", || {
+        subscriber.refresh().unwrap();
+        subscriber.version() == publisher.version() && subscriber.publisher_state() == state
+    });
+    assert_eq!(&rows_of(subscriber), rows);
+}
+
+/// What a successor commits, and nobody else. There is room for it also in a full table.
+fn commit_a_row(publisher: &mut Publisher<Item>) -> Item {
+    let item = Item::new((0, 0), 1000 + publisher.version());
+    let mut tx = publisher.begin();
+    tx.upsert(&item).unwrap();
+    tx.commit().unwrap();
+    item
+}
+
+/// A successor takes over, with exactly the rows of `version`, and commits. Returns it, and the rows afterwards.
+pub fn succeed(
+    play: Play,
+    name: &str,
+    expected: &Expected,
+    version: Option<u64>,
+    epoch: u64,
+) -> (Publisher<Item>, Rows) {
+    let mut publisher = play.open(name).unwrap();
+    let mut rows = version.map_or_else(Rows::new, |version| expected.rows(version).clone());
+    let found: Rows = publisher.iter().map(|item| (item.key(), item)).collect();
+    assert_eq!(found, rows, "the successor has exactly the rows there were");
+    let opened = version.map_or(1, |version| version + 1);
+    assert_eq!(publisher.version(), opened, "versions count up");
+    assert_eq!(publisher.epoch(), epoch + 1, "epochs count up");
+    let item = commit_a_row(&mut publisher);
+    rows.insert(item.key(), item);
+    assert_eq!(publisher.version(), opened + 1);
+    (publisher, rows)
+}

@@ -1,0 +1,197 @@
+//! Processes that are stopped, and not dead.
+//!
+//! A publisher that is stopped anywhere in a commit holds up nobody: `instructions/` reads the real table at every state of
+//! every commit, while the process stands. Here subscribers are stopped: asleep, and awake in the middle of a refresh.
+
+use std::collections::BTreeMap;
+
+use nix::sys::signal::Signal;
+use rand::RngExt;
+use tests::picture::{Picture, Scene};
+use tests::play::{Play, Rows};
+use tests::process::Process;
+use tests::replica::Replica;
+use tests::stepper::Stepper;
+use tests::table::Table;
+use tests::{role, skip, until};
+
+/// x86_64's number of `mq_timedsend`.
+const SEND: u64 = 242;
+/// How often calls are counted: upkeep, once a second, may come in between and adds to them.
+const TRIES: usize = 5;
+/// How many instructions of a refresh a subscriber is stopped at.
+const STOPS: usize = 60;
+/// How many instructions a refresh may take before it is given up on.
+const MOST_STEPS: usize = 1_000_000;
+
+/// How often a publisher makes each system call in its commits between two marks.
+type Calls = BTreeMap<u64, usize>;
+
+/// The calls that the commits of a publisher make while subscribers are as `arrange` leaves them.
+fn calls_of_a_try<T>(arrange: impl Fn(&Table) -> T) -> Result<Calls, String> {
+    let table = Table::new("stopped-subscriber");
+    let stepper = Stepper::start(&mut role!("stepped", table.name(), Play::Beats))?;
+    let _subscribers = arrange(&table);
+    // It answers new subscribers, and comes to where it commits.
+    stepper.go_on();
+    let mut calls = Calls::new();
+    while let Some(number) = stepper.call() {
+        *calls.entry(number).or_default() += 1;
+    }
+    table.remember();
+    stepper.finish();
+    Ok(calls)
+}
+
+/// The fewest of some tries.
+fn calls_while<T>(arrange: impl Fn(&Table) -> T) -> Result<Calls, String> {
+    let tries = (0..TRIES).map(|_| calls_of_a_try(&arrange));
+    let tries = tries.collect::<Result<Vec<Calls>, String>>()?;
+    let fewest = tries
+        .into_iter()
+        .min_by_key(|calls| calls.values().sum::<usize>());
+    Ok(fewest.expect("it was tried"))
+}
+
+fn parked(table: &Table) -> usize {
+    let info = common::inspect(table.name(), None).unwrap();
+    let listeners = info.subscribers.unwrap();
+    listeners.iter().filter(|listener| listener.parked).count()
+}
+
+/// A subscriber that is stopped while it sleeps.
+fn asleep(table: &Table) -> Process {
+    let mut follower = Process::start(&mut role!("follow", table.name()));
+    follower.line();
+    until("it sleeps", || parked(table) == 1);
+    follower.stop();
+    follower
+}
+
+/// A subscriber that is stopped in the middle of a refresh: awake, with a slot and a queue.
+fn awake(table: &Table) -> Stepper {
+    let stepper = Stepper::start(&mut role!("refresh", table.name())).unwrap();
+    while parked(table) != 0 {
+        assert!(stepper.step(), "a refresh begins by being awake");
+    }
+    assert_eq!(table.remember(), 1, "queues");
+    stepper
+}
+
+#[test]
+fn a_stopped_subscriber_costs_a_commit_no_more_than_a_live_one() {
+    let alone = match calls_while(|_| ()) {
+        Ok(alone) => alone,
+        Err(reason) => return skip(&reason),
+    };
+    assert_eq!(alone.get(&SEND), None);
+    let with_awake = calls_while(awake).unwrap();
+    assert_eq!(with_awake, alone, "nothing for one that is awake");
+    let mut with_asleep = calls_while(asleep).unwrap();
+    assert_eq!(
+        with_asleep.remove(&SEND),
+        Some(1),
+        "one wake-up for one that sleeps, at the first of the commits, and none after it"
+    );
+    assert_eq!(with_asleep, alone, "and nothing else");
+    println!("system calls of {} commits: {alone:?}", Play::BEATS);
+}
+
+#[test]
+fn a_subscriber_that_was_stopped_asleep_carries_on() {
+    let table = Table::new("stopped-asleep");
+    let mut publisher = Play::Beats.open(table.name()).unwrap();
+    let mut follower = asleep(&table);
+    for writes in Play::Rewrite.history() {
+        writes.commit(&mut publisher).unwrap();
+    }
+    let rows = publisher.len();
+    follower.signal(Signal::SIGCONT);
+    let last = format!("{} {rows} Alive", publisher.version());
+    follower.stdout_until(|text| text.contains(&last));
+    follower.finish();
+    table.remember();
+    publisher.close().unwrap();
+}
+
+/// What `refresh` says of its copy, at that version.
+fn said(version: u64, rows: &Rows) -> String {
+    let rows = rows.values().map(|item| (item.number, item.value));
+    format!("{version} {:?}", rows.collect::<Vec<(u32, u64)>>())
+}
+
+/// The states that a publisher shares while it goes through [`Play::Rewrite`].
+fn rewritten() -> Result<Vec<Picture>, String> {
+    let table = Table::new("rewritten");
+    let stepper = Stepper::start(&mut role!("stepped", table.name(), Play::Rewrite))?;
+    let mut scene = Scene::new(table.name());
+    let mut states = vec![scene.now().clone()];
+    while stepper.step() {
+        if scene.look(false) {
+            states.push(scene.now().clone());
+        }
+    }
+    table.remember();
+    stepper.finish();
+    Ok(states)
+}
+
+/// A subscriber that stands before a refresh: it has the table `before`, and there is the table `after`.
+fn refreshing(before: &Picture, after: &Picture) -> (Replica, Stepper) {
+    let mut replica = Replica::new(before);
+    let stepper = Stepper::start(&mut role!("refresh", replica.table().name())).unwrap();
+    replica.become_as(after);
+    (replica, stepper)
+}
+
+#[test]
+fn a_subscriber_stopped_in_a_refresh_finds_the_truth_after_commits_deaths_and_takeovers() {
+    let states = match rewritten() {
+        Ok(states) => states,
+        Err(reason) => return skip(&reason),
+    };
+    let begun = &states[0];
+    let first = begun.commit();
+    let tables = Play::Rewrite.tables();
+    let rows = |version: u64| &tables[(version - first) as usize];
+    let committed = states.iter().position(|state| state.commit() == first + 1);
+    let later = &states[committed.expect("the first transaction")..];
+    let (committed, early) = (&later[0], said(first + 1, rows(first + 1)));
+    let length = {
+        let (_replica, stepper) = refreshing(begun, committed);
+        (0..MOST_STEPS).take_while(|_| stepper.step()).count()
+    };
+    let mut dice = rand::rng();
+    let mut earlier = 0;
+    for _ in 0..STOPS {
+        let (mut replica, mut stepper) = refreshing(begun, committed);
+        for _ in 0..dice.random_range(0..length) {
+            assert!(stepper.step(), "it is as long as the first");
+        }
+        // While it stands there is more work, and a death in the middle of it; before or after it goes on, a takeover.
+        let state = &later[dice.random_range(0..later.len())];
+        replica.become_as(state);
+        let open = || Play::Takeover.open(replica.table().name()).unwrap();
+        let taken_over = dice.random::<bool>().then(open);
+        stepper.go_on();
+        let publisher = taken_over.unwrap_or_else(open);
+        stepper.let_go();
+        let (last, found) = (publisher.version(), stepper.process().line());
+        assert_eq!(last, state.commit() + 1);
+        let rows = rows(state.commit());
+        let late = [said(last - 1, rows), said(last, rows)];
+        assert!(
+            found == early || late.contains(&found),
+            "neither {early} nor {late:?}, but {found}"
+        );
+        earlier += usize::from(found == early);
+        stepper.process().write_line("and again");
+        assert_eq!(stepper.process().line(), said(last, rows));
+        stepper.process().finish();
+        publisher.close().unwrap();
+        assert_eq!(replica.leftovers(), Vec::<String>::new());
+    }
+    println!(
+        "stopped {STOPS} times in {length} instructions: found the earlier table {earlier} times"
+    );
+}
