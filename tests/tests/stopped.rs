@@ -165,15 +165,16 @@ fn a_subscriber_stopped_in_a_refresh_finds_the_truth_after_commits_deaths_and_ta
     let mut earlier = 0;
     for _ in 0..STOPS {
         let (mut replica, mut stepper) = refreshing(begun, committed);
-        for _ in 0..dice.random_range(0..length) {
-            assert!(stepper.step(), "it is as long as the first");
-        }
+        // Hashes are random, so that it may be shorter than the first.
+        let is_in_it = (0..dice.random_range(0..length)).all(|_| stepper.step());
         // While it stands there is more work, and a death in the middle of it; before or after it goes on, a takeover.
         let state = &later[dice.random_range(0..later.len())];
         replica.become_as(state);
         let open = || Play::Takeover.open(replica.table().name()).unwrap();
         let taken_over = dice.random::<bool>().then(open);
-        stepper.go_on();
+        if is_in_it {
+            stepper.go_on();
+        }
         let publisher = taken_over.unwrap_or_else(open);
         stepper.let_go();
         let (last, found) = (publisher.version(), stepper.process().line());
