@@ -19,6 +19,7 @@ use crate::subscriber::PublisherState;
 mod leftovers;
 
 pub use crate::registry::Listener;
+pub(crate) use leftovers::{Findings, registries};
 pub use leftovers::{Leftover, LeftoverKind, leftovers, queue_directory};
 
 /// What a table says of itself, and what the kernel says of its publisher.

@@ -16,7 +16,7 @@ use crate::format::fit::Cut;
 use crate::format::line::Line;
 use crate::format::palette::Palette;
 use crate::format::width::Width;
-use crate::list::{self, publisher, remedy};
+use crate::list::{self, publisher};
 use crate::output::Output;
 use crate::shell::{Failure, tell};
 
@@ -103,20 +103,18 @@ fn not_found(table: &str) -> Failure {
         .iter()
         .filter(|left| left.table.as_deref() == Some(table));
     let objects: Vec<String> = of_table
-        .clone()
         .map(|left| left.object.display().to_string())
         .collect();
-    match of_table.clone().next() {
-        None => Error::NotFound {
+    match objects.is_empty() {
+        true => Error::NotFound {
             table: table.to_owned(),
         }
         .into(),
-        Some(first) => Failure::new(
+        false => Failure::new(
             1,
             format!(
-                "there is no table {table:?}, only what a publisher left that is gone: {}; `{}` removes it",
+                "there is no table {table:?}, only what a publisher left that is gone: {}; `publisher rm {table}` removes it",
                 objects.join(", "),
-                remedy(first)
             ),
         ),
     }

@@ -53,7 +53,7 @@ struct Left {
     kind: String,
     owner: u32,
     reason: &'static str,
-    remedy: String,
+    remedy: &'static str,
 }
 
 /// Prints all tables, and what is left behind.
@@ -150,18 +150,13 @@ impl Left {
             kind: left.kind.to_string(),
             owner: left.owner,
             reason: left.reason,
-            remedy: remedy(left),
+            remedy: REMEDY,
         }
     }
 }
 
-/// How to remove what is left behind.
-pub fn remedy(left: &Leftover) -> String {
-    match &left.table {
-        Some(table) => format!("publisher rm {table}"),
-        None => format!("rm {}", left.object.display()),
-    }
-}
+/// What removes all that is left behind.
+const REMEDY: &str = "publisher rm --orphans";
 
 /// As a number with a fraction, to the microsecond.
 pub fn milliseconds(time: Duration) -> f64 {

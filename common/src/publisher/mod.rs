@@ -9,6 +9,7 @@
 mod open;
 mod remove;
 mod rows;
+mod sweep;
 mod transaction;
 mod untyped;
 mod waking;
@@ -18,6 +19,7 @@ use std::ops::Deref;
 use std::time::Duration;
 
 pub use remove::remove;
+pub use sweep::{Kept, Swept, sweep};
 pub use transaction::UntypedTransaction;
 pub use untyped::UntypedPublisher;
 
