@@ -140,7 +140,7 @@ impl<'a> Report<'a> {
             bytes: table.bytes,
             allocated_bytes: table.allocated_bytes,
             epoch: table.publisher.epoch(),
-            publisher: publisher(table.publisher).0,
+            publisher: publisher(table).0,
             publisher_pid: table.publisher_pid,
             heartbeat_ago_ms: list::milliseconds(table.heartbeat_ago),
             owner: table.owner,
@@ -219,6 +219,7 @@ impl<'a> Report<'a> {
         let pid = self.publisher_pid;
         match self.publisher {
             "alive" => format!("process {pid}, heartbeat {ago} ago"),
+            "silent" => format!("process {pid}, silent: last heartbeat {ago} ago"),
             state => format!("{state} (it was process {pid}, last heartbeat {ago} ago)"),
         }
     }

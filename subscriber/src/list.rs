@@ -103,7 +103,7 @@ fn rate(before: &TableInfo, now: &TableInfo, looked: Instant) -> Option<f64> {
 
 impl Listed {
     fn seen(table: TableInfo, commits_per_second: Option<f64>) -> Self {
-        let (publisher, pid) = publisher(table.publisher);
+        let (publisher, pid) = publisher(&table);
         let (subscribers, problem) = match &table.subscribers {
             Ok(listeners) => (
                 Some(listeners.iter().filter(|listener| listener.alive).count()),
@@ -164,8 +164,9 @@ pub fn milliseconds(time: Duration) -> f64 {
 }
 
 /// In a word, and its process id while it lives.
-pub fn publisher(state: PublisherState) -> (&'static str, Option<u32>) {
-    match state {
+pub fn publisher(table: &TableInfo) -> (&'static str, Option<u32>) {
+    match table.publisher {
+        PublisherState::Alive { pid, .. } if table.is_silent() => ("silent", Some(pid)),
         PublisherState::Alive { pid, .. } => ("alive", Some(pid)),
         PublisherState::Gone { .. } => ("gone", None),
         PublisherState::Closed { .. } => ("closed", None),

@@ -73,10 +73,7 @@ impl Follower {
     }
 
     fn kill(mut self) {
-        if let Some(inner) = self.inner {
-            kill(Pid::from_raw(inner), Signal::SIGKILL).unwrap();
-            self.process.end();
-        } else {
+        if self.inner.is_none() {
             self.process.kill();
         }
     }
@@ -84,6 +81,16 @@ impl Follower {
     /// Waits until it says something that begins so.
     fn hears(&mut self, news: &str) {
         while !self.process.line().contains(news) {}
+    }
+}
+
+impl Drop for Follower {
+    fn drop(&mut self) {
+        // Who waits for it ends with it.
+        if let Some(inner) = self.inner {
+            let _dead_already = kill(Pid::from_raw(inner), Signal::SIGKILL);
+            self.process.end();
+        }
     }
 }
 
@@ -225,17 +232,20 @@ fn what_a_live_process_holds_stays_without_a_name_and_without_a_registry() {
     let swept = sweep().unwrap();
     assert!(swept.removed.is_empty() && swept.slots == 0, "{swept:?}");
     robbed.maintain().unwrap();
-    follower.hears("2 0 Alive");
+    let mut publish = |publisher: &mut UntypedPublisher, id: u64, news: &str| {
+        let mut tx = publisher.begin();
+        tx.insert(&id.to_le_bytes()).unwrap();
+        tx.commit().unwrap();
+        follower.hears(news);
+    };
+    publish(&mut robbed, 1, " 1 Alive");
     // A registry whose name was removed has live subscribers, whose queues are theirs.
     std::fs::remove_file(registry("robbed")).unwrap();
     let swept = sweep().unwrap();
     assert!(swept.removed.is_empty() && swept.slots == 0, "{swept:?}");
     assert_eq!(files(queues.path()), before.1);
     robbed.maintain().unwrap();
-    let mut tx = robbed.begin();
-    tx.insert(&7_u64.to_le_bytes()).unwrap();
-    tx.commit().unwrap();
-    follower.hears(" 1 Alive");
+    publish(&mut robbed, 2, " 2 Alive");
     robbed.close().unwrap();
     drop(follower);
     assert_eq!((memory(), files(queues.path())), Default::default());
