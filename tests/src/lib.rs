@@ -10,6 +10,7 @@
 //! - [`published`]: a table with all that is hard to print;
 //! - [`confined`]: a /dev/shm and message queues of a test's own, and processes that may have less;
 //! - [`followed`]: a `publisher serve` of a file, in a folder of its own;
+//! - [`soak`]: all of it at random, for as long as one likes;
 //! - [`terminal`]: a terminal of any width for a child to write to;
 //! - [`netns`]: a network namespace of a test's own.
 //!
@@ -25,6 +26,7 @@ pub mod programs;
 pub mod published;
 pub mod script;
 pub mod serving;
+pub mod soak;
 pub mod table;
 pub mod terminal;
 
