@@ -136,8 +136,10 @@ fn take(object: &str, owner: u32) -> Result<Option<Locked>> {
     match Locked::take(file).map_err(|errno| failure(object, "lock", errno))? {
         Some(locked) => Ok(object::names(object, &locked).then_some(locked)),
         // What only readers have locked is nobody's, and yet cannot be taken.
-        None => match lock::is_held(again, Span::WHOLE) {
-            Ok(false) => Err(failure(object, "lock", Errno::EAGAIN)),
+        None => match lock::is_shared(&again, Span::WHOLE) {
+            Ok(true) if lock::is_held(&again, Span::WHOLE) == Ok(false) => {
+                Err(failure(object, "lock", Errno::EAGAIN))
+            }
             _ => Ok(None),
         },
     }

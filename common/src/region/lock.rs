@@ -119,7 +119,7 @@ pub fn unlock(file: impl AsFd, span: Span) -> nix::Result<()> {
 /// # Errors
 /// What the system refuses.
 pub fn is_held(file: impl AsFd, span: Span) -> nix::Result<bool> {
-    ask(file, span, nix::libc::F_RDLCK)
+    Ok(ask(file, span, nix::libc::F_RDLCK)? != nix::libc::F_UNLCK)
 }
 
 /// Whether another opening has locked it, be it to share.
@@ -127,11 +127,20 @@ pub fn is_held(file: impl AsFd, span: Span) -> nix::Result<bool> {
 /// # Errors
 /// What the system refuses.
 pub fn is_locked(file: impl AsFd, span: Span) -> nix::Result<bool> {
-    ask(file, span, nix::libc::F_WRLCK)
+    Ok(ask(file, span, nix::libc::F_WRLCK)? != nix::libc::F_UNLCK)
 }
 
-fn ask(file: impl AsFd, span: Span, kind: i32) -> nix::Result<bool> {
+/// Whether another opening shares a lock of it, which is what keeps this one from taking it.
+///
+/// # Errors
+/// What the system refuses.
+pub fn is_shared(file: impl AsFd, span: Span) -> nix::Result<bool> {
+    Ok(ask(file, span, nix::libc::F_WRLCK)? == nix::libc::F_RDLCK)
+}
+
+/// The kind of the first lock of others that stands against one of `kind`.
+fn ask(file: impl AsFd, span: Span, kind: i32) -> nix::Result<i32> {
     let mut query = span.flock(kind);
     fcntl(file, FcntlArg::F_OFD_GETLK(&mut query))?;
-    Ok(query.l_type != nix::libc::F_UNLCK as i16)
+    Ok(i32::from(query.l_type))
 }
