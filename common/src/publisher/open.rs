@@ -22,7 +22,7 @@ use crate::schema::{Conversion, Schema};
 
 /// How often, a millisecond apart while somebody holds it, a lock object is tried to be locked: it may be removed or made by
 /// others meanwhile, and its holder is given the time to write down who it is, or to let go of what it only looked at.
-const LOCK_TRIES: usize = 100;
+const LOCK_TRIES: usize = 1000;
 
 /// Locks the table's lock object, making it if need be.
 pub(super) fn acquire_lock(name: &TableName) -> Result<Locked> {
