@@ -47,7 +47,7 @@ fn told(swept: &Swept) {
     }
     for (owner, count) in by_owner {
         tell(format_args!(
-            "{count} objects of user {owner} may not be looked at, and may be left behind: run as that user, or as root"
+            "may be left behind, and may not be looked at: {count} of user {owner}; run as that user, or as root"
         ));
     }
 }

@@ -1,12 +1,15 @@
 //! One sweep after any mix of deaths: what is nobody's goes, what a live process holds stays.
 
 use std::collections::BTreeSet;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
 use std::path::Path;
+use std::process::Command;
 
 use common::inspect::queue_directory;
 use common::{Schema, UntypedPublisher, sweep};
 use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
+use nix::unistd::{Pid, User, geteuid};
 use rand::RngExt;
 use rand::seq::SliceRandom;
 use tests::confined::{own_memory, own_queues, show_queues};
@@ -254,4 +257,41 @@ fn what_a_live_process_holds_stays_without_a_name_and_without_a_registry() {
 fn registry(table: &str) -> String {
     let id = common::inspect(table, None).unwrap().registry_id;
     format!("/dev/shm/tablecast.subs.{id:016x}")
+}
+
+#[test]
+fn what_another_user_left_is_told_and_stays() {
+    let test = "what_another_user_left_is_told_and_stays";
+    let nobody = User::from_name("nobody").ok().flatten();
+    let Some(nobody) = nobody.filter(|_| geteuid().is_root()) else {
+        return skip(&format!("{test}: only root can be another user"));
+    };
+    let Some(place) = confined(test) else {
+        return;
+    };
+    // Where another user may run it, and see the queues.
+    let everybody = || PermissionsExt::from_mode(0o755);
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::set_permissions(folder.path(), everybody()).unwrap();
+    let program = folder.path().join("publisher");
+    std::fs::copy(publisher().get_program(), &program).unwrap();
+    let lock = Path::new("/dev/shm/tablecast.lock.never");
+    std::fs::write(lock, "").unwrap();
+    std::fs::set_permissions(lock, PermissionsExt::from_mode(0o600)).unwrap();
+    let mut rm = Command::new(&program);
+    rm.args(["rm", "--orphans"]).current_dir("/");
+    rm.uid(nobody.uid.as_raw()).gid(nobody.gid.as_raw());
+    let (_, stderr) = Process::run(&mut rm, 0);
+    assert!(stderr.contains("1 of user 0"), "{stderr}");
+    assert!(lock.exists());
+    // One that may be looked at, and not be removed.
+    std::fs::set_permissions(lock, PermissionsExt::from_mode(0o644)).unwrap();
+    let (_, stderr) = Process::run(&mut rm, 1);
+    assert!(
+        stderr.contains("no permission to open /tablecast.lock.never"),
+        "{stderr}"
+    );
+    assert!(lock.exists());
+    assert_eq!(sweep().unwrap().removed, ["/tablecast.lock.never"]);
+    drop(place);
 }
