@@ -3,7 +3,7 @@
 //!
 //! Every row that is read is checked ([`ledger`](crate::ledger)): no row torn, no transaction seen half, no version that goes back.
 //! The versions begin near the end of their range, by patching the region of a first publisher: there the tags use all of their
-//! bits. The one who plays director runs this same program for each part ([`Part`]).
+//! bits. The one who plays director runs this same program for each part.
 
 use std::fs::File;
 use std::io::Read;
@@ -112,7 +112,7 @@ pub fn publish(name: &str, cpu: usize, seed: u64) -> Result<(), String> {
     publisher.close_and_keep().map_err(failed)
 }
 
-/// Reads the ledger in one of the [`WAYS`], and says now and then how many rows, versions and outruns that were.
+/// Reads the ledger in one of four ways, and says now and then how many rows, versions and outruns that were.
 ///
 /// # Errors
 /// What is not as it must be.
