@@ -224,16 +224,24 @@ fn what_a_live_process_holds_stays_without_a_name_and_without_a_registry() {
         return;
     };
     let schema = Schema::parse(FIELDS, None).unwrap();
-    let mut robbed = UntypedPublisher::builder("robbed", schema).open().unwrap();
+    let open = |name| {
+        UntypedPublisher::builder(name, schema.clone())
+            .open()
+            .unwrap()
+    };
+    let (mut robbed, mut alone) = (open("robbed"), open("alone"));
     let mut follower = Follower::start("robbed", false);
     until("it sleeps", || asleep("robbed").len() == 1);
     // A publisher that does not look just now has lost everything, and its registry bears a name only.
-    for kind in ["lock", "table"] {
-        std::fs::remove_file(format!("/dev/shm/tablecast.{kind}.robbed")).unwrap();
+    for object in ["lock.robbed", "table.robbed", "lock.alone", "table.alone"] {
+        std::fs::remove_file(format!("/dev/shm/tablecast.{object}")).unwrap();
     }
     let before = (memory(), files(queues.path()));
     let swept = sweep().unwrap();
     assert!(swept.removed.is_empty() && swept.slots == 0, "{swept:?}");
+    assert_eq!(memory(), before.0);
+    alone.maintain().unwrap();
+    alone.close().unwrap();
     robbed.maintain().unwrap();
     let mut publish = |publisher: &mut UntypedPublisher, id: u64, news: &str| {
         let mut tx = publisher.begin();
