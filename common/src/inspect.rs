@@ -9,6 +9,7 @@ use crate::clock::monotonic_ns;
 use crate::error::{Error, Result};
 use crate::identity::Identity;
 use crate::layout::{BLOCK_ROWS, State, Tag, header};
+use crate::publisher::SILENT_AFTER;
 use crate::region::lock::{self, Span};
 use crate::region::object::{self, DIRECTORY, TableName, failure, failure_io, own_user};
 use crate::region::{Header, read_words};
@@ -19,6 +20,7 @@ use crate::subscriber::PublisherState;
 mod leftovers;
 
 pub use crate::registry::Listener;
+pub(crate) use leftovers::{Findings, registries};
 pub use leftovers::{Leftover, LeftoverKind, leftovers, queue_directory};
 
 /// What a table says of itself, and what the kernel says of its publisher.
@@ -61,6 +63,13 @@ pub struct TableInfo {
     pub slots: usize,
     /// Those who are. An error if this user may not look.
     pub subscribers: Result<Vec<Listener>>,
+}
+
+impl TableInfo {
+    /// Whether the publisher lives, and has not said for [`SILENT_AFTER`] that it is well.
+    pub fn is_silent(&self) -> bool {
+        self.publisher.is_alive() && self.heartbeat_ago > SILENT_AFTER
+    }
 }
 
 /// The names of all tables on this machine, in order. Some may belong to users whom [`inspect`] does not believe.

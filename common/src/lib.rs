@@ -5,7 +5,8 @@
 //!   ([`refresh`](Subscriber::refresh), [`wait`](Subscriber::wait)) and tells what changed ([`Changes`]); it reads single rows
 //!   straight from shared memory ([`latest`](Subscriber::latest)).
 //! - [`UntypedPublisher`] and [`UntypedSubscriber`] do the same for a [`Schema`] learnt at run time.
-//! - [`inspect`](fn@inspect), [`tables`] and [`inspect::leftovers`] look from outside; [`remove`] clears what dead publishers left.
+//! - [`inspect`](fn@inspect), [`tables`] and [`inspect::leftovers`] look from outside; [`remove`] clears what dead publishers left,
+//!   [`sweep`] what belongs to no table.
 //!
 //! ```
 //! use common::{Publisher, Row, Subscriber, Text};
@@ -75,7 +76,8 @@ pub use inspect::{TableInfo, inspect, tables};
 pub use kinds::{Bool, FieldKind, IpNet, Ipv4, Ipv6, KeyKind, Mac, Text, Timestamp};
 #[cfg(not(loom))]
 pub use publisher::{
-    Publisher, PublisherBuilder, Transaction, UntypedPublisher, UntypedTransaction, remove,
+    Kept, Publisher, PublisherBuilder, Swept, Transaction, UntypedPublisher, UntypedTransaction,
+    remove, sweep,
 };
 pub use row::{FieldDef, Key, KeyRef, Row, RowBuf, RowRef};
 pub use schema::{Conversion, Field, Kind, Schema};

@@ -9,9 +9,23 @@ pub use loom::sync::atomic::{AtomicU64, Ordering};
 #[cfg(not(loom))]
 pub use std::sync::atomic::{AtomicU64, Ordering};
 
-/// The places where the protocol depends on an ordering or on a second look. The comment names the partner.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Point {
+macro_rules! points {
+    ($($(#[$meaning:meta])* $name:ident,)+) => {
+        /// The places where the protocol depends on an ordering or on a second look. The comment names the partner.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum Point {
+            $($(#[$meaning])* $name,)+
+        }
+
+        #[cfg(loom)]
+        impl Point {
+            /// All of them: each must be some model's mutant.
+            pub const ALL: &[Self] = &[$(Self::$name,)+];
+        }
+    };
+}
+
+points! {
     /// Release fence between a transaction's tags and its words; partner [`Point::RecheckTag`].
     HideRows,
     /// Release store of `commit`; partner [`Point::SeeCommit`].

@@ -11,6 +11,7 @@ use nix::sys::stat::Mode;
 
 use crate::clock::monotonic_ns;
 use crate::error::{Error, Result};
+use crate::region::lock::{self, Span};
 use crate::region::object::{self, Access, failure, queue_name};
 
 /// The kind of wake-up that a slot's record names: a message queue.
@@ -73,6 +74,10 @@ impl Queue {
             queue,
             process: std::process::id(),
         };
+        // Says that its owner lives, also where the registry cannot be seen (another /dev/shm in the same IPC namespace).
+        if let Err(errno) = lock::try_share(queue.as_fd(), Span::WHOLE) {
+            tracing::debug!("{} is not locked: {errno}", queue.name);
+        }
         if access.writable_by_readers() != 0o600 {
             let mode = access.writable_by_readers();
             object::restrict(queue.as_fd(), mode, access.group)
@@ -98,22 +103,60 @@ impl AsFd for Queue {
 
 impl Drop for Queue {
     fn drop(&mut self) {
-        if self.process == std::process::id() {
-            unlink(&self.name);
+        if self.process == std::process::id()
+            && let Err(error) = remove_queue(&self.name)
+        {
+            tracing::warn!("it stays behind: {error}");
         }
     }
 }
 
-/// Removes the queue of a subscriber that is gone.
-pub fn remove_queue(registry_id: u64, slot: usize, nonce: u64) {
-    unlink(&queue_name(registry_id, slot, nonce));
+/// Whether the owner of a queue has it open; None if there is no such queue in this IPC namespace.
+///
+/// # Errors
+/// What the system refuses.
+pub fn is_held(name: &str) -> Result<Option<bool>> {
+    let Some(queue) = open_if_there(name, MQ_OFlag::O_RDONLY)? else {
+        return Ok(None);
+    };
+    lock::is_locked(queue.get().as_fd(), Span::WHOLE)
+        .map(Some)
+        .map_err(|errno| failure(name, "query the lock of", errno))
 }
 
-fn unlink(name: &str) {
+/// Removes a queue that nobody has open who made it; whether there was one.
+///
+/// # Errors
+/// What the system refuses.
+pub fn remove_deserted(name: &str) -> Result<bool> {
+    // To take the lock and not only to look asks for the right to write.
+    let Some(queue) = open_if_there(name, MQ_OFlag::O_RDWR)? else {
+        return Ok(false);
+    };
+    let taken = lock::try_lock(queue.get().as_fd(), Span::WHOLE);
+    match taken.map_err(|errno| failure(name, "lock", errno))? {
+        true => remove_queue(name),
+        false => Ok(false),
+    }
+}
+
+fn open_if_there(name: &str, flags: MQ_OFlag) -> Result<Option<Descriptor>> {
+    match Descriptor::open(name, flags, Mode::empty(), None) {
+        Ok(queue) => Ok(Some(queue)),
+        Err(Errno::ENOENT) => Ok(None),
+        Err(errno) => Err(failure(name, "open", errno)),
+    }
+}
+
+/// Removes a queue; whether there was one.
+///
+/// # Errors
+/// [`Error::PermissionDenied`]: only its owner or root may.
+pub fn remove_queue(name: &str) -> Result<bool> {
     match mq_unlink(name) {
-        Ok(()) | Err(Errno::ENOENT) => {}
-        // Only its owner or root may remove a queue: say which one stays.
-        Err(errno) => tracing::warn!("message queue {name} stays behind: {errno}"),
+        Ok(()) => Ok(true),
+        Err(Errno::ENOENT) => Ok(false),
+        Err(errno) => Err(failure(name, "remove", errno)),
     }
 }
 

@@ -57,6 +57,10 @@ Examples:
   publisher serve prices --from prices.csv        its fields inferred, its first column the key
   publisher serve geo --from geoip.csv --no-header --comment '#' --fields first:u32,last:u32,country:text(8)"#;
 
+const RM_HELP: &str = "\
+A table whose publisher is dead is data: it is removed by its name only. `--orphans` removes what `subscriber ls` shows as left
+behind, and the slots and queues of dead subscribers at every table; nothing that a live process holds.";
+
 /// Publishes tables that any number of processes on this machine keep a consistent copy of
 #[derive(Debug, Parser)]
 #[command(name = "publisher", version, after_help = EXIT_CODES)]
@@ -79,14 +83,23 @@ pub enum Command {
     /// Publish this machine's processes and run a subscriber process beside it, in one terminal
     Demo(Demo),
     /// Remove what dead publishers left; refuses while one is alive
-    Rm {
-        /// The tables' names
-        #[arg(value_name = "NAME", required = true)]
-        names: Vec<String>,
-    },
+    #[command(after_help = RM_HELP)]
+    Rm(Remove),
     /// The subscriber's role in `demo`.
     #[command(name = "__subscriber", hide = true)]
     Subscriber(Child),
+}
+
+/// `publisher rm`.
+#[derive(Debug, clap::Args)]
+pub struct Remove {
+    /// The tables' names
+    #[arg(value_name = "NAME", required_unless_present = "orphans")]
+    pub names: Vec<String>,
+
+    /// Remove all that dead processes left and that belongs to no table, and free the slots of dead subscribers
+    #[arg(long)]
+    pub orphans: bool,
 }
 
 /// `publisher serve`.

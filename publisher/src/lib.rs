@@ -42,7 +42,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> Result<(), Failure> {
         }
         Some(Command::Serve(serve)) => serve::run(&serve),
         Some(Command::Demo(demo)) => demo::run(demo),
-        Some(Command::Rm { names }) => rm::run(&names),
+        Some(Command::Rm(remove)) => rm::run(&remove),
         Some(Command::Subscriber(child)) => demo::run_child(&child),
     }
 }

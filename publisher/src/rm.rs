@@ -1,21 +1,53 @@
 //! Removes what dead publishers left.
 
+use std::collections::BTreeMap;
+
+use common::Swept;
 use subscriber::shell::{Failure, tell};
 
-/// `publisher rm`: each of the tables, whatever becomes of the others.
+use crate::args::Remove;
+
+/// `publisher rm`: each of the tables, then, if asked for, what belongs to none, whatever becomes of the others.
 ///
 /// # Errors
-/// The exit code of the first table that could not be removed; the sentences are told already.
-pub fn run(names: &[String]) -> Result<(), Failure> {
+/// The exit code of the first that could not be removed; the sentences are told already.
+pub fn run(args: &Remove) -> Result<(), Failure> {
     let mut first = None;
-    for name in names {
+    let mut failed = |error: common::Error| {
+        tell(format_args!("error: {error}"));
+        first.get_or_insert(Failure::from(error).code());
+    };
+    for name in &args.names {
         match common::remove(name) {
             Ok(objects) => tell(format_args!("removed {}", objects.join(" "))),
-            Err(error) => {
-                tell(format_args!("error: {error}"));
-                first.get_or_insert(Failure::from(error).code());
-            }
+            Err(error) => failed(error),
         }
     }
+    if args.orphans {
+        let swept = common::sweep()?;
+        told(&swept);
+        swept.kept.into_iter().for_each(|kept| failed(kept.error));
+    }
     first.map_or(Ok(()), |code| Err(Failure::new(code, "")))
+}
+
+/// What was removed, and what may be left behind where this user may not look.
+fn told(swept: &Swept) {
+    for object in &swept.removed {
+        tell(format_args!("removed {object}"));
+    }
+    match swept.slots {
+        0 if swept.removed.is_empty() && swept.kept.is_empty() => tell("nothing is left behind"),
+        0 => {}
+        slots => tell(format_args!("freed slots of dead subscribers: {slots}")),
+    }
+    let mut by_owner = BTreeMap::<u32, usize>::new();
+    for left in &swept.unseen {
+        *by_owner.entry(left.owner).or_default() += 1;
+    }
+    for (owner, count) in by_owner {
+        tell(format_args!(
+            "may be left behind, and may not be looked at: {count} of user {owner}; run as that user, or as root"
+        ));
+    }
 }

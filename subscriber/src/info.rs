@@ -16,7 +16,7 @@ use crate::format::fit::Cut;
 use crate::format::line::Line;
 use crate::format::palette::Palette;
 use crate::format::width::Width;
-use crate::list::{self, publisher, remedy};
+use crate::list::{self, publisher};
 use crate::output::Output;
 use crate::shell::{Failure, tell};
 
@@ -103,20 +103,18 @@ fn not_found(table: &str) -> Failure {
         .iter()
         .filter(|left| left.table.as_deref() == Some(table));
     let objects: Vec<String> = of_table
-        .clone()
         .map(|left| left.object.display().to_string())
         .collect();
-    match of_table.clone().next() {
-        None => Error::NotFound {
+    match objects.is_empty() {
+        true => Error::NotFound {
             table: table.to_owned(),
         }
         .into(),
-        Some(first) => Failure::new(
+        false => Failure::new(
             1,
             format!(
-                "there is no table {table:?}, only what a publisher left that is gone: {}; `{}` removes it",
+                "there is no table {table:?}, only what a publisher left that is gone: {}; `publisher rm {table}` removes it",
                 objects.join(", "),
-                remedy(first)
             ),
         ),
     }
@@ -142,7 +140,7 @@ impl<'a> Report<'a> {
             bytes: table.bytes,
             allocated_bytes: table.allocated_bytes,
             epoch: table.publisher.epoch(),
-            publisher: publisher(table.publisher).0,
+            publisher: publisher(table).0,
             publisher_pid: table.publisher_pid,
             heartbeat_ago_ms: list::milliseconds(table.heartbeat_ago),
             owner: table.owner,
@@ -221,6 +219,7 @@ impl<'a> Report<'a> {
         let pid = self.publisher_pid;
         match self.publisher {
             "alive" => format!("process {pid}, heartbeat {ago} ago"),
+            "silent" => format!("process {pid}, silent: last heartbeat {ago} ago"),
             state => format!("{state} (it was process {pid}, last heartbeat {ago} ago)"),
         }
     }

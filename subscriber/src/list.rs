@@ -53,7 +53,7 @@ struct Left {
     kind: String,
     owner: u32,
     reason: &'static str,
-    remedy: String,
+    remedy: &'static str,
 }
 
 /// Prints all tables, and what is left behind.
@@ -103,7 +103,7 @@ fn rate(before: &TableInfo, now: &TableInfo, looked: Instant) -> Option<f64> {
 
 impl Listed {
     fn seen(table: TableInfo, commits_per_second: Option<f64>) -> Self {
-        let (publisher, pid) = publisher(table.publisher);
+        let (publisher, pid) = publisher(&table);
         let (subscribers, problem) = match &table.subscribers {
             Ok(listeners) => (
                 Some(listeners.iter().filter(|listener| listener.alive).count()),
@@ -150,18 +150,13 @@ impl Left {
             kind: left.kind.to_string(),
             owner: left.owner,
             reason: left.reason,
-            remedy: remedy(left),
+            remedy: REMEDY,
         }
     }
 }
 
-/// How to remove what is left behind.
-pub fn remedy(left: &Leftover) -> String {
-    match &left.table {
-        Some(table) => format!("publisher rm {table}"),
-        None => format!("rm {}", left.object.display()),
-    }
-}
+/// What removes all that is left behind.
+const REMEDY: &str = "publisher rm --orphans";
 
 /// As a number with a fraction, to the microsecond.
 pub fn milliseconds(time: Duration) -> f64 {
@@ -169,8 +164,9 @@ pub fn milliseconds(time: Duration) -> f64 {
 }
 
 /// In a word, and its process id while it lives.
-pub fn publisher(state: PublisherState) -> (&'static str, Option<u32>) {
-    match state {
+pub fn publisher(table: &TableInfo) -> (&'static str, Option<u32>) {
+    match table.publisher {
+        PublisherState::Alive { pid, .. } if table.is_silent() => ("silent", Some(pid)),
         PublisherState::Alive { pid, .. } => ("alive", Some(pid)),
         PublisherState::Gone { .. } => ("gone", None),
         PublisherState::Closed { .. } => ("closed", None),

@@ -4,6 +4,7 @@ use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use common::publisher::SILENT_AFTER;
 use common::{Error, PublisherState, UntypedSubscriber};
 
 use crate::args;
@@ -34,6 +35,7 @@ pub fn run(args: &args::Watch, stop: &Stop, output: Output) -> Result<(), Failur
         view: request.view(table.schema())?,
         request: &request,
         told: table.publisher_state(),
+        told_silent: false,
         table,
         printer: asked.format.printer(output),
         left: args.count,
@@ -65,6 +67,8 @@ struct Watch<'a> {
     printer: Box<dyn Printer>,
     /// What was last said of the publisher.
     told: PublisherState,
+    /// Whether it was said that the publisher is silent.
+    told_silent: bool,
     /// How many changes are still to be printed, if not all.
     left: Option<u64>,
 }
@@ -106,7 +110,10 @@ impl Watch<'_> {
     /// Prints what is new; whether there was anything.
     fn refresh(&mut self) -> Result<bool, Failure> {
         match self.table.refresh() {
-            Ok(changes) if changes.cause() == common::Cause::Nothing => return Ok(false),
+            Ok(changes) if changes.cause() == common::Cause::Nothing => {
+                self.tell_silence();
+                return Ok(false);
+            }
             // The copy is whole, at its former version.
             Err(Error::Outrun { .. }) => return Ok(true),
             Ok(_) => {}
@@ -161,6 +168,25 @@ impl Watch<'_> {
             self.left = self.left.map(|left| left - 1);
         }
         Ok(())
+    }
+
+    /// Says, once, that a publisher that lives does not say so any more, and that it does again.
+    fn tell_silence(&mut self) {
+        let is_silent = self.told.is_alive() && self.table.heartbeat_age() > SILENT_AFTER;
+        if is_silent == std::mem::replace(&mut self.told_silent, is_silent) {
+            return;
+        }
+        let name = self.table.name();
+        tell(match (is_silent, self.told) {
+            (true, _) => format!(
+                "the publisher of table {name:?} is silent: it is stopped or hangs, or commits nothing and never calls maintain()"
+            ),
+            (false, PublisherState::Alive { .. }) => {
+                format!("the publisher of table {name:?} is heard again")
+            }
+            // What became of it is told as such.
+            (false, _) => return,
+        });
     }
 
     /// Says what became of the publisher.

@@ -2,6 +2,7 @@
 
 use std::io::Error;
 use std::os::unix::process::CommandExt;
+use std::path::Path;
 use std::process::Command;
 
 use nix::mount::{MsFlags, mount};
@@ -43,6 +44,27 @@ pub fn own_queues(max: u32) -> bool {
         eprintln!("no queues of its own: {error}");
     }
     confined.is_ok()
+}
+
+/// Mounts the queues of [`own_queues`] at `place`, for who is in the mount namespace of [`own_memory`] alone.
+///
+/// # Panics
+/// If that is refused to who may have both.
+pub fn show_queues(place: &Path) {
+    let none = None::<&str>;
+    mount(none, place, Some("mqueue"), MsFlags::empty(), none).expect("a mount of its own queues");
+}
+
+/// Runs `program` in a pid namespace of its own, to its end, and returns its exit code. Says in a line which pid it has outside; inside it has
+/// that of another process.
+///
+/// # Errors
+/// What was refused.
+pub fn play_new_pids(program: &mut Command) -> Result<i32, Error> {
+    unshare(CloneFlags::CLONE_NEWPID)?;
+    let mut child = program.spawn()?;
+    println!("{}", child.id());
+    Ok(child.wait()?.code().unwrap_or(1))
 }
 
 /// Becomes `program` with less than it would have: `files=N` open files, `queues=BYTES` for message queues, or

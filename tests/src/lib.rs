@@ -14,6 +14,7 @@
 //! - [`replica`]: a copy of them under another name, as a publisher that died there would have left them;
 //! - [`confined`]: a /dev/shm and message queues of a test's own, and processes that may have less;
 //! - [`followed`]: a `publisher serve` of a file, in a folder of its own;
+//! - [`soak`]: all of it at random, for as long as one likes;
 //! - [`terminal`]: a terminal of any width for a child to write to;
 //! - [`netns`]: a network namespace of a test's own.
 //!
@@ -32,6 +33,7 @@ pub mod published;
 pub mod replica;
 pub mod script;
 pub mod serving;
+pub mod soak;
 pub mod stepper;
 pub mod table;
 pub mod terminal;

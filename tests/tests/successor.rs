@@ -1,5 +1,6 @@
 //! A new region under the same name: subscribers move over by themselves, and are told true differences only.
 
+use common::region::lock::{self, Span};
 use common::{
     Cause, Change, Error, Publisher, PublisherState, RowBuf, Schema, Subscriber, UntypedPublisher,
     UntypedSubscriber,
@@ -244,6 +245,58 @@ fn a_typed_subscriber_keeps_its_copy_when_the_type_has_changed() {
         Some(&Item::new((1, 2), 3)),
         "the copy is whole"
     );
+}
+
+#[test]
+fn a_neighbours_read_lock_stops_no_successor_and_is_no_news_of_rows() {
+    let table = Table::new("read-lock");
+    let open = || {
+        Publisher::<Item>::builder(table.name())
+            .capacity(9)
+            .open()
+            .unwrap()
+    };
+    let mut publisher = open();
+    insert(
+        &mut publisher,
+        (0..3).map(|number| Item::new((0, number), 1)),
+    );
+    let mut subscriber = Subscriber::<Item>::builder(table.name())
+        .recheck(NEVER)
+        .open()
+        .unwrap();
+    let mut mirror = Mirror::default();
+    mirror.apply(&subscriber.changes());
+    let mut follower = Process::start(&mut role!("follow", table.name()));
+    assert!(follower.line().starts_with("2 3 Alive"));
+    assert_eq!(subscriber.refresh().unwrap().cause(), Cause::Nothing);
+    for epoch in 2..=4 {
+        let region = format!("/dev/shm/tablecast.table.{}", table.name());
+        // Whoever may read the region may lock it so, and nobody can lock it for writing then.
+        let neighbour = std::fs::File::open(&region).unwrap();
+        drop(publisher);
+        assert!(lock::try_share(&neighbour, Span::WHOLE).unwrap());
+        publisher = open();
+        let renamed = std::fs::File::open(&region).unwrap();
+        assert!(
+            lock::is_held(&renamed, Span::WHOLE).unwrap(),
+            "another region, with a publisher"
+        );
+        assert_eq!((publisher.epoch(), publisher.len()), (epoch, 3));
+        insert(&mut publisher, [Item::new((0, 0), epoch)]);
+        until("it has moved", || {
+            mirror.apply(&subscriber.wait(Some(LIMIT)).unwrap());
+            subscriber.version() == publisher.version()
+        });
+        assert_eq!(mirror.applied, 3 + epoch - 1, "one row has changed");
+        assert_eq!(subscriber.publisher_state().epoch(), epoch);
+        let version = publisher.version();
+        while !follower
+            .line()
+            .starts_with(&format!("{version} 3 Alive {{ epoch: {epoch}"))
+        {}
+    }
+    publisher.close().unwrap();
 }
 
 #[test]

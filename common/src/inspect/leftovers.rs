@@ -2,8 +2,8 @@
 //!
 //! 1. List the objects, then read which registries the regions name, in this order: a registry is linked after a region
 //!    names it, and loses its name before the region does.
-//! 2. Suspect a lock object or a `next` region that nobody has locked, a registry that no region names and nobody holds a slot
-//!    of, a queue that its registry does not know.
+//! 2. Suspect a lock object or a `next` region that nobody has locked, a registry that no region names and of which nobody
+//!    has locked a slot, or the publisher's byte, a queue that its registry does not know and nobody has locked.
 //! 3. Look again after a while. What is still suspect is left behind.
 //!
 //! In doubt it is none: as long as a region of a live publisher cannot be read, or a publisher has a lock and no region yet,
@@ -17,12 +17,13 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::layout::header;
 use crate::region::lock::{self, Span};
-use crate::region::object::{self, DIRECTORY, TableName, failure_io, registry_name};
+use crate::region::object::{self, DIRECTORY, TableName, failure, failure_io, registry_name};
 use crate::region::read_words;
 use crate::registry;
+use crate::wake;
 
 /// How long what is suspect may be in the middle of being made or removed. A process that lost its registry notices at its
 /// re-check, which is every second unless set otherwise.
@@ -78,20 +79,76 @@ pub struct Leftover {
 /// # Errors
 /// What the system refuses.
 pub fn leftovers() -> Result<Vec<Leftover>> {
-    let suspects = look()?;
-    if suspects.is_empty() {
-        return Ok(suspects);
+    Findings::at_two_looks().map(|found| found.left)
+}
+
+/// What is left behind, and what may be: this user may not look.
+#[derive(Default)]
+pub(crate) struct Findings {
+    pub left: Vec<Leftover>,
+    pub unseen: Vec<Leftover>,
+}
+
+impl Findings {
+    pub fn at_two_looks() -> Result<Self> {
+        let suspects = look()?;
+        if suspects.left.is_empty() {
+            return Ok(suspects);
+        }
+        std::thread::sleep(SECOND_LOOK);
+        let mut still = look()?;
+        still.left.retain(|found| suspects.left.contains(found));
+        Ok(still)
     }
-    std::thread::sleep(SECOND_LOOK);
-    let mut still = look()?;
-    still.retain(|found| suspects.contains(found));
-    Ok(still)
+
+    /// Takes note of an object that nobody holds, or of which that cannot be known.
+    fn note(&mut self, held: Held, left: impl FnOnce() -> Leftover) {
+        match held {
+            Held::Yes => {}
+            Held::No => self.left.push(left()),
+            Held::Unknown => self.unseen.push(left()),
+        }
+    }
+}
+
+/// Whether a process has locked an object.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Held {
+    Yes,
+    No,
+    /// This user may not look.
+    Unknown,
+}
+
+impl Held {
+    fn of(outcome: Result<bool>) -> Self {
+        match outcome {
+            Ok(false) => Self::No,
+            Err(Error::PermissionDenied { .. }) => Self::Unknown,
+            // Gone meanwhile, or no object of ours.
+            Ok(true) | Err(_) => Self::Yes,
+        }
+    }
+}
+
+/// All registries, and whose they are.
+pub(crate) fn registries() -> Result<Vec<(u64, u32)>> {
+    let found = objects(Path::new(DIRECTORY), "tablecast.subs.")?;
+    let known = found
+        .iter()
+        .map(|one| Some((number(&one.name)?, one.owner)));
+    Ok(known.flatten().collect())
 }
 
 /// Where queues can be seen, if their file system is mounted.
 #[must_use]
 pub fn queue_directory() -> Option<PathBuf> {
-    let mounts = fs::read_to_string("/proc/self/mounts").unwrap_or_default();
+    queue_directories().into_iter().next()
+}
+
+/// All places where queues can be seen. Some may show those of another IPC namespace.
+fn queue_directories() -> Vec<PathBuf> {
+    let mounts = fs::read_to_string("/proc/thread-self/mounts").unwrap_or_default();
     let mut found: Vec<&str> = mounts
         .lines()
         .filter_map(|line| {
@@ -101,7 +158,7 @@ pub fn queue_directory() -> Option<PathBuf> {
         })
         .collect();
     found.sort_by_key(|place| *place != QUEUES);
-    found.first().map(PathBuf::from)
+    found.into_iter().map(PathBuf::from).collect()
 }
 
 /// A file of ours, by what follows `tablecast.KIND.` in its name.
@@ -124,10 +181,20 @@ impl Object {
         }
     }
 
-    /// Whether another process has locked any of it; None if this user cannot know.
-    fn is_held(&self, object: &str) -> Option<bool> {
-        let file = object::open(object, false, self.owner, false).ok()??;
-        lock::is_held(&file, Span::WHOLE).ok()
+    /// Whether another process has locked any of it for writing.
+    fn held(&self, object: &str) -> Held {
+        let look = || match object::open(object, false, self.owner, false)? {
+            None => Ok(true),
+            Some(file) => lock::is_held(&file, Span::WHOLE)
+                .map_err(|errno| failure(object, "query the lock of", errno)),
+        };
+        Held::of(look())
+    }
+
+    /// Whether the owner of this queue has it open. By its name, as the mount may show those of another IPC namespace.
+    fn is_queue_held(&self) -> Held {
+        let name = format!("/tablecast.wake.{}", self.name);
+        Held::of(wake::is_held(&name).map(|held| held.unwrap_or(true)))
     }
 }
 
@@ -158,7 +225,7 @@ fn objects(directory: &Path, prefix: &str) -> Result<Vec<Object>> {
 }
 
 /// What looks left behind at this moment.
-fn look() -> Result<Vec<Leftover>> {
+fn look() -> Result<Findings> {
     let of_kind = |kind: &str| objects(Path::new(DIRECTORY), &format!("tablecast.{kind}."));
     let (locks, nexts, registries) = (of_kind("lock")?, of_kind("next")?, of_kind("subs")?);
     let regions = of_kind("table")?;
@@ -169,16 +236,20 @@ fn look() -> Result<Vec<Leftover>> {
     for next in &nexts {
         named.add(next, &format!("/tablecast.next.{}", next.name));
     }
-    let mut found = suspect_locks(&locks, &mut named);
-    found.extend(suspect_nexts(&nexts));
-    found.extend(
-        registries
-            .iter()
-            .filter_map(|one| suspect_registry(one, &named)),
-    );
-    if let Some(directory) = queue_directory() {
-        let queues = objects(&directory, "tablecast.wake.")?;
-        found.extend(queues.iter().filter_map(suspect_queue));
+    let mut found = Findings::default();
+    suspect_locks(&locks, &mut named, &mut found);
+    suspect_nexts(&nexts, &mut found);
+    for registry in &registries {
+        suspect_registry(registry, &named, &mut found);
+    }
+    let mut seen = HashSet::new();
+    for directory in queue_directories() {
+        // Not listed by everybody who sees that it is mounted.
+        for queue in objects(&directory, "tablecast.wake.").unwrap_or_default() {
+            if seen.insert(queue.name.clone()) {
+                suspect_queue(&queue, &mut found);
+            }
+        }
     }
     Ok(found)
 }
@@ -205,7 +276,7 @@ impl Named {
                 self.registries.insert(id[0]);
             }
             // Too short, and nobody's any more: it names none.
-            Err(_) if region.is_held(object) == Some(false) => {}
+            Err(_) if region.held(object) == Held::No => {}
             Err(_) => {
                 self.unknown.insert(region.owner);
             }
@@ -213,8 +284,7 @@ impl Named {
     }
 }
 
-fn suspect_locks(locks: &[Object], named: &mut Named) -> Vec<Leftover> {
-    let mut found = Vec::new();
+fn suspect_locks(locks: &[Object], named: &mut Named, found: &mut Findings) {
     for lock in locks {
         let Ok(name) = TableName::new(&lock.name) else {
             continue;
@@ -222,62 +292,76 @@ fn suspect_locks(locks: &[Object], named: &mut Named) -> Vec<Leftover> {
         if object::exists(&name.region()) {
             continue;
         }
-        if lock.is_held(&name.lock()) == Some(false) {
-            let reason = "its publisher ended before there was a table, or after it was removed";
-            found.push(lock.leftover(LeftoverKind::Lock, Some(name.as_str()), reason));
-        } else {
+        let held = lock.held(&name.lock());
+        if held != Held::No {
             named.unknown.insert(lock.owner);
         }
+        let reason = "its publisher ended before there was a table, or after it was removed";
+        found.note(held, || {
+            lock.leftover(LeftoverKind::Lock, Some(name.as_str()), reason)
+        });
     }
-    found
 }
 
-fn suspect_nexts(nexts: &[Object]) -> impl Iterator<Item = Leftover> {
-    nexts.iter().filter_map(|next| {
-        let object = format!("/tablecast.next.{}", next.name);
-        if next.is_held(&object) != Some(false) {
-            return None;
-        }
+fn suspect_nexts(nexts: &[Object], found: &mut Findings) {
+    for next in nexts {
         let reason = "its publisher ended before it took its table's name";
         // Where there is a table, that would be removed, too.
         let table = TableName::new(&next.name).ok();
         let table = table.filter(|name| !object::exists(&name.region()));
         let table = table.as_ref().map(TableName::as_str);
-        Some(next.leftover(LeftoverKind::Next, table, reason))
-    })
+        let held = next.held(&format!("/tablecast.next.{}", next.name));
+        found.note(held, || next.leftover(LeftoverKind::Next, table, reason));
+    }
 }
 
-fn suspect_registry(registry: &Object, named: &Named) -> Option<Leftover> {
-    let id = number(&registry.name)?;
-    let is_known = named.registries.contains(&id) || named.unknown.contains(&registry.owner);
-    if is_known || registry.is_held(&registry_name(id)) != Some(false) {
-        return None;
+fn suspect_registry(registry: &Object, named: &Named, found: &mut Findings) {
+    let Some(id) = number(&registry.name) else {
+        return;
+    };
+    let held = registry.held(&registry_name(id));
+    let is_in_doubt = held == Held::No && named.unknown.contains(&registry.owner);
+    if named.registries.contains(&id) || is_in_doubt {
+        return;
     }
     let reason = "no table names it, and nobody listens there";
-    Some(registry.leftover(LeftoverKind::Registry, None, reason))
+    found.note(held, || {
+        registry.leftover(LeftoverKind::Registry, None, reason)
+    });
 }
 
-fn suspect_queue(queue: &Object) -> Option<Leftover> {
+fn suspect_queue(queue: &Object, found: &mut Findings) {
+    let held = queue.is_queue_held();
+    if let (true, Some(reason)) = (held != Held::Yes, why_deserted(queue)) {
+        found.note(held, || queue.leftover(LeftoverKind::Queue, None, reason));
+    }
+}
+
+/// Why a queue is nobody's, if its registry does not know it.
+fn why_deserted(queue: &Object) -> Option<&'static str> {
     let mut parts = queue.name.split('.');
     let (id, slot, nonce) = (parts.next()?, parts.next()?, parts.next()?);
     let (id, slot, nonce) = (number(id)?, slot.parse::<usize>().ok()?, number(nonce)?);
     let path = format!("{DIRECTORY}{}", registry_name(id));
-    let reason = match fs::symlink_metadata(path) {
+    match fs::symlink_metadata(path) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            "its registry is gone from /dev/shm"
+            Some("its registry is gone from /dev/shm")
         }
-        Err(_) => return None,
+        Err(_) => None,
         Ok(status) => {
             // Its subscriber's random number is written before the queue is made, and cleared after it is removed.
-            let listeners = registry::listeners(id, status.uid(), false).ok()?;
             let is_its = |one: &registry::Listener| one.slot == slot && one.nonce == nonce;
-            if listeners.iter().any(is_its) {
-                return None;
+            match registry::listeners(id, status.uid(), false) {
+                Ok(listeners) if listeners.iter().any(is_its) => None,
+                Ok(_) => Some("its subscriber's slot is free, or another's"),
+                // A registry of the queue's owner, which this user may not look at either.
+                Err(Error::PermissionDenied { .. }) => {
+                    Some("its subscriber is gone; its registry cannot be looked at")
+                }
+                Err(_) => None,
             }
-            "its subscriber's slot is free, or another's"
         }
-    };
-    Some(queue.leftover(LeftoverKind::Queue, None, reason))
+    }
 }
 
 /// 16 hexadecimal digits.

@@ -1,11 +1,12 @@
 //! Models of the protocol: the product's own functions, run by loom over every order that the memory model allows.
 //!
-//! Each model is run as it is, and must hold in every execution; then once for each of its mutants, an ordering or a
-//! second look left out, and must fail. Every test prints how many executions and distinct outcomes it saw: a model
+//! Each model is run as it is, and must hold in every execution; then once for each of its mutants ([`MUTANTS`]), an ordering
+//! or a second look left out, and must fail. Every test prints how many executions and distinct outcomes it saw: a model
 //! that explores nothing would show there.
 //!
 //! `RUSTFLAGS="--cfg loom" cargo test -p common --lib --release models`
 
+mod moves;
 mod park;
 mod rows;
 mod takeover;
@@ -20,6 +21,78 @@ use crate::layout::{Geometry, Tag, header};
 use crate::sync::{AtomicU64, Ordering, Point, with_mutant};
 use crate::table::Table;
 
+/// What each model must notice the loss of.
+const MUTANTS: &[(&str, &[Point])] = &[
+    (
+        "row",
+        &[
+            Point::HideRows,
+            Point::PublishCommit,
+            Point::SeeCommit,
+            Point::RecheckTag,
+            Point::RecheckRow,
+            Point::SpareCopy,
+        ],
+    ),
+    ("answer", &[Point::RecheckAnswer]),
+    ("deletion", &[Point::RecheckAnswer]),
+    ("overtaken", &[Point::AfterCommit, Point::Overtaken]),
+    (
+        "catch-up",
+        &[
+            Point::RaiseTree,
+            Point::SeeCommit,
+            Point::PublishCommit,
+            Point::SpareCopy,
+        ],
+    ),
+    (
+        "moves",
+        &[
+            Point::RaiseTree,
+            Point::SeeCommit,
+            Point::PublishCommit,
+            Point::SpareCopy,
+        ],
+    ),
+    (
+        "takeover after 6 stores",
+        &[
+            Point::TakeoverFence,
+            Point::TakeoverHide,
+            Point::TakeoverNever,
+        ],
+    ),
+    ("catch-up over a takeover", &[Point::TakeoverHide]),
+    (
+        "park",
+        &[
+            Point::Park,
+            Point::AfterCommit,
+            Point::ParkLook,
+            Point::ParkedMax,
+        ],
+    ),
+    ("record", &[Point::ParkWord, Point::ReadRecord]),
+    ("park and takeover", &[Point::Park, Point::ParkLook]),
+    (
+        "park after a takeover",
+        &[Point::Park, Point::ParkLook, Point::ParkedMax],
+    ),
+];
+
+#[test]
+fn each_point_of_the_protocol_is_a_mutant_of_some_model() {
+    let missed: Vec<&Point> = Point::ALL
+        .iter()
+        .filter(|point| !MUTANTS.iter().any(|(_, points)| points.contains(point)))
+        .collect();
+    assert!(
+        missed.is_empty(),
+        "no model would notice the loss of {missed:?}"
+    );
+}
+
 /// What the executions of one model came to.
 struct Outcomes<T>(Mutex<BTreeSet<T>>);
 
@@ -29,13 +102,14 @@ impl<T: Ord + Debug> Outcomes<T> {
     }
 }
 
-/// Runs `model` as it is, which must hold and come to at least `least` outcomes, and with each of `mutants`, which must fail.
+/// Runs `model` as it is, which must hold and come to at least `least` outcomes, and with each of its mutants, which must fail.
 fn check<T: Ord + Debug + Send + 'static>(
     name: &str,
     least: usize,
-    mutants: &[Point],
     model: impl Fn(&Outcomes<T>) + Send + Sync + 'static,
 ) {
+    let known = MUTANTS.iter().find(|(model, _)| *model == name);
+    let mutants = known.map_or(&[] as &[Point], |(_, points)| points);
     let model = Arc::new(model);
     let run = |mutant| {
         let executions = Arc::new(AtomicUsize::new(0));

@@ -7,7 +7,7 @@ use loom::thread;
 use super::{Memory, check};
 use crate::layout::header;
 use crate::park::{may_be_parked, park, parked_at};
-use crate::sync::{AtomicU64, Ordering, Point};
+use crate::sync::{AtomicU64, Ordering};
 
 /// A registry's words, for one subscriber.
 struct Seats {
@@ -39,98 +39,103 @@ fn commit_and_wake(memory: &Memory, seats: &Seats, version: u64, everyone: bool)
 
 #[test]
 fn whoever_sleeps_is_woken() {
-    check(
-        "park",
-        3,
-        &[
-            Point::Park,
-            Point::AfterCommit,
-            Point::ParkLook,
-            Point::ParkedMax,
-        ],
-        |outcomes| {
-            let (memory, seats) = (Memory::at_version_two(1), Seats::new());
-            let publisher = {
-                let (memory, seats) = (Arc::clone(&memory), Arc::clone(&seats));
-                thread::spawn(move || {
-                    [3, 4].map(|version| commit_and_wake(&memory, &seats, version, false).is_some())
-                })
-            };
-            // It parks at what it has seen, which may be any commit so far.
-            let seen = memory.committed();
-            let sleeps = park(
-                &seats.parks[0],
-                &seats.parked_max,
-                &memory.words[header::COMMIT],
-                seen,
-            );
-            let sent = publisher.join().unwrap();
-            let woken = sent.contains(&true);
-            assert!(!sleeps || seen == 4 || woken, "asleep at {seen} for ever");
-            outcomes.saw((seen, sleeps, woken));
-        },
-    );
+    check("park", 3, |outcomes| {
+        let (memory, seats) = (Memory::at_version_two(1), Seats::new());
+        let publisher = {
+            let (memory, seats) = (Arc::clone(&memory), Arc::clone(&seats));
+            thread::spawn(move || {
+                [3, 4].map(|version| commit_and_wake(&memory, &seats, version, false).is_some())
+            })
+        };
+        // It parks at what it has seen, which may be any commit so far.
+        let seen = memory.committed();
+        let sleeps = park(
+            &seats.parks[0],
+            &seats.parked_max,
+            &memory.words[header::COMMIT],
+            seen,
+        );
+        let sent = publisher.join().unwrap();
+        let woken = sent.contains(&true);
+        assert!(!sleeps || seen == 4 || woken, "asleep at {seen} for ever");
+        outcomes.saw((seen, sleeps, woken));
+    });
 }
 
 #[test]
 fn the_record_of_a_sleeper_is_its_own() {
-    check(
-        "record",
-        2,
-        &[Point::ParkWord, Point::ReadRecord],
-        |outcomes| {
-            let (memory, seats) = (Memory::at_version_two(1), Seats::new());
-            let publisher = {
-                let (memory, seats) = (Arc::clone(&memory), Arc::clone(&seats));
-                thread::spawn(move || commit_and_wake(&memory, &seats, 3, true))
-            };
-            seats.nonce.store(7, Ordering::Relaxed);
-            park(
-                &seats.parks[0],
-                &seats.parked_max,
-                &memory.words[header::COMMIT],
-                2,
-            );
-            let sent_to = publisher.join().unwrap();
-            assert_ne!(
-                sent_to,
-                Some(0),
-                "sent to nobody, and the sleeper forgotten"
-            );
-            outcomes.saw(sent_to);
-        },
-    );
+    check("record", 2, |outcomes| {
+        let (memory, seats) = (Memory::at_version_two(1), Seats::new());
+        let publisher = {
+            let (memory, seats) = (Arc::clone(&memory), Arc::clone(&seats));
+            thread::spawn(move || commit_and_wake(&memory, &seats, 3, true))
+        };
+        seats.nonce.store(7, Ordering::Relaxed);
+        park(
+            &seats.parks[0],
+            &seats.parked_max,
+            &memory.words[header::COMMIT],
+            2,
+        );
+        let sent_to = publisher.join().unwrap();
+        assert_ne!(
+            sent_to,
+            Some(0),
+            "sent to nobody, and the sleeper forgotten"
+        );
+        outcomes.saw(sent_to);
+    });
 }
 
 #[test]
 fn a_wake_up_lost_to_a_death_is_made_good_by_the_successor() {
-    check(
-        "park and takeover",
-        2,
-        &[Point::Park, Point::ParkLook],
-        |outcomes| {
-            let (memory, seats) = (Memory::at_version_two(1), Seats::new());
-            let publishers = {
-                let (memory, seats) = (Arc::clone(&memory), Arc::clone(&seats));
-                thread::spawn(move || {
-                    let dying = Arc::clone(&memory);
-                    // Dead between its commit and its wake-ups.
-                    thread::spawn(move || dying.table().commit(3, 0, std::iter::empty()))
-                        .join()
-                        .unwrap();
-                    commit_and_wake(&memory, &seats, 4, true).is_some()
-                })
-            };
-            let seen = memory.committed();
-            let sleeps = park(
-                &seats.parks[0],
-                &seats.parked_max,
-                &memory.words[header::COMMIT],
-                seen,
-            );
-            let woken = publishers.join().unwrap();
-            assert!(!sleeps || seen == 4 || woken, "asleep at {seen} for ever");
-            outcomes.saw((seen, sleeps, woken));
-        },
-    );
+    check("park and takeover", 2, |outcomes| {
+        let (memory, seats) = (Memory::at_version_two(1), Seats::new());
+        let publishers = {
+            let (memory, seats) = (Arc::clone(&memory), Arc::clone(&seats));
+            thread::spawn(move || {
+                let dying = Arc::clone(&memory);
+                // Dead between its commit and its wake-ups.
+                thread::spawn(move || dying.table().commit(3, 0, std::iter::empty()))
+                    .join()
+                    .unwrap();
+                commit_and_wake(&memory, &seats, 4, true).is_some()
+            })
+        };
+        let seen = memory.committed();
+        let sleeps = park(
+            &seats.parks[0],
+            &seats.parked_max,
+            &memory.words[header::COMMIT],
+            seen,
+        );
+        let woken = publishers.join().unwrap();
+        assert!(!sleeps || seen == 4 || woken, "asleep at {seen} for ever");
+        outcomes.saw((seen, sleeps, woken));
+    });
+}
+
+#[test]
+fn whoever_parks_after_a_takeover_is_woken_by_the_next_commit() {
+    check("park after a takeover", 3, |outcomes| {
+        let (memory, seats) = (Memory::at_version_two(1), Seats::new());
+        let publishers = {
+            let (memory, seats) = (Arc::clone(&memory), Arc::clone(&seats));
+            thread::spawn(move || {
+                let news = commit_and_wake(&memory, &seats, 3, true).is_some();
+                // No longer for everyone: `parked_max` and the park words must do.
+                news || commit_and_wake(&memory, &seats, 4, false).is_some()
+            })
+        };
+        let seen = memory.committed();
+        let sleeps = park(
+            &seats.parks[0],
+            &seats.parked_max,
+            &memory.words[header::COMMIT],
+            seen,
+        );
+        let woken = publishers.join().unwrap();
+        assert!(!sleeps || seen == 4 || woken, "asleep at {seen} for ever");
+        outcomes.saw((seen, sleeps, woken));
+    });
 }

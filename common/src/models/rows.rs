@@ -6,7 +6,6 @@ use loom::thread;
 
 use super::{Memory, check};
 use crate::layout::Tag;
-use crate::sync::Point;
 use crate::table::catch_up::Staging;
 use crate::table::commit::Write;
 use crate::table::last_commit;
@@ -25,7 +24,7 @@ fn commit(memory: &Memory, version: u64, slots: &[usize]) {
 }
 
 /// Runs `publish` against a reader, which runs on a thread of its own: loom explores a race better from its later side.
-fn against<T: 'static>(
+pub(super) fn against<T: 'static>(
     memory: &Arc<Memory>,
     read: impl FnOnce(&Memory) -> T + 'static,
     publish: impl FnOnce(&Memory),
@@ -45,15 +44,7 @@ fn commit_twice(memory: &Memory) {
 
 #[test]
 fn a_row_is_the_one_of_its_version_or_none() {
-    let mutants = [
-        Point::HideRows,
-        Point::PublishCommit,
-        Point::SeeCommit,
-        Point::RecheckTag,
-        Point::RecheckRow,
-        Point::SpareCopy,
-    ];
-    check("row", 4, &mutants, |outcomes| {
+    check("row", 4, |outcomes| {
         let read = |memory: &Memory| {
             let (version, mut row) = (last_commit(&memory.words), [0]);
             let read = memory.table().read(0, version, 0, &mut row);
@@ -70,7 +61,7 @@ fn a_row_is_the_one_of_its_version_or_none() {
 
 #[test]
 fn not_changed_since_is_an_answer_that_is_checked_too() {
-    check("answer", 4, &[Point::RecheckAnswer], |outcomes| {
+    check("answer", 4, |outcomes| {
         let read = |memory: &Memory| {
             let version = last_commit(&memory.words);
             (
@@ -93,7 +84,7 @@ fn not_changed_since_is_an_answer_that_is_checked_too() {
 
 #[test]
 fn a_deleted_row_is_deleted_at_its_version_only() {
-    check("deletion", 4, &[Point::RecheckAnswer], |outcomes| {
+    check("deletion", 4, |outcomes| {
         let memory = Memory::at_version_two(1);
         // The copy that version 3 will overwrite says "deleted": it must not be believed at version 2.
         memory.table().copies(0)[0].hide(Tag::deleted(1));
@@ -124,33 +115,22 @@ fn a_deleted_row_is_deleted_at_its_version_only() {
 
 #[test]
 fn whoever_is_overtaken_sees_a_later_version() {
-    check(
-        "overtaken",
-        4,
-        &[Point::AfterCommit, Point::Overtaken],
-        |outcomes| {
-            let read = |memory: &Memory| {
-                let version = last_commit(&memory.words);
-                let read = memory.table().read(0, version, 0, &mut [0]);
-                (version, read.is_ok(), last_commit(&memory.words))
-            };
-            let (version, found, next) = against(&Memory::at_version_two(1), read, commit_twice);
-            assert!(found || next > version, "no step forward from {version}");
-            outcomes.saw((version, found, next));
-        },
-    );
+    check("overtaken", 4, |outcomes| {
+        let read = |memory: &Memory| {
+            let version = last_commit(&memory.words);
+            let read = memory.table().read(0, version, 0, &mut [0]);
+            (version, read.is_ok(), last_commit(&memory.words))
+        };
+        let (version, found, next) = against(&Memory::at_version_two(1), read, commit_twice);
+        assert!(found || next > version, "no step forward from {version}");
+        outcomes.saw((version, found, next));
+    });
 }
 
 #[test]
 fn catching_up_finds_every_change_of_a_version_and_no_half() {
     // What guards a row against being rewritten twice is the models' of one row: here it would take hours.
-    let mutants = [
-        Point::RaiseTree,
-        Point::SeeCommit,
-        Point::PublishCommit,
-        Point::SpareCopy,
-    ];
-    check("catch-up", 3, &mutants, |outcomes| {
+    check("catch-up", 3, |outcomes| {
         let read = |memory: &Memory| {
             let mut staging = Staging::default();
             let look = || Ok::<_, ()>((last_commit(&memory.words), memory.table()));

@@ -9,6 +9,7 @@
 mod open;
 mod remove;
 mod rows;
+mod sweep;
 mod transaction;
 mod untyped;
 mod waking;
@@ -18,6 +19,7 @@ use std::ops::Deref;
 use std::time::Duration;
 
 pub use remove::remove;
+pub use sweep::{Kept, Swept, sweep};
 pub use transaction::UntypedTransaction;
 pub use untyped::UntypedPublisher;
 
@@ -29,6 +31,9 @@ use crate::schema::Schema;
 
 /// How often [`UntypedPublisher::maintain`] wants to be called while there is nothing to commit.
 pub const MAINTENANCE_INTERVAL: Duration = Duration::from_secs(1);
+/// A live publisher that has not said for so long that it is well is silent: it is stopped or hangs, or it neither commits nor
+/// calls [`UntypedPublisher::maintain`].
+pub const SILENT_AFTER: Duration = Duration::from_secs(5);
 
 #[derive(Clone, Debug)]
 struct Settings {

@@ -5,6 +5,7 @@
 //! publisher die in the middle.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::Settings;
 use super::rows::Rows;
@@ -19,18 +20,24 @@ use crate::region::object::{self, TableName, failure};
 use crate::region::{Beginning, Header, Region};
 use crate::schema::{Conversion, Schema};
 
-/// How often a lock object may be removed or made by others while this one tries to lock it.
-const LOCK_TRIES: usize = 100;
-/// How often, a millisecond apart, a holder is given the time to write down who it is.
-const PID_TRIES: usize = 50;
+/// How often, a millisecond apart while somebody holds it, a lock object is tried to be locked: it may be removed or made by
+/// others meanwhile, and its holder is given the time to write down who it is, or to let go of what it only looked at.
+const LOCK_TRIES: usize = 1000;
 
 /// Locks the table's lock object, making it if need be.
 pub(super) fn acquire_lock(name: &TableName) -> Result<Locked> {
+    acquire_lock_of(name, object::own_user())
+}
+
+/// Locks the lock object of `owner`'s table.
+pub(super) fn acquire_lock_of(name: &TableName, owner: u32) -> Result<Locked> {
     let object = name.lock();
     let take = |file| Locked::take(file).map_err(|errno| failure(&object, "lock", errno));
+    let mut held = false;
     for _ in 0..LOCK_TRIES {
-        let Some(file) = object::open(&object, true, object::own_user(), false)? else {
+        let Some(file) = object::open(&object, true, owner, false)? else {
             let file = object::create(&object, 0o600, None)?;
+            object::give(&file, &object, owner)?;
             // Locked before it has a name: nobody can come first.
             if let Some(locked) = take(file)?
                 && object::link(&locked, &object)?
@@ -39,33 +46,39 @@ pub(super) fn acquire_lock(name: &TableName) -> Result<Locked> {
             }
             continue;
         };
-        let Some(locked) = take(file)? else {
-            return Err(Error::PublisherActive {
-                table: name.as_str().to_owned(),
-                pid: holder(name),
-            });
-        };
-        // A publisher that closed may have removed the name between opening and locking.
-        if object::names(&object, &locked) {
-            return Ok(locked);
+        match take(file)? {
+            // A publisher that closed may have removed the name between opening and locking.
+            Some(locked) if object::names(&object, &locked) => return Ok(locked),
+            Some(_) => held = false,
+            None => {
+                if let Some(pid) = holder(name, owner) {
+                    return Err(active(name, pid));
+                }
+                held = true;
+                std::thread::sleep(Duration::from_millis(1));
+            }
         }
+    }
+    if held {
+        return Err(active(name, 0));
     }
     let reason = "it is being removed and made again all the time".to_owned();
     Err(Error::Corrupt { object, reason })
 }
 
-/// The process that holds the table, as it says in the region; 0 if it has not said so yet.
-fn holder(name: &TableName) -> u32 {
-    let object = name.region();
-    for _ in 0..PID_TRIES {
-        if let Ok(Some(file)) = object::open(&object, false, object::own_user(), false)
-            && let Ok(header) = Header::read(&object, &file)
-        {
-            return header.publisher().pid;
-        }
-        std::thread::sleep(std::time::Duration::from_millis(1));
+fn active(name: &TableName, pid: u32) -> Error {
+    Error::PublisherActive {
+        table: name.as_str().to_owned(),
+        pid,
     }
-    0
+}
+
+/// The process that holds the table, if it has said so in the region.
+fn holder(name: &TableName, owner: u32) -> Option<u32> {
+    let object = name.region();
+    let file = object::open(&object, false, owner, false).ok()??;
+    let header = Header::read(&object, &file).ok()?;
+    Some(header.publisher().pid)
 }
 
 /// Opens a table for publishing.
@@ -123,10 +136,7 @@ pub(super) fn adopt_as_it_is(name: TableName, lock: Locked) -> Result<Option<Unt
 /// which does not show here.
 fn refuse_if_published(name: &TableName, left: &Region) -> Result<()> {
     if !left.is_locked() && left.has_publisher()? {
-        return Err(Error::PublisherActive {
-            table: name.as_str().to_owned(),
-            pid: left.publisher().pid,
-        });
+        return Err(active(name, left.publisher().pid));
     }
     Ok(())
 }

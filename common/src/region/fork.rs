@@ -8,7 +8,7 @@
 
 use std::fs::File;
 use std::ops::Deref;
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::sync::Once;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -38,6 +38,12 @@ impl Deref for Private {
 
     fn deref(&self) -> &File {
         &self.0
+    }
+}
+
+impl AsFd for Private {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
     }
 }
 

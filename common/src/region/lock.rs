@@ -5,6 +5,7 @@
 
 use std::fs::File;
 use std::ops::Deref;
+use std::os::fd::AsFd;
 
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, fcntl};
@@ -85,8 +86,20 @@ impl Drop for Locked {
 ///
 /// # Errors
 /// What the system refuses beside that.
-pub fn try_lock(file: &File, span: Span) -> nix::Result<bool> {
-    match fcntl(file, FcntlArg::F_OFD_SETLK(&span.flock(nix::libc::F_WRLCK))) {
+pub fn try_lock(file: impl AsFd, span: Span) -> nix::Result<bool> {
+    set(file, span, nix::libc::F_WRLCK)
+}
+
+/// Takes a lock that others may share, for what is open to read only. [`is_locked`] sees it, [`is_held`] does not.
+///
+/// # Errors
+/// What the system refuses beside that.
+pub fn try_share(file: impl AsFd, span: Span) -> nix::Result<bool> {
+    set(file, span, nix::libc::F_RDLCK)
+}
+
+fn set(file: impl AsFd, span: Span, kind: i32) -> nix::Result<bool> {
+    match fcntl(file, FcntlArg::F_OFD_SETLK(&span.flock(kind))) {
         Ok(_) => Ok(true),
         Err(Errno::EAGAIN | Errno::EACCES) => Ok(false),
         Err(errno) => Err(errno),
@@ -97,7 +110,7 @@ pub fn try_lock(file: &File, span: Span) -> nix::Result<bool> {
 ///
 /// # Errors
 /// What the system refuses.
-pub fn unlock(file: &File, span: Span) -> nix::Result<()> {
+pub fn unlock(file: impl AsFd, span: Span) -> nix::Result<()> {
     fcntl(file, FcntlArg::F_OFD_SETLK(&span.flock(nix::libc::F_UNLCK))).map(drop)
 }
 
@@ -105,8 +118,29 @@ pub fn unlock(file: &File, span: Span) -> nix::Result<()> {
 ///
 /// # Errors
 /// What the system refuses.
-pub fn is_held(file: &File, span: Span) -> nix::Result<bool> {
-    let mut query = span.flock(nix::libc::F_RDLCK);
+pub fn is_held(file: impl AsFd, span: Span) -> nix::Result<bool> {
+    Ok(ask(file, span, nix::libc::F_RDLCK)? != nix::libc::F_UNLCK)
+}
+
+/// Whether another opening has locked it, be it to share.
+///
+/// # Errors
+/// What the system refuses.
+pub fn is_locked(file: impl AsFd, span: Span) -> nix::Result<bool> {
+    Ok(ask(file, span, nix::libc::F_WRLCK)? != nix::libc::F_UNLCK)
+}
+
+/// Whether another opening shares a lock of it, which is what keeps this one from taking it.
+///
+/// # Errors
+/// What the system refuses.
+pub fn is_shared(file: impl AsFd, span: Span) -> nix::Result<bool> {
+    Ok(ask(file, span, nix::libc::F_WRLCK)? == nix::libc::F_RDLCK)
+}
+
+/// The kind of the first lock of others that stands against one of `kind`.
+fn ask(file: impl AsFd, span: Span, kind: i32) -> nix::Result<i32> {
+    let mut query = span.flock(kind);
     fcntl(file, FcntlArg::F_OFD_GETLK(&mut query))?;
-    Ok(query.l_type != nix::libc::F_UNLCK as i16)
+    Ok(i32::from(query.l_type))
 }

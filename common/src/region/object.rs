@@ -113,6 +113,18 @@ pub fn restrict(file: impl AsFd, mode: u32, group: Option<u32>) -> nix::Result<(
     fchmod(file.as_fd(), Mode::from_bits_truncate(mode))
 }
 
+/// Makes `owner` the owner of a file of [`create`], as only root may unless it is that user's anyway.
+///
+/// # Errors
+/// What the system refuses, told for `object`.
+pub fn give(file: &File, object: &str, owner: u32) -> Result<()> {
+    if owner == own_user() {
+        return Ok(());
+    }
+    fchown(file, Some(Uid::from_raw(owner)), None)
+        .map_err(|errno| failure(object, "set the owner of", errno))
+}
+
 /// Gives a file of [`create`] its name. False if the name is taken.
 ///
 /// # Errors

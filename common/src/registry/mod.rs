@@ -19,13 +19,17 @@ use crate::layout::{LAYOUT_VERSION, MAX_SLOTS, REGISTRY_MAGIC, registry as at};
 use crate::park;
 use crate::region::fork::Private;
 use crate::region::lock::{self, Span};
-use crate::region::object::{self, Access, failure, failure_io, registry_name};
+use crate::region::object::{self, Access, failure, failure_io, queue_name, registry_name};
 use crate::region::{Mapping, random_id, read_words};
 use crate::sync::{AtomicU64, Ordering, Point, fence};
 use crate::wake;
 
 pub use listeners::{Listener, listeners};
 pub use seat::Seat;
+
+/// The byte that a publisher locks of its registry, beyond those of all slots: what it uses is not left behind, whichever
+/// region names it.
+const PUBLISHER: usize = MAX_SLOTS;
 
 /// The words of a registry, mapped or by calls.
 enum Words {
@@ -147,21 +151,87 @@ impl Opened {
     }
 
     /// Empties a slot that the caller has locked, and removes the queue of whoever left it.
-    fn clean(&self, slot: usize) -> Result<()> {
+    fn clean(&self, slot: usize) -> Result<Option<Deserted>> {
         let record = self.record(slot);
         let nonce = self.load(record + at::NONCE)?;
-        if nonce != 0 {
-            wake::remove_queue(self.id, slot, nonce);
-        }
+        let deserted = (nonce != 0).then(|| Deserted::remove(queue_name(self.id, slot, nonce)));
         self.store(at::PARKS + slot, park::AWAKE)?;
-        (0..at::RECORD_WORDS).try_for_each(|word| self.store(record + word, 0))
+        (0..at::RECORD_WORDS).try_for_each(|word| self.store(record + word, 0))?;
+        Ok(deserted)
     }
+
+    /// Frees the slots of subscribers that are gone, with their queues. Returns the nonce of the subscriber at each slot, 0
+    /// where there is none.
+    fn free_deserted(&self, mut freed: impl FnMut(Deserted)) -> Result<Vec<u64>> {
+        let Self {
+            object,
+            file,
+            slots,
+            ..
+        } = self;
+        let failed = |errno| failure(object, "lock a slot of", errno);
+        let words = all_words(object, file, *slots)?;
+        check_head(object, &words, self.id)?;
+        let nonces = (0..*slots).map(|slot| words[at::record(*slots, slot) + at::NONCE]);
+        let mut living: Vec<u64> = nonces.collect();
+        for (slot, nonce) in living
+            .iter_mut()
+            .enumerate()
+            .filter(|(_, nonce)| **nonce != 0)
+        {
+            if lock::try_lock(file, Span::byte(slot)).map_err(failed)? {
+                let cleaned = self.clean(slot);
+                lock::unlock(file, Span::byte(slot)).map_err(failed)?;
+                cleaned?.into_iter().for_each(&mut freed);
+                *nonce = 0;
+            }
+        }
+        Ok(living)
+    }
+}
+
+/// What a subscriber left that is gone.
+pub struct Deserted {
+    /// The name of its queue.
+    pub queue: String,
+    /// Whether there was one that could be removed.
+    pub removed: Result<bool>,
+}
+
+impl Deserted {
+    fn remove(queue: String) -> Self {
+        let removed = wake::remove_queue(&queue);
+        Self { queue, removed }
+    }
+
+    /// Only its owner or root may remove a queue: says which one stays.
+    fn tell(self) {
+        if let Err(error) = self.removed {
+            tracing::warn!("it stays behind: {error}");
+        }
+    }
+}
+
+/// Frees the slots of subscribers that are gone, at the registry `id` of `owner`, and tells what each left. By calls, as
+/// nobody knows what becomes of a stranger's file.
+///
+/// # Errors
+/// [`Error::Corrupt`], and what the system refuses.
+pub fn free_deserted(id: u64, owner: u32, freed: impl FnMut(Deserted)) -> Result<()> {
+    let object = registry_name(id);
+    let Some(file) = object::open(&object, true, owner, false)? else {
+        return Ok(());
+    };
+    let slots = checked_slots(&object, &file, id)?;
+    let opened = Opened::of(object, file, id, slots, true)?;
+    opened.free_deserted(freed).map(drop)
 }
 
 /// The publisher's end of a registry.
 pub struct Registry {
     opened: Opened,
     parks: Vec<u64>,
+    process: u32,
 }
 
 impl Registry {
@@ -183,10 +253,21 @@ impl Registry {
         file.write_all_at(bytemuck::cast_slice(&words), 0)
             .map_err(|error| failure_io(&object, "fill", error))?;
         let opened = Opened::of(object, file, id, slots, mode & 0o077 != 0)?;
-        Ok(Self {
+        Ok(Self::held(opened))
+    }
+
+    /// Locks it as its publisher.
+    fn held(opened: Opened) -> Self {
+        // A neighbour may have locked that byte, too; then the region that names it must do.
+        match lock::try_lock(&opened.file, Span::byte(PUBLISHER)) {
+            Ok(true) => {}
+            refused => tracing::debug!("{} is not locked: {refused:?}", opened.object),
+        }
+        Self {
             opened,
             parks: Vec::new(),
-        })
+            process: std::process::id(),
+        }
     }
 
     /// Gives it its name, unless it has it.
@@ -209,12 +290,7 @@ impl Registry {
         if id == 0 {
             return Ok(None);
         }
-        Ok(
-            Opened::open(id, object::own_user(), false)?.map(|opened| Self {
-                opened,
-                parks: Vec::new(),
-            }),
-        )
+        Ok(Opened::open(id, object::own_user(), false)?.map(Self::held))
     }
 
     /// The random number that names it.
@@ -291,30 +367,7 @@ impl Registry {
     /// # Errors
     /// [`Error::Corrupt`] if somebody cut the registry short, and what the system refuses.
     pub fn sweep(&self) -> Result<Vec<u64>> {
-        let Opened {
-            object,
-            file,
-            slots,
-            ..
-        } = &self.opened;
-        let failed = |errno| failure(object, "lock a slot of", errno);
-        let words = all_words(object, file, *slots)?;
-        check_head(object, &words, self.opened.id)?;
-        let nonces = (0..*slots).map(|slot| words[at::record(*slots, slot) + at::NONCE]);
-        let mut living: Vec<u64> = nonces.collect();
-        for (slot, nonce) in living
-            .iter_mut()
-            .enumerate()
-            .filter(|(_, nonce)| **nonce != 0)
-        {
-            if lock::try_lock(file, Span::byte(slot)).map_err(failed)? {
-                let cleaned = self.opened.clean(slot);
-                lock::unlock(file, Span::byte(slot)).map_err(failed)?;
-                cleaned?;
-                *nonce = 0;
-            }
-        }
-        Ok(living)
+        self.opened.free_deserted(Deserted::tell)
     }
 
     /// Removes the queues of all its subscribers, live ones too. Its name must be gone: a joiner makes its queue, then looks
@@ -327,8 +380,17 @@ impl Registry {
                 break;
             };
             if nonce != 0 {
-                wake::remove_queue(self.opened.id, slot, nonce);
+                Deserted::remove(queue_name(self.opened.id, slot, nonce)).tell();
             }
+        }
+    }
+}
+
+impl Drop for Registry {
+    fn drop(&mut self) {
+        // As a region's lock: not left to closing, and not by a child.
+        if self.process == std::process::id() {
+            let _falls_by_closing = lock::unlock(&self.opened.file, Span::byte(PUBLISHER));
         }
     }
 }

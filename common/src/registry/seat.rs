@@ -45,7 +45,9 @@ impl Seat {
                 break slot;
             }
         };
-        opened.clean(slot)?;
+        if let Some(deserted) = opened.clean(slot)? {
+            deserted.tell();
+        }
         let (nonce, process) = (random_id()?, std::process::id());
         let mut seat = Self {
             opened,

@@ -144,6 +144,27 @@ impl UntypedSubscriber {
         self.state
     }
 
+    /// How long ago the publisher last said that it is well, as it does at least once a second
+    /// ([`MAINTENANCE_INTERVAL`](crate::publisher::MAINTENANCE_INTERVAL)) while it commits or calls `maintain`. So a publisher
+    /// that hangs is told from one that is idle: it is alive, and this grows
+    /// ([`SILENT_AFTER`](crate::publisher::SILENT_AFTER)). Of a dead one it is about the time since its death.
+    ///
+    /// ```
+    /// # use common::{PublisherState, Schema, UntypedPublisher, UntypedSubscriber, publisher::SILENT_AFTER};
+    /// # fn main() -> common::Result<()> {
+    /// # let name = format!("doc-heartbeat-{}", std::process::id());
+    /// # let publisher = UntypedPublisher::builder(&name, Schema::parse("id:u64", None)?).open()?;
+    /// let table = UntypedSubscriber::open(&name)?;
+    /// let hangs = table.publisher_state().is_alive() && table.heartbeat_age() > SILENT_AFTER;
+    /// # assert!(!hangs);
+    /// # publisher.close()
+    /// # }
+    /// ```
+    pub fn heartbeat_age(&self) -> Duration {
+        let beat = self.region.word(header::HEARTBEAT);
+        Duration::from_nanos(monotonic_ns().saturating_sub(beat))
+    }
+
     /// How long after its commit the last change was taken over, if no other commit came in between.
     pub fn delay(&self) -> Option<Duration> {
         self.delay

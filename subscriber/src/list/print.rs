@@ -139,8 +139,7 @@ impl Left {
             visible(&self.object).into_owned(),
             self.kind.clone(),
             self.owner.to_string(),
-            // The file stands there already.
-            visible(self.remedy.trim_end_matches(&self.object).trim_end()).into_owned(),
+            self.remedy.to_owned(),
         ]
     }
 }
@@ -176,7 +175,7 @@ impl Found {
                 set("object", left.object.clone());
                 set("kind", left.kind.clone());
                 set("reason", left.reason.to_owned());
-                set("remedy", left.remedy.clone());
+                set("remedy", left.remedy.to_owned());
             }
         }
         record

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use common::{Cause, Error, Publisher, Result, Subscriber, UntypedSubscriber};
-use tests::confined::become_limited;
+use tests::confined::{become_limited, play_new_pids};
 use tests::ledger::{Account, Ledger, check};
 use tests::netns::{play_kernel, play_within};
 use tests::play::Play;
@@ -75,6 +75,7 @@ fn main() {
         "stepped" => stepped(&mut arguments),
         "refresh" => refresh(&mut arguments),
         "limited" => limited(&mut arguments),
+        "pids" => pids(&mut arguments),
         "kernel" => play_kernel().or_else(|what| fail(what)),
         "within" => play_within(arguments.0).or_else(|what| fail(what)),
         other => fail(format!("no role {other}")),
@@ -334,4 +335,14 @@ fn limited(arguments: &mut Arguments) -> Result<()> {
     let (limit, program): (String, String) = (arguments.next(), arguments.next());
     let mut program = std::process::Command::new(program);
     fail(become_limited(&limit, program.args(&mut arguments.0)))
+}
+
+/// `pids PROGRAM ARGUMENTS…`: that program in a pid namespace of its own, after a line with its pid outside.
+fn pids(arguments: &mut Arguments) -> Result<()> {
+    let program: String = arguments.next();
+    let mut program = std::process::Command::new(program);
+    match play_new_pids(program.args(&mut arguments.0)) {
+        Ok(code) => exit(code),
+        Err(error) => fail(error),
+    }
 }

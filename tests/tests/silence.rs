@@ -1,0 +1,109 @@
+//! A publisher that hangs is told from one that is idle, and its death and successor are news.
+
+use common::publisher::SILENT_AFTER;
+use common::{Cause, PublisherState, UntypedSubscriber};
+use nix::sys::signal::Signal;
+use tests::process::Process;
+use tests::programs::subscriber;
+use tests::published::lines;
+use tests::serving::Serving;
+use tests::table::Table;
+use tests::{LIMIT, NEVER, until};
+
+const FIELDS: &str = "id:u64";
+
+/// What `ls` and `info` say of the publisher.
+fn said(table: &Table) -> (String, String) {
+    let ls = ["ls", "--sample", "0s", "--format", "jsonl"];
+    let (ls, _) = Process::run(subscriber().args(ls), 0);
+    let (info, _) = Process::run(
+        subscriber().args(["info", table.name(), "--format", "jsonl"]),
+        0,
+    );
+    let listed = lines(&ls)
+        .into_iter()
+        .find(|line| line["name"] == table.name());
+    let [listed, info] = [listed.unwrap(), lines(&info).remove(0)];
+    let pid = common::inspect(table.name(), None).unwrap().publisher_pid;
+    assert_eq!(
+        (&listed["pid"], &info["publisher_pid"]),
+        (&pid.into(), &pid.into())
+    );
+    [listed, info]
+        .map(|line| line["publisher"].as_str().unwrap().to_owned())
+        .into()
+}
+
+#[test]
+fn a_publisher_that_hangs_is_silent_and_one_that_is_idle_is_not() {
+    let table = Table::new("silent");
+    let serving = Serving::start(table.name(), FIELDS, &[]);
+    let watch = ["watch", table.name(), "--format", "jsonl"];
+    let mut watch = Process::start(subscriber().args(watch));
+    let mut copy = UntypedSubscriber::open(table.name()).unwrap();
+    // Idle for longer than it takes to be silent.
+    let mut oldest = std::time::Duration::ZERO;
+    let begun = std::time::Instant::now();
+    while begun.elapsed() < SILENT_AFTER + SILENT_AFTER / 4 {
+        oldest = oldest.max(copy.heartbeat_age());
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+    println!("the oldest heartbeat of an idle publisher: {oldest:?}");
+    until("it is heard", || copy.heartbeat_age() < SILENT_AFTER);
+    assert_eq!(said(&table), ("alive".to_owned(), "alive".to_owned()));
+
+    serving.process.stop();
+    until("it is silent", || copy.heartbeat_age() > SILENT_AFTER);
+    assert_eq!(said(&table), ("silent".to_owned(), "silent".to_owned()));
+    watch.stderr_until(|told| told.contains("is silent"));
+    copy.refresh().unwrap();
+    assert!(copy.publisher_state().is_alive(), "it is not dead");
+
+    serving.process.signal(Signal::SIGCONT);
+    until("it is heard", || copy.heartbeat_age() < SILENT_AFTER);
+    assert_eq!(said(&table), ("alive".to_owned(), "alive".to_owned()));
+    let told = watch.stderr_until(|told| told.contains("is heard again"));
+    assert_eq!(told.matches("is silent").count(), 1, "{told}");
+    serving.stop(Signal::SIGTERM);
+}
+
+#[test]
+fn a_death_and_the_next_publisher_are_news_to_all_who_sleep() {
+    let table = Table::new("news");
+    let mut first = Serving::start(table.name(), FIELDS, &[]);
+    let watch = ["watch", table.name(), "--format", "jsonl"];
+    let mut watch = Process::start(subscriber().args(watch));
+    // Nothing but news wakes it.
+    let mut copy = UntypedSubscriber::builder(table.name())
+        .recheck(NEVER)
+        .open()
+        .unwrap();
+    let mut news = |wanted: fn(&PublisherState) -> bool| loop {
+        let changes = copy.wait(Some(LIMIT)).unwrap();
+        assert_ne!(changes.cause(), Cause::Nothing, "it slept to the end");
+        if changes.cause() == Cause::Publisher && wanted(&copy.publisher_state()) {
+            break copy.publisher_state().epoch();
+        }
+    };
+    let is_gone = |state: &PublisherState| matches!(state, PublisherState::Gone { .. });
+    for epoch in 1..=3 {
+        let before = first.process.id();
+        until("it is followed", || {
+            table.remember() >= usize::from(epoch > 1)
+        });
+        first.process.kill();
+        assert_eq!(news(is_gone), epoch);
+        first = Serving::start(table.name(), FIELDS, &[]);
+        assert_eq!(news(PublisherState::is_alive), epoch + 1);
+        let successor = first.process.id();
+        let told = watch.stderr_until(|told| told.contains(&format!("by process {successor} now")));
+        assert!(told.contains("is gone; its rows stay"), "{told}");
+        assert_ne!(before, successor);
+    }
+    first.stop(Signal::SIGTERM);
+    assert_eq!(
+        news(|state| matches!(state, PublisherState::Closed { .. })),
+        4
+    );
+    watch.stderr_until(|told| told.contains("is closed"));
+}

@@ -1,0 +1,71 @@
+//! A short soak, and what happens at the end of the versions' range.
+
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::process::Command;
+
+use common::layout::{MAX_VERSION, header};
+use common::{Error, Publisher, Subscriber};
+use tests::process::Process;
+use tests::script::Item;
+use tests::table::Table;
+
+#[test]
+fn a_short_soak_finds_nothing_torn_and_nothing_half() {
+    let mut soak = Command::new(env!("CARGO_BIN_EXE_soak"));
+    let (stdout, _) = Process::run(soak.args(["--seconds", "5"]), 0);
+    println!("{stdout}");
+    for counted in [
+        "rows checked",
+        "at versions",
+        "commits",
+        "publishers killed",
+        "stopped",
+    ] {
+        let (_, rest) = stdout.split_once(&format!("{counted}: ")).unwrap();
+        let digits = rest.split(|c: char| !c.is_ascii_digit()).next().unwrap();
+        assert_ne!(digits.parse(), Ok(0_u64), "{counted}");
+    }
+}
+
+#[test]
+fn versions_that_are_used_up_are_an_error_and_the_table_stays() {
+    let table = Table::new("used-up");
+    let open = || Publisher::<Item>::builder(table.name()).capacity(9).open();
+    drop(open().unwrap());
+    let path = format!("/dev/shm/tablecast.table.{}", table.name());
+    let region = File::options().write(true).open(path).unwrap();
+    let set = |version: u64| {
+        let bytes = version.to_le_bytes();
+        region
+            .write_all_at(&bytes, header::COMMIT as u64 * 8)
+            .unwrap();
+    };
+    set(MAX_VERSION - 3);
+    let mut publisher = open().unwrap();
+    let mut subscriber = Subscriber::<Item>::open(table.name()).unwrap();
+    let put = |publisher: &mut Publisher<Item>, value| {
+        let mut tx = publisher.begin();
+        tx.upsert(&Item::new((0, 0), value)).unwrap();
+        tx.commit()
+    };
+    assert_eq!(put(&mut publisher, 1).unwrap(), MAX_VERSION - 1);
+    assert_eq!(put(&mut publisher, 2).unwrap(), MAX_VERSION);
+    let error = put(&mut publisher, 3).unwrap_err();
+    assert!(
+        matches!(error, Error::Corrupt { .. }) && error.to_string().contains("used up"),
+        "{error}"
+    );
+    let followed = |subscriber: &Subscriber<Item>| {
+        let row = subscriber.get(&(0, 0)).map(|row| row.value);
+        assert_eq!((subscriber.version(), row), (MAX_VERSION, Some(2)));
+    };
+    subscriber.refresh().unwrap();
+    followed(&subscriber);
+    followed(&Subscriber::open(table.name()).unwrap());
+    drop(publisher);
+    assert!(matches!(open().map(drop), Err(Error::Corrupt { .. })));
+    // As the error says.
+    common::remove(table.name()).unwrap();
+    open().unwrap().close().unwrap();
+}
