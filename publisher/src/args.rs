@@ -133,7 +133,7 @@ pub struct Serve {
     #[arg(long, value_name = "DURATION", default_value = "100ms", value_parser = interval)]
     pub every: Duration,
 
-    /// Room for events of `routes` and `neighbors` that are not read yet; the tests make it tiny
+    /// Room for events of `routes` and `neighbors` that are not read yet; when it is used up, all is read anew
     #[arg(long, value_name = "BYTES", default_value_t = 16 << 20, value_parser = within::<{ 1 << 30 }>)]
     pub receive_buffer: usize,
 

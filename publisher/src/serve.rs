@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use common::publisher::MAINTENANCE_INTERVAL;
 use common::schema::Field;
-use common::{Error, Schema, UntypedPublisher};
+use common::{Error, PublisherState, Schema, UntypedPublisher};
 use subscriber::shell::{Failure, Stop};
 
 use crate::args::{From, Serve};
@@ -19,6 +19,7 @@ mod input;
 /// What went wrong, with its exit code.
 pub fn run(args: &Serve) -> Result<(), Failure> {
     input::check(args)?;
+    refuse_early(&args.name)?;
     // Before Stop takes it for an end.
     let hangups = matches!(args.from, From::File(_)).then(file::hangup::Hangups::take);
     let hangups = hangups.transpose()?;
@@ -58,6 +59,18 @@ pub fn run(args: &Serve) -> Result<(), Failure> {
     };
     let left = take_leave(publisher, begun_at, source.summary(), args.keep);
     failure.map_or(left, Err)
+}
+
+/// What opening the table would refuse anyway, before a long file is read for nothing.
+fn refuse_early(name: &str) -> Result<(), Error> {
+    match common::inspect(name, None).map(|left| left.publisher) {
+        Err(error @ Error::InvalidName { .. }) => Err(error),
+        Ok(PublisherState::Alive { pid, .. }) => Err(Error::PublisherActive {
+            table: name.to_owned(),
+            pid,
+        }),
+        _ => Ok(()),
+    }
 }
 
 /// A source, and what its rows are.

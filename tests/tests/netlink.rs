@@ -262,6 +262,8 @@ fn nobody_needs_privileges() {
     let mut mirrored = Mirrored::start_in(namespace, "nobody", "routes", &[], user);
     mirrored.tell("route add 192.0.2.0/24 via 10.0.0.2");
     assert_eq!(mirrored.of("192.0.2.0/24", "gateway"), ["10.0.0.2"]);
+    mirrored.publisher.signal(Signal::SIGTERM);
+    mirrored.publisher.ends_with(0);
 }
 
 #[test]
