@@ -11,6 +11,8 @@
 //! - [`confined`]: a /dev/shm and message queues of a test's own, and processes that may have less;
 //! - [`followed`]: a `publisher serve` of a file, in a folder of its own;
 //! - [`terminal`]: a terminal of any width for a child to write to;
+//! - [`stranger`]: programs that another user runs;
+//! - [`vandal`]: a neighbour who does all the harm that permissions allow;
 //! - [`netns`]: a network namespace of a test's own.
 //!
 //! A test waits for a condition and never for a time: [`LIMIT`] bounds how long until it gives up.
@@ -25,8 +27,10 @@ pub mod programs;
 pub mod published;
 pub mod script;
 pub mod serving;
+pub mod stranger;
 pub mod table;
 pub mod terminal;
+pub mod vandal;
 
 use std::io::Write;
 use std::time::{Duration, Instant};

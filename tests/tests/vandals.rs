@@ -1,0 +1,171 @@
+//! A neighbour who may read a table, and does all the harm that this allows: others learn later of commits, by the re-check at
+//! worst, and nothing else happens. Only root can be two users, so others skip this, and say so.
+
+use common::{Publisher, Subscriber};
+use nix::unistd::geteuid;
+use tests::process::Process;
+use tests::programs::subscriber;
+use tests::script::Item;
+use tests::serving::Serving;
+use tests::stranger::Stranger;
+use tests::table::Table;
+use tests::{LIMIT, role, until};
+
+/// A group that nobody is in by itself.
+const GROUP: u32 = 54_321;
+
+/// Commits that are followed one by one, each of which may be learnt of by a re-check only.
+const FOLLOWED: u64 = 5;
+
+/// Commits that nobody waits for in between.
+const BURST: u64 = 500;
+
+fn vandal(stranger: &Stranger, table: &Table, harm: &str, group: u32) -> Process {
+    let role = role!("vandal", table.name(), geteuid(), harm);
+    let mut vandal = Process::start(&mut stranger.runs(&role, group));
+    assert_eq!(vandal.line(), "begun");
+    vandal
+}
+
+fn watch(table: &Table) -> Process {
+    Process::start(subscriber().args(["watch", table.name(), "--format", "jsonl"]))
+}
+
+fn publish(publisher: &mut Publisher<Item>, value: u64) {
+    let mut tx = publisher.begin();
+    tx.upsert(&Item::new((1, 1), value)).unwrap();
+    tx.commit().unwrap();
+}
+
+fn registry_id(table: &Table) -> u64 {
+    common::inspect(table.name(), None).unwrap().registry_id
+}
+
+#[test]
+fn a_vandal_delays_wake_ups_and_stops_no_commit() {
+    let Some(stranger) = Stranger::new() else {
+        return;
+    };
+    for (harm, mode, group) in [
+        ("lock", 0o644, stranger.group),
+        ("scribble", 0o644, stranger.group),
+        ("cut", 0o644, stranger.group),
+        ("all", 0o640, GROUP),
+    ] {
+        let table = Table::new("vandal");
+        let builder = Publisher::<Item>::builder(table.name()).capacity(10);
+        let mut publisher = builder.mode(mode).group(group).open().unwrap();
+        publish(&mut publisher, 0);
+        let mut early = watch(&table);
+        early.line();
+        let mut vandal = vandal(&stranger, &table, harm, group);
+        let mut late = watch(&table);
+        late.line();
+        for value in 1..=FOLLOWED {
+            publish(&mut publisher, value);
+            for watch in [&mut early, &mut late] {
+                let line = watch.line();
+                assert!(
+                    line.contains(&format!("\"value\":{value},")),
+                    "{harm}: {line}"
+                );
+            }
+            publisher.maintain().unwrap();
+            table.remember();
+        }
+        let begun = std::time::Instant::now();
+        for value in 1..=BURST {
+            publish(&mut publisher, FOLLOWED + value);
+        }
+        assert!(
+            begun.elapsed() < LIMIT,
+            "{harm}: {BURST} commits in {:?}",
+            begun.elapsed()
+        );
+        let mut fresh = Subscriber::<Item>::open(table.name()).unwrap();
+        assert_eq!(fresh.get(&(1, 1)).unwrap().value, FOLLOWED + BURST);
+        publish(&mut publisher, 0);
+        until("it is seen", || {
+            fresh.wait(Some(LIMIT)).unwrap();
+            fresh.get(&(1, 1)).unwrap().value == 0
+        });
+        table.remember();
+        vandal.finish();
+        is_well_again(&table, &mut publisher);
+        drop((early, late, fresh));
+        table.remember();
+        publisher.close().unwrap();
+    }
+}
+
+/// Whoever comes then is woken by each commit, and needs no re-check.
+fn is_well_again(table: &Table, publisher: &mut Publisher<Item>) {
+    publisher.maintain().unwrap();
+    // Opened with a re-check that never comes.
+    let mut follower = Process::start(&mut role!("follow", table.name()));
+    let mut told = follower.line();
+    for value in 1..=20 {
+        publish(publisher, value);
+        let version = publisher.version().to_string();
+        while !told.starts_with(&version) {
+            told = follower.line();
+        }
+    }
+}
+
+#[test]
+fn a_registry_that_a_vandal_cuts_is_replaced() {
+    let Some(stranger) = Stranger::new() else {
+        return;
+    };
+    let table = Table::new("vandal-cut");
+    let builder = Publisher::<Item>::builder(table.name()).capacity(10);
+    let mut publisher = builder.mode(0o644).open().unwrap();
+    let before = registry_id(&table);
+    table.remember();
+    let mut vandal = vandal(&stranger, &table, "cut", stranger.group);
+    until("it is replaced", || {
+        publisher.maintain().unwrap();
+        table.remember();
+        registry_id(&table) != before
+    });
+    vandal.finish();
+    publisher.maintain().unwrap();
+    let info = common::inspect(table.name(), None).unwrap();
+    assert!(info.subscribers.is_ok(), "{info:?}");
+    publisher.close().unwrap();
+}
+
+#[test]
+fn a_vandal_stops_no_takeover() {
+    let Some(stranger) = Stranger::new() else {
+        return;
+    };
+    let table = Table::new("vandal-takeover");
+    let serve = || Serving::start(table.name(), "id:u64,value:u64", &["--mode", "644"]);
+    let row = |id: u64| format!(r#"{{"id":{id},"value":{id}}}"#);
+    let mut publisher = serve();
+    publisher.publish([row(0)]);
+    let mut watch = watch(&table);
+    watch.line();
+    let mut vandal = vandal(&stranger, &table, "all", stranger.group);
+    for id in 1..=5 {
+        table.remember();
+        publisher.process.kill();
+        publisher = serve();
+        publisher.publish([row(id)]);
+        // Every row of those before, and the new one.
+        let line = watch.line();
+        assert!(
+            line.contains(&format!(r#""op":"create","key":{{"id":{id}}}"#)),
+            "{line}"
+        );
+        assert_eq!(
+            common::inspect(table.name(), None).unwrap().rows as u64,
+            id + 1
+        );
+    }
+    vandal.finish();
+    table.remember();
+    publisher.stop(nix::sys::signal::Signal::SIGTERM);
+}
