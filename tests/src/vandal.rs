@@ -22,6 +22,8 @@ pub enum Harm {
     Scribble,
     /// Cuts the registry short.
     Cut,
+    /// Does what only the owner may: removes the table's objects, opens them to write, has its lock.
+    Usurp,
     /// All of it.
     All,
 }
@@ -33,6 +35,7 @@ impl Harm {
             "lock" => Some(Self::Lock),
             "scribble" => Some(Self::Scribble),
             "cut" => Some(Self::Cut),
+            "usurp" => Some(Self::Usurp),
             "all" => Some(Self::All),
             _ => None,
         }
@@ -100,6 +103,28 @@ impl Victim {
     }
 }
 
+/// Tries what must be refused. What was not is an error.
+fn usurp(name: &str, registry_id: u64) -> Result<(), String> {
+    let object = |kind: &str| PathBuf::from(format!("/dev/shm/tablecast.{kind}.{name}"));
+    let (lock, table, registry) = (object("lock"), object("table"), registry(registry_id));
+    for path in [&lock, &table, &registry] {
+        let told = path.display();
+        if std::fs::remove_file(path).is_ok() {
+            return Err(format!("{told} could be removed"));
+        }
+        if std::fs::rename(path, object("next")).is_ok() {
+            return Err(format!("{told} could be renamed"));
+        }
+    }
+    if File::options().write(true).open(&table).is_ok() {
+        return Err("the region could be opened to write".to_owned());
+    }
+    match File::open(&lock) {
+        Ok(_) => Err("the lock could be opened".to_owned()),
+        Err(_) => Ok(()),
+    }
+}
+
 fn registry(id: u64) -> PathBuf {
     format!("/dev/shm/tablecast.subs.{id:016x}").into()
 }
@@ -117,7 +142,16 @@ fn lock(file: &File, kind: i32, start: i64, length: i64) -> bool {
 
 /// Does `harm` to table `name` of user `owner`, and to whatever takes its place, until `is_over`. Calls `begun` once there was
 /// some.
-pub fn rage(name: &str, owner: u32, harm: Harm, is_over: impl Fn() -> bool, begun: impl FnOnce()) {
+///
+/// # Errors
+/// What was done that should have been refused.
+pub fn rage(
+    name: &str,
+    owner: u32,
+    harm: Harm,
+    is_over: impl Fn() -> bool,
+    begun: impl FnOnce(),
+) -> Result<(), String> {
     let mut dice = rand::rng();
     let (mut victim, mut begun) = (None, Some(begun));
     while !is_over() {
@@ -137,9 +171,13 @@ pub fn rage(name: &str, owner: u32, harm: Harm, is_over: impl Fn() -> bool, begu
         if harm.includes(Harm::Cut) {
             victim.cut(&mut dice);
         }
+        if harm.includes(Harm::Usurp) {
+            usurp(name, victim.registry_id)?;
+        }
         if let Some(begun) = begun.take() {
             begun();
         }
         std::thread::yield_now();
     }
+    Ok(())
 }

@@ -1,6 +1,8 @@
 //! A neighbour who may read a table, and does all the harm that this allows: others learn later of commits, by the re-check at
 //! worst, and nothing else happens. Only root can be two users, so others skip this, and say so.
 
+use std::process::Command;
+
 use common::{Publisher, Subscriber};
 use nix::unistd::geteuid;
 use tests::process::Process;
@@ -9,7 +11,7 @@ use tests::script::Item;
 use tests::serving::Serving;
 use tests::stranger::Stranger;
 use tests::table::Table;
-use tests::{LIMIT, role, until};
+use tests::{LIMIT, role, skip, until};
 
 /// A group that nobody is in by itself.
 const GROUP: u32 = 54_321;
@@ -50,6 +52,7 @@ fn a_vandal_delays_wake_ups_and_stops_no_commit() {
         ("lock", 0o644, stranger.group),
         ("scribble", 0o644, stranger.group),
         ("cut", 0o644, stranger.group),
+        ("usurp", 0o644, stranger.group),
         ("all", 0o640, GROUP),
     ] {
         let table = Table::new("vandal");
@@ -168,4 +171,47 @@ fn a_vandal_stops_no_takeover() {
     vandal.finish();
     table.remember();
     publisher.stop(nix::sys::signal::Signal::SIGTERM);
+}
+
+/// A program that shares /dev/shm with others, and neither their queues nor their pids.
+fn contained(program: &Command) -> Command {
+    let mut contained = Command::new("unshare");
+    contained.args(["--ipc", "--pid", "--fork", "--kill-child"]);
+    contained
+        .arg(program.get_program())
+        .args(program.get_args());
+    contained
+}
+
+#[test]
+fn a_subscriber_of_another_container_follows_by_looking() {
+    let allowed = contained(&Command::new("true")).output();
+    if !allowed.is_ok_and(|output| output.status.success()) {
+        return skip("no namespaces of IPC and pids");
+    }
+    let table = Table::new("container");
+    let mut serving = Serving::start(table.name(), "id:u64", &[]);
+    let mut watch = subscriber();
+    watch.args(["watch", table.name(), "--format", "jsonl"]);
+    let mut watch = Process::start(&mut contained(&watch));
+    for id in 0..20 {
+        serving.publish([format!(r#"{{"id":{id}}}"#)]);
+        let line = watch.line();
+        assert!(line.contains(&format!(r#""key":{{"id":{id}}}"#)), "{line}");
+    }
+    // Its lock is seen across, whatever its pid.
+    let info = common::inspect(table.name(), None).unwrap();
+    let subscribers = info.subscribers.unwrap();
+    assert_eq!(subscribers.len(), 1, "{subscribers:?}");
+    assert!(subscribers[0].alive, "{subscribers:?}");
+    serving.process.kill();
+    watch.stderr_until(|stderr| stderr.contains("gone") || stderr.contains("died"));
+    drop(watch);
+    until("its lock has fallen", || {
+        let info = common::inspect(table.name(), None).unwrap();
+        info.subscribers
+            .unwrap()
+            .iter()
+            .all(|listener| !listener.alive)
+    });
 }

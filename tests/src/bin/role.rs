@@ -314,7 +314,7 @@ fn vandal(arguments: &mut Arguments) -> Result<()> {
     let harm = Harm::named(&harm).unwrap_or_else(|| fail("no such harm"));
     let end = told_to_end();
     let is_over = || end.load(Ordering::Relaxed);
-    rage(&name, owner, harm, is_over, || say("begun"));
+    rage(&name, owner, harm, is_over, || say("begun")).unwrap_or_else(|what| fail(what));
     Ok(())
 }
 
