@@ -144,14 +144,22 @@ fn a_vandal_stops_no_takeover() {
     let Some(stranger) = Stranger::new() else {
         return;
     };
+    for (mode, group) in [("644", stranger.group), ("640", GROUP)] {
+        is_taken_over(&stranger, mode, group);
+    }
+}
+
+fn is_taken_over(stranger: &Stranger, mode: &str, group: u32) {
     let table = Table::new("vandal-takeover");
-    let serve = || Serving::start(table.name(), "id:u64,value:u64", &["--mode", "644"]);
+    let group_id = group.to_string();
+    let options = ["--mode", mode, "--group", &group_id];
+    let serve = || Serving::start(table.name(), "id:u64,value:u64", &options);
     let row = |id: u64| format!(r#"{{"id":{id},"value":{id}}}"#);
     let mut publisher = serve();
     publisher.publish([row(0)]);
     let mut watch = watch(&table);
     watch.line();
-    let mut vandal = vandal(&stranger, &table, "all", stranger.group);
+    let mut vandal = vandal(stranger, &table, "all", group);
     for id in 1..=5 {
         table.remember();
         publisher.process.kill();
