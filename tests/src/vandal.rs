@@ -50,8 +50,7 @@ impl Harm {
 struct Victim {
     registry: File,
     registry_id: u64,
-    /// Held for its lock.
-    _region: File,
+    region: File,
 }
 
 impl Victim {
@@ -61,7 +60,6 @@ impl Victim {
         let registry = File::options().read(true).write(true).open(registry).ok()?;
         let region = File::open(format!("/dev/shm/tablecast.table.{name}")).ok()?;
         if harm.includes(Harm::Lock) {
-            lock(&region, libc::F_RDLCK, 0, 0);
             for byte in 0..BYTES {
                 if !lock(&registry, libc::F_WRLCK, byte, 1) {
                     lock(&registry, libc::F_RDLCK, byte, 1);
@@ -71,7 +69,7 @@ impl Victim {
         Some(Self {
             registry,
             registry_id: info.registry_id,
-            _region: region,
+            region,
         })
     }
 
@@ -167,6 +165,10 @@ pub fn rage(
             if harm.includes(Harm::Scribble) {
                 victim.scribble(version, &mut dice);
             }
+        }
+        if harm.includes(Harm::Lock) {
+            // While a publisher lives it is refused. But the next one shall find it.
+            lock(&victim.region, libc::F_RDLCK, 0, 0);
         }
         if harm.includes(Harm::Cut) {
             victim.cut(&mut dice);

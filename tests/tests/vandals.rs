@@ -1,8 +1,10 @@
 //! A neighbour who may read a table, and does all the harm that this allows: others learn later of commits, by the re-check at
 //! worst, and nothing else happens. Only root can be two users, so others skip this, and say so.
 
+use std::fs::File;
 use std::process::Command;
 
+use common::region::lock::{Span, try_lock, unlock};
 use common::{Publisher, Subscriber};
 use nix::unistd::geteuid;
 use tests::process::Process;
@@ -163,6 +165,15 @@ fn is_taken_over(stranger: &Stranger, mode: &str, group: u32) {
     for id in 1..=5 {
         table.remember();
         publisher.process.kill();
+        let region = File::options()
+            .write(true)
+            .open(format!("/dev/shm/tablecast.table.{}", table.name()));
+        let region = region.unwrap();
+        until("the vandal has locked the region", || {
+            let is_free = try_lock(&region, Span::WHOLE).unwrap();
+            unlock(&region, Span::WHOLE).unwrap();
+            !is_free
+        });
         publisher = serve();
         publisher.publish([row(id)]);
         // Every row of those before, and the new one.

@@ -157,12 +157,11 @@ impl Region {
                 reason,
             });
         }
-        object::rename(&next, &self.object).or_else(|error| {
+        object::rename(&next, &self.object).inspect_err(|_| {
             // A stranger was faster at the table's own name.
             if let Err(stays) = object::remove(&next) {
                 tracing::warn!("it stays behind: {stays}");
             }
-            Err(error)
         })
     }
 

@@ -128,9 +128,7 @@ impl<'p> Scene<'p> {
             Step::Refresh => self.refresh(),
             Step::Wait => {
                 for at in 0..self.subscribers.len() {
-                    let waited = self.subscribers[at]
-                        .wait(Some(Duration::ZERO))
-                        .map(drop);
+                    let waited = self.subscribers[at].wait(Some(Duration::ZERO)).map(drop);
                     self.check("wait", waited);
                 }
             }
