@@ -219,7 +219,7 @@ fn memory_that_is_damaged_and_cut_while_it_is_read() {
 
 /// A registry that is mapped, or one that is read by calls.
 fn mode(seed: u64) -> u32 {
-    if seed % 3 == 0 { 0o644 } else { 0o600 }
+    if seed.is_multiple_of(3) { 0o644 } else { 0o600 }
 }
 
 /// The name of the registry as it is now, if the table can be read at all.
