@@ -3,7 +3,7 @@
 
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::process::ExitStatusExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use common::{Error, Publisher, Subscriber};
@@ -38,7 +38,7 @@ fn publish(publisher: &mut Publisher<Item>, value: u64) {
     tx.commit().unwrap();
 }
 
-fn mode(path: &PathBuf) -> u32 {
+fn mode(path: &Path) -> u32 {
     path.metadata().unwrap().mode() & 0o7777
 }
 
@@ -101,7 +101,7 @@ fn a_store_through_a_subscribers_mapping_kills_whoever_tries() {
 }
 
 /// Puts things that are no objects of this user's in the place of `object`, one after the other, and has each refused.
-fn is_refused(object: &PathBuf, stranger: Option<&Stranger>, refused: impl Fn(&str)) {
+fn is_refused(object: &Path, stranger: Option<&Stranger>, refused: impl Fn(&str)) {
     let target = tempfile::NamedTempFile::new().unwrap();
     std::os::unix::fs::symlink(target.path(), object).unwrap();
     refused("a link");
@@ -126,13 +126,13 @@ fn is_refused(object: &PathBuf, stranger: Option<&Stranger>, refused: impl Fn(&s
 }
 
 /// The next publisher may have removed it already.
-fn remove(object: &PathBuf) {
+fn remove(object: &Path) {
     if let Err(error) = std::fs::remove_file(object) {
         assert_eq!(error.kind(), std::io::ErrorKind::NotFound, "{error}");
     }
 }
 
-fn is_clear(what: &str, object: &PathBuf, outcome: common::Result<()>) {
+fn is_clear(what: &str, object: &Path, outcome: common::Result<()>) {
     let name = object.file_name().unwrap().to_str().unwrap();
     match outcome {
         Err(error @ (Error::Corrupt { .. } | Error::WrongOwner { .. })) => {
