@@ -65,7 +65,9 @@ fn modes_are_as_asked_for_whatever_the_umask() {
             let mut publisher = Process::start(&mut serve);
             until("it is published", || {
                 assert!(publisher.is_running(), "{}", publisher.stderr());
-                common::inspect(table.name(), None).is_ok_and(|info| info.publisher.is_alive())
+                // The registry gets its name last.
+                common::inspect(table.name(), None)
+                    .is_ok_and(|info| info.publisher.is_alive() && registry(&table).exists())
             });
             table.remember();
             let what = format!("umask {umask}, mode {asked:?}");
