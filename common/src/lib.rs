@@ -34,6 +34,8 @@
 //! The modules, in the order of the data's path: [`schema`], [`kinds`], [`row`] and [`value`] (what a row is), [`publisher`],
 //! [`table`] over [`seqlock`] (rows, versions, transactions), [`layout`] and [`region`] (the bytes), [`park`] (who sleeps),
 //! [`subscriber`].
+//!
+//! Who can do what to whom, with processes of other users and other containers: [`security`].
 
 extern crate self as common;
 
@@ -59,6 +61,8 @@ pub mod region;
 mod registry;
 pub mod row;
 pub mod schema;
+#[doc = include_str!("security.md")]
+pub mod security {}
 pub mod seqlock;
 #[cfg(not(loom))]
 pub mod subscriber;

@@ -16,6 +16,8 @@
 //! - [`followed`]: a `publisher serve` of a file, in a folder of its own;
 //! - [`soak`]: all of it at random, for as long as one likes;
 //! - [`terminal`]: a terminal of any width for a child to write to;
+//! - [`stranger`]: programs that another user runs;
+//! - [`vandal`]: a neighbour who does all the harm that permissions allow;
 //! - [`netns`]: a network namespace of a test's own.
 //!
 //! A test waits for a condition and never for a time: [`LIMIT`] bounds how long until it gives up.
@@ -35,8 +37,10 @@ pub mod script;
 pub mod serving;
 pub mod soak;
 pub mod stepper;
+pub mod stranger;
 pub mod table;
 pub mod terminal;
+pub mod vandal;
 
 use std::io::Write;
 use std::time::{Duration, Instant};

@@ -7,7 +7,7 @@ use std::os::unix::fs::FileExt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use common::{Publisher, Row, Subscriber};
+use common::{Error, Publisher, Row, Subscriber};
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 use tests::confined::own_memory;
@@ -67,7 +67,11 @@ fn use_all(
         note(subscriber.latest(&(0, dice.random_range(0..400))).is_err());
         note(subscriber.wait(Some(Duration::from_micros(10))).is_err());
         assert!(subscriber.iter().count() == subscriber.len());
-        let _any = (subscriber.publisher_state(), subscriber.delay());
+        let _any = (
+            subscriber.get(&(0, 7)),
+            subscriber.publisher_state(),
+            subscriber.delay(),
+        );
     }
     let mut tx = publisher.begin();
     for _ in 0..dice.random_range(0..8) {
@@ -97,6 +101,7 @@ fn damaged_memory_is_an_error_or_plausible_data() {
         let open = || {
             Publisher::<Item>::builder(table.name())
                 .capacity(500)
+                .mode(mode(seed))
                 .open()
         };
         let mut publisher = open().unwrap();
@@ -112,10 +117,11 @@ fn damaged_memory_is_an_error_or_plausible_data() {
         };
         let mut subscribers = vec![attach().unwrap(), attach().unwrap()];
         for _ in 0..40 {
-            let registry = common::inspect(table.name(), None).map(|info| info.registry_id);
+            let registry = registry(table.name());
             scribble(&format!("tablecast.table.{}", table.name()), &mut dice);
-            if let Ok(registry) = registry {
-                scribble(&format!("tablecast.subs.{registry:016x}"), &mut dice);
+            if let Some(registry) = registry {
+                scribble(&registry, &mut dice);
+                cut(&registry, &mut dice);
             }
             errors += use_all(&mut publisher, &mut subscribers, &mut dice);
             steps += 1;
@@ -137,10 +143,20 @@ fn damaged_memory_is_an_error_or_plausible_data() {
                 };
             }
         }
-        let _any = publisher.close();
+        if seed % 2 == 0 {
+            // It can fail, and then there is this.
+            let _any = publisher.close();
+        } else {
+            drop(publisher);
+        }
+        match common::remove(table.name()) {
+            Ok(_) | Err(Error::NotFound { .. }) => {}
+            Err(error) => panic!("{error}"),
+        }
     }
+    let left = common::inspect::leftovers().map(|left| left.len());
     println!(
-        "{steps} steps, {takeovers} takeovers, {errors} errors, {:?}",
+        "left behind: {left:?}; {steps} steps, {takeovers} takeovers, {errors} errors, {:?}",
         begun.elapsed()
     );
     assert!(errors > 100, "{errors}");
@@ -154,6 +170,7 @@ fn memory_that_is_damaged_and_cut_while_it_is_read() {
         let open = || {
             Publisher::<Item>::builder(table.name())
                 .capacity(500)
+                .mode(mode(seed))
                 .open()
         };
         let mut publisher = open().unwrap();
@@ -165,11 +182,16 @@ fn memory_that_is_damaged_and_cut_while_it_is_read() {
         let mut subscribers = vec![attach().unwrap(), attach().unwrap()];
         let done = AtomicBool::new(false);
         let (object, region) = (format!("tablecast.table.{}", table.name()), region(&table));
+        let name = table.name();
         let damage = |seed| {
             let mut dice = SmallRng::seed_from_u64(seed);
             let length = region.metadata().unwrap().len();
             while !done.load(Ordering::Relaxed) {
                 scribble(&object, &mut dice);
+                if let Some(registry) = registry(name) {
+                    scribble(&registry, &mut dice);
+                    cut(&registry, &mut dice);
+                }
                 // Every other table is cut short, too, and grows again.
                 if seed % 2 == 0 && dice.random_range(0..20) == 0 {
                     region.set_len(dice.random_range(0..length)).unwrap();
@@ -193,6 +215,29 @@ fn memory_that_is_damaged_and_cut_while_it_is_read() {
     }
     println!("{rounds} rounds, {errors} errors");
     assert!(errors > 100, "{errors}");
+}
+
+/// A registry that is mapped, or one that is read by calls.
+fn mode(seed: u64) -> u32 {
+    if seed.is_multiple_of(3) { 0o644 } else { 0o600 }
+}
+
+/// The name of the registry as it is now, if the table can be read at all.
+fn registry(table: &str) -> Option<String> {
+    let info = common::inspect(table, None).ok()?;
+    Some(format!("tablecast.subs.{:016x}", info.registry_id))
+}
+
+/// Cuts an object short now and then, and lets it grow again.
+fn cut(object: &str, dice: &mut SmallRng) {
+    let file = File::options()
+        .write(true)
+        .open(format!("/dev/shm/{object}"));
+    if let (Ok(file), 0) = (file, dice.random_range(0..20)) {
+        let length = file.metadata().unwrap().len();
+        file.set_len(dice.random_range(0..=length)).unwrap();
+        file.set_len(length).unwrap();
+    }
 }
 
 fn region(table: &Table) -> File {

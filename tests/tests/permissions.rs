@@ -1,60 +1,16 @@
 //! Tables of one user, read by another. Only root can be two users, so others skip this, and say so.
 
-use std::os::unix::fs::PermissionsExt;
-use std::os::unix::process::CommandExt;
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::Path;
 
 use common::{Error, Publisher, Subscriber};
-use nix::unistd::{User, geteuid};
 use tests::process::Process;
 use tests::script::Item;
+use tests::stranger::Stranger;
 use tests::table::Table;
-use tests::{programs, role, skip, until};
+use tests::{programs, role, until};
 
 /// A group that nobody is in by itself.
 const GROUP: u32 = 54_321;
-
-struct Stranger {
-    user: u32,
-    group: u32,
-    /// Programs where a stranger may run them.
-    directory: tempfile::TempDir,
-}
-
-impl Stranger {
-    /// None if this process cannot be somebody else.
-    fn new() -> Option<Self> {
-        let nobody = User::from_name("nobody").ok().flatten();
-        let Some(nobody) = nobody.filter(|_| geteuid().is_root()) else {
-            skip("only root can run processes of another user");
-            return None;
-        };
-        let directory = tempfile::tempdir().unwrap();
-        std::fs::set_permissions(directory.path(), PermissionsExt::from_mode(0o755)).unwrap();
-        Some(Self {
-            user: nobody.uid.as_raw(),
-            group: nobody.gid.as_raw(),
-            directory,
-        })
-    }
-
-    fn copy(&self, program: &Path) -> PathBuf {
-        let copy = self.directory.path().join(program.file_name().unwrap());
-        std::fs::copy(program, &copy).unwrap();
-        copy
-    }
-
-    /// The same command, run by the stranger, in `group`.
-    fn runs(&self, command: &Command, group: u32) -> Command {
-        let mut copy = Command::new(self.copy(Path::new(command.get_program())));
-        copy.args(command.get_args())
-            .uid(self.user)
-            .gid(group)
-            .current_dir("/");
-        copy
-    }
-}
 
 fn publish(publisher: &mut Publisher<Item>, value: u64) {
     let mut tx = publisher.begin();

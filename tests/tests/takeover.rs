@@ -218,6 +218,30 @@ fn a_dropped_publisher_is_as_good_as_dead() {
 }
 
 #[test]
+fn a_refresh_that_finds_another_publisher_brings_its_rows_too() {
+    let table = Table::new("both-news");
+    let open = || Publisher::<Item>::builder(table.name()).open().unwrap();
+    let mut publisher = open();
+    let mut subscriber = Subscriber::<Item>::builder(table.name())
+        .recheck(Duration::ZERO)
+        .open()
+        .unwrap();
+    for value in 1..10 {
+        drop(publisher);
+        publisher = open();
+        let mut tx = publisher.begin();
+        tx.upsert(&Item::new((0, 0), value)).unwrap();
+        tx.commit().unwrap();
+        // Until the re-check is due, which comes first.
+        std::thread::sleep(Duration::from_millis(3));
+        assert_eq!(subscriber.refresh().unwrap().cause(), Cause::Rows);
+        assert_eq!(subscriber.get(&(0, 0)).map(|item| item.value), Some(value));
+        assert_eq!(subscriber.publisher_state().epoch(), value + 1);
+    }
+    publisher.close().unwrap();
+}
+
+#[test]
 fn there_is_one_publisher() {
     let table = Table::new("second");
     let mut holder = Process::start(&mut role!("ledger", table.name(), SIZE, 1, "print"));

@@ -266,6 +266,10 @@ impl<'p> UntypedTransaction<'p> {
             .unwrap_or(0);
         publisher.region.grow(rows)?;
         let (_, table) = publisher.region.look()?;
+        if table.rows() < rows {
+            let reason = format!("its rows became fewer than {rows}");
+            return Err(publisher.region.corrupt(reason));
+        }
         table.commit(version, now, writes);
         publisher.region.check_whole()?;
         publisher.version = version;

@@ -197,7 +197,7 @@ impl UntypedPublisher {
     /// The number of the next transaction.
     pub(super) fn next_version(&self) -> Result<u64> {
         // 146 years of commits, one a nanosecond, unless somebody wrote into the region.
-        match self.version + 1 {
+        match self.version.saturating_add(1) {
             version if version <= MAX_VERSION => Ok(version),
             _ => Err(self.region.corrupt("its versions are used up".to_owned())),
         }

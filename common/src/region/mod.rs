@@ -157,7 +157,12 @@ impl Region {
                 reason,
             });
         }
-        object::rename(&next, &self.object)
+        object::rename(&next, &self.object).inspect_err(|_| {
+            // A stranger was faster at the table's own name.
+            if let Err(stays) = object::remove(&next) {
+                tracing::warn!("it stays behind: {stays}");
+            }
+        })
     }
 
     /// Opens the region of a publisher that is gone, to go on with it. Its lock is taken if no neighbour has locked
@@ -391,16 +396,14 @@ impl Region {
         })
     }
 
-    /// Acknowledges, or refuses with an errno, the queue of subscriber `nonce` at `slot`.
+    /// Acknowledges, or refuses with an errno, the queue of subscriber `nonce` at `slot`. A region that says that it has no such
+    /// slot has no place for that, and its reader looks for none.
     pub fn acknowledge(&self, slot: usize, nonce: u64, errno: i32) {
-        assert!(
-            slot < self.geometry.slots,
-            "slot {slot} of {}",
-            self.geometry.slots
-        );
-        let at = self.geometry.acks + 2 * slot;
-        self.set(at + 1, errno as u64);
-        self.set(at, nonce);
+        if slot < self.geometry.slots {
+            let at = self.geometry.acks + 2 * slot;
+            self.set(at + 1, errno as u64);
+            self.set(at, nonce);
+        }
     }
 
     /// What the publisher answered to the subscriber `nonce` at `slot`: nothing yet, its queue is open, or an errno.

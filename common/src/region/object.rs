@@ -167,8 +167,10 @@ pub fn open(object: &str, write: bool, owner: u32, trust_root: bool) -> Result<O
     let file = match shm_open(object, flags, Mode::empty()) {
         Ok(file) => File::from(file),
         Err(Errno::ENOENT) => return Ok(None),
-        Err(Errno::ELOOP) => return Err(no_regular_file(object)),
-        Err(Errno::ENXIO) => return Err(no_regular_file(object)),
+        // A link, a socket, a directory (which glibc's shm_open calls an invalid argument).
+        Err(Errno::ELOOP | Errno::ENXIO | Errno::EISDIR | Errno::EINVAL) => {
+            return Err(no_regular_file(object));
+        }
         Err(errno) => return Err(failure(object, "open", errno)),
     };
     let status = fstat(&file).map_err(|errno| failure(object, "look at", errno))?;

@@ -44,6 +44,27 @@ fn a_region_grows_without_holes_and_costs_what_it_holds() {
 }
 
 #[test]
+fn a_region_that_cannot_have_its_name_leaves_nothing() {
+    let name = name("taken");
+    let region = Region::create(&name, &beginning()).unwrap();
+    let own = format!("{}{}", object::DIRECTORY, name.region());
+    std::fs::create_dir(&own).unwrap();
+    let refused = region.take_name(&name);
+    std::fs::remove_dir(&own).unwrap();
+    assert!(refused.is_err());
+    assert!(!object::exists(&name.next_region()));
+}
+
+#[test]
+fn who_has_no_slot_in_a_region_is_acknowledged_nowhere() {
+    let region = Region::create(&name("slotless"), &beginning()).unwrap();
+    region.acknowledge(3, 7, 0);
+    region.acknowledge(4, 8, 0);
+    assert_eq!(region.acknowledged(3, 7), Some(0));
+    assert_eq!(region.acknowledged(4, 8), None);
+}
+
+#[test]
 fn nothing_of_a_region_without_a_name_stays_and_readers_cannot_write() {
     let name = name("name");
     let region = Region::create(&name, &beginning()).unwrap();

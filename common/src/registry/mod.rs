@@ -150,6 +150,17 @@ impl Opened {
         at::record(self.slots, slot)
     }
 
+    /// A file that was cut short under its mapping, and may have grown again since, is no longer what others see.
+    fn check_whole(&self) -> Result<()> {
+        match &self.words {
+            Words::Mapped(mapping) if !mapping.is_whole() => Err(corrupt(
+                &self.object,
+                "it was cut short while it was in use",
+            )),
+            _ => Ok(()),
+        }
+    }
+
     /// Empties a slot that the caller has locked, and removes the queue of whoever left it.
     fn clean(&self, slot: usize) -> Result<Option<Deserted>> {
         let record = self.record(slot);
@@ -172,6 +183,7 @@ impl Opened {
         let failed = |errno| failure(object, "lock a slot of", errno);
         let words = all_words(object, file, *slots)?;
         check_head(object, &words, self.id)?;
+        self.check_whole()?;
         let nonces = (0..*slots).map(|slot| words[at::record(*slots, slot) + at::NONCE]);
         let mut living: Vec<u64> = nonces.collect();
         for (slot, nonce) in living

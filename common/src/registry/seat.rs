@@ -117,6 +117,7 @@ impl Seat {
                 commit,
                 seen,
             );
+            self.opened.check_whole()?;
             return Ok(self.parked);
         }
         // The same three steps by calls. The publisher of an opened-up registry reads every park word, not `parked_max`.

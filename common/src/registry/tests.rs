@@ -106,3 +106,23 @@ fn a_registry_of_others_that_is_cut_short_is_an_error() {
     assert!(seat.park(&AtomicU64::new(1), 1).is_ok());
     remove(&registry);
 }
+
+#[test]
+fn a_registry_that_was_cut_short_while_it_was_mapped_is_not_believed_when_it_grows_again() {
+    // Slots enough that the records are on another page than the park words.
+    let mut registry = registry(1000, OWN);
+    let mut seat = seat(&registry, OWN).unwrap();
+    let file = object::open(&registry_name(registry.id()), true, own_user(), false)
+        .unwrap()
+        .unwrap();
+    let length = file.metadata().unwrap().len();
+    file.set_len(4096).unwrap();
+    assert!(matches!(
+        seat.park(&AtomicU64::new(5), 5),
+        Err(Error::Corrupt { .. })
+    ));
+    registry.parked(6, false, |_, _| ()).unwrap();
+    file.set_len(length).unwrap();
+    assert!(matches!(registry.sweep(), Err(Error::Corrupt { .. })));
+    remove(&registry);
+}

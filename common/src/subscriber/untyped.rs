@@ -305,8 +305,14 @@ impl UntypedSubscriber {
             if monotonic_ns() >= self.next_check_ns {
                 self.check_or_later()?;
             }
-            if !self.has_news() && self.region.word(header::COMMIT) != self.version {
-                self.catch_up()?;
+            // Rows that a successor brought are told first; that there is another publisher, together with its rows.
+            if self.changes.items.is_empty() && self.region.word(header::COMMIT) != self.version {
+                match self.catch_up() {
+                    Err(error) if self.publisher_changed => {
+                        tracing::debug!("to be tried again: {error}");
+                    }
+                    other => other?,
+                }
             }
             if self.has_news() || !park || self.park()? {
                 return Ok(());

@@ -45,11 +45,9 @@ impl Table<'_> {
         fence(Point::HideRows, Ordering::Release);
         for write in writes {
             if let Some(row) = write.row {
-                let hidden = self
-                    .tags(write.slot)
-                    .iter()
-                    .position(|tag| *tag == Tag::live(version));
-                self.copies(write.slot)[hidden.expect("hidden above, once")].write(row);
+                // The one that was hidden is above the last commit, and so the spare one still.
+                let spare = self.spare_copy(write.slot, version - 1);
+                self.copies(write.slot)[spare].write(row);
             }
             self.raise(write.slot, version);
         }
@@ -110,5 +108,33 @@ impl Table<'_> {
         first.hide(tag);
         first.write(row);
         self.raise(slot, tag.version());
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use crate::layout::Geometry;
+    use crate::sync::AtomicU64;
+
+    #[test]
+    fn tags_that_somebody_overwrites_during_a_commit_do_not_stop_it() {
+        let geometry = Geometry::new(1, 64, 0, 0).unwrap();
+        let words: Vec<AtomicU64> = (0..geometry.words_for(64))
+            .map(|_| AtomicU64::new(0))
+            .collect();
+        let table = Table::new(&words, &geometry, 64).unwrap();
+        for damage in [0, 1, Tag::live(7).0, NEVER] {
+            // Looked at twice: to hide, and to write.
+            let writes = [3, 5].into_iter().map(|slot| {
+                table
+                    .copies(slot)
+                    .iter()
+                    .for_each(|copy| copy.hide(Tag(damage)));
+                let row = Some(&[7][..]);
+                Write { slot, row }
+            });
+            table.commit(2, 0, writes);
+        }
     }
 }

@@ -7,6 +7,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use common::layout::header;
+use common::region::Region;
+use common::region::object::{TableName, own_user};
 use common::{Cause, Error, Publisher, Result, Subscriber, UntypedSubscriber};
 use tests::confined::{become_limited, play_new_pids};
 use tests::ledger::{Account, Ledger, check};
@@ -14,6 +17,7 @@ use tests::netns::{play_kernel, play_within};
 use tests::play::Play;
 use tests::script::{Item, Script};
 use tests::stepper::{be_traced, mark};
+use tests::vandal::{Harm, rage};
 use tests::{LIMIT, NEVER};
 
 struct Arguments(std::iter::Skip<std::env::Args>);
@@ -76,6 +80,8 @@ fn main() {
         "refresh" => refresh(&mut arguments),
         "limited" => limited(&mut arguments),
         "pids" => pids(&mut arguments),
+        "vandal" => vandal(&mut arguments),
+        "write" => write(&mut arguments),
         "kernel" => play_kernel().or_else(|what| fail(what)),
         "within" => play_within(arguments.0).or_else(|what| fail(what)),
         other => fail(format!("no role {other}")),
@@ -345,4 +351,26 @@ fn pids(arguments: &mut Arguments) -> Result<()> {
         Ok(code) => exit(code),
         Err(error) => fail(error),
     }
+}
+
+/// `vandal NAME OWNER HARM`: does all the harm to a table of another user that it may. Says when it has begun.
+fn vandal(arguments: &mut Arguments) -> Result<()> {
+    let (name, owner, harm): (String, u32, String) =
+        (arguments.next(), arguments.next(), arguments.next());
+    let harm = Harm::named(&harm).unwrap_or_else(|| fail("no such harm"));
+    let end = told_to_end();
+    let is_over = || end.load(Ordering::Relaxed);
+    rage(&name, owner, harm, is_over, || say("begun")).unwrap_or_else(|what| fail(what));
+    Ok(())
+}
+
+/// `write NAME`: stores into a table by a subscriber's mapping, if it can.
+fn write(arguments: &mut Arguments) -> Result<()> {
+    let name: String = arguments.next();
+    let region = Region::open(&TableName::new(&name)?, own_user(), true)?;
+    let region = region.unwrap_or_else(|| fail("no such table"));
+    say(region.word(header::COMMIT));
+    region.set(header::COMMIT, 7);
+    say("written");
+    Ok(())
 }

@@ -1,0 +1,118 @@
+//! Damage to the objects of a table.
+
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+use libfuzzer_sys::arbitrary::{self, Arbitrary};
+
+/// What is written where. Places are taken modulo the file's length: there is always something to hit.
+#[derive(Arbitrary, Clone, Debug)]
+pub enum Patch {
+    /// A word.
+    Word {
+        /// Its number.
+        at: u16,
+        /// What it becomes.
+        value: u64,
+    },
+    /// A word of the first few, where headers stand.
+    Header {
+        /// Its number.
+        at: u8,
+        /// What it becomes.
+        value: u64,
+    },
+    /// A word, by a little.
+    Nudge {
+        /// Its number.
+        at: u16,
+        /// What is added.
+        by: i8,
+    },
+    /// Some bytes.
+    Bytes {
+        /// Where they begin.
+        at: u32,
+        /// What they are.
+        bytes: Vec<u8>,
+    },
+    /// The file ends here.
+    Cut(u32),
+    /// The file goes on, with a hole.
+    Extend(u16),
+}
+
+impl Patch {
+    /// Carries it out on a file that others may have mapped.
+    pub fn apply(&self, file: &File) {
+        let length = file.metadata().map_or(0, |status| status.len());
+        let words = (length / 8).max(1);
+        let write = |at: u64, bytes: &[u8]| {
+            let room = usize::try_from(length.saturating_sub(at)).unwrap_or(0);
+            // In a full /dev/shm there is no damage.
+            let _done = file.write_all_at(&bytes[..bytes.len().min(room)], at);
+        };
+        match self {
+            Self::Word { at, value } => write(u64::from(*at) % words * 8, &value.to_le_bytes()),
+            Self::Header { at, value } => {
+                write(u64::from(*at % 64) % words * 8, &value.to_le_bytes())
+            }
+            Self::Nudge { at, by } => {
+                let at = u64::from(*at) % words * 8;
+                let mut word = [0; 8];
+                if file.read_exact_at(&mut word, at).is_ok() {
+                    let value = u64::from_le_bytes(word).wrapping_add_signed(i64::from(*by));
+                    write(at, &value.to_le_bytes());
+                }
+            }
+            Self::Bytes { at, bytes } => write(u64::from(*at) % length.max(1), bytes),
+            Self::Cut(at) => {
+                let _done = file.set_len(u64::from(*at) % (length + 1));
+            }
+            Self::Extend(by) => {
+                let _done = file.set_len(length + u64::from(*by));
+            }
+        }
+    }
+}
+
+/// Carries out patches on an object, if it is there.
+pub fn damage(object: &Path, patches: &[Patch]) {
+    if let Ok(file) = File::options().read(true).write(true).open(object) {
+        patches.iter().for_each(|patch| patch.apply(&file));
+    }
+}
+
+/// The region of table `name`.
+pub fn region(name: &str) -> PathBuf {
+    format!("/dev/shm/tablecast.table.{name}").into()
+}
+
+/// The registry `id`.
+pub fn registry(id: u64) -> PathBuf {
+    format!("/dev/shm/tablecast.subs.{id:016x}").into()
+}
+
+/// Removes every object of Tablecast.
+///
+/// # Panics
+/// If /dev/shm is not the run's own.
+pub fn clear() {
+    assert!(
+        std::env::var_os("TABLECAST_FUZZ").is_some(),
+        "tables are made and damaged in a /dev/shm of their own: use `bash tests/fuzz/run`"
+    );
+    let entries = std::fs::read_dir("/dev/shm")
+        .into_iter()
+        .flatten()
+        .flatten();
+    for entry in entries.filter(|entry| {
+        entry
+            .file_name()
+            .to_string_lossy()
+            .starts_with("tablecast.")
+    }) {
+        std::fs::remove_file(entry.path()).expect("an object of this run");
+    }
+}

@@ -1,0 +1,84 @@
+//! What the targets share: small tables, and damage to them.
+//!
+//! Each target takes what libFuzzer made up and feeds it to one entry point. None may panic, hang, be killed by a
+//! signal or read outside (AddressSanitizer looks); errors are answers. Tables live in a /dev/shm of the run's own, which
+//! `tests/fuzz/run` makes: nobody could tell any more what belongs to a table whose header is damaged.
+
+pub mod damage;
+pub mod scene;
+
+use common::{RowRef, Schema, UntypedPublisher};
+
+/// Rows that a table begins with: more than two blocks.
+pub const ROWS: u8 = 150;
+
+/// Room for some more, and not for all that is tried.
+pub const CAPACITY: usize = 200;
+
+/// Slots of the registry.
+pub const SLOTS: usize = 4;
+
+/// What rows can be: all kinds, one word and several, a key that is not where the row begins.
+pub const SCHEMAS: [(&str, Option<&str>); 4] = [
+    ("id:u64", None),
+    ("id:u8,price:f64,name:text(5)", None),
+    (
+        "on:bool,net:ipnet,at:timestamp,name:text(9)",
+        Some("name,net"),
+    ),
+    (
+        "a:i8,b:u16,c:i16,d:u32,e:i32,f:i64,g:f32,four:ipv4,six:ipv6,mac:mac,id:u8",
+        Some("id,mac"),
+    ),
+];
+
+/// One of [`SCHEMAS`].
+pub fn schema(which: u8) -> Schema {
+    let (fields, key) = SCHEMAS[usize::from(which) % SCHEMAS.len()];
+    Schema::parse(fields, key).expect("a schema that is right")
+}
+
+/// A row: its key follows from `number`, and the rest is `fill`.
+pub fn row(schema: &Schema, number: u8, fill: u8) -> Vec<u8> {
+    let mut bytes = vec![fill; schema.row_size()];
+    for field in schema.key_fields() {
+        bytes[field.range()].fill(0);
+        bytes[field.offset()] = number;
+    }
+    bytes
+}
+
+/// Commits [`ROWS`] rows, and then changes and deletes some, so that both copies of rows are in use.
+pub fn fill(publisher: &mut UntypedPublisher) {
+    let schema = publisher.schema().clone();
+    for fill in 0..3 {
+        let mut tx = publisher.begin();
+        for number in (0..ROWS).step_by(usize::from(fill) * 3 + 1) {
+            tx.upsert(&row(&schema, number, fill))
+                .expect("there is room");
+        }
+        if fill == 2 {
+            tx.delete(&key(&schema, 7)).expect("it is there");
+        }
+        tx.commit().expect("a table that nobody damaged yet");
+    }
+}
+
+/// The key of a [`row`].
+pub fn key(schema: &Schema, number: u8) -> Vec<u8> {
+    let mut key = Vec::new();
+    schema.write_key(&row(schema, number, 0), &mut key);
+    key
+}
+
+/// Prints a row in all ways that there are.
+///
+/// # Panics
+/// If it cannot be printed.
+pub fn show(row: RowRef<'_>) -> usize {
+    let values = row
+        .values()
+        .map(|(name, value)| name.len() + value.to_string().len());
+    let json = serde_json::to_string(&row).expect("rows are JSON, whatever they hold");
+    values.sum::<usize>() + row.key().to_string().len() + json.len()
+}

@@ -1,0 +1,143 @@
+//! What a dead publisher left, damaged before anybody looks: reading it, attaching to it, taking it over, removing it.
+#![no_main]
+
+use std::cell::OnceCell;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+use std::time::Duration;
+
+use common::{UntypedPublisher, UntypedSubscriber};
+use fuzz::damage::{Patch, clear, damage, region, registry};
+use fuzz::{CAPACITY, SCHEMAS, SLOTS, fill, key, row, schema, show};
+use libfuzzer_sys::arbitrary::{self, Arbitrary};
+use libfuzzer_sys::fuzz_target;
+
+const NAME: &str = "attach";
+
+/// More damage adds nothing.
+const MAX_PATCHES: usize = 30;
+
+#[derive(Arbitrary, Debug)]
+struct Left {
+    schema: u8,
+    /// The schema of the one who takes over.
+    next_schema: u8,
+    is_open: bool,
+    region: Vec<Patch>,
+    registry: Vec<Patch>,
+}
+
+/// What a publisher leaves that dies: the bytes of region and registry, and the latter's number.
+fn left(which: u8) -> (Vec<u8>, Vec<u8>, u64) {
+    clear();
+    let builder = UntypedPublisher::builder(NAME, schema(which));
+    let mut publisher = builder
+        .capacity(CAPACITY)
+        .subscribers(SLOTS)
+        .open()
+        .expect("a new table");
+    fill(&mut publisher);
+    let mut subscriber = UntypedSubscriber::open(NAME).expect("a whole table");
+    subscriber
+        .wait(Some(Duration::ZERO))
+        .expect("a whole table");
+    let id = common::inspect(NAME, None)
+        .expect("a whole table")
+        .registry_id;
+    let read = |path: &Path| std::fs::read(path).expect("an object of this run");
+    (read(&region(NAME)), read(&registry(id)), id)
+}
+
+thread_local! {
+    static LEFT: [OnceCell<(Vec<u8>, Vec<u8>, u64)>; SCHEMAS.len()] = const { [const { OnceCell::new() }; SCHEMAS.len()] };
+}
+
+fn make(path: &Path, bytes: &[u8], patches: &[Patch], mode: u32) {
+    let mut options = std::fs::File::options();
+    options.write(true).create_new(true).mode(mode);
+    let written = options
+        .open(path)
+        .and_then(|mut file| std::io::Write::write_all(&mut file, bytes));
+    written.expect("a new object");
+    damage(path, &patches[..patches.len().min(MAX_PATCHES)]);
+}
+
+fuzz_target!(|input: Left| {
+    LEFT.with(|all| {
+        let which = usize::from(input.schema) % SCHEMAS.len();
+        let (region_bytes, registry_bytes, id) = all[which].get_or_init(|| left(which as u8));
+        clear();
+        let (table_mode, registry_mode) = if input.is_open {
+            (0o644, 0o666)
+        } else {
+            (0o600, 0o600)
+        };
+        make(&region(NAME), region_bytes, &input.region, table_mode);
+        make(
+            &registry(*id),
+            registry_bytes,
+            &input.registry,
+            registry_mode,
+        );
+    });
+    let _printed = format!("{:?} {:?}", common::inspect(NAME, None), common::tables());
+    let mut subscriber = UntypedSubscriber::builder(NAME)
+        .recheck(Duration::ZERO)
+        .open()
+        .ok();
+    if let Some(subscriber) = &mut subscriber {
+        follow(subscriber);
+    }
+    let builder = UntypedPublisher::builder(NAME, schema(input.next_schema));
+    let opened = builder.capacity(CAPACITY).subscribers(SLOTS).open();
+    if let Ok(mut publisher) = opened {
+        publish(&mut publisher);
+        if let Some(subscriber) = &mut subscriber {
+            follow(subscriber);
+        }
+        // Every other table is left, as by death.
+        if input.is_open {
+            let _refused = publisher.close();
+        }
+    }
+    // Whatever stands there, it can be removed, and then there is room for another.
+    match common::remove(NAME) {
+        Ok(_) | Err(common::Error::NotFound { .. }) => {}
+        Err(error) => panic!("{error}"),
+    }
+    if let Some(subscriber) = &mut subscriber {
+        let _gone = subscriber.refresh().map(drop);
+    }
+    UntypedPublisher::builder(NAME, schema(input.schema))
+        .subscribers(SLOTS)
+        .capacity(1)
+        .open()
+        .expect("a new table");
+    clear();
+});
+
+fn follow(subscriber: &mut UntypedSubscriber) {
+    let _printed = subscriber.iter().map(show).sum::<usize>();
+    let _answer = subscriber.latest(&key(subscriber.schema(), 3));
+    for _ in 0..2 {
+        if let Ok(changes) = subscriber.wait(Some(Duration::ZERO)) {
+            let _counted = changes.iter().count();
+        }
+    }
+}
+
+fn publish(publisher: &mut UntypedPublisher) {
+    let schema = publisher.schema().clone();
+    for number in [0, 100, 250] {
+        let mut tx = publisher.begin();
+        let _refused = tx
+            .upsert(&row(&schema, number, number))
+            .and_then(|()| tx.delete(&key(&schema, 5)));
+        let _refused = tx.commit();
+        let _refused = publisher.maintain();
+    }
+    let _printed = publisher
+        .iter()
+        .map(|row| show(row.as_ref()))
+        .sum::<usize>();
+}

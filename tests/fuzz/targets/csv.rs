@@ -1,0 +1,79 @@
+//! CSV: a file as a whole, and records as they arrive on stdin.
+#![no_main]
+
+use std::sync::Arc;
+
+use fuzz::schema;
+use libfuzzer_sys::arbitrary::{self, Arbitrary};
+use libfuzzer_sys::fuzz_target;
+use publisher::source::csv_lines::CsvLines;
+use publisher::source::file::progress::Progress;
+use publisher::source::file::settings::{Dialect, Format, OnDuplicate, Settings};
+use publisher::source::file::{csv, text};
+use publisher::source::line_reader::Line;
+
+#[derive(Arbitrary, Debug)]
+struct Input<'b> {
+    /// None where it is to be inferred.
+    schema: Option<u8>,
+    delimiter: bool,
+    comment: bool,
+    has_header: bool,
+    key: Option<Vec<&'b str>>,
+    duplicates: bool,
+    bytes: &'b [u8],
+}
+
+fuzz_target!(|input: Input<'_>| {
+    let dialect = Dialect {
+        delimiter: if input.delimiter { b'\t' } else { b',' },
+        comment: input.comment.then_some(b'#'),
+        has_header: input.has_header,
+    };
+    file(&input, dialect);
+    stream(&input, dialect);
+});
+
+fn file(input: &Input<'_>, dialect: Dialect) {
+    let Ok(text) = text::of(input.bytes) else {
+        return;
+    };
+    let key = input
+        .key
+        .as_ref()
+        .map(|key| key.iter().map(|name| (*name).to_owned()).collect());
+    let settings = Settings {
+        format: Format::Csv(dialect),
+        declared: input.schema.map(schema),
+        key,
+        on_duplicate: if input.duplicates {
+            OnDuplicate::Last
+        } else {
+            OnDuplicate::Refuse
+        },
+    };
+    let Ok(first) = csv::read(text, dialect, &settings, None, &Progress::silent()) else {
+        return;
+    };
+    // What was inferred once is inferred again, and the fields that were found read the same rows.
+    let schema = first.snapshot.schema().clone();
+    let again = csv::read(text, dialect, &settings, Some(&schema), &Progress::silent());
+    assert_eq!(again.expect("it was read before").snapshot, first.snapshot);
+    let declared = Settings {
+        declared: Some((*schema).clone()),
+        ..settings
+    };
+    let again = csv::read(text, dialect, &declared, None, &Progress::silent());
+    assert_eq!(again.expect("its own fields").snapshot, first.snapshot);
+}
+
+fn stream(input: &Input<'_>, dialect: Dialect) {
+    let mut lines = CsvLines::new(Arc::new(schema(input.schema.unwrap_or(1))), dialect);
+    for (line, number) in input.bytes.split(|byte| *byte == b'\n').zip(1..) {
+        let _instructions = lines.take(number, &Line::Whole(line));
+        if line.is_empty() {
+            let _refused = lines.take(number, &Line::TooLong);
+        }
+    }
+    let _open = lines.end();
+}

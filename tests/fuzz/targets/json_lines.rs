@@ -1,0 +1,68 @@
+//! Lines of JSON: a file as a whole, and what single lines ask of a table.
+#![no_main]
+
+use std::sync::Arc;
+
+use common::UntypedPublisher;
+use fuzz::damage::clear;
+use fuzz::{CAPACITY, SLOTS, fill, schema};
+use libfuzzer_sys::fuzz_target;
+use publisher::source::file::jsonl;
+use publisher::source::file::progress::Progress;
+use publisher::source::file::settings::{Format, OnDuplicate, Settings};
+use publisher::source::json_lines::{Instruction, parse};
+
+fuzz_target!(|input: (Option<u8>, bool, &[u8])| {
+    let (which, duplicates, bytes) = input;
+    file(which, duplicates, bytes);
+    stream(which.unwrap_or(1), bytes);
+});
+
+fn file(which: Option<u8>, duplicates: bool, bytes: &[u8]) {
+    let settings = Settings {
+        format: Format::Jsonl,
+        declared: which.map(schema),
+        key: None,
+        on_duplicate: if duplicates {
+            OnDuplicate::Last
+        } else {
+            OnDuplicate::Refuse
+        },
+    };
+    if let Ok(first) = jsonl::read(bytes, &settings, None, &Progress::silent()) {
+        let former = first.snapshot.schema().clone();
+        let again = jsonl::read(bytes, &settings, Some(&former), &Progress::silent());
+        assert_eq!(again.expect("it was read before").snapshot, first.snapshot);
+    }
+}
+
+/// Errors of lines are answers; the transaction goes on without them and commits.
+fn stream(which: u8, bytes: &[u8]) {
+    let schema = Arc::new(schema(which));
+    let instructions: Vec<Instruction> = bytes
+        .split(|byte| *byte == b'\n')
+        .filter_map(|line| parse(&schema, line).ok())
+        .collect();
+    if instructions
+        .iter()
+        .all(|instruction| *instruction == Instruction::Nothing)
+    {
+        return;
+    }
+    clear();
+    let builder = UntypedPublisher::builder("lines", (*schema).clone());
+    let mut publisher = builder
+        .capacity(CAPACITY)
+        .subscribers(SLOTS)
+        .open()
+        .expect("a new table");
+    fill(&mut publisher);
+    let mut tx = publisher.begin();
+    for instruction in &instructions {
+        if let Instruction::Change(operation) = instruction {
+            let _refused = operation.apply(&mut tx);
+        }
+    }
+    tx.commit().expect("all that can be refused was");
+    publisher.close().expect("a whole table");
+}

@@ -1,0 +1,228 @@
+//! Who may open what: modes as they were asked for, no writing by readers, and nothing in the place of an object that is not
+//! one of this user's.
+
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use common::{Error, Publisher, Subscriber};
+use nix::sys::signal::Signal;
+use nix::sys::stat::Mode;
+use nix::unistd::{Uid, chown, mkfifo};
+use tests::process::Process;
+use tests::script::Item;
+use tests::stranger::Stranger;
+use tests::table::Table;
+use tests::{LIMIT, role, until};
+
+/// A group that nobody is in by itself.
+const GROUP: u32 = 54_321;
+
+fn path(kind: &str, name: &str) -> PathBuf {
+    format!("/dev/shm/tablecast.{kind}.{name}").into()
+}
+
+fn registry(table: &Table) -> PathBuf {
+    let id = common::inspect(table.name(), None).unwrap().registry_id;
+    path("subs", &format!("{id:016x}"))
+}
+
+fn open(table: &Table) -> common::Result<Publisher<Item>> {
+    Publisher::builder(table.name()).capacity(10).open()
+}
+
+fn publish(publisher: &mut Publisher<Item>, value: u64) {
+    let mut tx = publisher.begin();
+    tx.upsert(&Item::new((1, 1), value)).unwrap();
+    tx.commit().unwrap();
+}
+
+fn mode(path: &Path) -> u32 {
+    path.metadata().unwrap().mode() & 0o7777
+}
+
+#[test]
+fn modes_are_as_asked_for_whatever_the_umask() {
+    let may_give = Uid::effective().is_root();
+    for umask in ["000", "022", "077", "777"] {
+        for (asked, region, registered) in [
+            (None, 0o600, 0o600),
+            (Some("640"), 0o640, 0o660),
+            (Some("644"), 0o644, 0o666),
+        ] {
+            let table = Table::new("umask");
+            // The umask is a process's, and this one has other tests in it.
+            let mut serve = Command::new("sh");
+            let program = tests::programs::publisher();
+            serve.args(["-c", "umask $1; shift; exec \"$@\"", "sh", umask]);
+            serve.arg(program.get_program());
+            serve.args(["serve", table.name(), "--from", "-", "--fields", "id:u64"]);
+            serve.args(asked.iter().flat_map(|mode| ["--mode", mode]));
+            if may_give {
+                serve.args(["--group", &GROUP.to_string()]);
+            }
+            let mut publisher = Process::start(&mut serve);
+            until("it is published", || {
+                assert!(publisher.is_running(), "{}", publisher.stderr());
+                // The registry gets its name last.
+                common::inspect(table.name(), None)
+                    .is_ok_and(|info| info.publisher.is_alive() && registry(&table).exists())
+            });
+            table.remember();
+            let what = format!("umask {umask}, mode {asked:?}");
+            let objects = [
+                (path("table", table.name()), region),
+                (registry(&table), registered),
+                (path("lock", table.name()), 0o600),
+            ];
+            for (object, expected) in &objects {
+                assert_eq!(mode(object), *expected, "{what}: {}", object.display());
+                let group = object.metadata().unwrap().gid();
+                let is_lock = object == &objects[2].0;
+                assert!(!may_give || is_lock || group == GROUP, "{what}: {group}");
+            }
+            publisher.signal(Signal::SIGTERM);
+            publisher.ends_with(0);
+        }
+    }
+}
+
+#[test]
+fn a_store_through_a_subscribers_mapping_kills_whoever_tries() {
+    let table = Table::new("store");
+    let mut publisher = open(&table).unwrap();
+    publish(&mut publisher, 1);
+    let mut writer = Process::start(&mut role!("write", table.name()));
+    let status = writer.end();
+    assert_eq!(status.signal(), Some(Signal::SIGSEGV as i32), "{status:?}");
+    assert_eq!(writer.stdout(), format!("{}\n", publisher.version()));
+    let info = common::inspect(table.name(), None).unwrap();
+    assert_eq!(info.version, publisher.version());
+    publisher.close().unwrap();
+}
+
+/// Puts things that are no objects of this user's in the place of `object`, one after the other, and has each refused.
+fn is_refused(object: &Path, stranger: Option<&Stranger>, refused: impl Fn(&str)) {
+    let target = tempfile::NamedTempFile::new().unwrap();
+    std::os::unix::fs::symlink(target.path(), object).unwrap();
+    refused("a link");
+    remove(object);
+    mkfifo(object, Mode::S_IRUSR | Mode::S_IWUSR).unwrap();
+    refused("a FIFO");
+    remove(object);
+    let _socket = std::os::unix::net::UnixListener::bind(object).unwrap();
+    refused("a socket");
+    remove(object);
+    std::fs::create_dir(object).unwrap();
+    refused("a directory");
+    std::fs::remove_dir(object).unwrap();
+    if let Some(stranger) = stranger {
+        std::fs::write(object, "").unwrap();
+        std::fs::set_permissions(object, PermissionsExt::from_mode(0o666)).unwrap();
+        chown(object, Some(Uid::from_raw(stranger.user)), None).unwrap();
+        refused("a stranger's file");
+        remove(object);
+    }
+    assert_eq!(target.path().metadata().unwrap().len(), 0);
+}
+
+/// The next publisher may have removed it already.
+fn remove(object: &Path) {
+    if let Err(error) = std::fs::remove_file(object) {
+        assert_eq!(error.kind(), std::io::ErrorKind::NotFound, "{error}");
+    }
+}
+
+fn is_clear(what: &str, object: &Path, outcome: common::Result<()>) {
+    let name = object.file_name().unwrap().to_str().unwrap();
+    match outcome {
+        Err(error @ (Error::Corrupt { .. } | Error::WrongOwner { .. })) => {
+            assert!(error.to_string().contains(name), "{what}: {error}");
+        }
+        other => panic!("{what} at {name}: {other:?}"),
+    }
+}
+
+#[test]
+fn what_is_no_object_of_ones_own_is_no_table() {
+    let stranger = Stranger::new();
+    for kind in ["lock", "table"] {
+        let table = Table::new("impostor");
+        let object = path(kind, table.name());
+        is_refused(&object, stranger.as_ref(), |what| {
+            is_clear(what, &object, open(&table).map(drop));
+            if kind == "table" {
+                let subscriber = Subscriber::<Item>::open(table.name());
+                is_clear(what, &object, subscriber.map(drop));
+                is_clear(what, &object, common::inspect(table.name(), None).map(drop));
+            }
+        });
+        open(&table).unwrap().close().unwrap();
+        assert_eq!(table.leftovers(), Vec::<String>::new(), "{kind}");
+    }
+}
+
+#[test]
+fn what_stands_where_the_next_region_goes_is_passed_by() {
+    let stranger = Stranger::new();
+    let table = Table::new("impostor-next");
+    let object = path("next", table.name());
+    is_refused(&object, stranger.as_ref(), |what| {
+        let mut publisher = open(&table).unwrap();
+        publish(&mut publisher, 1);
+        let mut subscriber = Subscriber::<Item>::open(table.name()).unwrap();
+        publish(&mut publisher, 2);
+        drop(publisher);
+        // A successor is made, too.
+        let larger = Publisher::<Item>::builder(table.name()).capacity(20).open();
+        let larger = larger.unwrap_or_else(|error| panic!("{what}: {error}"));
+        subscriber.wait(Some(LIMIT)).unwrap();
+        assert_eq!(
+            subscriber.get(&(1, 1)).map(|item| item.value),
+            Some(2),
+            "{what}"
+        );
+        larger.close().unwrap();
+    });
+    // What only another user may remove, too.
+    if let Some(stranger) = stranger {
+        std::fs::write(&object, "").unwrap();
+        let mut serve = tests::programs::publisher();
+        serve.args(["serve", table.name(), "--from", "-", "--fields", "id:u64"]);
+        let mut serve = Process::start(&mut stranger.runs(&serve, stranger.group));
+        let owner = Some(stranger.user);
+        until("it is published", || {
+            assert!(serve.is_running(), "{}", serve.stderr());
+            common::inspect(table.name(), owner).is_ok_and(|info| info.publisher.is_alive())
+        });
+        serve.signal(Signal::SIGTERM);
+        serve.ends_with(0);
+        assert_eq!(object.metadata().unwrap().len(), 0);
+        remove(&object);
+    }
+    assert_eq!(table.leftovers(), Vec::<String>::new());
+}
+
+#[test]
+fn what_stands_in_the_place_of_a_registry_is_not_used() {
+    let stranger = Stranger::new();
+    let table = Table::new("impostor-subs");
+    let mut publisher = open(&table).unwrap();
+    publisher.maintain().unwrap();
+    let object = registry(&table);
+    std::fs::remove_file(&object).unwrap();
+    is_refused(&object, stranger.as_ref(), |what| {
+        let mut subscriber = Subscriber::<Item>::open(table.name()).unwrap();
+        assert!(
+            subscriber.wait(Some(std::time::Duration::ZERO)).is_ok(),
+            "{what}"
+        );
+        let listeners = common::inspect(table.name(), None).unwrap().subscribers;
+        is_clear(what, &object, listeners.map(drop));
+    });
+    // The publisher makes another one.
+    publisher.maintain().unwrap();
+    assert_ne!(registry(&table), object);
+    publisher.close().unwrap();
+}

@@ -1,0 +1,236 @@
+//! A neighbour who may read a table, and does all the harm that this allows: others learn later of commits, by the re-check at
+//! worst, and nothing else happens. Only root can be two users, so others skip this, and say so.
+
+use std::fs::File;
+use std::process::Command;
+
+use common::region::lock::{Span, try_lock, unlock};
+use common::{Publisher, Subscriber};
+use nix::unistd::geteuid;
+use tests::process::Process;
+use tests::programs::subscriber;
+use tests::script::Item;
+use tests::serving::Serving;
+use tests::stranger::Stranger;
+use tests::table::Table;
+use tests::{LIMIT, role, skip, until};
+
+/// A group that nobody is in by itself.
+const GROUP: u32 = 54_321;
+
+/// Commits that are followed one by one, each of which may be learnt of by a re-check only.
+const FOLLOWED: u64 = 5;
+
+/// Commits that nobody waits for in between.
+const BURST: u64 = 500;
+
+fn vandal(stranger: &Stranger, table: &Table, harm: &str, group: u32) -> Process {
+    let role = role!("vandal", table.name(), geteuid(), harm);
+    let mut vandal = Process::start(&mut stranger.runs(&role, group));
+    assert_eq!(vandal.line(), "begun");
+    vandal
+}
+
+fn watch(table: &Table) -> Process {
+    Process::start(subscriber().args(["watch", table.name(), "--format", "jsonl"]))
+}
+
+fn publish(publisher: &mut Publisher<Item>, value: u64) {
+    let mut tx = publisher.begin();
+    tx.upsert(&Item::new((1, 1), value)).unwrap();
+    tx.commit().unwrap();
+}
+
+fn registry_id(table: &Table) -> u64 {
+    common::inspect(table.name(), None).unwrap().registry_id
+}
+
+#[test]
+fn a_vandal_delays_wake_ups_and_stops_no_commit() {
+    let Some(stranger) = Stranger::new() else {
+        return;
+    };
+    for (harm, mode, group) in [
+        ("lock", 0o644, stranger.group),
+        ("scribble", 0o644, stranger.group),
+        ("cut", 0o644, stranger.group),
+        ("usurp", 0o644, stranger.group),
+        ("all", 0o640, GROUP),
+    ] {
+        let table = Table::new("vandal");
+        let builder = Publisher::<Item>::builder(table.name()).capacity(10);
+        let mut publisher = builder.mode(mode).group(group).open().unwrap();
+        publish(&mut publisher, 0);
+        let mut early = watch(&table);
+        early.line();
+        let mut vandal = vandal(&stranger, &table, harm, group);
+        let mut late = watch(&table);
+        late.line();
+        for value in 1..=FOLLOWED {
+            publish(&mut publisher, value);
+            for watch in [&mut early, &mut late] {
+                let line = watch.line();
+                assert!(
+                    line.contains(&format!("\"value\":{value},")),
+                    "{harm}: {line}"
+                );
+            }
+            publisher.maintain().unwrap();
+            table.remember();
+        }
+        let begun = std::time::Instant::now();
+        for value in 1..=BURST {
+            publish(&mut publisher, FOLLOWED + value);
+        }
+        assert!(
+            begun.elapsed() < LIMIT,
+            "{harm}: {BURST} commits in {:?}",
+            begun.elapsed()
+        );
+        let mut fresh = Subscriber::<Item>::open(table.name()).unwrap();
+        assert_eq!(fresh.get(&(1, 1)).unwrap().value, FOLLOWED + BURST);
+        publish(&mut publisher, 0);
+        until("it is seen", || {
+            fresh.wait(Some(LIMIT)).unwrap();
+            fresh.get(&(1, 1)).unwrap().value == 0
+        });
+        table.remember();
+        vandal.finish();
+        is_well_again(&table, &mut publisher);
+        drop((early, late, fresh));
+        table.remember();
+        publisher.close().unwrap();
+    }
+}
+
+/// Whoever comes then is woken by each commit, and needs no re-check.
+fn is_well_again(table: &Table, publisher: &mut Publisher<Item>) {
+    publisher.maintain().unwrap();
+    // Opened with a re-check that never comes.
+    let mut follower = Process::start(&mut role!("follow", table.name()));
+    let mut told = follower.line();
+    for value in 1..=20 {
+        publish(publisher, value);
+        let version = publisher.version().to_string();
+        while !told.starts_with(&version) {
+            told = follower.line();
+        }
+    }
+}
+
+#[test]
+fn a_registry_that_a_vandal_cuts_is_replaced() {
+    let Some(stranger) = Stranger::new() else {
+        return;
+    };
+    let table = Table::new("vandal-cut");
+    let builder = Publisher::<Item>::builder(table.name()).capacity(10);
+    let mut publisher = builder.mode(0o644).open().unwrap();
+    let before = registry_id(&table);
+    table.remember();
+    let mut vandal = vandal(&stranger, &table, "cut", stranger.group);
+    until("it is replaced", || {
+        publisher.maintain().unwrap();
+        table.remember();
+        registry_id(&table) != before
+    });
+    vandal.finish();
+    publisher.maintain().unwrap();
+    let info = common::inspect(table.name(), None).unwrap();
+    assert!(info.subscribers.is_ok(), "{info:?}");
+    publisher.close().unwrap();
+}
+
+#[test]
+fn a_vandal_stops_no_takeover() {
+    let Some(stranger) = Stranger::new() else {
+        return;
+    };
+    for (mode, group) in [("644", stranger.group), ("640", GROUP)] {
+        is_taken_over(&stranger, mode, group);
+    }
+}
+
+fn is_taken_over(stranger: &Stranger, mode: &str, group: u32) {
+    let table = Table::new("vandal-takeover");
+    let group_id = group.to_string();
+    let options = ["--mode", mode, "--group", &group_id];
+    let serve = || Serving::start(table.name(), "id:u64,value:u64", &options);
+    let row = |id: u64| format!(r#"{{"id":{id},"value":{id}}}"#);
+    let mut publisher = serve();
+    publisher.publish([row(0)]);
+    let mut watch = watch(&table);
+    watch.line();
+    let mut vandal = vandal(stranger, &table, "all", group);
+    for id in 1..=5 {
+        table.remember();
+        publisher.process.kill();
+        let region = File::options()
+            .write(true)
+            .open(format!("/dev/shm/tablecast.table.{}", table.name()));
+        let region = region.unwrap();
+        until("the vandal has locked the region", || {
+            let is_free = try_lock(&region, Span::WHOLE).unwrap();
+            unlock(&region, Span::WHOLE).unwrap();
+            !is_free
+        });
+        publisher = serve();
+        publisher.publish([row(id)]);
+        // Every row of those before, and the new one.
+        let line = watch.line();
+        assert!(
+            line.contains(&format!(r#""op":"create","key":{{"id":{id}}}"#)),
+            "{line}"
+        );
+        assert_eq!(
+            common::inspect(table.name(), None).unwrap().rows as u64,
+            id + 1
+        );
+    }
+    vandal.finish();
+    table.remember();
+    publisher.stop(nix::sys::signal::Signal::SIGTERM);
+}
+
+/// A program that shares /dev/shm with others, and neither their queues nor their pids.
+fn contained(program: &Command) -> Command {
+    let mut contained = Command::new("unshare");
+    contained.args(["--ipc", "--pid", "--fork", "--kill-child"]);
+    contained
+        .arg(program.get_program())
+        .args(program.get_args());
+    contained
+}
+
+#[test]
+fn a_subscriber_of_another_container_follows_by_looking() {
+    let allowed = contained(&Command::new("true")).output();
+    if !allowed.is_ok_and(|output| output.status.success()) {
+        return skip("no namespaces of IPC and pids");
+    }
+    let table = Table::new("container");
+    let mut serving = Serving::start(table.name(), "id:u64", &[]);
+    let mut watch = subscriber();
+    watch.args(["watch", table.name(), "--format", "jsonl"]);
+    let mut watch = Process::start(&mut contained(&watch));
+    for id in 0..20 {
+        serving.publish([format!(r#"{{"id":{id}}}"#)]);
+        let line = watch.line();
+        assert!(line.contains(&format!(r#""key":{{"id":{id}}}"#)), "{line}");
+    }
+    // Its lock is seen across, whatever its pid.
+    let info = common::inspect(table.name(), None).unwrap();
+    let subscribers = info.subscribers.unwrap();
+    assert_eq!(subscribers.len(), 1, "{subscribers:?}");
+    assert!(subscribers[0].alive, "{subscribers:?}");
+    serving.process.kill();
+    watch.stderr_until(|stderr| stderr.contains("gone") || stderr.contains("died"));
+    drop(watch);
+    until("its lock has fallen", || {
+        let info = common::inspect(table.name(), None).unwrap();
+        info.subscribers
+            .unwrap()
+            .iter()
+            .all(|listener| !listener.alive)
+    });
+}
