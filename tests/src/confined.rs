@@ -2,7 +2,7 @@
 
 use std::io::Error;
 use std::os::unix::process::CommandExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use nix::mount::{MsFlags, mount};
@@ -65,6 +65,51 @@ pub fn play_new_pids(program: &mut Command) -> Result<i32, Error> {
     let mut child = program.spawn()?;
     println!("{}", child.id());
     Ok(child.wait()?.code().unwrap_or(1))
+}
+
+/// A memory cgroup of a test's own, of either version. It goes when this is dropped; its processes must have ended.
+pub struct MemoryGroup(PathBuf);
+
+impl MemoryGroup {
+    /// One whose processes may use `bytes` together.
+    ///
+    /// # Errors
+    /// What was refused.
+    pub fn new(bytes: usize) -> std::io::Result<Self> {
+        let (parent, limit) = own_memory_group()?;
+        let group = Self(parent.join(format!("tablecast-{}", std::process::id())));
+        std::fs::create_dir(&group.0)?;
+        std::fs::write(group.0.join(limit), bytes.to_string())?;
+        Ok(group)
+    }
+
+    /// Makes a process one of it. What it has used before does not count.
+    ///
+    /// # Errors
+    /// What was refused.
+    pub fn admit(&self, process: u32) -> std::io::Result<()> {
+        std::fs::write(self.0.join("cgroup.procs"), process.to_string())
+    }
+}
+
+impl Drop for MemoryGroup {
+    fn drop(&mut self) {
+        if let Err(error) = std::fs::remove_dir(&self.0) {
+            eprintln!("{} stays: {error}", self.0.display());
+        }
+    }
+}
+
+/// The memory cgroup of this process, and the file of a group's limit.
+fn own_memory_group() -> std::io::Result<(PathBuf, &'static str)> {
+    let groups = std::fs::read_to_string("/proc/self/cgroup")?;
+    let of = |mark: &str| groups.lines().find_map(|line| line.split_once(mark));
+    let (root, (_, path), limit) = match (of(":memory:"), of("0::")) {
+        (Some(group), _) => ("/sys/fs/cgroup/memory", group, "memory.limit_in_bytes"),
+        (None, Some(group)) => ("/sys/fs/cgroup", group, "memory.max"),
+        (None, None) => return Err(Error::other("there are no memory cgroups")),
+    };
+    Ok((PathBuf::from(format!("{root}{path}")), limit))
 }
 
 /// Becomes `program` with less than it would have: `files=N` open files, `queues=BYTES` for message queues, or

@@ -1,12 +1,13 @@
 //! Limits of the system: an error that names the object, the limit and the setting. What is committed stays, and
 //! the publisher carries on with what fits.
 
+use std::os::unix::process::ExitStatusExt;
 use std::process::Command;
 use std::time::Duration;
 
 use common::{Error, Publisher, Subscriber};
 use nix::sys::signal::Signal;
-use tests::confined::{own_memory, own_queues};
+use tests::confined::{MemoryGroup, own_memory, own_queues};
 use tests::process::Process;
 use tests::programs::{publisher, subscriber};
 use tests::script::Item;
@@ -224,6 +225,48 @@ fn a_publisher_without_descriptors_says_so() {
             "{files}: {stderr}"
         );
     }
+}
+
+#[test]
+fn a_publisher_that_is_killed_for_its_memory_loses_nothing() {
+    const BATCH: usize = 1_000;
+    let group = match MemoryGroup::new(24 << 20) {
+        Ok(group) => group,
+        Err(error) => return skip(&format!("no memory cgroup of its own: {error}")),
+    };
+    let table = Table::new("no-memory");
+    let mut grow = Process::start(&mut role!("grow", table.name(), 10 * CAPACITY, BATCH));
+    assert_eq!(grow.line(), "here");
+    group.admit(grow.id()).unwrap();
+    grow.write_line("go");
+    grow.line();
+    let mut subscriber = Subscriber::<Item>::open(table.name()).unwrap();
+    let status = grow.end();
+    assert_eq!(status.signal(), Some(Signal::SIGKILL as i32), "{status}");
+
+    let said: usize = grow.stdout().lines().last().unwrap().parse().unwrap();
+    subscriber.refresh().unwrap();
+    let rows = subscriber.len();
+    // It may have died between a commit and what it says of it.
+    assert!(
+        [said, said + BATCH].contains(&rows),
+        "{rows} rows of {said}"
+    );
+    let is_whole = |item: &Item| *item == Item::new((0, item.number), item.number.into());
+    assert!(subscriber.iter().all(is_whole));
+    let mut publisher = Publisher::<Item>::builder(table.name())
+        .capacity(10 * CAPACITY)
+        .open()
+        .unwrap();
+    assert_eq!(publisher.len(), rows);
+    let mut tx = publisher.begin();
+    tx.insert(&Item::new((1, 1), 1)).unwrap();
+    tx.commit().unwrap();
+    until("it is seen", || {
+        subscriber.wait(Some(LIMIT)).unwrap();
+        subscriber.len() == rows + 1
+    });
+    publisher.close().unwrap();
 }
 
 #[test]

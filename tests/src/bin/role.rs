@@ -79,6 +79,7 @@ fn main() {
         "stepped" => stepped(&mut arguments),
         "refresh" => refresh(&mut arguments),
         "limited" => limited(&mut arguments),
+        "grow" => grow(&mut arguments),
         "pids" => pids(&mut arguments),
         "vandal" => vandal(&mut arguments),
         "write" => write(&mut arguments),
@@ -341,6 +342,28 @@ fn limited(arguments: &mut Arguments) -> Result<()> {
     let (limit, program): (String, String) = (arguments.next(), arguments.next());
     let mut program = std::process::Command::new(program);
     fail(become_limited(&limit, program.args(&mut arguments.0)))
+}
+
+/// `grow NAME CAPACITY BATCH`: once it is told to by a line, commits new rows, a batch at a time, until there is no more room.
+/// Says after each commit how many there are.
+fn grow(arguments: &mut Arguments) -> Result<()> {
+    let (name, capacity, batch): (String, usize, u32) =
+        (arguments.next(), arguments.next(), arguments.next());
+    say("here");
+    let _told = std::io::stdin().read_line(&mut String::new());
+    let mut publisher = Publisher::<Item>::builder(&name)
+        .capacity(capacity)
+        .open()?;
+    let mut rows = 0;
+    loop {
+        let mut tx = publisher.begin();
+        for number in rows..rows + batch {
+            tx.insert(&Item::new((0, number), number.into()))?;
+        }
+        tx.commit()?;
+        rows += batch;
+        say(rows);
+    }
 }
 
 /// `pids PROGRAM ARGUMENTS…`: that program in a pid namespace of its own, after a line with its pid outside.
