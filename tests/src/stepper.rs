@@ -14,6 +14,7 @@
 use std::process::Command;
 
 use nix::errno::Errno;
+use nix::sched::{CpuSet, sched_getcpu, sched_setaffinity};
 use nix::sys::ptrace::{self, Options};
 use nix::sys::signal::{Signal, raise};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
@@ -97,6 +98,13 @@ pub fn mark() {
     raise(Signal::SIGSTOP).expect("a process can signal itself");
 }
 
+/// For this thread and all that it makes from now on.
+fn stay_on_this_processor() -> nix::Result<()> {
+    let mut processors = CpuSet::new();
+    processors.set(sched_getcpu()?)?;
+    sched_setaffinity(Pid::from_raw(0), &processors)
+}
+
 /// A role that stands before its next instruction.
 pub struct Stepper {
     process: Process,
@@ -115,6 +123,8 @@ impl Stepper {
         if !cfg!(target_arch = "x86_64") {
             return Err("stepping is written for x86_64".to_owned());
         }
+        // On the same processor, to switch to and fro is three times as quick as to wake another one each time.
+        let _slower_if_refused = stay_on_this_processor();
         let mut process = Process::start(command);
         match process.line() {
             line if line == TRACED => {}
