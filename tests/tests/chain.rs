@@ -1,12 +1,12 @@
 //! `subscriber watch A --format jsonl | publisher serve B --from -`: B follows A.
 
 use std::collections::BTreeSet;
-use std::process::Stdio;
 
 use common::{Publisher, UntypedSubscriber};
 use nix::sys::signal::Signal;
+use tests::piped::piped;
 use tests::process::Process;
-use tests::programs::{publisher, subscriber};
+use tests::programs::subscriber;
 use tests::script::{Item, Script};
 use tests::table::Table;
 use tests::{LIMIT, until};
@@ -23,29 +23,7 @@ impl Chain {
     }
 
     fn with(from: &Table, to: &Table, options: &[&str]) -> Self {
-        let (reader, writer) = std::io::pipe().unwrap();
-        let mut watch = subscriber();
-        watch
-            .args(["watch", from.name(), "--format", "jsonl"])
-            .stdin(Stdio::null());
-        let mut serve = publisher();
-        serve.args([
-            "serve",
-            to.name(),
-            "--from",
-            "-",
-            "--key",
-            "group,number",
-            "--exit-at-eof",
-        ]);
-        serve
-            .args(["--fields", "group:u32,number:u32,value:u64,label:text(24)"])
-            .args(options)
-            .stdin(reader);
-        let (watch, serve) = (
-            Process::start_into(&mut watch, writer),
-            Process::start_with(&mut serve),
-        );
+        let (watch, serve) = piped(from, to, &[], options);
         let copy = UntypedSubscriber::builder(to.name())
             .open_within(LIMIT)
             .unwrap();

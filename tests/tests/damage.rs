@@ -54,6 +54,19 @@ fn scribble(object: &str, dice: &mut SmallRng) {
     }
 }
 
+fn open(table: &Table, seed: u64) -> common::Result<Publisher<Item>> {
+    Publisher::builder(table.name())
+        .capacity(500)
+        .mode(mode(seed))
+        .open()
+}
+
+fn attach(table: &Table) -> common::Result<Subscriber<Item>> {
+    Subscriber::builder(table.name())
+        .recheck(Duration::ZERO)
+        .open()
+}
+
 /// Everything that either end can be asked for. Errors are answers.
 fn use_all(
     publisher: &mut Publisher<Item>,
@@ -98,23 +111,14 @@ fn damaged_memory_is_an_error_or_plausible_data() {
         println!("seed {seed}");
         let mut dice = SmallRng::seed_from_u64(seed);
         let table = Table::new("scribble");
-        let open = || {
-            Publisher::<Item>::builder(table.name())
-                .capacity(500)
-                .mode(mode(seed))
-                .open()
-        };
+        let open = || open(&table, seed);
         let mut publisher = open().unwrap();
         let mut tx = publisher.begin();
         for number in 0..300 {
             tx.insert(&Item::new((0, number), 1)).unwrap();
         }
         tx.commit().unwrap();
-        let attach = || {
-            Subscriber::<Item>::builder(table.name())
-                .recheck(Duration::ZERO)
-                .open()
-        };
+        let attach = || attach(&table);
         let mut subscribers = vec![attach().unwrap(), attach().unwrap()];
         for _ in 0..40 {
             let registry = registry(table.name());
@@ -167,18 +171,9 @@ fn memory_that_is_damaged_and_cut_while_it_is_read() {
     for seed in 0..12 {
         let mut dice = SmallRng::seed_from_u64(seed);
         let table = Table::new("scribble-live");
-        let open = || {
-            Publisher::<Item>::builder(table.name())
-                .capacity(500)
-                .mode(mode(seed))
-                .open()
-        };
+        let open = || open(&table, seed);
         let mut publisher = open().unwrap();
-        let attach = || {
-            Subscriber::<Item>::builder(table.name())
-                .recheck(Duration::ZERO)
-                .open()
-        };
+        let attach = || attach(&table);
         let mut subscribers = vec![attach().unwrap(), attach().unwrap()];
         let done = AtomicBool::new(false);
         let (object, region) = (format!("tablecast.table.{}", table.name()), region(&table));

@@ -28,6 +28,18 @@ fn open(table: &Table) -> UntypedPublisher {
         .unwrap()
 }
 
+/// A dead publisher's registry, by number and path, whose region and lock somebody removed.
+fn orphaned_registry(table: &Table) -> (u64, PathBuf) {
+    let publisher_left = open(table);
+    let id = common::inspect(table.name(), None).unwrap().registry_id;
+    table.remember();
+    drop(publisher_left);
+    for kind in ["table", "lock"] {
+        std::fs::remove_file(path(kind, table.name())).unwrap();
+    }
+    (id, path("subs", &format!("{id:016x}")))
+}
+
 fn find(found: &[Leftover], path: &PathBuf) -> Option<Leftover> {
     found.iter().find(|left| left.object == *path).cloned()
 }
@@ -194,14 +206,7 @@ fn a_registry_that_no_region_names_is_left_behind() {
 #[test]
 fn in_doubt_no_registry_is_left_behind() {
     let (damaged, table) = (Table::new("left-damaged"), Table::new("left-doubt"));
-    let publisher_left = open(&table);
-    let id = common::inspect(table.name(), None).unwrap().registry_id;
-    let registry = path("subs", &format!("{id:016x}"));
-    table.remember();
-    drop(publisher_left);
-    for kind in ["table", "lock"] {
-        std::fs::remove_file(path(kind, table.name())).unwrap();
-    }
+    let (id, registry) = orphaned_registry(&table);
     // A region too short to say which registry it names, while its publisher lives.
     let region = Removed(path("table", damaged.name()));
     let lock = Locked::take(File::create(&region.0).unwrap()).unwrap();
@@ -222,14 +227,7 @@ fn in_doubt_no_registry_is_left_behind() {
 #[test]
 fn a_publisher_with_a_lock_and_no_region_yet_may_have_any_registry() {
     let (starting, table) = (Table::new("left-starting"), Table::new("left-wait"));
-    let publisher_left = open(&table);
-    let id = common::inspect(table.name(), None).unwrap().registry_id;
-    let registry = path("subs", &format!("{id:016x}"));
-    table.remember();
-    drop(publisher_left);
-    for kind in ["table", "lock"] {
-        std::fs::remove_file(path(kind, table.name())).unwrap();
-    }
+    let (_, registry) = orphaned_registry(&table);
     let object = Removed(path("lock", starting.name()));
     let lock = Locked::take(File::create(&object.0).unwrap()).unwrap();
     let found = leftovers().unwrap();

@@ -1,14 +1,14 @@
 //! What `watch` tells of a view: its changes, not the table's.
 
 use std::collections::BTreeSet;
-use std::process::Stdio;
 use std::time::Duration;
 
 use common::{Publisher, Schema, UntypedPublisher, UntypedSubscriber};
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
+use tests::piped::piped;
 use tests::process::Process;
-use tests::programs::{publisher, subscriber};
+use tests::programs::subscriber;
 use tests::script::{Item, Script};
 use tests::serving::Serving;
 use tests::table::Table;
@@ -189,39 +189,6 @@ fn fields_are_looked_up_again_in_another_schema() {
     a.close().unwrap();
 }
 
-/// `to` as a part of `from`. What starts the two keeps no end of the pipe between them.
-fn filtered_chain(from: &Table, to: &Table) -> (Process, Process) {
-    let (reader, writer) = std::io::pipe().unwrap();
-    let mut watch = subscriber();
-    watch.args([
-        "watch",
-        from.name(),
-        "--format",
-        "jsonl",
-        "--where",
-        "value > 1",
-        "--where",
-        "value != 3",
-    ]);
-    let mut serve = publisher();
-    serve.args([
-        "serve",
-        to.name(),
-        "--from",
-        "-",
-        "--key",
-        "group,number",
-        "--exit-at-eof",
-        "--strict",
-    ]);
-    serve.args(["--capacity", "60"]);
-    serve.args(["--fields", "group:u32,number:u32,value:u64,label:text(24)"]);
-    (
-        Process::start_into(watch.stdin(Stdio::null()), writer),
-        Process::start_with(serve.stdin(reader)),
-    )
-}
-
 #[test]
 fn a_view_feeds_another_publisher() {
     let (from, to) = (Table::new("view-chain-a"), Table::new("view-chain-b"));
@@ -232,7 +199,8 @@ fn a_view_feeds_another_publisher() {
         .capacity(60)
         .open()
         .unwrap();
-    let (mut watch, mut serve) = filtered_chain(&from, &to);
+    let part = ["--where", "value > 1", "--where", "value != 3"];
+    let (mut watch, mut serve) = piped(&from, &to, &part, &["--strict", "--capacity", "60"]);
     let mut copy = UntypedSubscriber::builder(to.name())
         .open_within(LIMIT)
         .unwrap();

@@ -67,7 +67,7 @@ pub struct Leftover {
     pub kind: LeftoverKind,
     /// The user id it belongs to.
     pub owner: u32,
-    /// The table that [`remove`](crate::remove) removes it with. None of what has no table: then its file may be removed.
+    /// The table that [`remove`](crate::remove) removes it with. None of what has no table: [`sweep`](crate::sweep) removes it.
     pub table: Option<String>,
     /// Why it is left behind.
     pub reason: &'static str,
@@ -316,12 +316,12 @@ fn suspect_nexts(nexts: &[Object], found: &mut Findings) {
 }
 
 fn suspect_registry(registry: &Object, named: &Named, found: &mut Findings) {
-    let Some(id) = number(&registry.name) else {
+    let id = number(&registry.name).filter(|id| !named.registries.contains(id));
+    let Some(id) = id else {
         return;
     };
     let held = registry.held(&registry_name(id));
-    let is_in_doubt = held == Held::No && named.unknown.contains(&registry.owner);
-    if named.registries.contains(&id) || is_in_doubt {
+    if held == Held::No && named.unknown.contains(&registry.owner) {
         return;
     }
     let reason = "no table names it, and nobody listens there";

@@ -17,6 +17,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering as StdOrdering};
 use std::sync::{Arc, Mutex};
 
+use loom::thread;
+
 use crate::layout::{Geometry, Tag, header};
 use crate::sync::{AtomicU64, Ordering, Point, with_mutant};
 use crate::table::Table;
@@ -195,4 +197,10 @@ impl Memory {
     fn committed(&self) -> u64 {
         self.words[header::COMMIT].load(Ordering::Relaxed)
     }
+}
+
+/// Does it to its end on a thread of its own: a process's fences are not its successor's.
+fn in_a_process(memory: &Arc<Memory>, act: impl FnOnce(&Memory) + 'static) {
+    let memory = Arc::clone(memory);
+    thread::spawn(move || act(&memory)).join().unwrap();
 }

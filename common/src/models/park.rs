@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use loom::thread;
 
-use super::{Memory, check};
+use super::{Memory, check, in_a_process};
 use crate::layout::header;
 use crate::park::{may_be_parked, park, parked_at};
 use crate::sync::{AtomicU64, Ordering};
@@ -37,17 +37,19 @@ fn commit_and_wake(memory: &Memory, seats: &Seats, version: u64, everyone: bool)
         .map(|_| seats.nonce.load(Ordering::Relaxed))
 }
 
-#[test]
-fn whoever_sleeps_is_woken() {
-    check("park", 3, |outcomes| {
+/// A subscriber parks at what it has seen, which may be any commit up to 4, while `publish` makes these and says whether it
+/// has sent: it must not be left asleep before the last.
+fn parks_while(
+    name: &str,
+    least: usize,
+    publish: impl Fn(&Arc<Memory>, &Seats) -> bool + Copy + Send + Sync + 'static,
+) {
+    check(name, least, move |outcomes| {
         let (memory, seats) = (Memory::at_version_two(1), Seats::new());
-        let publisher = {
+        let publishers = {
             let (memory, seats) = (Arc::clone(&memory), Arc::clone(&seats));
-            thread::spawn(move || {
-                [3, 4].map(|version| commit_and_wake(&memory, &seats, version, false).is_some())
-            })
+            thread::spawn(move || publish(&memory, &seats))
         };
-        // It parks at what it has seen, which may be any commit so far.
         let seen = memory.committed();
         let sleeps = park(
             &seats.parks[0],
@@ -55,10 +57,18 @@ fn whoever_sleeps_is_woken() {
             &memory.words[header::COMMIT],
             seen,
         );
-        let sent = publisher.join().unwrap();
-        let woken = sent.contains(&true);
+        let woken = publishers.join().unwrap();
         assert!(!sleeps || seen == 4 || woken, "asleep at {seen} for ever");
         outcomes.saw((seen, sleeps, woken));
+    });
+}
+
+#[test]
+fn whoever_sleeps_is_woken() {
+    parks_while("park", 3, |memory, seats| {
+        [3, 4]
+            .map(|version| commit_and_wake(memory, seats, version, false).is_some())
+            .contains(&true)
     });
 }
 
@@ -89,53 +99,20 @@ fn the_record_of_a_sleeper_is_its_own() {
 
 #[test]
 fn a_wake_up_lost_to_a_death_is_made_good_by_the_successor() {
-    check("park and takeover", 2, |outcomes| {
-        let (memory, seats) = (Memory::at_version_two(1), Seats::new());
-        let publishers = {
-            let (memory, seats) = (Arc::clone(&memory), Arc::clone(&seats));
-            thread::spawn(move || {
-                let dying = Arc::clone(&memory);
-                // Dead between its commit and its wake-ups.
-                thread::spawn(move || dying.table().commit(3, 0, std::iter::empty()))
-                    .join()
-                    .unwrap();
-                commit_and_wake(&memory, &seats, 4, true).is_some()
-            })
-        };
-        let seen = memory.committed();
-        let sleeps = park(
-            &seats.parks[0],
-            &seats.parked_max,
-            &memory.words[header::COMMIT],
-            seen,
-        );
-        let woken = publishers.join().unwrap();
-        assert!(!sleeps || seen == 4 || woken, "asleep at {seen} for ever");
-        outcomes.saw((seen, sleeps, woken));
+    parks_while("park and takeover", 2, |memory, seats| {
+        // Dead between its commit and its wake-ups.
+        in_a_process(memory, |memory| {
+            memory.table().commit(3, 0, std::iter::empty())
+        });
+        commit_and_wake(memory, seats, 4, true).is_some()
     });
 }
 
 #[test]
 fn whoever_parks_after_a_takeover_is_woken_by_the_next_commit() {
-    check("park after a takeover", 3, |outcomes| {
-        let (memory, seats) = (Memory::at_version_two(1), Seats::new());
-        let publishers = {
-            let (memory, seats) = (Arc::clone(&memory), Arc::clone(&seats));
-            thread::spawn(move || {
-                let news = commit_and_wake(&memory, &seats, 3, true).is_some();
-                // No longer for everyone: `parked_max` and the park words must do.
-                news || commit_and_wake(&memory, &seats, 4, false).is_some()
-            })
-        };
-        let seen = memory.committed();
-        let sleeps = park(
-            &seats.parks[0],
-            &seats.parked_max,
-            &memory.words[header::COMMIT],
-            seen,
-        );
-        let woken = publishers.join().unwrap();
-        assert!(!sleeps || seen == 4 || woken, "asleep at {seen} for ever");
-        outcomes.saw((seen, sleeps, woken));
+    parks_while("park after a takeover", 3, |memory, seats| {
+        let news = commit_and_wake(memory, seats, 3, true).is_some();
+        // No longer for everyone: `parked_max` and the park words must do.
+        news || commit_and_wake(memory, seats, 4, false).is_some()
     });
 }

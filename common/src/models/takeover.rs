@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use loom::thread;
 
-use super::{Memory, check};
+use super::{Memory, check, in_a_process};
 use crate::sync::fuse;
 use crate::table::catch_up::Staging;
 use crate::table::commit::Write;
@@ -23,6 +23,20 @@ fn write(memory: &Memory, version: u64) {
             row: Some(&row),
         }),
     );
+}
+
+/// Two transactions that end before store number `death`.
+fn write_and_die(memory: &Memory, death: usize) {
+    fuse::lit(Some(death), || {
+        write(memory, 3);
+        write(memory, 4);
+    });
+}
+
+/// What a new publisher does first, where the last commit was `committed`.
+fn take_over(memory: &Memory, committed: u64) {
+    memory.table().repair(committed);
+    memory.table().commit(committed + 1, 0, std::iter::empty());
 }
 
 /// The row as of `version`, if the first publisher came as far as `committed`: the next version is the news of the
@@ -53,24 +67,11 @@ fn model(death: usize) {
                     (version, read.is_ok().then_some(row[0]))
                 })
             };
-            // Each on a thread of its own: a process's fences are not its successor's.
-            let first = Arc::clone(&memory);
-            thread::spawn(move || {
-                fuse::lit(Some(death), || {
-                    write(&first, 3);
-                    write(&first, 4);
-                })
-            })
-            .join()
-            .unwrap();
-            let second = Arc::clone(&memory);
-            thread::spawn(move || {
-                second.table().repair(committed);
-                second.table().commit(committed + 1, 0, std::iter::empty());
-                write(&second, committed + 2);
-            })
-            .join()
-            .unwrap();
+            in_a_process(&memory, move |memory| write_and_die(memory, death));
+            in_a_process(&memory, move |memory| {
+                take_over(memory, committed);
+                write(memory, committed + 2);
+            });
 
             let (version, row) = reader.join().unwrap();
             if let Some(row) = row {
@@ -115,22 +116,8 @@ fn a_copy_of_an_older_version_catches_up_over_a_takeover() {
             })
         };
         // It dies in transaction 4, when it has written all but the commit.
-        let first = Arc::clone(&memory);
-        thread::spawn(move || {
-            fuse::lit(Some(2 * STORES - 1), || {
-                write(&first, 3);
-                write(&first, 4);
-            })
-        })
-        .join()
-        .unwrap();
-        let second = Arc::clone(&memory);
-        thread::spawn(move || {
-            second.table().repair(3);
-            second.table().commit(4, 0, std::iter::empty());
-        })
-        .join()
-        .unwrap();
+        in_a_process(&memory, |memory| write_and_die(memory, 2 * STORES - 1));
+        in_a_process(&memory, |memory| take_over(memory, 3));
         let reached = reader.join().unwrap();
         if let Some((version, row)) = reached {
             assert_eq!(row, [2, 3, 3][version as usize - 2], "at version {version}");

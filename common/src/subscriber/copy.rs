@@ -100,7 +100,7 @@ impl LocalCopy {
         let (slots, rows) = staging.into_whole();
         copy.rows = rows;
         copy.make_room(copy.rows.len() / copy.row_words);
-        copy.index = KeyIndex::with_capacity(copy.rows.len() / copy.row_words);
+        copy.index = KeyIndex::with_capacity(slots.len());
         for slot in slots {
             let hash = copy.index.hash_row(&copy.schema, copy.bytes(slot));
             copy.set_live(slot, true);

@@ -128,10 +128,11 @@ impl Staging {
     ///
     /// # Panics
     /// If it was another version.
-    pub fn into_whole(self) -> (impl Iterator<Item = usize>, Vec<u64>) {
+    pub fn into_whole(mut self) -> (impl ExactSizeIterator<Item = usize>, Vec<u64>) {
         assert!(self.is_whole, "the whole table was copied");
-        let live = self.moved.into_iter().filter(|moved| moved.start.is_some());
-        (live.map(|moved| moved.slot as usize), self.words)
+        self.moved.retain(|moved| moved.start.is_some());
+        let slots = self.moved.into_iter().map(|moved| moved.slot as usize);
+        (slots, self.words)
     }
 
     /// The words of a row that is live.
