@@ -31,7 +31,7 @@ pub fn glance(words: &[AtomicU64], geometry: &Geometry, slot: usize, row: &mut [
             memory::copy_words(copy, row);
             // Partner: the writer's fence between tags and words, as in `Guarded::is_still`.
             fence(Point::RecheckTag, Ordering::Acquire);
-            tags[which].load(Ordering::Relaxed) == seen
+            !applies(Point::RecheckRow) || tags[which].load(Ordering::Relaxed) == seen
         }
         _ => false,
     }
@@ -124,7 +124,17 @@ impl<'m> Block<'m> {
         fence(Point::RecheckTag, Ordering::Acquire);
         memory::copy_words(tags, after);
         if before != after {
-            for row in set_bits(&[copied | answers.unsure]) {
+            let rows = if applies(Point::RecheckRow) {
+                copied
+            } else {
+                0
+            };
+            let answers_only = if applies(Point::RecheckAnswer) {
+                !copied
+            } else {
+                0
+            };
+            for row in set_bits(&[rows | answers.unsure & answers_only]) {
                 let at = 2 * row + (answers.second >> row & 1) as usize;
                 answers.failed |= u64::from(before[at] != after[at]) << row;
             }
