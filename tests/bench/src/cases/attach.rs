@@ -7,7 +7,8 @@ use common::Subscriber;
 
 use super::read::publish;
 use super::{Case, bar, unique};
-use crate::measure::{Figure, batches, pin};
+use crate::machine::pin;
+use crate::measure::{Figure, batches};
 use crate::other::{HERE, Other, THERE, serve};
 use crate::peers::lmdb::Lmdb;
 use crate::row::Row;
@@ -49,12 +50,8 @@ fn run() -> Vec<Figure> {
             black_box(subscriber.get(&(ROWS as u64 / 2)));
         }),
         batches("LMDB copying them out", 1, || {
-            let tx = lmdb.env.read_txn().expect("a reader");
-            let rows = lmdb.rows.iter(&tx).expect("a table");
-            let rows: Vec<(u64, Row)> = rows
-                .map(|row| row.expect("a row"))
-                .map(|(key, row)| (key, *bytemuck::from_bytes(row)))
-                .collect();
+            let mut rows = Vec::new();
+            lmdb.copy_out(&mut rows);
             black_box(rows);
         }),
         batches("memcpy of the same bytes", 1, || {

@@ -8,7 +8,8 @@ use common::Subscriber;
 
 use super::read::publish;
 use super::{Case, bar, unique};
-use crate::measure::{Figure, pin};
+use crate::machine::pin;
+use crate::measure::Figure;
 use crate::other::{HERE, Other, THERE, serve};
 use crate::peers::plain::Plain;
 use crate::row::{Random, Row};

@@ -2,7 +2,7 @@
 
 use std::fs::OpenOptions;
 use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use memmap2::MmapRaw;
 
@@ -42,6 +42,12 @@ impl Plain {
     /// One of two words, on lines of their own, to tell each other by.
     pub fn signal(&self, at: usize) -> &AtomicU64 {
         &self.words()[at * HEAD / 2]
+    }
+
+    /// The low half of such a word, as a futex wants it.
+    pub fn half_signal(&self, at: usize) -> &AtomicU32 {
+        // SAFETY: a word of the mapping, aligned for its halves, too; nobody uses the whole word at the same time.
+        unsafe { AtomicU32::from_ptr(self.signal(at).as_ptr().cast()) }
     }
 
     /// Writes a row.
