@@ -86,7 +86,7 @@ const BATCHES: usize = 400;
 /// See [`BATCHES`].
 const LEAST: usize = 3;
 /// How long one way is measured, about.
-const TIME: Duration = Duration::from_millis(250);
+const TIME: Duration = Duration::from_millis(400);
 
 /// Times `batch`, which does something `count` times, until there is enough of it; of each batch the time of one.
 pub fn batches(subject: impl Into<String>, count: usize, mut batch: impl FnMut()) -> Figure {

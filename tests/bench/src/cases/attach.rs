@@ -18,7 +18,7 @@ const ROWS: usize = 100_000;
 /// Opening a table.
 pub const ATTACH: Case = Case {
     name: "attach",
-    about: "from opening a table of 100,000 rows to its first row, local copy and index and all; ns a time",
+    about: "from opening a table of 100,000 rows to its first row, local copy and index and all",
     run,
     bars: &[bar("open and get", "LMDB copying them out", 1.0)],
 };

@@ -21,7 +21,7 @@ const TIMES: usize = 300;
 /// A few rows of many.
 pub const FEW: Case = Case {
     name: "catch-up",
-    about: "ten rows of 1,000,000, just written on the other core, come into the local copy; ns a refresh",
+    about: "ten rows of 1,000,000, just written on the other core, come into the local copy",
     run,
     bars: &[bar("refresh", "copying just these ten", 4.0)],
 };

@@ -25,7 +25,7 @@ const LIMIT: &str = "the same words without any protocol";
 /// Nobody listens.
 pub const ALONE: Case = Case {
     name: "commit",
-    about: "ten rows at random of 100,000 become true as one, nobody is parked; ns a commit",
+    about: "ten rows at random of 100,000 become true as one, nobody is parked; the time is that of one commit",
     run,
     bars: &[
         bar("commit", LIMIT, 3.0),

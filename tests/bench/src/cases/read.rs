@@ -26,7 +26,7 @@ const SOME_READS: usize = 2_500;
 /// One row, again and again.
 pub const HOT: Case = Case {
     name: "read-hot",
-    about: "one row, again and again, of 1,000; ns a read",
+    about: "one row, again and again, of 1,000",
     run: hot,
     bars: HOT_BARS,
 };
@@ -36,7 +36,7 @@ const HOT_BARS: &[Bar] = &[bar("latest", "iceoryx2 held handle", 1.0)];
 /// Rows at random.
 pub const RANDOM: Case = Case {
     name: "read-random",
-    about: "rows of 1,000,000 by keys at random; ns a read",
+    about: "rows of 1,000,000 by keys at random",
     run: random,
     bars: &[
         bar("get", "a random load of 64 bytes", 2.5),

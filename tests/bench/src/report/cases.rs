@@ -19,7 +19,15 @@ pub fn sections(measured: &Measured) -> String {
 
 fn section(text: &mut String, case: &Case, runs: &[Vec<Figure>]) -> std::fmt::Result {
     writeln!(text, "\n## {}\n\n{}.\n", case.name, capitalized(case.about))?;
-    writeln!(text, "| | median | p99 |\n|---|--:|--:|")?;
+    // What is one number in every run has no percentiles.
+    let single = |figure: &Figure| figure.median == figure.p99;
+    let singles = runs.iter().flatten().all(single);
+    let head = if singles {
+        "| | |\n|---|--:|"
+    } else {
+        "| | median | p99 |\n|---|--:|--:|"
+    };
+    writeln!(text, "{head}")?;
     for figure in runs.first().into_iter().flatten() {
         let of = |pick: fn(&Figure) -> f64| {
             let found = runs.iter().filter_map(|run| find(run, &figure.subject));
@@ -28,7 +36,12 @@ fn section(text: &mut String, case: &Case, runs: &[Vec<Figure>]) -> std::fmt::Re
                 .show(median(found.map(pick)).unwrap_or(f64::NAN))
         };
         let (middle, late) = (of(|figure| figure.median), of(|figure| figure.p99));
-        writeln!(text, "| {} | {middle} | {late} |", figure.subject)?;
+        let subject = &figure.subject;
+        match (singles, single(figure)) {
+            (true, _) => writeln!(text, "| {subject} | {middle} |")?,
+            (false, true) => writeln!(text, "| {subject} | {middle} | |")?,
+            (false, false) => writeln!(text, "| {subject} | {middle} | {late} |")?,
+        }
     }
     if !case.bars.is_empty() {
         writeln!(text, "\n| bar | ratio | at most | |\n|---|--:|--:|---|")?;

@@ -77,6 +77,8 @@ fn text(size: i32, colour: &RGBColor) -> TextStyle<'_> {
 }
 
 const WIDTH: u32 = 860;
+/// More than there are, so that each has its line and its label.
+const DECADES: usize = 20;
 const BAR: f64 = 1.0;
 /// Between the bars of two groups, for the group's words.
 const GAP: f64 = 1.5;
@@ -120,6 +122,7 @@ fn comparison(measured: &Measured, path: &Path) -> Drawn {
     let area = SVGBackend::new(path, (WIDTH, height)).into_drawing_area();
     let mut chart = ChartBuilder::on(&area)
         .margin(10)
+        .margin_left(20)
         .x_label_area_size(40)
         .build_cartesian_2d(range.clone().log_scale(), at..0.0)?;
     chart
@@ -131,7 +134,7 @@ fn comparison(measured: &Measured, path: &Path) -> Drawn {
         .axis_style(INK)
         .label_style(text(TEXT, &INK))
         .x_label_formatter(&tick)
-        .x_labels(6)
+        .x_labels(DECADES)
         .x_desc("time, less is better; each line is ten times the one before")
         .draw()?;
     let title = text(TEXT, &INK);
@@ -169,7 +172,7 @@ fn growth(about: &str, points: &[Point], path: &Path) -> Drawn {
     let area = SVGBackend::new(path, GROWTH_SIZE).into_drawing_area();
     let mut chart = ChartBuilder::on(&area)
         .margin(10)
-        .margin_right(30)
+        .margin_right(50)
         .x_label_area_size(45)
         .y_label_area_size(70)
         .build_cartesian_2d(places.log_scale(), times.log_scale())?;

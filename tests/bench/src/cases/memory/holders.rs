@@ -13,8 +13,7 @@ use crate::row::Row;
 
 /// Rows of the table.
 pub const ROWS: usize = 100_000;
-/// iceoryx2 looks a key up by looking at all of them: with as many as the others have, each process would take minutes to
-/// hold an entry for each.
+/// iceoryx2 looks a key up by looking at all of them: the time until a process holds an entry for each grows with their square.
 pub const FEW: usize = 1_000;
 
 /// A way of sharing a table.
