@@ -2,11 +2,12 @@
 //!
 //! Those that sleep do so in a thread each. Whoever has received counts one more in a word that the sender sees.
 
+use std::hint::spin_loop;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use common::{PublisherState, Subscriber};
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
@@ -19,6 +20,8 @@ use crate::row::Row;
 
 /// The word in which those who have received are counted.
 pub const RECEIVED: usize = 1;
+/// How long a sleeper that works does so each time: about as long as a subscriber takes to come by a row.
+const WORK: Duration = Duration::from_micros(2);
 /// What a sleeper's thread needs, and no more: there may be a thousand.
 const STACK: usize = 256 << 10;
 
@@ -83,10 +86,11 @@ pub fn parked(arguments: &[String]) {
     }
 }
 
-/// Sleepers in bare queues: as a subscriber does, in an epoll instance over the queue, or in the queue itself.
+/// Sleepers in bare queues: in the queue itself, or, to `work` as a subscriber does, in an epoll instance over it and not at once
+/// asleep again.
 pub fn queues(arguments: &[String]) {
     let (name, plain, count) = crowd(arguments);
-    let polls = arguments[3] == "poll";
+    let works = arguments[3] == "work";
     for at in 0..count {
         let (queue, plain) = (BareQueue::open(&format!("{name}-{at}")), Arc::clone(&plain));
         // They end with the process.
@@ -95,13 +99,17 @@ pub fn queues(arguments: &[String]) {
             let event = EpollEvent::new(EpollFlags::EPOLLIN, 0);
             epoll.add(queue.descriptor(), event).expect("a queue");
             loop {
-                if polls {
+                if works {
                     let mut events = [EpollEvent::empty()];
                     let waited = epoll.wait(&mut events, EpollTimeout::NONE);
                     waited.expect("a descriptor");
                 }
                 queue.receive();
                 received(&plain);
+                let begun = Instant::now();
+                while works && begun.elapsed() < WORK {
+                    spin_loop();
+                }
             }
         });
     }

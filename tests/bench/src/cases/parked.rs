@@ -30,7 +30,7 @@ const POLL: Duration = Duration::from_micros(50);
 /// Some that are parked.
 pub const PARKED: Case = Case {
     name: "commit-parked",
-    about: "one row becomes true for subscribers that all sleep on the other core: the sender's time for a commit, and for bare sends to as many sleepers",
+    about: "one row becomes true for subscribers that all sleep on the other core: the sender's time for a commit, and for bare sends to as many sleepers. What a send costs depends on what the other core is just doing; so there are also bare sends to sleepers that do as subscribers do, and sleep in epoll and are busy for 2 µs each time",
     run,
     bars: &[
         bar("commit, 1 parked", "bare sends to 1", 1.1),
@@ -52,7 +52,7 @@ pub fn with_parked(count: usize) -> [Figure; 3] {
     [
         rounds.commits(&format!("commit, {count} parked")),
         rounds.sends("receive", &format!("bare sends to {count}")),
-        rounds.sends("poll", &format!("bare sends to {count} in epoll")),
+        rounds.sends("work", &format!("bare sends to {count} that work")),
     ]
 }
 

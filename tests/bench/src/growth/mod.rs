@@ -78,7 +78,7 @@ fn subscribers(count: usize) -> Vec<Figure> {
             ..figure
         };
         figures.push(named("commit, all parked", commit));
-        figures.push(named("bare sends to as many in epoll", sends));
+        figures.push(named("bare sends to as many that work", sends));
     }
     figures
 }
