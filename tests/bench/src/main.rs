@@ -21,7 +21,7 @@ mod row;
 mod wide;
 
 use std::path::PathBuf;
-use std::process::Command;
+use std::process::{Command, ExitCode};
 
 use clap::{Parser, Subcommand};
 
@@ -74,8 +74,17 @@ enum Part {
     },
 }
 
-fn main() -> std::io::Result<()> {
-    let args = Args::parse();
+fn main() -> ExitCode {
+    match run(&Args::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(args: &Args) -> std::io::Result<()> {
     match &args.part {
         Some(Part::Role { role, arguments }) => play(role, arguments),
         Some(Part::Case { name }) => {
@@ -92,11 +101,11 @@ fn main() -> std::io::Result<()> {
                 println!("{name}: {about}");
             }
         }
-        Some(Part::Report) => write(&args, &Measured::read(&args.out)?)?,
+        Some(Part::Report) => write(args, &Measured::read(&args.out)?)?,
         None => {
-            let measured = measure(&args);
+            let measured = measure(args);
             measured.keep(&args.out)?;
-            write(&args, &measured)?;
+            write(args, &measured)?;
         }
     }
     Ok(())

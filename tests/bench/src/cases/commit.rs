@@ -1,5 +1,6 @@
 //! A commit of ten rows at random among 100,000, with nobody listening.
 
+use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::read::publish;
@@ -47,7 +48,7 @@ fn run() -> Vec<Figure> {
         }
         tx.commit().expect("room");
     })];
-    figures.extend(limits(&mut keys));
+    figures.extend(limits(&mut keys, &folder.path().join("plain")));
     let lmdb = Lmdb::open(&folder.path().join("lmdb"));
     lmdb.put(rows());
     figures.push(keys.batches("LMDB commit", COMMITS / 10, |version, keys| {
@@ -77,8 +78,8 @@ fn run() -> Vec<Figure> {
 }
 
 /// What such a commit must at least write, without any protocol.
-fn limits(keys: &mut Keys) -> [Figure; 2] {
-    let plain = PlainCommit::new(ROWS);
+fn limits(keys: &mut Keys, path: &Path) -> [Figure; 2] {
+    let plain = PlainCommit::new(path, ROWS);
     let words: Vec<AtomicU64> = (0..ROWS * WORDS).map(|_| AtomicU64::new(1)).collect();
     [
         keys.batches(LIMIT, COMMITS, |version, keys| {

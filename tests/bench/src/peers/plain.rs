@@ -50,9 +50,14 @@ impl Plain {
         unsafe { AtomicU32::from_ptr(self.signal(at).as_ptr().cast()) }
     }
 
+    /// The words of all rows, one after the other.
+    pub fn row_words(&self) -> &[AtomicU64] {
+        &self.words()[HEAD..]
+    }
+
     /// Writes a row.
     pub fn write(&self, at: usize, row: &Row) {
-        let words = &self.words()[HEAD + at * WORDS..];
+        let words = &self.row_words()[at * WORDS..];
         for (to, word) in words.iter().zip(row.words()) {
             to.store(*word, Ordering::Relaxed);
         }
@@ -60,7 +65,7 @@ impl Plain {
 
     /// Reads a row.
     pub fn read(&self, at: usize) -> [u64; WORDS] {
-        let words = &self.words()[HEAD + at * WORDS..];
+        let words = &self.row_words()[at * WORDS..];
         std::array::from_fn(|word| words[word].load(Ordering::Relaxed))
     }
 }

@@ -5,60 +5,78 @@
 //! every level of the tree, and then the time and the number. Nothing is read, fenced or looked up: the copies alternate with
 //! the version, and the slot is the key.
 
+use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use super::plain::Plain;
 use crate::row::{Row, WORDS};
 
 const BLOCK_ROWS: usize = 64;
 const FANOUT: usize = 64;
 const BLOCK_WORDS: usize = 2 * BLOCK_ROWS + 2 * BLOCK_ROWS * WORDS;
 
-/// Where such words are written.
+/// Where such words are written: shared memory, as a table's.
 pub struct PlainCommit {
-    head: Vec<AtomicU64>,
-    tree: Vec<Vec<AtomicU64>>,
-    blocks: Vec<AtomicU64>,
-}
-
-/// Written already, so that no page is new any more.
-fn words(count: usize) -> Vec<AtomicU64> {
-    (0..count).map(|_| AtomicU64::new(1)).collect()
+    memory: Plain,
+    /// Where each level of the tree begins.
+    levels: Vec<usize>,
+    /// Where the blocks begin.
+    blocks: usize,
 }
 
 impl PlainCommit {
-    /// For so many rows.
-    pub fn new(rows: usize) -> Self {
+    /// For so many rows, in a file at `path`.
+    ///
+    /// # Panics
+    /// If that fails.
+    pub fn new(path: &Path, rows: usize) -> Self {
         let blocks = rows.div_ceil(BLOCK_ROWS);
-        let mut tree = vec![words(blocks)];
-        while tree[tree.len() - 1].len() > 1 {
-            tree.push(words(tree[tree.len() - 1].len().div_ceil(FANOUT)));
+        let (mut levels, mut end, mut entries) = (Vec::new(), 0, blocks);
+        loop {
+            levels.push(end);
+            // Blocks are whole cache lines: they begin with one.
+            end += entries.next_multiple_of(WORDS);
+            if entries == 1 {
+                break;
+            }
+            entries = entries.div_ceil(FANOUT);
+        }
+        let memory = Plain::open(path, (end + blocks * BLOCK_WORDS) / WORDS);
+        // Written once, so that no page is new any more.
+        for word in memory.row_words() {
+            word.store(1, Ordering::Relaxed);
         }
         Self {
-            head: words(3),
-            tree,
-            blocks: words(blocks * BLOCK_WORDS),
+            memory,
+            levels,
+            blocks: end,
         }
     }
 
     /// Writes a commit's words.
     pub fn commit(&self, version: u64, time: u64, keys: &[usize]) {
+        let words = self.memory.row_words();
         let which = (version & 1) as usize;
         for key in keys {
             let (block, at) = (key / BLOCK_ROWS, key % BLOCK_ROWS);
-            let block_words = &self.blocks[block * BLOCK_WORDS..][..BLOCK_WORDS];
-            block_words[at * 2 + which].store(version << 2 | 1, Ordering::Relaxed);
+            let tags = &words[self.blocks + block * BLOCK_WORDS..][..BLOCK_WORDS];
+            store(&tags[at * 2 + which], version << 2 | 1);
             let row = Row::new(*key as u64, version);
-            let copy = &block_words[2 * BLOCK_ROWS + (which * BLOCK_ROWS + at) * WORDS..][..WORDS];
+            let copy = &tags[2 * BLOCK_ROWS + (which * BLOCK_ROWS + at) * WORDS..][..WORDS];
             for (to, word) in copy.iter().zip(row.words()) {
-                to.store(*word, Ordering::Relaxed);
+                store(to, *word);
             }
             let mut entry = block;
-            for level in &self.tree {
-                level[entry].store(version, Ordering::Relaxed);
+            for level in &self.levels {
+                store(&words[level + entry], version);
                 entry /= FANOUT;
             }
         }
-        self.head[1 + which].store(time, Ordering::Relaxed);
-        self.head[0].store(version, Ordering::Relaxed);
+        store(self.memory.signal(1), time);
+        store(self.memory.signal(0), version);
     }
+}
+
+fn store(to: &AtomicU64, value: u64) {
+    to.store(value, Ordering::Relaxed);
 }

@@ -51,8 +51,12 @@ impl Measured {
     /// What the system refuses, and what is no such run.
     pub fn read(folder: &Path) -> io::Result<Self> {
         let path = folder.join(RAW);
-        let text = fs::read(&path)
-            .map_err(|error| io::Error::other(format!("{}: {error}", path.display())))?;
+        let text = fs::read(&path).map_err(|error| {
+            let path = path.display();
+            io::Error::other(format!(
+                "no runs were kept at {path}: {error}; give the --out of an earlier run"
+            ))
+        })?;
         Ok(serde_json::from_slice(&text)?)
     }
 

@@ -117,7 +117,7 @@ fn comparison(measured: &Measured, path: &Path) -> Drawn {
     }
     let range = decades(bars.iter().map(|bar| bar.value));
     // Room for the words behind the longest bar.
-    let range = range.start..range.end * 30.0;
+    let range = range.start..range.end * 100.0;
     let height = (at * BAR_PIXELS) as u32 + 70;
     let area = SVGBackend::new(path, (WIDTH, height)).into_drawing_area();
     let mut chart = ChartBuilder::on(&area)

@@ -5,6 +5,7 @@ use std::io;
 use std::path::Path;
 
 use super::{Measured, comparison, peers, plot};
+use crate::growth::AXES;
 
 const BEGIN: &str = "<!-- begin of what tests/bench wrote -->";
 const END: &str = "<!-- end of what tests/bench wrote -->";
@@ -35,7 +36,10 @@ fn block(measured: &Measured) -> String {
         plot::COMPARISON,
     );
     for (axis, _) in &measured.growth {
-        text += &format!("![{axis}]({FIGURES}/{})\n", plot::file(axis));
+        let about = AXES.iter().find(|one| one.name == axis);
+        let about = about.map_or(axis.as_str(), |axis| axis.about);
+        let file = plot::file(axis);
+        text += &format!("![what grows with the {about}]({FIGURES}/{file})\n");
     }
     text + "\n"
 }
