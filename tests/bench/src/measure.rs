@@ -61,7 +61,8 @@ impl Figure {
     /// If there are none.
     pub fn of(subject: impl Into<String>, mut samples: Vec<f64>) -> Self {
         samples.sort_by(f64::total_cmp);
-        let at = |share: f64| samples[((samples.len() - 1) as f64 * share) as usize];
+        // The least that so many of them do not exceed: of few samples the 99th percentile is the greatest.
+        let at = |share: f64| samples[(samples.len() as f64 * share).ceil() as usize - 1];
         Self {
             subject: subject.into(),
             unit: Unit::default(),
@@ -127,6 +128,14 @@ mod tests {
         assert_eq!(Unit::Bytes.show(13_600_000.0), "13.6 MB");
         assert_eq!(Unit::Count.show(0.0), "0");
         assert_eq!(Unit::Count.show(10.5), "10.5");
+    }
+
+    #[test]
+    fn the_99th_percentile_of_a_few_is_the_greatest() {
+        let figure = Figure::of("numbers", vec![3.0, 1.0, 2.0]);
+        assert_eq!((figure.median, figure.p99), (2.0, 3.0));
+        let figure = Figure::of("a number", vec![7.0]);
+        assert_eq!((figure.median, figure.p99), (7.0, 7.0));
     }
 
     #[test]
