@@ -9,6 +9,7 @@
 mod changes;
 mod copy;
 mod recheck;
+mod snapshot;
 mod untyped;
 mod wait;
 
