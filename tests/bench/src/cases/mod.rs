@@ -16,6 +16,7 @@ mod idle;
 mod memory;
 mod parked;
 mod read;
+mod snapshot;
 mod spin;
 mod wake;
 
@@ -77,6 +78,7 @@ pub const CASES: &[Case] = &[
     spin::SPINNING,
     catch_up::FEW,
     attach::ATTACH,
+    snapshot::SNAPSHOT,
     follow::FLAT_OUT,
     memory::REGION,
     memory::PROCESSES,
@@ -92,6 +94,7 @@ pub fn play(role: &str, arguments: &[String]) {
         "read-host" => read::host(arguments),
         "catch-up-publisher" => catch_up::publisher(arguments),
         "attach-host" => attach::host(arguments),
+        "snapshot-publisher" => snapshot::publisher(arguments),
         "awake-crowd" => crowd::awake(arguments),
         "parked-crowd" => crowd::parked(arguments),
         "queue-crowd" => crowd::queues(arguments),

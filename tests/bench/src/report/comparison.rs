@@ -133,6 +133,30 @@ pub const GROUPS: &[Group] = &[
             Some(("memcpy of the same bytes", "memcpy")),
         ],
     },
+    Group {
+        what: "copy 100,000 rows at one version",
+        case: "snapshot",
+        pick: MEDIAN,
+        ways: [
+            Some(("snapshot", "`snapshot`")),
+            None,
+            None,
+            Some(("LMDB copying them out", "")),
+            Some(("memcpy of the same bytes", "memcpy")),
+        ],
+    },
+    Group {
+        what: "the same while 10 rows a commit change",
+        case: "snapshot",
+        pick: MEDIAN,
+        ways: [
+            Some(("snapshot under commits", "`snapshot`")),
+            None,
+            None,
+            None,
+            None,
+        ],
+    },
 ];
 
 impl Group {
