@@ -65,6 +65,12 @@ impl MoreQueues {
     }
 }
 
+/// How many message queues there may be for all; root's may exceed it.
+pub fn queues_max() -> f64 {
+    let text = fs::read_to_string(QUEUES_MAX).unwrap_or_default();
+    text.trim().parse().unwrap_or(f64::NAN)
+}
+
 impl Drop for MoreQueues {
     fn drop(&mut self) {
         if let Some(before) = &self.0

@@ -2,7 +2,7 @@
 
 use super::read::publish;
 use super::{Case, bar, unique};
-use crate::machine::{MoreQueues, pin};
+use crate::machine::{MoreQueues, pin, queues_max};
 use crate::measure::{Figure, Unit, prepared};
 use crate::other::{HERE, Other};
 use crate::row::{Random, Row};
@@ -16,7 +16,7 @@ const MANY: usize = 1_000;
 /// Many that are awake.
 pub const AWAKE: Case = Case {
     name: "commit-awake",
-    about: "ten rows at random of 1,000 become true while 1,000 subscribers are registered and awake, and while there are none",
+    about: "ten rows at random of 1,000 become true while 1,000 subscribers are registered and awake, and while there are none (where not root runs it, those beyond the limit of message queues have none; while they are awake that is all the same)",
     run,
     bars: &[bar("commit, 1,000 awake", "commit, none", 1.2)],
 };
@@ -56,5 +56,10 @@ pub fn with_awake(count: usize, subject: &str) -> Vec<Figure> {
     drop(crowd);
     publisher.close().expect("a live table");
     let with = format!("{subject}: subscribers");
-    vec![commit, Figure::one(with, Unit::Count, count as f64)]
+    let allowed = format!("{subject}: message queues that the system allows");
+    vec![
+        commit,
+        Figure::one(with, Unit::Count, count as f64),
+        Figure::one(allowed, Unit::Count, queues_max()),
+    ]
 }

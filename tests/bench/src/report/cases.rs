@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use super::{Measured, find, median};
 use crate::cases::{Bar, CASES, Case};
-use crate::measure::Figure;
+use crate::measure::{Figure, Unit};
 
 /// A section for each case that was measured.
 pub fn sections(measured: &Measured) -> String {
@@ -19,30 +19,7 @@ pub fn sections(measured: &Measured) -> String {
 
 fn section(text: &mut String, case: &Case, runs: &[Vec<Figure>]) -> std::fmt::Result {
     writeln!(text, "\n## {}\n\n{}.\n", case.name, capitalized(case.about))?;
-    // What is one number in every run has no percentiles.
-    let single = |figure: &Figure| figure.median == figure.p99;
-    let singles = runs.iter().flatten().all(single);
-    let head = if singles {
-        "| | |\n|---|--:|"
-    } else {
-        "| | median | p99 |\n|---|--:|--:|"
-    };
-    writeln!(text, "{head}")?;
-    for figure in runs.first().into_iter().flatten() {
-        let of = |pick: fn(&Figure) -> f64| {
-            let found = runs.iter().filter_map(|run| find(run, &figure.subject));
-            figure
-                .unit
-                .show(median(found.map(pick)).unwrap_or(f64::NAN))
-        };
-        let (middle, late) = (of(|figure| figure.median), of(|figure| figure.p99));
-        let subject = &figure.subject;
-        match (singles, single(figure)) {
-            (true, _) => writeln!(text, "| {subject} | {middle} |")?,
-            (false, true) => writeln!(text, "| {subject} | {middle} | |")?,
-            (false, false) => writeln!(text, "| {subject} | {middle} | {late} |")?,
-        }
-    }
+    figures(text, runs)?;
     if !case.bars.is_empty() {
         writeln!(text, "\n| bar | ratio | at most | |\n|---|--:|--:|---|")?;
     }
@@ -64,6 +41,48 @@ fn section(text: &mut String, case: &Case, runs: &[Vec<Figure>]) -> std::fmt::Re
         )?;
     }
     Ok(())
+}
+
+/// What the runs found. Times are compared with the first one, which is Tablecast's; numbers that are no times are alone.
+fn figures(text: &mut String, runs: &[Vec<Figure>]) -> std::fmt::Result {
+    let Some(all) = runs.first() else {
+        return Ok(());
+    };
+    let timed = |figure: &Figure| figure.unit == Unit::Nanoseconds;
+    let first = all.first().filter(|first| timed(first));
+    let Some(first) = first else {
+        writeln!(text, "| | |\n|---|--:|")?;
+        for figure in all {
+            let value = of(runs, figure, |figure| figure.median);
+            writeln!(text, "| {} | {value} |", figure.subject)?;
+        }
+        return Ok(());
+    };
+    let subject = &first.subject;
+    writeln!(text, "| | median | p99 | : {subject} |")?;
+    writeln!(text, "|---|--:|--:|--:|")?;
+    for figure in all {
+        let (subject, value) = (&figure.subject, of(runs, figure, |figure| figure.median));
+        if !timed(figure) {
+            writeln!(text, "| {subject} | {value} | | |")?;
+            continue;
+        }
+        let late = of(runs, figure, |figure| figure.p99);
+        let ratios = runs.iter().filter_map(|run| {
+            let [this, first] = [subject, &first.subject].map(|subject| find(run, subject));
+            Some(this?.median / first?.median)
+        });
+        let ratio = Unit::Count.show(median(ratios).unwrap_or(f64::NAN));
+        writeln!(text, "| {subject} | {value} | {late} | {ratio} |")?;
+    }
+    Ok(())
+}
+
+/// The median over the runs, to be read.
+fn of(runs: &[Vec<Figure>], figure: &Figure, pick: fn(&Figure) -> f64) -> String {
+    let found = runs.iter().filter_map(|run| find(run, &figure.subject));
+    let middle = median(found.map(pick)).unwrap_or(f64::NAN);
+    figure.unit.show(middle)
 }
 
 fn capitalized(text: &str) -> String {

@@ -102,7 +102,10 @@ impl Measured {
     fn about(&self) -> String {
         let runs = self.cases.iter().map(|(_, runs)| runs.len()).max();
         let runs = runs.unwrap_or(0);
-        format!("{}. Medians of {runs} runs.", self.machine)
+        format!(
+            "{}. Medians of {runs} runs; p99 is of single times where these can be measured, else of batches.",
+            self.machine
+        )
     }
 
     /// The runs of a case, if it was measured.

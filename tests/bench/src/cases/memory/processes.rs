@@ -11,7 +11,7 @@ const READERS: [usize; 3] = [1, 10, 100];
 /// All processes together.
 pub const PROCESSES: Case = Case {
     name: "memory-processes",
-    about: "memory of the process that writes 100,000 rows of 64 bytes (6.4 MB) and of 1, 10 and 100 that have read all of them; shared pages counted once; each process begins with what it takes with nothing opened. LMDB's, mmap-sync's and iceoryx2's readers keep no copy. iceoryx2 holds 1,000 rows here: it finds a key by looking through all of them, so that the time until a process holds an entry for each grows with their square",
+    about: "memory of the process that writes 100,000 rows of 64 bytes (6.4 MB) and of 1, 10 and 100 that have read all of them; shared pages counted once, what is not private is shared (by Pss and Private_* of smaps_rollup); each process begins with what it takes with nothing opened. LMDB's, mmap-sync's and iceoryx2's readers keep no copy. iceoryx2 holds 1,000 rows here: it finds a key by looking through all of them, so that the time until a process holds an entry for each grows with their square",
     run,
     bars: &[],
 };
