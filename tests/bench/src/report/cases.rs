@@ -25,19 +25,17 @@ fn section(text: &mut String, case: &Case, runs: &[Vec<Figure>]) -> std::fmt::Re
     }
     for bar in case.bars {
         let ratios = runs.iter().filter_map(|run| ratio(bar, run));
-        let Some(ratio) = median(ratios) else {
-            continue;
-        };
-        let verdict = if ratio <= bar.at_most {
-            "held"
-        } else {
-            "**not held**"
+        let (ratio, verdict) = match median(ratios) {
+            // A name that no figure has: never to be taken for a bar that is held.
+            None => ("?".to_owned(), "**not measured**"),
+            Some(ratio) if ratio <= bar.at_most => (format!("{ratio:.3}"), "held"),
+            Some(ratio) => (format!("{ratio:.3}"), "**not held**"),
         };
         let which = if bar.of_p99 { ", p99" } else { "" };
         let (of, against, most) = (bar.of, bar.against, bar.at_most);
         writeln!(
             text,
-            "| {of} : {against}{which} | {ratio:.3} | {most:.3} | {verdict} |"
+            "| {of} : {against}{which} | {ratio} | {most:.3} | {verdict} |"
         )?;
     }
     Ok(())
@@ -108,7 +106,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_bar_compares_two_figures_of_its_case_or_is_left_out() {
+    fn a_bar_compares_two_figures_of_a_run() {
         let figure = |subject, median, p99| Figure {
             p99,
             ..Figure::of(subject, vec![median])
@@ -125,5 +123,55 @@ mod tests {
         assert_eq!(ratio(&bar, &run), Some(4.0));
         bar.against = "c";
         assert_eq!(ratio(&bar, &run), None);
+    }
+
+    #[test]
+    fn a_bar_is_held_or_not_or_not_measured() {
+        const BARS: &[Bar] = &[
+            Bar {
+                of: "a",
+                against: "b",
+                at_most: 1.5,
+                of_p99: false,
+            },
+            Bar {
+                of: "a",
+                against: "b",
+                at_most: 1.4,
+                of_p99: false,
+            },
+            Bar {
+                of: "a",
+                against: "nobody",
+                at_most: 9.0,
+                of_p99: false,
+            },
+        ];
+        let case = Case {
+            name: "case",
+            about: "something",
+            run: Vec::new,
+            bars: BARS,
+        };
+        let run = [
+            Figure::of("a", vec![3.0]),
+            Figure::of("b", vec![2.0]),
+            Figure::of("c", vec![30.0]),
+        ];
+        let mut text = String::new();
+        section(&mut text, &case, &[run.to_vec()]).expect("a string takes everything");
+        let rows: Vec<&str> = text
+            .lines()
+            .filter(|line| line.starts_with("| a :"))
+            .collect();
+        assert_eq!(
+            rows,
+            [
+                "| a : b | 1.500 | 1.500 | held |",
+                "| a : b | 1.500 | 1.400 | **not held** |",
+                "| a : nobody | ? | 9.000 | **not measured** |",
+            ]
+        );
+        assert!(text.contains("| c | 30.0 ns | 30.0 ns | 10 |"), "{text}");
     }
 }

@@ -160,13 +160,19 @@ pub const GROUPS: &[Group] = &[
 ];
 
 impl Group {
-    /// The figure of each, with its word.
-    pub fn figures(&self, measured: &Measured) -> [Option<(f64, &'static str)>; 5] {
-        self.ways.map(|way| {
+    /// The figure of each, with its word; None if its case was not measured.
+    ///
+    /// # Panics
+    /// If the case has no such figure.
+    pub fn figures(&self, measured: &Measured) -> Option<[Option<(f64, &'static str)>; 5]> {
+        measured.runs(self.case)?;
+        let found = self.ways.map(|way| {
             let (subject, word) = way?;
-            let figure = measured.median(self.case, subject, self.pick)?;
+            let figure = measured.median(self.case, subject, self.pick);
+            let figure = figure.unwrap_or_else(|| panic!("{} has no {subject:?}", self.case));
             Some((figure, word))
-        })
+        });
+        Some(found)
     }
 }
 
@@ -174,10 +180,9 @@ impl Group {
 pub fn table(measured: &Measured) -> String {
     let mut text = format!("| | {} |\n|---|{}\n", WHO.join(" | "), "--:|".repeat(5));
     for group in GROUPS {
-        let figures = group.figures(measured);
-        if figures[0].is_none() {
+        let Some(figures) = group.figures(measured) else {
             continue;
-        }
+        };
         let cells = figures.map(|figure| match figure {
             Some((figure, "")) => Unit::Nanoseconds.show(figure),
             Some((figure, word)) => format!("{} ({word})", Unit::Nanoseconds.show(figure)),

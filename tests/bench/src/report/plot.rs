@@ -97,10 +97,9 @@ struct Bar {
 fn comparison(measured: &Measured, path: &Path) -> Drawn {
     let (mut bars, mut titles, mut at) = (Vec::new(), Vec::new(), 0.0);
     for group in GROUPS {
-        let figures = group.figures(measured);
-        if figures[0].is_none() {
+        let Some(figures) = group.figures(measured) else {
             continue;
-        }
+        };
         titles.push((group.what, at + GAP - 0.2));
         at += GAP;
         for (who, figure) in figures.into_iter().enumerate() {
