@@ -148,11 +148,18 @@ impl LocalCopy {
     /// The slot of a key; None also for one of another length.
     #[inline]
     pub(super) fn find(&self, key: &[u8]) -> Option<usize> {
+        self.find_row(key).map(|(slot, _)| slot)
+    }
+
+    /// The slot of a key, and the words of its row.
+    #[inline]
+    pub(super) fn find_row(&self, key: &[u8]) -> Option<(usize, &[u64])> {
         match (self.key_word, <[u8; 8]>::try_from(key)) {
             (Some(word), Ok(key)) => {
                 let key = u64::from_ne_bytes(key);
                 self.index.find(self.index.hash_word(key), |slot| {
-                    self.rows[slot * self.row_words + word] == key
+                    let row = self.words(slot);
+                    (row[word] == key).then_some((slot, row))
                 })
             }
             _ => self.find_by_parts(key),
@@ -167,7 +174,7 @@ impl LocalCopy {
             _ if key.len() == self.schema.key_size() => self.index.hash_key(&self.schema, key),
             _ => return None,
         };
-        self.index.find(hash, |_| true)
+        self.index.find(hash, Some)
     }
 
     /// Whether that is the key of a row.
@@ -179,13 +186,16 @@ impl LocalCopy {
         }
     }
 
-    fn find_by_parts(&self, key: &[u8]) -> Option<usize> {
+    fn find_by_parts(&self, key: &[u8]) -> Option<(usize, &[u64])> {
         if key.len() != self.schema.key_size() {
             return None;
         }
         let hash = self.index.hash_key(&self.schema, key);
-        self.index
-            .find(hash, |slot| self.schema.key_matches(self.bytes(slot), key))
+        self.index.find(hash, |slot| {
+            let row = self.words(slot);
+            let is_it = self.schema.key_matches(bytemuck::cast_slice(row), key);
+            is_it.then_some((slot, row))
+        })
     }
 
     /// The row at a slot.
@@ -276,7 +286,8 @@ impl LocalCopy {
                 self.set_live(twin, false);
             }
             let old = returning.find(hash, |number| {
-                self.same_key(changes.old_words(left[number]), row)
+                let is_it = self.same_key(changes.old_words(left[number]), row);
+                is_it.then_some(number)
             });
             match old {
                 Some(number) => {
