@@ -29,7 +29,7 @@ use crate::table::catch_up::{Staging, copy_all};
 use crate::table::commit_time;
 
 /// How often a refresh copies what changed while it copied, before it gives up.
-pub(super) const PASSES: u32 = 16;
+pub(super) const PASSES: u32 = 64;
 /// How often `latest` reads its one row again. A pass over it takes about as long as a commit of a few rows, so that where
 /// cache lines travel slowly most passes over a hot row may fail: many, then, of which all together take some milliseconds.
 const ROW_PASSES: u32 = 1 << 14;
