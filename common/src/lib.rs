@@ -87,8 +87,8 @@ pub use row::{FieldDef, Key, KeyRef, Row, RowBuf, RowRef};
 pub use schema::{Conversion, Field, Kind, Schema};
 #[cfg(not(loom))]
 pub use subscriber::{
-    Cause, Change, Changes, PublisherState, Subscriber, SubscriberBuilder, UntypedChanges,
-    UntypedSubscriber,
+    Cause, Change, Changes, Interrupter, PublisherState, Subscriber, SubscriberBuilder,
+    UntypedChanges, UntypedSubscriber, WaitSet,
 };
 pub use value::Value;
 

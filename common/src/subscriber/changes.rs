@@ -41,6 +41,8 @@ pub enum Cause {
     Rows,
     /// No row changed, but the publisher's state did: see `publisher_state()`.
     Publisher,
+    /// There is no news, and an [`Interrupter`](super::Interrupter) asked for the end of the wait.
+    Interrupted,
     /// There is no news; of a wait: within its time.
     Nothing,
 }
@@ -52,6 +54,7 @@ pub struct UntypedChanges<'s> {
     pub(super) list: &'s ChangeList,
     pub(super) version: u64,
     pub(super) publisher_changed: bool,
+    pub(super) interrupted: bool,
 }
 
 impl<'s> UntypedChanges<'s> {
@@ -72,11 +75,17 @@ impl<'s> UntypedChanges<'s> {
 
     /// Why the refresh or wait came back.
     pub fn cause(&self) -> Cause {
-        match (self.is_empty(), self.publisher_changed) {
-            (false, _) => Cause::Rows,
-            (true, true) => Cause::Publisher,
-            (true, false) => Cause::Nothing,
+        match (self.publisher_changed, self.interrupted) {
+            _ if !self.is_empty() => Cause::Rows,
+            (true, _) => Cause::Publisher,
+            (false, true) => Cause::Interrupted,
+            (false, false) => Cause::Nothing,
         }
+    }
+
+    /// Whether an [`Interrupter`](super::Interrupter) asked for the end of the wait, whatever else there is to tell.
+    pub fn interrupted(&self) -> bool {
+        self.interrupted
     }
 
     /// The changes, each key once.
@@ -153,6 +162,11 @@ impl<'s, R: Row> Changes<'s, R> {
     /// Why the refresh or wait came back.
     pub fn cause(&self) -> Cause {
         self.inner.cause()
+    }
+
+    /// As [`UntypedChanges::interrupted`].
+    pub fn interrupted(&self) -> bool {
+        self.inner.interrupted()
     }
 
     /// The changes, each key once.

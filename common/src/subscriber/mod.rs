@@ -3,14 +3,19 @@
 //! - [`Subscriber`], [`Changes`]: rows of a Rust type.
 //! - [`UntypedSubscriber`], [`UntypedChanges`]: rows of a schema learnt at run time. The same machinery.
 //!
+//! - [`Interrupter`] ends a wait from another thread; [`WaitSet`] waits for several tables at once.
+//!
 //! How a row arrives: [`catch_up`](mod@crate::table::catch_up) copies what changed aside, by
 //! [`Table::read`](crate::table::Table::read); the local copy takes it over as one and tells the differences by key.
 
 mod changes;
 mod copy;
+mod interrupt;
 mod recheck;
 mod untyped;
 mod wait;
+mod wait_set;
+mod waiting;
 
 use std::marker::PhantomData;
 use std::ops::Deref;
@@ -19,7 +24,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 pub use changes::{Cause, Change, Changes, ChangesIter, UntypedChanges, UntypedChangesIter};
+pub use interrupt::Interrupter;
 pub use untyped::UntypedSubscriber;
+pub use wait_set::{Member, WaitSet};
 
 use crate::error::{Error, Result};
 use crate::region::Region;
@@ -317,6 +324,25 @@ impl<R: Row> Subscriber<R> {
             inner,
             rows: PhantomData,
         })
+    }
+
+    /// Sleeps until the local copy can be brought to `version` or a later one, as [`UntypedSubscriber::wait_for`].
+    ///
+    /// # Errors
+    /// As for [`UntypedSubscriber::refresh`].
+    pub fn wait_for(&mut self, version: u64, timeout: Option<Duration>) -> Result<Changes<'_, R>> {
+        self.inner.wait_for(version, timeout).map(|inner| Changes {
+            inner,
+            rows: PhantomData,
+        })
+    }
+
+    /// What ends this subscriber's waits from another thread, as [`UntypedSubscriber::interrupter`].
+    ///
+    /// # Errors
+    /// What the system refuses.
+    pub fn interrupter(&mut self) -> Result<Interrupter> {
+        self.inner.interrupter()
     }
 
     /// What the last refresh or wait changed; after opening, all rows as created.

@@ -123,17 +123,13 @@ impl UntypedSubscriber {
             self.waiter.set_timer(self.until_check())?;
         }
         let commit = &self.region.words()[header::COMMIT];
-        self.asleep = match self
-            .seat
-            .as_mut()
-            .map(|seat| seat.park(commit, self.version))
-        {
+        self.asleep = match self.seat.as_mut().map(|seat| seat.park(commit, self.seen)) {
             Some(Ok(asleep)) => asleep,
             Some(Err(error)) => {
                 self.go_without_seat(&error);
                 false
             }
-            None => commit.load(Ordering::Relaxed) == self.version,
+            None => commit.load(Ordering::Relaxed) == self.seen,
         };
         Ok(self.asleep)
     }

@@ -4,11 +4,12 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
 use nix::errno::Errno;
-use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
+use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags};
 use nix::sys::time::TimeSpec;
 use nix::sys::timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFlags};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
+use super::wait_set::epoll_timeout;
 use crate::error::Result;
 use crate::identity::Identity;
 use crate::region::object::failure;
@@ -16,6 +17,7 @@ use crate::region::object::failure;
 const QUEUE: u64 = 1;
 const PUBLISHER: u64 = 2;
 const TIMER: u64 = 3;
+const INTERRUPTER: u64 = 4;
 
 /// What ended a sleep.
 #[derive(Clone, Copy, Debug, Default)]
@@ -58,6 +60,11 @@ impl Waiter {
     /// Waits for that queue no more. Not left to closing: a child of fork may hold the descriptor, too.
     pub(super) fn forget_queue(&self, queue: BorrowedFd<'_>) {
         let _gone_by_closing = self.epoll.delete(queue);
+    }
+
+    /// Also waits for an interruption.
+    pub(super) fn add_interrupter(&self, interrupter: BorrowedFd<'_>) -> Result<()> {
+        self.add(interrupter, INTERRUPTER)
     }
 
     fn add(&self, descriptor: BorrowedFd<'_>, name: u64) -> Result<()> {
@@ -106,11 +113,8 @@ impl Waiter {
 
     /// Sleeps until anything is readable, a signal arrives, or `time` (rounded up to ms) is over.
     pub(super) fn sleep(&mut self, time: Duration) -> Result<Woken> {
-        let mut events = [EpollEvent::empty(); 3];
-        let milliseconds = time.as_nanos().div_ceil(1_000_000);
-        let timeout = EpollTimeout::try_from(i32::try_from(milliseconds).unwrap_or(i32::MAX))
-            .unwrap_or(EpollTimeout::ZERO);
-        let ready = match self.epoll.wait(&mut events, timeout) {
+        let mut events = [EpollEvent::empty(); 4];
+        let ready = match self.epoll.wait(&mut events, epoll_timeout(Some(time))) {
             Ok(ready) => ready,
             Err(Errno::EINTR) => 0,
             Err(errno) => return Err(failure(&self.object, "wait for", errno)),
