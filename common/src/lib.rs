@@ -85,6 +85,8 @@ pub use publisher::{
 };
 pub use row::{FieldDef, Key, KeyRef, Row, RowBuf, RowRef};
 pub use schema::{Conversion, Field, Kind, Schema};
+#[cfg(all(feature = "tokio", not(loom)))]
+pub use subscriber::{AsyncSubscriber, OwnedChanges};
 #[cfg(not(loom))]
 pub use subscriber::{
     Cause, Change, Changes, Interrupter, PublisherState, Subscriber, SubscriberBuilder,

@@ -22,7 +22,7 @@ pub enum Change<T> {
 }
 
 impl<T> Change<T> {
-    fn map<U>(self, row: impl Fn(T) -> U) -> Change<U> {
+    pub(super) fn map<U>(self, row: impl Fn(T) -> U) -> Change<U> {
         match self {
             Change::Created(new) => Change::Created(row(new)),
             Change::Updated { old, new } => Change::Updated {

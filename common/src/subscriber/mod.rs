@@ -4,10 +4,13 @@
 //! - [`UntypedSubscriber`], [`UntypedChanges`]: rows of a schema learnt at run time. The same machinery.
 //!
 //! - [`Interrupter`] ends a wait from another thread; [`WaitSet`] waits for several tables at once.
+//! - `AsyncSubscriber` (feature `tokio`): either of the two on a runtime of tokio.
 //!
 //! How a row arrives: [`catch_up`](mod@crate::table::catch_up) copies what changed aside, by
 //! [`Table::read`](crate::table::Table::read); the local copy takes it over as one and tells the differences by key.
 
+#[cfg(feature = "tokio")]
+mod asynchronous;
 mod changes;
 mod copy;
 mod interrupt;
@@ -23,6 +26,8 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+#[cfg(feature = "tokio")]
+pub use asynchronous::{AnySubscriber, AsyncSubscriber, OwnedChanges};
 pub use changes::{Cause, Change, Changes, ChangesIter, UntypedChanges, UntypedChangesIter};
 pub use interrupt::Interrupter;
 pub use untyped::UntypedSubscriber;
