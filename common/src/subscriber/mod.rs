@@ -15,6 +15,7 @@ mod changes;
 mod copy;
 mod interrupt;
 mod recheck;
+mod snapshot;
 mod untyped;
 mod wait;
 mod wait_set;
