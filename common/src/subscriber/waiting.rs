@@ -86,6 +86,8 @@ impl UntypedSubscriber {
         }
         let interrupter = Interrupter::new(self.region.object())?;
         self.waiter.add_interrupter(interrupter.as_fd())?;
+        // Sleeps by the descriptor from now on, whatever it is woken by.
+        self.as_fd();
         self.interrupter = Some(interrupter.clone());
         Ok(interrupter)
     }
