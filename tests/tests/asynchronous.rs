@@ -108,7 +108,7 @@ fn rush(mut publisher: Publisher<Item>, rows: u32, end: &AtomicBool) -> Publishe
     while !end.load(Ordering::Relaxed) {
         round += 1;
         let number = round.wrapping_mul(2_654_435_761) % rows;
-        if round % 3 == 0 {
+        if round.is_multiple_of(3) {
             let mut tx = publisher.begin();
             // Not there as often as there.
             if tx.delete(&(0, number)).is_ok() {

@@ -314,7 +314,9 @@ fn tables_of_any_rows_are_waited_for_at_once() {
     set.remove(&c).unwrap();
     assert!(set.remove(&c).is_err());
     items.close().unwrap();
-    others.map(|other| other.close().unwrap());
+    for other in others {
+        other.close().unwrap();
+    }
     let members = set.wait(Some(LIMIT)).unwrap();
     assert_eq!(members, [first]);
     assert_eq!(typed.refresh().unwrap().cause(), Cause::Publisher);
