@@ -12,6 +12,7 @@ use tests::process::Process;
 use tests::script::{Item, ItemKey};
 use tests::table::Table;
 use tests::{LIMIT, NEVER, role};
+use tokio::task::coop::consume_budget;
 use tokio::time::timeout;
 
 fn publisher(table: &Table, capacity: usize) -> Publisher<Item> {
@@ -169,6 +170,20 @@ async fn a_future_that_is_dropped_loses_nothing() {
     assert_eq!(copies[0].0, rows);
     assert_eq!(copies[1].0, rows);
     println!("{dropped} futures were dropped, {told} changes told");
+}
+
+#[tokio::test]
+async fn who_has_to_give_way_has_taken_nothing() {
+    let table = Table::new("async-budget");
+    let mut publisher = publisher(&table, 1);
+    let mut follower = subscriber(&table);
+    put(&mut publisher, 0, 1);
+    // All that this task may do before others have their turn.
+    while consume_budget().now_or_never().is_some() {}
+    assert!(follower.changed().now_or_never().is_none());
+    assert!(follower.next().now_or_never().is_none());
+    tokio::task::yield_now().await;
+    assert_eq!(soon(follower.changed()).await.unwrap().len(), 1);
 }
 
 #[tokio::test]
