@@ -70,37 +70,67 @@ fn owned(change: Change<&Item>) -> Change<Item> {
 
 #[tokio::test]
 async fn no_wake_up_is_lost() {
+    const ROUNDS: u64 = 2_000;
     let table = Table::new("async-wake");
+    let mut publisher = publisher(&table, 1);
+    let mut follower = subscriber(&table);
+    let (told, heard) = std::sync::mpsc::channel();
+    let publishing = std::thread::spawn(move || {
+        for value in 1..=ROUNDS {
+            put(&mut publisher, 0, value);
+            heard.recv_timeout(LIMIT).expect("it is told of");
+        }
+        publisher.close().unwrap();
+    });
+    // Asleep at about each of them.
+    for value in 1..=ROUNDS {
+        let changes = soon(follower.changed()).await.unwrap();
+        assert_eq!(changes.len(), 1);
+        assert_eq!(follower.get(&(0, 0)).map(|item| item.value), Some(value));
+        told.send(()).unwrap();
+    }
+    let changes = soon(follower.changed()).await.unwrap();
+    assert_eq!(changes.cause(), Cause::Publisher);
+    assert!(!follower.publisher_state().is_alive());
+    publishing.join().unwrap();
+    // It goes on without a runtime.
+    let mut follower = follower.into_inner();
+    assert_eq!(follower.refresh().unwrap().cause(), Cause::Nothing);
+}
+
+#[tokio::test]
+async fn a_stream_tells_what_changed_in_rows_of_its_own() {
+    let table = Table::new("async-stream");
     let mut publisher = publisher(&table, 1);
     let mut typed = subscriber(&table);
     let builder = UntypedSubscriber::builder(table.name()).recheck(NEVER);
     let mut untyped = AsyncSubscriber::new(builder.open().unwrap()).unwrap();
-    for value in 1..=2_000 {
-        // Both are asleep.
-        assert!(typed.changed().now_or_never().is_none());
-        assert!(untyped.next().now_or_never().is_none());
+    put(&mut publisher, 0, 1);
+    for value in 2..100 {
         let version = put(&mut publisher, 0, value);
-        let changes = soon(typed.changed()).await.unwrap();
-        assert_eq!((changes.version(), changes.len()), (version, 1));
+        let changes = soon(typed.next()).await.unwrap().unwrap();
+        assert_eq!(changes.version, version);
+        let (Change::Created(new) | Change::Updated { new, .. }) = changes.changes[0] else {
+            panic!("{changes:?}")
+        };
+        assert_eq!(new, Item::new((0, 0), value));
         let changes = soon(untyped.next()).await.unwrap().unwrap();
         assert_eq!((changes.version, changes.changes.len()), (version, 1));
         let (Change::Created(new) | Change::Updated { new, .. }) = &changes.changes[0] else {
             panic!("{changes:?}")
         };
         assert_eq!(new.bytes(), bytemuck::bytes_of(&Item::new((0, 0), value)));
+        assert!(typed.next().now_or_never().is_none());
+        assert!(untyped.next().now_or_never().is_none());
     }
     publisher.close().unwrap();
-    assert_eq!(
-        soon(typed.changed()).await.unwrap().cause(),
-        Cause::Publisher
-    );
+    // News, and no end of the stream.
     let changes = soon(untyped.next()).await.unwrap().unwrap();
-    assert_eq!(changes.cause, Cause::Publisher);
-    assert!(!untyped.publisher_state().is_alive());
-    // The stream has no end, and the subscriber goes on without a runtime.
+    assert_eq!(
+        (changes.cause, changes.changes.len()),
+        (Cause::Publisher, 0)
+    );
     assert!(untyped.next().now_or_never().is_none());
-    let mut typed = typed.into_inner();
-    assert_eq!(typed.refresh().unwrap().cause(), Cause::Nothing);
 }
 
 /// Commits as fast as it can, in no order, until it is told to end; then the last row.

@@ -256,11 +256,13 @@ fn the_end_of_the_watch_is_the_end_of_its_command() {
     let mut serving = Serving::start(table.name(), FIELDS, &[]);
     serving.publish(many());
     let deaf = "echo $$; exec sleep 1000";
+    let lazy = "head -c 10000 >/dev/null; echo $$; exec sleep 1000";
     let done = "cat >/dev/null; echo $$; exec sleep 1000";
     let stubborn = r#"trap "" TERM; echo $$; while :; do sleep 0.1; done"#;
     for (shell, signal) in [
         (deaf, Signal::SIGINT),
         (deaf, Signal::SIGTERM),
+        (lazy, Signal::SIGINT),
         (done, Signal::SIGINT),
         (stubborn, Signal::SIGHUP),
     ] {
