@@ -7,20 +7,16 @@ use loom::thread;
 use super::{Memory, check};
 use crate::layout::Tag;
 use crate::table::catch_up::Staging;
-use crate::table::commit::Write;
 use crate::table::last_commit;
 
 /// Transaction `version`: each of `slots` gets the number of the version.
 fn commit(memory: &Memory, version: u64, slots: &[usize]) {
     let row = [version];
-    memory.table().commit(
-        version,
-        0,
-        slots.iter().map(|slot| Write {
-            slot: *slot,
-            row: Some(&row),
-        }),
-    );
+    let table = memory.table();
+    let writes = slots
+        .iter()
+        .map(|slot| table.write(*slot, Some(&row), version - 1));
+    table.commit(version, 0, writes);
 }
 
 /// Runs `publish` against a reader, which runs on a thread of its own: loom explores a race better from its later side.
@@ -101,9 +97,8 @@ fn a_deleted_row_is_deleted_at_its_version_only() {
         };
         let (version, live) = against(&memory, read, |memory| {
             commit(memory, 3, &[0]);
-            memory
-                .table()
-                .commit(4, 0, std::iter::once(Write { slot: 0, row: None }));
+            let table = memory.table();
+            table.commit(4, 0, std::iter::once(table.write(0, None, 3)));
         });
         assert!(
             live.is_none_or(|live| live == (version != 4)),
