@@ -275,7 +275,7 @@ fn the_end_of_the_watch_is_the_end_of_its_command() {
         assert_eq!(told.stderr(), "");
     }
     // So is its time.
-    for shell in [deaf, done] {
+    for shell in [deaf, lazy, done] {
         let mut told = watch(&table, &["--count", "1", "--timeout", "300ms"], shell);
         let pid = told.line();
         told.ends_with(1);
