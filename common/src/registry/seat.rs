@@ -1,31 +1,32 @@
 //! A subscriber's place in a registry.
 
+use std::path::Path;
+
 use super::{Opened, at};
 use crate::error::{Error, Result};
 use crate::park;
 use crate::region::lock::{self, Span};
-use crate::region::object::{self, Access, failure};
+use crate::region::object::{self, Access, failure, queue_name};
 use crate::region::random_id;
 use crate::sync::{AtomicU64, Ordering, Point, fence};
-use crate::wake::{self, Queue};
+use crate::wake::{Address, Bell, Sleep, words};
 
-/// A subscriber's place in a registry: a slot, its lock, its queue.
+/// A subscriber's place in a registry: a slot, its lock, what it is called by.
 pub struct Seat {
-    opened: Opened,
+    pub(super) opened: Opened,
     slot: usize,
     nonce: u64,
-    queue: Option<Queue>,
+    bell: Option<Bell>,
     parked: bool,
-    process: u32,
+    pub(super) process: u32,
 }
 
 impl Seat {
-    /// Claims a slot of registry `id`, with a queue that `access` tells who may send to. None if the registry is gone.
+    /// Claims a slot of registry `id`. None if the registry is gone. Nobody can call there yet: see [`make_bell`](Self::make_bell).
     ///
     /// # Errors
-    /// [`Error::Limit`] if every slot is taken, and as for opening a registry. Without a queue (see [`Seat::queue`])
-    /// the slot still counts.
-    pub fn claim(id: u64, owner: u32, trust_root: bool, access: Access) -> Result<Option<Self>> {
+    /// [`Error::Limit`] if every slot is taken, and as for opening a registry.
+    pub fn claim(id: u64, owner: u32, trust_root: bool) -> Result<Option<Self>> {
         let Some(opened) = Opened::open(id, owner, trust_root)? else {
             return Ok(None);
         };
@@ -48,26 +49,47 @@ impl Seat {
         if let Some(deserted) = opened.clean(slot)? {
             deserted.tell();
         }
+        if let Some(words) = opened.mapped() {
+            park::claim(&words[at::CLAIMED], slot);
+        }
         let (nonce, process) = (random_id()?, std::process::id());
-        let mut seat = Self {
+        Ok(Some(Self {
             opened,
             slot,
             nonce,
-            queue: None,
+            bell: None,
             parked: false,
             process,
-        };
-        seat.note(at::PID, u64::from(process))?;
-        seat.note(at::KIND, wake::KIND_QUEUE)?;
-        // Before the queue is made: whoever finds the slot deserted knows which queue to remove.
-        seat.note(at::NONCE, nonce)?;
-        fence(Point::Park, Ordering::SeqCst);
-        match Queue::create(id, slot, nonce, access) {
-            Ok(queue) => seat.queue = Some(queue),
-            Err(error) => tracing::warn!("woken by re-check only: {error}"),
+        }))
+    }
+
+    /// Makes what its owner is called by: `sleep` says what, `place` where, if anywhere, `access` who may call. False if the
+    /// registry was removed meanwhile: nobody sweeps there any more, and dropping the seat removes what was made. After an
+    /// error the slot still counts: its owner looks by itself.
+    ///
+    /// # Errors
+    /// [`Error::InvalidWake`] where it would name a target to another user's publisher, and as for [`Bell::make`].
+    pub fn make_bell(
+        &mut self,
+        sleep: Sleep,
+        place: Option<&Path>,
+        access: Access,
+    ) -> Result<bool> {
+        let name = queue_name(self.opened.id, self.slot, self.nonce);
+        let address = Address::of(sleep, place, &name)?;
+        if words::name_a_target(address.word()) && self.opened.mapped().is_none() {
+            let reason = format!(
+                "{} may be written to by other users, whose word for a process or a path is not taken: be woken by mq, futex, or unix without a directory",
+                self.opened.object
+            );
+            return Err(Error::InvalidWake { reason });
         }
-        // Removed meanwhile: then nobody sweeps here any more, and dropping the seat removes the queue.
-        Ok(object::names(&seat.opened.object, &seat.opened.file).then_some(seat))
+        self.opened.note_address(self.slot, &address)?;
+        // Before it is made: whoever finds the slot deserted knows what to remove.
+        self.note(at::NONCE, self.nonce)?;
+        fence(Point::Park, Ordering::SeqCst);
+        self.bell = Some(Bell::make(&address, access)?);
+        Ok(self.has_name())
     }
 
     fn note(&self, word: usize, value: u64) -> Result<()> {
@@ -90,9 +112,9 @@ impl Seat {
         self.nonce
     }
 
-    /// The queue that wakes this subscriber, unless the system had none left.
-    pub fn queue(&self) -> Option<&Queue> {
-        self.queue.as_ref()
+    /// What this subscriber is called by, unless the system had none left.
+    pub fn bell(&self) -> Option<&Bell> {
+        self.bell.as_ref()
     }
 
     /// Whether the registry still bears its name.
@@ -100,16 +122,17 @@ impl Seat {
         object::names(&self.opened.object, &self.opened.file)
     }
 
-    /// Drains the queue and parks at `seen`; whether `commit` is still that, so that its owner may sleep.
+    /// Drains the bell and parks at `seen`; whether `commit` is still that, so that its owner may sleep.
     ///
     /// # Errors
     /// [`Error::Corrupt`] if somebody cut the registry short.
     pub fn park(&mut self, commit: &AtomicU64, seen: u64) -> Result<bool> {
-        if let Some(queue) = &self.queue {
+        if let Some(bell) = &self.bell {
             // Before parking: a send into a full queue makes no new edge for epoll.
-            queue.drain();
+            bell.drain();
         }
-        self.note(at::SEEN, seen)?;
+        self.opened
+            .store(at::seen(self.opened.slots, self.slot), seen)?;
         if let Some(words) = self.opened.mapped() {
             self.parked = park::park(
                 &words[at::PARKS + self.slot],
@@ -148,9 +171,9 @@ impl Seat {
 impl Drop for Seat {
     fn drop(&mut self) {
         if self.process == std::process::id() {
-            // The queue first, while the nonce still names it; the lock last, and not left to closing: between fork and
+            // The bell first, while the record still names it; the lock last, and not left to closing: between fork and
             // exec a child of another thread has the descriptor, too.
-            drop(self.queue.take());
+            drop(self.bell.take());
             if let Err(error) = self.opened.clean(self.slot) {
                 tracing::debug!("leaving slot {} as it is: {error}", self.slot);
             }

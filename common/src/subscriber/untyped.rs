@@ -13,6 +13,7 @@ use crossbeam_utils::Backoff;
 
 use super::changes::UntypedChanges;
 use super::copy::{ChangeList, LocalCopy};
+use super::place::Resting;
 use super::wait::Waiter;
 use super::{PublisherState, Settings, SubscriberBuilder};
 use crate::clock::monotonic_ns;
@@ -20,7 +21,6 @@ use crate::error::{Error, Result};
 use crate::layout::header;
 use crate::region::Region;
 use crate::region::object::TableName;
-use crate::registry::Seat;
 use crate::row::{RowBuf, RowRef};
 use crate::schema::Schema;
 use crate::sync::Ordering;
@@ -40,7 +40,7 @@ pub struct UntypedSubscriber {
     pub(super) name: TableName,
     pub(super) settings: Settings,
     pub(super) region: Region,
-    pub(super) seat: Option<Seat>,
+    pub(super) resting: Resting,
     pub(super) waiter: Waiter,
     pub(super) copy: LocalCopy,
     pub(super) staging: Staging,
@@ -52,8 +52,6 @@ pub struct UntypedSubscriber {
     pub(super) known: [u64; 3],
     pub(super) next_check_ns: u64,
     pub(super) asleep: bool,
-    /// Whether there was no slot to claim at the last try.
-    pub(super) seatless: bool,
     pub(super) delay: Option<Duration>,
     /// Whether the descriptor was asked for, so that a refresh that finds nothing parks.
     pub(super) armed: AtomicBool,
@@ -85,11 +83,12 @@ impl UntypedSubscriber {
         let changes = ChangeList::of_all(&copy);
         let waiter = Waiter::new(region.object())?;
         let state = PublisherState::Gone { epoch: 0 };
+        let resting = Resting::new(settings.wake);
         let mut subscriber = Self {
             name,
             settings,
             region,
-            seat: None,
+            resting,
             waiter,
             copy,
             staging: Staging::default(),
@@ -100,7 +99,6 @@ impl UntypedSubscriber {
             known: [0; 3],
             next_check_ns: 0,
             asleep: false,
-            seatless: false,
             delay: None,
             armed: AtomicBool::new(false),
         };
@@ -263,7 +261,7 @@ impl UntypedSubscriber {
     /// [`Error::LayoutMismatch`]. The local copy is whole then, at its former version.
     pub fn refresh(&mut self) -> Result<UntypedChanges<'_>> {
         let armed = *self.armed.get_mut();
-        let advanced = self.advance(armed);
+        let advanced = self.advance(armed || self.resting.always_parks());
         if let (Err(error), true) = (&advanced, armed) {
             // Not parked, so nobody wakes it: the descriptor says when to try again.
             match error {
@@ -281,7 +279,11 @@ impl UntypedSubscriber {
     pub fn wait(&mut self, timeout: Option<Duration>) -> Result<UntypedChanges<'_>> {
         let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
         loop {
-            self.advance(true)?;
+            let spins = !self.settings.wake.spin().is_zero();
+            self.advance(!spins)?;
+            if spins && !self.has_news() && self.spin(deadline) {
+                self.advance(true)?;
+            }
             let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
             if self.has_news() || left == Some(Duration::ZERO) {
                 return Ok(self.changes());
@@ -316,22 +318,6 @@ impl UntypedSubscriber {
             }
             if self.has_news() || !park || self.park()? {
                 return Ok(());
-            }
-        }
-        Ok(())
-    }
-
-    /// Sleeps, if it may, at most for `time`, and is awake then.
-    fn awake_after(&mut self, time: Duration) -> Result<()> {
-        if std::mem::take(&mut self.asleep) {
-            let woken = self.waiter.sleep(time);
-            self.unpark();
-            let woken = woken?;
-            // Called, and no commit here: the news is a region that has taken the name, and whoever made it died
-            // before it said so in this one.
-            let called_elsewhere = woken.called && self.region.word(header::COMMIT) == self.version;
-            if woken.died || called_elsewhere {
-                self.next_check_ns = 0;
             }
         }
         Ok(())
