@@ -8,7 +8,7 @@ use common::publisher::SILENT_AFTER;
 use common::{Error, PublisherState, UntypedSubscriber};
 
 use crate::args;
-use crate::attach::attach_when_published;
+use crate::attach::{self, attach_when_published};
 use crate::format::{Format, Printer};
 use crate::output::{self, Output};
 use crate::shell::{Failure, Stop, tell};
@@ -28,7 +28,11 @@ pub fn run(args: &args::Watch, stop: &Stop, output: Output) -> Result<(), Failur
     }
     let request = Request::read(asked)?;
     let begun = Instant::now();
-    let Some(table) = attach_when_published(&asked.name, asked.owner, args.timeout, stop)? else {
+    let mut builder = attach::builder(&asked.name, asked.owner).wake(args.wake);
+    if let Some(path) = &args.wake_at {
+        builder = builder.wake_at(path);
+    }
+    let Some(table) = attach_when_published(&builder, args.timeout, stop)? else {
         return asked.format.printer(output).finish().map_err(Failure::from);
     };
     let mut watch = Watch {

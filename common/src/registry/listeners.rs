@@ -19,7 +19,7 @@ pub struct Listener {
     pub seen: u64,
     /// Its process id, as it says, in its own pid namespace.
     pub pid: u32,
-    /// What wakes it, as it says: `mq`, `unix`, `signal`, `fifo`, `unknown`.
+    /// What wakes it, as it says: `mq`, `unix`, `signal`, `fifo`, `futex`, `spin`, `unknown`.
     pub kind: &'static str,
     /// Whether it sleeps until the next commit.
     pub parked: bool,
@@ -50,7 +50,7 @@ pub fn listeners(id: u64, owner: u32, trust_root: bool) -> Result<Vec<Listener>>
                 seen: all[at::seen(slots, slot)],
                 kind: words::kind_of(record[at::KIND]),
                 pid: u32::try_from(record[at::PID]).unwrap_or(0),
-                parked: all[at::PARKS + slot] != park::AWAKE,
+                parked: all[at::PARKS + slot] != park::AWAKE || record[at::ASLEEP] != 0,
                 alive,
             })
         })

@@ -38,6 +38,8 @@ impl Member<'_> {
         let name = self.name();
         Ok(match kind {
             words::QUEUE => Address::Queue(name),
+            words::FUTEX => Address::Commit,
+            words::SPIN => Address::Nowhere,
             words::SOCKET => Address::Socket(name.trim_start_matches('/').to_owned()),
             words::SOCKET_AT => Address::SocketAt(self.path()?),
             words::FIFO => Address::Fifo(self.path()?),

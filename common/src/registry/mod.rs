@@ -11,6 +11,7 @@
 mod listeners;
 mod member;
 mod seat;
+mod slot;
 mod stand;
 
 use std::fs::File;
@@ -28,6 +29,7 @@ use crate::sync::{AtomicU64, Ordering, Point, fence};
 pub use listeners::{Listener, listeners};
 pub use member::Member;
 pub use seat::Seat;
+use slot::Slot;
 pub use stand::Stand;
 
 /// The byte that a publisher locks of its registry, beyond those of all slots: what it uses is not left behind, whichever
@@ -78,7 +80,7 @@ fn all_words(object: &str, file: &File, slots: usize) -> Result<Vec<u64>> {
 }
 
 /// An opened registry, checked.
-struct Opened {
+pub struct Opened {
     object: String,
     /// Locked by the byte, never mapped.
     file: Private,
@@ -115,6 +117,16 @@ impl Opened {
             id,
             slots,
         })
+    }
+
+    /// The random number that names it.
+    pub fn id(&self) -> u64 {
+        self.id
+    }
+
+    /// Whether it still bears its name.
+    pub fn has_name(&self) -> bool {
+        object::names(&self.object, &self.file)
     }
 
     fn mapped(&self) -> Option<&[AtomicU64]> {
@@ -330,7 +342,7 @@ impl Registry {
 
     /// Whether it still bears its name.
     pub fn has_name(&self) -> bool {
-        object::names(&self.opened.object, &self.opened.file)
+        self.opened.has_name()
     }
 
     /// Calls `visit` with each subscriber that is parked at the commit before `version`, or, for `everyone`, parked at all.

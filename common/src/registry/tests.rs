@@ -182,12 +182,10 @@ fn what_a_dead_subscriber_was_called_by_is_removed_with_its_slot() {
         let path = directory.join(name.trim_start_matches('/'));
         assert!(path.exists(), "{sleep}");
         // As if its process were killed: nothing but its lock, and what it holds open, goes.
-        lock::unlock(&seat.opened.file, Span::byte(0)).unwrap();
-        seat.process = 0;
+        seat.die();
         if let Some(crate::wake::Bell::Fifo(fifo)) = seat.bell() {
-            assert_eq!(
-                crate::wake::fifo::remove(&path, false).unwrap(),
-                false,
+            assert!(
+                !crate::wake::fifo::remove(&path, false).unwrap(),
                 "it is held"
             );
             lock::unlock(fifo, Span::WHOLE).unwrap();

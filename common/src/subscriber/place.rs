@@ -10,9 +10,9 @@ use super::untyped::UntypedSubscriber;
 use super::wait::Woken;
 use crate::error::{Error, Result};
 use crate::layout::header;
-use crate::registry::{Seat, Stand};
+use crate::registry::{Opened, Seat, Stand};
 use crate::sync::{AtomicU64, Ordering};
-use crate::wake::{Bell, Sleep, WakeKind, Watcher, futex, spin};
+use crate::wake::{Address, Bell, Sleep, WakeKind, Watcher, futex, spin};
 
 /// A place in the registry.
 enum Place {
@@ -21,10 +21,10 @@ enum Place {
 }
 
 impl Place {
-    fn is_of(&self, registry_id: u64) -> bool {
+    fn registry(&self) -> &Opened {
         match self {
-            Self::Seat(seat) => seat.registry_id() == registry_id && seat.has_name(),
-            Self::Stand(stand) => stand.registry_id() == registry_id && stand.has_name(),
+            Self::Seat(seat) => seat.registry(),
+            Self::Stand(stand) => stand.registry(),
         }
     }
 
@@ -39,6 +39,13 @@ impl Place {
         match self {
             Self::Seat(seat) => seat.park(commit, seen),
             Self::Stand(stand) => stand.park(commit, seen),
+        }
+    }
+
+    fn unpark(&mut self) -> Result<()> {
+        match self {
+            Self::Seat(seat) => seat.unpark(),
+            Self::Stand(stand) => stand.unpark(),
         }
     }
 }
@@ -91,7 +98,8 @@ impl UntypedSubscriber {
                 let has_descriptor = seat.bell().is_some_and(|bell| bell.descriptor().is_some());
                 has_descriptor && self.refusal().is_none()
             }
-            None => !self.resting.placeless,
+            // Who spins needs none.
+            None => self.resting.sleep.is_none() || !self.resting.placeless,
         }
     }
 
@@ -110,7 +118,8 @@ impl UntypedSubscriber {
     pub(super) fn check_place(&mut self) {
         let registry_id = self.region.word(header::REGISTRY_ID);
         let place = self.resting.place.as_ref();
-        if place.is_some_and(|place| !place.is_of(registry_id)) {
+        let registry = place.map(Place::registry);
+        if registry.is_some_and(|registry| registry.id() != registry_id || !registry.has_name()) {
             self.leave_place();
         } else if let Some(errno) = self.refusal() {
             let errno = std::io::Error::from_raw_os_error(errno);
@@ -136,9 +145,7 @@ impl UntypedSubscriber {
 
     /// Goes to sleep, if there still is no news.
     pub(super) fn park(&mut self) -> Result<bool> {
-        if self.resting.place.is_none() && self.resting.sleep.is_some() {
-            self.claim_place();
-        }
+        self.have_place();
         let armed = *self.armed.get_mut();
         if armed {
             self.waiter.set_timer(self.until_check())?;
@@ -187,8 +194,8 @@ impl UntypedSubscriber {
 
     /// Says at the slot, if there is one, that its owner is awake.
     fn unpark(&mut self) {
-        if let Some(Place::Seat(seat)) = &mut self.resting.place
-            && let Err(error) = seat.unpark()
+        if let Some(place) = &mut self.resting.place
+            && let Err(error) = place.unpark()
         {
             self.go_without_place(&error);
         }
@@ -224,7 +231,8 @@ impl UntypedSubscriber {
 
     /// Looks for a commit all the time, for as long as its kind says and at most until `deadline` or the next re-check; whether
     /// it may sleep then: there is none.
-    pub(super) fn spin(&self, deadline: Option<Instant>) -> bool {
+    pub(super) fn spin(&mut self, deadline: Option<Instant>) -> bool {
+        self.have_place();
         let commit = &self.region.words()[header::COMMIT];
         let now = Instant::now();
         let time = self.settings.wake.spin().min(self.until_check());
@@ -253,19 +261,23 @@ impl UntypedSubscriber {
         self.set_next_check();
     }
 
-    /// Takes a place at the publisher's registry. Without one the re-check must do.
-    fn claim_place(&mut self) {
+    /// Takes a place at the publisher's registry, unless it has one. Without one the re-check must do.
+    fn have_place(&mut self) {
+        if self.resting.place.is_some() {
+            return;
+        }
         if self.resting.sleep == Some(Sleep::Auto)
             && let Err(error) = self.take_seat(Sleep::Queue)
         {
             self.sleep_on_commit(&error);
         }
         let taken = match self.resting.sleep {
-            Some(Sleep::Futex) => self.take_stand(),
-            Some(sleep) if sleep != Sleep::Auto => self.take_seat(sleep),
-            _ => Ok(()),
+            None => self.take_stand(&Address::Nowhere),
+            Some(Sleep::Futex) => self.take_stand(&Address::Commit),
+            Some(Sleep::Auto) => Ok(()),
+            Some(sleep) => self.take_seat(sleep),
         };
-        if let Err(error) = taken {
+        if let (Err(error), Some(_)) = (taken, self.resting.sleep) {
             let what = format_args!("woken by re-check only: {error}");
             self.resting.tell(what);
         }
@@ -276,10 +288,10 @@ impl UntypedSubscriber {
         }
     }
 
-    fn take_stand(&mut self) -> Result<()> {
+    fn take_stand(&mut self, address: &Address) -> Result<()> {
         let (owner, trust_root) = self.settings.trust();
         let id = self.region.word(header::REGISTRY_ID);
-        self.resting.place = Stand::open(id, owner, trust_root)?.map(Place::Stand);
+        self.resting.place = Stand::take(id, owner, trust_root, address)?.map(Place::Stand);
         Ok(())
     }
 

@@ -55,6 +55,10 @@ pub mod words {
     pub const SIGNAL: u64 = 4;
     /// [`Address::Fifo`](super::Address::Fifo).
     pub const FIFO: u64 = 5;
+    /// [`Address::Commit`](super::Address::Commit).
+    pub const FUTEX: u64 = 6;
+    /// [`Address::Nowhere`](super::Address::Nowhere).
+    pub const SPIN: u64 = 7;
 
     /// Whether who is of that kind says where to call, so that it is believed of one's own user only.
     pub fn name_a_target(word: u64) -> bool {
@@ -68,6 +72,8 @@ pub mod words {
             SOCKET | SOCKET_AT => "unix",
             SIGNAL => "signal",
             FIFO => "fifo",
+            FUTEX => "futex",
+            SPIN => "spin",
             _ => "unknown",
         }
     }
@@ -86,6 +92,10 @@ pub enum Address {
     Signal(Identity, i32),
     /// The named pipe of that path.
     Fifo(PathBuf),
+    /// Asleep on `commit` itself, with all others who are.
+    Commit,
+    /// Awake all the time.
+    Nowhere,
 }
 
 impl Address {
@@ -104,7 +114,8 @@ impl Address {
                 Self::Fifo(absolute(&place.join(file))?)
             }
             (Sleep::Fifo, Some(place)) => Self::Fifo(absolute(place)?),
-            (Sleep::Auto | Sleep::Queue | Sleep::Futex, _) => Self::Queue(name.to_owned()),
+            (Sleep::Auto | Sleep::Queue, _) => Self::Queue(name.to_owned()),
+            (Sleep::Futex, _) => Self::Commit,
         })
     }
 
@@ -124,6 +135,8 @@ impl Address {
             Self::SocketAt(_) => words::SOCKET_AT,
             Self::Signal(..) => words::SIGNAL,
             Self::Fifo(_) => words::FIFO,
+            Self::Commit => words::FUTEX,
+            Self::Nowhere => words::SPIN,
         }
     }
 
@@ -134,6 +147,7 @@ impl Address {
             Self::Socket(name) => format!("@{name}"),
             Self::SocketAt(path) | Self::Fifo(path) => path.display().to_string(),
             Self::Signal(process, _) => format!("process {}", process.pid),
+            Self::Commit | Self::Nowhere => "the table itself".to_owned(),
         }
     }
 
@@ -146,7 +160,7 @@ impl Address {
             Self::Queue(name) => queue::remove_queue(name),
             Self::SocketAt(path) => unix::remove(path),
             Self::Fifo(path) => fifo::remove(path, held),
-            Self::Socket(_) | Self::Signal(..) => Ok(false),
+            Self::Socket(_) | Self::Signal(..) | Self::Commit | Self::Nowhere => Ok(false),
         }
     }
 }
@@ -161,6 +175,8 @@ pub enum Bell {
     Signal(signal::Receiver),
     /// A named pipe.
     Fifo(fifo::Fifo),
+    /// Nobody calls.
+    None,
 }
 
 impl Bell {
@@ -175,6 +191,7 @@ impl Bell {
             Address::SocketAt(path) => Self::Socket(unix::Socket::at(path)?),
             Address::Signal(_, number) => Self::Signal(signal::Receiver::install(*number)?),
             Address::Fifo(path) => Self::Fifo(fifo::Fifo::create(path)?),
+            Address::Commit | Address::Nowhere => Self::None,
         })
     }
 
@@ -185,6 +202,7 @@ impl Bell {
             Self::Socket(socket) => socket.drain(),
             Self::Signal(receiver) => receiver.drain(),
             Self::Fifo(fifo) => fifo.drain(),
+            Self::None => {}
         }
     }
 
@@ -195,6 +213,7 @@ impl Bell {
             Self::Socket(socket) => Some(socket.as_fd()),
             Self::Signal(receiver) => receiver.descriptor(),
             Self::Fifo(fifo) => Some(fifo.as_fd()),
+            Self::None => None,
         }
     }
 
@@ -214,6 +233,8 @@ pub enum Caller {
     Signal(signal::Sender),
     /// To a named pipe.
     Fifo(fifo::Sender),
+    /// To nobody: it is awake, or woken with all who sleep on `commit`.
+    None,
 }
 
 impl Caller {
@@ -230,6 +251,7 @@ impl Caller {
                 Self::Signal(signal::Sender::open(*process, *number)?)
             }
             Address::Fifo(path) => Self::Fifo(fifo::Sender::open(path)?),
+            Address::Commit | Address::Nowhere => Self::None,
         })
     }
 
@@ -241,6 +263,7 @@ impl Caller {
             Self::Socket(sender) => sender.send(),
             Self::Signal(sender) => sender.send(),
             Self::Fifo(sender) => sender.send(version),
+            Self::None => {}
         }
     }
 }
