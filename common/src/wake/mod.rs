@@ -285,3 +285,6 @@ fn absolute(path: &Path) -> Result<PathBuf> {
 fn errno(error: &std::io::Error) -> Errno {
     error.raw_os_error().map_or(Errno::EIO, Errno::from_raw)
 }
+
+#[cfg(test)]
+mod tests;
