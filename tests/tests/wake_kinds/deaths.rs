@@ -68,6 +68,34 @@ fn a_larger_table_and_another_registry_are_followed() {
 }
 
 #[test]
+fn a_registry_that_is_lost_has_a_successor_that_all_come_to() {
+    for_each_kind(|kind| {
+        let place = Place::new("kinds-registry");
+        let mut publisher = place.publish();
+        let mut follower = place.start("follow", kind, &[]);
+        follower.line();
+        for value in 0..3 {
+            until("it sleeps", || {
+                asleep(&place.table) == 1 || kind.wake == "spin"
+            });
+            let registry = common::inspect(place.name(), None).unwrap().registry_id;
+            std::fs::remove_file(format!("/dev/shm/tablecast.subs.{registry:016x}")).unwrap();
+            publisher.maintain().unwrap();
+            // That there is another one is a commit, which wakes it at the one before.
+            if kind.wake != "spin" {
+                until("it sleeps at the other one", || asleep(&place.table) == 1);
+            }
+            let version = commit(&mut publisher, value);
+            assert!(follower.line().starts_with(&format!("{version} ")));
+        }
+        publisher.close().unwrap();
+        assert!(state(&follower.line()).starts_with("Closed"));
+        follower.finish();
+        assert_eq!(place.made(), [""; 0]);
+    });
+}
+
+#[test]
 fn a_publisher_that_is_killed_is_told_by_all() {
     for_each_kind(|kind| {
         let place = Place::new("kinds-killed");

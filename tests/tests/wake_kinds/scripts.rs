@@ -93,6 +93,12 @@ fn a_program_that_waits_for_signals_itself_is_sent_them() {
         let version = commit(&mut publisher, value);
         assert_eq!(program.line(), version.to_string());
     }
+    // Its last `refresh` and its last signal are behind it when it finds the end of its stdin.
+    program.close_input();
+    for value in 1000..1020 {
+        let version = commit(&mut publisher, value);
+        assert_eq!(program.line(), version.to_string());
+    }
     publisher.close().unwrap();
-    program.line();
+    program.kill();
 }
