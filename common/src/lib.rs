@@ -39,6 +39,7 @@
 
 extern crate self as common;
 
+mod bits;
 #[cfg(not(loom))]
 pub mod clock;
 pub mod error;
@@ -50,6 +51,7 @@ mod index;
 pub mod inspect;
 pub mod kinds;
 pub mod layout;
+mod memory;
 #[cfg(all(test, loom))]
 mod models;
 pub mod park;

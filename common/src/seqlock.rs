@@ -12,6 +12,7 @@
 //! counts: that is [`table`](crate::table).
 
 use crate::layout::Tag;
+use crate::memory;
 use crate::sync::{AtomicU64, Ordering, Point, applies, fence, store};
 
 /// One copy of a row, in words that a publisher may be writing.
@@ -50,11 +51,7 @@ impl Guarded<'_> {
     /// If `row` has another length than the copy.
     #[inline]
     pub fn try_read(&self, seen: Tag, row: &mut [u64]) -> bool {
-        assert_eq!(row.len(), self.words.len(), "a row of the table's width");
-        for (value, word) in row.iter_mut().zip(self.words) {
-            // Relaxed: on a read-only mapping there is no other. The fence below gives it its order.
-            *value = word.load(Ordering::Relaxed);
-        }
+        memory::copy_words(self.words, row);
         !applies(Point::RecheckRow) || self.is_still(seen)
     }
 

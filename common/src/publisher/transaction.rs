@@ -10,23 +10,30 @@ use crate::error::{Error, Result};
 use crate::row::RowRef;
 use crate::table::commit::Write;
 
-const NOT_STAGED: u32 = u32::MAX;
+/// No number of a row or a key.
+const NONE: u32 = u32::MAX;
 
 /// One slot that a transaction changes.
 struct Entry {
     slot: u32,
+    /// Which of the staged rows it is to hold; [`NONE`] if there is to be no row.
+    row: u32,
+    /// If another key took the slot from the committed row's: which of the displaced keys that one is. Else [`NONE`].
+    displaced: u32,
     /// Whether the slot holds a committed row.
     committed: bool,
-    /// If another key took the slot from the committed row's: where that one's key is kept.
-    displaced: Option<usize>,
-    /// Where the new row's words begin; None if there is to be no row.
-    row: Option<usize>,
 }
 
 impl Entry {
     /// Not for a row that was inserted and deleted again.
     fn is_effective(&self) -> bool {
-        self.committed || self.row.is_some()
+        self.committed || self.row != NONE
+    }
+
+    /// Of the staged `words` those of its row.
+    #[inline]
+    fn row<'w>(&self, words: &'w [u64], row_words: usize) -> Option<&'w [u64]> {
+        (self.row != NONE).then(|| &words[self.row as usize * row_words..][..row_words])
     }
 }
 
@@ -35,65 +42,69 @@ impl Entry {
 pub(super) struct Staged {
     entries: Vec<Entry>,
     words: Vec<u64>,
-    /// Number of the entry of each slot.
-    by_slot: Vec<u32>,
+    /// How many rows that is.
+    rows: u32,
+    /// Above all slots that are changed.
+    end: usize,
     /// Keys of committed rows whose slots were given to others.
     displaced: Vec<u8>,
     /// Entries whose slot has no row to be, and may serve another key.
     vacated: Vec<u32>,
-    key: Vec<u8>,
 }
 
 impl Staged {
-    fn entry(&self, slot: usize) -> Option<usize> {
-        let entry = *self.by_slot.get(slot)?;
-        (entry != NOT_STAGED).then_some(entry as usize)
-    }
-
+    #[inline]
     fn add(&mut self, slot: usize, committed: bool) -> usize {
-        if slot >= self.by_slot.len() {
-            self.by_slot.resize(slot + 1, NOT_STAGED);
-        }
-        let entry = self.entries.len();
-        self.by_slot[slot] = entry as u32;
         self.entries.push(Entry {
             slot: slot as u32,
+            row: NONE,
+            displaced: NONE,
             committed,
-            displaced: None,
-            row: None,
         });
-        entry
+        self.end = self.end.max(slot + 1);
+        self.entries.len() - 1
     }
 
+    #[inline]
     fn set_row(&mut self, entry: usize, row: &[u8], row_words: usize) {
-        let start = *self.entries[entry].row.get_or_insert(self.words.len());
-        if start == self.words.len() {
-            self.words.resize(start + row_words, 0);
+        let entry = &mut self.entries[entry];
+        let (whole, rest) = row.as_chunks();
+        if entry.row == NONE {
+            entry.row = self.rows;
+            self.rows += 1;
+            self.words
+                .extend(whole.iter().map(|word| u64::from_ne_bytes(*word)));
+            if !rest.is_empty() {
+                let mut last = [0; 8];
+                last[..rest.len()].copy_from_slice(rest);
+                self.words.push(u64::from_ne_bytes(last));
+            }
+        } else {
+            let start = entry.row as usize * row_words;
+            bytemuck::cast_slice_mut(&mut self.words[start..start + row_words])[..row.len()]
+                .copy_from_slice(row);
         }
-        bytemuck::cast_slice_mut(&mut self.words[start..start + row_words])[..row.len()]
-            .copy_from_slice(row);
     }
 
     fn vacate(&mut self, entry: usize) {
-        self.entries[entry].row = None;
+        self.entries[entry].row = NONE;
         self.vacated.push(entry as u32);
     }
 
     /// An entry whose slot no key needs any more.
     fn reusable(&mut self) -> Option<usize> {
         while let Some(entry) = self.vacated.pop() {
-            if self.entries[entry as usize].row.is_none() {
+            if self.entries[entry as usize].row == NONE {
                 return Some(entry as usize);
             }
         }
         None
     }
 
-    fn reset(&mut self) {
-        for entry in self.entries.drain(..) {
-            self.by_slot[entry.slot as usize] = NOT_STAGED;
-        }
+    fn clear(&mut self) {
+        self.entries.clear();
         self.words.clear();
+        (self.rows, self.end) = (0, 0);
         self.displaced.clear();
         self.vacated.clear();
     }
@@ -120,9 +131,10 @@ impl<'p> UntypedTransaction<'p> {
     ///
     /// # Errors
     /// [`Error::KeyExists`], [`Error::TableFull`], [`Error::WrongLength`]. The transaction goes on without the row.
+    #[inline]
     pub fn insert(&mut self, row: &[u8]) -> Result<()> {
         match self.locate(row)? {
-            Some(slot) if self.is_present(slot) => Err(self.key_exists()),
+            Some(slot) if self.is_present(slot) => Err(self.key_exists(row)),
             slot => self.put(slot, row),
         }
     }
@@ -131,10 +143,11 @@ impl<'p> UntypedTransaction<'p> {
     ///
     /// # Errors
     /// [`Error::KeyMissing`], [`Error::WrongLength`]. The transaction goes on without the row.
+    #[inline]
     pub fn update(&mut self, row: &[u8]) -> Result<()> {
         match self.locate(row)? {
             Some(slot) if self.is_present(slot) => self.put(Some(slot), row),
-            _ => Err(self.publisher.key_missing(&self.publisher.staged.key)),
+            _ => Err(self.publisher.key_missing(&self.key(row))),
         }
     }
 
@@ -142,6 +155,7 @@ impl<'p> UntypedTransaction<'p> {
     ///
     /// # Errors
     /// [`Error::TableFull`], [`Error::WrongLength`]. The transaction goes on without the row.
+    #[inline]
     pub fn upsert(&mut self, row: &[u8]) -> Result<()> {
         let slot = self.locate(row)?;
         self.put(slot, row)
@@ -249,21 +263,16 @@ impl<'p> UntypedTransaction<'p> {
         let publisher = &mut *self.publisher;
         publisher.upkeep_if_due(now)?;
         let version = publisher.next_version()?;
-        let staged = &publisher.staged;
-        let (entries, words, row_words) =
-            (&staged.entries, &staged.words, publisher.schema.row_words());
-        let writes = entries
+        let (staged, row_words) = (&publisher.staged, publisher.schema.row_words());
+        let writes = staged
+            .entries
             .iter()
             .filter(|entry| entry.is_effective())
             .map(|entry| Write {
                 slot: entry.slot as usize,
-                row: entry.row.map(|start| &words[start..start + row_words]),
+                row: entry.row(&staged.words, row_words),
             });
-        let rows = writes
-            .clone()
-            .map(|write| write.slot + 1)
-            .max()
-            .unwrap_or(0);
+        let rows = staged.end;
         publisher.region.grow(rows)?;
         let (_, table) = publisher.region.look()?;
         if table.rows() < rows {
@@ -276,30 +285,35 @@ impl<'p> UntypedTransaction<'p> {
         publisher.wake(version, false);
 
         let (staged, rows) = (&mut publisher.staged, &mut publisher.rows);
-        for entry in staged.entries.drain(..) {
+        for entry in &staged.entries {
             let slot = entry.slot as usize;
-            staged.by_slot[slot] = NOT_STAGED;
-            if entry.row.is_none() {
+            rows.set_staged(slot, None);
+            if entry.row == NONE {
                 rows.leave(slot);
                 rows.release(slot);
             }
         }
+        staged.clear();
         Ok(version)
     }
 
-    /// The slot of a row's key, which is left in `staged.key`.
-    fn locate(&mut self, row: &[u8]) -> Result<Option<usize>> {
-        let publisher = &mut *self.publisher;
+    /// The slot of a row's key.
+    #[inline]
+    fn locate(&self, row: &[u8]) -> Result<Option<usize>> {
+        let publisher = &*self.publisher;
         publisher.check_length("row", row.len(), publisher.schema.row_size())?;
-        publisher.staged.key.clear();
-        publisher.schema.write_key(row, &mut publisher.staged.key);
-        Ok(publisher.rows.find(&publisher.staged.key))
+        Ok(publisher.rows.find_row(row))
+    }
+
+    fn entry(&self, slot: usize) -> Option<&Entry> {
+        let entry = self.publisher.rows.staged(slot)?;
+        Some(&self.publisher.staged.entries[entry])
     }
 
     /// Whether a row is to be at a slot that a key was found at, or that was ever used.
     fn is_present(&self, slot: usize) -> bool {
-        match self.publisher.staged.entry(slot) {
-            Some(entry) => self.publisher.staged.entries[entry].row.is_some(),
+        match self.entry(slot) {
+            Some(entry) => entry.row != NONE,
             None => self.publisher.is_committed(slot),
         }
     }
@@ -307,66 +321,85 @@ impl<'p> UntypedTransaction<'p> {
     /// Whether the row that is to be at `slot` is `row`. `held` is of the width of a row.
     fn holds(&self, slot: usize, row: &[u8], held: &mut [u64]) -> bool {
         let staged = &self.publisher.staged;
-        let staged_row = staged
+        let words = match self
             .entry(slot)
-            .and_then(|entry| staged.entries[entry].row);
-        let words = match staged_row {
-            Some(start) => &staged.words[start..],
+            .and_then(|entry| entry.row(&staged.words, held.len()))
+        {
+            Some(words) => words,
             None if self.publisher.read_into(slot, 0, held) => held,
             None => return false,
         };
         bytemuck::cast_slice::<u64, u8>(words)[..row.len()] == *row
     }
 
-    /// Stages `row`, whose key is `staged.key` and stands at `slot`, if anywhere.
+    /// Stages `row`, whose key stands at `slot`, if anywhere.
+    #[inline]
     fn put(&mut self, slot: Option<usize>, row: &[u8]) -> Result<()> {
-        let publisher = &mut *self.publisher;
         let entry = match slot {
-            Some(slot) => publisher
-                .staged
-                .entry(slot)
-                .unwrap_or_else(|| publisher.staged.add(slot, true)),
-            None => {
-                let entry = match publisher.rows.take() {
-                    Some(slot) => publisher.staged.add(slot, false),
-                    None => {
-                        let Some(entry) = publisher.staged.reusable() else {
-                            return Err(publisher.table_full());
-                        };
-                        let (staged, rows) = (&mut publisher.staged, &mut publisher.rows);
-                        let displaced = &mut staged.entries[entry];
-                        if displaced.committed && displaced.displaced.is_none() {
-                            displaced.displaced = Some(staged.displaced.len());
-                            staged
-                                .displaced
-                                .extend_from_slice(rows.key(displaced.slot as usize));
-                        }
-                        rows.leave(displaced.slot as usize);
-                        entry
-                    }
-                };
-                let slot = publisher.staged.entries[entry].slot as usize;
-                publisher.rows.enter(slot, &publisher.staged.key);
-                entry
-            }
+            Some(slot) => self.entry_of(slot),
+            None => self.entry_of_new_key(row)?,
         };
-        publisher
-            .staged
-            .set_row(entry, row, publisher.schema.row_words());
+        let row_words = self.publisher.schema.row_words();
+        self.publisher.staged.set_row(entry, row, row_words);
         Ok(())
     }
 
-    fn remove(&mut self, slot: usize) {
-        let staged = &mut self.publisher.staged;
-        let entry = staged.entry(slot).unwrap_or_else(|| staged.add(slot, true));
-        staged.vacate(entry);
+    /// The entry of a slot that a key was found at.
+    #[inline]
+    fn entry_of(&mut self, slot: usize) -> usize {
+        let publisher = &mut *self.publisher;
+        publisher.rows.staged(slot).unwrap_or_else(|| {
+            let entry = publisher.staged.add(slot, true);
+            publisher.rows.set_staged(slot, Some(entry));
+            publisher.region.prefetch_tags(slot);
+            entry
+        })
     }
 
-    fn key_exists(&self) -> Error {
+    /// The entry of a slot for a row's key, which stands nowhere.
+    fn entry_of_new_key(&mut self, row: &[u8]) -> Result<usize> {
+        let publisher = &mut *self.publisher;
+        let (staged, rows) = (&mut publisher.staged, &mut publisher.rows);
+        let entry = match rows.take() {
+            Some(slot) => {
+                let entry = staged.add(slot, false);
+                rows.set_staged(slot, Some(entry));
+                entry
+            }
+            None => {
+                let Some(entry) = staged.reusable() else {
+                    return Err(publisher.table_full());
+                };
+                let displaced = &mut staged.entries[entry];
+                let slot = displaced.slot as usize;
+                if displaced.committed && displaced.displaced == NONE {
+                    displaced.displaced = (staged.displaced.len() / rows.key_size()) as u32;
+                    staged.displaced.extend_from_slice(rows.key(slot));
+                }
+                rows.leave(slot);
+                entry
+            }
+        };
+        rows.enter_row(staged.entries[entry].slot as usize, row);
+        Ok(entry)
+    }
+
+    fn remove(&mut self, slot: usize) {
+        let entry = self.entry_of(slot);
+        self.publisher.staged.vacate(entry);
+    }
+
+    fn key(&self, row: &[u8]) -> Vec<u8> {
+        let mut key = Vec::new();
+        self.publisher.schema.write_key(row, &mut key);
+        key
+    }
+
+    fn key_exists(&self, row: &[u8]) -> Error {
         let publisher = &*self.publisher;
         Error::KeyExists {
             table: publisher.name().to_owned(),
-            key: publisher.schema.format_key(&publisher.staged.key),
+            key: publisher.schema.format_key(&self.key(row)),
         }
     }
 }
@@ -375,39 +408,39 @@ impl Drop for UntypedTransaction<'_> {
     fn drop(&mut self) {
         // After a commit nothing is staged any more.
         let publisher = &mut *self.publisher;
+        let (staged, rows) = (&mut publisher.staged, &mut publisher.rows);
         // The last one first, so that the lowest slots are the next to be given out again.
-        for entry in publisher.staged.entries.iter().rev() {
+        for entry in staged.entries.iter().rev() {
             let slot = entry.slot as usize;
+            rows.set_staged(slot, None);
             if !entry.committed {
-                publisher.rows.leave(slot);
-                publisher.rows.release(slot);
-            } else if entry.displaced.is_some() {
-                publisher.rows.leave(slot);
+                rows.leave(slot);
+                rows.release(slot);
+            } else if entry.displaced != NONE {
+                rows.leave(slot);
             }
         }
         // Only when all new keys are out may the former ones come back: they may have been staged at other slots.
-        let (staged, rows) = (&mut publisher.staged, &mut publisher.rows);
-        for entry in &staged.entries {
-            if let Some(key) = entry.displaced {
-                let key = &staged.displaced[key..key + rows.key_size()];
-                rows.enter(entry.slot as usize, key);
-            }
+        for entry in staged
+            .entries
+            .iter()
+            .filter(|entry| entry.displaced != NONE)
+        {
+            let key = entry.displaced as usize * rows.key_size();
+            let key = &staged.displaced[key..key + rows.key_size()];
+            rows.enter(entry.slot as usize, key);
         }
-        publisher.staged.reset();
+        staged.clear();
     }
 }
 
 impl std::fmt::Debug for UntypedTransaction<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let rows = self.publisher.staged.entries.iter().filter_map(|entry| {
-            let start = entry.row?;
-            let bytes = bytemuck::cast_slice(&self.publisher.staged.words[start..]);
-            let row = RowRef::new(
-                &self.publisher.schema,
-                &bytes[..self.publisher.schema.row_size()],
-            )
-            .ok()?;
-            Some(row.key().to_string())
+        let (staged, schema) = (&self.publisher.staged, &self.publisher.schema);
+        let rows = staged.entries.iter().filter_map(|entry| {
+            let words = entry.row(&staged.words, schema.row_words())?;
+            let bytes = &bytemuck::cast_slice(words)[..schema.row_size()];
+            Some(RowRef::new(schema, bytes).ok()?.key().to_string())
         });
         f.debug_struct("UntypedTransaction")
             .field("table", &self.publisher.name())

@@ -25,6 +25,7 @@ use crate::clock::monotonic_ns;
 use crate::error::{Error, Result};
 use crate::identity::Identity;
 use crate::layout::{Geometry, LAYOUT_VERSION, MAX_VERSION, REGION_MAGIC, State, header};
+use crate::memory;
 use crate::schema::Schema;
 use crate::sync::{AtomicU64, Ordering};
 use crate::table::{Table, last_commit};
@@ -310,6 +311,14 @@ impl Region {
             self.reach.fetch_max(size.min(whole), Ordering::Relaxed);
         }
         Ok(words <= size)
+    }
+
+    /// Has the tags of a slot fetched, which a commit is about to change.
+    #[inline]
+    pub fn prefetch_tags(&self, slot: usize) {
+        if let Some(tag) = self.words().get(self.geometry.tags(slot)) {
+            memory::prefetch_to_write(tag);
+        }
     }
 
     /// The error that says that this region cannot be right.

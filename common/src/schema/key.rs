@@ -49,6 +49,15 @@ impl Schema {
         &self.key_parts
     }
 
+    /// Which of a row's words is the key, if it is one: the most common key, an integer of 8 bytes, has paths of its own.
+    #[must_use]
+    pub fn key_word(&self) -> Option<usize> {
+        match self.key_parts.as_slice() {
+            [part] if part.len() == 8 && part.start.is_multiple_of(8) => Some(part.start / 8),
+            _ => None,
+        }
+    }
+
     /// Appends the key of `row` to `out`, [`Schema::key_size`] bytes.
     ///
     /// # Panics

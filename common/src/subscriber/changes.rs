@@ -3,6 +3,7 @@
 use std::marker::PhantomData;
 
 use super::copy::{ChangeList, Changed, LocalCopy};
+use crate::bits::SetBits;
 use crate::row::{Row, RowRef};
 
 /// One key that changed between two versions of the local copy. What lay between the two is not told.
@@ -62,12 +63,15 @@ impl<'s> UntypedChanges<'s> {
 
     /// How many keys changed.
     pub fn len(&self) -> usize {
-        self.list.items.len()
+        match self.list.all {
+            true => self.copy.len(),
+            false => self.list.items.len(),
+        }
     }
 
     /// Whether no key changed.
     pub fn is_empty(&self) -> bool {
-        self.list.items.is_empty()
+        self.len() == 0
     }
 
     /// Why the refresh or wait came back.
@@ -84,7 +88,9 @@ impl<'s> UntypedChanges<'s> {
         UntypedChangesIter {
             copy: self.copy,
             list: self.list,
+            created: self.list.all.then(|| self.copy.slots()),
             items: self.list.items.iter(),
+            left: self.len(),
         }
     }
 }
@@ -103,14 +109,23 @@ impl<'s> IntoIterator for &UntypedChanges<'s> {
 pub struct UntypedChangesIter<'s> {
     copy: &'s LocalCopy,
     list: &'s ChangeList,
+    created: Option<SetBits<'s>>,
     items: std::slice::Iter<'s, Changed>,
+    left: usize,
 }
 
 impl<'s> Iterator for UntypedChangesIter<'s> {
     type Item = Change<RowRef<'s>>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        self.items.next().map(|item| match *item {
+        let item = match &mut self.created {
+            Some(slots) => Changed::Created {
+                slot: slots.next()?,
+            },
+            None => *self.items.next()?,
+        };
+        self.left -= 1;
+        Some(match item {
             Changed::Created { slot } => Change::Created(self.copy.row(slot)),
             Changed::Updated { old, slot } => Change::Updated {
                 old: self.list.row(old),
@@ -121,7 +136,7 @@ impl<'s> Iterator for UntypedChangesIter<'s> {
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
-        self.items.size_hint()
+        (self.left, Some(self.left))
     }
 }
 

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use hashbrown::HashTable;
-
-use crate::index::KeyIndex;
+use crate::bits::{SetBits, set_bits};
+use crate::index::{Hash, KeyIndex};
+use crate::memory;
 use crate::row::RowRef;
 use crate::schema::{Conversion, Schema};
 use crate::table::catch_up::{Moved, Staging};
@@ -20,6 +20,8 @@ pub(super) enum Changed {
 /// What the last refresh changed.
 pub(super) struct ChangeList {
     pub(super) items: Vec<Changed>,
+    /// Instead of `items`: all rows of the copy, as created.
+    pub(super) all: bool,
     old_rows: Vec<u64>,
     schema: Arc<Schema>,
 }
@@ -28,23 +30,24 @@ impl ChangeList {
     pub(super) fn new(schema: &Arc<Schema>) -> Self {
         Self {
             items: Vec::new(),
+            all: false,
             old_rows: Vec::new(),
             schema: Arc::clone(schema),
         }
     }
 
-    /// All rows of `copy`, as created.
-    pub(super) fn of_all(copy: &LocalCopy) -> Self {
-        let mut list = Self::new(&copy.schema);
-        list.items.reserve_exact(copy.len());
-        list.items
-            .extend(copy.slots().map(|slot| Changed::Created { slot }));
-        list
+    /// All rows of a copy of `schema`, as created.
+    pub(super) fn of_all(schema: &Arc<Schema>) -> Self {
+        Self {
+            all: true,
+            ..Self::new(schema)
+        }
     }
 
     /// Empties the list, for changes from rows of `schema`.
     pub(super) fn clear(&mut self, schema: &Arc<Schema>) {
         self.items.clear();
+        self.all = false;
         self.old_rows.clear();
         if !Arc::ptr_eq(&self.schema, schema) {
             self.schema = Arc::clone(schema);
@@ -94,18 +97,27 @@ impl LocalCopy {
         }
     }
 
-    /// A copy of the whole table that was copied aside.
-    pub(super) fn whole(schema: &Arc<Schema>, staging: Staging) -> Self {
-        let mut copy = Self::new(schema);
-        let (slots, rows) = staging.into_whole();
-        copy.rows = rows;
-        copy.make_room(copy.rows.len() / copy.row_words);
-        copy.index = KeyIndex::with_capacity(slots.len());
-        for slot in slots {
-            let hash = copy.index.hash_row(&copy.schema, copy.bytes(slot));
-            copy.set_live(slot, true);
-            if let Some(twin) = copy.index_row(hash, slot) {
-                copy.set_live(twin, false);
+    /// A copy of the whole table, of what [`copy_all`](crate::table::catch_up::copy_all) copied.
+    pub(super) fn whole(schema: &Arc<Schema>, rows: Vec<u64>, live: Vec<u64>) -> Self {
+        let count = live.iter().map(|bits| bits.count_ones() as usize).sum();
+        let mut copy = Self {
+            rows,
+            live,
+            index: KeyIndex::with_capacity(count),
+            ..Self::new(schema)
+        };
+        let mut hashes = Vec::with_capacity(64);
+        for word in 0..copy.live.len() {
+            hashes.extend(set_bits(&[copy.live[word]]).map(|row| {
+                let slot = word * 64 + row;
+                let hash = copy.hash(copy.bytes(slot));
+                copy.index.prefetch(hash);
+                (hash, slot)
+            }));
+            for (hash, slot) in hashes.drain(..) {
+                if let Some(twin) = copy.index_row(hash, slot) {
+                    copy.set_live(twin, false);
+                }
             }
         }
         copy
@@ -115,7 +127,7 @@ impl LocalCopy {
     fn make_room(&mut self, slots: usize) {
         if slots > self.live.len() * 64 {
             self.live.resize(slots.div_ceil(64), 0);
-            self.rows.resize(self.live.len() * 64 * self.row_words, 0);
+            memory::grow(&mut self.rows, self.live.len() * 64 * self.row_words);
         }
     }
 
@@ -155,15 +167,8 @@ impl LocalCopy {
     }
 
     /// All slots that hold a row.
-    pub(super) fn slots(&self) -> impl Iterator<Item = usize> + '_ {
-        self.live.iter().enumerate().flat_map(|(word, bits)| {
-            let mut bits = *bits;
-            std::iter::from_fn(move || {
-                let bit = (bits != 0).then(|| bits.trailing_zeros() as usize)?;
-                bits &= bits - 1;
-                Some(word * 64 + bit)
-            })
-        })
+    pub(super) fn slots(&self) -> SetBits<'_> {
+        set_bits(&self.live)
     }
 
     fn is_live(&self, slot: usize) -> bool {
@@ -197,8 +202,7 @@ impl LocalCopy {
                     continue;
                 }
                 left.push(changes.keep(self.words(slot)));
-                self.index
-                    .remove(self.index.hash_row(&self.schema, self.bytes(slot)), slot);
+                self.index.remove(self.hash(self.bytes(slot)), slot);
                 self.set_live(slot, false);
             }
             if row.is_some() {
@@ -215,21 +219,17 @@ impl LocalCopy {
         left: &[usize],
         entered: &[&Moved],
     ) {
-        let mut returning = HashTable::new();
+        let mut returning = KeyIndex::default();
         if !entered.is_empty() {
             for (number, old) in left.iter().enumerate() {
-                let hash = self.index.hash_row(&self.schema, changes.old(*old));
-                returning.insert_unique(hash, number, |number| {
-                    self.index
-                        .hash_row(&self.schema, changes.old(left[*number]))
-                });
+                returning.put(self.hash(changes.old(*old)), number, |_| false);
             }
         }
         let mut back = vec![false; left.len()];
         for moved in entered {
             let slot = moved.slot as usize;
             let row = staging.row(moved).expect("only rows that are live entered");
-            let hash = self.index.hash_row(&self.schema, bytemuck::cast_slice(row));
+            let hash = self.hash(bytemuck::cast_slice(row));
             self.write(slot, row);
             self.set_live(slot, true);
             let twin = self.index_row(hash, slot);
@@ -238,12 +238,12 @@ impl LocalCopy {
             }
             let old = returning.find(hash, |number| {
                 self.schema
-                    .same_key(changes.old(left[*number]), self.bytes(slot))
+                    .same_key(changes.old(left[number]), self.bytes(slot))
             });
             match old {
                 Some(number) => {
-                    back[*number] = true;
-                    let old = left[*number];
+                    back[number] = true;
+                    let old = left[number];
                     if changes.old(old) != self.bytes(slot) {
                         changes.items.push(Changed::Updated { old, slot });
                     }
@@ -265,21 +265,15 @@ impl LocalCopy {
 
     /// Returns the slot that had the same key: no publisher of ours has a key at two slots. If this one does, the later
     /// counts.
-    fn index_row(&mut self, hash: u64, slot: usize) -> Option<usize> {
+    fn index_row(&mut self, hash: Hash, slot: usize) -> Option<usize> {
         let (schema, rows, words) = (&self.schema, &self.rows, self.row_words);
-        let bytes = |slot: usize| {
-            &bytemuck::cast_slice::<u64, u8>(&rows[slot * words..][..words])[..schema.row_size()]
-        };
-        let twin = self
-            .index
-            .find(hash, |other| schema.same_key(bytes(other), bytes(slot)));
-        if let Some(twin) = twin {
-            self.index.remove(hash, twin);
-        }
-        self.index.insert(hash, slot, |index, slot| {
-            index.hash_row(schema, bytes(slot))
-        });
-        twin
+        let bytes = |slot: usize| bytemuck::cast_slice(&rows[slot * words..][..words]);
+        self.index
+            .put(hash, slot, |twin| schema.same_key(bytes(twin), bytes(slot)))
+    }
+
+    fn hash(&self, row: &[u8]) -> Hash {
+        self.index.hash_row(&self.schema, row)
     }
 
     fn same_key(&self, one: &[u64], other: &[u64]) -> bool {

@@ -10,6 +10,7 @@ mod changes;
 mod copy;
 mod place;
 mod recheck;
+mod snapshot;
 mod untyped;
 mod wait;
 

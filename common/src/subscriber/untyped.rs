@@ -24,11 +24,11 @@ use crate::region::object::TableName;
 use crate::row::{RowBuf, RowRef};
 use crate::schema::Schema;
 use crate::sync::Ordering;
-use crate::table::catch_up::Staging;
+use crate::table::catch_up::{Staging, copy_all};
 use crate::table::commit_time;
 
 /// How often a refresh copies what changed while it copied, before it gives up.
-const PASSES: u32 = 16;
+pub(super) const PASSES: u32 = 16;
 /// How often `latest` reads its one row again. A pass over it takes about as long as a commit of a few rows, so that where
 /// cache lines travel slowly most passes over a hot row may fail: many, then, of which all together take some milliseconds.
 const ROW_PASSES: u32 = 1 << 14;
@@ -80,7 +80,7 @@ impl UntypedSubscriber {
             });
         };
         let (version, copy) = copied(&name, &settings, &region)?;
-        let changes = ChangeList::of_all(&copy);
+        let changes = ChangeList::of_all(copy.schema());
         let waiter = Waiter::new(region.object())?;
         let state = PublisherState::Gone { epoch: 0 };
         let resting = Resting::new(settings.wake);
@@ -403,13 +403,24 @@ pub(super) fn copied(
             difference,
         });
     }
-    let mut staging = Staging::default();
-    let version = catch_up(name, region, 0, &mut staging)?;
-    Ok((version, LocalCopy::whole(region.schema(), staging)))
+    let (mut rows, mut live) = (Vec::new(), Vec::new());
+    let reached = copy_all(&mut rows, &mut live, PASSES, || region.look())?;
+    let version = checked(name, region, 0, reached)?;
+    Ok((version, LocalCopy::whole(region.schema(), rows, live)))
 }
 
 fn catch_up(name: &TableName, region: &Region, since: u64, staging: &mut Staging) -> Result<u64> {
     let reached = staging.catch_up(since, PASSES, || region.look())?;
+    checked(name, region, since, reached)
+}
+
+/// The version that was reached from `since`, if what was copied can be believed.
+pub(super) fn checked(
+    name: &TableName,
+    region: &Region,
+    since: u64,
+    reached: Option<u64>,
+) -> Result<u64> {
     region.check_whole()?;
     match reached {
         Some(version) if version < since => {

@@ -8,7 +8,97 @@
 //! It is not outrun for long: a pass after the first looks only at what changed during the one before.
 
 use super::Table;
+use super::read::{Block, Overtaken};
+use crate::bits::set_bits;
 use crate::layout::BLOCK_ROWS;
+use crate::memory;
+
+/// Takes what a catching up reads.
+trait Aside {
+    /// Copies aside the row, if it was written after what is known of it.
+    fn take(&mut self, table: &Table<'_>, row: Row<'_, '_>) -> Result<(), Overtaken>;
+
+    /// The same for all rows of a block. Those that must be read again go to `failed`.
+    #[inline]
+    fn take_block(
+        &mut self,
+        table: &Table<'_>,
+        number: usize,
+        known: Known,
+        failed: &mut Vec<u32>,
+    ) {
+        let first = number * BLOCK_ROWS;
+        let block = &table.block(number);
+        for slot in first..(first + BLOCK_ROWS).min(table.rows()) {
+            let row = Row { block, slot, known };
+            if !block.is_unchanged(slot - first, known.since) && self.take(table, row).is_err() {
+                failed.push(slot as u32);
+            }
+        }
+    }
+}
+
+/// What is to be read is the table as of `version`; rows are known as of `since`.
+#[derive(Clone, Copy)]
+struct Known {
+    version: u64,
+    since: u64,
+}
+
+/// A row that may have been written since.
+struct Row<'b, 'm> {
+    block: &'b Block<'m>,
+    slot: usize,
+    known: Known,
+}
+
+impl Row<'_, '_> {
+    /// Whether the row was written, and if so whether it is live; `words` then holds it.
+    #[inline]
+    fn read(&self, words: &mut [u64]) -> Result<Option<bool>, Overtaken> {
+        let Known { version, since } = self.known;
+        let tag = self
+            .block
+            .read(self.slot % BLOCK_ROWS, version, since, words)?;
+        Ok((tag.version() > since).then_some(tag.is_live()))
+    }
+}
+
+/// The passes, for `aside`; for the rest see [`Staging::catch_up`]. Returns also how many passes it took.
+fn catch_up<'m, E>(
+    aside: &mut impl Aside,
+    since: u64,
+    passes: u32,
+    failed: &mut Vec<u32>,
+    mut look: impl FnMut() -> Result<(u64, Table<'m>), E>,
+) -> Result<Option<(u64, u32)>, E> {
+    failed.clear();
+    let mut looked = since;
+    for pass in 1..=passes {
+        let (version, table) = look()?;
+        failed.retain(|slot| {
+            let slot = *slot as usize;
+            // Rows never become fewer: what says so is damaged, and is given up on.
+            slot >= table.rows() || {
+                let block = &table.block(slot / BLOCK_ROWS);
+                let known = Known { version, since };
+                aside.take(&table, Row { block, slot, known }).is_err()
+            }
+        });
+        let known = Known {
+            version,
+            since: looked,
+        };
+        table.changed_blocks(looked, |block| {
+            aside.take_block(&table, block, known, failed)
+        });
+        looked = version;
+        if failed.is_empty() {
+            return Ok(Some((version, pass)));
+        }
+    }
+    Ok(None)
+}
 
 /// One row that changed: where it stands now, or that it is gone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,15 +109,39 @@ pub struct Moved {
     start: Option<usize>,
 }
 
-/// Rows copied aside, not yet visible to anybody. Kept between refreshes for its memory.
+/// Rows that changed, copied aside, not yet visible to anybody. Kept between refreshes for its memory.
 #[derive(Default)]
 pub struct Staging {
+    rows: Rows,
+    failed: Vec<u32>,
+}
+
+#[derive(Default)]
+struct Rows {
     moved: Vec<Moved>,
     words: Vec<u64>,
-    failed: Vec<u32>,
     row_words: usize,
-    /// Whether it is the whole table: each row stands where its slot says, so that the words can be taken over as they are.
-    is_whole: bool,
+}
+
+impl Aside for Rows {
+    #[inline]
+    fn take(&mut self, table: &Table<'_>, row: Row<'_, '_>) -> Result<(), Overtaken> {
+        self.row_words = table.row_words();
+        let start = self.words.len();
+        self.words.resize(start + self.row_words, 0);
+        let read = row.read(&mut self.words[start..]);
+        let keep = read == Ok(Some(true));
+        if !keep {
+            self.words.truncate(start);
+        }
+        if read?.is_some() {
+            self.moved.push(Moved {
+                slot: row.slot as u32,
+                start: keep.then_some(start),
+            });
+        }
+        Ok(())
+    }
 }
 
 impl Staging {
@@ -40,107 +154,123 @@ impl Staging {
         &mut self,
         since: u64,
         passes: u32,
-        mut look: impl FnMut() -> Result<(u64, Table<'m>), E>,
+        look: impl FnMut() -> Result<(u64, Table<'m>), E>,
     ) -> Result<Option<u64>, E> {
-        self.moved.clear();
-        self.words.clear();
-        self.failed.clear();
-        self.is_whole = since == 0;
-        let mut looked = since;
-        for pass in 1..=passes {
-            let (version, table) = look()?;
-            self.row_words = table.row_words();
-            if self.is_whole && pass == 1 {
-                self.moved.reserve(table.rows());
-                self.words
-                    .reserve(table.rows().next_multiple_of(BLOCK_ROWS) * self.row_words);
-            }
-            self.pass(&table, since, looked, version);
-            looked = version;
-            if self.failed.is_empty() {
-                if pass > 1 {
-                    self.keep_last();
-                }
-                return Ok(Some(version));
-            }
+        self.rows.moved.clear();
+        self.rows.words.clear();
+        let reached = catch_up(&mut self.rows, since, passes, &mut self.failed, look)?;
+        if reached.is_some_and(|(_, passes)| passes > 1) {
+            self.keep_last();
         }
-        Ok(None)
-    }
-
-    fn pass(&mut self, table: &Table<'_>, since: u64, looked: u64, version: u64) {
-        for slot in std::mem::take(&mut self.failed) {
-            if (slot as usize) < table.rows() {
-                self.copy(table, slot as usize, version, since);
-            } else {
-                // Rows never become fewer: what says so is damaged, and is given up on.
-                self.failed.push(slot);
-            }
-        }
-        table.changed_blocks(looked, |block| {
-            let first = block * BLOCK_ROWS;
-            for slot in first..(first + BLOCK_ROWS).min(table.rows()) {
-                if !table.is_unchanged(slot, looked) {
-                    self.copy(table, slot, version, looked);
-                }
-            }
-        });
-    }
-
-    fn copy(&mut self, table: &Table<'_>, slot: usize, version: u64, since: u64) {
-        let start = match self.is_whole {
-            true => slot * self.row_words,
-            false => self.words.len(),
-        };
-        let end = start + self.row_words;
-        if self.words.len() < end {
-            self.words.resize(end, 0);
-        }
-        let tag = table.read(slot, version, since, &mut self.words[start..end]);
-        let keep = tag.is_ok_and(|tag| tag.is_live() && tag.version() > since);
-        if !keep && !self.is_whole {
-            self.words.truncate(start);
-        }
-        match tag {
-            Ok(tag) if tag.version() > since => {
-                self.moved.push(Moved {
-                    slot: slot as u32,
-                    start: keep.then_some(start),
-                });
-            }
-            Ok(_) => {}
-            Err(_) => self.failed.push(slot as u32),
-        }
+        Ok(reached.map(|(version, _)| version))
     }
 
     /// After several passes a slot can stand here more than once: what was copied last counts.
     fn keep_last(&mut self) {
-        self.moved.reverse();
-        self.moved.sort_by_key(|moved| moved.slot);
-        self.moved.dedup_by_key(|moved| moved.slot);
+        let moved = &mut self.rows.moved;
+        moved.reverse();
+        moved.sort_by_key(|moved| moved.slot);
+        moved.dedup_by_key(|moved| moved.slot);
     }
 
     /// The rows that changed, each slot once.
     pub fn moved(&self) -> &[Moved] {
-        &self.moved
-    }
-
-    /// After catching up from version 0: the slots of all rows, and the words of the table, each row where its slot says.
-    ///
-    /// # Panics
-    /// If it was another version.
-    pub fn into_whole(mut self) -> (impl ExactSizeIterator<Item = usize>, Vec<u64>) {
-        assert!(self.is_whole, "the whole table was copied");
-        self.moved.retain(|moved| moved.start.is_some());
-        let slots = self.moved.into_iter().map(|moved| moved.slot as usize);
-        (slots, self.words)
+        &self.rows.moved
     }
 
     /// The words of a row that is live.
     pub fn row(&self, moved: &Moved) -> Option<&[u64]> {
-        moved
-            .start
-            .map(|start| &self.words[start..start + self.row_words])
+        let start = moved.start?;
+        Some(&self.rows.words[start..start + self.rows.row_words])
     }
+}
+
+/// Where the rows of a whole table go, each where its slot says.
+pub trait Destination {
+    /// At least `words` words. What was there stays.
+    fn reserve(&mut self, words: usize) -> &mut [u64];
+}
+
+impl Destination for Vec<u64> {
+    #[inline]
+    fn reserve(&mut self, words: usize) -> &mut [u64] {
+        if self.len() < words {
+            memory::grow(self, words);
+        }
+        self
+    }
+}
+
+/// All rows of a table.
+struct Whole<'d, D> {
+    rows: &'d mut D,
+    live: &'d mut Vec<u64>,
+}
+
+impl<D: Destination> Whole<'_, D> {
+    /// The words of the rows from `slot` on, and of all that are live a bit.
+    #[inline]
+    fn at(&mut self, table: &Table<'_>, slot: usize) -> (&mut [u64], &mut [u64]) {
+        let bits = table.rows().div_ceil(64);
+        if self.live.len() < bits {
+            self.live.resize(bits, 0);
+        }
+        let words = self.rows.reserve(bits * 64 * table.row_words());
+        (&mut words[slot * table.row_words()..], self.live)
+    }
+}
+
+#[inline]
+fn set_bit(bits: &mut [u64], at: usize, value: bool) {
+    let (word, bit) = (&mut bits[at / 64], 1 << (at % 64));
+    *word = if value { *word | bit } else { *word & !bit };
+}
+
+impl<D: Destination> Aside for Whole<'_, D> {
+    fn take(&mut self, table: &Table<'_>, row: Row<'_, '_>) -> Result<(), Overtaken> {
+        let (words, live) = self.at(table, row.slot);
+        if let Some(is_live) = row.read(&mut words[..table.row_words()])? {
+            set_bit(live, row.slot, is_live);
+        }
+        Ok(())
+    }
+
+    fn take_block(
+        &mut self,
+        table: &Table<'_>,
+        number: usize,
+        known: Known,
+        failed: &mut Vec<u32>,
+    ) {
+        let first = number * BLOCK_ROWS;
+        let rows = BLOCK_ROWS.min(table.rows() - first);
+        let (words, live) = self.at(table, first);
+        let words = &mut words[..rows * table.row_words()];
+        let answers = table
+            .block(number)
+            .read_all(known.version, known.since, words);
+        let (live, shift) = (&mut live[first / 64], first % 64);
+        let written = answers.written & !answers.failed;
+        *live &= !(written << shift);
+        *live |= (written & answers.live) << shift;
+        failed.extend(set_bits(&[answers.failed]).map(|row| (first + row) as u32));
+    }
+}
+
+/// Copies all rows of a table at one version to `rows`, and sets in `live` a bit for each slot that holds one; elsewhere
+/// anything may stand. For the rest see [`Staging::catch_up`].
+///
+/// # Errors
+/// What `look` returns.
+pub fn copy_all<'m, E>(
+    rows: &mut impl Destination,
+    live: &mut Vec<u64>,
+    passes: u32,
+    look: impl FnMut() -> Result<(u64, Table<'m>), E>,
+) -> Result<Option<u64>, E> {
+    live.clear();
+    let reached = catch_up(&mut Whole { rows, live }, 0, passes, &mut Vec::new(), look)?;
+    Ok(reached.map(|(version, _)| version))
 }
 
 #[cfg(all(test, not(loom)))]

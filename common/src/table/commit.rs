@@ -2,6 +2,8 @@
 
 use super::Table;
 use crate::layout::{NEVER, Tag, header};
+use crate::memory;
+use crate::seqlock::Guarded;
 use crate::sync::{Ordering, Point, applies, fence, ordering, store};
 
 /// One row of a transaction.
@@ -38,16 +40,18 @@ impl Table<'_> {
         writes: impl Iterator<Item = Write<'r>> + Clone,
     ) {
         for write in writes.clone() {
-            let spare = self.spare_copy(write.slot, version - 1);
-            self.copies(write.slot)[spare].hide(write.tag(version));
+            let copy = self.spare_copy(write.slot, version - 1);
+            copy.hide(write.tag(version));
+            if let Some(word) = copy.words.first() {
+                memory::prefetch_to_write(word);
+            }
         }
         // Partner: the reader's fence before its second look at a tag. One fence serves all rows.
         fence(Point::HideRows, Ordering::Release);
         for write in writes {
-            if let Some(row) = write.row {
+            if let Some(words) = write.row {
                 // The one that was hidden is above the last commit, and so the spare one still.
-                let spare = self.spare_copy(write.slot, version - 1);
-                self.copies(write.slot)[spare].write(row);
+                self.spare_copy(write.slot, version - 1).write(words);
             }
             self.raise(write.slot, version);
         }
@@ -68,17 +72,20 @@ impl Table<'_> {
     }
 
     /// The copy of `slot` that does not hold the row as of `committed`.
-    fn spare_copy(&self, slot: usize, committed: u64) -> usize {
-        let [first, second] = self.tags(slot);
-        let holder = match (first.version() <= committed, second.version() <= committed) {
-            (true, true) => usize::from(second > first),
-            (first_counts, _) => usize::from(!first_counts),
-        };
-        if applies(Point::SpareCopy) {
+    #[inline]
+    fn spare_copy(&self, slot: usize, committed: u64) -> Guarded<'_> {
+        let (block, row) = self.place(slot);
+        let [first, second] = block.tags(row);
+        // The greater one holds it, unless it is above `committed`.
+        let is_second = second > first;
+        let greater = if is_second { second } else { first };
+        let holder = usize::from(is_second ^ (greater.version() > committed));
+        let spare = if applies(Point::SpareCopy) {
             1 - holder
         } else {
             holder
-        }
+        };
+        block.copy(row, spare)
     }
 
     /// What a successor does to the rows before its first commit: hides all that a dead publisher wrote

@@ -16,7 +16,9 @@ pub mod catch_up;
 pub mod commit;
 pub mod read;
 
-use crate::layout::{BLOCK_ROWS, FANOUT, Geometry, Tag, header};
+use read::Block;
+
+use crate::layout::{BLOCK_ROWS, FANOUT, Geometry, header};
 use crate::seqlock::Guarded;
 use crate::sync::{AtomicU64, Ordering, Point, applies, fence, store};
 
@@ -55,29 +57,18 @@ impl<'m> Table<'m> {
     /// If there is no such row.
     #[inline]
     pub fn copies(&self, slot: usize) -> [Guarded<'m>; 2] {
+        let (block, row) = self.place(slot);
+        [0, 1].map(|which| block.copy(row, which))
+    }
+
+    /// The block of `slot`, and which of its rows that is.
+    ///
+    /// # Panics
+    /// If there is no such row.
+    #[inline]
+    fn place(&self, slot: usize) -> (Block<'m>, usize) {
         assert!(slot < self.rows, "slot {slot} of {} rows", self.rows);
-        let tags = self.geometry.tags(slot);
-        [0, 1].map(|which| {
-            let copy = self.geometry.copy(slot, which);
-            Guarded {
-                tag: &self.words[tags + which],
-                words: &self.words[copy..copy + self.geometry.row_words],
-            }
-        })
-    }
-
-    /// Both tags of `slot`.
-    #[inline]
-    fn tags(&self, slot: usize) -> [Tag; 2] {
-        let tags = self.geometry.tags(slot);
-        [0, 1].map(|which| Tag(self.words[tags + which].load(Ordering::Relaxed)))
-    }
-
-    /// Whether neither copy of `slot` was written after `since`. A version that is no greater needs no second look: both
-    /// tags are older than it.
-    #[inline]
-    fn is_unchanged(&self, slot: usize, since: u64) -> bool {
-        self.tags(slot).iter().all(|tag| tag.version() <= since)
+        (self.block(slot / BLOCK_ROWS), slot % BLOCK_ROWS)
     }
 
     /// Raises the entries of the change tree above `slot` to `version`. Only the publisher calls it.

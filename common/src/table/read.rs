@@ -1,14 +1,230 @@
 //! One row at one version.
 
 use super::Table;
-use crate::layout::Tag;
-use crate::sync::{Ordering, Point, applies, fence};
+use crate::bits::{runs, set_bits};
+use crate::layout::{BLOCK_ROWS, Tag};
+use crate::memory;
+use crate::seqlock::Guarded;
+use crate::sync::{AtomicU64, Ordering, Point, applies, fence};
 
 /// The row was rewritten twice since the version was taken: take a new version and try again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Overtaken;
 
-impl Table<'_> {
+/// The rows of one block: its tags, its first copies, its second copies.
+#[derive(Clone, Copy)]
+pub struct Block<'m> {
+    tags: &'m [AtomicU64],
+    copies: [&'m [AtomicU64]; 2],
+    row_words: usize,
+}
+
+impl<'m> Block<'m> {
+    /// Of a block's words.
+    #[inline]
+    pub(super) fn new(words: &'m [AtomicU64], row_words: usize) -> Self {
+        let (tags, copies) = words.split_at(2 * BLOCK_ROWS);
+        let (first, second) = copies.split_at(BLOCK_ROWS * row_words);
+        Self {
+            tags,
+            copies: [first, second],
+            row_words,
+        }
+    }
+
+    /// Both tags of `row`.
+    #[inline]
+    pub(super) fn tags(&self, row: usize) -> [Tag; 2] {
+        [0, 1].map(|which| Tag(self.tags[2 * row + which].load(Ordering::Relaxed)))
+    }
+
+    /// One of the two guarded copies of `row`.
+    #[inline]
+    pub(super) fn copy(&self, row: usize, which: usize) -> Guarded<'m> {
+        Guarded {
+            tag: &self.tags[2 * row + which],
+            words: &self.copies[which][row * self.row_words..][..self.row_words],
+        }
+    }
+
+    /// Whether neither copy of `row` was written after `since`. A version that is no greater needs no second look: both
+    /// tags are older than it.
+    #[inline]
+    pub(super) fn is_unchanged(&self, row: usize, since: u64) -> bool {
+        let [first, second] = self.tags(row);
+        first.version() <= since && second.version() <= since
+    }
+
+    /// As [`Table::read`], of a row by its place in the block.
+    #[inline]
+    pub(super) fn read(
+        &self,
+        row: usize,
+        version: u64,
+        since: u64,
+        words: &mut [u64],
+    ) -> Result<Tag, Overtaken> {
+        let Some(found) = Found::by(self.tags(row), version) else {
+            return Err(overtaken());
+        };
+        let (tag, which) = (found.tag, found.which);
+        let holds = if tag.is_live() && tag.version() > since {
+            self.copy(row, which).try_read(tag, words)
+        } else {
+            found.is_final || !applies(Point::RecheckAnswer) || self.copy(row, which).is_still(tag)
+        };
+        if holds { Ok(tag) } else { Err(overtaken()) }
+    }
+
+    /// Copies the first rows of the block as of `version` to `words`, as many as these have room for, if they were written
+    /// after `since`. The same as reading one after the other, but neighbours are copied as one, tags are looked at again
+    /// together, and the answers are bits.
+    #[inline]
+    pub(super) fn read_all(&self, version: u64, since: u64, words: &mut [u64]) -> Choice {
+        let tags = &self.tags[..words.len() / self.row_words * 2];
+        let (mut before, mut after) = ([0; 2 * BLOCK_ROWS], [0; 2 * BLOCK_ROWS]);
+        let (before, after) = (&mut before[..tags.len()], &mut after[..tags.len()]);
+        memory::copy_words(tags, before);
+        let mut answers = Choice::usual(before, version, since)
+            .unwrap_or_else(|| Choice::of_each(before, version, since));
+        let copied = answers.written & answers.live & !answers.failed;
+        for (which, of_copy) in [!answers.second, answers.second].into_iter().enumerate() {
+            for run in runs(copied & of_copy) {
+                let run = run.start * self.row_words..run.end * self.row_words;
+                memory::copy_words(&self.copies[which][run.clone()], &mut words[run]);
+            }
+        }
+        // Partner: the writer's fence between tags and words, as in `Guarded::is_still`.
+        fence(Point::RecheckTag, Ordering::Acquire);
+        memory::copy_words(tags, after);
+        if before != after {
+            for row in set_bits(&[copied | answers.unsure]) {
+                let at = 2 * row + (answers.second >> row & 1) as usize;
+                answers.failed |= u64::from(before[at] != after[at]) << row;
+            }
+        }
+        if answers.failed != 0 {
+            overtaken();
+        }
+        answers
+    }
+}
+
+/// What the tags of a block say, a bit a row.
+#[derive(Default)]
+pub(super) struct Choice {
+    /// Which rows were written.
+    pub(super) written: u64,
+    /// Which are live.
+    pub(super) live: u64,
+    /// Which were [`Overtaken`]: of these nothing else means anything.
+    pub(super) failed: u64,
+    /// Which are held by their second copy.
+    second: u64,
+    /// Which need a second look, whatever they say.
+    unsure: u64,
+}
+
+impl Choice {
+    /// If all rows were written after `since`, and are live, and no tag is above `version`.
+    #[inline]
+    fn usual(tags: &[u64], version: u64, since: u64) -> Option<Self> {
+        let (mut least, mut greatest, mut all, mut any, mut second) = (u64::MAX, 0, u64::MAX, 0, 0);
+        for [one, other] in tags.as_chunks().0.iter().rev() {
+            let tag = *one.max(other);
+            (least, greatest) = (tag.min(least), tag.max(greatest));
+            (all, any) = (all & tag, any | tag);
+            second = second << 1 | u64::from(one < other);
+        }
+        let state = Tag(1).0;
+        let usual = greatest <= latest(version) && least > latest(since);
+        (usual && all & 3 == state && any & 3 == state).then(|| Self {
+            written: u64::MAX >> (64 - tags.len() / 2),
+            live: u64::MAX,
+            second,
+            ..Self::default()
+        })
+    }
+
+    fn of_each(tags: &[u64], version: u64, since: u64) -> Self {
+        let mut all = Self::default();
+        for (row, [one, other]) in tags.as_chunks().0.iter().enumerate() {
+            let (mut tag, mut lesser) = (Tag(*one), Tag(*other));
+            let mut second = lesser > tag;
+            if second {
+                (tag, lesser) = (lesser, tag);
+            }
+            if tag.version() > version {
+                // As in `read`: this one does not count, and the other needs a second look, whatever it says.
+                (tag, second) = (lesser, !second);
+                all.unsure |= 1 << row;
+                all.failed |= u64::from(tag.version() > version) << row;
+            }
+            all.second |= u64::from(second) << row;
+            all.written |= u64::from(tag.version() > since) << row;
+            all.live |= u64::from(tag.is_live()) << row;
+        }
+        all
+    }
+}
+
+/// The greatest tag of a version.
+fn latest(version: u64) -> u64 {
+    version << 2 | 3
+}
+
+/// Which of a row's two copies holds it at a version.
+#[derive(Clone, Copy)]
+struct Found {
+    tag: Tag,
+    which: usize,
+    /// Whether both tags are at most that version. Then neither can have been another at that version; else the tag that counts
+    /// may have been loaded before the other copy was committed and then this one rewritten.
+    is_final: bool,
+}
+
+impl Found {
+    #[inline]
+    fn by([first, second]: [Tag; 2], version: u64) -> Option<Self> {
+        let which = match [first.version() <= version, second.version() <= version] {
+            [false, false] => return None,
+            [true, true] => usize::from(second > first),
+            [first_counts, _] => usize::from(!first_counts),
+        };
+        Some(Self {
+            tag: [first, second][which],
+            which,
+            is_final: first.version().max(second.version()) <= version,
+        })
+    }
+}
+
+/// What was seen is of a later transaction than the version: the commits before that one are seen from here on, so
+/// that the next version taken is greater.
+#[cold]
+fn overtaken() -> Overtaken {
+    // Partner: the fence after the commit, which stands before the tags of the transaction that was seen.
+    fence(Point::Overtaken, Ordering::Acquire);
+    Overtaken
+}
+
+impl<'m> Table<'m> {
+    /// The block of that number.
+    ///
+    /// # Panics
+    /// If there are no rows in it.
+    #[inline]
+    pub(super) fn block(&self, block: usize) -> Block<'m> {
+        assert!(
+            block * BLOCK_ROWS < self.rows,
+            "block {block} of {} rows",
+            self.rows
+        );
+        let start = self.geometry.tags(block * BLOCK_ROWS);
+        let words = &self.words[start..start + self.geometry.block_words()];
+        Block::new(words, self.geometry.row_words)
+    }
+
     /// Copies the row of `slot` as of `version` into `row`, if it was written after `since`. The tag that is returned
     /// says by which version, and whether it was deleted; `row` holds a row only if the tag is live and after `since`.
     ///
@@ -25,36 +241,7 @@ impl Table<'_> {
         since: u64,
         row: &mut [u64],
     ) -> Result<Tag, Overtaken> {
-        let [first, second] = self.tags(slot);
-        let counts = [first.version() <= version, second.version() <= version];
-        let which = match counts {
-            [false, false] => return Err(self.overtaken()),
-            [true, true] => usize::from(second > first),
-            [first_counts, _] => usize::from(!first_counts),
-        };
-        let tag = [first, second][which];
-        let holds = if tag.is_live() && tag.version() > since {
-            self.copies(slot)[which].try_read(tag, row)
-        } else {
-            // Both tags at most `version`: neither can have been another at that version. Else the tag that counts
-            // may have been loaded before the other copy was committed and then this one rewritten.
-            counts == [true, true]
-                || !applies(Point::RecheckAnswer)
-                || self.copies(slot)[which].is_still(tag)
-        };
-        if holds {
-            Ok(tag)
-        } else {
-            Err(self.overtaken())
-        }
-    }
-
-    /// What was seen is of a later transaction than the version: the commits before that one are seen from here on, so
-    /// that the next version taken is greater.
-    #[cold]
-    fn overtaken(&self) -> Overtaken {
-        // Partner: the fence after the commit, which stands before the tags of the transaction that was seen.
-        fence(Point::Overtaken, Ordering::Acquire);
-        Overtaken
+        let (block, place) = self.place(slot);
+        block.read(place, version, since, row)
     }
 }

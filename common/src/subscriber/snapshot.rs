@@ -1,0 +1,105 @@
+//! All rows at one version, straight from shared memory, beside the local copy.
+
+use std::sync::Arc;
+
+use super::Subscriber;
+use super::untyped::{PASSES, UntypedSubscriber, checked};
+use crate::bits::set_bits;
+use crate::error::Result;
+use crate::row::{Row, RowBuf};
+use crate::table::catch_up::{Destination, copy_all};
+
+/// Rows as their type, which is a whole number of words and aligned as words are.
+struct Typed<'v, R>(&'v mut Vec<R>);
+
+impl<R: Row> Typed<'_, R> {
+    const FITS: bool =
+        size_of::<R>().is_multiple_of(size_of::<u64>()) && align_of::<R>() == align_of::<u64>();
+}
+
+impl<R: Row> Destination for Typed<'_, R> {
+    #[inline]
+    fn reserve(&mut self, words: usize) -> &mut [u64] {
+        let rows = words / (size_of::<R>() / size_of::<u64>());
+        if self.0.len() < rows {
+            self.0.resize(rows, R::zeroed());
+        }
+        bytemuck::cast_slice_mut(self.0)
+    }
+}
+
+impl UntypedSubscriber {
+    /// All rows as of the last commit, straight from shared memory, and the version that they were copied at. The local copy
+    /// stays as it is.
+    ///
+    /// # Errors
+    /// [`Error::Outrun`](crate::Error::Outrun), [`Error::Corrupt`](crate::Error::Corrupt).
+    pub fn snapshot(&self) -> Result<(u64, Vec<RowBuf>)> {
+        let (mut words, mut live) = (Vec::new(), Vec::new());
+        let version = self.copy_all(&mut words, &mut live)?;
+        let (row_words, row_size) = (self.schema().row_words(), self.schema().row_size());
+        let rows = set_bits(&live).map(|slot| {
+            let bytes = bytemuck::cast_slice(&words[slot * row_words..][..row_words]);
+            RowBuf::from_bytes(Arc::clone(self.schema()), &bytes[..row_size])
+        });
+        Ok((version, rows.collect::<Result<_>>()?))
+    }
+
+    fn copy_all(&self, rows: &mut impl Destination, live: &mut Vec<u64>) -> Result<u64> {
+        let reached = copy_all(rows, live, PASSES, || self.region.look())?;
+        checked(&self.name, &self.region, 0, reached)
+    }
+}
+
+impl<R: Row> Subscriber<R> {
+    /// Fills `rows` with all rows as of the last commit, straight from shared memory, and returns the version that they were
+    /// copied at. Their order says nothing. The local copy stays as it is; a vector that is used again saves the memory's
+    /// making.
+    ///
+    /// ```
+    /// # use common::{Publisher, Row, Subscriber};
+    /// # #[derive(Clone, Copy, Debug, PartialEq, bytemuck::Pod, bytemuck::Zeroable, Row)]
+    /// # #[repr(C)]
+    /// # struct Price { #[row(key)] instrument: u64, bid: u64 }
+    /// # fn main() -> common::Result<()> {
+    /// # let name = format!("doc-snapshot-{}", std::process::id());
+    /// let mut publisher = Publisher::<Price>::builder(&name).open()?;
+    /// let prices = Subscriber::<Price>::open(&name)?;
+    /// let mut tx = publisher.begin();
+    /// tx.insert(&Price { instrument: 7, bid: 3 })?;
+    /// tx.commit()?;
+    ///
+    /// let mut rows = Vec::new();
+    /// assert_eq!(prices.snapshot(&mut rows)?, publisher.version());
+    /// assert_eq!(rows, [Price { instrument: 7, bid: 3 }]);
+    /// assert!(prices.is_empty(), "it was not refreshed");
+    /// # publisher.close()
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::Outrun`](crate::Error::Outrun), [`Error::Corrupt`](crate::Error::Corrupt). What `rows` holds then says nothing.
+    pub fn snapshot(&self, rows: &mut Vec<R>) -> Result<u64> {
+        if !Typed::<R>::FITS {
+            let (version, found) = self.inner.snapshot()?;
+            rows.clear();
+            rows.extend(
+                found
+                    .iter()
+                    .map(|row| bytemuck::pod_read_unaligned::<R>(row.bytes())),
+            );
+            return Ok(version);
+        }
+        let mut live = Vec::new();
+        let version = self.inner.copy_all(&mut Typed(rows), &mut live)?;
+        // Rows that are not live leave no gaps.
+        let dense = live.iter().take_while(|bits| **bits == u64::MAX).count();
+        let mut count = dense * 64;
+        for slot in set_bits(&live[dense..]) {
+            rows[count] = rows[dense * 64 + slot];
+            count += 1;
+        }
+        rows.truncate(count);
+        Ok(version)
+    }
+}
