@@ -95,6 +95,8 @@ pub use subscriber::{
     UntypedChanges, UntypedSubscriber, WaitSet,
 };
 pub use value::Value;
+#[cfg(not(loom))]
+pub use wake::{Sleep, WakeKind};
 
 /// The README's code is compiled and run as a test.
 #[cfg(doctest)]

@@ -1,9 +1,11 @@
 //! What can be asked for on the command line.
 
 use std::ffi::OsString;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Parser, Subcommand};
+use common::WakeKind;
 use nix::unistd::User;
 
 use crate::format::Format;
@@ -141,6 +143,17 @@ pub struct Watch {
     /// Run this at each change, with the changes as jsonl on its stdin
     #[arg(last = true, value_name = "COMMAND", conflicts_with = "format")]
     pub command: Vec<OsString>,
+
+    /// How to be woken: auto, mq, futex, unix, signal[:USR2|:RTMIN+3], fifo, spin, spin:50us[+KIND]
+    ///
+    /// auto is a message queue, and the futex where there is none to be had. `fifo` is a named pipe that scripts can read
+    /// beside this watch: a line for each wake-up, the version. `spin` takes a processor. The README says which to choose.
+    #[arg(long, value_name = "KIND", default_value_t)]
+    pub wake: WakeKind,
+
+    /// Where the pipe of --wake fifo is made (a path, or a directory), or the socket of --wake unix (a directory)
+    #[arg(long, value_name = "PATH")]
+    pub wake_at: Option<PathBuf>,
 }
 
 /// What `get` takes.

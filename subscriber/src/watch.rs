@@ -10,7 +10,7 @@ use common::publisher::SILENT_AFTER;
 use common::{Error, PublisherState, UntypedSubscriber};
 
 use crate::args;
-use crate::attach::attach_when_published;
+use crate::attach::{self, attach_when_published};
 use crate::format::Format;
 use crate::output::{self, Output};
 use crate::shell::{Failure, Stop, tell};
@@ -42,7 +42,11 @@ pub fn run(args: &args::Watch, stop: &Stop, output: Output) -> Result<(), Failur
         [] => Outlet::Print(asked.format.printer(output)),
         command => Outlet::Run(Runner::new(command, stop, deadline), !args.postpone),
     };
-    let Some(table) = attach_when_published(&asked.name, asked.owner, args.timeout, stop)? else {
+    let mut builder = attach::builder(&asked.name, asked.owner).wake(args.wake);
+    if let Some(path) = &args.wake_at {
+        builder = builder.wake_at(path);
+    }
+    let Some(table) = attach_when_published(&builder, args.timeout, stop)? else {
         return outlet.finish();
     };
     let mut watch = Watch {

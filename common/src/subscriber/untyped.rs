@@ -14,6 +14,7 @@ use crossbeam_utils::Backoff;
 use super::changes::UntypedChanges;
 use super::copy::{ChangeList, LocalCopy};
 use super::interrupt::Interrupter;
+use super::place::Resting;
 use super::wait::Waiter;
 use super::{PublisherState, Settings, SubscriberBuilder};
 use crate::clock::monotonic_ns;
@@ -22,7 +23,6 @@ use crate::layout::header;
 use crate::memory::Lines;
 use crate::region::Region;
 use crate::region::object::TableName;
-use crate::registry::Seat;
 use crate::row::{RowBuf, RowRef};
 use crate::schema::Schema;
 use crate::sync::Ordering;
@@ -42,7 +42,7 @@ pub struct UntypedSubscriber {
     pub(super) name: TableName,
     pub(super) settings: Settings,
     pub(super) region: Region,
-    pub(super) seat: Option<Seat>,
+    pub(super) resting: Resting,
     pub(super) waiter: Waiter,
     pub(super) copy: LocalCopy,
     pub(super) staging: Staging,
@@ -57,8 +57,6 @@ pub struct UntypedSubscriber {
     pub(super) known: [u64; 3],
     pub(super) next_check_ns: u64,
     pub(super) asleep: bool,
-    /// Whether there was no slot to claim at the last try.
-    pub(super) seatless: bool,
     pub(super) delay: Option<Duration>,
     /// Whether the descriptor was asked for, so that a refresh that finds nothing parks.
     pub(super) armed: AtomicBool,
@@ -92,11 +90,12 @@ impl UntypedSubscriber {
         let changes = ChangeList::of_all(copy.schema());
         let waiter = Waiter::new(region.object())?;
         let state = PublisherState::Gone { epoch: 0 };
+        let resting = Resting::new(settings.wake);
         let mut subscriber = Self {
             name,
             settings,
             region,
-            seat: None,
+            resting,
             waiter,
             copy,
             staging: Staging::default(),
@@ -109,7 +108,6 @@ impl UntypedSubscriber {
             known: [0; 3],
             next_check_ns: 0,
             asleep: false,
-            seatless: false,
             delay: None,
             armed: AtomicBool::new(false),
             interrupter: None,
@@ -288,7 +286,7 @@ impl UntypedSubscriber {
     pub fn refresh(&mut self) -> Result<UntypedChanges<'_>> {
         self.interrupted = false;
         let armed = *self.armed.get_mut();
-        let advanced = self.advance(armed, 0);
+        let advanced = self.advance(armed || self.resting.always_parks(), 0);
         self.settle(advanced)?;
         Ok(self.changes())
     }
@@ -339,22 +337,6 @@ impl UntypedSubscriber {
                 other => other?,
             }
             self.seen = self.version;
-        }
-        Ok(())
-    }
-
-    /// Sleeps, if it may, at most for `time`, and is awake then.
-    pub(super) fn awake_after(&mut self, time: Duration) -> Result<()> {
-        if std::mem::take(&mut self.asleep) {
-            let woken = self.waiter.sleep(time);
-            self.unpark();
-            let woken = woken?;
-            // Called, and no commit here: the news is a region that has taken the name, and whoever made it died
-            // before it said so in this one.
-            let called_elsewhere = woken.called && self.region.word(header::COMMIT) == self.seen;
-            if woken.died || called_elsewhere {
-                self.next_check_ns = 0;
-            }
         }
         Ok(())
     }

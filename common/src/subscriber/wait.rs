@@ -1,4 +1,4 @@
-//! One descriptor for everything that a subscriber waits for: its queue, its publisher's death, the next look.
+//! One descriptor for everything that a subscriber waits for: what it is called by, its publisher's death, the next look.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
@@ -14,7 +14,7 @@ use crate::error::Result;
 use crate::identity::Identity;
 use crate::region::object::failure;
 
-const QUEUE: u64 = 1;
+const CALL: u64 = 1;
 const PUBLISHER: u64 = 2;
 const TIMER: u64 = 3;
 const INTERRUPTER: u64 = 4;
@@ -22,7 +22,7 @@ const INTERRUPTER: u64 = 4;
 /// What ended a sleep.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Woken {
-    /// Somebody sent to the queue.
+    /// The publisher called.
     pub(super) called: bool,
     /// The publisher's process has ended.
     pub(super) died: bool,
@@ -52,14 +52,18 @@ impl Waiter {
         Ok(waiter)
     }
 
-    /// Also waits for a subscriber's queue.
-    pub(super) fn add_queue(&self, queue: BorrowedFd<'_>) -> Result<()> {
-        self.add(queue, QUEUE)
+    /// Also waits for calls; `keeps` says that they stay where they are, so that only a new one counts.
+    pub(super) fn add_call(&self, descriptor: impl AsFd, keeps: bool) -> Result<()> {
+        let edge = match keeps {
+            true => EpollFlags::EPOLLET,
+            false => EpollFlags::empty(),
+        };
+        self.add_with(descriptor.as_fd(), CALL, edge)
     }
 
-    /// Waits for that queue no more. Not left to closing: a child of fork may hold the descriptor, too.
-    pub(super) fn forget_queue(&self, queue: BorrowedFd<'_>) {
-        let _gone_by_closing = self.epoll.delete(queue);
+    /// Waits for them no more. Not left to closing: a child of fork may hold the descriptor, too.
+    pub(super) fn forget_call(&self, descriptor: impl AsFd) {
+        let _gone_by_closing = self.epoll.delete(descriptor);
     }
 
     /// Also waits for an interruption.
@@ -68,8 +72,15 @@ impl Waiter {
     }
 
     fn add(&self, descriptor: BorrowedFd<'_>, name: u64) -> Result<()> {
+        self.add_with(descriptor, name, EpollFlags::empty())
+    }
+
+    fn add_with(&self, descriptor: BorrowedFd<'_>, name: u64, flags: EpollFlags) -> Result<()> {
         self.epoll
-            .add(descriptor, EpollEvent::new(EpollFlags::EPOLLIN, name))
+            .add(
+                descriptor,
+                EpollEvent::new(EpollFlags::EPOLLIN | flags, name),
+            )
             .map_err(|errno| failure(&self.object, "wait for", errno))
     }
 
@@ -91,7 +102,7 @@ impl Waiter {
 
     fn forget_publisher(&mut self) {
         if let Some(publisher) = self.publisher.take() {
-            // As for a queue.
+            // As for what is called.
             let _gone_by_closing = self.epoll.delete(publisher);
         }
     }
@@ -121,7 +132,7 @@ impl Waiter {
         };
         let is_ready = |name| events[..ready].iter().any(|event| event.data() == name);
         let woken = Woken {
-            called: is_ready(QUEUE),
+            called: is_ready(CALL),
             died: is_ready(PUBLISHER),
         };
         if woken.died {

@@ -97,11 +97,15 @@ impl UntypedSubscriber {
         self.interrupted = false;
         let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
         loop {
-            self.advance(true, least)?;
+            // Who spins sees commits, and no interruption.
+            let spins = self.interrupter.is_none() && !self.settings.wake.spin().is_zero();
+            self.advance(!spins, least)?;
+            if spins && !self.is_done(least) && self.spin(deadline) {
+                self.advance(true, least)?;
+            }
             let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
-            let is_there = least > 0 && self.version >= least;
             self.interrupted = self.take_interrupt();
-            if self.has_news() || is_there || self.interrupted || left == Some(Duration::ZERO) {
+            if self.is_done(least) || self.interrupted || left == Some(Duration::ZERO) {
                 break;
             }
             if self.asleep {
@@ -114,6 +118,11 @@ impl UntypedSubscriber {
             self.advance(true, 0)?;
         }
         Ok(())
+    }
+
+    /// Whether there is what was waited for.
+    fn is_done(&self, least: u64) -> bool {
+        self.has_news() || (least > 0 && self.version >= least)
     }
 
     /// After a refresh or a wait: an interruption is told with its outcome, or kept. And the descriptor, if it was ever asked
