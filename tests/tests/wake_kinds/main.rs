@@ -8,6 +8,7 @@ mod descriptors;
 mod lost;
 mod scripts;
 mod stopped;
+mod waiting;
 
 use common::Publisher;
 use tempfile::TempDir;
