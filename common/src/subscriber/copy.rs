@@ -61,7 +61,11 @@ impl ChangeList {
 
     /// The bytes of an old row.
     fn old(&self, at: usize) -> &[u8] {
-        &bytemuck::cast_slice(&self.old_rows[at..])[..self.schema.row_size()]
+        &bytemuck::cast_slice(self.old_words(at))[..self.schema.row_size()]
+    }
+
+    fn old_words(&self, at: usize) -> &[u64] {
+        &self.old_rows[at..][..self.schema.row_words()]
     }
 
     fn keep(&mut self, row: &[u64]) -> usize {
@@ -112,7 +116,7 @@ impl LocalCopy {
         for word in 0..copy.live.len() {
             hashes.extend(set_bits(&[copy.live[word]]).map(|row| {
                 let slot = word * 64 + row;
-                let hash = copy.hash(copy.bytes(slot));
+                let hash = copy.hash(copy.words(slot));
                 copy.index.prefetch(hash);
                 (hash, slot)
             }));
@@ -237,7 +241,7 @@ impl LocalCopy {
                     continue;
                 }
                 left.push(changes.keep(self.words(slot)));
-                self.index.remove(self.hash(self.bytes(slot)), slot);
+                self.index.remove(self.hash(self.words(slot)), slot);
                 self.set_live(slot, false);
             }
             if row.is_some() {
@@ -257,14 +261,14 @@ impl LocalCopy {
         let mut returning = KeyIndex::default();
         if !entered.is_empty() {
             for (number, old) in left.iter().enumerate() {
-                returning.put(self.hash(changes.old(*old)), number, |_| false);
+                returning.put(self.hash(changes.old_words(*old)), number, |_| false);
             }
         }
         let mut back = vec![false; left.len()];
         for moved in entered {
             let slot = moved.slot as usize;
             let row = staging.row(moved).expect("only rows that are live entered");
-            let hash = self.hash(bytemuck::cast_slice(row));
+            let hash = self.hash(row);
             self.write(slot, row);
             self.set_live(slot, true);
             let twin = self.index_row(hash, slot);
@@ -272,8 +276,7 @@ impl LocalCopy {
                 self.set_live(twin, false);
             }
             let old = returning.find(hash, |number| {
-                self.schema
-                    .same_key(changes.old(left[number]), self.bytes(slot))
+                self.same_key(changes.old_words(left[number]), row)
             });
             match old {
                 Some(number) => {
@@ -300,20 +303,26 @@ impl LocalCopy {
 
     /// Returns the slot that had the same key: no publisher of ours has a key at two slots. If this one does, the later
     /// counts.
+    #[inline]
     fn index_row(&mut self, hash: Hash, slot: usize) -> Option<usize> {
-        let (schema, rows, words) = (&self.schema, &self.rows, self.row_words);
-        let bytes = |slot: usize| bytemuck::cast_slice(&rows[slot * words..][..words]);
-        self.index
-            .put(hash, slot, |twin| schema.same_key(bytes(twin), bytes(slot)))
+        let (schema, rows, row_words) = (&self.schema, &self.rows, self.row_words);
+        let words = |slot: usize| &rows[slot * row_words..][..row_words];
+        self.index.put(hash, slot, |twin| {
+            same_key(schema, self.key_word, words(twin), words(slot))
+        })
     }
 
-    fn hash(&self, row: &[u8]) -> Hash {
-        self.index.hash_row(&self.schema, row)
+    #[inline]
+    fn hash(&self, row: &[u64]) -> Hash {
+        match self.key_word {
+            Some(word) => self.index.hash_word(row[word]),
+            None => self.index.hash_row(&self.schema, bytemuck::cast_slice(row)),
+        }
     }
 
+    #[inline]
     fn same_key(&self, one: &[u64], other: &[u64]) -> bool {
-        self.schema
-            .same_key(bytemuck::cast_slice(one), bytemuck::cast_slice(other))
+        same_key(&self.schema, self.key_word, one, other)
     }
 
     fn write(&mut self, slot: usize, row: &[u64]) {
@@ -357,6 +366,14 @@ impl LocalCopy {
             .filter(|slot| !known[*slot])
             .map(|slot| Changed::Created { slot });
         changes.items.extend(created);
+    }
+}
+
+#[inline]
+fn same_key(schema: &Schema, key_word: Option<usize>, one: &[u64], other: &[u64]) -> bool {
+    match key_word {
+        Some(word) => one[word] == other[word],
+        None => schema.same_key(bytemuck::cast_slice(one), bytemuck::cast_slice(other)),
     }
 }
 

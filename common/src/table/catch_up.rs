@@ -109,11 +109,16 @@ pub struct Moved {
     start: Option<usize>,
 }
 
+/// How many rows are expected to change again.
+const EXPECTED: usize = 16;
+
 /// Rows that changed, copied aside, not yet visible to anybody. Kept between refreshes for its memory.
 #[derive(Default)]
 pub struct Staging {
     rows: Rows,
     failed: Vec<u32>,
+    /// Some rows that changed last time.
+    before: Vec<u32>,
 }
 
 #[derive(Default)]
@@ -154,10 +159,22 @@ impl Staging {
         &mut self,
         since: u64,
         passes: u32,
-        look: impl FnMut() -> Result<(u64, Table<'m>), E>,
+        mut look: impl FnMut() -> Result<(u64, Table<'m>), E>,
     ) -> Result<Option<u64>, E> {
+        self.before.clear();
+        let moved = self.rows.moved.iter().take(EXPECTED);
+        self.before.extend(moved.map(|moved| moved.slot));
         self.rows.moved.clear();
         self.rows.words.clear();
+        let look = || {
+            let (version, table) = look()?;
+            // What changed last time may have changed again. From commit to tree to tags to row each is another line of the
+            // publisher's core, and so they come together.
+            self.before
+                .drain(..)
+                .for_each(|slot| table.prefetch(slot as usize));
+            Ok((version, table))
+        };
         let reached = catch_up(&mut self.rows, since, passes, &mut self.failed, look)?;
         if reached.is_some_and(|(_, passes)| passes > 1) {
             self.keep_last();
@@ -246,6 +263,9 @@ impl<D: Destination> Aside for Whole<'_, D> {
         let rows = BLOCK_ROWS.min(table.rows() - first);
         let (words, live) = self.at(table, first);
         let words = &mut words[..rows * table.row_words()];
+        if first + BLOCK_ROWS < table.rows() {
+            table.block(number + 1).prefetch();
+        }
         let answers = table
             .block(number)
             .read_all(known.version, known.since, words);

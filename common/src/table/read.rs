@@ -1,8 +1,8 @@
 //! One row at one version.
 
-use super::{Table, last_commit};
+use super::{FIRST_LINES, Table, last_commit};
 use crate::bits::{runs, set_bits};
-use crate::layout::{BLOCK_ROWS, Geometry, Tag};
+use crate::layout::{BLOCK_ROWS, Geometry, LINE_WORDS, Tag};
 use crate::memory;
 use crate::seqlock::Guarded;
 use crate::sync::{AtomicU64, Ordering, Point, applies, fence};
@@ -31,7 +31,7 @@ pub fn glance(words: &[AtomicU64], geometry: &Geometry, slot: usize, row: &mut [
             memory::copy_words(copy, row);
             // Partner: the writer's fence between tags and words, as in `Guarded::is_still`.
             fence(Point::RecheckTag, Ordering::Acquire);
-            tags[which].load(Ordering::Relaxed) == seen
+            !applies(Point::RecheckRow) || tags[which].load(Ordering::Relaxed) == seen
         }
         _ => false,
     }
@@ -55,6 +55,17 @@ impl<'m> Block<'m> {
             tags,
             copies: [first, second],
             row_words,
+        }
+    }
+
+    /// Has the tags fetched, and where the copies begin.
+    #[inline]
+    pub(super) fn prefetch(&self) {
+        let [first, second] = self
+            .copies
+            .map(|copy| copy.chunks(LINE_WORDS).take(FIRST_LINES));
+        for line in self.tags.chunks(LINE_WORDS).chain(first).chain(second) {
+            memory::prefetch(&line[0]);
         }
     }
 
@@ -111,7 +122,7 @@ impl<'m> Block<'m> {
         let (mut before, mut after) = ([0; 2 * BLOCK_ROWS], [0; 2 * BLOCK_ROWS]);
         let (before, after) = (&mut before[..tags.len()], &mut after[..tags.len()]);
         memory::copy_words(tags, before);
-        let mut answers = Choice::usual(before, version, since)
+        let mut answers = memory::by_vectors(|| Choice::usual(before, version, since))
             .unwrap_or_else(|| Choice::of_each(before, version, since));
         let copied = answers.written & answers.live & !answers.failed;
         for (which, of_copy) in [!answers.second, answers.second].into_iter().enumerate() {
@@ -124,7 +135,17 @@ impl<'m> Block<'m> {
         fence(Point::RecheckTag, Ordering::Acquire);
         memory::copy_words(tags, after);
         if before != after {
-            for row in set_bits(&[copied | answers.unsure]) {
+            let rows = if applies(Point::RecheckRow) {
+                copied
+            } else {
+                0
+            };
+            let answers_only = if applies(Point::RecheckAnswer) {
+                !copied
+            } else {
+                0
+            };
+            for row in set_bits(&[rows | answers.unsure & answers_only]) {
                 let at = 2 * row + (answers.second >> row & 1) as usize;
                 answers.failed |= u64::from(before[at] != after[at]) << row;
             }
@@ -155,17 +176,18 @@ impl Choice {
     /// If all rows were written after `since`, and are live, and no tag is above `version`.
     #[inline]
     fn usual(tags: &[u64], version: u64, since: u64) -> Option<Self> {
+        let pairs = tags.as_chunks::<2>().0;
         let (mut least, mut greatest, mut all, mut any, mut second) = (u64::MAX, 0, u64::MAX, 0, 0);
-        for [one, other] in tags.as_chunks().0.iter().rev() {
+        for (row, [one, other]) in pairs.iter().enumerate() {
             let tag = *one.max(other);
             (least, greatest) = (tag.min(least), tag.max(greatest));
             (all, any) = (all & tag, any | tag);
-            second = second << 1 | u64::from(one < other);
+            second |= u64::from(one < other) << row;
         }
         let state = Tag(1).0;
         let usual = greatest <= latest(version) && least > latest(since);
         (usual && all & 3 == state && any & 3 == state).then(|| Self {
-            written: u64::MAX >> (64 - tags.len() / 2),
+            written: u64::MAX >> (64 - pairs.len()),
             live: u64::MAX,
             second,
             ..Self::default()
