@@ -351,7 +351,8 @@ impl UntypedSubscriber {
 impl AsFd for UntypedSubscriber {
     /// One descriptor for every kind of news. After a [`refresh`](Self::refresh) that found nothing it turns readable at the
     /// next news. It may turn readable without any, and is so once when it is first asked for, so that the refresh is made
-    /// that arms it.
+    /// that arms it. Where there is none to sleep in (a futex, or spinning) that refresh starts a thread that waits instead, and
+    /// ends with the subscriber.
     ///
     /// ```
     /// # use std::os::fd::AsFd;

@@ -41,6 +41,11 @@ impl Other {
         other
     }
 
+    /// Its process id.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Has it do something, and returns its answer.
     ///
     /// # Panics

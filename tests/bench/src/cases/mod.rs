@@ -5,6 +5,7 @@ use crate::measure::Figure;
 mod attach;
 mod catch_up;
 mod commit;
+mod kinds;
 mod read;
 mod wake;
 
@@ -61,6 +62,7 @@ pub const CASES: &[Case] = &[
     attach::ATTACH,
     wake::PARKED,
     wake::SPINNING,
+    kinds::KIND,
 ];
 
 /// Plays the other process of a case.
@@ -75,6 +77,7 @@ pub fn play(role: &str, arguments: &[String]) {
         "wake-tablecast" => wake::tablecast(arguments),
         "wake-queue" => wake::queue(arguments),
         "wake-blackboard" => wake::blackboard(arguments),
+        "kinds-subscriber" => kinds::subscriber(arguments),
         "spin-tablecast" => wake::spinning_tablecast(arguments),
         "spin-lines" => wake::spinning_lines(arguments),
         other => panic!("no role {other:?}"),
