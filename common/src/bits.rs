@@ -55,8 +55,8 @@ mod tests {
         assert_eq!(numbers(&[0, 1 << 63 | 1, 0, 2]), [64, 127, 193]);
         assert_eq!(numbers(&[u64::MAX]), (0..64).collect::<Vec<_>>());
         let found = |bits| runs(bits).collect::<Vec<_>>();
-        assert_eq!(found(0), []);
-        assert_eq!(found(u64::MAX), [0..64]);
+        assert!(found(0).is_empty());
+        assert_eq!(runs(u64::MAX).next(), Some(0..64));
         assert_eq!(found(1 << 63 | 0b110_1101), [0..1, 2..4, 5..7, 63..64]);
     }
 }

@@ -9,7 +9,7 @@ use std::hash::{BuildHasher, Hasher};
 
 use foldhash::fast::RandomState;
 
-use crate::memory;
+use crate::memory::{self, Lines};
 use crate::schema::Schema;
 
 /// An entry without a slot. Others have their slot plus one in the low half.
@@ -20,7 +20,7 @@ const LEAST: usize = 16;
 /// A hash table from keys to slots. The caller supplies what the key at a slot is.
 pub struct KeyIndex {
     /// A power of two of them, at most three quarters of which are in use.
-    entries: Vec<u64>,
+    entries: Lines,
     /// How far a hash is moved right to become a place.
     shift: u32,
     len: usize,
@@ -42,7 +42,7 @@ impl KeyIndex {
     pub fn with_capacity(slots: usize) -> Self {
         let size = (slots + slots / 3 + 1).next_power_of_two().max(LEAST);
         Self {
-            entries: memory::zeroed(size),
+            entries: Lines::zeroed(size),
             shift: 32 - size.trailing_zeros(),
             len: 0,
             state: RandomState::default(),
@@ -171,21 +171,21 @@ impl KeyIndex {
 
     fn grow(&mut self) {
         let size = self.entries.len() * 2;
-        let entries = std::mem::replace(&mut self.entries, memory::zeroed(size));
+        let entries = std::mem::replace(&mut self.entries, Lines::zeroed(size));
         self.shift = 32 - size.trailing_zeros();
-        for entry in entries.into_iter().filter(|entry| *entry != FREE) {
-            let mut at = self.home(hash_of(entry));
+        for entry in entries.iter().filter(|entry| **entry != FREE) {
+            let mut at = self.home(hash_of(*entry));
             while self.entries[at] != FREE {
                 at = self.after(at);
             }
-            self.entries[at] = entry;
+            self.entries[at] = *entry;
         }
     }
 }
 
 #[inline]
 fn entry_of(hash: Hash, slot: usize) -> u64 {
-    u64::from(hash.0) << 32 | (slot as u64 + 1)
+    (u64::from(hash.0) << 32) | (slot as u64 + 1)
 }
 
 #[inline]
@@ -218,7 +218,7 @@ mod tests {
         for hashes in [1, 7, 40, 1 << 32] {
             let (mut index, mut model) = (KeyIndex::default(), BTreeMap::new());
             let mut state = 42;
-            let hash = |key: u64| Hash((key % hashes * 0x9e37_79b9 | 0xf000_0000) as u32);
+            let hash = |key: u64| Hash(((key % hashes * 0x9e37_79b9) | 0xf000_0000) as u32);
             for step in 0..4_000 {
                 let key = random(&mut state) % 300;
                 match random(&mut state) % 3 {

@@ -4,48 +4,118 @@
 //! own cache misses. Pages of 2 MiB make it reach; they also come by one page fault where small ones take 512.
 #![allow(unsafe_code)]
 
+use std::alloc::{Layout, handle_alloc_error};
+use std::num::NonZeroUsize;
+use std::ops::{Deref, DerefMut};
 use std::ptr::NonNull;
 
-use nix::sys::mman::{MmapAdvise, madvise};
+use nix::sys::mman::{MapFlags, MmapAdvise, ProtFlags, madvise, mmap_anonymous, munmap};
 
-use crate::sync::{AtomicU64, Ordering};
+use crate::sync::{AtomicU64, Ordering, store};
 
-/// The size of a huge page (x86-64, and AArch64 with pages of 4 KiB), in words.
-const HUGE_WORDS: usize = (2 << 20) / 8;
-const PAGE: usize = 4096;
+/// From this size on memory is taken from the system, in whole pages of its own, and not from the allocator.
+const LARGE_WORDS: usize = (1 << 20) / 8;
+/// A cache line, in bytes.
+const LINE: usize = 64;
 
-/// So many words of zeros.
-pub fn zeroed(words: usize) -> Vec<u64> {
-    let mut memory = vec![0; words];
-    advise(&mut memory);
-    memory
+/// Words of private memory that begin at a cache line, so that a row of a line's size takes one.
+pub struct Lines {
+    first: NonNull<u64>,
+    len: usize,
+    /// How many there is room for. Beyond `len` they are zero.
+    room: usize,
 }
 
-/// Makes it at least so many words, with zeros after those it has. Each growth makes room for half as much again.
-pub fn grow(memory: &mut Vec<u64>, words: usize) {
-    if words > memory.capacity() {
-        let mut larger = zeroed(words.max(memory.len() + memory.len() / 2));
-        larger[..memory.len()].copy_from_slice(memory);
-        larger.truncate(words);
-        *memory = larger;
-    } else if words > memory.len() {
-        memory.resize(words, 0);
+// SAFETY: it owns its words, as a vector does.
+unsafe impl Send for Lines {}
+// SAFETY: as a vector's, they are changed by `&mut` only.
+unsafe impl Sync for Lines {}
+
+impl Default for Lines {
+    fn default() -> Self {
+        Self::zeroed(0)
     }
 }
 
-/// Asks for huge pages. Where the system has none it says so, and everything goes on as it is.
-fn advise(memory: &mut Vec<u64>) {
-    if memory.capacity() < HUGE_WORDS {
-        return;
+impl Lines {
+    /// So many words of zeros.
+    pub fn zeroed(words: usize) -> Self {
+        let first = match words {
+            0 => NonNull::dangling(),
+            LARGE_WORDS.. => map(words),
+            _ => {
+                // SAFETY: the layout's size is not zero.
+                let memory = unsafe { std::alloc::alloc_zeroed(layout(words)) };
+                NonNull::new(memory.cast()).unwrap_or_else(|| handle_alloc_error(layout(words)))
+            }
+        };
+        Self {
+            first,
+            len: words,
+            room: words,
+        }
     }
-    let start = memory.as_mut_ptr() as usize;
-    let first = start.next_multiple_of(PAGE);
-    let end = (start + memory.capacity() * 8) / PAGE * PAGE;
-    let Some(first_page) = NonNull::new(first as *mut _) else {
-        return;
-    };
-    // SAFETY: the pages are within the vector's memory, and this advice changes nothing that stands there.
-    let _advice = unsafe { madvise(first_page, end - first, MmapAdvise::MADV_HUGEPAGE) };
+
+    /// Makes it at least so many words, with zeros after those it has. Room is made for half as much again.
+    pub fn grow(&mut self, words: usize) {
+        if words > self.room {
+            let mut larger = Self::zeroed(words.max(self.len + self.len / 2));
+            larger[..self.len].copy_from_slice(self);
+            larger.len = self.len;
+            *self = larger;
+        }
+        self.len = self.len.max(words);
+    }
+}
+
+impl Drop for Lines {
+    fn drop(&mut self) {
+        let memory = self.first.cast();
+        match self.room {
+            0 => {}
+            LARGE_WORDS.. => {
+                // SAFETY: `map` mapped it, and nobody else knows it. A refusal leaves it mapped, which is no use to anybody.
+                let _unmapped = unsafe { munmap(memory, self.room * 8) };
+            }
+            // SAFETY: `zeroed` allocated it with this layout.
+            _ => unsafe { std::alloc::dealloc(memory.as_ptr().cast(), layout(self.room)) },
+        }
+    }
+}
+
+impl Deref for Lines {
+    type Target = [u64];
+
+    #[inline]
+    fn deref(&self) -> &[u64] {
+        // SAFETY: `len` words from `first` on are this value's, aligned, and zero or what was written.
+        unsafe { std::slice::from_raw_parts(self.first.as_ptr(), self.len) }
+    }
+}
+
+impl DerefMut for Lines {
+    #[inline]
+    fn deref_mut(&mut self) -> &mut [u64] {
+        // SAFETY: as above.
+        unsafe { std::slice::from_raw_parts_mut(self.first.as_ptr(), self.len) }
+    }
+}
+
+fn layout(words: usize) -> Layout {
+    Layout::from_size_align(words * 8, LINE).expect("as much as there can be")
+}
+
+/// Pages from the system, which are zero, on huge pages where it has them.
+fn map(words: usize) -> NonNull<u64> {
+    let no_memory = |_| handle_alloc_error(layout(words));
+    let size = NonZeroUsize::new(words * 8).expect("large");
+    let access = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
+    // SAFETY: new pages, which nobody else has.
+    let memory = unsafe { mmap_anonymous(None, size, access, MapFlags::MAP_PRIVATE) };
+    let memory = memory.unwrap_or_else(no_memory);
+    // SAFETY: of these very pages. Where there are no huge ones it is refused, and all goes on.
+    let _advice = unsafe { madvise(memory, size.get(), MmapAdvise::MADV_HUGEPAGE) };
+    memory.cast()
 }
 
 /// Copies words that another process may be writing, each as by a relaxed load, in any order.
@@ -66,13 +136,20 @@ pub fn copy_words(from: &[AtomicU64], to: &mut [u64]) {
     }
 }
 
+/// Whether aligned loads and stores of 16 bytes from here on are as if of two words: see [`copy_words`].
+#[cfg(all(target_arch = "x86_64", not(loom)))]
+#[inline]
+fn are_vectors_words(words: &[AtomicU64]) -> bool {
+    words.as_ptr().addr().is_multiple_of(16) && is_x86_feature_detected!("avx")
+}
+
 /// Copies as many words as vectors serve for, from the first on, and returns how many these are.
 #[cfg(all(target_arch = "x86_64", not(loom)))]
 #[inline]
 fn copy_vectors(from: &[AtomicU64], to: &mut [u64]) -> usize {
     const STEP: usize = 8;
     let steps = from.len() / STEP;
-    if steps == 0 || !from.as_ptr().addr().is_multiple_of(16) || !is_x86_feature_detected!("avx") {
+    if steps == 0 || !are_vectors_words(from) {
         return 0;
     }
     // SAFETY: reads and writes `steps * STEP` words, which both slices have. The reads are those of as many relaxed atomic loads,
@@ -108,6 +185,63 @@ fn copy_vectors(from: &[AtomicU64], to: &mut [u64]) -> usize {
 
 #[cfg(not(all(target_arch = "x86_64", not(loom))))]
 fn copy_vectors(_from: &[AtomicU64], _to: &mut [u64]) -> usize {
+    0
+}
+
+/// Stores words that other processes may be reading, each as by a relaxed store, in any order: what [`copy_words`] says of loads
+/// holds for stores.
+///
+/// # Panics
+/// If one has another length than the other.
+#[inline]
+pub fn store_words(from: &[u64], to: &[AtomicU64]) {
+    assert_eq!(from.len(), to.len(), "as many words as there is room for");
+    let stored = store_vectors(from, to);
+    for (to, from) in to[stored..].iter().zip(&from[stored..]) {
+        store(to, *from, Ordering::Relaxed);
+    }
+}
+
+/// As [`copy_vectors`].
+#[cfg(all(target_arch = "x86_64", not(loom)))]
+#[inline]
+fn store_vectors(from: &[u64], to: &[AtomicU64]) -> usize {
+    const STEP: usize = 8;
+    let steps = to.len() / STEP;
+    if steps == 0 || !are_vectors_words(to) {
+        return 0;
+    }
+    // SAFETY: reads and writes `steps * STEP` words, which both slices have. The writes are those of as many relaxed atomic stores.
+    unsafe {
+        std::arch::asm!(
+            "2:",
+            "movdqu {a}, [{from}]",
+            "movdqu {b}, [{from} + 16]",
+            "movdqu {c}, [{from} + 32]",
+            "movdqu {d}, [{from} + 48]",
+            "movdqa [{to}], {a}",
+            "movdqa [{to} + 16], {b}",
+            "movdqa [{to} + 32], {c}",
+            "movdqa [{to} + 48], {d}",
+            "add {from}, 64",
+            "add {to}, 64",
+            "dec {steps}",
+            "jnz 2b",
+            from = inout(reg) from.as_ptr() => _,
+            to = inout(reg) to.as_ptr() => _,
+            steps = inout(reg) steps => _,
+            a = out(xmm_reg) _,
+            b = out(xmm_reg) _,
+            c = out(xmm_reg) _,
+            d = out(xmm_reg) _,
+            options(nostack),
+        );
+    }
+    steps * STEP
+}
+
+#[cfg(not(all(target_arch = "x86_64", not(loom))))]
+fn store_vectors(_from: &[u64], _to: &[AtomicU64]) -> usize {
     0
 }
 
@@ -150,21 +284,34 @@ mod tests {
         let from: Vec<AtomicU64> = (0..100).map(AtomicU64::new).collect();
         for start in 0..20 {
             for length in 0..60 {
+                let copied: Vec<u64> = (start as u64..).take(length).chain([u64::MAX]).collect();
                 let mut to = vec![u64::MAX; length + 1];
                 copy_words(&from[start..start + length], &mut to[..length]);
-                let copied = (start as u64..).take(length).chain([u64::MAX]);
-                assert!(to.into_iter().eq(copied), "{length} words from {start}");
+                assert_eq!(to, copied, "{length} words from {start}");
+
+                let to: Vec<_> = (0..=start + length)
+                    .map(|_| AtomicU64::new(u64::MAX))
+                    .collect();
+                store_words(&copied[..length], &to[start..start + length]);
+                let stored = to
+                    .iter()
+                    .skip(start)
+                    .map(|word| word.load(Ordering::Relaxed));
+                assert!(stored.eq(copied), "{length} words to {start}");
             }
         }
     }
 
     #[test]
     fn what_is_there_stays_and_what_comes_is_zero() {
-        for mut size in [1, HUGE_WORDS - 1, 2 * HUGE_WORDS + 5] {
-            let mut memory = zeroed(size);
-            memory.fill(7);
+        for mut size in [1, LARGE_WORDS - 4, 2 * LARGE_WORDS + 5] {
+            let mut lines = Lines::default();
+            lines.grow(size);
+            lines.fill(7);
             for more in [1, 3, size] {
-                grow(&mut memory, size + more);
+                lines.grow(size + more);
+                let memory = &mut lines;
+                assert_eq!(memory.as_ptr().addr() % LINE, 0);
                 assert!(memory[..size].iter().all(|word| *word == 7));
                 assert!(memory[size..].iter().all(|word| *word == 0));
                 size += more;

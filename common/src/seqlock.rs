@@ -39,10 +39,7 @@ impl Guarded<'_> {
     /// If `row` has another length than the copy.
     #[inline]
     pub fn write(&self, row: &[u64]) {
-        assert_eq!(row.len(), self.words.len(), "a row of the table's width");
-        for (word, value) in self.words.iter().zip(row) {
-            store(word, *value, Ordering::Relaxed);
-        }
+        memory::store_words(row, self.words);
     }
 
     /// Copies the words into `row`, if they are those that `seen` was the tag of, from before to after.

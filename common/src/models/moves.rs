@@ -5,7 +5,6 @@ use super::{Memory, check};
 use crate::layout::Tag;
 use crate::sync::Ordering;
 use crate::table::catch_up::Staging;
-use crate::table::commit::Write;
 use crate::table::last_commit;
 
 /// The keys at both slots, 0 for none, as of versions 2, 3 and 4: a slot is freed and its key moves to the slot of another
@@ -14,11 +13,12 @@ const KEYS: [[u64; 2]; 3] = [[7, 8], [0, 7], [8, 7]];
 
 fn commit(memory: &Memory, version: u64, slots: &[usize]) {
     let keys = KEYS[version as usize - 2].map(|key| [key]);
-    let writes = slots.iter().map(|slot| Write {
-        slot: *slot,
-        row: (keys[*slot][0] != 0).then_some(&keys[*slot][..]),
+    let table = memory.table();
+    let writes = slots.iter().map(|slot| {
+        let row = (keys[*slot][0] != 0).then_some(&keys[*slot][..]);
+        table.write(*slot, row, version - 1)
     });
-    memory.table().commit(version, 0, writes);
+    table.commit(version, 0, writes);
 }
 
 #[test]

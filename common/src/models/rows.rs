@@ -6,21 +6,19 @@ use loom::thread;
 
 use super::{Memory, check};
 use crate::layout::Tag;
-use crate::table::catch_up::Staging;
-use crate::table::commit::Write;
+use crate::memory::Lines;
+use crate::table::catch_up::{Staging, copy_all};
 use crate::table::last_commit;
+use crate::table::read::glance;
 
 /// Transaction `version`: each of `slots` gets the number of the version.
 fn commit(memory: &Memory, version: u64, slots: &[usize]) {
     let row = [version];
-    memory.table().commit(
-        version,
-        0,
-        slots.iter().map(|slot| Write {
-            slot: *slot,
-            row: Some(&row),
-        }),
-    );
+    let table = memory.table();
+    let writes = slots
+        .iter()
+        .map(|slot| table.write(*slot, Some(&row), version - 1));
+    table.commit(version, 0, writes);
 }
 
 /// Runs `publish` against a reader, which runs on a thread of its own: loom explores a race better from its later side.
@@ -42,6 +40,12 @@ fn commit_twice(memory: &Memory) {
     commit(memory, 4, &[0]);
 }
 
+fn commit_and_delete(memory: &Memory) {
+    commit(memory, 3, &[0]);
+    let table = memory.table();
+    table.commit(4, 0, std::iter::once(table.write(0, None, 3)));
+}
+
 #[test]
 fn a_row_is_the_one_of_its_version_or_none() {
     check("row", 4, |outcomes| {
@@ -56,6 +60,58 @@ fn a_row_is_the_one_of_its_version_or_none() {
             "{row:?} at {version}, which wrote its number"
         );
         outcomes.saw((version, row));
+    });
+}
+
+#[test]
+fn a_row_at_a_glance_is_that_of_a_commit_meanwhile_or_none() {
+    check("glance", 4, |outcomes| {
+        let read = |memory: &Memory| {
+            let (before, mut row) = (memory.committed(), [0]);
+            let found = glance(&memory.words, &memory.geometry, 0, &mut row);
+            (before, found.then_some(row[0]), last_commit(&memory.words))
+        };
+        let (before, row, after) = against(&Memory::at_version_two(1), read, commit_twice);
+        assert!(
+            row.is_none_or(|row| (before..=after).contains(&row)),
+            "{row:?} between {before} and {after}"
+        );
+        outcomes.saw((before, row, after));
+    });
+}
+
+/// The version that all rows of a table of one were copied at by one pass, whether the row is live, and its word.
+fn copy_once(memory: &Memory) -> Option<(u64, bool, u64)> {
+    let (mut rows, mut live) = (Lines::default(), Vec::new());
+    let look = || Ok::<_, ()>((last_commit(&memory.words), memory.table()));
+    let version = copy_all(&mut rows, &mut live, 1, look).unwrap()?;
+    Some((version, live[0] == 1, rows[0]))
+}
+
+#[test]
+fn all_rows_are_those_of_one_version_or_none() {
+    check("all rows", 4, |outcomes| {
+        let copied = against(&Memory::at_version_two(1), copy_once, commit_twice);
+        assert!(
+            copied.is_none_or(|(version, live, row)| live && row == version),
+            "{copied:?}: each version wrote its number"
+        );
+        outcomes.saw(copied);
+    });
+}
+
+#[test]
+fn among_all_rows_a_deleted_one_is_so_at_its_version_only() {
+    check("deletion among all rows", 4, |outcomes| {
+        let memory = Memory::at_version_two(1);
+        memory.table().copies(0)[0].hide(Tag::deleted(1));
+        let copied = against(&memory, copy_once, commit_and_delete);
+        let copied = copied.map(|(version, live, _)| (version, live));
+        assert!(
+            copied.is_none_or(|(version, live)| live == (version != 4)),
+            "{copied:?}"
+        );
+        outcomes.saw(copied);
     });
 }
 
@@ -99,12 +155,7 @@ fn a_deleted_row_is_deleted_at_its_version_only() {
                     .map(|tag| tag.is_live()),
             )
         };
-        let (version, live) = against(&memory, read, |memory| {
-            commit(memory, 3, &[0]);
-            memory
-                .table()
-                .commit(4, 0, std::iter::once(Write { slot: 0, row: None }));
-        });
+        let (version, live) = against(&memory, read, commit_and_delete);
         assert!(
             live.is_none_or(|live| live == (version != 4)),
             "{live:?} at {version}"

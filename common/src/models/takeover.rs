@@ -7,7 +7,6 @@ use loom::thread;
 use super::{Memory, check, in_a_process};
 use crate::sync::fuse;
 use crate::table::catch_up::Staging;
-use crate::table::commit::Write;
 use crate::table::last_commit;
 
 /// Stores of a transaction of one row: tag, word, tree, time, commit.
@@ -15,14 +14,9 @@ const STORES: usize = 5;
 
 fn write(memory: &Memory, version: u64) {
     let row = [version];
-    memory.table().commit(
-        version,
-        0,
-        std::iter::once(Write {
-            slot: 0,
-            row: Some(&row),
-        }),
-    );
+    let table = memory.table();
+    let write = table.write(0, Some(&row), version - 1);
+    table.commit(version, 0, std::iter::once(write));
 }
 
 /// Two transactions that end before store number `death`.

@@ -4,19 +4,38 @@ use std::sync::Arc;
 
 use crate::error::Result;
 use crate::index::KeyIndex;
-use crate::memory;
+use crate::memory::Lines;
 use crate::schema::Schema;
 use crate::table::Table;
 
-/// A slot that the transaction has not touched.
-const NOT_STAGED: u64 = u64::MAX;
+/// What the publisher knows of a slot. It stands before the slot's key, as it is looked at together with that: the running
+/// transaction's entry for it, or [`Slot::UNTOUCHED`], in the low half; above that which copy holds the row, and whether there
+/// is one.
+#[derive(Clone, Copy)]
+struct Slot(u64);
+
+impl Slot {
+    const UNTOUCHED: u32 = u32::MAX;
+    const SECOND: u64 = 1 << 32;
+    const LIVE: u64 = 1 << 33;
+
+    fn new(holder: usize, live: bool) -> Self {
+        let second = if holder == 1 { Self::SECOND } else { 0 };
+        let live = if live { Self::LIVE } else { 0 };
+        Self(u64::from(Self::UNTOUCHED) | second | live)
+    }
+
+    fn holder(self) -> usize {
+        usize::from(self.0 & Self::SECOND != 0)
+    }
+}
 
 /// Keys and slots, in the publisher's own memory. A key stands here if it is committed or staged.
 pub(super) struct Rows {
     schema: Arc<Schema>,
     index: KeyIndex,
-    /// Of each slot the number of its entry in the transaction, and then its key: what is looked at together stands together.
-    slots: Vec<u64>,
+    /// A [`Slot`] and its key each.
+    slots: Lines,
     /// Words of that.
     stride: usize,
     key_size: usize,
@@ -41,7 +60,7 @@ impl Rows {
         let mut rows = Self {
             schema: Arc::clone(schema),
             index: KeyIndex::with_capacity(table.rows()),
-            slots: Vec::new(),
+            slots: Lines::default(),
             stride: 1 + key_size.div_ceil(8),
             key_size,
             key_word: schema.key_word(),
@@ -55,6 +74,7 @@ impl Rows {
             let live = table
                 .read(slot, version, 0, &mut words)
                 .is_ok_and(|tag| tag.is_live());
+            rows.slots[slot * rows.stride] = Slot::new(1 - table.spare(slot, version), live).0;
             if !live {
                 rows.free.push(slot as u32);
                 continue;
@@ -135,17 +155,41 @@ impl Rows {
         &mut bytemuck::cast_slice_mut(&mut self.slots[slot * self.stride + 1..])[..self.key_size]
     }
 
+    #[inline]
+    fn slot(&self, slot: usize) -> Slot {
+        Slot(self.slots[slot * self.stride])
+    }
+
     /// The number of the entry that the transaction has for a slot.
     #[inline]
     pub fn staged(&self, slot: usize) -> Option<usize> {
-        let entry = self.slots[slot * self.stride];
-        (entry != NOT_STAGED).then_some(entry as usize)
+        let entry = self.slot(slot).0 as u32;
+        (entry != Slot::UNTOUCHED).then_some(entry as usize)
     }
 
-    /// Notes it, or that there is none any more.
+    /// Notes the number of the entry that the transaction has for a slot, and returns which copy it is to write.
     #[inline]
-    pub fn set_staged(&mut self, slot: usize, entry: Option<usize>) {
-        self.slots[slot * self.stride] = entry.map_or(NOT_STAGED, |entry| entry as u64);
+    pub fn stage(&mut self, slot: usize, entry: usize) -> usize {
+        let slot = &mut self.slots[slot * self.stride];
+        *slot = *slot & !u64::from(u32::MAX) | entry as u64;
+        1 - Slot(*slot).holder()
+    }
+
+    /// The transaction has ended that had an entry for a slot. If it was committed, now the other copy holds the row, if there is one.
+    #[inline]
+    pub fn unstage(&mut self, slot: usize, committed: Option<bool>) {
+        let slot = &mut self.slots[slot * self.stride];
+        let before = Slot(*slot);
+        *slot = match committed {
+            Some(live) => Slot::new(1 - before.holder(), live).0,
+            None => *slot | u64::from(Slot::UNTOUCHED),
+        };
+    }
+
+    /// Whether there is a committed row at a slot.
+    #[inline]
+    pub fn is_committed(&self, slot: usize) -> bool {
+        self.slot(slot).0 & Slot::LIVE != 0
     }
 
     /// A slot for a new key; None if the table is full.
@@ -161,9 +205,9 @@ impl Rows {
     }
 
     fn use_slots(&mut self, used: usize) {
-        memory::grow(&mut self.slots, used * self.stride);
+        self.slots.grow(used * self.stride);
         for slot in std::mem::replace(&mut self.used, used)..used {
-            self.set_staged(slot, None);
+            self.slots[slot * self.stride] = Slot::new(0, false).0;
         }
     }
 

@@ -20,6 +20,8 @@ struct Entry {
     row: u32,
     /// If another key took the slot from the committed row's: which of the displaced keys that one is. Else [`NONE`].
     displaced: u32,
+    /// Which copy of the slot is to be written.
+    spare: u8,
     /// Whether the slot holds a committed row.
     committed: bool,
 }
@@ -53,12 +55,19 @@ pub(super) struct Staged {
 }
 
 impl Staged {
+    /// The number of the next entry.
     #[inline]
-    fn add(&mut self, slot: usize, committed: bool) -> usize {
+    fn next(&self) -> usize {
+        self.entries.len()
+    }
+
+    #[inline]
+    fn add(&mut self, slot: usize, spare: usize, committed: bool) -> usize {
         self.entries.push(Entry {
             slot: slot as u32,
             row: NONE,
             displaced: NONE,
+            spare: spare as u8,
             committed,
         });
         self.end = self.end.max(slot + 1);
@@ -270,6 +279,7 @@ impl<'p> UntypedTransaction<'p> {
             .filter(|entry| entry.is_effective())
             .map(|entry| Write {
                 slot: entry.slot as usize,
+                spare: usize::from(entry.spare),
                 row: entry.row(&staged.words, row_words),
             });
         let rows = staged.end;
@@ -287,8 +297,9 @@ impl<'p> UntypedTransaction<'p> {
         let (staged, rows) = (&mut publisher.staged, &mut publisher.rows);
         for entry in &staged.entries {
             let slot = entry.slot as usize;
-            rows.set_staged(slot, None);
-            if entry.row == NONE {
+            let live = entry.row != NONE;
+            rows.unstage(slot, entry.is_effective().then_some(live));
+            if !live {
                 rows.leave(slot);
                 rows.release(slot);
             }
@@ -314,7 +325,7 @@ impl<'p> UntypedTransaction<'p> {
     fn is_present(&self, slot: usize) -> bool {
         match self.entry(slot) {
             Some(entry) => entry.row != NONE,
-            None => self.publisher.is_committed(slot),
+            None => self.publisher.rows.is_committed(slot),
         }
     }
 
@@ -349,10 +360,9 @@ impl<'p> UntypedTransaction<'p> {
     fn entry_of(&mut self, slot: usize) -> usize {
         let publisher = &mut *self.publisher;
         publisher.rows.staged(slot).unwrap_or_else(|| {
-            let entry = publisher.staged.add(slot, true);
-            publisher.rows.set_staged(slot, Some(entry));
-            publisher.region.prefetch_tags(slot);
-            entry
+            let spare = publisher.rows.stage(slot, publisher.staged.next());
+            publisher.region.prefetch(slot, spare);
+            publisher.staged.add(slot, spare, true)
         })
     }
 
@@ -362,9 +372,8 @@ impl<'p> UntypedTransaction<'p> {
         let (staged, rows) = (&mut publisher.staged, &mut publisher.rows);
         let entry = match rows.take() {
             Some(slot) => {
-                let entry = staged.add(slot, false);
-                rows.set_staged(slot, Some(entry));
-                entry
+                let spare = rows.stage(slot, staged.next());
+                staged.add(slot, spare, false)
             }
             None => {
                 let Some(entry) = staged.reusable() else {
@@ -412,7 +421,7 @@ impl Drop for UntypedTransaction<'_> {
         // The last one first, so that the lowest slots are the next to be given out again.
         for entry in staged.entries.iter().rev() {
             let slot = entry.slot as usize;
-            rows.set_staged(slot, None);
+            rows.unstage(slot, None);
             if !entry.committed {
                 rows.leave(slot);
                 rows.release(slot);

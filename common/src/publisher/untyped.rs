@@ -147,12 +147,6 @@ impl UntypedPublisher {
         self.read_into(slot, 0, &mut words).then_some(words)
     }
 
-    /// Whether there is a committed row at `slot`.
-    pub(super) fn is_committed(&self, slot: usize) -> bool {
-        // Above every version: the tags are looked at, and no words copied.
-        self.read_into(slot, u64::MAX, &mut [])
-    }
-
     pub(super) fn read_into(&self, slot: usize, since: u64, words: &mut [u64]) -> bool {
         let Ok((_, table)) = self.region.look() else {
             return false;

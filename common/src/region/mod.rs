@@ -28,6 +28,7 @@ use crate::layout::{Geometry, LAYOUT_VERSION, MAX_VERSION, REGION_MAGIC, State, 
 use crate::memory;
 use crate::schema::Schema;
 use crate::sync::{AtomicU64, Ordering};
+use crate::table::read::glance;
 use crate::table::{Table, last_commit};
 
 pub use description::Header;
@@ -285,6 +286,12 @@ impl Region {
         }
     }
 
+    /// Copies the row of `slot` as of the last commit into `row`, which is of a row's width, if there is nothing unusual about it.
+    #[inline]
+    pub fn glance(&self, slot: usize, row: &mut [u64]) -> bool {
+        glance(self.words(), &self.geometry, slot, row) && self.mapping.is_whole()
+    }
+
     /// After reading, and before believing it.
     ///
     /// # Errors
@@ -313,11 +320,15 @@ impl Region {
         Ok(words <= size)
     }
 
-    /// Has the tags of a slot fetched, which a commit is about to change.
+    /// Has what a commit to that copy of `slot` writes fetched, before it does.
     #[inline]
-    pub fn prefetch_tags(&self, slot: usize) {
-        if let Some(tag) = self.words().get(self.geometry.tags(slot)) {
-            memory::prefetch_to_write(tag);
+    pub fn prefetch(&self, slot: usize, copy: usize) {
+        let (words, geometry) = (self.words(), &self.geometry);
+        for at in [geometry.tags(slot), geometry.copy(slot, copy)] {
+            // The file may not reach so far yet.
+            if let Some(word) = words.get(at) {
+                memory::prefetch_to_write(word);
+            }
         }
     }
 

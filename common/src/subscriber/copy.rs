@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::bits::{SetBits, set_bits};
 use crate::index::{Hash, KeyIndex};
-use crate::memory;
+use crate::memory::Lines;
 use crate::row::RowRef;
 use crate::schema::{Conversion, Schema};
 use crate::table::catch_up::{Moved, Staging};
@@ -79,7 +79,9 @@ fn view<'a>(schema: &'a Schema, bytes: &'a [u8]) -> RowRef<'a> {
 pub(super) struct LocalCopy {
     schema: Arc<Schema>,
     row_words: usize,
-    rows: Vec<u64>,
+    /// [`Schema::key_word`].
+    key_word: Option<usize>,
+    rows: Lines,
     /// A bit a slot: whether there is a row.
     live: Vec<u64>,
     index: KeyIndex,
@@ -87,18 +89,18 @@ pub(super) struct LocalCopy {
 
 impl LocalCopy {
     pub(super) fn new(schema: &Arc<Schema>) -> Self {
-        let (schema, row_words) = (Arc::clone(schema), schema.row_words());
         Self {
-            schema,
-            row_words,
-            rows: Vec::new(),
+            schema: Arc::clone(schema),
+            row_words: schema.row_words(),
+            key_word: schema.key_word(),
+            rows: Lines::default(),
             live: Vec::new(),
             index: KeyIndex::default(),
         }
     }
 
     /// A copy of the whole table, of what [`copy_all`](crate::table::catch_up::copy_all) copied.
-    pub(super) fn whole(schema: &Arc<Schema>, rows: Vec<u64>, live: Vec<u64>) -> Self {
+    pub(super) fn whole(schema: &Arc<Schema>, rows: Lines, live: Vec<u64>) -> Self {
         let count = live.iter().map(|bits| bits.count_ones() as usize).sum();
         let mut copy = Self {
             rows,
@@ -127,7 +129,7 @@ impl LocalCopy {
     fn make_room(&mut self, slots: usize) {
         if slots > self.live.len() * 64 {
             self.live.resize(slots.div_ceil(64), 0);
-            memory::grow(&mut self.rows, self.live.len() * 64 * self.row_words);
+            self.rows.grow(self.live.len() * 64 * self.row_words);
         }
     }
 
@@ -142,6 +144,38 @@ impl LocalCopy {
     /// The slot of a key; None also for one of another length.
     #[inline]
     pub(super) fn find(&self, key: &[u8]) -> Option<usize> {
+        match (self.key_word, <[u8; 8]>::try_from(key)) {
+            (Some(word), Ok(key)) => {
+                let key = u64::from_ne_bytes(key);
+                self.index.find(self.index.hash_word(key), |slot| {
+                    self.rows[slot * self.row_words + word] == key
+                })
+            }
+            _ => self.find_by_parts(key),
+        }
+    }
+
+    /// A slot where a key may be: the first one with its hash.
+    #[inline]
+    pub(super) fn find_alike(&self, key: &[u8]) -> Option<usize> {
+        let hash = match (self.key_word, <[u8; 8]>::try_from(key)) {
+            (Some(_), Ok(key)) => self.index.hash_word(u64::from_ne_bytes(key)),
+            _ if key.len() == self.schema.key_size() => self.index.hash_key(&self.schema, key),
+            _ => return None,
+        };
+        self.index.find(hash, |_| true)
+    }
+
+    /// Whether that is the key of a row.
+    #[inline]
+    pub(super) fn is_key_of(&self, key: &[u8], row: &[u64]) -> bool {
+        match (self.key_word, <[u8; 8]>::try_from(key)) {
+            (Some(word), Ok(key)) => row[word] == u64::from_ne_bytes(key),
+            _ => self.schema.key_matches(bytemuck::cast_slice(row), key),
+        }
+    }
+
+    fn find_by_parts(&self, key: &[u8]) -> Option<usize> {
         if key.len() != self.schema.key_size() {
             return None;
         }
@@ -161,8 +195,9 @@ impl LocalCopy {
         &bytemuck::cast_slice(self.words(slot))[..self.schema.row_size()]
     }
 
+    /// Its words.
     #[inline]
-    fn words(&self, slot: usize) -> &[u64] {
+    pub(super) fn words(&self, slot: usize) -> &[u64] {
         &self.rows[slot * self.row_words..][..self.row_words]
     }
 

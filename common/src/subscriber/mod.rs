@@ -305,7 +305,10 @@ impl<R: Row> Subscriber<R> {
     /// The row of a key in the local copy, consistent with all others at [`version`](UntypedSubscriber::version).
     #[inline]
     pub fn get(&self, key: &R::Key) -> Option<&R> {
-        key.with_bytes(|key| self.inner.get(key)).map(typed_row)
+        let words = key.with_bytes(|key| self.inner.get_words(key))?;
+        Some(bytemuck::from_bytes(
+            &bytemuck::cast_slice(words)[..size_of::<R>()],
+        ))
     }
 
     /// All rows of the local copy.
@@ -320,6 +323,18 @@ impl<R: Row> Subscriber<R> {
     /// [`Error::Outrun`], [`Error::Corrupt`].
     #[inline]
     pub fn latest(&self, key: &R::Key) -> Result<Option<R>> {
+        let mut row = R::zeroed();
+        // In place: a value of this size that is handed on costs more than reading it.
+        if let Ok(words) = bytemuck::try_cast_slice_mut(std::slice::from_mut(&mut row))
+            && key.with_bytes(|key| self.inner.glance(key, words))
+        {
+            return Ok(Some(row));
+        }
+        self.read_latest(key)
+    }
+
+    /// [`latest`](Self::latest) where more is to be looked at than one row.
+    fn read_latest(&self, key: &R::Key) -> Result<Option<R>> {
         let mut row = R::zeroed();
         let found = match bytemuck::try_cast_slice_mut(std::slice::from_mut(&mut row)) {
             Ok(words) => key.with_bytes(|key| self.inner.latest_words(key, words))?,

@@ -6,6 +6,7 @@ use super::Subscriber;
 use super::untyped::{PASSES, UntypedSubscriber, checked};
 use crate::bits::set_bits;
 use crate::error::Result;
+use crate::memory::Lines;
 use crate::row::{Row, RowBuf};
 use crate::table::catch_up::{Destination, copy_all};
 
@@ -35,7 +36,7 @@ impl UntypedSubscriber {
     /// # Errors
     /// [`Error::Outrun`](crate::Error::Outrun), [`Error::Corrupt`](crate::Error::Corrupt).
     pub fn snapshot(&self) -> Result<(u64, Vec<RowBuf>)> {
-        let (mut words, mut live) = (Vec::new(), Vec::new());
+        let (mut words, mut live) = (Lines::default(), Vec::new());
         let version = self.copy_all(&mut words, &mut live)?;
         let (row_words, row_size) = (self.schema().row_words(), self.schema().row_size());
         let rows = set_bits(&live).map(|slot| {

@@ -19,6 +19,7 @@ use super::{PublisherState, Settings, SubscriberBuilder};
 use crate::clock::monotonic_ns;
 use crate::error::{Error, Result};
 use crate::layout::header;
+use crate::memory::Lines;
 use crate::region::Region;
 use crate::region::object::TableName;
 use crate::row::{RowBuf, RowRef};
@@ -195,6 +196,19 @@ impl UntypedSubscriber {
             )?),
             false => None,
         })
+    }
+
+    /// Its words.
+    #[inline]
+    pub(super) fn get_words(&self, key: &[u8]) -> Option<&[u64]> {
+        self.copy.find(key).map(|slot| self.copy.words(slot))
+    }
+
+    /// Copies the last committed row of a key into `words`, if it stands where the local copy has it.
+    #[inline]
+    pub(super) fn glance(&self, key: &[u8], words: &mut [u64]) -> bool {
+        let slot = self.copy.find_alike(key);
+        slot.is_some_and(|slot| self.region.glance(slot, words)) && self.copy.is_key_of(key, words)
     }
 
     /// Copies the last committed row of a key into `words`; whether there is one.
@@ -404,7 +418,7 @@ pub(super) fn copied(
             difference,
         });
     }
-    let (mut rows, mut live) = (Vec::new(), Vec::new());
+    let (mut rows, mut live) = (Lines::default(), Vec::new());
     let reached = copy_all(&mut rows, &mut live, PASSES, || region.look())?;
     let version = checked(name, region, 0, reached)?;
     Ok((version, LocalCopy::whole(region.schema(), rows, live)))

@@ -11,7 +11,7 @@ use super::Table;
 use super::read::{Block, Overtaken};
 use crate::bits::set_bits;
 use crate::layout::BLOCK_ROWS;
-use crate::memory;
+use crate::memory::Lines;
 
 /// Takes what a catching up reads.
 trait Aside {
@@ -191,11 +191,11 @@ pub trait Destination {
     fn reserve(&mut self, words: usize) -> &mut [u64];
 }
 
-impl Destination for Vec<u64> {
+impl Destination for Lines {
     #[inline]
     fn reserve(&mut self, words: usize) -> &mut [u64] {
         if self.len() < words {
-            memory::grow(self, words);
+            self.grow(words);
         }
         self
     }
@@ -280,7 +280,6 @@ mod tests {
     use super::*;
     use crate::layout::{Geometry, header};
     use crate::sync::{AtomicU64, Ordering};
-    use crate::table::commit::Write;
     use crate::table::last_commit;
 
     fn words(geometry: &Geometry) -> Vec<AtomicU64> {
@@ -327,9 +326,8 @@ mod tests {
                     (slot, (value % 3 > 0).then_some([version, value]))
                 })
                 .collect();
-            let writes = changes.iter().map(|(slot, row)| Write {
-                slot: *slot,
-                row: row.as_ref().map(|row| &row[..]),
+            let writes = changes.iter().map(|(slot, row)| {
+                table.write(*slot, row.as_ref().map(|row| &row[..]), version - 1)
             });
             table.commit(version, 0, writes);
             for (slot, row) in &changes {
@@ -362,10 +360,7 @@ mod tests {
                 version,
                 0,
                 [0, 9]
-                    .map(|slot| Write {
-                        slot,
-                        row: Some(&row[..]),
-                    })
+                    .map(|slot| table.write(slot, Some(&row[..]), version - 1))
                     .into_iter(),
             );
         };
@@ -406,10 +401,7 @@ mod tests {
             table.commit(
                 version,
                 0,
-                std::iter::once(Write {
-                    slot: 3,
-                    row: Some(row),
-                }),
+                std::iter::once(table.write(3, Some(row), version - 1)),
             )
         };
         write(2, &[20]);

@@ -3,7 +3,6 @@
 use super::Table;
 use crate::layout::{NEVER, Tag, header};
 use crate::memory;
-use crate::seqlock::Guarded;
 use crate::sync::{Ordering, Point, applies, fence, ordering, store};
 
 /// One row of a transaction.
@@ -11,6 +10,8 @@ use crate::sync::{Ordering, Point, applies, fence, ordering, store};
 pub struct Write<'r> {
     /// The row's place.
     pub slot: usize,
+    /// Which of its copies is written: the [spare one](Table::spare).
+    pub spare: usize,
     /// The row, or None to delete it.
     pub row: Option<&'r [u64]>,
 }
@@ -40,18 +41,21 @@ impl Table<'_> {
         writes: impl Iterator<Item = Write<'r>> + Clone,
     ) {
         for write in writes.clone() {
-            let copy = self.spare_copy(write.slot, version - 1);
-            copy.hide(write.tag(version));
-            if let Some(word) = copy.words.first() {
-                memory::prefetch_to_write(word);
-            }
+            let tags = self.geometry.tags(write.slot);
+            // Relaxed: the fence orders it before the words, the commit's release before being seen.
+            store(
+                &self.words[tags + write.spare],
+                write.tag(version).0,
+                Ordering::Relaxed,
+            );
         }
         // Partner: the reader's fence before its second look at a tag. One fence serves all rows.
         fence(Point::HideRows, Ordering::Release);
         for write in writes {
-            if let Some(words) = write.row {
-                // The one that was hidden is above the last commit, and so the spare one still.
-                self.spare_copy(write.slot, version - 1).write(words);
+            if let Some(row) = write.row {
+                let copy = self.geometry.copy(write.slot, write.spare);
+                let words = &self.words[copy..copy + self.geometry.row_words];
+                memory::store_words(row, words);
             }
             self.raise(write.slot, version);
         }
@@ -71,21 +75,33 @@ impl Table<'_> {
         fence(Point::AfterCommit, Ordering::SeqCst);
     }
 
-    /// The copy of `slot` that does not hold the row as of `committed`.
+    /// What writes `row` to `slot`, or deletes it, in the transaction after `committed`.
+    pub fn write<'r>(&self, slot: usize, row: Option<&'r [u64]>, committed: u64) -> Write<'r> {
+        Write {
+            slot,
+            spare: self.spare(slot, committed),
+            row,
+        }
+    }
+
+    /// Which copy of `slot` does not hold the row as of `committed`, the last commit.
+    ///
+    /// # Panics
+    /// If there is no such row.
     #[inline]
-    fn spare_copy(&self, slot: usize, committed: u64) -> Guarded<'_> {
-        let (block, row) = self.place(slot);
-        let [first, second] = block.tags(row);
+    pub fn spare(&self, slot: usize, committed: u64) -> usize {
+        let tags = self.geometry.tags(slot);
+        let tags = &self.words[tags..tags + 2];
+        let [first, second] = [0, 1].map(|which| Tag(tags[which].load(Ordering::Relaxed)));
         // The greater one holds it, unless it is above `committed`.
         let is_second = second > first;
         let greater = if is_second { second } else { first };
         let holder = usize::from(is_second ^ (greater.version() > committed));
-        let spare = if applies(Point::SpareCopy) {
+        if applies(Point::SpareCopy) {
             1 - holder
         } else {
             holder
-        };
-        block.copy(row, spare)
+        }
     }
 
     /// What a successor does to the rows before its first commit: hides all that a dead publisher wrote
@@ -139,7 +155,7 @@ mod tests {
                     .iter()
                     .for_each(|copy| copy.hide(Tag(damage)));
                 let row = Some(&[7][..]);
-                Write { slot, row }
+                table.write(slot, row, 1)
             });
             table.commit(2, 0, writes);
         }

@@ -1,8 +1,8 @@
 //! One row at one version.
 
-use super::Table;
+use super::{Table, last_commit};
 use crate::bits::{runs, set_bits};
-use crate::layout::{BLOCK_ROWS, Tag};
+use crate::layout::{BLOCK_ROWS, Geometry, Tag};
 use crate::memory;
 use crate::seqlock::Guarded;
 use crate::sync::{AtomicU64, Ordering, Point, applies, fence};
@@ -10,6 +10,32 @@ use crate::sync::{AtomicU64, Ordering, Point, applies, fence};
 /// The row was rewritten twice since the version was taken: take a new version and try again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Overtaken;
+
+/// Copies the row of `slot` as of the last commit into `row`; false for a deleted one, and wherever anything is unusual, as while
+/// it is being written: then [`Table::read`] finds out. The same steps, less what is the same from one read to the next, for
+/// those who read one row again and again. `words` and `geometry` are of a table of rows of that width; there may be no such
+/// slot.
+#[inline]
+pub fn glance(words: &[AtomicU64], geometry: &Geometry, slot: usize, row: &mut [u64]) -> bool {
+    let version = last_commit(words);
+    let (block, place) = (geometry.tags(slot - slot % BLOCK_ROWS), slot % BLOCK_ROWS);
+    let Some(tags) = words.get(block + 2 * place..block + 2 * place + 2) else {
+        return false;
+    };
+    let [first, second] = [0, 1].map(|which| tags[which].load(Ordering::Relaxed));
+    let which = usize::from(second > first);
+    let seen = first.max(second);
+    let copy = block + 2 * BLOCK_ROWS + (which * BLOCK_ROWS + place) * row.len();
+    match words.get(copy..copy + row.len()) {
+        Some(copy) if seen <= latest(version) && Tag(seen).is_live() => {
+            memory::copy_words(copy, row);
+            // Partner: the writer's fence between tags and words, as in `Guarded::is_still`.
+            fence(Point::RecheckTag, Ordering::Acquire);
+            !applies(Point::RecheckRow) || tags[which].load(Ordering::Relaxed) == seen
+        }
+        _ => false,
+    }
+}
 
 /// The rows of one block: its tags, its first copies, its second copies.
 #[derive(Clone, Copy)]
@@ -98,7 +124,17 @@ impl<'m> Block<'m> {
         fence(Point::RecheckTag, Ordering::Acquire);
         memory::copy_words(tags, after);
         if before != after {
-            for row in set_bits(&[copied | answers.unsure]) {
+            let rows = if applies(Point::RecheckRow) {
+                copied
+            } else {
+                0
+            };
+            let answers_only = if applies(Point::RecheckAnswer) {
+                !copied
+            } else {
+                0
+            };
+            for row in set_bits(&[rows | answers.unsure & answers_only]) {
                 let at = 2 * row + (answers.second >> row & 1) as usize;
                 answers.failed |= u64::from(before[at] != after[at]) << row;
             }

@@ -4,48 +4,68 @@
 //!
 //! Every case is run several times, each time in a process of its own, pinned, with its other side pinned to another core. What
 //! is reported are medians over the runs; ratios are taken within a run, so that what disturbs the machine disturbs both sides.
+//! How cost grows is measured once, along each axis.
+//!
+//! - [`cases`]: what is measured, by [`measure`], with processes in roles ([`other`]) beside [`peers`].
+//! - [`growth`]: the axes.
+//! - [`report`]: tables and plots.
 
 mod cases;
+mod growth;
+mod machine;
 mod measure;
 mod other;
 mod peers;
 mod report;
 mod row;
+mod wide;
 
 use std::path::PathBuf;
-use std::process::Command;
+use std::process::{Command, ExitCode};
 
 use clap::{Parser, Subcommand};
 
-use cases::{CASES, Case, play};
+use cases::{CASES, play};
+use growth::AXES;
 use measure::Figure;
+use report::{Measured, Point};
 
 /// Measures Tablecast beside its peers and the machine's limits
 #[derive(Parser)]
 #[command(name = "bench", version)]
 struct Args {
     /// How often each case is run
-    #[arg(long, default_value_t = 5)]
-    runs: usize,
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..))]
+    runs: u16,
 
-    /// Only cases whose names contain this
+    /// Only cases and axes whose names contain this: see `list`
     #[arg(long, default_value = "")]
     only: String,
 
-    /// Where the report and the raw runs go
+    /// Where the report, its plots and the raw runs go
     #[arg(long, default_value = "bench-results")]
     out: PathBuf,
+
+    /// A README whose block between the markers is rewritten, with the plots in tests/bench/figures beside it
+    #[arg(long)]
+    readme: Option<PathBuf>,
 
     #[command(subcommand)]
     part: Option<Part>,
 }
 
-/// What the program starts itself for.
 #[derive(Subcommand)]
 enum Part {
+    /// Names what can be measured
+    List,
+    /// Measures nothing and writes the report of the raw runs in --out anew
+    Report,
     /// One case, once.
     #[command(name = "__case", hide = true)]
     Case { name: String },
+    /// One point of an axis.
+    #[command(name = "__point", hide = true)]
+    Point { axis: String, at: usize },
     /// The other process of a case.
     #[command(name = "__role", hide = true)]
     Role {
@@ -54,40 +74,90 @@ enum Part {
     },
 }
 
-fn main() -> std::io::Result<()> {
-    let args = Args::parse();
-    match args.part {
-        Some(Part::Role { role, arguments }) => play(&role, &arguments),
+fn main() -> ExitCode {
+    match run(&Args::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(args: &Args) -> std::io::Result<()> {
+    match &args.part {
+        Some(Part::Role { role, arguments }) => play(role, arguments),
         Some(Part::Case { name }) => {
             let case = CASES.iter().find(|case| case.name == name).expect("a case");
             println!("{}", serde_json::to_string(&(case.run)())?);
         }
+        Some(Part::Point { axis, at }) => {
+            let axis = AXES.iter().find(|one| one.name == axis).expect("an axis");
+            println!("{}", serde_json::to_string(&(axis.run)(*at))?);
+        }
+        Some(Part::List) => {
+            let cases = CASES.iter().map(|case| (case.name, case.about));
+            for (name, about) in cases.chain(AXES.iter().map(|axis| (axis.name, axis.about))) {
+                println!("{name}: {about}");
+            }
+        }
+        Some(Part::Report) => write(args, &Measured::read(&args.out)?)?,
         None => {
-            let measured: Vec<(&Case, Vec<Vec<Figure>>)> = CASES
-                .iter()
-                .filter(|case| case.name.contains(&args.only))
-                .map(|case| (case, (0..args.runs).map(|run| once(case, run)).collect()))
-                .collect();
-            report::write(&args.out, &measured)?;
+            let measured = measure(args);
+            measured.keep(&args.out)?;
+            write(args, &measured)?;
         }
     }
     Ok(())
 }
 
-/// Runs a case in a process of its own.
-fn once(case: &Case, run: usize) -> Vec<Figure> {
-    eprintln!("{}, run {}", case.name, run + 1);
+fn write(args: &Args, measured: &Measured) -> std::io::Result<()> {
+    measured.report(&args.out)?;
+    match &args.readme {
+        Some(path) => measured.readme(path),
+        None => Ok(()),
+    }
+}
+
+fn measure(args: &Args) -> Measured {
+    let wanted = |name: &str| name.contains(&args.only);
+    let mut cases: Vec<(String, Vec<Vec<Figure>>)> = CASES
+        .iter()
+        .filter(|case| wanted(case.name))
+        .map(|case| (case.name.to_owned(), Vec::new()))
+        .collect();
+    // Run after run, so that what changes on the machine in the meantime is in all cases alike.
+    for run in 1..=args.runs {
+        for (name, runs) in &mut cases {
+            eprintln!("{name}, run {run}");
+            runs.push(figures(&["__case", name]));
+        }
+    }
+    let growth = AXES.iter().filter(|axis| wanted(axis.name)).map(|axis| {
+        let points = axis.points.iter().map(|&at| {
+            eprintln!("{} at {at}", axis.name);
+            let figures = figures(&["__point", axis.name, &at.to_string()]);
+            Point { at, figures }
+        });
+        (axis.name.to_owned(), points.collect())
+    });
+    Measured {
+        machine: machine::describe(),
+        lmdb: heed::lmdb_version().string.to_owned(),
+        cases,
+        growth: growth.collect(),
+    }
+}
+
+/// What a process of this program finds out.
+fn figures(arguments: &[&str]) -> Vec<Figure> {
     let program = std::env::current_exe().expect("this program");
     let output = Command::new(program)
-        .args(["__case", case.name])
+        .args(arguments)
         .stderr(std::process::Stdio::inherit())
         .output()
         .expect("a process");
-    assert!(
-        output.status.success(),
-        "{} ended with {}",
-        case.name,
-        output.status
-    );
+    let status = output.status;
+    assert!(status.success(), "{arguments:?} ended with {status}");
     serde_json::from_slice(&output.stdout).expect("figures")
 }

@@ -2,65 +2,145 @@
 
 use std::time::{Duration, Instant};
 
-use nix::sched::{CpuSet, sched_setaffinity};
-use nix::unistd::Pid;
 use serde::{Deserialize, Serialize};
+
+/// What a figure counts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Unit {
+    /// Time, in nanoseconds.
+    #[default]
+    Nanoseconds,
+    /// Memory, in bytes.
+    Bytes,
+    /// How many of something.
+    Count,
+}
+
+impl Unit {
+    /// A number of it, with as many digits as mean something.
+    pub fn show(self, value: f64) -> String {
+        let steps: &[(f64, &str)] = match self {
+            Self::Nanoseconds => &[(1e9, " s"), (1e6, " ms"), (1e3, " µs"), (1.0, " ns")],
+            Self::Bytes => &[(1e9, " GB"), (1e6, " MB"), (1e3, " kB"), (1.0, " B")],
+            Self::Count => &[(1.0, "")],
+        };
+        let smallest = steps[steps.len() - 1];
+        let (size, name) = steps
+            .iter()
+            .find(|(size, _)| value >= *size)
+            .unwrap_or(&smallest);
+        let value = value / size;
+        // Bytes are whole, and so are most things that are counted.
+        if value >= 100.0 || (value.fract() == 0.0 && self != Self::Nanoseconds) {
+            format!("{value:.0}{name}")
+        } else if value >= 10.0 {
+            format!("{value:.1}{name}")
+        } else {
+            format!("{value:.2}{name}")
+        }
+    }
+}
 
 /// What one run found out about one way of doing something.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Figure {
     /// Which way.
     pub subject: String,
-    /// In nanoseconds, unless the case says something else.
+    /// What the numbers count.
+    pub unit: Unit,
+    /// The median.
     pub median: f64,
-    /// Of the batches.
+    /// The 99th percentile.
     pub p99: f64,
 }
 
 impl Figure {
-    /// Of measurements in any order.
+    /// Of measurements in any order, in nanoseconds.
     ///
     /// # Panics
     /// If there are none.
     pub fn of(subject: impl Into<String>, mut samples: Vec<f64>) -> Self {
         samples.sort_by(f64::total_cmp);
-        let at = |share: f64| samples[((samples.len() - 1) as f64 * share) as usize];
+        // The least that so many of them do not exceed: of few samples the 99th percentile is the greatest.
+        let at = |share: f64| samples[(samples.len() as f64 * share).ceil() as usize - 1];
         Self {
             subject: subject.into(),
+            unit: Unit::default(),
             median: at(0.5),
             p99: at(0.99),
         }
     }
+
+    /// Of one number.
+    pub fn one(subject: impl Into<String>, unit: Unit, value: f64) -> Self {
+        Self::of(subject, vec![value]).counted_in(unit)
+    }
+
+    /// The same, in another unit.
+    pub fn counted_in(self, unit: Unit) -> Self {
+        Self { unit, ..self }
+    }
 }
 
-/// How many batches make a figure, at most.
+/// How many batches make a figure, at most, and at least.
 const BATCHES: usize = 400;
+/// See [`BATCHES`].
+const LEAST: usize = 3;
 /// How long one way is measured, about.
-const TIME: Duration = Duration::from_millis(600);
+const TIME: Duration = Duration::from_millis(400);
 
 /// Times `batch`, which does something `count` times, until there is enough of it; of each batch the time of one.
 pub fn batches(subject: impl Into<String>, count: usize, mut batch: impl FnMut()) -> Figure {
-    batch();
+    prepared(subject, count, || (), |()| batch())
+}
+
+/// As [`batches`], each with something that is prepared before and not timed.
+pub fn prepared<T>(
+    subject: impl Into<String>,
+    count: usize,
+    mut prepare: impl FnMut() -> T,
+    mut batch: impl FnMut(T),
+) -> Figure {
+    batch(prepare());
     let begun = Instant::now();
     let mut samples = Vec::with_capacity(BATCHES);
-    while samples.len() < BATCHES && (samples.len() < 5 || begun.elapsed() < TIME) {
+    while samples.len() < BATCHES && (samples.len() < LEAST || begun.elapsed() < TIME) {
+        let ready = prepare();
         let start = Instant::now();
-        batch();
+        batch(ready);
         samples.push(start.elapsed().as_nanos() as f64 / count as f64);
     }
     Figure::of(subject, samples)
 }
 
-/// Binds this process to one of the machine's cores.
-///
-/// # Panics
-/// If that is refused.
-pub fn pin(core: usize) {
-    let mut cores = CpuSet::new();
-    cores.set(core % cores_online()).expect("a core's number");
-    sched_setaffinity(Pid::from_raw(0), &cores).expect("a process may choose its core");
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-fn cores_online() -> usize {
-    std::thread::available_parallelism().map_or(1, usize::from)
+    #[test]
+    fn numbers_have_the_digits_that_mean_something() {
+        let shown = |value| Unit::Nanoseconds.show(value);
+        assert_eq!(shown(3.712), "3.71 ns");
+        assert_eq!(shown(0.0), "0.00 ns");
+        assert_eq!(shown(12_345.0), "12.3 µs");
+        assert_eq!(shown(1.5e9), "1.50 s");
+        assert_eq!(Unit::Bytes.show(144.0), "144 B");
+        assert_eq!(Unit::Bytes.show(13_600_000.0), "13.6 MB");
+        assert_eq!(Unit::Count.show(0.0), "0");
+        assert_eq!(Unit::Count.show(10.5), "10.5");
+    }
+
+    #[test]
+    fn the_99th_percentile_of_a_few_is_the_greatest() {
+        let figure = Figure::of("numbers", vec![3.0, 1.0, 2.0]);
+        assert_eq!((figure.median, figure.p99), (2.0, 3.0));
+        let figure = Figure::of("a number", vec![7.0]);
+        assert_eq!((figure.median, figure.p99), (7.0, 7.0));
+    }
+
+    #[test]
+    fn the_median_and_the_99th_percentile_of_what_comes_in_any_order() {
+        let figure = Figure::of("numbers", (1..=101).rev().map(f64::from).collect());
+        assert_eq!((figure.median, figure.p99), (51.0, 100.0));
+    }
 }

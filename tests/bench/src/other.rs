@@ -41,19 +41,27 @@ impl Other {
         other
     }
 
-    /// Its process id.
-    pub fn id(&self) -> u32 {
-        self.child.id()
-    }
-
     /// Has it do something, and returns its answer.
     ///
     /// # Panics
     /// If it has ended.
     pub fn ask(&mut self, what: &str) -> String {
+        self.tell(what);
+        self.answer()
+    }
+
+    /// Has it do something, and does not wait for its answer.
+    ///
+    /// # Panics
+    /// If it has ended.
+    pub fn tell(&mut self, what: &str) {
         let mut stdin = self.stdin.as_ref().expect("it runs");
         writeln!(stdin, "{what}").expect("it listens");
-        self.answer()
+    }
+
+    /// Its process id.
+    pub fn id(&self) -> u32 {
+        self.child.id()
     }
 
     /// Its next answer.

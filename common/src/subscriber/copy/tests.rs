@@ -3,7 +3,6 @@
 use super::*;
 use crate::layout::{Geometry, header};
 use crate::sync::{AtomicU64, Ordering};
-use crate::table::commit::Write;
 use crate::table::{Table, last_commit};
 
 /// A publisher that puts whole slots, and a copy that follows it.
@@ -36,9 +35,8 @@ impl Pair {
         table.commit(
             version,
             0,
-            slots.iter().map(|(slot, row)| Write {
-                slot: *slot,
-                row: row.as_ref().map(|row| &row[..]),
+            slots.iter().map(|(slot, row)| {
+                table.write(*slot, row.as_ref().map(|row| &row[..]), version - 1)
             }),
         );
     }

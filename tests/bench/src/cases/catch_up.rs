@@ -8,7 +8,8 @@ use common::Subscriber;
 
 use super::read::publish;
 use super::{Case, bar, unique};
-use crate::measure::{Figure, pin};
+use crate::machine::pin;
+use crate::measure::Figure;
 use crate::other::{HERE, Other, THERE, serve};
 use crate::peers::plain::Plain;
 use crate::row::{Random, Row};
@@ -20,7 +21,7 @@ const TIMES: usize = 300;
 /// A few rows of many.
 pub const FEW: Case = Case {
     name: "catch-up",
-    about: "ten rows of 1,000,000, just written on the other core, come into the local copy; ns a refresh",
+    about: "ten rows of 1,000,000, just written on the other core, come into the local copy",
     run,
     bars: &[bar("refresh", "copying just these ten", 4.0)],
 };

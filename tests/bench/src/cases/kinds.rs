@@ -10,11 +10,11 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use common::{Publisher, Subscriber, WakeKind};
-use nix::time::{ClockId, clock_gettime};
 
 use super::read::publish;
-use super::{Case, unique};
-use crate::measure::{Figure, pin};
+use super::{Case, now, unique};
+use crate::machine::pin;
+use crate::measure::Figure;
 use crate::other::{HERE, Other, THERE};
 use crate::peers::plain::Plain;
 use crate::row::Row;
@@ -44,7 +44,7 @@ const RECEIVED: usize = 1;
 /// Side by side.
 pub const KIND: Case = Case {
     name: "kinds",
-    about: "every way to be woken, with 1, 10 and 100 subscribers that share a core: the commit of one row by its sender, from that to the row in a process that slept, and the processor's time of one that sleeps for a second; ns",
+    about: "every way to be woken, with 1, 10 and 100 subscribers that share a core: the commit of one row by its sender, from that to the row in a process that slept, and the processor's time of one that sleeps, each second",
     run,
     bars: &[],
 };
@@ -111,11 +111,6 @@ fn commit(publisher: &mut Publisher<Row>, sent: u64) {
     let mut tx = publisher.begin();
     tx.upsert(&Row::new(0, sent)).expect("room");
     tx.commit().expect("room");
-}
-
-fn now() -> u64 {
-    let time = clock_gettime(ClockId::CLOCK_MONOTONIC).expect("every Linux has it");
-    Duration::from(time).as_nanos() as u64
 }
 
 /// How long the threads of a process have run.

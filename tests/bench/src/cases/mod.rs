@@ -1,13 +1,28 @@
 //! What is measured. A case is one process (and the others that it starts) and comes to figures; bars compare two of these.
 
+use std::time::Duration;
+
+use nix::time::{ClockId, clock_gettime};
+
 use crate::measure::Figure;
 
-mod attach;
+pub mod attach;
+mod awake;
 mod catch_up;
 mod commit;
+mod crowd;
+mod follow;
+mod idle;
 mod kinds;
+mod memory;
+mod parked;
 mod read;
+mod snapshot;
+mod spin;
 mod wake;
+
+pub use awake::with_awake;
+pub use parked::with_parked;
 
 /// Something to measure.
 pub struct Case {
@@ -58,10 +73,17 @@ pub const CASES: &[Case] = &[
     read::HOT,
     read::RANDOM,
     commit::ALONE,
+    awake::AWAKE,
+    parked::PARKED,
+    wake::ASLEEP,
+    spin::SPINNING,
     catch_up::FEW,
     attach::ATTACH,
-    wake::PARKED,
-    wake::SPINNING,
+    snapshot::SNAPSHOT,
+    follow::FLAT_OUT,
+    memory::REGION,
+    memory::PROCESSES,
+    idle::IDLE,
     kinds::KIND,
 ];
 
@@ -74,17 +96,34 @@ pub fn play(role: &str, arguments: &[String]) {
         "read-host" => read::host(arguments),
         "catch-up-publisher" => catch_up::publisher(arguments),
         "attach-host" => attach::host(arguments),
-        "wake-tablecast" => wake::tablecast(arguments),
-        "wake-queue" => wake::queue(arguments),
-        "wake-blackboard" => wake::blackboard(arguments),
+        "snapshot-publisher" => snapshot::publisher(arguments),
+        "awake-crowd" => crowd::awake(arguments),
+        "parked-crowd" => crowd::parked(arguments),
+        "queue-crowd" => crowd::queues(arguments),
+        "wake-tablecast" => wake::receiver::tablecast(arguments),
+        "wake-queue" => wake::receiver::queue(arguments),
+        "wake-futex" => wake::receiver::futex(arguments),
+        "wake-blackboard" => wake::receiver::blackboard(arguments),
+        "spin-tablecast" => spin::tablecast(arguments),
+        "spin-lines" => spin::lines(arguments),
+        "follower" => follow::follower(arguments),
+        "memory-host" => memory::host(arguments),
+        "memory-reader" => memory::reader(arguments),
         "kinds-subscriber" => kinds::subscriber(arguments),
-        "spin-tablecast" => wake::spinning_tablecast(arguments),
-        "spin-lines" => wake::spinning_lines(arguments),
+        "idle-publisher" => idle::publisher(arguments),
+        "idle-subscriber" => idle::subscriber(arguments),
+        "growth-host" => crate::growth::host(arguments),
         other => panic!("no role {other:?}"),
     }
 }
 
 /// A name that nobody else uses.
-fn unique(what: &str) -> String {
+pub fn unique(what: &str) -> String {
     format!("bench-{what}-{}", std::process::id())
+}
+
+/// The time, of the clock that all processes share.
+fn now() -> u64 {
+    let time = clock_gettime(ClockId::CLOCK_MONOTONIC).expect("every Linux has it");
+    Duration::from(time).as_nanos() as u64
 }

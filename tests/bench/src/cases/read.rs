@@ -9,7 +9,8 @@ use common::{Publisher, Subscriber};
 use seqlock::SeqLock;
 
 use super::{Bar, Case, bar, unique};
-use crate::measure::{Figure, batches, pin};
+use crate::machine::pin;
+use crate::measure::{Figure, batches, prepared};
 use crate::other::{HERE, Other, THERE, serve};
 use crate::peers::blackboard::Blackboard;
 use crate::peers::blob::{self, Blob};
@@ -19,11 +20,13 @@ use crate::row::{Random, Row};
 const FEW: usize = 1_000;
 const MANY: usize = 1_000_000;
 const READS: usize = 10_000;
+/// Of a batch of reads that each take longer.
+const SOME_READS: usize = 2_500;
 
 /// One row, again and again.
 pub const HOT: Case = Case {
     name: "read-hot",
-    about: "one row, again and again, of 1,000; ns a read",
+    about: "one row, again and again, of 1,000",
     run: hot,
     bars: HOT_BARS,
 };
@@ -33,7 +36,7 @@ const HOT_BARS: &[Bar] = &[bar("latest", "iceoryx2 held handle", 1.0)];
 /// Rows at random.
 pub const RANDOM: Case = Case {
     name: "read-random",
-    about: "rows of 1,000,000 by keys at random; ns a read",
+    about: "rows of 1,000,000 by keys at random",
     run: random,
     bars: &[
         bar("get", "a random load of 64 bytes", 2.5),
@@ -155,21 +158,12 @@ fn random() -> Vec<Figure> {
     let memory: Vec<Row> = rows(MANY).collect();
     let mut random = Random::new(7);
     // Other keys in every batch, so that no cache comes to know them.
-    let mut next = || -> Vec<u64> {
-        let numbers = random.numbers(READS, MANY);
-        numbers.into_iter().map(|number| number as u64).collect()
-    };
     let mut measure = |subject: &str, read: &mut dyn FnMut(u64)| {
-        let mut keys = next();
-        let mut at = 0;
-        batches(subject, READS / 4, || {
-            if at == keys.len() {
-                (keys, at) = (next(), 0);
+        let keys = || random.numbers(SOME_READS, MANY);
+        prepared(subject, SOME_READS, keys, |keys| {
+            for key in keys {
+                read(key as u64);
             }
-            for key in &keys[at..at + READS / 4] {
-                read(*key);
-            }
-            at += READS / 4;
         })
     };
     vec![

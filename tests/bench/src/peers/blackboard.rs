@@ -10,6 +10,9 @@ use crate::row::Row;
 /// Shared memory, one thread a port.
 pub type Kind = ipc::Service;
 
+/// More than any case starts: unless told, there may be 8 readers and 20 nodes.
+const PROCESSES: usize = 256;
+
 /// A blackboard that this process holds open.
 pub struct Blackboard {
     service: PortFactory<Kind, u64>,
@@ -29,7 +32,8 @@ impl Blackboard {
         set_log_level(LogLevel::Fatal);
         let node = node();
         let name = name.try_into().expect("a name");
-        let mut creator = node.service_builder(&name).blackboard_creator::<u64>();
+        let creator = node.service_builder(&name).blackboard_creator::<u64>();
+        let mut creator = creator.max_readers(PROCESSES).max_nodes(PROCESSES);
         for row in rows {
             creator = creator.add(row.key, row);
         }

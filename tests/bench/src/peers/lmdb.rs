@@ -3,13 +3,19 @@
 
 use std::path::Path;
 
-use heed::types::Bytes;
-use heed::{Database, Env, EnvFlags, EnvOpenOptions, WithoutTls};
+use heed::byteorder::NativeEndian;
+use heed::types::{Bytes, U64};
+use heed::{Database, Env, EnvFlags, EnvOpenOptions, IntegerComparator, WithoutTls};
 
 use crate::row::Row;
 
-/// Keys are integers as the machine has them: LMDB's own order for them.
-pub type Rows = Database<heed::types::U64<heed::byteorder::BigEndian>, Bytes>;
+/// Keys are integers as the machine has them, compared as such: what LMDB calls MDB_INTEGERKEY.
+pub type Rows = Database<U64<NativeEndian>, Bytes, IntegerComparator>;
+
+/// More than anything here needs: LMDB reserves addresses, not memory.
+const MAP_SIZE: usize = 4 << 30;
+/// More than any case starts.
+const READERS: u32 = 256;
 
 /// An environment and its one table.
 pub struct Lmdb {
@@ -27,7 +33,7 @@ impl Lmdb {
     pub fn open(path: &Path) -> Self {
         std::fs::create_dir_all(path).expect("a folder");
         let mut options = EnvOpenOptions::new().read_txn_without_tls();
-        options.map_size(4 << 30);
+        options.map_size(MAP_SIZE).max_readers(READERS);
         // SAFETY: nobody else touches the files, and what a crash of the machine leaves is of no interest.
         let env = unsafe {
             options.flags(EnvFlags::NO_SYNC | EnvFlags::WRITE_MAP);
@@ -35,7 +41,9 @@ impl Lmdb {
         }
         .expect("an environment");
         let mut tx = env.write_txn().expect("a writer");
-        let rows = env.create_database(&mut tx, None).expect("a table");
+        let options = env.database_options().types::<U64<NativeEndian>, Bytes>();
+        let rows = options.key_comparator::<IntegerComparator>();
+        let rows = rows.create(&mut tx).expect("a table");
         tx.commit().expect("a commit");
         Self { env, rows }
     }
@@ -51,5 +59,16 @@ impl Lmdb {
             self.rows.put(&mut tx, &row.key, bytes).expect("room");
         }
         tx.commit().expect("a commit");
+    }
+
+    /// Copies every row out into `rows`.
+    ///
+    /// # Panics
+    /// If that fails.
+    pub fn copy_out(&self, rows: &mut Vec<Row>) {
+        rows.clear();
+        let tx = self.env.read_txn().expect("a reader");
+        let all = self.rows.iter(&tx).expect("a table");
+        rows.extend(all.map(|row| bytemuck::pod_read_unaligned::<Row>(row.expect("a row").1)));
     }
 }

@@ -4,3 +4,5 @@ pub mod blackboard;
 pub mod blob;
 pub mod lmdb;
 pub mod plain;
+pub mod plain_commit;
+pub mod queue;

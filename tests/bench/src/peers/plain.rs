@@ -2,7 +2,7 @@
 
 use std::fs::OpenOptions;
 use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use memmap2::MmapRaw;
 
@@ -44,9 +44,20 @@ impl Plain {
         &self.words()[at * HEAD / 2]
     }
 
+    /// The low half of such a word, as a futex wants it.
+    pub fn half_signal(&self, at: usize) -> &AtomicU32 {
+        // SAFETY: a word of the mapping, aligned for its halves, too; nobody uses the whole word at the same time.
+        unsafe { AtomicU32::from_ptr(self.signal(at).as_ptr().cast()) }
+    }
+
+    /// The words of all rows, one after the other.
+    pub fn row_words(&self) -> &[AtomicU64] {
+        &self.words()[HEAD..]
+    }
+
     /// Writes a row.
     pub fn write(&self, at: usize, row: &Row) {
-        let words = &self.words()[HEAD + at * WORDS..];
+        let words = &self.row_words()[at * WORDS..];
         for (to, word) in words.iter().zip(row.words()) {
             to.store(*word, Ordering::Relaxed);
         }
@@ -54,7 +65,7 @@ impl Plain {
 
     /// Reads a row.
     pub fn read(&self, at: usize) -> [u64; WORDS] {
-        let words = &self.words()[HEAD + at * WORDS..];
+        let words = &self.row_words()[at * WORDS..];
         std::array::from_fn(|word| words[word].load(Ordering::Relaxed))
     }
 }

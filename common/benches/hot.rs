@@ -1,0 +1,148 @@
+//! The functions that programs call most, each alone, for work on the code: `cargo bench -p common`.
+//!
+//! Publisher and subscriber share a thread here, so that cache lines never travel. What they cost between processes, and beside
+//! others, is measured by `tests/bench`.
+
+use bytemuck::{Pod, Zeroable};
+use common::{Publisher, Row, Subscriber, Text};
+use divan::{Bencher, black_box};
+
+/// Numbers of rows: they fit into a cache near the core, and they do not.
+const ROWS: [u64; 2] = [1_000, 100_000];
+/// Rows of a commit.
+const CHANGES: u64 = 10;
+/// How far apart keys are that follow each other: it has no divisor in common with the numbers of rows, so that all come up.
+const STRIDE: u64 = 61_803;
+
+#[repr(C)]
+#[derive(Clone, Copy, Pod, Zeroable, Row)]
+struct Wide {
+    #[row(key)]
+    key: u64,
+    version: u64,
+    rest: Text<48>,
+}
+
+fn main() {
+    divan::main();
+}
+
+/// Keys all over a table.
+#[derive(Clone, Copy)]
+struct Keys {
+    rows: u64,
+    last: u64,
+}
+
+impl Iterator for Keys {
+    type Item = u64;
+
+    fn next(&mut self) -> Option<u64> {
+        self.last = (self.last + STRIDE) % self.rows;
+        Some(self.last)
+    }
+}
+
+/// A table, published by this process, and gone with this value.
+struct Table {
+    name: String,
+    keys: Keys,
+    version: u64,
+    publisher: Option<Publisher<Wide>>,
+}
+
+impl Table {
+    fn new(what: &str, rows: u64) -> Self {
+        let name = format!("bench-{what}-{rows}-{}", std::process::id());
+        let builder = Publisher::builder(&name).capacity(rows as usize);
+        let mut table = Self {
+            publisher: Some(builder.open().expect("a new table")),
+            keys: Keys { rows, last: 0 },
+            version: 0,
+            name,
+        };
+        table.commit(rows);
+        table
+    }
+
+    /// Commits `changes` rows.
+    fn commit(&mut self, changes: u64) {
+        self.version += 1;
+        let publisher = self.publisher.as_mut().expect("it is open");
+        let mut tx = publisher.begin();
+        for key in self.keys.by_ref().take(changes as usize) {
+            let rest = Zeroable::zeroed();
+            let row = Wide {
+                key,
+                version: self.version,
+                rest,
+            };
+            tx.upsert(&row).expect("room");
+        }
+        tx.commit().expect("room");
+    }
+
+    fn subscribe(&self) -> Subscriber<Wide> {
+        Subscriber::open(&self.name).expect("it is published")
+    }
+}
+
+impl Drop for Table {
+    fn drop(&mut self) {
+        if let Some(publisher) = self.publisher.take() {
+            publisher.close().expect("its own table");
+        }
+    }
+}
+
+#[divan::bench(args = ROWS)]
+fn get(bencher: Bencher<'_, '_>, rows: u64) {
+    let table = Table::new("get", rows);
+    let (subscriber, mut keys) = (table.subscribe(), table.keys);
+    bencher.bench_local(|| {
+        let key = keys.next().expect("keys have no end");
+        black_box(subscriber.get(&key).copied())
+    });
+}
+
+#[divan::bench(args = ROWS)]
+fn latest(bencher: Bencher<'_, '_>, rows: u64) {
+    let table = Table::new("latest", rows);
+    let (subscriber, mut keys) = (table.subscribe(), table.keys);
+    bencher.bench_local(|| {
+        let key = keys.next().expect("keys have no end");
+        black_box(subscriber.latest(&key).expect("nobody writes"))
+    });
+}
+
+#[divan::bench(args = ROWS)]
+fn upsert_ten_and_commit(bencher: Bencher<'_, '_>, rows: u64) {
+    let mut table = Table::new("commit", rows);
+    bencher.bench_local(|| table.commit(CHANGES));
+}
+
+// A refresh after each commit: a sample of more would have all its commits before the first refresh.
+#[divan::bench(args = ROWS, sample_size = 1, sample_count = 1000)]
+fn refresh_by_ten(bencher: Bencher<'_, '_>, rows: u64) {
+    let mut table = Table::new("refresh", rows);
+    let mut subscriber = table.subscribe();
+    bencher
+        .with_inputs(|| table.commit(CHANGES))
+        .bench_local_values(|()| {
+            let changes = subscriber.refresh().expect("nobody writes").len();
+            assert_eq!(changes as u64, CHANGES);
+        });
+}
+
+#[divan::bench]
+fn refresh_by_nothing(bencher: Bencher<'_, '_>) {
+    let table = Table::new("nothing", ROWS[0]);
+    let mut subscriber = table.subscribe();
+    bencher.bench_local(|| subscriber.refresh().expect("nobody writes").len());
+}
+
+#[divan::bench(args = ROWS)]
+fn attach(bencher: Bencher<'_, '_>, rows: u64) {
+    let table = Table::new("attach", rows);
+    bencher.bench_local(|| table.subscribe());
+}

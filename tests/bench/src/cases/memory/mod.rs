@@ -1,0 +1,9 @@
+//! Memory: of a region, and of all processes that share a table.
+
+mod holders;
+mod processes;
+mod region;
+
+pub use holders::{host, reader};
+pub use processes::PROCESSES;
+pub use region::REGION;

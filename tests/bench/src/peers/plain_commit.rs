@@ -1,0 +1,82 @@
+//! The words of a commit without its protocol: what any commit of such rows must at least write.
+//!
+//! The layout is a table's: blocks of 64 rows, their tags together, then their first copies, then their second ones; a change
+//! tree of 64 entries under one; the commit with its time. A commit writes, for each row, its tag, its eight words, and its entry in
+//! every level of the tree, and then the time and the number. Nothing is read, fenced or looked up: the copies alternate with
+//! the version, and the slot is the key.
+
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::plain::Plain;
+use crate::row::{Row, WORDS};
+
+const BLOCK_ROWS: usize = 64;
+const FANOUT: usize = 64;
+const BLOCK_WORDS: usize = 2 * BLOCK_ROWS + 2 * BLOCK_ROWS * WORDS;
+
+/// Where such words are written: shared memory, as a table's.
+pub struct PlainCommit {
+    memory: Plain,
+    /// Where each level of the tree begins.
+    levels: Vec<usize>,
+    /// Where the blocks begin.
+    blocks: usize,
+}
+
+impl PlainCommit {
+    /// For so many rows, in a file at `path`.
+    ///
+    /// # Panics
+    /// If that fails.
+    pub fn new(path: &Path, rows: usize) -> Self {
+        let blocks = rows.div_ceil(BLOCK_ROWS);
+        let (mut levels, mut end, mut entries) = (Vec::new(), 0, blocks);
+        loop {
+            levels.push(end);
+            // Blocks are whole cache lines: they begin with one.
+            end += entries.next_multiple_of(WORDS);
+            if entries == 1 {
+                break;
+            }
+            entries = entries.div_ceil(FANOUT);
+        }
+        let memory = Plain::open(path, (end + blocks * BLOCK_WORDS) / WORDS);
+        // Written once, so that no page is new any more.
+        for word in memory.row_words() {
+            word.store(1, Ordering::Relaxed);
+        }
+        Self {
+            memory,
+            levels,
+            blocks: end,
+        }
+    }
+
+    /// Writes a commit's words.
+    pub fn commit(&self, version: u64, time: u64, keys: &[usize]) {
+        let words = self.memory.row_words();
+        let which = (version & 1) as usize;
+        for key in keys {
+            let (block, at) = (key / BLOCK_ROWS, key % BLOCK_ROWS);
+            let tags = &words[self.blocks + block * BLOCK_WORDS..][..BLOCK_WORDS];
+            store(&tags[at * 2 + which], version << 2 | 1);
+            let row = Row::new(*key as u64, version);
+            let copy = &tags[2 * BLOCK_ROWS + (which * BLOCK_ROWS + at) * WORDS..][..WORDS];
+            for (to, word) in copy.iter().zip(row.words()) {
+                store(to, *word);
+            }
+            let mut entry = block;
+            for level in &self.levels {
+                store(&words[level + entry], version);
+                entry /= FANOUT;
+            }
+        }
+        store(self.memory.signal(1), time);
+        store(self.memory.signal(0), version);
+    }
+}
+
+fn store(to: &AtomicU64, value: u64) {
+    to.store(value, Ordering::Relaxed);
+}
