@@ -25,7 +25,7 @@
 //! 0x080  parked_max          0x088  slots claimed     0x090  who sleeps on `commit` itself: at an even, at an odd one
 //! 0x100  park words, 8 bytes a slot, dense: one read takes all from 0x080
 //!   ..   versions seen, 8 bytes a slot, dense: nobody needs them to wake anybody
-//!   ..   records, 64 bytes a slot: nonce, kind of wake-up, pid, its pid namespace (inode), its start time, signal, asleep, 0
+//!   ..   records, 64 bytes a slot: nonce, kind of wake-up, pid, its pid namespace (inode), its start time, signal, asleep, ready
 //!   ..   paths, 256 bytes a slot, of a socket or a FIFO, zero-padded: a hole as long as nobody has one
 //! ```
 
@@ -142,6 +142,8 @@ pub mod registry {
     pub const SIGNAL: usize = 5;
     /// In a record: whether its owner sleeps on `commit` itself, for display only.
     pub const ASLEEP: usize = 6;
+    /// In a record: whether what its owner is called by is made.
+    pub const READY: usize = 7;
     /// The longest path of a socket or a FIFO, in bytes.
     pub const PATH_BYTES: usize = 256;
 

@@ -5,6 +5,7 @@
 //!   ([`refresh`](Subscriber::refresh), [`wait`](Subscriber::wait)) and tells what changed ([`Changes`]); it reads single rows
 //!   straight from shared memory ([`latest`](Subscriber::latest)).
 //! - [`UntypedPublisher`] and [`UntypedSubscriber`] do the same for a [`Schema`] learnt at run time.
+//! - [`WakeKind`] says how a subscriber is woken: by a message queue, or by a futex where there is none, unless told otherwise.
 //! - [`inspect`](fn@inspect), [`tables`] and [`inspect::leftovers`] look from outside; [`remove`] clears what dead publishers left,
 //!   [`sweep`] what belongs to no table.
 //!

@@ -89,7 +89,7 @@ fn everybody_is_woken_by_each_commit() {
 }
 
 #[test]
-fn a_subscriber_without_a_queue_looks_by_itself() {
+fn a_subscriber_without_a_queue_follows() {
     let table = Table::new("wake-none");
     let mut publisher = Publisher::<Item>::builder(table.name())
         .capacity(1)

@@ -23,15 +23,25 @@ pub struct Member<'a> {
 }
 
 impl Member<'_> {
-    /// Where it is to be called.
+    /// Where it is to be called, once that is made.
     ///
     /// # Errors
-    /// EPERM where it names a process or a path at a registry that others may write to, EINVAL where it means nothing, EIO
+    /// EAGAIN until then, EPERM where it names a process or a path at a registry that others may write to, EINVAL where it means nothing, EIO
     /// where the record cannot be read.
     pub fn address(&self) -> nix::Result<Address> {
-        let load = |word| self.opened.load(self.opened.record(self.slot) + word);
-        let load = |word| load(word).map_err(|_| Errno::EIO);
-        let kind = load(at::KIND)?;
+        match self.load(at::READY)? {
+            0 => Err(Errno::EAGAIN),
+            _ => self.signed_address(),
+        }
+    }
+
+    fn load(&self, word: usize) -> nix::Result<u64> {
+        let load = self.opened.load(self.opened.record(self.slot) + word);
+        load.map_err(|_| Errno::EIO)
+    }
+
+    fn signed_address(&self) -> nix::Result<Address> {
+        let kind = self.load(at::KIND)?;
         if words::name_a_target(kind) && self.opened.mapped().is_none() {
             return Err(Errno::EPERM);
         }
@@ -45,11 +55,11 @@ impl Member<'_> {
             words::FIFO => Address::Fifo(self.path()?),
             words::SIGNAL => {
                 let process = Identity {
-                    pid: u32::try_from(load(at::PID)?).unwrap_or(0),
-                    pid_namespace: load(at::PID_NAMESPACE)?,
-                    start_time: load(at::START_TIME)?,
+                    pid: u32::try_from(self.load(at::PID)?).unwrap_or(0),
+                    pid_namespace: self.load(at::PID_NAMESPACE)?,
+                    start_time: self.load(at::START_TIME)?,
                 };
-                Address::Signal(process, i32::try_from(load(at::SIGNAL)?).unwrap_or(0))
+                Address::Signal(process, i32::try_from(self.load(at::SIGNAL)?).unwrap_or(0))
             }
             _ => return Err(Errno::EINVAL),
         })
@@ -73,7 +83,7 @@ impl Member<'_> {
     /// Removes what it is called by, whose owner is gone or, if `held`, has nobody left to be called by.
     pub(super) fn remove(&self, held: bool) -> Deserted {
         // Whatever it says: the queue of this name can only be its own.
-        let address = self.address().unwrap_or(Address::Queue(self.name()));
+        let address = self.signed_address().unwrap_or(Address::Queue(self.name()));
         let is_its = address.path().is_none_or(|path| {
             let derived = path.file_name() == Some(OsStr::new(self.name().trim_start_matches('/')));
             matches!(address, Address::Fifo(_)) || derived

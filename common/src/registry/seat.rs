@@ -66,6 +66,8 @@ impl Seat {
         }
         self.slot.sign(&address)?;
         self.bell = Some(Bell::make(&address, access)?);
+        // From here on the publisher can open it, or say why not.
+        self.slot.note(at::READY, 1)?;
         Ok(self.slot.opened.has_name())
     }
 

@@ -154,6 +154,8 @@ fn targets_are_believed_of_ones_own_user_only() {
             let name = object::queue_name(registry.id(), 0, seat.nonce());
             let address = crate::wake::Address::of(sleep, place, &name).unwrap();
             registry.opened.note_address(0, &address).unwrap();
+            let ready = registry.opened.record(0) + at::READY;
+            registry.opened.store(ready, 1).unwrap();
             let believed = registry.member(0, seat.nonce()).address();
             assert_eq!(
                 believed,

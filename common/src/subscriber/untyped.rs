@@ -371,6 +371,8 @@ impl AsFd for UntypedSubscriber {
     /// and then again at the next news. It may turn readable without any, and is so when it is first asked for. So to wait
     /// until it is readable, refresh, and use what changed is all that a loop has to do, level- or edge-triggered: each refresh that
     /// told something makes another edge.
+    /// Where there is none to sleep in (a futex, or spinning) the first refresh after that starts a thread that waits instead, and
+    /// ends with the subscriber.
     ///
     /// ```
     /// # use std::os::fd::AsFd;

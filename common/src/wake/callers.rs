@@ -1,5 +1,7 @@
 //! The publisher's ends, by slot: opened once a subscriber, closed when it left.
 
+use nix::errno::Errno;
+
 use super::words::kind_of;
 use super::{Address, Caller};
 use crate::clock::monotonic_ns;
@@ -75,6 +77,8 @@ impl Line {
                 self.caller = Some(caller);
                 answer(0);
             }
+            // Its owner is about to make it.
+            Err(Errno::EAGAIN) => {}
             Err(errno) => {
                 self.retry_ns = monotonic_ns() + REOPEN_NS;
                 tracing::debug!("the subscriber at slot {slot} cannot be woken {told}: {errno}");

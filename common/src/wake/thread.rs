@@ -14,6 +14,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use nix::sys::eventfd::{EfdFlags, EventFd};
+use nix::sys::signal::{SigSet, Signal};
 use rustix::thread::futex::{Flags, wake_bitset};
 
 use super::{futex, spin};
@@ -122,6 +123,22 @@ impl Drop for Watcher {
     }
 }
 
+/// The program's own threads are to receive them, all but those that this one causes itself.
+fn leave_signals_to_others() {
+    let mut signals = SigSet::all();
+    for own in [
+        Signal::SIGBUS,
+        Signal::SIGSEGV,
+        Signal::SIGILL,
+        Signal::SIGFPE,
+    ] {
+        signals.remove(own);
+    }
+    if let Err(errno) = signals.thread_block() {
+        tracing::debug!("signals are not blocked: {errno}");
+    }
+}
+
 impl Shared {
     fn lock(&self) -> MutexGuard<'_, Option<u64>> {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner)
@@ -133,6 +150,7 @@ impl Shared {
 
     /// What the thread does.
     fn watch(&self, spins: bool, bit: NonZeroU32) {
+        leave_signals_to_others();
         while let Some(seen) = self.next() {
             let commit = &self.page.words(header::COMMIT + 1)[header::COMMIT];
             while !self.is_over() && commit.load(Ordering::Relaxed) == seen {
