@@ -90,6 +90,13 @@ pub enum Error {
         reason: String,
     },
 
+    /// A way to be woken that there is not, or not at this table.
+    #[error("no subscriber can be woken so: {reason}")]
+    InvalidWake {
+        /// What is wrong, and what there is.
+        reason: String,
+    },
+
     /// A value that its field cannot hold.
     #[error("field {field:?} cannot hold {value}: {reason}")]
     InvalidValue {

@@ -22,9 +22,11 @@
 //!
 //! ```text
 //! 0x000  magic "TABLSUBS"    0x008  layout version    0x010  slots             0x018  registry id
-//! 0x080  parked_max          ...0x100: nothing else
-//! 0x100  park words, 8 bytes a slot, dense: one read takes them all
-//!   ..   records, 64 bytes a slot: nonce, kind of wake-up, version seen, pid, 0, 0, 0, 0
+//! 0x080  parked_max          0x088  slots claimed     0x090  who sleeps on `commit` itself: at an even, at an odd one
+//! 0x100  park words, 8 bytes a slot, dense: one read takes all from 0x080
+//!   ..   versions seen, 8 bytes a slot, dense: nobody needs them to wake anybody
+//!   ..   records, 64 bytes a slot: nonce, kind of wake-up, pid, its pid namespace (inode), its start time, signal, asleep, ready
+//!   ..   paths, 256 bytes a slot, of a socket or a FIFO, zero-padded: a hole as long as nobody has one
 //! ```
 
 use std::fmt;
@@ -34,7 +36,7 @@ pub const REGION_MAGIC: u64 = u64::from_le_bytes(*b"TABLCAST");
 /// The first word of every registry.
 pub const REGISTRY_MAGIC: u64 = u64::from_le_bytes(*b"TABLSUBS");
 /// Raised with every change of the byte map above.
-pub const LAYOUT_VERSION: u64 = 1;
+pub const LAYOUT_VERSION: u64 = 2;
 
 /// Rows of a block (one in models, where 64 rows would never end).
 pub const BLOCK_ROWS: usize = if cfg!(loom) { 1 } else { 64 };
@@ -118,6 +120,10 @@ pub mod registry {
     pub const REGISTRY_ID: usize = 3;
     /// The greatest version that anybody has parked at.
     pub const PARKED_MAX: usize = 16;
+    /// How many slots were ever claimed: none behind these is parked.
+    pub const CLAIMED: usize = 17;
+    /// Two flags: whether anybody sleeps on `commit` itself, at an even one and at an odd one.
+    pub const SLEEPERS: usize = 18;
     /// Where the park words begin.
     pub const PARKS: usize = 32;
     /// Words of a slot's record.
@@ -126,19 +132,39 @@ pub mod registry {
     pub const NONCE: usize = 0;
     /// In a record: the kind of wake-up.
     pub const KIND: usize = 1;
-    /// In a record: the version that the subscriber has seen.
-    pub const SEEN: usize = 2;
-    /// In a record: the subscriber's process id, for display only.
-    pub const PID: usize = 3;
+    /// In a record: the subscriber's process id.
+    pub const PID: usize = 2;
+    /// In a record: the inode of its pid namespace.
+    pub const PID_NAMESPACE: usize = 3;
+    /// In a record: its start time, in clock ticks since boot.
+    pub const START_TIME: usize = 4;
+    /// In a record: the signal that it wants to be sent.
+    pub const SIGNAL: usize = 5;
+    /// In a record: whether its owner sleeps on `commit` itself, for display only.
+    pub const ASLEEP: usize = 6;
+    /// In a record: whether what its owner is called by is made.
+    pub const READY: usize = 7;
+    /// The longest path of a socket or a FIFO, in bytes.
+    pub const PATH_BYTES: usize = 256;
+
+    /// Where the version stands that the subscriber at `slot` of `slots` has seen, as it says.
+    pub fn seen(slots: usize, slot: usize) -> usize {
+        PARKS + slots.next_multiple_of(8) + slot
+    }
 
     /// Where the record of `slot` begins, among `slots`.
     pub fn record(slots: usize, slot: usize) -> usize {
-        PARKS + slots.next_multiple_of(8) + slot * RECORD_WORDS
+        seen(slots, slots.next_multiple_of(8)) + slot * RECORD_WORDS
     }
 
-    /// The size of a registry of `slots`, in words.
+    /// The size of all words of a registry of `slots`.
     pub fn words(slots: usize) -> usize {
         record(slots, slots)
+    }
+
+    /// Where the path of `slot` begins, in bytes, behind all words.
+    pub fn path(slots: usize, slot: usize) -> usize {
+        words(slots) * 8 + slot * PATH_BYTES
     }
 }
 
@@ -148,6 +174,8 @@ const _: () = {
     assert!(header::ROWS < header::COMMIT && header::TIME + 1 < header::SCHEMA);
     assert!(header::BLOCKS < header::EPOCH && header::EPOCH * 8 == 0x80);
     assert!(registry::PARKED_MAX * 8 == 0x80 && registry::PARKS * 8 == 0x100);
+    assert!(registry::CLAIMED * 8 == 0x88 && registry::SLEEPERS * 8 == 0x90);
+    assert!(registry::SLEEPERS + 2 <= registry::PARKS);
     assert!(MAX_VERSION << 2 | 3 < NEVER);
     assert!(
         cfg!(target_endian = "little"),

@@ -5,6 +5,7 @@
 //!   ([`refresh`](Subscriber::refresh), [`wait`](Subscriber::wait)) and tells what changed ([`Changes`]); it reads single rows
 //!   straight from shared memory ([`latest`](Subscriber::latest)).
 //! - [`UntypedPublisher`] and [`UntypedSubscriber`] do the same for a [`Schema`] learnt at run time.
+//! - [`WakeKind`] says how a subscriber is woken: by a message queue, or by a futex where there is none, unless told otherwise.
 //! - [`inspect`](fn@inspect), [`tables`] and [`inspect::leftovers`] look from outside; [`remove`] clears what dead publishers left,
 //!   [`sweep`] what belongs to no table.
 //!
@@ -87,12 +88,16 @@ pub use publisher::{
 };
 pub use row::{FieldDef, Key, KeyRef, Row, RowBuf, RowRef};
 pub use schema::{Conversion, Field, Kind, Schema};
+#[cfg(all(feature = "tokio", not(loom)))]
+pub use subscriber::{AsyncSubscriber, OwnedChanges};
 #[cfg(not(loom))]
 pub use subscriber::{
-    Cause, Change, Changes, PublisherState, Subscriber, SubscriberBuilder, UntypedChanges,
-    UntypedSubscriber,
+    Cause, Change, Changes, Interrupter, PublisherState, Subscriber, SubscriberBuilder,
+    UntypedChanges, UntypedSubscriber, WaitSet,
 };
 pub use value::Value;
+#[cfg(not(loom))]
+pub use wake::{Sleep, WakeKind};
 
 /// The README's code is compiled and run as a test.
 #[cfg(doctest)]

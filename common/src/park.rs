@@ -8,6 +8,18 @@
 //! Of two fences one is first: either the subscriber's look sees the commit, or the publisher sees it parked (Dekker's
 //! pattern). `V` is the first commit that a subscriber parked at `V - 1` has not seen, so each park is answered once, and
 //! nobody has to remember anything. While nobody sleeps a commit costs one load, however many subscribers there are.
+//! How many slots were ever claimed is raised like `parked_max`, so that the publisher looks at no others.
+//!
+//! Others sleep on `commit` itself (a futex), and need no slot:
+//!
+//! 1. The subscriber sets the flag of `S`, one of two, by whether `S` is odd, 2. passes the fence, 3. and has the kernel put it to
+//!    sleep if `commit` still is `S`, which the kernel looks at under the lock that a wake-up takes.
+//! 4. The publisher, after the fence of commit `V`, clears the flag of `V - 1` if it is set, and then wakes all.
+//!
+//! As above, the kernel's look sees the commit or the publisher sees the flag. Clearing it loses nobody: who set it for
+//! `V - 1` is asleep, and woken after that, or finds `V`; who falls asleep at `V` meanwhile sets the other one; and nobody can
+//! set this one for `V + 1` before the publisher, which is one, has cleared it and gone on. Plain stores do, so that it works
+//! by calls, too, where nobody can raise a word.
 
 use crate::sync::{AtomicU64, Ordering, Point, applies, fence, ordering};
 
@@ -42,6 +54,20 @@ pub fn may_be_parked(parked_max: &AtomicU64, version: u64) -> bool {
     parked_max.load(Ordering::Relaxed) >= version - 1
 }
 
+/// How many of the park words can be in use, as the subscribers say. Made after the commit's fence.
+#[inline]
+pub fn claimed(claimed: &AtomicU64, parks: usize) -> usize {
+    usize::try_from(claimed.load(Ordering::Relaxed)).map_or(parks, |claimed| claimed.min(parks))
+}
+
+/// Says that `slot` is in use, before its owner parks for the first time.
+pub fn claim(claimed: &AtomicU64, slot: usize) {
+    if applies(Point::Claimed) {
+        // Partner: the fences of `park` and of the commit, as for `parked_max`.
+        claimed.fetch_max(slot as u64 + 1, Ordering::Relaxed);
+    }
+}
+
 /// Step 6, second half: the slots that are parked at the commit before `version`, or, for the first
 /// commit of a successor, all that are parked at all. What each slot's record says may be read after this.
 pub fn parked_at(parks: &[AtomicU64], version: u64, everyone: bool) -> impl Iterator<Item = usize> {
@@ -60,4 +86,34 @@ pub fn parked_at(parks: &[AtomicU64], version: u64, everyone: bool) -> impl Iter
 #[inline]
 pub fn counts(seen: u64, version: u64, everyone: bool) -> bool {
     seen != AWAKE && (everyone || seen == version - 1)
+}
+
+/// Steps 1 and 2 of whoever sleeps on `commit` itself. The kernel makes the third.
+pub fn park_on_commit(sleepers: &[AtomicU64], seen: u64) {
+    if applies(Point::SleeperFlag) {
+        sleepers[flag_of(seen)].store(1, Ordering::Relaxed);
+    }
+    // Partner: the fence after the commit.
+    fence(Point::Park, Ordering::SeqCst);
+}
+
+/// Step 4, made after the fence of commit `version`: whether all who sleep on `commit` are to be woken.
+#[inline]
+pub fn has_sleepers(sleepers: &[AtomicU64], version: u64, everyone: bool) -> bool {
+    let flag = &sleepers[flag_of(version - 1)];
+    let any = flag.load(Ordering::Relaxed) != 0;
+    if any {
+        flag.store(0, Ordering::Relaxed);
+    }
+    any || everyone
+}
+
+/// Which of the two flags is that of commit `seen`.
+#[inline]
+pub fn flag_of(seen: u64) -> usize {
+    if applies(Point::SleeperParity) {
+        (seen & 1) as usize
+    } else {
+        0
+    }
 }

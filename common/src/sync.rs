@@ -62,6 +62,12 @@ points! {
     ParkLook,
     /// Raising `parked_max` before the park fence.
     ParkedMax,
+    /// Raising the number of claimed slots before the park fence.
+    Claimed,
+    /// Setting the flag of those who sleep on `commit` before the park fence.
+    SleeperFlag,
+    /// That there are two of these flags, for even and odd commits, so that clearing one leaves those alone who fall asleep now.
+    SleeperParity,
 }
 
 /// A fence of the protocol.

@@ -1,8 +1,11 @@
 //! What can be asked for on the command line.
 
+use std::ffi::OsString;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Parser, Subcommand};
+use common::WakeKind;
 use nix::unistd::User;
 
 use crate::format::Format;
@@ -44,6 +47,18 @@ pub enum Command {
     /// Waits for a publisher if there is none, and goes on after one ends. A change is, as jsonl, one line:
     /// {"version":7,"op":"update","key":{…},"row":{…},"old":{…}} with op create (no old), update or delete (no row).
     /// What the table holds at the start comes as creates.
+    ///
+    /// With a COMMAND nothing is printed: the command is run for the table at the start, with all rows as creates, and then at
+    /// each change of what is watched, with these lines on its stdin. One at a time: what changes while it runs is one step, each
+    /// key once, for the next run. It is told in its environment:
+    ///   TABLECAST_TABLE      the table's name
+    ///   TABLECAST_VERSION    the version that the changes lead to
+    ///   TABLECAST_EVENT      table (as it is at the start) or changes
+    ///   TABLECAST_CHANGES    how many lines there are on stdin
+    ///   TABLECAST_PUBLISHER  alive, gone or closed
+    /// That it fails is told on stderr, and the watch goes on. Ctrl-C and SIGTERM end both: the command gets SIGTERM, and 2 s
+    /// later SIGKILL. As in: subscriber watch routes --where 'metric < 100' -- sh -c 'jq .row | logger'
+    #[command(verbatim_doc_comment)]
     Watch(Watch),
     /// The table, or some of its rows, once and consistent
     ///
@@ -67,7 +82,7 @@ pub struct Table {
 
     /// Only rows of these keys: a key's fields joined by commas, quoted as in CSV: 7 "a, b",-5 "" 10.0.0.0/8
     ///
-    /// Mind the shell's own quotes: '"a, b",-5'. A KEY that begins with a minus and is more than a number stands behind --.
+    /// Mind the shell's own quotes: '"a, b",-5'. A KEY that begins with a minus and is more than a number is quoted: '"-5",a' (or, of get, stands behind --).
     #[arg(value_name = "KEY", allow_negative_numbers = true)]
     pub keys: Vec<String>,
 
@@ -117,9 +132,28 @@ pub struct Watch {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub count: Option<u64>,
 
+    /// Do not run COMMAND for the table at the start, but only for changes
+    #[arg(long, requires = "command", conflicts_with = "once")]
+    pub postpone: bool,
+
     /// Fail if there is no table within this time, or --count is not reached: 300ms, 2s
     #[arg(long, value_name = "TIME", value_parser = duration)]
     pub timeout: Option<Duration>,
+
+    /// Run this at each change, with the changes as jsonl on its stdin
+    #[arg(last = true, value_name = "COMMAND", conflicts_with = "format")]
+    pub command: Vec<OsString>,
+
+    /// How to be woken: auto, mq, futex, unix, signal[:USR2|:RTMIN+3], fifo, spin, spin:50us[+KIND]
+    ///
+    /// auto is a message queue, and the futex where there is none to be had. `fifo` is a named pipe that scripts can read
+    /// beside this watch: a line for each wake-up, the version. `spin` takes a processor. The README says which to choose.
+    #[arg(long, value_name = "KIND", default_value_t)]
+    pub wake: WakeKind,
+
+    /// Where the pipe of --wake fifo is made (a path, or a directory), or the socket of --wake unix (a directory)
+    #[arg(long, value_name = "PATH")]
+    pub wake_at: Option<PathBuf>,
 }
 
 /// What `get` takes.
@@ -215,5 +249,30 @@ mod tests {
             (get.table.keys, get.limit),
             (vec!["-5,x".to_owned()], Some(5))
         );
+    }
+
+    #[test]
+    fn a_command_stands_behind_two_dashes() {
+        let line = [
+            "subscriber",
+            "watch",
+            "t",
+            "-5",
+            "--count",
+            "1",
+            "--",
+            "cat",
+            "-n",
+            "--",
+        ];
+        let args = Args::try_parse_from(line).unwrap();
+        let Some(Command::Watch(watch)) = args.command else {
+            panic!("{args:?}")
+        };
+        assert_eq!(
+            (watch.table.keys, watch.count),
+            (vec!["-5".to_owned()], Some(1))
+        );
+        assert_eq!(watch.command, ["cat", "-n", "--"]);
     }
 }

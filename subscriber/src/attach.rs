@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use common::{Error, UntypedSubscriber};
+use common::{Error, SubscriberBuilder, UntypedSubscriber};
 
 use crate::output;
 use crate::shell::{Failure, Stop, tell};
@@ -12,15 +12,20 @@ const LOOK_INTERVAL: Duration = Duration::from_millis(20);
 /// How often a table that changes faster than it can be copied is tried.
 const OUTRUN_TRIES: u32 = 64;
 
-/// Attaches to table `name` of `owner` (None: this user or root).
+/// A subscriber of table `name` of `owner` (None: this user or root), to be opened.
+pub fn builder(name: &str, owner: Option<u32>) -> SubscriberBuilder<()> {
+    let builder = UntypedSubscriber::builder(name);
+    match owner {
+        Some(owner) => builder.owner(owner),
+        None => builder,
+    }
+}
+
+/// Attaches to a table.
 ///
 /// # Errors
 /// What [`UntypedSubscriber::open`] says.
-pub fn attach(name: &str, owner: Option<u32>) -> Result<UntypedSubscriber, Error> {
-    let mut builder = UntypedSubscriber::builder(name);
-    if let Some(owner) = owner {
-        builder = builder.owner(owner);
-    }
+pub fn attach(builder: &SubscriberBuilder<()>) -> Result<UntypedSubscriber, Error> {
     let mut opened = builder.open();
     for _ in 1..OUTRUN_TRIES {
         match opened {
@@ -36,15 +41,14 @@ pub fn attach(name: &str, owner: Option<u32>) -> Result<UntypedSubscriber, Error
 /// # Errors
 /// [`Error::TimedOut`], as for [`attach`], and [`std::io::ErrorKind::BrokenPipe`] if stdout's reader went away.
 pub fn attach_when_published(
-    name: &str,
-    owner: Option<u32>,
+    builder: &SubscriberBuilder<()>,
     timeout: Option<Duration>,
     stop: &Stop,
 ) -> Result<Option<UntypedSubscriber>, Failure> {
     let begun = Instant::now();
     let mut told = false;
     loop {
-        match attach(name, owner) {
+        match attach(builder) {
             Err(Error::NotFound { table }) => {
                 let left = timeout.map(|timeout| timeout.saturating_sub(begun.elapsed()));
                 if let (Some(waited), Some(Duration::ZERO)) = (timeout, left) {

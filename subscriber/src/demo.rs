@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use common::{Cause, Error, PublisherState, UntypedSubscriber};
 
-use crate::attach::attach_when_published;
+use crate::attach::{attach_when_published, builder};
 use crate::output::{self, Output};
 use crate::shell::{Failure, Stop};
 use activity::Activity;
@@ -36,7 +36,8 @@ trait View {
 /// # Errors
 /// No such table within 10 s, or one that cannot be read.
 pub fn run_demo(name: &str, stop: Stop, seconds: Option<f64>) -> Result<(), Failure> {
-    let Some(mut table) = attach_when_published(name, None, Some(ATTACH_TIMEOUT), &stop)? else {
+    let Some(mut table) = attach_when_published(&builder(name, None), Some(ATTACH_TIMEOUT), &stop)?
+    else {
         return Ok(());
     };
     let time = seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());

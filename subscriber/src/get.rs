@@ -3,7 +3,7 @@
 use common::PublisherState;
 
 use crate::args::Get;
-use crate::attach::{attach, attach_when_published};
+use crate::attach::{self, attach, attach_when_published};
 use crate::format::Format;
 use crate::output::Output;
 use crate::shell::{Failure, Stop, tell};
@@ -16,9 +16,10 @@ use crate::view::Request;
 pub fn run(args: &Get, stop: &Stop, output: Output) -> Result<(), Failure> {
     let asked = &args.table;
     let request = Request::read(asked)?;
+    let builder = attach::builder(&asked.name, asked.owner);
     let table = match args.timeout {
-        None => attach(&asked.name, asked.owner)?,
-        Some(_) => match attach_when_published(&asked.name, asked.owner, args.timeout, stop)? {
+        None => attach(&builder)?,
+        Some(_) => match attach_when_published(&builder, args.timeout, stop)? {
             Some(table) => table,
             None => return Err(Failure::new(1, "interrupted while waiting for the table")),
         },

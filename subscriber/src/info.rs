@@ -59,6 +59,8 @@ struct Subscriber {
     pid: u32,
     /// `asleep` until the next commit, `awake`, or `gone` with its slot not freed yet.
     state: &'static str,
+    /// How it is woken.
+    wake: &'static str,
     seen: u64,
     behind_commits: u64,
 }
@@ -277,6 +279,7 @@ impl<'a> Report<'a> {
             Column::new("slot", true).key(true),
             Column::new("subscriber", true),
             Column::new("state", false),
+            Column::new("woken by", false),
             Column::new("seen", true),
             Column::new("behind", true),
         ];
@@ -287,6 +290,7 @@ impl<'a> Report<'a> {
                     one.slot.to_string(),
                     one.pid.to_string(),
                     one.state.to_owned(),
+                    one.wake.to_owned(),
                     one.seen.to_string(),
                     one.behind_commits.to_string(),
                 ]
@@ -307,6 +311,7 @@ impl Subscriber {
                 (true, false) => "awake",
                 (false, _) => "gone",
             },
+            wake: listener.kind,
             seen: listener.seen,
             behind_commits: version.saturating_sub(listener.seen),
         }

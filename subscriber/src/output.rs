@@ -13,7 +13,7 @@ use nix::poll::PollFlags;
 use crate::shell::{Failure, Stop};
 
 /// POSIX's PIPE_BUF on Linux: a pipe that is writable at all takes so much at once.
-const PIPE_BYTES: usize = 4096;
+pub const PIPE_BYTES: usize = 4096;
 /// What may still be written after the end was asked for, so that what was begun gets its last line.
 const FAREWELL_BYTES: usize = 64 * 1024;
 /// Rows are gathered to so much before they are written, unless flushed.

@@ -165,7 +165,8 @@ impl From<Error> for Failure {
         let code = match error {
             Error::InvalidName { .. }
             | Error::InvalidSchema { .. }
-            | Error::InvalidSetting { .. } => 2,
+            | Error::InvalidSetting { .. }
+            | Error::InvalidWake { .. } => 2,
             Error::PublisherActive { .. } | Error::Lost { .. } => 3,
             Error::SchemaMismatch { .. } | Error::LayoutMismatch { .. } => 4,
             Error::InvalidValue { .. } | Error::TextTooLong { .. } => 5,

@@ -1,4 +1,6 @@
 //! `watch`: the table, then every change as it happens, over the deaths of its publishers.
+//!
+//! The changes go to an `outlet`: stdout, or a `command` that is run for them.
 
 use std::os::fd::AsFd;
 use std::sync::Arc;
@@ -8,13 +10,18 @@ use common::publisher::SILENT_AFTER;
 use common::{Error, PublisherState, UntypedSubscriber};
 
 use crate::args;
-use crate::attach::attach_when_published;
-use crate::format::{Format, Printer};
+use crate::attach::{self, attach_when_published};
+use crate::format::Format;
 use crate::output::{self, Output};
 use crate::shell::{Failure, Stop, tell};
 use crate::view::{Request, View};
+use command::Runner;
+use outlet::Outlet;
 
-/// Prints the table and its changes.
+mod command;
+mod outlet;
+
+/// Prints the table and its changes, or runs a command for them.
 ///
 /// # Errors
 /// Wrong arguments; a table that did not appear, or changes that did not come, in time.
@@ -28,8 +35,19 @@ pub fn run(args: &args::Watch, stop: &Stop, output: Output) -> Result<(), Failur
     }
     let request = Request::read(asked)?;
     let begun = Instant::now();
-    let Some(table) = attach_when_published(&asked.name, asked.owner, args.timeout, stop)? else {
-        return asked.format.printer(output).finish().map_err(Failure::from);
+    // Without --count the time is for the table to appear.
+    let time = args.timeout.filter(|_| args.count.is_some());
+    let deadline = time.and_then(|time| begun.checked_add(time));
+    let mut outlet = match args.command.as_slice() {
+        [] => Outlet::Print(asked.format.printer(output)),
+        command => Outlet::Run(Runner::new(command, stop, deadline), !args.postpone),
+    };
+    let mut builder = attach::builder(&asked.name, asked.owner).wake(args.wake);
+    if let Some(path) = &args.wake_at {
+        builder = builder.wake_at(path);
+    }
+    let Some(table) = attach_when_published(&builder, args.timeout, stop)? else {
+        return outlet.finish();
     };
     let mut watch = Watch {
         view: request.view(table.schema())?,
@@ -37,14 +55,12 @@ pub fn run(args: &args::Watch, stop: &Stop, output: Output) -> Result<(), Failur
         told: table.publisher_state(),
         told_silent: false,
         table,
-        printer: asked.format.printer(output),
+        outlet,
         left: args.count,
     };
     watch.first()?;
-    // Without --count the time is for the table to appear.
-    let time = args.timeout.filter(|_| args.count.is_some());
-    let in_time = args.once || watch.follow(stop, time.map(|time| (begun, time)))?;
-    watch.printer.finish()?;
+    let in_time = args.once || watch.follow(stop, deadline)?;
+    watch.outlet.finish()?;
     if in_time {
         return Ok(());
     }
@@ -64,22 +80,19 @@ struct Watch<'a> {
     table: UntypedSubscriber,
     request: &'a Request,
     view: View,
-    printer: Box<dyn Printer>,
+    outlet: Outlet,
     /// What was last said of the publisher.
     told: PublisherState,
     /// Whether it was said that the publisher is silent.
     told_silent: bool,
-    /// How many changes are still to be printed, if not all.
+    /// How many changes are still to be handed over, if not all.
     left: Option<u64>,
 }
 
 impl Watch<'_> {
-    /// Prints the table as it is.
+    /// Hands over the table as it is.
     fn first(&mut self) -> Result<(), Failure> {
-        let rows = self.view.rows(&self.table);
-        self.printer
-            .first(self.table.version(), self.view.projection(), &rows)?;
-        self.printer.flush()?;
+        self.outlet.first(&self.table, &self.view)?;
         if !self.told.is_alive() {
             self.tell_publisher();
         }
@@ -88,10 +101,10 @@ impl Watch<'_> {
         Ok(())
     }
 
-    /// Prints changes, to the last one that is asked for or until the end is. False if the time was over before.
-    fn follow(&mut self, stop: &Stop, limit: Option<(Instant, Duration)>) -> Result<bool, Failure> {
+    /// Hands over changes, to the last one that is asked for or until the end is. False if the time was over before.
+    fn follow(&mut self, stop: &Stop, deadline: Option<Instant>) -> Result<bool, Failure> {
         while self.left != Some(0) {
-            let left = limit.map(|(begun, time)| time.saturating_sub(begun.elapsed()));
+            let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
             if left == Some(Duration::ZERO) {
                 return Ok(false);
             }
@@ -107,7 +120,7 @@ impl Watch<'_> {
         Ok(true)
     }
 
-    /// Prints what is new; whether there was anything.
+    /// Hands over what is new; whether there was anything.
     fn refresh(&mut self) -> Result<bool, Failure> {
         match self.table.refresh() {
             Ok(changes) if changes.cause() == common::Cause::Nothing => {
@@ -124,11 +137,10 @@ impl Watch<'_> {
             self.tell_publisher();
         }
         if Arc::ptr_eq(self.table.schema(), self.view.schema()) {
-            self.print(None)?;
+            self.hand_over(None)?;
         } else {
             self.change_schema()?;
         }
-        self.printer.flush()?;
         Ok(true)
     }
 
@@ -153,21 +165,19 @@ impl Watch<'_> {
                 key.join(",")
             ));
         }
-        self.print(Some(&before))
+        self.hand_over(Some(&before))
     }
 
-    /// Prints the changes of the view. `before` is the view of the old rows, if the schema changed.
-    fn print(&mut self, before: Option<&View>) -> Result<(), Failure> {
+    /// Hands over the changes of the view. `before` is the view of the old rows, if the schema changed.
+    fn hand_over(&mut self, before: Option<&View>) -> Result<(), Failure> {
         let changes = self.table.changes();
         let told = self.view.changes(before.unwrap_or(&self.view), &changes);
         let most = self.left.map_or(usize::MAX, |left| {
             usize::try_from(left).unwrap_or(usize::MAX)
         });
-        for change in told.iter().take(most) {
-            self.printer.change(changes.version(), change)?;
-            self.left = self.left.map(|left| left - 1);
-        }
-        Ok(())
+        let told = &told[..told.len().min(most)];
+        self.left = self.left.map(|left| left - told.len() as u64);
+        self.outlet.changes(&self.table, told)
     }
 
     /// Says, once, that a publisher that lives does not say so any more, and that it does again.

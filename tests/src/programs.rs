@@ -20,7 +20,17 @@ pub fn subscriber() -> Command {
 /// # Panics
 /// If there is no such example.
 pub fn example(name: &str) -> Command {
-    let built = build(&["-p", "common", "--example", name]);
+    example_with(name, &[])
+}
+
+/// An example of `common` that needs some of its features, with a clean environment.
+///
+/// # Panics
+/// If there is no such example.
+pub fn example_with(name: &str, features: &[&str]) -> Command {
+    let features = features.join(",");
+    let what = ["-p", "common", "--features", &features, "--example", name];
+    let built = build(&what);
     clean(Command::new(&built[name]))
 }
 

@@ -158,7 +158,7 @@ fn follows_without_a_queue(table: &Table, watch: &mut Command, said: [&str; 2]) 
     let mut watch = Process::start(watch);
     let stderr = watch.stderr_until(|stderr| stderr.contains(said[1]));
     assert!(
-        stderr.contains(said[0]) && stderr.contains("message queue"),
+        stderr.contains(said[0]) && stderr.contains("sleeps on the futex and in no message queue"),
         "{stderr}"
     );
     for value in 0..3 {
@@ -178,9 +178,9 @@ fn watch(table: &Table) -> Command {
 }
 
 #[test]
-fn a_subscriber_beyond_the_number_of_queues_looks_by_itself() {
+fn a_subscriber_beyond_the_number_of_queues_follows() {
     if !own_memory(8 << 20) || !own_queues(0) {
-        return skip("a_subscriber_beyond_the_number_of_queues_looks_by_itself: no IPC namespace");
+        return skip("a_subscriber_beyond_the_number_of_queues_follows: no IPC namespace");
     }
     let table = Table::new("no-queues");
     let mut watch = limited("unprivileged", &watch(&table));
@@ -189,7 +189,7 @@ fn a_subscriber_beyond_the_number_of_queues_looks_by_itself() {
 }
 
 #[test]
-fn a_subscriber_without_memory_for_queues_looks_by_itself() {
+fn a_subscriber_without_memory_for_queues_follows() {
     let table = Table::new("no-queue-memory");
     let mut watch = limited("queues=1", &watch(&table));
     let said = ["memory for message queues is used up", "ulimit -q"];
@@ -270,7 +270,7 @@ fn a_publisher_that_is_killed_for_its_memory_loses_nothing() {
 }
 
 #[test]
-fn subscribers_beyond_the_slots_follow_by_looking() {
+fn subscribers_beyond_the_slots_follow() {
     let table = Table::new("few-slots");
     let mut publisher = Publisher::<Item>::builder(table.name())
         .capacity(10)

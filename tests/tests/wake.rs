@@ -1,6 +1,6 @@
 //! Whoever sleeps is woken by each commit that it has not seen, and by nothing that could be lost.
 
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, AsRawFd};
 use std::time::Instant;
 
 use common::{Cause, Publisher, Subscriber, UntypedSubscriber};
@@ -89,7 +89,7 @@ fn everybody_is_woken_by_each_commit() {
 }
 
 #[test]
-fn a_subscriber_without_a_queue_looks_by_itself() {
+fn a_subscriber_without_a_queue_follows() {
     let table = Table::new("wake-none");
     let mut publisher = Publisher::<Item>::builder(table.name())
         .capacity(1)
@@ -214,4 +214,78 @@ fn the_descriptor_tells_of_a_death() {
         subscriber.publisher_state(),
         common::PublisherState::Gone { epoch: 1 }
     ));
+}
+
+#[test]
+fn one_refresh_for_each_time_that_it_is_readable_is_enough() {
+    // A loop that refreshes once and waits again misses nothing, whether it is told of levels or of edges.
+    for flags in [
+        EpollFlags::EPOLLIN,
+        EpollFlags::EPOLLIN | EpollFlags::EPOLLET,
+    ] {
+        let table = Table::new("epoll-once");
+        let mut publisher = Publisher::<Item>::builder(table.name())
+            .capacity(1)
+            .open()
+            .unwrap();
+        let mut subscriber = UntypedSubscriber::builder(table.name())
+            .recheck(NEVER)
+            .open()
+            .unwrap();
+        let epoll = Epoll::new(EpollCreateFlags::empty()).unwrap();
+        epoll.add(&subscriber, EpollEvent::new(flags, 0)).unwrap();
+        let mut events = [EpollEvent::empty()];
+        let limit = EpollTimeout::try_from(LIMIT).unwrap();
+        for value in 0..1_000 {
+            let version = publish(&mut publisher, value);
+            while subscriber.version() < version {
+                let told = epoll.wait(&mut events, limit).unwrap();
+                assert_eq!(told, 1, "{flags:?}: nothing tells of {version}");
+                subscriber.refresh().unwrap();
+            }
+        }
+        // And it comes to rest: no more than the look that parks it.
+        let mut looks = 0;
+        while epoll.wait(&mut events, EpollTimeout::ZERO).unwrap() == 1 {
+            assert_eq!(subscriber.refresh().unwrap().cause(), Cause::Nothing);
+            looks += 1;
+            assert!(looks < 10, "{flags:?}: it never comes to rest");
+        }
+        publisher.close().unwrap();
+    }
+}
+
+#[test]
+fn mio_tells_of_each_commit() {
+    let table = Table::new("mio");
+    let mut publisher = Publisher::<Item>::builder(table.name())
+        .capacity(1)
+        .open()
+        .unwrap();
+    let mut subscriber = UntypedSubscriber::builder(table.name())
+        .recheck(NEVER)
+        .open()
+        .unwrap();
+    let mut poll = mio::Poll::new().unwrap();
+    let descriptor = subscriber.as_raw_fd();
+    let mut source = mio::unix::SourceFd(&descriptor);
+    poll.registry()
+        .register(&mut source, mio::Token(7), mio::Interest::READABLE)
+        .unwrap();
+    let mut events = mio::Events::with_capacity(4);
+    for value in 0..1_000 {
+        let version = publish(&mut publisher, value);
+        while subscriber.version() < version {
+            poll.poll(&mut events, Some(LIMIT)).unwrap();
+            let token = events.iter().next().expect("news").token();
+            assert_eq!(token, mio::Token(7));
+            subscriber.refresh().unwrap();
+        }
+    }
+    publisher.close().unwrap();
+    while subscriber.publisher_state().is_alive() {
+        poll.poll(&mut events, Some(LIMIT)).unwrap();
+        assert!(!events.is_empty(), "nothing tells of the end");
+        subscriber.refresh().unwrap();
+    }
 }

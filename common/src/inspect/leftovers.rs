@@ -23,7 +23,7 @@ use crate::region::lock::{self, Span};
 use crate::region::object::{self, DIRECTORY, TableName, failure, failure_io, registry_name};
 use crate::region::read_words;
 use crate::registry;
-use crate::wake;
+use crate::wake::queue;
 
 /// How long what is suspect may be in the middle of being made or removed. A process that lost its registry notices at its
 /// re-check, which is every second unless set otherwise.
@@ -194,7 +194,7 @@ impl Object {
     /// Whether the owner of this queue has it open. By its name, as the mount may show those of another IPC namespace.
     fn is_queue_held(&self) -> Held {
         let name = format!("/tablecast.wake.{}", self.name);
-        Held::of(wake::is_held(&name).map(|held| held.unwrap_or(true)))
+        Held::of(queue::is_held(&name).map(|held| held.unwrap_or(true)))
     }
 }
 

@@ -96,6 +96,16 @@ const MUTANTS: &[(&str, &[Point])] = &[
             Point::AfterCommit,
             Point::ParkLook,
             Point::ParkedMax,
+            Point::Claimed,
+        ],
+    ),
+    (
+        "sleep on the commit",
+        &[
+            Point::Park,
+            Point::AfterCommit,
+            Point::SleeperFlag,
+            Point::SleeperParity,
         ],
     ),
     ("record", &[Point::ParkWord, Point::ReadRecord]),

@@ -2,17 +2,19 @@
 
 use std::sync::Arc;
 
+use loom::sync::Mutex;
 use loom::thread;
 
 use super::{Memory, check, in_a_process};
 use crate::layout::header;
-use crate::park::{may_be_parked, park, parked_at};
+use crate::park::{claim, claimed, has_sleepers, may_be_parked, park, park_on_commit, parked_at};
 use crate::sync::{AtomicU64, Ordering};
 
 /// A registry's words, for one subscriber.
 struct Seats {
     parks: [AtomicU64; 1],
     parked_max: AtomicU64,
+    claimed: AtomicU64,
     nonce: AtomicU64,
 }
 
@@ -21,6 +23,7 @@ impl Seats {
         Arc::new(Self {
             parks: [AtomicU64::new(0)],
             parked_max: AtomicU64::new(0),
+            claimed: AtomicU64::new(0),
             nonce: AtomicU64::new(0),
         })
     }
@@ -32,7 +35,8 @@ fn commit_and_wake(memory: &Memory, seats: &Seats, version: u64, everyone: bool)
     if !everyone && !may_be_parked(&seats.parked_max, version) {
         return None;
     }
-    parked_at(&seats.parks, version, everyone)
+    let claimed = claimed(&seats.claimed, seats.parks.len());
+    parked_at(&seats.parks[..claimed], version, everyone)
         .next()
         .map(|_| seats.nonce.load(Ordering::Relaxed))
 }
@@ -51,6 +55,7 @@ fn parks_while(
             thread::spawn(move || publish(&memory, &seats))
         };
         let seen = memory.committed();
+        claim(&seats.claimed, 0);
         let sleeps = park(
             &seats.parks[0],
             &seats.parked_max,
@@ -81,6 +86,7 @@ fn the_record_of_a_sleeper_is_its_own() {
             thread::spawn(move || commit_and_wake(&memory, &seats, 3, true))
         };
         seats.nonce.store(7, Ordering::Relaxed);
+        claim(&seats.claimed, 0);
         park(
             &seats.parks[0],
             &seats.parked_max,
@@ -114,5 +120,53 @@ fn whoever_parks_after_a_takeover_is_woken_by_the_next_commit() {
         let news = commit_and_wake(memory, seats, 3, true).is_some();
         // No longer for everyone: `parked_max` and the park words must do.
         news || commit_and_wake(memory, seats, 4, false).is_some()
+    });
+}
+
+/// Two flags, which others set before, and what the kernel keeps under its lock: whether the subscriber is asleep.
+struct Bed {
+    sleepers: [AtomicU64; 2],
+    asleep: Mutex<bool>,
+}
+
+impl Bed {
+    /// FUTEX_WAIT: asleep, unless `commit` is no longer what was seen.
+    fn sleep(&self, memory: &Memory, seen: u64) -> bool {
+        let mut asleep = self.asleep.lock().unwrap();
+        *asleep = memory.committed() == seen;
+        *asleep
+    }
+
+    /// A commit, and FUTEX_WAKE if anybody may sleep. Whether that was called.
+    fn commit_and_wake(&self, memory: &Memory, version: u64) -> bool {
+        memory.table().commit(version, 0, std::iter::empty());
+        let wakes = has_sleepers(&self.sleepers, version, false);
+        if wakes {
+            *self.asleep.lock().unwrap() = false;
+        }
+        wakes
+    }
+}
+
+#[test]
+fn whoever_sleeps_on_the_commit_is_woken() {
+    check("sleep on the commit", 3, |outcomes| {
+        let memory = Memory::at_version_two(1);
+        let bed = Arc::new(Bed {
+            // As left by one who slept at commit 2 before.
+            sleepers: [1, 0].map(AtomicU64::new),
+            asleep: Mutex::new(false),
+        });
+        let publisher = {
+            let (memory, bed) = (Arc::clone(&memory), Arc::clone(&bed));
+            thread::spawn(move || [3, 4].map(|version| bed.commit_and_wake(&memory, version)))
+        };
+        let seen = memory.committed();
+        park_on_commit(&bed.sleepers, seen);
+        let slept = bed.sleep(&memory, seen);
+        let woke = publisher.join().unwrap();
+        let sleeps = *bed.asleep.lock().unwrap();
+        assert!(!sleeps || seen == 4, "asleep at {seen} for ever");
+        outcomes.saw((seen, slept, woke));
     });
 }

@@ -19,6 +19,7 @@ use crate::region::lock::Locked;
 use crate::region::object::{self, TableName, failure};
 use crate::region::{Beginning, Header, Region};
 use crate::schema::{Conversion, Schema};
+use crate::wake::futex;
 
 /// How often, a millisecond apart while somebody holds it, a lock object is tried to be locked: it may be removed or made by
 /// others meanwhile, and its holder is given the time to write down who it is, or to let go of what it only looked at.
@@ -320,6 +321,8 @@ fn supersede(publisher: &mut UntypedPublisher, old: &Region) -> Result<()> {
     old.set(header::STATE, State::Superseded as u64);
     table.commit(commit + 1, monotonic_ns(), std::iter::empty());
     publisher.wake(publisher.version, true);
+    // Those who sleep on the commit sleep on that one.
+    futex::wake_all(old.commit_half());
     Ok(())
 }
 

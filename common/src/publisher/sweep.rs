@@ -16,7 +16,7 @@ use crate::inspect::{Findings, Leftover, LeftoverKind, registries};
 use crate::region::lock::{self, Locked, Span};
 use crate::region::object::{self, TableName, failure};
 use crate::registry;
-use crate::wake;
+use crate::wake::queue;
 
 /// How often what is left behind may lead to more of it.
 const ROUNDS: usize = 4;
@@ -92,7 +92,7 @@ impl Swept {
         for (id, owner) in registries()? {
             let freed = registry::free_deserted(id, owner, |deserted| {
                 self.slots += 1;
-                let object = deserted.queue;
+                let object = deserted.object;
                 match deserted.removed {
                     Ok(true) => self.removed.push(object),
                     Ok(false) => {}
@@ -123,7 +123,7 @@ fn remove(left: &Leftover, object: &str) -> Result<bool> {
             .map(|_held| object::remove(object))
             .transpose()?
             .is_some()),
-        LeftoverKind::Queue => wake::remove_deserted(object),
+        LeftoverKind::Queue => queue::remove_deserted(object),
     }
 }
 

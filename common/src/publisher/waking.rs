@@ -1,4 +1,4 @@
-//! The publisher's side of waking: a registry, and the queues of those in it.
+//! The publisher's side of waking: a registry, and the ends of what those in it are called by.
 //!
 //! A registry bears a name only while a region names it: the region's header is written first, then the registry is linked,
 //! and an old one loses its name before the header names the new one. So a death in between leaves nothing that
@@ -10,13 +10,13 @@ use crate::error::{Error, Result};
 use crate::layout::header;
 use crate::region::Region;
 use crate::region::object::{self, registry_name};
-use crate::registry::Registry;
-use crate::wake::Wakers;
+use crate::registry::{Member, Registry};
+use crate::wake::{Callers, futex};
 
 /// Who is listening, if there is a registry.
 pub(super) struct Waking {
     registry: Option<Registry>,
-    wakers: Wakers,
+    callers: Callers,
     /// Whether it was told that there is no registry.
     told: bool,
 }
@@ -43,7 +43,7 @@ impl Waking {
                 return (
                     Self {
                         registry: Some(found),
-                        wakers: Wakers::default(),
+                        callers: Callers::default(),
                         told: false,
                     },
                     None,
@@ -58,7 +58,7 @@ impl Waking {
     fn new(region: &Region, settings: &Settings, told: bool) -> Self {
         let mut waking = Self {
             registry: None,
-            wakers: Wakers::default(),
+            callers: Callers::default(),
             told,
         };
         match Registry::create(settings.slots, settings.access) {
@@ -110,41 +110,59 @@ impl Waking {
     pub(super) fn wake(&mut self, region: &Region, version: u64, everyone: bool) -> Result<()> {
         let Self {
             registry: Some(registry),
-            wakers,
+            callers,
             ..
         } = self
         else {
             return Ok(());
         };
-        let id = registry.id();
-        registry.parked(version, everyone, |slot, nonce| {
-            wakers.wake(id, slot, nonce, |errno| {
-                region.acknowledge(slot, nonce, errno)
-            });
-        })
+        let has_sleepers = registry.parked(version, everyone, |member| {
+            let Member { slot, nonce, .. } = member;
+            let caller = callers.open(
+                slot,
+                nonce,
+                || member.address(),
+                |errno| {
+                    region.acknowledge(slot, nonce, errno);
+                },
+            );
+            if let Some(caller) = caller {
+                caller.call(version);
+            }
+        })?;
+        if has_sleepers {
+            futex::wake_all(region.commit_half());
+        }
+        Ok(())
     }
 
-    /// Frees what dead subscribers left, closes the queues of those that went, opens those of new ones.
+    /// Frees what dead subscribers left, closes the ends of those that went, opens those of new ones.
     ///
     /// # Errors
     /// [`Error::Corrupt`] if somebody damaged the registry, and what the system refuses.
     pub(super) fn sweep(&mut self, region: &Region) -> Result<()> {
         let Self {
             registry: Some(registry),
-            wakers,
+            callers,
             ..
         } = self
         else {
             return Ok(());
         };
-        let living = registry.sweep()?;
-        wakers.keep_only(registry.id(), &living, |slot, nonce, errno| {
-            region.acknowledge(slot, nonce, errno);
-        });
+        for (slot, nonce) in registry.sweep()?.into_iter().enumerate() {
+            if nonce == 0 {
+                callers.close(slot);
+                continue;
+            }
+            let address = || registry.member(slot, nonce).address();
+            callers.open(slot, nonce, address, |errno| {
+                region.acknowledge(slot, nonce, errno);
+            });
+        }
         Ok(())
     }
 
-    /// Removes the registry's name, and the queues of all in it, live ones too: the table is gone.
+    /// Removes the registry's name, and what all in it are called by, live ones too: the table is gone.
     pub(super) fn remove(&self) {
         if let Some(registry) = &self.registry {
             remove_name(&registry_name(registry.id()));
@@ -153,11 +171,15 @@ impl Waking {
     }
 }
 
-/// Wakes everybody at a registry that is no longer used and has no name any more, and removes their queues.
+/// Wakes everybody at a registry that is no longer used and has no name any more, and removes what they
+/// were called by.
 pub(super) fn leave(mut left: Registry, version: u64) {
-    let (mut wakers, id) = (Wakers::default(), left.id());
-    let woken = left.parked(version, true, |slot, nonce| {
-        wakers.wake(id, slot, nonce, |_| ())
+    let mut callers = Callers::default();
+    let woken = left.parked(version, true, |member| {
+        let Member { slot, nonce, .. } = member;
+        if let Some(caller) = callers.open(slot, nonce, || member.address(), |_| ()) {
+            caller.call(version);
+        }
     });
     if let Err(error @ Error::Corrupt { .. }) = woken {
         tracing::debug!("subscribers look by themselves before long: {error}");

@@ -3,6 +3,7 @@
 
 use std::fs::File;
 use std::mem::ManuallyDrop;
+use std::sync::atomic::AtomicU32;
 
 use memmap2::{Advice, MmapOptions, MmapRaw};
 
@@ -47,6 +48,19 @@ impl Mapping {
             process: std::process::id(),
             watched,
         })
+    }
+
+    /// The lower half of word `word`, for the kernel to sleep on. Nobody loads or stores through it.
+    ///
+    /// # Panics
+    /// If that is beyond the mapping.
+    #[inline]
+    pub fn low_half(&self, word: usize) -> &AtomicU32 {
+        let word: *const AtomicU64 = &self.words(word + 1)[word];
+        // SAFETY: the low half of a little-endian word stands first, is aligned and lives as long as `self`, whose borrow the
+        // reference carries. Only its address is used, by the kernel: no access of 4 bytes is ever made to what others access
+        // by 8.
+        unsafe { &*word.cast::<AtomicU32>() }
     }
 
     /// Whether no access went beyond the end of the file.

@@ -15,7 +15,7 @@ use std::fs::File;
 use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicU32, AtomicUsize};
 
 use nix::errno::Errno;
 use nix::fcntl::{FallocateFlags, fallocate};
@@ -247,6 +247,21 @@ impl Region {
     #[inline]
     pub fn word(&self, word: usize) -> u64 {
         self.words()[word].load(Ordering::Relaxed)
+    }
+
+    /// The half of `commit` that those sleep on who need no slot.
+    #[inline]
+    pub fn commit_half(&self) -> &AtomicU32 {
+        self.mapping.low_half(header::COMMIT)
+    }
+
+    /// Another mapping, to read only, of the header.
+    ///
+    /// # Errors
+    /// What the system refuses.
+    pub fn first_page(&self) -> Result<Mapping> {
+        Mapping::read_only(&self.file, header::SCHEMA)
+            .map_err(|error| failure_io(&self.object, "map", error))
     }
 
     /// Sets a word of the header. The publisher's alone.

@@ -70,7 +70,7 @@ pub fn registry_name(id: u64) -> String {
     format!("/tablecast.subs.{id:016x}")
 }
 
-/// The queue of the subscriber `nonce` at `slot` of registry `id`.
+/// The queue of the subscriber `nonce` at `slot` of registry `id`. Without the slash its socket or pipe.
 pub fn queue_name(id: u64, slot: usize, nonce: u64) -> String {
     format!("/tablecast.wake.{id:016x}.{slot}.{nonce:016x}")
 }

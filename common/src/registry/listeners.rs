@@ -5,6 +5,7 @@ use crate::error::Result;
 use crate::park;
 use crate::region::lock::{self, Span};
 use crate::region::object::{self, failure, registry_name};
+use crate::wake::words;
 
 /// What the registry says of one subscriber.
 #[non_exhaustive]
@@ -18,6 +19,8 @@ pub struct Listener {
     pub seen: u64,
     /// Its process id, as it says, in its own pid namespace.
     pub pid: u32,
+    /// What wakes it, as it says: `mq`, `unix`, `signal`, `fifo`, `futex`, `spin`, `unknown`.
+    pub kind: &'static str,
     /// Whether it sleeps until the next commit.
     pub parked: bool,
     /// Whether its process lives.
@@ -34,19 +37,20 @@ pub fn listeners(id: u64, owner: u32, trust_root: bool) -> Result<Vec<Listener>>
         return Ok(Vec::new());
     };
     let slots = checked_slots(&object, &file, id)?;
-    let words = all_words(&object, &file, slots)?;
-    let taken = (0..slots).filter(|slot| words[at::record(slots, *slot) + at::NONCE] != 0);
+    let all = all_words(&object, &file, slots)?;
+    let taken = (0..slots).filter(|slot| all[at::record(slots, *slot) + at::NONCE] != 0);
     taken
         .map(|slot| {
-            let record = &words[at::record(slots, slot)..];
+            let record = &all[at::record(slots, slot)..];
             let alive = lock::is_held(&file, Span::byte(slot))
                 .map_err(|errno| failure(&object, "query a lock of", errno))?;
             Ok(Listener {
                 slot,
                 nonce: record[at::NONCE],
-                seen: record[at::SEEN],
+                seen: all[at::seen(slots, slot)],
+                kind: words::kind_of(record[at::KIND]),
                 pid: u32::try_from(record[at::PID]).unwrap_or(0),
-                parked: words[at::PARKS + slot] != park::AWAKE,
+                parked: all[at::PARKS + slot] != park::AWAKE || record[at::ASLEEP] != 0,
                 alive,
             })
         })

@@ -9,7 +9,10 @@
 //! calls; a short read is an error and no signal.
 
 mod listeners;
+mod member;
 mod seat;
+mod slot;
+mod stand;
 
 use std::fs::File;
 use std::os::unix::fs::{FileExt, MetadataExt};
@@ -19,13 +22,15 @@ use crate::layout::{LAYOUT_VERSION, MAX_SLOTS, REGISTRY_MAGIC, registry as at};
 use crate::park;
 use crate::region::fork::Private;
 use crate::region::lock::{self, Span};
-use crate::region::object::{self, Access, failure, failure_io, queue_name, registry_name};
+use crate::region::object::{self, Access, failure, failure_io, registry_name};
 use crate::region::{Mapping, random_id, read_words};
 use crate::sync::{AtomicU64, Ordering, Point, fence};
-use crate::wake;
 
 pub use listeners::{Listener, listeners};
+pub use member::Member;
 pub use seat::Seat;
+use slot::Slot;
+pub use stand::Stand;
 
 /// The byte that a publisher locks of its registry, beyond those of all slots: what it uses is not left behind, whichever
 /// region names it.
@@ -75,7 +80,7 @@ fn all_words(object: &str, file: &File, slots: usize) -> Result<Vec<u64>> {
 }
 
 /// An opened registry, checked.
-struct Opened {
+pub struct Opened {
     object: String,
     /// Locked by the byte, never mapped.
     file: Private,
@@ -112,6 +117,16 @@ impl Opened {
             id,
             slots,
         })
+    }
+
+    /// The random number that names it.
+    pub fn id(&self) -> u64 {
+        self.id
+    }
+
+    /// Whether it still bears its name.
+    pub fn has_name(&self) -> bool {
+        object::names(&self.object, &self.file)
     }
 
     fn mapped(&self) -> Option<&[AtomicU64]> {
@@ -161,17 +176,27 @@ impl Opened {
         }
     }
 
-    /// Empties a slot that the caller has locked, and removes the queue of whoever left it.
+    /// The subscriber at `slot`, if there is one.
+    fn member(&self, slot: usize) -> Result<Option<Member<'_>>> {
+        let nonce = self.load(self.record(slot) + at::NONCE)?;
+        Ok((nonce != 0).then_some(Member {
+            opened: self,
+            slot,
+            nonce,
+        }))
+    }
+
+    /// Empties a slot that the caller has locked, and removes what whoever left it was called by.
     fn clean(&self, slot: usize) -> Result<Option<Deserted>> {
-        let record = self.record(slot);
-        let nonce = self.load(record + at::NONCE)?;
-        let deserted = (nonce != 0).then(|| Deserted::remove(queue_name(self.id, slot, nonce)));
+        let deserted = self.member(slot)?.map(|member| member.remove(false));
         self.store(at::PARKS + slot, park::AWAKE)?;
+        self.store(at::seen(self.slots, slot), 0)?;
+        let record = self.record(slot);
         (0..at::RECORD_WORDS).try_for_each(|word| self.store(record + word, 0))?;
         Ok(deserted)
     }
 
-    /// Frees the slots of subscribers that are gone, with their queues. Returns the nonce of the subscriber at each slot, 0
+    /// Frees the slots of subscribers that are gone, with what they were called by. Returns the nonce of the subscriber at each slot, 0
     /// where there is none.
     fn free_deserted(&self, mut freed: impl FnMut(Deserted)) -> Result<Vec<u64>> {
         let Self {
@@ -204,18 +229,13 @@ impl Opened {
 
 /// What a subscriber left that is gone.
 pub struct Deserted {
-    /// The name of its queue.
-    pub queue: String,
-    /// Whether there was one that could be removed.
+    /// What it was called by: a queue, a socket, a pipe.
+    pub object: String,
+    /// Whether there was anything that could be removed.
     pub removed: Result<bool>,
 }
 
 impl Deserted {
-    fn remove(queue: String) -> Self {
-        let removed = wake::remove_queue(&queue);
-        Self { queue, removed }
-    }
-
     /// Only its owner or root may remove a queue: says which one stays.
     fn tell(self) {
         if let Err(error) = self.removed {
@@ -263,6 +283,7 @@ impl Registry {
         words[at::REGISTRY_ID] = id;
         // Written through, every page of it: a hole would be filled, or not, at the first store through a mapping.
         file.write_all_at(bytemuck::cast_slice(&words), 0)
+            .and_then(|()| file.set_len(at::path(slots, slots) as u64))
             .map_err(|error| failure_io(&object, "fill", error))?;
         let opened = Opened::of(object, file, id, slots, mode & 0o077 != 0)?;
         Ok(Self::held(opened))
@@ -321,11 +342,11 @@ impl Registry {
 
     /// Whether it still bears its name.
     pub fn has_name(&self) -> bool {
-        object::names(&self.opened.object, &self.opened.file)
+        self.opened.has_name()
     }
 
-    /// Calls `visit` with slot and nonce of each subscriber that is parked at the commit before `version`, or, for
-    /// `everyone`, parked at all. Made after the commit's fence.
+    /// Calls `visit` with each subscriber that is parked at the commit before `version`, or, for `everyone`, parked at all.
+    /// Returns whether those are to be woken, too, who sleep on `commit` itself. Made after the commit's fence.
     ///
     /// # Errors
     /// [`Error::Corrupt`] if somebody cut the registry short.
@@ -334,47 +355,31 @@ impl Registry {
         &mut self,
         version: u64,
         everyone: bool,
-        mut visit: impl FnMut(usize, u64),
-    ) -> Result<()> {
-        let slots = self.opened.slots;
-        match &self.opened.words {
-            Words::Mapped(mapping) => {
-                let words = mapping.words(at::words(slots));
-                if everyone || park::may_be_parked(&words[at::PARKED_MAX], version) {
-                    for slot in
-                        park::parked_at(&words[at::PARKS..at::PARKS + slots], version, everyone)
-                    {
-                        visit(
-                            slot,
-                            words[at::record(slots, slot) + at::NONCE].load(Ordering::Relaxed),
-                        );
-                    }
-                }
-                Ok(())
-            }
-            Words::ByCall(file) => {
-                self.parks.resize(slots, 0);
-                read_words(
-                    &self.opened.object,
-                    file,
-                    at::PARKS as u64 * 8,
-                    &mut self.parks,
-                )?;
-                for slot in 0..slots {
-                    if park::counts(self.parks[slot], version, everyone) {
-                        visit(
-                            slot,
-                            self.opened.load(self.opened.record(slot) + at::NONCE)?,
-                        );
-                    }
-                }
-                Ok(())
+        mut visit: impl FnMut(Member<'_>),
+    ) -> Result<bool> {
+        let Self { opened, parks, .. } = self;
+        let Some(words) = opened.mapped() else {
+            return parked_by_calls(opened, parks, version, everyone, visit);
+        };
+        if everyone || park::may_be_parked(&words[at::PARKED_MAX], version) {
+            let claimed = park::claimed(&words[at::CLAIMED], opened.slots);
+            let parks = &words[at::PARKS..at::PARKS + claimed];
+            for slot in park::parked_at(parks, version, everyone) {
+                let nonce =
+                    words[at::record(opened.slots, slot) + at::NONCE].load(Ordering::Relaxed);
+                visit(Member {
+                    opened,
+                    slot,
+                    nonce,
+                });
             }
         }
+        let sleepers = &words[at::SLEEPERS..at::PARKS];
+        Ok(park::has_sleepers(sleepers, version, everyone))
     }
 
-    /// Frees the slots of subscribers that are gone, with their queues. Returns the nonce of the subscriber at each slot, 0
-    /// where there is none.
+    /// Frees the slots of subscribers that are gone, with what they were called by. Returns the nonce of the subscriber at each
+    /// slot, 0 where there is none.
     ///
     /// # Errors
     /// [`Error::Corrupt`] if somebody cut the registry short, and what the system refuses.
@@ -382,20 +387,55 @@ impl Registry {
         self.opened.free_deserted(Deserted::tell)
     }
 
-    /// Removes the queues of all its subscribers, live ones too. Its name must be gone: a joiner makes its queue, then looks
-    /// whether the name still stands, and else removes the queue itself.
+    /// The subscriber `nonce` at `slot`.
+    pub fn member(&self, slot: usize, nonce: u64) -> Member<'_> {
+        Member {
+            opened: &self.opened,
+            slot,
+            nonce,
+        }
+    }
+
+    /// Removes what all its subscribers are called by, live ones too. Its name must be gone: a joiner makes its queue, then
+    /// looks whether the name still stands, and else removes the queue itself.
     pub fn remove_queues(&self) {
         fence(Point::Park, Ordering::SeqCst);
         for slot in 0..self.opened.slots {
-            // Cut short by somebody who may write to it: their queues go with their owners.
-            let Ok(nonce) = self.opened.load(self.opened.record(slot) + at::NONCE) else {
-                break;
-            };
-            if nonce != 0 {
-                Deserted::remove(queue_name(self.opened.id, slot, nonce)).tell();
+            match self.opened.member(slot) {
+                Ok(member) => member.into_iter().for_each(|one| one.remove(true).tell()),
+                // Cut short by somebody who may write to it: their queues go with their owners.
+                Err(_) => break,
             }
         }
     }
+}
+
+/// [`Registry::parked`] of a registry that others may cut short: all words by one call.
+fn parked_by_calls(
+    opened: &Opened,
+    words: &mut Vec<u64>,
+    version: u64,
+    everyone: bool,
+    mut visit: impl FnMut(Member<'_>),
+) -> Result<bool> {
+    words.resize(at::PARKS - at::PARKED_MAX + opened.slots, 0);
+    let Words::ByCall(file) = &opened.words else {
+        return Ok(false);
+    };
+    read_words(&opened.object, file, at::PARKED_MAX as u64 * 8, words)?;
+    let (head, parks) = words.split_at(at::PARKS - at::PARKED_MAX);
+    for (slot, seen) in parks.iter().enumerate() {
+        if park::counts(*seen, version, everyone) {
+            opened.member(slot)?.into_iter().for_each(&mut visit);
+        }
+    }
+    let flag = at::SLEEPERS + park::flag_of(version - 1);
+    let any = head[flag - at::PARKED_MAX] != 0;
+    if any {
+        // Before they are woken, as `park::has_sleepers` does.
+        opened.store(flag, 0)?;
+    }
+    Ok(any || everyone)
 }
 
 impl Drop for Registry {

@@ -1,127 +1,119 @@
-//! A subscriber's place in a registry.
+//! The place of a subscriber that is called by name.
 
-use super::{Opened, at};
+use std::path::Path;
+
+use super::{Opened, Slot, at};
 use crate::error::{Error, Result};
 use crate::park;
-use crate::region::lock::{self, Span};
-use crate::region::object::{self, Access, failure};
-use crate::region::random_id;
+use crate::region::object::{Access, queue_name};
 use crate::sync::{AtomicU64, Ordering, Point, fence};
-use crate::wake::{self, Queue};
+use crate::wake::{Address, Bell, Sleep, words};
 
-/// A subscriber's place in a registry: a slot, its lock, its queue.
+/// A subscriber's place in a registry: a slot, and what it is called by.
 pub struct Seat {
-    opened: Opened,
-    slot: usize,
-    nonce: u64,
-    queue: Option<Queue>,
+    /// Before the slot: it goes while the record still names it.
+    bell: Option<Bell>,
+    slot: Slot,
     parked: bool,
-    process: u32,
 }
 
 impl Seat {
-    /// Claims a slot of registry `id`, with a queue that `access` tells who may send to. None if the registry is gone.
+    /// Claims a slot of registry `id`. None if the registry is gone. Nobody can call there yet: see [`make_bell`](Self::make_bell).
     ///
     /// # Errors
-    /// [`Error::Limit`] if every slot is taken, and as for opening a registry. Without a queue (see [`Seat::queue`])
-    /// the slot still counts.
-    pub fn claim(id: u64, owner: u32, trust_root: bool, access: Access) -> Result<Option<Self>> {
+    /// [`Error::Limit`] if every slot is taken, and as for opening a registry.
+    pub fn claim(id: u64, owner: u32, trust_root: bool) -> Result<Option<Self>> {
         let Some(opened) = Opened::open(id, owner, trust_root)? else {
             return Ok(None);
         };
-        let failed = |errno| failure(&opened.object, "lock a slot of", errno);
-        let mut slots = 0..opened.slots;
-        let slot = loop {
-            let Some(slot) = slots.next() else {
-                let object = opened.object.clone();
-                let limit = "the number of subscribers that are woken";
-                return Err(Error::Limit {
-                    object,
-                    limit,
-                    remedy: "start the publisher with more slots",
-                });
-            };
-            if lock::try_lock(&opened.file, Span::byte(slot)).map_err(failed)? {
-                break slot;
-            }
-        };
-        if let Some(deserted) = opened.clean(slot)? {
-            deserted.tell();
+        let slots = 0..opened.slots;
+        let slot = Slot::claim(opened, slots)?.map_err(|opened| Error::Limit {
+            object: opened.object,
+            limit: "the number of subscribers that are woken",
+            remedy: "start the publisher with more slots",
+        })?;
+        if let Some(words) = slot.opened.mapped() {
+            park::claim(&words[at::CLAIMED], slot.number);
         }
-        let (nonce, process) = (random_id()?, std::process::id());
-        let mut seat = Self {
-            opened,
+        Ok(Some(Self {
+            bell: None,
             slot,
-            nonce,
-            queue: None,
             parked: false,
-            process,
-        };
-        seat.note(at::PID, u64::from(process))?;
-        seat.note(at::KIND, wake::KIND_QUEUE)?;
-        // Before the queue is made: whoever finds the slot deserted knows which queue to remove.
-        seat.note(at::NONCE, nonce)?;
-        fence(Point::Park, Ordering::SeqCst);
-        match Queue::create(id, slot, nonce, access) {
-            Ok(queue) => seat.queue = Some(queue),
-            Err(error) => tracing::warn!("woken by re-check only: {error}"),
+        }))
+    }
+
+    /// Makes what its owner is called by: `sleep` says what, `place` where, if anywhere, `access` who may call. False if the
+    /// registry was removed meanwhile: nobody sweeps there any more, and dropping the seat removes what was made. After an
+    /// error the slot still counts: its owner looks by itself.
+    ///
+    /// # Errors
+    /// [`Error::InvalidWake`] where it would name a target to another user's publisher, and as for [`Bell::make`].
+    pub fn make_bell(
+        &mut self,
+        sleep: Sleep,
+        place: Option<&Path>,
+        access: Access,
+    ) -> Result<bool> {
+        let opened = &self.slot.opened;
+        let name = queue_name(opened.id, self.slot.number, self.slot.nonce);
+        let address = Address::of(sleep, place, &name)?;
+        if words::name_a_target(address.word()) && opened.mapped().is_none() {
+            let reason = format!(
+                "{} may be written to by other users, whose word for a process or a path is not taken: be woken by mq, futex, or unix without a directory",
+                opened.object
+            );
+            return Err(Error::InvalidWake { reason });
         }
-        // Removed meanwhile: then nobody sweeps here any more, and dropping the seat removes the queue.
-        Ok(object::names(&seat.opened.object, &seat.opened.file).then_some(seat))
+        self.slot.sign(&address)?;
+        self.bell = Some(Bell::make(&address, access)?);
+        // From here on the publisher can open it, or say why not.
+        self.slot.note(at::READY, 1)?;
+        Ok(self.slot.opened.has_name())
     }
 
-    fn note(&self, word: usize, value: u64) -> Result<()> {
-        self.opened
-            .store(self.opened.record(self.slot) + word, value)
-    }
-
-    /// The registry's random number.
-    pub fn registry_id(&self) -> u64 {
-        self.opened.id
+    /// The registry.
+    pub fn registry(&self) -> &Opened {
+        &self.slot.opened
     }
 
     /// The slot.
     pub fn slot(&self) -> usize {
-        self.slot
+        self.slot.number
     }
 
     /// The random number of this subscriber.
     pub fn nonce(&self) -> u64 {
-        self.nonce
+        self.slot.nonce
     }
 
-    /// The queue that wakes this subscriber, unless the system had none left.
-    pub fn queue(&self) -> Option<&Queue> {
-        self.queue.as_ref()
+    /// What this subscriber is called by, unless the system had none left.
+    pub fn bell(&self) -> Option<&Bell> {
+        self.bell.as_ref()
     }
 
-    /// Whether the registry still bears its name.
-    pub fn has_name(&self) -> bool {
-        object::names(&self.opened.object, &self.opened.file)
-    }
-
-    /// Drains the queue and parks at `seen`; whether `commit` is still that, so that its owner may sleep.
+    /// Drains the bell and parks at `seen`; whether `commit` is still that, so that its owner may sleep.
     ///
     /// # Errors
     /// [`Error::Corrupt`] if somebody cut the registry short.
     pub fn park(&mut self, commit: &AtomicU64, seen: u64) -> Result<bool> {
-        if let Some(queue) = &self.queue {
+        if let Some(bell) = &self.bell {
             // Before parking: a send into a full queue makes no new edge for epoll.
-            queue.drain();
+            bell.drain();
         }
-        self.note(at::SEEN, seen)?;
-        if let Some(words) = self.opened.mapped() {
+        self.slot.note_seen(seen)?;
+        let opened = &self.slot.opened;
+        if let Some(words) = opened.mapped() {
             self.parked = park::park(
-                &words[at::PARKS + self.slot],
+                &words[at::PARKS + self.slot.number],
                 &words[at::PARKED_MAX],
                 commit,
                 seen,
             );
-            self.opened.check_whole()?;
+            opened.check_whole()?;
             return Ok(self.parked);
         }
         // The same three steps by calls. The publisher of an opened-up registry reads every park word, not `parked_max`.
-        self.opened.store(at::PARKS + self.slot, seen)?;
+        opened.store(at::PARKS + self.slot.number, seen)?;
         self.parked = true;
         fence(Point::Park, Ordering::SeqCst);
         if commit.load(Ordering::Relaxed) != seen {
@@ -136,25 +128,18 @@ impl Seat {
     /// What the system refuses.
     pub fn unpark(&mut self) -> Result<()> {
         if std::mem::take(&mut self.parked) {
-            match self.opened.mapped() {
-                Some(words) => park::unpark(&words[at::PARKS + self.slot]),
-                None => self.opened.store(at::PARKS + self.slot, park::AWAKE)?,
+            let Slot { opened, number, .. } = &self.slot;
+            match opened.mapped() {
+                Some(words) => park::unpark(&words[at::PARKS + number]),
+                None => opened.store(at::PARKS + number, park::AWAKE)?,
             }
         }
         Ok(())
     }
-}
 
-impl Drop for Seat {
-    fn drop(&mut self) {
-        if self.process == std::process::id() {
-            // The queue first, while the nonce still names it; the lock last, and not left to closing: between fork and
-            // exec a child of another thread has the descriptor, too.
-            drop(self.queue.take());
-            if let Err(error) = self.opened.clean(self.slot) {
-                tracing::debug!("leaving slot {} as it is: {error}", self.slot);
-            }
-            let _falls_by_closing = lock::unlock(&self.opened.file, Span::byte(self.slot));
-        }
+    /// As if its process were killed: nothing is cleaned, and its locks fall.
+    #[cfg(test)]
+    pub(super) fn die(&mut self) {
+        self.slot.die();
     }
 }

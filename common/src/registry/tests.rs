@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::region::object::own_user;
+use crate::wake::Sleep;
 
 const OWN: Access = Access {
     mode: 0o600,
@@ -20,13 +21,15 @@ fn remove(registry: &Registry) {
 }
 
 fn seat(registry: &Registry, access: Access) -> Result<Seat> {
-    Seat::claim(registry.id(), own_user(), false, access).map(|seat| seat.expect("a registry"))
+    let mut seat = Seat::claim(registry.id(), own_user(), false)?.expect("a registry");
+    assert!(seat.make_bell(Sleep::Queue, None, access)?);
+    Ok(seat)
 }
 
 fn parked(registry: &mut Registry, version: u64, everyone: bool) -> Vec<usize> {
     let mut slots = Vec::new();
     registry
-        .parked(version, everyone, |slot, _| slots.push(slot))
+        .parked(version, everyone, |member| slots.push(member.slot))
         .unwrap();
     slots
 }
@@ -80,7 +83,7 @@ fn a_seat_at_a_registry_that_was_removed_is_none() {
     let registry = registry(1, OWN);
     remove(&registry);
     assert!(
-        Seat::claim(registry.id(), own_user(), false, OWN)
+        Seat::claim(registry.id(), own_user(), false)
             .unwrap()
             .is_none()
     );
@@ -99,7 +102,7 @@ fn a_registry_of_others_that_is_cut_short_is_an_error() {
         .unwrap();
     file.set_len(100).unwrap();
     assert!(matches!(
-        registry.parked(2, false, |_, _| ()),
+        registry.parked(2, false, |_| ()),
         Err(Error::Corrupt { .. })
     ));
     // A store beyond the end makes the file longer again, and harms nobody.
@@ -121,8 +124,81 @@ fn a_registry_that_was_cut_short_while_it_was_mapped_is_not_believed_when_it_gro
         seat.park(&AtomicU64::new(5), 5),
         Err(Error::Corrupt { .. })
     ));
-    registry.parked(6, false, |_, _| ()).unwrap();
+    registry.parked(6, false, |_| ()).unwrap();
     file.set_len(length).unwrap();
     assert!(matches!(registry.sweep(), Err(Error::Corrupt { .. })));
     remove(&registry);
+}
+
+/// A process and a path are believed of one's own user only; what is derived, of everybody.
+#[test]
+fn targets_are_believed_of_ones_own_user_only() {
+    let directory = std::env::temp_dir();
+    for (sleep, place, is_target) in [
+        (Sleep::Queue, None, false),
+        (Sleep::Unix, None, false),
+        (Sleep::Unix, Some(directory.as_path()), true),
+        (Sleep::Fifo, Some(directory.as_path()), true),
+        (Sleep::Signal(nix::libc::SIGUSR1), None, true),
+    ] {
+        for mode in [0o600, 0o644] {
+            let access = Access { mode, group: None };
+            let registry = registry(1, access);
+            let mut seat = Seat::claim(registry.id(), own_user(), false)
+                .unwrap()
+                .expect("a registry");
+            let refused = is_target && mode != 0o600;
+            let made = seat.make_bell(sleep, place, access);
+            assert_eq!(made.is_err(), refused, "{sleep} {mode:o}: {made:?}");
+            // Also if the subscriber has written it down.
+            let name = object::queue_name(registry.id(), 0, seat.nonce());
+            let address = crate::wake::Address::of(sleep, place, &name).unwrap();
+            registry.opened.note_address(0, &address).unwrap();
+            let ready = registry.opened.record(0) + at::READY;
+            registry.opened.store(ready, 1).unwrap();
+            let believed = registry.member(0, seat.nonce()).address();
+            assert_eq!(
+                believed,
+                if refused {
+                    Err(nix::errno::Errno::EPERM)
+                } else {
+                    Ok(address)
+                }
+            );
+            drop(seat);
+            remove(&registry);
+        }
+    }
+}
+
+#[test]
+fn what_a_dead_subscriber_was_called_by_is_removed_with_its_slot() {
+    let directory = std::env::temp_dir();
+    for sleep in [Sleep::Unix, Sleep::Fifo] {
+        let registry = registry(1, OWN);
+        let mut seat = Seat::claim(registry.id(), own_user(), false)
+            .unwrap()
+            .expect("a registry");
+        assert!(seat.make_bell(sleep, Some(&directory), OWN).unwrap());
+        let name = object::queue_name(registry.id(), 0, seat.nonce());
+        let path = directory.join(name.trim_start_matches('/'));
+        assert!(path.exists(), "{sleep}");
+        // As if its process were killed: nothing but its lock, and what it holds open, goes.
+        seat.die();
+        if let Some(crate::wake::Bell::Fifo(fifo)) = seat.bell() {
+            assert!(
+                !crate::wake::fifo::remove(&path, false).unwrap(),
+                "it is held"
+            );
+            lock::unlock(fifo, Span::WHOLE).unwrap();
+        }
+        let mut freed = Vec::new();
+        registry
+            .opened
+            .free_deserted(|deserted| freed.push(deserted.object))
+            .unwrap();
+        assert_eq!(freed, [path.display().to_string()]);
+        assert!(!path.exists(), "{sleep}");
+        remove(&registry);
+    }
 }

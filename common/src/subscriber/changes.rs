@@ -23,7 +23,7 @@ pub enum Change<T> {
 }
 
 impl<T> Change<T> {
-    fn map<U>(self, row: impl Fn(T) -> U) -> Change<U> {
+    pub(super) fn map<U>(self, row: impl Fn(T) -> U) -> Change<U> {
         match self {
             Change::Created(new) => Change::Created(row(new)),
             Change::Updated { old, new } => Change::Updated {
@@ -42,6 +42,8 @@ pub enum Cause {
     Rows,
     /// No row changed, but the publisher's state did: see `publisher_state()`.
     Publisher,
+    /// There is no news, and an [`Interrupter`](super::Interrupter) asked for the end of the wait.
+    Interrupted,
     /// There is no news; of a wait: within its time.
     Nothing,
 }
@@ -53,6 +55,7 @@ pub struct UntypedChanges<'s> {
     pub(super) list: &'s ChangeList,
     pub(super) version: u64,
     pub(super) publisher_changed: bool,
+    pub(super) interrupted: bool,
 }
 
 impl<'s> UntypedChanges<'s> {
@@ -76,11 +79,17 @@ impl<'s> UntypedChanges<'s> {
 
     /// Why the refresh or wait came back.
     pub fn cause(&self) -> Cause {
-        match (self.is_empty(), self.publisher_changed) {
-            (false, _) => Cause::Rows,
-            (true, true) => Cause::Publisher,
-            (true, false) => Cause::Nothing,
+        match (self.publisher_changed, self.interrupted) {
+            _ if !self.is_empty() => Cause::Rows,
+            (true, _) => Cause::Publisher,
+            (false, true) => Cause::Interrupted,
+            (false, false) => Cause::Nothing,
         }
+    }
+
+    /// Whether an [`Interrupter`](super::Interrupter) asked for the end of the wait, whatever else there is to tell.
+    pub fn interrupted(&self) -> bool {
+        self.interrupted
     }
 
     /// The changes, each key once.
@@ -168,6 +177,11 @@ impl<'s, R: Row> Changes<'s, R> {
     /// Why the refresh or wait came back.
     pub fn cause(&self) -> Cause {
         self.inner.cause()
+    }
+
+    /// As [`UntypedChanges::interrupted`].
+    pub fn interrupted(&self) -> bool {
+        self.inner.interrupted()
     }
 
     /// The changes, each key once.

@@ -3,30 +3,45 @@
 //! - [`Subscriber`], [`Changes`]: rows of a Rust type.
 //! - [`UntypedSubscriber`], [`UntypedChanges`]: rows of a schema learnt at run time. The same machinery.
 //!
+//! - [`Interrupter`] ends a wait from another thread; [`WaitSet`] waits for several tables at once.
+//! - `AsyncSubscriber` (feature `tokio`): either of the two on a runtime of tokio.
+//!
 //! How a row arrives: [`catch_up`](mod@crate::table::catch_up) copies what changed aside, by
 //! [`Table::read`](crate::table::Table::read); the local copy takes it over as one and tells the differences by key.
 
+#[cfg(feature = "tokio")]
+mod asynchronous;
 mod changes;
 mod copy;
+mod interrupt;
+mod place;
 mod recheck;
 mod snapshot;
 mod untyped;
 mod wait;
+mod wait_set;
+mod waiting;
 
 use std::marker::PhantomData;
 use std::ops::Deref;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+#[cfg(feature = "tokio")]
+pub use asynchronous::{AnySubscriber, AsyncSubscriber, OwnedChanges};
 pub use changes::{Cause, Change, Changes, ChangesIter, UntypedChanges, UntypedChangesIter};
+pub use interrupt::Interrupter;
 pub use untyped::UntypedSubscriber;
+pub use wait_set::{Member, WaitSet};
 
 use crate::error::{Error, Result};
 use crate::region::Region;
 use crate::region::object::{TableName, own_user};
 use crate::row::{Key, Row, RowRef};
 use crate::schema::Schema;
+use crate::wake::WakeKind;
 
 /// The shortest re-check: less would be spinning.
 const MIN_RECHECK: Duration = Duration::from_millis(1);
@@ -74,6 +89,8 @@ struct Settings {
     owner: Option<u32>,
     recheck: Duration,
     expected: Option<Arc<Schema>>,
+    wake: WakeKind,
+    wake_at: Option<PathBuf>,
 }
 
 impl Settings {
@@ -106,6 +123,8 @@ impl<S> SubscriberBuilder<S> {
             owner: None,
             recheck: Duration::from_secs(1),
             expected: None,
+            wake: WakeKind::default(),
+            wake_at: None,
         };
         Self {
             name: name.to_owned(),
@@ -123,6 +142,35 @@ impl<S> SubscriberBuilder<S> {
     /// How long a sleeping subscriber goes at most without looking by itself, should a wake-up be lost: 1 s unless told otherwise.
     pub fn recheck(mut self, interval: Duration) -> Self {
         self.settings.recheck = interval.max(MIN_RECHECK);
+        self
+    }
+
+    /// How it waits for news: by [`Sleep::Auto`](crate::Sleep::Auto) unless told otherwise. What is asked for and cannot be had
+    /// is said once, in the log, and then it looks every 50 ms.
+    ///
+    /// ```
+    /// # use common::{Schema, Sleep, UntypedPublisher, UntypedSubscriber, WakeKind};
+    /// # use std::time::Duration;
+    /// # fn main() -> common::Result<()> {
+    /// # let name = format!("doc-wake-{}", std::process::id());
+    /// # let publisher = UntypedPublisher::builder(&name, Schema::parse("id:u64", None)?).open()?;
+    /// let kind = WakeKind::SpinThen(Duration::from_micros(50), Sleep::Futex);
+    /// let mut table = UntypedSubscriber::builder(&name).wake(kind).open()?;
+    /// # table.wait(Some(Duration::from_millis(1)))?;
+    /// # publisher.close()
+    /// # }
+    /// ```
+    pub fn wake(mut self, kind: impl Into<WakeKind>) -> Self {
+        self.settings.wake = kind.into();
+        self
+    }
+
+    /// Where the socket of [`Sleep::Unix`](crate::Sleep::Unix) is made, a directory, or the pipe of
+    /// [`Sleep::Fifo`](crate::Sleep::Fifo), a directory or a path. The publisher must see it under the same path, and believes it
+    /// of its own user only. Unless told, sockets are abstract, and pipes are made in `XDG_RUNTIME_DIR` or in
+    /// `tablecast-UID` of the directory for temporary files.
+    pub fn wake_at(mut self, path: impl Into<PathBuf>) -> Self {
+        self.settings.wake_at = Some(path.into());
         self
     }
 }
@@ -333,6 +381,25 @@ impl<R: Row> Subscriber<R> {
             inner,
             rows: PhantomData,
         })
+    }
+
+    /// Sleeps until the local copy can be brought to `version` or a later one, as [`UntypedSubscriber::wait_for`].
+    ///
+    /// # Errors
+    /// As for [`UntypedSubscriber::refresh`].
+    pub fn wait_for(&mut self, version: u64, timeout: Option<Duration>) -> Result<Changes<'_, R>> {
+        self.inner.wait_for(version, timeout).map(|inner| Changes {
+            inner,
+            rows: PhantomData,
+        })
+    }
+
+    /// What ends this subscriber's waits from another thread, as [`UntypedSubscriber::interrupter`].
+    ///
+    /// # Errors
+    /// What the system refuses.
+    pub fn interrupter(&mut self) -> Result<Interrupter> {
+        self.inner.interrupter()
     }
 
     /// What the last refresh or wait changed; after opening, all rows as created.

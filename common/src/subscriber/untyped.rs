@@ -7,12 +7,14 @@
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crossbeam_utils::Backoff;
 
 use super::changes::UntypedChanges;
 use super::copy::{ChangeList, LocalCopy};
+use super::interrupt::Interrupter;
+use super::place::Resting;
 use super::wait::Waiter;
 use super::{PublisherState, Settings, SubscriberBuilder};
 use crate::clock::monotonic_ns;
@@ -21,7 +23,6 @@ use crate::layout::header;
 use crate::memory::Lines;
 use crate::region::Region;
 use crate::region::object::TableName;
-use crate::registry::Seat;
 use crate::row::{RowBuf, RowRef};
 use crate::schema::Schema;
 use crate::sync::Ordering;
@@ -41,23 +42,26 @@ pub struct UntypedSubscriber {
     pub(super) name: TableName,
     pub(super) settings: Settings,
     pub(super) region: Region,
-    pub(super) seat: Option<Seat>,
+    pub(super) resting: Resting,
     pub(super) waiter: Waiter,
     pub(super) copy: LocalCopy,
     pub(super) staging: Staging,
     pub(super) changes: ChangeList,
     pub(super) version: u64,
+    /// The last commit that was seen, and is slept at. Later than `version` only while a later one still is waited for.
+    pub(super) seen: u64,
     pub(super) state: PublisherState,
     pub(super) publisher_changed: bool,
+    pub(super) interrupted: bool,
     /// The header's state, epoch and registry at the last look.
     pub(super) known: [u64; 3],
     pub(super) next_check_ns: u64,
     pub(super) asleep: bool,
-    /// Whether there was no slot to claim at the last try.
-    pub(super) seatless: bool,
     pub(super) delay: Option<Duration>,
     /// Whether the descriptor was asked for, so that a refresh that finds nothing parks.
     pub(super) armed: AtomicBool,
+    /// Made when it is first asked for.
+    pub(super) interrupter: Option<Interrupter>,
 }
 
 impl UntypedSubscriber {
@@ -86,24 +90,27 @@ impl UntypedSubscriber {
         let changes = ChangeList::of_all(copy.schema());
         let waiter = Waiter::new(region.object())?;
         let state = PublisherState::Gone { epoch: 0 };
+        let resting = Resting::new(settings.wake);
         let mut subscriber = Self {
             name,
             settings,
             region,
-            seat: None,
+            resting,
             waiter,
             copy,
             staging: Staging::default(),
             changes,
             version,
+            seen: version,
             state,
             publisher_changed: false,
+            interrupted: false,
             known: [0; 3],
             next_check_ns: 0,
             asleep: false,
-            seatless: false,
             delay: None,
             armed: AtomicBool::new(false),
+            interrupter: None,
         };
         subscriber.observe()?;
         subscriber.set_next_check();
@@ -267,6 +274,7 @@ impl UntypedSubscriber {
             list: &self.changes,
             version: self.version,
             publisher_changed: self.publisher_changed,
+            interrupted: self.interrupted,
         }
     }
 
@@ -276,42 +284,19 @@ impl UntypedSubscriber {
     /// [`Error::Outrun`], [`Error::Corrupt`], and what a new publisher's region can bring: [`Error::SchemaMismatch`],
     /// [`Error::LayoutMismatch`]. The local copy is whole then, at its former version.
     pub fn refresh(&mut self) -> Result<UntypedChanges<'_>> {
+        self.interrupted = false;
         let armed = *self.armed.get_mut();
-        let advanced = self.advance(armed);
-        if let (Err(error), true) = (&advanced, armed) {
-            // Not parked, so nobody wakes it: the descriptor says when to try again.
-            match error {
-                Error::Outrun { .. } => self.waiter.fire(),
-                _ => self.waiter.set_timer(self.until_check())?,
-            }
-        }
-        advanced.map(|()| self.changes())
+        let advanced = self.advance(armed || self.resting.always_parks(), 0);
+        self.settle(advanced)?;
+        Ok(self.changes())
     }
 
-    /// [`refresh`](Self::refresh), and if there is no news sleeps until there is, at most for `timeout`.
-    ///
-    /// # Errors
-    /// As for [`refresh`](Self::refresh).
-    pub fn wait(&mut self, timeout: Option<Duration>) -> Result<UntypedChanges<'_>> {
-        let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
-        loop {
-            self.advance(true)?;
-            let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
-            if self.has_news() || left == Some(Duration::ZERO) {
-                return Ok(self.changes());
-            }
-            if self.asleep {
-                let recheck = self.until_check();
-                self.awake_after(left.map_or(recheck, |left| left.min(recheck)))?;
-            }
-        }
-    }
-
-    fn has_news(&self) -> bool {
+    pub(super) fn has_news(&self) -> bool {
         self.publisher_changed || !self.changes.items.is_empty()
     }
 
-    fn advance(&mut self, park: bool) -> Result<()> {
+    /// One refresh. Commits before `least` are not taken over, unless they are of another publisher.
+    pub(super) fn advance(&mut self, park: bool, least: u64) -> Result<()> {
         self.changes.clear(self.copy.schema());
         self.publisher_changed = false;
         for _ in 0..PARK_TRIES {
@@ -320,13 +305,8 @@ impl UntypedSubscriber {
                 self.check_or_later()?;
             }
             // Rows that a successor brought are told first; that there is another publisher, together with its rows.
-            if self.changes.items.is_empty() && self.region.word(header::COMMIT) != self.version {
-                match self.catch_up() {
-                    Err(error) if self.publisher_changed => {
-                        tracing::debug!("to be tried again: {error}");
-                    }
-                    other => other?,
-                }
+            if self.changes.items.is_empty() {
+                self.take_over(least)?;
             }
             if self.has_news() || !park || self.park()? {
                 return Ok(());
@@ -335,18 +315,28 @@ impl UntypedSubscriber {
         Ok(())
     }
 
-    /// Sleeps, if it may, at most for `time`, and is awake then.
-    fn awake_after(&mut self, time: Duration) -> Result<()> {
-        if std::mem::take(&mut self.asleep) {
-            let woken = self.waiter.sleep(time);
-            self.unpark();
-            let woken = woken?;
-            // Called, and no commit here: the news is a region that has taken the name, and whoever made it died
-            // before it said so in this one.
-            let called_elsewhere = woken.called && self.region.word(header::COMMIT) == self.version;
-            if woken.died || called_elsewhere {
-                self.next_check_ns = 0;
+    /// Takes over what was committed. If that is before `least` and nothing else has changed, it is only noted as seen.
+    fn take_over(&mut self, least: u64) -> Result<()> {
+        self.seen = self.version;
+        if (self.version..least).contains(&self.region.word(header::COMMIT)) {
+            let (commit, _) = self.region.look()?;
+            // Stored before the commit that tells of them, as in `catch_up`.
+            if self.state_words() != self.known {
+                self.check_or_later()?;
             }
+            if !self.has_news() {
+                self.seen = commit;
+                return Ok(());
+            }
+        }
+        if self.changes.items.is_empty() && self.region.word(header::COMMIT) != self.version {
+            match self.catch_up() {
+                Err(error) if self.publisher_changed => {
+                    tracing::debug!("to be tried again: {error}");
+                }
+                other => other?,
+            }
+            self.seen = self.version;
         }
         Ok(())
     }
@@ -377,9 +367,12 @@ impl UntypedSubscriber {
 }
 
 impl AsFd for UntypedSubscriber {
-    /// One descriptor for every kind of news. After a [`refresh`](Self::refresh) that found nothing it turns readable at the
-    /// next news. It may turn readable without any, and is so once when it is first asked for, so that the refresh is made
-    /// that arms it.
+    /// One descriptor for every kind of news: readable until a [`refresh`](Self::refresh) or a wait found nothing more to tell,
+    /// and then again at the next news. It may turn readable without any, and is so when it is first asked for. So to wait
+    /// until it is readable, refresh, and use what changed is all that a loop has to do, level- or edge-triggered: each refresh that
+    /// told something makes another edge.
+    /// Where there is none to sleep in (a futex, or spinning) the first refresh after that starts a thread that waits instead, and
+    /// ends with the subscriber.
     ///
     /// ```
     /// # use std::os::fd::AsFd;
@@ -392,9 +385,9 @@ impl AsFd for UntypedSubscriber {
     /// let mut table = UntypedSubscriber::open(&name)?;
     /// # let rounds = 2;
     /// for _ in 0..rounds {
-    ///     while !table.refresh()?.is_empty() { /* use what changed */ }
     ///     let mut descriptors = [PollFd::new(table.as_fd(), PollFlags::POLLIN)];
     ///     poll(&mut descriptors, PollTimeout::from(2000_u16))?;
+    ///     for _change in &table.refresh()? { /* use it */ }
     /// }
     /// # publisher.close()?;
     /// # Ok(())

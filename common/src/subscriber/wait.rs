@@ -1,26 +1,28 @@
-//! One descriptor for everything that a subscriber waits for: its queue, its publisher's death, the next look.
+//! One descriptor for everything that a subscriber waits for: what it is called by, its publisher's death, the next look.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
 use nix::errno::Errno;
-use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
+use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags};
 use nix::sys::time::TimeSpec;
 use nix::sys::timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFlags};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
+use super::wait_set::epoll_timeout;
 use crate::error::Result;
 use crate::identity::Identity;
 use crate::region::object::failure;
 
-const QUEUE: u64 = 1;
+const CALL: u64 = 1;
 const PUBLISHER: u64 = 2;
 const TIMER: u64 = 3;
+const INTERRUPTER: u64 = 4;
 
 /// What ended a sleep.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Woken {
-    /// Somebody sent to the queue.
+    /// The publisher called.
     pub(super) called: bool,
     /// The publisher's process has ended.
     pub(super) died: bool,
@@ -50,19 +52,35 @@ impl Waiter {
         Ok(waiter)
     }
 
-    /// Also waits for a subscriber's queue.
-    pub(super) fn add_queue(&self, queue: BorrowedFd<'_>) -> Result<()> {
-        self.add(queue, QUEUE)
+    /// Also waits for calls; `keeps` says that they stay where they are, so that only a new one counts.
+    pub(super) fn add_call(&self, descriptor: impl AsFd, keeps: bool) -> Result<()> {
+        let edge = match keeps {
+            true => EpollFlags::EPOLLET,
+            false => EpollFlags::empty(),
+        };
+        self.add_with(descriptor.as_fd(), CALL, edge)
     }
 
-    /// Waits for that queue no more. Not left to closing: a child of fork may hold the descriptor, too.
-    pub(super) fn forget_queue(&self, queue: BorrowedFd<'_>) {
-        let _gone_by_closing = self.epoll.delete(queue);
+    /// Waits for them no more. Not left to closing: a child of fork may hold the descriptor, too.
+    pub(super) fn forget_call(&self, descriptor: impl AsFd) {
+        let _gone_by_closing = self.epoll.delete(descriptor);
+    }
+
+    /// Also waits for an interruption.
+    pub(super) fn add_interrupter(&self, interrupter: BorrowedFd<'_>) -> Result<()> {
+        self.add(interrupter, INTERRUPTER)
     }
 
     fn add(&self, descriptor: BorrowedFd<'_>, name: u64) -> Result<()> {
+        self.add_with(descriptor, name, EpollFlags::empty())
+    }
+
+    fn add_with(&self, descriptor: BorrowedFd<'_>, name: u64, flags: EpollFlags) -> Result<()> {
         self.epoll
-            .add(descriptor, EpollEvent::new(EpollFlags::EPOLLIN, name))
+            .add(
+                descriptor,
+                EpollEvent::new(EpollFlags::EPOLLIN | flags, name),
+            )
             .map_err(|errno| failure(&self.object, "wait for", errno))
     }
 
@@ -84,7 +102,7 @@ impl Waiter {
 
     fn forget_publisher(&mut self) {
         if let Some(publisher) = self.publisher.take() {
-            // As for a queue.
+            // As for what is called.
             let _gone_by_closing = self.epoll.delete(publisher);
         }
     }
@@ -106,18 +124,15 @@ impl Waiter {
 
     /// Sleeps until anything is readable, a signal arrives, or `time` (rounded up to ms) is over.
     pub(super) fn sleep(&mut self, time: Duration) -> Result<Woken> {
-        let mut events = [EpollEvent::empty(); 3];
-        let milliseconds = time.as_nanos().div_ceil(1_000_000);
-        let timeout = EpollTimeout::try_from(i32::try_from(milliseconds).unwrap_or(i32::MAX))
-            .unwrap_or(EpollTimeout::ZERO);
-        let ready = match self.epoll.wait(&mut events, timeout) {
+        let mut events = [EpollEvent::empty(); 4];
+        let ready = match self.epoll.wait(&mut events, epoll_timeout(Some(time))) {
             Ok(ready) => ready,
             Err(Errno::EINTR) => 0,
             Err(errno) => return Err(failure(&self.object, "wait for", errno)),
         };
         let is_ready = |name| events[..ready].iter().any(|event| event.data() == name);
         let woken = Woken {
-            called: is_ready(QUEUE),
+            called: is_ready(CALL),
             died: is_ready(PUBLISHER),
         };
         if woken.died {

@@ -16,20 +16,29 @@ impl<W: Write> Jsonl<W> {
     pub fn new(out: W) -> Self {
         Self { out }
     }
+}
 
-    fn line(&mut self, value: &impl Serialize) -> io::Result<()> {
-        serde_json::to_writer(&mut self.out, value)?;
-        self.out.write_all(b"\n")
-    }
+fn line(out: &mut impl Write, value: &impl Serialize) -> io::Result<()> {
+    serde_json::to_writer(&mut *out, value)?;
+    out.write_all(b"\n")
+}
+
+/// Writes one change that led to `version`.
+pub fn change_line(
+    out: &mut impl Write,
+    version: u64,
+    change: &Change<Shown<'_>>,
+) -> io::Result<()> {
+    line(out, &Told::new(version, change))
 }
 
 impl<W: Write> Printer for Jsonl<W> {
     fn rows(&mut self, _: &Projection, rows: &[Shown<'_>]) -> io::Result<()> {
-        rows.iter().try_for_each(|row| self.line(row))
+        rows.iter().try_for_each(|row| line(&mut self.out, row))
     }
 
     fn change(&mut self, version: u64, change: &Change<Shown<'_>>) -> io::Result<()> {
-        self.line(&Told::new(version, change))
+        change_line(&mut self.out, version, change)
     }
 
     fn flush(&mut self) -> io::Result<()> {

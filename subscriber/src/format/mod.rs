@@ -21,6 +21,7 @@ mod table;
 pub mod width;
 
 pub use csv::io_error as csv_error;
+pub use jsonl::change_line;
 use palette::Palette;
 use width::Width;
 

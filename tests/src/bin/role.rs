@@ -84,6 +84,7 @@ fn main() {
         "vandal" => vandal(&mut arguments),
         "write" => write(&mut arguments),
         "kernel" => play_kernel().or_else(|what| fail(what)),
+        "kinds" => tests::kinds::play(arguments.0),
         "within" => play_within(arguments.0).or_else(|what| fail(what)),
         other => fail(format!("no role {other}")),
     };

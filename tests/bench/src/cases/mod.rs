@@ -13,6 +13,7 @@ mod commit;
 mod crowd;
 mod follow;
 mod idle;
+mod kinds;
 mod memory;
 mod parked;
 mod read;
@@ -83,6 +84,7 @@ pub const CASES: &[Case] = &[
     memory::REGION,
     memory::PROCESSES,
     idle::IDLE,
+    kinds::KIND,
 ];
 
 /// Plays the other process of a case.
@@ -107,6 +109,7 @@ pub fn play(role: &str, arguments: &[String]) {
         "follower" => follow::follower(arguments),
         "memory-host" => memory::host(arguments),
         "memory-reader" => memory::reader(arguments),
+        "kinds-subscriber" => kinds::subscriber(arguments),
         "idle-publisher" => idle::publisher(arguments),
         "idle-subscriber" => idle::subscriber(arguments),
         "growth-host" => crate::growth::host(arguments),

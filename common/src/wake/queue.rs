@@ -1,7 +1,7 @@
-//! Waking subscribers over POSIX message queues: one queue each, one message deep, one byte.
+//! POSIX message queues: one a subscriber, one message deep, one byte. A full one means that a wake-up is on its way.
 //!
-//! A message is a hint, never data. A full queue means that a wake-up is already on its way. A queue's name is derived from
-//! registry, slot and the subscriber's random number, so that a publisher sends to whom it means or to nobody.
+//! Its name is derived from registry, slot and the subscriber's random number, so that a publisher sends to whom it means or to
+//! nobody. What it costs is a place among those of the system (256 unless set otherwise).
 
 use std::os::fd::{AsFd, BorrowedFd};
 
@@ -9,16 +9,9 @@ use nix::errno::Errno;
 use nix::mqueue::{MQ_OFlag, MqAttr, MqdT, mq_close, mq_open, mq_receive, mq_send, mq_unlink};
 use nix::sys::stat::Mode;
 
-use crate::clock::monotonic_ns;
 use crate::error::{Error, Result};
 use crate::region::lock::{self, Span};
-use crate::region::object::{self, Access, failure, queue_name};
-
-/// The kind of wake-up that a slot's record names: a message queue.
-pub const KIND_QUEUE: u64 = 1;
-
-/// A queue that could not be opened is tried again after this time at the earliest.
-const REOPEN_NS: u64 = 100_000_000;
+use crate::region::object::{self, Access, failure};
 
 /// An open queue, closed when dropped (nix leaves that to its users).
 struct Descriptor(Option<MqdT>);
@@ -59,12 +52,11 @@ pub struct Queue {
 }
 
 impl Queue {
-    /// Makes the queue of subscriber `nonce` at `slot`; those who may write to the registry may send to it.
+    /// Makes the queue `name`; those who may write to the registry may send to it.
     ///
     /// # Errors
     /// [`Error::Limit`] naming what is used up, and what the system refuses.
-    pub fn create(registry_id: u64, slot: usize, nonce: u64, access: Access) -> Result<Self> {
-        let name = queue_name(registry_id, slot, nonce);
+    pub fn create(name: String, access: Access) -> Result<Self> {
         let flags = MQ_OFlag::O_CREAT | MQ_OFlag::O_EXCL | MQ_OFlag::O_RDONLY;
         let owner = Mode::S_IRUSR | Mode::S_IWUSR;
         let queue = Descriptor::open(&name, flags, owner, Some(&MqAttr::new(0, 1, 1, 0)))
@@ -185,78 +177,21 @@ fn queue_failure(name: &str, errno: Errno) -> Error {
     }
 }
 
-/// The publisher's ends of its subscribers' queues.
-#[derive(Default)]
-pub struct Wakers {
-    by_slot: Vec<Waker>,
-}
+/// The publisher's end of a subscriber's queue.
+pub struct Sender(Descriptor);
 
-#[derive(Default)]
-struct Waker {
-    nonce: u64,
-    queue: Option<Descriptor>,
-    retry_ns: u64,
-}
+impl Sender {
+    /// Opens the queue of that name.
+    ///
+    /// # Errors
+    /// What the system refuses.
+    pub fn open(name: &str) -> nix::Result<Self> {
+        Descriptor::open(name, MQ_OFlag::O_WRONLY, Mode::empty(), None).map(Self)
+    }
 
-impl Wakers {
-    /// Wakes the subscriber `nonce` at `slot`. `answer` is called when its queue was opened (0) or could not be (an errno).
+    /// Any refusal means that no wake-up is needed (full) or none can help (its owner's doing).
     #[inline]
-    pub fn wake(&mut self, registry_id: u64, slot: usize, nonce: u64, answer: impl FnOnce(i32)) {
-        if let Some(queue) = self.open(registry_id, slot, nonce, answer) {
-            // Any refusal means that no wake-up is needed (full) or none can help (its owner's doing).
-            let _hint = mq_send(queue, &[0], 0);
-        }
-    }
-
-    /// Opens the queue of the subscriber `nonce` at `slot` if it is not open yet.
-    pub fn open(
-        &mut self,
-        registry_id: u64,
-        slot: usize,
-        nonce: u64,
-        answer: impl FnOnce(i32),
-    ) -> Option<&MqdT> {
-        if slot >= self.by_slot.len() {
-            self.by_slot.resize_with(slot + 1, Waker::default);
-        }
-        let waker = &mut self.by_slot[slot];
-        if waker.nonce != nonce {
-            // Not the time of the last refusal: whoever writes new nonces all the time costs no more.
-            (waker.nonce, waker.queue) = (nonce, None);
-        }
-        if waker.queue.is_none() && monotonic_ns() >= waker.retry_ns {
-            let name = queue_name(registry_id, slot, nonce);
-            match Descriptor::open(&name, MQ_OFlag::O_WRONLY, Mode::empty(), None) {
-                Ok(queue) => {
-                    waker.queue = Some(queue);
-                    answer(0);
-                }
-                Err(errno) => {
-                    waker.retry_ns = monotonic_ns() + REOPEN_NS;
-                    tracing::debug!("cannot open {}", queue_failure(&name, errno));
-                    answer(errno as i32);
-                }
-            }
-        }
-        waker.queue.as_ref().map(Descriptor::get)
-    }
-
-    /// Closes the queues of subscribers that left, and opens those of new ones. `nonces` are those of the slots, 0 for a
-    /// free one; `answer` is called with slot, nonce and outcome as by [`open`](Self::open).
-    pub fn keep_only(
-        &mut self,
-        registry_id: u64,
-        nonces: &[u64],
-        mut answer: impl FnMut(usize, u64, i32),
-    ) {
-        for (slot, nonce) in nonces.iter().enumerate() {
-            if *nonce != 0 {
-                self.open(registry_id, slot, *nonce, |errno| {
-                    answer(slot, *nonce, errno)
-                });
-            } else if let Some(waker) = self.by_slot.get_mut(slot) {
-                *waker = Waker::default();
-            }
-        }
+    pub fn send(&self) {
+        let _hint = mq_send(self.0.get(), &[0], 0);
     }
 }

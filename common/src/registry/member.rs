@@ -1,0 +1,127 @@
+//! A subscriber as its slot's record says. What is read here is believed as far as it can do no harm.
+
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::FileExt;
+use std::path::PathBuf;
+
+use nix::errno::Errno;
+
+use super::{Deserted, Opened, at};
+use crate::error::Result;
+use crate::identity::Identity;
+use crate::region::object::{failure_io, queue_name};
+use crate::wake::{Address, words};
+
+/// The subscriber at a slot.
+pub struct Member<'a> {
+    pub(super) opened: &'a Opened,
+    /// The slot.
+    pub slot: usize,
+    /// Its random number.
+    pub nonce: u64,
+}
+
+impl Member<'_> {
+    /// Where it is to be called, once that is made.
+    ///
+    /// # Errors
+    /// EAGAIN until then, EPERM where it names a process or a path at a registry that others may write to, EINVAL where it means nothing, EIO
+    /// where the record cannot be read.
+    pub fn address(&self) -> nix::Result<Address> {
+        match self.load(at::READY)? {
+            0 => Err(Errno::EAGAIN),
+            _ => self.signed_address(),
+        }
+    }
+
+    fn load(&self, word: usize) -> nix::Result<u64> {
+        let load = self.opened.load(self.opened.record(self.slot) + word);
+        load.map_err(|_| Errno::EIO)
+    }
+
+    fn signed_address(&self) -> nix::Result<Address> {
+        let kind = self.load(at::KIND)?;
+        if words::name_a_target(kind) && self.opened.mapped().is_none() {
+            return Err(Errno::EPERM);
+        }
+        let name = self.name();
+        Ok(match kind {
+            words::QUEUE => Address::Queue(name),
+            words::FUTEX => Address::Commit,
+            words::SPIN => Address::Nowhere,
+            words::SOCKET => Address::Socket(name.trim_start_matches('/').to_owned()),
+            words::SOCKET_AT => Address::SocketAt(self.path()?),
+            words::FIFO => Address::Fifo(self.path()?),
+            words::SIGNAL => {
+                let process = Identity {
+                    pid: u32::try_from(self.load(at::PID)?).unwrap_or(0),
+                    pid_namespace: self.load(at::PID_NAMESPACE)?,
+                    start_time: self.load(at::START_TIME)?,
+                };
+                Address::Signal(process, i32::try_from(self.load(at::SIGNAL)?).unwrap_or(0))
+            }
+            _ => return Err(Errno::EINVAL),
+        })
+    }
+
+    /// The path that was written down for it.
+    fn path(&self) -> nix::Result<PathBuf> {
+        let mut bytes = [0; at::PATH_BYTES];
+        let place = at::path(self.opened.slots, self.slot) as u64;
+        let read = self.opened.file.read_exact_at(&mut bytes, place);
+        read.map_err(|_| Errno::EIO)?;
+        let length = bytes.iter().position(|byte| *byte == 0);
+        let length = length.filter(|length| *length > 0).ok_or(Errno::EINVAL)?;
+        Ok(PathBuf::from(OsStr::from_bytes(&bytes[..length])))
+    }
+
+    fn name(&self) -> String {
+        queue_name(self.opened.id, self.slot, self.nonce)
+    }
+
+    /// Removes what it is called by, whose owner is gone or, if `held`, has nobody left to be called by.
+    pub(super) fn remove(&self, held: bool) -> Deserted {
+        // Whatever it says: the queue of this name can only be its own.
+        let address = self.signed_address().unwrap_or(Address::Queue(self.name()));
+        let is_its = address.path().is_none_or(|path| {
+            let derived = path.file_name() == Some(OsStr::new(self.name().trim_start_matches('/')));
+            matches!(address, Address::Fifo(_)) || derived
+        });
+        Deserted {
+            object: address.object(),
+            removed: if is_its {
+                address.remove(held)
+            } else {
+                Ok(false)
+            },
+        }
+    }
+}
+
+impl Opened {
+    /// Writes down where the subscriber at `slot` is to be called.
+    pub(super) fn note_address(&self, slot: usize, address: &Address) -> Result<()> {
+        let own = Identity::own();
+        let signal = match address {
+            Address::Signal(_, number) => *number,
+            _ => 0,
+        };
+        let record = self.record(slot);
+        self.store(record + at::KIND, address.word())?;
+        self.store(record + at::PID, u64::from(own.pid))?;
+        self.store(record + at::PID_NAMESPACE, own.pid_namespace)?;
+        self.store(record + at::START_TIME, own.start_time)?;
+        self.store(record + at::SIGNAL, signal as u64)?;
+        if let Some(path) = address.path() {
+            let mut bytes = [0; at::PATH_BYTES];
+            let path = path.as_os_str().as_bytes();
+            bytes[..path.len()].copy_from_slice(path);
+            // By a call, as there is a hole: no memory left is an error then, and no signal.
+            self.file
+                .write_all_at(&bytes, at::path(self.slots, slot) as u64)
+                .map_err(|error| failure_io(&self.object, "write", error))?;
+        }
+        Ok(())
+    }
+}

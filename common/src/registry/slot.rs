@@ -1,0 +1,99 @@
+//! A slot: claimed by the lock of its byte, signed by its owner, cleaned before it is let go.
+
+use super::{Opened, at};
+use crate::error::Result;
+use crate::region::lock::{self, Span};
+use crate::region::object::failure;
+use crate::region::random_id;
+use crate::sync::{Ordering, Point, fence};
+use crate::wake::Address;
+
+/// A slot of this process. Dropping it frees it.
+pub struct Slot {
+    pub(super) opened: Opened,
+    pub(super) number: usize,
+    pub(super) nonce: u64,
+    process: u32,
+}
+
+impl Slot {
+    /// Claims the first of `slots` that is free, and cleans it. Gives the registry back if none is.
+    ///
+    /// # Errors
+    /// What the system refuses.
+    pub(super) fn claim(
+        opened: Opened,
+        slots: impl IntoIterator<Item = usize>,
+    ) -> Result<std::result::Result<Self, Opened>> {
+        let mut free = None;
+        for slot in slots {
+            let locked = lock::try_lock(&opened.file, Span::byte(slot));
+            if locked.map_err(|errno| failure(&opened.object, "lock a slot of", errno))? {
+                free = Some(slot);
+                break;
+            }
+        }
+        let Some(number) = free else {
+            return Ok(Err(opened));
+        };
+        let slot = Self {
+            opened,
+            number,
+            nonce: random_id()?,
+            process: std::process::id(),
+        };
+        if let Some(deserted) = slot.opened.clean(number)? {
+            deserted.tell();
+        }
+        Ok(Ok(slot))
+    }
+
+    /// Writes down whose it is, and where its owner is to be called, before that is made: whoever finds the slot deserted knows
+    /// what to remove.
+    ///
+    /// # Errors
+    /// What the system refuses.
+    pub(super) fn sign(&self, address: &Address) -> Result<()> {
+        self.opened.note_address(self.number, address)?;
+        self.note(at::NONCE, self.nonce)?;
+        fence(Point::Park, Ordering::SeqCst);
+        Ok(())
+    }
+
+    /// Writes down which commit its owner has seen.
+    ///
+    /// # Errors
+    /// What the system refuses.
+    pub(super) fn note_seen(&self, seen: u64) -> Result<()> {
+        let word = at::seen(self.opened.slots, self.number);
+        self.opened.store(word, seen)
+    }
+
+    /// Writes a word of the record.
+    ///
+    /// # Errors
+    /// What the system refuses.
+    pub(super) fn note(&self, word: usize, value: u64) -> Result<()> {
+        self.opened
+            .store(self.opened.record(self.number) + word, value)
+    }
+
+    /// As if its process were killed: nothing is cleaned, and its lock falls.
+    #[cfg(test)]
+    pub(super) fn die(&mut self) {
+        lock::unlock(&self.opened.file, Span::byte(self.number)).expect("its own");
+        self.process = 0;
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        if self.process == std::process::id() {
+            if let Err(error) = self.opened.clean(self.number) {
+                tracing::debug!("leaving slot {} as it is: {error}", self.number);
+            }
+            // Last, and not left to closing: between fork and exec a child of another thread has the descriptor, too.
+            let _falls_by_closing = lock::unlock(&self.opened.file, Span::byte(self.number));
+        }
+    }
+}

@@ -1,0 +1,256 @@
+//! What a subscriber may ask for, and its text form.
+
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+use nix::libc::{SIGRTMAX, SIGRTMIN, SIGUSR1, SIGUSR2};
+use serde::{Deserialize, Serialize};
+
+use super::signal::is_allowed;
+use crate::error::{Error, Result};
+
+/// The longest time that a subscriber may spin before it sleeps: more is [`WakeKind::Spin`].
+const MAX_SPIN: Duration = Duration::from_secs(1);
+
+/// How a subscriber waits for news. As text: `auto`, `mq`, `futex`, `unix`, `signal` (or `signal:USR2`, `signal:RTMIN+3`), `fifo`,
+/// `spin`, and `spin:50us` or `spin:50us+futex` for one that spins for a while before it sleeps.
+///
+/// ```
+/// # use common::{Sleep, WakeKind};
+/// # use std::time::Duration;
+/// let kind: WakeKind = "spin:50us+futex".parse().unwrap();
+/// assert_eq!(kind, WakeKind::SpinThen(Duration::from_micros(50), Sleep::Futex));
+/// assert_eq!(kind.to_string(), "spin:50us+futex");
+/// ```
+#[non_exhaustive]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
+pub enum WakeKind {
+    /// Sleeps.
+    Sleep(Sleep),
+    /// Looks all the time: a processor for it, no system call on either side, and nobody knows of it.
+    Spin,
+    /// Looks for so long, then sleeps. What has a descriptor is not looked for: it is readable, or it sleeps.
+    SpinThen(Duration, Sleep),
+}
+
+/// What a subscriber sleeps in.
+#[non_exhaustive]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Sleep {
+    /// A message queue, or the futex where there is none to be had or the publisher cannot send to it.
+    #[default]
+    Auto,
+    /// A POSIX message queue of its own.
+    Queue,
+    /// The version itself, in shared memory: any number of subscribers, and nothing of the system is used up.
+    Futex,
+    /// A Unix datagram socket of its own, abstract or in a directory.
+    Unix,
+    /// A signal: SIGUSR1, SIGUSR2 or a real-time one. Between processes of one user only.
+    Signal(i32),
+    /// A named pipe that scripts can read, too: a line for each wake-up, the version. Between processes of one user only.
+    Fifo,
+}
+
+impl Default for WakeKind {
+    fn default() -> Self {
+        Self::Sleep(Sleep::Auto)
+    }
+}
+
+impl From<Sleep> for WakeKind {
+    fn from(sleep: Sleep) -> Self {
+        Self::Sleep(sleep)
+    }
+}
+
+impl WakeKind {
+    /// What it sleeps in; None if it never does.
+    pub(crate) fn sleep(self) -> Option<Sleep> {
+        match self {
+            Self::Sleep(sleep) | Self::SpinThen(_, sleep) => Some(sleep),
+            Self::Spin => None,
+        }
+    }
+
+    /// How long it spins before it sleeps.
+    pub(crate) fn spin(self) -> Duration {
+        match self {
+            Self::Sleep(_) => Duration::ZERO,
+            Self::Spin => Duration::MAX,
+            Self::SpinThen(time, _) => time.min(MAX_SPIN),
+        }
+    }
+}
+
+impl fmt::Display for WakeKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Sleep(sleep) => sleep.fmt(f),
+            Self::Spin => f.pad("spin"),
+            Self::SpinThen(time, Sleep::Auto) => {
+                f.pad(&format!("spin:{}", humantime::format_duration(*time)))
+            }
+            Self::SpinThen(time, sleep) => f.pad(&format!(
+                "spin:{}+{sleep}",
+                humantime::format_duration(*time)
+            )),
+        }
+    }
+}
+
+impl fmt::Display for Sleep {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Auto => f.pad("auto"),
+            Self::Queue => f.pad("mq"),
+            Self::Futex => f.pad("futex"),
+            Self::Unix => f.pad("unix"),
+            Self::Signal(number) => f.pad(&format!("signal:{}", signal_name(*number))),
+            Self::Fifo => f.pad("fifo"),
+        }
+    }
+}
+
+fn signal_name(number: i32) -> String {
+    match number {
+        SIGUSR1 => "USR1".to_owned(),
+        SIGUSR2 => "USR2".to_owned(),
+        number if number == SIGRTMIN() => "RTMIN".to_owned(),
+        number if number > SIGRTMIN() => format!("RTMIN+{}", number - SIGRTMIN()),
+        number => number.to_string(),
+    }
+}
+
+fn signal_number(name: &str) -> Option<i32> {
+    let short = name.strip_prefix("SIG").unwrap_or(name);
+    let number = match short {
+        "USR1" => SIGUSR1,
+        "USR2" => SIGUSR2,
+        "RTMIN" => SIGRTMIN(),
+        "RTMAX" => SIGRTMAX(),
+        other => match (other.strip_prefix("RTMIN+"), other.strip_prefix("RTMAX-")) {
+            (Some(above), _) => SIGRTMIN().checked_add(above.parse::<u8>().ok()?.into())?,
+            (_, Some(below)) => SIGRTMAX().checked_sub(below.parse::<u8>().ok()?.into())?,
+            _ => other.parse().ok()?,
+        },
+    };
+    is_allowed(number).then_some(number)
+}
+
+fn invalid(text: &str) -> Error {
+    Error::InvalidWake {
+        reason: format!(
+            "{text:?} is no way to be woken: there are auto, mq, futex, unix, signal, signal:USR2, signal:RTMIN+3, fifo, spin, \
+             spin:50us and spin:50us+futex"
+        ),
+    }
+}
+
+impl FromStr for Sleep {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let name = text.strip_prefix("signal:");
+        match text {
+            "auto" => Ok(Self::Auto),
+            "mq" => Ok(Self::Queue),
+            "futex" => Ok(Self::Futex),
+            "unix" => Ok(Self::Unix),
+            "fifo" => Ok(Self::Fifo),
+            "signal" => Ok(Self::Signal(SIGUSR1)),
+            _ => name
+                .and_then(signal_number)
+                .map(Self::Signal)
+                .ok_or_else(|| invalid(text)),
+        }
+    }
+}
+
+impl FromStr for WakeKind {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        if text == "spin" {
+            return Ok(Self::Spin);
+        }
+        let Some(spins) = text.strip_prefix("spin:") else {
+            return text.parse().map(Self::Sleep);
+        };
+        let (time, sleep) = spins.split_once('+').unwrap_or((spins, "auto"));
+        let time = humantime::parse_duration(time).ok();
+        let time = time.filter(|time| (Duration::from_nanos(1)..=MAX_SPIN).contains(time));
+        let time = time.ok_or_else(|| invalid(text))?;
+        Ok(Self::SpinThen(time, sleep.parse()?))
+    }
+}
+
+impl From<WakeKind> for String {
+    fn from(kind: WakeKind) -> Self {
+        kind.to_string()
+    }
+}
+
+impl TryFrom<String> for WakeKind {
+    type Error = Error;
+
+    fn try_from(text: String) -> Result<Self> {
+        text.parse()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_kind_has_a_text_form_that_is_read_back() {
+        for text in [
+            "auto",
+            "mq",
+            "futex",
+            "unix",
+            "signal:USR1",
+            "signal:RTMIN+3",
+            "fifo",
+            "spin",
+            "spin:50us",
+            "spin:1ms+unix",
+        ] {
+            let kind: WakeKind = text.parse().unwrap();
+            assert_eq!(kind.to_string(), text);
+            let json = serde_json::to_string(&kind).unwrap();
+            assert_eq!(serde_json::from_str::<WakeKind>(&json).unwrap(), kind);
+        }
+        for (text, same) in [
+            ("signal", "signal:USR1"),
+            ("signal:SIGUSR2", "signal:USR2"),
+            ("signal:12", "signal:USR2"),
+            ("spin:50us+auto", "spin:50us"),
+        ] {
+            assert_eq!(text.parse::<WakeKind>().unwrap().to_string(), same);
+        }
+    }
+
+    #[test]
+    fn what_is_no_kind_says_which_there_are() {
+        for text in [
+            "",
+            "queue",
+            "signal:KILL",
+            "signal:9",
+            "signal:33",
+            "signal:RTMAX+1",
+            "signal:RTMIN+200",
+            "spin:",
+            "spin:0s",
+            "spin:1h",
+            "spin:50us+spin",
+        ] {
+            let error = text.parse::<WakeKind>().unwrap_err().to_string();
+            assert!(error.contains("spin:50us"), "{text}: {error}");
+        }
+    }
+}

@@ -1,0 +1,247 @@
+//! `watch NAME -- COMMAND…`: a command for each change, one at a time.
+//!
+//! 1. The command is started with what happened in its environment and a pipe as its stdin.
+//! 2. The changes are written there as lines of JSON, as far as the command reads: it may read none, and it may end before.
+//! 3. Its end is waited for. Meanwhile nothing is taken from the table, so that what changes there until then is one step,
+//!    and one run, each key once.
+//!
+//! Each of these waits also for the end of the watch (a signal, or its time), which is then the command's, too: it is asked to
+//! end (SIGTERM), and killed if it does not heed that.
+
+use std::ffi::{OsStr, OsString};
+use std::fmt;
+use std::fs::File;
+use std::io::{self, BufWriter, Write};
+use std::os::fd::{AsFd, OwnedFd};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use common::{Change, PublisherState, UntypedSubscriber};
+use nix::poll::PollFlags;
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+
+use crate::format::change_line;
+use crate::output::PIPE_BYTES;
+use crate::shell::{Failure, Stop, tell};
+use crate::view::Shown;
+
+/// How long a command may take to end after it was asked to.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// Changes are gathered to so much before they are written.
+const BUFFER_BYTES: usize = 64 * 1024;
+
+/// What a command is run for.
+#[derive(Clone, Copy)]
+pub enum Event {
+    /// The table as it is at the start.
+    Table,
+    /// What changed since the run before.
+    Changes,
+}
+
+/// What runs the command.
+pub struct Runner {
+    command: Vec<OsString>,
+    stop: Stop,
+    deadline: Option<Instant>,
+}
+
+impl Runner {
+    /// Of a command and its arguments. `stop` and `deadline` end it.
+    pub fn new(command: &[OsString], stop: &Stop, deadline: Option<Instant>) -> Self {
+        Self {
+            command: command.to_vec(),
+            stop: stop.clone(),
+            deadline,
+        }
+    }
+
+    /// Runs the command to its end. That it fails, or cannot be started, is told and no failure of the watch.
+    ///
+    /// # Errors
+    /// The system cannot wait for processes.
+    pub fn run<'a>(
+        &self,
+        event: Event,
+        table: &UntypedSubscriber,
+        changes: impl ExactSizeIterator<Item = Change<Shown<'a>>>,
+    ) -> Result<(), Failure> {
+        let (program, version) = (self.command[0].as_os_str(), table.version());
+        let started = Command::new(program)
+            .args(&self.command[1..])
+            .envs(environment(event, table, changes.len()))
+            .stdin(Stdio::piped())
+            .spawn();
+        let child = match started {
+            Ok(child) => child,
+            Err(error) => {
+                tell(format_args!("cannot run {program:?}: {error}"));
+                return Ok(());
+            }
+        };
+        let mut running = Running::new(child, self)?;
+        if let Err(error) = running.feed(version, changes)
+            && error.kind() != io::ErrorKind::BrokenPipe
+        {
+            tell(format_args!("cannot write to {program:?}: {error}"));
+        }
+        let ended = running.end();
+        let ended = ended.map_err(|error| cannot_wait(program, error))?;
+        if let Some(status) = ended.filter(|status| !status.success()) {
+            tell(format_args!(
+                "{program:?} failed at version {version}: {status}"
+            ));
+        }
+        Ok(())
+    }
+}
+
+fn cannot_wait(program: &OsStr, error: impl fmt::Display) -> Failure {
+    Failure::new(1, format!("cannot wait for {program:?}: {error}"))
+}
+
+/// What the command finds in its environment.
+fn environment(
+    event: Event,
+    table: &UntypedSubscriber,
+    changes: usize,
+) -> [(&'static str, String); 5] {
+    let event = match event {
+        Event::Table => "table",
+        Event::Changes => "changes",
+    };
+    let publisher = match table.publisher_state() {
+        PublisherState::Alive { .. } => "alive",
+        PublisherState::Gone { .. } => "gone",
+        PublisherState::Closed { .. } => "closed",
+    };
+    [
+        ("TABLECAST_TABLE", table.name().to_owned()),
+        ("TABLECAST_VERSION", table.version().to_string()),
+        ("TABLECAST_EVENT", event.to_owned()),
+        ("TABLECAST_CHANGES", changes.to_string()),
+        ("TABLECAST_PUBLISHER", publisher.to_owned()),
+    ]
+}
+
+/// A command that was started.
+struct Running<'r> {
+    child: Child,
+    /// Readable when the command has ended.
+    process: OwnedFd,
+    runner: &'r Runner,
+}
+
+impl<'r> Running<'r> {
+    fn new(mut child: Child, runner: &'r Runner) -> Result<Self, Failure> {
+        match pidfd_open(Pid::from_child(&child), PidfdFlags::empty()) {
+            Ok(process) => Ok(Self {
+                child,
+                process,
+                runner,
+            }),
+            Err(errno) => {
+                let _killed = child.kill().and_then(|()| child.wait());
+                Err(cannot_wait(&runner.command[0], errno))
+            }
+        }
+    }
+
+    /// Writes the changes to the command's stdin, and closes it.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::BrokenPipe`] if it does not read them all, or need not any more.
+    fn feed<'a>(
+        &mut self,
+        version: u64,
+        changes: impl Iterator<Item = Change<Shown<'a>>>,
+    ) -> io::Result<()> {
+        let Some(stdin) = self.child.stdin.take() else {
+            return Ok(());
+        };
+        let pipe = Pipe {
+            file: File::from(OwnedFd::from(stdin)),
+            running: self,
+        };
+        let mut out = BufWriter::with_capacity(BUFFER_BYTES, pipe);
+        for change in changes {
+            change_line(&mut out, version, &change)?;
+        }
+        out.flush()
+    }
+
+    /// Sleeps until the command has ended (true), or the watch is to (false). With `stdin`, also until that has room.
+    fn sleep(&self, stdin: Option<&File>) -> (Option<bool>, bool) {
+        let Runner { stop, deadline, .. } = self.runner;
+        let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+        let mut awaited = vec![(self.process.as_fd(), PollFlags::POLLIN)];
+        awaited.extend(stdin.map(|stdin| (stdin.as_fd(), PollFlags::POLLOUT)));
+        let (stopped, events) = stop.poll(&awaited, left);
+        let has = |at: usize| events.get(at).is_some_and(|events| !events.is_empty());
+        let over = match (has(0), stopped || left == Some(Duration::ZERO)) {
+            (true, _) => Some(true),
+            (false, true) => Some(false),
+            (false, false) => None,
+        };
+        (over, has(1))
+    }
+
+    /// Waits for the end. None if the command had to be told.
+    fn end(&mut self) -> io::Result<Option<ExitStatus>> {
+        let ended = loop {
+            if let (Some(ended), _) = self.sleep(None) {
+                break ended;
+            }
+        };
+        if !ended {
+            self.terminate();
+        }
+        let status = self.child.wait()?;
+        Ok(ended.then_some(status))
+    }
+
+    /// Sees to it that the command ends.
+    fn terminate(&self) {
+        // Each can fail only if it has ended already.
+        let _ended = pidfd_send_signal(&self.process, Signal::TERM);
+        let mut awaited = [nix::poll::PollFd::new(
+            self.process.as_fd(),
+            PollFlags::POLLIN,
+        )];
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let time = u16::try_from(left.as_nanos().div_ceil(1_000_000)).unwrap_or(u16::MAX);
+            match nix::poll::poll(&mut awaited, time) {
+                Err(nix::errno::Errno::EINTR) => {}
+                Ok(1) => return,
+                _ => break,
+            }
+        }
+        let _ended = pidfd_send_signal(&self.process, Signal::KILL);
+    }
+}
+
+/// The command's stdin. A command that has ended, one that does not read any more, and the end of the watch are all
+/// [`io::ErrorKind::BrokenPipe`].
+struct Pipe<'r> {
+    file: File,
+    running: &'r Running<'r>,
+}
+
+impl Write for Pipe<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        loop {
+            match self.running.sleep(Some(&self.file)) {
+                (Some(_), _) => return Err(io::ErrorKind::BrokenPipe.into()),
+                // No more than has room for sure, so that this never blocks.
+                (None, true) => return self.file.write(&bytes[..bytes.len().min(PIPE_BYTES)]),
+                (None, false) => {}
+            }
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}

@@ -1,0 +1,68 @@
+//! Where a watch's changes go: to stdout, in a format, or to a command.
+
+use common::{Change, UntypedSubscriber};
+
+use super::command::{Event, Runner};
+use crate::format::Printer;
+use crate::shell::Failure;
+use crate::view::{Shown, View};
+
+/// One of the two.
+pub enum Outlet {
+    /// Prints them.
+    Print(Box<dyn Printer>),
+    /// Runs a command for them, also (if true) for the table at the start.
+    Run(Runner, bool),
+}
+
+impl Outlet {
+    /// Hands over the table as it is at the start.
+    ///
+    /// # Errors
+    /// As for [`changes`](Self::changes).
+    pub fn first(&mut self, table: &UntypedSubscriber, view: &View) -> Result<(), Failure> {
+        let rows = view.rows(table);
+        match self {
+            Self::Print(printer) => {
+                printer.first(table.version(), view.projection(), &rows)?;
+                Ok(printer.flush()?)
+            }
+            Self::Run(runner, true) => {
+                runner.run(Event::Table, table, rows.into_iter().map(Change::Created))
+            }
+            Self::Run(_, false) => Ok(()),
+        }
+    }
+
+    /// Hands over changes that led to the table as it is now.
+    ///
+    /// # Errors
+    /// Nobody reads stdout, or the system cannot run commands.
+    pub fn changes(
+        &mut self,
+        table: &UntypedSubscriber,
+        changes: &[Change<Shown<'_>>],
+    ) -> Result<(), Failure> {
+        match self {
+            Self::Print(printer) => {
+                for change in changes {
+                    printer.change(table.version(), change)?;
+                }
+                Ok(printer.flush()?)
+            }
+            Self::Run(..) if changes.is_empty() => Ok(()),
+            Self::Run(runner, _) => runner.run(Event::Changes, table, changes.iter().copied()),
+        }
+    }
+
+    /// There is no more.
+    ///
+    /// # Errors
+    /// Nobody reads stdout.
+    pub fn finish(&mut self) -> Result<(), Failure> {
+        match self {
+            Self::Print(printer) => Ok(printer.finish()?),
+            Self::Run(..) => Ok(()),
+        }
+    }
+}

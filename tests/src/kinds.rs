@@ -1,0 +1,288 @@
+//! Processes that follow a table in each way that there is to be woken.
+//!
+//! Their re-check never comes unless told otherwise: whoever gets to the end was woken each time.
+
+use std::io::{Read, Write};
+use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
+use std::process::exit;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, mpsc};
+use std::time::Duration;
+
+use common::{Cause, Publisher, Result, Sleep, SubscriberBuilder, UntypedSubscriber, WakeKind};
+use nix::libc::SIGUSR1;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::{SigSet, Signal};
+
+use crate::script::Item;
+use crate::{LIMIT, NEVER};
+
+/// A way to be woken, as tests and roles name it: a kind, and whether it has a directory of its own.
+#[derive(Clone, Copy, Debug)]
+pub struct Kind {
+    /// As text.
+    pub wake: &'static str,
+    /// Whether it makes something in a directory that it is given.
+    pub in_directory: bool,
+}
+
+/// All that differ in what they do.
+pub const KINDS: &[Kind] = &[
+    kind("auto"),
+    kind("mq"),
+    kind("futex"),
+    kind("unix"),
+    Kind {
+        wake: "unix",
+        in_directory: true,
+    },
+    kind("signal:USR1"),
+    kind("signal:RTMIN+5"),
+    Kind {
+        wake: "fifo",
+        in_directory: true,
+    },
+    kind("spin"),
+    kind("spin:20us"),
+    kind("spin:20us+futex"),
+];
+
+const fn kind(wake: &'static str) -> Kind {
+    Kind {
+        wake,
+        in_directory: false,
+    }
+}
+
+impl Kind {
+    /// Whether it learns of a death by its descriptor, and not by the re-check.
+    pub fn sleeps_on_descriptors(self) -> bool {
+        !["futex", "spin", "spin:20us+futex"].contains(&self.wake)
+    }
+
+    /// What a role takes: the kind, and the directory or a minus.
+    pub fn arguments(self, directory: &Path) -> [String; 2] {
+        let place = match self.in_directory {
+            true => directory.display().to_string(),
+            false => "-".to_owned(),
+        };
+        [self.wake.to_owned(), place]
+    }
+}
+
+/// What a role was told.
+struct Told {
+    name: String,
+    wake: WakeKind,
+    place: Option<PathBuf>,
+    rest: Vec<String>,
+}
+
+impl Told {
+    fn builder(&self) -> SubscriberBuilder<()> {
+        let builder = UntypedSubscriber::builder(&self.name);
+        let builder = builder.wake(self.wake).recheck(NEVER);
+        match &self.place {
+            Some(place) => builder.wake_at(place),
+            None => builder,
+        }
+    }
+
+    fn number(&self, at: usize) -> u64 {
+        let number = self.rest.get(at).and_then(|number| number.parse().ok());
+        number.unwrap_or_else(|| fail("a number is missing"))
+    }
+}
+
+fn fail(what: impl std::fmt::Display) -> ! {
+    eprintln!("{what}");
+    exit(1)
+}
+
+fn say(line: impl std::fmt::Display) {
+    // Whoever listened is gone: then so is the test.
+    if writeln!(std::io::stdout(), "{line}").is_err() {
+        exit(0);
+    }
+}
+
+fn end_with_stdin() {
+    std::thread::spawn(|| {
+        let _end = std::io::stdin().read_to_end(&mut Vec::new());
+        exit(0)
+    });
+}
+
+/// Plays the role that the arguments name: `ROLE NAME KIND PLACE …`.
+///
+/// # Errors
+/// What the library says.
+pub fn play(mut arguments: impl Iterator<Item = String>) -> Result<()> {
+    // What a subscriber has to say of how it is woken.
+    let log =
+        tracing_subscriber::fmt().with_max_level(tracing_subscriber::filter::LevelFilter::WARN);
+    log.with_writer(std::io::stderr).without_time().init();
+    let mut next = || {
+        arguments
+            .next()
+            .unwrap_or_else(|| fail("an argument is missing"))
+    };
+    let (role, name, wake, place) = (next(), next(), next(), next());
+    let told = Told {
+        name,
+        wake: wake.parse()?,
+        place: (place != "-").then(|| PathBuf::from(place)),
+        rest: arguments.collect(),
+    };
+    match role.as_str() {
+        "echo" => echo(&told),
+        "follow" => follow(&told),
+        "awake" => awake(&told),
+        "poll" => polled(&told),
+        "crowd" => crowd(&told),
+        "loop" => signal_loop(&told),
+        other => fail(format!("no role {other}")),
+    }
+}
+
+/// `… PONG COUNT`: sleeps until the table changes, says so by a commit of PONG, that many times.
+fn echo(told: &Told) -> Result<()> {
+    end_with_stdin();
+    let mut pings = told.builder().open()?;
+    let pong = told.rest.first().map_or("", String::as_str);
+    let mut pongs = Publisher::<Item>::builder(pong).capacity(1).open()?;
+    say("open");
+    for expected in 1..=told.number(1) {
+        // Without an end: who gives up waiting looks once more, and would find what it was not woken for.
+        while pings.wait(None)?.is_empty() {}
+        let mut tx = pongs.begin();
+        tx.upsert(&Item::new((0, 0), expected))?;
+        tx.commit()?;
+    }
+    say("done");
+    std::thread::sleep(LIMIT);
+    Ok(())
+}
+
+/// `… [RECHECK_MS]`: says what it knows when it is open, and at each news after it.
+fn follow(told: &Told) -> Result<()> {
+    end_with_stdin();
+    let builder = match told.rest.first() {
+        Some(_) => told
+            .builder()
+            .recheck(Duration::from_millis(told.number(0))),
+        None => told.builder(),
+    };
+    let mut subscriber = builder.open_within(LIMIT)?;
+    loop {
+        say(format!(
+            "{} {} {:?}",
+            subscriber.version(),
+            subscriber.len(),
+            subscriber.publisher_state()
+        ));
+        while subscriber.wait(None)?.cause() == Cause::Nothing {}
+    }
+}
+
+/// Has its place in the registry, and is awake.
+fn awake(told: &Told) -> Result<()> {
+    let mut subscriber = told.builder().open()?;
+    subscriber.wait(Some(Duration::from_millis(1)))?;
+    subscriber.refresh()?;
+    say("awake");
+    let _end = std::io::stdin().read_to_end(&mut Vec::new());
+    Ok(())
+}
+
+/// Follows by its descriptor, and says each version. At the end of stdin it says how many threads are left when it has gone.
+fn polled(told: &Told) -> Result<()> {
+    let mut subscriber = told.builder().open()?;
+    let refused = |errno: nix::errno::Errno| -> ! { fail(errno) };
+    let _armed = subscriber.as_fd();
+    say(subscriber.version());
+    loop {
+        while subscriber.refresh()?.cause() != Cause::Nothing {
+            say(subscriber.version());
+        }
+        let stdin = std::io::stdin();
+        let mut descriptors = [
+            PollFd::new(subscriber.as_fd(), PollFlags::POLLIN),
+            PollFd::new(stdin.as_fd(), PollFlags::POLLIN),
+        ];
+        match poll(&mut descriptors, PollTimeout::NONE) {
+            Ok(_) | Err(nix::errno::Errno::EINTR) => {}
+            Err(errno) => refused(errno),
+        }
+        if descriptors[1].any() == Some(true) {
+            break;
+        }
+    }
+    drop(subscriber);
+    let tasks = std::fs::read_dir("/proc/self/task").map_or(0, Iterator::count);
+    say(format!("threads {tasks}"));
+    Ok(())
+}
+
+/// `… COUNT`: so many subscribers, a thread each. Says a version when all of them have come to it.
+fn crowd(told: &Told) -> Result<()> {
+    end_with_stdin();
+    let count = told.number(0);
+    let (seen, versions) = mpsc::channel();
+    for _ in 0..count {
+        let (mut subscriber, seen) = (told.builder().open()?, seen.clone());
+        let mut follow = move || -> Result<()> {
+            loop {
+                if seen.send(subscriber.version()).is_err() {
+                    return Ok(());
+                }
+                let before = subscriber.version();
+                while subscriber.version() == before {
+                    subscriber.wait(None)?;
+                }
+            }
+        };
+        std::thread::spawn(move || follow().unwrap_or_else(|error| fail(error)));
+    }
+    let mut arrived = std::collections::BTreeMap::<u64, u64>::new();
+    for version in versions {
+        let at = arrived.entry(version).or_default();
+        *at += 1;
+        if *at == count {
+            say(version);
+        }
+    }
+    Ok(())
+}
+
+/// Lives in a signal loop: the signal is blocked, and taken out by `sigwait`. Says each version. At the end of stdin it
+/// calls `wait` instead, which is not told of signals then.
+fn signal_loop(told: &Told) -> Result<()> {
+    let set = SigSet::from_iter([Signal::SIGUSR1]);
+    set.thread_block().unwrap_or_else(|errno| fail(errno));
+    if told.wake != WakeKind::Sleep(Sleep::Signal(SIGUSR1)) {
+        fail("this loop waits for SIGUSR1");
+    }
+    let waits = Arc::new(AtomicBool::new(false));
+    let told_to_wait = Arc::clone(&waits);
+    std::thread::spawn(move || {
+        let _end = std::io::stdin().read_to_end(&mut Vec::new());
+        told_to_wait.store(true, Ordering::Relaxed);
+    });
+    let mut subscriber = told.builder().open()?;
+    say(subscriber.version());
+    loop {
+        while subscriber.refresh()?.cause() != Cause::Nothing {
+            say(subscriber.version());
+        }
+        if waits.load(Ordering::Relaxed) {
+            break;
+        }
+        set.wait().unwrap_or_else(|errno| fail(errno));
+    }
+    loop {
+        while subscriber.wait(None)?.cause() == Cause::Nothing {}
+        say(subscriber.version());
+    }
+}

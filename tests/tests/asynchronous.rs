@@ -1,0 +1,294 @@
+//! `AsyncSubscriber`: waiting by tasks of tokio loses nothing, starves nobody, and needs no runtime where there is none.
+
+use std::collections::BTreeMap;
+use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use common::{AsyncSubscriber, Cause, Change, Publisher, Subscriber, UntypedSubscriber};
+use futures_util::{FutureExt, StreamExt};
+use tests::process::Process;
+use tests::script::{Item, ItemKey};
+use tests::table::Table;
+use tests::{LIMIT, NEVER, role};
+use tokio::task::coop::consume_budget;
+use tokio::time::timeout;
+
+fn publisher(table: &Table, capacity: usize) -> Publisher<Item> {
+    let builder = Publisher::builder(table.name()).capacity(capacity);
+    builder.open().unwrap()
+}
+
+/// One that is woken by news and by nothing else.
+fn subscriber(table: &Table) -> AsyncSubscriber<Subscriber<Item>> {
+    let builder = Subscriber::builder(table.name()).recheck(NEVER);
+    AsyncSubscriber::new(builder.open().unwrap()).unwrap()
+}
+
+fn put(publisher: &mut Publisher<Item>, number: u32, value: u64) -> u64 {
+    let mut tx = publisher.begin();
+    tx.upsert(&Item::new((0, number), value)).unwrap();
+    tx.commit().unwrap()
+}
+
+/// What must come.
+async fn soon<T>(future: impl Future<Output = T>) -> T {
+    timeout(LIMIT, future).await.expect("it comes")
+}
+
+/// A copy that knows only what it was told.
+#[derive(Default)]
+struct Told(BTreeMap<ItemKey, Item>);
+
+impl Told {
+    fn apply(&mut self, change: Change<Item>) {
+        let key = |item: &Item| (item.group, item.number);
+        let before = match &change {
+            Change::Created(new) => self.0.insert(key(new), *new),
+            Change::Updated { new, .. } => self.0.insert(key(new), *new),
+            Change::Deleted(old) => self.0.remove(&key(old)),
+        };
+        let expected = match change {
+            Change::Created(_) => None,
+            Change::Updated { old, .. } | Change::Deleted(old) => Some(old),
+        };
+        assert_eq!(before, expected, "a change was lost");
+    }
+}
+
+fn owned(change: Change<&Item>) -> Change<Item> {
+    match change {
+        Change::Created(new) => Change::Created(*new),
+        Change::Updated { old, new } => Change::Updated {
+            old: *old,
+            new: *new,
+        },
+        Change::Deleted(old) => Change::Deleted(*old),
+    }
+}
+
+#[tokio::test]
+async fn no_wake_up_is_lost() {
+    const ROUNDS: u64 = 2_000;
+    let table = Table::new("async-wake");
+    let mut publisher = publisher(&table, 1);
+    let mut follower = subscriber(&table);
+    let (told, heard) = std::sync::mpsc::channel();
+    let publishing = std::thread::spawn(move || {
+        for value in 1..=ROUNDS {
+            put(&mut publisher, 0, value);
+            heard.recv_timeout(LIMIT).expect("it is told of");
+        }
+        publisher.close().unwrap();
+    });
+    // Asleep at about each of them.
+    for value in 1..=ROUNDS {
+        let changes = soon(follower.changed()).await.unwrap();
+        assert_eq!(changes.len(), 1);
+        assert_eq!(follower.get(&(0, 0)).map(|item| item.value), Some(value));
+        told.send(()).unwrap();
+    }
+    let changes = soon(follower.changed()).await.unwrap();
+    assert_eq!(changes.cause(), Cause::Publisher);
+    assert!(!follower.publisher_state().is_alive());
+    publishing.join().unwrap();
+    // It goes on without a runtime.
+    let mut follower = follower.into_inner();
+    assert_eq!(follower.refresh().unwrap().cause(), Cause::Nothing);
+}
+
+#[tokio::test]
+async fn a_stream_tells_what_changed_in_rows_of_its_own() {
+    let table = Table::new("async-stream");
+    let mut publisher = publisher(&table, 1);
+    let mut typed = subscriber(&table);
+    let builder = UntypedSubscriber::builder(table.name()).recheck(NEVER);
+    let mut untyped = AsyncSubscriber::new(builder.open().unwrap()).unwrap();
+    put(&mut publisher, 0, 1);
+    for value in 2..100 {
+        let version = put(&mut publisher, 0, value);
+        let changes = soon(typed.next()).await.unwrap().unwrap();
+        assert_eq!(changes.version, version);
+        let (Change::Created(new) | Change::Updated { new, .. }) = changes.changes[0] else {
+            panic!("{changes:?}")
+        };
+        assert_eq!(new, Item::new((0, 0), value));
+        let changes = soon(untyped.next()).await.unwrap().unwrap();
+        assert_eq!((changes.version, changes.changes.len()), (version, 1));
+        let (Change::Created(new) | Change::Updated { new, .. }) = &changes.changes[0] else {
+            panic!("{changes:?}")
+        };
+        assert_eq!(new.bytes(), bytemuck::bytes_of(&Item::new((0, 0), value)));
+        assert!(typed.next().now_or_never().is_none());
+        assert!(untyped.next().now_or_never().is_none());
+    }
+    publisher.close().unwrap();
+    // News, and no end of the stream.
+    let changes = soon(untyped.next()).await.unwrap().unwrap();
+    assert_eq!(
+        (changes.cause, changes.changes.len()),
+        (Cause::Publisher, 0)
+    );
+    assert!(untyped.next().now_or_never().is_none());
+}
+
+/// Commits as fast as it can, in no order, until it is told to end; then the last row.
+fn rush(mut publisher: Publisher<Item>, rows: u32, end: &AtomicBool) -> Publisher<Item> {
+    let mut round = 0_u32;
+    while !end.load(Ordering::Relaxed) {
+        round += 1;
+        let number = round.wrapping_mul(2_654_435_761) % rows;
+        if round.is_multiple_of(3) {
+            let mut tx = publisher.begin();
+            // Not there as often as there.
+            if tx.delete(&(0, number)).is_ok() {
+                tx.commit().unwrap();
+            }
+        } else {
+            put(&mut publisher, number, round.into());
+        }
+    }
+    put(&mut publisher, rows, 0);
+    publisher
+}
+
+#[tokio::test]
+async fn a_future_that_is_dropped_loses_nothing() {
+    const ROWS: u32 = 50;
+    let table = Table::new("async-cancel");
+    let first = publisher(&table, 64);
+    let (mut borrowed, mut streamed) = (subscriber(&table), subscriber(&table));
+    let end = Arc::new(AtomicBool::new(false));
+    let told_to_end = Arc::clone(&end);
+    let rushing = std::thread::spawn(move || rush(first, ROWS, &told_to_end));
+    let (mut dropped, mut told) = (0, 0);
+    let mut copies = [Told::default(), Told::default()];
+    let follow = async {
+        let mut ended = [false; 2];
+        while ended != [true; 2] {
+            // They live for a poll or a few, and all but one are dropped in whatever state they are.
+            let patience = async {
+                for _ in 0..dropped % 4 {
+                    tokio::task::yield_now().await;
+                }
+            };
+            let (which, changes) = tokio::select! {
+                changes = borrowed.changed() => {
+                    (0, changes.unwrap().iter().map(owned).collect())
+                }
+                changes = streamed.next() => (1, changes.unwrap().unwrap().changes),
+                () = patience => (0, Vec::new()),
+            };
+            dropped += 1;
+            told += changes.len();
+            for change in changes {
+                ended[which] |= matches!(change, Change::Created(new) if new.number == ROWS);
+                copies[which].apply(change);
+            }
+            if told > 5_000 && dropped > 5_000 {
+                end.store(true, Ordering::Relaxed);
+            }
+        }
+    };
+    soon(follow).await;
+    let publisher = rushing.join().unwrap();
+    let rows: BTreeMap<ItemKey, Item> = publisher
+        .iter()
+        .map(|item| ((item.group, item.number), item))
+        .collect();
+    assert_eq!(copies[0].0, rows);
+    assert_eq!(copies[1].0, rows);
+    println!("{dropped} futures were dropped, {told} changes told");
+}
+
+#[tokio::test]
+async fn who_has_to_give_way_has_taken_nothing() {
+    let table = Table::new("async-budget");
+    let mut publisher = publisher(&table, 1);
+    let mut follower = subscriber(&table);
+    put(&mut publisher, 0, 1);
+    // All that this task may do before others have their turn.
+    while consume_budget().now_or_never().is_some() {}
+    assert!(follower.changed().now_or_never().is_none());
+    assert!(follower.next().now_or_never().is_none());
+    tokio::task::yield_now().await;
+    assert_eq!(soon(follower.changed()).await.unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn a_table_that_always_has_news_starves_nobody() {
+    let table = Table::new("async-busy");
+    let mut publisher = publisher(&table, 1);
+    let mut busy = subscriber(&table);
+    // Of one thread: while the one runs the other does not.
+    let other = tokio::spawn(async {
+        for _ in 0..100 {
+            tokio::task::yield_now().await;
+        }
+    });
+    let mut round = 0;
+    while !other.is_finished() && round < 1_000_000 {
+        round += 1;
+        put(&mut publisher, 0, round);
+        busy.changed().await.unwrap();
+    }
+    assert!(other.is_finished(), "it never ran");
+}
+
+#[tokio::test]
+async fn deaths_and_interruptions_are_told() {
+    let table = Table::new("async-death");
+    let mut publisher = Process::start(&mut role!("script", table.name(), 1, 8, 10));
+    assert_eq!(publisher.line(), "open");
+    let mut follower = subscriber(&table);
+    let interrupter = follower.interrupter().unwrap();
+    assert!(follower.changed().now_or_never().is_none());
+    std::thread::spawn(move || interrupter.interrupt());
+    let changes = soon(follower.changed()).await.unwrap();
+    assert!(changes.interrupted());
+    assert!(follower.changed().now_or_never().is_none());
+    publisher.kill();
+    let changes = soon(follower.changed()).await.unwrap();
+    assert_eq!(changes.cause(), Cause::Publisher);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn tasks_of_several_threads_follow_many_tables() {
+    let tables: Vec<Table> = (0..20).map(|_| Table::new("async-many")).collect();
+    let mut publishers: Vec<_> = tables.iter().map(|table| publisher(table, 1)).collect();
+    let following = tables.iter().map(|table| {
+        let mut follower = subscriber(table);
+        tokio::spawn(async move {
+            let mut last = 0;
+            while last < 100 {
+                soon(follower.changed()).await.unwrap();
+                last = follower.get(&(0, 0)).map_or(0, |item| item.value);
+            }
+        })
+    });
+    let following: Vec<_> = following.collect();
+    for value in 1..=100 {
+        for publisher in &mut publishers {
+            put(publisher, 0, value);
+        }
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    for follower in following {
+        follower.await.unwrap();
+    }
+}
+
+#[test]
+fn no_program_has_a_runtime() {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| env!("CARGO").into());
+    let output = Command::new(cargo)
+        .args(["tree", "--offline", "-e", "normal", "--prefix", "none"])
+        .args(["-p", "publisher", "-p", "subscriber", "-p", "common"])
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .output()
+        .expect("cargo can be run");
+    let packages = String::from_utf8(output.stdout).unwrap();
+    assert!(packages.contains("memmap2 v"), "{packages}");
+    assert!(!packages.contains("tokio"), "{packages}");
+}

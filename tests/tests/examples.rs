@@ -1,0 +1,202 @@
+//! The examples that wait: each runs as its first lines say, and ends as they say.
+
+use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader};
+
+use nix::sys::signal::Signal;
+use serde_json::Value;
+use tests::process::Process;
+use tests::programs::{example, example_with};
+use tests::serving::Serving;
+use tests::table::Table;
+use tests::{LIMIT, until};
+
+const FIELDS: &str = "id:u64,text:text(512)";
+
+fn row(id: u64, text: &str) -> String {
+    format!(r#"{{"id":{id},"text":"{text}"}}"#)
+}
+
+#[test]
+fn poll_waits_for_a_table_a_timer_and_stdin() {
+    let table = Table::new("example-poll");
+    let mut serving = Serving::start(table.name(), FIELDS, &[]);
+    let mut poll = Process::start(example("poll").arg(table.name()));
+    assert_eq!(poll.line(), "table: 0 rows at version 1");
+    serving.publish([row(1, "one")]);
+    poll.stdout_until(|text| text.contains("table: 1 rows changed, which leads to version 2"));
+    poll.write_line("hello");
+    poll.stdout_until(|text| text.contains("stdin: hello"));
+    poll.stdout_until(|text| text.contains("timer: 1 s"));
+    // None of them hides the others.
+    serving.publish([row(2, "two")]);
+    poll.stdout_until(|text| text.contains("leads to version 3"));
+    poll.finish();
+}
+
+#[test]
+fn poll_needs_no_other_program() {
+    let mut poll = Process::start(&mut example("poll"));
+    poll.stdout_until(|text| text.contains("which leads to version 2"));
+    poll.finish();
+}
+
+#[test]
+fn two_tables_are_waited_for_at_once() {
+    let mut tables = Process::start(&mut example("tables"));
+    // News of either makes another line.
+    tables.stdout_until(|text| {
+        let versions = text.lines().map(|line| {
+            let words: Vec<&str> = line.split(' ').collect();
+            (words[4], words[7])
+        });
+        let mut seen: Vec<(&str, &str)> = versions.collect();
+        seen.dedup();
+        seen.windows(2).any(|pair| pair[0].0 != pair[1].0)
+            && seen.windows(2).any(|pair| pair[0].1 != pair[1].1)
+    });
+    tables.finish();
+}
+
+/// A client of the server.
+struct Client {
+    events: BufReader<ureq::BodyReader<'static>>,
+    /// The table as it was told.
+    rows: BTreeMap<u64, String>,
+    version: u64,
+    snapshots: u32,
+}
+
+impl Client {
+    fn connect(url: &str) -> Self {
+        let agent = ureq::Agent::config_builder()
+            .timeout_recv_response(Some(LIMIT))
+            .build()
+            .new_agent();
+        let response = agent.get(url).call().unwrap();
+        assert_eq!(response.headers()["content-type"], "text/event-stream");
+        Self {
+            events: BufReader::new(response.into_body().into_reader()),
+            rows: BTreeMap::new(),
+            version: 0,
+            snapshots: 0,
+        }
+    }
+
+    /// Reads one event, and applies it.
+    fn read(&mut self) {
+        let mut event = BTreeMap::new();
+        loop {
+            let mut line = String::new();
+            assert_ne!(
+                self.events.read_line(&mut line).unwrap(),
+                0,
+                "the server hung up"
+            );
+            match line.trim_end().split_once(": ") {
+                Some((name, value)) => event.insert(name.to_owned(), value.to_owned()),
+                None if event.contains_key("data") => break,
+                // A comment that keeps the connection alive.
+                None => None,
+            };
+        }
+        let data: Vec<Value> = serde_json::from_str(&event["data"]).unwrap();
+        let version = event["id"].parse().unwrap();
+        assert!(version > self.version, "{version} after {}", self.version);
+        self.version = version;
+        if event["event"] == "snapshot" {
+            self.snapshots += 1;
+            self.rows.clear();
+            data.iter().for_each(|row| self.put(row));
+            return;
+        }
+        assert_eq!(event["event"], "changes");
+        for change in &data {
+            match change["op"].as_str().unwrap() {
+                "delete" => {
+                    let id = change["key"]["id"].as_u64().unwrap();
+                    self.rows.remove(&id).expect("it was there");
+                }
+                op => {
+                    let id = change["row"]["id"].as_u64().unwrap();
+                    assert_eq!(op == "update", self.rows.contains_key(&id), "{change}");
+                    self.put(&change["row"]);
+                }
+            }
+        }
+    }
+
+    fn put(&mut self, row: &Value) {
+        let text = row["text"].as_str().unwrap().to_owned();
+        self.rows.insert(row["id"].as_u64().unwrap(), text);
+    }
+
+    fn read_to(&mut self, version: u64) {
+        while self.version < version {
+            self.read();
+        }
+        assert_eq!(self.version, version);
+    }
+}
+
+/// The server of a table, on a port of its own.
+fn server(table: &Table) -> (Process, String) {
+    let mut command = example_with("tokio_sse", &["tokio"]);
+    let mut server = Process::start(command.args([table.name(), "127.0.0.1:0"]));
+    let url = server.line();
+    (server, url)
+}
+
+#[test]
+fn a_table_is_served_to_many_clients() {
+    let table = Table::new("example-sse");
+    let mut serving = Serving::start(table.name(), FIELDS, &[]);
+    serving.publish([row(1, "one"), row(2, "two")]);
+    let (mut server, url) = server(&table);
+    let mut clients: Vec<Client> = (0..20).map(|_| Client::connect(&url)).collect();
+    let before = serving.version();
+    clients.iter_mut().for_each(|client| client.read_to(before));
+    until("one subscriber serves them all", || table.remember() == 1);
+    serving.publish([row(3, "three")]);
+    serving.publish([row(2, "zwei")]);
+    serving.publish([r#"{"op":"delete","key":{"id":1}}"#]);
+    // Somebody joins, and some leave.
+    clients.drain(..5);
+    clients.push(Client::connect(&url));
+    serving.publish([row(4, "four")]);
+    let expected = [(2, "zwei"), (3, "three"), (4, "four")];
+    let expected = expected.map(|(id, text)| (id, text.to_owned()));
+    for client in &mut clients {
+        client.read_to(serving.version());
+        assert_eq!(client.rows, expected.clone().into());
+        assert_eq!(client.snapshots, 1);
+    }
+    server.signal(Signal::SIGINT);
+    server.ends_with(0);
+    // It gave its slot back.
+    assert_eq!(table.remember(), 0);
+}
+
+#[test]
+fn a_client_that_does_not_read_stops_nobody_and_gets_the_table_again() {
+    const ROWS: u64 = 4_000;
+    let table = Table::new("example-slow");
+    let mut serving = Serving::start(table.name(), FIELDS, &[]);
+    let (mut server, url) = server(&table);
+    let (mut slow, mut quick) = (Client::connect(&url), Client::connect(&url));
+    // Some 2 MB each: more than sockets hold, and more batches than are kept.
+    for round in 0..30 {
+        let text = format!("{round}-").repeat(120);
+        let mut lines = vec![r#"{"op":"begin"}"#.to_owned()];
+        lines.extend((0..ROWS).map(|id| row(id, &text)));
+        lines.push(r#"{"op":"commit"}"#.to_owned());
+        serving.publish(lines);
+        quick.read_to(serving.version());
+    }
+    assert_eq!((quick.snapshots, quick.rows.len() as u64), (1, ROWS));
+    slow.read_to(serving.version());
+    assert!(slow.snapshots > 1, "nothing was left out for it");
+    assert_eq!(slow.rows, quick.rows);
+    server.signal(Signal::SIGINT);
+    server.ends_with(0);
+}

@@ -1,0 +1,56 @@
+//! A subscriber that does not come to take its calls stops nobody, and finds the last commit when it goes on.
+
+use nix::sys::signal::Signal;
+use tests::until;
+
+use super::{Place, asleep, commit, for_each_kind};
+
+#[test]
+fn calls_that_nobody_takes_are_one_call() {
+    for_each_kind(|kind| {
+        for role in ["follow", "poll"] {
+            let place = Place::new("kinds-stopped");
+            let mut publisher = place.publish();
+            let mut follower = place.start(role, kind, &[]);
+            follower.line();
+            until("it sleeps", || {
+                asleep(&place.table) == 1 || kind.wake == "spin"
+            });
+            let mut last = 0;
+            for round in 0..20 {
+                follower.stop();
+                for value in 0..200 {
+                    last = commit(&mut publisher, round * 1000 + value);
+                }
+                follower.signal(Signal::SIGCONT);
+                // Few steps or one; the last is the last commit, without any further one.
+                while follower.line().split(' ').next() != Some(&last.to_string()) {}
+            }
+            follower.kill();
+            publisher.close().unwrap();
+            assert!(last > 4000);
+        }
+    });
+}
+
+#[test]
+fn commits_as_fast_as_can_be_are_followed_to_the_last() {
+    for_each_kind(|kind| {
+        let place = Place::new("kinds-burst");
+        let mut publisher = place.publish();
+        let mut followers = ["follow", "poll", "follow"].map(|role| place.start(role, kind, &[]));
+        for follower in &mut followers {
+            follower.line();
+        }
+        for burst in 0..20 {
+            let mut last = 0;
+            for value in 0..1 + burst * 7 {
+                last = commit(&mut publisher, burst * 1000 + value);
+            }
+            for follower in &mut followers {
+                while follower.line().split(' ').next() != Some(&last.to_string()) {}
+            }
+        }
+        publisher.close().unwrap();
+    });
+}

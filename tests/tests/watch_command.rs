@@ -1,0 +1,296 @@
+//! `watch NAME -- COMMAND…`: what a command is given, that there is one at a time, and that none can stop the watch.
+
+use std::path::{Path, PathBuf};
+
+use nix::sys::signal::Signal;
+use serde_json::{Value, json};
+use tests::process::Process;
+use tests::programs::subscriber;
+use tests::published::lines;
+use tests::serving::Serving;
+use tests::table::Table;
+use tests::until;
+
+const FIELDS: &str = "id:u64,name:text(8)";
+/// Says what it is run for, and what it is given.
+const TELL: &str =
+    r#"echo "$TABLECAST_EVENT $TABLECAST_VERSION $TABLECAST_CHANGES $TABLECAST_PUBLISHER"; cat"#;
+
+fn row(id: u64, name: &str) -> String {
+    format!(r#"{{"id":{id},"name":"{name}"}}"#)
+}
+
+/// More rows than a pipe holds.
+fn many() -> Vec<String> {
+    let begin = r#"{"op":"begin"}"#.to_owned();
+    let commit = r#"{"op":"commit"}"#.to_owned();
+    let rows = (1_000..21_000).map(|id| row(id, "many"));
+    [begin].into_iter().chain(rows).chain([commit]).collect()
+}
+
+fn watch(table: &Table, options: &[&str], shell: &str) -> Process {
+    let mut command = subscriber();
+    command
+        .args(["watch", table.name()])
+        .args(options)
+        .args(["--", "sh", "-c", shell]);
+    Process::start(&mut command)
+}
+
+fn change(line: &str) -> Value {
+    serde_json::from_str(line).unwrap_or_else(|error| panic!("{line}: {error}"))
+}
+
+fn is_there(pid: &str) -> bool {
+    Path::new(&format!("/proc/{pid}")).exists()
+}
+
+/// Where a command waits until the test lets it go on: for a file, and not for ever, should nobody end it.
+struct Gate {
+    path: PathBuf,
+    _folder: tempfile::TempDir,
+}
+
+impl Gate {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("gate");
+        Self {
+            path,
+            _folder: folder,
+        }
+    }
+
+    /// What waits in a shell's command.
+    fn wait(&self) -> String {
+        let path = self.path.display();
+        format!(
+            "n=0; until rm '{path}' 2>/dev/null || [ $n = 2000 ]; do sleep 0.01; n=$((n + 1)); done"
+        )
+    }
+
+    /// Lets one command go on.
+    fn open(&self) {
+        std::fs::write(&self.path, "").unwrap();
+    }
+}
+
+#[test]
+fn a_command_is_given_the_lines_that_a_watch_prints() {
+    let table = Table::new("command");
+    let mut serving = Serving::start(table.name(), FIELDS, &[]);
+    serving.publish([row(1, "one")]);
+    let mut told = watch(&table, &[], TELL);
+    let mut printed =
+        Process::start(subscriber().args(["watch", table.name(), "--format", "jsonl"]));
+    let mut expect = |told: &mut Process, event: &str, version: u64| {
+        assert_eq!(told.line(), format!("{event} {version} 1 alive"));
+        assert_eq!(told.line(), printed.line());
+    };
+    expect(&mut told, "table", serving.version());
+    for line in [
+        row(2, "two"),
+        r#"{"op":"update","row":{"id":1,"name":"uno"}}"#.to_owned(),
+        r#"{"op":"delete","key":{"id":2}}"#.to_owned(),
+    ] {
+        serving.publish([line]);
+        expect(&mut told, "changes", serving.version());
+    }
+    told.signal(Signal::SIGINT);
+    told.ends_with(0);
+    assert_eq!(told.stderr(), "");
+}
+
+#[test]
+fn an_empty_table_is_told_too_unless_it_is_postponed() {
+    let table = Table::new("command-empty");
+    let mut serving = Serving::start(table.name(), FIELDS, &[]);
+    let mut told = watch(&table, &[], TELL);
+    assert_eq!(told.line(), "table 1 0 alive");
+    let mut postponed = watch(&table, &["--postpone", "--count", "1"], TELL);
+    until("both follow", || table.remember() == 2);
+    serving.publish([row(1, "one")]);
+    assert_eq!(told.line(), "changes 2 1 alive");
+    postponed.ends_with(0);
+    let all = postponed.stdout();
+    assert!(all.starts_with("changes 2 1 alive\n"), "{all}");
+    // Once: the table at the start, and no more.
+    let mut once = watch(&table, &["--once"], TELL);
+    once.ends_with(0);
+    assert!(once.stdout().starts_with("table 2 1 alive\n"));
+}
+
+#[test]
+fn a_dead_publisher_is_told_of() {
+    let table = Table::new("command-dead");
+    let mut serving = Serving::start(table.name(), FIELDS, &[]);
+    serving.publish([row(1, "one")]);
+    serving.process.kill();
+    let mut told = watch(&table, &["--once"], TELL);
+    assert_eq!(told.line(), "table 2 1 gone");
+    told.ends_with(0);
+}
+
+#[test]
+fn one_runs_at_a_time_and_what_changes_meanwhile_is_one_step() {
+    let (table, gate) = (Table::new("command-slow"), Gate::new());
+    let mut serving = Serving::start(table.name(), FIELDS, &[]);
+    serving.publish([row(1, "one")]);
+    let shell = format!("echo begin; {TELL}; {}; echo end", gate.wait());
+    let mut told = watch(&table, &[], &shell);
+    assert_eq!(told.line(), "begin");
+    assert_eq!(told.line(), format!("table {} 1 alive", serving.version()));
+    told.line();
+    for name in ["a", "b", "c"] {
+        serving.publish([row(1, name), row(3, name)]);
+    }
+    serving.publish([r#"{"op":"delete","key":{"id":3}}"#.to_owned()]);
+    serving.publish([row(2, "two")]);
+    let version = serving.version();
+    gate.open();
+    assert_eq!([told.line(), told.line()], ["end", "begin"]);
+    assert_eq!(told.line(), format!("changes {version} 2 alive"));
+    let mut changes = [change(&told.line()), change(&told.line())];
+    changes.sort_by_key(|change| change["key"]["id"].as_u64());
+    assert_eq!(changes[0]["op"], "update");
+    assert_eq!(changes[0]["old"], json!({"id": 1, "name": "one"}));
+    assert_eq!(changes[0]["row"], json!({"id": 1, "name": "c"}));
+    assert_eq!(changes[1]["op"], "create");
+    assert_eq!(changes[1]["row"], json!({"id": 2, "name": "two"}));
+    gate.open();
+    assert_eq!(told.line(), "end");
+}
+
+#[test]
+fn what_is_watched_can_be_a_part() {
+    let table = Table::new("command-view");
+    let mut serving = Serving::start(table.name(), FIELDS, &[]);
+    serving.publish([row(1, "one"), row(2, "two")]);
+    let options = ["1", "2", "--where", "name starts t", "--fields", "name"];
+    let options = [options.as_slice(), &["--count", "3"]].concat();
+    let mut told = watch(&table, &options, TELL);
+    assert!(told.line().starts_with("table "));
+    assert_eq!(change(&told.line())["row"], json!({"name": "two"}));
+    // Nothing of these is watched, so nothing is run.
+    serving.publish([row(3, "three")]);
+    serving.publish([row(1, "uno")]);
+    serving.publish([row(1, "tre")]);
+    let version = serving.version();
+    assert_eq!(told.line(), format!("changes {version} 1 alive"));
+    let created =
+        json!({"version": version, "op": "create", "key": {"id": 1}, "row": {"name": "tre"}});
+    assert_eq!(change(&told.line()), created);
+    // Of three changes in one commit, the two that are left of --count.
+    serving.publish([
+        r#"{"op":"begin"}"#.to_owned(),
+        r#"{"op":"delete","key":{"id":1}}"#.to_owned(),
+        r#"{"op":"delete","key":{"id":2}}"#.to_owned(),
+        r#"{"op":"delete","key":{"id":3}}"#.to_owned(),
+        r#"{"op":"commit"}"#.to_owned(),
+    ]);
+    told.ends_with(0);
+    let all = told.stdout();
+    let last: Vec<&str> = all.lines().skip(4).collect();
+    assert_eq!(last[0], format!("changes {} 2 alive", serving.version()));
+    let last = lines(&last[1..].join("\n"));
+    assert!(last.iter().all(|change| change["op"] == "delete"), "{all}");
+    assert_eq!(last.len(), 2);
+}
+
+#[test]
+fn a_failure_is_told_and_does_not_end_the_watch() {
+    let table = Table::new("command-fails");
+    let mut serving = Serving::start(table.name(), FIELDS, &[]);
+    let mut told = watch(
+        &table,
+        &[],
+        "test $TABLECAST_VERSION -gt 2 || exit 7; kill -9 $$",
+    );
+    told.stderr_until(|text| text.contains(r#""sh" failed at version 1: exit status: 7"#));
+    serving.publish([row(1, "one")]);
+    told.stderr_until(|text| text.contains("at version 2: exit status: 7"));
+    serving.publish([row(2, "two")]);
+    told.stderr_until(|text| text.contains("at version 3: signal: 9"));
+    told.signal(Signal::SIGTERM);
+    told.ends_with(0);
+    assert_eq!(told.stderr().lines().count(), 3);
+
+    let mut absent = Process::start(subscriber().args([
+        "watch",
+        table.name(),
+        "--",
+        "/nowhere/no such command",
+    ]));
+    let not_found = r#"cannot run "/nowhere/no such command": No such file"#;
+    absent.stderr_until(|text| text.contains(not_found));
+    serving.publish([row(3, "three")]);
+    absent.stderr_until(|text| text.matches(not_found).count() == 2);
+    absent.signal(Signal::SIGINT);
+    absent.ends_with(0);
+}
+
+#[test]
+fn a_command_need_not_read() {
+    let table = Table::new("command-deaf");
+    let mut serving = Serving::start(table.name(), FIELDS, &[]);
+    serving.publish(many());
+    // One that ends at once, and one that closes its stdin and goes on.
+    for shell in ["echo $TABLECAST_EVENT", "exec <&-; echo $TABLECAST_EVENT"] {
+        let mut told = watch(&table, &["--count", "1"], shell);
+        assert_eq!(told.line(), "table");
+        until("it follows", || table.remember() == 1);
+        serving.publish([row(serving.version(), "news")]);
+        assert_eq!(told.line(), "changes");
+        told.ends_with(0);
+        assert_eq!(told.stderr(), "");
+    }
+    // One that reads all of it.
+    let mut told = watch(&table, &["--once"], "wc -l");
+    assert_eq!(told.line().trim(), "20002");
+    told.ends_with(0);
+}
+
+#[test]
+fn the_end_of_the_watch_is_the_end_of_its_command() {
+    let table = Table::new("command-endless");
+    let mut serving = Serving::start(table.name(), FIELDS, &[]);
+    serving.publish(many());
+    let deaf = "echo $$; exec sleep 1000";
+    let lazy = "head -c 10000 >/dev/null; echo $$; exec sleep 1000";
+    let done = "cat >/dev/null; echo $$; exec sleep 1000";
+    let stubborn = r#"trap "" TERM; echo $$; while :; do sleep 0.1; done"#;
+    for (shell, signal) in [
+        (deaf, Signal::SIGINT),
+        (deaf, Signal::SIGTERM),
+        (lazy, Signal::SIGINT),
+        (done, Signal::SIGINT),
+        (stubborn, Signal::SIGHUP),
+    ] {
+        let mut told = watch(&table, &[], shell);
+        let pid = told.line();
+        assert!(is_there(&pid));
+        told.signal(signal);
+        told.ends_with(0);
+        assert!(!is_there(&pid), "{shell:?} is still there after {signal}");
+        assert_eq!(told.stderr(), "");
+    }
+    // So is its time.
+    for shell in [deaf, lazy, done] {
+        let mut told = watch(&table, &["--count", "1", "--timeout", "300ms"], shell);
+        let pid = told.line();
+        told.ends_with(1);
+        assert!(!is_there(&pid), "{shell:?} is still there");
+        assert!(told.stderr().contains("only 0 of 1 changes"));
+    }
+}
+
+#[test]
+fn wrong_arguments_are_refused() {
+    for arguments in [
+        ["watch", "t", "--format", "csv", "--", "true"].as_slice(),
+        &["watch", "t", "--postpone"],
+        &["watch", "t", "--postpone", "--once", "--", "true"],
+    ] {
+        Process::run(subscriber().args(arguments), 2);
+    }
+}
