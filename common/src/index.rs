@@ -73,17 +73,19 @@ impl KeyIndex {
         Hash((hasher.finish() >> 32) as u32)
     }
 
-    /// The slot with this hash for which `matches` holds.
+    /// What `matches` makes of the slot with this hash for which it makes something.
     #[inline]
-    pub fn find(&self, hash: Hash, matches: impl Fn(usize) -> bool) -> Option<usize> {
+    pub fn find<T>(&self, hash: Hash, matches: impl Fn(usize) -> Option<T>) -> Option<T> {
         let mut at = self.home(hash);
         loop {
             let entry = self.entries[at];
             if entry == FREE {
                 return None;
             }
-            if hash_of(entry) == hash && matches(slot_of(entry)) {
-                return Some(slot_of(entry));
+            if hash_of(entry) == hash
+                && let Some(found) = matches(slot_of(entry))
+            {
+                return Some(found);
             }
             at = self.after(at);
         }
@@ -237,11 +239,14 @@ mod tests {
                     _ => {}
                 }
                 assert_eq!(index.len(), model.len());
-                let found = index.find(hash(key), |slot| slot as u64 % 300 == key);
+                let found =
+                    index.find(hash(key), |slot| (slot as u64 % 300 == key).then_some(slot));
                 assert_eq!(found, model.get(&key).copied());
             }
             for (key, slot) in &model {
-                let found = index.find(hash(*key), |slot| slot as u64 % 300 == *key);
+                let found = index.find(hash(*key), |slot| {
+                    (slot as u64 % 300 == *key).then_some(slot)
+                });
                 assert_eq!(found, Some(*slot));
             }
         }

@@ -13,8 +13,10 @@ use nix::sys::mman::{MapFlags, MmapAdvise, ProtFlags, madvise, mmap_anonymous, m
 
 use crate::sync::{AtomicU64, Ordering, store};
 
+/// A huge page (of x86-64, and of AArch64 with pages of 4 KiB), in words.
+const HUGE_WORDS: usize = (2 << 20) / 8;
 /// From this size on memory is taken from the system, in whole pages of its own, and not from the allocator.
-const LARGE_WORDS: usize = (1 << 20) / 8;
+const LARGE_WORDS: usize = HUGE_WORDS / 2;
 /// A cache line, in bytes.
 const LINE: usize = 64;
 
@@ -40,19 +42,24 @@ impl Default for Lines {
 impl Lines {
     /// So many words of zeros.
     pub fn zeroed(words: usize) -> Self {
-        let first = match words {
+        let room = match words {
+            // Whole huge pages only are given to where one can begin.
+            LARGE_WORDS.. => words.next_multiple_of(HUGE_WORDS),
+            _ => words,
+        };
+        let first = match room {
             0 => NonNull::dangling(),
-            LARGE_WORDS.. => map(words),
+            LARGE_WORDS.. => map(room),
             _ => {
                 // SAFETY: the layout's size is not zero.
-                let memory = unsafe { std::alloc::alloc_zeroed(layout(words)) };
-                NonNull::new(memory.cast()).unwrap_or_else(|| handle_alloc_error(layout(words)))
+                let memory = unsafe { std::alloc::alloc_zeroed(layout(room)) };
+                NonNull::new(memory.cast()).unwrap_or_else(|| handle_alloc_error(layout(room)))
             }
         };
         Self {
             first,
             len: words,
-            room: words,
+            room,
         }
     }
 
@@ -116,6 +123,23 @@ fn map(words: usize) -> NonNull<u64> {
     // SAFETY: of these very pages. Where there are no huge ones it is refused, and all goes on.
     let _advice = unsafe { madvise(memory, size.get(), MmapAdvise::MADV_HUGEPAGE) };
     memory.cast()
+}
+
+/// Does `work` in a way that the compiler may use wide vectors for, where the processor has them.
+#[inline]
+pub fn by_vectors<T>(work: impl FnOnce() -> T) -> T {
+    #[cfg(target_arch = "x86_64")]
+    {
+        #[target_feature(enable = "avx2")]
+        fn wide<T>(work: impl FnOnce() -> T) -> T {
+            work()
+        }
+        if is_x86_feature_detected!("avx2") {
+            // SAFETY: the processor has what it is compiled for.
+            return unsafe { wide(work) };
+        }
+    }
+    work()
 }
 
 /// Copies words that another process may be writing, each as by a relaxed load, in any order.

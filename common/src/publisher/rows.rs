@@ -114,7 +114,7 @@ impl Rows {
         }
         self.index
             .find(self.index.hash_key(&self.schema, key), |slot| {
-                self.key(slot) == key
+                (self.key(slot) == key).then_some(slot)
             })
     }
 
@@ -134,14 +134,15 @@ impl Rows {
     fn find_word(&self, key: [u8; 8]) -> Option<usize> {
         let key = u64::from_ne_bytes(key);
         self.index.find(self.index.hash_word(key), |slot| {
-            self.slots[slot * self.stride + 1] == key
+            (self.slots[slot * self.stride + 1] == key).then_some(slot)
         })
     }
 
     fn find_by_parts(&self, row: &[u8]) -> Option<usize> {
         self.index
             .find(self.index.hash_row(&self.schema, row), |slot| {
-                self.schema.key_matches(row, self.key(slot))
+                let is_it = self.schema.key_matches(row, self.key(slot));
+                is_it.then_some(slot)
             })
     }
 

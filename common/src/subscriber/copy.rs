@@ -61,7 +61,11 @@ impl ChangeList {
 
     /// The bytes of an old row.
     fn old(&self, at: usize) -> &[u8] {
-        &bytemuck::cast_slice(&self.old_rows[at..])[..self.schema.row_size()]
+        &bytemuck::cast_slice(self.old_words(at))[..self.schema.row_size()]
+    }
+
+    fn old_words(&self, at: usize) -> &[u64] {
+        &self.old_rows[at..][..self.schema.row_words()]
     }
 
     fn keep(&mut self, row: &[u64]) -> usize {
@@ -112,7 +116,7 @@ impl LocalCopy {
         for word in 0..copy.live.len() {
             hashes.extend(set_bits(&[copy.live[word]]).map(|row| {
                 let slot = word * 64 + row;
-                let hash = copy.hash(copy.bytes(slot));
+                let hash = copy.hash(copy.words(slot));
                 copy.index.prefetch(hash);
                 (hash, slot)
             }));
@@ -144,11 +148,18 @@ impl LocalCopy {
     /// The slot of a key; None also for one of another length.
     #[inline]
     pub(super) fn find(&self, key: &[u8]) -> Option<usize> {
+        self.find_row(key).map(|(slot, _)| slot)
+    }
+
+    /// The slot of a key, and the words of its row.
+    #[inline]
+    pub(super) fn find_row(&self, key: &[u8]) -> Option<(usize, &[u64])> {
         match (self.key_word, <[u8; 8]>::try_from(key)) {
             (Some(word), Ok(key)) => {
                 let key = u64::from_ne_bytes(key);
                 self.index.find(self.index.hash_word(key), |slot| {
-                    self.rows[slot * self.row_words + word] == key
+                    let row = self.words(slot);
+                    (row[word] == key).then_some((slot, row))
                 })
             }
             _ => self.find_by_parts(key),
@@ -163,7 +174,7 @@ impl LocalCopy {
             _ if key.len() == self.schema.key_size() => self.index.hash_key(&self.schema, key),
             _ => return None,
         };
-        self.index.find(hash, |_| true)
+        self.index.find(hash, Some)
     }
 
     /// Whether that is the key of a row.
@@ -175,13 +186,16 @@ impl LocalCopy {
         }
     }
 
-    fn find_by_parts(&self, key: &[u8]) -> Option<usize> {
+    fn find_by_parts(&self, key: &[u8]) -> Option<(usize, &[u64])> {
         if key.len() != self.schema.key_size() {
             return None;
         }
         let hash = self.index.hash_key(&self.schema, key);
-        self.index
-            .find(hash, |slot| self.schema.key_matches(self.bytes(slot), key))
+        self.index.find(hash, |slot| {
+            let row = self.words(slot);
+            let is_it = self.schema.key_matches(bytemuck::cast_slice(row), key);
+            is_it.then_some((slot, row))
+        })
     }
 
     /// The row at a slot.
@@ -237,7 +251,7 @@ impl LocalCopy {
                     continue;
                 }
                 left.push(changes.keep(self.words(slot)));
-                self.index.remove(self.hash(self.bytes(slot)), slot);
+                self.index.remove(self.hash(self.words(slot)), slot);
                 self.set_live(slot, false);
             }
             if row.is_some() {
@@ -257,14 +271,14 @@ impl LocalCopy {
         let mut returning = KeyIndex::default();
         if !entered.is_empty() {
             for (number, old) in left.iter().enumerate() {
-                returning.put(self.hash(changes.old(*old)), number, |_| false);
+                returning.put(self.hash(changes.old_words(*old)), number, |_| false);
             }
         }
         let mut back = vec![false; left.len()];
         for moved in entered {
             let slot = moved.slot as usize;
             let row = staging.row(moved).expect("only rows that are live entered");
-            let hash = self.hash(bytemuck::cast_slice(row));
+            let hash = self.hash(row);
             self.write(slot, row);
             self.set_live(slot, true);
             let twin = self.index_row(hash, slot);
@@ -272,8 +286,8 @@ impl LocalCopy {
                 self.set_live(twin, false);
             }
             let old = returning.find(hash, |number| {
-                self.schema
-                    .same_key(changes.old(left[number]), self.bytes(slot))
+                let is_it = self.same_key(changes.old_words(left[number]), row);
+                is_it.then_some(number)
             });
             match old {
                 Some(number) => {
@@ -300,20 +314,26 @@ impl LocalCopy {
 
     /// Returns the slot that had the same key: no publisher of ours has a key at two slots. If this one does, the later
     /// counts.
+    #[inline]
     fn index_row(&mut self, hash: Hash, slot: usize) -> Option<usize> {
-        let (schema, rows, words) = (&self.schema, &self.rows, self.row_words);
-        let bytes = |slot: usize| bytemuck::cast_slice(&rows[slot * words..][..words]);
-        self.index
-            .put(hash, slot, |twin| schema.same_key(bytes(twin), bytes(slot)))
+        let (schema, rows, row_words) = (&self.schema, &self.rows, self.row_words);
+        let words = |slot: usize| &rows[slot * row_words..][..row_words];
+        self.index.put(hash, slot, |twin| {
+            same_key(schema, self.key_word, words(twin), words(slot))
+        })
     }
 
-    fn hash(&self, row: &[u8]) -> Hash {
-        self.index.hash_row(&self.schema, row)
+    #[inline]
+    fn hash(&self, row: &[u64]) -> Hash {
+        match self.key_word {
+            Some(word) => self.index.hash_word(row[word]),
+            None => self.index.hash_row(&self.schema, bytemuck::cast_slice(row)),
+        }
     }
 
+    #[inline]
     fn same_key(&self, one: &[u64], other: &[u64]) -> bool {
-        self.schema
-            .same_key(bytemuck::cast_slice(one), bytemuck::cast_slice(other))
+        same_key(&self.schema, self.key_word, one, other)
     }
 
     fn write(&mut self, slot: usize, row: &[u64]) {
@@ -357,6 +377,14 @@ impl LocalCopy {
             .filter(|slot| !known[*slot])
             .map(|slot| Changed::Created { slot });
         changes.items.extend(created);
+    }
+}
+
+#[inline]
+fn same_key(schema: &Schema, key_word: Option<usize>, one: &[u64], other: &[u64]) -> bool {
+    match key_word {
+        Some(word) => one[word] == other[word],
+        None => schema.same_key(bytemuck::cast_slice(one), bytemuck::cast_slice(other)),
     }
 }
 

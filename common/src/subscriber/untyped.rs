@@ -201,7 +201,7 @@ impl UntypedSubscriber {
     /// Its words.
     #[inline]
     pub(super) fn get_words(&self, key: &[u8]) -> Option<&[u64]> {
-        self.copy.find(key).map(|slot| self.copy.words(slot))
+        self.copy.find_row(key).map(|(_, row)| row)
     }
 
     /// Copies the last committed row of a key into `words`, if it stands where the local copy has it.

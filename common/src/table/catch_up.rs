@@ -8,7 +8,7 @@
 //! It is not outrun for long: a pass after the first looks only at what changed during the one before.
 
 use super::Table;
-use super::read::{Block, Overtaken};
+use super::read::{Block, Overtaken, Tags};
 use crate::bits::set_bits;
 use crate::layout::BLOCK_ROWS;
 use crate::memory::Lines;
@@ -109,11 +109,16 @@ pub struct Moved {
     start: Option<usize>,
 }
 
+/// How many rows are expected to change again.
+const EXPECTED: usize = 16;
+
 /// Rows that changed, copied aside, not yet visible to anybody. Kept between refreshes for its memory.
 #[derive(Default)]
 pub struct Staging {
     rows: Rows,
     failed: Vec<u32>,
+    /// Some rows that changed last time.
+    before: Vec<u32>,
 }
 
 #[derive(Default)]
@@ -154,10 +159,22 @@ impl Staging {
         &mut self,
         since: u64,
         passes: u32,
-        look: impl FnMut() -> Result<(u64, Table<'m>), E>,
+        mut look: impl FnMut() -> Result<(u64, Table<'m>), E>,
     ) -> Result<Option<u64>, E> {
+        self.before.clear();
+        let moved = self.rows.moved.iter().take(EXPECTED);
+        self.before.extend(moved.map(|moved| moved.slot));
         self.rows.moved.clear();
         self.rows.words.clear();
+        let look = || {
+            let (version, table) = look()?;
+            // What changed last time may have changed again. From commit to tree to tags to row each is another line of the
+            // publisher's core, and so they come together.
+            self.before
+                .drain(..)
+                .for_each(|slot| table.prefetch(slot as usize));
+            Ok((version, table))
+        };
         let reached = catch_up(&mut self.rows, since, passes, &mut self.failed, look)?;
         if reached.is_some_and(|(_, passes)| passes > 1) {
             self.keep_last();
@@ -205,18 +222,23 @@ impl Destination for Lines {
 struct Whole<'d, D> {
     rows: &'d mut D,
     live: &'d mut Vec<u64>,
+    tags: Tags,
 }
 
 impl<D: Destination> Whole<'_, D> {
     /// The words of the rows from `slot` on, and of all that are live a bit.
     #[inline]
-    fn at(&mut self, table: &Table<'_>, slot: usize) -> (&mut [u64], &mut [u64]) {
+    fn at(&mut self, table: &Table<'_>, slot: usize) -> (&mut [u64], &mut [u64], &mut Tags) {
         let bits = table.rows().div_ceil(64);
         if self.live.len() < bits {
             self.live.resize(bits, 0);
         }
         let words = self.rows.reserve(bits * 64 * table.row_words());
-        (&mut words[slot * table.row_words()..], self.live)
+        (
+            &mut words[slot * table.row_words()..],
+            self.live,
+            &mut self.tags,
+        )
     }
 }
 
@@ -228,7 +250,7 @@ fn set_bit(bits: &mut [u64], at: usize, value: bool) {
 
 impl<D: Destination> Aside for Whole<'_, D> {
     fn take(&mut self, table: &Table<'_>, row: Row<'_, '_>) -> Result<(), Overtaken> {
-        let (words, live) = self.at(table, row.slot);
+        let (words, live, _) = self.at(table, row.slot);
         if let Some(is_live) = row.read(&mut words[..table.row_words()])? {
             set_bit(live, row.slot, is_live);
         }
@@ -244,11 +266,14 @@ impl<D: Destination> Aside for Whole<'_, D> {
     ) {
         let first = number * BLOCK_ROWS;
         let rows = BLOCK_ROWS.min(table.rows() - first);
-        let (words, live) = self.at(table, first);
+        let (words, live, tags) = self.at(table, first);
         let words = &mut words[..rows * table.row_words()];
+        if first + BLOCK_ROWS < table.rows() {
+            table.block(number + 1).prefetch();
+        }
         let answers = table
             .block(number)
-            .read_all(known.version, known.since, words);
+            .read_all(known.version, known.since, words, tags);
         let (live, shift) = (&mut live[first / 64], first % 64);
         let written = answers.written & !answers.failed;
         *live &= !(written << shift);
@@ -269,7 +294,9 @@ pub fn copy_all<'m, E>(
     look: impl FnMut() -> Result<(u64, Table<'m>), E>,
 ) -> Result<Option<u64>, E> {
     live.clear();
-    let reached = catch_up(&mut Whole { rows, live }, 0, passes, &mut Vec::new(), look)?;
+    let tags = [[0; 2 * BLOCK_ROWS]; 2];
+    let mut whole = Whole { rows, live, tags };
+    let reached = catch_up(&mut whole, 0, passes, &mut Vec::new(), look)?;
     Ok(reached.map(|(version, _)| version))
 }
 

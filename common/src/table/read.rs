@@ -1,8 +1,8 @@
 //! One row at one version.
 
-use super::{Table, last_commit};
+use super::{FIRST_LINES, Table, last_commit};
 use crate::bits::{runs, set_bits};
-use crate::layout::{BLOCK_ROWS, Geometry, Tag};
+use crate::layout::{BLOCK_ROWS, Geometry, LINE_WORDS, Tag};
 use crate::memory;
 use crate::seqlock::Guarded;
 use crate::sync::{AtomicU64, Ordering, Point, applies, fence};
@@ -37,6 +37,12 @@ pub fn glance(words: &[AtomicU64], geometry: &Geometry, slot: usize, row: &mut [
     }
 }
 
+/// The tags of a block, at two looks.
+pub(super) type Tags = [[u64; 2 * BLOCK_ROWS]; 2];
+
+/// Among how many rows that are not copied those that are stand so far apart that the processor does not guess the next.
+const MANY: u32 = 8;
+
 /// The rows of one block: its tags, its first copies, its second copies.
 #[derive(Clone, Copy)]
 pub struct Block<'m> {
@@ -55,6 +61,19 @@ impl<'m> Block<'m> {
             tags,
             copies: [first, second],
             row_words,
+        }
+    }
+
+    /// Has the tags fetched, and where the copies begin.
+    #[inline]
+    pub(super) fn prefetch(&self) {
+        for line in self.tags.chunks(LINE_WORDS) {
+            memory::prefetch(&line[0]);
+        }
+        for copy in self.copies {
+            for line in copy.chunks(LINE_WORDS).take(FIRST_LINES) {
+                memory::prefetch(&line[0]);
+            }
         }
     }
 
@@ -104,20 +123,31 @@ impl<'m> Block<'m> {
 
     /// Copies the first rows of the block as of `version` to `words`, as many as these have room for, if they were written
     /// after `since`. The same as reading one after the other, but neighbours are copied as one, tags are looked at again
-    /// together, and the answers are bits.
+    /// together, and the answers are bits. `before` and `after` are where tags are copied to.
     #[inline]
-    pub(super) fn read_all(&self, version: u64, since: u64, words: &mut [u64]) -> Choice {
+    pub(super) fn read_all(
+        &self,
+        version: u64,
+        since: u64,
+        words: &mut [u64],
+        [before, after]: &mut Tags,
+    ) -> Choice {
         let tags = &self.tags[..words.len() / self.row_words * 2];
-        let (mut before, mut after) = ([0; 2 * BLOCK_ROWS], [0; 2 * BLOCK_ROWS]);
         let (before, after) = (&mut before[..tags.len()], &mut after[..tags.len()]);
         memory::copy_words(tags, before);
-        let mut answers = Choice::usual(before, version, since)
-            .unwrap_or_else(|| Choice::of_each(before, version, since));
+        let mut answers = memory::by_vectors(|| Choice::usual(before, version, since))
+            .unwrap_or_else(|| memory::by_vectors(|| Choice::of(before, version, since)));
         let copied = answers.written & answers.live & !answers.failed;
-        for (which, of_copy) in [!answers.second, answers.second].into_iter().enumerate() {
-            for run in runs(copied & of_copy) {
+        let of_copies = [copied & !answers.second, copied & answers.second];
+        if copied.count_zeros() > MANY {
+            for (copy, rows) in self.copies.iter().zip(of_copies) {
+                set_bits(&[rows]).for_each(|row| memory::prefetch(&copy[row * self.row_words]));
+            }
+        }
+        for (copy, rows) in self.copies.iter().zip(of_copies) {
+            for run in runs(rows) {
                 let run = run.start * self.row_words..run.end * self.row_words;
-                memory::copy_words(&self.copies[which][run.clone()], &mut words[run]);
+                memory::copy_words(&copy[run.clone()], &mut words[run]);
             }
         }
         // Partner: the writer's fence between tags and words, as in `Guarded::is_still`.
@@ -162,43 +192,44 @@ pub(super) struct Choice {
 }
 
 impl Choice {
-    /// If all rows were written after `since`, and are live, and no tag is above `version`.
-    #[inline]
+    /// Of the pairs of tags of a block, if all rows were written after `since`, and are live, and no tag is above `version`: the
+    /// usual case, and sooner known.
+    #[inline(always)]
     fn usual(tags: &[u64], version: u64, since: u64) -> Option<Self> {
+        let pairs = tags.as_chunks::<2>().0;
         let (mut least, mut greatest, mut all, mut any, mut second) = (u64::MAX, 0, u64::MAX, 0, 0);
-        for [one, other] in tags.as_chunks().0.iter().rev() {
+        for (row, [one, other]) in pairs.iter().enumerate() {
             let tag = *one.max(other);
             (least, greatest) = (tag.min(least), tag.max(greatest));
             (all, any) = (all & tag, any | tag);
-            second = second << 1 | u64::from(one < other);
+            second |= u64::from(one < other) << row;
         }
-        let state = Tag(1).0;
-        let usual = greatest <= latest(version) && least > latest(since);
-        (usual && all & 3 == state && any & 3 == state).then(|| Self {
-            written: u64::MAX >> (64 - tags.len() / 2),
+        let live = Tag(all).is_live() && Tag(any).is_live();
+        let usual = live && greatest <= latest(version) && least > latest(since);
+        usual.then(|| Self {
+            written: u64::MAX >> (64 - pairs.len()),
             live: u64::MAX,
             second,
             ..Self::default()
         })
     }
 
-    fn of_each(tags: &[u64], version: u64, since: u64) -> Self {
+    /// Of the pairs of tags of a block.
+    #[inline(always)]
+    fn of(tags: &[u64], version: u64, since: u64) -> Self {
+        let (latest, known) = (latest(version), latest(since));
         let mut all = Self::default();
+        // Without a branch, so that it is done by vectors.
         for (row, [one, other]) in tags.as_chunks().0.iter().enumerate() {
-            let (mut tag, mut lesser) = (Tag(*one), Tag(*other));
-            let mut second = lesser > tag;
-            if second {
-                (tag, lesser) = (lesser, tag);
-            }
-            if tag.version() > version {
-                // As in `read`: this one does not count, and the other needs a second look, whatever it says.
-                (tag, second) = (lesser, !second);
-                all.unsure |= 1 << row;
-                all.failed |= u64::from(tag.version() > version) << row;
-            }
-            all.second |= u64::from(second) << row;
-            all.written |= u64::from(tag.version() > since) << row;
-            all.live |= u64::from(tag.is_live()) << row;
+            let (greater, lesser) = (*one.max(other), *one.min(other));
+            // As in `read`: then that one does not count, and the other needs a second look, whatever it says.
+            let hidden = greater > latest;
+            let tag = if hidden { lesser } else { greater };
+            all.second |= u64::from((other > one) ^ hidden) << row;
+            all.written |= u64::from(tag > known) << row;
+            all.live |= u64::from(Tag(tag).is_live()) << row;
+            all.unsure |= u64::from(hidden) << row;
+            all.failed |= u64::from(tag > latest) << row;
         }
         all
     }

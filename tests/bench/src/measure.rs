@@ -89,17 +89,22 @@ const LEAST: usize = 3;
 /// How long one way is measured, about.
 const TIME: Duration = Duration::from_millis(400);
 
-/// Times `batch`, which does something `count` times, until there is enough of it; of each batch the time of one.
-pub fn batches(subject: impl Into<String>, count: usize, mut batch: impl FnMut()) -> Figure {
+/// Times `batch`, which does something `count` times, until there is enough of it; of each batch the time of one. To drop what it
+/// returns is not timed.
+pub fn batches<U>(
+    subject: impl Into<String>,
+    count: usize,
+    mut batch: impl FnMut() -> U,
+) -> Figure {
     prepared(subject, count, || (), |()| batch())
 }
 
 /// As [`batches`], each with something that is prepared before and not timed.
-pub fn prepared<T>(
+pub fn prepared<T, U>(
     subject: impl Into<String>,
     count: usize,
     mut prepare: impl FnMut() -> T,
-    mut batch: impl FnMut(T),
+    mut batch: impl FnMut(T) -> U,
 ) -> Figure {
     batch(prepare());
     let begun = Instant::now();
@@ -107,8 +112,9 @@ pub fn prepared<T>(
     while samples.len() < BATCHES && (samples.len() < LEAST || begun.elapsed() < TIME) {
         let ready = prepare();
         let start = Instant::now();
-        batch(ready);
+        let made = batch(ready);
         samples.push(start.elapsed().as_nanos() as f64 / count as f64);
+        drop(made);
     }
     Figure::of(subject, samples)
 }

@@ -106,12 +106,15 @@ fn hot() -> Vec<Figure> {
     vec![
         batches("latest", READS, || {
             for _ in 0..READS {
-                black_box(subscriber.latest(black_box(&key)).expect("whole"));
+                match subscriber.latest(black_box(&key)) {
+                    Ok(Some(row)) => black_box(&row),
+                    other => panic!("the key is there: {other:?}"),
+                };
             }
         }),
         batches("get", READS, || {
             for _ in 0..READS {
-                black_box(subscriber.get(black_box(&key)).copied());
+                black_box(*subscriber.get(black_box(&key)).expect("the key"));
             }
         }),
         batches("iceoryx2 held handle", READS, || {
@@ -168,10 +171,13 @@ fn random() -> Vec<Figure> {
     };
     vec![
         measure("get", &mut |key| {
-            black_box(subscriber.get(&key).copied());
+            black_box(*subscriber.get(&key).expect("the key"));
         }),
         measure("latest", &mut |key| {
-            black_box(subscriber.latest(&key).expect("whole"));
+            match subscriber.latest(&key) {
+                Ok(Some(row)) => black_box(&row),
+                other => panic!("the key is there: {other:?}"),
+            };
         }),
         measure("LMDB get", &mut |key| {
             let bytes = lmdb.rows.get(&tx, &key).expect("the key").expect("a row");

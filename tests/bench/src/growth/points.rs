@@ -91,7 +91,7 @@ fn by_key<R: Wide>(subscriber: &Subscriber<R>, rows: usize) -> [Figure; 2] {
     [
         prepared("get", READS, &mut keys, |keys| {
             for key in keys {
-                black_box(subscriber.get(&(key as u32)).copied());
+                black_box(*subscriber.get(&(key as u32)).expect("the key"));
             }
         }),
         prepared("latest", READS, &mut keys, |keys| {
