@@ -23,7 +23,7 @@
 //! ```text
 //! 0x000  magic "TABLSUBS"    0x008  layout version    0x010  slots             0x018  registry id
 //! 0x080  parked_max          0x088  slots claimed     0x090  who sleeps on `commit` itself: at an even, at an odd one
-//! 0x100  park words, 8 bytes a slot, dense: one read takes all from 0x080
+//! 0x0a0  park words, 8 bytes a slot, dense: one read takes all from 0x080, and the first are on the line that every commit reads
 //!   ..   versions seen, 8 bytes a slot, dense: nobody needs them to wake anybody
 //!   ..   records, 64 bytes a slot: nonce, kind of wake-up, pid, its pid namespace (inode), its start time, signal, asleep, ready
 //!   ..   paths, 256 bytes a slot, of a socket or a FIFO, zero-padded: a hole as long as nobody has one
@@ -125,7 +125,7 @@ pub mod registry {
     /// Two flags: whether anybody sleeps on `commit` itself, at an even one and at an odd one.
     pub const SLEEPERS: usize = 18;
     /// Where the park words begin.
-    pub const PARKS: usize = 32;
+    pub const PARKS: usize = 20;
     /// Words of a slot's record.
     pub const RECORD_WORDS: usize = 8;
     /// In a record: the random number of the slot's owner, 0 for none.
@@ -148,12 +148,12 @@ pub mod registry {
     pub const PATH_BYTES: usize = 256;
 
     /// Where the version stands that the subscriber at `slot` of `slots` has seen, as it says.
-    pub fn seen(slots: usize, slot: usize) -> usize {
-        PARKS + slots.next_multiple_of(8) + slot
+    pub const fn seen(slots: usize, slot: usize) -> usize {
+        (PARKS + slots).next_multiple_of(8) + slot
     }
 
     /// Where the record of `slot` begins, among `slots`.
-    pub fn record(slots: usize, slot: usize) -> usize {
+    pub const fn record(slots: usize, slot: usize) -> usize {
         seen(slots, slots.next_multiple_of(8)) + slot * RECORD_WORDS
     }
 
@@ -173,9 +173,11 @@ const _: () = {
     assert!(header::COMMIT * 8 == 0x100 && header::SCHEMA * 8 == 0x180);
     assert!(header::ROWS < header::COMMIT && header::TIME + 1 < header::SCHEMA);
     assert!(header::BLOCKS < header::EPOCH && header::EPOCH * 8 == 0x80);
-    assert!(registry::PARKED_MAX * 8 == 0x80 && registry::PARKS * 8 == 0x100);
+    assert!(registry::PARKED_MAX * 8 == 0x80 && registry::PARKS * 8 == 0xa0);
     assert!(registry::CLAIMED * 8 == 0x88 && registry::SLEEPERS * 8 == 0x90);
-    assert!(registry::SLEEPERS + 2 <= registry::PARKS);
+    assert!(registry::SLEEPERS + 2 == registry::PARKS);
+    // Whoever is to be woken has its record on lines of its own.
+    assert!(registry::record(1, 0).is_multiple_of(8));
     assert!(MAX_VERSION << 2 | 3 < NEVER);
     assert!(
         cfg!(target_endian = "little"),

@@ -1,7 +1,7 @@
 //! Both ends of a registry, in one process.
 
 use super::*;
-use crate::region::object::own_user;
+use crate::region::object::{Access, own_user};
 use crate::wake::Sleep;
 
 const OWN: Access = Access {

@@ -1,0 +1,204 @@
+//! The publisher's end of a registry: made, kept, swept, and looked at after each commit.
+
+use std::os::unix::fs::{FileExt, MetadataExt};
+
+use super::{Deserted, Member, Opened, Words, at};
+use crate::error::Result;
+use crate::layout::{LAYOUT_VERSION, MAX_SLOTS, REGISTRY_MAGIC};
+use crate::park;
+use crate::region::lock::{self, Span};
+use crate::region::object::{self, Access, failure, failure_io, registry_name};
+use crate::region::{random_id, read_words};
+use crate::sync::{Ordering, Point, fence};
+
+/// The byte that a publisher locks of its registry, beyond those of all slots: what it uses is not left behind, whichever
+/// region names it.
+const PUBLISHER: usize = MAX_SLOTS;
+
+/// The publisher's end of a registry.
+pub struct Registry {
+    pub(super) opened: Opened,
+    parks: Vec<u64>,
+    process: u32,
+}
+
+impl Registry {
+    /// Makes a registry of `slots`, without a name.
+    ///
+    /// # Errors
+    /// What the system refuses.
+    pub fn create(slots: usize, access: Access) -> Result<Self> {
+        let id = random_id()?;
+        let object = registry_name(id);
+        let mode = access.writable_by_readers();
+        let file = object::create(&object, mode, access.group)?;
+        let mut words = vec![0; at::words(slots)];
+        words[at::MAGIC] = REGISTRY_MAGIC;
+        words[at::LAYOUT] = LAYOUT_VERSION;
+        words[at::SLOTS] = slots as u64;
+        words[at::REGISTRY_ID] = id;
+        // Written through, every page of it: a hole would be filled, or not, at the first store through a mapping.
+        file.write_all_at(bytemuck::cast_slice(&words), 0)
+            .and_then(|()| file.set_len(at::path(slots, slots) as u64))
+            .map_err(|error| failure_io(&object, "fill", error))?;
+        let opened = Opened::of(object, file, id, slots, mode & 0o077 != 0)?;
+        Ok(Self::held(opened))
+    }
+
+    /// Locks it as its publisher.
+    fn held(opened: Opened) -> Self {
+        // A neighbour may have locked that byte, too; then the region that names it must do.
+        match lock::try_lock(&opened.file, Span::byte(PUBLISHER)) {
+            Ok(true) => {}
+            refused => tracing::debug!("{} is not locked: {refused:?}", opened.object),
+        }
+        Self {
+            opened,
+            parks: Vec::new(),
+            process: std::process::id(),
+        }
+    }
+
+    /// Gives it its name, unless it has it.
+    ///
+    /// # Errors
+    /// What the system refuses.
+    pub fn link(&self) -> Result<()> {
+        let Opened { object, file, .. } = &self.opened;
+        if self.has_name() || object::link(file, object)? {
+            return Ok(());
+        }
+        Err(failure(object, "link", nix::errno::Errno::EEXIST))
+    }
+
+    /// Opens the registry that a dead publisher left, if it is there. 0 names none.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`], and what the system refuses.
+    pub fn adopt(id: u64) -> Result<Option<Self>> {
+        if id == 0 {
+            return Ok(None);
+        }
+        Ok(Opened::open(id, object::own_user(), false)?.map(Self::held))
+    }
+
+    /// The random number that names it.
+    pub fn id(&self) -> u64 {
+        self.opened.id
+    }
+
+    /// Whether it has so many slots, and mode and group of `access`.
+    pub fn fits(&self, slots: usize, access: Access) -> bool {
+        self.opened.slots == slots
+            && self.opened.file.metadata().is_ok_and(|status| {
+                status.mode() & 0o777 == access.writable_by_readers()
+                    && access.group.is_none_or(|group| group == status.gid())
+            })
+    }
+
+    /// Whether it still bears its name.
+    pub fn has_name(&self) -> bool {
+        self.opened.has_name()
+    }
+
+    /// Calls `visit` with each subscriber that is parked at the commit before `version`, or, for `everyone`, parked at all.
+    /// Returns whether those are to be woken, too, who sleep on `commit` itself. Made after the commit's fence.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] if somebody cut the registry short.
+    #[inline]
+    pub fn parked(
+        &mut self,
+        version: u64,
+        everyone: bool,
+        mut visit: impl FnMut(Member<'_>),
+    ) -> Result<bool> {
+        let Self { opened, parks, .. } = self;
+        let Some(words) = opened.mapped() else {
+            return parked_by_calls(opened, parks, version, everyone, visit);
+        };
+        if everyone || park::may_be_parked(&words[at::PARKED_MAX], version) {
+            let claimed = park::claimed(&words[at::CLAIMED], opened.slots);
+            let parks = &words[at::PARKS..at::PARKS + claimed];
+            for slot in park::parked_at(parks, version, everyone) {
+                let nonce =
+                    words[at::record(opened.slots, slot) + at::NONCE].load(Ordering::Relaxed);
+                visit(Member {
+                    opened,
+                    slot,
+                    nonce,
+                });
+            }
+        }
+        let sleepers = &words[at::SLEEPERS..at::PARKS];
+        Ok(park::has_sleepers(sleepers, version, everyone))
+    }
+
+    /// Frees the slots of subscribers that are gone, with what they were called by. Returns the nonce of the subscriber at each
+    /// slot, 0 where there is none.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] if somebody cut the registry short, and what the system refuses.
+    pub fn sweep(&self) -> Result<Vec<u64>> {
+        self.opened.free_deserted(Deserted::tell)
+    }
+
+    /// The subscriber `nonce` at `slot`.
+    pub fn member(&self, slot: usize, nonce: u64) -> Member<'_> {
+        Member {
+            opened: &self.opened,
+            slot,
+            nonce,
+        }
+    }
+
+    /// Removes what all its subscribers are called by, live ones too. Its name must be gone: a joiner makes its queue, then
+    /// looks whether the name still stands, and else removes the queue itself.
+    pub fn remove_queues(&self) {
+        fence(Point::Park, Ordering::SeqCst);
+        for slot in 0..self.opened.slots {
+            match self.opened.member(slot) {
+                Ok(member) => member.into_iter().for_each(|one| one.remove(true).tell()),
+                // Cut short by somebody who may write to it: their queues go with their owners.
+                Err(_) => break,
+            }
+        }
+    }
+}
+
+/// [`Registry::parked`] of a registry that others may cut short: all words by one call.
+fn parked_by_calls(
+    opened: &Opened,
+    words: &mut Vec<u64>,
+    version: u64,
+    everyone: bool,
+    mut visit: impl FnMut(Member<'_>),
+) -> Result<bool> {
+    words.resize(at::PARKS - at::PARKED_MAX + opened.slots, 0);
+    let Words::ByCall(file) = &opened.words else {
+        return Ok(false);
+    };
+    read_words(&opened.object, file, at::PARKED_MAX as u64 * 8, words)?;
+    let (head, parks) = words.split_at(at::PARKS - at::PARKED_MAX);
+    for (slot, seen) in parks.iter().enumerate() {
+        if park::counts(*seen, version, everyone) {
+            opened.member(slot)?.into_iter().for_each(&mut visit);
+        }
+    }
+    let flag = at::SLEEPERS + park::flag_of(version - 1);
+    let any = head[flag - at::PARKED_MAX] != 0;
+    if any {
+        // Before they are woken, as `park::has_sleepers` does.
+        opened.store(flag, 0)?;
+    }
+    Ok(any || everyone)
+}
+
+impl Drop for Registry {
+    fn drop(&mut self) {
+        // As a region's lock: not left to closing, and not by a child.
+        if self.process == std::process::id() {
+            let _falls_by_closing = lock::unlock(&self.opened.file, Span::byte(PUBLISHER));
+        }
+    }
+}
