@@ -243,3 +243,56 @@ impl Rows {
         self.free.push(slot as u32);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::{Result, Schema, UntypedPublisher};
+
+    /// A generator that is the same everywhere (Marsaglia's xorshift64).
+    fn random(state: &mut u64, bound: u64) -> u64 {
+        *state ^= *state << 13;
+        *state ^= *state >> 7;
+        *state ^= *state << 17;
+        *state % bound
+    }
+
+    /// What the publisher notes of a slot must agree with its tags, or a commit would write over the row that is committed.
+    #[test]
+    fn what_was_committed_before_can_still_be_read_after_each_commit() -> Result<()> {
+        let name = format!("unit-copies-{}", std::process::id());
+        let schema = Schema::parse("id:u64,value:u64", None)?;
+        let mut publisher = UntypedPublisher::builder(&name, schema)
+            .capacity(50)
+            .open()?;
+        // The tag and the words of each row as of a version.
+        let rows = |publisher: &UntypedPublisher, version| -> Result<Vec<_>> {
+            let (_, table) = publisher.region.look()?;
+            let read = |slot| {
+                let mut words = [0; 2];
+                (table.read(slot, version, 0, &mut words), words)
+            };
+            Ok((0..table.rows()).map(read).collect())
+        };
+        let mut state = 42;
+        for _ in 0..3000 {
+            let version = publisher.version();
+            let before = rows(&publisher, version)?;
+            let mut tx = publisher.begin();
+            for _ in 0..random(&mut state, 6) {
+                let key = random(&mut state, 60);
+                // Refused or not: the table is full at times, and a key may not be there.
+                let _staged = match random(&mut state, 4) {
+                    0 => tx.delete(&key.to_ne_bytes()),
+                    _ => tx.upsert(bytemuck::bytes_of(&[key, version])),
+                };
+            }
+            match random(&mut state, 5) {
+                0 => drop(tx),
+                _ => drop(tx.commit()?),
+            }
+            let after = rows(&publisher, version)?;
+            assert_eq!(before, after[..before.len()], "at {version}");
+        }
+        publisher.close()
+    }
+}
