@@ -204,11 +204,15 @@ impl Process {
     /// # Panics
     /// If it does not end within [`LIMIT`].
     pub fn end(&mut self) -> ExitStatus {
+        self.end_within(LIMIT)
+    }
+
+    fn end_within(&mut self, limit: Duration) -> ExitStatus {
         let begun = Instant::now();
         let status = loop {
             match self.child.try_wait() {
                 Ok(Some(status)) => break status,
-                Ok(None) => assert!(begun.elapsed() < LIMIT, "{} does not end", self.command),
+                Ok(None) => assert!(begun.elapsed() < limit, "{} does not end", self.command),
                 Err(error) => panic!("cannot wait for {}: {error}", self.command),
             }
             std::thread::sleep(Duration::from_millis(1));
@@ -223,7 +227,15 @@ impl Process {
     /// # Panics
     /// If it is another.
     pub fn ends_with(&mut self, code: i32) {
-        let status = self.end();
+        self.ends_within(LIMIT, code);
+    }
+
+    /// Waits `limit` at most for its end, which must be this exit code: for what has much to do and not to wait for.
+    ///
+    /// # Panics
+    /// If it is another.
+    pub fn ends_within(&mut self, limit: Duration, code: i32) {
+        let status = self.end_within(limit);
         assert_eq!(
             status.code(),
             Some(code),

@@ -1,8 +1,8 @@
 //! Many rows changed as one are never seen half, however fast they change.
 
 use tests::process::Process;
-use tests::role;
 use tests::table::Table;
+use tests::{LIMIT, role};
 
 /// What a `check` role says at its end.
 struct Report {
@@ -20,7 +20,8 @@ fn check(test: &str, size: usize, how: &[&str], rows_each: u64) -> Vec<Report> {
         .map(|how| Process::start(&mut role!("check", table.name(), how, rows_each)))
         .collect();
     let reports = checkers.iter_mut().zip(how).map(|(checker, how)| {
-        checker.ends_with(0);
+        // Bound by the processor, and maybe beside much else.
+        checker.ends_within(6 * LIMIT, 0);
         let line = checker.line();
         let numbers: Vec<u64> = line.split(' ').map(|word| word.parse().unwrap()).collect();
         let [checked, versions, first, last, outrun] = numbers[..] else {

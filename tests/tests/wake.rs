@@ -38,7 +38,9 @@ fn ping_pong(test: &str, rounds: u64, mode: u32, followers: usize) {
     let begun = Instant::now();
     for round in 1..=rounds {
         publish(&mut pings, round);
+        let asleep = Instant::now();
         let told = pongs.wait(Some(LIMIT)).unwrap().len();
+        assert!(asleep.elapsed() < LIMIT, "a wake-up was lost");
         let found = pongs.get(&(0, 0)).map(|item| item.value);
         assert_eq!((told, found), (1, Some(round)), "a wake-up was lost");
     }
