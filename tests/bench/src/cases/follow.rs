@@ -127,8 +127,10 @@ pub fn follower(arguments: &[String]) {
 
 fn follow(subscriber: &mut Subscriber<Row>, goes_on: impl Fn() -> bool) -> Followed {
     let mut followed = Followed::default();
-    let mut before: Option<(u64, u64)> = None;
-    while goes_on() {
+    let (mut version_before, mut newest_before) = (subscriber.version(), now());
+    // Once more when the publisher has stopped: a follower that was outrun all the time has been as stale as that.
+    let mut more = true;
+    while std::mem::replace(&mut more, goes_on()) {
         let changes = match subscriber.refresh() {
             Ok(changes) => changes,
             Err(Error::Outrun { .. }) => {
@@ -146,12 +148,11 @@ fn follow(subscriber: &mut Subscriber<Row>, goes_on: impl Fn() -> bool) -> Follo
             continue;
         };
         let version = changes.version();
-        if let Some((version_before, newest_before)) = before.replace((version, newest)) {
-            followed
-                .stale
-                .push(ended.saturating_sub(newest_before) as f64);
-            followed.behind.push((version - version_before) as f64);
-        }
+        followed
+            .stale
+            .push(ended.saturating_sub(newest_before) as f64);
+        followed.behind.push((version - version_before) as f64);
+        (version_before, newest_before) = (version, newest);
     }
     followed
 }
