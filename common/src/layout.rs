@@ -43,7 +43,7 @@ pub const BLOCK_ROWS: usize = if cfg!(loom) { 1 } else { 64 };
 /// Entries of the change tree under one entry of the level above.
 pub const FANOUT: usize = if cfg!(loom) { 2 } else { 64 };
 /// Words of a cache line, and of a page (one in models: padding there would only cost time).
-pub const LINE_WORDS: usize = if cfg!(loom) { 1 } else { 8 };
+const LINE_WORDS: usize = if cfg!(loom) { 1 } else { 8 };
 const PAGE_WORDS: usize = if cfg!(loom) { 1 } else { 512 };
 /// Levels that the change tree of the greatest capacity has.
 const MAX_LEVELS: usize = 6;

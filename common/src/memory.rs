@@ -17,8 +17,8 @@ use crate::sync::{AtomicU64, Ordering, store};
 const HUGE_WORDS: usize = (2 << 20) / 8;
 /// From this size on memory is taken from the system, in whole pages of its own, and not from the allocator.
 const LARGE_WORDS: usize = HUGE_WORDS / 2;
-/// A cache line, in bytes.
-const LINE: usize = 64;
+/// A cache line, in words, also where the layout has none, as in models.
+const LINE_WORDS: usize = 8;
 
 /// Words of private memory that begin at a cache line, so that a row of a line's size takes one.
 pub struct Lines {
@@ -109,7 +109,7 @@ impl DerefMut for Lines {
 }
 
 fn layout(words: usize) -> Layout {
-    Layout::from_size_align(words * 8, LINE).expect("as much as there can be")
+    Layout::from_size_align(words * 8, LINE_WORDS * 8).expect("as much as there can be")
 }
 
 /// Pages from the system, which are zero, on huge pages where it has them.
@@ -160,51 +160,60 @@ pub fn copy_words(from: &[AtomicU64], to: &mut [u64]) {
     }
 }
 
-/// Whether aligned loads and stores of 16 bytes from here on are as if of two words: see [`copy_words`].
+/// Moves `steps` times eight words by vectors, with that instruction to load and that to store; the aligned one is for shared memory.
+#[cfg(all(target_arch = "x86_64", not(loom)))]
+macro_rules! move_vectors {
+    ($load:literal, $from:expr, $store:literal, $to:expr, $steps:expr) => {
+        std::arch::asm!(
+            "2:",
+            "prefetcht0 [{from} + 512]",
+            concat!($load, " {a}, [{from}]"),
+            concat!($load, " {b}, [{from} + 16]"),
+            concat!($load, " {c}, [{from} + 32]"),
+            concat!($load, " {d}, [{from} + 48]"),
+            concat!($store, " [{to}], {a}"),
+            concat!($store, " [{to} + 16], {b}"),
+            concat!($store, " [{to} + 32], {c}"),
+            concat!($store, " [{to} + 48], {d}"),
+            "add {from}, 64",
+            "add {to}, 64",
+            "dec {steps}",
+            "jnz 2b",
+            from = inout(reg) $from => _,
+            to = inout(reg) $to => _,
+            steps = inout(reg) $steps => _,
+            a = out(xmm_reg) _,
+            b = out(xmm_reg) _,
+            c = out(xmm_reg) _,
+            d = out(xmm_reg) _,
+            options(nostack),
+        )
+    };
+}
+
+/// How many steps of [`move_vectors`] serve for these words of shared memory: none where vectors are not as words.
 #[cfg(all(target_arch = "x86_64", not(loom)))]
 #[inline]
-fn are_vectors_words(words: &[AtomicU64]) -> bool {
-    words.as_ptr().addr().is_multiple_of(16) && is_x86_feature_detected!("avx")
+fn vector_steps(shared: &[AtomicU64]) -> usize {
+    let steps = shared.len() / LINE_WORDS;
+    if steps > 0 && shared.as_ptr().addr().is_multiple_of(16) && is_x86_feature_detected!("avx") {
+        steps
+    } else {
+        0
+    }
 }
 
 /// Copies as many words as vectors serve for, from the first on, and returns how many these are.
 #[cfg(all(target_arch = "x86_64", not(loom)))]
 #[inline]
 fn copy_vectors(from: &[AtomicU64], to: &mut [u64]) -> usize {
-    const STEP: usize = 8;
-    let steps = from.len() / STEP;
-    if steps == 0 || !are_vectors_words(from) {
-        return 0;
+    let steps = vector_steps(from);
+    if steps > 0 {
+        // SAFETY: reads and writes as many lines as both slices have. The reads are those of as many relaxed atomic loads, see
+        // `copy_words`; nobody else has what is written to, by `&mut`.
+        unsafe { move_vectors!("movdqa", from.as_ptr(), "movdqu", to.as_mut_ptr(), steps) }
     }
-    // SAFETY: reads and writes `steps * STEP` words, which both slices have. The reads are those of as many relaxed atomic loads,
-    // see above; nobody else has what is written to, by `&mut`.
-    unsafe {
-        std::arch::asm!(
-            "2:",
-            "prefetcht0 [{from} + 512]",
-            "movdqa {a}, [{from}]",
-            "movdqa {b}, [{from} + 16]",
-            "movdqa {c}, [{from} + 32]",
-            "movdqa {d}, [{from} + 48]",
-            "movdqu [{to}], {a}",
-            "movdqu [{to} + 16], {b}",
-            "movdqu [{to} + 32], {c}",
-            "movdqu [{to} + 48], {d}",
-            "add {from}, 64",
-            "add {to}, 64",
-            "dec {steps}",
-            "jnz 2b",
-            from = inout(reg) from.as_ptr() => _,
-            to = inout(reg) to.as_mut_ptr() => _,
-            steps = inout(reg) steps => _,
-            a = out(xmm_reg) _,
-            b = out(xmm_reg) _,
-            c = out(xmm_reg) _,
-            d = out(xmm_reg) _,
-            options(nostack),
-        );
-    }
-    steps * STEP
+    steps * LINE_WORDS
 }
 
 #[cfg(not(all(target_arch = "x86_64", not(loom))))]
@@ -230,38 +239,12 @@ pub fn store_words(from: &[u64], to: &[AtomicU64]) {
 #[cfg(all(target_arch = "x86_64", not(loom)))]
 #[inline]
 fn store_vectors(from: &[u64], to: &[AtomicU64]) -> usize {
-    const STEP: usize = 8;
-    let steps = to.len() / STEP;
-    if steps == 0 || !are_vectors_words(to) {
-        return 0;
+    let steps = vector_steps(to);
+    if steps > 0 {
+        // SAFETY: as above; the writes are those of as many relaxed atomic stores.
+        unsafe { move_vectors!("movdqu", from.as_ptr(), "movdqa", to.as_ptr(), steps) }
     }
-    // SAFETY: reads and writes `steps * STEP` words, which both slices have. The writes are those of as many relaxed atomic stores.
-    unsafe {
-        std::arch::asm!(
-            "2:",
-            "movdqu {a}, [{from}]",
-            "movdqu {b}, [{from} + 16]",
-            "movdqu {c}, [{from} + 32]",
-            "movdqu {d}, [{from} + 48]",
-            "movdqa [{to}], {a}",
-            "movdqa [{to} + 16], {b}",
-            "movdqa [{to} + 32], {c}",
-            "movdqa [{to} + 48], {d}",
-            "add {from}, 64",
-            "add {to}, 64",
-            "dec {steps}",
-            "jnz 2b",
-            from = inout(reg) from.as_ptr() => _,
-            to = inout(reg) to.as_ptr() => _,
-            steps = inout(reg) steps => _,
-            a = out(xmm_reg) _,
-            b = out(xmm_reg) _,
-            c = out(xmm_reg) _,
-            d = out(xmm_reg) _,
-            options(nostack),
-        );
-    }
-    steps * STEP
+    steps * LINE_WORDS
 }
 
 #[cfg(not(all(target_arch = "x86_64", not(loom))))]
@@ -280,6 +263,14 @@ pub fn prefetch<T>(what: &T) {
     }
     #[cfg(not(all(target_arch = "x86_64", not(loom))))]
     let _no_hint = what;
+}
+
+/// The same for words, of which the first `lines` cache lines are fetched: the processor guesses what follows.
+#[inline]
+pub fn prefetch_lines(words: &[AtomicU64], lines: usize) {
+    for line in words.chunks(LINE_WORDS).take(lines) {
+        prefetch(&line[0]);
+    }
 }
 
 /// Has the processor fetch what is about to be written, and take it from other cores, while it does something else.
@@ -335,7 +326,7 @@ mod tests {
             for more in [1, 3, size] {
                 lines.grow(size + more);
                 let memory = &mut lines;
-                assert_eq!(memory.as_ptr().addr() % LINE, 0);
+                assert_eq!(memory.as_ptr().addr() % (LINE_WORDS * 8), 0);
                 assert!(memory[..size].iter().all(|word| *word == 7));
                 assert!(memory[size..].iter().all(|word| *word == 0));
                 size += more;

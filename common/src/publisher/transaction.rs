@@ -337,7 +337,7 @@ impl<'p> UntypedTransaction<'p> {
             .and_then(|entry| entry.row(&staged.words, held.len()))
         {
             Some(words) => words,
-            None if self.publisher.read_into(slot, 0, held) => held,
+            None if self.publisher.read_into(slot, held) => held,
             None => return false,
         };
         bytemuck::cast_slice::<u64, u8>(words)[..row.len()] == *row

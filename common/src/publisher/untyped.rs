@@ -144,16 +144,16 @@ impl UntypedPublisher {
     /// The words of the committed row at `slot`.
     pub(super) fn committed(&self, slot: usize) -> Option<Vec<u64>> {
         let mut words = vec![0; self.schema.row_words()];
-        self.read_into(slot, 0, &mut words).then_some(words)
+        self.read_into(slot, &mut words).then_some(words)
     }
 
-    pub(super) fn read_into(&self, slot: usize, since: u64, words: &mut [u64]) -> bool {
+    pub(super) fn read_into(&self, slot: usize, words: &mut [u64]) -> bool {
         let Ok((_, table)) = self.region.look() else {
             return false;
         };
         slot < table.rows()
             && table
-                .read(slot, self.version, since, words)
+                .read(slot, self.version, 0, words)
                 .is_ok_and(|tag| tag.is_live())
     }
 

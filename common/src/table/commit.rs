@@ -1,8 +1,8 @@
 //! Writing a transaction, and repairing what a dead publisher left.
 
 use super::Table;
+use super::read::Found;
 use crate::layout::{NEVER, Tag, header};
-use crate::memory;
 use crate::sync::{Ordering, Point, applies, fence, ordering, store};
 
 /// One row of a transaction.
@@ -41,21 +41,13 @@ impl Table<'_> {
         writes: impl Iterator<Item = Write<'r>> + Clone,
     ) {
         for write in writes.clone() {
-            let tags = self.geometry.tags(write.slot);
-            // Relaxed: the fence orders it before the words, the commit's release before being seen.
-            store(
-                &self.words[tags + write.spare],
-                write.tag(version).0,
-                Ordering::Relaxed,
-            );
+            self.copy(write.slot, write.spare).hide(write.tag(version));
         }
         // Partner: the reader's fence before its second look at a tag. One fence serves all rows.
         fence(Point::HideRows, Ordering::Release);
         for write in writes {
             if let Some(row) = write.row {
-                let copy = self.geometry.copy(write.slot, write.spare);
-                let words = &self.words[copy..copy + self.geometry.row_words];
-                memory::store_words(row, words);
+                self.copy(write.slot, write.spare).write(row);
             }
             self.raise(write.slot, version);
         }
@@ -76,6 +68,7 @@ impl Table<'_> {
     }
 
     /// What writes `row` to `slot`, or deletes it, in the transaction after `committed`.
+    #[cfg(test)]
     pub fn write<'r>(&self, slot: usize, row: Option<&'r [u64]>, committed: u64) -> Write<'r> {
         Write {
             slot,
@@ -90,13 +83,9 @@ impl Table<'_> {
     /// If there is no such row.
     #[inline]
     pub fn spare(&self, slot: usize, committed: u64) -> usize {
-        let tags = self.geometry.tags(slot);
-        let tags = &self.words[tags..tags + 2];
-        let [first, second] = [0, 1].map(|which| Tag(tags[which].load(Ordering::Relaxed)));
-        // The greater one holds it, unless it is above `committed`.
-        let is_second = second > first;
-        let greater = if is_second { second } else { first };
-        let holder = usize::from(is_second ^ (greater.version() > committed));
+        let (block, row) = self.place(slot);
+        // Where both are above it, somebody else has written here, and either will do.
+        let holder = Found::by(block.tags(row), committed).map_or(0, |found| found.which);
         if applies(Point::SpareCopy) {
             1 - holder
         } else {

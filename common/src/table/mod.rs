@@ -18,12 +18,12 @@ pub mod read;
 
 use read::Block;
 
-use crate::layout::{BLOCK_ROWS, FANOUT, Geometry, LINE_WORDS, header};
+use crate::layout::{BLOCK_ROWS, FANOUT, Geometry, header};
 use crate::memory;
 use crate::seqlock::Guarded;
 use crate::sync::{AtomicU64, Ordering, Point, applies, fence, store};
 
-/// How many lines of what is read from its beginning are fetched ahead: the processor guesses what follows.
+/// How many lines of what is read from its beginning are fetched ahead.
 const FIRST_LINES: usize = 8;
 
 /// A table's words, their geometry, and how many of its rows there are.
@@ -61,8 +61,18 @@ impl<'m> Table<'m> {
     /// If there is no such row.
     #[inline]
     pub fn copies(&self, slot: usize) -> [Guarded<'m>; 2] {
-        let (block, row) = self.place(slot);
-        [0, 1].map(|which| block.copy(row, which))
+        [0, 1].map(|which| self.copy(slot, which))
+    }
+
+    /// One of them.
+    #[inline]
+    fn copy(&self, slot: usize, which: usize) -> Guarded<'m> {
+        assert!(slot < self.rows, "slot {slot} of {} rows", self.rows);
+        let copy = self.geometry.copy(slot, which);
+        Guarded {
+            tag: &self.words[self.geometry.tags(slot) + which],
+            words: &self.words[copy..copy + self.geometry.row_words],
+        }
     }
 
     /// The block of `slot`, and which of its rows that is.
@@ -87,8 +97,7 @@ impl<'m> Table<'m> {
         }
         for copy in self.copies(slot) {
             memory::prefetch(copy.tag);
-            let lines = copy.words.chunks(LINE_WORDS).take(FIRST_LINES);
-            lines.for_each(|line| memory::prefetch(&line[0]));
+            memory::prefetch_lines(copy.words, FIRST_LINES);
         }
     }
 

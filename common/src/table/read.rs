@@ -2,7 +2,7 @@
 
 use super::{FIRST_LINES, Table, last_commit};
 use crate::bits::{runs, set_bits};
-use crate::layout::{BLOCK_ROWS, Geometry, LINE_WORDS, Tag};
+use crate::layout::{BLOCK_ROWS, Geometry, Tag};
 use crate::memory;
 use crate::seqlock::Guarded;
 use crate::sync::{AtomicU64, Ordering, Point, applies, fence};
@@ -67,13 +67,9 @@ impl<'m> Block<'m> {
     /// Has the tags fetched, and where the copies begin.
     #[inline]
     pub(super) fn prefetch(&self) {
-        for line in self.tags.chunks(LINE_WORDS) {
-            memory::prefetch(&line[0]);
-        }
+        memory::prefetch_lines(self.tags, usize::MAX);
         for copy in self.copies {
-            for line in copy.chunks(LINE_WORDS).take(FIRST_LINES) {
-                memory::prefetch(&line[0]);
-            }
+            memory::prefetch_lines(copy, FIRST_LINES);
         }
     }
 
@@ -154,17 +150,14 @@ impl<'m> Block<'m> {
         fence(Point::RecheckTag, Ordering::Acquire);
         memory::copy_words(tags, after);
         if before != after {
-            let rows = if applies(Point::RecheckRow) {
-                copied
-            } else {
-                0
-            };
-            let answers_only = if applies(Point::RecheckAnswer) {
-                !copied
-            } else {
-                0
-            };
-            for row in set_bits(&[rows | answers.unsure & answers_only]) {
+            let mut looked_at = 0;
+            if applies(Point::RecheckRow) {
+                looked_at |= copied;
+            }
+            if applies(Point::RecheckAnswer) {
+                looked_at |= answers.unsure & !copied;
+            }
+            for row in set_bits(&[looked_at]) {
                 let at = 2 * row + (answers.second >> row & 1) as usize;
                 answers.failed |= u64::from(before[at] != after[at]) << row;
             }
@@ -242,17 +235,18 @@ fn latest(version: u64) -> u64 {
 
 /// Which of a row's two copies holds it at a version.
 #[derive(Clone, Copy)]
-struct Found {
+pub(super) struct Found {
     tag: Tag,
-    which: usize,
+    pub(super) which: usize,
     /// Whether both tags are at most that version. Then neither can have been another at that version; else the tag that counts
     /// may have been loaded before the other copy was committed and then this one rewritten.
     is_final: bool,
 }
 
 impl Found {
+    /// None if neither does.
     #[inline]
-    fn by([first, second]: [Tag; 2], version: u64) -> Option<Self> {
+    pub(super) fn by([first, second]: [Tag; 2], version: u64) -> Option<Self> {
         let which = match [first.version() <= version, second.version() <= version] {
             [false, false] => return None,
             [true, true] => usize::from(second > first),
