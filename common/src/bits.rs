@@ -45,6 +45,24 @@ pub fn runs(mut bits: u64) -> impl Iterator<Item = Range<usize>> {
     })
 }
 
+/// Sorts numbers, of which each stays once, and none that is not below `end`.
+pub fn sort_below(end: usize, numbers: &mut Vec<u32>) {
+    if numbers.len() < end / 64 {
+        numbers.sort_unstable();
+        numbers.dedup();
+        numbers.truncate(numbers.partition_point(|number| (*number as usize) < end));
+        return;
+    }
+    // So many are sooner marked and found again.
+    let mut bits = vec![0; end.div_ceil(64)];
+    for number in numbers.drain(..).map(|number| number as usize) {
+        if number < end {
+            bits[number / 64] |= 1 << (number % 64);
+        }
+    }
+    numbers.extend(set_bits(&bits).map(|number| number as u32));
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -58,5 +76,25 @@ mod tests {
         assert!(found(0).is_empty());
         assert_eq!(runs(u64::MAX).next(), Some(0..64));
         assert_eq!(found(1 << 63 | 0b110_1101), [0..1, 2..4, 5..7, 63..64]);
+    }
+
+    #[test]
+    fn few_numbers_and_many_are_sorted_alike() {
+        for (count, end) in [
+            (0, 0),
+            (1, 0),
+            (3, 1000),
+            (100, 1000),
+            (5000, 1000),
+            (64, 64),
+        ] {
+            let mut numbers: Vec<u32> = (0..count).map(|n| n * 7919 % 1100).collect();
+            let mut expected = numbers.clone();
+            expected.retain(|number| *number < end as u32);
+            expected.sort_unstable();
+            expected.dedup();
+            sort_below(end, &mut numbers);
+            assert_eq!(numbers, expected, "{count} below {end}");
+        }
     }
 }

@@ -5,13 +5,16 @@
 //! ```text
 //! 0x000  magic "TABLCAST"    0x008  layout version    0x010  row words W       0x018  capacity in rows
 //! 0x020  slots for acks      0x028  schema bytes      0x030  region id         0x038  schema fingerprint
-//! 0x040  offset of acks      0x048  offset of tree    0x050  offset of blocks  0x058  0 (room for a key index)
+//! 0x040  offset of acks      0x048  offset of tree    0x050  offset of blocks  0x058  offset of journal
+//! 0x060  0 (room for a key index)
 //! 0x080  epoch               0x088  state             0x090  publisher's pid   0x098  its pid namespace (inode)
 //! 0x0a0  its start time      0x0a8  heartbeat         0x0b0  registry id       0x0b8  rows
-//! 0x100  commit              0x108  time[0]           0x110  time[1]           ...0x180: nothing else
+//! 0x100  commit              0x108  time[0]           0x110  time[1]
+//! 0x118  written[0]          0x120  written[1]        0x128  written[2]        0x130  written[3]    ...0x180: nothing else
 //! 0x180  schema (JSON), zero-padded to 64 bytes
 //!   ..   acks: 16 bytes a slot of the registry: nonce, then 0 (queue opened) or an errno
 //!   ..   change tree: 8 bytes a block of 64 rows, then 8 bytes for 64 of those, ... up to one root
+//!   ..   journal: 4 bytes a slot that was written of late, two a word, the earlier one in its lower half
 //!   ..   blocks, at a multiple of 4096:
 //!            1024 bytes   tags of 64 rows, two a row      tag = version << 2 | state
 //!          512*W bytes    first copies
@@ -36,7 +39,7 @@ pub const REGION_MAGIC: u64 = u64::from_le_bytes(*b"TABLCAST");
 /// The first word of every registry.
 pub const REGISTRY_MAGIC: u64 = u64::from_le_bytes(*b"TABLSUBS");
 /// Raised with every change of the byte map above.
-pub const LAYOUT_VERSION: u64 = 2;
+pub const LAYOUT_VERSION: u64 = 3;
 
 /// Rows of a block (one in models, where 64 rows would never end).
 pub const BLOCK_ROWS: usize = if cfg!(loom) { 1 } else { 64 };
@@ -45,6 +48,10 @@ pub const FANOUT: usize = if cfg!(loom) { 2 } else { 64 };
 /// Words of a cache line, and of a page (one in models: padding there would only cost time).
 const LINE_WORDS: usize = if cfg!(loom) { 1 } else { 8 };
 const PAGE_WORDS: usize = if cfg!(loom) { 1 } else { 512 };
+/// The greatest number of slots that the journal holds.
+const MAX_JOURNAL: usize = if cfg!(loom) { 2 } else { 1 << 16 };
+/// The least.
+const MIN_JOURNAL: usize = if cfg!(loom) { 2 } else { 1 << 10 };
 /// Levels that the change tree of the greatest capacity has.
 const MAX_LEVELS: usize = 6;
 
@@ -84,6 +91,8 @@ pub mod header {
     pub const TREE: usize = 9;
     /// Offset of the blocks, in bytes.
     pub const BLOCKS: usize = 10;
+    /// Offset of the journal, in bytes.
+    pub const JOURNAL: usize = 11;
     /// How many publishers the table has had.
     pub const EPOCH: usize = 16;
     /// A [`State`](super::State).
@@ -104,6 +113,10 @@ pub mod header {
     pub const COMMIT: usize = 32;
     /// When it was committed, in ns of CLOCK_MONOTONIC: at `TIME + (commit & 1)`.
     pub const TIME: usize = 33;
+    /// How many slots the journal was given up to a commit: at `WRITTEN + commit % WRITTEN_WORDS`.
+    pub const WRITTEN: usize = 35;
+    /// How many of the last commits have theirs.
+    pub const WRITTEN_WORDS: u64 = if cfg!(loom) { 2 } else { 4 };
     /// Where the schema begins.
     pub const SCHEMA: usize = 48;
 }
@@ -171,8 +184,10 @@ pub mod registry {
 const _: () = {
     // A commit is read by everybody and written all the time: no other word may share its pair of cache lines.
     assert!(header::COMMIT * 8 == 0x100 && header::SCHEMA * 8 == 0x180);
-    assert!(header::ROWS < header::COMMIT && header::TIME + 1 < header::SCHEMA);
-    assert!(header::BLOCKS < header::EPOCH && header::EPOCH * 8 == 0x80);
+    assert!(header::ROWS < header::COMMIT && header::TIME + 2 == header::WRITTEN);
+    // All that tells of a commit is on its line.
+    assert!(header::WRITTEN + header::WRITTEN_WORDS as usize <= header::COMMIT + 8);
+    assert!(header::JOURNAL < header::EPOCH && header::EPOCH * 8 == 0x80);
     assert!(registry::PARKED_MAX * 8 == 0x80 && registry::PARKS * 8 == 0xa0);
     assert!(registry::CLAIMED * 8 == 0x88 && registry::SLEEPERS * 8 == 0x90);
     assert!(registry::SLEEPERS + 2 == registry::PARKS);
@@ -270,6 +285,10 @@ pub struct Geometry {
     pub levels: [usize; MAX_LEVELS],
     /// Levels of the change tree.
     pub depth: usize,
+    /// Where the journal begins.
+    pub journal: usize,
+    /// How many slots the journal holds: a power of two.
+    pub journal_slots: usize,
     /// Where the blocks begin.
     pub blocks: usize,
 }
@@ -304,6 +323,9 @@ impl Geometry {
             }
             entries = entries.div_ceil(FANOUT);
         }
+        let journal = end;
+        let journal_slots = capacity.next_power_of_two().clamp(MIN_JOURNAL, MAX_JOURNAL);
+        end += (journal_slots / 2).next_multiple_of(LINE_WORDS);
         let geometry = Self {
             row_words,
             capacity,
@@ -312,6 +334,8 @@ impl Geometry {
             acks,
             levels,
             depth,
+            journal,
+            journal_slots,
             blocks: end.next_multiple_of(PAGE_WORDS),
         };
         (geometry.words_for(capacity) <= MAX_WORDS).then_some(geometry)
@@ -371,7 +395,9 @@ mod tests {
         assert!(geometry.acks >= header::SCHEMA + 10);
         assert!(geometry.levels[0] >= geometry.acks + 20);
         assert_eq!(geometry.depth, 3);
-        assert!(geometry.blocks > geometry.levels[2]);
+        assert!(geometry.journal > geometry.levels[2]);
+        assert_eq!(geometry.journal_slots, 1 << 16);
+        assert!(geometry.blocks >= geometry.journal + (1 << 15));
         assert_eq!(geometry.tags(64) - geometry.tags(0), geometry.block_words());
         assert_eq!(geometry.copy(0, 0), geometry.tags(63) + 2);
         assert_eq!(geometry.copy(63, 1) + 3, geometry.tags(64));

@@ -46,6 +46,17 @@ points! {
     SpareCopy,
     /// Raising the change tree.
     RaiseTree,
+    /// Noting a written slot in the journal.
+    Note,
+    /// Acquire fence between how far the journal has come and the second look at `commit`; partner [`Point::AfterCommit`], and any release
+    /// fence after it.
+    SeeMark,
+    /// That second look.
+    RecheckMark,
+    /// Acquire fence between the journal's slots and the look at how far it has come; partner as of [`Point::SeeMark`].
+    RecheckJournal,
+    /// That look itself.
+    JournalReach,
     /// Release fence before a successor's first store; the dead process's own fences do not cover it.
     TakeoverFence,
     /// Hiding what the dead publisher left above `commit`.

@@ -43,7 +43,7 @@ fn names(error: &Error, object: &str, limit: &str, remedy: &str) -> bool {
 
 #[test]
 fn memory_that_is_full_at_creation_leaves_nothing() {
-    if !own_memory(64 << 10) {
+    if !own_memory(320 << 10) {
         return skip("memory_that_is_full_at_creation_leaves_nothing: no mount namespace");
     }
     let table = Table::new("full-new");

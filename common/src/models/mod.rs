@@ -6,6 +6,7 @@
 //!
 //! `RUSTFLAGS="--cfg loom" cargo test -p common --lib --release models`
 
+mod journal;
 mod moves;
 mod park;
 mod rows;
@@ -23,69 +24,45 @@ use crate::layout::{Geometry, Tag, header};
 use crate::sync::{AtomicU64, Ordering, Point, with_mutant};
 use crate::table::Table;
 
+/// What whoever reads a row depends on.
+const OF_A_ROW: &[Point] = &[
+    Point::SeeCommit,
+    Point::HideRows,
+    Point::PublishCommit,
+    Point::RecheckTag,
+    Point::RecheckRow,
+    Point::SpareCopy,
+];
+/// What whoever catches up does: taking a mark is another fence after the look at `commit`.
+const OF_A_COPY: &[Point] = &[Point::RaiseTree, Point::PublishCommit, Point::SpareCopy];
+
 /// What each model must notice the loss of.
 const MUTANTS: &[(&str, &[Point])] = &[
-    (
-        "row",
-        &[
-            Point::HideRows,
-            Point::PublishCommit,
-            Point::SeeCommit,
-            Point::RecheckTag,
-            Point::RecheckRow,
-            Point::SpareCopy,
-        ],
-    ),
-    (
-        "glance",
-        &[
-            Point::HideRows,
-            Point::PublishCommit,
-            Point::SeeCommit,
-            Point::RecheckTag,
-            Point::RecheckRow,
-            Point::SpareCopy,
-        ],
-    ),
-    (
-        "all rows",
-        &[
-            Point::HideRows,
-            Point::PublishCommit,
-            Point::SeeCommit,
-            Point::RecheckTag,
-            Point::RecheckRow,
-            Point::SpareCopy,
-        ],
-    ),
+    ("row", OF_A_ROW),
+    ("glance", OF_A_ROW),
+    ("all rows", OF_A_ROW.split_at(1).1),
     ("deletion among all rows", &[Point::RecheckAnswer]),
     ("answer", &[Point::RecheckAnswer]),
     ("deletion", &[Point::RecheckAnswer]),
     ("overtaken", &[Point::AfterCommit, Point::Overtaken]),
+    ("catch-up", OF_A_COPY),
+    ("moves", OF_A_COPY),
     (
-        "catch-up",
-        &[
-            Point::RaiseTree,
-            Point::SeeCommit,
-            Point::PublishCommit,
-            Point::SpareCopy,
-        ],
-    ),
-    (
-        "moves",
-        &[
-            Point::RaiseTree,
-            Point::SeeCommit,
-            Point::PublishCommit,
-            Point::SpareCopy,
-        ],
-    ),
-    (
-        "takeover after 6 stores",
+        "takeover after 8 stores",
         &[
             Point::TakeoverFence,
             Point::TakeoverHide,
             Point::TakeoverNever,
+        ],
+    ),
+    (
+        "journal",
+        &[
+            Point::Note,
+            Point::SeeMark,
+            Point::RecheckMark,
+            Point::RecheckJournal,
+            Point::JournalReach,
         ],
     ),
     ("catch-up over a takeover", &[Point::TakeoverHide]),

@@ -8,6 +8,7 @@ use super::{Memory, check};
 use crate::layout::Tag;
 use crate::memory::Lines;
 use crate::table::catch_up::{Staging, copy_all};
+use crate::table::journal::Mark;
 use crate::table::last_commit;
 use crate::table::read::glance;
 
@@ -84,8 +85,8 @@ fn a_row_at_a_glance_is_that_of_a_commit_meanwhile_or_none() {
 fn copy_once(memory: &Memory) -> Option<(u64, bool, u64)> {
     let (mut rows, mut live) = (Lines::default(), Vec::new());
     let look = || Ok::<_, ()>((last_commit(&memory.words), memory.table()));
-    let version = copy_all(&mut rows, &mut live, 1, look).unwrap()?;
-    Some((version, live[0] == 1, rows[0]))
+    let mark = copy_all(&mut rows, &mut live, 1, look).unwrap()?;
+    Some((mark.version, live[0] == 1, rows[0]))
 }
 
 #[test]
@@ -185,12 +186,12 @@ fn catching_up_finds_every_change_of_a_version_and_no_half() {
         let read = |memory: &Memory| {
             let mut staging = Staging::default();
             let look = || Ok::<_, ()>((last_commit(&memory.words), memory.table()));
-            let reached = staging.catch_up(2, 3, look).unwrap();
+            let reached = staging.catch_up(Mark::at(2), 2, look).unwrap();
             let mut rows = [2, 2];
             for moved in staging.moved() {
                 rows[moved.slot as usize] = staging.row(moved).unwrap()[0];
             }
-            reached.map(|version| (version, rows))
+            reached.map(|mark| (mark.version, rows))
         };
         let reached = against(&Memory::at_version_two(2), read, |memory| {
             commit(memory, 3, &[0, 1]);

@@ -7,10 +7,11 @@ use loom::thread;
 use super::{Memory, check, in_a_process};
 use crate::sync::fuse;
 use crate::table::catch_up::Staging;
+use crate::table::journal::Mark;
 use crate::table::last_commit;
 
-/// Stores of a transaction of one row: tag, word, tree, time, commit.
-const STORES: usize = 5;
+/// Stores of a transaction of one row: tag, word, tree, journal and its end, time, commit.
+const STORES: usize = 7;
 
 fn write(memory: &Memory, version: u64) {
     let row = [version];
@@ -87,7 +88,7 @@ fn model(death: usize) {
     );
 }
 
-/// The one after six stores, whose last one hides the row for version 4, has the mutants of takeover.
+/// The one after eight stores, whose last one hides the row for version 4, has the mutants of takeover.
 #[test]
 fn no_death_shows_what_was_not_committed() {
     for death in 0..=2 * STORES {
@@ -104,9 +105,9 @@ fn a_copy_of_an_older_version_catches_up_over_a_takeover() {
             thread::spawn(move || {
                 let mut staging = Staging::default();
                 let look = || Ok::<_, ()>((last_commit(&memory.words), memory.table()));
-                let reached = staging.catch_up(2, 2, look).unwrap();
+                let reached = staging.catch_up(Mark::at(2), 1, look).unwrap();
                 let row = staging.moved().first().and_then(|moved| staging.row(moved));
-                reached.map(|version| (version, row.map_or(2, |row| row[0])))
+                reached.map(|mark| (mark.version, row.map_or(2, |row| row[0])))
             })
         };
         // It dies in transaction 4, when it has written all but the commit.

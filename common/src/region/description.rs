@@ -52,8 +52,7 @@ impl Header {
             number(header::SCHEMA_BYTES),
         )
         .ok_or_else(|| corrupt("its geometry is beyond the limits"))?;
-        let offsets = [header::ACKS, header::TREE, header::BLOCKS].map(|word| words[word]);
-        if offsets != geometry_offsets(&geometry) {
+        if offsets(&geometry).any(|(word, offset)| words[word] != offset) {
             return Err(corrupt("its offsets do not follow from its geometry"));
         }
         let status = file
@@ -97,9 +96,16 @@ impl Header {
     }
 }
 
-/// Where acknowledgements, tree and blocks begin, in bytes, as the header says it.
-pub(super) fn geometry_offsets(geometry: &Geometry) -> [u64; 3] {
-    [geometry.acks, geometry.levels[0], geometry.blocks].map(|word| word as u64 * 8)
+/// The header's words that say where everything begins, and what they say, in bytes.
+pub(super) fn offsets(geometry: &Geometry) -> impl Iterator<Item = (usize, u64)> {
+    [
+        (header::ACKS, geometry.acks),
+        (header::TREE, geometry.levels[0]),
+        (header::JOURNAL, geometry.journal),
+        (header::BLOCKS, geometry.blocks),
+    ]
+    .into_iter()
+    .map(|(word, begin)| (word, begin as u64 * 8))
 }
 
 pub(super) fn identity(word: impl Fn(usize) -> u64) -> Identity {

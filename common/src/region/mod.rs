@@ -33,7 +33,7 @@ use crate::table::{Table, last_commit};
 
 pub use description::Header;
 pub(crate) use description::read_words;
-use description::{geometry_offsets, identity};
+use description::{identity, offsets};
 use lock::{Locked, Span};
 pub use mapping::Mapping;
 use object::{Access, TableName, failure, failure_io};
@@ -111,8 +111,7 @@ impl Region {
             id: random_id()?,
         };
 
-        let offsets = geometry_offsets(&region.geometry);
-        for (word, value) in [
+        let fields = [
             (header::MAGIC, REGION_MAGIC),
             (header::LAYOUT, LAYOUT_VERSION),
             (header::ROW_WORDS, row_words as u64),
@@ -121,15 +120,13 @@ impl Region {
             (header::SCHEMA_BYTES, schema_bytes.len() as u64),
             (header::REGION_ID, region.id),
             (header::FINGERPRINT, region.schema.fingerprint()),
-            (header::ACKS, offsets[0]),
-            (header::TREE, offsets[1]),
-            (header::BLOCKS, offsets[2]),
             (header::COMMIT, beginning.commit),
             (
                 header::TIME + (beginning.commit & 1) as usize,
                 monotonic_ns(),
             ),
-        ] {
+        ];
+        for (word, value) in fields.into_iter().chain(offsets(&region.geometry)) {
             region.set(word, value);
         }
         for (word, bytes) in schema_bytes.chunks(8).enumerate() {

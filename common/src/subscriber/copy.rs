@@ -4,10 +4,13 @@ use std::sync::Arc;
 
 use crate::bits::{SetBits, set_bits};
 use crate::index::{Hash, KeyIndex};
-use crate::memory::Lines;
+use crate::memory::{self, Lines};
 use crate::row::RowRef;
 use crate::schema::{Conversion, Schema};
 use crate::table::catch_up::{Moved, Staging};
+
+/// How many rows before one is taken over the one that it replaces is fetched.
+const AHEAD: usize = 16;
 
 /// One key that changed. Rows are named by where they stand: old ones in [`ChangeList`], new ones in [`LocalCopy`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -215,6 +218,14 @@ impl LocalCopy {
         &self.rows[slot * self.row_words..][..self.row_words]
     }
 
+    /// Has the row at a slot fetched, if there is room for one.
+    #[inline]
+    fn prefetch(&self, slot: usize) {
+        self.rows
+            .get(slot * self.row_words)
+            .inspect(|word| memory::prefetch(*word));
+    }
+
     /// All slots that hold a row.
     pub(super) fn slots(&self) -> SetBits<'_> {
         set_bits(&self.live)
@@ -237,7 +248,10 @@ impl LocalCopy {
     pub(super) fn apply(&mut self, staging: &Staging, changes: &mut ChangeList) {
         let mut left: Vec<usize> = Vec::new();
         let mut entered: Vec<&Moved> = Vec::new();
-        for moved in staging.moved() {
+        for (at, moved) in staging.moved().iter().enumerate() {
+            if let Some(later) = staging.moved().get(at + AHEAD) {
+                self.prefetch(later.slot as usize);
+            }
             let slot = moved.slot as usize;
             self.make_room(slot + 1);
             let row = staging.row(moved);

@@ -89,9 +89,9 @@ impl UntypedSubscriber {
 
     /// Goes on with another region of the same name, and tells true differences only.
     fn move_to(&mut self, region: Region) -> Result<()> {
-        let (version, copy) = copied(&self.name, &self.settings, &region)?;
+        let (mark, copy) = copied(&self.name, &self.settings, &region)?;
         self.copy.differences(&copy, &mut self.changes);
-        (self.region, self.copy, self.version) = (region, copy, version);
+        (self.region, self.copy, self.mark) = (region, copy, mark);
         self.note_delay();
         Ok(())
     }

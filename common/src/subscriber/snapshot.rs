@@ -9,6 +9,7 @@ use crate::error::Result;
 use crate::memory::Lines;
 use crate::row::{Row, RowBuf};
 use crate::table::catch_up::{Destination, copy_all};
+use crate::table::journal::Mark;
 
 /// Rows as their type, which is a whole number of words and aligned as words are.
 struct Typed<'v, R>(&'v mut Vec<R>);
@@ -48,7 +49,7 @@ impl UntypedSubscriber {
 
     fn copy_all(&self, rows: &mut impl Destination, live: &mut Vec<u64>) -> Result<u64> {
         let reached = copy_all(rows, live, PASSES, || self.region.look())?;
-        checked(&self.name, &self.region, 0, reached)
+        Ok(checked(&self.name, &self.region, Mark::START, reached)?.version)
     }
 }
 

@@ -28,9 +28,10 @@ use crate::schema::Schema;
 use crate::sync::Ordering;
 use crate::table::catch_up::{Staging, copy_all};
 use crate::table::commit_time;
+use crate::table::journal::Mark;
 
 /// How often a refresh copies what changed while it copied, before it gives up.
-pub(super) const PASSES: u32 = 64;
+pub(super) const PASSES: u32 = 256;
 /// How often `latest` reads its one row again. A pass over it takes about as long as a commit of a few rows, so that where
 /// cache lines travel slowly most passes over a hot row may fail: many, then, of which all together take some milliseconds.
 const ROW_PASSES: u32 = 1 << 14;
@@ -47,8 +48,9 @@ pub struct UntypedSubscriber {
     pub(super) copy: LocalCopy,
     pub(super) staging: Staging,
     pub(super) changes: ChangeList,
-    pub(super) version: u64,
-    /// The last commit that was seen, and is slept at. Later than `version` only while a later one still is waited for.
+    /// How far the local copy is.
+    pub(super) mark: Mark,
+    /// The last commit that was seen, and is slept at. Later than `mark` only while a later one still is waited for.
     pub(super) seen: u64,
     pub(super) state: PublisherState,
     pub(super) publisher_changed: bool,
@@ -86,7 +88,7 @@ impl UntypedSubscriber {
                 table: name.as_str().to_owned(),
             });
         };
-        let (version, copy) = copied(&name, &settings, &region)?;
+        let (mark, copy) = copied(&name, &settings, &region)?;
         let changes = ChangeList::of_all(copy.schema());
         let waiter = Waiter::new(region.object())?;
         let state = PublisherState::Gone { epoch: 0 };
@@ -100,8 +102,8 @@ impl UntypedSubscriber {
             copy,
             staging: Staging::default(),
             changes,
-            version,
-            seen: version,
+            mark,
+            seen: mark.version,
             state,
             publisher_changed: false,
             interrupted: false,
@@ -129,7 +131,7 @@ impl UntypedSubscriber {
 
     /// The version of the local copy: all of it is the table as of that commit.
     pub fn version(&self) -> u64 {
-        self.version
+        self.mark.version
     }
 
     /// How many rows the local copy has.
@@ -254,7 +256,7 @@ impl UntypedSubscriber {
     /// Looks for a key among the rows that changed since the version of the local copy.
     fn search(&self, key: &[u8], words: &mut [u64]) -> Result<bool> {
         let mut staging = Staging::default();
-        catch_up(&self.name, &self.region, self.version, &mut staging)?;
+        catch_up(&self.name, &self.region, self.mark, &mut staging)?;
         let holds = |row: &&[u64]| self.schema().key_matches(bytemuck::cast_slice(row), key);
         let row = staging
             .moved()
@@ -272,7 +274,7 @@ impl UntypedSubscriber {
         UntypedChanges {
             copy: &self.copy,
             list: &self.changes,
-            version: self.version,
+            version: self.mark.version,
             publisher_changed: self.publisher_changed,
             interrupted: self.interrupted,
         }
@@ -317,8 +319,8 @@ impl UntypedSubscriber {
 
     /// Takes over what was committed. If that is before `least` and nothing else has changed, it is only noted as seen.
     fn take_over(&mut self, least: u64) -> Result<()> {
-        self.seen = self.version;
-        if (self.version..least).contains(&self.region.word(header::COMMIT)) {
+        self.seen = self.mark.version;
+        if (self.mark.version..least).contains(&self.region.word(header::COMMIT)) {
             let (commit, _) = self.region.look()?;
             // Stored before the commit that tells of them, as in `catch_up`.
             if self.state_words() != self.known {
@@ -329,23 +331,23 @@ impl UntypedSubscriber {
                 return Ok(());
             }
         }
-        if self.changes.items.is_empty() && self.region.word(header::COMMIT) != self.version {
+        if self.changes.items.is_empty() && self.region.word(header::COMMIT) != self.mark.version {
             match self.catch_up() {
                 Err(error) if self.publisher_changed => {
                     tracing::debug!("to be tried again: {error}");
                 }
                 other => other?,
             }
-            self.seen = self.version;
+            self.seen = self.mark.version;
         }
         Ok(())
     }
 
     /// Takes over all that was committed since.
     fn catch_up(&mut self) -> Result<()> {
-        let version = catch_up(&self.name, &self.region, self.version, &mut self.staging)?;
+        let mark = catch_up(&self.name, &self.region, self.mark, &mut self.staging)?;
         self.copy.apply(&self.staging, &mut self.changes);
-        self.version = version;
+        self.mark = mark;
         self.note_delay();
         // State, epoch and registry are stored before the commit that tells of them.
         if self.state_words() != self.known {
@@ -355,7 +357,7 @@ impl UntypedSubscriber {
     }
 
     pub(super) fn note_delay(&mut self) {
-        let committed = commit_time(self.region.words(), self.version)
+        let committed = commit_time(self.region.words(), self.mark.version)
             .filter(|_| !self.changes.items.is_empty());
         self.delay = committed
             .map(|committed| Duration::from_nanos(monotonic_ns().saturating_sub(committed)));
@@ -408,12 +410,12 @@ impl AsRawFd for UntypedSubscriber {
     }
 }
 
-/// A whole copy of a region, and its version.
+/// A whole copy of a region, and how far it is.
 pub(super) fn copied(
     name: &TableName,
     settings: &Settings,
     region: &Region,
-) -> Result<(u64, LocalCopy)> {
+) -> Result<(Mark, LocalCopy)> {
     if let Some(difference) = settings
         .expected
         .as_ref()
@@ -426,28 +428,29 @@ pub(super) fn copied(
     }
     let (mut rows, mut live) = (Lines::default(), Vec::new());
     let reached = copy_all(&mut rows, &mut live, PASSES, || region.look())?;
-    let version = checked(name, region, 0, reached)?;
-    Ok((version, LocalCopy::whole(region.schema(), rows, live)))
+    let mark = checked(name, region, Mark::START, reached)?;
+    Ok((mark, LocalCopy::whole(region.schema(), rows, live)))
 }
 
-fn catch_up(name: &TableName, region: &Region, since: u64, staging: &mut Staging) -> Result<u64> {
+fn catch_up(name: &TableName, region: &Region, since: Mark, staging: &mut Staging) -> Result<Mark> {
     let reached = staging.catch_up(since, PASSES, || region.look())?;
     checked(name, region, since, reached)
 }
 
-/// The version that was reached from `since`, if what was copied can be believed.
+/// How far it came from `since`, if what was copied can be believed.
 pub(super) fn checked(
     name: &TableName,
     region: &Region,
-    since: u64,
-    reached: Option<u64>,
-) -> Result<u64> {
+    since: Mark,
+    reached: Option<Mark>,
+) -> Result<Mark> {
     region.check_whole()?;
     match reached {
-        Some(version) if version < since => {
-            Err(region.corrupt(format!("its commits went back from {since} to {version}")))
-        }
-        Some(version) => Ok(version),
+        Some(mark) if mark.version < since.version => Err(region.corrupt(format!(
+            "its commits went back from {} to {}",
+            since.version, mark.version
+        ))),
+        Some(mark) => Ok(mark),
         None => Err(outrun(name, PASSES)),
     }
 }

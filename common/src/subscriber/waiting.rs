@@ -114,7 +114,7 @@ impl UntypedSubscriber {
             }
         }
         // Nothing more is waited for: what there is now is told.
-        if !self.has_news() && self.version < least {
+        if !self.has_news() && self.mark.version < least {
             self.advance(true, 0)?;
         }
         Ok(())
@@ -122,7 +122,7 @@ impl UntypedSubscriber {
 
     /// Whether there is what was waited for.
     fn is_done(&self, least: u64) -> bool {
-        self.has_news() || (least > 0 && self.version >= least)
+        self.has_news() || (least > 0 && self.mark.version >= least)
     }
 
     /// After a refresh or a wait: an interruption is told with its outcome, or kept. And the descriptor, if it was ever asked

@@ -31,8 +31,8 @@ impl Table<'_> {
     /// (ns of CLOCK_MONOTONIC). No slot may stand in `writes` twice. Without writes it is a commit that says only
     /// that there is news.
     ///
-    /// 1. hide the spare copy of every row under the tag `version`; 2. a release fence; 3. the words, and the
-    ///    change tree; 4. `commit = version`, with release; 5. a SeqCst fence, so that whoever parks sees either the commit or is
+    /// 1. hide the spare copy of every row under the tag `version`; 2. a release fence; 3. the words, the
+    ///    change tree and the journal; 4. `commit = version`, with release; 5. a SeqCst fence, so that whoever parks sees either the commit or is
     ///    seen parked.
     pub fn commit<'r>(
         &self,
@@ -40,17 +40,20 @@ impl Table<'_> {
         time: u64,
         writes: impl Iterator<Item = Write<'r>> + Clone,
     ) {
+        let mut count = 0;
         for write in writes.clone() {
+            count += 1;
             self.copy(write.slot, write.spare).hide(write.tag(version));
         }
         // Partner: the reader's fence before its second look at a tag. One fence serves all rows.
         fence(Point::HideRows, Ordering::Release);
-        for write in writes {
+        for write in writes.clone() {
             if let Some(row) = write.row {
                 self.copy(write.slot, write.spare).write(row);
             }
             self.raise(write.slot, version);
         }
+        self.note(version, count, writes.map(|write| write.slot));
         store(
             &self.words[header::TIME + (version & 1) as usize],
             time,

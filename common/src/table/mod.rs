@@ -10,21 +10,19 @@
 //!
 //! - [`commit`](mod@commit): writing a transaction, and repairing what a dead publisher left.
 //! - [`read`](mod@read): one row at one version.
+//! - [`journal`](mod@journal): which slots the last transactions wrote.
 //! - [`catch_up`](mod@catch_up): all rows that changed since a version, as one.
 
 pub mod catch_up;
 pub mod commit;
+pub mod journal;
 pub mod read;
 
 use read::Block;
 
 use crate::layout::{BLOCK_ROWS, FANOUT, Geometry, header};
-use crate::memory;
 use crate::seqlock::Guarded;
 use crate::sync::{AtomicU64, Ordering, Point, applies, fence, store};
-
-/// How many lines of what is read from its beginning are fetched ahead.
-const FIRST_LINES: usize = 8;
 
 /// A table's words, their geometry, and how many of its rows there are.
 #[derive(Clone, Copy)]
@@ -83,22 +81,6 @@ impl<'m> Table<'m> {
     fn place(&self, slot: usize) -> (Block<'m>, usize) {
         assert!(slot < self.rows, "slot {slot} of {} rows", self.rows);
         (self.block(slot / BLOCK_ROWS), slot % BLOCK_ROWS)
-    }
-
-    /// Has what a reader will look at fetched, should `slot` have changed.
-    fn prefetch(&self, slot: usize) {
-        if slot >= self.rows {
-            return;
-        }
-        let mut index = slot / BLOCK_ROWS;
-        for level in &self.geometry.levels[..self.geometry.depth] {
-            memory::prefetch(&self.words[level + index]);
-            index /= FANOUT;
-        }
-        for copy in self.copies(slot) {
-            memory::prefetch(copy.tag);
-            memory::prefetch_lines(copy.words, FIRST_LINES);
-        }
     }
 
     /// Raises the entries of the change tree above `slot` to `version`. Only the publisher calls it.

@@ -1,6 +1,6 @@
 //! One row at one version.
 
-use super::{FIRST_LINES, Table, last_commit};
+use super::{Table, last_commit};
 use crate::bits::{runs, set_bits};
 use crate::layout::{BLOCK_ROWS, Geometry, Tag};
 use crate::memory;
@@ -40,6 +40,8 @@ pub fn glance(words: &[AtomicU64], geometry: &Geometry, slot: usize, row: &mut [
 /// The tags of a block, at two looks.
 pub(super) type Tags = [[u64; 2 * BLOCK_ROWS]; 2];
 
+/// How many lines of what is read from its beginning are fetched ahead.
+const FIRST_LINES: usize = 8;
 /// Among how many rows that are not copied those that are stand so far apart that the processor does not guess the next.
 const MANY: u32 = 8;
 
@@ -86,14 +88,6 @@ impl<'m> Block<'m> {
             tag: &self.tags[2 * row + which],
             words: &self.copies[which][row * self.row_words..][..self.row_words],
         }
-    }
-
-    /// Whether neither copy of `row` was written after `since`. A version that is no greater needs no second look: both
-    /// tags are older than it.
-    #[inline]
-    pub(super) fn is_unchanged(&self, row: usize, since: u64) -> bool {
-        let [first, second] = self.tags(row);
-        first.version() <= since && second.version() <= since
     }
 
     /// As [`Table::read`], of a row by its place in the block.
@@ -270,6 +264,24 @@ fn overtaken() -> Overtaken {
 }
 
 impl<'m> Table<'m> {
+    /// Has the tags of `slot` fetched.
+    #[inline]
+    pub(super) fn prefetch_tags(&self, slot: usize) {
+        memory::prefetch(&self.words[self.geometry.tags(slot)]);
+    }
+
+    /// Has the copy fetched that holds the row as of `version`. Its tags should be there.
+    #[inline]
+    pub(super) fn prefetch_copy(&self, slot: usize, version: u64) {
+        // A model would follow where these looks lead.
+        if cfg!(not(loom)) {
+            let (block, row) = self.place(slot);
+            if let Some(found) = Found::by(block.tags(row), version) {
+                memory::prefetch_lines(block.copy(row, found.which).words, FIRST_LINES);
+            }
+        }
+    }
+
     /// The block of that number.
     ///
     /// # Panics

@@ -3,6 +3,7 @@
 use super::*;
 use crate::layout::{Geometry, header};
 use crate::sync::{AtomicU64, Ordering};
+use crate::table::journal::Mark;
 use crate::table::{Table, last_commit};
 
 /// A publisher that puts whole slots, and a copy that follows it.
@@ -10,7 +11,7 @@ struct Pair {
     words: Vec<AtomicU64>,
     geometry: Geometry,
     copy: LocalCopy,
-    version: u64,
+    mark: Mark,
 }
 
 impl Pair {
@@ -25,7 +26,7 @@ impl Pair {
             words,
             geometry,
             copy: LocalCopy::new(&schema),
-            version: 1,
+            mark: Mark::at(1),
         }
     }
 
@@ -46,7 +47,7 @@ impl Pair {
         let table = Table::new(&self.words, &self.geometry, 128).unwrap();
         let mut staging = Staging::default();
         let look = || Ok::<_, ()>((last_commit(&self.words), table));
-        self.version = staging.catch_up(self.version, 1, look).unwrap().unwrap();
+        self.mark = staging.catch_up(self.mark, 1, look).unwrap().unwrap();
         let mut changes = ChangeList::new(&self.copy.schema);
         self.copy.apply(&staging, &mut changes);
         let row = |bytes: &[u8]| bytemuck::pod_read_unaligned::<[u64; 2]>(bytes);

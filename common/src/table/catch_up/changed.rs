@@ -1,0 +1,168 @@
+//! The rows that changed, for a copy that follows.
+//!
+//! They are listed while the journal names them. Where blocks are searched there may be as many as the table has, and as many again in
+//! the next pass: from then on they are put where their slots say.
+
+use super::places::Places;
+use super::{Aside, Known, Lists, Row, catch_up};
+use crate::bits::set_bits;
+use crate::memory::Lines;
+use crate::table::Table;
+use crate::table::journal::Mark;
+use crate::table::read::Overtaken;
+
+/// One row that changed: where it stands now, or that it is gone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Moved {
+    /// The row's place.
+    pub slot: u32,
+    /// Where its words begin among [`Staging::row`]'s; None if it was deleted.
+    start: Option<usize>,
+}
+
+/// Rows that changed, copied aside, not yet visible to anybody. Kept between refreshes for its memory.
+#[derive(Default)]
+pub struct Staging {
+    rows: Rows,
+    lists: Lists,
+}
+
+struct Rows {
+    moved: Vec<Moved>,
+    words: Vec<u64>,
+    row_words: usize,
+    places: Places<Lines>,
+    /// Whether rows are there, and not in `words`.
+    in_places: bool,
+}
+
+impl Default for Rows {
+    fn default() -> Self {
+        Self {
+            moved: Vec::new(),
+            words: Vec::new(),
+            row_words: 0,
+            places: Places::new(Lines::default()),
+            in_places: false,
+        }
+    }
+}
+
+impl Rows {
+    fn clear(&mut self) {
+        if self.in_places {
+            self.places.clear();
+        } else {
+            // It may be as large as a table, and is seldom needed.
+            self.places = Places::new(Lines::default());
+        }
+        self.in_places = false;
+        self.moved.clear();
+        self.words.clear();
+    }
+
+    /// Moves to their places what is listed.
+    fn move_to_places(&mut self, table: &Table<'_>) {
+        let rows = self.places.reserve(table);
+        for moved in &self.moved {
+            if let Some(start) = moved.start {
+                let words = &self.words[start..start + self.row_words];
+                rows[moved.slot as usize * self.row_words..][..self.row_words]
+                    .copy_from_slice(words);
+            }
+        }
+        for moved in &self.moved {
+            let is_live = u64::from(moved.start.is_some());
+            self.places.note(moved.slot as usize, 1, is_live);
+        }
+        self.in_places = true;
+    }
+
+    /// Lists them, each slot once.
+    fn list(&mut self) {
+        let moved = &mut self.moved;
+        if self.in_places {
+            moved.clear();
+            moved.extend(set_bits(&self.places.written).map(|slot| {
+                let is_live = self.places.live[slot / 64] >> (slot % 64) & 1 == 1;
+                Moved {
+                    slot: slot as u32,
+                    start: is_live.then_some(slot * self.row_words),
+                }
+            }));
+        } else {
+            // After several passes a slot can stand here more than once: what was copied last counts.
+            moved.reverse();
+            moved.sort_by_key(|moved| moved.slot);
+            moved.dedup_by_key(|moved| moved.slot);
+        }
+    }
+}
+
+impl Aside for Rows {
+    #[inline]
+    fn take(&mut self, table: &Table<'_>, row: Row<'_, '_>) -> Result<(), Overtaken> {
+        if self.in_places {
+            return self.places.take(table, row);
+        }
+        self.row_words = table.row_words();
+        let start = self.words.len();
+        self.words.resize(start + self.row_words, 0);
+        let read = row.read(&mut self.words[start..]);
+        let keep = read == Ok(Some(true));
+        if !keep {
+            self.words.truncate(start);
+        }
+        if read?.is_some() {
+            self.moved.push(Moved {
+                slot: row.slot as u32,
+                start: keep.then_some(start),
+            });
+        }
+        Ok(())
+    }
+
+    fn take_block(&mut self, table: &Table<'_>, number: usize, known: Known) -> u64 {
+        self.row_words = table.row_words();
+        if !self.in_places {
+            self.move_to_places(table);
+        }
+        self.places.take_block(table, number, known)
+    }
+}
+
+impl Staging {
+    /// Copies aside all rows that changed after `since`. `look` takes a new version, and the table as of it; it is
+    /// called once a pass, at most `passes` times. Returns how far that is, or None if the passes did not suffice.
+    ///
+    /// # Errors
+    /// What `look` returns.
+    pub fn catch_up<'m, E>(
+        &mut self,
+        since: Mark,
+        passes: u32,
+        look: impl FnMut() -> Result<(u64, Table<'m>), E>,
+    ) -> Result<Option<Mark>, E> {
+        self.rows.clear();
+        let reached = catch_up(&mut self.rows, since, passes, &mut self.lists, look)?;
+        if self.rows.in_places || reached.is_some_and(|(_, passes)| passes > 1) {
+            self.rows.list();
+        }
+        Ok(reached.map(|(mark, _)| mark))
+    }
+
+    /// The rows that changed, each slot once.
+    pub fn moved(&self) -> &[Moved] {
+        &self.rows.moved
+    }
+
+    /// The words of a row that is live.
+    pub fn row(&self, moved: &Moved) -> Option<&[u64]> {
+        let start = moved.start?;
+        let words = match self.rows.in_places {
+            true => &self.rows.places.rows[..],
+            false => &self.rows.words,
+        };
+        Some(&words[start..start + self.rows.row_words])
+    }
+}

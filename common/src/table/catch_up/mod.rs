@@ -1,0 +1,145 @@
+//! All rows that changed since a version, as one.
+//!
+//! 1. Load `commit` as `s`. 2. Copy aside each row that was written since the last version looked at: those that the
+//!    [journal](super::journal) names, or, where it does not reach so far back, those of the blocks at which the change tree is above that
+//!    version. 3. A row that was rewritten twice meanwhile goes on a list. 4. Unless the list is empty, again from 1: a greater
+//!    `s`, the rows of the list and those that changed since the last pass. 5. When the list is empty, what was copied is the
+//!    table's difference from the version begun with to the last `s`.
+//!
+//! It is not outrun for long: a pass after the first looks only at what changed during the one before.
+//!
+//! - `changed`: the rows that changed, for a copy that follows.
+//! - `places`: all rows, for who has none yet or comes from far behind.
+
+mod changed;
+mod places;
+
+pub use changed::{Moved, Staging};
+pub use places::{Destination, copy_all};
+
+use super::Table;
+use super::journal::Mark;
+use super::read::{Block, Overtaken};
+use crate::bits::set_bits;
+use crate::layout::BLOCK_ROWS;
+
+/// How many rows before a row is copied its tags are fetched, and then what these say of its copies.
+const TAGS_AHEAD: usize = 48;
+const COPY_AHEAD: usize = 24;
+
+/// Takes what a catching up reads.
+trait Aside {
+    /// Copies aside the row, if it was written after what is known of it.
+    fn take(&mut self, table: &Table<'_>, row: Row<'_, '_>) -> Result<(), Overtaken>;
+
+    /// The same for all rows of a block. Returns a bit for each that must be read again.
+    fn take_block(&mut self, table: &Table<'_>, number: usize, known: Known) -> u64;
+
+    /// The same for these slots.
+    #[inline]
+    fn take_slots(
+        &mut self,
+        table: &Table<'_>,
+        slots: &[u32],
+        known: Known,
+        failed: &mut Vec<u32>,
+    ) {
+        let fetch_tags = |slot: &u32| table.prefetch_tags(*slot as usize);
+        let fetch_copy = |slot: &u32| table.prefetch_copy(*slot as usize, known.version);
+        slots.iter().take(TAGS_AHEAD).for_each(fetch_tags);
+        slots.iter().take(COPY_AHEAD).for_each(fetch_copy);
+        for (at, slot) in slots.iter().enumerate() {
+            slots.get(at + TAGS_AHEAD).into_iter().for_each(fetch_tags);
+            slots.get(at + COPY_AHEAD).into_iter().for_each(fetch_copy);
+            let slot = *slot as usize;
+            let block = &table.block(slot / BLOCK_ROWS);
+            if self.take(table, Row { block, slot, known }).is_err() {
+                failed.push(slot as u32);
+            }
+        }
+    }
+}
+
+/// What is to be read is the table as of `version`; rows are known as of `since`.
+#[derive(Clone, Copy)]
+struct Known {
+    version: u64,
+    since: u64,
+}
+
+/// A row that may have been written since.
+struct Row<'b, 'm> {
+    block: &'b Block<'m>,
+    slot: usize,
+    known: Known,
+}
+
+impl Row<'_, '_> {
+    /// Whether the row was written, and if so whether it is live; `words` then holds it.
+    #[inline]
+    fn read(&self, words: &mut [u64]) -> Result<Option<bool>, Overtaken> {
+        let Known { version, since } = self.known;
+        let tag = self
+            .block
+            .read(self.slot % BLOCK_ROWS, version, since, words)?;
+        Ok((tag.version() > since).then_some(tag.is_live()))
+    }
+}
+
+/// What the passes need memory for.
+#[derive(Default)]
+struct Lists {
+    /// Rows that were overtaken, and are taken again.
+    failed: Vec<u32>,
+    /// Those of the pass before.
+    again: Vec<u32>,
+    /// Rows that were written, by the journal.
+    written: Vec<u32>,
+}
+
+/// The passes, for `aside`; for the rest see [`Staging::catch_up`]. Returns also how many passes it took.
+fn catch_up<'m, E>(
+    aside: &mut impl Aside,
+    since: Mark,
+    passes: u32,
+    lists: &mut Lists,
+    mut look: impl FnMut() -> Result<(u64, Table<'m>), E>,
+) -> Result<Option<(Mark, u32)>, E> {
+    let Lists {
+        failed,
+        again,
+        written,
+    } = lists;
+    failed.clear();
+    let mut looked = since;
+    for pass in 1..=passes {
+        let (version, table) = look()?;
+        let mark = table.mark(version);
+        let known = |since: Mark| Known {
+            version,
+            since: since.version,
+        };
+        std::mem::swap(failed, again);
+        failed.clear();
+        // Rows never become fewer: what says so is damaged, and is given up on.
+        again.retain(|slot| (*slot as usize) < table.rows());
+        aside.take_slots(&table, again, known(since), failed);
+        if table.written_between(looked, mark, written) {
+            aside.take_slots(&table, written, known(looked), failed);
+        } else {
+            table.changed_blocks(looked.version, |block| {
+                let overtaken = aside.take_block(&table, block, known(looked));
+                let first = block * BLOCK_ROWS;
+                failed.extend(set_bits(&[overtaken]).map(|row| (first + row) as u32));
+            });
+        }
+        looked = mark;
+        if failed.is_empty() {
+            return Ok(Some((mark, pass)));
+        }
+    }
+    Ok(None)
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests;

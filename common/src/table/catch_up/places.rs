@@ -1,0 +1,129 @@
+//! Rows each where its slot says: all of a table, or so many that it is no use to list them.
+
+use super::{Aside, Known, Lists, Row, catch_up};
+use crate::layout::BLOCK_ROWS;
+use crate::memory::Lines;
+use crate::table::Table;
+use crate::table::journal::Mark;
+use crate::table::read::{Overtaken, Tags};
+
+/// Where the rows of a whole table go.
+pub trait Destination {
+    /// At least `words` words. What was there stays.
+    fn reserve(&mut self, words: usize) -> &mut [u64];
+}
+
+impl Destination for Lines {
+    #[inline]
+    fn reserve(&mut self, words: usize) -> &mut [u64] {
+        if self.len() < words {
+            self.grow(words);
+        }
+        self
+    }
+}
+
+impl<D: Destination> Destination for &mut D {
+    #[inline]
+    fn reserve(&mut self, words: usize) -> &mut [u64] {
+        (**self).reserve(words)
+    }
+}
+
+/// Rows by slot, and of each a bit whether it was written, and one whether it is live.
+pub(super) struct Places<D> {
+    pub(super) rows: D,
+    pub(super) written: Vec<u64>,
+    pub(super) live: Vec<u64>,
+    tags: Tags,
+}
+
+impl<D: Destination> Places<D> {
+    pub(super) fn new(rows: D) -> Self {
+        Self {
+            rows,
+            written: Vec::new(),
+            live: Vec::new(),
+            tags: [[0; 2 * BLOCK_ROWS]; 2],
+        }
+    }
+
+    /// Forgets what was written.
+    pub(super) fn clear(&mut self) {
+        self.written.clear();
+        self.live.clear();
+    }
+
+    /// Makes room for all rows of a table.
+    #[inline]
+    pub(super) fn reserve(&mut self, table: &Table<'_>) -> &mut [u64] {
+        let bits = table.rows().div_ceil(64);
+        if self.live.len() < bits {
+            self.written.resize(bits, 0);
+            self.live.resize(bits, 0);
+        }
+        self.rows.reserve(bits * 64 * table.row_words())
+    }
+
+    /// Says of rows from `first` on, which share a word of bits, that they were written, and which of them are live.
+    #[inline]
+    pub(super) fn note(&mut self, first: usize, written: u64, live: u64) {
+        let (word, shift) = (first / 64, first % 64);
+        self.written[word] |= written << shift;
+        self.live[word] &= !(written << shift);
+        self.live[word] |= (written & live) << shift;
+    }
+}
+
+impl<D: Destination> Aside for Places<D> {
+    fn take(&mut self, table: &Table<'_>, row: Row<'_, '_>) -> Result<(), Overtaken> {
+        let row_words = table.row_words();
+        let words = &mut self.reserve(table)[row.slot * row_words..][..row_words];
+        if let Some(is_live) = row.read(words)? {
+            self.note(row.slot, 1, u64::from(is_live));
+        }
+        Ok(())
+    }
+
+    fn take_block(&mut self, table: &Table<'_>, number: usize, known: Known) -> u64 {
+        let first = number * BLOCK_ROWS;
+        let rows = BLOCK_ROWS.min(table.rows() - first);
+        if first + BLOCK_ROWS < table.rows() {
+            table.block(number + 1).prefetch();
+        }
+        self.reserve(table);
+        let row_words = table.row_words();
+        let words = self.rows.reserve((first + rows) * row_words);
+        let words = &mut words[first * row_words..][..rows * row_words];
+        let Known { version, since } = known;
+        let block = table.block(number);
+        let answers = block.read_all(version, since, words, &mut self.tags);
+        self.note(first, answers.written & !answers.failed, answers.live);
+        answers.failed
+    }
+}
+
+/// Copies all rows of a table at one version to `rows`, and sets in `live` a bit for each slot that holds one; elsewhere
+/// anything may stand. For the rest see [`Staging::catch_up`](super::Staging::catch_up).
+///
+/// # Errors
+/// What `look` returns.
+pub fn copy_all<'m, E>(
+    rows: &mut impl Destination,
+    live: &mut Vec<u64>,
+    passes: u32,
+    look: impl FnMut() -> Result<(u64, Table<'m>), E>,
+) -> Result<Option<Mark>, E> {
+    let mut places = Places::new(rows);
+    std::mem::swap(&mut places.live, live);
+    places.clear();
+    let reached = catch_up(
+        &mut places,
+        Mark::START,
+        passes,
+        &mut Lists::default(),
+        look,
+    );
+    std::mem::swap(&mut places.live, live);
+    Ok(reached?.map(|(mark, _)| mark))
+}

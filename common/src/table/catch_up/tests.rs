@@ -1,0 +1,161 @@
+use std::collections::BTreeMap;
+
+use super::*;
+use crate::layout::{Geometry, header};
+use crate::sync::{AtomicU64, Ordering};
+use crate::table::last_commit;
+
+fn words(geometry: &Geometry) -> Vec<AtomicU64> {
+    let words: Vec<AtomicU64> = (0..geometry.words_for(geometry.capacity))
+        .map(|_| AtomicU64::new(0))
+        .collect();
+    words[header::COMMIT].store(1, Ordering::Relaxed);
+    words
+}
+
+/// A generator that is the same everywhere (Marsaglia's xorshift64).
+fn random(state: &mut u64) -> u64 {
+    *state ^= *state << 13;
+    *state ^= *state >> 7;
+    *state ^= *state << 17;
+    *state
+}
+
+#[test]
+fn following_at_any_distance_is_the_same_as_following_each_commit() {
+    const ROWS: usize = 5_000;
+    let geometry = Geometry::new(2, ROWS, 0, 0).unwrap();
+    let words = words(&geometry);
+    let table = Table::new(&words, &geometry, ROWS).unwrap();
+    let mut model: BTreeMap<usize, [u64; 2]> = BTreeMap::new();
+    let (mut near, mut far) = (
+        (Mark::at(1), BTreeMap::new()),
+        (Mark::at(1), BTreeMap::new()),
+    );
+    let mut staging = Staging::default();
+    let mut follow = |follower: &mut (Mark, BTreeMap<usize, [u64; 2]>)| {
+        let look = || Ok::<_, ()>((last_commit(&words), table));
+        follower.0 = staging.catch_up(follower.0, 1, look).unwrap().unwrap();
+        for moved in staging.moved() {
+            match staging.row(moved) {
+                Some(row) => follower.1.insert(moved.slot as usize, [row[0], row[1]]),
+                None => follower.1.remove(&(moved.slot as usize)),
+            };
+        }
+        staging.moved().len()
+    };
+    let mut state = 42;
+    for version in 2..400 {
+        let changes: BTreeMap<usize, Option<[u64; 2]>> = (0..random(&mut state) % 20)
+            .map(|_| {
+                let (slot, value) = (random(&mut state) as usize % ROWS, random(&mut state));
+                (slot, (value % 3 > 0).then_some([version, value]))
+            })
+            .collect();
+        let writes = changes
+            .iter()
+            .map(|(slot, row)| table.write(*slot, row.as_ref().map(|row| &row[..]), version - 1));
+        table.commit(version, 0, writes);
+        for (slot, row) in &changes {
+            match row {
+                Some(row) => model.insert(*slot, *row),
+                None => model.remove(slot),
+            };
+        }
+        assert_eq!(
+            follow(&mut near),
+            changes.len(),
+            "what changed, and nothing else"
+        );
+        assert_eq!((near.0.version, &near.1), (version, &model));
+        if version % 97 == 0 {
+            follow(&mut far);
+            assert_eq!(far, near);
+        }
+    }
+}
+
+#[test]
+fn rows_rewritten_while_they_are_copied_are_taken_in_a_later_pass() {
+    let geometry = Geometry::new(1, 64, 0, 0).unwrap();
+    let words = words(&geometry);
+    let table = Table::new(&words, &geometry, 64).unwrap();
+    let commit = |version: u64| {
+        let row = [version];
+        table.commit(
+            version,
+            0,
+            [0, 9]
+                .map(|slot| table.write(slot, Some(&row[..]), version - 1))
+                .into_iter(),
+        );
+    };
+    commit(2);
+    let mut staging = Staging::default();
+    // The version is taken, then the rows are rewritten twice before they are read; the second time once.
+    let mut pass = 0;
+    let look = || {
+        pass += 1;
+        let version = last_commit(&words);
+        (0..3_u64.saturating_sub(pass)).for_each(|more| commit(version + 1 + more));
+        Ok::<_, ()>((version, table))
+    };
+    let reached = staging.catch_up(Mark::at(1), 5, look).unwrap();
+    assert_eq!(reached.map(|mark| mark.version), Some(4));
+    let found: Vec<_> = staging
+        .moved()
+        .iter()
+        .map(|moved| (moved.slot, staging.row(moved).unwrap()[0]))
+        .collect();
+    assert_eq!(found, [(0, 4), (9, 4)]);
+
+    let mut version = 6;
+    let outrun = staging.catch_up(Mark::at(1), 5, || {
+        let seen = last_commit(&words);
+        (0..2).for_each(|more| commit(version + more));
+        version += 2;
+        Ok::<_, ()>((seen, table))
+    });
+    assert_eq!(outrun, Ok(None), "rewritten twice in each pass");
+}
+
+#[test]
+fn a_tag_above_all_is_never_believed() {
+    let geometry = Geometry::new(1, 64, 0, 0).unwrap();
+    let words = words(&geometry);
+    let table = Table::new(&words, &geometry, 64).unwrap();
+    let write = |version, row: &[u64]| {
+        table.commit(
+            version,
+            0,
+            std::iter::once(table.write(3, Some(row), version - 1)),
+        )
+    };
+    write(2, &[20]);
+    write(3, &[30]);
+    // What a publisher leaves that dies after hiding the row for transaction 4.
+    let spare = table
+        .copies(3)
+        .into_iter()
+        .min_by_key(|copy| copy.tag.load(Ordering::Relaxed))
+        .unwrap();
+    spare.hide(crate::layout::Tag::live(4));
+    table.repair(3);
+    let mut row = [0];
+    assert_eq!(
+        table
+            .read(3, 3, 0, &mut row)
+            .map(|tag| (tag.version(), row[0])),
+        Ok((3, 30))
+    );
+    table.commit(4, 0, std::iter::empty());
+    let read = table.read(3, 4, 0, &mut row).map(|tag| tag.version());
+    assert_eq!(
+        (read, row[0]),
+        (Ok(3), 30),
+        "the dead one's transaction 4 never was"
+    );
+    write(5, &[50]);
+    let read = table.read(3, 5, 0, &mut row).map(|tag| tag.version());
+    assert_eq!((read, row[0]), (Ok(5), 50));
+}

@@ -1,0 +1,215 @@
+//! The journal: which slots the last transactions wrote, for those who follow closely and need not search for them.
+//!
+//! A ring of slot numbers, as a log of which only the end is kept. The slot that was noted as number p since the region was made
+//! stands at p modulo the ring's length L. In the header, for each of the last few commits V, `written[V]` is how many were noted up
+//! to it.
+//!
+//! 1. The publisher, in transaction V of n rows, notes n slots from number `written[V - 1]` on and stores
+//!    `written[V] = written[V - 1] + n` before `commit = V`. If n is more than L / 2 it only counts them.
+//! 2. A reader at version S knows `written[S]` since it was there. It takes a version s and `written[s]`, which it believes if
+//!    `commit` has not come so far meanwhile that another one may stand there.
+//! 3. If at most L / 2 slots lie between these two, it copies them.
+//! 4. An acquire fence, `commit` as c, and `written[c]`: if that is at most L / 2 past `written[S]`, nothing was overwritten. For
+//!    what was seen of transaction V is written after `commit = V - 1`, so that c is at least V - 1, and V overwrites
+//!    at most what stands L / 2 behind its beginning.
+//!
+//! Otherwise the change tree tells. A dead publisher's transaction may have noted slots beyond `written[commit]`, within the same
+//! bound: its successor overwrites them. What is noted is where to look, and no more: a slot too many costs one look.
+
+use super::{Table, last_commit};
+use crate::bits::sort_below;
+use crate::layout::header::{COMMIT, WRITTEN, WRITTEN_WORDS};
+use crate::sync::{AtomicU64, Ordering, Point, applies, fence, store};
+
+/// How far a copy is: at a version, and at a place in the journal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Mark {
+    /// The version.
+    pub version: u64,
+    /// How many slots had been noted then, if that is known.
+    written: Option<u64>,
+}
+
+impl Mark {
+    /// Where everything is new.
+    pub const START: Self = Self::at(0);
+
+    /// At a version, and anywhere in the journal.
+    pub const fn at(version: u64) -> Self {
+        Self {
+            version,
+            written: None,
+        }
+    }
+}
+
+/// The word that says how many slots were noted up to `version`.
+#[inline]
+fn written(words: &[AtomicU64], version: u64) -> &AtomicU64 {
+    &words[WRITTEN + (version % WRITTEN_WORDS) as usize]
+}
+
+impl<'m> Table<'m> {
+    #[inline]
+    fn journal(&self) -> &'m [AtomicU64] {
+        &self.words[self.geometry.journal..][..self.geometry.journal_slots / 2]
+    }
+
+    /// How many of the last slots can be believed.
+    #[inline]
+    fn reach(&self) -> u64 {
+        self.geometry.journal_slots as u64 / 2
+    }
+
+    /// Notes that transaction `version` writes these `count` slots. Only the publisher calls it, between that commit and the one before.
+    #[inline]
+    pub(super) fn note(&self, version: u64, count: u64, slots: impl Iterator<Item = usize>) {
+        let begin = written(self.words, version - 1).load(Ordering::Relaxed);
+        // Relaxed: the release of `commit` shows it all to whoever has seen that commit.
+        if count <= self.reach() && applies(Point::Note) {
+            let journal = self.journal();
+            for (place, slot) in slots.enumerate() {
+                let number = begin.wrapping_add(place as u64);
+                let word = &journal[(number / 2) as usize & (journal.len() - 1)];
+                let shift = 32 * (number % 2);
+                let other = word.load(Ordering::Relaxed) & !(u64::from(u32::MAX) << shift);
+                store(word, other | (slot as u64) << shift, Ordering::Relaxed);
+            }
+        }
+        let end = begin.wrapping_add(count);
+        store(written(self.words, version), end, Ordering::Relaxed);
+    }
+
+    /// Where a copy is that is brought to `version`, the last commit a moment ago.
+    #[inline]
+    pub fn mark(&self, version: u64) -> Mark {
+        let end = written(self.words, version).load(Ordering::Relaxed);
+        // Partner: the fences between the commit before the one that overwrites it, and that.
+        fence(Point::SeeMark, Ordering::Acquire);
+        let later = self.words[COMMIT]
+            .load(Ordering::Relaxed)
+            .wrapping_sub(version);
+        let holds = later < WRITTEN_WORDS - 1 || !applies(Point::RecheckMark);
+        Mark {
+            version,
+            written: holds.then_some(end),
+        }
+    }
+
+    /// Fills `slots` with those that were written after `from` and up to `to`, ascending, each once. False if that is not
+    /// known any more.
+    #[inline]
+    pub fn written_between(&self, from: Mark, to: Mark, slots: &mut Vec<u32>) -> bool {
+        slots.clear();
+        let (Some(begin), Some(end)) = (from.written, to.written) else {
+            return false;
+        };
+        let count = end.wrapping_sub(begin);
+        if count > self.reach() {
+            return false;
+        }
+        let journal = self.journal();
+        slots.extend((0..count).map(|place| {
+            let number = begin.wrapping_add(place);
+            let word = &journal[(number / 2) as usize & (journal.len() - 1)];
+            (word.load(Ordering::Relaxed) >> (32 * (number % 2))) as u32
+        }));
+        // Partner: the fences between the commit before the one that overwrites it, and that.
+        fence(Point::RecheckJournal, Ordering::Acquire);
+        let last = written(self.words, last_commit(self.words)).load(Ordering::Relaxed);
+        // Others than those of rows there are none, unless this is damaged.
+        sort_below(self.rows, slots);
+        last.wrapping_sub(begin) <= self.reach() || !applies(Point::JournalReach)
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+    use crate::layout::Geometry;
+
+    const ROWS: usize = 64;
+    /// Half of what the least journal holds.
+    const REACH: usize = 512;
+
+    #[test]
+    fn what_it_names_was_written_as_far_as_it_reaches() {
+        let geometry = Geometry::new(1, ROWS, 0, 0).unwrap();
+        let words: Vec<AtomicU64> = (0..geometry.words_for(ROWS))
+            .map(|_| AtomicU64::new(0))
+            .collect();
+        let table = Table::new(&words, &geometry, ROWS).unwrap();
+        let mut marks: Vec<(Mark, Vec<usize>)> = vec![(table.mark(0), Vec::new())];
+        let mut slots = Vec::new();
+        let (mut known, mut unknown) = (0, 0);
+        for version in 1..2_000_u64 {
+            // Odd and even numbers of slots, none, more than it takes; each slot once.
+            let count = (version * 7 % 13 + version / 100 * (version % 5)) as usize % 40;
+            let written: Vec<usize> = (0..count)
+                .map(|place| (place * 5 + version as usize * 3) % ROWS)
+                .collect();
+            let writes = written
+                .iter()
+                .map(|slot| table.write(*slot, Some(&[7]), version - 1));
+            table.commit(version, 0, writes);
+            marks.push((table.mark(version), written));
+            let mut all = Vec::new();
+            for at in (0..version as usize).rev().take(60) {
+                all.extend(marks[at + 1].1.iter().map(|slot| *slot as u32));
+                let (from, to) = (marks[at].0, marks[version as usize].0);
+                let is_known = table.written_between(from, to, &mut slots);
+                assert_eq!(is_known, all.len() <= REACH, "from {from:?} to {to:?}");
+                if is_known {
+                    let all = BTreeSet::from_iter(all.iter().copied());
+                    assert_eq!(slots, Vec::from_iter(all));
+                    known += 1;
+                } else {
+                    unknown += 1;
+                }
+            }
+        }
+        assert!(known > 1000 && unknown > 1000, "{known}, {unknown}");
+    }
+
+    #[test]
+    fn a_mark_is_no_place_in_the_journal_when_another_commit_may_have_taken_its_word() {
+        let geometry = Geometry::new(1, ROWS, 0, 0).unwrap();
+        let words: Vec<AtomicU64> = (0..geometry.words_for(ROWS))
+            .map(|_| AtomicU64::new(0))
+            .collect();
+        let table = Table::new(&words, &geometry, ROWS).unwrap();
+        for version in 1..=8 {
+            let write = table.write(3, Some(&[7]), version - 1);
+            table.commit(version, 0, std::iter::once(write));
+        }
+        let known = [4, 5, 6, 7, 8].map(|version| table.mark(version).written);
+        assert_eq!(known, [None, None, Some(6), Some(7), Some(8)]);
+    }
+
+    #[test]
+    fn a_damaged_journal_names_no_slot_that_there_is_not() {
+        let geometry = Geometry::new(1, ROWS, 0, 0).unwrap();
+        let words: Vec<AtomicU64> = (0..geometry.words_for(ROWS))
+            .map(|_| AtomicU64::new(u64::MAX))
+            .collect();
+        let table = Table::new(&words, &geometry, ROWS).unwrap();
+        words[COMMIT].store(5, Ordering::Relaxed);
+        let mut slots = Vec::new();
+        for end in [0, 1, 31, u64::MAX] {
+            words[WRITTEN..WRITTEN + WRITTEN_WORDS as usize]
+                .iter()
+                .for_each(|word| word.store(end, Ordering::Relaxed));
+            let from = Mark {
+                version: 4,
+                written: Some(u64::MAX - 3),
+            };
+            table.written_between(from, table.mark(5), &mut slots);
+            assert!(slots.iter().all(|slot| (*slot as usize) < ROWS));
+            let write = table.write(3, Some(&[7]), 5);
+            table.commit(6, 0, std::iter::once(write));
+            words[COMMIT].store(5, Ordering::Relaxed);
+        }
+    }
+}
