@@ -15,6 +15,7 @@ use shell::{Failure, Stop};
 
 mod args;
 mod attach;
+pub mod delays;
 pub mod demo;
 mod format;
 mod get;

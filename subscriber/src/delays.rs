@@ -1,0 +1,85 @@
+//! How long it took from commit to applied, as a histogram: bounded memory, and quantiles to three digits.
+//!
+//! What is above the longest time that it tells apart counts as that. See Gil Tene, "How NOT to Measure Latency", for why a mean
+//! would say nothing.
+
+use std::time::Duration;
+
+use hdrhistogram::Histogram;
+
+/// The longest delay that is told apart, in ns.
+const LONGEST_NS: u64 = 3_600_000_000_000;
+/// Significant decimal digits of a delay.
+const DIGITS: u8 = 3;
+
+/// The delays of some time.
+#[derive(Clone, Debug)]
+pub struct Delays(Histogram<u64>);
+
+impl Default for Delays {
+    fn default() -> Self {
+        Self(Histogram::new_with_bounds(1, LONGEST_NS, DIGITS).expect("bounds that it takes"))
+    }
+}
+
+impl Delays {
+    /// Counts one.
+    pub fn record(&mut self, delay: Duration) {
+        let ns = u64::try_from(delay.as_nanos()).unwrap_or(u64::MAX);
+        self.0.saturating_record(ns.max(1));
+    }
+
+    /// Counts those of `other`, too.
+    pub fn add(&mut self, other: &Self) {
+        self.0.add(&other.0).expect("the same bounds");
+    }
+
+    /// Counts none any more.
+    pub fn clear(&mut self) {
+        self.0.clear();
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> u64 {
+        self.0.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The delay that so many of them do not exceed: 0.5 gives the median. Zero if there is none.
+    pub fn quantile(&self, quantile: f64) -> Duration {
+        Duration::from_nanos(self.0.value_at_quantile(quantile))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quantiles_are_those_of_what_was_recorded() {
+        let mut delays = Delays::default();
+        assert!(delays.is_empty() && delays.quantile(0.5) == Duration::ZERO);
+        for microseconds in 1..=100 {
+            delays.record(Duration::from_micros(microseconds));
+        }
+        let near = |quantile: f64, microseconds: u64| {
+            let delay = delays.quantile(quantile).as_nanos() as f64 / 1e3;
+            assert!((delay / microseconds as f64 - 1.0).abs() < 2e-3, "{delay}");
+        };
+        near(0.5, 50);
+        near(0.99, 99);
+        near(1.0, 100);
+
+        let mut all = Delays::default();
+        all.add(&delays);
+        all.record(Duration::MAX);
+        assert_eq!(all.len(), 101);
+        assert!(all.quantile(1.0) > Duration::from_secs(3500));
+        all.clear();
+        assert!(all.is_empty());
+    }
+}
