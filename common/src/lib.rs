@@ -101,5 +101,5 @@ pub use wake::{Sleep, WakeKind};
 
 /// The README's code is compiled and run as a test.
 #[cfg(doctest)]
-#[doc = include_str!("../../README.md")]
+#[doc = include_str!("../README.md")]
 struct Readme;
