@@ -49,6 +49,25 @@ const MIN_RECHECK: Duration = Duration::from_millis(1);
 const OPEN_INTERVAL: Duration = Duration::from_millis(10);
 
 /// What a subscriber knows of its publisher.
+///
+/// ```
+/// # use common::{PublisherState, Schema, UntypedPublisher, UntypedSubscriber};
+/// # use std::time::Duration;
+/// # fn main() -> common::Result<()> {
+/// # let name = format!("doc-state-{}", std::process::id());
+/// # let publisher = UntypedPublisher::builder(&name, Schema::parse("id:u64", None)?).open()?;
+/// # let mut table = UntypedSubscriber::builder(&name).recheck(Duration::from_millis(5)).open()?;
+/// # publisher.close()?;
+/// # table.wait(None)?;
+/// let age = match table.publisher_state() {
+///     PublisherState::Alive { pid, .. } => format!("published by process {pid}"),
+///     PublisherState::Gone { .. } => format!("nobody has published it for {:?}", table.heartbeat_age()),
+///     PublisherState::Closed { .. } => "closed".to_owned(),
+/// };
+/// # assert_eq!(age, "closed");
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PublisherState {
     /// It lives.
@@ -106,6 +125,24 @@ impl Settings {
 }
 
 /// Settings for a subscriber; `S` tells what its rows are: a type with [`Row`], or `()` for what the table says itself.
+///
+/// ```
+/// # use common::{Publisher, Row, Sleep, Subscriber};
+/// # use std::time::Duration;
+/// # #[derive(Clone, Copy, Debug, PartialEq, bytemuck::Pod, bytemuck::Zeroable, Row)]
+/// # #[repr(C)]
+/// # struct Price { #[row(key)] instrument: u64, bid: u64 }
+/// # fn main() -> common::Result<()> {
+/// # let name = format!("doc-subscriber-builder-{}", std::process::id());
+/// # let publisher = Publisher::<Price>::builder(&name).open()?;
+/// let prices = Subscriber::<Price>::builder(&name)
+///     .wake(Sleep::Futex)
+///     .recheck(Duration::from_millis(200))
+///     .open_within(Duration::from_secs(10))?; // also if the publisher comes later than we do
+/// # assert!(prices.is_empty());
+/// # publisher.close()
+/// # }
+/// ```
 #[derive(Clone, Debug)]
 #[must_use = "open it"]
 pub struct SubscriberBuilder<S> {
@@ -324,12 +361,48 @@ impl<R: Row> Subscriber<R> {
     }
 
     /// All rows of the local copy.
+    ///
+    /// ```
+    /// # use common::{Publisher, Row, Subscriber};
+    /// # #[derive(Clone, Copy, Debug, PartialEq, bytemuck::Pod, bytemuck::Zeroable, Row)]
+    /// # #[repr(C)]
+    /// # struct Price { #[row(key)] instrument: u64, bid: u64 }
+    /// # fn main() -> common::Result<()> {
+    /// # let name = format!("doc-iter-{}", std::process::id());
+    /// # let mut publisher = Publisher::<Price>::builder(&name).open()?;
+    /// # let mut tx = publisher.begin();
+    /// # for instrument in 1..=3 { tx.insert(&Price { instrument, bid: 10 * instrument })?; }
+    /// # tx.commit()?;
+    /// let prices = Subscriber::<Price>::open(&name)?;
+    /// let highest = prices.iter().max_by_key(|price| price.bid);
+    /// assert_eq!(highest.map(|price| price.instrument), Some(3));
+    /// # publisher.close()
+    /// # }
+    /// ```
     pub fn iter(&self) -> impl Iterator<Item = &R> {
         self.inner.iter().map(typed_row)
     }
 
     /// The row of a key straight from shared memory, as of the last commit, also of a key that is newer than the local copy.
     /// The local copy stays as it is.
+    ///
+    /// ```
+    /// # use common::{Publisher, Row, Subscriber};
+    /// # #[derive(Clone, Copy, Debug, PartialEq, bytemuck::Pod, bytemuck::Zeroable, Row)]
+    /// # #[repr(C)]
+    /// # struct Price { #[row(key)] instrument: u64, bid: u64 }
+    /// # fn main() -> common::Result<()> {
+    /// # let name = format!("doc-latest-{}", std::process::id());
+    /// # let mut publisher = Publisher::<Price>::builder(&name).open()?;
+    /// let prices = Subscriber::<Price>::open(&name)?;
+    /// let mut tx = publisher.begin();
+    /// tx.insert(&Price { instrument: 7, bid: 3 })?;
+    /// tx.commit()?;
+    /// assert_eq!(prices.latest(&7)?.map(|price| price.bid), Some(3));
+    /// assert_eq!(prices.get(&7), None, "nothing was refreshed");
+    /// # publisher.close()
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// [`Error::Outrun`], [`Error::Corrupt`].
@@ -373,6 +446,30 @@ impl<R: Row> Subscriber<R> {
     }
 
     /// [`refresh`](Self::refresh), and if there is no news sleeps until there is, at most for `timeout`.
+    ///
+    /// ```
+    /// # use common::{Publisher, Row, Subscriber};
+    /// # use std::time::Duration;
+    /// # #[derive(Clone, Copy, Debug, PartialEq, bytemuck::Pod, bytemuck::Zeroable, Row)]
+    /// # #[repr(C)]
+    /// # struct Price { #[row(key)] instrument: u64, bid: u64 }
+    /// # fn main() -> common::Result<()> {
+    /// # let name = format!("doc-wait-{}", std::process::id());
+    /// # let mut publisher = Publisher::<Price>::builder(&name).open()?;
+    /// let mut prices = Subscriber::<Price>::open(&name)?;
+    /// # let mut tx = publisher.begin();
+    /// # tx.insert(&Price { instrument: 7, bid: 3 })?;
+    /// # tx.commit()?;
+    /// let changes = prices.wait(Some(Duration::from_secs(1)))?;
+    /// if changes.is_empty() {
+    ///     println!("nothing for a second");
+    /// }
+    /// for change in &changes {
+    ///     println!("{change:?}, at version {}", changes.version());
+    /// }
+    /// # publisher.close()
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// As for [`UntypedSubscriber::refresh`].
