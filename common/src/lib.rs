@@ -116,6 +116,10 @@
 //! [`subscriber`]; and from outside [`inspect`](mod@inspect). A program needs what is listed below this text, and the modules only for
 //! what their names promise.
 
+// What needs a feature says so where the documentation is built by a nightly toolchain, as on docs.rs.
+#![cfg_attr(docsrs, feature(doc_cfg))]
+#![warn(clippy::missing_errors_doc)]
+
 extern crate self as common;
 
 mod bits;
