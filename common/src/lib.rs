@@ -117,7 +117,7 @@
 //! what their names promise.
 
 // What needs a feature says so where the documentation is built by a nightly toolchain, as on docs.rs.
-#![cfg_attr(docsrs, feature(doc_cfg))]
+#![cfg_attr(docsrs, feature(doc_cfg), doc(auto_cfg(hide(loom))))]
 #![warn(clippy::missing_errors_doc)]
 
 extern crate self as common;
