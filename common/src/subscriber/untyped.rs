@@ -11,12 +11,13 @@ use std::time::Duration;
 
 use crossbeam_utils::Backoff;
 
+use super::PublisherState;
+use super::builder::{Settings, SubscriberBuilder};
 use super::changes::UntypedChanges;
 use super::copy::{ChangeList, LocalCopy};
 use super::interrupt::Interrupter;
 use super::place::Resting;
 use super::wait::Waiter;
-use super::{PublisherState, Settings, SubscriberBuilder};
 use crate::clock::monotonic_ns;
 use crate::error::{Error, Result};
 use crate::layout::header;
