@@ -156,7 +156,7 @@ impl<R: Row> Subscriber<R> {
     /// Attaches to table `name` of this user or of root.
     ///
     /// # Errors
-    /// [`Error::SchemaMismatch`] if its rows are not `R`s, and as for [`UntypedSubscriber::open`].
+    /// [`Error::SchemaMismatch`](crate::Error::SchemaMismatch) if its rows are not `R`s, and as for [`UntypedSubscriber::open`].
     pub fn open(name: &str) -> Result<Self> {
         Self::builder(name).open()
     }
@@ -220,7 +220,7 @@ impl<R: Row> Subscriber<R> {
     /// ```
     ///
     /// # Errors
-    /// [`Error::Outrun`], [`Error::Corrupt`].
+    /// [`Error::Outrun`](crate::Error::Outrun), [`Error::Corrupt`](crate::Error::Corrupt).
     #[inline]
     pub fn latest(&self, key: &R::Key) -> Result<Option<R>> {
         let mut row = R::zeroed();
