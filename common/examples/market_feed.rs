@@ -180,12 +180,14 @@ fn report(
     let (count, steps) = (seen.quotes, seen.steps);
     println!("{count} quotes in {steps} steps, delay p50 {median:.1?} p99 {late:.1?}");
 
-    // After the quotes: see above.
+    // After the quotes, as told above: so no quote is of an instrument that is unknown here.
     symbols.refresh()?;
+    let is_unknown = |quote: &&Quote| symbols.get(&quote.instrument).is_none();
+    let unknown = quotes.iter().filter(is_unknown).count();
     let spread = |quote: &Quote| u64::from(quote.ask - quote.bid);
     let mean = quotes.iter().map(spread).sum::<u64>() / quotes.len().max(1) as u64;
     print!(
-        "  {} instruments, mean spread {}",
+        "  {} instruments, {unknown} unknown, mean spread {}",
         quotes.len(),
         price(mean)
     );
