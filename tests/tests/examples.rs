@@ -149,9 +149,21 @@ fn assert_market(told: &str) {
     }
 }
 
+/// The two tables of the market feed. Declared before its processes; what these leave is removed.
+struct Market([String; 2]);
+
+impl Drop for Market {
+    fn drop(&mut self) {
+        for table in &self.0 {
+            let _gone_already = common::remove(table);
+        }
+    }
+}
+
 #[test]
 fn a_market_is_fed_and_consumed() {
     let prefix = Table::new("example-market");
+    let tables = Market(["symbols", "quotes"].map(|table| format!("{}.{table}", prefix.name())));
     let start = |half| Process::start(example("market_feed").args([half, prefix.name()]));
     let mut consumer = start("consume");
     let mut feed = start("feed");
@@ -165,8 +177,8 @@ fn a_market_is_fed_and_consumed() {
     assert_market(&both.stdout_until(|text| text.matches('\n').count() >= 2));
     both.signal(Signal::SIGINT);
     both.ends_with(0);
-    for table in ["symbols", "quotes"] {
-        let left = common::inspect(&format!("{}.{table}", prefix.name()), None);
+    for table in &tables.0 {
+        let left = common::inspect(table, None);
         assert!(
             matches!(left, Err(common::Error::NotFound { .. })),
             "{table}"
