@@ -6,6 +6,18 @@ use std::time::Duration;
 pub type Result<T> = std::result::Result<T, Error>;
 
 /// What went wrong, with which object, and what to do about it.
+///
+/// ```
+/// use common::{Error, Schema, UntypedSubscriber};
+///
+/// match UntypedSubscriber::open("no-such-table") {
+///     Ok(table) => println!("{} rows", table.len()),
+///     Err(Error::NotFound { table }) => println!("nobody publishes {table} yet"),
+///     Err(error) => println!("{error}"), // what happened, to which object, and what to do
+/// }
+/// let error = Schema::parse("id:u46", None).unwrap_err();
+/// assert!(error.to_string().contains("u46"));
+/// ```
 #[non_exhaustive]
 #[derive(Debug, thiserror::Error)]
 pub enum Error {

@@ -74,6 +74,22 @@ impl TableInfo {
 
 /// The names of all tables on this machine, in order. Some may belong to users whom [`inspect`] does not believe.
 ///
+/// ```
+/// # use common::{Schema, UntypedPublisher, inspect, tables};
+/// # fn main() -> common::Result<()> {
+/// # let name = format!("doc-tables-{}", std::process::id());
+/// # let publisher = UntypedPublisher::builder(&name, Schema::parse("id:u64", None)?).open()?;
+/// for table in tables()? {
+///     match inspect(&table, None) {
+///         Ok(info) => println!("{table}: {} rows at version {}", info.rows, info.version),
+///         Err(error) => println!("{error}"), // of another user, damaged, or gone by now
+///     }
+/// }
+/// # assert!(tables()?.contains(&name));
+/// # publisher.close()
+/// # }
+/// ```
+///
 /// # Errors
 /// What the system refuses.
 pub fn tables() -> Result<Vec<String>> {

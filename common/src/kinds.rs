@@ -50,6 +50,24 @@ pub trait FieldKind: Pod {
 }
 
 /// A type that a field of the key can have: every [`FieldKind`] but floats.
+///
+/// ```
+/// use common::{FieldKind, KeyKind, Kind, Row, bytemuck};
+///
+/// #[derive(Clone, Copy, PartialEq, bytemuck::Pod, bytemuck::Zeroable)]
+/// #[repr(transparent)]
+/// struct OrderNumber(u64);
+///
+/// impl FieldKind for OrderNumber {
+///     const KIND: Kind = Kind::U64;
+/// }
+/// impl KeyKind for OrderNumber {}
+///
+/// #[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable, Row)]
+/// #[repr(C)]
+/// struct Order { #[row(key)] number: OrderNumber, amount: u64 }
+/// # assert!(Order { number: OrderNumber(7), amount: 1 }.key() == OrderNumber(7));
+/// ```
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be in the key of a row",
     label = "not a type for a key",

@@ -109,6 +109,15 @@ impl Schema {
     /// rounded up to the greatest of them. `key` names the key's fields in the key's order; empty means the first
     /// field.
     ///
+    /// ```
+    /// use common::{Kind, Schema};
+    ///
+    /// let schema = Schema::new([("id", Kind::U16), ("price", Kind::F64)], &[])?;
+    /// assert_eq!(schema.field("price").map(|(_, field)| field.offset()), Some(8)); // aligned, as in `repr(C)`
+    /// assert_eq!(schema, Schema::parse("id:u16,price:f64", None)?);
+    /// # Ok::<(), common::Error>(())
+    /// ```
+    ///
     /// # Errors
     ///
     /// [`Error::InvalidSchema`] if there are no fields, too many, a name that cannot be or comes twice, a key that

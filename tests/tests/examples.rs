@@ -1,4 +1,4 @@
-//! The examples that wait: each runs as its first lines say, and ends as they say.
+//! The examples: each runs as its first lines say, and ends as they say.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
@@ -56,6 +56,134 @@ fn two_tables_are_waited_for_at_once() {
             && seen.windows(2).any(|pair| pair[0].1 != pair[1].1)
     });
     tables.finish();
+}
+
+#[test]
+fn two_programs_share_a_type() {
+    let table = Table::new("example-typed");
+    let start = |name: &str| Process::start(example(name).arg(table.name()));
+    // It waits for the other one.
+    let mut subscriber = start("typed_subscriber");
+    let mut publisher = start("typed_publisher");
+    assert!(
+        publisher
+            .line()
+            .ends_with("version 1, 0 rows from a publisher before")
+    );
+    subscriber.stdout_until(|text| text.contains("cellar: ") && text.contains("roof: "));
+    subscriber.stdout_until(|text| text.contains("°C (+") || text.contains("°C (-"));
+    publisher.kill();
+    subscriber.stdout_until(|text| text.contains("the publisher died"));
+    let mut publisher = start("typed_publisher");
+    assert!(
+        publisher
+            .line()
+            .ends_with(", 4 rows from a publisher before")
+    );
+    let told = format!("published by process {} now\n", publisher.id());
+    subscriber.stdout_until(|text| {
+        let since = text.split_once(&told);
+        since.is_some_and(|(_, since)| since.contains("roof: "))
+    });
+    publisher.signal(Signal::SIGINT);
+    publisher.ends_with(0);
+    subscriber.stdout_until(|text| text.contains("the table was closed"));
+    subscriber.signal(Signal::SIGINT);
+    subscriber.ends_with(0);
+    assert_eq!(table.leftovers(), Vec::<String>::new());
+}
+
+#[test]
+fn flags_are_asked_for_with_and_without_their_publisher() {
+    let table = Table::new("example-flags");
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("flags.json");
+    let write = |text: &str| std::fs::write(&file, text).unwrap();
+    let flags = || example("feature_flags");
+    let mut service = Process::start(flags().args(["serve", table.name()]));
+    assert_eq!(service.line(), "user 0: ", "the defaults");
+    write(r#"{"dark-mode": 100, "new-search": 0}"#);
+    let file = file.to_str().unwrap();
+    let mut publisher = Process::start(flags().args(["publish", file, table.name()]));
+    service.stdout_until(|text| text.ends_with(": dark-mode\n"));
+    // The flags that half an edit does not have stay on.
+    write(r#"{"dark-mode": 100, "#);
+    publisher.stderr_until(|text| text.contains("the flags stay as they are"));
+    write(r#"{"dark-mode": 100, "new-search": 101}"#);
+    publisher.stderr_until(|text| text.contains("\"new-search\" is on for 101 %"));
+    write(r#"{"dark-mode": 100, "new-search": 100, "another": 7}"#);
+    service.stdout_until(|text| text.contains("new-search: 0 % -> 100 %"));
+    service.stdout_until(|text| text.contains("another is new, for 7 %"));
+    service.stdout_until(|text| text.ends_with(": dark-mode, new-search\n"));
+    write(r#"{"new-search": 100}"#);
+    service.stdout_until(|text| text.contains("dark-mode is gone"));
+    service.stdout_until(|text| text.ends_with(": new-search\n"));
+    publisher.kill();
+    let so_far = service.stdout().len();
+    service.stdout_until(|text| {
+        let since = text[so_far..].lines().skip(1);
+        since.filter(|line| line.ends_with(": new-search")).count() > 3
+    });
+    service.signal(Signal::SIGINT);
+    service.ends_with(0);
+}
+
+/// What a consumer of the market feed has said: pairs of lines.
+fn assert_market(told: &str) {
+    let lines: Vec<&str> = told.lines().collect();
+    for pair in lines.chunks_exact(2) {
+        assert!(
+            pair[0].contains(" quotes in ") && pair[0].contains(", delay p50 "),
+            "{told}"
+        );
+        let (instruments, widest) = pair[1].split_once(" instruments, ").unwrap();
+        assert!(
+            (1..=1_000).contains(&instruments.trim().parse().unwrap()),
+            "{told}"
+        );
+        // Instruments are listed all the time, and none is quoted before.
+        assert!(
+            widest.starts_with("0 unknown, ") && widest.contains(", widest "),
+            "{told}"
+        );
+    }
+}
+
+/// The two tables of the market feed. Declared before its processes; what these leave is removed.
+struct Market([String; 2]);
+
+impl Drop for Market {
+    fn drop(&mut self) {
+        for table in &self.0 {
+            let _gone_already = common::remove(table);
+        }
+    }
+}
+
+#[test]
+fn a_market_is_fed_and_consumed() {
+    let prefix = Table::new("example-market");
+    let tables = Market(["symbols", "quotes"].map(|table| format!("{}.{table}", prefix.name())));
+    let start = |half| Process::start(example("market_feed").args([half, prefix.name()]));
+    let mut consumer = start("consume");
+    let mut feed = start("feed");
+    let told = consumer.stdout_until(|text| text.matches('\n').count() >= 6);
+    assert_market(&told);
+    for process in [&mut consumer, &mut feed] {
+        process.signal(Signal::SIGINT);
+        process.ends_with(0);
+    }
+    let mut both = start("both");
+    assert_market(&both.stdout_until(|text| text.matches('\n').count() >= 2));
+    both.signal(Signal::SIGINT);
+    both.ends_with(0);
+    for table in &tables.0 {
+        let left = common::inspect(table, None);
+        assert!(
+            matches!(left, Err(common::Error::NotFound { .. })),
+            "{table}"
+        );
+    }
 }
 
 /// A client of the server.

@@ -76,6 +76,15 @@ pub struct Leftover {
 
 /// What is left behind on this machine, as far as this user may look. Takes a second where something is suspect.
 ///
+/// ```no_run
+/// # fn main() -> common::Result<()> {
+/// for left in common::inspect::leftovers()? {
+///     println!("{}: {}", left.object.display(), left.reason);
+/// }
+/// # Ok(())
+/// # }
+/// ```
+///
 /// # Errors
 /// What the system refuses.
 pub fn leftovers() -> Result<Vec<Leftover>> {

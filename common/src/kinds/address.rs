@@ -11,16 +11,45 @@ use crate::value::unfit_text;
 use crate::{Error, Kind, Result};
 
 /// An IPv4 address in a row, 4 bytes in the network's order.
+///
+/// ```
+/// use common::Ipv4;
+/// use std::net::Ipv4Addr;
+///
+/// let address: Ipv4 = "192.0.2.7".parse()?;
+/// assert_eq!(Ipv4Addr::from(address).to_string(), "192.0.2.7");
+/// assert_eq!(Ipv4::from(Ipv4Addr::LOCALHOST).to_string(), Ipv4Addr::LOCALHOST.to_string());
+/// # Ok::<(), common::Error>(())
+/// ```
 #[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Pod, Zeroable)]
 #[repr(transparent)]
 pub struct Ipv4([u8; 4]);
 
 /// An IPv6 address in a row, 16 bytes in the network's order.
+///
+/// ```
+/// use common::Ipv6;
+/// use std::net::Ipv6Addr;
+///
+/// let address: Ipv6 = "2001:db8::7".parse()?;
+/// assert_eq!(Ipv6Addr::from(address).to_string(), "2001:db8::7");
+/// assert_eq!(Ipv6::from(Ipv6Addr::LOCALHOST).to_string(), Ipv6Addr::LOCALHOST.to_string());
+/// # Ok::<(), common::Error>(())
+/// ```
 #[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Pod, Zeroable)]
 #[repr(transparent)]
 pub struct Ipv6([u8; 16]);
 
 /// A MAC address in a row, 6 bytes. Its text is `02:00:5e:10:00:ff`; dashes and capitals are read too.
+///
+/// ```
+/// use common::Mac;
+///
+/// let address: Mac = "02-00-5E-10-00-FF".parse()?;
+/// assert_eq!(address.to_string(), "02:00:5e:10:00:ff");
+/// assert_eq!(<[u8; 6]>::from(address), [2, 0, 0x5e, 0x10, 0, 0xff]);
+/// # Ok::<(), common::Error>(())
+/// ```
 #[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Pod, Zeroable)]
 #[repr(transparent)]
 pub struct Mac([u8; 6]);

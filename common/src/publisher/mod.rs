@@ -247,6 +247,26 @@ impl<R: Row> Publisher<R> {
 
     /// See [`UntypedPublisher::close_and_keep`].
     ///
+    /// ```
+    /// # use common::{Publisher, Row, Subscriber};
+    /// # #[derive(Clone, Copy, Debug, PartialEq, bytemuck::Pod, bytemuck::Zeroable, Row)]
+    /// # #[repr(C)]
+    /// # struct Price { #[row(key)] instrument: u64, bid: u64 }
+    /// # fn main() -> common::Result<()> {
+    /// # let name = format!("doc-keep-{}", std::process::id());
+    /// # let mut publisher = Publisher::<Price>::builder(&name).open()?;
+    /// # let mut tx = publisher.begin();
+    /// # tx.insert(&Price { instrument: 1, bid: 10 })?;
+    /// # tx.commit()?;
+    /// publisher.close_and_keep()?;
+    /// let prices = Subscriber::<Price>::open(&name)?; // it still can be read
+    /// assert!(!prices.publisher_state().is_alive());
+    /// let publisher = Publisher::<Price>::builder(&name).open()?;
+    /// assert_eq!((publisher.len(), publisher.epoch()), (1, 2));
+    /// # publisher.close()
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// As there.
     pub fn close_and_keep(self) -> Result<()> {
@@ -270,6 +290,30 @@ impl<R: Row> Deref for Publisher<R> {
 ///
 /// Nothing is seen by anybody before [`commit`](Self::commit), and then all of it at once. Dropping it changes nothing.
 /// Within a transaction each call sees what those before it staged.
+///
+/// ```
+/// # use common::{Error, Publisher, Row};
+/// # #[derive(Clone, Copy, Debug, PartialEq, bytemuck::Pod, bytemuck::Zeroable, Row)]
+/// # #[repr(C)]
+/// # struct Price { #[row(key)] instrument: u64, bid: u64 }
+/// # fn main() -> common::Result<()> {
+/// # let name = format!("doc-transaction-{}", std::process::id());
+/// # let mut publisher = Publisher::<Price>::builder(&name).open()?;
+/// let mut tx = publisher.begin();
+/// tx.insert(&Price { instrument: 1, bid: 10 })?;
+/// tx.upsert(&Price { instrument: 1, bid: 11 })?; // the same row again: it is written once
+/// assert!(matches!(tx.insert(&Price { instrument: 1, bid: 12 }), Err(Error::KeyExists { .. })));
+/// assert!(matches!(tx.delete(&2), Err(Error::KeyMissing { .. })));
+/// assert_eq!(tx.len(), 1); // what was refused has changed nothing
+/// tx.commit()?;
+///
+/// let mut tx = publisher.begin();
+/// tx.clear();
+/// drop(tx);
+/// assert_eq!(publisher.get(&1), Some(Price { instrument: 1, bid: 11 }));
+/// # publisher.close()
+/// # }
+/// ```
 #[must_use = "a transaction that is dropped changes nothing"]
 #[derive(Debug)]
 pub struct Transaction<'p, R: Row> {
@@ -316,6 +360,28 @@ impl<R: Row> Transaction<'_, R> {
     }
 
     /// Makes the table hold exactly these rows, staging differences only. Of two rows with one key the later counts.
+    ///
+    /// ```
+    /// # use common::{Publisher, Row, Subscriber};
+    /// # #[derive(Clone, Copy, Debug, PartialEq, bytemuck::Pod, bytemuck::Zeroable, Row)]
+    /// # #[repr(C)]
+    /// # struct Price { #[row(key)] instrument: u64, bid: u64 }
+    /// # fn main() -> common::Result<()> {
+    /// # let name = format!("doc-replace-with-{}", std::process::id());
+    /// # let mut publisher = Publisher::<Price>::builder(&name).open()?;
+    /// let mut tx = publisher.begin();
+    /// tx.replace_with(&[Price { instrument: 1, bid: 10 }, Price { instrument: 2, bid: 20 }])?;
+    /// tx.commit()?;
+    /// # let mut prices = Subscriber::<Price>::open(&name)?;
+    ///
+    /// let mut tx = publisher.begin();
+    /// tx.replace_with(&[Price { instrument: 1, bid: 10 }, Price { instrument: 3, bid: 30 }])?;
+    /// assert_eq!(tx.len(), 2); // 2 is to go and 3 to come; 1 is what it was
+    /// tx.commit()?;
+    /// assert_eq!(prices.refresh()?.len(), 2);
+    /// # publisher.close()
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// [`Error::TableFull`]; then some of the differences are staged.

@@ -23,6 +23,31 @@ const UPKEEP_NS: u64 = 1_000_000_000;
 ///
 /// Dropped without [`close`](Self::close) it is as if its process had died: the table stays, readers go on, and the next
 /// publisher takes over.
+///
+/// ```
+/// use std::sync::Arc;
+/// use common::{RowBuf, Schema, UntypedPublisher};
+/// # fn main() -> common::Result<()> {
+/// # let name = format!("doc-untyped-publisher-{}", std::process::id());
+/// // As it could have come from a command line, and a line of JSON.
+/// let schema = Schema::parse("id:u64,name:text(16),price:f64", Some("id"))?;
+/// let line = r#"{"id": 7, "name": "seven", "price": 7.5}"#;
+///
+/// let mut publisher = UntypedPublisher::builder(&name, schema).open()?;
+/// let schema = Arc::clone(publisher.schema());
+/// let row = RowBuf::from_json(&schema, &serde_json::from_str(line).unwrap())?;
+/// let mut tx = publisher.begin();
+/// tx.upsert(row.bytes())?;
+/// tx.commit()?;
+///
+/// let key = schema.parse_key("7")?;
+/// assert_eq!(publisher.get(&key), Some(row));
+/// let mut tx = publisher.begin();
+/// tx.delete(&key)?;
+/// tx.commit()?;
+/// # publisher.close()
+/// # }
+/// ```
 pub struct UntypedPublisher {
     pub(super) name: TableName,
     pub(super) settings: Settings,
@@ -234,6 +259,29 @@ impl UntypedPublisher {
     /// What a publisher must do now and then, and does by itself once a second while it commits: says that it is well,
     /// answers new subscribers, frees what dead ones left, and looks whether its objects still bear their names. Call
     /// it at least once a second while there is nothing to commit.
+    ///
+    /// ```
+    /// # use common::{Schema, UntypedPublisher, publisher::MAINTENANCE_INTERVAL};
+    /// # use std::sync::mpsc::{RecvTimeoutError, channel};
+    /// # fn main() -> common::Result<()> {
+    /// # let name = format!("doc-maintain-{}", std::process::id());
+    /// # let mut publisher = UntypedPublisher::builder(&name, Schema::parse("id:u64", None)?).open()?;
+    /// # let (sender, rows) = channel::<[u8; 8]>();
+    /// # drop(sender);
+    /// loop {
+    ///     match rows.recv_timeout(MAINTENANCE_INTERVAL) {
+    ///         Ok(row) => {
+    ///             let mut tx = publisher.begin();
+    ///             tx.upsert(&row)?;
+    ///             tx.commit()?; // looks after everything by itself, once a second
+    ///         }
+    ///         Err(RecvTimeoutError::Timeout) => publisher.maintain()?,
+    ///         Err(RecvTimeoutError::Disconnected) => break,
+    ///     }
+    /// }
+    /// # publisher.close()
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// [`Error::Lost`] if another publisher has taken the table, [`Error::Corrupt`] if somebody cut it short, and what

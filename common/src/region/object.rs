@@ -106,6 +106,9 @@ pub fn create(object: &str, mode: u32, group: Option<u32>) -> Result<File> {
 }
 
 /// Sets mode and group, whatever the umask. The group first: changing it clears bits of the mode.
+///
+/// # Errors
+/// What the system refuses, such as a group that this process is not in.
 pub fn restrict(file: impl AsFd, mode: u32, group: Option<u32>) -> nix::Result<()> {
     if let Some(group) = group {
         fchown(file.as_fd(), None, Some(Gid::from_raw(group)))?;

@@ -52,6 +52,20 @@ impl RowBuf {
 
     /// Reads a row from a JSON object that has each field by its name.
     ///
+    /// ```
+    /// # use std::sync::Arc;
+    /// # use common::{RowBuf, Schema};
+    /// let schema = Arc::new(Schema::parse("id:u16,name:text(8)", None)?);
+    /// let object = serde_json::json!({"id": 7, "name": "a name"});
+    /// let row = RowBuf::from_json(&schema, object.as_object().unwrap())?;
+    /// assert_eq!(row.as_ref().field("name").unwrap().to_string(), "a name");
+    ///
+    /// let object = serde_json::json!({"id": 70_000, "name": "a name"});
+    /// let error = RowBuf::from_json(&schema, object.as_object().unwrap()).unwrap_err();
+    /// assert!(error.to_string().contains("\"id\" cannot hold 70000"), "{error}");
+    /// # Ok::<(), common::Error>(())
+    /// ```
+    ///
     /// # Errors
     ///
     /// [`Error::InvalidValue`](crate::Error::InvalidValue) for a field that is missing, that the schema has not, or

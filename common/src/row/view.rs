@@ -99,6 +99,17 @@ impl<'a> RowRef<'a> {
 
 /// A key's bytes, by themselves or within a row. Displayed it is as [`Schema::format_key`] writes it, serialised a
 /// map from the names of the key's fields to their values.
+///
+/// ```
+/// use common::{KeyRef, Schema};
+///
+/// let schema = Schema::parse("price:f64,id:u16,venue:text(4)", Some("venue,id"))?;
+/// let bytes = schema.parse_key("XETR,7")?;
+/// let key = KeyRef::new(&schema, &bytes)?;
+/// assert_eq!(key.to_string(), "XETR,7");
+/// assert_eq!(serde_json::to_string(&key).unwrap(), r#"{"venue":"XETR","id":7}"#);
+/// # Ok::<(), common::Error>(())
+/// ```
 #[derive(Clone, Copy)]
 pub struct KeyRef<'a> {
     schema: &'a Schema,

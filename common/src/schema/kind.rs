@@ -10,6 +10,16 @@ use crate::{Error, Result};
 
 /// What a field holds. Its text form, as in [`Schema::parse`](crate::Schema::parse), is the name in lower case:
 /// `u64`, `text(32)`, `ipnet`, `timestamp`.
+///
+/// ```
+/// use common::Kind;
+///
+/// let kind: Kind = "text(32)".parse()?;
+/// assert_eq!((kind, kind.size(), kind.align()), (Kind::Text(32), 32, 1));
+/// assert_eq!(Kind::IpNet.to_string(), "ipnet");
+/// assert!(!Kind::F64.may_be_key());
+/// # Ok::<(), common::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String")]
 pub enum Kind {

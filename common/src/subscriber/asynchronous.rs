@@ -106,6 +106,31 @@ impl<R: Row> Refresh for Subscriber<R> {
 }
 
 /// What one refresh changed, borrowed from nobody: an item of the stream that an [`AsyncSubscriber`] is.
+///
+/// ```
+/// # use common::{AsyncSubscriber, Publisher, Row, Subscriber};
+/// # #[derive(Clone, Copy, Debug, PartialEq, bytemuck::Pod, bytemuck::Zeroable, Row)]
+/// # #[repr(C)]
+/// # struct Price { #[row(key)] instrument: u64, bid: u64 }
+/// use futures_util::StreamExt;
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> common::Result<()> {
+/// # let name = format!("doc-stream-{}", std::process::id());
+/// # let mut publisher = Publisher::<Price>::builder(&name).open()?;
+/// let mut prices = AsyncSubscriber::new(Subscriber::<Price>::open(&name)?)?;
+/// # let mut tx = publisher.begin();
+/// # tx.insert(&Price { instrument: 7, bid: 3 })?;
+/// # tx.commit()?;
+/// # let rounds = 1;
+/// # let mut prices = prices.take(rounds);
+/// while let Some(told) = prices.next().await {
+///     let told = told?;
+///     println!("version {}: {:?}", told.version, told.changes);
+/// }
+/// # publisher.close()
+/// # }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct OwnedChanges<T> {

@@ -7,6 +7,19 @@ use crate::bits::SetBits;
 use crate::row::{Row, RowRef};
 
 /// One key that changed between two versions of the local copy. What lay between the two is not told.
+///
+/// ```
+/// # use common::Change;
+/// /// How many rows more there are after a change.
+/// fn growth<R>(change: Change<R>) -> i64 {
+///     match change {
+///         Change::Created(_) => 1,
+///         Change::Updated { .. } => 0,
+///         Change::Deleted(_) => -1,
+///     }
+/// }
+/// # assert_eq!(growth(Change::Deleted(7)), -1);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Change<T> {
     /// The key is new.
@@ -36,6 +49,24 @@ impl<T> Change<T> {
 }
 
 /// Why a refresh or a wait came back.
+///
+/// ```
+/// # use common::{Cause, Schema, UntypedPublisher, UntypedSubscriber};
+/// # use std::time::Duration;
+/// # fn main() -> common::Result<()> {
+/// # let name = format!("doc-cause-{}", std::process::id());
+/// # let publisher = UntypedPublisher::builder(&name, Schema::parse("id:u64", None)?).open()?;
+/// # let mut table = UntypedSubscriber::open(&name)?;
+/// let changes = table.wait(Some(Duration::from_millis(10)))?;
+/// match changes.cause() {
+///     Cause::Rows => println!("{} rows changed", changes.len()),
+///     Cause::Publisher => println!("{:?}", table.publisher_state()),
+///     Cause::Interrupted => println!("somebody wants us to end"),
+///     Cause::Nothing => println!("the time is over"),
+/// }
+/// # publisher.close()
+/// # }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cause {
     /// Rows changed (and maybe the publisher's state, too).
@@ -152,6 +183,28 @@ impl<'s> Iterator for UntypedChangesIter<'s> {
 impl ExactSizeIterator for UntypedChangesIter<'_> {}
 
 /// What the last refresh changed, over rows of `R`.
+///
+/// ```
+/// # use common::{Change, Publisher, Row, Subscriber};
+/// # #[derive(Clone, Copy, Debug, PartialEq, bytemuck::Pod, bytemuck::Zeroable, Row)]
+/// # #[repr(C)]
+/// # struct Price { #[row(key)] instrument: u64, bid: u64 }
+/// # fn main() -> common::Result<()> {
+/// # let name = format!("doc-changes-{}", std::process::id());
+/// # let mut publisher = Publisher::<Price>::builder(&name).open()?;
+/// # let mut prices = Subscriber::<Price>::open(&name)?;
+/// for bid in [1, 2, 3] {
+///     let mut tx = publisher.begin();
+///     tx.upsert(&Price { instrument: 7, bid })?;
+///     tx.commit()?;
+/// }
+/// let changes = prices.refresh()?;
+/// assert_eq!(changes.version(), publisher.version());
+/// // Three commits, and one change: what lay in between is not told.
+/// assert_eq!(changes.iter().collect::<Vec<_>>(), [Change::Created(&Price { instrument: 7, bid: 3 })]);
+/// # publisher.close()
+/// # }
+/// ```
 #[derive(Clone, Copy)]
 pub struct Changes<'s, R> {
     pub(super) inner: UntypedChanges<'s>,

@@ -11,6 +11,7 @@
 
 #[cfg(feature = "tokio")]
 mod asynchronous;
+mod builder;
 mod changes;
 mod copy;
 mod interrupt;
@@ -25,30 +26,39 @@ mod waiting;
 use std::marker::PhantomData;
 use std::ops::Deref;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
-use std::path::PathBuf;
-use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 #[cfg(feature = "tokio")]
 pub use asynchronous::{AnySubscriber, AsyncSubscriber, OwnedChanges};
+pub use builder::SubscriberBuilder;
 pub use changes::{Cause, Change, Changes, ChangesIter, UntypedChanges, UntypedChangesIter};
 pub use interrupt::Interrupter;
 pub use untyped::UntypedSubscriber;
 pub use wait_set::{Member, WaitSet};
 
-use crate::error::{Error, Result};
-use crate::region::Region;
-use crate::region::object::{TableName, own_user};
+use crate::error::Result;
 use crate::row::{Key, Row, RowRef};
-use crate::schema::Schema;
-use crate::wake::WakeKind;
-
-/// The shortest re-check: less would be spinning.
-const MIN_RECHECK: Duration = Duration::from_millis(1);
-/// How often a table that nobody publishes yet is looked for.
-const OPEN_INTERVAL: Duration = Duration::from_millis(10);
 
 /// What a subscriber knows of its publisher.
+///
+/// ```
+/// # use common::{PublisherState, Schema, UntypedPublisher, UntypedSubscriber};
+/// # use std::time::Duration;
+/// # fn main() -> common::Result<()> {
+/// # let name = format!("doc-state-{}", std::process::id());
+/// # let publisher = UntypedPublisher::builder(&name, Schema::parse("id:u64", None)?).open()?;
+/// # let mut table = UntypedSubscriber::builder(&name).recheck(Duration::from_millis(5)).open()?;
+/// # publisher.close()?;
+/// # table.wait(None)?;
+/// let age = match table.publisher_state() {
+///     PublisherState::Alive { pid, .. } => format!("published by process {pid}"),
+///     PublisherState::Gone { .. } => format!("nobody has published it for {:?}", table.heartbeat_age()),
+///     PublisherState::Closed { .. } => "closed".to_owned(),
+/// };
+/// # assert_eq!(age, "closed");
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PublisherState {
     /// It lives.
@@ -81,164 +91,6 @@ impl PublisherState {
     /// Whether a publisher lives.
     pub fn is_alive(&self) -> bool {
         matches!(self, Self::Alive { .. })
-    }
-}
-
-#[derive(Clone, Debug)]
-struct Settings {
-    owner: Option<u32>,
-    recheck: Duration,
-    expected: Option<Arc<Schema>>,
-    wake: WakeKind,
-    wake_at: Option<PathBuf>,
-}
-
-impl Settings {
-    /// The user whose tables are believed, and whether root's are, too.
-    fn trust(&self) -> (u32, bool) {
-        (self.owner.unwrap_or_else(own_user), self.owner.is_none())
-    }
-
-    fn region(&self, name: &TableName) -> Result<Option<Region>> {
-        let (owner, trust_root) = self.trust();
-        Region::open(name, owner, trust_root)
-    }
-}
-
-/// Settings for a subscriber; `S` tells what its rows are: a type with [`Row`], or `()` for what the table says itself.
-#[derive(Clone, Debug)]
-#[must_use = "open it"]
-pub struct SubscriberBuilder<S> {
-    name: String,
-    settings: Settings,
-    rows: S,
-}
-
-impl<S> SubscriberBuilder<S> {
-    fn new(name: &str) -> SubscriberBuilder<S>
-    where
-        S: Default,
-    {
-        let settings = Settings {
-            owner: None,
-            recheck: Duration::from_secs(1),
-            expected: None,
-            wake: WakeKind::default(),
-            wake_at: None,
-        };
-        Self {
-            name: name.to_owned(),
-            settings,
-            rows: S::default(),
-        }
-    }
-
-    /// Believes the tables of this user only. Otherwise those of this process's own user and of root.
-    pub fn owner(mut self, user: u32) -> Self {
-        self.settings.owner = Some(user);
-        self
-    }
-
-    /// How long a sleeping subscriber goes at most without looking by itself, should a wake-up be lost: 1 s unless told otherwise.
-    pub fn recheck(mut self, interval: Duration) -> Self {
-        self.settings.recheck = interval.max(MIN_RECHECK);
-        self
-    }
-
-    /// How it waits for news: by [`Sleep::Auto`](crate::Sleep::Auto) unless told otherwise. What is asked for and cannot be had
-    /// is said once, in the log, and then it looks every 50 ms.
-    ///
-    /// ```
-    /// # use common::{Schema, Sleep, UntypedPublisher, UntypedSubscriber, WakeKind};
-    /// # use std::time::Duration;
-    /// # fn main() -> common::Result<()> {
-    /// # let name = format!("doc-wake-{}", std::process::id());
-    /// # let publisher = UntypedPublisher::builder(&name, Schema::parse("id:u64", None)?).open()?;
-    /// let kind = WakeKind::SpinThen(Duration::from_micros(50), Sleep::Futex);
-    /// let mut table = UntypedSubscriber::builder(&name).wake(kind).open()?;
-    /// # table.wait(Some(Duration::from_millis(1)))?;
-    /// # publisher.close()
-    /// # }
-    /// ```
-    pub fn wake(mut self, kind: impl Into<WakeKind>) -> Self {
-        self.settings.wake = kind.into();
-        self
-    }
-
-    /// Where the socket of [`Sleep::Unix`](crate::Sleep::Unix) is made, a directory, or the pipe of
-    /// [`Sleep::Fifo`](crate::Sleep::Fifo), a directory or a path. The publisher must see it under the same path, and believes it
-    /// of its own user only. Unless told, sockets are abstract, and pipes are made in `XDG_RUNTIME_DIR` or in
-    /// `tablecast-UID` of the directory for temporary files.
-    pub fn wake_at(mut self, path: impl Into<PathBuf>) -> Self {
-        self.settings.wake_at = Some(path.into());
-        self
-    }
-}
-
-/// Tries until there is a table, and until it stood still enough to be copied, for `timeout` at most.
-fn when_published<T>(name: &str, timeout: Duration, open: impl Fn() -> Result<T>) -> Result<T> {
-    let begun = Instant::now();
-    loop {
-        match open() {
-            Err(Error::Outrun { .. }) if begun.elapsed() < timeout => {}
-            Err(Error::NotFound { .. }) if begun.elapsed() < timeout => {
-                std::thread::sleep(OPEN_INTERVAL.min(timeout.saturating_sub(begun.elapsed())));
-            }
-            Err(Error::NotFound { .. }) => {
-                return Err(Error::TimedOut {
-                    table: name.to_owned(),
-                    waited: timeout,
-                });
-            }
-            other => return other,
-        }
-    }
-}
-
-impl SubscriberBuilder<()> {
-    /// Attaches to the table, of whatever schema it is.
-    ///
-    /// # Errors
-    /// As for [`UntypedSubscriber::open`].
-    pub fn open(&self) -> Result<UntypedSubscriber> {
-        UntypedSubscriber::attach(&self.name, self.settings.clone())
-    }
-
-    /// Attaches to the table as soon as there is one that can be copied.
-    ///
-    /// # Errors
-    /// [`Error::TimedOut`], [`Error::Outrun`] if it changed too fast all the time, and as for [`UntypedSubscriber::open`].
-    pub fn open_within(&self, timeout: Duration) -> Result<UntypedSubscriber> {
-        when_published(&self.name, timeout, || self.open())
-    }
-}
-
-impl<R: Row> SubscriberBuilder<PhantomData<R>> {
-    /// Attaches to the table.
-    ///
-    /// # Errors
-    /// As for [`Subscriber::open`].
-    pub fn open(&self) -> Result<Subscriber<R>> {
-        let expected = Some(Arc::new(Schema::of::<R>()?));
-        let inner = UntypedSubscriber::attach(
-            &self.name,
-            Settings {
-                expected,
-                ..self.settings.clone()
-            },
-        )?;
-        Ok(Subscriber {
-            inner,
-            rows: self.rows,
-        })
-    }
-
-    /// Attaches to the table as soon as there is one that can be copied.
-    ///
-    /// # Errors
-    /// [`Error::TimedOut`], [`Error::Outrun`] if it changed too fast all the time, and as for [`Subscriber::open`].
-    pub fn open_within(&self, timeout: Duration) -> Result<Subscriber<R>> {
-        when_published(&self.name, timeout, || self.open())
     }
 }
 
@@ -304,7 +156,7 @@ impl<R: Row> Subscriber<R> {
     /// Attaches to table `name` of this user or of root.
     ///
     /// # Errors
-    /// [`Error::SchemaMismatch`] if its rows are not `R`s, and as for [`UntypedSubscriber::open`].
+    /// [`Error::SchemaMismatch`](crate::Error::SchemaMismatch) if its rows are not `R`s, and as for [`UntypedSubscriber::open`].
     pub fn open(name: &str) -> Result<Self> {
         Self::builder(name).open()
     }
@@ -324,6 +176,24 @@ impl<R: Row> Subscriber<R> {
     }
 
     /// All rows of the local copy.
+    ///
+    /// ```
+    /// # use common::{Publisher, Row, Subscriber};
+    /// # #[derive(Clone, Copy, Debug, PartialEq, bytemuck::Pod, bytemuck::Zeroable, Row)]
+    /// # #[repr(C)]
+    /// # struct Price { #[row(key)] instrument: u64, bid: u64 }
+    /// # fn main() -> common::Result<()> {
+    /// # let name = format!("doc-iter-{}", std::process::id());
+    /// # let mut publisher = Publisher::<Price>::builder(&name).open()?;
+    /// # let mut tx = publisher.begin();
+    /// # for instrument in 1..=3 { tx.insert(&Price { instrument, bid: 10 * instrument })?; }
+    /// # tx.commit()?;
+    /// let prices = Subscriber::<Price>::open(&name)?;
+    /// let highest = prices.iter().max_by_key(|price| price.bid);
+    /// assert_eq!(highest.map(|price| price.instrument), Some(3));
+    /// # publisher.close()
+    /// # }
+    /// ```
     pub fn iter(&self) -> impl Iterator<Item = &R> {
         self.inner.iter().map(typed_row)
     }
@@ -331,8 +201,26 @@ impl<R: Row> Subscriber<R> {
     /// The row of a key straight from shared memory, as of the last commit, also of a key that is newer than the local copy.
     /// The local copy stays as it is.
     ///
+    /// ```
+    /// # use common::{Publisher, Row, Subscriber};
+    /// # #[derive(Clone, Copy, Debug, PartialEq, bytemuck::Pod, bytemuck::Zeroable, Row)]
+    /// # #[repr(C)]
+    /// # struct Price { #[row(key)] instrument: u64, bid: u64 }
+    /// # fn main() -> common::Result<()> {
+    /// # let name = format!("doc-latest-{}", std::process::id());
+    /// # let mut publisher = Publisher::<Price>::builder(&name).open()?;
+    /// let prices = Subscriber::<Price>::open(&name)?;
+    /// let mut tx = publisher.begin();
+    /// tx.insert(&Price { instrument: 7, bid: 3 })?;
+    /// tx.commit()?;
+    /// assert_eq!(prices.latest(&7)?.map(|price| price.bid), Some(3));
+    /// assert_eq!(prices.get(&7), None, "nothing was refreshed");
+    /// # publisher.close()
+    /// # }
+    /// ```
+    ///
     /// # Errors
-    /// [`Error::Outrun`], [`Error::Corrupt`].
+    /// [`Error::Outrun`](crate::Error::Outrun), [`Error::Corrupt`](crate::Error::Corrupt).
     #[inline]
     pub fn latest(&self, key: &R::Key) -> Result<Option<R>> {
         let mut row = R::zeroed();
@@ -373,6 +261,30 @@ impl<R: Row> Subscriber<R> {
     }
 
     /// [`refresh`](Self::refresh), and if there is no news sleeps until there is, at most for `timeout`.
+    ///
+    /// ```
+    /// # use common::{Publisher, Row, Subscriber};
+    /// # use std::time::Duration;
+    /// # #[derive(Clone, Copy, Debug, PartialEq, bytemuck::Pod, bytemuck::Zeroable, Row)]
+    /// # #[repr(C)]
+    /// # struct Price { #[row(key)] instrument: u64, bid: u64 }
+    /// # fn main() -> common::Result<()> {
+    /// # let name = format!("doc-wait-{}", std::process::id());
+    /// # let mut publisher = Publisher::<Price>::builder(&name).open()?;
+    /// let mut prices = Subscriber::<Price>::open(&name)?;
+    /// # let mut tx = publisher.begin();
+    /// # tx.insert(&Price { instrument: 7, bid: 3 })?;
+    /// # tx.commit()?;
+    /// let changes = prices.wait(Some(Duration::from_secs(1)))?;
+    /// if changes.is_empty() {
+    ///     println!("nothing for a second");
+    /// }
+    /// for change in &changes {
+    ///     println!("{change:?}, at version {}", changes.version());
+    /// }
+    /// # publisher.close()
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// As for [`UntypedSubscriber::refresh`].

@@ -11,12 +11,13 @@ use std::time::Duration;
 
 use crossbeam_utils::Backoff;
 
+use super::PublisherState;
+use super::builder::{Settings, SubscriberBuilder};
 use super::changes::UntypedChanges;
 use super::copy::{ChangeList, LocalCopy};
 use super::interrupt::Interrupter;
 use super::place::Resting;
 use super::wait::Waiter;
-use super::{PublisherState, Settings, SubscriberBuilder};
 use crate::clock::monotonic_ns;
 use crate::error::{Error, Result};
 use crate::layout::header;
@@ -39,6 +40,29 @@ const ROW_PASSES: u32 = 1 << 14;
 const PARK_TRIES: u32 = 64;
 
 /// A copy of a table, over rows of bytes, that follows its publisher.
+///
+/// ```
+/// use common::UntypedSubscriber;
+/// # use common::{Schema, UntypedPublisher};
+/// # fn main() -> common::Result<()> {
+/// # let name = format!("doc-untyped-subscriber-{}", std::process::id());
+/// # let mut publisher = UntypedPublisher::builder(&name, Schema::parse("id:u64,half:f64", None)?).open()?;
+/// # let mut tx = publisher.begin();
+/// # tx.insert(&[7_u64.to_le_bytes(), 3.5_f64.to_le_bytes()].concat())?;
+/// # tx.commit()?;
+/// let table = UntypedSubscriber::open(&name)?; // whatever its fields are
+/// assert_eq!(table.schema().to_string(), "id:u64,half:f64");
+/// for row in table.iter() {
+///     for (field, value) in row.values() {
+///         println!("{field}: {value}");
+///     }
+/// }
+/// let key = table.schema().parse_key("7")?;
+/// let row = table.get(&key).expect("it is there");
+/// assert_eq!(serde_json::to_string(&row).unwrap(), r#"{"id":7,"half":3.5}"#);
+/// # publisher.close()
+/// # }
+/// ```
 pub struct UntypedSubscriber {
     pub(super) name: TableName,
     pub(super) settings: Settings,

@@ -36,6 +36,15 @@ pub enum WakeKind {
 }
 
 /// What a subscriber sleeps in.
+///
+/// ```
+/// use common::Sleep;
+///
+/// let sleep: Sleep = "signal:USR2".parse()?;
+/// assert_eq!(sleep.to_string(), "signal:USR2");
+/// assert_eq!(Sleep::default(), Sleep::Auto);
+/// # Ok::<(), common::Error>(())
+/// ```
 #[non_exhaustive]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Sleep {
