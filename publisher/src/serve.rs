@@ -5,6 +5,7 @@ use std::time::Instant;
 use common::publisher::MAINTENANCE_INTERVAL;
 use common::schema::Field;
 use common::{Error, PublisherState, Schema, UntypedPublisher};
+use subscriber::metrics;
 use subscriber::shell::{Failure, Stop};
 
 use crate::args::{From, Serve};
@@ -12,6 +13,7 @@ use crate::source::{Follow, Neighbors, Processes, Progress, Routes, Source, Stdi
 use subscriber::shell::tell;
 
 mod input;
+mod metered;
 
 /// `publisher serve`.
 ///
@@ -24,6 +26,8 @@ pub fn run(args: &Serve) -> Result<(), Failure> {
     let hangups = matches!(args.from, From::File(_)).then(file::hangup::Hangups::take);
     let hangups = hangups.transpose()?;
     let stop = Stop::install()?;
+    // Before there is a table: an address that is another's is an error of the command line.
+    let metrics = metrics::bind(args.metrics.as_ref())?;
     let Some((schema, mut source)) = source(args, hangups, &stop)? else {
         return Ok(());
     };
@@ -43,6 +47,15 @@ pub fn run(args: &Serve) -> Result<(), Failure> {
     }
     let mut publisher = publisher.open()?;
     greet(&publisher, &schema);
+    if let Some(bound) = metrics {
+        source = match metered::Metered::serve(bound, &mut publisher, source) {
+            Ok(metered) => Box::new(metered),
+            Err(failure) => {
+                publisher.close()?;
+                return Err(failure);
+            }
+        };
+    }
     if args.clear {
         let mut tx = publisher.begin();
         tx.clear();
