@@ -1,12 +1,10 @@
-//! `--metrics` of a publisher: a source that notes the publisher's numbers whenever it was asked to bring something.
+//! `--metrics` of a publisher: its numbers, noted in each turn of the loop and told to who asks.
 //!
-//! The loop notes under a lock that it never waits for: should somebody read the numbers at that instant, they are noted the next
+//! The loop notes them under a lock that it never waits for: should somebody read them at that instant, they are noted the next
 //! time, a second later at most. Who listens is looked up when it is asked for, from outside, as by `subscriber info`.
 
 use std::fmt;
-use std::os::fd::BorrowedFd;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
 
 use common::inspect::Listener;
 use common::publisher::Statistics;
@@ -16,14 +14,11 @@ use subscriber::metrics::page::{Families, Page};
 use subscriber::metrics::{Bound, Server};
 use subscriber::shell::Failure;
 
-use crate::source::{Progress, Source, Trouble};
-
 /// The shortest time that is told apart, in ns: a power of two.
 const LEAST_NS: u64 = 256;
 
-/// A source, and what is told of its publisher.
+/// What is told of a publisher, and the thread that tells it.
 pub struct Metered {
-    source: Box<dyn Source>,
     noted: Arc<Mutex<Noted>>,
     _server: Server,
 }
@@ -52,21 +47,16 @@ impl Noted {
 }
 
 impl Metered {
-    /// Serves what `publisher` does from now on, which `source` brings rows to.
+    /// Serves what `publisher` does from now on.
     ///
     /// # Errors
     /// What the system refuses.
-    pub fn serve(
-        bound: Bound,
-        publisher: &mut UntypedPublisher,
-        source: Box<dyn Source>,
-    ) -> Result<Self, Failure> {
+    pub fn serve(bound: Bound, publisher: &mut UntypedPublisher) -> Result<Self, Failure> {
         publisher.time_commits();
         let noted = Arc::new(Mutex::new(Noted::of(publisher)));
         let (shared, name) = (Arc::clone(&noted), publisher.name().to_owned());
         let page = Page::new("publisher", publisher.name(), move |families| {
-            let noted = shared.lock().unwrap_or_else(PoisonError::into_inner);
-            let noted = noted.clone();
+            let noted = copied(&shared);
             noted.encode(families)?;
             match inspect(&name, None) {
                 Ok(table) => encode_table(&table, families),
@@ -77,13 +67,13 @@ impl Metered {
             }
         });
         Ok(Self {
-            source,
             noted,
             _server: bound.serve(move || page.text())?,
         })
     }
 
-    fn note(&self, publisher: &UntypedPublisher) {
+    /// Notes how it stands.
+    pub fn note(&self, publisher: &UntypedPublisher) {
         if let Ok(mut noted) = self.noted.try_lock() {
             *noted = Noted {
                 begun_at: noted.begun_at,
@@ -93,28 +83,9 @@ impl Metered {
     }
 }
 
-impl Source for Metered {
-    fn descriptor(&self) -> Option<BorrowedFd<'_>> {
-        self.source.descriptor()
-    }
-
-    fn due(&self) -> Option<Instant> {
-        self.source.due()
-    }
-
-    fn bring(&mut self, publisher: &mut UntypedPublisher) -> Result<Progress, Trouble> {
-        let progress = self.source.bring(publisher);
-        self.note(publisher);
-        progress
-    }
-
-    fn is_whole(&self) -> bool {
-        self.source.is_whole()
-    }
-
-    fn summary(&self) -> Option<String> {
-        self.source.summary()
-    }
+/// A copy: nobody is kept waiting for what becomes of it.
+fn copied(noted: &Mutex<Noted>) -> Noted {
+    noted.lock().unwrap_or_else(PoisonError::into_inner).clone()
 }
 
 impl Noted {

@@ -19,11 +19,14 @@ const SIZE: (u32, u32) = (860, 420);
 /// Between light and dark: text and lines.
 const INK: RGBColor = RGBColor(128, 128, 128);
 /// Apart also for those who see fewer colours (after Okabe and Ito), and visible on both grounds.
-const LINES: [(&str, RGBColor); 3] = [
-    ("p50", RGBColor(0, 158, 115)),
-    ("p99", RGBColor(230, 159, 0)),
-    ("max", RGBColor(204, 121, 167)),
+/// And of widths that show each of two that are the same.
+const LINES: [(&str, RGBColor, u32); 3] = [
+    ("max", RGBColor(204, 121, 167), 5),
+    ("p99", RGBColor(230, 159, 0), 2),
+    ("p50", RGBColor(0, 158, 115), 2),
 ];
+/// Room above the lines for their names: a part of a power of ten.
+const HEADROOM: f64 = 6.0;
 const FONT: &str = "sans-serif";
 const TEXT: i32 = 14;
 
@@ -86,9 +89,9 @@ impl Plot {
         let point = Point {
             seconds: time.as_secs_f64(),
             delays: [
-                ns(interval.delays.quantile(0.5)).min(longest),
-                ns(interval.delays.quantile(0.99)).min(longest),
                 longest,
+                ns(interval.delays.quantile(0.99)).min(longest),
+                ns(interval.delays.quantile(0.5)).min(longest),
             ],
         };
         match self.points.last_mut() {
@@ -163,13 +166,15 @@ fn drawn(table: &str, points: &[Point]) -> Result<String, Box<dyn std::error::Er
             true => format!("table {table}: there was no change"),
             false => format!("table {table}: delay from commit to applied"),
         };
+        let delays = decades(points);
+        let delays = (delays.start..delays.end * HEADROOM).log_scale();
         let mut chart = ChartBuilder::on(&area)
             .caption(caption, text(TEXT + 2, &INK))
             .margin(10)
             .margin_right(30)
             .x_label_area_size(45)
             .y_label_area_size(70)
-            .build_cartesian_2d(0.0..end, decades(points).log_scale())?;
+            .build_cartesian_2d(0.0..end, delays)?;
         chart
             .configure_mesh()
             .light_line_style(TRANSPARENT)
@@ -179,10 +184,10 @@ fn drawn(table: &str, points: &[Point]) -> Result<String, Box<dyn std::error::Er
             .y_label_formatter(&|ns| nanoseconds(*ns as u64).replace(".0", ""))
             .x_desc("seconds")
             .draw()?;
-        for (at, (name, colour)) in LINES.into_iter().enumerate() {
+        for (at, (name, colour, width)) in LINES.into_iter().enumerate() {
             let line = points.iter().map(|point| (point.seconds, point.delays[at]));
             chart
-                .draw_series(LineSeries::new(line, colour.stroke_width(2)).point_size(2))?
+                .draw_series(LineSeries::new(line, colour.stroke_width(width)).point_size(2))?
                 .label(name)
                 .legend(move |(x, y)| {
                     Rectangle::new([(x, y - 4), (x + 16, y + 4)], colour.filled())
@@ -231,7 +236,7 @@ mod tests {
             plot.add(Duration::from_secs(at as u64), &measure(ns));
         }
         assert!((MAX_POINTS / 2..MAX_POINTS).contains(&plot.points.len()));
-        let most = plot.points.iter().map(|point| point.delays[2]);
+        let most = plot.points.iter().map(|point| point.delays[0]);
         assert_eq!(most.fold(0.0, f64::max), slowest as f64);
         let last = plot.points.last().unwrap().seconds;
         assert_eq!(last, (intervals - 1) as f64);

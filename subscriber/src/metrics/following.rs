@@ -73,9 +73,7 @@ impl Following {
         let noted = Arc::new(Mutex::new(Noted::default()));
         let shared = Arc::clone(&noted);
         let page = Page::new("subscriber", name, move |families| {
-            let noted = shared.lock().unwrap_or_else(PoisonError::into_inner);
-            let noted = noted.clone();
-            noted.encode(families)
+            copied(&shared).encode(families)
         });
         Ok(Self {
             noted,
@@ -120,6 +118,11 @@ impl Following {
     fn note(&self, what: impl FnOnce(&mut Noted)) {
         what(&mut self.noted.lock().unwrap_or_else(PoisonError::into_inner));
     }
+}
+
+/// A copy: nobody is kept waiting for what becomes of it.
+fn copied(noted: &Mutex<Noted>) -> Noted {
+    noted.lock().unwrap_or_else(PoisonError::into_inner).clone()
 }
 
 impl Noted {
