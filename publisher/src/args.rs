@@ -183,7 +183,7 @@ pub struct Serve {
     #[arg(long, value_name = "NAME|GID", value_parser = group)]
     pub group: Option<u32>,
 
-    /// Serve metrics for Prometheus at http://ADDR/metrics: 127.0.0.1:9464, [::1]:0 (any free port, told on stderr), unix:PATH
+    /// Serve metrics for Prometheus at http://ADDR/metrics: `127.0.0.1:9464`, `[::1]:0` (any free port, told on stderr), `unix:PATH`
     #[arg(long, value_name = "ADDR")]
     pub metrics: Option<Address>,
 }

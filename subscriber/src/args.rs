@@ -159,7 +159,7 @@ pub struct Watch {
     #[arg(long, value_name = "PATH")]
     pub wake_at: Option<PathBuf>,
 
-    /// Serve metrics for Prometheus at http://ADDR/metrics: 127.0.0.1:9464, [::1]:0 (any free port, told on stderr), unix:PATH
+    /// Serve metrics for Prometheus at http://ADDR/metrics: `127.0.0.1:9464`, `[::1]:0` (any free port, told on stderr), `unix:PATH`
     #[arg(long, value_name = "ADDR")]
     pub metrics: Option<Address>,
 }

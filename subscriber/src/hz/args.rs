@@ -64,7 +64,7 @@ pub struct Hz {
     #[arg(long, value_name = "PATH")]
     pub wake_at: Option<PathBuf>,
 
-    /// Serve metrics for Prometheus at http://ADDR/metrics, as of watch
+    /// Serve metrics for Prometheus at `http://ADDR/metrics`, as of watch
     #[arg(long, value_name = "ADDR")]
     pub metrics: Option<Address>,
 }
