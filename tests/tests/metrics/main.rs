@@ -234,6 +234,8 @@ fn who_is_slow_keeps_nobody_waiting() {
         // Those before may have been given up already.
         let _hung_up = stream.write_all(said.as_bytes());
     }
+    // Long before those are given up for their slowness.
+    Scrape::within(&url, table.name(), LIMIT / 2);
     for n in 1..=3 {
         serving.publish([row(n, n)]);
         until_has(&url, &table, &[("tablecast_commits_total", n as f64)]);

@@ -1,6 +1,7 @@
 //! A scrape over the wire, read by a parser of OpenMetrics.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use openmetrics_parser::openmetrics::parse_openmetrics;
 use openmetrics_parser::{OpenMetricsType, OpenMetricsValue};
@@ -20,8 +21,13 @@ pub struct Scrape {
 impl Scrape {
     /// What stands at an address now, about `table`.
     pub fn of(url: &str, table: &str) -> Self {
+        Self::within(url, table, LIMIT)
+    }
+
+    /// The same, if it does not take longer than that.
+    pub fn within(url: &str, table: &str, limit: Duration) -> Self {
         let agent = ureq::Agent::config_builder()
-            .timeout_global(Some(LIMIT))
+            .timeout_global(Some(limit))
             .build()
             .new_agent();
         let mut response = agent.get(url).call().unwrap();
