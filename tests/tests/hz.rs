@@ -285,6 +285,17 @@ fn it_waits_for_a_table_and_outlives_its_publisher() {
     let table = Table::new("hz-waits");
     let mut timeout = hz(&table, &["--timeout", "50ms"]);
     timeout.ends_with(1);
+    for (format, nothing) in [
+        ("text", String::new()),
+        (
+            "json",
+            format!("{{\"table\":{:?},\"intervals\":[]}}\n", table.name()),
+        ),
+    ] {
+        let mut waiting = hz(&table, &["--format", format]);
+        waiting.stderr_until(|text| text.contains("waiting for a publisher"));
+        assert_eq!(ended(waiting, Signal::SIGINT), nothing);
+    }
     let mut measured = hz(
         &table,
         &[&["--format", "jsonl"], &ONE_INTERVAL[..]].concat(),

@@ -47,7 +47,7 @@ pub fn run(args: &Hz, stop: &Stop, output: Output) -> Result<(), Failure> {
         builder = builder.wake_at(path);
     }
     let Some(table) = attach_when_published(&builder, args.timeout, stop)? else {
-        return Ok(());
+        return Ok(Printer::begin(args.format, &args.name, output)?.nothing()?);
     };
     if let Some(metrics) = &metrics {
         metrics.attached(&table);

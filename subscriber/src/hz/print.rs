@@ -52,6 +52,17 @@ impl Printer {
         self.out.flush()
     }
 
+    /// There was no table until the end was asked for.
+    ///
+    /// # Errors
+    /// Nobody reads stdout.
+    pub fn nothing(&mut self) -> io::Result<()> {
+        if self.format == RateFormat::Json {
+            self.out.write_all(b"]}\n")?;
+        }
+        self.out.flush()
+    }
+
     /// Prints what there was in the end.
     ///
     /// # Errors

@@ -32,14 +32,15 @@ fn serving(table: &Table) -> (Serving, String) {
     (serving, url)
 }
 
-fn watching(table: &Table) -> (Process, String) {
+/// A `watch` or `hz` with metrics, and where they are.
+fn following(what: &str, table: &Table) -> (Process, String) {
     let mut command = subscriber();
     command
-        .args(["watch", table.name(), "--format", "jsonl"])
+        .args([what, table.name(), "--format", "jsonl"])
         .args(ANY_PORT);
-    let mut watch = Process::start(&mut command);
-    let url = url(&mut watch);
-    (watch, url)
+    let mut process = Process::start(&mut command);
+    let url = url(&mut process);
+    (process, url)
 }
 
 /// Waits until the metrics have these values.
@@ -173,9 +174,18 @@ fn subscribers_are_seen_asleep_and_behind_and_gone() {
 }
 
 #[test]
-fn a_subscriber_tells_what_it_saw() {
-    let table = Table::new("metrics-watch");
-    let (mut watch, url) = watching(&table);
+fn a_watch_tells_what_it_saw() {
+    tells_what_it_saw("watch");
+}
+
+#[test]
+fn hz_tells_what_it_saw() {
+    tells_what_it_saw("hz");
+}
+
+fn tells_what_it_saw(what: &str) {
+    let table = Table::new("metrics-following");
+    let (mut watch, url) = following(what, &table);
     // Also before there is a table.
     let first = Scrape::of(&url, table.name());
     assert!(first.has(&[("tablecast_commits_total", 0.0)]));
