@@ -96,6 +96,10 @@ fn assert_three_commits(summary: &Value) {
         "gap_max_ns",
         "elapsed_ns",
     ]);
+    assert!(
+        number("gap_min_ns") > 0,
+        "they were made one after the other"
+    );
     let steps = summary["delay_histogram"].as_array().unwrap();
     let counted: u64 = steps
         .iter()

@@ -12,6 +12,7 @@
 #[cfg(feature = "tokio")]
 mod asynchronous;
 mod changes;
+mod committed;
 mod copy;
 mod interrupt;
 mod place;

@@ -1,6 +1,6 @@
 //! What was seen of a table over some time.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::delays::Delays;
 use crate::metrics::Buckets;
@@ -8,8 +8,6 @@ use crate::metrics::Buckets;
 /// What one refresh brought.
 #[derive(Clone, Copy, Debug)]
 pub struct Refresh {
-    /// When it was over.
-    pub at: Instant,
     /// The version that it led to.
     pub version: u64,
     /// How many commits came with it.
@@ -18,8 +16,10 @@ pub struct Refresh {
     pub rows: u64,
     /// The size of a row.
     pub row_bytes: u64,
-    /// How long ago the last of the commits was made, if that is known.
+    /// How long after the last of the commits it was over, if that is known.
     pub delay: Option<Duration>,
+    /// When that commit was made, if that is known.
+    pub committed: Option<Duration>,
 }
 
 /// What was seen over some time.
@@ -81,7 +81,7 @@ impl Range {
 #[derive(Clone, Debug, Default)]
 pub struct Gaps {
     /// The last commit whose time is known.
-    last: Option<(u64, Instant)>,
+    last: Option<(u64, Duration)>,
     /// All times together, and of how many commits, also of those that came together.
     total: Duration,
     commits: u64,
@@ -95,12 +95,12 @@ pub struct Gaps {
 }
 
 impl Gaps {
-    fn note(&mut self, version: u64, at: Instant) {
+    fn note(&mut self, version: u64, at: Duration) {
         let last = self.last.replace((version, at));
         let Some((before, since)) = last.filter(|(before, _)| *before < version) else {
             return;
         };
-        let (time, commits) = (at.saturating_duration_since(since), version - before);
+        let (time, commits) = (at.saturating_sub(since), version - before);
         self.total += time;
         self.commits += commits;
         if commits == 1 {
@@ -154,13 +154,12 @@ impl Measure {
             self.rows_a_commit.note(refresh.rows);
             self.bytes_a_commit.note(bytes);
         }
-        let Some(delay) = refresh.delay else {
-            return;
-        };
-        self.delays.record(delay);
-        self.steps.record(delay);
-        self.longest = self.longest.max(delay);
-        if let Some(committed) = refresh.at.checked_sub(delay) {
+        if let Some(delay) = refresh.delay {
+            self.delays.record(delay);
+            self.steps.record(delay);
+            self.longest = self.longest.max(delay);
+        }
+        if let Some(committed) = refresh.committed {
             self.gaps.note(refresh.version, committed);
         }
     }
@@ -198,18 +197,18 @@ mod tests {
 
     const MS: Duration = Duration::from_millis(1);
 
-    /// Refreshes at so many ms, with so many commits each; the last of them 1 ms before.
+    /// Refreshes whose last commits were made at so many ms, with so many commits each.
     fn measured(refreshes: &[(u32, u64)]) -> Measure {
-        let (begun, mut version, mut measure) = (Instant::now(), 1, Measure::default());
+        let (mut version, mut measure) = (1, Measure::default());
         for (at, commits) in refreshes {
             version += commits;
             measure.note(&Refresh {
-                at: begun + *at * MS,
                 version,
                 commits: *commits,
                 rows: commits * 2,
                 row_bytes: 8,
                 delay: Some(MS),
+                committed: Some(*at * MS),
             });
         }
         measure
@@ -238,16 +237,16 @@ mod tests {
         let whole = measured(&refreshes);
         let mut parts = Measure::default();
         let mut all = Measure::default();
-        let (begun, mut version) = (Instant::now(), 1);
+        let mut version = 1;
         for (at, commits) in refreshes {
             version += commits;
             parts.note(&Refresh {
-                at: begun + at * MS,
                 version,
                 commits,
                 rows: commits * 2,
                 row_bytes: 8,
                 delay: Some(MS),
+                committed: Some(at * MS),
             });
             all.add(&parts.take(MS));
         }
@@ -266,15 +265,15 @@ mod tests {
 
     #[test]
     fn a_table_that_begins_anew_has_no_gap_to_the_one_before() {
-        let (begun, mut measure) = (Instant::now(), Measure::default());
+        let mut measure = Measure::default();
         for (at, version) in [(1, 7), (2, 8), (3, 2), (5, 3)] {
             measure.note(&Refresh {
-                at: begun + at * MS,
                 version,
                 commits: 1,
                 rows: 1,
                 row_bytes: 8,
-                delay: Some(Duration::ZERO),
+                delay: None,
+                committed: Some(at * MS),
             });
         }
         assert_eq!(measure.gaps.range.get(), Some((1_000_000, 2_000_000)));

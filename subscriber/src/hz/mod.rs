@@ -140,17 +140,17 @@ impl Rates<'_> {
             Err(error) => return Err(error.into()),
         }
         let commits = self.commits.since(&self.table);
-        if let Some(metrics) = &self.metrics {
-            metrics.refreshed(&self.table, commits);
-        }
         self.interval.note(&measure::Refresh {
-            at: Instant::now(),
             version: self.table.version(),
             commits,
             rows: self.table.changes().len() as u64,
             row_bytes: self.table.schema().row_size() as u64,
             delay: self.table.delay(),
+            committed: self.table.committed(),
         });
+        if let Some(metrics) = &self.metrics {
+            metrics.refreshed(&self.table, commits);
+        }
         if self.table.changes().cause() == Cause::Nothing {
             self.news.tell_silence(&self.table);
             return Ok(commits > 0);
