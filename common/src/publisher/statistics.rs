@@ -25,7 +25,7 @@ use crate::row::Row;
 /// let statistics = publisher.statistics();
 /// assert_eq!(statistics.commits, 2);
 /// assert_eq!((statistics.creates, statistics.updates, statistics.deletes), (2, 1, 1));
-/// assert_eq!(statistics.commit_times.map(|times| times.count()), Some(2));
+/// assert_eq!(statistics.commit_times.as_ref().map(|times| times.count()), Some(2));
 /// # publisher.close()
 /// # }
 /// ```

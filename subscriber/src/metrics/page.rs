@@ -202,7 +202,7 @@ mod tests {
             "# UNIT tablecast_region_bytes bytes",
             "tablecast_region_bytes{table=\"prices\"} 4096",
             "tablecast_delay_seconds_count{table=\"prices\"} 1",
-            "tablecast_delay_seconds_bucket{le=\"+Inf\",table=\"prices\"} 1",
+            "tablecast_delay_seconds_bucket{table=\"prices\",le=\"+Inf\"} 1",
             "# EOF",
         ] {
             assert!(text.lines().any(|found| found == line), "{line}\n{text}");
