@@ -7,6 +7,7 @@ use std::time::Duration;
 use clap::{ArgAction, Parser, Subcommand};
 use common::layout::{MAX_CAPACITY, MAX_SLOTS};
 use nix::unistd::Group;
+use subscriber::metrics::Address;
 use subscriber::shell::duration;
 
 use crate::source::Room;
@@ -181,6 +182,10 @@ pub struct Serve {
     /// The group that the table belongs to [default: the publisher's]
     #[arg(long, value_name = "NAME|GID", value_parser = group)]
     pub group: Option<u32>,
+
+    /// Serve metrics for Prometheus at http://ADDR/metrics: `127.0.0.1:9464`, `[::1]:0` (any free port, told on stderr), `unix:PATH`
+    #[arg(long, value_name = "ADDR")]
+    pub metrics: Option<Address>,
 }
 
 impl Serve {

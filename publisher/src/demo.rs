@@ -44,7 +44,7 @@ pub fn run(args: args::Demo) -> Result<(), Failure> {
     let end = args
         .seconds
         .and_then(|seconds| Instant::now().checked_add(Duration::from_secs_f64(seconds)));
-    let outcome = publish(&mut publisher, &mut source, &stop, |_| {
+    let outcome = publish(&mut publisher, &mut source, &stop, |_, _| {
         subscriber.has_ended() || end.is_some_and(|end| end <= Instant::now())
     });
     let closed = match outcome {

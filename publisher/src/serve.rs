@@ -5,13 +5,16 @@ use std::time::Instant;
 use common::publisher::MAINTENANCE_INTERVAL;
 use common::schema::Field;
 use common::{Error, PublisherState, Schema, UntypedPublisher};
+use subscriber::metrics;
 use subscriber::shell::{Failure, Stop};
 
 use crate::args::{From, Serve};
 use crate::source::{Follow, Neighbors, Processes, Progress, Routes, Source, Stdin, Trouble, file};
+use metered::Metered;
 use subscriber::shell::tell;
 
 mod input;
+mod metered;
 
 /// `publisher serve`.
 ///
@@ -24,6 +27,8 @@ pub fn run(args: &Serve) -> Result<(), Failure> {
     let hangups = matches!(args.from, From::File(_)).then(file::hangup::Hangups::take);
     let hangups = hangups.transpose()?;
     let stop = Stop::install()?;
+    // Before there is a table: an address that is another's is an error of the command line.
+    let metrics = metrics::bind(args.metrics.as_ref())?;
     let Some((schema, mut source)) = source(args, hangups, &stop)? else {
         return Ok(());
     };
@@ -43,13 +48,24 @@ pub fn run(args: &Serve) -> Result<(), Failure> {
     }
     let mut publisher = publisher.open()?;
     greet(&publisher, &schema);
+    let metered = metrics.map(|bound| Metered::serve(bound, &mut publisher));
+    let metered = match metered.transpose() {
+        Ok(metered) => metered,
+        Err(failure) => {
+            publisher.close()?;
+            return Err(failure);
+        }
+    };
     if args.clear {
         let mut tx = publisher.begin();
         tx.clear();
         tx.commit()?;
     }
     let begun_at = publisher.version();
-    let over = |progress| args.exit_at_eof && progress == Progress::Ended;
+    let over = |publisher: &UntypedPublisher, progress| {
+        metered.iter().for_each(|metered| metered.note(publisher));
+        args.exit_at_eof && progress == Progress::Ended
+    };
     let outcome = publish(&mut publisher, source.as_mut(), &stop, over);
     let failure = match outcome {
         Ok(()) => None,
@@ -117,7 +133,7 @@ fn source(
 }
 
 /// The loop of every source: brings what is there, looks after the table, waits for the first of what can happen.
-/// Returns when the end is asked for, or as soon as `over` says so.
+/// Returns when the end is asked for, or as soon as `over` says so, which is asked in each turn.
 ///
 /// # Errors
 /// The source's, and what makes the table another's.
@@ -125,12 +141,13 @@ pub fn publish(
     publisher: &mut UntypedPublisher,
     source: &mut dyn Source,
     stop: &Stop,
-    mut over: impl FnMut(Progress) -> bool,
+    mut over: impl FnMut(&UntypedPublisher, Progress) -> bool,
 ) -> Result<(), Trouble> {
     let mut next_upkeep = Instant::now();
     let mut told = false;
     loop {
-        if over(source.bring(publisher)?) {
+        let progress = source.bring(publisher)?;
+        if over(publisher, progress) {
             return Ok(());
         }
         if next_upkeep <= Instant::now() {

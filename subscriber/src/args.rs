@@ -9,6 +9,8 @@ use common::WakeKind;
 use nix::unistd::User;
 
 use crate::format::Format;
+pub use crate::hz::Hz;
+use crate::metrics::Address;
 use crate::shell::duration;
 
 /// What to type to see something.
@@ -72,6 +74,8 @@ pub enum Command {
     Ls(List),
     /// All about one table: schema, memory, publisher, each subscriber
     Info(Info),
+    /// How often a table changes, how much, and how long it takes to arrive
+    Hz(Hz),
 }
 
 /// Which table, and of which of its rows.
@@ -154,6 +158,10 @@ pub struct Watch {
     /// Where the pipe of --wake fifo is made (a path, or a directory), or the socket of --wake unix (a directory)
     #[arg(long, value_name = "PATH")]
     pub wake_at: Option<PathBuf>,
+
+    /// Serve metrics for Prometheus at http://ADDR/metrics: `127.0.0.1:9464`, `[::1]:0` (any free port, told on stderr), `unix:PATH`
+    #[arg(long, value_name = "ADDR")]
+    pub metrics: Option<Address>,
 }
 
 /// What `get` takes.
@@ -204,7 +212,7 @@ pub struct Info {
 }
 
 /// A user id, by number or by name.
-fn user(text: &str) -> Result<u32, String> {
+pub fn user(text: &str) -> Result<u32, String> {
     if let Ok(id) = text.parse() {
         return Ok(id);
     }

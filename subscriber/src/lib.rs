@@ -3,7 +3,8 @@
 //! In the order of a row's path: `args` says which table; `attach` gets a copy of it, and a `view` the rows that are
 //! asked for, in the `order` that is; `get` and `watch` hand them and their changes to a `format` (or `watch` to a command);
 //! `output` writes that to stdout. `list` and `info` look at tables without a copy. `point` shows where an argument is wrong. [`demo`] draws
-//! a table in a terminal. [`shell`] is what the publisher's binary needs, too.
+//! a table in a terminal. `hz` measures how often tables change, in `commits` and [`delays`], and [`metrics`] tell such figures to
+//! who asks by HTTP; `news` is what becomes of a publisher. [`shell`] is what the publisher's binary needs, too.
 
 use std::ffi::OsString;
 
@@ -15,12 +16,16 @@ use shell::{Failure, Stop};
 
 mod args;
 mod attach;
+mod commits;
 pub mod delays;
 pub mod demo;
 mod format;
 mod get;
+mod hz;
 mod info;
 mod list;
+pub mod metrics;
+mod news;
 mod order;
 mod output;
 mod point;
@@ -50,5 +55,6 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> Result<(), Failure> {
         Some(Command::Get(get)) => get::run(&get, &stop, output),
         Some(Command::Ls(ls)) => list::run(&ls, &stop, output),
         Some(Command::Info(info)) => info::run(&info, output),
+        Some(Command::Hz(hz)) => hz::run(&hz, &stop, output),
     }
 }

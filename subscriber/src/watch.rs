@@ -6,12 +6,14 @@ use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use common::publisher::SILENT_AFTER;
-use common::{Error, PublisherState, UntypedSubscriber};
+use common::{Error, UntypedSubscriber};
 
 use crate::args;
 use crate::attach::{self, attach_when_published};
+use crate::commits::Commits;
 use crate::format::Format;
+use crate::metrics::{self, Following};
+use crate::news::News;
 use crate::output::{self, Output};
 use crate::shell::{Failure, Stop, tell};
 use crate::view::{Request, View};
@@ -34,6 +36,9 @@ pub fn run(args: &args::Watch, stop: &Stop, output: Output) -> Result<(), Failur
         ));
     }
     let request = Request::read(asked)?;
+    let metrics = metrics::bind(args.metrics.as_ref())?
+        .map(|bound| Following::serve(bound, &asked.name))
+        .transpose()?;
     let begun = Instant::now();
     // Without --count the time is for the table to appear.
     let time = args.timeout.filter(|_| args.count.is_some());
@@ -49,11 +54,15 @@ pub fn run(args: &args::Watch, stop: &Stop, output: Output) -> Result<(), Failur
     let Some(table) = attach_when_published(&builder, args.timeout, stop)? else {
         return outlet.finish();
     };
+    if let Some(metrics) = &metrics {
+        metrics.attached(&table);
+    }
     let mut watch = Watch {
         view: request.view(table.schema())?,
         request: &request,
-        told: table.publisher_state(),
-        told_silent: false,
+        news: News::of(&table),
+        commits: Commits::of(&table),
+        metrics,
         table,
         outlet,
         left: args.count,
@@ -81,10 +90,9 @@ struct Watch<'a> {
     request: &'a Request,
     view: View,
     outlet: Outlet,
-    /// What was last said of the publisher.
-    told: PublisherState,
-    /// Whether it was said that the publisher is silent.
-    told_silent: bool,
+    news: News,
+    commits: Commits,
+    metrics: Option<Following>,
     /// How many changes are still to be handed over, if not all.
     left: Option<u64>,
 }
@@ -93,9 +101,7 @@ impl Watch<'_> {
     /// Hands over the table as it is.
     fn first(&mut self) -> Result<(), Failure> {
         self.outlet.first(&self.table, &self.view)?;
-        if !self.told.is_alive() {
-            self.tell_publisher();
-        }
+        self.news.tell_absence(&self.table);
         // Asked for once before the refreshes that are to make it readable.
         let _news = self.table.as_fd();
         Ok(())
@@ -122,9 +128,11 @@ impl Watch<'_> {
 
     /// Hands over what is new; whether there was anything.
     fn refresh(&mut self) -> Result<bool, Failure> {
-        match self.table.refresh() {
+        let refreshed = self.table.refresh().map(drop);
+        self.note(&refreshed);
+        match refreshed.map(|()| self.table.changes()) {
             Ok(changes) if changes.cause() == common::Cause::Nothing => {
-                self.tell_silence();
+                self.news.tell_silence(&self.table);
                 return Ok(false);
             }
             // The copy is whole, at its former version.
@@ -132,16 +140,25 @@ impl Watch<'_> {
             Ok(_) => {}
             Err(error) => return Err(error.into()),
         }
-        if self.told != self.table.publisher_state() {
-            self.told = self.table.publisher_state();
-            self.tell_publisher();
-        }
+        self.news.tell(&self.table);
         if Arc::ptr_eq(self.table.schema(), self.view.schema()) {
             self.hand_over(None)?;
         } else {
             self.change_schema()?;
         }
         Ok(true)
+    }
+
+    /// Notes for who asks for metrics what a refresh brought.
+    fn note(&mut self, refreshed: &common::Result<()>) {
+        let Some(metrics) = &self.metrics else {
+            return;
+        };
+        match refreshed {
+            Ok(()) => metrics.refreshed(&self.table, self.commits.since(&self.table)),
+            Err(Error::Outrun { .. }) => metrics.outrun(),
+            Err(_) => {}
+        }
     }
 
     /// Another region came, and maybe another schema.
@@ -178,40 +195,5 @@ impl Watch<'_> {
         let told = &told[..told.len().min(most)];
         self.left = self.left.map(|left| left - told.len() as u64);
         self.outlet.changes(&self.table, told)
-    }
-
-    /// Says, once, that a publisher that lives does not say so any more, and that it does again.
-    fn tell_silence(&mut self) {
-        let is_silent = self.told.is_alive() && self.table.heartbeat_age() > SILENT_AFTER;
-        if is_silent == std::mem::replace(&mut self.told_silent, is_silent) {
-            return;
-        }
-        let name = self.table.name();
-        tell(match (is_silent, self.told) {
-            (true, _) => format!(
-                "the publisher of table {name:?} is silent: it is stopped or hangs, or commits nothing and never calls maintain()"
-            ),
-            (false, PublisherState::Alive { .. }) => {
-                format!("the publisher of table {name:?} is heard again")
-            }
-            // What became of it is told as such.
-            (false, _) => return,
-        });
-    }
-
-    /// Says what became of the publisher.
-    fn tell_publisher(&self) {
-        let name = self.table.name();
-        tell(match self.told {
-            PublisherState::Alive { pid, .. } => {
-                format!("table {name:?} is published by process {pid} now")
-            }
-            PublisherState::Gone { .. } => format!(
-                "the publisher of table {name:?} is gone; its rows stay until the next one comes"
-            ),
-            PublisherState::Closed { .. } => {
-                format!("table {name:?} is closed; its rows stay until it is published again")
-            }
-        });
     }
 }

@@ -204,3 +204,26 @@ fn all_about_a_table_is_as_documented() {
     expected.remove("problem");
     assert_eq!(names, expected);
 }
+
+#[test]
+fn rates_are_as_documented() {
+    let table = Table::new("documented-rates");
+    let mut serving = Serving::start(table.name(), "id:u64,n:u8", &[]);
+    let mut measured = Process::start(subscriber().args([
+        "hz",
+        table.name(),
+        "--format",
+        "jsonl",
+        "--every",
+        "10ms",
+    ]));
+    measured.line();
+    // Each seen by itself, so that there are gaps between them.
+    for n in 1..=3 {
+        serving.publish([format!(r#"{{"id":1,"n":{n}}}"#)]);
+        let version = serving.version();
+        while lines(&measured.line())[0]["version"] != version {}
+    }
+    measured.signal(nix::sys::signal::Signal::SIGINT);
+    assert_documented("The rate of a table", &lines(&measured.finished()));
+}

@@ -9,6 +9,7 @@
 mod open;
 mod remove;
 mod rows;
+mod statistics;
 mod sweep;
 mod transaction;
 mod untyped;
@@ -19,6 +20,7 @@ use std::ops::Deref;
 use std::time::Duration;
 
 pub use remove::remove;
+pub use statistics::{CommitTimes, Statistics};
 pub use sweep::{Kept, Swept, sweep};
 pub use transaction::UntypedTransaction;
 pub use untyped::UntypedPublisher;

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use super::Settings;
 use super::rows::Rows;
+use super::statistics::Statistics;
 use super::transaction::Staged;
 use super::untyped::UntypedPublisher;
 use super::waking::{self, Waking};
@@ -261,6 +262,7 @@ impl Opening {
             rows,
             staged: Staged::default(),
             next_upkeep_ns: 0,
+            statistics: Statistics::default(),
         }
     }
 }

@@ -295,9 +295,11 @@ impl<'p> UntypedTransaction<'p> {
         publisher.wake(version, false);
 
         let (staged, rows) = (&mut publisher.staged, &mut publisher.rows);
+        let statistics = &mut publisher.statistics;
         for entry in &staged.entries {
             let slot = entry.slot as usize;
             let live = entry.row != NONE;
+            statistics.count(entry.committed, live, entry.displaced != NONE);
             rows.unstage(slot, entry.is_effective().then_some(live));
             if !live {
                 rows.leave(slot);
@@ -305,6 +307,7 @@ impl<'p> UntypedTransaction<'p> {
             }
         }
         staged.clear();
+        statistics.committed(now);
         Ok(version)
     }
 

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::open;
 use super::rows::Rows;
+use super::statistics::Statistics;
 use super::transaction::{Staged, UntypedTransaction};
 use super::waking::{self, Waking};
 use super::{PublisherBuilder, Settings};
@@ -60,6 +61,7 @@ pub struct UntypedPublisher {
     pub(super) staged: Staged,
     pub(super) version: u64,
     pub(super) next_upkeep_ns: u64,
+    pub(super) statistics: Statistics,
 }
 
 impl UntypedPublisher {
@@ -224,10 +226,13 @@ impl UntypedPublisher {
 
     /// Wakes those who sleep at the commit before `version`, or `everyone` who sleeps.
     pub(super) fn wake(&mut self, version: u64, everyone: bool) {
-        if let Err(error) = self.waking.wake(&self.region, version, everyone) {
+        match self.waking.wake(&self.region, version, everyone) {
+            Ok(calls) => self.statistics.wakes += calls,
             // Somebody cut it short. Sleepers look by themselves before long, and upkeep makes a new one.
-            tracing::warn!("nobody is woken until there is a new registry: {error}");
-            self.next_upkeep_ns = 0;
+            Err(error) => {
+                tracing::warn!("nobody is woken until there is a new registry: {error}");
+                self.next_upkeep_ns = 0;
+            }
         }
     }
 
@@ -291,6 +296,7 @@ impl UntypedPublisher {
         self.region.beat();
         self.region.check_whole()?;
         self.keep_names()?;
+        self.statistics.sweeps += 1;
         match self.waking.sweep(&self.region) {
             // Damaged by somebody who may write to it: a new one is made, and everybody told of it.
             Err(Error::Corrupt { .. }) => self.renew_registry(),

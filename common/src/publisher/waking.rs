@@ -102,20 +102,21 @@ impl Waking {
         !self.registry.as_ref().is_some_and(Registry::has_name)
     }
 
-    /// Wakes those who sleep at the commit before `version`, or `everyone` who sleeps.
+    /// Wakes those who sleep at the commit before `version`, or `everyone` who sleeps. Returns how many calls that took.
     ///
     /// # Errors
     /// [`Error::Corrupt`] if somebody cut the registry short.
     #[inline]
-    pub(super) fn wake(&mut self, region: &Region, version: u64, everyone: bool) -> Result<()> {
+    pub(super) fn wake(&mut self, region: &Region, version: u64, everyone: bool) -> Result<u64> {
         let Self {
             registry: Some(registry),
             callers,
             ..
         } = self
         else {
-            return Ok(());
+            return Ok(0);
         };
+        let mut calls = 0;
         let has_sleepers = registry.parked(version, everyone, |member| {
             let Member { slot, nonce, .. } = member;
             let caller = callers.open(
@@ -128,12 +129,14 @@ impl Waking {
             );
             if let Some(caller) = caller {
                 caller.call(version);
+                calls += 1;
             }
         })?;
         if has_sleepers {
             futex::wake_all(region.commit_half());
+            calls += 1;
         }
-        Ok(())
+        Ok(calls)
     }
 
     /// Frees what dead subscribers left, closes the ends of those that went, opens those of new ones.

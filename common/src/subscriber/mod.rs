@@ -13,6 +13,7 @@
 mod asynchronous;
 mod builder;
 mod changes;
+mod committed;
 mod copy;
 mod interrupt;
 mod place;

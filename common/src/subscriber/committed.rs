@@ -1,0 +1,32 @@
+//! When the local copy's version was committed.
+
+use std::time::Duration;
+
+use super::UntypedSubscriber;
+use crate::table::commit_time;
+
+impl UntypedSubscriber {
+    /// When the version of the local copy was committed, by CLOCK_MONOTONIC
+    /// ([`monotonic_ns`](crate::clock::monotonic_ns)), which all processes of a machine share. None once another commit came in.
+    ///
+    /// ```
+    /// # use common::{Schema, UntypedPublisher, UntypedSubscriber};
+    /// # fn main() -> common::Result<()> {
+    /// # let name = format!("doc-committed-{}", std::process::id());
+    /// let mut publisher = UntypedPublisher::builder(&name, Schema::parse("id:u8", None)?).open()?;
+    /// let mut table = UntypedSubscriber::open(&name)?;
+    /// let first = table.committed();
+    /// let mut tx = publisher.begin();
+    /// tx.insert(&[1])?;
+    /// tx.commit()?;
+    /// assert_eq!(table.committed(), None);
+    /// table.refresh()?;
+    /// assert!(table.committed() >= first);
+    /// # assert!(first.is_some());
+    /// # publisher.close()
+    /// # }
+    /// ```
+    pub fn committed(&self) -> Option<Duration> {
+        commit_time(self.region.words(), self.mark.version).map(Duration::from_nanos)
+    }
+}

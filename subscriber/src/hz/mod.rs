@@ -1,0 +1,202 @@
+//! `hz`: how often a table changes, how much, and how long that takes to arrive.
+//!
+//! 1. After each refresh it is noted what it brought: commits by their numbers, rows, the delay.
+//! 2. At the end of an interval the measure becomes a `report`, and a `measure` of all takes it in.
+//! 3. Reports go to stdout (`print`), and as points to a `plot`, which is written at the end.
+//!
+//! Commits that come within one refresh are told apart by their numbers only: they count for rates and means, and not for the
+//! least, the most and the quantiles.
+
+use std::collections::VecDeque;
+use std::os::fd::AsFd;
+use std::time::{Duration, Instant};
+
+use common::{Cause, Error, PublisherState, UntypedSubscriber};
+
+use crate::attach::{self, attach_when_published};
+use crate::commits::Commits;
+use crate::metrics::{self, Following};
+use crate::news::News;
+use crate::output::{self, Output};
+use crate::shell::{Failure, Stop};
+
+mod args;
+mod measure;
+mod plot;
+mod print;
+mod report;
+mod text;
+
+pub use args::Hz;
+use measure::Measure;
+use plot::Plot;
+use print::Printer;
+use report::{Report, What};
+
+/// Measures until the end is asked for, or as long as `args` say.
+///
+/// # Errors
+/// Wrong arguments, a table that did not appear in time, a plot that cannot be written.
+pub fn run(args: &Hz, stop: &Stop, output: Output) -> Result<(), Failure> {
+    let plot = args.plot.as_deref().map(Plot::create).transpose()?;
+    let metrics = metrics::bind(args.metrics.as_ref())?
+        .map(|bound| Following::serve(bound, &args.name))
+        .transpose()?;
+    let mut builder = attach::builder(&args.name, args.owner).wake(args.wake);
+    if let Some(path) = &args.wake_at {
+        builder = builder.wake_at(path);
+    }
+    let Some(table) = attach_when_published(&builder, args.timeout, stop)? else {
+        return Ok(Printer::begin(args.format, &args.name, output)?.nothing()?);
+    };
+    if let Some(metrics) = &metrics {
+        metrics.attached(&table);
+    }
+    let now = Instant::now();
+    let mut rates = Rates {
+        args,
+        news: News::of(&table),
+        commits: Commits::of(&table),
+        table,
+        metrics,
+        printer: Printer::begin(args.format, &args.name, output)?,
+        plot,
+        begun: now,
+        interval_begun: now,
+        due: now + args.every,
+        intervals: 0,
+        interval: Measure::default(),
+        before: VecDeque::new(),
+        all: Measure::default(),
+    };
+    let measured = rates.measure(stop);
+    let plotted = rates.plot.map_or(Ok(()), |plot| plot.write(&args.name));
+    measured.and(plotted)
+}
+
+struct Rates<'a> {
+    args: &'a Hz,
+    table: UntypedSubscriber,
+    news: News,
+    commits: Commits,
+    metrics: Option<Following>,
+    printer: Printer,
+    plot: Option<Plot>,
+    begun: Instant,
+    interval_begun: Instant,
+    /// When the interval is to end.
+    due: Instant,
+    intervals: u64,
+    interval: Measure,
+    /// The intervals before that a report is about, too.
+    before: VecDeque<Measure>,
+    all: Measure,
+}
+
+impl Rates<'_> {
+    fn measure(&mut self, stop: &Stop) -> Result<(), Failure> {
+        self.news.tell_absence(&self.table);
+        // Asked for once before the refreshes that are to make it readable.
+        let _news = self.table.as_fd();
+        let end = self
+            .args
+            .duration
+            .and_then(|time| self.begun.checked_add(time));
+        loop {
+            let asleep = !self.refresh()?;
+            let now = Instant::now();
+            let is_over = end.is_some_and(|end| end <= now);
+            if self.due <= now {
+                self.end_interval(now)?;
+            }
+            if is_over || Some(self.intervals) == self.args.count {
+                break;
+            }
+            let until = end.map_or(self.due, |end| end.min(self.due));
+            let (news, time) = match asleep {
+                true => (
+                    vec![self.table.as_fd()],
+                    until.saturating_duration_since(now),
+                ),
+                false => (vec![], Duration::ZERO),
+            };
+            if output::wait(stop, &news, Some(time))? {
+                break;
+            }
+        }
+        self.end()
+    }
+
+    /// Takes over what is new; whether there was anything.
+    fn refresh(&mut self) -> Result<bool, Failure> {
+        match self.table.refresh() {
+            Ok(_) => {}
+            // The copy is whole, at its former version.
+            Err(Error::Outrun { .. }) => {
+                self.interval.outrun += 1;
+                self.metrics.iter().for_each(Following::outrun);
+                return Ok(true);
+            }
+            Err(error) => return Err(error.into()),
+        }
+        let commits = self.commits.since(&self.table);
+        self.interval.note(&measure::Refresh {
+            version: self.table.version(),
+            commits,
+            rows: self.table.changes().len() as u64,
+            row_bytes: self.table.schema().row_size() as u64,
+            delay: self.table.delay(),
+            committed: self.table.committed(),
+        });
+        if let Some(metrics) = &self.metrics {
+            metrics.refreshed(&self.table, commits);
+        }
+        if self.table.changes().cause() == Cause::Nothing {
+            self.news.tell_silence(&self.table);
+            return Ok(commits > 0);
+        }
+        self.news.tell(&self.table);
+        Ok(true)
+    }
+
+    fn end_interval(&mut self, now: Instant) -> Result<(), Failure> {
+        self.intervals += 1;
+        let mut interval = self.interval.take(now - self.interval_begun);
+        self.interval_begun = now;
+        // Intervals that this process slept through are not made up for.
+        self.due = (self.due + self.args.every).max(now);
+        self.all.add(&interval);
+        if let Some(plot) = &mut self.plot {
+            plot.add(now - self.begun, &interval);
+        }
+        self.before.push_back(interval.clone());
+        if self.before.len() > self.args.window {
+            self.before.pop_front();
+        }
+        let others = self.before.iter().rev().skip(1);
+        others.for_each(|before| interval.add(before));
+        let report = self.report(What::Interval, self.intervals, &interval);
+        Ok(self.printer.interval(&report)?)
+    }
+
+    /// What there was in the end, the last and shorter interval included.
+    fn end(&mut self) -> Result<(), Failure> {
+        let now = Instant::now();
+        let rest = self.interval.take(now - self.interval_begun);
+        self.all.add(&rest);
+        if let Some(plot) = &mut self.plot {
+            plot.add(now - self.begun, &rest);
+        }
+        let report = self.report(What::Summary, self.intervals, &self.all);
+        Ok(self.printer.summary(&report)?)
+    }
+
+    fn report(&self, what: What, intervals: u64, measure: &Measure) -> Report {
+        let publisher = match self.table.publisher_state() {
+            PublisherState::Alive { .. } => "alive",
+            PublisherState::Gone { .. } => "gone",
+            PublisherState::Closed { .. } => "closed",
+        };
+        Report::of(what, intervals, measure, &self.table, publisher)
+    }
+}

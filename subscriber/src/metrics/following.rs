@@ -1,0 +1,196 @@
+//! What a process that follows a table has to tell: noted after each refresh, collected when it is asked for.
+
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use common::publisher::SILENT_AFTER;
+use common::{Change, PublisherState, UntypedSubscriber};
+use prometheus_client::registry::Unit;
+
+use super::bound::Bound;
+use super::buckets::Buckets;
+use super::page::{Families, Page};
+use super::server::Server;
+use crate::shell::Failure;
+
+/// The metrics of one who follows a table, and the thread that serves them.
+pub struct Following {
+    noted: Arc<Mutex<Noted>>,
+    _server: Server,
+}
+
+/// What was noted.
+#[derive(Clone, Debug, Default)]
+struct Noted {
+    /// None before there was a table.
+    table: Option<Table>,
+    refreshes: u64,
+    outrun: u64,
+    commits: u64,
+    creates: u64,
+    updates: u64,
+    deletes: u64,
+    delays: Buckets,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Table {
+    version: u64,
+    rows: usize,
+    capacity: usize,
+    publisher: PublisherState,
+    heartbeat_age: Duration,
+}
+
+impl Table {
+    fn of(table: &UntypedSubscriber) -> Self {
+        Self {
+            version: table.version(),
+            rows: table.len(),
+            capacity: table.capacity(),
+            publisher: table.publisher_state(),
+            heartbeat_age: table.heartbeat_age(),
+        }
+    }
+
+    fn state(&self) -> &'static str {
+        match self.publisher {
+            PublisherState::Alive { .. } if self.heartbeat_age > SILENT_AFTER => "silent",
+            PublisherState::Alive { .. } => "alive",
+            PublisherState::Gone { .. } => "gone",
+            PublisherState::Closed { .. } => "closed",
+        }
+    }
+}
+
+impl Following {
+    /// Serves what is going to be noted of table `name`.
+    ///
+    /// # Errors
+    /// What the system refuses.
+    pub fn serve(bound: Bound, name: &str) -> Result<Self, Failure> {
+        let noted = Arc::new(Mutex::new(Noted::default()));
+        let shared = Arc::clone(&noted);
+        let page = Page::new("subscriber", name, move |families| {
+            copied(&shared).encode(families)
+        });
+        Ok(Self {
+            noted,
+            _server: bound.serve(move || page.text())?,
+        })
+    }
+
+    /// Notes a table that was attached to.
+    pub fn attached(&self, table: &UntypedSubscriber) {
+        self.note(|noted| noted.table = Some(Table::of(table)));
+    }
+
+    /// Notes what the last refresh changed; `commits` is how many there were.
+    pub fn refreshed(&self, table: &UntypedSubscriber, commits: u64) {
+        let changes = table.changes();
+        let (mut creates, mut updates, mut deletes) = (0, 0, 0);
+        for change in &changes {
+            match change {
+                Change::Created(_) => creates += 1,
+                Change::Updated { .. } => updates += 1,
+                Change::Deleted(_) => deletes += 1,
+            }
+        }
+        self.note(|noted| {
+            noted.table = Some(Table::of(table));
+            noted.refreshes += u64::from(commits > 0);
+            noted.commits += commits;
+            noted.creates += creates;
+            noted.updates += updates;
+            noted.deletes += deletes;
+            if let Some(delay) = table.delay().filter(|_| !changes.is_empty()) {
+                noted.delays.record(delay);
+            }
+        });
+    }
+
+    /// Notes that the table changed faster than it could be copied.
+    pub fn outrun(&self) {
+        self.note(|noted| noted.outrun += 1);
+    }
+
+    fn note(&self, what: impl FnOnce(&mut Noted)) {
+        what(&mut self.noted.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+}
+
+/// A copy: nobody is kept waiting for what becomes of it.
+fn copied(noted: &Mutex<Noted>) -> Noted {
+    noted.lock().unwrap_or_else(PoisonError::into_inner).clone()
+}
+
+impl Noted {
+    fn encode(&self, families: &mut Families<'_>) -> fmt::Result {
+        if let Some(table) = &self.table {
+            table.encode(families)?;
+        }
+        families.counter(
+            "tablecast_refreshes",
+            "Refreshes that brought commits to this copy.",
+            self.refreshes,
+        )?;
+        families.counter(
+            "tablecast_outrun",
+            "Refreshes that failed because the table changed faster than it could be copied.",
+            self.outrun,
+        )?;
+        families.counter(
+            "tablecast_commits",
+            "Commits that this copy was brought forward by, counted by their numbers.",
+            self.commits,
+        )?;
+        families.counters(
+            "tablecast_changes",
+            "Rows that differed after a refresh. What changed twice in between counts once.",
+            "op",
+            &[
+                ("create", self.creates),
+                ("update", self.updates),
+                ("delete", self.deletes),
+            ],
+        )?;
+        families.delays(&self.delays)
+    }
+}
+
+impl Table {
+    fn encode(&self, families: &mut Families<'_>) -> fmt::Result {
+        families.gauge(
+            "tablecast_version",
+            "The version of this copy.",
+            None,
+            self.version,
+        )?;
+        families.gauge(
+            "tablecast_rows",
+            "Rows of this copy.",
+            None,
+            self.rows as u64,
+        )?;
+        families.gauge(
+            "tablecast_capacity",
+            "Rows that the table has room for.",
+            Some(Unit::Other("rows".to_owned())),
+            self.capacity as u64,
+        )?;
+        families.gauge(
+            "tablecast_epoch",
+            "Publishers that the table has had.",
+            None,
+            self.publisher.epoch(),
+        )?;
+        let state = self.state();
+        families.gauges(
+            "tablecast_publisher_state",
+            "What this subscriber knows of its publisher: 1 for the state that it is in.",
+            "state",
+            &["alive", "silent", "gone", "closed"].map(|one| (one, u64::from(one == state))),
+        )
+    }
+}

@@ -1,0 +1,72 @@
+//! What becomes of a table's publisher, told on stderr: each thing once.
+
+use common::publisher::SILENT_AFTER;
+use common::{PublisherState, UntypedSubscriber};
+
+use crate::shell::tell;
+
+/// What was told.
+#[derive(Debug)]
+pub struct News {
+    told: PublisherState,
+    told_silent: bool,
+}
+
+impl News {
+    /// Of a table that was attached to. Nothing is told yet.
+    pub fn of(table: &UntypedSubscriber) -> Self {
+        Self {
+            told: table.publisher_state(),
+            told_silent: false,
+        }
+    }
+
+    /// Says, at the start, that there is no publisher.
+    pub fn tell_absence(&self, table: &UntypedSubscriber) {
+        if !self.told.is_alive() {
+            self.tell_state(table);
+        }
+    }
+
+    /// After a refresh: says what is new.
+    pub fn tell(&mut self, table: &UntypedSubscriber) {
+        if self.told != table.publisher_state() {
+            self.told = table.publisher_state();
+            self.tell_state(table);
+        }
+    }
+
+    /// After a refresh without news: says that a publisher that lives does not say so any more, and that it does again.
+    pub fn tell_silence(&mut self, table: &UntypedSubscriber) {
+        let is_silent = self.told.is_alive() && table.heartbeat_age() > SILENT_AFTER;
+        if is_silent == std::mem::replace(&mut self.told_silent, is_silent) {
+            return;
+        }
+        let name = table.name();
+        tell(match (is_silent, self.told) {
+            (true, _) => format!(
+                "the publisher of table {name:?} is silent: it is stopped or hangs, or commits nothing and never calls maintain()"
+            ),
+            (false, PublisherState::Alive { .. }) => {
+                format!("the publisher of table {name:?} is heard again")
+            }
+            // What became of it is told as such.
+            (false, _) => return,
+        });
+    }
+
+    fn tell_state(&self, table: &UntypedSubscriber) {
+        let name = table.name();
+        tell(match self.told {
+            PublisherState::Alive { pid, .. } => {
+                format!("table {name:?} is published by process {pid} now")
+            }
+            PublisherState::Gone { .. } => format!(
+                "the publisher of table {name:?} is gone; its rows stay until the next one comes"
+            ),
+            PublisherState::Closed { .. } => {
+                format!("table {name:?} is closed; its rows stay until it is published again")
+            }
+        });
+    }
+}
