@@ -7,7 +7,9 @@ use std::time::Duration;
 use clap::{ArgAction, Parser, Subcommand};
 use common::layout::{MAX_CAPACITY, MAX_SLOTS};
 use nix::unistd::Group;
+use subscriber::shell::complete::{Completer, Completions};
 use subscriber::shell::duration;
+use subscriber::shell::manual::{Manual, Pages};
 
 use crate::source::Room;
 use crate::source::file::settings::{FormatName, OnDuplicate};
@@ -19,7 +21,11 @@ Try it, in two terminals:
   subscriber watch processes
 
 Or in one:
-  publisher demo";
+  publisher demo
+";
+
+/// The heading of what goes with each subcommand.
+const EVERYWHERE: &str = "Everywhere";
 
 const EXIT_CODES: &str = "\
 Exit codes: 0 done; 1 not found, a limit or a permission; 2 wrong arguments; 3 another publisher holds
@@ -66,8 +72,12 @@ behind, and the slots and queues of dead subscribers at every table; nothing tha
 #[command(name = "publisher", version, after_help = EXIT_CODES)]
 pub struct Args {
     /// Say more on stderr; twice for even more (RUST_LOG is honoured)
-    #[arg(short, long, global = true, action = ArgAction::Count)]
+    #[arg(short, long, global = true, action = ArgAction::Count, help_heading = EVERYWHERE)]
     pub verbose: u8,
+
+    /// When to use colours; auto is on a terminal, unless NO_COLOR, CLICOLOR or TERM=dumb say no, or CLICOLOR_FORCE always
+    #[arg(long, global = true, value_name = "WHEN", default_value_t, help_heading = EVERYWHERE)]
+    pub color: clap::ColorChoice,
 
     /// What to do; help if nothing is given.
     #[command(subcommand)]
@@ -88,7 +98,85 @@ pub enum Command {
     /// The subscriber's role in `demo`.
     #[command(name = "__subscriber", hide = true)]
     Subscriber(Child),
+    /// Print the script that has a shell complete lines: source <(publisher completions bash)
+    Completions(Completions),
+    /// Print the man page: publisher man | man -l -; or write all of them to a directory such as ~/.local/share/man/man1
+    Man(Manual),
 }
+
+/// What the values of arguments can be, by their names.
+pub fn completer(argument: &str) -> Option<Completer> {
+    match argument {
+        // What is alive can be neither served nor removed.
+        "name" | "names" => Some(Completer::Abandoned),
+        "from" => Some(Completer::Source),
+        _ => None,
+    }
+}
+
+/// What the man pages say besides.
+pub const PAGES: Pages = Pages {
+    exit_codes: &[3, 4, 5],
+    examples: &[
+        (
+            "",
+            &[
+                (
+                    "publisher serve processes --from processes",
+                    "Publish a table, in one terminal:",
+                ),
+                ("subscriber watch processes", "and follow it in another:"),
+                ("publisher demo", "Or both in one:"),
+            ],
+        ),
+        (
+            "serve",
+            &[
+                (
+                    "publisher serve processes --from processes --every 1s",
+                    "The processes of this machine, looked at every second:",
+                ),
+                (
+                    "publisher serve prices --from prices.csv",
+                    "A file, as long as it is followed:",
+                ),
+                (
+                    "echo '{\"id\":1,\"price\":9.5}' | publisher serve prices --from - --fields id:u64,price:f64",
+                    "Rows from another program:",
+                ),
+            ],
+        ),
+        (
+            "demo",
+            &[("publisher demo --seconds 10", "For ten seconds:")],
+        ),
+        (
+            "rm",
+            &[
+                (
+                    "publisher rm prices",
+                    "Remove what a publisher left that was killed:",
+                ),
+                (
+                    "publisher rm --orphans",
+                    "Remove all that belongs to no table:",
+                ),
+            ],
+        ),
+        (
+            "completions",
+            &[(
+                "echo 'source <(publisher completions bash)' >> ~/.bashrc",
+                "For each bash from now on:",
+            )],
+        ),
+        (
+            "man",
+            &[("publisher man | man -l -", "Read the page of the program:")],
+        ),
+    ],
+    see_also: &["subscriber"],
+};
 
 /// `publisher rm`.
 #[derive(Debug, clap::Args)]
@@ -115,7 +203,8 @@ pub struct Serve {
 
     /// The fields of a row: NAME:KIND,… with bool, u8 to u64, i8 to i64, f32, f64, text(N), ipv4, ipv6, ipnet, mac or
     /// timestamp as KIND. Needed for `-`; of a file they select columns [default of files: inferred]
-    #[arg(long)]
+    // `TABLECAST_FIELDS` and `TABLECAST_FORMAT` are the subscriber's, which are set for all of a shell's commands.
+    #[arg(long, env = "TABLECAST_SERVE_FIELDS")]
     pub fields: Option<String>,
 
     /// Which of the fields are the key, joined by commas [default: the first]
@@ -123,7 +212,7 @@ pub struct Serve {
     pub key: Option<String>,
 
     /// What FILE or stdin is written in: csv, tsv or jsonl [default: by the file's extension; jsonl on stdin]
-    #[arg(long, value_name = "FORMAT")]
+    #[arg(long, value_name = "FORMAT", env = "TABLECAST_SERVE_FORMAT")]
     pub format: Option<FormatName>,
 
     /// What stands between two cells of CSV: one character, or `tab` [default: a comma; a tab for tsv]

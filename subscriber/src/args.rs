@@ -9,7 +9,9 @@ use common::WakeKind;
 use nix::unistd::User;
 
 use crate::format::Format;
-use crate::shell::duration;
+use crate::shell::complete::{Completer, Completions};
+use crate::shell::manual::{Manual, Pages};
+use crate::shell::{arguments, duration, environment};
 
 /// What to type to see something.
 pub const EXAMPLE: &str = "\
@@ -22,6 +24,9 @@ and in another:
     subscriber watch processes
 ";
 
+/// The heading of what goes with each subcommand.
+const EVERYWHERE: &str = "Everywhere";
+
 /// Reads and watches Tablecast's tables.
 ///
 /// Data goes to stdout, all else to stderr. A terminal gets tables that fit it (COLUMNS, if set, is its width), a pipe
@@ -31,8 +36,12 @@ and in another:
 #[command(name = "subscriber", version)]
 pub struct Args {
     /// Say more on stderr; twice even more
-    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    #[arg(short, long, global = true, action = clap::ArgAction::Count, help_heading = EVERYWHERE)]
     pub verbose: u8,
+
+    /// When to use colours; auto is on a terminal, unless NO_COLOR, CLICOLOR or TERM=dumb say no, or CLICOLOR_FORCE always
+    #[arg(long, global = true, value_name = "WHEN", default_value_t, help_heading = EVERYWHERE)]
+    pub color: clap::ColorChoice,
 
     /// What to do
     #[command(subcommand)]
@@ -72,7 +81,130 @@ pub enum Command {
     Ls(List),
     /// All about one table: schema, memory, publisher, each subscriber
     Info(Info),
+    /// Print the script that has a shell complete lines, with the names of tables: source <(subscriber completions bash)
+    Completions(Completions),
+    /// Print the man page: subscriber man | man -l -; or write all of them to a directory such as ~/.local/share/man/man1
+    Man(Manual),
 }
+
+/// The variables of the environment that are flags of this subcommand and not of all.
+pub fn variables_of(subcommand: &str) -> Vec<String> {
+    let command = arguments::command::<Args>();
+    let found = command.find_subcommand(subcommand);
+    found.map(environment::of_flags).unwrap_or_default()
+}
+
+/// What the values of arguments can be, by their names.
+pub fn completer(argument: &str) -> Option<Completer> {
+    Some(match argument {
+        "name" => Completer::Table,
+        "keys" => Completer::Key,
+        "fields" => Completer::Fields,
+        "sort" => Completer::Sort,
+        "where" => Completer::Condition,
+        "owner" => Completer::Owner,
+        "wake" => Completer::Wake,
+        _ => return None,
+    })
+}
+
+/// What the man pages say besides.
+pub const PAGES: Pages = Pages {
+    exit_codes: &[4],
+    examples: &[
+        (
+            "",
+            &[
+                (
+                    "publisher serve processes --from processes",
+                    "Publish a table, in one terminal:",
+                ),
+                ("subscriber watch processes", "and follow it in another:"),
+                ("subscriber ls", "Which tables there are:"),
+            ],
+        ),
+        (
+            "watch",
+            &[
+                (
+                    "subscriber watch routes",
+                    "The routes of this machine, and then each change:",
+                ),
+                (
+                    "subscriber watch prices --where 'price > 100' --fields id,price",
+                    "Only what is dear:",
+                ),
+                (
+                    "subscriber watch routes --format jsonl | jq .row",
+                    "For another program, a line a change:",
+                ),
+                (
+                    "subscriber watch routes -- sh -c 'jq .row | logger'",
+                    "A command for each change, with the changed rows on its stdin:",
+                ),
+            ],
+        ),
+        (
+            "get",
+            &[
+                (
+                    "subscriber get prices --sort price:desc -n 10",
+                    "The ten dearest:",
+                ),
+                (
+                    "subscriber get prices 7 --format json",
+                    "One row, by its key:",
+                ),
+                (
+                    "subscriber get config --timeout 5s",
+                    "As soon as there is such a table:",
+                ),
+            ],
+        ),
+        (
+            "ls",
+            &[(
+                "subscriber ls --format json",
+                "All tables, for another program:",
+            )],
+        ),
+        (
+            "info",
+            &[(
+                "subscriber info prices",
+                "Schema, memory, publisher and each subscriber:",
+            )],
+        ),
+        (
+            "completions",
+            &[
+                (
+                    "echo 'source <(subscriber completions bash)' >> ~/.bashrc",
+                    "For each bash from now on:",
+                ),
+                (
+                    "echo 'source <(subscriber completions zsh)' >> ~/.zshrc",
+                    "For each zsh, where compinit stands before it:",
+                ),
+                (
+                    "echo 'subscriber completions fish | source' >> ~/.config/fish/config.fish",
+                    "For each fish:",
+                ),
+            ],
+        ),
+        (
+            "man",
+            &[
+                ("subscriber man | man -l -", "Read the page of the program:"),
+                (
+                    "subscriber man ~/.local/share/man/man1",
+                    "Have all pages where man finds them:",
+                ),
+            ],
+        ),
+    ],
+    see_also: &["publisher"],
+};
 
 /// Which table, and of which of its rows.
 #[derive(Debug, clap::Args)]

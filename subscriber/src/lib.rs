@@ -7,11 +7,9 @@
 
 use std::ffi::OsString;
 
-use clap::{CommandFactory, Parser};
-
 use args::{Args, Command};
 use output::Output;
-use shell::{Failure, Stop};
+use shell::{Failure, Stop, arguments};
 
 mod args;
 mod attach;
@@ -33,22 +31,20 @@ mod watch;
 /// # Errors
 /// What is to be said on stderr, with the exit code.
 pub fn run(args: impl IntoIterator<Item = OsString>) -> Result<(), Failure> {
-    let args = match Args::try_parse_from(args) {
-        Ok(args) => args,
-        Err(error) => return shell::usage(&error),
+    let Some((args, origin)) = arguments::parse::<Args>(args, args::completer)? else {
+        return Ok(());
     };
     shell::init_logging(args.verbose);
     let stop = Stop::install()?;
     let output = Output::stdout(&stop)?;
-    match args.command {
-        None => output.text(&format!(
-            "{}\n{}",
-            args::EXAMPLE,
-            Args::command().render_help()
-        )),
+    let done = match args.command {
+        None => arguments::help(args::EXAMPLE, arguments::command::<Args>()),
         Some(Command::Watch(watch)) => watch::run(&watch, &stop, output),
         Some(Command::Get(get)) => get::run(&get, &stop, output),
         Some(Command::Ls(ls)) => list::run(&ls, &stop, output),
         Some(Command::Info(info)) => info::run(&info, output),
-    }
+        Some(Command::Completions(shell)) => shell.run(&arguments::command::<Args>()),
+        Some(Command::Man(manual)) => manual.run(arguments::command::<Args>(), &args::PAGES),
+    };
+    done.map_err(|failure| origin.explain(failure))
 }

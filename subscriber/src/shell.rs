@@ -1,7 +1,9 @@
-//! What both binaries need of a shell: an end by signal, exit codes, logs, durations.
+//! What both binaries need of a shell: an end by signal, exit codes, logs, durations; and, a file each, [`arguments`] from
+//! the line and the [`environment`], [`colour`]s, [`version`]s, what a shell can [`complete`], the [`manual`], and the
+//! [`nearest`] name to one that there is not.
 
 use std::fmt;
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -13,6 +15,14 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use nix::sys::signal::{SigSet, Signal};
+
+pub mod arguments;
+pub mod colour;
+pub mod complete;
+pub mod environment;
+pub mod manual;
+pub mod nearest;
+pub mod version;
 
 /// Turns readable when Ctrl-C or SIGTERM has been received, and stays so.
 #[derive(Clone)]
@@ -172,7 +182,16 @@ impl From<Error> for Failure {
             Error::InvalidValue { .. } | Error::TextTooLong { .. } => 5,
             _ => 1,
         };
-        Self::new(code, error.to_string())
+        let meant = match &error {
+            Error::NotFound { table } | Error::TimedOut { table, .. } => {
+                nearest::meant_table(table)
+            }
+            _ => None,
+        };
+        match meant {
+            Some(meant) => Self::new(code, format!("{error}; {meant}")),
+            None => Self::new(code, error.to_string()),
+        }
     }
 }
 
@@ -219,7 +238,7 @@ pub fn init_logging(verbose: u8) {
     let logs = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(io::stderr)
-        .with_ansi(io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none())
+        .with_ansi(colour::is_wanted(&io::stderr()))
         .with_target(false)
         .without_time();
     // Whoever runs this in a process that has logs already keeps them.
