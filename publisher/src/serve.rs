@@ -12,6 +12,7 @@ use crate::source::{Follow, Neighbors, Processes, Progress, Routes, Source, Stdi
 use subscriber::shell::tell;
 
 mod input;
+mod prompt;
 
 /// `publisher serve`.
 ///
@@ -43,6 +44,9 @@ pub fn run(args: &Serve) -> Result<(), Failure> {
     }
     let mut publisher = publisher.open()?;
     greet(&publisher, &schema);
+    if args.from == From::Stdin {
+        prompt::prompt(&schema, input::format(args)?, args.exit_at_eof)?;
+    }
     if args.clear {
         let mut tx = publisher.begin();
         tx.clear();

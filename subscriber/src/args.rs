@@ -11,7 +11,7 @@ use nix::unistd::User;
 use crate::format::Format;
 use crate::shell::complete::{Completer, Completions};
 use crate::shell::manual::{Manual, Pages};
-use crate::shell::{arguments, duration, environment};
+use crate::shell::{arguments, duration, environment, whole};
 
 /// What to type to see something.
 pub const EXAMPLE: &str = "\
@@ -23,6 +23,12 @@ and in another:
 
     subscriber watch processes
 ";
+
+/// The heading of what says which rows, and what of them.
+const VIEW: &str = "Rows and fields";
+
+/// The heading of how to be woken.
+const WAKING: &str = "Waking";
 
 /// The heading of what goes with each subcommand.
 const EVERYWHERE: &str = "Everywhere";
@@ -54,19 +60,18 @@ pub enum Command {
     /// The table, then every change as it happens
     ///
     /// Waits for a publisher if there is none, and goes on after one ends. A change is, as jsonl, one line:
-    /// {"version":7,"op":"update","key":{…},"row":{…},"old":{…}} with op create (no old), update or delete (no row).
-    /// What the table holds at the start comes as creates.
+    ///   {"version":7,"op":"update","key":{…},"row":{…},"old":{…}}
+    /// with op create (no old), update or delete (no row). What the table holds at the start comes as creates.
     ///
-    /// With a COMMAND nothing is printed: the command is run for the table at the start, with all rows as creates, and then at
-    /// each change of what is watched, with these lines on its stdin. One at a time: what changes while it runs is one step, each
-    /// key once, for the next run. It is told in its environment:
+    /// With a COMMAND nothing is printed: the command is run for the table at the start, with all rows as creates, and then at each change of what is watched, with these lines on its stdin. One at a time: what changes while it runs is one step, each key once, for the next run. It is told in its environment:
     ///   TABLECAST_TABLE      the table's name
     ///   TABLECAST_VERSION    the version that the changes lead to
     ///   TABLECAST_EVENT      table (as it is at the start) or changes
     ///   TABLECAST_CHANGES    how many lines there are on stdin
     ///   TABLECAST_PUBLISHER  alive, gone or closed
-    /// That it fails is told on stderr, and the watch goes on. Ctrl-C and SIGTERM end both: the command gets SIGTERM, and 2 s
-    /// later SIGKILL. As in: subscriber watch routes --where 'metric < 100' -- sh -c 'jq .row | logger'
+    /// Variables that are options of this watch, such as TABLECAST_WHERE, it does not get.
+    /// That it fails is told on stderr, and the watch goes on. Ctrl-C and SIGTERM end both: the command gets SIGTERM, and 2 s later SIGKILL. As in:
+    ///   subscriber watch routes --where 'metric < 100' -- sh -c 'jq .row | logger'
     #[command(verbatim_doc_comment)]
     Watch(Watch),
     /// The table, or some of its rows, once and consistent
@@ -81,9 +86,15 @@ pub enum Command {
     Ls(List),
     /// All about one table: schema, memory, publisher, each subscriber
     Info(Info),
-    /// Print the script that has a shell complete lines, with the names of tables: source <(subscriber completions bash)
+    /// Print what has a shell complete lines
+    ///
+    /// The shell asks this program at each Tab, so that it knows the tables that there are, their fields and, of small ones, their
+    /// keys. In ~/.bashrc, or in ~/.zshrc behind compinit: source <(subscriber completions bash). In
+    /// ~/.config/fish/config.fish: subscriber completions fish | source.
     Completions(Completions),
-    /// Print the man page: subscriber man | man -l -; or write all of them to a directory such as ~/.local/share/man/man1
+    /// Print the man page, or write all of them to a directory
+    ///
+    /// To read it: subscriber man | man -l -. To have all of them: subscriber man ~/.local/share/man/man1.
     Man(Manual),
 }
 
@@ -219,11 +230,11 @@ pub struct Table {
     pub keys: Vec<String>,
 
     /// Read a table of this user, by name or number, instead of your own and root's
-    #[arg(long, value_name = "USER|UID", value_parser = user)]
+    #[arg(help_heading = VIEW, long, value_name = "USER|UID", value_parser = user)]
     pub owner: Option<u32>,
 
     /// Only these fields, in this order: a,b,c. Of a watch, an update that changes none of them is not printed
-    #[arg(long, value_name = "FIELD,…")]
+    #[arg(help_heading = VIEW, long, value_name = "FIELD,…")]
     pub fields: Option<String>,
 
     /// Only rows for which this holds; given several times, all must
@@ -231,16 +242,17 @@ pub struct Table {
     /// FIELD OP VALUE is one argument, and OP:
     ///   for every kind      = != < <= > >=  by value (nothing equals NaN)
     ///   for text            contains, starts
-    ///   for addresses, networks, and text that holds one: in NETWORK; for networks: contains ADDRESS or NETWORK
+    ///   for addresses, networks, and text that holds one: in NETWORK
+    ///   for networks        contains ADDRESS or NETWORK
     /// A name with blanks, or a value with quotes or blanks around it, stands in '…' or "…": 'name = "a b"', 'net in 10.0.0.0/8'.
     /// Of a watch, a row that comes to match is a create, and one that ceases to match a delete.
-    #[arg(long = "where", value_name = "'FIELD OP VALUE'", verbatim_doc_comment)]
+    #[arg(help_heading = VIEW, long = "where", value_name = "'FIELD OP VALUE'", verbatim_doc_comment)]
     pub conditions: Vec<String>,
 
     /// Sort by these fields: a,b:desc. Numbers, times and addresses by value, text by its bytes, NaN last, what is equal by key
     ///
     /// Of a watch, also the changes of one refresh, of which deletes come first.
-    #[arg(long, value_name = "FIELD[:desc],…")]
+    #[arg(help_heading = VIEW, long, value_name = "FIELD[:desc],…")]
     pub sort: Option<String>,
 
     /// How to print: csv of a watch has the columns version, op, then the row's fields (the old row's of a delete), and
@@ -261,7 +273,7 @@ pub struct Watch {
     pub once: bool,
 
     /// End after so many changes, not counting the table at the start
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, value_name = "N", value_parser = whole::<1>)]
     pub count: Option<u64>,
 
     /// Do not run COMMAND for the table at the start, but only for changes
@@ -280,11 +292,11 @@ pub struct Watch {
     ///
     /// auto is a message queue, and the futex where there is none to be had. `fifo` is a named pipe that scripts can read
     /// beside this watch: a line for each wake-up, the version. `spin` takes a processor. The README says which to choose.
-    #[arg(long, value_name = "KIND", default_value_t)]
+    #[arg(help_heading = WAKING, long, value_name = "KIND", default_value_t)]
     pub wake: WakeKind,
 
     /// Where the pipe of --wake fifo is made (a path, or a directory), or the socket of --wake unix (a directory)
-    #[arg(long, value_name = "PATH")]
+    #[arg(help_heading = WAKING, long, value_name = "PATH")]
     pub wake_at: Option<PathBuf>,
 }
 
@@ -296,8 +308,8 @@ pub struct Get {
     pub table: Table,
 
     /// No more rows than this, the first ones
-    #[arg(short = 'n', long, value_name = "N")]
-    pub limit: Option<usize>,
+    #[arg(short = 'n', long, value_name = "N", value_parser = whole::<0>)]
+    pub limit: Option<u64>,
 
     /// Wait so long for a table that nobody publishes yet: 300ms, 2s
     #[arg(long, value_name = "TIME", value_parser = duration)]
@@ -342,7 +354,9 @@ fn user(text: &str) -> Result<u32, String> {
     }
     match User::from_name(text) {
         Ok(Some(user)) => Ok(user.uid.as_raw()),
-        Ok(None) => Err("there is no such user on this machine".to_owned()),
+        Ok(None) => {
+            Err("there is no such user on this machine: write a name or a number".to_owned())
+        }
         Err(errno) => Err(format!("cannot look up the user: {errno}")),
     }
 }

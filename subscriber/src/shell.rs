@@ -188,10 +188,14 @@ impl From<Error> for Failure {
             }
             _ => None,
         };
-        match meant {
-            Some(meant) => Self::new(code, format!("{error}; {meant}")),
-            None => Self::new(code, error.to_string()),
-        }
+        let sentence = match (&error, meant) {
+            (Error::NotFound { table }, Some(meant)) => {
+                format!("there is no table {table:?}: {meant} (`subscriber ls` shows all)")
+            }
+            (_, Some(meant)) => format!("{error}; {meant}"),
+            (_, None) => error.to_string(),
+        };
+        Self::new(code, sentence)
     }
 }
 
@@ -200,7 +204,7 @@ impl From<io::Error> for Failure {
     fn from(error: io::Error) -> Self {
         match error.kind() {
             io::ErrorKind::BrokenPipe => Self::new(0, ""),
-            _ => Self::new(1, format!("cannot write: {error}")),
+            _ => Self::new(1, format!("cannot write to stdout: {error}")),
         }
     }
 }
@@ -243,6 +247,15 @@ pub fn init_logging(verbose: u8) {
         .without_time();
     // Whoever runs this in a process that has logs already keeps them.
     let _already = logs.try_init();
+}
+
+/// A whole number on a command line.
+///
+/// # Errors
+/// A sentence for clap.
+pub fn whole<const LEAST: u64>(text: &str) -> Result<u64, String> {
+    let number = text.parse().ok().filter(|number| *number >= LEAST);
+    number.ok_or_else(|| format!("write a whole number, {LEAST} or more"))
 }
 
 /// A duration on a command line: `300ms`, `2s`, `1m 30s`.

@@ -4,10 +4,12 @@
 //! What is typed goes before what is in the environment. A variable counts as little as none
 //!
 //! - where the flag is typed, or another one is that it cannot go with;
-//! - where it is empty;
+//! - where it is empty, or says no to a switch (`0`, `false`, `no`, `off`);
 //! - where a subcommand has no such flag.
 //!
 //! Variables that cannot go with each other are refused, by their names.
+
+use std::ffi::{OsStr, OsString};
 
 use clap::builder::{BoolishValueParser, Resettable};
 use clap::parser::ValueSource;
@@ -57,14 +59,23 @@ fn with_variable(argument: Arg) -> Arg {
     let Some(name) = own.or_else(|| argument.get_long().map(variable)) else {
         return argument;
     };
-    if std::env::var_os(&name).is_some_and(|value| value.is_empty()) {
+    let is_switch = matches!(argument.get_action(), ArgAction::SetTrue);
+    let value = std::env::var_os(&name);
+    let is_off = |value: OsString| value.is_empty() || is_switch && is_no(&value);
+    if value.is_some_and(is_off) {
         return argument.env(Resettable::Reset);
     }
     let argument = argument.env(name).hide_env_values(true);
-    match argument.get_action() {
-        ArgAction::SetTrue => argument.value_parser(BoolishValueParser::new()),
-        _ => argument,
+    match is_switch {
+        true => argument.value_parser(BoolishValueParser::new()),
+        false => argument,
     }
+}
+
+/// Whether a value means that a switch is off: to clap it would be there all the same, and in conflict with others.
+fn is_no(value: &OsStr) -> bool {
+    let value = value.to_string_lossy().to_lowercase();
+    ["0", "false", "f", "no", "n", "off"].contains(&value.as_str())
 }
 
 /// The flags of the subcommand that was typed whose variables are not to count: they cannot go with what was typed.

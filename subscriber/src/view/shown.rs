@@ -7,6 +7,7 @@ use serde::{Serialize, Serializer};
 
 use crate::point::wrong;
 use crate::shell::Failure;
+use crate::shell::nearest::nearest;
 
 /// Fields of a schema.
 #[derive(Debug)]
@@ -162,7 +163,13 @@ pub fn parts(text: &str) -> impl Iterator<Item = (&str, std::ops::Range<usize>)>
 /// That there is no field of that name, and which there are.
 pub fn no_such_field(name: &str, schema: &Schema) -> String {
     let names: Vec<&str> = schema.fields().iter().map(Field::name).collect();
-    format!("there is no field {name:?}: there are {}", names.join(", "))
+    let all = names.join(", ");
+    match nearest(name, names) {
+        Some(meant) => {
+            format!("there is no field {name:?}; did you mean {meant:?}? There are {all}")
+        }
+        None => format!("there is no field {name:?}: there are {all}"),
+    }
 }
 
 #[cfg(test)]
