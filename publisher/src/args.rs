@@ -436,6 +436,19 @@ mod tests {
     }
 
     #[test]
+    fn examples_of_the_manual_are_understood() {
+        let lines = PAGES.examples.iter().flat_map(|(_, lines)| *lines);
+        let own =
+            lines.filter(|(line, _)| line.starts_with("publisher ") && !line.contains(['\'', '|']));
+        let mut count = 0;
+        for (line, _) in own {
+            count += 1;
+            assert!(Args::try_parse_from(line.split(' ')).is_ok(), "{line}");
+        }
+        assert!(count > 4);
+    }
+
+    #[test]
     fn modes_are_octal_and_never_writable_by_others() {
         for (text, bits) in [("600", 0o600), ("0640", 0o640), ("0o644", 0o644)] {
             assert_eq!(mode(text), Ok(bits));

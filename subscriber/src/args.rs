@@ -373,6 +373,19 @@ mod tests {
     }
 
     #[test]
+    fn examples_of_the_manual_are_understood() {
+        let lines = PAGES.examples.iter().flat_map(|(_, lines)| *lines);
+        let own = lines
+            .filter(|(line, _)| line.starts_with("subscriber ") && !line.contains(['\'', '|']));
+        let mut count = 0;
+        for (line, _) in own {
+            count += 1;
+            assert!(Args::try_parse_from(line.split(' ')).is_ok(), "{line}");
+        }
+        assert!(count > 4);
+    }
+
+    #[test]
     fn users_go_by_name_and_number() {
         assert_eq!(user("root"), Ok(0));
         assert_eq!(user("1000"), Ok(1000));

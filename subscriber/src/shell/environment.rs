@@ -31,9 +31,6 @@ pub const PUBLISHER: &str = "TABLECAST_PUBLISHER";
 /// The one that a shell sets to have a line completed.
 pub const COMPLETE: &str = "TABLECAST_COMPLETE";
 
-/// All that are no flag's.
-pub const RESERVED: [&str; 6] = [TABLE, VERSION, EVENT, CHANGES, PUBLISHER, COMPLETE];
-
 /// The variable of a flag, by its long name.
 pub fn variable(long: &str) -> String {
     format!("{PREFIX}{}", long.to_uppercase().replace('-', "_"))

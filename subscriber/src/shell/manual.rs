@@ -175,7 +175,7 @@ impl<'p> Page<'p> {
         man.render_title(&mut text)?;
         man.render_name_section(&mut text)?;
         man.render_synopsis_section(&mut text)?;
-        man.render_description_section(&mut text)?;
+        self.description().to_writer(&mut text)?;
         man.render_options_section(&mut text)?;
         if self.subcommands().next().is_some() {
             man.render_subcommands_section(&mut text)?;
@@ -185,16 +185,23 @@ impl<'p> Page<'p> {
             .map_err(|error| Failure::new(1, format!("cannot print the man page: {error}")))
     }
 
+    fn description(&self) -> Roff {
+        let mut roff = Roff::new();
+        let about = self.command.get_long_about();
+        if let Some(about) = about.or(self.command.get_about()) {
+            section(&mut roff, "DESCRIPTION");
+            prose(&mut roff, &about.to_string());
+        }
+        roff
+    }
+
     /// The sections that stand last.
     fn ends(&self) -> Roff {
         let mut roff = Roff::new();
-        if let Some(notes) = self
-            .command
-            .get_after_long_help()
-            .or(self.command.get_after_help())
-        {
+        let notes = self.command.get_after_long_help();
+        if let Some(notes) = notes.or(self.command.get_after_help()) {
             section(&mut roff, "NOTES");
-            as_it_stands(&mut roff, &notes.to_string());
+            prose(&mut roff, &notes.to_string());
         }
         section(&mut roff, "EXIT STATUS");
         for (code, meaning) in EXIT_CODES {
@@ -270,6 +277,19 @@ fn item(roff: &mut Roff, name: &str, meaning: &str) {
     roff.control("TP", [])
         .text([bold(name)])
         .text([roman(meaning)]);
+}
+
+/// Paragraphs as help has them: a line is filled, unless it is indented.
+fn prose(roff: &mut Roff, text: &str) {
+    for line in text.lines() {
+        if line.trim().is_empty() {
+            roff.control("PP", []);
+        } else if line.starts_with(' ') {
+            as_it_stands(roff, line);
+        } else {
+            roff.control("br", []).text([roman(line)]);
+        }
+    }
 }
 
 /// Lines that are not to be filled.

@@ -6,7 +6,7 @@ use tests::process::Process;
 use tests::programs::{publisher, subscriber};
 use tests::table::Table;
 
-use super::{run, serve};
+use super::{PROGRAMS, manual, run, serve};
 
 fn with<const N: usize>(mut command: Command, variables: [(&str, &str); N]) -> Command {
     command.envs(variables);
@@ -216,6 +216,53 @@ fn a_command_is_not_given_what_was_meant_for_its_watch() {
         text.contains("TABLECAST_CHANGES=1\n"),
         "the watch had it: {text}"
     );
+}
+
+/// What `watch` tells its command, and a shell the program.
+const RESERVED: [&str; 6] = [
+    "TABLECAST_TABLE",
+    "TABLECAST_VERSION",
+    "TABLECAST_EVENT",
+    "TABLECAST_CHANGES",
+    "TABLECAST_PUBLISHER",
+    "TABLECAST_COMPLETE",
+];
+
+#[test]
+fn each_flag_has_a_variable_and_none_that_means_something_else() {
+    for (name, program) in PROGRAMS {
+        let mut flags = 0;
+        for subcommand in manual::subcommands(program()) {
+            let (help, _) = run(program(), &[&subcommand, "--help"], 0);
+            // Each flag's part begins with its own line.
+            let parts = help.split("\n  ").map(str::trim_start);
+            let parts: Vec<&str> = parts.filter(|part| !part.is_empty()).collect();
+            let of_flag = |part: &&str| {
+                part.starts_with("--") || part.starts_with('-') && part.contains(", --")
+            };
+            let starts = parts.iter().enumerate().filter(|(_, part)| of_flag(part));
+            let starts: Vec<usize> = starts.map(|(at, _)| at).collect();
+            for (at, start) in starts.iter().enumerate() {
+                let end = starts.get(at + 1).copied().unwrap_or(parts.len());
+                let part = parts[*start..end].join(" ");
+                if part.contains("--help") {
+                    continue;
+                }
+                let variable = part
+                    .split_once("[env: ")
+                    .and_then(|(_, rest)| rest.split_once(']'));
+                let (variable, _) =
+                    variable.unwrap_or_else(|| panic!("{name} {subcommand}: {part}"));
+                assert!(variable.starts_with("TABLECAST_"), "{variable}");
+                assert!(
+                    !RESERVED.contains(&variable),
+                    "{name} {subcommand}: {variable}"
+                );
+                flags += 1;
+            }
+        }
+        assert!(flags > 20, "{name}: {flags}");
+    }
 }
 
 #[test]
