@@ -140,7 +140,7 @@ pub enum Error {
 
     /// The object was made by a version of Tablecast with another layout.
     #[error(
-        "{object} has layout version {found}, this program reads {expected}: run both ends at one version, or remove the table"
+        "{object} has layout version {found}, this program reads {expected}: run both ends at one version (`--version` tells the layout), or remove the table by `publisher rm NAME`"
     )]
     LayoutMismatch {
         /// The object's name.

@@ -6,7 +6,8 @@
 //! - [`source`]: where rows come from: this machine's processes, a file that is followed, or stdin;
 //! - [`serve`]: opens a table and brings a source's rows into it until the end is asked for;
 //! - [`demo`]: the same, with a subscriber process beside it in one terminal;
-//! - [`rm`]: removes what dead publishers left.
+//! - [`rm`]: removes what dead publishers left;
+//! - [`pages`]: what the man pages say besides.
 //!
 //! Data goes to stdout (there is none), all else to stderr, whose loss nobody minds.
 
@@ -16,6 +17,7 @@ use subscriber::shell::{self, Failure, arguments};
 
 pub mod args;
 pub mod demo;
+pub mod pages;
 pub mod rm;
 pub mod serve;
 pub mod source;
@@ -38,7 +40,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> Result<(), Failure> {
         Some(Command::Rm(remove)) => rm::run(&remove),
         Some(Command::Subscriber(child)) => demo::run_child(&child),
         Some(Command::Completions(shell)) => shell.run(&arguments::command::<Args>()),
-        Some(Command::Man(manual)) => manual.run(arguments::command::<Args>(), &args::PAGES),
+        Some(Command::Man(manual)) => manual.run(arguments::command::<Args>(), &pages::PAGES),
     };
     done.map_err(|failure| origin.explain(failure))
 }

@@ -2,7 +2,7 @@
 //!
 //! In the order of a row's path: `args` says which table; `attach` gets a copy of it, and a `view` the rows that are
 //! asked for, in the `order` that is; `get` and `watch` hand them and their changes to a `format` (or `watch` to a command);
-//! `output` writes that to stdout. `list` and `info` look at tables without a copy. `point` shows where an argument is wrong. [`demo`] draws
+//! `output` writes that to stdout. `list` and `info` look at tables without a copy. `point` shows where an argument is wrong, `pages` what the man pages say besides. [`demo`] draws
 //! a table in a terminal. [`shell`] is what the publisher's binary needs, too.
 
 use std::ffi::OsString;
@@ -21,6 +21,7 @@ mod info;
 mod list;
 mod order;
 mod output;
+mod pages;
 mod point;
 pub mod shell;
 mod view;
@@ -44,7 +45,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> Result<(), Failure> {
         Some(Command::Ls(ls)) => list::run(&ls, &stop, output),
         Some(Command::Info(info)) => info::run(&info, output),
         Some(Command::Completions(shell)) => shell.run(&arguments::command::<Args>()),
-        Some(Command::Man(manual)) => manual.run(arguments::command::<Args>(), &args::PAGES),
+        Some(Command::Man(manual)) => manual.run(arguments::command::<Args>(), &pages::PAGES),
     };
     done.map_err(|failure| origin.explain(failure))
 }

@@ -263,5 +263,6 @@ pub fn whole<const LEAST: u64>(text: &str) -> Result<u64, String> {
 /// # Errors
 /// A sentence for clap.
 pub fn duration(text: &str) -> Result<Duration, String> {
-    humantime::parse_duration(text).map_err(|error| format!("{error}: write it as 300ms or 2s"))
+    humantime::parse_duration(text)
+        .map_err(|error| format!("it is no time such as 300ms or 2s ({error})"))
 }

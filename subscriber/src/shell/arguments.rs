@@ -9,8 +9,8 @@ use std::ffi::OsString;
 use std::io::Write;
 
 use clap::builder::StyledStr;
-use clap::error::{ContextKind, ContextValue};
-use clap::{ArgMatches, Command, Id, Parser};
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::{Arg, ArgAction, ArgMatches, Command, Id, Parser};
 
 use super::complete::{self, Completer};
 use super::{Failure, colour, environment, usage, version};
@@ -87,41 +87,40 @@ fn read<A: Parser>(words: &[OsString]) -> Result<(A, Origin), clap::Error> {
     read.map_err(|error| blame(error, &command, &typed))
 }
 
-/// Says which variables an error can come from.
+/// Says which variables an error comes from.
 fn blame(mut error: clap::Error, command: &Command, typed: &ArgMatches) -> clap::Error {
-    if !error.use_stderr() {
-        return error;
-    }
     let (command, typed) = environment::innermost(command, typed);
-    let invalid = match (
-        error.get(ContextKind::InvalidArg),
-        error.get(ContextKind::InvalidValue),
-    ) {
-        (Some(ContextValue::String(argument)), Some(_)) => Some(argument.clone()),
-        _ => None,
-    };
-    let candidates = command.get_arguments().filter(|argument| {
-        let is_blamed = invalid
-            .as_ref()
-            .is_none_or(|invalid| *invalid == argument.to_string());
-        is_blamed && !environment::is_typed(typed, argument)
+    let blamed = command.get_arguments().filter(|argument| {
+        is_in_question(argument, &error) && !environment::is_typed(typed, argument)
     });
-    let mut tips = match error.remove(ContextKind::Suggested) {
-        Some(ContextValue::StyledStrs(tips)) => tips,
-        _ => Vec::new(),
-    };
-    for argument in candidates {
-        let (Some(name), Some(long)) = (argument.get_env(), argument.get_long()) else {
-            continue;
-        };
-        if let Some(value) = std::env::var_os(name) {
-            let name = name.to_string_lossy();
-            let tip = format!("the environment has {name}={value:?}, which is --{long}");
-            tips.push(StyledStr::from(tip));
-        }
-    }
+    let tips: Vec<StyledStr> = blamed.filter_map(tip).collect();
     if !tips.is_empty() {
         error.insert(ContextKind::Suggested, ContextValue::StyledStrs(tips));
     }
     error
+}
+
+/// Whether an error is about an argument, as far as it tells.
+fn is_in_question(argument: &Arg, error: &clap::Error) -> bool {
+    let is_named = |kind| match error.get(kind) {
+        Some(ContextValue::String(name)) => *name == argument.to_string(),
+        Some(ContextValue::Strings(names)) => names.contains(&argument.to_string()),
+        _ => false,
+    };
+    match error.kind() {
+        ErrorKind::InvalidValue | ErrorKind::ValueValidation | ErrorKind::ArgumentConflict => {
+            is_named(ContextKind::InvalidArg) || is_named(ContextKind::PriorArg)
+        }
+        // Of what is missing, something else may be the reason: a switch that needs it.
+        ErrorKind::MissingRequiredArgument => matches!(argument.get_action(), ArgAction::SetTrue),
+        _ => false,
+    }
+}
+
+/// What the environment says of an argument.
+fn tip(argument: &Arg) -> Option<StyledStr> {
+    let (name, long) = (argument.get_env()?, argument.get_long()?);
+    let value = std::env::var_os(name)?;
+    let name = name.to_string_lossy();
+    Some(format!("the environment has {name}={value:?}, which is --{long}").into())
 }

@@ -18,7 +18,7 @@ use clap::{Arg, ArgAction, ArgMatches, Command, Id};
 /// What every variable begins with.
 const PREFIX: &str = "TABLECAST_";
 
-/// The variables that [`watch`](crate) gives its command, which no flag may have.
+/// Of what a watch tells its command, the table's name. These six are no flag's.
 pub const TABLE: &str = "TABLECAST_TABLE";
 /// The version that the changes lead to.
 pub const VERSION: &str = "TABLECAST_VERSION";
@@ -98,11 +98,12 @@ pub fn losers(command: &Command, typed: &ArgMatches) -> Vec<Id> {
         .collect()
 }
 
-/// The flags that come from the environment, as `--flag (VARIABLE)`.
+/// The flags of the subcommand alone that come from the environment, as `--flag (VARIABLE)`.
 pub fn taken(command: &Command, matches: &ArgMatches) -> Vec<String> {
     let (command, matches) = innermost(command, matches);
     let arguments = command.get_arguments();
     arguments
+        .filter(|argument| !argument.is_global_set())
         .filter(|argument| source(matches, argument) == Some(ValueSource::EnvVariable))
         .filter_map(|argument| {
             let name = argument.get_env()?.to_string_lossy();

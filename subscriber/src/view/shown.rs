@@ -166,7 +166,7 @@ pub fn no_such_field(name: &str, schema: &Schema) -> String {
     let all = names.join(", ");
     match nearest(name, names) {
         Some(meant) => {
-            format!("there is no field {name:?}; did you mean {meant:?}? There are {all}")
+            format!("there is no field {name:?}; did you mean {meant:?}? (there are {all})")
         }
         None => format!("there is no field {name:?}: there are {all}"),
     }

@@ -130,6 +130,19 @@ fn a_wrong_value_is_told_with_its_variable() {
     let (_, errors) = run(command, &["watch", "nowhere"], 2);
     assert!(errors.contains("TABLECAST_COUNT=\"some\""), "{errors}");
     assert!(!errors.contains("TABLECAST_FORMAT"), "it is well: {errors}");
+    let command = with(subscriber(), [("TABLECAST_COUNT", "7")]);
+    let (_, errors) = run(command, &["watch", "nowhere", "--count", "some"], 2);
+    assert!(!errors.contains("TABLECAST_COUNT"), "it is typed: {errors}");
+    let command = with(
+        subscriber(),
+        [("TABLECAST_POSTPONE", "1"), ("TABLECAST_FORMAT", "csv")],
+    );
+    let (_, errors) = run(command, &["watch", "nowhere"], 2);
+    assert!(errors.contains("TABLECAST_POSTPONE=\"1\""), "{errors}");
+    assert!(
+        !errors.contains("TABLECAST_FORMAT="),
+        "it needs nothing: {errors}"
+    );
     // What a program finds out by itself.
     let command = with(publisher(), [("TABLECAST_KEY", "pid")]);
     let (_, errors) = run(command, &["serve", "nowhere", "--from", "processes"], 2);
