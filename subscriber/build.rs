@@ -29,7 +29,10 @@ fn noted(packaged: &str) -> Option<String> {
 /// The commit that is checked out here. Built again when there is another one.
 fn of_clone() -> Option<String> {
     git(&["ls-files", "--error-unmatch", "Cargo.toml"])?;
-    let mut names = vec!["HEAD".to_owned(), "packed-refs".to_owned()];
+    // What is checked out; what became of it, where git notes that; packed branches.
+    let mut names = ["HEAD", "logs/HEAD", "packed-refs"]
+        .map(str::to_owned)
+        .to_vec();
     // The branch's own file, unless it is packed or no branch is checked out.
     names.extend(git(&["symbolic-ref", "--quiet", "HEAD"]));
     for name in names {

@@ -135,12 +135,12 @@ fn a_wrong_value_is_told_with_its_variable() {
     assert!(!errors.contains("TABLECAST_COUNT"), "it is typed: {errors}");
     let command = with(
         subscriber(),
-        [("TABLECAST_POSTPONE", "1"), ("TABLECAST_FORMAT", "csv")],
+        [("TABLECAST_POSTPONE", "1"), ("TABLECAST_SORT", "id")],
     );
     let (_, errors) = run(command, &["watch", "nowhere"], 2);
     assert!(errors.contains("TABLECAST_POSTPONE=\"1\""), "{errors}");
     assert!(
-        !errors.contains("TABLECAST_FORMAT="),
+        !errors.contains("TABLECAST_SORT="),
         "it needs nothing: {errors}"
     );
     // What a program finds out by itself.

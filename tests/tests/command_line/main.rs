@@ -8,6 +8,7 @@ use tests::serving::Serving;
 use tests::table::Table;
 
 mod colours;
+mod commit;
 mod completion;
 mod environment;
 mod manual;
