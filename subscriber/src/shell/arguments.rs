@@ -3,7 +3,7 @@
 //! 1. `--color` is looked for, so that whatever is said of the rest is in colour or not.
 //! 2. A shell that wants a line completed is answered, and that is all.
 //! 3. The line is read without regard to errors and environment: which flags are typed?
-//! 4. It is read again, with the environment for the other flags ([`environment`](super::environment)).
+//! 4. It is read again, with the environment for the other flags ([`environment`]).
 
 use std::ffi::OsString;
 use std::io::Write;

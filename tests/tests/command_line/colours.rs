@@ -26,11 +26,18 @@ fn coloured(table: &Table, variables: &[(&str, &str)], flags: &[&str]) -> [bool;
     [shown, piped].map(|text| text.contains(ESCAPE))
 }
 
+/// Variables and flags, and whether there is colour in a terminal and in a pipe.
+type Case = (
+    &'static [(&'static str, &'static str)],
+    &'static [&'static str],
+    [bool; 2],
+);
+
 #[test]
 fn tables_are_coloured_as_they_are_asked_to_be() {
     let table = Table::new("colours");
     let _serving = serve(&table);
-    let cases: [(&[(&str, &str)], &[&str], [bool; 2]); 14] = [
+    let cases: [Case; 14] = [
         (&[], &[], [true, false]),
         (&[], &["--color", "auto"], [true, false]),
         (&[], &["--color", "always"], [true, true]),
