@@ -13,6 +13,7 @@ mod completion;
 mod environment;
 mod manual;
 mod prompt;
+mod texts;
 mod typing_errors;
 
 const FIELDS: &str = "id:u64,price:f64,name:text(8)";
