@@ -10,7 +10,7 @@ use std::io::Write;
 
 use clap::builder::StyledStr;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
-use clap::{Arg, ArgAction, ArgMatches, Command, Id, Parser};
+use clap::{Arg, ArgAction, Command, Id, Parser};
 
 use super::complete::{self, Completer};
 use super::{Failure, colour, environment, usage, version};
@@ -84,15 +84,14 @@ fn read<A: Parser>(words: &[OsString]) -> Result<(A, Origin), clap::Error> {
         let taken = environment::taken(&command, &matches);
         Ok((A::from_arg_matches(&matches)?, Origin { taken }))
     });
-    read.map_err(|error| blame(error, &command, &typed))
+    read.map_err(|error| blame(error, environment::innermost(&command, &typed).0))
 }
 
 /// Says which variables an error comes from.
-fn blame(mut error: clap::Error, command: &Command, typed: &ArgMatches) -> clap::Error {
-    let (command, typed) = environment::innermost(command, typed);
-    let blamed = command.get_arguments().filter(|argument| {
-        is_in_question(argument, &error) && !environment::is_typed(typed, argument)
-    });
+fn blame(mut error: clap::Error, command: &Command) -> clap::Error {
+    let blamed = command
+        .get_arguments()
+        .filter(|argument| is_in_question(argument, &error));
     let tips: Vec<StyledStr> = blamed.filter_map(tip).collect();
     if !tips.is_empty() {
         error.insert(ContextKind::Suggested, ContextValue::StyledStrs(tips));

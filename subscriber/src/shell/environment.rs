@@ -75,7 +75,8 @@ fn is_no(value: &OsStr) -> bool {
     ["0", "false", "f", "no", "n", "off"].contains(&value.as_str())
 }
 
-/// The flags of the subcommand that was typed whose variables are not to count: they cannot go with what was typed.
+/// The flags of the subcommand that was typed whose variables are not to count: they are typed themselves, or cannot go with
+/// what is.
 pub fn losers(command: &Command, typed: &ArgMatches) -> Vec<Id> {
     let (command, typed) = innermost(command, typed);
     let is_typed = |argument: &&Arg| is_typed(typed, argument);
@@ -85,11 +86,13 @@ pub fn losers(command: &Command, typed: &ArgMatches) -> Vec<Id> {
             .iter()
             .any(|excluded| excluded.get_id() == other.get_id())
     };
+    // A flag of all subcommands can be typed before one, which would look at its variable all the same.
     let loses = |argument: &&Arg| {
-        command
-            .get_arguments()
-            .filter(is_typed)
-            .any(|typed| excludes(typed, argument) || excludes(argument, typed))
+        is_typed(argument)
+            || command
+                .get_arguments()
+                .filter(is_typed)
+                .any(|typed| excludes(typed, argument) || excludes(argument, typed))
     };
     command
         .get_arguments()
@@ -124,7 +127,7 @@ pub fn of_flags(command: &Command) -> Vec<String> {
 }
 
 /// Whether an argument stands on the command line.
-pub fn is_typed(typed: &ArgMatches, argument: &Arg) -> bool {
+fn is_typed(typed: &ArgMatches, argument: &Arg) -> bool {
     source(typed, argument) == Some(ValueSource::CommandLine)
 }
 

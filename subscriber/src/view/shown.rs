@@ -166,7 +166,7 @@ pub fn no_such_field(name: &str, schema: &Schema) -> String {
     let all = names.join(", ");
     match nearest(name, names) {
         Some(meant) => {
-            format!("there is no field {name:?}; did you mean {meant:?}? (there are {all})")
+            format!("there is no field {name:?}: did you mean {meant:?}? (there are {all})")
         }
         None => format!("there is no field {name:?}: there are {all}"),
     }
@@ -206,7 +206,12 @@ mod tests {
     fn wrong_fields_are_pointed_at() {
         let schema = schema("id:u8,name:text(4)");
         for (text, part, marks) in [
-            ("id, nam", "no field \"nam\": there are id, name", "    ^^^"),
+            (
+                "id, nam",
+                "\"nam\": did you mean \"name\"? (there are id, name)",
+                "    ^^^",
+            ),
+            ("x", "no field \"x\": there are id, name", "^"),
             ("id,id", "twice", "   ^^"),
             ("", "no field \"\"", "^"),
             ("id,", "no field \"\"", "   ^"),

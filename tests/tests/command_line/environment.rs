@@ -119,6 +119,14 @@ fn how_much_is_logged_can_come_from_a_variable() {
         2,
     );
     assert!(errors.contains("TABLECAST_VERBOSE=\"very\""), "{errors}");
+    // Typed, before the subcommand or behind it.
+    for line in [["-v", "ls"], ["ls", "-v"]] {
+        run(
+            with(subscriber(), [("TABLECAST_VERBOSE", "very")]),
+            &line,
+            0,
+        );
+    }
 }
 
 #[test]
