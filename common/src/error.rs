@@ -70,7 +70,7 @@ pub enum Error {
 
     /// Every row of the capacity is taken.
     #[error(
-        "table {table:?} is full at {capacity} rows: delete rows, or open it with a larger capacity"
+        "table {table:?} is full at {capacity} rows: delete rows, or open it with a larger capacity (`--capacity`)"
     )]
     TableFull {
         /// The table's name.
@@ -80,7 +80,9 @@ pub enum Error {
     },
 
     /// The rows of the table are not of the type that was asked for.
-    #[error("table {table:?} has another schema: {difference}")]
+    #[error(
+        "table {table:?} has another schema than this program: {difference}; give both ends one row type (`subscriber info` shows the table's)"
+    )]
     SchemaMismatch {
         /// The table's name.
         table: String,
@@ -103,7 +105,7 @@ pub enum Error {
     },
 
     /// A way to be woken that there is not, or not at this table.
-    #[error("no subscriber can be woken so: {reason}")]
+    #[error("cannot be woken so: {reason}")]
     InvalidWake {
         /// What is wrong, and what there is.
         reason: String,
@@ -134,7 +136,9 @@ pub enum Error {
     },
 
     /// A row or key of another length than the schema's.
-    #[error("table {table:?}: a {what} of {length} bytes where the schema's has {expected}")]
+    #[error(
+        "table {table:?}: a {what} of {length} bytes where the schema's has {expected}: make it of the table's own schema"
+    )]
     WrongLength {
         /// The table's name.
         table: String,
@@ -148,7 +152,7 @@ pub enum Error {
 
     /// The object was made by a version of Tablecast with another layout.
     #[error(
-        "{object} has layout version {found}, this program reads {expected}: run both ends at one version, or remove the table"
+        "{object} has layout version {found}, this program reads {expected}: run both ends at one version (`--version` tells the layout), or remove the table by `publisher rm NAME`"
     )]
     LayoutMismatch {
         /// The object's name.
@@ -160,7 +164,9 @@ pub enum Error {
     },
 
     /// The object's bytes cannot be what Tablecast wrote.
-    #[error("{object} is damaged or no object of Tablecast: {reason}; `publisher rm` removes it")]
+    #[error(
+        "{object} is damaged or no object of Tablecast: {reason}; `publisher rm NAME` removes it"
+    )]
     Corrupt {
         /// The object's name.
         object: String,
@@ -170,7 +176,7 @@ pub enum Error {
 
     /// The object belongs to a user who is not trusted here.
     #[error(
-        "{object} belongs to user {found} and not to {expected}: run as that user, take another name, or (to read) name its owner if you trust that user"
+        "{object} belongs to user {found} and not to {expected}: run as that user, take another name, or (to read, and if you trust that user) name its owner: `--owner`, `owner()`"
     )]
     WrongOwner {
         /// The object's name.
@@ -183,7 +189,7 @@ pub enum Error {
 
     /// The operating system's permissions forbid it.
     #[error(
-        "no permission to {action} {object}: run as its owner, or let its publisher open it (`mode`, `group`) to a group that both of you are in"
+        "no permission to {action} {object}: run as its owner, or let its publisher open it (`--mode`, `--group`) to a group that both of you are in"
     )]
     PermissionDenied {
         /// The object's name.
@@ -213,7 +219,9 @@ pub enum Error {
     },
 
     /// Nobody published the table within the time given.
-    #[error("no publisher of table {table:?} appeared within {waited:?}")]
+    #[error(
+        "no publisher of table {table:?} appeared within {waited:?}: start one, or wait longer; `subscriber ls` shows the tables there are"
+    )]
     TimedOut {
         /// The table's name.
         table: String,
@@ -223,7 +231,7 @@ pub enum Error {
 
     /// The publisher's own objects were removed or replaced under it, and another publisher holds the name.
     #[error(
-        "table {table:?} was taken from this publisher: its lock was removed and another publisher holds it now"
+        "table {table:?} was taken from this publisher: its lock was removed and another publisher holds it now: let one of the two publish it, under one name"
     )]
     Lost {
         /// The table's name.

@@ -8,7 +8,10 @@ use clap::{ArgAction, Parser, Subcommand};
 use common::layout::{MAX_CAPACITY, MAX_SLOTS};
 use nix::unistd::Group;
 use subscriber::metrics::Address;
+use subscriber::shell::complete::{Completer, Completions};
 use subscriber::shell::duration;
+use subscriber::shell::manual::Manual;
+use subscriber::shell::nearest::nearest;
 
 use crate::source::Room;
 use crate::source::file::settings::{FormatName, OnDuplicate};
@@ -20,35 +23,35 @@ Try it, in two terminals:
   subscriber watch processes
 
 Or in one:
-  publisher demo";
+  publisher demo
+";
 
-const EXIT_CODES: &str = "\
-Exit codes: 0 done; 1 not found, a limit or a permission; 2 wrong arguments; 3 another publisher holds
-the table; 4 schema or layout mismatch; 5 bad or unreadable input.";
+/// The heading of what goes with each subcommand.
+const EVERYWHERE: &str = "Everywhere";
 
+/// The heading of what says where rows come from.
+const SOURCE: &str = "Source";
+
+/// The heading of what says how the table is made, and what becomes of it.
+const TABLE: &str = "Table";
+
+const EXIT_CODES: &str = "Exit codes: 0 done; 1 not found, a limit or a permission; 2 wrong arguments; \
+3 another publisher holds the table; 4 schema or layout mismatch; 5 bad or unreadable input.";
+
+/// Lines that belong together are one, as they are broken to the terminal's width.
 const SERVE_HELP: &str = r#"Lines of JSON (`--from -`), one change a line:
   {"op":"upsert","row":{"id":1,"name":"one"}}     op: create or insert, update, upsert
   {"op":"delete","key":{"id":1}}                  the key, or the whole row
   {"op":"clear"}                                  removes all rows
-  {"op":"begin"} … {"op":"commit"}                the lines between become true as one, or not at all
+  {"op":"begin"} … {"op":"commit"}                what is between becomes true as one
   {"id":1,"name":"one"}                           a row by itself is an upsert
-Lines outside begin and commit stand each for itself; those that arrive together are committed together.
-Lines of `subscriber watch --format jsonl` carry a version: their creates replace what is there already.
-A bad line is reported and skipped; between begin and commit it drops that transaction.
-If the table has a field `op`, an object is an operation only if it has an object `row` or `key` too.
+Lines outside begin and commit stand each for itself; those that arrive together are committed together. Lines of `subscriber watch --format jsonl` carry a version: their creates replace what is there already. A bad line is reported and skipped; between begin and commit it drops that transaction. If the table has a field `op`, an object is an operation only if it has an object `row` or `key` too.
 
-CSV on stdin (`--from - --format csv`): the first line names the columns, each record is an upsert. A column `op` that is
-no field says create, insert, update, upsert or delete, as `subscriber watch --format csv` prints it.
+CSV on stdin (`--from - --format csv`): the first line names the columns, each record is an upsert. A column `op` that is no field says create, insert, update, upsert or delete, as `subscriber watch --format csv` prints it.
 
-Files (`--from FILE.csv`, `.tsv`, `.jsonl` or `.ndjson`): the file is the table, and is read again whenever it changes, and
-at SIGHUP; the differences become true as one. A version that is no table is reported, and the rows stay as they are.
-Lines of a .jsonl do what they would do on stdin, beginning with no rows.
-Without --fields the kinds are inferred from the whole file: bool (true, false), u64, i64, f64, ipv4, ipv6, ipnet, mac,
-timestamp, else text. What would lose a digit stays text: 007, +5, numbers beyond 64 bits; so does a column with an
-empty cell. A key is text unless all of it would print as it stands. Names keep their letters; blanks, commas and
-colons in them become _, and a column without a name is column_N.
-With --fields, fields find their columns by name, in any order, and other columns are left out; without a header
-they are the columns in their order.
+Files (`--from FILE.csv`, `.tsv`, `.jsonl` or `.ndjson`): the file is the table, and is read again whenever it changes, and at SIGHUP; the differences become true as one. A version that is no table is reported, and the rows stay as they are. Lines of a .jsonl do what they would do on stdin, beginning with no rows.
+Without --fields the kinds are inferred from the whole file: bool (true, false), u64, i64, f64, ipv4, ipv6, ipnet, mac, timestamp, else text. What would lose a digit stays text: 007, +5, numbers beyond 64 bits; so does a column with an empty cell. A key is text unless all of it would print as it stands. Names keep their letters; blanks, commas and colons in them become _, and a column without a name is column_N.
+With --fields, fields find their columns by name, in any order, and other columns are left out; without a header they are the columns in their order.
 
 Examples:
   publisher serve processes --from processes --every 1s
@@ -59,16 +62,23 @@ Examples:
   publisher serve geo --from geoip.csv --no-header --comment '#' --fields first:u32,last:u32,country:text(8)"#;
 
 const RM_HELP: &str = "\
-A table whose publisher is dead is data: it is removed by its name only. `--orphans` removes what `subscriber ls` shows as left
+A table whose publisher is dead is data: it is removed by its name only. `--orphans` removes what `subscriber ls` shows as left \
 behind, and the slots and queues of dead subscribers at every table; nothing that a live process holds.";
 
 /// Publishes tables that any number of processes on this machine keep a consistent copy of
+///
+/// A table is in shared memory, and has one publisher: this program, or one that embeds the library. What is in it is read by
+/// `subscriber`, also after its publisher was killed. All that is said goes to stderr.
 #[derive(Debug, Parser)]
 #[command(name = "publisher", version, after_help = EXIT_CODES)]
 pub struct Args {
     /// Say more on stderr; twice for even more (RUST_LOG is honoured)
-    #[arg(short, long, global = true, action = ArgAction::Count)]
+    #[arg(short, long, global = true, action = ArgAction::Count, help_heading = EVERYWHERE)]
     pub verbose: u8,
+
+    /// When to use colours; auto is on a terminal, unless NO_COLOR, CLICOLOR or TERM=dumb say no, or CLICOLOR_FORCE always
+    #[arg(long, global = true, value_name = "WHEN", default_value_t, help_heading = EVERYWHERE)]
+    pub color: clap::ColorChoice,
 
     /// What to do; help if nothing is given.
     #[command(subcommand)]
@@ -79,7 +89,7 @@ pub struct Args {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Publish a table until Ctrl-C or SIGTERM
-    #[command(after_help = SERVE_HELP)]
+    #[command(after_help = "More, with examples: publisher serve --help", after_long_help = SERVE_HELP)]
     Serve(Serve),
     /// Publish this machine's processes and run a subscriber process beside it, in one terminal
     Demo(Demo),
@@ -89,6 +99,25 @@ pub enum Command {
     /// The subscriber's role in `demo`.
     #[command(name = "__subscriber", hide = true)]
     Subscriber(Child),
+    /// Print what has a shell complete lines
+    ///
+    /// The shell asks this program at each Tab, so that it knows the tables that there are. In ~/.bashrc, or in ~/.zshrc behind
+    /// compinit: source <(publisher completions bash). In ~/.config/fish/config.fish: publisher completions fish | source.
+    Completions(Completions),
+    /// Print the man page, or write all of them to a directory
+    ///
+    /// To read it: publisher man | man -l -. To have all of them: publisher man ~/.local/share/man/man1.
+    Man(Manual),
+}
+
+/// What the values of arguments can be, by their names.
+pub fn completer(argument: &str) -> Option<Completer> {
+    match argument {
+        // What is alive can be neither served nor removed.
+        "name" | "names" => Some(Completer::Abandoned),
+        "from" => Some(Completer::Source),
+        _ => None,
+    }
 }
 
 /// `publisher rm`.
@@ -111,76 +140,77 @@ pub struct Serve {
 
     /// Where rows come from: `processes`, `routes` or `neighbors` (of this machine), a file of CSV or lines of JSON, which is
     /// followed, or `-` (either of them on stdin)
-    #[arg(long, value_name = "SOURCE")]
+    #[arg(help_heading = SOURCE, long, value_name = "SOURCE")]
     pub from: From,
 
     /// The fields of a row: NAME:KIND,… with bool, u8 to u64, i8 to i64, f32, f64, text(N), ipv4, ipv6, ipnet, mac or
     /// timestamp as KIND. Needed for `-`; of a file they select columns [default of files: inferred]
-    #[arg(long)]
+    // `TABLECAST_FIELDS` and `TABLECAST_FORMAT` are the subscriber's, which are set for all of a shell's commands.
+    #[arg(help_heading = SOURCE, long, env = "TABLECAST_SERVE_FIELDS")]
     pub fields: Option<String>,
 
     /// Which of the fields are the key, joined by commas [default: the first]
-    #[arg(long, value_name = "FIELDS")]
+    #[arg(help_heading = SOURCE, long, value_name = "FIELDS")]
     pub key: Option<String>,
 
     /// What FILE or stdin is written in: csv, tsv or jsonl [default: by the file's extension; jsonl on stdin]
-    #[arg(long, value_name = "FORMAT")]
+    #[arg(help_heading = SOURCE, long, value_name = "FORMAT", env = "TABLECAST_SERVE_FORMAT")]
     pub format: Option<FormatName>,
 
     /// What stands between two cells of CSV: one character, or `tab` [default: a comma; a tab for tsv]
-    #[arg(long, value_name = "CHAR", value_parser = delimiter)]
+    #[arg(help_heading = SOURCE, long, value_name = "CHAR", value_parser = delimiter)]
     pub delimiter: Option<u8>,
 
     /// Lines of CSV that begin with it are passed over
-    #[arg(long, value_name = "CHAR", value_parser = one_byte)]
+    #[arg(help_heading = SOURCE, long, value_name = "CHAR", value_parser = one_byte)]
     pub comment: Option<u8>,
 
     /// The first line of CSV is a row: --fields gives the names in their order [default: column_1, column_2, …]
-    #[arg(long)]
+    #[arg(help_heading = SOURCE, long)]
     pub no_header: bool,
 
     /// Which row counts where a CSV file has several of one key: first or last [default: that is an error]
-    #[arg(long, value_name = "WHICH")]
+    #[arg(help_heading = SOURCE, long, value_name = "WHICH")]
     pub on_duplicate: Option<OnDuplicate>,
 
     /// How often to look at the processes
-    #[arg(long, value_name = "DURATION", default_value = "100ms", value_parser = interval)]
+    #[arg(help_heading = SOURCE, long, value_name = "DURATION", default_value = "100ms", value_parser = interval)]
     pub every: Duration,
 
     /// Room for events of `routes` and `neighbors` that are not read yet; when it is used up, all is read anew
-    #[arg(long, value_name = "BYTES", default_value_t = 16 << 20, value_parser = within::<{ 1 << 30 }>)]
+    #[arg(help_heading = SOURCE, long, value_name = "BYTES", default_value_t = 16 << 20, value_parser = within::<{ 1 << 30 }>)]
     pub receive_buffer: usize,
 
     /// End at the first bad line (exit code 5; 1 if a row has no room), or version of a file
-    #[arg(long)]
+    #[arg(help_heading = SOURCE, long)]
     pub strict: bool,
 
     /// End at the end of the input, or when a file has been read once; otherwise the table stays up
-    #[arg(long)]
+    #[arg(help_heading = SOURCE, long)]
     pub exit_at_eof: bool,
 
     /// Begin with an empty table, should an earlier publisher have left rows
-    #[arg(long)]
+    #[arg(help_heading = TABLE, long)]
     pub clear: bool,
 
     /// Leave the table for the next publisher and for readers at the end; otherwise it is removed
-    #[arg(long)]
+    #[arg(help_heading = TABLE, long)]
     pub keep: bool,
 
     /// How many rows there can be [default: 1048576, and as many as come where the source brings whole tables]
-    #[arg(long, value_name = "ROWS", value_parser = within::<{ MAX_CAPACITY }>)]
+    #[arg(help_heading = TABLE, long, value_name = "ROWS", value_parser = within::<{ MAX_CAPACITY }>)]
     pub capacity: Option<usize>,
 
     /// How many subscribers can be woken by name; beyond that they look for themselves
-    #[arg(long, value_name = "N", default_value_t = 1024, value_parser = within::<{ MAX_SLOTS }>)]
+    #[arg(help_heading = TABLE, long, value_name = "N", default_value_t = 1024, value_parser = within::<{ MAX_SLOTS }>)]
     pub subscribers: usize,
 
     /// Who may read the table, in octal: 600 its owner, 640 a group, 644 everybody
-    #[arg(long, value_name = "OCTAL", default_value = "600", value_parser = mode)]
+    #[arg(help_heading = TABLE, long, value_name = "OCTAL", default_value = "600", value_parser = mode)]
     pub mode: u32,
 
     /// The group that the table belongs to [default: the publisher's]
-    #[arg(long, value_name = "NAME|GID", value_parser = group)]
+    #[arg(help_heading = TABLE, long, value_name = "NAME|GID", value_parser = group)]
     pub group: Option<u32>,
 
     /// Serve metrics for Prometheus at http://ADDR/metrics: `127.0.0.1:9464`, `[::1]:0` (any free port, told on stderr), `unix:PATH`
@@ -258,14 +288,20 @@ impl FromStr for From {
                 let is_meant = text.contains('/') || FormatName::of_path(&path).is_some();
                 match is_meant || path.exists() {
                     true => Ok(Self::File(path)),
-                    false => Err(
-                        "it is neither a source nor a file: use processes, routes, neighbors, FILE.csv, FILE.tsv, FILE.jsonl, or - for stdin"
-                            .to_owned(),
-                    ),
+                    false => Err(neither(text)),
                 }
             }
         }
     }
+}
+
+/// What is said of what is no source.
+fn neither(text: &str) -> String {
+    let meant = nearest(text, ["processes", "routes", "neighbors"]);
+    let meant = meant.map_or(String::new(), |meant| format!("did you mean {meant}? "));
+    format!(
+        "it is neither a source nor a file: {meant}use processes, routes, neighbors, FILE.csv, FILE.tsv, FILE.jsonl, or - for stdin"
+    )
 }
 
 /// A character of one byte that is no part of a line's structure.
@@ -323,7 +359,9 @@ fn group(text: &str) -> Result<u32, String> {
     }
     match Group::from_name(text) {
         Ok(Some(group)) => Ok(group.gid.as_raw()),
-        Ok(None) => Err("there is no such group".to_owned()),
+        Ok(None) => {
+            Err("there is no such group on this machine: write a name or a number".to_owned())
+        }
         Err(errno) => Err(format!("cannot look it up: {errno}")),
     }
 }

@@ -6,18 +6,18 @@
 //! - [`source`]: where rows come from: this machine's processes, a file that is followed, or stdin;
 //! - [`serve`]: opens a table and brings a source's rows into it until the end is asked for;
 //! - [`demo`]: the same, with a subscriber process beside it in one terminal;
-//! - [`rm`]: removes what dead publishers left.
+//! - [`rm`]: removes what dead publishers left;
+//! - [`pages`]: what the man pages say besides.
 //!
 //! Data goes to stdout (there is none), all else to stderr, whose loss nobody minds.
 
 use std::ffi::OsString;
-use std::io::{self, Write};
 
-use clap::{CommandFactory, Parser};
-use subscriber::shell::{self, Failure};
+use subscriber::shell::{self, Failure, arguments};
 
 pub mod args;
 pub mod demo;
+pub mod pages;
 pub mod rm;
 pub mod serve;
 pub mod source;
@@ -29,20 +29,18 @@ use args::{Args, Command};
 /// # Errors
 /// What is to be said on stderr, with the exit code.
 pub fn run(args: impl IntoIterator<Item = OsString>) -> Result<(), Failure> {
-    let args = match Args::try_parse_from(args) {
-        Ok(args) => args,
-        Err(error) => return shell::usage(&error),
+    let Some((args, origin)) = arguments::parse::<Args>(args, args::completer)? else {
+        return Ok(());
     };
     shell::init_logging(args.verbose);
-    match args.command {
-        None => {
-            let help = Args::command().render_help();
-            write!(io::stdout(), "{}\n\n{help}", args::EXAMPLE)?;
-            Ok(())
-        }
+    let done = match args.command {
+        None => arguments::help(args::EXAMPLE, arguments::command::<Args>()),
         Some(Command::Serve(serve)) => serve::run(&serve),
         Some(Command::Demo(demo)) => demo::run(demo),
         Some(Command::Rm(remove)) => rm::run(&remove),
         Some(Command::Subscriber(child)) => demo::run_child(&child),
-    }
+        Some(Command::Completions(shell)) => shell.run(&arguments::command::<Args>()),
+        Some(Command::Man(manual)) => manual.run(arguments::command::<Args>(), &pages::PAGES),
+    };
+    done.map_err(|failure| origin.explain(failure))
 }

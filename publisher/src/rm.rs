@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use common::Swept;
+use common::{Error, Swept};
 use subscriber::shell::{Failure, tell};
 
 use crate::args::Remove;
@@ -14,8 +14,9 @@ use crate::args::Remove;
 pub fn run(args: &Remove) -> Result<(), Failure> {
     let mut first = None;
     let mut failed = |error: common::Error| {
-        tell(format_args!("error: {error}"));
-        first.get_or_insert(Failure::from(error).code());
+        let failure = explained(error);
+        tell(format_args!("error: {failure}"));
+        first.get_or_insert(failure.code());
     };
     for name in &args.names {
         match common::remove(name) {
@@ -29,6 +30,19 @@ pub fn run(args: &Remove) -> Result<(), Failure> {
         swept.kept.into_iter().for_each(|kept| failed(kept.error));
     }
     first.map_or(Ok(()), |code| Err(Failure::new(code, "")))
+}
+
+/// Why something could not be removed.
+fn explained(error: common::Error) -> Failure {
+    match error {
+        Error::Corrupt { object, reason } => Failure::new(
+            1,
+            format!(
+                "{object} is no object of Tablecast ({reason}): remove /dev/shm{object} by hand"
+            ),
+        ),
+        other => other.into(),
+    }
 }
 
 /// What was removed, and what may be left behind where this user may not look.

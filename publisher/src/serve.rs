@@ -15,6 +15,7 @@ use subscriber::shell::tell;
 
 mod input;
 mod metered;
+mod prompt;
 
 /// `publisher serve`.
 ///
@@ -56,6 +57,9 @@ pub fn run(args: &Serve) -> Result<(), Failure> {
             return Err(failure);
         }
     };
+    if args.from == From::Stdin {
+        prompt::prompt(&schema, input::format(args)?, args.exit_at_eof)?;
+    }
     if args.clear {
         let mut tx = publisher.begin();
         tx.clear();

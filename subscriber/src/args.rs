@@ -11,7 +11,9 @@ use nix::unistd::User;
 use crate::format::Format;
 pub use crate::hz::Hz;
 use crate::metrics::Address;
-use crate::shell::duration;
+use crate::shell::complete::{Completer, Completions};
+use crate::shell::manual::Manual;
+use crate::shell::{arguments, duration, environment, whole};
 
 /// What to type to see something.
 pub const EXAMPLE: &str = "\
@@ -24,6 +26,15 @@ and in another:
     subscriber watch processes
 ";
 
+/// The heading of what says which rows, and what of them.
+const VIEW: &str = "Rows and fields";
+
+/// The heading of how to be woken.
+const WAKING: &str = "Waking";
+
+/// The heading of what goes with each subcommand.
+const EVERYWHERE: &str = "Everywhere";
+
 /// Reads and watches Tablecast's tables.
 ///
 /// Data goes to stdout, all else to stderr. A terminal gets tables that fit it (COLUMNS, if set, is its width), a pipe
@@ -33,8 +44,12 @@ and in another:
 #[command(name = "subscriber", version)]
 pub struct Args {
     /// Say more on stderr; twice even more
-    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    #[arg(short, long, global = true, action = clap::ArgAction::Count, help_heading = EVERYWHERE)]
     pub verbose: u8,
+
+    /// When to use colours; auto is on a terminal, unless NO_COLOR, CLICOLOR or TERM=dumb say no, or CLICOLOR_FORCE always
+    #[arg(long, global = true, value_name = "WHEN", default_value_t, help_heading = EVERYWHERE)]
+    pub color: clap::ColorChoice,
 
     /// What to do
     #[command(subcommand)]
@@ -47,19 +62,18 @@ pub enum Command {
     /// The table, then every change as it happens
     ///
     /// Waits for a publisher if there is none, and goes on after one ends. A change is, as jsonl, one line:
-    /// {"version":7,"op":"update","key":{…},"row":{…},"old":{…}} with op create (no old), update or delete (no row).
-    /// What the table holds at the start comes as creates.
+    ///   {"version":7,"op":"update","key":{…},"row":{…},"old":{…}}
+    /// with op create (no old), update or delete (no row). What the table holds at the start comes as creates.
     ///
-    /// With a COMMAND nothing is printed: the command is run for the table at the start, with all rows as creates, and then at
-    /// each change of what is watched, with these lines on its stdin. One at a time: what changes while it runs is one step, each
-    /// key once, for the next run. It is told in its environment:
+    /// With a COMMAND nothing is printed: the command is run for the table at the start, with all rows as creates, and then at each change of what is watched, with these lines on its stdin. One at a time: what changes while it runs is one step, each key once, for the next run. It is told in its environment:
     ///   TABLECAST_TABLE      the table's name
     ///   TABLECAST_VERSION    the version that the changes lead to
     ///   TABLECAST_EVENT      table (as it is at the start) or changes
     ///   TABLECAST_CHANGES    how many lines there are on stdin
     ///   TABLECAST_PUBLISHER  alive, gone or closed
-    /// That it fails is told on stderr, and the watch goes on. Ctrl-C and SIGTERM end both: the command gets SIGTERM, and 2 s
-    /// later SIGKILL. As in: subscriber watch routes --where 'metric < 100' -- sh -c 'jq .row | logger'
+    /// Variables that are options of this watch, such as TABLECAST_WHERE, it does not get.
+    /// That it fails is told on stderr, and the watch goes on. Ctrl-C and SIGTERM end both: the command gets SIGTERM, and 2 s later SIGKILL. As in:
+    ///   subscriber watch routes --where 'metric < 100' -- sh -c 'jq .row | logger'
     #[command(verbatim_doc_comment)]
     Watch(Watch),
     /// The table, or some of its rows, once and consistent
@@ -76,6 +90,37 @@ pub enum Command {
     Info(Info),
     /// How often a table changes, how much, and how long it takes to arrive
     Hz(Hz),
+    /// Print what has a shell complete lines
+    ///
+    /// The shell asks this program at each Tab, so that it knows the tables that there are, their fields and, of small ones, their
+    /// keys. In ~/.bashrc, or in ~/.zshrc behind compinit: source <(subscriber completions bash). In
+    /// ~/.config/fish/config.fish: subscriber completions fish | source.
+    Completions(Completions),
+    /// Print the man page, or write all of them to a directory
+    ///
+    /// To read it: subscriber man | man -l -. To have all of them: subscriber man ~/.local/share/man/man1.
+    Man(Manual),
+}
+
+/// The variables of the environment that are flags of this subcommand and not of all.
+pub fn variables_of(subcommand: &str) -> Vec<String> {
+    let command = arguments::command::<Args>();
+    let found = command.find_subcommand(subcommand);
+    found.map(environment::of_flags).unwrap_or_default()
+}
+
+/// What the values of arguments can be, by their names.
+pub fn completer(argument: &str) -> Option<Completer> {
+    Some(match argument {
+        "name" => Completer::Table,
+        "keys" => Completer::Key,
+        "fields" => Completer::Fields,
+        "sort" => Completer::Sort,
+        "where" => Completer::Condition,
+        "owner" => Completer::Owner,
+        "wake" => Completer::Wake,
+        _ => return None,
+    })
 }
 
 /// Which table, and of which of its rows.
@@ -91,11 +136,11 @@ pub struct Table {
     pub keys: Vec<String>,
 
     /// Read a table of this user, by name or number, instead of your own and root's
-    #[arg(long, value_name = "USER|UID", value_parser = user)]
+    #[arg(help_heading = VIEW, long, value_name = "USER|UID", value_parser = user)]
     pub owner: Option<u32>,
 
     /// Only these fields, in this order: a,b,c. Of a watch, an update that changes none of them is not printed
-    #[arg(long, value_name = "FIELD,…")]
+    #[arg(help_heading = VIEW, long, value_name = "FIELD,…")]
     pub fields: Option<String>,
 
     /// Only rows for which this holds; given several times, all must
@@ -103,16 +148,17 @@ pub struct Table {
     /// FIELD OP VALUE is one argument, and OP:
     ///   for every kind      = != < <= > >=  by value (nothing equals NaN)
     ///   for text            contains, starts
-    ///   for addresses, networks, and text that holds one: in NETWORK; for networks: contains ADDRESS or NETWORK
+    ///   for addresses, networks, and text that holds one: in NETWORK
+    ///   for networks        contains ADDRESS or NETWORK
     /// A name with blanks, or a value with quotes or blanks around it, stands in '…' or "…": 'name = "a b"', 'net in 10.0.0.0/8'.
     /// Of a watch, a row that comes to match is a create, and one that ceases to match a delete.
-    #[arg(long = "where", value_name = "'FIELD OP VALUE'", verbatim_doc_comment)]
+    #[arg(help_heading = VIEW, long = "where", value_name = "'FIELD OP VALUE'", verbatim_doc_comment)]
     pub conditions: Vec<String>,
 
     /// Sort by these fields: a,b:desc. Numbers, times and addresses by value, text by its bytes, NaN last, what is equal by key
     ///
     /// Of a watch, also the changes of one refresh, of which deletes come first.
-    #[arg(long, value_name = "FIELD[:desc],…")]
+    #[arg(help_heading = VIEW, long, value_name = "FIELD[:desc],…")]
     pub sort: Option<String>,
 
     /// How to print: csv of a watch has the columns version, op, then the row's fields (the old row's of a delete), and
@@ -133,7 +179,7 @@ pub struct Watch {
     pub once: bool,
 
     /// End after so many changes, not counting the table at the start
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, value_name = "N", value_parser = whole::<1>)]
     pub count: Option<u64>,
 
     /// Do not run COMMAND for the table at the start, but only for changes
@@ -152,11 +198,11 @@ pub struct Watch {
     ///
     /// auto is a message queue, and the futex where there is none to be had. `fifo` is a named pipe that scripts can read
     /// beside this watch: a line for each wake-up, the version. `spin` takes a processor. The README says which to choose.
-    #[arg(long, value_name = "KIND", default_value_t)]
+    #[arg(help_heading = WAKING, long, value_name = "KIND", default_value_t)]
     pub wake: WakeKind,
 
     /// Where the pipe of --wake fifo is made (a path, or a directory), or the socket of --wake unix (a directory)
-    #[arg(long, value_name = "PATH")]
+    #[arg(help_heading = WAKING, long, value_name = "PATH")]
     pub wake_at: Option<PathBuf>,
 
     /// Serve metrics for Prometheus at http://ADDR/metrics: `127.0.0.1:9464`, `[::1]:0` (any free port, told on stderr), `unix:PATH`
@@ -172,8 +218,8 @@ pub struct Get {
     pub table: Table,
 
     /// No more rows than this, the first ones
-    #[arg(short = 'n', long, value_name = "N")]
-    pub limit: Option<usize>,
+    #[arg(short = 'n', long, value_name = "N", value_parser = whole::<0>)]
+    pub limit: Option<u64>,
 
     /// Wait so long for a table that nobody publishes yet: 300ms, 2s
     #[arg(long, value_name = "TIME", value_parser = duration)]
@@ -218,7 +264,9 @@ pub fn user(text: &str) -> Result<u32, String> {
     }
     match User::from_name(text) {
         Ok(Some(user)) => Ok(user.uid.as_raw()),
-        Ok(None) => Err("there is no such user on this machine".to_owned()),
+        Ok(None) => {
+            Err("there is no such user on this machine: write a name or a number".to_owned())
+        }
         Err(errno) => Err(format!("cannot look up the user: {errno}")),
     }
 }

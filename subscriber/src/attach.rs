@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use common::{Error, SubscriberBuilder, UntypedSubscriber};
 
 use crate::output;
+use crate::shell::nearest::meant_table;
 use crate::shell::{Failure, Stop, tell};
 
 /// How often a table that nobody publishes yet is looked for.
@@ -55,7 +56,11 @@ pub fn attach_when_published(
                     return Err(Error::TimedOut { table, waited }.into());
                 }
                 if !std::mem::replace(&mut told, true) {
-                    tell(format_args!("waiting for a publisher of table {table:?}"));
+                    let meant =
+                        meant_table(&table).map_or(String::new(), |meant| format!("; {meant}"));
+                    tell(format_args!(
+                        "waiting for a publisher of table {table:?}{meant}"
+                    ));
                 }
                 let pause = left.map_or(LOOK_INTERVAL, |left| left.min(LOOK_INTERVAL));
                 if output::wait(stop, &[], Some(pause))? {

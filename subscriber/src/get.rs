@@ -33,7 +33,8 @@ pub fn run(args: &Get, stop: &Stop, output: Output) -> Result<(), Failure> {
     let is_read_by_people = asked.format == Format::Table && output.is_terminal();
     let mut printer = asked.format.printer(output);
     let mut rows = view.rows(&table);
-    rows.truncate(args.limit.unwrap_or(usize::MAX));
+    let most = args.limit.and_then(|limit| usize::try_from(limit).ok());
+    rows.truncate(most.unwrap_or(usize::MAX));
     let printed = printer
         .rows(view.projection(), &rows)
         .and_then(|()| printer.flush());

@@ -2,17 +2,16 @@
 //!
 //! In the order of a row's path: `args` says which table; `attach` gets a copy of it, and a `view` the rows that are
 //! asked for, in the `order` that is; `get` and `watch` hand them and their changes to a `format` (or `watch` to a command);
-//! `output` writes that to stdout. `list` and `info` look at tables without a copy. `point` shows where an argument is wrong. [`demo`] draws
-//! a table in a terminal. `hz` measures how often tables change, in `commits` and [`delays`], and [`metrics`] tell such figures to
-//! who asks by HTTP; `news` is what becomes of a publisher. [`shell`] is what the publisher's binary needs, too.
+//! `output` writes that to stdout. `list` and `info` look at tables without a copy. `point` shows where an argument is wrong, `pages` is
+//! what the man pages say besides. [`demo`] draws a table in a terminal. `hz` measures how often tables change, in `commits` and
+//! [`delays`], and [`metrics`] tell such figures to who asks by HTTP; `news` is what becomes of a publisher. [`shell`] is what the
+//! publisher's binary needs, too.
 
 use std::ffi::OsString;
 
-use clap::{CommandFactory, Parser};
-
 use args::{Args, Command};
 use output::Output;
-use shell::{Failure, Stop};
+use shell::{Failure, Stop, arguments};
 
 mod args;
 mod attach;
@@ -28,6 +27,7 @@ pub mod metrics;
 mod news;
 mod order;
 mod output;
+mod pages;
 mod point;
 pub mod shell;
 mod view;
@@ -38,23 +38,21 @@ mod watch;
 /// # Errors
 /// What is to be said on stderr, with the exit code.
 pub fn run(args: impl IntoIterator<Item = OsString>) -> Result<(), Failure> {
-    let args = match Args::try_parse_from(args) {
-        Ok(args) => args,
-        Err(error) => return shell::usage(&error),
+    let Some((args, origin)) = arguments::parse::<Args>(args, args::completer)? else {
+        return Ok(());
     };
     shell::init_logging(args.verbose);
     let stop = Stop::install()?;
     let output = Output::stdout(&stop)?;
-    match args.command {
-        None => output.text(&format!(
-            "{}\n{}",
-            args::EXAMPLE,
-            Args::command().render_help()
-        )),
+    let done = match args.command {
+        None => arguments::help(args::EXAMPLE, arguments::command::<Args>()),
         Some(Command::Watch(watch)) => watch::run(&watch, &stop, output),
         Some(Command::Get(get)) => get::run(&get, &stop, output),
         Some(Command::Ls(ls)) => list::run(&ls, &stop, output),
         Some(Command::Info(info)) => info::run(&info, output),
         Some(Command::Hz(hz)) => hz::run(&hz, &stop, output),
-    }
+        Some(Command::Completions(shell)) => shell.run(&arguments::command::<Args>()),
+        Some(Command::Man(manual)) => manual.run(arguments::command::<Args>(), &pages::PAGES),
+    };
+    done.map_err(|failure| origin.explain(failure))
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use nix::poll::PollFlags;
 
-use crate::shell::{Failure, Stop};
+use crate::shell::{Failure, Stop, colour};
 
 /// POSIX's PIPE_BUF on Linux: a pipe that is writable at all takes so much at once.
 pub const PIPE_BYTES: usize = 4096;
@@ -51,11 +51,9 @@ impl Output {
         self.is_terminal().then(|| self.file.try_clone().ok())?
     }
 
-    /// Whether to use colour: for people who did not say no.
+    /// Whether to use colour: for people who did not say no, and for those who said always.
     pub fn is_coloured(&self) -> bool {
-        let set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
-        let dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
-        self.is_terminal() && !set("NO_COLOR") && !dumb
+        colour::is_wanted(&self.file)
     }
 
     /// Writes through a buffer.

@@ -1,7 +1,9 @@
-//! What both binaries need of a shell: an end by signal, exit codes, logs, durations.
+//! What both binaries need of a shell: an end by signal, exit codes, logs, durations; and, a file each, [`arguments`] from
+//! the line and the [`environment`], [`colour`]s, [`version`]s, what a shell can [`complete`], the [`manual`], and the
+//! [`nearest`] name to one that there is not.
 
 use std::fmt;
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -13,6 +15,14 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use nix::sys::signal::{SigSet, Signal};
+
+pub mod arguments;
+pub mod colour;
+pub mod complete;
+pub mod environment;
+pub mod manual;
+pub mod nearest;
+pub mod version;
 
 /// Turns readable when Ctrl-C or SIGTERM has been received, and stays so.
 #[derive(Clone)]
@@ -172,7 +182,20 @@ impl From<Error> for Failure {
             Error::InvalidValue { .. } | Error::TextTooLong { .. } => 5,
             _ => 1,
         };
-        Self::new(code, error.to_string())
+        let meant = match &error {
+            Error::NotFound { table } | Error::TimedOut { table, .. } => {
+                nearest::meant_table(table)
+            }
+            _ => None,
+        };
+        let sentence = match (&error, meant) {
+            (Error::NotFound { table }, Some(meant)) => {
+                format!("there is no table {table:?}: {meant} (`subscriber ls` shows all)")
+            }
+            (_, Some(meant)) => format!("{error}; {meant}"),
+            (_, None) => error.to_string(),
+        };
+        Self::new(code, sentence)
     }
 }
 
@@ -181,7 +204,7 @@ impl From<io::Error> for Failure {
     fn from(error: io::Error) -> Self {
         match error.kind() {
             io::ErrorKind::BrokenPipe => Self::new(0, ""),
-            _ => Self::new(1, format!("cannot write: {error}")),
+            _ => Self::new(1, format!("cannot write to stdout: {error}")),
         }
     }
 }
@@ -219,11 +242,20 @@ pub fn init_logging(verbose: u8) {
     let logs = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(io::stderr)
-        .with_ansi(io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none())
+        .with_ansi(colour::is_wanted(&io::stderr()))
         .with_target(false)
         .without_time();
     // Whoever runs this in a process that has logs already keeps them.
     let _already = logs.try_init();
+}
+
+/// A whole number on a command line.
+///
+/// # Errors
+/// A sentence for clap.
+pub fn whole<const LEAST: u64>(text: &str) -> Result<u64, String> {
+    let number = text.parse().ok().filter(|number| *number >= LEAST);
+    number.ok_or_else(|| format!("write a whole number, {LEAST} or more"))
 }
 
 /// A duration on a command line: `300ms`, `2s`, `1m 30s`.
@@ -231,5 +263,6 @@ pub fn init_logging(verbose: u8) {
 /// # Errors
 /// A sentence for clap.
 pub fn duration(text: &str) -> Result<Duration, String> {
-    humantime::parse_duration(text).map_err(|error| format!("{error}: write it as 300ms or 2s"))
+    humantime::parse_duration(text)
+        .map_err(|error| format!("it is no time such as 300ms or 2s ({error})"))
 }

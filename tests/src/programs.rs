@@ -53,12 +53,22 @@ fn clean(mut command: Command) -> Command {
     for variable in [
         "RUST_LOG",
         "NO_COLOR",
+        "CLICOLOR",
         "CLICOLOR_FORCE",
+        "CI",
         "COLUMNS",
         "RUST_BACKTRACE",
     ] {
         command.env_remove(variable);
     }
+    // Flags by the environment are a test's own, too.
+    for (name, _) in std::env::vars_os() {
+        let text = name.to_string_lossy();
+        if text.starts_with("TABLECAST_") && text != "TABLECAST_SKIPPED" {
+            command.env_remove(&name);
+        }
+    }
+    command.env("TERM", "xterm");
     command
 }
 

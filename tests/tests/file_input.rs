@@ -180,7 +180,7 @@ fn two_for_arguments_that_do_not_go_together() {
         (
             "a.csv",
             &["--delimiter", "#", "--comment", "#"],
-            "cannot be the same",
+            "cannot both be '#'",
         ),
         ("a.jsonl", &["--delimiter", ";"], "--delimiter is for CSV"),
         (

@@ -1,5 +1,7 @@
 //! Which arguments go with which source, and what they say about its input.
 
+use std::path::Path;
+
 use common::Schema;
 use subscriber::shell::Failure;
 
@@ -21,11 +23,18 @@ pub fn check(args: &Serve) -> Result<(), Failure> {
                 None => Ok(()),
             };
         }
-        return refused(
-            "the file's name does not tell what it is written in: say --format csv, tsv or jsonl (sources are \
-             processes, routes, neighbors, files, and - for stdin)"
-                .to_owned(),
-        );
+        let path = match &args.from {
+            From::File(path) => path.as_path(),
+            _ => Path::new("-"),
+        };
+        let shown = path.display();
+        return refused(match path.is_dir() {
+            true => format!("{shown} is a directory: name a file of CSV or lines of JSON in it"),
+            false => format!(
+                "{shown}: its name does not tell what it is written in: say --format csv, tsv or jsonl (sources are \
+                 processes, routes, neighbors, files, and - for stdin)"
+            ),
+        });
     };
     if name == FormatName::Jsonl
         && let Some(option) = of_csv(args).first()
@@ -91,7 +100,10 @@ pub fn format(args: &Serve) -> Result<Format, Failure> {
     match dialect.comment == Some(dialect.delimiter) {
         true => Err(Failure::new(
             2,
-            "--comment and --delimiter cannot be the same",
+            format!(
+                "--comment and --delimiter cannot both be {:?}: choose another character for one of them",
+                char::from(dialect.delimiter)
+            ),
         )),
         false => Ok(Format::Csv(dialect)),
     }
@@ -120,5 +132,9 @@ pub fn declared(args: &Serve) -> Result<Schema, Failure> {
         let reason = "--from - needs --fields, such as --fields 'id:u64,name:text(32),price:f64'";
         return Err(Failure::new(2, reason));
     };
-    Ok(Schema::parse(fields, args.key.as_deref())?)
+    let key = args.key.as_deref();
+    Schema::parse(fields, key).map_err(|error| {
+        let key = key.map_or(String::new(), |key| format!(" --key {key:?}"));
+        Failure::new(2, format!("--fields {fields:?}{key}: {error}"))
+    })
 }

@@ -224,7 +224,7 @@ impl Columns {
         };
         if cells.len() != columns {
             return Err(format!(
-                "cells: {}, but there are {columns} columns",
+                "cells: {}, but there are {columns} columns: a cell with the delimiter in it stands in quotes",
                 cells.len()
             ));
         }

@@ -104,7 +104,7 @@ pub fn object(line: &[u8]) -> Result<Option<Map<String, Value>>, String> {
     }
     match serde_json::from_str(line) {
         Ok(Value::Object(object)) => Ok(Some(object)),
-        Ok(_) => Err("it is no object of JSON".to_owned()),
+        Ok(_) => Err("it is no object of JSON: write {\"FIELD\":VALUE,…}".to_owned()),
         Err(error) => Err(no_json(&error)),
     }
 }
@@ -213,7 +213,10 @@ fn member<'o>(
 fn no_json(error: &serde_json::Error) -> String {
     let message = error.to_string();
     let what = message.split(" at line ").next().unwrap_or_default();
-    format!("it is no JSON: {what} at column {}", error.column())
+    format!(
+        "it is no JSON: {what} at column {}: write {{\"FIELD\":VALUE,…}}",
+        error.column()
+    )
 }
 
 fn row_of(schema: &Arc<Schema>, object: &Map<String, Value>) -> Result<RowBuf, String> {

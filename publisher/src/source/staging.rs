@@ -199,7 +199,10 @@ impl Staging {
     fn commit(&mut self, line: u64, publisher: &mut UntypedPublisher) -> Result<(), Trouble> {
         self.commit_batch(publisher)?;
         let Some(open) = self.open.take() else {
-            return self.refuse(Refusal::bad(line, "`commit` without `begin`".to_owned()));
+            return self.refuse(Refusal::bad(
+                line,
+                "`commit` without `begin`: begin a transaction by {\"op\":\"begin\"}".to_owned(),
+            ));
         };
         if !open.spoilt {
             match all_or_none(publisher, &open.changes, line)? {

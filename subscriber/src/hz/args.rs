@@ -41,7 +41,7 @@ pub struct Hz {
     pub duration: Option<Duration>,
 
     /// How to print: json is one document at the end, jsonl a line for each interval and one for the summary
-    #[arg(long, value_enum, default_value_t = RateFormat::Text)]
+    #[arg(long, value_enum, default_value_t = RateFormat::Text, env = "TABLECAST_HZ_FORMAT")]
     pub format: RateFormat,
 
     /// Draw the delay over time: p50, p99 and the longest of each interval, as SVG. Written at the end, also by Ctrl-C

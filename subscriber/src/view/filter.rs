@@ -98,7 +98,9 @@ impl Asks {
                     Operator::Starts => "texts",
                     _ => "addresses, networks, and texts that hold some",
                 };
-                let message = format!("field {name:?} is {kind}, and this asks about {of}");
+                let message = format!(
+                    "field {name:?} is {kind}, and this asks about {of}: use = != < <= > >="
+                );
                 return Err(condition.wrong_operator(&message));
             }
             // However wide the field: what does not fit it is a text, too, and equals none in it.

@@ -7,6 +7,7 @@ use serde::{Serialize, Serializer};
 
 use crate::point::wrong;
 use crate::shell::Failure;
+use crate::shell::nearest::nearest;
 
 /// Fields of a schema.
 #[derive(Debug)]
@@ -162,7 +163,13 @@ pub fn parts(text: &str) -> impl Iterator<Item = (&str, std::ops::Range<usize>)>
 /// That there is no field of that name, and which there are.
 pub fn no_such_field(name: &str, schema: &Schema) -> String {
     let names: Vec<&str> = schema.fields().iter().map(Field::name).collect();
-    format!("there is no field {name:?}: there are {}", names.join(", "))
+    let all = names.join(", ");
+    match nearest(name, names) {
+        Some(meant) => {
+            format!("there is no field {name:?}: did you mean {meant:?}? (there are {all})")
+        }
+        None => format!("there is no field {name:?}: there are {all}"),
+    }
 }
 
 #[cfg(test)]
@@ -199,7 +206,12 @@ mod tests {
     fn wrong_fields_are_pointed_at() {
         let schema = schema("id:u8,name:text(4)");
         for (text, part, marks) in [
-            ("id, nam", "no field \"nam\": there are id, name", "    ^^^"),
+            (
+                "id, nam",
+                "\"nam\": did you mean \"name\"? (there are id, name)",
+                "    ^^^",
+            ),
+            ("x", "no field \"x\": there are id, name", "^"),
             ("id,id", "twice", "   ^^"),
             ("", "no field \"\"", "^"),
             ("id,", "no field \"\"", "   ^"),

@@ -20,9 +20,10 @@ use common::{Change, PublisherState, UntypedSubscriber};
 use nix::poll::PollFlags;
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
+use crate::args;
 use crate::format::change_line;
 use crate::output::PIPE_BYTES;
-use crate::shell::{Failure, Stop, tell};
+use crate::shell::{Failure, Stop, environment, tell};
 use crate::view::Shown;
 
 /// How long a command may take to end after it was asked to.
@@ -44,6 +45,8 @@ pub struct Runner {
     command: Vec<OsString>,
     stop: Stop,
     deadline: Option<Instant>,
+    /// The variables of the environment that are flags of this watch.
+    own_variables: Vec<String>,
 }
 
 impl Runner {
@@ -53,6 +56,7 @@ impl Runner {
             command: command.to_vec(),
             stop: stop.clone(),
             deadline,
+            own_variables: args::variables_of("watch"),
         }
     }
 
@@ -67,9 +71,14 @@ impl Runner {
         changes: impl ExactSizeIterator<Item = Change<Shown<'a>>>,
     ) -> Result<(), Failure> {
         let (program, version) = (self.command[0].as_os_str(), table.version());
-        let started = Command::new(program)
+        let mut command = Command::new(program);
+        // What was meant for this watch would be taken for the flags of another one.
+        for variable in &self.own_variables {
+            command.env_remove(variable);
+        }
+        let started = command
             .args(&self.command[1..])
-            .envs(environment(event, table, changes.len()))
+            .envs(surroundings(event, table, changes.len()))
             .stdin(Stdio::piped())
             .spawn();
         let child = match started {
@@ -101,7 +110,7 @@ fn cannot_wait(program: &OsStr, error: impl fmt::Display) -> Failure {
 }
 
 /// What the command finds in its environment.
-fn environment(
+fn surroundings(
     event: Event,
     table: &UntypedSubscriber,
     changes: usize,
@@ -116,11 +125,11 @@ fn environment(
         PublisherState::Closed { .. } => "closed",
     };
     [
-        ("TABLECAST_TABLE", table.name().to_owned()),
-        ("TABLECAST_VERSION", table.version().to_string()),
-        ("TABLECAST_EVENT", event.to_owned()),
-        ("TABLECAST_CHANGES", changes.to_string()),
-        ("TABLECAST_PUBLISHER", publisher.to_owned()),
+        (environment::TABLE, table.name().to_owned()),
+        (environment::VERSION, table.version().to_string()),
+        (environment::EVENT, event.to_owned()),
+        (environment::CHANGES, changes.to_string()),
+        (environment::PUBLISHER, publisher.to_owned()),
     ]
 }
 

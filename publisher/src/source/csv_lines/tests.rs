@@ -88,7 +88,7 @@ fn dialects_are_understood() {
         said(b"# 1\t2\n1\tone\n1\n", dialect),
         [
             r#"2 upsert {"id":1,"name":"one"}"#,
-            "3 bad: cells: 1, but there are 2 columns",
+            "3 bad: cells: 1, but there are 2 columns: a cell with the delimiter in it stands in quotes",
         ]
     );
 }

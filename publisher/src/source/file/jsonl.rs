@@ -284,7 +284,10 @@ impl History {
                 }
             },
             Instruction::Commit => {
-                let (begin, changes) = self.open.take().ok_or("`commit` without `begin`")?;
+                let (begin, changes) = self
+                    .open
+                    .take()
+                    .ok_or("`commit` without `begin`: begin a transaction by {\"op\":\"begin\"}")?;
                 let mut changes = changes.iter();
                 changes
                     .try_for_each(|change| self.apply(change))

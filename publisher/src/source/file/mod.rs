@@ -217,7 +217,7 @@ impl File {
                 Some(fault) => self.report(&fault, self.strict),
                 None => Ok(()),
             },
-            Outcome::Gone => self.report_gone("there is no such file"),
+            Outcome::Gone => self.report_gone("there is no such file: check the path"),
             Outcome::Bad(fault) if is_young && self.former.schema.is_some() => {
                 self.doubt = Some(fault);
                 Ok(())

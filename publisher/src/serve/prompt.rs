@@ -1,0 +1,76 @@
+//! What is said where a person is to type rows: which lines are awaited, with one of them.
+
+use std::io;
+use std::io::IsTerminal;
+use std::sync::Arc;
+
+use common::{Kind, RowBuf, Schema};
+use subscriber::shell::{Failure, tell};
+
+use crate::source::file::settings::Format;
+
+/// Says it, if stdin is a terminal.
+///
+/// # Errors
+/// There is no line for such fields.
+pub fn prompt(schema: &Schema, format: Format, ends_at_eof: bool) -> Result<(), Failure> {
+    if io::stdin().is_terminal() {
+        let end = match ends_at_eof {
+            true => "Ctrl-D ends it",
+            false => "Ctrl-D ends the input, and Ctrl-C the table",
+        };
+        tell(format_args!(
+            "reading from this terminal: {}; {end}",
+            awaited(schema, format)?
+        ));
+    }
+    Ok(())
+}
+
+/// What to type.
+fn awaited(schema: &Schema, format: Format) -> Result<String, Failure> {
+    let row = example(schema)?;
+    let Format::Csv(dialect) = format else {
+        let line = serde_json::to_string(&row.as_ref()).map_err(io::Error::from)?;
+        return Ok(format!("type lines of JSON such as {line}"));
+    };
+    let line = |cells: Vec<String>| {
+        let mut writer = csv::WriterBuilder::new()
+            .delimiter(dialect.delimiter)
+            .from_writer(Vec::new());
+        writer.write_record(cells).map_err(io::Error::from)?;
+        let line = writer.into_inner().map_err(|error| error.into_error())?;
+        Ok::<_, Failure>(
+            String::from_utf8_lossy(&line)
+                .trim_end_matches('\n')
+                .to_owned(),
+        )
+    };
+    let names = schema.fields().iter().map(|field| field.name().to_owned());
+    let cells = row.as_ref().values().map(|(_, value)| value.to_string());
+    let (names, cells) = (line(names.collect())?, line(cells.collect())?);
+    Ok(match dialect.has_header {
+        true => format!("type the names {names} first, then lines such as {cells}"),
+        false => format!("type lines such as {cells}"),
+    })
+}
+
+/// A row that such a table can have.
+fn example(schema: &Schema) -> Result<RowBuf, Failure> {
+    let mut row = RowBuf::new(Arc::new(schema.clone()));
+    for (index, field) in schema.fields().iter().enumerate() {
+        let value = match field.kind() {
+            Kind::Bool => "true",
+            Kind::F32 | Kind::F64 => "1.5",
+            Kind::Text(_) => "a",
+            Kind::Ipv4 => "192.0.2.1",
+            Kind::Ipv6 => "2001:db8::1",
+            Kind::IpNet => "192.0.2.0/24",
+            Kind::Mac => "02:00:00:00:00:01",
+            Kind::Timestamp => "2026-01-01T00:00:00Z",
+            _ => "1",
+        };
+        row.set_text(index, value)?;
+    }
+    Ok(row)
+}

@@ -1,0 +1,262 @@
+//! Completion: a shell asks the program at each Tab, so that it knows the tables that there are now.
+//!
+//! `completions SHELL` prints a script, which has the shell call the program with the line in its arguments and
+//! `TABLECAST_COMPLETE` in its environment. clap's engine finds out what stands where; what a table's name, a field or a key
+//! can be is looked up here.
+
+use std::ffi::{OsStr, OsString};
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+use clap::{Command, ValueEnum};
+use clap_complete::engine::{
+    ArgValueCompleter, CompletionCandidate, PathCompleter, ValueCompleter,
+};
+use clap_complete::env::{Bash, CompleteEnv, Elvish, EnvCompleter, Fish, Shells, Zsh};
+
+use super::environment::COMPLETE;
+use super::{Failure, usage};
+
+mod tables;
+
+use tables::Asked;
+
+/// What a value can be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Completer {
+    /// A table.
+    Table,
+    /// A table that nobody publishes now.
+    Abandoned,
+    /// A key of the table that is named before.
+    Key,
+    /// Fields of it, joined by commas.
+    Fields,
+    /// Fields of it with their directions, joined by commas.
+    Sort,
+    /// A field of it, which a condition begins with.
+    Condition,
+    /// An owner of tables.
+    Owner,
+    /// A way to be woken.
+    Wake,
+    /// Where rows come from.
+    Source,
+}
+
+/// A shell that can be helped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Shell {
+    /// In ~/.bashrc
+    Bash,
+    /// In ~/.config/elvish/rc.elv
+    Elvish,
+    /// In ~/.config/fish/config.fish
+    Fish,
+    /// In ~/.zshrc, behind compinit
+    Zsh,
+}
+
+const SHELLS: Shells<'static> = Shells(&[&Bash, &Elvish, &Fish, &Zsh]);
+
+/// `completions`.
+#[derive(Debug, clap::Args)]
+pub struct Completions {
+    /// The shell that is to complete lines
+    pub shell: Shell,
+}
+
+impl Completions {
+    /// Prints the script for a program.
+    ///
+    /// # Errors
+    /// Stdout cannot be written.
+    pub fn run(&self, command: &Command) -> Result<(), Failure> {
+        let shell: &dyn EnvCompleter = match self.shell {
+            Shell::Bash => &Bash,
+            Shell::Elvish => &Elvish,
+            Shell::Fish => &Fish,
+            Shell::Zsh => &Zsh,
+        };
+        let name = command.get_name();
+        let program = program(name);
+        shell.write_registration(COMPLETE, name, name, &program, &mut io::stdout())?;
+        Ok(())
+    }
+}
+
+/// What a shell is to call: this program as it was called, and from anywhere.
+fn program(name: &str) -> String {
+    let called = std::env::args_os().next().unwrap_or_default();
+    let called = Path::new(&called);
+    let is_path = called.components().count() > 1;
+    let path = is_path.then(|| std::path::absolute(called).ok()).flatten();
+    path.and_then(|path| path.into_os_string().into_string().ok())
+        .unwrap_or_else(|| name.to_owned())
+}
+
+/// Answers a shell that asks; whether one did.
+///
+/// # Errors
+/// A shell that is not known.
+pub fn answer(
+    words: &[OsString],
+    command: fn() -> Command,
+    completer: fn(&str) -> Option<Completer>,
+) -> Result<bool, Failure> {
+    // The line stands behind the shell's own arguments.
+    let line = words.iter().skip_while(|word| *word != "--").skip(1);
+    let line: Arc<[OsString]> = line.cloned().collect();
+    let asked = move || Asked::read(command().ignore_errors(true), &line);
+    let asked: Asking = Arc::new(asked);
+    let here = std::env::current_dir().ok();
+    CompleteEnv::with_factory(|| with_completers(command(), completer, &asked))
+        .var(COMPLETE)
+        .shells(SHELLS)
+        .try_complete(words, here.as_deref())
+        .or_else(|error| usage(&error).map(|()| true))
+}
+
+/// Reads what the line says of the table.
+type Asking = Arc<dyn Fn() -> Asked + Send + Sync>;
+
+fn with_completers(
+    command: Command,
+    completer: fn(&str) -> Option<Completer>,
+    asked: &Asking,
+) -> Command {
+    command
+        .mut_args(|argument| {
+            let name = argument.get_long().unwrap_or(argument.get_id().as_str());
+            let Some(completer) = completer(name) else {
+                return argument;
+            };
+            let asked = Arc::clone(asked);
+            argument.add(ArgValueCompleter::new(move |current: &OsStr| {
+                completer.candidates(current, &asked)
+            }))
+        })
+        .mut_subcommands(|subcommand| with_completers(subcommand, completer, asked))
+}
+
+impl Completer {
+    fn candidates(self, current: &OsStr, asked: &Asking) -> Vec<CompletionCandidate> {
+        let Some(begun) = current.to_str() else {
+            return Vec::new();
+        };
+        let mut all = match self {
+            Self::Table => asked().tables(|_| true),
+            Self::Abandoned => asked().tables(|table| !table.publisher.is_alive()),
+            Self::Key => asked().keys(),
+            Self::Condition => asked().fields(),
+            Self::Fields => listed(begun, asked().fields()),
+            Self::Sort => match last_of(begun).split_once(':') {
+                Some((_, direction)) => {
+                    let field = &begun[..begun.len() - direction.len()];
+                    prefixed(field, words(&DIRECTIONS))
+                }
+                None => listed(begun, asked().fields()),
+            },
+            Self::Owner => asked().owners(),
+            Self::Wake => words(&WAKES),
+            Self::Source => {
+                let mut sources = words(&SOURCES);
+                sources.retain(|source| begins(source, begun));
+                sources.extend(PathCompleter::file().complete(current));
+                return sources;
+            }
+        };
+        all.retain(|candidate| begins(candidate, begun));
+        all
+    }
+}
+
+fn begins(candidate: &CompletionCandidate, begun: &str) -> bool {
+    let value = candidate.get_value().to_str();
+    value.is_some_and(|value| value.starts_with(begun))
+}
+
+/// The last piece of a list joined by commas.
+fn last_of(list: &str) -> &str {
+    list.rsplit(',').next().unwrap_or_default()
+}
+
+/// The candidates behind what is there of a list joined by commas, without those that it has.
+fn listed(begun: &str, mut candidates: Vec<CompletionCandidate>) -> Vec<CompletionCandidate> {
+    let before = begun.rfind(',').map_or("", |comma| &begun[..=comma]);
+    let names = before.split(',').map(|name| name.split(':').next());
+    let has: Vec<_> = names.flatten().collect();
+    candidates.retain(|candidate| has.iter().all(|name| candidate.get_value() != *name));
+    prefixed(before, candidates)
+}
+
+fn prefixed(before: &str, candidates: Vec<CompletionCandidate>) -> Vec<CompletionCandidate> {
+    let candidates = candidates.into_iter();
+    candidates
+        .map(|candidate| candidate.add_prefix(before))
+        .collect()
+}
+
+const DIRECTIONS: [(&str, &str); 2] = [("asc", "the least first"), ("desc", "the greatest first")];
+
+const SOURCES: [(&str, &str); 4] = [
+    ("processes", "this machine's processes"),
+    ("routes", "the kernel's routes"),
+    ("neighbors", "the kernel's neighbors"),
+    ("-", "lines on stdin"),
+];
+
+const WAKES: [(&str, &str); 9] = [
+    ("auto", "a message queue, or else the futex"),
+    ("mq", "a POSIX message queue"),
+    ("futex", "the version in shared memory"),
+    ("unix", "a Unix socket"),
+    ("signal", "SIGUSR1"),
+    ("signal:USR2", "another signal"),
+    ("fifo", "a named pipe, for scripts"),
+    ("spin", "never asleep; takes a processor"),
+    ("spin:50us", "asleep after a while"),
+];
+
+fn words(words: &[(&str, &str)]) -> Vec<CompletionCandidate> {
+    words
+        .iter()
+        .map(|(word, help)| candidate(word, help))
+        .collect()
+}
+
+/// A candidate with what a shell may show beside it.
+fn candidate(value: &str, help: &str) -> CompletionCandidate {
+    CompletionCandidate::new(value).help(Some(help.to_owned().into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lists_go_on_behind_their_commas() {
+        let values = |begun| {
+            let fields = words(&[("id", ""), ("name", ""), ("price", "")]);
+            let mut all = listed(begun, fields);
+            all.retain(|candidate| begins(candidate, begun));
+            let values = all.iter().map(|candidate| candidate.get_value().to_str());
+            values
+                .map(|value| value.unwrap().to_owned())
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(values(""), ["id", "name", "price"]);
+        assert_eq!(values("n"), ["name"]);
+        assert_eq!(values("id,"), ["id,name", "id,price"]);
+        assert_eq!(values("price:desc,id,n"), ["price:desc,id,name"]);
+        assert_eq!(values("x"), Vec::<String>::new());
+    }
+
+    #[test]
+    fn ways_to_be_woken_are_such() {
+        for (word, _) in WAKES {
+            assert!(word.parse::<common::WakeKind>().is_ok(), "{word}");
+        }
+    }
+}
