@@ -5,6 +5,7 @@ use std::time::Instant;
 use common::publisher::MAINTENANCE_INTERVAL;
 use common::schema::Field;
 use common::{Error, PublisherState, Schema, UntypedPublisher};
+use subscriber::service::Service;
 use subscriber::shell::{Failure, Stop};
 
 use crate::args::{From, Serve};
@@ -24,6 +25,8 @@ pub fn run(args: &Serve) -> Result<(), Failure> {
     let hangups = matches!(args.from, From::File(_)).then(file::hangup::Hangups::take);
     let hangups = hangups.transpose()?;
     let stop = Stop::install()?;
+    let mut service = Service::of_environment();
+    service.begin("reading what there is to publish");
     let Some((schema, mut source)) = source(args, hangups, &stop)? else {
         return Ok(());
     };
@@ -50,7 +53,8 @@ pub fn run(args: &Serve) -> Result<(), Failure> {
     }
     let begun_at = publisher.version();
     let over = |progress| args.exit_at_eof && progress == Progress::Ended;
-    let outcome = publish(&mut publisher, source.as_mut(), &stop, over);
+    let outcome = publish(&mut publisher, source.as_mut(), &stop, &mut service, over);
+    service.end(&last_words(&publisher, &outcome));
     let failure = match outcome {
         Ok(()) => None,
         Err(Trouble::Input(failure)) => Some(failure),
@@ -125,23 +129,42 @@ pub fn publish(
     publisher: &mut UntypedPublisher,
     source: &mut dyn Source,
     stop: &Stop,
+    service: &mut Service,
     mut over: impl FnMut(Progress) -> bool,
 ) -> Result<(), Trouble> {
     let mut next_upkeep = Instant::now();
     let mut told = false;
     loop {
-        if over(source.bring(publisher)?) {
+        let progress = source.bring(publisher)?;
+        service.turn(Instant::now(), source.stage(), || state(publisher));
+        if over(progress) {
             return Ok(());
         }
         if next_upkeep <= Instant::now() {
             next_upkeep = Instant::now() + MAINTENANCE_INTERVAL;
             maintain(publisher, &mut told)?;
         }
-        let due = source.due().map_or(next_upkeep, |due| due.min(next_upkeep));
+        let wanted = [source.due(), service.due()].into_iter().flatten();
+        let due = wanted.fold(next_upkeep, Instant::min);
         let time = due.saturating_duration_since(Instant::now());
         if stop.wait_with(source.descriptor().as_slice(), Some(time)) {
             return Ok(());
         }
+    }
+}
+
+/// How the table is, for the service manager.
+fn state(publisher: &UntypedPublisher) -> String {
+    let (name, rows, version) = (publisher.name(), publisher.len(), publisher.version());
+    format!("publishing {name}: {rows} rows at version {version}")
+}
+
+/// Why there will be no more, for the service manager.
+fn last_words(publisher: &UntypedPublisher, outcome: &Result<(), Trouble>) -> String {
+    match outcome {
+        Ok(()) => format!("closing {}", publisher.name()),
+        Err(Trouble::Input(failure)) => failure.to_string(),
+        Err(Trouble::Table(error)) => error.to_string(),
     }
 }
 

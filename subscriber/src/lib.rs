@@ -3,7 +3,7 @@
 //! In the order of a row's path: `args` says which table; `attach` gets a copy of it, and a `view` the rows that are
 //! asked for, in the `order` that is; `get` and `watch` hand them and their changes to a `format` (or `watch` to a command);
 //! `output` writes that to stdout. `list` and `info` look at tables without a copy. `point` shows where an argument is wrong. [`demo`] draws
-//! a table in a terminal. [`shell`] is what the publisher's binary needs, too.
+//! a table in a terminal. [`shell`] and [`service`] are what the publisher's binary needs, too.
 
 use std::ffi::OsString;
 
@@ -24,6 +24,7 @@ mod list;
 mod order;
 mod output;
 mod point;
+pub mod service;
 pub mod shell;
 mod view;
 mod watch;

@@ -56,6 +56,9 @@ fn clean(mut command: Command) -> Command {
         "CLICOLOR_FORCE",
         "COLUMNS",
         "RUST_BACKTRACE",
+        "NOTIFY_SOCKET",
+        "WATCHDOG_USEC",
+        "WATCHDOG_PID",
     ] {
         command.env_remove(variable);
     }

@@ -22,6 +22,7 @@ use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
 use crate::format::change_line;
 use crate::output::PIPE_BYTES;
+use crate::service;
 use crate::shell::{Failure, Stop, tell};
 use crate::view::Shown;
 
@@ -67,7 +68,8 @@ impl Runner {
         changes: impl ExactSizeIterator<Item = Change<Shown<'a>>>,
     ) -> Result<(), Failure> {
         let (program, version) = (self.command[0].as_os_str(), table.version());
-        let started = Command::new(program)
+        let mut command = Command::new(program);
+        let started = service::hide_from(&mut command)
             .args(&self.command[1..])
             .envs(environment(event, table, changes.len()))
             .stdin(Stdio::piped())
