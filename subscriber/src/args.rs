@@ -8,6 +8,7 @@ use clap::{Parser, Subcommand};
 use common::WakeKind;
 use nix::unistd::User;
 
+use crate::doctor::Doctor;
 use crate::format::Format;
 use crate::shell::duration;
 
@@ -72,6 +73,11 @@ pub enum Command {
     Ls(List),
     /// All about one table: schema, memory, publisher, each subscriber
     Info(Info),
+    /// What Tablecast needs on this machine: whether it is there, and what to change
+    ///
+    /// A line a check: ok, warning (it works, and less well than it could, or not for everybody) or problem, what was found, and
+    /// what to do. Nothing is changed. With NAME, whether this user can read that table. The exit code is 1 if there is a problem.
+    Doctor(Doctor),
 }
 
 /// Which table, and of which of its rows.

@@ -2,7 +2,7 @@
 //!
 //! In the order of a row's path: `args` says which table; `attach` gets a copy of it, and a `view` the rows that are
 //! asked for, in the `order` that is; `get` and `watch` hand them and their changes to a `format` (or `watch` to a command);
-//! `output` writes that to stdout. `list` and `info` look at tables without a copy. `point` shows where an argument is wrong. [`demo`] draws
+//! `output` writes that to stdout. `list` and `info` look at tables without a copy, `doctor` at what the machine lacks. `point` shows where an argument is wrong. [`demo`] draws
 //! a table in a terminal. [`shell`] and [`service`] are what the publisher's binary needs, too.
 
 use std::ffi::OsString;
@@ -17,6 +17,7 @@ mod args;
 mod attach;
 pub mod delays;
 pub mod demo;
+mod doctor;
 mod format;
 mod get;
 mod info;
@@ -51,5 +52,6 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> Result<(), Failure> {
         Some(Command::Get(get)) => get::run(&get, &stop, output),
         Some(Command::Ls(ls)) => list::run(&ls, &stop, output),
         Some(Command::Info(info)) => info::run(&info, output),
+        Some(Command::Doctor(doctor)) => doctor::run(&doctor, output),
     }
 }

@@ -83,7 +83,10 @@ fn a_file_that_is_no_table_is_never_ready() {
     let mut process = Process::start(manager.serves(&mut serve(&table, &file, &[])));
     process.ends_with(5);
     let heard = manager.heard();
-    assert!(!heard.iter().any(|lines| begins(lines, "READY")), "{heard:?}");
+    assert!(
+        !heard.iter().any(|lines| begins(lines, "READY")),
+        "{heard:?}"
+    );
 }
 
 #[test]
@@ -164,8 +167,8 @@ fn a_watchdog_of_another_process_is_none_of_ours() {
         .env("WATCHDOG_USEC", "1000")
         .env("WATCHDOG_PID", std::process::id().to_string());
     let mut process = Process::start(&mut serve);
-    process.write_line(r#"{"id":1}"#);
     manager.hears("READY=1");
+    process.write_line(r#"{"id":1}"#);
     // Thousands of them would have come until this.
     manager.hears(&format!("STATUS=publishing {}: 1 row", table.name()));
     process.signal(Signal::SIGTERM);

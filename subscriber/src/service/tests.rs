@@ -137,10 +137,7 @@ fn what_could_not_be_sent_is_said_later() {
     assert_eq!(listener.heard(), NOTHING);
     service.turn(begun + RETRY, Stage::READY, || "well".to_owned());
     assert_eq!(listener.heard(), ["READY=1 STATUS=well WATCHDOG=1"]);
-    assert_eq!(
-        service.due(),
-        Some(begun + RETRY + Duration::from_secs(10))
-    );
+    assert_eq!(service.due(), Some(begun + RETRY + Duration::from_secs(10)));
 }
 
 #[test]
