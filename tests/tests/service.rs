@@ -187,7 +187,7 @@ fn a_reload_stands_between_two_words_with_the_time_of_its_beginning() {
     let manager = Manager::abstract_one();
     let process = Process::start(manager.serves(&mut serve(&table, &file, &[])));
     manager.hears("READY=1");
-    let mut reload = |content: Option<&str>| {
+    let reload = |content: Option<&str>| {
         if let Some(content) = content {
             let other = file.with_extension("new");
             std::fs::write(&other, content).unwrap();

@@ -1,13 +1,11 @@
 //! Which namespace this process is in, as far as /proc tells.
 
+use std::ffi::OsStr;
+
 use procfs::process::Process;
 
 /// The kernel's number of the machine's own namespace of each kind, which never changes.
-const MACHINE: [(&str, u64); 3] = [
-    ("ipc", 0xEFFF_FFFF),
-    ("pid", 0xEFFF_FFFC),
-    ("time", 0xEFFF_FFFA),
-];
+const MACHINE: [(&str, u64); 2] = [("ipc", 0xEFFF_FFFF), ("pid", 0xEFFF_FFFC)];
 
 /// One of a kind, as this process has it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,23 +23,31 @@ pub enum Namespace {
 impl Namespace {
     /// Of this process.
     pub fn look(kind: &str) -> Self {
-        let number = |process: Option<Process>| {
-            let namespaces = process?.namespaces().ok()?;
-            let namespace = namespaces.0.get(std::ffi::OsStr::new(kind))?;
-            Some(namespace.identifier)
-        };
-        let own = number(Process::myself().ok());
-        Self::of(kind, own, number(Process::new(1).ok()))
+        let own = Process::myself().ok();
+        let first = Process::new(1).ok().and_then(|first| number(&first, kind));
+        let pids = own.as_ref().and_then(|own| number(own, "pid"));
+        let own = own.as_ref().and_then(|own| number(own, kind));
+        Self::of(kind, own, first, pids)
     }
 
-    fn of(kind: &str, own: Option<u64>, first: Option<u64>) -> Self {
+    /// `first`: that of process 1, if this user may see it. `pids`: the pid namespace of this process.
+    fn of(kind: &str, own: Option<u64>, first: Option<u64>, pids: Option<u64>) -> Self {
+        let is_machines = |kind, number| MACHINE.contains(&(kind, number));
         match (own, first) {
             (None, _) => Self::Unknown,
-            (Some(own), _) if MACHINE.contains(&(kind, own)) => Self::Machine,
+            (Some(own), _) if is_machines(kind, own) => Self::Machine,
             (Some(own), Some(first)) if own != first => Self::Own,
+            // A container would have pids of its own.
+            (_, None) if pids.is_some_and(|pids| is_machines("pid", pids)) => Self::Own,
             _ => Self::Shared,
         }
     }
+}
+
+fn number(process: &Process, kind: &str) -> Option<u64> {
+    let namespaces = process.namespaces().ok()?;
+    let namespace = namespaces.0.get(OsStr::new(kind))?;
+    Some(namespace.identifier)
 }
 
 #[cfg(test)]
@@ -51,19 +57,20 @@ mod tests {
     #[test]
     fn a_namespace_is_the_machines_a_containers_or_ones_own() {
         let machine = 0xEFFF_FFFF;
-        for (own, first, expected) in [
-            (Some(machine), Some(machine), Namespace::Machine),
-            (Some(machine), None, Namespace::Machine),
-            (Some(7), Some(machine), Namespace::Own),
-            (Some(7), Some(8), Namespace::Own),
-            (Some(7), Some(7), Namespace::Shared),
-            (Some(7), None, Namespace::Shared),
-            (None, Some(7), Namespace::Unknown),
+        for (own, first, pids, expected) in [
+            (Some(machine), Some(machine), None, Namespace::Machine),
+            (Some(machine), None, None, Namespace::Machine),
+            (Some(7), Some(machine), None, Namespace::Own),
+            (Some(7), Some(8), Some(9), Namespace::Own),
+            (Some(7), Some(7), Some(0xEFFF_FFFC), Namespace::Shared),
+            (Some(7), None, Some(9), Namespace::Shared),
+            (Some(7), None, Some(0xEFFF_FFFC), Namespace::Own),
+            (None, Some(7), None, Namespace::Unknown),
         ] {
-            assert_eq!(Namespace::of("ipc", own, first), expected);
+            assert_eq!(Namespace::of("ipc", own, first, pids), expected);
         }
         // Another kind's number is none.
-        let pid = Namespace::of("pid", Some(machine), Some(machine));
+        let pid = Namespace::of("pid", Some(machine), Some(machine), None);
         assert_eq!(pid, Namespace::Shared);
     }
 }

@@ -133,7 +133,7 @@ impl Queues {
             Namespace::Machine => Report::ok(check, "the machine's"),
             Namespace::Shared => Report::ok(
                 check,
-                "a container's: queues reach those within, others are woken by the futex",
+                "not the machine's, but a container's: queues reach those within, others are woken by the futex",
             ),
             Namespace::Own => Report::warning(
                 check,
