@@ -49,6 +49,9 @@ colons in them become _, and a column without a name is column_N.
 With --fields, fields find their columns by name, in any order, and other columns are left out; without a header
 they are the columns in their order.
 
+As a service (Type=notify of systemd): ready when what the source had at first can be read (stdin: when the table is there);
+SIGHUP reloads a file; the watchdog hears from the publishing loop. The README has a unit file.
+
 Examples:
   publisher serve processes --from processes --every 1s
   echo '{"id":1,"price":9.5}' | publisher serve prices --from - --fields id:u64,price:f64

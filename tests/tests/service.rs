@@ -2,7 +2,7 @@
 
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use common::{PublisherState, UntypedSubscriber};
 use nix::sys::signal::Signal;
@@ -17,8 +17,9 @@ use tests::{LIMIT, skip, until};
 const FIELDS: &str = "id:u64";
 const CSV: &str = "id,name\n1,one\n2,two\n";
 
-/// How many signs of life are waited for.
-const BEATS: usize = 5;
+/// How many signs of life must come in [`LIMIT`], at one each 50 ms. Were the loops to turn for their other business only, each
+/// second, they would not.
+const BEATS: usize = 40;
 
 fn begins(lines: &[String], beginning: &str) -> bool {
     lines.iter().any(|line| line.starts_with(beginning))
@@ -28,6 +29,14 @@ fn from_stdin(table: &Table) -> Command {
     let mut serve = publisher();
     serve.args(["serve", table.name(), "--from", "-", "--fields", FIELDS]);
     serve
+}
+
+fn hears_it_live(manager: &Manager) {
+    let begun = Instant::now();
+    for _ in 0..BEATS {
+        manager.hears("WATCHDOG=1");
+    }
+    assert!(begun.elapsed() < LIMIT, "{:?}", begun.elapsed());
 }
 
 /// How many rows whoever attaches at this moment gets.
@@ -143,18 +152,14 @@ fn signs_of_life_come_from_a_quiet_loop_and_stop_with_it() {
     manager.serves(&mut serve).env("WATCHDOG_USEC", "100000");
     let process = Process::start(&mut serve);
     manager.hears("READY=1");
-    for _ in 0..BEATS {
-        manager.hears("WATCHDOG=1");
-    }
+    hears_it_live(&manager);
     process.stop();
     let _before_it_stood = manager.heard();
     // It stands: nothing can come, however long this waits.
     let heard = manager.next_within(Duration::from_millis(500));
     assert_eq!(heard, None);
     process.signal(Signal::SIGCONT);
-    for _ in 0..BEATS {
-        manager.hears("WATCHDOG=1");
-    }
+    hears_it_live(&manager);
 }
 
 #[test]
@@ -273,9 +278,7 @@ fn a_watch_is_ready_with_its_first_copy() {
     let following = format!("STATUS=following {}: 0 rows at version", table.name());
     assert!(ready[1].starts_with(&following), "{ready:?}");
     // Nothing happens, and it lives.
-    for _ in 0..BEATS {
-        manager.hears("WATCHDOG=1");
-    }
+    hears_it_live(&manager);
     serving.publish([r#"{"id":1}"#]);
     manager.hears(&format!("STATUS=following {}: 1 rows", table.name()));
     watch.signal(Signal::SIGTERM);

@@ -144,7 +144,7 @@ impl Kernel {
                 format!("{files} a process: not enough for a table"),
                 advice,
             ),
-            ..FEW_FILES => Report::warning(
+            LEAST_FILES..FEW_FILES => Report::warning(
                 check,
                 format!("{files} a process: a publisher needs one for each subscriber"),
                 advice,

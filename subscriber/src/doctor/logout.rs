@@ -83,8 +83,8 @@ fn setting(folders: &[PathBuf]) -> Option<bool> {
         }
     }
     let files = main.into_iter().chain(parts.into_values());
-    let texts = files.filter_map(|path| fs::read_to_string(path).ok());
-    texts.filter_map(|text| last(&text)).last()
+    let words = files.filter_map(|path| last(&fs::read_to_string(path).ok()?));
+    words.fold(None, |_, word| Some(word))
 }
 
 /// The last word of one file.

@@ -177,7 +177,7 @@ impl Directory {
             (_, ..LEAST_INODES) => {
                 Report::problem(check, format!("{found}: not enough for a table"), advice)
             }
-            (_, ..FEW_INODES) => {
+            (_, LEAST_INODES..FEW_INODES) => {
                 Report::warning(check, format!("{found}: each table takes three"), advice)
             }
             _ => Report::ok(check, found),

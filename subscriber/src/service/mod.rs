@@ -25,6 +25,9 @@ const STATUS_INTERVAL: Duration = Duration::from_secs(5);
 /// How long until what could not be sent is tried again.
 const RETRY: Duration = Duration::from_secs(1);
 
+/// Signs of life come no faster, whatever the manager wants.
+const SHORTEST_BEAT: Duration = Duration::from_millis(1);
+
 /// How far a program is with what it is there for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Stage {
@@ -84,7 +87,7 @@ impl Service {
     fn of(manager: Manager, watchdog: Option<Duration>) -> Self {
         Self {
             manager: Some(manager),
-            beat: watchdog.map(|time| time / 2),
+            beat: watchdog.map(|time| (time / 2).max(SHORTEST_BEAT)),
             ..Self::none()
         }
     }
