@@ -114,7 +114,7 @@ fn own_memory_group() -> std::io::Result<(PathBuf, &'static str)> {
 }
 
 /// Becomes `program` with less than it would have: `files=N` open files, `queues=BYTES` for message queues, `space=BYTES` of
-/// addresses, `file=BYTES` of a file, `refused=CALL,…` of [`refuse`], or `unprivileged`, which even root needs to be held by the limits of the system.
+/// addresses, `file=BYTES` of a file, `refused=CALL,…` for a sandbox, or `unprivileged`, which even root needs to be held by the limits of the system.
 ///
 /// # Errors
 /// What was refused.

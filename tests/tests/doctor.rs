@@ -6,7 +6,7 @@ use std::process::Command;
 use common::publisher::SILENT_AFTER;
 use common::{Schema, UntypedPublisher};
 use serde_json::Value;
-use tests::confined::{MemoryGroup, own_memory, own_mount, own_queues};
+use tests::confined::{MemoryGroup, own_memory, own_mount, own_queues, show_queues};
 use tests::process::Process;
 use tests::programs::subscriber;
 use tests::serving::Serving;
@@ -204,6 +204,27 @@ fn queues_that_are_used_up_or_elsewhere_are_warnings() {
     said.assert("message queue", "warning", "as there can be", "queues_max");
     said.assert("queue limits", "warning", "0 queues", "queues_max");
     said.assert("IPC namespace", "warning", "of its own", "--ipc=host");
+}
+
+#[test]
+fn queues_of_another_namespace_are_not_taken_for_ours() {
+    const TEST: &str = "queues_of_another_namespace_are_not_taken_for_ours";
+    if !own_memory(ROOM) {
+        return skip(&format!("{TEST}: no mount namespace"));
+    }
+    let folder = tempfile::tempdir().unwrap();
+    show_queues(folder.path());
+    let said = Said::by(&mut doctor(&[]));
+    let found = said.check("queue file system")["found"].as_str().unwrap();
+    assert!(!found.contains("another"), "{found}");
+    said.assert("queue limits", "ok", "in use", "");
+    if !own_queues(200) {
+        return skip(&format!("{TEST}: no IPC namespace"));
+    }
+    let said = Said::by(&mut doctor(&[]));
+    said.assert("queue file system", "ok", "another IPC namespace", "");
+    let found = said.check("queue limits")["found"].as_str().unwrap();
+    assert!(!found.contains("in use"), "{found}");
 }
 
 #[test]

@@ -188,7 +188,7 @@ impl Directory {
 fn memory_limit(group: Option<&Group>, largest: u64) -> Report {
     let check = "memory limit";
     let Some(group) = group else {
-        return Report::ok(check, "of no cgroup");
+        return Report::ok(check, "no cgroup has one");
     };
     let free = group.limit.saturating_sub(group.used);
     let found = format!(

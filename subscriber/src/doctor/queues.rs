@@ -29,6 +29,8 @@ pub struct Queues {
     used: Option<u64>,
     own_bytes: u64,
     directory: Option<PathBuf>,
+    /// Whether the directory shows another IPC namespace's.
+    is_foreign: bool,
     namespace: Namespace,
 }
 
@@ -37,13 +39,20 @@ impl Queues {
     pub fn look() -> Self {
         let most = fs::read_to_string("/proc/sys/fs/mqueue/queues_max").ok();
         let directory = queue_directory();
-        let listed = directory.as_ref().and_then(|path| fs::read_dir(path).ok());
         let limit = getrlimit(Resource::RLIMIT_MSGQUEUE);
+        let mut is_foreign = false;
+        let made = try_to_make(|name| {
+            let shown = directory.as_ref().map(|path| path.join(name));
+            is_foreign = shown.is_some_and(|shown| fs::symlink_metadata(shown).is_err());
+        });
+        let shown = directory.as_ref().filter(|_| !is_foreign);
+        let listed = shown.and_then(|path| fs::read_dir(path).ok());
         Self {
-            made: try_to_make(),
+            made,
             most: most.and_then(|text| text.trim().parse().ok()),
             used: listed.map(|entries| entries.count() as u64),
             own_bytes: limit.map_or(RLIM_INFINITY, |(soft, _)| soft),
+            is_foreign,
             directory,
             namespace: Namespace::look("ipc"),
         }
@@ -116,6 +125,13 @@ impl Queues {
     fn visible(&self) -> Report {
         let check = "queue file system";
         match &self.directory {
+            Some(path) if self.is_foreign => Report::ok(
+                check,
+                format!(
+                    "at {}, with the queues of another IPC namespace",
+                    path.display()
+                ),
+            ),
             Some(path) => Report::ok(check, format!("at {}", path.display())),
             None => Report::ok(
                 check,
@@ -144,11 +160,13 @@ impl Queues {
     }
 }
 
-fn try_to_make() -> Result<(), Errno> {
+/// Makes a queue and removes it. `look` is called with its name while it is there.
+fn try_to_make(look: impl FnOnce(&str)) -> Result<(), Errno> {
     let name = format!("/tablecast.doctor.{}", std::process::id());
     let flags = MQ_OFlag::O_CREAT | MQ_OFlag::O_EXCL | MQ_OFlag::O_RDONLY | MQ_OFlag::O_CLOEXEC;
     let mode = Mode::S_IRUSR | Mode::S_IWUSR;
     let queue = mq_open(name.as_str(), flags, mode, Some(&MqAttr::new(0, 1, 1, 0)))?;
+    look(&name[1..]);
     let closed = mq_close(queue);
     mq_unlink(name.as_str()).and(closed)
 }
@@ -165,6 +183,7 @@ mod tests {
             used: Some(10),
             own_bytes: 819_200,
             directory: Some("/dev/mqueue".into()),
+            is_foreign: false,
             namespace: Namespace::Machine,
         }
     }
@@ -230,6 +249,11 @@ mod tests {
             .reach();
             assert_eq!(report.state, state, "{report:?}");
         }
+        let foreign = Queues {
+            is_foreign: true,
+            ..good()
+        };
+        assert!(foreign.visible().found.contains("another IPC namespace"));
         let unseen = Queues {
             directory: None,
             ..good()

@@ -75,6 +75,7 @@ impl Tables {
                 let found = match (well, told.len()) {
                     (0, 0) => "there are none".to_owned(),
                     (well, 0) => format!("all are well: {well}"),
+                    (0, _) => "see below".to_owned(),
                     (well, _) => format!("well: {well}, others below"),
                 };
                 reports.push(Report::ok("tables", found));
