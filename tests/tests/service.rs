@@ -129,15 +129,22 @@ fn stdin_is_ready_when_the_table_is_and_says_how_it_is_when_that_changes() {
 
 #[test]
 fn processes_and_kernel_tables_are_ready_with_their_first_rows() {
-    for source in ["processes", "routes", "neighbors"] {
+    // Of an interface that is up, be it the loopback alone.
+    let routes = std::fs::read_to_string("/proc/net/fib_trie");
+    let has_routes = routes.is_ok_and(|routes| routes.contains("LOCAL"));
+    for (source, has_rows) in [
+        ("processes", true),
+        ("routes", has_routes),
+        ("neighbors", false),
+    ] {
         let table = Table::new("service-kernel");
         let manager = Manager::abstract_one();
         let mut serve = publisher();
         serve.args(["serve", table.name(), "--from", source]);
         let process = Process::start(manager.serves(&mut serve));
         manager.hears("READY=1");
-        if source == "processes" {
-            assert!(rows(&table) > 0, "{}", process.stderr());
+        if has_rows {
+            assert!(rows(&table) > 0, "{source}: {}", process.stderr());
         }
         process.signal(Signal::SIGTERM);
         manager.hears("STOPPING=1");
