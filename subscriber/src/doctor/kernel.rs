@@ -1,13 +1,10 @@
-//! The kernel's version, the calls that a sandbox may refuse, the limits of this process, its pid namespace and its clock.
-
-use std::time::Duration;
+//! The kernel's version, the calls that a sandbox may refuse, the limits of this process, and its pid namespace.
 
 use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollCreateFlags};
 use nix::sys::eventfd::EventFd;
 use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit};
-use nix::sys::timerfd::{ClockId as TimerClock, TimerFd, TimerFlags};
-use nix::time::{ClockId, clock_getres, clock_gettime};
+use nix::sys::timerfd::{ClockId, TimerFd, TimerFlags};
 use procfs::sys::kernel::Version;
 use rustix::process::{PidfdFlags, getpid, pidfd_open};
 
@@ -27,9 +24,6 @@ const FEW_FILES: u64 = 256;
 /// A table of a million rows of a hundred bytes fits.
 const SMALL_SPACE: u64 = 1 << 30;
 
-/// Coarser than this, ages and delays tell nothing.
-const COARSE: Duration = Duration::from_millis(1);
-
 /// What there is of kernel and limits.
 pub struct Kernel {
     version: Option<(u8, u8)>,
@@ -39,14 +33,6 @@ pub struct Kernel {
     address_space: u64,
     file_size: u64,
     pids: Namespace,
-    clock: Clock,
-}
-
-struct Clock {
-    resolution: Result<Duration, Errno>,
-    goes_back: bool,
-    /// How far it is from the machine's own, in a time namespace.
-    offset_s: i64,
 }
 
 impl Kernel {
@@ -61,7 +47,6 @@ impl Kernel {
             address_space: limit(Resource::RLIMIT_AS),
             file_size: limit(Resource::RLIMIT_FSIZE),
             pids: Namespace::look("pid"),
-            clock: Clock::look(),
         }
     }
 
@@ -84,7 +69,6 @@ impl Kernel {
                 "ulimit -f unlimited (LimitFSIZE=infinity of a unit)",
             ),
             self.processes(),
-            self.clock.check(),
         ]
     }
 
@@ -182,7 +166,7 @@ fn space(check: &str, limit: u64, why: &str, advice: &str) -> Report {
 fn refused() -> Vec<(&'static str, Errno)> {
     let process = pidfd_open(getpid(), PidfdFlags::empty());
     let process = process.map_err(|errno| Errno::from_raw(errno.raw_os_error()));
-    let timer = TimerFd::new(TimerClock::CLOCK_MONOTONIC, TimerFlags::TFD_CLOEXEC);
+    let timer = TimerFd::new(ClockId::CLOCK_MONOTONIC, TimerFlags::TFD_CLOEXEC);
     let tried = [
         ("pidfd_open", process.err()),
         (
@@ -198,64 +182,6 @@ fn refused() -> Vec<(&'static str, Errno)> {
         .collect()
 }
 
-impl Clock {
-    fn look() -> Self {
-        let now = || clock_gettime(ClockId::CLOCK_MONOTONIC).map(Duration::from);
-        let (first, second) = (now(), now());
-        let offsets = std::fs::read_to_string("/proc/self/timens_offsets").unwrap_or_default();
-        Self {
-            resolution: clock_getres(ClockId::CLOCK_MONOTONIC).map(Duration::from),
-            goes_back: matches!((first, second), (Ok(first), Ok(second)) if second < first),
-            offset_s: offset(&offsets),
-        }
-    }
-
-    fn check(&self) -> Report {
-        let check = "clock";
-        let resolution = match self.resolution {
-            Ok(resolution) => resolution,
-            Err(errno) => {
-                let found = format!("CLOCK_MONOTONIC cannot be read: {}", errno.desc());
-                return Report::problem(check, found, "let the sandbox allow clock_gettime");
-            }
-        };
-        let found = format!("CLOCK_MONOTONIC, to {} ns", resolution.as_nanos());
-        if self.goes_back {
-            let found = format!("{found}: it goes back");
-            return Report::warning(
-                check,
-                found,
-                "choose another clock source: /sys/devices/system/clocksource/clocksource0/current_clocksource",
-            );
-        }
-        if resolution > COARSE {
-            let found = format!("{found}: too coarse for delays");
-            return Report::warning(
-                check,
-                found,
-                "boot with high-resolution timers (highres=on)",
-            );
-        }
-        if self.offset_s != 0 {
-            let found = format!(
-                "{found}: {} s from the machine's (a time namespace): ages and delays of tables from outside are wrong by that",
-                self.offset_s
-            );
-            return Report::warning(check, found, "run both sides in one time namespace");
-        }
-        Report::ok(check, found)
-    }
-}
-
-/// The seconds of the line about the monotonic clock.
-fn offset(text: &str) -> i64 {
-    let line = text
-        .lines()
-        .find_map(|line| line.trim_start().strip_prefix("monotonic"));
-    let seconds = line.and_then(|line| line.split_whitespace().next()?.parse().ok());
-    seconds.unwrap_or(0)
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::check::State;
@@ -269,11 +195,6 @@ mod tests {
             address_space: RLIM_INFINITY,
             file_size: RLIM_INFINITY,
             pids: Namespace::Machine,
-            clock: Clock {
-                resolution: Ok(Duration::from_nanos(1)),
-                goes_back: false,
-                offset_s: 0,
-            },
         }
     }
 
@@ -349,25 +270,5 @@ mod tests {
                 [state, state]
             );
         }
-    }
-
-    #[test]
-    fn a_clock_is_fine_and_goes_forward() {
-        let of = |resolution, goes_back, offset_s| {
-            let clock = Clock {
-                resolution,
-                goes_back,
-                offset_s,
-            };
-            clock.check().state
-        };
-        let fine = Ok(Duration::from_nanos(1));
-        assert_eq!(of(fine, false, 0), State::Ok);
-        assert_eq!(of(fine, true, 0), State::Warning);
-        assert_eq!(of(fine, false, -5), State::Warning);
-        assert_eq!(of(Ok(Duration::from_millis(4)), false, 0), State::Warning);
-        assert_eq!(of(Err(Errno::EPERM), false, 0), State::Problem);
-        let text = "monotonic           -5         0\nboottime             7         0\n";
-        assert_eq!((offset(text), offset("")), (-5, 0));
     }
 }

@@ -7,7 +7,7 @@
 //! - `memory` and `group`: `/dev/shm`, and the memory cgroup;
 //! - `queues`, and `namespace`: message queues, and whom they reach;
 //! - `locks`: making objects, and seeing who lives;
-//! - `kernel`: its version, calls that are refused, limits of this process, its clock;
+//! - `kernel`: its version, calls that are refused, limits of this process; `clock`: what ages are measured by;
 //! - `logout`: a login manager that removes tables;
 //! - `tables`: those that there are, and what is left behind.
 
@@ -21,6 +21,7 @@ use crate::shell::Failure;
 use check::{Report, State};
 
 mod check;
+mod clock;
 mod group;
 mod kernel;
 mod locks;
@@ -60,6 +61,7 @@ pub fn run(args: &Doctor, output: Output) -> Result<(), Failure> {
     reports.extend(locks::Locks::look().checks());
     reports.extend(queues::Queues::look().checks());
     reports.extend(kernel::Kernel::look().checks());
+    reports.push(clock::Clock::look().check());
     reports.push(logout::Logout::look().check());
     reports.extend(tables.checks());
     let palette = Palette::of(&output);
