@@ -53,6 +53,9 @@ Files (`--from FILE.csv`, `.tsv`, `.jsonl` or `.ndjson`): the file is the table,
 Without --fields the kinds are inferred from the whole file: bool (true, false), u64, i64, f64, ipv4, ipv6, ipnet, mac, timestamp, else text. What would lose a digit stays text: 007, +5, numbers beyond 64 bits; so does a column with an empty cell. A key is text unless all of it would print as it stands. Names keep their letters; blanks, commas and colons in them become _, and a column without a name is column_N.
 With --fields, fields find their columns by name, in any order, and other columns are left out; without a header they are the columns in their order.
 
+As a service (Type=notify of systemd): ready when what the source had at first can be read (stdin: when the table is there);
+SIGHUP reloads a file; the watchdog hears from the publishing loop. The README has a unit file.
+
 Examples:
   publisher serve processes --from processes --every 1s
   echo '{"id":1,"price":9.5}' | publisher serve prices --from - --fields id:u64,price:f64

@@ -12,6 +12,7 @@ use common::{Error, UntypedPublisher};
 use nix::sys::prctl::set_pdeathsig;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, getppid};
+use subscriber::service::{self, Service};
 use subscriber::shell::{Failure, Stop};
 
 use crate::args;
@@ -44,9 +45,9 @@ pub fn run(args: args::Demo) -> Result<(), Failure> {
     let end = args
         .seconds
         .and_then(|seconds| Instant::now().checked_add(Duration::from_secs_f64(seconds)));
-    let outcome = publish(&mut publisher, &mut source, &stop, |_, _| {
-        subscriber.has_ended() || end.is_some_and(|end| end <= Instant::now())
-    });
+    let over = |_: &_, _| subscriber.has_ended() || end.is_some_and(|end| end <= Instant::now());
+    let mut service = Service::none();
+    let outcome = publish(&mut publisher, &mut source, &stop, &mut service, over);
     let closed = match outcome {
         Ok(()) => publisher.close().map_err(Failure::from),
         Err(Trouble::Input(failure)) => publisher.close().map_err(Failure::from).and(Err(failure)),
@@ -108,7 +109,8 @@ impl Subscriber {
         if let Some(seconds) = seconds {
             command.args(["--seconds", &seconds.to_string()]);
         }
-        let process = command.stdin(Stdio::null()).spawn();
+        let process = service::hide_from(&mut command).stdin(Stdio::null());
+        let process = process.spawn();
         let process = process
             .map_err(|error| Failure::new(1, format!("cannot start a subscriber: {error}")))?;
         Ok(Self {

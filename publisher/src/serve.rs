@@ -6,6 +6,7 @@ use common::publisher::MAINTENANCE_INTERVAL;
 use common::schema::Field;
 use common::{Error, PublisherState, Schema, UntypedPublisher};
 use subscriber::metrics;
+use subscriber::service::Service;
 use subscriber::shell::{Failure, Stop};
 
 use crate::args::{From, Serve};
@@ -30,6 +31,8 @@ pub fn run(args: &Serve) -> Result<(), Failure> {
     let stop = Stop::install()?;
     // Before there is a table: an address that is another's is an error of the command line.
     let metrics = metrics::bind(args.metrics.as_ref())?;
+    let mut service = Service::of_environment();
+    service.begin("reading what there is to publish");
     let Some((schema, mut source)) = source(args, hangups, &stop)? else {
         return Ok(());
     };
@@ -70,7 +73,8 @@ pub fn run(args: &Serve) -> Result<(), Failure> {
         metered.iter().for_each(|metered| metered.note(publisher));
         args.exit_at_eof && progress == Progress::Ended
     };
-    let outcome = publish(&mut publisher, source.as_mut(), &stop, over);
+    let outcome = publish(&mut publisher, source.as_mut(), &stop, &mut service, over);
+    service.end(&last_words(&publisher, &outcome));
     let failure = match outcome {
         Ok(()) => None,
         Err(Trouble::Input(failure)) => Some(failure),
@@ -145,12 +149,14 @@ pub fn publish(
     publisher: &mut UntypedPublisher,
     source: &mut dyn Source,
     stop: &Stop,
+    service: &mut Service,
     mut over: impl FnMut(&UntypedPublisher, Progress) -> bool,
 ) -> Result<(), Trouble> {
     let mut next_upkeep = Instant::now();
     let mut told = false;
     loop {
         let progress = source.bring(publisher)?;
+        service.turn(Instant::now(), source.stage(), || state(publisher));
         if over(publisher, progress) {
             return Ok(());
         }
@@ -158,11 +164,27 @@ pub fn publish(
             next_upkeep = Instant::now() + MAINTENANCE_INTERVAL;
             maintain(publisher, &mut told)?;
         }
-        let due = source.due().map_or(next_upkeep, |due| due.min(next_upkeep));
+        let wanted = [source.due(), service.due()].into_iter().flatten();
+        let due = wanted.fold(next_upkeep, Instant::min);
         let time = due.saturating_duration_since(Instant::now());
         if stop.wait_with(source.descriptor().as_slice(), Some(time)) {
             return Ok(());
         }
+    }
+}
+
+/// How the table is, for the service manager.
+fn state(publisher: &UntypedPublisher) -> String {
+    let (name, rows, version) = (publisher.name(), publisher.len(), publisher.version());
+    format!("publishing {name}: {rows} rows at version {version}")
+}
+
+/// Why there will be no more, for the service manager.
+fn last_words(publisher: &UntypedPublisher, outcome: &Result<(), Trouble>) -> String {
+    match outcome {
+        Ok(()) => format!("closing {}", publisher.name()),
+        Err(Trouble::Input(failure)) => failure.to_string(),
+        Err(Trouble::Table(error)) => error.to_string(),
     }
 }
 

@@ -8,6 +8,7 @@ use clap::{Parser, Subcommand};
 use common::WakeKind;
 use nix::unistd::User;
 
+use crate::doctor::Doctor;
 use crate::format::Format;
 pub use crate::hz::Hz;
 use crate::metrics::Address;
@@ -90,6 +91,11 @@ pub enum Command {
     Info(Info),
     /// How often a table changes, how much, and how long it takes to arrive
     Hz(Hz),
+    /// What Tablecast needs on this machine: whether it is there, and what to change
+    ///
+    /// A line a check: ok, warning (it works, and less well than it could, or not for everybody) or problem, what was found, and
+    /// what to do. Nothing is changed. With NAME, whether this user can read that table. The exit code is 1 if there is a problem.
+    Doctor(Doctor),
     /// Print what has a shell complete lines
     ///
     /// The shell asks this program at each Tab, so that it knows the tables that there are, their fields and, of small ones, their

@@ -70,6 +70,29 @@ pub const PAGES: Pages = Pages {
             )],
         ),
         (
+            "doctor",
+            &[
+                (
+                    "subscriber doctor",
+                    "What this machine lacks, and what to change:",
+                ),
+                ("subscriber doctor prices", "Why a table cannot be read:"),
+            ],
+        ),
+        (
+            "hz",
+            &[
+                (
+                    "subscriber hz prices",
+                    "Rate and delay, each second and in the end:",
+                ),
+                (
+                    "subscriber hz prices --duration 1m --plot delay.svg",
+                    "A minute of it, drawn:",
+                ),
+            ],
+        ),
+        (
             "completions",
             &[
                 (

@@ -15,6 +15,7 @@ use crate::format::Format;
 use crate::metrics::{self, Following};
 use crate::news::News;
 use crate::output::{self, Output};
+use crate::service::{Service, Stage};
 use crate::shell::{Failure, Stop, tell};
 use crate::view::{Request, View};
 use command::Runner;
@@ -51,7 +52,10 @@ pub fn run(args: &args::Watch, stop: &Stop, output: Output) -> Result<(), Failur
     if let Some(path) = &args.wake_at {
         builder = builder.wake_at(path);
     }
+    let mut service = Service::of_environment();
+    service.begin(&format!("waiting for table {}", asked.name));
     let Some(table) = attach_when_published(&builder, args.timeout, stop)? else {
+        service.end("there is no table yet");
         return outlet.finish();
     };
     if let Some(metrics) = &metrics {
@@ -66,9 +70,12 @@ pub fn run(args: &args::Watch, stop: &Stop, output: Output) -> Result<(), Failur
         table,
         outlet,
         left: args.count,
+        service,
     };
+    watch.turn_service();
     watch.first()?;
     let in_time = args.once || watch.follow(stop, deadline)?;
+    watch.service.end(&format!("leaving table {}", asked.name));
     watch.outlet.finish()?;
     if in_time {
         return Ok(());
@@ -95,9 +102,19 @@ struct Watch<'a> {
     metrics: Option<Following>,
     /// How many changes are still to be handed over, if not all.
     left: Option<u64>,
+    service: Service,
 }
 
 impl Watch<'_> {
+    /// Has its copy, and works.
+    fn turn_service(&mut self) {
+        let table = &self.table;
+        self.service.turn(Instant::now(), Stage::READY, || {
+            let (name, rows, version) = (table.name(), table.len(), table.version());
+            format!("following {name}: {rows} rows at version {version}")
+        });
+    }
+
     /// Hands over the table as it is.
     fn first(&mut self) -> Result<(), Failure> {
         self.outlet.first(&self.table, &self.view)?;
@@ -115,8 +132,14 @@ impl Watch<'_> {
                 return Ok(false);
             }
             let asleep = !self.refresh()?;
+            self.turn_service();
+            let due = self.service.due();
+            let due = due.map(|due| due.saturating_duration_since(Instant::now()));
             let (news, time) = match asleep {
-                true => (vec![self.table.as_fd()], left),
+                true => (
+                    vec![self.table.as_fd()],
+                    [left, due].into_iter().flatten().min(),
+                ),
                 false => (vec![], Some(Duration::ZERO)),
             };
             if output::wait(stop, &news, time)? {

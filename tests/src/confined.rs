@@ -1,5 +1,6 @@
 //! A /dev/shm and message queues of a test's own, and processes that may have less than others.
 
+use std::collections::BTreeMap;
 use std::io::Error;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -9,27 +10,27 @@ use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::resource::{Resource, setrlimit};
 use rustix::thread::{CapabilitySet, remove_capability_from_bounding_set};
+use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, SeccompRule, TargetArch};
 
 /// Gives this thread, and those that it makes from now on, a /dev/shm of `bytes` in a mount namespace of its own. Only root
 /// may: elsewhere the machine's own is used, which is said on stderr. Whether it was done.
 pub fn own_memory(bytes: usize) -> bool {
+    own_mount("/dev/shm", "tmpfs", &format!("size={bytes}"))
+}
+
+/// Gives this thread, and those that it makes from now on, a file system of its own at `place`. As for [`own_memory`].
+pub fn own_mount(place: &str, kind: &str, options: &str) -> bool {
     let confine = || {
         unshare(CloneFlags::CLONE_NEWNS)?;
         let none = None::<&str>;
         // Nothing that is mounted from here on is seen by others.
         mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none)?;
-        let size = format!("size={bytes}");
-        mount(
-            Some("tmpfs"),
-            "/dev/shm",
-            Some("tmpfs"),
-            MsFlags::empty(),
-            Some(&*size),
-        )
+        let options = Some(options).filter(|options| !options.is_empty());
+        mount(Some(kind), place, Some(kind), MsFlags::empty(), options)
     };
     let confined = confine();
     if let Err(errno) = confined {
-        eprintln!("no /dev/shm of its own: {errno}");
+        eprintln!("no {place} of its own: {errno}");
     }
     confined.is_ok()
 }
@@ -112,8 +113,8 @@ fn own_memory_group() -> std::io::Result<(PathBuf, &'static str)> {
     Ok((PathBuf::from(format!("{root}{path}")), limit))
 }
 
-/// Becomes `program` with less than it would have: `files=N` open files, `queues=BYTES` for message queues, or
-/// `unprivileged`, which even root needs to be held by the limits of the system.
+/// Becomes `program` with less than it would have: `files=N` open files, `queues=BYTES` for message queues, `space=BYTES` of
+/// addresses, `file=BYTES` of a file, `refused=CALL,…` for a sandbox, or `unprivileged`, which even root needs to be held by the limits of the system.
 ///
 /// # Errors
 /// What was refused.
@@ -127,7 +128,40 @@ pub fn become_limited(limit: &str, program: &mut Command) -> Error {
             let bytes = bytes.parse().unwrap_or(0);
             setrlimit(Resource::RLIMIT_MSGQUEUE, bytes, bytes).map_err(Error::from)
         }
+        Some(("space", bytes)) => {
+            let bytes = bytes.parse().unwrap_or(0);
+            setrlimit(Resource::RLIMIT_AS, bytes, bytes).map_err(Error::from)
+        }
+        Some(("file", bytes)) => {
+            let bytes = bytes.parse().unwrap_or(0);
+            setrlimit(Resource::RLIMIT_FSIZE, bytes, bytes).map_err(Error::from)
+        }
+        Some(("refused", calls)) => refuse(calls),
         _ => remove_capability_from_bounding_set(CapabilitySet::SYS_RESOURCE).map_err(Error::from),
     };
     applied.err().unwrap_or_else(|| program.exec())
+}
+
+/// Has the kernel refuse system calls from now on, as a sandbox does (EPERM), to this process and what it becomes.
+///
+/// # Errors
+/// What was refused, and a call that is not known here.
+fn refuse(calls: &str) -> std::io::Result<()> {
+    let number = |call: &str| match call {
+        "mq_open" => Ok(nix::libc::SYS_mq_open),
+        "pidfd_open" => Ok(nix::libc::SYS_pidfd_open),
+        "epoll_create1" => Ok(nix::libc::SYS_epoll_create1),
+        "timerfd_create" => Ok(nix::libc::SYS_timerfd_create),
+        "linkat" => Ok(nix::libc::SYS_linkat),
+        other => Err(Error::other(format!("the number of {other} is not known"))),
+    };
+    let rules: Result<BTreeMap<i64, Vec<SeccompRule>>, Error> = calls
+        .split(',')
+        .map(|call| Ok((number(call)?, vec![])))
+        .collect();
+    let refusal = SeccompAction::Errno(nix::errno::Errno::EPERM as u32);
+    let machine = TargetArch::try_from(std::env::consts::ARCH).map_err(Error::other)?;
+    let filter = SeccompFilter::new(rules?, SeccompAction::Allow, refusal, machine);
+    let program = BpfProgram::try_from(filter.map_err(Error::other)?).map_err(Error::other)?;
+    seccompiler::apply_filter(&program).map_err(Error::other)
 }

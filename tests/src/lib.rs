@@ -5,6 +5,7 @@
 //! - [`programs`]: the binaries of this workspace, built for this run;
 //! - [`ledger`]: rows that show by themselves whether a transaction was seen half;
 //! - [`script`]: random transactions that two processes can make alike, and the model they lead to;
+//! - [`manager`]: a service manager, which programs tell that they are ready and alive;
 //! - [`mirror`]: a copy that knows only the changes it was told;
 //! - [`serving`]: a `publisher serve` that is fed line by line;
 //! - [`published`]: a table with all that is hard to print;
@@ -28,6 +29,7 @@ pub mod confined;
 pub mod followed;
 pub mod kinds;
 pub mod ledger;
+pub mod manager;
 pub mod mirror;
 pub mod netns;
 pub mod picture;

@@ -58,6 +58,9 @@ fn clean(mut command: Command) -> Command {
         "CI",
         "COLUMNS",
         "RUST_BACKTRACE",
+        "NOTIFY_SOCKET",
+        "WATCHDOG_USEC",
+        "WATCHDOG_PID",
     ] {
         command.env_remove(variable);
     }

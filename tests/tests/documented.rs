@@ -160,6 +160,15 @@ fn tables_and_what_is_left_are_as_documented() {
 }
 
 #[test]
+fn what_the_doctor_finds_is_as_documented() {
+    // One that there is not has advice.
+    let mut doctor = Process::start(subscriber().args(["doctor", "nowhere", "--format", "json"]));
+    doctor.ends_with(1);
+    let checks: Vec<Value> = serde_json::from_str(&doctor.stdout()).unwrap();
+    assert_documented("What the doctor finds", &checks);
+}
+
+#[test]
 fn all_about_a_table_is_as_documented() {
     let published = Published::new("documented-info");
     let name = published.table.name();

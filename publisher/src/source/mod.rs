@@ -7,6 +7,7 @@ use std::os::fd::BorrowedFd;
 use std::time::Instant;
 
 use common::{Error, UntypedPublisher};
+use subscriber::service::Stage;
 use subscriber::shell::Failure;
 
 pub mod csv_lines;
@@ -46,6 +47,9 @@ pub trait Source {
     /// Whether it always brings the whole table, by [`Snapshot::publish`]: rows that an earlier publisher left, and their
     /// schema, then stay as they are until that.
     fn is_whole(&self) -> bool;
+
+    /// Whether all has been published that was there at first, and how often it was asked to bring everything anew.
+    fn stage(&self) -> Stage;
 
     /// What was brought, in a few words.
     fn summary(&self) -> Option<String> {

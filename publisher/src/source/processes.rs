@@ -11,6 +11,7 @@ use common::{Error, Row, Schema, Text, Timestamp, UntypedPublisher};
 use nix::time::{ClockId, clock_gettime};
 use procfs::ProcResult;
 use procfs::process::{Stat, all_processes};
+use subscriber::service::Stage;
 use subscriber::shell::Failure;
 
 use super::{Progress, Room, Snapshot, Source, Trouble};
@@ -92,6 +93,7 @@ pub struct Processes {
     due: Instant,
     /// Whether the last look was in trouble. That is said once, and not at every look.
     in_trouble: bool,
+    has_published: bool,
 }
 
 impl Processes {
@@ -110,6 +112,7 @@ impl Processes {
             room,
             due: Instant::now(),
             in_trouble: false,
+            has_published: false,
         })
     }
 
@@ -126,7 +129,7 @@ impl Processes {
     }
 
     /// Brings what there is now. A sentence if not all of it has come.
-    fn update(&self, publisher: &mut UntypedPublisher) -> common::Result<Option<String>> {
+    fn update(&mut self, publisher: &mut UntypedPublisher) -> common::Result<Option<String>> {
         let snapshot = match self.look() {
             // This one is always there: no descriptor was left to read it.
             Ok(snapshot) if snapshot.is_empty() => {
@@ -139,7 +142,10 @@ impl Processes {
         match snapshot.publish(publisher, self.room) {
             // Memory may be found again.
             Err(error @ Error::Limit { .. }) => Ok(Some(error.to_string())),
-            other => other,
+            other => {
+                self.has_published |= other.is_ok();
+                other
+            }
         }
     }
 }
@@ -165,6 +171,13 @@ impl Source for Processes {
 
     fn is_whole(&self) -> bool {
         true
+    }
+
+    fn stage(&self) -> Stage {
+        Stage {
+            is_ready: self.has_published,
+            reloads: 0,
+        }
     }
 }
 

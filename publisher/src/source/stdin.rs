@@ -5,6 +5,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 
 use common::{Schema, UntypedPublisher};
+use subscriber::service::Stage;
 use subscriber::shell::Failure;
 
 use super::csv_lines::{CsvLines, Said};
@@ -116,6 +117,11 @@ impl Source for Stdin {
 
     fn is_whole(&self) -> bool {
         false
+    }
+
+    fn stage(&self) -> Stage {
+        // Nobody knows whether there will ever be a line.
+        Stage::READY
     }
 
     fn summary(&self) -> Option<String> {

@@ -23,6 +23,7 @@ use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use crate::args;
 use crate::format::change_line;
 use crate::output::PIPE_BYTES;
+use crate::service;
 use crate::shell::{Failure, Stop, environment, tell};
 use crate::view::Shown;
 
@@ -76,7 +77,7 @@ impl Runner {
         for variable in &self.own_variables {
             command.env_remove(variable);
         }
-        let started = command
+        let started = service::hide_from(&mut command)
             .args(&self.command[1..])
             .envs(surroundings(event, table, changes.len()))
             .stdin(Stdio::piped())

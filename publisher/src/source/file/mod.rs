@@ -21,6 +21,7 @@ use std::time::{Duration, Instant};
 
 use common::{Error, Schema, UntypedPublisher};
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags};
+use subscriber::service::Stage;
 use subscriber::shell::{Failure, Stop, tell};
 
 use super::{Progress, Room, Snapshot, Source, Trouble};
@@ -89,6 +90,9 @@ pub struct File {
     /// What is to be published, and when to try.
     fresh: Option<(Snapshot, Instant)>,
     has_published: bool,
+    /// How often it was asked to read the file, whatever was heard of it.
+    reloads: u32,
+    reload: Reload,
     /// What is wrong with a version that is young: its writer may be in the middle of it.
     doubt: Option<Fault>,
     /// Whether the last version is no table, or the file is gone.
@@ -98,6 +102,15 @@ pub struct File {
     remarks: Vec<String>,
     accepted: u64,
     refused: u64,
+}
+
+/// What became of a wish to have the file read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Reload {
+    Asked,
+    Running,
+    /// It was read, and is published, or was said to be no table.
+    Done,
 }
 
 /// What a file is opened with.
@@ -158,6 +171,8 @@ impl File {
             former: Former::default(),
             fresh: None,
             has_published: false,
+            reloads: 0,
+            reload: Reload::Done,
             doubt: None,
             in_trouble: false,
             is_unwatched: false,
@@ -210,6 +225,9 @@ impl File {
         self.follow.read(Instant::now(), reading.identity, is_young);
         if reading.fingerprint.is_some() {
             self.former.fingerprint = reading.fingerprint;
+        }
+        if self.reload == Reload::Running {
+            self.reload = Reload::Done;
         }
         let doubt = self.doubt.take();
         match reading.outcome {
@@ -299,6 +317,8 @@ impl File {
                 // Also if nothing has changed.
                 self.former.fingerprint = None;
                 self.follow.force(now);
+                self.reloads = self.reloads.wrapping_add(1);
+                self.reload = Reload::Asked;
             }
             None => {}
         }
@@ -322,16 +342,21 @@ impl File {
         match self.follow.take(now) {
             None => Ok(()),
             Some(Due::Gone) => {
+                self.reload = Reload::Done;
                 let gone = self.report_gone("there is no such file any more");
                 gone.map_err(Trouble::Input)
             }
             Some(Due::Read) => {
                 let silent = Arc::new(progress::Progress::silent());
+                if self.reload == Reload::Asked {
+                    self.reload = Reload::Running;
+                }
                 if let Err(failure) = self.reader.begin(self.former.clone(), silent) {
                     // It may pass.
                     self.report(&Fault::of_file(failure.to_string()), false)
                         .map_err(Trouble::Input)?;
                     self.follow.force(now + RETRY);
+                    self.reload = Reload::Done;
                 }
                 Ok(())
             }
@@ -401,6 +426,13 @@ impl Source for File {
 
     fn is_whole(&self) -> bool {
         true
+    }
+
+    fn stage(&self) -> Stage {
+        Stage {
+            is_ready: self.has_published && self.reload == Reload::Done,
+            reloads: self.reloads,
+        }
     }
 
     fn summary(&self) -> Option<String> {

@@ -19,6 +19,7 @@ use std::time::{Duration, Instant};
 
 use common::{Error, Schema, UntypedPublisher};
 use nix::libc::{RTM_DELLINK, RTM_NEWLINK, RTNLGRP_LINK};
+use subscriber::service::Stage;
 use subscriber::shell::Failure;
 
 use super::channel::{Channel, Received};
@@ -66,6 +67,7 @@ pub struct Follow<M: Model> {
     /// Dumps in a row that were of no use.
     in_vain: u32,
     reports: Reports,
+    has_published: bool,
 }
 
 /// How the copy is.
@@ -98,6 +100,7 @@ impl<M: Model> Follow<M> {
             due_again: None,
             in_vain: 0,
             reports: Reports::of(M::WHAT),
+            has_published: false,
         })
     }
 
@@ -286,7 +289,10 @@ impl<M: Model> Follow<M> {
         self.touched.clear();
         let snapshot = upkeep::snapshot(&self.model, &self.links, &self.schema);
         let trouble = match snapshot.publish(publisher, self.room) {
-            Ok(trouble) => trouble,
+            Ok(trouble) => {
+                self.has_published = true;
+                trouble
+            }
             // Memory may be found again.
             Err(error @ Error::Limit { .. }) => Some(error.to_string()),
             Err(error) => return Err(error.into()),
@@ -343,6 +349,13 @@ impl<M: Model> Source for Follow<M> {
 
     fn is_whole(&self) -> bool {
         true
+    }
+
+    fn stage(&self) -> Stage {
+        Stage {
+            is_ready: self.has_published,
+            reloads: 0,
+        }
     }
 
     fn summary(&self) -> Option<String> {

@@ -1,0 +1,124 @@
+//! What a check says: how it is, what was found, what to do.
+
+use std::io::{self, Write};
+
+use serde::Serialize;
+
+use crate::format::palette::Palette;
+
+/// How it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum State {
+    /// Nothing stands against it.
+    Ok,
+    /// It works, and less well than it could, or not for everybody.
+    Warning,
+    /// It does not work.
+    Problem,
+}
+
+impl State {
+    fn word(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Warning => "warning",
+            Self::Problem => "problem",
+        }
+    }
+}
+
+/// One check.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Report {
+    /// What was looked at.
+    pub check: String,
+    /// How it is.
+    pub state: State,
+    /// What there is.
+    pub found: String,
+    /// What to do: a command, a setting.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub advice: Option<String>,
+}
+
+impl Report {
+    /// All is well.
+    pub fn ok(check: &str, found: impl Into<String>) -> Self {
+        Self {
+            check: check.to_owned(),
+            state: State::Ok,
+            found: found.into(),
+            advice: None,
+        }
+    }
+
+    /// It could be better.
+    pub fn warning(check: &str, found: impl Into<String>, advice: impl Into<String>) -> Self {
+        Self {
+            state: State::Warning,
+            ..Self::ok(check, found).advising(advice)
+        }
+    }
+
+    /// It does not work.
+    pub fn problem(check: &str, found: impl Into<String>, advice: impl Into<String>) -> Self {
+        Self {
+            state: State::Problem,
+            ..Self::ok(check, found).advising(advice)
+        }
+    }
+
+    /// What whoever wants more may do.
+    pub fn advising(mut self, advice: impl Into<String>) -> Self {
+        self.advice = Some(advice.into());
+        self
+    }
+}
+
+/// A line each, the names under each other.
+///
+/// # Errors
+/// Of writing.
+pub fn print(reports: &[Report], palette: Palette, out: &mut impl Write) -> io::Result<()> {
+    let width = reports.iter().map(|report| report.check.len()).max();
+    let width = width.unwrap_or(0);
+    for report in reports {
+        let style = match report.state {
+            State::Ok => palette.create,
+            State::Warning => palette.update,
+            State::Problem => palette.delete,
+        };
+        let (word, check, found) = (report.state.word(), &report.check, &report.found);
+        write!(out, "{style}{word:<7}{style:#}  {check:<width$}  {found}")?;
+        match &report.advice {
+            Some(advice) => writeln!(out, " → {advice}")?,
+            None => writeln!(out)?,
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_check_is_a_line() {
+        let reports = [
+            Report::ok("a", "well"),
+            Report::warning("long", "so so", "do this"),
+            Report::problem("b", "bad", "do that"),
+        ];
+        let mut out = Vec::new();
+        print(&reports, Palette::default(), &mut out).unwrap();
+        assert_eq!(
+            String::from_utf8(out).unwrap(),
+            "ok       a     well\nwarning  long  so so → do this\nproblem  b     bad → do that\n"
+        );
+        assert_eq!(
+            serde_json::to_string(&reports[..2]).unwrap(),
+            r#"[{"check":"a","state":"ok","found":"well"},{"check":"long","state":"warning","found":"so so","advice":"do this"}]"#
+        );
+    }
+}

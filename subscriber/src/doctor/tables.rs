@@ -1,0 +1,354 @@
+//! Tables: which cannot be read, and why; whose publishers are silent or dead; what is left behind.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::time::Duration;
+
+use common::inspect::leftovers;
+use common::region::object::DIRECTORY;
+use common::{Error, PublisherState, TableInfo, inspect, tables};
+use nix::unistd::{AccessFlags, access};
+
+use super::check::Report;
+use crate::format::cells::milliseconds;
+use crate::list;
+
+/// What there is of tables.
+pub struct Tables {
+    seen: Result<Vec<Seen>, Error>,
+    left: Result<usize, Error>,
+    asked: Option<String>,
+}
+
+/// One table.
+struct Seen {
+    name: String,
+    /// The user that it belongs to and its permissions, if it is there.
+    owned: Option<(u32, u32)>,
+    looked: Result<Looked, Error>,
+    /// What its owner's table is to whoever believes that owner.
+    by_owner: Option<Result<(), Error>>,
+}
+
+/// What a table says.
+struct Looked {
+    publisher: &'static str,
+    pid: u32,
+    heard_ago: Duration,
+    allocated: u64,
+    /// Whether this user may register to be woken.
+    registers: bool,
+}
+
+impl Tables {
+    /// Looks at all, and at the one that was asked for.
+    pub fn look(asked: Option<&str>) -> Self {
+        let names = tables().map(|mut names| {
+            names.extend(asked.map(str::to_owned));
+            names.sort_unstable();
+            names.dedup();
+            names
+        });
+        Self {
+            seen: names.map(|names| names.into_iter().map(Seen::look).collect()),
+            left: leftovers().map(|left| left.len()),
+            asked: asked.map(str::to_owned),
+        }
+    }
+
+    /// The memory that the largest one takes, in bytes.
+    pub fn largest(&self) -> u64 {
+        let seen = self.seen.iter().flatten();
+        let looked = seen.filter_map(|seen| seen.looked.as_ref().ok());
+        looked.map(|looked| looked.allocated).max().unwrap_or(0)
+    }
+
+    /// What is to be said.
+    pub fn checks(&self) -> Vec<Report> {
+        let mut reports = Vec::new();
+        match &self.seen {
+            Ok(seen) => {
+                let told = |seen: &Seen| seen.check(self.asked.as_deref() == Some(&seen.name));
+                let told: Vec<Report> = seen.iter().filter_map(told).collect();
+                let well = seen.len() - told.len();
+                let found = match (well, told.len()) {
+                    (0, 0) => "there are none".to_owned(),
+                    (well, 0) => format!("all are well: {well}"),
+                    (0, _) => "see below".to_owned(),
+                    (well, _) => format!("well: {well}, others below"),
+                };
+                reports.push(Report::ok("tables", found));
+                reports.extend(told);
+            }
+            Err(error) => reports.push(Report::problem(
+                "tables",
+                error.to_string(),
+                "mount a tmpfs at /dev/shm",
+            )),
+        }
+        reports.push(match &self.left {
+            Ok(0) => Report::ok("leftovers", "none that this user can see"),
+            Ok(count) => Report::warning(
+                "leftovers",
+                format!("of dead processes, and of no table: {count} (subscriber ls)"),
+                "publisher rm --orphans",
+            ),
+            Err(error) => Report::warning(
+                "leftovers",
+                error.to_string(),
+                "run as root, or as the owner",
+            ),
+        });
+        reports
+    }
+}
+
+impl Seen {
+    fn look(name: String) -> Self {
+        let region = format!("{DIRECTORY}/tablecast.table.{name}");
+        let owned = fs::symlink_metadata(region).ok();
+        let owned = owned.map(|status| (status.uid(), status.mode() & 0o7777));
+        let looked = inspect(&name, None).map(Looked::of);
+        let by_owner = match (&looked, owned) {
+            (Err(Error::WrongOwner { found, .. }), _) => {
+                Some(inspect(&name, Some(*found)).map(drop))
+            }
+            _ => None,
+        };
+        Self {
+            name,
+            owned,
+            looked,
+            by_owner,
+        }
+    }
+
+    /// What is to be said: nothing, if all is well and nobody asked.
+    fn check(&self, is_asked: bool) -> Option<Report> {
+        let check = format!("table {}", self.name);
+        let looked = match &self.looked {
+            Ok(looked) => looked,
+            Err(error) => return self.unread(&check, error, is_asked),
+        };
+        let name = &self.name;
+        let (pid, ago) = (
+            looked.pid,
+            milliseconds(looked.heard_ago.as_millis() as f64),
+        );
+        let report = match looked.publisher {
+            "silent" => Report::warning(
+                &check,
+                format!(
+                    "its publisher, process {pid}, has not said for {ago} that it is well: it is stopped or hangs"
+                ),
+                format!("continue it (kill -CONT {pid}), or end it and start another one"),
+            ),
+            "gone" => Report::warning(
+                &check,
+                format!("its publisher died {ago} ago; the rows are there"),
+                format!(
+                    "start a publisher of {name}, which takes it over, or remove it: publisher rm {name}"
+                ),
+            ),
+            _ if !looked.registers => Report::warning(
+                &check,
+                format!(
+                    "{}: this user may read it and not register to be woken",
+                    self.owned()
+                ),
+                "its publisher makes it again: restart it",
+            ),
+            state => Report::ok(&check, format!("{}, its publisher {state}", self.owned())),
+        };
+        (is_asked || report.advice.is_some()).then_some(report)
+    }
+
+    /// Why it cannot be read. What another user keeps private is nobody's problem, unless it was asked for.
+    fn unread(&self, check: &str, error: &Error, is_asked: bool) -> Option<Report> {
+        let owned = self.owned();
+        let open =
+            "its publisher may open it: publisher serve --mode 640 --group GROUP, or --mode 644";
+        let (found, advice) = match (error, &self.by_owner) {
+            (Error::NotFound { .. }, _) if is_asked => (
+                "there is none".to_owned(),
+                "start its publisher, in this /dev/shm; subscriber ls shows which there are"
+                    .to_owned(),
+            ),
+            // Gone while this looked.
+            (Error::NotFound { .. }, _) => return None,
+            (Error::WrongOwner { found, .. }, Some(Ok(()))) => {
+                let report = Report::ok(check, format!("{owned}, who may let this user read it"));
+                let advice = format!("if you trust that user: --owner {found}");
+                return Some(report.advising(advice));
+            }
+            (Error::WrongOwner { .. }, Some(Err(Error::PermissionDenied { .. })))
+            | (Error::PermissionDenied { .. }, _) => (
+                format!("{owned}: this user may not read it"),
+                open.to_owned(),
+            ),
+            (Error::Corrupt { reason, .. }, _) => {
+                let found = format!("{owned}, damaged or no table: {reason}");
+                let advice = format!("publisher rm {}", self.name);
+                return Some(Report::problem(check, found, advice));
+            }
+            (error, _) => (error.to_string(), "subscriber info tells more".to_owned()),
+        };
+        Some(match is_asked {
+            true => Report::problem(check, found, advice),
+            false => Report::warning(check, found, advice),
+        })
+    }
+
+    fn owned(&self) -> String {
+        match self.owned {
+            Some((user, mode)) => format!("of user {user}, mode {mode:o}"),
+            None => "not there any more".to_owned(),
+        }
+    }
+}
+
+impl Looked {
+    fn of(table: TableInfo) -> Self {
+        let registry = format!("{DIRECTORY}/tablecast.subs.{:016x}", table.registry_id);
+        let registers = access(Path::new(&registry), AccessFlags::R_OK | AccessFlags::W_OK).is_ok();
+        let (publisher, pid) = list::publisher(&table);
+        Self {
+            publisher,
+            pid: pid.unwrap_or(table.publisher_pid),
+            heard_ago: table.heartbeat_ago,
+            allocated: table.allocated_bytes,
+            // A dead one's next publisher makes another.
+            registers: registers || !matches!(table.publisher, PublisherState::Alive { .. }),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::check::State;
+    use super::*;
+
+    fn seen(looked: Result<Looked, Error>) -> Seen {
+        Seen {
+            name: "prices".to_owned(),
+            owned: Some((1001, 0o600)),
+            looked,
+            by_owner: None,
+        }
+    }
+
+    fn looked(publisher: &'static str) -> Looked {
+        Looked {
+            publisher,
+            pid: 7,
+            heard_ago: Duration::from_secs(9),
+            allocated: 1000,
+            registers: true,
+        }
+    }
+
+    fn wrong_owner() -> Error {
+        Error::WrongOwner {
+            object: "/x".to_owned(),
+            found: 1001,
+            expected: 0,
+        }
+    }
+
+    fn denied() -> Error {
+        Error::PermissionDenied {
+            object: "/x".to_owned(),
+            action: "open",
+        }
+    }
+
+    #[test]
+    fn a_table_that_is_well_is_told_only_if_asked_for() {
+        for state in ["alive", "closed"] {
+            let table = seen(Ok(looked(state)));
+            assert_eq!(table.check(false), None);
+            let report = table.check(true).unwrap();
+            assert_eq!(report.state, State::Ok);
+            assert!(report.found.contains("of user 1001, mode 600"));
+        }
+    }
+
+    #[test]
+    fn publishers_that_hang_or_died_are_warnings() {
+        for (state, words) in [
+            ("silent", ["9.0 s", "kill -CONT 7"]),
+            ("gone", ["9.0 s ago", "publisher rm prices"]),
+        ] {
+            let report = seen(Ok(looked(state))).check(false).unwrap();
+            assert_eq!(report.state, State::Warning);
+            assert!(report.found.contains(words[0]), "{report:?}");
+            assert!(report.advice.unwrap().contains(words[1]));
+        }
+        let unregistered = Looked {
+            registers: false,
+            ..looked("alive")
+        };
+        let report = seen(Ok(unregistered)).check(false).unwrap();
+        assert_eq!(report.state, State::Warning);
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_a_problem_if_asked_for() {
+        let missing = || Error::NotFound {
+            table: "prices".to_owned(),
+        };
+        assert_eq!(seen(Err(missing())).check(false), None);
+        assert_eq!(
+            seen(Err(missing())).check(true).unwrap().state,
+            State::Problem
+        );
+        let of_other = |by_owner| Seen {
+            by_owner: Some(by_owner),
+            ..seen(Err(wrong_owner()))
+        };
+        for (table, word) in [
+            (seen(Err(denied())), "--mode 640"),
+            (of_other(Err(denied())), "--mode 640"),
+        ] {
+            let report = table.check(false).unwrap();
+            assert_eq!(report.state, State::Warning);
+            assert!(report.advice.unwrap().contains(word));
+            assert_eq!(table.check(true).unwrap().state, State::Problem);
+        }
+        let trusted = of_other(Ok(())).check(true).unwrap();
+        assert_eq!(trusted.state, State::Ok);
+        assert!(trusted.advice.unwrap().contains("--owner 1001"));
+        let damaged = Error::Corrupt {
+            object: "/x".to_owned(),
+            reason: "it is too short".to_owned(),
+        };
+        let report = seen(Err(damaged)).check(false).unwrap();
+        assert_eq!(report.state, State::Problem);
+        assert!(report.advice.unwrap().contains("publisher rm prices"));
+    }
+
+    #[test]
+    fn all_are_counted_and_the_largest_is_known() {
+        let tables = Tables {
+            seen: Ok(vec![
+                seen(Ok(looked("alive"))),
+                seen(Ok(Looked {
+                    allocated: 5000,
+                    ..looked("gone")
+                })),
+            ]),
+            left: Ok(2),
+            asked: None,
+        };
+        assert_eq!(tables.largest(), 5000);
+        let said: Vec<(String, State)> = tables
+            .checks()
+            .into_iter()
+            .map(|report| (report.found, report.state))
+            .collect();
+        assert_eq!(said[0], ("well: 1, others below".to_owned(), State::Ok));
+        assert_eq!(said[1].1, State::Warning);
+        assert!(said[2].0.contains("no table: 2"), "{said:?}");
+    }
+}

@@ -1,0 +1,169 @@
+//! A service whose manager is this test, at times that the test says.
+
+use std::ffi::OsString;
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{SocketAddr, UnixDatagram};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use super::*;
+
+/// A manager's end.
+struct Listener {
+    socket: UnixDatagram,
+    name: OsString,
+}
+
+impl Listener {
+    fn new() -> Self {
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let name = format!("tablecast-service-test-{}-{number}", std::process::id());
+        let address = SocketAddr::from_abstract_name(&name).unwrap();
+        let socket = UnixDatagram::bind_addr(&address).unwrap();
+        socket.set_nonblocking(true).unwrap();
+        let name = format!("@{name}").into();
+        Self { socket, name }
+    }
+
+    fn service(&self, watchdog: Option<Duration>) -> Service {
+        Service::of(Manager::at(&self.name).unwrap(), watchdog)
+    }
+
+    /// What was said since it was last asked for, the time of a reload left out.
+    fn heard(&self) -> Vec<String> {
+        let mut heard = Vec::new();
+        let mut buffer = [0; 1000];
+        while let Ok(length) = self.socket.recv(&mut buffer) {
+            let text = std::str::from_utf8(&buffer[..length]).unwrap();
+            let lines: Vec<&str> = text
+                .split('\n')
+                .map(|line| match line.split_once('=') {
+                    Some(("MONOTONIC_USEC", time)) => {
+                        time.parse::<u64>().unwrap();
+                        "MONOTONIC_USEC"
+                    }
+                    _ => line,
+                })
+                .collect();
+            heard.push(lines.join(" "));
+        }
+        heard
+    }
+}
+
+const NOTHING: [&str; 0] = [];
+
+fn stage(is_ready: bool, reloads: u32) -> Stage {
+    Stage { is_ready, reloads }
+}
+
+#[test]
+fn ready_is_said_once_and_again_after_each_reload() {
+    let listener = Listener::new();
+    let mut service = listener.service(None);
+    let now = Instant::now();
+    let mut turn = |is_ready, reloads| {
+        service.turn(now, stage(is_ready, reloads), || "well".to_owned());
+        listener.heard()
+    };
+    assert_eq!(turn(false, 0), NOTHING);
+    // Nobody waits for a reload of what is not there yet.
+    assert_eq!(turn(false, 1), NOTHING);
+    assert_eq!(turn(true, 1), ["READY=1 STATUS=well"]);
+    assert_eq!(turn(true, 1), NOTHING);
+    assert_eq!(turn(false, 2), ["RELOADING=1 MONOTONIC_USEC"]);
+    assert_eq!(turn(false, 2), NOTHING);
+    assert_eq!(turn(false, 3), ["RELOADING=1 MONOTONIC_USEC"]);
+    assert_eq!(turn(true, 3), ["READY=1 STATUS=well"]);
+    // One that was over before anybody looked.
+    assert_eq!(
+        turn(true, 4),
+        ["RELOADING=1 MONOTONIC_USEC", "READY=1 STATUS=well"]
+    );
+    service.end("over\nand out");
+    assert_eq!(listener.heard(), ["STOPPING=1 STATUS=over and out"]);
+}
+
+#[test]
+fn how_it_is_is_said_when_it_changes_and_not_too_often() {
+    let listener = Listener::new();
+    let mut service = listener.service(None);
+    let begun = Instant::now();
+    let mut turn = |after: Duration, status: &str| {
+        service.turn(begun + after, Stage::READY, || status.to_owned());
+        listener.heard()
+    };
+    assert_eq!(turn(Duration::ZERO, "1 row"), ["READY=1 STATUS=1 row"]);
+    assert_eq!(turn(STATUS_INTERVAL / 2, "2 rows"), NOTHING);
+    assert_eq!(turn(STATUS_INTERVAL, "3 rows"), ["STATUS=3 rows"]);
+    assert_eq!(turn(STATUS_INTERVAL * 2, "3 rows"), NOTHING);
+    assert_eq!(turn(STATUS_INTERVAL * 3, "4 rows"), ["STATUS=4 rows"]);
+    assert_eq!(service.due(), None);
+}
+
+#[test]
+fn signs_of_life_come_at_half_the_time_and_from_turns_only() {
+    let listener = Listener::new();
+    let mut service = listener.service(Some(Duration::from_secs(2)));
+    let begun = Instant::now();
+    let second = Duration::from_secs(1);
+    let turn = |service: &mut Service, at: Instant| {
+        service.turn(at, stage(false, 0), String::new);
+        listener.heard()
+    };
+    assert_eq!(turn(&mut service, begun), ["WATCHDOG=1"]);
+    assert_eq!(service.due(), Some(begun + second));
+    assert_eq!(turn(&mut service, begun + second / 2), NOTHING);
+    assert_eq!(turn(&mut service, begun + second), ["WATCHDOG=1"]);
+    // None is made up for.
+    assert_eq!(turn(&mut service, begun + second * 9), ["WATCHDOG=1"]);
+    assert_eq!(service.due(), Some(begun + second * 10));
+}
+
+#[test]
+fn what_could_not_be_sent_is_said_later() {
+    let listener = Listener::new();
+    let mut service = listener.service(Some(Duration::from_secs(20)));
+    let begun = Instant::now();
+    let Listener { socket, name } = listener;
+    drop(socket);
+    service.turn(begun, Stage::READY, || "well".to_owned());
+    assert_eq!(service.due(), Some(begun + RETRY));
+    let address = SocketAddr::from_abstract_name(&name.as_encoded_bytes()[1..]).unwrap();
+    let socket = UnixDatagram::bind_addr(&address).unwrap();
+    socket.set_nonblocking(true).unwrap();
+    let listener = Listener { socket, name };
+    service.turn(begun + RETRY / 2, Stage::READY, || "well".to_owned());
+    assert_eq!(listener.heard(), NOTHING);
+    service.turn(begun + RETRY, Stage::READY, || "well".to_owned());
+    assert_eq!(listener.heard(), ["READY=1 STATUS=well WATCHDOG=1"]);
+    assert_eq!(service.due(), Some(begun + RETRY + Duration::from_secs(10)));
+}
+
+#[test]
+fn a_manager_that_does_not_read_is_not_waited_for() {
+    let listener = Listener::new();
+    let mut service = listener.service(Some(Duration::from_millis(2)));
+    let mut now = Instant::now();
+    // More than any queue of datagrams holds.
+    for _ in 0..20_000 {
+        now += Duration::from_millis(2);
+        service.turn(now, Stage::READY, String::new);
+    }
+    assert!(service.retry.is_some(), "its queue never was full");
+    assert!(!listener.heard().is_empty());
+    now += RETRY;
+    service.turn(now, Stage::READY, String::new);
+    assert_eq!(listener.heard(), ["WATCHDOG=1"]);
+}
+
+#[test]
+fn what_the_manager_said_is_not_passed_on() {
+    let mut command = Command::new("env");
+    command.envs(manager::VARIABLES.map(|name| (name, "1")));
+    let output = hide_from(&mut command).output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    for name in manager::VARIABLES {
+        assert!(!text.contains(name), "{text}");
+    }
+}
