@@ -10,6 +10,7 @@ use nix::unistd::User;
 
 use crate::format::Format;
 use crate::shell::duration;
+use crate::top::args::Top;
 
 /// What to type to see something.
 pub const EXAMPLE: &str = "\
@@ -72,6 +73,8 @@ pub enum Command {
     Ls(List),
     /// All about one table: schema, memory, publisher, each subscriber
     Info(Info),
+    /// A live full-screen view of a table: sort, filter and scroll it by keys (? shows them)
+    Top(Top),
 }
 
 /// Which table, and of which of its rows.
@@ -86,6 +89,19 @@ pub struct Table {
     #[arg(value_name = "KEY", allow_negative_numbers = true)]
     pub keys: Vec<String>,
 
+    /// What of it
+    #[command(flatten)]
+    pub asked: Asked,
+
+    /// How to print: csv of a watch has the columns version, op, then the row's fields (the old row's of a delete), and
+    /// another line of names when these change; json of a watch needs an end, --once or --count
+    #[arg(long, value_enum, default_value_t = Format::Table)]
+    pub format: Format,
+}
+
+/// What of a table.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub struct Asked {
     /// Read a table of this user, by name or number, instead of your own and root's
     #[arg(long, value_name = "USER|UID", value_parser = user)]
     pub owner: Option<u32>,
@@ -110,11 +126,6 @@ pub struct Table {
     /// Of a watch, also the changes of one refresh, of which deletes come first.
     #[arg(long, value_name = "FIELD[:desc],…")]
     pub sort: Option<String>,
-
-    /// How to print: csv of a watch has the columns version, op, then the row's fields (the old row's of a delete), and
-    /// another line of names when these change; json of a watch needs an end, --once or --count
-    #[arg(long, value_enum, default_value_t = Format::Table)]
-    pub format: Format,
 }
 
 /// What `watch` takes.
@@ -144,6 +155,14 @@ pub struct Watch {
     #[arg(last = true, value_name = "COMMAND", conflicts_with = "format")]
     pub command: Vec<OsString>,
 
+    /// How to be woken
+    #[command(flatten)]
+    pub waking: Waking,
+}
+
+/// How to be woken.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub struct Waking {
     /// How to be woken: auto, mq, futex, unix, signal[:USR2|:RTMIN+3], fifo, spin, spin:50us[+KIND]
     ///
     /// auto is a message queue, and the futex where there is none to be had. `fifo` is a named pipe that scripts can read

@@ -2,8 +2,7 @@
 //!
 //! In the order of a row's path: `args` says which table; `attach` gets a copy of it, and a `view` the rows that are
 //! asked for, in the `order` that is; `get` and `watch` hand them and their changes to a `format` (or `watch` to a command);
-//! `output` writes that to stdout. `list` and `info` look at tables without a copy. `point` shows where an argument is wrong. [`demo`] draws
-//! a table in a terminal. [`shell`] is what the publisher's binary needs, too.
+//! `output` writes that to stdout. `top` draws a table in a terminal, [`demo`] that of its own publisher. `list` and `info` look at tables without a copy. `point` shows where an argument is wrong. [`shell`] is what the publisher's binary needs, too.
 
 use std::ffi::OsString;
 
@@ -21,10 +20,12 @@ mod format;
 mod get;
 mod info;
 mod list;
+mod logs;
 mod order;
 mod output;
 mod point;
 pub mod shell;
+mod top;
 mod view;
 mod watch;
 
@@ -50,5 +51,6 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> Result<(), Failure> {
         Some(Command::Get(get)) => get::run(&get, &stop, output),
         Some(Command::Ls(ls)) => list::run(&ls, &stop, output),
         Some(Command::Info(info)) => info::run(&info, output),
+        Some(Command::Top(top)) => top::run(&top, &stop, output),
     }
 }

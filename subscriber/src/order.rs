@@ -48,11 +48,19 @@ impl Order {
     /// Bytes that compare as the row does.
     pub fn key(&self, row: RowRef<'_>) -> Vec<u8> {
         let mut key = Vec::new();
-        for (index, direction) in &self.by {
-            push(&mut key, &row.schema().fields()[*index], *direction, row);
-        }
-        push_key(&mut key, row);
+        self.write(row, usize::MAX, &mut key);
         key
+    }
+
+    /// Appends such bytes to `out`: of the fields to sort by, the first `most` only, so that what differs only behind them
+    /// goes by key. Every row of a schema gives as many.
+    pub fn write(&self, row: RowRef<'_>, most: usize, out: &mut Vec<u8>) {
+        let start = out.len();
+        for (index, direction) in &self.by {
+            push(out, &row.schema().fields()[*index], *direction, row);
+        }
+        out.truncate(start.saturating_add(most));
+        push_key(out, row);
     }
 }
 
