@@ -64,12 +64,6 @@ impl Order {
     }
 }
 
-/// Sorts rows of one schema by their keys.
-pub fn sort_by_key(rows: &mut [RowRef<'_>]) {
-    let order = Order::default();
-    rows.sort_by_cached_key(|row| order.key(*row));
-}
-
 fn push_key(key: &mut Vec<u8>, row: RowRef<'_>) {
     for field in row.schema().key_fields() {
         push(key, field, Direction::Up, row);
@@ -173,7 +167,7 @@ mod tests {
         ];
         let rows = rows("a:i16,b:text(4),c:u32", "a,b,c", &cells);
         let mut sorted: Vec<RowRef<'_>> = rows.iter().rev().map(RowBuf::as_ref).collect();
-        sort_by_key(&mut sorted);
+        sorted.sort_by_cached_key(|row| Order::default().key(*row));
         for (row, cells) in sorted.iter().zip(cells) {
             let values: Vec<String> = row.values().map(|(_, value)| value.to_string()).collect();
             assert_eq!(values, cells);

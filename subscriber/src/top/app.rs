@@ -7,18 +7,21 @@ use common::{Cause, Error, UntypedSubscriber};
 use ratatui::buffer::Buffer;
 
 use super::colours::Colours;
-use super::draw::{Piece, Places, pieces, table, window};
+use super::draw::{Piece, Places, SPACE, pieces, table, window};
 use super::header::{self, Publisher, grouped};
 use super::help;
 use super::keys::Key;
 use super::model::Model;
 use super::pulse::Pulse;
 use super::wanted::Wanted;
-use crate::format::cells::visible;
+use crate::format::cells::{shorten, visible, width};
 use crate::shell::Failure;
 
 /// What is typed is no longer than this, in bytes.
 const MOST_TYPED: usize = 256;
+
+/// Narrower terminals are not told of keys but the one that tells of them.
+const LEAST_COLUMNS_FOR_HINTS: usize = 60;
 
 /// What a key asks for that is not the picture's business.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -177,6 +180,11 @@ impl App {
         self.model.as_ref().is_some_and(Model::fades)
     }
 
+    /// What happened.
+    pub fn into_pulse(self) -> Pulse {
+        self.pulse
+    }
+
     /// Does what a key says.
     pub fn press(&mut self, key: Key, table: Option<&UntypedSubscriber>, now: Instant) -> Asks {
         self.is_dirty = true;
@@ -272,7 +280,7 @@ impl App {
             }
         }
         if let Some(area) = places.footer {
-            let (left, right) = self.footer(places.rows());
+            let (left, right) = self.footer(places.rows(), usize::from(area.width));
             pieces(buffer, area, &left, &right);
         }
         if self.helps {
@@ -281,7 +289,7 @@ impl App {
     }
 
     /// What stands in the last line, at the left and at the right.
-    fn footer(&self, page: usize) -> (Vec<Piece>, Vec<Piece>) {
+    fn footer(&self, page: usize, columns: usize) -> (Vec<Piece>, Vec<Piece>) {
         let Colours { dim, bad, prompt, head, .. } = self.colours;
         let Some(model) = &self.model else {
             return (vec![(" q quits".to_owned(), dim)], vec![]);
@@ -297,8 +305,11 @@ impl App {
             left.push((format!(" /{}▏", visible(typed)), prompt));
         }
         if let Some(wrong) = &self.wrong {
-            left.push((format!(" {}", visible(wrong)), bad));
-            right.clear();
+            let taken: usize = left.iter().map(|(text, _)| width(text) + SPACE).sum();
+            let wrong = visible(wrong);
+            let (text, ellipsis) = shorten(&wrong, columns.saturating_sub(taken + 1));
+            left.push((format!(" {text}{ellipsis}"), bad));
+            return (left, vec![]);
         }
         if let Some(frozen) = &model.frozen {
             left.push((format!(" frozen at version {}", grouped(frozen.version)), bad));
@@ -312,7 +323,7 @@ impl App {
         if let Some(sort) = model.sort() {
             left.push((format!(" by {}", visible(sort)), dim));
         }
-        if left.is_empty() {
+        if left.is_empty() && columns >= LEAST_COLUMNS_FOR_HINTS {
             left.push((" / filter  s sort  f freeze".to_owned(), dim));
         }
         right.push(("? help".to_owned(), dim));

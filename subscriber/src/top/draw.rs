@@ -27,7 +27,7 @@ const LEAST_LINES_FOR_TITLE: u16 = 4;
 /// Lower ones have no footer.
 const LEAST_LINES_FOR_FOOTER: u16 = 3;
 /// Between two pieces of a line.
-const SPACE: usize = 2;
+pub const SPACE: usize = 2;
 /// At the left of each row: what became of it.
 const GUTTER: u16 = 1;
 
@@ -85,34 +85,13 @@ pub type Piece = (String, Style);
 /// the left is cut, if it must be.
 pub fn pieces(buffer: &mut Buffer, area: Rect, left: &[Piece], right: &[Piece]) {
     let area = area.intersection(buffer.area);
-    if area.is_empty() {
-        return;
-    }
-    let mut room = usize::from(area.width);
-    let mut fits = |(text, _): &Piece| {
-        let taken = width(text) + SPACE;
-        let fits = taken <= room + SPACE;
-        if fits {
-            room = room.saturating_sub(taken);
-        }
-        fits
-    };
-    let mut shown = [Vec::new(), Vec::new()];
-    for place in 0..left.len().max(right.len()) {
-        for (pieces, shown) in [left, right].into_iter().zip(&mut shown) {
-            if let Some(piece) = pieces.get(place)
-                && (fits(piece) || (shown.is_empty() && place == 0 && std::ptr::eq(pieces, left)))
-            {
-                shown.push(piece);
-            }
-        }
-    }
-    let [left, right] = shown;
+    let [left, right] = fitting(usize::from(area.width), left, right);
     let mut x = area.x;
     for (text, style) in left {
-        let (text, ellipsis) = shorten(text, usize::from(area.right() - x));
-        (x, _) = buffer.set_stringn(x, area.y, text, usize::MAX, *style);
-        (x, _) = buffer.set_stringn(x, area.y, ellipsis, usize::MAX, *style);
+        let (text, ellipsis) = shorten(text, usize::from(area.right().saturating_sub(x)));
+        for text in [text, ellipsis] {
+            (x, _) = buffer.set_stringn(x, area.y, text, usize::MAX, *style);
+        }
         x = x.saturating_add(SPACE as u16).min(area.right());
     }
     let mut end = area.right();
@@ -121,6 +100,26 @@ pub fn pieces(buffer: &mut Buffer, area: Rect, left: &[Piece], right: &[Piece]) 
         buffer.set_stringn(begin, area.y, text, usize::from(end - begin), *style);
         end = begin.saturating_sub(SPACE as u16);
     }
+}
+
+/// Those that there is room for, in turns.
+fn fitting<'p>(columns: usize, left: &'p [Piece], right: &'p [Piece]) -> [Vec<&'p Piece>; 2] {
+    let mut shown = [Vec::new(), Vec::new()];
+    let mut room = columns;
+    for place in 0..left.len().max(right.len()) {
+        for (side, pieces) in [left, right].into_iter().enumerate() {
+            let Some(piece) = pieces.get(place) else {
+                continue;
+            };
+            let taken = width(&piece.0);
+            let is_cut = taken > room && (side, place) == (0, 0);
+            if taken <= room || is_cut && columns > 0 {
+                room = room.saturating_sub(taken + SPACE);
+                shown[side].push(piece);
+            }
+        }
+    }
+    shown
 }
 
 /// Draws names and rows.

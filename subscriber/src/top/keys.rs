@@ -213,7 +213,7 @@ mod tests {
         let mut keys = Keys::default();
         assert_eq!(keys.read(b"\x1b["), []);
         for _ in 0..100 {
-            assert_eq!(keys.read(b"0"), []);
+            let _given_up_or_not = keys.read(b"0");
             assert!(keys.begun.len() <= MOST_BYTES + 1);
         }
     }

@@ -30,8 +30,9 @@ mod wanted;
 use crate::attach;
 use crate::output::Output;
 use crate::shell::{Failure, Stop};
-pub use run::{Ends, Session};
-use wanted::Wanted;
+pub use pulse::Pulse;
+pub use run::{Ends, Followed, Session};
+pub use wanted::Wanted;
 
 /// Draws a table until its viewer has seen enough.
 ///

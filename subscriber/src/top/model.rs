@@ -131,15 +131,17 @@ impl Model {
         shows && self.frozen.is_none()
     }
 
-    /// How it is to be sorted: which of the fields that are shown comes first, and whether it goes down.
-    pub fn sorted_by(&self) -> Option<(Option<usize>, bool)> {
-        let (first, _) = parts(self.sort.as_deref()?).next()?;
-        let (name, down) = match first.split_once(':') {
-            Some((name, direction)) => (name, direction == "desc"),
-            None => (first, false),
+    /// How it is to be sorted: which of the columns comes first, if it is shown, and whether it goes down.
+    pub fn sorted_by(&self) -> (Option<usize>, bool) {
+        let sort = self.sort.as_deref().unwrap_or_default();
+        let (first, _) = parts(sort).next().unwrap_or_default();
+        let (name, down) = match (first, first.split_once(':')) {
+            ("", _) => (self.schema.key_fields().next().map_or("", Field::name), false),
+            (_, Some((name, direction))) => (name, direction == "desc"),
+            (name, None) => (name, false),
         };
         let column = self.fields().position(|field| field.name() == name);
-        Some((column, down))
+        (column, down)
     }
 
     /// As `--sort` would say it.
@@ -147,24 +149,27 @@ impl Model {
         self.sort.as_deref()
     }
 
-    /// Sorts by the next column, or the one before; behind the last one, and before the first, is the order of the keys.
+    /// Sorts by the next column, or the one before.
     pub fn sort_by_next(&mut self, forward: bool) {
         let count = self.fields().len();
-        let column = self.sorted_by().and_then(|(column, _)| column);
-        let next = match (column, forward) {
-            (None, true) => Some(0),
-            (None, false) => Some(count - 1),
-            (Some(column), true) => Some(column + 1).filter(|next| *next < count),
-            (Some(column), false) => column.checked_sub(1),
+        let column = match (self.sorted_by().0, forward) {
+            (None, _) => 0,
+            (Some(column), true) => (column + 1) % count,
+            (Some(column), false) => (column + count - 1) % count,
         };
-        let sort = next.and_then(|column| self.fields().nth(column)).map(|field| {
+        let field = self.fields().nth(column).map(|field| {
             let is_key = self.schema.key_fields().any(|key| key == field);
             // Of numbers one wants to see the largest, and of keys and names the first.
             let down = is_number(field.kind()) && !is_key;
             format!("{}{}", field.name(), if down { ":desc" } else { "" })
         });
-        self.sort = sort;
-        self.show_column(next);
+        self.show_column(column);
+        self.sort_by(field.unwrap_or_default());
+    }
+
+    fn sort_by(&mut self, sort: String) {
+        let is_by_key = sort.split(',').eq(self.schema.key_fields().map(Field::name));
+        self.sort = (!is_by_key).then_some(sort);
         self.choose(None);
     }
 
@@ -182,9 +187,7 @@ impl Model {
                 turned.collect::<Vec<_>>().join(",")
             }
         };
-        let is_by_key = sort.split(',').eq(self.schema.key_fields().map(Field::name));
-        self.sort = (!is_by_key).then_some(sort);
-        self.choose(None);
+        self.sort_by(sort);
     }
 
     /// Searches for what was typed.
@@ -314,9 +317,8 @@ impl Model {
     }
 
     /// Sees to it that this column is in the picture.
-    fn show_column(&mut self, column: Option<usize>) {
-        let hidden = column.filter(|column| !self.shown_columns.contains(column));
-        if let Some(column) = hidden {
+    fn show_column(&mut self, column: usize) {
+        if !self.shown_columns.contains(&column) {
             self.first_column = column.saturating_sub(self.pinned());
         }
     }

@@ -78,7 +78,7 @@ impl Model {
         fit(&mut layout, columns);
         let shown: Vec<usize> = (0..chosen.len()).filter(|at| layout[*at].is_shown).collect();
         self.shown_columns = shown.iter().map(|at| chosen[*at]).collect();
-        let sorted = self.sorted_by().and_then(|(column, _)| column);
+        let (sorted, _) = self.sorted_by();
         let head = |at: &usize| Head {
             name: cut(layout[*at].name(), layout[*at].width),
             is_sorted: sorted == Some(chosen[*at]),
@@ -126,15 +126,13 @@ impl Model {
         let chosen: Vec<usize> = (0..pinned)
             .chain(pinned + self.first_column..self.fields().len())
             .collect();
-        let sorted = self.sorted_by();
+        let (sorted, down) = self.sorted_by();
         let fields: Vec<&Field> = self.fields().collect();
         let column = |at: &usize| {
             let (field, name) = (fields[*at], cell::name(fields[*at]));
-            let name = match sorted {
-                Some((Some(sorted), down)) if sorted == *at => {
-                    format!("{name}{}", if down { DOWN } else { UP })
-                }
-                _ => name.to_owned(),
+            let name = match sorted == Some(*at) {
+                true => format!("{name}{}", if down { DOWN } else { UP }),
+                false => name.to_owned(),
             };
             let mut column = Column::new(&name, is_number(field.kind())).key(*at < pinned);
             column.cells = self.widest[*at];

@@ -31,8 +31,13 @@ pub struct Beat {
     pub delay: Option<Duration>,
 }
 
-/// The last beats.
+/// The last beats, and sums of all.
 pub struct Pulse {
+    begun: Instant,
+    changes: u64,
+    /// Of all beats that ended.
+    all_delays: Delays,
+    /// When this beat began.
     began: Instant,
     beat: Beat,
     /// Of this beat.
@@ -49,6 +54,9 @@ impl Pulse {
     /// Of a table whose copy is at this version.
     pub fn new(version: u64, now: Instant) -> Self {
         Self {
+            begun: now,
+            changes: 0,
+            all_delays: Delays::default(),
             began: now,
             beat: Beat::default(),
             delays: Delays::default(),
@@ -71,6 +79,7 @@ impl Pulse {
         self.beat.commits += version.saturating_sub(self.version);
         self.version = version;
         self.beat.changes += changes;
+        self.changes += changes;
         if let Some(delay) = delay {
             self.delays.record(delay);
         }
@@ -89,9 +98,9 @@ impl Pulse {
             self.end_beat();
         }
         self.began += BEAT * over;
-        let mut all = Delays::default();
-        self.pieces.iter().for_each(|piece| all.add(piece));
-        self.quantiles = (!all.is_empty()).then(|| [0.5, 0.99].map(|part| all.quantile(part)));
+        let mut last = Delays::default();
+        self.pieces.iter().for_each(|piece| last.add(piece));
+        self.quantiles = quantiles(&last);
         true
     }
 
@@ -102,6 +111,7 @@ impl Pulse {
             if let Some(piece) = self.pieces.back_mut() {
                 piece.add(&self.delays);
             }
+            self.all_delays.add(&self.delays);
             self.delays.clear();
         }
         if self.beats.len() == BEATS {
@@ -144,10 +154,26 @@ impl Pulse {
         self.quantiles
     }
 
+    /// How many changes there were in all, and in how long.
+    pub fn total(&self) -> (u64, Duration) {
+        (self.changes, self.begun.elapsed())
+    }
+
+    /// p50 and p99 of all delays.
+    pub fn total_quantiles(&self) -> Option<[Duration; 2]> {
+        let mut all = self.all_delays.clone();
+        all.add(&self.delays);
+        quantiles(&all)
+    }
+
     /// The last beats, the latest at the end.
     pub fn beats(&self) -> &VecDeque<Beat> {
         &self.beats
     }
+}
+
+fn quantiles(delays: &Delays) -> Option<[Duration; 2]> {
+    (!delays.is_empty()).then(|| [0.5, 0.99].map(|part| delays.quantile(part)))
 }
 
 #[cfg(test)]
@@ -173,6 +199,8 @@ mod tests {
         assert_eq!(pulse.beats().len(), 40);
         assert_eq!(pulse.beats()[0].commits, 25);
         assert_eq!(pulse.next(), Some(at(10_250)));
+        assert_eq!(pulse.total().0, 3000);
+        assert!(pulse.total_quantiles().is_some_and(|[median, most]| median <= most));
 
         pulse.tick(at(11_000));
         assert_eq!(pulse.rates(), [50.0, 150.0], "half of the last two seconds");

@@ -15,6 +15,7 @@ use signal_hook::low_level::pipe;
 use super::app::{App, Asks};
 use super::colours::Colours;
 use super::keys::Keys;
+use super::pulse::Pulse;
 use super::screen::{Screen, keyboard};
 use super::wanted::Wanted;
 use crate::attach::attach;
@@ -40,6 +41,14 @@ pub struct Ends {
     pub with_table: bool,
     /// At this time.
     pub at: Option<Instant>,
+}
+
+/// A table that was followed, and what there was to see.
+pub struct Followed {
+    /// The table.
+    pub table: UntypedSubscriber,
+    /// What happened to it.
+    pub pulse: Pulse,
 }
 
 /// A terminal, and what is drawn there.
@@ -104,17 +113,15 @@ impl<'a> Session<'a> {
         mut self,
         builder: &SubscriberBuilder<()>,
         ends: Ends,
-    ) -> Result<Option<UntypedSubscriber>, Failure> {
+    ) -> Result<Option<Followed>, Failure> {
         let mut table = None;
         let followed = self.draw_on(builder, ends, &mut table);
         drop(self.screen);
-        if self.frames.is_empty() {
-            return followed.map(|()| table);
-        }
-        let [median, most, longest] = [0.5, 0.99, 1.0].map(|part| self.frames.quantile(part));
         let frames = self.frames.len();
+        let [median, most, longest] = [0.5, 0.99, 1.0].map(|part| self.frames.quantile(part));
         tracing::info!("{frames} pictures: median {median:?}, p99 {most:?}, longest {longest:?}");
-        followed.map(|()| table)
+        let pulse = self.app.into_pulse();
+        followed.map(|()| table.map(|table| Followed { table, pulse }))
     }
 
     fn draw_on(
