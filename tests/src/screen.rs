@@ -40,7 +40,10 @@ impl Screen {
             set(command, std::process::Stdio::null());
         }
         let parser = Arc::new(Mutex::new(Parser::new(some(lines), some(columns), 0)));
-        let (mut input, sink) = (master.try_clone().expect("a descriptor"), Arc::clone(&parser));
+        let (mut input, sink) = (
+            master.try_clone().expect("a descriptor"),
+            Arc::clone(&parser),
+        );
         let reader = std::thread::spawn(move || {
             let mut buffer = [0; 1 << 16];
             // An error is the end: the last one who had the other end is gone.

@@ -252,7 +252,12 @@ impl App {
     }
 
     /// Draws it all.
-    pub fn draw(&mut self, table_of: Option<&UntypedSubscriber>, buffer: &mut Buffer, now: Instant) {
+    pub fn draw(
+        &mut self,
+        table_of: Option<&UntypedSubscriber>,
+        buffer: &mut Buffer,
+        now: Instant,
+    ) {
         self.is_dirty = false;
         let banner = u16::from(self.banner.is_some());
         let places = Places::of(buffer.area, 2 + banner);
@@ -263,7 +268,12 @@ impl App {
         }
         if let [above @ .., changes, delays] = places.pulse.as_slice() {
             if let (Some(area), Some(banner)) = (above.first(), &self.banner) {
-                pieces(buffer, *area, &[(format!(" {banner}"), self.colours.dim)], &[]);
+                pieces(
+                    buffer,
+                    *area,
+                    &[(format!(" {banner}"), self.colours.dim)],
+                    &[],
+                );
             }
             header::changes(buffer, *changes, &self.pulse, &self.colours);
             header::delays(buffer, *delays, &self.pulse, &self.colours);
@@ -290,14 +300,25 @@ impl App {
 
     /// What stands in the last line, at the left and at the right.
     fn footer(&self, page: usize, columns: usize) -> (Vec<Piece>, Vec<Piece>) {
-        let Colours { dim, bad, prompt, head, .. } = self.colours;
+        let Colours {
+            dim,
+            bad,
+            prompt,
+            head,
+            ..
+        } = self.colours;
         let Some(model) = &self.model else {
             return (vec![(" q quits".to_owned(), dim)], vec![]);
         };
         let (len, top) = (model.len(), model.top);
         let place = match len {
             0 => "no rows".to_owned(),
-            _ => format!("{}–{} of {}", grouped(top as u64 + 1), grouped((top + page).min(len) as u64), grouped(len as u64)),
+            _ => format!(
+                "{}–{} of {}",
+                grouped(top as u64 + 1),
+                grouped((top + page).min(len) as u64),
+                grouped(len as u64)
+            ),
         };
         let mut left = Vec::new();
         let mut right = vec![(format!("{place} "), head)];
@@ -312,7 +333,10 @@ impl App {
             return (left, vec![]);
         }
         if let Some(frozen) = &model.frozen {
-            left.push((format!(" frozen at version {}", grouped(frozen.version)), bad));
+            left.push((
+                format!(" frozen at version {}", grouped(frozen.version)),
+                bad,
+            ));
         }
         if let Some(percent) = model.rows.progress() {
             left.push((format!(" {percent} %"), bad));

@@ -45,7 +45,8 @@ mod tests {
 
     #[test]
     fn units_stand_in_the_cell_and_not_in_the_name() {
-        let schema = "id:u32,size_bytes:u64,time_ns:u64,_ns:u64,short_ns:u32,at:timestamp,t:text(8)";
+        let schema =
+            "id:u32,size_bytes:u64,time_ns:u64,_ns:u64,short_ns:u32,at:timestamp,t:text(8)";
         let schema = Schema::parse(schema, None).unwrap();
         let names: Vec<&str> = schema.fields().iter().map(name).collect();
         assert_eq!(names, ["id", "size", "time", "_ns", "short_ns", "at", "t"]);
@@ -57,7 +58,10 @@ mod tests {
         assert_eq!(shown("size_bytes", "1536"), "1.5 KiB");
         assert_eq!(shown("time_ns", "35400"), "35 µs");
         assert_eq!(shown("short_ns", "35400"), "35400");
-        assert_eq!(shown("at", "2026-01-01T00:00:00.25Z"), "2026-01-01 00:00:00");
+        assert_eq!(
+            shown("at", "2026-01-01T00:00:00.25Z"),
+            "2026-01-01 00:00:00"
+        );
         assert_eq!(shown("t", "a\tb"), "a\\tb");
     }
 }

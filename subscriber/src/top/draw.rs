@@ -53,7 +53,11 @@ impl Places {
         };
         let title = area.height >= LEAST_LINES_FOR_TITLE;
         let footer = area.height >= LEAST_LINES_FOR_FOOTER;
-        let pulse = if area.height >= LEAST_LINES_FOR_GRAPHS { pulse } else { 0 };
+        let pulse = if area.height >= LEAST_LINES_FOR_GRAPHS {
+            pulse
+        } else {
+            0
+        };
         let above = u16::from(title) + pulse;
         Self {
             title: title.then(|| line(0)),
@@ -130,16 +134,40 @@ pub fn table(buffer: &mut Buffer, area: Rect, picture: &Picture, colours: &Colou
     }
     let first = area.y + u16::from(area.height > 1);
     for (y, line) in (first..area.bottom()).zip(&picture.lines) {
-        row(buffer, Rect { y, height: 1, ..area }, picture, line, colours);
+        row(
+            buffer,
+            Rect {
+                y,
+                height: 1,
+                ..area
+            },
+            picture,
+            line,
+            colours,
+        );
     }
 }
 
 fn names(buffer: &mut Buffer, area: Rect, picture: &Picture, colours: &Colours) {
     for (start, head) in picture.starts().zip(&picture.heads) {
-        let style = if head.is_sorted { colours.sorted } else { colours.head };
-        cell(buffer, area, start, (head.width, head.right), &head.name, style);
+        let style = if head.is_sorted {
+            colours.sorted
+        } else {
+            colours.head
+        };
+        cell(
+            buffer,
+            area,
+            start,
+            (head.width, head.right),
+            &head.name,
+            style,
+        );
     }
-    let signs = [(picture.more[0], area.x, "‹"), (picture.more[1], area.right().saturating_sub(1), "›")];
+    let signs = [
+        (picture.more[0], area.x, "‹"),
+        (picture.more[1], area.right().saturating_sub(1), "›"),
+    ];
     for (is_more, x, sign) in signs {
         if is_more && area.width > 1 {
             buffer.set_stringn(x, area.y, sign, 1, colours.sorted);
@@ -160,7 +188,14 @@ fn row(buffer: &mut Buffer, area: Rect, picture: &Picture, line: &Line, colours:
     buffer.set_stringn(area.x, area.y, sign, 1, plain);
     for ((start, head), shown) in picture.starts().zip(&picture.heads).zip(&line.cells) {
         let style = shown.changed.map_or(plain, |step| colours.updated(step));
-        cell(buffer, area, start, (head.width, head.right), &shown.text, style);
+        cell(
+            buffer,
+            area,
+            start,
+            (head.width, head.right),
+            &shown.text,
+            style,
+        );
     }
 }
 
@@ -191,7 +226,9 @@ pub fn window(buffer: &mut Buffer, lines: &[String], colours: &Colours) {
     let all = buffer.area;
     let widest = lines.iter().map(|line| width(line)).max().unwrap_or(0);
     let columns = u16::try_from(widest + 4).unwrap_or(u16::MAX).min(all.width);
-    let height = u16::try_from(lines.len() + 2).unwrap_or(u16::MAX).min(all.height);
+    let height = u16::try_from(lines.len() + 2)
+        .unwrap_or(u16::MAX)
+        .min(all.height);
     let area = Rect {
         x: all.x + (all.width - columns) / 2,
         y: all.y + (all.height - height) / 2,

@@ -97,13 +97,23 @@ fn line(
     graph: Vec<Option<u64>>,
     colours: &Colours,
 ) {
-    let shown = if area.width < LEAST_COLUMNS_FOR_ALL { 1 } else { 2 };
-    let text = texts[..shown].iter().map(|(name, value)| format!(" {name} {value:>10} "));
+    let shown = if area.width < LEAST_COLUMNS_FOR_ALL {
+        1
+    } else {
+        2
+    };
+    let text = texts[..shown]
+        .iter()
+        .map(|(name, value)| format!(" {name} {value:>10} "));
     let text: String = text.collect();
     buffer.set_stringn(area.x, area.y, &text, usize::from(area.width), colours.head);
     let begin = area.x + (width(&text) as u16 + 1).min(area.width);
     let columns = (area.right() - begin).saturating_sub(1).min(BEATS as u16);
-    let area = Rect { x: begin, width: columns, ..area };
+    let area = Rect {
+        x: begin,
+        width: columns,
+        ..area
+    };
     // The latest at the right.
     let graph = Sparkline::default()
         .data(graph)
@@ -116,8 +126,13 @@ fn line(
 /// The beats as heights of bars, the latest first. What is more than nothing can be seen.
 fn heights(beats: &VecDeque<Beat>, of: impl Fn(&Beat) -> Option<u64>) -> Vec<Option<u64>> {
     let most = beats.iter().filter_map(&of).max().unwrap_or(0).max(1);
-    let height = |value: u64| (u128::from(value) * u128::from(HEIGHTS)).div_ceil(u128::from(most)) as u64;
-    beats.iter().rev().map(|beat| of(beat).map(height)).collect()
+    let height =
+        |value: u64| (u128::from(value) * u128::from(HEIGHTS)).div_ceil(u128::from(most)) as u64;
+    beats
+        .iter()
+        .rev()
+        .map(|beat| of(beat).map(height))
+        .collect()
 }
 
 fn time(time: Duration) -> String {
@@ -159,7 +174,9 @@ mod tests {
         let beats = VecDeque::from([beat(0, None), beat(1, Some(5)), beat(1000, Some(u64::MAX))]);
         let changes = heights(&beats, |beat| Some(beat.changes));
         assert_eq!(changes, [Some(8), Some(1), Some(0)]);
-        let delays = heights(&beats, |beat| beat.delay.map(|delay| delay.as_nanos() as u64));
+        let delays = heights(&beats, |beat| {
+            beat.delay.map(|delay| delay.as_nanos() as u64)
+        });
         assert_eq!(delays, [Some(8), Some(1), None]);
     }
 }

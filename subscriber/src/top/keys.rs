@@ -106,7 +106,10 @@ fn sequence(bytes: &[u8], taken: usize) -> Beginning {
         // A function key of the Linux console.
         return Beginning::Whole(taken + 2, None);
     }
-    let Some(last) = bytes.iter().position(|byte| (0x40..0x7f).contains(byte) && *byte != b'[') else {
+    let Some(last) = bytes
+        .iter()
+        .position(|byte| (0x40..0x7f).contains(byte) && *byte != b'[')
+    else {
         return Beginning::Part;
     };
     let number = bytes[..last].split(|byte| *byte == b';').next();
@@ -170,15 +173,21 @@ mod tests {
     #[test]
     fn letters_and_signs() {
         assert_eq!(read("aß日"), ['a', 'ß', '日'].map(Key::Letter));
-        assert_eq!(read("\r\n\u{7f}\u{8}\u{3}\u{1a}\u{0}"), [
-            Key::Enter,
-            Key::Enter,
-            Key::Backspace,
-            Key::Backspace,
-            Key::Control('c'),
-            Key::Control('z'),
-        ]);
-        assert_eq!(Keys::default().read(b"\xffa\xc3("), [Key::Letter('a'), Key::Letter('(')]);
+        assert_eq!(
+            read("\r\n\u{7f}\u{8}\u{3}\u{1a}\u{0}"),
+            [
+                Key::Enter,
+                Key::Enter,
+                Key::Backspace,
+                Key::Backspace,
+                Key::Control('c'),
+                Key::Control('z'),
+            ]
+        );
+        assert_eq!(
+            Keys::default().read(b"\xffa\xc3("),
+            [Key::Letter('a'), Key::Letter('(')]
+        );
     }
 
     #[test]
@@ -201,7 +210,14 @@ mod tests {
             assert_eq!(read(text), [key], "{text:?}");
         }
         // What is not known is taken whole, and what follows is not.
-        for text in ["\x1b[15~", "\x1b[[A", "\x1bx", "\x1bOP", "\x1b[<35;1;1M", "\x1b[?1;2c"] {
+        for text in [
+            "\x1b[15~",
+            "\x1b[[A",
+            "\x1bx",
+            "\x1bOP",
+            "\x1b[<35;1;1M",
+            "\x1b[?1;2c",
+        ] {
             assert_eq!(read(&format!("{text}q")), [Key::Letter('q')], "{text:?}");
         }
         let twice = Keys::default().read(b"\x1b\x1b");

@@ -130,7 +130,8 @@ impl Marks {
         now: Instant,
     ) -> impl Iterator<Item = (&[u8], &Gone, Step)> {
         let now_ms = self.ms(now);
-        let is_empty = matches!((behind, before), (Bound::Excluded(a), Bound::Excluded(b)) if a >= b);
+        let is_empty =
+            matches!((behind, before), (Bound::Excluded(a), Bound::Excluded(b)) if a >= b);
         let between = (!is_empty).then(|| self.gone.range::<[u8], _>((behind, before)));
         let between = between.into_iter().flatten();
         between.filter_map(move |(entry, gone)| {
@@ -146,8 +147,10 @@ impl Marks {
         }
         self.swept = now;
         let now_ms = self.ms(now);
-        self.rows.retain(|_, mark| step(mark.last_ms, now_ms).is_some());
-        self.gone.retain(|_, gone| step(gone.at_ms, now_ms).is_some());
+        self.rows
+            .retain(|_, mark| step(mark.last_ms, now_ms).is_some());
+        self.gone
+            .retain(|_, gone| step(gone.at_ms, now_ms).is_some());
     }
 
     /// Whether something may still fade.
@@ -215,7 +218,10 @@ mod tests {
         assert_eq!(marks.of(&key, at(0)).created, Some(0));
         marks.note(&update(0), |_| false, at(400));
         let fresh = marks.of(&key, at(400));
-        assert_eq!((fresh.created, fresh.cells), (Some(1), vec![None, None, Some(0)]));
+        assert_eq!(
+            (fresh.created, fresh.cells),
+            (Some(1), vec![None, None, Some(0)])
+        );
         marks.note(&update(1), |_| false, at(1000));
         let fresh = marks.of(&key, at(1000));
         assert_eq!(fresh.cells, [None, Some(0), Some(1)]);
@@ -233,9 +239,8 @@ mod tests {
         let begun = Instant::now();
         let mut marks = Marks::new(begun);
         marks.note_gone(&[5], rows[0].as_ref(), begun);
-        let between = |behind: Bound<&[u8]>, before: Bound<&[u8]>| {
-            marks.gone(behind, before, begun).count()
-        };
+        let between =
+            |behind: Bound<&[u8]>, before: Bound<&[u8]>| marks.gone(behind, before, begun).count();
         use Bound::{Excluded, Unbounded};
         assert_eq!(between(Unbounded, Unbounded), 1);
         assert_eq!(between(Excluded(&[4]), Excluded(&[6])), 1);
@@ -254,7 +259,11 @@ mod tests {
         let mut marks = Marks::new(Instant::now());
         let last = rows.last().unwrap().as_ref().key().to_bytes();
         for row in &rows {
-            marks.note(&Change::Created(row.as_ref()), |key| *key == last, Instant::now());
+            marks.note(
+                &Change::Created(row.as_ref()),
+                |key| *key == last,
+                Instant::now(),
+            );
             marks.note_gone(&row.as_ref().key().to_bytes(), row.as_ref(), Instant::now());
         }
         assert_eq!(marks.rows.len(), MOST_ROWS + 1);

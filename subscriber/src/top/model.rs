@@ -136,7 +136,10 @@ impl Model {
         let sort = self.sort.as_deref().unwrap_or_default();
         let (first, _) = parts(sort).next().unwrap_or_default();
         let (name, down) = match (first, first.split_once(':')) {
-            ("", _) => (self.schema.key_fields().next().map_or("", Field::name), false),
+            ("", _) => (
+                self.schema.key_fields().next().map_or("", Field::name),
+                false,
+            ),
             (_, Some((name, direction))) => (name, direction == "desc"),
             (name, None) => (name, false),
         };
@@ -168,14 +171,20 @@ impl Model {
     }
 
     fn sort_by(&mut self, sort: String) {
-        let is_by_key = sort.split(',').eq(self.schema.key_fields().map(Field::name));
+        let is_by_key = sort
+            .split(',')
+            .eq(self.schema.key_fields().map(Field::name));
         self.sort = (!is_by_key).then_some(sort);
         self.choose(None);
     }
 
     /// Turns the order round.
     pub fn reverse(&mut self) {
-        let keys = || self.schema.key_fields().map(|field| format!("{}:desc", field.name()));
+        let keys = || {
+            self.schema
+                .key_fields()
+                .map(|field| format!("{}:desc", field.name()))
+        };
         let sort = match &self.sort {
             None => keys().collect::<Vec<_>>().join(","),
             Some(sort) => {
@@ -265,7 +274,13 @@ impl Model {
         self.top = self.top.min(self.last_top());
         if let Some(frozen) = &self.frozen {
             let skipped = self.top.saturating_sub(frozen.place);
-            return frozen.rows.iter().skip(skipped).take(page).cloned().collect();
+            return frozen
+                .rows
+                .iter()
+                .skip(skipped)
+                .take(page)
+                .cloned()
+                .collect();
         }
         self.marks.sweep(now);
         let rows = seen(table, &self.rows, &self.marks, self.top, page, now);
@@ -280,7 +295,9 @@ impl Model {
 
     /// How many rows there are to be scrolled through.
     pub fn len(&self) -> usize {
-        self.frozen.as_ref().map_or(self.rows.len(), |frozen| frozen.len)
+        self.frozen
+            .as_ref()
+            .map_or(self.rows.len(), |frozen| frozen.len)
     }
 
     /// The last place that may be at the top.
@@ -304,7 +321,11 @@ impl Model {
         let is_key = |field: &&Field| self.schema.key_fields().any(|key| key == *field);
         let pinned = self.fields().take_while(is_key).count();
         // If all are of the key, they are to be seen, too.
-        if pinned == self.fields().len() { 0 } else { pinned }
+        if pinned == self.fields().len() {
+            0
+        } else {
+            pinned
+        }
     }
 
     /// Goes a column to the right, or to the left.

@@ -76,7 +76,9 @@ impl Model {
         self.first_column = self.first_column.min(last);
         let (chosen, mut layout) = self.layout();
         fit(&mut layout, columns);
-        let shown: Vec<usize> = (0..chosen.len()).filter(|at| layout[*at].is_shown).collect();
+        let shown: Vec<usize> = (0..chosen.len())
+            .filter(|at| layout[*at].is_shown)
+            .collect();
         self.shown_columns = shown.iter().map(|at| chosen[*at]).collect();
         let (sorted, _) = self.sorted_by();
         let head = |at: &usize| Head {

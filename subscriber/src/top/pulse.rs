@@ -200,7 +200,11 @@ mod tests {
         assert_eq!(pulse.beats()[0].commits, 25);
         assert_eq!(pulse.next(), Some(at(10_250)));
         assert_eq!(pulse.total().0, 3000);
-        assert!(pulse.total_quantiles().is_some_and(|[median, most]| median <= most));
+        assert!(
+            pulse
+                .total_quantiles()
+                .is_some_and(|[median, most]| median <= most)
+        );
 
         pulse.tick(at(11_000));
         assert_eq!(pulse.rates(), [50.0, 150.0], "half of the last two seconds");

@@ -52,7 +52,8 @@ impl Choice {
 
     fn has(&self, row: RowRef<'_>) -> bool {
         let search = self.search.as_ref();
-        self.filter.matches(row) && search.is_none_or(|search| search.matches(row, &self.projection))
+        self.filter.matches(row)
+            && search.is_none_or(|search| search.matches(row, &self.projection))
     }
 }
 

@@ -87,12 +87,14 @@ impl<'a> Session<'a> {
         let colours = Colours::of(&output);
         let refused = |what: &str, error| Failure::new(1, format!("cannot {what}: {error}"));
         let no_keys = |error| {
-            let message = format!("top needs a terminal for keys: stdin is none, and /dev/tty: {error}");
+            let message =
+                format!("top needs a terminal for keys: stdin is none, and /dev/tty: {error}");
             Failure::new(2, message)
         };
         let keyboard = keyboard().map_err(no_keys)?;
         let resized = resizes().map_err(|error| refused("wait for signals", error))?;
-        let screen = Screen::open(output).map_err(|error| refused("draw in this terminal", error))?;
+        let screen =
+            Screen::open(output).map_err(|error| refused("draw in this terminal", error))?;
         Ok(Self {
             stop,
             screen,
@@ -175,7 +177,9 @@ impl<'a> Session<'a> {
 
     /// Draws, if there is something new to see and the last picture is long enough ago.
     fn draw(&mut self, table: Option<&UntypedSubscriber>, now: Instant) -> Result<(), Failure> {
-        let past = self.drawn.map_or(Duration::MAX, |drawn| now.saturating_duration_since(drawn));
+        let past = self
+            .drawn
+            .map_or(Duration::MAX, |drawn| now.saturating_duration_since(drawn));
         let is_new = self.app.is_dirty || self.screen.is_resized();
         if !(is_new && past >= FRAME || self.app.fades() && past >= FADING_FRAME) {
             return Ok(());
@@ -215,12 +219,14 @@ impl<'a> Session<'a> {
         ];
         awaited.extend(table.map(|table| (table.as_fd(), PollFlags::POLLIN)));
         let (stopped, events) = self.stop.poll(&awaited, time);
-        let [keys, resized] = [0, 1].map(|at| events.get(at).copied().unwrap_or(PollFlags::empty()));
+        let [keys, resized] =
+            [0, 1].map(|at| events.get(at).copied().unwrap_or(PollFlags::empty()));
         if resized.contains(PollFlags::POLLIN) {
             // However often it was: the size is asked for.
             let _size = self.resized.read(&mut [0; 64]);
         }
-        let is_gone = keys.intersects(PollFlags::POLLHUP | PollFlags::POLLERR | PollFlags::POLLNVAL);
+        let is_gone =
+            keys.intersects(PollFlags::POLLHUP | PollFlags::POLLERR | PollFlags::POLLNVAL);
         Ok(Woken {
             is_over: stopped || is_gone,
             has_keys: keys.contains(PollFlags::POLLIN),

@@ -10,11 +10,11 @@ use std::sync::Once;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crossterm::cursor::{Hide, Show};
+use crossterm::queue;
 use crossterm::terminal::{
     BeginSynchronizedUpdate, Clear, ClearType, EndSynchronizedUpdate, EnterAlternateScreen,
     LeaveAlternateScreen, disable_raw_mode, enable_raw_mode,
 };
-use crossterm::queue;
 use nix::poll::{PollFd, PollFlags, poll};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -171,5 +171,71 @@ pub fn keyboard() -> io::Result<File> {
     match stdin.is_terminal() {
         true => Ok(File::from(stdin.as_fd().try_clone_to_owned()?)),
         false => File::open("/dev/tty"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
+    use std::process::{Command, Stdio};
+
+    use nix::pty::{Winsize, openpty};
+    use nix::sys::termios::{LocalFlags, tcgetattr};
+
+    use super::*;
+    use crate::shell::Stop;
+
+    /// Set for the process that is to panic.
+    const ROLE: &str = "TABLECAST_TEST_PANICS";
+
+    fn panic_in_a_picture() {
+        let stop = Stop::install().unwrap();
+        let mut screen = Screen::open(Output::stdout(&stop).unwrap()).unwrap();
+        screen
+            .draw(|buffer| {
+                buffer.set_string(0, 0, "drawn", ratatui::style::Style::new());
+            })
+            .unwrap();
+        screen.draw(|_| panic!("said at last")).unwrap();
+    }
+
+    #[test]
+    fn a_panic_gives_the_terminal_back_and_can_be_read() {
+        if std::env::var_os(ROLE).is_some() {
+            return panic_in_a_picture();
+        }
+        let size = Winsize {
+            ws_row: 24,
+            ws_col: 80,
+            ws_xpixel: 0,
+            ws_ypixel: 0,
+        };
+        let terminal = openpty(&size, None).unwrap();
+        let end = || Stdio::from(terminal.slave.try_clone().unwrap());
+        let name = "top::screen::tests::a_panic_gives_the_terminal_back_and_can_be_read";
+        let mut child = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", name, "--nocapture"])
+            .env(ROLE, "1")
+            .env_remove("RUST_BACKTRACE")
+            .stdin(end())
+            .stdout(end())
+            .stderr(end())
+            .spawn()
+            .unwrap();
+        drop(terminal.slave);
+        let (mut master, mut bytes) = (File::from(terminal.master), Vec::new());
+        let _ends_by_an_error = master.read_to_end(&mut bytes);
+        assert!(!child.wait().unwrap().success());
+        let text = String::from_utf8_lossy(&bytes);
+        let at = |part: &str| {
+            text.find(part)
+                .unwrap_or_else(|| panic!("no {part:?} in {text:?}"))
+        };
+        assert!(at("\x1b[?1049h") < at("drawn") && at("drawn") < at("\x1b[?1049l"));
+        assert!(at("\x1b[?25h") < at("said at last"), "{text:?}");
+        assert!(at("\x1b[?1049l") < at("said at last"), "{text:?}");
+        assert_eq!(text.matches("\x1b[?1049l").count(), 1, "once is enough");
+        let flags = tcgetattr(&master).unwrap().local_flags;
+        assert!(flags.contains(LocalFlags::ECHO | LocalFlags::ICANON | LocalFlags::ISIG));
     }
 }

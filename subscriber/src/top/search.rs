@@ -122,7 +122,14 @@ mod tests {
     #[test]
     fn conditions_ask_for_fields() {
         let row = ["17", "a = b", "1536"];
-        for typed in ["id = 17", "id>16", "size_bytes = 1536", "name contains =", "a = b", " 'id' < 18 "] {
+        for typed in [
+            "id = 17",
+            "id>16",
+            "size_bytes = 1536",
+            "name contains =",
+            "a = b",
+            " 'id' < 18 ",
+        ] {
             assert_eq!(found(typed, row), Ok(true), "{typed}");
         }
         for typed in ["id = 18", "size_bytes < 1536", "id != 17"] {
@@ -140,7 +147,10 @@ mod tests {
             ("id contains 5", "asks about texts"),
         ] {
             let message = found(typed, ["1", "", "0"]).unwrap_err();
-            assert!(message.contains(part) && !message.contains('\n'), "{message}");
+            assert!(
+                message.contains(part) && !message.contains('\n'),
+                "{message}"
+            );
             assert!(!message.contains("--where"), "{message}");
         }
     }

@@ -128,9 +128,7 @@ impl Sequence {
 
     /// The run where the entry is or belongs.
     fn run_of(&self, entry: &[u8]) -> Option<usize> {
-        let behind = self
-            .runs
-            .partition_point(|run| run[..self.width] <= *entry);
+        let behind = self.runs.partition_point(|run| run[..self.width] <= *entry);
         (!self.runs.is_empty()).then(|| behind.saturating_sub(1))
     }
 
@@ -175,11 +173,20 @@ mod tests {
         assert_eq!(sequence.len(), model.len());
         assert!(sequence.runs.iter().all(|run| !run.is_empty()));
         assert!(sequence.runs.iter().all(|run| run.len() < RUN * 3));
-        assert!(sequence.from_place(0).eq(model.iter().map(|entry| entry.as_slice())));
+        assert!(
+            sequence
+                .from_place(0)
+                .eq(model.iter().map(|entry| entry.as_slice()))
+        );
         for _ in 0..20 {
             let place = random(state) as usize % (model.len() + 2);
             let expected = model.iter().skip(place).take(3);
-            assert!(sequence.from_place(place).take(3).eq(expected.map(|entry| entry.as_slice())));
+            assert!(
+                sequence
+                    .from_place(place)
+                    .take(3)
+                    .eq(expected.map(|entry| entry.as_slice()))
+            );
             let entry = entry(random(state));
             let expected = model.iter().filter(|one| **one > entry).take(3);
             let behind = sequence.behind(Some(&entry)).take(3);
@@ -227,7 +234,10 @@ mod tests {
         let mut sequence = Sequence::sorted(3, bytes.as_flattened());
         check(&sequence, &model, &mut state);
         assert!(!sequence.insert(&bytes[17]));
-        let wide: Vec<u8> = (0..=255).rev().flat_map(|last| [[0; 11].as_slice(), &[last]].concat()).collect();
+        let wide: Vec<u8> = (0..=255)
+            .rev()
+            .flat_map(|last| [[0; 11].as_slice(), &[last]].concat())
+            .collect();
         let sequence = Sequence::sorted(12, &wide);
         assert!(sequence.from_place(0).map(|entry| entry[11]).eq(0..=255));
     }
@@ -238,7 +248,11 @@ mod tests {
         for number in 0..10_000_u32 {
             assert!(sequence.insert(&number.to_be_bytes()));
         }
-        assert!(sequence.runs.len() <= 10_000 / (RUN - 1) + 1, "{}", sequence.runs.len());
+        assert!(
+            sequence.runs.len() <= 10_000 / (RUN - 1) + 1,
+            "{}",
+            sequence.runs.len()
+        );
         let places: Vec<&[u8]> = sequence.from_place(9_999).collect();
         assert_eq!(places, [9_999_u32.to_be_bytes()]);
     }

@@ -28,7 +28,12 @@ impl Fixture {
         let copy = UntypedSubscriber::open(&name).unwrap();
         let app = App::new("prices", wanted, Colours::new(true), None);
         let now = Instant::now();
-        let mut fixture = Self { publisher, copy, app, now };
+        let mut fixture = Self {
+            publisher,
+            copy,
+            app,
+            now,
+        };
         fixture.commit(rows, &[]);
         fixture.copy.refresh().unwrap();
         fixture.app.attach(&fixture.copy, now).unwrap();
@@ -98,8 +103,14 @@ impl Fixture {
     fn names(&mut self) -> Vec<String> {
         let lines = self.text(100, 24);
         let rows = lines[4..23].iter().filter(|line| !line.is_empty());
-        rows.map(|line| line[1..].split_whitespace().nth(1).unwrap_or_default().to_owned())
-            .collect()
+        rows.map(|line| {
+            line[1..]
+                .split_whitespace()
+                .nth(1)
+                .unwrap_or_default()
+                .to_owned()
+        })
+        .collect()
     }
 }
 
@@ -119,10 +130,19 @@ fn the_picture_has_it_all() {
     let mut fixture = Fixture::new("picture", &rows());
     let pid = std::process::id();
     let lines = fixture.text(80, 12);
-    assert!(lines[0].starts_with(&format!(" prices  alive  pid {pid}  epoch 1 ")), "{lines:#?}");
+    assert!(
+        lines[0].starts_with(&format!(" prices  alive  pid {pid}  epoch 1 ")),
+        "{lines:#?}"
+    );
     assert!(lines[0].ends_with("version 2  rows 4"), "{lines:#?}");
-    assert!(lines[1].starts_with(" changes/s          0  commits/s          0"), "{lines:#?}");
-    assert!(lines[2].starts_with(" delay p99          –  delay p50          –"), "{lines:#?}");
+    assert!(
+        lines[1].starts_with(" changes/s          0  commits/s          0"),
+        "{lines:#?}"
+    );
+    assert!(
+        lines[2].starts_with(" delay p99          –  delay p50          –"),
+        "{lines:#?}"
+    );
     let table = [
         " id▲  name   price     size  note",
         "   1  one      3.5  1.5 KiB",
@@ -141,16 +161,31 @@ fn the_order_is_chosen_and_turned() {
     fixture.press("s");
     assert_eq!(fixture.names(), ["four", "one", "three", "two"], "by name");
     fixture.press(">");
-    assert_eq!(fixture.names(), ["four", "one", "three", "two"], "the highest price first");
+    assert_eq!(
+        fixture.names(),
+        ["four", "one", "three", "two"],
+        "the highest price first"
+    );
     fixture.press("r");
-    assert_eq!(fixture.names(), ["three", "one", "four", "two"], "NaN is last");
+    assert_eq!(
+        fixture.names(),
+        ["three", "one", "four", "two"],
+        "NaN is last"
+    );
     assert!(fixture.text(100, 24)[3].contains("price▲"));
     fixture.press("<<r");
-    assert_eq!(fixture.names(), ["four", "three", "two", "one"], "by key, turned");
+    assert_eq!(
+        fixture.names(),
+        ["four", "three", "two", "one"],
+        "by key, turned"
+    );
     fixture.press("r");
     assert_eq!(fixture.app.model.as_ref().unwrap().sort(), None);
     fixture.press("<");
-    assert!(fixture.text(100, 24)[3].contains("note▲"), "before the first is the last");
+    assert!(
+        fixture.text(100, 24)[3].contains("note▲"),
+        "before the first is the last"
+    );
 }
 
 #[test]
@@ -158,15 +193,27 @@ fn what_is_typed_filters_and_what_is_wrong_is_told() {
     let mut fixture = Fixture::new("filter", &rows());
     let footer = |fixture: &mut Fixture| fixture.text(100, 24)[23].clone();
     fixture.press("/O");
-    assert_eq!(fixture.names(), Vec::<String>::new(), "a capital letter is one");
+    assert_eq!(
+        fixture.names(),
+        Vec::<String>::new(),
+        "a capital letter is one"
+    );
     fixture.press("\u{7f}o");
-    assert_eq!(fixture.names(), ["one", "two", "four", ], "{}", footer(&mut fixture));
+    assert_eq!(
+        fixture.names(),
+        ["one", "two", "four",],
+        "{}",
+        footer(&mut fixture)
+    );
     fixture.press("\u{7f}price > 3");
     assert_eq!(fixture.names(), ["one", "four"]);
     fixture.press("x");
     assert_eq!(fixture.names(), ["one", "four"], "the last one stays");
     let line = footer(&mut fixture);
-    assert!(line.starts_with(" /price > 3x▏") && line.contains("field \"price\" is f64"), "{line}");
+    assert!(
+        line.starts_with(" /price > 3x▏") && line.contains("field \"price\" is f64"),
+        "{line}"
+    );
     fixture.press("\u{7f}.6\n");
     assert_eq!(fixture.names(), ["four"]);
     assert!(footer(&mut fixture).starts_with(" /price > 3.6"));
@@ -184,18 +231,30 @@ fn what_is_typed_filters_and_what_is_wrong_is_told() {
 fn changes_are_marked_and_told_apart() {
     let mut fixture = Fixture::new("marks", &rows());
     fixture.draw(80, 12);
-    fixture.change(&[["1", "one", "4.5", "1536", ""], ["5", "five", "0", "0", ""]], &[3]);
+    fixture.change(
+        &[["1", "one", "4.5", "1536", ""], ["5", "five", "0", "0", ""]],
+        &[3],
+    );
     let buffer = fixture.draw(80, 12);
     let colour = |x, y| (buffer[(x, y)].symbol(), buffer[(x, y)].bg);
     let lines = fixture.text(80, 12);
-    assert_eq!(lines[4..9].iter().map(|line| &line[..1]).collect::<String>(), "  - +");
+    assert_eq!(
+        lines[4..9]
+            .iter()
+            .map(|line| &line[..1])
+            .collect::<String>(),
+        "  - +"
+    );
     assert_eq!(colour(16, 4), (".", Color::Yellow), "{lines:#?}");
     assert_eq!(colour(8, 4), ("e", Color::Reset));
     assert_eq!((colour(7, 6).1, colour(7, 8).1), (Color::Red, Color::Green));
     assert!(fixture.app.fades());
     fixture.now += Duration::from_secs(1);
     let buffer = fixture.draw(80, 12);
-    assert_eq!((buffer[(16, 4)].bg, buffer[(16, 4)].fg), (Color::Reset, Color::Yellow));
+    assert_eq!(
+        (buffer[(16, 4)].bg, buffer[(16, 4)].fg),
+        (Color::Reset, Color::Yellow)
+    );
     fixture.now += Duration::from_secs(2);
     let lines = fixture.text(80, 12);
     assert_eq!(lines[6], "   4  four      10      7 B  日 本");
@@ -207,26 +266,40 @@ fn without_colours_changes_are_bold_or_underlined() {
     let mut fixture = Fixture::new("plain", &rows());
     fixture.app.colours = Colours::new(false);
     fixture.draw(80, 12);
-    fixture.change(&[["1", "one", "4.5", "1536", ""], ["5", "five", "0", "0", ""]], &[3]);
+    fixture.change(
+        &[["1", "one", "4.5", "1536", ""], ["5", "five", "0", "0", ""]],
+        &[3],
+    );
     let buffer = fixture.draw(80, 12);
     let modifier = |x, y| buffer[(x, y)].modifier;
     assert!(modifier(16, 4).contains(Modifier::UNDERLINED));
     assert!(modifier(7, 8).contains(Modifier::BOLD));
     assert!(modifier(7, 6).contains(Modifier::CROSSED_OUT));
-    assert!(buffer.content().iter().all(|cell| (cell.fg, cell.bg) == (Color::Reset, Color::Reset)));
+    assert!(
+        buffer
+            .content()
+            .iter()
+            .all(|cell| (cell.fg, cell.bg) == (Color::Reset, Color::Reset))
+    );
 }
 
 #[test]
 fn a_frozen_picture_stays_and_can_be_scrolled() {
     let ids: Vec<String> = (0..100).map(|id| format!("{id:03}")).collect();
-    let rows: Vec<[&str; 5]> = ids.iter().map(|id| [id.as_str(), id, "0", "0", ""]).collect();
+    let rows: Vec<[&str; 5]> = ids
+        .iter()
+        .map(|id| [id.as_str(), id, "0", "0", ""])
+        .collect();
     let mut fixture = Fixture::new("frozen", &rows);
     assert_eq!(fixture.names().len(), 19);
     fixture.press("f");
     fixture.change(&[["0", "changed", "0", "0", ""]], &[1, 2, 99]);
     assert_eq!(fixture.names()[..3], ["000", "001", "002"]);
     let lines = fixture.text(100, 24);
-    assert!(lines[23].contains("frozen at version 2") && lines[23].ends_with("of 100"), "{lines:#?}");
+    assert!(
+        lines[23].contains("frozen at version 2") && lines[23].ends_with("of 100"),
+        "{lines:#?}"
+    );
     assert!(lines[0].ends_with("version 3  rows 97"), "the rest goes on");
     fixture.press("↘");
     assert_eq!(fixture.names().last().unwrap(), "099");
@@ -260,11 +333,15 @@ fn another_schema_makes_other_columns() {
     fixture.draw(80, 12);
     fixture.press("ss/price > 0\n");
     assert_eq!(fixture.names(), ["four", "one"]);
-    let (name, schema) = (fixture.copy.name().to_owned(), Schema::parse("id:u32,price:f64,unit:text(8)", None).unwrap());
+    let (name, schema) = (
+        fixture.copy.name().to_owned(),
+        Schema::parse("id:u32,price:f64,unit:text(8)", None).unwrap(),
+    );
     let publisher = UntypedPublisher::builder(&name, schema);
     let before = std::mem::replace(&mut fixture.publisher, {
         // It goes without being closed, so that the rows stay.
-        let other = UntypedPublisher::builder(&format!("{name}-x"), Schema::parse("id:u32", None).unwrap());
+        let other =
+            UntypedPublisher::builder(&format!("{name}-x"), Schema::parse("id:u32", None).unwrap());
         other.open().unwrap()
     });
     drop(before);
@@ -280,14 +357,24 @@ fn another_schema_makes_other_columns() {
         fixture.app.work(&fixture.copy, WHILE);
     }
     let lines = fixture.text(80, 12);
-    assert_eq!(lines[3..6], [" id  price▼  unit", "  4      10", "  1     3.5"], "{lines:#?}");
+    assert_eq!(
+        lines[3..6],
+        [" id  price▼  unit", "  4      10", "  1     3.5"],
+        "{lines:#?}"
+    );
     assert!(lines[0].contains("epoch 2"), "{lines:#?}");
 }
 
 #[test]
 fn every_size_is_drawn() {
     let nasty = "\u{1b}[2J日\u{202e}";
-    let mut fixture = Fixture::new("sizes", &[["1", nasty, "1", "1", "☁\u{fe0f}日本語日本語日本語"], ["2", "\t", "1e300", "0", ""]]);
+    let mut fixture = Fixture::new(
+        "sizes",
+        &[
+            ["1", nasty, "1", "1", "☁\u{fe0f}日本語日本語日本語"],
+            ["2", "\t", "1e300", "0", ""],
+        ],
+    );
     for setup in ["", "→", "/日", "\n?", " f", "s/name contains (", "\u{1b}"] {
         fixture.press(setup);
         for columns in 0..60 {
@@ -310,9 +397,22 @@ fn without_a_table_it_says_what_it_waits_for() {
     for (columns, lines) in [(0, 0), (20, 5), (80, 24)] {
         let mut buffer = Buffer::empty(Rect::new(0, 0, columns, lines));
         app.draw(None, &mut buffer, Instant::now());
-        let text: String = buffer.content().iter().map(ratatui::buffer::Cell::symbol).collect();
-        assert_eq!(text.contains("waiting for a publisher of table \"no\\nne\""), columns == 80);
+        let text: String = buffer
+            .content()
+            .iter()
+            .map(ratatui::buffer::Cell::symbol)
+            .collect();
+        assert_eq!(
+            text.contains("waiting for a publisher of table \"no\\nne\""),
+            columns == 80
+        );
     }
-    assert_eq!(app.press(Key::Letter('/'), None, Instant::now()), Asks::Nothing);
-    assert_eq!(app.press(Key::Letter('q'), None, Instant::now()), Asks::Quit);
+    assert_eq!(
+        app.press(Key::Letter('/'), None, Instant::now()),
+        Asks::Nothing
+    );
+    assert_eq!(
+        app.press(Key::Letter('q'), None, Instant::now()),
+        Asks::Quit
+    );
 }

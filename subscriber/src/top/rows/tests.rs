@@ -69,7 +69,10 @@ impl Fixture {
     }
 
     fn check(&self, rows: &Rows) {
-        let shown: Vec<u32> = rows.from_place(0).map(|entry| id(rows.key(entry).to_vec())).collect();
+        let shown: Vec<u32> = rows
+            .from_place(0)
+            .map(|entry| id(rows.key(entry).to_vec()))
+            .collect();
         assert_eq!(shown, self.expected(&rows.shown.choice));
         assert_eq!(rows.len(), shown.len());
         assert_eq!(rows.all.len(), self.copy.len());
@@ -133,7 +136,12 @@ fn a_walk_finds_what_changes_meanwhile() {
             rows.work(&fixture.copy, Duration::ZERO);
             fixture.upsert((round..2000).step_by(31).map(|id| (id, f64::from(round))));
             rows.note(&fixture.copy, |_, _| {});
-            fixture.delete((0..2000).skip(round as usize + 1).step_by(101).filter(|id| id % 10 == round));
+            fixture.delete(
+                (0..2000)
+                    .skip(round as usize + 1)
+                    .step_by(101)
+                    .filter(|id| id % 10 == round),
+            );
             rows.note(&fixture.copy, |_, _| {});
             fixture.upsert((0..2000).step_by(101).map(|id| (id, 1.0)));
             rows.note(&fixture.copy, |_, _| {});
