@@ -20,7 +20,8 @@ Try it. In one terminal:
 
 and in another:
 
-    subscriber watch processes
+    subscriber watch processes      every change, a line each
+    subscriber top processes        a live picture
 ";
 
 /// Reads and watches Tablecast's tables.

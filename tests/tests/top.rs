@@ -250,7 +250,7 @@ fn the_demo_is_this_view() {
     screen.until("it is sorted", |text| {
         text.contains("cpu_time▼") && text.contains("alive")
     });
-    assert_eq!(table.remember(), 1);
+    until("it is followed", || table.remember() == 1);
     screen.press("q");
     let text = screen.ends_with(0);
     assert!(
