@@ -42,8 +42,8 @@ pub struct Model {
     pub(super) page: usize,
     /// How many columns that are not pinned are out at the left.
     pub(super) first_column: usize,
-    /// The columns of the last picture.
-    pub(super) shown_columns: Vec<usize>,
+    /// A column that the next picture is to show.
+    pub(super) asked_column: Option<usize>,
     /// The widest cell of each column so far: columns only get wider, so that they do not dance.
     pub(super) widest: Vec<usize>,
 }
@@ -83,7 +83,7 @@ impl Model {
             search: None,
             projection: Rc::clone(&projection),
         };
-        Ok(Self {
+        let mut model = Self {
             schema: Arc::clone(schema),
             filter,
             widest: vec![0; count],
@@ -97,8 +97,10 @@ impl Model {
             top: 0,
             page: 0,
             first_column: 0,
-            shown_columns: Vec::new(),
-        })
+            asked_column: None,
+        };
+        model.asked_column = model.sorted_by().0;
+        Ok(model)
     }
 
     /// The schema that it is of.
@@ -166,7 +168,7 @@ impl Model {
             let down = is_number(field.kind()) && !is_key;
             format!("{}{}", field.name(), if down { ":desc" } else { "" })
         });
-        self.show_column(column);
+        self.asked_column = Some(column);
         self.sort_by(field.unwrap_or_default());
     }
 
@@ -334,13 +336,6 @@ impl Model {
             true if is_more => self.first_column += 1,
             true => {}
             false => self.first_column = self.first_column.saturating_sub(1),
-        }
-    }
-
-    /// Sees to it that this column is in the picture.
-    fn show_column(&mut self, column: usize) {
-        if !self.shown_columns.contains(&column) {
-            self.first_column = column.saturating_sub(self.pinned());
         }
     }
 }

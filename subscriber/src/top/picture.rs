@@ -74,12 +74,20 @@ impl Model {
         }
         let last = self.fields().len().saturating_sub(1 + self.pinned());
         self.first_column = self.first_column.min(last);
-        let (chosen, mut layout) = self.layout();
+        let (mut chosen, mut layout) = self.layout();
         fit(&mut layout, columns);
+        let hidden = self.asked_column.take().filter(|column| {
+            let place = chosen.iter().position(|one| one == column);
+            place.is_none_or(|place| !layout[place].is_shown)
+        });
+        if let Some(column) = hidden {
+            self.first_column = column.saturating_sub(self.pinned()).min(last);
+            (chosen, layout) = self.layout();
+            fit(&mut layout, columns);
+        }
         let shown: Vec<usize> = (0..chosen.len())
             .filter(|at| layout[*at].is_shown)
             .collect();
-        self.shown_columns = shown.iter().map(|at| chosen[*at]).collect();
         let (sorted, _) = self.sorted_by();
         let head = |at: &usize| Head {
             name: cut(layout[*at].name(), layout[*at].width),

@@ -85,12 +85,17 @@ impl Screen {
         picture(&mut next);
         let mut bytes = Vec::new();
         queue!(bytes, BeginSynchronizedUpdate)?;
-        if self.is_unknown || next.area != self.shown.area {
+        let is_whole = self.is_unknown || next.area != self.shown.area;
+        if is_whole {
             queue!(bytes, Clear(ClearType::All))?;
             self.shown = Buffer::empty(next.area);
             self.is_unknown = false;
         }
-        CrosstermBackend::new(&mut bytes).draw(self.shown.diff(&next).into_iter())?;
+        let differences = self.shown.diff(&next);
+        if differences.is_empty() && !is_whole {
+            return Ok(());
+        }
+        CrosstermBackend::new(&mut bytes).draw(differences.into_iter())?;
         queue!(bytes, EndSynchronizedUpdate)?;
         self.shown = next;
         self.output.write_all(&bytes)
