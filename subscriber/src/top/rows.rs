@@ -136,8 +136,8 @@ impl Rows {
     }
 
     /// The entries from a place on.
-    pub fn from_place(&self, place: usize) -> impl Iterator<Item = &[u8]> {
-        self.shown_entries().from_place(place)
+    pub fn starting_at(&self, place: usize) -> impl Iterator<Item = &[u8]> {
+        self.shown_entries().starting_at(place)
     }
 
     /// The key in an entry.

@@ -31,7 +31,7 @@ pub fn seen(
     now: Instant,
 ) -> Vec<Seen> {
     let before = place.checked_sub(1);
-    let mut entries = rows.from_place(before.unwrap_or(0));
+    let mut entries = rows.starting_at(before.unwrap_or(0));
     // What went from between two rows stands between them, if both are known.
     let mut behind = match before.and_then(|_| entries.next()) {
         Some(entry) => Bound::Excluded(entry),

@@ -96,7 +96,7 @@ impl Sequence {
     }
 
     /// The entries from a place on.
-    pub fn from_place(&self, place: usize) -> impl Iterator<Item = &[u8]> {
+    pub fn starting_at(&self, place: usize) -> impl Iterator<Item = &[u8]> {
         let (mut run, mut left) = (0, place);
         while let Some(entries) = self.runs.get(run).map(|run| run.len() / self.width) {
             if left < entries {
@@ -105,7 +105,7 @@ impl Sequence {
             left -= entries;
             run += 1;
         }
-        self.from_run(run, left)
+        self.starting_in(run, left)
     }
 
     /// The entries behind this one, which need not be there; of nothing, all.
@@ -117,10 +117,10 @@ impl Sequence {
             },
             None => (0, 0),
         };
-        self.from_run(run, place)
+        self.starting_in(run, place)
     }
 
-    fn from_run(&self, run: usize, place: usize) -> impl Iterator<Item = &[u8]> {
+    fn starting_in(&self, run: usize, place: usize) -> impl Iterator<Item = &[u8]> {
         let runs = self.runs.get(run..).unwrap_or_default().iter();
         runs.flat_map(|run| run.chunks_exact(self.width))
             .skip(place)
@@ -175,7 +175,7 @@ mod tests {
         assert!(sequence.runs.iter().all(|run| run.len() < RUN * 3));
         assert!(
             sequence
-                .from_place(0)
+                .starting_at(0)
                 .eq(model.iter().map(|entry| entry.as_slice()))
         );
         for _ in 0..20 {
@@ -183,7 +183,7 @@ mod tests {
             let expected = model.iter().skip(place).take(3);
             assert!(
                 sequence
-                    .from_place(place)
+                    .starting_at(place)
                     .take(3)
                     .eq(expected.map(|entry| entry.as_slice()))
             );
@@ -239,7 +239,7 @@ mod tests {
             .flat_map(|last| [[0; 11].as_slice(), &[last]].concat())
             .collect();
         let sequence = Sequence::sorted(12, &wide);
-        assert!(sequence.from_place(0).map(|entry| entry[11]).eq(0..=255));
+        assert!(sequence.starting_at(0).map(|entry| entry[11]).eq(0..=255));
     }
 
     #[test]
@@ -253,7 +253,7 @@ mod tests {
             "{}",
             sequence.runs.len()
         );
-        let places: Vec<&[u8]> = sequence.from_place(9_999).collect();
+        let places: Vec<&[u8]> = sequence.starting_at(9_999).collect();
         assert_eq!(places, [9_999_u32.to_be_bytes()]);
     }
 }

@@ -70,7 +70,7 @@ impl Fixture {
 
     fn check(&self, rows: &Rows) {
         let shown: Vec<u32> = rows
-            .from_place(0)
+            .starting_at(0)
             .map(|entry| id(rows.key(entry).to_vec()))
             .collect();
         assert_eq!(shown, self.expected(&rows.shown.choice));
