@@ -75,6 +75,17 @@ pub enum Command {
     /// All about one table: schema, memory, publisher, each subscriber
     Info(Info),
     /// A live full-screen view of a table: sort, filter and scroll it by keys (? shows them)
+    ///
+    /// Waits for a publisher if there is none, and goes on after one ends. Cells that changed, and rows that came (+) or went (-),
+    /// stand out for a moment: in colours, or with NO_COLOR bold, underlined or struck out. Keys:
+    ///   arrows, PgUp, PgDn, Home, End   scroll; left and right bring columns that do not fit
+    ///   /                               filter while you type: a condition as of --where, or a text that any cell contains
+    ///   Esc                             no filter
+    ///   s or >, <                       sort by the next column, or the one before; r reverses
+    ///   f or space                      freeze the picture, and go on
+    ///   ?                               help
+    ///   q, Ctrl-C                       quit
+    #[command(verbatim_doc_comment)]
     Top(Top),
 }
 

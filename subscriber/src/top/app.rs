@@ -153,7 +153,7 @@ impl App {
         self.publisher = publisher;
     }
 
-    /// Whether what is looked at is all there and known.
+    /// Goes on with what takes long, for about `time`.
     pub fn work(&mut self, table: &UntypedSubscriber, time: Duration) {
         if let Some(model) = &mut self.model {
             self.is_dirty |= model.work(table, time);
