@@ -14,6 +14,17 @@ struct Fixture {
     copy: UntypedSubscriber,
     app: App,
     now: Instant,
+    _left: Left,
+}
+
+/// A table that is removed when its publisher is gone: to be dropped after that.
+struct Left(String);
+
+impl Drop for Left {
+    fn drop(&mut self) {
+        // Only if a test fails before there is one, there is none.
+        let _removed = common::remove(&self.0);
+    }
 }
 
 impl Fixture {
@@ -33,6 +44,7 @@ impl Fixture {
             copy,
             app,
             now,
+            _left: Left(name),
         };
         fixture.commit(rows, &[]);
         fixture.copy.refresh().unwrap();
@@ -337,15 +349,17 @@ fn another_schema_makes_other_columns() {
         fixture.copy.name().to_owned(),
         Schema::parse("id:u32,price:f64,unit:text(8)", None).unwrap(),
     );
-    let publisher = UntypedPublisher::builder(&name, schema);
-    let before = std::mem::replace(&mut fixture.publisher, {
-        // It goes without being closed, so that the rows stay.
-        let other =
-            UntypedPublisher::builder(&format!("{name}-x"), Schema::parse("id:u32", None).unwrap());
-        other.open().unwrap()
-    });
-    drop(before);
-    fixture.publisher = publisher.open().unwrap();
+    // The first one goes without being closed, so that the rows stay.
+    let idle = Left(format!("{name}-idle"));
+    let one_field = Schema::parse("id:u32", None).unwrap();
+    let idle_publisher = UntypedPublisher::builder(&idle.0, one_field)
+        .open()
+        .unwrap();
+    drop(std::mem::replace(&mut fixture.publisher, idle_publisher));
+    let other = UntypedPublisher::builder(&name, schema).open().unwrap();
+    std::mem::replace(&mut fixture.publisher, other)
+        .close()
+        .unwrap();
     let mut tries = 0;
     while fixture.copy.schema().fields().len() != 3 && tries < 2000 {
         fixture.app.refresh(&mut fixture.copy).unwrap();

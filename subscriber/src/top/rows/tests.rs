@@ -9,6 +9,17 @@ use crate::view::Condition;
 struct Fixture {
     publisher: UntypedPublisher,
     copy: UntypedSubscriber,
+    _left: Left,
+}
+
+/// A table that is removed when its publisher is gone: to be dropped after that.
+struct Left(String);
+
+impl Drop for Left {
+    fn drop(&mut self) {
+        // Only if a test fails before there is one, there is none.
+        let _removed = common::remove(&self.0);
+    }
 }
 
 impl Fixture {
@@ -18,7 +29,11 @@ impl Fixture {
         let builder = UntypedPublisher::builder(&name, schema).capacity(100_000);
         let publisher = builder.open().unwrap();
         let copy = UntypedSubscriber::open(&name).unwrap();
-        let mut fixture = Self { publisher, copy };
+        let mut fixture = Self {
+            publisher,
+            copy,
+            _left: Left(name),
+        };
         fixture.upsert(rows.map(|id| (id, f64::from(id % 7))));
         fixture
     }
