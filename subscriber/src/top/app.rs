@@ -7,21 +7,22 @@ use common::{Cause, Error, UntypedSubscriber};
 use ratatui::buffer::Buffer;
 
 use super::colours::Colours;
-use super::draw::{Piece, Places, SPACE, pieces, table, window};
-use super::header::{self, Publisher, grouped};
+use super::draw::{Places, pieces, table, window};
+use super::header::{self, Publisher};
 use super::help;
 use super::keys::Key;
 use super::model::Model;
 use super::pulse::Pulse;
 use super::wanted::Wanted;
-use crate::format::cells::{shorten, visible, width};
+use crate::format::cells::visible;
 use crate::shell::Failure;
+
+mod footer;
+#[cfg(test)]
+mod tests;
 
 /// What is typed is no longer than this, in bytes.
 const MOST_TYPED: usize = 256;
-
-/// Narrower terminals are not told of keys but the one that tells of them.
-const LEAST_COLUMNS_FOR_HINTS: usize = 60;
 
 /// What a key asks for that is not the picture's business.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -297,62 +298,6 @@ impl App {
             window(buffer, &help::lines(buffer.area.height), &self.colours);
         }
     }
-
-    /// What stands in the last line, at the left and at the right.
-    fn footer(&self, page: usize, columns: usize) -> (Vec<Piece>, Vec<Piece>) {
-        let Colours {
-            dim,
-            bad,
-            prompt,
-            head,
-            ..
-        } = self.colours;
-        let Some(model) = &self.model else {
-            return (vec![(" q quits".to_owned(), dim)], vec![]);
-        };
-        let (len, top) = (model.len(), model.top);
-        let place = match len {
-            0 => "no rows".to_owned(),
-            _ => format!(
-                "{}–{} of {}",
-                grouped(top as u64 + 1),
-                grouped((top + page).min(len) as u64),
-                grouped(len as u64)
-            ),
-        };
-        let mut left = Vec::new();
-        let mut right = vec![(format!("{place} "), head)];
-        if let Some(typed) = &self.typing {
-            left.push((format!(" /{}▏", visible(typed)), prompt));
-        }
-        if let Some(wrong) = &self.wrong {
-            let taken: usize = left.iter().map(|(text, _)| width(text) + SPACE).sum();
-            let wrong = visible(wrong);
-            let (text, ellipsis) = shorten(&wrong, columns.saturating_sub(taken + 1));
-            left.push((format!(" {text}{ellipsis}"), bad));
-            return (left, vec![]);
-        }
-        if let Some(frozen) = &model.frozen {
-            left.push((
-                format!(" frozen at version {}", grouped(frozen.version)),
-                bad,
-            ));
-        }
-        if let Some(percent) = model.rows.progress() {
-            left.push((format!(" {percent} %"), bad));
-        }
-        if self.typing.is_none() && !model.searched().is_empty() {
-            left.push((format!(" /{}", visible(model.searched().trim())), prompt));
-        }
-        if let Some(sort) = model.sort() {
-            left.push((format!(" by {}", visible(sort)), dim));
-        }
-        if left.is_empty() && columns >= LEAST_COLUMNS_FOR_HINTS {
-            left.push((" / filter  s sort  f freeze".to_owned(), dim));
-        }
-        right.push(("? help".to_owned(), dim));
-        (left, right)
-    }
 }
 
 /// Keys that change the picture.
@@ -381,6 +326,3 @@ fn scroll(model: &mut Model, key: Key) {
         _ => {}
     }
 }
-
-#[cfg(test)]
-mod tests;
