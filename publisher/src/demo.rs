@@ -1,7 +1,7 @@
 //! A publisher and a subscriber, two processes in one terminal.
 //!
 //! The publisher runs its own program again in the subscriber's role, so that there is no second program to be found.
-//! The subscriber draws; the publisher publishes and is silent.
+//! The subscriber draws and hears keys; the publisher publishes and is silent.
 
 use std::ffi::OsString;
 use std::os::unix::process::ExitStatusExt;
@@ -109,7 +109,8 @@ impl Subscriber {
         if let Some(seconds) = seconds {
             command.args(["--seconds", &seconds.to_string()]);
         }
-        let process = service::hide_from(&mut command).stdin(Stdio::null());
+        // On a terminal it hears keys, in place of the publisher.
+        let process = service::hide_from(&mut command).stdin(Stdio::inherit());
         let process = process.spawn();
         let process = process
             .map_err(|error| Failure::new(1, format!("cannot start a subscriber: {error}")))?;

@@ -15,6 +15,7 @@ use crate::metrics::Address;
 use crate::shell::complete::{Completer, Completions};
 use crate::shell::manual::Manual;
 use crate::shell::{arguments, duration, environment, whole};
+use crate::top::args::Top;
 
 /// What to type to see something.
 pub const EXAMPLE: &str = "\
@@ -24,7 +25,8 @@ Try it. In one terminal:
 
 and in another:
 
-    subscriber watch processes
+    subscriber watch processes      every change, a line each
+    subscriber top processes        a live picture
 ";
 
 /// The heading of what says which rows, and what of them.
@@ -89,6 +91,19 @@ pub enum Command {
     Ls(List),
     /// All about one table: schema, memory, publisher, each subscriber
     Info(Info),
+    /// A live full-screen view of a table: sort, filter and scroll it by keys (? shows them)
+    ///
+    /// Waits for a publisher if there is none, and goes on after one ends. Cells that changed, and rows that came (+) or went (-),
+    /// stand out for a moment: in colours, or with NO_COLOR bold, underlined or struck out. Keys:
+    ///   arrows, PgUp, PgDn, Home, End   scroll; left and right bring columns that do not fit
+    ///   /                               filter while you type: a condition as of --where, or a text that any cell contains
+    ///   Esc                             no filter
+    ///   s or >, <                       sort by the next column, or the one before; r reverses
+    ///   f or space                      freeze the picture, and go on
+    ///   ?                               help
+    ///   q, Ctrl-C                       quit
+    #[command(verbatim_doc_comment)]
+    Top(Top),
     /// How often a table changes, how much, and how long it takes to arrive
     Hz(Hz),
     /// What Tablecast needs on this machine: whether it is there, and what to change
@@ -141,6 +156,19 @@ pub struct Table {
     #[arg(value_name = "KEY", allow_negative_numbers = true)]
     pub keys: Vec<String>,
 
+    /// What of it
+    #[command(flatten)]
+    pub asked: Asked,
+
+    /// How to print: csv of a watch has the columns version, op, then the row's fields (the old row's of a delete), and
+    /// another line of names when these change; json of a watch needs an end, --once or --count
+    #[arg(long, value_enum, default_value_t = Format::Table)]
+    pub format: Format,
+}
+
+/// What of a table.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub struct Asked {
     /// Read a table of this user, by name or number, instead of your own and root's
     #[arg(help_heading = VIEW, long, value_name = "USER|UID", value_parser = user)]
     pub owner: Option<u32>,
@@ -166,11 +194,6 @@ pub struct Table {
     /// Of a watch, also the changes of one refresh, of which deletes come first.
     #[arg(help_heading = VIEW, long, value_name = "FIELD[:desc],…")]
     pub sort: Option<String>,
-
-    /// How to print: csv of a watch has the columns version, op, then the row's fields (the old row's of a delete), and
-    /// another line of names when these change; json of a watch needs an end, --once or --count
-    #[arg(long, value_enum, default_value_t = Format::Table)]
-    pub format: Format,
 }
 
 /// What `watch` takes.
@@ -200,6 +223,18 @@ pub struct Watch {
     #[arg(last = true, value_name = "COMMAND", conflicts_with = "format")]
     pub command: Vec<OsString>,
 
+    /// How to be woken
+    #[command(flatten)]
+    pub waking: Waking,
+
+    /// Serve metrics for Prometheus at http://ADDR/metrics: `127.0.0.1:9464`, `[::1]:0` (any free port, told on stderr), `unix:PATH`
+    #[arg(long, value_name = "ADDR")]
+    pub metrics: Option<Address>,
+}
+
+/// How to be woken.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub struct Waking {
     /// How to be woken: auto, mq, futex, unix, signal[:USR2|:RTMIN+3], fifo, spin, spin:50us[+KIND]
     ///
     /// auto is a message queue, and the futex where there is none to be had. `fifo` is a named pipe that scripts can read
@@ -210,10 +245,6 @@ pub struct Watch {
     /// Where the pipe of --wake fifo is made (a path, or a directory), or the socket of --wake unix (a directory)
     #[arg(help_heading = WAKING, long, value_name = "PATH")]
     pub wake_at: Option<PathBuf>,
-
-    /// Serve metrics for Prometheus at http://ADDR/metrics: `127.0.0.1:9464`, `[::1]:0` (any free port, told on stderr), `unix:PATH`
-    #[arg(long, value_name = "ADDR")]
-    pub metrics: Option<Address>,
 }
 
 /// What `get` takes.

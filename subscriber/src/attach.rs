@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use common::{Error, SubscriberBuilder, UntypedSubscriber};
 
+use crate::args;
 use crate::output;
 use crate::shell::nearest::meant_table;
 use crate::shell::{Failure, Stop, tell};
@@ -18,6 +19,15 @@ pub fn builder(name: &str, owner: Option<u32>) -> SubscriberBuilder<()> {
     let builder = UntypedSubscriber::builder(name);
     match owner {
         Some(owner) => builder.owner(owner),
+        None => builder,
+    }
+}
+
+/// That, woken as it was asked for.
+pub fn woken(builder: SubscriberBuilder<()>, waking: &args::Waking) -> SubscriberBuilder<()> {
+    let builder = builder.wake(waking.wake);
+    match &waking.wake_at {
+        Some(path) => builder.wake_at(path),
         None => builder,
     }
 }

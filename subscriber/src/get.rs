@@ -16,7 +16,7 @@ use crate::view::Request;
 pub fn run(args: &Get, stop: &Stop, output: Output) -> Result<(), Failure> {
     let asked = &args.table;
     let request = Request::read(asked)?;
-    let builder = attach::builder(&asked.name, asked.owner);
+    let builder = attach::builder(&asked.name, asked.asked.owner);
     let table = match args.timeout {
         None => attach(&builder)?,
         Some(_) => match attach_when_published(&builder, args.timeout, stop)? {

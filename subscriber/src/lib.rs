@@ -2,10 +2,10 @@
 //!
 //! In the order of a row's path: `args` says which table; `attach` gets a copy of it, and a `view` the rows that are
 //! asked for, in the `order` that is; `get` and `watch` hand them and their changes to a `format` (or `watch` to a command);
-//! `output` writes that to stdout. `list` and `info` look at tables without a copy, `doctor` at what the machine lacks. `point`
-//! shows where an argument is wrong, `pages` is what the man pages say besides. [`demo`] draws a table in a terminal. `hz` measures how
-//! often tables change, in `commits` and [`delays`], and [`metrics`] tell such figures to who asks by HTTP; `news` is what becomes
-//! of a publisher. [`shell`] and [`service`] are what the publisher's binary needs, too.
+//! `output` writes that to stdout. `top` draws a table in a terminal, [`demo`] that of its own publisher. `list` and `info` look at
+//! tables without a copy, `doctor` at what the machine lacks. `point` shows where an argument is wrong, `pages` is what the man pages say
+//! besides. `hz` measures how often tables change, in `commits` and [`delays`], and [`metrics`] tell such figures to who asks by
+//! HTTP; `news` is what becomes of a publisher. [`shell`] and [`service`] are what the publisher's binary needs, too.
 
 use std::ffi::OsString;
 
@@ -24,6 +24,7 @@ mod get;
 mod hz;
 mod info;
 mod list;
+mod logs;
 pub mod metrics;
 mod news;
 mod order;
@@ -32,6 +33,7 @@ mod pages;
 mod point;
 pub mod service;
 pub mod shell;
+mod top;
 mod view;
 mod watch;
 
@@ -53,6 +55,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> Result<(), Failure> {
         Some(Command::Ls(ls)) => list::run(&ls, &stop, output),
         Some(Command::Info(info)) => info::run(&info, output),
         Some(Command::Doctor(doctor)) => doctor::run(&doctor, output),
+        Some(Command::Top(top)) => top::run(&top, &stop, output),
         Some(Command::Hz(hz)) => hz::run(&hz, &stop, output),
         Some(Command::Completions(shell)) => shell.run(&arguments::command::<Args>()),
         Some(Command::Man(manual)) => manual.run(arguments::command::<Args>(), &pages::PAGES),

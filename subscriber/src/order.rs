@@ -48,18 +48,20 @@ impl Order {
     /// Bytes that compare as the row does.
     pub fn key(&self, row: RowRef<'_>) -> Vec<u8> {
         let mut key = Vec::new();
-        for (index, direction) in &self.by {
-            push(&mut key, &row.schema().fields()[*index], *direction, row);
-        }
-        push_key(&mut key, row);
+        self.write(row, usize::MAX, &mut key);
         key
     }
-}
 
-/// Sorts rows of one schema by their keys.
-pub fn sort_by_key(rows: &mut [RowRef<'_>]) {
-    let order = Order::default();
-    rows.sort_by_cached_key(|row| order.key(*row));
+    /// Appends such bytes to `out`: of the fields to sort by, the first `most` only, so that what differs only behind them
+    /// goes by key. Every row of a schema gives as many.
+    pub fn write(&self, row: RowRef<'_>, most: usize, out: &mut Vec<u8>) {
+        let start = out.len();
+        for (index, direction) in &self.by {
+            push(out, &row.schema().fields()[*index], *direction, row);
+        }
+        out.truncate(start.saturating_add(most));
+        push_key(out, row);
+    }
 }
 
 fn push_key(key: &mut Vec<u8>, row: RowRef<'_>) {
@@ -165,7 +167,7 @@ mod tests {
         ];
         let rows = rows("a:i16,b:text(4),c:u32", "a,b,c", &cells);
         let mut sorted: Vec<RowRef<'_>> = rows.iter().rev().map(RowBuf::as_ref).collect();
-        sort_by_key(&mut sorted);
+        sorted.sort_by_cached_key(|row| Order::default().key(*row));
         for (row, cells) in sorted.iter().zip(cells) {
             let values: Vec<String> = row.values().map(|(_, value)| value.to_string()).collect();
             assert_eq!(values, cells);

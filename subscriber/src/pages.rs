@@ -80,6 +80,13 @@ pub const PAGES: Pages = Pages {
             ],
         ),
         (
+            "top",
+            &[(
+                "subscriber top processes --sort cpu_time_ns:desc",
+                "A live picture of a table:",
+            )],
+        ),
+        (
             "hz",
             &[
                 (

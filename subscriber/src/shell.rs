@@ -241,7 +241,7 @@ pub fn init_logging(verbose: u8) {
         tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| level.into());
     let logs = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(io::stderr)
+        .with_writer(|| crate::logs::Logs)
         .with_ansi(colour::is_wanted(&io::stderr()))
         .with_target(false)
         .without_time();

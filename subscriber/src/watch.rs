@@ -48,10 +48,8 @@ pub fn run(args: &args::Watch, stop: &Stop, output: Output) -> Result<(), Failur
         [] => Outlet::Print(asked.format.printer(output)),
         command => Outlet::Run(Runner::new(command, stop, deadline), !args.postpone),
     };
-    let mut builder = attach::builder(&asked.name, asked.owner).wake(args.wake);
-    if let Some(path) = &args.wake_at {
-        builder = builder.wake_at(path);
-    }
+    let builder = attach::builder(&asked.name, asked.asked.owner);
+    let builder = attach::woken(builder, &args.waking);
     let mut service = Service::of_environment();
     service.begin(&format!("waiting for table {}", asked.name));
     let Some(table) = attach_when_published(&builder, args.timeout, stop)? else {

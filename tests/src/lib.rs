@@ -18,6 +18,7 @@
 //! - [`kinds`]: processes that are woken in each way that there is;
 //! - [`piped`]: a table that follows another, by both programs and a pipe;
 //! - [`soak`]: all of it at random, for as long as one likes;
+//! - [`screen`]: a terminal that shows what a full-screen program draws;
 //! - [`terminal`]: a terminal of any width for a child to write to;
 //! - [`stranger`]: programs that another user runs;
 //! - [`vandal`]: a neighbour who does all the harm that permissions allow;
@@ -39,6 +40,7 @@ pub mod process;
 pub mod programs;
 pub mod published;
 pub mod replica;
+pub mod screen;
 pub mod script;
 pub mod serving;
 pub mod soak;

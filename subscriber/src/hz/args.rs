@@ -4,9 +4,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::ValueEnum;
-use common::WakeKind;
 
-use crate::args::user;
+use crate::args::{Waking, user};
 use crate::metrics::Address;
 use crate::shell::duration;
 
@@ -56,13 +55,9 @@ pub struct Hz {
     #[arg(long, value_name = "USER|UID", value_parser = user)]
     pub owner: Option<u32>,
 
-    /// How to be woken: auto, mq, futex, unix, signal[:USR2|:RTMIN+3], fifo, spin, spin:50us[+KIND]
-    #[arg(long, value_name = "KIND", default_value_t)]
-    pub wake: WakeKind,
-
-    /// Where the pipe of --wake fifo is made (a path, or a directory), or the socket of --wake unix (a directory)
-    #[arg(long, value_name = "PATH")]
-    pub wake_at: Option<PathBuf>,
+    /// How to be woken
+    #[command(flatten)]
+    pub waking: Waking,
 
     /// Serve metrics for Prometheus at `http://ADDR/metrics`, as of watch
     #[arg(long, value_name = "ADDR")]

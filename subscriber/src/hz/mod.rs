@@ -42,10 +42,7 @@ pub fn run(args: &Hz, stop: &Stop, output: Output) -> Result<(), Failure> {
     let metrics = metrics::bind(args.metrics.as_ref())?
         .map(|bound| Following::serve(bound, &args.name))
         .transpose()?;
-    let mut builder = attach::builder(&args.name, args.owner).wake(args.wake);
-    if let Some(path) = &args.wake_at {
-        builder = builder.wake_at(path);
-    }
+    let builder = attach::woken(attach::builder(&args.name, args.owner), &args.waking);
     let Some(table) = attach_when_published(&builder, args.timeout, stop)? else {
         return Ok(Printer::begin(args.format, &args.name, output)?.nothing()?);
     };

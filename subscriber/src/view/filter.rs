@@ -46,6 +46,11 @@ impl Filter {
         Ok(Self { tests })
     }
 
+    /// Whether there are none, so that every row matches.
+    pub fn is_empty(&self) -> bool {
+        self.tests.is_empty()
+    }
+
     /// Whether every condition holds for the row.
     pub fn matches(&self, row: RowRef<'_>) -> bool {
         self.tests

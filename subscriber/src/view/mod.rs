@@ -11,8 +11,6 @@ use common::{Change, RowRef, Schema, UntypedChanges, UntypedSubscriber};
 use crate::args;
 use crate::order::Order;
 use crate::shell::Failure;
-use condition::Condition;
-use filter::Filter;
 use keys::Keys;
 
 mod condition;
@@ -20,6 +18,8 @@ mod filter;
 mod keys;
 mod shown;
 
+pub use condition::Condition;
+pub use filter::Filter;
 pub use shown::{Projection, Shown, no_such_field, parts};
 
 /// What was typed.
@@ -39,18 +39,27 @@ pub struct View {
     sorted: bool,
 }
 
+/// The conditions of `--where`.
+///
+/// # Errors
+/// Wrong arguments, with the place.
+pub fn conditions(asked: &args::Asked) -> Result<Vec<Condition>, Failure> {
+    let texts = asked.conditions.iter();
+    texts.map(|text| Condition::parse(text)).collect()
+}
+
 impl Request {
     /// Reads what can be read without a schema.
     ///
     /// # Errors
     /// Wrong arguments, with the place.
     pub fn read(asked: &args::Table) -> Result<Self, Failure> {
-        let conditions = asked.conditions.iter().map(|text| Condition::parse(text));
+        let args::Asked { fields, sort, .. } = &asked.asked;
         Ok(Self {
             keys: asked.keys.clone(),
-            fields: asked.fields.clone(),
-            sort: asked.sort.clone(),
-            conditions: conditions.collect::<Result<_, _>>()?,
+            fields: fields.clone(),
+            sort: sort.clone(),
+            conditions: conditions(&asked.asked)?,
         })
     }
 

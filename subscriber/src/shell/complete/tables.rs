@@ -9,7 +9,7 @@ use nix::unistd::{Uid, User};
 
 use super::candidate;
 use crate::attach;
-use crate::order::sort_by_key;
+use crate::order::Order;
 
 /// The largest table whose keys are candidates: more than that are of no help, and must be copied first.
 const MAX_KEYS: usize = 1000;
@@ -71,7 +71,8 @@ impl Asked {
             return Vec::new();
         };
         let mut rows: Vec<_> = table.iter().collect();
-        sort_by_key(&mut rows);
+        let order = Order::default();
+        rows.sort_by_cached_key(|row| order.key(*row));
         let help = key_fields(table.schema());
         let keys = rows.iter().map(|row| row.key().to_string());
         keys.filter(|key| is_plain(key))

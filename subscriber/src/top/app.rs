@@ -1,0 +1,328 @@
+//! What is on the screen and what keys do to it. No input or output: a table, keys and times go in, pictures come out.
+
+use std::time::{Duration, Instant};
+
+use common::publisher::SILENT_AFTER;
+use common::{Cause, Error, UntypedSubscriber};
+use ratatui::buffer::Buffer;
+
+use super::colours::Colours;
+use super::draw::{Places, pieces, table, window};
+use super::header::{self, Publisher};
+use super::help;
+use super::keys::Key;
+use super::model::Model;
+use super::pulse::Pulse;
+use super::wanted::Wanted;
+use crate::format::cells::visible;
+use crate::shell::Failure;
+
+mod footer;
+#[cfg(test)]
+mod tests;
+
+/// What is typed is no longer than this, in bytes.
+const MOST_TYPED: usize = 256;
+
+/// What a key asks for that is not the picture's business.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Asks {
+    /// Nothing.
+    Nothing,
+    /// The end.
+    Quit,
+    /// To stop, as by Ctrl-Z.
+    Suspend,
+    /// All of the picture again.
+    Redraw,
+}
+
+/// What is on the screen.
+pub struct App {
+    name: String,
+    wanted: Wanted,
+    colours: Colours,
+    /// A line about where this comes from.
+    banner: Option<String>,
+    model: Option<Model>,
+    pulse: Pulse,
+    publisher: Option<Publisher>,
+    /// What is being typed behind `/`.
+    typing: Option<String>,
+    /// What is wrong with that, or does not fit the table.
+    wrong: Option<String>,
+    helps: bool,
+    /// Whether there are columns at the right that do not fit.
+    has_more: bool,
+    /// Whether the picture is another than the last one.
+    pub is_dirty: bool,
+}
+
+impl App {
+    /// Nothing of the table yet.
+    pub fn new(name: &str, wanted: Wanted, colours: Colours, banner: Option<String>) -> Self {
+        Self {
+            name: name.to_owned(),
+            wanted,
+            colours,
+            banner,
+            model: None,
+            pulse: Pulse::new(0, Instant::now()),
+            publisher: None,
+            typing: None,
+            wrong: None,
+            helps: false,
+            has_more: false,
+            is_dirty: true,
+        }
+    }
+
+    /// Takes the table in as it is.
+    ///
+    /// # Errors
+    /// What is wanted does not fit it.
+    pub fn attach(&mut self, table: &UntypedSubscriber, now: Instant) -> Result<(), Failure> {
+        self.model = Some(Model::new(table, &self.wanted)?);
+        self.pulse = Pulse::new(table.version(), now);
+        self.look(table);
+        self.is_dirty = true;
+        Ok(())
+    }
+
+    /// Brings the table to its last commit; whether there was news.
+    ///
+    /// # Errors
+    /// The table cannot be read any more.
+    pub fn refresh(&mut self, table: &mut UntypedSubscriber) -> Result<bool, Failure> {
+        let asleep = match table.refresh() {
+            Ok(changes) => changes.cause() == Cause::Nothing,
+            // The copy is whole, at its former version.
+            Err(Error::Outrun { .. }) => return Ok(true),
+            Err(error) => return Err(error.into()),
+        };
+        let now = Instant::now();
+        self.look(table);
+        if !asleep {
+            self.pulse.note(table, now);
+            self.note(table, now)?;
+            self.is_dirty = true;
+        }
+        Ok(!asleep)
+    }
+
+    fn note(&mut self, table: &UntypedSubscriber, now: Instant) -> Result<(), Failure> {
+        let same = self.model.as_ref();
+        if same.is_none_or(|model| model.schema() != &**table.schema()) {
+            return self.change_schema(table);
+        }
+        if let Some(model) = &mut self.model {
+            model.note(table, now);
+        }
+        Ok(())
+    }
+
+    /// Another publisher came, and with it other fields.
+    fn change_schema(&mut self, table: &UntypedSubscriber) -> Result<(), Failure> {
+        let before = self.model.take();
+        let searched = before.as_ref().map_or("", |model| model.searched());
+        let mut wanted = self.wanted.clone();
+        if let Some(before) = &before {
+            wanted.sort = before.sort().map(str::to_owned);
+        }
+        self.wrong = None;
+        let made = Model::new(table, &wanted).or_else(|failure| {
+            let message = failure.to_string();
+            let line = message.lines().next().unwrap_or_default();
+            self.wrong = Some(format!("the table has other fields now: {line}"));
+            Model::new(table, &Wanted::default())
+        });
+        let model = self.model.insert(made?);
+        if let Err(message) = model.search(searched) {
+            self.wrong = Some(message);
+        }
+        Ok(())
+    }
+
+    /// Looks whether the publisher lives.
+    fn look(&mut self, table: &UntypedSubscriber) {
+        let state = table.publisher_state();
+        let publisher = Some(Publisher {
+            state,
+            is_silent: state.is_alive() && table.heartbeat_age() > SILENT_AFTER,
+        });
+        self.is_dirty |= publisher != self.publisher;
+        self.publisher = publisher;
+    }
+
+    /// Goes on with what takes long, for about `time`.
+    pub fn work(&mut self, table: &UntypedSubscriber, time: Duration) {
+        if let Some(model) = &mut self.model {
+            self.is_dirty |= model.work(table, time);
+        }
+    }
+
+    /// When there is work to do, if there is.
+    pub fn due(&self) -> Option<Instant> {
+        self.model.as_ref()?.rows.due()
+    }
+
+    /// Lets time pass.
+    pub fn tick(&mut self, now: Instant) {
+        self.is_dirty |= self.pulse.tick(now);
+    }
+
+    /// When numbers move by themselves, if they do.
+    pub fn next_beat(&self) -> Option<Instant> {
+        self.pulse.next()
+    }
+
+    /// Whether something fades.
+    pub fn fades(&self) -> bool {
+        self.model.as_ref().is_some_and(Model::fades)
+    }
+
+    /// What happened.
+    pub fn into_pulse(self) -> Pulse {
+        self.pulse
+    }
+
+    /// Does what a key says.
+    pub fn press(&mut self, key: Key, table: Option<&UntypedSubscriber>, now: Instant) -> Asks {
+        self.is_dirty = true;
+        match key {
+            Key::Control('c') => return Asks::Quit,
+            Key::Control('z') => return Asks::Suspend,
+            Key::Control('l') => return Asks::Redraw,
+            _ if std::mem::take(&mut self.helps) => return Asks::Nothing,
+            _ => {}
+        }
+        if let Some(typed) = self.typing.take() {
+            self.type_on(typed, key);
+            return Asks::Nothing;
+        }
+        match key {
+            Key::Letter('q') => return Asks::Quit,
+            Key::Letter('?' | 'h') => self.helps = true,
+            Key::Letter('/') if self.model.is_some() => {
+                let typed = self.model.as_ref().map_or("", Model::searched);
+                self.typing = Some(typed.to_owned());
+            }
+            Key::Escape => {
+                self.wrong = None;
+                self.search("");
+            }
+            key => {
+                if let (Some(model), Some(table)) = (&mut self.model, table) {
+                    go(model, key, table, self.has_more, now);
+                }
+            }
+        }
+        Asks::Nothing
+    }
+
+    fn type_on(&mut self, mut typed: String, key: Key) {
+        match key {
+            Key::Letter(letter) if typed.len() < MOST_TYPED => typed.push(letter),
+            Key::Backspace => {
+                typed.pop();
+            }
+            Key::Control('u') => typed.clear(),
+            Key::Control('w') => {
+                let end = typed.trim_end().rfind(' ').map_or(0, |at| at + 1);
+                typed.truncate(end);
+            }
+            Key::Enter => return,
+            Key::Escape => {
+                self.search("");
+                return;
+            }
+            key => {
+                if let Some(model) = &mut self.model {
+                    scroll(model, key);
+                }
+            }
+        }
+        self.search(&typed);
+        self.typing = Some(typed);
+    }
+
+    fn search(&mut self, typed: &str) {
+        if let Some(model) = &mut self.model {
+            self.wrong = model.search(typed).err();
+        }
+    }
+
+    /// Draws it all.
+    pub fn draw(
+        &mut self,
+        table_of: Option<&UntypedSubscriber>,
+        buffer: &mut Buffer,
+        now: Instant,
+    ) {
+        self.is_dirty = false;
+        let banner = u16::from(self.banner.is_some());
+        let places = Places::of(buffer.area, 2 + banner);
+        if let Some(area) = places.title {
+            let known = self.publisher.zip(table_of);
+            let known = known.map(|(publisher, table)| (publisher, table.version(), table.len()));
+            header::title(buffer, area, &visible(&self.name), known, &self.colours);
+        }
+        if let [above @ .., changes, delays] = places.pulse.as_slice() {
+            if let (Some(area), Some(banner)) = (above.first(), &self.banner) {
+                pieces(
+                    buffer,
+                    *area,
+                    &[(format!(" {banner}"), self.colours.dim)],
+                    &[],
+                );
+            }
+            header::changes(buffer, *changes, &self.pulse, &self.colours);
+            header::delays(buffer, *delays, &self.pulse, &self.colours);
+        }
+        match (&mut self.model, table_of) {
+            (Some(model), Some(of)) => {
+                let picture = model.picture(of, places.columns(), places.rows(), now);
+                self.has_more = picture.more[1];
+                table(buffer, places.table, &picture, &self.colours);
+            }
+            _ => {
+                let text = format!(" waiting for a publisher of table {:?} …", self.name);
+                pieces(buffer, places.table, &[(text, self.colours.head)], &[]);
+            }
+        }
+        if let Some(area) = places.footer {
+            let (left, right) = self.footer(places.rows(), usize::from(area.width));
+            pieces(buffer, area, &left, &right);
+        }
+        if self.helps {
+            window(buffer, &help::lines(buffer.area.height), &self.colours);
+        }
+    }
+}
+
+/// Keys that change the picture.
+fn go(model: &mut Model, key: Key, table: &UntypedSubscriber, has_more: bool, now: Instant) {
+    match key {
+        Key::Letter('s' | '>') => model.sort_by_next(true),
+        Key::Letter('<') => model.sort_by_next(false),
+        Key::Letter('r') => model.reverse(),
+        Key::Letter('f' | ' ') => model.freeze(table, now),
+        Key::Left => model.scroll_columns(false, has_more),
+        Key::Right => model.scroll_columns(true, has_more),
+        key => scroll(model, key),
+    }
+}
+
+/// Keys that only move.
+fn scroll(model: &mut Model, key: Key) {
+    let page = isize::try_from(model.page.saturating_sub(1).max(1)).unwrap_or(isize::MAX);
+    match key {
+        Key::Up | Key::Letter('k') => model.scroll(-1),
+        Key::Down | Key::Letter('j') => model.scroll(1),
+        Key::PageUp | Key::Control('b') => model.scroll(-page),
+        Key::PageDown | Key::Control('f') => model.scroll(page),
+        Key::Home | Key::Letter('g') => model.scroll(isize::MIN),
+        Key::End | Key::Letter('G') => model.scroll(isize::MAX),
+        _ => {}
+    }
+}

@@ -1,0 +1,246 @@
+//! The terminal while a picture fills it, and given back on every way out.
+//!
+//! Each picture is one write of what differs from the one before. It is drawn on the alternate screen, so that what stood in the
+//! terminal is there again afterwards: when the [`Screen`] is dropped, and before a panic says why. Logs are held back meanwhile.
+
+use std::fs::File;
+use std::io::{self, IsTerminal, Write};
+use std::os::fd::AsFd;
+use std::sync::Once;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use crossterm::cursor::{Hide, Show};
+use crossterm::queue;
+use crossterm::terminal::{
+    BeginSynchronizedUpdate, Clear, ClearType, EndSynchronizedUpdate, EnterAlternateScreen,
+    LeaveAlternateScreen, disable_raw_mode, enable_raw_mode,
+};
+use nix::poll::{PollFd, PollFlags, poll};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use ratatui::backend::{Backend, CrosstermBackend};
+use ratatui::buffer::Buffer;
+use ratatui::layout::Rect;
+use rustix::termios::tcgetwinsize;
+
+use crate::logs;
+use crate::output::Output;
+
+/// A terminal that does not say how large it is, as (columns, lines).
+const USUAL_SIZE: (u16, u16) = (80, 24);
+/// No picture is larger: a terminal may claim any size.
+const MOST_COLUMNS: u16 = 1000;
+const MOST_LINES: u16 = 500;
+/// How long a terminal that takes nothing is waited for when it is given back, in ms.
+const PATIENCE_MS: u16 = 1000;
+
+/// Whether a terminal is to be given back.
+static TAKEN: AtomicBool = AtomicBool::new(false);
+
+/// A terminal.
+pub struct Screen {
+    output: Output,
+    terminal: File,
+    /// What it shows.
+    shown: Buffer,
+    /// Whether that is not known.
+    is_unknown: bool,
+}
+
+impl Screen {
+    /// Takes the terminal that `output` is.
+    ///
+    /// # Errors
+    /// It is none, or none to read keys from.
+    pub fn open(output: Output) -> io::Result<Self> {
+        let terminal = output.terminal();
+        let terminal = terminal.ok_or_else(|| io::Error::other("stdout is no terminal"))?;
+        give_back_before_panics();
+        let mut screen = Self {
+            output,
+            terminal,
+            shown: Buffer::empty(Rect::ZERO),
+            is_unknown: true,
+        };
+        screen.take()?;
+        Ok(screen)
+    }
+
+    fn take(&mut self) -> io::Result<()> {
+        enable_raw_mode()?;
+        logs::hold();
+        TAKEN.store(true, Ordering::SeqCst);
+        let mut bytes = Vec::new();
+        queue!(bytes, EnterAlternateScreen, Hide)?;
+        self.is_unknown = true;
+        self.output.write_all(&bytes)
+    }
+
+    /// Draws a picture.
+    ///
+    /// # Errors
+    /// The terminal is gone, or the end was asked for.
+    pub fn draw(&mut self, picture: impl FnOnce(&mut Buffer)) -> io::Result<()> {
+        let mut next = Buffer::empty(self.area());
+        picture(&mut next);
+        let mut bytes = Vec::new();
+        queue!(bytes, BeginSynchronizedUpdate)?;
+        let is_whole = self.is_unknown || next.area != self.shown.area;
+        if is_whole {
+            queue!(bytes, Clear(ClearType::All))?;
+            self.shown = Buffer::empty(next.area);
+            self.is_unknown = false;
+        }
+        let differences = self.shown.diff(&next);
+        if differences.is_empty() && !is_whole {
+            return Ok(());
+        }
+        CrosstermBackend::new(&mut bytes).draw(differences.into_iter())?;
+        queue!(bytes, EndSynchronizedUpdate)?;
+        self.shown = next;
+        self.output.write_all(&bytes)
+    }
+
+    /// Whether the terminal has another size than the picture.
+    pub fn is_resized(&self) -> bool {
+        self.area() != self.shown.area
+    }
+
+    /// Draws all of the next picture, whatever the terminal shows.
+    pub fn forget(&mut self) {
+        self.is_unknown = true;
+    }
+
+    /// Gives the terminal back, stops, as by Ctrl-Z, and takes it again.
+    ///
+    /// # Errors
+    /// The terminal cannot be taken again.
+    pub fn suspend(&mut self) -> io::Result<()> {
+        give_back();
+        // All that a terminal would stop. Where nobody could continue it, the system leaves it be.
+        let _left_alone = kill(Pid::from_raw(0), Signal::SIGTSTP);
+        self.take()
+    }
+
+    fn area(&self) -> Rect {
+        let (columns, lines) = match tcgetwinsize(&self.terminal) {
+            Ok(size) if size.ws_col > 0 && size.ws_row > 0 => (size.ws_col, size.ws_row),
+            _ => USUAL_SIZE,
+        };
+        Rect::new(0, 0, columns.min(MOST_COLUMNS), lines.min(MOST_LINES))
+    }
+}
+
+impl Drop for Screen {
+    fn drop(&mut self) {
+        give_back();
+    }
+}
+
+/// What a panic has to say would be lost with the alternate screen.
+fn give_back_before_panics() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let before = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |panic| {
+            give_back();
+            before(panic);
+        }));
+    });
+}
+
+/// Gives the terminal back, if it was taken.
+fn give_back() {
+    if !TAKEN.swap(false, Ordering::SeqCst) {
+        return;
+    }
+    let stdout = io::stdout();
+    let mut room = [PollFd::new(stdout.as_fd(), PollFlags::POLLOUT)];
+    let mut bytes = Vec::new();
+    let made = queue!(bytes, EndSynchronizedUpdate, Show, LeaveAlternateScreen);
+    if made.is_ok() && poll(&mut room, PATIENCE_MS) == Ok(1) {
+        let mut stdout = stdout.lock();
+        // If it is gone, there is nothing to give back.
+        let _given = stdout.write_all(&bytes).and_then(|()| stdout.flush());
+    }
+    let _gone = disable_raw_mode();
+    logs::release();
+}
+
+/// Where keys come from: stdin, or the terminal that the process belongs to.
+///
+/// # Errors
+/// It has none.
+pub fn keyboard() -> io::Result<File> {
+    let stdin = io::stdin();
+    match stdin.is_terminal() {
+        true => Ok(File::from(stdin.as_fd().try_clone_to_owned()?)),
+        false => File::open("/dev/tty"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
+    use std::process::{Command, Stdio};
+
+    use nix::pty::{Winsize, openpty};
+    use nix::sys::termios::{LocalFlags, tcgetattr};
+
+    use super::*;
+    use crate::shell::Stop;
+
+    /// Set for the process that is to panic.
+    const ROLE: &str = "TABLECAST_TEST_PANICS";
+
+    fn panic_in_a_picture() {
+        let stop = Stop::install().unwrap();
+        let mut screen = Screen::open(Output::stdout(&stop).unwrap()).unwrap();
+        screen
+            .draw(|buffer| {
+                buffer.set_string(0, 0, "drawn", ratatui::style::Style::new());
+            })
+            .unwrap();
+        screen.draw(|_| panic!("said at last")).unwrap();
+    }
+
+    #[test]
+    fn a_panic_gives_the_terminal_back_and_can_be_read() {
+        if std::env::var_os(ROLE).is_some() {
+            return panic_in_a_picture();
+        }
+        let size = Winsize {
+            ws_row: 24,
+            ws_col: 80,
+            ws_xpixel: 0,
+            ws_ypixel: 0,
+        };
+        let terminal = openpty(&size, None).unwrap();
+        let end = || Stdio::from(terminal.slave.try_clone().unwrap());
+        let name = "top::screen::tests::a_panic_gives_the_terminal_back_and_can_be_read";
+        let mut child = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", name, "--nocapture"])
+            .env(ROLE, "1")
+            .env_remove("RUST_BACKTRACE")
+            .stdin(end())
+            .stdout(end())
+            .stderr(end())
+            .spawn()
+            .unwrap();
+        drop(terminal.slave);
+        let (mut master, mut bytes) = (File::from(terminal.master), Vec::new());
+        let _ends_by_an_error = master.read_to_end(&mut bytes);
+        assert!(!child.wait().unwrap().success());
+        let text = String::from_utf8_lossy(&bytes);
+        let at = |part: &str| {
+            text.find(part)
+                .unwrap_or_else(|| panic!("no {part:?} in {text:?}"))
+        };
+        assert!(at("\x1b[?1049h") < at("drawn") && at("drawn") < at("\x1b[?1049l"));
+        assert!(at("\x1b[?25h") < at("said at last"), "{text:?}");
+        assert!(at("\x1b[?1049l") < at("said at last"), "{text:?}");
+        assert_eq!(text.matches("\x1b[?1049l").count(), 1, "once is enough");
+        let flags = tcgetattr(&master).unwrap().local_flags;
+        assert!(flags.contains(LocalFlags::ECHO | LocalFlags::ICANON | LocalFlags::ISIG));
+    }
+}

@@ -1,0 +1,157 @@
+//! What is typed behind `/`: a condition as of `--where`, or else a text that any cell must contain.
+//!
+//! It is a condition as soon as a field's name is followed by a blank or an operator. Until that is complete, or if it cannot be, it
+//! is told what is wrong. A text without capital letters finds them, too.
+
+use common::{RowRef, Schema};
+
+use super::cell;
+use crate::view::{Condition, Filter, Projection};
+
+/// What a row must hold.
+pub enum Search {
+    /// This must be true.
+    Condition(Filter),
+    /// A cell that is shown must contain this.
+    Text(Needle),
+}
+
+/// A text to be found.
+pub struct Needle {
+    text: String,
+    /// Whether capital letters are found by small ones.
+    folds: bool,
+}
+
+impl Search {
+    /// Reads what was typed; None if that is nothing.
+    ///
+    /// # Errors
+    /// What is wrong with a condition, in one line.
+    pub fn read(typed: &str, schema: &Schema) -> Result<Option<Self>, String> {
+        let text = typed.trim();
+        if text.is_empty() {
+            return Ok(None);
+        }
+        let read = Condition::parse(text);
+        let asks_for_field = match &read {
+            Ok(condition) => schema.field(&condition.field.text).is_some(),
+            Err(_) => begins_with_field(typed.trim_start(), schema),
+        };
+        if !asks_for_field {
+            return Ok(Some(Self::Text(Needle::new(text))));
+        }
+        let bound = read.and_then(|condition| Filter::bind(&[condition], schema));
+        match bound {
+            Ok(filter) => Ok(Some(Self::Condition(filter))),
+            Err(failure) => {
+                let message = failure.to_string();
+                let line = message.lines().next().unwrap_or_default();
+                Err(line.trim_start_matches("--where: ").to_owned())
+            }
+        }
+    }
+
+    /// Whether the row, of which this is shown, has it.
+    pub fn matches(&self, row: RowRef<'_>, projection: &Projection) -> bool {
+        match self {
+            Self::Condition(filter) => filter.matches(row),
+            Self::Text(needle) => {
+                let values = projection.show(row).values();
+                let mut cells = projection.fields().zip(values);
+                cells.any(|(field, (_, value))| needle.is_in(&cell::text(field, &value)))
+            }
+        }
+    }
+}
+
+fn begins_with_field(text: &str, schema: &Schema) -> bool {
+    let ends = |letter: char| letter.is_whitespace() || "=!<>".contains(letter);
+    let name = text.find(ends).map(|end| &text[..end]);
+    name.is_some_and(|name| schema.field(name).is_some())
+}
+
+impl Needle {
+    fn new(text: &str) -> Self {
+        Self {
+            text: text.to_owned(),
+            folds: !text.chars().any(char::is_uppercase),
+        }
+    }
+
+    fn is_in(&self, cell: &str) -> bool {
+        if cell.contains(&self.text) {
+            return true;
+        }
+        self.folds
+            && cell.chars().any(char::is_uppercase)
+            && cell.to_lowercase().contains(&self.text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use common::RowBuf;
+
+    use super::*;
+
+    fn found(typed: &str, cells: [&str; 3]) -> Result<bool, String> {
+        let schema = Arc::new(Schema::parse("id:u8,name:text(16),size_bytes:u64", None).unwrap());
+        let mut row = RowBuf::new(Arc::clone(&schema));
+        for (index, cell) in cells.iter().enumerate() {
+            row.set_text(index, cell).unwrap();
+        }
+        let search = Search::read(typed, &schema)?;
+        let projection = Projection::all(&schema);
+        Ok(search.is_none_or(|search| search.matches(row.as_ref(), &projection)))
+    }
+
+    #[test]
+    fn text_is_found_in_any_cell_as_it_is_shown() {
+        let row = ["17", "Straße", "1536"];
+        for typed in ["", " ", "17", "stra", "Stra", "1.5 KiB", "kib", "ß"] {
+            assert_eq!(found(typed, row), Ok(true), "{typed}");
+        }
+        for typed in ["18", "STRA", "1536", "name", "x > 5"] {
+            assert_eq!(found(typed, row), Ok(false), "{typed}");
+        }
+    }
+
+    #[test]
+    fn conditions_ask_for_fields() {
+        let row = ["17", "a = b", "1536"];
+        for typed in [
+            "id = 17",
+            "id>16",
+            "size_bytes = 1536",
+            "name contains =",
+            "a = b",
+            " 'id' < 18 ",
+        ] {
+            assert_eq!(found(typed, row), Ok(true), "{typed}");
+        }
+        for typed in ["id = 18", "size_bytes < 1536", "id != 17"] {
+            assert_eq!(found(typed, row), Ok(false), "{typed}");
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_is_one_line() {
+        for (typed, part) in [
+            ("id ", "an operator is missing"),
+            ("id >", "a value is missing"),
+            ("id > x", "is no u8"),
+            ("id likes 5", "no operator"),
+            ("id contains 5", "asks about texts"),
+        ] {
+            let message = found(typed, ["1", "", "0"]).unwrap_err();
+            assert!(
+                message.contains(part) && !message.contains('\n'),
+                "{message}"
+            );
+            assert!(!message.contains("--where"), "{message}");
+        }
+    }
+}

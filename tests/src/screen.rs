@@ -1,0 +1,196 @@
+//! A pseudo-terminal that shows what a full-screen program draws, and that keys can be pressed in.
+
+use std::fs::File;
+use std::io::{Read, Write};
+use std::num::NonZero;
+use std::process::Command;
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+
+use nix::pty::{Winsize, openpty};
+use nix::sys::signal::Signal;
+use nix::sys::termios::{LocalFlags, tcgetattr};
+use rustix::termios::tcsetwinsize;
+use vt100::Parser;
+
+use crate::process::Process;
+use crate::{LIMIT, until};
+
+/// A terminal, and the program in it.
+pub struct Screen {
+    /// The program.
+    pub process: Process,
+    master: File,
+    parser: Arc<Mutex<Parser>>,
+    reader: Option<JoinHandle<()>>,
+}
+
+impl Screen {
+    /// Starts a program in a terminal of so many columns and lines.
+    ///
+    /// # Panics
+    /// If there is no terminal to be had.
+    pub fn start(command: &mut Command, columns: u16, lines: u16) -> Self {
+        let terminal = openpty(&size(columns, lines), None).expect("a pseudo-terminal");
+        let (master, child_end) = (File::from(terminal.master), terminal.slave);
+        let end = || child_end.try_clone().expect("a descriptor");
+        let process = Process::start_in(command.stdin(end()), end(), end());
+        // Nobody but the child has the other end any more.
+        for set in [Command::stdin, Command::stdout, Command::stderr] {
+            set(command, std::process::Stdio::null());
+        }
+        let parser = Arc::new(Mutex::new(Parser::new(some(lines), some(columns), 0)));
+        let (mut input, sink) = (
+            master.try_clone().expect("a descriptor"),
+            Arc::clone(&parser),
+        );
+        let reader = std::thread::spawn(move || {
+            let mut buffer = [0; 1 << 16];
+            // An error is the end: the last one who had the other end is gone.
+            while let Ok(length @ 1..) = input.read(&mut buffer) {
+                let mut parser = sink.lock().expect("nobody panics with it");
+                parser.process(&buffer[..length]);
+            }
+        });
+        Self {
+            process,
+            master,
+            parser,
+            reader: Some(reader),
+        }
+    }
+
+    /// What it shows, line by line.
+    pub fn text(&self) -> String {
+        self.with(|screen| screen.contents())
+    }
+
+    /// What it shows, with what sets colours.
+    pub fn formatted(&self) -> String {
+        self.with(vt100::Screen::contents_formatted)
+    }
+
+    /// The line that contains this.
+    ///
+    /// # Panics
+    /// If there is none.
+    pub fn line(&self, part: &str) -> String {
+        let text = self.text();
+        let line = text.lines().find(|line| line.contains(part));
+        line.unwrap_or_else(|| panic!("no line contains {part:?}:\n{text}"))
+            .to_owned()
+    }
+
+    /// Waits until it shows what `condition` asks for, and returns that.
+    ///
+    /// # Panics
+    /// If it does not within [`LIMIT`].
+    pub fn until(&mut self, what: &str, condition: impl Fn(&str) -> bool) -> String {
+        let begun = std::time::Instant::now();
+        loop {
+            let text = self.text();
+            if condition(&text) {
+                return text;
+            }
+            assert!(
+                begun.elapsed() < LIMIT && self.process.is_running(),
+                "waited in vain until {what}:\n{text}"
+            );
+            std::thread::sleep(std::time::Duration::from_millis(2));
+        }
+    }
+
+    /// Waits until it shows this text.
+    ///
+    /// # Panics
+    /// If it does not within [`LIMIT`].
+    pub fn shows(&mut self, part: &str) -> String {
+        self.until(&format!("it shows {part:?}"), |text| text.contains(part))
+    }
+
+    /// Presses keys.
+    ///
+    /// # Panics
+    /// If the terminal is gone.
+    pub fn press(&mut self, keys: &str) {
+        self.master.write_all(keys.as_bytes()).expect("a terminal");
+    }
+
+    /// Makes the terminal larger or smaller.
+    ///
+    /// # Panics
+    /// If the terminal is gone.
+    pub fn resize(&self, columns: u16, lines: u16) {
+        let mut parser = self.parser.lock().expect("nobody panics with it");
+        parser.screen_mut().set_size(some(lines), some(columns));
+        drop(parser);
+        let size = rustix::termios::Winsize {
+            ws_col: columns,
+            ws_row: lines,
+            ws_xpixel: 0,
+            ws_ypixel: 0,
+        };
+        tcsetwinsize(&self.master, size).expect("a terminal");
+        // It is not the terminal that its session belongs to, and so not told by the system.
+        self.process.signal(Signal::SIGWINCH);
+    }
+
+    /// Whether the program has the terminal for itself.
+    ///
+    /// # Panics
+    /// If the terminal is gone.
+    pub fn is_taken(&self) -> bool {
+        let flags = tcgetattr(&self.master).expect("a terminal").local_flags;
+        let is_raw = !flags.intersects(LocalFlags::ECHO | LocalFlags::ICANON | LocalFlags::ISIG);
+        is_raw && self.with(|screen| screen.alternate_screen() && screen.hide_cursor())
+    }
+
+    /// Waits for the program to end with this code, and for all that it drew. Then the terminal must be as it was.
+    ///
+    /// # Panics
+    /// If it ends otherwise, or leaves the terminal otherwise.
+    pub fn ends_with(&mut self, code: i32) -> String {
+        self.process.ends_with(code);
+        self.is_given_back();
+        self.text()
+    }
+
+    /// Waits until the terminal is as it was.
+    ///
+    /// # Panics
+    /// If it is not within [`LIMIT`].
+    pub fn is_given_back(&mut self) {
+        until("the terminal is given back", || {
+            let flags = tcgetattr(&self.master).expect("a terminal").local_flags;
+            flags.contains(LocalFlags::ECHO | LocalFlags::ICANON | LocalFlags::ISIG)
+                && self.with(|screen| !screen.alternate_screen() && !screen.hide_cursor())
+        });
+    }
+
+    fn with<T>(&self, look: impl Fn(&vt100::Screen) -> T) -> T {
+        look(self.parser.lock().expect("nobody panics with it").screen())
+    }
+}
+
+impl Drop for Screen {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("\n=== the screen\n{}\n===", self.text());
+        }
+        // The reader ends with the last who has the other end, and that may be a child of the program.
+        drop(self.reader.take());
+    }
+}
+
+fn some(number: u16) -> NonZero<u16> {
+    NonZero::new(number).expect("a terminal has lines and columns")
+}
+
+fn size(columns: u16, lines: u16) -> Winsize {
+    Winsize {
+        ws_row: lines,
+        ws_col: columns,
+        ws_xpixel: 0,
+        ws_ypixel: 0,
+    }
+}

@@ -1,0 +1,270 @@
+//! `subscriber top` and `publisher demo`, in pseudo-terminals.
+
+use std::process::Stdio;
+
+use nix::sys::signal::Signal;
+use tests::process::Process;
+use tests::programs::{publisher, subscriber};
+use tests::published::Published;
+use tests::screen::Screen;
+use tests::serving::Serving;
+use tests::table::Table;
+use tests::until;
+
+const FIELDS: &str = "id:u64,name:text(16),price:f64,size_bytes:u64";
+
+fn row(id: u64, name: &str, price: u64) -> String {
+    format!(
+        r#"{{"id":{id},"name":"{name}","price":{price},"size_bytes":{}}}"#,
+        id * 1024
+    )
+}
+
+/// Rows 1 to `count`: the higher the number, the lower the price.
+fn serve(table: &Table, count: u64) -> Serving {
+    let mut serving = Serving::start(table.name(), FIELDS, &[]);
+    let rows = (1..=count).map(|id| row(id, &format!("name-{id}"), count - id));
+    let [begin, commit] = ["begin", "commit"].map(|op| format!(r#"{{"op":"{op}"}}"#));
+    serving.publish(std::iter::once(begin).chain(rows).chain([commit]));
+    serving
+}
+
+fn top(table: &Table, columns: u16, lines: u16) -> Screen {
+    let screen = Screen::start(subscriber().args(["top", table.name()]), columns, lines);
+    until("the terminal is taken", || screen.is_taken());
+    screen
+}
+
+/// The names in the rows that are shown.
+fn names(text: &str) -> Vec<&str> {
+    let words = text.split_whitespace();
+    words.filter(|word| word.starts_with("name-")).collect()
+}
+
+#[test]
+fn rows_and_their_changes_are_seen() {
+    let table = Table::new("top-rows");
+    let mut serving = serve(&table, 100);
+    let mut screen = top(&table, 80, 24);
+    let text = screen.shows("1–19 of 100");
+    assert_eq!(names(&text)[..2], ["name-1", "name-2"], "{text}");
+    assert!(screen.line("name-3").ends_with("3.0 KiB"), "{text}");
+    let pid = serving.process.id();
+    assert!(
+        screen
+            .line("alive")
+            .contains(&format!("pid {pid}  epoch 1")),
+        "{text}"
+    );
+    assert!(screen.line("delay p99").contains("delay p50"));
+
+    serving.publish([
+        row(2, "changed", 5),
+        row(101, "new", 0),
+        r#"{"op":"delete","key":{"id":100}}"#.to_owned(),
+    ]);
+    screen.shows("changed");
+    screen.until("the delay was measured", |text| {
+        !text.contains('–') || text.contains("µs") || text.contains("ms")
+    });
+    // To the end, and what came and went is there.
+    screen.press("\x1b[F");
+    screen.shows("82–100 of 100");
+    screen.until("only what is there is shown", |text| {
+        text.contains(" new") && !text.contains("name-100")
+    });
+    screen.press("\x1b[5~\x1b[H\x1b[B");
+    screen.shows("2–20 of 100");
+    screen.press("q");
+    screen.ends_with(0);
+    serving.stop(Signal::SIGTERM);
+}
+
+#[test]
+fn keys_sort_and_filter() {
+    let table = Table::new("top-keys");
+    let serving = serve(&table, 50);
+    let mut screen = top(&table, 80, 24);
+    screen.shows("name-1");
+    screen.press("ssr");
+    screen.until("it is sorted by price", |text| {
+        text.contains("price▲") && names(text).first() == Some(&"name-50")
+    });
+    screen.press("/price > 40");
+    screen.until("only some are shown", |text| names(text).len() == 9);
+    screen.press("x");
+    let text = screen.shows("is no f64");
+    assert_eq!(names(&text).len(), 9, "{text}");
+    screen.press("\x7f\r");
+    screen.until("there is no error", |text| !text.contains("is no f64"));
+    screen.press("\x1b");
+    screen.shows("of 50");
+    screen.press("/NAME-4\x15name-4\r");
+    screen.shows("1–11 of 11");
+    screen.press("?");
+    screen.shows("PgUp");
+    screen.press("?q");
+    screen.ends_with(0);
+    serving.stop(Signal::SIGTERM);
+}
+
+#[test]
+fn what_watch_takes_it_takes() {
+    let table = Table::new("top-options");
+    let serving = serve(&table, 50);
+    let mut command = subscriber();
+    command.args([
+        "top",
+        table.name(),
+        "--where",
+        "price < 10",
+        "--where",
+        "id > 45",
+    ]);
+    command.args([
+        "--sort",
+        "name:desc",
+        "--fields",
+        "name,id",
+        "--wake",
+        "futex",
+    ]);
+    let mut screen = Screen::start(&mut command, 60, 12);
+    let text = screen.shows("1–5 of 5");
+    assert_eq!(
+        names(&text),
+        ["name-50", "name-49", "name-48", "name-47", "name-46"]
+    );
+    assert!(!text.contains("price "), "{text}");
+    screen.press("\x03");
+    screen.ends_with(0);
+    serving.stop(Signal::SIGTERM);
+}
+
+#[test]
+fn the_terminal_may_change_its_size() {
+    let table = Table::new("top-size");
+    let published = Published::new("top-size-table");
+    let serving = serve(&table, 200);
+    let mut screen = top(&table, 80, 24);
+    screen.shows("1–19 of 200");
+    screen.resize(40, 10);
+    screen.shows("1–5 of 200");
+    screen.resize(20, 5);
+    screen.until("it fits", |text| text.contains("1–2 of 200"));
+    screen.resize(200, 50);
+    let text = screen.shows("1–45 of 200");
+    assert_eq!(names(&text).len(), 45);
+    screen.press("q");
+    screen.ends_with(0);
+    serving.stop(Signal::SIGTERM);
+    // What is hard to draw, in no room at all, with all that covers it.
+    for (columns, lines) in [(1, 1), (20, 5), (40, 10)] {
+        let mut screen = Screen::start(
+            subscriber().args(["top", published.table.name()]),
+            columns,
+            lines,
+        );
+        until("the terminal is taken", || screen.is_taken());
+        screen.press("s\x1b[C\x1b[C>?x/a\rff\x1b[6~");
+        screen.press("q");
+        screen.ends_with(0);
+    }
+}
+
+#[test]
+fn it_outlives_the_publisher() {
+    let table = Table::new("top-death");
+    let mut serving = serve(&table, 10);
+    let mut screen = top(&table, 80, 24);
+    screen.shows("epoch 1");
+    serving.process.kill();
+    let text = screen.shows("gone");
+    assert_eq!(names(&text).len(), 10, "the rows stay");
+    // Another one, with other fields.
+    let mut other = Serving::start(table.name(), "id:u64,price:f64,unit:text(8)", &[]);
+    screen.shows("alive");
+    screen.until("there are other columns", |text| {
+        text.contains("unit") && !text.contains("name")
+    });
+    assert!(screen.line("alive").contains("epoch 2"));
+    other.publish([r#"{"id":3,"price":1,"unit":"euro"}"#]);
+    screen.shows("euro");
+    other.stop(Signal::SIGTERM);
+    screen.shows("closed");
+    screen.press("q");
+    screen.ends_with(0);
+}
+
+#[test]
+fn it_waits_for_a_table() {
+    let table = Table::new("top-waits");
+    let mut screen = top(&table, 80, 24);
+    screen.shows("waiting for a publisher of table");
+    let mut other = top(&table, 80, 24);
+    other.shows("waiting");
+    other.press("q");
+    other.ends_with(0);
+    let serving = serve(&table, 3);
+    screen.shows("name-3");
+    screen.process.signal(Signal::SIGTERM);
+    screen.ends_with(0);
+    serving.stop(Signal::SIGTERM);
+}
+
+#[test]
+fn a_signal_gives_the_terminal_back() {
+    let table = Table::new("top-signals");
+    let serving = serve(&table, 3);
+    for signal in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP] {
+        let mut screen = top(&table, 80, 24);
+        screen.shows("name-3");
+        screen.process.signal(signal);
+        screen.ends_with(0);
+    }
+    serving.stop(Signal::SIGTERM);
+}
+
+#[test]
+fn what_is_wrong_is_told_in_the_terminal_as_it_was() {
+    let table = Table::new("top-wrong");
+    let serving = serve(&table, 3);
+    let arguments = ["top", table.name(), "--where", "cost > 5"];
+    let mut screen = Screen::start(subscriber().args(arguments), 80, 24);
+    let text = screen.ends_with(2);
+    assert!(text.contains("there is no field \"cost\""), "{text}");
+    let (stdout, stderr) = Process::run(subscriber().args(["top", table.name()]), 2);
+    assert_eq!(stdout, "");
+    assert!(
+        stderr.contains(&format!("subscriber watch {}", table.name())),
+        "{stderr}"
+    );
+    serving.stop(Signal::SIGTERM);
+}
+
+#[test]
+fn the_demo_is_this_view() {
+    let table = Table::new("top-demo");
+    let mut screen = Screen::start(publisher().args(["demo", "--name", table.name()]), 100, 24);
+    screen.shows("published by process");
+    screen.until("it is sorted", |text| {
+        text.contains("cpu_time▼") && text.contains("alive")
+    });
+    until("it is followed", || table.remember() == 1);
+    screen.press("q");
+    let text = screen.ends_with(0);
+    assert!(
+        text.contains("delay from commit to applied") && text.contains("rows at the end"),
+        "{text}"
+    );
+    assert_eq!(table.leftovers(), Vec::<String>::new());
+    // Without keys of its own it takes those of no other.
+    let mut demo = publisher();
+    demo.args(["demo", "--name", table.name(), "--seconds", "1"])
+        .stdin(Stdio::null());
+    let (stdout, _) = Process::run(&mut demo, 0);
+    assert!(
+        stdout.contains("rows at the end") && !stdout.contains('\x1b'),
+        "{stdout}"
+    );
+}
