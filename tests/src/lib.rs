@@ -59,6 +59,9 @@ pub const LIMIT: Duration = Duration::from_secs(10);
 /// A re-check that never comes within a test: whoever is woken was woken by news.
 pub const NEVER: Duration = Duration::from_secs(3600);
 
+/// The variable that names the file where it is noted what could not be run here.
+pub const SKIPPED: &str = "TABLECAST_SKIPPED";
+
 /// Says that a test, or a part of it, could not be run here. Where `TABLECAST_SKIPPED` names a file it is noted there, so that
 /// it can be counted as what it is.
 ///
@@ -66,7 +69,7 @@ pub const NEVER: Duration = Duration::from_secs(3600);
 /// If that file cannot be written.
 pub fn skip(reason: &str) {
     println!("skipped: {reason}");
-    if let Some(path) = std::env::var_os("TABLECAST_SKIPPED") {
+    if let Some(path) = std::env::var_os(SKIPPED) {
         let file = std::fs::File::options()
             .append(true)
             .create(true)

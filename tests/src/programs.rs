@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 
+use crate::SKIPPED;
+
 /// The `publisher`, with a clean environment.
 pub fn publisher() -> Command {
     clean(Command::new(built("publisher")))
@@ -36,7 +38,12 @@ pub fn example_with(name: &str, features: &[&str]) -> Command {
 
 /// A process of `src/bin/role.rs`. Use [`role!`](crate::role), which knows where it stands.
 pub fn role(path: &str) -> Command {
-    clean(Command::new(path))
+    let mut command = clean(Command::new(path));
+    // It may have to leave something out, as a test may.
+    if let Some(file) = std::env::var_os(SKIPPED) {
+        command.env(SKIPPED, file);
+    }
+    command
 }
 
 /// The command that plays a role of `src/bin/role.rs`: `role!("ledger", name, 256)`.
@@ -66,8 +73,7 @@ fn clean(mut command: Command) -> Command {
     }
     // Flags by the environment are a test's own, too.
     for (name, _) in std::env::vars_os() {
-        let text = name.to_string_lossy();
-        if text.starts_with("TABLECAST_") && text != "TABLECAST_SKIPPED" {
+        if name.to_string_lossy().starts_with("TABLECAST_") {
             command.env_remove(&name);
         }
     }

@@ -28,10 +28,8 @@ fn following_at_any_distance_is_the_same_as_following_each_commit() {
     let words = words(&geometry);
     let table = Table::new(&words, &geometry, ROWS).unwrap();
     let mut model: BTreeMap<usize, [u64; 2]> = BTreeMap::new();
-    let (mut near, mut far) = (
-        (Mark::at(1), BTreeMap::new()),
-        (Mark::at(1), BTreeMap::new()),
-    );
+    // The last one has no place in the journal, and searches blocks.
+    let [mut near, mut far, mut lost] = [(); 3].map(|()| (Mark::at(1), BTreeMap::new()));
     let mut staging = Staging::default();
     let mut follow = |follower: &mut (Mark, BTreeMap<usize, [u64; 2]>)| {
         let look = || Ok::<_, ()>((last_commit(&words), table));
@@ -68,6 +66,9 @@ fn following_at_any_distance_is_the_same_as_following_each_commit() {
             "what changed, and nothing else"
         );
         assert_eq!((near.0.version, &near.1), (version, &model));
+        lost.0 = Mark::at(lost.0.version);
+        assert_eq!(follow(&mut lost), changes.len(), "of these blocks");
+        assert_eq!(lost, near);
         if version % 97 == 0 {
             follow(&mut far);
             assert_eq!(far, near);
@@ -158,4 +159,42 @@ fn a_tag_above_all_is_never_believed() {
     write(5, &[50]);
     let read = table.read(3, 5, 0, &mut row).map(|tag| tag.version());
     assert_eq!((read, row[0]), (Ok(5), 50));
+}
+
+#[test]
+fn what_the_journal_named_stays_when_blocks_must_be_searched_after_it() {
+    const ROWS: usize = 64;
+    let geometry = Geometry::new(1, ROWS, 0, 0).unwrap();
+    let words = words(&geometry);
+    let table = Table::new(&words, &geometry, ROWS).unwrap();
+    let since = table.mark(1);
+    let commit = |version: u64, slots: std::ops::Range<usize>, row: Option<&[u64]>| {
+        let writes = slots.map(|slot| table.write(slot, row, version - 1));
+        table.commit(version, 0, writes);
+    };
+    commit(2, 0..3, Some(&[2]));
+    commit(3, 1..2, None);
+    // The rows behind are written so often during the first pass that the journal does not reach back to its beginning.
+    let mut pass = 0;
+    let look = || {
+        pass += 1;
+        let version = last_commit(&words);
+        if pass == 1 {
+            (4..24).for_each(|version| commit(version, 2..ROWS, Some(&[version])));
+        }
+        Ok::<_, ()>((version, table))
+    };
+    let mut staging = Staging::default();
+    let reached = staging.catch_up(since, 2, look).unwrap();
+    assert_eq!(reached.map(|mark| mark.version), Some(23));
+    let rows = staging.moved().iter();
+    let rows: Vec<_> = rows
+        .map(|moved| (moved.slot, staging.row(moved).map(|row| row[0])))
+        .collect();
+    let behind = (2..ROWS as u32).map(|slot| (slot, Some(23)));
+    let expected: Vec<_> = [(0, Some(2)), (1, None)]
+        .into_iter()
+        .chain(behind)
+        .collect();
+    assert_eq!(rows, expected);
 }
