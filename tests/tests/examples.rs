@@ -164,16 +164,22 @@ impl Drop for Market {
 fn a_market_is_fed_and_consumed() {
     let prefix = Table::new("example-market");
     let tables = Market(["symbols", "quotes"].map(|table| format!("{}.{table}", prefix.name())));
-    let start = |half| Process::start(example("market_feed").args([half, prefix.name()]));
-    let mut consumer = start("consume");
-    let mut feed = start("feed");
+    let command = |half| {
+        let mut command = example("market_feed");
+        command.args([half, prefix.name()]);
+        command
+    };
+    // Both are built before one of them waits for the other.
+    let [mut consume, mut feed] = ["consume", "feed"].map(command);
+    let mut consumer = Process::start(&mut consume);
+    let mut feed = Process::start(&mut feed);
     let told = consumer.stdout_until(|text| text.matches('\n').count() >= 6);
     assert_market(&told);
     for process in [&mut consumer, &mut feed] {
         process.signal(Signal::SIGINT);
         process.ends_with(0);
     }
-    let mut both = start("both");
+    let mut both = Process::start(&mut command("both"));
     assert_market(&both.stdout_until(|text| text.matches('\n').count() >= 2));
     both.signal(Signal::SIGINT);
     both.ends_with(0);
