@@ -97,6 +97,17 @@ impl Follow {
         }
     }
 
+    /// What was to be read was gone by then. Whether that may be for an instant: then it is as if it was seen to go now,
+    /// and read again if it is back as it was.
+    pub fn misses(&mut self, now: Instant) -> bool {
+        let may_be_back = self.seen.is_some();
+        if may_be_back {
+            self.look(now, None, false);
+            self.again = Some(now + QUIET);
+        }
+        may_be_back
+    }
+
     /// Whether the file is another one than was read last, in place and not only in content.
     pub fn is_another_file(&self, identity: Option<&Identity>) -> bool {
         match (&self.seen, identity) {

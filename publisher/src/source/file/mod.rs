@@ -221,8 +221,15 @@ impl File {
 
     /// What was read becomes what is to be published.
     fn take_in(&mut self, reading: Reading) -> Result<(), Failure> {
-        let is_young = reading.is_young;
-        self.follow.read(Instant::now(), reading.identity, is_young);
+        let (now, is_young) = (Instant::now(), reading.is_young);
+        let is_gone = matches!(reading.outcome, Outcome::Gone);
+        if is_gone && self.follow.misses(now) {
+            // Whatever comes back is read whole.
+            self.former.fingerprint = None;
+            self.doubt = None;
+            return Ok(());
+        }
+        self.follow.read(now, reading.identity, is_young);
         if reading.fingerprint.is_some() {
             self.former.fingerprint = reading.fingerprint;
         }

@@ -128,11 +128,13 @@ impl Drop for Announce {
 }
 
 fn read(path: &Path, settings: &Settings, former: &Former, progress: &Progress) -> Reading {
+    // Before it is read: what is put there afterwards is another version, and not read yet.
+    let identity = Identity::of_path(path).ok();
     let content = match content::read(path) {
         Ok(content) => content,
         Err(unreadable) => {
             return Reading {
-                identity: Identity::of_path(path).ok(),
+                identity,
                 is_young: false,
                 fingerprint: None,
                 outcome: match unreadable {

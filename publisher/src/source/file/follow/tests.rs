@@ -85,6 +85,29 @@ fn a_file_may_be_gone_for_an_instant() {
 }
 
 #[test]
+fn a_file_may_be_gone_for_the_instant_in_which_it_is_read() {
+    let [one, two] = versions();
+    let now = Instant::now();
+    let due_after = |back: Option<Identity>| {
+        let mut follow = Follow::new(PATIENCE, one);
+        follow.look(now, two, true);
+        assert_eq!(follow.take(now), Some(Due::Read));
+        assert!(follow.misses(now));
+        assert_eq!(follow.take(now), None);
+        follow.look(now + STEP, back, true);
+        let due = follow.take(now + QUIET);
+        if due == Some(Due::Gone) {
+            assert!(!follow.misses(now), "it is known to be gone");
+        }
+        assert_eq!(follow.take(now + QUIET), None);
+        due
+    };
+    assert_eq!(due_after(one), Some(Due::Read), "as it was before");
+    assert_eq!(due_after(two), Some(Due::Read), "as it was to be read");
+    assert_eq!(due_after(None), Some(Due::Gone));
+}
+
+#[test]
 fn a_young_version_is_looked_at_again_and_force_is_at_once() {
     let [one, two] = versions();
     let now = Instant::now();
