@@ -7,6 +7,7 @@ use common::{Error, PublisherState, TableInfo, inspect, tables};
 use serde::Serialize;
 
 use crate::args::List;
+use crate::news::word;
 use crate::output::Output;
 use crate::shell::{Failure, Stop};
 
@@ -167,8 +168,7 @@ pub fn milliseconds(time: Duration) -> f64 {
 pub fn publisher(table: &TableInfo) -> (&'static str, Option<u32>) {
     match table.publisher {
         PublisherState::Alive { pid, .. } if table.is_silent() => ("silent", Some(pid)),
-        PublisherState::Alive { pid, .. } => ("alive", Some(pid)),
-        PublisherState::Gone { .. } => ("gone", None),
-        PublisherState::Closed { .. } => ("closed", None),
+        PublisherState::Alive { pid, .. } => (word(table.publisher), Some(pid)),
+        state => (word(state), None),
     }
 }

@@ -5,6 +5,20 @@ use common::{PublisherState, UntypedSubscriber};
 
 use crate::shell::tell;
 
+/// A state in a word.
+pub fn word(state: PublisherState) -> &'static str {
+    match state {
+        PublisherState::Alive { .. } => "alive",
+        PublisherState::Gone { .. } => "gone",
+        PublisherState::Closed { .. } => "closed",
+    }
+}
+
+/// Whether the publisher of a table, which is in `state`, lives and does not say so any more.
+pub fn is_silent(state: PublisherState, table: &UntypedSubscriber) -> bool {
+    state.is_alive() && table.heartbeat_age() > SILENT_AFTER
+}
+
 /// What was told.
 #[derive(Debug)]
 pub struct News {
@@ -38,7 +52,7 @@ impl News {
 
     /// After a refresh without news: says that a publisher that lives does not say so any more, and that it does again.
     pub fn tell_silence(&mut self, table: &UntypedSubscriber) {
-        let is_silent = self.told.is_alive() && table.heartbeat_age() > SILENT_AFTER;
+        let is_silent = is_silent(self.told, table);
         if is_silent == std::mem::replace(&mut self.told_silent, is_silent) {
             return;
         }

@@ -12,7 +12,7 @@ use crate::args;
 use crate::attach::{self, attach_when_published};
 use crate::commits::Commits;
 use crate::format::Format;
-use crate::metrics::{self, Following};
+use crate::metrics::Following;
 use crate::news::News;
 use crate::output::{self, Output};
 use crate::service::{Service, Stage};
@@ -37,9 +37,7 @@ pub fn run(args: &args::Watch, stop: &Stop, output: Output) -> Result<(), Failur
         ));
     }
     let request = Request::read(asked)?;
-    let metrics = metrics::bind(args.metrics.as_ref())?
-        .map(|bound| Following::serve(bound, &asked.name))
-        .transpose()?;
+    let metrics = Following::serve_at(args.metrics.as_ref(), &asked.name)?;
     let begun = Instant::now();
     // Without --count the time is for the table to appear.
     let time = args.timeout.filter(|_| args.count.is_some());

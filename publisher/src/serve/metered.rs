@@ -96,15 +96,9 @@ impl Noted {
             "Commits since this process took the table, counted by their numbers.",
             self.version - self.begun_at,
         )?;
-        families.counters(
-            "tablecast_changes",
+        families.changes(
             "Rows that commits created, updated, or deleted.",
-            "op",
-            &[
-                ("create", statistics.creates),
-                ("update", statistics.updates),
-                ("delete", statistics.deletes),
-            ],
+            [statistics.creates, statistics.updates, statistics.deletes],
         )?;
         families.gauge("tablecast_version", "The last commit.", None, self.version)?;
         families.gauge(

@@ -11,12 +11,12 @@ use std::collections::VecDeque;
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
-use common::{Cause, Error, PublisherState, UntypedSubscriber};
+use common::{Cause, Error, UntypedSubscriber};
 
 use crate::attach::{self, attach_when_published};
 use crate::commits::Commits;
-use crate::metrics::{self, Following};
-use crate::news::News;
+use crate::metrics::Following;
+use crate::news::{News, word};
 use crate::output::{self, Output};
 use crate::shell::{Failure, Stop};
 
@@ -39,9 +39,7 @@ use report::{Report, What};
 /// Wrong arguments, a table that did not appear in time, a plot that cannot be written.
 pub fn run(args: &Hz, stop: &Stop, output: Output) -> Result<(), Failure> {
     let plot = args.plot.as_deref().map(Plot::create).transpose()?;
-    let metrics = metrics::bind(args.metrics.as_ref())?
-        .map(|bound| Following::serve(bound, &args.name))
-        .transpose()?;
+    let metrics = Following::serve_at(args.metrics.as_ref(), &args.name)?;
     let builder = attach::woken(attach::builder(&args.name, args.owner), &args.waking);
     let Some(table) = attach_when_published(&builder, args.timeout, stop)? else {
         return Ok(Printer::begin(args.format, &args.name, output)?.nothing()?);
@@ -189,11 +187,7 @@ impl Rates<'_> {
     }
 
     fn report(&self, what: What, intervals: u64, measure: &Measure) -> Report {
-        let publisher = match self.table.publisher_state() {
-            PublisherState::Alive { .. } => "alive",
-            PublisherState::Gone { .. } => "gone",
-            PublisherState::Closed { .. } => "closed",
-        };
+        let publisher = word(self.table.publisher_state());
         Report::of(what, intervals, measure, &self.table, publisher)
     }
 }

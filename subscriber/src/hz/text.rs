@@ -10,29 +10,13 @@ const BAR: u64 = 40;
 
 /// An interval.
 pub fn interval(out: &mut impl Write, report: &Report) -> io::Result<()> {
-    writeln!(
-        out,
-        "{}: version {}, rows {}, publisher {}",
-        nanoseconds(report.elapsed_ns),
-        report.version,
-        report.rows,
-        report.publisher
-    )?;
     figures(out, report)?;
     out.write_all(b"\n")
 }
 
 /// What there was in the end.
 pub fn summary(out: &mut impl Write, report: &Report) -> io::Result<()> {
-    writeln!(
-        out,
-        "table {} over {}: version {}, rows {}, publisher {}",
-        report.table,
-        nanoseconds(report.elapsed_ns),
-        report.version,
-        report.rows,
-        report.publisher
-    )?;
+    write!(out, "table {} over ", report.table)?;
     figures(out, report)?;
     if let Some(delays) = &report.delays {
         writeln!(
@@ -46,6 +30,14 @@ pub fn summary(out: &mut impl Write, report: &Report) -> io::Result<()> {
 }
 
 fn figures(out: &mut impl Write, report: &Report) -> io::Result<()> {
+    writeln!(
+        out,
+        "{}: version {}, rows {}, publisher {}",
+        nanoseconds(report.elapsed_ns),
+        report.version,
+        report.rows,
+        report.publisher
+    )?;
     writeln!(
         out,
         "  commits   {}/s ({}, {} of them seen one by one)",

@@ -2,16 +2,17 @@
 
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
-use common::publisher::SILENT_AFTER;
 use common::{Change, PublisherState, UntypedSubscriber};
 use prometheus_client::registry::Unit;
 
+use super::address::Address;
+use super::bind;
 use super::bound::Bound;
 use super::buckets::Buckets;
 use super::page::{Families, Page};
 use super::server::Server;
+use crate::news::{is_silent, word};
 use crate::shell::Failure;
 
 /// The metrics of one who follows a table, and the thread that serves them.
@@ -40,7 +41,7 @@ struct Table {
     rows: usize,
     capacity: usize,
     publisher: PublisherState,
-    heartbeat_age: Duration,
+    is_silent: bool,
 }
 
 impl Table {
@@ -50,26 +51,29 @@ impl Table {
             rows: table.len(),
             capacity: table.capacity(),
             publisher: table.publisher_state(),
-            heartbeat_age: table.heartbeat_age(),
+            is_silent: is_silent(table.publisher_state(), table),
         }
     }
 
     fn state(&self) -> &'static str {
-        match self.publisher {
-            PublisherState::Alive { .. } if self.heartbeat_age > SILENT_AFTER => "silent",
-            PublisherState::Alive { .. } => "alive",
-            PublisherState::Gone { .. } => "gone",
-            PublisherState::Closed { .. } => "closed",
+        match self.is_silent {
+            true => "silent",
+            false => word(self.publisher),
         }
     }
 }
 
 impl Following {
-    /// Serves what is going to be noted of table `name`.
+    /// Serves at `address`, if there is one, what is going to be noted of table `name`.
     ///
     /// # Errors
     /// What the system refuses.
-    pub fn serve(bound: Bound, name: &str) -> Result<Self, Failure> {
+    pub fn serve_at(address: Option<&Address>, name: &str) -> Result<Option<Self>, Failure> {
+        let bound = bind(address)?;
+        bound.map(|bound| Self::serve(bound, name)).transpose()
+    }
+
+    fn serve(bound: Bound, name: &str) -> Result<Self, Failure> {
         let noted = Arc::new(Mutex::new(Noted::default()));
         let shared = Arc::clone(&noted);
         let page = Page::new("subscriber", name, move |families| {
@@ -145,15 +149,9 @@ impl Noted {
             "Commits that this copy was brought forward by, counted by their numbers.",
             self.commits,
         )?;
-        families.counters(
-            "tablecast_changes",
+        families.changes(
             "Rows that differed after a refresh. What changed twice in between counts once.",
-            "op",
-            &[
-                ("create", self.creates),
-                ("update", self.updates),
-                ("delete", self.deletes),
-            ],
+            [self.creates, self.updates, self.deletes],
         )?;
         families.delays(&self.delays)
     }

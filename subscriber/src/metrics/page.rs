@@ -31,23 +31,18 @@ impl Families<'_> {
         ConstCounter::new(value).encode(encoder)
     }
 
-    /// Several of them, told apart by a label.
+    /// What rows a table's commits changed: how many were created, updated and deleted.
     ///
     /// # Errors
     /// What the writer has.
-    pub fn counters(
-        &mut self,
-        name: &str,
-        help: &str,
-        label: &str,
-        values: &[(&str, u64)],
-    ) -> fmt::Result {
-        let mut encoder = self
-            .0
-            .encode_descriptor(name, help, None, MetricType::Counter)?;
-        values.iter().try_for_each(|(of, value)| {
-            ConstCounter::new(*value).encode(encoder.encode_family(&[(label, *of)])?)
-        })
+    pub fn changes(&mut self, help: &str, [creates, updates, deletes]: [u64; 3]) -> fmt::Result {
+        let values = [
+            ("create", creates),
+            ("update", updates),
+            ("delete", deletes),
+        ];
+        let family = ("tablecast_changes", help);
+        self.several(family, "op", &values, &ConstCounter::new)
     }
 
     /// A number. `unit` is put to its name.
@@ -78,11 +73,21 @@ impl Families<'_> {
         label: &str,
         values: &[(&str, u64)],
     ) -> fmt::Result {
-        let mut encoder = self
-            .0
-            .encode_descriptor(name, help, None, MetricType::Gauge)?;
+        self.several((name, help), label, values, &ConstGauge::new)
+    }
+
+    /// A family of so many metrics, each of them made by `metric`.
+    fn several<M: EncodeMetric>(
+        &mut self,
+        (name, help): (&str, &str),
+        label: &str,
+        values: &[(&str, u64)],
+        metric: &dyn Fn(u64) -> M,
+    ) -> fmt::Result {
+        let kind = metric(0).metric_type();
+        let mut encoder = self.0.encode_descriptor(name, help, None, kind)?;
         values.iter().try_for_each(|(of, value)| {
-            ConstGauge::new(*value).encode(encoder.encode_family(&[(label, *of)])?)
+            metric(*value).encode(encoder.encode_family(&[(label, *of)])?)
         })
     }
 
@@ -188,7 +193,7 @@ mod tests {
     fn a_page_is_what_its_families_say() {
         let page = Page::new("test", "prices", |families| {
             families.counter("tablecast_commits", "Commits.", 7)?;
-            families.counters("tablecast_changes", "Rows.", "op", &[("create", u64::MAX)])?;
+            families.changes("Rows.", [u64::MAX, 0, 0])?;
             families.gauge("tablecast_region", "Size.", Some(Unit::Bytes), 4096_u64)?;
             let mut delays = Buckets::default();
             delays.record(Duration::from_micros(3));

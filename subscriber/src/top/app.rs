@@ -2,7 +2,6 @@
 
 use std::time::{Duration, Instant};
 
-use common::publisher::SILENT_AFTER;
 use common::{Cause, Error, UntypedSubscriber};
 use ratatui::buffer::Buffer;
 
@@ -15,6 +14,7 @@ use super::model::Model;
 use super::pulse::Pulse;
 use super::wanted::Wanted;
 use crate::format::cells::visible;
+use crate::news::is_silent;
 use crate::shell::Failure;
 
 mod footer;
@@ -148,7 +148,7 @@ impl App {
         let state = table.publisher_state();
         let publisher = Some(Publisher {
             state,
-            is_silent: state.is_alive() && table.heartbeat_age() > SILENT_AFTER,
+            is_silent: is_silent(state, table),
         });
         self.is_dirty |= publisher != self.publisher;
         self.publisher = publisher;

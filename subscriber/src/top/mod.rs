@@ -15,6 +15,8 @@ mod draw;
 mod header;
 mod help;
 mod keys;
+#[cfg(test)]
+mod left;
 mod marks;
 mod model;
 mod picture;

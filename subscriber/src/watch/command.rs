@@ -16,12 +16,13 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
-use common::{Change, PublisherState, UntypedSubscriber};
+use common::{Change, UntypedSubscriber};
 use nix::poll::PollFlags;
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
 use crate::args;
 use crate::format::change_line;
+use crate::news::word;
 use crate::output::PIPE_BYTES;
 use crate::service;
 use crate::shell::{Failure, Stop, environment, tell};
@@ -120,11 +121,7 @@ fn surroundings(
         Event::Table => "table",
         Event::Changes => "changes",
     };
-    let publisher = match table.publisher_state() {
-        PublisherState::Alive { .. } => "alive",
-        PublisherState::Gone { .. } => "gone",
-        PublisherState::Closed { .. } => "closed",
-    };
+    let publisher = word(table.publisher_state());
     [
         (environment::TABLE, table.name().to_owned()),
         (environment::VERSION, table.version().to_string()),

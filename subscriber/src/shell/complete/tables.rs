@@ -4,11 +4,12 @@ use std::ffi::OsString;
 
 use clap::{ArgMatches, Command};
 use clap_complete::engine::CompletionCandidate;
-use common::{Error, PublisherState, Schema, TableInfo, inspect};
+use common::{Error, Schema, TableInfo, inspect};
 use nix::unistd::{Uid, User};
 
 use super::candidate;
 use crate::attach;
+use crate::news::word;
 use crate::order::Order;
 
 /// The largest table whose keys are candidates: more than that are of no help, and must be copied first.
@@ -40,11 +41,7 @@ impl Asked {
         tables
             .filter(wanted)
             .map(|table| {
-                let publisher = match table.publisher {
-                    PublisherState::Alive { .. } => "alive",
-                    PublisherState::Gone { .. } => "gone",
-                    PublisherState::Closed { .. } => "closed",
-                };
+                let publisher = word(table.publisher);
                 let help = format!("{} rows, publisher {publisher}", table.rows);
                 candidate(&table.name, &help)
             })

@@ -5,6 +5,7 @@ use ratatui::layout::Rect;
 use ratatui::style::{Color, Modifier};
 
 use super::*;
+use crate::top::left::Left;
 
 const FIELDS: &str = "id:u32,name:text(24),price:f64,size_bytes:u64,note:text(40)";
 
@@ -15,16 +16,6 @@ struct Fixture {
     app: App,
     now: Instant,
     _left: Left,
-}
-
-/// A table that is removed when its publisher is gone: to be dropped after that.
-struct Left(String);
-
-impl Drop for Left {
-    fn drop(&mut self) {
-        // Only if a test fails before there is one, there is none.
-        let _removed = common::remove(&self.0);
-    }
 }
 
 impl Fixture {

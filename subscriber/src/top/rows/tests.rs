@@ -3,6 +3,7 @@ use std::collections::HashSet;
 use common::UntypedPublisher;
 
 use super::*;
+use crate::top::left::Left;
 use crate::view::Condition;
 
 /// A table in this process, and a copy of it.
@@ -10,16 +11,6 @@ struct Fixture {
     publisher: UntypedPublisher,
     copy: UntypedSubscriber,
     _left: Left,
-}
-
-/// A table that is removed when its publisher is gone: to be dropped after that.
-struct Left(String);
-
-impl Drop for Left {
-    fn drop(&mut self) {
-        // Only if a test fails before there is one, there is none.
-        let _removed = common::remove(&self.0);
-    }
 }
 
 impl Fixture {
