@@ -291,6 +291,8 @@ pub struct Geometry {
     pub journal_slots: usize,
     /// Where the blocks begin.
     pub blocks: usize,
+    /// Size of a block.
+    pub block_words: usize,
 }
 
 impl Geometry {
@@ -337,38 +339,33 @@ impl Geometry {
             journal,
             journal_slots,
             blocks: end.next_multiple_of(PAGE_WORDS),
+            block_words: 2 * BLOCK_ROWS + 2 * BLOCK_ROWS * row_words,
         };
         (geometry.words_for(capacity) <= MAX_WORDS).then_some(geometry)
-    }
-
-    /// Size of a block, in words.
-    #[inline]
-    pub fn block_words(&self) -> usize {
-        2 * BLOCK_ROWS + 2 * BLOCK_ROWS * self.row_words
     }
 
     /// Where the two tags of `slot` stand.
     #[inline]
     pub fn tags(&self, slot: usize) -> usize {
-        self.blocks + slot / BLOCK_ROWS * self.block_words() + slot % BLOCK_ROWS * 2
+        self.blocks + slot / BLOCK_ROWS * self.block_words + slot % BLOCK_ROWS * 2
     }
 
     /// Where copy `which` (0 or 1) of `slot` begins.
     #[inline]
     pub fn copy(&self, slot: usize, which: usize) -> usize {
-        let block = self.blocks + slot / BLOCK_ROWS * self.block_words();
+        let block = self.blocks + slot / BLOCK_ROWS * self.block_words;
         block + 2 * BLOCK_ROWS + (which * BLOCK_ROWS + slot % BLOCK_ROWS) * self.row_words
     }
 
     /// Size of a region that has room for `rows`, in words.
     #[inline]
     pub fn words_for(&self, rows: usize) -> usize {
-        self.blocks + rows.div_ceil(BLOCK_ROWS) * self.block_words()
+        self.blocks + rows.div_ceil(BLOCK_ROWS) * self.block_words
     }
 
     /// How many rows a region of `words` has room for, at most its capacity.
     pub fn rows_in(&self, words: usize) -> usize {
-        let blocks = words.saturating_sub(self.blocks) / self.block_words();
+        let blocks = words.saturating_sub(self.blocks) / self.block_words;
         (blocks * BLOCK_ROWS).min(self.capacity)
     }
 }
@@ -398,7 +395,7 @@ mod tests {
         assert!(geometry.journal > geometry.levels[2]);
         assert_eq!(geometry.journal_slots, 1 << 16);
         assert!(geometry.blocks >= geometry.journal + (1 << 15));
-        assert_eq!(geometry.tags(64) - geometry.tags(0), geometry.block_words());
+        assert_eq!(geometry.tags(64) - geometry.tags(0), geometry.block_words);
         assert_eq!(geometry.copy(0, 0), geometry.tags(63) + 2);
         assert_eq!(geometry.copy(63, 1) + 3, geometry.tags(64));
         assert_eq!(geometry.rows_in(geometry.words_for(65)), 128);

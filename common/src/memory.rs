@@ -161,12 +161,13 @@ pub fn copy_words(from: &[AtomicU64], to: &mut [u64]) {
 }
 
 /// Moves `steps` times eight words by vectors, with that instruction to load and that to store; the aligned one is for shared memory.
+/// `ahead` is what fetches lines that are far from the first.
 #[cfg(all(target_arch = "x86_64", not(loom)))]
 macro_rules! move_vectors {
-    ($load:literal, $from:expr, $store:literal, $to:expr, $steps:expr) => {
+    ($ahead:literal, $load:literal, $from:expr, $store:literal, $to:expr, $steps:expr) => {
         std::arch::asm!(
             "2:",
-            "prefetcht0 [{from} + 512]",
+            $ahead,
             concat!($load, " {a}, [{from}]"),
             concat!($load, " {b}, [{from} + 16]"),
             concat!($load, " {c}, [{from} + 32]"),
@@ -191,6 +192,10 @@ macro_rules! move_vectors {
     };
 }
 
+/// How far ahead of a step its line is fetched, in steps.
+#[cfg(all(target_arch = "x86_64", not(loom)))]
+const STEPS_AHEAD: usize = 8;
+
 /// How many steps of [`move_vectors`] serve for these words of shared memory: none where vectors are not as words.
 #[cfg(all(target_arch = "x86_64", not(loom)))]
 #[inline]
@@ -211,7 +216,21 @@ fn copy_vectors(from: &[AtomicU64], to: &mut [u64]) -> usize {
     if steps > 0 {
         // SAFETY: reads and writes as many lines as both slices have. The reads are those of as many relaxed atomic loads, see
         // `copy_words`; nobody else has what is written to, by `&mut`.
-        unsafe { move_vectors!("movdqa", from.as_ptr(), "movdqu", to.as_mut_ptr(), steps) }
+        unsafe {
+            let (from, to) = (from.as_ptr(), to.as_mut_ptr());
+            if steps > STEPS_AHEAD {
+                move_vectors!(
+                    "prefetcht0 [{from} + 512]",
+                    "movdqa",
+                    from,
+                    "movdqu",
+                    to,
+                    steps
+                )
+            } else {
+                move_vectors!("", "movdqa", from, "movdqu", to, steps)
+            }
+        }
     }
     steps * LINE_WORDS
 }
@@ -242,7 +261,7 @@ fn store_vectors(from: &[u64], to: &[AtomicU64]) -> usize {
     let steps = vector_steps(to);
     if steps > 0 {
         // SAFETY: as above; the writes are those of as many relaxed atomic stores.
-        unsafe { move_vectors!("movdqu", from.as_ptr(), "movdqa", to.as_ptr(), steps) }
+        unsafe { move_vectors!("", "movdqu", from.as_ptr(), "movdqa", to.as_ptr(), steps) }
     }
     steps * LINE_WORDS
 }

@@ -24,24 +24,24 @@ pub struct Guarded<'m> {
     pub words: &'m [AtomicU64],
 }
 
+/// Step 1 of the writer: hides a copy behind a tag above the commit. A release fence (`Point::HideRows`) must follow before
+/// [`write`].
+#[inline]
+pub fn hide(copy: &AtomicU64, tag: Tag) {
+    // Relaxed: the fence that follows orders it before the words, the commit's release before being seen.
+    store(copy, tag.0, Ordering::Relaxed);
+}
+
+/// Step 3 of the writer: the words.
+///
+/// # Panics
+/// If `row` has another length than the copy.
+#[inline]
+pub fn write(copy: &[AtomicU64], row: &[u64]) {
+    memory::store_words(row, copy);
+}
+
 impl Guarded<'_> {
-    /// Step 1 of the writer: hides the copy behind a tag above the commit. A release fence
-    /// (`Point::HideRows`) must follow before [`Guarded::write`].
-    #[inline]
-    pub fn hide(&self, tag: Tag) {
-        // Relaxed: the fence that follows orders it before the words, the commit's release before being seen.
-        store(self.tag, tag.0, Ordering::Relaxed);
-    }
-
-    /// Step 3 of the writer: the words.
-    ///
-    /// # Panics
-    /// If `row` has another length than the copy.
-    #[inline]
-    pub fn write(&self, row: &[u64]) {
-        memory::store_words(row, self.words);
-    }
-
     /// Copies the words into `row`, if they are those that `seen` was the tag of, from before to after.
     ///
     /// # Panics

@@ -61,6 +61,23 @@ fn the_journal_names_every_row_that_was_written_or_is_not_believed() {
 }
 
 #[test]
+fn a_slot_that_shares_its_word_with_the_next_ones_stays_as_long_as_it_is_believed() {
+    check("journal beside the next", 3, |outcomes| {
+        let memory = Memory::at_version_two(2);
+        commit(&memory, 3, &[0]);
+        let since = memory.table().mark(3);
+        commit(&memory, 4, &[1]);
+        let seen = against(
+            &memory,
+            move |memory| look(memory, since),
+            |memory| commit(memory, 5, &[0]),
+        );
+        is_complete(since, &seen, &[(4, 1), (5, 0)]);
+        outcomes.saw((seen.0.version, seen.1));
+    });
+}
+
+#[test]
 fn a_successor_goes_on_with_the_journal() {
     check("journal over a takeover", 4, |outcomes| {
         let memory = Memory::at_version_two(2);

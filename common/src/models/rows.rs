@@ -7,6 +7,7 @@ use loom::thread;
 use super::{Memory, check};
 use crate::layout::Tag;
 use crate::memory::Lines;
+use crate::seqlock;
 use crate::table::catch_up::{Staging, copy_all};
 use crate::table::journal::Mark;
 use crate::table::last_commit;
@@ -105,7 +106,7 @@ fn all_rows_are_those_of_one_version_or_none() {
 fn among_all_rows_a_deleted_one_is_so_at_its_version_only() {
     check("deletion among all rows", 4, |outcomes| {
         let memory = Memory::at_version_two(1);
-        memory.table().copies(0)[0].hide(Tag::deleted(1));
+        seqlock::hide(memory.table().copies(0)[0].tag, Tag::deleted(1));
         let copied = against(&memory, copy_once, commit_and_delete);
         let copied = copied.map(|(version, live, _)| (version, live));
         assert!(
@@ -144,7 +145,7 @@ fn a_deleted_row_is_deleted_at_its_version_only() {
     check("deletion", 4, |outcomes| {
         let memory = Memory::at_version_two(1);
         // The copy that version 3 will overwrite says "deleted": it must not be believed at version 2.
-        memory.table().copies(0)[0].hide(Tag::deleted(1));
+        seqlock::hide(memory.table().copies(0)[0].tag, Tag::deleted(1));
         let read = |memory: &Memory| {
             let version = last_commit(&memory.words);
             (

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::error::Result;
-use crate::index::KeyIndex;
+use crate::index::{Hash, KeyHasher, KeyIndex};
 use crate::memory::Lines;
 use crate::schema::Schema;
 use crate::table::Table;
@@ -30,21 +30,75 @@ impl Slot {
     }
 }
 
-/// Keys and slots, in the publisher's own memory. A key stands here if it is committed or staged.
-pub(super) struct Rows {
+/// What is known of each slot, and the key that stands or stood there.
+struct Slots {
     schema: Arc<Schema>,
-    index: KeyIndex,
+    hasher: KeyHasher,
     /// A [`Slot`] and its key each.
-    slots: Lines,
+    words: Lines,
     /// Words of that.
     stride: usize,
     key_size: usize,
     /// [`Schema::key_word`].
     key_word: Option<usize>,
+}
+
+/// Keys and slots, in the publisher's own memory. A key stands in the index if it is committed or staged.
+pub(super) struct Rows {
+    slots: Slots,
+    index: KeyIndex,
     /// Slots below `used` that hold no row.
     free: Vec<u32>,
     used: usize,
     capacity: usize,
+}
+
+impl Slots {
+    fn new(schema: &Arc<Schema>) -> Self {
+        let key_size = schema.key_size();
+        Self {
+            schema: Arc::clone(schema),
+            hasher: KeyHasher::default(),
+            words: Lines::default(),
+            stride: 1 + key_size.div_ceil(8),
+            key_size,
+            key_word: schema.key_word(),
+        }
+    }
+
+    #[inline]
+    fn slot(&self, slot: usize) -> Slot {
+        Slot(self.words[slot * self.stride])
+    }
+
+    #[inline]
+    fn slot_mut(&mut self, slot: usize) -> &mut u64 {
+        &mut self.words[slot * self.stride]
+    }
+
+    #[inline]
+    fn key(&self, slot: usize) -> &[u8] {
+        &bytemuck::cast_slice(&self.words[slot * self.stride + 1..])[..self.key_size]
+    }
+
+    fn key_mut(&mut self, slot: usize) -> &mut [u8] {
+        &mut bytemuck::cast_slice_mut(&mut self.words[slot * self.stride + 1..])[..self.key_size]
+    }
+
+    /// The key at a slot, if a key is one aligned word.
+    #[inline]
+    fn word(&self, slot: usize) -> u64 {
+        self.words[slot * self.stride + 1]
+    }
+
+    /// The hash of the key at a slot.
+    #[inline]
+    fn hash(&self, slot: usize) -> Hash {
+        match self.key_word {
+            Some(_) => self.hasher.of_word(self.word(slot)),
+            None => self.hasher.of_key(&self.schema, self.key(slot)),
+        }
+    }
 }
 
 impl Rows {
@@ -56,14 +110,9 @@ impl Rows {
         capacity: usize,
         twice: impl FnOnce(&[u8]) -> crate::Error,
     ) -> Result<Self> {
-        let key_size = schema.key_size();
         let mut rows = Self {
-            schema: Arc::clone(schema),
+            slots: Slots::new(schema),
             index: KeyIndex::with_capacity(table.rows()),
-            slots: Lines::default(),
-            stride: 1 + key_size.div_ceil(8),
-            key_size,
-            key_word: schema.key_word(),
             free: Vec::new(),
             used: 0,
             capacity,
@@ -74,14 +123,14 @@ impl Rows {
             let live = table
                 .read(slot, version, 0, &mut words)
                 .is_ok_and(|tag| tag.is_live());
-            rows.slots[slot * rows.stride] = Slot::new(1 - table.spare(slot, version), live).0;
+            *rows.slots.slot_mut(slot) = Slot::new(1 - table.spare(slot, version), live).0;
             if !live {
                 rows.free.push(slot as u32);
                 continue;
             }
             let row = bytemuck::cast_slice(&words);
             if rows.find_row(row).is_some() {
-                let mut key = Vec::with_capacity(key_size);
+                let mut key = Vec::with_capacity(schema.key_size());
                 schema.write_key(row, &mut key);
                 return Err(twice(&key));
             }
@@ -98,7 +147,7 @@ impl Rows {
 
     /// The length of a key, in bytes.
     pub fn key_size(&self) -> usize {
-        self.key_size
+        self.slots.key_size
     }
 
     /// How many slots were ever used: all that hold a row are below.
@@ -109,13 +158,13 @@ impl Rows {
     /// The slot of a key; None also for one of another length.
     #[inline]
     pub fn find(&self, key: &[u8]) -> Option<usize> {
-        if key.len() != self.key_size {
+        let slots = &self.slots;
+        if key.len() != slots.key_size {
             return None;
         }
+        let hash = slots.hasher.of_key(&slots.schema, key);
         self.index
-            .find(self.index.hash_key(&self.schema, key), |slot| {
-                (self.key(slot) == key).then_some(slot)
-            })
+            .find(hash, |slot| (slots.key(slot) == key).then_some(slot))
     }
 
     /// The slot of a row's key.
@@ -124,7 +173,7 @@ impl Rows {
     /// If the row is shorter than the key needs.
     #[inline]
     pub fn find_row(&self, row: &[u8]) -> Option<usize> {
-        match self.key_word {
+        match self.slots.key_word {
             Some(word) => self.find_word(row.as_chunks().0[word]),
             None => self.find_by_parts(row),
         }
@@ -132,46 +181,37 @@ impl Rows {
 
     #[inline]
     fn find_word(&self, key: [u8; 8]) -> Option<usize> {
-        let key = u64::from_ne_bytes(key);
-        self.index.find(self.index.hash_word(key), |slot| {
-            (self.slots[slot * self.stride + 1] == key).then_some(slot)
+        let (slots, key) = (&self.slots, u64::from_ne_bytes(key));
+        self.index.find(slots.hasher.of_word(key), |slot| {
+            (slots.word(slot) == key).then_some(slot)
         })
     }
 
     fn find_by_parts(&self, row: &[u8]) -> Option<usize> {
-        self.index
-            .find(self.index.hash_row(&self.schema, row), |slot| {
-                let is_it = self.schema.key_matches(row, self.key(slot));
-                is_it.then_some(slot)
-            })
+        let slots = &self.slots;
+        let hash = slots.hasher.of_row(&slots.schema, row);
+        self.index.find(hash, |slot| {
+            let is_it = slots.schema.key_matches(row, slots.key(slot));
+            is_it.then_some(slot)
+        })
     }
 
     /// The key at a slot.
-    #[inline]
     pub fn key(&self, slot: usize) -> &[u8] {
-        &bytemuck::cast_slice(&self.slots[slot * self.stride + 1..])[..self.key_size]
-    }
-
-    fn key_mut(&mut self, slot: usize) -> &mut [u8] {
-        &mut bytemuck::cast_slice_mut(&mut self.slots[slot * self.stride + 1..])[..self.key_size]
-    }
-
-    #[inline]
-    fn slot(&self, slot: usize) -> Slot {
-        Slot(self.slots[slot * self.stride])
+        self.slots.key(slot)
     }
 
     /// The number of the entry that the transaction has for a slot.
     #[inline]
     pub fn staged(&self, slot: usize) -> Option<usize> {
-        let entry = self.slot(slot).0 as u32;
+        let entry = self.slots.slot(slot).0 as u32;
         (entry != Slot::UNTOUCHED).then_some(entry as usize)
     }
 
     /// Notes the number of the entry that the transaction has for a slot, and returns which copy it is to write.
     #[inline]
     pub fn stage(&mut self, slot: usize, entry: usize) -> usize {
-        let slot = &mut self.slots[slot * self.stride];
+        let slot = self.slots.slot_mut(slot);
         *slot = *slot & !u64::from(u32::MAX) | entry as u64;
         1 - Slot(*slot).holder()
     }
@@ -179,7 +219,7 @@ impl Rows {
     /// The transaction has ended that had an entry for a slot. If it was committed, now the other copy holds the row, if there is one.
     #[inline]
     pub fn unstage(&mut self, slot: usize, committed: Option<bool>) {
-        let slot = &mut self.slots[slot * self.stride];
+        let slot = self.slots.slot_mut(slot);
         let before = Slot(*slot);
         *slot = match committed {
             Some(live) => Slot::new(1 - before.holder(), live).0,
@@ -190,7 +230,7 @@ impl Rows {
     /// Whether there is a committed row at a slot.
     #[inline]
     pub fn is_committed(&self, slot: usize) -> bool {
-        self.slot(slot).0 & Slot::LIVE != 0
+        self.slots.slot(slot).0 & Slot::LIVE != 0
     }
 
     /// A slot for a new key; None if the table is full.
@@ -206,36 +246,41 @@ impl Rows {
     }
 
     fn use_slots(&mut self, used: usize) {
-        self.slots.grow(used * self.stride);
+        self.slots.words.grow(used * self.slots.stride);
         for slot in std::mem::replace(&mut self.used, used)..used {
-            self.slots[slot * self.stride] = Slot::new(0, false).0;
+            *self.slots.slot_mut(slot) = Slot::new(0, false).0;
         }
     }
 
     /// Puts a key at a slot. It stands nowhere else.
     pub fn enter(&mut self, slot: usize, key: &[u8]) {
-        self.key_mut(slot).copy_from_slice(key);
-        let hash = self.index.hash_key(&self.schema, key);
-        self.index.put(hash, slot, |_| false);
+        self.slots.key_mut(slot).copy_from_slice(key);
+        self.index_slot(slot);
     }
 
     /// Puts a row's key at a slot. It stands nowhere else.
     pub fn enter_row(&mut self, slot: usize, row: &[u8]) {
-        let schema = Arc::clone(&self.schema);
-        let mut key = self.key_mut(slot);
+        let schema = Arc::clone(&self.slots.schema);
+        let mut key = self.slots.key_mut(slot);
         for part in schema.key_parts() {
             let (at, rest) = key.split_at_mut(part.len());
             at.copy_from_slice(&row[part.clone()]);
             key = rest;
         }
-        let hash = self.index.hash_row(&schema, row);
-        self.index.put(hash, slot, |_| false);
+        self.index_slot(slot);
+    }
+
+    fn index_slot(&mut self, slot: usize) {
+        let hash = self.slots.hash(slot);
+        self.index
+            .put(hash, slot, |_| false, |other| self.slots.hash(other));
     }
 
     /// Takes the key at a slot away.
     pub fn leave(&mut self, slot: usize) {
-        let hash = self.index.hash_key(&self.schema, self.key(slot));
-        self.index.remove(hash, slot);
+        let hash = self.slots.hash(slot);
+        self.index
+            .remove(hash, slot, |other| self.slots.hash(other));
     }
 
     /// Gives a slot back that holds no row.

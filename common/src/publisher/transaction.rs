@@ -272,7 +272,7 @@ impl<'p> UntypedTransaction<'p> {
         let publisher = &mut *self.publisher;
         publisher.upkeep_if_due(now)?;
         let version = publisher.next_version()?;
-        let (staged, row_words) = (&publisher.staged, publisher.schema.row_words());
+        let staged = &publisher.staged;
         let writes = staged
             .entries
             .iter()
@@ -280,7 +280,8 @@ impl<'p> UntypedTransaction<'p> {
             .map(|entry| Write {
                 slot: entry.slot as usize,
                 spare: usize::from(entry.spare),
-                row: entry.row(&staged.words, row_words),
+                words: &staged.words,
+                row: (entry.row != NONE).then_some(entry.row as usize),
             });
         let rows = staged.end;
         publisher.region.grow(rows)?;

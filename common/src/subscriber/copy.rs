@@ -4,10 +4,14 @@ use std::sync::Arc;
 
 use crate::bits::{SetBits, set_bits};
 use crate::index::{Hash, KeyIndex};
-use crate::memory::{self, Lines};
+use crate::memory::Lines;
 use crate::row::RowRef;
 use crate::schema::{Conversion, Schema};
 use crate::table::catch_up::{Moved, Staging};
+
+mod rows;
+
+use rows::Rows;
 
 /// How many rows before one is taken over the one that it replaces is fetched.
 const AHEAD: usize = 16;
@@ -84,42 +88,26 @@ fn view<'a>(schema: &'a Schema, bytes: &'a [u8]) -> RowRef<'a> {
 
 /// A whole table at one version, in private memory.
 pub(super) struct LocalCopy {
-    schema: Arc<Schema>,
-    row_words: usize,
-    /// [`Schema::key_word`].
-    key_word: Option<usize>,
-    rows: Lines,
+    rows: Rows,
     /// A bit a slot: whether there is a row.
     live: Vec<u64>,
     index: KeyIndex,
 }
 
 impl LocalCopy {
-    pub(super) fn new(schema: &Arc<Schema>) -> Self {
-        Self {
-            schema: Arc::clone(schema),
-            row_words: schema.row_words(),
-            key_word: schema.key_word(),
-            rows: Lines::default(),
-            live: Vec::new(),
-            index: KeyIndex::default(),
-        }
-    }
-
     /// A copy of the whole table, of what [`copy_all`](crate::table::catch_up::copy_all) copied.
     pub(super) fn whole(schema: &Arc<Schema>, rows: Lines, live: Vec<u64>) -> Self {
         let count = live.iter().map(|bits| bits.count_ones() as usize).sum();
         let mut copy = Self {
-            rows,
+            rows: Rows::new(schema, rows),
             live,
             index: KeyIndex::with_capacity(count),
-            ..Self::new(schema)
         };
         let mut hashes = Vec::with_capacity(64);
         for word in 0..copy.live.len() {
             hashes.extend(set_bits(&[copy.live[word]]).map(|row| {
                 let slot = word * 64 + row;
-                let hash = copy.hash(copy.words(slot));
+                let hash = copy.rows.hash(copy.words(slot));
                 copy.index.prefetch(hash);
                 (hash, slot)
             }));
@@ -136,12 +124,12 @@ impl LocalCopy {
     fn make_room(&mut self, slots: usize) {
         if slots > self.live.len() * 64 {
             self.live.resize(slots.div_ceil(64), 0);
-            self.rows.grow(self.live.len() * 64 * self.row_words);
+            self.rows.grow(self.live.len() * 64);
         }
     }
 
     pub(super) fn schema(&self) -> &Arc<Schema> {
-        &self.schema
+        &self.rows.schema
     }
 
     pub(super) fn len(&self) -> usize {
@@ -149,81 +137,54 @@ impl LocalCopy {
     }
 
     /// The slot of a key; None also for one of another length.
-    #[inline]
     pub(super) fn find(&self, key: &[u8]) -> Option<usize> {
-        self.find_row(key).map(|(slot, _)| slot)
+        self.rows.find_by_parts(&self.index, key)
     }
 
-    /// The slot of a key, and the words of its row.
-    #[inline]
-    pub(super) fn find_row(&self, key: &[u8]) -> Option<(usize, &[u64])> {
-        match (self.key_word, <[u8; 8]>::try_from(key)) {
-            (Some(word), Ok(key)) => {
-                let key = u64::from_ne_bytes(key);
-                self.index.find(self.index.hash_word(key), |slot| {
-                    let row = self.words(slot);
-                    (row[word] == key).then_some((slot, row))
-                })
-            }
-            _ => self.find_by_parts(key),
-        }
+    /// The row of a key; None also for one of another length.
+    pub(super) fn get(&self, key: &[u8]) -> Option<RowRef<'_>> {
+        let schema = self.schema();
+        let words = self.find_words(key, schema.row_words())?;
+        Some(view(
+            schema,
+            &bytemuck::cast_slice(words)[..schema.row_size()],
+        ))
     }
 
-    /// A slot where a key may be: the first one with its hash.
+    /// The words of the row of a key. `row_words` is a row's size, which a caller may know when it is compiled.
+    #[inline(always)]
+    pub(super) fn find_words(&self, key: &[u8], row_words: usize) -> Option<&[u64]> {
+        debug_assert_eq!(row_words, self.schema().row_words());
+        self.rows.find(&self.index, key, row_words)
+    }
+
+    /// A slot where a key may be: the first one that looks like it.
     #[inline]
     pub(super) fn find_alike(&self, key: &[u8]) -> Option<usize> {
-        let hash = match (self.key_word, <[u8; 8]>::try_from(key)) {
-            (Some(_), Ok(key)) => self.index.hash_word(u64::from_ne_bytes(key)),
-            _ if key.len() == self.schema.key_size() => self.index.hash_key(&self.schema, key),
-            _ => return None,
-        };
-        self.index.find(hash, Some)
+        self.rows.find_alike(&self.index, key)
     }
 
     /// Whether that is the key of a row.
     #[inline]
     pub(super) fn is_key_of(&self, key: &[u8], row: &[u64]) -> bool {
-        match (self.key_word, <[u8; 8]>::try_from(key)) {
-            (Some(word), Ok(key)) => row[word] == u64::from_ne_bytes(key),
-            _ => self.schema.key_matches(bytemuck::cast_slice(row), key),
-        }
-    }
-
-    fn find_by_parts(&self, key: &[u8]) -> Option<(usize, &[u64])> {
-        if key.len() != self.schema.key_size() {
-            return None;
-        }
-        let hash = self.index.hash_key(&self.schema, key);
-        self.index.find(hash, |slot| {
-            let row = self.words(slot);
-            let is_it = self.schema.key_matches(bytemuck::cast_slice(row), key);
-            is_it.then_some((slot, row))
-        })
+        self.rows.is_key_of(key, row)
     }
 
     /// The row at a slot.
     #[inline]
     pub(super) fn row(&self, slot: usize) -> RowRef<'_> {
-        view(&self.schema, self.bytes(slot))
+        view(&self.rows.schema, self.bytes(slot))
     }
 
     #[inline]
     fn bytes(&self, slot: usize) -> &[u8] {
-        &bytemuck::cast_slice(self.words(slot))[..self.schema.row_size()]
+        self.rows.bytes(slot)
     }
 
     /// Its words.
     #[inline]
     pub(super) fn words(&self, slot: usize) -> &[u64] {
-        &self.rows[slot * self.row_words..][..self.row_words]
-    }
-
-    /// Has the row at a slot fetched, if there is room for one.
-    #[inline]
-    fn prefetch(&self, slot: usize) {
-        self.rows
-            .get(slot * self.row_words)
-            .inspect(|word| memory::prefetch(*word));
+        self.rows.at(slot)
     }
 
     /// All slots that hold a row.
@@ -250,22 +211,24 @@ impl LocalCopy {
         let mut entered: Vec<&Moved> = Vec::new();
         for (at, moved) in staging.moved().iter().enumerate() {
             if let Some(later) = staging.moved().get(at + AHEAD) {
-                self.prefetch(later.slot as usize);
+                self.rows.prefetch(later.slot as usize);
             }
             let slot = moved.slot as usize;
             self.make_room(slot + 1);
             let row = staging.row(moved);
             if self.is_live(slot) {
-                if let Some(row) = row.filter(|row| self.same_key(self.words(slot), row)) {
+                if let Some(row) = row.filter(|row| self.rows.same_key(self.words(slot), row)) {
                     if self.words(slot) != row {
                         let old = changes.keep(self.words(slot));
                         changes.items.push(Changed::Updated { old, slot });
-                        self.write(slot, row);
+                        self.rows.write(slot, row);
                     }
                     continue;
                 }
                 left.push(changes.keep(self.words(slot)));
-                self.index.remove(self.hash(self.words(slot)), slot);
+                let rows = &self.rows;
+                let hash_at = |slot| rows.hash(rows.at(slot));
+                self.index.remove(hash_at(slot), slot, hash_at);
                 self.set_live(slot, false);
             }
             if row.is_some() {
@@ -284,23 +247,24 @@ impl LocalCopy {
     ) {
         let mut returning = KeyIndex::default();
         if !entered.is_empty() {
-            for (number, old) in left.iter().enumerate() {
-                returning.put(self.hash(changes.old_words(*old)), number, |_| false);
+            for number in 0..left.len() {
+                let hash_at = |number: usize| self.rows.hash(changes.old_words(left[number]));
+                returning.put(hash_at(number), number, |_| false, hash_at);
             }
         }
         let mut back = vec![false; left.len()];
         for moved in entered {
             let slot = moved.slot as usize;
             let row = staging.row(moved).expect("only rows that are live entered");
-            let hash = self.hash(row);
-            self.write(slot, row);
+            let hash = self.rows.hash(row);
+            self.rows.write(slot, row);
             self.set_live(slot, true);
             let twin = self.index_row(hash, slot);
             if let Some(twin) = twin {
                 self.set_live(twin, false);
             }
             let old = returning.find(hash, |number| {
-                let is_it = self.same_key(changes.old_words(left[number]), row);
+                let is_it = self.rows.same_key(changes.old_words(left[number]), row);
                 is_it.then_some(number)
             });
             match old {
@@ -330,43 +294,25 @@ impl LocalCopy {
     /// counts.
     #[inline]
     fn index_row(&mut self, hash: Hash, slot: usize) -> Option<usize> {
-        let (schema, rows, row_words) = (&self.schema, &self.rows, self.row_words);
-        let words = |slot: usize| &rows[slot * row_words..][..row_words];
-        self.index.put(hash, slot, |twin| {
-            same_key(schema, self.key_word, words(twin), words(slot))
-        })
-    }
-
-    #[inline]
-    fn hash(&self, row: &[u64]) -> Hash {
-        match self.key_word {
-            Some(word) => self.index.hash_word(row[word]),
-            None => self.index.hash_row(&self.schema, bytemuck::cast_slice(row)),
-        }
-    }
-
-    #[inline]
-    fn same_key(&self, one: &[u64], other: &[u64]) -> bool {
-        same_key(&self.schema, self.key_word, one, other)
-    }
-
-    fn write(&mut self, slot: usize, row: &[u64]) {
-        self.rows[slot * self.row_words..][..self.row_words].copy_from_slice(row);
+        let rows = &self.rows;
+        let is_twin = |twin| rows.same_key(rows.at(twin), rows.at(slot));
+        let hash_at = |other| rows.hash(rows.at(other));
+        self.index.put(hash, slot, is_twin, hash_at)
     }
 
     /// What it takes to get from this copy to `new`, which is of another region and maybe of another schema: true
     /// differences only.
     pub(super) fn differences(&self, new: &LocalCopy, changes: &mut ChangeList) {
-        changes.clear(&self.schema);
-        let conversion = Conversion::between(&self.schema, &new.schema);
-        let mut converted = vec![0; new.schema.row_size()];
-        let mut key = Vec::with_capacity(new.schema.key_size());
+        changes.clear(self.schema());
+        let conversion = Conversion::between(self.schema(), new.schema());
+        let mut converted = vec![0; new.schema().row_size()];
+        let mut key = Vec::with_capacity(new.schema().key_size());
         let mut known = vec![false; new.live.len() * 64];
         for slot in self.slots() {
             let successor = conversion.as_ref().and_then(|conversion| {
                 conversion.convert(self.bytes(slot), &mut converted);
                 key.clear();
-                new.schema.write_key(&converted, &mut key);
+                new.schema().write_key(&converted, &mut key);
                 new.find(&key)
             });
             match successor {
@@ -391,14 +337,6 @@ impl LocalCopy {
             .filter(|slot| !known[*slot])
             .map(|slot| Changed::Created { slot });
         changes.items.extend(created);
-    }
-}
-
-#[inline]
-fn same_key(schema: &Schema, key_word: Option<usize>, one: &[u64], other: &[u64]) -> bool {
-    match key_word {
-        Some(word) => one[word] == other[word],
-        None => schema.same_key(bytemuck::cast_slice(one), bytemuck::cast_slice(other)),
     }
 }
 

@@ -170,7 +170,8 @@ impl<R: Row> Subscriber<R> {
     /// The row of a key in the local copy, consistent with all others at [`version`](UntypedSubscriber::version).
     #[inline]
     pub fn get(&self, key: &R::Key) -> Option<&R> {
-        let words = key.with_bytes(|key| self.inner.get_words(key))?;
+        let row_words = const { size_of::<R>().div_ceil(8) };
+        let words = key.with_bytes(|key| self.inner.get_words(key, row_words))?;
         Some(bytemuck::from_bytes(
             &bytemuck::cast_slice(words)[..size_of::<R>()],
         ))

@@ -207,7 +207,7 @@ impl UntypedSubscriber {
     /// The row of a key (in its canonical bytes) in the local copy.
     #[inline]
     pub fn get(&self, key: &[u8]) -> Option<RowRef<'_>> {
-        self.copy.find(key).map(|slot| self.copy.row(slot))
+        self.copy.get(key)
     }
 
     /// All rows of the local copy.
@@ -233,10 +233,10 @@ impl UntypedSubscriber {
         })
     }
 
-    /// Its words.
-    #[inline]
-    pub(super) fn get_words(&self, key: &[u8]) -> Option<&[u64]> {
-        self.copy.find_row(key).map(|(_, row)| row)
+    /// Its words, of which there are `row_words`.
+    #[inline(always)]
+    pub(super) fn get_words(&self, key: &[u8], row_words: usize) -> Option<&[u64]> {
+        self.copy.find_words(key, row_words)
     }
 
     /// Copies the last committed row of a key into `words`, if it stands where the local copy has it.

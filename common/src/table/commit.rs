@@ -2,7 +2,8 @@
 
 use super::Table;
 use super::read::Found;
-use crate::layout::{NEVER, Tag, header};
+use crate::layout::{BLOCK_ROWS, NEVER, Tag, header};
+use crate::seqlock;
 use crate::sync::{Ordering, Point, applies, fence, ordering, store};
 
 /// One row of a transaction.
@@ -12,8 +13,10 @@ pub struct Write<'r> {
     pub slot: usize,
     /// Which of its copies is written: the [spare one](Table::spare).
     pub spare: usize,
-    /// The row, or None to delete it.
-    pub row: Option<&'r [u64]>,
+    /// The words of several rows.
+    pub words: &'r [u64],
+    /// Which of them is this one; None to delete it.
+    pub row: Option<usize>,
 }
 
 impl Write<'_> {
@@ -43,17 +46,26 @@ impl Table<'_> {
         let mut count = 0;
         for write in writes.clone() {
             count += 1;
-            self.copy(write.slot, write.spare).hide(write.tag(version));
+            seqlock::hide(self.tag(write.slot, write.spare), write.tag(version));
         }
         // Partner: the reader's fence before its second look at a tag. One fence serves all rows.
         fence(Point::HideRows, Ordering::Release);
+        let row_words = self.geometry.row_words;
         for write in writes.clone() {
             if let Some(row) = write.row {
-                self.copy(write.slot, write.spare).write(row);
+                let row = &write.words[row * row_words..][..row_words];
+                seqlock::write(self.copy_words(write.slot, write.spare), row);
             }
-            self.raise(write.slot, version);
         }
-        self.note(version, count, writes.map(|write| write.slot));
+        let (mut notes, mut raised) = (self.notes(version, count), None);
+        for write in writes {
+            let block = write.slot / BLOCK_ROWS;
+            if raised.replace(block) != Some(block) {
+                self.raise(block, version);
+            }
+            notes.add(write.slot);
+        }
+        notes.end();
         store(
             &self.words[header::TIME + (version & 1) as usize],
             time,
@@ -76,7 +88,8 @@ impl Table<'_> {
         Write {
             slot,
             spare: self.spare(slot, committed),
-            row,
+            words: row.unwrap_or_default(),
+            row: row.map(|_| 0),
         }
     }
 
@@ -107,11 +120,14 @@ impl Table<'_> {
                     && applies(Point::TakeoverHide)
                 {
                     // Not 0: to a reader at an older version that would say "no row".
-                    copy.hide(Tag(if applies(Point::TakeoverNever) {
-                        NEVER
-                    } else {
-                        0
-                    }));
+                    seqlock::hide(
+                        copy.tag,
+                        Tag(if applies(Point::TakeoverNever) {
+                            NEVER
+                        } else {
+                            0
+                        }),
+                    );
                 }
             }
         }
@@ -120,9 +136,9 @@ impl Table<'_> {
     /// Puts a row into a table that nobody can see yet.
     pub fn fill(&self, slot: usize, tag: Tag, row: &[u64]) {
         let [first, _] = self.copies(slot);
-        first.hide(tag);
-        first.write(row);
-        self.raise(slot, tag.version());
+        seqlock::hide(first.tag, tag);
+        seqlock::write(first.words, row);
+        self.raise(slot / BLOCK_ROWS, tag.version());
     }
 }
 
@@ -145,7 +161,7 @@ mod tests {
                 table
                     .copies(slot)
                     .iter()
-                    .for_each(|copy| copy.hide(Tag(damage)));
+                    .for_each(|copy| seqlock::hide(copy.tag, Tag(damage)));
                 let row = Some(&[7][..]);
                 table.write(slot, row, 1)
             });

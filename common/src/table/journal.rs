@@ -49,6 +49,61 @@ fn written(words: &[AtomicU64], version: u64) -> &AtomicU64 {
     &words[WRITTEN + (version % WRITTEN_WORDS) as usize]
 }
 
+/// The one of two slots that stands in the low half of their word.
+#[inline]
+fn low(word: u64) -> u64 {
+    word & u64::from(u32::MAX)
+}
+
+/// What notes slots, two by one store.
+pub(super) struct Notes<'m> {
+    /// None if there is no room for so many.
+    journal: Option<&'m [AtomicU64]>,
+    /// The number of the next one.
+    next: u64,
+    /// The first one of its word, if it is the second.
+    first: u64,
+    /// The word that says how many there are in the end.
+    written: &'m AtomicU64,
+}
+
+impl<'m> Notes<'m> {
+    /// The word of the next one.
+    #[inline]
+    fn word(&self) -> Option<&'m AtomicU64> {
+        let journal = self.journal?;
+        Some(&journal[(self.next / 2) as usize & (journal.len() - 1)])
+    }
+
+    #[inline]
+    pub fn add(&mut self, slot: usize) {
+        match self.next % 2 {
+            0 => self.first = slot as u64,
+            _ => self.put((slot as u64) << 32),
+        }
+        self.next = self.next.wrapping_add(1);
+    }
+
+    /// Notes the last one, too, beside what stands there.
+    #[inline]
+    pub fn end(self) {
+        if self.next % 2 == 1
+            && let Some(word) = self.word()
+        {
+            let before = word.load(Ordering::Relaxed);
+            self.put(before - low(before));
+        }
+        store(self.written, self.next, Ordering::Relaxed);
+    }
+
+    #[inline]
+    fn put(&self, second: u64) {
+        if let Some(word) = self.word() {
+            store(word, second | self.first, Ordering::Relaxed);
+        }
+    }
+}
+
 impl<'m> Table<'m> {
     #[inline]
     fn journal(&self) -> &'m [AtomicU64] {
@@ -61,23 +116,22 @@ impl<'m> Table<'m> {
         self.geometry.journal_slots as u64 / 2
     }
 
-    /// Notes that transaction `version` writes these `count` slots. Only the publisher calls it, between that commit and the one before.
+    /// What notes the `count` slots that transaction `version` writes. Only the publisher calls it, between that commit and the one
+    /// before.
     #[inline]
-    pub(super) fn note(&self, version: u64, count: u64, slots: impl Iterator<Item = usize>) {
+    pub(super) fn notes(&self, version: u64, count: u64) -> Notes<'m> {
         let begin = written(self.words, version - 1).load(Ordering::Relaxed);
-        // Relaxed: the release of `commit` shows it all to whoever has seen that commit.
-        if count <= self.reach() && applies(Point::Note) {
-            let journal = self.journal();
-            for (place, slot) in slots.enumerate() {
-                let number = begin.wrapping_add(place as u64);
-                let word = &journal[(number / 2) as usize & (journal.len() - 1)];
-                let shift = 32 * (number % 2);
-                let other = word.load(Ordering::Relaxed) & !(u64::from(u32::MAX) << shift);
-                store(word, other | (slot as u64) << shift, Ordering::Relaxed);
-            }
-        }
-        let end = begin.wrapping_add(count);
-        store(written(self.words, version), end, Ordering::Relaxed);
+        let is_within_reach = count <= self.reach() && applies(Point::Note);
+        let mut notes = Notes {
+            journal: is_within_reach.then(|| self.journal()),
+            next: begin,
+            first: 0,
+            written: written(self.words, version),
+        };
+        notes.first = notes
+            .word()
+            .map_or(0, |word| low(word.load(Ordering::Relaxed)));
+        notes
     }
 
     /// Where a copy is that is brought to `version`, the last commit a moment ago.

@@ -65,12 +65,24 @@ impl<'m> Table<'m> {
     /// One of them.
     #[inline]
     fn copy(&self, slot: usize, which: usize) -> Guarded<'m> {
-        assert!(slot < self.rows, "slot {slot} of {} rows", self.rows);
-        let copy = self.geometry.copy(slot, which);
         Guarded {
-            tag: &self.words[self.geometry.tags(slot) + which],
-            words: &self.words[copy..copy + self.geometry.row_words],
+            tag: self.tag(slot, which),
+            words: self.copy_words(slot, which),
         }
+    }
+
+    /// Its tag.
+    #[inline]
+    fn tag(&self, slot: usize, which: usize) -> &'m AtomicU64 {
+        assert!(slot < self.rows, "slot {slot} of {} rows", self.rows);
+        &self.words[self.geometry.tags(slot) + which]
+    }
+
+    /// Its words.
+    #[inline]
+    fn copy_words(&self, slot: usize, which: usize) -> &'m [AtomicU64] {
+        assert!(slot < self.rows, "slot {slot} of {} rows", self.rows);
+        &self.words[self.geometry.copy(slot, which)..][..self.geometry.row_words]
     }
 
     /// The block of `slot`, and which of its rows that is.
@@ -83,13 +95,13 @@ impl<'m> Table<'m> {
         (self.block(slot / BLOCK_ROWS), slot % BLOCK_ROWS)
     }
 
-    /// Raises the entries of the change tree above `slot` to `version`. Only the publisher calls it.
+    /// Raises the entries of the change tree above a block to `version`. Only the publisher calls it.
     #[inline]
-    fn raise(&self, slot: usize, version: u64) {
+    fn raise(&self, block: usize, version: u64) {
         if !applies(Point::RaiseTree) {
             return;
         }
-        let mut index = slot / BLOCK_ROWS;
+        let mut index = block;
         for level in &self.geometry.levels[..self.geometry.depth] {
             let entry = &self.words[level + index];
             if entry.load(Ordering::Relaxed) < version {

@@ -294,7 +294,7 @@ impl<'m> Table<'m> {
             self.rows
         );
         let start = self.geometry.tags(block * BLOCK_ROWS);
-        let words = &self.words[start..start + self.geometry.block_words()];
+        let words = &self.words[start..start + self.geometry.block_words];
         Block::new(words, self.geometry.row_words)
     }
 

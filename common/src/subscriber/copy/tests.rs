@@ -25,7 +25,7 @@ impl Pair {
         Self {
             words,
             geometry,
-            copy: LocalCopy::new(&schema),
+            copy: LocalCopy::whole(&schema, Lines::default(), Vec::new()),
             mark: Mark::at(1),
         }
     }
@@ -48,7 +48,7 @@ impl Pair {
         let mut staging = Staging::default();
         let look = || Ok::<_, ()>((last_commit(&self.words), table));
         self.mark = staging.catch_up(self.mark, 1, look).unwrap().unwrap();
-        let mut changes = ChangeList::new(&self.copy.schema);
+        let mut changes = ChangeList::new(self.copy.schema());
         self.copy.apply(&staging, &mut changes);
         let row = |bytes: &[u8]| bytemuck::pod_read_unaligned::<[u64; 2]>(bytes);
         let mut told: Vec<_> = changes
@@ -146,7 +146,7 @@ fn another_region_is_told_by_its_differences() {
     let mut new = Pair::new();
     new.commit(&[(5, Some([1, 10])), (1, Some([2, 21])), (9, Some([4, 40]))]);
     new.refresh();
-    let mut changes = ChangeList::new(&old.copy.schema);
+    let mut changes = ChangeList::new(old.copy.schema());
     old.copy.differences(&new.copy, &mut changes);
     let kinds: Vec<_> = changes
         .items

@@ -140,7 +140,7 @@ fn a_tag_above_all_is_never_believed() {
         .into_iter()
         .min_by_key(|copy| copy.tag.load(Ordering::Relaxed))
         .unwrap();
-    spare.hide(crate::layout::Tag::live(4));
+    crate::seqlock::hide(spare.tag, crate::layout::Tag::live(4));
     table.repair(3);
     let mut row = [0];
     assert_eq!(

@@ -20,7 +20,7 @@ const COMMITS: usize = 1_000;
 /// iceoryx2 finds a handle in time that grows with the keys; ten of so many are held.
 const KEYS: usize = 1_000;
 
-/// Tags, rows, change tree, time and number: no reads, no fences, no index.
+/// Tags, rows, change tree, journal, time and number: no reads, no fences, no index.
 const LIMIT: &str = "the same words without any protocol";
 
 /// Nobody listens.

@@ -160,31 +160,32 @@ fn random() -> Vec<Figure> {
     let tx = lmdb.env.read_txn().expect("a reader");
     let memory: Vec<Row> = rows(MANY).collect();
     let mut random = Random::new(7);
-    // Other keys in every batch, so that no cache comes to know them.
-    let mut measure = |subject: &str, read: &mut dyn FnMut(u64)| {
-        let keys = || random.numbers(SOME_READS, MANY);
-        prepared(subject, SOME_READS, keys, |keys| {
-            for key in keys {
-                read(key as u64);
-            }
-        })
-    };
     vec![
-        measure("get", &mut |key| {
+        at_random("get", &mut random, |key| {
             black_box(*subscriber.get(&key).expect("the key"));
         }),
-        measure("latest", &mut |key| {
+        at_random("latest", &mut random, |key| {
             match subscriber.latest(&key) {
                 Ok(Some(row)) => black_box(&row),
                 other => panic!("the key is there: {other:?}"),
             };
         }),
-        measure("LMDB get", &mut |key| {
+        at_random("LMDB get", &mut random, |key| {
             let bytes = lmdb.rows.get(&tx, &key).expect("the key").expect("a row");
             black_box(*bytemuck::from_bytes::<[u8; 64]>(bytes));
         }),
-        measure("a random load of 64 bytes", &mut |key| {
+        at_random("a random load of 64 bytes", &mut random, |key| {
             black_box(memory[key as usize]);
         }),
     ]
+}
+
+/// Reads by other keys in every batch, so that no cache comes to know them.
+fn at_random(subject: &str, random: &mut Random, mut read: impl FnMut(u64)) -> Figure {
+    let keys = || random.numbers(SOME_READS, MANY);
+    prepared(subject, SOME_READS, keys, |keys| {
+        for key in keys {
+            read(key as u64);
+        }
+    })
 }

@@ -1,9 +1,9 @@
 //! The words of a commit without its protocol: what any commit of such rows must at least write.
 //!
 //! The layout is a table's: blocks of 64 rows, their tags together, then their first copies, then their second ones; a change
-//! tree of 64 entries under one; the commit with its time. A commit writes, for each row, its tag, its eight words, and its entry in
-//! every level of the tree, and then the time and the number. Nothing is read, fenced or looked up: the copies alternate with
-//! the version, and the slot is the key.
+//! tree of 64 entries under one; a journal of slots, two to a word; the commit with its time. A commit writes, for each row, its tag,
+//! its eight words, its entry in every level of the tree and in the journal, and then how far the journal has come, the time and
+//! the number. Nothing is read, fenced or looked up: the copies alternate with the version, and the slot is the key.
 
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -14,12 +14,16 @@ use crate::row::{Row, WORDS};
 const BLOCK_ROWS: usize = 64;
 const FANOUT: usize = 64;
 const BLOCK_WORDS: usize = 2 * BLOCK_ROWS + 2 * BLOCK_ROWS * WORDS;
+/// As long as that of a table of 100,000 rows.
+const JOURNAL_WORDS: usize = 1 << 15;
 
 /// Where such words are written: shared memory, as a table's.
 pub struct PlainCommit {
     memory: Plain,
     /// Where each level of the tree begins.
     levels: Vec<usize>,
+    /// Where the journal begins, after a line that says how far it has come.
+    journal: usize,
     /// Where the blocks begin.
     blocks: usize,
 }
@@ -41,6 +45,8 @@ impl PlainCommit {
             }
             entries = entries.div_ceil(FANOUT);
         }
+        let journal = end + WORDS;
+        end = journal + JOURNAL_WORDS;
         let memory = Plain::open(path, (end + blocks * BLOCK_WORDS) / WORDS);
         // Written once, so that no page is new any more.
         for word in memory.row_words() {
@@ -49,6 +55,7 @@ impl PlainCommit {
         Self {
             memory,
             levels,
+            journal,
             blocks: end,
         }
     }
@@ -72,6 +79,13 @@ impl PlainCommit {
                 entry /= FANOUT;
             }
         }
+        // Of ten rows a version, which is an even number.
+        let written = (version as usize * keys.len()) / 2;
+        for (pair, keys) in keys.chunks_exact(2).enumerate() {
+            let word = self.journal + (written + pair) % JOURNAL_WORDS;
+            store(&words[word], (keys[1] << 32 | keys[0]) as u64);
+        }
+        store(&words[self.journal - WORDS], 2 * written as u64);
         store(self.memory.signal(1), time);
         store(self.memory.signal(0), version);
     }
