@@ -14,7 +14,8 @@
 //! 0x180  schema (JSON), zero-padded to 64 bytes
 //!   ..   acks: 16 bytes a slot of the registry: nonce, then 0 (queue opened) or an errno
 //!   ..   change tree: 8 bytes a block of 64 rows, then 8 bytes for 64 of those, ... up to one root
-//!   ..   journal: 4 bytes a slot that was written of late, two a word, the earlier one in its lower half
+//!   ..   journal: 4 bytes a slot that was written of late, two a word, the earlier one in its lower half;
+//!        in the greatest bit which of its copies
 //!   ..   blocks, at a multiple of 4096:
 //!            1024 bytes   tags of 64 rows, two a row      tag = version << 2 | state
 //!          512*W bytes    first copies

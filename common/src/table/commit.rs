@@ -63,7 +63,7 @@ impl Table<'_> {
             if raised.replace(block) != Some(block) {
                 self.raise(block, version);
             }
-            notes.add(write.slot);
+            notes.add(write.slot, write.spare);
         }
         notes.end();
         store(

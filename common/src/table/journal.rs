@@ -1,6 +1,7 @@
 //! The journal: which slots the last transactions wrote, for those who follow closely and need not search for them.
 //!
-//! A ring of slot numbers, as a log of which only the end is kept. The slot that was noted as number p since the region was made
+//! A ring of slot numbers, as a log of which only the end is kept; each with the copy that was written, so that a reader need not wait
+//! for the tags to have it fetched. The slot that was noted as number p since the region was made
 //! stands at p modulo the ring's length L. In the header, for each of the last few commits V, `written[V]` is how many were noted up
 //! to it.
 //!
@@ -49,6 +50,11 @@ fn written(words: &[AtomicU64], version: u64) -> &AtomicU64 {
     &words[WRITTEN + (version % WRITTEN_WORDS) as usize]
 }
 
+/// What stands in the journal beside a slot, if its second copy was written.
+const SECOND: u32 = 1 << 31;
+/// Of so many slots, which are all of most commits, tags and copies are fetched as soon as they are read.
+const FETCHED: u64 = 24;
+
 /// The one of two slots that stands in the low half of their word.
 #[inline]
 fn low(word: u64) -> u64 {
@@ -75,11 +81,13 @@ impl<'m> Notes<'m> {
         Some(&journal[(self.next / 2) as usize & (journal.len() - 1)])
     }
 
+    /// Notes that copy `which` of `slot` is written.
     #[inline]
-    pub fn add(&mut self, slot: usize) {
+    pub fn add(&mut self, slot: usize, which: usize) {
+        let slot = slot as u64 | (u64::from(SECOND) * which as u64);
         match self.next % 2 {
-            0 => self.first = slot as u64,
-            _ => self.put((slot as u64) << 32),
+            0 => self.first = slot,
+            _ => self.put(slot << 32),
         }
         self.next = self.next.wrapping_add(1);
     }
@@ -166,7 +174,12 @@ impl<'m> Table<'m> {
         slots.extend((0..count).map(|place| {
             let number = begin.wrapping_add(place);
             let word = &journal[(number / 2) as usize & (journal.len() - 1)];
-            (word.load(Ordering::Relaxed) >> (32 * (number % 2))) as u32
+            let noted = (word.load(Ordering::Relaxed) >> (32 * (number % 2))) as u32;
+            let slot = noted & !SECOND;
+            if place < FETCHED {
+                self.prefetch(slot as usize, usize::from(noted & SECOND != 0));
+            }
+            slot
         }));
         // Partner: the fences between the commit before the one that overwrites it, and that.
         fence(Point::RecheckJournal, Ordering::Acquire);

@@ -270,6 +270,16 @@ impl<'m> Table<'m> {
         memory::prefetch(&self.words[self.geometry.tags(slot)]);
     }
 
+    /// Has the tags of `slot` and that copy fetched, if they are here.
+    #[inline]
+    pub(super) fn prefetch(&self, slot: usize, which: usize) {
+        let (tags, copy) = (self.geometry.tags(slot), self.geometry.copy(slot, which));
+        if let Some(copy) = self.words.get(copy..copy + self.geometry.row_words) {
+            memory::prefetch(&self.words[tags]);
+            memory::prefetch_lines(copy, FIRST_LINES);
+        }
+    }
+
     /// Has the copy fetched that holds the row as of `version`. Its tags should be there.
     #[inline]
     pub(super) fn prefetch_copy(&self, slot: usize, version: u64) {
