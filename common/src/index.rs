@@ -249,14 +249,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
-
-    /// A generator that is the same everywhere (Marsaglia's xorshift64).
-    fn random(state: &mut u64) -> u64 {
-        *state ^= *state << 13;
-        *state ^= *state >> 7;
-        *state ^= *state << 17;
-        *state
-    }
+    use crate::random::random;
 
     #[test]
     fn at_random_it_is_as_a_map() {
@@ -270,8 +263,8 @@ mod tests {
             };
             let hash_at = |slot: usize| hash(slot as u64 % 300);
             for step in 0..4_000 {
-                let key = random(&mut state) % 300;
-                match random(&mut state) % 3 {
+                let key = random(&mut state, 300);
+                match random(&mut state, 3) {
                     // The key at a slot is the slot itself modulo 300.
                     0 => {
                         let slot = key as usize + 300 * step;

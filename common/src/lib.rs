@@ -141,6 +141,8 @@ mod models;
 pub mod park;
 #[cfg(not(loom))]
 pub mod publisher;
+#[cfg(all(test, not(loom)))]
+mod random;
 #[cfg(not(loom))]
 pub mod region;
 #[cfg(not(loom))]

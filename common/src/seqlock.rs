@@ -25,7 +25,7 @@ pub struct Guarded<'m> {
 }
 
 /// Step 1 of the writer: hides a copy behind a tag above the commit. A release fence (`Point::HideRows`) must follow before
-/// [`write`].
+/// [`write()`].
 #[inline]
 pub fn hide(copy: &AtomicU64, tag: Tag) {
     // Relaxed: the fence that follows orders it before the words, the commit's release before being seen.

@@ -2,12 +2,10 @@
 //!
 //! Their re-check never comes unless told otherwise: whoever gets to the end was woken each time.
 
-use std::io::{Read, Write};
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
-use std::process::exit;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, mpsc};
+use std::sync::atomic::Ordering;
+use std::sync::mpsc;
 use std::time::Duration;
 
 use common::{Cause, Publisher, Result, Sleep, SubscriberBuilder, UntypedSubscriber, WakeKind};
@@ -16,6 +14,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, Signal};
 
 use crate::script::Item;
+use crate::voice::{end_with_stdin, fail, say, stay, told_to_end};
 use crate::{LIMIT, NEVER};
 
 /// A way to be woken, as tests and roles name it: a kind, and whether it has a directory of its own.
@@ -93,25 +92,6 @@ impl Told {
         let number = self.rest.get(at).and_then(|number| number.parse().ok());
         number.unwrap_or_else(|| fail("a number is missing"))
     }
-}
-
-fn fail(what: impl std::fmt::Display) -> ! {
-    eprintln!("{what}");
-    exit(1)
-}
-
-fn say(line: impl std::fmt::Display) {
-    // Whoever listened is gone: then so is the test.
-    if writeln!(std::io::stdout(), "{line}").is_err() {
-        exit(0);
-    }
-}
-
-fn end_with_stdin() {
-    std::thread::spawn(|| {
-        let _end = std::io::stdin().read_to_end(&mut Vec::new());
-        exit(0)
-    });
 }
 
 /// Plays the role that the arguments name: `ROLE NAME KIND PLACE …`.
@@ -192,7 +172,7 @@ fn awake(told: &Told) -> Result<()> {
     subscriber.wait(Some(Duration::from_millis(1)))?;
     subscriber.refresh()?;
     say("awake");
-    let _end = std::io::stdin().read_to_end(&mut Vec::new());
+    stay();
     Ok(())
 }
 
@@ -264,12 +244,7 @@ fn signal_loop(told: &Told) -> Result<()> {
     if told.wake != WakeKind::Sleep(Sleep::Signal(SIGUSR1)) {
         fail("this loop waits for SIGUSR1");
     }
-    let waits = Arc::new(AtomicBool::new(false));
-    let told_to_wait = Arc::clone(&waits);
-    std::thread::spawn(move || {
-        let _end = std::io::stdin().read_to_end(&mut Vec::new());
-        told_to_wait.store(true, Ordering::Relaxed);
-    });
+    let waits = told_to_end();
     let mut subscriber = told.builder().open()?;
     say(subscriber.version());
     loop {

@@ -22,6 +22,7 @@
 //! - [`terminal`]: a terminal of any width for a child to write to;
 //! - [`stranger`]: programs that another user runs;
 //! - [`vandal`]: a neighbour who does all the harm that permissions allow;
+//! - [`voice`]: how a role speaks to the test that plays it;
 //! - [`netns`]: a network namespace of a test's own.
 //!
 //! A test waits for a condition and never for a time: [`LIMIT`] bounds how long until it gives up.
@@ -49,6 +50,7 @@ pub mod stranger;
 pub mod table;
 pub mod terminal;
 pub mod vandal;
+pub mod voice;
 
 use std::io::Write;
 use std::time::{Duration, Instant};

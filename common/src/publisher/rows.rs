@@ -291,15 +291,8 @@ impl Rows {
 
 #[cfg(test)]
 mod tests {
+    use crate::random::random;
     use crate::{Result, Schema, UntypedPublisher};
-
-    /// A generator that is the same everywhere (Marsaglia's xorshift64).
-    fn random(state: &mut u64, bound: u64) -> u64 {
-        *state ^= *state << 13;
-        *state ^= *state >> 7;
-        *state ^= *state << 17;
-        *state % bound
-    }
 
     /// What the publisher notes of a slot must agree with its tags, or a commit would write over the row that is committed.
     #[test]

@@ -1,10 +1,8 @@
 //! The processes that tests of `common` are played by. Each ends when its stdin does.
 
-use std::io::{Read, Write};
 use std::process::exit;
 use std::str::FromStr;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use common::layout::header;
@@ -18,6 +16,7 @@ use tests::play::Play;
 use tests::script::{Item, Script};
 use tests::stepper::{be_traced, mark};
 use tests::vandal::{Harm, rage};
+use tests::voice::{end_with_stdin, fail, say, stay, told_to_end};
 use tests::{LIMIT, NEVER};
 
 struct Arguments(std::iter::Skip<std::env::Args>);
@@ -27,42 +26,6 @@ impl Arguments {
         let argument = self.0.next().and_then(|argument| argument.parse().ok());
         argument.unwrap_or_else(|| fail("an argument is missing, or of another kind"))
     }
-}
-
-fn fail(what: impl std::fmt::Display) -> ! {
-    eprintln!("{what}");
-    exit(1)
-}
-
-fn say(line: impl std::fmt::Display) {
-    // Whoever listened is gone: then so is the test.
-    if writeln!(std::io::stdout(), "{line}").is_err() {
-        exit(0);
-    }
-}
-
-/// Waits for the end of stdin.
-fn stay() {
-    let _end = std::io::stdin().read_to_end(&mut Vec::new());
-}
-
-/// Turns true at the end of stdin.
-fn told_to_end() -> Arc<AtomicBool> {
-    let end = Arc::new(AtomicBool::new(false));
-    let told = Arc::clone(&end);
-    std::thread::spawn(move || {
-        stay();
-        told.store(true, Ordering::Relaxed);
-    });
-    end
-}
-
-/// Ends with stdin, whatever it is doing.
-fn end_with_stdin() {
-    std::thread::spawn(|| {
-        stay();
-        exit(0)
-    });
 }
 
 fn main() {

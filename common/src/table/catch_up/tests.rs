@@ -2,6 +2,7 @@ use std::collections::BTreeMap;
 
 use super::*;
 use crate::layout::{Geometry, header};
+use crate::random::random;
 use crate::sync::{AtomicU64, Ordering};
 use crate::table::last_commit;
 
@@ -11,14 +12,6 @@ fn words(geometry: &Geometry) -> Vec<AtomicU64> {
         .collect();
     words[header::COMMIT].store(1, Ordering::Relaxed);
     words
-}
-
-/// A generator that is the same everywhere (Marsaglia's xorshift64).
-fn random(state: &mut u64) -> u64 {
-    *state ^= *state << 13;
-    *state ^= *state >> 7;
-    *state ^= *state << 17;
-    *state
 }
 
 #[test]
@@ -44,10 +37,13 @@ fn following_at_any_distance_is_the_same_as_following_each_commit() {
     };
     let mut state = 42;
     for version in 2..400 {
-        let changes: BTreeMap<usize, Option<[u64; 2]>> = (0..random(&mut state) % 20)
+        let changes: BTreeMap<usize, Option<[u64; 2]>> = (0..random(&mut state, 20))
             .map(|_| {
-                let (slot, value) = (random(&mut state) as usize % ROWS, random(&mut state));
-                (slot, (value % 3 > 0).then_some([version, value]))
+                let (slot, value) = (
+                    random(&mut state, ROWS as u64) as usize,
+                    random(&mut state, 3),
+                );
+                (slot, (value > 0).then_some([version, value]))
             })
             .collect();
         let writes = changes
