@@ -138,24 +138,19 @@ impl LocalCopy {
 
     /// The slot of a key; None also for one of another length.
     pub(super) fn find(&self, key: &[u8]) -> Option<usize> {
-        self.rows.find_by_parts(&self.index, key)
-    }
-
-    /// The row of a key; None also for one of another length.
-    pub(super) fn get(&self, key: &[u8]) -> Option<RowRef<'_>> {
-        let schema = self.schema();
-        let words = self.find_words(key, schema.row_words())?;
-        Some(view(
-            schema,
-            &bytemuck::cast_slice(words)[..schema.row_size()],
-        ))
+        let row_words = self.schema().row_words();
+        self.rows
+            .find(&self.index, key, row_words)
+            .map(|(slot, _)| slot)
     }
 
     /// The words of the row of a key. `row_words` is a row's size, which a caller may know when it is compiled.
     #[inline(always)]
     pub(super) fn find_words(&self, key: &[u8], row_words: usize) -> Option<&[u64]> {
         debug_assert_eq!(row_words, self.schema().row_words());
-        self.rows.find(&self.index, key, row_words)
+        self.rows
+            .find(&self.index, key, row_words)
+            .map(|(_, row)| row)
     }
 
     /// A slot where a key may be: the first one that looks like it.

@@ -207,7 +207,7 @@ impl UntypedSubscriber {
     /// The row of a key (in its canonical bytes) in the local copy.
     #[inline]
     pub fn get(&self, key: &[u8]) -> Option<RowRef<'_>> {
-        self.copy.get(key)
+        self.copy.find(key).map(|slot| self.copy.row(slot))
     }
 
     /// All rows of the local copy.

@@ -120,14 +120,8 @@ impl Table<'_> {
                     && applies(Point::TakeoverHide)
                 {
                     // Not 0: to a reader at an older version that would say "no row".
-                    seqlock::hide(
-                        copy.tag,
-                        Tag(if applies(Point::TakeoverNever) {
-                            NEVER
-                        } else {
-                            0
-                        }),
-                    );
+                    let never = applies(Point::TakeoverNever);
+                    seqlock::hide(copy.tag, Tag(if never { NEVER } else { 0 }));
                 }
             }
         }

@@ -55,6 +55,12 @@ const SECOND: u32 = 1 << 31;
 /// Of so many slots, which are all of most commits, tags and copies are fetched as soon as they are read.
 const FETCHED: u64 = 24;
 
+/// The word of a journal that has the slot that was noted as `number`.
+#[inline]
+fn word(journal: &[AtomicU64], number: u64) -> &AtomicU64 {
+    &journal[(number / 2) as usize & (journal.len() - 1)]
+}
+
 /// The one of two slots that stands in the low half of their word.
 #[inline]
 fn low(word: u64) -> u64 {
@@ -77,8 +83,7 @@ impl<'m> Notes<'m> {
     /// The word of the next one.
     #[inline]
     fn word(&self) -> Option<&'m AtomicU64> {
-        let journal = self.journal?;
-        Some(&journal[(self.next / 2) as usize & (journal.len() - 1)])
+        self.journal.map(|journal| word(journal, self.next))
     }
 
     /// Notes that copy `which` of `slot` is written.
@@ -173,8 +178,8 @@ impl<'m> Table<'m> {
         let journal = self.journal();
         slots.extend((0..count).map(|place| {
             let number = begin.wrapping_add(place);
-            let word = &journal[(number / 2) as usize & (journal.len() - 1)];
-            let noted = (word.load(Ordering::Relaxed) >> (32 * (number % 2))) as u32;
+            let both = word(journal, number).load(Ordering::Relaxed);
+            let noted = (both >> (32 * (number % 2))) as u32;
             let slot = noted & !SECOND;
             if place < FETCHED {
                 self.prefetch(slot as usize, usize::from(noted & SECOND != 0));

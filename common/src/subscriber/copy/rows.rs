@@ -57,28 +57,30 @@ impl Rows {
             .inspect(|word| memory::prefetch(*word));
     }
 
-    /// The words of the row of a key, found by `index`. `row_words` is a row's size, which a caller may know when it is compiled.
+    /// The slot of a key and the words of its row, found by `index`; None also for a key of another length. `row_words` is a row's
+    /// size, which a caller may know when it is compiled.
     #[inline(always)]
-    pub(super) fn find(&self, index: &KeyIndex, key: &[u8], row_words: usize) -> Option<&[u64]> {
+    pub(super) fn find(
+        &self,
+        index: &KeyIndex,
+        key: &[u8],
+        row_words: usize,
+    ) -> Option<(usize, &[u64])> {
         let row = |slot: usize| &self.words[slot * row_words..][..row_words];
         match (self.key_word, <[u8; 8]>::try_from(key)) {
             (Some(word), Ok(key)) => {
                 let key = u64::from_ne_bytes(key);
                 index.find(self.hasher.of_word(key), |slot| {
                     let row = row(slot);
-                    (row[word] == key).then_some(row)
+                    (row[word] == key).then_some((slot, row))
                 })
             }
-            _ => self.find_by_parts(index, key).map(row),
+            _ => self.find_by_parts(index, key).map(|slot| (slot, row(slot))),
         }
     }
 
-    /// The slot that a key is found at by `index`; None also for one of another length.
-    pub(super) fn find_by_parts(&self, index: &KeyIndex, key: &[u8]) -> Option<usize> {
-        if key.len() != self.schema.key_size() {
-            return None;
-        }
-        index.find(self.hasher.of_key(&self.schema, key), |slot| {
+    fn find_by_parts(&self, index: &KeyIndex, key: &[u8]) -> Option<usize> {
+        index.find(self.hash_key(key)?, |slot| {
             self.is_key_of(key, self.at(slot)).then_some(slot)
         })
     }
@@ -86,12 +88,18 @@ impl Rows {
     /// A slot where `index` may have a key: the first one that looks like it.
     #[inline]
     pub(super) fn find_alike(&self, index: &KeyIndex, key: &[u8]) -> Option<usize> {
-        let hash = match (self.key_word, <[u8; 8]>::try_from(key)) {
-            (Some(_), Ok(key)) => self.hasher.of_word(u64::from_ne_bytes(key)),
-            _ if key.len() == self.schema.key_size() => self.hasher.of_key(&self.schema, key),
-            _ => return None,
-        };
-        index.find(hash, Some)
+        index.find(self.hash_key(key)?, Some)
+    }
+
+    /// The hash of a key; None for one of another length.
+    #[inline]
+    fn hash_key(&self, key: &[u8]) -> Option<Hash> {
+        match (self.key_word, <[u8; 8]>::try_from(key)) {
+            (Some(_), Ok(key)) => Some(self.hasher.of_word(u64::from_ne_bytes(key))),
+            _ => {
+                (key.len() == self.schema.key_size()).then(|| self.hasher.of_key(&self.schema, key))
+            }
+        }
     }
 
     /// Whether `key` is that of a row.
