@@ -4,12 +4,12 @@
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use common::{Error, Publisher, Subscriber};
 use nix::sys::signal::Signal;
 use nix::sys::stat::Mode;
 use nix::unistd::{Uid, chown, mkfifo};
+use tests::clean::command;
 use tests::process::Process;
 use tests::script::Item;
 use tests::stranger::Stranger;
@@ -53,7 +53,7 @@ fn modes_are_as_asked_for_whatever_the_umask() {
         ] {
             let table = Table::new("umask");
             // The umask is a process's, and this one has other tests in it.
-            let mut serve = Command::new("sh");
+            let mut serve = command("sh");
             let program = tests::programs::publisher();
             serve.args(["-c", "umask $1; shift; exec \"$@\"", "sh", umask]);
             serve.arg(program.get_program());

@@ -1,13 +1,13 @@
 //! `AsyncSubscriber`: waiting by tasks of tokio loses nothing, starves nobody, and needs no runtime where there is none.
 
 use std::collections::BTreeMap;
-use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use common::{AsyncSubscriber, Cause, Change, Publisher, Subscriber, UntypedSubscriber};
 use futures_util::{FutureExt, StreamExt};
+use tests::clean::inheriting;
 use tests::process::Process;
 use tests::script::{Item, ItemKey};
 use tests::table::Table;
@@ -282,7 +282,7 @@ async fn tasks_of_several_threads_follow_many_tables() {
 #[test]
 fn no_program_has_a_runtime() {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| env!("CARGO").into());
-    let output = Command::new(cargo)
+    let output = inheriting(cargo)
         .args(["tree", "--offline", "-e", "normal", "--prefix", "none"])
         .args(["-p", "publisher", "-p", "subscriber", "-p", "common"])
         .current_dir(env!("CARGO_MANIFEST_DIR"))

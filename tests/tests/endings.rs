@@ -4,6 +4,7 @@ use std::io::{BufRead, BufReader};
 use std::process::Stdio;
 
 use nix::sys::signal::Signal;
+use tests::clean::command;
 use tests::process::Process;
 use tests::programs::{publisher, subscriber};
 use tests::serving::Serving;
@@ -251,7 +252,7 @@ fn processes_are_published() {
         rows.any(|row| row["pid"] == own)
     });
     // A process that ends is deleted.
-    let mut child = Process::start(&mut std::process::Command::new("cat"));
+    let mut child = Process::start(&mut command("cat"));
     let pid = child.id().to_string();
     let mut watch =
         Process::start(subscriber().args(["watch", table.name(), "--format", "jsonl", &pid]));

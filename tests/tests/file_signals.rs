@@ -9,6 +9,7 @@ use std::process::Command;
 use nix::fcntl::OFlag;
 use nix::pty::{PtyMaster, grantpt, posix_openpt, ptsname_r, unlockpt};
 use nix::sys::signal::Signal;
+use tests::clean::command;
 use tests::followed::{Followed, serve};
 use tests::process::Process;
 use tests::table::Table;
@@ -45,14 +46,14 @@ fn terminal() -> (PtyMaster, String) {
 }
 
 /// Starts a command in a session of its own, whose terminal `path` is.
-fn start_at(path: &str, command: &[&str], serve: &Command) -> Process {
+fn start_at(path: &str, wrapper: &[&str], serve: &Command) -> Process {
     let stdin = OpenOptions::new()
         .read(true)
         .write(true)
         .custom_flags(OFlag::O_NOCTTY.bits())
         .open(path);
-    let mut session = Command::new("setsid");
-    session.arg("--ctty").args(command);
+    let mut session = command("setsid");
+    session.arg("--ctty").args(wrapper);
     session.arg(serve.get_program()).args(serve.get_args());
     session.stdin(OwnedFd::from(stdin.unwrap()));
     Process::start_with(&mut session)

@@ -3,13 +3,13 @@
 use std::fs::{self, File};
 use std::io::Write;
 use std::os::unix::fs::symlink;
-use std::process::Command;
 
 use common::Change;
+use tests::clean::command;
 use tests::followed::{Followed, serve};
 use tests::process::Process;
 use tests::table::Table;
-use tests::until;
+use tests::{skip, until};
 
 const ONE: &str = "id,name\n1,one\n";
 const TWO: &str = "id,name\n1,one\n2,two\n";
@@ -253,25 +253,17 @@ fn without_inotify_the_file_is_looked_at_all_the_same() {
     let table = Table::new("unwatched");
     let serve = serve(&table, &file, &[]);
     // A user namespace has limits of its own.
-    let mut command = Command::new("unshare");
     let script = "echo 0 > /proc/sys/user/max_inotify_instances && exec \"$@\"";
-    command.args(["--user", "--map-root-user", "sh", "-c", script, "sh"]);
-    let is_possible = Command::new("unshare")
-        .args([
-            "--user",
-            "--map-root-user",
-            "sh",
-            "-c",
-            script,
-            "sh",
-            "true",
-        ])
-        .status()
-        .is_ok_and(|status| status.success());
-    if !is_possible {
-        println!("not tried: there is no user namespace to be had");
-        return;
+    let limited = || {
+        let mut limited = command("unshare");
+        limited.args(["--user", "--map-root-user", "sh", "-c", script, "sh"]);
+        limited
+    };
+    let tried = limited().arg("true").status();
+    if !tried.is_ok_and(|status| status.success()) {
+        return skip("no user namespaces");
     }
+    let mut command = limited();
     command.arg(serve.get_program()).args(serve.get_args());
     let process = Process::start(&mut command);
     let mut followed = Followed::of(process, table, folder, file);

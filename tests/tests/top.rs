@@ -245,7 +245,8 @@ fn what_is_wrong_is_told_in_the_terminal_as_it_was() {
 #[test]
 fn the_demo_is_this_view() {
     let table = Table::new("top-demo");
-    let mut screen = Screen::start(publisher().args(["demo", "--name", table.name()]), 100, 24);
+    // So wide that no heading is cut, whatever processes run: texts of 32 and 4 bytes, and numbers of at most 26 characters.
+    let mut screen = Screen::start(publisher().args(["demo", "--name", table.name()]), 250, 24);
     screen.shows("published by process");
     screen.until("it is sorted", |text| {
         text.contains("cpu_time▼") && text.contains("alive")

@@ -9,6 +9,7 @@ use common::layout::header;
 use common::region::Region;
 use common::region::object::{TableName, own_user};
 use common::{Cause, Error, Publisher, Result, Subscriber, UntypedSubscriber};
+use tests::clean::inheriting;
 use tests::confined::{become_limited, play_new_pids};
 use tests::ledger::{Account, Ledger, check};
 use tests::netns::{play_kernel, play_within};
@@ -310,7 +311,7 @@ fn refresh(arguments: &mut Arguments) -> Result<()> {
 /// `limited LIMIT PROGRAM ARGUMENTS…`: becomes that program, with less than it would have.
 fn limited(arguments: &mut Arguments) -> Result<()> {
     let (limit, program): (String, String) = (arguments.next(), arguments.next());
-    let mut program = std::process::Command::new(program);
+    let mut program = inheriting(program);
     fail(become_limited(&limit, program.args(&mut arguments.0)))
 }
 
@@ -339,7 +340,7 @@ fn grow(arguments: &mut Arguments) -> Result<()> {
 /// `pids PROGRAM ARGUMENTS…`: that program in a pid namespace of its own, after a line with its pid outside.
 fn pids(arguments: &mut Arguments) -> Result<()> {
     let program: String = arguments.next();
-    let mut program = std::process::Command::new(program);
+    let mut program = inheriting(program);
     match play_new_pids(program.args(&mut arguments.0)) {
         Ok(code) => exit(code),
         Err(error) => fail(error),

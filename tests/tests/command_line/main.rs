@@ -2,6 +2,7 @@
 
 use std::process::Command;
 
+use tests::clean::command;
 use tests::process::Process;
 use tests::programs::{publisher, subscriber};
 use tests::serving::Serving;
@@ -42,7 +43,7 @@ fn serve(table: &Table) -> Serving {
 
 #[test]
 fn versions_name_commit_and_layout() {
-    let commit = Command::new("git")
+    let commit = command("git")
         .args(["rev-parse", "HEAD"])
         .current_dir(env!("CARGO_MANIFEST_DIR"))
         .output();

@@ -1,7 +1,6 @@
 //! What programs that are not ours see: a shell that reads a pipe, a loop that waits for signals.
 
-use std::process::Command;
-
+use tests::clean::command;
 use tests::kinds::Kind;
 use tests::process::Process;
 use tests::programs::subscriber;
@@ -20,7 +19,7 @@ fn a_script_reads_a_line_for_each_wake_up_beside_the_watch_that_owns_the_pipe() 
     let mut watch = Process::start(watch.arg("--wake-at").arg(&pipe));
     until("there is a pipe", || pipe.exists());
     let read = "while read version; do echo \"version $version\"; done < \"$0\"; echo end";
-    let mut script = Process::start(Command::new("sh").args(["-c", read]).arg(&pipe));
+    let mut script = Process::start(command("sh").args(["-c", read]).arg(&pipe));
     for value in 0..200 {
         until("the watch sleeps", || asleep(&place.table) == 1);
         let version = commit(&mut publisher, value);
@@ -34,7 +33,7 @@ fn a_script_reads_a_line_for_each_wake_up_beside_the_watch_that_owns_the_pipe() 
         assert!(watch.line().contains(&format!("\"value\":{value}")));
     }
     // Gone with its owner, also if that is killed: readers come to the end.
-    let mut script = Process::start(Command::new("sh").args(["-c", read]).arg(&pipe));
+    let mut script = Process::start(command("sh").args(["-c", read]).arg(&pipe));
     let version = commit(&mut publisher, 1);
     script.stdout_until(|said| said.contains(&format!("version {version}")));
     watch.kill();
