@@ -159,6 +159,7 @@ pub mod table;
 pub mod value;
 #[cfg(not(loom))]
 mod wake;
+mod word;
 
 pub use bytemuck;
 pub use derive::Row;

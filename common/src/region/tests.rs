@@ -23,7 +23,7 @@ fn name(test: &str) -> TableName {
 #[test]
 fn a_region_grows_without_holes_and_costs_what_it_holds() {
     let name = name("grow");
-    let region = Region::create(&name, &beginning()).unwrap();
+    let region = PublisherRegion::create(&name, &beginning()).unwrap();
     let empty = region.file.metadata().unwrap().len();
     assert!(
         empty < 450_000,
@@ -46,7 +46,7 @@ fn a_region_grows_without_holes_and_costs_what_it_holds() {
 #[test]
 fn a_region_that_cannot_have_its_name_leaves_nothing() {
     let name = name("taken");
-    let region = Region::create(&name, &beginning()).unwrap();
+    let region = PublisherRegion::create(&name, &beginning()).unwrap();
     let own = format!("{}{}", object::DIRECTORY, name.region());
     std::fs::create_dir(&own).unwrap();
     let refused = region.take_name(&name);
@@ -57,7 +57,7 @@ fn a_region_that_cannot_have_its_name_leaves_nothing() {
 
 #[test]
 fn who_has_no_slot_in_a_region_is_acknowledged_nowhere() {
-    let region = Region::create(&name("slotless"), &beginning()).unwrap();
+    let region = PublisherRegion::create(&name("slotless"), &beginning()).unwrap();
     region.acknowledge(3, 7, 0);
     region.acknowledge(4, 8, 0);
     assert_eq!(region.acknowledged(3, 7), Some(0));
@@ -67,14 +67,14 @@ fn who_has_no_slot_in_a_region_is_acknowledged_nowhere() {
 #[test]
 fn nothing_of_a_region_without_a_name_stays_and_readers_cannot_write() {
     let name = name("name");
-    let region = Region::create(&name, &beginning()).unwrap();
+    let region = PublisherRegion::create(&name, &beginning()).unwrap();
     assert!(
-        Region::open(&name, object::own_user(), false)
+        ReaderRegion::open(&name, object::own_user(), false)
             .unwrap()
             .is_none()
     );
     region.take_name(&name).unwrap();
-    let reader = Region::open(&name, object::own_user(), false)
+    let reader = ReaderRegion::open(&name, object::own_user(), false)
         .unwrap()
         .unwrap();
     assert!(region.has_name() && reader.has_name() && reader.has_publisher().unwrap());
@@ -93,7 +93,7 @@ fn nothing_of_a_region_without_a_name_stays_and_readers_cannot_write() {
 #[test]
 fn a_neighbours_read_lock_is_no_publisher() {
     let name = name("lock");
-    let region = Region::create(&name, &beginning()).unwrap();
+    let region = PublisherRegion::create(&name, &beginning()).unwrap();
     region.take_name(&name).unwrap();
     drop(region);
     let neighbour = object::open(&name.region(), false, object::own_user(), false)
@@ -107,7 +107,7 @@ fn a_neighbours_read_lock_is_no_publisher() {
         l_pid: 0,
     };
     nix::fcntl::fcntl(&neighbour, nix::fcntl::FcntlArg::F_OFD_SETLK(&flock)).unwrap();
-    let left = Region::adopt(&name).unwrap().unwrap();
+    let left = PublisherRegion::adopt(&name).unwrap().unwrap();
     assert!(!left.is_locked() && !left.has_publisher().unwrap());
     object::remove(&name.region()).unwrap();
 }
