@@ -32,3 +32,35 @@ pub fn read_only(words: &[AtomicU64]) -> &[ReadOnlyWord] {
     // SAFETY: `ReadOnlyWord` has the layout of `AtomicU64` (`repr(transparent)`), and the view has the slice's length and lifetime.
     unsafe { std::slice::from_raw_parts(words.as_ptr().cast(), words.len()) }
 }
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    /// The answer of a method that `ReadOnlyWord` does not have.
+    struct Absent;
+
+    /// An inherent method of one of these names would be called in place of the trait's, and the test would not compile.
+    trait Stores {
+        fn store(&self, _value: u64, _ordering: Ordering) -> Absent {
+            Absent
+        }
+        fn swap(&self, _value: u64, _ordering: Ordering) -> Absent {
+            Absent
+        }
+        fn fetch_max(&self, _value: u64, _ordering: Ordering) -> Absent {
+            Absent
+        }
+    }
+
+    impl Stores for ReadOnlyWord {}
+
+    #[test]
+    fn store_to_a_read_only_word_does_not_compile() {
+        let word = ReadOnlyWord::new(7);
+        let Absent = word.store(8, Ordering::Relaxed);
+        let Absent = word.swap(8, Ordering::Relaxed);
+        let Absent = word.fetch_max(8, Ordering::Relaxed);
+        assert_eq!(word.load(Ordering::Relaxed), 7);
+    }
+}

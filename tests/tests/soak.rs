@@ -4,7 +4,7 @@ use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::process::Command;
 
-use common::layout::{MAX_VERSION, header};
+use common::internals::{MAX_VERSION, header};
 use common::{Error, Publisher, Subscriber};
 use tests::process::Process;
 use tests::script::Item;

@@ -111,3 +111,48 @@ fn a_neighbours_read_lock_is_no_publisher() {
     assert!(!left.is_locked() && !left.has_publisher().unwrap());
     object::remove(&name.region()).unwrap();
 }
+
+/// The answer of a method that a reader's region does not have.
+struct Absent;
+
+/// An inherent method of one of these names would be called in place of the trait's, and the test would not compile.
+trait Writes {
+    fn set(&self, _word: usize, _value: u64) -> Absent {
+        Absent
+    }
+    fn sign(&self, _epoch: u64) -> Absent {
+        Absent
+    }
+    fn beat(&self) -> Absent {
+        Absent
+    }
+    fn grow(&self, _rows: usize) -> Absent {
+        Absent
+    }
+    fn take_name(&self, _name: &TableName) -> Absent {
+        Absent
+    }
+    fn acknowledge(&self, _slot: usize, _nonce: u64, _errno: i32) -> Absent {
+        Absent
+    }
+}
+
+impl Writes for ReaderRegion {}
+
+#[test]
+fn write_to_a_readers_region_does_not_compile() {
+    let name = name("write");
+    let region = PublisherRegion::create(&name, &beginning()).unwrap();
+    region.take_name(&name).unwrap();
+    let reader = ReaderRegion::open(&name, object::own_user(), false);
+    object::remove(&region.object).unwrap();
+    let reader = reader.unwrap().unwrap();
+    let Absent = reader.set(header::COMMIT, 7);
+    let Absent = reader.sign(2);
+    let Absent = reader.beat();
+    let Absent = reader.grow(1);
+    let Absent = reader.take_name(&name);
+    let Absent = reader.acknowledge(0, 1, 0);
+    region.beat();
+    assert_eq!(reader.word(header::COMMIT), 1);
+}
