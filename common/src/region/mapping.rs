@@ -33,7 +33,9 @@ impl Mapping {
     /// # Errors
     /// What the system refuses.
     pub fn read_only(file: &File, words: usize) -> std::io::Result<Self> {
-        let raw = MmapOptions::new().len(words * 8).map_raw_read_only(file)?;
+        let raw = MmapOptions::new()
+            .len(bytes(words)?)
+            .map_raw_read_only(file)?;
         Self::of(raw, words, false)
     }
 
@@ -88,6 +90,14 @@ impl Mapping {
     }
 }
 
+/// Returns the size of `words` words in bytes, if a slice can be so long.
+fn bytes(words: usize) -> std::io::Result<usize> {
+    words
+        .checked_mul(8)
+        .filter(|bytes| isize::try_from(*bytes).is_ok())
+        .ok_or(std::io::ErrorKind::InvalidInput.into())
+}
+
 /// A shared mapping of a file, for reading and writing.
 pub struct WritableMapping(Mapping);
 
@@ -97,7 +107,7 @@ impl WritableMapping {
     /// # Errors
     /// What the system refuses.
     pub fn new(file: &File, words: usize) -> std::io::Result<Self> {
-        let raw = MmapOptions::new().len(words * 8).map_raw(file)?;
+        let raw = MmapOptions::new().len(bytes(words)?).map_raw(file)?;
         Mapping::of(raw, words, true).map(Self)
     }
 

@@ -383,8 +383,13 @@ impl PublisherRegion {
     /// Makes room for `rows`, and counts them.
     ///
     /// # Errors
-    /// [`Error::Limit`] where there is no room; then nothing has changed.
+    /// [`Error::InvalidSetting`] if `rows` is above the capacity, [`Error::Limit`] if there is no room; then nothing has changed.
     pub fn grow(&self, rows: usize) -> Result<()> {
+        let capacity = self.geometry.capacity;
+        if rows > capacity {
+            let reason = format!("{rows} rows are more than the capacity of {capacity}");
+            return Err(Error::InvalidSetting { reason });
+        }
         let reach = self.reach.load(Ordering::Relaxed);
         let needed = self.geometry.words_for(rows);
         if needed > reach {
@@ -489,8 +494,11 @@ impl PublisherRegion {
 impl<M: Borrow<Mapping>> Region<M> {
     /// What the publisher answered to the subscriber `nonce` at `slot`: nothing yet, its queue is open, or an errno.
     pub fn acknowledged(&self, slot: usize, nonce: u64) -> Option<i32> {
+        if slot >= self.geometry.slots {
+            return None;
+        }
         let at = self.geometry.acks + 2 * slot;
-        (slot < self.geometry.slots && self.word(at) == nonce).then(|| self.word(at + 1) as i32)
+        (self.word(at) == nonce).then(|| self.word(at + 1) as i32)
     }
 }
 

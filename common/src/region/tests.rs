@@ -156,3 +156,46 @@ fn write_to_a_readers_region_does_not_compile() {
     region.beat();
     assert_eq!(reader.word(header::COMMIT), 1);
 }
+
+#[test]
+fn mapping_refuses_a_length_that_overflows() {
+    let file = object::create("/test", 0o600, None).unwrap();
+    file.set_len(4096).unwrap();
+    // Times 8 this is 4096, modulo 2^64.
+    for words in [(1 << 61) + 512, 1 << 60, usize::MAX] {
+        let refused = [
+            Mapping::read_only(&file, words).err(),
+            WritableMapping::new(&file, words).err(),
+        ];
+        for error in refused {
+            let error = error.unwrap_or_else(|| panic!("{words} words were mapped"));
+            assert_eq!(error.kind(), std::io::ErrorKind::InvalidInput, "{words}");
+        }
+    }
+    let mapping = Mapping::read_only(&file, 512).unwrap();
+    assert_eq!(mapping.words(512).len(), 512);
+}
+
+#[test]
+fn growth_beyond_the_capacity_is_an_error() {
+    let region = PublisherRegion::create(&name("beyond"), &beginning()).unwrap();
+    let capacity = region.geometry.capacity;
+    for rows in [capacity + 1, usize::MAX / 64, usize::MAX] {
+        let refused = region.grow(rows);
+        assert!(
+            matches!(refused, Err(Error::InvalidSetting { .. })),
+            "{rows}: {refused:?}"
+        );
+    }
+    assert_eq!(region.word(header::ROWS), 0);
+    region.look().unwrap();
+}
+
+#[test]
+fn slot_that_no_region_has_is_never_acknowledged() {
+    let region = PublisherRegion::create(&name("slots"), &beginning()).unwrap();
+    for slot in [4, 1 << 62, usize::MAX] {
+        region.acknowledge(slot, 7, 0);
+        assert_eq!(region.acknowledged(slot, 7), None);
+    }
+}
