@@ -11,17 +11,20 @@ use crate::identity::Identity;
 use crate::layout::{BLOCK_ROWS, State, Tag, header};
 use crate::publisher::SILENT_AFTER;
 use crate::region::lock::{self, Span};
-use crate::region::object::{self, DIRECTORY, TableName, failure, failure_io, own_user};
+use crate::region::object::{self, TableName, failure, failure_io, own_user};
 use crate::region::{Header, read_words};
 use crate::registry;
 use crate::schema::Schema;
 use crate::subscriber::PublisherState;
 
 mod leftovers;
+mod probe;
 
+pub use crate::region::object::DIRECTORY;
 pub use crate::registry::Listener;
 pub(crate) use leftovers::{Findings, registries};
 pub use leftovers::{Leftover, LeftoverKind, leftovers, queue_directory};
+pub use probe::{Probe, probe};
 
 /// What a table says of itself, and what the kernel says of its publisher.
 #[non_exhaustive]

@@ -12,6 +12,7 @@ use std::ptr::NonNull;
 use nix::sys::mman::{MapFlags, MmapAdvise, ProtFlags, madvise, mmap_anonymous, munmap};
 
 use crate::sync::{AtomicU64, Ordering, store};
+use crate::word::ReadOnlyWord;
 
 /// A huge page (of x86-64, and of AArch64 with pages of 4 KiB), in words.
 const HUGE_WORDS: usize = (2 << 20) / 8;
@@ -151,7 +152,7 @@ pub fn by_vectors<T>(work: impl FnOnce() -> T) -> T {
 /// # Panics
 /// If one has another length than the other.
 #[inline]
-pub fn copy_words(from: &[AtomicU64], to: &mut [u64]) {
+pub fn copy_words(from: &[ReadOnlyWord], to: &mut [u64]) {
     assert_eq!(from.len(), to.len(), "as many words as there is room for");
     let copied = copy_vectors(from, to);
     for (to, from) in to[copied..].iter_mut().zip(&from[copied..]) {
@@ -199,7 +200,7 @@ const STEPS_AHEAD: usize = 8;
 /// How many steps of [`move_vectors`] serve for these words of shared memory: none where vectors are not as words.
 #[cfg(all(target_arch = "x86_64", not(loom)))]
 #[inline]
-fn vector_steps(shared: &[AtomicU64]) -> usize {
+fn vector_steps<W>(shared: &[W]) -> usize {
     let steps = shared.len() / LINE_WORDS;
     if steps > 0 && shared.as_ptr().addr().is_multiple_of(16) && is_x86_feature_detected!("avx") {
         steps
@@ -211,7 +212,7 @@ fn vector_steps(shared: &[AtomicU64]) -> usize {
 /// Copies as many words as vectors serve for, from the first on, and returns how many these are.
 #[cfg(all(target_arch = "x86_64", not(loom)))]
 #[inline]
-fn copy_vectors(from: &[AtomicU64], to: &mut [u64]) -> usize {
+fn copy_vectors(from: &[ReadOnlyWord], to: &mut [u64]) -> usize {
     let steps = vector_steps(from);
     if steps > 0 {
         // SAFETY: reads and writes as many lines as both slices have. The reads are those of as many relaxed atomic loads, see
@@ -236,7 +237,7 @@ fn copy_vectors(from: &[AtomicU64], to: &mut [u64]) -> usize {
 }
 
 #[cfg(not(all(target_arch = "x86_64", not(loom))))]
-fn copy_vectors(_from: &[AtomicU64], _to: &mut [u64]) -> usize {
+fn copy_vectors(_from: &[ReadOnlyWord], _to: &mut [u64]) -> usize {
     0
 }
 
@@ -286,7 +287,7 @@ pub fn prefetch<T>(what: &T) {
 
 /// The same for words, of which the first `lines` cache lines are fetched: the processor guesses what follows.
 #[inline]
-pub fn prefetch_lines(words: &[AtomicU64], lines: usize) {
+pub fn prefetch_lines(words: &[ReadOnlyWord], lines: usize) {
     for line in words.chunks(LINE_WORDS).take(lines) {
         prefetch(&line[0]);
     }
@@ -312,6 +313,7 @@ pub fn prefetch_to_write<T>(what: &T) {
 #[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
+    use crate::word::read_only;
 
     #[test]
     fn words_are_copied_wherever_they_stand_and_however_many() {
@@ -320,7 +322,7 @@ mod tests {
             for length in 0..60 {
                 let copied: Vec<u64> = (start as u64..).take(length).chain([u64::MAX]).collect();
                 let mut to = vec![u64::MAX; length + 1];
-                copy_words(&from[start..start + length], &mut to[..length]);
+                copy_words(read_only(&from[start..start + length]), &mut to[..length]);
                 assert_eq!(to, copied, "{length} words from {start}");
 
                 let to: Vec<_> = (0..=start + length)

@@ -22,13 +22,14 @@
 //! by calls, too, where nobody can raise a word.
 
 use crate::sync::{AtomicU64, Ordering, Point, applies, fence, ordering};
+use crate::word::ReadOnlyWord;
 
 /// The park word of one who is awake. No commit has this number.
 pub const AWAKE: u64 = 0;
 
 /// Steps 1 to 3. Whether the caller may sleep; if not, its park word says that it is awake.
 /// What the slot's record says (nonce, kind) must have been stored before.
-pub fn park(park: &AtomicU64, parked_max: &AtomicU64, commit: &AtomicU64, seen: u64) -> bool {
+pub fn park(park: &AtomicU64, parked_max: &AtomicU64, commit: &ReadOnlyWord, seen: u64) -> bool {
     // Release: who sees the park word sees the record of its owner (partner: the fence in `parked_at`).
     park.store(seen, ordering(Point::ParkWord, Ordering::Release));
     if applies(Point::ParkedMax) {

@@ -5,7 +5,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use clap::{ArgAction, Parser, Subcommand};
-use common::layout::{MAX_CAPACITY, MAX_SLOTS};
+use common::publisher::{MAX_CAPACITY, MAX_SLOTS};
 use nix::unistd::Group;
 use subscriber::metrics::Address;
 use subscriber::shell::complete::{Completer, Completions};

@@ -8,8 +8,9 @@ use std::fs::File;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::PathBuf;
 
-use common::layout::header;
-use common::region::object::{DIRECTORY, registry_name};
+use common::inspect::DIRECTORY;
+use common::internals::header;
+use common::internals::registry_name;
 
 /// Who bears the name of the table.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]

@@ -253,7 +253,7 @@ fn four_for_another_schema_or_layout() {
         .unwrap()
         .write_all_at(
             &99_u64.to_le_bytes(),
-            common::layout::header::LAYOUT as u64 * 8,
+            common::internals::header::LAYOUT as u64 * 8,
         )
         .unwrap();
     fails(with(subscriber(), ["get", name]), 4, &[name, "99"]);

@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 
-use common::layout::{MAX_VERSION, header};
+use common::internals::{MAX_VERSION, header};
 use common::{Error, Publisher, Subscriber};
 use tests::clean::command;
 use tests::process::Process;

@@ -1,6 +1,6 @@
 //! A new region under the same name: subscribers move over by themselves, and are told true differences only.
 
-use common::region::lock::{self, Span};
+use common::internals::lock::{self, Span};
 use common::{
     Cause, Change, Error, Publisher, PublisherState, RowBuf, Schema, Subscriber, UntypedPublisher,
     UntypedSubscriber,

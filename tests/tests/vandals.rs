@@ -4,7 +4,7 @@
 use std::fs::File;
 use std::process::Command;
 
-use common::region::lock::{Span, try_lock, unlock};
+use common::internals::lock::{Span, try_lock, unlock};
 use common::{Publisher, Subscriber};
 use nix::unistd::geteuid;
 use tests::clean::command;

@@ -20,7 +20,7 @@ fn commit(memory: &Memory, version: u64, slots: &[usize]) {
 /// How far a reader is that was at `since`, and the slots that the journal names for that, if it knows.
 fn look(memory: &Memory, since: Mark) -> (Mark, Option<Vec<u32>>) {
     let table = memory.table();
-    let mark = table.mark(last_commit(&memory.words));
+    let mark = table.mark(last_commit(memory.words()));
     let mut slots = Vec::new();
     let known = table.written_between(since, mark, &mut slots);
     (mark, known.then_some(slots))

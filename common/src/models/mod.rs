@@ -22,7 +22,8 @@ use loom::thread;
 
 use crate::layout::{Geometry, Tag, header};
 use crate::sync::{AtomicU64, Ordering, Point, with_mutant};
-use crate::table::Table;
+use crate::table::WritableTable;
+use crate::word::{ReadOnlyWord, read_only};
 
 /// What whoever reads a row depends on.
 const OF_A_ROW: &[Point] = &[
@@ -200,8 +201,12 @@ impl Memory {
         Arc::new(memory)
     }
 
-    fn table(&self) -> Table<'_> {
-        Table::new(&self.words, &self.geometry, self.rows).unwrap()
+    fn table(&self) -> WritableTable<'_> {
+        WritableTable::new(&self.words, &self.geometry, self.rows).unwrap()
+    }
+
+    fn words(&self) -> &[ReadOnlyWord] {
+        read_only(&self.words)
     }
 
     fn committed(&self) -> u64 {

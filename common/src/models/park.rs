@@ -59,7 +59,7 @@ fn parks_while(
         let sleeps = park(
             &seats.parks[0],
             &seats.parked_max,
-            &memory.words[header::COMMIT],
+            &memory.words()[header::COMMIT],
             seen,
         );
         let woken = publishers.join().unwrap();
@@ -90,7 +90,7 @@ fn the_record_of_a_sleeper_is_its_own() {
         park(
             &seats.parks[0],
             &seats.parked_max,
-            &memory.words[header::COMMIT],
+            &memory.words()[header::COMMIT],
             2,
         );
         let sent_to = publisher.join().unwrap();

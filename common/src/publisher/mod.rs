@@ -26,7 +26,7 @@ pub use transaction::UntypedTransaction;
 pub use untyped::UntypedPublisher;
 
 use crate::error::{Error, Result};
-use crate::layout::{MAX_CAPACITY, MAX_SLOTS};
+pub use crate::layout::{MAX_CAPACITY, MAX_SLOTS};
 use crate::region::object::Access;
 use crate::row::{Key, Row, RowBuf};
 use crate::schema::Schema;

@@ -18,9 +18,8 @@ use crate::error::{Error, Result};
 use crate::layout::{Geometry, State, Tag, header};
 use crate::region::lock::Locked;
 use crate::region::object::{self, TableName, failure};
-use crate::region::{Beginning, Header, Region};
+use crate::region::{Beginning, Header, PublisherRegion};
 use crate::schema::{Conversion, Schema};
-use crate::wake::futex;
 
 /// How often, a millisecond apart while somebody holds it, a lock object is tried to be locked: it may be removed or made by
 /// others meanwhile, and its holder is given the time to write down who it is, or to let go of what it only looked at.
@@ -98,7 +97,8 @@ pub(super) fn open(name: &str, schema: Schema, settings: Settings) -> Result<Unt
         schema,
         settings,
     };
-    let left = Region::adopt(&opening.name).or_else(|error| opening.leave_nothing(error))?;
+    let left =
+        PublisherRegion::adopt(&opening.name).or_else(|error| opening.leave_nothing(error))?;
     let Some(left) = left else {
         return opening.create();
     };
@@ -112,7 +112,7 @@ pub(super) fn open(name: &str, schema: Schema, settings: Settings) -> Result<Unt
 
 /// Takes over what a dead publisher left, with its own schema and settings.
 pub(super) fn adopt_as_it_is(name: TableName, lock: Locked) -> Result<Option<UntypedPublisher>> {
-    let Some(left) = Region::adopt(&name)? else {
+    let Some(left) = PublisherRegion::adopt(&name)? else {
         return Ok(None);
     };
     refuse_if_published(&name, &left)?;
@@ -136,7 +136,7 @@ pub(super) fn adopt_as_it_is(name: TableName, lock: Locked) -> Result<Option<Unt
 
 /// A publisher whose lock object was removed under it still holds its region. A neighbour can hold a read lock only,
 /// which does not show here.
-fn refuse_if_published(name: &TableName, left: &Region) -> Result<()> {
+fn refuse_if_published(name: &TableName, left: &PublisherRegion) -> Result<()> {
     if !left.is_locked() && left.has_publisher()? {
         return Err(active(name, left.publisher().pid));
     }
@@ -173,7 +173,8 @@ impl Opening {
 
     fn create(self) -> Result<UntypedPublisher> {
         let begin = || {
-            let region = Region::create(&self.name, &self.beginning(self.settings.capacity, 1, 1))?;
+            let region =
+                PublisherRegion::create(&self.name, &self.beginning(self.settings.capacity, 1, 1))?;
             let rows = self.rows(&region)?;
             let (waking, _) = Waking::begin(&region, 0, &self.settings);
             region.take_name(&self.name)?;
@@ -186,7 +187,7 @@ impl Opening {
     }
 
     /// Whether a region that was left can be gone on with as it is.
-    fn fits(&self, left: &Region) -> bool {
+    fn fits(&self, left: &PublisherRegion) -> bool {
         let Geometry {
             capacity, slots, ..
         } = *left.geometry();
@@ -197,7 +198,7 @@ impl Opening {
             && left.word(header::STATE) != State::Superseded as u64
     }
 
-    fn take_over(self, region: Region) -> Result<UntypedPublisher> {
+    fn take_over(self, region: PublisherRegion) -> Result<UntypedPublisher> {
         let (commit, table) = region.look()?;
         table.repair(commit);
         let rows = self.rows(&region)?;
@@ -214,7 +215,7 @@ impl Opening {
     }
 
     /// Makes a region that takes the place of `left`, with all of its rows that the schema has room for.
-    fn succeed(self, left: Region) -> Result<UntypedPublisher> {
+    fn succeed(self, left: PublisherRegion) -> Result<UntypedPublisher> {
         let (commit, table) = left.look()?;
         table.repair(commit);
         let same = left.schema() == &self.schema;
@@ -223,7 +224,8 @@ impl Opening {
             .capacity
             .max(if same { left.geometry().capacity } else { 0 });
         let epoch = left.word(header::EPOCH).wrapping_add(1);
-        let region = Region::create(&self.name, &self.beginning(capacity, epoch, commit + 1))?;
+        let region =
+            PublisherRegion::create(&self.name, &self.beginning(capacity, epoch, commit + 1))?;
         fill(&region, &left, commit, &self.name)?;
         let rows = self.rows(&region)?;
         let registry_id = left.word(header::REGISTRY_ID);
@@ -237,7 +239,7 @@ impl Opening {
         Ok(publisher)
     }
 
-    fn rows(&self, region: &Region) -> Result<Rows> {
+    fn rows(&self, region: &PublisherRegion) -> Result<Rows> {
         let (version, table) = region.look()?;
         let twice = |_: &[u8]| region.corrupt("a key stands at two slots".to_owned());
         Rows::of(
@@ -249,7 +251,12 @@ impl Opening {
         )
     }
 
-    fn publisher(self, region: Region, rows: Rows, mut waking: Waking) -> UntypedPublisher {
+    fn publisher(
+        self,
+        region: PublisherRegion,
+        rows: Rows,
+        mut waking: Waking,
+    ) -> UntypedPublisher {
         waking.publish();
         UntypedPublisher {
             version: region.word(header::COMMIT),
@@ -268,7 +275,12 @@ impl Opening {
 }
 
 /// Copies the rows of `left` as of `commit`. With the same schema each keeps its slot.
-fn fill(region: &Region, left: &Region, commit: u64, name: &TableName) -> Result<()> {
+fn fill(
+    region: &PublisherRegion,
+    left: &PublisherRegion,
+    commit: u64,
+    name: &TableName,
+) -> Result<()> {
     let (_, from) = left.look()?;
     let same = left.schema() == region.schema();
     let Some(conversion) = Conversion::between(left.schema(), region.schema()) else {
@@ -318,13 +330,13 @@ fn fill(region: &Region, left: &Region, commit: u64, name: &TableName) -> Result
 }
 
 /// Says in the old region that another one has the name, and wakes everybody.
-fn supersede(publisher: &mut UntypedPublisher, old: &Region) -> Result<()> {
+fn supersede(publisher: &mut UntypedPublisher, old: &PublisherRegion) -> Result<()> {
     let (commit, table) = old.look()?;
     old.set(header::STATE, State::Superseded as u64);
     table.commit(commit + 1, monotonic_ns(), std::iter::empty());
     publisher.wake(publisher.version, true);
     // Those who sleep on the commit sleep on that one.
-    futex::wake_all(old.commit_half());
+    old.commit_half().wake_all();
     Ok(())
 }
 
@@ -375,7 +387,11 @@ pub(super) fn reshape<B: AsRef<[u8]>>(
 }
 
 /// A region without a name and without rows, that may take the place of the publisher's.
-fn successor(publisher: &UntypedPublisher, schema: Arc<Schema>, capacity: usize) -> Result<Region> {
+fn successor(
+    publisher: &UntypedPublisher,
+    schema: Arc<Schema>,
+    capacity: usize,
+) -> Result<PublisherRegion> {
     let region = &publisher.region;
     let beginning = Beginning {
         schema,
@@ -385,13 +401,13 @@ fn successor(publisher: &UntypedPublisher, schema: Arc<Schema>, capacity: usize)
         commit: publisher.next_version()?,
         access: publisher.settings.access,
     };
-    let new = Region::create(&publisher.name, &beginning)?;
+    let new = PublisherRegion::create(&publisher.name, &beginning)?;
     new.set(header::REGISTRY_ID, region.word(header::REGISTRY_ID));
     Ok(new)
 }
 
 /// Publishes in `new`, which has the name now, and tells whoever follows the region before.
-fn go_on_with(publisher: &mut UntypedPublisher, new: Region) -> Result<()> {
+fn go_on_with(publisher: &mut UntypedPublisher, new: PublisherRegion) -> Result<()> {
     let old = std::mem::replace(&mut publisher.region, new);
     publisher.version = publisher.region.word(header::COMMIT);
     supersede(publisher, &old)

@@ -11,7 +11,7 @@ use super::{PublisherBuilder, Settings};
 use crate::clock::monotonic_ns;
 use crate::error::{Error, Result};
 use crate::layout::{MAX_VERSION, State, header};
-use crate::region::Region;
+use crate::region::PublisherRegion;
 use crate::region::lock::Locked;
 use crate::region::object::{self, TableName};
 use crate::row::RowBuf;
@@ -54,7 +54,7 @@ pub struct UntypedPublisher {
     pub(super) settings: Settings,
     /// Held for its lock.
     pub(super) lock: Locked,
-    pub(super) region: Region,
+    pub(super) region: PublisherRegion,
     pub(super) waking: Waking,
     pub(super) schema: Arc<Schema>,
     pub(super) rows: Rows,

@@ -8,10 +8,10 @@
 use super::Settings;
 use crate::error::{Error, Result};
 use crate::layout::header;
-use crate::region::Region;
+use crate::region::PublisherRegion;
 use crate::region::object::{self, registry_name};
 use crate::registry::{Member, Registry};
-use crate::wake::{Callers, futex};
+use crate::wake::Callers;
 
 /// Who is listening, if there is a registry.
 pub(super) struct Waking {
@@ -25,7 +25,7 @@ impl Waking {
     /// For `region`, with the registry `left_id` that a publisher left, if that is as `settings` want it; else with a new one.
     /// Also returns the one that is left behind. Names nothing yet: see [`publish`](Self::publish).
     pub(super) fn begin(
-        region: &Region,
+        region: &PublisherRegion,
         left_id: u64,
         settings: &Settings,
     ) -> (Self, Option<Registry>) {
@@ -55,7 +55,7 @@ impl Waking {
         (Self::new(region, settings, false), None)
     }
 
-    fn new(region: &Region, settings: &Settings, told: bool) -> Self {
+    fn new(region: &PublisherRegion, settings: &Settings, told: bool) -> Self {
         let mut waking = Self {
             registry: None,
             callers: Callers::default(),
@@ -87,7 +87,11 @@ impl Waking {
     }
 
     /// Takes a new registry into use, and returns the one before. Whoever is parked there is to be told.
-    pub(super) fn renew(&mut self, region: &Region, settings: &Settings) -> Option<Registry> {
+    pub(super) fn renew(
+        &mut self,
+        region: &PublisherRegion,
+        settings: &Settings,
+    ) -> Option<Registry> {
         if let Some(registry) = &self.registry {
             remove_name(&registry_name(registry.id()));
         }
@@ -107,7 +111,12 @@ impl Waking {
     /// # Errors
     /// [`Error::Corrupt`] if somebody cut the registry short.
     #[inline]
-    pub(super) fn wake(&mut self, region: &Region, version: u64, everyone: bool) -> Result<u64> {
+    pub(super) fn wake(
+        &mut self,
+        region: &PublisherRegion,
+        version: u64,
+        everyone: bool,
+    ) -> Result<u64> {
         let Self {
             registry: Some(registry),
             callers,
@@ -133,7 +142,7 @@ impl Waking {
             }
         })?;
         if has_sleepers {
-            futex::wake_all(region.commit_half());
+            region.commit_half().wake_all();
             calls += 1;
         }
         Ok(calls)
@@ -143,7 +152,7 @@ impl Waking {
     ///
     /// # Errors
     /// [`Error::Corrupt`] if somebody damaged the registry, and what the system refuses.
-    pub(super) fn sweep(&mut self, region: &Region) -> Result<()> {
+    pub(super) fn sweep(&mut self, region: &PublisherRegion) -> Result<()> {
         let Self {
             registry: Some(registry),
             callers,

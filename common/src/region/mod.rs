@@ -11,11 +11,12 @@ pub mod lock;
 mod mapping;
 pub mod object;
 
+use std::borrow::Borrow;
 use std::fs::File;
 use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicUsize};
+use std::sync::atomic::AtomicUsize;
 
 use nix::errno::Errno;
 use nix::fcntl::{FallocateFlags, fallocate};
@@ -29,13 +30,14 @@ use crate::memory;
 use crate::schema::Schema;
 use crate::sync::{AtomicU64, Ordering};
 use crate::table::read::glance;
-use crate::table::{Table, last_commit};
+use crate::table::{Table, WritableTable, last_commit};
+use crate::word::ReadOnlyWord;
 
 pub use description::Header;
 pub(crate) use description::read_words;
 use description::{identity, offsets};
 use lock::{Locked, Span};
-pub use mapping::Mapping;
+pub use mapping::{FutexWord, Mapping, WritableMapping};
 use object::{Access, TableName, failure, failure_io};
 
 /// At most this much is added beyond what is needed when a region grows.
@@ -58,13 +60,13 @@ pub struct Beginning {
     pub access: Access,
 }
 
-/// A region, mapped.
-pub struct Region {
+/// A mapped region. `M` is its mapping, and so says whether it can be written to.
+pub struct Region<M> {
     object: String,
     file: File,
     /// The publisher's lock, on an opening that is not mapped.
     lock: Option<Locked>,
-    mapping: Mapping,
+    mapping: M,
     /// Words that the file is known to have.
     reach: AtomicUsize,
     geometry: Geometry,
@@ -72,7 +74,12 @@ pub struct Region {
     id: u64,
 }
 
-impl Region {
+/// A region that is open to read.
+pub type ReaderRegion = Region<Mapping>;
+/// A region that is open to read and write: the publisher's.
+pub type PublisherRegion = Region<WritableMapping>;
+
+impl PublisherRegion {
     /// Makes a region without a name, locked for this publisher.
     ///
     /// # Errors
@@ -96,7 +103,7 @@ impl Region {
             .expect("nobody else can have opened a file without a name");
         let file = object::reopen(&object, &lock)?;
         extend(&object, &file, 0, geometry.blocks)?;
-        let mapping = Mapping::read_write(&file, geometry.words_for(capacity))
+        let mapping = WritableMapping::new(&file, geometry.words_for(capacity))
             .map_err(|error| failure_io(&object, "map", error))?;
         let reach = AtomicUsize::new(geometry.blocks);
         let schema = Arc::clone(&beginning.schema);
@@ -176,9 +183,11 @@ impl Region {
         };
         let lock = object::reopen(&object, &file)?;
         let lock = Locked::take(lock).map_err(|errno| failure(&object, "lock", errno))?;
-        Self::map(object, file, lock, Mapping::read_write).map(Some)
+        Self::map(object, file, lock, WritableMapping::new).map(Some)
     }
+}
 
+impl ReaderRegion {
     /// Opens a region to read; it must belong to `owner` or, where `trust_root`, to root.
     ///
     /// # Errors
@@ -191,11 +200,37 @@ impl Region {
         Self::map(object, file, None, Mapping::read_only).map(Some)
     }
 
+    /// Another mapping, to read only, of the header.
+    ///
+    /// # Errors
+    /// What the system refuses.
+    pub fn first_page(&self) -> Result<Mapping> {
+        Mapping::read_only(&self.file, header::SCHEMA)
+            .map_err(|error| failure_io(&self.object, "map", error))
+    }
+
+    /// The last commit, and the table as of it (or with rows that came after it).
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] if commit or number of rows cannot be.
+    #[inline]
+    pub fn look(&self) -> Result<(u64, Table<'_>)> {
+        self.look_by(|rows| Table::new(self.words(), &self.geometry, rows))
+    }
+
+    /// Copies the row of `slot` as of the last commit into `row`, which is of a row's width, if there is nothing unusual about it.
+    #[inline]
+    pub fn glance(&self, slot: usize, row: &mut [u64]) -> bool {
+        glance(self.words(), &self.geometry, slot, row) && self.mapping.is_whole()
+    }
+}
+
+impl<M: Borrow<Mapping>> Region<M> {
     fn map(
         object: String,
         file: File,
         lock: Option<Locked>,
-        map: impl FnOnce(&File, usize) -> std::io::Result<Mapping>,
+        map: impl FnOnce(&File, usize) -> std::io::Result<M>,
     ) -> Result<Self> {
         let header = Header::read(&object, &file)?;
         let words = header.geometry.words_for(header.geometry.capacity);
@@ -234,10 +269,15 @@ impl Region {
         self.id
     }
 
+    #[inline]
+    fn mapping(&self) -> &Mapping {
+        self.mapping.borrow()
+    }
+
     /// The words that the file is known to have.
     #[inline]
-    pub fn words(&self) -> &[AtomicU64] {
-        self.mapping.words(self.reach.load(Ordering::Relaxed))
+    pub fn words(&self) -> &[ReadOnlyWord] {
+        self.mapping().words(self.reach.load(Ordering::Relaxed))
     }
 
     /// A word of the header.
@@ -248,45 +288,25 @@ impl Region {
 
     /// The half of `commit` that those sleep on who need no slot.
     #[inline]
-    pub fn commit_half(&self) -> &AtomicU32 {
-        self.mapping.low_half(header::COMMIT)
+    pub fn commit_half(&self) -> FutexWord<'_> {
+        self.mapping().futex(header::COMMIT)
     }
 
-    /// Another mapping, to read only, of the header.
-    ///
-    /// # Errors
-    /// What the system refuses.
-    pub fn first_page(&self) -> Result<Mapping> {
-        Mapping::read_only(&self.file, header::SCHEMA)
-            .map_err(|error| failure_io(&self.object, "map", error))
-    }
-
-    /// Sets a word of the header. The publisher's alone.
-    pub fn set(&self, word: usize, value: u64) {
-        self.words()[word].store(value, Ordering::Relaxed);
-    }
-
-    /// The last commit, and the table as of it (or with rows that came after it).
+    /// The last commit, and the table as of it (or with rows that came after it), which `table` makes for a number of rows.
     ///
     /// # Errors
     /// [`Error::Corrupt`] if commit or number of rows cannot be.
     #[inline]
-    pub fn look(&self) -> Result<(u64, Table<'_>)> {
+    fn look_by<T>(&self, table: impl FnOnce(usize) -> Option<T>) -> Result<(u64, T)> {
         self.check_whole()?;
         let version = last_commit(self.words());
         let rows = self.word(header::ROWS) as usize;
         let reaches =
             rows <= self.geometry.capacity && self.reaches(self.geometry.words_for(rows))?;
-        match Table::new(self.words(), &self.geometry, rows) {
+        match table(rows) {
             Some(table) if reaches && (1..=MAX_VERSION).contains(&version) => Ok((version, table)),
             _ => Err(self.corrupt(format!("commit {version} with {rows} rows cannot be"))),
         }
-    }
-
-    /// Copies the row of `slot` as of the last commit into `row`, which is of a row's width, if there is nothing unusual about it.
-    #[inline]
-    pub fn glance(&self, slot: usize, row: &mut [u64]) -> bool {
-        glance(self.words(), &self.geometry, slot, row) && self.mapping.is_whole()
     }
 
     /// After reading, and before believing it.
@@ -295,7 +315,7 @@ impl Region {
     /// [`Error::Corrupt`] if the file was cut short under the mapping, so that some of it may have been zeros.
     #[inline]
     pub fn check_whole(&self) -> Result<()> {
-        if self.mapping.is_whole() {
+        if self.mapping().is_whole() {
             return Ok(());
         }
         Err(self.corrupt("it was cut short while it was in use".to_owned()))
@@ -317,6 +337,37 @@ impl Region {
         Ok(words <= size)
     }
 
+    /// The error that says that this region cannot be right.
+    pub fn corrupt(&self, reason: String) -> Error {
+        Error::Corrupt {
+            object: self.object.clone(),
+            reason,
+        }
+    }
+}
+
+impl PublisherRegion {
+    /// The words that the file is known to have.
+    #[inline]
+    fn writable_words(&self) -> &[AtomicU64] {
+        self.mapping
+            .writable_words(self.reach.load(Ordering::Relaxed))
+    }
+
+    /// Sets a word of the header.
+    pub fn set(&self, word: usize, value: u64) {
+        self.writable_words()[word].store(value, Ordering::Relaxed);
+    }
+
+    /// The last commit, and the table as of it (or with rows that came after it).
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] if commit or number of rows cannot be.
+    #[inline]
+    pub fn look(&self) -> Result<(u64, WritableTable<'_>)> {
+        self.look_by(|rows| WritableTable::new(self.writable_words(), &self.geometry, rows))
+    }
+
     /// Has what a commit to that copy of `slot` writes fetched, before it does.
     #[inline]
     pub fn prefetch(&self, slot: usize, copy: usize) {
@@ -329,19 +380,16 @@ impl Region {
         }
     }
 
-    /// The error that says that this region cannot be right.
-    pub fn corrupt(&self, reason: String) -> Error {
-        Error::Corrupt {
-            object: self.object.clone(),
-            reason,
-        }
-    }
-
-    /// Makes room for `rows`, and counts them. The publisher's alone.
+    /// Makes room for `rows`, and counts them.
     ///
     /// # Errors
-    /// [`Error::Limit`] where there is no room; then nothing has changed.
+    /// [`Error::InvalidSetting`] if `rows` is above the capacity, [`Error::Limit`] if there is no room; then nothing has changed.
     pub fn grow(&self, rows: usize) -> Result<()> {
+        let capacity = self.geometry.capacity;
+        if rows > capacity {
+            let reason = format!("{rows} rows are more than the capacity of {capacity}");
+            return Err(Error::InvalidSetting { reason });
+        }
         let reach = self.reach.load(Ordering::Relaxed);
         let needed = self.geometry.words_for(rows);
         if needed > reach {
@@ -379,15 +427,12 @@ impl Region {
     pub fn beat(&self) {
         self.set(header::HEARTBEAT, monotonic_ns());
     }
+}
 
+impl<M: Borrow<Mapping>> Region<M> {
     /// The process that published last.
     pub fn publisher(&self) -> Identity {
         identity(|word| self.word(word))
-    }
-
-    /// Whether this opening holds the publisher's lock.
-    pub fn is_locked(&self) -> bool {
-        self.lock.is_some()
     }
 
     /// Whether a publisher lives.
@@ -404,15 +449,6 @@ impl Region {
         object::names(&self.object, &self.file)
     }
 
-    /// Sets mode and group.
-    ///
-    /// # Errors
-    /// What the system refuses.
-    pub fn restrict(&self, access: Access) -> Result<()> {
-        object::restrict(self.file.as_fd(), access.mode, access.group)
-            .map_err(|errno| failure(&self.object, "set the mode and group of", errno))
-    }
-
     /// Who may use it, beside its owner.
     ///
     /// # Errors
@@ -427,6 +463,22 @@ impl Region {
             group: Some(status.gid()),
         })
     }
+}
+
+impl PublisherRegion {
+    /// Whether this opening holds the publisher's lock.
+    pub fn is_locked(&self) -> bool {
+        self.lock.is_some()
+    }
+
+    /// Sets mode and group.
+    ///
+    /// # Errors
+    /// What the system refuses.
+    pub fn restrict(&self, access: Access) -> Result<()> {
+        object::restrict(self.file.as_fd(), access.mode, access.group)
+            .map_err(|errno| failure(&self.object, "set the mode and group of", errno))
+    }
 
     /// Acknowledges, or refuses with an errno, the queue of subscriber `nonce` at `slot`. A region that says that it has no such
     /// slot has no place for that, and its reader looks for none.
@@ -437,11 +489,16 @@ impl Region {
             self.set(at, nonce);
         }
     }
+}
 
+impl<M: Borrow<Mapping>> Region<M> {
     /// What the publisher answered to the subscriber `nonce` at `slot`: nothing yet, its queue is open, or an errno.
     pub fn acknowledged(&self, slot: usize, nonce: u64) -> Option<i32> {
+        if slot >= self.geometry.slots {
+            return None;
+        }
         let at = self.geometry.acks + 2 * slot;
-        (slot < self.geometry.slots && self.word(at) == nonce).then(|| self.word(at + 1) as i32)
+        (self.word(at) == nonce).then(|| self.word(at + 1) as i32)
     }
 }
 

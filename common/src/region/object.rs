@@ -325,4 +325,27 @@ mod tests {
             assert_eq!(Access { mode, group: None }.writable_by_readers(), expected);
         }
     }
+
+    #[test]
+    fn refused_call_is_a_limit_with_its_remedy_or_a_missing_permission() {
+        for (errno, word) in [
+            (Errno::EOPNOTSUPP, "tmpfs"),
+            (Errno::ENOSPC, "shm-size"),
+            (Errno::EMFILE, "ulimit -n"),
+        ] {
+            match failure("/x", "link", errno) {
+                Error::Limit { remedy, .. } => assert!(remedy.contains(word), "{errno}: {remedy}"),
+                other => panic!("{errno}: {other:?}"),
+            }
+        }
+        for errno in [Errno::EACCES, Errno::EPERM] {
+            let refused = failure("/x", "link", errno);
+            assert!(
+                matches!(refused, Error::PermissionDenied { .. }),
+                "{refused:?}"
+            );
+        }
+        let other = failure("/x", "link", Errno::ENOENT);
+        assert!(matches!(other, Error::System { .. }), "{other:?}");
+    }
 }

@@ -24,7 +24,7 @@ use crate::park;
 use crate::region::fork::Private;
 use crate::region::lock::{self, Span};
 use crate::region::object::{self, failure, failure_io, registry_name};
-use crate::region::{Mapping, read_words};
+use crate::region::{WritableMapping, read_words};
 use crate::sync::{AtomicU64, Ordering};
 
 pub use listeners::{Listener, listeners};
@@ -36,7 +36,7 @@ pub use stand::Stand;
 
 /// The words of a registry, mapped or by calls.
 enum Words {
-    Mapped(Mapping),
+    Mapped(WritableMapping),
     ByCall(File),
 }
 
@@ -105,7 +105,7 @@ impl Opened {
         let words = if others {
             Words::ByCall(second)
         } else {
-            let mapping = Mapping::read_write(&second, at::words(slots));
+            let mapping = WritableMapping::new(&second, at::words(slots));
             Words::Mapped(mapping.map_err(|error| failure_io(&object, "map", error))?)
         };
         Ok(Self {
@@ -129,7 +129,7 @@ impl Opened {
 
     fn mapped(&self) -> Option<&[AtomicU64]> {
         match &self.words {
-            Words::Mapped(mapping) => Some(mapping.words(at::words(self.slots))),
+            Words::Mapped(mapping) => Some(mapping.writable_words(at::words(self.slots))),
             Words::ByCall(_) => None,
         }
     }
@@ -150,7 +150,7 @@ impl Opened {
     fn store(&self, word: usize, value: u64) -> Result<()> {
         match &self.words {
             Words::Mapped(mapping) => {
-                mapping.words(at::words(self.slots))[word].store(value, Ordering::Release)
+                mapping.writable_words(at::words(self.slots))[word].store(value, Ordering::Release)
             }
             Words::ByCall(file) => file
                 .write_all_at(&value.to_le_bytes(), word as u64 * 8)

@@ -6,8 +6,9 @@ use super::{Opened, Slot, at};
 use crate::error::{Error, Result};
 use crate::park;
 use crate::region::object::{Access, queue_name};
-use crate::sync::{AtomicU64, Ordering, Point, fence};
+use crate::sync::{Ordering, Point, fence};
 use crate::wake::{Address, Bell, Sleep, words};
+use crate::word::ReadOnlyWord;
 
 /// A subscriber's place in a registry: a slot, and what it is called by.
 pub struct Seat {
@@ -95,7 +96,7 @@ impl Seat {
     ///
     /// # Errors
     /// [`Error::Corrupt`] if somebody cut the registry short.
-    pub fn park(&mut self, commit: &AtomicU64, seen: u64) -> Result<bool> {
+    pub fn park(&mut self, commit: &ReadOnlyWord, seen: u64) -> Result<bool> {
         if let Some(bell) = &self.bell {
             // Before parking: a send into a full queue makes no new edge for epoll.
             bell.drain();

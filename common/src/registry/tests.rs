@@ -3,6 +3,7 @@
 use super::*;
 use crate::region::object::{Access, own_user};
 use crate::wake::Sleep;
+use crate::word::ReadOnlyWord;
 
 const OWN: Access = Access {
     mode: 0o600,
@@ -44,7 +45,7 @@ fn slots_are_claimed_parked_at_and_freed() {
         },
     ] {
         let mut registry = registry(2, access);
-        let commit = AtomicU64::new(5);
+        let commit = ReadOnlyWord::new(5);
         let (mut first, second) = (
             seat(&registry, access).unwrap(),
             seat(&registry, access).unwrap(),
@@ -106,7 +107,7 @@ fn a_registry_of_others_that_is_cut_short_is_an_error() {
         Err(Error::Corrupt { .. })
     ));
     // A store beyond the end makes the file longer again, and harms nobody.
-    assert!(seat.park(&AtomicU64::new(1), 1).is_ok());
+    assert!(seat.park(&ReadOnlyWord::new(1), 1).is_ok());
     remove(&registry);
 }
 
@@ -121,7 +122,7 @@ fn a_registry_that_was_cut_short_while_it_was_mapped_is_not_believed_when_it_gro
     let length = file.metadata().unwrap().len();
     file.set_len(4096).unwrap();
     assert!(matches!(
-        seat.park(&AtomicU64::new(5), 5),
+        seat.park(&ReadOnlyWord::new(5), 5),
         Err(Error::Corrupt { .. })
     ));
     registry.parked(6, false, |_| ()).unwrap();

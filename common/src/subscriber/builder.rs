@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::{Subscriber, UntypedSubscriber};
 use crate::error::{Error, Result};
-use crate::region::Region;
+use crate::region::ReaderRegion;
 use crate::region::object::{TableName, own_user};
 use crate::row::Row;
 use crate::schema::Schema;
@@ -33,9 +33,9 @@ impl Settings {
         (self.owner.unwrap_or_else(own_user), self.owner.is_none())
     }
 
-    pub(super) fn region(&self, name: &TableName) -> Result<Option<Region>> {
+    pub(super) fn region(&self, name: &TableName) -> Result<Option<ReaderRegion>> {
         let (owner, trust_root) = self.trust();
-        Region::open(name, owner, trust_root)
+        ReaderRegion::open(name, owner, trust_root)
     }
 }
 

@@ -11,8 +11,9 @@ use super::wait::Woken;
 use crate::error::{Error, Result};
 use crate::layout::header;
 use crate::registry::{Opened, Seat, Stand};
-use crate::sync::{AtomicU64, Ordering};
+use crate::sync::Ordering;
 use crate::wake::{Address, Bell, Sleep, WakeKind, Watcher, futex, spin};
+use crate::word::ReadOnlyWord;
 
 /// A place in the registry.
 enum Place {
@@ -35,7 +36,7 @@ impl Place {
         }
     }
 
-    fn park(&mut self, commit: &AtomicU64, seen: u64) -> Result<bool> {
+    fn park(&mut self, commit: &ReadOnlyWord, seen: u64) -> Result<bool> {
         match self {
             Self::Seat(seat) => seat.park(commit, seen),
             Self::Stand(stand) => stand.park(commit, seen),

@@ -7,7 +7,7 @@ use super::untyped::{UntypedSubscriber, copied};
 use crate::clock::monotonic_ns;
 use crate::error::Result;
 use crate::layout::State;
-use crate::region::Region;
+use crate::region::ReaderRegion;
 
 /// The re-check of a subscriber that nobody can wake: not as it asked for, and not otherwise.
 const UNWOKEN_RECHECK: Duration = Duration::from_millis(50);
@@ -88,7 +88,7 @@ impl UntypedSubscriber {
     }
 
     /// Goes on with another region of the same name, and tells true differences only.
-    fn move_to(&mut self, region: Region) -> Result<()> {
+    fn move_to(&mut self, region: ReaderRegion) -> Result<()> {
         let (mark, copy) = copied(&self.name, &self.settings, &region)?;
         self.copy.differences(&copy, &mut self.changes);
         (self.region, self.copy, self.mark) = (region, copy, mark);

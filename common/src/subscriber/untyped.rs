@@ -22,7 +22,7 @@ use crate::clock::monotonic_ns;
 use crate::error::{Error, Result};
 use crate::layout::header;
 use crate::memory::Lines;
-use crate::region::Region;
+use crate::region::ReaderRegion;
 use crate::region::object::TableName;
 use crate::row::{RowBuf, RowRef};
 use crate::schema::Schema;
@@ -66,7 +66,7 @@ const PARK_TRIES: u32 = 64;
 pub struct UntypedSubscriber {
     pub(super) name: TableName,
     pub(super) settings: Settings,
-    pub(super) region: Region,
+    pub(super) region: ReaderRegion,
     pub(super) resting: Resting,
     pub(super) waiter: Waiter,
     pub(super) copy: LocalCopy,
@@ -438,7 +438,7 @@ impl AsRawFd for UntypedSubscriber {
 pub(super) fn copied(
     name: &TableName,
     settings: &Settings,
-    region: &Region,
+    region: &ReaderRegion,
 ) -> Result<(Mark, LocalCopy)> {
     if let Some(difference) = settings
         .expected
@@ -456,7 +456,12 @@ pub(super) fn copied(
     Ok((mark, LocalCopy::whole(region.schema(), rows, live)))
 }
 
-fn catch_up(name: &TableName, region: &Region, since: Mark, staging: &mut Staging) -> Result<Mark> {
+fn catch_up(
+    name: &TableName,
+    region: &ReaderRegion,
+    since: Mark,
+    staging: &mut Staging,
+) -> Result<Mark> {
     let reached = staging.catch_up(since, PASSES, || region.look())?;
     checked(name, region, since, reached)
 }
@@ -464,7 +469,7 @@ fn catch_up(name: &TableName, region: &Region, since: Mark, staging: &mut Stagin
 /// How far it came from `since`, if what was copied can be believed.
 pub(super) fn checked(
     name: &TableName,
-    region: &Region,
+    region: &ReaderRegion,
     since: Mark,
     reached: Option<Mark>,
 ) -> Result<Mark> {

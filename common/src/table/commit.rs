@@ -1,7 +1,7 @@
 //! Writing a transaction, and repairing what a dead publisher left.
 
-use super::Table;
 use super::read::Found;
+use super::{Table, WritableTable};
 use crate::layout::{BLOCK_ROWS, NEVER, Tag, header};
 use crate::seqlock;
 use crate::sync::{Ordering, Point, applies, fence, ordering, store};
@@ -29,7 +29,7 @@ impl Write<'_> {
     }
 }
 
-impl Table<'_> {
+impl WritableTable<'_> {
     /// Makes all of `writes` true at one instant, as transaction `version` (the last commit plus one), at `time`
     /// (ns of CLOCK_MONOTONIC). No slot may stand in `writes` twice. Without writes it is a commit that says only
     /// that there is news.
@@ -93,22 +93,6 @@ impl Table<'_> {
         }
     }
 
-    /// Which copy of `slot` does not hold the row as of `committed`, the last commit.
-    ///
-    /// # Panics
-    /// If there is no such row.
-    #[inline]
-    pub fn spare(&self, slot: usize, committed: u64) -> usize {
-        let (block, row) = self.place(slot);
-        // Where both are above it, somebody else has written here, and either will do.
-        let holder = Found::by(block.tags(row), committed).map_or(0, |found| found.which);
-        if applies(Point::SpareCopy) {
-            1 - holder
-        } else {
-            holder
-        }
-    }
-
     /// What a successor does to the rows before its first commit: hides all that a dead publisher wrote
     /// above `committed`. It can be repeated, and die at any point.
     pub fn repair(&self, committed: u64) {
@@ -136,6 +120,24 @@ impl Table<'_> {
     }
 }
 
+impl Table<'_> {
+    /// Which copy of `slot` does not hold the row as of `committed`, the last commit.
+    ///
+    /// # Panics
+    /// If there is no such row.
+    #[inline]
+    pub fn spare(&self, slot: usize, committed: u64) -> usize {
+        let (block, row) = self.place(slot);
+        // Where both are above it, somebody else has written here, and either will do.
+        let holder = Found::by(block.tags(row), committed).map_or(0, |found| found.which);
+        if applies(Point::SpareCopy) {
+            1 - holder
+        } else {
+            holder
+        }
+    }
+}
+
 #[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
@@ -148,7 +150,7 @@ mod tests {
         let words: Vec<AtomicU64> = (0..geometry.words_for(64))
             .map(|_| AtomicU64::new(0))
             .collect();
-        let table = Table::new(&words, &geometry, 64).unwrap();
+        let table = WritableTable::new(&words, &geometry, 64).unwrap();
         for damage in [0, 1, Tag::live(7).0, NEVER] {
             // Looked at twice: to hide, and to write.
             let writes = [3, 5].into_iter().map(|slot| {

@@ -5,8 +5,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::Duration;
 
-use common::inspect::leftovers;
-use common::region::object::DIRECTORY;
+use common::inspect::{DIRECTORY, leftovers};
 use common::{Error, PublisherState, TableInfo, inspect, tables};
 use nix::unistd::{AccessFlags, access};
 

@@ -5,9 +5,6 @@ use std::str::FromStr;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use common::layout::header;
-use common::region::Region;
-use common::region::object::{TableName, own_user};
 use common::{Cause, Error, Publisher, Result, Subscriber, UntypedSubscriber};
 use tests::clean::inheriting;
 use tests::confined::{become_limited, play_new_pids};
@@ -46,7 +43,6 @@ fn main() {
         "grow" => grow(&mut arguments),
         "pids" => pids(&mut arguments),
         "vandal" => vandal(&mut arguments),
-        "write" => write(&mut arguments),
         "kernel" => play_kernel().or_else(|what| fail(what)),
         "kinds" => tests::kinds::play(arguments.0),
         "within" => play_within(arguments.0).or_else(|what| fail(what)),
@@ -355,16 +351,5 @@ fn vandal(arguments: &mut Arguments) -> Result<()> {
     let end = told_to_end();
     let is_over = || end.load(Ordering::Relaxed);
     rage(&name, owner, harm, is_over, || say("begun")).unwrap_or_else(|what| fail(what));
-    Ok(())
-}
-
-/// `write NAME`: stores into a table by a subscriber's mapping, if it can.
-fn write(arguments: &mut Arguments) -> Result<()> {
-    let name: String = arguments.next();
-    let region = Region::open(&TableName::new(&name)?, own_user(), true)?;
-    let region = region.unwrap_or_else(|| fail("no such table"));
-    say(region.word(header::COMMIT));
-    region.set(header::COMMIT, 7);
-    say("written");
     Ok(())
 }

@@ -49,7 +49,7 @@ fn versions_name_commit_and_layout() {
         .output();
     let commit = commit.ok().filter(|output| output.status.success());
     let commit = commit.map(|output| String::from_utf8(output.stdout).unwrap().trim().to_owned());
-    let layout = format!("layout {}", common::layout::LAYOUT_VERSION);
+    let layout = format!("layout {}", common::LAYOUT_VERSION);
     for (name, program) in PROGRAMS {
         let number = env!("CARGO_PKG_VERSION");
         let expected = match &commit {

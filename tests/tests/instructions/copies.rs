@@ -5,7 +5,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use common::layout::header;
+use common::internals::header;
 use common::{PublisherState, Subscriber};
 use tests::picture::{Named, Picture, Scene};
 use tests::play::Play;

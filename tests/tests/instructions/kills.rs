@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use common::layout::header;
+use common::internals::header;
 use rand::RngExt;
 use tests::picture::{Picture, Scene};
 use tests::play::Play;

@@ -4,7 +4,8 @@ use super::*;
 use crate::layout::{Geometry, header};
 use crate::sync::{AtomicU64, Ordering};
 use crate::table::journal::Mark;
-use crate::table::{Table, last_commit};
+use crate::table::{WritableTable, last_commit};
+use crate::word::read_only;
 
 /// A publisher that puts whole slots, and a copy that follows it.
 struct Pair {
@@ -31,8 +32,8 @@ impl Pair {
     }
 
     fn commit(&mut self, slots: &[(usize, Option<[u64; 2]>)]) {
-        let table = Table::new(&self.words, &self.geometry, 128).unwrap();
-        let version = last_commit(&self.words) + 1;
+        let table = WritableTable::new(&self.words, &self.geometry, 128).unwrap();
+        let version = last_commit(read_only(&self.words)) + 1;
         table.commit(
             version,
             0,
@@ -44,9 +45,9 @@ impl Pair {
 
     /// What a refresh tells: key, value before, value now.
     fn refresh(&mut self) -> Vec<(u64, Option<u64>, Option<u64>)> {
-        let table = Table::new(&self.words, &self.geometry, 128).unwrap();
+        let table = WritableTable::new(&self.words, &self.geometry, 128).unwrap();
         let mut staging = Staging::default();
-        let look = || Ok::<_, ()>((last_commit(&self.words), table));
+        let look = || Ok::<_, ()>((last_commit(read_only(&self.words)), *table));
         self.mark = staging.catch_up(self.mark, 1, look).unwrap().unwrap();
         let mut changes = ChangeList::new(self.copy.schema());
         self.copy.apply(&staging, &mut changes);

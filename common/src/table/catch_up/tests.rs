@@ -4,7 +4,8 @@ use super::*;
 use crate::layout::{Geometry, header};
 use crate::random::random;
 use crate::sync::{AtomicU64, Ordering};
-use crate::table::last_commit;
+use crate::table::{WritableTable, last_commit};
+use crate::word::read_only;
 
 fn words(geometry: &Geometry) -> Vec<AtomicU64> {
     let words: Vec<AtomicU64> = (0..geometry.words_for(geometry.capacity))
@@ -19,13 +20,13 @@ fn following_at_any_distance_is_the_same_as_following_each_commit() {
     const ROWS: usize = 5_000;
     let geometry = Geometry::new(2, ROWS, 0, 0).unwrap();
     let words = words(&geometry);
-    let table = Table::new(&words, &geometry, ROWS).unwrap();
+    let table = WritableTable::new(&words, &geometry, ROWS).unwrap();
     let mut model: BTreeMap<usize, [u64; 2]> = BTreeMap::new();
     // The last one has no place in the journal, and searches blocks.
     let [mut near, mut far, mut lost] = [(); 3].map(|()| (Mark::at(1), BTreeMap::new()));
     let mut staging = Staging::default();
     let mut follow = |follower: &mut (Mark, BTreeMap<usize, [u64; 2]>)| {
-        let look = || Ok::<_, ()>((last_commit(&words), table));
+        let look = || Ok::<_, ()>((last_commit(read_only(&words)), *table));
         follower.0 = staging.catch_up(follower.0, 1, look).unwrap().unwrap();
         for moved in staging.moved() {
             match staging.row(moved) {
@@ -76,7 +77,7 @@ fn following_at_any_distance_is_the_same_as_following_each_commit() {
 fn rows_rewritten_while_they_are_copied_are_taken_in_a_later_pass() {
     let geometry = Geometry::new(1, 64, 0, 0).unwrap();
     let words = words(&geometry);
-    let table = Table::new(&words, &geometry, 64).unwrap();
+    let table = WritableTable::new(&words, &geometry, 64).unwrap();
     let commit = |version: u64| {
         let row = [version];
         table.commit(
@@ -93,9 +94,9 @@ fn rows_rewritten_while_they_are_copied_are_taken_in_a_later_pass() {
     let mut pass = 0;
     let look = || {
         pass += 1;
-        let version = last_commit(&words);
+        let version = last_commit(read_only(&words));
         (0..3_u64.saturating_sub(pass)).for_each(|more| commit(version + 1 + more));
-        Ok::<_, ()>((version, table))
+        Ok::<_, ()>((version, *table))
     };
     let reached = staging.catch_up(Mark::at(1), 5, look).unwrap();
     assert_eq!(reached.map(|mark| mark.version), Some(4));
@@ -108,10 +109,10 @@ fn rows_rewritten_while_they_are_copied_are_taken_in_a_later_pass() {
 
     let mut version = 6;
     let outrun = staging.catch_up(Mark::at(1), 5, || {
-        let seen = last_commit(&words);
+        let seen = last_commit(read_only(&words));
         (0..2).for_each(|more| commit(version + more));
         version += 2;
-        Ok::<_, ()>((seen, table))
+        Ok::<_, ()>((seen, *table))
     });
     assert_eq!(outrun, Ok(None), "rewritten twice in each pass");
 }
@@ -120,7 +121,7 @@ fn rows_rewritten_while_they_are_copied_are_taken_in_a_later_pass() {
 fn a_tag_above_all_is_never_believed() {
     let geometry = Geometry::new(1, 64, 0, 0).unwrap();
     let words = words(&geometry);
-    let table = Table::new(&words, &geometry, 64).unwrap();
+    let table = WritableTable::new(&words, &geometry, 64).unwrap();
     let write = |version, row: &[u64]| {
         table.commit(
             version,
@@ -162,7 +163,7 @@ fn what_the_journal_named_stays_when_blocks_must_be_searched_after_it() {
     const ROWS: usize = 64;
     let geometry = Geometry::new(1, ROWS, 0, 0).unwrap();
     let words = words(&geometry);
-    let table = Table::new(&words, &geometry, ROWS).unwrap();
+    let table = WritableTable::new(&words, &geometry, ROWS).unwrap();
     let since = table.mark(1);
     let commit = |version: u64, slots: std::ops::Range<usize>, row: Option<&[u64]>| {
         let writes = slots.map(|slot| table.write(slot, row, version - 1));
@@ -174,11 +175,11 @@ fn what_the_journal_named_stays_when_blocks_must_be_searched_after_it() {
     let mut pass = 0;
     let look = || {
         pass += 1;
-        let version = last_commit(&words);
+        let version = last_commit(read_only(&words));
         if pass == 1 {
             (4..24).for_each(|version| commit(version, 2..ROWS, Some(&[version])));
         }
-        Ok::<_, ()>((version, table))
+        Ok::<_, ()>((version, *table))
     };
     let mut staging = Staging::default();
     let reached = staging.catch_up(since, 2, look).unwrap();
