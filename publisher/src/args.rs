@@ -1,9 +1,10 @@
 //! The command line.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
-use std::str::FromStr;
 use std::time::Duration;
 
+use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{ArgAction, Parser, Subcommand};
 use common::layout::{MAX_CAPACITY, MAX_SLOTS};
 use nix::unistd::Group;
@@ -14,7 +15,7 @@ use subscriber::shell::manual::Manual;
 use subscriber::shell::nearest::nearest;
 
 use crate::source::Room;
-use crate::source::file::settings::{FormatName, OnDuplicate};
+use crate::source::file::settings::{FormatName, OnDuplicate, Quote};
 
 /// What to try first.
 pub const EXAMPLE: &str = "\
@@ -143,7 +144,7 @@ pub struct Serve {
 
     /// Where rows come from: `processes`, `routes` or `neighbors` (of this machine), a file of CSV or lines of JSON, which is
     /// followed, or `-` (either of them on stdin)
-    #[arg(help_heading = SOURCE, long, value_name = "SOURCE")]
+    #[arg(help_heading = SOURCE, long, value_name = "SOURCE", value_parser = OsStringValueParser::new().try_map(From::try_from))]
     pub from: From,
 
     /// The fields of a row: NAME:KIND,… with bool, u8 to u64, i8 to i64, f32, f64, text(N), ipv4, ipv6, ipnet, mac or
@@ -163,6 +164,11 @@ pub struct Serve {
     /// What stands between two cells of CSV: one character, or `tab` [default: a comma; a tab for tsv]
     #[arg(help_heading = SOURCE, long, value_name = "CHAR", value_parser = delimiter)]
     pub delimiter: Option<u8>,
+
+    /// `none` if quotes in CSV are ordinary characters; otherwise a cell in quotes may hold delimiters and line breaks, and
+    /// malformed quotes are refused
+    #[arg(help_heading = SOURCE, long, value_name = "none")]
+    pub quote: Option<Quote>,
 
     /// Lines of CSV that begin with it are passed over
     #[arg(help_heading = SOURCE, long, value_name = "CHAR", value_parser = one_byte)]
@@ -188,7 +194,8 @@ pub struct Serve {
     #[arg(help_heading = SOURCE, long)]
     pub strict: bool,
 
-    /// End at the end of the input, or when a file has been read once; otherwise the table stays up
+    /// End at the end of the input, or when a file has been read once, with exit code 5 if lines were refused and 1 if rows had
+    /// no room; otherwise the table stays up
     #[arg(help_heading = SOURCE, long)]
     pub exit_at_eof: bool,
 
@@ -277,21 +284,23 @@ pub enum From {
     File(PathBuf),
 }
 
-impl FromStr for From {
-    type Err = String;
+impl TryFrom<OsString> for From {
+    type Error = String;
 
-    fn from_str(text: &str) -> Result<Self, String> {
-        match text {
-            "processes" => Ok(Self::Processes),
-            "routes" => Ok(Self::Routes),
-            "neighbors" => Ok(Self::Neighbors),
-            "-" => Ok(Self::Stdin),
-            path => {
-                let path = PathBuf::from(path);
-                let is_meant = text.contains('/') || FormatName::of_path(&path).is_some();
+    /// A path need not be UTF-8.
+    fn try_from(value: OsString) -> Result<Self, String> {
+        match value.to_str() {
+            Some("processes") => Ok(Self::Processes),
+            Some("routes") => Ok(Self::Routes),
+            Some("neighbors") => Ok(Self::Neighbors),
+            Some("-") => Ok(Self::Stdin),
+            _ => {
+                let path = PathBuf::from(value);
+                let is_meant = path.as_os_str().as_encoded_bytes().contains(&b'/')
+                    || FormatName::of_path(&path).is_some();
                 match is_meant || path.exists() {
                     true => Ok(Self::File(path)),
-                    false => Err(neither(text)),
+                    false => Err(neither(&path.to_string_lossy())),
                 }
             }
         }
@@ -391,8 +400,9 @@ mod tests {
 
     #[test]
     fn sources_are_words_or_files() {
-        assert_eq!("processes".parse(), Ok(From::Processes));
-        assert_eq!("-".parse(), Ok(From::Stdin));
+        let source = |text: &str| From::try_from(OsString::from(text));
+        assert_eq!(source("processes"), Ok(From::Processes));
+        assert_eq!(source("-"), Ok(From::Stdin));
         for path in [
             "missing.csv",
             "missing.JSONL",
@@ -400,10 +410,10 @@ mod tests {
             "/etc/passwd",
             "Cargo.toml",
         ] {
-            assert_eq!(path.parse(), Ok(From::File(path.into())), "{path}");
+            assert_eq!(source(path), Ok(From::File(path.into())), "{path}");
         }
         for typo in ["csvfile", "process", ""] {
-            let error = typo.parse::<From>().unwrap_err();
+            let error = source(typo).unwrap_err();
             assert!(error.contains("neither"), "{error}");
         }
     }
