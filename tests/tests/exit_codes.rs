@@ -318,7 +318,7 @@ fn five_for_bad_input() {
 
 /// Kind of defect: an exit code of 0 although the table does not hold all of the input. Other members: lines of JSON,
 /// records of CSV, dropped transactions, an input that ends too early, rows without room on stdin and in files, both
-/// at once; and ends that are no failure: no refused line, a signal.
+/// at once; and good ends: without a refused line, and by a signal.
 #[test]
 fn exit_at_eof_fails_if_the_table_does_not_hold_all_of_the_input() {
     let fields = ["--fields", "id:u64,n:u64", "--exit-at-eof", "--keep"];

@@ -367,7 +367,7 @@ fn a_file_and_stdin_are_read_alike() {
             "{shown} on stdin"
         );
     }
-    // What is wrong has the same line in both.
+    // Errors name the same line in both.
     for (content, line) in [
         (&b"id,s\n1,a\n2,\"b\"c\n"[..], 3),
         (b"id,s\r\r1,a\r2,b,c\r", 4),

@@ -117,8 +117,8 @@ fn what_is_not_json_leaves_the_rows() {
     }
 }
 
-/// Kind of defect: a file that has only its header for a moment changes the table's fields, which ends those who ask for
-/// a field of a certain kind.
+/// Kind of defect: a file that has only its header for a moment changes the table's fields, which ends a watch with a
+/// condition on one of them.
 #[test]
 fn a_header_alone_keeps_the_fields() {
     let mut followed = Followed::start("table.csv", "id,n\n1,5\n2,10\n", &[], &["1|5", "2|10"]);

@@ -127,7 +127,7 @@ fn stdin_is_ready_when_the_table_is_and_says_how_it_is_when_that_changes() {
     manager.hears("STOPPING=1");
 }
 
-/// Kind of defect: a table that will not change any more looks like one that is followed.
+/// Kind of defect: a table that cannot change any more looks alive. The metrics have a test for the same.
 #[test]
 fn the_end_of_stdin_is_reported_to_the_manager() {
     let table = Table::new("service-end");

@@ -29,7 +29,7 @@ const MAX_CELLS: usize = 4096;
 /// The columns that `subscriber watch --format csv` prints before those of the row.
 const WATCH_COLUMNS: [&str; 2] = ["version", "op"];
 
-/// What a record leads to.
+/// The effect of a record.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Said {
     /// The record that begins in this line asks for a change, or is refused for a reason.
@@ -163,7 +163,7 @@ impl Columns {
         };
         if cells.len() != columns {
             return Err(format!(
-                "cells: {}, but there are {columns} columns: a cell with the delimiter in it stands in quotes",
+                "cells: {}, but there are {columns} columns: put a cell that contains the delimiter in quotes",
                 cells.len()
             ));
         }

@@ -63,12 +63,12 @@ pub trait Source {
     }
 }
 
-/// How much of its input a source has read.
+/// The state of a source's input.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Progress {
     /// There may be more to read.
     Waiting,
-    /// All that is there has been read, and changes are followed.
+    /// The existing input has been read, and changes to it are followed.
     Following,
     /// The input has ended: the rows will not change any more.
     Ended,

@@ -8,7 +8,7 @@ const TABS: Dialect = Dialect {
     has_quotes: true,
 };
 
-/// The records of bytes that arrive in pieces of `size`: the line of each, and its cells or what is wrong.
+/// Reads bytes in pieces of `size`. Returns the line of each record, with its cells or the error.
 fn pieces(bytes: &[u8], dialect: Dialect, size: usize) -> Vec<(u64, Result<Vec<String>, String>)> {
     fn record(
         decoder: &Decoder,
@@ -33,7 +33,7 @@ fn pieces(bytes: &[u8], dialect: Dialect, size: usize) -> Vec<(u64, Result<Vec<S
     records
 }
 
-/// The same, which must not depend on the size of the pieces.
+/// Reads bytes at once and in small pieces, which must make no difference.
 fn records(bytes: &[u8], dialect: Dialect) -> Vec<(u64, Result<Vec<String>, String>)> {
     let whole = pieces(bytes, dialect, bytes.len().max(1));
     for size in 1..4 {
@@ -54,7 +54,7 @@ fn good(bytes: &[u8], dialect: Dialect) -> Vec<(u64, Vec<String>)> {
         .collect()
 }
 
-/// What is wrong with the first bad record, with its line.
+/// Returns the line and the error of the first bad record.
 fn bad(bytes: &[u8], dialect: Dialect) -> String {
     let records = records(bytes, dialect).into_iter();
     let mut bad = records.filter_map(|(line, cells)| Some(format!("{line}: {}", cells.err()?)));
@@ -208,7 +208,7 @@ fn reading_goes_on_after_a_bad_record() {
 }
 
 /// Kind of defect: a byte-order mark is taken for text. Other members: before quotes, a comment and an empty line, and
-/// in front of a later record, where files were concatenated; what begins like a mark and is none.
+/// in front of a later record, where files were concatenated; and text that begins like a mark.
 #[test]
 fn byte_order_marks_are_skipped() {
     for (text, dialect, expected) in [

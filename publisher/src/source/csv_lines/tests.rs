@@ -4,7 +4,7 @@ fn schema() -> Arc<Schema> {
     Arc::new(Schema::parse("id:u8,name:text(16)", None).unwrap())
 }
 
-/// What records lead to, in short.
+/// Returns the effects of records, shortened.
 fn said(text: &[u8], dialect: Dialect) -> Vec<String> {
     said_of(schema(), text, dialect)
 }
@@ -93,7 +93,7 @@ fn dialects_are_understood() {
         said(b"# 1\t2\n1\tone\n1\n", dialect),
         [
             r#"2 upsert {"id":1,"name":"one"}"#,
-            "3 bad: cells: 1, but there are 2 columns: a cell with the delimiter in it stands in quotes",
+            "3 bad: cells: 1, but there are 2 columns: put a cell that contains the delimiter in quotes",
         ]
     );
 }
@@ -166,7 +166,7 @@ fn a_record_that_repeats_the_header_is_a_row_if_it_fits() {
 }
 
 /// Kind of defect: names that the program uses itself collide with a user's. Other members: a field called `op`, one
-/// called `version`, both, in any order, and files of such fields that are no changes.
+/// called `version`, both, in any order, and records of such fields without an operation.
 #[test]
 fn fields_may_be_called_op_and_version() {
     for (fields, text, expected) in [

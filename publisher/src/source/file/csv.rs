@@ -1,12 +1,12 @@
-//! Comma-separated values as a whole table.
+//! Reads a file of comma-separated values as a whole table.
 //!
-//! 1. The first record names the columns, unless nobody does. Blank lines and comments are no records.
-//! 2. Without `--fields` all cells are read once to infer what they are ([`infer`](super::infer)).
-//! 3. All cells are read (again) into rows.
-//! 4. Malformed quotes, a record with more or fewer cells than the first, a cell that does not fit its field, a key that
-//!    comes twice: each is a fault, and a file with one is no table.
-//! 5. So is a file whose records all have one cell with the same number of another separator in it, unless the user
-//!    named the delimiter.
+//! 1. The first record names the columns, unless the dialect has no header.
+//! 2. Without `--fields` all cells are read once to infer their kinds ([`infer`](super::infer)).
+//! 3. All cells are read into rows.
+//! 4. Each of these is a fault, and a file with a fault is refused: malformed quotes, a record with more or fewer cells
+//!    than the first, a cell that does not fit its field, a key that comes twice.
+//! 5. A file is refused, too, if all of its records have one cell with the same number of another separator in it,
+//!    unless the user named the delimiter.
 
 use std::sync::Arc;
 
@@ -188,7 +188,7 @@ impl<'t> File<'t> {
                 "if lines that begin with # are comments, say --comment '#'".to_owned()
             }
             Some(hint) => hint,
-            None => "a cell with the delimiter in it stands in quotes".to_owned(),
+            None => "put a cell that contains the delimiter in quotes".to_owned(),
         };
         let reason = format!("cells: {cells}, but {first} has {columns}: {hint}");
         Fault::at(records.line(), reason)
@@ -338,7 +338,7 @@ impl<'t> Records<'t> {
         }
     }
 
-    /// Reads the next record. Returns false if there is none.
+    /// Reads the next record. Returns false at the end of the text.
     fn advance(&mut self) -> Result<bool, Fault> {
         let decoded = self.decoder.read(&mut self.rest);
         match decoded.or_else(|| self.decoder.finish()) {

@@ -119,7 +119,7 @@ impl Header {
                 let hint = self.other_delimiter();
                 let hint = hint.map_or(String::new(), |hint| format!("; {hint}"));
                 return Err(format!(
-                    "there is no column for the field {name:?} of --fields: the columns are {}{hint}",
+                    "the field {name:?} of --fields has no column: the columns are {}{hint}",
                     self.names.join(", ")
                 ));
             };
@@ -162,7 +162,7 @@ fn cut(name: &str, length: usize) -> String {
 
 fn twice(name: &str, first: usize, second: usize) -> String {
     format!(
-        "the columns {} and {} are both called {name:?}: give each a name of its own",
+        "the columns {} and {} are both called {name:?}: give them different names",
         first + 1,
         second + 1
     )

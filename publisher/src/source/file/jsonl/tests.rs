@@ -272,7 +272,7 @@ fn numbers_keep_their_digits() {
     ] {
         let line = format!("{{\"id\":1,\"n\":{number}}}");
         let reason = table(&line, &settings(Some(fields), None)).unwrap_err();
-        assert!(reason.contains(number), "all digits are told: {reason}");
+        assert!(reason.contains(number), "{reason}");
     }
 }
 
@@ -308,7 +308,7 @@ fn fields_select_members() {
     assert_eq!(rows, [r#"{"id":1,"n":5}"#, r#"{"id":2,"n":6}"#]);
 }
 
-/// Lines end at LF. CR before it is a blank, and CR alone is no line end, which is an error and not an empty table.
+/// Lines end at LF, and CR is a blank. Lines that end in CR alone are an error, and not an empty table.
 #[test]
 fn line_ends_are_read_or_refused() {
     let rows = [r#"{"id":1}"#, r#"{"id":2}"#];
