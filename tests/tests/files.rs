@@ -8,6 +8,7 @@ use common::Change;
 use tests::clean::command;
 use tests::followed::{Followed, serve};
 use tests::process::Process;
+use tests::programs::subscriber;
 use tests::table::Table;
 use tests::{skip, until};
 
@@ -90,6 +91,55 @@ fn a_broken_version_is_told_once_and_changes_nothing() {
         "{stderr}"
     );
     assert!(stderr.contains("refused: 3"), "{stderr}");
+}
+
+/// Kind of defect: text that is not a table removes all rows. Other members: with inferred and with declared fields, an
+/// error page, JSON that is not an object, another format.
+#[test]
+fn what_is_not_json_leaves_the_rows() {
+    let lines = "{\"id\":1,\"n\":1}\n{\"id\":2,\"n\":2}\n";
+    for options in [&[][..], &["--fields", "id:u64,n:u64"]] {
+        let mut followed = Followed::start("table.jsonl", lines, options, &["1|1", "2|2"]);
+        let version = followed.version();
+        let others = [
+            "404: Not Found",
+            "<html><body>503</body></html>",
+            "[]",
+            "id,n\n1,1",
+        ];
+        for (times, text) in (1..).zip(others) {
+            followed.replace(text);
+            followed.says("the table stays as it is", times);
+        }
+        assert_eq!(followed.version(), version);
+        followed.replace("{\"id\":2,\"n\":3}\n{\"id\":3");
+        followed.becomes(&["2|3"]);
+    }
+}
+
+/// Kind of defect: a file that has only its header for a moment changes the table's fields, which ends a watch with a
+/// condition on one of them.
+#[test]
+fn a_header_alone_keeps_the_fields() {
+    let mut followed = Followed::start("table.csv", "id,n\n1,5\n2,10\n", &[], &["1|5", "2|10"]);
+    let arguments = [
+        "watch",
+        followed.table.name(),
+        "--where",
+        "n > 3",
+        "--format",
+        "jsonl",
+    ];
+    let mut watch = Process::start(subscriber().args(arguments));
+    watch.stdout_until(|text| text.contains("\"n\":10"));
+    followed.replace("id,n\n");
+    followed.becomes(&[]);
+    followed.replace("id,n\n1,6\n2,11\n");
+    followed.becomes(&["1|6", "2|11"]);
+    watch.stdout_until(|text| text.contains("\"n\":11"));
+    assert!(watch.is_running(), "{}", watch.stderr());
+    let stderr = followed.stop();
+    assert!(!stderr.contains("the fields are now"), "{stderr}");
 }
 
 #[test]

@@ -128,6 +128,28 @@ fn stdin_is_ready_when_the_table_is_and_says_how_it_is_when_that_changes() {
     manager.hears("STOPPING=1");
 }
 
+/// Kind of defect: a table that cannot change any more looks alive. The metrics have a test for the same.
+#[test]
+fn the_end_of_stdin_is_reported_to_the_manager() {
+    let table = Table::new("service-end");
+    let manager = Manager::abstract_one();
+    let mut process = Process::start(manager.serves(&mut from_stdin(&table)));
+    process.write_line("{\"id\":1}");
+    process.close_input();
+    process.stderr_until(|text| {
+        text.contains("the input has ended") && text.contains("--exit-at-eof")
+    });
+    let name = table.name();
+    manager.hears(&format!(
+        "STATUS=publishing {name}: 1 rows at version 2; the input has ended"
+    ));
+    assert_eq!(rows(&table), 1);
+    process.signal(Signal::SIGTERM);
+    process.ends_with(0);
+    let stderr = process.stderr();
+    assert_eq!(stderr.matches("the input has ended").count(), 1, "{stderr}");
+}
+
 #[test]
 fn processes_and_kernel_tables_are_ready_with_their_first_rows() {
     // Of an interface that is up, be it the loopback alone.

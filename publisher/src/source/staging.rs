@@ -66,6 +66,8 @@ pub struct Staging {
     open: Option<Open>,
     refused: u64,
     dropped: u64,
+    /// The highest exit code of the refused lines.
+    code: u8,
 }
 
 impl Staging {
@@ -78,6 +80,7 @@ impl Staging {
             open: None,
             refused: 0,
             dropped: 0,
+            code: 0,
         }
     }
 
@@ -166,6 +169,18 @@ impl Staging {
         }
     }
 
+    /// Returns the error to end with after the last line, if lines were refused.
+    pub fn shortfall(&self) -> Option<Failure> {
+        (self.refused > 0).then(|| {
+            let reason = format!(
+                "{}: not all lines were accepted: {}",
+                self.input,
+                self.summary()
+            );
+            Failure::new(self.code, reason)
+        })
+    }
+
     fn begin(&mut self, line: u64, publisher: &mut UntypedPublisher) -> Result<(), Trouble> {
         if let Some(open) = &self.open {
             let reason = format!("`begin` again, before the `commit` for line {}", open.begin);
@@ -216,6 +231,7 @@ impl Staging {
 
     fn refuse(&mut self, Refusal { line, code, reason }: Refusal) -> Result<(), Trouble> {
         self.refused += 1;
+        self.code = self.code.max(code);
         let report = format!("{}: line {line}: {reason}", self.input);
         if self.strict {
             return Err(Trouble::Input(Failure::new(code, report)));

@@ -59,6 +59,25 @@ fn until_has(url: &str, table: &Table, values: &[(&str, f64)]) -> Scrape {
 }
 
 #[test]
+fn the_end_of_stdin_is_a_metric() {
+    let table = Table::new("metrics-end");
+    let (mut serving, url) = serving(&table);
+    serving.publish([row(1, 1)]);
+    until_has(
+        &url,
+        &table,
+        &[("tablecast_input_ended", 0.0), ("tablecast_rows", 1.0)],
+    );
+    serving.process.close_input();
+    until_has(
+        &url,
+        &table,
+        &[("tablecast_input_ended", 1.0), ("tablecast_rows", 1.0)],
+    );
+    serving.stop(Signal::SIGTERM);
+}
+
+#[test]
 fn a_publisher_tells_what_it_did() {
     let table = Table::new("metrics-publisher");
     let (mut serving, url) = serving(&table);
