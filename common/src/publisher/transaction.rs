@@ -273,6 +273,7 @@ impl<'p> UntypedTransaction<'p> {
         publisher.upkeep_if_due(now)?;
         let version = publisher.next_version()?;
         let staged = &publisher.staged;
+        publisher.check_notes(staged.entries.iter().map(|entry| entry.slot as usize))?;
         let writes = staged
             .entries
             .iter()

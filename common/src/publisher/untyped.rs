@@ -184,6 +184,19 @@ impl UntypedPublisher {
                 .is_ok_and(|tag| tag.is_live())
     }
 
+    /// In debug builds, checks that the notes of `slots` describe the region: a commit relies on them. Another process of the same
+    /// user may have damaged the region, so a disagreement is an error and no panic.
+    pub(super) fn check_notes(&self, slots: impl Iterator<Item = usize>) -> Result<()> {
+        if cfg!(debug_assertions) {
+            let (_, table) = self.region.look()?;
+            if let Some(slot) = self.rows.disagreement(&table, self.version, slots) {
+                let reason = format!("the tags of slot {slot} are not what the publisher wrote");
+                return Err(self.region.corrupt(reason));
+            }
+        }
+        Ok(())
+    }
+
     pub(super) fn check_length(
         &self,
         what: &'static str,
@@ -359,6 +372,9 @@ impl UntypedPublisher {
         if self.waking.needs_registry() {
             self.renew_registry()?;
         }
+        // Another process of this user may have overwritten it; new subscribers would find no registry.
+        let registry_id = self.waking.registry_id();
+        self.region.set(header::REGISTRY_ID, registry_id);
         if !self.region.has_name() {
             tracing::warn!(
                 "table {:?} lost its name: a successor takes it",
