@@ -149,6 +149,7 @@ pub mod region;
 mod registry;
 pub mod row;
 pub mod schema;
+mod scratch;
 #[doc = include_str!("security.md")]
 pub mod security {}
 pub mod seqlock;

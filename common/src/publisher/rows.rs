@@ -331,7 +331,7 @@ mod tests {
             .open()
     }
 
-    /// Commits or aborts a random transaction. The keys are more than fit into 50 rows.
+    /// Commits, aborts or forgets a random transaction. The keys are more than fit into 50 rows.
     fn random_transaction(publisher: &mut UntypedPublisher, state: &mut u64) -> Result<()> {
         let version = publisher.version();
         let mut tx = publisher.begin();
@@ -345,6 +345,7 @@ mod tests {
         }
         match random(state, 5) {
             0 => drop(tx),
+            1 => std::mem::forget(tx),
             _ => drop(tx.commit()?),
         }
         Ok(())

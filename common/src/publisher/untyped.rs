@@ -90,9 +90,14 @@ impl UntypedPublisher {
         self.region.word(header::EPOCH)
     }
 
-    /// How many rows there are.
+    /// Returns the number of committed rows.
     pub fn len(&self) -> usize {
-        self.rows.len()
+        if self.staged.is_empty() {
+            return self.rows.len();
+        }
+        // A transaction was forgotten: the index has its keys until the next one begins.
+        let slots = 0..self.rows.used();
+        slots.filter(|slot| self.rows.is_committed(*slot)).count()
     }
 
     /// Whether there are no rows.
@@ -105,7 +110,7 @@ impl UntypedPublisher {
         self.region.geometry().capacity
     }
 
-    /// Begins a transaction. The borrow makes it the only one.
+    /// Begins a transaction. The borrow makes it the only one; of one that was forgotten ([`std::mem::forget`]) nothing remains.
     pub fn begin(&mut self) -> UntypedTransaction<'_> {
         UntypedTransaction::new(self)
     }
@@ -140,6 +145,8 @@ impl UntypedPublisher {
         capacity: usize,
         rows: impl IntoIterator<Item = B>,
     ) -> Result<u64> {
+        // Of a transaction that was forgotten. Its slots are those of the region before.
+        self.roll_back();
         // The name may be another publisher's by now, and is not to be taken from that.
         self.next_upkeep_ns = 0;
         self.upkeep_if_due(monotonic_ns())?;
@@ -147,8 +154,16 @@ impl UntypedPublisher {
         Ok(self.version)
     }
 
-    /// The committed row of a key (in its canonical bytes).
+    /// Returns the committed row of a key (in its canonical bytes).
     pub fn get(&self, key: &[u8]) -> Option<RowBuf> {
+        if !self.staged.is_empty() {
+            // A transaction was forgotten: the index has its keys until the next one begins.
+            return self.iter().find(|row| {
+                let mut found = Vec::with_capacity(key.len());
+                self.schema.write_key(row.bytes(), &mut found);
+                found == key
+            });
+        }
         self.committed(self.rows.find(key)?)
             .and_then(|words| self.row(&words))
     }
