@@ -151,6 +151,7 @@ mod region;
 mod registry;
 pub mod row;
 pub mod schema;
+mod scratch;
 #[doc = include_str!("security.md")]
 pub mod security {}
 mod seqlock;

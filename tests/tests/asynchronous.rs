@@ -203,6 +203,26 @@ async fn a_future_that_is_dropped_loses_nothing() {
 }
 
 #[tokio::test]
+async fn forgotten_futures_and_changes_lose_nothing() {
+    let table = Table::new("async-forget");
+    let mut publisher = publisher(&table, 8);
+    let mut follower = subscriber(&table);
+    for value in 1..5 {
+        let mut pending = Box::pin(follower.changed());
+        assert!(pending.as_mut().now_or_never().is_none());
+        std::mem::forget(pending);
+        put(&mut publisher, 0, value);
+        let changes = soon(follower.changed()).await.unwrap();
+        assert_eq!(changes.len(), 1);
+        let mut iterator = changes.iter();
+        assert!(iterator.next().is_some());
+        std::mem::forget((iterator, changes));
+    }
+    assert_eq!(follower.get(&(0, 0)), Some(&Item::new((0, 0), 4)));
+    publisher.close().unwrap();
+}
+
+#[tokio::test]
 async fn who_has_to_give_way_has_taken_nothing() {
     let table = Table::new("async-budget");
     let mut publisher = publisher(&table, 1);

@@ -15,7 +15,7 @@ use super::untyped::UntypedPublisher;
 use super::waking::{self, Waking};
 use crate::clock::monotonic_ns;
 use crate::error::{Error, Result};
-use crate::layout::{Geometry, State, Tag, header};
+use crate::layout::{Geometry, State, header};
 use crate::region::lock::Locked;
 use crate::region::object::{self, TableName, failure};
 use crate::region::{Beginning, Header, PublisherRegion};
@@ -207,6 +207,7 @@ impl Opening {
         let (waking, registry_left) = Waking::begin(&region, registry_id, &self.settings);
         region.sign(region.word(header::EPOCH).wrapping_add(1));
         let mut publisher = self.publisher(region, rows, waking);
+        publisher.check_notes(0..publisher.rows.used())?;
         publisher.commit_news(true)?;
         if let Some(left) = registry_left {
             waking::leave(left, publisher.version);
@@ -232,7 +233,7 @@ impl Opening {
         let (waking, registry_left) = Waking::begin(&region, registry_id, &self.settings);
         region.take_name(&self.name)?;
         let mut publisher = self.publisher(region, rows, waking);
-        supersede(&mut publisher, &left)?;
+        supersede(&mut publisher, &left);
         if let Some(left) = registry_left {
             waking::leave(left, publisher.version);
         }
@@ -324,32 +325,58 @@ fn fill(
             &mut bytemuck::cast_slice_mut(&mut converted)[..new_size],
         );
         let (_, table) = region.look()?;
-        table.fill(to, Tag::live(version), &converted);
+        table.fill(to, 0, version, Some(&converted));
     }
     Ok(())
 }
 
-/// Says in the old region that another one has the name, and wakes everybody.
-fn supersede(publisher: &mut UntypedPublisher, old: &PublisherRegion) -> Result<()> {
-    let (commit, table) = old.look()?;
-    old.set(header::STATE, State::Superseded as u64);
-    table.commit(commit + 1, monotonic_ns(), std::iter::empty());
+/// Marks the old region as superseded, and wakes everybody. A region that cannot be marked is left to the re-check of its followers:
+/// the successor has the name by now.
+fn supersede(publisher: &mut UntypedPublisher, old: &PublisherRegion) {
+    match old.look() {
+        Ok((commit, table)) => {
+            old.set(header::STATE, State::Superseded as u64);
+            table.commit(commit + 1, monotonic_ns(), std::iter::empty());
+        }
+        Err(error) => {
+            tracing::warn!("subscribers learn of the successor by their re-check only: {error}");
+        }
+    }
     publisher.wake(publisher.version, true);
-    // Those who sleep on the commit sleep on that one.
+    // Subscribers without a slot sleep on the commit of the old region.
     old.commit_half().wake_all();
-    Ok(())
 }
 
-/// A publisher whose region lost its name makes a successor of it, with the same rows at the same slots.
+/// Replaces the publisher's region, which lost its name, by a successor with the same rows.
 pub(super) fn succeed_self(publisher: &mut UntypedPublisher) -> Result<()> {
     let capacity = publisher.capacity();
     let new = successor(publisher, Arc::clone(&publisher.schema), capacity)?;
-    fill(&new, &publisher.region, publisher.version, &publisher.name)?;
-    new.take_name(&publisher.name)?;
-    go_on_with(publisher, new)
+    copy_as_noted(publisher, &new)?;
+    go_on_with(publisher, new, None)
 }
 
-/// A publisher makes a successor of its own region, with another schema, another capacity, other rows.
+/// Copies the publisher's committed rows to `new`, each to the slot and to the copy that the publisher's notes name, so that the notes
+/// describe `new`, too. A staged transaction stays valid: its entries name the copies that are free in both regions.
+fn copy_as_noted(publisher: &UntypedPublisher, new: &PublisherRegion) -> Result<()> {
+    let (region, notes) = (&publisher.region, &publisher.rows);
+    let (_, from) = region.look()?;
+    let rows = from.rows().min(notes.used());
+    new.grow(rows)?;
+    let (version, table) = new.look()?;
+    let mut words = vec![0; publisher.schema.row_words()];
+    for slot in 0..notes.used() {
+        let (holder, live) = notes.holder(slot);
+        if live && !publisher.read_into(slot, &mut words) {
+            return Err(region.corrupt(format!("the committed row at slot {slot} is gone")));
+        }
+        if slot < rows {
+            table.fill(slot, holder, version, live.then_some(&words));
+        }
+    }
+    Ok(())
+}
+
+/// Replaces the publisher's region by a successor with another schema, another capacity, other rows.
 pub(super) fn reshape<B: AsRef<[u8]>>(
     publisher: &mut UntypedPublisher,
     schema: Schema,
@@ -358,7 +385,7 @@ pub(super) fn reshape<B: AsRef<[u8]>>(
 ) -> Result<()> {
     let schema = Arc::new(schema);
     let new = successor(publisher, Arc::clone(&schema), capacity)?;
-    let live = Tag::live(new.word(header::COMMIT));
+    let version = new.word(header::COMMIT);
     let mut words = vec![0; schema.row_words()];
     for (slot, row) in rows.into_iter().enumerate() {
         let row = row.as_ref();
@@ -372,26 +399,19 @@ pub(super) fn reshape<B: AsRef<[u8]>>(
         bytemuck::cast_slice_mut(&mut words)[..row.len()].copy_from_slice(row);
         new.grow(slot + 1)?;
         let (_, table) = new.look()?;
-        table.fill(slot, live, &words);
+        table.fill(slot, 0, version, Some(&words));
     }
-    let (version, table) = new.look()?;
+    let (_, table) = new.look()?;
     let twice = |key: &[u8]| Error::KeyExists {
         table: publisher.name().to_owned(),
         key: schema.format_key(key),
     };
     let rows = Rows::of(&schema, &table, version, capacity, twice)?;
-    new.take_name(&publisher.name)?;
-    (publisher.schema, publisher.rows) = (schema, rows);
-    publisher.settings.capacity = capacity;
-    go_on_with(publisher, new)
+    go_on_with(publisher, new, Some(rows))
 }
 
-/// A region without a name and without rows, that may take the place of the publisher's.
-fn successor(
-    publisher: &UntypedPublisher,
-    schema: Arc<Schema>,
-    capacity: usize,
-) -> Result<PublisherRegion> {
+/// Creates a region without a name and without rows, which can replace the publisher's.
+fn successor(publisher: &UntypedPublisher, schema: Arc<Schema>, capacity: usize) -> Result<PublisherRegion> {
     let region = &publisher.region;
     let beginning = Beginning {
         schema,
@@ -402,13 +422,28 @@ fn successor(
         access: publisher.settings.access,
     };
     let new = PublisherRegion::create(&publisher.name, &beginning)?;
-    new.set(header::REGISTRY_ID, region.word(header::REGISTRY_ID));
+    new.set(header::REGISTRY_ID, publisher.waking.registry_id());
     Ok(new)
 }
 
-/// Publishes in `new`, which has the name now, and tells whoever follows the region before.
-fn go_on_with(publisher: &mut UntypedPublisher, new: PublisherRegion) -> Result<()> {
+/// Gives `new` the table's name, publishes there from now on, and wakes the followers of the region before. `rows` are the notes that
+/// describe `new`, unless the publisher's own do. If it fails, nothing has changed.
+fn go_on_with(publisher: &mut UntypedPublisher, new: PublisherRegion, rows: Option<Rows>) -> Result<()> {
+    let (version, table) = new.look()?;
+    if cfg!(debug_assertions) {
+        let notes = rows.as_ref().unwrap_or(&publisher.rows);
+        // No other process can have written to it.
+        let wrong = notes.disagreement(&table, version, 0..notes.used());
+        assert_eq!(wrong, None, "the notes of a slot describe the successor");
+    }
+    new.take_name(&publisher.name)?;
+    if let Some(rows) = rows {
+        publisher.rows = rows;
+    }
+    publisher.schema = Arc::clone(new.schema());
+    publisher.settings.capacity = new.geometry().capacity;
+    publisher.version = version;
     let old = std::mem::replace(&mut publisher.region, new);
-    publisher.version = publisher.region.word(header::COMMIT);
-    supersede(publisher, &old)
+    supersede(publisher, &old);
+    Ok(())
 }

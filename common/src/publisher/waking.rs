@@ -65,9 +65,13 @@ impl Waking {
             Ok(registry) => waking.registry = Some(registry),
             Err(error) => waking.tell(&error),
         }
-        let id = waking.registry.as_ref().map_or(0, Registry::id);
-        region.set(header::REGISTRY_ID, id);
+        region.set(header::REGISTRY_ID, waking.registry_id());
         waking
+    }
+
+    /// Returns the random number of the registry, which the region must name; 0 without one.
+    pub(super) fn registry_id(&self) -> u64 {
+        self.registry.as_ref().map_or(0, Registry::id)
     }
 
     /// Tells once that there is no registry, however often a new one is tried.

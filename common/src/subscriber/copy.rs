@@ -7,6 +7,7 @@ use crate::index::{Hash, KeyIndex};
 use crate::memory::Lines;
 use crate::row::RowRef;
 use crate::schema::{Conversion, Schema};
+use crate::scratch::Scratch;
 use crate::table::catch_up::{Moved, Staging};
 
 mod rows;
@@ -26,19 +27,19 @@ pub(super) enum Changed {
 
 /// What the last refresh changed.
 pub(super) struct ChangeList {
-    pub(super) items: Vec<Changed>,
+    pub(super) items: Scratch<Changed>,
     /// Instead of `items`: all rows of the copy, as created.
     pub(super) all: bool,
-    old_rows: Vec<u64>,
+    old_rows: Scratch<u64>,
     schema: Arc<Schema>,
 }
 
 impl ChangeList {
     pub(super) fn new(schema: &Arc<Schema>) -> Self {
         Self {
-            items: Vec::new(),
+            items: Scratch::default(),
             all: false,
-            old_rows: Vec::new(),
+            old_rows: Scratch::default(),
             schema: Arc::clone(schema),
         }
     }
@@ -53,9 +54,9 @@ impl ChangeList {
 
     /// Empties the list, for changes from rows of `schema`.
     pub(super) fn clear(&mut self, schema: &Arc<Schema>) {
-        self.items.clear();
+        self.items.recycle();
         self.all = false;
-        self.old_rows.clear();
+        self.old_rows.recycle();
         if !Arc::ptr_eq(&self.schema, schema) {
             self.schema = Arc::clone(schema);
         }

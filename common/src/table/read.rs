@@ -231,7 +231,7 @@ fn latest(version: u64) -> u64 {
 /// Which of a row's two copies holds it at a version.
 #[derive(Clone, Copy)]
 pub(super) struct Found {
-    tag: Tag,
+    pub(super) tag: Tag,
     pub(super) which: usize,
     /// Whether both tags are at most that version. Then neither can have been another at that version; else the tag that counts
     /// may have been loaded before the other copy was committed and then this one rewritten.

@@ -160,3 +160,35 @@ fn another_region_is_told_by_its_differences() {
         .collect();
     assert_eq!(kinds, [(1, 1), (2, 3), (0, 9)]);
 }
+
+#[test]
+fn memory_of_old_rows_shrinks_after_one_large_refresh() -> crate::Result<()> {
+    let name = format!("unit-old-rows-{}", std::process::id());
+    let schema = Schema::parse("id:u64,value:u64", None)?;
+    let mut publisher = crate::UntypedPublisher::builder(&name, schema).open()?;
+    let mut subscriber = crate::UntypedSubscriber::open(&name)?;
+    let mut step = |rows: u64, value: u64| -> crate::Result<[usize; 2]> {
+        let mut tx = publisher.begin();
+        for id in 0..rows {
+            tx.upsert(bytemuck::bytes_of(&[id, value]))?;
+        }
+        tx.commit()?;
+        assert_eq!(subscriber.refresh()?.len(), rows as usize);
+        let ChangeList {
+            items, old_rows, ..
+        } = &subscriber.changes;
+        Ok([items.capacity(), old_rows.capacity()])
+    };
+    step(50_000, 0)?;
+    let [items, old_rows] = step(50_000, 1)?;
+    assert!(items >= 50_000 && old_rows >= 100_000);
+    for value in 2..50 {
+        step(100, value)?;
+    }
+    let [items, old_rows] = step(100, 50)?;
+    assert!(
+        items <= 1_000 && old_rows <= 2_000,
+        "{items} changes, {old_rows} words"
+    );
+    publisher.close()
+}

@@ -7,6 +7,7 @@ use super::places::Places;
 use super::{Aside, Known, Lists, Row, catch_up};
 use crate::bits::set_bits;
 use crate::memory::Lines;
+use crate::scratch::Scratch;
 use crate::table::Table;
 use crate::table::journal::Mark;
 use crate::table::read::Overtaken;
@@ -28,8 +29,8 @@ pub struct Staging {
 }
 
 struct Rows {
-    moved: Vec<Moved>,
-    words: Vec<u64>,
+    moved: Scratch<Moved>,
+    words: Scratch<u64>,
     row_words: usize,
     places: Places<Lines>,
     /// Whether rows are there, and not in `words`.
@@ -39,8 +40,8 @@ struct Rows {
 impl Default for Rows {
     fn default() -> Self {
         Self {
-            moved: Vec::new(),
-            words: Vec::new(),
+            moved: Scratch::default(),
+            words: Scratch::default(),
             row_words: 0,
             places: Places::new(Lines::default()),
             in_places: false,
@@ -57,21 +58,21 @@ impl Rows {
             self.places = Places::new(Lines::default());
         }
         self.in_places = false;
-        self.moved.clear();
-        self.words.clear();
+        self.moved.recycle();
+        self.words.recycle();
     }
 
     /// Moves to their places what is listed.
     fn move_to_places(&mut self, table: &Table<'_>) {
         let rows = self.places.reserve(table);
-        for moved in &self.moved {
+        for moved in self.moved.iter() {
             if let Some(start) = moved.start {
                 let words = &self.words[start..start + self.row_words];
                 rows[moved.slot as usize * self.row_words..][..self.row_words]
                     .copy_from_slice(words);
             }
         }
-        for moved in &self.moved {
+        for moved in self.moved.iter() {
             let is_live = u64::from(moved.start.is_some());
             self.places.note(moved.slot as usize, 1, is_live);
         }
@@ -154,6 +155,13 @@ impl Staging {
     /// The rows that changed, each slot once.
     pub fn moved(&self) -> &[Moved] {
         &self.rows.moved
+    }
+
+    /// Returns the number of changed rows, and of words, that there is memory for.
+    #[cfg(test)]
+    pub(super) fn capacity(&self) -> [usize; 2] {
+        let Rows { moved, words, .. } = &self.rows;
+        [moved.capacity(), words.capacity()]
     }
 
     /// The words of a row that is live.

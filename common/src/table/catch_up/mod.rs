@@ -27,6 +27,9 @@ use crate::layout::BLOCK_ROWS;
 const TAGS_AHEAD: usize = 48;
 const COPY_AHEAD: usize = 24;
 
+/// Capacity of the lists of overtaken rows that is kept for the next step.
+const KEPT_ROWS: usize = 4096;
+
 /// Takes what a catching up reads.
 trait Aside {
     /// Copies aside the row, if it was written after what is known of it.
@@ -111,6 +114,9 @@ fn catch_up<'m, E>(
         written,
     } = lists;
     failed.clear();
+    // Few rows are overtaken, except in a large step.
+    failed.shrink_to(KEPT_ROWS);
+    again.shrink_to(KEPT_ROWS);
     let mut looked = since;
     for pass in 1..=passes {
         let (version, table) = look()?;

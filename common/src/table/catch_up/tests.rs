@@ -195,3 +195,34 @@ fn what_the_journal_named_stays_when_blocks_must_be_searched_after_it() {
         .collect();
     assert_eq!(rows, expected);
 }
+
+#[test]
+fn staging_memory_shrinks_after_one_large_step() {
+    const ROWS: usize = 60_000;
+    let geometry = Geometry::new(2, ROWS, 0, 0).unwrap();
+    let words = words(&geometry);
+    let table = WritableTable::new(&words, &geometry, ROWS).unwrap();
+    let mut staging = Staging::default();
+    let mut mark = table.mark(1);
+    let mut step = |version: u64, rows: usize| {
+        let writes = (0..rows).map(|slot| table.write(slot, Some(&[7, 7]), version - 1));
+        table.commit(version, 0, writes);
+        let look = || Ok::<_, ()>((last_commit(read_only(&words)), *table));
+        mark = staging.catch_up(mark, 1, look).unwrap().unwrap();
+        assert_eq!(staging.moved().len(), rows);
+        staging.capacity()
+    };
+    // As many as the journal names, and more, for which blocks are searched.
+    for (first, large) in [(2, 30_000), (100, 60_000)] {
+        let [moved, _] = step(first, large);
+        assert!(moved >= large, "{moved}");
+        for version in first + 1..first + 50 {
+            step(version, 100);
+        }
+        let [moved, words] = step(first + 50, 100);
+        assert!(moved <= 1_000 && words <= 2_000, "{moved}, {words}");
+        for version in first + 51..100 {
+            step(version, 1);
+        }
+    }
+}
