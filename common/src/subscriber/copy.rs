@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::bits::{SetBits, set_bits};
 use crate::index::{Hash, KeyIndex};
-use crate::memory::Lines;
+use crate::memory::{Lines, NoMemory, try_extend};
 use crate::row::RowRef;
 use crate::schema::{Conversion, Schema};
 use crate::table::catch_up::{Moved, Staging};
@@ -120,12 +120,14 @@ impl LocalCopy {
         copy
     }
 
-    /// Makes room for so many slots.
-    fn make_room(&mut self, slots: usize) {
+    /// Makes room for `slots` slots.
+    fn make_room(&mut self, slots: usize) -> Result<(), NoMemory> {
         if slots > self.live.len() * 64 {
-            self.live.resize(slots.div_ceil(64), 0);
-            self.rows.grow(self.live.len() * 64);
+            let bits = slots.div_ceil(64);
+            self.rows.try_grow(bits * 64)?;
+            try_extend(&mut self.live, bits)?;
         }
+        Ok(())
     }
 
     pub(super) fn schema(&self) -> &Arc<Schema> {
@@ -199,9 +201,19 @@ impl LocalCopy {
         *bits = if live { *bits | bit } else { *bits & !bit };
     }
 
-    /// Takes over what was copied aside, by key: first every key that left a slot, then every key that entered one. A key
+    /// Applies the rows that were copied aside, by key: first every key that left a slot, then every key that entered one. A key
     /// that did both is one update, or nothing if its row is the same.
-    pub(super) fn apply(&mut self, staging: &Staging, changes: &mut ChangeList) {
+    ///
+    /// # Errors
+    /// [`NoMemory`]; the copy is then as it was.
+    pub(super) fn apply(
+        &mut self,
+        staging: &Staging,
+        changes: &mut ChangeList,
+    ) -> Result<(), NoMemory> {
+        if let Some(last) = staging.moved().iter().map(|moved| moved.slot).max() {
+            self.make_room(last as usize + 1)?;
+        }
         let mut left: Vec<usize> = Vec::new();
         let mut entered: Vec<&Moved> = Vec::new();
         for (at, moved) in staging.moved().iter().enumerate() {
@@ -209,7 +221,6 @@ impl LocalCopy {
                 self.rows.prefetch(later.slot as usize);
             }
             let slot = moved.slot as usize;
-            self.make_room(slot + 1);
             let row = staging.row(moved);
             if self.is_live(slot) {
                 if let Some(row) = row.filter(|row| self.rows.same_key(self.words(slot), row)) {
@@ -231,6 +242,7 @@ impl LocalCopy {
             }
         }
         self.enter(staging, changes, &left, &entered);
+        Ok(())
     }
 
     fn enter(

@@ -6,7 +6,7 @@ use super::Subscriber;
 use super::untyped::{PASSES, UntypedSubscriber, checked};
 use crate::bits::set_bits;
 use crate::error::Result;
-use crate::memory::Lines;
+use crate::memory::{Lines, NoMemory, try_extend};
 use crate::row::{Row, RowBuf};
 use crate::table::catch_up::{Destination, copy_all};
 use crate::table::journal::Mark;
@@ -20,12 +20,12 @@ impl<R: Row> Typed<'_, R> {
 }
 
 impl<R: Row> Destination for Typed<'_, R> {
+    fn reserve(&mut self, words: usize) -> std::result::Result<(), NoMemory> {
+        try_extend(self.0, words / (size_of::<R>() / size_of::<u64>()))
+    }
+
     #[inline]
-    fn reserve(&mut self, words: usize) -> &mut [u64] {
-        let rows = words / (size_of::<R>() / size_of::<u64>());
-        if self.0.len() < rows {
-            self.0.resize(rows, R::zeroed());
-        }
+    fn words(&mut self) -> &mut [u64] {
         bytemuck::cast_slice_mut(self.0)
     }
 }
@@ -48,7 +48,7 @@ impl UntypedSubscriber {
     }
 
     fn copy_all(&self, rows: &mut impl Destination, live: &mut Vec<u64>) -> Result<u64> {
-        let reached = copy_all(rows, live, PASSES, || self.region.look())?;
+        let reached = copy_all(rows, live, PASSES, || self.region.look());
         Ok(checked(&self.name, &self.region, Mark::START, reached)?.version)
     }
 }

@@ -10,6 +10,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use crossbeam_utils::Backoff;
+use nix::errno::Errno;
 
 use super::PublisherState;
 use super::builder::{Settings, SubscriberBuilder};
@@ -21,13 +22,13 @@ use super::wait::Waiter;
 use crate::clock::monotonic_ns;
 use crate::error::{Error, Result};
 use crate::layout::header;
-use crate::memory::Lines;
+use crate::memory::{Lines, NoMemory};
 use crate::region::Region;
-use crate::region::object::TableName;
+use crate::region::object::{TableName, failure};
 use crate::row::{RowBuf, RowRef};
 use crate::schema::Schema;
 use crate::sync::Ordering;
-use crate::table::catch_up::{Staging, copy_all};
+use crate::table::catch_up::{Failed, Staging, copy_all};
 use crate::table::commit_time;
 use crate::table::journal::Mark;
 
@@ -370,7 +371,9 @@ impl UntypedSubscriber {
     /// Takes over all that was committed since.
     fn catch_up(&mut self) -> Result<()> {
         let mark = catch_up(&self.name, &self.region, self.mark, &mut self.staging)?;
-        self.copy.apply(&self.staging, &mut self.changes);
+        self.copy
+            .apply(&self.staging, &mut self.changes)
+            .map_err(|NoMemory| no_memory(&self.region))?;
         self.mark = mark;
         self.note_delay();
         // State, epoch and registry are stored before the commit that tells of them.
@@ -451,32 +454,39 @@ pub(super) fn copied(
         });
     }
     let (mut rows, mut live) = (Lines::default(), Vec::new());
-    let reached = copy_all(&mut rows, &mut live, PASSES, || region.look())?;
+    let reached = copy_all(&mut rows, &mut live, PASSES, || region.look());
     let mark = checked(name, region, Mark::START, reached)?;
     Ok((mark, LocalCopy::whole(region.schema(), rows, live)))
 }
 
 fn catch_up(name: &TableName, region: &Region, since: Mark, staging: &mut Staging) -> Result<Mark> {
-    let reached = staging.catch_up(since, PASSES, || region.look())?;
+    let reached = staging.catch_up(since, PASSES, || region.look());
     checked(name, region, since, reached)
 }
 
-/// How far it came from `since`, if what was copied can be believed.
+/// Returns how far the copied rows lead from `since`, if they can be trusted.
 pub(super) fn checked(
     name: &TableName,
     region: &Region,
     since: Mark,
-    reached: Option<Mark>,
+    reached: std::result::Result<Mark, Failed<Error>>,
 ) -> Result<Mark> {
     region.check_whole()?;
     match reached {
-        Some(mark) if mark.version < since.version => Err(region.corrupt(format!(
+        Ok(mark) if mark.version < since.version => Err(region.corrupt(format!(
             "its commits went back from {} to {}",
             since.version, mark.version
         ))),
-        Some(mark) => Ok(mark),
-        None => Err(outrun(name, PASSES)),
+        Ok(mark) => Ok(mark),
+        Err(Failed::Look(error)) => Err(error),
+        Err(Failed::Outrun) => Err(outrun(name, PASSES)),
+        Err(Failed::NoMemory) => Err(no_memory(region)),
     }
+}
+
+/// Returns the error for a copy of rows that the system has no memory for.
+fn no_memory(region: &Region) -> Error {
+    failure(region.object(), "copy", Errno::ENOMEM)
 }
 
 fn outrun(name: &TableName, passes: u32) -> Error {
