@@ -307,14 +307,20 @@ impl LocalCopy {
         self.index.put(hash, slot, is_twin, hash_at)
     }
 
-    /// What it takes to get from this copy to `new`, which is of another region and maybe of another schema: true
-    /// differences only.
+    /// Lists the changes that lead from this copy to `new`, which is of another region and may be of another schema. A row
+    /// has changed if a field that both schemas have holds another value.
     pub(super) fn differences(&self, new: &LocalCopy, changes: &mut ChangeList) {
         changes.clear(self.schema());
         let conversion = Conversion::between(self.schema(), new.schema());
         let mut converted = vec![0; new.schema().row_size()];
         let mut key = Vec::with_capacity(new.schema().key_size());
         let mut known = vec![false; new.live.len() * 64];
+        // Fields of both schemas that are not converted, because their kind is another or a narrower text.
+        let lost = conversion.as_ref().map(Conversion::lost);
+        let retyped = lost.unwrap_or_default().iter();
+        let retyped: Vec<(usize, usize)> = retyped
+            .filter_map(|name| Some((self.schema().field(name)?.0, new.schema().field(name)?.0)))
+            .collect();
         for slot in self.slots() {
             let successor = conversion.as_ref().and_then(|conversion| {
                 conversion.convert(self.bytes(slot), &mut converted);
@@ -325,7 +331,14 @@ impl LocalCopy {
             match successor {
                 Some(successor) => {
                     known[successor] = true;
-                    if converted != new.bytes(successor) {
+                    let (before, now) = (self.row(slot), new.row(successor));
+                    let mut differs = false;
+                    for (from, to) in &retyped {
+                        differs |= before.value(*from) != now.value(*to);
+                        let place = new.schema().fields()[*to].range();
+                        converted[place.clone()].copy_from_slice(&now.bytes()[place]);
+                    }
+                    if differs || converted != new.bytes(successor) {
                         let old = changes.keep(self.words(slot));
                         changes.items.push(Changed::Updated {
                             old,

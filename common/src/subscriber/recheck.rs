@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::PublisherState;
-use super::untyped::{UntypedSubscriber, copied};
+use super::untyped::{Copied, UntypedSubscriber, copied};
 use crate::clock::monotonic_ns;
 use crate::error::Result;
 use crate::layout::State;
@@ -32,10 +32,10 @@ impl UntypedSubscriber {
         Ok(())
     }
 
-    /// The re-check, but where there are changes to be told an error waits for the next one.
+    /// Makes the re-check. Where changes are to be returned first, an error is left to the next one.
     pub(super) fn check_or_later(&mut self) -> Result<()> {
         match self.check() {
-            Err(error) if !self.changes.items.is_empty() => {
+            Err(error) if self.schema_changed || !self.changes.items.is_empty() => {
                 tracing::debug!("to be looked at again: {error}");
                 self.next_check_ns = 0;
                 Ok(())
@@ -87,11 +87,23 @@ impl UntypedSubscriber {
         Ok(())
     }
 
-    /// Goes on with another region of the same name, and tells true differences only.
+    /// Moves to another region of the same name. The changes are the rows that differ.
     fn move_to(&mut self, region: Region) -> Result<()> {
-        let (mark, copy) = copied(&self.name, &self.settings, &region)?;
+        let Copied {
+            mark,
+            copy,
+            conversion,
+        } = copied(&self.name, &self.settings, &region)?;
         self.copy.differences(&copy, &mut self.changes);
-        (self.region, self.copy, self.mark) = (region, copy, mark);
+        self.schema_changed |= self.copy.schema() != copy.schema();
+        if self.changes.items.is_empty() {
+            // Rows that are committed from here on are of the new schema.
+            self.changes.clear(copy.schema());
+        }
+        self.region = region;
+        self.copy = copy;
+        self.conversion = conversion;
+        self.mark = mark;
         self.note_delay();
         Ok(())
     }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::Subscriber;
-use super::untyped::{PASSES, UntypedSubscriber, checked};
+use super::untyped::{PASSES, UntypedSubscriber, checked, convert_all};
 use crate::bits::set_bits;
 use crate::error::Result;
 use crate::memory::{Lines, NoMemory, try_extend};
@@ -39,6 +39,9 @@ impl UntypedSubscriber {
     pub fn snapshot(&self) -> Result<(u64, Vec<RowBuf>)> {
         let (mut words, mut live) = (Lines::default(), Vec::new());
         let version = self.copy_all(&mut words, &mut live)?;
+        if let Some(conversion) = &self.conversion {
+            words = convert_all(&self.region, conversion, self.schema(), &words, &live)?;
+        }
         let (row_words, row_size) = (self.schema().row_words(), self.schema().row_size());
         let rows = set_bits(&live).map(|slot| {
             let bytes = bytemuck::cast_slice(&words[slot * row_words..][..row_words]);
@@ -82,7 +85,7 @@ impl<R: Row> Subscriber<R> {
     /// # Errors
     /// [`Error::Outrun`](crate::Error::Outrun), [`Error::Corrupt`](crate::Error::Corrupt). What `rows` holds then says nothing.
     pub fn snapshot(&self, rows: &mut Vec<R>) -> Result<u64> {
-        if !Typed::<R>::FITS {
+        if !Typed::<R>::FITS || self.inner.conversion.is_some() {
             let (version, found) = self.inner.snapshot()?;
             rows.clear();
             rows.extend(

@@ -165,6 +165,33 @@ impl Staging {
         Ok(mark)
     }
 
+    /// Replaces each row by what `convert` writes from it, which is `row_words` long.
+    ///
+    /// # Errors
+    /// [`Failed`]; there are no rows to be used then.
+    pub fn convert<E>(
+        &mut self,
+        row_words: usize,
+        convert: impl Fn(&[u64], &mut [u64]) -> Result<(), E>,
+    ) -> Result<(), Failed<E>> {
+        let mut words = Vec::new();
+        words
+            .try_reserve(self.moved().len() * row_words)
+            .map_err(NoMemory::from)?;
+        for number in 0..self.moved().len() {
+            let start = words.len();
+            if let Some(row) = self.row(&self.moved()[number]) {
+                words.resize(start + row_words, 0);
+                convert(row, &mut words[start..]).map_err(Failed::Caller)?;
+                self.rows.moved[number].start = Some(start);
+            }
+        }
+        self.rows.words = words;
+        self.rows.row_words = row_words;
+        self.rows.in_places = false;
+        Ok(())
+    }
+
     /// The rows that changed, each slot once.
     pub fn moved(&self) -> &[Moved] {
         &self.rows.moved

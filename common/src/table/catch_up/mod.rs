@@ -33,8 +33,8 @@ const COPY_AHEAD: usize = 24;
 /// The reason why nothing was caught up with.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Failed<E> {
-    /// `look` failed.
-    Look(E),
+    /// A function of the caller failed.
+    Caller(E),
     /// The rows changed faster than they could be copied.
     Outrun,
     /// The system has no memory for the copied rows.
@@ -137,7 +137,7 @@ fn catch_up<'m, E>(
     failed.clear();
     let mut looked = since;
     for pass in 1..=passes {
-        let (version, table) = look().map_err(Failed::Look)?;
+        let (version, table) = look().map_err(Failed::Caller)?;
         let mark = table.mark(version);
         let known = |since: Mark| Known {
             version,
