@@ -108,3 +108,57 @@ impl UntypedSubscriber {
         Ok(())
     }
 }
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use crate::{Change, Schema, UntypedPublisher, Value};
+
+    #[test]
+    fn a_row_committed_during_the_move_to_a_new_schema_is_reported_in_that_schema() {
+        for (number, fields) in [
+            ["id:u64,a:u32,b:u32,c:u64", "id:u64,c:u64"],
+            ["id:u64,c:u64", "id:u64,a:u32,b:u32,c:u64"],
+        ]
+        .into_iter()
+        .enumerate()
+        {
+            let name = format!("test-move-{number}-{}", std::process::id());
+            let [before, after] = fields.map(|fields| Schema::parse(fields, None).unwrap());
+            let row = |schema: &Schema, value: u64| {
+                let mut row = vec![0; schema.row_size()];
+                let (_, field) = schema.field("c").unwrap();
+                row[field.range()].copy_from_slice(&value.to_le_bytes());
+                row
+            };
+            let mut publisher = UntypedPublisher::builder(&name, before.clone())
+                .open()
+                .unwrap();
+            let mut tx = publisher.begin();
+            tx.insert(&row(&before, 4)).unwrap();
+            tx.commit().unwrap();
+            let mut subscriber = UntypedSubscriber::open(&name).unwrap();
+            publisher
+                .reshape(after.clone(), 10, [row(&after, 4)])
+                .unwrap();
+            // A refresh, with a commit between its steps.
+            subscriber.changes.clear(subscriber.copy.schema());
+            subscriber.check().unwrap();
+            assert!(subscriber.schema_changed && subscriber.changes.items.is_empty());
+            let mut tx = publisher.begin();
+            tx.update(&row(&after, 5)).unwrap();
+            tx.commit().unwrap();
+            subscriber.take_over(0).unwrap();
+            let changes = subscriber.changes();
+            let changes: Vec<_> = changes.iter().collect();
+            match &changes[..] {
+                [Change::Updated { old, new }] => {
+                    let values = [old, new].map(|row| row.field("c"));
+                    assert_eq!(values, [4, 5].map(|value| Some(Value::U64(value))));
+                }
+                other => panic!("{other:?}"),
+            }
+            publisher.close().unwrap();
+        }
+    }
+}

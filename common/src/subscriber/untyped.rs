@@ -383,19 +383,20 @@ impl UntypedSubscriber {
     }
 
     /// Applies the last commit to the copy. A commit before `least` is only noted as seen, unless something else has changed.
-    fn take_over(&mut self, least: u64) -> Result<()> {
+    pub(super) fn take_over(&mut self, least: u64) -> Result<()> {
         self.seen = self.mark.version;
-        if (self.mark.version..least).contains(&self.region.word(header::COMMIT)) {
+        if self.mark.version < least {
+            // Loaded once: a later commit may be the one that is waited for, and nobody would wake a subscriber that parks there.
             let (commit, _) = self.region.look()?;
-            // Stored before the commit that tells of them, as in `catch_up`.
-            if self.state_words() != self.known {
-                self.check_or_later()?;
-            }
-            // `commit` was loaded again, and may have come as far as `least` in the meantime: then nobody would wake this
-            // subscriber if it slept at it.
-            if !self.has_news() && commit < least {
-                self.seen = commit;
-                return Ok(());
+            if (self.mark.version..least).contains(&commit) {
+                // State, epoch and registry are stored before the commit that tells of them, as in `catch_up`.
+                if self.state_words() != self.known {
+                    self.check_or_later()?;
+                }
+                if !self.has_news() {
+                    self.seen = commit;
+                    return Ok(());
+                }
             }
         }
         if self.changes.items.is_empty() && self.region.word(header::COMMIT) != self.mark.version {
