@@ -411,7 +411,11 @@ pub(super) fn reshape<B: AsRef<[u8]>>(
 }
 
 /// Creates a region without a name and without rows, which can replace the publisher's.
-fn successor(publisher: &UntypedPublisher, schema: Arc<Schema>, capacity: usize) -> Result<PublisherRegion> {
+fn successor(
+    publisher: &UntypedPublisher,
+    schema: Arc<Schema>,
+    capacity: usize,
+) -> Result<PublisherRegion> {
     let region = &publisher.region;
     let beginning = Beginning {
         schema,
@@ -428,7 +432,11 @@ fn successor(publisher: &UntypedPublisher, schema: Arc<Schema>, capacity: usize)
 
 /// Gives `new` the table's name, publishes there from now on, and wakes the followers of the region before. `rows` are the notes that
 /// describe `new`, unless the publisher's own do. If it fails, nothing has changed.
-fn go_on_with(publisher: &mut UntypedPublisher, new: PublisherRegion, rows: Option<Rows>) -> Result<()> {
+fn go_on_with(
+    publisher: &mut UntypedPublisher,
+    new: PublisherRegion,
+    rows: Option<Rows>,
+) -> Result<()> {
     let (version, table) = new.look()?;
     if cfg!(debug_assertions) {
         let notes = rows.as_ref().unwrap_or(&publisher.rows);

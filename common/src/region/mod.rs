@@ -329,6 +329,10 @@ impl<M: Borrow<Mapping>> Region<M> {
             .file
             .metadata()
             .map_err(|error| failure_io(&self.object, "look at", error))?;
+        if status.blocks() * 512 < status.len() {
+            // The publisher makes none. A page that is read in a hole is allocated, and takes memory from this process.
+            return Err(self.corrupt("it has holes".to_owned()));
+        }
         let size = status.len() as usize / 8;
         if words <= size {
             let whole = self.geometry.words_for(self.geometry.capacity);

@@ -66,10 +66,16 @@ impl<'m> Table<'m> {
         (self.block(slot / BLOCK_ROWS), slot % BLOCK_ROWS)
     }
 
-    /// Calls `visit` with each block in which something was written after `since`, in order.
+    /// Calls `visit` with each block that was written after `since`, in ascending order.
     /// The caller has loaded `commit` by [`last_commit`] before.
+    ///
+    /// The tree may be ahead of the number of rows, which was loaded before it. Blocks beyond that number hold only rows of
+    /// commits that the caller has not loaded, so they are not visited: `descend` bounds the entries below the root, and
+    /// the root covers a block that exists unless there are no rows.
     fn changed_blocks(&self, since: u64, mut visit: impl FnMut(usize)) {
-        self.descend(self.geometry.depth - 1, 0, since, &mut visit);
+        if self.rows > 0 {
+            self.descend(self.geometry.depth - 1, 0, since, &mut visit);
+        }
     }
 
     fn descend(&self, level: usize, index: usize, since: u64, visit: &mut impl FnMut(usize)) {

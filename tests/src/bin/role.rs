@@ -36,6 +36,7 @@ fn main() {
         "echo" => echo(&mut arguments),
         "follow" => follow(&mut arguments),
         "read" => read(&mut arguments),
+        "starved" => starved(&mut arguments),
         "fork" => fork(&mut arguments),
         "stepped" => stepped(&mut arguments),
         "refresh" => refresh(&mut arguments),
@@ -247,6 +248,35 @@ fn read(arguments: &mut Arguments) -> Result<()> {
             Ok(())
         }
     }
+}
+
+/// `starved NAME BYTES`: opens the table and says how many rows it has. At a line on stdin it limits itself to BYTES more memory
+/// than it has, and says what `refresh`, `snapshot` and `open` answer, and how many rows its copy has.
+fn starved(arguments: &mut Arguments) -> Result<()> {
+    let (name, bytes): (String, u64) = (arguments.next(), arguments.next());
+    let mut subscriber = UntypedSubscriber::open(&name)?;
+    say(format!("rows {}", subscriber.len()));
+    let read = std::io::stdin().read_line(&mut String::new());
+    read.unwrap_or_else(|error| fail(error));
+    let pages = std::fs::read_to_string("/proc/self/statm").unwrap_or_else(|error| fail(error));
+    let pages = pages
+        .split(' ')
+        .next()
+        .and_then(|pages| pages.parse::<u64>().ok());
+    let pages = pages.unwrap_or_else(|| fail("no size of this process"));
+    let limit = pages * 4096 + bytes;
+    nix::sys::resource::setrlimit(nix::sys::resource::Resource::RLIMIT_AS, limit, limit)
+        .unwrap_or_else(|errno| fail(errno));
+    let answer = |call: &str, answer: Result<()>| match answer {
+        Ok(()) => say(format!("{call}: done")),
+        Err(error) => say(format!("{call}: {error}")),
+    };
+    answer("refresh", subscriber.refresh().map(drop));
+    answer("snapshot", subscriber.snapshot().map(drop));
+    answer("open", UntypedSubscriber::open(&name).map(drop));
+    say(format!("rows {}", subscriber.len()));
+    stay();
+    Ok(())
 }
 
 /// `fork NAME`: publishes a row, and sleeps at the table as a subscriber, too. At a line on stdin it leaves all that to a child

@@ -48,9 +48,9 @@ impl Pair {
         let table = WritableTable::new(&self.words, &self.geometry, 128).unwrap();
         let mut staging = Staging::default();
         let look = || Ok::<_, ()>((last_commit(read_only(&self.words)), *table));
-        self.mark = staging.catch_up(self.mark, 1, look).unwrap().unwrap();
+        self.mark = staging.catch_up(self.mark, 1, look).unwrap();
         let mut changes = ChangeList::new(self.copy.schema());
-        self.copy.apply(&staging, &mut changes);
+        self.copy.apply(&staging, &mut changes).unwrap();
         let row = |bytes: &[u8]| bytemuck::pod_read_unaligned::<[u64; 2]>(bytes);
         let mut told: Vec<_> = changes
             .items

@@ -2,10 +2,14 @@ use std::collections::BTreeMap;
 
 use super::*;
 use crate::layout::{Geometry, header};
+use crate::memory::Lines;
 use crate::random::random;
 use crate::sync::{AtomicU64, Ordering};
 use crate::table::{WritableTable, last_commit};
 use crate::word::read_only;
+
+/// Capacities around the sizes at which the change tree gets another level, and two in between.
+const CAPACITIES: [usize; 8] = [1, 63, 64, 65, 200, 500, 4_096, 4_097];
 
 fn words(geometry: &Geometry) -> Vec<AtomicU64> {
     let words: Vec<AtomicU64> = (0..geometry.words_for(geometry.capacity))
@@ -27,7 +31,7 @@ fn following_at_any_distance_is_the_same_as_following_each_commit() {
     let mut staging = Staging::default();
     let mut follow = |follower: &mut (Mark, BTreeMap<usize, [u64; 2]>)| {
         let look = || Ok::<_, ()>((last_commit(read_only(&words)), *table));
-        follower.0 = staging.catch_up(follower.0, 1, look).unwrap().unwrap();
+        follower.0 = staging.catch_up(follower.0, 1, look).unwrap();
         for moved in staging.moved() {
             match staging.row(moved) {
                 Some(row) => follower.1.insert(moved.slot as usize, [row[0], row[1]]),
@@ -99,7 +103,7 @@ fn rows_rewritten_while_they_are_copied_are_taken_in_a_later_pass() {
         Ok::<_, ()>((version, *table))
     };
     let reached = staging.catch_up(Mark::at(1), 5, look).unwrap();
-    assert_eq!(reached.map(|mark| mark.version), Some(4));
+    assert_eq!(reached.version, 4);
     let found: Vec<_> = staging
         .moved()
         .iter()
@@ -114,7 +118,7 @@ fn rows_rewritten_while_they_are_copied_are_taken_in_a_later_pass() {
         version += 2;
         Ok::<_, ()>((seen, *table))
     });
-    assert_eq!(outrun, Ok(None), "rewritten twice in each pass");
+    assert_eq!(outrun, Err(Failed::Outrun), "rewritten twice in each pass");
 }
 
 #[test]
@@ -183,7 +187,7 @@ fn what_the_journal_named_stays_when_blocks_must_be_searched_after_it() {
     };
     let mut staging = Staging::default();
     let reached = staging.catch_up(since, 2, look).unwrap();
-    assert_eq!(reached.map(|mark| mark.version), Some(23));
+    assert_eq!(reached.version, 23);
     let rows = staging.moved().iter();
     let rows: Vec<_> = rows
         .map(|moved| (moved.slot, staging.row(moved).map(|row| row[0])))
@@ -194,6 +198,160 @@ fn what_the_journal_named_stays_when_blocks_must_be_searched_after_it() {
         .chain(behind)
         .collect();
     assert_eq!(rows, expected);
+}
+
+/// Transaction `version`: writes the version to each of `slots` of a table that has `rows`.
+fn commit_rows(
+    words: &[AtomicU64],
+    geometry: &Geometry,
+    rows: usize,
+    version: u64,
+    slots: impl Iterator<Item = usize> + Clone,
+) {
+    let (table, row) = (
+        WritableTable::new(words, geometry, rows).unwrap(),
+        [version],
+    );
+    let writes = slots.map(|slot| table.write(slot, Some(&row), version - 1));
+    table.commit(version, 0, writes);
+}
+
+#[test]
+fn rows_added_after_the_row_count_was_loaded_wait_for_the_next_look() {
+    for capacity in CAPACITIES {
+        for rows in [0, 1, 62, 63, 64, 65, 199, 499, 4_095, 4_096] {
+            if rows >= capacity {
+                continue;
+            }
+            let geometry = Geometry::new(1, capacity, 0, 0).unwrap();
+            let words = words(&geometry);
+            commit_rows(&words, &geometry, rows, 2, 0..rows);
+            // The publisher fills the table between a reader's load of the row count and its walk over the tree.
+            let look = || {
+                let version = last_commit(read_only(&words));
+                commit_rows(&words, &geometry, capacity, version + 1, 0..capacity);
+                Ok::<_, ()>((
+                    version,
+                    Table::new(read_only(&words), &geometry, rows).unwrap(),
+                ))
+            };
+            let (mut copied, mut live) = (Lines::default(), Vec::new());
+            let mark = copy_all(&mut copied, &mut live, 1, look).unwrap();
+            assert_eq!(mark.version, 2, "capacity {capacity}, {rows} rows");
+            let found: Vec<usize> = set_bits(&live).collect();
+            assert_eq!(found, Vec::from_iter(0..rows), "capacity {capacity}");
+            assert!(copied[..rows].iter().all(|word| *word == 2));
+
+            // The next look finds the rows that were added.
+            let table = Table::new(read_only(&words), &geometry, capacity).unwrap();
+            let look = || Ok::<_, ()>((last_commit(read_only(&words)), table));
+            let mut staging = Staging::default();
+            let mark = staging.catch_up(mark, 1, look).unwrap();
+            assert_eq!((mark.version, staging.moved().len()), (3, capacity));
+        }
+    }
+}
+
+#[test]
+fn rows_beyond_the_row_count_of_a_later_pass_are_dropped() {
+    // Only a hostile publisher takes rows away. The first pass lists a row by the journal; the second one must move the
+    // list to places for fewer rows.
+    let geometry = Geometry::new(1, 4_097, 0, 0).unwrap();
+    let words = words(&geometry);
+    let commit = |version, slots| commit_rows(&words, &geometry, 4_097, version, slots);
+    let since = Table::new(read_only(&words), &geometry, 4_097)
+        .unwrap()
+        .mark(1);
+    commit(2, [0, 4_096].iter().copied());
+    let mut pass = 0;
+    let look = || {
+        pass += 1;
+        if pass == 2 {
+            // So much that the journal does not reach back to the first pass.
+            (5..9).for_each(|version| commit_rows(&words, &geometry, 4_097, version, 0..4_097));
+        }
+        let version = last_commit(read_only(&words));
+        if pass == 1 {
+            (3..5).for_each(|version| commit(version, [0].iter().copied()));
+        }
+        let rows = if pass == 1 { 4_097 } else { 10 };
+        Ok::<_, ()>((
+            version,
+            Table::new(read_only(&words), &geometry, rows).unwrap(),
+        ))
+    };
+    let mut staging = Staging::default();
+    let mark = staging.catch_up(since, 2, look).unwrap();
+    assert_eq!((mark.version, pass), (8, 2));
+    let slots = staging.moved().iter().map(|moved| moved.slot);
+    assert_eq!(slots.collect::<Vec<_>>(), Vec::from_iter(0..10));
+}
+
+/// Counts how often each row is read in a pass, and refuses all of them.
+#[derive(Default)]
+struct Counter {
+    reads: BTreeMap<usize, usize>,
+}
+
+impl Aside for Counter {
+    fn reserve(&mut self, _table: &Table<'_>, _listed: Option<usize>) -> Result<(), NoMemory> {
+        Ok(())
+    }
+
+    fn take(&mut self, _table: &Table<'_>, row: Row<'_, '_>) -> Result<(), Overtaken> {
+        *self.reads.entry(row.slot).or_default() += 1;
+        Err(Overtaken)
+    }
+
+    fn take_block(&mut self, table: &Table<'_>, number: usize, _known: Known) -> u64 {
+        let first = number * BLOCK_ROWS;
+        for slot in first..table.rows().min(first + BLOCK_ROWS) {
+            *self.reads.entry(slot).or_default() += 1;
+        }
+        u64::MAX
+    }
+}
+
+#[test]
+fn an_overtaken_row_is_read_once_in_each_pass() {
+    const ROWS: usize = 4_097;
+    let geometry = Geometry::new(1, ROWS, 0, 0).unwrap();
+    // The journal names few rows and forgets many: then blocks are searched.
+    for (written, by_journal) in [(3, true), (ROWS, false)] {
+        let words = words(&geometry);
+        let table = Table::new(read_only(&words), &geometry, ROWS).unwrap();
+        let since = table.mark(1);
+        let mut passes = Vec::new();
+        let mut counter = Counter::default();
+        for passes_made in 1..6 {
+            counter.reads.clear();
+            let mut pass = 0;
+            let look = || {
+                pass += 1;
+                let version = last_commit(read_only(&words));
+                commit_rows(
+                    &words,
+                    &geometry,
+                    ROWS,
+                    version + 1,
+                    (0..ROWS).rev().take(written),
+                );
+                Ok::<_, ()>((version + 1, table))
+            };
+            let reached = catch_up(
+                &mut counter,
+                since,
+                passes_made,
+                &mut Lists::default(),
+                look,
+            );
+            assert_eq!(reached, Err(Failed::Outrun));
+            assert_eq!(pass, passes_made);
+            passes.push(counter.reads.values().copied().max());
+        }
+        let expected: Vec<_> = (1..6).map(Some).collect();
+        assert_eq!(passes, expected, "by the journal: {by_journal}");
+    }
 }
 
 #[test]
@@ -208,7 +366,7 @@ fn staging_memory_shrinks_after_one_large_step() {
         let writes = (0..rows).map(|slot| table.write(slot, Some(&[7, 7]), version - 1));
         table.commit(version, 0, writes);
         let look = || Ok::<_, ()>((last_commit(read_only(&words)), *table));
-        mark = staging.catch_up(mark, 1, look).unwrap().unwrap();
+        mark = staging.catch_up(mark, 1, look).unwrap();
         assert_eq!(staging.moved().len(), rows);
         staging.capacity()
     };
