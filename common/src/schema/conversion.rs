@@ -3,6 +3,8 @@
 use std::ops::Range;
 
 use super::{Field, Kind, Schema};
+use crate::row::RowRef;
+use crate::value::Value;
 
 /// How rows of one schema become rows of another: fields are matched by name, and copied where the kind is the
 /// same or a text that got wider. All else is zero in the new row.
@@ -23,6 +25,8 @@ use super::{Field, Kind, Schema};
 pub struct Conversion {
     runs: Vec<Run>,
     lost: Vec<String>,
+    /// Indexes, in the old and in the new schema, of the fields that kept their name and could not be copied.
+    retyped: Vec<[usize; 2]>,
 }
 
 /// Bytes of an old row that go to a new one as they are.
@@ -45,14 +49,21 @@ impl Conversion {
         if !same_key {
             return None;
         }
-        let (mut runs, mut lost) = (Vec::new(), Vec::new());
-        for field in &old.fields {
+        let (mut runs, mut lost, mut retyped) = (Vec::new(), Vec::new(), Vec::new());
+        for (index, field) in old.fields.iter().enumerate() {
             match run_of(field, new) {
                 Some(run) => runs.push(run),
-                None => lost.push(field.name.clone()),
+                None => {
+                    lost.push(field.name.clone());
+                    retyped.extend(new.field(&field.name).map(|(now, _)| [index, now]));
+                }
             }
         }
-        Some(Conversion { runs, lost })
+        Some(Conversion {
+            runs,
+            lost,
+            retyped,
+        })
     }
 
     /// Writes `old_row` to `new_row` as a row of the new schema; what the old one has not becomes zero.
@@ -65,6 +76,31 @@ impl Conversion {
         for Run { from, to } in &self.runs {
             new_row[to.clone()].copy_from_slice(&old_row[from.clone()]);
         }
+    }
+
+    /// Returns true if the new row holds the values of the old one. `converted` is the old row, converted to the new schema.
+    ///
+    /// A field that only one of the schemas has counts as zero in the other. A field whose kind changed holds another
+    /// value, also where both values are zero: it was 0 and is now an empty text, say. Only texts are compared across
+    /// widths.
+    pub(crate) fn same_values(
+        &self,
+        old: RowRef<'_>,
+        converted: &mut [u8],
+        new: RowRef<'_>,
+    ) -> bool {
+        let same_text = |[before, now]: &[usize; 2]| match (old.value(*before), new.value(*now)) {
+            (Value::Text(before), Value::Text(now)) => before == now,
+            _ => false,
+        };
+        if !self.retyped.iter().all(same_text) {
+            return false;
+        }
+        for [_, now] in &self.retyped {
+            let range = new.schema().fields()[*now].range();
+            converted[range.clone()].copy_from_slice(&new.bytes()[range]);
+        }
+        converted == new.bytes()
     }
 
     /// Whether every field of the old schema lives on in the new one.

@@ -61,6 +61,11 @@ impl ChangeList {
         }
     }
 
+    /// The schema of the old rows.
+    pub(super) fn schema(&self) -> &Arc<Schema> {
+        &self.schema
+    }
+
     /// An old row.
     pub(super) fn row(&self, at: usize) -> RowRef<'_> {
         view(&self.schema, self.old(at))
@@ -295,8 +300,8 @@ impl LocalCopy {
         self.index.put(hash, slot, is_twin, hash_at)
     }
 
-    /// What it takes to get from this copy to `new`, which is of another region and maybe of another schema: true
-    /// differences only.
+    /// Collects the changes that lead from this copy to `new`, the copy of another region that may have another schema.
+    /// A row that holds the same values has not changed.
     pub(super) fn differences(&self, new: &LocalCopy, changes: &mut ChangeList) {
         changes.clear(self.schema());
         let conversion = Conversion::between(self.schema(), new.schema());
@@ -308,12 +313,12 @@ impl LocalCopy {
                 conversion.convert(self.bytes(slot), &mut converted);
                 key.clear();
                 new.schema().write_key(&converted, &mut key);
-                new.find(&key)
+                Some((conversion, new.find(&key)?))
             });
             match successor {
-                Some(successor) => {
+                Some((conversion, successor)) => {
                     known[successor] = true;
-                    if converted != new.bytes(successor) {
+                    if !conversion.same_values(self.row(slot), &mut converted, new.row(successor)) {
                         let old = changes.keep(self.words(slot));
                         changes.items.push(Changed::Updated {
                             old,

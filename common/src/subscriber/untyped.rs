@@ -318,7 +318,13 @@ impl UntypedSubscriber {
     }
 
     pub(super) fn has_news(&self) -> bool {
-        self.publisher_changed || !self.changes.items.is_empty()
+        self.publisher_changed || !self.changes.items.is_empty() || self.schema_changed()
+    }
+
+    /// Returns true if the last refresh moved to a region of another schema. The caller must see the new schema before
+    /// the next changes: their old rows have it.
+    fn schema_changed(&self) -> bool {
+        self.changes.schema() != self.copy.schema()
     }
 
     /// One refresh. Commits before `least` are not taken over, unless they are of another publisher.
@@ -331,7 +337,7 @@ impl UntypedSubscriber {
                 self.check_or_later()?;
             }
             // Rows that a successor brought are told first; that there is another publisher, together with its rows.
-            if self.changes.items.is_empty() {
+            if self.changes.items.is_empty() && !self.schema_changed() {
                 self.take_over(least)?;
             }
             if self.has_news() || !park || self.park()? {
