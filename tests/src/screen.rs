@@ -147,10 +147,15 @@ impl Screen {
 
     /// Waits for the program to end with this code, and for all that it drew. Then the terminal must be as it was.
     ///
+    /// All that it drew has arrived when nobody has the other end any more.
+    ///
     /// # Panics
     /// If it ends otherwise, or leaves the terminal otherwise.
     pub fn ends_with(&mut self, code: i32) -> String {
         self.process.ends_with(code);
+        until("all that it drew has arrived", || {
+            self.reader.as_ref().is_none_or(JoinHandle::is_finished)
+        });
         self.is_given_back();
         self.text()
     }
