@@ -40,29 +40,35 @@ const EXIT_CODES: &str = "Exit codes: 0 done; 1 not found, a limit or a permissi
 
 /// Lines that belong together are one, as they are broken to the terminal's width.
 const SERVE_HELP: &str = r#"Lines of JSON (`--from -`), one change a line:
-  {"op":"upsert","row":{"id":1,"name":"one"}}     op: create or insert, update, upsert
-  {"op":"delete","key":{"id":1}}                  the key, or the whole row
-  {"op":"clear"}                                  removes all rows
-  {"op":"begin"} … {"op":"commit"}                what is between becomes true as one
-  {"id":1,"name":"one"}                           a row by itself is an upsert
+  {"op":"upsert","row":{"id":1}}     op: create or insert, update, upsert
+  {"op":"delete","key":{"id":1}}     the key, or the whole row
+  {"op":"clear"}                     removes all rows
+  {"op":"begin"} … {"op":"commit"}   what is between is committed at once
+  {"id":1}                           a row by itself is an upsert
+
 Lines outside begin and commit stand each for itself; those that arrive together are committed together. Lines of `subscriber watch --format jsonl` carry a version: their creates replace what is there already. A bad line is reported and skipped; between begin and commit it drops that transaction. If the table has a field `op`, an object is an operation only if it has an object `row` or `key` too.
 
 CSV on stdin (`--from - --format csv`): the first line names the columns, each record is an upsert. A column `op` that is no field says create, insert, update, upsert or delete, as `subscriber watch --format csv` prints it.
 
 Files (`--from FILE.csv`, `.tsv`, `.jsonl` or `.ndjson`): the file is the table, and is read again whenever it changes, and at SIGHUP; the differences become true as one. A version that is no table is reported, and the rows stay as they are. Lines of a .jsonl do what they would do on stdin, beginning with no rows.
+
 Without --fields the kinds are inferred from the whole file: bool (true, false), u64, i64, f64, ipv4, ipv6, ipnet, mac, timestamp, else text. What would lose a digit stays text: 007, +5, numbers beyond 64 bits; so does a column with an empty cell. A key is text unless all of it would print as it stands. Names keep their letters; blanks, commas and colons in them become _, and a column without a name is column_N.
+
 With --fields, fields find their columns by name, in any order, and other columns are left out; without a header they are the columns in their order.
 
-As a service (Type=notify of systemd): ready when what the source had at first can be read (stdin: when the table is there);
-SIGHUP reloads a file; the watchdog hears from the publishing loop. The README has a unit file.
+As a service (Type=notify of systemd): ready when what the source had at first can be read (stdin: when the table is there); SIGHUP reloads a file; the watchdog hears from the publishing loop. The README has a unit file.
 
 Examples:
   publisher serve processes --from processes --every 1s
-  echo '{"id":1,"price":9.5}' | publisher serve prices --from - --fields id:u64,price:f64
-  subscriber watch A --format jsonl | publisher serve B --from - --clear --fields id:u64,price:f64
-                                                  B follows A
-  publisher serve prices --from prices.csv        its fields inferred, its first column the key
-  publisher serve geo --from geoip.csv --no-header --comment '#' --fields first:u32,last:u32,country:text(8)"#;
+  echo '{"id":1,"price":9.5}' |
+    publisher serve prices --from - --fields id:u64,price:f64
+  subscriber watch A --format jsonl |
+    publisher serve B --from - --clear --exit-at-eof --fields id:u64,price:f64
+    B follows A
+  publisher serve prices --from prices.csv
+    its fields inferred, its first column the key
+  publisher serve geo --from geoip.csv --no-header --comment '#' --fields \
+    first:u32,last:u32,country:text(8)"#;
 
 const RM_HELP: &str = "\
 A table whose publisher is dead is data: it is removed by its name only. `--orphans` removes what `subscriber ls` shows as left \
