@@ -156,6 +156,9 @@ pub fn publish(
     let mut told = false;
     loop {
         let progress = source.bring(publisher)?;
+        if progress == Progress::Ended && !source.is_whole() {
+            publisher.end_input();
+        }
         service.turn(Instant::now(), source.stage(), || state(publisher));
         if over(publisher, progress) {
             return Ok(());

@@ -149,6 +149,7 @@ impl App {
         let publisher = Some(Publisher {
             state,
             is_silent: is_silent(state, table),
+            input_ended: table.has_input_ended(),
         });
         self.is_dirty |= publisher != self.publisher;
         self.publisher = publisher;
