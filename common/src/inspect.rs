@@ -60,6 +60,9 @@ pub struct TableInfo {
     pub mode: u32,
     /// The random number of the region.
     pub region_id: u64,
+    /// Time since the publisher's source of rows ended
+    /// ([`UntypedPublisher::end_input`](crate::UntypedPublisher::end_input)). `None` while it goes on.
+    pub input_ended_ago: Option<Duration>,
     /// The random number that names the registry.
     pub registry_id: u64,
     /// How many subscribers can be woken by name.
@@ -168,6 +171,10 @@ pub fn inspect(name: &str, owner: Option<u32>) -> Result<TableInfo> {
         publisher,
         publisher_pid: pid,
         heartbeat_ago: ago(header.word(header::HEARTBEAT)),
+        input_ended_ago: match header.word(header::INPUT_ENDED) {
+            0 => None,
+            ended => Some(ago(ended)),
+        },
         owner: status.uid(),
         group: status.gid(),
         mode: status.mode() & 0o777,

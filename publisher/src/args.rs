@@ -41,31 +41,39 @@ const EXIT_CODES: &str = "Exit codes: 0 done; 1 not found, a limit or a permissi
 
 /// Lines that belong together are one, as they are broken to the terminal's width.
 const SERVE_HELP: &str = r#"Lines of JSON (`--from -`), one change a line:
-  {"op":"upsert","row":{"id":1,"name":"one"}}     op: create or insert, update, upsert
-  {"op":"delete","key":{"id":1}}                  the key, or the whole row
-  {"op":"clear"}                                  removes all rows
-  {"op":"begin"} … {"op":"commit"}                what is between becomes true as one
-  {"id":1,"name":"one"}                           a row by itself is an upsert
+  {"op":"upsert","row":{"id":1}}     op: create or insert, update, upsert
+  {"op":"delete","key":{"id":1}}     the key, or the whole row
+  {"op":"clear"}                     removes all rows
+  {"op":"begin"} … {"op":"commit"}   changes that are committed together
+  {"id":1}                           a row by itself is an upsert
+
 A line outside begin and commit is a change of its own; lines that arrive together are committed together. Lines of `subscriber watch --format jsonl` carry a version: their creates replace rows that exist. Members of a row that are not fields are ignored. A bad line is reported and skipped; between begin and commit it drops that transaction. If the table has a field `op`, an object is an operation only if it has an object `row` or `key` too.
+
 When stdin ends the table stays up with its last rows, which is reported on stderr, in the metrics and to the service manager. With --exit-at-eof the publisher ends too: use it in a pipeline.
 
 CSV on stdin (`--from - --format csv`): the first record names the columns, each further record is an upsert. A column `op` that is not a field says create, insert, update, upsert or delete, as `subscriber watch --format csv` prints it. A record that repeats the header is a row if it fits the fields.
 
 Files (`--from FILE.csv`, `.tsv`, `.jsonl` or `.ndjson`): the file is the table. It is read again whenever it changes, and at SIGHUP, and the differences become visible atomically. A version that cannot be read is reported, and the rows stay as they are. Lines of a .jsonl do what they would do on stdin, beginning with no rows; a last line that is the beginning of an object is left out until it is complete.
+
 In CSV a cell in quotes may hold delimiters, line breaks and doubled quotes. Text after a closing quote is an error; with `--quote none` every quote is an ordinary character. A file with one column whose every record has the same number of semicolons, bars or tabs is refused unless --delimiter is given.
+
 Without --fields the kinds are inferred from the whole file: bool (true, false), u64, i64, f64, ipv4, ipv6, ipnet, mac, timestamp, else text. A value that would lose a digit makes its column text: 007, +5, numbers beyond 64 bits, leap seconds, and in CSV codes such as 12E3. So does an empty cell; a column without any cell keeps the kind that it had. A key is text unless all of it would print exactly as written. Names keep their letters; blanks, commas and colons in them become _, a name that two columns would share gets the number of the column, and a column without a name is column_N.
+
 With --fields, fields find their columns or members by name, in any order, and others are ignored; without a header they are the columns in their order.
 
-As a service (Type=notify of systemd): ready when what the source had at first can be read (stdin: when the table is there);
-SIGHUP reloads a file; the watchdog hears from the publishing loop. The README has a unit file.
+As a service (Type=notify of systemd): ready when what the source had at first can be read (stdin: when the table is there); SIGHUP reloads a file; the watchdog hears from the publishing loop. The README has a unit file.
 
 Examples:
   publisher serve processes --from processes --every 1s
-  echo '{"id":1,"price":9.5}' | publisher serve prices --from - --fields id:u64,price:f64
-  subscriber watch A --format jsonl | publisher serve B --from - --exit-at-eof --clear --fields id:u64,price:f64
-                                                  B follows A, and ends with the watch
-  publisher serve prices --from prices.csv        its fields inferred, its first column the key
-  publisher serve geo --from geoip.csv --no-header --comment '#' --fields first:u32,last:u32,country:text(8)"#;
+  echo '{"id":1,"price":9.5}' |
+    publisher serve prices --from - --fields id:u64,price:f64
+  subscriber watch A --format jsonl |
+    publisher serve B --from - --clear --exit-at-eof --fields id:u64,price:f64
+    B follows A, and ends with the watch
+  publisher serve prices --from prices.csv
+    its fields inferred, its first column the key
+  publisher serve geo --from geoip.csv --no-header --comment '#' --fields \
+    first:u32,last:u32,country:text(8)"#;
 
 const RM_HELP: &str = "\
 A table whose publisher is dead is data: it is removed by its name only. `--orphans` removes what `subscriber ls` shows as left \

@@ -166,6 +166,9 @@ pub fn publish(
     loop {
         let progress = source.bring(publisher)?;
         let has_ended = progress == Progress::Ended;
+        if has_ended && !source.is_whole() {
+            publisher.end_input();
+        }
         service.turn(Instant::now(), source.stage(), || {
             state(publisher, has_ended)
         });

@@ -142,6 +142,39 @@ fn memory_that_is_full_stops_a_transaction_and_no_more() {
     publisher.close().unwrap();
 }
 
+#[test]
+fn memory_that_is_full_is_reported_once_and_not_for_each_line() {
+    if !own_memory(1 << 20) {
+        return skip(
+            "memory_that_is_full_is_reported_once_and_not_for_each_line: no mount namespace",
+        );
+    }
+    let table = Table::new("full-lines");
+    let fields = ["--fields", "id:u64,text:text(64)"];
+    let mut serve = publisher();
+    serve
+        .args(["serve", table.name(), "--from", "-", "--exit-at-eof"])
+        .args(["--capacity", "100000", "--subscribers", "8"])
+        .args(fields);
+    let mut serve = Process::start(&mut serve);
+    for id in 0..20_000 {
+        serve.write_line(&format!(r#"{{"id":{id},"text":"some text"}}"#));
+    }
+    for _ in 0..1_000 {
+        serve.write_line("no JSON");
+    }
+    serve.close_input();
+    serve.end();
+    let stderr = serve.stderr();
+    // Reports come at intervals; on a slow machine there are several of them.
+    assert!(stderr.lines().count() < 500, "{stderr}");
+    assert!(stderr.contains("the space of /dev/shm"), "{stderr}");
+    assert!(
+        stderr.contains("more lines were refused, the last of them line 21000"),
+        "{stderr}"
+    );
+}
+
 /// A program of ours that may have less than others.
 fn limited(limit: &str, program: &Command) -> Command {
     let mut command = role!("limited", limit);

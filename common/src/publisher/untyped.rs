@@ -332,6 +332,26 @@ impl UntypedPublisher {
         }
     }
 
+    /// Records that the source of the rows has ended: the publisher stays alive, and the rows stay as they are.
+    /// Subscribers and [`inspect`](crate::inspect) see the mark. A second call
+    /// changes nothing; the next publisher of the table begins without the mark.
+    ///
+    /// ```
+    /// # use common::{Schema, UntypedPublisher, inspect};
+    /// # fn main() -> common::Result<()> {
+    /// # let name = format!("doc-end-input-{}", std::process::id());
+    /// # let publisher = UntypedPublisher::builder(&name, Schema::parse("id:u64", None)?).open()?;
+    /// publisher.end_input();
+    /// assert!(inspect(&name, None)?.input_ended_ago.is_some());
+    /// # publisher.close()
+    /// # }
+    /// ```
+    pub fn end_input(&self) {
+        if self.region.word(header::INPUT_ENDED) == 0 {
+            self.region.set(header::INPUT_ENDED, monotonic_ns());
+        }
+    }
+
     /// Ends the table: subscribers are told, and all its objects removed.
     ///
     /// # Errors

@@ -423,6 +423,7 @@ impl PublisherRegion {
         self.set(header::PID_NAMESPACE, own.pid_namespace);
         self.set(header::START_TIME, own.start_time);
         self.set(header::EPOCH, epoch);
+        self.set(header::INPUT_ENDED, 0);
         self.set(header::STATE, State::Running as u64);
         self.beat();
     }

@@ -214,6 +214,12 @@ impl UntypedSubscriber {
         Duration::from_nanos(monotonic_ns().saturating_sub(beat))
     }
 
+    /// Returns true if the publisher's source of rows has ended, so that no change is to be expected
+    /// ([`UntypedPublisher::end_input`](crate::UntypedPublisher::end_input)).
+    pub fn has_input_ended(&self) -> bool {
+        self.region.word(header::INPUT_ENDED) != 0
+    }
+
     /// How long after its commit the last change was taken over, if no other commit came in between.
     pub fn delay(&self) -> Option<Duration> {
         self.delay
