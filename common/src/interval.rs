@@ -15,7 +15,7 @@ use crate::sync::{AtomicU64, Ordering, Point, applies, fence, ordering};
 
 /// An interval of addresses, empty at first.
 pub struct Interval {
-    /// How often it was replaced, times two; odd while it is being replaced.
+    /// Twice the number of replacements; odd during a replacement.
     sequence: AtomicU64,
     start: AtomicU64,
     /// The address after its last one.
@@ -32,7 +32,7 @@ impl Interval {
         }
     }
 
-    /// Replaces the interval. What the owner stored before is seen by whoever finds an address in it.
+    /// Replaces the interval. A thread that finds an address in it also sees everything that the owner stored before.
     pub fn replace(&self, start: u64, end: u64) {
         let sequence = self.sequence.load(Ordering::Relaxed);
         self.sequence.store(sequence + 1, Ordering::Relaxed);

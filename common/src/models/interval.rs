@@ -7,7 +7,7 @@ use loom::thread;
 use super::check;
 use crate::interval::Interval;
 
-/// What the interval is, one after the other. The second start and the first end would hold what neither interval does.
+/// The values of the interval, in order. The second start with the first end would contain addresses that neither interval does.
 const INTERVALS: [[u64; 2]; 3] = [[60, 70], [0, 0], [10, 20]];
 
 #[test]

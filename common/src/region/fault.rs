@@ -24,7 +24,7 @@ use crate::interval::Interval;
 struct Watch {
     /// Whether it is some mapping's at present.
     taken: AtomicBool,
-    /// Its addresses. Empty for none.
+    /// The addresses of the mapping. Empty while the entry belongs to no mapping.
     addresses: Interval,
     writable: AtomicBool,
     cut: AtomicBool,
@@ -46,7 +46,7 @@ impl Watched {
         let watch = free_watch();
         watch.cut.store(false, Ordering::Relaxed);
         watch.writable.store(writable, Ordering::Relaxed);
-        // Only the owner of an entry replaces its addresses. Whoever finds an address in them also sees the two stores above.
+        // Only the owner of an entry replaces its addresses. A handler that finds an address in them also sees the two stores above.
         let start = start.addr();
         let end = start + length;
         watch.addresses.replace(start as u64, end as u64);
@@ -118,9 +118,9 @@ fn install() {
 extern "C" fn on_fault(signal: c_int, info: *mut libc::siginfo_t, context: *mut c_void) {
     // SAFETY: the kernel gives a valid siginfo_t; for SIGBUS by the kernel (positive code) it has an address.
     let (code, address) = unsafe { ((*info).si_code, (*info).si_addr() as usize) };
-    // The thread that faulted is accessing its mapping, whose entry was complete before it could. That entry is not reused
-    // as long as the access lasts, and no other holds its address: those of other mappings are elsewhere, those of former
-    // mappings at this place were emptied before the memory was unmapped, and one that is being reused holds nothing.
+    // The entry of the mapping that this thread is accessing was complete before the access, and is not reused before its end.
+    // No other entry contains the address: other mappings are elsewhere; the entry of a former mapping of the same addresses
+    // was emptied before the memory was unmapped; and an entry that is being reused contains nothing.
     match watches().find(|watch| watch.addresses.contains(address as u64)) {
         Some(watch) if code == libc::BUS_ADRERR && fill(watch, address) => {}
         _ => pass_on(signal, info, context),
