@@ -5,7 +5,9 @@
 
 pub use crate::layout::{MAX_VERSION, header, registry};
 /// Locks of open files.
+#[cfg(not(loom))]
 pub mod lock {
     pub use crate::region::lock::{Locked, Span, is_held, try_lock, try_share, unlock};
 }
+#[cfg(not(loom))]
 pub use crate::region::object::registry_name;

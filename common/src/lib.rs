@@ -132,9 +132,10 @@ mod identity;
 mod index;
 #[cfg(not(loom))]
 pub mod inspect;
-#[cfg(all(feature = "internals", not(loom)))]
+#[cfg(any(feature = "internals", loom))]
 #[doc(hidden)]
 pub mod internals;
+mod interval;
 pub mod kinds;
 mod layout;
 mod memory;

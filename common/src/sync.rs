@@ -79,6 +79,16 @@ points! {
     SleeperFlag,
     /// That there are two of these flags, for even and odd commits, so that clearing one leaves those alone who fall asleep now.
     SleeperParity,
+    /// Release fence between an interval's odd sequence number and its bounds; partner [`Point::RecheckInterval`].
+    HideInterval,
+    /// Release store of an interval's even sequence number; partner [`Point::SeeInterval`].
+    PublishInterval,
+    /// Acquire load of an interval's sequence number; partner [`Point::PublishInterval`].
+    SeeInterval,
+    /// Acquire fence between an interval's bounds and the second look at its sequence number; partner [`Point::HideInterval`].
+    RecheckInterval,
+    /// That second look.
+    RecheckSequence,
 }
 
 /// A fence of the protocol.

@@ -1,4 +1,4 @@
-//! Whether this machine has what tables are built on: files without a name that are linked later, and locks of open files.
+//! A test of what tables need of this machine: files that are created without a name and linked later, and locks of open files.
 
 use nix::errno::Errno;
 
@@ -16,7 +16,7 @@ pub struct Probe {
     pub locks: Option<Result<bool>>,
 }
 
-/// Creates, locks and removes an object of its own next to those of tables, by the calls that publishers and subscribers use.
+/// Creates, locks and removes a test object in [`DIRECTORY`](super::DIRECTORY), by the calls that publishers and subscribers use.
 ///
 /// ```
 /// let probe = common::inspect::probe();

@@ -6,6 +6,7 @@
 //!
 //! `RUSTFLAGS="--cfg loom" cargo test -p common --lib --release models`
 
+mod interval;
 mod journal;
 mod moves;
 mod park;
@@ -87,6 +88,16 @@ const MUTANTS: &[(&str, &[Point])] = &[
         ],
     ),
     ("record", &[Point::ParkWord, Point::ReadRecord]),
+    (
+        "interval",
+        &[
+            Point::HideInterval,
+            Point::PublishInterval,
+            Point::SeeInterval,
+            Point::RecheckInterval,
+            Point::RecheckSequence,
+        ],
+    ),
     ("park and takeover", &[Point::Park, Point::ParkLook]),
     (
         "park after a takeover",

@@ -3,8 +3,8 @@
 //! - [`Publisher`], [`Transaction`]: rows of a Rust type.
 //! - [`UntypedPublisher`], [`UntypedTransaction`]: rows of a schema learnt at run time. The same machinery.
 //!
-//! How a row travels: a transaction stages it in private memory; its commit makes room in the region (all that can
-//! fail), writes it by [`Table::commit`](crate::table::Table::commit), and wakes those who sleep.
+//! How a row travels: a transaction stages it in private memory; its commit makes room in the region, which is the only step
+//! that can fail, writes the row (`WritableTable::commit`), and wakes parked subscribers.
 
 mod open;
 mod remove;

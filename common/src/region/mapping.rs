@@ -1,7 +1,7 @@
 //! Shared memory as words. The only place where a mapping is made into references.
 //!
-//! A [`Mapping`] is for reading: its words have no store, in no way that safe code could take. A [`WritableMapping`] is one that
-//! was mapped to read and write.
+//! A [`Mapping`] is for reading: its words have no store. A [`WritableMapping`] was mapped to read and write, and adds words that
+//! have one.
 #![allow(unsafe_code)]
 
 use std::borrow::Borrow;
@@ -90,7 +90,10 @@ impl Mapping {
     }
 }
 
-/// Returns the size of `words` words in bytes, if a slice can be so long.
+/// Returns the size of `words` words in bytes.
+///
+/// # Errors
+/// `InvalidInput` if no slice can be that long.
 fn bytes(words: usize) -> std::io::Result<usize> {
     words
         .checked_mul(8)
@@ -144,10 +147,10 @@ impl Borrow<Mapping> for WritableMapping {
 pub struct FutexWord<'m>(&'m AtomicU32);
 
 impl FutexWord<'_> {
-    /// Sleeps as long as it is `expected`, at most until a point of CLOCK_MONOTONIC, to be woken by one of `bits`.
+    /// Sleeps while the half word is `expected`, at most until `until` on CLOCK_MONOTONIC, or until a wake-up by one of `bits`.
     ///
     /// # Errors
-    /// What the system refuses: `AGAIN` where it is not `expected`, `TIMEDOUT`, `INTR`.
+    /// `AGAIN` if the half word is not `expected`, `TIMEDOUT`, `INTR`, and other errors of the system.
     pub fn wait(
         self,
         expected: u32,
@@ -157,14 +160,14 @@ impl FutexWord<'_> {
         wait_bitset(self.0, Flags::empty(), expected, until, bits)
     }
 
-    /// Wakes all who sleep on it.
+    /// Wakes every sleeper.
     #[inline]
     pub fn wake_all(self) {
         // It can only fail where the mapping is gone, and with it the table.
         let _hint = wake(self.0, Flags::empty(), i32::MAX as u32);
     }
 
-    /// Wakes those who sleep on it to be woken by one of `bits`.
+    /// Wakes every sleeper that waits for one of `bits`.
     pub fn wake_bits(self, bits: NonZeroU32) {
         let _hint = wake_bitset(self.0, Flags::empty(), i32::MAX as u32, bits);
     }

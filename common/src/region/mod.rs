@@ -200,7 +200,7 @@ impl ReaderRegion {
         Self::map(object, file, None, Mapping::read_only).map(Some)
     }
 
-    /// Another mapping, to read only, of the header.
+    /// Returns another mapping, of the header only.
     ///
     /// # Errors
     /// What the system refuses.
@@ -209,7 +209,7 @@ impl ReaderRegion {
             .map_err(|error| failure_io(&self.object, "map", error))
     }
 
-    /// The last commit, and the table as of it (or with rows that came after it).
+    /// Returns the last commit, and the table at that commit (or with rows that were added later).
     ///
     /// # Errors
     /// [`Error::Corrupt`] if commit or number of rows cannot be.
@@ -292,7 +292,7 @@ impl<M: Borrow<Mapping>> Region<M> {
         self.mapping().futex(header::COMMIT)
     }
 
-    /// The last commit, and the table as of it (or with rows that came after it), which `table` makes for a number of rows.
+    /// Returns the last commit, and what `table` makes of the number of rows.
     ///
     /// # Errors
     /// [`Error::Corrupt`] if commit or number of rows cannot be.
@@ -363,7 +363,7 @@ impl PublisherRegion {
         self.writable_words()[word].store(value, Ordering::Relaxed);
     }
 
-    /// The last commit, and the table as of it (or with rows that came after it).
+    /// Returns the last commit, and the table at that commit (or with rows that were added later).
     ///
     /// # Errors
     /// [`Error::Corrupt`] if commit or number of rows cannot be.
@@ -384,10 +384,10 @@ impl PublisherRegion {
         }
     }
 
-    /// Makes room for `rows`, and counts them.
+    /// Extends the file until it has room for `rows`, and raises the row count to `rows`.
     ///
     /// # Errors
-    /// [`Error::InvalidSetting`] if `rows` is above the capacity, [`Error::Limit`] if there is no room; then nothing has changed.
+    /// [`Error::InvalidSetting`] if `rows` is above the capacity, [`Error::Limit`] if the file cannot grow. The region is unchanged then.
     pub fn grow(&self, rows: usize) -> Result<()> {
         let capacity = self.geometry.capacity;
         if rows > capacity {
@@ -471,7 +471,7 @@ impl<M: Borrow<Mapping>> Region<M> {
 }
 
 impl PublisherRegion {
-    /// Whether this opening holds the publisher's lock.
+    /// Returns true if this opening holds the publisher's lock.
     pub fn is_locked(&self) -> bool {
         self.lock.is_some()
     }
@@ -497,7 +497,7 @@ impl PublisherRegion {
 }
 
 impl<M: Borrow<Mapping>> Region<M> {
-    /// What the publisher answered to the subscriber `nonce` at `slot`: nothing yet, its queue is open, or an errno.
+    /// Returns the publisher's answer to subscriber `nonce` at `slot`: 0 if its queue is open, or an errno. None if there is no answer yet.
     pub fn acknowledged(&self, slot: usize, nonce: u64) -> Option<i32> {
         if slot >= self.geometry.slots {
             return None;

@@ -6,8 +6,8 @@
 //! - [`Interrupter`] ends a wait from another thread; [`WaitSet`] waits for several tables at once.
 //! - `AsyncSubscriber` (feature `tokio`): either of the two on a runtime of tokio.
 //!
-//! How a row arrives: [`catch_up`](mod@crate::table::catch_up) copies what changed aside, by
-//! [`Table::read`](crate::table::Table::read); the local copy takes it over as one and tells the differences by key.
+//! How a row arrives: a refresh first copies every changed row to a buffer (`table::catch_up`); the local copy then applies the
+//! buffer in one step and reports the differences by key.
 
 #[cfg(feature = "tokio")]
 mod asynchronous;
