@@ -163,41 +163,59 @@ fn a_tag_above_all_is_never_believed() {
 }
 
 #[test]
-fn what_the_journal_named_stays_when_blocks_must_be_searched_after_it() {
-    const ROWS: usize = 64;
-    let geometry = Geometry::new(1, ROWS, 0, 0).unwrap();
-    let words = words(&geometry);
-    let table = WritableTable::new(&words, &geometry, ROWS).unwrap();
-    let since = table.mark(1);
-    let commit = |version: u64, slots: std::ops::Range<usize>, row: Option<&[u64]>| {
-        let writes = slots.map(|slot| table.write(slot, row, version - 1));
-        table.commit(version, 0, writes);
-    };
-    commit(2, 0..3, Some(&[2]));
-    commit(3, 1..2, None);
-    // The rows behind are written so often during the first pass that the journal does not reach back to its beginning.
-    let mut pass = 0;
-    let look = || {
-        pass += 1;
-        let version = last_commit(read_only(&words));
-        if pass == 1 {
-            (4..24).for_each(|version| commit(version, 2..ROWS, Some(&[version])));
-        }
-        Ok::<_, ()>((version, *table))
-    };
-    let mut staging = Staging::default();
-    let reached = staging.catch_up(since, 2, look).unwrap();
-    assert_eq!(reached.version, 23);
-    let rows = staging.moved().iter();
-    let rows: Vec<_> = rows
-        .map(|moved| (moved.slot, staging.row(moved).map(|row| row[0])))
-        .collect();
-    let behind = (2..ROWS as u32).map(|slot| (slot, Some(23)));
-    let expected: Vec<_> = [(0, Some(2)), (1, None)]
-        .into_iter()
-        .chain(behind)
-        .collect();
-    assert_eq!(rows, expected);
+fn rows_listed_by_the_journal_stay_when_the_next_pass_searches_blocks() {
+    // The row that is overtaken is in another block than those that stay.
+    for capacity in CAPACITIES.into_iter().filter(|capacity| *capacity > 64) {
+        let last_slot = capacity - 1;
+        let geometry = Geometry::new(1, capacity, 0, 0).unwrap();
+        let words = words(&geometry);
+        let table = WritableTable::new(&words, &geometry, capacity).unwrap();
+        let since = table.mark(1);
+        let commit = |version: u64, slots: &[usize], row: Option<&[u64]>| {
+            let writes = slots.iter();
+            let writes = writes.map(|slot| table.write(*slot, row, version - 1));
+            table.commit(version, 0, writes);
+        };
+        commit(2, &[0, 1, last_slot], Some(&[2]));
+        commit(3, &[1], None);
+        let (mut pass, mut last) = (0, 0);
+        let look = || {
+            pass += 1;
+            if pass == 2 {
+                // So many that the journal does not reach back to the first pass.
+                for version in 6..6 + geometry.journal_slots as u64 {
+                    commit(version, &[2, last_slot], Some(&[version]));
+                }
+            }
+            last = last_commit(read_only(&words));
+            if pass == 1 {
+                // One row is overtaken. Two commits leave the mark of the version before them valid.
+                (4..6).for_each(|version| commit(version, &[last_slot], Some(&[version])));
+                let (mark, mut slots) = (table.mark(last), Vec::new());
+                assert!(table.written_between(since, mark, &mut slots));
+                assert_eq!(
+                    slots,
+                    [0, 1, last_slot as u32],
+                    "the journal lists the rows"
+                );
+            }
+            Ok::<_, ()>((last, *table))
+        };
+        let mut staging = Staging::default();
+        let reached = staging.catch_up(since, 2, look).unwrap();
+        assert_eq!((reached.version, pass), (last, 2));
+        let rows = staging.moved().iter();
+        let rows: Vec<_> = rows
+            .map(|moved| (moved.slot, staging.row(moved).map(|row| row[0])))
+            .collect();
+        let expected = [
+            (0, Some(2)),
+            (1, None),
+            (2, Some(last)),
+            (last_slot as u32, Some(last)),
+        ];
+        assert_eq!(rows, expected, "capacity {capacity}");
+    }
 }
 
 /// Transaction `version`: writes the version to each of `slots` of a table that has `rows`.
