@@ -341,6 +341,21 @@ impl<M: Borrow<Mapping>> Region<M> {
         Ok(words <= size)
     }
 
+    /// Checks that the file is as long as it was, which costs a system call: a reader that sleeps touches no page beyond a new end.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] if it was cut short.
+    pub fn check_length(&self) -> Result<()> {
+        let status = self
+            .file
+            .metadata()
+            .map_err(|error| failure_io(&self.object, "look at", error))?;
+        if (status.len() as usize / 8) < self.reach.load(Ordering::Relaxed) {
+            return Err(self.corrupt("it was cut short while it was in use".to_owned()));
+        }
+        Ok(())
+    }
+
     /// The error that says that this region cannot be right.
     pub fn corrupt(&self, reason: String) -> Error {
         Error::Corrupt {

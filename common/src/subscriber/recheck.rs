@@ -26,6 +26,7 @@ impl UntypedSubscriber {
                 self.move_to(region)?;
             }
         }
+        self.region.check_length()?;
         self.observe()?;
         self.check_place();
         self.set_next_check();
