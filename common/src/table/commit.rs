@@ -121,7 +121,7 @@ impl WritableTable<'_> {
 }
 
 impl Table<'_> {
-    /// Returns the copy of `slot` that does not hold the row at `committed`, the last commit.
+    /// Which copy of `slot` does not hold the row as of `committed`, the last commit.
     ///
     /// # Panics
     /// If there is no such row.
