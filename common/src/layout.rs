@@ -71,9 +71,9 @@ pub const MAX_VERSION: u64 = (1 << 62) - 3;
 
 /// Word numbers of the region's header.
 pub mod header {
-    /// [`REGION_MAGIC`](super::REGION_MAGIC).
+    /// `REGION_MAGIC`.
     pub const MAGIC: usize = 0;
-    /// [`LAYOUT_VERSION`](super::LAYOUT_VERSION).
+    /// `LAYOUT_VERSION`.
     pub const LAYOUT: usize = 1;
     /// Size of a row, in words.
     pub const ROW_WORDS: usize = 2;
@@ -97,7 +97,7 @@ pub mod header {
     pub const JOURNAL: usize = 11;
     /// How many publishers the table has had.
     pub const EPOCH: usize = 16;
-    /// A [`State`](super::State).
+    /// A `State`.
     pub const STATE: usize = 17;
     /// The publisher's process id, in its own pid namespace.
     pub const PID: usize = 18;
@@ -127,9 +127,9 @@ pub mod header {
 
 /// Word numbers of the registry.
 pub mod registry {
-    /// [`REGISTRY_MAGIC`](super::REGISTRY_MAGIC).
+    /// `REGISTRY_MAGIC`.
     pub const MAGIC: usize = 0;
-    /// [`LAYOUT_VERSION`](super::LAYOUT_VERSION).
+    /// `LAYOUT_VERSION`.
     pub const LAYOUT: usize = 1;
     /// Number of slots.
     pub const SLOTS: usize = 2;
