@@ -86,6 +86,19 @@ const MUTANTS: &[(&str, &[Point])] = &[
         ],
     ),
     ("record", &[Point::ParkWord, Point::ReadRecord]),
+    (
+        "signed record",
+        &[
+            Point::SignRecord,
+            Point::SeeNonce,
+            Point::SayReady,
+            Point::SeeReady,
+        ],
+    ),
+    (
+        "acknowledgement",
+        &[Point::Acknowledge, Point::SeeAcknowledgement],
+    ),
     ("park and takeover", &[Point::Park, Point::ParkLook]),
     (
         "park after a takeover",

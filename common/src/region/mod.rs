@@ -26,6 +26,7 @@ use crate::error::{Error, Result};
 use crate::identity::Identity;
 use crate::layout::{Geometry, LAYOUT_VERSION, MAX_VERSION, REGION_MAGIC, State, header};
 use crate::memory;
+use crate::park;
 use crate::schema::Schema;
 use crate::sync::{AtomicU64, Ordering};
 use crate::table::read::glance;
@@ -433,15 +434,17 @@ impl Region {
     pub fn acknowledge(&self, slot: usize, nonce: u64, errno: i32) {
         if slot < self.geometry.slots {
             let at = self.geometry.acks + 2 * slot;
-            self.set(at + 1, errno as u64);
-            self.set(at, nonce);
+            park::acknowledge(&self.words()[at..at + 2], nonce, errno);
         }
     }
 
     /// What the publisher answered to the subscriber `nonce` at `slot`: nothing yet, its queue is open, or an errno.
     pub fn acknowledged(&self, slot: usize, nonce: u64) -> Option<i32> {
         let at = self.geometry.acks + 2 * slot;
-        (slot < self.geometry.slots && self.word(at) == nonce).then(|| self.word(at + 1) as i32)
+        if slot >= self.geometry.slots {
+            return None;
+        }
+        park::acknowledged(&self.words()[at..at + 2], nonce)
     }
 }
 
