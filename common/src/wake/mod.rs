@@ -32,6 +32,7 @@ pub mod unix;
 
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::FileTypeExt;
+use std::os::unix::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
@@ -322,7 +323,12 @@ pub fn check_place(sleep: Sleep, place: &Path) -> Result<()> {
     }
     // The longest name that is made in a directory.
     let longest = queue_name(u64::MAX, MAX_SLOTS, u64::MAX);
-    Address::of(sleep, Some(place), &longest).map(drop)
+    match Address::of(sleep, Some(place), &longest)? {
+        Address::SocketAt(path) if SocketAddr::from_pathname(&path).is_err() => refused(format!(
+            "{what} at {object}: its path would be too long for a socket; name a directory with a shorter path"
+        )),
+        _ => Ok(()),
+    }
 }
 
 /// The publisher has another working directory, and room for so many bytes.

@@ -196,7 +196,7 @@ fn place_where_nothing_can_be_made_is_refused_with_what_is_wrong_with_it() {
         (link, "something else", "make that directory first"),
         (
             file.join("new"),
-            "make that directory first",
+            "is no directory",
             "make that directory first",
         ),
         (long, "is too long", "make that directory first"),
@@ -212,6 +212,10 @@ fn place_where_nothing_can_be_made_is_refused_with_what_is_wrong_with_it() {
             );
         }
     }
+    let deep = directory.join("y".repeat(100));
+    std::fs::create_dir(&deep).unwrap();
+    let error = check_place(Sleep::Unix, &deep).unwrap_err().to_string();
+    assert!(error.contains("too long for a socket"), "{error}");
     drop(pipe);
     std::fs::remove_dir_all(&directory).unwrap();
 }
