@@ -438,7 +438,7 @@ impl Region {
         }
     }
 
-    /// What the publisher answered to the subscriber `nonce` at `slot`: nothing yet, its queue is open, or an errno.
+    /// Returns the publisher's answer to the subscriber `nonce` at `slot`: None yet, 0 if its queue is open, or an errno.
     pub fn acknowledged(&self, slot: usize, nonce: u64) -> Option<i32> {
         let at = self.geometry.acks + 2 * slot;
         if slot >= self.geometry.slots {

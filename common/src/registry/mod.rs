@@ -41,7 +41,7 @@ enum Words {
 }
 
 /// Returns the number of slots of registry `id`, after checking its head and its length: other users may be able to write to both, and
-/// whoever believed another number would look for every record in the wrong place.
+/// with another number a reader would look for every record in the wrong place.
 fn checked_slots(object: &str, file: &File, id: u64) -> Result<usize> {
     let mut head = [0; 4];
     read_words(object, file, 0, &mut head)?;

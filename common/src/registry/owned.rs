@@ -113,8 +113,8 @@ impl Registry {
     }
 
     /// Calls `visit` with each subscriber that is parked at the commit before `version`, or, for `everyone`, parked at all. After a
-    /// round for which the budget was short also with those parked at earlier commits. Returns true if those who sleep on
-    /// `commit` itself are to be woken, too. The caller has passed the commit's fence.
+    /// round for which the budget was short, also with each that is parked at an earlier commit. Returns true if the
+    /// sleepers on `commit` itself are to be woken, too. The caller has passed the commit's fence.
     ///
     /// # Errors
     /// [`Error::Corrupt`](crate::Error::Corrupt) if somebody cut the registry short.

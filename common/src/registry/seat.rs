@@ -43,9 +43,9 @@ impl Seat {
         }))
     }
 
-    /// Makes what the subscriber is called by: `sleep` says what, and `place` where, if anywhere. Only the publisher can call there, as
-    /// far as the system can tell it from others. Returns false if the registry was removed in the meantime: nobody sweeps there any
-    /// more, and dropping the seat removes what was made. After an error the slot is still taken, and its owner looks by itself.
+    /// Makes what the subscriber is called by: `sleep` says what, and `place` where, if anywhere. Only the publisher can call there,
+    /// as far as the system distinguishes it from others. Returns false if the registry was removed in the meantime: nobody sweeps
+    /// there then, and dropping the seat removes what was made. After an error the slot is still taken, and its owner re-checks.
     ///
     /// # Errors
     /// [`Error::InvalidWake`] where it would name a target to another user's publisher, and as for [`Bell::make`].

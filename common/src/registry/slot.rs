@@ -49,8 +49,8 @@ impl Slot {
         Ok(Ok(slot))
     }
 
-    /// Writes down whose the slot is and where its owner is to be called, before that is made: whoever finds the slot deserted knows
-    /// what to remove.
+    /// Writes into the record whose the slot is and where its owner is to be called, before that is made: the sweep of a deserted slot
+    /// knows from it what to remove.
     ///
     /// # Errors
     /// What the system refuses.

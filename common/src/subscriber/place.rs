@@ -2,8 +2,8 @@
 //!
 //! Whoever is called by name sits at a slot of the registry ([`Seat`]); who sleeps on `commit` itself stands there
 //! ([`Stand`]); who spins is nowhere. [`Sleep::Auto`] sits, and stands where that cannot be: no slot, no queue, or a
-//! publisher that cannot open it. What was asked for by name and cannot be leaves the re-check, every 50 ms, and is tried again
-//! every second.
+//! publisher that cannot open it. A kind that was chosen by name and cannot be had leaves the re-check, every 50 ms, and is tried
+//! again every second.
 
 use std::time::{Duration, Instant};
 
@@ -16,7 +16,7 @@ use crate::registry::{Opened, Seat, Stand};
 use crate::sync::{AtomicU64, Ordering};
 use crate::wake::{Address, Bell, Sleep, WakeKind, Watcher, futex, spin};
 
-/// How long a subscriber goes without what it asked to be called by until it tries again to make it.
+/// The time after which a subscriber tries again to make what it could not be called by.
 const RETRY: Duration = Duration::from_secs(1);
 
 /// A place in the registry.
@@ -73,7 +73,7 @@ pub(super) struct Resting {
     place: Option<Place>,
     /// Whether there was no place to be had at the last try.
     placeless: bool,
-    /// When to try again to make what this subscriber is called by.
+    /// Time of the next try to make what this subscriber is called by, in ns of CLOCK_MONOTONIC.
     retry_ns: u64,
     /// Whether it was told that it is not woken as it asked for.
     told: bool,
