@@ -98,6 +98,19 @@ const MUTANTS: &[(&str, &[Point])] = &[
             Point::RecheckSequence,
         ],
     ),
+    (
+        "signed record",
+        &[
+            Point::SignRecord,
+            Point::SeeNonce,
+            Point::SayReady,
+            Point::SeeReady,
+        ],
+    ),
+    (
+        "acknowledgement",
+        &[Point::Acknowledge, Point::SeeAcknowledgement],
+    ),
     ("park and takeover", &[Point::Park, Point::ParkLook]),
     (
         "park after a takeover",

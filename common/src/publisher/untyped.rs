@@ -256,10 +256,10 @@ impl UntypedPublisher {
     pub(super) fn wake(&mut self, version: u64, everyone: bool) {
         match self.waking.wake(&self.region, version, everyone) {
             Ok(calls) => self.statistics.wakes += calls,
-            // Somebody cut it short. Sleepers look by themselves before long, and upkeep makes a new one.
+            // Sleepers look by themselves until maintenance makes a new registry. Not before: a neighbour who damages each new one
+            // would have every commit make another.
             Err(error) => {
                 tracing::warn!("nobody is woken until there is a new registry: {error}");
-                self.next_upkeep_ns = 0;
             }
         }
     }
@@ -327,9 +327,13 @@ impl UntypedPublisher {
         self.statistics.sweeps += 1;
         match self.waking.sweep(&self.region) {
             // Damaged by somebody who may write to it: a new one is made, and everybody told of it.
-            Err(Error::Corrupt { .. }) => self.renew_registry(),
-            other => other,
+            Err(Error::Corrupt { .. }) => return self.renew_registry(),
+            other => other?,
         }
+        if self.waking.is_short() {
+            self.wake(self.version, false);
+        }
+        Ok(())
     }
 
     /// Records that the source of the rows has ended: the publisher stays alive, and the rows stay as they are.

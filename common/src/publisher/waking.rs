@@ -12,11 +12,15 @@ use crate::region::PublisherRegion;
 use crate::region::object::{self, registry_name};
 use crate::registry::{Member, Registry};
 use crate::wake::Callers;
+use crate::wake::budget::Budget;
 
 /// Who is listening, if there is a registry.
 pub(super) struct Waking {
     registry: Option<Registry>,
     callers: Callers,
+    budget: Budget,
+    /// True from a failed round of calls until there is a new registry.
+    is_damaged: bool,
     /// Whether it was told that there is no registry.
     told: bool,
 }
@@ -40,14 +44,7 @@ impl Waking {
         if let Some(found) = found {
             if found.fits(settings.slots, settings.access) {
                 region.set(header::REGISTRY_ID, left_id);
-                return (
-                    Self {
-                        registry: Some(found),
-                        callers: Callers::default(),
-                        told: false,
-                    },
-                    None,
-                );
+                return (Self::of(Some(found), false), None);
             }
             remove_name(&registry_name(left_id));
             return (Self::new(region, settings, false), Some(found));
@@ -55,14 +52,23 @@ impl Waking {
         (Self::new(region, settings, false), None)
     }
 
-    fn new(region: &PublisherRegion, settings: &Settings, told: bool) -> Self {
-        let mut waking = Self {
-            registry: None,
+    fn of(registry: Option<Registry>, told: bool) -> Self {
+        let budget = registry
+            .as_ref()
+            .map_or_else(|| Budget::new(true), Registry::budget);
+        Self {
+            registry,
             callers: Callers::default(),
+            budget,
+            is_damaged: false,
             told,
-        };
+        }
+    }
+
+    fn new(region: &PublisherRegion, settings: &Settings, told: bool) -> Self {
+        let mut waking = Self::of(None, told);
         match Registry::create(settings.slots, settings.access) {
-            Ok(registry) => waking.registry = Some(registry),
+            Ok(registry) => waking = Self::of(Some(registry), told),
             Err(error) => waking.tell(&error),
         }
         region.set(header::REGISTRY_ID, waking.registry_id());
@@ -105,12 +111,13 @@ impl Waking {
         before
     }
 
-    /// Whether a new registry is wanted: there is none, or it lost its name.
+    /// Returns true if there is no registry, it lost its name, or a round of calls found it damaged.
     pub(super) fn needs_registry(&self) -> bool {
-        !self.registry.as_ref().is_some_and(Registry::has_name)
+        self.is_damaged || !self.registry.as_ref().is_some_and(Registry::has_name)
     }
 
-    /// Wakes those who sleep at the commit before `version`, or `everyone` who sleeps. Returns how many calls that took.
+    /// Wakes those who sleep at the commit before `version`, or `everyone` who sleeps, as far as the budget allows. Returns the
+    /// number of calls that it made: none after an error, until there is a new registry.
     ///
     /// # Errors
     /// [`Error::Corrupt`] if somebody cut the registry short.
@@ -121,26 +128,39 @@ impl Waking {
         version: u64,
         everyone: bool,
     ) -> Result<u64> {
+        if self.is_damaged {
+            return Ok(0);
+        }
+        self.call(region, version, everyone)
+            .inspect_err(|_| self.is_damaged = true)
+    }
+
+    #[inline]
+    fn call(&mut self, region: &PublisherRegion, version: u64, everyone: bool) -> Result<u64> {
         let Self {
             registry: Some(registry),
             callers,
+            budget,
             ..
         } = self
         else {
             return Ok(0);
         };
         let mut calls = 0;
-        let has_sleepers = registry.parked(version, everyone, |member| {
+        let has_sleepers = registry.parked(version, everyone, budget, |member, budget| {
             let Member { slot, nonce, .. } = member;
             let caller = callers.open(
                 slot,
                 nonce,
+                budget,
                 || member.address(),
                 |errno| {
                     region.acknowledge(slot, nonce, errno);
                 },
             );
-            if let Some(caller) = caller {
+            if let Some(caller) = caller
+                && budget.take_call()
+            {
                 caller.call(version);
                 calls += 1;
             }
@@ -152,7 +172,13 @@ impl Waking {
         Ok(calls)
     }
 
-    /// Frees what dead subscribers left, closes the ends of those that went, opens those of new ones.
+    /// Returns true if some sleepers may not have been called because the budget was short.
+    pub(super) fn is_short(&self) -> bool {
+        self.budget.is_short()
+    }
+
+    /// Frees what dead subscribers left, closes the ends of those that went, and opens those of new ones as far as the budget
+    /// allows.
     ///
     /// # Errors
     /// [`Error::Corrupt`] if somebody damaged the registry, and what the system refuses.
@@ -160,18 +186,20 @@ impl Waking {
         let Self {
             registry: Some(registry),
             callers,
+            budget,
             ..
         } = self
         else {
             return Ok(());
         };
+        budget.fill();
         for (slot, nonce) in registry.sweep()?.into_iter().enumerate() {
             if nonce == 0 {
                 callers.close(slot);
                 continue;
             }
             let address = || registry.member(slot, nonce).address();
-            callers.open(slot, nonce, address, |errno| {
+            callers.open(slot, nonce, budget, address, |errno| {
                 region.acknowledge(slot, nonce, errno);
             });
         }
@@ -187,13 +215,16 @@ impl Waking {
     }
 }
 
-/// Wakes everybody at a registry that is no longer used and has no name any more, and removes what they
+/// Wakes everybody at a registry that is no longer used and has no name any more, as far as a fresh budget allows, and removes what they
 /// were called by.
 pub(super) fn leave(mut left: Registry, version: u64) {
-    let mut callers = Callers::default();
-    let woken = left.parked(version, true, |member| {
+    let (mut callers, mut budget) = (Callers::default(), left.budget());
+    let woken = left.parked(version, true, &mut budget, |member, budget| {
         let Member { slot, nonce, .. } = member;
-        if let Some(caller) = callers.open(slot, nonce, || member.address(), |_| ()) {
+        let caller = callers.open(slot, nonce, budget, || member.address(), |_| ());
+        if let Some(caller) = caller
+            && budget.take_call()
+        {
             caller.call(version);
         }
     });
@@ -208,3 +239,6 @@ fn remove_name(object: &str) {
         tracing::warn!("it stays behind: {error}");
     }
 }
+
+#[cfg(all(test, not(loom)))]
+mod tests;

@@ -27,6 +27,7 @@ use crate::error::{Error, Result};
 use crate::identity::Identity;
 use crate::layout::{Geometry, LAYOUT_VERSION, MAX_VERSION, REGION_MAGIC, State, header};
 use crate::memory;
+use crate::park;
 use crate::schema::Schema;
 use crate::sync::{AtomicU64, Ordering};
 use crate::table::read::glance;
@@ -505,8 +506,7 @@ impl PublisherRegion {
     pub fn acknowledge(&self, slot: usize, nonce: u64, errno: i32) {
         if slot < self.geometry.slots {
             let at = self.geometry.acks + 2 * slot;
-            self.set(at + 1, errno as u64);
-            self.set(at, nonce);
+            park::acknowledge(&self.writable_words()[at..at + 2], nonce, errno);
         }
     }
 }
@@ -518,7 +518,7 @@ impl<M: Borrow<Mapping>> Region<M> {
             return None;
         }
         let at = self.geometry.acks + 2 * slot;
-        (self.word(at) == nonce).then(|| self.word(at + 1) as i32)
+        park::acknowledged(&self.words()[at..at + 2], nonce)
     }
 }
 

@@ -85,7 +85,7 @@ pub struct Access {
 }
 
 impl Access {
-    /// The mode of what every reader must write to: registry and queues.
+    /// The mode of the registry, which every reader must write to.
     pub fn writable_by_readers(self) -> u32 {
         let writing = (self.mode & 0o044) >> 1;
         0o600 | (self.mode & 0o044) | writing

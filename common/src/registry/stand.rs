@@ -31,7 +31,7 @@ impl Stand {
         Ok(Some(match Slot::claim(opened, upper.rev())? {
             Ok(slot) => {
                 slot.sign(address)?;
-                slot.note(at::READY, 1)?;
+                slot.say_ready()?;
                 Self::Listed(slot)
             }
             Err(opened) => Self::Unlisted(opened),

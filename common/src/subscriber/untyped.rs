@@ -32,6 +32,7 @@ use crate::sync::Ordering;
 use crate::table::catch_up::{Failed, Staging, copy_all};
 use crate::table::commit_time;
 use crate::table::journal::Mark;
+use crate::wake::check_place;
 
 /// How often a refresh copies what changed while it copied, before it gives up.
 pub(super) const PASSES: u32 = 256;
@@ -101,7 +102,7 @@ impl UntypedSubscriber {
     ///
     /// # Errors
     /// [`Error::InvalidName`], [`Error::NotFound`], [`Error::WrongOwner`], [`Error::PermissionDenied`],
-    /// [`Error::LayoutMismatch`], [`Error::Corrupt`], [`Error::Outrun`].
+    /// [`Error::LayoutMismatch`], [`Error::Corrupt`], [`Error::Outrun`], and [`Error::InvalidWake`] from a builder.
     pub fn open(name: &str) -> Result<Self> {
         Self::builder(name).open()
     }
@@ -113,6 +114,9 @@ impl UntypedSubscriber {
 
     pub(super) fn attach(name: &str, settings: Settings) -> Result<Self> {
         let name = TableName::new(name)?;
+        if let (Some(sleep), Some(place)) = (settings.wake.sleep(), &settings.wake_at) {
+            check_place(sleep, place)?;
+        }
         let Some(region) = settings.region(&name)? else {
             return Err(Error::NotFound {
                 table: name.as_str().to_owned(),
