@@ -43,8 +43,8 @@ fn the_journal_names_every_row_that_was_written_or_is_not_believed() {
     check("journal", 4, |outcomes| {
         let memory = Memory::at_version_two(2);
         let since = memory.table().mark(2);
-        // Its slot stays for one more transaction, which shares the word, and is overwritten by the next one. It is not slot 0,
-        // which is also what an empty half of a word says.
+        // The journal keeps its slot for one more transaction, which shares the word; the next one overwrites it. It is not
+        // slot 0, which looks like an empty half of a word.
         commit(&memory, 3, &[1]);
         let seen = against(
             &memory,

@@ -44,6 +44,7 @@ const MUTANTS: &[(&str, &[Point])] = &[
     ("glance", OF_A_ROW),
     ("all rows", OF_A_ROW.split_at(1).1),
     ("deletion among all rows", &[Point::RecheckAnswer]),
+    ("growth", &[Point::SeeCommit]),
     ("answer", &[Point::RecheckAnswer]),
     ("deletion", &[Point::RecheckAnswer]),
     ("overtaken", &[Point::AfterCommit, Point::Overtaken]),

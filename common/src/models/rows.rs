@@ -5,9 +5,12 @@ use std::sync::Arc;
 use loom::thread;
 
 use super::{Memory, check};
-use crate::layout::Tag;
+use crate::bits::set_bits;
+use crate::layout::{Tag, header};
 use crate::memory::Lines;
 use crate::seqlock;
+use crate::sync::Ordering;
+use crate::table::Table;
 use crate::table::catch_up::{Staging, copy_all};
 use crate::table::journal::Mark;
 use crate::table::last_commit;
@@ -115,6 +118,39 @@ fn among_all_rows_a_deleted_one_is_so_at_its_version_only() {
         );
         outcomes.saw(copied);
     });
+}
+
+#[test]
+fn the_row_count_is_never_older_than_the_commit_that_was_loaded() {
+    // With one row the root of the change tree is the entry of the block, with two it is above them.
+    for capacity in [1, 2] {
+        check("growth", 3, move |outcomes| {
+            let memory = Memory::at_version_two(capacity);
+            for slot in 0..capacity {
+                let copies = memory.table().copies(slot);
+                copies.map(|copy| seqlock::hide(copy.tag, Tag(0)));
+            }
+            let read = |memory: &Memory| {
+                let (mut rows, mut live) = (Lines::default(), Vec::new());
+                let mut loaded = 0;
+                let look = || {
+                    let version = last_commit(&memory.words);
+                    loaded = memory.words[header::ROWS].load(Ordering::Relaxed) as usize;
+                    let table = Table::new(&memory.words, &memory.geometry, loaded).unwrap();
+                    Ok::<_, ()>((version, table))
+                };
+                let mark = copy_all(&mut rows, &mut live, 1, look).unwrap();
+                (mark.version, loaded, set_bits(&live).count())
+            };
+            let copied = against(&memory, read, |memory| {
+                memory.words[header::ROWS].store(1, Ordering::Relaxed);
+                commit(memory, 3, &[0]);
+            });
+            let (version, _, live) = copied;
+            assert_eq!(live, version as usize - 2, "rows at version {version}");
+            outcomes.saw(copied);
+        });
+    }
 }
 
 #[test]

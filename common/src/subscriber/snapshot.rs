@@ -36,7 +36,7 @@ impl UntypedSubscriber {
     ///
     /// # Errors
     /// [`Error::Outrun`](crate::Error::Outrun), [`Error::Corrupt`](crate::Error::Corrupt), [`Error::Limit`](crate::Error::Limit)
-    /// if there is no memory for the rows.
+    /// if memory is too short for the rows.
     pub fn snapshot(&self) -> Result<(u64, Vec<RowBuf>)> {
         let (mut words, mut live) = (Lines::default(), Vec::new());
         let version = self.copy_all(&mut words, &mut live)?;
@@ -85,7 +85,7 @@ impl<R: Row> Subscriber<R> {
     ///
     /// # Errors
     /// [`Error::Outrun`](crate::Error::Outrun), [`Error::Corrupt`](crate::Error::Corrupt), [`Error::Limit`](crate::Error::Limit)
-    /// if there is no memory for the rows, and [`Error::TextTooLong`](crate::Error::TextTooLong) for a text that does not fit its
+    /// if memory is too short for the rows, and [`Error::TextTooLong`](crate::Error::TextTooLong) for a text that does not fit its
     /// field of `R`. The contents of `rows` are then unspecified.
     pub fn snapshot(&self, rows: &mut Vec<R>) -> Result<u64> {
         if !Typed::<R>::FITS || self.inner.conversion.is_some() {

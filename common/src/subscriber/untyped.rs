@@ -356,7 +356,7 @@ impl UntypedSubscriber {
     /// Brings the local copy to the last commit, without ever blocking, and tells what changed.
     ///
     /// # Errors
-    /// [`Error::Outrun`], [`Error::Corrupt`], [`Error::Limit`] if there is no memory for the rows, and the errors of a new
+    /// [`Error::Outrun`], [`Error::Corrupt`], [`Error::Limit`] if memory is too short for the rows, and the errors of a new
     /// publisher's region: [`Error::SchemaMismatch`], [`Error::TextTooLong`], [`Error::LayoutMismatch`]. The local copy is whole
     /// then, at its former version.
     pub fn refresh(&mut self) -> Result<UntypedChanges<'_>> {

@@ -29,7 +29,7 @@ struct Left {
     registry: Vec<Patch>,
 }
 
-/// What a publisher left that died: the bytes of region and registry, and the number of the registry.
+/// The bytes of the region and the registry of a dead publisher, and the number of the registry.
 type Bytes = (Vec<u8>, Vec<u8>, u64);
 
 /// Makes what a publisher of that schema and capacity leaves.

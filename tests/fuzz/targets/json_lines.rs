@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use common::UntypedPublisher;
 use fuzz::damage::clear;
-use fuzz::{CAPACITY, SLOTS, fill, schema};
+use fuzz::{SLOTS, capacity, fill, schema};
 use libfuzzer_sys::fuzz_target;
 use publisher::source::file::jsonl;
 use publisher::source::file::progress::Progress;
@@ -52,7 +52,7 @@ fn stream(which: u8, bytes: &[u8]) {
     clear();
     let builder = UntypedPublisher::builder("lines", (*schema).clone());
     let mut publisher = builder
-        .capacity(CAPACITY)
+        .capacity(capacity(which))
         .subscribers(SLOTS)
         .open()
         .expect("a new table");
