@@ -8,6 +8,7 @@
 //! - [`script`]: random transactions that two processes can make alike, and the model they lead to;
 //! - [`manager`]: a service manager, which programs tell that they are ready and alive;
 //! - [`mirror`]: a copy that knows only the changes it was told;
+//! - [`model`]: steps, reference table and publisher of the model-based test;
 //! - [`serving`]: a `publisher serve` that is fed line by line;
 //! - [`published`]: a table with all that is hard to print;
 //! - [`stepper`]: a role that is run instruction by instruction;
@@ -35,6 +36,7 @@ pub mod kinds;
 pub mod ledger;
 pub mod manager;
 pub mod mirror;
+pub mod model;
 pub mod netns;
 pub mod picture;
 pub mod piped;

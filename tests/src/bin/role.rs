@@ -9,6 +9,8 @@ use common::{Cause, Error, Publisher, Result, Subscriber, UntypedSubscriber};
 use tests::clean::inheriting;
 use tests::confined::{become_limited, play_new_pids};
 use tests::ledger::{Account, Ledger, check};
+use tests::model::operation::Operation;
+use tests::model::performer::Performer;
 use tests::netns::{play_kernel, play_within};
 use tests::play::Play;
 use tests::script::{Item, Script};
@@ -43,6 +45,7 @@ fn main() {
         "limited" => limited(&mut arguments),
         "grow" => grow(&mut arguments),
         "pids" => pids(&mut arguments),
+        "model" => model(&mut arguments),
         "vandal" => vandal(&mut arguments),
         "kernel" => play_kernel().or_else(|what| fail(what)),
         "kinds" => tests::kinds::play(arguments.0),
@@ -360,6 +363,35 @@ fn grow(arguments: &mut Arguments) -> Result<()> {
         tx.commit()?;
         rows += batch;
         say(rows);
+    }
+}
+
+/// `model NAME [traced]`: carries out the steps of the model-based test that it reads as lines of JSON, and prints a reply to
+/// each. A traced process stops before it reads a step, before it commits, and after that.
+fn model(arguments: &mut Arguments) -> Result<()> {
+    let name: String = arguments.next();
+    let is_traced = arguments.0.next().is_some();
+    if is_traced {
+        be_traced().unwrap_or_else(|errno| fail(errno));
+    }
+    let stop = || {
+        if is_traced {
+            mark();
+        }
+    };
+    let mut performer = Performer::new(&name);
+    loop {
+        stop();
+        let mut line = String::new();
+        if std::io::stdin().read_line(&mut line).unwrap_or(0) == 0 {
+            return Ok(());
+        }
+        let operation = serde_json::from_str(&line).unwrap_or_else(|error| fail(error));
+        if matches!(operation, Operation::Fork) {
+            nix::unistd::daemon(true, true).unwrap_or_else(|errno| fail(errno));
+        }
+        let reply = performer.perform(&operation, &stop);
+        say(serde_json::to_string(&reply).unwrap_or_else(|error| fail(error)));
     }
 }
 

@@ -1,0 +1,279 @@
+//! The table that a program should lead to, and all tables that it has led to so far.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use super::operation::{Answer, Call, digest};
+use super::shape::Shape;
+
+/// Rows by the number that is their key.
+pub type Rows = BTreeMap<u64, Arc<[u8]>>;
+
+/// A table as it should be.
+#[derive(Clone, Debug)]
+pub struct Table {
+    /// The schema.
+    pub shape: Shape,
+    /// The capacity.
+    pub capacity: usize,
+    /// The rows.
+    pub rows: Rows,
+}
+
+impl Table {
+    /// A table without rows.
+    pub fn new(shape: Shape, capacity: usize) -> Self {
+        let rows = Rows::new();
+        Self {
+            shape,
+            capacity,
+            rows,
+        }
+    }
+
+    /// Carries out the calls of a transaction. Returns the outcome that each call should have, and true if a
+    /// commit makes a version.
+    pub fn transact(&mut self, calls: &[Call]) -> (Vec<Answer>, bool) {
+        let before = self.rows.clone();
+        let mut touched = BTreeSet::new();
+        let answers = calls
+            .iter()
+            .map(|call| self.call(call, &mut touched))
+            .collect();
+        let counts = |key: &u64| before.contains_key(key) || self.rows.contains_key(key);
+        (answers, touched.iter().any(counts))
+    }
+
+    fn call(&mut self, call: &Call, touched: &mut BTreeSet<u64>) -> Answer {
+        match call {
+            Call::Insert(key, _) if self.rows.contains_key(key) => Answer::Exists,
+            Call::Update(key, _) | Call::Delete(key) if !self.rows.contains_key(key) => {
+                Answer::Missing
+            }
+            Call::Insert(key, value) | Call::Update(key, value) | Call::Upsert(key, value) => {
+                self.put(*key, *value, touched)
+            }
+            Call::Delete(key) => {
+                touched.insert(*key);
+                self.rows.remove(key);
+                Answer::Done
+            }
+            Call::Clear => {
+                touched.extend(self.rows.keys());
+                self.rows.clear();
+                Answer::Done
+            }
+            Call::ReplaceWith(rows) => {
+                let rows = &rows[..rows.len().min(self.capacity)];
+                let wanted: BTreeSet<u64> = rows.iter().map(|(key, _)| *key).collect();
+                touched.extend(self.rows.keys().filter(|key| !wanted.contains(key)));
+                self.rows.retain(|key, _| wanted.contains(key));
+                for (key, value) in rows {
+                    let new = self.shape.row(*key, *value);
+                    if self.rows.get(key).is_none_or(|old| **old != *new) {
+                        self.put(*key, *value, touched);
+                    }
+                }
+                Answer::Done
+            }
+            Call::Fill(count, value) => {
+                let mut answers = (0..*count).map(|key| self.put(key, *value, touched));
+                answers
+                    .find(|answer| *answer != Answer::Done)
+                    .unwrap_or(Answer::Done)
+            }
+        }
+    }
+
+    fn put(&mut self, key: u64, value: u64, touched: &mut BTreeSet<u64>) -> Answer {
+        if !self.rows.contains_key(&key) && self.rows.len() == self.capacity {
+            return Answer::Full;
+        }
+        touched.insert(key);
+        self.rows.insert(key, self.shape.row(key, value).into());
+        Answer::Done
+    }
+
+    /// The table after it was reshaped.
+    ///
+    /// # Errors
+    /// The outcome that `reshape` should have instead.
+    pub fn reshaped(
+        &self,
+        shape: Shape,
+        capacity: usize,
+        rows: Option<&[(u64, u64)]>,
+    ) -> Result<Self, Answer> {
+        let mut table = Self::new(shape, capacity);
+        let Some(rows) = rows else {
+            table.rows = self.converted(shape);
+            let fits = table.rows.len() <= capacity;
+            return if fits { Ok(table) } else { Err(Answer::Full) };
+        };
+        let row = |(key, value): &(u64, u64)| (*key, shape.row(*key, *value).into());
+        table.rows = rows.iter().map(row).collect();
+        match () {
+            () if rows.len() > capacity => Err(Answer::Full),
+            () if table.rows.len() < rows.len() => Err(Answer::Exists),
+            () => Ok(table),
+        }
+    }
+
+    /// The table after the next publisher has opened it.
+    ///
+    /// # Errors
+    /// The outcome that `open` should have instead.
+    pub fn opened(&self, shape: Shape, capacity: usize) -> Result<Self, Answer> {
+        let is_same = shape == self.shape;
+        let capacity = if is_same {
+            capacity.max(self.capacity)
+        } else {
+            capacity
+        };
+        self.reshaped(shape, capacity, None)
+    }
+
+    fn converted(&self, shape: Shape) -> Rows {
+        let convert = |(key, row): (&u64, &Arc<[u8]>)| {
+            let converted = self.shape.convert(row, shape)?;
+            Some((*key, converted.into()))
+        };
+        self.rows.iter().filter_map(convert).collect()
+    }
+
+    /// The rows as a publisher sums them up.
+    pub fn digest(&self) -> u64 {
+        digest(self.rows.values().map(|row| &**row))
+    }
+}
+
+/// A table as a reader has seen it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Observed {
+    /// The version.
+    pub version: u64,
+    /// The schema.
+    pub shape: Shape,
+    /// The rows.
+    pub rows: BTreeMap<u64, Vec<u8>>,
+}
+
+/// The relation of a table to the one before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Follows {
+    /// By a commit in the same region.
+    InPlace,
+    /// Maybe in a successor of the region. The old region ends with the version that the successor begins with.
+    Elsewhere,
+    /// As another table of the name: the one before was removed or lost, and versions begin again.
+    Anew,
+}
+
+/// A table that was committed, or that a step is about to commit.
+#[derive(Debug)]
+struct Entry {
+    /// The version of its commit, unless that is still to come.
+    version: Option<u64>,
+    follows: Follows,
+    table: Table,
+}
+
+/// All tables that were committed under one name, in order.
+#[derive(Debug, Default)]
+pub struct History(Vec<Entry>);
+
+impl History {
+    /// The place of the last entry.
+    pub fn last(&self) -> usize {
+        self.0.len().saturating_sub(1)
+    }
+
+    /// The table that was committed last.
+    pub fn table(&self) -> Option<&Table> {
+        self.0.last().map(|entry| &entry.table)
+    }
+
+    /// The version of the commit that led to the last table.
+    pub fn version(&self) -> u64 {
+        self.0.last().and_then(|entry| entry.version).unwrap_or(0)
+    }
+
+    /// Adds the table that a step is about to commit.
+    pub fn announce(&mut self, table: Table, follows: Follows) {
+        self.0.push(Entry {
+            version: None,
+            follows,
+            table,
+        });
+    }
+
+    /// The step has committed what was announced.
+    ///
+    /// # Panics
+    /// If nothing was announced.
+    pub fn confirm(&mut self, version: u64) {
+        self.0.last_mut().expect("an announced table").version = Some(version);
+    }
+
+    /// The step has not committed what was announced.
+    pub fn withdraw(&mut self) {
+        self.0.pop();
+    }
+
+    /// Returns true if a reader's table is the one at `at`.
+    pub fn is_at(&self, at: usize, seen: &Observed) -> bool {
+        let entry = &self.0[at];
+        let is_before_next =
+            self.0
+                .get(at + 1)
+                .is_none_or(|next| match (next.version, next.follows) {
+                    (Some(version), Follows::InPlace) => seen.version < version,
+                    (Some(version), Follows::Elsewhere) => seen.version <= version,
+                    _ => true,
+                });
+        entry.version.is_none_or(|version| version <= seen.version)
+            && is_before_next
+            && entry.table.shape == seen.shape
+            && entry.table.rows.len() == seen.rows.len()
+            && entry
+                .table
+                .rows
+                .iter()
+                .zip(&seen.rows)
+                .all(|(a, b)| (a.0, &**a.1) == (b.0, &**b.1))
+    }
+
+    /// Returns the place of a reader's table, if it is one of the tables from `from` on.
+    pub fn find(&self, from: usize, seen: &Observed) -> Option<usize> {
+        (from..self.0.len()).find(|at| self.is_at(*at, seen))
+    }
+
+    /// Returns true if a key had this row in one of the tables from `from` on that have this schema.
+    pub fn had(&self, from: usize, shape: Shape, key: u64, row: Option<&[u8]>) -> bool {
+        let entries = self.0[from..]
+            .iter()
+            .filter(|entry| entry.table.shape == shape);
+        let mut rows = entries.map(|entry| entry.table.rows.get(&key).map(|row| &**row));
+        rows.any(|had| had == row)
+    }
+
+    /// Describes the tables from `from` on, for a message.
+    pub fn describe(&self, from: usize) -> String {
+        let entries = self.0[from.min(self.last())..].iter();
+        let line = |entry: &Entry| {
+            let Table { shape, rows, .. } = &entry.table;
+            let rows: Vec<_> = rows
+                .iter()
+                .take(12)
+                .map(|(key, row)| (key, brief(row)))
+                .collect();
+            format!("\n  version {:?}: {shape:?} {rows:?}", entry.version)
+        };
+        entries.map(line).collect()
+    }
+}
+
+/// The beginning of a row behind its first word, for a message.
+pub fn brief(row: &[u8]) -> &[u8] {
+    row.get(8..row.len().min(24)).unwrap_or(&[])
+}

@@ -1,0 +1,100 @@
+//! Programs that failed once, as they were printed.
+
+use tests::model::operation::After::Continue;
+use tests::model::operation::Call::{Fill, Upsert};
+use tests::model::operation::End::{Commit, Forget};
+use tests::model::operation::Inner;
+use tests::model::operation::Object::Region;
+use tests::model::operation::Operation::{
+    Interrupted, Maintain, Open, Raced, Reshape, Transaction, Unlink,
+};
+use tests::model::shape::Shape::{Id, Pair};
+
+use crate::generate::Place;
+use crate::seat::can_step;
+use crate::{confined, replay};
+
+#[test]
+fn commit_after_the_region_was_unlinked_keeps_the_committed_rows() {
+    if !can_step() {
+        return;
+    }
+    let confined = confined();
+    // After this many instructions the row was written, and not yet committed.
+    for at in (0..1500).step_by(150) {
+        replay(
+            Place::Traced,
+            confined.is_some(),
+            &[
+                Open {
+                    shape: Pair,
+                    capacity: 1,
+                    typed: false,
+                },
+                Transaction(vec![Fill(1, 0)], Commit),
+                Unlink(Region),
+                Maintain,
+                Interrupted(
+                    at,
+                    Continue,
+                    Inner::new(Transaction(vec![Upsert(0, 2)], Commit)),
+                ),
+            ],
+        );
+    }
+}
+
+#[test]
+fn snapshots_while_a_small_table_gets_its_first_row_are_whole() {
+    let confined = confined();
+    // Few of the races end in the moment that matters.
+    for _ in 0..1000 {
+        replay(
+            Place::Here,
+            confined.is_some(),
+            &[
+                Open {
+                    shape: Pair,
+                    capacity: 64,
+                    typed: false,
+                },
+                Raced(Inner::new(Transaction(vec![Upsert(0, 0)], Commit))),
+            ],
+        );
+    }
+}
+
+#[test]
+fn forgotten_transaction_is_rolled_back() {
+    let confined = confined();
+    replay(
+        Place::Here,
+        confined.is_some(),
+        &[
+            Open {
+                shape: Pair,
+                capacity: 1,
+                typed: false,
+            },
+            Transaction(vec![Upsert(0, 0)], Forget),
+            Transaction(vec![], Commit),
+        ],
+    );
+}
+
+#[test]
+fn successor_with_another_schema_and_no_other_row_is_news() {
+    let confined = confined();
+    replay(
+        Place::Here,
+        confined.is_some(),
+        &[
+            Open {
+                shape: Pair,
+                capacity: 1,
+                typed: false,
+            },
+            Reshape(Id, 1, None),
+        ],
+    );
+}
