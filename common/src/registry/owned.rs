@@ -6,6 +6,7 @@ use super::{Deserted, Member, Opened, Words, at};
 use crate::error::Result;
 use crate::layout::{LAYOUT_VERSION, MAX_SLOTS, REGISTRY_MAGIC};
 use crate::park;
+use crate::region::fork::Creator;
 use crate::region::lock::{self, Span};
 use crate::region::object::{self, Access, failure, failure_io, registry_name};
 use crate::region::{random_id, read_words};
@@ -19,7 +20,7 @@ const PUBLISHER: usize = MAX_SLOTS;
 pub struct Registry {
     pub(super) opened: Opened,
     parks: Vec<u64>,
-    process: u32,
+    process: Creator,
 }
 
 impl Registry {
@@ -55,7 +56,7 @@ impl Registry {
         Self {
             opened,
             parks: Vec::new(),
-            process: std::process::id(),
+            process: Creator::this_process(),
         }
     }
 
@@ -197,7 +198,7 @@ fn parked_by_calls(
 impl Drop for Registry {
     fn drop(&mut self) {
         // As a region's lock: not left to closing, and not by a child.
-        if self.process == std::process::id() {
+        if self.process.is_this_process() {
             let _falls_by_closing = lock::unlock(&self.opened.file, Span::byte(PUBLISHER));
         }
     }

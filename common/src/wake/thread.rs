@@ -20,6 +20,7 @@ use rustix::thread::futex::{Flags, wake_bitset};
 use super::{futex, spin};
 use crate::error::Result;
 use crate::layout::header;
+use crate::region::fork::Creator;
 use crate::region::object::{failure, failure_io};
 use crate::region::{Mapping, Region};
 use crate::sync::Ordering;
@@ -38,7 +39,7 @@ pub struct Watcher {
     region_id: u64,
     bit: NonZeroU32,
     thread: Option<JoinHandle<()>>,
-    process: u32,
+    process: Creator,
 }
 
 struct Shared {
@@ -78,7 +79,7 @@ impl Watcher {
             region_id: region.id(),
             bit,
             thread: Some(thread),
-            process: std::process::id(),
+            process: Creator::this_process(),
         })
     }
 
@@ -107,7 +108,7 @@ impl Drop for Watcher {
     fn drop(&mut self) {
         let thread = self.thread.take();
         // A child of fork has no such thread.
-        let Some(thread) = thread.filter(|_| self.process == std::process::id()) else {
+        let Some(thread) = thread.filter(|_| self.process.is_this_process()) else {
             return;
         };
         self.shared.end.store(true, Ordering::Relaxed);

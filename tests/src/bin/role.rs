@@ -39,6 +39,7 @@ fn main() {
         "follow" => follow(&mut arguments),
         "read" => read(&mut arguments),
         "fork" => fork(&mut arguments),
+        "forked" => forked(&mut arguments),
         "stepped" => stepped(&mut arguments),
         "refresh" => refresh(&mut arguments),
         "limited" => limited(&mut arguments),
@@ -274,6 +275,12 @@ fn fork(arguments: &mut Arguments) -> Result<()> {
     drop((publisher, subscriber));
     say("dropped");
     Ok(())
+}
+
+/// `forked NAME WAKE PLACE`: leaves a publisher and a subscriber to a child: see [`tests::forked`].
+fn forked(arguments: &mut Arguments) -> Result<()> {
+    let [name, wake, place]: [String; 3] = std::array::from_fn(|_| arguments.next());
+    tests::forked::play(&name, &wake, &place)
 }
 
 /// `stepped NAME PLAY`: does what the play says, traced.
