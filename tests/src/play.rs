@@ -17,7 +17,6 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
-use common::region::object::{self, TableName};
 use common::{Publisher, Result, Row, Schema, UntypedPublisher};
 
 use crate::script::{Item, ItemKey};
@@ -241,9 +240,9 @@ impl Play {
             }
             Self::Removed => {
                 let mut publisher = self.begin(name)?;
-                let region = TableName::new(name)?.region();
+                let region = format!("/dev/shm/tablecast.table.{name}");
                 mark();
-                object::remove(&region)?;
+                std::fs::remove_file(&region).expect("the region of this publisher");
                 // The first of the transactions.
                 publisher.maintain()?;
                 for writes in &transactions[1..] {
