@@ -26,6 +26,13 @@ fn each_error_names_its_object_and_what_to_do() {
             &["process 7", "stop that one"],
         ),
         (
+            Error::PublisherActive {
+                table: table.clone(),
+                pid: 0,
+            },
+            &["does not publish it", "a sweep", "try again"],
+        ),
+        (
             Error::KeyExists {
                 table: table.clone(),
                 key: text("1,2"),
