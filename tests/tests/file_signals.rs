@@ -1,7 +1,9 @@
 //! Publishers of files and signals: SIGHUP reads again, the terminal's hang-up and Ctrl-C end, and death loses nothing.
 
+use std::ffi::OsStr;
 use std::fs::{self, OpenOptions};
 use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::process::Command;
@@ -11,6 +13,8 @@ use nix::pty::{PtyMaster, grantpt, posix_openpt, ptsname_r, unlockpt};
 use nix::sys::signal::Signal;
 use tests::followed::{Followed, serve};
 use tests::process::Process;
+use tests::programs::subscriber;
+use tests::serving::Serving;
 use tests::table::Table;
 use tests::until;
 
@@ -98,6 +102,30 @@ fn nohup_outlives_the_terminal_and_still_reads_again() {
     followed.process.signal(Signal::SIGHUP);
     followed.says("line 3: the key 1 ", 2);
     followed.stop();
+}
+
+/// Kind of defect: one name that is not UTF-8 in a file of /proc made the whole file count as empty. A program that is called by
+/// such a name then did not know that it is to ignore SIGHUP.
+#[test]
+fn nohup_works_for_a_program_whose_name_is_not_utf8() {
+    let folder = tempfile::tempdir().unwrap();
+    let name = folder.path().join(OsStr::from_bytes(b"watch\xff"));
+    std::os::unix::fs::symlink(subscriber().get_program(), &name).unwrap();
+    let table = Table::new("nohup-name");
+    let mut serving = Serving::start(table.name(), "id:u64", &[]);
+    let mut command = Command::new("nohup");
+    command
+        .arg(&name)
+        .args(["watch", table.name(), "--format", "jsonl"]);
+    let mut watch = Process::start(&mut command);
+    until("it follows", || table.remember() == 1);
+    watch.signal(Signal::SIGHUP);
+    for id in 1..3 {
+        serving.publish([format!(r#"{{"id":{id}}}"#)]);
+        assert!(watch.line().contains("create"));
+    }
+    watch.signal(Signal::SIGTERM);
+    watch.ends_with(0);
 }
 
 /// A table whose rows all bear `mark`, large enough to take a while.
