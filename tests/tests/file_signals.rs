@@ -1,21 +1,18 @@
 //! Publishers of files and signals: SIGHUP reads again, the terminal's hang-up and Ctrl-C end, and death loses nothing.
 
 use std::ffi::OsStr;
-use std::fs::{self, OpenOptions};
-use std::os::fd::OwnedFd;
+use std::fs;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::process::Command;
 
-use nix::fcntl::OFlag;
-use nix::pty::{PtyMaster, grantpt, posix_openpt, ptsname_r, unlockpt};
 use nix::sys::signal::Signal;
 use tests::followed::{Followed, serve};
 use tests::process::Process;
 use tests::programs::subscriber;
 use tests::serving::Serving;
 use tests::table::Table;
+use tests::terminal::{start_at, terminal};
 use tests::until;
 
 const ONE: &str = "id,name\n1,one\n";
@@ -36,30 +33,6 @@ fn sighup_reads_again_and_does_not_end() {
     followed.process.signal(Signal::SIGINT);
     followed.process.ends_with(0);
     assert_eq!(followed.table.leftovers(), Vec::<String>::new());
-}
-
-/// A new terminal: the end of whoever shows it, and its other end's path.
-fn terminal() -> (PtyMaster, String) {
-    let flags = OFlag::O_RDWR | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
-    let master = posix_openpt(flags).unwrap();
-    grantpt(&master).unwrap();
-    unlockpt(&master).unwrap();
-    let path = ptsname_r(&master).unwrap();
-    (master, path)
-}
-
-/// Starts a command in a session of its own, whose terminal `path` is.
-fn start_at(path: &str, command: &[&str], serve: &Command) -> Process {
-    let stdin = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .custom_flags(OFlag::O_NOCTTY.bits())
-        .open(path);
-    let mut session = Command::new("setsid");
-    session.arg("--ctty").args(command);
-    session.arg(serve.get_program()).args(serve.get_args());
-    session.stdin(OwnedFd::from(stdin.unwrap()));
-    Process::start_with(&mut session)
 }
 
 fn file_of(folder: &Path) -> std::path::PathBuf {

@@ -5,8 +5,8 @@
 //! 3. Its end is waited for. Meanwhile nothing is taken from the table, so that what changes there until then is one step,
 //!    and one run, each key once.
 //!
-//! Each of these waits also for the end of the watch (a signal, or its time), which is then the command's, too: it is asked to
-//! end (SIGTERM), and killed if it does not heed that.
+//! Each of these waits also ends with the watch (a signal, or its time). Then the command and all that it started are asked to end
+//! (SIGTERM), and killed if they are still there after a while ([`Group`]).
 
 use std::ffi::{OsStr, OsString};
 use std::fmt;
@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 
 use common::{Change, UntypedSubscriber};
 use nix::poll::PollFlags;
-use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 use crate::args;
 use crate::format::change_line;
@@ -27,6 +27,7 @@ use crate::output::PIPE_BYTES;
 use crate::service;
 use crate::shell::{Failure, Stop, environment, tell};
 use crate::view::Shown;
+use crate::watch::group::Group;
 
 /// How long a command may take to end after it was asked to.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -78,6 +79,7 @@ impl Runner {
         for variable in &self.own_variables {
             command.env_remove(variable);
         }
+        let group = Group::choose(&mut command);
         let started = service::hide_from(&mut command)
             .args(&self.command[1..])
             .envs(surroundings(event, table, changes.len()))
@@ -90,7 +92,7 @@ impl Runner {
                 return Ok(());
             }
         };
-        let mut running = Running::new(child, self)?;
+        let mut running = Running::new(child, group, self)?;
         if let Err(error) = running.feed(version, changes)
             && error.kind() != io::ErrorKind::BrokenPipe
         {
@@ -134,16 +136,18 @@ fn surroundings(
 /// A command that was started.
 struct Running<'r> {
     child: Child,
+    group: Group,
     /// Readable when the command has ended.
     process: OwnedFd,
     runner: &'r Runner,
 }
 
 impl<'r> Running<'r> {
-    fn new(mut child: Child, runner: &'r Runner) -> Result<Self, Failure> {
+    fn new(mut child: Child, group: Group, runner: &'r Runner) -> Result<Self, Failure> {
         match pidfd_open(Pid::from_child(&child), PidfdFlags::empty()) {
             Ok(process) => Ok(Self {
                 child,
+                group,
                 process,
                 runner,
             }),
@@ -201,31 +205,10 @@ impl<'r> Running<'r> {
             }
         };
         if !ended {
-            self.terminate();
+            self.group.terminate(Pid::from_child(&self.child), PATIENCE);
         }
         let status = self.child.wait()?;
         Ok(ended.then_some(status))
-    }
-
-    /// Sees to it that the command ends.
-    fn terminate(&self) {
-        // Each can fail only if it has ended already.
-        let _ended = pidfd_send_signal(&self.process, Signal::TERM);
-        let mut awaited = [nix::poll::PollFd::new(
-            self.process.as_fd(),
-            PollFlags::POLLIN,
-        )];
-        let deadline = Instant::now() + PATIENCE;
-        loop {
-            let left = deadline.saturating_duration_since(Instant::now());
-            let time = u16::try_from(left.as_nanos().div_ceil(1_000_000)).unwrap_or(u16::MAX);
-            match nix::poll::poll(&mut awaited, time) {
-                Err(nix::errno::Errno::EINTR) => {}
-                Ok(1) => return,
-                _ => break,
-            }
-        }
-        let _ended = pidfd_send_signal(&self.process, Signal::KILL);
     }
 }
 
