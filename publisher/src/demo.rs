@@ -13,7 +13,7 @@ use nix::sys::prctl::set_pdeathsig;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, getppid};
 use subscriber::service::{self, Service};
-use subscriber::shell::{Failure, Stop};
+use subscriber::shell::{Failure, Stop, start_error};
 
 use crate::args;
 use crate::serve::publish;
@@ -112,8 +112,10 @@ impl Subscriber {
         // On a terminal it hears keys, in place of the publisher.
         let process = service::hide_from(&mut command).stdin(Stdio::inherit());
         let process = process.spawn();
-        let process = process
-            .map_err(|error| Failure::new(1, format!("cannot start a subscriber: {error}")))?;
+        let process = process.map_err(|error| {
+            let reason = start_error(&error);
+            Failure::new(1, format!("cannot start a subscriber: {reason}"))
+        })?;
         Ok(Self {
             process,
             ended: None,

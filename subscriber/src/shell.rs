@@ -47,7 +47,11 @@ impl Stop {
             EventFd::from_value_and_flags(0, flags).map_err(|errno| refused(&errno))?,
         ));
         let handler = stop.clone();
-        ctrlc::set_handler(move || handler.request()).map_err(|error| refused(&error))?;
+        ctrlc::set_handler(move || handler.request()).map_err(|error| match error {
+            // It starts a thread.
+            ctrlc::Error::System(error) => refused(&start_error(&error)),
+            error => refused(&error),
+        })?;
         Ok(stop)
     }
 
@@ -109,6 +113,16 @@ impl Stop {
             Err(Errno::EINTR) => (false, vec![PollFlags::empty(); others.len()]),
             Err(_) => (true, vec![PollFlags::empty(); others.len()]),
         }
+    }
+}
+
+/// Returns why a thread or a process could not be started, with the limit that was reached, if one was.
+pub fn start_error(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::WouldBlock => {
+            "the number of threads and processes is used up: end some, or raise RLIMIT_NPROC (ulimit -u), pids.max of this cgroup, or /proc/sys/kernel/threads-max".to_owned()
+        }
+        _ => error.to_string(),
     }
 }
 

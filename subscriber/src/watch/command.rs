@@ -25,7 +25,7 @@ use crate::format::change_line;
 use crate::news::word;
 use crate::output::PIPE_BYTES;
 use crate::service;
-use crate::shell::{Failure, Stop, environment, tell};
+use crate::shell::{Failure, Stop, environment, start_error, tell};
 use crate::view::Shown;
 use crate::watch::group::Group;
 
@@ -88,7 +88,8 @@ impl Runner {
         let child = match started {
             Ok(child) => child,
             Err(error) => {
-                tell(format_args!("cannot run {program:?}: {error}"));
+                let reason = start_error(&error);
+                tell(format_args!("cannot run {program:?}: {reason}"));
                 return Ok(());
             }
         };
