@@ -57,7 +57,7 @@ pub fn start(command: &mut Command, columns: u16) -> (JoinHandle<String>, Proces
 /// Makes a terminal. Returns the master's end and the path of the other one.
 ///
 /// # Panics
-/// If there is no terminal to be had.
+/// If the system refuses.
 pub fn terminal() -> (PtyMaster, String) {
     let flags = OFlag::O_RDWR | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
     let master = posix_openpt(flags).expect("a pseudo-terminal");
@@ -67,7 +67,7 @@ pub fn terminal() -> (PtyMaster, String) {
     (master, path)
 }
 
-/// Starts `program` behind the words of `command`, in a session of its own whose controlling terminal is `path`.
+/// Starts `program` behind the words of `command`, in a new session whose controlling terminal is `path`.
 ///
 /// # Panics
 /// If the terminal cannot be opened.

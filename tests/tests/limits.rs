@@ -294,7 +294,7 @@ fn subscribers_beyond_the_slots_follow() {
     publisher.close().unwrap();
 }
 
-/// Kind of defect: one errno stands for several limits, and the error named the wrong one or none.
+/// Kind of defect: one errno means several limits, and the error named the wrong one or none.
 #[test]
 fn inodes_that_are_used_up_are_named_and_not_the_space() {
     const TEST: &str = "inodes_that_are_used_up_are_named_and_not_the_space";
@@ -311,7 +311,7 @@ fn inodes_that_are_used_up_are_named_and_not_the_space() {
     );
 }
 
-/// The same for EAGAIN, by which the system refuses threads and processes.
+/// Kind of defect as above, for EAGAIN: the system refuses threads and processes by it.
 #[test]
 fn threads_that_are_used_up_are_named() {
     const TEST: &str = "threads_that_are_used_up_are_named";

@@ -121,7 +121,7 @@ fn each_hop_of_several_is_a_row() {
     assert!(mirrored.of("fd77::/64", "hop").is_empty());
 }
 
-/// Kind of defect: a row's identity was narrower than the kernel's identity of what the row stands for. Two routes that differed
+/// Kind of defect: a row's identity was narrower than the kernel's identity of the object. Two routes that differed
 /// only in a property without a column were one row, and deleting either of them deleted it.
 ///
 /// IPv4 (`fib_find_info`): metrics, realms and encapsulation count, all of each hop. IPv6 (`rt6_duplicate_nexthop`): of
@@ -178,7 +178,7 @@ fn routes_that_differ_only_in_a_property_without_a_column_each_have_a_row() {
             "fd77::/64 via fd00::2 dev a segment fd00::7",
         ],
     ];
-    // Once as events of a table that is followed, once as what is there from the beginning.
+    // Once as events of a table that is followed, once as routes of the first dump.
     let mut followed = Mirrored::start(ROLE, "identity", "routes", &[], &[]);
     for pair in pairs {
         let Some(mirrored) = &mut followed else {

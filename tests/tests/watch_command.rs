@@ -343,7 +343,7 @@ fn end_of_the_watch_ends_all_processes_of_the_command() {
     }
 }
 
-/// What a command leaves running when it ends by itself is its own business, as it is a shell's.
+/// A command that ends by itself may leave processes running, as in a shell.
 #[test]
 fn process_that_outlives_its_command_goes_on() {
     let table = Table::new("command-left");

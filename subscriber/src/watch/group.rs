@@ -1,6 +1,6 @@
 //! The processes that a watch's command started, ended as a whole.
 //!
-//! A command gets a process group of its own, by which all its processes are found. In the foreground of a terminal it stays in
+//! A command gets its own process group, by which all its processes are found. In the foreground of a terminal it stays in
 //! the watch's group, because only the foreground group gets Ctrl-C and Ctrl-Z and may read from the terminal; there its processes
 //! are found by their parents, so one whose parent has ended is not found.
 //!
@@ -20,7 +20,7 @@ use rustix::process::{
 };
 use rustix::termios::tcgetpgrp;
 
-/// How often new processes are looked for while the command ends.
+/// The time between two searches for new processes while the command ends.
 const INTERVAL: Duration = Duration::from_millis(20);
 
 /// How the processes of a command are found.

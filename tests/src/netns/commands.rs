@@ -308,7 +308,7 @@ fn gateway(message: &RouteMessage, address: IpAddr) -> RouteAttribute {
     }
 }
 
-/// Returns the attributes for a property that each hop has of its own: realms, or an encapsulation and its parameters.
+/// Returns the attributes for a property of a hop: realms, or an encapsulation and its parameters.
 fn way(name: &str, value: &str) -> Result<Vec<RouteAttribute>, String> {
     let (kind, tunnel) = match name {
         "realm" => {

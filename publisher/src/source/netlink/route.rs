@@ -13,7 +13,7 @@ use netlink_packet_route::route::{
 /// The length of a route message's header.
 const HEADER: usize = 12;
 
-/// What netlink pads attributes and hops to.
+/// The alignment of attributes and hops.
 const ALIGNMENT: usize = 4;
 
 /// The length of a `struct rtnexthop`, which precedes the attributes of a hop in `RTA_MULTIPATH`.
