@@ -11,17 +11,20 @@ use crate::identity::Identity;
 use crate::layout::{BLOCK_ROWS, State, Tag, header};
 use crate::publisher::SILENT_AFTER;
 use crate::region::lock::{self, Span};
-use crate::region::object::{self, DIRECTORY, TableName, failure, failure_io, own_user};
+use crate::region::object::{self, TableName, failure, failure_io, own_user};
 use crate::region::{Header, read_words};
 use crate::registry;
 use crate::schema::Schema;
 use crate::subscriber::PublisherState;
 
 mod leftovers;
+mod probe;
 
+pub use crate::region::object::DIRECTORY;
 pub use crate::registry::Listener;
 pub(crate) use leftovers::{Findings, registries};
 pub use leftovers::{Leftover, LeftoverKind, leftovers, queue_directory};
+pub use probe::{Probe, probe};
 
 /// What a table says of itself, and what the kernel says of its publisher.
 #[non_exhaustive]
@@ -57,6 +60,9 @@ pub struct TableInfo {
     pub mode: u32,
     /// The random number of the region.
     pub region_id: u64,
+    /// Time since the publisher's source of rows ended
+    /// ([`UntypedPublisher::end_input`](crate::UntypedPublisher::end_input)). `None` while it goes on.
+    pub input_ended_ago: Option<Duration>,
     /// The random number that names the registry.
     pub registry_id: u64,
     /// How many subscribers can be woken by name.
@@ -165,6 +171,10 @@ pub fn inspect(name: &str, owner: Option<u32>) -> Result<TableInfo> {
         publisher,
         publisher_pid: pid,
         heartbeat_ago: ago(header.word(header::HEARTBEAT)),
+        input_ended_ago: match header.word(header::INPUT_ENDED) {
+            0 => None,
+            ended => Some(ago(ended)),
+        },
         owner: status.uid(),
         group: status.gid(),
         mode: status.mode() & 0o777,

@@ -9,6 +9,7 @@
 //! 0x060  0 (room for a key index)
 //! 0x080  epoch               0x088  state             0x090  publisher's pid   0x098  its pid namespace (inode)
 //! 0x0a0  its start time      0x0a8  heartbeat         0x0b0  registry id       0x0b8  rows
+//! 0x0c0  when its input ended
 //! 0x100  commit              0x108  time[0]           0x110  time[1]
 //! 0x118  written[0]          0x120  written[1]        0x128  written[2]        0x130  written[3]    ...0x180: nothing else
 //! 0x180  schema (JSON), zero-padded to 64 bytes
@@ -70,9 +71,9 @@ pub const MAX_VERSION: u64 = (1 << 62) - 3;
 
 /// Word numbers of the region's header.
 pub mod header {
-    /// [`REGION_MAGIC`](super::REGION_MAGIC).
+    /// `REGION_MAGIC`.
     pub const MAGIC: usize = 0;
-    /// [`LAYOUT_VERSION`](super::LAYOUT_VERSION).
+    /// `LAYOUT_VERSION`.
     pub const LAYOUT: usize = 1;
     /// Size of a row, in words.
     pub const ROW_WORDS: usize = 2;
@@ -96,7 +97,7 @@ pub mod header {
     pub const JOURNAL: usize = 11;
     /// How many publishers the table has had.
     pub const EPOCH: usize = 16;
-    /// A [`State`](super::State).
+    /// A `State`.
     pub const STATE: usize = 17;
     /// The publisher's process id, in its own pid namespace.
     pub const PID: usize = 18;
@@ -110,6 +111,8 @@ pub mod header {
     pub const REGISTRY_ID: usize = 22;
     /// Rows that the blocks hold.
     pub const ROWS: usize = 23;
+    /// Time at which the publisher's source of rows ended, in ns of CLOCK_MONOTONIC; 0 while it goes on.
+    pub const INPUT_ENDED: usize = 24;
     /// Number of the last committed transaction.
     pub const COMMIT: usize = 32;
     /// When it was committed, in ns of CLOCK_MONOTONIC: at `TIME + (commit & 1)`.
@@ -124,9 +127,9 @@ pub mod header {
 
 /// Word numbers of the registry.
 pub mod registry {
-    /// [`REGISTRY_MAGIC`](super::REGISTRY_MAGIC).
+    /// `REGISTRY_MAGIC`.
     pub const MAGIC: usize = 0;
-    /// [`LAYOUT_VERSION`](super::LAYOUT_VERSION).
+    /// `LAYOUT_VERSION`.
     pub const LAYOUT: usize = 1;
     /// Number of slots.
     pub const SLOTS: usize = 2;
@@ -185,7 +188,7 @@ pub mod registry {
 const _: () = {
     // A commit is read by everybody and written all the time: no other word may share its pair of cache lines.
     assert!(header::COMMIT * 8 == 0x100 && header::SCHEMA * 8 == 0x180);
-    assert!(header::ROWS < header::COMMIT && header::TIME + 2 == header::WRITTEN);
+    assert!(header::INPUT_ENDED < header::COMMIT && header::TIME + 2 == header::WRITTEN);
     // All that tells of a commit is on its line.
     assert!(header::WRITTEN + header::WRITTEN_WORDS as usize <= header::COMMIT + 8);
     assert!(header::JOURNAL < header::EPOCH && header::EPOCH * 8 == 0x80);

@@ -111,10 +111,9 @@
 //!
 //! # The modules
 //!
-//! In the order of the data's path: [`schema`], [`kinds`], [`row`] and [`value`] (what a row is), [`publisher`],
-//! [`table`] over [`seqlock`] (rows, versions, transactions), [`layout`] and [`region`] (the bytes), [`park`] (who sleeps),
-//! [`subscriber`]; and from outside [`inspect`](mod@inspect). A program needs what is listed below this text, and the modules only for
-//! what their names promise.
+//! In the order of the data's path: [`schema`], [`kinds`], [`row`] and [`value`] say what a row is; [`publisher`] writes rows;
+//! [`subscriber`] reads them; [`inspect`](mod@inspect) looks at tables from outside. A program needs what is listed below this text,
+//! and the modules only for what their names promise. How rows, versions and wake-ups lie in shared memory is private to the crate.
 
 // What needs a feature says so where the documentation is built by a nightly toolchain, as on docs.rs.
 #![cfg_attr(docsrs, feature(doc_cfg), doc(auto_cfg(hide(loom))))]
@@ -133,32 +132,38 @@ mod identity;
 mod index;
 #[cfg(not(loom))]
 pub mod inspect;
+#[cfg(any(feature = "internals", loom))]
+#[doc(hidden)]
+pub mod internals;
+mod interval;
 pub mod kinds;
-pub mod layout;
+mod layout;
 mod memory;
 #[cfg(all(test, loom))]
 mod models;
-pub mod park;
+mod park;
 #[cfg(not(loom))]
 pub mod publisher;
 #[cfg(all(test, not(loom)))]
 mod random;
 #[cfg(not(loom))]
-pub mod region;
+mod region;
 #[cfg(not(loom))]
 mod registry;
 pub mod row;
 pub mod schema;
+mod scratch;
 #[doc = include_str!("security.md")]
 pub mod security {}
-pub mod seqlock;
+mod seqlock;
 #[cfg(not(loom))]
 pub mod subscriber;
 mod sync;
-pub mod table;
+mod table;
 pub mod value;
 #[cfg(not(loom))]
 mod wake;
+mod word;
 
 pub use bytemuck;
 pub use derive::Row;
@@ -166,6 +171,7 @@ pub use error::{Error, Result};
 #[cfg(not(loom))]
 pub use inspect::{TableInfo, inspect, tables};
 pub use kinds::{Bool, FieldKind, IpNet, Ipv4, Ipv6, KeyKind, Mac, Text, Timestamp};
+pub use layout::LAYOUT_VERSION;
 #[cfg(not(loom))]
 pub use publisher::{
     Kept, Publisher, PublisherBuilder, Swept, Transaction, UntypedPublisher, UntypedTransaction,
@@ -188,3 +194,23 @@ pub use wake::{Sleep, WakeKind};
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct Readme;
+
+/// The modules that handle shared memory cannot be named from outside: what they export trusts its callers.
+///
+/// ```compile_fail,E0603
+/// use common::region::object;
+/// ```
+/// ```compile_fail,E0603
+/// use common::table::commit;
+/// ```
+/// ```compile_fail,E0603
+/// use common::seqlock::hide;
+/// ```
+/// ```compile_fail,E0603
+/// use common::park::unpark;
+/// ```
+/// ```compile_fail,E0603
+/// use common::layout::header;
+/// ```
+#[cfg(doctest)]
+struct PrivateModules;

@@ -5,6 +5,7 @@
 #![allow(unsafe_code)]
 
 use std::alloc::{Layout, handle_alloc_error};
+use std::collections::TryReserveError;
 use std::num::NonZeroUsize;
 use std::ops::{Deref, DerefMut};
 use std::ptr::NonNull;
@@ -12,6 +13,7 @@ use std::ptr::NonNull;
 use nix::sys::mman::{MapFlags, MmapAdvise, ProtFlags, madvise, mmap_anonymous, munmap};
 
 use crate::sync::{AtomicU64, Ordering, store};
+use crate::word::ReadOnlyWord;
 
 /// A huge page (of x86-64, and of AArch64 with pages of 4 KiB), in words.
 const HUGE_WORDS: usize = (2 << 20) / 8;
@@ -19,6 +21,31 @@ const HUGE_WORDS: usize = (2 << 20) / 8;
 const LARGE_WORDS: usize = HUGE_WORDS / 2;
 /// A cache line, in words, also where the layout has none, as in models.
 const LINE_WORDS: usize = 8;
+
+/// The system has no memory for so many words.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NoMemory;
+
+impl From<TryReserveError> for NoMemory {
+    fn from(_: TryReserveError) -> Self {
+        Self
+    }
+}
+
+/// Makes `vector` at least `len` long, with zeros after the numbers it has.
+///
+/// # Errors
+/// [`NoMemory`]; the vector is then as it was.
+pub fn try_extend<T: bytemuck::Zeroable + Clone>(
+    vector: &mut Vec<T>,
+    len: usize,
+) -> Result<(), NoMemory> {
+    if vector.len() < len {
+        vector.try_reserve(len - vector.len())?;
+        vector.resize(len, T::zeroed());
+    }
+    Ok(())
+}
 
 /// Words of private memory that begin at a cache line, so that a row of a line's size takes one.
 pub struct Lines {
@@ -40,38 +67,60 @@ impl Default for Lines {
 }
 
 impl Lines {
-    /// So many words of zeros.
+    /// `words` words of zeros. Aborts the process if there is no memory for them.
     pub fn zeroed(words: usize) -> Self {
+        Self::try_zeroed(words).unwrap_or_else(|NoMemory| {
+            handle_alloc_error(layout(words).unwrap_or(Layout::new::<u64>()))
+        })
+    }
+
+    /// `words` words of zeros.
+    ///
+    /// # Errors
+    /// [`NoMemory`].
+    pub fn try_zeroed(words: usize) -> Result<Self, NoMemory> {
         let room = match words {
             // Whole huge pages only are given to where one can begin.
-            LARGE_WORDS.. => words.next_multiple_of(HUGE_WORDS),
+            LARGE_WORDS.. => words.checked_next_multiple_of(HUGE_WORDS).ok_or(NoMemory)?,
             _ => words,
         };
         let first = match room {
             0 => NonNull::dangling(),
-            LARGE_WORDS.. => map(room),
+            LARGE_WORDS.. => map(room)?,
             _ => {
                 // SAFETY: the layout's size is not zero.
-                let memory = unsafe { std::alloc::alloc_zeroed(layout(room)) };
-                NonNull::new(memory.cast()).unwrap_or_else(|| handle_alloc_error(layout(room)))
+                let memory = unsafe { std::alloc::alloc_zeroed(layout(room)?) };
+                NonNull::new(memory.cast()).ok_or(NoMemory)?
             }
         };
-        Self {
+        Ok(Self {
             first,
             len: words,
             room,
+        })
+    }
+
+    /// Extends it to at least `words` words, with zeros after those it has. Room is made for half as much again.
+    /// Aborts the process if there is no memory for them.
+    pub fn grow(&mut self, words: usize) {
+        if self.try_grow(words).is_err() {
+            handle_alloc_error(layout(words).unwrap_or(Layout::new::<u64>()));
         }
     }
 
-    /// Makes it at least so many words, with zeros after those it has. Room is made for half as much again.
-    pub fn grow(&mut self, words: usize) {
+    /// Extends it as [`grow`](Self::grow) does.
+    ///
+    /// # Errors
+    /// [`NoMemory`]; it is then as it was.
+    pub fn try_grow(&mut self, words: usize) -> Result<(), NoMemory> {
         if words > self.room {
-            let mut larger = Self::zeroed(words.max(self.len + self.len / 2));
+            let mut larger = Self::try_zeroed(words.max(self.len + self.len / 2))?;
             larger[..self.len].copy_from_slice(self);
             larger.len = self.len;
             *self = larger;
         }
         self.len = self.len.max(words);
+        Ok(())
     }
 }
 
@@ -84,8 +133,12 @@ impl Drop for Lines {
                 // SAFETY: `map` mapped it, and nobody else knows it. A refusal leaves it mapped, which is no use to anybody.
                 let _unmapped = unsafe { munmap(memory, self.room * 8) };
             }
-            // SAFETY: `zeroed` allocated it with this layout.
-            _ => unsafe { std::alloc::dealloc(memory.as_ptr().cast(), layout(self.room)) },
+            _ => {
+                if let Ok(layout) = layout(self.room) {
+                    // SAFETY: `try_zeroed` allocated it with this layout.
+                    unsafe { std::alloc::dealloc(memory.as_ptr().cast(), layout) }
+                }
+            }
         }
     }
 }
@@ -108,21 +161,23 @@ impl DerefMut for Lines {
     }
 }
 
-fn layout(words: usize) -> Layout {
-    Layout::from_size_align(words * 8, LINE_WORDS * 8).expect("as much as there can be")
+/// The layout of `words` words, which the allocator may be asked for.
+fn layout(words: usize) -> Result<Layout, NoMemory> {
+    let bytes = words.checked_mul(8).ok_or(NoMemory)?;
+    Layout::from_size_align(bytes, LINE_WORDS * 8).map_err(|_| NoMemory)
 }
 
-/// Pages from the system, which are zero, on huge pages where it has them.
-fn map(words: usize) -> NonNull<u64> {
-    let no_memory = |_| handle_alloc_error(layout(words));
-    let size = NonZeroUsize::new(words * 8).expect("large");
+/// Takes zeroed pages from the system, huge ones where it has them.
+fn map(words: usize) -> Result<NonNull<u64>, NoMemory> {
+    let size = layout(words)?.size();
+    let size = NonZeroUsize::new(size).ok_or(NoMemory)?;
     let access = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
     // SAFETY: new pages, which nobody else has.
     let memory = unsafe { mmap_anonymous(None, size, access, MapFlags::MAP_PRIVATE) };
-    let memory = memory.unwrap_or_else(no_memory);
+    let memory = memory.map_err(|_| NoMemory)?;
     // SAFETY: of these very pages. Where there are no huge ones it is refused, and all goes on.
     let _advice = unsafe { madvise(memory, size.get(), MmapAdvise::MADV_HUGEPAGE) };
-    memory.cast()
+    Ok(memory.cast())
 }
 
 /// Does `work` in a way that the compiler may use wide vectors for, where the processor has them.
@@ -151,7 +206,7 @@ pub fn by_vectors<T>(work: impl FnOnce() -> T) -> T {
 /// # Panics
 /// If one has another length than the other.
 #[inline]
-pub fn copy_words(from: &[AtomicU64], to: &mut [u64]) {
+pub fn copy_words(from: &[ReadOnlyWord], to: &mut [u64]) {
     assert_eq!(from.len(), to.len(), "as many words as there is room for");
     let copied = copy_vectors(from, to);
     for (to, from) in to[copied..].iter_mut().zip(&from[copied..]) {
@@ -199,7 +254,7 @@ const STEPS_AHEAD: usize = 8;
 /// How many steps of [`move_vectors`] serve for these words of shared memory: none where vectors are not as words.
 #[cfg(all(target_arch = "x86_64", not(loom)))]
 #[inline]
-fn vector_steps(shared: &[AtomicU64]) -> usize {
+fn vector_steps<W>(shared: &[W]) -> usize {
     let steps = shared.len() / LINE_WORDS;
     if steps > 0 && shared.as_ptr().addr().is_multiple_of(16) && is_x86_feature_detected!("avx") {
         steps
@@ -211,7 +266,7 @@ fn vector_steps(shared: &[AtomicU64]) -> usize {
 /// Copies as many words as vectors serve for, from the first on, and returns how many these are.
 #[cfg(all(target_arch = "x86_64", not(loom)))]
 #[inline]
-fn copy_vectors(from: &[AtomicU64], to: &mut [u64]) -> usize {
+fn copy_vectors(from: &[ReadOnlyWord], to: &mut [u64]) -> usize {
     let steps = vector_steps(from);
     if steps > 0 {
         // SAFETY: reads and writes as many lines as both slices have. The reads are those of as many relaxed atomic loads, see
@@ -236,7 +291,7 @@ fn copy_vectors(from: &[AtomicU64], to: &mut [u64]) -> usize {
 }
 
 #[cfg(not(all(target_arch = "x86_64", not(loom))))]
-fn copy_vectors(_from: &[AtomicU64], _to: &mut [u64]) -> usize {
+fn copy_vectors(_from: &[ReadOnlyWord], _to: &mut [u64]) -> usize {
     0
 }
 
@@ -286,7 +341,7 @@ pub fn prefetch<T>(what: &T) {
 
 /// The same for words, of which the first `lines` cache lines are fetched: the processor guesses what follows.
 #[inline]
-pub fn prefetch_lines(words: &[AtomicU64], lines: usize) {
+pub fn prefetch_lines(words: &[ReadOnlyWord], lines: usize) {
     for line in words.chunks(LINE_WORDS).take(lines) {
         prefetch(&line[0]);
     }
@@ -312,6 +367,7 @@ pub fn prefetch_to_write<T>(what: &T) {
 #[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
+    use crate::word::read_only;
 
     #[test]
     fn words_are_copied_wherever_they_stand_and_however_many() {
@@ -320,7 +376,7 @@ mod tests {
             for length in 0..60 {
                 let copied: Vec<u64> = (start as u64..).take(length).chain([u64::MAX]).collect();
                 let mut to = vec![u64::MAX; length + 1];
-                copy_words(&from[start..start + length], &mut to[..length]);
+                copy_words(read_only(&from[start..start + length]), &mut to[..length]);
                 assert_eq!(to, copied, "{length} words from {start}");
 
                 let to: Vec<_> = (0..=start + length)

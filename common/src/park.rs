@@ -20,15 +20,29 @@
 //! `V - 1` is asleep, and woken after that, or finds `V`; who falls asleep at `V` meanwhile sets the other one; and nobody can
 //! set this one for `V + 1` before the publisher, which is one, has cleared it and gone on. Plain stores do, so that it works
 //! by calls, too, where nobody can raise a word.
+//!
+//! Before a subscriber is called for the first time the publisher opens what it is called by:
+//!
+//! 1. The subscriber stores what its slot's record says and, after a fence, its nonce. 2. It makes what it is called by (a queue, a socket), and
+//!    stores, after a fence, that it is ready.
+//! 3. The publisher loads the nonce and, after a fence, whether that subscriber is ready. If so, it loads the record after
+//!    another fence, and opens what that names.
+//! 4. The publisher stores the outcome, an errno, and, after a fence, the nonce that it is for. 5. The subscriber loads the nonce and, if
+//!    that is its own, after a fence the errno.
+//!
+//! The words of the owner before may still be there in steps 3 and 5. Each fence keeps a new word from being taken together with an old one.
+//! Fences and not the orderings of the accesses, as registries of mode 0640 and 0644 are read and written by system calls.
 
+use crate::layout::registry as at;
 use crate::sync::{AtomicU64, Ordering, Point, applies, fence, ordering};
+use crate::word::ReadOnlyWord;
 
 /// The park word of one who is awake. No commit has this number.
 pub const AWAKE: u64 = 0;
 
 /// Steps 1 to 3. Whether the caller may sleep; if not, its park word says that it is awake.
 /// What the slot's record says (nonce, kind) must have been stored before.
-pub fn park(park: &AtomicU64, parked_max: &AtomicU64, commit: &AtomicU64, seen: u64) -> bool {
+pub fn park(park: &AtomicU64, parked_max: &AtomicU64, commit: &ReadOnlyWord, seen: u64) -> bool {
     // Release: who sees the park word sees the record of its owner (partner: the fence in `parked_at`).
     park.store(seen, ordering(Point::ParkWord, Ordering::Release));
     if applies(Point::ParkedMax) {
@@ -86,6 +100,64 @@ pub fn parked_at(parks: &[AtomicU64], version: u64, everyone: bool) -> impl Iter
 #[inline]
 pub fn counts(seen: u64, version: u64, everyone: bool) -> bool {
     seen != AWAKE && (everyone || seen == version - 1)
+}
+
+/// Step 1 of an owner that says how it is called: stores `words` of its record, then its nonce.
+///
+/// # Errors
+/// What `store` says.
+pub fn sign<E>(
+    words: &[(usize, u64)],
+    nonce: u64,
+    mut store: impl FnMut(usize, u64) -> Result<(), E>,
+) -> Result<(), E> {
+    words
+        .iter()
+        .try_for_each(|(word, value)| store(*word, *value))?;
+    // Partner: `SeeNonce` in `is_ready`. Without it the publisher could take the new nonce together with the record of the owner before.
+    fence(Point::SignRecord, Ordering::Release);
+    store(at::NONCE, nonce)
+}
+
+/// Step 2: says that what the owner is called by is made.
+///
+/// # Errors
+/// What `store` says.
+pub fn say_ready<E>(store: impl FnOnce(usize, u64) -> Result<(), E>) -> Result<(), E> {
+    // Partner: `SeeReady` in `is_ready`. Without it the publisher could look for a queue that is not there yet, and refuse it.
+    fence(Point::SayReady, Ordering::Release);
+    store(at::READY, 1)
+}
+
+/// Step 3, after loading the nonce: returns true if that owner's record may be read and what it names be opened.
+///
+/// # Errors
+/// What `load` says.
+pub fn is_ready<E>(load: impl FnOnce(usize) -> Result<u64, E>) -> Result<bool, E> {
+    // Partner: `SignRecord` in `sign`.
+    fence(Point::SeeNonce, Ordering::Acquire);
+    let is_ready = load(at::READY)? != 0;
+    // Partner: `SayReady` in `say_ready`.
+    fence(Point::SeeReady, Ordering::Acquire);
+    Ok(is_ready)
+}
+
+/// Step 4: stores in the two words of an acknowledgement what came of opening what `nonce` is called by, 0 or an errno.
+pub fn acknowledge(words: &[AtomicU64], nonce: u64, errno: i32) {
+    words[1].store(errno as u64, Ordering::Relaxed);
+    // Partner: `SeeAcknowledgement`. Without it a subscriber could take the outcome of the owner before for its own.
+    fence(Point::Acknowledge, Ordering::Release);
+    words[0].store(nonce, Ordering::Relaxed);
+}
+
+/// Step 5: returns what came of it, once that is known for `nonce`.
+pub fn acknowledged(words: &[ReadOnlyWord], nonce: u64) -> Option<i32> {
+    if words[0].load(Ordering::Relaxed) != nonce {
+        return None;
+    }
+    // Partner: `Acknowledge`.
+    fence(Point::SeeAcknowledgement, Ordering::Acquire);
+    Some(words[1].load(Ordering::Relaxed) as i32)
 }
 
 /// Steps 1 and 2 of whoever sleeps on `commit` itself. The kernel makes the third.

@@ -14,10 +14,20 @@
 use crate::layout::Tag;
 use crate::memory;
 use crate::sync::{AtomicU64, Ordering, Point, applies, fence, store};
+use crate::word::ReadOnlyWord;
 
 /// One copy of a row, in words that a publisher may be writing.
 #[derive(Clone, Copy)]
 pub struct Guarded<'m> {
+    /// The tag that guards the words.
+    pub tag: &'m ReadOnlyWord,
+    /// The row's words.
+    pub words: &'m [ReadOnlyWord],
+}
+
+/// One copy of a row, in words that this process may write.
+#[derive(Clone, Copy)]
+pub struct Writable<'m> {
     /// The tag that guards the words.
     pub tag: &'m AtomicU64,
     /// The row's words.

@@ -63,10 +63,22 @@ points! {
     TakeoverHide,
     /// Hiding it under [`NEVER`](crate::layout::NEVER) and not under 0, which a reader would take for "no row".
     TakeoverNever,
-    /// Release store of a park word; partner [`Point::ReadRecord`].
+    /// Release store of a park word, or the fence before a call that writes it; partner [`Point::ReadRecord`].
     ParkWord,
     /// Acquire fence between a park word and its owner's record; partner [`Point::ParkWord`].
     ReadRecord,
+    /// Release fence between a slot's record and its owner's nonce; partner [`Point::SeeNonce`].
+    SignRecord,
+    /// Acquire fence between an owner's nonce and the rest of the record; partner [`Point::SignRecord`].
+    SeeNonce,
+    /// Release fence between making what an owner is called by and saying that it is made; partner [`Point::SeeReady`].
+    SayReady,
+    /// Acquire fence between that word and opening what the owner is called by; partner [`Point::SayReady`].
+    SeeReady,
+    /// Release fence between the errno of an acknowledgement and its nonce; partner [`Point::SeeAcknowledgement`].
+    Acknowledge,
+    /// Acquire fence between the nonce of an acknowledgement and its errno; partner [`Point::Acknowledge`].
+    SeeAcknowledgement,
     /// SeqCst fence between the park word and the look at `commit`; partner [`Point::AfterCommit`].
     Park,
     /// The look at `commit` after parking.
@@ -79,6 +91,16 @@ points! {
     SleeperFlag,
     /// That there are two of these flags, for even and odd commits, so that clearing one leaves those alone who fall asleep now.
     SleeperParity,
+    /// Release fence between an interval's odd sequence number and its bounds; partner [`Point::RecheckInterval`].
+    HideInterval,
+    /// Release store of an interval's even sequence number; partner [`Point::SeeInterval`].
+    PublishInterval,
+    /// Acquire load of an interval's sequence number; partner [`Point::PublishInterval`].
+    SeeInterval,
+    /// Acquire fence between an interval's bounds and the second look at its sequence number; partner [`Point::HideInterval`].
+    RecheckInterval,
+    /// That second look.
+    RecheckSequence,
 }
 
 /// A fence of the protocol.

@@ -1,11 +1,12 @@
 //! The command line.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
-use std::str::FromStr;
 use std::time::Duration;
 
+use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{ArgAction, Parser, Subcommand};
-use common::layout::{MAX_CAPACITY, MAX_SLOTS};
+use common::publisher::{MAX_CAPACITY, MAX_SLOTS};
 use nix::unistd::Group;
 use subscriber::metrics::Address;
 use subscriber::shell::complete::{Completer, Completions};
@@ -14,7 +15,7 @@ use subscriber::shell::manual::Manual;
 use subscriber::shell::nearest::nearest;
 
 use crate::source::Room;
-use crate::source::file::settings::{FormatName, OnDuplicate};
+use crate::source::file::settings::{FormatName, OnDuplicate, Quote};
 
 /// What to try first.
 pub const EXAMPLE: &str = "\
@@ -40,29 +41,39 @@ const EXIT_CODES: &str = "Exit codes: 0 done; 1 not found, a limit or a permissi
 
 /// Lines that belong together are one, as they are broken to the terminal's width.
 const SERVE_HELP: &str = r#"Lines of JSON (`--from -`), one change a line:
-  {"op":"upsert","row":{"id":1,"name":"one"}}     op: create or insert, update, upsert
-  {"op":"delete","key":{"id":1}}                  the key, or the whole row
-  {"op":"clear"}                                  removes all rows
-  {"op":"begin"} … {"op":"commit"}                what is between becomes true as one
-  {"id":1,"name":"one"}                           a row by itself is an upsert
-Lines outside begin and commit stand each for itself; those that arrive together are committed together. Lines of `subscriber watch --format jsonl` carry a version: their creates replace what is there already. A bad line is reported and skipped; between begin and commit it drops that transaction. If the table has a field `op`, an object is an operation only if it has an object `row` or `key` too.
+  {"op":"upsert","row":{"id":1}}     op: create or insert, update, upsert
+  {"op":"delete","key":{"id":1}}     the key, or the whole row
+  {"op":"clear"}                     removes all rows
+  {"op":"begin"} … {"op":"commit"}   changes that are committed together
+  {"id":1}                           a row by itself is an upsert
 
-CSV on stdin (`--from - --format csv`): the first line names the columns, each record is an upsert. A column `op` that is no field says create, insert, update, upsert or delete, as `subscriber watch --format csv` prints it.
+A line outside begin and commit is a change of its own; lines that arrive together are committed together. Lines of `subscriber watch --format jsonl` carry a version: their creates replace rows that exist. Members of a row that are not fields are ignored. A bad line is reported and skipped; between begin and commit it drops that transaction. If the table has a field `op`, an object is an operation only if it has an object `row` or `key` too.
 
-Files (`--from FILE.csv`, `.tsv`, `.jsonl` or `.ndjson`): the file is the table, and is read again whenever it changes, and at SIGHUP; the differences become true as one. A version that is no table is reported, and the rows stay as they are. Lines of a .jsonl do what they would do on stdin, beginning with no rows.
-Without --fields the kinds are inferred from the whole file: bool (true, false), u64, i64, f64, ipv4, ipv6, ipnet, mac, timestamp, else text. What would lose a digit stays text: 007, +5, numbers beyond 64 bits; so does a column with an empty cell. A key is text unless all of it would print as it stands. Names keep their letters; blanks, commas and colons in them become _, and a column without a name is column_N.
-With --fields, fields find their columns by name, in any order, and other columns are left out; without a header they are the columns in their order.
+When stdin ends the table stays up with its last rows, which is reported on stderr, in the metrics and to the service manager. With --exit-at-eof the publisher ends too: use it in a pipeline.
 
-As a service (Type=notify of systemd): ready when what the source had at first can be read (stdin: when the table is there);
-SIGHUP reloads a file; the watchdog hears from the publishing loop. The README has a unit file.
+CSV on stdin (`--from - --format csv`): the first record names the columns, each further record is an upsert. A column `op` that is not a field says create, insert, update, upsert or delete, as `subscriber watch --format csv` prints it. A record that repeats the header is a row if it fits the fields.
+
+Files (`--from FILE.csv`, `.tsv`, `.jsonl` or `.ndjson`): the file is the table. It is read again whenever it changes, and at SIGHUP, and the differences become visible atomically. A version that cannot be read is reported, and the rows stay as they are. Lines of a .jsonl do what they would do on stdin, beginning with no rows; a last line that is the beginning of an object is left out until it is complete.
+
+In CSV a cell in quotes may hold delimiters, line breaks and doubled quotes. Text after a closing quote is an error; with `--quote none` every quote is an ordinary character. A file with one column whose every record has the same number of semicolons, bars or tabs is refused unless --delimiter is given.
+
+Without --fields the kinds are inferred from the whole file: bool (true, false), u64, i64, f64, ipv4, ipv6, ipnet, mac, timestamp, else text. A value that would lose a digit makes its column text: 007, +5, numbers beyond 64 bits, leap seconds, and in CSV codes such as 12E3. So does an empty cell; a column without any cell keeps the kind that it had. A key is text unless all of it would print exactly as written. Names keep their letters; blanks, commas and colons in them become _, a name that two columns would share gets the number of the column, and a column without a name is column_N.
+
+With --fields, fields find their columns or members by name, in any order, and others are ignored; without a header they are the columns in their order.
+
+As a service (Type=notify of systemd): ready when what the source had at first can be read (stdin: when the table is there); SIGHUP reloads a file; the watchdog hears from the publishing loop. The README has a unit file.
 
 Examples:
   publisher serve processes --from processes --every 1s
-  echo '{"id":1,"price":9.5}' | publisher serve prices --from - --fields id:u64,price:f64
-  subscriber watch A --format jsonl | publisher serve B --from - --clear --fields id:u64,price:f64
-                                                  B follows A
-  publisher serve prices --from prices.csv        its fields inferred, its first column the key
-  publisher serve geo --from geoip.csv --no-header --comment '#' --fields first:u32,last:u32,country:text(8)"#;
+  echo '{"id":1,"price":9.5}' |
+    publisher serve prices --from - --fields id:u64,price:f64
+  subscriber watch A --format jsonl |
+    publisher serve B --from - --clear --exit-at-eof --fields id:u64,price:f64
+    B follows A, and ends with the watch
+  publisher serve prices --from prices.csv
+    its fields inferred, its first column the key
+  publisher serve geo --from geoip.csv --no-header --comment '#' --fields \
+    first:u32,last:u32,country:text(8)"#;
 
 const RM_HELP: &str = "\
 A table whose publisher is dead is data: it is removed by its name only. `--orphans` removes what `subscriber ls` shows as left \
@@ -143,11 +154,11 @@ pub struct Serve {
 
     /// Where rows come from: `processes`, `routes` or `neighbors` (of this machine), a file of CSV or lines of JSON, which is
     /// followed, or `-` (either of them on stdin)
-    #[arg(help_heading = SOURCE, long, value_name = "SOURCE")]
+    #[arg(help_heading = SOURCE, long, value_name = "SOURCE", value_parser = OsStringValueParser::new().try_map(From::try_from))]
     pub from: From,
 
     /// The fields of a row: NAME:KIND,… with bool, u8 to u64, i8 to i64, f32, f64, text(N), ipv4, ipv6, ipnet, mac or
-    /// timestamp as KIND. Needed for `-`; of a file they select columns [default of files: inferred]
+    /// timestamp as KIND. Needed for `-`; they select columns of CSV and members of JSON [default of files: inferred]
     // `TABLECAST_FIELDS` and `TABLECAST_FORMAT` are the subscriber's, which are set for all of a shell's commands.
     #[arg(help_heading = SOURCE, long, env = "TABLECAST_SERVE_FIELDS")]
     pub fields: Option<String>,
@@ -163,6 +174,11 @@ pub struct Serve {
     /// What stands between two cells of CSV: one character, or `tab` [default: a comma; a tab for tsv]
     #[arg(help_heading = SOURCE, long, value_name = "CHAR", value_parser = delimiter)]
     pub delimiter: Option<u8>,
+
+    /// `none` if quotes in CSV are ordinary characters; otherwise a cell in quotes may hold delimiters and line breaks, and
+    /// malformed quotes are refused
+    #[arg(help_heading = SOURCE, long, value_name = "none")]
+    pub quote: Option<Quote>,
 
     /// Lines of CSV that begin with it are passed over
     #[arg(help_heading = SOURCE, long, value_name = "CHAR", value_parser = one_byte)]
@@ -188,7 +204,8 @@ pub struct Serve {
     #[arg(help_heading = SOURCE, long)]
     pub strict: bool,
 
-    /// End at the end of the input, or when a file has been read once; otherwise the table stays up
+    /// End at the end of the input, or when a file has been read once, with exit code 5 if lines were refused and 1 if rows had
+    /// no room; otherwise the table stays up
     #[arg(help_heading = SOURCE, long)]
     pub exit_at_eof: bool,
 
@@ -277,21 +294,23 @@ pub enum From {
     File(PathBuf),
 }
 
-impl FromStr for From {
-    type Err = String;
+impl TryFrom<OsString> for From {
+    type Error = String;
 
-    fn from_str(text: &str) -> Result<Self, String> {
-        match text {
-            "processes" => Ok(Self::Processes),
-            "routes" => Ok(Self::Routes),
-            "neighbors" => Ok(Self::Neighbors),
-            "-" => Ok(Self::Stdin),
-            path => {
-                let path = PathBuf::from(path);
-                let is_meant = text.contains('/') || FormatName::of_path(&path).is_some();
+    /// A path need not be UTF-8.
+    fn try_from(value: OsString) -> Result<Self, String> {
+        match value.to_str() {
+            Some("processes") => Ok(Self::Processes),
+            Some("routes") => Ok(Self::Routes),
+            Some("neighbors") => Ok(Self::Neighbors),
+            Some("-") => Ok(Self::Stdin),
+            _ => {
+                let path = PathBuf::from(value);
+                let is_meant = path.as_os_str().as_encoded_bytes().contains(&b'/')
+                    || FormatName::of_path(&path).is_some();
                 match is_meant || path.exists() {
                     true => Ok(Self::File(path)),
-                    false => Err(neither(text)),
+                    false => Err(neither(&path.to_string_lossy())),
                 }
             }
         }
@@ -391,8 +410,9 @@ mod tests {
 
     #[test]
     fn sources_are_words_or_files() {
-        assert_eq!("processes".parse(), Ok(From::Processes));
-        assert_eq!("-".parse(), Ok(From::Stdin));
+        let source = |text: &str| From::try_from(OsString::from(text));
+        assert_eq!(source("processes"), Ok(From::Processes));
+        assert_eq!(source("-"), Ok(From::Stdin));
         for path in [
             "missing.csv",
             "missing.JSONL",
@@ -400,10 +420,10 @@ mod tests {
             "/etc/passwd",
             "Cargo.toml",
         ] {
-            assert_eq!(path.parse(), Ok(From::File(path.into())), "{path}");
+            assert_eq!(source(path), Ok(From::File(path.into())), "{path}");
         }
         for typo in ["csvfile", "process", ""] {
-            let error = typo.parse::<From>().unwrap_err();
+            let error = source(typo).unwrap_err();
             assert!(error.contains("neither"), "{error}");
         }
     }

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use common::{Error, UntypedPublisher};
 use nix::sys::prctl::set_pdeathsig;
 use nix::sys::signal::{Signal, kill};
+use nix::sys::wait::{Id, WaitPidFlag, waitid};
 use nix::unistd::{Pid, getppid};
 use subscriber::service::{self, Service};
 use subscriber::shell::{Failure, Stop, start_error};
@@ -35,7 +36,7 @@ pub fn run(args: args::Demo) -> Result<(), Failure> {
     let mut source = Processes::new(args.every, Room::Grows)?;
     let stop = Stop::install()?;
     let mut publisher = UntypedPublisher::builder(&name, source.schema()).open()?;
-    let mut subscriber = match Subscriber::start(&name, args.seconds) {
+    let mut subscriber = match Subscriber::start(&name, args.seconds, &stop) {
         Ok(subscriber) => subscriber,
         Err(failure) => {
             publisher.close()?;
@@ -66,10 +67,13 @@ pub fn run_child(args: &args::Child) -> Result<(), Failure> {
         .map_err(|errno| Failure::new(1, format!("cannot ask for the parent's death: {errno}")))?;
     // The parent may have been killed before it was asked for.
     let outcome = match getppid().as_raw() == args.parent {
-        true => subscriber::demo::run_demo(&args.name, stop, args.seconds),
+        true => subscriber::demo::run_demo(&args.name, stop.clone(), args.seconds),
         false => Ok(()),
     };
-    clean_up(args);
+    // A parent that lives waits for this process, and then removes its table. A signal may be that of its death.
+    if stop.requested() || getppid().as_raw() != args.parent {
+        clean_up(args);
+    }
     outcome
 }
 
@@ -98,7 +102,8 @@ struct Subscriber {
 }
 
 impl Subscriber {
-    fn start(name: &str, seconds: Option<f64>) -> Result<Self, Failure> {
+    /// Starts it. Its end requests `stop`.
+    fn start(name: &str, seconds: Option<f64>, stop: &Stop) -> Result<Self, Failure> {
         let mut command = Command::new(own_program());
         command.args([
             "__subscriber",
@@ -116,6 +121,12 @@ impl Subscriber {
             let reason = start_error(&error);
             Failure::new(1, format!("cannot start a subscriber: {reason}"))
         })?;
+        let (pid, stop) = (Pid::from_raw(process.id() as i32), stop.clone());
+        std::thread::spawn(move || {
+            // Without waiting for it, so that its pid stays its own. An error is its end, too.
+            let _ended = waitid(Id::Pid(pid), WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT);
+            stop.request();
+        });
         Ok(Self {
             process,
             ended: None,

@@ -69,11 +69,20 @@ pub fn run(args: &Serve) -> Result<(), Failure> {
         tx.commit()?;
     }
     let begun_at = publisher.version();
+    let mut has_read_all = false;
     let over = |publisher: &UntypedPublisher, progress| {
-        metered.iter().for_each(|metered| metered.note(publisher));
-        args.exit_at_eof && progress == Progress::Ended
+        metered
+            .iter()
+            .for_each(|metered| metered.note(publisher, progress));
+        has_read_all = progress != Progress::Waiting;
+        args.exit_at_eof && has_read_all
     };
     let outcome = publish(&mut publisher, source.as_mut(), &stop, &mut service, over);
+    let outcome = outcome.and_then(|()| {
+        let ends_with_input = args.exit_at_eof && has_read_all;
+        let shortfall = source.shortfall().filter(|_| ends_with_input);
+        shortfall.map_or(Ok(()), |failure| Err(Trouble::Input(failure)))
+    });
     service.end(&last_words(&publisher, &outcome));
     let failure = match outcome {
         Ok(()) => None,
@@ -153,12 +162,25 @@ pub fn publish(
     mut over: impl FnMut(&UntypedPublisher, Progress) -> bool,
 ) -> Result<(), Trouble> {
     let mut next_upkeep = Instant::now();
-    let mut told = false;
+    let (mut told, mut told_end) = (false, false);
     loop {
         let progress = source.bring(publisher)?;
-        service.turn(Instant::now(), source.stage(), || state(publisher));
+        let has_ended = progress == Progress::Ended;
+        if has_ended && !source.is_whole() {
+            publisher.end_input();
+        }
+        service.turn(Instant::now(), source.stage(), || {
+            state(publisher, has_ended)
+        });
         if over(publisher, progress) {
             return Ok(());
+        }
+        if has_ended && !std::mem::replace(&mut told_end, true) {
+            tell(format_args!(
+                "the input has ended: {} stays up with its last rows until Ctrl-C or SIGTERM; use --exit-at-eof to end \
+                 with the input",
+                publisher.name()
+            ));
         }
         if next_upkeep <= Instant::now() {
             next_upkeep = Instant::now() + MAINTENANCE_INTERVAL;
@@ -173,10 +195,15 @@ pub fn publish(
     }
 }
 
-/// How the table is, for the service manager.
-fn state(publisher: &UntypedPublisher) -> String {
+/// Describes the table for the service manager.
+fn state(publisher: &UntypedPublisher, has_ended: bool) -> String {
     let (name, rows, version) = (publisher.name(), publisher.len(), publisher.version());
-    format!("publishing {name}: {rows} rows at version {version}")
+    let end = if has_ended {
+        "; the input has ended, and the rows do not change any more"
+    } else {
+        ""
+    };
+    format!("publishing {name}: {rows} rows at version {version}{end}")
 }
 
 /// Why there will be no more, for the service manager.

@@ -74,9 +74,13 @@ pub enum Command {
     ///   TABLECAST_EVENT      table (as it is at the start) or changes
     ///   TABLECAST_CHANGES    how many lines there are on stdin
     ///   TABLECAST_PUBLISHER  alive, gone or closed
+    ///
     /// Variables that are options of this watch, such as TABLECAST_WHERE, it does not get.
-    /// That it fails is told on stderr, and the watch goes on. Ctrl-C and SIGTERM end both: the command gets SIGTERM, and 2 s later SIGKILL. As in:
-    ///   subscriber watch routes --where 'metric < 100' -- sh -c 'jq .row | logger'
+    ///
+    /// A command that fails is reported on stderr, and the watch goes on. A watch that ends by --once or --count has the exit code of the last run that failed, or 128 and the number of the signal that killed it. A command that cannot be started ends the watch: with 127 if it does not exist, else with 126.
+    ///
+    /// Ctrl-C and SIGTERM end both: the command gets SIGTERM, and 2 s later SIGKILL. As in:
+    ///   subscriber watch routes --where 'metric < 9' -- sh -c 'jq .row | logger'
     #[command(verbatim_doc_comment)]
     Watch(Watch),
     /// The table, or some of its rows, once and consistent
@@ -93,15 +97,17 @@ pub enum Command {
     Info(Info),
     /// A live full-screen view of a table: sort, filter and scroll it by keys (? shows them)
     ///
-    /// Waits for a publisher if there is none, and goes on after one ends. Cells that changed, and rows that came (+) or went (-),
-    /// stand out for a moment: in colours, or with NO_COLOR bold, underlined or struck out. Keys:
-    ///   arrows, PgUp, PgDn, Home, End   scroll; left and right bring columns that do not fit
-    ///   /                               filter while you type: a condition as of --where, or a text that any cell contains
-    ///   Esc                             no filter
-    ///   s or >, <                       sort by the next column, or the one before; r reverses
-    ///   f or space                      freeze the picture, and go on
-    ///   ?                               help
-    ///   q, Ctrl-C                       quit
+    /// Waits for a publisher if there is none, and goes on after one ends. Cells that changed, and rows that came (+) or went (-), stand out for a moment: in colours, or with NO_COLOR bold, underlined or struck out. Keys:
+    ///   arrows, PgUp, PgDn   scroll; left and right show columns that do not fit
+    ///   Home, End            the first rows, the last rows
+    ///   /                    filter while you type: a condition as of --where,
+    ///                        or a text that any cell contains
+    ///   Esc                  no filter
+    ///   s or >, <            sort by the next column, or the one before
+    ///   r                    reverse the order
+    ///   f or space           freeze the picture, and go on
+    ///   ?                    help
+    ///   q, Ctrl-C            quit
     #[command(verbatim_doc_comment)]
     Top(Top),
     /// How often a table changes, how much, and how long it takes to arrive
@@ -184,7 +190,9 @@ pub struct Asked {
     ///   for text            contains, starts
     ///   for addresses, networks, and text that holds one: in NETWORK
     ///   for networks        contains ADDRESS or NETWORK
+    ///
     /// A name with blanks, or a value with quotes or blanks around it, stands in '…' or "…": 'name = "a b"', 'net in 10.0.0.0/8'.
+    ///
     /// Of a watch, a row that comes to match is a create, and one that ceases to match a delete.
     #[arg(help_heading = VIEW, long = "where", value_name = "'FIELD OP VALUE'", verbatim_doc_comment)]
     pub conditions: Vec<String>,

@@ -11,7 +11,7 @@ use common::{Cause, Error, PublisherState, UntypedSubscriber};
 use crate::attach::{attach_when_published, builder};
 use crate::output::{self, Output};
 use crate::shell::{Failure, Stop};
-use crate::top::{Ends, Followed, Pulse, Session, Wanted};
+use crate::top::{Ends, Followed, Pulse, Session, Wanted, is_dumb};
 
 mod log;
 
@@ -30,7 +30,7 @@ pub fn run_demo(name: &str, stop: Stop, seconds: Option<f64>) -> Result<(), Fail
     let time = seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
     let end = time.and_then(|time| Instant::now().checked_add(time));
     let output = Output::stdout(&stop)?;
-    let followed = match output.is_terminal() {
+    let followed = match output.is_terminal() && !is_dumb() {
         true => draw(name, &stop, output, end)?,
         false => write(name, &stop, output, end)?,
     };

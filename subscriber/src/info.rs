@@ -40,6 +40,8 @@ struct Report<'a> {
     /// Of the last one, should there be none now.
     publisher_pid: u32,
     heartbeat_ago_ms: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    input_ended_ago_ms: Option<f64>,
     owner: u32,
     group: u32,
     mode: String,
@@ -145,6 +147,7 @@ impl<'a> Report<'a> {
             publisher: publisher(table).0,
             publisher_pid: table.publisher_pid,
             heartbeat_ago_ms: list::milliseconds(table.heartbeat_ago),
+            input_ended_ago_ms: list::input_ended_ago(table).map(list::milliseconds),
             owner: table.owner,
             group: table.group,
             mode: format!("{:04o}", table.mode),
@@ -220,6 +223,9 @@ impl<'a> Report<'a> {
         let ago = milliseconds(self.heartbeat_ago_ms);
         let pid = self.publisher_pid;
         match self.publisher {
+            "alive" if let Some(ended) = self.input_ended_ago_ms.map(milliseconds) => {
+                format!("process {pid}, its input ended {ended} ago, heartbeat {ago} ago")
+            }
             "alive" => format!("process {pid}, heartbeat {ago} ago"),
             "silent" => format!("process {pid}, silent: last heartbeat {ago} ago"),
             state => format!("{state} (it was process {pid}, last heartbeat {ago} ago)"),

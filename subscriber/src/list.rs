@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use crate::args::List;
 use crate::news::word;
-use crate::output::Output;
+use crate::output::{self, Output};
 use crate::shell::{Failure, Stop};
 
 mod print;
@@ -45,6 +45,8 @@ struct Listed {
     heartbeat_ago_ms: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     problem: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    input_ended_ago_ms: Option<f64>,
 }
 
 /// One object that is left behind.
@@ -69,7 +71,7 @@ pub fn run(args: &List, stop: &Stop, output: Output) -> Result<(), Failure> {
             (name, info, Instant::now())
         })
         .collect();
-    if !first.is_empty() && stop.sleep(args.sample) {
+    if !first.is_empty() && output::sleep(stop, args.sample)? {
         return Err(Failure::new(1, "interrupted while counting commits"));
     }
     let tables = first.into_iter().filter_map(|(name, before, looked)| {
@@ -105,6 +107,7 @@ fn rate(before: &TableInfo, now: &TableInfo, looked: Instant) -> Option<f64> {
 impl Listed {
     fn seen(table: TableInfo, commits_per_second: Option<f64>) -> Self {
         let (publisher, pid) = publisher(&table);
+        let input_ended_ago_ms = input_ended_ago(&table).map(milliseconds);
         let (subscribers, problem) = match &table.subscribers {
             Ok(listeners) => (
                 Some(listeners.iter().filter(|listener| listener.alive).count()),
@@ -124,6 +127,7 @@ impl Listed {
             committed_ago_ms: table.committed_ago.map(milliseconds),
             heartbeat_ago_ms: Some(milliseconds(table.heartbeat_ago)),
             problem,
+            input_ended_ago_ms,
         }
     }
 
@@ -140,6 +144,7 @@ impl Listed {
             committed_ago_ms: None,
             heartbeat_ago_ms: None,
             problem: Some(error.to_string()),
+            input_ended_ago_ms: None,
         }
     }
 }
@@ -162,6 +167,11 @@ const REMEDY: &str = "publisher rm --orphans";
 /// As a number with a fraction, to the microsecond.
 pub fn milliseconds(time: Duration) -> f64 {
     time.as_micros() as f64 / 1e3
+}
+
+/// Returns how long ago the input of a publisher that is alive ended.
+pub fn input_ended_ago(table: &TableInfo) -> Option<Duration> {
+    table.input_ended_ago.filter(|_| table.publisher.is_alive())
 }
 
 /// In a word, and its process id while it lives.

@@ -24,6 +24,7 @@ pub fn is_silent(state: PublisherState, table: &UntypedSubscriber) -> bool {
 pub struct News {
     told: PublisherState,
     told_silent: bool,
+    told_input_ended: bool,
 }
 
 impl News {
@@ -32,14 +33,16 @@ impl News {
         Self {
             told: table.publisher_state(),
             told_silent: false,
+            told_input_ended: false,
         }
     }
 
-    /// Says, at the start, that there is no publisher.
-    pub fn tell_absence(&self, table: &UntypedSubscriber) {
+    /// Reports, at the start, that the table has no publisher, or that its input has ended.
+    pub fn tell_absence(&mut self, table: &UntypedSubscriber) {
         if !self.told.is_alive() {
             self.tell_state(table);
         }
+        self.tell_input(table);
     }
 
     /// After a refresh: says what is new.
@@ -48,10 +51,24 @@ impl News {
             self.told = table.publisher_state();
             self.tell_state(table);
         }
+        self.tell_input(table);
+    }
+
+    /// Says that the input of a publisher that is alive has ended.
+    fn tell_input(&mut self, table: &UntypedSubscriber) {
+        let ended = table.has_input_ended() && self.told.is_alive();
+        if ended && !self.told_input_ended {
+            tell(format_args!(
+                "the input of the publisher of table {:?} has ended; its rows stay as they are",
+                table.name()
+            ));
+        }
+        self.told_input_ended = ended;
     }
 
     /// After a refresh without news: says that a publisher that lives does not say so any more, and that it does again.
     pub fn tell_silence(&mut self, table: &UntypedSubscriber) {
+        self.tell_input(table);
         let is_silent = is_silent(self.told, table);
         if is_silent == std::mem::replace(&mut self.told_silent, is_silent) {
             return;

@@ -6,7 +6,7 @@
 use std::fs::File;
 use std::io::{self, BufWriter, IsTerminal, Write};
 use std::os::fd::{AsFd, BorrowedFd};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::poll::PollFlags;
 
@@ -91,6 +91,23 @@ impl Write for Output {
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
+    }
+}
+
+/// Sleeps for `time`. Returns true early if `stop` is requested.
+///
+/// # Errors
+/// [`io::ErrorKind::BrokenPipe`] as soon as nobody reads stdout any more.
+pub fn sleep(stop: &Stop, time: Duration) -> io::Result<bool> {
+    let begun = Instant::now();
+    loop {
+        let left = time.saturating_sub(begun.elapsed());
+        if wait(stop, &[], Some(left))? {
+            return Ok(true);
+        }
+        if left.is_zero() {
+            return Ok(false);
+        }
     }
 }
 

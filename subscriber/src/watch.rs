@@ -6,7 +6,7 @@ use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use common::{Error, UntypedSubscriber};
+use common::{Cause, Error, UntypedSubscriber};
 
 use crate::args;
 use crate::attach::{self, attach_when_published};
@@ -53,7 +53,7 @@ pub fn run(args: &args::Watch, stop: &Stop, output: Output) -> Result<(), Failur
     service.begin(&format!("waiting for table {}", asked.name));
     let Some(table) = attach_when_published(&builder, args.timeout, stop)? else {
         service.end("there is no table yet");
-        return outlet.finish();
+        return outlet.finish(false);
     };
     if let Some(metrics) = &metrics {
         metrics.attached(&table);
@@ -73,7 +73,8 @@ pub fn run(args: &args::Watch, stop: &Stop, output: Output) -> Result<(), Failur
     watch.first()?;
     let in_time = args.once || watch.follow(stop, deadline)?;
     watch.service.end(&format!("leaving table {}", asked.name));
-    watch.outlet.finish()?;
+    let by_itself = args.once || watch.left == Some(0);
+    watch.outlet.finish(by_itself)?;
     if in_time {
         return Ok(());
     }
@@ -146,22 +147,24 @@ impl Watch<'_> {
         Ok(true)
     }
 
-    /// Hands over what is new; whether there was anything.
+    /// Refreshes the table and hands over its changes. Returns false if there was no news.
     fn refresh(&mut self) -> Result<bool, Failure> {
         let refreshed = self.table.refresh().map(drop);
         self.note(&refreshed);
-        match refreshed.map(|()| self.table.changes()) {
-            Ok(changes) if changes.cause() == common::Cause::Nothing => {
-                self.news.tell_silence(&self.table);
-                return Ok(false);
-            }
+        match refreshed {
+            Ok(()) => {}
             // The copy is whole, at its former version.
             Err(Error::Outrun { .. }) => return Ok(true),
-            Ok(_) => {}
             Err(error) => return Err(error.into()),
         }
+        // Compared whatever the cause is: a schema can change without a row that differs.
+        let same_schema = Arc::ptr_eq(self.table.schema(), self.view.schema());
+        if same_schema && self.table.changes().cause() == Cause::Nothing {
+            self.news.tell_silence(&self.table);
+            return Ok(false);
+        }
         self.news.tell(&self.table);
-        if Arc::ptr_eq(self.table.schema(), self.view.schema()) {
+        if same_schema {
             self.hand_over(None)?;
         } else {
             self.change_schema()?;
@@ -181,7 +184,7 @@ impl Watch<'_> {
         }
     }
 
-    /// Another region came, and maybe another schema.
+    /// Rebuilds the view for another region, whose schema may differ, and hands over the changes that lead there.
     fn change_schema(&mut self) -> Result<(), Failure> {
         let (name, schema) = (self.table.name(), self.table.schema());
         let mismatch =

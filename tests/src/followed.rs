@@ -100,7 +100,7 @@ impl Followed {
     pub fn becomes(&mut self, rows: &[&str]) {
         let mut expected: Vec<String> = rows.iter().map(|row| (*row).to_owned()).collect();
         expected.sort_unstable();
-        let mut last = Vec::new();
+        let mut last = self.rows();
         let begun = std::time::Instant::now();
         while last != expected {
             assert!(

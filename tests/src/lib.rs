@@ -1,5 +1,6 @@
 //! What the tests with real processes stand on.
 //!
+//! - [`clean`]: commands whose surroundings do not depend on what runs the tests;
 //! - [`table`]: a name for one test, and the removal of everything that bears it;
 //! - [`process`]: a child with its output, killed and told about if the test fails;
 //! - [`programs`]: the binaries of this workspace, built for this run;
@@ -27,6 +28,7 @@
 //!
 //! A test waits for a condition and never for a time: [`LIMIT`] bounds how long until it gives up.
 
+pub mod clean;
 pub mod confined;
 pub mod followed;
 pub mod kinds;
@@ -55,8 +57,8 @@ pub mod voice;
 use std::io::Write;
 use std::time::{Duration, Instant};
 
-/// How long a test waits for what must come.
-pub const LIMIT: Duration = Duration::from_secs(10);
+/// Maximum time that a test waits for a condition: long enough for a loaded machine.
+pub const LIMIT: Duration = Duration::from_secs(60);
 
 /// A re-check that never comes within a test: whoever is woken was woken by news.
 pub const NEVER: Duration = Duration::from_secs(3600);

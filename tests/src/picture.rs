@@ -8,8 +8,9 @@ use std::fs::File;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::PathBuf;
 
-use common::layout::header;
-use common::region::object::{DIRECTORY, registry_name};
+use common::inspect::DIRECTORY;
+use common::internals::header;
+use common::internals::registry_name;
 
 /// Who bears the name of the table.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -65,6 +66,11 @@ impl Picture {
     /// Who bears the name.
     pub fn named(&self) -> Named {
         self.named
+    }
+
+    /// Whether the region that bore the name at the beginning was removed, and no other one has it.
+    pub fn is_removed(&self) -> bool {
+        self.named == Named::Nothing && self.first.is_some()
     }
 
     /// A word of the header of the region that bears the name; 0 if there is none.
@@ -211,7 +217,10 @@ impl Scene {
     /// If there is no such process.
     pub fn unknown_to_all_but(&self, process: u32) -> Vec<PathBuf> {
         let objects = ["lock", "table", "next"].map(|kind| self.paths.of(kind));
-        let regions = [self.now.region(), self.now.next.as_deref()];
+        // A sweep finds the registry of a region that was removed.
+        let removed = self.now.first.as_deref();
+        let removed = removed.filter(|_| self.now.is_removed());
+        let regions = [self.now.region(), self.now.next.as_deref(), removed];
         let registries = regions.into_iter().flatten();
         let registries =
             registries.map(|region| registry_path(word_of(region, header::REGISTRY_ID)));

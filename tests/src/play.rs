@@ -6,7 +6,10 @@
 //! | growth | one that makes the region grow by two blocks; upkeep before it |
 //! | creation | a table is opened that is not there: region, registry, lock |
 //! | takeover | a table is opened that a dead publisher left in the middle of a commit |
-//! | successor | the same with a larger capacity, so that another region takes the name |
+//! | successor | the same with a larger capacity, so that another region takes the name; a transaction there |
+//! | equal successor | the same with an equal capacity and more slots of the registry |
+//! | removed | the name of a live publisher's region is removed; maintenance makes a successor; a transaction there |
+//! | reshape | a live publisher takes other rows, in a successor of equal capacity; a transaction; both again with a larger one |
 //! | closing | a table is closed |
 //! | beats | some commits of one row, after a mark more: at that it has looked after its subscribers |
 
@@ -14,12 +17,15 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
-use common::{Publisher, Result, Row};
+use common::{Publisher, Result, Row, Schema, UntypedPublisher};
 
 use crate::script::{Item, ItemKey};
 
 /// Slots of the registry.
 pub const SLOTS: usize = 8;
+
+/// Rows that fit into the table of most plays.
+const CAPACITY: usize = 24;
 
 /// Rows by key.
 pub type Rows = BTreeMap<ItemKey, Item>;
@@ -60,6 +66,22 @@ impl Writes {
         tx.commit()
     }
 
+    /// Commits them by an untyped publisher of [`Item`]s.
+    ///
+    /// # Errors
+    /// What the publisher refuses.
+    fn commit_untyped(&self, publisher: &mut UntypedPublisher) -> Result<u64> {
+        let mut tx = publisher.begin();
+        for key in &self.deletes {
+            // A key's canonical bytes are those of its fields.
+            tx.delete(bytemuck::bytes_of(&[key.0, key.1]))?;
+        }
+        for item in &self.upserts {
+            tx.upsert(bytemuck::bytes_of(item))?;
+        }
+        tx.commit()
+    }
+
     /// What they make of `rows`.
     pub fn apply(&self, rows: &mut Rows) {
         for key in &self.deletes {
@@ -82,18 +104,27 @@ pub enum Play {
     Takeover,
     /// Opening it with a larger capacity.
     Successor,
+    /// Opening it with more slots of the registry.
+    EqualSuccessor,
+    /// Maintenance after the region lost its name.
+    Removed,
+    /// Taking other rows, with the same capacity and with a larger one.
+    Reshape,
     /// Closing.
     Closing,
     /// Commits of one row.
     Beats,
 }
 
-const NAMES: [(Play, &str); 7] = [
+const NAMES: [(Play, &str); 10] = [
     (Play::Rewrite, "rewrite"),
     (Play::Growth, "growth"),
     (Play::Creation, "creation"),
     (Play::Takeover, "takeover"),
     (Play::Successor, "successor"),
+    (Play::EqualSuccessor, "equal-successor"),
+    (Play::Removed, "removed"),
+    (Play::Reshape, "reshape"),
     (Play::Closing, "closing"),
     (Play::Beats, "beats"),
 ];
@@ -127,25 +158,30 @@ impl Play {
         let capacity = match self {
             Self::Growth => 1000,
             Self::Successor => 48,
-            Self::Rewrite | Self::Creation | Self::Takeover | Self::Closing | Self::Beats => 24,
+            _ => CAPACITY,
+        };
+        let slots = match self {
+            Self::EqualSuccessor => 2 * SLOTS,
+            _ => SLOTS,
         };
         Publisher::builder(name)
             .capacity(capacity)
-            .subscribers(SLOTS)
+            .subscribers(slots)
             .open()
     }
 
     /// The transactions before the first mark.
     pub fn history(self) -> Vec<Writes> {
         match self {
-            Self::Rewrite | Self::Closing => vec![
+            // Afterwards some rows are in their first copies, and others in their second ones.
+            Self::Rewrite | Self::Closing | Self::Removed | Self::Reshape => vec![
                 Writes::new([], 0..24, 1),
                 Writes::new([], 0..6, 2),
                 Writes::new([], [0, 20, 21], 3),
             ],
             Self::Growth => vec![Writes::new([], 0..60, 1)],
             Self::Beats => vec![Writes::new([], [0], 0)],
-            Self::Creation | Self::Takeover | Self::Successor => Vec::new(),
+            Self::Creation | Self::Takeover | Self::Successor | Self::EqualSuccessor => Vec::new(),
         }
     }
 
@@ -161,7 +197,19 @@ impl Play {
             Self::Beats => (1..=Self::BEATS)
                 .map(|beat| Writes::new([], [0], beat))
                 .collect(),
-            Self::Creation | Self::Takeover | Self::Successor | Self::Closing => Vec::new(),
+            // A succession is a commit that changes no row.
+            Self::Removed => vec![
+                Writes::default(),
+                Writes::new(8..10, (0..6).chain(20..22).chain(24..26), 4),
+            ],
+            Self::Reshape => vec![
+                Writes::new(0..2, 5..9, 4),
+                Writes::new(8..10, (2..6).chain([0]), 5),
+                Writes::new([20], 21..26, 6),
+                Writes::new([2], (3..6).chain(21..27), 7),
+            ],
+            Self::Successor | Self::EqualSuccessor => vec![Writes::new([], [3, 7, 20], 9)],
+            Self::Creation | Self::Takeover | Self::Closing => Vec::new(),
         }
     }
 
@@ -181,9 +229,45 @@ impl Play {
     pub fn perform(self, name: &str, mark: impl Fn()) -> Result<()> {
         let transactions = self.transactions();
         match self {
-            Self::Creation | Self::Takeover | Self::Successor => {
+            Self::Creation | Self::Takeover | Self::Successor | Self::EqualSuccessor => {
                 mark();
-                let publisher = self.open(name)?;
+                let mut publisher = self.open(name)?;
+                for writes in transactions {
+                    writes.commit(&mut publisher)?;
+                }
+                mark();
+                publisher.close()
+            }
+            Self::Removed => {
+                let mut publisher = self.begin(name)?;
+                let region = format!("/dev/shm/tablecast.table.{name}");
+                mark();
+                std::fs::remove_file(region).expect("a region of this process");
+                // The first of the transactions.
+                publisher.maintain()?;
+                for writes in &transactions[1..] {
+                    writes.commit(&mut publisher)?;
+                }
+                mark();
+                publisher.close()
+            }
+            Self::Reshape => {
+                let schema = Schema::of::<Item>()?;
+                let mut publisher = UntypedPublisher::builder(name, schema.clone())
+                    .capacity(CAPACITY)
+                    .subscribers(SLOTS)
+                    .open()?;
+                for writes in self.history() {
+                    writes.commit_untyped(&mut publisher)?;
+                }
+                let tables = self.tables();
+                let rows = [1, 3].map(|table| tables[table].values().collect::<Vec<_>>());
+                mark();
+                for (step, capacity) in [CAPACITY, 2 * CAPACITY].into_iter().enumerate() {
+                    let rows = rows[step].iter().map(|item| bytemuck::bytes_of(*item));
+                    publisher.reshape(schema.clone(), capacity, rows)?;
+                    transactions[2 * step + 1].commit_untyped(&mut publisher)?;
+                }
                 mark();
                 publisher.close()
             }

@@ -6,18 +6,19 @@ use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 
 use crate::SKIPPED;
+use crate::clean::{command, inheriting};
 
-/// The `publisher`, with a clean environment.
+/// Returns a clean command for the `publisher`.
 pub fn publisher() -> Command {
-    clean(Command::new(built("publisher")))
+    command(built("publisher"))
 }
 
-/// The `subscriber`, with a clean environment.
+/// Returns a clean command for the `subscriber`.
 pub fn subscriber() -> Command {
-    clean(Command::new(built("subscriber")))
+    command(built("subscriber"))
 }
 
-/// An example of `common`, with a clean environment.
+/// Returns a clean command for an example of `common`.
 ///
 /// # Panics
 /// If there is no such example.
@@ -25,7 +26,7 @@ pub fn example(name: &str) -> Command {
     example_with(name, &[])
 }
 
-/// An example of `common` that needs some of its features, with a clean environment.
+/// Returns a clean command for an example of `common` that needs some of its features.
 ///
 /// # Panics
 /// If there is no such example.
@@ -33,13 +34,13 @@ pub fn example_with(name: &str, features: &[&str]) -> Command {
     let features = features.join(",");
     let what = ["-p", "common", "--features", &features, "--example", name];
     let built = build(&what);
-    clean(Command::new(&built[name]))
+    command(&built[name])
 }
 
-/// A process of `src/bin/role.rs`. Use [`role!`](crate::role), which knows where it stands.
+/// Returns a clean command for the role program at `path`. Use [`role!`](crate::role), which knows the path.
 pub fn role(path: &str) -> Command {
-    let mut command = clean(Command::new(path));
-    // It may have to leave something out, as a test may.
+    let mut command = command(path);
+    // A role may have to skip something, as a test may.
     if let Some(file) = std::env::var_os(SKIPPED) {
         command.env(SKIPPED, file);
     }
@@ -56,31 +57,6 @@ macro_rules! role {
     }};
 }
 
-fn clean(mut command: Command) -> Command {
-    for variable in [
-        "RUST_LOG",
-        "NO_COLOR",
-        "CLICOLOR",
-        "CLICOLOR_FORCE",
-        "CI",
-        "COLUMNS",
-        "RUST_BACKTRACE",
-        "NOTIFY_SOCKET",
-        "WATCHDOG_USEC",
-        "WATCHDOG_PID",
-    ] {
-        command.env_remove(variable);
-    }
-    // Flags by the environment are a test's own, too.
-    for (name, _) in std::env::vars_os() {
-        if name.to_string_lossy().starts_with("TABLECAST_") {
-            command.env_remove(&name);
-        }
-    }
-    command.env("TERM", "xterm");
-    command
-}
-
 fn built(name: &str) -> PathBuf {
     static BUILT: OnceLock<HashMap<String, PathBuf>> = OnceLock::new();
     let built = BUILT.get_or_init(|| build(&["-p", "publisher", "-p", "subscriber", "--bins"]));
@@ -92,7 +68,7 @@ fn built(name: &str) -> PathBuf {
 /// Builds programs in the profile of these tests. What lies in the target directory from before is never used.
 fn build(what: &[&str]) -> HashMap<String, PathBuf> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| env!("CARGO").into());
-    let output = Command::new(cargo)
+    let output = inheriting(cargo)
         .args(["build", "--message-format=json-render-diagnostics"])
         .args(what)
         .args(["--profile", profile()])

@@ -8,7 +8,7 @@ use std::fs::{File, OpenOptions};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::PathBuf;
 
-use common::layout::{header, registry};
+use common::internals::{header, registry};
 
 use crate::picture::{Named, Paths, Picture, registry_path, word_of};
 use crate::table::Table;

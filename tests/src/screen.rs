@@ -145,12 +145,17 @@ impl Screen {
         is_raw && self.with(|screen| screen.alternate_screen() && screen.hide_cursor())
     }
 
-    /// Waits for the program to end with this code, and for all that it drew. Then the terminal must be as it was.
+    /// Waits for the program to exit with `code` and for all of its output, and returns what the terminal then shows.
     ///
     /// # Panics
-    /// If it ends otherwise, or leaves the terminal otherwise.
+    /// If the exit code is another one, or the terminal is not restored.
     pub fn ends_with(&mut self, code: i32) -> String {
         self.process.ends_with(code);
+        // The kernel keeps what the program wrote last until the reader has read it; then it reports the end.
+        let reader = self.reader.as_ref();
+        until("all output is read", || {
+            reader.is_none_or(JoinHandle::is_finished)
+        });
         self.is_given_back();
         self.text()
     }

@@ -9,12 +9,11 @@ use std::fs::File;
 use std::io::Read;
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
-use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use common::layout::{MAX_VERSION, header};
+use common::internals::{MAX_VERSION, header};
 use common::{Error, Publisher, Subscriber};
 use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::sys::signal::Signal;
@@ -22,6 +21,7 @@ use nix::unistd::Pid;
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 
+use crate::clean::command;
 use crate::ledger::{Account, Ledger, check};
 use crate::process::Process;
 use crate::table::Table;
@@ -209,7 +209,7 @@ impl Soak {
 
     fn publisher(&mut self) -> Part {
         let seed: u64 = self.dice.random();
-        let mut command = Command::new(&self.program);
+        let mut command = command(&self.program);
         command.args(["publish", self.table.name(), "0", &seed.to_string()]);
         let mut process = Process::start(&mut command);
         assert_eq!(process.line(), "open");
@@ -217,7 +217,7 @@ impl Soak {
     }
 
     fn reader(&self, number: usize) -> Part {
-        let mut command = Command::new(&self.program);
+        let mut command = command(&self.program);
         let cpu = (number + 1).to_string();
         command.args(["read", self.table.name(), &cpu, WAYS[number % WAYS.len()]]);
         Part {

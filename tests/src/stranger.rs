@@ -7,6 +7,7 @@ use std::process::Command;
 
 use nix::unistd::{User, geteuid};
 
+use crate::clean::command;
 use crate::skip;
 
 /// The user `nobody`.
@@ -46,7 +47,7 @@ impl Stranger {
         if !copy.exists() {
             // By another process: one that another thread starts meanwhile would inherit the descriptor, and nobody can run
             // what somebody may still write to.
-            let copied = Command::new("cp").arg(program).arg(&copy).status();
+            let copied = command("cp").arg(program).arg(&copy).status();
             assert!(copied.is_ok_and(|status| status.success()), "a copy");
         }
         copy
@@ -56,12 +57,9 @@ impl Stranger {
     ///
     /// # Panics
     /// If its program cannot be copied to where the stranger may run it.
-    pub fn runs(&self, command: &Command, group: u32) -> Command {
-        let mut copy = Command::new(self.copy(Path::new(command.get_program())));
-        copy.args(command.get_args())
-            .uid(self.user)
-            .gid(group)
-            .current_dir("/");
+    pub fn runs(&self, theirs: &Command, group: u32) -> Command {
+        let mut copy = command(self.copy(Path::new(theirs.get_program())));
+        copy.args(theirs.get_args()).uid(self.user).gid(group);
         copy
     }
 }

@@ -10,6 +10,7 @@ use std::thread::JoinHandle;
 use nix::fcntl::OFlag;
 use nix::pty::{PtyMaster, Winsize, grantpt, openpty, posix_openpt, ptsname_r, unlockpt};
 
+use crate::clean::command;
 use crate::process::Process;
 
 /// What a program shows in a terminal of a width, both of its outputs together.
@@ -67,18 +68,18 @@ pub fn terminal() -> (PtyMaster, String) {
     (master, path)
 }
 
-/// Starts `program` behind the words of `command`, in a new session whose controlling terminal is `path`.
+/// Starts `program` behind the words of `wrapper`, in a new session whose controlling terminal is `path`.
 ///
 /// # Panics
 /// If the terminal cannot be opened.
-pub fn start_at(path: &str, command: &[&str], program: &Command) -> Process {
+pub fn start_at(path: &str, wrapper: &[&str], program: &Command) -> Process {
     let stdin = OpenOptions::new()
         .read(true)
         .write(true)
         .custom_flags(OFlag::O_NOCTTY.bits())
         .open(path);
-    let mut session = Command::new("setsid");
-    session.arg("--ctty").args(command);
+    let mut session = command("setsid");
+    session.arg("--ctty").args(wrapper);
     session.arg(program.get_program()).args(program.get_args());
     session.stdin(OwnedFd::from(stdin.expect("the terminal")));
     Process::start_with(&mut session)

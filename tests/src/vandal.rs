@@ -4,7 +4,7 @@ use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 
-use common::layout::registry as at;
+use common::internals::registry as at;
 use nix::fcntl::{FcntlArg, fcntl};
 use nix::libc;
 use rand::RngExt;

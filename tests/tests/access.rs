@@ -2,14 +2,13 @@
 //! one of this user's.
 
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
-use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use common::{Error, Publisher, Subscriber};
 use nix::sys::signal::Signal;
 use nix::sys::stat::Mode;
 use nix::unistd::{Uid, chown, mkfifo};
+use tests::clean::command;
 use tests::process::Process;
 use tests::script::Item;
 use tests::stranger::Stranger;
@@ -53,7 +52,7 @@ fn modes_are_as_asked_for_whatever_the_umask() {
         ] {
             let table = Table::new("umask");
             // The umask is a process's, and this one has other tests in it.
-            let mut serve = Command::new("sh");
+            let mut serve = command("sh");
             let program = tests::programs::publisher();
             serve.args(["-c", "umask $1; shift; exec \"$@\"", "sh", umask]);
             serve.arg(program.get_program());
@@ -89,16 +88,36 @@ fn modes_are_as_asked_for_whatever_the_umask() {
 }
 
 #[test]
-fn a_store_through_a_subscribers_mapping_kills_whoever_tries() {
+fn subscriber_opens_and_maps_the_region_read_only() {
     let table = Table::new("store");
     let mut publisher = open(&table).unwrap();
     publish(&mut publisher, 1);
-    let mut writer = Process::start(&mut role!("write", table.name()));
-    let status = writer.end();
-    assert_eq!(status.signal(), Some(Signal::SIGSEGV as i32), "{status:?}");
-    assert_eq!(writer.stdout(), format!("{}\n", publisher.version()));
-    let info = common::inspect(table.name(), None).unwrap();
-    assert_eq!(info.version, publisher.version());
+    let mut follower = Process::start(&mut role!("follow", table.name()));
+    follower.line();
+    let process = PathBuf::from(format!("/proc/{}", follower.id()));
+    let region = path("table", table.name());
+    let maps = std::fs::read_to_string(process.join("maps")).unwrap();
+    let modes: Vec<_> = maps
+        .lines()
+        .filter(|line| line.ends_with(region.to_str().unwrap()))
+        .map(|line| line.split(' ').nth(1).unwrap())
+        .collect();
+    assert!(!modes.is_empty(), "{maps}");
+    assert!(modes.iter().all(|mode| *mode == "r--s"), "{maps}");
+    let descriptors = std::fs::read_dir(process.join("fd")).unwrap();
+    let open: Vec<_> = descriptors
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| std::fs::read_link(path).is_ok_and(|target| target == region))
+        .collect();
+    assert!(!open.is_empty());
+    for descriptor in open {
+        let info = process.join("fdinfo").join(descriptor.file_name().unwrap());
+        let info = std::fs::read_to_string(info).unwrap();
+        let flags = info.lines().find_map(|line| line.strip_prefix("flags:"));
+        let flags = i32::from_str_radix(flags.unwrap().trim(), 8).unwrap();
+        assert_eq!(flags & nix::libc::O_ACCMODE, nix::libc::O_RDONLY, "{info}");
+    }
+    follower.kill();
     publisher.close().unwrap();
 }
 

@@ -1,13 +1,13 @@
 //! `AsyncSubscriber`: waiting by tasks of tokio loses nothing, starves nobody, and needs no runtime where there is none.
 
 use std::collections::BTreeMap;
-use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use common::{AsyncSubscriber, Cause, Change, Publisher, Subscriber, UntypedSubscriber};
 use futures_util::{FutureExt, StreamExt};
+use tests::clean::inheriting;
 use tests::process::Process;
 use tests::script::{Item, ItemKey};
 use tests::table::Table;
@@ -203,6 +203,26 @@ async fn a_future_that_is_dropped_loses_nothing() {
 }
 
 #[tokio::test]
+async fn forgotten_futures_and_changes_lose_nothing() {
+    let table = Table::new("async-forget");
+    let mut publisher = publisher(&table, 8);
+    let mut follower = subscriber(&table);
+    for value in 1..5 {
+        let mut pending = Box::pin(follower.changed());
+        assert!(pending.as_mut().now_or_never().is_none());
+        std::mem::forget(pending);
+        put(&mut publisher, 0, value);
+        let changes = soon(follower.changed()).await.unwrap();
+        assert_eq!(changes.len(), 1);
+        let mut iterator = changes.iter();
+        assert!(iterator.next().is_some());
+        std::mem::forget((iterator, changes));
+    }
+    assert_eq!(follower.get(&(0, 0)), Some(&Item::new((0, 0), 4)));
+    publisher.close().unwrap();
+}
+
+#[tokio::test]
 async fn who_has_to_give_way_has_taken_nothing() {
     let table = Table::new("async-budget");
     let mut publisher = publisher(&table, 1);
@@ -282,7 +302,7 @@ async fn tasks_of_several_threads_follow_many_tables() {
 #[test]
 fn no_program_has_a_runtime() {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| env!("CARGO").into());
-    let output = Command::new(cargo)
+    let output = inheriting(cargo)
         .args(["tree", "--offline", "-e", "normal", "--prefix", "none"])
         .args(["-p", "publisher", "-p", "subscriber", "-p", "common"])
         .current_dir(env!("CARGO_MANIFEST_DIR"))

@@ -8,6 +8,7 @@ use tests::piped::piped;
 use tests::process::Process;
 use tests::programs::subscriber;
 use tests::script::{Item, Script};
+use tests::serving::Serving;
 use tests::table::Table;
 use tests::{LIMIT, until};
 
@@ -167,4 +168,45 @@ fn a_chain_that_is_started_again_goes_on() {
     drop(chain);
     let mut chain = Chain::with(&from, &to, &["--clear"]);
     chain.follows(&from, &to, &items[1..]);
+}
+
+#[test]
+fn every_subcommand_reports_an_input_that_has_ended() {
+    let table = Table::new("chain-input");
+    let fields = "id:u64";
+    let mut serving = Serving::start(table.name(), fields, &[]);
+    serving.publish([r#"{"id":1}"#]);
+    let shows = |arguments: &[&str]| Process::run(subscriber().args(arguments), 0).0;
+    let info = ["info", table.name(), "--format", "json"];
+    assert!(!shows(&info).contains("input_ended_ago_ms"));
+    let mut watch = Process::start(subscriber().args(["watch", table.name()]));
+    until("it follows", || table.remember() == 1);
+    serving.process.close_input();
+    let said = "the input of the publisher of table";
+    watch.stderr_until(|text| text.contains(said));
+    assert!(shows(&info).contains("input_ended_ago_ms"));
+    assert!(shows(&["info", table.name()]).contains("its input ended"));
+    assert!(shows(&["ls"]).contains("input ended"));
+    let advice = shows(&["doctor", table.name()]);
+    assert!(
+        advice.contains("its input ended") && advice.contains("--exit-at-eof"),
+        "{advice}"
+    );
+    let mut late = Process::start(subscriber().args(["watch", table.name(), "--once"]));
+    late.ends_with(0);
+    assert!(late.stderr().contains(said), "{}", late.stderr());
+    // The next publisher has its own input.
+    serving.process.kill();
+    watch.stderr_until(|text| text.contains("is gone"));
+    let next = Serving::start(table.name(), fields, &[]);
+    assert!(!shows(&info).contains("input_ended_ago_ms"));
+    watch.signal(Signal::SIGTERM);
+    watch.ends_with(0);
+    assert_eq!(
+        watch.stderr().matches(said).count(),
+        1,
+        "{}",
+        watch.stderr()
+    );
+    next.stop(Signal::SIGTERM);
 }

@@ -54,9 +54,16 @@ fn scribble(object: &str, dice: &mut SmallRng) {
     }
 }
 
+/// Capacities around the sizes at which the change tree gets another level, and one in between.
+const CAPACITIES: [usize; 7] = [500, 1, 63, 64, 65, 4_096, 4_097];
+
+fn capacity(seed: u64) -> usize {
+    CAPACITIES[(seed % 7) as usize]
+}
+
 fn open(table: &Table, seed: u64) -> common::Result<Publisher<Item>> {
     Publisher::builder(table.name())
-        .capacity(500)
+        .capacity(capacity(seed))
         .mode(mode(seed))
         .open()
 }
@@ -114,7 +121,7 @@ fn damaged_memory_is_an_error_or_plausible_data() {
         let open = || open(&table, seed);
         let mut publisher = open().unwrap();
         let mut tx = publisher.begin();
-        for number in 0..300 {
+        for number in 0..capacity(seed).min(300) as u32 {
             tx.insert(&Item::new((0, number), 1)).unwrap();
         }
         tx.commit().unwrap();
@@ -168,7 +175,7 @@ fn damaged_memory_is_an_error_or_plausible_data() {
 
 fn memory_that_is_damaged_and_cut_while_it_is_read() {
     let (mut rounds, mut errors) = (0, 0);
-    for seed in 0..12 {
+    for seed in 0..14 {
         let mut dice = SmallRng::seed_from_u64(seed);
         let table = Table::new("scribble-live");
         let open = || open(&table, seed);

@@ -6,6 +6,7 @@ use std::process::Command;
 use common::publisher::SILENT_AFTER;
 use common::{Schema, UntypedPublisher};
 use serde_json::Value;
+use tests::clean::command;
 use tests::confined::{MemoryGroup, own_memory, own_mount, own_queues, show_queues};
 use tests::process::Process;
 use tests::programs::subscriber;
@@ -328,7 +329,7 @@ fn a_memory_limit_is_compared_with_what_tables_take() {
     };
     let within = || {
         let doctor = doctor(&[]);
-        let mut shell = Command::new("sh");
+        let mut shell = command("sh");
         shell.args(["-c", "read line; exec \"$@\"", "sh"]);
         shell.arg(doctor.get_program()).args(doctor.get_args());
         let mut process = Process::start(&mut shell);

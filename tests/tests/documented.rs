@@ -125,6 +125,7 @@ fn tables_and_what_is_left_are_as_documented() {
         Table::new("documented-left"),
     );
     let published = Published::new("documented-ls");
+    published.publisher.end_input();
     let (damaged_region, lock) = (Stray::new("table", &damaged), Stray::new("lock", &deserted));
     let names = [published.table.name(), damaged.name()];
     let is_own = |value: &&Value| names.iter().any(|name| value["name"] == *name);
@@ -171,6 +172,7 @@ fn what_the_doctor_finds_is_as_documented() {
 #[test]
 fn all_about_a_table_is_as_documented() {
     let published = Published::new("documented-info");
+    published.publisher.end_input();
     let name = published.table.name();
     let watch = published.watch("csv", &[]);
     until("it listens", || {

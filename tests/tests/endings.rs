@@ -4,6 +4,7 @@ use std::io::{BufRead, BufReader};
 use std::process::Stdio;
 
 use nix::sys::signal::Signal;
+use tests::clean::command;
 use tests::process::Process;
 use tests::programs::{publisher, subscriber};
 use tests::serving::Serving;
@@ -251,7 +252,7 @@ fn processes_are_published() {
         rows.any(|row| row["pid"] == own)
     });
     // A process that ends is deleted.
-    let mut child = Process::start(&mut std::process::Command::new("cat"));
+    let mut child = Process::start(&mut command("cat"));
     let pid = child.id().to_string();
     let mut watch =
         Process::start(subscriber().args(["watch", table.name(), "--format", "jsonl", &pid]));
@@ -260,4 +261,39 @@ fn processes_are_published() {
     watch.stdout_until(|text| text.contains("delete"));
     serve.signal(Signal::SIGINT);
     serve.ends_with(0);
+}
+
+#[test]
+fn nothing_outlives_the_reader_of_its_output() {
+    let table = Table::new("reader");
+    let serving = Serving::start(table.name(), FIELDS, &[]);
+    let absent = Table::new("reader-absent");
+    for arguments in [
+        ["watch", table.name()].as_slice(),
+        &[
+            "watch",
+            table.name(),
+            "--format",
+            "jsonl",
+            "--wake",
+            "futex",
+        ],
+        &["watch", table.name(), "--wake", "spin"],
+        &["watch", table.name(), "--count", "1", "--timeout", "1h"],
+        &["watch", table.name(), "--", "true"],
+        &["watch", absent.name()],
+        &["get", absent.name(), "--timeout", "1h"],
+        &["hz", table.name(), "--every", "1h"],
+        &["hz", absent.name()],
+        &["ls", "--sample", "1h"],
+    ] {
+        let (reader, writer) = std::io::pipe().unwrap();
+        let mut command = subscriber();
+        command.args(arguments).stdin(Stdio::null());
+        let mut process = Process::start_into(&mut command, writer);
+        drop(command);
+        drop(reader);
+        process.ends_with(0);
+    }
+    serving.stop(Signal::SIGTERM);
 }

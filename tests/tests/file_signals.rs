@@ -4,9 +4,9 @@ use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
-use std::process::Command;
 
 use nix::sys::signal::Signal;
+use tests::clean::command;
 use tests::followed::{Followed, serve};
 use tests::process::Process;
 use tests::programs::subscriber;
@@ -86,11 +86,11 @@ fn nohup_works_for_a_program_whose_name_is_not_utf8() {
     std::os::unix::fs::symlink(subscriber().get_program(), &name).unwrap();
     let table = Table::new("nohup-name");
     let mut serving = Serving::start(table.name(), "id:u64", &[]);
-    let mut command = Command::new("nohup");
-    command
+    let mut nohup = command("nohup");
+    nohup
         .arg(&name)
         .args(["watch", table.name(), "--format", "jsonl"]);
-    let mut watch = Process::start(&mut command);
+    let mut watch = Process::start(&mut nohup);
     until("it follows", || table.remember() == 1);
     watch.signal(Signal::SIGHUP);
     for id in 1..3 {

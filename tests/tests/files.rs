@@ -3,13 +3,14 @@
 use std::fs::{self, File};
 use std::io::Write;
 use std::os::unix::fs::symlink;
-use std::process::Command;
 
 use common::Change;
+use tests::clean::command;
 use tests::followed::{Followed, serve};
 use tests::process::Process;
+use tests::programs::subscriber;
 use tests::table::Table;
-use tests::until;
+use tests::{skip, until};
 
 const ONE: &str = "id,name\n1,one\n";
 const TWO: &str = "id,name\n1,one\n2,two\n";
@@ -90,6 +91,55 @@ fn a_broken_version_is_told_once_and_changes_nothing() {
         "{stderr}"
     );
     assert!(stderr.contains("refused: 3"), "{stderr}");
+}
+
+/// Kind of defect: text that is not a table removes all rows. Other members: with inferred and with declared fields, an
+/// error page, JSON that is not an object, another format.
+#[test]
+fn what_is_not_json_leaves_the_rows() {
+    let lines = "{\"id\":1,\"n\":1}\n{\"id\":2,\"n\":2}\n";
+    for options in [&[][..], &["--fields", "id:u64,n:u64"]] {
+        let mut followed = Followed::start("table.jsonl", lines, options, &["1|1", "2|2"]);
+        let version = followed.version();
+        let others = [
+            "404: Not Found",
+            "<html><body>503</body></html>",
+            "[]",
+            "id,n\n1,1",
+        ];
+        for (times, text) in (1..).zip(others) {
+            followed.replace(text);
+            followed.says("the table stays as it is", times);
+        }
+        assert_eq!(followed.version(), version);
+        followed.replace("{\"id\":2,\"n\":3}\n{\"id\":3");
+        followed.becomes(&["2|3"]);
+    }
+}
+
+/// Kind of defect: a file that has only its header for a moment changes the table's fields, which ends a watch with a
+/// condition on one of them.
+#[test]
+fn a_header_alone_keeps_the_fields() {
+    let mut followed = Followed::start("table.csv", "id,n\n1,5\n2,10\n", &[], &["1|5", "2|10"]);
+    let arguments = [
+        "watch",
+        followed.table.name(),
+        "--where",
+        "n > 3",
+        "--format",
+        "jsonl",
+    ];
+    let mut watch = Process::start(subscriber().args(arguments));
+    watch.stdout_until(|text| text.contains("\"n\":10"));
+    followed.replace("id,n\n");
+    followed.becomes(&[]);
+    followed.replace("id,n\n1,6\n2,11\n");
+    followed.becomes(&["1|6", "2|11"]);
+    watch.stdout_until(|text| text.contains("\"n\":11"));
+    assert!(watch.is_running(), "{}", watch.stderr());
+    let stderr = followed.stop();
+    assert!(!stderr.contains("the fields are now"), "{stderr}");
 }
 
 #[test]
@@ -253,25 +303,17 @@ fn without_inotify_the_file_is_looked_at_all_the_same() {
     let table = Table::new("unwatched");
     let serve = serve(&table, &file, &[]);
     // A user namespace has limits of its own.
-    let mut command = Command::new("unshare");
     let script = "echo 0 > /proc/sys/user/max_inotify_instances && exec \"$@\"";
-    command.args(["--user", "--map-root-user", "sh", "-c", script, "sh"]);
-    let is_possible = Command::new("unshare")
-        .args([
-            "--user",
-            "--map-root-user",
-            "sh",
-            "-c",
-            script,
-            "sh",
-            "true",
-        ])
-        .status()
-        .is_ok_and(|status| status.success());
-    if !is_possible {
-        println!("not tried: there is no user namespace to be had");
-        return;
+    let limited = || {
+        let mut limited = command("unshare");
+        limited.args(["--user", "--map-root-user", "sh", "-c", script, "sh"]);
+        limited
+    };
+    let tried = limited().arg("true").status();
+    if !tried.is_ok_and(|status| status.success()) {
+        return skip("no user namespaces");
     }
+    let mut command = limited();
     command.arg(serve.get_program()).args(serve.get_args());
     let process = Process::start(&mut command);
     let mut followed = Followed::of(process, table, folder, file);

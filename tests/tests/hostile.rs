@@ -1,8 +1,9 @@
 //! A region that is cut short under those who use it: an error, never a signal.
 
 use std::fs::File;
+use std::os::unix::fs::FileExt;
 
-use common::{Error, Publisher, Subscriber};
+use common::{Error, Publisher, Schema, Subscriber, UntypedPublisher, UntypedSubscriber};
 use nix::sys::signal::Signal;
 use tests::process::Process;
 use tests::programs::subscriber;
@@ -126,5 +127,90 @@ fn other_faults_are_what_they_were() {
     let status = follower.end();
     let signal = std::os::unix::process::ExitStatusExt::signal(&status);
     assert_eq!(signal, Some(Signal::SIGBUS as i32), "{status:?}");
+    publisher.close().unwrap();
+}
+
+/// A table whose rows are as wide as they can be, so that a few of them take much memory.
+fn wide_rows(table: &Table, capacity: usize) -> (UntypedPublisher, Vec<u8>) {
+    let fields: Vec<String> = (0..15).map(|n| format!("t{n}:text(4096)")).collect();
+    let schema = Schema::parse(&format!("id:u64,{}", fields.join(",")), None).unwrap();
+    let row = vec![0; schema.row_size()];
+    let publisher = UntypedPublisher::builder(table.name(), schema)
+        .capacity(capacity)
+        .open()
+        .unwrap();
+    (publisher, row)
+}
+
+#[test]
+fn a_region_that_is_enlarged_by_a_hole_is_an_error_and_takes_no_memory() {
+    const CAPACITY: usize = 1 << 21;
+    const ROWS: u64 = 0xb8;
+    const COMMIT: u64 = 0x100;
+    const TREE: u64 = 0x48;
+    const JOURNAL: u64 = 0x58;
+    const BLOCKS: u64 = 0x50;
+    let table = Table::new("hole");
+    let (mut publisher, row) = wide_rows(&table, CAPACITY);
+    let mut tx = publisher.begin();
+    tx.insert(&row).unwrap();
+    tx.commit().unwrap();
+    let mut subscriber = UntypedSubscriber::open(table.name()).unwrap();
+    let asked = UntypedSubscriber::open(table.name()).unwrap();
+    let path = format!("/dev/shm/tablecast.table.{}", table.name());
+    let file = File::options().read(true).write(true).open(&path).unwrap();
+    let word = |at: u64| {
+        let mut bytes = [0; 8];
+        file.read_exact_at(&mut bytes, at).unwrap();
+        u64::from_le_bytes(bytes)
+    };
+    let put = |at: u64, value: u64| file.write_all_at(&value.to_le_bytes(), at).unwrap();
+    let block = 1024 + 2 * 64 * row.len().next_multiple_of(8) as u64;
+    file.set_len(word(BLOCKS) + (CAPACITY as u64 / 64) * block)
+        .unwrap();
+    // Says that all rows are there, and were written by the next commit.
+    (word(TREE)..word(JOURNAL))
+        .step_by(8)
+        .for_each(|entry| put(entry, 3));
+    put(ROWS, CAPACITY as u64);
+    put(COMMIT, 3);
+    for answer in [
+        subscriber.refresh().map(drop),
+        subscriber.latest(&[9; 8]).map(drop),
+        asked.snapshot().map(drop),
+        UntypedSubscriber::open(table.name()).map(drop),
+    ] {
+        match answer {
+            Err(Error::Corrupt { reason, .. }) => assert!(reason.contains("holes"), "{reason}"),
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(subscriber.len(), 1, "the copy is whole");
+}
+
+#[test]
+fn too_little_memory_for_a_copy_is_an_error() {
+    let table = Table::new("starved");
+    let (mut publisher, mut row) = wide_rows(&table, 200);
+    // It may take 4 MiB more than it has when it is attached to an empty table.
+    let mut starved = Process::start(&mut role!("starved", table.name(), 4 << 20));
+    assert_eq!(starved.line(), "rows 0");
+    let mut tx = publisher.begin();
+    for id in 0..150 {
+        row[0] = id;
+        tx.insert(&row).unwrap();
+    }
+    tx.commit().unwrap();
+    starved.write_line("refresh");
+    let answers = ["refresh", "snapshot", "open"].map(|call| (call, starved.line()));
+    for (call, answer) in answers {
+        let expected = format!(
+            "{call}: /tablecast.table.{}: memory is used up",
+            table.name()
+        );
+        assert!(answer.starts_with(&expected), "{answer}");
+    }
+    assert_eq!(starved.line(), "rows 0", "the copy is whole");
+    starved.finish();
     publisher.close().unwrap();
 }

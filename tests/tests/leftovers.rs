@@ -5,8 +5,8 @@ use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 
 use common::inspect::{Leftover, LeftoverKind, leftovers, queue_directory};
-use common::layout::header;
-use common::region::lock::Locked;
+use common::internals::header;
+use common::internals::lock::Locked;
 use common::{Schema, UntypedPublisher, UntypedSubscriber};
 use nix::mqueue::{MQ_OFlag, mq_close, mq_open, mq_unlink};
 use nix::sys::stat::Mode;

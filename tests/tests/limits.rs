@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use common::{Error, Publisher, Subscriber};
 use nix::sys::signal::Signal;
+use tests::clean::command;
 use tests::confined::{MemoryGroup, own_memory, own_mount, own_queues};
 use tests::process::Process;
 use tests::programs::{publisher, subscriber};
@@ -140,6 +141,39 @@ fn memory_that_is_full_stops_a_transaction_and_no_more() {
     publisher.maintain().unwrap();
     assert_eq!(objects().len(), 3, "{:?}", objects());
     publisher.close().unwrap();
+}
+
+#[test]
+fn memory_that_is_full_is_reported_once_and_not_for_each_line() {
+    if !own_memory(1 << 20) {
+        return skip(
+            "memory_that_is_full_is_reported_once_and_not_for_each_line: no mount namespace",
+        );
+    }
+    let table = Table::new("full-lines");
+    let fields = ["--fields", "id:u64,text:text(64)"];
+    let mut serve = publisher();
+    serve
+        .args(["serve", table.name(), "--from", "-", "--exit-at-eof"])
+        .args(["--capacity", "100000", "--subscribers", "8"])
+        .args(fields);
+    let mut serve = Process::start(&mut serve);
+    for id in 0..20_000 {
+        serve.write_line(&format!(r#"{{"id":{id},"text":"some text"}}"#));
+    }
+    for _ in 0..1_000 {
+        serve.write_line("no JSON");
+    }
+    serve.close_input();
+    serve.end();
+    let stderr = serve.stderr();
+    // Reports come at intervals; on a slow machine there are several of them.
+    assert!(stderr.lines().count() < 500, "{stderr}");
+    assert!(stderr.contains("the space of /dev/shm"), "{stderr}");
+    assert!(
+        stderr.contains("more lines were refused, the last of them line 21000"),
+        "{stderr}"
+    );
 }
 
 /// A program of ours that may have less than others.
@@ -321,7 +355,7 @@ fn threads_that_are_used_up_are_named() {
             "{TEST}: not root, and another user's processes would count"
         ));
     }
-    let mut limited = Command::new("prlimit");
+    let mut limited = command("prlimit");
     limited.args([
         "--nproc=1",
         "setpriv",

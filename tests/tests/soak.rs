@@ -2,17 +2,17 @@
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
-use std::process::Command;
 
-use common::layout::{MAX_VERSION, header};
+use common::internals::{MAX_VERSION, header};
 use common::{Error, Publisher, Subscriber};
+use tests::clean::command;
 use tests::process::Process;
 use tests::script::Item;
 use tests::table::Table;
 
 #[test]
 fn a_short_soak_finds_nothing_torn_and_nothing_half() {
-    let mut soak = Command::new(env!("CARGO_BIN_EXE_soak"));
+    let mut soak = command(env!("CARGO_BIN_EXE_soak"));
     let (stdout, _) = Process::run(soak.args(["--seconds", "5"]), 0);
     println!("{stdout}");
     for counted in [

@@ -4,7 +4,6 @@ use std::collections::BTreeSet;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::Command;
 
 use common::inspect::queue_directory;
 use common::{Schema, UntypedPublisher, sweep};
@@ -12,6 +11,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, User, geteuid};
 use rand::RngExt;
 use rand::seq::SliceRandom;
+use tests::clean::command;
 use tests::confined::{own_memory, own_queues, show_queues};
 use tests::process::Process;
 use tests::programs::publisher;
@@ -283,12 +283,12 @@ fn what_another_user_left_is_told_and_stays() {
     std::fs::set_permissions(folder.path(), everybody()).unwrap();
     let program = folder.path().join("publisher");
     // By a process of its own: what is open for writing here is so in every child that another test just forks, and cannot be run.
-    let mut copy = Command::new("cp");
+    let mut copy = command("cp");
     Process::run(copy.arg(publisher().get_program()).arg(&program), 0);
     let lock = Path::new("/dev/shm/tablecast.lock.never");
     std::fs::write(lock, "").unwrap();
     std::fs::set_permissions(lock, PermissionsExt::from_mode(0o600)).unwrap();
-    let mut rm = Command::new(&program);
+    let mut rm = command(&program);
     rm.args(["rm", "--orphans"]).current_dir("/");
     rm.uid(nobody.uid.as_raw()).gid(nobody.gid.as_raw());
     let (_, stderr) = Process::run(&mut rm, 0);

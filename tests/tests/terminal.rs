@@ -2,7 +2,7 @@
 
 use nix::sys::signal::Signal;
 use tests::process::Process;
-use tests::programs::subscriber;
+use tests::programs::{publisher, subscriber};
 use tests::published::{FIELDS, Published, rows};
 use tests::terminal::{plain, shown, start};
 use tests::until;
@@ -153,4 +153,64 @@ fn ls_and_info_fit() {
     }
     watch.signal(Signal::SIGTERM);
     watch.ends_with(0);
+}
+
+/// The lines that `--help` of a subcommand prints in a terminal of a width.
+fn help(program: fn() -> std::process::Command, subcommand: &str, columns: u16) -> Vec<String> {
+    let text = shown(program().args([subcommand, "--help"]), columns, 0);
+    assert_fits(&text, columns)
+}
+
+/// Returns true for a line that must not be broken, such as an example: it is indented by two columns.
+fn is_kept(line: &str) -> bool {
+    let indent = line.len() - line.trim_start().len();
+    [2, 4, 12].contains(&indent) && !line.trim_start().starts_with(['-', '<', '['])
+}
+
+#[test]
+fn help_is_broken_at_the_width_of_the_terminal_only() {
+    type Program = fn() -> std::process::Command;
+    let publishes = ["serve", "demo", "rm", "completions", "man"];
+    let subscribes = [
+        "watch",
+        "get",
+        "ls",
+        "info",
+        "top",
+        "hz",
+        "doctor",
+        "completions",
+        "man",
+    ];
+    let of = |program: Program, names: &[&'static str]| -> Vec<(Program, &'static str)> {
+        names.iter().map(|name| (program, *name)).collect()
+    };
+    for (program, subcommand) in [of(publisher, &publishes), of(subscriber, &subscribes)].concat() {
+        let wide = help(program, subcommand, 400);
+        for columns in [80, 100] {
+            let lines = help(program, subcommand, columns);
+            for kept in wide.iter().filter(|line| is_kept(line)) {
+                assert!(
+                    lines.contains(kept),
+                    "{kept:?} is broken at {columns} columns"
+                );
+            }
+            for pair in lines.windows(2) {
+                let [line, next] = [0, 1].map(|at| pair[at].as_str());
+                let word = next.split_whitespace().next().unwrap_or_default();
+                let is_paragraph = !word.is_empty()
+                    && !line.trim().is_empty()
+                    && !line.ends_with(':')
+                    && ![line, next].iter().any(|line| is_kept(line))
+                    && !line.trim_start().starts_with(['-', '[', '<'])
+                    && !word.starts_with(['-', '[', '<'])
+                    && line.starts_with(' ') == next.starts_with(' ');
+                let room = usize::from(columns) - line.width();
+                assert!(
+                    !is_paragraph || room <= word.width() + 1,
+                    "{subcommand}: {line:?} has room for {word:?} at {columns} columns"
+                );
+            }
+        }
+    }
 }

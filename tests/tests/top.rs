@@ -167,9 +167,78 @@ fn the_terminal_may_change_its_size() {
         );
         until("the terminal is taken", || screen.is_taken());
         screen.press("s\x1b[C\x1b[C>?x/a\rff\x1b[6~");
-        screen.press("q");
+        screen.press("\x03");
         screen.ends_with(0);
     }
+}
+
+#[test]
+fn columns_come_back_when_the_terminal_grows() {
+    let table = Table::new("top-grows");
+    let serving = serve(&table, 3);
+    let mut screen = top(&table, 24, 10);
+    screen.shows("id▲");
+    screen.press("\x1b[C\x1b[C");
+    screen.until("columns are scrolled out", |text| !text.contains("name-3"));
+    screen.resize(120, 10);
+    screen.until("all columns are shown", |text| {
+        ["name-3", "price", "size"]
+            .iter()
+            .all(|part| text.contains(part))
+    });
+    screen.press("q");
+    screen.ends_with(0);
+    serving.stop(Signal::SIGTERM);
+}
+
+#[test]
+fn all_of_the_help_can_be_read_in_a_small_terminal() {
+    let table = Table::new("top-help");
+    let serving = serve(&table, 3);
+    let mut screen = top(&table, 40, 12);
+    screen.shows("name-3");
+    screen.press("?");
+    let mut all = screen.shows("1/");
+    screen.press(" ");
+    all += &screen.shows("2/");
+    while !all.contains("any key: back") {
+        screen.press(" ");
+        all += &screen.until("the next page", |text| !all.contains(text));
+    }
+    for word in [
+        "PgDn", "filter", "cell", "contains", "reverse", "suspend", "quit", "coloured",
+    ] {
+        assert!(all.contains(word), "{word} is not in\n{all}");
+    }
+    screen.press(" ");
+    screen.until("the help is gone", |text| !text.contains("any key"));
+    screen.press("q");
+    screen.ends_with(0);
+    serving.stop(Signal::SIGTERM);
+}
+
+#[test]
+fn a_terminal_that_cannot_move_its_cursor_is_not_drawn_in() {
+    let table = Table::new("top-dumb");
+    let serving = serve(&table, 3);
+    let mut top = subscriber();
+    top.args(["top", table.name()]).env("TERM", "dumb");
+    let mut screen = Screen::start(&mut top, 80, 24);
+    let text = screen.ends_with(2);
+    assert!(text.contains("TERM=dumb"), "{text}");
+    assert!(
+        text.contains(&format!("subscriber watch {}", table.name())),
+        "{text}"
+    );
+    serving.stop(Signal::SIGTERM);
+    // The demo prints lines, as it does without a terminal.
+    let demo_table = Table::new("top-dumb-demo");
+    let mut demo = publisher();
+    demo.args(["demo", "--name", demo_table.name(), "--seconds", "1"])
+        .env("TERM", "dumb");
+    let mut screen = Screen::start(&mut demo, 80, 24);
+    let text = screen.ends_with(0);
+    assert!(text.contains("rows at the end"), "{text}");
 }
 
 #[test]
@@ -245,7 +314,8 @@ fn what_is_wrong_is_told_in_the_terminal_as_it_was() {
 #[test]
 fn the_demo_is_this_view() {
     let table = Table::new("top-demo");
-    let mut screen = Screen::start(publisher().args(["demo", "--name", table.name()]), 100, 24);
+    // So wide that no heading is cut, whatever processes run: texts of 32 and 4 bytes, and numbers of at most 26 characters.
+    let mut screen = Screen::start(publisher().args(["demo", "--name", table.name()]), 250, 24);
     screen.shows("published by process");
     screen.until("it is sorted", |text| {
         text.contains("cpu_time▼") && text.contains("alive")

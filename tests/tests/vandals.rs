@@ -4,9 +4,10 @@
 use std::fs::File;
 use std::process::Command;
 
-use common::region::lock::{Span, try_lock, unlock};
+use common::internals::lock::{Span, try_lock, unlock};
 use common::{Publisher, Subscriber};
 use nix::unistd::geteuid;
+use tests::clean::command;
 use tests::process::Process;
 use tests::programs::subscriber;
 use tests::script::Item;
@@ -194,7 +195,7 @@ fn is_taken_over(stranger: &Stranger, mode: &str, group: u32) {
 
 /// A program that shares /dev/shm with others, and neither their queues nor their pids.
 fn contained(program: &Command) -> Command {
-    let mut contained = Command::new("unshare");
+    let mut contained = command("unshare");
     contained.args(["--ipc", "--pid", "--fork", "--kill-child"]);
     contained
         .arg(program.get_program())
@@ -204,7 +205,7 @@ fn contained(program: &Command) -> Command {
 
 #[test]
 fn a_subscriber_of_another_container_follows() {
-    let allowed = contained(&Command::new("true")).output();
+    let allowed = contained(&command("true")).output();
     if !allowed.is_ok_and(|output| output.status.success()) {
         return skip("no namespaces of IPC and pids");
     }

@@ -218,19 +218,90 @@ fn a_failure_is_told_and_does_not_end_the_watch() {
     told.signal(Signal::SIGTERM);
     told.ends_with(0);
     assert_eq!(told.stderr().lines().count(), 3);
+}
 
-    let mut absent = Process::start(subscriber().args([
-        "watch",
-        table.name(),
-        "--",
-        "/nowhere/no such command",
-    ]));
-    let not_found = r#"cannot run "/nowhere/no such command": No such file"#;
-    absent.stderr_until(|text| text.contains(not_found));
-    serving.publish([row(3, "three")]);
-    absent.stderr_until(|text| text.matches(not_found).count() == 2);
-    absent.signal(Signal::SIGINT);
-    absent.ends_with(0);
+#[test]
+fn a_watch_that_ends_by_itself_has_the_exit_code_of_the_last_run_that_failed() {
+    let table = Table::new("command-code");
+    let mut serving = Serving::start(table.name(), FIELDS, &[]);
+    for (shell, code) in [
+        ("exit 3", 3),
+        ("kill -9 $$", 137),
+        ("kill -TERM $$", 143),
+        ("exit 0", 0),
+    ] {
+        let mut told = watch(&table, &["--once"], shell);
+        told.ends_with(code);
+        assert!(!told.stderr().contains("error"), "{}", told.stderr());
+    }
+    let shell = "test $TABLECAST_EVENT = changes || exit 4";
+    for (options, code) in [
+        (["--count", "1"].as_slice(), 4),
+        (&["--count", "1", "--postpone"], 0),
+    ] {
+        let mut told = watch(&table, options, shell);
+        until("it follows", || table.remember() == 1);
+        serving.publish([row(serving.version(), "news")]);
+        told.ends_with(code);
+    }
+    // A signal is a good end, also after a command failed.
+    let mut told = watch(&table, &[], "exit 3");
+    told.stderr_until(|text| text.contains("exit status: 3"));
+    told.signal(Signal::SIGINT);
+    told.ends_with(0);
+}
+
+#[test]
+fn a_command_that_cannot_be_started_ends_the_watch() {
+    let table = Table::new("command-absent");
+    let mut serving = Serving::start(table.name(), FIELDS, &[]);
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str, text: &str, mode: u32| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(mode);
+        std::fs::set_permissions(&path, mode).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let absent = "/nowhere/no such command".to_owned();
+    let lost = file("lost", "#!/nowhere/interpreter\n", 0o755);
+    let folder_name = folder.path().to_str().unwrap().to_owned();
+    for (command, code, reason) in [
+        (absent, 127, "No such file"),
+        ("no-such-command-in-path".to_owned(), 127, "No such file"),
+        (
+            file("plain", "#!/bin/sh\n", 0o644),
+            126,
+            "Permission denied",
+        ),
+        (folder_name, 126, "Permission denied"),
+        (
+            lost.clone(),
+            126,
+            "the interpreter that its first line names",
+        ),
+    ] {
+        for options in [["--once"].as_slice(), &["--count", "1"], &[]] {
+            let mut command_line = subscriber();
+            command_line.args(["watch", table.name()]).args(options);
+            let mut told = Process::start(command_line.arg("--").arg(&command));
+            told.ends_with(code);
+            let stderr = told.stderr();
+            let error = format!("error: cannot run {command:?}: ");
+            assert!(
+                stderr.contains(&error) && stderr.contains(reason),
+                "{stderr}"
+            );
+        }
+    }
+    // The same if the command disappears later.
+    let script = file("script", "#!/bin/sh\necho $TABLECAST_EVENT\n", 0o755);
+    let mut told = Process::start(subscriber().args(["watch", table.name(), "--", &script]));
+    assert_eq!(told.line(), "table");
+    std::fs::remove_file(&script).unwrap();
+    until("it follows", || table.remember() == 1);
+    serving.publish([row(1, "one")]);
+    told.ends_with(127);
 }
 
 #[test]

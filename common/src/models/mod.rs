@@ -6,6 +6,7 @@
 //!
 //! `RUSTFLAGS="--cfg loom" cargo test -p common --lib --release models`
 
+mod interval;
 mod journal;
 mod moves;
 mod park;
@@ -22,7 +23,8 @@ use loom::thread;
 
 use crate::layout::{Geometry, Tag, header};
 use crate::sync::{AtomicU64, Ordering, Point, with_mutant};
-use crate::table::Table;
+use crate::table::WritableTable;
+use crate::word::{ReadOnlyWord, read_only};
 
 /// What whoever reads a row depends on.
 const OF_A_ROW: &[Point] = &[
@@ -86,6 +88,29 @@ const MUTANTS: &[(&str, &[Point])] = &[
         ],
     ),
     ("record", &[Point::ParkWord, Point::ReadRecord]),
+    (
+        "interval",
+        &[
+            Point::HideInterval,
+            Point::PublishInterval,
+            Point::SeeInterval,
+            Point::RecheckInterval,
+            Point::RecheckSequence,
+        ],
+    ),
+    (
+        "signed record",
+        &[
+            Point::SignRecord,
+            Point::SeeNonce,
+            Point::SayReady,
+            Point::SeeReady,
+        ],
+    ),
+    (
+        "acknowledgement",
+        &[Point::Acknowledge, Point::SeeAcknowledgement],
+    ),
     ("park and takeover", &[Point::Park, Point::ParkLook]),
     (
         "park after a takeover",
@@ -200,8 +225,12 @@ impl Memory {
         Arc::new(memory)
     }
 
-    fn table(&self) -> Table<'_> {
-        Table::new(&self.words, &self.geometry, self.rows).unwrap()
+    fn table(&self) -> WritableTable<'_> {
+        WritableTable::new(&self.words, &self.geometry, self.rows).unwrap()
+    }
+
+    fn words(&self) -> &[ReadOnlyWord] {
+        read_only(&self.words)
     }
 
     fn committed(&self) -> u64 {

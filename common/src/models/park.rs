@@ -6,8 +6,11 @@ use loom::sync::Mutex;
 use loom::thread;
 
 use super::{Memory, check, in_a_process};
-use crate::layout::header;
-use crate::park::{claim, claimed, has_sleepers, may_be_parked, park, park_on_commit, parked_at};
+use crate::layout::{header, registry as at};
+use crate::park::{
+    acknowledge, acknowledged, claim, claimed, has_sleepers, is_ready, may_be_parked, park,
+    park_on_commit, parked_at, say_ready, sign,
+};
 use crate::sync::{AtomicU64, Ordering};
 
 /// A registry's words, for one subscriber.
@@ -59,7 +62,7 @@ fn parks_while(
         let sleeps = park(
             &seats.parks[0],
             &seats.parked_max,
-            &memory.words[header::COMMIT],
+            &memory.words()[header::COMMIT],
             seen,
         );
         let woken = publishers.join().unwrap();
@@ -90,7 +93,7 @@ fn the_record_of_a_sleeper_is_its_own() {
         park(
             &seats.parks[0],
             &seats.parked_max,
-            &memory.words[header::COMMIT],
+            &memory.words()[header::COMMIT],
             2,
         );
         let sent_to = publisher.join().unwrap();
@@ -100,6 +103,88 @@ fn the_record_of_a_sleeper_is_its_own() {
             "sent to nobody, and the sleeper forgotten"
         );
         outcomes.saw(sent_to);
+    });
+}
+
+/// A slot's record, and whether what its owner is called by exists.
+struct Record {
+    nonce: AtomicU64,
+    kind: AtomicU64,
+    ready: AtomicU64,
+    queue: AtomicU64,
+}
+
+impl Record {
+    fn word(&self, word: usize) -> &AtomicU64 {
+        match word {
+            at::NONCE => &self.nonce,
+            at::KIND => &self.kind,
+            at::READY => &self.ready,
+            _ => unreachable!("the model has no other words"),
+        }
+    }
+
+    fn store(&self, word: usize, value: u64) -> Result<(), ()> {
+        self.word(word).store(value, Ordering::Relaxed);
+        Ok(())
+    }
+
+    fn load(&self, word: usize) -> Result<u64, ()> {
+        Ok(self.word(word).load(Ordering::Relaxed))
+    }
+}
+
+#[test]
+fn record_is_read_as_its_owner_signed_it() {
+    check("signed record", 4, |outcomes| {
+        // As the owner before, number 6 of kind 1, has left it.
+        let record = Arc::new(Record {
+            nonce: AtomicU64::new(6),
+            kind: AtomicU64::new(1),
+            ready: AtomicU64::new(1),
+            queue: AtomicU64::new(0),
+        });
+        let subscriber = {
+            let record = Arc::clone(&record);
+            thread::spawn(move || {
+                for word in [at::NONCE, at::KIND, at::READY] {
+                    record.store(word, 0).unwrap();
+                }
+                let store = |word, value| record.store(word, value);
+                sign(&[(at::KIND, 2)], 7, store).unwrap();
+                record.queue.store(7, Ordering::Relaxed);
+                say_ready(store).unwrap();
+            })
+        };
+        let nonce = record.load(at::NONCE).unwrap();
+        let is_ready = is_ready(|word| record.load(word)).unwrap();
+        let kind = record.load(at::KIND).unwrap();
+        let queue = record.queue.load(Ordering::Relaxed);
+        subscriber.join().unwrap();
+        if nonce == 7 && is_ready {
+            assert_eq!(
+                (kind, queue),
+                (2, 7),
+                "its own record, and its queue is there"
+            );
+        }
+        outcomes.saw((nonce, is_ready));
+    });
+}
+
+#[test]
+fn acknowledgement_is_for_its_subscriber() {
+    check("acknowledgement", 2, |outcomes| {
+        // As the publisher answered number 6.
+        let words = Arc::new([6, 0].map(AtomicU64::new));
+        let publisher = {
+            let words = Arc::clone(&words);
+            thread::spawn(move || acknowledge(&*words, 7, 13))
+        };
+        let answer = acknowledged(crate::word::read_only(&*words), 7);
+        publisher.join().unwrap();
+        assert!(matches!(answer, None | Some(13)), "{answer:?}");
+        outcomes.saw(answer);
     });
 }
 

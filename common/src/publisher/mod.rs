@@ -3,8 +3,8 @@
 //! - [`Publisher`], [`Transaction`]: rows of a Rust type.
 //! - [`UntypedPublisher`], [`UntypedTransaction`]: rows of a schema learnt at run time. The same machinery.
 //!
-//! How a row travels: a transaction stages it in private memory; its commit makes room in the region (all that can
-//! fail), writes it by [`Table::commit`](crate::table::Table::commit), and wakes those who sleep.
+//! How a row travels: a transaction stages it in private memory; its commit makes room in the region, which is the only step
+//! that can fail, writes the row (`WritableTable::commit`), and wakes parked subscribers.
 
 mod open;
 mod remove;
@@ -26,7 +26,7 @@ pub use transaction::UntypedTransaction;
 pub use untyped::UntypedPublisher;
 
 use crate::error::{Error, Result};
-use crate::layout::{MAX_CAPACITY, MAX_SLOTS};
+pub use crate::layout::{MAX_CAPACITY, MAX_SLOTS};
 use crate::region::object::Access;
 use crate::row::{Key, Row, RowBuf};
 use crate::schema::Schema;

@@ -15,12 +15,11 @@ use super::untyped::UntypedPublisher;
 use super::waking::{self, Waking};
 use crate::clock::monotonic_ns;
 use crate::error::{Error, Result};
-use crate::layout::{Geometry, State, Tag, header};
+use crate::layout::{Geometry, State, header};
 use crate::region::lock::Locked;
 use crate::region::object::{self, TableName, failure};
-use crate::region::{Beginning, Header, Region};
+use crate::region::{Beginning, Header, PublisherRegion};
 use crate::schema::{Conversion, Schema};
-use crate::wake::futex;
 
 /// How often, a millisecond apart while somebody holds it, a lock object is tried to be locked: it may be removed or made by
 /// others meanwhile, and its holder is given the time to write down who it is, or to let go of what it only looked at.
@@ -98,7 +97,8 @@ pub(super) fn open(name: &str, schema: Schema, settings: Settings) -> Result<Unt
         schema,
         settings,
     };
-    let left = Region::adopt(&opening.name).or_else(|error| opening.leave_nothing(error))?;
+    let left =
+        PublisherRegion::adopt(&opening.name).or_else(|error| opening.leave_nothing(error))?;
     let Some(left) = left else {
         return opening.create();
     };
@@ -112,7 +112,7 @@ pub(super) fn open(name: &str, schema: Schema, settings: Settings) -> Result<Unt
 
 /// Takes over what a dead publisher left, with its own schema and settings.
 pub(super) fn adopt_as_it_is(name: TableName, lock: Locked) -> Result<Option<UntypedPublisher>> {
-    let Some(left) = Region::adopt(&name)? else {
+    let Some(left) = PublisherRegion::adopt(&name)? else {
         return Ok(None);
     };
     refuse_if_published(&name, &left)?;
@@ -136,7 +136,7 @@ pub(super) fn adopt_as_it_is(name: TableName, lock: Locked) -> Result<Option<Unt
 
 /// A publisher whose lock object was removed under it still holds its region. A neighbour can hold a read lock only,
 /// which does not show here.
-fn refuse_if_published(name: &TableName, left: &Region) -> Result<()> {
+fn refuse_if_published(name: &TableName, left: &PublisherRegion) -> Result<()> {
     if !left.is_locked() && left.has_publisher()? {
         return Err(active(name, left.publisher().pid));
     }
@@ -173,7 +173,8 @@ impl Opening {
 
     fn create(self) -> Result<UntypedPublisher> {
         let begin = || {
-            let region = Region::create(&self.name, &self.beginning(self.settings.capacity, 1, 1))?;
+            let region =
+                PublisherRegion::create(&self.name, &self.beginning(self.settings.capacity, 1, 1))?;
             let rows = self.rows(&region)?;
             let (waking, _) = Waking::begin(&region, 0, &self.settings);
             region.take_name(&self.name)?;
@@ -186,7 +187,7 @@ impl Opening {
     }
 
     /// Whether a region that was left can be gone on with as it is.
-    fn fits(&self, left: &Region) -> bool {
+    fn fits(&self, left: &PublisherRegion) -> bool {
         let Geometry {
             capacity, slots, ..
         } = *left.geometry();
@@ -197,7 +198,7 @@ impl Opening {
             && left.word(header::STATE) != State::Superseded as u64
     }
 
-    fn take_over(self, region: Region) -> Result<UntypedPublisher> {
+    fn take_over(self, region: PublisherRegion) -> Result<UntypedPublisher> {
         let (commit, table) = region.look()?;
         table.repair(commit);
         let rows = self.rows(&region)?;
@@ -206,6 +207,7 @@ impl Opening {
         let (waking, registry_left) = Waking::begin(&region, registry_id, &self.settings);
         region.sign(region.word(header::EPOCH).wrapping_add(1));
         let mut publisher = self.publisher(region, rows, waking);
+        publisher.check_notes(0..publisher.rows.used())?;
         publisher.commit_news(true)?;
         if let Some(left) = registry_left {
             waking::leave(left, publisher.version);
@@ -214,7 +216,7 @@ impl Opening {
     }
 
     /// Makes a region that takes the place of `left`, with all of its rows that the schema has room for.
-    fn succeed(self, left: Region) -> Result<UntypedPublisher> {
+    fn succeed(self, left: PublisherRegion) -> Result<UntypedPublisher> {
         let (commit, table) = left.look()?;
         table.repair(commit);
         let same = left.schema() == &self.schema;
@@ -223,21 +225,22 @@ impl Opening {
             .capacity
             .max(if same { left.geometry().capacity } else { 0 });
         let epoch = left.word(header::EPOCH).wrapping_add(1);
-        let region = Region::create(&self.name, &self.beginning(capacity, epoch, commit + 1))?;
+        let region =
+            PublisherRegion::create(&self.name, &self.beginning(capacity, epoch, commit + 1))?;
         fill(&region, &left, commit, &self.name)?;
         let rows = self.rows(&region)?;
         let registry_id = left.word(header::REGISTRY_ID);
         let (waking, registry_left) = Waking::begin(&region, registry_id, &self.settings);
         region.take_name(&self.name)?;
         let mut publisher = self.publisher(region, rows, waking);
-        supersede(&mut publisher, &left)?;
+        supersede(&mut publisher, &left);
         if let Some(left) = registry_left {
             waking::leave(left, publisher.version);
         }
         Ok(publisher)
     }
 
-    fn rows(&self, region: &Region) -> Result<Rows> {
+    fn rows(&self, region: &PublisherRegion) -> Result<Rows> {
         let (version, table) = region.look()?;
         let twice = |_: &[u8]| region.corrupt("a key stands at two slots".to_owned());
         Rows::of(
@@ -249,7 +252,12 @@ impl Opening {
         )
     }
 
-    fn publisher(self, region: Region, rows: Rows, mut waking: Waking) -> UntypedPublisher {
+    fn publisher(
+        self,
+        region: PublisherRegion,
+        rows: Rows,
+        mut waking: Waking,
+    ) -> UntypedPublisher {
         waking.publish();
         UntypedPublisher {
             version: region.word(header::COMMIT),
@@ -268,7 +276,12 @@ impl Opening {
 }
 
 /// Copies the rows of `left` as of `commit`. With the same schema each keeps its slot.
-fn fill(region: &Region, left: &Region, commit: u64, name: &TableName) -> Result<()> {
+fn fill(
+    region: &PublisherRegion,
+    left: &PublisherRegion,
+    commit: u64,
+    name: &TableName,
+) -> Result<()> {
     let (_, from) = left.look()?;
     let same = left.schema() == region.schema();
     let Some(conversion) = Conversion::between(left.schema(), region.schema()) else {
@@ -312,32 +325,58 @@ fn fill(region: &Region, left: &Region, commit: u64, name: &TableName) -> Result
             &mut bytemuck::cast_slice_mut(&mut converted)[..new_size],
         );
         let (_, table) = region.look()?;
-        table.fill(to, Tag::live(version), &converted);
+        table.fill(to, 0, version, Some(&converted));
     }
     Ok(())
 }
 
-/// Says in the old region that another one has the name, and wakes everybody.
-fn supersede(publisher: &mut UntypedPublisher, old: &Region) -> Result<()> {
-    let (commit, table) = old.look()?;
-    old.set(header::STATE, State::Superseded as u64);
-    table.commit(commit + 1, monotonic_ns(), std::iter::empty());
+/// Marks the old region as superseded, and wakes everybody. A region that cannot be marked is left to the re-check of its followers:
+/// the successor has the name by now.
+fn supersede(publisher: &mut UntypedPublisher, old: &PublisherRegion) {
+    match old.look() {
+        Ok((commit, table)) => {
+            old.set(header::STATE, State::Superseded as u64);
+            table.commit(commit + 1, monotonic_ns(), std::iter::empty());
+        }
+        Err(error) => {
+            tracing::warn!("subscribers learn of the successor by their re-check only: {error}");
+        }
+    }
     publisher.wake(publisher.version, true);
-    // Those who sleep on the commit sleep on that one.
-    futex::wake_all(old.commit_half());
-    Ok(())
+    // Subscribers without a slot sleep on the commit of the old region.
+    old.commit_half().wake_all();
 }
 
-/// A publisher whose region lost its name makes a successor of it, with the same rows at the same slots.
+/// Replaces the publisher's region, which lost its name, by a successor with the same rows.
 pub(super) fn succeed_self(publisher: &mut UntypedPublisher) -> Result<()> {
     let capacity = publisher.capacity();
     let new = successor(publisher, Arc::clone(&publisher.schema), capacity)?;
-    fill(&new, &publisher.region, publisher.version, &publisher.name)?;
-    new.take_name(&publisher.name)?;
-    go_on_with(publisher, new)
+    copy_as_noted(publisher, &new)?;
+    go_on_with(publisher, new, None)
 }
 
-/// A publisher makes a successor of its own region, with another schema, another capacity, other rows.
+/// Copies the publisher's committed rows to `new`, each to the slot and to the copy that the publisher's notes name, so that the notes
+/// describe `new`, too. A staged transaction stays valid: its entries name the copies that are free in both regions.
+fn copy_as_noted(publisher: &UntypedPublisher, new: &PublisherRegion) -> Result<()> {
+    let (region, notes) = (&publisher.region, &publisher.rows);
+    let (_, from) = region.look()?;
+    let rows = from.rows().min(notes.used());
+    new.grow(rows)?;
+    let (version, table) = new.look()?;
+    let mut words = vec![0; publisher.schema.row_words()];
+    for slot in 0..notes.used() {
+        let (holder, live) = notes.holder(slot);
+        if live && !publisher.read_into(slot, &mut words) {
+            return Err(region.corrupt(format!("the committed row at slot {slot} is gone")));
+        }
+        if slot < rows {
+            table.fill(slot, holder, version, live.then_some(&words));
+        }
+    }
+    Ok(())
+}
+
+/// Replaces the publisher's region by a successor with another schema, another capacity, other rows.
 pub(super) fn reshape<B: AsRef<[u8]>>(
     publisher: &mut UntypedPublisher,
     schema: Schema,
@@ -346,7 +385,7 @@ pub(super) fn reshape<B: AsRef<[u8]>>(
 ) -> Result<()> {
     let schema = Arc::new(schema);
     let new = successor(publisher, Arc::clone(&schema), capacity)?;
-    let live = Tag::live(new.word(header::COMMIT));
+    let version = new.word(header::COMMIT);
     let mut words = vec![0; schema.row_words()];
     for (slot, row) in rows.into_iter().enumerate() {
         let row = row.as_ref();
@@ -360,22 +399,23 @@ pub(super) fn reshape<B: AsRef<[u8]>>(
         bytemuck::cast_slice_mut(&mut words)[..row.len()].copy_from_slice(row);
         new.grow(slot + 1)?;
         let (_, table) = new.look()?;
-        table.fill(slot, live, &words);
+        table.fill(slot, 0, version, Some(&words));
     }
-    let (version, table) = new.look()?;
+    let (_, table) = new.look()?;
     let twice = |key: &[u8]| Error::KeyExists {
         table: publisher.name().to_owned(),
         key: schema.format_key(key),
     };
     let rows = Rows::of(&schema, &table, version, capacity, twice)?;
-    new.take_name(&publisher.name)?;
-    (publisher.schema, publisher.rows) = (schema, rows);
-    publisher.settings.capacity = capacity;
-    go_on_with(publisher, new)
+    go_on_with(publisher, new, Some(rows))
 }
 
-/// A region without a name and without rows, that may take the place of the publisher's.
-fn successor(publisher: &UntypedPublisher, schema: Arc<Schema>, capacity: usize) -> Result<Region> {
+/// Creates a region without a name and without rows, which can replace the publisher's.
+fn successor(
+    publisher: &UntypedPublisher,
+    schema: Arc<Schema>,
+    capacity: usize,
+) -> Result<PublisherRegion> {
     let region = &publisher.region;
     let beginning = Beginning {
         schema,
@@ -385,14 +425,33 @@ fn successor(publisher: &UntypedPublisher, schema: Arc<Schema>, capacity: usize)
         commit: publisher.next_version()?,
         access: publisher.settings.access,
     };
-    let new = Region::create(&publisher.name, &beginning)?;
-    new.set(header::REGISTRY_ID, region.word(header::REGISTRY_ID));
+    let new = PublisherRegion::create(&publisher.name, &beginning)?;
+    new.set(header::REGISTRY_ID, publisher.waking.registry_id());
     Ok(new)
 }
 
-/// Publishes in `new`, which has the name now, and tells whoever follows the region before.
-fn go_on_with(publisher: &mut UntypedPublisher, new: Region) -> Result<()> {
+/// Gives `new` the table's name, publishes there from now on, and wakes the followers of the region before. `rows` are the notes that
+/// describe `new`, unless the publisher's own do. If it fails, nothing has changed.
+fn go_on_with(
+    publisher: &mut UntypedPublisher,
+    new: PublisherRegion,
+    rows: Option<Rows>,
+) -> Result<()> {
+    let (version, table) = new.look()?;
+    if cfg!(debug_assertions) {
+        let notes = rows.as_ref().unwrap_or(&publisher.rows);
+        // No other process can have written to it.
+        let wrong = notes.disagreement(&table, version, 0..notes.used());
+        assert_eq!(wrong, None, "the notes of a slot describe the successor");
+    }
+    new.take_name(&publisher.name)?;
+    if let Some(rows) = rows {
+        publisher.rows = rows;
+    }
+    publisher.schema = Arc::clone(new.schema());
+    publisher.settings.capacity = new.geometry().capacity;
+    publisher.version = version;
     let old = std::mem::replace(&mut publisher.region, new);
-    publisher.version = publisher.region.word(header::COMMIT);
-    supersede(publisher, &old)
+    supersede(publisher, &old);
+    Ok(())
 }

@@ -8,9 +8,9 @@ use crate::memory::Lines;
 use crate::schema::Schema;
 use crate::table::Table;
 
-/// What the publisher knows of a slot. It stands before the slot's key, as it is looked at together with that: the running
-/// transaction's entry for it, or [`Slot::UNTOUCHED`], in the low half; above that which copy holds the row, and whether there
-/// is one.
+/// The publisher's note of a slot. It is stored in front of the slot's key because both are used together. The low half is the number
+/// of the running transaction's entry for the slot, or [`Slot::UNTOUCHED`]; the bits above say which copy holds the row, and
+/// whether there is one. [`Rows::disagreement`] compares these bits with the tags in the region.
 #[derive(Clone, Copy)]
 struct Slot(u64);
 
@@ -27,6 +27,10 @@ impl Slot {
 
     fn holder(self) -> usize {
         usize::from(self.0 & Self::SECOND != 0)
+    }
+
+    fn is_live(self) -> bool {
+        self.0 & Self::LIVE != 0
     }
 }
 
@@ -123,7 +127,8 @@ impl Rows {
             let live = table
                 .read(slot, version, 0, &mut words)
                 .is_ok_and(|tag| tag.is_live());
-            *rows.slots.slot_mut(slot) = Slot::new(1 - table.spare(slot, version), live).0;
+            let (holder, _) = table.holder(slot, version);
+            *rows.slots.slot_mut(slot) = Slot::new(holder, live).0;
             if !live {
                 rows.free.push(slot as u32);
                 continue;
@@ -227,10 +232,33 @@ impl Rows {
         };
     }
 
-    /// Whether there is a committed row at a slot.
+    /// Returns true if there is a committed row at a slot.
     #[inline]
     pub fn is_committed(&self, slot: usize) -> bool {
-        self.slots.slot(slot).0 & Slot::LIVE != 0
+        self.slots.slot(slot).is_live()
+    }
+
+    /// Returns which copy of a slot counts as of the last commit, and whether it is a live row.
+    pub fn holder(&self, slot: usize) -> (usize, bool) {
+        let slot = self.slots.slot(slot);
+        (slot.holder(), slot.is_live())
+    }
+
+    /// Returns the first of `slots` whose note differs from the tags of `table` as of `version`, the last commit. A commit to such a slot
+    /// would overwrite the committed row.
+    pub fn disagreement(
+        &self,
+        table: &Table<'_>,
+        version: u64,
+        slots: impl IntoIterator<Item = usize>,
+    ) -> Option<usize> {
+        slots.into_iter().find(|slot| {
+            let noted = self.holder(*slot);
+            match *slot < table.rows() {
+                true => noted != table.holder(*slot, version),
+                false => noted != (0, false),
+            }
+        })
     }
 
     /// A slot for a new key; None if the table is full.
@@ -292,45 +320,124 @@ impl Rows {
 #[cfg(test)]
 mod tests {
     use crate::random::random;
+    use crate::region::object;
     use crate::{Result, Schema, UntypedPublisher};
 
-    /// What the publisher notes of a slot must agree with its tags, or a commit would write over the row that is committed.
-    #[test]
-    fn what_was_committed_before_can_still_be_read_after_each_commit() -> Result<()> {
-        let name = format!("unit-copies-{}", std::process::id());
+    fn publisher(test: &str, capacity: usize) -> Result<UntypedPublisher> {
+        let name = format!("unit-{test}-{}", std::process::id());
         let schema = Schema::parse("id:u64,value:u64", None)?;
-        let mut publisher = UntypedPublisher::builder(&name, schema)
-            .capacity(50)
-            .open()?;
-        // The tag and the words of each row as of a version.
-        let rows = |publisher: &UntypedPublisher, version| -> Result<Vec<_>> {
+        UntypedPublisher::builder(&name, schema)
+            .capacity(capacity)
+            .open()
+    }
+
+    /// Commits, aborts or forgets a random transaction. The keys are more than fit into 50 rows.
+    fn random_transaction(publisher: &mut UntypedPublisher, state: &mut u64) -> Result<()> {
+        let version = publisher.version();
+        let mut tx = publisher.begin();
+        for _ in 0..random(state, 6) {
+            let key = random(state, 60);
+            // Refused or not: the table is full at times, and a key may be missing.
+            let _staged = match random(state, 4) {
+                0 => tx.delete(&key.to_ne_bytes()),
+                _ => tx.upsert(bytemuck::bytes_of(&[key, version])),
+            };
+        }
+        match random(state, 5) {
+            0 => drop(tx),
+            1 => std::mem::forget(tx),
+            _ => drop(tx.commit()?),
+        }
+        Ok(())
+    }
+
+    /// Commits random transactions, and calls `between` before each. A commit must keep the rows of the version before it readable.
+    fn commit_at_random(
+        publisher: &mut UntypedPublisher,
+        times: usize,
+        mut between: impl FnMut(&mut UntypedPublisher, u64) -> Result<()>,
+    ) -> Result<()> {
+        // The rows as of a version, by slot.
+        let rows = |publisher: &UntypedPublisher, version| -> Result<Vec<Option<[u64; 2]>>> {
             let (_, table) = publisher.region.look()?;
             let read = |slot| {
                 let mut words = [0; 2];
-                (table.read(slot, version, 0, &mut words), words)
+                let tag = table.read(slot, version, 0, &mut words).ok()?;
+                tag.is_live().then_some(words)
             };
             Ok((0..table.rows()).map(read).collect())
         };
         let mut state = 42;
-        for _ in 0..3000 {
+        for _ in 0..times {
+            let chance = random(&mut state, 1000);
+            between(publisher, chance)?;
             let version = publisher.version();
-            let before = rows(&publisher, version)?;
-            let mut tx = publisher.begin();
-            for _ in 0..random(&mut state, 6) {
-                let key = random(&mut state, 60);
-                // Refused or not: the table is full at times, and a key may not be there.
-                let _staged = match random(&mut state, 4) {
-                    0 => tx.delete(&key.to_ne_bytes()),
-                    _ => tx.upsert(bytemuck::bytes_of(&[key, version])),
-                };
-            }
-            match random(&mut state, 5) {
-                0 => drop(tx),
-                _ => drop(tx.commit()?),
-            }
-            let after = rows(&publisher, version)?;
+            let before = rows(publisher, version)?;
+            random_transaction(publisher, &mut state)?;
+            // A succession within the commit is a commit of its own, with the same rows.
+            let last_but_one = version.max(publisher.version() - 1);
+            let after = rows(publisher, last_but_one)?;
             assert_eq!(before, after[..before.len()], "at {version}");
+            let (version, table) = publisher.region.look()?;
+            let notes = &publisher.rows;
+            let wrong = notes.disagreement(&table, version, 0..notes.used());
+            assert_eq!(wrong, None, "at {version}");
         }
+        Ok(())
+    }
+
+    #[test]
+    fn commit_keeps_the_rows_before_it_readable() -> Result<()> {
+        let mut publisher = publisher("copies", 50)?;
+        commit_at_random(&mut publisher, 3000, |_, _| Ok(()))?;
         publisher.close()
+    }
+
+    #[test]
+    fn commit_after_lost_region_keeps_the_rows_before_it_readable() -> Result<()> {
+        let mut publisher = publisher("lost-region", 50)?;
+        commit_at_random(&mut publisher, 1500, |publisher, chance| {
+            if chance < 300 {
+                object::remove(publisher.region.object())?;
+                // Within the next commit, whose transaction is staged by then, or before it.
+                publisher.next_upkeep_ns = 0;
+                if chance % 2 == 0 {
+                    let before: Vec<_> = publisher.iter().collect();
+                    publisher.maintain()?;
+                    assert!(publisher.region.has_name());
+                    assert!(publisher.iter().eq(before));
+                }
+            }
+            Ok(())
+        })?;
+        publisher.close()
+    }
+
+    #[test]
+    fn commit_after_reshape_keeps_the_rows_before_it_readable() -> Result<()> {
+        let mut publisher = publisher("reshaped", 50)?;
+        commit_at_random(&mut publisher, 1500, |publisher, chance| {
+            if chance < 300 {
+                let rows: Vec<_> = publisher.iter().collect();
+                let schema = (**publisher.schema()).clone();
+                // With an equal capacity, and with a different one.
+                let capacity = 50 + chance as usize % 2;
+                publisher.reshape(schema, capacity, rows.iter().map(|row| row.bytes()))?;
+                assert!(publisher.iter().eq(rows));
+                assert_eq!(publisher.capacity(), capacity);
+            }
+            Ok(())
+        })?;
+        publisher.close()
+    }
+
+    #[test]
+    fn commit_after_takeover_keeps_the_rows_before_it_readable() -> Result<()> {
+        // With an equal capacity, and with a larger one.
+        for capacity in [50, 50, 55, 55, 60] {
+            let mut publisher = publisher("taken-over", capacity)?;
+            commit_at_random(&mut publisher, 300, |_, _| Ok(()))?;
+        }
+        publisher("taken-over", 1)?.close()
     }
 }

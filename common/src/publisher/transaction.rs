@@ -8,6 +8,7 @@ use super::untyped::UntypedPublisher;
 use crate::clock::monotonic_ns;
 use crate::error::{Error, Result};
 use crate::row::RowRef;
+use crate::scratch::Scratch;
 use crate::table::commit::Write;
 
 /// No number of a row or a key.
@@ -39,22 +40,28 @@ impl Entry {
     }
 }
 
-/// What a transaction has staged. The publisher keeps it between transactions for its memory.
+/// The changes that a transaction has staged. The publisher keeps it between transactions for its memory.
 #[derive(Default)]
 pub(super) struct Staged {
-    entries: Vec<Entry>,
-    words: Vec<u64>,
+    entries: Scratch<Entry>,
+    words: Scratch<u64>,
     /// How many rows that is.
     rows: u32,
     /// Above all slots that are changed.
     end: usize,
     /// Keys of committed rows whose slots were given to others.
-    displaced: Vec<u8>,
+    displaced: Scratch<u8>,
     /// Entries whose slot has no row to be, and may serve another key.
-    vacated: Vec<u32>,
+    vacated: Scratch<u32>,
 }
 
 impl Staged {
+    /// Returns true if no transaction is open, and none was forgotten.
+    #[inline]
+    pub(super) fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
     /// The number of the next entry.
     #[inline]
     fn next(&self) -> usize {
@@ -111,11 +118,11 @@ impl Staged {
     }
 
     fn clear(&mut self) {
-        self.entries.clear();
-        self.words.clear();
+        self.entries.recycle();
+        self.words.recycle();
         (self.rows, self.end) = (0, 0);
-        self.displaced.clear();
-        self.vacated.clear();
+        self.displaced.recycle();
+        self.vacated.recycle();
     }
 }
 
@@ -129,10 +136,8 @@ pub struct UntypedTransaction<'p> {
 
 impl<'p> UntypedTransaction<'p> {
     pub(super) fn new(publisher: &'p mut UntypedPublisher) -> Self {
-        debug_assert!(
-            publisher.staged.entries.is_empty(),
-            "the transaction before has ended"
-        );
+        // A transaction that was forgotten (`std::mem::forget`) was not dropped.
+        publisher.roll_back();
         Self { publisher }
     }
 
@@ -273,6 +278,7 @@ impl<'p> UntypedTransaction<'p> {
         publisher.upkeep_if_due(now)?;
         let version = publisher.next_version()?;
         let staged = &publisher.staged;
+        publisher.check_notes(staged.entries.iter().map(|entry| entry.slot as usize))?;
         let writes = staged
             .entries
             .iter()
@@ -297,7 +303,7 @@ impl<'p> UntypedTransaction<'p> {
 
         let (staged, rows) = (&mut publisher.staged, &mut publisher.rows);
         let statistics = &mut publisher.statistics;
-        for entry in &staged.entries {
+        for entry in staged.entries.iter() {
             let slot = entry.slot as usize;
             let live = entry.row != NONE;
             statistics.count(entry.committed, live, entry.displaced != NONE);
@@ -417,11 +423,10 @@ impl<'p> UntypedTransaction<'p> {
     }
 }
 
-impl Drop for UntypedTransaction<'_> {
-    fn drop(&mut self) {
-        // After a commit nothing is staged any more.
-        let publisher = &mut *self.publisher;
-        let (staged, rows) = (&mut publisher.staged, &mut publisher.rows);
+impl UntypedPublisher {
+    /// Undoes what is staged. After a commit that is nothing.
+    pub(super) fn roll_back(&mut self) {
+        let (staged, rows) = (&mut self.staged, &mut self.rows);
         // The last one first, so that the lowest slots are the next to be given out again.
         for entry in staged.entries.iter().rev() {
             let slot = entry.slot as usize;
@@ -447,6 +452,12 @@ impl Drop for UntypedTransaction<'_> {
     }
 }
 
+impl Drop for UntypedTransaction<'_> {
+    fn drop(&mut self) {
+        self.publisher.roll_back();
+    }
+}
+
 impl std::fmt::Debug for UntypedTransaction<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let (staged, schema) = (&self.publisher.staged, &self.publisher.schema);
@@ -459,5 +470,97 @@ impl std::fmt::Debug for UntypedTransaction<'_> {
             .field("table", &self.publisher.name())
             .field("rows", &rows.collect::<Vec<_>>())
             .finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::{Result, Schema, UntypedPublisher};
+
+    fn publisher(test: &str, capacity: usize) -> Result<UntypedPublisher> {
+        let name = format!("unit-{test}-{}", std::process::id());
+        UntypedPublisher::builder(&name, Schema::parse("id:u64,value:u64", None)?)
+            .capacity(capacity)
+            .open()
+    }
+
+    fn row(row: &[u64; 2]) -> &[u8] {
+        bytemuck::bytes_of(row)
+    }
+
+    fn rows(publisher: &UntypedPublisher) -> Vec<[u64; 2]> {
+        let rows = publisher.iter();
+        rows.map(|row| bytemuck::pod_read_unaligned(row.bytes()))
+            .collect()
+    }
+
+    /// Stages an update, a deletion, and a new key that takes the deleted one's slot, and forgets all of it.
+    fn forget_transaction(publisher: &mut UntypedPublisher) -> Result<()> {
+        let mut tx = publisher.begin();
+        tx.update(row(&[1, 11]))?;
+        tx.delete(&2_u64.to_ne_bytes())?;
+        tx.insert(row(&[4, 14]))?;
+        std::mem::forget(tx);
+        Ok(())
+    }
+
+    #[test]
+    fn forgotten_transaction_leaves_nothing_to_the_next_one() -> Result<()> {
+        let mut publisher = publisher("forgotten", 3)?;
+        let mut tx = publisher.begin();
+        for key in 1..=3 {
+            tx.insert(row(&[key, 0]))?;
+        }
+        tx.commit()?;
+        let committed = rows(&publisher);
+        let key = u64::to_ne_bytes;
+        for round in 0..3 {
+            forget_transaction(&mut publisher)?;
+            // Until the next transaction begins the publisher answers by what is committed.
+            assert_eq!((publisher.len(), rows(&publisher)), (3, committed.clone()));
+            assert_eq!(publisher.get(&key(4)), None);
+            assert!(publisher.get(&key(2)).is_some() && publisher.get(&key(1)).is_some());
+            match round {
+                0 => {
+                    let version = publisher.version();
+                    assert_eq!(publisher.begin().commit()?, version, "nothing is staged");
+                }
+                1 => {
+                    let rows = committed.clone();
+                    let schema = (**publisher.schema()).clone();
+                    publisher.reshape(schema, 3, rows.iter().map(row))?;
+                }
+                _ => publisher.maintain()?,
+            }
+            let mut tx = publisher.begin();
+            assert!(tx.is_empty());
+            assert!(tx.insert(row(&[2, 0])).is_err() && tx.insert(row(&[4, 0])).is_err());
+            tx.update(row(&[3, 0]))?;
+            tx.commit()?;
+            assert_eq!((publisher.len(), rows(&publisher)), (3, committed.clone()));
+        }
+        publisher.close()
+    }
+
+    #[test]
+    fn staging_memory_shrinks_after_one_large_transaction() -> Result<()> {
+        let mut publisher = publisher("shrinks", 100_000)?;
+        let mut change = |keys: u64, value: u64| -> Result<[usize; 2]> {
+            let mut tx = publisher.begin();
+            for key in 0..keys {
+                tx.upsert(row(&[key, value]))?;
+            }
+            tx.commit()?;
+            let staged = &publisher.staged;
+            Ok([staged.entries.capacity(), staged.words.capacity()])
+        };
+        let large = change(100_000, 0)?;
+        assert!(large[0] >= 100_000 && large[1] >= 200_000, "{large:?}");
+        for value in 1..50 {
+            change(100, value)?;
+        }
+        let small = change(100, 50)?;
+        assert!(small[0] <= 1_000 && small[1] <= 2_000, "{small:?}");
+        publisher.close()
     }
 }

@@ -11,7 +11,7 @@ use super::{PublisherBuilder, Settings};
 use crate::clock::monotonic_ns;
 use crate::error::{Error, Result};
 use crate::layout::{MAX_VERSION, State, header};
-use crate::region::Region;
+use crate::region::PublisherRegion;
 use crate::region::lock::Locked;
 use crate::region::object::{self, TableName};
 use crate::row::RowBuf;
@@ -54,7 +54,7 @@ pub struct UntypedPublisher {
     pub(super) settings: Settings,
     /// Held for its lock.
     pub(super) lock: Locked,
-    pub(super) region: Region,
+    pub(super) region: PublisherRegion,
     pub(super) waking: Waking,
     pub(super) schema: Arc<Schema>,
     pub(super) rows: Rows,
@@ -90,9 +90,14 @@ impl UntypedPublisher {
         self.region.word(header::EPOCH)
     }
 
-    /// How many rows there are.
+    /// Returns the number of committed rows.
     pub fn len(&self) -> usize {
-        self.rows.len()
+        if self.staged.is_empty() {
+            return self.rows.len();
+        }
+        // A transaction was forgotten: the index has its keys until the next one begins.
+        let slots = 0..self.rows.used();
+        slots.filter(|slot| self.rows.is_committed(*slot)).count()
     }
 
     /// Whether there are no rows.
@@ -105,7 +110,7 @@ impl UntypedPublisher {
         self.region.geometry().capacity
     }
 
-    /// Begins a transaction. The borrow makes it the only one.
+    /// Begins a transaction. The borrow makes it the only one; of one that was forgotten ([`std::mem::forget`]) nothing remains.
     pub fn begin(&mut self) -> UntypedTransaction<'_> {
         UntypedTransaction::new(self)
     }
@@ -140,6 +145,8 @@ impl UntypedPublisher {
         capacity: usize,
         rows: impl IntoIterator<Item = B>,
     ) -> Result<u64> {
+        // Of a transaction that was forgotten. Its slots are those of the region before.
+        self.roll_back();
         // The name may be another publisher's by now, and is not to be taken from that.
         self.next_upkeep_ns = 0;
         self.upkeep_if_due(monotonic_ns())?;
@@ -147,8 +154,16 @@ impl UntypedPublisher {
         Ok(self.version)
     }
 
-    /// The committed row of a key (in its canonical bytes).
+    /// Returns the committed row of a key (in its canonical bytes).
     pub fn get(&self, key: &[u8]) -> Option<RowBuf> {
+        if !self.staged.is_empty() {
+            // A transaction was forgotten: the index has its keys until the next one begins.
+            return self.iter().find(|row| {
+                let mut found = Vec::with_capacity(key.len());
+                self.schema.write_key(row.bytes(), &mut found);
+                found == key
+            });
+        }
         self.committed(self.rows.find(key)?)
             .and_then(|words| self.row(&words))
     }
@@ -182,6 +197,19 @@ impl UntypedPublisher {
             && table
                 .read(slot, self.version, 0, words)
                 .is_ok_and(|tag| tag.is_live())
+    }
+
+    /// In debug builds, checks that the notes of `slots` describe the region: a commit relies on them. Another process of the same
+    /// user may have damaged the region, so a disagreement is an error and no panic.
+    pub(super) fn check_notes(&self, slots: impl Iterator<Item = usize>) -> Result<()> {
+        if cfg!(debug_assertions) {
+            let (_, table) = self.region.look()?;
+            if let Some(slot) = self.rows.disagreement(&table, self.version, slots) {
+                let reason = format!("the tags of slot {slot} are not what the publisher wrote");
+                return Err(self.region.corrupt(reason));
+            }
+        }
+        Ok(())
     }
 
     pub(super) fn check_length(
@@ -228,10 +256,10 @@ impl UntypedPublisher {
     pub(super) fn wake(&mut self, version: u64, everyone: bool) {
         match self.waking.wake(&self.region, version, everyone) {
             Ok(calls) => self.statistics.wakes += calls,
-            // Somebody cut it short. Sleepers look by themselves before long, and upkeep makes a new one.
+            // Sleepers look by themselves until maintenance makes a new registry. Not before: a neighbour who damages each new one
+            // would have every commit make another.
             Err(error) => {
                 tracing::warn!("nobody is woken until there is a new registry: {error}");
-                self.next_upkeep_ns = 0;
             }
         }
     }
@@ -299,8 +327,32 @@ impl UntypedPublisher {
         self.statistics.sweeps += 1;
         match self.waking.sweep(&self.region) {
             // Damaged by somebody who may write to it: a new one is made, and everybody told of it.
-            Err(Error::Corrupt { .. }) => self.renew_registry(),
-            other => other,
+            Err(Error::Corrupt { .. }) => return self.renew_registry(),
+            other => other?,
+        }
+        if self.waking.is_short() {
+            self.wake(self.version, false);
+        }
+        Ok(())
+    }
+
+    /// Records that the source of the rows has ended: the publisher stays alive, and the rows stay as they are.
+    /// Subscribers and [`inspect`](crate::inspect) see the mark. A second call
+    /// changes nothing; the next publisher of the table begins without the mark.
+    ///
+    /// ```
+    /// # use common::{Schema, UntypedPublisher, inspect};
+    /// # fn main() -> common::Result<()> {
+    /// # let name = format!("doc-end-input-{}", std::process::id());
+    /// # let publisher = UntypedPublisher::builder(&name, Schema::parse("id:u64", None)?).open()?;
+    /// publisher.end_input();
+    /// assert!(inspect(&name, None)?.input_ended_ago.is_some());
+    /// # publisher.close()
+    /// # }
+    /// ```
+    pub fn end_input(&self) {
+        if self.region.word(header::INPUT_ENDED) == 0 {
+            self.region.set(header::INPUT_ENDED, monotonic_ns());
         }
     }
 
@@ -359,6 +411,9 @@ impl UntypedPublisher {
         if self.waking.needs_registry() {
             self.renew_registry()?;
         }
+        // Another process of this user may have overwritten it; new subscribers would find no registry.
+        let registry_id = self.waking.registry_id();
+        self.region.set(header::REGISTRY_ID, registry_id);
         if !self.region.has_name() {
             tracing::warn!(
                 "table {:?} lost its name: a successor takes it",

@@ -4,7 +4,7 @@
 //! file's size before can prevent that, and copying by system calls would cost a hundred times what a load does. So:
 //!
 //! 1. each mapping stands in a list, with a mark;
-//! 2. a handler of SIGBUS looks whether the address is in one of them. If so it sets the mark, and puts a page of zeros
+//! 2. a handler of SIGBUS looks whether the address is in one of them ([`Interval`]). If so it sets the mark, and puts a page of zeros
 //!    where the file's is missing: the access is made again, and reads zeros (or writes where nobody looks);
 //! 3. whoever has read looks at the mark before believing any of it ([`Watched::is_whole`]).
 //!
@@ -18,13 +18,14 @@ use std::ptr::{self, null_mut};
 use std::sync::Once;
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, AtomicUsize, Ordering, fence};
 
+use crate::interval::Interval;
+
 /// One mapping. Never freed, but used again for another one: the handler may be looking at it.
 struct Watch {
     /// Whether it is some mapping's at present.
     taken: AtomicBool,
-    start: AtomicUsize,
-    /// Past its last byte; 0 for none.
-    end: AtomicUsize,
+    /// The addresses of the mapping. Empty while the entry belongs to no mapping.
+    addresses: Interval,
     writable: AtomicBool,
     cut: AtomicBool,
     next: AtomicPtr<Watch>,
@@ -45,9 +46,10 @@ impl Watched {
         let watch = free_watch();
         watch.cut.store(false, Ordering::Relaxed);
         watch.writable.store(writable, Ordering::Relaxed);
-        watch.start.store(start as usize, Ordering::Relaxed);
-        // Release: whoever sees the end, sees the start.
-        watch.end.store(start as usize + length, Ordering::Release);
+        // Only the owner of an entry replaces its addresses. A handler that finds an address in them also sees the two stores above.
+        let start = start.addr();
+        let end = start + length;
+        watch.addresses.replace(start as u64, end as u64);
         Self(watch)
     }
 
@@ -62,7 +64,8 @@ impl Watched {
 
 impl Drop for Watched {
     fn drop(&mut self) {
-        self.0.end.store(0, Ordering::Relaxed);
+        self.0.addresses.replace(0, 0);
+        // Partner: the swap in `free_watch`. The next owner's stores come after this one's.
         self.0.taken.store(false, Ordering::Release);
     }
 }
@@ -75,8 +78,7 @@ fn free_watch() -> &'static Watch {
     }
     let watch = Box::leak(Box::new(Watch {
         taken: AtomicBool::new(true),
-        start: AtomicUsize::new(0),
-        end: AtomicUsize::new(0),
+        addresses: Interval::empty(),
         writable: AtomicBool::new(false),
         cut: AtomicBool::new(false),
         next: AtomicPtr::new(null_mut()),
@@ -116,11 +118,10 @@ fn install() {
 extern "C" fn on_fault(signal: c_int, info: *mut libc::siginfo_t, context: *mut c_void) {
     // SAFETY: the kernel gives a valid siginfo_t; for SIGBUS by the kernel (positive code) it has an address.
     let (code, address) = unsafe { ((*info).si_code, (*info).si_addr() as usize) };
-    let holds = |watch: &&Watch| {
-        let end = watch.end.load(Ordering::Acquire);
-        (watch.start.load(Ordering::Relaxed)..end).contains(&address)
-    };
-    match watches().find(holds) {
+    // The entry of the mapping that this thread is accessing was complete before the access, and is not reused before its end.
+    // No other entry contains the address: other mappings are elsewhere; the entry of a former mapping of the same addresses
+    // was emptied before the memory was unmapped; and an entry that is being reused contains nothing.
+    match watches().find(|watch| watch.addresses.contains(address as u64)) {
         Some(watch) if code == libc::BUS_ADRERR && fill(watch, address) => {}
         _ => pass_on(signal, info, context),
     }

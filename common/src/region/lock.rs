@@ -90,7 +90,7 @@ pub fn try_lock(file: impl AsFd, span: Span) -> nix::Result<bool> {
     set(file, span, nix::libc::F_WRLCK)
 }
 
-/// Takes a lock that others may share, for what is open to read only. [`is_locked`] sees it, [`is_held`] does not.
+/// Takes a shared lock, as on a file that is open to read only. `is_locked` reports such a lock, [`is_held`] does not.
 ///
 /// # Errors
 /// What the system refuses beside that.

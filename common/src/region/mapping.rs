@@ -1,16 +1,24 @@
 //! Shared memory as words. The only place where a mapping is made into references.
+//!
+//! A [`Mapping`] is for reading: its words have no store. A [`WritableMapping`] was mapped to read and write, and adds words that
+//! have one.
 #![allow(unsafe_code)]
 
+use std::borrow::Borrow;
 use std::fs::File;
 use std::mem::ManuallyDrop;
+use std::num::NonZeroU32;
+use std::ops::Deref;
 use std::sync::atomic::AtomicU32;
 
 use memmap2::{Advice, MmapOptions, MmapRaw};
+use rustix::thread::futex::{Flags, Timespec, wait_bitset, wake, wake_bitset};
 
 use super::fault::Watched;
 use crate::sync::AtomicU64;
+use crate::word::ReadOnlyWord;
 
-/// A shared mapping of a file. It may reach beyond the file's end, so that the file can grow under it.
+/// A shared mapping of a file, for reading. It may reach beyond the file's end, so that the file can grow under it.
 pub struct Mapping {
     raw: ManuallyDrop<MmapRaw>,
     words: usize,
@@ -20,21 +28,14 @@ pub struct Mapping {
 }
 
 impl Mapping {
-    /// Maps `words` of `file` to read and write.
-    ///
-    /// # Errors
-    /// What the system refuses.
-    pub fn read_write(file: &File, words: usize) -> std::io::Result<Self> {
-        let raw = MmapOptions::new().len(words * 8).map_raw(file)?;
-        Self::of(raw, words, true)
-    }
-
-    /// Maps `words` of `file` to read only: a store through it is stopped by the processor.
+    /// Maps `words` of `file` to read only.
     ///
     /// # Errors
     /// What the system refuses.
     pub fn read_only(file: &File, words: usize) -> std::io::Result<Self> {
-        let raw = MmapOptions::new().len(words * 8).map_raw_read_only(file)?;
+        let raw = MmapOptions::new()
+            .len(bytes(words)?)
+            .map_raw_read_only(file)?;
         Self::of(raw, words, false)
     }
 
@@ -50,17 +51,17 @@ impl Mapping {
         })
     }
 
-    /// The lower half of word `word`, for the kernel to sleep on. Nobody loads or stores through it.
+    /// Returns the lower half of word `word`, for the kernel to sleep on.
     ///
     /// # Panics
     /// If that is beyond the mapping.
     #[inline]
-    pub fn low_half(&self, word: usize) -> &AtomicU32 {
-        let word: *const AtomicU64 = &self.words(word + 1)[word];
+    pub fn futex(&self, word: usize) -> FutexWord<'_> {
+        let word: *const ReadOnlyWord = &self.words(word.saturating_add(1))[word];
         // SAFETY: the low half of a little-endian word stands first, is aligned and lives as long as `self`, whose borrow the
-        // reference carries. Only its address is used, by the kernel: no access of 4 bytes is ever made to what others access
-        // by 8.
-        unsafe { &*word.cast::<AtomicU32>() }
+        // reference carries. Only its address is used, by the kernel: `FutexWord` makes no access of 4 bytes to what others
+        // access by 8.
+        FutexWord(unsafe { &*word.cast::<AtomicU32>() })
     }
 
     /// Whether no access went beyond the end of the file.
@@ -75,7 +76,7 @@ impl Mapping {
     /// # Panics
     /// If they are beyond the mapping.
     #[inline]
-    pub fn words(&self, words: usize) -> &[AtomicU64] {
+    pub fn words(&self, words: usize) -> &[ReadOnlyWord] {
         assert!(
             words <= self.words,
             "{words} words of a mapping of {}",
@@ -83,9 +84,92 @@ impl Mapping {
         );
         // SAFETY: the mapping is at least `self.words * 8` bytes long, is page-aligned and lives as long as `self`, whose
         // borrow the slice carries. Other processes write to the memory, but it is only ever accessed as atomics, from
-        // this process by this very slice. On a read-only mapping only relaxed loads of 8 bytes are made, which the
-        // standard library allows there (std::sync::atomic, "Atomic accesses to read-only memory").
-        unsafe { std::slice::from_raw_parts(self.raw.as_ptr().cast::<AtomicU64>(), words) }
+        // this process by slices of this function and of `writable_words`. `ReadOnlyWord` makes relaxed loads of 8 bytes only,
+        // which the standard library allows on read-only memory (std::sync::atomic, "Atomic accesses to read-only memory").
+        unsafe { std::slice::from_raw_parts(self.raw.as_ptr().cast::<ReadOnlyWord>(), words) }
+    }
+}
+
+/// Returns the size of `words` words in bytes.
+///
+/// # Errors
+/// `InvalidInput` if no slice can be that long.
+fn bytes(words: usize) -> std::io::Result<usize> {
+    words
+        .checked_mul(8)
+        .filter(|bytes| isize::try_from(*bytes).is_ok())
+        .ok_or(std::io::ErrorKind::InvalidInput.into())
+}
+
+/// A shared mapping of a file, for reading and writing.
+pub struct WritableMapping(Mapping);
+
+impl WritableMapping {
+    /// Maps `words` of `file` to read and write.
+    ///
+    /// # Errors
+    /// What the system refuses.
+    pub fn new(file: &File, words: usize) -> std::io::Result<Self> {
+        let raw = MmapOptions::new().len(bytes(words)?).map_raw(file)?;
+        Mapping::of(raw, words, true).map(Self)
+    }
+
+    /// Returns the first `words` words, as [`Mapping::words`] does.
+    ///
+    /// # Panics
+    /// If they are beyond the mapping.
+    #[inline]
+    pub fn writable_words(&self, words: usize) -> &[AtomicU64] {
+        let words = self.0.words(words);
+        // SAFETY: `ReadOnlyWord` is an `AtomicU64` (`repr(transparent)`), and `new` mapped the memory to be written.
+        unsafe { std::slice::from_raw_parts(words.as_ptr().cast::<AtomicU64>(), words.len()) }
+    }
+}
+
+impl Deref for WritableMapping {
+    type Target = Mapping;
+
+    #[inline]
+    fn deref(&self) -> &Mapping {
+        &self.0
+    }
+}
+
+impl Borrow<Mapping> for WritableMapping {
+    #[inline]
+    fn borrow(&self) -> &Mapping {
+        &self.0
+    }
+}
+
+/// Half a word that the kernel sleeps on. It can be neither loaded nor stored: others access it as a part of its word.
+#[derive(Clone, Copy)]
+pub struct FutexWord<'m>(&'m AtomicU32);
+
+impl FutexWord<'_> {
+    /// Sleeps while the half word is `expected`, at most until `until` on CLOCK_MONOTONIC, or until a wake-up by one of `bits`.
+    ///
+    /// # Errors
+    /// `AGAIN` if the half word is not `expected`, `TIMEDOUT`, `INTR`, and other errors of the system.
+    pub fn wait(
+        self,
+        expected: u32,
+        until: Option<&Timespec>,
+        bits: NonZeroU32,
+    ) -> rustix::io::Result<()> {
+        wait_bitset(self.0, Flags::empty(), expected, until, bits)
+    }
+
+    /// Wakes every sleeper.
+    #[inline]
+    pub fn wake_all(self) {
+        // It can only fail where the mapping is gone, and with it the table.
+        let _hint = wake(self.0, Flags::empty(), i32::MAX as u32);
+    }
+
+    /// Wakes every sleeper that waits for one of `bits`.
+    pub fn wake_bits(self, bits: NonZeroU32) {
+        let _hint = wake_bitset(self.0, Flags::empty(), i32::MAX as u32, bits);
     }
 }
 

@@ -11,11 +11,12 @@ pub mod lock;
 mod mapping;
 pub mod object;
 
+use std::borrow::Borrow;
 use std::fs::File;
 use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicUsize};
+use std::sync::atomic::AtomicUsize;
 
 use nix::errno::Errno;
 use nix::fcntl::{FallocateFlags, fallocate};
@@ -26,16 +27,18 @@ use crate::error::{Error, Result};
 use crate::identity::Identity;
 use crate::layout::{Geometry, LAYOUT_VERSION, MAX_VERSION, REGION_MAGIC, State, header};
 use crate::memory;
+use crate::park;
 use crate::schema::Schema;
 use crate::sync::{AtomicU64, Ordering};
 use crate::table::read::glance;
-use crate::table::{Table, last_commit};
+use crate::table::{Table, WritableTable, last_commit};
+use crate::word::ReadOnlyWord;
 
 pub use description::Header;
 pub(crate) use description::read_words;
 use description::{identity, offsets};
 use lock::{Locked, Span};
-pub use mapping::Mapping;
+pub use mapping::{FutexWord, Mapping, WritableMapping};
 use object::{Access, TableName, failure, failure_io};
 
 /// At most this much is added beyond what is needed when a region grows.
@@ -58,13 +61,13 @@ pub struct Beginning {
     pub access: Access,
 }
 
-/// A region, mapped.
-pub struct Region {
+/// A mapped region. `M` is its mapping, and so says whether it can be written to.
+pub struct Region<M> {
     object: String,
     file: File,
     /// The publisher's lock, on an opening that is not mapped.
     lock: Option<Locked>,
-    mapping: Mapping,
+    mapping: M,
     /// Words that the file is known to have.
     reach: AtomicUsize,
     geometry: Geometry,
@@ -72,7 +75,12 @@ pub struct Region {
     id: u64,
 }
 
-impl Region {
+/// A region that is open to read.
+pub type ReaderRegion = Region<Mapping>;
+/// A region that is open to read and write: the publisher's.
+pub type PublisherRegion = Region<WritableMapping>;
+
+impl PublisherRegion {
     /// Makes a region without a name, locked for this publisher.
     ///
     /// # Errors
@@ -96,7 +104,7 @@ impl Region {
             .expect("nobody else can have opened a file without a name");
         let file = object::reopen(&object, &lock)?;
         extend(&object, &file, 0, geometry.blocks)?;
-        let mapping = Mapping::read_write(&file, geometry.words_for(capacity))
+        let mapping = WritableMapping::new(&file, geometry.words_for(capacity))
             .map_err(|error| failure_io(&object, "map", error))?;
         let reach = AtomicUsize::new(geometry.blocks);
         let schema = Arc::clone(&beginning.schema);
@@ -176,9 +184,11 @@ impl Region {
         };
         let lock = object::reopen(&object, &file)?;
         let lock = Locked::take(lock).map_err(|errno| failure(&object, "lock", errno))?;
-        Self::map(object, file, lock, Mapping::read_write).map(Some)
+        Self::map(object, file, lock, WritableMapping::new).map(Some)
     }
+}
 
+impl ReaderRegion {
     /// Opens a region to read; it must belong to `owner` or, where `trust_root`, to root.
     ///
     /// # Errors
@@ -191,11 +201,37 @@ impl Region {
         Self::map(object, file, None, Mapping::read_only).map(Some)
     }
 
+    /// Returns another mapping, of the header only.
+    ///
+    /// # Errors
+    /// What the system refuses.
+    pub fn first_page(&self) -> Result<Mapping> {
+        Mapping::read_only(&self.file, header::SCHEMA)
+            .map_err(|error| failure_io(&self.object, "map", error))
+    }
+
+    /// Returns the last commit, and the table at that commit (or with rows that were added later).
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] if commit or number of rows cannot be.
+    #[inline]
+    pub fn look(&self) -> Result<(u64, Table<'_>)> {
+        self.look_by(|rows| Table::new(self.words(), &self.geometry, rows))
+    }
+
+    /// Copies the row of `slot` as of the last commit into `row`, which is of a row's width, if there is nothing unusual about it.
+    #[inline]
+    pub fn glance(&self, slot: usize, row: &mut [u64]) -> bool {
+        glance(self.words(), &self.geometry, slot, row) && self.mapping.is_whole()
+    }
+}
+
+impl<M: Borrow<Mapping>> Region<M> {
     fn map(
         object: String,
         file: File,
         lock: Option<Locked>,
-        map: impl FnOnce(&File, usize) -> std::io::Result<Mapping>,
+        map: impl FnOnce(&File, usize) -> std::io::Result<M>,
     ) -> Result<Self> {
         let header = Header::read(&object, &file)?;
         let words = header.geometry.words_for(header.geometry.capacity);
@@ -234,10 +270,15 @@ impl Region {
         self.id
     }
 
+    #[inline]
+    fn mapping(&self) -> &Mapping {
+        self.mapping.borrow()
+    }
+
     /// The words that the file is known to have.
     #[inline]
-    pub fn words(&self) -> &[AtomicU64] {
-        self.mapping.words(self.reach.load(Ordering::Relaxed))
+    pub fn words(&self) -> &[ReadOnlyWord] {
+        self.mapping().words(self.reach.load(Ordering::Relaxed))
     }
 
     /// A word of the header.
@@ -248,45 +289,25 @@ impl Region {
 
     /// The half of `commit` that those sleep on who need no slot.
     #[inline]
-    pub fn commit_half(&self) -> &AtomicU32 {
-        self.mapping.low_half(header::COMMIT)
+    pub fn commit_half(&self) -> FutexWord<'_> {
+        self.mapping().futex(header::COMMIT)
     }
 
-    /// Another mapping, to read only, of the header.
-    ///
-    /// # Errors
-    /// What the system refuses.
-    pub fn first_page(&self) -> Result<Mapping> {
-        Mapping::read_only(&self.file, header::SCHEMA)
-            .map_err(|error| failure_io(&self.object, "map", error))
-    }
-
-    /// Sets a word of the header. The publisher's alone.
-    pub fn set(&self, word: usize, value: u64) {
-        self.words()[word].store(value, Ordering::Relaxed);
-    }
-
-    /// The last commit, and the table as of it (or with rows that came after it).
+    /// Returns the last commit, and what `table` makes of the number of rows.
     ///
     /// # Errors
     /// [`Error::Corrupt`] if commit or number of rows cannot be.
     #[inline]
-    pub fn look(&self) -> Result<(u64, Table<'_>)> {
+    fn look_by<T>(&self, table: impl FnOnce(usize) -> Option<T>) -> Result<(u64, T)> {
         self.check_whole()?;
         let version = last_commit(self.words());
         let rows = self.word(header::ROWS) as usize;
         let reaches =
             rows <= self.geometry.capacity && self.reaches(self.geometry.words_for(rows))?;
-        match Table::new(self.words(), &self.geometry, rows) {
+        match table(rows) {
             Some(table) if reaches && (1..=MAX_VERSION).contains(&version) => Ok((version, table)),
             _ => Err(self.corrupt(format!("commit {version} with {rows} rows cannot be"))),
         }
-    }
-
-    /// Copies the row of `slot` as of the last commit into `row`, which is of a row's width, if there is nothing unusual about it.
-    #[inline]
-    pub fn glance(&self, slot: usize, row: &mut [u64]) -> bool {
-        glance(self.words(), &self.geometry, slot, row) && self.mapping.is_whole()
     }
 
     /// After reading, and before believing it.
@@ -295,7 +316,7 @@ impl Region {
     /// [`Error::Corrupt`] if the file was cut short under the mapping, so that some of it may have been zeros.
     #[inline]
     pub fn check_whole(&self) -> Result<()> {
-        if self.mapping.is_whole() {
+        if self.mapping().is_whole() {
             return Ok(());
         }
         Err(self.corrupt("it was cut short while it was in use".to_owned()))
@@ -309,12 +330,62 @@ impl Region {
             .file
             .metadata()
             .map_err(|error| failure_io(&self.object, "look at", error))?;
+        if status.blocks() * 512 < status.len() {
+            // The publisher makes none. A page that is read in a hole is allocated, and takes memory from this process.
+            return Err(self.corrupt("it has holes".to_owned()));
+        }
         let size = status.len() as usize / 8;
         if words <= size {
             let whole = self.geometry.words_for(self.geometry.capacity);
             self.reach.fetch_max(size.min(whole), Ordering::Relaxed);
         }
         Ok(words <= size)
+    }
+
+    /// Checks that the file is as long as it was, which costs a system call: a reader that sleeps touches no page beyond a new end.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] if it was cut short.
+    pub fn check_length(&self) -> Result<()> {
+        let status = self
+            .file
+            .metadata()
+            .map_err(|error| failure_io(&self.object, "look at", error))?;
+        if (status.len() as usize / 8) < self.reach.load(Ordering::Relaxed) {
+            return Err(self.corrupt("it was cut short while it was in use".to_owned()));
+        }
+        Ok(())
+    }
+
+    /// The error that says that this region cannot be right.
+    pub fn corrupt(&self, reason: String) -> Error {
+        Error::Corrupt {
+            object: self.object.clone(),
+            reason,
+        }
+    }
+}
+
+impl PublisherRegion {
+    /// The words that the file is known to have.
+    #[inline]
+    fn writable_words(&self) -> &[AtomicU64] {
+        self.mapping
+            .writable_words(self.reach.load(Ordering::Relaxed))
+    }
+
+    /// Sets a word of the header.
+    pub fn set(&self, word: usize, value: u64) {
+        self.writable_words()[word].store(value, Ordering::Relaxed);
+    }
+
+    /// Returns the last commit, and the table at that commit (or with rows that were added later).
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] if commit or number of rows cannot be.
+    #[inline]
+    pub fn look(&self) -> Result<(u64, WritableTable<'_>)> {
+        self.look_by(|rows| WritableTable::new(self.writable_words(), &self.geometry, rows))
     }
 
     /// Has what a commit to that copy of `slot` writes fetched, before it does.
@@ -329,19 +400,16 @@ impl Region {
         }
     }
 
-    /// The error that says that this region cannot be right.
-    pub fn corrupt(&self, reason: String) -> Error {
-        Error::Corrupt {
-            object: self.object.clone(),
-            reason,
-        }
-    }
-
-    /// Makes room for `rows`, and counts them. The publisher's alone.
+    /// Extends the file until it has room for `rows`, and raises the row count to `rows`.
     ///
     /// # Errors
-    /// [`Error::Limit`] where there is no room; then nothing has changed.
+    /// [`Error::InvalidSetting`] if `rows` is above the capacity, [`Error::Limit`] if the file cannot grow. The region is unchanged then.
     pub fn grow(&self, rows: usize) -> Result<()> {
+        let capacity = self.geometry.capacity;
+        if rows > capacity {
+            let reason = format!("{rows} rows are more than the capacity of {capacity}");
+            return Err(Error::InvalidSetting { reason });
+        }
         let reach = self.reach.load(Ordering::Relaxed);
         let needed = self.geometry.words_for(rows);
         if needed > reach {
@@ -371,6 +439,7 @@ impl Region {
         self.set(header::PID_NAMESPACE, own.pid_namespace);
         self.set(header::START_TIME, own.start_time);
         self.set(header::EPOCH, epoch);
+        self.set(header::INPUT_ENDED, 0);
         self.set(header::STATE, State::Running as u64);
         self.beat();
     }
@@ -379,15 +448,12 @@ impl Region {
     pub fn beat(&self) {
         self.set(header::HEARTBEAT, monotonic_ns());
     }
+}
 
+impl<M: Borrow<Mapping>> Region<M> {
     /// The process that published last.
     pub fn publisher(&self) -> Identity {
         identity(|word| self.word(word))
-    }
-
-    /// Whether this opening holds the publisher's lock.
-    pub fn is_locked(&self) -> bool {
-        self.lock.is_some()
     }
 
     /// Whether a publisher lives.
@@ -404,15 +470,6 @@ impl Region {
         object::names(&self.object, &self.file)
     }
 
-    /// Sets mode and group.
-    ///
-    /// # Errors
-    /// What the system refuses.
-    pub fn restrict(&self, access: Access) -> Result<()> {
-        object::restrict(self.file.as_fd(), access.mode, access.group)
-            .map_err(|errno| failure(&self.object, "set the mode and group of", errno))
-    }
-
     /// Who may use it, beside its owner.
     ///
     /// # Errors
@@ -427,21 +484,41 @@ impl Region {
             group: Some(status.gid()),
         })
     }
+}
+
+impl PublisherRegion {
+    /// Returns true if this opening holds the publisher's lock.
+    pub fn is_locked(&self) -> bool {
+        self.lock.is_some()
+    }
+
+    /// Sets mode and group.
+    ///
+    /// # Errors
+    /// What the system refuses.
+    pub fn restrict(&self, access: Access) -> Result<()> {
+        object::restrict(self.file.as_fd(), access.mode, access.group)
+            .map_err(|errno| failure(&self.object, "set the mode and group of", errno))
+    }
 
     /// Acknowledges, or refuses with an errno, the queue of subscriber `nonce` at `slot`. A region that says that it has no such
     /// slot has no place for that, and its reader looks for none.
     pub fn acknowledge(&self, slot: usize, nonce: u64, errno: i32) {
         if slot < self.geometry.slots {
             let at = self.geometry.acks + 2 * slot;
-            self.set(at + 1, errno as u64);
-            self.set(at, nonce);
+            park::acknowledge(&self.writable_words()[at..at + 2], nonce, errno);
         }
     }
+}
 
-    /// What the publisher answered to the subscriber `nonce` at `slot`: nothing yet, its queue is open, or an errno.
+impl<M: Borrow<Mapping>> Region<M> {
+    /// Returns the publisher's answer to subscriber `nonce` at `slot`: 0 if its queue is open, or an errno. None if there is no answer yet.
     pub fn acknowledged(&self, slot: usize, nonce: u64) -> Option<i32> {
+        if slot >= self.geometry.slots {
+            return None;
+        }
         let at = self.geometry.acks + 2 * slot;
-        (slot < self.geometry.slots && self.word(at) == nonce).then(|| self.word(at + 1) as i32)
+        park::acknowledged(&self.words()[at..at + 2], nonce)
     }
 }
 

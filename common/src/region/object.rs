@@ -86,7 +86,7 @@ pub struct Access {
 }
 
 impl Access {
-    /// The mode of what every reader must write to: registry and queues.
+    /// The mode of the registry, which every reader must write to.
     pub fn writable_by_readers(self) -> u32 {
         let writing = (self.mode & 0o044) >> 1;
         0o600 | (self.mode & 0o044) | writing
@@ -349,5 +349,28 @@ mod tests {
         ] {
             assert_eq!(Access { mode, group: None }.writable_by_readers(), expected);
         }
+    }
+
+    #[test]
+    fn refused_call_is_a_limit_with_its_remedy_or_a_missing_permission() {
+        for (errno, word) in [
+            (Errno::EOPNOTSUPP, "tmpfs"),
+            (Errno::ENOSPC, "shm-size"),
+            (Errno::EMFILE, "ulimit -n"),
+        ] {
+            match failure("/x", "link", errno) {
+                Error::Limit { remedy, .. } => assert!(remedy.contains(word), "{errno}: {remedy}"),
+                other => panic!("{errno}: {other:?}"),
+            }
+        }
+        for errno in [Errno::EACCES, Errno::EPERM] {
+            let refused = failure("/x", "link", errno);
+            assert!(
+                matches!(refused, Error::PermissionDenied { .. }),
+                "{refused:?}"
+            );
+        }
+        let other = failure("/x", "link", Errno::ENOENT);
+        assert!(matches!(other, Error::System { .. }), "{other:?}");
     }
 }

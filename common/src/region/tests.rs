@@ -23,7 +23,7 @@ fn name(test: &str) -> TableName {
 #[test]
 fn a_region_grows_without_holes_and_costs_what_it_holds() {
     let name = name("grow");
-    let region = Region::create(&name, &beginning()).unwrap();
+    let region = PublisherRegion::create(&name, &beginning()).unwrap();
     let empty = region.file.metadata().unwrap().len();
     assert!(
         empty < 450_000,
@@ -46,7 +46,7 @@ fn a_region_grows_without_holes_and_costs_what_it_holds() {
 #[test]
 fn a_region_that_cannot_have_its_name_leaves_nothing() {
     let name = name("taken");
-    let region = Region::create(&name, &beginning()).unwrap();
+    let region = PublisherRegion::create(&name, &beginning()).unwrap();
     let own = format!("{}{}", object::DIRECTORY, name.region());
     std::fs::create_dir(&own).unwrap();
     let refused = region.take_name(&name);
@@ -57,7 +57,7 @@ fn a_region_that_cannot_have_its_name_leaves_nothing() {
 
 #[test]
 fn who_has_no_slot_in_a_region_is_acknowledged_nowhere() {
-    let region = Region::create(&name("slotless"), &beginning()).unwrap();
+    let region = PublisherRegion::create(&name("slotless"), &beginning()).unwrap();
     region.acknowledge(3, 7, 0);
     region.acknowledge(4, 8, 0);
     assert_eq!(region.acknowledged(3, 7), Some(0));
@@ -67,14 +67,14 @@ fn who_has_no_slot_in_a_region_is_acknowledged_nowhere() {
 #[test]
 fn nothing_of_a_region_without_a_name_stays_and_readers_cannot_write() {
     let name = name("name");
-    let region = Region::create(&name, &beginning()).unwrap();
+    let region = PublisherRegion::create(&name, &beginning()).unwrap();
     assert!(
-        Region::open(&name, object::own_user(), false)
+        ReaderRegion::open(&name, object::own_user(), false)
             .unwrap()
             .is_none()
     );
     region.take_name(&name).unwrap();
-    let reader = Region::open(&name, object::own_user(), false)
+    let reader = ReaderRegion::open(&name, object::own_user(), false)
         .unwrap()
         .unwrap();
     assert!(region.has_name() && reader.has_name() && reader.has_publisher().unwrap());
@@ -93,7 +93,7 @@ fn nothing_of_a_region_without_a_name_stays_and_readers_cannot_write() {
 #[test]
 fn a_neighbours_read_lock_is_no_publisher() {
     let name = name("lock");
-    let region = Region::create(&name, &beginning()).unwrap();
+    let region = PublisherRegion::create(&name, &beginning()).unwrap();
     region.take_name(&name).unwrap();
     drop(region);
     let neighbour = object::open(&name.region(), false, object::own_user(), false)
@@ -107,7 +107,95 @@ fn a_neighbours_read_lock_is_no_publisher() {
         l_pid: 0,
     };
     nix::fcntl::fcntl(&neighbour, nix::fcntl::FcntlArg::F_OFD_SETLK(&flock)).unwrap();
-    let left = Region::adopt(&name).unwrap().unwrap();
+    let left = PublisherRegion::adopt(&name).unwrap().unwrap();
     assert!(!left.is_locked() && !left.has_publisher().unwrap());
     object::remove(&name.region()).unwrap();
+}
+
+/// The answer of a method that a reader's region does not have.
+struct Absent;
+
+/// An inherent method of one of these names would be called in place of the trait's, and the test would not compile.
+trait Writes {
+    fn set(&self, _word: usize, _value: u64) -> Absent {
+        Absent
+    }
+    fn sign(&self, _epoch: u64) -> Absent {
+        Absent
+    }
+    fn beat(&self) -> Absent {
+        Absent
+    }
+    fn grow(&self, _rows: usize) -> Absent {
+        Absent
+    }
+    fn take_name(&self, _name: &TableName) -> Absent {
+        Absent
+    }
+    fn acknowledge(&self, _slot: usize, _nonce: u64, _errno: i32) -> Absent {
+        Absent
+    }
+}
+
+impl Writes for ReaderRegion {}
+
+#[test]
+fn write_to_a_readers_region_does_not_compile() {
+    let name = name("write");
+    let region = PublisherRegion::create(&name, &beginning()).unwrap();
+    region.take_name(&name).unwrap();
+    let reader = ReaderRegion::open(&name, object::own_user(), false);
+    object::remove(&region.object).unwrap();
+    let reader = reader.unwrap().unwrap();
+    let Absent = reader.set(header::COMMIT, 7);
+    let Absent = reader.sign(2);
+    let Absent = reader.beat();
+    let Absent = reader.grow(1);
+    let Absent = reader.take_name(&name);
+    let Absent = reader.acknowledge(0, 1, 0);
+    region.beat();
+    assert_eq!(reader.word(header::COMMIT), 1);
+}
+
+#[test]
+fn mapping_refuses_a_length_that_overflows() {
+    let file = object::create("/test", 0o600, None).unwrap();
+    file.set_len(4096).unwrap();
+    // Times 8 this is 4096, modulo 2^64.
+    for words in [(1 << 61) + 512, 1 << 60, usize::MAX] {
+        let refused = [
+            Mapping::read_only(&file, words).err(),
+            WritableMapping::new(&file, words).err(),
+        ];
+        for error in refused {
+            let error = error.unwrap_or_else(|| panic!("{words} words were mapped"));
+            assert_eq!(error.kind(), std::io::ErrorKind::InvalidInput, "{words}");
+        }
+    }
+    let mapping = Mapping::read_only(&file, 512).unwrap();
+    assert_eq!(mapping.words(512).len(), 512);
+}
+
+#[test]
+fn growth_beyond_the_capacity_is_an_error() {
+    let region = PublisherRegion::create(&name("beyond"), &beginning()).unwrap();
+    let capacity = region.geometry.capacity;
+    for rows in [capacity + 1, usize::MAX / 64, usize::MAX] {
+        let refused = region.grow(rows);
+        assert!(
+            matches!(refused, Err(Error::InvalidSetting { .. })),
+            "{rows}: {refused:?}"
+        );
+    }
+    assert_eq!(region.word(header::ROWS), 0);
+    region.look().unwrap();
+}
+
+#[test]
+fn slot_that_no_region_has_is_never_acknowledged() {
+    let region = PublisherRegion::create(&name("slots"), &beginning()).unwrap();
+    for slot in [4, 1 << 62, usize::MAX] {
+        region.acknowledge(slot, 7, 0);
+        assert_eq!(region.acknowledged(slot, 7), None);
+    }
 }

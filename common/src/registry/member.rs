@@ -10,7 +10,10 @@ use nix::errno::Errno;
 use super::{Deserted, Opened, at};
 use crate::error::Result;
 use crate::identity::Identity;
+use crate::park;
+use crate::region::lock::{self, Span};
 use crate::region::object::{failure_io, queue_name};
+use crate::sync::{Ordering, Point, fence};
 use crate::wake::{Address, words};
 
 /// The subscriber at a slot.
@@ -26,12 +29,15 @@ impl Member<'_> {
     /// Where it is to be called, once that is made.
     ///
     /// # Errors
-    /// EAGAIN until then, EPERM where it names a process or a path at a registry that others may write to, EINVAL where it means nothing, EIO
+    /// ESRCH where nobody holds the slot's lock, EAGAIN until its owner is ready, EPERM where it names a process or a path at a registry that others may write to, EINVAL where it means nothing, EIO
     /// where the record cannot be read.
     pub fn address(&self) -> nix::Result<Address> {
-        match self.load(at::READY)? {
-            0 => Err(Errno::EAGAIN),
-            _ => self.signed_address(),
+        if !lock::is_held(&self.opened.file, Span::byte(self.slot))? {
+            return Err(Errno::ESRCH);
+        }
+        match park::is_ready(|word| self.load(word))? {
+            false => Err(Errno::EAGAIN),
+            true => self.signed_address(),
         }
     }
 
@@ -80,8 +86,11 @@ impl Member<'_> {
         queue_name(self.opened.id, self.slot, self.nonce)
     }
 
-    /// Removes what it is called by, whose owner is gone or, if `held`, has nobody left to be called by.
+    /// Removes what the subscriber is called by. Its owner is gone or, if `held`, has nobody left to be called by.
     pub(super) fn remove(&self, held: bool) -> Deserted {
+        // Between the nonce and the rest of the record, as in `park::is_ready`; also if its owner was not ready. Partner: the
+        // fence in `park::sign`.
+        fence(Point::SeeNonce, Ordering::Acquire);
         // Whatever it says: the queue of this name can only be its own.
         let address = self.signed_address().unwrap_or(Address::Queue(self.name()));
         let is_its = address.path().is_none_or(|path| {
@@ -100,19 +109,8 @@ impl Member<'_> {
 }
 
 impl Opened {
-    /// Writes down where the subscriber at `slot` is to be called.
-    pub(super) fn note_address(&self, slot: usize, address: &Address) -> Result<()> {
-        let own = Identity::own();
-        let signal = match address {
-            Address::Signal(_, number) => *number,
-            _ => 0,
-        };
-        let record = self.record(slot);
-        self.store(record + at::KIND, address.word())?;
-        self.store(record + at::PID, u64::from(own.pid))?;
-        self.store(record + at::PID_NAMESPACE, own.pid_namespace)?;
-        self.store(record + at::START_TIME, own.start_time)?;
-        self.store(record + at::SIGNAL, signal as u64)?;
+    /// Writes into the record of `slot` where the subscriber `nonce` is to be called.
+    pub(super) fn sign(&self, slot: usize, nonce: u64, address: &Address) -> Result<()> {
         if let Some(path) = address.path() {
             let mut bytes = [0; at::PATH_BYTES];
             let path = path.as_os_str().as_bytes();
@@ -122,6 +120,21 @@ impl Opened {
                 .write_all_at(&bytes, at::path(self.slots, slot) as u64)
                 .map_err(|error| failure_io(&self.object, "write", error))?;
         }
-        Ok(())
+        let own = Identity::own();
+        let signal = match address {
+            Address::Signal(_, number) => *number,
+            _ => 0,
+        };
+        let words = [
+            (at::KIND, address.word()),
+            (at::PID, u64::from(own.pid)),
+            (at::PID_NAMESPACE, own.pid_namespace),
+            (at::START_TIME, own.start_time),
+            (at::SIGNAL, signal as u64),
+        ];
+        let record = self.record(slot);
+        park::sign(&words, nonce, |word, value| {
+            self.store(record + word, value)
+        })
     }
 }

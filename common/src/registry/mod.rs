@@ -24,7 +24,7 @@ use crate::park;
 use crate::region::fork::Private;
 use crate::region::lock::{self, Span};
 use crate::region::object::{self, failure, failure_io, registry_name};
-use crate::region::{Mapping, read_words};
+use crate::region::{WritableMapping, read_words};
 use crate::sync::{AtomicU64, Ordering};
 
 pub use listeners::{Listener, listeners};
@@ -36,31 +36,27 @@ pub use stand::Stand;
 
 /// The words of a registry, mapped or by calls.
 enum Words {
-    Mapped(Mapping),
+    Mapped(WritableMapping),
     ByCall(File),
 }
 
-/// How many slots a registry has, if it is registry `id`.
+/// Returns the number of slots of registry `id`, after checking its head and its length: other users may be able to write to both, and
+/// with another number a reader would look for every record in the wrong place.
 fn checked_slots(object: &str, file: &File, id: u64) -> Result<usize> {
     let mut head = [0; 4];
     read_words(object, file, 0, &mut head)?;
-    check_head(object, &head, id)?;
+    let found = [at::MAGIC, at::LAYOUT, at::REGISTRY_ID].map(|word| head[word]);
+    if found != [REGISTRY_MAGIC, LAYOUT_VERSION, id] {
+        return Err(corrupt(object, "it is not the registry that its name says"));
+    }
     let slots = usize::try_from(head[at::SLOTS]).unwrap_or(usize::MAX);
     let status = file
         .metadata()
         .map_err(|error| failure_io(object, "look at", error))?;
-    if slots > MAX_SLOTS || status.len() < at::words(slots) as u64 * 8 {
-        return Err(corrupt(object, "it is shorter than its slots"));
+    if slots > MAX_SLOTS || status.len() != at::path(slots, slots) as u64 {
+        return Err(corrupt(object, "its length is not that of its slots"));
     }
     Ok(slots)
-}
-
-fn check_head(object: &str, words: &[u64], id: u64) -> Result<()> {
-    let found = [at::MAGIC, at::LAYOUT, at::REGISTRY_ID].map(|word| words[word]);
-    if found != [REGISTRY_MAGIC, LAYOUT_VERSION, id] {
-        return Err(corrupt(object, "it is not the registry that its name says"));
-    }
-    Ok(())
 }
 
 fn corrupt(object: &str, reason: &str) -> Error {
@@ -105,7 +101,7 @@ impl Opened {
         let words = if others {
             Words::ByCall(second)
         } else {
-            let mapping = Mapping::read_write(&second, at::words(slots));
+            let mapping = WritableMapping::new(&second, at::words(slots));
             Words::Mapped(mapping.map_err(|error| failure_io(&object, "map", error))?)
         };
         Ok(Self {
@@ -129,11 +125,12 @@ impl Opened {
 
     fn mapped(&self) -> Option<&[AtomicU64]> {
         match &self.words {
-            Words::Mapped(mapping) => Some(mapping.words(at::words(self.slots))),
+            Words::Mapped(mapping) => Some(mapping.writable_words(at::words(self.slots))),
             Words::ByCall(_) => None,
         }
     }
 
+    /// Loads a word, without any ordering: the steps in [`park`](crate::park) have their own fences.
     fn load(&self, word: usize) -> Result<u64> {
         match &self.words {
             Words::Mapped(mapping) => {
@@ -147,10 +144,11 @@ impl Opened {
         }
     }
 
+    /// Stores a word, without any ordering, as [`load`](Self::load).
     fn store(&self, word: usize, value: u64) -> Result<()> {
         match &self.words {
             Words::Mapped(mapping) => {
-                mapping.words(at::words(self.slots))[word].store(value, Ordering::Release)
+                mapping.writable_words(at::words(self.slots))[word].store(value, Ordering::Relaxed)
             }
             Words::ByCall(file) => file
                 .write_all_at(&value.to_le_bytes(), word as u64 * 8)
@@ -204,8 +202,10 @@ impl Opened {
             ..
         } = self;
         let failed = |errno| failure(object, "lock a slot of", errno);
+        if checked_slots(object, file, self.id)? != *slots {
+            return Err(corrupt(object, "its number of slots was overwritten"));
+        }
         let words = all_words(object, file, *slots)?;
-        check_head(object, &words, self.id)?;
         self.check_whole()?;
         let nonces = (0..*slots).map(|slot| words[at::record(*slots, slot) + at::NONCE]);
         let mut living: Vec<u64> = nonces.collect();

@@ -10,6 +10,7 @@ use crate::region::lock::{self, Span};
 use crate::region::object::{self, Access, failure, failure_io, registry_name};
 use crate::region::{random_id, read_words};
 use crate::sync::{Ordering, Point, fence};
+use crate::wake::{self, budget::Budget};
 
 /// The byte that a publisher locks of its registry, beyond those of all slots: what it uses is not left behind, whichever
 /// region names it.
@@ -19,6 +20,9 @@ const PUBLISHER: usize = MAX_SLOTS;
 pub struct Registry {
     pub(super) opened: Opened,
     parks: Vec<u64>,
+    records: Vec<u64>,
+    /// The slot with which the next round of calls begins.
+    first: usize,
     process: u32,
 }
 
@@ -55,6 +59,8 @@ impl Registry {
         Self {
             opened,
             parks: Vec::new(),
+            records: Vec::new(),
+            first: 0,
             process: std::process::id(),
         }
     }
@@ -101,46 +107,123 @@ impl Registry {
         self.opened.has_name()
     }
 
-    /// Calls `visit` with each subscriber that is parked at the commit before `version`, or, for `everyone`, parked at all.
-    /// Returns whether those are to be woken, too, who sleep on `commit` itself. Made after the commit's fence.
+    /// A full budget for the calls to this registry's subscribers. It is limited where other users can write to the registry.
+    pub fn budget(&self) -> Budget {
+        Budget::new(self.opened.mapped().is_none())
+    }
+
+    /// Calls `visit` with each subscriber that is parked at the commit before `version`, or, for `everyone`, parked at all. After a
+    /// round for which the budget was short, also with each that is parked at an earlier commit. Returns true if the
+    /// sleepers on `commit` itself are to be woken, too. The caller has passed the commit's fence.
     ///
     /// # Errors
-    /// [`Error::Corrupt`] if somebody cut the registry short.
+    /// [`Error::Corrupt`](crate::Error::Corrupt) if somebody cut the registry short.
     #[inline]
     pub fn parked(
         &mut self,
         version: u64,
         everyone: bool,
-        mut visit: impl FnMut(Member<'_>),
+        budget: &mut Budget,
+        mut visit: impl FnMut(Member<'_>, &mut Budget),
     ) -> Result<bool> {
-        let Self { opened, parks, .. } = self;
-        let Some(words) = opened.mapped() else {
-            return parked_by_calls(opened, parks, version, everyone, visit);
+        let Some(words) = self.opened.mapped() else {
+            return self.parked_by_calls(version, everyone, budget, visit);
         };
+        let opened = &self.opened;
         if everyone || park::may_be_parked(&words[at::PARKED_MAX], version) {
             let claimed = park::claimed(&words[at::CLAIMED], opened.slots);
             let parks = &words[at::PARKS..at::PARKS + claimed];
             for slot in park::parked_at(parks, version, everyone) {
                 let nonce =
                     words[at::record(opened.slots, slot) + at::NONCE].load(Ordering::Relaxed);
-                visit(Member {
-                    opened,
-                    slot,
-                    nonce,
-                });
+                visit(self.member(slot, nonce), budget);
             }
         }
         let sleepers = &words[at::SLEEPERS..at::PARKS];
         Ok(park::has_sleepers(sleepers, version, everyone))
     }
 
+    /// [`parked`](Self::parked) for a registry that others may cut short: reads all park words by one call, and all records by another.
+    fn parked_by_calls(
+        &mut self,
+        version: u64,
+        everyone: bool,
+        budget: &mut Budget,
+        mut visit: impl FnMut(Member<'_>, &mut Budget),
+    ) -> Result<bool> {
+        let Self {
+            opened,
+            parks: words,
+            records,
+            first,
+            ..
+        } = self;
+        let Words::ByCall(file) = &opened.words else {
+            return Ok(false);
+        };
+        words.resize(at::PARKS - at::PARKED_MAX + opened.slots, 0);
+        read_words(&opened.object, file, at::PARKED_MAX as u64 * 8, words)?;
+        // Partner: the fence before a subscriber's call that writes its park word.
+        fence(Point::ReadRecord, Ordering::Acquire);
+        let (head, parks) = words.split_at(at::PARKS - at::PARKED_MAX);
+        let makes_up = budget.forget_shortage();
+        let counts = |slot: &usize| {
+            let is_late = makes_up && (1..version).contains(&parks[*slot]);
+            is_late || park::counts(parks[*slot], version, everyone)
+        };
+        let mut all = 0..opened.slots;
+        if let Some(least) = all.find(counts) {
+            let greatest = all.rev().find(counts).unwrap_or(least);
+            records.resize((greatest + 1 - least) * at::RECORD_WORDS, 0);
+            let place = opened.record(least) as u64 * 8;
+            read_words(&opened.object, file, place, records)?;
+            budget.fill();
+            // From the first slot that was left out, so that each has its turn.
+            let begin = (*first).clamp(least, greatest);
+            let mut left_out = None;
+            for slot in (begin..=greatest).chain(least..begin).filter(counts) {
+                let nonce = records[(slot - least) * at::RECORD_WORDS + at::NONCE];
+                if nonce != 0 {
+                    let member = Member {
+                        opened,
+                        slot,
+                        nonce,
+                    };
+                    visit(member, budget);
+                }
+                if budget.is_short() {
+                    left_out = left_out.or(Some(slot));
+                }
+            }
+            *first = left_out.unwrap_or(*first);
+        }
+        let flag = at::SLEEPERS + park::flag_of(version - 1);
+        let any = head[flag - at::PARKED_MAX] != 0;
+        if any {
+            // Before they are woken, as `park::has_sleepers` does.
+            opened.store(flag, 0)?;
+        }
+        Ok(any || everyone)
+    }
+
     /// Frees the slots of subscribers that are gone, with what they were called by. Returns the nonce of the subscriber at each
     /// slot, 0 where there is none.
     ///
     /// # Errors
-    /// [`Error::Corrupt`] if somebody cut the registry short, and what the system refuses.
+    /// [`Error::Corrupt`] if somebody damaged the head or the length of the registry, and what the system refuses.
     pub fn sweep(&self) -> Result<Vec<u64>> {
-        self.opened.free_deserted(Deserted::tell)
+        let living = self.opened.free_deserted(Deserted::tell)?;
+        if let Some(words) = self.opened.mapped() {
+            // Subscribers raise it only when they claim their slot: overwritten, it would hide them as long as they live.
+            let is_called = |slot: &usize| {
+                let kind = &words[self.opened.record(*slot) + at::KIND];
+                living[*slot] != 0 && wake::words::needs_calls(kind.load(Ordering::Relaxed))
+            };
+            if let Some(last) = (0..living.len()).rev().find(is_called) {
+                park::claim(&words[at::CLAIMED], last);
+            }
+        }
+        Ok(living)
     }
 
     /// The subscriber `nonce` at `slot`.
@@ -164,34 +247,6 @@ impl Registry {
             }
         }
     }
-}
-
-/// [`Registry::parked`] of a registry that others may cut short: all words by one call.
-fn parked_by_calls(
-    opened: &Opened,
-    words: &mut Vec<u64>,
-    version: u64,
-    everyone: bool,
-    mut visit: impl FnMut(Member<'_>),
-) -> Result<bool> {
-    words.resize(at::PARKS - at::PARKED_MAX + opened.slots, 0);
-    let Words::ByCall(file) = &opened.words else {
-        return Ok(false);
-    };
-    read_words(&opened.object, file, at::PARKED_MAX as u64 * 8, words)?;
-    let (head, parks) = words.split_at(at::PARKS - at::PARKED_MAX);
-    for (slot, seen) in parks.iter().enumerate() {
-        if park::counts(*seen, version, everyone) {
-            opened.member(slot)?.into_iter().for_each(&mut visit);
-        }
-    }
-    let flag = at::SLEEPERS + park::flag_of(version - 1);
-    let any = head[flag - at::PARKED_MAX] != 0;
-    if any {
-        // Before they are woken, as `park::has_sleepers` does.
-        opened.store(flag, 0)?;
-    }
-    Ok(any || everyone)
 }
 
 impl Drop for Registry {

@@ -5,9 +5,11 @@ use std::path::Path;
 use super::{Opened, Slot, at};
 use crate::error::{Error, Result};
 use crate::park;
-use crate::region::object::{Access, queue_name};
-use crate::sync::{AtomicU64, Ordering, Point, fence};
+use crate::region::object::{failure_io, queue_name};
+use crate::sync::{Ordering, Point, fence};
+use crate::wake::queue::Publisher;
 use crate::wake::{Address, Bell, Sleep, words};
+use crate::word::ReadOnlyWord;
 
 /// A subscriber's place in a registry: a slot, and what it is called by.
 pub struct Seat {
@@ -42,18 +44,13 @@ impl Seat {
         }))
     }
 
-    /// Makes what its owner is called by: `sleep` says what, `place` where, if anywhere, `access` who may call. False if the
-    /// registry was removed meanwhile: nobody sweeps there any more, and dropping the seat removes what was made. After an
-    /// error the slot still counts: its owner looks by itself.
+    /// Makes what the subscriber is called by: `sleep` says what, and `place` where, if anywhere. Only the publisher can call there,
+    /// as far as the system distinguishes it from others. Returns false if the registry was removed in the meantime: nobody sweeps
+    /// there then, and dropping the seat removes what was made. After an error the slot is still taken, and its owner re-checks.
     ///
     /// # Errors
     /// [`Error::InvalidWake`] where it would name a target to another user's publisher, and as for [`Bell::make`].
-    pub fn make_bell(
-        &mut self,
-        sleep: Sleep,
-        place: Option<&Path>,
-        access: Access,
-    ) -> Result<bool> {
+    pub fn make_bell(&mut self, sleep: Sleep, place: Option<&Path>) -> Result<bool> {
         let opened = &self.slot.opened;
         let name = queue_name(opened.id, self.slot.number, self.slot.nonce);
         let address = Address::of(sleep, place, &name)?;
@@ -64,11 +61,23 @@ impl Seat {
             );
             return Err(Error::InvalidWake { reason });
         }
+        let status = opened.file.metadata();
+        let status = status.map_err(|error| failure_io(&opened.object, "look at", error))?;
         self.slot.sign(&address)?;
-        self.bell = Some(Bell::make(&address, access)?);
+        self.bell = Some(Bell::make(&address, Publisher::of(&status))?);
         // From here on the publisher can open it, or say why not.
-        self.slot.note(at::READY, 1)?;
+        self.slot.say_ready()?;
         Ok(self.slot.opened.has_name())
+    }
+
+    /// Returns true if the record still says what was written when the bell was made. Other users may be able to overwrite it, and
+    /// the publisher would never call this subscriber again.
+    ///
+    /// # Errors
+    /// What the system refuses.
+    pub fn is_intact(&self) -> Result<bool> {
+        let ready = u64::from(self.bell.is_some());
+        Ok(self.slot.holds(at::NONCE, self.slot.nonce)? && self.slot.holds(at::READY, ready)?)
     }
 
     /// The registry.
@@ -95,7 +104,7 @@ impl Seat {
     ///
     /// # Errors
     /// [`Error::Corrupt`] if somebody cut the registry short.
-    pub fn park(&mut self, commit: &AtomicU64, seen: u64) -> Result<bool> {
+    pub fn park(&mut self, commit: &ReadOnlyWord, seen: u64) -> Result<bool> {
         if let Some(bell) = &self.bell {
             // Before parking: a send into a full queue makes no new edge for epoll.
             bell.drain();
@@ -113,8 +122,11 @@ impl Seat {
             return Ok(self.parked);
         }
         // The same three steps by calls. The publisher of an opened-up registry reads every park word, not `parked_max`.
+        // Partner: the fence after the words are read in `Registry::parked_by_calls`.
+        fence(Point::ParkWord, Ordering::Release);
         opened.store(at::PARKS + self.slot.number, seen)?;
         self.parked = true;
+        // Partner: the fence after the commit.
         fence(Point::Park, Ordering::SeqCst);
         if commit.load(Ordering::Relaxed) != seen {
             self.unpark()?;

@@ -2,6 +2,7 @@
 
 use super::{Opened, at};
 use crate::error::Result;
+use crate::park;
 use crate::region::lock::{self, Span};
 use crate::region::object::failure;
 use crate::region::random_id;
@@ -48,16 +49,24 @@ impl Slot {
         Ok(Ok(slot))
     }
 
-    /// Writes down whose it is, and where its owner is to be called, before that is made: whoever finds the slot deserted knows
-    /// what to remove.
+    /// Writes into the record whose the slot is and where its owner is to be called, before that is made: the sweep of a deserted slot
+    /// knows from it what to remove.
     ///
     /// # Errors
     /// What the system refuses.
     pub(super) fn sign(&self, address: &Address) -> Result<()> {
-        self.opened.note_address(self.number, address)?;
-        self.note(at::NONCE, self.nonce)?;
+        self.opened.sign(self.number, self.nonce, address)?;
+        // Partner: the fence in `Registry::remove_queues`. Either that sees this record or the owner sees that the registry lost its name.
         fence(Point::Park, Ordering::SeqCst);
         Ok(())
+    }
+
+    /// Says that what the owner is called by is made.
+    ///
+    /// # Errors
+    /// What the system refuses.
+    pub(super) fn say_ready(&self) -> Result<()> {
+        park::say_ready(|word, value| self.note(word, value))
     }
 
     /// Writes down which commit its owner has seen.
@@ -76,6 +85,15 @@ impl Slot {
     pub(super) fn note(&self, word: usize, value: u64) -> Result<()> {
         self.opened
             .store(self.opened.record(self.number) + word, value)
+    }
+
+    /// Returns true if a word of the record has this value.
+    ///
+    /// # Errors
+    /// What the system refuses.
+    pub(super) fn holds(&self, word: usize, value: u64) -> Result<bool> {
+        let found = self.opened.load(self.opened.record(self.number) + word)?;
+        Ok(found == value)
     }
 
     /// As if its process were killed: nothing is cleaned, and its lock falls.

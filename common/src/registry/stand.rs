@@ -6,8 +6,9 @@
 use super::{Opened, Slot, at};
 use crate::error::Result;
 use crate::park;
-use crate::sync::{AtomicU64, Ordering, Point, fence};
+use crate::sync::{Ordering, Point, fence};
 use crate::wake::Address;
+use crate::word::ReadOnlyWord;
 
 /// A place at a registry, listed or not.
 pub enum Stand {
@@ -30,7 +31,7 @@ impl Stand {
         Ok(Some(match Slot::claim(opened, upper.rev())? {
             Ok(slot) => {
                 slot.sign(address)?;
-                slot.note(at::READY, 1)?;
+                slot.say_ready()?;
                 Self::Listed(slot)
             }
             Err(opened) => Self::Unlisted(opened),
@@ -49,7 +50,7 @@ impl Stand {
     ///
     /// # Errors
     /// [`Error::Corrupt`](crate::Error::Corrupt) if somebody cut the registry short.
-    pub fn park(&self, commit: &AtomicU64, seen: u64) -> Result<bool> {
+    pub fn park(&self, commit: &ReadOnlyWord, seen: u64) -> Result<bool> {
         if let Self::Listed(slot) = self {
             slot.note_seen(seen)?;
             slot.note(at::ASLEEP, 1)?;

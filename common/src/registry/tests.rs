@@ -3,6 +3,8 @@
 use super::*;
 use crate::region::object::{Access, own_user};
 use crate::wake::Sleep;
+use crate::wake::budget::{Budget, CALLS_AT_ONCE, CALLS_PER_SECOND};
+use crate::word::ReadOnlyWord;
 
 const OWN: Access = Access {
     mode: 0o600,
@@ -20,16 +22,19 @@ fn remove(registry: &Registry) {
     registry.remove_queues();
 }
 
-fn seat(registry: &Registry, access: Access) -> Result<Seat> {
+fn seat(registry: &Registry) -> Result<Seat> {
     let mut seat = Seat::claim(registry.id(), own_user(), false)?.expect("a registry");
-    assert!(seat.make_bell(Sleep::Queue, None, access)?);
+    assert!(seat.make_bell(Sleep::Queue, None)?);
     Ok(seat)
 }
 
 fn parked(registry: &mut Registry, version: u64, everyone: bool) -> Vec<usize> {
     let mut slots = Vec::new();
+    let mut budget = registry.budget();
     registry
-        .parked(version, everyone, |member| slots.push(member.slot))
+        .parked(version, everyone, &mut budget, |member, _| {
+            slots.push(member.slot);
+        })
         .unwrap();
     slots
 }
@@ -44,14 +49,11 @@ fn slots_are_claimed_parked_at_and_freed() {
         },
     ] {
         let mut registry = registry(2, access);
-        let commit = AtomicU64::new(5);
-        let (mut first, second) = (
-            seat(&registry, access).unwrap(),
-            seat(&registry, access).unwrap(),
-        );
+        let commit = ReadOnlyWord::new(5);
+        let (mut first, second) = (seat(&registry).unwrap(), seat(&registry).unwrap());
         assert_eq!((first.slot(), second.slot()), (0, 1));
         assert!(
-            matches!(seat(&registry, access), Err(Error::Limit { .. })),
+            matches!(seat(&registry), Err(Error::Limit { .. })),
             "both slots are taken"
         );
 
@@ -73,7 +75,7 @@ fn slots_are_claimed_parked_at_and_freed() {
 
         drop(second);
         assert_eq!(registry.sweep().unwrap(), [first.nonce(), 0]);
-        assert_eq!(seat(&registry, access).unwrap().slot(), 1);
+        assert_eq!(seat(&registry).unwrap().slot(), 1);
         remove(&registry);
     }
 }
@@ -96,17 +98,17 @@ fn a_registry_of_others_that_is_cut_short_is_an_error() {
         group: None,
     };
     let mut registry = registry(4, open);
-    let mut seat = seat(&registry, open).unwrap();
+    let mut seat = seat(&registry).unwrap();
     let file = object::open(&registry_name(registry.id()), true, own_user(), false)
         .unwrap()
         .unwrap();
     file.set_len(100).unwrap();
     assert!(matches!(
-        registry.parked(2, false, |_| ()),
+        registry.parked(2, false, &mut Budget::new(true), |_, _| ()),
         Err(Error::Corrupt { .. })
     ));
     // A store beyond the end makes the file longer again, and harms nobody.
-    assert!(seat.park(&AtomicU64::new(1), 1).is_ok());
+    assert!(seat.park(&ReadOnlyWord::new(1), 1).is_ok());
     remove(&registry);
 }
 
@@ -114,17 +116,19 @@ fn a_registry_of_others_that_is_cut_short_is_an_error() {
 fn a_registry_that_was_cut_short_while_it_was_mapped_is_not_believed_when_it_grows_again() {
     // Slots enough that the records are on another page than the park words.
     let mut registry = registry(1000, OWN);
-    let mut seat = seat(&registry, OWN).unwrap();
+    let mut seat = seat(&registry).unwrap();
     let file = object::open(&registry_name(registry.id()), true, own_user(), false)
         .unwrap()
         .unwrap();
     let length = file.metadata().unwrap().len();
     file.set_len(4096).unwrap();
     assert!(matches!(
-        seat.park(&AtomicU64::new(5), 5),
+        seat.park(&ReadOnlyWord::new(5), 5),
         Err(Error::Corrupt { .. })
     ));
-    registry.parked(6, false, |_| ()).unwrap();
+    registry
+        .parked(6, false, &mut Budget::new(false), |_, _| ())
+        .unwrap();
     file.set_len(length).unwrap();
     assert!(matches!(registry.sweep(), Err(Error::Corrupt { .. })));
     remove(&registry);
@@ -148,12 +152,12 @@ fn targets_are_believed_of_ones_own_user_only() {
                 .unwrap()
                 .expect("a registry");
             let refused = is_target && mode != 0o600;
-            let made = seat.make_bell(sleep, place, access);
+            let made = seat.make_bell(sleep, place);
             assert_eq!(made.is_err(), refused, "{sleep} {mode:o}: {made:?}");
             // Also if the subscriber has written it down.
             let name = object::queue_name(registry.id(), 0, seat.nonce());
             let address = crate::wake::Address::of(sleep, place, &name).unwrap();
-            registry.opened.note_address(0, &address).unwrap();
+            registry.opened.sign(0, seat.nonce(), &address).unwrap();
             let ready = registry.opened.record(0) + at::READY;
             registry.opened.store(ready, 1).unwrap();
             let believed = registry.member(0, seat.nonce()).address();
@@ -179,7 +183,7 @@ fn what_a_dead_subscriber_was_called_by_is_removed_with_its_slot() {
         let mut seat = Seat::claim(registry.id(), own_user(), false)
             .unwrap()
             .expect("a registry");
-        assert!(seat.make_bell(sleep, Some(&directory), OWN).unwrap());
+        assert!(seat.make_bell(sleep, Some(&directory)).unwrap());
         let name = object::queue_name(registry.id(), 0, seat.nonce());
         let path = directory.join(name.trim_start_matches('/'));
         assert!(path.exists(), "{sleep}");
@@ -201,4 +205,86 @@ fn what_a_dead_subscriber_was_called_by_is_removed_with_its_slot() {
         assert!(!path.exists(), "{sleep}");
         remove(&registry);
     }
+}
+
+/// Every slot is parked at every commit, as a neighbour may write into a registry at mode 0644.
+#[test]
+fn calls_to_parked_slots_are_limited_where_others_can_write() {
+    const SLOTS: usize = 1000;
+    const COMMITS: u64 = 1000;
+    for (mode, is_limited) in [(0o644, true), (0o600, false)] {
+        let access = Access { mode, group: None };
+        let mut registry = registry(SLOTS, access);
+        registry.opened.store(at::CLAIMED, SLOTS as u64).unwrap();
+        registry.opened.store(at::PARKED_MAX, COMMITS).unwrap();
+        for slot in 0..SLOTS {
+            let nonce = registry.opened.record(slot) + at::NONCE;
+            registry.opened.store(nonce, 7).unwrap();
+        }
+        let mut budget = registry.budget();
+        let begun = std::time::Instant::now();
+        let mut visits = Vec::new();
+        for version in 2..2 + COMMITS {
+            let parks = (version - 1).to_le_bytes().repeat(SLOTS);
+            let place = at::PARKS as u64 * 8;
+            registry.opened.file.write_all_at(&parks, place).unwrap();
+            let before = visits.len();
+            registry
+                .parked(version, false, &mut budget, |member, budget| {
+                    visits.extend(budget.take_call().then_some(member.slot));
+                })
+                .unwrap();
+            if version == 2 {
+                assert_eq!(
+                    visits.len() - before,
+                    SLOTS,
+                    "one commit wakes 1,000 sleepers"
+                );
+            }
+        }
+        if is_limited {
+            let gained = (begun.elapsed().as_secs_f64() + 1e-3) * CALLS_PER_SECOND as f64;
+            let most = CALLS_AT_ONCE as usize + gained as usize;
+            assert!(visits.len() <= most, "{} calls", visits.len());
+            // In turn: nobody is left out for good.
+            let mut counts = [0_u32; SLOTS];
+            visits.iter().for_each(|slot| counts[*slot] += 1);
+            let (least, greatest) = (counts.iter().min().unwrap(), counts.iter().max().unwrap());
+            assert!(greatest - least <= 1, "{least} to {greatest} calls a slot");
+        } else {
+            assert_eq!(visits.len(), SLOTS * COMMITS as usize);
+        }
+        remove(&registry);
+    }
+}
+
+#[test]
+fn subscriber_that_was_not_called_for_want_of_budget_is_called_at_a_later_commit() {
+    let open = Access {
+        mode: 0o644,
+        group: None,
+    };
+    let mut registry = registry(4, open);
+    let commit = ReadOnlyWord::new(5);
+    let mut late = seat(&registry).unwrap();
+    assert!(late.park(&commit, 5).unwrap());
+    let mut budget = registry.budget();
+    // A neighbour has used it up.
+    budget.fill();
+    let taken = (0..CALLS_AT_ONCE).take_while(|_| budget.take_call());
+    assert_eq!(taken.count() as u64, CALLS_AT_ONCE);
+    let mut called = Vec::new();
+    // Commits that follow so fast that the budget gains nothing call nobody; the first that finds a call left makes up for them.
+    for version in 6.. {
+        registry
+            .parked(version, false, &mut budget, |member, budget| {
+                called.extend(budget.take_call().then_some(member.slot));
+            })
+            .unwrap();
+        if !called.is_empty() {
+            break;
+        }
+    }
+    assert_eq!(called, [0]);
+    remove(&registry);
 }

@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use super::{Field, Kind, Schema};
+use crate::{Error, Result};
 
 /// How rows of one schema become rows of another: fields are matched by name, and copied where the kind is the
 /// same or a text that got wider. All else is zero in the new row.
@@ -23,6 +24,7 @@ use super::{Field, Kind, Schema};
 pub struct Conversion {
     runs: Vec<Run>,
     lost: Vec<String>,
+    narrowed: Vec<Narrowed>,
 }
 
 /// Bytes of an old row that go to a new one as they are.
@@ -32,7 +34,70 @@ struct Run {
     to: Range<usize>,
 }
 
+/// A text that has less room in the new row than in the old one.
+#[derive(Clone, Debug)]
+struct Narrowed {
+    field: String,
+    from: Range<usize>,
+    capacity: usize,
+}
+
 impl Conversion {
+    /// Returns the conversion of rows of a table to rows of `own`, if the two schemas differ in the widths of their texts
+    /// only. [`try_convert`](Self::try_convert) checks that each text fits.
+    pub(crate) fn by_width(table: &Schema, own: &Schema) -> Option<Conversion> {
+        let is_text = |kind| matches!(kind, Kind::Text(_));
+        let matches = |(from, to): (&Field, &Field)| {
+            let same_kind = from.kind == to.kind || (is_text(from.kind) && is_text(to.kind));
+            from.name == to.name && same_kind
+        };
+        let fields = || table.fields.iter().zip(&own.fields);
+        if table.fields.len() != own.fields.len() || table.key != own.key || !fields().all(matches)
+        {
+            return None;
+        }
+        let size = |(from, to): (&Field, &Field)| from.kind.size().min(to.kind.size());
+        let runs = fields().map(|(from, to)| Run {
+            from: from.offset..from.offset + size((from, to)),
+            to: to.offset..to.offset + size((from, to)),
+        });
+        let narrowed = fields().filter(|(from, to)| from.kind.size() > to.kind.size());
+        let narrowed = narrowed.map(|(from, to)| Narrowed {
+            field: to.name.clone(),
+            from: from.range(),
+            capacity: to.kind.size(),
+        });
+        Some(Conversion {
+            runs: runs.collect(),
+            lost: Vec::new(),
+            narrowed: narrowed.collect(),
+        })
+    }
+
+    /// Writes `old_row` to `new_row`, as [`convert`](Self::convert) does.
+    ///
+    /// # Errors
+    /// [`Error::TextTooLong`] with the field, if the new row has no room for a text.
+    ///
+    /// # Panics
+    /// If a row is shorter than its schema says.
+    pub(crate) fn try_convert(&self, old_row: &[u8], new_row: &mut [u8]) -> Result<()> {
+        for narrowed in &self.narrowed {
+            let text = &old_row[narrowed.from.clone()];
+            let length = text.iter().position(|byte| *byte == 0);
+            let length = length.unwrap_or(text.len());
+            if length > narrowed.capacity {
+                return Err(Error::TextTooLong {
+                    field: narrowed.field.clone(),
+                    length,
+                    capacity: narrowed.capacity,
+                });
+            }
+        }
+        self.convert(old_row, new_row);
+        Ok(())
+    }
+
     /// The conversion of rows of `old` to rows of `new`, or `None` if they would lose their keys: the key must
     /// have the same fields in the same order, of the same kinds or wider texts.
     #[must_use]
@@ -52,7 +117,11 @@ impl Conversion {
                 None => lost.push(field.name.clone()),
             }
         }
-        Some(Conversion { runs, lost })
+        Some(Conversion {
+            runs,
+            lost,
+            narrowed: Vec::new(),
+        })
     }
 
     /// Writes `old_row` to `new_row` as a row of the new schema; what the old one has not becomes zero.
@@ -134,6 +203,36 @@ mod tests {
                 Conversion::between(&old, &Schema::parse("a:u8,b:u8", Some(key)).unwrap())
                     .is_none()
             );
+        }
+    }
+
+    #[test]
+    fn rows_are_read_at_another_width_if_every_text_fits() {
+        let schema = |fields| Schema::parse(fields, Some("id")).unwrap();
+        let table = schema("name:text(6),id:u16,note:text(2)");
+        let own = schema("name:text(3),id:u16,note:text(4)");
+        let conversion = Conversion::by_width(&table, &own).unwrap();
+        let mut row = [0xff; 10];
+        let converted = conversion.try_convert(b"abc\0\0\0\x07\0xy", &mut row);
+        assert!(converted.is_ok());
+        assert_eq!(&row, b"abc\0\x07\0xy\0\0");
+        let refused = conversion.try_convert(b"abcde\0\x07\0xy", &mut row);
+        match refused.unwrap_err() {
+            Error::TextTooLong {
+                field,
+                length: 5,
+                capacity: 3,
+            } => assert_eq!(field, "name"),
+            error => panic!("{error}"),
+        }
+        for other in [
+            "name:text(6),id:u32,note:text(2)",
+            "name:text(6),id:u16",
+            "name:text(6),id:u16,note:text(2),more:u8",
+            "name:text(6),id:u16,other:text(2)",
+            "id:u16,name:text(6),note:text(2)",
+        ] {
+            assert!(Conversion::by_width(&table, &schema(other)).is_none());
         }
     }
 

@@ -138,6 +138,8 @@ pub struct OwnedChanges<T> {
     pub version: u64,
     /// Why it was told.
     pub cause: Cause,
+    /// Whether the rows have another schema than before, as [`UntypedChanges::schema_changed`].
+    pub schema_changed: bool,
     /// Whether an [`Interrupter`] asked for the end of waiting, whatever else there is to tell.
     pub interrupted: bool,
     /// The changes, each key once.
@@ -149,6 +151,7 @@ impl<T> OwnedChanges<T> {
         Self {
             version: told.version(),
             cause: told.cause(),
+            schema_changed: told.schema_changed(),
             interrupted: told.interrupted(),
             changes: told.iter().map(|change| change.map(row)).collect(),
         }

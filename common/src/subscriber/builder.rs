@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::{Subscriber, UntypedSubscriber};
 use crate::error::{Error, Result};
-use crate::region::Region;
+use crate::region::ReaderRegion;
 use crate::region::object::{TableName, own_user};
 use crate::row::Row;
 use crate::schema::Schema;
@@ -33,9 +33,9 @@ impl Settings {
         (self.owner.unwrap_or_else(own_user), self.owner.is_none())
     }
 
-    pub(super) fn region(&self, name: &TableName) -> Result<Option<Region>> {
+    pub(super) fn region(&self, name: &TableName) -> Result<Option<ReaderRegion>> {
         let (owner, trust_root) = self.trust();
-        Region::open(name, owner, trust_root)
+        ReaderRegion::open(name, owner, trust_root)
     }
 }
 
@@ -119,8 +119,20 @@ impl<S> SubscriberBuilder<S> {
 
     /// Where the socket of [`Sleep::Unix`](crate::Sleep::Unix) is made, a directory, or the pipe of
     /// [`Sleep::Fifo`](crate::Sleep::Fifo), a directory or a path. The publisher must see it under the same path, and believes it
-    /// of its own user only. Unless told, sockets are abstract, and pipes are made in `XDG_RUNTIME_DIR` or in
-    /// `tablecast-UID` of the directory for temporary files.
+    /// of its own user only. Opening fails with [`Error::InvalidWake`] if nothing can be made there. By default sockets are
+    /// abstract, and pipes are made in `XDG_RUNTIME_DIR` or in `tablecast-UID` of the directory for temporary files.
+    ///
+    /// ```
+    /// # use common::{Error, Schema, Sleep, UntypedPublisher, UntypedSubscriber};
+    /// # fn main() -> common::Result<()> {
+    /// # let name = format!("doc-wake-at-{}", std::process::id());
+    /// # let publisher = UntypedPublisher::builder(&name, Schema::parse("id:u64", None)?).open()?;
+    /// let builder = UntypedSubscriber::builder(&name).wake(Sleep::Fifo);
+    /// let refused = builder.wake_at("/no/such/directory/news").open();
+    /// assert!(matches!(refused, Err(Error::InvalidWake { .. })));
+    /// # publisher.close()
+    /// # }
+    /// ```
     pub fn wake_at(mut self, path: impl Into<PathBuf>) -> Self {
         self.settings.wake_at = Some(path.into());
         self

@@ -60,6 +60,7 @@ impl<T> Change<T> {
 /// let changes = table.wait(Some(Duration::from_millis(10)))?;
 /// match changes.cause() {
 ///     Cause::Rows => println!("{} rows changed", changes.len()),
+///     Cause::Schema => println!("the fields are {} now", table.schema()),
 ///     Cause::Publisher => println!("{:?}", table.publisher_state()),
 ///     Cause::Interrupted => println!("somebody wants us to end"),
 ///     Cause::Nothing => println!("the time is over"),
@@ -69,8 +70,11 @@ impl<T> Change<T> {
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cause {
-    /// Rows changed (and maybe the publisher's state, too).
+    /// Rows changed. The schema and the publisher's state may have changed, too.
     Rows,
+    /// No row changed, but the schema did: see [`schema`](super::UntypedSubscriber::schema). The publisher's state may have
+    /// changed, too. A typed subscriber never returns this.
+    Schema,
     /// No row changed, but the publisher's state did: see `publisher_state()`.
     Publisher,
     /// There is no news, and an [`Interrupter`](super::Interrupter) asked for the end of the wait.
@@ -86,6 +90,7 @@ pub struct UntypedChanges<'s> {
     pub(super) list: &'s ChangeList,
     pub(super) version: u64,
     pub(super) publisher_changed: bool,
+    pub(super) schema_changed: bool,
     pub(super) interrupted: bool,
 }
 
@@ -112,6 +117,7 @@ impl<'s> UntypedChanges<'s> {
     pub fn cause(&self) -> Cause {
         match (self.publisher_changed, self.interrupted) {
             _ if !self.is_empty() => Cause::Rows,
+            _ if self.schema_changed => Cause::Schema,
             (true, _) => Cause::Publisher,
             (false, true) => Cause::Interrupted,
             (false, false) => Cause::Nothing,
@@ -121,6 +127,33 @@ impl<'s> UntypedChanges<'s> {
     /// Whether an [`Interrupter`](super::Interrupter) asked for the end of the wait, whatever else there is to tell.
     pub fn interrupted(&self) -> bool {
         self.interrupted
+    }
+
+    /// Returns true if the rows have another schema than before this refresh or wait, whether or not any row changed.
+    ///
+    /// The old rows of [`Change::Updated`] and [`Change::Deleted`] may then be of the schema before: use
+    /// [`RowRef::schema`] of each row. Fields that were dropped, added or moved make no change of a row.
+    ///
+    /// ```
+    /// # use common::{Cause, Schema, UntypedPublisher, UntypedSubscriber};
+    /// # fn main() -> common::Result<()> {
+    /// # let name = format!("doc-schema-changed-{}", std::process::id());
+    /// # let open = |fields| UntypedPublisher::builder(&name, Schema::parse(fields, None)?).open();
+    /// # drop(open("id:u64,name:text(8)")?);
+    /// # let mut table = UntypedSubscriber::open(&name)?;
+    /// # let publisher = open("id:u64,name:text(16)")?;
+    /// # let mut columns = Vec::new();
+    /// let changes = table.wait(None)?;
+    /// if changes.schema_changed() {
+    ///     // Before anything is done with the changed rows.
+    ///     columns = table.schema().fields().iter().map(|field| field.name().to_owned()).collect();
+    /// }
+    /// # assert_eq!(columns, ["id", "name"]);
+    /// # publisher.close()
+    /// # }
+    /// ```
+    pub fn schema_changed(&self) -> bool {
+        self.schema_changed
     }
 
     /// The changes, each key once.

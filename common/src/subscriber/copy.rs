@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use crate::bits::{SetBits, set_bits};
 use crate::index::{Hash, KeyIndex};
-use crate::memory::Lines;
+use crate::memory::{Lines, NoMemory, try_extend};
 use crate::row::RowRef;
 use crate::schema::{Conversion, Schema};
+use crate::scratch::Scratch;
 use crate::table::catch_up::{Moved, Staging};
 
 mod rows;
@@ -26,19 +27,19 @@ pub(super) enum Changed {
 
 /// What the last refresh changed.
 pub(super) struct ChangeList {
-    pub(super) items: Vec<Changed>,
+    pub(super) items: Scratch<Changed>,
     /// Instead of `items`: all rows of the copy, as created.
     pub(super) all: bool,
-    old_rows: Vec<u64>,
+    old_rows: Scratch<u64>,
     schema: Arc<Schema>,
 }
 
 impl ChangeList {
     pub(super) fn new(schema: &Arc<Schema>) -> Self {
         Self {
-            items: Vec::new(),
+            items: Scratch::default(),
             all: false,
-            old_rows: Vec::new(),
+            old_rows: Scratch::default(),
             schema: Arc::clone(schema),
         }
     }
@@ -53,9 +54,9 @@ impl ChangeList {
 
     /// Empties the list, for changes from rows of `schema`.
     pub(super) fn clear(&mut self, schema: &Arc<Schema>) {
-        self.items.clear();
+        self.items.recycle();
         self.all = false;
-        self.old_rows.clear();
+        self.old_rows.recycle();
         if !Arc::ptr_eq(&self.schema, schema) {
             self.schema = Arc::clone(schema);
         }
@@ -120,12 +121,14 @@ impl LocalCopy {
         copy
     }
 
-    /// Makes room for so many slots.
-    fn make_room(&mut self, slots: usize) {
+    /// Makes room for `slots` slots.
+    fn make_room(&mut self, slots: usize) -> Result<(), NoMemory> {
         if slots > self.live.len() * 64 {
-            self.live.resize(slots.div_ceil(64), 0);
-            self.rows.grow(self.live.len() * 64);
+            let bits = slots.div_ceil(64);
+            self.rows.try_grow(bits * 64)?;
+            try_extend(&mut self.live, bits)?;
         }
+        Ok(())
     }
 
     pub(super) fn schema(&self) -> &Arc<Schema> {
@@ -199,9 +202,19 @@ impl LocalCopy {
         *bits = if live { *bits | bit } else { *bits & !bit };
     }
 
-    /// Takes over what was copied aside, by key: first every key that left a slot, then every key that entered one. A key
+    /// Applies the rows that were copied aside, by key: first every key that left a slot, then every key that entered one. A key
     /// that did both is one update, or nothing if its row is the same.
-    pub(super) fn apply(&mut self, staging: &Staging, changes: &mut ChangeList) {
+    ///
+    /// # Errors
+    /// [`NoMemory`]; the copy is then as it was.
+    pub(super) fn apply(
+        &mut self,
+        staging: &Staging,
+        changes: &mut ChangeList,
+    ) -> Result<(), NoMemory> {
+        if let Some(last) = staging.moved().iter().map(|moved| moved.slot).max() {
+            self.make_room(last as usize + 1)?;
+        }
         let mut left: Vec<usize> = Vec::new();
         let mut entered: Vec<&Moved> = Vec::new();
         for (at, moved) in staging.moved().iter().enumerate() {
@@ -209,7 +222,6 @@ impl LocalCopy {
                 self.rows.prefetch(later.slot as usize);
             }
             let slot = moved.slot as usize;
-            self.make_room(slot + 1);
             let row = staging.row(moved);
             if self.is_live(slot) {
                 if let Some(row) = row.filter(|row| self.rows.same_key(self.words(slot), row)) {
@@ -231,6 +243,7 @@ impl LocalCopy {
             }
         }
         self.enter(staging, changes, &left, &entered);
+        Ok(())
     }
 
     fn enter(
@@ -295,14 +308,20 @@ impl LocalCopy {
         self.index.put(hash, slot, is_twin, hash_at)
     }
 
-    /// What it takes to get from this copy to `new`, which is of another region and maybe of another schema: true
-    /// differences only.
+    /// Lists the changes that lead from this copy to `new`, which is of another region and may be of another schema. A row
+    /// has changed if a field that both schemas have holds another value.
     pub(super) fn differences(&self, new: &LocalCopy, changes: &mut ChangeList) {
         changes.clear(self.schema());
         let conversion = Conversion::between(self.schema(), new.schema());
         let mut converted = vec![0; new.schema().row_size()];
         let mut key = Vec::with_capacity(new.schema().key_size());
         let mut known = vec![false; new.live.len() * 64];
+        // Fields of both schemas that are not converted, because their kind is another or a narrower text.
+        let lost = conversion.as_ref().map(Conversion::lost);
+        let retyped = lost.unwrap_or_default().iter();
+        let retyped: Vec<(usize, usize)> = retyped
+            .filter_map(|name| Some((self.schema().field(name)?.0, new.schema().field(name)?.0)))
+            .collect();
         for slot in self.slots() {
             let successor = conversion.as_ref().and_then(|conversion| {
                 conversion.convert(self.bytes(slot), &mut converted);
@@ -313,7 +332,14 @@ impl LocalCopy {
             match successor {
                 Some(successor) => {
                     known[successor] = true;
-                    if converted != new.bytes(successor) {
+                    let (before, now) = (self.row(slot), new.row(successor));
+                    let mut differs = false;
+                    for (from, to) in &retyped {
+                        differs |= before.value(*from) != now.value(*to);
+                        let place = new.schema().fields()[*to].range();
+                        converted[place.clone()].copy_from_slice(&now.bytes()[place]);
+                    }
+                    if differs || converted != new.bytes(successor) {
                         let old = changes.keep(self.words(slot));
                         changes.items.push(Changed::Updated {
                             old,

@@ -6,8 +6,8 @@
 //! - [`Interrupter`] ends a wait from another thread; [`WaitSet`] waits for several tables at once.
 //! - `AsyncSubscriber` (feature `tokio`): either of the two on a runtime of tokio.
 //!
-//! How a row arrives: [`catch_up`](mod@crate::table::catch_up) copies what changed aside, by
-//! [`Table::read`](crate::table::Table::read); the local copy takes it over as one and tells the differences by key.
+//! How a row arrives: a refresh first copies every changed row to a buffer (`table::catch_up`); the local copy then applies the
+//! buffer in one step and reports the differences by key.
 
 #[cfg(feature = "tokio")]
 mod asynchronous;
@@ -100,6 +100,12 @@ impl PublisherState {
 /// What needs no row type ([`version`](UntypedSubscriber::version), [`publisher_state`](UntypedSubscriber::publisher_state), …)
 /// is reached by dereferencing to [`UntypedSubscriber`]. It must not be used in a child of `fork`: its mappings stay behind.
 ///
+/// The table must have the fields of `R`: the same names, kinds and order, and the same key. Only the widths of texts may differ,
+/// because a publisher that infers fields widens them as longer texts come in. Each row is then converted when it is copied; for
+/// equal schemas nothing is converted. A row with a text that does not fit the field of `R` makes the call that reads it return
+/// [`Error::TextTooLong`](crate::Error::TextTooLong) with the field's name. The local copy stays as it is, and goes on once
+/// the text fits.
+///
 /// ```
 /// use common::{Change, Publisher, Row, Subscriber};
 ///
@@ -157,7 +163,9 @@ impl<R: Row> Subscriber<R> {
     /// Attaches to table `name` of this user or of root.
     ///
     /// # Errors
-    /// [`Error::SchemaMismatch`](crate::Error::SchemaMismatch) if its rows are not `R`s, and as for [`UntypedSubscriber::open`].
+    /// [`Error::SchemaMismatch`](crate::Error::SchemaMismatch) if the table has other fields than `R`,
+    /// [`Error::TextTooLong`](crate::Error::TextTooLong) if a text does not fit its field of `R`, and as for
+    /// [`UntypedSubscriber::open`].
     pub fn open(name: &str) -> Result<Self> {
         Self::builder(name).open()
     }
@@ -222,7 +230,8 @@ impl<R: Row> Subscriber<R> {
     /// ```
     ///
     /// # Errors
-    /// [`Error::Outrun`](crate::Error::Outrun), [`Error::Corrupt`](crate::Error::Corrupt).
+    /// [`Error::Outrun`](crate::Error::Outrun), [`Error::Corrupt`](crate::Error::Corrupt), and
+    /// [`Error::TextTooLong`](crate::Error::TextTooLong) for a text that does not fit its field of `R`.
     #[inline]
     pub fn latest(&self, key: &R::Key) -> Result<Option<R>> {
         let mut row = R::zeroed();

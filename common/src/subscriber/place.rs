@@ -2,17 +2,23 @@
 //!
 //! Whoever is called by name sits at a slot of the registry ([`Seat`]); who sleeps on `commit` itself stands there
 //! ([`Stand`]); who spins is nowhere. [`Sleep::Auto`] sits, and stands where that cannot be: no slot, no queue, or a
-//! publisher that cannot open it. What was asked for by name and cannot be leaves the re-check, every 50 ms.
+//! publisher that cannot open it. A kind that was chosen by name and cannot be had leaves the re-check, every 50 ms, and is tried
+//! again every second.
 
 use std::time::{Duration, Instant};
 
 use super::untyped::UntypedSubscriber;
 use super::wait::Woken;
+use crate::clock::monotonic_ns;
 use crate::error::{Error, Result};
 use crate::layout::header;
 use crate::registry::{Opened, Seat, Stand};
-use crate::sync::{AtomicU64, Ordering};
+use crate::sync::Ordering;
 use crate::wake::{Address, Bell, Sleep, WakeKind, Watcher, futex, spin};
+use crate::word::ReadOnlyWord;
+
+/// The time after which a subscriber tries again to make what it could not be called by.
+const RETRY: Duration = Duration::from_secs(1);
 
 /// A place in the registry.
 enum Place {
@@ -35,7 +41,18 @@ impl Place {
         }
     }
 
-    fn park(&mut self, commit: &AtomicU64, seen: u64) -> Result<bool> {
+    /// Returns true if its subscriber will never be called there: somebody has overwritten its record, or there is nothing to be called
+    /// by and another try `is_due`.
+    fn is_lost(&self, is_due: bool) -> bool {
+        match self {
+            Self::Seat(seat) => {
+                (is_due && seat.bell().is_none()) || seat.is_intact().is_ok_and(|intact| !intact)
+            }
+            Self::Stand(_) => false,
+        }
+    }
+
+    fn park(&mut self, commit: &ReadOnlyWord, seen: u64) -> Result<bool> {
         match self {
             Self::Seat(seat) => seat.park(commit, seen),
             Self::Stand(stand) => stand.park(commit, seen),
@@ -57,6 +74,8 @@ pub(super) struct Resting {
     place: Option<Place>,
     /// Whether there was no place to be had at the last try.
     placeless: bool,
+    /// Time of the next try to make what this subscriber is called by, in ns of CLOCK_MONOTONIC.
+    retry_ns: u64,
     /// Whether it was told that it is not woken as it asked for.
     told: bool,
     /// Sleeps, or spins, in its place, if that has no descriptor and one was asked for.
@@ -69,6 +88,7 @@ impl Resting {
             sleep: kind.sleep(),
             place: None,
             placeless: false,
+            retry_ns: 0,
             told: false,
             watcher: None,
         }
@@ -114,12 +134,15 @@ impl UntypedSubscriber {
         }
     }
 
-    /// Leaves a place at a registry that is not the publisher's any more, or where it does not come to call.
+    /// Leaves a place at a registry that is not the publisher's any more or was overwritten, and one that had nothing to be called by at
+    /// the last try. The next sleep takes another. What was to be had by `auto` and the publisher does not call is given up.
     pub(super) fn check_place(&mut self) {
         let registry_id = self.region.word(header::REGISTRY_ID);
         let place = self.resting.place.as_ref();
         let registry = place.map(Place::registry);
-        if registry.is_some_and(|registry| registry.id() != registry_id || !registry.has_name()) {
+        let is_left = |registry: &Opened| registry.id() != registry_id || !registry.has_name();
+        let is_due = monotonic_ns() >= self.resting.retry_ns;
+        if registry.is_some_and(is_left) || place.is_some_and(|place| place.is_lost(is_due)) {
             self.leave_place();
         } else if let Some(errno) = self.refusal() {
             let errno = std::io::Error::from_raw_os_error(errno);
@@ -299,11 +322,10 @@ impl UntypedSubscriber {
     fn take_seat(&mut self, sleep: Sleep) -> Result<()> {
         let (owner, trust_root) = self.settings.trust();
         let id = self.region.word(header::REGISTRY_ID);
-        let access = self.region.access()?;
         let Some(mut seat) = Seat::claim(id, owner, trust_root)? else {
             return Ok(());
         };
-        let made = seat.make_bell(sleep, self.settings.wake_at.as_deref(), access);
+        let made = seat.make_bell(sleep, self.settings.wake_at.as_deref());
         if matches!(made, Ok(false)) {
             return Ok(());
         }
@@ -314,6 +336,7 @@ impl UntypedSubscriber {
             self.waiter.add_call(descriptor, bell.keeps_calls())?;
         }
         self.resting.place = Some(Place::Seat(seat));
+        self.resting.retry_ns = monotonic_ns() + RETRY.as_nanos() as u64;
         made.map(drop)
     }
 }

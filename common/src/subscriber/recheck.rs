@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use super::PublisherState;
-use super::untyped::{UntypedSubscriber, copied};
+use super::untyped::{Copied, UntypedSubscriber, copied};
 use crate::clock::monotonic_ns;
 use crate::error::Result;
 use crate::layout::State;
-use crate::region::Region;
+use crate::region::ReaderRegion;
 
 /// The re-check of a subscriber that nobody can wake: not as it asked for, and not otherwise.
 const UNWOKEN_RECHECK: Duration = Duration::from_millis(50);
@@ -26,16 +26,17 @@ impl UntypedSubscriber {
                 self.move_to(region)?;
             }
         }
+        self.region.check_length()?;
         self.observe()?;
         self.check_place();
         self.set_next_check();
         Ok(())
     }
 
-    /// The re-check, but where there are changes to be told an error waits for the next one.
+    /// Makes the re-check. Where changes are to be returned first, an error is left to the next one.
     pub(super) fn check_or_later(&mut self) -> Result<()> {
         match self.check() {
-            Err(error) if !self.changes.items.is_empty() => {
+            Err(error) if self.schema_changed || !self.changes.items.is_empty() => {
                 tracing::debug!("to be looked at again: {error}");
                 self.next_check_ns = 0;
                 Ok(())
@@ -87,12 +88,78 @@ impl UntypedSubscriber {
         Ok(())
     }
 
-    /// Goes on with another region of the same name, and tells true differences only.
-    fn move_to(&mut self, region: Region) -> Result<()> {
-        let (mark, copy) = copied(&self.name, &self.settings, &region)?;
+    /// Moves to another region of the same name. The changes are the rows that differ.
+    fn move_to(&mut self, region: ReaderRegion) -> Result<()> {
+        let Copied {
+            mark,
+            copy,
+            conversion,
+        } = copied(&self.name, &self.settings, &region)?;
         self.copy.differences(&copy, &mut self.changes);
-        (self.region, self.copy, self.mark) = (region, copy, mark);
+        self.schema_changed |= self.copy.schema() != copy.schema();
+        if self.changes.items.is_empty() {
+            // Rows that are committed from here on are of the new schema.
+            self.changes.clear(copy.schema());
+        }
+        self.region = region;
+        self.copy = copy;
+        self.conversion = conversion;
+        self.mark = mark;
         self.note_delay();
         Ok(())
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use crate::{Change, Schema, UntypedPublisher, Value};
+
+    #[test]
+    fn a_row_committed_during_the_move_to_a_new_schema_is_reported_in_that_schema() {
+        for (number, fields) in [
+            ["id:u64,a:u32,b:u32,c:u64", "id:u64,c:u64"],
+            ["id:u64,c:u64", "id:u64,a:u32,b:u32,c:u64"],
+        ]
+        .into_iter()
+        .enumerate()
+        {
+            let name = format!("test-move-{number}-{}", std::process::id());
+            let [before, after] = fields.map(|fields| Schema::parse(fields, None).unwrap());
+            let row = |schema: &Schema, value: u64| {
+                let mut row = vec![0; schema.row_size()];
+                let (_, field) = schema.field("c").unwrap();
+                row[field.range()].copy_from_slice(&value.to_le_bytes());
+                row
+            };
+            let mut publisher = UntypedPublisher::builder(&name, before.clone())
+                .open()
+                .unwrap();
+            let mut tx = publisher.begin();
+            tx.insert(&row(&before, 4)).unwrap();
+            tx.commit().unwrap();
+            let mut subscriber = UntypedSubscriber::open(&name).unwrap();
+            publisher
+                .reshape(after.clone(), 10, [row(&after, 4)])
+                .unwrap();
+            // A refresh, with a commit between its steps.
+            subscriber.changes.clear(subscriber.copy.schema());
+            subscriber.check().unwrap();
+            assert!(subscriber.schema_changed && subscriber.changes.items.is_empty());
+            let mut tx = publisher.begin();
+            tx.update(&row(&after, 5)).unwrap();
+            tx.commit().unwrap();
+            subscriber.take_over(0).unwrap();
+            let changes = subscriber.changes();
+            let changes: Vec<_> = changes.iter().collect();
+            match &changes[..] {
+                [Change::Updated { old, new }] => {
+                    let values = [old, new].map(|row| row.field("c"));
+                    assert_eq!(values, [4, 5].map(|value| Some(Value::U64(value))));
+                }
+                other => panic!("{other:?}"),
+            }
+            publisher.close().unwrap();
+        }
     }
 }

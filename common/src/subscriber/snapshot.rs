@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use super::Subscriber;
-use super::untyped::{PASSES, UntypedSubscriber, checked};
+use super::untyped::{PASSES, UntypedSubscriber, checked, convert_all};
 use crate::bits::set_bits;
 use crate::error::Result;
-use crate::memory::Lines;
+use crate::memory::{Lines, NoMemory, try_extend};
 use crate::row::{Row, RowBuf};
 use crate::table::catch_up::{Destination, copy_all};
 use crate::table::journal::Mark;
@@ -20,12 +20,12 @@ impl<R: Row> Typed<'_, R> {
 }
 
 impl<R: Row> Destination for Typed<'_, R> {
+    fn reserve(&mut self, words: usize) -> std::result::Result<(), NoMemory> {
+        try_extend(self.0, words / (size_of::<R>() / size_of::<u64>()))
+    }
+
     #[inline]
-    fn reserve(&mut self, words: usize) -> &mut [u64] {
-        let rows = words / (size_of::<R>() / size_of::<u64>());
-        if self.0.len() < rows {
-            self.0.resize(rows, R::zeroed());
-        }
+    fn words(&mut self) -> &mut [u64] {
         bytemuck::cast_slice_mut(self.0)
     }
 }
@@ -35,10 +35,14 @@ impl UntypedSubscriber {
     /// stays as it is.
     ///
     /// # Errors
-    /// [`Error::Outrun`](crate::Error::Outrun), [`Error::Corrupt`](crate::Error::Corrupt).
+    /// [`Error::Outrun`](crate::Error::Outrun), [`Error::Corrupt`](crate::Error::Corrupt), [`Error::Limit`](crate::Error::Limit)
+    /// if there is no memory for the rows.
     pub fn snapshot(&self) -> Result<(u64, Vec<RowBuf>)> {
         let (mut words, mut live) = (Lines::default(), Vec::new());
         let version = self.copy_all(&mut words, &mut live)?;
+        if let Some(conversion) = &self.conversion {
+            words = convert_all(&self.region, conversion, self.schema(), &words, &live)?;
+        }
         let (row_words, row_size) = (self.schema().row_words(), self.schema().row_size());
         let rows = set_bits(&live).map(|slot| {
             let bytes = bytemuck::cast_slice(&words[slot * row_words..][..row_words]);
@@ -48,7 +52,7 @@ impl UntypedSubscriber {
     }
 
     fn copy_all(&self, rows: &mut impl Destination, live: &mut Vec<u64>) -> Result<u64> {
-        let reached = copy_all(rows, live, PASSES, || self.region.look())?;
+        let reached = copy_all(rows, live, PASSES, || self.region.look());
         Ok(checked(&self.name, &self.region, Mark::START, reached)?.version)
     }
 }
@@ -80,9 +84,11 @@ impl<R: Row> Subscriber<R> {
     /// ```
     ///
     /// # Errors
-    /// [`Error::Outrun`](crate::Error::Outrun), [`Error::Corrupt`](crate::Error::Corrupt). What `rows` holds then says nothing.
+    /// [`Error::Outrun`](crate::Error::Outrun), [`Error::Corrupt`](crate::Error::Corrupt), [`Error::Limit`](crate::Error::Limit)
+    /// if there is no memory for the rows, and [`Error::TextTooLong`](crate::Error::TextTooLong) for a text that does not fit its
+    /// field of `R`. The contents of `rows` are then unspecified.
     pub fn snapshot(&self, rows: &mut Vec<R>) -> Result<u64> {
-        if !Typed::<R>::FITS {
+        if !Typed::<R>::FITS || self.inner.conversion.is_some() {
             let (version, found) = self.inner.snapshot()?;
             rows.clear();
             rows.extend(

@@ -10,6 +10,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use crossbeam_utils::Backoff;
+use nix::errno::Errno;
 
 use super::PublisherState;
 use super::builder::{Settings, SubscriberBuilder};
@@ -18,18 +19,20 @@ use super::copy::{ChangeList, LocalCopy};
 use super::interrupt::Interrupter;
 use super::place::Resting;
 use super::wait::Waiter;
+use crate::bits::set_bits;
 use crate::clock::monotonic_ns;
 use crate::error::{Error, Result};
 use crate::layout::header;
-use crate::memory::Lines;
-use crate::region::Region;
-use crate::region::object::TableName;
+use crate::memory::{Lines, NoMemory};
+use crate::region::ReaderRegion;
+use crate::region::object::{TableName, failure};
 use crate::row::{RowBuf, RowRef};
-use crate::schema::Schema;
+use crate::schema::{Conversion, Schema};
 use crate::sync::Ordering;
-use crate::table::catch_up::{Staging, copy_all};
+use crate::table::catch_up::{Failed, Staging, copy_all};
 use crate::table::commit_time;
 use crate::table::journal::Mark;
+use crate::wake::check_place;
 
 /// How often a refresh copies what changed while it copied, before it gives up.
 pub(super) const PASSES: u32 = 256;
@@ -66,10 +69,12 @@ const PARK_TRIES: u32 = 64;
 pub struct UntypedSubscriber {
     pub(super) name: TableName,
     pub(super) settings: Settings,
-    pub(super) region: Region,
+    pub(super) region: ReaderRegion,
     pub(super) resting: Resting,
     pub(super) waiter: Waiter,
     pub(super) copy: LocalCopy,
+    /// Makes rows of the copy of rows of the region, if the region's texts have other widths.
+    pub(super) conversion: Option<Conversion>,
     pub(super) staging: Staging,
     pub(super) changes: ChangeList,
     /// How far the local copy is.
@@ -78,6 +83,8 @@ pub struct UntypedSubscriber {
     pub(super) seen: u64,
     pub(super) state: PublisherState,
     pub(super) publisher_changed: bool,
+    /// Whether the last refresh brought another schema.
+    pub(super) schema_changed: bool,
     pub(super) interrupted: bool,
     /// The header's state, epoch and registry at the last look.
     pub(super) known: [u64; 3],
@@ -95,7 +102,7 @@ impl UntypedSubscriber {
     ///
     /// # Errors
     /// [`Error::InvalidName`], [`Error::NotFound`], [`Error::WrongOwner`], [`Error::PermissionDenied`],
-    /// [`Error::LayoutMismatch`], [`Error::Corrupt`], [`Error::Outrun`].
+    /// [`Error::LayoutMismatch`], [`Error::Corrupt`], [`Error::Outrun`], and [`Error::InvalidWake`] from a builder.
     pub fn open(name: &str) -> Result<Self> {
         Self::builder(name).open()
     }
@@ -107,12 +114,19 @@ impl UntypedSubscriber {
 
     pub(super) fn attach(name: &str, settings: Settings) -> Result<Self> {
         let name = TableName::new(name)?;
+        if let (Some(sleep), Some(place)) = (settings.wake.sleep(), &settings.wake_at) {
+            check_place(sleep, place)?;
+        }
         let Some(region) = settings.region(&name)? else {
             return Err(Error::NotFound {
                 table: name.as_str().to_owned(),
             });
         };
-        let (mark, copy) = copied(&name, &settings, &region)?;
+        let Copied {
+            mark,
+            copy,
+            conversion,
+        } = copied(&name, &settings, &region)?;
         let changes = ChangeList::of_all(copy.schema());
         let waiter = Waiter::new(region.object())?;
         let state = PublisherState::Gone { epoch: 0 };
@@ -124,12 +138,14 @@ impl UntypedSubscriber {
             resting,
             waiter,
             copy,
+            conversion,
             staging: Staging::default(),
             changes,
             mark,
             seen: mark.version,
             state,
             publisher_changed: false,
+            schema_changed: false,
             interrupted: false,
             known: [0; 3],
             next_check_ns: 0,
@@ -148,7 +164,10 @@ impl UntypedSubscriber {
         self.name.as_str()
     }
 
-    /// What a row of the local copy is. Another publisher may change it, at a refresh.
+    /// The schema of the local copy's rows, and of all rows that this subscriber returns.
+    ///
+    /// A publisher may give the table another schema. A refresh or wait that moves the local copy to it says so:
+    /// [`UntypedChanges::schema_changed`] is true, also where no row changed.
     pub fn schema(&self) -> &Arc<Schema> {
         self.copy.schema()
     }
@@ -199,6 +218,12 @@ impl UntypedSubscriber {
         Duration::from_nanos(monotonic_ns().saturating_sub(beat))
     }
 
+    /// Returns true if the publisher's source of rows has ended, so that no change is to be expected
+    /// ([`UntypedPublisher::end_input`](crate::UntypedPublisher::end_input)).
+    pub fn has_input_ended(&self) -> bool {
+        self.region.word(header::INPUT_ENDED) != 0
+    }
+
     /// How long after its commit the last change was taken over, if no other commit came in between.
     pub fn delay(&self) -> Option<Duration> {
         self.delay
@@ -239,17 +264,26 @@ impl UntypedSubscriber {
         self.copy.find_words(key, row_words)
     }
 
-    /// Copies the last committed row of a key into `words`, if it stands where the local copy has it.
+    /// Copies the last committed row of a key into `words`, if it is at the slot where the local copy has it and needs no
+    /// conversion.
     #[inline]
     pub(super) fn glance(&self, key: &[u8], words: &mut [u64]) -> bool {
+        if self.conversion.is_some() {
+            return false;
+        }
         let slot = self.copy.find_alike(key);
         slot.is_some_and(|slot| self.region.glance(slot, words)) && self.copy.is_key_of(key, words)
     }
 
-    /// Copies the last committed row of a key into `words`; whether there is one.
+    /// Copies the last committed row of a key into `words`. Returns true if there is one.
     #[inline]
     pub(super) fn latest_words(&self, key: &[u8], words: &mut [u64]) -> Result<bool> {
         if let Some(slot) = self.copy.find(key) {
+            let row_words = self.region.geometry().row_words;
+            let mut unconverted = self
+                .conversion
+                .as_ref()
+                .map(|conversion| (conversion, vec![0; row_words]));
             let backoff = Backoff::new();
             let mut passes = 0;
             loop {
@@ -257,13 +291,20 @@ impl UntypedSubscriber {
                 if slot >= table.rows() {
                     break;
                 }
-                match table.read(slot, version, 0, words) {
-                    Ok(tag)
-                        if tag.is_live()
-                            && self.schema().key_matches(bytemuck::cast_slice(words), key) =>
-                    {
+                let row = match &mut unconverted {
+                    Some((_, row)) => &mut row[..],
+                    None => &mut *words,
+                };
+                match table.read(slot, version, 0, row) {
+                    Ok(tag) if tag.is_live() => {
                         self.region.check_whole()?;
-                        return Ok(true);
+                        if let Some((conversion, row)) = &unconverted {
+                            convert(conversion, row, words)?;
+                        }
+                        if self.schema().key_matches(bytemuck::cast_slice(words), key) {
+                            return Ok(true);
+                        }
+                        break;
                     }
                     Ok(_) => break,
                     Err(_) => backoff.spin(),
@@ -280,7 +321,14 @@ impl UntypedSubscriber {
     /// Looks for a key among the rows that changed since the version of the local copy.
     fn search(&self, key: &[u8], words: &mut [u64]) -> Result<bool> {
         let mut staging = Staging::default();
-        catch_up(&self.name, &self.region, self.mark, &mut staging)?;
+        stage(
+            &self.name,
+            &self.region,
+            &self.copy,
+            self.conversion.as_ref(),
+            self.mark,
+            &mut staging,
+        )?;
         let holds = |row: &&[u64]| self.schema().key_matches(bytemuck::cast_slice(row), key);
         let row = staging
             .moved()
@@ -300,6 +348,7 @@ impl UntypedSubscriber {
             list: &self.changes,
             version: self.mark.version,
             publisher_changed: self.publisher_changed,
+            schema_changed: self.schema_changed,
             interrupted: self.interrupted,
         }
     }
@@ -307,8 +356,9 @@ impl UntypedSubscriber {
     /// Brings the local copy to the last commit, without ever blocking, and tells what changed.
     ///
     /// # Errors
-    /// [`Error::Outrun`], [`Error::Corrupt`], and what a new publisher's region can bring: [`Error::SchemaMismatch`],
-    /// [`Error::LayoutMismatch`]. The local copy is whole then, at its former version.
+    /// [`Error::Outrun`], [`Error::Corrupt`], [`Error::Limit`] if there is no memory for the rows, and the errors of a new
+    /// publisher's region: [`Error::SchemaMismatch`], [`Error::TextTooLong`], [`Error::LayoutMismatch`]. The local copy is whole
+    /// then, at its former version.
     pub fn refresh(&mut self) -> Result<UntypedChanges<'_>> {
         self.interrupted = false;
         let armed = *self.armed.get_mut();
@@ -318,19 +368,21 @@ impl UntypedSubscriber {
     }
 
     pub(super) fn has_news(&self) -> bool {
-        self.publisher_changed || !self.changes.items.is_empty()
+        self.publisher_changed || self.schema_changed || !self.changes.items.is_empty()
     }
 
     /// One refresh. Commits before `least` are not taken over, unless they are of another publisher.
     pub(super) fn advance(&mut self, park: bool, least: u64) -> Result<()> {
         self.changes.clear(self.copy.schema());
         self.publisher_changed = false;
+        self.schema_changed = false;
         for _ in 0..PARK_TRIES {
             self.awake_after(Duration::ZERO)?;
             if monotonic_ns() >= self.next_check_ns {
                 self.check_or_later()?;
             }
-            // Rows that a successor brought are told first; that there is another publisher, together with its rows.
+            // Changed rows of a successor region are returned first. Another publisher or schema is returned together with
+            // the rows that were committed since.
             if self.changes.items.is_empty() {
                 self.take_over(least)?;
             }
@@ -341,23 +393,26 @@ impl UntypedSubscriber {
         Ok(())
     }
 
-    /// Takes over what was committed. If that is before `least` and nothing else has changed, it is only noted as seen.
-    fn take_over(&mut self, least: u64) -> Result<()> {
+    /// Applies the last commit to the copy. A commit before `least` is only noted as seen, unless something else has changed.
+    pub(super) fn take_over(&mut self, least: u64) -> Result<()> {
         self.seen = self.mark.version;
-        if (self.mark.version..least).contains(&self.region.word(header::COMMIT)) {
+        if self.mark.version < least {
+            // Loaded once: a later commit may be the one that is waited for, and nobody would wake a subscriber that parks there.
             let (commit, _) = self.region.look()?;
-            // Stored before the commit that tells of them, as in `catch_up`.
-            if self.state_words() != self.known {
-                self.check_or_later()?;
-            }
-            if !self.has_news() {
-                self.seen = commit;
-                return Ok(());
+            if (self.mark.version..least).contains(&commit) {
+                // State, epoch and registry are stored before the commit that tells of them, as in `catch_up`.
+                if self.state_words() != self.known {
+                    self.check_or_later()?;
+                }
+                if !self.has_news() {
+                    self.seen = commit;
+                    return Ok(());
+                }
             }
         }
         if self.changes.items.is_empty() && self.region.word(header::COMMIT) != self.mark.version {
             match self.catch_up() {
-                Err(error) if self.publisher_changed => {
+                Err(error) if self.has_news() => {
                     tracing::debug!("to be tried again: {error}");
                 }
                 other => other?,
@@ -367,10 +422,19 @@ impl UntypedSubscriber {
         Ok(())
     }
 
-    /// Takes over all that was committed since.
+    /// Applies everything that was committed since the copy's version.
     fn catch_up(&mut self) -> Result<()> {
-        let mark = catch_up(&self.name, &self.region, self.mark, &mut self.staging)?;
-        self.copy.apply(&self.staging, &mut self.changes);
+        let mark = stage(
+            &self.name,
+            &self.region,
+            &self.copy,
+            self.conversion.as_ref(),
+            self.mark,
+            &mut self.staging,
+        )?;
+        self.copy
+            .apply(&self.staging, &mut self.changes)
+            .map_err(|NoMemory| no_memory(&self.region))?;
         self.mark = mark;
         self.note_delay();
         // State, epoch and registry are stored before the commit that tells of them.
@@ -434,49 +498,119 @@ impl AsRawFd for UntypedSubscriber {
     }
 }
 
-/// A whole copy of a region, and how far it is.
+/// A whole copy of a region.
+pub(super) struct Copied {
+    pub(super) mark: Mark,
+    pub(super) copy: LocalCopy,
+    pub(super) conversion: Option<Conversion>,
+}
+
+/// Copies a region, to rows of the schema that the caller expects if it expects one.
 pub(super) fn copied(
     name: &TableName,
     settings: &Settings,
-    region: &Region,
-) -> Result<(Mark, LocalCopy)> {
-    if let Some(difference) = settings
-        .expected
-        .as_ref()
-        .and_then(|expected| expected.difference(region.schema()))
-    {
-        return Err(Error::SchemaMismatch {
-            table: name.as_str().to_owned(),
-            difference,
-        });
-    }
+    region: &ReaderRegion,
+) -> Result<Copied> {
+    let schema = settings.expected.as_ref().unwrap_or(region.schema());
+    let conversion = match schema.difference(region.schema()) {
+        None => None,
+        Some(difference) => Some(Conversion::by_width(region.schema(), schema).ok_or_else(
+            || Error::SchemaMismatch {
+                table: name.as_str().to_owned(),
+                difference,
+            },
+        )?),
+    };
     let (mut rows, mut live) = (Lines::default(), Vec::new());
-    let reached = copy_all(&mut rows, &mut live, PASSES, || region.look())?;
+    let reached = copy_all(&mut rows, &mut live, PASSES, || region.look());
     let mark = checked(name, region, Mark::START, reached)?;
-    Ok((mark, LocalCopy::whole(region.schema(), rows, live)))
+    if let Some(conversion) = &conversion {
+        rows = convert_all(region, conversion, schema, &rows, &live)?;
+    }
+    Ok(Copied {
+        mark,
+        copy: LocalCopy::whole(schema, rows, live),
+        conversion,
+    })
 }
 
-fn catch_up(name: &TableName, region: &Region, since: Mark, staging: &mut Staging) -> Result<Mark> {
-    let reached = staging.catch_up(since, PASSES, || region.look())?;
-    checked(name, region, since, reached)
+/// Copies the rows of a region that were committed after `since` to `staging`, as rows of `copy`.
+fn stage(
+    name: &TableName,
+    region: &ReaderRegion,
+    copy: &LocalCopy,
+    conversion: Option<&Conversion>,
+    since: Mark,
+    staging: &mut Staging,
+) -> Result<Mark> {
+    let reached = staging.catch_up(since, PASSES, || region.look());
+    let mark = checked(name, region, since, reached)?;
+    if let Some(conversion) = conversion {
+        let row_words = copy.schema().row_words();
+        staging
+            .convert(row_words, |row, words| convert(conversion, row, words))
+            .map_err(|failed| failure_of(name, region, failed))?;
+    }
+    Ok(mark)
 }
 
-/// How far it came from `since`, if what was copied can be believed.
+/// Writes a row of a region to `words`, as a row of a copy.
+fn convert(conversion: &Conversion, row: &[u64], words: &mut [u64]) -> Result<()> {
+    conversion.try_convert(bytemuck::cast_slice(row), bytemuck::cast_slice_mut(words))
+}
+
+/// Converts all live rows of a region to rows of `schema`, by slot.
+pub(super) fn convert_all(
+    region: &ReaderRegion,
+    conversion: &Conversion,
+    schema: &Schema,
+    rows: &[u64],
+    live: &[u64],
+) -> Result<Lines> {
+    let (from_words, to_words) = (region.geometry().row_words, schema.row_words());
+    let mut converted =
+        Lines::try_zeroed(live.len() * 64 * to_words).map_err(|NoMemory| no_memory(region))?;
+    for slot in set_bits(live) {
+        let row = &rows[slot * from_words..][..from_words];
+        convert(
+            conversion,
+            row,
+            &mut converted[slot * to_words..][..to_words],
+        )?;
+    }
+    Ok(converted)
+}
+
+/// Returns how far the copied rows lead from `since`, if they can be trusted.
 pub(super) fn checked(
     name: &TableName,
-    region: &Region,
+    region: &ReaderRegion,
     since: Mark,
-    reached: Option<Mark>,
+    reached: std::result::Result<Mark, Failed<Error>>,
 ) -> Result<Mark> {
     region.check_whole()?;
     match reached {
-        Some(mark) if mark.version < since.version => Err(region.corrupt(format!(
+        Ok(mark) if mark.version < since.version => Err(region.corrupt(format!(
             "its commits went back from {} to {}",
             since.version, mark.version
         ))),
-        Some(mark) => Ok(mark),
-        None => Err(outrun(name, PASSES)),
+        Ok(mark) => Ok(mark),
+        Err(failed) => Err(failure_of(name, region, failed)),
     }
+}
+
+/// Returns the error for a copy that failed.
+fn failure_of(name: &TableName, region: &ReaderRegion, failed: Failed<Error>) -> Error {
+    match failed {
+        Failed::Caller(error) => error,
+        Failed::Outrun => outrun(name, PASSES),
+        Failed::NoMemory => no_memory(region),
+    }
+}
+
+/// Returns the error for a copy of rows that the system has no memory for.
+fn no_memory(region: &ReaderRegion) -> Error {
+    failure(region.object(), "copy", Errno::ENOMEM)
 }
 
 fn outrun(name: &TableName, passes: u32) -> Error {

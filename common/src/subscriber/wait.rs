@@ -52,13 +52,15 @@ impl Waiter {
         Ok(waiter)
     }
 
-    /// Also waits for calls; `keeps` says that they stay where they are, so that only a new one counts.
+    /// Also waits for calls. `keeps` is true for a pipe, whose lines belong to its readers, so that only a new line counts.
     pub(super) fn add_call(&self, descriptor: impl AsFd, keeps: bool) -> Result<()> {
-        let edge = match keeps {
-            true => EpollFlags::EPOLLET,
+        let flags = match keeps {
+            // A reader may take the line before this process looks. Epoll drops an event whose descriptor is no longer ready for
+            // anything it was added for, and the call would be lost. The pipe is open for writing, too, and stays writable.
+            true => EpollFlags::EPOLLET | EpollFlags::EPOLLOUT,
             false => EpollFlags::empty(),
         };
-        self.add_with(descriptor.as_fd(), CALL, edge)
+        self.add_with(descriptor.as_fd(), CALL, flags)
     }
 
     /// Waits for them no more. Not left to closing: a child of fork may hold the descriptor, too.
@@ -146,5 +148,35 @@ impl Waiter {
 impl AsFd for Waiter {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.epoll.0.as_fd()
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use std::io::Read;
+
+    use super::*;
+    use crate::region::random_id;
+    use crate::wake::fifo::{Fifo, Sender};
+
+    /// A script reads the line before the subscriber gets to run, as happens whenever both sleep on the pipe.
+    #[test]
+    fn call_wakes_owner_of_pipe_although_a_reader_took_the_line() {
+        let path = std::env::temp_dir().join(format!("tablecast-taken-{}", random_id().unwrap()));
+        let pipe = Fifo::create(&path).unwrap();
+        let mut waiter = Waiter::new("a table").unwrap();
+        waiter.add_call(&pipe, true).unwrap();
+        // A new descriptor may be reported once.
+        waiter.sleep(Duration::ZERO).unwrap();
+        assert!(!waiter.sleep(Duration::ZERO).unwrap().called);
+        let sender = Sender::open(&path).unwrap();
+        let mut script = std::fs::File::open(&path).unwrap();
+        for version in 10..20 {
+            sender.send(version);
+            let mut line = [0; 3];
+            script.read_exact(&mut line).unwrap();
+            assert!(waiter.sleep(Duration::from_secs(5)).unwrap().called);
+            assert!(!waiter.sleep(Duration::ZERO).unwrap().called);
+        }
     }
 }

@@ -30,7 +30,7 @@ impl UntypedSubscriber {
     /// A copy that is there already is refreshed without sleeping.
     ///
     /// It comes back early, with all that there is and the changes' [`version`](UntypedChanges::version) short of what was
-    /// waited for, when the time is over, when it is [interrupted](Self::interrupter), and when the publisher's state changes: a
+    /// waited for, when the time is over, when it is [interrupted](Self::interrupter), and when the schema or the publisher's state changes: a
     /// dead one commits no more, and versions begin anew where a table was closed and is published again.
     ///
     /// ```

@@ -1,7 +1,7 @@
 //! Writing a transaction, and repairing what a dead publisher left.
 
-use super::Table;
 use super::read::Found;
+use super::{Table, WritableTable};
 use crate::layout::{BLOCK_ROWS, NEVER, Tag, header};
 use crate::seqlock;
 use crate::sync::{Ordering, Point, applies, fence, ordering, store};
@@ -11,7 +11,7 @@ use crate::sync::{Ordering, Point, applies, fence, ordering, store};
 pub struct Write<'r> {
     /// The row's place.
     pub slot: usize,
-    /// Which of its copies is written: the [spare one](Table::spare).
+    /// Which of its copies is written: the one that is not the [holder](Table::holder).
     pub spare: usize,
     /// The words of several rows.
     pub words: &'r [u64],
@@ -29,7 +29,7 @@ impl Write<'_> {
     }
 }
 
-impl Table<'_> {
+impl WritableTable<'_> {
     /// Makes all of `writes` true at one instant, as transaction `version` (the last commit plus one), at `time`
     /// (ns of CLOCK_MONOTONIC). No slot may stand in `writes` twice. Without writes it is a commit that says only
     /// that there is news.
@@ -82,30 +82,15 @@ impl Table<'_> {
         fence(Point::AfterCommit, Ordering::SeqCst);
     }
 
-    /// What writes `row` to `slot`, or deletes it, in the transaction after `committed`.
+    /// Returns the write that puts `row` at `slot`, or deletes it, in the transaction after `committed`.
     #[cfg(test)]
     pub fn write<'r>(&self, slot: usize, row: Option<&'r [u64]>, committed: u64) -> Write<'r> {
+        let (holder, _) = self.holder(slot, committed);
         Write {
             slot,
-            spare: self.spare(slot, committed),
+            spare: 1 - holder,
             words: row.unwrap_or_default(),
             row: row.map(|_| 0),
-        }
-    }
-
-    /// Which copy of `slot` does not hold the row as of `committed`, the last commit.
-    ///
-    /// # Panics
-    /// If there is no such row.
-    #[inline]
-    pub fn spare(&self, slot: usize, committed: u64) -> usize {
-        let (block, row) = self.place(slot);
-        // Where both are above it, somebody else has written here, and either will do.
-        let holder = Found::by(block.tags(row), committed).map_or(0, |found| found.which);
-        if applies(Point::SpareCopy) {
-            1 - holder
-        } else {
-            holder
         }
     }
 
@@ -127,12 +112,37 @@ impl Table<'_> {
         }
     }
 
-    /// Puts a row into a table that nobody can see yet.
-    pub fn fill(&self, slot: usize, tag: Tag, row: &[u64]) {
-        let [first, _] = self.copies(slot);
-        seqlock::hide(first.tag, tag);
-        seqlock::write(first.words, row);
-        self.raise(slot / BLOCK_ROWS, tag.version());
+    /// Writes a row, or that there is none, to copy `which` of `slot` in a table that no other process can see yet. The next
+    /// transaction must overwrite the other copy.
+    pub fn fill(&self, slot: usize, which: usize, version: u64, row: Option<&[u64]>) {
+        let copies = self.copies(slot);
+        let copy = &copies[which];
+        let tag = row.map_or(Tag::deleted(version), |_| Tag::live(version));
+        seqlock::hide(copy.tag, tag);
+        if let Some(row) = row {
+            seqlock::write(copy.words, row);
+        }
+        self.raise(slot / BLOCK_ROWS, version);
+    }
+}
+
+impl Table<'_> {
+    /// Returns which copy of `slot` counts as of `committed`, the last commit, and whether it is a live row.
+    ///
+    /// # Panics
+    /// If there is no such slot.
+    #[inline]
+    pub fn holder(&self, slot: usize, committed: u64) -> (usize, bool) {
+        let (block, row) = self.place(slot);
+        // Both tags are above the commit only if another process wrote them. Then either copy may be overwritten.
+        let (holder, live) = Found::by(block.tags(row), committed)
+            .map_or((0, false), |found| (found.which, found.tag.is_live()));
+        let holder = if applies(Point::SpareCopy) {
+            holder
+        } else {
+            1 - holder
+        };
+        (holder, live)
     }
 }
 
@@ -148,7 +158,7 @@ mod tests {
         let words: Vec<AtomicU64> = (0..geometry.words_for(64))
             .map(|_| AtomicU64::new(0))
             .collect();
-        let table = Table::new(&words, &geometry, 64).unwrap();
+        let table = WritableTable::new(&words, &geometry, 64).unwrap();
         for damage in [0, 1, Tag::live(7).0, NEVER] {
             // Looked at twice: to hide, and to write.
             let writes = [3, 5].into_iter().map(|slot| {

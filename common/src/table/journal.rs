@@ -17,10 +17,11 @@
 //! Otherwise the change tree tells. A dead publisher's transaction may have noted slots beyond `written[commit]`, within the same
 //! bound: its successor overwrites them. What is noted is where to look, and no more: a slot too many costs one look.
 
-use super::{Table, last_commit};
+use super::{Table, WritableTable, last_commit};
 use crate::bits::sort_below;
 use crate::layout::header::{COMMIT, WRITTEN, WRITTEN_WORDS};
 use crate::sync::{AtomicU64, Ordering, Point, applies, fence, store};
+use crate::word::ReadOnlyWord;
 
 /// How far a copy is: at a version, and at a place in the journal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,7 +47,7 @@ impl Mark {
 
 /// The word that says how many slots were noted up to `version`.
 #[inline]
-fn written(words: &[AtomicU64], version: u64) -> &AtomicU64 {
+fn written<W>(words: &[W], version: u64) -> &W {
     &words[WRITTEN + (version % WRITTEN_WORDS) as usize]
 }
 
@@ -57,7 +58,7 @@ const FETCHED: u64 = 24;
 
 /// The word of a journal that has the slot that was noted as `number`.
 #[inline]
-fn word(journal: &[AtomicU64], number: u64) -> &AtomicU64 {
+fn word<W>(journal: &[W], number: u64) -> &W {
     &journal[(number / 2) as usize & (journal.len() - 1)]
 }
 
@@ -119,7 +120,7 @@ impl<'m> Notes<'m> {
 
 impl<'m> Table<'m> {
     #[inline]
-    fn journal(&self) -> &'m [AtomicU64] {
+    fn journal(&self) -> &'m [ReadOnlyWord] {
         &self.words[self.geometry.journal..][..self.geometry.journal_slots / 2]
     }
 
@@ -127,24 +128,6 @@ impl<'m> Table<'m> {
     #[inline]
     fn reach(&self) -> u64 {
         self.geometry.journal_slots as u64 / 2
-    }
-
-    /// What notes the `count` slots that transaction `version` writes. Only the publisher calls it, between that commit and the one
-    /// before.
-    #[inline]
-    pub(super) fn notes(&self, version: u64, count: u64) -> Notes<'m> {
-        let begin = written(self.words, version - 1).load(Ordering::Relaxed);
-        let is_within_reach = count <= self.reach() && applies(Point::Note);
-        let mut notes = Notes {
-            journal: is_within_reach.then(|| self.journal()),
-            next: begin,
-            first: 0,
-            written: written(self.words, version),
-        };
-        notes.first = notes
-            .word()
-            .map_or(0, |word| low(word.load(Ordering::Relaxed)));
-        notes
     }
 
     /// Where a copy is that is brought to `version`, the last commit a moment ago.
@@ -195,6 +178,27 @@ impl<'m> Table<'m> {
     }
 }
 
+impl<'m> WritableTable<'m> {
+    /// Returns what notes the `count` slots that transaction `version` writes. Call it between that commit and the one before.
+    #[inline]
+    pub(super) fn notes(&self, version: u64, count: u64) -> Notes<'m> {
+        let begin = written(self.words, version - 1).load(Ordering::Relaxed);
+        let is_within_reach = count <= self.reach() && applies(Point::Note);
+        let geometry = self.geometry;
+        let mut notes = Notes {
+            journal: is_within_reach
+                .then(|| &self.words[geometry.journal..][..geometry.journal_slots / 2]),
+            next: begin,
+            first: 0,
+            written: written(self.words, version),
+        };
+        notes.first = notes
+            .word()
+            .map_or(0, |word| low(word.load(Ordering::Relaxed)));
+        notes
+    }
+}
+
 #[cfg(all(test, not(loom)))]
 mod tests {
     use std::collections::BTreeSet;
@@ -212,7 +216,7 @@ mod tests {
         let words: Vec<AtomicU64> = (0..geometry.words_for(ROWS))
             .map(|_| AtomicU64::new(0))
             .collect();
-        let table = Table::new(&words, &geometry, ROWS).unwrap();
+        let table = WritableTable::new(&words, &geometry, ROWS).unwrap();
         let mut marks: Vec<(Mark, Vec<usize>)> = vec![(table.mark(0), Vec::new())];
         let mut slots = Vec::new();
         let (mut known, mut unknown) = (0, 0);
@@ -251,7 +255,7 @@ mod tests {
         let words: Vec<AtomicU64> = (0..geometry.words_for(ROWS))
             .map(|_| AtomicU64::new(0))
             .collect();
-        let table = Table::new(&words, &geometry, ROWS).unwrap();
+        let table = WritableTable::new(&words, &geometry, ROWS).unwrap();
         for version in 1..=8 {
             let write = table.write(3, Some(&[7]), version - 1);
             table.commit(version, 0, std::iter::once(write));
@@ -266,7 +270,7 @@ mod tests {
         let words: Vec<AtomicU64> = (0..geometry.words_for(ROWS))
             .map(|_| AtomicU64::new(u64::MAX))
             .collect();
-        let table = Table::new(&words, &geometry, ROWS).unwrap();
+        let table = WritableTable::new(&words, &geometry, ROWS).unwrap();
         words[COMMIT].store(5, Ordering::Relaxed);
         let mut slots = Vec::new();
         for end in [0, 1, 31, u64::MAX] {

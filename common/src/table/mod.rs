@@ -1,7 +1,7 @@
 //! The table over plain words: rows, versions, transactions, change tracking.
 //!
-//! Everything here works on a slice of [`AtomicU64`], which is a mapping of shared memory in the product and a
-//! vector in tests and models. Nothing here waits, allocates for a reader's sake, or makes a system call.
+//! Everything here works on a slice of words, which is a mapping of shared memory in the product and a vector in tests and
+//! models: [`Table`] reads, [`WritableTable`] writes, too. Nothing here waits, allocates for a reader's sake, or makes a system call.
 //!
 //! Each row has two copies, each with a tag (`version << 2 | live`). The row at version `s` is the copy with the
 //! greatest tag at most `s`. A transaction `V` writes each of its rows into the other copy, under the tag `V`, which
@@ -18,23 +18,26 @@ pub mod commit;
 pub mod journal;
 pub mod read;
 
+use std::ops::Deref;
+
 use read::Block;
 
 use crate::layout::{BLOCK_ROWS, FANOUT, Geometry, header};
-use crate::seqlock::Guarded;
+use crate::seqlock::Writable;
 use crate::sync::{AtomicU64, Ordering, Point, applies, fence, store};
+use crate::word::{ReadOnlyWord, read_only};
 
 /// A table's words, their geometry, and how many of its rows there are.
 #[derive(Clone, Copy)]
 pub struct Table<'m> {
-    words: &'m [AtomicU64],
+    words: &'m [ReadOnlyWord],
     geometry: &'m Geometry,
     rows: usize,
 }
 
 impl<'m> Table<'m> {
     /// A table of `rows`; None if the words do not reach that far.
-    pub fn new(words: &'m [AtomicU64], geometry: &'m Geometry, rows: usize) -> Option<Self> {
+    pub fn new(words: &'m [ReadOnlyWord], geometry: &'m Geometry, rows: usize) -> Option<Self> {
         let reaches = rows <= geometry.capacity && geometry.words_for(rows) <= words.len();
         reaches.then_some(Self {
             words,
@@ -53,38 +56,6 @@ impl<'m> Table<'m> {
         self.geometry.row_words
     }
 
-    /// The two guarded copies of `slot`.
-    ///
-    /// # Panics
-    /// If there is no such row.
-    #[inline]
-    pub fn copies(&self, slot: usize) -> [Guarded<'m>; 2] {
-        [0, 1].map(|which| self.copy(slot, which))
-    }
-
-    /// One of them.
-    #[inline]
-    fn copy(&self, slot: usize, which: usize) -> Guarded<'m> {
-        Guarded {
-            tag: self.tag(slot, which),
-            words: self.copy_words(slot, which),
-        }
-    }
-
-    /// Its tag.
-    #[inline]
-    fn tag(&self, slot: usize, which: usize) -> &'m AtomicU64 {
-        assert!(slot < self.rows, "slot {slot} of {} rows", self.rows);
-        &self.words[self.geometry.tags(slot) + which]
-    }
-
-    /// Its words.
-    #[inline]
-    fn copy_words(&self, slot: usize, which: usize) -> &'m [AtomicU64] {
-        assert!(slot < self.rows, "slot {slot} of {} rows", self.rows);
-        &self.words[self.geometry.copy(slot, which)..][..self.geometry.row_words]
-    }
-
     /// The block of `slot`, and which of its rows that is.
     ///
     /// # Panics
@@ -95,27 +66,16 @@ impl<'m> Table<'m> {
         (self.block(slot / BLOCK_ROWS), slot % BLOCK_ROWS)
     }
 
-    /// Raises the entries of the change tree above a block to `version`. Only the publisher calls it.
-    #[inline]
-    fn raise(&self, block: usize, version: u64) {
-        if !applies(Point::RaiseTree) {
-            return;
-        }
-        let mut index = block;
-        for level in &self.geometry.levels[..self.geometry.depth] {
-            let entry = &self.words[level + index];
-            if entry.load(Ordering::Relaxed) < version {
-                // Relaxed: the release of `commit` shows it to whoever has seen that commit.
-                store(entry, version, Ordering::Relaxed);
-            }
-            index /= FANOUT;
-        }
-    }
-
-    /// Calls `visit` with each block in which something was written after `since`, in order.
+    /// Calls `visit` with each block that was written after `since`, in ascending order.
     /// The caller has loaded `commit` by [`last_commit`] before.
+    ///
+    /// The tree may be ahead of the number of rows, which was loaded before it. Blocks beyond that number hold only rows of
+    /// commits that the caller has not loaded, so they are not visited: `descend` bounds the entries below the root, and
+    /// the root covers a block that exists unless there are no rows.
     fn changed_blocks(&self, since: u64, mut visit: impl FnMut(usize)) {
-        self.descend(self.geometry.depth - 1, 0, since, &mut visit);
+        if self.rows > 0 {
+            self.descend(self.geometry.depth - 1, 0, since, &mut visit);
+        }
     }
 
     fn descend(&self, level: usize, index: usize, since: u64, visit: &mut impl FnMut(usize)) {
@@ -134,9 +94,76 @@ impl<'m> Table<'m> {
     }
 }
 
+/// A [`Table`] whose words this process may write: the publisher's.
+#[derive(Clone, Copy)]
+pub struct WritableTable<'m> {
+    table: Table<'m>,
+    words: &'m [AtomicU64],
+}
+
+impl<'m> Deref for WritableTable<'m> {
+    type Target = Table<'m>;
+
+    #[inline]
+    fn deref(&self) -> &Table<'m> {
+        &self.table
+    }
+}
+
+impl<'m> WritableTable<'m> {
+    /// A table of `rows`; None if the words do not reach that far.
+    pub fn new(words: &'m [AtomicU64], geometry: &'m Geometry, rows: usize) -> Option<Self> {
+        let table = Table::new(read_only(words), geometry, rows)?;
+        Some(Self { table, words })
+    }
+
+    /// Both copies of `slot`.
+    ///
+    /// # Panics
+    /// If there is no such row.
+    #[inline]
+    pub fn copies(&self, slot: usize) -> [Writable<'m>; 2] {
+        [0, 1].map(|which| Writable {
+            tag: self.tag(slot, which),
+            words: self.copy_words(slot, which),
+        })
+    }
+
+    /// The tag of copy `which` of `slot`.
+    #[inline]
+    fn tag(&self, slot: usize, which: usize) -> &'m AtomicU64 {
+        assert!(slot < self.rows, "slot {slot} of {} rows", self.rows);
+        &self.words[self.geometry.tags(slot) + which]
+    }
+
+    /// The words of copy `which` of `slot`.
+    #[inline]
+    fn copy_words(&self, slot: usize, which: usize) -> &'m [AtomicU64] {
+        assert!(slot < self.rows, "slot {slot} of {} rows", self.rows);
+        &self.words[self.geometry.copy(slot, which)..][..self.geometry.row_words]
+    }
+
+    /// Raises the entries of the change tree above a block to `version`.
+    #[inline]
+    fn raise(&self, block: usize, version: u64) {
+        if !applies(Point::RaiseTree) {
+            return;
+        }
+        let mut index = block;
+        for level in &self.geometry.levels[..self.geometry.depth] {
+            let entry = &self.words[level + index];
+            if entry.load(Ordering::Relaxed) < version {
+                // Relaxed: the release of `commit` shows it to whoever has seen that commit.
+                store(entry, version, Ordering::Relaxed);
+            }
+            index /= FANOUT;
+        }
+    }
+}
+
 /// The number of the last committed transaction. All that it and its predecessors wrote is seen by loads after this.
 #[inline]
-pub fn last_commit(words: &[AtomicU64]) -> u64 {
+pub fn last_commit(words: &[ReadOnlyWord]) -> u64 {
     let version = words[header::COMMIT].load(Ordering::Relaxed);
     // Partner: the release store of `commit`. It stands before any load of rows, tags and change tree.
     fence(Point::SeeCommit, Ordering::Acquire);
@@ -144,7 +171,7 @@ pub fn last_commit(words: &[AtomicU64]) -> u64 {
 }
 
 /// When transaction `version` was committed, in ns of CLOCK_MONOTONIC, if it still is the last one.
-pub fn commit_time(words: &[AtomicU64], version: u64) -> Option<u64> {
+pub fn commit_time(words: &[ReadOnlyWord], version: u64) -> Option<u64> {
     let time = words[header::TIME + (version & 1) as usize].load(Ordering::Relaxed);
     // The slot of `version` is written again by version + 2, after the commit of version + 1.
     fence(Point::RecheckTag, Ordering::Acquire);

@@ -5,7 +5,8 @@ use crate::bits::{runs, set_bits};
 use crate::layout::{BLOCK_ROWS, Geometry, Tag};
 use crate::memory;
 use crate::seqlock::Guarded;
-use crate::sync::{AtomicU64, Ordering, Point, applies, fence};
+use crate::sync::{Ordering, Point, applies, fence};
+use crate::word::ReadOnlyWord;
 
 /// The row was rewritten twice since the version was taken: take a new version and try again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,7 +17,7 @@ pub struct Overtaken;
 /// those who read one row again and again. `words` and `geometry` are of a table of rows of that width; there may be no such
 /// slot.
 #[inline]
-pub fn glance(words: &[AtomicU64], geometry: &Geometry, slot: usize, row: &mut [u64]) -> bool {
+pub fn glance(words: &[ReadOnlyWord], geometry: &Geometry, slot: usize, row: &mut [u64]) -> bool {
     let version = last_commit(words);
     let (block, place) = (geometry.tags(slot - slot % BLOCK_ROWS), slot % BLOCK_ROWS);
     let Some(tags) = words.get(block + 2 * place..block + 2 * place + 2) else {
@@ -48,15 +49,15 @@ const MANY: u32 = 8;
 /// The rows of one block: its tags, its first copies, its second copies.
 #[derive(Clone, Copy)]
 pub struct Block<'m> {
-    tags: &'m [AtomicU64],
-    copies: [&'m [AtomicU64]; 2],
+    tags: &'m [ReadOnlyWord],
+    copies: [&'m [ReadOnlyWord]; 2],
     row_words: usize,
 }
 
 impl<'m> Block<'m> {
     /// Of a block's words.
     #[inline]
-    pub(super) fn new(words: &'m [AtomicU64], row_words: usize) -> Self {
+    pub(super) fn new(words: &'m [ReadOnlyWord], row_words: usize) -> Self {
         let (tags, copies) = words.split_at(2 * BLOCK_ROWS);
         let (first, second) = copies.split_at(BLOCK_ROWS * row_words);
         Self {
@@ -230,7 +231,7 @@ fn latest(version: u64) -> u64 {
 /// Which of a row's two copies holds it at a version.
 #[derive(Clone, Copy)]
 pub(super) struct Found {
-    tag: Tag,
+    pub(super) tag: Tag,
     pub(super) which: usize,
     /// Whether both tags are at most that version. Then neither can have been another at that version; else the tag that counts
     /// may have been loaded before the other copy was committed and then this one rewritten.

@@ -1,8 +1,10 @@
 //! Named pipes, which any script can read: a line a call, the number of the commit. A full one means that nobody reads.
 //!
-//! The subscriber that made it sleeps on it, and leaves the lines to whoever reads them: a new line is a new edge for its epoll.
-//! It takes them out only when so many lie there that nobody seems to read. It has the pipe open for both directions, so that a
-//! publisher always finds a reader and readers always find a writer; they come to its end when it is gone.
+//! The subscriber that made the pipe sleeps on it and leaves the lines to the scripts that read it. Each line is an edge for the
+//! subscriber's epoll, also if a script has read the line before the subscriber runs: it waits for "writable" as well as for
+//! "readable", and so needs no byte. It takes lines out only when more than [`UNREAD`] bytes show that nobody reads. It has the
+//! pipe open for both directions, so that a publisher always finds a reader and readers always find a writer. Readers come to the
+//! end of the pipe when its subscriber is gone. Several scripts that read one pipe share its lines; give each its own.
 
 use std::fs::{self, File};
 use std::io::{ErrorKind, Read, Write};

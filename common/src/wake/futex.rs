@@ -6,20 +6,20 @@
 //! on a region whose publisher died before it said that another one took the name learns that by the re-check, too.
 
 use std::num::NonZeroU32;
-use std::sync::atomic::AtomicU32;
 use std::time::Duration;
 
 use rustix::io::Errno;
-use rustix::thread::futex::{Flags, Timespec, wait_bitset, wake};
+use rustix::thread::futex::Timespec;
 
 use crate::clock::monotonic_ns;
+use crate::region::FutexWord;
 
 /// The bit of those who sleep here by themselves. The others are for the threads of [`super::thread`], which are also called one
 /// by one. A publisher's call is for all.
 pub const SLEEPER: NonZeroU32 = NonZeroU32::new(1 << 31).expect("a bit");
 
 /// Sleeps as long as the half of `commit` is that of `seen`, at most for `time`. Whether it was called.
-pub fn sleep(half: &AtomicU32, seen: u64, time: Option<Duration>, bits: NonZeroU32) -> bool {
+pub fn sleep(half: FutexWord<'_>, seen: u64, time: Option<Duration>, bits: NonZeroU32) -> bool {
     // Its time is a point of CLOCK_MONOTONIC and not a span, as that of FUTEX_WAIT would be.
     let until = time.map(|time| {
         let span = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
@@ -30,7 +30,7 @@ pub fn sleep(half: &AtomicU32, seen: u64, time: Option<Duration>, bits: NonZeroU
         }
     });
     loop {
-        match wait_bitset(half, Flags::empty(), seen as u32, until.as_ref(), bits) {
+        match half.wait(seen as u32, until.as_ref(), bits) {
             Ok(()) => return true,
             // A signal: as with a sleep in epoll the program's handler has had its turn.
             Err(Errno::INTR) if until.is_none() => {}
@@ -38,11 +38,4 @@ pub fn sleep(half: &AtomicU32, seen: u64, time: Option<Duration>, bits: NonZeroU
             Err(_) => return false,
         }
     }
-}
-
-/// Wakes all who sleep there.
-#[inline]
-pub fn wake_all(half: &AtomicU32) {
-    // It can only fail where the mapping is gone, and with it the table.
-    let _hint = wake(half, Flags::empty(), i32::MAX as u32);
 }

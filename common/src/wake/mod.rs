@@ -19,6 +19,7 @@
 //! a path) is read from the registry only where one user alone may write to it. For those without a descriptor [`thread`] makes
 //! one when it is asked for.
 
+pub mod budget;
 mod callers;
 pub mod fifo;
 pub mod futex;
@@ -30,14 +31,18 @@ mod thread;
 pub mod unix;
 
 use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::fs::FileTypeExt;
+use std::os::unix::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
+use nix::unistd::{AccessFlags, access};
 
 use crate::error::{Error, Result};
 use crate::identity::Identity;
+use crate::layout::MAX_SLOTS;
 use crate::layout::registry::PATH_BYTES;
-use crate::region::object::{Access, failure_io};
+use crate::region::object::{failure_io, queue_name};
 
 pub use callers::Callers;
 pub use kind::{Sleep, WakeKind};
@@ -63,6 +68,11 @@ pub mod words {
     /// Whether who is of that kind says where to call, so that it is believed of one's own user only.
     pub fn name_a_target(word: u64) -> bool {
         matches!(word, SOCKET_AT | SIGNAL | FIFO)
+    }
+
+    /// Returns true if a subscriber of that kind is called by itself, and not with all others who sleep on `commit`.
+    pub fn needs_calls(word: u64) -> bool {
+        !matches!(word, 0 | FUTEX | SPIN)
     }
 
     /// The kind that a word stands for, in one word.
@@ -180,13 +190,13 @@ pub enum Bell {
 }
 
 impl Bell {
-    /// Makes it; those who may write to the registry may call.
+    /// Makes it, to be called by `publisher`.
     ///
     /// # Errors
     /// [`Error::Limit`](crate::Error::Limit) naming what is used up, and what the system refuses.
-    pub fn make(address: &Address, access: Access) -> Result<Self> {
+    pub fn make(address: &Address, publisher: queue::Publisher) -> Result<Self> {
         Ok(match address {
-            Address::Queue(name) => Self::Queue(queue::Queue::create(name.clone(), access)?),
+            Address::Queue(name) => Self::Queue(queue::Queue::create(name.clone(), publisher)?),
             Address::Socket(name) => Self::Socket(unix::Socket::named(name)?),
             Address::SocketAt(path) => Self::Socket(unix::Socket::at(path)?),
             Address::Signal(_, number) => Self::Signal(signal::Receiver::install(*number)?),
@@ -265,6 +275,59 @@ impl Caller {
             Self::Fifo(sender) => sender.send(version),
             Self::None => {}
         }
+    }
+}
+
+/// Checks that a subscriber that asks for `sleep` can make what it is called by at `place`, a path that its user has named.
+///
+/// # Errors
+/// [`Error::InvalidWake`] with what is wrong with the place.
+pub fn check_place(sleep: Sleep, place: &Path) -> Result<()> {
+    let (what, directory) = match sleep {
+        Sleep::Unix => ("socket", place),
+        Sleep::Fifo if place.is_dir() => ("named pipe", place),
+        Sleep::Fifo => ("named pipe", place.parent().unwrap_or(place)),
+        Sleep::Auto | Sleep::Queue | Sleep::Futex | Sleep::Signal(_) => return Ok(()),
+    };
+    let refused = |reason: String| Err(Error::InvalidWake { reason });
+    // The parent of a bare name.
+    let directory = match directory.as_os_str().is_empty() {
+        true => Path::new("."),
+        false => directory,
+    };
+    let (object, shown) = (place.display(), directory.display());
+    match std::fs::metadata(directory) {
+        Ok(status) if status.is_dir() => {}
+        Ok(_) => {
+            return refused(format!(
+                "{what} at {object}: {shown} is no directory; name one that is"
+            ));
+        }
+        Err(error) => {
+            return refused(format!(
+                "{what} at {object}: {shown}: {error}; make that directory first, or name another place"
+            ));
+        }
+    }
+    if let Err(errno) = access(directory, AccessFlags::W_OK | AccessFlags::X_OK) {
+        return refused(format!(
+            "{what} at {object}: {shown}: {}; name a directory that this user may write to",
+            errno.desc()
+        ));
+    }
+    let is_taken = |status: std::fs::Metadata| !status.is_dir() && !status.file_type().is_fifo();
+    if sleep == Sleep::Fifo && std::fs::symlink_metadata(place).is_ok_and(is_taken) {
+        return refused(format!(
+            "{what} at {object}: there is something else; remove that, or name another place"
+        ));
+    }
+    // The longest name that is made in a directory.
+    let longest = queue_name(u64::MAX, MAX_SLOTS, u64::MAX);
+    match Address::of(sleep, Some(place), &longest)? {
+        Address::SocketAt(path) if SocketAddr::from_pathname(&path).is_err() => refused(format!(
+            "{what} at {object}: its path would be too long for a socket; name a directory with a shorter path"
+        )),
+        _ => Ok(()),
     }
 }
 

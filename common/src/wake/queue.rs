@@ -3,7 +3,9 @@
 //! Its name is derived from registry, slot and the subscriber's random number, so that a publisher sends to whom it means or to
 //! nobody. What it costs is a place among those of the system (256 unless set otherwise).
 
+use std::fs::Metadata;
 use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::fs::MetadataExt;
 
 use nix::errno::Errno;
 use nix::mqueue::{MQ_OFlag, MqAttr, MqdT, mq_close, mq_open, mq_receive, mq_send, mq_unlink};
@@ -11,7 +13,7 @@ use nix::sys::stat::Mode;
 
 use crate::error::{Error, Result};
 use crate::region::lock::{self, Span};
-use crate::region::object::{self, Access, failure};
+use crate::region::object::{self, failure, own_user};
 
 /// An open queue, closed when dropped (nix leaves that to its users).
 struct Descriptor(Option<MqdT>);
@@ -44,6 +46,44 @@ impl Drop for Descriptor {
     }
 }
 
+/// Who sends to a queue.
+#[derive(Clone, Copy, Debug)]
+pub struct Publisher {
+    /// The user of its process.
+    pub user: u32,
+    /// The group of its objects, of which it is a member.
+    pub group: u32,
+    /// Whether every user may read its table.
+    pub is_public: bool,
+}
+
+impl Publisher {
+    /// The publisher whose registry has this status.
+    pub fn of(registry: &Metadata) -> Self {
+        Self {
+            user: registry.uid(),
+            group: registry.gid(),
+            is_public: registry.mode() & 0o004 != 0,
+        }
+    }
+
+    /// Lets it send to a queue that was made with mode 0600, and as few others as modes can say. Nobody else can take a message out.
+    ///
+    /// # Errors
+    /// What the system refuses.
+    fn admit(self, queue: BorrowedFd<'_>) -> nix::Result<()> {
+        // Its own queue, or root's right.
+        if [own_user(), 0].contains(&self.user) {
+            return Ok(());
+        }
+        match object::restrict(queue, 0o620, Some(self.group)) {
+            // This process is not of that group, and cannot name the publisher more closely than as anybody.
+            Err(_) if self.is_public => object::restrict(queue, 0o622, None),
+            admitted => admitted,
+        }
+    }
+}
+
 /// A subscriber's own queue. Dropping it removes it.
 pub struct Queue {
     name: String,
@@ -52,11 +92,11 @@ pub struct Queue {
 }
 
 impl Queue {
-    /// Makes the queue `name`; those who may write to the registry may send to it.
+    /// Makes the queue `name`, for `publisher` to send to.
     ///
     /// # Errors
     /// [`Error::Limit`] naming what is used up, and what the system refuses.
-    pub fn create(name: String, access: Access) -> Result<Self> {
+    pub fn create(name: String, publisher: Publisher) -> Result<Self> {
         let flags = MQ_OFlag::O_CREAT | MQ_OFlag::O_EXCL | MQ_OFlag::O_RDONLY;
         let owner = Mode::S_IRUSR | Mode::S_IWUSR;
         let queue = Descriptor::open(&name, flags, owner, Some(&MqAttr::new(0, 1, 1, 0)))
@@ -70,13 +110,9 @@ impl Queue {
         if let Err(errno) = lock::try_share(queue.as_fd(), Span::WHOLE) {
             tracing::debug!("{} is not locked: {errno}", queue.name);
         }
-        if access.writable_by_readers() != 0o600 {
-            let mode = access.writable_by_readers();
-            object::restrict(queue.as_fd(), mode, access.group)
-                // Not of that group, and reading by the right of everybody: then everybody may send, too.
-                .or_else(|_| object::restrict(queue.as_fd(), mode, None))
-                .map_err(|errno| failure(&queue.name, "set the mode and group of", errno))?;
-        }
+        publisher
+            .admit(queue.as_fd())
+            .map_err(|errno| failure(&queue.name, "set the mode and group of", errno))?;
         Ok(queue)
     }
 
@@ -193,5 +229,52 @@ impl Sender {
     #[inline]
     pub fn send(&self) {
         let _hint = mq_send(self.0.get(), &[0], 0);
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use nix::sys::stat::fstat;
+    use nix::unistd::getegid;
+
+    use super::*;
+    use crate::region::object::queue_name;
+    use crate::region::random_id;
+
+    #[test]
+    fn queue_admits_its_publisher_and_nobody_who_could_take_a_message_out() {
+        let (own_group, stranger) = (getegid().as_raw(), own_user() + 1);
+        // A group that an ordinary user is not in, and root can give away all the same.
+        let other_group = own_group + 54_321;
+        let is_root = own_user() == 0;
+        for (user, group, is_public, mode) in [
+            (own_user(), own_group, true, Some(0o600)),
+            (0, other_group, true, Some(0o600)),
+            (stranger, own_group, true, Some(0o620)),
+            (stranger, own_group, false, Some(0o620)),
+            (
+                stranger,
+                other_group,
+                true,
+                Some(if is_root { 0o620 } else { 0o622 }),
+            ),
+            (stranger, other_group, false, is_root.then_some(0o620)),
+        ] {
+            let name = queue_name(random_id().unwrap(), 0, 7);
+            let publisher = Publisher {
+                user,
+                group,
+                is_public,
+            };
+            let queue = Queue::create(name, publisher);
+            let status = queue.as_ref().ok().map(|queue| fstat(queue).unwrap());
+            let found = status.map(|status| (status.st_mode & 0o777, status.st_gid));
+            let group = if mode == Some(0o620) {
+                group
+            } else {
+                own_group
+            };
+            assert_eq!(found, mode.map(|mode| (mode, group)), "{publisher:?}");
+        }
     }
 }

@@ -7,13 +7,14 @@ use std::time::Instant;
 
 use crossbeam_utils::Backoff;
 
-use crate::sync::{AtomicU64, Ordering};
+use crate::sync::Ordering;
+use crate::word::ReadOnlyWord;
 
 /// How many looks there are between two at the clock.
 const LOOKS: u32 = 16;
 
 /// Looks until `commit` is no longer `seen` or `enough` says so at a look at the clock. Whether there is a commit.
-pub fn spin(commit: &AtomicU64, seen: u64, mut enough: impl FnMut() -> bool) -> bool {
+pub fn spin(commit: &ReadOnlyWord, seen: u64, mut enough: impl FnMut() -> bool) -> bool {
     let backoff = Backoff::new();
     loop {
         for _ in 0..LOOKS {
@@ -29,6 +30,6 @@ pub fn spin(commit: &AtomicU64, seen: u64, mut enough: impl FnMut() -> bool) -> 
 }
 
 /// As [`spin`], until a point in time.
-pub fn spin_until(commit: &AtomicU64, seen: u64, time: Instant) -> bool {
+pub fn spin_until(commit: &ReadOnlyWord, seen: u64, time: Instant) -> bool {
     spin(commit, seen, || Instant::now() >= time)
 }

@@ -6,13 +6,16 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 
 use super::*;
-use crate::region::object::queue_name;
+use crate::region::object::{own_user, queue_name};
 use crate::region::random_id;
 
-const OWN: Access = Access {
-    mode: 0o600,
-    group: None,
-};
+fn own() -> queue::Publisher {
+    queue::Publisher {
+        user: own_user(),
+        group: 0,
+        is_public: false,
+    }
+}
 
 fn addresses(directory: &Path) -> Vec<Address> {
     let name = queue_name(random_id().unwrap(), 0, 7);
@@ -35,7 +38,7 @@ fn is_readable(descriptor: BorrowedFd<'_>, timeout: PollTimeout) -> bool {
 #[test]
 fn calls_never_block_and_however_many_there_are_they_are_taken_out_at_once() {
     for address in addresses(&std::env::temp_dir()) {
-        let bell = Bell::make(&address, OWN).unwrap();
+        let bell = Bell::make(&address, own()).unwrap();
         let caller = Caller::open(&address).unwrap();
         let descriptor = bell.descriptor().unwrap();
         assert!(!is_readable(descriptor, PollTimeout::ZERO), "{address:?}");
@@ -67,7 +70,7 @@ fn calls_never_block_and_however_many_there_are_they_are_taken_out_at_once() {
 #[test]
 fn a_pipe_keeps_its_lines_and_each_is_an_edge() {
     let path = std::env::temp_dir().join(format!("tablecast-edge-{}", random_id().unwrap()));
-    let bell = Bell::make(&Address::Fifo(path.clone()), OWN).unwrap();
+    let bell = Bell::make(&Address::Fifo(path.clone()), own()).unwrap();
     let caller = Caller::open(&Address::Fifo(path.clone())).unwrap();
     let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).unwrap();
     let edge = EpollEvent::new(EpollFlags::EPOLLIN | EpollFlags::EPOLLET, 0);
@@ -159,8 +162,60 @@ fn what_is_not_there_cannot_be_opened_and_what_is_something_else_is_refused() {
     assert!(Caller::open(&Address::SocketAt(file.clone())).is_err());
     for address in [Address::Fifo(file.clone()), Address::SocketAt(file.clone())] {
         assert!(!address.remove(true).unwrap());
-        assert!(Bell::make(&address, OWN).is_err());
+        assert!(Bell::make(&address, own()).is_err());
     }
     assert_eq!(std::fs::read(&file).unwrap(), b"precious");
     std::fs::remove_file(&file).unwrap();
+}
+
+#[test]
+fn place_where_nothing_can_be_made_is_refused_with_what_is_wrong_with_it() {
+    let name = format!("tablecast-place-{:016x}", random_id().unwrap());
+    let directory = std::env::temp_dir().join(name);
+    std::fs::create_dir(&directory).unwrap();
+    let (file, link) = (directory.join("file"), directory.join("link"));
+    std::fs::write(&file, "precious").unwrap();
+    std::os::unix::fs::symlink("nowhere", &link).unwrap();
+    let pipe = fifo::Fifo::create(&directory.join("pipe")).unwrap();
+    let long = directory.join("x".repeat(250));
+    for (place, fifo, unix) in [
+        (directory.clone(), "", ""),
+        (directory.join("new"), "", "make that directory first"),
+        (directory.join("pipe"), "", "is no directory"),
+        (
+            PathBuf::from("new-in-the-working-directory"),
+            "",
+            "make that directory first",
+        ),
+        (
+            directory.join("none/new"),
+            "make that directory first",
+            "make that directory first",
+        ),
+        (file.clone(), "something else", "is no directory"),
+        (link, "something else", "make that directory first"),
+        (
+            file.join("new"),
+            "is no directory",
+            "make that directory first",
+        ),
+        (long, "is too long", "make that directory first"),
+    ] {
+        for (sleep, expected) in [(Sleep::Fifo, fifo), (Sleep::Unix, unix), (Sleep::Queue, "")] {
+            let checked = check_place(sleep, &place).map_err(|error| error.to_string());
+            let said = checked.as_ref().err().map_or("", String::as_str);
+            assert!(said.contains(expected), "{sleep} {place:?}: {said}");
+            assert_eq!(
+                checked.is_err(),
+                !expected.is_empty(),
+                "{sleep} {place:?}: {said}"
+            );
+        }
+    }
+    let deep = directory.join("y".repeat(100));
+    std::fs::create_dir(&deep).unwrap();
+    let error = check_place(Sleep::Unix, &deep).unwrap_err().to_string();
+    assert!(error.contains("too long for a socket"), "{error}");
+    drop(pipe);
+    std::fs::remove_dir_all(&directory).unwrap();
 }

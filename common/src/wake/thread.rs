@@ -15,13 +15,12 @@ use std::time::Duration;
 
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use nix::sys::signal::{SigSet, Signal};
-use rustix::thread::futex::{Flags, wake_bitset};
 
 use super::{futex, spin};
 use crate::error::Result;
 use crate::layout::header;
 use crate::region::object::{failure, failure_io};
-use crate::region::{Mapping, Region};
+use crate::region::{Mapping, ReaderRegion};
 use crate::sync::Ordering;
 
 /// How long it is until a thread that did not end is called once more.
@@ -55,7 +54,7 @@ impl Watcher {
     ///
     /// # Errors
     /// What the system refuses.
-    pub fn start(region: &Region, spins: bool) -> Result<Self> {
+    pub fn start(region: &ReaderRegion, spins: bool) -> Result<Self> {
         let object = region.object();
         let flags = EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK;
         let event = EventFd::from_value_and_flags(0, flags);
@@ -83,7 +82,7 @@ impl Watcher {
     }
 
     /// Whether it is that region's.
-    pub fn is_of(&self, region: &Region) -> bool {
+    pub fn is_of(&self, region: &ReaderRegion) -> bool {
         self.region_id == region.id()
     }
 
@@ -115,8 +114,7 @@ impl Drop for Watcher {
             // Under the lock: it does not miss it between its look and its sleep there.
             drop(self.shared.lock());
             self.shared.told.notify_one();
-            let half = self.shared.page.low_half(header::COMMIT);
-            let _hint = wake_bitset(half, Flags::empty(), i32::MAX as u32, self.bit);
+            self.shared.page.futex(header::COMMIT).wake_bits(self.bit);
             std::thread::park_timeout(CALL_AGAIN);
         }
         let _ended = thread.join();
@@ -157,7 +155,7 @@ impl Shared {
                 if spins {
                     spin::spin(commit, seen, || self.is_over());
                 } else {
-                    futex::sleep(self.page.low_half(header::COMMIT), seen, None, bit);
+                    futex::sleep(self.page.futex(header::COMMIT), seen, None, bit);
                 }
             }
             let mut wanted = self.lock();

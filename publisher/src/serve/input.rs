@@ -6,7 +6,7 @@ use common::Schema;
 use subscriber::shell::Failure;
 
 use crate::args::{From, Serve};
-use crate::source::file::settings::{Dialect, Format, FormatName, OnDuplicate, Settings};
+use crate::source::file::settings::{Dialect, Format, FormatName, OnDuplicate, Quote, Settings};
 
 /// Whether all arguments mean something for the source.
 ///
@@ -67,6 +67,7 @@ fn of_csv(args: &Serve) -> Vec<&'static str> {
     let options = [
         ("--delimiter", args.delimiter.is_some()),
         ("--comment", args.comment.is_some()),
+        ("--quote", args.quote.is_some()),
         ("--no-header", args.no_header),
         ("--on-duplicate", args.on_duplicate.is_some()),
     ];
@@ -94,8 +95,10 @@ pub fn format(args: &Serve) -> Result<Format, Failure> {
     };
     let dialect = Dialect {
         delimiter: args.delimiter.unwrap_or(separator),
+        is_delimiter_given: args.delimiter.is_some(),
         comment: args.comment,
         has_header: !args.no_header,
+        has_quotes: args.quote != Some(Quote::None),
     };
     match dialect.comment == Some(dialect.delimiter) {
         true => Err(Failure::new(

@@ -14,6 +14,8 @@ use subscriber::metrics::page::{Families, Page};
 use subscriber::metrics::{Bound, Server};
 use subscriber::shell::Failure;
 
+use crate::source::Progress;
+
 /// The shortest time that is told apart, in ns: a power of two.
 const LEAST_NS: u64 = 256;
 
@@ -30,12 +32,14 @@ struct Noted {
     epoch: u64,
     rows: usize,
     capacity: usize,
+    has_ended: bool,
     statistics: Statistics,
 }
 
 impl Noted {
-    fn of(publisher: &UntypedPublisher) -> Self {
+    fn of(publisher: &UntypedPublisher, progress: Progress) -> Self {
         Self {
+            has_ended: progress == Progress::Ended,
             begun_at: publisher.version(),
             version: publisher.version(),
             epoch: publisher.epoch(),
@@ -53,7 +57,7 @@ impl Metered {
     /// What the system refuses.
     pub fn serve(bound: Bound, publisher: &mut UntypedPublisher) -> Result<Self, Failure> {
         publisher.time_commits();
-        let noted = Arc::new(Mutex::new(Noted::of(publisher)));
+        let noted = Arc::new(Mutex::new(Noted::of(publisher, Progress::Waiting)));
         let (shared, name) = (Arc::clone(&noted), publisher.name().to_owned());
         let page = Page::new("publisher", publisher.name(), move |families| {
             let noted = copied(&shared);
@@ -72,12 +76,12 @@ impl Metered {
         })
     }
 
-    /// Notes how it stands.
-    pub fn note(&self, publisher: &UntypedPublisher) {
+    /// Stores the current figures.
+    pub fn note(&self, publisher: &UntypedPublisher, progress: Progress) {
         if let Ok(mut noted) = self.noted.try_lock() {
             *noted = Noted {
                 begun_at: noted.begun_at,
-                ..Noted::of(publisher)
+                ..Noted::of(publisher, progress)
             };
         }
     }
@@ -118,6 +122,12 @@ impl Noted {
             "Publishers that the table has had, this one included.",
             None,
             self.epoch,
+        )?;
+        families.gauge(
+            "tablecast_input_ended",
+            "1 if the input of `serve --from -` has ended, so that the rows do not change any more; otherwise 0.",
+            None,
+            u64::from(self.has_ended),
         )?;
         families.counter(
             "tablecast_sweeps",

@@ -1,23 +1,24 @@
-//! Records of CSV as they arrive, and what each asks for.
+//! Turns records of CSV that arrive in pieces into changes.
 //!
-//! 1. Lines come in one by one; a line break in quotes makes the next one part of the same record.
-//! 2. The first record names the columns, unless nobody does. The same names again (somebody wrote two tables one after
-//!    the other) are no row.
-//! 3. Each further record is an upsert, or, where a column that is no field is called `op`, what that says: the changes
-//!    that `subscriber watch --format csv` prints can be read back. With a column `version`, too, a `create` replaces
-//!    what is there already, as in JSON.
+//! 1. The first record names the columns, unless the dialect has no header.
+//! 2. Each further record is an upsert. If a column that is not a field is called `op`, that column says what the record
+//!    does, so that the changes that `subscriber watch --format csv` prints can be read back. With a column `version`
+//!    too, a `create` replaces a row that exists, as in JSON.
+//! 3. A record that repeats the header is a row if it fits the fields. Otherwise it is the header of a second table that
+//!    was written after the first, and is skipped.
 //!
-//! A bad record is refused by itself. A header that does not suit the fields is the end: nothing after it could be read.
+//! A bad record is refused by itself. A header that does not suit the fields ends the input, because no record after it
+//! could be read.
 
 use std::sync::Arc;
 
 use common::{RowBuf, Schema};
-use csv_core::{ReadRecordResult, Reader, ReaderBuilder};
 
+use super::csv_decoder::Decoder;
 use super::file::header::Header;
 use super::file::settings::Dialect;
 use super::json_lines::{Instruction, Operation};
-use super::line_reader::{Line, MAX_LINE};
+use super::line_reader::MAX_LINE;
 
 /// The longest record, in bytes: as long as a line may be.
 const MAX_RECORD: usize = MAX_LINE;
@@ -25,10 +26,13 @@ const MAX_RECORD: usize = MAX_LINE;
 /// The most cells of a record.
 const MAX_CELLS: usize = 4096;
 
-/// What a line has led to.
+/// The columns that `subscriber watch --format csv` prints before those of the row.
+const WATCH_COLUMNS: [&str; 2] = ["version", "op"];
+
+/// The effect of a record.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Said {
-    /// A record that begins in this line asks for something, or for nothing that can be.
+    /// The record that begins in this line asks for a change, or is refused for a reason.
     Record(u64, Result<Instruction, String>),
     /// The header in this line does not suit the fields.
     BadHeader(u64, String),
@@ -37,19 +41,13 @@ pub enum Said {
 /// Reads records.
 pub struct CsvLines {
     schema: Arc<Schema>,
-    reader: Reader,
+    decoder: Decoder,
     columns: Option<Columns>,
-    /// The record that is being read: its cells one after the other, and where each ends.
-    bytes: Vec<u8>,
-    ends: Vec<usize>,
-    filled: (usize, usize),
-    /// The line that it begins in.
-    first_line: u64,
 }
 
-/// Where the fields are.
+/// The columns of the fields and of the operation.
 struct Columns {
-    /// As they are called.
+    /// The names in the header.
     names: Vec<String>,
     /// The column of each field.
     fields: Vec<usize>,
@@ -58,13 +56,8 @@ struct Columns {
 }
 
 impl CsvLines {
-    /// Rows of `schema`.
+    /// Reads rows of `schema`.
     pub fn new(schema: Arc<Schema>, dialect: Dialect) -> Self {
-        let mut reader = ReaderBuilder::new();
-        let reader = reader
-            .delimiter(dialect.delimiter)
-            .comment(dialect.comment)
-            .build();
         let columns = (!dialect.has_header).then(|| Columns {
             names: Vec::new(),
             fields: (0..schema.fields().len()).collect(),
@@ -73,130 +66,77 @@ impl CsvLines {
         });
         Self {
             schema,
-            reader,
+            decoder: Decoder::bounded(dialect, MAX_RECORD, MAX_CELLS),
             columns,
-            bytes: vec![0; 1024],
-            ends: vec![0; 64],
-            filled: (0, 0),
-            first_line: 0,
         }
     }
 
-    /// Takes line number `number`, without its end.
-    pub fn take(&mut self, number: u64, line: &Line<'_>) -> Vec<Said> {
-        let mut said = Vec::new();
-        match line {
-            Line::Whole(line) => {
-                self.feed(number, line, &mut said);
-                self.feed(number, b"\n", &mut said);
-            }
-            Line::TooLong => {
-                self.begin_anew();
-                let reason = format!("it has more than {MAX_LINE} bytes");
-                said.push(Said::Record(number, Err(reason)));
+    /// Reads up to the end of the next record that says something, and removes what it read from `input`. Returns `None`
+    /// when the input is used up; the next call continues with more of it.
+    pub fn next(&mut self, input: &mut &[u8]) -> Option<Said> {
+        loop {
+            let decoded = self.decoder.read(input)?;
+            if let Some(said) = self.record(decoded) {
+                return Some(said);
             }
         }
-        said
     }
 
-    /// After the last line: a record that is still open has no end.
+    /// Reads the last record, which needs no line end.
     pub fn end(&mut self) -> Option<Said> {
-        let is_open = self.is_open();
-        self.begin_anew();
-        let reason = || Err("a quote is opened in this record and never closed".to_owned());
-        is_open.then(|| Said::Record(self.first_line, reason()))
+        let decoded = self.decoder.finish()?;
+        self.record(decoded)
     }
 
-    fn is_open(&self) -> bool {
-        self.filled != (0, 0)
+    /// The number of lines that were read, of which the last needs no end.
+    pub fn lines(&self) -> u64 {
+        self.decoder.lines_begun()
     }
 
-    fn begin_anew(&mut self) {
-        self.reader.reset();
-        self.filled = (0, 0);
-    }
-
-    fn feed(&mut self, number: u64, mut input: &[u8], said: &mut Vec<Said>) {
-        while !input.is_empty() {
-            if !self.is_open() {
-                self.first_line = number;
-            }
-            let (bytes, ends) = self.filled;
-            let (result, read, more_bytes, more_ends) =
-                self.reader
-                    .read_record(input, &mut self.bytes[bytes..], &mut self.ends[ends..]);
-            input = &input[read..];
-            self.filled = (bytes + more_bytes, ends + more_ends);
-            match result {
-                ReadRecordResult::InputEmpty | ReadRecordResult::End => {}
-                ReadRecordResult::Record => {
-                    said.extend(self.record());
-                    self.filled = (0, 0);
-                }
-                ReadRecordResult::OutputFull | ReadRecordResult::OutputEndsFull => {
-                    if !self.grow() {
-                        self.begin_anew();
-                        let reason = format!(
-                            "the record has more than {MAX_RECORD} bytes or {MAX_CELLS} cells"
-                        );
-                        said.push(Said::Record(self.first_line, Err(reason)));
-                        return;
-                    }
-                }
-            }
-        }
-    }
-
-    /// Whether there is room for more now.
-    fn grow(&mut self) -> bool {
-        let (bytes, ends) = self.filled;
-        if bytes == self.bytes.len() && bytes < MAX_RECORD {
-            self.bytes.resize((2 * bytes).min(MAX_RECORD), 0);
-            return true;
-        }
-        if ends == self.ends.len() && ends < MAX_CELLS {
-            self.ends.resize((2 * ends).min(MAX_CELLS), 0);
-            return true;
-        }
-        false
-    }
-
-    /// What the record that is complete asks for; nothing if it names columns.
-    fn record(&mut self) -> Option<Said> {
-        let line = self.first_line;
-        let cells = match self.cells() {
+    /// Returns what the decoded record asks for, or `None` if it is a header.
+    fn record(&mut self, decoded: Result<(), String>) -> Option<Said> {
+        let line = self.decoder.first_line();
+        let cells = match decoded.and_then(|()| self.decoder.cells()) {
             Ok(cells) => cells,
             Err(reason) => return Some(Said::Record(line, Err(reason))),
         };
-        match &self.columns {
-            Some(columns) if !columns.is_header(&cells) => Some(Said::Record(
-                line,
-                columns.instruction(&self.schema, &cells),
-            )),
-            _ => match Columns::named(&self.schema, &cells) {
-                Ok(columns) => {
-                    self.columns = Some(columns);
-                    None
-                }
-                Err(reason) => Some(Said::BadHeader(line, reason)),
-            },
+        if let Some(columns) = &self.columns
+            && !columns.names_operation(&cells)
+        {
+            let instruction = columns.instruction(&self.schema, &cells);
+            return match instruction {
+                Err(_) if columns.names == cells => None,
+                instruction => Some(Said::Record(line, instruction)),
+            };
         }
-    }
-
-    fn cells(&self) -> Result<Vec<&str>, String> {
-        let ends = &self.ends[..self.filled.1];
-        let starts = [0].into_iter().chain(ends.iter().copied());
-        let cells = starts.zip(ends).zip(1..).map(|((start, end), number)| {
-            std::str::from_utf8(&self.bytes[start..*end])
-                .map_err(|_| format!("cell {number} is not UTF-8"))
-        });
-        cells.collect()
+        match Columns::named(&self.schema, &cells) {
+            Ok(columns) => {
+                self.columns = Some(columns);
+                None
+            }
+            Err(reason) => Some(Said::BadHeader(line, reason)),
+        }
     }
 }
 
 impl Columns {
     fn named(schema: &Schema, cells: &[&str]) -> Result<Self, String> {
-        let header = Header::named(cells.iter().copied())?;
+        let names = cells.iter().map(|cell| (*cell).to_owned()).collect();
+        // A field may be called `op` or `version`, too: then its column is the second one of that name.
+        if let Some(rest) = cells.strip_prefix(&WATCH_COLUMNS)
+            && let Ok(fields) = Header::named(rest.iter().copied()).columns_of(schema)
+        {
+            return Ok(Self {
+                names,
+                fields: fields
+                    .iter()
+                    .map(|column| column + WATCH_COLUMNS.len())
+                    .collect(),
+                op: Some(1),
+                has_version: true,
+            });
+        }
+        let header = Header::named(cells.iter().copied());
         let fields = header.columns_of(schema)?;
         let extra = |name: &str| {
             header
@@ -207,14 +147,13 @@ impl Columns {
             fields,
             op: extra("op"),
             has_version: extra("version").is_some(),
-            names: cells.iter().map(|cell| (*cell).to_owned()).collect(),
+            names,
         })
     }
 
-    /// Whether it is a line of names and no row.
-    fn is_header(&self, cells: &[&str]) -> bool {
-        let is_same = !self.names.is_empty() && self.names == cells;
-        is_same || self.op.is_some_and(|op| cells.get(op) == Some(&"op"))
+    /// Returns true if the column of operations holds its own name, which only a header does.
+    fn names_operation(&self, cells: &[&str]) -> bool {
+        self.op.is_some_and(|op| cells.get(op) == Some(&"op"))
     }
 
     fn instruction(&self, schema: &Arc<Schema>, cells: &[&str]) -> Result<Instruction, String> {
@@ -224,7 +163,7 @@ impl Columns {
         };
         if cells.len() != columns {
             return Err(format!(
-                "cells: {}, but there are {columns} columns: a cell with the delimiter in it stands in quotes",
+                "cells: {}, but there are {columns} columns: put a cell that contains the delimiter in quotes",
                 cells.len()
             ));
         }

@@ -1,10 +1,12 @@
 //! A line of JSON, and what it asks for. No input and no table here: bytes in, an instruction or a reason out.
-//! Of several members of one name in an object the last one counts.
+//! Of several members of one name in an object the last one counts. Members of a row that are not fields are ignored.
 
 use std::sync::Arc;
 
 use common::{RowBuf, Schema, UntypedTransaction};
 use serde_json::{Map, Value};
+
+use super::file::text::without_mark;
 
 /// What a line asks for.
 #[derive(Debug, PartialEq, Eq)]
@@ -93,11 +95,13 @@ pub fn parse(schema: &Arc<Schema>, line: &[u8]) -> Result<Instruction, String> {
     }
 }
 
-/// The object that a line holds; None if the line is blank.
+/// Returns the object that a line holds, or `None` if the line is blank. A byte-order mark before it is skipped: the first
+/// line of a file may have one, and of concatenated files also a later line.
 ///
 /// # Errors
-/// A sentence that says why it is none.
+/// A sentence that says why the line holds no object.
 pub fn object(line: &[u8]) -> Result<Option<Map<String, Value>>, String> {
+    let line = without_mark(line);
     let line = std::str::from_utf8(line).map_err(|error| format!("it is not UTF-8: {error}"))?;
     if line.trim_ascii().is_empty() {
         return Ok(None);
@@ -161,13 +165,7 @@ fn operation(
         "delete" => {
             let key = member(object, "key")?.or(member(object, "row")?);
             let key = key.ok_or("`delete` needs a key: {\"op\":\"delete\",\"key\":{…}}")?;
-            let is_unknown = |name: &&String| schema.field(name).is_none();
-            match key.keys().find(is_unknown) {
-                Some(unknown) => Err(format!(
-                    "there is no field {unknown:?}: the fields are {schema}"
-                )),
-                None => key_of(schema, key).map(Operation::Delete),
-            }
+            key_of(schema, key).map(Operation::Delete)
         }
         op => {
             let row = member(object, "row")?
@@ -220,7 +218,15 @@ fn no_json(error: &serde_json::Error) -> String {
 }
 
 fn row_of(schema: &Arc<Schema>, object: &Map<String, Value>) -> Result<RowBuf, String> {
-    RowBuf::from_json(schema, object).map_err(|error| error.to_string())
+    let row = if object.len() > schema.fields().len() {
+        let members = object.iter();
+        let fields = members.filter(|(name, _)| schema.field(name).is_some());
+        let fields = fields.map(|(name, value)| (name.clone(), value.clone()));
+        RowBuf::from_json(schema, &fields.collect())
+    } else {
+        RowBuf::from_json(schema, object)
+    };
+    row.map_err(|error| error.to_string())
 }
 
 #[cfg(test)]
@@ -296,14 +302,44 @@ mod tests {
         assert_eq!(delete, Ok(Instruction::Change(Operation::Delete(vec![1]))));
     }
 
+    /// Kind of defect: input is refused for what the user did not ask for. Other members: nested objects and lists,
+    /// names that no field can have, nulls, and each place of a row or a key.
+    #[test]
+    fn members_that_are_not_fields_are_ignored() {
+        let schema = schema("id:u8,n:u8");
+        let one = || row(&schema, r#"{"id":1,"n":2}"#);
+        for (line, operation) in [
+            (
+                r#"{"id":1,"geo":{"lat":1.5},"n":2,"dc:title":"x","tags":[1],"no":null}"#,
+                Operation::Upsert(one()),
+            ),
+            (
+                r#"{"op":"insert","row":{"id":1,"n":2,"more":{}}}"#,
+                Operation::Insert(one()),
+            ),
+            (
+                r#"{"op":"update","key":{"id":1,"more":7},"row":{"more":7,"id":1,"n":2}}"#,
+                Operation::Update(one()),
+            ),
+            (
+                r#"{"op":"delete","key":{"id":1,"more":2}}"#,
+                Operation::Delete(vec![1]),
+            ),
+            (
+                r#"{"op":"delete","row":{"id":1,"n":2,"more":2}}"#,
+                Operation::Delete(vec![1]),
+            ),
+        ] {
+            let read = parse(&schema, line.as_bytes());
+            assert_eq!(read, Ok(Instruction::Change(operation)), "{line}");
+        }
+    }
+
     #[test]
     fn bad_lines_say_what_is_wrong() {
         let schema = schema("id:u8,name:text(4)");
         let cases: [(&[u8], &str); 17] = [
-            (
-                br#"{"op":"delete","key":{"id":1,"more":2}}"#,
-                "no field \"more\"",
-            ),
+            (br#"{"id":1,"nmae":"x"}"#, "name"),
             (b"{", "no JSON"),
             (b"\xff", "not UTF-8"),
             (b"{\"id\":1,\"name\":\"\xff\"}", "not UTF-8"),

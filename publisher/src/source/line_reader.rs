@@ -122,6 +122,17 @@ impl LineReader {
         })
     }
 
+    /// The bytes that have been read and not been taken, for input that is not read by lines.
+    pub fn available(&self) -> &[u8] {
+        &self.buffer[self.start..]
+    }
+
+    /// Takes the first `count` bytes of those available.
+    pub fn consume(&mut self, count: usize) {
+        self.start += count;
+        self.searched = self.start;
+    }
+
     fn discard_taken(&mut self) {
         if self.passing_over {
             self.start = self.searched;

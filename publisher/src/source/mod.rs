@@ -10,6 +10,7 @@ use common::{Error, UntypedPublisher};
 use subscriber::service::Stage;
 use subscriber::shell::Failure;
 
+pub mod csv_decoder;
 pub mod csv_lines;
 pub mod file;
 pub mod json_lines;
@@ -55,14 +56,21 @@ pub trait Source {
     fn summary(&self) -> Option<String> {
         None
     }
+
+    /// Returns the error to end with when the input has been read, if the table does not hold all of it.
+    fn shortfall(&self) -> Option<Failure> {
+        None
+    }
 }
 
-/// Whether there will be more.
+/// The state of a source's input.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Progress {
-    /// There may be more later.
+    /// There may be more to read.
     Waiting,
-    /// That was all.
+    /// The existing input has been read, and changes to it are followed.
+    Following,
+    /// The input has ended: the rows will not change any more.
     Ended,
 }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use common::layout::MAX_CAPACITY;
+use common::publisher::MAX_CAPACITY;
 use common::{Error, RowRef, Schema, UntypedPublisher};
 
 /// Rows of one schema, one after the other.

@@ -3,7 +3,9 @@
 //! 1. A line by itself joins a batch, which is committed when nothing more is there to be read, or when it is long
 //!    enough. Each of its lines is accepted or refused as if it were alone.
 //! 2. Lines between `begin` and `commit` are kept until `commit`, and done all or not at all.
-//! 3. A refused line is reported; strictly, it is the end.
+//! 3. A refused line is reported; strictly, it is the end. When many are refused, the rest are counted.
+
+use std::time::{Duration, Instant};
 
 use common::{Error, UntypedPublisher};
 use subscriber::shell::Failure;
@@ -17,6 +19,18 @@ const MAX_BATCH: usize = 1000;
 
 /// The most that is kept between `begin` and `commit`, in bytes.
 const MAX_TRANSACTION: usize = 256 << 20;
+
+/// Refused lines are counted, and not reported one by one, beyond the limits of [`Reports`] within this time.
+const REPORT_INTERVAL: Duration = Duration::from_secs(10);
+
+/// Most reports of bad lines within [`REPORT_INTERVAL`].
+const MOST_BAD: u64 = 20;
+
+/// Most reports within [`REPORT_INTERVAL`] of rows that there was no room for: they all have one reason.
+const MOST_WITHOUT_ROOM: u64 = 1;
+
+/// Exit code of a refusal for want of room.
+const NO_ROOM: u8 = 1;
 
 /// A change and the number of its line.
 type Numbered = (u64, Operation);
@@ -40,7 +54,7 @@ impl Refusal {
         match (error, row) {
             (Error::TableFull { .. } | Error::Limit { .. }, Some(key)) => Self {
                 line: *line,
-                code: 1,
+                code: NO_ROOM,
                 reason: format!("no room for the row of key {key}: {error}"),
             },
             _ => Self::bad(*line, error.to_string()),
@@ -57,6 +71,51 @@ struct Open {
     spoilt: bool,
 }
 
+/// Counts of the refused lines that were reported in an interval, and of those that were not.
+struct Reports {
+    begun: Instant,
+    bad: u64,
+    without_room: u64,
+    /// Refused lines that were not reported.
+    silent: u64,
+    /// The number of the last of them.
+    last: u64,
+}
+
+impl Reports {
+    fn new() -> Self {
+        Self {
+            begun: Instant::now(),
+            bad: 0,
+            without_room: 0,
+            silent: 0,
+            last: 0,
+        }
+    }
+
+    /// Counts a refused line. Returns true if it is to be reported.
+    fn count(&mut self, line: u64, code: u8) -> bool {
+        let (count, most) = match code {
+            NO_ROOM => (&mut self.without_room, MOST_WITHOUT_ROOM),
+            _ => (&mut self.bad, MOST_BAD),
+        };
+        *count += 1;
+        let is_told = *count <= most;
+        if !is_told {
+            self.silent += 1;
+            self.last = line;
+        }
+        is_told
+    }
+
+    /// Begins another interval. Returns what to say of the lines that were only counted, if there are any.
+    fn next(&mut self) -> Option<String> {
+        let Self { silent, last, .. } = std::mem::replace(self, Self::new());
+        (silent > 0)
+            .then(|| format!("{silent} more lines were refused, the last of them line {last}"))
+    }
+}
+
 /// Lines on their way into a table.
 pub struct Staging {
     /// What the lines are read from, for reports.
@@ -66,6 +125,9 @@ pub struct Staging {
     open: Option<Open>,
     refused: u64,
     dropped: u64,
+    /// The highest exit code of the refused lines.
+    code: u8,
+    reports: Reports,
 }
 
 impl Staging {
@@ -78,6 +140,8 @@ impl Staging {
             open: None,
             refused: 0,
             dropped: 0,
+            code: 0,
+            reports: Reports::new(),
         }
     }
 
@@ -147,6 +211,7 @@ impl Staging {
             self.refuse(Refusal::bad(line, reason))?;
             self.report_drop(open.begin, line);
         }
+        self.report_silent();
         Ok(())
     }
 
@@ -164,6 +229,18 @@ impl Staging {
             ),
             None => refused,
         }
+    }
+
+    /// Returns the error to end with after the last line, if lines were refused.
+    pub fn shortfall(&self) -> Option<Failure> {
+        (self.refused > 0).then(|| {
+            let reason = format!(
+                "{}: not all lines were accepted: {}",
+                self.input,
+                self.summary()
+            );
+            Failure::new(self.code, reason)
+        })
     }
 
     fn begin(&mut self, line: u64, publisher: &mut UntypedPublisher) -> Result<(), Trouble> {
@@ -216,6 +293,7 @@ impl Staging {
 
     fn refuse(&mut self, Refusal { line, code, reason }: Refusal) -> Result<(), Trouble> {
         self.refused += 1;
+        self.code = self.code.max(code);
         let report = format!("{}: line {line}: {reason}", self.input);
         if self.strict {
             return Err(Trouble::Input(Failure::new(code, report)));
@@ -223,16 +301,30 @@ impl Staging {
         if let Some(open) = &mut self.open {
             open.spoilt = true;
         }
-        tell(report);
+        if self.reports.begun.elapsed() >= REPORT_INTERVAL {
+            self.report_silent();
+        }
+        if self.reports.count(line, code) {
+            tell(report);
+        }
         Ok(())
+    }
+
+    /// Reports the number of refused lines that had no separate report.
+    fn report_silent(&mut self) {
+        if let Some(sentence) = self.reports.next() {
+            tell(format_args!("{}: {sentence}", self.input));
+        }
     }
 
     fn report_drop(&mut self, begin: u64, end: u64) {
         self.dropped += 1;
         let input = self.input;
-        tell(format_args!(
-            "{input}: lines {begin} to {end}: the transaction is dropped, nothing of it is done"
-        ));
+        if self.reports.silent == 0 {
+            tell(format_args!(
+                "{input}: lines {begin} to {end}: the transaction is dropped, nothing of it is done"
+            ));
+        }
     }
 }
 
@@ -272,7 +364,7 @@ fn all_or_none(
         Ok(_) => Ok(None),
         Err(error @ Error::Limit { .. }) => Ok(Some(Refusal {
             line: end,
-            code: 1,
+            code: NO_ROOM,
             reason: error.to_string(),
         })),
         Err(error) => Err(error),

@@ -20,35 +20,51 @@ pub struct Stdin {
     reader: LineReader,
     parser: Parser,
     staging: Staging,
-    /// How many lines have been read.
-    lines: u64,
     ended: bool,
 }
 
-/// What makes instructions of lines.
+/// Reads instructions.
 enum Parser {
-    Json(Arc<Schema>),
+    Json { schema: Arc<Schema>, lines: u64 },
     Csv(Box<CsvLines>),
 }
 
 impl Parser {
-    fn take(&mut self, number: u64, line: &Line<'_>) -> Vec<Said> {
-        match (self, line) {
-            (Self::Csv(lines), line) => lines.take(number, line),
-            (Self::Json(schema), Line::Whole(line)) => {
-                vec![Said::Record(number, parse(schema, line))]
+    /// Reads the next instruction, if it has arrived.
+    fn next(&mut self, reader: &mut LineReader) -> Option<Said> {
+        match self {
+            Self::Csv(records) => {
+                let mut rest = reader.available();
+                let available = rest.len();
+                let said = records.next(&mut rest);
+                let taken = available - rest.len();
+                reader.consume(taken);
+                said
             }
-            (Self::Json(_), Line::TooLong) => {
-                let reason = format!("it has more than {MAX_LINE} bytes");
-                vec![Said::Record(number, Err(reason))]
+            Self::Json { schema, lines } => {
+                let line = reader.next_line()?;
+                *lines += 1;
+                let instruction = match line {
+                    Line::Whole(line) => parse(schema, line),
+                    Line::TooLong => Err(format!("it has more than {MAX_LINE} bytes")),
+                };
+                Some(Said::Record(*lines, instruction))
             }
         }
     }
 
     fn end(&mut self) -> Option<Said> {
         match self {
-            Self::Csv(lines) => lines.end(),
-            Self::Json(_) => None,
+            Self::Csv(records) => records.end(),
+            Self::Json { .. } => None,
+        }
+    }
+
+    /// The number of lines that have been read.
+    fn lines(&self) -> u64 {
+        match self {
+            Self::Csv(records) => records.lines(),
+            Self::Json { lines, .. } => *lines,
         }
     }
 }
@@ -65,11 +81,10 @@ impl Stdin {
         Ok(Self {
             reader: LineReader::new(input),
             parser: match format {
-                Format::Jsonl => Parser::Json(schema),
+                Format::Jsonl => Parser::Json { schema, lines: 0 },
                 Format::Csv(dialect) => Parser::Csv(Box::new(CsvLines::new(schema, dialect))),
             },
             staging: Staging::new("stdin", strict),
-            lines: 0,
             ended: false,
         })
     }
@@ -96,12 +111,10 @@ impl Source for Stdin {
             return Ok(Progress::Ended);
         }
         let filled = self.reader.fill();
-        let filled = filled.map_err(|error| Trouble::Input(unreadable(self.lines, &error)))?;
-        while let Some(line) = self.reader.next_line() {
-            self.lines += 1;
-            for said in self.parser.take(self.lines, &line) {
-                self.stage(said, publisher)?;
-            }
+        let filled =
+            filled.map_err(|error| Trouble::Input(unreadable(self.parser.lines(), &error)))?;
+        while let Some(said) = self.parser.next(&mut self.reader) {
+            self.stage(said, publisher)?;
         }
         if filled != Filled::End {
             self.staging.commit_batch(publisher)?;
@@ -111,7 +124,7 @@ impl Source for Stdin {
         if let Some(said) = self.parser.end() {
             self.stage(said, publisher)?;
         }
-        self.staging.end(self.lines, publisher)?;
+        self.staging.end(self.parser.lines(), publisher)?;
         Ok(Progress::Ended)
     }
 
@@ -127,9 +140,13 @@ impl Source for Stdin {
     fn summary(&self) -> Option<String> {
         Some(format!(
             "lines read: {}, {}",
-            self.lines,
+            self.parser.lines(),
             self.staging.summary()
         ))
+    }
+
+    fn shortfall(&self) -> Option<Failure> {
+        self.staging.shortfall()
     }
 }
 

@@ -2,70 +2,38 @@
 //! publishers and subscribers use themselves.
 
 use common::Error;
-use common::region::lock::{self, Span};
-use common::region::object::{self, own_user};
+use common::inspect::{Probe, probe};
 
 use super::check::Report;
 
-/// What was tried.
+/// The outcome of trying both.
 pub struct Locks {
-    linked: Result<(), Error>,
-    /// Whether another opening sees the lock.
-    seen: Result<bool, Error>,
+    objects: Result<(), Error>,
+    locks: Option<Result<bool, Error>>,
 }
 
 impl Locks {
-    /// Makes an object, and removes it.
+    /// Creates, locks and removes an object.
     pub fn look() -> Self {
-        let object = format!("/tablecast.doctor.{}", std::process::id());
-        let refused = |action| {
-            let object = object.clone();
-            move |errno| object::failure(&object, action, errno)
-        };
-        let file = object::create(&object, 0o600, None);
-        let linked = file.and_then(|file| match object::link(&file, &object)? {
-            true => Ok(file),
-            false => Err(refused("link")(nix::errno::Errno::EEXIST)),
-        });
-        let file = match linked {
-            Ok(file) => file,
-            Err(error) => {
-                return Self {
-                    linked: Err(error),
-                    seen: Ok(true),
-                };
-            }
-        };
-        let look = || {
-            lock::try_lock(&file, Span::WHOLE).map_err(refused("lock"))?;
-            let other = object::open(&object, false, own_user(), false)?;
-            other.map_or(Ok(false), |other| {
-                lock::is_held(&other, Span::WHOLE).map_err(refused("query the lock of"))
-            })
-        };
-        let seen = look();
-        Self {
-            linked: object::remove(&object),
-            seen,
-        }
+        let Probe { objects, locks, .. } = probe();
+        Self { objects, locks }
     }
 
     /// What is to be said.
     pub fn checks(&self) -> Vec<Report> {
-        let unnamed = match &self.linked {
+        let unnamed = match &self.objects {
             Ok(()) => Report::ok("objects", "can be made, named and removed"),
             Err(error) => refusal("objects", error),
         };
-        let locks = match &self.seen {
-            _ if self.linked.is_err() => None,
-            Ok(true) => Some(Report::ok("locks", "are seen by others")),
-            Ok(false) => Some(Report::problem(
+        let locks = self.locks.as_ref().map(|seen| match seen {
+            Ok(true) => Report::ok("locks", "are seen by others"),
+            Ok(false) => Report::problem(
                 "locks",
                 "a lock is not seen by others: nobody would know who lives",
                 "mount a tmpfs of this machine at /dev/shm",
-            )),
-            Err(error) => Some(refusal("locks", error)),
-        };
+            ),
+            Err(error) => refusal("locks", error),
+        });
         [Some(unnamed), locks].into_iter().flatten().collect()
     }
 }
@@ -92,7 +60,7 @@ fn refusal(check: &str, error: &Error) -> Report {
 
 #[cfg(test)]
 mod tests {
-    use nix::errno::Errno;
+    use std::io;
 
     use super::super::check::State;
     use super::*;
@@ -107,33 +75,55 @@ mod tests {
     }
 
     #[test]
-    fn what_is_refused_is_a_problem_with_what_helps() {
-        for (errno, word) in [
-            (Errno::EOPNOTSUPP, "tmpfs"),
-            (Errno::ENOSPC, "shm-size"),
-            (Errno::EMFILE, "ulimit -n"),
-            (Errno::EACCES, "chmod 1777"),
-            (Errno::ENOENT, "/proc"),
-        ] {
-            let error = || object::failure("/x", "link", errno);
-            let linked = Locks {
-                linked: Err(error()),
-                seen: Ok(true),
+    fn refused_call_is_a_problem_with_advice() {
+        let object = || "/x".to_owned();
+        let limit = |remedy| Error::Limit {
+            object: object(),
+            limit: "a limit",
+            remedy,
+        };
+        let refusals = || {
+            [
+                (limit("mount a tmpfs there"), "tmpfs"),
+                (
+                    Error::PermissionDenied {
+                        object: object(),
+                        action: "link",
+                    },
+                    "chmod 1777 /dev/shm",
+                ),
+                (
+                    Error::System {
+                        object: object(),
+                        action: "link",
+                        source: io::ErrorKind::NotFound.into(),
+                    },
+                    "/proc",
+                ),
+            ]
+        };
+        for ((first, advice), (second, _)) in refusals().into_iter().zip(refusals()) {
+            let unnamed = Locks {
+                objects: Err(first),
+                locks: None,
             };
-            let locked = Locks {
-                linked: Ok(()),
-                seen: Err(error()),
+            let unlocked = Locks {
+                objects: Ok(()),
+                locks: Some(Err(second)),
             };
-            assert_eq!(linked.checks().len(), 1);
-            for reports in [linked.checks(), locked.checks()] {
+            assert_eq!(unnamed.checks().len(), 1);
+            for reports in [unnamed.checks(), unlocked.checks()] {
                 let report = reports.last().unwrap();
                 assert_eq!(report.state, State::Problem);
-                assert!(report.advice.as_ref().unwrap().contains(word), "{report:?}");
+                assert!(
+                    report.advice.as_ref().unwrap().contains(advice),
+                    "{report:?}"
+                );
             }
         }
         let unseen = Locks {
-            linked: Ok(()),
-            seen: Ok(false),
+            objects: Ok(()),
+            locks: Some(Ok(false)),
         };
         assert_eq!(unseen.checks()[1].state, State::Problem);
     }

@@ -6,7 +6,7 @@ use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use common::region::object::own_user;
+use nix::unistd::geteuid;
 
 use super::check::Report;
 
@@ -34,7 +34,7 @@ impl Logout {
     /// Looks.
     pub fn look() -> Self {
         Self {
-            user: own_user(),
+            user: geteuid().as_raw(),
             is_managed: Path::new("/run/systemd/seats").is_dir(),
             removes: setting(&FOLDERS.map(PathBuf::from)),
         }

@@ -5,8 +5,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::Duration;
 
-use common::inspect::leftovers;
-use common::region::object::DIRECTORY;
+use common::inspect::{DIRECTORY, leftovers};
 use common::{Error, PublisherState, TableInfo, inspect, tables};
 use nix::unistd::{AccessFlags, access};
 
@@ -36,6 +35,7 @@ struct Looked {
     publisher: &'static str,
     pid: u32,
     heard_ago: Duration,
+    input_ended_ago: Option<Duration>,
     allocated: u64,
     /// Whether this user may register to be woken.
     registers: bool,
@@ -151,6 +151,16 @@ impl Seen {
                     "start a publisher of {name}, which takes it over, or remove it: publisher rm {name}"
                 ),
             ),
+            "alive" if let Some(ended) = looked.input_ended_ago => Report::warning(
+                &check,
+                format!(
+                    "its publisher, process {pid}, is alive, and its input ended {} ago: the rows are no longer updated",
+                    milliseconds(ended.as_millis() as f64)
+                ),
+                format!(
+                    "restart what feeds it together with the publisher; publisher serve {name} --exit-at-eof ends with its input"
+                ),
+            ),
             _ if !looked.registers => Report::warning(
                 &check,
                 format!(
@@ -217,6 +227,7 @@ impl Looked {
             publisher,
             pid: pid.unwrap_or(table.publisher_pid),
             heard_ago: table.heartbeat_ago,
+            input_ended_ago: list::input_ended_ago(&table),
             allocated: table.allocated_bytes,
             // A dead one's next publisher makes another.
             registers: registers || !matches!(table.publisher, PublisherState::Alive { .. }),
@@ -243,6 +254,7 @@ mod tests {
             publisher,
             pid: 7,
             heard_ago: Duration::from_secs(9),
+            input_ended_ago: None,
             allocated: 1000,
             registers: true,
         }
@@ -285,6 +297,13 @@ mod tests {
             assert!(report.found.contains(words[0]), "{report:?}");
             assert!(report.advice.unwrap().contains(words[1]));
         }
+        let fed_no_more = Looked {
+            input_ended_ago: Some(Duration::from_secs(70)),
+            ..looked("alive")
+        };
+        let report = seen(Ok(fed_no_more)).check(false).unwrap();
+        assert_eq!(report.state, State::Warning);
+        assert!(report.found.contains("input ended 1 min 10 s ago"));
         let unregistered = Looked {
             registers: false,
             ..looked("alive")

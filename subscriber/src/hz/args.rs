@@ -65,11 +65,12 @@ pub struct Hz {
 }
 
 const HELP: &str = "\
-Commits are counted by their numbers: also those that came together with others, within one refresh, and those that carry
-no rows but other news (a takeover, the end). What came together cannot be told apart otherwise: it counts for rates and means,
-and the least, the most, the standard deviation and the quantiles are of commits that were seen one by one. A row that changed
-twice within a refresh counts once. The delay is the time from a commit until this process had applied it, of the last
-commit of each refresh. Means of rows are therefore lower bounds where commits outnumber refreshes.";
+Commits are counted by their numbers: also those that came together with others, within one refresh, and those that \
+carry no rows but other news (a takeover, the end). What came together cannot be told apart otherwise: it counts for \
+rates and means, and the least, the most, the standard deviation and the quantiles are of commits that were seen one by \
+one. A row that changed twice within a refresh counts once. The delay is the time from a commit until this process had \
+applied it, of the last commit of each refresh. Means of rows are therefore lower bounds where commits outnumber \
+refreshes.";
 
 /// A format's name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

@@ -13,7 +13,7 @@ use crate::output::Output;
 use crate::shell::{Failure, tell};
 
 /// The columns of `csv`: the members of a table in JSON, then those that only what is left behind has.
-const NAMES: [&str; 15] = [
+const NAMES: [&str; 16] = [
     "name",
     "rows",
     "version",
@@ -29,6 +29,7 @@ const NAMES: [&str; 15] = [
     "kind",
     "reason",
     "remedy",
+    "input_ended_ago_ms",
 ];
 
 /// Prints it.
@@ -117,7 +118,10 @@ impl Listed {
         let ago = |time: Option<f64>| time.map(milliseconds);
         let publisher = match (self.publisher, ago(self.heartbeat_ago_ms)) {
             (Some(state), Some(ago)) if state != "alive" => format!("{state} {ago}"),
-            (state, _) => text(state.as_ref()),
+            (state, _) => match ago(self.input_ended_ago_ms) {
+                Some(ago) => format!("input ended {ago} ago"),
+                None => text(state.as_ref()),
+            },
         };
         vec![
             self.name.clone(),

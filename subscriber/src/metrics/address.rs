@@ -1,9 +1,12 @@
 //! Where metrics are asked for: `127.0.0.1:9464`, `[::1]:0`, `localhost:9464`, `unix:PATH`.
 
+use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
-use std::str::FromStr;
+
+use clap::builder::{OsStringValueParser, TypedValueParser, ValueParser, ValueParserFactory};
 
 /// An address to listen at. Port 0 is any free one.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -14,20 +17,30 @@ pub enum Address {
     Unix(PathBuf),
 }
 
-impl FromStr for Address {
-    type Err = String;
+impl ValueParserFactory for Address {
+    type Parser = ValueParser;
 
-    fn from_str(text: &str) -> Result<Self, String> {
+    fn value_parser() -> ValueParser {
+        OsStringValueParser::new().try_map(Self::try_from).into()
+    }
+}
+
+impl TryFrom<OsString> for Address {
+    type Error = String;
+
+    /// A path need not be UTF-8.
+    fn try_from(value: OsString) -> Result<Self, String> {
         let wrong = || {
             "write it as ADDRESS:PORT, such as 127.0.0.1:9464 or [::1]:0 (any free port), or as unix:PATH"
                 .to_owned()
         };
-        if let Some(path) = text.strip_prefix("unix:") {
+        if let Some(path) = value.as_bytes().strip_prefix(b"unix:") {
             return match path {
-                "" => Err(wrong()),
-                path => Ok(Self::Unix(path.into())),
+                b"" => Err(wrong()),
+                path => Ok(Self::Unix(OsStr::from_bytes(path).into())),
             };
         }
+        let text = value.to_str().ok_or_else(wrong)?;
         // No other name is looked up: that could take long, and mean another address tomorrow.
         let local = text
             .strip_prefix("localhost:")
@@ -61,7 +74,8 @@ mod tests {
             ("localhost:80", "127.0.0.1:80"),
             ("unix:/run/x y", "unix:/run/x y"),
         ] {
-            assert_eq!(text.parse::<Address>().unwrap().to_string(), shown);
+            let address = Address::try_from(OsString::from(text));
+            assert_eq!(address.unwrap().to_string(), shown);
         }
         for text in [
             "",
@@ -72,8 +86,16 @@ mod tests {
             "localhost:x",
             "unix:",
         ] {
-            let error = text.parse::<Address>().unwrap_err();
+            let error = Address::try_from(OsString::from(text)).unwrap_err();
             assert!(error.contains("127.0.0.1:9464"), "{text}: {error}");
         }
+    }
+
+    #[test]
+    fn a_path_need_not_be_utf8() {
+        let path = OsStr::from_bytes(b"/run/caf\xe9");
+        let address = OsStr::from_bytes(b"unix:/run/caf\xe9").to_owned();
+        assert_eq!(Address::try_from(address), Ok(Address::Unix(path.into())));
+        assert!(Address::try_from(path.to_owned()).is_err());
     }
 }

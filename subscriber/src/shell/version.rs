@@ -1,7 +1,7 @@
 //! What `-V` and `--version` say: version, commit and the layout of shared memory that this program reads and writes.
 
 use clap::Command;
-use common::layout::LAYOUT_VERSION;
+use common::LAYOUT_VERSION;
 
 /// The commit that this was built from; empty where nobody knew (`build.rs`).
 const COMMIT: &str = env!("BUILD_COMMIT");

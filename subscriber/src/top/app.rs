@@ -6,7 +6,7 @@ use common::{Cause, Error, UntypedSubscriber};
 use ratatui::buffer::Buffer;
 
 use super::colours::Colours;
-use super::draw::{Places, pieces, table, window};
+use super::draw::{Places, pieces, table, window, window_room};
 use super::header::{self, Publisher};
 use super::help;
 use super::keys::Key;
@@ -51,7 +51,10 @@ pub struct App {
     typing: Option<String>,
     /// What is wrong with that, or does not fit the table.
     wrong: Option<String>,
-    helps: bool,
+    /// The page of the help that is shown.
+    help: Option<usize>,
+    /// Number of pages of the help at the last draw.
+    help_pages: usize,
     /// Whether there are columns at the right that do not fit.
     has_more: bool,
     /// Whether the picture is another than the last one.
@@ -71,7 +74,8 @@ impl App {
             publisher: None,
             typing: None,
             wrong: None,
-            helps: false,
+            help: None,
+            help_pages: 1,
             has_more: false,
             is_dirty: true,
         }
@@ -89,7 +93,7 @@ impl App {
         Ok(())
     }
 
-    /// Brings the table to its last commit; whether there was news.
+    /// Refreshes the table and takes in its changes. Returns false if there was no news.
     ///
     /// # Errors
     /// The table cannot be read any more.
@@ -102,26 +106,22 @@ impl App {
         };
         let now = Instant::now();
         self.look(table);
-        if !asleep {
-            self.pulse.note(table, now);
-            self.note(table, now)?;
-            self.is_dirty = true;
+        // Compared whatever the cause is: a schema can change without a row that differs.
+        let model = self.model.as_ref();
+        let same_schema = model.is_some_and(|model| model.schema() == &**table.schema());
+        if asleep && same_schema {
+            return Ok(false);
         }
-        Ok(!asleep)
+        self.pulse.note(table, now);
+        self.is_dirty = true;
+        match &mut self.model {
+            Some(model) if same_schema => model.note(table, now),
+            _ => self.change_schema(table)?,
+        }
+        Ok(true)
     }
 
-    fn note(&mut self, table: &UntypedSubscriber, now: Instant) -> Result<(), Failure> {
-        let same = self.model.as_ref();
-        if same.is_none_or(|model| model.schema() != &**table.schema()) {
-            return self.change_schema(table);
-        }
-        if let Some(model) = &mut self.model {
-            model.note(table, now);
-        }
-        Ok(())
-    }
-
-    /// Another publisher came, and with it other fields.
+    /// Rebuilds the model for another schema. Options that do not fit it are dropped, and the footer says so.
     fn change_schema(&mut self, table: &UntypedSubscriber) -> Result<(), Failure> {
         let before = self.model.take();
         let searched = before.as_ref().map_or("", |model| model.searched());
@@ -149,6 +149,7 @@ impl App {
         let publisher = Some(Publisher {
             state,
             is_silent: is_silent(state, table),
+            input_ended: table.has_input_ended(),
         });
         self.is_dirty |= publisher != self.publisher;
         self.publisher = publisher;
@@ -193,8 +194,14 @@ impl App {
             Key::Control('c') => return Asks::Quit,
             Key::Control('z') => return Asks::Suspend,
             Key::Control('l') => return Asks::Redraw,
-            _ if std::mem::take(&mut self.helps) => return Asks::Nothing,
             _ => {}
+        }
+        if let Some(page) = self.help.take() {
+            let is_last = page + 1 >= self.help_pages;
+            if !is_last && !matches!(key, Key::Escape | Key::Letter('q')) {
+                self.help = Some(page + 1);
+            }
+            return Asks::Nothing;
         }
         if let Some(typed) = self.typing.take() {
             self.type_on(typed, key);
@@ -202,7 +209,7 @@ impl App {
         }
         match key {
             Key::Letter('q') => return Asks::Quit,
-            Key::Letter('?' | 'h') => self.helps = true,
+            Key::Letter('?' | 'h') => self.help = Some(0),
             Key::Letter('/') if self.model.is_some() => {
                 let typed = self.model.as_ref().map_or("", Model::searched);
                 self.typing = Some(typed.to_owned());
@@ -294,8 +301,12 @@ impl App {
             let (left, right) = self.footer(places.rows(), usize::from(area.width));
             pieces(buffer, area, &left, &right);
         }
-        if self.helps {
-            window(buffer, &help::lines(buffer.area.height), &self.colours);
+        if let Some(page) = self.help {
+            let [columns, lines] = window_room(buffer.area);
+            let pages = help::pages(columns, lines);
+            self.help_pages = pages.len();
+            // The terminal may have grown since the page was chosen.
+            window(buffer, &pages[page.min(pages.len() - 1)], &self.colours);
         }
     }
 }

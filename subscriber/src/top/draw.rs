@@ -221,6 +221,12 @@ fn cell(
     buffer.set_stringn(x, area.y, text, room, style);
 }
 
+/// Columns and lines that a window has room for.
+pub fn window_room(area: Rect) -> [usize; 2] {
+    [(area.width, 4), (area.height, 2)]
+        .map(|(length, frame)| usize::from(length.saturating_sub(frame).max(1)))
+}
+
 /// Draws lines in a box in the middle, over whatever is there.
 pub fn window(buffer: &mut Buffer, lines: &[String], colours: &Colours) {
     let all = buffer.area;

@@ -25,6 +25,8 @@ pub struct Publisher {
     pub state: PublisherState,
     /// Whether it lives and says nothing.
     pub is_silent: bool,
+    /// True if its source of rows has ended.
+    pub input_ended: bool,
 }
 
 impl Publisher {
@@ -33,9 +35,10 @@ impl Publisher {
         let epoch = |epoch: u64| (format!("epoch {epoch}"), plain);
         match self.state {
             PublisherState::Alive { pid, epoch: number } => {
-                let state = match self.is_silent {
-                    true => ("silent".to_owned(), colours.bad),
-                    false => ("alive".to_owned(), colours.good),
+                let state = match (self.is_silent, self.input_ended) {
+                    (true, _) => ("silent".to_owned(), colours.bad),
+                    (false, true) => ("input ended".to_owned(), colours.bad),
+                    (false, false) => ("alive".to_owned(), colours.good),
                 };
                 vec![state, (format!("pid {pid}"), plain), epoch(number)]
             }

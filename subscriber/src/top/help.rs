@@ -1,24 +1,117 @@
-//! What the keys do.
+//! The help: keys and their actions, in pages that fit the terminal.
 
-/// A line each.
-const KEYS: [(&str, &str); 12] = [
+use crate::format::cells::{cut, width};
+
+/// Keys and their actions, a line each if there is room.
+const KEYS: [(&str, &str); 11] = [
     ("↑ ↓ PgUp PgDn", "scroll; Home and End, or k j g G, too"),
     ("← →", "columns that do not fit"),
-    ("/", "filter while you type: price > 5, name contains x,"),
-    ("", "or any text that a cell contains"),
+    (
+        "/",
+        "filter while you type: price > 5, name contains x, or any text that a cell contains",
+    ),
     ("Esc", "no filter"),
     ("s > <", "sort by the next column, or the one before"),
     ("r", "reverse"),
     ("f, space", "freeze the picture, and go on"),
-    ("Ctrl-L Ctrl-Z", "draw anew, suspend"),
+    ("Ctrl-L Ctrl-Z", "draw again, suspend"),
     ("q, Ctrl-C", "quit"),
     ("", ""),
-    ("+ - ", "rows that came or went; what changed is coloured"),
+    ("+ -", "rows that came or went; what changed is coloured"),
 ];
+/// Width of the column of keys, where the terminal is wide enough for two columns.
+const KEYS_WIDTH: usize = 14;
+/// Maximum width of the column of actions.
+const TEXT_WIDTH: usize = 52;
+/// Minimum width of a window with two columns. In narrower ones, an action is below its keys.
+const LEAST_FOR_TWO_COLUMNS: usize = 34;
 
-/// What fits a terminal of that height.
-pub fn lines(height: u16) -> Vec<String> {
-    let line = |(keys, what): &(&str, &str)| format!("{keys:<14} {what}");
-    let most = usize::from(height.saturating_sub(2)).max(1);
-    KEYS.iter().take(most).map(line).collect()
+/// Returns the pages of the help for a window of `columns` and `height`.
+pub fn pages(columns: usize, height: usize) -> Vec<Vec<String>> {
+    let lines = lines(columns);
+    if lines.len() <= height {
+        return vec![lines];
+    }
+    // The last line says that there is more.
+    let most = height.saturating_sub(1).max(1);
+    let mut pages: Vec<Vec<String>> = lines.chunks(most).map(<[String]>::to_vec).collect();
+    let (count, last) = (pages.len(), pages.len() - 1);
+    for (at, page) in pages.iter_mut().enumerate().filter(|_| height > 1) {
+        let next = if at < last { "more" } else { "back" };
+        let note = format!("{}/{count}, any key: {next}", at + 1);
+        page.push(cut(&note, columns).to_owned());
+    }
+    pages
+}
+
+fn lines(columns: usize) -> Vec<String> {
+    let is_wide = columns >= LEAST_FOR_TWO_COLUMNS;
+    let indent = if is_wide { KEYS_WIDTH + 1 } else { 2 };
+    let mut lines = Vec::new();
+    for (keys, what) in KEYS {
+        let text = wrapped(what, columns.saturating_sub(indent).clamp(1, TEXT_WIDTH));
+        let mut text = text.into_iter();
+        if is_wide {
+            let first = text.next().unwrap_or_default();
+            lines.push(format!("{keys:<KEYS_WIDTH$} {first}").trim_end().to_owned());
+        } else {
+            lines.push(cut(keys, columns).to_owned());
+        }
+        lines.extend(text.map(|text| format!("{:indent$}{text}", "")));
+    }
+    lines
+}
+
+/// Breaks a text at blanks. A word that is too long for a line is cut.
+fn wrapped(text: &str, columns: usize) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    for word in text.split_whitespace() {
+        match lines.last_mut() {
+            Some(line) if width(line) + 1 + width(word) <= columns => {
+                line.push(' ');
+                line.push_str(word);
+            }
+            _ => lines.push(cut(word, columns).to_owned()),
+        }
+    }
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_word_of_the_help_is_shown_in_a_window_of_any_size() {
+        for columns in [10, 20, 33, 36, 50, 76, 200] {
+            for height in [1, 2, 5, 10, 22, 100] {
+                let pages = pages(columns, height);
+                let mut all = String::new();
+                for page in &pages {
+                    assert!(page.len() <= height, "{page:?}");
+                    for line in page {
+                        assert!(width(line) <= columns, "{line:?} in {columns}");
+                        all.extend([" ", line]);
+                    }
+                }
+                if columns >= 20 {
+                    for word in KEYS.iter().flat_map(|(_, what)| what.split(' ')) {
+                        assert!(
+                            all.contains(word),
+                            "{word} in {columns}×{height}: {pages:?}"
+                        );
+                    }
+                }
+            }
+        }
+        assert_eq!(pages(76, 22).len(), 1);
+    }
+
+    #[test]
+    fn the_last_line_says_that_there_is_more() {
+        let pages = pages(36, 10);
+        assert!(pages.len() > 1);
+        assert!(pages[0].last().unwrap().starts_with("1/"), "{pages:?}");
+        assert!(pages.last().unwrap().last().unwrap().ends_with("back"));
+    }
 }

@@ -36,6 +36,11 @@ pub use pulse::Pulse;
 pub use run::{Ends, Followed, Session};
 pub use wanted::Wanted;
 
+/// Returns true if the terminal cannot move its cursor, by what `TERM` says.
+pub fn is_dumb() -> bool {
+    std::env::var_os("TERM").is_some_and(|term| term == "dumb")
+}
+
 /// Draws a table until its viewer has seen enough.
 ///
 /// # Errors
@@ -47,6 +52,15 @@ pub fn run(args: &args::Top, stop: &Stop, output: Output) -> Result<(), Failure>
             2,
             format!(
                 "top draws in a terminal, and stdout is none: use `subscriber watch {}` for changes as lines",
+                args.name
+            ),
+        ));
+    }
+    if is_dumb() {
+        return Err(Failure::new(
+            2,
+            format!(
+                "top cannot draw in this terminal: TERM=dumb: set TERM to what the terminal is, or use `subscriber watch {}`",
                 args.name
             ),
         ));

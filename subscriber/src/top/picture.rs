@@ -74,26 +74,39 @@ impl Model {
         }
         let last = self.fields().len().saturating_sub(1 + self.pinned());
         self.first_column = self.first_column.min(last);
-        let (mut chosen, mut layout) = self.layout();
-        fit(&mut layout, columns);
+        let (mut chosen, mut layout) = self.fitted(columns);
+        // Columns that were scrolled out come back as soon as there is room for all.
+        while self.first_column > 0 {
+            self.first_column -= 1;
+            let (more, wider) = self.fitted(columns);
+            if wider.iter().any(|column| !column.is_shown) {
+                self.first_column += 1;
+                break;
+            }
+            (chosen, layout) = (more, wider);
+        }
         let hidden = self.asked_column.take().filter(|column| {
             let place = chosen.iter().position(|one| one == column);
             place.is_none_or(|place| !layout[place].is_shown)
         });
         if let Some(column) = hidden {
             self.first_column = column.saturating_sub(self.pinned()).min(last);
-            (chosen, layout) = self.layout();
-            fit(&mut layout, columns);
+            (chosen, layout) = self.fitted(columns);
         }
         let shown: Vec<usize> = (0..chosen.len())
             .filter(|at| layout[*at].is_shown)
             .collect();
-        let (sorted, _) = self.sorted_by();
-        let head = |at: &usize| Head {
-            name: cut(layout[*at].name(), layout[*at].width),
-            is_sorted: sorted == Some(chosen[*at]),
-            width: layout[*at].width,
-            right: layout[*at].is_right(),
+        let (sorted, down) = self.sorted_by();
+        let head = |at: &usize| {
+            let (column, is_sorted) = (&layout[*at], sorted == Some(chosen[*at]));
+            let mark = mark(is_sorted, down);
+            let name = column.name().strip_suffix(mark).unwrap_or_default();
+            Head {
+                name: cut(name, column.width.saturating_sub(width(mark))) + mark,
+                is_sorted,
+                width: column.width,
+                right: column.is_right(),
+            }
         };
         let line = |(row, mut texts): (&Seen, Vec<String>)| {
             let cell = |at: &usize| Cell {
@@ -130,6 +143,17 @@ impl Model {
         *seen.fresh.cells.get(index)?
     }
 
+    /// The columns that are not scrolled out, with widths that fit `columns` of the terminal.
+    fn fitted(&self, columns: usize) -> (Vec<usize>, Vec<Column>) {
+        let (chosen, mut layout) = self.layout();
+        if !fit(&mut layout, columns).is_empty() {
+            // The sign for what is out at the right covers no heading.
+            layout = self.layout().1;
+            fit(&mut layout, columns.saturating_sub(1));
+        }
+        (chosen, layout)
+    }
+
     /// The columns that are there for the left and right keys, and how wide they would be.
     fn layout(&self) -> (Vec<usize>, Vec<Column>) {
         let pinned = self.pinned();
@@ -140,10 +164,7 @@ impl Model {
         let fields: Vec<&Field> = self.fields().collect();
         let column = |at: &usize| {
             let (field, name) = (fields[*at], cell::name(fields[*at]));
-            let name = match sorted == Some(*at) {
-                true => format!("{name}{}", if down { DOWN } else { UP }),
-                false => name.to_owned(),
-            };
+            let name = format!("{name}{}", mark(sorted == Some(*at), down));
             let mut column = Column::new(&name, is_number(field.kind())).key(*at < pinned);
             column.cells = self.widest[*at];
             column.width = column.natural();
@@ -162,6 +183,15 @@ impl Picture {
             *at += head.width + GAP.len();
             Some(start)
         })
+    }
+}
+
+/// The mark behind a column's name: the direction, if rows are sorted by it.
+fn mark(is_sorted: bool, down: bool) -> &'static str {
+    match (is_sorted, down) {
+        (false, _) => "",
+        (true, false) => UP,
+        (true, true) => DOWN,
     }
 }
 

@@ -139,8 +139,8 @@ impl View {
         self.keys.has(row) && self.filter.matches(row)
     }
 
-    /// The table's changes as changes of the view, sorted if it is. Rows that go come first, so that a table of the
-    /// view's size always has room for those that come. `before` is the view of the old rows: this one, unless the
+    /// Returns the table's changes as changes of the view, sorted if the view is. Deletes come first, so that a table of the
+    /// view's size always has room for the creates. `before` is the view by the schema before: this one, unless the
     /// schema changed.
     pub fn changes<'s>(
         &'s self,
@@ -155,7 +155,10 @@ impl View {
         told.sort_by_key(|change| !matches!(change, Change::Deleted(_)));
         if self.sorted {
             told.sort_by_cached_key(|change| match change {
-                Change::Deleted(old) => (false, before.order.key(old.row())),
+                Change::Deleted(old) => {
+                    let view = self.of_row(before, old.row());
+                    (false, view.order.key(old.row()))
+                }
                 Change::Created(new) | Change::Updated { new, .. } => {
                     (true, self.order.key(new.row()))
                 }
@@ -164,13 +167,25 @@ impl View {
         told
     }
 
+    /// Returns the view of an old row. A refresh that moves to another schema may also apply changes that were committed
+    /// in that schema.
+    fn of_row<'s>(&'s self, before: &'s View, row: RowRef<'_>) -> &'s View {
+        match std::ptr::eq(row.schema(), Arc::as_ptr(self.schema())) {
+            true => self,
+            false => before,
+        }
+    }
+
     fn change<'s>(
         &'s self,
         before: &'s View,
         change: Change<RowRef<'s>>,
     ) -> Option<Change<Shown<'s>>> {
         let now = |row| self.has(row).then(|| self.projection.show(row));
-        let then = |row| before.has(row).then(|| before.projection.show(row));
+        let then = |row| {
+            let view = self.of_row(before, row);
+            view.has(row).then(|| view.projection.show(row))
+        };
         match change {
             Change::Created(new) => now(new).map(Change::Created),
             Change::Deleted(old) => then(old).map(Change::Deleted),

@@ -70,6 +70,12 @@ impl Projection {
             .map(|index| &self.schema.fields()[*index])
     }
 
+    /// The field of that name and its index in the schema, if it is shown.
+    fn shown(&self, name: &str) -> Option<(usize, &Field)> {
+        let found = self.schema.field(name);
+        found.filter(|(index, _)| self.fields.contains(index))
+    }
+
     /// The row, which must be of this schema.
     pub fn show<'a>(&'a self, row: RowRef<'a>) -> Shown<'a> {
         let projection = self;
@@ -111,27 +117,30 @@ impl<'a> Shown<'a> {
             .map(|(_, value)| value)
     }
 
-    /// Whether there is something to tell of this row having been `old`: fields that are shown differ, or all are shown.
+    /// Returns true if the row shows something else than it did as `old`.
     fn differs(self, old: Self) -> bool {
-        let fields = &self.projection.fields;
-        !self.projection.named
-            || fields.len() != old.projection.fields.len()
-            || fields
-                .iter()
-                .zip(&old.projection.fields)
-                .any(|(now, before)| {
-                    let [now_at, before_at] = [(self, now), (old, before)]
-                        .map(|(shown, index)| &shown.projection.schema.fields()[*index]);
-                    match now_at.kind() == before_at.kind() {
-                        // By bytes, as a NaN is still the same NaN.
-                        true => {
-                            self.row.bytes()[now_at.range()] != old.row.bytes()[before_at.range()]
-                        }
-                        false => {
-                            self.row.value(*now).to_string() != old.row.value(*before).to_string()
-                        }
-                    }
-                })
+        let same_schema = Arc::ptr_eq(self.projection.schema(), old.projection.schema());
+        // All fields are shown, and the table says that one of them differs.
+        if same_schema && !self.projection.named {
+            return true;
+        }
+        if self.projection.fields.len() != old.projection.fields.len() {
+            return true;
+        }
+        self.projection.fields.iter().any(|index| {
+            let now = &self.projection.schema.fields()[*index];
+            let Some((index_before, before)) = old.projection.shown(now.name()) else {
+                return true;
+            };
+            if now.kind() == before.kind() {
+                // By bytes, as a NaN is still the same NaN.
+                return self.row.bytes()[now.range()] != old.row.bytes()[before.range()];
+            }
+            let values = [self.row.value(*index), old.row.value(index_before)];
+            // As they are printed: 5 is not "5".
+            let [now, before] = values.map(|value| serde_json::to_string(&value).ok());
+            now != before
+        })
     }
 }
 

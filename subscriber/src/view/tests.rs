@@ -165,3 +165,136 @@ fn what_goes_is_told_before_what_comes() {
     assert_eq!(goes.collect::<Vec<_>>(), [true, true, false]);
     table.publisher.close().unwrap();
 }
+
+/// The cells of rows.
+type Rows = &'static [&'static [&'static str]];
+
+/// The changes of a view of a table whose own publisher changes the schema, as `op old → new` with the cells of the fields
+/// that are shown.
+fn changes_of_schema(
+    test: &str,
+    request: &Request,
+    [before, now]: [(&str, Rows); 2],
+) -> Vec<String> {
+    let name = format!("subscriber-view-{test}-{}", std::process::id());
+    let [before_schema, schema] =
+        [before.0, now.0].map(|fields| Schema::parse(fields, Some("id")).unwrap());
+    let bytes = |schema: &Schema, cells: &&[&str]| {
+        let mut row = RowBuf::new(schema.clone().into());
+        for (index, cell) in cells.iter().enumerate() {
+            row.set_text(index, cell).unwrap();
+        }
+        row.bytes().to_vec()
+    };
+    let builder = UntypedPublisher::builder(&name, before_schema.clone());
+    let mut publisher = builder.open().unwrap();
+    let mut tx = publisher.begin();
+    for row in before.1 {
+        tx.insert(&bytes(&before_schema, row)).unwrap();
+    }
+    tx.commit().unwrap();
+    let mut copy = UntypedSubscriber::open(&name).unwrap();
+    let old_view = request.view(copy.schema()).unwrap();
+    let rows: Vec<Vec<u8>> = now.1.iter().map(|row| bytes(&schema, row)).collect();
+    publisher.reshape(schema, 100, rows).unwrap();
+    copy.refresh().unwrap();
+    let view = request.view(copy.schema()).unwrap();
+    let cells = |row: Shown<'_>| {
+        let cells = row.values().map(|(_, value)| value.to_string());
+        cells.collect::<Vec<_>>().join("|")
+    };
+    let told = view.changes(&old_view, &copy.changes());
+    let told = told
+        .iter()
+        .map(|change| match change {
+            Change::Created(new) => format!("create {}", cells(*new)),
+            Change::Updated { old, new } => format!("update {} → {}", cells(*old), cells(*new)),
+            Change::Deleted(old) => format!("delete {}", cells(*old)),
+        })
+        .collect();
+    publisher.close().unwrap();
+    told
+}
+
+#[test]
+fn a_change_of_the_schema_updates_the_rows_that_are_printed_otherwise() {
+    let all = request(&[], &[], None, None);
+    let before: (&str, Rows) = (
+        "id:u8,a:u16,b:text(8)",
+        &[&["1", "0", "x"], &["2", "6", ""]],
+    );
+    let cases: [(&str, Rows, &[&str]); 7] = [
+        ("id:u8,a:u16", &[&["1", "0"], &["2", "6"]], &[]),
+        (
+            "b:text(8),id:u8,a:u16",
+            &[&["x", "1", "0"], &["", "2", "6"]],
+            &[],
+        ),
+        (
+            "id:u8,a:i64,b:text(8)",
+            &[&["1", "0", "x"], &["2", "6", ""]],
+            &[],
+        ),
+        (
+            "id:u8,a:u16,b:text(2)",
+            &[&["1", "0", "x"], &["2", "6", ""]],
+            &[],
+        ),
+        (
+            "id:u8,a:u16,b:text(9)",
+            &[&["1", "0", "x"], &["2", "6", ""]],
+            &[],
+        ),
+        (
+            "id:u8,a:text(4),b:text(8)",
+            &[&["1", "", "x"], &["2", "6", ""]],
+            &["update 1|0|x → 1||x", "update 2|6| → 2|6|"],
+        ),
+        (
+            "id:u8,a:f64,b:text(2)",
+            &[&["1", "0.5", "x"], &["3", "7", ""]],
+            &["delete 2|6|", "update 1|0|x → 1|0.5|x", "create 3|7|"],
+        ),
+    ];
+    for (number, (fields, rows, expected)) in cases.into_iter().enumerate() {
+        let test = format!("schema-{number}");
+        let told = changes_of_schema(&test, &all, [before, (fields, rows)]);
+        assert_eq!(told, expected, "{fields}");
+    }
+    let some = request(&[], &[], None, Some("b,id"));
+    let now: (&str, Rows) = (
+        "id:u8,a:text(4),b:text(9)",
+        &[&["1", "", "x"], &["2", "6", "new"]],
+    );
+    let told = changes_of_schema("schema-some", &some, [before, now]);
+    assert_eq!(told, ["update |2 → new|2"]);
+}
+
+#[test]
+fn rows_that_were_replaced_in_the_new_schema_are_read_by_it() {
+    let mut table = Table::new("moved", &[&["1", "a", "5"], &["2", "b", "6"]]);
+    let request = request(&[], &["n > 5"], Some("n"), Some("n,id"));
+    let view = request.view(table.copy.schema()).unwrap();
+    let other = Arc::new(Schema::parse("n:i32,id:u16", Some("id")).unwrap());
+    let before = request.view(&other).unwrap();
+    commit(
+        &mut table.publisher,
+        &[&["1", "a", "7"]],
+        &[&["2", "b", "6"]],
+    );
+    table.copy.refresh().unwrap();
+    let told = view.changes(&before, &table.copy.changes());
+    let told: Vec<String> = told
+        .iter()
+        .map(|change| match change {
+            Change::Created(new) => format!("create {}", serde_json::to_string(new).unwrap()),
+            Change::Deleted(old) => format!("delete {}", serde_json::to_string(old).unwrap()),
+            Change::Updated { .. } => "update".to_owned(),
+        })
+        .collect();
+    assert_eq!(
+        told,
+        [r#"delete {"n":6,"id":2}"#, r#"create {"n":7,"id":1}"#]
+    );
+    table.publisher.close().unwrap();
+}

@@ -5,6 +5,9 @@
 //! 3. Its end is waited for. Meanwhile nothing is taken from the table, so that what changes there until then is one step,
 //!    and one run, each key once.
 //!
+//! A command that fails is reported, and the watch goes on; its status is that of the watch if the watch ends by itself. A
+//! command that cannot be started ends the watch.
+//!
 //! Each of these waits also ends with the watch (a signal, or its time). Then the command and all that it started are asked to end
 //! (SIGTERM), and killed if they are still there after a while ([`Group`]).
 
@@ -13,10 +16,13 @@ use std::fmt;
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::process::ExitStatusExt;
+use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use common::{Change, UntypedSubscriber};
+use nix::errno::Errno;
 use nix::poll::PollFlags;
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
@@ -43,9 +49,18 @@ pub enum Event {
     Changes,
 }
 
-/// What runs the command.
+/// Exit code for a command that exists and cannot be started, as of a shell.
+const CANNOT_START: u8 = 126;
+/// Exit code for a command that does not exist, as of a shell.
+const NO_SUCH_COMMAND: u8 = 127;
+/// Added to the number of the signal that killed a command, as in a shell.
+const KILLED: u8 = 128;
+
+/// Runs the command.
 pub struct Runner {
     command: Vec<OsString>,
+    /// The exit code of the last run that failed.
+    failure: Option<u8>,
     stop: Stop,
     deadline: Option<Instant>,
     /// The variables of the environment that are flags of this watch.
@@ -57,18 +72,19 @@ impl Runner {
     pub fn new(command: &[OsString], stop: &Stop, deadline: Option<Instant>) -> Self {
         Self {
             command: command.to_vec(),
+            failure: None,
             stop: stop.clone(),
             deadline,
             own_variables: args::variables_of("watch"),
         }
     }
 
-    /// Runs the command to its end. That it fails, or cannot be started, is told and no failure of the watch.
+    /// Runs the command to its end. Its failure is reported, and kept for [`outcome`](Self::outcome).
     ///
     /// # Errors
-    /// The system cannot wait for processes.
+    /// The command cannot be started, for a reason that does not pass; the system cannot wait for processes.
     pub fn run<'a>(
-        &self,
+        &mut self,
         event: Event,
         table: &UntypedSubscriber,
         changes: impl ExactSizeIterator<Item = Change<Shown<'a>>>,
@@ -88,8 +104,12 @@ impl Runner {
         let child = match started {
             Ok(child) => child,
             Err(error) => {
-                let reason = start_error(&error);
-                tell(format_args!("cannot run {program:?}: {reason}"));
+                let failure = cannot_start(program, &error);
+                if !may_pass(&error) {
+                    return Err(failure);
+                }
+                self.failure = Some(failure.code());
+                tell(failure);
                 return Ok(());
             }
         };
@@ -105,9 +125,59 @@ impl Runner {
             tell(format_args!(
                 "{program:?} failed at version {version}: {status}"
             ));
+            self.failure = Some(exit_code(status));
         }
         Ok(())
     }
+
+    /// Fails if a run of the command failed.
+    ///
+    /// # Errors
+    /// The exit code of the last run that failed. The failure is reported already.
+    pub fn outcome(&self) -> Result<(), Failure> {
+        self.failure
+            .map_or(Ok(()), |code| Err(Failure::new(code, "")))
+    }
+}
+
+/// The exit code that passes on how a command failed.
+fn exit_code(status: ExitStatus) -> u8 {
+    let code = status.code().and_then(|code| u8::try_from(code).ok());
+    let signal = status.signal().and_then(|signal| u8::try_from(signal).ok());
+    code.or(signal.map(|signal| KILLED.saturating_add(signal)))
+        .unwrap_or(1)
+}
+
+fn cannot_start(program: &OsStr, error: &io::Error) -> Failure {
+    let is_missing = error.kind() == io::ErrorKind::NotFound;
+    let (code, reason) = match (is_missing, is_there(program)) {
+        (true, false) => (NO_SUCH_COMMAND, start_error(error)),
+        (true, true) => {
+            let reason = "the interpreter that its first line names does not exist";
+            (CANNOT_START, reason.to_owned())
+        }
+        (false, _) => (CANNOT_START, start_error(error)),
+    };
+    Failure::new(code, format!("cannot run {program:?}: {reason}"))
+}
+
+/// Returns true if there is a file for the program, here or in `PATH`.
+fn is_there(program: &OsStr) -> bool {
+    if program.as_encoded_bytes().contains(&b'/') {
+        return Path::new(program).exists();
+    }
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path).any(|folder| folder.join(program).exists())
+}
+
+/// Returns true if the command may start at the next change: the system lacks something at the moment, or the file is
+/// being written.
+fn may_pass(error: &io::Error) -> bool {
+    let errno = error.raw_os_error().map(Errno::from_raw);
+    matches!(
+        errno,
+        Some(Errno::EAGAIN | Errno::ENOMEM | Errno::EMFILE | Errno::ENFILE | Errno::ETXTBSY)
+    )
 }
 
 fn cannot_wait(program: &OsStr, error: impl fmt::Display) -> Failure {

@@ -55,13 +55,14 @@ impl Outlet {
         }
     }
 
-    /// There is no more.
+    /// Ends the output. `by_itself` is true if the watch reached the end that its options set, and false if a signal ended it.
     ///
     /// # Errors
-    /// Nobody reads stdout.
-    pub fn finish(&mut self) -> Result<(), Failure> {
+    /// Nobody reads stdout, or a run of the command failed in a watch that ends by itself.
+    pub fn finish(&mut self, by_itself: bool) -> Result<(), Failure> {
         match self {
             Self::Print(printer) => Ok(printer.finish()?),
+            Self::Run(runner, _) if by_itself => runner.outcome(),
             Self::Run(..) => Ok(()),
         }
     }

@@ -9,11 +9,17 @@ pub mod scene;
 
 use common::{RowRef, Schema, UntypedPublisher};
 
-/// Rows that a table begins with: more than two blocks.
+/// Rows that a table begins with, if it has room for them: more than two blocks.
 pub const ROWS: u8 = 150;
 
-/// Room for some more, and not for all that is tried.
-pub const CAPACITY: usize = 200;
+/// Capacities around the sizes at which the change tree gets another level, and one in between. Keys are bytes, so the smaller
+/// ones have no room for all keys that are tried.
+pub const CAPACITIES: [usize; 7] = [200, 1, 63, 64, 65, 4_096, 4_097];
+
+/// One of [`CAPACITIES`].
+pub fn capacity(which: u8) -> usize {
+    CAPACITIES[usize::from(which) % CAPACITIES.len()]
+}
 
 /// Slots of the registry.
 pub const SLOTS: usize = 4;
@@ -51,14 +57,15 @@ pub fn row(schema: &Schema, number: u8, fill: u8) -> Vec<u8> {
 /// Commits [`ROWS`] rows, and then changes and deletes some, so that both copies of rows are in use.
 pub fn fill(publisher: &mut UntypedPublisher) {
     let schema = publisher.schema().clone();
+    let rows = publisher.capacity().min(usize::from(ROWS)) as u8;
     for fill in 0..3 {
         let mut tx = publisher.begin();
-        for number in (0..ROWS).step_by(usize::from(fill) * 3 + 1) {
+        for number in (0..rows).step_by(usize::from(fill) * 3 + 1) {
             tx.upsert(&row(&schema, number, fill))
                 .expect("there is room");
         }
         if fill == 2 {
-            tx.delete(&key(&schema, 7)).expect("it is there");
+            tx.delete(&key(&schema, rows / 2)).expect("it is there");
         }
         tx.commit().expect("a table that nobody damaged yet");
     }

@@ -7,7 +7,7 @@ use common::{UntypedPublisher, UntypedSubscriber};
 use libfuzzer_sys::arbitrary::{self, Arbitrary};
 
 use crate::damage::{Patch, clear, damage, region, registry};
-use crate::{CAPACITY, SLOTS, fill, key, row, schema, show};
+use crate::{SLOTS, capacity, fill, key, row, schema, show};
 
 const NAME: &str = "scene";
 
@@ -30,6 +30,7 @@ pub enum Target {
 #[derive(Arbitrary, Clone, Debug)]
 pub struct Play {
     schema: u8,
+    capacity: u8,
     /// Whether others may register, too.
     is_open: bool,
     steps: Vec<Step>,
@@ -228,7 +229,7 @@ impl<'p> Scene<'p> {
 
 fn open(play: &Play) -> common::Result<UntypedPublisher> {
     UntypedPublisher::builder(NAME, schema(play.schema))
-        .capacity(CAPACITY)
+        .capacity(capacity(play.capacity))
         .subscribers(SLOTS)
         .mode(if play.is_open { 0o644 } else { 0o600 })
         .open()

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use common::{UntypedPublisher, UntypedSubscriber};
 use fuzz::damage::{Patch, clear, damage, region, registry};
-use fuzz::{CAPACITY, SCHEMAS, SLOTS, fill, key, row, schema, show};
+use fuzz::{CAPACITIES, SCHEMAS, SLOTS, capacity, fill, key, row, schema, show};
 use libfuzzer_sys::arbitrary::{self, Arbitrary};
 use libfuzzer_sys::fuzz_target;
 
@@ -20,19 +20,24 @@ const MAX_PATCHES: usize = 30;
 #[derive(Arbitrary, Debug)]
 struct Left {
     schema: u8,
-    /// The schema of the one who takes over.
+    capacity: u8,
+    /// The schema and capacity of the publisher that takes over.
     next_schema: u8,
+    next_capacity: u8,
     is_open: bool,
     region: Vec<Patch>,
     registry: Vec<Patch>,
 }
 
-/// What a publisher leaves that dies: the bytes of region and registry, and the latter's number.
-fn left(which: u8) -> (Vec<u8>, Vec<u8>, u64) {
+/// What a publisher left that died: the bytes of region and registry, and the number of the registry.
+type Bytes = (Vec<u8>, Vec<u8>, u64);
+
+/// Makes what a publisher of that schema and capacity leaves.
+fn left(which: u8, capacity: usize) -> Bytes {
     clear();
     let builder = UntypedPublisher::builder(NAME, schema(which));
     let mut publisher = builder
-        .capacity(CAPACITY)
+        .capacity(capacity)
         .subscribers(SLOTS)
         .open()
         .expect("a new table");
@@ -49,7 +54,8 @@ fn left(which: u8) -> (Vec<u8>, Vec<u8>, u64) {
 }
 
 thread_local! {
-    static LEFT: [OnceCell<(Vec<u8>, Vec<u8>, u64)>; SCHEMAS.len()] = const { [const { OnceCell::new() }; SCHEMAS.len()] };
+    static LEFT: [[OnceCell<Bytes>; CAPACITIES.len()]; SCHEMAS.len()] =
+        const { [const { [const { OnceCell::new() }; CAPACITIES.len()] }; SCHEMAS.len()] };
 }
 
 fn make(path: &Path, bytes: &[u8], patches: &[Patch], mode: u32) {
@@ -65,7 +71,9 @@ fn make(path: &Path, bytes: &[u8], patches: &[Patch], mode: u32) {
 fuzz_target!(|input: Left| {
     LEFT.with(|all| {
         let which = usize::from(input.schema) % SCHEMAS.len();
-        let (region_bytes, registry_bytes, id) = all[which].get_or_init(|| left(which as u8));
+        let size = usize::from(input.capacity) % CAPACITIES.len();
+        let (region_bytes, registry_bytes, id) =
+            all[which][size].get_or_init(|| left(which as u8, CAPACITIES[size]));
         clear();
         let (table_mode, registry_mode) = if input.is_open {
             (0o644, 0o666)
@@ -89,7 +97,10 @@ fuzz_target!(|input: Left| {
         follow(subscriber);
     }
     let builder = UntypedPublisher::builder(NAME, schema(input.next_schema));
-    let opened = builder.capacity(CAPACITY).subscribers(SLOTS).open();
+    let opened = builder
+        .capacity(capacity(input.next_capacity))
+        .subscribers(SLOTS)
+        .open();
     if let Ok(mut publisher) = opened {
         publish(&mut publisher);
         if let Some(subscriber) = &mut subscriber {

@@ -10,7 +10,6 @@ use publisher::source::csv_lines::CsvLines;
 use publisher::source::file::progress::Progress;
 use publisher::source::file::settings::{Dialect, Format, OnDuplicate, Settings};
 use publisher::source::file::{csv, text};
-use publisher::source::line_reader::Line;
 
 #[derive(Arbitrary, Debug)]
 struct Input<'b> {
@@ -19,6 +18,7 @@ struct Input<'b> {
     delimiter: bool,
     comment: bool,
     has_header: bool,
+    has_quotes: bool,
     key: Option<Vec<&'b str>>,
     duplicates: bool,
     bytes: &'b [u8],
@@ -27,8 +27,10 @@ struct Input<'b> {
 fuzz_target!(|input: Input<'_>| {
     let dialect = Dialect {
         delimiter: if input.delimiter { b'\t' } else { b',' },
+        is_delimiter_given: input.delimiter,
         comment: input.comment.then_some(b'#'),
         has_header: input.has_header,
+        has_quotes: input.has_quotes,
     };
     file(&input, dialect);
     stream(&input, dialect);
@@ -69,11 +71,14 @@ fn file(input: &Input<'_>, dialect: Dialect) {
 
 fn stream(input: &Input<'_>, dialect: Dialect) {
     let mut lines = CsvLines::new(Arc::new(schema(input.schema.unwrap_or(1))), dialect);
-    for (line, number) in input.bytes.split(|byte| *byte == b'\n').zip(1..) {
-        let _instructions = lines.take(number, &Line::Whole(line));
-        if line.is_empty() {
-            let _refused = lines.take(number, &Line::TooLong);
+    let mut said = 0;
+    let (first, rest) = input.bytes.split_at(input.bytes.len() / 2);
+    for mut piece in [first, rest] {
+        while lines.next(&mut piece).is_some() {
+            said += 1;
         }
+        assert!(piece.is_empty(), "all of the input is read");
     }
-    let _open = lines.end();
+    said += usize::from(lines.end().is_some());
+    assert!(said <= input.bytes.len(), "a record has a byte");
 }

@@ -5,10 +5,8 @@ use std::str::FromStr;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use common::layout::header;
-use common::region::Region;
-use common::region::object::{TableName, own_user};
 use common::{Cause, Error, Publisher, Result, Subscriber, UntypedSubscriber};
+use tests::clean::inheriting;
 use tests::confined::{become_limited, play_new_pids};
 use tests::ledger::{Account, Ledger, check};
 use tests::netns::{play_kernel, play_within};
@@ -38,6 +36,7 @@ fn main() {
         "echo" => echo(&mut arguments),
         "follow" => follow(&mut arguments),
         "read" => read(&mut arguments),
+        "starved" => starved(&mut arguments),
         "fork" => fork(&mut arguments),
         "stepped" => stepped(&mut arguments),
         "refresh" => refresh(&mut arguments),
@@ -45,7 +44,6 @@ fn main() {
         "grow" => grow(&mut arguments),
         "pids" => pids(&mut arguments),
         "vandal" => vandal(&mut arguments),
-        "write" => write(&mut arguments),
         "kernel" => play_kernel().or_else(|what| fail(what)),
         "kinds" => tests::kinds::play(arguments.0),
         "within" => play_within(arguments.0).or_else(|what| fail(what)),
@@ -252,6 +250,35 @@ fn read(arguments: &mut Arguments) -> Result<()> {
     }
 }
 
+/// `starved NAME BYTES`: opens the table and says how many rows it has. At a line on stdin it limits itself to BYTES more memory
+/// than it has, and says what `refresh`, `snapshot` and `open` answer, and how many rows its copy has.
+fn starved(arguments: &mut Arguments) -> Result<()> {
+    let (name, bytes): (String, u64) = (arguments.next(), arguments.next());
+    let mut subscriber = UntypedSubscriber::open(&name)?;
+    say(format!("rows {}", subscriber.len()));
+    let read = std::io::stdin().read_line(&mut String::new());
+    read.unwrap_or_else(|error| fail(error));
+    let pages = std::fs::read_to_string("/proc/self/statm").unwrap_or_else(|error| fail(error));
+    let pages = pages
+        .split(' ')
+        .next()
+        .and_then(|pages| pages.parse::<u64>().ok());
+    let pages = pages.unwrap_or_else(|| fail("no size of this process"));
+    let limit = pages * 4096 + bytes;
+    nix::sys::resource::setrlimit(nix::sys::resource::Resource::RLIMIT_AS, limit, limit)
+        .unwrap_or_else(|errno| fail(errno));
+    let answer = |call: &str, answer: Result<()>| match answer {
+        Ok(()) => say(format!("{call}: done")),
+        Err(error) => say(format!("{call}: {error}")),
+    };
+    answer("refresh", subscriber.refresh().map(drop));
+    answer("snapshot", subscriber.snapshot().map(drop));
+    answer("open", UntypedSubscriber::open(&name).map(drop));
+    say(format!("rows {}", subscriber.len()));
+    stay();
+    Ok(())
+}
+
 /// `fork NAME`: publishes a row, and sleeps at the table as a subscriber, too. At a line on stdin it leaves all that to a child
 /// that never calls exec, and dies; at the next line the child drops what it has.
 fn fork(arguments: &mut Arguments) -> Result<()> {
@@ -310,7 +337,7 @@ fn refresh(arguments: &mut Arguments) -> Result<()> {
 /// `limited LIMIT PROGRAM ARGUMENTS…`: becomes that program, with less than it would have.
 fn limited(arguments: &mut Arguments) -> Result<()> {
     let (limit, program): (String, String) = (arguments.next(), arguments.next());
-    let mut program = std::process::Command::new(program);
+    let mut program = inheriting(program);
     fail(become_limited(&limit, program.args(&mut arguments.0)))
 }
 
@@ -339,7 +366,7 @@ fn grow(arguments: &mut Arguments) -> Result<()> {
 /// `pids PROGRAM ARGUMENTS…`: that program in a pid namespace of its own, after a line with its pid outside.
 fn pids(arguments: &mut Arguments) -> Result<()> {
     let program: String = arguments.next();
-    let mut program = std::process::Command::new(program);
+    let mut program = inheriting(program);
     match play_new_pids(program.args(&mut arguments.0)) {
         Ok(code) => exit(code),
         Err(error) => fail(error),
@@ -354,16 +381,5 @@ fn vandal(arguments: &mut Arguments) -> Result<()> {
     let end = told_to_end();
     let is_over = || end.load(Ordering::Relaxed);
     rage(&name, owner, harm, is_over, || say("begun")).unwrap_or_else(|what| fail(what));
-    Ok(())
-}
-
-/// `write NAME`: stores into a table by a subscriber's mapping, if it can.
-fn write(arguments: &mut Arguments) -> Result<()> {
-    let name: String = arguments.next();
-    let region = Region::open(&TableName::new(&name)?, own_user(), true)?;
-    let region = region.unwrap_or_else(|| fail("no such table"));
-    say(region.word(header::COMMIT));
-    region.set(header::COMMIT, 7);
-    say("written");
     Ok(())
 }

@@ -1,7 +1,7 @@
 //! Where `--version` has its commit from: the build script, run where a package, a clone or a tarball would be.
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use tests::clean::inheriting;
 
 use tempfile::TempDir;
 
@@ -11,7 +11,7 @@ const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../subscriber/build.r
 fn script(folder: &Path) -> PathBuf {
     let rustc = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
     let program = folder.join("build-script");
-    let status = Command::new(rustc)
+    let status = inheriting(rustc)
         .args(["--edition", "2024", SCRIPT, "-o"])
         .arg(&program)
         .status();
@@ -22,7 +22,7 @@ fn script(folder: &Path) -> PathBuf {
 /// Runs git there, if there is git. What it prints.
 fn git(folder: &Path, arguments: &[&str]) -> Option<String> {
     let identity = ["-c", "user.name=test", "-c", "user.email=test@localhost"];
-    let output = Command::new("git")
+    let output = inheriting("git")
         .args(identity)
         .args(arguments)
         .current_dir(folder)
@@ -35,7 +35,7 @@ fn git(folder: &Path, arguments: &[&str]) -> Option<String> {
 
 /// What the script says: the commit, and the files whose change makes another one.
 fn said(script: &Path, package: &Path) -> (String, Vec<PathBuf>) {
-    let output = Command::new(script).current_dir(package).output().unwrap();
+    let output = inheriting(script).current_dir(package).output().unwrap();
     assert!(output.status.success(), "{output:?}");
     let text = String::from_utf8(output.stdout).unwrap();
     let told = |prefix: &str| -> Vec<String> {

@@ -2,6 +2,7 @@
 
 use std::process::Command;
 
+use tests::clean::command;
 use tests::table::Table;
 
 use super::{PROGRAMS, run, serve};
@@ -20,8 +21,11 @@ fn offered(mut program: Command, words: &[&str]) -> Vec<String> {
         "$function" {name} "${{COMP_WORDS[COMP_CWORD]}}" "${{COMP_WORDS[COMP_CWORD - 1]}}"
         printf '%s\n' "${{COMPREPLY[@]}}""#
     );
-    let mut bash = Command::new("bash");
-    bash.args(["--norc", "--noprofile", "-c", &script, "bash"]);
+    // An empty directory, as names of files are offered, too.
+    let folder = tempfile::tempdir().unwrap();
+    let mut bash = command("bash");
+    bash.args(["--norc", "--noprofile", "-c", &script, "bash"])
+        .current_dir(folder.path());
     for (variable, value) in program.env("PROGRAM", path).get_envs() {
         match value {
             Some(value) => bash.env(variable, value),

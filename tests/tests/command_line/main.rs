@@ -2,6 +2,7 @@
 
 use std::process::Command;
 
+use tests::clean::command;
 use tests::process::Process;
 use tests::programs::{publisher, subscriber};
 use tests::serving::Serving;
@@ -42,13 +43,13 @@ fn serve(table: &Table) -> Serving {
 
 #[test]
 fn versions_name_commit_and_layout() {
-    let commit = Command::new("git")
+    let commit = command("git")
         .args(["rev-parse", "HEAD"])
         .current_dir(env!("CARGO_MANIFEST_DIR"))
         .output();
     let commit = commit.ok().filter(|output| output.status.success());
     let commit = commit.map(|output| String::from_utf8(output.stdout).unwrap().trim().to_owned());
-    let layout = format!("layout {}", common::layout::LAYOUT_VERSION);
+    let layout = format!("layout {}", common::LAYOUT_VERSION);
     for (name, program) in PROGRAMS {
         let number = env!("CARGO_PKG_VERSION");
         let expected = match &commit {

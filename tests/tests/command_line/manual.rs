@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::Command;
+use tests::clean::command;
 
 use super::{PROGRAMS, run};
 
@@ -78,7 +79,7 @@ fn is_well_formed(text: &str, page: &str) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join(page);
     std::fs::write(&path, text).unwrap();
-    let groff = Command::new("groff")
+    let groff = command("groff")
         .args(["-man", "-Kutf8", "-Tutf8", "-ww", "-rLL=100n"])
         .arg(&path)
         .output();

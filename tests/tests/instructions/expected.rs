@@ -14,6 +14,8 @@ pub struct Expected {
     tables: Vec<Rows>,
     /// Whether there is a table before, and after.
     ends: [bool; 2],
+    /// Whether there is no table for a while after the first of the tables.
+    has_gap: bool,
 }
 
 impl Expected {
@@ -23,6 +25,7 @@ impl Expected {
             first: left.commit(),
             tables: vec![left_rows(left); 1 + times],
             ends: [true, true],
+            has_gap: false,
         }
     }
 
@@ -31,7 +34,15 @@ impl Expected {
         let (first, tables, ends) = match (play, left) {
             (Play::Creation, _) => (1, vec![Rows::new()], [false, true]),
             // Opening changes no row, and is one commit.
-            (_, Some(left)) => return Self::opened(left, 1),
+            (_, Some(left)) => {
+                let mut expected = Self::opened(left, 1);
+                let mut rows = left_rows(left);
+                for writes in play.transactions() {
+                    writes.apply(&mut rows);
+                    expected.tables.push(rows.clone());
+                }
+                return expected;
+            }
             // So is closing.
             (Play::Closing, _) => {
                 let rows = play.tables().pop().expect("the history's");
@@ -43,6 +54,7 @@ impl Expected {
             first,
             tables,
             ends,
+            has_gap: play == Play::Removed,
         }
     }
 
@@ -66,7 +78,9 @@ impl Expected {
     /// What newcomers must see in the course of the play, in this order: no table, or one of a version.
     pub fn outcomes(&self) -> Vec<Option<u64>> {
         let [before, after] = self.ends.map(|is_table| (!is_table).then_some(None));
-        let versions = (self.first..=self.last()).map(Some);
+        let gap = self.has_gap.then_some(None);
+        let later = (self.first + 1..=self.last()).map(Some);
+        let versions = std::iter::once(Some(self.first)).chain(gap).chain(later);
         before.into_iter().chain(versions).chain(after).collect()
     }
 

@@ -1,12 +1,13 @@
 //! Who looks on while a publisher is stepped, or after it died: asleep, awake, attaching, taking over.
 
 use std::os::fd::AsFd;
+use std::time::Duration;
 
 use common::{Cause, Error, Publisher, PublisherState, Row, Subscriber};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use tests::LIMIT;
 use tests::play::{Play, Rows};
 use tests::script::Item;
-use tests::{LIMIT, NEVER};
 
 use crate::expected::Expected;
 
@@ -21,8 +22,8 @@ pub struct Sleeper(pub Subscriber<Item>);
 
 impl Sleeper {
     /// Attaches and goes to sleep.
-    pub fn attach(name: &str) -> Self {
-        let subscriber = Subscriber::builder(name).recheck(NEVER).open().unwrap();
+    pub fn attach(name: &str, recheck: Duration) -> Self {
+        let subscriber = Subscriber::builder(name).recheck(recheck).open().unwrap();
         let mut sleeper = Self(subscriber);
         // From here on a refresh that finds nothing parks.
         sleeper.0.as_fd();

@@ -25,7 +25,7 @@ use tests::{role, skip};
 use copies::{die_everywhere, states_of};
 use kills::{kill_everywhere, kill_takeovers};
 
-/// Processes that are killed at random steps of a play. There are six plays.
+/// Processes that are killed at random steps of a play. There are nine plays.
 const RANDOM_KILLS: usize = 34;
 
 /// Takeovers that are killed one after the other.
@@ -95,6 +95,27 @@ fn takeovers_that_are_killed_one_after_the_other_lose_nothing() {
 fn a_death_at_any_instruction_of_a_succession_loses_nothing() {
     if can_step() {
         die_in(Play::Successor, Some(&left_in_the_middle()));
+    }
+}
+
+#[test]
+fn a_death_at_any_instruction_of_a_succession_of_equal_capacity_loses_nothing() {
+    if can_step() {
+        die_in(Play::EqualSuccessor, Some(&left_in_the_middle()));
+    }
+}
+
+#[test]
+fn a_death_at_any_instruction_after_the_region_was_removed_loses_nothing() {
+    if can_step() {
+        die_in(Play::Removed, None);
+    }
+}
+
+#[test]
+fn a_death_at_any_instruction_of_a_reshape_loses_nothing() {
+    if can_step() {
+        die_in(Play::Reshape, None);
     }
 }
 

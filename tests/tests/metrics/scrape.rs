@@ -1,7 +1,6 @@
 //! A scrape over the wire, read by a parser of OpenMetrics.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use openmetrics_parser::openmetrics::parse_openmetrics;
 use openmetrics_parser::{OpenMetricsType, OpenMetricsValue};
@@ -19,15 +18,10 @@ pub struct Scrape {
 }
 
 impl Scrape {
-    /// What stands at an address now, about `table`.
+    /// Fetches the page at `url`, and keeps the samples of `table`.
     pub fn of(url: &str, table: &str) -> Self {
-        Self::within(url, table, LIMIT)
-    }
-
-    /// The same, if it does not take longer than that.
-    pub fn within(url: &str, table: &str, limit: Duration) -> Self {
         let agent = ureq::Agent::config_builder()
-            .timeout_global(Some(limit))
+            .timeout_global(Some(LIMIT))
             .build()
             .new_agent();
         let mut response = agent.get(url).call().unwrap();

@@ -1,7 +1,9 @@
 //! What programs that are not ours see: a shell that reads a pipe, a loop that waits for signals.
 
-use std::process::Command;
+use std::io::Read;
+use std::os::unix::fs::OpenOptionsExt;
 
+use tests::clean::command;
 use tests::kinds::Kind;
 use tests::process::Process;
 use tests::programs::subscriber;
@@ -20,7 +22,7 @@ fn a_script_reads_a_line_for_each_wake_up_beside_the_watch_that_owns_the_pipe() 
     let mut watch = Process::start(watch.arg("--wake-at").arg(&pipe));
     until("there is a pipe", || pipe.exists());
     let read = "while read version; do echo \"version $version\"; done < \"$0\"; echo end";
-    let mut script = Process::start(Command::new("sh").args(["-c", read]).arg(&pipe));
+    let mut script = Process::start(command("sh").args(["-c", read]).arg(&pipe));
     for value in 0..200 {
         until("the watch sleeps", || asleep(&place.table) == 1);
         let version = commit(&mut publisher, value);
@@ -34,7 +36,7 @@ fn a_script_reads_a_line_for_each_wake_up_beside_the_watch_that_owns_the_pipe() 
         assert!(watch.line().contains(&format!("\"value\":{value}")));
     }
     // Gone with its owner, also if that is killed: readers come to the end.
-    let mut script = Process::start(Command::new("sh").args(["-c", read]).arg(&pipe));
+    let mut script = Process::start(command("sh").args(["-c", read]).arg(&pipe));
     let version = commit(&mut publisher, 1);
     script.stdout_until(|said| said.contains(&format!("version {version}")));
     watch.kill();
@@ -46,36 +48,56 @@ fn a_script_reads_a_line_for_each_wake_up_beside_the_watch_that_owns_the_pipe() 
 }
 
 #[test]
-fn what_stands_at_the_path_of_a_pipe_stays_unless_it_is_a_dead_ones_pipe() {
-    let place = Place::new("kinds-taken");
+fn watch_fails_with_a_hint_where_its_pipe_cannot_be_made() {
+    let place = Place::new("kinds-nowhere");
     let publisher = place.publish();
+    let taken = place.directory.path().join("taken");
+    std::fs::write(&taken, "precious").unwrap();
+    let missing = place.directory.path().join("none/news");
+    for table in [place.name(), "not-published-yet"] {
+        for (pipe, hint) in [
+            (&missing, "make that directory first"),
+            (&taken, "there is something else"),
+        ] {
+            let mut watch = subscriber();
+            watch.args(["watch", table, "--wake", "fifo"]);
+            let (stdout, stderr) = Process::run(watch.arg("--wake-at").arg(pipe), 2);
+            assert_eq!(stdout, "");
+            let is_named = stderr.contains(&pipe.display().to_string());
+            assert!(is_named && stderr.contains(hint), "{stderr}");
+        }
+    }
+    assert_eq!(std::fs::read(&taken).unwrap(), b"precious");
+    publisher.close().unwrap();
+}
+
+#[test]
+fn watch_takes_over_the_pipe_of_another_when_that_has_ended() {
+    let place = Place::new("kinds-taken");
+    let mut publisher = place.publish();
     let pipe = place.directory.path().join("news");
     let start = || {
         let mut watch = subscriber();
         watch.args(["watch", place.name(), "--format", "jsonl", "--wake", "fifo"]);
         Process::start(watch.arg("--wake-at").arg(&pipe))
     };
-    std::fs::write(&pipe, "precious").unwrap();
-    let mut watch = start();
-    let said = watch.stderr_until(|said| said.contains("woken by re-check only"));
-    assert!(said.contains("news"), "{said}");
-    watch.kill();
-    assert_eq!(std::fs::read(&pipe).unwrap(), b"precious");
-    std::fs::remove_file(&pipe).unwrap();
-
     let mut first = start();
     until("there is a pipe", || pipe.exists());
     let mut second = start();
     second.stderr_until(|said| said.contains("woken by re-check only"));
+    // Its slot is still taken, as nobody sweeps, and its pipe has no owner.
     first.kill();
-    // Not swept yet: its slot is taken, and its pipe is nobody's.
-    second.kill();
-    let mut third = start();
-    until("the third sleeps", || asleep(&place.table) == 1);
-    let said = third.stderr();
-    assert!(!said.contains("woken by re-check only"), "{said}");
-    third.signal(nix::sys::signal::Signal::SIGTERM);
-    third.ends_with(0);
+    until("the second is called by the pipe", || {
+        commit(&mut publisher, 1);
+        let mut options = std::fs::File::options();
+        let news = options.read(true).custom_flags(nix::libc::O_NONBLOCK);
+        let read = news
+            .open(&pipe)
+            .and_then(|mut news| news.read(&mut [0; 64]));
+        read.is_ok_and(|length| length > 0)
+    });
+    second.signal(nix::sys::signal::Signal::SIGTERM);
+    second.ends_with(0);
     assert!(!pipe.exists());
     publisher.close().unwrap();
 }

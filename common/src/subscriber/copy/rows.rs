@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::index::{Hash, KeyHasher, KeyIndex};
-use crate::memory::{self, Lines};
+use crate::memory::{self, Lines, NoMemory};
 use crate::schema::Schema;
 
 /// Rows of one schema, a slot each.
@@ -28,9 +28,9 @@ impl Rows {
         }
     }
 
-    /// Makes room for so many.
-    pub(super) fn grow(&mut self, slots: usize) {
-        self.words.grow(slots * self.row_words);
+    /// Makes room for `slots` rows.
+    pub(super) fn try_grow(&mut self, slots: usize) -> Result<(), NoMemory> {
+        self.words.try_grow(slots * self.row_words)
     }
 
     /// The words of the row at a slot.

@@ -4,7 +4,8 @@ use super::*;
 use crate::layout::{Geometry, header};
 use crate::sync::{AtomicU64, Ordering};
 use crate::table::journal::Mark;
-use crate::table::{Table, last_commit};
+use crate::table::{WritableTable, last_commit};
+use crate::word::read_only;
 
 /// A publisher that puts whole slots, and a copy that follows it.
 struct Pair {
@@ -31,8 +32,8 @@ impl Pair {
     }
 
     fn commit(&mut self, slots: &[(usize, Option<[u64; 2]>)]) {
-        let table = Table::new(&self.words, &self.geometry, 128).unwrap();
-        let version = last_commit(&self.words) + 1;
+        let table = WritableTable::new(&self.words, &self.geometry, 128).unwrap();
+        let version = last_commit(read_only(&self.words)) + 1;
         table.commit(
             version,
             0,
@@ -44,12 +45,12 @@ impl Pair {
 
     /// What a refresh tells: key, value before, value now.
     fn refresh(&mut self) -> Vec<(u64, Option<u64>, Option<u64>)> {
-        let table = Table::new(&self.words, &self.geometry, 128).unwrap();
+        let table = WritableTable::new(&self.words, &self.geometry, 128).unwrap();
         let mut staging = Staging::default();
-        let look = || Ok::<_, ()>((last_commit(&self.words), table));
-        self.mark = staging.catch_up(self.mark, 1, look).unwrap().unwrap();
+        let look = || Ok::<_, ()>((last_commit(read_only(&self.words)), *table));
+        self.mark = staging.catch_up(self.mark, 1, look).unwrap();
         let mut changes = ChangeList::new(self.copy.schema());
-        self.copy.apply(&staging, &mut changes);
+        self.copy.apply(&staging, &mut changes).unwrap();
         let row = |bytes: &[u8]| bytemuck::pod_read_unaligned::<[u64; 2]>(bytes);
         let mut told: Vec<_> = changes
             .items
@@ -158,4 +159,36 @@ fn another_region_is_told_by_its_differences() {
         })
         .collect();
     assert_eq!(kinds, [(1, 1), (2, 3), (0, 9)]);
+}
+
+#[test]
+fn memory_of_old_rows_shrinks_after_one_large_refresh() -> crate::Result<()> {
+    let name = format!("unit-old-rows-{}", std::process::id());
+    let schema = Schema::parse("id:u64,value:u64", None)?;
+    let mut publisher = crate::UntypedPublisher::builder(&name, schema).open()?;
+    let mut subscriber = crate::UntypedSubscriber::open(&name)?;
+    let mut step = |rows: u64, value: u64| -> crate::Result<[usize; 2]> {
+        let mut tx = publisher.begin();
+        for id in 0..rows {
+            tx.upsert(bytemuck::bytes_of(&[id, value]))?;
+        }
+        tx.commit()?;
+        assert_eq!(subscriber.refresh()?.len(), rows as usize);
+        let ChangeList {
+            items, old_rows, ..
+        } = &subscriber.changes;
+        Ok([items.capacity(), old_rows.capacity()])
+    };
+    step(50_000, 0)?;
+    let [items, old_rows] = step(50_000, 1)?;
+    assert!(items >= 50_000 && old_rows >= 100_000);
+    for value in 2..50 {
+        step(100, value)?;
+    }
+    let [items, old_rows] = step(100, 50)?;
+    assert!(
+        items <= 1_000 && old_rows <= 2_000,
+        "{items} changes, {old_rows} words"
+    );
+    publisher.close()
 }

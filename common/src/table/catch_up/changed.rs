@@ -4,9 +4,10 @@
 //! the next pass: from then on they are put where their slots say.
 
 use super::places::Places;
-use super::{Aside, Known, Lists, Row, catch_up};
+use super::{Aside, Failed, Known, Lists, Row, catch_up};
 use crate::bits::set_bits;
-use crate::memory::Lines;
+use crate::memory::{Lines, NoMemory};
+use crate::scratch::Scratch;
 use crate::table::Table;
 use crate::table::journal::Mark;
 use crate::table::read::Overtaken;
@@ -28,8 +29,8 @@ pub struct Staging {
 }
 
 struct Rows {
-    moved: Vec<Moved>,
-    words: Vec<u64>,
+    moved: Scratch<Moved>,
+    words: Scratch<u64>,
     row_words: usize,
     places: Places<Lines>,
     /// Whether rows are there, and not in `words`.
@@ -39,8 +40,8 @@ struct Rows {
 impl Default for Rows {
     fn default() -> Self {
         Self {
-            moved: Vec::new(),
-            words: Vec::new(),
+            moved: Scratch::default(),
+            words: Scratch::default(),
             row_words: 0,
             places: Places::new(Lines::default()),
             in_places: false,
@@ -57,25 +58,30 @@ impl Rows {
             self.places = Places::new(Lines::default());
         }
         self.in_places = false;
-        self.moved.clear();
-        self.words.clear();
+        self.moved.recycle();
+        self.words.recycle();
     }
 
-    /// Moves to their places what is listed.
-    fn move_to_places(&mut self, table: &Table<'_>) {
-        let rows = self.places.reserve(table);
-        for moved in &self.moved {
+    /// Moves the listed rows to their places.
+    fn move_to_places(&mut self, table: &Table<'_>) -> Result<(), NoMemory> {
+        self.places.reserve_all(table)?;
+        // Rows never become fewer. In a damaged table they may: the rows beyond the end are dropped.
+        self.moved
+            .retain(|moved| (moved.slot as usize) < table.rows());
+        let rows = &mut self.places.rows;
+        for moved in self.moved.iter() {
             if let Some(start) = moved.start {
                 let words = &self.words[start..start + self.row_words];
                 rows[moved.slot as usize * self.row_words..][..self.row_words]
                     .copy_from_slice(words);
             }
         }
-        for moved in &self.moved {
+        for moved in self.moved.iter() {
             let is_live = u64::from(moved.start.is_some());
             self.places.note(moved.slot as usize, 1, is_live);
         }
         self.in_places = true;
+        Ok(())
     }
 
     /// Lists them, each slot once.
@@ -100,12 +106,25 @@ impl Rows {
 }
 
 impl Aside for Rows {
+    fn reserve(&mut self, table: &Table<'_>, listed: Option<usize>) -> Result<(), NoMemory> {
+        self.row_words = table.row_words();
+        // Several passes may list a row several times. Places take no more memory than the table.
+        let listed = listed.filter(|listed| self.moved.len() + listed <= table.rows());
+        match listed {
+            _ if self.in_places => self.places.reserve_all(table),
+            None => self.move_to_places(table),
+            Some(listed) => {
+                self.moved.try_reserve(listed)?;
+                Ok(self.words.try_reserve(listed * self.row_words)?)
+            }
+        }
+    }
+
     #[inline]
     fn take(&mut self, table: &Table<'_>, row: Row<'_, '_>) -> Result<(), Overtaken> {
         if self.in_places {
             return self.places.take(table, row);
         }
-        self.row_words = table.row_words();
         let start = self.words.len();
         self.words.resize(start + self.row_words, 0);
         let read = row.read(&mut self.words[start..]);
@@ -123,37 +142,67 @@ impl Aside for Rows {
     }
 
     fn take_block(&mut self, table: &Table<'_>, number: usize, known: Known) -> u64 {
-        self.row_words = table.row_words();
-        if !self.in_places {
-            self.move_to_places(table);
-        }
         self.places.take_block(table, number, known)
     }
 }
 
 impl Staging {
-    /// Copies aside all rows that changed after `since`. `look` takes a new version, and the table as of it; it is
-    /// called once a pass, at most `passes` times. Returns how far that is, or None if the passes did not suffice.
+    /// Copies aside all rows that changed after `since`. `look` loads a new version and the table as of it; it is called once
+    /// in each pass, of which there are at most `passes`. Returns how far the copied rows lead.
     ///
     /// # Errors
-    /// What `look` returns.
+    /// [`Failed`].
     pub fn catch_up<'m, E>(
         &mut self,
         since: Mark,
         passes: u32,
         look: impl FnMut() -> Result<(u64, Table<'m>), E>,
-    ) -> Result<Option<Mark>, E> {
+    ) -> Result<Mark, Failed<E>> {
         self.rows.clear();
-        let reached = catch_up(&mut self.rows, since, passes, &mut self.lists, look)?;
-        if self.rows.in_places || reached.is_some_and(|(_, passes)| passes > 1) {
+        let (mark, passes) = catch_up(&mut self.rows, since, passes, &mut self.lists, look)?;
+        if self.rows.in_places || passes > 1 {
             self.rows.list();
         }
-        Ok(reached.map(|(mark, _)| mark))
+        Ok(mark)
+    }
+
+    /// Replaces each row by what `convert` writes from it, which is `row_words` long.
+    ///
+    /// # Errors
+    /// [`Failed`]; there are no rows to be used then.
+    pub fn convert<E>(
+        &mut self,
+        row_words: usize,
+        convert: impl Fn(&[u64], &mut [u64]) -> Result<(), E>,
+    ) -> Result<(), Failed<E>> {
+        let mut words = Vec::new();
+        words
+            .try_reserve(self.moved().len() * row_words)
+            .map_err(NoMemory::from)?;
+        for number in 0..self.moved().len() {
+            let start = words.len();
+            if let Some(row) = self.row(&self.moved()[number]) {
+                words.resize(start + row_words, 0);
+                convert(row, &mut words[start..]).map_err(Failed::Caller)?;
+                self.rows.moved[number].start = Some(start);
+            }
+        }
+        *self.rows.words = words;
+        self.rows.row_words = row_words;
+        self.rows.in_places = false;
+        Ok(())
     }
 
     /// The rows that changed, each slot once.
     pub fn moved(&self) -> &[Moved] {
         &self.rows.moved
+    }
+
+    /// Returns the number of changed rows, and of words, that there is memory for.
+    #[cfg(test)]
+    pub(super) fn capacity(&self) -> [usize; 2] {
+        let Rows { moved, words, .. } = &self.rows;
+        [moved.capacity(), words.capacity()]
     }
 
     /// The words of a row that is live.

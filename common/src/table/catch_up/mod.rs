@@ -1,10 +1,12 @@
 //! All rows that changed since a version, as one.
 //!
-//! 1. Load `commit` as `s`. 2. Copy aside each row that was written since the last version looked at: those that the
-//!    [journal](super::journal) names, or, where it does not reach so far back, those of the blocks at which the change tree is above that
-//!    version. 3. A row that was rewritten twice meanwhile goes on a list. 4. Unless the list is empty, again from 1: a greater
-//!    `s`, the rows of the list and those that changed since the last pass. 5. When the list is empty, what was copied is the
-//!    table's difference from the version begun with to the last `s`.
+//! 1. Load `commit` as `s`.
+//! 2. Copy aside each row that was written since the last version looked at: the rows that the [journal](super::journal) names,
+//!    or, where it does not reach that far back, the rows of the blocks at which the change tree is above that version.
+//! 3. Put each row that was rewritten twice in the meantime on a list.
+//! 4. Unless the list is empty, start again at 1 with a greater `s`, the rows on the list, and the rows that changed since the
+//!    last pass. Each row is read once in a pass, also a row that is on the list and changed again.
+//! 5. When the list is empty, what was copied is the table's difference from the first version to the last `s`.
 //!
 //! It is not outrun for long: a pass after the first looks only at what changed during the one before.
 //!
@@ -22,13 +24,38 @@ use super::journal::Mark;
 use super::read::{Block, Overtaken};
 use crate::bits::set_bits;
 use crate::layout::BLOCK_ROWS;
+use crate::memory::NoMemory;
 
 /// How many rows before a row is copied its tags are fetched, and then what these say of its copies.
 const TAGS_AHEAD: usize = 48;
 const COPY_AHEAD: usize = 24;
 
+/// Capacity of the lists of overtaken rows that is kept for the next step.
+const KEPT_ROWS: usize = 4096;
+
+/// The reason why nothing was caught up with.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Failed<E> {
+    /// A function of the caller failed.
+    Caller(E),
+    /// The rows changed faster than they could be copied.
+    Outrun,
+    /// The system has no memory for the copied rows.
+    NoMemory,
+}
+
+impl<E> From<NoMemory> for Failed<E> {
+    fn from(NoMemory: NoMemory) -> Self {
+        Self::NoMemory
+    }
+}
+
 /// Takes what a catching up reads.
 trait Aside {
+    /// Makes room for the rows of one pass over `table`: `listed` rows, or rows of any of its blocks. Called before the pass
+    /// takes any.
+    fn reserve(&mut self, table: &Table<'_>, listed: Option<usize>) -> Result<(), NoMemory>;
+
     /// Copies aside the row, if it was written after what is known of it.
     fn take(&mut self, table: &Table<'_>, row: Row<'_, '_>) -> Result<(), Overtaken>;
 
@@ -97,23 +124,26 @@ struct Lists {
     written: Vec<u32>,
 }
 
-/// The passes, for `aside`; for the rest see [`Staging::catch_up`]. Returns also how many passes it took.
+/// Makes at most `passes` passes for `aside`; see [`Staging::catch_up`]. Also returns how many passes it made.
 fn catch_up<'m, E>(
     aside: &mut impl Aside,
     since: Mark,
     passes: u32,
     lists: &mut Lists,
     mut look: impl FnMut() -> Result<(u64, Table<'m>), E>,
-) -> Result<Option<(Mark, u32)>, E> {
+) -> Result<(Mark, u32), Failed<E>> {
     let Lists {
         failed,
         again,
         written,
     } = lists;
     failed.clear();
+    // Few rows are overtaken, except in a large step.
+    failed.shrink_to(KEPT_ROWS);
+    again.shrink_to(KEPT_ROWS);
     let mut looked = since;
     for pass in 1..=passes {
-        let (version, table) = look()?;
+        let (version, table) = look().map_err(Failed::Caller)?;
         let mark = table.mark(version);
         let known = |since: Mark| Known {
             version,
@@ -121,24 +151,41 @@ fn catch_up<'m, E>(
         };
         std::mem::swap(failed, again);
         failed.clear();
-        // Rows never become fewer: what says so is damaged, and is given up on.
+        // Rows never become fewer. In a damaged table they may: the rows beyond the end are dropped.
         again.retain(|slot| (*slot as usize) < table.rows());
-        aside.take_slots(&table, again, known(since), failed);
+        again.sort_unstable();
         if table.written_between(looked, mark, written) {
+            if !again.is_empty() {
+                written.retain(|slot| again.binary_search(slot).is_err());
+            }
+            aside.reserve(&table, Some(again.len() + written.len()))?;
+            aside.take_slots(&table, again, known(since), failed);
             aside.take_slots(&table, written, known(looked), failed);
         } else {
+            aside.reserve(&table, None)?;
+            let mut again = &again[..];
             table.changed_blocks(looked.version, |block| {
-                let overtaken = aside.take_block(&table, block, known(looked));
+                let block_of = |slot: &u32| *slot as usize / BLOCK_ROWS;
+                let (before, from_here) =
+                    again.split_at(again.partition_point(|slot| block_of(slot) < block));
+                let (here, behind) =
+                    from_here.split_at(from_here.partition_point(|slot| block_of(slot) == block));
+                again = behind;
+                aside.take_slots(&table, before, known(since), failed);
+                // The whole block is read as its rows that were overtaken must be: as of what was known at first.
+                let known = known(if here.is_empty() { looked } else { since });
+                let overtaken = aside.take_block(&table, block, known);
                 let first = block * BLOCK_ROWS;
                 failed.extend(set_bits(&[overtaken]).map(|row| (first + row) as u32));
             });
+            aside.take_slots(&table, again, known(since), failed);
         }
         looked = mark;
         if failed.is_empty() {
-            return Ok(Some((mark, pass)));
+            return Ok((mark, pass));
         }
     }
-    Ok(None)
+    Err(Failed::Outrun)
 }
 
 #[cfg(all(test, not(loom)))]

@@ -1,32 +1,43 @@
 //! Rows each where its slot says: all of a table, or so many that it is no use to list them.
 
-use super::{Aside, Known, Lists, Row, catch_up};
+use super::{Aside, Failed, Known, Lists, Row, catch_up};
 use crate::layout::BLOCK_ROWS;
-use crate::memory::Lines;
+use crate::memory::{Lines, NoMemory, try_extend};
 use crate::table::Table;
 use crate::table::journal::Mark;
 use crate::table::read::{Overtaken, Tags};
 
 /// Where the rows of a whole table go.
 pub trait Destination {
-    /// At least `words` words. What was there stays.
-    fn reserve(&mut self, words: usize) -> &mut [u64];
+    /// Makes room for at least `words` words. The words that are there stay.
+    ///
+    /// # Errors
+    /// [`NoMemory`].
+    fn reserve(&mut self, words: usize) -> Result<(), NoMemory>;
+
+    /// The words.
+    fn words(&mut self) -> &mut [u64];
 }
 
 impl Destination for Lines {
+    fn reserve(&mut self, words: usize) -> Result<(), NoMemory> {
+        self.try_grow(words)
+    }
+
     #[inline]
-    fn reserve(&mut self, words: usize) -> &mut [u64] {
-        if self.len() < words {
-            self.grow(words);
-        }
+    fn words(&mut self) -> &mut [u64] {
         self
     }
 }
 
 impl<D: Destination> Destination for &mut D {
-    #[inline]
-    fn reserve(&mut self, words: usize) -> &mut [u64] {
+    fn reserve(&mut self, words: usize) -> Result<(), NoMemory> {
         (**self).reserve(words)
+    }
+
+    #[inline]
+    fn words(&mut self) -> &mut [u64] {
+        (**self).words()
     }
 }
 
@@ -55,13 +66,10 @@ impl<D: Destination> Places<D> {
     }
 
     /// Makes room for all rows of a table.
-    #[inline]
-    pub(super) fn reserve(&mut self, table: &Table<'_>) -> &mut [u64] {
+    pub(super) fn reserve_all(&mut self, table: &Table<'_>) -> Result<(), NoMemory> {
         let bits = table.rows().div_ceil(64);
-        if self.live.len() < bits {
-            self.written.resize(bits, 0);
-            self.live.resize(bits, 0);
-        }
+        try_extend(&mut self.written, bits)?;
+        try_extend(&mut self.live, bits)?;
         self.rows.reserve(bits * 64 * table.row_words())
     }
 
@@ -76,9 +84,13 @@ impl<D: Destination> Places<D> {
 }
 
 impl<D: Destination> Aside for Places<D> {
+    fn reserve(&mut self, table: &Table<'_>, _listed: Option<usize>) -> Result<(), NoMemory> {
+        self.reserve_all(table)
+    }
+
     fn take(&mut self, table: &Table<'_>, row: Row<'_, '_>) -> Result<(), Overtaken> {
         let row_words = table.row_words();
-        let words = &mut self.reserve(table)[row.slot * row_words..][..row_words];
+        let words = &mut self.rows.words()[row.slot * row_words..][..row_words];
         if let Some(is_live) = row.read(words)? {
             self.note(row.slot, 1, u64::from(is_live));
         }
@@ -91,10 +103,8 @@ impl<D: Destination> Aside for Places<D> {
         if first + BLOCK_ROWS < table.rows() {
             table.block(number + 1).prefetch();
         }
-        self.reserve(table);
         let row_words = table.row_words();
-        let words = self.rows.reserve((first + rows) * row_words);
-        let words = &mut words[first * row_words..][..rows * row_words];
+        let words = &mut self.rows.words()[first * row_words..][..rows * row_words];
         let Known { version, since } = known;
         let block = table.block(number);
         let answers = block.read_all(version, since, words, &mut self.tags);
@@ -103,17 +113,17 @@ impl<D: Destination> Aside for Places<D> {
     }
 }
 
-/// Copies all rows of a table at one version to `rows`, and sets in `live` a bit for each slot that holds one; elsewhere
-/// anything may stand. For the rest see [`Staging::catch_up`](super::Staging::catch_up).
+/// Copies all rows of a table at one version to `rows`, and sets in `live` a bit for each slot that holds one. The words of
+/// other slots are unspecified. For the rest see [`Staging::catch_up`](super::Staging::catch_up).
 ///
 /// # Errors
-/// What `look` returns.
+/// As for [`Staging::catch_up`](super::Staging::catch_up).
 pub fn copy_all<'m, E>(
     rows: &mut impl Destination,
     live: &mut Vec<u64>,
     passes: u32,
     look: impl FnMut() -> Result<(u64, Table<'m>), E>,
-) -> Result<Option<Mark>, E> {
+) -> Result<Mark, Failed<E>> {
     let mut places = Places::new(rows);
     std::mem::swap(&mut places.live, live);
     places.clear();
@@ -125,5 +135,5 @@ pub fn copy_all<'m, E>(
         look,
     );
     std::mem::swap(&mut places.live, live);
-    Ok(reached?.map(|(mark, _)| mark))
+    Ok(reached?.0)
 }

@@ -53,13 +53,18 @@ impl Identity {
         (self.device, self.inode) == (other.device, other.inode)
     }
 
-    /// Whether it was changed less than `time` before now, or after.
+    /// Returns true if it was changed less than `time` ago. So is a change less than `time` in the future, because the
+    /// clock of a file server may be ahead; one further in the future is a time that somebody set.
     fn is_younger_than(&self, time: Duration) -> bool {
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-        let now = i128::try_from(now.unwrap_or_default().as_nanos()).unwrap_or(i128::MAX);
-        let time = i128::try_from(time.as_nanos()).unwrap_or(i128::MAX);
-        let (seconds, nanos) = self.changed.max(self.modified);
-        now - (i128::from(seconds) * 1_000_000_000 + i128::from(nanos)) < time
+        let now = now.unwrap_or_default().as_nanos();
+        [self.changed, self.modified]
+            .into_iter()
+            .any(|(seconds, nanos)| {
+                let at = i128::from(seconds) * 1_000_000_000 + i128::from(nanos);
+                let age = at.abs_diff(i128::try_from(now).unwrap_or(i128::MAX));
+                age < time.as_nanos()
+            })
     }
 }
 
@@ -198,5 +203,32 @@ mod tests {
         assert_ne!(first.identity, second.identity);
         assert!(first.identity.is_same_file(&second.identity));
         assert_ne!(first.fingerprint(), second.fingerprint());
+    }
+
+    /// Kind of defect: a time in the future counts as recent for as long as it is in the future. Other members: the
+    /// time of the change and that of the modification, far and near, before and after now.
+    #[test]
+    fn a_time_in_the_future_is_not_young() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("file");
+        std::fs::write(&file, "text").unwrap();
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+        let now = i64::try_from(now.unwrap().as_secs()).unwrap();
+        let identity = Identity::of_path(&file).unwrap();
+        let is_young = |modified: i64, changed: i64| {
+            let (modified, changed) = ((now + modified, 0), (now + changed, 0));
+            let identity = Identity {
+                modified,
+                changed,
+                ..identity
+            };
+            identity.is_younger_than(Duration::from_secs(60))
+        };
+        for far in [-7200, 7200, i64::MAX - now, i64::MIN] {
+            assert!(!is_young(far, -7200), "{far}");
+            assert!(!is_young(-7200, far), "{far}");
+            assert!(is_young(far, 0) && is_young(0, far), "{far}");
+        }
+        assert!(is_young(30, 7200) && is_young(-30, 7200));
     }
 }

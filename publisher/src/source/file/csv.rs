@@ -1,25 +1,25 @@
-//! Comma-separated values as a whole table.
+//! Reads a file of comma-separated values as a whole table.
 //!
-//! 1. The first record names the columns, unless nobody does. Blank lines and comments are no records.
-//! 2. Without `--fields` all cells are read once to infer what they are ([`infer`](super::infer)).
-//! 3. All cells are read (again) into rows.
-//! 4. A record with more or fewer cells than the first, a cell that does not fit its field, a key that comes twice: each
-//!    is a fault, and a file with one is no table.
-//!
-//! Positions are bytes as the reader counts them; lines are counted only for those who ask.
+//! 1. The first record names the columns, unless the dialect has no header.
+//! 2. Without `--fields` all cells are read once to infer their kinds ([`infer`](super::infer)).
+//! 3. All cells are read into rows.
+//! 4. Each of these is a fault, and a file with a fault is refused: malformed quotes, a record with more or fewer cells
+//!    than the first, a cell that does not fit its field, a key that comes twice.
+//! 5. A file is refused, too, if all of its records have one cell with the same number of another separator in it,
+//!    unless the user named the delimiter.
 
 use std::sync::Arc;
 
 use common::{Kind, RowBuf, Schema};
-use csv::{Reader, ReaderBuilder, StringRecord};
 
 use super::fault::{Fault, Faults};
 use super::header::Header;
 use super::infer::Column;
 use super::keyed::Keyed;
 use super::progress::Progress;
-use super::settings::{Dialect, OnDuplicate, Settings};
-use super::{Table, shape, text};
+use super::settings::{Dialect, OnDuplicate, SEPARATORS, Settings, separator_name};
+use super::{Table, shape};
+use crate::source::csv_decoder::Decoder;
 
 /// How many records are read between two looks at the progress.
 const PROGRESS_STEP: usize = 4096;
@@ -75,6 +75,7 @@ struct File<'t> {
     text: &'t str,
     dialect: Dialect,
     header: Header,
+    header_line: u64,
     progress: &'t Progress,
 }
 
@@ -90,16 +91,55 @@ impl<'t> File<'t> {
             return Err(Fault::of_file(reason));
         }
         let header = if dialect.has_header {
-            let named = Header::named(records.record.iter());
-            named.map_err(|reason| Fault::at(records.line(), reason))?
+            Header::named(records.cells()?)
         } else {
-            Header::numbered(records.record.len())
+            Header::numbered(records.decoder.width())
         };
-        Ok(Self {
+        let file = Self {
             text,
             dialect,
             header,
+            header_line: records.line(),
             progress,
+        };
+        file.check_delimiter()?;
+        Ok(file)
+    }
+
+    /// Refuses a file of one column in which every record has the same number of another separator.
+    fn check_delimiter(&self) -> Result<(), Fault> {
+        if self.dialect.is_delimiter_given || self.header.width() != 1 {
+            return Ok(());
+        }
+        let mut records = Records::new(self.text, self.dialect);
+        let mut counts = None;
+        while records.advance()? {
+            if records.decoder.width() != 1 || records.decoder.has_quotes() {
+                return Ok(());
+            }
+            let cells = records.cells()?;
+            let count = |separator| cells[0].matches(char::from(separator)).count();
+            let first = *counts.get_or_insert_with(|| SEPARATORS.map(count));
+            let same = std::array::from_fn(|index| {
+                let is_same = count(SEPARATORS[index]) == first[index];
+                if is_same { first[index] } else { 0 }
+            });
+            if same == [0; SEPARATORS.len()] {
+                return Ok(());
+            }
+            counts = Some(same);
+        }
+        let counts = counts.unwrap_or_default();
+        let found = SEPARATORS.iter().zip(counts).find(|(_, count)| *count > 0);
+        found.map_or(Ok(()), |(separator, _)| {
+            let delimiter = self.dialect.delimiter;
+            Err(Fault::of_file(format!(
+                "it has one column, and {:?} in it as often in every record: use --delimiter {} if that separates the \
+                 cells, or --delimiter {} if it does not",
+                char::from(*separator),
+                separator_name(*separator),
+                separator_name(delimiter)
+            )))
         })
     }
 
@@ -125,27 +165,30 @@ impl<'t> File<'t> {
         while records.advance()? {
             count += 1;
             if count.is_multiple_of(PROGRESS_STEP) {
-                let done = share.done * length + records.start() as u64;
+                let done = (share.done + 1) * length - records.rest.len() as u64;
                 self.progress.at(done, share.of * length);
             }
-            match records.record.len() == self.header.width() {
+            match records.decoder.width() == self.header.width() {
                 true => each(&records, faults),
                 false => faults.add(|| self.ragged(&records)),
             }
         }
-        records.check_end()
+        Ok(())
     }
 
     fn ragged(&self, records: &Records<'_>) -> Fault {
-        let (cells, columns) = (records.record.len(), self.header.width());
+        let (cells, columns) = (records.decoder.width(), self.header.width());
         let first = if self.dialect.has_header {
             "the header"
         } else {
             "the first record"
         };
-        let hint = match self.header.begins_with('#') {
-            true => "if lines that begin with # are comments, say --comment '#'",
-            false => "a cell with the delimiter in it stands in quotes",
+        let hint = match self.header.other_delimiter() {
+            _ if self.header.begins_with('#') => {
+                "if lines that begin with # are comments, say --comment '#'".to_owned()
+            }
+            Some(hint) => hint,
+            None => "put a cell that contains the delimiter in quotes".to_owned(),
         };
         let reason = format!("cells: {cells}, but {first} has {columns}: {hint}");
         Fault::at(records.line(), reason)
@@ -180,6 +223,8 @@ impl<'t> File<'t> {
 
     fn infer(&self, settings: &Settings, former: Option<&Schema>) -> Result<shape::Shape, Fault> {
         let names = self.header.names();
+        let distinct = self.header.check_distinct();
+        distinct.map_err(|reason| Fault::at(self.header_line, reason))?;
         // A name of the file's own is a name, too.
         let key: Vec<&str> = match &settings.key {
             Some(key) => key
@@ -198,8 +243,12 @@ impl<'t> File<'t> {
         let mut columns: Vec<Column> = columns.collect();
         let mut faults = Faults::default();
         self.each(Share { done: 0, of: 2 }, &mut faults, |records, faults| {
-            for (index, cell) in records.record.iter().enumerate() {
-                columns[index].see(cell);
+            for (index, column) in columns.iter_mut().enumerate() {
+                let cell = match records.decoder.cell(index) {
+                    Ok(cell) => cell,
+                    Err(reason) => return faults.add(|| Fault::at(records.line(), reason)),
+                };
+                column.see(cell);
                 if cell.len() > usize::from(Kind::MAX_TEXT) {
                     faults.add(|| too_wide(records.line(), &names[index], cell.len()));
                 }
@@ -223,8 +272,13 @@ impl<'t> File<'t> {
         let mut twice = 0;
         self.each(share, &mut faults, |records, faults| {
             for (field, column) in columns.iter().enumerate() {
-                if let Err(error) = row.set_text(field, &records.record[*column]) {
-                    return faults.add(|| Fault::at(records.line(), error.to_string()));
+                let cell = records.decoder.cell(*column);
+                let set = cell.and_then(|cell| {
+                    let set = row.set_text(field, cell);
+                    set.map_err(|error| error.to_string())
+                });
+                if let Err(reason) = set {
+                    return faults.add(|| Fault::at(records.line(), reason));
                 }
             }
             let Err(first) = keyed.insert(row.bytes()) else {
@@ -272,97 +326,37 @@ fn too_wide(line: u64, name: &str, length: usize) -> Fault {
 
 /// Records of a text, one at a time in the same memory.
 struct Records<'t> {
-    text: &'t str,
-    dialect: Dialect,
-    reader: Reader<&'t [u8]>,
-    record: StringRecord,
-    /// Where the last record begins.
-    last: usize,
+    rest: &'t [u8],
+    decoder: Decoder,
 }
 
 impl<'t> Records<'t> {
     fn new(text: &'t str, dialect: Dialect) -> Self {
-        let reader = ReaderBuilder::new()
-            .has_headers(false)
-            .flexible(true)
-            .delimiter(dialect.delimiter)
-            .comment(dialect.comment)
-            .from_reader(text.as_bytes());
         Self {
-            text,
-            dialect,
-            reader,
-            record: StringRecord::new(),
-            last: 0,
+            rest: text.as_bytes(),
+            decoder: Decoder::new(dialect),
         }
     }
 
-    /// The next record; whether there is one.
+    /// Reads the next record. Returns false at the end of the text.
     fn advance(&mut self) -> Result<bool, Fault> {
-        let advanced = self.reader.read_record(&mut self.record);
-        let advanced = advanced.map_err(|error| Fault::at(self.line(), error.to_string()))?;
-        // A comment that ends with the file is a record of one empty cell to the reader.
-        if !advanced || self.record.as_slice().is_empty() && self.is_after_all() {
-            return Ok(false);
+        let decoded = self.decoder.read(&mut self.rest);
+        match decoded.or_else(|| self.decoder.finish()) {
+            None => Ok(false),
+            Some(Ok(())) => Ok(true),
+            Some(Err(reason)) => Err(Fault::at(self.line(), reason)),
         }
-        self.last = self.start();
-        Ok(true)
     }
 
-    /// Where the reader began to look for this record: blank lines and comments may stand before it.
-    fn start(&self) -> usize {
-        let position = self.record.position().map_or(0, csv::Position::byte);
-        usize::try_from(position).unwrap_or(usize::MAX)
+    /// The cells of the record.
+    fn cells(&self) -> Result<Vec<&str>, Fault> {
+        let cells = self.decoder.cells();
+        cells.map_err(|reason| Fault::at(self.line(), reason))
     }
 
-    /// The number of the line that this record begins in.
+    /// The number of the line that the record begins in.
     fn line(&self) -> u64 {
-        self.line_from(self.start())
-    }
-
-    /// Whether nothing but blank lines and comments is left of the text.
-    fn is_after_all(&self) -> bool {
-        self.first_byte(self.start()) == self.text.len()
-    }
-
-    fn line_from(&self, start: usize) -> u64 {
-        text::line_at(self.text.as_bytes(), self.first_byte(start))
-    }
-
-    /// Where the record begins that the reader began to look for at `start`.
-    fn first_byte(&self, start: usize) -> usize {
-        let bytes = self.text.as_bytes();
-        let mut at = start;
-        loop {
-            match bytes.get(at) {
-                Some(b'\r' | b'\n') => at += 1,
-                Some(byte) if Some(*byte) == self.dialect.comment => {
-                    let end = bytes[at..].iter().position(|byte| *byte == b'\n');
-                    at = end.map_or(bytes.len(), |end| at + end);
-                }
-                _ => return at,
-            }
-        }
-    }
-
-    /// After the last record: a quote that is never closed takes in all the rest of the file, and so would take in a
-    /// record that is added here.
-    fn check_end(&self) -> Result<(), Fault> {
-        const ADDED: &str = "added";
-        let rest = self.text.get(self.last..).unwrap_or_default();
-        let longer = format!("{rest}\n{ADDED}");
-        let mut records = Records::new(&longer, self.dialect);
-        let mut is_closed = false;
-        while records.advance()? {
-            is_closed = records.record.len() == 1 && &records.record[0] == ADDED;
-        }
-        match is_closed {
-            true => Ok(()),
-            false => Err(Fault::at(
-                self.line_from(self.last),
-                "a quote is opened in this record and never closed",
-            )),
-        }
+        self.decoder.first_line()
     }
 }
 

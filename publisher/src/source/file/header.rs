@@ -1,42 +1,54 @@
 //! The names in a header, and the fields that they become.
 //!
-//! A name of a column keeps its letters. Blanks at its ends go; each run of blanks, control characters, commas and colons
-//! within it becomes one `_`; what is longer than a field's name may be is cut; a column without a name is `column_N`.
+//! A column's name keeps its letters. Blanks at its ends are removed; each run of blanks, control characters, commas and
+//! colons within it becomes one `_`; a name that is longer than a field's may be is cut; a column without a name is
+//! `column_N`. Columns with different names become different fields: if two would be called the same, the later one gets
+//! the number of its column at its end.
+
+use std::collections::{HashMap, HashSet};
 
 use common::Schema;
 use common::schema::MAX_FIELD_NAME;
 
+use super::settings::{SEPARATORS, separator_name};
+
 /// The columns of a file.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Header {
-    /// As they stand in the file, without blanks around; empty if the file does not name them.
+    /// The names in the file, without blanks around them; empty if the file does not name a column.
     written: Vec<String>,
-    /// As they are called as fields.
+    /// The names of the fields. Columns that have the same name in the file have the same here.
     names: Vec<String>,
 }
 
 impl Header {
-    /// From the line of names.
-    ///
-    /// # Errors
-    /// A sentence, if two columns would have one name.
-    pub fn named<'c>(cells: impl IntoIterator<Item = &'c str>) -> Result<Self, String> {
-        let written: Vec<String> = cells
-            .into_iter()
-            .map(|cell| cell.trim().to_owned())
-            .collect();
-        let names = (1..).zip(&written).map(|(n, cell)| field_name(n, cell));
-        let names: Vec<String> = names.collect();
-        for (index, name) in names.iter().enumerate() {
-            if let Some(first) = names[..index].iter().position(|other| other == name) {
-                return Err(format!(
-                    "the columns {} and {} are both called {name:?}: give each a name of its own",
-                    first + 1,
-                    index + 1
-                ));
+    /// Reads the names in a header.
+    pub fn named<'c>(cells: impl IntoIterator<Item = &'c str>) -> Self {
+        let written = cells.into_iter().map(|cell| cell.trim().to_owned());
+        let written: Vec<String> = written.collect();
+        let mut names: Vec<String> = Vec::with_capacity(written.len());
+        let mut taken = HashSet::new();
+        let mut columns = HashMap::new();
+        for (index, cell) in written.iter().enumerate() {
+            if let Some(first) = columns.get(cell.as_str()) {
+                let name: &String = &names[*first];
+                names.push(name.clone());
+                continue;
             }
+            let mut name = field_name(index + 1, cell);
+            let mut number = index + 1;
+            while taken.contains(&name) {
+                let ending = format!("_{number}");
+                name = cut(&field_name(index + 1, cell), MAX_FIELD_NAME - ending.len()) + &ending;
+                number += 1;
+            }
+            if !cell.is_empty() {
+                columns.insert(cell.as_str(), index);
+            }
+            taken.insert(name.clone());
+            names.push(name);
         }
-        Ok(Self { written, names })
+        Self { written, names }
     }
 
     /// Of so many columns that nobody named.
@@ -64,24 +76,58 @@ impl Header {
         &self.names
     }
 
+    /// Returns an error if two columns have one name.
+    ///
+    /// # Errors
+    /// A sentence that names both.
+    pub fn check_distinct(&self) -> Result<(), String> {
+        let mut columns = HashMap::new();
+        for (index, name) in self.names.iter().enumerate() {
+            if let Some(first) = columns.insert(name, index) {
+                return Err(twice(name, first, index));
+            }
+        }
+        Ok(())
+    }
+
+    /// If there is one column, and another separator in its name: a sentence that names `--delimiter`.
+    pub fn other_delimiter(&self) -> Option<String> {
+        let [name] = self.written.as_slice() else {
+            return None;
+        };
+        let is_in_name = |separator: &u8| name.contains(char::from(*separator));
+        let separator = SEPARATORS.into_iter().find(is_in_name)?;
+        let (shown, option) = (char::from(separator), separator_name(separator));
+        Some(format!(
+            "if {shown:?} separates the cells, use --delimiter {option}"
+        ))
+    }
+
     /// The column that is meant by a name, which may be the field's or the file's own.
     pub fn position(&self, name: &str) -> Option<usize> {
         let named = self.names.iter().position(|other| other == name);
         named.or_else(|| self.written.iter().position(|other| other == name))
     }
 
-    /// Which column each field of `schema` is in.
+    /// Returns the column of each field of `schema`.
     ///
     /// # Errors
-    /// A sentence that names the field without a column.
+    /// A sentence that names the field that has no column, or more than one.
     pub fn columns_of(&self, schema: &Schema) -> Result<Vec<usize>, String> {
         let column = |name: &str| {
-            self.position(name).ok_or_else(|| {
-                format!(
-                    "there is no column for the field {name:?} of --fields: the columns are {}",
+            let Some(column) = self.position(name) else {
+                let hint = self.other_delimiter();
+                let hint = hint.map_or(String::new(), |hint| format!("; {hint}"));
+                return Err(format!(
+                    "the field {name:?} of --fields has no column: the columns are {}{hint}",
                     self.names.join(", ")
-                )
-            })
+                ));
+            };
+            let mut others = self.names[column + 1..].iter();
+            match others.position(|other| *other == self.names[column]) {
+                Some(after) => Err(twice(&self.names[column], column, column + 1 + after)),
+                None => Ok(column),
+            }
         };
         let fields = schema.fields().iter();
         fields.map(|field| column(field.name())).collect()
@@ -103,12 +149,23 @@ fn field_name(number: usize, written: &str) -> String {
         letter.is_whitespace() || letter.is_control() || letter == ',' || letter == ':'
     };
     let parts = written.split(is_unfit).filter(|part| !part.is_empty());
-    let mut name = parts.collect::<Vec<_>>().join("_");
-    name.truncate(name.floor_char_boundary(MAX_FIELD_NAME));
-    if name.is_empty() {
-        name = format!("column_{number}");
+    match cut(&parts.collect::<Vec<_>>().join("_"), MAX_FIELD_NAME) {
+        name if name.is_empty() => format!("column_{number}"),
+        name => name,
     }
-    name
+}
+
+/// The beginning of a name, of at most `length` bytes.
+fn cut(name: &str, length: usize) -> String {
+    name[..name.floor_char_boundary(length)].to_owned()
+}
+
+fn twice(name: &str, first: usize, second: usize) -> String {
+    format!(
+        "the columns {} and {} are both called {name:?}: give them different names",
+        first + 1,
+        second + 1
+    )
 }
 
 #[cfg(test)]
@@ -127,7 +184,6 @@ mod tests {
             "Price (USD)",
             &long,
         ]);
-        let header = header.unwrap();
         let cut = "ä".repeat(32);
         assert_eq!(
             header.names(),
@@ -149,34 +205,64 @@ mod tests {
         assert_eq!(header.position("Organization  Name"), Some(1));
         let renamed = header.renamed().unwrap();
         assert!(renamed.starts_with(r#""Organization  Name" is the field Organization_Name, "#));
-        assert_eq!(Header::named(["a", "b"]).unwrap().renamed(), None);
+        assert_eq!(Header::named(["a", "b"]).renamed(), None);
         assert_eq!(Header::numbered(2).names(), ["column_1", "column_2"]);
     }
 
+    /// Kind of defect: a rule that makes names fit made different names equal. Other members: names that differ behind
+    /// the cut, in blanks and in commas; a name that equals the one made for a nameless column, or the one made to
+    /// tell two apart.
     #[test]
-    fn a_name_comes_once() {
+    fn different_names_become_different_fields() {
+        let long = "x".repeat(64);
+        let wide = "ä".repeat(40);
+        let (pay, hours) = (format!("{long} [pay]"), format!("{long} [hours]"));
+        let (one, other) = (format!("{wide}1"), format!("{wide}2"));
         for names in [
-            ["a", "a"],
-            ["a b", "a_b"],
-            ["", "column_1"],
-            ["column_2", ""],
+            &["id", &pay, &hours][..],
+            &["a b", "a_b", "a,b", "a:b"],
+            &["", "column_1"],
+            &["column_2", ""],
+            &["", "", ""],
+            &["a b", "a:b", "a_b_2"],
+            &["a_b_3", "a b", "a:b"],
+            &["id", &one, &other, &wide],
         ] {
-            let names = Header::named(names);
-            let distinct = names
-                .as_ref()
-                .is_ok_and(|header| header.names()[0] != header.names()[1]);
-            assert!(names.is_err() || distinct, "{names:?}");
+            let header = Header::named(names.iter().copied());
+            assert_eq!(header.check_distinct(), Ok(()), "{names:?}: {header:?}");
+            let kinds = header.names().iter();
+            let kinds = kinds.map(|name| (name.as_str(), common::Kind::U8));
+            assert!(Schema::new(kinds, &[]).is_ok(), "{names:?}: {header:?}");
         }
-        let reason = Header::named(["x", "a b", "a:b"]).unwrap_err();
+        let header = Header::named(["id", &pay, &hours]);
+        let names = [long.as_str(), &format!("{}_3", &long[..62])];
+        assert_eq!(header.names()[1..], names);
+        assert!(header.renamed().unwrap().contains(&hours));
+    }
+
+    #[test]
+    fn equal_names_matter_where_they_are_selected() {
+        let header = Header::named(["id", "n", "a b", "n", "a b"]);
+        let reason = header.check_distinct().unwrap_err();
         assert!(
-            reason.contains("2 and 3") && reason.contains("a_b"),
+            reason.contains("2 and 4") && reason.contains("\"n\""),
             "{reason}"
         );
+        let columns = |fields: &str| header.columns_of(&Schema::parse(fields, None).unwrap());
+        assert_eq!(columns("id:u8"), Ok(vec![0]));
+        for (fields, part) in [
+            ("id:u8,n:u8", "2 and 4"),
+            ("a b:u8", "3 and 5"),
+            ("a_b:u8", "3 and 5"),
+        ] {
+            let reason = columns(fields).unwrap_err();
+            assert!(reason.contains(part), "{reason}");
+        }
     }
 
     #[test]
     fn fields_select_columns() {
-        let header = Header::named(["id", "full name", "price"]).unwrap();
+        let header = Header::named(["id", "full name", "price"]);
         let columns = |fields: &str| header.columns_of(&Schema::parse(fields, None).unwrap());
         assert_eq!(columns("price:u8,id:u8"), Ok(vec![2, 0]));
         assert_eq!(columns("full name:text(8)"), Ok(vec![1]));

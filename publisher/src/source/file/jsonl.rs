@@ -1,11 +1,13 @@
 //! Lines of JSON as a whole table: what is there when all of them have been done, beginning with no rows.
 //!
-//! The lines are those of stdin ([`json_lines`](crate::source::json_lines)). One that is bad or refused makes the whole
-//! file none. Not so at its end, where somebody may still be writing: a last line without its end that is no JSON yet,
-//! and a transaction without its `commit`, count as not yet there.
+//! The lines are those of stdin ([`json_lines`](crate::source::json_lines)). If one of them is bad or refused, so is the
+//! whole file. The end is an exception, because somebody may still be writing there: a last line without its line end is
+//! left out if it is the beginning of an object, and so is a transaction without its `commit`. A last line that is
+//! anything else, such as the text of an error that a download left, is bad like any other line.
 //!
 //! Without `--fields` all rows are read once to infer what they are: fields in the order in which they first appear,
-//! strings of JSON never as numbers. A field that is null or missing somewhere is a text, empty there.
+//! strings of JSON never as numbers. A number keeps all of its digits: one that 64 bits or an `f64` would round makes its
+//! column text. A field that is null or missing somewhere is a text, empty there.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -21,7 +23,7 @@ use super::keyed::Keyed;
 use super::names::Names;
 use super::progress::Progress;
 use super::settings::Settings;
-use super::{Table, shape};
+use super::{Table, shape, text};
 use crate::source::json_lines::{Instruction, OPS, Operation, instruction, object};
 
 /// How many lines are read between two looks at the progress.
@@ -40,6 +42,7 @@ pub fn read(
     former: Option<&Schema>,
     progress: &Progress,
 ) -> Result<Table, Fault> {
+    text::refuse_utf16(bytes)?;
     let mut remarks = Vec::new();
     let passes = if settings.declared.is_some() { 1 } else { 2 };
     let lines = Lines {
@@ -80,8 +83,8 @@ struct Lines<'b> {
 }
 
 impl Lines<'_> {
-    /// Calls `each` with the number, the object and the text of every line that holds one. Whether the last line is
-    /// complete.
+    /// Calls `each` with the number, the object and the text of every line that holds one. Returns false if the last line
+    /// is not complete.
     fn each(
         &self,
         pass: u64,
@@ -94,7 +97,7 @@ impl Lines<'_> {
             match object(text) {
                 Ok(Some(object)) => each(line, object, text, faults),
                 Ok(None) => {}
-                Err(_) if !text.ends_with(b"\n") => return false,
+                Err(_) if !text.ends_with(b"\n") && is_cut_off(text) => return false,
                 Err(reason) => faults.add(|| Fault::at(line, reason)),
             }
             done += text.len() as u64;
@@ -104,6 +107,18 @@ impl Lines<'_> {
         }
         true
     }
+}
+
+/// Returns true if a line is the beginning of an object. A multi-byte character may be cut, too.
+fn is_cut_off(line: &[u8]) -> bool {
+    let line = text::without_mark(line).trim_ascii_start();
+    let line = match std::str::from_utf8(line) {
+        Ok(line) => line.as_bytes(),
+        Err(error) if error.error_len().is_none() => &line[..error.valid_up_to()],
+        Err(_) => return false,
+    };
+    line.starts_with(b"{")
+        && serde_json::from_slice::<Value>(line).is_err_and(|error| error.is_eof())
 }
 
 /// What the rows are.
@@ -208,6 +223,7 @@ impl<'k> Columns<'k> {
         struct Operation {
             row: Names,
         }
+        let line = text::without_mark(line);
         let operation = serde_json::from_slice::<Operation>(line).map(|operation| operation.row);
         let has_op = object(line)?.is_some_and(|object| operation_of(&object).is_some());
         let names = match operation {

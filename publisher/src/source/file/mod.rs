@@ -90,6 +90,8 @@ pub struct File {
     /// What is to be published, and when to try.
     fresh: Option<(Snapshot, Instant)>,
     has_published: bool,
+    /// True if the table had no room for all rows of the last version.
+    has_left_out: bool,
     /// How often it was asked to read the file, whatever was heard of it.
     reloads: u32,
     reload: Reload,
@@ -171,6 +173,7 @@ impl File {
             former: Former::default(),
             fresh: None,
             has_published: false,
+            has_left_out: false,
             reloads: 0,
             reload: Reload::Done,
             doubt: None,
@@ -375,7 +378,9 @@ impl File {
             return Ok(());
         };
         let is_first = !std::mem::replace(&mut self.has_published, true);
-        match snapshot.publish(publisher, self.room) {
+        let published = snapshot.publish(publisher, self.room);
+        self.has_left_out = matches!(published, Ok(Some(_)));
+        match published {
             Ok(None) => Ok(()),
             Ok(Some(sentence)) => {
                 tell(format_args!("{}: {sentence}", self.path.display()));
@@ -427,8 +432,7 @@ impl Source for File {
         self.publish(now, publisher)?;
         self.hear(now);
         self.read_if_due(now)?;
-        // All of a file that is read once.
-        Ok(Progress::Ended)
+        Ok(Progress::Following)
     }
 
     fn is_whole(&self) -> bool {
@@ -447,6 +451,16 @@ impl Source for File {
             "versions of the file taken: {}, refused: {}",
             self.accepted, self.refused
         ))
+    }
+
+    fn shortfall(&self) -> Option<Failure> {
+        let name = self.path.display();
+        self.has_left_out.then(|| {
+            Failure::new(
+                1,
+                format!("{name}: the table has no room for all rows: choose a larger --capacity"),
+            )
+        })
     }
 }
 

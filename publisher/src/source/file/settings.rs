@@ -31,20 +31,55 @@ pub enum Format {
 /// How comma-separated values are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Dialect {
-    /// What stands between two cells.
+    /// The character between two cells.
     pub delimiter: u8,
-    /// What lines begin with that are no records.
+    /// True if the user named the delimiter, so that it is not questioned.
+    pub is_delimiter_given: bool,
+    /// The character that begins a comment line.
     pub comment: Option<u8>,
-    /// Whether the first record names the columns.
+    /// True if the first record names the columns.
     pub has_header: bool,
+    /// True if cells may be written in quotes; otherwise quotes are ordinary characters.
+    pub has_quotes: bool,
 }
 
 impl Default for Dialect {
     fn default() -> Self {
         Self {
             delimiter: b',',
+            is_delimiter_given: false,
             comment: None,
             has_header: true,
+            has_quotes: true,
+        }
+    }
+}
+
+/// The characters that usually separate cells.
+pub const SEPARATORS: [u8; 4] = [b',', b';', b'\t', b'|'];
+
+/// A separator as it is written after `--delimiter` in a shell.
+pub fn separator_name(separator: u8) -> String {
+    match separator {
+        b'\t' => "tab".to_owned(),
+        other => format!("'{}'", char::from(other)),
+    }
+}
+
+/// The value of `--quote`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Quote {
+    /// `none`: quotes are ordinary characters.
+    None,
+}
+
+impl FromStr for Quote {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "none" => Ok(Self::None),
+            _ => Err("use none, or leave it out for quotes as in RFC 4180".to_owned()),
         }
     }
 }

@@ -2,37 +2,77 @@
 
 use super::fault::Fault;
 
-/// The mark that some programs put before UTF-8.
-const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+/// The byte-order mark that some programs write before UTF-8.
+pub const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
-/// What UTF-16 begins with, in either order.
+/// The byte-order marks of UTF-16, in either order.
 const MARKS_OF_UTF16: [&[u8]; 2] = [b"\xff\xfe", b"\xfe\xff"];
 
-/// The text, without a byte-order mark.
+/// Removes a byte-order mark from the beginning of UTF-8.
+pub fn without_mark(bytes: &[u8]) -> &[u8] {
+    bytes.strip_prefix(BYTE_ORDER_MARK).unwrap_or(bytes)
+}
+
+/// Refuses UTF-16, which is recognised by its byte-order mark.
 ///
 /// # Errors
-/// [`Fault`] with the place of the first byte that is no UTF-8.
-pub fn of(bytes: &[u8]) -> Result<&str, Fault> {
-    if MARKS_OF_UTF16.iter().any(|mark| bytes.starts_with(mark)) {
-        return Err(Fault::of_file("it is UTF-16: save it as UTF-8"));
+/// [`Fault`] that says what to do.
+pub fn refuse_utf16(bytes: &[u8]) -> Result<(), Fault> {
+    match MARKS_OF_UTF16.iter().any(|mark| bytes.starts_with(mark)) {
+        true => Err(Fault::of_file("it is UTF-16: save it as UTF-8")),
+        false => Ok(()),
     }
-    let bytes = bytes.strip_prefix(BYTE_ORDER_MARK).unwrap_or(bytes);
+}
+
+/// Returns a file's bytes as text, without a byte-order mark.
+///
+/// # Errors
+/// [`Fault`] with the line and column of the first byte that is not UTF-8.
+pub fn of(bytes: &[u8]) -> Result<&str, Fault> {
+    refuse_utf16(bytes)?;
+    let bytes = without_mark(bytes);
     std::str::from_utf8(bytes).map_err(|error| {
         let valid = &bytes[..error.valid_up_to()];
-        let line = valid.rsplit(|byte| *byte == b'\n').next().unwrap_or(valid);
+        let mut lines = valid.rsplit(|byte| matches!(byte, b'\r' | b'\n'));
+        let line = lines.next().unwrap_or(valid);
         let column = String::from_utf8_lossy(line).chars().count() + 1;
         let reason = format!(
             "column {column} is not UTF-8 (byte {:#04x}): save the file as UTF-8",
             bytes[valid.len()]
         );
-        Fault::at(line_at(valid, valid.len()), reason)
+        let mut counter = LineCounter::default();
+        counter.count(valid);
+        Fault::at(counter.line(), reason)
     })
 }
 
-/// The number of the line that the byte `at` is in. The first is number 1.
-pub fn line_at(bytes: &[u8], at: usize) -> u64 {
-    let before = &bytes[..at.min(bytes.len())];
-    1 + before.iter().filter(|byte| **byte == b'\n').count() as u64
+/// Counts lines that end in LF, CR or CRLF, in text that arrives in pieces.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct LineCounter {
+    ends: u64,
+    last: Option<u8>,
+}
+
+impl LineCounter {
+    /// Counts the next bytes of the text.
+    pub fn count(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            let is_rest_of_crlf = *byte == b'\n' && self.last == Some(b'\r');
+            self.last = Some(*byte);
+            self.ends += u64::from(matches!(byte, b'\r' | b'\n') && !is_rest_of_crlf);
+        }
+    }
+
+    /// The number of the line that the next byte is in. The first line is number 1.
+    pub fn line(&self) -> u64 {
+        self.ends + 1
+    }
+
+    /// The number of lines that have begun: a line end at the end of the text begins none.
+    pub fn lines_begun(&self) -> u64 {
+        let is_in_line = self.last.is_some_and(|byte| !matches!(byte, b'\r' | b'\n'));
+        self.ends + u64::from(is_in_line)
+    }
 }
 
 #[cfg(test)]
@@ -55,11 +95,30 @@ mod tests {
             (b"a,b\n1,\xff", "line 2: column 3 "),
             ("ä\nää".as_bytes(), ""),
             (b"\xc3\xa4\n\xc3\xa4b\xc3", "line 2: column 3 "),
+            (b"a,b\r1,2\r3,\xff\r", "line 3: column 3 "),
+            (b"a,b\r\n1,2\r\n\n3,\xff", "line 4: column 3 "),
         ] {
             match of(bytes) {
                 Ok(_) => assert_eq!(place, ""),
                 Err(fault) => assert!(fault.to_string().starts_with(place), "{fault}"),
             }
+        }
+    }
+
+    #[test]
+    fn line_ends_are_counted_across_pieces() {
+        for (pieces, line) in [
+            (&["a\nb\n"][..], 3),
+            (&["a\r\nb\r\n"], 3),
+            (&["a\r", "\nb\r", "c"], 3),
+            (&["a\rb\r\rc\n\r"], 6),
+            (&[""], 1),
+        ] {
+            let mut counter = LineCounter::default();
+            pieces
+                .iter()
+                .for_each(|piece| counter.count(piece.as_bytes()));
+            assert_eq!(counter.line(), line, "{pieces:?}");
         }
     }
 }

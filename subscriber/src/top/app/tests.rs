@@ -331,6 +331,64 @@ fn columns_that_do_not_fit_are_scrolled_to() {
 }
 
 #[test]
+fn a_narrow_sorted_column_keeps_its_mark() {
+    let fields = "id:u32,a_very_long_field_name:u8,c:f64,d:u64,e:text(8)";
+    let rows = [["1", "5", "1", "2", "x"]];
+    for (order, mark) in [("", "▲"), (":desc", "▼")] {
+        let wanted = Wanted {
+            sort: Some(format!("a_very_long_field_name{order}")),
+            ..Wanted::default()
+        };
+        let mut fixture = Fixture::with("mark", fields, &rows, wanted);
+        for columns in 14..60 {
+            let names = fixture.text(columns, 6)[1].clone();
+            assert!(names.contains(mark), "{names:?} in {columns} columns");
+        }
+    }
+}
+
+#[test]
+fn columns_that_were_scrolled_out_come_back_when_there_is_room() {
+    let mut fixture = Fixture::new("room", &rows());
+    fixture.text(24, 6);
+    for _ in 0..3 {
+        fixture.press("→");
+        fixture.draw(24, 6);
+    }
+    assert!(!fixture.text(24, 6)[1].contains("price"));
+    let names = fixture.text(60, 6)[1].clone();
+    assert!(names.starts_with(" id▲  name"), "{names}");
+}
+
+#[test]
+fn another_schema_from_the_same_publisher_makes_other_columns() {
+    let mut fixture = Fixture::new("reshaped", &rows());
+    fixture.draw(80, 12);
+    let schema = Schema::parse("size_bytes:u64,id:u32,name:text(24)", Some("id")).unwrap();
+    // No row differs in what both schemas have.
+    let all: Vec<Vec<u8>> = rows()
+        .iter()
+        .map(|[id, name, _, size, _]| {
+            let mut row = RowBuf::new(schema.clone().into());
+            for (index, cell) in [*size, *id, *name].into_iter().enumerate() {
+                row.set_text(index, cell).unwrap();
+            }
+            row.bytes().to_vec()
+        })
+        .collect();
+    fixture.publisher.reshape(schema, 10, all).unwrap();
+    assert!(fixture.app.refresh(&mut fixture.copy).unwrap());
+    let lines = fixture.text(80, 12);
+    assert_eq!(lines[3], "    size  id▲  name", "{lines:#?}");
+    fixture.change(&[["7", "5", "five", "", ""]], &[]);
+    let lines = fixture.text(80, 12);
+    assert!(
+        lines.iter().any(|line| line.ends_with("7 B    5  five")),
+        "{lines:#?}"
+    );
+}
+
+#[test]
 fn another_schema_makes_other_columns() {
     let mut fixture = Fixture::new("schema", &rows());
     fixture.draw(80, 12);

@@ -4,8 +4,10 @@ use super::*;
 
 const TABS: Dialect = Dialect {
     delimiter: b'\t',
+    is_delimiter_given: true,
     comment: Some(b'#'),
     has_header: false,
+    has_quotes: true,
 };
 
 fn settings(fields: Option<&str>, key: Option<&str>) -> Settings {
@@ -215,4 +217,98 @@ fn names_of_the_file_may_be_the_key() {
         "{:?}",
         table.remarks
     );
+}
+
+/// Kind of defect: the number of a line depends on how lines end. Other members: each line end, mixed ones, and errors
+/// of the number of cells, of a value, of a key and of quotes.
+#[test]
+fn faults_name_the_line_whatever_ends_lines() {
+    let declared = settings(Some("id:u8,n:u8"), None);
+    for (text, line) in [
+        ("id,n|1,2|2,y,z|", 3),
+        ("id,n|1,2|2,y|", 3),
+        ("id,n|1,2|1,3|", 3),
+        ("id,n|1,2|2,\"3\"4|", 3),
+        ("id,n|1,2|2,\"3|", 3),
+    ] {
+        for (index, end) in ["\n", "\r", "\r\n"].into_iter().enumerate() {
+            let same = text.replace('|', end);
+            let mut ends = ["\n", "\r\n", "\r"].into_iter().cycle().skip(index);
+            let mixed: Vec<String> = text
+                .split_inclusive('|')
+                .map(|part| part.replace('|', ends.next().unwrap()))
+                .collect();
+            for text in [same, mixed.concat()] {
+                let reason = fault(&text, &declared);
+                let place = format!("5: line {line}: ");
+                assert!(reason.starts_with(&place), "{text:?}: {reason}");
+            }
+        }
+    }
+}
+
+/// Kind of defect: a file that was written for another separator becomes a table of one column. Other members: each
+/// separator, with and without a header, one record, decimal commas; and files that do have one column: with quoted
+/// separators, with different numbers of them, and with the delimiter given.
+#[test]
+fn a_file_with_another_delimiter_is_refused() {
+    let inferred = settings(None, None);
+    for (text, part) in [
+        ("id;name\n1;a\n2;b\n", "--delimiter ';'"),
+        ("id|name\r\n1|a\r\n", "--delimiter '|'"),
+        ("id\tname\n1\ta\n", "--delimiter tab"),
+        ("id;name\n", "--delimiter ';'"),
+        ("id;price\n1;1,5\n2;2,75\n", "--delimiter ';'"),
+        ("\"id\";\"name\"\n\"1\";\"a\"\n", "--delimiter ';'"),
+    ] {
+        let reason = fault(text, &inferred);
+        assert!(
+            reason.starts_with("5: ") && reason.contains(part),
+            "{text:?}: {reason}"
+        );
+    }
+    let reason = fault("id;name\n1;a\n", &settings(Some("id:u64"), None));
+    assert!(reason.contains("--delimiter ';'"), "{reason}");
+    let tabs = Dialect {
+        is_delimiter_given: false,
+        comment: None,
+        ..TABS
+    };
+    let refused = read_as("1,a\n2,b\n", tabs, &inferred).unwrap_err();
+    assert!(refused.reason.contains("--delimiter ','"), "{refused}");
+    for text in [
+        "city\n\"Paris, France\"\n\"Rome, Italy\"\n",
+        "\"a;b\"\n\"c;d\"\n",
+        "note\na;b\n",
+        "a;b\nc\n",
+        "a;b\nc;d;e\n",
+    ] {
+        let (_, rows) = table(text, Dialect::default(), &inferred);
+        assert_eq!(rows.len(), text.lines().count() - 1, "{text:?}");
+    }
+    let given = Dialect {
+        is_delimiter_given: true,
+        ..Dialect::default()
+    };
+    assert_eq!(table("a;b\nc;d\n", given, &inferred).1, ["c;d"]);
+}
+
+/// Kind of defect: a file that can be read is refused. Other members: names that differ beyond 64 bytes, columns of one
+/// name that are not selected.
+#[test]
+fn names_matter_only_where_they_are_used() {
+    let long = "x".repeat(64);
+    let text = format!("id,{long} [pay],{long} [hours]\n1,a,b\n");
+    assert_eq!(inferred(&text).1, ["1|a|b"]);
+    let id = settings(Some("id:u64"), None);
+    assert_eq!(table(&text, Dialect::default(), &id).1, ["1"]);
+    assert_eq!(table("id,n,n\n1,a,b\n", Dialect::default(), &id).1, ["1"]);
+    let twice = fault("id,n,n\n1,a,b\n", &settings(Some("n:text(8)"), None));
+    assert!(twice.contains("2 and 3"), "{twice}");
+}
+
+/// In a file the first record alone is a header: what repeats it is a row.
+#[test]
+fn a_record_that_repeats_the_header_is_a_row() {
+    assert_eq!(inferred("k,v\na,b\nk,v\n").1, ["a|b", "k|v"]);
 }

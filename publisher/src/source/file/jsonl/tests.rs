@@ -158,3 +158,174 @@ fn a_bad_line_is_named() {
     let key = settings(None, Some("other"));
     assert!(table("{\"id\":1}\n", &key).unwrap_err().starts_with("2: "));
 }
+
+/// Kind of defect: text that is not a table counts as an empty table, and removes all rows. Other members: error pages,
+/// JSON that is not an object, other formats, bytes that are not text, each as the only line and after a good one.
+#[test]
+fn only_the_beginning_of_an_object_counts_as_incomplete() {
+    let declared = settings(Some("id:u8"), None);
+    for end in [
+        &b"404: Not Found"[..],
+        b"404",
+        b"<html><body>503</body></html>",
+        b"null",
+        b"tru",
+        b"\"text",
+        b"[{\"id\":1}]",
+        b"[{\"id\":1}",
+        b"id,n",
+        b"{id:1}",
+        b"{'id':1}",
+        b"{\"id\":1}}",
+        b"{\"id\":1}{\"id\"",
+        b"{\"id\":1} x",
+        b"{\"id\":01",
+        b"{\"id\":\"\xff",
+        b"\xff",
+        b"\0\0\0",
+        b"\x1f\x8b\x08",
+    ] {
+        for before in ["", "{\"id\":7}\n"] {
+            let text = [before.as_bytes(), end].concat();
+            let fault = read(&text, &declared, None, &Progress::silent()).unwrap_err();
+            let line = Some(1 + before.lines().count() as u64);
+            assert_eq!(
+                (fault.code, fault.line),
+                (5, line),
+                "{}",
+                text.escape_ascii()
+            );
+        }
+    }
+    let object = "\u{feff}{\"id\":1,\"a\":[-1.5e+3,true,null,{}],\"ä\":\"\\u00e4\\ud83d\\ude00\\n\u{1f600}\"}";
+    for cut in '\u{feff}'.len_utf8() + 1..object.len() {
+        let text = [b"{\"id\":7}\n", &object.as_bytes()[..cut]].concat();
+        let table = read(&text, &declared, None, &Progress::silent()).unwrap();
+        assert_eq!((table.snapshot.len(), table.remarks.len()), (1, 1), "{cut}");
+    }
+}
+
+/// Kind of defect: a number is rounded before anybody looks at its digits. Other members: integers beyond 64 bits of
+/// either sign, in keys, in rows of operations, in keys of deletes; fractions with more digits than an `f64` keeps.
+#[test]
+fn numbers_keep_their_digits() {
+    let ids = "{\"id\":18446744073709551616,\"s\":1}\n{\"id\":18446744073709551617,\"s\":2}\n";
+    let (schema, rows) = inferred(ids);
+    assert_eq!(schema, "id:text(24),s:u64");
+    assert_eq!(
+        rows,
+        [
+            r#"{"id":"18446744073709551616","s":1}"#,
+            r#"{"id":"18446744073709551617","s":2}"#,
+        ]
+    );
+    let delete = format!(
+        "{ids}{}\n",
+        r#"{"op":"delete","key":{"id":18446744073709551617}}"#
+    );
+    assert_eq!(
+        inferred(&delete).1,
+        [r#"{"id":"18446744073709551616","s":1}"#]
+    );
+    for (number, kind, printed) in [
+        ("18446744073709551615", "u64", "18446744073709551615"),
+        (
+            "18446744073709551616",
+            "text(24)",
+            "\"18446744073709551616\"",
+        ),
+        ("-9223372036854775808", "i64", "-9223372036854775808"),
+        (
+            "-9223372036854775809",
+            "text(24)",
+            "\"-9223372036854775809\"",
+        ),
+        (
+            "12345678901234567890123",
+            "text(24)",
+            "\"12345678901234567890123\"",
+        ),
+        (
+            "0.1234567890123456789",
+            "text(24)",
+            "\"0.1234567890123456789\"",
+        ),
+        ("1e400", "text(8)", "\"1e+400\""),
+        ("1.50", "f64", "1.5"),
+        ("1e5", "f64", "100000.0"),
+        ("2E-7", "f64", "2e-7"),
+        ("-0", "f64", "-0.0"),
+        ("-0.0", "f64", "-0.0"),
+    ] {
+        for text in [
+            format!("{{\"id\":1,\"n\":{number}}}"),
+            format!("{{\"op\":\"insert\",\"row\":{{\"id\":1,\"n\":{number}}}}}"),
+        ] {
+            let (schema, rows) = inferred(&text);
+            assert_eq!(schema, format!("id:u64,n:{kind}"), "{text}");
+            assert_eq!(rows, [format!("{{\"id\":1,\"n\":{printed}}}")]);
+        }
+    }
+    for (fields, number) in [
+        ("id:u64,n:u64", "18446744073709551616"),
+        ("id:u64,n:i64", "-9223372036854775809"),
+    ] {
+        let line = format!("{{\"id\":1,\"n\":{number}}}");
+        let reason = table(&line, &settings(Some(fields), None)).unwrap_err();
+        assert!(reason.contains(number), "{reason}");
+    }
+}
+
+/// Kind of defect: a byte-order mark is taken for text. Other members: with inferred and with declared fields, before
+/// an operation, in front of a later line, where files were concatenated, and the mark of UTF-16.
+#[test]
+fn byte_order_marks_are_skipped() {
+    let rows = [r#"{"id":1}"#, r#"{"id":2}"#];
+    for text in [
+        "\u{feff}{\"id\":1}\n{\"id\":2}\n",
+        "\u{feff}{\"op\":\"insert\",\"row\":{\"id\":1}}\n{\"id\":2}\n",
+        "{\"id\":1}\n\u{feff}{\"id\":2}",
+        "\u{feff}\r\n{\"id\":1}\r\n\u{feff}\n{\"id\":2}",
+    ] {
+        assert_eq!(inferred(text).1, rows, "{text:?}");
+        assert_eq!(table(text, &settings(Some("id:u8"), None)).unwrap().1, rows);
+    }
+    let fault = read(
+        b"\xff\xfe{\0",
+        &settings(None, None),
+        None,
+        &Progress::silent(),
+    );
+    assert!(fault.unwrap_err().reason.contains("UTF-16"));
+}
+
+#[test]
+fn fields_select_members() {
+    let text = "{\"id\":1,\"n\":5,\"geo\":{\"lat\":1.5},\"dc:title\":\"x\"}\n{\"n\":6,\"id\":2}\n";
+    let rows = table(text, &settings(Some("id:u64,n:u64"), None))
+        .unwrap()
+        .1;
+    assert_eq!(rows, [r#"{"id":1,"n":5}"#, r#"{"id":2,"n":6}"#]);
+}
+
+/// Lines end at LF, and CR is a blank. Lines that end in CR alone are an error, and not an empty table.
+#[test]
+fn line_ends_are_read_or_refused() {
+    let rows = [r#"{"id":1}"#, r#"{"id":2}"#];
+    for text in [
+        "{\"id\":1}\r\n{\"id\":2}\r\n",
+        "{\"id\":1}\r\n\r\n{\"id\":2}\n\r",
+    ] {
+        assert_eq!(inferred(text).1, rows, "{text:?}");
+    }
+    for (text, line) in [
+        ("{\"id\":1}\r{\"id\":2}\r", 1),
+        ("{\"id\":1}\n{\"id\":2}\r{\"id\":3}\n", 2),
+    ] {
+        let reason = table(text, &settings(Some("id:u8"), None)).unwrap_err();
+        assert!(
+            reason.starts_with(&format!("5: line {line}: ")),
+            "{text:?}: {reason}"
+        );
+    }
+}
