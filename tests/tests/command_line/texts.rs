@@ -7,7 +7,7 @@ fn each_error_names_its_object_and_what_to_do() {
     let text = |text: &str| text.to_owned();
     let (table, object) = (text("prices"), text("/tablecast.table.prices"));
     let reason = text("REASON");
-    let cases: [(Error, &[&str]); 20] = [
+    let cases: [(Error, &[&str]); 21] = [
         (
             Error::InvalidName { name: text("a/b") },
             &["\"a/b\"", "use 1 to 64 of A-Z"],
