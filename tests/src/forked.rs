@@ -28,9 +28,9 @@ const DESCRIPTORS: i32 = 256;
 enum Place {
     /// In nothing.
     Same,
-    /// Its parent has no descriptor free.
+    /// The parent has no descriptor free.
     Full,
-    /// Its parent has lowered the limit of open files, and the child raises it again.
+    /// The parent has lowered the limit of open files, and the child raises it again.
     Lowered,
     /// It is the first process of a pid namespace, as its parent is.
     OtherPids,
@@ -60,14 +60,14 @@ fn open_descriptors() -> Vec<i32> {
 }
 
 /// Publishes a row at table `name`, sleeps there as a subscriber in the way that is called `wake`, and forks a child in that `place`.
-/// The child opens files of its own, drops all that its parent had, and must still have its files. Says "open", then whether the
+/// The child opens files, drops all that its parent had, and must still have its files. Says "open", then whether the
 /// child went well, and stays until stdin has a line.
 ///
 /// # Errors
 /// What a publisher or a subscriber is refused.
 pub fn play(name: &str, wake: &str, place: &str) -> common::Result<()> {
     let place = Place::named(place).unwrap_or_else(|| fail("no such place"));
-    // Its parent, which a failing test kills, may only wait for it.
+    // A failing test kills the parent of this process, which may only wait for it.
     set_pdeathsig(Signal::SIGKILL).unwrap_or_else(|errno| fail(errno));
     let mut publisher = Publisher::<Item>::builder(name).open()?;
     let mut tx = publisher.begin();
@@ -143,7 +143,7 @@ fn wait_for(child: Pid) -> String {
     }
 }
 
-/// Whether a descriptor refers to the lock object of a table.
+/// Returns true if a descriptor refers to the lock object of a table.
 fn is_lock(number: i32) -> bool {
     read_link(format!("/proc/self/fd/{number}"))
         .is_ok_and(|file| file.to_string_lossy().contains("tablecast.lock"))

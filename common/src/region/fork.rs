@@ -6,7 +6,7 @@
 //! A lock of an open file description is shared by whoever inherits the descriptor, and would outlive the process that took
 //! it in a child that never calls `exec`. So in each child, before `fork` returns there (`pthread_atfork`),
 //!
-//! 1. the child is counted as a process of its own;
+//! 1. the child is counted as a separate process;
 //! 2. descriptors with locks ([`Private`]) are made to refer to `/dev/null`, which the parent opened for this: a child may have no
 //!    descriptor free. Where that is refused they are closed, and nobody closes them again.
 //!
@@ -29,7 +29,7 @@ static FORKS: AtomicU64 = AtomicU64::new(0);
 static DESCRIPTORS: [AtomicU64; 1 << 14] = [const { AtomicU64::new(0) }; 1 << 14];
 /// `/dev/null`, open for nothing.
 static NOTHING: OnceLock<File> = OnceLock::new();
-/// Whether descriptors had to be closed in this process when it was forked, so that their numbers are free.
+/// True if descriptors had to be closed in this process when it was forked, so that their numbers are free.
 static CLOSED: AtomicBool = AtomicBool::new(false);
 
 /// Has [`in_child`] called in each child from now on.
@@ -141,8 +141,8 @@ fn note(descriptor: RawFd, private: bool) {
     }
 }
 
-/// Counts the child, and replaces its private descriptors. The numbers stay taken, so that values of the parent that the child still has
-/// cannot close files of its own. They are nothing special in the child, nor in its children.
+/// Counts the child, and replaces its private descriptors. The numbers stay taken, so that dropping the parent's values in the child
+/// cannot close files of the child. In the child, and in its children, these numbers are ordinary descriptors.
 extern "C" fn in_child() {
     FORKS.fetch_add(1, Ordering::Relaxed);
     let nothing = NOTHING.get().map_or(-1, AsRawFd::as_raw_fd);
