@@ -134,9 +134,9 @@ fn the_row_count_is_never_older_than_the_commit_that_was_loaded() {
                 let (mut rows, mut live) = (Lines::default(), Vec::new());
                 let mut loaded = 0;
                 let look = || {
-                    let version = last_commit(&memory.words);
+                    let version = last_commit(memory.words());
                     loaded = memory.words[header::ROWS].load(Ordering::Relaxed) as usize;
-                    let table = Table::new(&memory.words, &memory.geometry, loaded).unwrap();
+                    let table = Table::new(memory.words(), &memory.geometry, loaded).unwrap();
                     Ok::<_, ()>((version, table))
                 };
                 let mark = copy_all(&mut rows, &mut live, 1, look).unwrap();
