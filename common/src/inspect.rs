@@ -5,7 +5,7 @@ use std::fs::{self, File};
 use std::os::unix::fs::MetadataExt;
 use std::time::Duration;
 
-use crate::clock::monotonic_ns;
+use crate::clock::{is_same_clock, monotonic_ns, time_namespace};
 use crate::error::{Error, Result};
 use crate::identity::Identity;
 use crate::layout::{BLOCK_ROWS, State, Tag, header};
@@ -36,7 +36,8 @@ pub struct TableInfo {
     pub schema: Schema,
     /// The last commit.
     pub version: u64,
-    /// How long ago that was; None if another commit came in while this was read.
+    /// Time since that commit. `None` if another commit came in while this was read, or if [`shares_clock`](Self::shares_clock) is
+    /// false.
     pub committed_ago: Option<Duration>,
     /// How many rows there are. While the publisher commits, as of about that commit.
     pub rows: usize,
@@ -50,8 +51,11 @@ pub struct TableInfo {
     pub publisher: PublisherState,
     /// The process that published last, in its own pid namespace.
     pub publisher_pid: u32,
-    /// How long ago the publisher last said that it is well.
-    pub heartbeat_ago: Duration,
+    /// Time since the publisher's last heartbeat. `None` if [`shares_clock`](Self::shares_clock) is false.
+    pub heartbeat_ago: Option<Duration>,
+    /// True if this process is in the publisher's time namespace, or either is unknown. If false, the publisher's times are from
+    /// another clock and all ages are `None`.
+    pub shares_clock: bool,
     /// The user id that the region belongs to.
     pub owner: u32,
     /// The group id that the region belongs to.
@@ -60,8 +64,9 @@ pub struct TableInfo {
     pub mode: u32,
     /// The random number of the region.
     pub region_id: u64,
-    /// Time since the publisher's source of rows ended
-    /// ([`UntypedPublisher::end_input`](crate::UntypedPublisher::end_input)). `None` while it goes on.
+    /// True if the publisher's source of rows has ended ([`UntypedPublisher::end_input`](crate::UntypedPublisher::end_input)).
+    pub input_ended: bool,
+    /// Time since then. `None` while the source goes on, or if [`shares_clock`](Self::shares_clock) is false.
     pub input_ended_ago: Option<Duration>,
     /// The random number that names the registry.
     pub registry_id: u64,
@@ -72,9 +77,9 @@ pub struct TableInfo {
 }
 
 impl TableInfo {
-    /// Whether the publisher lives, and has not said for [`SILENT_AFTER`] that it is well.
+    /// Returns true if the publisher lives and its last heartbeat is known to be older than [`SILENT_AFTER`].
     pub fn is_silent(&self) -> bool {
-        self.publisher.is_alive() && self.heartbeat_ago > SILENT_AFTER
+        self.publisher.is_alive() && self.heartbeat_ago.is_some_and(|ago| ago > SILENT_AFTER)
     }
 }
 
@@ -156,14 +161,16 @@ pub fn inspect(name: &str, owner: Option<u32>) -> Result<TableInfo> {
     };
     let version = header.word(header::COMMIT);
     let now = monotonic_ns();
-    let ago = |then: u64| Duration::from_nanos(now.saturating_sub(then));
+    let shares_clock = is_same_clock(header.word(header::TIME_NAMESPACE), time_namespace());
+    let ago = |then: u64| shares_clock.then(|| Duration::from_nanos(now.saturating_sub(then)));
+    let input_ended = header.word(header::INPUT_ENDED);
     let mut again = [0];
     read_words(&object, &file, header::COMMIT as u64 * 8, &mut again)?;
     let time = header.word(header::TIME + (version & 1) as usize);
     let registry_id = header.word(header::REGISTRY_ID);
     Ok(TableInfo {
         version,
-        committed_ago: (again[0] == version).then(|| ago(time)),
+        committed_ago: ago(time).filter(|_| again[0] == version),
         rows: live_rows(&object, &file, &header)?,
         capacity: header.geometry.capacity,
         bytes: status.len(),
@@ -171,10 +178,9 @@ pub fn inspect(name: &str, owner: Option<u32>) -> Result<TableInfo> {
         publisher,
         publisher_pid: pid,
         heartbeat_ago: ago(header.word(header::HEARTBEAT)),
-        input_ended_ago: match header.word(header::INPUT_ENDED) {
-            0 => None,
-            ended => Some(ago(ended)),
-        },
+        shares_clock,
+        input_ended: input_ended != 0,
+        input_ended_ago: ago(input_ended).filter(|_| input_ended != 0),
         owner: status.uid(),
         group: status.gid(),
         mode: status.mode() & 0o777,

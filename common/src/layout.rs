@@ -9,7 +9,7 @@
 //! 0x060  0 (room for a key index)
 //! 0x080  epoch               0x088  state             0x090  publisher's pid   0x098  its pid namespace (inode)
 //! 0x0a0  its start time      0x0a8  heartbeat         0x0b0  registry id       0x0b8  rows
-//! 0x0c0  when its input ended
+//! 0x0c0  when its input ended  0x0c8  its time namespace (inode)
 //! 0x100  commit              0x108  time[0]           0x110  time[1]
 //! 0x118  written[0]          0x120  written[1]        0x128  written[2]        0x130  written[3]    ...0x180: nothing else
 //! 0x180  schema (JSON), zero-padded to 64 bytes
@@ -113,6 +113,8 @@ pub mod header {
     pub const ROWS: usize = 23;
     /// Time at which the publisher's source of rows ended, in ns of CLOCK_MONOTONIC; 0 while it goes on.
     pub const INPUT_ENDED: usize = 24;
+    /// Inode of the publisher's time namespace, whose CLOCK_MONOTONIC all times of the region are in; 0 if it is unknown.
+    pub const TIME_NAMESPACE: usize = 25;
     /// Number of the last committed transaction.
     pub const COMMIT: usize = 32;
     /// When it was committed, in ns of CLOCK_MONOTONIC: at `TIME + (commit & 1)`.
@@ -188,7 +190,7 @@ pub mod registry {
 const _: () = {
     // A commit is read by everybody and written all the time: no other word may share its pair of cache lines.
     assert!(header::COMMIT * 8 == 0x100 && header::SCHEMA * 8 == 0x180);
-    assert!(header::INPUT_ENDED < header::COMMIT && header::TIME + 2 == header::WRITTEN);
+    assert!(header::TIME_NAMESPACE < header::COMMIT && header::TIME + 2 == header::WRITTEN);
     // All that tells of a commit is on its line.
     assert!(header::WRITTEN + header::WRITTEN_WORDS as usize <= header::COMMIT + 8);
     assert!(header::JOURNAL < header::EPOCH && header::EPOCH * 8 == 0x80);

@@ -39,7 +39,8 @@ struct Report<'a> {
     publisher: &'static str,
     /// Of the last one, should there be none now.
     publisher_pid: u32,
-    heartbeat_ago_ms: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    heartbeat_ago_ms: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     input_ended_ago_ms: Option<f64>,
     owner: u32,
@@ -146,7 +147,7 @@ impl<'a> Report<'a> {
             epoch: table.publisher.epoch(),
             publisher: publisher(table).0,
             publisher_pid: table.publisher_pid,
-            heartbeat_ago_ms: list::milliseconds(table.heartbeat_ago),
+            heartbeat_ago_ms: table.heartbeat_ago.map(list::milliseconds),
             input_ended_ago_ms: list::input_ended_ago(table).map(list::milliseconds),
             owner: table.owner,
             group: table.group,
@@ -215,13 +216,17 @@ impl<'a> Report<'a> {
     fn version_text(&self) -> String {
         match self.committed_ago_ms {
             Some(ago) => format!("{}, committed {} ago", self.version, milliseconds(ago)),
+            None if self.heartbeat_ago_ms.is_none() => self.version.to_string(),
             None => format!("{}, and the next ones as you read", self.version),
         }
     }
 
     fn publisher_text(&self) -> String {
-        let ago = milliseconds(self.heartbeat_ago_ms);
         let pid = self.publisher_pid;
+        let Some(ago) = self.heartbeat_ago_ms.map(milliseconds) else {
+            let state = self.publisher;
+            return format!("{state} (process {pid}, in another time namespace: ages are unknown)");
+        };
         match self.publisher {
             "alive" if let Some(ended) = self.input_ended_ago_ms.map(milliseconds) => {
                 format!("process {pid}, its input ended {ended} ago, heartbeat {ago} ago")

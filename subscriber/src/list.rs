@@ -77,8 +77,10 @@ pub fn run(args: &List, stop: &Stop, output: Output) -> Result<(), Failure> {
     let tables = first.into_iter().filter_map(|(name, before, looked)| {
         let counted = before.ok().filter(|_| !args.sample.is_zero());
         match inspect(&name, args.owner) {
-            // Gone while this looked.
+            // Removed in the meantime.
             Err(Error::NotFound { .. }) => None,
+            // `--owner` selects the tables of one user.
+            Err(Error::WrongOwner { .. }) if args.owner.is_some() => None,
             Err(error) => Some(Listed::unseen(name, &error)),
             Ok(now) => {
                 let rate = counted.and_then(|before| rate(&before, &now, looked));
@@ -125,7 +127,7 @@ impl Listed {
             subscribers,
             owner: Some(table.owner),
             committed_ago_ms: table.committed_ago.map(milliseconds),
-            heartbeat_ago_ms: Some(milliseconds(table.heartbeat_ago)),
+            heartbeat_ago_ms: table.heartbeat_ago.map(milliseconds),
             problem,
             input_ended_ago_ms,
         }

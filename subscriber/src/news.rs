@@ -14,9 +14,9 @@ pub fn word(state: PublisherState) -> &'static str {
     }
 }
 
-/// Whether the publisher of a table, which is in `state`, lives and does not say so any more.
+/// Returns true if the publisher of a table, which is in `state`, lives and its last heartbeat is known to be too old.
 pub fn is_silent(state: PublisherState, table: &UntypedSubscriber) -> bool {
-    state.is_alive() && table.heartbeat_age() > SILENT_AFTER
+    state.is_alive() && table.heartbeat_age().is_some_and(|age| age > SILENT_AFTER)
 }
 
 /// What was told.

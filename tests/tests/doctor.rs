@@ -3,7 +3,6 @@
 use std::path::Path;
 use std::process::Command;
 
-use common::publisher::SILENT_AFTER;
 use common::{Schema, UntypedPublisher};
 use serde_json::Value;
 use tests::clean::command;
@@ -397,7 +396,7 @@ fn tables_that_are_not_well_are_told_with_what_helps() {
     let stopped = Serving::start(silent.name(), FIELDS, &[]);
     stopped.process.stop();
     until("it is silent", || {
-        common::inspect(silent.name(), None).is_ok_and(|info| info.heartbeat_ago > SILENT_AFTER)
+        common::inspect(silent.name(), None).is_ok_and(|info| info.is_silent())
     });
     std::fs::write("/dev/shm/tablecast.lock.nobodys", "").unwrap();
 

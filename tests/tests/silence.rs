@@ -3,12 +3,13 @@
 use common::publisher::SILENT_AFTER;
 use common::{Cause, PublisherState, UntypedSubscriber};
 use nix::sys::signal::Signal;
+use tests::clean::command;
 use tests::process::Process;
 use tests::programs::subscriber;
 use tests::published::lines;
 use tests::serving::Serving;
 use tests::table::Table;
-use tests::{LIMIT, NEVER, until};
+use tests::{LIMIT, NEVER, skip, until};
 
 const FIELDS: &str = "id:u64";
 
@@ -45,22 +46,28 @@ fn a_publisher_that_hangs_is_silent_and_one_that_is_idle_is_not() {
     let mut oldest = std::time::Duration::ZERO;
     let begun = std::time::Instant::now();
     while begun.elapsed() < SILENT_AFTER + SILENT_AFTER / 4 {
-        oldest = oldest.max(copy.heartbeat_age());
+        oldest = oldest.max(copy.heartbeat_age().unwrap());
         std::thread::sleep(std::time::Duration::from_millis(10));
     }
     println!("the oldest heartbeat of an idle publisher: {oldest:?}");
-    until("it is heard", || copy.heartbeat_age() < SILENT_AFTER);
+    until("it is heard", || {
+        copy.heartbeat_age().unwrap() < SILENT_AFTER
+    });
     assert_eq!(said(&table), ("alive".to_owned(), "alive".to_owned()));
 
     serving.process.stop();
-    until("it is silent", || copy.heartbeat_age() > SILENT_AFTER);
+    until("it is silent", || {
+        copy.heartbeat_age().unwrap() > SILENT_AFTER
+    });
     assert_eq!(said(&table), ("silent".to_owned(), "silent".to_owned()));
     watch.stderr_until(|told| told.contains("is silent"));
     copy.refresh().unwrap();
     assert!(copy.publisher_state().is_alive(), "it is not dead");
 
     serving.process.signal(Signal::SIGCONT);
-    until("it is heard", || copy.heartbeat_age() < SILENT_AFTER);
+    until("it is heard", || {
+        copy.heartbeat_age().unwrap() < SILENT_AFTER
+    });
     assert_eq!(said(&table), ("alive".to_owned(), "alive".to_owned()));
     let told = watch.stderr_until(|told| told.contains("is heard again"));
     assert_eq!(told.matches("is silent").count(), 1, "{told}");
@@ -107,4 +114,57 @@ fn a_death_and_the_next_publisher_are_news_to_all_who_sleep() {
         4
     );
     watch.stderr_until(|told| told.contains("is closed"));
+}
+
+/// Kind of defect: times of two clocks were subtracted, so a live publisher looked silent and ages were off by the offset.
+#[test]
+fn ages_and_delays_are_left_out_in_another_time_namespace() {
+    let elsewhere = |words: &[&str]| {
+        let mut wrapped = command("unshare");
+        wrapped.args(["--time", "--monotonic", "100000", "--fork", "--kill-child"]);
+        wrapped.args(words);
+        wrapped
+    };
+    if !elsewhere(&["true"])
+        .status()
+        .is_ok_and(|status| status.success())
+    {
+        return skip("ages_and_delays_are_left_out_in_another_time_namespace: no time namespace");
+    }
+    let table = Table::new("time-namespace");
+    let mut serving = Serving::start(table.name(), FIELDS, &[]);
+    serving.publish([r#"{"id":1}"#]);
+    let path = subscriber().get_program().to_str().unwrap().to_owned();
+    for words in [
+        ["info", table.name(), "--format", "jsonl"].as_slice(),
+        &["ls", "--sample", "0s", "--format", "jsonl"],
+    ] {
+        let (found, _) = Process::run(&mut elsewhere(&[&[path.as_str()], words].concat()), 0);
+        let found = lines(&found);
+        let line = found.iter().find(|line| line["name"] == table.name());
+        let line = line.unwrap();
+        assert_eq!(line["publisher"], "alive", "{line}");
+        for member in ["heartbeat_ago_ms", "committed_ago_ms"] {
+            assert!(line.get(member).is_none(), "{line}");
+        }
+    }
+    let words = [path.as_str(), "doctor", table.name()];
+    let doctor = elsewhere(&words).output().unwrap();
+    let doctor = String::from_utf8(doctor.stdout).unwrap();
+    assert!(doctor.contains("in another time namespace"), "{doctor}");
+    let hz = [
+        path.as_str(),
+        "hz",
+        table.name(),
+        "--duration",
+        "5s",
+        "--format",
+        "jsonl",
+    ];
+    let mut hz = Process::start(&mut elsewhere(&hz));
+    until("it follows", || table.remember() == 1);
+    serving.publish([r#"{"id":2}"#]);
+    let line = hz.line();
+    assert!(!line.contains("delay_p50_ns"), "{line}");
+    serving.stop(Signal::SIGTERM);
 }

@@ -22,7 +22,7 @@ use nix::errno::Errno;
 use nix::fcntl::{FallocateFlags, fallocate};
 use nix::sys::resource::{Resource, getrlimit};
 
-use crate::clock::monotonic_ns;
+use crate::clock::{monotonic_ns, time_namespace};
 use crate::error::{Error, Result};
 use crate::identity::Identity;
 use crate::layout::{Geometry, LAYOUT_VERSION, MAX_VERSION, REGION_MAGIC, State, header};
@@ -440,6 +440,7 @@ impl PublisherRegion {
         self.set(header::START_TIME, own.start_time);
         self.set(header::EPOCH, epoch);
         self.set(header::INPUT_ENDED, 0);
+        self.set(header::TIME_NAMESPACE, time_namespace());
         self.set(header::STATE, State::Running as u64);
         self.beat();
     }

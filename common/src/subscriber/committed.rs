@@ -6,8 +6,11 @@ use super::UntypedSubscriber;
 use crate::table::commit_time;
 
 impl UntypedSubscriber {
-    /// When the version of the local copy was committed, by CLOCK_MONOTONIC
-    /// ([`monotonic_ns`](crate::clock::monotonic_ns)), which all processes of a machine share. None once another commit came in.
+    /// Returns when the version of the local copy was committed, by the publisher's CLOCK_MONOTONIC
+    /// ([`monotonic_ns`](crate::clock::monotonic_ns)). `None` once another commit came in.
+    ///
+    /// All processes in one time namespace share this clock. If the publisher is in another one, compare this with other commits
+    /// only, and not with the subscriber's own clock.
     ///
     /// ```
     /// # use common::{Schema, UntypedPublisher, UntypedSubscriber};

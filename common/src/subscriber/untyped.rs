@@ -20,7 +20,7 @@ use super::interrupt::Interrupter;
 use super::place::Resting;
 use super::wait::Waiter;
 use crate::bits::set_bits;
-use crate::clock::monotonic_ns;
+use crate::clock::{is_same_clock, monotonic_ns, time_namespace};
 use crate::error::{Error, Result};
 use crate::layout::header;
 use crate::memory::{Lines, NoMemory};
@@ -89,6 +89,8 @@ pub struct UntypedSubscriber {
     /// The header's state, epoch and registry at the last look.
     pub(super) known: [u64; 3],
     pub(super) next_check_ns: u64,
+    /// The time namespace of this process, which says whether the publisher has the same clock.
+    time_namespace: u64,
     pub(super) asleep: bool,
     pub(super) delay: Option<Duration>,
     /// Whether the descriptor was asked for, so that a refresh that finds nothing parks.
@@ -149,6 +151,7 @@ impl UntypedSubscriber {
             interrupted: false,
             known: [0; 3],
             next_check_ns: 0,
+            time_namespace: time_namespace(),
             asleep: false,
             delay: None,
             armed: AtomicBool::new(false),
@@ -197,10 +200,12 @@ impl UntypedSubscriber {
         self.state
     }
 
-    /// How long ago the publisher last said that it is well, as it does at least once a second
-    /// ([`MAINTENANCE_INTERVAL`](crate::publisher::MAINTENANCE_INTERVAL)) while it commits or calls `maintain`. So a publisher
-    /// that hangs is told from one that is idle: it is alive, and this grows
-    /// ([`SILENT_AFTER`](crate::publisher::SILENT_AFTER)). Of a dead one it is about the time since its death.
+    /// Returns the time since the publisher's last heartbeat. A publisher that commits or calls `maintain` stores one at least
+    /// every [`MAINTENANCE_INTERVAL`](crate::publisher::MAINTENANCE_INTERVAL). If the publisher is alive and this exceeds
+    /// [`SILENT_AFTER`](crate::publisher::SILENT_AFTER), the publisher hangs. For a dead publisher this is about the time since it
+    /// died.
+    ///
+    /// `None` if the publisher is in another time namespace: its times are from another clock.
     ///
     /// ```
     /// # use common::{PublisherState, Schema, UntypedPublisher, UntypedSubscriber, publisher::SILENT_AFTER};
@@ -208,14 +213,14 @@ impl UntypedSubscriber {
     /// # let name = format!("doc-heartbeat-{}", std::process::id());
     /// # let publisher = UntypedPublisher::builder(&name, Schema::parse("id:u64", None)?).open()?;
     /// let table = UntypedSubscriber::open(&name)?;
-    /// let hangs = table.publisher_state().is_alive() && table.heartbeat_age() > SILENT_AFTER;
+    /// let hangs = table.publisher_state().is_alive()
+    ///     && table.heartbeat_age().is_some_and(|age| age > SILENT_AFTER);
     /// # assert!(!hangs);
     /// # publisher.close()
     /// # }
     /// ```
-    pub fn heartbeat_age(&self) -> Duration {
-        let beat = self.region.word(header::HEARTBEAT);
-        Duration::from_nanos(monotonic_ns().saturating_sub(beat))
+    pub fn heartbeat_age(&self) -> Option<Duration> {
+        self.age_of(self.region.word(header::HEARTBEAT))
     }
 
     /// Returns true if the publisher's source of rows has ended, so that no change is to be expected
@@ -224,7 +229,8 @@ impl UntypedSubscriber {
         self.region.word(header::INPUT_ENDED) != 0
     }
 
-    /// How long after its commit the last change was taken over, if no other commit came in between.
+    /// Returns the time between the last applied commit and its refresh. `None` if another commit came in between, or if the
+    /// publisher is in another time namespace: its times are from another clock.
     pub fn delay(&self) -> Option<Duration> {
         self.delay
     }
@@ -447,8 +453,14 @@ impl UntypedSubscriber {
     pub(super) fn note_delay(&mut self) {
         let committed = commit_time(self.region.words(), self.mark.version)
             .filter(|_| !self.changes.items.is_empty());
-        self.delay = committed
-            .map(|committed| Duration::from_nanos(monotonic_ns().saturating_sub(committed)));
+        self.delay = committed.and_then(|committed| self.age_of(committed));
+    }
+
+    /// Returns the time since the publisher's clock showed `then_ns`; `None` if this process has another clock.
+    fn age_of(&self, then_ns: u64) -> Option<Duration> {
+        let namespace = self.region.word(header::TIME_NAMESPACE);
+        is_same_clock(namespace, self.time_namespace)
+            .then(|| Duration::from_nanos(monotonic_ns().saturating_sub(then_ns)))
     }
 
     pub(super) fn state_words(&self) -> [u64; 3] {

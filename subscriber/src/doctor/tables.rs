@@ -34,7 +34,10 @@ struct Seen {
 struct Looked {
     publisher: &'static str,
     pid: u32,
-    heard_ago: Duration,
+    /// None if the publisher is in another time namespace.
+    heard_ago: Option<Duration>,
+    /// True if the publisher is alive and its input has ended.
+    input_ended: bool,
     input_ended_ago: Option<Duration>,
     allocated: u64,
     /// Whether this user may register to be woken.
@@ -132,10 +135,12 @@ impl Seen {
             Err(error) => return self.unread(&check, error, is_asked),
         };
         let name = &self.name;
-        let (pid, ago) = (
-            looked.pid,
-            milliseconds(looked.heard_ago.as_millis() as f64),
-        );
+        let pid = looked.pid;
+        let for_time = |time: Option<Duration>| match time {
+            Some(time) => milliseconds(time.as_millis() as f64),
+            None => "a time that is unknown".to_owned(),
+        };
+        let ago = for_time(looked.heard_ago);
         let report = match looked.publisher {
             "silent" => Report::warning(
                 &check,
@@ -151,11 +156,11 @@ impl Seen {
                     "start a publisher of {name}, which takes it over, or remove it: publisher rm {name}"
                 ),
             ),
-            "alive" if let Some(ended) = looked.input_ended_ago => Report::warning(
+            "alive" if looked.input_ended => Report::warning(
                 &check,
                 format!(
                     "its publisher, process {pid}, is alive, and its input ended {} ago: the rows are no longer updated",
-                    milliseconds(ended.as_millis() as f64)
+                    for_time(looked.input_ended_ago)
                 ),
                 format!(
                     "restart what feeds it together with the publisher; publisher serve {name} --exit-at-eof ends with its input"
@@ -169,6 +174,13 @@ impl Seen {
                 ),
                 "its publisher makes it again: restart it",
             ),
+            state if looked.heard_ago.is_none() => {
+                let owned = self.owned();
+                let found = format!(
+                    "{owned}, its publisher {state}, in another time namespace: ages and delays are unknown, and whether it hangs"
+                );
+                return Some(Report::ok(&check, found));
+            }
             state => Report::ok(&check, format!("{}, its publisher {state}", self.owned())),
         };
         (is_asked || report.advice.is_some()).then_some(report)
@@ -227,6 +239,7 @@ impl Looked {
             publisher,
             pid: pid.unwrap_or(table.publisher_pid),
             heard_ago: table.heartbeat_ago,
+            input_ended: table.input_ended && table.publisher.is_alive(),
             input_ended_ago: list::input_ended_ago(&table),
             allocated: table.allocated_bytes,
             // A dead one's next publisher makes another.
@@ -253,7 +266,8 @@ mod tests {
         Looked {
             publisher,
             pid: 7,
-            heard_ago: Duration::from_secs(9),
+            heard_ago: Some(Duration::from_secs(9)),
+            input_ended: false,
             input_ended_ago: None,
             allocated: 1000,
             registers: true,
@@ -298,12 +312,20 @@ mod tests {
             assert!(report.advice.unwrap().contains(words[1]));
         }
         let fed_no_more = Looked {
+            input_ended: true,
             input_ended_ago: Some(Duration::from_secs(70)),
             ..looked("alive")
         };
         let report = seen(Ok(fed_no_more)).check(false).unwrap();
         assert_eq!(report.state, State::Warning);
         assert!(report.found.contains("input ended 1 min 10 s ago"));
+        let other_clock = Looked {
+            heard_ago: None,
+            ..looked("alive")
+        };
+        let report = seen(Ok(other_clock)).check(false).unwrap();
+        assert_eq!(report.state, State::Ok);
+        assert!(report.found.contains("another time namespace"));
         let unregistered = Looked {
             registers: false,
             ..looked("alive")
