@@ -36,7 +36,9 @@ impl Order {
                 Some((name, "asc")) => (name, Direction::Up),
                 Some((name, "desc")) => (name, Direction::Down),
                 Some((_, other)) => {
-                    return Err(refuse(&format!("{other:?} is no order: use asc or desc")));
+                    return Err(refuse(&format!(
+                        "{other:?} is not an order: use asc or desc"
+                    )));
                 }
             };
             let field = schema.field(name);
@@ -267,7 +269,7 @@ mod tests {
     fn errors_show_the_position() {
         let schema = Schema::parse("id:u8", None).unwrap();
         for (text, part, marks) in [
-            ("id:down", "\"down\" is no order", "^^^^^^^"),
+            ("id:down", "\"down\" is not an order", "^^^^^^^"),
             ("id,x:desc", "no field \"x\": there are id", "   ^^^^^^"),
             ("", "no field \"\"", "^"),
         ] {

@@ -136,7 +136,7 @@ impl Noted {
         }
         families.counter(
             "tablecast_refreshes",
-            "Refreshes that brought commits to this copy.",
+            "Refreshes that applied commits to this copy.",
             self.refreshes,
         )?;
         families.counter(
@@ -146,7 +146,7 @@ impl Noted {
         )?;
         families.counter(
             "tablecast_commits",
-            "Commits that this copy was brought forward by, counted by their numbers.",
+            "Commits applied to this copy, counted by version number.",
             self.commits,
         )?;
         families.changes(

@@ -9,8 +9,8 @@
 //! 3. A dedicated thread (`server`) accepts `connection`s. Each reads a `request` and writes a
 //!    response, within bounds. The `page` is encoded per request by `prometheus_client`.
 //!
-//! It is meant for a scraper on a trusted network: there is no TLS, no authentication, and one
-//! response per connection.
+//! It is meant for a scraper on the same machine: TLS and authentication are not supported, and each
+//! connection gets one response.
 
 use crate::shell::{Failure, tell};
 

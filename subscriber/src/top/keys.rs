@@ -1,9 +1,9 @@
 //! Decodes bytes from a terminal into keys.
 //!
-//! Decoded are letters, a few control characters, and the decodes_cursor_sequences that xterm and the Linux
-//! console send for cursor keys, in both cursor modes. All other decodes_cursor_sequences are skipped as a whole.
-//! An escape character at the end of a read is the Escape key, because terminals send each sequence
-//! in one write.
+//! It decodes letters, a few control characters, and the sequences that xterm and the Linux console
+//! send for cursor keys, in both cursor modes. All other sequences are skipped as a whole. An escape
+//! character at the end of a read is the Escape key, because terminals send each sequence in one
+//! write.
 //!
 //! Why not crossterm's reader: it loops forever on a terminal that was closed, and it buffers bytes
 //! internally, so a loop that polls the descriptor misses them.
@@ -211,7 +211,7 @@ mod tests {
         ] {
             assert_eq!(read(text), [key], "{text:?}");
         }
-        // Unknown decodes_cursor_sequences are skipped as a whole, and the key behind them is decoded.
+        // Unknown sequences are skipped as a whole, and the key behind them is decoded.
         for text in [
             "\x1b[15~",
             "\x1b[[A",

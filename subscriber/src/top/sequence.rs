@@ -3,8 +3,8 @@
 //!
 //! Entries are stored back to back in runs of bounded length, and the runs are sorted. Two binary
 //! searches find an entry. An insertion or removal moves part of one run. Access by position counts
-//! through the runs. With a million entries each operation takes less than a microsecond, and there
-//! is no memory overhead per entry.
+//! through the runs. With a million entries each operation takes less than a microsecond, and entries
+//! have no memory overhead.
 //!
 //! Not for duplicate entries or entries of different widths.
 
