@@ -1,18 +1,19 @@
-//! How long it took from commit to applied, as a histogram: bounded memory, and quantiles to three digits.
+//! Histogram of delays from commit to the end of the refresh: bounded memory, quantiles to three
+//! digits.
 //!
-//! What is above the longest time that it tells apart counts as that. See Gil Tene, "How NOT to Measure Latency", for why a mean
-//! would say nothing.
+//! Longer delays than the maximum are counted as the maximum. For why a mean would not be
+//! informative, see Gil Tene, "How NOT to Measure Latency".
 
 use std::time::Duration;
 
 use hdrhistogram::Histogram;
 
-/// The longest delay that is told apart, in ns.
+/// Maximum delay that is recorded, in ns.
 const LONGEST_NS: u64 = 3_600_000_000_000;
 /// Significant decimal digits of a delay.
 const DIGITS: u8 = 3;
 
-/// The delays of some time.
+/// Histogram of delays.
 #[derive(Clone, Debug)]
 pub struct Delays(Histogram<u64>);
 
@@ -23,33 +24,34 @@ impl Default for Delays {
 }
 
 impl Delays {
-    /// Counts one.
+    /// Records a delay.
     pub fn record(&mut self, delay: Duration) {
         let ns = u64::try_from(delay.as_nanos()).unwrap_or(u64::MAX);
         self.0.saturating_record(ns.max(1));
     }
 
-    /// Counts those of `other`, too.
+    /// Adds the delays of `other`.
     pub fn add(&mut self, other: &Self) {
         self.0.add(&other.0).expect("the same bounds");
     }
 
-    /// Counts none any more.
+    /// Removes all delays.
     pub fn clear(&mut self) {
         self.0.clear();
     }
 
-    /// How many there are.
+    /// Returns the number of delays.
     pub fn len(&self) -> u64 {
         self.0.len()
     }
 
-    /// Whether there is none.
+    /// Returns true if no delay was recorded.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// The delay that so many of them do not exceed: 0.5 gives the median. Zero if there is none.
+    /// Returns the delay that the fraction `quantile` of all delays do not exceed; 0.5 gives the
+    /// median. Returns zero if no delay was recorded.
     pub fn quantile(&self, quantile: f64) -> Duration {
         Duration::from_nanos(self.0.value_at_quantile(quantile))
     }
@@ -60,7 +62,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn quantiles_are_those_of_what_was_recorded() {
+    fn quantiles_match_recorded_delays() {
         let mut delays = Delays::default();
         assert!(delays.is_empty() && delays.quantile(0.5) == Duration::ZERO);
         for microseconds in 1..=100 {

@@ -1,7 +1,8 @@
-//! The subscriber's half of `publisher demo`: follows a table of processes and shows its copy.
+//! The subscriber's half of `publisher demo`: follows a table of processes and shows it.
 //!
-//! The publisher's binary runs itself again in this role. On a terminal it is the view of `subscriber top`, with those first that
-//! used the processor most; elsewhere a line a second is written. Both end with a summary.
+//! The publisher's binary runs itself again in this role. On a terminal this shows the view of
+//! `subscriber top`, sorted by processor time; elsewhere it prints one line per second. Both end
+//! with a summary.
 
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
@@ -15,17 +16,18 @@ use crate::top::{Ends, Followed, Pulse, Session, Wanted, is_dumb};
 
 mod log;
 
-/// How long the table may take to appear.
+/// Maximum wait for the table.
 const ATTACH_TIMEOUT: Duration = Duration::from_secs(10);
-/// What comes first.
+/// Order of the rows.
 const SORT: &str = "cpu_time_ns:desc";
-/// From one line to the next.
+/// Time between two lines.
 const LINE: Duration = Duration::from_secs(1);
 
-/// Follows table `name` and shows it, until its publisher closes it, `stop` is asked for, or `seconds` are over.
+/// Follows table `name` and shows it until its publisher closes it, `stop` is requested or
+/// `seconds` have passed.
 ///
 /// # Errors
-/// No such table within 10 s, or one that cannot be read.
+/// Fails if the table does not appear within 10 s or cannot be read.
 pub fn run_demo(name: &str, stop: Stop, seconds: Option<f64>) -> Result<(), Failure> {
     let time = seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
     let end = time.and_then(|time| Instant::now().checked_add(time));

@@ -1,7 +1,8 @@
-//! Rows in an order: that of their keys, or of the fields that `--sort` names. A table has none of its own.
+//! Order of rows: by key, or by the fields of `--sort`. A table itself is unordered.
 //!
-//! A row becomes bytes that compare as it does: numbers and times by value, floats in their total order with NaN last,
-//! texts and addresses by their bytes, networks by family, address and prefix. What is equal goes by key.
+//! A row is encoded as bytes that compare like the row: numbers and timestamps by value, floats in
+//! total order with NaN last, texts and addresses by bytes, and networks by family, address and
+//! prefix. Equal rows are ordered by key.
 
 use common::{Field, Kind, RowRef, Schema};
 
@@ -9,7 +10,7 @@ use crate::point::wrong;
 use crate::shell::Failure;
 use crate::view::{no_such_field, parts};
 
-/// The fields to sort by.
+/// Fields to sort by.
 #[derive(Debug, Default)]
 pub struct Order {
     by: Vec<(usize, Direction)>,
@@ -22,10 +23,10 @@ enum Direction {
 }
 
 impl Order {
-    /// Reads `FIELD[:desc],…`.
+    /// Parses `FIELD[:desc],…`.
     ///
     /// # Errors
-    /// Wrong arguments, with the place.
+    /// Fails if a field or direction is wrong; the message shows the position.
     pub fn parse(text: &str, schema: &Schema) -> Result<Self, Failure> {
         let mut by = Vec::new();
         for (part, at) in parts(text) {
@@ -35,7 +36,9 @@ impl Order {
                 Some((name, "asc")) => (name, Direction::Up),
                 Some((name, "desc")) => (name, Direction::Down),
                 Some((_, other)) => {
-                    return Err(refuse(&format!("{other:?} is no order: use asc or desc")));
+                    return Err(refuse(&format!(
+                        "{other:?} is not an order: use asc or desc"
+                    )));
                 }
             };
             let field = schema.field(name);
@@ -45,15 +48,16 @@ impl Order {
         Ok(Self { by })
     }
 
-    /// Bytes that compare as the row does.
+    /// Returns bytes that compare like the row.
     pub fn key(&self, row: RowRef<'_>) -> Vec<u8> {
         let mut key = Vec::new();
         self.write(row, usize::MAX, &mut key);
         key
     }
 
-    /// Appends such bytes to `out`: of the fields to sort by, the first `most` only, so that what differs only behind them
-    /// goes by key. Every row of a schema gives as many.
+    /// Appends bytes that compare like the row. The sort fields are truncated to `most` bytes; rows
+    /// that differ only after them are ordered by key. The length is the same for all rows of a
+    /// schema.
     pub fn write(&self, row: RowRef<'_>, most: usize, out: &mut Vec<u8>) {
         let start = out.len();
         for (index, direction) in &self.by {
@@ -70,7 +74,8 @@ fn push_key(key: &mut Vec<u8>, row: RowRef<'_>) {
     }
 }
 
-/// Every value of a field takes as many bytes, so that what follows stands at one place.
+/// Appends a field's value. The length depends only on the field, so that later fields stay
+/// aligned.
 fn push(key: &mut Vec<u8>, field: &Field, direction: Direction, row: RowRef<'_>) {
     let bytes = &row.bytes()[field.range()];
     let start = key.len();
@@ -78,13 +83,13 @@ fn push(key: &mut Vec<u8>, field: &Field, direction: Direction, row: RowRef<'_>)
         Kind::U8 | Kind::U16 | Kind::U32 | Kind::U64 => key.extend(bytes.iter().rev()),
         Kind::I8 | Kind::I16 | Kind::I32 | Kind::I64 | Kind::Timestamp => {
             key.extend(bytes.iter().rev());
-            // Negative ones first.
+            // Negative numbers first.
             key[start] ^= 0x80;
         }
         Kind::F32 | Kind::F64 => {
             key.extend(bytes.iter().rev());
             if is_nan(&key[start..]) {
-                // Last in either direction.
+                // NaN is last in both directions.
                 key[start..].fill(0xff);
                 return;
             }
@@ -94,7 +99,8 @@ fn push(key: &mut Vec<u8>, field: &Field, direction: Direction, row: RowRef<'_>)
             }
         }
         Kind::Text(_) => {
-            // What another process wrote behind the end is no part of the text.
+            // Bytes after the terminator are not part of the text: another process may have written
+            // them.
             key.extend(bytes.iter().take_while(|byte| **byte != 0));
             key.resize(start + bytes.len(), 0);
         }
@@ -117,7 +123,7 @@ fn invert(bytes: &mut [u8]) {
     bytes.iter_mut().for_each(|byte| *byte = !*byte);
 }
 
-/// Of a float's bytes, the highest first.
+/// Returns true if big-endian float bytes encode NaN.
 fn is_nan(bytes: &[u8]) -> bool {
     match (bytes.first_chunk(), bytes.first_chunk()) {
         (_, Some(double)) => f64::from_be_bytes(*double).is_nan(),
@@ -146,7 +152,7 @@ mod tests {
         cells.iter().map(row).collect()
     }
 
-    /// The first field of the rows, sorted.
+    /// Returns the first field of the sorted rows.
     fn sorted(rows: &[RowBuf], by: &str) -> Vec<String> {
         let order = Order::parse(by, rows[0].schema()).unwrap();
         let mut sorted: Vec<RowRef<'_>> = rows.iter().rev().map(RowBuf::as_ref).collect();
@@ -175,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn every_kind_sorts_by_value() {
+    fn sorts_every_kind_by_value() {
         let cases: [(&str, &[&str]); 9] = [
             (
                 "f64",
@@ -246,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn several_fields_and_then_the_key() {
+    fn sorts_by_several_fields_then_key() {
         let cells: [&[&str]; 4] = [
             &["1", "a", "2"],
             &["2", "b", "1"],
@@ -260,10 +266,10 @@ mod tests {
     }
 
     #[test]
-    fn wrong_orders_are_pointed_at() {
+    fn errors_show_the_position() {
         let schema = Schema::parse("id:u8", None).unwrap();
         for (text, part, marks) in [
-            ("id:down", "\"down\" is no order", "^^^^^^^"),
+            ("id:down", "\"down\" is not an order", "^^^^^^^"),
             ("id,x:desc", "no field \"x\": there are id", "   ^^^^^^"),
             ("", "no field \"\"", "^"),
         ] {

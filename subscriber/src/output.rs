@@ -1,7 +1,8 @@
-//! Stdout as this program writes it: without panics, and never stuck in a write when the end is asked for.
+//! Stdout of this program: it never panics, and it never blocks after the end was requested.
 //!
-//! A write to a pipe that nobody empties blocks, and a signal handler that only notes the signal does not end it. So
-//! each write waits for room and for the end at once, and writes no more than has room for sure.
+//! A write to a full pipe blocks, and a signal handler that only sets a flag does not interrupt it.
+//! So each write polls for space and for the end, and writes at most what the pipe accepts without
+//! blocking.
 
 use std::fs::File;
 use std::io::{self, BufWriter, IsTerminal, Write};
@@ -12,15 +13,16 @@ use nix::poll::PollFlags;
 
 use crate::shell::{Failure, Stop, colour};
 
-/// POSIX's PIPE_BUF on Linux: a pipe that is writable at all takes so much at once.
+/// PIPE_BUF on Linux: a writable pipe accepts this many bytes at once.
 pub const PIPE_BYTES: usize = 4096;
-/// What may still be written after the end was asked for, so that what was begun gets its last line.
+/// Maximum number of bytes written after the end was requested, which allows the last line to be
+/// completed.
 const FAREWELL_BYTES: usize = 64 * 1024;
-/// Rows are gathered to so much before they are written, unless flushed.
+/// Size of the buffer for rows.
 const BUFFER_BYTES: usize = 64 * 1024;
 
-/// Stdout. A reader that went away, and an end that was asked for, are both [`io::ErrorKind::BrokenPipe`], which ends
-/// the program with success.
+/// Stdout. If the reader went away or the end was requested, writes fail with
+/// [`io::ErrorKind::BrokenPipe`], which ends the program with success.
 pub struct Output {
     file: File,
     stop: Stop,
@@ -29,7 +31,7 @@ pub struct Output {
 }
 
 impl Output {
-    /// A copy of this process's stdout. `stop` ends writes that would block.
+    /// Duplicates this process's stdout. `stop` ends writes that would block.
     pub fn stdout(stop: &Stop) -> io::Result<Self> {
         let file = File::from(io::stdout().as_fd().try_clone_to_owned()?);
         let is_file = file.metadata()?.is_file();
@@ -41,27 +43,28 @@ impl Output {
         })
     }
 
-    /// Whether people read it.
+    /// Returns true if stdout is a terminal.
     pub fn is_terminal(&self) -> bool {
         self.file.is_terminal()
     }
 
-    /// The terminal that it is, if it is one.
+    /// Returns the terminal, if stdout is one.
     pub fn terminal(&self) -> Option<File> {
         self.is_terminal().then(|| self.file.try_clone().ok())?
     }
 
-    /// Whether to use colour: for people who did not say no, and for those who said always.
+    /// Returns true if output should be coloured, by the user's settings or because stdout is a
+    /// terminal.
     pub fn is_coloured(&self) -> bool {
         colour::is_wanted(&self.file)
     }
 
-    /// Writes through a buffer.
+    /// Wraps stdout in a buffer.
     pub fn buffered(self) -> BufWriter<Self> {
         BufWriter::with_capacity(BUFFER_BYTES, self)
     }
 
-    /// Writes one text.
+    /// Writes `text`.
     pub fn text(mut self, text: &str) -> Result<(), Failure> {
         self.write_all(text.as_bytes())?;
         Ok(())
@@ -97,7 +100,7 @@ impl Write for Output {
 /// Sleeps for `time`. Returns true early if `stop` is requested.
 ///
 /// # Errors
-/// [`io::ErrorKind::BrokenPipe`] as soon as nobody reads stdout any more.
+/// Returns [`io::ErrorKind::BrokenPipe`] as soon as the reader of stdout is gone.
 pub fn sleep(stop: &Stop, time: Duration) -> io::Result<bool> {
     let begun = Instant::now();
     loop {
@@ -111,13 +114,15 @@ pub fn sleep(stop: &Stop, time: Duration) -> io::Result<bool> {
     }
 }
 
-/// Sleeps until one of `others` is readable, the end is asked for, or `time` is over. Whether the end was asked for.
+/// Sleeps until one of `others` is readable, `stop` is requested or `time` has passed. Returns true
+/// if `stop` is requested.
 ///
 /// # Errors
-/// [`io::ErrorKind::BrokenPipe`] as soon as nobody reads stdout any more.
+/// Returns [`io::ErrorKind::BrokenPipe`] as soon as the reader of stdout is gone.
 pub fn wait(stop: &Stop, others: &[BorrowedFd<'_>], time: Option<Duration>) -> io::Result<bool> {
     let stdout = io::stdout();
-    // Only errors and hang-ups, which are always told: a terminal is readable whenever somebody types.
+    // No events for stdout, so that only errors and hang-ups are reported: a terminal would be
+    // readable on each key press.
     let mut awaited = vec![(stdout.as_fd(), PollFlags::empty())];
     awaited.extend(others.iter().map(|fd| (*fd, PollFlags::POLLIN)));
     let (stopped, events) = stop.poll(&awaited, time);

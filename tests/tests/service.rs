@@ -271,7 +271,7 @@ fn a_manager_that_is_not_there_is_a_warning_and_no_more() {
         process.ends_with(0);
         let stderr = process.stderr();
         let warning = format!(
-            "the service manager cannot be told of this program at NOTIFY_SOCKET={address}: "
+            "cannot notify the service manager: NOTIFY_SOCKET={address}: "
         );
         assert_eq!(stderr.matches(&warning).count(), 1, "{stderr}");
     }

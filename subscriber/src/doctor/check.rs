@@ -1,4 +1,4 @@
-//! What a check says: how it is, what was found, what to do.
+//! Result of a check: its state, the findings and advice.
 
 use std::io::{self, Write};
 
@@ -6,15 +6,15 @@ use serde::Serialize;
 
 use crate::format::palette::Palette;
 
-/// How it is.
+/// State of a check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum State {
-    /// Nothing stands against it.
+    /// No objection.
     Ok,
-    /// It works, and less well than it could, or not for everybody.
+    /// Works, but not as well as it could or not for every user.
     Warning,
-    /// It does not work.
+    /// Does not work.
     Problem,
 }
 
@@ -28,22 +28,22 @@ impl State {
     }
 }
 
-/// One check.
+/// Result of one check.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Report {
-    /// What was looked at.
+    /// Name of the check.
     pub check: String,
-    /// How it is.
+    /// State.
     pub state: State,
-    /// What there is.
+    /// Findings.
     pub found: String,
-    /// What to do: a command, a setting.
+    /// Advice: a command or a setting.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub advice: Option<String>,
 }
 
 impl Report {
-    /// All is well.
+    /// Creates a report without an objection.
     pub fn ok(check: &str, found: impl Into<String>) -> Self {
         Self {
             check: check.to_owned(),
@@ -53,7 +53,7 @@ impl Report {
         }
     }
 
-    /// It could be better.
+    /// Creates a warning.
     pub fn warning(check: &str, found: impl Into<String>, advice: impl Into<String>) -> Self {
         Self {
             state: State::Warning,
@@ -61,7 +61,7 @@ impl Report {
         }
     }
 
-    /// It does not work.
+    /// Creates a problem.
     pub fn problem(check: &str, found: impl Into<String>, advice: impl Into<String>) -> Self {
         Self {
             state: State::Problem,
@@ -69,17 +69,17 @@ impl Report {
         }
     }
 
-    /// What whoever wants more may do.
+    /// Adds advice to a report.
     pub fn advising(mut self, advice: impl Into<String>) -> Self {
         self.advice = Some(advice.into());
         self
     }
 }
 
-/// A line each, the names under each other.
+/// Prints one line per report, in aligned columns.
 ///
 /// # Errors
-/// Of writing.
+/// Fails if `out` cannot be written to.
 pub fn print(reports: &[Report], palette: Palette, out: &mut impl Write) -> io::Result<()> {
     let width = reports.iter().map(|report| report.check.len()).max();
     let width = width.unwrap_or(0);
@@ -104,7 +104,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_check_is_a_line() {
+    fn prints_one_line_per_check() {
         let reports = [
             Report::ok("a", "well"),
             Report::warning("long", "so so", "do this"),

@@ -1,4 +1,4 @@
-//! The clock that ages and delays are measured by.
+//! Check of the clock that ages and delays are measured with.
 
 use std::time::Duration;
 
@@ -7,19 +7,19 @@ use nix::time::{ClockId, clock_getres, clock_gettime};
 
 use super::check::Report;
 
-/// Coarser than this, ages and delays tell nothing.
+/// Resolution above which ages and delays are meaningless.
 const COARSE: Duration = Duration::from_millis(1);
 
-/// What there is of a clock.
+/// State of the clock.
 pub struct Clock {
     resolution: Result<Duration, Errno>,
     goes_back: bool,
-    /// How far it is from the machine's own, in a time namespace.
+    /// Offset from the machine's clock, in a time namespace.
     offset_s: i64,
 }
 
 impl Clock {
-    /// Looks.
+    /// Reads the state of the clock.
     pub fn look() -> Self {
         let now = || clock_gettime(ClockId::CLOCK_MONOTONIC).map(Duration::from);
         let (first, second) = (now(), now());
@@ -31,7 +31,7 @@ impl Clock {
         }
     }
 
-    /// What is to be said.
+    /// Returns the result of the check.
     pub fn check(&self) -> Report {
         let check = "clock";
         let resolution = match self.resolution {
@@ -69,7 +69,7 @@ impl Clock {
     }
 }
 
-/// The seconds of the line about the monotonic clock.
+/// Parses the offset of the monotonic clock, in seconds.
 fn offset(text: &str) -> i64 {
     let line = text
         .lines()
@@ -84,7 +84,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_clock_is_fine_and_goes_forward() {
+    fn backward_coarse_or_shifted_clock_is_reported() {
         let of = |resolution, goes_back, offset_s| {
             let clock = Clock {
                 resolution,

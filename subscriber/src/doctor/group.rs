@@ -1,30 +1,30 @@
-//! The memory cgroup that limits this process most: of its own one and of those above, of either version.
+//! The memory cgroup (version 1 or 2) that limits this process most: its own or an ancestor.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use procfs::process::Process;
 
-/// A limit that is none: the first version has no other word for it.
+/// Version 1 reports "no limit" as a huge number; limits from this value on count as none.
 const UNLIMITED: u64 = 1 << 62;
 
-/// A group that has a limit.
+/// Cgroup with a memory limit.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Group {
-    /// Where it is.
+    /// Path below the mount point.
     pub path: String,
-    /// What its processes may use together, in bytes.
+    /// Memory limit of the group, in bytes.
     pub limit: u64,
-    /// What they use, without what the kernel can take back, in bytes.
+    /// Memory in use, without reclaimable pages, in bytes.
     pub used: u64,
 }
 
-/// The files of a version.
+/// File names of a cgroup version.
 #[derive(Clone, Copy)]
 struct Files {
     limit: &'static str,
     used: &'static str,
-    /// The line of `memory.stat` with what can be taken back.
+    /// Line of `memory.stat` with reclaimable memory.
     reclaimable: &'static str,
 }
 
@@ -40,7 +40,7 @@ const SECOND: Files = Files {
 };
 
 impl Group {
-    /// The tightest one. None if nothing limits this process, or nobody knows.
+    /// Returns the group with the least free memory, or `None` if no limit is known.
     pub fn look() -> Option<Self> {
         let process = Process::myself().ok()?;
         let groups = process.cgroups().ok()?;
@@ -63,10 +63,10 @@ impl Group {
     }
 }
 
-/// Of the group `path` below `root`, and all above it.
+/// Returns the tightest of the group `path` below `root` and its ancestors.
 fn tightest(root: &Path, path: &str, files: Files) -> Option<Group> {
     let own: PathBuf = root.join(path.trim_start_matches('/'));
-    // A container may see its own group only, as the root.
+    // In a container, the process's own group may be mounted as the root.
     let own = if own.is_dir() { own } else { root.to_owned() };
     let groups = own.ancestors().take_while(|group| group.starts_with(root));
     groups
@@ -97,7 +97,7 @@ fn read(root: &Path, directory: &Path, files: Files) -> Option<Group> {
 mod tests {
     use super::*;
 
-    /// A hierarchy of groups as files, removed when dropped.
+    /// Cgroup hierarchy in plain files, removed when dropped.
     struct Hierarchy(PathBuf);
 
     impl Hierarchy {
@@ -123,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn the_tightest_of_those_above_counts() {
+    fn tightest_ancestor_is_found() {
         let groups = [
             ("", "max\n", 9000),
             ("a", "5000\n", 4100),
@@ -136,7 +136,7 @@ mod tests {
             (found.path.as_str(), found.limit, found.used),
             ("/a", 5000, 4000)
         );
-        // As a container sees it, whose own group is the root.
+        // In a container, the process's own group is the root.
         assert_eq!(
             tightest(&root.0.join("a"), "/a/x", SECOND).unwrap().limit,
             5000
@@ -145,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_version_has_a_number_for_no_limit() {
+    fn version_1_huge_limit_means_unlimited() {
         let groups = [("", "9223372036854771712\n", 9000), ("a", "7000\n", 100)];
         let root = Hierarchy::new("first", &groups, FIRST);
         assert_eq!(tightest(&root.0, "/a", FIRST).unwrap().limit, 7000);

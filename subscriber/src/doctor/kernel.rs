@@ -1,4 +1,4 @@
-//! The kernel's version, the calls that a sandbox may refuse, the limits of this process, and its pid namespace.
+//! Checks of the kernel version, refused system calls, resource limits and the pid namespace.
 
 use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollCreateFlags};
@@ -11,23 +11,23 @@ use rustix::process::{PidfdFlags, getpid, pidfd_open};
 use super::check::Report;
 use super::namespace::Namespace;
 
-/// Locks of open files came with it; files without a name, and all else, before.
+/// Oldest supported kernel: the first with open-file-description locks.
 const LEAST: (u8, u8) = (3, 15);
-/// Descriptors of processes came with it.
+/// First kernel with pidfds.
 const PIDFD: (u8, u8) = (5, 3);
 
-/// A subscriber has less than so many, beside its program's own.
+/// Descriptors that a subscriber needs, with a margin for the program's own.
 const LEAST_FILES: u64 = 16;
-/// A publisher has one for each subscriber that sleeps in a queue.
+/// Below this a warning: a publisher has one descriptor for each subscriber that sleeps in a queue.
 const FEW_FILES: u64 = 256;
 
-/// A table of a million rows of a hundred bytes fits.
+/// Below this a warning: room for a table of a million rows of a hundred bytes.
 const SMALL_SPACE: u64 = 1 << 30;
 
-/// What there is of kernel and limits.
+/// Kernel version and limits.
 pub struct Kernel {
     version: Option<(u8, u8)>,
-    /// The calls that were refused, and what goes without them.
+    /// Refused system calls with their errors.
     refused: Vec<(&'static str, Errno)>,
     files: u64,
     address_space: u64,
@@ -36,7 +36,7 @@ pub struct Kernel {
 }
 
 impl Kernel {
-    /// Looks.
+    /// Reads the version and limits.
     pub fn look() -> Self {
         let limit = |resource| getrlimit(resource).map_or(RLIM_INFINITY, |(soft, _)| soft);
         let version = Version::current().ok();
@@ -50,7 +50,7 @@ impl Kernel {
         }
     }
 
-    /// What is to be said.
+    /// Returns the results of the checks.
     pub fn checks(&self) -> Vec<Report> {
         vec![
             self.release(),
@@ -150,7 +150,7 @@ impl Kernel {
     }
 }
 
-/// A limit of the size of tables.
+/// Checks a limit on the size of tables.
 fn space(check: &str, limit: u64, why: &str, advice: &str) -> Report {
     use crate::format::cells::bytes;
     match limit {
@@ -162,7 +162,7 @@ fn space(check: &str, limit: u64, why: &str, advice: &str) -> Report {
     }
 }
 
-/// Tries what a subscriber waits by.
+/// Tries the system calls that a waiting subscriber needs. Returns those refused.
 fn refused() -> Vec<(&'static str, Errno)> {
     let process = pidfd_open(getpid(), PidfdFlags::empty());
     let process = process.map_err(|errno| Errno::from_raw(errno.raw_os_error()));
@@ -199,14 +199,14 @@ mod tests {
     }
 
     #[test]
-    fn a_good_machine_has_nothing_to_say() {
+    fn good_machine_gets_no_advice() {
         for report in good().checks() {
             assert_eq!((report.state, report.advice), (State::Ok, None));
         }
     }
 
     #[test]
-    fn kernels_are_old_by_what_they_lack() {
+    fn old_kernels_are_reported() {
         for (version, state) in [
             (Some((3, 14)), State::Problem),
             (Some((3, 15)), State::Warning),
@@ -221,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn calls_that_are_refused_are_named() {
+    fn refused_calls_are_named() {
         for (refused, state) in [
             (vec![("pidfd_open", Errno::EPERM)], State::Warning),
             (vec![("eventfd2", Errno::ENOSYS)], State::Problem),
@@ -245,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn limits_of_a_process_are_told_with_their_setting() {
+    fn low_limits_are_reported() {
         for (files, state) in [
             (4, State::Problem),
             (64, State::Warning),

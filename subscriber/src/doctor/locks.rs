@@ -1,12 +1,12 @@
-//! What makes objects whole and says who lives: files without a name that are then linked, and locks of open files. Tried by what
-//! publishers and subscribers use themselves.
+//! Checks of object creation (unnamed files, linked when complete) and of open-file-description
+//! locks, which show whether a process lives. The code is that of publishers and subscribers.
 
 use common::Error;
 use common::inspect::{Probe, probe};
 
 use super::check::Report;
 
-/// The outcome of trying both.
+/// Results of both probes.
 pub struct Locks {
     objects: Result<(), Error>,
     locks: Option<Result<bool, Error>>,
@@ -19,7 +19,7 @@ impl Locks {
         Self { objects, locks }
     }
 
-    /// What is to be said.
+    /// Returns the results of the checks.
     pub fn checks(&self) -> Vec<Report> {
         let unnamed = match &self.objects {
             Ok(()) => Report::ok("objects", "can be made, named and removed"),
@@ -38,7 +38,7 @@ impl Locks {
     }
 }
 
-/// What refused it, and what helps.
+/// Returns the report for a refused operation.
 fn refusal(check: &str, error: &Error) -> Report {
     match error {
         Error::Limit { limit, remedy, .. } => {
@@ -66,7 +66,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn this_machine_has_them() {
+    fn works_on_this_machine() {
         let reports = Locks::look().checks();
         assert_eq!(reports.len(), 2);
         for report in reports {

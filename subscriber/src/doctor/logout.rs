@@ -1,5 +1,5 @@
-//! Whether a login manager removes this user's tables when the user logs out: `RemoveIPC=` of systemd-logind, which is on unless the
-//! system's builder or an administrator said otherwise. System users are spared.
+//! Check of whether a login manager removes this user's tables at logout: `RemoveIPC=` of
+//! systemd-logind, on by default. System users are exempt.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -10,10 +10,10 @@ use nix::unistd::geteuid;
 
 use super::check::Report;
 
-/// The users of people begin there, unless the system was built otherwise.
+/// Default first user ID of people; smaller IDs are system users.
 const FIRST_PERSON: u32 = 1000;
 
-/// Where settings are, the most important last.
+/// Folders with settings, in ascending priority.
 const FOLDERS: [&str; 4] = [
     "/usr/lib/systemd",
     "/usr/local/lib/systemd",
@@ -21,17 +21,17 @@ const FOLDERS: [&str; 4] = [
     "/etc/systemd",
 ];
 
-/// What there is of a login manager.
+/// State of the login manager.
 pub struct Logout {
     user: u32,
-    /// Whether one runs.
+    /// True if a login manager runs.
     is_managed: bool,
-    /// What its settings say.
+    /// Value of `RemoveIPC`, if it is set.
     removes: Option<bool>,
 }
 
 impl Logout {
-    /// Looks.
+    /// Reads the settings.
     pub fn look() -> Self {
         Self {
             user: geteuid().as_raw(),
@@ -40,7 +40,7 @@ impl Logout {
         }
     }
 
-    /// What is to be said.
+    /// Returns the result of the check.
     pub fn check(&self) -> Report {
         let (check, user) = ("logout", self.user);
         if !self.is_managed {
@@ -65,14 +65,15 @@ impl Logout {
     }
 }
 
-/// What the settings in these folders say, of which later ones outdo earlier ones.
+/// Returns the effective setting. Later folders override earlier ones.
 fn setting(folders: &[PathBuf]) -> Option<bool> {
     let main = folders
         .iter()
         .rev()
         .map(|folder| folder.join("logind.conf"))
         .find(|path| path.exists());
-    // By name: one of the same name in a more important folder takes its place.
+    // Drop-ins are ordered by name, and a drop-in replaces one of the same name in an earlier
+    // folder.
     let mut parts = BTreeMap::<OsString, PathBuf>::new();
     for folder in folders {
         let entries = fs::read_dir(folder.join("logind.conf.d"));
@@ -87,7 +88,7 @@ fn setting(folders: &[PathBuf]) -> Option<bool> {
     words.fold(None, |_, word| Some(word))
 }
 
-/// The last word of one file.
+/// Returns the last valid setting in a file.
 fn last(text: &str) -> Option<bool> {
     let mut is_login = false;
     let mut said = None;
@@ -113,7 +114,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn people_are_warned_unless_it_is_off() {
+    fn people_are_warned_unless_removal_is_off() {
         for (user, is_managed, removes, state) in [
             (1000, true, None, State::Warning),
             (1000, true, Some(true), State::Warning),
@@ -133,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_word_in_the_right_place_counts() {
+    fn last_setting_in_login_section_applies() {
         for (text, expected) in [
             ("", None),
             ("[Login]\n#RemoveIPC=no\n", None),
@@ -148,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn parts_outdo_the_main_file_and_each_other_by_name_and_folder() {
+    fn drop_ins_override_by_name_and_folder() {
         let root = std::env::temp_dir().join(format!("tablecast-logind-{}", std::process::id()));
         let folders = ["usr", "etc"].map(|folder| root.join(folder));
         let write = |path: &str, value: &str| {

@@ -1,4 +1,5 @@
-//! `/dev/shm`: whether it is there, is memory, has room, and lets everybody in; and how much memory this process may use.
+//! Checks of `/dev/shm` (type, mode, space, inodes), huge pages, and the memory limit of this
+//! process.
 
 use std::fs;
 use std::path::Path;
@@ -15,42 +16,42 @@ use crate::format::cells::bytes;
 const DIRECTORY: &str = "/dev/shm";
 const HUGE_PAGES: &str = "/sys/kernel/mm/transparent_hugepage/shmem_enabled";
 
-/// What Docker gives, and a table of a million small rows takes.
+/// Docker's default size of `/dev/shm`, filled by a table of a million small rows.
 const SMALL: u64 = 64 << 20;
-/// With less there is no room for an empty table of `publisher serve`, and the first rows.
+/// Space needed by an empty table of `publisher serve` and its first rows.
 const LEAST: u64 = 1 << 20;
-/// Each table takes three: its region, its registry, its lock.
+/// Below this a warning. Each table takes three inodes: region, registry and lock.
 const FEW_INODES: u64 = 100;
 const LEAST_INODES: u64 = 4;
-/// Less memory than this is used by a program before it has any rows.
+/// Memory that a program uses before it has any rows.
 const LITTLE_MEMORY: u64 = 16 << 20;
 
 const ENLARGE: &str = "mount -o remount,size=1g /dev/shm; of a container: docker run --shm-size=1g, an emptyDir with medium: Memory";
 
-/// What there is of memory.
+/// State of memory.
 pub struct Memory {
     directory: Result<Directory, Errno>,
     huge_pages: Option<String>,
     group: Option<Group>,
 }
 
-/// What `/dev/shm` says of itself.
+/// State of `/dev/shm`.
 #[derive(Clone)]
 struct Directory {
     is_tmpfs: bool,
     mode: u32,
     owner: u32,
     is_ours: bool,
-    /// In bytes; 0 if there is no limit.
+    /// Size in bytes, or 0 for no limit.
     size: u64,
     free: u64,
-    /// 0 if there is no limit.
+    /// Number of inodes, or 0 for no limit.
     inodes: u64,
     free_inodes: u64,
 }
 
 impl Memory {
-    /// Looks.
+    /// Reads the state.
     pub fn look() -> Self {
         Self {
             directory: Directory::look(),
@@ -59,7 +60,7 @@ impl Memory {
         }
     }
 
-    /// `largest`: how much memory the largest table takes, in bytes.
+    /// Returns the results of the checks. `largest` is the memory of the largest table, in bytes.
     pub fn checks(&self, largest: u64) -> Vec<Report> {
         let mut reports = match &self.directory {
             Ok(directory) => vec![
@@ -79,7 +80,7 @@ impl Memory {
         reports
     }
 
-    /// For whoever wants to know: it is never needed.
+    /// Reports the setting for huge pages. It is only informative.
     fn huge_pages(&self) -> Report {
         let chosen = self.huge_pages.as_deref().and_then(|text| {
             let (_, chosen) = text.split_once('[')?;
@@ -243,7 +244,7 @@ mod tests {
     }
 
     #[test]
-    fn the_directory_is_memory_with_room_for_everybody() {
+    fn missing_directory_and_disk_are_reported() {
         for check in [
             "/dev/shm",
             "/dev/shm mode",
@@ -262,7 +263,7 @@ mod tests {
     }
 
     #[test]
-    fn its_mode_is_judged_by_who_can_do_what() {
+    fn restrictive_or_unsafe_mode_is_reported() {
         for (mode, is_ours, state, word) in [
             (0o1777, true, State::Ok, "1777"),
             (0o777, true, State::Warning, "remove"),
@@ -281,7 +282,7 @@ mod tests {
     }
 
     #[test]
-    fn its_room_is_judged_by_what_a_table_takes() {
+    fn low_space_and_inodes_are_reported() {
         for (size, free, state) in [
             (0, 0, State::Ok),
             (64 << 20, 64 << 20, State::Warning),
@@ -308,7 +309,7 @@ mod tests {
     }
 
     #[test]
-    fn a_limit_of_memory_is_compared_with_the_largest_table() {
+    fn memory_limit_is_compared_with_largest_table() {
         let group = |limit: u64, used: u64| Group {
             path: "/x".to_owned(),
             limit,
@@ -327,7 +328,7 @@ mod tests {
     }
 
     #[test]
-    fn huge_pages_are_told_as_they_are() {
+    fn huge_page_setting_is_reported() {
         let found = |text: Option<&str>| {
             let memory = Memory {
                 directory: Ok(GOOD),

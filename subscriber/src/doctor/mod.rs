@@ -1,15 +1,16 @@
-//! `doctor`: what Tablecast needs of this machine, whether it is there, and what to change.
+//! The `doctor` command: checks this machine for what Tablecast needs, and gives advice.
 //!
-//! Each room reads once what there is to know (`look`), and says of it what is to be said (`checks`), a small function a check. What can
-//! be tried is tried: a queue is made and removed, a file is linked and locked.
+//! Each module reads the system once (`look`) and derives its reports from that (`checks`). Where
+//! possible it tries the real operation: it creates a queue, or links and locks a file.
 //!
-//! - `check`: what a check says, and how it is printed;
+//! - `check`: the result of a check, and printing;
 //! - `memory` and `group`: `/dev/shm`, and the memory cgroup;
-//! - `queues`, and `namespace`: message queues, and whom they reach;
-//! - `locks`: making objects, and seeing who lives;
-//! - `kernel`: its version, calls that are refused, limits of this process; `clock`: what ages are measured by;
+//! - `queues` and `namespace`: message queues, and which processes they reach;
+//! - `locks`: creation of objects, and liveness locks;
+//! - `kernel`: version, refused system calls, resource limits; `clock`: the clock for ages and
+//!   delays;
 //! - `logout`: a login manager that removes tables;
-//! - `tables`: those that there are, and what is left behind.
+//! - `tables`: existing tables, and orphans.
 
 use std::io::{self, Write};
 
@@ -31,18 +32,18 @@ mod namespace;
 mod queues;
 mod tables;
 
-/// What `doctor` takes.
+/// Arguments of `doctor`.
 #[derive(Debug, clap::Args)]
 pub struct Doctor {
-    /// A table that this user is to read: that it is there, and may be read
+    /// Table that this user must be able to read
     pub name: Option<String>,
 
-    /// How to print: a line a check, or one array
+    /// Output format: one line per check, or one array
     #[arg(long, value_enum, default_value_t = Form::Text, env = "TABLECAST_DOCTOR_FORMAT")]
     pub format: Form,
 }
 
-/// How the checks are printed.
+/// Output format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Form {
     /// For people.
@@ -51,10 +52,10 @@ pub enum Form {
     Json,
 }
 
-/// Checks, and says what it found.
+/// Runs all checks and prints the results.
 ///
 /// # Errors
-/// A problem; what it is has been printed.
+/// Fails with exit code 1 and no message if a check found a problem.
 pub fn run(args: &Doctor, output: Output) -> Result<(), Failure> {
     let tables = tables::Tables::look(args.name.as_deref());
     let mut reports = memory::Memory::look().checks(tables.largest());

@@ -1,27 +1,27 @@
-//! Which namespace this process is in, as far as /proc tells.
+//! Namespaces of this process, as far as /proc shows them.
 
 use std::ffi::OsStr;
 
 use procfs::process::Process;
 
-/// The kernel's number of the machine's own namespace of each kind, which never changes.
+/// Inode numbers of the machine's initial namespaces. They are constants of the kernel.
 const MACHINE: [(&str, u64); 2] = [("ipc", 0xEFFF_FFFF), ("pid", 0xEFFF_FFFC)];
 
-/// One of a kind, as this process has it.
+/// Namespace of this process, of one kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Namespace {
-    /// That of the machine.
+    /// The machine's initial namespace.
     Machine,
-    /// One that process 1 is in, too, or may be: a container's.
+    /// Another namespace that process 1 shares or may share: a container's.
     Shared,
-    /// One that process 1 is not in.
+    /// A namespace that process 1 is not in.
     Own,
-    /// /proc does not tell.
+    /// Not shown by /proc.
     Unknown,
 }
 
 impl Namespace {
-    /// Of this process.
+    /// Returns the namespace of this process.
     pub fn look(kind: &str) -> Self {
         let own = Process::myself().ok();
         let first = Process::new(1).ok().and_then(|first| number(&first, kind));
@@ -30,14 +30,15 @@ impl Namespace {
         Self::of(kind, own, first, pids)
     }
 
-    /// `first`: that of process 1, if this user may see it. `pids`: the pid namespace of this process.
+    /// Classifies a namespace. `first` is that of process 1, if this user may see it; `pids` is the
+    /// pid namespace of this process.
     fn of(kind: &str, own: Option<u64>, first: Option<u64>, pids: Option<u64>) -> Self {
         let is_machines = |kind, number| MACHINE.contains(&(kind, number));
         match (own, first) {
             (None, _) => Self::Unknown,
             (Some(own), _) if is_machines(kind, own) => Self::Machine,
             (Some(own), Some(first)) if own != first => Self::Own,
-            // A container would have pids of its own.
+            // In a container, the pid namespace would not be the machine's.
             (_, None) if pids.is_some_and(|pids| is_machines("pid", pids)) => Self::Own,
             _ => Self::Shared,
         }
@@ -55,7 +56,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_namespace_is_the_machines_a_containers_or_ones_own() {
+    fn namespaces_are_classified() {
         let machine = 0xEFFF_FFFF;
         for (own, first, pids, expected) in [
             (Some(machine), Some(machine), None, Namespace::Machine),
@@ -69,7 +70,7 @@ mod tests {
         ] {
             assert_eq!(Namespace::of("ipc", own, first, pids), expected);
         }
-        // Another kind's number is none.
+        // The number of another kind's initial namespace does not count.
         let pid = Namespace::of("pid", Some(machine), Some(machine), None);
         assert_eq!(pid, Namespace::Shared);
     }

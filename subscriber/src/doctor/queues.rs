@@ -1,5 +1,5 @@
-//! Message queues: whether one can be made, how many, and who else is reached by them. Without them `auto` sleeps on the futex,
-//! so nothing here is a problem.
+//! Checks of message queues: permission, limits and reach. A failure is never a problem, because
+//! wake-up `auto` falls back to the futex.
 
 use std::fs;
 use std::path::PathBuf;
@@ -13,29 +13,29 @@ use nix::sys::stat::Mode;
 use super::check::Report;
 use super::namespace::Namespace;
 
-/// What a subscriber's queue counts of RLIMIT_MSGQUEUE, in bytes.
+/// Bytes of RLIMIT_MSGQUEUE that a subscriber's queue takes.
 const QUEUE_BYTES: u64 = 224;
-/// So many subscribers are soon there.
+/// Below this number of possible queues a warning.
 const FEW: u64 = 16;
 
-/// What they do who have none.
+/// Consequence for a subscriber without a queue.
 const FUTEX: &str = "sleep on the futex";
 
-/// What there is of queues.
+/// State of message queues.
 pub struct Queues {
     made: Result<(), Errno>,
     most: Option<u64>,
-    /// How many there are, where that can be seen.
+    /// Number of existing queues, if visible.
     used: Option<u64>,
     own_bytes: u64,
     directory: Option<PathBuf>,
-    /// Whether the directory shows another IPC namespace's.
+    /// True if the directory belongs to another IPC namespace.
     is_foreign: bool,
     namespace: Namespace,
 }
 
 impl Queues {
-    /// Looks, and tries to make one.
+    /// Reads the state, and tries to create a queue.
     pub fn look() -> Self {
         let most = fs::read_to_string("/proc/sys/fs/mqueue/queues_max").ok();
         let directory = queue_directory();
@@ -58,7 +58,7 @@ impl Queues {
         }
     }
 
-    /// What is to be said.
+    /// Returns the results of the checks.
     pub fn checks(&self) -> Vec<Report> {
         vec![self.making(), self.limits(), self.visible(), self.reach()]
     }
@@ -88,7 +88,7 @@ impl Queues {
         Report::warning(check, format!("{found}: subscribers {FUTEX}"), advice)
     }
 
-    /// How many subscribers can have one.
+    /// Checks how many subscribers can have a queue.
     fn limits(&self) -> Report {
         let check = "queue limits";
         let Some(most) = self.most else {
@@ -160,7 +160,7 @@ impl Queues {
     }
 }
 
-/// Makes a queue and removes it. `look` is called with its name while it is there.
+/// Creates and removes a queue. Calls `look` with its name in between.
 fn try_to_make(look: impl FnOnce(&str)) -> Result<(), Errno> {
     let name = format!("/tablecast.doctor.{}", std::process::id());
     let flags = MQ_OFlag::O_CREAT | MQ_OFlag::O_EXCL | MQ_OFlag::O_RDONLY | MQ_OFlag::O_CLOEXEC;
@@ -189,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn what_refuses_a_queue_is_named_and_is_no_problem() {
+    fn refused_queue_is_a_warning_that_names_the_cause() {
         let good = good();
         assert!(good.checks().iter().all(|report| report.state == State::Ok));
         for (errno, word) in [
@@ -211,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn few_subscribers_are_a_warning_that_names_the_tighter_limit() {
+    fn low_limit_is_a_warning_that_names_it() {
         for (most, used, own_bytes, word) in [
             (Some(256), Some(250), 819_200, Some("queues_max")),
             (Some(8), None, 819_200, Some("queues_max")),
@@ -235,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn a_namespace_of_ones_own_is_a_warning() {
+    fn separate_namespace_is_a_warning() {
         for (namespace, state) in [
             (Namespace::Machine, State::Ok),
             (Namespace::Shared, State::Ok),

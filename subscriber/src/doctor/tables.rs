@@ -1,4 +1,4 @@
-//! Tables: which cannot be read, and why; whose publishers are silent or dead; what is left behind.
+//! Checks of tables: unreadable ones, silent or dead publishers, and orphans.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -13,24 +13,24 @@ use super::check::Report;
 use crate::format::cells::milliseconds;
 use crate::list;
 
-/// What there is of tables.
+/// State of all tables.
 pub struct Tables {
     seen: Result<Vec<Seen>, Error>,
     left: Result<usize, Error>,
     asked: Option<String>,
 }
 
-/// One table.
+/// State of one table.
 struct Seen {
     name: String,
-    /// The user that it belongs to and its permissions, if it is there.
+    /// Owner and permissions, if the table exists.
     owned: Option<(u32, u32)>,
     looked: Result<Looked, Error>,
-    /// What its owner's table is to whoever believes that owner.
+    /// Result of reading the table with `--owner`, if its owner is not trusted by default.
     by_owner: Option<Result<(), Error>>,
 }
 
-/// What a table says.
+/// State of a readable table.
 struct Looked {
     publisher: &'static str,
     pid: u32,
@@ -40,12 +40,12 @@ struct Looked {
     input_ended: bool,
     input_ended_ago: Option<Duration>,
     allocated: u64,
-    /// Whether this user may register to be woken.
+    /// True if this user may register for wake-ups.
     registers: bool,
 }
 
 impl Tables {
-    /// Looks at all, and at the one that was asked for.
+    /// Reads the state of all tables, and of `asked`.
     pub fn look(asked: Option<&str>) -> Self {
         let names = tables().map(|mut names| {
             names.extend(asked.map(str::to_owned));
@@ -60,14 +60,14 @@ impl Tables {
         }
     }
 
-    /// The memory that the largest one takes, in bytes.
+    /// Returns the memory of the largest table, in bytes.
     pub fn largest(&self) -> u64 {
         let seen = self.seen.iter().flatten();
         let looked = seen.filter_map(|seen| seen.looked.as_ref().ok());
         looked.map(|looked| looked.allocated).max().unwrap_or(0)
     }
 
-    /// What is to be said.
+    /// Returns the results of the checks.
     pub fn checks(&self) -> Vec<Report> {
         let mut reports = Vec::new();
         match &self.seen {
@@ -127,7 +127,8 @@ impl Seen {
         }
     }
 
-    /// What is to be said: nothing, if all is well and nobody asked.
+    /// Returns the result for this table, or `None` if it is well and was not named on the command
+    /// line.
     fn check(&self, is_asked: bool) -> Option<Report> {
         let check = format!("table {}", self.name);
         let looked = match &self.looked {
@@ -186,7 +187,8 @@ impl Seen {
         (is_asked || report.advice.is_some()).then_some(report)
     }
 
-    /// Why it cannot be read. What another user keeps private is nobody's problem, unless it was asked for.
+    /// Returns the reason why the table cannot be read. It is only a problem if the table was named
+    /// on the command line: users may keep tables private.
     fn unread(&self, check: &str, error: &Error, is_asked: bool) -> Option<Report> {
         let owned = self.owned();
         let open =
@@ -197,7 +199,7 @@ impl Seen {
                 "start its publisher, in this /dev/shm; subscriber ls shows which there are"
                     .to_owned(),
             ),
-            // Gone while this looked.
+            // The table was removed while this check ran.
             (Error::NotFound { .. }, _) => return None,
             (Error::WrongOwner { found, .. }, Some(Ok(()))) => {
                 let report = Report::ok(check, format!("{owned}, who may let this user read it"));
@@ -242,7 +244,7 @@ impl Looked {
             input_ended: table.input_ended && table.publisher.is_alive(),
             input_ended_ago: list::input_ended_ago(&table),
             allocated: table.allocated_bytes,
-            // A dead one's next publisher makes another.
+            // A dead publisher's successor creates a new registry.
             registers: registers || !matches!(table.publisher, PublisherState::Alive { .. }),
         }
     }
@@ -290,7 +292,7 @@ mod tests {
     }
 
     #[test]
-    fn a_table_that_is_well_is_told_only_if_asked_for() {
+    fn healthy_table_is_reported_only_if_named() {
         for state in ["alive", "closed"] {
             let table = seen(Ok(looked(state)));
             assert_eq!(table.check(false), None);
@@ -301,7 +303,7 @@ mod tests {
     }
 
     #[test]
-    fn publishers_that_hang_or_died_are_warnings() {
+    fn silent_and_dead_publishers_are_warnings() {
         for (state, words) in [
             ("silent", ["9.0 s", "kill -CONT 7"]),
             ("gone", ["9.0 s ago", "publisher rm prices"]),
@@ -335,7 +337,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_read_is_a_problem_if_asked_for() {
+    fn unreadable_table_is_a_problem_if_named() {
         let missing = || Error::NotFound {
             table: "prices".to_owned(),
         };
@@ -370,7 +372,7 @@ mod tests {
     }
 
     #[test]
-    fn all_are_counted_and_the_largest_is_known() {
+    fn healthy_tables_are_counted_and_largest_is_found() {
         let tables = Tables {
             seen: Ok(vec![
                 seen(Ok(looked("alive"))),

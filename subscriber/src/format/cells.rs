@@ -1,4 +1,4 @@
-//! Values as people read them in a cell.
+//! Values as text for people.
 
 use std::borrow::Cow;
 use std::fmt::Write;
@@ -6,10 +6,11 @@ use std::fmt::Write;
 use common::{Kind, Value};
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
-/// Stands for what was cut, one column wide.
+/// Ellipsis for cut text, one column wide.
 pub const ELLIPSIS: &str = "…";
 
-/// The value as text without control characters: what another process wrote must not steer this terminal.
+/// Formats a value without control characters: another process wrote it, and it must not control
+/// this terminal.
 pub fn cell<'v>(value: &'v Value<'_>) -> Cow<'v, str> {
     match value {
         Value::Text(text) => visible(text),
@@ -17,7 +18,8 @@ pub fn cell<'v>(value: &'v Value<'_>) -> Cow<'v, str> {
     }
 }
 
-/// The text with what steers a terminal spelt out: control characters, and those that turn the direction of writing.
+/// Escapes characters that control a terminal: control characters and those that change the writing
+/// direction.
 pub fn visible(text: &str) -> Cow<'_, str> {
     let steers = |letter: char| {
         let turns = matches!(letter, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
@@ -37,7 +39,7 @@ pub fn visible(text: &str) -> Cow<'_, str> {
     Cow::Owned(spelt)
 }
 
-/// How many columns of a terminal the text takes.
+/// Returns the width of a text in terminal columns.
 pub fn width(text: &str) -> usize {
     if text.is_ascii() {
         text.len()
@@ -46,7 +48,7 @@ pub fn width(text: &str) -> usize {
     }
 }
 
-/// As much of the text as fits `columns`.
+/// Returns the longest prefix that fits `columns`.
 pub fn cut(text: &str, columns: usize) -> &str {
     let (mut taken, mut cut) = (0, text);
     for (at, letter) in text.char_indices() {
@@ -56,7 +58,7 @@ pub fn cut(text: &str, columns: usize) -> &str {
             break;
         }
     }
-    // Some letters are wider together than each by itself.
+    // Some sequences of characters are wider than the sum of their widths.
     while width(cut) > columns {
         let last = cut.char_indices().next_back().map_or(0, |(at, _)| at);
         cut = &cut[..last];
@@ -64,7 +66,7 @@ pub fn cut(text: &str, columns: usize) -> &str {
     cut
 }
 
-/// The text, if it fits `columns`, or else as much of it as leaves room for an ellipsis.
+/// Returns the text if it fits `columns`, or else a prefix and an ellipsis.
 pub fn shorten(text: &str, columns: usize) -> (&str, &'static str) {
     if width(text) <= columns {
         return (text, "");
@@ -72,7 +74,7 @@ pub fn shorten(text: &str, columns: usize) -> (&str, &'static str) {
     (cut(text, columns.saturating_sub(1)), ELLIPSIS)
 }
 
-/// Whether cells of this kind line up at the right.
+/// Returns true if cells of this kind are right-aligned.
 pub fn is_number(kind: Kind) -> bool {
     !matches!(
         kind,
@@ -86,7 +88,7 @@ pub fn is_number(kind: Kind) -> bool {
     )
 }
 
-/// Bytes as `1.5 MiB`.
+/// Formats a size: `1.5 MiB`.
 pub fn bytes(bytes: u64) -> String {
     const UNITS: [&str; 6] = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
     if bytes < 1024 {
@@ -99,7 +101,7 @@ pub fn bytes(bytes: u64) -> String {
     format!("{scaled:.1} {}", UNITS[unit])
 }
 
-/// Nanoseconds in three digits or so: `850 ns`, `35 µs`, `1.2 ms`, `3.4 s`, `2 h 5 min`.
+/// Formats a time with about three digits: `850 ns`, `35 µs`, `1.2 ms`, `3.4 s`, `2 h 5 min`.
 pub fn nanoseconds(ns: u64) -> String {
     let seconds = ns / 1_000_000_000;
     let mut text = String::new();
@@ -112,12 +114,12 @@ pub fn nanoseconds(ns: u64) -> String {
         _ if seconds < 3600 => write!(text, "{} min {} s", seconds / 60, seconds % 60),
         _ => write!(text, "{} h {} min", seconds / 3600, seconds / 60 % 60),
     };
-    // A String takes everything.
+    // Writing to a String cannot fail.
     debug_assert!(written.is_ok());
     text
 }
 
-/// Milliseconds as [`nanoseconds`].
+/// Formats milliseconds like [`nanoseconds`].
 pub fn milliseconds(milliseconds: f64) -> String {
     nanoseconds((milliseconds * 1e6) as u64)
 }
@@ -127,7 +129,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn control_characters_are_spelt_out() {
+    fn control_characters_are_escaped() {
         assert_eq!(visible("plain é 日"), "plain é 日");
         assert_eq!(visible("\u{1b}[2J\n\u{9b}"), "\\u{1b}[2J\\n\\u{9b}");
         assert_eq!(visible("a\u{202e}b"), "a\\u{202e}b");
@@ -141,7 +143,7 @@ mod tests {
         assert_eq!(cut("日本", 3), "日");
         assert_eq!(cut("日本", 4), "日本");
         assert_eq!(cut("abc", 0), "");
-        // Two columns as an emoji, though one as the sign by itself.
+        // Two columns as an emoji, one column as the plain character.
         assert_eq!(cut("☁\u{fe0f}x", 1), "☁");
         assert_eq!(shorten("日本", 4), ("日本", ""));
         assert_eq!(shorten("日本語", 5), ("日本", ELLIPSIS));

@@ -1,4 +1,4 @@
-//! Lines of cells that stand under each other.
+//! Lines of aligned cells.
 
 use std::io::{self, Write};
 
@@ -7,29 +7,30 @@ use anstyle::Style;
 use super::cells::{shorten, width};
 use super::fit::{Cut, fit};
 
-/// Where nothing is cut, cells wider than this do not widen their column: one long text must not push all others away.
+/// Maximum width that a cell gives its column where nothing is cut, so that one long text does not
+/// push all other columns away.
 const MAX_WIDTH: usize = 48;
-/// Between two columns.
+/// Gap between two columns.
 pub const GAP: &str = "  ";
 
-/// One column: its name, its side, its width.
+/// Name, alignment and width of a column.
 pub struct Column {
     name: String,
     right: bool,
-    /// The widest cell.
+    /// Width of the widest cell.
     pub cells: usize,
-    /// As wide as it is printed.
+    /// Width as printed.
     pub width: usize,
-    /// Whether it is what lines are known by.
+    /// True if the column identifies its lines.
     pub is_key: bool,
-    /// Whether there is room for it.
+    /// True if the column fits.
     pub is_shown: bool,
-    /// Whether what is wider than it is cut.
+    /// True if wider cells are cut.
     pub is_cut: bool,
 }
 
 impl Column {
-    /// A column as wide as its name. `right` lines its cells up at the right.
+    /// Creates a column as wide as its name. `right` aligns its cells to the right.
     pub fn new(name: &str, right: bool) -> Self {
         Self {
             name: name.to_owned(),
@@ -42,28 +43,28 @@ impl Column {
         }
     }
 
-    /// Says that lines are known by it.
+    /// Marks the column as identifying its lines.
     pub fn key(mut self, is_key: bool) -> Self {
         self.is_key = is_key;
         self
     }
 
-    /// Its name.
+    /// Returns the name.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// Whether its cells line up at the right.
+    /// Returns true if cells are right-aligned.
     pub fn is_right(&self) -> bool {
         self.right
     }
 
-    /// The width at which nothing of it is cut.
+    /// Returns the width at which no cell is cut.
     pub fn natural(&self) -> usize {
         self.cells.max(width(&self.name))
     }
 
-    /// Makes the column as wide as `cell`.
+    /// Widens the column to fit `cell`.
     pub fn fit(&mut self, cell: &str) {
         let cell = width(cell);
         self.cells = self.cells.max(cell);
@@ -80,7 +81,7 @@ pub fn write_names(out: &mut impl Write, columns: &[Column], style: Style) -> io
     writeln!(out, "{style}{line}{style:#}")
 }
 
-/// Writes one line of cells; how many of them were shortened.
+/// Writes one line of cells. Returns the number of shortened cells.
 pub fn write_line(
     out: &mut impl Write,
     columns: &[Column],
@@ -91,7 +92,8 @@ pub fn write_line(
     Ok(shortened)
 }
 
-/// Writes cells without the end of the line. The last one gets no blanks behind it. How many of them were shortened.
+/// Writes cells without the end of the line and without trailing blanks. Returns the number of
+/// shortened cells.
 pub fn write_cells(
     out: &mut impl Write,
     columns: &[Column],
@@ -120,7 +122,7 @@ pub fn write_cells(
     Ok(shortened)
 }
 
-/// Writes names and lines that are all in memory, cut to `columns` if that is known. Returns what was cut.
+/// Writes names and lines, cut to `columns` if the width is known. Returns what was cut.
 pub fn write_table(
     out: &mut impl Write,
     mut columns: Vec<Column>,
@@ -147,7 +149,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn cells_stand_under_each_other() {
+    fn cells_are_aligned() {
         let columns = || {
             vec![
                 Column::new("name", false),
@@ -164,7 +166,7 @@ mod tests {
         assert_eq!(cut, Cut::default());
     }
     #[test]
-    fn what_does_not_fit_is_cut_and_counted() {
+    fn wide_cells_are_cut_and_counted() {
         let columns = vec![
             Column::new("name", false).key(true),
             Column::new("a long text", false),

@@ -1,4 +1,5 @@
-//! Comma-separated values: a line of names, then a line a row; of a change, version and op before the row.
+//! Comma-separated values: a header line, then one line per row. Changes have version and op before
+//! the row.
 
 use std::fmt::Write as _;
 use std::io::{self, Write};
@@ -10,7 +11,7 @@ use crate::view::{Projection, Shown};
 
 pub struct Csv<W: Write> {
     writer: csv::Writer<W>,
-    /// The last line of names.
+    /// Last header line.
     named: Option<Vec<String>>,
     cell: String,
 }
@@ -18,7 +19,7 @@ pub struct Csv<W: Write> {
 impl<W: Write> Csv<W> {
     pub fn new(out: W) -> Self {
         Self {
-            // Another schema may have another number of fields.
+            // A schema change may change the number of fields.
             writer: csv::WriterBuilder::new().flexible(true).from_writer(out),
             named: None,
             cell: String::new(),
@@ -40,7 +41,7 @@ impl<W: Write> Csv<W> {
         Ok(())
     }
 
-    /// The row's cells, and the end of the line.
+    /// Writes the row's cells and the end of the line.
     fn row(&mut self, row: Shown<'_>) -> io::Result<()> {
         for (_, value) in row.values() {
             self.cell.clear();
@@ -86,7 +87,7 @@ impl<W: Write> Printer for Csv<W> {
     }
 }
 
-/// The error beneath, so that a broken pipe is still one.
+/// Returns the underlying I/O error, so that a broken pipe is recognized.
 pub fn io_error(error: csv::Error) -> io::Error {
     match error.into_kind() {
         csv::ErrorKind::Io(error) => error,

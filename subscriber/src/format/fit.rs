@@ -1,29 +1,30 @@
-//! Columns that are wider than the terminal, made to fit.
+//! Fits columns into the width of the terminal.
 //!
-//! First names that are wider than their cells give way; then columns that are not in the key get narrower, the widest
-//! first; then those of the key; at last columns are left out from the right, those of the key last. No column is made narrower than [`NARROWEST`], and no number is cut that has
-//! [`NARROWEST_NUMBER`] digits or less: a number that is cut looks like another one.
+//! Space is saved in this order: cut names that are wider than their cells; narrow the columns
+//! outside the key, the widest first; narrow the key's columns; leave out columns from the right,
+//! the key's last. No column becomes narrower than [`NARROWEST`], and no number of up to
+//! [`NARROWEST_NUMBER`] digits is cut, because a cut number looks like another number.
 
 use std::io::{self, IsTerminal};
 
 use super::cells;
 use super::columns::{Column, GAP};
 
-/// A column that is wider is not made narrower than this.
+/// Minimum width that a column is narrowed to.
 const NARROWEST: usize = 8;
-/// Nor one of numbers than this.
+/// Minimum width that a column of numbers is narrowed to.
 const NARROWEST_NUMBER: usize = 20;
 
-/// What was cut.
+/// Report of what was cut.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Cut {
-    /// The names of columns that were left out.
+    /// Names of the columns left out.
     pub left_out: Vec<String>,
-    /// How many cells were shortened.
+    /// Number of shortened cells.
     pub cells: u64,
 }
 
-/// Sets the widths of `columns` so that a line takes at most `total`. Returns the names of those that are left out.
+/// Sets the widths of `columns` so that a line fits `total`. Returns the names of columns left out.
 pub fn fit(columns: &mut [Column], total: usize) -> Vec<String> {
     let mut shown: Vec<usize> = (0..columns.len()).collect();
     let gaps = |shown: &[usize]| GAP.len() * shown.len().saturating_sub(1);
@@ -36,7 +37,7 @@ pub fn fit(columns: &mut [Column], total: usize) -> Vec<String> {
         shown.remove(last.unwrap_or(shown.len() - 1));
     }
     let room = total.saturating_sub(gaps(&shown));
-    // The widest that others, then keys, may be.
+    // Maximum widths of the other columns and of the key's.
     let wide = |limits: (usize, usize)| -> usize {
         let width = |&at: &usize| limited(&columns[at], limits);
         shown.iter().map(width).sum()
@@ -63,7 +64,7 @@ pub fn fit(columns: &mut [Column], total: usize) -> Vec<String> {
     left_out
 }
 
-/// How narrow the column may become.
+/// Returns the minimum width of the column.
 fn least(column: &Column) -> usize {
     let narrowest = match column.is_right() {
         true => column.cells.clamp(NARROWEST, NARROWEST_NUMBER),
@@ -77,13 +78,14 @@ fn limited(column: &Column, (others, keys): (usize, usize)) -> usize {
     wanted(column).min(limit.max(least(column)))
 }
 
-/// The width at which no cell is cut, nor a short name.
+/// Returns the width at which neither a cell nor a short name is cut.
 fn wanted(column: &Column) -> usize {
     column.natural().min(column.cells.max(NARROWEST))
 }
 
 impl Cut {
-    /// What was cut to `columns`, in one line that fits there if it can. `all` says how to get all of it.
+    /// Returns a line that reports what was cut, fitted to `columns` if possible. `all` says how to
+    /// get the full output.
     pub fn note(&self, columns: usize, all: &str) -> Option<String> {
         let cells = match self.cells {
             0 => None,
@@ -121,7 +123,7 @@ impl Cut {
 mod tests {
     use super::*;
 
-    /// Name, whether it is in the key, whether it is a number, and its widest cell.
+    /// Creates columns from name, key membership, number, and widest cell.
     fn columns(of: &[(&str, bool, bool, usize)]) -> Vec<Column> {
         let column = |(name, is_key, right, cells): &(&str, bool, bool, usize)| {
             let mut column = Column::new(name, *right);
@@ -180,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn every_width_is_kept_to() {
+    fn lines_fit_every_width() {
         let of: Vec<(String, bool, bool, usize)> = (0..13)
             .map(|at: usize| {
                 (
@@ -202,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn the_note_says_what_was_cut() {
+    fn note_reports_what_was_cut() {
         let cut = |left_out: &[&str], cells| Cut {
             left_out: left_out.iter().map(|&name| name.to_owned()).collect(),
             cells,

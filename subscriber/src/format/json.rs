@@ -1,4 +1,4 @@
-//! One JSON array, an element a line.
+//! One JSON array with one element per line.
 
 use std::io::{self, Write};
 

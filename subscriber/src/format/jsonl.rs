@@ -1,4 +1,4 @@
-//! A line of JSON for each row or change.
+//! One line of JSON per row or change.
 
 use std::io::{self, Write};
 
@@ -23,7 +23,7 @@ fn line(out: &mut impl Write, value: &impl Serialize) -> io::Result<()> {
     out.write_all(b"\n")
 }
 
-/// Writes one change that led to `version`.
+/// Writes a change committed in `version`.
 pub fn change_line(
     out: &mut impl Write,
     version: u64,

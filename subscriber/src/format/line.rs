@@ -1,4 +1,4 @@
-//! A line of pieces in colours, cut where the terminal ends.
+//! A line of styled pieces, cut to the width of the terminal.
 
 use std::fmt::Display;
 use std::io::{self, Write};
@@ -7,7 +7,7 @@ use anstyle::Style;
 
 use super::cells::{ELLIPSIS, cut, width};
 
-/// Pieces of a line, in their order.
+/// Pieces of a line in order.
 #[derive(Default)]
 pub struct Line {
     pieces: Vec<(Style, String)>,
@@ -19,7 +19,7 @@ impl Line {
         self.pieces.push((style, text.to_string()));
     }
 
-    /// Writes it, with its end; of what is wider than `columns`, as much as leaves room for an ellipsis. Whether it was cut.
+    /// Writes the line, cut to `columns` with an ellipsis. Returns true if it was cut.
     pub fn write(&self, out: &mut impl Write, columns: Option<usize>) -> io::Result<bool> {
         let total: usize = self.pieces.iter().map(|(_, text)| width(text)).sum();
         let is_cut = columns.is_some_and(|columns| total > columns);
@@ -47,7 +47,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_line_ends_where_the_terminal_does() {
+    fn line_is_cut_at_terminal_width() {
         let mut line = Line::default();
         line.push(Style::new().bold(), "ab");
         line.push(Style::new(), "日本");

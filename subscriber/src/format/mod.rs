@@ -1,4 +1,4 @@
-//! How rows and changes are printed: one file a format, behind [`Printer`].
+//! Output formats for rows and changes, one file each, behind [`Printer`].
 
 use std::io::{self, Write};
 
@@ -25,25 +25,25 @@ pub use jsonl::change_line;
 use palette::Palette;
 use width::Width;
 
-/// A format's name.
+/// Output format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Format {
     /// Columns for people
     Table,
     /// One JSON array
     Json,
-    /// A line of JSON each
+    /// One line of JSON per row or change
     Jsonl,
-    /// Comma-separated values with a line of names
+    /// Comma-separated values with a header line
     Csv,
 }
 
-/// What a format does with rows and with changes.
+/// Printer of rows and changes in one format.
 pub trait Printer {
-    /// Prints all the rows of a table.
+    /// Prints all rows of a table.
     fn rows(&mut self, projection: &Projection, rows: &[Shown<'_>]) -> io::Result<()>;
 
-    /// Prints the rows that a watched table has at the start.
+    /// Prints the initial rows of a watched table.
     fn first(
         &mut self,
         version: u64,
@@ -55,20 +55,20 @@ pub trait Printer {
             .try_for_each(|row| self.change(version, &Change::Created(*row)))
     }
 
-    /// Prints one change that led to `version`.
+    /// Prints a change committed in `version`.
     fn change(&mut self, version: u64, change: &Change<Shown<'_>>) -> io::Result<()>;
 
-    /// Prints what must stand at the end of changes.
+    /// Prints the end of the output.
     fn finish(&mut self) -> io::Result<()> {
         self.flush()
     }
 
-    /// Writes out what is still buffered.
+    /// Writes buffered output.
     fn flush(&mut self) -> io::Result<()>;
 }
 
 impl Format {
-    /// Prints in this format to stdout.
+    /// Creates a printer of this format for stdout.
     pub fn printer(self, output: Output) -> Box<dyn Printer> {
         let (palette, width) = (Palette::of(&output), Width::of(&output));
         self.printer_to(output.buffered(), palette, width)
@@ -89,7 +89,7 @@ impl Format {
     }
 }
 
-/// A change as it is told: as a line of JSON, this is it.
+/// Change with its metadata. Its JSON form is a line of `jsonl`.
 #[derive(Serialize)]
 struct Told<'a> {
     version: u64,

@@ -1,26 +1,26 @@
-//! Colours, or none.
+//! Styles of printed text, with or without colours.
 
 use anstyle::{AnsiColor, Style};
 
 use crate::output::Output;
 
-/// A style for each thing that has one.
+/// Styles of all parts of the output.
 #[derive(Clone, Copy, Default)]
 pub struct Palette {
-    /// Names of columns.
+    /// Column names.
     pub head: Style,
-    /// What is less important.
+    /// Secondary text.
     pub dim: Style,
-    /// What came.
+    /// Created rows.
     pub create: Style,
-    /// What is different now.
+    /// Updated rows.
     pub update: Style,
-    /// What went.
+    /// Deleted rows.
     pub delete: Style,
 }
 
 impl Palette {
-    /// Colours, if `output` takes them.
+    /// Returns the styles for `output`, with colours if it supports them.
     pub fn of(output: &Output) -> Self {
         if !output.is_coloured() {
             return Self::default();
@@ -34,7 +34,7 @@ impl Palette {
         }
     }
 
-    /// The style of a change.
+    /// Returns the style of a change.
     pub fn op(&self, op: &str) -> Style {
         match op {
             "create" => self.create,

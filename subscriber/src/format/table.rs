@@ -1,6 +1,7 @@
-//! Columns for people. A watch prints the table, then a line for each change: what was, and what is.
+//! Columns for people. `watch` prints the table, then a line with old and new values for each
+//! change.
 //!
-//! On a terminal no line is longer than that is wide, and stderr says what was cut.
+//! On a terminal lines are cut to its width, and stderr reports what was cut.
 
 use std::io::{self, Write};
 
@@ -17,7 +18,7 @@ use super::{Printer, Told};
 use crate::shell::tell;
 use crate::view::{Projection, Shown};
 
-/// Keys longer than this do not push what follows them away.
+/// Maximum width that a key is padded to, so that a long key does not shift the other lines.
 const MAX_KEY_WIDTH: usize = 40;
 
 pub struct Table<W> {
@@ -26,7 +27,7 @@ pub struct Table<W> {
     width: Width,
     version_width: usize,
     key_width: usize,
-    /// Whether it was said that lines of changes are cut.
+    /// True if the cutting of change lines was reported.
     told_cut: bool,
 }
 
@@ -42,7 +43,7 @@ impl<W: Write> Table<W> {
         }
     }
 
-    /// `field old → new` for each field that differs.
+    /// Adds `field old → new` for each field that differs.
     fn differences(&self, line: &mut Line, old: Shown<'_>, new: Shown<'_>) {
         let Palette { dim, update, .. } = self.palette;
         let mut comma = "";
@@ -59,7 +60,7 @@ impl<W: Write> Table<W> {
         }
     }
 
-    /// `field value` for each field that is not in the key.
+    /// Adds `field value` for each field outside the key.
     fn values(line: &mut Line, row: Shown<'_>) {
         let schema = row.row().schema();
         let mut comma = "";
@@ -151,7 +152,7 @@ impl<W: Write> Printer for Table<W> {
     }
 }
 
-/// That lines of changes are cut, in words that fit.
+/// Returns a note that change lines are cut, in a wording that fits.
 fn shorten_note(columns: usize) -> String {
     let lines = [
         format!(

@@ -1,4 +1,4 @@
-//! What is printed, read back by other people's parsers.
+//! Tests that parse the output with independent parsers.
 
 use std::sync::Arc;
 
@@ -64,7 +64,7 @@ fn printed_watch(format: Format, rows: &[RowBuf]) -> String {
     })
 }
 
-/// The row as JSON should be.
+/// Returns the expected JSON of a row.
 fn expected(row: &RowBuf) -> serde_json::Value {
     let price = match row.as_ref().field("price").unwrap().to_string().as_str() {
         "1.5" => json!(1.5),
@@ -157,7 +157,7 @@ fn changes_are_csv() {
 }
 
 #[test]
-fn another_schema_has_another_line_of_names() {
+fn schema_change_prints_new_csv_header() {
     let schema = Arc::new(Schema::parse("id:u8", None).unwrap());
     let (rows, other) = (rows(), RowBuf::new(Arc::clone(&schema)));
     let [before, now] = [rows[0].schema(), &schema].map(Projection::all);
@@ -176,7 +176,7 @@ fn another_schema_has_another_line_of_names() {
 }
 
 #[test]
-fn people_see_what_was_and_what_is() {
+fn table_shows_old_and_new_values() {
     let text = printed_watch(Format::Table, &rows());
     let lines: Vec<&str> = text.lines().collect();
     assert_eq!(lines.len(), 4, "{text}");
@@ -185,13 +185,13 @@ fn people_see_what_was_and_what_is() {
         lines[2].contains("name plain → with, comma, price 1.5 → NaN"),
         "{text}"
     );
-    // Control characters are spelt out, in the key, too.
+    // Control characters are escaped, in the key, too.
     assert!(lines[3].contains("\"\"\"quoted\"\"\\nline\""), "{text}");
     assert!(!text.contains('\u{1b}'), "no colour unless asked for");
 }
 
 #[test]
-fn only_the_fields_that_are_asked_for() {
+fn prints_only_selected_fields() {
     let rows = rows();
     let some = Projection::parse("up,id", rows[0].schema()).unwrap();
     let [old, new] = [&rows[0], &rows[1]].map(|row| some.show(row.as_ref()));
@@ -221,7 +221,7 @@ fn only_the_fields_that_are_asked_for() {
 }
 
 #[test]
-fn no_line_is_longer_than_the_terminal_is_wide() {
+fn lines_fit_the_terminal() {
     let rows = rows();
     let all = Projection::all(rows[0].schema());
     let shown: Vec<Shown<'_>> = rows.iter().map(|row| all.show(row.as_ref())).collect();

@@ -1,20 +1,20 @@
-//! How many columns there are to print in.
+//! Width available for output.
 
 use std::fs::File;
 
 use crate::output::Output;
 
-/// Narrower terminals are written to as if they were so wide.
+/// Minimum width assumed for a terminal.
 pub const LEAST_COLUMNS: usize = 20;
 
-/// The width of a terminal; none of a pipe or a file, where nothing is cut.
+/// Width of a terminal, or unlimited for a pipe or file.
 pub struct Width {
     terminal: Option<File>,
     fixed: Option<usize>,
 }
 
 impl Width {
-    /// That of `output`: what `COLUMNS` says, or else the terminal.
+    /// Returns the width of `output`: `COLUMNS` if set, else that of the terminal.
     pub fn of(output: &Output) -> Self {
         let columns = std::env::var("COLUMNS").ok();
         let fixed = columns.and_then(|columns| columns.parse().ok());
@@ -25,21 +25,22 @@ impl Width {
         }
     }
 
-    /// No end of columns.
+    /// Returns an unlimited width.
     #[cfg(test)]
     pub fn unlimited() -> Self {
         let (terminal, fixed) = (None, None);
         Self { terminal, fixed }
     }
 
-    /// So many columns.
+    /// Returns a fixed width.
     #[cfg(test)]
     pub fn fixed(columns: usize) -> Self {
         let (terminal, fixed) = (None, Some(columns));
         Self { terminal, fixed }
     }
 
-    /// The columns there are now, if there is an end of them. A terminal may be made wider at any time.
+    /// Returns the current width, or `None` if it is unlimited. A terminal can be resized at any
+    /// time.
     pub fn columns(&self) -> Option<usize> {
         let columns = self.fixed.or_else(|| {
             let size = rustix::termios::tcgetwinsize(self.terminal.as_ref()?).ok()?;

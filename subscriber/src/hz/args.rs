@@ -1,4 +1,4 @@
-//! What `hz` takes.
+//! Arguments of `hz`.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -9,45 +9,47 @@ use crate::args::{Waking, user};
 use crate::metrics::Address;
 use crate::shell::duration;
 
-/// The most intervals that a report is about: each keeps histograms of half a megabyte.
+/// Maximum number of intervals in a report. Each keeps histograms of half a megabyte.
 const MAX_WINDOW: usize = 60;
-/// The shortest interval.
+/// Minimum length of an interval.
 const MIN_EVERY: Duration = Duration::from_millis(10);
-/// The longest one.
+/// Maximum length of an interval.
 const MAX_EVERY: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// What `hz` takes.
+/// Arguments of `hz`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = HELP)]
 pub struct Hz {
     /// The table's name
     pub name: String,
 
-    /// How often to report
+    /// Time between two reports
     #[arg(long, value_name = "TIME", value_parser = interval, default_value = "1s")]
     pub every: Duration,
 
-    /// Report of the last N intervals together, and not of one
+    /// Report over the last N intervals instead of one
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = window)]
     pub window: usize,
 
-    /// End after so many intervals
+    /// End after N intervals
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub count: Option<u64>,
 
-    /// End after so long: 300ms, 2s, 1m
+    /// End after this time: 300ms, 2s, 1m
     #[arg(long, value_name = "TIME", value_parser = duration)]
     pub duration: Option<Duration>,
 
-    /// How to print: json is one document at the end, jsonl a line for each interval and one for the summary
+    /// Output format: json is one document at the end, jsonl a line for each interval and one for
+    /// the summary
     #[arg(long, value_enum, default_value_t = RateFormat::Text, env = "TABLECAST_HZ_FORMAT")]
     pub format: RateFormat,
 
-    /// Draw the delay over time: p50, p99 and the longest of each interval, as SVG. Written at the end, also by Ctrl-C
+    /// Draw the delay over time as SVG: p50, p99 and maximum of each interval. Written at the end,
+    /// also after Ctrl-C
     #[arg(long, value_name = "FILE.svg")]
     pub plot: Option<PathBuf>,
 
-    /// Fail if there is no table within this time: 300ms, 2s
+    /// Fail if the table does not exist within this time: 300ms, 2s
     #[arg(long, value_name = "TIME", value_parser = duration)]
     pub timeout: Option<Duration>,
 
@@ -55,31 +57,30 @@ pub struct Hz {
     #[arg(long, value_name = "USER|UID", value_parser = user)]
     pub owner: Option<u32>,
 
-    /// How to be woken
+    /// Wake-up options
     #[command(flatten)]
     pub waking: Waking,
 
-    /// Serve metrics for Prometheus at `http://ADDR/metrics`, as of watch
+    /// Serve metrics for Prometheus at `http://ADDR/metrics`, like watch
     #[arg(long, value_name = "ADDR")]
     pub metrics: Option<Address>,
 }
 
 const HELP: &str = "\
-Commits are counted by their numbers: also those that came together with others, within one refresh, and those that \
-carry no rows but other news (a takeover, the end). What came together cannot be told apart otherwise: it counts for \
-rates and means, and the least, the most, the standard deviation and the quantiles are of commits that were seen one by \
-one. A row that changed twice within a refresh counts once. The delay is the time from a commit until this process had \
-applied it, of the last commit of each refresh. Means of rows are therefore lower bounds where commits outnumber \
-refreshes.";
+Commits are counted by version number, so that a refresh that spans several commits counts all of them, as well as \
+commits without rows (a takeover, the end). Such commits cannot be measured one by one: they count for rates and means. \
+Minimum, maximum, standard deviation and quantiles cover commits that were refreshed one by one. A row that changes \
+twice within a refresh counts once, so the means of rows are lower bounds if there are more commits than refreshes. The \
+delay is the time from the last commit of a refresh until this process has applied it.";
 
-/// A format's name.
+/// Output format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum RateFormat {
-    /// For people
+    /// Text for people
     Text,
-    /// One document, at the end
+    /// One document at the end
     Json,
-    /// A line of JSON for each interval, and one for the summary
+    /// One line of JSON for each interval, and one for the summary
     Jsonl,
 }
 

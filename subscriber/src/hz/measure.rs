@@ -1,59 +1,59 @@
-//! What was seen of a table over some time.
+//! Measurements of a table over a period.
 
 use std::time::Duration;
 
 use crate::delays::Delays;
 use crate::metrics::Buckets;
 
-/// What one refresh brought.
+/// Result of one refresh.
 #[derive(Clone, Copy, Debug)]
 pub struct Refresh {
-    /// The version that it led to.
+    /// Version after the refresh.
     pub version: u64,
-    /// How many commits came with it.
+    /// Number of commits applied.
     pub commits: u64,
-    /// How many rows differ from before.
+    /// Number of rows that changed.
     pub rows: u64,
-    /// The size of a row.
+    /// Size of a row.
     pub row_bytes: u64,
-    /// How long after the last of the commits it was over, if that is known.
+    /// Time from the last commit to the end of the refresh, if known.
     pub delay: Option<Duration>,
-    /// When that commit was made, if that is known.
+    /// Time of the last commit, if known.
     pub committed: Option<Duration>,
 }
 
-/// What was seen over some time.
+/// Measurements over a period.
 #[derive(Clone, Debug, Default)]
 pub struct Measure {
-    /// How long.
+    /// Length of the period.
     pub time: Duration,
-    /// Commits, by their numbers.
+    /// Number of commits, by version numbers.
     pub commits: u64,
-    /// Those that came alone with a refresh.
+    /// Number of commits that were refreshed one by one.
     pub single: u64,
-    /// Refreshes that brought commits.
+    /// Number of refreshes with at least one commit.
     pub refreshes: u64,
-    /// Refreshes that failed because the table changed too fast.
+    /// Number of refreshes that failed because the table changed too fast.
     pub outrun: u64,
-    /// Rows that differed after them.
+    /// Number of rows changed by the refreshes.
     pub rows: u64,
-    /// Their bytes.
+    /// Size of these rows in bytes.
     pub bytes: u64,
-    /// Rows of those that came alone.
+    /// Rows per commit, of commits refreshed one by one.
     pub rows_a_commit: Range,
-    /// Bytes of those.
+    /// Bytes per commit, of commits refreshed one by one.
     pub bytes_a_commit: Range,
     /// Times between commits.
     pub gaps: Gaps,
-    /// Delays from commit to applied.
+    /// Delays from commit to the end of the refresh.
     pub delays: Delays,
-    /// The longest of them, to the nanosecond.
+    /// Maximum delay, to the nanosecond.
     pub longest: Duration,
-    /// The same in steps.
+    /// Delays in the buckets of the metrics.
     pub steps: Buckets,
 }
 
-/// The least and the most of some numbers.
+/// Minimum and maximum of a series.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Range(Option<(u64, u64)>);
 
@@ -71,25 +71,25 @@ impl Range {
         };
     }
 
-    /// Both; None if there were no numbers.
+    /// Returns minimum and maximum, or `None` for an empty series.
     pub fn get(self) -> Option<(u64, u64)> {
         self.0
     }
 }
 
-/// Times from one commit to the next.
+/// Times from each commit to the next.
 #[derive(Clone, Debug, Default)]
 pub struct Gaps {
-    /// The last commit whose time is known.
+    /// Version and time of the last commit whose time is known.
     last: Option<(u64, Duration)>,
-    /// All times together, and of how many commits, also of those that came together.
+    /// Sum of all times, including those that span several commits.
     total: Duration,
     commits: u64,
-    /// Those between two commits that both are known.
+    /// Times between two successive commits, both with a known time.
     pub single: Delays,
-    /// The least and the most of these, in ns.
+    /// Minimum and maximum of `single`, in ns.
     pub range: Range,
-    /// Their mean in ns, and the sum of the squares of what they are off it (Welford's method).
+    /// Mean of `single` in ns, and the sum of squared deviations from it (Welford's method).
     mean: f64,
     squares: f64,
 }
@@ -116,7 +116,7 @@ impl Gaps {
     fn add(&mut self, other: &Self) {
         let (count, others) = (self.single.len() as f64, other.single.len() as f64);
         if others > 0.0 {
-            // Chan, Golub and LeVeque's way of joining two of them.
+            // Merge means and squares by the method of Chan, Golub and LeVeque.
             let apart = other.mean - self.mean;
             self.squares += other.squares + apart * apart * count * others / (count + others);
             self.mean += apart * others / (count + others);
@@ -127,19 +127,19 @@ impl Gaps {
         self.range.add(other.range);
     }
 
-    /// The mean in ns, also over commits that came together.
+    /// Returns the mean in ns, including times that span several commits.
     pub fn mean_ns(&self) -> Option<f64> {
         (self.commits > 0).then(|| self.total.as_nanos() as f64 / self.commits as f64)
     }
 
-    /// The standard deviation in ns of those that were seen one by one.
+    /// Returns the standard deviation of `single` in ns.
     pub fn deviation_ns(&self) -> Option<f64> {
         (!self.single.is_empty()).then(|| (self.squares / self.single.len() as f64).sqrt())
     }
 }
 
 impl Measure {
-    /// Takes in a refresh.
+    /// Adds a refresh.
     pub fn note(&mut self, refresh: &Refresh) {
         if refresh.commits == 0 {
             return;
@@ -164,7 +164,8 @@ impl Measure {
         }
     }
 
-    /// What was taken in over `time`; what follows is counted anew.
+    /// Ends the current period of length `time`, and starts a new one. Returns the measurements of
+    /// the ended one.
     pub fn take(&mut self, time: Duration) -> Self {
         let last = self.gaps.last;
         let mut taken = std::mem::take(self);
@@ -173,7 +174,7 @@ impl Measure {
         taken
     }
 
-    /// Takes in what was seen at another time.
+    /// Adds the measurements of another period.
     pub fn add(&mut self, other: &Self) {
         self.time += other.time;
         self.commits += other.commits;
@@ -197,7 +198,8 @@ mod tests {
 
     const MS: Duration = Duration::from_millis(1);
 
-    /// Refreshes whose last commits were made at so many ms, with so many commits each.
+    /// Returns the measurements of refreshes, given as time of the last commit in ms and number of
+    /// commits.
     fn measured(refreshes: &[(u32, u64)]) -> Measure {
         let (mut version, mut measure) = (1, Measure::default());
         for (at, commits) in refreshes {
@@ -215,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn what_came_together_counts_for_rates_and_means_only() {
+    fn combined_commits_count_for_rates_and_means_only() {
         let measure = measured(&[(10, 1), (20, 1), (50, 3), (50, 0), (60, 1)]);
         assert_eq!(
             (measure.commits, measure.single, measure.refreshes),
@@ -232,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn two_measures_are_as_good_as_one() {
+    fn sum_of_periods_equals_whole_period() {
         let refreshes = [(10, 1), (20, 1), (50, 3), (55, 1), (75, 1), (76, 1)];
         let whole = measured(&refreshes);
         let mut parts = Measure::default();
@@ -264,7 +266,7 @@ mod tests {
     }
 
     #[test]
-    fn a_table_that_begins_anew_has_no_gap_to_the_one_before() {
+    fn restarted_table_has_no_gap_to_its_predecessor() {
         let mut measure = Measure::default();
         for (at, version) in [(1, 7), (2, 8), (3, 2), (5, 3)] {
             measure.note(&Refresh {

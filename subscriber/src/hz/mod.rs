@@ -1,11 +1,14 @@
-//! `hz`: how often a table changes, how much, and how long that takes to arrive.
+//! The `hz` command: measures how often and how much a table changes, and the delay until changes
+//! arrive.
 //!
-//! 1. After each refresh it is noted what it brought: commits by their numbers, rows, the delay.
-//! 2. At the end of an interval the measure becomes a `report`, and a `measure` of all takes it in.
-//! 3. Reports go to stdout (`print`), and as points to a `plot`, which is written at the end.
+//! 1. After each refresh its commits (by version number), rows and delay are recorded.
+//! 2. At the end of an interval its `measure` becomes a `report` and is added to the measure of the
+//!    whole session.
+//! 3. Reports are printed to stdout (`print`) and added as points to a `plot`, which is written at
+//!    the end.
 //!
-//! Commits that come within one refresh are told apart by their numbers only: they count for rates and means, and not for the
-//! least, the most and the quantiles.
+//! Commits that arrive in one refresh cannot be measured separately: they count for rates and
+//! means, but not for minimum, maximum and quantiles.
 
 use std::collections::VecDeque;
 use std::os::fd::AsFd;
@@ -33,10 +36,11 @@ use plot::Plot;
 use print::Printer;
 use report::{Report, What};
 
-/// Measures until the end is asked for, or as long as `args` say.
+/// Measures until `stop` is requested or a limit in `args` is reached.
 ///
 /// # Errors
-/// Wrong arguments, a table that did not appear in time, a plot that cannot be written.
+/// Fails if the arguments are wrong, the table does not appear in time or the plot cannot be
+/// written.
 pub fn run(args: &Hz, stop: &Stop, output: Output) -> Result<(), Failure> {
     let plot = args.plot.as_deref().map(Plot::create).transpose()?;
     let metrics = Following::serve_at(args.metrics.as_ref(), &args.name)?;
@@ -79,11 +83,11 @@ struct Rates<'a> {
     plot: Option<Plot>,
     begun: Instant,
     interval_begun: Instant,
-    /// When the interval is to end.
+    /// End of the current interval.
     due: Instant,
     intervals: u64,
     interval: Measure,
-    /// The intervals before that a report is about, too.
+    /// Previous intervals that the next report also covers.
     before: VecDeque<Measure>,
     all: Measure,
 }
@@ -91,7 +95,8 @@ struct Rates<'a> {
 impl Rates<'_> {
     fn measure(&mut self, stop: &Stop) -> Result<(), Failure> {
         self.news.tell_absence(&self.table);
-        // Asked for once before the refreshes that are to make it readable.
+        // The descriptor is only armed by refreshes after its first request, so request it before
+        // the first refresh.
         let _news = self.table.as_fd();
         let end = self
             .args
@@ -122,11 +127,11 @@ impl Rates<'_> {
         self.end()
     }
 
-    /// Takes over what is new; whether there was anything.
+    /// Refreshes the table and records the result. Returns false if nothing changed.
     fn refresh(&mut self) -> Result<bool, Failure> {
         match self.table.refresh() {
             Ok(_) => {}
-            // The copy is whole, at its former version.
+            // The local copy is still complete, at its previous version.
             Err(Error::Outrun { .. }) => {
                 self.interval.outrun += 1;
                 self.metrics.iter().for_each(Following::outrun);
@@ -158,7 +163,7 @@ impl Rates<'_> {
         self.intervals += 1;
         let mut interval = self.interval.take(now - self.interval_begun);
         self.interval_begun = now;
-        // Intervals that this process slept through are not made up for.
+        // Do not catch up on intervals during which this process slept.
         self.due = (self.due + self.args.every).max(now);
         self.all.add(&interval);
         if let Some(plot) = &mut self.plot {
@@ -174,7 +179,7 @@ impl Rates<'_> {
         Ok(self.printer.interval(&report)?)
     }
 
-    /// What there was in the end, the last and shorter interval included.
+    /// Ends the last, possibly shorter interval and prints the summary.
     fn end(&mut self) -> Result<(), Failure> {
         let now = Instant::now();
         let rest = self.interval.take(now - self.interval_begun);

@@ -1,4 +1,5 @@
-//! The delay over time, drawn as SVG: readable on light and dark ground, for it has none of its own.
+//! Plot of the delay over time, as SVG. It has no background and is readable on light and dark
+//! ones.
 
 use std::io::Write;
 use std::ops::Range;
@@ -13,47 +14,48 @@ use super::measure::Measure;
 use crate::format::cells::nanoseconds;
 use crate::shell::Failure;
 
-/// More points than there are columns of pixels tell nothing more.
+/// Maximum number of points. The plot has no more columns of pixels.
 const MAX_POINTS: usize = 2048;
 const SIZE: (u32, u32) = (860, 420);
-/// Between light and dark: text and lines.
+/// Colour of text and axes, visible on light and dark backgrounds.
 const INK: RGBColor = RGBColor(128, 128, 128);
-/// Apart also for those who see fewer colours (after Okabe and Ito), and visible on both grounds.
-/// And of widths that show each of two that are the same.
+/// Colours that people with colour blindness can distinguish (after Okabe and Ito), visible on
+/// light and dark backgrounds. The widths differ so that lines on top of each other all show.
 const LINES: [(&str, RGBColor, u32); 3] = [
     ("max", RGBColor(204, 121, 167), 5),
     ("p99", RGBColor(230, 159, 0), 2),
     ("p50", RGBColor(0, 158, 115), 2),
 ];
-/// Room above the lines for their names: a part of a power of ten.
+/// Space above the lines for their names, as a fraction of a power of ten.
 const HEADROOM: f64 = 6.0;
 const FONT: &str = "sans-serif";
 const TEXT: i32 = 14;
 
-/// The delays of an interval.
+/// Delays of an interval.
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct Point {
     seconds: f64,
-    /// In ns, in the order of [`LINES`].
+    /// Delays in ns, in the order of [`LINES`].
     delays: [f64; LINES.len()],
 }
 
-/// A plot that is to be written at the end, and its file.
+/// Plot and the file that it is written to at the end.
 pub struct Plot {
     path: PathBuf,
-    /// Beside it, so that it can take its name as a whole.
+    /// Temporary file in the same directory, renamed to the target when complete.
     file: NamedTempFile,
     points: Vec<Point>,
-    /// How many intervals one point stands for.
+    /// Number of intervals per point.
     stride: usize,
     pending: usize,
 }
 
 impl Plot {
-    /// Makes a file beside `path` at once: what cannot be written is to be known before anything is measured.
+    /// Creates the temporary file next to `path`, so that a path that cannot be written is reported
+    /// before measuring.
     ///
     /// # Errors
-    /// What the system refuses.
+    /// Fails if the system refuses to create the file.
     pub fn create(path: &Path) -> Result<Self, Failure> {
         let folder = match path.parent() {
             Some(folder) if folder != Path::new("") => folder,
@@ -65,7 +67,7 @@ impl Plot {
         let file = tempfile::Builder::new()
             .prefix(".tablecast-plot-")
             .suffix(".svg")
-            // As any new file: the umask has the last word.
+            // The permissions of a new file, subject to the umask.
             .permissions(std::fs::Permissions::from_mode(0o666))
             .tempfile_in(folder)
             .map_err(|error| refused(path, &error))?;
@@ -78,8 +80,8 @@ impl Plot {
         })
     }
 
-    /// Takes in an interval that ended so long after the beginning. Of more than can be seen, a point stands for several: for
-    /// the greatest of them.
+    /// Adds an interval that ended `time` after the start. Beyond the maximum number of points,
+    /// each point combines several intervals by their greatest values.
     pub fn add(&mut self, time: Duration, interval: &Measure) {
         if interval.delays.is_empty() {
             return;
@@ -106,10 +108,10 @@ impl Plot {
         }
     }
 
-    /// Draws it, and gives the file its name.
+    /// Draws the plot and moves the file to its target.
     ///
     /// # Errors
-    /// What the system refuses.
+    /// Fails if the system refuses to write or rename the file.
     pub fn write(mut self, table: &str) -> Result<(), Failure> {
         let svg = drawn(table, &self.points)
             .map_err(|error| refused(&self.path, &error.as_ref().to_string()))?;
@@ -141,7 +143,7 @@ fn joined(one: Point, other: Point) -> Point {
     }
 }
 
-/// From the power of ten below all delays to the one above.
+/// Returns the range from the power of ten below all delays to the one above.
 fn decades(points: &[Point]) -> Range<f64> {
     let delays = points.iter().flat_map(|point| point.delays);
     let least = delays.clone().fold(f64::INFINITY, f64::min);
@@ -215,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn the_axis_begins_and_ends_with_a_power_of_ten() {
+    fn axis_begins_and_ends_with_a_power_of_ten() {
         let point = |ns| Point {
             seconds: 1.0,
             delays: [ns; 3],
@@ -226,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn points_stay_few_and_keep_the_greatest() {
+    fn points_are_bounded_and_keep_maxima() {
         let folder = tempfile::tempdir().unwrap();
         let mut plot = Plot::create(&folder.path().join("plot.svg")).unwrap();
         let intervals = 3 * MAX_POINTS;
@@ -251,7 +253,7 @@ mod tests {
     }
 
     #[test]
-    fn a_plot_of_nothing_is_drawn_and_one_that_cannot_be_written_is_refused_at_once() {
+    fn empty_plot_is_drawn_and_unwritable_path_fails_at_once() {
         assert!(drawn("t", &[]).unwrap().contains("there was no change"));
         let refused = Plot::create(Path::new("/nowhere/plot.svg"));
         let message = refused.err().unwrap().to_string();

@@ -1,4 +1,4 @@
-//! Reports on stdout, in the format that was asked for.
+//! Prints reports to stdout in the chosen format.
 
 use std::io::{self, BufWriter, Write};
 
@@ -7,23 +7,24 @@ use super::report::Report;
 use super::text;
 use crate::output::Output;
 
-/// What prints reports.
+/// Printer of reports.
 pub struct Printer {
     format: RateFormat,
     out: BufWriter<Output>,
-    /// How many intervals were printed.
+    /// Number of intervals printed.
     intervals: u64,
 }
 
 impl Printer {
-    /// Begins, about table `name`.
+    /// Starts the output about table `name`.
     ///
     /// # Errors
-    /// Nobody reads stdout.
+    /// Fails if stdout is closed.
     pub fn begin(format: RateFormat, name: &str, output: Output) -> io::Result<Self> {
         let mut out = output.buffered();
         if format == RateFormat::Json {
-            // Interval by interval, so that no end, however sudden, finds more to write than a summary.
+            // Write each interval at once, so that only the summary is left to write at a sudden
+            // end.
             let name = serde_json::to_string(name)?;
             write!(out, "{{\"table\":{name},\"intervals\":[")?;
         }
@@ -37,7 +38,7 @@ impl Printer {
     /// Prints an interval.
     ///
     /// # Errors
-    /// Nobody reads stdout.
+    /// Fails if stdout is closed.
     pub fn interval(&mut self, report: &Report) -> io::Result<()> {
         let is_first = self.intervals == 0;
         self.intervals += 1;
@@ -52,10 +53,10 @@ impl Printer {
         self.out.flush()
     }
 
-    /// There was no table until the end was asked for.
+    /// Ends the output without a table.
     ///
     /// # Errors
-    /// Nobody reads stdout.
+    /// Fails if stdout is closed.
     pub fn nothing(&mut self) -> io::Result<()> {
         if self.format == RateFormat::Json {
             self.out.write_all(b"]}\n")?;
@@ -63,10 +64,10 @@ impl Printer {
         self.out.flush()
     }
 
-    /// Prints what there was in the end.
+    /// Prints the summary.
     ///
     /// # Errors
-    /// Nobody reads stdout.
+    /// Fails if stdout is closed.
     pub fn summary(&mut self, report: &Report) -> io::Result<()> {
         match self.format {
             RateFormat::Text => text::summary(&mut self.out, report)?,

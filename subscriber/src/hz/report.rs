@@ -1,21 +1,21 @@
-//! A measure as numbers with names: what programs read, and what people are shown.
+//! Measurements as named numbers, for programs and for display.
 
 use common::UntypedSubscriber;
 use serde::Serialize;
 
 use super::measure::Measure;
 
-/// What a report is about.
+/// Period of a report.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum What {
     /// One interval, or the last few.
     Interval,
-    /// All of the time.
+    /// The whole session.
     Summary,
 }
 
-/// A report. What is not known is left out.
+/// Report of measurements. Unknown values are left out.
 #[derive(Clone, Debug, Serialize)]
 pub struct Report {
     pub what: What,
@@ -46,7 +46,7 @@ pub struct Report {
     pub delay_histogram: Vec<Step>,
 }
 
-/// Rows and bytes a commit: the mean of all, the rest of those that came alone.
+/// Rows and bytes per commit: means of all commits, the rest of commits refreshed one by one.
 #[derive(Clone, Debug, Serialize)]
 pub struct RowsPerCommit {
     pub rows_per_commit_mean: f64,
@@ -68,7 +68,7 @@ pub struct Gaps {
     pub gap_mean_ns: u64,
 }
 
-/// Of commits that were seen one by one.
+/// Times between commits refreshed one by one.
 #[derive(Clone, Debug, Serialize)]
 pub struct SingleGaps {
     pub gap_min_ns: u64,
@@ -88,7 +88,7 @@ pub struct Delays {
     pub delay_max_ns: u64,
 }
 
-/// How many delays were no longer than that, and longer than the step before. The last step has no end.
+/// Number of delays up to `up_to_ns` and above the previous step. The last step is open.
 #[derive(Clone, Debug, Serialize)]
 pub struct Step {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -97,7 +97,7 @@ pub struct Step {
 }
 
 impl Report {
-    /// Of what was measured.
+    /// Creates the report of a measure.
     pub fn of(
         what: What,
         intervals: u64,
@@ -174,7 +174,7 @@ fn single_gaps(measure: &Measure) -> Option<SingleGaps> {
 
 fn delays(measure: &Measure) -> Option<Delays> {
     let most = ns(measure.longest);
-    // Three digits of the longest may be more than it is.
+    // A quantile, rounded to three digits, may exceed the exact maximum.
     let quantile = |quantile| ns(measure.delays.quantile(quantile)).min(most);
     (!measure.delays.is_empty()).then(|| Delays {
         delays: measure.delays.len(),
@@ -186,7 +186,7 @@ fn delays(measure: &Measure) -> Option<Delays> {
     })
 }
 
-/// From the first step that has any to the last one.
+/// Returns the steps from the first to the last that is not empty.
 fn histogram(measure: &Measure) -> Vec<Step> {
     let steps = measure.steps.iter();
     let is_empty = |(_, count): &(Option<u64>, u64)| *count == 0;
@@ -202,7 +202,7 @@ fn ns(time: std::time::Duration) -> u64 {
     u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 
-/// To three digits behind the point.
+/// Rounds to three decimal places.
 fn rounded(number: f64) -> f64 {
     (number * 1e3).round() / 1e3
 }

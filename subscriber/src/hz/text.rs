@@ -1,20 +1,20 @@
-//! Reports for people: a block of lines for each, and the delays as a histogram of letters at the end.
+//! Reports for people: a block of lines for each interval, and a histogram of delays at the end.
 
 use std::io::{self, Write};
 
 use super::report::{Report, Step};
 use crate::format::cells::{bytes, nanoseconds};
 
-/// The longest bar.
+/// Length of the longest bar.
 const BAR: u64 = 40;
 
-/// An interval.
+/// Writes the report of an interval.
 pub fn interval(out: &mut impl Write, report: &Report) -> io::Result<()> {
     figures(out, report)?;
     out.write_all(b"\n")
 }
 
-/// What there was in the end.
+/// Writes the summary.
 pub fn summary(out: &mut impl Write, report: &Report) -> io::Result<()> {
     write!(out, "table {} over ", report.table)?;
     figures(out, report)?;
@@ -118,7 +118,7 @@ fn gaps(out: &mut impl Write, report: &Report) -> io::Result<()> {
     out.write_all(b"\n")
 }
 
-/// A line for each step, with a bar as long as its share of the fullest.
+/// Writes a line per step, with a bar proportional to the fullest step.
 fn histogram(out: &mut impl Write, steps: &[Step]) -> io::Result<()> {
     let most = steps
         .iter()
@@ -135,7 +135,7 @@ fn histogram(out: &mut impl Write, steps: &[Step]) -> io::Result<()> {
             (None, None) => "any".to_owned(),
         };
         before = step.up_to_ns;
-        // Whatever there is can be seen.
+        // A step that is not empty has a visible bar.
         let bar = (u128::from(step.count) * u128::from(BAR)).div_ceil(u128::from(most)) as usize;
         writeln!(
             out,
@@ -149,7 +149,7 @@ fn histogram(out: &mut impl Write, steps: &[Step]) -> io::Result<()> {
     Ok(())
 }
 
-/// Three digits or so, and whole numbers without a point.
+/// Formats a number with about three digits, whole numbers without a point.
 fn number(number: f64) -> String {
     match number {
         _ if number.fract() == 0.0 || number >= 1000.0 => format!("{number:.0}"),
@@ -163,7 +163,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn bars_are_shares_of_the_fullest_step() {
+    fn bars_are_proportional_to_the_fullest_step() {
         let steps = [(Some(2_000), 1), (Some(5_000), 0), (None, 100)];
         let steps = steps.map(|(up_to_ns, count)| Step { up_to_ns, count });
         let mut out = Vec::new();

@@ -1,4 +1,4 @@
-//! Where metrics are asked for: `127.0.0.1:9464`, `[::1]:0`, `localhost:9464`, `unix:PATH`.
+//! Addresses for metrics: `127.0.0.1:9464`, `[::1]:0`, `localhost:9464`, `unix:PATH`.
 
 use std::ffi::{OsStr, OsString};
 use std::fmt;
@@ -8,12 +8,12 @@ use std::path::PathBuf;
 
 use clap::builder::{OsStringValueParser, TypedValueParser, ValueParser, ValueParserFactory};
 
-/// An address to listen at. Port 0 is any free one.
+/// Address to listen at. Port 0 selects any free port.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Address {
-    /// Of the network.
+    /// TCP address.
     Tcp(SocketAddr),
-    /// Of the file system.
+    /// Unix domain socket.
     Unix(PathBuf),
 }
 
@@ -28,7 +28,7 @@ impl ValueParserFactory for Address {
 impl TryFrom<OsString> for Address {
     type Error = String;
 
-    /// A path need not be UTF-8.
+    /// Parses an address. A path need not be UTF-8.
     fn try_from(value: OsString) -> Result<Self, String> {
         let wrong = || {
             "write it as ADDRESS:PORT, such as 127.0.0.1:9464 or [::1]:0 (any free port), or as unix:PATH"
@@ -41,7 +41,7 @@ impl TryFrom<OsString> for Address {
             };
         }
         let text = value.to_str().ok_or_else(wrong)?;
-        // No other name is looked up: that could take long, and mean another address tomorrow.
+        // Only `localhost` is resolved: other lookups could take long and change over time.
         let local = text
             .strip_prefix("localhost:")
             .and_then(|port| port.parse().ok())
@@ -92,7 +92,7 @@ mod tests {
     }
 
     #[test]
-    fn a_path_need_not_be_utf8() {
+    fn path_need_not_be_utf8() {
         let path = OsStr::from_bytes(b"/run/caf\xe9");
         let address = OsStr::from_bytes(b"unix:/run/caf\xe9").to_owned();
         assert_eq!(Address::try_from(address), Ok(Address::Unix(path.into())));

@@ -1,4 +1,4 @@
-//! An address that is taken, and not served yet.
+//! A listening socket that is not served yet.
 
 use std::fmt;
 use std::fs::{self, File};
@@ -13,7 +13,7 @@ use super::address::Address;
 use super::server::Server;
 use crate::shell::Failure;
 
-/// An address that is taken. Who connects waits until it is [served](Self::serve).
+/// Listening socket. Clients that connect wait until it is [served](Self::serve).
 pub struct Bound(Listener);
 
 enum Listener {
@@ -21,7 +21,7 @@ enum Listener {
     Unix(UnixListener, Socket),
 }
 
-/// A socket's name in the file system, as long as it is that.
+/// Path of a Unix socket, and its identity, which shows whether the file is still this socket.
 struct Socket {
     path: PathBuf,
     /// Device and inode.
@@ -29,10 +29,10 @@ struct Socket {
 }
 
 impl Bound {
-    /// Takes an address.
+    /// Listens at an address.
     ///
     /// # Errors
-    /// That it is another's, and what the system refuses.
+    /// Fails if the address is in use or the system refuses it.
     pub fn bind(address: &Address) -> Result<Self, Failure> {
         let refused = |error: io::Error| {
             let advice = match error.kind() {
@@ -73,10 +73,10 @@ impl Bound {
         }
     }
 
-    /// Answers who connects, by a thread of its own, with what `page` says at that moment.
+    /// Serves `page` to clients in a dedicated thread.
     ///
     /// # Errors
-    /// What the system refuses.
+    /// Fails if the system refuses to create the thread.
     pub fn serve(
         self,
         page: impl Fn() -> Result<String, fmt::Error> + Send + 'static,
@@ -84,7 +84,7 @@ impl Bound {
         Server::start(self, Box::new(page))
     }
 
-    /// The next who connected, without blocking; reads and writes do not block either.
+    /// Accepts a connection without blocking. The connection is non-blocking, too.
     pub(super) fn accept(&self) -> io::Result<File> {
         let stream: OwnedFd = match &self.0 {
             Listener::Tcp(listener, _) => {
@@ -102,11 +102,11 @@ impl Bound {
     }
 }
 
-/// A socket that a process left which is gone is in nobody's way.
+/// Listens at a path. A stale socket of a dead process is replaced.
 fn bind_path(path: &Path) -> io::Result<UnixListener> {
     match UnixListener::bind(path) {
         Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
-            // A connection to any other kind of file is refused, too.
+            // Connecting to a file of another type is refused, too, so check that it is a socket.
             let is_socket = fs::symlink_metadata(path)?.file_type().is_socket();
             let is_refused = UnixStream::connect(path)
                 .is_err_and(|refused| refused.kind() == io::ErrorKind::ConnectionRefused);

@@ -1,8 +1,9 @@
-//! Times, counted by how long they are: in steps of 1, 2 and 5 of each power of ten, from a microsecond to ten seconds.
+//! Fixed histogram of times with steps of 1, 2 and 5 per power of ten, from a microsecond to ten
+//! seconds.
 
 use std::time::Duration;
 
-/// The steps, in ns: how long a time may be to count there. Behind the last one stands what is longer.
+/// Upper bounds of the steps, in ns. Longer times are counted in an additional open step.
 const STEPS: [u64; 22] = steps();
 
 const fn steps() -> [u64; 22] {
@@ -21,7 +22,7 @@ const fn steps() -> [u64; 22] {
     steps
 }
 
-/// How many times are how long. Always of the same size, and an addition each.
+/// Histogram of times. Its size is fixed, and recording is one addition.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Buckets {
     counts: [u64; STEPS.len() + 1],
@@ -29,14 +30,14 @@ pub struct Buckets {
 }
 
 impl Buckets {
-    /// Counts one.
+    /// Records a time.
     pub fn record(&mut self, time: Duration) {
         let ns = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
         self.counts[STEPS.partition_point(|step| *step < ns)] += 1;
         self.sum_ns = self.sum_ns.saturating_add(ns);
     }
 
-    /// Counts those of `other`, too.
+    /// Adds the times of `other`.
     pub fn add(&mut self, other: &Self) {
         for (count, others) in self.counts.iter_mut().zip(other.counts) {
             *count += others;
@@ -44,12 +45,12 @@ impl Buckets {
         self.sum_ns = self.sum_ns.saturating_add(other.sum_ns);
     }
 
-    /// All of them together, in ns.
+    /// Returns the sum of all times, in ns.
     pub fn sum_ns(&self) -> u64 {
         self.sum_ns
     }
 
-    /// Steps in ns, and how many times are no longer than that and longer than the step before. The last one has no end.
+    /// Returns each upper bound in ns with the number of times in its step. The last step is open.
     pub fn iter(
         &self,
     ) -> impl ExactSizeIterator<Item = (Option<u64>, u64)> + DoubleEndedIterator + Clone + '_ {

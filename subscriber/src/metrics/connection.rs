@@ -1,4 +1,5 @@
-//! One connection: a request is read, an answer written, and the rest drained, without ever blocking and within a time.
+//! One HTTP connection: reads a request, writes the response and drains the rest, without blocking
+//! and within a deadline.
 
 use std::fmt;
 use std::fs::File;
@@ -11,16 +12,17 @@ use nix::sys::socket::{Shutdown, shutdown};
 
 use super::request::{self, MAX_HEAD};
 
-/// How long one connection may take, from its first byte to its last. Prometheus waits as long for an answer.
+/// Maximum duration of a connection. It equals Prometheus's default scrape timeout.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// What is still read, and thrown away, of who sends more than was asked for: closed at once, the answer could be lost.
+/// Maximum number of surplus bytes read and discarded. Closing with unread bytes resets the
+/// connection, and the response could be lost.
 const MAX_DRAINED: usize = 256 * 1024;
 
-/// Somebody who asks for metrics.
+/// Connection of a client.
 pub struct Connection {
     stream: File,
     state: State,
-    /// When it is closed, wherever it stands.
+    /// Time at which the connection is closed in any state.
     pub deadline: Instant,
 }
 
@@ -30,7 +32,7 @@ enum State {
     Draining { left: usize },
 }
 
-/// Whether there is more to do.
+/// True if there is more to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Step {
     Again,
@@ -39,7 +41,7 @@ enum Step {
 }
 
 impl Connection {
-    /// Of a stream that does not block.
+    /// Creates a connection on a non-blocking stream.
     pub fn new(stream: File) -> Self {
         Self {
             stream,
@@ -48,7 +50,7 @@ impl Connection {
         }
     }
 
-    /// What to wait for.
+    /// Returns the events to wait for.
     pub fn awaited(&self) -> PollFlags {
         match self.state {
             State::Writing { .. } => PollFlags::POLLOUT,
@@ -56,7 +58,8 @@ impl Connection {
         }
     }
 
-    /// Does what can be done now; false when it is over.
+    /// Continues as far as possible without blocking. Returns false when the connection is
+    /// finished.
     pub fn go_on(&mut self, page: &dyn Fn() -> Result<String, fmt::Error>) -> bool {
         loop {
             let step = match &self.state {
@@ -107,7 +110,7 @@ impl Connection {
         Ok(Step::Again)
     }
 
-    /// Until the other end is closed, too.
+    /// Discards input until the client closes its end.
     fn drain(&mut self) -> io::Result<Step> {
         let State::Draining { left } = &mut self.state else {
             return Ok(Step::Again);
@@ -117,7 +120,7 @@ impl Connection {
         *left = left.saturating_sub(count);
         Ok(match count == 0 || *left == 0 {
             true => Step::Done,
-            // One who sends all the time must not keep the others waiting.
+            // A client that sends continuously must not delay others.
             false => Step::Later,
         })
     }

@@ -1,4 +1,4 @@
-//! What a process that follows a table has to tell: noted after each refresh, collected when it is asked for.
+//! Metrics of a subscriber: recorded after each refresh, encoded on request.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -15,16 +15,16 @@ use super::server::Server;
 use crate::news::{is_silent, word};
 use crate::shell::Failure;
 
-/// The metrics of one who follows a table, and the thread that serves them.
+/// Metrics of a subscriber, and the thread that serves them.
 pub struct Following {
     noted: Arc<Mutex<Noted>>,
     _server: Server,
 }
 
-/// What was noted.
+/// Recorded values.
 #[derive(Clone, Debug, Default)]
 struct Noted {
-    /// None before there was a table.
+    /// State of the table, or `None` before it appeared.
     table: Option<Table>,
     refreshes: u64,
     outrun: u64,
@@ -64,10 +64,10 @@ impl Table {
 }
 
 impl Following {
-    /// Serves at `address`, if there is one, what is going to be noted of table `name`.
+    /// Serves the metrics of table `name` at `address`, if there is one.
     ///
     /// # Errors
-    /// What the system refuses.
+    /// Fails if the system refuses to listen.
     pub fn serve_at(address: Option<&Address>, name: &str) -> Result<Option<Self>, Failure> {
         let bound = bind(address)?;
         bound.map(|bound| Self::serve(bound, name)).transpose()
@@ -85,12 +85,12 @@ impl Following {
         })
     }
 
-    /// Notes a table that was attached to.
+    /// Records that the subscriber attached to a table.
     pub fn attached(&self, table: &UntypedSubscriber) {
         self.note(|noted| noted.table = Some(Table::of(table)));
     }
 
-    /// Notes what the last refresh changed; `commits` is how many there were.
+    /// Records the changes of the last refresh, which applied `commits` commits.
     pub fn refreshed(&self, table: &UntypedSubscriber, commits: u64) {
         let changes = table.changes();
         let (mut creates, mut updates, mut deletes) = (0, 0, 0);
@@ -114,7 +114,7 @@ impl Following {
         });
     }
 
-    /// Notes that the table changed faster than it could be copied.
+    /// Records that the table changed faster than it could be copied.
     pub fn outrun(&self) {
         self.note(|noted| noted.outrun += 1);
     }
@@ -124,7 +124,7 @@ impl Following {
     }
 }
 
-/// A copy: nobody is kept waiting for what becomes of it.
+/// Copies the values, so that the lock is held only for the copy.
 fn copied(noted: &Mutex<Noted>) -> Noted {
     noted.lock().unwrap_or_else(PoisonError::into_inner).clone()
 }
@@ -136,7 +136,7 @@ impl Noted {
         }
         families.counter(
             "tablecast_refreshes",
-            "Refreshes that brought commits to this copy.",
+            "Refreshes that applied commits to this copy.",
             self.refreshes,
         )?;
         families.counter(
@@ -146,7 +146,7 @@ impl Noted {
         )?;
         families.counter(
             "tablecast_commits",
-            "Commits that this copy was brought forward by, counted by their numbers.",
+            "Commits applied to this copy, counted by version number.",
             self.commits,
         )?;
         families.changes(

@@ -1,12 +1,16 @@
-//! `--metrics ADDR`: what a process does, for Prometheus and whatever else reads OpenMetrics, at `http://ADDR/metrics`.
+//! Metrics for Prometheus and other readers of OpenMetrics, served at `http://ADDR/metrics`
+//! (`--metrics ADDR`).
 //!
-//! 1. [`Bound`] takes the address before there is a table, so that one in use is an error of the command line.
-//! 2. The loop that publishes or follows notes its numbers in passing, under a lock that is held for a copy of them: a
-//!    [`Following`] for subscribers, the publisher's binary has its own. Nobody waits for a reader of metrics.
-//! 3. A thread of its own (`server`) accepts `connection`s, of which each has a `request` read and an answer written, all
-//!    within bounds. A `page` is made when it is asked for, by `prometheus_client`.
+//! 1. [`Bound`] listens before the table exists, so that an address in use is reported at the
+//!    start.
+//! 2. The main loop records its numbers under a lock that readers hold only to copy them: in a
+//!    [`Following`] for subscribers, in the publisher's own type for publishers. The main loop
+//!    never waits for a client.
+//! 3. A dedicated thread (`server`) accepts `connection`s. Each reads a `request` and writes a
+//!    response, within bounds. The `page` is encoded per request by `prometheus_client`.
 //!
-//! It is for a machine's own scraper: no TLS, no passwords, one answer a connection.
+//! It is meant for a scraper on the same machine: TLS and authentication are not supported, and each
+//! connection gets one response.
 
 use crate::shell::{Failure, tell};
 
@@ -25,10 +29,10 @@ pub use buckets::Buckets;
 pub use following::Following;
 pub use server::Server;
 
-/// Takes the address, if there is one to be taken, and says where metrics will be.
+/// Listens at the address, if there is one, and prints the URL of the metrics.
 ///
 /// # Errors
-/// What the system refuses.
+/// Fails if the system refuses to listen.
 pub fn bind(address: Option<&Address>) -> Result<Option<Bound>, Failure> {
     let bound = address.map(Bound::bind).transpose()?;
     if let Some(bound) = &bound {

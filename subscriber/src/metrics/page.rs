@@ -1,6 +1,7 @@
-//! The metrics as text: what is asked for is collected at that moment, and encoded by `prometheus_client`.
+//! The page of metrics: collected on request and encoded by `prometheus_client`.
 //!
-//! Names follow <https://prometheus.io/docs/practices/naming/>: base units, the unit last, `_total` for what only grows.
+//! Names follow <https://prometheus.io/docs/practices/naming/>: base units, unit last, `_total` for
+//! counters.
 
 use std::fmt;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -16,14 +17,14 @@ use prometheus_client::registry::{Registry, Unit};
 
 use super::buckets::Buckets;
 
-/// What makes up a page: families of metrics, each with its help.
+/// Encoder of a page's families of metrics.
 pub struct Families<'e>(DescriptorEncoder<'e>);
 
 impl Families<'_> {
-    /// A number that only grows. `_total` is put to its name.
+    /// Adds a counter. `_total` is appended to its name.
     ///
     /// # Errors
-    /// What the writer has.
+    /// Fails if the writer fails.
     pub fn counter(&mut self, name: &str, help: &str, value: u64) -> fmt::Result {
         let encoder = self
             .0
@@ -31,10 +32,10 @@ impl Families<'_> {
         ConstCounter::new(value).encode(encoder)
     }
 
-    /// What rows a table's commits changed: how many were created, updated and deleted.
+    /// Adds the numbers of rows created, updated and deleted by a table's commits.
     ///
     /// # Errors
-    /// What the writer has.
+    /// Fails if the writer fails.
     pub fn changes(&mut self, help: &str, [creates, updates, deletes]: [u64; 3]) -> fmt::Result {
         let values = [
             ("create", creates),
@@ -45,10 +46,10 @@ impl Families<'_> {
         self.several(family, "op", &values, &ConstCounter::new)
     }
 
-    /// A number. `unit` is put to its name.
+    /// Adds a gauge. `unit` is appended to its name.
     ///
     /// # Errors
-    /// What the writer has.
+    /// Fails if the writer fails.
     pub fn gauge(
         &mut self,
         name: &str,
@@ -62,10 +63,10 @@ impl Families<'_> {
         ConstGauge::new(value).encode(encoder)
     }
 
-    /// Several of them, told apart by a label.
+    /// Adds gauges that differ in a label.
     ///
     /// # Errors
-    /// What the writer has.
+    /// Fails if the writer fails.
     pub fn gauges(
         &mut self,
         name: &str,
@@ -76,7 +77,7 @@ impl Families<'_> {
         self.several((name, help), label, values, &ConstGauge::new)
     }
 
-    /// A family of so many metrics, each of them made by `metric`.
+    /// Adds a family of metrics, each created by `metric`.
     fn several<M: EncodeMetric>(
         &mut self,
         (name, help): (&str, &str),
@@ -91,10 +92,10 @@ impl Families<'_> {
         })
     }
 
-    /// Times, counted by how long they are, with their ends in ns. `_seconds` is put to its name.
+    /// Adds a histogram of times with bucket bounds in ns. `_seconds` is appended to its name.
     ///
     /// # Errors
-    /// What the writer has.
+    /// Fails if the writer fails.
     pub fn times(
         &mut self,
         name: &str,
@@ -112,7 +113,7 @@ impl Families<'_> {
             .encode_histogram::<NoLabelSet>(seconds(sum_ns), all, &buckets, None)
     }
 
-    /// Delays from commit to applied.
+    /// Adds the delays from commit to the end of the refresh.
     pub(super) fn delays(&mut self, delays: &Buckets) -> fmt::Result {
         self.times(
             "tablecast_delay",
@@ -123,12 +124,12 @@ impl Families<'_> {
     }
 }
 
-/// A page about one table, in one process.
+/// Page of metrics of one process and one table.
 #[derive(Debug)]
 pub struct Page(Registry);
 
 impl Page {
-    /// The page of `program`, whose families about table `name` are what `table` says when it is asked for.
+    /// Creates the page of `program`. `table` encodes the families of table `name` on each request.
     pub fn new(
         program: &'static str,
         name: &str,
@@ -158,10 +159,10 @@ impl Page {
         Self(registry)
     }
 
-    /// The page as it is now.
+    /// Returns the current page.
     ///
     /// # Errors
-    /// What makes up the page has.
+    /// Fails if encoding a family fails.
     pub fn text(&self) -> Result<String, fmt::Error> {
         let mut text = String::new();
         prometheus_client::encoding::text::encode(&mut text, &self.0)?;
@@ -190,7 +191,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_page_is_what_its_families_say() {
+    fn page_contains_all_families() {
         let page = Page::new("test", "prices", |families| {
             families.counter("tablecast_commits", "Commits.", 7)?;
             families.changes("Rows.", [u64::MAX, 0, 0])?;

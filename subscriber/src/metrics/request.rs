@@ -1,11 +1,11 @@
-//! What is asked for, and the answer as it goes over the wire.
+//! Parsing of HTTP requests and formatting of responses.
 
 use std::fmt;
 use std::time::SystemTime;
 
-/// The longest head of a request.
+/// Maximum length of a request's head, in bytes.
 pub const MAX_HEAD: usize = 8 * 1024;
-/// The most headers that it may have.
+/// Maximum number of request headers.
 const MAX_HEADERS: usize = 64;
 
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -15,7 +15,8 @@ const TEXT: &str = "text/plain; charset=utf-8";
 const FRONT: &str =
     "<!doctype html>\n<title>Tablecast</title>\n<p><a href=\"/metrics\">metrics</a></p>\n";
 
-/// The answer to what was received so far; None if that is not a whole head yet. `page` makes the metrics.
+/// Returns the response to the bytes received so far, or `None` if the head is incomplete. `page`
+/// encodes the metrics.
 pub fn answer(
     received: &[u8],
     page: impl FnOnce() -> Result<String, fmt::Error>,
@@ -55,7 +56,7 @@ pub fn answer(
     })
 }
 
-/// An answer that says only what is wrong.
+/// Returns a response with an error status.
 fn refusal(status: &str) -> Vec<u8> {
     written(status, TEXT, &format!("{status}\n"), true)
 }
@@ -86,7 +87,7 @@ mod tests {
         Some(String::from_utf8(answer).unwrap())
     }
 
-    /// The status line, and what comes behind the head.
+    /// Returns the status line and the body.
     fn status_and_body(request: &str) -> (String, String) {
         let said = said(request).expect("a whole request");
         let (head, body) = said.split_once("\r\n\r\n").unwrap();
@@ -94,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn metrics_are_got_by_get_and_head() {
+    fn get_and_head_return_metrics() {
         let got = said("GET /metrics?x=1 HTTP/1.1\r\nHost: h\r\n\r\n").unwrap();
         assert!(got.starts_with("HTTP/1.1 200 OK\r\n"), "{got}");
         assert!(
@@ -112,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn all_else_is_refused() {
+    fn other_requests_are_refused() {
         for (request, status) in [
             ("GET /other HTTP/1.1\r\n\r\n", "404 Not Found"),
             ("POST /metrics HTTP/1.1\r\n\r\n", "405 Method Not Allowed"),
@@ -133,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn a_head_is_waited_for_until_its_end() {
+    fn incomplete_head_gets_no_response() {
         let whole = "GET /metrics HTTP/1.1\r\nHost: h\r\n\r\n";
         for end in 0..whole.len() {
             assert_eq!(said(&whole[..end]), None, "{end}");

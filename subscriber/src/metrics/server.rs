@@ -1,7 +1,8 @@
-//! The thread that answers: one poll over all that may happen, and a bound for each of it.
+//! The thread that answers requests. It waits in one poll, and every resource is bounded.
 //!
-//! Accepting, reading and writing never block, so that who is slow keeps nobody waiting. There are at most
-//! [`MAX_CONNECTIONS`]; who comes then takes the place of the one that has been there longest, which is no scraper in a hurry.
+//! Accepting, reading and writing never block, so that a slow client delays no other. There are at
+//! most [`MAX_CONNECTIONS`] connections. A new one beyond that replaces the oldest, which is
+//! unlikely to be an active scraper.
 
 use std::fmt;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -17,17 +18,17 @@ use super::bound::Bound;
 use super::connection::Connection;
 use crate::shell::{Failure, start_error};
 
-/// How many are answered at a time.
+/// Maximum number of simultaneous connections.
 const MAX_CONNECTIONS: usize = 32;
-/// How many are accepted before those who are there get their turn.
+/// Maximum number of connections accepted before existing ones are served.
 const MAX_ACCEPTED: usize = 8;
-/// How long nobody is accepted after the system refused (it has no descriptors left, say).
+/// Pause in accepting after an error of the system, such as too many open files.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// What makes the metrics.
+/// Source of the metrics.
 pub type Page = Box<dyn Fn() -> Result<String, fmt::Error> + Send>;
 
-/// The thread. Dropping it ends it.
+/// Handle of the thread. Dropping it stops the thread.
 #[derive(Debug)]
 pub struct Server {
     end: Arc<EventFd>,
@@ -59,7 +60,7 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // It can only fail when it is full, and then it is readable.
+        // Writing only fails if the eventfd is full, and then it is readable anyway.
         let _readable = self.end.write(1);
         if let Some(thread) = self.thread.take() {
             let _whatever_became_of_it = thread.join();
@@ -70,9 +71,9 @@ impl Drop for Server {
 struct Loop {
     bound: Bound,
     page: Page,
-    /// Those who came first stand first.
+    /// Connections, oldest first.
     connections: Vec<Connection>,
-    /// Nobody is accepted before that.
+    /// Time until which no connection is accepted.
     accepts_at: Instant,
 }
 
@@ -104,7 +105,8 @@ impl Loop {
         }
     }
 
-    /// Whether there is somebody to accept, and then for each connection whether it can go on. None at the end.
+    /// Waits for events. Returns true for a connection to accept, then for each connection that can
+    /// continue; `None` when the thread must stop.
     fn wait(&self, end: BorrowedFd<'_>) -> Option<Vec<bool>> {
         let now = Instant::now();
         let accepts = match self.accepts_at <= now {
@@ -152,7 +154,8 @@ impl Loop {
                 }
                 Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => return,
                 Err(error) => {
-                    // Of one who went away again, or of a system that has no room: it is to pass.
+                    // The client went away again, or the system lacks resources. Both are
+                    // temporary.
                     tracing::debug!("nobody was accepted to read metrics: {error}");
                     self.accepts_at = Instant::now() + PAUSE;
                     return;

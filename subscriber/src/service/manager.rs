@@ -1,7 +1,7 @@
-//! The service manager's socket: a line of `NAME=VALUE` each, together in one datagram.
+//! The service manager's socket. A message is one datagram of `NAME=VALUE` lines.
 //!
-//! The address is looked up for each datagram, so that a manager that was started anew is heard by; and nothing waits for
-//! one that does not read.
+//! The address is resolved for each datagram, so that a restarted manager is reached. Sending never
+//! blocks on a manager that does not read.
 
 use std::ffi::{OsStr, OsString};
 use std::io;
@@ -14,36 +14,38 @@ const SOCKET: &str = "NOTIFY_SOCKET";
 const WATCHDOG_TIME: &str = "WATCHDOG_USEC";
 const WATCHDOG_PROCESS: &str = "WATCHDOG_PID";
 
-/// What a manager puts into the environment of a service.
+/// Environment variables that a manager sets for a service.
 pub const VARIABLES: [&str; 3] = [SOCKET, WATCHDOG_TIME, WATCHDOG_PROCESS];
 
-/// Where a service manager listens.
+/// Socket of a service manager.
 pub struct Manager {
-    /// As it stands in the environment.
+    /// Address as in the environment.
     name: OsString,
     socket: UnixDatagram,
     address: SocketAddr,
-    /// Whether it was said that it does not listen.
+    /// True if a failure to send was logged already.
     is_deaf: bool,
 }
 
 impl Manager {
-    /// The one that the environment names. That it cannot be reached is told.
+    /// Opens the socket named by the environment. Logs a warning if that fails.
     pub fn of_environment() -> Option<Self> {
         let name = std::env::var_os(SOCKET).filter(|name| !name.is_empty())?;
         let manager = Self::at(&name);
         manager.map_err(|error| warn(&name, &error)).ok()
     }
 
-    /// At a path, or, behind an `@`, an abstract name.
+    /// Opens the socket at a path or, after an `@`, an abstract name.
     ///
     /// # Errors
-    /// What is no such address, and what the system refuses.
+    /// Fails if the name is neither, or if the system refuses it.
     pub fn at(name: &OsStr) -> io::Result<Self> {
         let address = match name.as_bytes() {
             [b'@', name @ ..] => SocketAddr::from_abstract_name(name),
             [b'/', ..] => SocketAddr::from_pathname(name),
-            _ => Err(io::Error::other("it is neither a path nor begins with @")),
+            _ => Err(io::Error::other(
+                "the address is neither an absolute path nor begins with @",
+            )),
         }?;
         let socket = UnixDatagram::unbound()?;
         socket.set_nonblocking(true)?;
@@ -55,7 +57,7 @@ impl Manager {
         })
     }
 
-    /// Says it, if the manager has room for it at this moment; whether it had.
+    /// Sends a message. Returns false if it could not be sent at once.
     pub fn say(&mut self, message: &str) -> bool {
         match self.socket.send_to_addr(message.as_bytes(), &self.address) {
             Ok(_) => {
@@ -74,12 +76,12 @@ impl Manager {
 
 fn warn(name: &OsStr, error: &io::Error) {
     tracing::warn!(
-        "the service manager cannot be told of this program at {SOCKET}={}: {error}",
+        "cannot notify the service manager: {SOCKET}={}: {error}",
         name.display()
     );
 }
 
-/// How long the manager waits for a sign of life, if it waits for one of this process.
+/// Returns the watchdog's timeout, if it watches this process.
 pub fn watchdog_of_environment() -> Option<Duration> {
     let [time, process] = [WATCHDOG_TIME, WATCHDOG_PROCESS].map(|name| std::env::var(name).ok());
     watchdog(time.as_deref(), process.as_deref(), std::process::id())
@@ -96,7 +98,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_watchdog_is_of_one_process_or_of_any() {
+    fn watchdog_applies_to_named_process_or_any() {
         let second = Some(Duration::from_secs(1));
         for (time, process, expected) in [
             (Some("1000000"), None, second),
@@ -113,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_address_is_refused() {
+    fn invalid_address_is_refused() {
         let long = format!("/{}", "x".repeat(200));
         for name in ["", "relative", "vsock:2:1", &long] {
             assert!(Manager::at(OsStr::new(name)).is_err(), "{name}");

@@ -1,14 +1,18 @@
-//! What a service manager is told of a program: that it is ready, how it is, that it still works, that it ends.
+//! Notifications to a service manager (systemd's `sd_notify` protocol): readiness, status, watchdog
+//! and stopping.
 //!
-//! 1. Nothing here runs by itself. The program's own loop calls [`turn`](Service::turn) each time round, and sleeps no longer than until
-//!    [`due`](Service::due); so a loop that hangs sends no more signs of life, which is what a watchdog is there to see.
-//! 2. READY=1 is said once the work is done that others wait for; RELOADING=1 and READY=1 stand around each time that it is done anew.
-//! 3. STATUS= is said with READY=1, and when it has changed, every few seconds at most. WATCHDOG=1 is said at half the time that the
-//!    manager allows.
-//! 4. What could not be sent is said again after a pause. That there is no manager to hear it is no reason to do less.
+//! 1. Nothing here runs in the background. The program's main loop calls [`turn`](Service::turn) on
+//!    each iteration and sleeps no longer than until [`due`](Service::due). A loop that hangs
+//!    therefore sends no keep-alives, which is what the watchdog detects.
+//! 2. READY=1 is sent when the service is ready. Each reload is enclosed in RELOADING=1 and
+//!    READY=1.
+//! 3. STATUS= is sent with READY=1, and after a change at a limited rate. WATCHDOG=1 is sent at
+//!    half the watchdog's timeout.
+//! 4. A message that could not be sent is retried after a pause. A missing manager never stops the
+//!    service.
 //!
-//! `manager` is where all that is sent to. A library for it exists (`sd-notify`); it knows no abstract addresses, and waits where
-//! the manager's socket is full.
+//! `manager` is the socket. The `sd-notify` crate is not used because it does not support abstract
+//! addresses and blocks when the manager's socket is full.
 
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -19,49 +23,49 @@ use manager::Manager;
 
 mod manager;
 
-/// The shortest time between two words on how the program is.
+/// Minimum time between two STATUS messages.
 const STATUS_INTERVAL: Duration = Duration::from_secs(5);
 
-/// How long until what could not be sent is tried again.
+/// Pause before a failed message is retried.
 const RETRY: Duration = Duration::from_secs(1);
 
-/// Signs of life come no faster, whatever the manager wants.
+/// Minimum time between two keep-alives, whatever the manager requests.
 const SHORTEST_BEAT: Duration = Duration::from_millis(1);
 
-/// How far a program is with what it is there for.
+/// Readiness of a program.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Stage {
-    /// Whether the work is done that others wait for.
+    /// True if the service is ready.
     pub is_ready: bool,
-    /// How often it was asked to do it anew.
+    /// Number of reloads requested so far.
     pub reloads: u32,
 }
 
 impl Stage {
-    /// Done, and never asked to be done anew.
+    /// Ready, without a reload.
     pub const READY: Self = Self {
         is_ready: true,
         reloads: 0,
     };
 }
 
-/// A program as its service manager sees it. Without one all of this does nothing.
+/// Connection to the service manager. Without a manager all methods do nothing.
 pub struct Service {
     manager: Option<Manager>,
-    /// How often the manager wants a sign of life.
+    /// Interval of keep-alives, if the manager requests them.
     beat: Option<Duration>,
     next_beat: Instant,
     told: Stage,
-    /// Whether it was ever ready.
+    /// True if the service has been ready before.
     has_begun: bool,
     status: String,
     next_status: Instant,
-    /// When to try again what could not be sent.
+    /// Time of the next attempt, after a failed message.
     retry: Option<Instant>,
 }
 
 impl Service {
-    /// As the environment says: `NOTIFY_SOCKET`, `WATCHDOG_USEC`, `WATCHDOG_PID`.
+    /// Creates the connection described by `NOTIFY_SOCKET`, `WATCHDOG_USEC` and `WATCHDOG_PID`.
     pub fn of_environment() -> Self {
         match Manager::of_environment() {
             Some(manager) => Self::of(manager, manager::watchdog_of_environment()),
@@ -69,7 +73,7 @@ impl Service {
         }
     }
 
-    /// Of a program that is no service.
+    /// Returns a connection without a manager.
     pub fn none() -> Self {
         let now = Instant::now();
         Self {
@@ -92,12 +96,12 @@ impl Service {
         }
     }
 
-    /// Says what it does before it is ready.
+    /// Sends a status before the service is ready.
     pub fn begin(&mut self, status: &str) {
         self.say(&[&status_line(status)]);
     }
 
-    /// Says what there is to say at this time.
+    /// Sends all messages that are due at `now`.
     pub fn turn(&mut self, now: Instant, stage: Stage, status: impl FnOnce() -> String) {
         if self.manager.is_none() || self.retry.is_some_and(|retry| now < retry) {
             return;
@@ -106,7 +110,7 @@ impl Service {
         self.retry = (!is_said).then(|| now + self.beat.map_or(RETRY, |beat| beat.min(RETRY)));
     }
 
-    /// That it begins anew, if it was asked to. Whether there is nothing left to be said of that.
+    /// Sends RELOADING=1 if a reload was requested. Returns false if that must be retried.
     fn say_reload(&mut self, stage: Stage) -> bool {
         if self.has_begun && self.told.reloads != stage.reloads {
             let now = format!("MONOTONIC_USEC={}", monotonic_ns() / 1000);
@@ -130,7 +134,7 @@ impl Service {
         ];
         let lines: Vec<&str> = lines.into_iter().flatten().collect();
         if !lines.is_empty() && !self.say(&lines) {
-            // As if it had never been known.
+            // Forget the status, so that it is sent again.
             self.status.clear();
             self.next_status = now;
             return false;
@@ -141,7 +145,7 @@ impl Service {
         true
     }
 
-    /// How it is, if that is to be said now.
+    /// Returns the STATUS line if it is due.
     fn fresh_status(
         &mut self,
         now: Instant,
@@ -159,13 +163,13 @@ impl Service {
         is_other.then(|| status_line(&self.status))
     }
 
-    /// When it wants to be turned at the latest.
+    /// Returns the latest time for the next call of [`turn`](Self::turn).
     pub fn due(&self) -> Option<Instant> {
         self.manager.as_ref()?;
         self.retry.or(self.beat.map(|_| self.next_beat))
     }
 
-    /// Says that it ends, and why.
+    /// Sends STOPPING=1 with a final status.
     pub fn end(&mut self, status: &str) {
         self.say(&["STOPPING=1", &status_line(status)]);
     }
@@ -176,12 +180,13 @@ impl Service {
     }
 }
 
-/// A line, whatever is said.
+/// Returns the status as one line.
 fn status_line(status: &str) -> String {
     format!("STATUS={}", status.replace('\n', " "))
 }
 
-/// Takes from a program's environment what the manager told this one: it is not the service, and must not speak for it.
+/// Removes the manager's variables from a child's environment: the child is not the service and
+/// must not notify for it.
 pub fn hide_from(command: &mut Command) -> &mut Command {
     manager::VARIABLES
         .iter()

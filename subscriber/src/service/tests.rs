@@ -1,4 +1,4 @@
-//! A service whose manager is this test, at times that the test says.
+//! Tests with a simulated manager and simulated times.
 
 use std::ffi::OsString;
 use std::os::linux::net::SocketAddrExt;
@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::*;
 
-/// A manager's end.
+/// The manager's socket.
 struct Listener {
     socket: UnixDatagram,
     name: OsString,
@@ -29,7 +29,7 @@ impl Listener {
         Service::of(Manager::at(&self.name).unwrap(), watchdog)
     }
 
-    /// What was said since it was last asked for, the time of a reload left out.
+    /// Returns the messages received since the last call, without the timestamps of reloads.
     fn heard(&self) -> Vec<String> {
         let mut heard = Vec::new();
         let mut buffer = [0; 1000];
@@ -58,7 +58,7 @@ fn stage(is_ready: bool, reloads: u32) -> Stage {
 }
 
 #[test]
-fn ready_is_said_once_and_again_after_each_reload() {
+fn ready_is_sent_once_and_after_each_reload() {
     let listener = Listener::new();
     let mut service = listener.service(None);
     let now = Instant::now();
@@ -67,7 +67,7 @@ fn ready_is_said_once_and_again_after_each_reload() {
         listener.heard()
     };
     assert_eq!(turn(false, 0), NOTHING);
-    // Nobody waits for a reload of what is not there yet.
+    // A reload before the service is ready needs no message.
     assert_eq!(turn(false, 1), NOTHING);
     assert_eq!(turn(true, 1), ["READY=1 STATUS=well"]);
     assert_eq!(turn(true, 1), NOTHING);
@@ -75,7 +75,7 @@ fn ready_is_said_once_and_again_after_each_reload() {
     assert_eq!(turn(false, 2), NOTHING);
     assert_eq!(turn(false, 3), ["RELOADING=1 MONOTONIC_USEC"]);
     assert_eq!(turn(true, 3), ["READY=1 STATUS=well"]);
-    // One that was over before anybody looked.
+    // A reload that finished between two turns.
     assert_eq!(
         turn(true, 4),
         ["RELOADING=1 MONOTONIC_USEC", "READY=1 STATUS=well"]
@@ -85,7 +85,7 @@ fn ready_is_said_once_and_again_after_each_reload() {
 }
 
 #[test]
-fn how_it_is_is_said_when_it_changes_and_not_too_often() {
+fn status_is_sent_on_change_at_limited_rate() {
     let listener = Listener::new();
     let mut service = listener.service(None);
     let begun = Instant::now();
@@ -102,7 +102,7 @@ fn how_it_is_is_said_when_it_changes_and_not_too_often() {
 }
 
 #[test]
-fn signs_of_life_come_at_half_the_time_and_from_turns_only() {
+fn keep_alives_are_sent_by_turns_at_half_the_timeout() {
     let listener = Listener::new();
     let mut service = listener.service(Some(Duration::from_secs(2)));
     let begun = Instant::now();
@@ -115,13 +115,13 @@ fn signs_of_life_come_at_half_the_time_and_from_turns_only() {
     assert_eq!(service.due(), Some(begun + second));
     assert_eq!(turn(&mut service, begun + second / 2), NOTHING);
     assert_eq!(turn(&mut service, begun + second), ["WATCHDOG=1"]);
-    // None is made up for.
+    // Missed keep-alives are not sent later.
     assert_eq!(turn(&mut service, begun + second * 9), ["WATCHDOG=1"]);
     assert_eq!(service.due(), Some(begun + second * 10));
 }
 
 #[test]
-fn what_could_not_be_sent_is_said_later() {
+fn failed_messages_are_retried() {
     let listener = Listener::new();
     let mut service = listener.service(Some(Duration::from_secs(20)));
     let begun = Instant::now();
@@ -141,11 +141,11 @@ fn what_could_not_be_sent_is_said_later() {
 }
 
 #[test]
-fn a_manager_that_does_not_read_is_not_waited_for() {
+fn full_manager_socket_does_not_block() {
     let listener = Listener::new();
     let mut service = listener.service(Some(Duration::from_millis(2)));
     let mut now = Instant::now();
-    // More than any queue of datagrams holds.
+    // More messages than any socket queue holds.
     for _ in 0..20_000 {
         now += Duration::from_millis(2);
         service.turn(now, Stage::READY, String::new);
@@ -158,7 +158,7 @@ fn a_manager_that_does_not_read_is_not_waited_for() {
 }
 
 #[test]
-fn what_the_manager_said_is_not_passed_on() {
+fn manager_variables_are_hidden_from_children() {
     let mut command = Command::new("env");
     command.envs(manager::VARIABLES.map(|name| (name, "1")));
     let output = hide_from(&mut command).output().unwrap();

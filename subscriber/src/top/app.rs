@@ -1,4 +1,5 @@
-//! What is on the screen and what keys do to it. No input or output: a table, keys and times go in, pictures come out.
+//! State of the view and its reaction to keys. It does no I/O: tables, keys and times are passed
+//! in, and pictures are drawn into buffers.
 
 use std::time::{Duration, Instant};
 
@@ -21,48 +22,48 @@ mod footer;
 #[cfg(test)]
 mod tests;
 
-/// What is typed is no longer than this, in bytes.
+/// Maximum length of the filter prompt, in bytes.
 const MOST_TYPED: usize = 256;
 
-/// What a key asks for that is not the picture's business.
+/// Request of a key press to the main loop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Asks {
-    /// Nothing.
+    /// Nothing to do.
     Nothing,
-    /// The end.
+    /// Quit.
     Quit,
-    /// To stop, as by Ctrl-Z.
+    /// Suspend the process, as Ctrl-Z does.
     Suspend,
-    /// All of the picture again.
+    /// Redraw the whole picture.
     Redraw,
 }
 
-/// What is on the screen.
+/// State of the view.
 pub struct App {
     name: String,
     wanted: Wanted,
     colours: Colours,
-    /// A line about where this comes from.
+    /// Optional line below the title, used by the demo.
     banner: Option<String>,
     model: Option<Model>,
     pulse: Pulse,
     publisher: Option<Publisher>,
-    /// What is being typed behind `/`.
+    /// Text in the filter prompt, if it is open.
     typing: Option<String>,
-    /// What is wrong with that, or does not fit the table.
+    /// Error about the prompt's text or about options that do not fit the table.
     wrong: Option<String>,
-    /// The page of the help that is shown.
+    /// Page of the help that is shown, if any.
     help: Option<usize>,
-    /// Number of pages of the help at the last draw.
+    /// Number of help pages at the last draw.
     help_pages: usize,
-    /// Whether there are columns at the right that do not fit.
+    /// True if there are columns to the right that do not fit.
     has_more: bool,
-    /// Whether the picture is another than the last one.
+    /// True if the picture must be drawn again.
     pub is_dirty: bool,
 }
 
 impl App {
-    /// Nothing of the table yet.
+    /// Creates a view without a table.
     pub fn new(name: &str, wanted: Wanted, colours: Colours, banner: Option<String>) -> Self {
         Self {
             name: name.to_owned(),
@@ -81,10 +82,10 @@ impl App {
         }
     }
 
-    /// Takes the table in as it is.
+    /// Starts to show `table`.
     ///
     /// # Errors
-    /// What is wanted does not fit it.
+    /// Fails if the command line's options do not fit the table's schema.
     pub fn attach(&mut self, table: &UntypedSubscriber, now: Instant) -> Result<(), Failure> {
         self.model = Some(Model::new(table, &self.wanted)?);
         self.pulse = Pulse::new(table.version(), now);
@@ -93,20 +94,20 @@ impl App {
         Ok(())
     }
 
-    /// Refreshes the table and takes in its changes. Returns false if there was no news.
+    /// Refreshes the table and applies its changes to the view. Returns false if nothing changed.
     ///
     /// # Errors
-    /// The table cannot be read any more.
+    /// Fails if the table can no longer be read.
     pub fn refresh(&mut self, table: &mut UntypedSubscriber) -> Result<bool, Failure> {
         let asleep = match table.refresh() {
             Ok(changes) => changes.cause() == Cause::Nothing,
-            // The copy is whole, at its former version.
+            // The local copy is still complete, at its previous version.
             Err(Error::Outrun { .. }) => return Ok(true),
             Err(error) => return Err(error.into()),
         };
         let now = Instant::now();
         self.look(table);
-        // Compared whatever the cause is: a schema can change without a row that differs.
+        // Compare the schemas whatever the cause: a schema can change without a change to any row.
         let model = self.model.as_ref();
         let same_schema = model.is_some_and(|model| model.schema() == &**table.schema());
         if asleep && same_schema {
@@ -121,7 +122,8 @@ impl App {
         Ok(true)
     }
 
-    /// Rebuilds the model for another schema. Options that do not fit it are dropped, and the footer says so.
+    /// Rebuilds the model after a schema change. Options that do not fit the new schema are
+    /// dropped, and the footer reports that.
     fn change_schema(&mut self, table: &UntypedSubscriber) -> Result<(), Failure> {
         let before = self.model.take();
         let searched = before.as_ref().map_or("", |model| model.searched());
@@ -143,7 +145,7 @@ impl App {
         Ok(())
     }
 
-    /// Looks whether the publisher lives.
+    /// Updates the publisher's state.
     fn look(&mut self, table: &UntypedSubscriber) {
         let state = table.publisher_state();
         let publisher = Some(Publisher {
@@ -155,39 +157,39 @@ impl App {
         self.publisher = publisher;
     }
 
-    /// Goes on with what takes long, for about `time`.
+    /// Continues pending work for about `time`.
     pub fn work(&mut self, table: &UntypedSubscriber, time: Duration) {
         if let Some(model) = &mut self.model {
             self.is_dirty |= model.work(table, time);
         }
     }
 
-    /// When there is work to do, if there is.
+    /// Returns the time at which pending work may continue, if there is any.
     pub fn due(&self) -> Option<Instant> {
         self.model.as_ref()?.rows.due()
     }
 
-    /// Lets time pass.
+    /// Updates the rates and delays to the time `now`.
     pub fn tick(&mut self, now: Instant) {
         self.is_dirty |= self.pulse.tick(now);
     }
 
-    /// When numbers move by themselves, if they do.
+    /// Returns the time at which rates and delays change next without new commits, if they do.
     pub fn next_beat(&self) -> Option<Instant> {
         self.pulse.next()
     }
 
-    /// Whether something fades.
+    /// Returns true if a mark is still fading.
     pub fn fades(&self) -> bool {
         self.model.as_ref().is_some_and(Model::fades)
     }
 
-    /// What happened.
+    /// Returns the statistics of the session.
     pub fn into_pulse(self) -> Pulse {
         self.pulse
     }
 
-    /// Does what a key says.
+    /// Handles a key.
     pub fn press(&mut self, key: Key, table: Option<&UntypedSubscriber>, now: Instant) -> Asks {
         self.is_dirty = true;
         match key {
@@ -259,7 +261,7 @@ impl App {
         }
     }
 
-    /// Draws it all.
+    /// Draws the whole picture.
     pub fn draw(
         &mut self,
         table_of: Option<&UntypedSubscriber>,
@@ -311,7 +313,7 @@ impl App {
     }
 }
 
-/// Keys that change the picture.
+/// Handles a key that changes the picture.
 fn go(model: &mut Model, key: Key, table: &UntypedSubscriber, has_more: bool, now: Instant) {
     match key {
         Key::Letter('s' | '>') => model.sort_by_next(true),
@@ -324,7 +326,7 @@ fn go(model: &mut Model, key: Key, table: &UntypedSubscriber, has_more: bool, no
     }
 }
 
-/// Keys that only move.
+/// Handles a key that scrolls.
 fn scroll(model: &mut Model, key: Key) {
     let page = isize::try_from(model.page.saturating_sub(1).max(1)).unwrap_or(isize::MAX);
     match key {

@@ -1,18 +1,18 @@
-//! What `top` takes.
+//! Arguments of `top`.
 
 use crate::args::{Asked, Waking};
 
-/// What `top` takes.
+/// Arguments of `top`.
 #[derive(Debug, clap::Args)]
 pub struct Top {
     /// The table's name
     pub name: String,
 
-    /// What of it
+    /// Fields, order and filter
     #[command(flatten)]
     pub asked: Asked,
 
-    /// How to be woken
+    /// Wake-up options
     #[command(flatten)]
     pub waking: Waking,
 }

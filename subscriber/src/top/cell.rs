@@ -1,4 +1,5 @@
-//! What stands in a cell, and above it: sizes and times in units, points in time to the second, all else as everywhere.
+//! Text of cells and column names: sizes and times with units, timestamps to the second, and all
+//! other values as in the other views.
 
 use std::borrow::Cow;
 
@@ -6,7 +7,7 @@ use common::{Field, Kind, Value};
 
 use crate::format::cells::{self, cell};
 
-/// The field's name, without its unit where its values are shown with one.
+/// Returns the field's name, without the unit if its values are shown with one.
 pub fn name(field: &Field) -> &str {
     match field.kind() {
         Kind::U64 => {
@@ -20,7 +21,7 @@ pub fn name(field: &Field) -> &str {
     }
 }
 
-/// The value for people.
+/// Formats a value for display.
 pub fn text<'v>(field: &Field, value: &'v Value<'_>) -> Cow<'v, str> {
     match value {
         Value::U64(size) if field.kind() == Kind::U64 && field.name().ends_with("_bytes") => {
@@ -44,7 +45,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn units_stand_in_the_cell_and_not_in_the_name() {
+    fn units_move_from_name_to_cell() {
         let schema =
             "id:u32,size_bytes:u64,time_ns:u64,_ns:u64,short_ns:u32,at:timestamp,t:text(8)";
         let schema = Schema::parse(schema, None).unwrap();

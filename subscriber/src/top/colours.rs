@@ -1,30 +1,31 @@
-//! Styles, with colours or without: what changed is then bold, underlined or struck out.
+//! Styles. Without colours, changes are bold, underlined or struck out.
 //!
-//! Only the sixteen colours that every terminal has, and that its user has chosen.
+//! Only the sixteen standard colours are used: every terminal has them, and the user can choose
+//! them.
 
 use ratatui::style::{Color, Modifier, Style};
 
 use super::marks::{STEPS, Step};
 use crate::output::Output;
 
-/// A style for each thing that has one.
+/// Styles of all parts of the picture.
 #[derive(Clone, Copy)]
 pub struct Colours {
-    /// Names, and what is to be read first.
+    /// Names and important numbers.
     pub head: Style,
-    /// The column that rows are sorted by.
+    /// Name of the column that rows are sorted by.
     pub sorted: Style,
-    /// What is less important.
+    /// Secondary text.
     pub dim: Style,
-    /// What is well.
+    /// Healthy states.
     pub good: Style,
-    /// What is not.
+    /// Unhealthy states and errors.
     pub bad: Style,
-    /// Numbers that move.
+    /// Graphs.
     pub graph: Style,
-    /// What is typed.
+    /// Filter prompt.
     pub prompt: Style,
-    /// What lies over the rest.
+    /// Help window.
     pub window: Style,
     created: [Style; STEPS],
     updated: [Style; STEPS],
@@ -32,12 +33,12 @@ pub struct Colours {
 }
 
 impl Colours {
-    /// Colours, if `output` takes them.
+    /// Returns the styles for `output`, with colours if it supports them.
     pub fn of(output: &Output) -> Self {
         Self::new(output.is_coloured())
     }
 
-    /// Colours, or none.
+    /// Returns the styles with or without colours.
     pub fn new(coloured: bool) -> Self {
         let plain = Style::new();
         if !coloured {
@@ -78,17 +79,17 @@ impl Colours {
         }
     }
 
-    /// A row that came.
+    /// Returns the style of a created row.
     pub fn created(&self, step: Step) -> Style {
         self.created[step.min(STEPS - 1)]
     }
 
-    /// A cell that changed.
+    /// Returns the style of an updated cell.
     pub fn updated(&self, step: Step) -> Style {
         self.updated[step.min(STEPS - 1)]
     }
 
-    /// A row that went.
+    /// Returns the style of a deleted row.
     pub fn gone(&self, step: Step) -> Style {
         self.gone[step.min(STEPS - 1)]
     }

@@ -1,16 +1,16 @@
-//! The whole picture: above the table what there is to say of it, below it what one does with it.
+//! Layout and drawing of the whole picture.
 //!
 //! ```text
-//! title     name, publisher's state                      version, rows
-//! banner    of the demo
-//! changes   a second, and commits            a graph of the last seconds
-//! delay     p50 and p99                      a graph of the last seconds
-//! names     of the columns
+//! title     name, publisher state                   version, rows
+//! banner    (demo only)
+//! changes   changes and commits per second          graph of the last seconds
+//! delay     p50 and p99                             graph of the last seconds
+//! names     column names
 //! rows
-//! footer    order, filter, what is wrong                 place, help
+//! footer    order, filter, errors                   position, help
 //! ```
 //!
-//! The lower the terminal, the fewer of these: names and rows stay longest.
+//! On low terminals lines are left out: first banner and graphs, then the title, then the footer.
 
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
@@ -20,31 +20,31 @@ use super::colours::Colours;
 use super::picture::{Line, Picture};
 use crate::format::cells::{cut, shorten, width};
 
-/// Lower terminals have no graphs.
+/// Minimum height of a terminal for graphs.
 const LEAST_LINES_FOR_GRAPHS: u16 = 10;
-/// Lower ones have no title.
+/// Minimum height for a title.
 const LEAST_LINES_FOR_TITLE: u16 = 4;
-/// Lower ones have no footer.
+/// Minimum height for a footer.
 const LEAST_LINES_FOR_FOOTER: u16 = 3;
-/// Between two pieces of a line.
+/// Minimum gap between two pieces of a line, in columns.
 pub const SPACE: usize = 2;
-/// At the left of each row: what became of it.
+/// Width of the gutter at the left of each row, which shows `+` or `-`.
 const GUTTER: u16 = 1;
 
-/// Where everything stands.
+/// Areas of the parts of the picture.
 pub struct Places {
     /// The title, if there is room.
     pub title: Option<Rect>,
-    /// Lines of what moves.
+    /// Lines between title and table: banner and graphs.
     pub pulse: Vec<Rect>,
-    /// Names and rows.
+    /// Column names and rows.
     pub table: Rect,
     /// The footer, if there is room.
     pub footer: Option<Rect>,
 }
 
 impl Places {
-    /// Those of a terminal, with so many lines of what moves if it is not too low.
+    /// Divides `area`, with `pulse` lines above the table if there is room.
     pub fn of(area: Rect, pulse: u16) -> Self {
         let line = |y: u16| Rect {
             y: area.y + y,
@@ -71,22 +71,22 @@ impl Places {
         }
     }
 
-    /// How many rows there is room for.
+    /// Returns the number of rows that fit.
     pub fn rows(&self) -> usize {
         usize::from(self.table.height.saturating_sub(1))
     }
 
-    /// How many columns of the terminal there are for cells.
+    /// Returns the width available to cells, in terminal columns.
     pub fn columns(&self) -> usize {
         usize::from(self.table.width.saturating_sub(GUTTER))
     }
 }
 
-/// A piece of a line.
+/// Styled piece of a line.
 pub type Piece = (String, Style);
 
-/// Draws pieces from the left and from the right, as long as there is room: the first ones are the most important. The first of
-/// the left is cut, if it must be.
+/// Draws pieces from the left and from the right, while there is room. Earlier pieces are more
+/// important. The first left piece is cut if it does not fit.
 pub fn pieces(buffer: &mut Buffer, area: Rect, left: &[Piece], right: &[Piece]) {
     let area = area.intersection(buffer.area);
     let [left, right] = fitting(usize::from(area.width), left, right);
@@ -106,7 +106,7 @@ pub fn pieces(buffer: &mut Buffer, area: Rect, left: &[Piece], right: &[Piece]) 
     }
 }
 
-/// Those that there is room for, in turns.
+/// Returns the pieces that fit, chosen alternately from both sides.
 fn fitting<'p>(columns: usize, left: &'p [Piece], right: &'p [Piece]) -> [Vec<&'p Piece>; 2] {
     let mut shown = [Vec::new(), Vec::new()];
     let mut room = columns;
@@ -126,7 +126,7 @@ fn fitting<'p>(columns: usize, left: &'p [Piece], right: &'p [Piece]) -> [Vec<&'
     shown
 }
 
-/// Draws names and rows.
+/// Draws column names and rows.
 pub fn table(buffer: &mut Buffer, area: Rect, picture: &Picture, colours: &Colours) {
     let area = area.intersection(buffer.area);
     if area.height > 1 {
@@ -199,7 +199,7 @@ fn row(buffer: &mut Buffer, area: Rect, picture: &Picture, line: &Line, colours:
     }
 }
 
-/// Draws a text into a column, as far as there is one.
+/// Draws a text into a column, cut at the edge of the area.
 fn cell(
     buffer: &mut Buffer,
     area: Rect,
@@ -221,13 +221,13 @@ fn cell(
     buffer.set_stringn(x, area.y, text, room, style);
 }
 
-/// Columns and lines that a window has room for.
+/// Returns the columns and lines available inside a window.
 pub fn window_room(area: Rect) -> [usize; 2] {
     [(area.width, 4), (area.height, 2)]
         .map(|(length, frame)| usize::from(length.saturating_sub(frame).max(1)))
 }
 
-/// Draws lines in a box in the middle, over whatever is there.
+/// Draws lines in a box in the middle of the picture.
 pub fn window(buffer: &mut Buffer, lines: &[String], colours: &Colours) {
     let all = buffer.area;
     let widest = lines.iter().map(|line| width(line)).max().unwrap_or(0);

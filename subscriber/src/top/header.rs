@@ -1,4 +1,4 @@
-//! What there is to say of a table above its rows: whose it is, how large, how fast it changes, how late that comes.
+//! The header above the rows: name, publisher state, size, rates of change and delays.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -13,17 +13,18 @@ use super::draw::{Piece, pieces};
 use super::pulse::{BEATS, Beat, Pulse};
 use crate::format::cells::{nanoseconds, width};
 
-/// Narrower terminals are told half of the numbers, for the sake of the graph.
+/// Minimum width for all numbers. Narrower terminals show half of them, to leave room for the
+/// graph.
 const LEAST_COLUMNS_FOR_ALL: u16 = 66;
-/// How many steps of height a graph has.
+/// Number of bar heights in a graph.
 const HEIGHTS: u64 = 8;
 
-/// Whether somebody publishes the table.
+/// State of the publisher.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Publisher {
-    /// As it was told.
+    /// State reported by the subscriber.
     pub state: PublisherState,
-    /// Whether it lives and says nothing.
+    /// True if it is alive but its heartbeat is overdue.
     pub is_silent: bool,
     /// True if its source of rows has ended.
     pub input_ended: bool,
@@ -52,7 +53,7 @@ impl Publisher {
     }
 }
 
-/// Draws the first line.
+/// Draws the title line.
 pub fn title(
     buffer: &mut Buffer,
     area: Rect,
@@ -73,7 +74,7 @@ pub fn title(
     pieces(buffer, area, &left, &right);
 }
 
-/// Draws how many rows change.
+/// Draws the rates of changes and commits.
 pub fn changes(buffer: &mut Buffer, area: Rect, pulse: &Pulse, colours: &Colours) {
     let [commits, changes] = pulse.rates().map(|rate| grouped(rate.round() as u64));
     let texts = [("changes/s", changes), ("commits/s", commits)];
@@ -81,7 +82,7 @@ pub fn changes(buffer: &mut Buffer, area: Rect, pulse: &Pulse, colours: &Colours
     line(buffer, area, &texts, graph, colours);
 }
 
-/// Draws how late changes come.
+/// Draws the delays from commit to refresh.
 pub fn delays(buffer: &mut Buffer, area: Rect, pulse: &Pulse, colours: &Colours) {
     let [median, most] = match pulse.quantiles() {
         Some(quantiles) => quantiles.map(time),
@@ -117,7 +118,7 @@ fn line(
         width: columns,
         ..area
     };
-    // The latest at the right.
+    // The latest beat is at the right.
     let graph = Sparkline::default()
         .data(graph)
         .max(HEIGHTS)
@@ -126,7 +127,7 @@ fn line(
     graph.render(area, buffer);
 }
 
-/// The beats as heights of bars, the latest first. What is more than nothing can be seen.
+/// Returns the beats as bar heights, latest first. A value above zero has a height of at least one.
 fn heights(beats: &VecDeque<Beat>, of: impl Fn(&Beat) -> Option<u64>) -> Vec<Option<u64>> {
     let most = beats.iter().filter_map(&of).max().unwrap_or(0).max(1);
     let height =
@@ -142,7 +143,7 @@ fn time(time: Duration) -> String {
     nanoseconds(u64::try_from(time.as_nanos()).unwrap_or(u64::MAX))
 }
 
-/// `1,234,567`.
+/// Formats a number with thousands separators: `1,234,567`.
 pub fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::with_capacity(digits.len() * 4 / 3 + 1);
@@ -160,7 +161,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn digits_stand_in_threes() {
+    fn digits_are_grouped_by_three() {
         assert_eq!(grouped(0), "0");
         assert_eq!(grouped(999), "999");
         assert_eq!(grouped(1000), "1,000");
@@ -168,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_more_than_nothing_can_be_seen() {
+    fn nonzero_values_have_visible_bars() {
         let beat = |changes, delay: Option<u64>| Beat {
             changes,
             delay: delay.map(Duration::from_nanos),

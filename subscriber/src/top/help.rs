@@ -1,38 +1,41 @@
-//! The help: keys and their actions, in pages that fit the terminal.
+//! The help window: keys and their actions, split into pages that fit the terminal.
 
 use crate::format::cells::{cut, width};
 
-/// Keys and their actions, a line each if there is room.
+/// Keys and their actions, each on one line where the terminal is wide enough.
 const KEYS: [(&str, &str); 11] = [
     ("↑ ↓ PgUp PgDn", "scroll; Home and End, or k j g G, too"),
-    ("← →", "columns that do not fit"),
+    ("← →", "scroll to columns that do not fit"),
     (
         "/",
-        "filter while you type: price > 5, name contains x, or any text that a cell contains",
+        "filter as you type: price > 5, name contains x, or text that any cell contains",
     ),
-    ("Esc", "no filter"),
-    ("s > <", "sort by the next column, or the one before"),
-    ("r", "reverse"),
-    ("f, space", "freeze the picture, and go on"),
-    ("Ctrl-L Ctrl-Z", "draw again, suspend"),
+    ("Esc", "clear the filter"),
+    (
+        "s > <",
+        "sort by the next (s, >) or the previous (<) column",
+    ),
+    ("r", "reverse the order"),
+    ("f, space", "freeze the picture, or continue"),
+    ("Ctrl-L Ctrl-Z", "redraw, suspend"),
     ("q, Ctrl-C", "quit"),
     ("", ""),
-    ("+ -", "rows that came or went; what changed is coloured"),
+    ("+ -", "created or deleted rows; changes are coloured"),
 ];
 /// Width of the column of keys, where the terminal is wide enough for two columns.
 const KEYS_WIDTH: usize = 14;
 /// Maximum width of the column of actions.
 const TEXT_WIDTH: usize = 52;
-/// Minimum width of a window with two columns. In narrower ones, an action is below its keys.
+/// Minimum width of a window with two columns. In a narrower window, the action is below its keys.
 const LEAST_FOR_TWO_COLUMNS: usize = 34;
 
-/// Returns the pages of the help for a window of `columns` and `height`.
+/// Returns the pages of the help for a window of `columns` by `height`.
 pub fn pages(columns: usize, height: usize) -> Vec<Vec<String>> {
     let lines = lines(columns);
     if lines.len() <= height {
         return vec![lines];
     }
-    // The last line says that there is more.
+    // The last line of a page is reserved for the page number.
     let most = height.saturating_sub(1).max(1);
     let mut pages: Vec<Vec<String>> = lines.chunks(most).map(<[String]>::to_vec).collect();
     let (count, last) = (pages.len(), pages.len() - 1);
@@ -62,7 +65,7 @@ fn lines(columns: usize) -> Vec<String> {
     lines
 }
 
-/// Breaks a text at blanks. A word that is too long for a line is cut.
+/// Breaks a text at white space. A word that is longer than a line is cut.
 fn wrapped(text: &str, columns: usize) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
     for word in text.split_whitespace() {
@@ -82,7 +85,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_word_of_the_help_is_shown_in_a_window_of_any_size() {
+    fn help_shows_every_word_at_any_window_size() {
         for columns in [10, 20, 33, 36, 50, 76, 200] {
             for height in [1, 2, 5, 10, 22, 100] {
                 let pages = pages(columns, height);
@@ -108,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_line_says_that_there_is_more() {
+    fn last_line_of_a_page_shows_page_number() {
         let pages = pages(36, 10);
         assert!(pages.len() > 1);
         assert!(pages[0].last().unwrap().starts_with("1/"), "{pages:?}");

@@ -1,18 +1,19 @@
-//! Bytes from a terminal as the keys that were pressed.
+//! Decodes bytes from a terminal into keys.
 //!
-//! Only what this view knows: letters, a few control characters, and the sequences that xterm and the Linux console send for arrows
-//! and the like, in both of their modes. All other sequences are taken as a whole and left alone. An escape character that ends
-//! what was read is the key of that name: terminals send a sequence as one.
+//! It decodes letters, a few control characters, and the sequences that xterm and the Linux console
+//! send for cursor keys, in both cursor modes. All other sequences are skipped as a whole. An escape
+//! character at the end of a read is the Escape key, because terminals send each sequence in one
+//! write.
 //!
-//! Crossterm's own reader is not used: it reads on without end from a terminal that was closed, and keeps what it has
-//! read from a loop that waits for other things, too.
+//! Why not crossterm's reader: it loops forever on a terminal that was closed, and it buffers bytes
+//! internally, so a loop that polls the descriptor misses them.
 
 /// A key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Key {
-    /// A letter, a digit, a sign.
+    /// A printable character.
     Letter(char),
-    /// A letter with Control.
+    /// A letter pressed with Control.
     Control(char),
     /// Enter.
     Enter,
@@ -20,13 +21,13 @@ pub enum Key {
     Escape,
     /// Backspace.
     Backspace,
-    /// An arrow.
+    /// Up arrow.
     Up,
-    /// An arrow.
+    /// Down arrow.
     Down,
-    /// An arrow.
+    /// Left arrow.
     Left,
-    /// An arrow.
+    /// Right arrow.
     Right,
     /// Page up.
     PageUp,
@@ -38,26 +39,26 @@ pub enum Key {
     End,
 }
 
-/// Longer sequences are none that a terminal sends.
+/// Maximum length of an escape sequence, in bytes. Terminals send none that is longer.
 const MOST_BYTES: usize = 32;
 const ESCAPE: u8 = 0x1b;
 
-/// What was read of a key that is not complete.
+/// Decoder that keeps the bytes of an incomplete key between reads.
 #[derive(Default)]
 pub struct Keys {
     begun: Vec<u8>,
 }
 
-/// What bytes begin with.
+/// First item in a buffer.
 enum Beginning {
-    /// So many bytes, and the key that they are, if they are one.
+    /// An item of this many bytes, and its key if it has one.
     Whole(usize, Option<Key>),
-    /// Part of a sequence or letter.
+    /// An incomplete sequence or letter.
     Part,
 }
 
 impl Keys {
-    /// The keys that `bytes` complete.
+    /// Returns the keys that `bytes` complete.
     pub fn read(&mut self, bytes: &[u8]) -> Vec<Key> {
         self.begun.extend_from_slice(bytes);
         let (mut keys, mut at) = (Vec::new(), 0);
@@ -100,7 +101,7 @@ fn beginning(bytes: &[u8]) -> Beginning {
     }
 }
 
-/// What stands behind `ESC [`, of which so many bytes are taken.
+/// Decodes a sequence after its introducer `ESC [` of `taken` bytes.
 fn sequence(bytes: &[u8], taken: usize) -> Beginning {
     if let [b'[', _, ..] = bytes {
         // A function key of the Linux console.
@@ -135,7 +136,7 @@ fn arrow(last: u8) -> Option<Key> {
     })
 }
 
-/// A letter in UTF-8. What is none is left out.
+/// Decodes a UTF-8 letter. Invalid bytes are skipped.
 fn letter(bytes: &[u8]) -> Beginning {
     let length = match bytes[0] {
         0..0x80 => 1,
@@ -159,7 +160,8 @@ mod tests {
 
     fn read(bytes: &str) -> Vec<Key> {
         let all = Keys::default().read(bytes.as_bytes());
-        // Piece by piece, it is the same, but for an escape that ends a piece.
+        // The result is the same if the input arrives in pieces, except for an escape that ends
+        // one.
         let mut keys = Keys::default();
         let mut pieces = Vec::new();
         for piece in bytes.as_bytes().chunk_by(|before, _| *before == ESCAPE) {
@@ -171,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn letters_and_signs() {
+    fn decodes_letters_and_control_characters() {
         assert_eq!(read("aß日"), ['a', 'ß', '日'].map(Key::Letter));
         assert_eq!(
             read("\r\n\u{7f}\u{8}\u{3}\u{1a}\u{0}"),
@@ -191,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn sequences() {
+    fn decodes_cursor_sequences() {
         for (text, key) in [
             ("\x1b[A", Key::Up),
             ("\x1bOA", Key::Up),
@@ -209,7 +211,7 @@ mod tests {
         ] {
             assert_eq!(read(text), [key], "{text:?}");
         }
-        // What is not known is taken whole, and what follows is not.
+        // Unknown sequences are skipped as a whole, and the key behind them is decoded.
         for text in [
             "\x1b[15~",
             "\x1b[[A",
@@ -225,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn what_never_ends_is_given_up() {
+    fn endless_sequence_is_bounded() {
         let mut keys = Keys::default();
         assert_eq!(keys.read(b"\x1b["), []);
         for _ in 0..100 {

@@ -1,11 +1,11 @@
-//! What a test leaves of a table, and who removes it.
+//! Cleanup of tables that tests create.
 
-/// A table that is removed when its publisher is gone: to be dropped after that.
+/// Removes the table of this name when dropped. Drop it after the publisher.
 pub struct Left(pub String);
 
 impl Drop for Left {
     fn drop(&mut self) {
-        // Only if a test fails before there is one, there is none.
+        // There is no table if the test failed before it created one.
         let _removed = common::remove(&self.0);
     }
 }

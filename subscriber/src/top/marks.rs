@@ -1,6 +1,7 @@
-//! What changed a moment ago, and how long ago: rows that came, cells that changed, rows that went and are shown for a while.
+//! Recent changes: rows created, cells updated, and rows deleted, which stay visible for a moment.
 //!
-//! Marks fade in steps. There is a bound to how many rows are remembered; beyond it only what is on the screen is.
+//! Marks fade in steps. The number of remembered rows is bounded. Beyond the bound, only rows on
+//! the screen are marked.
 
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Bound;
@@ -8,53 +9,53 @@ use std::time::{Duration, Instant};
 
 use common::{Change, RowRef};
 
-/// How old a mark may be in each of its steps.
+/// Maximum age of a mark in each step, in ms.
 const STEPS_MS: [u64; STEPS] = [350, 900, 1800];
-/// How many steps there are.
+/// Number of steps in which a mark fades.
 pub const STEPS: usize = 3;
-/// So many rows that came or changed are remembered.
+/// Maximum number of created or updated rows remembered, not counting rows on the screen.
 const MOST_ROWS: usize = 16_384;
-/// So many that went.
+/// Maximum number of deleted rows remembered.
 const MOST_GONE: usize = 1_024;
 
-/// How far a mark has faded: 0 is fresh.
+/// Fading step of a mark. Step 0 is the most recent.
 pub type Step = usize;
 
-/// What changed of late.
+/// Recent changes.
 pub struct Marks {
     begun: Instant,
     rows: HashMap<Vec<u8>, Mark>,
-    /// By what they were shown by.
+    /// Deleted rows by their former entry in the shown order.
     gone: BTreeMap<Vec<u8>, Gone>,
     swept: Instant,
 }
 
-/// A row that came, or changed, in ms since the marks begun.
+/// Times of the last changes to a row, in ms since `Marks::begun`.
 struct Mark {
     last_ms: u64,
     created_ms: Option<u64>,
-    /// Of each field; 0 if it did not change.
+    /// Time of each field's last change, or 0.
     cells_ms: Box<[u64]>,
 }
 
-/// A row that went.
+/// Deleted row.
 pub struct Gone {
-    /// The row as it was.
+    /// Row before its deletion.
     pub row: Vec<u8>,
     at_ms: u64,
 }
 
-/// The marks of one row.
+/// Marks of one row.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Fresh {
-    /// Whether it came.
+    /// Step of the row's creation, if it is recent.
     pub created: Option<Step>,
-    /// Which cells changed, if any did.
+    /// Step of each cell's last change. Empty if no cell changed.
     pub cells: Vec<Option<Step>>,
 }
 
 impl Marks {
-    /// None.
+    /// Creates an empty set of marks.
     pub fn new(now: Instant) -> Self {
         Self {
             begun: now,
@@ -64,7 +65,7 @@ impl Marks {
         }
     }
 
-    /// Takes in a change. There is always room for what is on the screen.
+    /// Records a change. Rows on the screen are recorded even beyond the bound.
     pub fn note(
         &mut self,
         change: &Change<RowRef<'_>>,
@@ -94,7 +95,7 @@ impl Marks {
         }
     }
 
-    /// Takes in that this entry is not shown any more.
+    /// Records that `entry` is no longer shown. `row` is its last row.
     pub fn note_gone(&mut self, entry: &[u8], row: RowRef<'_>, now: Instant) {
         if self.gone.len() < MOST_GONE {
             let (row, at_ms) = (row.bytes().to_vec(), self.ms(now));
@@ -102,12 +103,12 @@ impl Marks {
         }
     }
 
-    /// Forgets rows that went: they are shown by an order that is no more.
+    /// Forgets deleted rows, because the order that their entries belong to has changed.
     pub fn forget_gone(&mut self) {
         self.gone.clear();
     }
 
-    /// What is fresh of the row of a key.
+    /// Returns the marks of the row with this key.
     pub fn of(&self, key: &[u8], now: Instant) -> Fresh {
         let Some(mark) = self.rows.get(key) else {
             return Fresh::default();
@@ -122,7 +123,7 @@ impl Marks {
         }
     }
 
-    /// Rows that went from between these entries.
+    /// Returns the deleted rows between two entries.
     pub fn gone(
         &self,
         behind: Bound<&[u8]>,
@@ -139,7 +140,7 @@ impl Marks {
         })
     }
 
-    /// Forgets what has faded. To be called now and then.
+    /// Drops marks that have faded. Cheap enough to be called before each picture.
     pub fn sweep(&mut self, now: Instant) {
         let longest = Duration::from_millis(STEPS_MS[STEPS - 1]);
         if now.saturating_duration_since(self.swept) < longest / 4 {
@@ -153,12 +154,12 @@ impl Marks {
             .retain(|_, gone| step(gone.at_ms, now_ms).is_some());
     }
 
-    /// Whether something may still fade.
+    /// Returns true if no mark is left to fade.
     pub fn is_empty(&self) -> bool {
         self.rows.is_empty() && self.gone.is_empty()
     }
 
-    /// Never 0, which is no time.
+    /// Returns the time in ms since `begun`, plus one: 0 means "never".
     fn ms(&self, now: Instant) -> u64 {
         let ms = now.saturating_duration_since(self.begun).as_millis();
         u64::try_from(ms).unwrap_or(u64::MAX).saturating_add(1)
@@ -205,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn marks_fade_and_are_forgotten() {
+    fn marks_fade_and_are_dropped() {
         let rows = rows(&[["1", "0", "x"], ["1", "0", "y"], ["1", "1", "y"]]);
         let begun = Instant::now();
         let at = |ms| begun + Duration::from_millis(ms);
@@ -234,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn rows_that_went_stand_between_their_neighbours() {
+    fn deleted_rows_stay_between_their_neighbours() {
         let rows = rows(&[["1", "0", "x"]]);
         let begun = Instant::now();
         let mut marks = Marks::new(begun);
@@ -252,7 +253,7 @@ mod tests {
     }
 
     #[test]
-    fn there_is_a_bound_but_for_the_screen() {
+    fn bound_excludes_rows_on_screen() {
         let cells: Vec<String> = (0..MOST_ROWS + 10).map(|id| id.to_string()).collect();
         let cells: Vec<[&str; 3]> = cells.iter().map(|id| [id.as_str(), "0", ""]).collect();
         let rows = rows(&cells);

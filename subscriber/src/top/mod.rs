@@ -1,11 +1,19 @@
-//! `top`: a table in a terminal, live, as large as it may be.
+//! The `top` command: a live view of a table that fills the terminal.
 //!
-//! In the order of a picture's path: `run` waits for news, keys and time at once, and says when to draw. A refreshed table goes to the
-//! `app`, whose `model` is what is looked at: `rows` (in `sequence`s) keeps their order by changes, `search` leaves rows out, `marks` knows what
-//! changed of late, `seen` brings both together for the rows of a picture, which `picture` makes cells and columns of. `pulse` counts for
-//! the `header`, `draw` puts all of it into a buffer, in `colours`, and `screen` what differs onto the terminal. `keys` come from there.
+//! How a picture is made:
 //!
-//! What a picture costs depends on what is seen of a table, and not on its size.
+//! 1. `run` waits for table changes, keys and timers in one poll, and decides when to draw. `keys`
+//!    decodes the bytes that the terminal sends.
+//! 2. `app` refreshes the table and passes its changes to `model`, the state of the view.
+//! 3. `rows` keeps the shown rows sorted (in `sequence`s) as they change, and `search` filters
+//!    them. `marks` remembers recent changes.
+//! 4. `seen` selects the rows of the picture and their marks, and `picture` lays them out as cells
+//!    and columns.
+//! 5. `pulse` counts commits, changes and delays for the `header`.
+//! 6. `draw` renders everything into a buffer, styled by `colours`, and `screen` writes what
+//!    differs from the last picture to the terminal.
+//!
+//! The cost of a picture depends on the number of rows that it shows, not on the size of the table.
 
 mod app;
 pub mod args;
@@ -36,22 +44,22 @@ pub use pulse::Pulse;
 pub use run::{Ends, Followed, Session};
 pub use wanted::Wanted;
 
-/// Returns true if the terminal cannot move its cursor, by what `TERM` says.
+/// Returns true if `TERM` says that the terminal cannot move its cursor.
 pub fn is_dumb() -> bool {
     std::env::var_os("TERM").is_some_and(|term| term == "dumb")
 }
 
-/// Draws a table until its viewer has seen enough.
+/// Shows a table in the terminal until the user quits.
 ///
 /// # Errors
-/// Wrong arguments; a table that cannot be read; no terminal.
+/// Fails if the arguments are wrong, the table cannot be read or stdout is not a terminal.
 pub fn run(args: &args::Top, stop: &Stop, output: Output) -> Result<(), Failure> {
     let wanted = Wanted::read(&args.asked)?;
     if !output.is_terminal() {
         return Err(Failure::new(
             2,
             format!(
-                "top draws in a terminal, and stdout is none: use `subscriber watch {}` for changes as lines",
+                "top draws in a terminal, but stdout is not one: use `subscriber watch {}` to print changes as lines",
                 args.name
             ),
         ));
@@ -60,7 +68,7 @@ pub fn run(args: &args::Top, stop: &Stop, output: Output) -> Result<(), Failure>
         return Err(Failure::new(
             2,
             format!(
-                "top cannot draw in this terminal: TERM=dumb: set TERM to what the terminal is, or use `subscriber watch {}`",
+                "top cannot draw in this terminal: TERM=dumb: set TERM to the terminal's type, or use `subscriber watch {}`",
                 args.name
             ),
         ));

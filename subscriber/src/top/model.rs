@@ -1,6 +1,7 @@
-//! The table as it is looked at: what is chosen of it, where in it one is, what changed of late, and the picture of that.
+//! State of the view of a table with one schema: filter, order, scroll position, recent changes,
+//! and the frozen picture.
 //!
-//! A model is of one schema; another one makes another model.
+//! A schema change requires a new model.
 
 use std::collections::HashSet;
 use std::rc::Rc;
@@ -19,52 +20,53 @@ use crate::order::Order;
 use crate::shell::Failure;
 use crate::view::{Filter, Projection, parts};
 
-/// So many rows around the picture are kept when it is frozen.
+/// Maximum number of rows around the picture that are kept when it is frozen.
 const MOST_FROZEN: usize = 4_096;
 
-/// A table, looked at.
+/// View of a table.
 pub struct Model {
     schema: Arc<Schema>,
     filter: Rc<Filter>,
     projection: Rc<Projection>,
-    /// How it is to be sorted, as `--sort` would say it.
+    /// Requested order, in the syntax of `--sort`.
     sort: Option<String>,
-    /// What is searched for, as it was typed when it was right.
+    /// Text of the current filter. It is always valid.
     typed: String,
     pub(super) rows: Rows,
     marks: Marks,
-    /// Keys of the last picture.
+    /// Keys of the rows in the last picture.
     on_screen: HashSet<Vec<u8>>,
     pub(super) frozen: Option<Frozen>,
-    /// The place of the first row of the picture.
+    /// Position of the picture's first row.
     pub(super) top: usize,
-    /// How many rows fit.
+    /// Number of rows that fit the picture.
     pub(super) page: usize,
-    /// How many columns that are not pinned are out at the left.
+    /// Number of columns scrolled out to the left, not counting pinned ones.
     pub(super) first_column: usize,
-    /// A column that the next picture is to show.
+    /// Column that the next picture must show.
     pub(super) asked_column: Option<usize>,
-    /// The widest cell of each column so far: columns only get wider, so that they do not dance.
+    /// Width of the widest cell of each column so far. Columns only grow, so that the layout stays
+    /// calm.
     pub(super) widest: Vec<usize>,
 }
 
-/// Rows as they were.
+/// Rows of a frozen picture.
 pub struct Frozen {
-    /// These.
+    /// The rows.
     pub rows: Vec<Seen>,
-    /// The place of the first of them.
+    /// Position of the first of them.
     pub place: usize,
-    /// How many rows were shown in all.
+    /// Total number of rows at the time of freezing.
     pub len: usize,
-    /// The version that they are of.
+    /// Version of the table at the time of freezing.
     pub version: u64,
 }
 
 impl Model {
-    /// All that is wanted of the table.
+    /// Creates a view of `table` with the command line's options.
     ///
     /// # Errors
-    /// What is wanted does not fit the schema.
+    /// Fails if the options do not fit the schema.
     pub fn new(table: &UntypedSubscriber, wanted: &Wanted) -> Result<Self, Failure> {
         let schema = table.schema();
         let projection = match &wanted.fields {
@@ -103,17 +105,17 @@ impl Model {
         Ok(model)
     }
 
-    /// The schema that it is of.
+    /// Returns the schema of the view.
     pub fn schema(&self) -> &Schema {
         &self.schema
     }
 
-    /// The fields that are shown.
+    /// Returns the fields that are shown.
     pub fn fields(&self) -> impl ExactSizeIterator<Item = &Field> {
         self.projection.fields()
     }
 
-    /// Takes in what the last refresh changed.
+    /// Applies the changes of the last refresh.
     pub fn note(&mut self, table: &UntypedSubscriber, now: Instant) {
         let marks = &mut self.marks;
         for change in &table.changes() {
@@ -123,7 +125,7 @@ impl Model {
             .note(table, |entry, row| marks.note_gone(entry, row, now));
     }
 
-    /// Goes on with what takes long; whether that shows.
+    /// Continues pending work. Returns true if the picture changed.
     pub fn work(&mut self, table: &UntypedSubscriber, time: Duration) -> bool {
         let sort = self.rows.sort().map(str::to_owned);
         let shows = self.rows.work(table, time);
@@ -133,7 +135,8 @@ impl Model {
         shows && self.frozen.is_none()
     }
 
-    /// How it is to be sorted: which of the columns comes first, if it is shown, and whether it goes down.
+    /// Returns the index of the column that the rows are sorted by first, if it is shown, and true
+    /// if the order is descending.
     pub fn sorted_by(&self) -> (Option<usize>, bool) {
         let sort = self.sort.as_deref().unwrap_or_default();
         let (first, _) = parts(sort).next().unwrap_or_default();
@@ -149,12 +152,12 @@ impl Model {
         (column, down)
     }
 
-    /// As `--sort` would say it.
+    /// Returns the requested order in the syntax of `--sort`.
     pub fn sort(&self) -> Option<&str> {
         self.sort.as_deref()
     }
 
-    /// Sorts by the next column, or the one before.
+    /// Sorts by the next or the previous column.
     pub fn sort_by_next(&mut self, forward: bool) {
         let count = self.fields().len();
         let column = match (self.sorted_by().0, forward) {
@@ -164,7 +167,7 @@ impl Model {
         };
         let field = self.fields().nth(column).map(|field| {
             let is_key = self.schema.key_fields().any(|key| key == field);
-            // Of numbers one wants to see the largest, and of keys and names the first.
+            // Largest numbers first; keys and names in ascending order.
             let down = is_number(field.kind()) && !is_key;
             format!("{}{}", field.name(), if down { ":desc" } else { "" })
         });
@@ -180,7 +183,7 @@ impl Model {
         self.choose(None);
     }
 
-    /// Turns the order round.
+    /// Reverses the order.
     pub fn reverse(&mut self) {
         let keys = || {
             self.schema
@@ -201,10 +204,11 @@ impl Model {
         self.sort_by(sort);
     }
 
-    /// Searches for what was typed.
+    /// Sets the filter to `typed`.
     ///
     /// # Errors
-    /// What is wrong with it. What was searched for before stays if it was a condition, too.
+    /// Returns the error in a malformed condition, as one line. The previous filter stays if it was
+    /// a condition, too.
     pub fn search(&mut self, typed: &str) -> Result<(), String> {
         match Search::read(typed, &self.schema) {
             Ok(search) => {
@@ -215,7 +219,7 @@ impl Model {
                 Ok(())
             }
             Err(message) => {
-                // The text of a condition that has just begun was never meant to be found.
+                // A plain-text filter is cleared: it was the beginning of this condition.
                 let before = Search::read(&self.typed, &self.schema);
                 if matches!(before, Ok(Some(Search::Text(_)))) {
                     self.typed.clear();
@@ -226,11 +230,11 @@ impl Model {
         }
     }
 
-    /// Shows what is wanted now. `search` is what is searched for, if that is read already.
+    /// Applies the current order and filter. `search` is the parsed filter, if the caller has it.
     fn choose(&mut self, search: Option<Option<Search>>) {
         let read = || Search::read(&self.typed, &self.schema).unwrap_or_default();
         let choice = Choice {
-            // It was made of fields that there are.
+            // Cannot fail: the order names fields of this schema.
             order: order(self.sort.as_deref(), &self.schema).unwrap_or_default(),
             sort: self.sort.clone(),
             filter: Rc::clone(&self.filter),
@@ -244,12 +248,12 @@ impl Model {
         self.rows.choose(choice);
     }
 
-    /// What is searched for.
+    /// Returns the text of the current filter.
     pub fn searched(&self) -> &str {
         &self.typed
     }
 
-    /// Keeps the picture as it is, or goes on.
+    /// Freezes the picture, or unfreezes it.
     pub fn freeze(&mut self, table: &UntypedSubscriber, now: Instant) {
         self.frozen = match self.frozen {
             Some(_) => None,
@@ -265,7 +269,7 @@ impl Model {
         };
     }
 
-    /// The rows of the picture, of which `page` fit.
+    /// Returns the rows of a picture of `page` rows.
     pub(super) fn picture_rows(
         &mut self,
         table: &UntypedSubscriber,
@@ -290,19 +294,19 @@ impl Model {
         rows
     }
 
-    /// Whether something may still fade in the picture.
+    /// Returns true if a mark in the picture is still fading.
     pub fn fades(&self) -> bool {
         self.frozen.is_none() && !self.marks.is_empty()
     }
 
-    /// How many rows there are to be scrolled through.
+    /// Returns the number of rows that can be scrolled through.
     pub fn len(&self) -> usize {
         self.frozen
             .as_ref()
             .map_or(self.rows.len(), |frozen| frozen.len)
     }
 
-    /// The last place that may be at the top.
+    /// Returns the last valid position of the picture's first row.
     fn last_top(&self) -> usize {
         let end = match &self.frozen {
             Some(frozen) => frozen.place + frozen.rows.len(),
@@ -311,18 +315,18 @@ impl Model {
         end.saturating_sub(self.page.max(1))
     }
 
-    /// Goes so many rows down, or up.
+    /// Scrolls down by `rows`, or up if negative.
     pub fn scroll(&mut self, rows: isize) {
         let first = self.frozen.as_ref().map_or(0, |frozen| frozen.place);
         let top = self.top.saturating_add_signed(rows);
         self.top = top.min(self.last_top()).max(first);
     }
 
-    /// How many of the first columns always stay: those of the key.
+    /// Returns the number of leading columns that never scroll out: the key's.
     pub(super) fn pinned(&self) -> usize {
         let is_key = |field: &&Field| self.schema.key_fields().any(|key| key == *field);
         let pinned = self.fields().take_while(is_key).count();
-        // If all are of the key, they are to be seen, too.
+        // If all columns belong to the key, they must scroll.
         if pinned == self.fields().len() {
             0
         } else {
@@ -330,7 +334,7 @@ impl Model {
         }
     }
 
-    /// Goes a column to the right, or to the left.
+    /// Scrolls one column to the right or left.
     pub fn scroll_columns(&mut self, forward: bool, is_more: bool) {
         match forward {
             true if is_more => self.first_column += 1,

@@ -1,4 +1,4 @@
-//! The rows of a picture as cells: what is shown of them, in columns that fit.
+//! Lays out the rows of a picture as cells, in the columns that fit.
 
 use std::time::Instant;
 
@@ -12,52 +12,53 @@ use crate::format::cells::{is_number, shorten, width};
 use crate::format::columns::{Column, GAP};
 use crate::format::fit::fit;
 
-/// The table as it is drawn.
+/// Table as it is drawn.
 pub struct Picture {
-    /// The columns that fit.
+    /// Heads of the columns that fit.
     pub heads: Vec<Head>,
-    /// The rows that fit.
+    /// Rows that fit.
     pub lines: Vec<Line>,
-    /// Whether there are columns at the left, and at the right, that do not fit.
+    /// True if columns are hidden at the left, and at the right.
     pub more: [bool; 2],
 }
 
-/// The head of a column.
+/// Head of a column.
 pub struct Head {
-    /// What stands there.
+    /// Text of the head.
     pub name: String,
-    /// Whether rows are sorted by it.
+    /// True if rows are sorted by this column.
     pub is_sorted: bool,
-    /// How wide it is.
+    /// Width of the column.
     pub width: usize,
-    /// Whether its cells line up at the right.
+    /// True if cells are right-aligned.
     pub right: bool,
 }
 
-/// A row.
+/// Row of a picture.
 pub struct Line {
-    /// Whether it came a moment ago.
+    /// Age of the row's creation, if it is recent.
     pub created: Option<Step>,
-    /// Whether it went.
+    /// Age of the row's deletion, if it was deleted.
     pub gone: Option<Step>,
-    /// What stands in it.
+    /// Cells of the shown columns.
     pub cells: Vec<Cell>,
 }
 
-/// What stands in a column.
+/// Cell of a row.
 pub struct Cell {
-    /// It fits its column.
+    /// Text, cut to the width of the column.
     pub text: String,
-    /// Whether it changed a moment ago.
+    /// Age of the last change, if it is recent.
     pub changed: Option<Step>,
 }
 
-/// Marks the column that rows are sorted by.
+/// Mark of the column that rows are sorted by in ascending order.
 const UP: &str = "▲";
+/// Mark of the column that rows are sorted by in descending order.
 const DOWN: &str = "▼";
 
 impl Model {
-    /// The picture, of so many rows, in so many columns of the terminal.
+    /// Lays out a picture of `rows` rows and `columns` terminal columns.
     pub fn picture(
         &mut self,
         table: &UntypedSubscriber,
@@ -75,7 +76,7 @@ impl Model {
         let last = self.fields().len().saturating_sub(1 + self.pinned());
         self.first_column = self.first_column.min(last);
         let (mut chosen, mut layout) = self.fitted(columns);
-        // Columns that were scrolled out come back as soon as there is room for all.
+        // If all columns fit again, columns that were scrolled out return.
         while self.first_column > 0 {
             self.first_column -= 1;
             let (more, wider) = self.fitted(columns);
@@ -136,25 +137,25 @@ impl Model {
         self.fields().map(of).collect()
     }
 
-    /// Whether a column's cell of a row changed.
+    /// Returns the age of the last change to a cell, if it is recent.
     fn changed(&self, seen: &Seen, column: usize) -> Option<Step> {
         let field = self.fields().nth(column)?;
         let (index, _) = self.schema().field(field.name())?;
         *seen.fresh.cells.get(index)?
     }
 
-    /// The columns that are not scrolled out, with widths that fit `columns` of the terminal.
+    /// Returns the columns that are not scrolled out, with widths that fit into `columns`.
     fn fitted(&self, columns: usize) -> (Vec<usize>, Vec<Column>) {
         let (chosen, mut layout) = self.layout();
         if !fit(&mut layout, columns).is_empty() {
-            // The sign for what is out at the right covers no heading.
+            // Leave room for the sign that marks hidden columns at the right.
             layout = self.layout().1;
             fit(&mut layout, columns.saturating_sub(1));
         }
         (chosen, layout)
     }
 
-    /// The columns that are there for the left and right keys, and how wide they would be.
+    /// Returns the columns that are not scrolled out, with their natural widths.
     fn layout(&self) -> (Vec<usize>, Vec<Column>) {
         let pinned = self.pinned();
         let chosen: Vec<usize> = (0..pinned)
@@ -176,7 +177,7 @@ impl Model {
 }
 
 impl Picture {
-    /// Where each column begins, from 0.
+    /// Returns the start of each column, counted from 0.
     pub fn starts(&self) -> impl Iterator<Item = usize> {
         self.heads.iter().scan(0, |at, head| {
             let start = *at;
@@ -186,7 +187,7 @@ impl Picture {
     }
 }
 
-/// The mark behind a column's name: the direction, if rows are sorted by it.
+/// Returns the mark behind a column's name: the direction if rows are sorted by it.
 fn mark(is_sorted: bool, down: bool) -> &'static str {
     match (is_sorted, down) {
         (false, _) => "",

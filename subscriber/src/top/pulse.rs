@@ -1,7 +1,7 @@
-//! How a table lives: commits, changes and delays of the last seconds, beat by beat.
+//! Commits, changes and delays of the last seconds, in intervals of a quarter of a second (beats).
 //!
-//! A beat is a quarter of a second. Rates are of the last two seconds, quantiles of delays of the last ten; both begin with
-//! as much as there is.
+//! Rates cover the last two seconds, and delay quantiles about the last ten. At the beginning both
+//! cover the time since the start.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -10,40 +10,41 @@ use common::UntypedSubscriber;
 
 use crate::delays::Delays;
 
-/// How long a beat is.
+/// Length of a beat.
 const BEAT: Duration = Duration::from_millis(250);
-/// So many are remembered.
+/// Maximum number of beats kept.
 pub const BEATS: usize = 120;
-/// So many make a rate.
+/// Number of beats in a rate.
 const RATE_BEATS: usize = 8;
-/// Delays are kept by pieces of so many beats, and of so many pieces quantiles are told.
+/// Number of beats in a piece, the unit in which delays expire.
 const PIECE_BEATS: usize = 8;
+/// Number of pieces in a delay quantile.
 const PIECES: usize = 5;
 
-/// What happened in a beat.
+/// Statistics of one beat.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Beat {
-    /// Commits that were made.
+    /// Number of commits.
     pub commits: u64,
-    /// Rows that changed, as this copy saw it.
+    /// Number of changed rows, as reported by refreshes.
     pub changes: u64,
-    /// The p99 of the delays from commit to applied, if there was one.
+    /// 99th percentile of the delays from commit to refresh, if there was a commit.
     pub delay: Option<Duration>,
 }
 
-/// The last beats, and sums of all.
+/// Statistics of the last beats and of the whole session.
 pub struct Pulse {
     begun: Instant,
     changes: u64,
-    /// Of all beats that ended.
+    /// Delays of all finished beats.
     all_delays: Delays,
-    /// When this beat began.
+    /// Start of the current beat.
     began: Instant,
     beat: Beat,
-    /// Of this beat.
+    /// Delays of the current beat.
     delays: Delays,
     beats: VecDeque<Beat>,
-    /// The last is the current one.
+    /// Delays of the last pieces. The last piece is the current one.
     pieces: VecDeque<Delays>,
     beats_of_piece: usize,
     quantiles: Option<[Duration; 2]>,
@@ -51,7 +52,7 @@ pub struct Pulse {
 }
 
 impl Pulse {
-    /// Of a table whose copy is at this version.
+    /// Creates empty statistics for a local copy at `version`.
     pub fn new(version: u64, now: Instant) -> Self {
         Self {
             begun: now,
@@ -68,7 +69,7 @@ impl Pulse {
         }
     }
 
-    /// Takes in what the last refresh brought.
+    /// Counts the changes of the last refresh.
     pub fn note(&mut self, table: &UntypedSubscriber, now: Instant) {
         let changes = table.changes().len() as u64;
         self.count(table.version(), changes, table.delay(), now);
@@ -85,14 +86,14 @@ impl Pulse {
         }
     }
 
-    /// Ends beats that are over; whether there was one.
+    /// Finishes the beats that have elapsed. Returns true if there was one.
     pub fn tick(&mut self, now: Instant) -> bool {
         let over = now.saturating_duration_since(self.began).as_nanos() / BEAT.as_nanos();
         if over == 0 {
             return false;
         }
         self.end_beat();
-        // What is longer ago than is remembered need not be counted.
+        // Older beats than those kept need no counting.
         let over = u32::try_from(over).unwrap_or(u32::MAX);
         for _ in 1..over.min((BEATS + PIECES * PIECE_BEATS) as u32) {
             self.end_beat();
@@ -130,7 +131,7 @@ impl Pulse {
         }
     }
 
-    /// When the next beat ends that shows; None while nothing moves.
+    /// Returns the end of the current beat; `None` while all statistics are zero.
     pub fn next(&self) -> Option<Instant> {
         let is_still = self.beat == Beat::default()
             && self.delays.is_empty()
@@ -139,7 +140,7 @@ impl Pulse {
         (!is_still).then(|| self.began + BEAT)
     }
 
-    /// Commits and changes a second.
+    /// Returns commits and changes per second.
     pub fn rates(&self) -> [f64; 2] {
         let last = self.beats.iter().rev().take(RATE_BEATS);
         let seconds = BEAT.as_secs_f64() * last.len().max(1) as f64;
@@ -149,24 +150,24 @@ impl Pulse {
         sums.map(|sum| sum as f64 / seconds)
     }
 
-    /// p50 and p99 of the delays from commit to applied.
+    /// Returns the median and 99th percentile of recent delays.
     pub fn quantiles(&self) -> Option<[Duration; 2]> {
         self.quantiles
     }
 
-    /// How many changes there were in all, and in how long.
+    /// Returns the number of changes in the session and its duration.
     pub fn total(&self) -> (u64, Duration) {
         (self.changes, self.begun.elapsed())
     }
 
-    /// p50 and p99 of all delays.
+    /// Returns the median and 99th percentile of all delays of the session.
     pub fn total_quantiles(&self) -> Option<[Duration; 2]> {
         let mut all = self.all_delays.clone();
         all.add(&self.delays);
         quantiles(&all)
     }
 
-    /// The last beats, the latest at the end.
+    /// Returns the last beats, latest last.
     pub fn beats(&self) -> &VecDeque<Beat> {
         &self.beats
     }
@@ -181,7 +182,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn rates_and_quantiles_are_of_the_last_seconds() {
+    fn rates_and_quantiles_cover_the_last_seconds() {
         let begun = Instant::now();
         let at = |ms| begun + Duration::from_millis(ms);
         let mut pulse = Pulse::new(100, begun);

@@ -1,15 +1,17 @@
-//! Which rows are shown, in which order, kept so by changes: no picture sorts or searches the table.
+//! Filters and sorts the rows incrementally, so that no picture sorts or scans the table.
 //!
-//! 1. [`Sequence`] `all` has every row, by its key. It is made once, and then changed by the rows that come and go.
-//! 2. Where rows are left out, or another order is asked for, `shown` is a second one, of entries that begin with what
-//!    they are sorted by.
-//! 3. To make that, a walk goes along `all` and looks each row up, for a few milliseconds at a time, so that keys are heard and
-//!    pictures drawn meanwhile. What changes before the walk gets there, and behind it, is put in as it comes: that an entry
-//!    comes twice does no harm. While only the filter changes, what the walk has found is shown at once; another order is
-//!    shown when it is complete.
-//! 4. A refresh that brings more changes than are worth putting in one by one leaves both as they are, and they are made
-//!    anew from the table at once, no more often than costs a tenth of the time. What is shown until then is by the former order,
-//!    with the rows of now.
+//! 1. The [`Sequence`] `all` contains every row, sorted by key. It is built once and then updated
+//!    with created and deleted rows.
+//! 2. With a filter or another order, `shown` is a second sequence. Its entries begin with the
+//!    bytes that they are sorted by.
+//! 3. To build `shown`, a walk visits `all` and looks up each row, for a few milliseconds at a
+//!    time, so that keys are handled and pictures drawn in between. Changes are applied as they
+//!    arrive, whether the walk has passed the row or not: inserting an entry twice is harmless. If
+//!    only the filter changed, rows are shown as the walk finds them. A new order is shown when the
+//!    walk is complete.
+//! 4. If a refresh has too many changes to apply one by one, both sequences are left outdated and
+//!    rebuilt from the table in one pass. Rebuilding takes at most a tenth of the time. Until then
+//!    the old order is shown with the current rows.
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -22,26 +24,28 @@ use super::sequence::Sequence;
 use crate::order::Order;
 use crate::view::{Filter, Projection};
 
-/// Of the fields that rows are sorted by, so many bytes count: a wide text must not be kept twice for each row.
+/// Maximum number of bytes of a row's sort fields that are compared. It bounds the memory that wide
+/// texts take for each row.
 const MOST_SORT_BYTES: usize = 64;
-/// With more changes at once both sequences are made anew.
+/// Maximum number of changes in a refresh that are applied one by one. With more, both sequences
+/// are rebuilt.
 const MOST_CHANGES: usize = 20_000;
-/// After that took some time, so many times as long must pass until it is done again.
+/// Minimum pause after a rebuild, as a multiple of its duration.
 const REST: u32 = 9;
-/// So many rows are looked at by a walk between two looks at the clock.
+/// Number of rows that a walk visits between two looks at the clock.
 const STEP: usize = 64;
 
-/// What of the table, in which order.
+/// Selection and order of the rows that are shown.
 pub struct Choice {
-    /// How `--sort` would say it; None is by key.
+    /// Order in the syntax of `--sort`; `None` sorts by key.
     pub sort: Option<String>,
-    /// That, as the schema reads it.
+    /// Parsed `sort`.
     pub order: Order,
-    /// `--where`.
+    /// Conditions of `--where`.
     pub filter: Rc<Filter>,
-    /// What was typed.
+    /// Filter typed by the user.
     pub search: Option<Search>,
-    /// Which fields are shown, and so searched.
+    /// Fields that are shown and searched.
     pub projection: Rc<Projection>,
 }
 
@@ -57,37 +61,37 @@ impl Choice {
     }
 }
 
-/// Rows in the order of a choice.
+/// Rows selected and sorted by a choice.
 struct Shown {
     choice: Rc<Choice>,
-    /// None if that is all of them, by key.
+    /// Entries in order; `None` if the choice is all rows by key, which `all` contains.
     entries: Option<Sequence>,
 }
 
-/// How far the rows of `all` were looked at.
+/// Progress of a walk through `all`.
 #[derive(Default)]
 struct Walk {
     behind: Option<Vec<u8>>,
     looked_at: usize,
 }
 
-/// Rows of one schema.
+/// Sorted rows of a table with one schema.
 pub struct Rows {
     schema: Arc<Schema>,
     by_key: Order,
     all: Sequence,
     shown: Shown,
-    /// To be shown when it is complete.
+    /// Sequence under construction, shown when it is complete.
     next: Option<Shown>,
     walk: Option<Walk>,
-    /// Whether changes were left out, so that all is to be made anew.
+    /// True if changes were skipped, so that both sequences must be rebuilt.
     is_outdated: bool,
-    /// Not before this.
+    /// Earliest time of the next rebuild.
     rested: Instant,
 }
 
 impl Rows {
-    /// All rows of the local copy that are chosen.
+    /// Creates the sequences from the local copy.
     pub fn new(table: &UntypedSubscriber, choice: Choice) -> Self {
         let schema = table.schema();
         let mut rows = Self {
@@ -107,7 +111,7 @@ impl Rows {
         rows
     }
 
-    /// Shows what is chosen, in that order, as soon as it is known.
+    /// Switches to another selection or order. It is shown as soon as it is available.
     pub fn choose(&mut self, choice: Choice) {
         let is_all = choice.is_all_by_key();
         let at_once = is_all || choice.sort == self.shown.choice.sort;
@@ -121,42 +125,42 @@ impl Rows {
             false => self.next = Some(shown),
         }
         self.walk = (!is_all).then(Walk::default);
-        // Whoever asks for it is not to wait for it.
+        // A change requested by the user is not delayed by the pause between rebuilds.
         self.rested = Instant::now();
     }
 
-    /// How the rows are sorted that are shown.
+    /// Returns the order of the rows shown at present.
     pub fn sort(&self) -> Option<&str> {
         self.shown.choice.sort.as_deref()
     }
 
-    /// How many rows are shown.
+    /// Returns the number of rows shown.
     pub fn len(&self) -> usize {
         self.shown_entries().len()
     }
 
-    /// The entries from a place on.
+    /// Returns the entries from a position on.
     pub fn starting_at(&self, place: usize) -> impl Iterator<Item = &[u8]> {
         self.shown_entries().starting_at(place)
     }
 
-    /// The key in an entry.
+    /// Returns the key part of an entry.
     pub fn key<'e>(&self, entry: &'e [u8]) -> &'e [u8] {
         &entry[entry.len() - self.schema.key_size()..]
     }
 
-    /// How much of a search, or of sorting, is done, in percent.
+    /// Returns the progress of filtering or sorting in percent, if it is under way.
     pub fn progress(&self) -> Option<usize> {
         let walk = self.walk.as_ref()?;
         Some(walk.looked_at * 100 / self.all.len().max(1)).map(|percent| percent.min(99))
     }
 
-    /// When there is something to do, if there is.
+    /// Returns the time at which pending work may continue, if there is any.
     pub fn due(&self) -> Option<Instant> {
         (self.is_outdated || self.walk.is_some()).then_some(self.rested)
     }
 
-    /// Goes on with what is to be done, for about `time`; whether that shows.
+    /// Continues pending work for about `time`. Returns true if the picture changed.
     pub fn work(&mut self, table: &UntypedSubscriber, time: Duration) -> bool {
         let begun = Instant::now();
         if self.is_outdated {
@@ -186,7 +190,7 @@ impl Rows {
         true
     }
 
-    /// Looks at the next rows; whether these were the last.
+    /// Visits the next rows. Returns true if they were the last.
     fn step(&mut self, table: &UntypedSubscriber, walk: &mut Walk) -> bool {
         let target = self.next.as_mut().unwrap_or(&mut self.shown);
         let Some(entries) = &mut target.entries else {
@@ -211,7 +215,7 @@ impl Rows {
         looked_at < STEP
     }
 
-    /// Makes both sequences from the table.
+    /// Rebuilds both sequences from the table.
     fn make(&mut self, table: &UntypedSubscriber) {
         if let Some(next) = self.next.take() {
             self.shown = next;
@@ -231,7 +235,8 @@ impl Rows {
         self.shown.entries = (!is_all).then(|| Sequence::sorted(self.width(&choice.order), &shown));
     }
 
-    /// Takes in what the last refresh changed. `left` is told of entries that are not shown any more, with their last rows.
+    /// Applies the changes of the last refresh. Calls `left` for each entry that is no longer
+    /// shown, with its last row.
     pub fn note(&mut self, table: &UntypedSubscriber, mut left: impl FnMut(&[u8], RowRef<'_>)) {
         let changes = table.changes();
         if self.is_outdated || changes.len() > MOST_CHANGES {
@@ -285,7 +290,7 @@ impl Rows {
 }
 
 impl Shown {
-    /// Takes in that a key's row was `old` and is `new`.
+    /// Applies a change of a row from `old` to `new`.
     fn note(
         &mut self,
         old: Option<RowRef<'_>>,
@@ -318,7 +323,7 @@ fn write(order: &Order, row: RowRef<'_>, entry: &mut Vec<u8>) {
     append(order, row, entry);
 }
 
-/// What compares as the row does, and then its key.
+/// Appends the row's sort bytes, which compare as the rows do, and its key.
 fn append(order: &Order, row: RowRef<'_>, entry: &mut Vec<u8>) {
     order.write(row, MOST_SORT_BYTES, entry);
     row.schema().write_key(row.bytes(), entry);

@@ -1,5 +1,5 @@
-//! The loop: news, keys and time are waited for at once, and a picture is drawn when something in it is new, and then no
-//! more often than a viewer can tell.
+//! The main loop. It waits for table changes, keys and timers in one poll, and draws when the
+//! picture has changed, at a bounded frame rate.
 
 use std::fs::File;
 use std::io::Read;
@@ -23,49 +23,49 @@ use crate::delays::Delays;
 use crate::output::Output;
 use crate::shell::{Failure, Stop};
 
-/// From one picture to the next, at least.
+/// Minimum time between two pictures.
 const FRAME: Duration = Duration::from_millis(33);
-/// The same while nothing happens but that marks fade.
+/// Minimum time between two pictures that differ only by fading marks.
 const FADING_FRAME: Duration = Duration::from_millis(100);
-/// How often a table that nobody publishes yet is looked for.
+/// Interval at which a table that does not exist yet is looked up.
 const LOOK: Duration = Duration::from_millis(50);
-/// What takes long is done for so long at a time.
+/// Time slice of pending work between two polls.
 const WORK: Duration = Duration::from_millis(12);
-/// So many bytes of keys are read at once.
+/// Maximum number of key bytes read at once.
 const MOST_KEYS: usize = 1024;
 
-/// When to end, beside at a key or a signal.
+/// Conditions that end the view, in addition to keys and signals.
 #[derive(Clone, Copy, Default)]
 pub struct Ends {
-    /// When the table is closed.
+    /// End when the table is closed.
     pub with_table: bool,
-    /// At this time.
+    /// End at this time.
     pub at: Option<Instant>,
 }
 
-/// A table that was followed, and what there was to see.
+/// Table after the session, with its statistics.
 pub struct Followed {
     /// The table.
     pub table: UntypedSubscriber,
-    /// What happened to it.
+    /// Statistics of the session.
     pub pulse: Pulse,
 }
 
-/// A terminal, and what is drawn there.
+/// Terminal session that shows a table.
 pub struct Session<'a> {
     stop: &'a Stop,
     screen: Screen,
     app: App,
     keyboard: File,
     keys: Keys,
-    /// Readable when the terminal was made larger or smaller.
+    /// Readable after the terminal was resized.
     resized: UnixStream,
     drawn: Option<Instant>,
-    /// How long pictures took.
+    /// Drawing times of the pictures.
     frames: Delays,
 }
 
-/// What happened while the loop slept.
+/// Events that ended a sleep.
 #[derive(Default)]
 struct Woken {
     is_over: bool,
@@ -73,10 +73,10 @@ struct Woken {
 }
 
 impl<'a> Session<'a> {
-    /// Takes the terminal.
+    /// Takes control of the terminal.
     ///
     /// # Errors
-    /// It cannot be taken.
+    /// Fails if the terminal cannot be drawn to or keys cannot be read.
     pub fn open(
         name: &str,
         wanted: Wanted,
@@ -88,7 +88,7 @@ impl<'a> Session<'a> {
         let refused = |what: &str, error| Failure::new(1, format!("cannot {what}: {error}"));
         let no_keys = |error| {
             let message =
-                format!("top needs a terminal for keys: stdin is none, and /dev/tty: {error}");
+                format!("top cannot read keys: stdin is not a terminal and /dev/tty: {error}");
             Failure::new(2, message)
         };
         let keyboard = keyboard().map_err(no_keys)?;
@@ -107,10 +107,11 @@ impl<'a> Session<'a> {
         })
     }
 
-    /// Draws the table until the end, and returns it, if it was there. It is waited for.
+    /// Waits for the table and draws it until an end condition holds. Returns the table if it
+    /// appeared.
     ///
     /// # Errors
-    /// The table cannot be read, or the terminal cannot be written to.
+    /// Fails if the table cannot be read or the terminal cannot be written to.
     pub fn follow(
         mut self,
         builder: &SubscriberBuilder<()>,
@@ -157,7 +158,7 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// Looks for the table; whether it is there.
+    /// Looks for the table. Returns true if it exists.
     fn look(
         &mut self,
         builder: &SubscriberBuilder<()>,
@@ -167,7 +168,8 @@ impl<'a> Session<'a> {
             Err(Error::NotFound { .. }) => Ok(false),
             found => {
                 let found = table.insert(found?);
-                // Asked for once before the refreshes that are to make it readable.
+                // The descriptor is only armed by refreshes after its first request, so request it
+                // before the first refresh.
                 let _news = found.as_fd();
                 self.app.attach(found, Instant::now())?;
                 Ok(true)
@@ -175,7 +177,7 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// Draws, if there is something new to see and the last picture is long enough ago.
+    /// Draws if the picture has changed and the last one is old enough.
     fn draw(&mut self, table: Option<&UntypedSubscriber>, now: Instant) -> Result<(), Failure> {
         let past = self
             .drawn
@@ -191,7 +193,7 @@ impl<'a> Session<'a> {
         Ok(())
     }
 
-    /// How long nothing is to be done unless something happens.
+    /// Returns the time until the next timer, or `None` without one.
     fn pause(&self, is_attached: bool, ends: Ends) -> Option<Duration> {
         let now = Instant::now();
         let after = |time: Duration| self.drawn.map_or(now, |drawn| drawn + time);
@@ -207,7 +209,7 @@ impl<'a> Session<'a> {
         next.map(|next| next.saturating_duration_since(now))
     }
 
-    /// Sleeps until something happens, for `time` at most.
+    /// Sleeps until an event arrives, for at most `time`.
     fn sleep(
         &mut self,
         table: Option<&UntypedSubscriber>,
@@ -222,7 +224,7 @@ impl<'a> Session<'a> {
         let [keys, resized] =
             [0, 1].map(|at| events.get(at).copied().unwrap_or(PollFlags::empty()));
         if resized.contains(PollFlags::POLLIN) {
-            // However often it was: the size is asked for.
+            // Drain all notifications; the size itself is queried when drawing.
             let _size = self.resized.read(&mut [0; 64]);
         }
         let is_gone =
@@ -233,7 +235,7 @@ impl<'a> Session<'a> {
         })
     }
 
-    /// Does what keys say; whether that is the end.
+    /// Handles pressed keys. Returns true if the view must end.
     fn press(&mut self, table: Option<&UntypedSubscriber>) -> Result<bool, Failure> {
         let mut bytes = [0; MOST_KEYS];
         let read = match self.keyboard.read(&mut bytes) {
@@ -263,7 +265,7 @@ fn has_ended(ends: Ends, table: Option<&UntypedSubscriber>, now: Instant) -> boo
     ends.with_table && is_closed || ends.at.is_some_and(|end| end <= now)
 }
 
-/// A descriptor that is readable once the terminal was made larger or smaller.
+/// Returns a descriptor that becomes readable when the terminal is resized.
 fn resizes() -> std::io::Result<UnixStream> {
     let (reader, writer) = UnixStream::pair()?;
     reader.set_nonblocking(true)?;

@@ -1,7 +1,8 @@
-//! The terminal while a picture fills it, and given back on every way out.
+//! The terminal while a picture fills it.
 //!
-//! Each picture is one write of what differs from the one before. It is drawn on the alternate screen, so that what stood in the
-//! terminal is there again afterwards: when the [`Screen`] is dropped, and before a panic says why. Logs are held back meanwhile.
+//! Pictures are drawn on the alternate screen, each with one write of the cells that differ from
+//! the previous picture. The terminal is restored when the [`Screen`] is dropped and before a panic
+//! prints its message, so that its former content reappears. Logs are held back until then.
 
 use std::fs::File;
 use std::io::{self, IsTerminal, Write};
@@ -26,36 +27,37 @@ use rustix::termios::tcgetwinsize;
 use crate::logs;
 use crate::output::Output;
 
-/// A terminal that does not say how large it is, as (columns, lines).
+/// Size assumed for a terminal that does not report one, as (columns, lines).
 const USUAL_SIZE: (u16, u16) = (80, 24);
-/// No picture is larger: a terminal may claim any size.
+/// Maximum width of a picture. It bounds memory, because a terminal may report any size.
 const MOST_COLUMNS: u16 = 1000;
+/// Maximum height of a picture.
 const MOST_LINES: u16 = 500;
-/// How long a terminal that takes nothing is waited for when it is given back, in ms.
+/// Maximum wait for a terminal that accepts no output when it is restored, in ms.
 const PATIENCE_MS: u16 = 1000;
 
-/// Whether a terminal is to be given back.
+/// True while the terminal must be restored.
 static TAKEN: AtomicBool = AtomicBool::new(false);
 
-/// A terminal.
+/// The terminal and the picture that it shows.
 pub struct Screen {
     output: Output,
     terminal: File,
-    /// What it shows.
+    /// Picture that the terminal shows.
     shown: Buffer,
-    /// Whether that is not known.
+    /// True if the terminal's content is unknown, so that the next picture is drawn completely.
     is_unknown: bool,
 }
 
 impl Screen {
-    /// Takes the terminal that `output` is.
+    /// Switches the terminal behind `output` to the alternate screen and raw mode.
     ///
     /// # Errors
-    /// It is none, or none to read keys from.
+    /// Fails if `output` or the source of keys is not a terminal.
     pub fn open(output: Output) -> io::Result<Self> {
         let terminal = output.terminal();
-        let terminal = terminal.ok_or_else(|| io::Error::other("stdout is no terminal"))?;
-        give_back_before_panics();
+        let terminal = terminal.ok_or_else(|| io::Error::other("stdout is not a terminal"))?;
+        restore_before_panics();
         let mut screen = Self {
             output,
             terminal,
@@ -79,7 +81,7 @@ impl Screen {
     /// Draws a picture.
     ///
     /// # Errors
-    /// The terminal is gone, or the end was asked for.
+    /// Fails if the terminal is gone or a signal requested the end.
     pub fn draw(&mut self, picture: impl FnOnce(&mut Buffer)) -> io::Result<()> {
         let mut next = Buffer::empty(self.area());
         picture(&mut next);
@@ -101,23 +103,25 @@ impl Screen {
         self.output.write_all(&bytes)
     }
 
-    /// Whether the terminal has another size than the picture.
+    /// Returns true if the terminal's size differs from that of the picture.
     pub fn is_resized(&self) -> bool {
         self.area() != self.shown.area
     }
 
-    /// Draws all of the next picture, whatever the terminal shows.
+    /// Makes the next draw repaint the whole screen.
     pub fn forget(&mut self) {
         self.is_unknown = true;
     }
 
-    /// Gives the terminal back, stops, as by Ctrl-Z, and takes it again.
+    /// Restores the terminal, suspends the process group as Ctrl-Z does, and takes the terminal
+    /// back when it continues.
     ///
     /// # Errors
-    /// The terminal cannot be taken again.
+    /// Fails if the terminal cannot be taken back.
     pub fn suspend(&mut self) -> io::Result<()> {
-        give_back();
-        // All that a terminal would stop. Where nobody could continue it, the system leaves it be.
+        restore();
+        // Signals the whole process group, as a terminal does. The kernel ignores SIGTSTP in an
+        // orphaned group, where no shell could continue it.
         let _left_alone = kill(Pid::from_raw(0), Signal::SIGTSTP);
         self.take()
     }
@@ -133,24 +137,25 @@ impl Screen {
 
 impl Drop for Screen {
     fn drop(&mut self) {
-        give_back();
+        restore();
     }
 }
 
-/// What a panic has to say would be lost with the alternate screen.
-fn give_back_before_panics() {
+/// Installs a panic hook that restores the terminal first: a message on the alternate screen would
+/// be lost.
+fn restore_before_panics() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
         let before = std::panic::take_hook();
         std::panic::set_hook(Box::new(move |panic| {
-            give_back();
+            restore();
             before(panic);
         }));
     });
 }
 
-/// Gives the terminal back, if it was taken.
-fn give_back() {
+/// Restores the terminal if it was taken.
+fn restore() {
     if !TAKEN.swap(false, Ordering::SeqCst) {
         return;
     }
@@ -160,17 +165,17 @@ fn give_back() {
     let made = queue!(bytes, EndSynchronizedUpdate, Show, LeaveAlternateScreen);
     if made.is_ok() && poll(&mut room, PATIENCE_MS) == Ok(1) {
         let mut stdout = stdout.lock();
-        // If it is gone, there is nothing to give back.
+        // A terminal that is gone needs no restoring.
         let _given = stdout.write_all(&bytes).and_then(|()| stdout.flush());
     }
     let _gone = disable_raw_mode();
     logs::release();
 }
 
-/// Where keys come from: stdin, or the terminal that the process belongs to.
+/// Opens the source of keys: stdin if it is a terminal, else the controlling terminal.
 ///
 /// # Errors
-/// It has none.
+/// Fails if stdin is not a terminal and the process has no controlling terminal.
 pub fn keyboard() -> io::Result<File> {
     let stdin = io::stdin();
     match stdin.is_terminal() {
@@ -190,7 +195,7 @@ mod tests {
     use super::*;
     use crate::shell::Stop;
 
-    /// Set for the process that is to panic.
+    /// Environment variable set for the child process that panics.
     const ROLE: &str = "TABLECAST_TEST_PANICS";
 
     fn panic_in_a_picture() {
@@ -205,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn a_panic_gives_the_terminal_back_and_can_be_read() {
+    fn panic_restores_terminal_before_message() {
         if std::env::var_os(ROLE).is_some() {
             return panic_in_a_picture();
         }
@@ -217,7 +222,7 @@ mod tests {
         };
         let terminal = openpty(&size, None).unwrap();
         let end = || Stdio::from(terminal.slave.try_clone().unwrap());
-        let name = "top::screen::tests::a_panic_gives_the_terminal_back_and_can_be_read";
+        let name = "top::screen::tests::panic_restores_terminal_before_message";
         let mut child = Command::new(std::env::current_exe().unwrap())
             .args(["--exact", name, "--nocapture"])
             .env(ROLE, "1")

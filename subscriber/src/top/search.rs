@@ -1,33 +1,35 @@
-//! What is typed behind `/`: a condition as of `--where`, or else a text that any cell must contain.
+//! The filter typed behind `/`: a condition as in `--where`, or text that any shown cell must
+//! contain.
 //!
-//! It is a condition as soon as a field's name is followed by a blank or an operator. Until that is complete, or if it cannot be, it
-//! is told what is wrong. A text without capital letters finds them, too.
+//! The input is a condition if it begins with a field's name followed by a blank or an operator. A
+//! condition that is incomplete or wrong gives an error message. Text without capital letters
+//! matches regardless of case.
 
 use common::{RowRef, Schema};
 
 use super::cell;
 use crate::view::{Condition, Filter, Projection};
 
-/// What a row must hold.
+/// Filter for rows.
 pub enum Search {
-    /// This must be true.
+    /// Matches rows that satisfy the condition.
     Condition(Filter),
-    /// A cell that is shown must contain this.
+    /// Matches rows with a shown cell that contains the text.
     Text(Needle),
 }
 
-/// A text to be found.
+/// Text to search for.
 pub struct Needle {
     text: String,
-    /// Whether capital letters are found by small ones.
+    /// True if case is ignored.
     folds: bool,
 }
 
 impl Search {
-    /// Reads what was typed; None if that is nothing.
+    /// Parses `typed`. Returns `None` if it is empty.
     ///
     /// # Errors
-    /// What is wrong with a condition, in one line.
+    /// Returns the error in a malformed condition, as one line.
     pub fn read(typed: &str, schema: &Schema) -> Result<Option<Self>, String> {
         let text = typed.trim();
         if text.is_empty() {
@@ -52,7 +54,7 @@ impl Search {
         }
     }
 
-    /// Whether the row, of which this is shown, has it.
+    /// Returns true if the row matches. Text is searched in the fields of `projection`.
     pub fn matches(&self, row: RowRef<'_>, projection: &Projection) -> bool {
         match self {
             Self::Condition(filter) => filter.matches(row),
@@ -109,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn text_is_found_in_any_cell_as_it_is_shown() {
+    fn text_matches_any_cell_as_displayed() {
         let row = ["17", "Straße", "1536"];
         for typed in ["", " ", "17", "stra", "Stra", "1.5 KiB", "kib", "ß"] {
             assert_eq!(found(typed, row), Ok(true), "{typed}");
@@ -120,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn conditions_ask_for_fields() {
+    fn conditions_compare_fields() {
         let row = ["17", "a = b", "1536"];
         for typed in [
             "id = 17",
@@ -138,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_one_line() {
+    fn errors_are_one_line() {
         for (typed, part) in [
             ("id ", "an operator is missing"),
             ("id >", "a value is missing"),

@@ -1,4 +1,4 @@
-//! Rows as they are seen: those of a stretch of places, and among them those that went a moment ago.
+//! Selects the rows of a picture, with recently deleted rows between their former neighbours.
 
 use std::ops::Bound;
 use std::time::Instant;
@@ -8,20 +8,20 @@ use common::UntypedSubscriber;
 use super::marks::{Fresh, Marks, Step};
 use super::rows::Rows;
 
-/// A row that is seen.
+/// Row of a picture.
 #[derive(Clone)]
 pub struct Seen {
-    /// Its key.
+    /// Key.
     pub key: Vec<u8>,
-    /// Its bytes.
+    /// Bytes of the row.
     pub row: Vec<u8>,
-    /// What is fresh of it.
+    /// Recent changes to the row.
     pub fresh: Fresh,
-    /// Whether it is there no more.
+    /// Age of the deletion, if the row was deleted.
     pub gone: Option<Step>,
 }
 
-/// So many rows from a place on.
+/// Returns up to `count` rows from position `place` on.
 pub fn seen(
     table: &UntypedSubscriber,
     rows: &Rows,
@@ -32,7 +32,8 @@ pub fn seen(
 ) -> Vec<Seen> {
     let before = place.checked_sub(1);
     let mut entries = rows.starting_at(before.unwrap_or(0));
-    // What went from between two rows stands between them, if both are known.
+    // A deleted row is shown between its former neighbours. The row before `place` is needed for
+    // those that precede the first row.
     let mut behind = match before.and_then(|_| entries.next()) {
         Some(entry) => Bound::Excluded(entry),
         None => Bound::Unbounded,
@@ -53,7 +54,7 @@ pub fn seen(
             break;
         };
         let key = rows.key(entry);
-        // A row that is not there has just gone, and its entry is going.
+        // A row missing from the table was just deleted, and its entry will be removed shortly.
         seen.extend(table.get(key).map(|row| Seen {
             key: key.to_vec(),
             row: row.bytes().to_vec(),

@@ -1,33 +1,37 @@
-//! Entries in their order, each found by its bytes and by its place: what is shown of a million rows, without ever sorting it
-//! for a picture.
+//! Sorted set of fixed-width entries, accessible by value and by position. It shows any part of a
+//! million rows without sorting them for each picture.
 //!
-//! All entries of a sequence are of one width, so they stand back to back in runs of bounded length. The runs are in order, too:
-//! an entry is found by two binary searches, put in or taken out by moving part of one run, and the one at a place by counting
-//! runs. With a million entries that takes less than a microsecond each, and no memory but theirs.
+//! Entries are stored back to back in runs of bounded length, and the runs are sorted. Two binary
+//! searches find an entry. An insertion or removal moves part of one run. Access by position counts
+//! through the runs. With a million entries each operation takes less than a microsecond, and entries
+//! have no memory overhead.
 //!
-//! Not for: entries that are equal (there is one of each), or of several widths.
+//! Not for duplicate entries or entries of different widths.
 
-/// So many entries stand in a run at most.
+/// Maximum number of entries in a run.
 const RUN: usize = 512;
 
-/// Entries in their order.
+/// Sorted set of entries.
 #[derive(Debug)]
 pub struct Sequence {
     width: usize,
-    /// None of them is empty.
+    /// Runs in ascending order, none of them empty.
     runs: Vec<Vec<u8>>,
     len: usize,
 }
 
 impl Sequence {
-    /// No entries, of a width that is not 0.
+    /// Creates an empty sequence of entries of `width` bytes.
+    ///
+    /// # Panics
+    /// Panics if `width` is 0.
     pub fn new(width: usize) -> Self {
-        assert!(width > 0, "an entry has bytes");
+        assert!(width > 0, "the width of an entry is 0");
         let (runs, len) = (Vec::new(), 0);
         Self { width, runs, len }
     }
 
-    /// The entries that stand back to back in `bytes`, in any order and each once.
+    /// Creates a sequence from unsorted, distinct entries stored back to back in `bytes`.
     pub fn sorted(width: usize, bytes: &[u8]) -> Self {
         let mut sequence = Self::new(width);
         let mut order: Vec<(u64, &[u8])> = bytes
@@ -36,7 +40,7 @@ impl Sequence {
             .collect();
         order.sort_unstable();
         sequence.len = order.len();
-        // Half full, so that there is room for more.
+        // Half full, to leave room for insertions.
         for part in order.chunks(RUN / 2) {
             let mut run = Vec::with_capacity(RUN * width);
             part.iter()
@@ -46,14 +50,14 @@ impl Sequence {
         sequence
     }
 
-    /// How many entries there are.
+    /// Returns the number of entries.
     pub fn len(&self) -> usize {
         self.len
     }
 
-    /// Puts an entry in; whether it was not there before.
+    /// Inserts an entry. Returns false if it was already present.
     pub fn insert(&mut self, entry: &[u8]) -> bool {
-        assert_eq!(entry.len(), self.width, "entries are of one width");
+        assert_eq!(entry.len(), self.width, "entry of another width");
         let Some(at) = self.run_of(entry) else {
             self.runs.push(entry.to_vec());
             self.len = 1;
@@ -68,7 +72,7 @@ impl Sequence {
         run.copy_within(begin..end, begin + self.width);
         run[begin..begin + self.width].copy_from_slice(entry);
         if run.len() >= RUN * self.width {
-            // What comes in its order leaves full runs behind, all else halves.
+            // Ascending insertions leave full runs behind; other insertions split a run in half.
             let is_last = begin == end;
             let keep = if is_last { RUN - 1 } else { RUN / 2 };
             let rest = run.split_off(keep * self.width);
@@ -78,7 +82,7 @@ impl Sequence {
         true
     }
 
-    /// Takes an entry out; whether it was there.
+    /// Removes an entry. Returns false if it was absent.
     pub fn remove(&mut self, entry: &[u8]) -> bool {
         let Some(at) = self.run_of(entry) else {
             return false;
@@ -95,7 +99,7 @@ impl Sequence {
         true
     }
 
-    /// The entries from a place on.
+    /// Returns the entries from a position on.
     pub fn starting_at(&self, place: usize) -> impl Iterator<Item = &[u8]> {
         let (mut run, mut left) = (0, place);
         while let Some(entries) = self.runs.get(run).map(|run| run.len() / self.width) {
@@ -108,7 +112,8 @@ impl Sequence {
         self.starting_in(run, left)
     }
 
-    /// The entries behind this one, which need not be there; of nothing, all.
+    /// Returns the entries after `entry`, which may be absent from the sequence, or all entries for
+    /// `None`.
     pub fn behind(&self, entry: Option<&[u8]>) -> impl Iterator<Item = &[u8]> {
         let (run, place) = match entry.and_then(|entry| Some((entry, self.run_of(entry)?))) {
             Some((entry, run)) => match self.search(run, entry) {
@@ -126,13 +131,13 @@ impl Sequence {
             .skip(place)
     }
 
-    /// The run where the entry is or belongs.
+    /// Returns the run that contains the entry or would contain it.
     fn run_of(&self, entry: &[u8]) -> Option<usize> {
         let behind = self.runs.partition_point(|run| run[..self.width] <= *entry);
         (!self.runs.is_empty()).then(|| behind.saturating_sub(1))
     }
 
-    /// Where in the run it is, or belongs.
+    /// Returns the position of the entry in a run, or the position to insert it at.
     fn search(&self, run: usize, entry: &[u8]) -> Result<usize, usize> {
         let at = |place: usize| &self.runs[run][place * self.width..][..self.width];
         let (mut low, mut high) = (0, self.runs[run].len() / self.width);
@@ -148,7 +153,8 @@ impl Sequence {
     }
 }
 
-/// The first bytes as a number that compares as they do: most entries differ there, and need not be looked at.
+/// Returns the first bytes as an integer with the same order. Most comparisons end there, without a
+/// look at the entry.
 fn prefix(entry: &[u8]) -> u64 {
     let mut bytes = [0; 8];
     let length = entry.len().min(bytes.len());
@@ -194,14 +200,14 @@ mod tests {
         }
     }
 
-    /// Of a small space, so that entries come twice.
+    /// Returns an entry from a small space, so that duplicates occur.
     fn entry(number: u64) -> [u8; 3] {
         let [low, high, ..] = number.to_le_bytes();
         [high & 0x3f, low, 7]
     }
 
     #[test]
-    fn it_is_a_set_in_order() {
+    fn behaves_like_a_sorted_set() {
         let mut state = 0x9e37_79b9_7f4a_7c15;
         let (mut sequence, mut model) = (Sequence::new(3), BTreeSet::new());
         check(&sequence, &model, &mut state);
@@ -225,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_sorted_at_once_is_the_same() {
+    fn sorted_equals_repeated_insertion() {
         let mut state = 1;
         let model: BTreeSet<[u8; 3]> = (0..5000).map(|_| entry(random(&mut state))).collect();
         let mut bytes: Vec<[u8; 3]> = model.iter().copied().collect();
@@ -243,7 +249,7 @@ mod tests {
     }
 
     #[test]
-    fn what_comes_in_order_fills_its_runs() {
+    fn ascending_insertions_fill_runs() {
         let mut sequence = Sequence::new(4);
         for number in 0..10_000_u32 {
             assert!(sequence.insert(&number.to_be_bytes()));

@@ -1,25 +1,25 @@
-//! What was asked for on the command line, whatever the schema.
+//! The command line's selection of fields, order and rows, before it is bound to a schema.
 
 use crate::args::Asked;
 use crate::shell::Failure;
 use crate::view::{Condition, conditions};
 
-/// `--fields`, `--sort` and `--where`.
+/// The options `--fields`, `--sort` and `--where`.
 #[derive(Clone, Default)]
 pub struct Wanted {
-    /// `--fields`.
+    /// Value of `--fields`.
     pub fields: Option<String>,
-    /// `--sort`.
+    /// Value of `--sort`.
     pub sort: Option<String>,
-    /// `--where`.
+    /// Conditions of `--where`.
     pub conditions: Vec<Condition>,
 }
 
 impl Wanted {
-    /// Reads what can be read without a schema.
+    /// Parses the options as far as that is possible without a schema.
     ///
     /// # Errors
-    /// Wrong arguments, with the place.
+    /// Fails if a condition is malformed; the message shows the position.
     pub fn read(asked: &Asked) -> Result<Self, Failure> {
         Ok(Self {
             fields: asked.fields.clone(),

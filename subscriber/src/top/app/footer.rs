@@ -1,4 +1,4 @@
-//! The last line: what is typed, what is wrong, what is chosen, and where in the table one is.
+//! The footer: the prompt or an error, the current filter and order, and the position in the table.
 
 use super::App;
 use crate::format::cells::{shorten, visible, width};
@@ -6,11 +6,11 @@ use crate::top::colours::Colours;
 use crate::top::draw::{Piece, SPACE};
 use crate::top::header::grouped;
 
-/// Narrower terminals are not told of keys but the one that tells of them.
+/// Minimum width for a footer with key hints. Narrower ones only show `? help`.
 const LEAST_COLUMNS_FOR_HINTS: usize = 60;
 
 impl App {
-    /// What stands in the last line, at the left and at the right.
+    /// Returns the footer's left and right pieces.
     pub(super) fn footer(&self, page: usize, columns: usize) -> (Vec<Piece>, Vec<Piece>) {
         let Colours {
             dim,
@@ -20,7 +20,7 @@ impl App {
             ..
         } = self.colours;
         let Some(model) = &self.model else {
-            return (vec![(" q quits".to_owned(), dim)], vec![]);
+            return (vec![(" q quit".to_owned(), dim)], vec![]);
         };
         let (len, top) = (model.len(), model.top);
         let place = match len {

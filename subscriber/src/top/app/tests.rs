@@ -9,7 +9,7 @@ use crate::top::left::Left;
 
 const FIELDS: &str = "id:u32,name:text(24),price:f64,size_bytes:u64,note:text(40)";
 
-/// A table in this process, and its view.
+/// A publisher and a subscriber in this process, and the subscriber's view.
 struct Fixture {
     publisher: UntypedPublisher,
     copy: UntypedSubscriber,
@@ -102,7 +102,7 @@ impl Fixture {
         (0..lines).map(line).collect()
     }
 
-    /// The names in the rows of a picture.
+    /// Returns the names in the rows of a picture.
     fn names(&mut self) -> Vec<String> {
         let lines = self.text(100, 24);
         let rows = lines[4..23].iter().filter(|line| !line.is_empty());
@@ -129,7 +129,7 @@ fn rows() -> Vec<[&'static str; 5]> {
 }
 
 #[test]
-fn the_picture_has_it_all() {
+fn picture_shows_header_rows_and_footer() {
     let mut fixture = Fixture::new("picture", &rows());
     let pid = std::process::id();
     let lines = fixture.text(80, 12);
@@ -158,7 +158,7 @@ fn the_picture_has_it_all() {
 }
 
 #[test]
-fn the_order_is_chosen_and_turned() {
+fn sort_keys_choose_and_reverse_order() {
     let mut fixture = Fixture::new("order", &rows());
     assert_eq!(fixture.names(), ["one", "two", "three", "four"]);
     fixture.press("s");
@@ -180,19 +180,19 @@ fn the_order_is_chosen_and_turned() {
     assert_eq!(
         fixture.names(),
         ["four", "three", "two", "one"],
-        "by key, turned"
+        "by key, reversed"
     );
     fixture.press("r");
     assert_eq!(fixture.app.model.as_ref().unwrap().sort(), None);
     fixture.press("<");
     assert!(
         fixture.text(100, 24)[3].contains("note▲"),
-        "before the first is the last"
+        "wraps around to the last column"
     );
 }
 
 #[test]
-fn what_is_typed_filters_and_what_is_wrong_is_told() {
+fn prompt_filters_and_footer_shows_errors() {
     let mut fixture = Fixture::new("filter", &rows());
     let footer = |fixture: &mut Fixture| fixture.text(100, 24)[23].clone();
     fixture.press("/O");
@@ -222,7 +222,7 @@ fn what_is_typed_filters_and_what_is_wrong_is_told() {
     assert!(footer(&mut fixture).starts_with(" /price > 3.6"));
     fixture.press("\u{1b}");
     assert_eq!(fixture.names().len(), 4);
-    // What becomes a condition was not meant to be found.
+    // The beginning of a condition must not act as a text filter.
     fixture.press("/price ");
     assert_eq!(fixture.names().len(), 4);
     assert!(footer(&mut fixture).contains("an operator is missing"));
@@ -231,7 +231,7 @@ fn what_is_typed_filters_and_what_is_wrong_is_told() {
 }
 
 #[test]
-fn changes_are_marked_and_told_apart() {
+fn created_updated_and_deleted_rows_have_distinct_marks() {
     let mut fixture = Fixture::new("marks", &rows());
     fixture.draw(80, 12);
     fixture.change(
@@ -265,7 +265,7 @@ fn changes_are_marked_and_told_apart() {
 }
 
 #[test]
-fn without_colours_changes_are_bold_or_underlined() {
+fn without_colours_changes_use_modifiers() {
     let mut fixture = Fixture::new("plain", &rows());
     fixture.app.colours = Colours::new(false);
     fixture.draw(80, 12);
@@ -287,7 +287,7 @@ fn without_colours_changes_are_bold_or_underlined() {
 }
 
 #[test]
-fn a_frozen_picture_stays_and_can_be_scrolled() {
+fn frozen_picture_is_stable_and_scrollable() {
     let ids: Vec<String> = (0..100).map(|id| format!("{id:03}")).collect();
     let rows: Vec<[&str; 5]> = ids
         .iter()
@@ -312,7 +312,7 @@ fn a_frozen_picture_stays_and_can_be_scrolled() {
 }
 
 #[test]
-fn columns_that_do_not_fit_are_scrolled_to() {
+fn arrow_keys_scroll_columns() {
     let mut fixture = Fixture::new("columns", &rows());
     let names = |fixture: &mut Fixture| fixture.text(24, 6)[1].clone();
     assert_eq!(names(&mut fixture), " id▲  name   price     ›");
@@ -325,13 +325,13 @@ fn columns_that_do_not_fit_are_scrolled_to() {
     assert_eq!(names(&mut fixture), "‹id▲     size  note");
     fixture.press("←←←←");
     assert_eq!(names(&mut fixture), " id▲  name   price     ›");
-    // The order shows its column.
+    // Sorting scrolls to the sort column.
     fixture.press("<");
     assert!(names(&mut fixture).contains("note▲"));
 }
 
 #[test]
-fn a_narrow_sorted_column_keeps_its_mark() {
+fn narrow_sorted_column_keeps_its_mark() {
     let fields = "id:u32,a_very_long_field_name:u8,c:f64,d:u64,e:text(8)";
     let rows = [["1", "5", "1", "2", "x"]];
     for (order, mark) in [("", "▲"), (":desc", "▼")] {
@@ -348,7 +348,7 @@ fn a_narrow_sorted_column_keeps_its_mark() {
 }
 
 #[test]
-fn columns_that_were_scrolled_out_come_back_when_there_is_room() {
+fn scrolled_out_columns_return_when_all_fit() {
     let mut fixture = Fixture::new("room", &rows());
     fixture.text(24, 6);
     for _ in 0..3 {
@@ -361,11 +361,11 @@ fn columns_that_were_scrolled_out_come_back_when_there_is_room() {
 }
 
 #[test]
-fn another_schema_from_the_same_publisher_makes_other_columns() {
+fn schema_change_by_same_publisher_changes_columns() {
     let mut fixture = Fixture::new("reshaped", &rows());
     fixture.draw(80, 12);
     let schema = Schema::parse("size_bytes:u64,id:u32,name:text(24)", Some("id")).unwrap();
-    // No row differs in what both schemas have.
+    // No row differs in the fields that both schemas have.
     let all: Vec<Vec<u8>> = rows()
         .iter()
         .map(|[id, name, _, size, _]| {
@@ -389,7 +389,7 @@ fn another_schema_from_the_same_publisher_makes_other_columns() {
 }
 
 #[test]
-fn another_schema_makes_other_columns() {
+fn schema_change_by_successor_changes_columns() {
     let mut fixture = Fixture::new("schema", &rows());
     fixture.draw(80, 12);
     fixture.press("ss/price > 0\n");
@@ -398,7 +398,7 @@ fn another_schema_makes_other_columns() {
         fixture.copy.name().to_owned(),
         Schema::parse("id:u32,price:f64,unit:text(8)", None).unwrap(),
     );
-    // The first one goes without being closed, so that the rows stay.
+    // The first publisher ends without closing the table, so that the rows stay.
     let idle = Left(format!("{name}-idle"));
     let one_field = Schema::parse("id:u32", None).unwrap();
     let idle_publisher = UntypedPublisher::builder(&idle.0, one_field)
@@ -429,7 +429,7 @@ fn another_schema_makes_other_columns() {
 }
 
 #[test]
-fn every_size_is_drawn() {
+fn draws_at_any_size() {
     let nasty = "\u{1b}[2J日\u{202e}";
     let mut fixture = Fixture::new(
         "sizes",
@@ -455,7 +455,7 @@ fn every_size_is_drawn() {
 }
 
 #[test]
-fn without_a_table_it_says_what_it_waits_for() {
+fn without_table_names_the_awaited_table() {
     let mut app = App::new("no\nne", Wanted::default(), Colours::new(false), None);
     for (columns, lines) in [(0, 0), (20, 5), (80, 24)] {
         let mut buffer = Buffer::empty(Rect::new(0, 0, columns, lines));

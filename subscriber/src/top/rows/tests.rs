@@ -6,7 +6,7 @@ use super::*;
 use crate::top::left::Left;
 use crate::view::Condition;
 
-/// A table in this process, and a copy of it.
+/// A publisher and a subscriber in this process.
 struct Fixture {
     publisher: UntypedPublisher,
     copy: UntypedSubscriber,
@@ -67,7 +67,7 @@ impl Fixture {
         }
     }
 
-    /// What must be shown, by the slow way.
+    /// Computes the expected rows by filtering and sorting the whole table.
     fn expected(&self, choice: &Choice) -> Vec<u32> {
         let mut rows: Vec<RowRef<'_>> = self.copy.iter().filter(|row| choice.has(*row)).collect();
         rows.sort_by_cached_key(|row| choice.order.key(*row));
@@ -106,7 +106,7 @@ const CHOICES: [(Option<&str>, Option<&str>, &str); 6] = [
 ];
 
 #[test]
-fn changes_keep_every_choice_as_it_is() {
+fn changes_update_rows_of_every_choice() {
     let mut fixture = Fixture::new("changes", 0..500);
     for (sort, condition, typed) in CHOICES {
         let choice = fixture.choice(sort, condition, typed);
@@ -121,7 +121,7 @@ fn changes_keep_every_choice_as_it_is() {
             let before: HashSet<u32> = fixture.expected(&rows.shown.choice).into_iter().collect();
             fixture.delete((round..700).step_by(17).filter(|id| before.contains(id)));
             rows.note(&fixture.copy, |entry, row| {
-                assert!(left.insert((round, entry.to_vec())), "told once");
+                assert!(left.insert((round, entry.to_vec())), "reported twice");
                 assert!(before.contains(&id(row.key().to_bytes())));
             });
             fixture.check(&rows);
@@ -131,7 +131,7 @@ fn changes_keep_every_choice_as_it_is() {
 }
 
 #[test]
-fn a_walk_finds_what_changes_meanwhile() {
+fn walk_includes_concurrent_changes() {
     let mut fixture = Fixture::new("walk", 0..2000);
     let all = fixture.choice(None, None, "");
     let mut rows = Rows::new(&fixture.copy, all);
@@ -158,7 +158,7 @@ fn a_walk_finds_what_changes_meanwhile() {
 }
 
 #[test]
-fn a_filter_shows_what_it_has_found_and_an_order_only_all() {
+fn filter_shows_partial_result_and_order_only_complete_one() {
     let fixture = Fixture::new("partly", 0..2000);
     let mut rows = Rows::new(&fixture.copy, fixture.choice(None, None, ""));
     rows.choose(fixture.choice(None, Some("id < 1500"), ""));
@@ -169,25 +169,25 @@ fn a_filter_shows_what_it_has_found_and_an_order_only_all() {
     rows.choose(fixture.choice(Some("price"), Some("id < 1500"), ""));
     rows.work(&fixture.copy, Duration::ZERO);
     assert_eq!((rows.len(), rows.sort()), (1500, None));
-    // Another choice before that was done.
+    // A new choice before the previous one was complete.
     rows.choose(fixture.choice(Some("name:desc"), None, ""));
     fixture.finish(&mut rows);
     assert_eq!((rows.len(), rows.sort()), (2000, Some("name:desc")));
 }
 
 #[test]
-fn many_changes_make_it_anew() {
+fn many_changes_cause_a_rebuild() {
     let mut fixture = Fixture::new("many", 0..100);
     let choice = fixture.choice(Some("price"), Some("id > 50"), "");
     let mut rows = Rows::new(&fixture.copy, choice);
     fixture.upsert((0..MOST_CHANGES as u32 + 200).map(|id| (id, f64::from(id % 3))));
     rows.note(&fixture.copy, |_, _| {});
-    assert_eq!(rows.len(), 49, "as it was");
+    assert_eq!(rows.len(), 49, "unchanged until the rebuild");
     fixture.upsert([(7, 1.0), (60, 0.5)]);
     rows.note(&fixture.copy, |_, _| {});
     assert!(rows.work(&fixture.copy, Duration::ZERO));
     fixture.check(&rows);
-    // Not again before it rested, but for whom it is asked.
+    // The pause delays the next rebuild, except for a new choice.
     fixture.upsert((0..MOST_CHANGES as u32 + 200).map(|id| (id, f64::from(id % 5 + 3))));
     rows.note(&fixture.copy, |_, _| {});
     assert!(rows.due() > Some(Instant::now()) || rows.work(&fixture.copy, Duration::ZERO));
