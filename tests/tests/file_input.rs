@@ -139,7 +139,7 @@ fn five_for_a_file_that_is_no_table() {
             &["line 2: ", "--comment '#'"],
         ),
         ("a.jsonl", b"", &["--fields"]),
-        ("a.jsonl", b"{\"id\":1}\n{\n", &["line 2: it is no JSON"]),
+        ("a.jsonl", b"{\"id\":1}\n{\n", &["line 2: it is not JSON"]),
     ];
     for (name, content, parts) in cases {
         let file = folder.path().join(name);
@@ -425,7 +425,7 @@ fn a_file_is_read_as_it_is_written() {
             "id;price\r\n1;1,5\r\n2;2,75\r\n",
             &["--delimiter ';'"],
         ),
-        ("a.jsonl", "404: Not Found", &["line 1: it is no JSON"]),
+        ("a.jsonl", "404: Not Found", &["line 1: it is not JSON"]),
     ];
     for (name, content, parts) in cases {
         let file = folder.path().join(name);
