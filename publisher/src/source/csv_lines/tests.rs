@@ -49,7 +49,7 @@ fn records_become_rows_by_column_names() {
         r#"8 upsert {"id":3,"name":""}"#,
     ];
     let text = b"name,more,id\none,x,1\r\n\n\"a\r\n,\"\"b\",y,2\r\n\nname,more,id\n,,3";
-    // The blank line before the header of a second table, and that header, are no rows.
+    // The blank line before the header of a second table, and that header, are not rows.
     let mut lines = said(text, Dialect::default());
     assert_eq!(lines.remove(0), expected[0]);
     assert_eq!(lines.remove(0), expected[1]);
@@ -76,7 +76,7 @@ fn output_of_watch_is_read_back() {
     let lines = said(text, Dialect::default());
     assert_eq!(lines[0], r#"2 insert {"id":1,"name":"one"}"#);
     assert!(
-        lines[1].starts_with("3 bad: \"clear\" is no operation"),
+        lines[1].starts_with("3 bad: \"clear\" is not an operation"),
         "{lines:?}"
     );
 }

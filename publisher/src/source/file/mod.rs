@@ -8,7 +8,7 @@
 //! - [`csv`], [`jsonl`]: parse the bytes into a table; [`header`], [`names`], [`infer`], [`shape`]:
 //!   find its fields; [`keyed`]: stores its rows by key; [`fault`]: reports errors; [`progress`]:
 //!   shows the progress;
-//! - [`File`]: the source. It publishes each version as one commit of the differences. A version
+//! - [`File`]: the source. It publishes each version in one commit of the differences. A version
 //!   that is not a table is reported once, and the rows do not change.
 //!
 //! The source never waits for a long file: while the thread reads a version, the publishing loop
