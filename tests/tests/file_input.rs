@@ -157,7 +157,7 @@ fn five_for_a_file_that_is_no_table() {
     fails(
         &mut serve(&table, folder.path(), &["--format", "csv"]),
         5,
-        &["no regular file"],
+        &["not a regular file"],
     );
     let pipe = folder.path().join("pipe.csv");
     nix::unistd::mkfifo(&pipe, Mode::S_IRWXU).unwrap();
