@@ -17,7 +17,7 @@ use subscriber::shell::nearest::nearest;
 use crate::source::Room;
 use crate::source::file::settings::{FormatName, OnDuplicate, Quote};
 
-/// What to try first.
+/// The example that the program prints when it is run without a subcommand.
 pub const EXAMPLE: &str = "\
 Try it, in two terminals:
   publisher serve processes --from processes
@@ -27,41 +27,41 @@ Or in one:
   publisher demo
 ";
 
-/// The heading of what goes with each subcommand.
+/// Help heading of the options that every subcommand accepts.
 const EVERYWHERE: &str = "Everywhere";
 
-/// The heading of what says where rows come from.
+/// Help heading of the options that describe the source of the rows.
 const SOURCE: &str = "Source";
 
-/// The heading of what says how the table is made, and what becomes of it.
+/// Help heading of the options that describe the table.
 const TABLE: &str = "Table";
 
 const EXIT_CODES: &str = "Exit codes: 0 done; 1 not found, a limit or a permission; 2 wrong arguments; \
 3 another publisher holds the table; 4 schema or layout mismatch; 5 bad or unreadable input.";
 
-/// Lines that belong together are one, as they are broken to the terminal's width.
-const SERVE_HELP: &str = r#"Lines of JSON (`--from -`), one change a line:
+/// Help of `serve`. Each paragraph is one line, because clap wraps it at the terminal's width.
+const SERVE_HELP: &str = r#"Lines of JSON (`--from -`), one change per line:
   {"op":"upsert","row":{"id":1}}     op: create or insert, update, upsert
   {"op":"delete","key":{"id":1}}     the key, or the whole row
   {"op":"clear"}                     removes all rows
   {"op":"begin"} … {"op":"commit"}   changes that are committed together
   {"id":1}                           a row by itself is an upsert
 
-A line outside begin and commit is a change of its own; lines that arrive together are committed together. Lines of `subscriber watch --format jsonl` carry a version: their creates replace rows that exist. Members of a row that are not fields are ignored. A bad line is reported and skipped; between begin and commit it drops that transaction. If the table has a field `op`, an object is an operation only if it has an object `row` or `key` too.
+A line outside begin and commit is a separate change; lines that arrive together are committed together. Lines of `subscriber watch --format jsonl` carry a version, and their creates replace existing rows. Members of a row that are not fields are ignored. A bad line is reported and skipped; between begin and commit it drops that transaction. If the table has a field `op`, an object is an operation only if it also has an object `row` or `key`.
 
-When stdin ends the table stays up with its last rows, which is reported on stderr, in the metrics and to the service manager. With --exit-at-eof the publisher ends too: use it in a pipeline.
+When stdin ends, the table stays up with its last rows, and the end is reported on stderr, in the metrics and to the service manager. With --exit-at-eof the publisher ends too: use it in a pipeline.
 
-CSV on stdin (`--from - --format csv`): the first record names the columns, each further record is an upsert. A column `op` that is not a field says create, insert, update, upsert or delete, as `subscriber watch --format csv` prints it. A record that repeats the header is a row if it fits the fields.
+CSV on stdin (`--from - --format csv`): the first record names the columns, and each further record is an upsert. A column `op` that is not a field holds create, insert, update, upsert or delete, as `subscriber watch --format csv` prints it. A record that repeats the header is a row if it fits the fields.
 
-Files (`--from FILE.csv`, `.tsv`, `.jsonl` or `.ndjson`): the file is the table. It is read again whenever it changes, and at SIGHUP, and the differences become visible atomically. A version that cannot be read is reported, and the rows stay as they are. Lines of a .jsonl do what they would do on stdin, beginning with no rows; a last line that is the beginning of an object is left out until it is complete.
+Files (`--from FILE.csv`, `.tsv`, `.jsonl` or `.ndjson`): the file is the table. It is read again whenever it changes, and at SIGHUP, and the differences become visible atomically. A version that cannot be read is reported, and the rows do not change. The lines of a .jsonl file are applied as on stdin, to an empty table; a last line that is the beginning of an object is left out until it is complete.
 
-In CSV a cell in quotes may hold delimiters, line breaks and doubled quotes. Text after a closing quote is an error; with `--quote none` every quote is an ordinary character. A file with one column whose every record has the same number of semicolons, bars or tabs is refused unless --delimiter is given.
+In CSV, a quoted cell may hold delimiters, line breaks and doubled quotes. Text after a closing quote is an error; with `--quote none` every quote is an ordinary character. A file with one column is refused if every record has the same number of semicolons, bars or tabs, unless --delimiter is given.
 
-Without --fields the kinds are inferred from the whole file: bool (true, false), u64, i64, f64, ipv4, ipv6, ipnet, mac, timestamp, else text. A value that would lose a digit makes its column text: 007, +5, numbers beyond 64 bits, leap seconds, and in CSV codes such as 12E3. So does an empty cell; a column without any cell keeps the kind that it had. A key is text unless all of it would print exactly as written. Names keep their letters; blanks, commas and colons in them become _, a name that two columns would share gets the number of the column, and a column without a name is column_N.
+Without --fields the kinds are inferred from the whole file: bool (true, false), u64, i64, f64, ipv4, ipv6, ipnet, mac, timestamp, else text. A value that would lose a digit makes its column text: 007, +5, numbers beyond 64 bits, leap seconds, and in CSV codes such as 12E3. An empty cell also makes its column text; a column without any cells keeps its previous kind. A key is text unless every value would print exactly as written. Names keep their letters; blanks, commas and colons in them become _, the second column of a name gets the number of the column appended, and a column without a name is column_N.
 
-With --fields, fields find their columns or members by name, in any order, and others are ignored; without a header they are the columns in their order.
+With --fields, fields select their columns or members by name, in any order, and other columns are ignored; without a header the fields are the columns in their order.
 
-As a service (Type=notify of systemd): ready when what the source had at first can be read (stdin: when the table is there); SIGHUP reloads a file; the watchdog hears from the publishing loop. The README has a unit file.
+As a service (Type=notify of systemd): ready when the source's initial rows have been published (stdin: when the table is open); SIGHUP reloads a file; the publishing loop feeds the watchdog. The README has a unit file.
 
 Examples:
   publisher serve processes --from processes --every 1s
@@ -69,65 +69,68 @@ Examples:
     publisher serve prices --from - --fields id:u64,price:f64
   subscriber watch A --format jsonl |
     publisher serve B --from - --clear --exit-at-eof --fields id:u64,price:f64
-    B follows A, and ends with the watch
+        B follows A, and ends when the watch ends
   publisher serve prices --from prices.csv
-    its fields inferred, its first column the key
+        fields are inferred, and the first column is the key
   publisher serve geo --from geoip.csv --no-header --comment '#' --fields \
     first:u32,last:u32,country:text(8)"#;
 
 const RM_HELP: &str = "\
-A table whose publisher is dead is data: it is removed by its name only. `--orphans` removes what `subscriber ls` shows as left \
-behind, and the slots and queues of dead subscribers at every table; nothing that a live process holds.";
+The table of a dead publisher keeps its data, so it is removed only by name. `--orphans` removes the orphans that \
+`subscriber ls` lists, and the slots and queues of dead subscribers of every table; it removes nothing that a live process holds.";
 
-/// Publishes tables that any number of processes on this machine keep a consistent copy of
+/// Publishes tables of which any number of processes on this machine keep a consistent copy
 ///
-/// A table is in shared memory, and has one publisher: this program, or one that embeds the library. What is in it is read by
-/// `subscriber`, also after its publisher was killed. All that is said goes to stderr.
+/// A table lives in shared memory and has one publisher: this program, or a program that embeds the
+/// library. `subscriber` reads it, even after its publisher was killed. All messages go to stderr.
 #[derive(Debug, Parser)]
 #[command(name = "publisher", version, after_help = EXIT_CODES)]
 pub struct Args {
-    /// Say more on stderr; twice for even more (RUST_LOG is honoured)
+    /// Print more messages on stderr; repeat for debug messages (RUST_LOG overrides)
     #[arg(short, long, global = true, action = ArgAction::Count, help_heading = EVERYWHERE)]
     pub verbose: u8,
 
-    /// When to use colours; auto is on a terminal, unless NO_COLOR, CLICOLOR or TERM=dumb say no, or CLICOLOR_FORCE always
+    /// When to use colours; auto uses them on a terminal, unless NO_COLOR, CLICOLOR or TERM=dumb
+    /// disable them or CLICOLOR_FORCE enables them
     #[arg(long, global = true, value_name = "WHEN", default_value_t, help_heading = EVERYWHERE)]
     pub color: clap::ColorChoice,
 
-    /// What to do; help if nothing is given.
+    /// The subcommand; without one the program prints its help.
     #[command(subcommand)]
     pub command: Option<Command>,
 }
 
-/// What can be done.
+/// The subcommands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Publish a table until Ctrl-C or SIGTERM
     #[command(after_help = "More, with examples: publisher serve --help", after_long_help = SERVE_HELP)]
     Serve(Serve),
-    /// Publish this machine's processes and run a subscriber process beside it, in one terminal
+    /// Publish this machine's processes and show them with a subscriber process, in one terminal
     Demo(Demo),
-    /// Remove what dead publishers left; refuses while one is alive
+    /// Remove the tables of dead publishers; refuses if the publisher is alive
     #[command(after_help = RM_HELP)]
     Rm(Remove),
     /// The subscriber's role in `demo`.
     #[command(name = "__subscriber", hide = true)]
     Subscriber(Child),
-    /// Print what has a shell complete lines
+    /// Print the script that enables completion in a shell
     ///
-    /// The shell asks this program at each Tab, so that it knows the tables that there are. In ~/.bashrc, or in ~/.zshrc behind
-    /// compinit: source <(publisher completions bash). In ~/.config/fish/config.fish: publisher completions fish | source.
+    /// The shell runs this program at each Tab, so it completes the names of existing tables. In
+    /// ~/.bashrc, or in ~/.zshrc after compinit: source <(publisher completions bash). In
+    /// ~/.config/fish/config.fish: publisher completions fish | source.
     Completions(Completions),
     /// Print the man page, or write all of them to a directory
     ///
-    /// To read it: publisher man | man -l -. To have all of them: publisher man ~/.local/share/man/man1.
+    /// To read the page: publisher man | man -l -. To install all pages: publisher man
+    /// ~/.local/share/man/man1.
     Man(Manual),
 }
 
-/// What the values of arguments can be, by their names.
+/// Returns the completer for the values of an argument.
 pub fn completer(argument: &str) -> Option<Completer> {
     match argument {
-        // What is alive can be neither served nor removed.
+        // A table with a live publisher can neither be served nor removed.
         "name" | "names" => Some(Completer::Abandoned),
         "from" => Some(Completer::Source),
         _ => None,
@@ -137,11 +140,11 @@ pub fn completer(argument: &str) -> Option<Completer> {
 /// `publisher rm`.
 #[derive(Debug, clap::Args)]
 pub struct Remove {
-    /// The tables' names
+    /// Names of the tables
     #[arg(value_name = "NAME", required_unless_present = "orphans")]
     pub names: Vec<String>,
 
-    /// Remove all that dead processes left and that belongs to no table, and free the slots of dead subscribers
+    /// Remove all orphans that belong to no table, and free the slots of dead subscribers
     #[arg(long)]
     pub orphans: bool,
 }
@@ -149,97 +152,108 @@ pub struct Remove {
 /// `publisher serve`.
 #[derive(Debug, clap::Args)]
 pub struct Serve {
-    /// The table's name: 1 to 64 of A-Z a-z 0-9 . _ - and no dot first
+    /// Name of the table: 1 to 64 of A-Z a-z 0-9 . _ - without a leading dot
     pub name: String,
 
-    /// Where rows come from: `processes`, `routes` or `neighbors` (of this machine), a file of CSV or lines of JSON, which is
-    /// followed, or `-` (either of them on stdin)
+    /// Source of the rows: `processes`, `routes` or `neighbors` (of this machine), a file of CSV or
+    /// lines of JSON, which is followed, or `-` (CSV or lines of JSON on stdin)
     #[arg(help_heading = SOURCE, long, value_name = "SOURCE", value_parser = OsStringValueParser::new().try_map(From::try_from))]
     pub from: From,
 
-    /// The fields of a row: NAME:KIND,… with bool, u8 to u64, i8 to i64, f32, f64, text(N), ipv4, ipv6, ipnet, mac or
-    /// timestamp as KIND. Needed for `-`; they select columns of CSV and members of JSON [default of files: inferred]
-    // `TABLECAST_FIELDS` and `TABLECAST_FORMAT` are the subscriber's, which are set for all of a shell's commands.
+    /// The fields of a row: NAME:KIND,… with bool, u8 to u64, i8 to i64, f32, f64, text(N), ipv4,
+    /// ipv6, ipnet, mac or timestamp as KIND. Required for `-`; they select columns of CSV and
+    /// members of JSON [default for files: inferred]
+    // `TABLECAST_FIELDS` and `TABLECAST_FORMAT` belong to the subscriber, and users export them for
+    // a whole shell.
     #[arg(help_heading = SOURCE, long, env = "TABLECAST_SERVE_FIELDS")]
     pub fields: Option<String>,
 
-    /// Which of the fields are the key, joined by commas [default: the first]
+    /// The key fields, joined by commas [default: the first field]
     #[arg(help_heading = SOURCE, long, value_name = "FIELDS")]
     pub key: Option<String>,
 
-    /// What FILE or stdin is written in: csv, tsv or jsonl [default: by the file's extension; jsonl on stdin]
+    /// Format of FILE or stdin: csv, tsv or jsonl [default: by the file's extension; jsonl on
+    /// stdin]
     #[arg(help_heading = SOURCE, long, value_name = "FORMAT", env = "TABLECAST_SERVE_FORMAT")]
     pub format: Option<FormatName>,
 
-    /// What stands between two cells of CSV: one character, or `tab` [default: a comma; a tab for tsv]
+    /// The delimiter between cells of CSV: one character, or `tab` [default: a comma; a tab for
+    /// tsv]
     #[arg(help_heading = SOURCE, long, value_name = "CHAR", value_parser = delimiter)]
     pub delimiter: Option<u8>,
 
-    /// `none` if quotes in CSV are ordinary characters; otherwise a cell in quotes may hold delimiters and line breaks, and
-    /// malformed quotes are refused
+    /// With `none`, quotes in CSV are ordinary characters; otherwise a quoted cell may hold
+    /// delimiters and line breaks, and malformed quotes are refused
     #[arg(help_heading = SOURCE, long, value_name = "none")]
     pub quote: Option<Quote>,
 
-    /// Lines of CSV that begin with it are passed over
+    /// Skip lines of CSV that begin with this character
     #[arg(help_heading = SOURCE, long, value_name = "CHAR", value_parser = one_byte)]
     pub comment: Option<u8>,
 
-    /// The first line of CSV is a row: --fields gives the names in their order [default: column_1, column_2, …]
+    /// Read the first line of CSV as a row: --fields gives the names in their order [default:
+    /// column_1, column_2, …]
     #[arg(help_heading = SOURCE, long)]
     pub no_header: bool,
 
-    /// Which row counts where a CSV file has several of one key: first or last [default: that is an error]
+    /// The row to keep if a CSV file has several with the same key: first or last [default: such a
+    /// file is refused]
     #[arg(help_heading = SOURCE, long, value_name = "WHICH")]
     pub on_duplicate: Option<OnDuplicate>,
 
-    /// How often to look at the processes
+    /// Interval at which the processes are read
     #[arg(help_heading = SOURCE, long, value_name = "DURATION", default_value = "100ms", value_parser = interval)]
     pub every: Duration,
 
-    /// Room for events of `routes` and `neighbors` that are not read yet; when it is used up, all is read anew
+    /// Size of the receive buffer for events of `routes` and `neighbors`; if it overflows,
+    /// everything is read again
     #[arg(help_heading = SOURCE, long, value_name = "BYTES", default_value_t = 16 << 20, value_parser = within::<{ 1 << 30 }>)]
     pub receive_buffer: usize,
 
-    /// End at the first bad line (exit code 5; 1 if a row has no room), or version of a file
+    /// End at the first bad line or bad version of a file (exit code 5; 1 if a row does not fit
+    /// into the table)
     #[arg(help_heading = SOURCE, long)]
     pub strict: bool,
 
-    /// End at the end of the input, or when a file has been read once, with exit code 5 if lines were refused and 1 if rows had
-    /// no room; otherwise the table stays up
+    /// End at the end of the input, or when a file has been read once, with exit code 5 if lines
+    /// were refused and 1 if rows did not fit into the table; otherwise the table stays up
     #[arg(help_heading = SOURCE, long)]
     pub exit_at_eof: bool,
 
-    /// Begin with an empty table, should an earlier publisher have left rows
+    /// Start with an empty table even if an earlier publisher left rows
     #[arg(help_heading = TABLE, long)]
     pub clear: bool,
 
-    /// Leave the table for the next publisher and for readers at the end; otherwise it is removed
+    /// At the end, keep the table for the next publisher and for readers; otherwise it is removed
     #[arg(help_heading = TABLE, long)]
     pub keep: bool,
 
-    /// How many rows there can be [default: 1048576, and as many as come where the source brings whole tables]
+    /// Maximum number of rows [default: 1048576; a source of whole tables grows the table as
+    /// needed]
     #[arg(help_heading = TABLE, long, value_name = "ROWS", value_parser = within::<{ MAX_CAPACITY }>)]
     pub capacity: Option<usize>,
 
-    /// How many subscribers can be woken by name; beyond that they look for themselves
+    /// Number of slots for subscribers that are woken directly; further subscribers use the futex
+    /// or poll
     #[arg(help_heading = TABLE, long, value_name = "N", default_value_t = 1024, value_parser = within::<{ MAX_SLOTS }>)]
     pub subscribers: usize,
 
-    /// Who may read the table, in octal: 600 its owner, 640 a group, 644 everybody
+    /// Permissions to read the table, in octal: 600 the owner, 640 also the group, 644 everybody
     #[arg(help_heading = TABLE, long, value_name = "OCTAL", default_value = "600", value_parser = mode)]
     pub mode: u32,
 
-    /// The group that the table belongs to [default: the publisher's]
+    /// The group that owns the table [default: the publisher's]
     #[arg(help_heading = TABLE, long, value_name = "NAME|GID", value_parser = group)]
     pub group: Option<u32>,
 
-    /// Serve metrics for Prometheus at http://ADDR/metrics: `127.0.0.1:9464`, `[::1]:0` (any free port, told on stderr), `unix:PATH`
+    /// Serve metrics for Prometheus at http://ADDR/metrics: `127.0.0.1:9464`, `[::1]:0` (any free
+    /// port, reported on stderr), `unix:PATH`
     #[arg(long, value_name = "ADDR")]
     pub metrics: Option<Address>,
 }
 
 impl Serve {
-    /// What becomes of rows that there is no room for.
+    /// Returns the policy for rows beyond the table's capacity.
     pub fn room(&self) -> Room {
         match self.capacity {
             Some(_) => Room::Fixed,
@@ -251,15 +265,15 @@ impl Serve {
 /// `publisher demo`.
 #[derive(Debug, clap::Args)]
 pub struct Demo {
-    /// End after so many seconds; otherwise by Ctrl-C
+    /// End after N seconds; otherwise at Ctrl-C
     #[arg(long, value_name = "N", value_parser = seconds)]
     pub seconds: Option<f64>,
 
-    /// How often to look at the processes
+    /// Interval at which the processes are read
     #[arg(long, value_name = "DURATION", default_value = "100ms", value_parser = interval)]
     pub every: Duration,
 
-    /// The table's name [default: demo-PID]
+    /// Name of the table [default: demo-PID]
     #[arg(long)]
     pub name: Option<String>,
 }
@@ -267,19 +281,19 @@ pub struct Demo {
 /// `publisher __subscriber`.
 #[derive(Debug, clap::Args)]
 pub struct Child {
-    /// The table's name.
+    /// Name of the table.
     pub name: String,
 
-    /// End after so many seconds.
+    /// End after this number of seconds.
     #[arg(long, value_parser = seconds)]
     pub seconds: Option<f64>,
 
-    /// The process whose end is this one's too.
+    /// Process id of the publisher. The subscriber ends with it.
     #[arg(long)]
     pub parent: i32,
 }
 
-/// Where rows come from.
+/// The value of `--from`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum From {
     /// This machine's processes.
@@ -297,7 +311,7 @@ pub enum From {
 impl TryFrom<OsString> for From {
     type Error = String;
 
-    /// A path need not be UTF-8.
+    /// Accepts any path, also one that is not UTF-8.
     fn try_from(value: OsString) -> Result<Self, String> {
         match value.to_str() {
             Some("processes") => Ok(Self::Processes),
@@ -306,31 +320,31 @@ impl TryFrom<OsString> for From {
             Some("-") => Ok(Self::Stdin),
             _ => {
                 let path = PathBuf::from(value);
-                let is_meant = path.as_os_str().as_encoded_bytes().contains(&b'/')
+                let is_path = path.as_os_str().as_encoded_bytes().contains(&b'/')
                     || FormatName::of_path(&path).is_some();
-                match is_meant || path.exists() {
+                match is_path || path.exists() {
                     true => Ok(Self::File(path)),
-                    false => Err(neither(&path.to_string_lossy())),
+                    false => Err(not_a_source(&path.to_string_lossy())),
                 }
             }
         }
     }
 }
 
-/// What is said of what is no source.
-fn neither(text: &str) -> String {
-    let meant = nearest(text, ["processes", "routes", "neighbors"]);
-    let meant = meant.map_or(String::new(), |meant| format!("did you mean {meant}? "));
+/// Returns the error message for a value of `--from` that is neither a source nor a file.
+fn not_a_source(text: &str) -> String {
+    let similar = nearest(text, ["processes", "routes", "neighbors"]);
+    let hint = similar.map_or(String::new(), |name| format!("did you mean {name}? "));
     format!(
-        "it is neither a source nor a file: {meant}use processes, routes, neighbors, FILE.csv, FILE.tsv, FILE.jsonl, or - for stdin"
+        "it is neither a source nor a file: {hint}use processes, routes, neighbors, FILE.csv, FILE.tsv, FILE.jsonl, or - for stdin"
     )
 }
 
-/// A character of one byte that is no part of a line's structure.
+/// Parses a single ASCII character other than a quote, a line end or NUL.
 fn one_byte(text: &str) -> Result<u8, String> {
     match text.as_bytes() {
         [byte] if !matches!(byte, b'"' | b'\r' | b'\n' | 0) && byte.is_ascii() => Ok(*byte),
-        _ => Err("use one character of ASCII, and no quote".to_owned()),
+        _ => Err("use one ASCII character other than a quote".to_owned()),
     }
 }
 
@@ -341,7 +355,7 @@ fn delimiter(text: &str) -> Result<u8, String> {
     }
 }
 
-/// The longest time between two looks.
+/// Maximum value of `--every`.
 const MAX_INTERVAL: Duration = Duration::from_secs(24 * 60 * 60);
 
 fn interval(text: &str) -> Result<Duration, String> {
@@ -371,7 +385,7 @@ fn mode(text: &str) -> Result<u32, String> {
     let mode = u32::from_str_radix(digits, 8).ok();
     mode.filter(|mode| mode & 0o600 == 0o600 && mode & !0o644 == 0)
         .ok_or_else(|| {
-            "write 600, with read bits for group (640) and everybody (644) as wanted".to_owned()
+            "write 600, and add read permission for the group (640) or everybody (644)".to_owned()
         })
 }
 
@@ -381,10 +395,8 @@ fn group(text: &str) -> Result<u32, String> {
     }
     match Group::from_name(text) {
         Ok(Some(group)) => Ok(group.gid.as_raw()),
-        Ok(None) => {
-            Err("there is no such group on this machine: write a name or a number".to_owned())
-        }
-        Err(errno) => Err(format!("cannot look it up: {errno}")),
+        Ok(None) => Err("this machine has no such group: write a name or a number".to_owned()),
+        Err(errno) => Err(format!("cannot look up the group: {errno}")),
     }
 }
 
@@ -393,13 +405,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_command_line_is_consistent() {
+    fn clap_accepts_the_command_line() {
         use clap::CommandFactory;
         Args::command().debug_assert();
     }
 
     #[test]
-    fn modes_are_octal_and_never_writable_by_others() {
+    fn mode_is_octal_and_never_grants_write_to_others() {
         for (text, bits) in [("600", 0o600), ("0640", 0o640), ("0o644", 0o644)] {
             assert_eq!(mode(text), Ok(bits));
         }
@@ -409,7 +421,7 @@ mod tests {
     }
 
     #[test]
-    fn sources_are_words_or_files() {
+    fn from_accepts_source_names_and_files() {
         let source = |text: &str| From::try_from(OsString::from(text));
         assert_eq!(source("processes"), Ok(From::Processes));
         assert_eq!(source("-"), Ok(From::Stdin));
@@ -429,7 +441,7 @@ mod tests {
     }
 
     #[test]
-    fn delimiters_are_one_byte() {
+    fn delimiter_must_be_one_byte() {
         assert_eq!(
             (delimiter(";"), delimiter("tab"), delimiter("\t")),
             (Ok(b';'), Ok(b'\t'), Ok(b'\t'))
@@ -440,7 +452,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_out_of_range_are_refused() {
+    fn numbers_out_of_range_are_rejected() {
         for text in ["", "0", "-1", "11", "1.5", "99999999999999999999"] {
             assert!(within::<10>(text).is_err(), "{text}");
         }

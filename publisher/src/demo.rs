@@ -1,7 +1,8 @@
-//! A publisher and a subscriber, two processes in one terminal.
+//! Runs a publisher and a subscriber as two processes in one terminal.
 //!
-//! The publisher runs its own program again in the subscriber's role, so that there is no second program to be found.
-//! The subscriber draws and hears keys; the publisher publishes and is silent.
+//! The publisher starts its own executable again in the subscriber's role, so the demo does not
+//! depend on a second program being installed. The subscriber draws the table and reads the
+//! keyboard; the publisher prints nothing.
 
 use std::ffi::OsString;
 use std::os::unix::process::ExitStatusExt;
@@ -20,15 +21,15 @@ use crate::args;
 use crate::serve::publish;
 use crate::source::{Processes, Room, Trouble};
 
-/// How long the subscriber may take to see that the table is closed, and again how long to heed SIGTERM.
+/// Time that the subscriber has to end after its table was closed, and again after SIGTERM.
 const PATIENCE: Duration = Duration::from_secs(1);
-/// How often it is looked at meanwhile.
+/// Interval at which the subscriber's exit is polled during [`PATIENCE`].
 const LOOK: Duration = Duration::from_millis(10);
 
 /// `publisher demo`.
 ///
 /// # Errors
-/// What went wrong in either process, with its exit code.
+/// Returns the error of either process, with its exit code.
 pub fn run(args: args::Demo) -> Result<(), Failure> {
     let name = args
         .name
@@ -57,28 +58,31 @@ pub fn run(args: args::Demo) -> Result<(), Failure> {
     subscriber.end().and(closed)
 }
 
-/// The subscriber's side: its own program's [`run_demo`](subscriber::demo::run_demo), which ends with its parent.
+/// Runs the subscriber's side, [`run_demo`](subscriber::demo::run_demo), and ends when its parent
+/// dies.
 ///
 /// # Errors
-/// What went wrong, with its exit code.
+/// Returns the error of [`run_demo`](subscriber::demo::run_demo), with its exit code.
 pub fn run_child(args: &args::Child) -> Result<(), Failure> {
     let stop = Stop::install()?;
     set_pdeathsig(Signal::SIGTERM)
-        .map_err(|errno| Failure::new(1, format!("cannot ask for the parent's death: {errno}")))?;
-    // The parent may have been killed before it was asked for.
+        .map_err(|errno| Failure::new(1, format!("cannot watch the parent process: {errno}")))?;
+    // The parent may have died before PR_SET_PDEATHSIG took effect.
     let outcome = match getppid().as_raw() == args.parent {
         true => subscriber::demo::run_demo(&args.name, stop.clone(), args.seconds),
         false => Ok(()),
     };
-    // A parent that lives waits for this process, and then removes its table. A signal may be that of its death.
+    // A live parent waits for this process and removes its table itself. The stop signal may have
+    // been sent because the parent died.
     if stop.requested() || getppid().as_raw() != args.parent {
         clean_up(args);
     }
     outcome
 }
 
-/// Removes the table of a publisher that was killed, as nobody else knows of it. The death of one of its threads is told
-/// here before all of it is dead.
+/// Removes the table of a parent that was killed, because no other process knows its name. The
+/// parent-death signal is sent when the thread that started this process dies, which may be before
+/// the rest of the parent.
 fn clean_up(args: &args::Child) {
     let patience = Instant::now() + PATIENCE;
     while Instant::now() < patience {
@@ -95,14 +99,14 @@ fn clean_up(args: &args::Child) {
     }
 }
 
-/// The other process.
+/// The subscriber process.
 struct Subscriber {
     process: Child,
     ended: Option<ExitStatus>,
 }
 
 impl Subscriber {
-    /// Starts it. Its end requests `stop`.
+    /// Starts the subscriber. When it ends, `stop` is requested.
     fn start(name: &str, seconds: Option<f64>, stop: &Stop) -> Result<Self, Failure> {
         let mut command = Command::new(own_program());
         command.args([
@@ -114,7 +118,7 @@ impl Subscriber {
         if let Some(seconds) = seconds {
             command.args(["--seconds", &seconds.to_string()]);
         }
-        // On a terminal it hears keys, in place of the publisher.
+        // On a terminal the subscriber reads the keyboard instead of the publisher.
         let process = service::hide_from(&mut command).stdin(Stdio::inherit());
         let process = process.spawn();
         let process = process.map_err(|error| {
@@ -123,7 +127,8 @@ impl Subscriber {
         })?;
         let (pid, stop) = (Pid::from_raw(process.id() as i32), stop.clone());
         std::thread::spawn(move || {
-            // Without waiting for it, so that its pid stays its own. An error is its end, too.
+            // WNOWAIT leaves the zombie for `try_wait`, so that the pid is not reused. An error
+            // also ends the demo.
             let _ended = waitid(Id::Pid(pid), WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT);
             stop.request();
         });
@@ -135,7 +140,7 @@ impl Subscriber {
 
     fn has_ended(&mut self) -> bool {
         if self.ended.is_none() {
-            // It can only fail if somebody else waited for it.
+            // `try_wait` fails only if another part of the program has reaped the process.
             self.ended = self
                 .process
                 .try_wait()
@@ -144,7 +149,8 @@ impl Subscriber {
         self.ended.is_some()
     }
 
-    /// Sees that it ends: by itself, as its table is closed; asked to; or killed.
+    /// Waits for the subscriber to end because its table was closed, then sends SIGTERM, then kills
+    /// it.
     fn end(mut self) -> Result<(), Failure> {
         if !self.ends_soon() {
             if let Ok(pid) = i32::try_from(self.process.id()) {
@@ -155,7 +161,7 @@ impl Subscriber {
                 let _gone = self.process.wait();
                 return Err(Failure::new(
                     1,
-                    "the subscriber did not end, and was killed",
+                    "the subscriber did not end after SIGTERM, and was killed",
                 ));
             }
         }
@@ -192,7 +198,7 @@ impl Subscriber {
     }
 }
 
-/// This program's file, even if it was replaced since it was started.
+/// Returns the path of this executable, even if the file was replaced after the start.
 fn own_program() -> OsString {
     match std::env::current_exe() {
         Ok(path) if path.is_file() => path.into(),

@@ -1,15 +1,17 @@
 //! Publishes tables from the command line.
 //!
-//! In the order of a row's path:
+//! The modules, in the order of a row's path:
 //!
-//! - [`args`]: what can be asked for;
-//! - [`source`]: where rows come from: this machine's processes, a file that is followed, or stdin;
-//! - [`serve`]: opens a table and brings a source's rows into it until the end is asked for;
-//! - [`demo`]: the same, with a subscriber process beside it in one terminal;
-//! - [`rm`]: removes what dead publishers left;
-//! - [`pages`]: what the man pages say besides.
+//! - [`args`]: the command line;
+//! - [`source`]: the sources of rows: this machine's processes and network, a followed file, or
+//!   stdin;
+//! - [`serve`]: opens a table and publishes a source's rows in it until the program is stopped;
+//! - [`demo`]: the same, next to a subscriber process in the same terminal;
+//! - [`rm`]: removes the objects of dead publishers;
+//! - [`pages`]: the examples and exit codes of the man pages.
 //!
-//! Data goes to stdout (there is none), all else to stderr, whose loss nobody minds.
+//! The program writes nothing to stdout except help, completions and man pages. Messages go to
+//! stderr, and errors in writing them are ignored.
 
 use std::ffi::OsString;
 
@@ -24,10 +26,10 @@ pub mod source;
 
 use args::{Args, Command};
 
-/// The whole program: what `args` (the program's name first) ask for.
+/// Runs the program with the arguments `args`, of which the first is the program's name.
 ///
 /// # Errors
-/// What is to be said on stderr, with the exit code.
+/// Returns the message for stderr and the exit code.
 pub fn run(args: impl IntoIterator<Item = OsString>) -> Result<(), Failure> {
     let Some((args, origin)) = arguments::parse::<Args>(args, args::completer)? else {
         return Ok(());

@@ -1,8 +1,8 @@
-//! What the man pages say that `--help` does not.
+//! The parts of the man pages that `--help` does not have.
 
 use subscriber::shell::manual::Pages;
 
-/// What the man pages say besides.
+/// Exit codes, examples and references of the man pages.
 pub const PAGES: Pages = Pages {
     exit_codes: &[3, 4, 5],
     examples: &[
@@ -11,10 +11,10 @@ pub const PAGES: Pages = Pages {
             &[
                 (
                     "publisher serve processes --from processes",
-                    "Publish a table, in one terminal:",
+                    "Publish a table in one terminal:",
                 ),
                 ("subscriber watch processes", "and follow it in another:"),
-                ("publisher demo", "Or both in one:"),
+                ("publisher demo", "Or run both in one terminal:"),
             ],
         ),
         (
@@ -22,32 +22,32 @@ pub const PAGES: Pages = Pages {
             &[
                 (
                     "publisher serve processes --from processes --every 1s",
-                    "The processes of this machine, looked at every second:",
+                    "Publish the processes of this machine, read every second:",
                 ),
                 (
                     "publisher serve prices --from prices.csv",
-                    "A file, as long as it is followed:",
+                    "Publish a file and follow its changes:",
                 ),
                 (
                     "echo '{\"id\":1,\"price\":9.5}' | publisher serve prices --from - --fields id:u64,price:f64",
-                    "Rows from another program:",
+                    "Publish rows from another program:",
                 ),
             ],
         ),
         (
             "demo",
-            &[("publisher demo --seconds 10", "For ten seconds:")],
+            &[("publisher demo --seconds 10", "Run for ten seconds:")],
         ),
         (
             "rm",
             &[
                 (
                     "publisher rm prices",
-                    "Remove what a publisher left that was killed:",
+                    "Remove the table of a publisher that was killed:",
                 ),
                 (
                     "publisher rm --orphans",
-                    "Remove all that belongs to no table:",
+                    "Remove all orphans that belong to no table:",
                 ),
             ],
         ),
@@ -55,12 +55,15 @@ pub const PAGES: Pages = Pages {
             "completions",
             &[(
                 "echo 'source <(publisher completions bash)' >> ~/.bashrc",
-                "For each bash from now on:",
+                "Enable completion in each new bash:",
             )],
         ),
         (
             "man",
-            &[("publisher man | man -l -", "Read the page of the program:")],
+            &[(
+                "publisher man | man -l -",
+                "Read the manual of the program:",
+            )],
         ),
     ],
     see_also: &["subscriber"],
@@ -74,7 +77,7 @@ mod tests {
     use crate::args::Args;
 
     #[test]
-    fn examples_of_the_manual_are_understood() {
+    fn examples_of_the_man_pages_parse() {
         let lines = PAGES.examples.iter().flat_map(|(_, lines)| *lines);
         let own =
             lines.filter(|(line, _)| line.starts_with("publisher ") && !line.contains(['\'', '|']));

@@ -1,4 +1,4 @@
-//! Brings a source's rows into a table until the end is asked for.
+//! Publishes a source's rows in a table until the program is stopped.
 
 use std::time::Instant;
 
@@ -21,23 +21,24 @@ mod prompt;
 /// `publisher serve`.
 ///
 /// # Errors
-/// What went wrong, with its exit code.
+/// Returns the error that ended the publisher, with its exit code.
 pub fn run(args: &Serve) -> Result<(), Failure> {
     input::check(args)?;
     refuse_early(&args.name)?;
-    // Before Stop takes it for an end.
+    // Before `Stop` is installed, which would treat SIGHUP as a request to stop.
     let hangups = matches!(args.from, From::File(_)).then(file::hangup::Hangups::take);
     let hangups = hangups.transpose()?;
     let stop = Stop::install()?;
-    // Before there is a table: an address that is another's is an error of the command line.
+    // Before the table is opened, so that an address in use fails without creating a table.
     let metrics = metrics::bind(args.metrics.as_ref())?;
     let mut service = Service::of_environment();
-    service.begin("reading what there is to publish");
+    service.begin("reading the initial rows");
     let Some((schema, mut source)) = source(args, hangups, &stop)? else {
         return Ok(());
     };
     let opened_by = match common::inspect(&args.name, None) {
-        // Its rows stay as they are until those of this source take their place, as one commit.
+        // The rows of the earlier publisher stay readable until this source replaces them in one
+        // commit.
         Ok(left) if source.is_whole() => left.schema,
         _ => schema.clone(),
     };
@@ -87,14 +88,15 @@ pub fn run(args: &Serve) -> Result<(), Failure> {
     let failure = match outcome {
         Ok(()) => None,
         Err(Trouble::Input(failure)) => Some(failure),
-        // Dropped, as if this process had died: what is there may be another publisher's by now.
+        // Dropped without cleanup, as if this process had died: the table may belong to another
+        // publisher by now.
         Err(Trouble::Table(error)) => return Err(error.into()),
     };
     let left = take_leave(publisher, begun_at, source.summary(), args.keep);
     failure.map_or(left, Err)
 }
 
-/// What opening the table would refuse anyway, before a long file is read for nothing.
+/// Returns the errors that opening the table would return, before a long file is read for nothing.
 fn refuse_early(name: &str) -> Result<(), Error> {
     match common::inspect(name, None).map(|left| left.publisher) {
         Err(error @ Error::InvalidName { .. }) => Err(error),
@@ -106,10 +108,11 @@ fn refuse_early(name: &str) -> Result<(), Error> {
     }
 }
 
-/// A source, and what its rows are.
+/// A source and the schema of its rows.
 type Described = (Schema, Box<dyn Source>);
 
-/// Where rows come from, and what they are. None if the end was asked for while that was found out.
+/// Opens the source that the arguments name. Returns `None` if the program was stopped while the
+/// file was read for the first time.
 fn source(
     args: &Serve,
     hangups: Option<file::hangup::Hangups>,
@@ -149,11 +152,12 @@ fn source(
     }
 }
 
-/// The loop of every source: brings what is there, looks after the table, waits for the first of what can happen.
-/// Returns when the end is asked for, or as soon as `over` says so, which is asked in each turn.
+/// Runs the publishing loop of every source: polls the source, maintains the table, and waits until
+/// the source, the timers or the stop signal need attention. Returns when the program is stopped or
+/// when `over`, which is called in each turn, returns true.
 ///
 /// # Errors
-/// The source's, and what makes the table another's.
+/// Returns the source's error, or an error of the table that ends this publisher's ownership.
 pub fn publish(
     publisher: &mut UntypedPublisher,
     source: &mut dyn Source,
@@ -195,7 +199,7 @@ pub fn publish(
     }
 }
 
-/// Describes the table for the service manager.
+/// Returns the status line for the service manager while the table is published.
 fn state(publisher: &UntypedPublisher, has_ended: bool) -> String {
     let (name, rows, version) = (publisher.name(), publisher.len(), publisher.version());
     let end = if has_ended {
@@ -206,7 +210,7 @@ fn state(publisher: &UntypedPublisher, has_ended: bool) -> String {
     format!("publishing {name}: {rows} rows at version {version}{end}")
 }
 
-/// Why there will be no more, for the service manager.
+/// Returns the last status line for the service manager.
 fn last_words(publisher: &UntypedPublisher, outcome: &Result<(), Trouble>) -> String {
     match outcome {
         Ok(()) => format!("closing {}", publisher.name()),
@@ -215,10 +219,11 @@ fn last_words(publisher: &UntypedPublisher, outcome: &Result<(), Trouble>) -> St
     }
 }
 
-/// Looks after the table. A limit of the system is `told` once, until it is over.
+/// Maintains the table. A limit of the system is logged once per occurrence, and `told` stores that
+/// it was.
 fn maintain(publisher: &mut UntypedPublisher, told: &mut bool) -> Result<(), Error> {
     match publisher.maintain() {
-        // It may pass; until then nobody is worse off than before.
+        // The limit may be lifted. Until then the table works as before.
         Err(error @ Error::Limit { .. }) => {
             if !std::mem::replace(told, true) {
                 tracing::warn!("{error}");
@@ -238,12 +243,12 @@ fn greet(publisher: &UntypedPublisher, schema: &Schema) {
     if publisher.epoch() > 1 {
         let epoch = publisher.epoch();
         tell(format_args!(
-            "took over {name}, which another publisher left: epoch {epoch}, rows: {rows}"
+            "took over {name} from an earlier publisher: epoch {epoch}, rows: {rows}"
         ));
     }
     let key: Vec<&str> = schema.key_fields().map(Field::name).collect();
     tell(format_args!(
-        "publishing {name} at version {version}: {schema}, key {}, {} rows at most; watch it by: subscriber watch {name}",
+        "publishing {name} at version {version}: {schema}, key {}, at most {} rows; watch it with: subscriber watch {name}",
         key.join(","),
         publisher.capacity(),
     ));
@@ -270,7 +275,7 @@ fn take_leave(
         "is closed and removed"
     };
     tell(format_args!(
-        "{name} {end}: it came to version {version}, commits: {commits}, rows: {rows}{summary}"
+        "{name} {end}: last version {version}, commits: {commits}, rows: {rows}{summary}"
     ));
     Ok(())
 }

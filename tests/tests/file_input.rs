@@ -55,7 +55,7 @@ fn a_file_becomes_the_table_that_is_told() {
     let (rows, said) = read("table.csv", text.as_bytes(), &chosen);
     assert_eq!(rows, "load,host\n1.5,\"a, b\"\n2,c\n");
     assert!(
-        said.contains("left out, as --fields does not name them: address, Up_Since"),
+        said.contains("left out, because --fields does not name them: address, Up_Since"),
         "{said}"
     );
 }
@@ -71,7 +71,7 @@ fn other_ways_of_writing_are_understood() {
     let (rows, said) = read("table.csv", duplicates, &["--on-duplicate", "first"]);
     assert_eq!(rows, "id,n\n1,a\n2,b\n");
     assert!(
-        said.contains("keys that came again: 1, of which the first row counts"),
+        said.contains("duplicate keys: 1, of which the first row counts"),
         "{said}"
     );
     assert_eq!(
@@ -123,7 +123,7 @@ fn five_for_a_file_that_is_no_table() {
         (
             "a.csv",
             b"id,n\n1,a\n2,b\n1,c\n",
-            &["line 4: the key 1 stands in line 2", "--on-duplicate"],
+            &["line 4: the key 1 is also in line 2", "--on-duplicate"],
         ),
         ("a.csv", b"id,n\n1,\"a\nb\n", &["line 2: a quote"]),
         (
@@ -139,7 +139,7 @@ fn five_for_a_file_that_is_no_table() {
             &["line 2: ", "--comment '#'"],
         ),
         ("a.jsonl", b"", &["--fields"]),
-        ("a.jsonl", b"{\"id\":1}\n{\n", &["line 2: it is no JSON"]),
+        ("a.jsonl", b"{\"id\":1}\n{\n", &["line 2: it is not JSON"]),
     ];
     for (name, content, parts) in cases {
         let file = folder.path().join(name);
@@ -157,7 +157,7 @@ fn five_for_a_file_that_is_no_table() {
     fails(
         &mut serve(&table, folder.path(), &["--format", "csv"]),
         5,
-        &["no regular file"],
+        &["not a regular file"],
     );
     let pipe = folder.path().join("pipe.csv");
     nix::unistd::mkfifo(&pipe, Mode::S_IRWXU).unwrap();
@@ -425,7 +425,7 @@ fn a_file_is_read_as_it_is_written() {
             "id;price\r\n1;1,5\r\n2;2,75\r\n",
             &["--delimiter ';'"],
         ),
-        ("a.jsonl", "404: Not Found", &["line 1: it is no JSON"]),
+        ("a.jsonl", "404: Not Found", &["line 1: it is not JSON"]),
     ];
     for (name, content, parts) in cases {
         let file = folder.path().join(name);

@@ -64,7 +64,7 @@ fn a_file_is_ready_when_its_rows_are_there_and_not_when_the_table_is() {
     let manager = Manager::at_path();
     let mut process = Process::start(manager.serves(&mut serve(&table, &file, &[])));
     let first = manager.next();
-    assert_eq!(first, ["STATUS=reading what there is to publish"]);
+    assert_eq!(first, ["STATUS=reading the initial rows"]);
     let ready = manager.next();
     assert_eq!(rows(&table), 2, "{ready:?}");
     assert_eq!(ready[0], "READY=1");

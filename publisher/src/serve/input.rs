@@ -1,4 +1,4 @@
-//! Which arguments go with which source, and what they say about its input.
+//! Checks that the arguments suit the source, and converts them to the settings of its input.
 
 use std::path::Path;
 
@@ -8,10 +8,10 @@ use subscriber::shell::Failure;
 use crate::args::{From, Serve};
 use crate::source::file::settings::{Dialect, Format, FormatName, OnDuplicate, Quote, Settings};
 
-/// Whether all arguments mean something for the source.
+/// Checks that all given arguments apply to the source and that the required ones are present.
 ///
 /// # Errors
-/// [`Failure`] that names one that does not, or one that is needed.
+/// Returns a [`Failure`] that names an argument that does not apply or is missing.
 pub fn check(args: &Serve) -> Result<(), Failure> {
     let refused = |reason: String| Err(Failure::new(2, reason));
     let Some(name) = format_name(args) else {
@@ -31,7 +31,7 @@ pub fn check(args: &Serve) -> Result<(), Failure> {
         return refused(match path.is_dir() {
             true => format!("{shown} is a directory: name a file of CSV or lines of JSON in it"),
             false => format!(
-                "{shown}: its name does not tell what it is written in: say --format csv, tsv or jsonl (sources are \
+                "{shown}: unknown format: give --format csv, tsv or jsonl (sources are \
                  processes, routes, neighbors, files, and - for stdin)"
             ),
         });
@@ -40,13 +40,12 @@ pub fn check(args: &Serve) -> Result<(), Failure> {
         && let Some(option) = of_csv(args).first()
     {
         return refused(format!(
-            "{option} is for CSV: say --format csv if it is that"
+            "{option} is for CSV: add --format csv if the input is CSV"
         ));
     }
     match args.from {
         From::Stdin if args.on_duplicate.is_some() => refused(
-            "--on-duplicate is for files: on stdin a later row takes the place of an earlier one"
-                .to_owned(),
+            "--on-duplicate is for files: on stdin a later row replaces an earlier one".to_owned(),
         ),
         From::Stdin => declared(args).map(|_| ()),
         _ if args.fields.is_some() => declared(args).map(|_| ()),
@@ -54,7 +53,7 @@ pub fn check(args: &Serve) -> Result<(), Failure> {
     }
 }
 
-/// The options given that are about fields and formats.
+/// Returns the given options that concern fields and formats.
 fn given(args: &Serve) -> Vec<&'static str> {
     let mut given = of_csv(args);
     given.extend(args.fields.as_ref().map(|_| "--fields"));
@@ -83,10 +82,10 @@ fn format_name(args: &Serve) -> Option<FormatName> {
     }
 }
 
-/// What the input is written in.
+/// Returns the format of the input.
 ///
 /// # Errors
-/// [`Failure`] if two characters of CSV are the same.
+/// Returns a [`Failure`] if the comment character is also the delimiter.
 pub fn format(args: &Serve) -> Result<Format, Failure> {
     let separator = match format_name(args) {
         Some(FormatName::Csv) => b',',
@@ -112,10 +111,10 @@ pub fn format(args: &Serve) -> Result<Format, Failure> {
     }
 }
 
-/// How a file is to be read.
+/// Returns the settings for reading a file.
 ///
 /// # Errors
-/// As [`format`] and [`declared`].
+/// Returns the errors of [`format`] and [`declared`].
 pub fn settings(args: &Serve) -> Result<Settings, Failure> {
     let names = |key: &String| key.split(',').map(|name| name.trim().to_owned()).collect();
     Ok(Settings {
@@ -126,10 +125,10 @@ pub fn settings(args: &Serve) -> Result<Settings, Failure> {
     })
 }
 
-/// What a row is, as `--fields` and `--key` say.
+/// Returns the schema that `--fields` and `--key` declare.
 ///
 /// # Errors
-/// [`Failure`] if they do not say it, or say what cannot be.
+/// Returns a [`Failure`] if `--fields` is missing or the two do not describe a valid schema.
 pub fn declared(args: &Serve) -> Result<Schema, Failure> {
     let Some(fields) = &args.fields else {
         let reason = "--from - needs --fields, such as --fields 'id:u64,name:text(32),price:f64'";

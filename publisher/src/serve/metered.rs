@@ -1,7 +1,9 @@
-//! `--metrics` of a publisher: its numbers, noted in each turn of the loop and told to who asks.
+//! The `--metrics` of a publisher: figures that the publishing loop stores in each turn, and the
+//! server that exports them.
 //!
-//! The loop notes them under a lock that it never waits for: should somebody read them at that instant, they are noted the next
-//! time, a second later at most. Who listens is looked up when it is asked for, from outside, as by `subscriber info`.
+//! The loop uses `try_lock` and never waits: if the server is reading the figures at that moment,
+//! the loop stores them in its next turn, at most a second later. The list of subscribers is read
+//! from shared memory at each scrape, as `subscriber info` does.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -16,10 +18,10 @@ use subscriber::shell::Failure;
 
 use crate::source::Progress;
 
-/// The shortest time that is told apart, in ns: a power of two.
+/// Upper bound of the first histogram bucket, in nanoseconds: a power of two.
 const LEAST_NS: u64 = 256;
 
-/// What is told of a publisher, and the thread that tells it.
+/// The metrics of a publisher and the thread that serves them.
 pub struct Metered {
     noted: Arc<Mutex<Noted>>,
     _server: Server,
@@ -51,10 +53,10 @@ impl Noted {
 }
 
 impl Metered {
-    /// Serves what `publisher` does from now on.
+    /// Starts to serve the metrics of `publisher`.
     ///
     /// # Errors
-    /// What the system refuses.
+    /// Returns a [`Failure`] if the server cannot be started.
     pub fn serve(bound: Bound, publisher: &mut UntypedPublisher) -> Result<Self, Failure> {
         publisher.time_commits();
         let noted = Arc::new(Mutex::new(Noted::of(publisher, Progress::Waiting)));
@@ -65,7 +67,7 @@ impl Metered {
             match inspect(&name, None) {
                 Ok(table) => encode_table(&table, families),
                 Err(error) => {
-                    tracing::debug!("metrics do without what is seen from outside: {error}");
+                    tracing::debug!("metrics are served without those of the region: {error}");
                     Ok(())
                 }
             }
@@ -87,7 +89,7 @@ impl Metered {
     }
 }
 
-/// A copy: nobody is kept waiting for what becomes of it.
+/// Returns a copy, so that the lock is not held while the response is encoded.
 fn copied(noted: &Mutex<Noted>) -> Noted {
     noted.lock().unwrap_or_else(PoisonError::into_inner).clone()
 }
@@ -97,46 +99,51 @@ impl Noted {
         let statistics = &self.statistics;
         families.counter(
             "tablecast_commits",
-            "Commits since this process took the table, counted by their numbers.",
+            "Commits by this process.",
             self.version - self.begun_at,
         )?;
         families.changes(
-            "Rows that commits created, updated, or deleted.",
+            "Rows created, updated or deleted by commits.",
             [statistics.creates, statistics.updates, statistics.deletes],
         )?;
-        families.gauge("tablecast_version", "The last commit.", None, self.version)?;
+        families.gauge(
+            "tablecast_version",
+            "Version of the last commit.",
+            None,
+            self.version,
+        )?;
         families.gauge(
             "tablecast_rows",
-            "Rows of the table.",
+            "Rows in the table.",
             None,
             self.rows as u64,
         )?;
         families.gauge(
             "tablecast_capacity",
-            "Rows that the table has room for.",
+            "Maximum number of rows in the table.",
             Some(Unit::Other("rows".to_owned())),
             self.capacity as u64,
         )?;
         families.gauge(
             "tablecast_epoch",
-            "Publishers that the table has had, this one included.",
+            "Number of publishers that the table has had, including this one.",
             None,
             self.epoch,
         )?;
         families.gauge(
             "tablecast_input_ended",
-            "1 if the input of `serve --from -` has ended, so that the rows do not change any more; otherwise 0.",
+                        "1 if the input of `serve --from -` has ended, so that the rows do not change any more; otherwise 0.",
             None,
             u64::from(self.has_ended),
         )?;
         families.counter(
             "tablecast_sweeps",
-            "Looks after new subscribers, and after what dead ones left.",
+            "Searches for new subscribers and for slots of dead ones.",
             statistics.sweeps,
         )?;
         families.counter(
             "tablecast_wakes",
-            "Calls to subscribers that slept: one each, and one for all that sleep on the futex.",
+                        "Wake-ups sent: one per parked subscriber with a slot, and one for all that wait on the futex.",
             statistics.wakes,
         )?;
         self.encode_commit_times(families)
@@ -152,14 +159,14 @@ impl Noted {
         let others = times.buckets().filter(|(end, _)| !is_least(*end));
         families.times(
             "tablecast_commit",
-            "Time that commits with rows took the publisher, waking included.",
+            "Time that commits with rows took, including the wake-ups.",
             times.sum_ns(),
             std::iter::once((Some(LEAST_NS), least)).chain(others),
         )
     }
 }
 
-/// What is seen from outside.
+/// Encodes the figures that are read from shared memory.
 fn encode_table(table: &TableInfo, families: &mut Families<'_>) -> fmt::Result {
     families.gauge(
         "tablecast_region",
@@ -175,7 +182,7 @@ fn encode_table(table: &TableInfo, families: &mut Families<'_>) -> fmt::Result {
     };
     families.gauges(
         "tablecast_subscribers",
-        "Subscribers that have a slot: parked (asleep until the next commit), awake, or gone with their slot not freed yet.",
+                    "Subscribers with a slot: parked (waiting for a commit), awake, or gone (dead, slot not freed yet).",
         "state",
         &[
             ("parked", count(&|one| one.alive && one.parked)),
@@ -185,7 +192,7 @@ fn encode_table(table: &TableInfo, families: &mut Families<'_>) -> fmt::Result {
     )?;
     families.gauge(
         "tablecast_subscribers_behind",
-        "Subscribers that live and have not seen the last commit yet, as they say.",
+        "Live subscribers that have not reported the last commit as seen.",
         None,
         count(&|one| one.alive && one.seen < table.version),
     )

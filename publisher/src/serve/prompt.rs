@@ -1,4 +1,4 @@
-//! What is said where a person is to type rows: which lines are awaited, with one of them.
+//! Prompts a person at a terminal for rows, with an example of the expected lines.
 
 use std::io;
 use std::io::IsTerminal;
@@ -9,10 +9,10 @@ use subscriber::shell::{Failure, tell};
 
 use crate::source::file::settings::Format;
 
-/// Says it, if stdin is a terminal.
+/// Prints the prompt if stdin is a terminal.
 ///
 /// # Errors
-/// There is no line for such fields.
+/// Returns a [`Failure`] if no example row can be built.
 pub fn prompt(schema: &Schema, format: Format, ends_at_eof: bool) -> Result<(), Failure> {
     if io::stdin().is_terminal() {
         let end = match ends_at_eof {
@@ -27,7 +27,7 @@ pub fn prompt(schema: &Schema, format: Format, ends_at_eof: bool) -> Result<(), 
     Ok(())
 }
 
-/// What to type.
+/// Describes the lines to type.
 fn awaited(schema: &Schema, format: Format) -> Result<String, Failure> {
     let row = example(schema)?;
     let Format::Csv(dialect) = format else {
@@ -55,7 +55,7 @@ fn awaited(schema: &Schema, format: Format) -> Result<String, Failure> {
     })
 }
 
-/// A row that such a table can have.
+/// Returns an example row of the schema.
 fn example(schema: &Schema) -> Result<RowBuf, Failure> {
     let mut row = RowBuf::new(Arc::new(schema.clone()));
     for (index, field) in schema.fields().iter().enumerate() {

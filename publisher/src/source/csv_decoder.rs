@@ -1,11 +1,11 @@
 //! Splits CSV into records, from bytes that arrive in pieces.
 //!
-//! 1. A record ends at LF, CR or CRLF, or at the end of the input. Empty lines are not records, and neither are lines
-//!    that begin with the comment character. A byte-order mark before a record is skipped, because concatenated files
-//!    have one in the middle.
+//! 1. A record ends at LF, CR or CRLF, or at the end of the input. Empty lines and lines that begin
+//!    with the comment character are not records. A byte-order mark before a record is skipped,
+//!    because concatenated files
 //! 2. A cell that begins with a quote ends at the next quote that is not doubled. Only a delimiter or a line end may
 //!    follow that quote; anything else is an error, and so is a quote that is never closed.
-//! 3. A quote anywhere else in a cell is an ordinary character. With `--quote none` every quote is.
+//! 3. A quote anywhere else in a cell is an ordinary character. With `--quote none` all quotes are.
 //!
 //! The `csv` crate is not used here because it accepts malformed quotes without an error: it reads `"abc"def` as
 //! `abcdef`, and a stray quote at the beginning of a cell makes it read the following records as part of that cell. It
@@ -16,22 +16,22 @@ use super::file::text::{BYTE_ORDER_MARK, LineCounter};
 
 const QUOTE: u8 = b'"';
 
-/// A decoder and the record that it read last.
+/// A streaming decoder that holds the record it read last.
 pub struct Decoder {
     dialect: Dialect,
     max_bytes: usize,
     max_cells: usize,
     state: State,
     lines: LineCounter,
-    /// The cells of the record, one after the other, and where each ends.
+    /// The cells of the record, stored back to back, and the end of each cell.
     bytes: Vec<u8>,
     ends: Vec<usize>,
     has_quotes: bool,
-    /// The line in which the record begins.
+    /// Number of the line in which the record begins.
     first_line: u64,
 }
 
-/// What the next byte belongs to.
+/// The part of the input that the next byte belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
     /// The beginning of a record, after this many bytes of a byte-order mark.
@@ -40,19 +40,20 @@ enum State {
     Cell,
     PlainCell,
     QuotedCell,
-    /// A quoted cell, after a quote that closes it unless it is doubled.
+    /// After a quote in a quoted cell. The quote closes the cell unless it is doubled.
     Quote,
-    /// The rest of a line that was refused.
+    /// The rest of a refused line.
     Refused,
 }
 
 impl Decoder {
-    /// A decoder without limits on the size of a record.
+    /// Creates a decoder without limits on the size of a record.
     pub fn new(dialect: Dialect) -> Self {
         Self::bounded(dialect, usize::MAX, usize::MAX)
     }
 
-    /// A decoder that refuses records with more than `max_bytes` bytes or `max_cells` cells.
+    /// Creates a decoder that refuses records with more than `max_bytes` bytes or `max_cells`
+    /// cells.
     pub fn bounded(dialect: Dialect, max_bytes: usize, max_cells: usize) -> Self {
         Self {
             dialect,
@@ -67,12 +68,12 @@ impl Decoder {
         }
     }
 
-    /// Reads up to the end of the next record and removes what it read from `input`. Returns `None` if the input is used
-    /// up before that; the next call continues with more of it.
+    /// Reads up to the end of the next record and advances `input` past it. Returns `None` if the
+    /// input ends before that; the next call continues with more of it.
     ///
     /// # Errors
-    /// A sentence that says what is wrong with the record. Its last line is skipped, and the next call continues after
-    /// it.
+    /// Returns a sentence that says what is wrong with the record. The last line of the record is
+    /// skipped, and the next call continues after it.
     pub fn read(&mut self, input: &mut &[u8]) -> Option<Result<(), String>> {
         while let Some(byte) = input.first().copied() {
             let mut is_complete = false;
@@ -145,7 +146,7 @@ impl Decoder {
     /// Reads the last record of the input, which needs no line end.
     ///
     /// # Errors
-    /// A sentence, if the record has a quote that is not closed.
+    /// Returns a sentence if the record has a quote that is not closed.
     pub fn finish(&mut self) -> Option<Result<(), String>> {
         if let State::Record(matched @ 1..) = self.state {
             self.begin_record(matched);
@@ -162,48 +163,49 @@ impl Decoder {
         }
     }
 
-    /// The number of the line in which the last record begins. The first line is number 1.
+    /// Returns the number of the line in which the last record begins. The first line is number 1.
     pub fn first_line(&self) -> u64 {
         self.first_line
     }
 
-    /// The number of lines that have begun: a line end at the end of the input begins none.
+    /// Returns the number of lines that have begun. A line end at the end of the input does not
+    /// begin a line.
     pub fn lines_begun(&self) -> u64 {
         self.lines.lines_begun()
     }
 
-    /// Returns true if one of the last record's cells was written in quotes.
+    /// Returns true if a cell of the last record was written in quotes.
     pub fn has_quotes(&self) -> bool {
         self.has_quotes
     }
 
-    /// The number of cells of the last record.
+    /// Returns the number of cells in the last record.
     pub fn width(&self) -> usize {
         self.ends.len()
     }
 
-    /// The cell at `index` of the last record.
+    /// Returns the cell at `index` of the last record.
     ///
     /// # Errors
-    /// A sentence, if the cell is not UTF-8.
+    /// Returns a sentence if the cell is not UTF-8.
     ///
     /// # Panics
-    /// If the record has no such cell.
+    /// Panics if the record has no such cell.
     pub fn cell(&self, index: usize) -> Result<&str, String> {
         let start = index.checked_sub(1).map_or(0, |before| self.ends[before]);
         std::str::from_utf8(&self.bytes[start..self.ends[index]])
             .map_err(|_| format!("cell {} is not UTF-8", index + 1))
     }
 
-    /// The cells of the last record.
+    /// Returns the cells of the last record.
     ///
     /// # Errors
-    /// As [`cell`](Self::cell).
+    /// Returns the error of [`cell`](Self::cell) for the first bad cell.
     pub fn cells(&self) -> Result<Vec<&str>, String> {
         (0..self.width()).map(|index| self.cell(index)).collect()
     }
 
-    /// Begins a record, the first bytes of which were taken for a byte-order mark.
+    /// Begins a record. Its first `matched` bytes were read as a possible byte-order mark.
     fn begin_record(&mut self, matched: usize) {
         self.bytes.clear();
         self.ends.clear();
@@ -217,7 +219,7 @@ impl Decoder {
         };
     }
 
-    /// Appends the input up to the first byte that `is_end` to the cell.
+    /// Appends the input to the cell, up to the first byte for which `is_end` returns true.
     fn keep(&mut self, input: &mut &[u8], is_end: impl Fn(u8) -> bool) {
         let length = input.iter().position(|byte| is_end(*byte));
         let length = length.unwrap_or(input.len());
@@ -225,7 +227,7 @@ impl Decoder {
         self.skip(input, length);
     }
 
-    /// Ends the cell at a delimiter or a line end, if there is one. Returns true if that ends the record.
+    /// Ends the cell if a delimiter or a line end follows. Returns true if that ends the record.
     fn ends_cell(&mut self, input: &mut &[u8]) -> bool {
         let Some(byte) = input.first().copied() else {
             return false;

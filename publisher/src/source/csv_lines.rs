@@ -2,13 +2,15 @@
 //!
 //! 1. The first record names the columns, unless the dialect has no header.
 //! 2. Each further record is an upsert. If a column that is not a field is called `op`, that column says what the record
-//!    does, so that the changes that `subscriber watch --format csv` prints can be read back. With a column `version`
-//!    too, a `create` replaces a row that exists, as in JSON.
-//! 3. A record that repeats the header is a row if it fits the fields. Otherwise it is the header of a second table that
-//!    was written after the first, and is skipped.
+//! 2. Each further record is an upsert, unless a column that is not a field is called `op`: then
+//!    that column names the operation, so that the output of `subscriber watch --format csv` can be
+//!    read back. With a column `version`
+//!    too, a `create` replaces an existing row, as in JSON.
+//! 3. A record that repeats the header is a row if it fits the fields. Otherwise it is the header
+//!    of a second table that
 //!
-//! A bad record is refused by itself. A header that does not suit the fields ends the input, because no record after it
-//! could be read.
+//! A bad record is refused separately. A header that does not suit the fields ends the input,
+//! because no record after it can be read.
 
 use std::sync::Arc;
 
@@ -20,25 +22,25 @@ use super::file::settings::Dialect;
 use super::json_lines::{Instruction, Operation};
 use super::line_reader::MAX_LINE;
 
-/// The longest record, in bytes: as long as a line may be.
+/// Maximum size of a record, in bytes. It equals the limit on the length of a line.
 const MAX_RECORD: usize = MAX_LINE;
 
-/// The most cells of a record.
+/// Maximum number of cells in a record.
 const MAX_CELLS: usize = 4096;
 
-/// The columns that `subscriber watch --format csv` prints before those of the row.
+/// The columns that `subscriber watch --format csv` prints before the columns of the row.
 const WATCH_COLUMNS: [&str; 2] = ["version", "op"];
 
-/// The effect of a record.
+/// The meaning of a record.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Said {
-    /// The record that begins in this line asks for a change, or is refused for a reason.
+    /// The instruction of the record that begins in this line, or the reason why it is refused.
     Record(u64, Result<Instruction, String>),
     /// The header in this line does not suit the fields.
     BadHeader(u64, String),
 }
 
-/// Reads records.
+/// Parses records into instructions.
 pub struct CsvLines {
     schema: Arc<Schema>,
     decoder: Decoder,
@@ -47,7 +49,7 @@ pub struct CsvLines {
 
 /// The columns of the fields and of the operation.
 struct Columns {
-    /// The names in the header.
+    /// The names in the header. Empty if the dialect has no header.
     names: Vec<String>,
     /// The column of each field.
     fields: Vec<usize>,
@@ -56,7 +58,7 @@ struct Columns {
 }
 
 impl CsvLines {
-    /// Reads rows of `schema`.
+    /// Creates a parser for rows of `schema`.
     pub fn new(schema: Arc<Schema>, dialect: Dialect) -> Self {
         let columns = (!dialect.has_header).then(|| Columns {
             names: Vec::new(),
@@ -71,8 +73,8 @@ impl CsvLines {
         }
     }
 
-    /// Reads up to the end of the next record that says something, and removes what it read from `input`. Returns `None`
-    /// when the input is used up; the next call continues with more of it.
+    /// Returns the meaning of the next record that is not a header, and advances `input` past it.
+    /// Returns `None` when the input is used up; the next call continues with more of it.
     pub fn next(&mut self, input: &mut &[u8]) -> Option<Said> {
         loop {
             let decoded = self.decoder.read(input)?;
@@ -88,12 +90,12 @@ impl CsvLines {
         self.record(decoded)
     }
 
-    /// The number of lines that were read, of which the last needs no end.
+    /// Returns the number of lines that were read. The last line needs no line end.
     pub fn lines(&self) -> u64 {
         self.decoder.lines_begun()
     }
 
-    /// Returns what the decoded record asks for, or `None` if it is a header.
+    /// Returns the meaning of the decoded record, or `None` if it is a header.
     fn record(&mut self, decoded: Result<(), String>) -> Option<Said> {
         let line = self.decoder.first_line();
         let cells = match decoded.and_then(|()| self.decoder.cells()) {
@@ -122,7 +124,7 @@ impl CsvLines {
 impl Columns {
     fn named(schema: &Schema, cells: &[&str]) -> Result<Self, String> {
         let names = cells.iter().map(|cell| (*cell).to_owned()).collect();
-        // A field may be called `op` or `version`, too: then its column is the second one of that name.
+        // If a field is also called `op` or `version`, its column is the second one with that name.
         if let Some(rest) = cells.strip_prefix(&WATCH_COLUMNS)
             && let Ok(fields) = Header::named(rest.iter().copied()).columns_of(schema)
         {
@@ -151,7 +153,7 @@ impl Columns {
         })
     }
 
-    /// Returns true if the column of operations holds its own name, which only a header does.
+    /// Returns true if the column `op` holds the text `op`, which is the case only in a header.
     fn names_operation(&self, cells: &[&str]) -> bool {
         self.op.is_some_and(|op| cells.get(op) == Some(&"op"))
     }
@@ -195,7 +197,7 @@ impl Columns {
             }
             Some(other) => {
                 return Err(format!(
-                    "{other:?} is no operation: use create, insert, update, upsert or delete"
+                    "{other:?} is not an operation: use create, insert, update, upsert or delete"
                 ));
             }
         };

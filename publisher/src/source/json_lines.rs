@@ -1,5 +1,7 @@
-//! A line of JSON, and what it asks for. No input and no table here: bytes in, an instruction or a reason out.
-//! Of several members of one name in an object the last one counts. Members of a row that are not fields are ignored.
+//! Parses lines of JSON into instructions. This module does no I/O and knows no table.
+//!
+//! If an object has several members with the same name, the last one counts. Members of a row that
+//! are not fields are ignored.
 
 use std::sync::Arc;
 
@@ -8,39 +10,40 @@ use serde_json::{Map, Value};
 
 use super::file::text::without_mark;
 
-/// What a line asks for.
+/// The meaning of a line.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Instruction {
-    /// Nothing: the line is blank.
+    /// The line is blank.
     Nothing,
-    /// What follows becomes true as one.
+    /// Begins a transaction: the changes up to `Commit` become visible atomically.
     Begin,
-    /// Here.
+    /// Commits the transaction.
     Commit,
-    /// A change.
+    /// A change of the table.
     Change(Operation),
 }
 
-/// A change of a table.
+/// A change of the table.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Operation {
     /// Adds a row.
     Insert(RowBuf),
-    /// Replaces a row by its key.
+    /// Replaces the row with the same key.
     Update(RowBuf),
-    /// Either.
+    /// Adds a row, or replaces the row with the same key.
     Upsert(RowBuf),
-    /// Removes the row of a key, in its canonical bytes.
+    /// Removes the row with this key, given in its canonical bytes.
     Delete(Vec<u8>),
     /// Removes all rows.
     Clear,
 }
 
 impl Operation {
-    /// Stages it.
+    /// Adds the change to a transaction.
     ///
     /// # Errors
-    /// Those of the transaction's methods. The transaction goes on without it.
+    /// Returns the errors of the transaction's methods. The transaction continues without this
+    /// change.
     pub fn apply(&self, tx: &mut UntypedTransaction<'_>) -> common::Result<()> {
         match self {
             Self::Insert(row) => tx.insert(row.bytes()),
@@ -54,7 +57,7 @@ impl Operation {
         }
     }
 
-    /// The row that it brings.
+    /// Returns the row that the change stores.
     pub fn row(&self) -> Option<&RowBuf> {
         match self {
             Self::Insert(row) | Self::Update(row) | Self::Upsert(row) => Some(row),
@@ -62,7 +65,7 @@ impl Operation {
         }
     }
 
-    /// About the memory that it takes.
+    /// Returns the approximate memory use of the change, in bytes.
     pub fn size(&self) -> usize {
         let content = match self {
             Self::Delete(key) => key.len(),
@@ -72,7 +75,7 @@ impl Operation {
     }
 }
 
-/// Reads a line.
+/// Parses a line.
 ///
 /// ```
 /// # use std::sync::Arc;
@@ -87,7 +90,7 @@ impl Operation {
 /// ```
 ///
 /// # Errors
-/// A sentence that says what is wrong.
+/// Returns a sentence that says what is wrong with the line.
 pub fn parse(schema: &Arc<Schema>, line: &[u8]) -> Result<Instruction, String> {
     match object(line)? {
         Some(object) => instruction(schema, &object),
@@ -95,11 +98,11 @@ pub fn parse(schema: &Arc<Schema>, line: &[u8]) -> Result<Instruction, String> {
     }
 }
 
-/// Returns the object that a line holds, or `None` if the line is blank. A byte-order mark before it is skipped: the first
-/// line of a file may have one, and of concatenated files also a later line.
+/// Returns the object in a line, or `None` if the line is blank. A leading byte-order mark is
+/// skipped: the first line of a file may have one, and so may later lines of concatenated files.
 ///
 /// # Errors
-/// A sentence that says why the line holds no object.
+/// Returns a sentence that says why the line does not hold an object.
 pub fn object(line: &[u8]) -> Result<Option<Map<String, Value>>, String> {
     let line = without_mark(line);
     let line = std::str::from_utf8(line).map_err(|error| format!("it is not UTF-8: {error}"))?;
@@ -108,15 +111,15 @@ pub fn object(line: &[u8]) -> Result<Option<Map<String, Value>>, String> {
     }
     match serde_json::from_str(line) {
         Ok(Value::Object(object)) => Ok(Some(object)),
-        Ok(_) => Err("it is no object of JSON: write {\"FIELD\":VALUE,…}".to_owned()),
-        Err(error) => Err(no_json(&error)),
+        Ok(_) => Err("it is not a JSON object: write {\"FIELD\":VALUE,…}".to_owned()),
+        Err(error) => Err(not_json(&error)),
     }
 }
 
-/// What the object of a line asks for.
+/// Returns the instruction that an object stands for.
 ///
 /// # Errors
-/// A sentence that says what is wrong.
+/// Returns a sentence that says what is wrong with the object.
 pub fn instruction(
     schema: &Arc<Schema>,
     object: &Map<String, Value>,
@@ -131,24 +134,25 @@ pub fn instruction(
     }
 }
 
-/// The operations, by the names they go by.
+/// The names of the operations.
 pub const OPS: [&str; 8] = [
     "create", "insert", "update", "upsert", "delete", "clear", "begin", "commit",
 ];
 
-/// The operation that an object names; None if it is a row by itself.
+/// Returns the operation that an object names, or `None` if the object is a row.
 fn op<'o>(schema: &Schema, object: &'o Map<String, Value>) -> Result<Option<&'o str>, String> {
     let Some(op) = object.get("op") else {
         return Ok(None);
     };
-    // A field cannot hold an object: where `row` or `key` is one, it is no field, and so `op` is none.
+    // A field cannot hold an object. If `row` or `key` holds one, the object is an operation and
+    // `op` its name.
     let is_member = |name: &str| object.get(name).is_some_and(Value::is_object);
     if schema.field("op").is_some() && !is_member("row") && !is_member("key") {
         return Ok(None);
     }
     match op.as_str().filter(|op| OPS.contains(op)) {
         Some(op) => Ok(Some(op)),
-        None => Err(format!("{op} is no operation: use {}", OPS.join(", "))),
+        None => Err(format!("{op} is not an operation: use {}", OPS.join(", "))),
     }
 }
 
@@ -158,9 +162,10 @@ fn operation(
     object: &Map<String, Value>,
 ) -> Result<Operation, String> {
     match op {
-        "clear" if object.contains_key("row") || object.contains_key("key") => {
-            Err("`clear` removes all rows and takes none: use `delete` for one".to_owned())
-        }
+        "clear" if object.contains_key("row") || object.contains_key("key") => Err(
+            "`clear` removes all rows and takes no row or key: use `delete` to remove one row"
+                .to_owned(),
+        ),
         "clear" => Ok(Operation::Clear),
         "delete" => {
             let key = member(object, "key")?.or(member(object, "row")?);
@@ -175,14 +180,15 @@ fn operation(
                 && key_of(schema, key)? != row.key_bytes()
             {
                 return Err(
-                    "its key is not the key of its row: delete the one and insert the other"
+                                        "its key differs from the key of its row: delete the old row and insert the new one"
                         .to_owned(),
                 );
             }
             Ok(match op {
                 "update" => Operation::Update(row),
                 "upsert" => Operation::Upsert(row),
-                // A watch begins with the whole table: its rows are there, whether this table had them before or not.
+                // The output of a watch begins with creates for the whole table,
+                // whose rows may exist in this table already.
                 "create" if object.contains_key("version") => Operation::Upsert(row),
                 _ => Operation::Insert(row),
             })
@@ -203,16 +209,17 @@ fn member<'o>(
     match object.get(name) {
         None => Ok(None),
         Some(Value::Object(member)) => Ok(Some(member)),
-        Some(_) => Err(format!("its `{name}` is no object")),
+        Some(_) => Err(format!("its `{name}` is not an object")),
     }
 }
 
-/// The number of the line that it would name is that within this line.
-fn no_json(error: &serde_json::Error) -> String {
+/// Describes a syntax error. The line number in `error` is dropped, because it counts from the
+/// start of this line.
+fn not_json(error: &serde_json::Error) -> String {
     let message = error.to_string();
     let what = message.split(" at line ").next().unwrap_or_default();
     format!(
-        "it is no JSON: {what} at column {}: write {{\"FIELD\":VALUE,…}}",
+        "it is not JSON: {what} at column {}: write {{\"FIELD\":VALUE,…}}",
         error.column()
     )
 }
@@ -249,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn every_operation_is_read() {
+    fn parse_reads_every_operation() {
         use Operation::{Clear, Delete, Insert, Update, Upsert};
         let schema = schema("id:u8,n:u8");
         let one = || row(&schema, r#"{"id":1,"n":2}"#);
@@ -290,7 +297,7 @@ mod tests {
     }
 
     #[test]
-    fn a_field_may_be_called_op() {
+    fn field_may_be_named_op() {
         let schema = schema("key:u8,op:text(8),row:u8");
         let plain = r#"{"key":1,"op":"delete","row":2}"#;
         let upsert = Operation::Upsert(row(&schema, plain));
@@ -302,8 +309,9 @@ mod tests {
         assert_eq!(delete, Ok(Instruction::Change(Operation::Delete(vec![1]))));
     }
 
-    /// Kind of defect: input is refused for what the user did not ask for. Other members: nested objects and lists,
-    /// names that no field can have, nulls, and each place of a row or a key.
+    /// Kind of defect: valid input is refused because of parts that are not used. Other
+    /// members: nested objects and lists, names that no field can have, nulls, and extra
+    /// members in a row or a key.
     #[test]
     fn members_that_are_not_fields_are_ignored() {
         let schema = schema("id:u8,n:u8");
@@ -336,28 +344,31 @@ mod tests {
     }
 
     #[test]
-    fn bad_lines_say_what_is_wrong() {
+    fn parse_explains_bad_lines() {
         let schema = schema("id:u8,name:text(4)");
         let cases: [(&[u8], &str); 17] = [
             (br#"{"id":1,"nmae":"x"}"#, "name"),
-            (b"{", "no JSON"),
+            (b"{", "not JSON"),
             (b"\xff", "not UTF-8"),
             (b"{\"id\":1,\"name\":\"\xff\"}", "not UTF-8"),
-            (b"7", "no object"),
-            (b"{}{}", "no JSON"),
+            (b"7", "not a JSON object"),
+            (b"{}{}", "not JSON"),
             (b"{}", "id"),
-            (br#"{"op":"insrt","row":{}}"#, r#""insrt" is no operation"#),
-            (br#"{"op":"or","row":{}}"#, "no operation"),
-            (br#"{"op":"","row":{}}"#, "no operation"),
-            (br#"{"op":7,"row":{}}"#, "7 is no operation"),
+            (
+                br#"{"op":"insrt","row":{}}"#,
+                r#""insrt" is not an operation"#,
+            ),
+            (br#"{"op":"or","row":{}}"#, "not an operation"),
+            (br#"{"op":"","row":{}}"#, "not an operation"),
+            (br#"{"op":7,"row":{}}"#, "7 is not an operation"),
             (br#"{"op":"insert"}"#, "needs a row"),
             (br#"{"op":"delete"}"#, "needs a key"),
-            (br#"{"op":"delete","key":1}"#, "no object"),
+            (br#"{"op":"delete","key":1}"#, "not an object"),
             (br#"{"op":"insert","row":{"id":300,"name":""}}"#, "id"),
             (br#"{"id":1,"name":"abcde"}"#, "name"),
             (
                 br#"{"op":"update","key":{"id":2},"row":{"id":1,"name":""}}"#,
-                "not the key",
+                "differs from the key",
             ),
         ];
         for (line, part) in cases {

@@ -1,5 +1,7 @@
-//! Lines of a descriptor that may be shared with others, and so stays in blocking mode: it is read only after poll said
-//! that there is something, and once.
+//! Reads lines from a descriptor that may be shared with other processes.
+//!
+//! A shared descriptor must stay in blocking mode, so it is read once after each `poll` that
+//! reports input.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -8,46 +10,47 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::unistd::read;
 
-/// The longest line, in bytes.
+/// Maximum length of a line, in bytes.
 pub const MAX_LINE: usize = 1 << 20;
 
-/// As much as a pipe holds by default.
+/// Size of one read: the default capacity of a pipe.
 const READ_SIZE: usize = 64 * 1024;
 
-/// A line, without its end.
+/// A line without its line end.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Line<'a> {
-    /// All of it.
+    /// The complete line.
     Whole(&'a [u8]),
-    /// It has more than [`MAX_LINE`] bytes, and was passed over.
+    /// The line was longer than [`MAX_LINE`] bytes and was skipped.
     TooLong,
 }
 
-/// What [`LineReader::fill`] found.
+/// The result of [`LineReader::fill`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Filled {
-    /// Nothing new at the moment.
+    /// No input was available.
     Nothing,
-    /// Some bytes.
+    /// Some bytes were read.
     Some,
-    /// The end of the input.
+    /// The input has ended.
     End,
 }
 
-/// Reads lines.
+/// Splits the input of a descriptor into lines.
 pub struct LineReader {
     input: OwnedFd,
-    /// What was read; up to `start` it has been given out, up to `searched` there is no end of a line.
+    /// Bytes that were read. Those before `start` have been returned, and those before `searched`
+    /// contain no further line end.
     buffer: Vec<u8>,
     start: usize,
     searched: usize,
-    /// Whether the rest of a line that is too long is yet to come.
+    /// True if the rest of a line that is too long must still be skipped.
     passing_over: bool,
     ended: bool,
 }
 
 impl LineReader {
-    /// Reads `input`.
+    /// Creates a reader of `input`.
     pub fn new(input: OwnedFd) -> Self {
         Self {
             input,
@@ -59,15 +62,15 @@ impl LineReader {
         }
     }
 
-    /// What to wait for; nothing after the end.
+    /// Returns the descriptor to wait for, or `None` after the end of the input.
     pub fn descriptor(&self) -> Option<BorrowedFd<'_>> {
         (!self.ended).then(|| self.input.as_fd())
     }
 
-    /// Reads once, if there is something to be read.
+    /// Reads once if input is available.
     ///
     /// # Errors
-    /// What the system refuses.
+    /// Returns the error of `poll` or `read`.
     pub fn fill(&mut self) -> io::Result<Filled> {
         if self.ended {
             return Ok(Filled::End);
@@ -89,13 +92,13 @@ impl LineReader {
                 Ok(Filled::End)
             }
             Ok(_) => Ok(Filled::Some),
-            // Another process that shares the input was faster, or a signal came.
+            // Another process that shares the descriptor took the input, or a signal arrived.
             Err(Errno::EAGAIN | Errno::EINTR) => Ok(Filled::Nothing),
             Err(errno) => Err(errno.into()),
         }
     }
 
-    /// The next line that has been read whole. The last one needs no end.
+    /// Returns the next complete line. The last line of the input needs no line end.
     pub fn next_line(&mut self) -> Option<Line<'_>> {
         let (start, last) = (self.start, self.buffer.len());
         let newline = self.buffer[self.searched..]
@@ -122,12 +125,12 @@ impl LineReader {
         })
     }
 
-    /// The bytes that have been read and not been taken, for input that is not read by lines.
+    /// Returns the bytes that were read but not consumed, for input that is not split into lines.
     pub fn available(&self) -> &[u8] {
         &self.buffer[self.start..]
     }
 
-    /// Takes the first `count` bytes of those available.
+    /// Consumes the first `count` available bytes.
     pub fn consume(&mut self, count: usize) {
         self.start += count;
         self.searched = self.start;
@@ -149,7 +152,8 @@ mod tests {
 
     use super::*;
 
-    /// The lines of what is written in pieces, and whether they were too long.
+    /// Writes the pieces to a pipe and returns the lines that are read from it, with `None` for
+    /// a line that is too long.
     fn lines(pieces: &[&[u8]]) -> Vec<Option<Vec<u8>>> {
         let (input, output) = nix::unistd::pipe().unwrap();
         let (mut reader, mut output) = (LineReader::new(input), Some(File::from(output)));
@@ -181,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_come_whole_however_they_were_written() {
+    fn lines_do_not_depend_on_the_pieces_they_arrive_in() {
         assert_eq!(
             lines(&[b"a\nbc", b"d\n\n", b"e"]),
             whole(&["a", "bcd", "", "e"])
@@ -192,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_that_is_too_long_is_passed_over() {
+    fn too_long_line_is_skipped() {
         let piece = [b'x'; READ_SIZE];
         let mut long = vec![piece.as_slice(); MAX_LINE / READ_SIZE];
         let longest = lines(&[long.as_slice(), &[&b"\na"[..]]].concat());
@@ -212,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_to_read_is_not_the_end() {
+    fn missing_input_is_not_the_end() {
         let (input, output) = nix::unistd::pipe().unwrap();
         let mut reader = LineReader::new(input);
         assert_eq!(reader.fill().unwrap(), Filled::Nothing);
@@ -224,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn a_directory_is_an_error() {
+    fn reading_a_directory_fails() {
         let mut reader = LineReader::new(File::open("/").unwrap().into());
         assert!(reader.fill().is_err());
     }

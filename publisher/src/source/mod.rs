@@ -1,7 +1,8 @@
-//! Where rows come from.
+//! The sources of rows.
 //!
-//! A source says what a row is, what to wait for (a descriptor, a time, or both), and when asked brings what is there
-//! into the table without ever blocking. [`serve`](crate::serve) does the waiting for all of them.
+//! A source knows its schema, names what to wait for (a descriptor, a time, or both), and publishes
+//! the available input when it is polled, without blocking. [`serve`](crate::serve) waits on behalf
+//! of all sources.
 
 use std::os::fd::BorrowedFd;
 use std::time::Instant;
@@ -27,32 +28,34 @@ pub use processes::Processes;
 pub use snapshot::{Room, Snapshot};
 pub use stdin::Stdin;
 
-/// Brings rows into a table.
+/// A source of rows for a table.
 pub trait Source {
-    /// A descriptor that turns readable when there is something to bring.
+    /// Returns a descriptor that becomes readable when input is available.
     fn descriptor(&self) -> Option<BorrowedFd<'_>> {
         None
     }
 
-    /// When there will be something to bring, whatever the descriptor says.
+    /// Returns the time at which to poll the source even if the descriptor is not readable.
     fn due(&self) -> Option<Instant> {
         None
     }
 
-    /// Brings what is there. Never blocks.
+    /// Publishes the available input. Never blocks.
     ///
     /// # Errors
-    /// What makes it senseless to go on. What concerns single rows is reported, and left out.
+    /// Returns an error if the source cannot continue. Errors of single rows are reported and the
+    /// rows are left out.
     fn bring(&mut self, publisher: &mut UntypedPublisher) -> Result<Progress, Trouble>;
 
-    /// Whether it always brings the whole table, by [`Snapshot::publish`]: rows that an earlier publisher left, and their
-    /// schema, then stay as they are until that.
+    /// Returns true if the source always publishes the whole table, with [`Snapshot::publish`].
+    /// Rows and schema of an earlier publisher then stay in place until the first snapshot is
+    /// published.
     fn is_whole(&self) -> bool;
 
-    /// Whether all has been published that was there at first, and how often it was asked to bring everything anew.
+    /// Returns whether the initial rows have been published, and the number of reload requests.
     fn stage(&self) -> Stage;
 
-    /// What was brought, in a few words.
+    /// Returns a short summary of the input that was read.
     fn summary(&self) -> Option<String> {
         None
     }
@@ -74,12 +77,12 @@ pub enum Progress {
     Ended,
 }
 
-/// Why a source cannot go on.
+/// Errors that end a source.
 #[derive(Debug)]
 pub enum Trouble {
-    /// The input is bad. The table is as whole as ever.
+    /// The input is bad. The table is intact.
     Input(Failure),
-    /// The table is not ours any more, or damaged.
+    /// The table is damaged or belongs to another publisher now.
     Table(Error),
 }
 

@@ -1,37 +1,37 @@
-//! The whole table as a source sees it, and bringing it into the one that is published.
+//! Publishes complete sets of rows as tables.
 
 use std::sync::Arc;
 
 use common::publisher::MAX_CAPACITY;
 use common::{Error, RowRef, Schema, UntypedPublisher};
 
-/// Rows of one schema, one after the other.
+/// A complete set of rows of one schema, stored back to back.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Snapshot {
     schema: Arc<Schema>,
     bytes: Vec<u8>,
 }
 
-/// What becomes of rows that the table has no room for.
+/// The policy for rows beyond the table's capacity.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Room {
-    /// They are left out: the user said how many there can be.
+    /// Leaves the rows out, because the user set the capacity.
     Fixed,
-    /// A larger table takes the place of this one.
+    /// Replaces the table by a larger one.
     Grows,
 }
 
 impl Snapshot {
-    /// No rows yet.
+    /// Creates a snapshot without rows.
     pub fn new(schema: Arc<Schema>) -> Self {
         let bytes = Vec::new();
         Self { schema, bytes }
     }
 
-    /// Of rows that stand one after the other.
+    /// Creates a snapshot from rows that are stored back to back.
     ///
     /// # Panics
-    /// If they are not rows of the schema's size.
+    /// Panics if the length of `bytes` is not a multiple of the schema's row size.
     pub fn of(schema: Arc<Schema>, bytes: Vec<u8>) -> Self {
         assert!(
             bytes.len().is_multiple_of(schema.row_size()),
@@ -40,7 +40,7 @@ impl Snapshot {
         Self { schema, bytes }
     }
 
-    /// What a row is.
+    /// Returns the schema of the rows.
     pub fn schema(&self) -> &Arc<Schema> {
         &self.schema
     }
@@ -48,34 +48,35 @@ impl Snapshot {
     /// Adds a row.
     ///
     /// # Panics
-    /// If it is not of the schema's size.
+    /// Panics if the row does not have the schema's row size.
     pub fn push(&mut self, row: &[u8]) {
         assert_eq!(row.len(), self.schema.row_size(), "a row of the schema");
         self.bytes.extend_from_slice(row);
     }
 
-    /// How many rows there are.
+    /// Returns the number of rows.
     pub fn len(&self) -> usize {
         self.bytes.len() / self.schema.row_size()
     }
 
-    /// Whether there are none.
+    /// Returns true if there are no rows.
     pub fn is_empty(&self) -> bool {
         self.bytes.is_empty()
     }
 
-    /// The rows' bytes.
+    /// Returns the bytes of each row.
     pub fn rows(&self) -> impl ExactSizeIterator<Item = &[u8]> + Clone {
         self.bytes.chunks_exact(self.schema.row_size())
     }
 
-    /// Makes the table hold exactly these rows, by a transaction of the differences, or, if another schema or more room is
-    /// needed, by a successor. No two rows may have the same key. A sentence if there was not room for all; those that
-    /// are in the table already come before others then.
+    /// Makes the table hold exactly these rows: by a transaction of the differences, or by a
+    /// successor region if the schema or the capacity must change. The rows must have distinct
+    /// keys. If they do not all fit, rows whose keys are in the table already take precedence, and
+    /// a sentence about the rest is returned.
     ///
     /// # Errors
-    /// As for [`commit`](common::UntypedTransaction::commit) and [`reshape`](UntypedPublisher::reshape). The table is
-    /// as it was then.
+    /// Returns the errors of [`commit`](common::UntypedTransaction::commit) and
+    /// [`reshape`](UntypedPublisher::reshape). The table is unchanged then.
     pub fn publish(
         &self,
         publisher: &mut UntypedPublisher,
@@ -83,7 +84,8 @@ impl Snapshot {
     ) -> Result<Option<String>, Error> {
         let capacity = match room {
             Room::Grows if self.len() > publisher.capacity() => {
-                // A power of two, so that growing by a row at a time does not cost a region each.
+                // A power of two, so that a slowly growing table does not need a
+                // new region for each added row.
                 self.len().next_power_of_two().min(MAX_CAPACITY)
             }
             _ => publisher.capacity(),
@@ -110,7 +112,7 @@ impl Snapshot {
         };
         let first = RowRef::new(&self.schema, first)?;
         Ok(Some(format!(
-            "no room for {} rows, the first of them that of key {}: choose a larger --capacity than {capacity}",
+            "no room for {} rows, the first with key {}: choose a larger --capacity than {capacity}",
             left_out.len(),
             first.key(),
         )))
@@ -155,10 +157,10 @@ mod tests {
     }
 
     #[test]
-    fn publishing_is_exact_as_far_as_there_is_room() {
+    fn publish_stores_exactly_the_rows_that_fit() {
         let schema = schema("id:u64,n:u64");
         let mut publisher = open("exact", &schema);
-        // Ids to be there, ids there afterwards.
+        // The ids in the snapshot, and the ids in the table afterwards.
         for (ids, expected) in [
             (&[1, 2, 3][..], &[1, 2, 3][..]),
             (&[2, 3], &[2, 3]),
@@ -187,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn more_rows_and_other_fields_make_a_successor() {
+    fn publish_creates_a_successor_for_more_rows_or_another_schema() {
         let schemas = [schema("id:u64,n:u64"), schema("id:u64,n:u64,name:text(8)")];
         let mut publisher = open("grows", &schemas[0]);
         for (schema, ids, capacity) in [

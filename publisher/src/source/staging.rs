@@ -1,9 +1,12 @@
-//! Which lines become true together, and what becomes of bad ones.
+//! Groups lines into commits and handles bad lines.
 //!
-//! 1. A line by itself joins a batch, which is committed when nothing more is there to be read, or when it is long
-//!    enough. Each of its lines is accepted or refused as if it were alone.
-//! 2. Lines between `begin` and `commit` are kept until `commit`, and done all or not at all.
-//! 3. A refused line is reported; strictly, it is the end. When many are refused, the rest are counted.
+//! 1. A line outside a transaction joins a batch. The batch is committed when no more input is
+//!    available or when it has [`MAX_BATCH`] lines. Each of its lines is accepted or refused
+//!    separately.
+//! 2. Lines between `begin` and `commit` are kept until `commit`, and are then applied all or not
+//!    at all.
+//! 3. A refused line is reported, or ends the source if it is strict. When many lines are refused,
+//!    only the first are reported and the others are counted.
 
 use std::time::{Duration, Instant};
 
@@ -14,31 +17,32 @@ use super::Trouble;
 use super::json_lines::{Instruction, Operation};
 use subscriber::shell::tell;
 
-/// The most lines that are committed together without being told to.
+/// Maximum number of lines in a batch.
 const MAX_BATCH: usize = 1000;
 
-/// The most that is kept between `begin` and `commit`, in bytes.
+/// Maximum size of the changes between `begin` and `commit`, in bytes.
 const MAX_TRANSACTION: usize = 256 << 20;
 
-/// Refused lines are counted, and not reported one by one, beyond the limits of [`Reports`] within this time.
+/// Interval for which the limits [`MOST_BAD`] and [`MOST_WITHOUT_ROOM`] apply.
 const REPORT_INTERVAL: Duration = Duration::from_secs(10);
 
-/// Most reports of bad lines within [`REPORT_INTERVAL`].
+/// Maximum number of reports of bad lines in each [`REPORT_INTERVAL`].
 const MOST_BAD: u64 = 20;
 
-/// Most reports within [`REPORT_INTERVAL`] of rows that there was no room for: they all have one reason.
+/// Maximum number of reports of rows that do not fit into the table in each [`REPORT_INTERVAL`].
+/// One is enough, because all have the same reason.
 const MOST_WITHOUT_ROOM: u64 = 1;
 
-/// Exit code of a refusal for want of room.
+/// Exit code for rows that do not fit into the table.
 const NO_ROOM: u8 = 1;
 
 /// A change and the number of its line.
 type Numbered = (u64, Operation);
 
-/// A line that is not done.
+/// A line that was not applied.
 struct Refusal {
     line: u64,
-    /// The exit code where it is the end.
+    /// Exit code if the refusal ends the program.
     code: u8,
     reason: String,
 }
@@ -55,30 +59,30 @@ impl Refusal {
             (Error::TableFull { .. } | Error::Limit { .. }, Some(key)) => Self {
                 line: *line,
                 code: NO_ROOM,
-                reason: format!("no room for the row of key {key}: {error}"),
+                reason: format!("no room for the row with key {key}: {error}"),
             },
             _ => Self::bad(*line, error.to_string()),
         }
     }
 }
 
-/// What stands between `begin` and `commit`.
+/// An open transaction: the changes since `begin`.
 struct Open {
     begin: u64,
     changes: Vec<Numbered>,
     size: usize,
-    /// Whether one of its lines was refused.
+    /// True if a line of the transaction was refused.
     spoilt: bool,
 }
 
-/// Counts of the refused lines that were reported in an interval, and of those that were not.
+/// Counts of refused lines, reported and unreported, in the current [`REPORT_INTERVAL`].
 struct Reports {
     begun: Instant,
     bad: u64,
     without_room: u64,
-    /// Refused lines that were not reported.
+    /// Number of refused lines that were not reported.
     silent: u64,
-    /// The number of the last of them.
+    /// Line number of the last of them.
     last: u64,
 }
 
@@ -93,7 +97,7 @@ impl Reports {
         }
     }
 
-    /// Counts a refused line. Returns true if it is to be reported.
+    /// Counts a refused line. Returns true if it should be reported.
     fn count(&mut self, line: u64, code: u8) -> bool {
         let (count, most) = match code {
             NO_ROOM => (&mut self.without_room, MOST_WITHOUT_ROOM),
@@ -108,7 +112,8 @@ impl Reports {
         is_told
     }
 
-    /// Begins another interval. Returns what to say of the lines that were only counted, if there are any.
+    /// Starts the next interval. Returns the sentence about the lines that were not reported, if
+    /// there are any.
     fn next(&mut self) -> Option<String> {
         let Self { silent, last, .. } = std::mem::replace(self, Self::new());
         (silent > 0)
@@ -116,9 +121,9 @@ impl Reports {
     }
 }
 
-/// Lines on their way into a table.
+/// Collects instructions and commits them to a table.
 pub struct Staging {
-    /// What the lines are read from, for reports.
+    /// Name of the input, for reports.
     input: &'static str,
     strict: bool,
     batch: Vec<Numbered>,
@@ -131,7 +136,7 @@ pub struct Staging {
 }
 
 impl Staging {
-    /// For lines of `input`. `strict`: a refused line is the end.
+    /// Creates a stage for the lines of `input`. If `strict`, the first refused line is an error.
     pub fn new(input: &'static str, strict: bool) -> Self {
         Self {
             input,
@@ -145,10 +150,11 @@ impl Staging {
         }
     }
 
-    /// Does what line number `line` asks for, or keeps it until others are there.
+    /// Applies the instruction of a line, or keeps it for a later commit.
     ///
     /// # Errors
-    /// [`Trouble`] with the table, and strictly with a refused line.
+    /// Returns [`Trouble::Table`] if the commit fails, and [`Trouble::Input`] for a refused line if
+    /// the stage is strict.
     pub fn take(
         &mut self,
         line: u64,
@@ -174,17 +180,17 @@ impl Staging {
         }
     }
 
-    /// Commits what waits for nothing but company.
+    /// Commits the batch.
     ///
     /// # Errors
-    /// As [`take`](Self::take).
+    /// Returns the errors of [`take`](Self::take).
     pub fn commit_batch(&mut self, publisher: &mut UntypedPublisher) -> Result<(), Trouble> {
         let batch = std::mem::take(&mut self.batch);
         match together(publisher, &batch, self.strict) {
             Ok(refused) => refused
                 .into_iter()
                 .try_for_each(|refusal| self.refuse(refusal)),
-            // Some of the rows may have room, one by one.
+            // The batch does not fit, but single rows of it may.
             Err(Error::Limit { .. }) => batch.iter().try_for_each(|change| {
                 match together(publisher, std::slice::from_ref(change), self.strict) {
                     Ok(refused) => refused
@@ -200,10 +206,10 @@ impl Staging {
         }
     }
 
-    /// After the last line, number `line`.
+    /// Commits the batch after the last line, number `line`, and drops an open transaction.
     ///
     /// # Errors
-    /// As [`take`](Self::take).
+    /// Returns the errors of [`take`](Self::take).
     pub fn end(&mut self, line: u64, publisher: &mut UntypedPublisher) -> Result<(), Trouble> {
         self.commit_batch(publisher)?;
         if let Some(open) = self.open.take() {
@@ -215,7 +221,7 @@ impl Staging {
         Ok(())
     }
 
-    /// How many lines were refused, and how many transactions dropped.
+    /// Returns a summary of the refused lines and dropped transactions.
     pub fn summary(&self) -> String {
         let refused = match (self.refused, self.dropped) {
             (0, _) => "none refused".to_owned(),
@@ -245,7 +251,7 @@ impl Staging {
 
     fn begin(&mut self, line: u64, publisher: &mut UntypedPublisher) -> Result<(), Trouble> {
         if let Some(open) = &self.open {
-            let reason = format!("`begin` again, before the `commit` for line {}", open.begin);
+            let reason = format!("`begin` inside the transaction of line {}", open.begin);
             return self.refuse(Refusal::bad(line, reason));
         }
         self.commit_batch(publisher)?;
@@ -278,7 +284,7 @@ impl Staging {
         let Some(open) = self.open.take() else {
             return self.refuse(Refusal::bad(
                 line,
-                "`commit` without `begin`: begin a transaction by {\"op\":\"begin\"}".to_owned(),
+                "`commit` without `begin`: begin a transaction with {\"op\":\"begin\"}".to_owned(),
             ));
         };
         if !open.spoilt {
@@ -322,13 +328,14 @@ impl Staging {
         let input = self.input;
         if self.reports.silent == 0 {
             tell(format_args!(
-                "{input}: lines {begin} to {end}: the transaction is dropped, nothing of it is done"
+                "{input}: lines {begin} to {end}: the transaction is dropped, and none of it is applied"
             ));
         }
     }
 }
 
-/// Commits all changes but those that are refused; `strict`: those before the first that is.
+/// Commits the changes and returns those that were refused. If `strict`, stops at the first refused
+/// change and commits those before it.
 fn together(
     publisher: &mut UntypedPublisher,
     changes: &[Numbered],
@@ -348,7 +355,7 @@ fn together(
     Ok(refused)
 }
 
-/// Commits all changes, or none and tells why. `end` is the line of `commit`.
+/// Commits all changes, or none and returns the reason. `end` is the line of `commit`.
 fn all_or_none(
     publisher: &mut UntypedPublisher,
     changes: &[Numbered],

@@ -1,4 +1,4 @@
-//! Lines of JSON, or records of CSV, from stdin.
+//! Reads lines of JSON or records of CSV from stdin.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -15,7 +15,7 @@ use super::line_reader::{Filled, Line, LineReader, MAX_LINE};
 use super::staging::Staging;
 use super::{Progress, Source, Trouble};
 
-/// Lines from stdin.
+/// The source that reads stdin.
 pub struct Stdin {
     reader: LineReader,
     parser: Parser,
@@ -23,14 +23,14 @@ pub struct Stdin {
     ended: bool,
 }
 
-/// Reads instructions.
+/// Parser of the instructions in one format.
 enum Parser {
     Json { schema: Arc<Schema>, lines: u64 },
     Csv(Box<CsvLines>),
 }
 
 impl Parser {
-    /// Reads the next instruction, if it has arrived.
+    /// Returns the next instruction, or `None` if it has not arrived completely.
     fn next(&mut self, reader: &mut LineReader) -> Option<Said> {
         match self {
             Self::Csv(records) => {
@@ -46,7 +46,7 @@ impl Parser {
                 *lines += 1;
                 let instruction = match line {
                     Line::Whole(line) => parse(schema, line),
-                    Line::TooLong => Err(format!("it has more than {MAX_LINE} bytes")),
+                    Line::TooLong => Err(format!("the line is longer than {MAX_LINE} bytes")),
                 };
                 Some(Said::Record(*lines, instruction))
             }
@@ -60,7 +60,7 @@ impl Parser {
         }
     }
 
-    /// The number of lines that have been read.
+    /// Returns the number of lines that have been read.
     fn lines(&self) -> u64 {
         match self {
             Self::Csv(records) => records.lines(),
@@ -70,10 +70,10 @@ impl Parser {
 }
 
 impl Stdin {
-    /// Rows of `schema`, written in `format`. `strict`: a bad line is the end.
+    /// Reads rows of `schema` in `format`. If `strict`, the first bad line ends the source.
     ///
     /// # Errors
-    /// What the system refuses.
+    /// Returns a [`Failure`] if stdin cannot be duplicated.
     pub fn new(schema: Schema, format: Format, strict: bool) -> Result<Self, Failure> {
         let input = io::stdin().as_fd().try_clone_to_owned();
         let input = input.map_err(|error| unreadable(0, &error))?;
@@ -133,7 +133,7 @@ impl Source for Stdin {
     }
 
     fn stage(&self) -> Stage {
-        // Nobody knows whether there will ever be a line.
+        // The source is ready at once, because the first line may never arrive.
         Stage::READY
     }
 

@@ -8,7 +8,7 @@ const TABS: Dialect = Dialect {
     has_quotes: true,
 };
 
-/// Reads bytes in pieces of `size`. Returns the line of each record, with its cells or the error.
+/// Decodes bytes in pieces of `size`. Returns the line of each record with its cells or its error.
 fn pieces(bytes: &[u8], dialect: Dialect, size: usize) -> Vec<(u64, Result<Vec<String>, String>)> {
     fn record(
         decoder: &Decoder,
@@ -33,7 +33,7 @@ fn pieces(bytes: &[u8], dialect: Dialect, size: usize) -> Vec<(u64, Result<Vec<S
     records
 }
 
-/// Reads bytes at once and in small pieces, which must make no difference.
+/// Decodes bytes at once and in small pieces, and asserts that the results are equal.
 fn records(bytes: &[u8], dialect: Dialect) -> Vec<(u64, Result<Vec<String>, String>)> {
     let whole = pieces(bytes, dialect, bytes.len().max(1));
     for size in 1..4 {
@@ -68,8 +68,9 @@ fn line(number: u64, cells: &[&str]) -> (u64, Vec<String>) {
     )
 }
 
-/// Kind of defect: what only looks like the end of a line counts as none, or the other way round. Other members: CR,
-/// LF, CRLF and all of them mixed, at the end of the input, in quotes, after comments, and empty lines of each.
+/// Kind of defect: a line end is not counted, or other bytes are taken for one. Other members: CR,
+/// LF, CRLF and all of them mixed, at the end of the input, in quotes, after comments, and empty
+/// lines of each.
 #[test]
 fn every_line_end_ends_a_record_and_is_counted() {
     let expected = [
@@ -105,7 +106,7 @@ fn every_line_end_ends_a_record_and_is_counted() {
 }
 
 #[test]
-fn quotes_are_read_as_they_are_written() {
+fn quoted_cells_are_decoded() {
     for (text, cells) in [
         ("\"a,b\",c", &["a,b", "c"][..]),
         ("\"a \"\"b\"\" c\",\"\"", &["a \"b\" c", ""]),
@@ -136,11 +137,12 @@ fn quotes_are_read_as_they_are_written() {
     );
 }
 
-/// Kind of defect: malformed quotes change cells, or swallow records, without an error. Other members: letters, blanks
-/// and quotes after a closing quote; in the first, a middle and the last cell, in the header, in the last record, with
-/// another delimiter, and in a cell that spans lines; a quote that is never closed.
+/// Kind of defect: malformed quotes change cells or swallow records without an error. Other
+/// members: letters, blanks and quotes after a closing quote; in the first, a middle and the last
+/// cell, in the header, in the last record, with another delimiter, and in a cell that spans lines;
+/// a quote that is never closed.
 #[test]
-fn malformed_quotes_are_errors() {
+fn malformed_quotes_are_refused() {
     for (text, dialect, parts) in [
         (
             "\"abc\"def\n",
@@ -198,7 +200,7 @@ fn malformed_quotes_are_errors() {
 }
 
 #[test]
-fn reading_goes_on_after_a_bad_record() {
+fn decoding_continues_after_a_bad_record() {
     let records = records(b"\"a\"b,\"c\n1,2\r\"x\"y\r\n3,4\n", Dialect::default());
     let short: Vec<_> = records
         .iter()
@@ -207,8 +209,8 @@ fn reading_goes_on_after_a_bad_record() {
     assert_eq!(short, [(1, false), (2, true), (3, false), (4, true)]);
 }
 
-/// Kind of defect: a byte-order mark is taken for text. Other members: before quotes, a comment and an empty line, and
-/// in front of a later record, where files were concatenated; and text that begins like a mark.
+/// Kind of defect: a byte-order mark is taken for text. Other members: before quotes, a comment and
+/// an empty line, before a later record of concatenated files, and text that begins like a mark.
 #[test]
 fn byte_order_marks_are_skipped() {
     for (text, dialect, expected) in [
@@ -237,9 +239,9 @@ fn byte_order_marks_are_skipped() {
     assert!(bad(b"x\xef,1", Dialect::default()).contains("cell 1 is not UTF-8"));
 }
 
-/// Well-formed CSV means the same to the `csv` crate.
+/// The decoder agrees with the `csv` crate on well-formed CSV.
 #[test]
-fn random_records_are_those_of_the_csv_crate() {
+fn random_records_match_the_csv_crate() {
     let mut random = 7_u32;
     let mut next = |count: u32| {
         random = random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
@@ -276,7 +278,7 @@ fn random_records_are_those_of_the_csv_crate() {
 }
 
 #[test]
-fn records_are_bounded() {
+fn record_size_is_limited() {
     let mut decoder = Decoder::bounded(Dialect::default(), 10, 3);
     let mut read = |text: &str| decoder.read(&mut text.as_bytes());
     assert_eq!(read("0123456789\n"), Some(Ok(())));
@@ -284,7 +286,7 @@ fn records_are_bounded() {
         for end in ["", "\n"] {
             let refused = read(&format!("{long}{end}"));
             assert!(refused.unwrap().unwrap_err().contains(limit), "{long:?}");
-            // The rest of a record that is refused is skipped.
+            // The rest of a refused record is skipped.
             assert_eq!(read("\n1,2,3\n"), Some(Ok(())));
         }
     }

@@ -4,7 +4,7 @@ fn schema() -> Arc<Schema> {
     Arc::new(Schema::parse("id:u8,name:text(16)", None).unwrap())
 }
 
-/// Returns the effects of records, shortened.
+/// Returns the meaning of each record in a short form.
 fn said(text: &[u8], dialect: Dialect) -> Vec<String> {
     said_of(schema(), text, dialect)
 }
@@ -42,14 +42,14 @@ fn short(said: &Said) -> String {
 }
 
 #[test]
-fn records_are_rows_by_the_names_of_their_columns() {
+fn records_become_rows_by_column_names() {
     let expected = [
         r#"2 upsert {"id":1,"name":"one"}"#,
         r#"4 upsert {"id":2,"name":"a\r\n,\"b"}"#,
         r#"8 upsert {"id":3,"name":""}"#,
     ];
     let text = b"name,more,id\none,x,1\r\n\n\"a\r\n,\"\"b\",y,2\r\n\nname,more,id\n,,3";
-    // The blank line before the header of a second table, and that header, are no rows.
+    // The blank line before the header of a second table, and that header, are not rows.
     let mut lines = said(text, Dialect::default());
     assert_eq!(lines.remove(0), expected[0]);
     assert_eq!(lines.remove(0), expected[1]);
@@ -62,7 +62,7 @@ fn records_are_rows_by_the_names_of_their_columns() {
 }
 
 #[test]
-fn what_a_watch_prints_is_read_back() {
+fn output_of_watch_is_read_back() {
     let text = b"version,op,id,name\n2,create,1,one\n3,update,1,two\nversion,op,name,id\n4,delete,whatever is long,1";
     assert_eq!(
         said(text, Dialect::default()),
@@ -76,13 +76,13 @@ fn what_a_watch_prints_is_read_back() {
     let lines = said(text, Dialect::default());
     assert_eq!(lines[0], r#"2 insert {"id":1,"name":"one"}"#);
     assert!(
-        lines[1].starts_with("3 bad: \"clear\" is no operation"),
+        lines[1].starts_with("3 bad: \"clear\" is not an operation"),
         "{lines:?}"
     );
 }
 
 #[test]
-fn dialects_are_understood() {
+fn dialects_are_applied() {
     let dialect = Dialect {
         delimiter: b'\t',
         comment: Some(b'#'),
@@ -99,7 +99,7 @@ fn dialects_are_understood() {
 }
 
 #[test]
-fn what_is_bad_is_refused_by_itself() {
+fn bad_records_are_refused_separately() {
     let text = b"id,name\n300,x\n1\n1,\xff\n2,two\n3,\"open\n";
     let lines = said(text, Dialect::default());
     for (line, start) in
@@ -115,7 +115,7 @@ fn what_is_bad_is_refused_by_itself() {
 }
 
 #[test]
-fn records_are_bounded() {
+fn record_size_is_limited() {
     let mut lines = CsvLines::new(schema(), Dialect::default());
     let mut take = |text: &[u8]| {
         let mut text = text;
@@ -142,10 +142,11 @@ fn records_are_bounded() {
     assert_eq!(take(b"1,one\n"), [r#"5 upsert {"id":1,"name":"one"}"#]);
 }
 
-/// Kind of defect: a row is taken for a header. Other members: the last record, a header of one column, a record
-/// that repeats the header and fits no row (the header of a concatenated file), with a byte-order mark before it.
+/// Kind of defect: a row is taken for a header. Other members: the last record, a header of one
+/// column, a record that repeats the header and fits no row (the header of a concatenated file),
+/// with a byte-order mark before it.
 #[test]
-fn a_record_that_repeats_the_header_is_a_row_if_it_fits() {
+fn record_that_repeats_the_header_is_a_row_if_it_fits() {
     let texts = || Arc::new(Schema::parse("key:text(8),value:text(8)", None).unwrap());
     let said_of = |text: &[u8]| said_of(texts(), text, Dialect::default());
     let rows = [
@@ -165,10 +166,11 @@ fn a_record_that_repeats_the_header_is_a_row_if_it_fits() {
     );
 }
 
-/// Kind of defect: names that the program uses itself collide with a user's. Other members: a field called `op`, one
-/// called `version`, both, in any order, and records of such fields without an operation.
+/// Kind of defect: a user's names collide with names that the program uses itself. Other members: a
+/// field called `op`, one called `version`, both, in any order, and records of such fields without
+/// an operation.
 #[test]
-fn fields_may_be_called_op_and_version() {
+fn fields_may_be_named_op_and_version() {
     for (fields, text, expected) in [
         (
             "id:u8,op:text(8),version:u8",
@@ -206,7 +208,7 @@ fn fields_may_be_called_op_and_version() {
 }
 
 #[test]
-fn a_header_with_another_separator_names_the_option() {
+fn error_for_a_header_with_another_separator_names_the_option() {
     for (text, part) in [
         ("id;name\n", "--delimiter ';'"),
         ("id|name\n", "--delimiter '|'"),

@@ -1,4 +1,4 @@
-//! A file's bytes, and what tells one version of it from another.
+//! Reads the bytes of a file and identifies its versions.
 
 use std::fs::{File, Metadata, OpenOptions};
 use std::hash::{DefaultHasher, Hasher};
@@ -12,14 +12,15 @@ use nix::fcntl::OFlag;
 use super::fault::Fault;
 use super::follow::YOUNG;
 
-/// The largest file, in bytes.
+/// Maximum size of a file, in bytes.
 const MAX_FILE: u64 = 4 << 30;
 
-/// How often a file is read that changes meanwhile, and how long is waited in between.
+/// Maximum number of reads of a file that changes while it is read, and the pause between them.
 const TRIES: usize = 3;
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// What changes when a file does, but for changes within one tick of the kernel's clock.
+/// Metadata that changes whenever the file does, except for changes within one tick of the kernel's
+/// clock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Identity {
     device: u64,
@@ -30,10 +31,10 @@ pub struct Identity {
 }
 
 impl Identity {
-    /// Of the file that a path leads to now.
+    /// Returns the identity of the file at `path`.
     ///
     /// # Errors
-    /// What the system refuses.
+    /// Returns the error of `stat`.
     pub fn of_path(path: &Path) -> io::Result<Self> {
         Ok(Self::of(&std::fs::metadata(path)?))
     }
@@ -48,13 +49,14 @@ impl Identity {
         }
     }
 
-    /// Whether it is the same file, whatever stands in it.
+    /// Returns true if both identify the same inode, whatever its content.
     pub fn is_same_file(&self, other: &Self) -> bool {
         (self.device, self.inode) == (other.device, other.inode)
     }
 
-    /// Returns true if it was changed less than `time` ago. So is a change less than `time` in the future, because the
-    /// clock of a file server may be ahead; one further in the future is a time that somebody set.
+    /// Returns true if the file was changed less than `time` ago, or less than `time` in the
+    /// future, because the clock of a file server may be ahead. A time further in the future was
+    /// set by a user and does not count.
     fn is_younger_than(&self, time: Duration) -> bool {
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
         let now = now.unwrap_or_default().as_nanos();
@@ -70,16 +72,16 @@ impl Identity {
 
 /// One version of a file.
 pub struct Content {
-    /// Its bytes.
+    /// The bytes of the file.
     pub bytes: Vec<u8>,
-    /// What it was before it was read.
+    /// Identity of the file before it was read.
     pub identity: Identity,
-    /// Whether it had just been changed then.
+    /// True if the file had just been changed when it was read.
     pub is_young: bool,
 }
 
 impl Content {
-    /// A number that differs where the bytes differ.
+    /// Returns a hash of the bytes.
     pub fn fingerprint(&self) -> u64 {
         let mut hasher = DefaultHasher::new();
         hasher.write(&self.bytes);
@@ -87,19 +89,20 @@ impl Content {
     }
 }
 
-/// Why there is no version.
+/// Reasons why a file could not be read.
 #[derive(Debug)]
 pub enum Unreadable {
-    /// There is no file.
+    /// The file does not exist.
     Gone,
-    /// There is something that cannot be read.
+    /// The file exists and cannot be read.
     Refused(Fault),
 }
 
-/// Reads a file, again if it changes meanwhile. What changes all the time is taken as it is.
+/// Reads a file, and again if it changed during the read. After [`TRIES`] reads the last content is
+/// returned even if the file is still changing.
 ///
 /// # Errors
-/// [`Unreadable`].
+/// Returns [`Unreadable`] if the file does not exist or cannot be read.
 pub fn read(path: &Path) -> Result<Content, Unreadable> {
     let mut content = read_once(path)?;
     for _ in 1..TRIES {
@@ -119,19 +122,21 @@ fn read_once(path: &Path) -> Result<Content, Unreadable> {
     let refused = |reason: String| Err(Unreadable::Refused(Fault::of_file(reason)));
     if kind.is_fifo() || kind.is_socket() {
         return refused(
-            "it is a pipe: read it by `--from - < FILE` with --format and --fields".to_owned(),
+            "it is a pipe: read it with `--from - < FILE`, --format and --fields".to_owned(),
         );
     }
     if !kind.is_file() {
-        return refused("it is no regular file".to_owned());
+        return refused("it is not a regular file: name a file of CSV or lines of JSON".to_owned());
     }
     let identity = Identity::of(&metadata);
     let is_young = identity.is_younger_than(YOUNG);
-    // It may grow meanwhile.
+    // One byte more than the size shows whether the file has grown.
     let mut bytes = Vec::new();
     let expected = usize::try_from(identity.size.min(MAX_FILE)).unwrap_or_default();
     if bytes.try_reserve_exact(expected + 1).is_err() {
-        return refused(format!("there is no memory for its {expected} bytes"));
+        return refused(format!(
+            "there is not enough memory for its {expected} bytes"
+        ));
     }
     let count = file.by_ref().take(MAX_FILE + 1).read_to_end(&mut bytes);
     match count {
@@ -147,7 +152,7 @@ fn read_once(path: &Path) -> Result<Content, Unreadable> {
     }
 }
 
-/// Without waiting for the other end, should it be a pipe.
+/// Opens a file without blocking, even if it is a pipe without a writer.
 fn open(path: &Path) -> io::Result<File> {
     let flags = OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
     OpenOptions::new()
@@ -176,21 +181,21 @@ mod tests {
     }
 
     #[test]
-    fn only_files_are_read() {
+    fn only_regular_files_are_read() {
         let folder = tempfile::tempdir().unwrap();
         let (file, pipe) = (folder.path().join("file"), folder.path().join("pipe"));
         std::fs::write(&file, "text").unwrap();
         nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).unwrap();
         assert_eq!(read(&file).ok().unwrap().bytes, b"text");
         assert!(reason(&pipe).contains("--from -"), "{}", reason(&pipe));
-        assert!(reason(folder.path()).contains("no regular file"));
-        assert!(reason(Path::new("/dev/null")).contains("no regular file"));
+        assert!(reason(folder.path()).contains("not a regular file"));
+        assert!(reason(Path::new("/dev/null")).contains("not a regular file"));
         assert_eq!(reason(&folder.path().join("other")), "gone");
         assert_eq!(reason(&file.join("below")), "gone");
     }
 
     #[test]
-    fn versions_differ() {
+    fn changed_content_changes_identity_and_fingerprint() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("file");
         std::fs::write(&file, "text").unwrap();
@@ -205,10 +210,11 @@ mod tests {
         assert_ne!(first.fingerprint(), second.fingerprint());
     }
 
-    /// Kind of defect: a time in the future counts as recent for as long as it is in the future. Other members: the
-    /// time of the change and that of the modification, far and near, before and after now.
+    /// Kind of defect: a time in the future counts as recent until it has passed. Other
+    /// members: the time of the change and that of the modification, far and near, before and
+    /// after now.
     #[test]
-    fn a_time_in_the_future_is_not_young() {
+    fn distant_future_time_is_not_young() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("file");
         std::fs::write(&file, "text").unwrap();

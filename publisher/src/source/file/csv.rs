@@ -3,10 +3,10 @@
 //! 1. The first record names the columns, unless the dialect has no header.
 //! 2. Without `--fields` all cells are read once to infer their kinds ([`infer`](super::infer)).
 //! 3. All cells are read into rows.
-//! 4. Each of these is a fault, and a file with a fault is refused: malformed quotes, a record with more or fewer cells
-//!    than the first, a cell that does not fit its field, a key that comes twice.
-//! 5. A file is refused, too, if all of its records have one cell with the same number of another separator in it,
-//!    unless the user named the delimiter.
+//! 4. A file with a fault is refused. Faults are malformed quotes, a record with more or fewer
+//!    cells than the first, a cell that does not fit its field, and a duplicate key.
+//! 5. A file is also refused if each of its records is one cell that contains the same number of
+//!    another separator, unless the user named the delimiter.
 
 use std::sync::Arc;
 
@@ -21,13 +21,13 @@ use super::settings::{Dialect, OnDuplicate, SEPARATORS, Settings, separator_name
 use super::{Table, shape};
 use crate::source::csv_decoder::Decoder;
 
-/// How many records are read between two looks at the progress.
+/// Number of records between two updates of the progress.
 const PROGRESS_STEP: usize = 4096;
 
-/// Reads a file of `dialect`. `former` is the schema of what was read before.
+/// Reads a file of `dialect`. `former` is the schema of the version that was read before.
 ///
 /// # Errors
-/// [`Fault`]: the first of what is wrong.
+/// Returns the first [`Fault`].
 pub fn read(
     text: &str,
     dialect: Dialect,
@@ -54,7 +54,7 @@ pub fn read(
     if twice > 0 {
         let kept = settings.on_duplicate;
         remarks.push(format!(
-            "keys that came again: {twice}, of which the {kept} row counts"
+            "duplicate keys: {twice}, of which the {kept} row counts"
         ));
     }
     Ok(Table {
@@ -63,7 +63,7 @@ pub fn read(
     })
 }
 
-/// Which of how many times a file is read through.
+/// The number of passes over the file that are done, and the total.
 #[derive(Clone, Copy)]
 struct Share {
     done: u64,
@@ -84,7 +84,7 @@ impl<'t> File<'t> {
         let mut records = Records::new(text, dialect);
         if !records.advance()? {
             let reason = if dialect.has_header {
-                "it is empty: write the names of its columns into the first line, as in `id,name,price`"
+                "it is empty: write the names of its columns in the first line, as in `id,name,price`"
             } else {
                 "it is empty: it needs at least one record"
             };
@@ -134,7 +134,7 @@ impl<'t> File<'t> {
         found.map_or(Ok(()), |(separator, _)| {
             let delimiter = self.dialect.delimiter;
             Err(Fault::of_file(format!(
-                "it has one column, and {:?} in it as often in every record: use --delimiter {} if that separates the \
+                                "it has one column, and every record contains {:?} equally often: use --delimiter {} if that separates the \
                  cells, or --delimiter {} if it does not",
                 char::from(*separator),
                 separator_name(*separator),
@@ -143,7 +143,7 @@ impl<'t> File<'t> {
         })
     }
 
-    /// The records below the header.
+    /// Returns the records after the header.
     fn records(&self) -> Result<Records<'t>, Fault> {
         let mut records = Records::new(self.text, self.dialect);
         if self.dialect.has_header {
@@ -152,7 +152,7 @@ impl<'t> File<'t> {
         Ok(records)
     }
 
-    /// Calls `each` for every record that has as many cells as there are columns.
+    /// Calls `each` for every record that has as many cells as the header.
     fn each(
         &self,
         share: Share,
@@ -185,7 +185,7 @@ impl<'t> File<'t> {
         };
         let hint = match self.header.other_delimiter() {
             _ if self.header.begins_with('#') => {
-                "if lines that begin with # are comments, say --comment '#'".to_owned()
+                "if lines that begin with # are comments, use --comment '#'".to_owned()
             }
             Some(hint) => hint,
             None => "put a cell that contains the delimiter in quotes".to_owned(),
@@ -194,7 +194,7 @@ impl<'t> File<'t> {
         Fault::at(records.line(), reason)
     }
 
-    /// The column of each field.
+    /// Returns the column of each field.
     fn columns_of(&self, schema: &Schema) -> Result<Vec<usize>, Fault> {
         if self.dialect.has_header {
             return self.header.columns_of(schema).map_err(Fault::of_arguments);
@@ -203,8 +203,8 @@ impl<'t> File<'t> {
         match fields == columns {
             true => Ok((0..columns).collect()),
             false => Err(Fault::of_arguments(format!(
-                "--fields names {fields} fields, but the first record has {columns} cells: without a header each \
-                 needs its field"
+                "--fields names {fields} fields, but the first record has {columns} cells: without a header --fields must \
+                                  name every column"
             ))),
         }
     }
@@ -215,7 +215,7 @@ impl<'t> File<'t> {
         let left_out: Vec<&str> = left_out.map(|(_, name)| name.as_str()).collect();
         (!left_out.is_empty()).then(|| {
             format!(
-                "left out, as --fields does not name them: {}",
+                "left out, because --fields does not name them: {}",
                 left_out.join(", ")
             )
         })
@@ -225,7 +225,7 @@ impl<'t> File<'t> {
         let names = self.header.names();
         let distinct = self.header.check_distinct();
         distinct.map_err(|reason| Fault::at(self.header_line, reason))?;
-        // A name of the file's own is a name, too.
+        // A key may also be given by its name in the file.
         let key: Vec<&str> = match &settings.key {
             Some(key) => key
                 .iter()
@@ -258,7 +258,7 @@ impl<'t> File<'t> {
         shape::infer(names, &columns, &key, former)
     }
 
-    /// The rows, and how many had the key of another.
+    /// Returns the rows, and the number of records with a duplicate key.
     fn rows(
         &self,
         schema: Arc<Schema>,
@@ -295,18 +295,19 @@ impl<'t> File<'t> {
         Ok((keyed, twice))
     }
 
-    /// Of the first fault: all records before it have become rows.
+    /// Describes a duplicate key as the first fault. Then all records before it are rows, so
+    /// `first` is also the number of a record.
     fn duplicate(&self, records: &Records<'_>, row: &RowBuf, first: usize) -> Fault {
         let line = self.line_of(first).unwrap_or_default();
         let key = row.as_ref().key().to_string();
         let reason = format!(
-            "the key {key} stands in line {line} already: name the key's fields by --key, or take one of them by \
-             --on-duplicate first or last"
+            "the key {key} is also in line {line}: name the key fields with --key, or choose a row with \
+                          --on-duplicate first or last"
         );
         Fault::at(records.line(), reason)
     }
 
-    /// The line of a record below the header.
+    /// Returns the line of the record with this number after the header.
     fn line_of(&self, record: usize) -> Result<u64, Fault> {
         let mut records = self.records()?;
         for _ in 0..=record {
@@ -320,11 +321,11 @@ fn too_wide(line: u64, name: &str, length: usize) -> Fault {
     let most = Kind::MAX_TEXT;
     Fault::at(
         line,
-        format!("{name} has {length} bytes, and a text holds {most} at most: shorten it"),
+        format!("{name} has {length} bytes, but a text holds at most {most}: shorten it"),
     )
 }
 
-/// Records of a text, one at a time in the same memory.
+/// Iterates over the records of a text, reusing the memory of the decoder.
 struct Records<'t> {
     rest: &'t [u8],
     decoder: Decoder,
@@ -348,13 +349,13 @@ impl<'t> Records<'t> {
         }
     }
 
-    /// The cells of the record.
+    /// Returns the cells of the current record.
     fn cells(&self) -> Result<Vec<&str>, Fault> {
         let cells = self.decoder.cells();
         cells.map_err(|reason| Fault::at(self.line(), reason))
     }
 
-    /// The number of the line that the record begins in.
+    /// Returns the number of the line in which the current record begins.
     fn line(&self) -> u64 {
         self.decoder.first_line()
     }

@@ -1,20 +1,20 @@
-//! What is wrong with a file: the first thing, and how many more there are.
+//! Faults of a file: the first one, and the number of others.
 
 use std::fmt;
 
-/// One thing that is wrong.
+/// A fault of a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fault {
-    /// The exit code where it is the end.
+    /// Exit code if the fault ends the program.
     pub code: u8,
-    /// Where it is, if anywhere. The first line is number 1.
+    /// Line of the fault, if it has one. The first line is number 1.
     pub line: Option<u64>,
-    /// What it is.
+    /// Description of the fault.
     pub reason: String,
 }
 
 impl Fault {
-    /// Bad input in a line.
+    /// Creates a fault of one line of the input.
     pub fn at(line: u64, reason: impl Into<String>) -> Self {
         Self {
             code: 5,
@@ -23,7 +23,7 @@ impl Fault {
         }
     }
 
-    /// Bad input as a whole.
+    /// Creates a fault of the whole file.
     pub fn of_file(reason: impl Into<String>) -> Self {
         Self {
             code: 5,
@@ -32,7 +32,7 @@ impl Fault {
         }
     }
 
-    /// Arguments that do not go with the file.
+    /// Creates a fault of arguments that do not suit the file.
     pub fn of_arguments(reason: impl Into<String>) -> Self {
         Self {
             code: 2,
@@ -42,7 +42,7 @@ impl Fault {
     }
 }
 
-/// `line 7: what it is`.
+/// Formats the fault as `line 7: reason`.
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.line {
@@ -52,7 +52,7 @@ impl fmt::Display for Fault {
     }
 }
 
-/// The faults of a file. Only the first is kept.
+/// Counts the faults of a file and keeps the first.
 #[derive(Debug, Default)]
 pub struct Faults {
     first: Option<Fault>,
@@ -60,7 +60,7 @@ pub struct Faults {
 }
 
 impl Faults {
-    /// One more. What it is, is asked for only if it is the first.
+    /// Adds a fault. `fault` is called only for the first.
     pub fn add(&mut self, fault: impl FnOnce() -> Fault) {
         match self.first {
             None => self.first = Some(fault()),
@@ -68,10 +68,10 @@ impl Faults {
         }
     }
 
-    /// All of them as one.
+    /// Returns the faults as a result.
     ///
     /// # Errors
-    /// The first, with the number of the others.
+    /// Returns the first fault, with the number of the others, if there is one.
     pub fn into_result(self) -> Result<(), Fault> {
         let Some(mut first) = self.first else {
             return Ok(());
@@ -92,7 +92,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_first_is_told_and_the_others_are_counted() {
+    fn first_fault_is_reported_and_others_are_counted() {
         let told = |count: u64| {
             let mut faults = Faults::default();
             (1..=count).for_each(|line| faults.add(|| Fault::at(line, "bad")));

@@ -1,25 +1,28 @@
-//! When a file is to be read again.
+//! Decides when a file is read again.
 //!
 //! 1. A version that its writer has finished (closed, or renamed into place) is read at once.
-//! 2. Any other change is read when nothing has changed for [`QUIET`], or, if it changes all the time, after a while.
-//! 3. So is the lack of the file: editors take it away for an instant.
-//! 4. Within one tick of the kernel's clock a file can change and look the same, so a version that was young when it
-//!    was read is looked at once more.
+//! 2. Any other change is read when the file has not changed for [`QUIET`], or, if it keeps
+//!    changing, after `patience`.
+//! 3. The disappearance of the file is handled in the same way, because editors remove a file for
+//!    an instant.
+//! 4. A file can change within one tick of the kernel's clock and keep its metadata, so a version
+//!    that was young when it was read is read once more.
 //!
-//! No clock and no file here: times and looks come in, what is to be done goes out.
+//! This module uses no clock and no file: its input is times and identities, and its output is what
+//! to do.
 
 use std::time::{Duration, Instant};
 
 use super::content::Identity;
 
-/// As long as this a file that changes is left alone.
+/// Time without changes after which a changed file is read.
 pub const QUIET: Duration = Duration::from_millis(300);
 
-/// A version younger than this is looked at again: many ticks of the kernel's clock, and longer than a writer needs to go
-/// on.
+/// Age below which a version is read again: many ticks of the kernel's clock, and longer than a
+/// writer pauses between writes.
 pub const YOUNG: Duration = QUIET;
 
-/// What is to be done.
+/// The action that is due.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Due {
     /// Read the file.
@@ -28,19 +31,19 @@ pub enum Due {
     Gone,
 }
 
-/// What is known of a file's versions.
+/// The known state of a file.
 #[derive(Debug)]
 pub struct Follow {
-    /// How long a file that changes all the time is left alone.
+    /// Maximum time for which a file that keeps changing is not read.
     patience: Duration,
-    /// The version that was read last; None if the file was gone.
+    /// The version that was read last, or `None` if the file was gone.
     seen: Option<Identity>,
     change: Option<Change>,
-    /// When the version that was read is to be looked at once more.
+    /// Time at which the version that was read is to be read once more.
     again: Option<Instant>,
 }
 
-/// A version that was not read yet.
+/// A version that has not been read yet.
 #[derive(Debug)]
 struct Change {
     identity: Option<Identity>,
@@ -50,7 +53,7 @@ struct Change {
 }
 
 impl Follow {
-    /// `seen` has been read.
+    /// Creates the state after `seen` has been read.
     pub fn new(patience: Duration, seen: Option<Identity>) -> Self {
         Self {
             patience,
@@ -60,7 +63,8 @@ impl Follow {
         }
     }
 
-    /// The file is now `identity` (None: there is no file). `is_finished`: its writer has just closed it or put it there.
+    /// Records the current identity of the file, `None` if it does not exist. `is_finished` means
+    /// that its writer has just closed it or renamed it into place.
     pub fn look(&mut self, now: Instant, identity: Option<Identity>, is_finished: bool) {
         match &mut self.change {
             _ if identity == self.seen => self.change = None,
@@ -83,12 +87,13 @@ impl Follow {
         }
     }
 
-    /// The file that is there now is to be read, whether it changed or not.
+    /// Requests a read at `now`, whether the file changed or not.
     pub fn force(&mut self, now: Instant) {
         self.again = Some(now);
     }
 
-    /// The version `identity` has been read. `is_young`: it may have changed since without a sign.
+    /// Records that the version `identity` has been read. `is_young` means that it may have changed
+    /// since without changing its metadata.
     pub fn read(&mut self, now: Instant, identity: Option<Identity>, is_young: bool) {
         self.seen = identity;
         if is_young {
@@ -97,8 +102,9 @@ impl Follow {
         }
     }
 
-    /// What was to be read was gone by then. Whether that may be for an instant: then it is as if it was seen to go now,
-    /// and read again if it is back as it was.
+    /// Records that the file was missing when it was to be read. Returns true if it may be missing
+    /// for an instant only: then the disappearance counts as a change that was seen now, and the
+    /// file is read again if it returns.
     pub fn misses(&mut self, now: Instant) -> bool {
         let may_be_back = self.seen.is_some();
         if may_be_back {
@@ -108,7 +114,7 @@ impl Follow {
         may_be_back
     }
 
-    /// Whether the file is another one than was read last, in place and not only in content.
+    /// Returns true if the path leads to another inode than the last read.
     pub fn is_another_file(&self, identity: Option<&Identity>) -> bool {
         match (&self.seen, identity) {
             (Some(seen), Some(identity)) => !seen.is_same_file(identity),
@@ -116,7 +122,7 @@ impl Follow {
         }
     }
 
-    /// When there will be something to be done.
+    /// Returns the time of the next action.
     pub fn due(&self) -> Option<Instant> {
         let change = self.change.as_ref().map(|change| {
             if change.is_finished && change.identity.is_some() {
@@ -128,7 +134,7 @@ impl Follow {
         [change, self.again].into_iter().flatten().min()
     }
 
-    /// What is to be done now. It counts as done.
+    /// Returns the action that is due, and marks it as done.
     pub fn take(&mut self, now: Instant) -> Option<Due> {
         if self.due()? > now {
             return None;

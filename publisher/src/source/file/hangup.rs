@@ -1,11 +1,13 @@
-//! SIGHUP to a program that follows a file: read it again. But when the terminal hangs up, that is an end.
+//! Handles SIGHUP in a program that follows a file: it means "read the file again", unless the
+//! terminal hung up, which ends the program.
 //!
-//! 1. The signal is blocked in every thread and read from a descriptor. (What ends the program by Ctrl-C would otherwise
-//!    take it for an end.)
-//! 2. What the kernel sends is the hang-up of the terminal.
-//! 3. What a process sends may be a shell's that passes on the hang-up of its own: it is, if this process lost its
-//!    terminal about that time. Otherwise it asks for the file to be read.
-//! 4. Started to ignore hang-ups (`nohup`), the terminal's are ignored, and only those of processes count.
+//! 1. The signal is blocked in every thread and read from a signalfd. (Otherwise the handler for
+//!    Ctrl-C would stop the program.)
+//! 2. A signal from the kernel is the hang-up of the terminal.
+//! 3. A signal from a process may come from a shell that passes on its terminal's hang-up. It does
+//!    if this process lost its terminal at about the same time. Otherwise it requests a reload.
+//! 4. If the program was started with SIGHUP ignored (`nohup`), hang-ups of the terminal are
+//!    ignored, and only signals from processes count.
 
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::{Duration, Instant};
@@ -16,29 +18,30 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 use procfs::process::Process;
 use subscriber::shell::{self, Failure};
 
-/// How far apart a shell's signal and the loss of the terminal may be.
+/// Maximum time between a shell's signal and the loss of the terminal that caused it.
 const TOGETHER: Duration = Duration::from_secs(2);
 
-/// What a hang-up asks for.
+/// The request that a SIGHUP stands for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Request {
     /// Read the file again.
     Read,
-    /// The end.
+    /// End the program.
     End,
 }
 
-/// SIGHUP, as it comes.
+/// Receives SIGHUP.
 pub struct Hangups {
     signals: SignalFd,
     judge: Judge,
 }
 
 impl Hangups {
-    /// Takes it over. Once a process, before it has threads, and before others take it.
+    /// Blocks SIGHUP and opens a signalfd for it. Call it once per process, before other threads
+    /// start and before another handler is installed.
     ///
     /// # Errors
-    /// What the system refuses.
+    /// Returns a [`Failure`] if the signal cannot be blocked or the signalfd cannot be opened.
     pub fn take() -> Result<Self, Failure> {
         let are_ignored = shell::ignores_hangup();
         let mut hangup = SigSet::empty();
@@ -52,12 +55,13 @@ impl Hangups {
         Ok(Self { signals, judge })
     }
 
-    /// Turns readable when it comes.
+    /// Returns a descriptor that becomes readable when a SIGHUP arrives.
     pub fn descriptor(&self) -> BorrowedFd<'_> {
         self.signals.as_fd()
     }
 
-    /// What has come. To be asked at least every second, so that the loss of the terminal is noticed.
+    /// Returns the request since the last call. Call it at least once a second, so that the loss of
+    /// the terminal is noticed in time.
     pub fn heard(&mut self) -> Option<Request> {
         let now = Instant::now();
         self.judge.look(now, has_terminal());
@@ -75,26 +79,26 @@ impl PartialOrd for Request {
     }
 }
 
-/// The end outweighs all.
+/// [`Request::End`] takes precedence.
 impl Ord for Request {
     fn cmp(&self, other: &Self) -> std::cmp::Ordering {
         (*self == Self::End).cmp(&(*other == Self::End))
     }
 }
 
-/// Whether this process has a controlling terminal.
+/// Returns true if this process has a controlling terminal.
 fn has_terminal() -> bool {
     let stat = Process::myself().and_then(|process| process.stat());
     stat.is_ok_and(|stat| stat.tty_nr != 0)
 }
 
-/// Tells the terminal's hang-ups from others.
+/// Distinguishes hang-ups of the terminal from requests by processes.
 #[derive(Debug)]
 struct Judge {
     are_ignored: bool,
     has_terminal: bool,
     lost: Option<Instant>,
-    /// When a process sent one last.
+    /// Time of the last signal from a process.
     sent: Option<Instant>,
 }
 
@@ -108,7 +112,7 @@ impl Judge {
         }
     }
 
-    /// Whether there is a terminal now.
+    /// Records whether the process has a controlling terminal now.
     fn look(&mut self, now: Instant, has_terminal: bool) {
         if self.has_terminal && !has_terminal {
             self.lost = Some(now);
@@ -116,7 +120,7 @@ impl Judge {
         self.has_terminal = has_terminal;
     }
 
-    /// What a signal means that has just come.
+    /// Returns the request that a signal stands for.
     fn judge(&mut self, now: Instant, is_kernels: bool) -> Option<Request> {
         if is_kernels {
             return (!self.are_ignored).then_some(Request::End);
@@ -125,7 +129,7 @@ impl Judge {
         Some(self.late().unwrap_or(Request::Read))
     }
 
-    /// Whether a signal that came before turns out to have been the terminal's.
+    /// Returns [`Request::End`] if an earlier signal turns out to have been caused by the terminal.
     fn late(&self) -> Option<Request> {
         let (lost, sent) = (self.lost?, self.sent?);
         let apart = lost.max(sent) - lost.min(sent);
@@ -138,17 +142,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_terminals_hangup_is_the_end() {
+    fn hangup_of_the_terminal_ends_the_program() {
         let now = Instant::now();
         let later = now + TOGETHER * 2;
         let mut judge = Judge::new(false, true);
         assert_eq!(judge.judge(now, true), Some(Request::End));
         assert_eq!(judge.judge(now, false), Some(Request::Read));
-        // Given away by a shell that went on: its terminal hangs up, and much later somebody asks for a look.
+        // A shell gave the process away and its terminal hangs up. Much later a process
+        // requests a reload.
         judge.look(later, false);
         assert_eq!(judge.late(), None);
         assert_eq!(judge.judge(later + TOGETHER, false), Some(Request::Read));
-        // A shell passes the hang-up on, before or after the terminal is seen to be gone.
+        // A shell passes the hang-up on, before or after the loss of the terminal is
+        // noticed.
         judge.look(later, true);
         judge.look(later, false);
         assert_eq!(judge.judge(later, false), Some(Request::End));
@@ -159,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_terminal_or_with_nohup_it_is_a_look() {
+    fn without_a_terminal_or_with_nohup_sighup_is_a_reload() {
         let now = Instant::now();
         let mut service = Judge::new(false, false);
         service.look(now, false);

@@ -1,9 +1,10 @@
-//! The names in a header, and the fields that they become.
+//! Maps the names in a header to fields.
 //!
-//! A column's name keeps its letters. Blanks at its ends are removed; each run of blanks, control characters, commas and
-//! colons within it becomes one `_`; a name that is longer than a field's may be is cut; a column without a name is
-//! `column_N`. Columns with different names become different fields: if two would be called the same, the later one gets
-//! the number of its column at its end.
+//! A column's name keeps its letters. Leading and trailing blanks are removed. Each run of blanks,
+//! control characters, commas and colons inside the name becomes one `_`. A name that is longer
+//! than a field name may be is cut. A column without a name is called `column_N`. Columns with
+//! different names become different fields: if two would get the same name, the number of its
+//! column is appended to the later one.
 
 use std::collections::{HashMap, HashSet};
 
@@ -15,9 +16,9 @@ use super::settings::{SEPARATORS, separator_name};
 /// The columns of a file.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Header {
-    /// The names in the file, without blanks around them; empty if the file does not name a column.
+    /// The names in the file, without surrounding blanks. Empty for a column without a name.
     written: Vec<String>,
-    /// The names of the fields. Columns that have the same name in the file have the same here.
+    /// The names of the fields. Columns with equal names in the file have equal names here.
     names: Vec<String>,
 }
 
@@ -51,7 +52,7 @@ impl Header {
         Self { written, names }
     }
 
-    /// Of so many columns that nobody named.
+    /// Creates a header for `columns` columns without names.
     pub fn numbered(columns: usize) -> Self {
         Self {
             written: vec![String::new(); columns],
@@ -59,19 +60,19 @@ impl Header {
         }
     }
 
-    /// How many columns there are.
+    /// Returns the number of columns.
     pub fn width(&self) -> usize {
         self.names.len()
     }
 
-    /// Whether the first column is written with this letter first.
+    /// Returns true if the name of the first column begins with this letter in the file.
     pub fn begins_with(&self, letter: char) -> bool {
         self.written
             .first()
             .is_some_and(|written| written.starts_with(letter))
     }
 
-    /// What they are called as fields.
+    /// Returns the names of the fields.
     pub fn names(&self) -> &[String] {
         &self.names
     }
@@ -79,7 +80,7 @@ impl Header {
     /// Returns an error if two columns have one name.
     ///
     /// # Errors
-    /// A sentence that names both.
+    /// Returns a sentence that names both columns.
     pub fn check_distinct(&self) -> Result<(), String> {
         let mut columns = HashMap::new();
         for (index, name) in self.names.iter().enumerate() {
@@ -90,7 +91,8 @@ impl Header {
         Ok(())
     }
 
-    /// If there is one column, and another separator in its name: a sentence that names `--delimiter`.
+    /// Returns a hint at `--delimiter` if there is a single column with another separator in its
+    /// name.
     pub fn other_delimiter(&self) -> Option<String> {
         let [name] = self.written.as_slice() else {
             return None;
@@ -103,7 +105,7 @@ impl Header {
         ))
     }
 
-    /// The column that is meant by a name, which may be the field's or the file's own.
+    /// Returns the column with this name, which may be the field's name or the name in the file.
     pub fn position(&self, name: &str) -> Option<usize> {
         let named = self.names.iter().position(|other| other == name);
         named.or_else(|| self.written.iter().position(|other| other == name))
@@ -112,7 +114,7 @@ impl Header {
     /// Returns the column of each field of `schema`.
     ///
     /// # Errors
-    /// A sentence that names the field that has no column, or more than one.
+    /// Returns a sentence that names the field that has no column or several.
     pub fn columns_of(&self, schema: &Schema) -> Result<Vec<usize>, String> {
         let column = |name: &str| {
             let Some(column) = self.position(name) else {
@@ -133,7 +135,7 @@ impl Header {
         fields.map(|field| column(field.name())).collect()
     }
 
-    /// Which columns are called otherwise than they are written, in a sentence.
+    /// Returns a sentence that lists the columns whose field has another name than the column.
     pub fn renamed(&self) -> Option<String> {
         let pairs = self.written.iter().zip(&self.names);
         let renamed = pairs.filter(|(written, name)| !written.is_empty() && written != name);
@@ -155,7 +157,7 @@ fn field_name(number: usize, written: &str) -> String {
     }
 }
 
-/// The beginning of a name, of at most `length` bytes.
+/// Returns the longest prefix of a name that has at most `length` bytes.
 fn cut(name: &str, length: usize) -> String {
     name[..name.floor_char_boundary(length)].to_owned()
 }
@@ -173,7 +175,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_become_fields() {
+    fn column_names_become_field_names() {
         let long = "ä".repeat(40);
         let header = Header::named([
             "id",
@@ -209,9 +211,9 @@ mod tests {
         assert_eq!(Header::numbered(2).names(), ["column_1", "column_2"]);
     }
 
-    /// Kind of defect: a rule that makes names fit made different names equal. Other members: names that differ behind
-    /// the cut, in blanks and in commas; a name that equals the one made for a nameless column, or the one made to
-    /// tell two apart.
+    /// Kind of defect: a rule that makes names fit makes different names equal. Other members:
+    /// names that differ beyond the cut, in blanks and in commas; a name that equals the one
+    /// made for a nameless column, or the one made to distinguish two columns.
     #[test]
     fn different_names_become_different_fields() {
         let long = "x".repeat(64);
@@ -241,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn equal_names_matter_where_they_are_selected() {
+    fn equal_names_are_refused_only_where_they_are_selected() {
         let header = Header::named(["id", "n", "a b", "n", "a b"]);
         let reason = header.check_distinct().unwrap_err();
         assert!(
@@ -261,7 +263,7 @@ mod tests {
     }
 
     #[test]
-    fn fields_select_columns() {
+    fn fields_select_columns_by_either_name() {
         let header = Header::named(["id", "full name", "price"]);
         let columns = |fields: &str| header.columns_of(&Schema::parse(fields, None).unwrap());
         assert_eq!(columns("price:u8,id:u8"), Ok(vec![2, 0]));

@@ -1,20 +1,23 @@
-//! Which kind a column is, from all of its cells.
+//! Infers the kind of a column from all of its cells.
 //!
-//! 1. A column may be every kind in `KINDS`; each cell strikes out those that it is none of.
-//! 2. The first kind that is left is the column's. If none is, it is a text, as wide as its widest cell, rounded up to a
-//!    multiple of 8. An empty cell leaves nothing but text.
-//! 3. No digit may be lost: leading zeros, `+5`, `-0`, whole numbers beyond 64 bits and more digits than an `f64` keeps
-//!    are text, and so are a network with bits behind its prefix, a leap second, and a time with the name of a zone. What
-//!    only changes its looks is a value: `1.50`, a MAC with dashes, a time of another offset.
-//!    A cell of CSV such as `12E3` or `4e10` is text, because codes and hashes look like that: an exponent needs a decimal
-//!    point, or a sign as programs print it (`1e-07`).
-//! 4. In a key not even that: keys are text unless each prints back as it stood. A key is never a float.
+//! 1. A column starts with all kinds in `KINDS`. Each cell removes the kinds that it does not fit.
+//! 2. The column gets the first remaining kind. If none remains it is a text, as wide as its widest
+//!    cell, rounded up to a multiple of 8. An empty cell removes all kinds.
+//! 3. No digit may be lost. So leading zeros, `+5`, `-0`, integers beyond 64 bits and numbers with
+//!    more digits than an `f64` keeps are text, and so are a network with bits set beyond its
+//!    prefix, a leap second, and a time with the name of a zone. A cell whose value is kept and
+//!    only printed differently does not make its column text: `1.50`, a MAC with dashes, a time
+//!    with another offset.
+//!    A cell of CSV such as `12E3` or `4e10` is text, because codes and hashes look like that: an
+//!    exponent needs a decimal point, or a sign as programs print it (`1e-07`).
+//! 4. A key column is text unless every cell prints exactly as it was written. A key is never a
+//!    float.
 
 use std::net::IpAddr;
 
 use common::{Kind, Value};
 
-/// What a column may be, in the order of preference.
+/// The kinds that can be inferred, in order of preference.
 const KINDS: [Kind; 9] = [
     Kind::Bool,
     Kind::U64,
@@ -27,26 +30,27 @@ const KINDS: [Kind; 9] = [
     Kind::Timestamp,
 ];
 
-/// Texts are this wide, or a multiple of it.
+/// The width of a text is a multiple of this number of bytes.
 const TEXT_STEP: usize = 8;
 
-/// As many decimal digits as every normal `f64` keeps.
+/// Number of decimal digits that every normal `f64` keeps.
 const SAFE_DIGITS: usize = 15;
 
-/// What is known of a column so far.
+/// The state of the inference for one column.
 #[derive(Debug)]
 pub struct Column {
     in_key: bool,
-    /// The kinds that are left, a bit each in the order of [`KINDS`].
+    /// The remaining kinds, one bit for each in the order of [`KINDS`].
     left: u16,
     widest: usize,
     is_empty: bool,
-    /// Whether a number without quotes was seen, where there are quotes.
+    /// True if a cell may be a number: always in CSV, and in JSON if a number was seen, which is
+    /// not a string.
     has_number: bool,
 }
 
 impl Column {
-    /// Of no cell yet.
+    /// Creates a column without cells.
     pub fn new(in_key: bool) -> Self {
         Self {
             in_key,
@@ -57,7 +61,7 @@ impl Column {
         }
     }
 
-    /// Sees a cell of CSV, which may be of any kind.
+    /// Adds a cell of CSV, which may be of any kind.
     pub fn see(&mut self, cell: &str) {
         self.strike(cell, |kind| {
             fits(kind, cell) && !(kind == Kind::F64 && looks_like_a_code(cell))
@@ -65,7 +69,7 @@ impl Column {
         self.has_number = true;
     }
 
-    /// A string of JSON: it is no number, but the names of floats that are none in JSON.
+    /// Adds a string of JSON. It is not a number, but it may name a float that JSON cannot write.
     pub fn see_string(&mut self, text: &str) {
         self.strike(text, |kind| match kind {
             Kind::Bool | Kind::U64 | Kind::I64 => false,
@@ -74,27 +78,27 @@ impl Column {
         });
     }
 
-    /// Sees a number of JSON, with all of its digits.
+    /// Adds a number of JSON, with all of its digits.
     pub fn see_number(&mut self, text: &str) {
-        // In JSON it is a number without doubt, and only a float has a negative zero.
+        // In JSON this is certainly a number, and only a float has a negative zero.
         self.strike(text, |kind| {
             is_number(kind) && fits(kind, text) || kind == Kind::F64 && text == "-0"
         });
         self.has_number = true;
     }
 
-    /// `true` or `false` of JSON.
+    /// Adds `true` or `false` of JSON.
     pub fn see_bool(&mut self, value: bool) {
         let text = if value { "true" } else { "false" };
         self.strike(text, |kind| kind == Kind::Bool);
     }
 
-    /// Nothing where a cell should be.
+    /// Adds a missing value.
     pub fn see_nothing(&mut self) {
         self.strike("", |_| false);
     }
 
-    /// What the column is.
+    /// Returns the inferred kind.
     pub fn kind(&self) -> Kind {
         match self.preferred() {
             Some(Kind::F64) if self.in_key => self.text(),
@@ -103,7 +107,7 @@ impl Column {
         }
     }
 
-    /// Whether it is text only because a key is no float.
+    /// Returns true if the column is text only because a key cannot be a float.
     pub fn is_float_in_key(&self) -> bool {
         self.in_key && self.preferred() == Some(Kind::F64)
     }
@@ -113,7 +117,7 @@ impl Column {
         self.is_empty
     }
 
-    /// How long its longest cell is, in bytes.
+    /// Returns the length of the longest cell, in bytes.
     pub fn widest(&self) -> usize {
         self.widest
     }
@@ -164,12 +168,13 @@ fn fits(kind: Kind, cell: &str) -> bool {
     }
 }
 
-/// Whether the value prints as the cell does. A float in a key is found out later, to be told of.
+/// Returns true if the value prints as the cell was written. Floats are accepted here, so that
+/// [`Column::is_float_in_key`] can report them.
 fn prints_back(kind: Kind, cell: &str) -> bool {
     kind == Kind::F64 || Value::parse(kind, cell).is_ok_and(|value| value.to_string() == cell)
 }
 
-/// Digits as they would be printed, perhaps behind a minus.
+/// Returns true for an optional minus and digits without leading zeros.
 fn is_plain_whole(cell: &str) -> bool {
     let digits = cell.strip_prefix('-').unwrap_or(cell);
     !digits.is_empty()
@@ -177,7 +182,7 @@ fn is_plain_whole(cell: &str) -> bool {
         && (!digits.starts_with('0') || cell == "0")
 }
 
-/// No bit is set behind the prefix.
+/// Returns true for a network without bits set beyond its prefix.
 fn is_whole_network(cell: &str) -> bool {
     let Some((address, _)) = cell.split_once('/') else {
         return false;
@@ -188,10 +193,10 @@ fn is_whole_network(cell: &str) -> bool {
     }
 }
 
-/// Returns true for a time of which only the looks change. A leap second would become the second before it, and the name
-/// of a zone would be dropped.
+/// Returns true for a time that loses nothing. A leap second would become the second before it, and
+/// the name of a zone would be dropped.
 fn is_lossless_time(cell: &str) -> bool {
-    // Without a separator it would be a count of nanoseconds.
+    // Without a separator the cell would be read as a number of nanoseconds.
     let has_date = cell.as_bytes().get(4) == Some(&b'-');
     let digits = cell.bytes().filter(u8::is_ascii_digit);
     let is_leap_second = digits.skip("YYYYMMDDhhmm".len()).take(2).eq(*b"60");
@@ -209,7 +214,7 @@ fn looks_like_a_code(cell: &str) -> bool {
         })
 }
 
-/// A decimal number whose digits an `f64` keeps, or the name of what is none.
+/// Returns true for a decimal number whose digits an `f64` keeps, or for NaN or an infinity.
 fn is_lossless_float(cell: &str) -> bool {
     if names_a_float(cell) {
         return true;
@@ -230,8 +235,8 @@ fn is_lossless_float(cell: &str) -> bool {
     value.is_finite() && float_digits(&printed).is_some_and(|kept| kept == digits)
 }
 
-/// The significant digits of a float in decimal, without zeros before and behind them; None if it is none, or has zeros
-/// in front that are no part of a number.
+/// Returns the significant decimal digits of a float, without leading and trailing zeros. Returns
+/// `None` if the cell is not a float or has superfluous leading zeros.
 fn float_digits(cell: &str) -> Option<String> {
     let number = cell.strip_prefix('-').unwrap_or(cell);
     let (mantissa, exponent) = match number.split_once(['e', 'E']) {
@@ -267,7 +272,7 @@ mod tests {
     }
 
     #[test]
-    fn every_kind_is_recognised() {
+    fn every_kind_is_inferred() {
         let cases: [(&[&str], Kind); 18] = [
             (&["true", "false"], Kind::Bool),
             (&["0", "18446744073709551615"], Kind::U64),
@@ -297,7 +302,7 @@ mod tests {
     }
 
     #[test]
-    fn what_would_lose_something_is_text() {
+    fn columns_that_would_lose_digits_are_text() {
         for cells in [
             ["007", "1"],
             ["+5", "1"],
@@ -333,12 +338,13 @@ mod tests {
             let text = Kind::Text(u16::try_from(width).unwrap());
             assert_eq!(kind(&cells, false), text, "{cells:?}");
             let [one, other] = cells;
-            assert_eq!(kind(&[other, one], false), text, "{cells:?}, turned round");
+            assert_eq!(kind(&[other, one], false), text, "{cells:?}, reversed");
         }
     }
 
-    /// Kind of defect: a code is taken for a number and printed as another one. Other members: exponents of either
-    /// case, with a sign, with a decimal point before or behind the digits, and alone in a column.
+    /// Kind of defect: a code is taken for a number and printed as another one. Other members:
+    /// exponents of either case, with a sign, with a decimal point before or after the digits,
+    /// and alone in a column.
     #[test]
     fn an_exponent_needs_a_decimal_point_or_a_sign() {
         for cell in ["5E0", "12E3", "4e10", "1e300", "-3e5", "0e0", "1234e567"] {
@@ -353,13 +359,13 @@ mod tests {
         }
         let mut column = Column::new(false);
         column.see_number("4e10");
-        assert_eq!(column.kind(), Kind::F64, "a number of JSON is a number");
+        assert_eq!(column.kind(), Kind::F64, "JSON marks numbers as such");
     }
 
     /// Kind of defect: a part of a time is dropped without an error. Other members: leap seconds with and without a
     /// fraction, in other offsets and notations; zones and calendars in brackets; digits beyond nanoseconds.
     #[test]
-    fn times_that_would_lose_something_are_text() {
+    fn times_that_would_lose_precision_or_zone_are_text() {
         for cell in [
             "2016-12-31T23:59:60Z",
             "2016-12-31T23:59:60.5Z",
@@ -393,7 +399,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_print_back_as_they_stood() {
+    fn key_is_text_unless_it_prints_as_written() {
         for (cell, expected) in [
             ("7", Kind::U64),
             ("-7", Kind::I64),
@@ -418,7 +424,7 @@ mod tests {
     }
 
     #[test]
-    fn strings_of_json_are_no_numbers() {
+    fn json_strings_are_not_numbers() {
         type See = fn(&mut Column);
         let cases: [(&[See], Kind); 10] = [
             (&[|c| c.see_number("1"), |c| c.see_number("2")], Kind::U64),

@@ -1,13 +1,16 @@
-//! Lines of JSON as a whole table: what is there when all of them have been done, beginning with no rows.
+//! Reads a file of JSON lines as a whole table: the rows that exist after all lines have been
+//! applied to an empty table.
 //!
-//! The lines are those of stdin ([`json_lines`](crate::source::json_lines)). If one of them is bad or refused, so is the
-//! whole file. The end is an exception, because somebody may still be writing there: a last line without its line end is
-//! left out if it is the beginning of an object, and so is a transaction without its `commit`. A last line that is
-//! anything else, such as the text of an error that a download left, is bad like any other line.
+//! The lines have the format of stdin ([`json_lines`](crate::source::json_lines)). If one of them
+//! is bad or refused, the whole file is refused. The end of the file is an exception, because a
+//! writer may still be appending: a last line without a line end is left out if it is the beginning
+//! of an object, and so is a transaction without its `commit`. Any other last line, such as the
+//! error message of a failed download, is bad like every bad line.
 //!
-//! Without `--fields` all rows are read once to infer what they are: fields in the order in which they first appear,
-//! strings of JSON never as numbers. A number keeps all of its digits: one that 64 bits or an `f64` would round makes its
-//! column text. A field that is null or missing somewhere is a text, empty there.
+//! Without `--fields` a first pass over all rows infers the schema. Fields are in the order of
+//! their first appearance, and strings of JSON are never numbers. A number keeps all of its digits:
+//! if 64 bits or an `f64` would round one, its column is text. A field that is null or missing in
+//! some row is a text, and empty in that row.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -26,16 +29,16 @@ use super::settings::Settings;
 use super::{Table, shape, text};
 use crate::source::json_lines::{Instruction, OPS, Operation, instruction, object};
 
-/// How many lines are read between two looks at the progress.
+/// Number of lines between two updates of the progress.
 const PROGRESS_STEP: u64 = 1024;
 
-/// The operations that bring a row.
+/// The operations that carry a row.
 const ROW_OPS: [&str; 4] = ["create", "insert", "update", "upsert"];
 
-/// Reads a file. `former` is the schema of what was read before.
+/// Reads a file. `former` is the schema of the version that was read before.
 ///
 /// # Errors
-/// [`Fault`]: the first of what is wrong.
+/// Returns the first [`Fault`].
 pub fn read(
     bytes: &[u8],
     settings: &Settings,
@@ -67,7 +70,8 @@ pub fn read(
     });
     faults.into_result()?;
     if !is_complete {
-        remarks.push("its last line is not complete, and is left out until it is".to_owned());
+        remarks
+            .push("its last line is incomplete, and is left out until it is complete".to_owned());
     }
     Ok(Table {
         snapshot: history.rows.into_snapshot(),
@@ -83,8 +87,8 @@ struct Lines<'b> {
 }
 
 impl Lines<'_> {
-    /// Calls `each` with the number, the object and the text of every line that holds one. Returns false if the last line
-    /// is not complete.
+    /// Calls `each` with the number, the object and the text of every line that holds an
+    /// object. Returns false if the last line is incomplete.
     fn each(
         &self,
         pass: u64,
@@ -109,7 +113,7 @@ impl Lines<'_> {
     }
 }
 
-/// Returns true if a line is the beginning of an object. A multi-byte character may be cut, too.
+/// Returns true if a line is the beginning of an object. It may end inside a multi-byte character.
 fn is_cut_off(line: &[u8]) -> bool {
     let line = text::without_mark(line).trim_ascii_start();
     let line = match std::str::from_utf8(line) {
@@ -121,7 +125,7 @@ fn is_cut_off(line: &[u8]) -> bool {
         && serde_json::from_slice::<Value>(line).is_err_and(|error| error.is_eof())
 }
 
-/// What the rows are.
+/// Infers the schema of the rows.
 fn infer(
     lines: &Lines<'_>,
     settings: &Settings,
@@ -139,7 +143,7 @@ fn infer(
     faults.into_result()?;
     columns.finish();
     let Some(first) = columns.names.first() else {
-        let reason = "it has no row to infer the fields from: give them by --fields";
+        let reason = "it has no row to infer the fields from: declare them with --fields";
         return Err(Fault::of_file(reason));
     };
     let key: Vec<&str> = match &settings.key {
@@ -149,7 +153,7 @@ fn infer(
     shape::infer(&columns.names, &columns.columns, &key, former)
 }
 
-/// The row that a line brings, if it brings one.
+/// Returns the row in a line, if it has one.
 fn row_of(object: &Map<String, Value>) -> Option<&Map<String, Value>> {
     match operation_of(object) {
         None => Some(object),
@@ -158,18 +162,18 @@ fn row_of(object: &Map<String, Value>) -> Option<&Map<String, Value>> {
     }
 }
 
-/// The operation that a line names, as far as that can be told without knowing the fields.
+/// Returns the operation that a line names, as far as it can be determined without the schema.
 fn operation_of(object: &Map<String, Value>) -> Option<&str> {
     let op = object.get("op")?.as_str()?;
     OPS.contains(&op).then_some(op)
 }
 
-/// What is known of the fields.
+/// The state of the inference for all fields.
 struct Columns<'k> {
     key: Option<&'k [String]>,
     names: Vec<String>,
     columns: Vec<Column>,
-    /// In how many rows each is.
+    /// Number of rows in which each field appears.
     counts: Vec<u64>,
     by_name: HashMap<String, usize>,
     rows: u64,
@@ -187,7 +191,7 @@ impl<'k> Columns<'k> {
         }
     }
 
-    /// A row, and the line that it is from.
+    /// Adds a row and the line that contains it.
     fn see(&mut self, row: &Map<String, Value>, line: &[u8]) -> Result<(), String> {
         if row.keys().any(|name| !self.by_name.contains_key(name)) {
             self.add_names(line)?;
@@ -203,12 +207,12 @@ impl<'k> Columns<'k> {
                 Value::String(text) => column.see_string(text),
                 Value::Number(number) => column.see_number(&number.to_string()),
                 Value::Bool(value) => column.see_bool(*value),
-                // Lists and objects are refused where the row is read.
+                // Lists and objects are refused when the row is read.
                 _ => column.see_nothing(),
             }
             if column.widest() > usize::from(Kind::MAX_TEXT) {
                 return Err(format!(
-                    "{name} has {} bytes, and a text holds {} at most: shorten it",
+                    "{name} has {} bytes, but a text holds at most {}: shorten it",
                     column.widest(),
                     Kind::MAX_TEXT
                 ));
@@ -217,7 +221,7 @@ impl<'k> Columns<'k> {
         Ok(())
     }
 
-    /// The names that are new in a line, in their order, which the map does not keep.
+    /// Adds the new names in a line, in the order of the text, which `Map` does not keep.
     fn add_names(&mut self, line: &[u8]) -> Result<(), String> {
         #[derive(Deserialize)]
         struct Operation {
@@ -249,7 +253,7 @@ impl<'k> Columns<'k> {
         Ok(())
     }
 
-    /// After the last row: what is not in all of them is missing somewhere.
+    /// Ends the inference: a field that is not in all rows is missing somewhere.
     fn finish(&mut self) {
         let columns = self.columns.iter_mut().zip(&self.counts);
         columns
@@ -258,12 +262,12 @@ impl<'k> Columns<'k> {
     }
 }
 
-/// The rows as they become, line by line.
+/// The rows after the lines that have been applied.
 struct History {
     rows: Keyed,
-    /// Whether fields may be null or missing, as they were inferred.
+    /// True if fields may be null or missing, because the schema was inferred.
     is_lenient: bool,
-    /// Since `begin`: where that stands, and what has come.
+    /// The line of `begin` and the changes since, in an open transaction.
     open: Option<(u64, Vec<Operation>)>,
 }
 
@@ -291,19 +295,16 @@ impl History {
                 None => self.apply(&change),
             },
             Instruction::Begin => match &self.open {
-                Some((begin, _)) => Err(format!(
-                    "`begin` again, before the `commit` for line {begin}"
-                )),
+                Some((begin, _)) => Err(format!("`begin` inside the transaction of line {begin}")),
                 None => {
                     self.open = Some((line, Vec::new()));
                     Ok(())
                 }
             },
             Instruction::Commit => {
-                let (begin, changes) = self
-                    .open
-                    .take()
-                    .ok_or("`commit` without `begin`: begin a transaction by {\"op\":\"begin\"}")?;
+                let (begin, changes) = self.open.take().ok_or(
+                    "`commit` without `begin`: begin a transaction with {\"op\":\"begin\"}",
+                )?;
                 let mut changes = changes.iter();
                 changes
                     .try_for_each(|change| self.apply(change))
@@ -316,7 +317,7 @@ impl History {
         match change {
             Operation::Insert(row) => self.rows.insert(row.bytes()).map_err(|_| {
                 let key = row.as_ref().key().to_string();
-                format!("the key {key} is there already: use update or upsert to change its row")
+                format!("the key {key} exists already: use update or upsert to change its row")
             }),
             Operation::Update(row) => {
                 let at = self.find(&row.key_bytes())?;
@@ -349,7 +350,7 @@ impl History {
     }
 }
 
-/// Writes texts where an inferred text is missing, null, a number or a boolean.
+/// Replaces a missing value, null, number or boolean by text in fields that were inferred as text.
 fn make_complete(schema: &Schema, object: &mut Map<String, Value>) {
     match operation_of(object).is_some() {
         false => make_texts(schema, object, true),

@@ -1,4 +1,4 @@
-//! Rows by their key, one after the other in memory.
+//! Rows with distinct keys, indexed by key.
 
 use std::hash::{BuildHasher, Hasher};
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use hashbrown::HashTable;
 
 use crate::source::Snapshot;
 
-/// Rows that differ in their keys, in the order in which they came as long as none is removed.
+/// Rows with distinct keys, stored back to back in order of insertion as long as none is removed.
 pub struct Keyed {
     schema: Arc<Schema>,
     rows: Vec<u8>,
@@ -18,7 +18,7 @@ pub struct Keyed {
 }
 
 impl Keyed {
-    /// No rows of `schema`.
+    /// Creates an empty set of rows of `schema`.
     pub fn new(schema: Arc<Schema>) -> Self {
         Self {
             schema,
@@ -28,17 +28,17 @@ impl Keyed {
         }
     }
 
-    /// What a row is.
+    /// Returns the schema of the rows.
     pub fn schema(&self) -> &Arc<Schema> {
         &self.schema
     }
 
-    /// How many rows there are.
+    /// Returns the number of rows.
     pub fn count(&self) -> usize {
         self.index.len()
     }
 
-    /// Where the row of this key (in its canonical bytes) is.
+    /// Returns the position of the row with this key, given in its canonical bytes.
     pub fn find(&self, key: &[u8]) -> Option<usize> {
         let mut hasher = self.state.build_hasher();
         self.schema.hash_key(key, &mut hasher);
@@ -48,10 +48,10 @@ impl Keyed {
             .map(|at| *at as usize)
     }
 
-    /// Adds a row, unless there is one of its key: where that is.
+    /// Adds a row unless a row with the same key exists.
     ///
     /// # Errors
-    /// The place of the row that has this key.
+    /// Returns the position of the existing row with the same key.
     pub fn insert(&mut self, row: &[u8]) -> Result<(), usize> {
         let hash = hash_of(&self.state, &self.schema, row);
         let (schema, rows, state) = (&self.schema, &self.rows, &self.state);
@@ -61,7 +61,7 @@ impl Keyed {
         if let Some(held) = found {
             return Err(*held as usize);
         }
-        // Files are bounded, and with them the number of their rows.
+        // The size of a file is limited, and so is the number of rows in it.
         let place = u32::try_from(self.index.len()).expect("fewer rows than bytes in a file");
         self.index
             .insert_unique(hash, place, |held| hash_of(state, schema, at(held)));
@@ -69,20 +69,20 @@ impl Keyed {
         Ok(())
     }
 
-    /// Puts a row in the place of one of the same key.
+    /// Replaces the row at `at` by a row with the same key.
     pub fn replace(&mut self, at: usize, row: &[u8]) {
         let size = self.schema.row_size();
         self.rows[at * size..][..size].copy_from_slice(row);
     }
 
-    /// Removes a row. The last one takes its place.
+    /// Removes a row. The last row moves to its position.
     pub fn remove(&mut self, at: usize) {
         let (size, last) = (self.schema.row_size(), self.count() - 1);
         self.forget(at);
         if at != last {
             let moved = hash_of(&self.state, &self.schema, self.row(last));
             if let Some(held) = self.index.find_mut(moved, |held| *held as usize == last) {
-                // It is less than `last`, which was one.
+                // The cast is lossless: `at` is less than `last`, which is a `u32`.
                 *held = at as u32;
             }
             self.rows.copy_within(last * size.., at * size);
@@ -96,7 +96,7 @@ impl Keyed {
         self.rows.clear();
     }
 
-    /// The rows alone.
+    /// Returns the rows as a snapshot.
     pub fn into_snapshot(self) -> Snapshot {
         Snapshot::of(self.schema, self.rows)
     }
@@ -132,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn rows_are_found_by_key_whatever_moved() {
+    fn rows_are_found_by_key_after_removals() {
         let schema = Arc::new(Schema::parse("id:u8,n:u8", None).unwrap());
         let mut keyed = Keyed::new(schema);
         let mut model = BTreeMap::new();

@@ -1,17 +1,18 @@
-//! A file as a whole table, read again whenever it changes.
+//! Publishes a file as a whole table and reads it again whenever it changes.
 //!
-//! In the order of a row's path:
+//! The modules, in the order of a row's path:
 //!
-//! - [`settings`]: what a user says about a file;
-//! - [`watch`], [`follow`], [`hangup`]: when it is to be read;
-//! - [`reader`], [`content`]: its bytes, read in a thread of its own; [`text`]: as text;
-//! - [`csv`], [`jsonl`]: the bytes as a table; [`header`], [`names`], [`infer`], [`shape`]: what its fields are;
-//!   [`keyed`]: its rows by key; [`fault`]: what is wrong with it; [`progress`]: how far it is;
-//! - [`File`]: the source. Each version is brought as one commit of its differences. A version that is no table is
-//!   reported, once, and the rows stay as they are.
+//! - [`settings`]: the user's settings for a file;
+//! - [`watch`], [`follow`], [`hangup`]: decide when to read the file;
+//! - [`reader`], [`content`]: read its bytes in a separate thread; [`text`]: decodes them as text;
+//! - [`csv`], [`jsonl`]: parse the bytes into a table; [`header`], [`names`], [`infer`], [`shape`]:
+//!   find its fields; [`keyed`]: stores its rows by key; [`fault`]: reports errors; [`progress`]:
+//!   shows the progress;
+//! - [`File`]: the source. It publishes each version in one commit of the differences. A version
+//!   that is not a table is reported once, and the rows do not change.
 //!
-//! Nothing here waits for a long file: while a version is read the table is looked after, and signals are heard. What
-//! changes meanwhile leads to one more reading after it.
+//! The source never waits for a long file: while the thread reads a version, the publishing loop
+//! maintains the table and handles signals. A change during that time leads to one more read.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -51,29 +52,30 @@ use reader::{Former, Outcome, Reader, Reading};
 use settings::{Format, Settings};
 use watch::Watch;
 
-/// How often the file is looked at, whatever was heard.
+/// Interval at which the file is checked even without events.
 const LOOK: Duration = Duration::from_secs(1);
 
-/// How often rows are tried again that there was no memory for.
+/// Interval at which publishing is retried after a lack of memory.
 const RETRY: Duration = Duration::from_secs(5);
 
-/// How long a file that changes all the time is left alone: lines are added to JSONL, but a CSV may be half there.
+/// Maximum time for which a file that keeps changing is not read. It is short for JSONL, to which
+/// lines are appended, and long for CSV, which may be half written.
 const PATIENCE_CSV: Duration = Duration::from_secs(10);
 const PATIENCE_JSONL: Duration = Duration::from_secs(1);
 
-/// How many remarks are kept, so that none is made twice.
+/// Number of recent remarks that are kept to avoid repeating them.
 const MAX_REMARKS: usize = 64;
 
-/// A file that was read.
+/// A table that was read from a file.
 #[derive(Debug)]
 pub struct Table {
-    /// Its rows.
+    /// The rows.
     pub snapshot: Snapshot,
-    /// What is to be said about it.
+    /// Sentences for the user.
     pub remarks: Vec<String>,
 }
 
-/// A file, followed.
+/// The source that follows a file.
 pub struct File {
     path: PathBuf,
     room: Room,
@@ -82,58 +84,59 @@ pub struct File {
     watch: Watch,
     hangups: Hangups,
     stop: Stop,
-    /// All descriptors that there is to wait for.
+    /// Combines all descriptors that the source waits for.
     epoll: Epoll,
     follow: Follow,
     next_look: Instant,
     former: Former,
-    /// What is to be published, and when to try.
+    /// The snapshot to publish, and the time of the next attempt.
     fresh: Option<(Snapshot, Instant)>,
     has_published: bool,
     /// True if the table had no room for all rows of the last version.
     has_left_out: bool,
-    /// How often it was asked to read the file, whatever was heard of it.
+    /// Number of reload requests by signal.
     reloads: u32,
     reload: Reload,
-    /// What is wrong with a version that is young: its writer may be in the middle of it.
+    /// The fault of a young version, whose writer may not have finished.
     doubt: Option<Fault>,
-    /// Whether the last version is no table, or the file is gone.
+    /// True if the last version is not a table, or the file is gone.
     in_trouble: bool,
-    /// Whether it was said that the folder cannot be watched.
+    /// True if it was reported that the folder cannot be watched.
     is_unwatched: bool,
     remarks: Vec<String>,
     accepted: u64,
     refused: u64,
 }
 
-/// What became of a wish to have the file read.
+/// The state of the last reload request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Reload {
     Asked,
     Running,
-    /// It was read, and is published, or was said to be no table.
+    /// The version was read, and is being published or was reported as bad.
     Done,
 }
 
-/// What a file is opened with.
+/// The arguments of [`File::open`].
 pub struct Opening {
-    /// Which file.
+    /// Path of the file.
     pub path: PathBuf,
-    /// How it is read.
+    /// Settings for reading the file.
     pub settings: Settings,
-    /// What becomes of rows that there is no room for.
+    /// The policy for rows beyond the table's capacity.
     pub room: Room,
-    /// Whether a version that is no table is the end.
+    /// True if a bad version ends the source.
     pub strict: bool,
-    /// SIGHUP.
+    /// Receiver of SIGHUP.
     pub hangups: Hangups,
 }
 
 impl File {
-    /// Reads the file for the first time. None if the end was asked for meanwhile.
+    /// Opens the file and reads it for the first time. Returns `None` if the program was stopped
+    /// during the read.
     ///
     /// # Errors
-    /// What is wrong with the file, and what the system refuses.
+    /// Returns a [`Failure`] if the file is bad or the system refuses a descriptor or thread.
     pub fn open(opening: Opening, stop: &Stop) -> Result<Option<Self>, Failure> {
         let Opening {
             path,
@@ -148,7 +151,7 @@ impl File {
         };
         let reader = Reader::new(&path, settings)?;
         let (watch, unwatched) = Watch::new(&path);
-        let refused = |errno| Failure::new(1, format!("cannot wait for changes: {errno}"));
+        let refused = |errno| Failure::new(1, format!("cannot wait for file changes: {errno}"));
         let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).map_err(refused)?;
         let descriptors = [
             Some(reader.descriptor()),
@@ -188,17 +191,17 @@ impl File {
         Ok(has_read.then_some(file))
     }
 
-    /// What a row is.
+    /// Returns the schema of the last good version.
     ///
     /// # Panics
-    /// Never: a file that is open has been read.
+    /// Never panics: `open` returns only files that have been read.
     pub fn schema(&self) -> &Schema {
         self.former.schema.as_deref().expect("it has been read")
     }
 
-    /// Whether it was read before the end was asked for.
+    /// Reads the first version. Returns false if the program was stopped before that.
     fn read_first(&mut self) -> Result<bool, Failure> {
-        // Before it is read, so that no change falls in between.
+        // Watch the folder before reading, so that no change is missed in between.
         self.arm();
         let progress = progress::Progress::on_terminal(self.path.display().to_string());
         let progress = Arc::new(progress);
@@ -208,7 +211,7 @@ impl File {
             if self.stop.wait_with(&[self.epoll.0.as_fd()], Some(LOOK)) {
                 progress.clear();
                 tell(format_args!(
-                    "{}: not read to its end, nothing is published",
+                    "{}: stopped before the end of the file, nothing is published",
                     self.path.display()
                 ));
                 return Ok(false);
@@ -222,12 +225,13 @@ impl File {
         Ok(true)
     }
 
-    /// What was read becomes what is to be published.
+    /// Processes a finished read. A good table becomes the snapshot to publish.
     fn take_in(&mut self, reading: Reading) -> Result<(), Failure> {
         let (now, is_young) = (Instant::now(), reading.is_young);
         let is_gone = matches!(reading.outcome, Outcome::Gone);
         if is_gone && self.follow.misses(now) {
-            // Whatever comes back is read whole.
+            // When the file comes back it is parsed again even if its bytes are the
+            // same.
             self.former.fingerprint = None;
             self.doubt = None;
             return Ok(());
@@ -287,7 +291,8 @@ impl File {
         self.fresh = Some((table.snapshot, Instant::now()));
     }
 
-    /// Says what is wrong. The first time, and if `is_end`, it is the end.
+    /// Reports a fault. Returns it as an error if it ends the source, as the first read and
+    /// `is_end` do.
     fn report(&mut self, fault: &Fault, is_end: bool) -> Result<(), Failure> {
         let name = self.path.display();
         if is_end || self.former.schema.is_none() {
@@ -300,7 +305,7 @@ impl File {
     }
 
     fn report_gone(&mut self, reason: &str) -> Result<(), Failure> {
-        // Whatever comes back is worth a word.
+        // When the file comes back it is read and reported even if its bytes are the same.
         self.former.fingerprint = None;
         self.report(&Fault::of_file(reason), false)
     }
@@ -319,12 +324,13 @@ impl File {
         }
     }
 
-    /// Listens to signals and folders, and looks at the file if there is a reason.
+    /// Processes signals and inotify events, and checks the file if one of them or the clock asks
+    /// for it.
     fn hear(&mut self, now: Instant) {
         match self.hangups.heard() {
             Some(Request::End) => self.stop.request(),
             Some(Request::Read) => {
-                // Also if nothing has changed.
+                // Read the file even if it has not changed.
                 self.former.fingerprint = None;
                 self.follow.force(now);
                 self.reloads = self.reloads.wrapping_add(1);
@@ -344,7 +350,7 @@ impl File {
             .look(now, identity, heard.finished || is_another);
     }
 
-    /// Begins to read, if it is time.
+    /// Starts a read if one is due.
     fn read_if_due(&mut self, now: Instant) -> Result<(), Trouble> {
         if self.reader.is_busy() {
             return Ok(());
@@ -362,7 +368,7 @@ impl File {
                     self.reload = Reload::Running;
                 }
                 if let Err(failure) = self.reader.begin(self.former.clone(), silent) {
-                    // It may pass.
+                    // The lack of threads may be temporary.
                     self.report(&Fault::of_file(failure.to_string()), false)
                         .map_err(Trouble::Input)?;
                     self.follow.force(now + RETRY);
@@ -389,7 +395,7 @@ impl File {
             Err(error @ (Error::Limit { .. } | Error::InvalidSetting { .. })) if is_first => {
                 Err(Trouble::Input(error.into()))
             }
-            // Memory may be found again.
+            // Memory may become available.
             Err(error @ Error::Limit { .. }) => {
                 let is_new = !std::mem::replace(&mut self.in_trouble, true);
                 if is_new {

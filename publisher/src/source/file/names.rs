@@ -1,10 +1,10 @@
-//! The names in an object of JSON, in the order in which they stand there.
+//! Deserializes the member names of a JSON object in the order of the text.
 
 use std::fmt;
 
 use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, Visitor};
 
-/// The names of an object's members.
+/// The names of an object's members, in the order of the text.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Names(pub Vec<String>);
 
@@ -37,7 +37,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_stand_as_they_are_written() {
+    fn names_keep_the_order_of_the_text() {
         let names: Names = serde_json::from_str(r#"{"z":1,"a":{"c":[]},"\u0062":null}"#).unwrap();
         assert_eq!(names.0, ["z", "a", "b"]);
         assert!(serde_json::from_str::<Names>("[]").is_err());

@@ -1,4 +1,4 @@
-//! A bar on the terminal, for a load that takes longer than a moment.
+//! Shows a progress bar on the terminal while a long file is read.
 
 use std::io::{self, IsTerminal};
 use std::sync::{Mutex, PoisonError};
@@ -6,18 +6,18 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-/// How long a load may take before there is a bar.
+/// Time after which the bar appears.
 const PATIENCE: Duration = Duration::from_millis(300);
 
 const TEMPLATE: &str = "{msg} {wide_bar} {percent}% ({eta})";
 
-/// How far a load is.
+/// Progress of a read.
 pub struct Progress(Mutex<State>);
 
 enum State {
-    /// Nobody is told.
+    /// Shows nothing.
     Silent,
-    /// It may be over before anybody wants to know.
+    /// Shows nothing yet, because the read may end before [`PATIENCE`] is over.
     Waiting {
         name: String,
         since: Instant,
@@ -26,12 +26,13 @@ enum State {
 }
 
 impl Progress {
-    /// Tells nobody.
+    /// Creates a progress that shows nothing.
     pub fn silent() -> Self {
         Self(Mutex::new(State::Silent))
     }
 
-    /// A bar on stderr, if that is a terminal. Nobody else may write there until [`clear`](Self::clear).
+    /// Creates a bar on stderr, if stderr is a terminal. Nothing else may write there until
+    /// [`clear`](Self::clear).
     pub fn on_terminal(name: String) -> Self {
         match io::stderr().is_terminal() {
             true => Self(Mutex::new(State::Waiting {
@@ -42,7 +43,7 @@ impl Progress {
         }
     }
 
-    /// So much of it is done.
+    /// Reports that `done` of `total` units are complete.
     pub fn at(&self, done: u64, total: u64) {
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let State::Waiting { name, since } = &mut *state
@@ -60,7 +61,7 @@ impl Progress {
         }
     }
 
-    /// Nobody is told any more, and what was shown goes away.
+    /// Removes the bar and stops showing the progress.
     pub fn clear(&self) {
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let State::Shown(bar) = std::mem::replace(&mut *state, State::Silent) {

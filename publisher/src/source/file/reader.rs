@@ -1,4 +1,4 @@
-//! Reads a file in a thread of its own, so that nobody waits for a long one.
+//! Reads a file in a separate thread, so that the publishing loop does not wait for it.
 
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
@@ -15,27 +15,28 @@ use super::progress::Progress;
 use super::settings::{Format, Settings};
 use super::{Table, csv, jsonl, text};
 
-/// What was read.
+/// A finished read.
 pub struct Reading {
-    /// What the file was; None if that could not be seen.
+    /// Identity of the file, or `None` if it could not be determined.
     pub identity: Option<Identity>,
-    /// Whether it had just been changed when it was read, and may have changed since without a sign.
+    /// True if the file had just been changed when it was read, and may have changed since without
+    /// changing its metadata.
     pub is_young: bool,
-    /// A number for its bytes.
+    /// Hash of the bytes.
     pub fingerprint: Option<u64>,
-    /// What came of it.
+    /// The result.
     pub outcome: Outcome,
 }
 
-/// What came of reading.
+/// The result of a read.
 pub enum Outcome {
     /// A table.
     Table(Table),
-    /// The bytes are those that were read before.
+    /// The bytes are the same as in the last read.
     Same,
-    /// No table.
+    /// The content is not a valid table.
     Bad(Fault),
-    /// There is no file.
+    /// The file does not exist.
     Gone,
 }
 
@@ -43,25 +44,25 @@ pub enum Outcome {
 pub struct Reader {
     path: Arc<Path>,
     settings: Arc<Settings>,
-    /// Readable once a version has been read.
+    /// Becomes readable when a version has been read.
     done: Arc<EventFd>,
     thread: Option<JoinHandle<Reading>>,
 }
 
-/// What a thread needs to know of what was read before.
+/// The state of the last read that the thread needs.
 #[derive(Clone, Default)]
 pub struct Former {
-    /// Its bytes' number.
+    /// Hash of the bytes.
     pub fingerprint: Option<u64>,
-    /// What a row was.
+    /// Schema of the table.
     pub schema: Option<Arc<Schema>>,
 }
 
 impl Reader {
-    /// Reads nothing yet.
+    /// Creates a reader that is idle.
     ///
     /// # Errors
-    /// What the system refuses.
+    /// Returns a [`Failure`] if the eventfd cannot be created.
     pub fn new(path: &Path, settings: Settings) -> Result<Self, Failure> {
         let flags = EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK;
         let done = EventFd::from_value_and_flags(0, flags)
@@ -74,42 +75,42 @@ impl Reader {
         })
     }
 
-    /// Turns readable when a version has been read.
+    /// Returns a descriptor that becomes readable when a version has been read.
     pub fn descriptor(&self) -> BorrowedFd<'_> {
         self.done.as_fd()
     }
 
-    /// Whether a version is being read.
+    /// Returns true while a version is being read.
     pub fn is_busy(&self) -> bool {
         self.thread.is_some()
     }
 
-    /// Begins to read. Not while a version is being read.
+    /// Starts to read a version. Must not be called while the reader is busy.
     ///
     /// # Errors
-    /// [`Failure`] if there cannot be another thread.
+    /// Returns a [`Failure`] if the thread cannot be started.
     pub fn begin(&mut self, former: Former, progress: Arc<Progress>) -> Result<(), Failure> {
         debug_assert!(!self.is_busy(), "one version at a time");
         let (path, settings) = (Arc::clone(&self.path), Arc::clone(&self.settings));
         let announce = Announce(Arc::clone(&self.done));
         let thread = std::thread::Builder::new().name("reader".to_owned());
         let thread = thread.spawn(move || {
-            let _announced_however_it_ends = announce;
+            let _announce_on_drop = announce;
             let reading = read(&path, &settings, &former, &progress);
             progress.clear();
             reading
         });
         let thread = thread.map_err(|error| {
             let reason = start_error(&error);
-            Failure::new(1, format!("cannot start a thread to read by: {reason}"))
+            Failure::new(1, format!("cannot start a reader thread: {reason}"))
         })?;
         self.thread = Some(thread);
         Ok(())
     }
 
-    /// What was read, if a version has been read whole.
+    /// Returns the finished read, if there is one.
     pub fn finished(&mut self) -> Option<Reading> {
-        // Nothing to be read means that nobody has announced anything.
+        // An empty eventfd means that no thread has ended.
         self.done.read().ok()?;
         match self.thread.take()?.join() {
             Ok(reading) => Some(reading),
@@ -118,18 +119,20 @@ impl Reader {
     }
 }
 
-/// Says that a thread has ended, also if it panicked.
+/// Signals the end of the thread when it is dropped, even if the thread panicked.
 struct Announce(Arc<EventFd>);
 
 impl Drop for Announce {
     fn drop(&mut self) {
-        // It can only fail when it is full, and then it is readable.
+        // Writing fails only if the counter is at its maximum, and then the descriptor is
+        // readable.
         let _readable = self.0.write(1);
     }
 }
 
 fn read(path: &Path, settings: &Settings, former: &Former, progress: &Progress) -> Reading {
-    // Before it is read: what is put there afterwards is another version, and not read yet.
+    // Taken before the read: a file that is renamed into place afterwards is another version, still
+    // unread.
     let identity = Identity::of_path(path).ok();
     let content = match content::read(path) {
         Ok(content) => content,

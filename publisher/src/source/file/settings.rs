@@ -1,4 +1,4 @@
-//! What a user says about a file.
+//! The user's settings for a file.
 
 use std::fmt;
 use std::path::Path;
@@ -6,34 +6,34 @@ use std::str::FromStr;
 
 use common::Schema;
 
-/// How a file is read.
+/// Settings for reading a file.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// What it is written in.
+    /// Format of the file.
     pub format: Format,
-    /// What a row is, if that is not to be inferred.
+    /// The declared schema, or `None` to infer it.
     pub declared: Option<Schema>,
-    /// The names of the key's fields, if they are not the first; for inferred fields.
+    /// Names of the key fields if the schema is inferred, or `None` for the first field.
     pub key: Option<Vec<String>>,
-    /// What becomes of rows of one key.
+    /// The policy for rows with the same key.
     pub on_duplicate: OnDuplicate,
 }
 
-/// What a file is written in.
+/// The format of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
-    /// Comma-separated values, or separated by something else.
+    /// Comma-separated values, or values with another delimiter.
     Csv(Dialect),
     /// Lines of JSON.
     Jsonl,
 }
 
-/// How comma-separated values are written.
+/// The dialect of comma-separated values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Dialect {
     /// The character between two cells.
     pub delimiter: u8,
-    /// True if the user named the delimiter, so that it is not questioned.
+    /// True if the user named the delimiter, so that it is not checked for plausibility.
     pub is_delimiter_given: bool,
     /// The character that begins a comment line.
     pub comment: Option<u8>,
@@ -58,7 +58,7 @@ impl Default for Dialect {
 /// The characters that usually separate cells.
 pub const SEPARATORS: [u8; 4] = [b',', b';', b'\t', b'|'];
 
-/// A separator as it is written after `--delimiter` in a shell.
+/// Returns a separator as the user writes it after `--delimiter` in a shell.
 pub fn separator_name(separator: u8) -> String {
     match separator {
         b'\t' => "tab".to_owned(),
@@ -96,7 +96,7 @@ pub enum FormatName {
 }
 
 impl FormatName {
-    /// By the extension of a file.
+    /// Returns the format that the extension of a file stands for.
     pub fn of_path(path: &Path) -> Option<Self> {
         match path.extension()?.to_str()?.to_ascii_lowercase().as_str() {
             "csv" => Some(Self::Csv),
@@ -120,14 +120,14 @@ impl FromStr for FormatName {
     }
 }
 
-/// What becomes of rows of one key.
+/// The policy for rows with the same key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OnDuplicate {
-    /// The file is no table.
+    /// The file is refused.
     Refuse,
-    /// The first counts.
+    /// The first row is kept.
     First,
-    /// The last counts.
+    /// The last row is kept.
     Last,
 }
 

@@ -1,11 +1,11 @@
-//! The schema that a file's columns make together.
+//! Builds the schema of a table from a file's columns.
 
 use common::{Kind, Schema};
 
 use super::fault::Fault;
 use super::infer::Column;
 
-/// A schema, and what is to be said about it.
+/// A schema and remarks about it.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Shape {
     /// The schema.
@@ -14,13 +14,15 @@ pub struct Shape {
     pub remarks: Vec<String>,
 }
 
-/// Makes a schema from names, columns, and the names of the key (none: the first is the key).
+/// Builds a schema from the names of the columns, the columns, and the names of the key fields.
+/// Without key names the first column is the key.
 ///
-/// If the `former` schema has the same names, texts that were wider in it stay so, because a table should not move
-/// because its longest name went away. A column without any cell keeps the kind that it had.
+/// If `former` has the same field names, texts keep the width that they had in it, so that the
+/// table need not be replaced when its longest text disappears. A column without any cells keeps
+/// its previous kind.
 ///
 /// # Errors
-/// [`Fault`] if it cannot be a table.
+/// Returns a [`Fault`] if the columns do not form a valid schema.
 pub fn infer(
     names: &[String],
     columns: &[Column],
@@ -41,7 +43,7 @@ pub fn infer(
         .clone()
         .filter(|(_, column)| column.is_float_in_key());
     let remarks = float_keys.map(|(name, _)| {
-        format!("the key {name} is text: its numbers have fractions, and no key is a float")
+        format!("the key {name} is text: its numbers have fractions, and a key cannot be a float")
     });
     let remarks = remarks.collect();
     let of_columns = || {
@@ -51,7 +53,7 @@ pub fn infer(
     };
     let schema = Schema::new(of_columns(), key).map_err(|error| {
         Fault::of_file(format!(
-            "{error}: name other fields by --fields, or another --key"
+            "{error}: choose other fields with --fields, or another --key"
         ))
     })?;
     let Some(former) = former.filter(|former| is_alike(former, &schema)) else {
@@ -68,12 +70,12 @@ pub fn infer(
             };
             (name.as_str(), kind)
         });
-    // It may be too large with all of them.
+    // With the former widths the row may be too large.
     let schema = Schema::new(widest, key).unwrap_or(schema);
     Ok(Shape { schema, remarks })
 }
 
-/// Whether the fields and the key are called the same.
+/// Returns true if the fields and the keys have the same names.
 fn is_alike(one: &Schema, other: &Schema) -> bool {
     let names = |schema: &Schema| -> Vec<String> {
         let fields = schema.fields().iter().chain(schema.key_fields());
@@ -101,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn texts_stay_as_wide_as_they_were() {
+    fn texts_keep_their_former_width() {
         let fields = |name: &str, former: &str| {
             let cells = [("id", "1"), ("name", name)];
             shape(&cells, &["id"], Some(former))
@@ -125,10 +127,10 @@ mod tests {
         assert_eq!(fields("short", "id:u64,name:u64"), "id:u64,name:text(8)");
     }
 
-    /// Kind of defect: a file that has only its header for a moment changes the table's fields. Other members: every
-    /// kind, keys, and columns whose cells are all empty, which are texts.
+    /// Kind of defect: a file that has only its header for a moment changes the table's fields.
+    /// Other members: every kind, keys, and columns whose cells are all empty, which are texts.
     #[test]
-    fn a_column_without_cells_keeps_its_kind() {
+    fn column_without_cells_keeps_its_kind() {
         for kind in [
             "bool",
             "u64",
@@ -168,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_are_no_floats_and_are_there() {
+    fn float_keys_become_text_and_missing_keys_are_refused() {
         let shape_of_floats = shape(&[("x", "1.5")], &["x"], None).unwrap();
         assert_eq!(shape_of_floats.schema.to_string(), "x:text(8)");
         assert!(shape_of_floats.remarks[0].contains("key x is text"));

@@ -1,14 +1,14 @@
-//! A file's bytes as text, and where in it something stands.
+//! Decodes a file as text and counts its lines.
 
 use super::fault::Fault;
 
-/// The byte-order mark that some programs write before UTF-8.
+/// The byte-order mark of UTF-8, which some programs write.
 pub const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
-/// The byte-order marks of UTF-16, in either order.
+/// The byte-order marks of UTF-16, in both byte orders.
 const MARKS_OF_UTF16: [&[u8]; 2] = [b"\xff\xfe", b"\xfe\xff"];
 
-/// Removes a byte-order mark from the beginning of UTF-8.
+/// Returns the bytes without a leading byte-order mark of UTF-8.
 pub fn without_mark(bytes: &[u8]) -> &[u8] {
     bytes.strip_prefix(BYTE_ORDER_MARK).unwrap_or(bytes)
 }
@@ -16,7 +16,7 @@ pub fn without_mark(bytes: &[u8]) -> &[u8] {
 /// Refuses UTF-16, which is recognised by its byte-order mark.
 ///
 /// # Errors
-/// [`Fault`] that says what to do.
+/// Returns a [`Fault`] that says what to do.
 pub fn refuse_utf16(bytes: &[u8]) -> Result<(), Fault> {
     match MARKS_OF_UTF16.iter().any(|mark| bytes.starts_with(mark)) {
         true => Err(Fault::of_file("it is UTF-16: save it as UTF-8")),
@@ -27,7 +27,7 @@ pub fn refuse_utf16(bytes: &[u8]) -> Result<(), Fault> {
 /// Returns a file's bytes as text, without a byte-order mark.
 ///
 /// # Errors
-/// [`Fault`] with the line and column of the first byte that is not UTF-8.
+/// Returns a [`Fault`] with the line and column of the first byte that is not UTF-8.
 pub fn of(bytes: &[u8]) -> Result<&str, Fault> {
     refuse_utf16(bytes)?;
     let bytes = without_mark(bytes);
@@ -63,12 +63,13 @@ impl LineCounter {
         }
     }
 
-    /// The number of the line that the next byte is in. The first line is number 1.
+    /// Returns the number of the line that the next byte belongs to. The first line is number 1.
     pub fn line(&self) -> u64 {
         self.ends + 1
     }
 
-    /// The number of lines that have begun: a line end at the end of the text begins none.
+    /// Returns the number of lines that have begun. A line end at the end of the text does not
+    /// begin a line.
     pub fn lines_begun(&self) -> u64 {
         let is_in_line = self.last.is_some_and(|byte| !matches!(byte, b'\r' | b'\n'));
         self.ends + u64::from(is_in_line)
@@ -80,7 +81,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn marks_are_no_text() {
+    fn byte_order_marks_are_not_part_of_the_text() {
         assert_eq!(of(b"\xef\xbb\xbfid"), Ok("id"));
         assert_eq!(of(b"\xef\xbb\xbf"), Ok(""));
         assert_eq!(of(b""), Ok(""));
@@ -89,7 +90,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_text_is_found() {
+    fn bytes_that_are_not_utf8_are_located() {
         for (bytes, place) in [
             (&b"\xe9"[..], "line 1: column 1 "),
             (b"a,b\n1,\xff", "line 2: column 3 "),

@@ -1,10 +1,13 @@
-//! Hears of changes to a file, by inotify on its folder.
+//! Watches a file for changes, with inotify on its folders.
 //!
-//! 1. Editors and ConfigMaps do not write to a file but put another in its place, so the folder is watched: the one that
-//!    the path names, and, behind a symlink, that of the file itself.
-//! 2. An event means: look. Which file it was about matters only to know whether its writer is done.
-//! 3. A folder that is gone, replaced or on another machine makes no events; whoever uses this also looks by the clock.
-//!    Each look arms anew, which costs nothing where nothing has changed.
+//! 1. Editors and ConfigMaps do not write to a file but rename another into its place. So the watch
+//!    is on folders: the folder in the path, and, if the path is a symlink, the folder of its
+//!    target.
+//! 2. An event is a reason to check the file. Its name matters only for finding out whether the
+//!    writer has finished.
+//! 3. A folder that is missing, replaced or on another machine produces no events, so the caller
+//!    must also check the file periodically. Each check calls [`Watch::arm`] again, which is cheap
+//!    if nothing has changed.
 
 use std::ffi::{OsStr, OsString};
 use std::os::fd::{AsFd, BorrowedFd};
@@ -13,31 +16,32 @@ use std::path::{Path, PathBuf};
 use nix::errno::Errno;
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify, WatchDescriptor};
 
-/// As often as this events are read at once; the rest waits for its turn.
+/// Maximum number of reads of the inotify queue in one call. The rest is left for the next call.
 const MAX_BATCHES: usize = 16;
 
-/// What was heard.
+/// Summary of the events since the last call.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Heard {
-    /// Something happened in a folder.
+    /// True if there was any event in a folder.
     pub anything: bool,
-    /// A file of that name was closed by its writer, or put in place.
+    /// True if the file was closed by its writer or renamed into place, and not changed since.
     pub finished: bool,
-    /// Something was put in place, perhaps a folder or a link on the way to the file.
+    /// True if anything was renamed into a folder, perhaps a folder or symlink on the path to the
+    /// file.
     pub moved: bool,
 }
 
-/// The folders of a file.
+/// A watch on the folders of a file.
 pub struct Watch {
     path: PathBuf,
     inotify: Option<Inotify>,
     watched: Vec<WatchDescriptor>,
-    /// The names that the file goes by.
+    /// Names of the file: the one in the path and that of the symlink's target.
     names: Vec<OsString>,
 }
 
 impl Watch {
-    /// Of the file that `path` leads to. A sentence if it cannot be.
+    /// Creates a watch for the file at `path`, and returns a sentence if inotify is not available.
     pub fn new(path: &Path) -> (Self, Option<String>) {
         let inotify = Inotify::init(InitFlags::IN_CLOEXEC | InitFlags::IN_NONBLOCK);
         let refused = inotify.as_ref().err().map(|errno| refusal(*errno));
@@ -50,15 +54,16 @@ impl Watch {
         (watch, refused)
     }
 
-    /// Turns readable when something may have happened.
+    /// Returns a descriptor that becomes readable when there are events.
     pub fn descriptor(&self) -> Option<BorrowedFd<'_>> {
         self.inotify.as_ref().map(AsFd::as_fd)
     }
 
-    /// Watches the folders that the file is in now. Before a look, so that no change falls in between.
+    /// Watches the current folders of the file. Call it before checking the file, so that no change
+    /// is missed in between.
     ///
     /// # Errors
-    /// A sentence, if a limit stands against it.
+    /// Returns a sentence if a limit of the system prevents a watch.
     pub fn arm(&mut self) -> Result<(), String> {
         let Some(inotify) = &self.inotify else {
             return Ok(());
@@ -77,13 +82,13 @@ impl Watch {
             match inotify.add_watch(folder, events()) {
                 Ok(watch) => watched.push(watch),
                 Err(errno @ (Errno::ENOSPC | Errno::ENOMEM)) => refused = Some(refusal(errno)),
-                // It is not there, or not to be seen.
+                // The folder does not exist or is not accessible.
                 Err(_) => {}
             }
         }
         for former in &self.watched {
             if !watched.contains(former) {
-                // The folder may be gone, and its watch with it.
+                // If the folder is gone, its watch is gone too.
                 let _gone = inotify.rm_watch(*former);
             }
         }
@@ -91,7 +96,7 @@ impl Watch {
         refused.map_or(Ok(()), Err)
     }
 
-    /// What happened since the last time.
+    /// Reads and summarizes the events since the last call.
     pub fn hear(&self) -> Heard {
         let mut heard = Heard::default();
         let Some(inotify) = &self.inotify else {
@@ -102,11 +107,13 @@ impl Watch {
                 break;
             };
             for event in events {
-                // An overflow of the queue is an event, too, and like all others a reason to look.
+                // The overflow of the queue is also an event, and also a reason to
+                // check the file.
                 heard.anything = true;
                 heard.moved |= event.mask.contains(AddWatchFlags::IN_MOVED_TO);
                 if event.name.is_some_and(|name| self.names.contains(&name)) {
-                    // The last word counts: somebody may have begun to write again.
+                    // The last event counts, because a writer may have started
+                    // again.
                     let is_end = AddWatchFlags::IN_MOVED_TO | AddWatchFlags::IN_CLOSE_WRITE;
                     heard.finished = event.mask.intersects(is_end);
                 }
@@ -137,7 +144,7 @@ fn folder(path: &Path) -> &Path {
 
 fn refusal(errno: Errno) -> String {
     format!(
-        "cannot watch its folder ({}): looking at it every second instead; /proc/sys/fs/inotify holds the limits",
+        "cannot watch its folder ({}): checking it every second instead; /proc/sys/fs/inotify holds the limits",
         errno.desc()
     )
 }
@@ -157,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn writers_are_heard_of() {
+    fn events_tell_whether_the_writer_has_finished() {
         let folder = tempfile::tempdir().unwrap();
         let (file, other) = (folder.path().join("file"), folder.path().join("other"));
         let mut watch = armed(&file);
@@ -185,12 +192,12 @@ mod tests {
         assert_eq!(
             watch.hear(),
             Heard::default(),
-            "to arm is nothing to hear of"
+            "arming again produces no event"
         );
     }
 
     #[test]
-    fn the_folder_behind_a_link_is_watched_too() {
+    fn folder_of_a_symlink_target_is_watched_too() {
         let (here, there) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         let (link, file) = (here.path().join("link"), there.path().join("file"));
         fs::write(&file, "x").unwrap();
@@ -198,7 +205,8 @@ mod tests {
         let mut watch = armed(&link);
         fs::write(&file, "y").unwrap();
         assert!(watch.hear().finished);
-        // The link leads elsewhere now: what happens there is heard, and no more where it led.
+        // The symlink has a new target: events in its folder count, those in the old folder
+        // do not.
         fs::remove_file(&link).unwrap();
         symlink(here.path().join("near"), &link).unwrap();
         fs::write(here.path().join("near"), "z").unwrap();
@@ -210,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_may_come_and_go() {
+    fn folder_may_be_removed_and_created_again() {
         let root = tempfile::tempdir().unwrap();
         let folder = root.path().join("folder");
         let file = folder.join("file");

@@ -19,7 +19,8 @@ impl Table {
         ))
     }
 
-    /// The rows after these lines (which may be shortened) and what was refused; or the error's code.
+    /// Applies the lines. Returns the rows, the number of refused lines and the number of
+    /// dropped transactions, or the exit code of the error.
     fn after(&mut self, lines: &[&str], strict: bool) -> Result<(Vec<[u8; 2]>, u64, u64), u8> {
         let publisher = self.0.as_mut().unwrap();
         let schema = Arc::clone(publisher.schema());
@@ -61,7 +62,7 @@ const COMMIT: &str = r#"{"op":"commit"}"#;
 const CLEAR: &str = r#"{"op":"clear"}"#;
 
 #[test]
-fn lines_by_themselves_are_refused_by_themselves() {
+fn bad_lines_outside_transactions_are_refused_separately() {
     let mut table = Table::new("single");
     assert_eq!(
         table.after(&[ONE, NOT_TWO, "{", ONE, TWO], false),
@@ -75,7 +76,7 @@ fn lines_by_themselves_are_refused_by_themselves() {
 }
 
 #[test]
-fn a_transaction_is_done_whole_or_not() {
+fn transaction_is_applied_completely_or_not_at_all() {
     let mut table = Table::new("whole");
     assert_eq!(
         table.after(&[BEGIN, ONE, TWO, COMMIT], false),
@@ -105,7 +106,7 @@ fn a_transaction_is_done_whole_or_not() {
 }
 
 #[test]
-fn strictly_the_first_bad_line_is_the_end() {
+fn strict_mode_ends_at_the_first_bad_line() {
     let mut table = Table::new("strict");
     assert_eq!(table.after(&[ONE, ONE, TWO], true), Err(5));
     assert_eq!(table.rows(), [[1, 1]]);
@@ -116,7 +117,7 @@ fn strictly_the_first_bad_line_is_the_end() {
     assert_eq!(
         table.after(&[THREE, FOUR], true),
         Err(1),
-        "it is no fault of the line's"
+        "the table is full, and the line is valid"
     );
     assert_eq!(table.rows(), [[1, 1], [2, 2], [3, 3]]);
 }

@@ -23,7 +23,7 @@ fn read_as(text: &str, dialect: Dialect, settings: &Settings) -> Result<Table, F
     read(text, dialect, settings, None, &Progress::silent())
 }
 
-/// Schema and rows, as a reader would print them.
+/// Returns the schema and the rows as text.
 fn table(text: &str, dialect: Dialect, settings: &Settings) -> (String, Vec<String>) {
     let table = read_as(text, dialect, settings).unwrap_or_else(|fault| panic!("{fault}"));
     let schema = table.snapshot.schema();
@@ -72,7 +72,7 @@ fn kinds_are_inferred_from_the_whole_file() {
 }
 
 #[test]
-fn quotes_line_ends_and_marks_are_understood() {
+fn quotes_line_ends_and_byte_order_marks_are_read() {
     let expected = (
         "id:u64,name:text(8)".to_owned(),
         vec!["1|a\nb,\"c\"".to_owned(), "2|x".to_owned()],
@@ -112,7 +112,7 @@ fn fields_select_and_order_columns() {
 }
 
 #[test]
-fn a_file_needs_no_header() {
+fn file_without_header_is_read() {
     let text = "# begin\n1\tone\n# middle \"\n2\ttwo\n#end";
     let (schema, rows) = table(text, TABS, &settings(None, None));
     assert_eq!(schema, "column_1:u64,column_2:text(8)");
@@ -130,13 +130,13 @@ fn a_file_needs_no_header() {
 }
 
 #[test]
-fn keys_come_once_unless_one_is_chosen() {
+fn duplicate_keys_are_refused_unless_one_row_is_chosen() {
     let text = "id,n\n1,1\n\n2,\"a\nb\"\n1,3\n1,4\n";
     let reason = fault(text, &settings(None, None));
     assert!(
         reason.starts_with("5: line 6: ")
             && reason.contains("key 1 ")
-            && reason.contains("line 2 "),
+            && reason.contains("line 2:"),
         "{reason}"
     );
     for (on_duplicate, kept) in [(OnDuplicate::First, "1|1"), (OnDuplicate::Last, "1|4")] {
@@ -152,7 +152,7 @@ fn keys_come_once_unless_one_is_chosen() {
 }
 
 #[test]
-fn faults_name_the_line_of_the_file() {
+fn faults_name_their_line() {
     let inferred = settings(None, None);
     let long = format!("id,n\n1,x\n2,{}\n", "x".repeat(4097));
     for (text, parts) in [
@@ -184,7 +184,7 @@ fn faults_name_the_line_of_the_file() {
 }
 
 #[test]
-fn an_open_quote_is_found_however_the_file_ends() {
+fn unclosed_quote_is_found_at_every_end_of_file() {
     for (text, is_open) in [
         ("a\n\"x", true),
         ("a\n\"x\n", true),
@@ -202,7 +202,7 @@ fn an_open_quote_is_found_however_the_file_ends() {
 }
 
 #[test]
-fn names_of_the_file_may_be_the_key() {
+fn key_may_be_given_by_its_name_in_the_file() {
     let text = "Registry,Full Name\nx,a\nx,b\n";
     let table = read_as(text, Dialect::default(), &settings(None, Some("Full Name"))).unwrap();
     let key: Vec<&str> = table
@@ -219,10 +219,10 @@ fn names_of_the_file_may_be_the_key() {
     );
 }
 
-/// Kind of defect: the number of a line depends on how lines end. Other members: each line end, mixed ones, and errors
-/// of the number of cells, of a value, of a key and of quotes.
+/// Kind of defect: the line number of a fault depends on how lines end. Other members: each line
+/// end, mixed ones, and errors in the number of cells, in a value, in a key and in quotes.
 #[test]
-fn faults_name_the_line_whatever_ends_lines() {
+fn line_numbers_of_faults_do_not_depend_on_line_ends() {
     let declared = settings(Some("id:u8,n:u8"), None);
     for (text, line) in [
         ("id,n|1,2|2,y,z|", 3),
@@ -247,11 +247,12 @@ fn faults_name_the_line_whatever_ends_lines() {
     }
 }
 
-/// Kind of defect: a file that was written for another separator becomes a table of one column. Other members: each
-/// separator, with and without a header, one record, decimal commas; and files that do have one column: with quoted
-/// separators, with different numbers of them, and with the delimiter given.
+/// Kind of defect: a file that was written for another separator becomes a table of one column.
+/// Other members: each separator, with and without a header, one record, decimal commas; and files
+/// that do have one column: with quoted separators, with different numbers of them, and with the
+/// delimiter given.
 #[test]
-fn a_file_with_another_delimiter_is_refused() {
+fn file_with_another_delimiter_is_refused() {
     let inferred = settings(None, None);
     for (text, part) in [
         ("id;name\n1;a\n2;b\n", "--delimiter ';'"),
@@ -293,10 +294,10 @@ fn a_file_with_another_delimiter_is_refused() {
     assert_eq!(table("a;b\nc;d\n", given, &inferred).1, ["c;d"]);
 }
 
-/// Kind of defect: a file that can be read is refused. Other members: names that differ beyond 64 bytes, columns of one
-/// name that are not selected.
+/// Kind of defect: a readable file is refused. Other members: names that differ beyond 64 bytes,
+/// and columns with equal names that are not selected.
 #[test]
-fn names_matter_only_where_they_are_used() {
+fn duplicate_names_are_refused_only_where_they_are_used() {
     let long = "x".repeat(64);
     let text = format!("id,{long} [pay],{long} [hours]\n1,a,b\n");
     assert_eq!(inferred(&text).1, ["1|a|b"]);
@@ -307,8 +308,8 @@ fn names_matter_only_where_they_are_used() {
     assert!(twice.contains("2 and 3"), "{twice}");
 }
 
-/// In a file the first record alone is a header: what repeats it is a row.
+/// In a file only the first record is a header. A record that repeats it is a row.
 #[test]
-fn a_record_that_repeats_the_header_is_a_row() {
+fn record_that_repeats_the_header_is_a_row() {
     assert_eq!(inferred("k,v\na,b\nk,v\n").1, ["a|b", "k|v"]);
 }

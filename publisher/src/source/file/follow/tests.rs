@@ -3,7 +3,7 @@ use super::*;
 const PATIENCE: Duration = Duration::from_secs(5);
 const STEP: Duration = Duration::from_millis(100);
 
-/// A file that is changed `count` times, at the start of its life.
+/// Returns `count` identities of a file that is changed again and again.
 fn versions<const N: usize>() -> [Option<Identity>; N] {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("file");
@@ -14,7 +14,7 @@ fn versions<const N: usize>() -> [Option<Identity>; N] {
 }
 
 #[test]
-fn a_finished_version_is_read_at_once_and_once() {
+fn finished_version_is_read_at_once_and_only_once() {
     let [one, two] = versions();
     let now = Instant::now();
     let mut follow = Follow::new(PATIENCE, one);
@@ -29,27 +29,27 @@ fn a_finished_version_is_read_at_once_and_once() {
 }
 
 #[test]
-fn a_change_is_read_when_it_is_quiet() {
+fn changed_file_is_read_after_a_quiet_time() {
     let [one, two, three] = versions();
     let now = Instant::now();
     let mut follow = Follow::new(PATIENCE, one);
     follow.look(now, two, false);
     follow.look(now + STEP, two, false);
-    assert_eq!(follow.due(), Some(now + QUIET), "a look is no change");
+    assert_eq!(follow.due(), Some(now + QUIET), "a check is not a change");
     follow.look(now + STEP, three, false);
     assert_eq!(follow.due(), Some(now + STEP + QUIET));
     assert_eq!(follow.take(now + QUIET), None);
     assert_eq!(follow.take(now + STEP + QUIET), Some(Due::Read));
-    // Finished before it changed again is not finished.
+    // A finished version that changes again is not finished.
     follow.look(now, one, true);
     follow.look(now, two, false);
     assert_eq!(follow.due(), Some(now + QUIET));
     follow.look(now, three, false);
-    assert_eq!(follow.due(), None, "it is again what it was");
+    assert_eq!(follow.due(), None, "the file is as it was read");
 }
 
 #[test]
-fn what_changes_all_the_time_is_read_now_and_then() {
+fn file_that_keeps_changing_is_read_after_the_patience() {
     let versions = versions::<100>();
     let begin = Instant::now();
     let mut follow = Follow::new(PATIENCE, versions[0]);
@@ -63,7 +63,7 @@ fn what_changes_all_the_time_is_read_now_and_then() {
 }
 
 #[test]
-fn a_file_may_be_gone_for_an_instant() {
+fn file_may_be_missing_for_an_instant() {
     let [one, two] = versions();
     let now = Instant::now();
     let mut follow = Follow::new(PATIENCE, one);
@@ -85,7 +85,7 @@ fn a_file_may_be_gone_for_an_instant() {
 }
 
 #[test]
-fn a_file_may_be_gone_for_the_instant_in_which_it_is_read() {
+fn file_may_be_missing_for_the_instant_of_the_read() {
     let [one, two] = versions();
     let now = Instant::now();
     let due_after = |back: Option<Identity>| {
@@ -97,18 +97,18 @@ fn a_file_may_be_gone_for_the_instant_in_which_it_is_read() {
         follow.look(now + STEP, back, true);
         let due = follow.take(now + QUIET);
         if due == Some(Due::Gone) {
-            assert!(!follow.misses(now), "it is known to be gone");
+            assert!(!follow.misses(now), "the file is known to be gone");
         }
         assert_eq!(follow.take(now + QUIET), None);
         due
     };
-    assert_eq!(due_after(one), Some(Due::Read), "as it was before");
-    assert_eq!(due_after(two), Some(Due::Read), "as it was to be read");
+    assert_eq!(due_after(one), Some(Due::Read), "the version before");
+    assert_eq!(due_after(two), Some(Due::Read), "the version to be read");
     assert_eq!(due_after(None), Some(Due::Gone));
 }
 
 #[test]
-fn a_young_version_is_looked_at_again_and_force_is_at_once() {
+fn young_version_is_read_again_and_force_reads_at_once() {
     let [one, two] = versions();
     let now = Instant::now();
     let mut follow = Follow::new(PATIENCE, one);
@@ -120,5 +120,5 @@ fn a_young_version_is_looked_at_again_and_force_is_at_once() {
     follow.look(now, two, false);
     follow.force(now);
     assert_eq!(follow.take(now), Some(Due::Read));
-    assert_eq!(follow.due(), None, "it has been taken in with that");
+    assert_eq!(follow.due(), None, "the forced read covers it");
 }

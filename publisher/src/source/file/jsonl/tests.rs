@@ -12,7 +12,7 @@ fn settings(fields: Option<&str>, key: Option<&str>) -> Settings {
     }
 }
 
-/// The fields, and the rows in their order; or what is wrong.
+/// Returns the fields and the rows in their order, or the error.
 fn table(text: &str, settings: &Settings) -> Result<(String, Vec<String>), String> {
     let table = read(text.as_bytes(), settings, None, &Progress::silent());
     let table = table.map_err(|fault| format!("{}: {fault}", fault.code))?;
@@ -57,7 +57,7 @@ fn fields_are_inferred_in_the_order_of_their_first_appearance() {
 }
 
 #[test]
-fn lines_are_a_history() {
+fn lines_are_applied_in_order() {
     let text = r#"{"id":1,"n":"a"}
 {"op":"insert","row":{"id":2,"n":"b"}}
 {"version":7,"op":"create","key":{"id":2},"row":{"id":2,"n":"c"}}
@@ -82,7 +82,7 @@ fn lines_are_a_history() {
 }
 
 #[test]
-fn the_end_may_be_on_its_way() {
+fn incomplete_end_is_left_out() {
     let text = "{\"id\":1}\n{\"id\":2}\n";
     for cut in 0..text.len() {
         let rows = table(&text[..cut], &settings(Some("id:u8"), None))
@@ -91,7 +91,7 @@ fn the_end_may_be_on_its_way() {
         let whole = text[..cut].matches('}').count();
         assert_eq!(rows.len(), whole, "{:?}", &text[..cut]);
     }
-    // In the middle of a letter.
+    // In the middle of a multi-byte character.
     let half = b"{\"id\":1}\n{\"id\":2,\"n\":\"\xc3";
     let table = read(
         half,
@@ -104,10 +104,10 @@ fn the_end_may_be_on_its_way() {
 }
 
 #[test]
-fn a_bad_line_is_named() {
+fn fault_names_the_bad_line() {
     let declared = settings(Some("id:u8,n:text(8)"), None);
     for (text, parts) in [
-        ("{\"id\":1,\"n\":\"\"}\n{\n", ["5: line 2: ", "no JSON"]),
+        ("{\"id\":1,\"n\":\"\"}\n{\n", ["5: line 2: ", "not JSON"]),
         (
             "{\"id\":1,\"n\":\"\"}\n{\n{\n",
             ["5: line 2: ", "(and 1 more bad line)"],
@@ -133,7 +133,7 @@ fn a_bad_line_is_named() {
         ),
         (
             "{\"op\":\"insert\",\"row\":{\"id\":7,\"n\":\"\"}}\n{\"op\":\"insert\",\"row\":{\"id\":7,\"n\":\"\"}}\n",
-            ["5: line 2: ", "key 7 is there"],
+            ["5: line 2: ", "key 7 exists"],
         ),
     ] {
         let reason = table(text, &declared).unwrap_err();
@@ -159,8 +159,9 @@ fn a_bad_line_is_named() {
     assert!(table("{\"id\":1}\n", &key).unwrap_err().starts_with("2: "));
 }
 
-/// Kind of defect: text that is not a table counts as an empty table, and removes all rows. Other members: error pages,
-/// JSON that is not an object, other formats, bytes that are not text, each as the only line and after a good one.
+/// Kind of defect: text that is not a table counts as an empty table and removes all rows. Other
+/// members: error pages, JSON that is not an object, other formats, bytes that are not text, each
+/// as the only line and after a good one.
 #[test]
 fn only_the_beginning_of_an_object_counts_as_incomplete() {
     let declared = settings(Some("id:u8"), None);
@@ -205,8 +206,9 @@ fn only_the_beginning_of_an_object_counts_as_incomplete() {
     }
 }
 
-/// Kind of defect: a number is rounded before anybody looks at its digits. Other members: integers beyond 64 bits of
-/// either sign, in keys, in rows of operations, in keys of deletes; fractions with more digits than an `f64` keeps.
+/// Kind of defect: a number is rounded before its digits are checked. Other members: integers
+/// beyond 64 bits of either sign, in keys, in rows of operations, in keys of deletes; fractions
+/// with more digits than an `f64` keeps.
 #[test]
 fn numbers_keep_their_digits() {
     let ids = "{\"id\":18446744073709551616,\"s\":1}\n{\"id\":18446744073709551617,\"s\":2}\n";
@@ -276,8 +278,9 @@ fn numbers_keep_their_digits() {
     }
 }
 
-/// Kind of defect: a byte-order mark is taken for text. Other members: with inferred and with declared fields, before
-/// an operation, in front of a later line, where files were concatenated, and the mark of UTF-16.
+/// Kind of defect: a byte-order mark is taken for text. Other members: with inferred and with
+/// declared fields, before an operation, before a later line of concatenated files, and the mark of
+/// UTF-16.
 #[test]
 fn byte_order_marks_are_skipped() {
     let rows = [r#"{"id":1}"#, r#"{"id":2}"#];
@@ -308,7 +311,7 @@ fn fields_select_members() {
     assert_eq!(rows, [r#"{"id":1,"n":5}"#, r#"{"id":2,"n":6}"#]);
 }
 
-/// Lines end at LF, and CR is a blank. Lines that end in CR alone are an error, and not an empty table.
+/// Lines end at LF, and CR is a blank. Lines that end in CR alone are an error, not an empty table.
 #[test]
 fn line_ends_are_read_or_refused() {
     let rows = [r#"{"id":1}"#, r#"{"id":2}"#];
