@@ -1,49 +1,64 @@
-//! The handshake between a subscriber that goes to sleep and a publisher that commits.
+//! The handshake between a subscriber that parks and a publisher that commits.
 //!
-//! 1. The subscriber has seen commit `S`. It stores `S` into its park word, raises `parked_max` to `S`, 2. passes a SeqCst
-//!    fence, 3. looks at `commit`: if that is no longer `S` it stays awake, else it sleeps until it is sent something.
-//! 4. The publisher stores `commit = V`, 5. passes a SeqCst fence, 6. and, if `parked_max` is at least `V - 1`, sends to each
-//!    whose park word is `V - 1`.
+//! 1. The subscriber has seen commit `S`. It stores `S` into its park word and raises `parked_max`
+//!    to `S`.
+//! 2. It passes a SeqCst fence.
+//! 3. It loads `commit`. If that is no longer `S` it stays awake; otherwise it sleeps until it is
+//!    woken.
+//! 4. The publisher stores `commit = V`.
+//! 5. It passes a SeqCst fence.
+//! 6. If `parked_max` is at least `V - 1`, it wakes each subscriber whose park word is `V - 1`.
 //!
-//! Of two fences one is first: either the subscriber's look sees the commit, or the publisher sees it parked (Dekker's
-//! pattern). `V` is the first commit that a subscriber parked at `V - 1` has not seen, so each park is answered once, and
-//! nobody has to remember anything. While nobody sleeps a commit costs one load, however many subscribers there are.
-//! How many slots were ever claimed is raised like `parked_max`, so that the publisher looks at no others.
+//! One of the two fences comes first: either the subscriber's load sees the commit, or the
+//! publisher sees the park word (Dekker's pattern). `V` is the first commit that a subscriber
+//! parked at `V - 1` has not seen, so each park is answered exactly once and no state is kept
+//! between commits. While nobody is parked, a commit costs one load, however many subscribers
+//! exist. `claimed`, the number of slots that were ever claimed, is raised like `parked_max`, and
+//! the publisher scans only those slots.
 //!
-//! Others sleep on `commit` itself (a futex), and need no slot:
+//! Other subscribers sleep on `commit` itself (a futex) and need no slot:
 //!
-//! 1. The subscriber sets the flag of `S`, one of two, by whether `S` is odd, 2. passes the fence, 3. and has the kernel put it to
-//!    sleep if `commit` still is `S`, which the kernel looks at under the lock that a wake-up takes.
-//! 4. The publisher, after the fence of commit `V`, clears the flag of `V - 1` if it is set, and then wakes all.
+//! 1. The subscriber sets the flag of `S`, one of two flags, chosen by the parity of `S`.
+//! 2. It passes the SeqCst fence.
+//! 3. The kernel puts it to sleep if `commit` still is `S`, which the kernel checks under the lock
+//!    that a wake-up takes.
+//! 4. The publisher, after the fence of commit `V`, clears the flag of `V - 1` if it is set, and
+//!    then wakes all sleepers.
 //!
-//! As above, the kernel's look sees the commit or the publisher sees the flag. Clearing it loses nobody: who set it for
-//! `V - 1` is asleep, and woken after that, or finds `V`; who falls asleep at `V` meanwhile sets the other one; and nobody can
-//! set this one for `V + 1` before the publisher, which is one, has cleared it and gone on. Plain stores do, so that it works
-//! by calls, too, where nobody can raise a word.
+//! Again, either the kernel's check sees the commit or the publisher sees the flag. Clearing the
+//! flag loses no sleeper. A subscriber that set it for `V - 1` is either asleep and woken after the
+//! clearing, or finds `V`. A subscriber that falls asleep at `V` in the meantime sets the other
+//! flag. And no subscriber can set this flag for `V + 1` before the publisher, of which there is
+//! only one, has cleared it and committed again. Plain stores suffice, so this also works by system
+//! calls, which cannot raise a word atomically.
 //!
-//! Before a subscriber is called for the first time the publisher opens what it is called by:
+//! Before the first wake-up of a subscriber, the publisher opens the subscriber's receiver:
 //!
-//! 1. The subscriber stores what its slot's record says and, after a fence, its nonce. 2. It makes what it is called by (a queue, a socket), and
-//!    stores, after a fence, that it is ready.
-//! 3. The publisher loads the nonce and, after a fence, whether that subscriber is ready. If so, it loads the record after
-//!    another fence, and opens what that names.
-//! 4. The publisher stores the outcome, an errno, and, after a fence, the nonce that it is for. 5. The subscriber loads the nonce and, if
-//!    that is its own, after a fence the errno.
+//! 1. The subscriber stores the record of its slot and, after a fence, its nonce.
+//! 2. It creates its receiver (a queue, a socket) and, after a fence, stores that it is ready.
+//! 3. The publisher loads the nonce and, after a fence, the ready word. If that names the same
+//!    subscriber, it loads the record after another fence, and opens the receiver that the record
+//!    names.
+//! 4. The publisher stores the outcome, an errno, and, after a fence, the nonce that the outcome is
+//!    for.
+//! 5. The subscriber loads the nonce and, if it is its own, after a fence the errno.
 //!
-//! The words of the owner before may still be there in steps 3 and 5. Each fence keeps a new word from being taken together with an old one.
-//! Fences and not the orderings of the accesses, as registries of mode 0640 and 0644 are read and written by system calls.
+//! Steps 3 and 5 may still find words of the slot's previous owner. Each fence keeps a new word
+//! from being combined with an old one. The protocol uses fences instead of ordered accesses
+//! because registries of mode 0640 and 0644 are read and written by system calls.
 
 use crate::layout::registry as at;
 use crate::sync::{AtomicU64, Ordering, Point, applies, fence, ordering};
 use crate::word::ReadOnlyWord;
 
-/// The park word of one who is awake. No commit has this number.
+/// The park word of a subscriber that is awake. No commit has this number.
 pub const AWAKE: u64 = 0;
 
-/// Steps 1 to 3. Whether the caller may sleep; if not, its park word says that it is awake.
-/// What the slot's record says (nonce, kind) must have been stored before.
+/// Parks at `seen` (steps 1 to 3). Returns true if the caller may sleep; otherwise the park word is
+/// [`AWAKE`] again. The slot's record (nonce, kind) must have been stored before.
 pub fn park(park: &AtomicU64, parked_max: &AtomicU64, commit: &ReadOnlyWord, seen: u64) -> bool {
-    // Release: who sees the park word sees the record of its owner (partner: the fence in `parked_at`).
+    // Release: a publisher that sees the park word also sees its owner's record. Partner: the fence
+    // in `parked_at`.
     park.store(seen, ordering(Point::ParkWord, Ordering::Release));
     if applies(Point::ParkedMax) {
         parked_max.fetch_max(seen, Ordering::Relaxed);
@@ -57,24 +72,26 @@ pub fn park(park: &AtomicU64, parked_max: &AtomicU64, commit: &ReadOnlyWord, see
     true
 }
 
-/// Says that the owner is awake. It reads `commit` after this.
+/// Stores that the owner is awake. The owner loads `commit` after this.
 pub fn unpark(park: &AtomicU64) {
     park.store(AWAKE, Ordering::Relaxed);
 }
 
-/// Step 6, first half: whether anybody can be parked at the commit before `version`. Made after the commit's fence.
+/// Returns true if a subscriber can be parked at the commit before `version` (first half of step
+/// 6). Call it after the commit's fence.
 #[inline]
 pub fn may_be_parked(parked_max: &AtomicU64, version: u64) -> bool {
     parked_max.load(Ordering::Relaxed) >= version - 1
 }
 
-/// How many of the park words can be in use, as the subscribers say. Made after the commit's fence.
+/// Returns the number of park words that can be in use, according to the subscribers. Call it after
+/// the commit's fence.
 #[inline]
 pub fn claimed(claimed: &AtomicU64, parks: usize) -> usize {
     usize::try_from(claimed.load(Ordering::Relaxed)).map_or(parks, |claimed| claimed.min(parks))
 }
 
-/// Says that `slot` is in use, before its owner parks for the first time.
+/// Records that `slot` is in use, before its owner parks for the first time.
 pub fn claim(claimed: &AtomicU64, slot: usize) {
     if applies(Point::Claimed) {
         // Partner: the fences of `park` and of the commit, as for `parked_max`.
@@ -82,8 +99,9 @@ pub fn claim(claimed: &AtomicU64, slot: usize) {
     }
 }
 
-/// Step 6, second half: the slots that are parked at the commit before `version`, or, for the first
-/// commit of a successor, all that are parked at all. What each slot's record says may be read after this.
+/// Returns the slots that are parked at the commit before `version` (second half of step 6). With
+/// `everyone`, as for the first commit of a successor, returns all slots that are parked. The
+/// slots' records may be read after this.
 pub fn parked_at(parks: &[AtomicU64], version: u64, everyone: bool) -> impl Iterator<Item = usize> {
     parks.iter().enumerate().filter_map(move |(slot, park)| {
         let seen = park.load(Ordering::Relaxed);
@@ -96,16 +114,16 @@ pub fn parked_at(parks: &[AtomicU64], version: u64, everyone: bool) -> impl Iter
     })
 }
 
-/// Whether a slot whose park word is `seen` is to be woken for `version`.
+/// Returns true if a slot whose park word is `seen` must be woken for `version`.
 #[inline]
 pub fn counts(seen: u64, version: u64, everyone: bool) -> bool {
     seen != AWAKE && (everyone || seen == version - 1)
 }
 
-/// Step 1 of an owner that says how it is called: stores `words` of its record, then its nonce.
+/// Stores `words` of a slot's record, then its nonce (step 1 of opening a receiver).
 ///
 /// # Errors
-/// What `store` says.
+/// The error that `store` returns.
 pub fn sign<E>(
     words: &[(usize, u64)],
     nonce: u64,
@@ -114,25 +132,28 @@ pub fn sign<E>(
     words
         .iter()
         .try_for_each(|(word, value)| store(*word, *value))?;
-    // Partner: `SeeNonce` in `is_ready`. Without it the publisher could take the new nonce together with the record of the owner before.
+    // Partner: `SeeNonce` in `is_ready`. Without it the publisher could combine the new nonce with
+    // the record of the previous owner.
     fence(Point::SignRecord, Ordering::Release);
     store(at::NONCE, nonce)
 }
 
-/// Step 2: says that what the owner is called by is made.
+/// Stores that the receiver was created (step 2).
 ///
 /// # Errors
-/// What `store` says.
+/// The error that `store` returns.
 pub fn say_ready<E>(store: impl FnOnce(usize, u64) -> Result<(), E>) -> Result<(), E> {
-    // Partner: `SeeReady` in `is_ready`. Without it the publisher could look for a queue that is not there yet, and refuse it.
+    // Partner: `SeeReady` in `is_ready`. Without it the publisher could look for a queue that does
+    // not exist yet, and report an error.
     fence(Point::SayReady, Ordering::Release);
     store(at::READY, 1)
 }
 
-/// Step 3, after loading the nonce: returns true if that owner's record may be read and what it names be opened.
+/// Returns true if the owner's record may be read and its receiver opened (step 3). Call it after
+/// loading the nonce.
 ///
 /// # Errors
-/// What `load` says.
+/// The error that `load` returns.
 pub fn is_ready<E>(load: impl FnOnce(usize) -> Result<u64, E>) -> Result<bool, E> {
     // Partner: `SignRecord` in `sign`.
     fence(Point::SeeNonce, Ordering::Acquire);
@@ -142,15 +163,17 @@ pub fn is_ready<E>(load: impl FnOnce(usize) -> Result<u64, E>) -> Result<bool, E
     Ok(is_ready)
 }
 
-/// Step 4: stores in the two words of an acknowledgement what came of opening what `nonce` is called by, 0 or an errno.
+/// Stores the outcome of opening the receiver of `nonce`, 0 or an errno, in the two words of an
+/// acknowledgement (step 4).
 pub fn acknowledge(words: &[AtomicU64], nonce: u64, errno: i32) {
     words[1].store(errno as u64, Ordering::Relaxed);
-    // Partner: `SeeAcknowledgement`. Without it a subscriber could take the outcome of the owner before for its own.
+    // Partner: `SeeAcknowledgement`. Without it a subscriber could take the previous owner's
+    // outcome for its own.
     fence(Point::Acknowledge, Ordering::Release);
     words[0].store(nonce, Ordering::Relaxed);
 }
 
-/// Step 5: returns what came of it, once that is known for `nonce`.
+/// Returns the outcome (step 5); None until there is one for `nonce`.
 pub fn acknowledged(words: &[ReadOnlyWord], nonce: u64) -> Option<i32> {
     if words[0].load(Ordering::Relaxed) != nonce {
         return None;
@@ -160,7 +183,8 @@ pub fn acknowledged(words: &[ReadOnlyWord], nonce: u64) -> Option<i32> {
     Some(words[1].load(Ordering::Relaxed) as i32)
 }
 
-/// Steps 1 and 2 of whoever sleeps on `commit` itself. The kernel makes the third.
+/// Sets the flag of `seen` and passes the fence (steps 1 and 2 of a subscriber that sleeps on
+/// `commit`). The kernel performs step 3.
 pub fn park_on_commit(sleepers: &[AtomicU64], seen: u64) {
     if applies(Point::SleeperFlag) {
         sleepers[flag_of(seen)].store(1, Ordering::Relaxed);
@@ -169,7 +193,8 @@ pub fn park_on_commit(sleepers: &[AtomicU64], seen: u64) {
     fence(Point::Park, Ordering::SeqCst);
 }
 
-/// Step 4, made after the fence of commit `version`: whether all who sleep on `commit` are to be woken.
+/// Clears the flag of the commit before `version` and returns true if all sleepers on `commit` must
+/// be woken (step 4). Call it after the fence of commit `version`.
 #[inline]
 pub fn has_sleepers(sleepers: &[AtomicU64], version: u64, everyone: bool) -> bool {
     let flag = &sleepers[flag_of(version - 1)];
@@ -180,7 +205,7 @@ pub fn has_sleepers(sleepers: &[AtomicU64], version: u64, everyone: bool) -> boo
     any || everyone
 }
 
-/// Which of the two flags is that of commit `seen`.
+/// Returns the index of the flag for commit `seen`.
 #[inline]
 pub fn flag_of(seen: u64) -> usize {
     if applies(Point::SleeperParity) {

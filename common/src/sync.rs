@@ -1,8 +1,8 @@
-//! Atomics and fences, switched between the machine's and loom's, each ordering of the protocol by name.
+//! Atomics and fences, either the machine's or loom's. Each ordering of the protocol has a name.
 //!
-//! Outside models every function here compiles to the one instruction it stands for. Under `--cfg loom` a
-//! test may name one [`Point`] as its mutant: that ordering is then left out, and the model must notice.
-//! There, too, a publisher can be made to die before its k-th store ([`fuse`]).
+//! Outside models every function here compiles to a single instruction. Under `--cfg loom` a test
+//! may name one [`Point`] as its mutant: that ordering is left out, and the model must fail. A
+//! model can also make a publisher die before its k-th store ([`fuse`]).
 
 #[cfg(loom)]
 pub use loom::sync::atomic::{AtomicU64, Ordering};
@@ -11,7 +11,8 @@ pub use std::sync::atomic::{AtomicU64, Ordering};
 
 macro_rules! points {
     ($($(#[$meaning:meta])* $name:ident,)+) => {
-        /// The places where the protocol depends on an ordering or on a second look. The comment names the partner.
+        /// The places where the protocol depends on an ordering or on a second load. Each comment
+        /// names the partner.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         pub enum Point {
             $($(#[$meaning])* $name,)+
@@ -19,7 +20,7 @@ macro_rules! points {
 
         #[cfg(loom)]
         impl Point {
-            /// All of them: each must be some model's mutant.
+            /// All points: each must be the mutant of some model.
             pub const ALL: &[Self] = &[$(Self::$name,)+];
         }
     };
@@ -34,34 +35,38 @@ points! {
     AfterCommit,
     /// Acquire fence after loading `commit`; partner [`Point::PublishCommit`].
     SeeCommit,
-    /// Acquire fence between a row's words and the second look at its tag; partner [`Point::HideRows`].
+    /// Acquire fence between a row's words and the second load of its tag; partner
+    /// [`Point::HideRows`].
     RecheckTag,
-    /// The second look at the tag itself, after copying a row.
+    /// The second load of the tag itself, after copying a row.
     RecheckRow,
-    /// The second look at the tag for the answers "deleted" and "not changed since".
+    /// The second load of the tag for the answers "deleted" and "not changed since".
     RecheckAnswer,
-    /// Acquire fence after a row was found rewritten; partner [`Point::AfterCommit`]: the next version is greater.
+    /// Acquire fence after a row was found overwritten; partner [`Point::AfterCommit`]: the next
+    /// version loaded is greater.
     Overtaken,
     /// Writing into the copy that does not hold the last committed row.
     SpareCopy,
     /// Raising the change tree.
     RaiseTree,
-    /// Noting a written slot in the journal.
+    /// Recording a written slot in the journal.
     Note,
-    /// Acquire fence between how far the journal has come and the second look at `commit`; partner [`Point::AfterCommit`], and any release
-    /// fence after it.
+    /// Acquire fence between loading the journal's end and the second load of `commit`; partner
+    /// [`Point::AfterCommit`], and any later release fence.
     SeeMark,
-    /// That second look.
+    /// The second load of `commit` itself.
     RecheckMark,
-    /// Acquire fence between the journal's slots and the look at how far it has come; partner as of [`Point::SeeMark`].
+    /// Acquire fence between the journal's slots and the second load of the journal's end; partner
+    /// as for [`Point::SeeMark`].
     RecheckJournal,
-    /// That look itself.
+    /// The second load of the journal's end itself.
     JournalReach,
     /// Release fence before a successor's first store; the dead process's own fences do not cover it.
     TakeoverFence,
-    /// Hiding what the dead publisher left above `commit`.
+    /// Hiding copies that the dead publisher left above `commit`.
     TakeoverHide,
-    /// Hiding it under [`NEVER`](crate::layout::NEVER) and not under 0, which a reader would take for "no row".
+    /// Hiding them under [`NEVER`](crate::layout::NEVER) and not under 0, which a reader would take for
+    /// "no row".
     TakeoverNever,
     /// Release store of a park word, or the fence before a call that writes it; partner [`Point::ReadRecord`].
     ParkWord,
@@ -71,25 +76,27 @@ points! {
     SignRecord,
     /// Acquire fence between an owner's nonce and the rest of the record; partner [`Point::SignRecord`].
     SeeNonce,
-    /// Release fence between making what an owner is called by and saying that it is made; partner [`Point::SeeReady`].
+    /// Release fence between creating a receiver and storing that it is ready; partner
+    /// [`Point::SeeReady`].
     SayReady,
-    /// Acquire fence between that word and opening what the owner is called by; partner [`Point::SayReady`].
+    /// Acquire fence between the ready word and opening the receiver; partner [`Point::SayReady`].
     SeeReady,
     /// Release fence between the errno of an acknowledgement and its nonce; partner [`Point::SeeAcknowledgement`].
     Acknowledge,
     /// Acquire fence between the nonce of an acknowledgement and its errno; partner [`Point::Acknowledge`].
     SeeAcknowledgement,
-    /// SeqCst fence between the park word and the look at `commit`; partner [`Point::AfterCommit`].
+    /// SeqCst fence between the park word and the load of `commit`; partner [`Point::AfterCommit`].
     Park,
-    /// The look at `commit` after parking.
+    /// The load of `commit` after parking.
     ParkLook,
     /// Raising `parked_max` before the park fence.
     ParkedMax,
     /// Raising the number of claimed slots before the park fence.
     Claimed,
-    /// Setting the flag of those who sleep on `commit` before the park fence.
+    /// Setting the flag of subscribers that sleep on `commit` before the park fence.
     SleeperFlag,
-    /// That there are two of these flags, for even and odd commits, so that clearing one leaves those alone who fall asleep now.
+    /// Having two of these flags, for even and odd commits, so that clearing one does not affect
+    /// subscribers that fall asleep now.
     SleeperParity,
     /// Release fence between an interval's odd sequence number and its bounds; partner [`Point::RecheckInterval`].
     HideInterval,
@@ -97,13 +104,14 @@ points! {
     PublishInterval,
     /// Acquire load of an interval's sequence number; partner [`Point::PublishInterval`].
     SeeInterval,
-    /// Acquire fence between an interval's bounds and the second look at its sequence number; partner [`Point::HideInterval`].
+    /// Acquire fence between an interval's bounds and the second load of its sequence number;
+    /// partner [`Point::HideInterval`].
     RecheckInterval,
-    /// That second look.
+    /// The second load of the sequence number itself.
     RecheckSequence,
 }
 
-/// A fence of the protocol.
+/// Executes a fence of the protocol.
 #[inline(always)]
 pub fn fence(point: Point, ordering: Ordering) {
     if applies(point) {
@@ -114,7 +122,7 @@ pub fn fence(point: Point, ordering: Ordering) {
     }
 }
 
-/// The ordering of `point`, or Relaxed where a model takes it out.
+/// Returns `ordering`, or Relaxed if `point` is the model's mutant.
 #[inline(always)]
 pub fn ordering(point: Point, ordering: Ordering) -> Ordering {
     if applies(point) {
@@ -124,7 +132,7 @@ pub fn ordering(point: Point, ordering: Ordering) -> Ordering {
     }
 }
 
-/// A store by the publisher: under loom it may be the one before which it dies.
+/// Stores a word as the publisher. Under loom the publisher may die before this store.
 #[inline(always)]
 pub fn store(word: &AtomicU64, value: u64, ordering: Ordering) {
     #[cfg(loom)]
@@ -132,7 +140,7 @@ pub fn store(word: &AtomicU64, value: u64, ordering: Ordering) {
     word.store(value, ordering);
 }
 
-/// Whether the step `point` is made: always, but for a model's mutant.
+/// Returns true: only a model's mutant leaves a step out.
 #[cfg(not(loom))]
 #[inline(always)]
 pub fn applies(_point: Point) -> bool {
@@ -152,7 +160,7 @@ mod model {
         static MUTANT: Cell<Option<Point>> = const { Cell::new(None) };
     }
 
-    /// Whether the step `point` is made: always, but for the mutant of [`with_mutant`].
+    /// Returns false if `point` is the mutant of [`with_mutant`].
     pub fn applies(point: Point) -> bool {
         MUTANT.get() != Some(point)
     }
@@ -165,7 +173,7 @@ mod model {
         result
     }
 
-    /// Death at a store.
+    /// The publisher's death at a store.
     pub mod fuse {
         use std::cell::Cell;
 
@@ -173,10 +181,11 @@ mod model {
             static LEFT: Cell<Option<usize>> = const { Cell::new(None) };
         }
 
-        /// What a publisher unwinds with when its fuse has burnt down.
+        /// The panic payload of a publisher that dies.
         pub struct Death;
 
-        /// Runs `publisher`, which dies before its store number `stores` (from 0). Whether it came to its end.
+        /// Runs `publisher`, which dies before its store number `stores` (from 0). Returns true if
+        /// it ran to its end.
         pub fn lit(stores: Option<usize>, publisher: impl FnOnce()) -> bool {
             LEFT.set(stores);
             let ended = std::panic::catch_unwind(std::panic::AssertUnwindSafe(publisher));

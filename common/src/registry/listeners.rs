@@ -1,4 +1,4 @@
-//! A registry as it looks from outside.
+//! Lists a registry's subscribers for a process that is neither publisher nor subscriber.
 
 use super::{all_words, at, checked_slots};
 use crate::error::Result;
@@ -7,7 +7,7 @@ use crate::region::lock::{self, Span};
 use crate::region::object::{self, failure, registry_name};
 use crate::wake::words;
 
-/// What the registry says of one subscriber.
+/// One subscriber according to the registry.
 #[non_exhaustive]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Listener {
@@ -15,22 +15,24 @@ pub struct Listener {
     pub slot: usize,
     /// Its random number.
     pub nonce: u64,
-    /// The version that it has seen, as it says.
+    /// The version that it has seen, as stored by the subscriber.
     pub seen: u64,
-    /// Its process id, as it says, in its own pid namespace.
+    /// Its process id in its own pid namespace, as stored by the subscriber.
     pub pid: u32,
-    /// What wakes it, as it says: `mq`, `unix`, `signal`, `fifo`, `futex`, `spin`, `unknown`.
+    /// Its kind of wake-up, as stored by the subscriber: `mq`, `unix`, `signal`, `fifo`, `futex`,
+    /// `spin`, `unknown`.
     pub kind: &'static str,
-    /// Whether it sleeps until the next commit.
+    /// True if it sleeps until the next commit.
     pub parked: bool,
-    /// Whether its process lives.
+    /// True if its process is alive.
     pub alive: bool,
 }
 
-/// Who listens at registry `id`, read by one call, by anyone who may read it.
+/// Returns the subscribers in registry `id`, read by one call. Any user who may read the registry
+/// may call this.
 ///
 /// # Errors
-/// [`Error::Corrupt`], and what the system refuses.
+/// [`Error::Corrupt`], and errors of the system.
 pub fn listeners(id: u64, owner: u32, trust_root: bool) -> Result<Vec<Listener>> {
     let object = registry_name(id);
     let Some(file) = object::open(&object, false, owner, trust_root)? else {

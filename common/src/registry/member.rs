@@ -1,4 +1,4 @@
-//! A subscriber as its slot's record says. What is read here is believed as far as it can do no harm.
+//! A subscriber as described by its slot's record, whose contents are checked before use.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
@@ -26,11 +26,12 @@ pub struct Member<'a> {
 }
 
 impl Member<'_> {
-    /// Where it is to be called, once that is made.
+    /// Returns the target of its wake-ups, once its receiver was created.
     ///
     /// # Errors
-    /// ESRCH where nobody holds the slot's lock, EAGAIN until its owner is ready, EPERM where it names a process or a path at a registry that others may write to, EINVAL where it means nothing, EIO
-    /// where the record cannot be read.
+    /// ESRCH if nobody holds the slot's lock, EAGAIN until its owner is ready, EPERM if it names a
+    /// process or a path in a registry that other users may write to, EINVAL if it is not valid,
+    /// EIO if the record cannot be read.
     pub fn address(&self) -> nix::Result<Address> {
         if !lock::is_held(&self.opened.file, Span::byte(self.slot))? {
             return Err(Errno::ESRCH);
@@ -71,7 +72,7 @@ impl Member<'_> {
         })
     }
 
-    /// The path that was written down for it.
+    /// Returns the path in its record.
     fn path(&self) -> nix::Result<PathBuf> {
         let mut bytes = [0; at::PATH_BYTES];
         let place = at::path(self.opened.slots, self.slot) as u64;
@@ -86,12 +87,14 @@ impl Member<'_> {
         queue_name(self.opened.id, self.slot, self.nonce)
     }
 
-    /// Removes what the subscriber is called by. Its owner is gone or, if `held`, has nobody left to be called by.
+    /// Removes the subscriber's receiver. Its owner is gone or, if `held`, has no publisher left to
+    /// wake it.
     pub(super) fn remove(&self, held: bool) -> Deserted {
-        // Between the nonce and the rest of the record, as in `park::is_ready`; also if its owner was not ready. Partner: the
-        // fence in `park::sign`.
+        // Between the nonce and the rest of the record, as in `park::is_ready`; also if its owner
+        // was not ready. Partner: the fence in `park::sign`.
         fence(Point::SeeNonce, Ordering::Acquire);
-        // Whatever it says: the queue of this name can only be its own.
+        // If the record is not valid, try the queue: only this subscriber can own a queue of this
+        // name.
         let address = self.signed_address().unwrap_or(Address::Queue(self.name()));
         let is_its = address.path().is_none_or(|path| {
             let derived = path.file_name() == Some(OsStr::new(self.name().trim_start_matches('/')));
@@ -109,13 +112,14 @@ impl Member<'_> {
 }
 
 impl Opened {
-    /// Writes into the record of `slot` where the subscriber `nonce` is to be called.
+    /// Writes the target of the subscriber `nonce` into the record of `slot`.
     pub(super) fn sign(&self, slot: usize, nonce: u64, address: &Address) -> Result<()> {
         if let Some(path) = address.path() {
             let mut bytes = [0; at::PATH_BYTES];
             let path = path.as_os_str().as_bytes();
             bytes[..path.len()].copy_from_slice(path);
-            // By a call, as there is a hole: no memory left is an error then, and no signal.
+            // By a system call, because the paths are a hole in the file: lack of memory is an
+            // error then, not a signal.
             self.file
                 .write_all_at(&bytes, at::path(self.slots, slot) as u64)
                 .map_err(|error| failure_io(&self.object, "write", error))?;

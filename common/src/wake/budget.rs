@@ -1,40 +1,44 @@
-//! A limit on what subscribers of other users can cost a publisher.
+//! Limits what subscribers of other users can cost a publisher.
 //!
-//! Whoever may read a table of mode 0640 or 0644 may write to its registry, and can claim at every commit that every slot sleeps,
-//! each time under another name. So the publisher limits what it does about such claims:
+//! Any user who may read a table of mode 0640 or 0644 may also write to its registry. Such a user
+//! can claim at every commit that every slot is parked, each time under another nonce. The
+//! publisher limits what it does about such claims:
 //!
-//! 1. It opens the other end of a call only to a slot that somebody holds the lock of. An end that was refused is not tried again
-//!    for a while, unless the slot has another owner.
-//! 2. It opens at most [`OPENS_PER_SECOND`] ends, and makes at most [`CALLS_PER_SECOND`] calls. What is not used is saved, up to
-//!    [`OPENS_AT_ONCE`] and [`CALLS_AT_ONCE`].
-//! 3. A commit for which that is not enough calls some of its sleepers. The next commit, or the next maintenance, begins with the first one
-//!    that was left out, and also calls those who still sleep at earlier commits.
+//! 1. It opens a sender only for a slot whose lock is held. A sender that could not be opened is
+//!    not tried again for a while, unless the slot gets another owner.
+//! 2. It opens at most [`OPENS_PER_SECOND`] senders and sends at most [`CALLS_PER_SECOND`]
+//!    wake-ups. Unused allowance is saved, up to [`OPENS_AT_ONCE`] and [`CALLS_AT_ONCE`].
+//! 3. A commit that exhausts the budget wakes some of the parked subscribers. The next commit or
+//!    maintenance starts at the first slot that was left out, and also wakes subscribers that are
+//!    still parked at earlier commits.
 //!
-//! A neighbour who holds every slot and takes out every call looks like as many subscribers, and can cost about half of the publisher's
-//! time; anything less costs some nanoseconds a slot. A subscriber that is called late looks by itself after its re-check, as for any
-//! lost call.
+//! A hostile user who holds every slot and drains every wake-up looks like that many subscribers,
+//! and can take about half of the publisher's time. Anything less costs a few nanoseconds per slot.
+//! A subscriber that is woken late notices the commit at its next re-check, as after any lost
+//! wake-up.
 //!
-//! The registry of a table of mode 0600 needs no limit: only the publisher's own user can write to it.
+//! The registry of a table of mode 0600 needs no limit: only the publisher's own user can write to
+//! it.
 
 use std::time::Duration;
 
 use crate::clock::monotonic_ns;
 
-/// The number of calls in a second: at about two microseconds each, half of the publisher's time.
+/// Wake-ups per second: at about two microseconds each, half of the publisher's time.
 pub const CALLS_PER_SECOND: u64 = 250_000;
-/// The number of calls that can be saved up: more than any registry has slots.
+/// Maximum number of saved wake-ups: more than any registry has slots.
 pub const CALLS_AT_ONCE: u64 = 100_000;
-/// The number of ends that are opened in a second.
+/// Senders opened per second.
 pub const OPENS_PER_SECOND: u64 = 5_000;
-/// The number of ends that can be saved up: 2,000 subscribers can register between two commits.
+/// Maximum number of saved openings: 2,000 subscribers can register between two commits.
 pub const OPENS_AT_ONCE: u64 = 2_000;
 
-/// A shortage that comes after this time without any is logged again.
+/// A shortage is logged again after this time without one.
 const STREAK: Duration = Duration::from_secs(10);
 
 const _: () = assert!(CALLS_AT_ONCE > crate::layout::MAX_SLOTS as u64);
 
-/// The calls and openings that a publisher has left.
+/// The wake-ups and openings that a publisher has left.
 #[derive(Debug)]
 pub struct Budget {
     is_limited: bool,
@@ -42,7 +46,7 @@ pub struct Budget {
     calls: Bucket,
     opens: Bucket,
     is_short: bool,
-    /// The last time at which it was short.
+    /// Time of the last shortage.
     short_ns: Option<u64>,
 }
 
@@ -51,7 +55,7 @@ pub struct Budget {
 struct Bucket {
     tokens: u64,
     most: u64,
-    /// The time in which it gains a token.
+    /// Time in which the bucket gains a token.
     token_ns: u64,
     filled_ns: u64,
 }
@@ -69,13 +73,13 @@ impl Bucket {
     fn fill(&mut self, now_ns: u64) {
         let passed = now_ns.saturating_sub(self.filled_ns);
         self.tokens = self.most.min(self.tokens + passed / self.token_ns);
-        // Time that is too short for a token counts the next time.
+        // The remainder, too short for a token, counts the next time.
         self.filled_ns += passed - passed % self.token_ns;
     }
 }
 
 impl Budget {
-    /// A full budget, or one without limits.
+    /// Returns a full budget, or an unlimited one if `is_limited` is false.
     pub fn new(is_limited: bool) -> Self {
         Self {
             is_limited,
@@ -87,7 +91,7 @@ impl Budget {
         }
     }
 
-    /// Adds what was gained up to now, before a round of calls or openings.
+    /// Adds the allowance gained since the last call, before a round of wake-ups or openings.
     pub fn fill(&mut self) {
         self.fill_at(monotonic_ns());
     }
@@ -98,7 +102,8 @@ impl Budget {
         self.opens.fill(now_ns);
     }
 
-    /// The time of the last [`fill`](Self::fill), or now where nothing is limited.
+    /// Returns the time of the last [`fill`](Self::fill), or the current time if nothing is
+    /// limited.
     pub fn now_ns(&self) -> u64 {
         match self.is_limited {
             true => self.now_ns,
@@ -106,13 +111,13 @@ impl Budget {
         }
     }
 
-    /// Takes a call from the budget. Returns false if there is none left.
+    /// Takes a wake-up from the budget. Returns false if none is left.
     #[inline]
     pub fn take_call(&mut self) -> bool {
         !self.is_limited || self.take(|budget| &mut budget.calls)
     }
 
-    /// Takes an opening from the budget. Returns false if there is none left.
+    /// Takes an opening from the budget. Returns false if none is left.
     pub fn take_open(&mut self) -> bool {
         !self.is_limited || self.take(|budget| &mut budget.opens)
     }
@@ -128,12 +133,14 @@ impl Budget {
         false
     }
 
-    /// Returns true if there was less than was wanted since the last [`forget_shortage`](Self::forget_shortage).
+    /// Returns true if the budget was exceeded since the last
+    /// [`forget_shortage`](Self::forget_shortage).
     pub fn is_short(&self) -> bool {
         self.is_short
     }
 
-    /// Begins a round that makes up for the one before. Returns true if there was less than that wanted.
+    /// Starts a round that makes up for the previous one. Returns true if that one exceeded the
+    /// budget.
     pub fn forget_shortage(&mut self) -> bool {
         std::mem::take(&mut self.is_short)
     }
@@ -145,8 +152,8 @@ impl Budget {
         let streak = STREAK.as_nanos() as u64;
         if last.is_none_or(|last| self.now_ns.saturating_sub(last) > streak) {
             tracing::debug!(
-                "subscribers ask for more than {CALLS_PER_SECOND} wake-ups or {OPENS_PER_SECOND} openings a second: \
-                 some wait for the next commit or their re-check"
+                "wake-up budget exceeded: more than {CALLS_PER_SECOND} wake-ups or {OPENS_PER_SECOND} openings a second; \
+                 some subscribers wait for the next commit or their re-check"
             );
         }
     }
@@ -158,7 +165,7 @@ mod tests {
 
     const SECOND: u64 = 1_000_000_000;
 
-    /// Takes calls until there are no more, and returns how many there were.
+    /// Takes wake-ups until none is left, and returns their number.
     fn taken(budget: &mut Budget) -> u64 {
         let mut calls = 0;
         while budget.take_call() {
@@ -184,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn budget_gains_as_much_in_many_short_rounds_as_in_a_long_one() {
+    fn budget_gains_the_same_in_many_short_rounds_as_in_one_long_round() {
         let mut budget = Budget::new(true);
         budget.fill_at(SECOND);
         taken(&mut budget);
@@ -197,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn openings_leave_calls_alone() {
+    fn openings_do_not_use_up_wake_ups() {
         let mut budget = Budget::new(true);
         let opened = (0..).take_while(|_| budget.take_open()).count();
         assert_eq!(opened as u64, OPENS_AT_ONCE);

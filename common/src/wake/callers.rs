@@ -1,4 +1,5 @@
-//! The publisher's ends, by slot: opened once for each subscriber, closed when the subscriber has left.
+//! The publisher's wake senders by slot: opened once per subscriber, closed when the subscriber
+//! leaves.
 
 use nix::errno::Errno;
 
@@ -6,10 +7,10 @@ use super::budget::Budget;
 use super::words::kind_of;
 use super::{Address, Caller};
 
-/// What could not be opened is tried again after this time at the earliest.
+/// Minimum time before a sender that could not be opened is tried again.
 const REOPEN_NS: u64 = 100_000_000;
 
-/// All that are open.
+/// All open senders.
 #[derive(Default)]
 pub struct Callers {
     by_slot: Vec<Line>,
@@ -23,8 +24,9 @@ struct Line {
 }
 
 impl Callers {
-    /// Returns the open end of the subscriber `nonce` at `slot`. If there is none, opens it at the `address` that the slot's record
-    /// names, as far as `budget` allows, and calls `answer` with the outcome: 0 or an errno.
+    /// Returns the sender for the subscriber `nonce` at `slot`. If it is not open, opens it at the
+    /// `address` from the slot's record, as far as `budget` allows, and calls `answer` with the
+    /// outcome: 0 or an errno.
     #[inline]
     pub fn open(
         &mut self,
@@ -39,7 +41,7 @@ impl Callers {
         }
         let line = &mut self.by_slot[slot];
         if line.nonce != nonce {
-            // Also without the time of the last refusal, which was another subscriber's.
+            // Also clears the retry time, which belongs to the previous subscriber.
             *line = Line {
                 nonce,
                 ..Line::default()
@@ -51,7 +53,7 @@ impl Callers {
         line.caller.as_ref()
     }
 
-    /// Closes the end of whoever left `slot`.
+    /// Closes the sender of the subscriber that left `slot`.
     pub fn close(&mut self, slot: usize) {
         if let Some(line) = self.by_slot.get_mut(slot) {
             *line = Line::default();
@@ -78,7 +80,7 @@ impl Line {
         };
         let target = || match &address {
             Ok(address) => format!("by {}, {}", kind_of(address.word()), address.object()),
-            Err(_) => "as its record says".to_owned(),
+            Err(_) => "at the address in its record".to_owned(),
         };
         match opened {
             Ok(caller) => {
@@ -86,12 +88,12 @@ impl Line {
                 self.caller = Some(caller);
                 answer(0);
             }
-            // The subscriber has not made its end yet.
+            // The subscriber has not created its receiver yet.
             Err(Errno::EAGAIN) => {}
             Err(errno) => {
                 self.retry_ns = budget.now_ns() + REOPEN_NS;
                 tracing::debug!(
-                    "the subscriber at slot {slot} cannot be woken {}: {errno}",
+                    "cannot wake the subscriber at slot {slot} {}: {errno}",
                     target()
                 );
                 answer(errno as i32);
@@ -106,7 +108,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn subscriber_is_answered_although_the_one_before_at_its_slot_was_refused() {
+    fn subscriber_is_answered_after_its_slots_previous_owner_was_refused() {
         let mut callers = Callers::default();
         let mut budget = Budget::new(true);
         let mut answered = |nonce, address| {
@@ -127,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn new_names_at_every_slot_open_no_more_than_the_budget_allows() {
+    fn new_nonces_at_every_slot_open_no_more_senders_than_the_budget_allows() {
         let (mut callers, mut budget) = (Callers::default(), Budget::new(true));
         let mut opened = 0;
         for nonce in 1..=100 {

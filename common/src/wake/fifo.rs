@@ -1,10 +1,13 @@
-//! Named pipes, which any script can read: a line a call, the number of the commit. A full one means that nobody reads.
+//! Named pipes, which any script can read: one line per wake-up, the number of the commit. A full
+//! pipe means that nobody reads it.
 //!
-//! The subscriber that made the pipe sleeps on it and leaves the lines to the scripts that read it. Each line is an edge for the
-//! subscriber's epoll, also if a script has read the line before the subscriber runs: it waits for "writable" as well as for
-//! "readable", and so needs no byte. It takes lines out only when more than [`UNREAD`] bytes show that nobody reads. It has the
-//! pipe open for both directions, so that a publisher always finds a reader and readers always find a writer. Readers come to the
-//! end of the pipe when its subscriber is gone. Several scripts that read one pipe share its lines; give each its own.
+//! The subscriber that created the pipe sleeps on it and leaves the lines to the scripts that read
+//! it. Each line is an edge for the subscriber's epoll, even if a script reads the line before the
+//! subscriber runs: the subscriber waits for "writable" as well as for "readable", and so needs no
+//! byte. It takes lines out only if more than [`UNREAD`] bytes show that nobody else reads. It
+//! opens the pipe for both directions, so that a publisher always finds a reader and readers always
+//! find a writer. Readers get end-of-file when the subscriber is gone. Several scripts that read
+//! one pipe share its lines; give each script its own.
 
 use std::fs::{self, File};
 use std::io::{ErrorKind, Read, Write};
@@ -24,9 +27,10 @@ use crate::region::fork::Creator;
 use crate::region::lock::{self, Span};
 use crate::region::object::{failure, failure_io, own_user};
 
-/// So many bytes lie there only if nobody reads: half of the smallest pipe there is.
+/// More unread bytes than this mean that nobody reads: half of the smallest pipe's capacity.
 const UNREAD: u64 = 2048;
-/// How often a page is taken out of it then: no writer keeps its subscriber busy.
+/// Maximum number of pages read from the pipe per drain, so that no writer keeps its subscriber
+/// busy.
 const READS: usize = 32;
 
 /// A subscriber's own pipe. Dropping it removes it.
@@ -37,10 +41,10 @@ pub struct Fifo {
 }
 
 impl Fifo {
-    /// Makes it, also in the place of one whose owner is gone.
+    /// Creates the pipe. Replaces a pipe whose owner is gone.
     ///
     /// # Errors
-    /// What the system refuses, also because there is something else.
+    /// Errors of the system, including EEXIST if another file has this path.
     pub fn create(path: &Path) -> Result<Self> {
         let object = path.display().to_string();
         let make = || mkfifo(path, Mode::S_IRUSR | Mode::S_IWUSR);
@@ -50,7 +54,7 @@ impl Fifo {
         };
         made.map_err(|errno| failure(&object, "make", errno))?;
         let pipe = open(path).map_err(|error| failure_io(&object, "open", error))?;
-        // Says that its owner lives.
+        // The lock shows that the owner is alive.
         if let Err(errno) = lock::try_lock(&pipe, Span::WHOLE) {
             tracing::debug!("{object} is not locked: {errno}");
         }
@@ -61,7 +65,7 @@ impl Fifo {
         })
     }
 
-    /// Takes the lines out if nobody else does.
+    /// Takes the lines out if nobody else reads them.
     pub fn drain(&self) {
         if ioctl_fionread(&self.pipe).is_ok_and(|unread| unread > UNREAD) {
             let mut reads = 0..READS;
@@ -86,15 +90,16 @@ impl Drop for Fifo {
             && fs::symlink_metadata(&self.path).is_ok_and(is_it)
             && let Err(error) = remove(&self.path, true)
         {
-            tracing::warn!("it stays behind: {error}");
+            tracing::warn!("named pipe was not removed: {error}");
         }
     }
 }
 
-/// Where pipes are that nobody gave a path: a directory that nobody else may write to.
+/// Returns the directory of pipes without a path from the user: one that no other user may write
+/// to.
 ///
 /// # Errors
-/// What the system refuses.
+/// Errors of the system.
 pub fn directory() -> Result<PathBuf> {
     if let Some(runtime) = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from)
         && runtime.is_absolute()
@@ -119,7 +124,7 @@ fn is_private(directory: &Path) -> bool {
     })
 }
 
-/// Opens a pipe for both directions, which never waits for anybody, and never fails for want of a reader.
+/// Opens a pipe for both directions, which never blocks and never fails for lack of a reader.
 fn open(path: &Path) -> std::io::Result<File> {
     let pipe = File::options()
         .read(true)
@@ -132,10 +137,11 @@ fn open(path: &Path) -> std::io::Result<File> {
     }
 }
 
-/// Removes a pipe of this user, also one that somebody holds where that is said; whether there was one.
+/// Removes a pipe of this user. Unless `held` is true, leaves a pipe whose lock is held. Returns
+/// true if the pipe was removed.
 ///
 /// # Errors
-/// What the system refuses.
+/// Errors of the system.
 pub fn remove(path: &Path, held: bool) -> Result<bool> {
     let failed = |error| failure_io(&path.display().to_string(), "remove", error);
     let is_ours = |status: fs::Metadata| status.file_type().is_fifo() && status.uid() == own_user();
@@ -159,12 +165,12 @@ pub fn remove(path: &Path, held: bool) -> Result<bool> {
 pub struct Sender(File);
 
 impl Sender {
-    /// Opens it.
+    /// Opens the pipe.
     ///
     /// # Errors
-    /// EPERM if it is no pipe of this user, and what the system refuses.
+    /// EPERM if `path` is not a pipe of this user, and errors of the system.
     pub fn open(path: &Path) -> nix::Result<Self> {
-        // For both directions: a pipe without a reader would answer by SIGPIPE.
+        // For both directions: a write to a pipe without a reader would raise SIGPIPE.
         match open(path) {
             Ok(pipe) => Ok(Self(pipe)),
             Err(error) if error.kind() == ErrorKind::PermissionDenied => Err(Errno::EPERM),
@@ -172,10 +178,11 @@ impl Sender {
         }
     }
 
-    /// As [`queue::Sender::send`](super::queue::Sender::send).
+    /// Writes the commit's line. A full pipe is ignored, as in
+    /// [`queue::Sender::send`](super::queue::Sender::send).
     #[inline]
     pub fn send(&self, version: u64) {
-        // Less than PIPE_BUF: all of the line or nothing.
+        // Less than PIPE_BUF, so the line is written whole or not at all.
         let _hint = (&self.0).write(format!("{version}\n").as_bytes());
     }
 }

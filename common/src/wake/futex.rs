@@ -1,9 +1,12 @@
-//! Sleeping on `commit` itself: its lower half is a futex, and any number sleep there through their read-only mappings.
+//! Sleeping on `commit` itself: its lower half is a futex, on which any number of subscribers sleep
+//! through their read-only mappings.
 //!
-//! The publisher makes one system call for all of them, and none while nobody sleeps ([`park_on_commit`](crate::park::park_on_commit)).
-//! Nothing is registered and nothing is used up. What it cannot do is wait for anything else at the same time: a sleeper learns
-//! of its publisher's death by the re-check, unless it sleeps by a descriptor ([`super::thread`]), and whoever sleeps
-//! on a region whose publisher died before it said that another one took the name learns that by the re-check, too.
+//! The publisher makes one system call for all of them, and none while nobody sleeps
+//! ([`park_on_commit`](crate::park::park_on_commit)). Nothing is registered and no system resource
+//! is used. In exchange, a subscriber cannot wait for anything else at the same time: it learns of
+//! the publisher's death at its re-check, unless it sleeps on a descriptor ([`super::thread`]). The
+//! re-check also finds a successor region if the publisher died before it announced that the name
+//! was taken.
 
 use std::num::NonZeroU32;
 use std::time::Duration;
@@ -14,13 +17,15 @@ use rustix::thread::futex::Timespec;
 use crate::clock::monotonic_ns;
 use crate::region::FutexWord;
 
-/// The bit of those who sleep here by themselves. The others are for the threads of [`super::thread`], which are also called one
-/// by one. A publisher's call is for all.
+/// The futex bit of subscribers that sleep here themselves. The other bits belong to the threads of
+/// [`super::thread`], which are also woken individually. A publisher's wake-up reaches all bits.
 pub const SLEEPER: NonZeroU32 = NonZeroU32::new(1 << 31).expect("a bit");
 
-/// Sleeps as long as the half of `commit` is that of `seen`, at most for `time`. Whether it was called.
+/// Sleeps while the lower half of `commit` equals that of `seen`, at most for `time`. Returns true
+/// if woken.
 pub fn sleep(half: FutexWord<'_>, seen: u64, time: Option<Duration>, bits: NonZeroU32) -> bool {
-    // Its time is a point of CLOCK_MONOTONIC and not a span, as that of FUTEX_WAIT would be.
+    // FUTEX_WAIT_BITSET takes a point in time of CLOCK_MONOTONIC, unlike FUTEX_WAIT, which takes a
+    // duration.
     let until = time.map(|time| {
         let span = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
         let until = monotonic_ns().saturating_add(span);
@@ -32,9 +37,9 @@ pub fn sleep(half: FutexWord<'_>, seen: u64, time: Option<Duration>, bits: NonZe
     loop {
         match half.wait(seen as u32, until.as_ref(), bits) {
             Ok(()) => return true,
-            // A signal: as with a sleep in epoll the program's handler has had its turn.
+            // A signal: as with a sleep in epoll, the program's handler has run.
             Err(Errno::INTR) if until.is_none() => {}
-            // Another commit by now, or the time is over. Or the file was cut short: the next look finds that.
+            // Another commit, a timeout, or a truncated file, which the next read detects.
             Err(_) => return false,
         }
     }

@@ -1,4 +1,4 @@
-//! What a subscriber may ask for, and its text form.
+//! The kinds of wake-up that a subscriber may ask for, and their text form.
 
 use std::fmt;
 use std::str::FromStr;
@@ -10,11 +10,12 @@ use serde::{Deserialize, Serialize};
 use super::signal::is_allowed;
 use crate::error::{Error, Result};
 
-/// The longest time that a subscriber may spin before it sleeps: more is [`WakeKind::Spin`].
+/// Longest time that a subscriber may spin before it sleeps; for more there is [`WakeKind::Spin`].
 const MAX_SPIN: Duration = Duration::from_secs(1);
 
-/// How a subscriber waits for news. As text: `auto`, `mq`, `futex`, `unix`, `signal` (or `signal:USR2`, `signal:RTMIN+3`), `fifo`,
-/// `spin`, and `spin:50us` or `spin:50us+futex` for one that spins for a while before it sleeps.
+/// How a subscriber waits for commits. As text: `auto`, `mq`, `futex`, `unix`, `signal` (or
+/// `signal:USR2`, `signal:RTMIN+3`), `fifo`, `spin`, and `spin:50us` or `spin:50us+futex` for
+/// spinning before sleeping.
 ///
 /// ```
 /// # use common::{Sleep, WakeKind};
@@ -27,15 +28,17 @@ const MAX_SPIN: Duration = Duration::from_secs(1);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String")]
 pub enum WakeKind {
-    /// Sleeps.
+    /// Sleeps until woken.
     Sleep(Sleep),
-    /// Looks all the time: a processor for it, no system call on either side, and nobody knows of it.
+    /// Polls `commit` all the time. Occupies a processor; needs no system call on either side and
+    /// no registration.
     Spin,
-    /// Looks for so long, then sleeps. What has a descriptor is not looked for: it is readable, or it sleeps.
+    /// Spins for this time, then sleeps. A subscriber that is polled through its descriptor does
+    /// not spin.
     SpinThen(Duration, Sleep),
 }
 
-/// What a subscriber sleeps in.
+/// What a subscriber sleeps on.
 ///
 /// ```
 /// use common::Sleep;
@@ -48,18 +51,19 @@ pub enum WakeKind {
 #[non_exhaustive]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Sleep {
-    /// A message queue, or the futex where there is none to be had or the publisher cannot send to it.
+    /// A message queue, or the futex if no queue is available or the publisher cannot send to it.
     #[default]
     Auto,
-    /// A POSIX message queue of its own.
+    /// A POSIX message queue per subscriber.
     Queue,
-    /// The version itself, in shared memory: any number of subscribers, and nothing of the system is used up.
+    /// The version itself, in shared memory: any number of subscribers, no system resources.
     Futex,
-    /// A Unix datagram socket of its own, abstract or in a directory.
+    /// A Unix datagram socket per subscriber, abstract or in a directory.
     Unix,
     /// A signal: SIGUSR1, SIGUSR2 or a real-time one. Between processes of one user only.
     Signal(i32),
-    /// A named pipe that scripts can read, too: a line for each wake-up, the version. Between processes of one user only.
+    /// A named pipe that scripts can read as well: each wake-up writes a line with the version.
+    /// Between processes of one user only.
     Fifo,
 }
 
@@ -76,7 +80,7 @@ impl From<Sleep> for WakeKind {
 }
 
 impl WakeKind {
-    /// What it sleeps in; None if it never does.
+    /// Returns what this kind sleeps on; None if it never sleeps.
     pub(crate) fn sleep(self) -> Option<Sleep> {
         match self {
             Self::Sleep(sleep) | Self::SpinThen(_, sleep) => Some(sleep),
@@ -84,7 +88,7 @@ impl WakeKind {
         }
     }
 
-    /// How long it spins before it sleeps.
+    /// Returns the time for which this kind spins before it sleeps.
     pub(crate) fn spin(self) -> Duration {
         match self {
             Self::Sleep(_) => Duration::ZERO,
@@ -152,8 +156,8 @@ fn signal_number(name: &str) -> Option<i32> {
 fn invalid(text: &str) -> Error {
     Error::InvalidWake {
         reason: format!(
-            "{text:?} is no way to be woken: there are auto, mq, futex, unix, signal, signal:USR2, signal:RTMIN+3, fifo, spin, \
-             spin:50us and spin:50us+futex"
+            "{text:?}: not a kind of wake-up; use auto, mq, futex, unix, signal, signal:USR2, signal:RTMIN+3, fifo, spin, \
+             spin:50us or spin:50us+futex"
         ),
     }
 }
@@ -215,7 +219,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_kind_has_a_text_form_that_is_read_back() {
+    fn each_kind_round_trips_through_its_text_form() {
         for text in [
             "auto",
             "mq",
@@ -244,7 +248,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_kind_says_which_there_are() {
+    fn invalid_kind_is_refused_with_a_list_of_valid_kinds() {
         for text in [
             "",
             "queue",

@@ -1,23 +1,27 @@
-//! How sleepers are called. A call is an empty hint and never data: whoever is called looks at `commit`.
+//! Wake-ups of parked subscribers. A wake-up is an empty hint and never data: a woken subscriber
+//! loads `commit`.
 //!
-//! The seam has two halves, and a file a kind:
+//! Each kind has a file with two halves:
 //!
-//! - [`Bell`], the subscriber's: made at its slot, drained before it parks, readable when it is called, removed when dropped.
-//! - [`Caller`], the publisher's: opened by what the slot's record says ([`Address`]), sends without ever blocking, closed when
-//!   dropped. Sending never fails: what is full has a wake-up in it already, and what is gone has nobody to wake.
+//! - [`Bell`], the subscriber's receiver: created at its slot, drained before the subscriber parks,
+//!   readable when woken, removed when dropped.
+//! - [`Caller`], the publisher's sender: opened at the [`Address`] in the slot's record, closed
+//!   when dropped. It never blocks and never fails: a full receiver already holds a wake-up, and a
+//!   missing receiver has nobody to wake.
 //!
-//! | kind | the publisher | the subscriber sleeps in | a slot | in which file |
+//! | kind | the publisher | the subscriber sleeps in | needs a slot | file |
 //! |---|---|---|---|---|
 //! | `mq` | sends one byte | `epoll`, on its queue | yes | [`queue`] |
 //! | `unix` | sends an empty datagram | `epoll`, on its socket | yes | [`unix`] |
 //! | `signal` | sends a signal by pidfd | `epoll`, on a socket that the handler writes to | yes | [`signal`] |
 //! | `fifo` | writes a line | `epoll`, on its pipe | yes | [`fifo`] |
 //! | `futex` | wakes all by one call | the futex that is `commit` | no | [`futex`] |
-//! | `spin` | nothing | nothing: it looks | no | [`spin`] |
+//! | `spin` | nothing | nothing: it polls | no | [`spin`] |
 //!
-//! Names are derived from registry, slot and the subscriber's random number, and never read. What cannot be derived (a process,
-//! a path) is read from the registry only where one user alone may write to it. For those without a descriptor [`thread`] makes
-//! one when it is asked for.
+//! Names are derived from the registry, the slot and the subscriber's random number, and never read
+//! from the registry. A target that cannot be derived (a process, a path) is read from the registry
+//! only if a single user may write to it. For kinds without a descriptor, [`thread`] provides one
+//! on request.
 
 pub mod budget;
 mod callers;
@@ -48,7 +52,7 @@ pub use callers::Callers;
 pub use kind::{Sleep, WakeKind};
 pub use thread::Watcher;
 
-/// The words that stand for the kinds in a slot's record.
+/// The values of the kind word in a slot's record.
 pub mod words {
     /// [`Address::Queue`](super::Address::Queue).
     pub const QUEUE: u64 = 1;
@@ -65,17 +69,19 @@ pub mod words {
     /// [`Address::Nowhere`](super::Address::Nowhere).
     pub const SPIN: u64 = 7;
 
-    /// Whether who is of that kind says where to call, so that it is believed of one's own user only.
+    /// Returns true if this kind carries a target supplied by the subscriber, which the publisher
+    /// accepts only from its own user.
     pub fn name_a_target(word: u64) -> bool {
         matches!(word, SOCKET_AT | SIGNAL | FIFO)
     }
 
-    /// Returns true if a subscriber of that kind is called by itself, and not with all others who sleep on `commit`.
+    /// Returns true if a subscriber of this kind is woken individually, and not with all others
+    /// that sleep on `commit`.
     pub fn needs_calls(word: u64) -> bool {
         !matches!(word, 0 | FUTEX | SPIN)
     }
 
-    /// The kind that a word stands for, in one word.
+    /// Returns the name of the kind that a word encodes.
     pub fn kind_of(word: u64) -> &'static str {
         match word {
             QUEUE => "mq",
@@ -89,30 +95,31 @@ pub mod words {
     }
 }
 
-/// Where a subscriber can be called, as its slot's record says.
+/// Target of a subscriber's wake-ups, as given in its slot's record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Address {
-    /// The message queue of that name.
+    /// The message queue with this name.
     Queue(String),
-    /// The abstract socket of that name.
+    /// The abstract socket with this name.
     Socket(String),
-    /// The socket of that path.
+    /// The socket at this path.
     SocketAt(PathBuf),
-    /// That signal of that process.
+    /// This signal, sent to this process.
     Signal(Identity, i32),
-    /// The named pipe of that path.
+    /// The named pipe at this path.
     Fifo(PathBuf),
-    /// Asleep on `commit` itself, with all others who are.
+    /// The futex in `commit`, shared by all subscribers that sleep on it.
     Commit,
-    /// Awake all the time.
+    /// None: the subscriber never sleeps.
     Nowhere,
 }
 
 impl Address {
-    /// Where a subscriber is called that asks for `sleep`: by `name`, which nobody else has, or at `place`, if it names one.
+    /// Returns the target of a subscriber that asks for `sleep`: derived from `name`, which is
+    /// unique, or at `place` if given.
     ///
     /// # Errors
-    /// A place that cannot be, and what the system refuses.
+    /// [`Error::InvalidWake`] if the path is too long, and errors of the system.
     pub fn of(sleep: Sleep, place: Option<&Path>, name: &str) -> Result<Self> {
         let file = name.trim_start_matches('/');
         Ok(match (sleep, place) {
@@ -129,7 +136,7 @@ impl Address {
         })
     }
 
-    /// The path, if it has one.
+    /// Returns the path, if it has one.
     pub fn path(&self) -> Option<&Path> {
         match self {
             Self::SocketAt(path) | Self::Fifo(path) => Some(path),
@@ -137,7 +144,7 @@ impl Address {
         }
     }
 
-    /// The word that stands for the kind in a slot's record.
+    /// Returns the word that encodes the kind in a slot's record.
     pub fn word(&self) -> u64 {
         match self {
             Self::Queue(_) => words::QUEUE,
@@ -150,7 +157,7 @@ impl Address {
         }
     }
 
-    /// What it is, for people.
+    /// Returns a description for messages.
     pub fn object(&self) -> String {
         match self {
             Self::Queue(name) => name.clone(),
@@ -161,10 +168,12 @@ impl Address {
         }
     }
 
-    /// Removes what stands there, whose owner is gone or, if `held`, has nobody left to be called by. Whether there was anything.
+    /// Removes the object at this target, whose owner is gone. With `held`, also removes a pipe
+    /// that its owner holds, because no publisher is left to wake it. Returns true if something was
+    /// removed.
     ///
     /// # Errors
-    /// [`Error::PermissionDenied`](crate::Error::PermissionDenied): not everybody may.
+    /// [`Error::PermissionDenied`](crate::Error::PermissionDenied) if this user may not remove it.
     pub fn remove(&self, held: bool) -> Result<bool> {
         match self {
             Self::Queue(name) => queue::remove_queue(name),
@@ -175,7 +184,7 @@ impl Address {
     }
 }
 
-/// The subscriber's half. Dropping it removes what it made.
+/// The subscriber's half. Dropping it removes what it created.
 pub enum Bell {
     /// A message queue.
     Queue(queue::Queue),
@@ -185,15 +194,16 @@ pub enum Bell {
     Signal(signal::Receiver),
     /// A named pipe.
     Fifo(fifo::Fifo),
-    /// Nobody calls.
+    /// No receiver: the subscriber sleeps on `commit` or never sleeps.
     None,
 }
 
 impl Bell {
-    /// Makes it, to be called by `publisher`.
+    /// Creates the receiver, to be woken by `publisher`.
     ///
     /// # Errors
-    /// [`Error::Limit`](crate::Error::Limit) naming what is used up, and what the system refuses.
+    /// [`Error::Limit`](crate::Error::Limit) naming the limit that was hit, and errors of the
+    /// system.
     pub fn make(address: &Address, publisher: queue::Publisher) -> Result<Self> {
         Ok(match address {
             Address::Queue(name) => Self::Queue(queue::Queue::create(name.clone(), publisher)?),
@@ -205,7 +215,7 @@ impl Bell {
         })
     }
 
-    /// Takes out what calls there are, as far as they would make it readable once more.
+    /// Takes out pending wake-ups, as far as they would make the descriptor readable again.
     pub fn drain(&self) {
         match self {
             Self::Queue(queue) => queue.drain(),
@@ -216,7 +226,8 @@ impl Bell {
         }
     }
 
-    /// Turns readable when it is called. None of a signal that the program receives by itself.
+    /// Returns the descriptor that becomes readable on a wake-up. None for a signal that the
+    /// program receives itself.
     pub fn descriptor(&self) -> Option<BorrowedFd<'_>> {
         match self {
             Self::Queue(queue) => Some(queue.as_fd()),
@@ -227,7 +238,7 @@ impl Bell {
         }
     }
 
-    /// Whether calls are left where they are, so that only a new one counts.
+    /// Returns true if wake-ups stay in the receiver, so that only a new one counts.
     pub fn keeps_calls(&self) -> bool {
         matches!(self, Self::Fifo(_))
     }
@@ -243,15 +254,15 @@ pub enum Caller {
     Signal(signal::Sender),
     /// To a named pipe.
     Fifo(fifo::Sender),
-    /// To nobody: it is awake, or woken with all who sleep on `commit`.
+    /// Nothing to send: the subscriber is awake, or woken with all others that sleep on `commit`.
     None,
 }
 
 impl Caller {
-    /// Opens it.
+    /// Opens the sender.
     ///
     /// # Errors
-    /// What the system refuses; that errno is told to the subscriber.
+    /// Errors of the system; the caller reports the errno to the subscriber.
     pub fn open(address: &Address) -> nix::Result<Self> {
         Ok(match address {
             Address::Queue(name) => Self::Queue(queue::Sender::open(name)?),
@@ -265,7 +276,7 @@ impl Caller {
         })
     }
 
-    /// Calls because of commit `version`, without ever blocking.
+    /// Wakes the subscriber for commit `version`. Never blocks.
     #[inline]
     pub fn call(&self, version: u64) {
         match self {
@@ -278,10 +289,11 @@ impl Caller {
     }
 }
 
-/// Checks that a subscriber that asks for `sleep` can make what it is called by at `place`, a path that its user has named.
+/// Checks that a subscriber that asks for `sleep` can create its receiver at `place`, a path given
+/// by the user.
 ///
 /// # Errors
-/// [`Error::InvalidWake`] with what is wrong with the place.
+/// [`Error::InvalidWake`] with the reason.
 pub fn check_place(sleep: Sleep, place: &Path) -> Result<()> {
     let (what, directory) = match sleep {
         Sleep::Unix => ("socket", place),
@@ -290,7 +302,7 @@ pub fn check_place(sleep: Sleep, place: &Path) -> Result<()> {
         Sleep::Auto | Sleep::Queue | Sleep::Futex | Sleep::Signal(_) => return Ok(()),
     };
     let refused = |reason: String| Err(Error::InvalidWake { reason });
-    // The parent of a bare name.
+    // The parent of a bare name is empty.
     let directory = match directory.as_os_str().is_empty() {
         true => Path::new("."),
         false => directory,
@@ -300,12 +312,12 @@ pub fn check_place(sleep: Sleep, place: &Path) -> Result<()> {
         Ok(status) if status.is_dir() => {}
         Ok(_) => {
             return refused(format!(
-                "{what} at {object}: {shown} is no directory; name one that is"
+                "{what} at {object}: {shown} is not a directory; name a directory"
             ));
         }
         Err(error) => {
             return refused(format!(
-                "{what} at {object}: {shown}: {error}; make that directory first, or name another place"
+                "{what} at {object}: {shown}: {error}; create that directory first, or name another place"
             ));
         }
     }
@@ -318,10 +330,10 @@ pub fn check_place(sleep: Sleep, place: &Path) -> Result<()> {
     let is_taken = |status: std::fs::Metadata| !status.is_dir() && !status.file_type().is_fifo();
     if sleep == Sleep::Fifo && std::fs::symlink_metadata(place).is_ok_and(is_taken) {
         return refused(format!(
-            "{what} at {object}: there is something else; remove that, or name another place"
+            "{what} at {object}: another file has this name; remove it, or name another place"
         ));
     }
-    // The longest name that is made in a directory.
+    // The longest name that is created in a directory.
     let longest = queue_name(u64::MAX, MAX_SLOTS, u64::MAX);
     match Address::of(sleep, Some(place), &longest)? {
         Address::SocketAt(path) if SocketAddr::from_pathname(&path).is_err() => refused(format!(
@@ -331,20 +343,23 @@ pub fn check_place(sleep: Sleep, place: &Path) -> Result<()> {
     }
 }
 
-/// The publisher has another working directory, and room for so many bytes.
+/// Returns the absolute path, because the publisher has another working directory. Refuses a path
+/// that does not fit into a slot's record.
 fn absolute(path: &Path) -> Result<PathBuf> {
     let object = path.display().to_string();
     let path = std::path::absolute(path).map_err(|error| failure_io(&object, "find", error))?;
     let bytes = path.as_os_str().len();
     if bytes >= PATH_BYTES {
-        let reason =
-            format!("{object} is too long: {bytes} bytes, and there is room for {PATH_BYTES}");
+        let reason = format!(
+            "{object}: the path is too long: {bytes} bytes, at most {}; name a shorter path",
+            PATH_BYTES - 1
+        );
         return Err(Error::InvalidWake { reason });
     }
     Ok(path)
 }
 
-/// The errno of an error of the standard library.
+/// Returns the errno of a standard library error.
 fn errno(error: &std::io::Error) -> Errno {
     error.raw_os_error().map_or(Errno::EIO, Errno::from_raw)
 }

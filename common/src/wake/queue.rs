@@ -1,7 +1,9 @@
-//! POSIX message queues: one a subscriber, one message deep, one byte. A full one means that a wake-up is on its way.
+//! POSIX message queues: one per subscriber, one message of one byte deep. A full queue means that
+//! a wake-up is pending.
 //!
-//! Its name is derived from registry, slot and the subscriber's random number, so that a publisher sends to whom it means or to
-//! nobody. What it costs is a place among those of the system (256 unless set otherwise).
+//! A queue's name is derived from the registry, the slot and the subscriber's random number, so
+//! that a publisher reaches the intended subscriber or nobody. Each queue counts against the
+//! system's limit (256 unless set otherwise).
 
 use std::fs::Metadata;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -16,7 +18,7 @@ use crate::region::fork::Creator;
 use crate::region::lock::{self, Span};
 use crate::region::object::{self, failure, own_user};
 
-/// An open queue, closed when dropped (nix leaves that to its users).
+/// An open queue, closed when dropped (nix does not close it).
 struct Descriptor(Option<MqdT>);
 
 impl Descriptor {
@@ -42,24 +44,24 @@ impl Descriptor {
 
 impl Drop for Descriptor {
     fn drop(&mut self) {
-        // It can only fail for a descriptor that is none.
+        // Fails only for an invalid descriptor.
         let _closed = self.0.take().map(mq_close);
     }
 }
 
-/// Who sends to a queue.
+/// The publisher that sends to a queue.
 #[derive(Clone, Copy, Debug)]
 pub struct Publisher {
-    /// The user of its process.
+    /// User of its process.
     pub user: u32,
-    /// The group of its objects, of which it is a member.
+    /// Group of its objects, of which it is a member.
     pub group: u32,
-    /// Whether every user may read its table.
+    /// True if every user may read its table.
     pub is_public: bool,
 }
 
 impl Publisher {
-    /// The publisher whose registry has this status.
+    /// Returns the publisher whose registry has this status.
     pub fn of(registry: &Metadata) -> Self {
         Self {
             user: registry.uid(),
@@ -68,17 +70,18 @@ impl Publisher {
         }
     }
 
-    /// Lets it send to a queue that was made with mode 0600, and as few others as modes can say. Nobody else can take a message out.
+    /// Lets the publisher send to a queue created with mode 0600, and as few others as file modes
+    /// allow. Nobody else can take a message out.
     ///
     /// # Errors
-    /// What the system refuses.
+    /// Errors of the system.
     fn admit(self, queue: BorrowedFd<'_>) -> nix::Result<()> {
-        // Its own queue, or root's right.
+        // The owner and root may send already.
         if [own_user(), 0].contains(&self.user) {
             return Ok(());
         }
         match object::restrict(queue, 0o620, Some(self.group)) {
-            // This process is not of that group, and cannot name the publisher more closely than as anybody.
+            // This process is not a member of that group, so only "others" includes the publisher.
             Err(_) if self.is_public => object::restrict(queue, 0o622, None),
             admitted => admitted,
         }
@@ -93,10 +96,10 @@ pub struct Queue {
 }
 
 impl Queue {
-    /// Makes the queue `name`, for `publisher` to send to.
+    /// Creates the queue `name`, for `publisher` to send to.
     ///
     /// # Errors
-    /// [`Error::Limit`] naming what is used up, and what the system refuses.
+    /// [`Error::Limit`] naming the limit that was hit, and errors of the system.
     pub fn create(name: String, publisher: Publisher) -> Result<Self> {
         let flags = MQ_OFlag::O_CREAT | MQ_OFlag::O_EXCL | MQ_OFlag::O_RDONLY;
         let owner = Mode::S_IRUSR | Mode::S_IWUSR;
@@ -107,7 +110,8 @@ impl Queue {
             queue,
             process: Creator::this_process(),
         };
-        // Says that its owner lives, also where the registry cannot be seen (another /dev/shm in the same IPC namespace).
+        // The lock shows that the owner is alive, even where the registry is not visible (another
+        // /dev/shm in the same IPC namespace).
         if let Err(errno) = lock::try_share(queue.as_fd(), Span::WHOLE) {
             tracing::debug!("{} is not locked: {errno}", queue.name);
         }
@@ -117,9 +121,10 @@ impl Queue {
         Ok(queue)
     }
 
-    /// Takes out the message that may be there.
+    /// Takes out the message, if any.
     pub fn drain(&self) {
-        // It holds one message at most, but a hostile sender may put in one after the other: once is enough.
+        // The queue holds at most one message. A hostile sender may refill it for ever, so receive
+        // only once.
         let _nothing_to_take = mq_receive(self.queue.get(), &mut [0; 1], &mut 0);
     }
 }
@@ -135,15 +140,15 @@ impl Drop for Queue {
         if self.process.is_this_process()
             && let Err(error) = remove_queue(&self.name)
         {
-            tracing::warn!("it stays behind: {error}");
+            tracing::warn!("message queue was not removed: {error}");
         }
     }
 }
 
-/// Whether the owner of a queue has it open; None if there is no such queue in this IPC namespace.
+/// Returns true if the owner of a queue has it open; None if this IPC namespace has no such queue.
 ///
 /// # Errors
-/// What the system refuses.
+/// Errors of the system.
 pub fn is_held(name: &str) -> Result<Option<bool>> {
     let Some(queue) = open_if_there(name, MQ_OFlag::O_RDONLY)? else {
         return Ok(None);
@@ -153,12 +158,12 @@ pub fn is_held(name: &str) -> Result<Option<bool>> {
         .map_err(|errno| failure(name, "query the lock of", errno))
 }
 
-/// Removes a queue that nobody has open who made it; whether there was one.
+/// Removes a queue whose owner is gone. Returns true if it was removed.
 ///
 /// # Errors
-/// What the system refuses.
+/// Errors of the system.
 pub fn remove_deserted(name: &str) -> Result<bool> {
-    // To take the lock and not only to look asks for the right to write.
+    // Taking the lock, unlike querying it, requires write access.
     let Some(queue) = open_if_there(name, MQ_OFlag::O_RDWR)? else {
         return Ok(false);
     };
@@ -177,10 +182,10 @@ fn open_if_there(name: &str, flags: MQ_OFlag) -> Result<Option<Descriptor>> {
     }
 }
 
-/// Removes a queue; whether there was one.
+/// Removes a queue. Returns false if it did not exist.
 ///
 /// # Errors
-/// [`Error::PermissionDenied`]: only its owner or root may.
+/// [`Error::PermissionDenied`] unless this user is its owner or root.
 pub fn remove_queue(name: &str) -> Result<bool> {
     match mq_unlink(name) {
         Ok(()) => Ok(true),
@@ -189,7 +194,8 @@ pub fn remove_queue(name: &str) -> Result<bool> {
     }
 }
 
-/// EMFILE has two meanings here, of which only one also stops other files from being opened.
+/// Maps an errno of `mq_open`. EMFILE has two meanings; only one of them also stops other files
+/// from being opened.
 fn queue_failure(name: &str, errno: Errno) -> Error {
     let object = format!("message queue {name}");
     let limit = |limit, remedy| Error::Limit {
@@ -208,7 +214,7 @@ fn queue_failure(name: &str, errno: Errno) -> Error {
         ),
         Errno::ENOSYS => limit(
             "what the kernel can do",
-            "it was built without POSIX message queues",
+            "it was built without POSIX message queues; use another kind of wake-up",
         ),
         errno => failure(&object, "make", errno),
     }
@@ -218,15 +224,16 @@ fn queue_failure(name: &str, errno: Errno) -> Error {
 pub struct Sender(Descriptor);
 
 impl Sender {
-    /// Opens the queue of that name.
+    /// Opens the queue `name`.
     ///
     /// # Errors
-    /// What the system refuses.
+    /// Errors of the system.
     pub fn open(name: &str) -> nix::Result<Self> {
         Descriptor::open(name, MQ_OFlag::O_WRONLY, Mode::empty(), None).map(Self)
     }
 
-    /// Any refusal means that no wake-up is needed (full) or none can help (its owner's doing).
+    /// Sends a message and ignores errors: a full queue already holds a wake-up, and any other
+    /// error is caused by its owner.
     #[inline]
     pub fn send(&self) {
         let _hint = mq_send(self.0.get(), &[0], 0);
@@ -243,9 +250,9 @@ mod tests {
     use crate::region::random_id;
 
     #[test]
-    fn queue_admits_its_publisher_and_nobody_who_could_take_a_message_out() {
+    fn queue_admits_its_publisher_and_no_other_receiver() {
         let (own_group, stranger) = (getegid().as_raw(), own_user() + 1);
-        // A group that an ordinary user is not in, and root can give away all the same.
+        // A group that an ordinary user is not a member of, but that root can assign.
         let other_group = own_group + 54_321;
         let is_root = own_user() == 0;
         for (user, group, is_public, mode) in [

@@ -1,11 +1,12 @@
-//! Signals, for programs that live in a signal loop: the publisher sends one by pidfd, so that a pid that was given to
-//! another process is never hit, and only to processes of its own user.
+//! Signals, for programs with a signal loop. The publisher sends them by pidfd, so that a reused
+//! pid is never hit, and only to processes of its own user.
 //!
-//! A program that neither handles nor blocks the signal when its subscriber first sleeps gets a handler that writes to a
-//! socket, on which the subscriber sleeps: so it makes no difference which of its threads the signal comes to. A
-//! program that does is left alone: it calls `refresh` after each signal; `wait` looks every 50 ms then, and the descriptor
-//! tells of the re-check and of the publisher's death only. The handler stays when the subscriber goes, so that a last signal
-//! that is on its way does not kill.
+//! If the program neither handles nor blocks the signal when its subscriber first sleeps, the
+//! library installs a handler that writes to a socket, on which the subscriber sleeps. So it does
+//! not matter which thread receives the signal. If the program does handle or block the signal, it
+//! is left alone: it calls `refresh` after each signal, `wait` polls every 50 ms, and the
+//! descriptor reports only the re-check and the publisher's death. The handler stays installed when
+//! the subscriber is dropped, so that a late signal does not kill the process.
 
 use std::fs;
 use std::io::Read;
@@ -25,10 +26,11 @@ use crate::error::Result;
 use crate::identity::Identity;
 use crate::region::object::{failure_io, own_user};
 
-/// Signals that have a handler of ours: it is never taken away.
+/// Signals that have a handler of this library, which is never removed.
 static HANDLED: Mutex<Vec<i32>> = Mutex::new(Vec::new());
 
-/// Whether a subscriber may ask for it: no program means anything else by it that it did not choose itself.
+/// Returns true if a subscriber may ask for `signal`: only signals whose meaning each program
+/// chooses itself.
 pub fn is_allowed(signal: i32) -> bool {
     [SIGUSR1, SIGUSR2].contains(&signal) || (SIGRTMIN()..=SIGRTMAX()).contains(&signal)
 }
@@ -39,10 +41,10 @@ pub struct Receiver {
 }
 
 impl Receiver {
-    /// Has `signal` written to a socket, unless the program handles or blocks it.
+    /// Installs a handler that writes to a socket, unless the program handles or blocks `signal`.
     ///
     /// # Errors
-    /// What the system refuses.
+    /// Errors of the system.
     pub fn install(signal: i32) -> Result<Self> {
         let mut handled = HANDLED.lock().unwrap_or_else(PoisonError::into_inner);
         if !handled.contains(&signal) && is_the_programs(signal) {
@@ -60,15 +62,17 @@ impl Receiver {
         Ok(Self { socket })
     }
 
-    /// Takes out what is there.
+    /// Takes out pending bytes.
     pub fn drain(&self) {
         if let Some((reader, _)) = &self.socket {
-            // One byte a signal, and one signal a sleep: once is enough, and what was left would only wake once more.
+            // Each signal writes one byte, and each sleep gets one signal. A byte that is left over
+            // only causes one more wake-up.
             let _nothing_to_take = (&*reader).read(&mut [0; 64]);
         }
     }
 
-    /// Readable after a signal; None if the program receives it itself.
+    /// Returns the descriptor that is readable after a signal; None if the program receives the
+    /// signal itself.
     pub fn descriptor(&self) -> Option<BorrowedFd<'_>> {
         self.socket.as_ref().map(|(reader, _)| reader.as_fd())
     }
@@ -82,7 +86,7 @@ impl Drop for Receiver {
     }
 }
 
-/// Returns true if the program handles the signal or blocks it in this thread.
+/// Returns true if the program handles the signal, or blocks it in this thread.
 fn is_the_programs(signal: i32) -> bool {
     let status = fs::read("/proc/thread-self/status").unwrap_or_default();
     // The thread's name is among it, which need not be UTF-8.
@@ -102,10 +106,11 @@ pub struct Sender {
 }
 
 impl Sender {
-    /// Opens the process, if it is that one, of this user, and of this pid namespace.
+    /// Opens the process, if it still is the given one and belongs to this user and pid namespace.
     ///
     /// # Errors
-    /// EINVAL for another signal, ESRCH and EPERM for another process, and what the system refuses.
+    /// EINVAL for a signal that is not allowed, ESRCH and EPERM for another process, and errors of
+    /// the system.
     pub fn open(process: Identity, signal: i32) -> nix::Result<Self> {
         let signal = Some(signal).filter(|signal| is_allowed(*signal));
         let signal = signal.and_then(Signal::from_raw).ok_or(Errno::EINVAL)?;
@@ -113,7 +118,8 @@ impl Sender {
         let pid = pid.ok_or(Errno::ESRCH)?;
         let opened = pidfd_open(pid, PidfdFlags::empty());
         let opened = opened.map_err(|error| Errno::from_raw(error.raw_os_error()))?;
-        // After opening: the descriptor is of whoever had the pid then, and that is who is looked at now.
+        // After opening: the descriptor refers to the process that had the pid then, and that
+        // process is checked now.
         if !process.is_reachable() {
             return Err(Errno::ESRCH);
         }
@@ -127,7 +133,8 @@ impl Sender {
         })
     }
 
-    /// As [`queue::Sender::send`](super::queue::Sender::send).
+    /// Sends the signal and ignores errors, as [`queue::Sender::send`](super::queue::Sender::send)
+    /// does.
     #[inline]
     pub fn send(&self) {
         let _hint = pidfd_send_signal(&self.process, self.signal);

@@ -1,7 +1,7 @@
-//! Looking at `commit` all the time: no system call on either side, and a processor for it.
+//! Polling `commit` all the time: no system call on either side, but a whole processor.
 //!
-//! The subscriber never parks, so that the publisher does not know of it. Looks become rarer, up to a bound of some tens of
-//! pauses of the processor (some hundred nanoseconds to two microseconds).
+//! The subscriber never parks, so the publisher does not know of it. The time between two loads
+//! grows up to some tens of processor pauses (some hundred nanoseconds to two microseconds).
 
 use std::time::Instant;
 
@@ -10,10 +10,11 @@ use crossbeam_utils::Backoff;
 use crate::sync::Ordering;
 use crate::word::ReadOnlyWord;
 
-/// How many looks there are between two at the clock.
+/// Number of loads between two checks of the clock.
 const LOOKS: u32 = 16;
 
-/// Looks until `commit` is no longer `seen` or `enough` says so at a look at the clock. Whether there is a commit.
+/// Loads `commit` until it differs from `seen` or `enough` returns true, which is called every
+/// [`LOOKS`] loads. Returns true if there is a commit.
 pub fn spin(commit: &ReadOnlyWord, seen: u64, mut enough: impl FnMut() -> bool) -> bool {
     let backoff = Backoff::new();
     loop {
@@ -29,7 +30,7 @@ pub fn spin(commit: &ReadOnlyWord, seen: u64, mut enough: impl FnMut() -> bool) 
     }
 }
 
-/// As [`spin`], until a point in time.
+/// Spins like [`spin`], until a point in time.
 pub fn spin_until(commit: &ReadOnlyWord, seen: u64, time: Instant) -> bool {
     spin(commit, seen, || Instant::now() >= time)
 }

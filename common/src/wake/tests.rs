@@ -1,4 +1,4 @@
-//! Both halves of each kind, in one process.
+//! Tests of both halves of each kind, in one process.
 
 use nix::errno::Errno;
 use nix::libc::{SIGKILL, SIGRTMIN};
@@ -30,13 +30,13 @@ fn addresses(directory: &Path) -> Vec<Address> {
     .into()
 }
 
-/// Whether it is readable, at once or soon: a signal may come a little later.
+/// Returns true if it is readable within `timeout`: a signal may arrive a little later.
 fn is_readable(descriptor: BorrowedFd<'_>, timeout: PollTimeout) -> bool {
     poll(&mut [PollFd::new(descriptor, PollFlags::POLLIN)], timeout).unwrap_or(0) == 1
 }
 
 #[test]
-fn calls_never_block_and_however_many_there_are_they_are_taken_out_at_once() {
+fn wake_ups_never_block_and_any_number_is_drained_at_once() {
     for address in addresses(&std::env::temp_dir()) {
         let bell = Bell::make(&address, own()).unwrap();
         let caller = Caller::open(&address).unwrap();
@@ -50,7 +50,7 @@ fn calls_never_block_and_however_many_there_are_they_are_taken_out_at_once() {
                 is_readable(descriptor, PollTimeout::from(10_000_u16)),
                 "{address:?} {round}"
             );
-            // What was on its way when it was taken out comes after it.
+            // A signal that was in flight during a drain arrives after it.
             for _ in 0..1000 {
                 bell.drain();
             }
@@ -68,7 +68,7 @@ fn calls_never_block_and_however_many_there_are_they_are_taken_out_at_once() {
 }
 
 #[test]
-fn a_pipe_keeps_its_lines_and_each_is_an_edge() {
+fn fifo_keeps_its_lines_and_each_line_is_an_edge() {
     let path = std::env::temp_dir().join(format!("tablecast-edge-{}", random_id().unwrap()));
     let bell = Bell::make(&Address::Fifo(path.clone()), own()).unwrap();
     let caller = Caller::open(&Address::Fifo(path.clone())).unwrap();
@@ -101,11 +101,11 @@ fn a_pipe_keeps_its_lines_and_each_is_an_edge() {
             .collect::<String>()
     );
     drop(bell);
-    assert!(!path.exists(), "it goes with its owner");
+    assert!(!path.exists(), "the pipe is removed with its owner");
 }
 
 #[test]
-fn a_signal_is_for_that_process_and_of_a_kind_that_nobody_else_uses() {
+fn signal_sender_accepts_only_the_given_process_and_free_signals() {
     let own = Identity::own();
     let number = SIGRTMIN() + 12;
     assert!(signal::Sender::open(own, number).is_ok());
@@ -113,7 +113,7 @@ fn a_signal_is_for_that_process_and_of_a_kind_that_nobody_else_uses() {
         (own, SIGKILL, Errno::EINVAL),
         (own, 0, Errno::EINVAL),
         (own, 33, Errno::EINVAL),
-        // The pid of another process that came after it.
+        // The pid was reused by another process.
         (
             Identity {
                 start_time: own.start_time + 1,
@@ -146,7 +146,7 @@ fn a_signal_is_for_that_process_and_of_a_kind_that_nobody_else_uses() {
 }
 
 #[test]
-fn what_is_not_there_cannot_be_opened_and_what_is_something_else_is_refused() {
+fn opening_a_missing_target_fails_and_another_file_is_refused() {
     let directory = std::env::temp_dir();
     for address in addresses(&directory) {
         if !matches!(address, Address::Signal(..)) {
@@ -169,7 +169,7 @@ fn what_is_not_there_cannot_be_opened_and_what_is_something_else_is_refused() {
 }
 
 #[test]
-fn place_where_nothing_can_be_made_is_refused_with_what_is_wrong_with_it() {
+fn check_place_reports_why_a_receiver_cannot_be_created_there() {
     let name = format!("tablecast-place-{:016x}", random_id().unwrap());
     let directory = std::env::temp_dir().join(name);
     std::fs::create_dir(&directory).unwrap();
@@ -180,26 +180,34 @@ fn place_where_nothing_can_be_made_is_refused_with_what_is_wrong_with_it() {
     let long = directory.join("x".repeat(250));
     for (place, fifo, unix) in [
         (directory.clone(), "", ""),
-        (directory.join("new"), "", "make that directory first"),
-        (directory.join("pipe"), "", "is no directory"),
+        (directory.join("new"), "", "create that directory first"),
+        (directory.join("pipe"), "", "is not a directory"),
         (
             PathBuf::from("new-in-the-working-directory"),
             "",
-            "make that directory first",
+            "create that directory first",
         ),
         (
             directory.join("none/new"),
-            "make that directory first",
-            "make that directory first",
+            "create that directory first",
+            "create that directory first",
         ),
-        (file.clone(), "something else", "is no directory"),
-        (link, "something else", "make that directory first"),
+        (
+            file.clone(),
+            "another file has this name",
+            "is not a directory",
+        ),
+        (
+            link,
+            "another file has this name",
+            "create that directory first",
+        ),
         (
             file.join("new"),
-            "is no directory",
-            "make that directory first",
+            "is not a directory",
+            "create that directory first",
         ),
-        (long, "is too long", "make that directory first"),
+        (long, "is too long", "create that directory first"),
     ] {
         for (sleep, expected) in [(Sleep::Fifo, fifo), (Sleep::Unix, unix), (Sleep::Queue, "")] {
             let checked = check_place(sleep, &place).map_err(|error| error.to_string());

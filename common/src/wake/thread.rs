@@ -1,10 +1,13 @@
-//! A descriptor for those who sleep without one: a thread waits in their place and says so by an eventfd.
+//! A descriptor for subscribers that sleep without one: a thread waits for them and signals an
+//! eventfd.
 //!
-//! 1. The subscriber parks, and tells the thread the commit it has seen. 2. The thread sleeps on `commit`, or spins, until it is
-//!    another. 3. It makes the eventfd readable, and waits to be told the next.
+//! 1. The subscriber parks, and passes the thread the commit that it has seen.
+//! 2. The thread sleeps on `commit`, or spins, until it changes.
+//! 3. The thread makes the eventfd readable, and waits for the next request.
 //!
-//! It has a mapping of its own of the region's first page, so that it needs nothing of its subscriber's. To end it is told so,
-//! and called by a bit of its own until it has gone, as it may be on its way to sleep.
+//! The thread has its own mapping of the region's first page, so that it borrows nothing from the
+//! subscriber. To end it, `drop` sets a flag and wakes the thread by its own futex bit until it has
+//! ended, because it may be just about to sleep.
 
 use std::num::NonZeroU32;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -24,15 +27,15 @@ use crate::region::object::{failure, failure_io};
 use crate::region::{Mapping, ReaderRegion};
 use crate::sync::Ordering;
 
-/// How long it is until a thread that did not end is called once more.
+/// Time between two wake-ups of a thread that is to end.
 const CALL_AGAIN: Duration = Duration::from_millis(1);
 
-/// The bits that threads are called by; there is one more ([`futex::SLEEPER`]).
+/// Number of futex bits for threads; one more is [`futex::SLEEPER`].
 const BITS: u32 = 31;
-/// Which of them is the next one's.
+/// Index of the next thread's bit, modulo [`BITS`].
 static NEXT_BIT: AtomicU32 = AtomicU32::new(0);
 
-/// The thread, and the descriptor. Dropping it ends the thread.
+/// The thread and its descriptor. Dropping it ends the thread.
 pub struct Watcher {
     shared: Arc<Shared>,
     region_id: u64,
@@ -44,26 +47,26 @@ pub struct Watcher {
 struct Shared {
     page: Mapping,
     event: EventFd,
-    /// The commit that its subscriber has seen and sleeps at.
+    /// The commit that the subscriber has seen, while it is parked.
     seen: Mutex<Option<u64>>,
-    told: Condvar,
+    changed: Condvar,
     end: AtomicBool,
 }
 
 impl Watcher {
-    /// Starts the thread for a region, which `spins` or sleeps.
+    /// Starts a thread for `region` that spins if `spins` is true, and sleeps otherwise.
     ///
     /// # Errors
-    /// What the system refuses.
+    /// Errors of the system.
     pub fn start(region: &ReaderRegion, spins: bool) -> Result<Self> {
         let object = region.object();
         let flags = EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK;
         let event = EventFd::from_value_and_flags(0, flags);
         let shared = Arc::new(Shared {
             page: region.first_page()?,
-            event: event.map_err(|errno| failure(object, "make what tells of", errno))?,
+            event: event.map_err(|errno| failure(object, "create the eventfd of", errno))?,
             seen: Mutex::new(None),
-            told: Condvar::new(),
+            changed: Condvar::new(),
             end: AtomicBool::new(false),
         });
         let bit = 1 << (NEXT_BIT.fetch_add(1, Ordering::Relaxed) % BITS);
@@ -82,18 +85,18 @@ impl Watcher {
         })
     }
 
-    /// Whether it is that region's.
+    /// Returns true if it watches `region`.
     pub fn is_of(&self, region: &ReaderRegion) -> bool {
         self.region_id == region.id()
     }
 
-    /// Has the descriptor turn readable at the next commit after `seen`, and not before.
+    /// Makes the descriptor readable at the next commit after `seen`, and not before.
     pub fn park(&self, seen: u64) {
         let mut wanted = self.shared.lock();
         let _nothing_to_take = self.shared.event.read();
         *wanted = Some(seen);
         drop(wanted);
-        self.shared.told.notify_one();
+        self.shared.changed.notify_one();
     }
 }
 
@@ -112,9 +115,9 @@ impl Drop for Watcher {
         };
         self.shared.end.store(true, Ordering::Relaxed);
         while !thread.is_finished() {
-            // Under the lock: it does not miss it between its look and its sleep there.
+            // Under the lock, so that the thread cannot miss `end` between its check and its sleep.
             drop(self.shared.lock());
-            self.shared.told.notify_one();
+            self.shared.changed.notify_one();
             self.shared.page.futex(header::COMMIT).wake_bits(self.bit);
             std::thread::park_timeout(CALL_AGAIN);
         }
@@ -122,7 +125,8 @@ impl Drop for Watcher {
     }
 }
 
-/// The program's own threads are to receive them, all but those that this one causes itself.
+/// Blocks signals in this thread, so that the program's threads receive them. Faults that the
+/// thread causes itself stay unblocked.
 fn leave_signals_to_others() {
     let mut signals = SigSet::all();
     for own in [
@@ -134,7 +138,7 @@ fn leave_signals_to_others() {
         signals.remove(own);
     }
     if let Err(errno) = signals.thread_block() {
-        tracing::debug!("signals are not blocked: {errno}");
+        tracing::debug!("wake thread: signals are not blocked: {errno}");
     }
 }
 
@@ -147,7 +151,7 @@ impl Shared {
         self.end.load(Ordering::Relaxed)
     }
 
-    /// What the thread does.
+    /// Runs the thread.
     fn watch(&self, spins: bool, bit: NonZeroU32) {
         leave_signals_to_others();
         while let Some(seen) = self.next() {
@@ -162,16 +166,17 @@ impl Shared {
             let mut wanted = self.lock();
             if *wanted == Some(seen) {
                 *wanted = None;
-                // It can only fail when it is full, and then it is readable.
+                // Fails only if the counter is full, and then the eventfd is readable already.
                 let _readable = self.event.write(1);
             }
         }
     }
 
-    /// The commit to wait for the end of; None at the end.
+    /// Waits for the next request and returns the commit to wait past; None if the thread is to
+    /// end.
     fn next(&self) -> Option<u64> {
         let wanted = self
-            .told
+            .changed
             .wait_while(self.lock(), |wanted| wanted.is_none() && !self.is_over());
         let wanted = wanted.unwrap_or_else(PoisonError::into_inner);
         wanted.filter(|_| !self.is_over())

@@ -1,8 +1,10 @@
-//! Unix datagram sockets: one a subscriber, an empty datagram a call. A full buffer means that a wake-up is on its way.
+//! Unix datagram sockets: one per subscriber, an empty datagram per wake-up. A full buffer means
+//! that a wake-up is pending.
 //!
-//! Nothing of the system is used up but descriptors. An abstract socket has a derived name, is seen in one network
-//! namespace, and goes with its owner; a socket in a directory is seen wherever that directory is, under the same path, so that
-//! it calls across containers that share nothing else.
+//! A socket uses no system resource but descriptors. An abstract socket has a derived name, is
+//! visible in one network namespace, and disappears with its owner. A socket in a directory is
+//! visible wherever that directory has the same path, so that it works across containers that share
+//! nothing else.
 
 use std::fs;
 use std::io::ErrorKind;
@@ -17,8 +19,8 @@ use crate::error::Result;
 use crate::region::fork::Creator;
 use crate::region::object::{failure_io, own_user};
 
-/// How many datagrams are taken out at once: more than a socket holds by default (`net.unix.max_dgram_qlen`), and no hostile
-/// sender keeps its receiver busy.
+/// Maximum number of datagrams per drain: more than a socket holds by default
+/// (`net.unix.max_dgram_qlen`), and few enough that no hostile sender keeps the receiver busy.
 const DRAINED: usize = 16;
 
 /// A subscriber's own socket. Dropping it removes it.
@@ -29,20 +31,20 @@ pub struct Socket {
 }
 
 impl Socket {
-    /// An abstract one.
+    /// Creates an abstract socket.
     ///
     /// # Errors
-    /// What the system refuses.
+    /// Errors of the system.
     pub fn named(name: &str) -> Result<Self> {
         let address = SocketAddr::from_abstract_name(name);
         let socket = address.and_then(|address| UnixDatagram::bind_addr(&address));
         Self::of(socket, &format!("socket @{name}"), None)
     }
 
-    /// One in a directory.
+    /// Creates a socket in a directory.
     ///
     /// # Errors
-    /// What the system refuses.
+    /// Errors of the system.
     pub fn at(path: &Path) -> Result<Self> {
         let object = format!("socket {}", path.display());
         Self::of(UnixDatagram::bind(path), &object, Some(path.to_owned()))
@@ -63,7 +65,7 @@ impl Socket {
         Ok(socket)
     }
 
-    /// Takes out what is there.
+    /// Takes out pending datagrams.
     pub fn drain(&self) {
         for _ in 0..DRAINED {
             if self.socket.recv(&mut [0; 1]).is_err() {
@@ -85,15 +87,15 @@ impl Drop for Socket {
             && self.process.is_this_process()
             && let Err(error) = remove(path)
         {
-            tracing::warn!("it stays behind: {error}");
+            tracing::warn!("socket was not removed: {error}");
         }
     }
 }
 
-/// Removes a socket of this user; whether there was one.
+/// Removes a socket of this user. Returns true if it was removed.
 ///
 /// # Errors
-/// What the system refuses.
+/// Errors of the system.
 pub fn remove(path: &Path) -> Result<bool> {
     let is_ours =
         |status: fs::Metadata| status.file_type().is_socket() && status.uid() == own_user();
@@ -111,19 +113,19 @@ pub fn remove(path: &Path) -> Result<bool> {
 pub struct Sender(UnixDatagram);
 
 impl Sender {
-    /// To an abstract one.
+    /// Connects to an abstract socket.
     ///
     /// # Errors
-    /// What the system refuses.
+    /// Errors of the system.
     pub fn to_name(name: &str) -> nix::Result<Self> {
         let address = SocketAddr::from_abstract_name(name).map_err(|error| errno(&error))?;
         Self::to(|socket| socket.connect_addr(&address))
     }
 
-    /// To one in a directory.
+    /// Connects to a socket in a directory.
     ///
     /// # Errors
-    /// What the system refuses.
+    /// Errors of the system.
     pub fn to_path(path: &Path) -> nix::Result<Self> {
         Self::to(|socket| socket.connect(path))
     }
@@ -138,7 +140,8 @@ impl Sender {
         connected().map_err(|error| errno(&error))
     }
 
-    /// As [`queue::Sender::send`](super::queue::Sender::send).
+    /// Sends a datagram and ignores errors, as [`queue::Sender::send`](super::queue::Sender::send)
+    /// does.
     #[inline]
     pub fn send(&self) {
         let _hint = self.0.send(&[]);
