@@ -61,7 +61,7 @@ Without --fields the kinds are inferred from the whole file: bool (true, false),
 
 With --fields, fields find their columns or members by name, in any order, and others are ignored; without a header they are the columns in their order.
 
-As a service (Type=notify of systemd): ready when what the source had at first can be read (stdin: when the table is there); SIGHUP reloads a file; the watchdog hears from the publishing loop. The README has a unit file.
+As a service (Type=notify of systemd): ready when what the source had at first can be read (stdin: when the table is there); SIGHUP reloads a file; the watchdog hears from the publishing loop. docs/systemd.md has a unit file.
 
 Examples:
   publisher serve processes --from processes --every 1s
