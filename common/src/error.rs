@@ -40,13 +40,12 @@ pub enum Error {
     },
 
     /// Another process, or another publisher in this one, holds the table.
-    #[error(
-        "table {table:?} is published by process {pid}: stop that one first, or choose another name"
-    )]
+    #[error("table {table:?} is {}", holder(*pid))]
     PublisherActive {
         /// The table's name.
         table: String,
-        /// The holder's process id as it wrote it (0 if it has written none yet).
+        /// The publisher's process id as it wrote it. 0 if the table is locked by a process that does not publish it: a publisher
+        /// that starts, or a sweep.
         pid: u32,
     },
 
@@ -248,4 +247,12 @@ pub enum Error {
         /// What the system answered.
         source: std::io::Error,
     },
+}
+
+/// Returns what the error says of the process that holds a table.
+fn holder(pid: u32) -> String {
+    match pid {
+        0 => "locked by a process that does not publish it (a publisher that starts, or a sweep): try again".to_owned(),
+        pid => format!("published by process {pid}: stop that one first, or choose another name"),
+    }
 }

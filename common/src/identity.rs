@@ -32,6 +32,11 @@ impl Identity {
             && self.start_time == start_time(self.pid)
             && self.start_time != 0
     }
+
+    /// Returns true if the process was of this pid namespace, and has ended.
+    pub fn is_gone(&self) -> bool {
+        self.pid_namespace == own_pid_namespace() && !self.is_reachable()
+    }
 }
 
 fn own_pid_namespace() -> u64 {
@@ -59,7 +64,12 @@ mod tests {
     #[test]
     fn a_process_reaches_itself_and_no_reused_pid() {
         let own = Identity::own();
-        assert!(own.is_reachable(), "{own:?}");
+        assert!(own.is_reachable() && !own.is_gone(), "{own:?}");
+        let before = Identity {
+            start_time: own.start_time + 1,
+            ..own
+        };
+        assert!(before.is_gone(), "{own:?}");
         assert!(
             !Identity {
                 start_time: own.start_time + 1,

@@ -35,6 +35,9 @@ pub struct FieldDef {
 /// - `name = "…"`: its name in the schema, if not the one in the struct;
 /// - `skip`: it is explicit padding and no field of the schema. Keep it zero: its bytes are part of the row.
 ///
+/// The derive finds this crate in the manifest of your package, whatever it is called there. Where it cannot (it is reached by a
+/// re-export, or two dependencies are renamed packages called `common`), `#[row(crate = "path::to::it")]` above the struct says so.
+///
 /// ```
 /// use common::bytemuck::{Pod, Zeroable};
 /// use common::{Row, Schema, Text};

@@ -2,17 +2,17 @@
 
 use std::ops::{Deref, DerefMut};
 
-/// A vector that is kept for its memory: of each use, and no more than [`SLACK`] times what recent uses needed.
+/// A vector that keeps its memory from one use to the next, but no more than [`SLACK`] times what recent uses needed.
 #[derive(Debug)]
 pub struct Scratch<T> {
     items: Vec<T>,
-    /// The length of the longest recent use. Each later one counts an eighth more than it.
+    /// The length of the longest recent use. It is reduced by an eighth at each use.
     recent: usize,
 }
 
 /// Memory is given back when there is more than this many times what recent uses needed.
 const SLACK: usize = 4;
-/// Memory for so many items is not worth giving back.
+/// Number of items that memory is always kept for.
 const LEAST: usize = 64;
 
 impl<T> Default for Scratch<T> {

@@ -14,7 +14,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{Id, WaitPidFlag, waitid};
 use nix::unistd::{Pid, getppid};
 use subscriber::service::{self, Service};
-use subscriber::shell::{Failure, Stop};
+use subscriber::shell::{Failure, Stop, start_error};
 
 use crate::args;
 use crate::serve::publish;
@@ -117,8 +117,10 @@ impl Subscriber {
         // On a terminal it hears keys, in place of the publisher.
         let process = service::hide_from(&mut command).stdin(Stdio::inherit());
         let process = process.spawn();
-        let process = process
-            .map_err(|error| Failure::new(1, format!("cannot start a subscriber: {error}")))?;
+        let process = process.map_err(|error| {
+            let reason = start_error(&error);
+            Failure::new(1, format!("cannot start a subscriber: {reason}"))
+        })?;
         let (pid, stop) = (Pid::from_raw(process.id() as i32), stop.clone());
         std::thread::spawn(move || {
             // Without waiting for it, so that its pid stays its own. An error is its end, too.

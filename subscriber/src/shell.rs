@@ -47,7 +47,11 @@ impl Stop {
             EventFd::from_value_and_flags(0, flags).map_err(|errno| refused(&errno))?,
         ));
         let handler = stop.clone();
-        ctrlc::set_handler(move || handler.request()).map_err(|error| refused(&error))?;
+        ctrlc::set_handler(move || handler.request()).map_err(|error| match error {
+            // It starts a thread.
+            ctrlc::Error::System(error) => refused(&start_error(&error)),
+            error => refused(&error),
+        })?;
         Ok(stop)
     }
 
@@ -112,9 +116,21 @@ impl Stop {
     }
 }
 
-/// Whether this process was started to ignore SIGHUP.
+/// Returns why a thread or a process could not be started, with the limit that was reached, if one was.
+pub fn start_error(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::WouldBlock => {
+            "the number of threads and processes is used up: end some, or raise RLIMIT_NPROC (ulimit -u), pids.max of this cgroup, or /proc/sys/kernel/threads-max".to_owned()
+        }
+        _ => error.to_string(),
+    }
+}
+
+/// Returns true if this process was started to ignore SIGHUP.
 pub fn ignores_hangup() -> bool {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let status = std::fs::read("/proc/self/status").unwrap_or_default();
+    // The program's name is among it, which need not be UTF-8.
+    let status = String::from_utf8_lossy(&status);
     let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
     let ignored = ignored.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
     ignored.is_some_and(|mask| mask >> (Signal::SIGHUP as u32 - 1) & 1 == 1)

@@ -22,6 +22,7 @@ use command::Runner;
 use outlet::Outlet;
 
 mod command;
+mod group;
 mod outlet;
 
 /// Prints the table and its changes, or runs a command for them.

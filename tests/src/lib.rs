@@ -17,6 +17,7 @@
 //! - [`replica`]: a copy of them under another name, as a publisher that died there would have left them;
 //! - [`confined`]: a /dev/shm and message queues of a test's own, and processes that may have less;
 //! - [`followed`]: a `publisher serve` of a file, in a folder of its own;
+//! - [`forked`]: a process that leaves what it has to a child of `fork`;
 //! - [`kinds`]: processes that are woken in each way that there is;
 //! - [`piped`]: a table that follows another, by both programs and a pipe;
 //! - [`soak`]: all of it at random, for as long as one likes;
@@ -32,6 +33,7 @@
 pub mod clean;
 pub mod confined;
 pub mod followed;
+pub mod forked;
 pub mod kinds;
 pub mod ledger;
 pub mod manager;

@@ -68,7 +68,7 @@ impl Picture {
         self.named
     }
 
-    /// Whether the region that bore the name at the beginning was removed, and no other one has it.
+    /// Returns true if the region that had the name at the beginning was removed, and no other region has the name.
     pub fn is_removed(&self) -> bool {
         self.named == Named::Nothing && self.first.is_some()
     }

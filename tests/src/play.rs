@@ -242,7 +242,7 @@ impl Play {
                 let mut publisher = self.begin(name)?;
                 let region = format!("/dev/shm/tablecast.table.{name}");
                 mark();
-                std::fs::remove_file(region).expect("a region of this process");
+                std::fs::remove_file(&region).expect("the region of this publisher");
                 // The first of the transactions.
                 publisher.maintain()?;
                 for writes in &transactions[1..] {

@@ -1,12 +1,16 @@
 //! A pseudo-terminal as a child's stdout and stderr.
 
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::io::Read;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::OpenOptionsExt;
 use std::process::{Command, Stdio};
 use std::thread::JoinHandle;
 
-use nix::pty::{Winsize, openpty};
+use nix::fcntl::OFlag;
+use nix::pty::{PtyMaster, Winsize, grantpt, openpty, posix_openpt, ptsname_r, unlockpt};
 
+use crate::clean::command;
 use crate::process::Process;
 
 /// What a program shows in a terminal of a width, both of its outputs together.
@@ -49,6 +53,36 @@ pub fn start(command: &mut Command, columns: u16) -> (JoinHandle<String>, Proces
         String::from_utf8_lossy(&text).replace("\r\n", "\n")
     });
     (reader, process)
+}
+
+/// Makes a terminal. Returns the master's end and the path of the other one.
+///
+/// # Panics
+/// If the system refuses.
+pub fn terminal() -> (PtyMaster, String) {
+    let flags = OFlag::O_RDWR | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
+    let master = posix_openpt(flags).expect("a pseudo-terminal");
+    grantpt(&master).expect("a pseudo-terminal");
+    unlockpt(&master).expect("a pseudo-terminal");
+    let path = ptsname_r(&master).expect("a path");
+    (master, path)
+}
+
+/// Starts `program` behind the words of `wrapper`, in a new session whose controlling terminal is `path`.
+///
+/// # Panics
+/// If the terminal cannot be opened.
+pub fn start_at(path: &str, wrapper: &[&str], program: &Command) -> Process {
+    let stdin = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .custom_flags(OFlag::O_NOCTTY.bits())
+        .open(path);
+    let mut session = command("setsid");
+    session.arg("--ctty").args(wrapper);
+    session.arg(program.get_program()).args(program.get_args());
+    session.stdin(OwnedFd::from(stdin.expect("the terminal")));
+    Process::start_with(&mut session)
 }
 
 /// The text without what sets colours.

@@ -203,7 +203,7 @@ async fn a_future_that_is_dropped_loses_nothing() {
 }
 
 #[tokio::test]
-async fn forgotten_futures_and_changes_lose_nothing() {
+async fn forgotten_future_loses_nothing() {
     let table = Table::new("async-forget");
     let mut publisher = publisher(&table, 8);
     let mut follower = subscriber(&table);
@@ -212,11 +212,7 @@ async fn forgotten_futures_and_changes_lose_nothing() {
         assert!(pending.as_mut().now_or_never().is_none());
         std::mem::forget(pending);
         put(&mut publisher, 0, value);
-        let changes = soon(follower.changed()).await.unwrap();
-        assert_eq!(changes.len(), 1);
-        let mut iterator = changes.iter();
-        assert!(iterator.next().is_some());
-        std::mem::forget((iterator, changes));
+        assert_eq!(soon(follower.changed()).await.unwrap().len(), 1);
     }
     assert_eq!(follower.get(&(0, 0)), Some(&Item::new((0, 0), 4)));
     publisher.close().unwrap();

@@ -1,18 +1,18 @@
 //! Publishers of files and signals: SIGHUP reads again, the terminal's hang-up and Ctrl-C end, and death loses nothing.
 
-use std::fs::{self, OpenOptions};
-use std::os::fd::OwnedFd;
-use std::os::unix::fs::OpenOptionsExt;
+use std::ffi::OsStr;
+use std::fs;
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
-use std::process::Command;
 
-use nix::fcntl::OFlag;
-use nix::pty::{PtyMaster, grantpt, posix_openpt, ptsname_r, unlockpt};
 use nix::sys::signal::Signal;
 use tests::clean::command;
 use tests::followed::{Followed, serve};
 use tests::process::Process;
+use tests::programs::subscriber;
+use tests::serving::Serving;
 use tests::table::Table;
+use tests::terminal::{start_at, terminal};
 use tests::until;
 
 const ONE: &str = "id,name\n1,one\n";
@@ -33,30 +33,6 @@ fn sighup_reads_again_and_does_not_end() {
     followed.process.signal(Signal::SIGINT);
     followed.process.ends_with(0);
     assert_eq!(followed.table.leftovers(), Vec::<String>::new());
-}
-
-/// A new terminal: the end of whoever shows it, and its other end's path.
-fn terminal() -> (PtyMaster, String) {
-    let flags = OFlag::O_RDWR | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
-    let master = posix_openpt(flags).unwrap();
-    grantpt(&master).unwrap();
-    unlockpt(&master).unwrap();
-    let path = ptsname_r(&master).unwrap();
-    (master, path)
-}
-
-/// Starts a command in a session of its own, whose terminal `path` is.
-fn start_at(path: &str, wrapper: &[&str], serve: &Command) -> Process {
-    let stdin = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .custom_flags(OFlag::O_NOCTTY.bits())
-        .open(path);
-    let mut session = command("setsid");
-    session.arg("--ctty").args(wrapper);
-    session.arg(serve.get_program()).args(serve.get_args());
-    session.stdin(OwnedFd::from(stdin.unwrap()));
-    Process::start_with(&mut session)
 }
 
 fn file_of(folder: &Path) -> std::path::PathBuf {
@@ -99,6 +75,30 @@ fn nohup_outlives_the_terminal_and_still_reads_again() {
     followed.process.signal(Signal::SIGHUP);
     followed.says("line 3: the key 1 ", 2);
     followed.stop();
+}
+
+/// Kind of defect: one name that is not UTF-8 in a file of /proc made the whole file count as empty. A program that is called by
+/// such a name then did not know that it is to ignore SIGHUP.
+#[test]
+fn nohup_works_for_a_program_whose_name_is_not_utf8() {
+    let folder = tempfile::tempdir().unwrap();
+    let name = folder.path().join(OsStr::from_bytes(b"watch\xff"));
+    std::os::unix::fs::symlink(subscriber().get_program(), &name).unwrap();
+    let table = Table::new("nohup-name");
+    let mut serving = Serving::start(table.name(), "id:u64", &[]);
+    let mut nohup = command("nohup");
+    nohup
+        .arg(&name)
+        .args(["watch", table.name(), "--format", "jsonl"]);
+    let mut watch = Process::start(&mut nohup);
+    until("it follows", || table.remember() == 1);
+    watch.signal(Signal::SIGHUP);
+    for id in 1..3 {
+        serving.publish([format!(r#"{{"id":{id}}}"#)]);
+        assert!(watch.line().contains("create"));
+    }
+    watch.signal(Signal::SIGTERM);
+    watch.ends_with(0);
 }
 
 /// A table whose rows all bear `mark`, large enough to take a while.

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use common::{Error, Publisher, Subscriber};
 use nix::sys::signal::Signal;
-use tests::confined::{MemoryGroup, own_memory, own_queues};
+use tests::clean::command;
+use tests::confined::{MemoryGroup, own_memory, own_mount, own_queues};
 use tests::process::Process;
 use tests::programs::{publisher, subscriber};
 use tests::script::Item;
@@ -325,4 +326,46 @@ fn subscribers_beyond_the_slots_follow() {
         assert_eq!(subscriber.wait(Some(LIMIT)).unwrap().len(), 1);
     }
     publisher.close().unwrap();
+}
+
+/// Kind of defect: one errno means several limits, and the error named the wrong one or none.
+#[test]
+fn inodes_that_are_used_up_are_named_and_not_the_space() {
+    const TEST: &str = "inodes_that_are_used_up_are_named_and_not_the_space";
+    // The root takes one inode, the lock the other; the region finds none.
+    if !own_mount("/dev/shm", "tmpfs", "nr_inodes=2") {
+        return skip(&format!("{TEST}: no mount namespace"));
+    }
+    let mut serve = publisher();
+    serve.args(["serve", "inodes", "--from", "-", "--fields", "id:u64"]);
+    let (_, stderr) = Process::run(&mut serve, 1);
+    assert!(
+        stderr.contains("inodes of /dev/shm") && stderr.contains("nr_inodes"),
+        "{stderr}"
+    );
+}
+
+/// Kind of defect as above, for EAGAIN: the system refuses threads and processes by it.
+#[test]
+fn threads_that_are_used_up_are_named() {
+    const TEST: &str = "threads_that_are_used_up_are_named";
+    const USER: &str = "65533";
+    if !nix::unistd::geteuid().is_root() {
+        return skip(&format!(
+            "{TEST}: not root, and another user's processes would count"
+        ));
+    }
+    let mut limited = command("prlimit");
+    limited.args([
+        "--nproc=1",
+        "setpriv",
+        "--reuid",
+        USER,
+        "--regid",
+        USER,
+        "--clear-groups",
+    ]);
+    limited.arg(subscriber().get_program()).arg("ls");
+    let (_, stderr) = Process::run(&mut limited, 1);
+    assert!(stderr.contains("ulimit -u"), "{stderr}");
 }

@@ -1,5 +1,6 @@
 //! Publishers and subscribers that are killed, stopped and replaced.
 
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use common::{Cause, Change, Error, Publisher, PublisherState, Subscriber};
@@ -10,7 +11,7 @@ use tests::mirror::Mirror;
 use tests::process::Process;
 use tests::script::Item;
 use tests::table::Table;
-use tests::{LIMIT, NEVER, role, until};
+use tests::{LIMIT, NEVER, role, skip, until};
 
 const SIZE: usize = 400;
 
@@ -357,4 +358,56 @@ fn a_child_of_fork_keeps_nothing_of_its_dead_parent() {
     publisher.close().unwrap();
     drop(subscriber);
     assert_eq!(table.leftovers(), Vec::<String>::new());
+}
+
+/// Starts a role that leaves its publisher and its subscriber to a child of `fork`, which drops both. Then nothing of the role's may
+/// be gone.
+fn leave_all_to_a_child(wake: &str, place: &str, mut start: impl FnMut(Command) -> Command) {
+    let table = Table::new("forked");
+    let mut parent = Process::start(&mut start(role!("forked", table.name(), wake, place)));
+    until("it is open", || parent.line() == "open");
+    table.remember();
+    let objects = table.leftovers();
+    let mut subscriber = Subscriber::<Item>::open(table.name()).unwrap();
+    assert_eq!(parent.line(), "well", "{wake}, {place}");
+    assert_eq!(table.leftovers(), objects, "{wake}, {place}");
+    subscriber.refresh().unwrap();
+    assert!(subscriber.publisher_state().is_alive());
+    let opened = Publisher::<Item>::builder(table.name()).open();
+    assert!(matches!(opened, Err(Error::PublisherActive { .. })));
+    let info = common::inspect(table.name(), None).unwrap();
+    let slots = info.subscribers.unwrap().len();
+    assert_eq!(slots, 1, "the parent's slot is not freed: {wake}, {place}");
+    parent.write_line("end");
+    parent.finish();
+    drop(subscriber);
+    assert_eq!(table.leftovers(), Vec::<String>::new());
+}
+
+/// Kinds of wake-ups that are called by something with a name.
+const NAMED_KINDS: [&str; 3] = ["mq", "unix", "fifo"];
+
+#[test]
+fn child_of_fork_closes_no_file_of_its_own() {
+    for wake in NAMED_KINDS {
+        for place in ["same", "full", "lowered"] {
+            leave_all_to_a_child(wake, place, |role| role);
+        }
+    }
+}
+
+#[test]
+fn child_with_the_pid_of_its_parent_drops_nothing_of_it() {
+    let mut probe = role!("pids");
+    let mut probe = Process::start(probe.arg("true"));
+    if !probe.end().success() {
+        return skip("no pid namespaces");
+    }
+    for wake in NAMED_KINDS {
+        leave_all_to_a_child(wake, "other-pids", |role| {
+            let mut apart = role!("pids");
+            apart.arg(role.get_program()).args(role.get_args());
+            apart
+        });
+    }
 }

@@ -1,5 +1,8 @@
 //! `watch NAME -- COMMAND…`: what a command is given, that there is one at a time, and that none can stop the watch.
 
+use std::fs::File;
+use std::io::Write;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use nix::sys::signal::Signal;
@@ -9,6 +12,7 @@ use tests::programs::subscriber;
 use tests::published::lines;
 use tests::serving::Serving;
 use tests::table::Table;
+use tests::terminal::{start_at, terminal};
 use tests::until;
 
 const FIELDS: &str = "id:u64,name:text(8)";
@@ -353,6 +357,115 @@ fn the_end_of_the_watch_is_the_end_of_its_command() {
         assert!(!is_there(&pid), "{shell:?} is still there");
         assert!(told.stderr().contains("only 0 of 1 changes"));
     }
+}
+
+/// A shell's command that reads its changes, starts another process, prints the ids of both and waits.
+const WITH_CHILDREN: &str = "cat >/dev/null; sleep 1000 & echo $$ $!; wait";
+
+/// Waits until a process is gone, or a zombie that nobody has asked for.
+fn until_gone(pid: &str) {
+    until("the process has ended", || {
+        state_of(pid).is_none_or(|state| state == 'Z')
+    });
+}
+
+fn signal(pid: &str, signal: Signal) {
+    nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid.parse().unwrap()), signal).unwrap();
+}
+
+fn state_of(pid: &str) -> Option<char> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    stat.rsplit(')').next()?.trim_start().chars().next()
+}
+
+/// Kind of defect: only the process that was started is ended, and not those that it started.
+#[test]
+fn end_of_the_watch_ends_all_processes_of_the_command() {
+    let table = Table::new("command-children");
+    let mut serving = Serving::start(table.name(), FIELDS, &[]);
+    serving.publish([row(1, "one")]);
+    let orphan = "cat >/dev/null; echo $$ $(sleep 1000 >/dev/null & echo $!); sleep 1000";
+    let stubborn = r#"cat >/dev/null; trap "" TERM; sleep 1000 & echo $$ $!; wait; wait"#;
+    let outlived = r#"cat >/dev/null; sh -c 'trap "" TERM; sleep 1000 & wait; wait' & echo $$ $!; exec sleep 1000"#;
+    let stopped = "cat >/dev/null; sleep 1000 & kill -STOP $!; echo $$ $!; kill -STOP $$";
+    for (shell, signal) in [
+        (WITH_CHILDREN, Signal::SIGTERM),
+        (WITH_CHILDREN, Signal::SIGINT),
+        (orphan, Signal::SIGTERM),
+        (stubborn, Signal::SIGHUP),
+        (outlived, Signal::SIGTERM),
+        (stopped, Signal::SIGTERM),
+    ] {
+        let mut told = watch(&table, &[], shell);
+        let pids = told.line();
+        told.signal(signal);
+        told.ends_with(0);
+        for pid in pids.split(' ') {
+            until_gone(pid);
+        }
+    }
+    // Also by the watch's time, and while the changes are written.
+    serving.publish(many());
+    for shell in [WITH_CHILDREN, "sleep 1000 & echo $$ $!; wait"] {
+        let mut told = watch(&table, &["--count", "100000", "--timeout", "300ms"], shell);
+        let pids = told.line();
+        told.ends_with(1);
+        pids.split(' ').for_each(until_gone);
+    }
+}
+
+/// A command that ends by itself may leave processes running, as in a shell.
+#[test]
+fn process_that_outlives_its_command_goes_on() {
+    let table = Table::new("command-left");
+    let _serving = Serving::start(table.name(), FIELDS, &[]);
+    let shell = "cat >/dev/null; sleep 1000 >/dev/null 2>&1 & echo $!";
+    let mut told = watch(&table, &["--once"], shell);
+    let pid = told.line();
+    told.ends_with(0);
+    assert!(state_of(&pid).is_some_and(|state| state != 'Z'));
+    signal(&pid, Signal::SIGKILL);
+}
+
+/// In the foreground of a terminal: the command stays in the group that its keys reach, the command may read from the terminal, and the end
+/// of the watch alone ends all of the command, too.
+#[test]
+fn command_in_a_terminal_gets_its_keys_and_ends_with_the_watch() {
+    let table = Table::new("command-terminal");
+    let _serving = Serving::start(table.name(), FIELDS, &[]);
+    let watch = |shell: &str| {
+        let mut command = subscriber();
+        command.args(["watch", table.name(), "--", "sh", "-c", shell]);
+        let (master, path) = terminal();
+        let process = start_at(&path, &[], &command);
+        (File::from(OwnedFd::from(master)), process)
+    };
+    let (mut keys, mut told) =
+        watch("cat >/dev/null; sh -c 'echo $PPID $$; exec sleep 1000'; true");
+    let pids = told.line();
+    // The terminal's keys reach the foreground group.
+    let group = |pid: &str| {
+        let pid = nix::unistd::Pid::from_raw(pid.parse().unwrap());
+        nix::unistd::getpgid(Some(pid)).unwrap().to_string()
+    };
+    for pid in pids.split(' ') {
+        assert_eq!(group(pid), told.id().to_string());
+    }
+    keys.write_all(b"\x03").unwrap();
+    told.ends_with(0);
+    pids.split(' ').for_each(until_gone);
+
+    let (_keys, mut told) = watch(WITH_CHILDREN);
+    let pids = told.line();
+    told.signal(Signal::SIGTERM);
+    told.ends_with(0);
+    pids.split(' ').for_each(until_gone);
+
+    let (mut keys, mut told) = watch("cat >/dev/null; read word </dev/tty; echo got $word");
+    keys.write_all(b"letters\n").unwrap();
+    assert_eq!(told.line(), "got letters");
+    told.signal(Signal::SIGTERM);
+    told.ends_with(0);
 }
 
 #[test]

@@ -1,21 +1,27 @@
 //! The `impl` for a plan.
 
-use proc_macro_crate::{FoundCrate, crate_name};
+use std::path::PathBuf;
+
 use proc_macro2::{Ident, Span, TokenStream};
-use quote::{format_ident, quote, quote_spanned};
+use quote::{quote, quote_spanned};
 use syn::spanned::Spanned;
 
+use crate::found::crate_name;
 use crate::plan::Plan;
 
-/// Where the user's crate finds `common`, whatever it is called there.
-pub(crate) fn path_of_common() -> TokenStream {
-    let name = match crate_name("common") {
-        Ok(FoundCrate::Name(name)) => Ident::new(&name, Span::call_site()),
-        // Within `common` itself, in its examples and tests. That crate names itself `common`. If it is in no
-        // manifest, the compiler will say so better than this macro could.
-        Ok(FoundCrate::Itself) | Err(_) => format_ident!("common"),
-    };
-    quote!(::#name)
+/// Returns the path of `common` in the user's crate: the path given by `#[row(crate = "…")]`, else the one found in the manifest.
+///
+/// # Errors
+/// Several dependencies could be meant.
+pub(crate) fn path_of_common(plan: &Plan<'_>) -> syn::Result<TokenStream> {
+    if let Some(path) = &plan.path_of_common {
+        return Ok(quote!(#path));
+    }
+    let directory = std::env::var_os("CARGO_MANIFEST_DIR").unwrap_or_default();
+    let name = crate_name(&PathBuf::from(directory));
+    let name = name.map_err(|message| syn::Error::new_spanned(plan.ident, message))?;
+    let name = Ident::new(&name, Span::call_site());
+    Ok(quote!(::#name))
 }
 
 /// The implementation of `Row`, and the checks that only the compiler can make.
@@ -44,7 +50,7 @@ pub(crate) fn expand(plan: &Plan<'_>, common: &TokenStream) -> TokenStream {
         let (ty, name) = (field.ty, &field.name);
         let message = format!("the type of field {name:?} has another size than its KIND says");
         quote_spanned! {ty.span()=>
-            ::core::assert!(::core::mem::size_of::<#ty>() == <#ty as #common::FieldKind>::KIND.size(), #message);
+            ::core::assert!(::core::mem::size_of::<#ty>() == <#ty as #common::FieldKind>::KIND.size(), "{}", #message);
         }
     });
     let key_checks = key_types
@@ -52,6 +58,7 @@ pub(crate) fn expand(plan: &Plan<'_>, common: &TokenStream) -> TokenStream {
         .map(|ty| quote_spanned!(ty.span()=> can_be_in_a_key::<#ty>();));
 
     quote! {
+        #[allow(deprecated)]
         const _: () = {
             const fn can_be_in_a_key<K: #common::KeyKind>() {}
             #(#key_checks)*
@@ -63,10 +70,11 @@ pub(crate) fn expand(plan: &Plan<'_>, common: &TokenStream) -> TokenStream {
         };
 
         #[automatically_derived]
+        #[allow(deprecated)]
         impl #common::Row for #row {
             type Key = #key_type;
             const FIELDS: &'static [#common::FieldDef] = &[#(#definitions),*];
-            const KEY: &'static [usize] = &[#(#key_indexes),*];
+            const KEY: &'static [::core::primitive::usize] = &[#(#key_indexes),*];
 
             #[inline]
             fn key(&self) -> Self::Key {

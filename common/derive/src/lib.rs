@@ -1,21 +1,24 @@
 //! `#[derive(Row)]` of Tablecast's crate `common`, which documents it next to its trait `Row`.
 //!
-//! `plan` reads a struct and its attributes, and tells in the user's words what cannot be; `expand` makes the `impl`
-//! of the plan, and beside it constants that check what only the compiler knows of the types.
+//! `plan` reads a struct and its attributes and reports what it does not accept; `found` finds the name of the crate; `expand`
+//! makes the `impl` of the plan, and constants that check what only the compiler knows about the types.
 
 use proc_macro::TokenStream;
 use syn::{DeriveInput, parse_macro_input};
 
 mod expand;
+mod found;
 mod plan;
 
 /// Implements the trait `Row` for a struct with named fields that is `#[repr(C)]` and `Pod`.
 ///
-/// Attributes of fields: `#[row(key)]`, `#[row(name = "…")]`, and `#[row(skip)]` for explicit padding. See the trait.
+/// Attributes of fields: `#[row(key)]`, `#[row(name = "…")]`, and `#[row(skip)]` for explicit padding. Attribute of the struct:
+/// `#[row(crate = "…")]`, the path of Tablecast's crate, if the derive cannot find it. See the trait.
 #[proc_macro_derive(Row, attributes(row))]
 pub fn derive_row(input: TokenStream) -> TokenStream {
     let input = parse_macro_input!(input as DeriveInput);
-    let tokens = plan::plan(&input).map(|plan| expand::expand(&plan, &expand::path_of_common()));
+    let tokens = plan::plan(&input)
+        .and_then(|plan| Ok(expand::expand(&plan, &expand::path_of_common(&plan)?)));
     tokens
         .unwrap_or_else(|error| error.to_compile_error())
         .into()

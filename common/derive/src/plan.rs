@@ -3,8 +3,9 @@
 use std::collections::HashSet;
 
 use syn::ext::IdentExt;
+use syn::parse::Parser;
 use syn::spanned::Spanned;
-use syn::{Attribute, Data, DeriveInput, Error, Fields, Ident, LitStr, Result, Type};
+use syn::{Attribute, Data, DeriveInput, Error, Fields, Ident, LitStr, Path, Result, Type};
 
 /// The longest key in fields: the crate implements its trait `Key` for tuples of up to so many.
 const MAX_KEY_FIELDS: usize = 6;
@@ -20,6 +21,8 @@ pub(crate) struct Plan<'a> {
     pub fields: Vec<PlannedField<'a>>,
     /// Which of them are the key; not empty.
     pub key: Vec<usize>,
+    /// The path of Tablecast's crate, if the struct gives it.
+    pub path_of_common: Option<Path>,
 }
 
 /// One field of the schema.
@@ -42,16 +45,7 @@ struct Options {
 
 /// Reads the struct and its attributes.
 pub(crate) fn plan(input: &DeriveInput) -> Result<Plan<'_>> {
-    if let Some(attribute) = input
-        .attrs
-        .iter()
-        .find(|attribute| attribute.path().is_ident("row"))
-    {
-        return Err(Error::new_spanned(
-            attribute,
-            "#[row(…)] belongs on a field: key, skip, or name = \"…\"",
-        ));
-    }
+    let path_of_common = path_of_common(&input.attrs)?;
     if !input.generics.params.is_empty() {
         let message = "a row has one layout, so its struct cannot be generic: derive Row on a struct for each type";
         return Err(Error::new_spanned(&input.generics, message));
@@ -100,6 +94,7 @@ pub(crate) fn plan(input: &DeriveInput) -> Result<Plan<'_>> {
             ident: &input.ident,
             fields,
             key,
+            path_of_common,
         }),
         0 => Err(Error::new_spanned(
             &input.ident,
@@ -110,6 +105,28 @@ pub(crate) fn plan(input: &DeriveInput) -> Result<Plan<'_>> {
             format!("a key has at most {MAX_KEY_FIELDS} fields"),
         )),
     }
+}
+
+/// Reads `#[row(crate = "…")]` above the struct.
+fn path_of_common(attributes: &[Attribute]) -> Result<Option<Path>> {
+    let mut path = None;
+    for attribute in attributes
+        .iter()
+        .filter(|attribute| attribute.path().is_ident("row"))
+    {
+        attribute.parse_nested_meta(|meta| {
+            if !meta.path.is_ident("crate") {
+                let message = "#[row(…)] above a struct takes crate = \"…\"; key, skip and name = \"…\" belong on a field";
+                return Err(meta.error(message));
+            }
+            let literal: LitStr = meta.value()?.parse()?;
+            // Not `literal.parse_with`: the compiler's lints would take the expansion's paths for the user's.
+            let parsed = Path::parse_mod_style.parse_str(&literal.value());
+            path = Some(parsed.map_err(|error| Error::new_spanned(literal, error))?);
+            Ok(())
+        })?;
+    }
+    Ok(path)
 }
 
 fn named_fields(input: &DeriveInput) -> Result<impl Iterator<Item = &syn::Field>> {
@@ -138,7 +155,8 @@ fn options(attributes: &[Attribute]) -> Result<Options> {
             } else if meta.path.is_ident("name") {
                 options.name = Some(meta.value()?.parse()?);
             } else {
-                return Err(meta.error("#[row(…)] takes key, skip, or name = \"…\""));
+                let message = "#[row(…)] takes key, skip, or name = \"…\"; crate = \"…\" belongs above the struct";
+                return Err(meta.error(message));
             }
             Ok(())
         })?;
@@ -192,6 +210,18 @@ mod tests {
             ("union U { a: u8 }", "union"),
             ("struct S<T> { #[row(key)] a: T }", "generic"),
             ("#[row(key)] struct S { a: u8 }", "on a field"),
+            (
+                "#[row(crate)] struct S { #[row(key)] a: u8 }",
+                "expected `=`",
+            ),
+            (
+                "#[row(crate = \"a b\")] struct S { #[row(key)] a: u8 }",
+                "unexpected token",
+            ),
+            (
+                "struct S { #[row(key, crate = \"a\")] a: u8 }",
+                "above the struct",
+            ),
             ("struct S { #[row(kye)] a: u8 }", "takes key, skip"),
             ("struct S { #[row(key, skip)] a: u8 }", "padding"),
             (

@@ -11,8 +11,10 @@
 //! calls; nothing is mapped.
 
 use std::collections::HashSet;
+use std::ffi::OsStr;
 use std::fmt;
 use std::fs;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -155,19 +157,23 @@ pub fn queue_directory() -> Option<PathBuf> {
     queue_directories().into_iter().next()
 }
 
-/// All places where queues can be seen. Some may show those of another IPC namespace.
+/// Returns all places where queues can be seen. Some may show those of another IPC namespace.
 fn queue_directories() -> Vec<PathBuf> {
-    let mounts = fs::read_to_string("/proc/thread-self/mounts").unwrap_or_default();
-    let mut found: Vec<&str> = mounts
-        .lines()
+    queue_mounts(&fs::read("/proc/thread-self/mounts").unwrap_or_default())
+}
+
+/// Returns where `mounts` says that queues are mounted, the usual place first. Paths in `mounts` need not be UTF-8.
+fn queue_mounts(mounts: &[u8]) -> Vec<PathBuf> {
+    let mut found: Vec<PathBuf> = mounts
+        .split(|byte| *byte == b'\n')
         .filter_map(|line| {
-            let mut fields = line.split(' ').skip(1);
+            let mut fields = line.split(|byte| *byte == b' ').skip(1);
             let (place, kind) = (fields.next()?, fields.next()?);
-            (kind == "mqueue").then_some(place)
+            (kind == b"mqueue").then(|| PathBuf::from(OsStr::from_bytes(place)))
         })
         .collect();
-    found.sort_by_key(|place| *place != QUEUES);
-    found.into_iter().map(PathBuf::from).collect()
+    found.sort_by_key(|place| place != Path::new(QUEUES));
+    found
 }
 
 /// A file of ours, by what follows `tablecast.KIND.` in its name.
@@ -377,4 +383,19 @@ fn why_deserted(queue: &Object) -> Option<&'static str> {
 fn number(text: &str) -> Option<u64> {
     let is_one = text.len() == 16 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
     is_one.then(|| u64::from_str_radix(text, 16).ok())?
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Kind of defect: one path that is not UTF-8 in a file of /proc made the whole file count as empty.
+    #[test]
+    fn queue_mounts_are_found_next_to_a_path_that_is_not_utf8() {
+        let mounts = b"tmpfs /caf\xe9 tmpfs rw 0 0\nmqueue /q\xff mqueue rw 0 0\nmqueue /dev/mqueue mqueue rw 0 0\n";
+        let expected =
+            [&b"/dev/mqueue"[..], b"/q\xff"].map(|path| PathBuf::from(OsStr::from_bytes(path)));
+        assert_eq!(queue_mounts(mounts), expected);
+        assert_eq!(queue_mounts(b""), Vec::<PathBuf>::new());
+    }
 }

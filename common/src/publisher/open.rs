@@ -16,13 +16,13 @@ use super::waking::{self, Waking};
 use crate::clock::monotonic_ns;
 use crate::error::{Error, Result};
 use crate::layout::{Geometry, State, header};
-use crate::region::lock::Locked;
+use crate::region::lock::{self, Locked, Span};
 use crate::region::object::{self, TableName, failure};
 use crate::region::{Beginning, Header, PublisherRegion};
 use crate::schema::{Conversion, Schema};
 
-/// How often, a millisecond apart while somebody holds it, a lock object is tried to be locked: it may be removed or made by
-/// others meanwhile, and its holder is given the time to write down who it is, or to let go of what it only looked at.
+/// Maximum number of tries to lock a lock object, a millisecond apart while another process holds it. Others may remove or create it in the
+/// meantime; a publisher that starts gets the time to sign its region, and a sweep to release the lock.
 const LOCK_TRIES: usize = 1000;
 
 /// Locks the table's lock object, making it if need be.
@@ -31,6 +31,9 @@ pub(super) fn acquire_lock(name: &TableName) -> Result<Locked> {
 }
 
 /// Locks the lock object of `owner`'s table.
+///
+/// # Errors
+/// [`Error::PublisherActive`] at once if a publisher holds it, with pid 0 after [`LOCK_TRIES`] if another process does; and what the system refuses.
 pub(super) fn acquire_lock_of(name: &TableName, owner: u32) -> Result<Locked> {
     let object = name.lock();
     let take = |file| Locked::take(file).map_err(|errno| failure(&object, "lock", errno));
@@ -74,12 +77,14 @@ fn active(name: &TableName, pid: u32) -> Error {
     }
 }
 
-/// The process that holds the table, if it has said so in the region.
+/// Returns the process that publishes the table, if one does. Who holds the lock object need not: a sweep locks nothing else, and a publisher
+/// that takes the table over locks the region before it signs it, where the pid is still that of the dead publisher.
 fn holder(name: &TableName, owner: u32) -> Option<u32> {
     let object = name.region();
     let file = object::open(&object, false, owner, false).ok()??;
-    let header = Header::read(&object, &file).ok()?;
-    Some(header.publisher().pid)
+    let publisher = Header::read(&object, &file).ok()?.publisher();
+    let publishes = lock::is_held(&file, Span::WHOLE) == Ok(true) && !publisher.is_gone();
+    publishes.then_some(publisher.pid)
 }
 
 /// Opens a table for publishing.
@@ -454,4 +459,63 @@ fn go_on_with(
     let old = std::mem::replace(&mut publisher.region, new);
     supersede(publisher, &old);
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::identity::Identity;
+
+    fn open_lock(name: &TableName) -> Locked {
+        let file = object::open(&name.lock(), true, object::own_user(), false);
+        let file = file.unwrap().unwrap();
+        Locked::take(file).unwrap().unwrap()
+    }
+
+    #[test]
+    fn damaged_registry_id_is_restored_by_maintenance_and_not_copied_to_a_successor() -> Result<()>
+    {
+        let name = format!("unit-registry-id-{}", std::process::id());
+        let mut publisher =
+            UntypedPublisher::builder(&name, Schema::parse("id:u64", None)?).open()?;
+        let id = publisher.region.word(header::REGISTRY_ID);
+        publisher.region.set(header::REGISTRY_ID, id ^ 7);
+        publisher.maintain()?;
+        assert_eq!(publisher.region.word(header::REGISTRY_ID), id);
+        publisher.region.set(header::REGISTRY_ID, id ^ 7);
+        let schema = (**publisher.schema()).clone();
+        publisher.reshape(schema, 10, [[7; 8]])?;
+        assert_eq!(publisher.region.word(header::REGISTRY_ID), id);
+        publisher.close()
+    }
+
+    #[test]
+    fn lock_of_a_table_without_a_publisher_is_awaited_and_names_no_dead_pid() -> Result<()> {
+        let name = TableName::new(&format!("unit-held-lock-{}", std::process::id()))?;
+        let schema = Schema::parse("id:u64", None)?;
+        let open = || UntypedPublisher::builder(name.as_str(), schema.clone()).open();
+        let pid = |outcome: Result<UntypedPublisher>| match outcome {
+            Err(error @ Error::PublisherActive { pid, .. }) => (pid, error.to_string()),
+            Err(error) => panic!("{error}"),
+            Ok(_) => panic!("two processes have the lock"),
+        };
+        let publisher = open()?;
+        let own = Identity::own();
+        assert_eq!(pid(open()).0, own.pid);
+        drop(publisher);
+
+        // As a sweep does.
+        let sweeping = open_lock(&name);
+        let (found, message) = pid(open());
+        assert_eq!(found, 0);
+        assert!(message.contains("a sweep"), "{message}");
+
+        // As a publisher does that takes over, before it signs.
+        let left = PublisherRegion::adopt(&name)?.expect("it was left");
+        left.set(header::START_TIME, own.start_time + 1);
+        assert!(left.is_locked());
+        assert_eq!(pid(open()).0, 0);
+        drop((sweeping, left));
+        open()?.close()
+    }
 }

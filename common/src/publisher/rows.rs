@@ -374,7 +374,7 @@ mod tests {
             let version = publisher.version();
             let before = rows(publisher, version)?;
             random_transaction(publisher, &mut state)?;
-            // A succession within the commit is a commit of its own, with the same rows.
+            // A succession within the commit is a separate commit with the same rows.
             let last_but_one = version.max(publisher.version() - 1);
             let after = rows(publisher, last_but_one)?;
             assert_eq!(before, after[..before.len()], "at {version}");

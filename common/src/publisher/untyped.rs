@@ -110,7 +110,7 @@ impl UntypedPublisher {
         self.region.geometry().capacity
     }
 
-    /// Begins a transaction. The borrow makes it the only one; of one that was forgotten ([`std::mem::forget`]) nothing remains.
+    /// Begins a transaction. The borrow makes it the only one. Rolls back a transaction that was forgotten ([`std::mem::forget`]).
     pub fn begin(&mut self) -> UntypedTransaction<'_> {
         UntypedTransaction::new(self)
     }
@@ -145,7 +145,7 @@ impl UntypedPublisher {
         capacity: usize,
         rows: impl IntoIterator<Item = B>,
     ) -> Result<u64> {
-        // Of a transaction that was forgotten. Its slots are those of the region before.
+        // A forgotten transaction has staged changes for slots of the old region.
         self.roll_back();
         // The name may be another publisher's by now, and is not to be taken from that.
         self.next_upkeep_ns = 0;

@@ -10,7 +10,7 @@ use std::os::fd::AsFd;
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, fcntl};
 
-use super::fork::Private;
+use super::fork::{Creator, Private};
 
 /// Bytes of a file that are locked together.
 #[derive(Clone, Copy, Debug)]
@@ -48,7 +48,7 @@ impl Span {
 /// A file that is locked as a whole until this is dropped.
 pub struct Locked {
     file: Private,
-    process: u32,
+    process: Creator,
 }
 
 impl Locked {
@@ -59,7 +59,7 @@ impl Locked {
     pub fn take(file: File) -> nix::Result<Option<Self>> {
         let file = Private::new(file);
         let taken = try_lock(&file, Span::WHOLE)?;
-        let process = std::process::id();
+        let process = Creator::this_process();
         Ok(taken.then_some(Self { file, process }))
     }
 }
@@ -76,7 +76,7 @@ impl Drop for Locked {
     fn drop(&mut self) {
         // Not left to closing: between fork and exec a child of another thread has the descriptor, too. But not by
         // such a child.
-        if self.process == std::process::id() {
+        if self.process.is_this_process() {
             let _falls_by_closing = unlock(&self.file, Span::WHOLE);
         }
     }

@@ -15,6 +15,7 @@ use memmap2::{Advice, MmapOptions, MmapRaw};
 use rustix::thread::futex::{Flags, Timespec, wait_bitset, wake, wake_bitset};
 
 use super::fault::Watched;
+use super::fork::Creator;
 use crate::sync::AtomicU64;
 use crate::word::ReadOnlyWord;
 
@@ -22,7 +23,7 @@ use crate::word::ReadOnlyWord;
 pub struct Mapping {
     raw: ManuallyDrop<MmapRaw>,
     words: usize,
-    process: u32,
+    process: Creator,
     /// Taken before the memory is unmapped.
     watched: Option<Watched>,
 }
@@ -46,7 +47,7 @@ impl Mapping {
         Ok(Self {
             raw: ManuallyDrop::new(raw),
             words,
-            process: std::process::id(),
+            process: Creator::this_process(),
             watched,
         })
     }
@@ -177,7 +178,7 @@ impl Drop for Mapping {
     fn drop(&mut self) {
         self.watched = None;
         // In a child of fork the mapping is not there, and its addresses may be somebody else's by now.
-        if self.process == std::process::id() {
+        if self.process.is_this_process() {
             // SAFETY: `raw` is not used after this: it is dropped here only, and `self` is going.
             unsafe { ManuallyDrop::drop(&mut self.raw) }
         }

@@ -12,6 +12,7 @@ use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, AtFlags, OFlag};
 use nix::sys::mman::{shm_open, shm_unlink};
 use nix::sys::stat::{Mode, SFlag, fchmod, fstat, lstat};
+use nix::sys::statvfs::statvfs;
 use nix::unistd::{Gid, Uid, fchown, geteuid, linkat};
 
 use crate::error::{Error, Result};
@@ -253,6 +254,12 @@ pub fn failure(object: &str, action: &'static str, errno: Errno) -> Error {
     };
     match errno {
         Errno::EACCES | Errno::EPERM => Error::PermissionDenied { object, action },
+        Errno::ENOSPC if has_no_inodes() => limit(
+            "the number of inodes of /dev/shm",
+            "remove files, or allow more (mount -o remount,nr_inodes=…)",
+        ),
+        // Of everything that this is called for only the start of a thread fails so.
+        Errno::EAGAIN if action.contains("thread") => no_more_threads(object.clone()),
         Errno::ENOSPC => limit(
             "the space of /dev/shm",
             "free some, or enlarge it (mount -o remount,size=…, docker --shm-size)",
@@ -283,6 +290,24 @@ pub fn failure(object: &str, action: &'static str, errno: Errno) -> Error {
             source: errno.into(),
         },
     }
+}
+
+fn no_more_threads(object: String) -> Error {
+    Error::Limit {
+        object,
+        limit: "the number of threads and processes",
+        remedy: "end some, or raise RLIMIT_NPROC (ulimit -u), pids.max of this cgroup, or /proc/sys/kernel/threads-max",
+    }
+}
+
+/// Returns true if /dev/shm has space and no more inodes: both limits are ENOSPC. Where the file system does not count inodes,
+/// all of its numbers are 0.
+fn has_no_inodes() -> bool {
+    statvfs(DIRECTORY).is_ok_and(|status| is_out_of_inodes(status.files(), status.files_free()))
+}
+
+fn is_out_of_inodes(all: u64, free: u64) -> bool {
+    all > 0 && free == 0
 }
 
 /// [`failure`] for an error of the standard library.

@@ -6,6 +6,7 @@ use super::{Deserted, Member, Opened, Words, at};
 use crate::error::Result;
 use crate::layout::{LAYOUT_VERSION, MAX_SLOTS, REGISTRY_MAGIC};
 use crate::park;
+use crate::region::fork::Creator;
 use crate::region::lock::{self, Span};
 use crate::region::object::{self, Access, failure, failure_io, registry_name};
 use crate::region::{random_id, read_words};
@@ -23,7 +24,7 @@ pub struct Registry {
     records: Vec<u64>,
     /// The slot with which the next round of calls begins.
     first: usize,
-    process: u32,
+    process: Creator,
 }
 
 impl Registry {
@@ -61,7 +62,7 @@ impl Registry {
             parks: Vec::new(),
             records: Vec::new(),
             first: 0,
-            process: std::process::id(),
+            process: Creator::this_process(),
         }
     }
 
@@ -252,7 +253,7 @@ impl Registry {
 impl Drop for Registry {
     fn drop(&mut self) {
         // As a region's lock: not left to closing, and not by a child.
-        if self.process == std::process::id() {
+        if self.process.is_this_process() {
             let _falls_by_closing = lock::unlock(&self.opened.file, Span::byte(PUBLISHER));
         }
     }

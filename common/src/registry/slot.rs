@@ -3,6 +3,7 @@
 use super::{Opened, at};
 use crate::error::Result;
 use crate::park;
+use crate::region::fork::Creator;
 use crate::region::lock::{self, Span};
 use crate::region::object::failure;
 use crate::region::random_id;
@@ -14,7 +15,7 @@ pub struct Slot {
     pub(super) opened: Opened,
     pub(super) number: usize,
     pub(super) nonce: u64,
-    process: u32,
+    process: Creator,
 }
 
 impl Slot {
@@ -41,7 +42,7 @@ impl Slot {
             opened,
             number,
             nonce: random_id()?,
-            process: std::process::id(),
+            process: Creator::this_process(),
         };
         if let Some(deserted) = slot.opened.clean(number)? {
             deserted.tell();
@@ -100,13 +101,13 @@ impl Slot {
     #[cfg(test)]
     pub(super) fn die(&mut self) {
         lock::unlock(&self.opened.file, Span::byte(self.number)).expect("its own");
-        self.process = 0;
+        self.process = Creator::another_process();
     }
 }
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        if self.process == std::process::id() {
+        if self.process.is_this_process() {
             if let Err(error) = self.opened.clean(self.number) {
                 tracing::debug!("leaving slot {} as it is: {error}", self.number);
             }

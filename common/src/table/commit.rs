@@ -11,7 +11,7 @@ use crate::sync::{Ordering, Point, applies, fence, ordering, store};
 pub struct Write<'r> {
     /// The row's place.
     pub slot: usize,
-    /// Which of its copies is written: the one that is not the [holder](Table::holder).
+    /// Which of its copies is written: not the [holder](Table::holder).
     pub spare: usize,
     /// The words of several rows.
     pub words: &'r [u64],
@@ -112,7 +112,7 @@ impl WritableTable<'_> {
         }
     }
 
-    /// Writes a row, or that there is none, to copy `which` of `slot` in a table that no other process can see yet. The next
+    /// Writes a row (None for a deleted one) to copy `which` of `slot` in a table that no other process can see yet. The next
     /// transaction must overwrite the other copy.
     pub fn fill(&self, slot: usize, which: usize, version: u64, row: Option<&[u64]>) {
         let copies = self.copies(slot);

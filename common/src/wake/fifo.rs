@@ -20,6 +20,7 @@ use rustix::io::ioctl_fionread;
 
 use super::errno;
 use crate::error::Result;
+use crate::region::fork::Creator;
 use crate::region::lock::{self, Span};
 use crate::region::object::{failure, failure_io, own_user};
 
@@ -32,7 +33,7 @@ const READS: usize = 32;
 pub struct Fifo {
     pipe: File,
     path: PathBuf,
-    process: u32,
+    process: Creator,
 }
 
 impl Fifo {
@@ -56,7 +57,7 @@ impl Fifo {
         Ok(Self {
             pipe,
             path: path.to_owned(),
-            process: std::process::id(),
+            process: Creator::this_process(),
         })
     }
 
@@ -81,7 +82,7 @@ impl Drop for Fifo {
             let own = self.pipe.metadata();
             own.is_ok_and(|own| (own.dev(), own.ino()) == (named.dev(), named.ino()))
         };
-        if self.process == std::process::id()
+        if self.process.is_this_process()
             && fs::symlink_metadata(&self.path).is_ok_and(is_it)
             && let Err(error) = remove(&self.path, true)
         {

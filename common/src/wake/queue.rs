@@ -12,6 +12,7 @@ use nix::mqueue::{MQ_OFlag, MqAttr, MqdT, mq_close, mq_open, mq_receive, mq_send
 use nix::sys::stat::Mode;
 
 use crate::error::{Error, Result};
+use crate::region::fork::Creator;
 use crate::region::lock::{self, Span};
 use crate::region::object::{self, failure, own_user};
 
@@ -88,7 +89,7 @@ impl Publisher {
 pub struct Queue {
     name: String,
     queue: Descriptor,
-    process: u32,
+    process: Creator,
 }
 
 impl Queue {
@@ -104,7 +105,7 @@ impl Queue {
         let queue = Self {
             name,
             queue,
-            process: std::process::id(),
+            process: Creator::this_process(),
         };
         // Says that its owner lives, also where the registry cannot be seen (another /dev/shm in the same IPC namespace).
         if let Err(errno) = lock::try_share(queue.as_fd(), Span::WHOLE) {
@@ -131,7 +132,7 @@ impl AsFd for Queue {
 
 impl Drop for Queue {
     fn drop(&mut self) {
-        if self.process == std::process::id()
+        if self.process.is_this_process()
             && let Err(error) = remove_queue(&self.name)
         {
             tracing::warn!("it stays behind: {error}");

@@ -82,9 +82,11 @@ impl Drop for Receiver {
     }
 }
 
-/// Whether the program handles the signal, or blocks it in this thread.
+/// Returns true if the program handles the signal or blocks it in this thread.
 fn is_the_programs(signal: i32) -> bool {
-    let status = fs::read_to_string("/proc/thread-self/status").unwrap_or_default();
+    let status = fs::read("/proc/thread-self/status").unwrap_or_default();
+    // The thread's name is among it, which need not be UTF-8.
+    let status = String::from_utf8_lossy(&status);
     let has = |set: &str| {
         let line = status.lines().find_map(|line| line.strip_prefix(set));
         line.and_then(|digits| u64::from_str_radix(digits.trim(), 16).ok())
@@ -129,5 +131,23 @@ impl Sender {
     #[inline]
     pub fn send(&self) {
         let _hint = pidfd_send_signal(&self.process, self.signal);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use nix::sys::signal::{SigSet, Signal};
+
+    use super::*;
+
+    /// Kind of defect: one name that is not UTF-8 in a file of /proc made the whole file count as empty.
+    #[test]
+    fn blocked_signal_is_seen_in_a_thread_whose_name_is_not_utf8() {
+        let in_thread = || {
+            fs::write("/proc/thread-self/comm", b"up\xff").unwrap();
+            SigSet::from(Signal::SIGUSR2).thread_block().unwrap();
+            is_the_programs(Signal::SIGUSR2 as i32)
+        };
+        assert!(std::thread::spawn(in_thread).join().unwrap());
     }
 }

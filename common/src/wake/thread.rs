@@ -19,6 +19,7 @@ use nix::sys::signal::{SigSet, Signal};
 use super::{futex, spin};
 use crate::error::Result;
 use crate::layout::header;
+use crate::region::fork::Creator;
 use crate::region::object::{failure, failure_io};
 use crate::region::{Mapping, ReaderRegion};
 use crate::sync::Ordering;
@@ -37,7 +38,7 @@ pub struct Watcher {
     region_id: u64,
     bit: NonZeroU32,
     thread: Option<JoinHandle<()>>,
-    process: u32,
+    process: Creator,
 }
 
 struct Shared {
@@ -77,7 +78,7 @@ impl Watcher {
             region_id: region.id(),
             bit,
             thread: Some(thread),
-            process: std::process::id(),
+            process: Creator::this_process(),
         })
     }
 
@@ -106,7 +107,7 @@ impl Drop for Watcher {
     fn drop(&mut self) {
         let thread = self.thread.take();
         // A child of fork has no such thread.
-        let Some(thread) = thread.filter(|_| self.process == std::process::id()) else {
+        let Some(thread) = thread.filter(|_| self.process.is_this_process()) else {
             return;
         };
         self.shared.end.store(true, Ordering::Relaxed);

@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 
 use super::errno;
 use crate::error::Result;
+use crate::region::fork::Creator;
 use crate::region::object::{failure_io, own_user};
 
 /// How many datagrams are taken out at once: more than a socket holds by default (`net.unix.max_dgram_qlen`), and no hostile
@@ -24,7 +25,7 @@ const DRAINED: usize = 16;
 pub struct Socket {
     socket: UnixDatagram,
     path: Option<PathBuf>,
-    process: u32,
+    process: Creator,
 }
 
 impl Socket {
@@ -56,7 +57,7 @@ impl Socket {
         let socket = Self {
             socket: socket.map_err(failed)?,
             path,
-            process: std::process::id(),
+            process: Creator::this_process(),
         };
         socket.socket.set_nonblocking(true).map_err(failed)?;
         Ok(socket)
@@ -81,7 +82,7 @@ impl AsFd for Socket {
 impl Drop for Socket {
     fn drop(&mut self) {
         if let Some(path) = &self.path
-            && self.process == std::process::id()
+            && self.process.is_this_process()
             && let Err(error) = remove(path)
         {
             tracing::warn!("it stays behind: {error}");

@@ -46,22 +46,28 @@ pub struct Process {
 struct Units {
     ticks_a_second: u64,
     page_bytes: u64,
-    /// The start of the machine's clock. Asked for once: it moves a little whenever the clock is set.
+    /// The time of day at which the machine's boot clock began.
     boot_ns: i64,
 }
 
+/// A difference of the boot time that means that the clock was set, in ns. A smaller one is slewing, or the time between two
+/// readings of clocks; following it would change every row at every look.
+const CLOCK_STEP_NS: u64 = 1_000_000_000;
+
 impl Units {
     fn of_this_machine() -> nix::Result<Self> {
-        let nanos = |clock| {
-            let time = Duration::from(clock_gettime(clock)?);
-            nix::Result::Ok(i64::try_from(time.as_nanos()).unwrap_or(i64::MAX))
-        };
         Ok(Self {
             ticks_a_second: procfs::ticks_per_second().max(1),
             page_bytes: procfs::page_size(),
-            boot_ns: nanos(ClockId::CLOCK_REALTIME)?
-                .saturating_sub(nanos(ClockId::CLOCK_BOOTTIME)?),
+            boot_ns: boot_ns()?,
         })
+    }
+
+    /// Takes over the boot time, if the clock was set since the last call.
+    fn follow_clock(&mut self, boot_ns: i64) {
+        if self.boot_ns.abs_diff(boot_ns) >= CLOCK_STEP_NS {
+            self.boot_ns = boot_ns;
+        }
     }
 
     fn nanos(&self, ticks: u64) -> u64 {
@@ -82,6 +88,16 @@ impl Units {
             start: Timestamp::from_nanos(self.boot_ns.saturating_add(since_boot)),
         }
     }
+}
+
+/// Returns the time of day at which the machine's boot clock began.
+fn boot_ns() -> nix::Result<i64> {
+    let nanos = |clock| {
+        let time = Duration::from(clock_gettime(clock)?);
+        nix::Result::Ok(i64::try_from(time.as_nanos()).unwrap_or(i64::MAX))
+    };
+    let now = nanos(ClockId::CLOCK_REALTIME)?;
+    Ok(now.saturating_sub(nanos(ClockId::CLOCK_BOOTTIME)?))
 }
 
 /// All processes, every now and then.
@@ -130,6 +146,9 @@ impl Processes {
 
     /// Brings what there is now. A sentence if not all of it has come.
     fn update(&mut self, publisher: &mut UntypedPublisher) -> common::Result<Option<String>> {
+        if let Ok(boot_ns) = boot_ns() {
+            self.units.follow_clock(boot_ns);
+        }
         let snapshot = match self.look() {
             // This one is always there: no descriptor was left to read it.
             Ok(snapshot) if snapshot.is_empty() => {
@@ -199,6 +218,21 @@ mod tests {
         );
         let age = Timestamp::now().as_nanos() - process.start.as_nanos();
         assert!((0..600_000_000_000).contains(&age), "{process:?}");
+    }
+
+    /// Kind of defect: what depends on the time of day was computed once, though the clock can be set at any time.
+    #[test]
+    fn start_follows_a_clock_that_is_set_and_does_not_move_with_one_that_is_slewed() {
+        let mut units = Units::of_this_machine().unwrap();
+        let before = units.boot_ns;
+        for slewed in [-999_999_999, -1, 0, 1, 999_999_999] {
+            units.follow_clock(before + slewed);
+            assert_eq!(units.boot_ns, before, "{slewed}");
+        }
+        for set in [before + 1_000_000_000, before, i64::MIN, i64::MAX, before] {
+            units.follow_clock(set);
+            assert_eq!(units.boot_ns, set);
+        }
     }
 
     #[test]

@@ -15,7 +15,7 @@ use nix::sys::eventfd::{EfdFlags, EventFd};
 
 use super::bound::Bound;
 use super::connection::Connection;
-use crate::shell::Failure;
+use crate::shell::{Failure, start_error};
 
 /// How many are answered at a time.
 const MAX_CONNECTIONS: usize = 32;
@@ -37,7 +37,10 @@ pub struct Server {
 impl Server {
     pub(super) fn start(bound: Bound, page: Page) -> Result<Self, Failure> {
         let refused = |error: std::io::Error| {
-            Failure::new(1, format!("cannot start to serve metrics: {error}"))
+            Failure::new(
+                1,
+                format!("cannot start to serve metrics: {}", start_error(&error)),
+            )
         };
         let flags = EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK;
         let end = EventFd::from_value_and_flags(0, flags).map_err(|errno| refused(errno.into()))?;

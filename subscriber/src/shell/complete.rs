@@ -5,7 +5,7 @@
 //! can be is looked up here.
 
 use std::ffi::{OsStr, OsString};
-use std::io;
+use std::io::{self, Write};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -17,6 +17,7 @@ use clap_complete::env::{Bash, CompleteEnv, Elvish, EnvCompleter, Fish, Shells, 
 
 use super::environment::COMPLETE;
 use super::{Failure, usage};
+use crate::view::OPERATOR_NAMES;
 
 mod tables;
 
@@ -60,6 +61,16 @@ pub enum Shell {
 
 const SHELLS: Shells<'static> = Shells(&[&Bash, &Elvish, &Fish, &Zsh]);
 
+/// The line of bash's script after which [`BASH_SPACE_AND_WORD`] adds one: bash passes the word to complete without its opening
+/// quote, and other shells with it.
+const BASH_SPACE: &str = "_CLAP_COMPLETE_SPACE=\"$_CLAP_COMPLETE_SPACE\" \\\n";
+const BASH_SPACE_AND_WORD: &str = concat!(
+    "_CLAP_COMPLETE_SPACE=\"$_CLAP_COMPLETE_SPACE\" \\\n",
+    "        TABLECAST_COMPLETE_WORD=\"${COMP_WORDS[COMP_CWORD]}\" \\\n"
+);
+/// The variable in which bash passes the word with its opening quote.
+const BASH_WORD: &str = "TABLECAST_COMPLETE_WORD";
+
 /// `completions`.
 #[derive(Debug, clap::Args)]
 pub struct Completions {
@@ -81,7 +92,10 @@ impl Completions {
         };
         let name = command.get_name();
         let program = program(name);
-        shell.write_registration(COMPLETE, name, name, &program, &mut io::stdout())?;
+        let mut script = Vec::new();
+        shell.write_registration(COMPLETE, name, name, &program, &mut script)?;
+        let script = String::from_utf8_lossy(&script).replace(BASH_SPACE, BASH_SPACE_AND_WORD);
+        io::stdout().write_all(script.as_bytes())?;
         Ok(())
     }
 }
@@ -149,7 +163,7 @@ impl Completer {
             Self::Table => asked().tables(|_| true),
             Self::Abandoned => asked().tables(|table| !table.publisher.is_alive()),
             Self::Key => asked().keys(),
-            Self::Condition => asked().fields(),
+            Self::Condition => return condition(begun, open_quote(begun), &asked().fields()),
             Self::Fields => listed(begun, asked().fields()),
             Self::Sort => match last_of(begun).split_once(':') {
                 Some((_, direction)) => {
@@ -169,6 +183,45 @@ impl Completer {
         };
         all.retain(|candidate| begins(candidate, begun));
         all
+    }
+}
+
+/// Returns the quote that the word to complete begins with, as the user typed it.
+fn open_quote(begun: &str) -> Option<char> {
+    let typed = std::env::var(BASH_WORD);
+    let typed = typed.as_deref().unwrap_or(begun);
+    typed
+        .chars()
+        .next()
+        .filter(|first| ['\'', '"'].contains(first))
+}
+
+/// Returns a field with each operator, for a condition that names no field yet.
+///
+/// Operators such as `>` redirect output unless the condition is quoted. So bash is given an opening quote with the field; the other
+/// shells would escape that quote, and complete a condition only if it begins with one. There is never a single candidate, for
+/// which a shell would close the quote.
+fn condition(
+    begun: &str,
+    quote: Option<char>,
+    fields: &[CompletionCandidate],
+) -> Vec<CompletionCandidate> {
+    let begun = begun.trim_start_matches(['\'', '"']);
+    let all = fields
+        .iter()
+        .filter(|field| begins(field, begun))
+        .flat_map(|field| {
+            let name = field.get_value().to_string_lossy();
+            let help = field.get_help().cloned();
+            OPERATOR_NAMES.split(' ').map(move |operator| {
+                CompletionCandidate::new(format!("{name} {operator}")).help(help.clone())
+            })
+        });
+    let is_bash = std::env::var_os(BASH_WORD).is_some();
+    match quote {
+        Some(_) => all.collect(),
+        None if is_bash => prefixed("'", all.collect()),
+        None => Vec::new(),
     }
 }
 

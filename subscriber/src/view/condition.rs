@@ -34,7 +34,8 @@ const OPERATORS: [(&str, Operator); 10] = [
     ("starts", Operator::Starts),
     ("in", Operator::In),
 ];
-const OPERATOR_NAMES: &str = "= != < <= > >= contains starts in";
+/// The operators of a condition, separated by spaces.
+pub const OPERATOR_NAMES: &str = "= != < <= > >= contains starts in";
 const SYMBOLS: [char; 4] = ['=', '!', '<', '>'];
 
 /// A piece of the text, without its quotes, and where it stands.

@@ -18,7 +18,7 @@ mod filter;
 mod keys;
 mod shown;
 
-pub use condition::Condition;
+pub use condition::{Condition, OPERATOR_NAMES};
 pub use filter::Filter;
 pub use shown::{Projection, Shown, no_such_field, parts};
 

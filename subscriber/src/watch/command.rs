@@ -8,8 +8,8 @@
 //! A command that fails is reported, and the watch goes on; its status is that of the watch if the watch ends by itself. A
 //! command that cannot be started ends the watch.
 //!
-//! Each of these waits also for the end of the watch (a signal, or its time), which is then the command's, too: it is asked to
-//! end (SIGTERM), and killed if it does not heed that.
+//! Each of these waits also ends with the watch (a signal, or its time). Then the command and all that it started are asked to end
+//! (SIGTERM), and killed if they are still there after a while ([`Group`]).
 
 use std::ffi::{OsStr, OsString};
 use std::fmt;
@@ -24,15 +24,16 @@ use std::time::{Duration, Instant};
 use common::{Change, UntypedSubscriber};
 use nix::errno::Errno;
 use nix::poll::PollFlags;
-use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 use crate::args;
 use crate::format::change_line;
 use crate::news::word;
 use crate::output::PIPE_BYTES;
 use crate::service;
-use crate::shell::{Failure, Stop, environment, tell};
+use crate::shell::{Failure, Stop, environment, start_error, tell};
 use crate::view::Shown;
+use crate::watch::group::Group;
 
 /// How long a command may take to end after it was asked to.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -94,6 +95,7 @@ impl Runner {
         for variable in &self.own_variables {
             command.env_remove(variable);
         }
+        let group = Group::choose(&mut command);
         let started = service::hide_from(&mut command)
             .args(&self.command[1..])
             .envs(surroundings(event, table, changes.len()))
@@ -111,7 +113,7 @@ impl Runner {
                 return Ok(());
             }
         };
-        let mut running = Running::new(child, self)?;
+        let mut running = Running::new(child, group, self)?;
         if let Err(error) = running.feed(version, changes)
             && error.kind() != io::ErrorKind::BrokenPipe
         {
@@ -149,12 +151,12 @@ fn exit_code(status: ExitStatus) -> u8 {
 fn cannot_start(program: &OsStr, error: &io::Error) -> Failure {
     let is_missing = error.kind() == io::ErrorKind::NotFound;
     let (code, reason) = match (is_missing, is_there(program)) {
-        (true, false) => (NO_SUCH_COMMAND, error.to_string()),
+        (true, false) => (NO_SUCH_COMMAND, start_error(error)),
         (true, true) => {
             let reason = "the interpreter that its first line names does not exist";
             (CANNOT_START, reason.to_owned())
         }
-        (false, _) => (CANNOT_START, error.to_string()),
+        (false, _) => (CANNOT_START, start_error(error)),
     };
     Failure::new(code, format!("cannot run {program:?}: {reason}"))
 }
@@ -205,16 +207,18 @@ fn surroundings(
 /// A command that was started.
 struct Running<'r> {
     child: Child,
+    group: Group,
     /// Readable when the command has ended.
     process: OwnedFd,
     runner: &'r Runner,
 }
 
 impl<'r> Running<'r> {
-    fn new(mut child: Child, runner: &'r Runner) -> Result<Self, Failure> {
+    fn new(mut child: Child, group: Group, runner: &'r Runner) -> Result<Self, Failure> {
         match pidfd_open(Pid::from_child(&child), PidfdFlags::empty()) {
             Ok(process) => Ok(Self {
                 child,
+                group,
                 process,
                 runner,
             }),
@@ -272,31 +276,10 @@ impl<'r> Running<'r> {
             }
         };
         if !ended {
-            self.terminate();
+            self.group.terminate(Pid::from_child(&self.child), PATIENCE);
         }
         let status = self.child.wait()?;
         Ok(ended.then_some(status))
-    }
-
-    /// Sees to it that the command ends.
-    fn terminate(&self) {
-        // Each can fail only if it has ended already.
-        let _ended = pidfd_send_signal(&self.process, Signal::TERM);
-        let mut awaited = [nix::poll::PollFd::new(
-            self.process.as_fd(),
-            PollFlags::POLLIN,
-        )];
-        let deadline = Instant::now() + PATIENCE;
-        loop {
-            let left = deadline.saturating_duration_since(Instant::now());
-            let time = u16::try_from(left.as_nanos().div_ceil(1_000_000)).unwrap_or(u16::MAX);
-            match nix::poll::poll(&mut awaited, time) {
-                Err(nix::errno::Errno::EINTR) => {}
-                Ok(1) => return,
-                _ => break,
-            }
-        }
-        let _ended = pidfd_send_signal(&self.process, Signal::KILL);
     }
 }
 

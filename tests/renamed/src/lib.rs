@@ -46,6 +46,134 @@ pub struct Everything {
     pub padding: [u8; 4],
 }
 
+/// Structs that are legal and that a derive can easily get wrong.
+///
+/// Kind of defect: the expansion gave a meaning to text or names of the user's.
+#[cfg(test)]
+mod hygiene {
+    #![deny(warnings, missing_docs, unused_qualifications)]
+    #![allow(
+        non_camel_case_types,
+        non_snake_case,
+        dead_code,
+        reason = "the names are those of the expansion"
+    )]
+
+    use tablecast::bytemuck::{Pod, Zeroable};
+    use tablecast::{Row, Schema, Text};
+
+    /// Types that hide the primitive ones.
+    struct usize;
+    struct u64;
+    struct str;
+    struct FieldDef;
+
+    /// Names with the letters of format strings and literals.
+    #[derive(Clone, Copy, Pod, Zeroable, Row)]
+    #[bytemuck(crate = "tablecast::bytemuck")]
+    #[repr(C)]
+    struct Braces {
+        #[row(key, name = "load{cpu0}")]
+        key: core::primitive::u64,
+        #[row(name = "{")]
+        open: core::primitive::u64,
+        #[row(name = "}} {} {0} {x} %s \\ \" \u{e9}")]
+        all: core::primitive::u64,
+    }
+
+    /// Fields and a struct with raw names, and fields with names that the expansion uses.
+    #[derive(Clone, Copy, Pod, Zeroable, Row)]
+    #[bytemuck(crate = "tablecast::bytemuck")]
+    #[repr(C)]
+    #[doc = "{braces} in \"documentation\""]
+    struct r#struct {
+        #[row(key)]
+        r#type: u32,
+        #[row(key)]
+        key: u32,
+        /// Documentation with {braces}.
+        r#match: u32,
+        can_be_in_a_key: u32,
+        core: u32,
+        row: u32,
+        name: u32,
+        kind: u32,
+        offset: u32,
+        tablecast: u32,
+        K: u32,
+        KEY: u32,
+    }
+
+    impl r#struct {
+        const KEY: u8 = 0;
+        const FIELDS: u8 = 0;
+        fn key(&self) -> u8 {
+            0
+        }
+    }
+
+    /// A deprecated field, and the name of the type parameter in the expansion.
+    #[derive(Clone, Copy, Pod, Zeroable, Row)]
+    #[bytemuck(crate = "tablecast::bytemuck")]
+    #[repr(C)]
+    #[row(crate = "tablecast")]
+    struct K {
+        #[row(key)]
+        #[deprecated]
+        id: u32,
+    }
+
+    mod inner {
+        pub(super) use tablecast as elsewhere;
+    }
+
+    /// The crate by other paths.
+    #[derive(Clone, Copy, Pod, Zeroable, Row)]
+    #[bytemuck(crate = "tablecast::bytemuck")]
+    #[repr(C)]
+    #[row(crate = "self::inner::elsewhere")]
+    struct ByPath {
+        #[row(key)]
+        name: Text<4>,
+    }
+
+    macro_rules! row {
+        ($name:ident { $($(#[$of_field:meta])* $field:ident: $kind:ty,)* }) => {
+            #[derive(Clone, Copy, Pod, Zeroable, Row)]
+            #[bytemuck(crate = "tablecast::bytemuck")]
+            #[repr(C)]
+            #[row(crate = "::tablecast")]
+            struct $name { $($(#[$of_field])* $field: $kind,)* }
+        };
+    }
+
+    row!(ByMacro {
+        #[row(key)]
+        key: u32,
+        r#fn: u32,
+    });
+
+    #[test]
+    fn rows_with_names_that_the_expansion_could_misread_have_them_in_their_schema() {
+        fn names<R: Row>() -> Vec<String> {
+            let schema = Schema::of::<R>().unwrap();
+            schema
+                .fields()
+                .iter()
+                .map(|field| field.name().to_owned())
+                .collect()
+        }
+        assert_eq!(
+            names::<Braces>(),
+            ["load{cpu0}", "{", "}} {} {0} {x} %s \\ \" \u{e9}"]
+        );
+        assert_eq!(names::<r#struct>()[..3], ["type", "key", "match"]);
+        assert_eq!(names::<K>(), ["id"]);
+        assert_eq!(names::<ByPath>(), ["name"]);
+        assert_eq!(names::<ByMacro>(), ["key", "fn"]);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use tablecast::{Change, Publisher, Result, Schema, Subscriber};

@@ -40,6 +40,7 @@ fn main() {
         "read" => read(&mut arguments),
         "starved" => starved(&mut arguments),
         "fork" => fork(&mut arguments),
+        "forked" => forked(&mut arguments),
         "stepped" => stepped(&mut arguments),
         "refresh" => refresh(&mut arguments),
         "limited" => limited(&mut arguments),
@@ -304,6 +305,12 @@ fn fork(arguments: &mut Arguments) -> Result<()> {
     drop((publisher, subscriber));
     say("dropped");
     Ok(())
+}
+
+/// `forked NAME WAKE PLACE`: leaves a publisher and a subscriber to a child: see [`tests::forked`].
+fn forked(arguments: &mut Arguments) -> Result<()> {
+    let [name, wake, place]: [String; 3] = std::array::from_fn(|_| arguments.next());
+    tests::forked::play(&name, &wake, &place)
 }
 
 /// `stepped NAME PLAY`: does what the play says, traced.

@@ -6,7 +6,8 @@
 //! link up|down|delete NAME           link rename NAME NEW
 //! address add|delete ADDRESS/PREFIX NAME
 //! route add|append|prepend|replace|delete NETWORK [via A] [dev D] [table N] [metric N] [tos N] [type T] [from NETWORK]
-//!       [src A] [hop A,DEVICE,WEIGHT]…
+//!       [src A] [advmss N] [initcwnd N] [mtu N] [locked-mtu N] [congestion NAME] [realm N]
+//!       [segment A] [tunnel-id N] [hop A,DEVICE,WEIGHT[,realm=N][,segment=A][,tunnel-id=N]]…
 //! routes add|delete FAMILY COUNT via A dev D          that many routes of single addresses
 //! neighbor set|delete ADDRESS NAME [MAC STATE]
 //! churn ROUNDS                                        a pair of interfaces added and deleted
@@ -21,12 +22,17 @@ use netlink_packet_route::link::{
 };
 use netlink_packet_route::neighbour::{NeighbourAttribute, NeighbourMessage, NeighbourState};
 use netlink_packet_route::route::{
-    RouteAttribute, RouteMessage, RouteNextHop, RouteProtocol, RouteScope, RouteType, RouteVia,
+    RouteAttribute, RouteIpTunnel, RouteLwEnCapType, RouteLwTunnelEncap, RouteMessage, RouteMetric,
+    RouteNextHop, RouteProtocol, RouteRealm, RouteScope, RouteSeg6IpTunnel, RouteType, RouteVia,
+    Seg6Header, Seg6Mode,
 };
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage as Netlink};
 
 use super::kernel::Kernel;
 use super::tables::interfaces;
+
+/// The bit of the MTU among the metrics that are locked (`1 << RTAX_MTU`).
+const MTU_LOCK: u32 = 1 << 2;
 
 type Done = Result<(), String>;
 
@@ -258,6 +264,18 @@ fn set_up(kernel: &mut Kernel, message: &mut RouteMessage, verb: &str, options: 
                 message.header.tos = number(value)?;
                 continue;
             }
+            "advmss" => RouteAttribute::Metrics(vec![RouteMetric::Advmss(number(value)?)]),
+            "initcwnd" => RouteAttribute::Metrics(vec![RouteMetric::InitCwnd(number(value)?)]),
+            "mtu" => RouteAttribute::Metrics(vec![RouteMetric::Mtu(number(value)?)]),
+            "locked-mtu" => RouteAttribute::Metrics(vec![
+                RouteMetric::Lock(MTU_LOCK),
+                RouteMetric::Mtu(number(value)?),
+            ]),
+            "congestion" => RouteAttribute::Metrics(vec![RouteMetric::CcAlgo((*value).to_owned())]),
+            "realm" | "segment" | "tunnel-id" => {
+                message.attributes.extend(way(name, value)?);
+                continue;
+            }
             "scope" => {
                 message.header.scope = RouteScope::from(number::<u8>(value)?);
                 continue;
@@ -290,9 +308,39 @@ fn gateway(message: &RouteMessage, address: IpAddr) -> RouteAttribute {
     }
 }
 
+/// Returns the attributes for a property of a hop: realms, or an encapsulation and its parameters.
+fn way(name: &str, value: &str) -> Result<Vec<RouteAttribute>, String> {
+    let (kind, tunnel) = match name {
+        "realm" => {
+            let destination = number(value)?;
+            let realm = RouteRealm {
+                source: 0,
+                destination,
+            };
+            return Ok(vec![RouteAttribute::Realm(realm)]);
+        }
+        "segment" => {
+            let mut header = Seg6Header::default();
+            header.mode = Seg6Mode::Encap;
+            header.segments = vec![number(value)?];
+            let tunnel = RouteLwTunnelEncap::Seg6(RouteSeg6IpTunnel::Seg6(header));
+            (RouteLwEnCapType::Seg6, tunnel)
+        }
+        "tunnel-id" => {
+            let tunnel = RouteLwTunnelEncap::Ip(RouteIpTunnel::Id(number(value)?));
+            (RouteLwEnCapType::Ip, tunnel)
+        }
+        _ => return Err(format!("no such property of a hop: {name}")),
+    };
+    Ok(vec![
+        RouteAttribute::Encap(vec![tunnel]),
+        RouteAttribute::EncapType(kind),
+    ])
+}
+
 fn hop(kernel: &mut Kernel, text: &str) -> Result<RouteNextHop, String> {
     let parts: Vec<&str> = text.split(',').collect();
-    let [address, name, weight] = parts[..] else {
+    let [address, name, weight, more @ ..] = &parts[..] else {
         return Err(format!("no hop: {text}"));
     };
     let mut hop = RouteNextHop::default();
@@ -300,6 +348,10 @@ fn hop(kernel: &mut Kernel, text: &str) -> Result<RouteNextHop, String> {
     hop.interface_index = index(kernel, name)?;
     hop.attributes
         .push(RouteAttribute::Gateway(number::<IpAddr>(address)?.into()));
+    for property in more {
+        let (name, value) = property.split_once('=').ok_or("a property has a value")?;
+        hop.attributes.extend(way(name, value)?);
+    }
     Ok(hop)
 }
 

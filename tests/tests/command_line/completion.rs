@@ -18,7 +18,7 @@ fn offered(mut program: Command, words: &[&str]) -> Vec<String> {
         function=$(complete -p {name}) || exit 8
         function=${{function##*-F }} function=${{function%% *}}
         COMP_WORDS=("$@") COMP_CWORD=$(($# - 1)) COMP_TYPE=9
-        "$function" {name} "${{COMP_WORDS[COMP_CWORD]}}" "${{COMP_WORDS[COMP_CWORD - 1]}}"
+        "$function" {name} "${{COMP_WORDS[COMP_CWORD]#[\"\']}}" "${{COMP_WORDS[COMP_CWORD - 1]}}"
         printf '%s\n' "${{COMPREPLY[@]}}""#
     );
     // An empty directory, as names of files are offered, too.
@@ -55,7 +55,26 @@ fn bash_completes_tables_fields_and_keys() {
     };
     assert_eq!(offered(&["--fields", ""]), ["id", "price", "name"]);
     assert_eq!(offered(&["--fields", "price,n"]), ["price,name"]);
-    assert_eq!(offered(&["--where", "pr"]), ["price"]);
+    // Without the quote a user who goes on with `> 5` would create a file called 5.
+    let conditions = offered(&["--where", "pr"]);
+    assert!(
+        conditions.contains(&"'price >".to_owned()),
+        "{conditions:?}"
+    );
+    assert!(
+        conditions
+            .iter()
+            .all(|condition| condition.starts_with("'price "))
+    );
+    for quoted in ["'pr", "\"pr"] {
+        let conditions = offered(&["--where", quoted]);
+        assert!(conditions.contains(&"price >".to_owned()), "{conditions:?}");
+        assert!(
+            conditions
+                .iter()
+                .all(|condition| condition.starts_with("price "))
+        );
+    }
     assert_eq!(offered(&["--sort", "price:desc,i"]), ["price:desc,id"]);
     assert_eq!(offered(&["--sort", "price:d"]), ["price:desc"]);
     assert_eq!(offered(&[""]).first().map(String::as_str), Some("1"));

@@ -7,7 +7,7 @@ fn each_error_names_its_object_and_what_to_do() {
     let text = |text: &str| text.to_owned();
     let (table, object) = (text("prices"), text("/tablecast.table.prices"));
     let reason = text("REASON");
-    let cases: [(Error, &[&str]); 20] = [
+    let cases: [(Error, &[&str]); 21] = [
         (
             Error::InvalidName { name: text("a/b") },
             &["\"a/b\"", "use 1 to 64 of A-Z"],
@@ -24,6 +24,13 @@ fn each_error_names_its_object_and_what_to_do() {
                 pid: 7,
             },
             &["process 7", "stop that one"],
+        ),
+        (
+            Error::PublisherActive {
+                table: table.clone(),
+                pid: 0,
+            },
+            &["does not publish it", "a sweep", "try again"],
         ),
         (
             Error::KeyExists {

@@ -14,7 +14,7 @@ pub struct Expected {
     tables: Vec<Rows>,
     /// Whether there is a table before, and after.
     ends: [bool; 2],
-    /// Whether there is no table for a while after the first of the tables.
+    /// True if there is no table for a while after the first of the tables.
     has_gap: bool,
 }
 

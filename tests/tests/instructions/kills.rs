@@ -103,8 +103,8 @@ fn kill_at(play: Play, left: Option<&Picture>, point: Point<'_>) -> bool {
     let place = Place::new(left);
     let name = place.table().name();
     let recheck = match play {
-        // No other process can wake the subscriber of a region without a name and a publisher, or one that is at a registry whose
-        // name was just removed.
+        // No other process can wake a subscriber whose region has neither name nor publisher, or whose registry just lost its
+        // name.
         Play::Removed | Play::EqualSuccessor => Duration::from_millis(10),
         _ => NEVER,
     };

@@ -7,7 +7,7 @@ use std::thread::JoinHandle;
 
 use common::Schema;
 use nix::sys::eventfd::{EfdFlags, EventFd};
-use subscriber::shell::Failure;
+use subscriber::shell::{Failure, start_error};
 
 use super::content::{self, Identity, Unreadable};
 use super::fault::Fault;
@@ -100,7 +100,8 @@ impl Reader {
             reading
         });
         let thread = thread.map_err(|error| {
-            Failure::new(1, format!("cannot start a thread to read by: {error}"))
+            let reason = start_error(&error);
+            Failure::new(1, format!("cannot start a thread to read by: {reason}"))
         })?;
         self.thread = Some(thread);
         Ok(())

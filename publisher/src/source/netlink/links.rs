@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use netlink_packet_core::{NlasIterator, parse_string, parse_u32};
+use netlink_packet_core::{NlasIterator, parse_u32};
 use netlink_packet_route::link::{LinkFlags, LinkHeader};
 use nix::libc::{IFLA_IFNAME, IFLA_MASTER, RTM_DELLINK};
 
@@ -59,7 +59,7 @@ impl Links {
         for attribute in NlasIterator::new(message.payload.get(HEADER..).unwrap_or_default()) {
             let attribute = attribute.map_err(|error| error.to_string())?;
             match attribute.kind() {
-                IFLA_IFNAME => link.name = parse_string(attribute.value()).unwrap_or_default(),
+                IFLA_IFNAME => link.name = interface_name(attribute.value()),
                 IFLA_MASTER => link.controller = parse_u32(attribute.value()).unwrap_or_default(),
                 _ => {}
             }
@@ -70,6 +70,12 @@ impl Links {
     }
 }
 
+/// Returns the name before the terminating NUL. The kernel accepts names in any encoding; bytes that are not UTF-8 are replaced.
+fn interface_name(bytes: &[u8]) -> String {
+    let name = bytes.split(|byte| *byte == 0).next().unwrap_or_default();
+    String::from_utf8_lossy(name).into_owned()
+}
+
 #[cfg(test)]
 mod tests {
     use netlink_packet_core::{DefaultNla, Emitable, Nla};
@@ -77,14 +83,20 @@ mod tests {
 
     use super::*;
 
-    fn take(links: &mut Links, kind: u16, family: u8, flags: LinkFlags, name: &str) -> bool {
+    fn take(
+        links: &mut Links,
+        kind: u16,
+        family: u8,
+        flags: LinkFlags,
+        name: impl AsRef<[u8]>,
+    ) -> bool {
         let header = LinkHeader {
             interface_family: family.into(),
             index: 7,
             flags,
             ..LinkHeader::default()
         };
-        let name = DefaultNla::new(IFLA_IFNAME, [name.as_bytes(), &[0]].concat());
+        let name = DefaultNla::new(IFLA_IFNAME, [name.as_ref(), &[0]].concat());
         assert!(name.value_len() > 0);
         let mut payload = vec![0; header.buffer_len() + name.buffer_len()];
         header.emit(&mut payload);
@@ -131,5 +143,21 @@ mod tests {
             payload: &[0; 5],
         };
         assert!(links.take(&short).is_err());
+    }
+
+    /// Kind of defect: text of the kernel that is not UTF-8 was taken for no text at all.
+    #[test]
+    fn interface_name_that_is_not_utf8_is_shown_with_replacement_characters() {
+        for (bytes, shown) in [
+            (&b"up\xff"[..], "up\u{fffd}"),
+            (b"\xff\xfe", "\u{fffd}\u{fffd}"),
+            (b"caf\xc3\xa9", "caf\u{e9}"),
+            (b"0123456789abc\xc3\xa9", "0123456789abc\u{e9}"),
+            (b"", ""),
+        ] {
+            let mut links = Links::default();
+            take(&mut links, RTM_NEWLINK, 0, LinkFlags::Up, bytes);
+            assert_eq!(links.name(7), shown, "{bytes:?}");
+        }
     }
 }

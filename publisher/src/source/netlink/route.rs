@@ -3,21 +3,44 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::IpNet;
-use netlink_packet_core::{NlasIterator, ParseableParametrized};
+use netlink_packet_core::{NlaBuffer, NlasIterator, ParseableParametrized, parse_u32};
 use netlink_packet_route::AddressFamily;
 use netlink_packet_route::route::{
     RouteAddress, RouteAttribute, RouteFlags, RouteHeader, RouteLwEnCapType, RouteMetric,
-    RouteNextHop, RouteVia,
+    RouteType, RouteVia,
 };
 
 /// The length of a route message's header.
 const HEADER: usize = 12;
 
-/// The attributes without which a route would be another one: `RTA_DST`, `SRC`, `OIF`, `GATEWAY`, `PRIORITY`, `MULTIPATH`,
-/// `TABLE`, `VIA`.
-const ESSENTIAL: [u16; 8] = [1, 2, 4, 5, 6, 9, 15, 18];
+/// The alignment of attributes and hops.
+const ALIGNMENT: usize = 4;
 
-/// `RTNH_F_ONLINK`: the only one of a next hop's flags that somebody asked for. The others are the kernel's findings.
+/// The length of a `struct rtnexthop`, which precedes the attributes of a hop in `RTA_MULTIPATH`.
+const HOP_HEADER: usize = 8;
+
+/// The parsed attributes that identify a route: `RTA_DST`, `SRC`, `OIF`, `GATEWAY`, `PRIORITY`, `TABLE`, `VIA`.
+const ESSENTIAL: [u16; 7] = [1, 2, 4, 5, 6, 15, 18];
+
+/// `RTA_METRICS`.
+const METRICS: u16 = 8;
+
+/// `RTA_MULTIPATH`.
+const MULTIPATH: u16 = 9;
+
+/// `RTA_FLOW`.
+const REALM: u16 = 11;
+
+/// `RTA_ENCAP`.
+const TUNNEL: u16 = 22;
+
+/// `LWTUNNEL_ENCAP_SEG6_LOCAL`.
+const SEG6_LOCAL: u16 = 7;
+
+/// `SEG6_LOCAL_COUNTERS`, the only part of a tunnel's parameters that changes with traffic.
+const SEG6_LOCAL_COUNTERS: u16 = 10;
+
+/// `RTNH_F_ONLINK`: the only flag of a hop that a user requests and the kernel reports. It sets the others by itself.
 const ON_LINK: u32 = 4;
 
 /// Those of a route's flags that are its hop's, if it has only one.
@@ -42,6 +65,9 @@ pub struct RouteKey {
 }
 
 /// A route of a [`RouteKey`].
+///
+/// For IPv4 the kernel compares all of it except the flags that it sets by itself (`fib_find_info`), for IPv6 only where the
+/// packets go (`rt6_duplicate_nexthop`). So this holds properties that no column of the table shows.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Route {
     /// `RTN_UNICAST` and its like.
@@ -58,6 +84,8 @@ pub struct Route {
     pub nexthop: u32,
     /// The largest packet; 0 is the interface's.
     pub mtu: u32,
+    /// All metrics (MTU, its lock, MSS, windows, congestion control, …) as the kernel encodes them.
+    pub metrics: Vec<u8>,
     /// The router's, of IPv6.
     pub preference: Option<u8>,
     /// Of the route, not of a hop: `RTM_F_OFFLOAD` and its like.
@@ -71,10 +99,14 @@ pub struct Hop {
     pub interface: u32,
     /// Whom packets are handed to.
     pub gateway: Option<IpAddr>,
-    /// The share of this hop among several.
-    pub weight: u32,
     /// `LWTUNNEL_ENCAP_MPLS` and its like.
     pub encapsulation: u16,
+    /// The parameters of the encapsulation (labels, segments, tunnel id, …) as the kernel encodes them, without counters.
+    pub tunnel: Vec<u8>,
+    /// The realms (`RTA_FLOW`).
+    pub realm: u32,
+    /// The share of this hop among several.
+    pub weight: u32,
     /// `RTNH_F_DEAD` and its like.
     pub flags: u32,
 }
@@ -91,37 +123,38 @@ pub struct Told {
 }
 
 impl Hop {
-    /// Whether both are the same but for what the kernel finds out by itself.
+    /// Returns true if the kernel's IPv4 code takes both hops for the same.
     fn is_like(&self, other: &Self) -> bool {
-        (self.interface, self.gateway, self.weight)
-            == (other.interface, other.gateway, other.weight)
-            && self.encapsulation == other.encapsulation
-            && self.flags & ON_LINK == other.flags & ON_LINK
+        let requested = |hop: &Self| Self {
+            flags: hop.flags & ON_LINK,
+            ..hop.clone()
+        };
+        requested(self) == requested(other)
+    }
+
+    /// Returns true if the kernel's IPv6 code takes both hops for the same.
+    pub fn is_same_place(&self, other: &Self) -> bool {
+        (self.interface, self.gateway) == (other.interface, other.gateway)
+            && (self.encapsulation, &self.tunnel) == (other.encapsulation, &other.tunnel)
     }
 }
 
 impl Route {
-    /// Whether both are the same but for what the kernel finds out by itself.
+    /// Returns true if the kernel's IPv4 code takes both for the same route: they differ at most in flags that the
+    /// kernel sets by itself.
     pub fn is_like(&self, other: &Self) -> bool {
-        let body = |route: &Self| {
-            let Self {
-                kind,
-                protocol,
-                scope,
-                source,
-                nexthop,
-                mtu,
-                ..
-            } = *route;
-            (kind, protocol, scope, source, nexthop, mtu)
+        let requested = |route: &Self| Self {
+            hops: Vec::new(),
+            flags: 0,
+            ..route.clone()
         };
-        body(self) == body(other)
-            && self.hops.len() == other.hops.len()
+        self.hops.len() == other.hops.len()
             && self
                 .hops
                 .iter()
                 .zip(&other.hops)
                 .all(|(one, two)| one.is_like(two))
+            && requested(self) == requested(other)
     }
 
     /// Whether a hop has a gateway.
@@ -151,14 +184,16 @@ impl Told {
         let mut found = Found::new(&header, anywhere);
         for attribute in NlasIterator::new(payload.get(HEADER..).unwrap_or_default()) {
             let attribute = attribute.map_err(|error| error.to_string())?;
-            let kind = attribute.kind();
-            let how = (family, header.kind, RouteLwEnCapType::None);
-            match RouteAttribute::parse_with_param(&attribute, how) {
-                Ok(attribute) => found.take(attribute),
-                Err(error) if ESSENTIAL.contains(&kind) => return Err(error.to_string()),
-                Err(_) => {}
+            match attribute.kind() {
+                MULTIPATH => found.hops = Some(Hop::parse_all(attribute.value(), family)?),
+                METRICS => found.metrics = attribute.value().to_vec(),
+                _ => {}
+            }
+            if let Some(attribute) = found.hop.take(&attribute, family)? {
+                found.take(&attribute);
             }
         }
+        found.hop.forget_counters();
         found.told(&header).map(Some)
     }
 }
@@ -172,9 +207,10 @@ struct Found {
     source: Option<IpAddr>,
     nexthop: u32,
     mtu: u32,
+    metrics: Vec<u8>,
     preference: Option<u8>,
     hop: Hop,
-    hops: Option<Vec<RouteNextHop>>,
+    hops: Option<Vec<Hop>>,
 }
 
 impl Found {
@@ -187,6 +223,7 @@ impl Found {
             source: None,
             nexthop: 0,
             mtu: 0,
+            metrics: Vec::new(),
             preference: None,
             hop: Hop {
                 weight: 1,
@@ -197,17 +234,17 @@ impl Found {
         }
     }
 
-    fn take(&mut self, attribute: RouteAttribute) {
+    fn take(&mut self, attribute: &RouteAttribute) {
         match attribute {
-            RouteAttribute::Table(table) => self.table = table,
+            RouteAttribute::Table(table) => self.table = *table,
             RouteAttribute::Destination(address) => {
-                self.destination = ip(&address).unwrap_or(self.destination);
+                self.destination = ip(address).unwrap_or(self.destination);
             }
-            RouteAttribute::Source(address) => self.from = ip(&address).unwrap_or(self.from),
-            RouteAttribute::Priority(metric) => self.metric = metric,
-            RouteAttribute::PrefSource(address) => self.source = ip(&address),
-            RouteAttribute::NhId(id) => self.nexthop = id,
-            RouteAttribute::Preference(preference) => self.preference = Some(preference.into()),
+            RouteAttribute::Source(address) => self.from = ip(address).unwrap_or(self.from),
+            RouteAttribute::Priority(metric) => self.metric = *metric,
+            RouteAttribute::PrefSource(address) => self.source = ip(address),
+            RouteAttribute::NhId(id) => self.nexthop = *id,
+            RouteAttribute::Preference(preference) => self.preference = Some((*preference).into()),
             RouteAttribute::Metrics(metrics) => {
                 let mtu = metrics.iter().find_map(|metric| match metric {
                     RouteMetric::Mtu(mtu) => Some(*mtu),
@@ -215,8 +252,7 @@ impl Found {
                 });
                 self.mtu = mtu.unwrap_or_default();
             }
-            RouteAttribute::MultiPath(hops) => self.hops = Some(hops),
-            of_a_hop => self.hop.take(&of_a_hop),
+            _ => {}
         }
     }
 
@@ -239,15 +275,13 @@ impl Found {
         let is_multipath = self.hops.is_some();
         let route = Route {
             kind: header.kind.into(),
-            hops: match self.hops {
-                Some(hops) => hops.iter().map(Hop::of).collect(),
-                None => vec![self.hop],
-            },
+            hops: self.hops.unwrap_or_else(|| vec![self.hop]),
             protocol: header.protocol.into(),
             scope: header.scope.into(),
             source: self.source,
             nexthop: self.nexthop,
             mtu: self.mtu,
+            metrics: self.metrics,
             preference: self.preference,
             flags: header.flags.bits() & ROUTE_FLAGS,
         };
@@ -260,28 +294,78 @@ impl Found {
 }
 
 impl Hop {
-    fn of(hop: &RouteNextHop) -> Self {
-        let mut found = Self {
-            interface: hop.interface_index,
-            weight: u32::from(hop.hops) + 1,
-            flags: hop.flags.bits().into(),
-            ..Self::default()
-        };
-        hop.attributes
-            .iter()
-            .for_each(|attribute| found.take(attribute));
-        found
+    /// Reads the value of an `RTA_MULTIPATH`: for each hop a `struct rtnexthop` and attributes.
+    fn parse_all(mut bytes: &[u8], family: AddressFamily) -> Result<Vec<Self>, String> {
+        let mut hops = Vec::new();
+        while let Some((&header, _)) = bytes.split_first_chunk::<HOP_HEADER>() {
+            let [l0, l1, flags, share, interface @ ..] = header;
+            let length = usize::from(u16::from_ne_bytes([l0, l1]));
+            let attributes = bytes.get(HOP_HEADER..length);
+            let attributes = attributes.ok_or("a hop is longer than its list")?;
+            let mut hop = Self {
+                interface: u32::from_ne_bytes(interface),
+                weight: u32::from(share) + 1,
+                flags: flags.into(),
+                ..Self::default()
+            };
+            for attribute in NlasIterator::new(attributes) {
+                let attribute = attribute.map_err(|error| error.to_string())?;
+                hop.take(&attribute, family)?;
+            }
+            hop.forget_counters();
+            hops.push(hop);
+            let next = length.next_multiple_of(ALIGNMENT);
+            bytes = bytes.get(next..).unwrap_or_default();
+        }
+        Ok(hops)
     }
 
-    fn take(&mut self, attribute: &RouteAttribute) {
-        match attribute {
-            RouteAttribute::Oif(index) => self.interface = *index,
-            RouteAttribute::Gateway(address) => self.gateway = ip(address),
-            RouteAttribute::Via(RouteVia::Inet(address)) => self.gateway = Some((*address).into()),
-            RouteAttribute::Via(RouteVia::Inet6(address)) => self.gateway = Some((*address).into()),
-            RouteAttribute::EncapType(kind) => self.encapsulation = (*kind).into(),
+    /// Takes over an attribute if it belongs to a hop. Returns its parsed form if it belongs to the whole route.
+    fn take(
+        &mut self,
+        attribute: &NlaBuffer<&[u8]>,
+        family: AddressFamily,
+    ) -> Result<Option<RouteAttribute>, String> {
+        let kind = attribute.kind();
+        match kind {
+            MULTIPATH => return Ok(None),
+            TUNNEL => {
+                self.tunnel = attribute.value().to_vec();
+                return Ok(None);
+            }
+            REALM => {
+                self.realm = parse_u32(attribute.value()).unwrap_or_default();
+                return Ok(None);
+            }
             _ => {}
         }
+        let how = (family, RouteType::Unicast, RouteLwEnCapType::None);
+        match RouteAttribute::parse_with_param(attribute, how) {
+            Ok(RouteAttribute::Oif(index)) => self.interface = index,
+            Ok(RouteAttribute::Gateway(address)) => self.gateway = ip(&address),
+            Ok(RouteAttribute::Via(RouteVia::Inet(address))) => self.gateway = Some(address.into()),
+            Ok(RouteAttribute::Via(RouteVia::Inet6(address))) => {
+                self.gateway = Some(address.into());
+            }
+            Ok(RouteAttribute::EncapType(kind)) => self.encapsulation = kind.into(),
+            Ok(of_the_route) => return Ok(Some(of_the_route)),
+            Err(error) if ESSENTIAL.contains(&kind) => return Err(error.to_string()),
+            Err(_) => {}
+        }
+        Ok(None)
+    }
+
+    /// Takes the values of counters out of `tunnel`: the kernel does not compare them, and they change with every packet.
+    fn forget_counters(&mut self) {
+        if self.encapsulation != SEG6_LOCAL {
+            return;
+        }
+        let attributes = NlasIterator::new(&self.tunnel[..]).map_while(Result::ok);
+        let kept = attributes.flat_map(|attribute| match attribute.kind() {
+            SEG6_LOCAL_COUNTERS => SEG6_LOCAL_COUNTERS.to_ne_bytes().to_vec(),
+            kind => [&kind.to_ne_bytes()[..], attribute.value()].concat(),
+        });
+        self.tunnel = kept.collect();
     }
 }
 

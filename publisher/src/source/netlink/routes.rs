@@ -2,9 +2,12 @@
 //!
 //! **What is unique.** Table, destination, `from`, TOS and metric are what the kernel finds a route by, and still not
 //! unique:
-//! - IPv4: `ip route append` and `prepend` make several routes of one such key that differ in type, protocol, source or hops.
-//!   They have an order; the first that is usable counts. Two that are the same are refused.
-//! - IPv6: routes by different interfaces or gateways, such as `fe80::/64` of each interface. Those with a gateway are siblings,
+//! - IPv4: `ip route append` and `prepend` add several routes with one such key. They differ in type, protocol, scope, source,
+//!   hops, metrics, realms or encapsulation, also in properties that no column shows. They have an order; the first usable one
+//!   counts. The kernel refuses two that are equal in all of this. (It also compares flags such as `RTM_F_EQUALIZE` but
+//!   does not report them: routes that differ only there are one row.)
+//! - IPv6: routes that differ in interface, gateway or encapsulation, such as `fe80::/64` of each interface; metrics do not
+//!   distinguish them. Those with a gateway are siblings,
 //!   that is one multipath route, told as one message; others stand side by side. Their order means nothing: they
 //!   are sorted here, so that what was told by events and what is dumped are the same.
 //! - Both: a multipath route has several hops, which can even be the same.
@@ -39,7 +42,7 @@ use nix::libc::{
 use super::links::Links;
 use super::message::Message;
 use super::model::{Effect, Model, When};
-use super::route::{Hop, Route, RouteKey, Told};
+use super::route::{Route, RouteKey, Told};
 use super::route_row::RouteRow;
 
 /// `RTM_NEWNEXTHOP` and `RTM_DELNEXTHOP`.
@@ -181,11 +184,14 @@ impl Route {
         })
     }
 
-    /// Whether IPv6 takes both for one.
+    /// Returns true if the kernel's IPv6 code takes both for the same route. Each has one hop.
     fn is_twin(&self, other: &Self) -> bool {
-        let place = |hop: &Hop| (hop.interface, hop.gateway);
         (self.kind, self.nexthop) == (other.kind, other.nexthop)
-            && self.hops.iter().map(place).eq(other.hops.iter().map(place))
+            && self
+                .hops
+                .iter()
+                .zip(&other.hops)
+                .all(|(one, two)| one.is_same_place(two))
     }
 
     /// Whether IPv6 makes it one multipath route with others of its kind.

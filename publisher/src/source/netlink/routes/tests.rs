@@ -1,8 +1,10 @@
 //! The rules, on messages as the kernel makes them. Whether it makes them so is for the tests with real kernels.
 
-use netlink_packet_core::{Emitable, NLM_F_CREATE};
+use netlink_packet_core::{DefaultNla, Emitable, NLM_F_CREATE};
 use netlink_packet_route::AddressFamily;
-use netlink_packet_route::route::{RouteAttribute, RouteFlags, RouteNextHop, RouteType};
+use netlink_packet_route::route::{
+    RouteAttribute, RouteFlags, RouteLwEnCapType, RouteNextHop, RouteType,
+};
 
 use super::*;
 
@@ -190,6 +192,58 @@ fn ipv6_siblings_are_one_set() {
             (&[&[1, 2]], DELETE, 0, &[3], &[1, 2], [false, true]),
         ],
     );
+}
+
+/// An IPv6 route with `encap seg6local … count`: the parameters hold an action and a counter of packets.
+fn counting_route(action: u32, packets: u64) -> Vec<u8> {
+    let nla = |kind: u16, value: &[u8]| {
+        let nla = DefaultNla::new(kind, value.to_vec());
+        let mut bytes = vec![0; nla.buffer_len()];
+        nla.emit(&mut bytes);
+        bytes
+    };
+    let counters = nla(10, &nla(2, &packets.to_ne_bytes()));
+    let tunnel = [nla(1, &action.to_ne_bytes()), counters].concat();
+    let mut message = message(true, &[1]);
+    let attributes = &mut message.attributes;
+    attributes.push(RouteAttribute::Other(DefaultNla::new(22, tunnel)));
+    attributes.push(RouteAttribute::EncapType(RouteLwEnCapType::Seg6Local));
+    bytes(&message)
+}
+
+/// The other side of a route's whole identity: what changes with traffic does not belong to it.
+#[test]
+fn counters_of_a_tunnel_are_no_part_of_the_routes_identity() {
+    let mut table = Table::of(true, &[]);
+    let mut event = |kind: u16, payload: &[u8]| {
+        let message = Message {
+            kind,
+            flags: CREATE,
+            sequence: 0,
+            port: 0,
+            payload,
+        };
+        let effect = table.routes.event(&message, When::Live).unwrap();
+        assert!(matches!(effect, Effect::Changed(_)), "{message:?}");
+        table.gateways().len()
+    };
+    assert_eq!(event(RTM_NEWROUTE, &counting_route(2, 0)), 1);
+    assert_eq!(event(RTM_NEWROUTE, &counting_route(2, 7)), 1);
+    assert_eq!(event(RTM_NEWROUTE, &counting_route(3, 7)), 2);
+    assert_eq!(event(RTM_DELROUTE, &counting_route(2, 9)), 1);
+}
+
+#[test]
+fn list_of_hops_with_a_wrong_length_is_an_error() {
+    for length in [0_u16, 7, 9, u16::MAX] {
+        let hop = [&length.to_ne_bytes()[..], &[0; 6]].concat();
+        let mut message = message(false, &[1]);
+        message
+            .attributes
+            .push(RouteAttribute::Other(DefaultNla::new(9, hop)));
+        let told = Told::parse(&bytes(&message));
+        assert!(told.is_err(), "{length}: {told:?}");
+    }
 }
 
 #[test]

@@ -1,0 +1,132 @@
+//! The processes that a watch's command started, ended as a whole.
+//!
+//! A command gets its own process group, by which all its processes are found. In the foreground of a terminal it stays in
+//! the watch's group, because only the foreground group gets Ctrl-C and Ctrl-Z and may read from the terminal; there its processes
+//! are found by their parents, so one whose parent has ended is not found.
+//!
+//! The end, for both: SIGTERM to each process, then SIGKILL to those that are still there after a while.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::process::CommandExt;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use procfs::process::{Process, Stat, all_processes};
+use rustix::process::{
+    Pid, PidfdFlags, Signal, getpgrp, kill_process_group, pidfd_open, pidfd_send_signal,
+};
+use rustix::termios::tcgetpgrp;
+
+/// The time between two searches for new processes while the command ends.
+const INTERVAL: Duration = Duration::from_millis(20);
+
+/// How the processes of a command are found.
+#[derive(Clone, Copy)]
+pub enum Group {
+    /// By the process group that the command leads.
+    Own,
+    /// By their parents: the command is in the watch's group.
+    OfTheWatch,
+}
+
+impl Group {
+    /// Chooses the group for a command that is about to start.
+    pub fn choose(command: &mut Command) -> Self {
+        if is_in_foreground() {
+            return Self::OfTheWatch;
+        }
+        command.process_group(0);
+        Self::Own
+    }
+
+    /// Ends the command and all that it started, at the latest after `patience`. The caller has not waited for the command yet,
+    /// so that its id is not used again.
+    pub fn terminate(self, command: Pid, patience: Duration) {
+        let deadline = Instant::now() + patience;
+        let mut running = BTreeMap::new();
+        // By itself, for /proc may be missing.
+        if let Ok(process) = pidfd_open(command, PidfdFlags::empty()) {
+            ask_to_end(&process);
+            running.insert(command.as_raw_pid(), process);
+        }
+        loop {
+            for stat in self.members(command, &running) {
+                if let Some(process) = open(&stat) {
+                    ask_to_end(&process);
+                    running.insert(stat.pid, process);
+                }
+            }
+            running.retain(|_, process| !has_ended(process));
+            if running.is_empty() {
+                return;
+            }
+            if Instant::now() >= deadline {
+                break;
+            }
+            std::thread::sleep(INTERVAL);
+        }
+        if let Self::Own = self {
+            let _ended = kill_process_group(command, Signal::KILL);
+        }
+        for process in running.values() {
+            let _ended = pidfd_send_signal(process, Signal::KILL);
+        }
+    }
+
+    /// Finds the processes of the command that have not ended and are not in `known`.
+    fn members(self, command: Pid, known: &BTreeMap<i32, OwnedFd>) -> Vec<Stat> {
+        let command = command.as_raw_pid();
+        let all = all_processes().into_iter().flatten();
+        let mut others: Vec<Stat> = all
+            .filter_map(|process| process.ok()?.stat().ok())
+            .collect();
+        others.retain(|stat| !['Z', 'X'].contains(&stat.state));
+        let mut found: Vec<Stat> = Vec::new();
+        loop {
+            let belongs = |stat: &Stat| match self {
+                Self::Own => stat.pgrp == command,
+                Self::OfTheWatch => {
+                    let is_parent = |pid: i32| pid == command || known.contains_key(&pid);
+                    stat.pid == command
+                        || is_parent(stat.ppid)
+                        || found.iter().any(|one| one.pid == stat.ppid)
+                }
+            };
+            let (more, rest): (Vec<Stat>, Vec<Stat>) = others.into_iter().partition(belongs);
+            if more.is_empty() {
+                break;
+            }
+            found.extend(more);
+            others = rest;
+        }
+        found.retain(|stat| !known.contains_key(&stat.pid));
+        found
+    }
+}
+
+/// Returns true if this process is in the foreground of a terminal.
+fn is_in_foreground() -> bool {
+    File::open("/dev/tty").is_ok_and(|terminal| tcgetpgrp(terminal) == Ok(getpgrp()))
+}
+
+fn ask_to_end(process: &OwnedFd) {
+    // These fail only for a process that has ended. A stopped one needs both.
+    let _ended = pidfd_send_signal(process, Signal::TERM);
+    let _ended = pidfd_send_signal(process, Signal::CONT);
+}
+
+/// Opens a process that was seen; None if it has ended since.
+fn open(seen: &Stat) -> Option<OwnedFd> {
+    let process = pidfd_open(Pid::from_raw(seen.pid)?, PidfdFlags::empty()).ok()?;
+    // Another process can have got its id before it was opened.
+    let now = Process::new(seen.pid).ok()?.stat().ok()?;
+    (now.starttime == seen.starttime).then_some(process)
+}
+
+fn has_ended(process: &OwnedFd) -> bool {
+    let mut events = [PollFd::new(process.as_fd(), PollFlags::POLLIN)];
+    poll(&mut events, PollTimeout::ZERO).is_ok_and(|ready| ready > 0)
+}
