@@ -15,6 +15,10 @@ test binary name="":
 models name="":
     RUSTFLAGS="--cfg loom" CARGO_TARGET_DIR=target/loom cargo test -p common --lib --release models -- {{name}} --nocapture
 
+# The picture in the README.
+screenshot:
+    cargo run -p tests --bin screenshot > docs/top.svg
+
 fuzz seconds="10" *targets:
     bash tests/fuzz/run {{seconds}} {{targets}}
 
