@@ -192,7 +192,7 @@ pub use wake::{Sleep, WakeKind};
 
 /// The README's code is compiled and run as a test.
 #[cfg(doctest)]
-#[doc = include_str!("../README.md")]
+#[doc = include_str!("../../README.md")]
 struct Readme;
 
 /// The modules that handle shared memory cannot be named from outside: what they export trusts its callers.

@@ -61,7 +61,7 @@ Without --fields the kinds are inferred from the whole file: bool (true, false),
 
 With --fields, fields select their columns or members by name, in any order, and other columns are ignored; without a header the fields are the columns in their order.
 
-As a service (Type=notify of systemd): ready when the source's initial rows have been published (stdin: when the table is open); SIGHUP reloads a file; the publishing loop feeds the watchdog. The README has a unit file.
+As a service (Type=notify of systemd): ready when the source's initial rows have been published (stdin: when the table is open); SIGHUP reloads a file; the publishing loop feeds the watchdog. docs/systemd.md has a unit file.
 
 Examples:
   publisher serve processes --from processes --every 1s

@@ -41,7 +41,7 @@ const EVERYWHERE: &str = "Everywhere";
 /// Reads and watches Tablecast's tables.
 ///
 /// Data goes to stdout, all else to stderr. A terminal gets tables that fit it (COLUMNS, if set, is its width), a pipe
-/// whole ones. What each member of json, jsonl and csv means: README.md, "Output, field by field". Exit codes: 0 done,
+/// whole ones. What each member of json, jsonl and csv means: docs/cli-output.md. Exit codes: 0 done,
 /// 1 not found, timeout, a limit or a permission, 2 wrong arguments, 4 schema or layout mismatch.
 #[derive(Debug, Parser)]
 #[command(name = "subscriber", version)]
@@ -246,7 +246,7 @@ pub struct Waking {
     /// How to be woken: auto, mq, futex, unix, signal[:USR2|:RTMIN+3], fifo, spin, spin:50us[+KIND]
     ///
     /// auto is a message queue, and the futex where there is none to be had. `fifo` is a named pipe that scripts can read
-    /// beside this watch: a line for each wake-up, the version. `spin` takes a processor. The README says which to choose.
+    /// beside this watch: a line for each wake-up, the version. `spin` takes a processor. docs/wake-kinds.md helps to choose.
     #[arg(help_heading = WAKING, long, value_name = "KIND", default_value_t)]
     pub wake: WakeKind,
 

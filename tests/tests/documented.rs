@@ -1,4 +1,4 @@
-//! The README's "Output, field by field": what is printed is what stands there, member by member.
+//! Compares what the programs print with "Output, field by field" of docs/cli-output.md, member by member.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -11,11 +11,11 @@ use tests::serving::Serving;
 use tests::table::Table;
 use tests::until;
 
-const README: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../README.md");
+const REFERENCE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/cli-output.md");
 
-/// Members with what they are, by the heading that they stand under.
+/// Returns the members documented under a heading, each with its type.
 fn documented(heading: &str) -> BTreeMap<String, String> {
-    let text = std::fs::read_to_string(README).unwrap();
+    let text = std::fs::read_to_string(REFERENCE).unwrap();
     let section = text
         .split("\n## ")
         .find(|section| section.starts_with("Output, field by field"));
@@ -136,12 +136,12 @@ fn tables_and_what_is_left_are_as_documented() {
         &all.iter().filter(is_own).cloned().collect::<Vec<_>>(),
     );
     assert_documented(
-        "What is left behind",
+        "An orphaned object",
         &all.iter().filter(is_left).cloned().collect::<Vec<_>>(),
     );
     let array: Vec<Value> = serde_json::from_str(&printed(&["ls", "--format", "json"])).unwrap();
     assert_documented(
-        "What is left behind",
+        "An orphaned object",
         &array.iter().filter(is_left).cloned().collect::<Vec<_>>(),
     );
     // Of CSV, the names of both in one line.
@@ -155,7 +155,7 @@ fn tables_and_what_is_left_are_as_documented() {
         .collect();
     let both = documented("A table")
         .into_keys()
-        .chain(documented("What is left behind").into_keys());
+        .chain(documented("An orphaned object").into_keys());
     assert_eq!(names, both.collect());
     drop(damaged_region);
 }
@@ -166,7 +166,7 @@ fn what_the_doctor_finds_is_as_documented() {
     let mut doctor = Process::start(subscriber().args(["doctor", "nowhere", "--format", "json"]));
     doctor.ends_with(1);
     let checks: Vec<Value> = serde_json::from_str(&doctor.stdout()).unwrap();
-    assert_documented("What the doctor finds", &checks);
+    assert_documented("A doctor check", &checks);
 }
 
 #[test]
@@ -194,7 +194,7 @@ fn all_about_a_table_is_as_documented() {
     std::fs::remove_file(&registry).unwrap();
     let printed =
         [&whole, &line, &damaged].map(|text| serde_json::from_str::<Value>(text).unwrap());
-    assert_documented("All about a table", &printed);
+    assert_documented("Table details", &printed);
     // Of CSV the same names, with the numbers of elements.
     let mut reader = csv::Reader::from_reader(csv.as_bytes());
     assert_eq!(reader.headers().unwrap(), ["name", "value"].as_slice());
@@ -211,7 +211,7 @@ fn all_about_a_table_is_as_documented() {
                 })
         })
         .collect();
-    let mut expected: BTreeSet<String> = documented("All about a table").into_keys().collect();
+    let mut expected: BTreeSet<String> = documented("Table details").into_keys().collect();
     expected.remove("problem");
     assert_eq!(names, expected);
 }
@@ -236,5 +236,5 @@ fn rates_are_as_documented() {
         while lines(&measured.line())[0]["version"] != version {}
     }
     measured.signal(nix::sys::signal::Signal::SIGINT);
-    assert_documented("The rate of a table", &lines(&measured.finished()));
+    assert_documented("A rate measurement", &lines(&measured.finished()));
 }

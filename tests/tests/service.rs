@@ -270,9 +270,7 @@ fn a_manager_that_is_not_there_is_a_warning_and_no_more() {
         process.signal(Signal::SIGTERM);
         process.ends_with(0);
         let stderr = process.stderr();
-        let warning = format!(
-            "cannot notify the service manager: NOTIFY_SOCKET={address}: "
-        );
+        let warning = format!("cannot notify the service manager: NOTIFY_SOCKET={address}: ");
         assert_eq!(stderr.matches(&warning).count(), 1, "{stderr}");
     }
     // No service at all.
@@ -376,11 +374,11 @@ fn a_publisher_that_dies_leaves_what_its_restart_takes_over() {
     }
 }
 
-/// The unit file of the README, with this build's program.
+/// Returns the unit file of docs/systemd.md with the path of this build's program.
 fn unit() -> String {
-    let readme = concat!(env!("CARGO_MANIFEST_DIR"), "/../README.md");
-    let readme = std::fs::read_to_string(readme).unwrap();
-    let unit = readme.split("```ini\n").nth(1);
+    let page = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/systemd.md");
+    let page = std::fs::read_to_string(page).unwrap();
+    let unit = page.split("```ini\n").nth(1);
     let unit = unit.and_then(|rest| rest.split("```").next()).unwrap();
     let program = publisher().get_program().to_str().unwrap().to_owned();
     assert!(unit.contains("/usr/local/bin/publisher"));
@@ -403,12 +401,12 @@ fn analyze(arguments: &[&str], unit: &Path) -> Option<(bool, String)> {
 }
 
 #[test]
-fn the_unit_of_the_readme_is_one() {
+fn documented_unit_is_valid() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("prices.service");
     std::fs::write(&path, unit()).unwrap();
     let Some((is_valid, said)) = analyze(&["verify", "--man=no"], &path) else {
-        return skip("the_unit_of_the_readme_is_one: no systemd-analyze");
+        return skip("documented_unit_is_valid: no systemd-analyze");
     };
     assert!(is_valid, "{said}");
     let ours = said.lines().filter(|line| line.contains("prices.service"));

@@ -46,7 +46,7 @@ struct Args {
     #[arg(long, default_value = "bench-results")]
     out: PathBuf,
 
-    /// A README whose block between the markers is rewritten, with the plots in tests/bench/figures beside it
+    /// Rewrites the table in this README, docs/performance.md next to it, and the plots in tests/bench/figures
     #[arg(long)]
     readme: Option<PathBuf>,
 

@@ -78,7 +78,7 @@ pub const GROUPS: &[Group] = &[
             Some(("commit", "")),
             Some((
                 "iceoryx2, ten held handles, not as one",
-                "10 handles, not as one",
+                "10 handles, not atomic",
             )),
             Some(("mmap-sync write of the whole table", "all rows")),
             Some(("LMDB commit", "no sync")),

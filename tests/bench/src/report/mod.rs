@@ -1,9 +1,9 @@
-//! What was measured: the raw runs as JSON, a report in Markdown with plots, and the part of it that a README shows.
+//! What was measured: the raw runs as JSON, a report in Markdown with plots, and the parts of it that the documents show.
 //!
 //! - [`peers`]: what the others are, their versions, how they were set up.
 //! - [`comparison`]: the figures that have counterparts, side by side.
 //! - [`cases`], [`growth`]: everything, case by case and axis by axis.
-//! - [`plot`]: drawings. [`readme`]: the block between two markers.
+//! - [`plot`]: drawings. [`readme`]: the blocks in README.md and docs/performance.md.
 
 mod cases;
 mod comparison;
@@ -90,7 +90,7 @@ impl Measured {
         Ok(())
     }
 
-    /// Rewrites the block of a README, and the plots beside it.
+    /// Rewrites the table of a README and the plots of docs/performance.md next to it.
     ///
     /// # Errors
     /// What the system refuses, and a README without the markers.

@@ -1,4 +1,4 @@
-//! The part of the report that a README shows: everything between two markers, so that no figure is ever typed by hand.
+//! The figures in README.md and the plots in docs/performance.md, each between two markers, so that no figure is typed by hand.
 
 use std::fs;
 use std::io;
@@ -9,42 +9,58 @@ use crate::growth::AXES;
 
 const BEGIN: &str = "<!-- begin of what tests/bench wrote -->";
 const END: &str = "<!-- end of what tests/bench wrote -->";
-/// Where the plots are, seen from the README.
+/// Directory of the plots, relative to the README.
 const FIGURES: &str = "tests/bench/figures";
+/// The page that shows the plots, relative to the README.
+const PERFORMANCE: &str = "docs/performance.md";
 
-/// Rewrites what stands between the markers, and draws the plots beside the README at `path`.
+/// Rewrites the table in the README at `path` and the plots of docs/performance.md next to it.
 pub fn rewrite(measured: &Measured, path: &Path) -> io::Result<()> {
-    let text = fs::read_to_string(path)?;
-    let Some(text) = replaced(&text, &block(measured)) else {
-        let path = path.display();
-        return Err(io::Error::other(format!(
-            "{path} has no lines {BEGIN:?} and {END:?} to write between"
-        )));
-    };
-    let figures = path.parent().unwrap_or(Path::new("")).join(FIGURES);
+    let folder = path.parent().unwrap_or(Path::new(""));
+    let page = folder.join(PERFORMANCE);
+    let texts = [
+        (path, between_markers(path, &table(measured))?),
+        (&page, between_markers(&page, &plots(measured))?),
+    ];
+    let figures = folder.join(FIGURES);
     fs::create_dir_all(&figures)?;
     plot::draw(measured, &figures)?;
-    fs::write(path, text)
+    texts
+        .into_iter()
+        .try_for_each(|(path, text)| fs::write(path, text))
 }
 
-fn block(measured: &Measured) -> String {
-    let mut text = format!(
-        "\n{} {}\n\n{}\n![side by side]({FIGURES}/{})\n",
+fn table(measured: &Measured) -> String {
+    format!(
+        "\n{} {}\n\n{}\n",
         measured.about(),
         peers::versions(&measured.lmdb),
         comparison::table(measured),
-        plot::COMPARISON,
-    );
+    )
+}
+
+fn plots(measured: &Measured) -> String {
+    let mut text = format!("\n![comparison](../{FIGURES}/{})\n", plot::COMPARISON);
     for (axis, _) in &measured.growth {
         let about = AXES.iter().find(|one| one.name == axis);
         let about = about.map_or(axis.as_str(), |axis| axis.about);
         let file = plot::file(axis);
-        text += &format!("![what grows with the {about}]({FIGURES}/{file})\n");
+        text += &format!("![what grows with the {about}](../{FIGURES}/{file})\n");
     }
     text + "\n"
 }
 
-/// `text` with another block; None without both markers.
+/// Returns the text of the file at `path` with another block between the markers.
+fn between_markers(path: &Path, block: &str) -> io::Result<String> {
+    replaced(&fs::read_to_string(path)?, block).ok_or_else(|| {
+        let path = path.display();
+        io::Error::other(format!(
+            "{path} has no lines {BEGIN:?} and {END:?} to write between"
+        ))
+    })
+}
+
+/// Returns `text` with another block between the markers; None without both markers.
 fn replaced(text: &str, block: &str) -> Option<String> {
     let begin = text.find(BEGIN)? + BEGIN.len();
     let end = begin + text[begin..].find(END)?;
@@ -56,7 +72,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_what_stands_between_the_markers_is_replaced() {
+    fn only_the_text_between_the_markers_is_replaced() {
         let text = format!("before\n{BEGIN}\nold\n{END}\nafter\n");
         let once = replaced(&text, "new\n").unwrap();
         assert_eq!(once, format!("before\n{BEGIN}\nnew\n{END}\nafter\n"));
