@@ -175,7 +175,7 @@ pub use layout::LAYOUT_VERSION;
 #[cfg(not(loom))]
 pub use publisher::{
     Kept, Publisher, PublisherBuilder, Swept, Transaction, UntypedPublisher, UntypedTransaction,
-    remove, sweep,
+    remove, remove_of, sweep,
 };
 pub use row::{FieldDef, Key, KeyRef, Row, RowBuf, RowRef};
 pub use schema::{Conversion, Field, Kind, Schema};

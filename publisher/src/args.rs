@@ -147,6 +147,10 @@ pub struct Remove {
     /// Remove all orphans that belong to no table, and free the slots of dead subscribers
     #[arg(long)]
     pub orphans: bool,
+
+    /// Remove tables of this user, which only root may do for another user
+    #[arg(long, value_name = "USER|UID", value_parser = subscriber::user)]
+    pub owner: Option<u32>,
 }
 
 /// `publisher serve`.

@@ -19,7 +19,11 @@ pub fn run(args: &Remove) -> Result<(), Failure> {
         first.get_or_insert(failure.code());
     };
     for name in &args.names {
-        match common::remove(name) {
+        let removed = match args.owner {
+            Some(owner) => common::remove_of(name, owner),
+            None => common::remove(name),
+        };
+        match removed {
             Ok(objects) => tell(format_args!("removed {}", objects.join(" "))),
             Err(error) => failed(error),
         }
@@ -39,6 +43,18 @@ fn explained(error: common::Error) -> Failure {
             1,
             format!(
                 "{object} is no object of Tablecast ({reason}): remove /dev/shm{object} by hand"
+            ),
+        ),
+        Error::WrongOwner { object, found, .. } => Failure::new(
+            1,
+            format!(
+                "{object} belongs to user {found}: remove it as that user, or as root with --owner {found}"
+            ),
+        ),
+        Error::PermissionDenied { object, action } => Failure::new(
+            1,
+            format!(
+                "no permission to {action} {object}: remove it as its owner, or as root with --owner"
             ),
         ),
         other => other.into(),

@@ -302,7 +302,10 @@ pub struct Info {
     pub format: Format,
 }
 
-/// A user id, by number or by name.
+/// Parses a user id, given by number or by name.
+///
+/// # Errors
+/// A sentence for clap.
 pub fn user(text: &str) -> Result<u32, String> {
     if let Ok(id) = text.parse() {
         return Ok(id);

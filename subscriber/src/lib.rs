@@ -37,6 +37,8 @@ mod top;
 mod view;
 mod watch;
 
+pub use args::user;
+
 /// The whole program: what `args` (the program's name first) ask for.
 ///
 /// # Errors

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use common::inspect::{Leftover, leftovers, queue_directory};
 use common::{Error, PublisherState, TableInfo, inspect, tables};
+use nix::unistd::geteuid;
 use serde::Serialize;
 
 use crate::args::List;
@@ -56,7 +57,7 @@ struct Left {
     kind: String,
     owner: u32,
     reason: &'static str,
-    remedy: &'static str,
+    remedy: String,
 }
 
 /// Prints all tables, and what is left behind.
@@ -95,7 +96,9 @@ pub fn run(args: &List, stop: &Stop, output: Output) -> Result<(), Failure> {
             "message queues cannot be seen, and whether some are left behind: mount -t mqueue none /dev/mqueue"
         );
     }
-    found.extend(leftovers()?.iter().map(Left::of).map(Found::Left));
+    let left = leftovers()?.into_iter();
+    let left = left.filter(|left| args.owner.is_none_or(|owner| owner == left.owner));
+    found.extend(left.map(|left| Found::Left(Left::of(&left))));
     print::print(&found, args.format, output)
 }
 
@@ -158,13 +161,25 @@ impl Left {
             kind: left.kind.to_string(),
             owner: left.owner,
             reason: left.reason,
-            remedy: REMEDY,
+            remedy: remedy("--orphans", left.owner),
         }
     }
 }
 
-/// What removes all that is left behind.
-const REMEDY: &str = "publisher rm --orphans";
+/// Returns the command with which this user removes `what`, which belongs to `owner`.
+pub fn remedy(what: &str, owner: u32) -> String {
+    let user = geteuid();
+    let sudo = match user.is_root() || user.as_raw() == owner {
+        true => "",
+        false => "sudo ",
+    };
+    // `--orphans` removes what any user left.
+    let whose = match user.as_raw() == owner || what == "--orphans" {
+        true => String::new(),
+        false => format!("--owner {owner} "),
+    };
+    format!("{sudo}publisher rm {whose}{what}")
+}
 
 /// As a number with a fraction, to the microsecond.
 pub fn milliseconds(time: Duration) -> f64 {

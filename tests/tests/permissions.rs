@@ -144,3 +144,44 @@ fn a_strangers_table_is_not_believed_unless_its_owner_is_named() {
     publisher.signal(nix::sys::signal::Signal::SIGTERM);
     publisher.ends_with(0);
 }
+
+#[test]
+fn root_removes_a_dead_table_of_another_user_by_its_owner() {
+    let Some(stranger) = Stranger::new() else {
+        return;
+    };
+    let (table, own) = (Table::new("foreign-dead"), Table::new("foreign-own"));
+    let mut serve = programs::publisher();
+    let fields = ["--from", "-", "--fields", "id:u64"];
+    serve.args(["serve", table.name()]).args(fields);
+    let mut publisher = Process::start(&mut stranger.runs(&serve, stranger.group));
+    publisher.stderr_until(|text| text.contains("publishing"));
+    let _own = tests::serving::Serving::start(own.name(), "id:u64", &[]);
+    let owner = stranger.user.to_string();
+    let remove = |arguments: &[&str], code| {
+        let mut rm = programs::publisher();
+        let (_, stderr) = Process::run(rm.args(["rm", table.name()]).args(arguments), code);
+        stderr
+    };
+    let of_owner = ["--owner", &owner];
+    assert!(remove(&of_owner, 3).contains("is published by process"));
+    publisher.kill();
+
+    // Without an owner the error names the option that helps.
+    assert!(remove(&[], 1).contains(&format!("as root with --owner {owner}")));
+    // `ls --owner` lists the tables of that user, and none of another user as a problem.
+    let mut ls = programs::subscriber();
+    let ls = ls.args(["ls", "--sample", "1ms", "--format", "jsonl"]);
+    let (listed, _) = Process::run(ls.args(of_owner), 0);
+    assert!(listed.contains(table.name()), "{listed}");
+    assert!(!listed.contains(own.name()), "{listed}");
+    // Another user cannot remove it, and is not told to try the same again.
+    let mut rm = programs::publisher();
+    rm.args(["rm", own.name(), "--owner", "0"]);
+    let (_, stderr) = Process::run(&mut stranger.runs(&rm, stranger.group), 1);
+    assert!(stderr.contains("as root with --owner"), "{stderr}");
+
+    table.remember();
+    assert!(remove(&of_owner, 0).contains("removed /tablecast.table."));
+    assert_eq!(table.leftovers(), Vec::<String>::new());
+}

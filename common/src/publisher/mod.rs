@@ -19,7 +19,7 @@ use std::marker::PhantomData;
 use std::ops::Deref;
 use std::time::Duration;
 
-pub use remove::remove;
+pub use remove::{remove, remove_of};
 pub use statistics::{CommitTimes, Statistics};
 pub use sweep::{Kept, Swept, sweep};
 pub use transaction::UntypedTransaction;

@@ -1,10 +1,10 @@
 //! Removing what dead publishers left.
 
-use super::open::{acquire_lock, adopt_as_it_is};
+use super::open::{acquire_lock, acquire_lock_of, adopt_as_it_is};
 use crate::error::{Error, Result};
 use crate::layout::header;
 use crate::region::object::{self, TableName, own_user, registry_name};
-use crate::region::read_words;
+use crate::region::{ReaderRegion, read_words};
 use crate::registry::Registry;
 
 /// Removes a table that nobody publishes, with everything that belongs to it, and tells subscribers that it is closed.
@@ -27,16 +27,10 @@ use crate::registry::Registry;
 /// ```
 pub fn remove(name: &str) -> Result<Vec<String>> {
     let name = TableName::new(name)?;
-    let objects = [name.region(), name.next_region(), name.lock()];
-    let found: Vec<String> = objects
-        .iter()
-        .filter(|object| object::exists(object))
-        .cloned()
-        .collect();
+    let objects = objects_of(&name);
+    let found = existing(&objects);
     if found.is_empty() {
-        return Err(Error::NotFound {
-            table: name.as_str().to_owned(),
-        });
+        return Err(not_found(&name));
     }
     // The polite way is to be its next publisher, and close.
     match adopt_as_it_is(name.clone(), acquire_lock(&name)?) {
@@ -46,7 +40,7 @@ pub fn remove(name: &str) -> Result<Vec<String>> {
             let lock = acquire_lock(&name)?;
             if let Err(error) = outcome {
                 tracing::warn!("removing what cannot be taken over: {error}");
-                remove_registry_of(&name)?;
+                remove_registry_of(&name, own_user())?;
             }
             // The lock object last: until then nobody else can publish under this name.
             objects
@@ -58,9 +52,61 @@ pub fn remove(name: &str) -> Result<Vec<String>> {
     }
 }
 
-/// Removes the registry that a damaged region names, if that is one.
-fn remove_registry_of(name: &TableName) -> Result<()> {
-    let Some(region) = object::open(&name.region(), false, own_user(), false)? else {
+/// Removes a table of another user that has no live publisher. Only root may remove another user's objects. Returns the names of the
+/// objects that existed.
+///
+/// Subscribers of the table have learned of its publisher's death and keep their rows.
+///
+/// # Errors
+/// [`Error::NotFound`] if there is no such table, [`Error::WrongOwner`] if it belongs to a third user, [`Error::PublisherActive`]
+/// if it has a publisher, [`Error::PermissionDenied`], [`Error::InvalidName`], and what the system refuses.
+pub fn remove_of(name: &str, owner: u32) -> Result<Vec<String>> {
+    if owner == own_user() {
+        return remove(name);
+    }
+    let name = TableName::new(name)?;
+    let objects = objects_of(&name);
+    let found = existing(&objects);
+    if found.is_empty() {
+        return Err(not_found(&name));
+    }
+    let _lock = acquire_lock_of(&name, owner)?;
+    match ReaderRegion::open(&name, owner, false) {
+        Ok(Some(region)) if region.has_publisher()? => {
+            return Err(Error::PublisherActive {
+                table: name.as_str().to_owned(),
+                pid: region.publisher().pid,
+            });
+        }
+        Ok(_) | Err(Error::Corrupt { .. }) => {}
+        Err(error) => return Err(error),
+    }
+    remove_registry_of(&name, owner)?;
+    // The lock object last: until then nobody else can publish under this name.
+    objects
+        .iter()
+        .try_for_each(|object| object::remove(object))?;
+    Ok(found)
+}
+
+fn objects_of(name: &TableName) -> [String; 3] {
+    [name.region(), name.next_region(), name.lock()]
+}
+
+fn existing(objects: &[String]) -> Vec<String> {
+    let found = objects.iter().filter(|object| object::exists(object));
+    found.cloned().collect()
+}
+
+fn not_found(name: &TableName) -> Error {
+    Error::NotFound {
+        table: name.as_str().to_owned(),
+    }
+}
+
+/// Removes the registry that a region of `owner` names, if the region names one.
+fn remove_registry_of(name: &TableName, owner: u32) -> Result<()> {
+    let Some(region) = object::open(&name.region(), false, owner, false)? else {
         return Ok(());
     };
     let mut id = [0];
@@ -70,7 +116,7 @@ fn remove_registry_of(name: &TableName) -> Result<()> {
         header::REGISTRY_ID as u64 * 8,
         &mut id,
     );
-    if let Ok(Some(registry)) = named.and_then(|()| Registry::adopt(id[0])) {
+    if let Ok(Some(registry)) = named.and_then(|()| Registry::adopt_of(id[0], owner)) {
         object::remove(&registry_name(id[0]))?;
         registry.remove_queues();
     }

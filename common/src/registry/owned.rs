@@ -83,10 +83,18 @@ impl Registry {
     /// # Errors
     /// [`Error::Corrupt`], and what the system refuses.
     pub fn adopt(id: u64) -> Result<Option<Self>> {
+        Self::adopt_of(id, object::own_user())
+    }
+
+    /// Opens the registry `id` of `owner` that a dead publisher left, if it exists. 0 names none.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`], and what the system refuses.
+    pub fn adopt_of(id: u64, owner: u32) -> Result<Option<Self>> {
         if id == 0 {
             return Ok(None);
         }
-        Ok(Opened::open(id, object::own_user(), false)?.map(Self::held))
+        Ok(Opened::open(id, owner, false)?.map(Self::held))
     }
 
     /// The random number that names it.

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use common::inspect::{DIRECTORY, leftovers};
 use common::{Error, PublisherState, TableInfo, inspect, tables};
-use nix::unistd::{AccessFlags, access};
+use nix::unistd::{AccessFlags, access, geteuid};
 
 use super::check::Report;
 use crate::format::cells::milliseconds;
@@ -154,7 +154,8 @@ impl Seen {
                 &check,
                 format!("its publisher died {ago} ago; the rows are there"),
                 format!(
-                    "start a publisher of {name}, which takes it over, or remove it: publisher rm {name}"
+                    "start a publisher of {name}, which takes it over, or remove it: {}",
+                    self.removal()
                 ),
             ),
             "alive" if looked.input_ended => Report::warning(
@@ -213,7 +214,7 @@ impl Seen {
             ),
             (Error::Corrupt { reason, .. }, _) => {
                 let found = format!("{owned}, damaged or no table: {reason}");
-                let advice = format!("publisher rm {}", self.name);
+                let advice = self.removal();
                 return Some(Report::problem(check, found, advice));
             }
             (error, _) => (error.to_string(), "subscriber info tells more".to_owned()),
@@ -222,6 +223,14 @@ impl Seen {
             true => Report::problem(check, found, advice),
             false => Report::warning(check, found, advice),
         })
+    }
+
+    /// Returns the command that removes the table.
+    fn removal(&self) -> String {
+        let owner = self
+            .owned
+            .map_or_else(|| geteuid().as_raw(), |(owner, _)| owner);
+        list::remedy(&self.name, owner)
     }
 
     fn owned(&self) -> String {
@@ -306,7 +315,7 @@ mod tests {
     fn silent_and_dead_publishers_are_warnings() {
         for (state, words) in [
             ("silent", ["9.0 s", "kill -CONT 7"]),
-            ("gone", ["9.0 s ago", "publisher rm prices"]),
+            ("gone", ["9.0 s ago", "publisher rm --owner 1001 prices"]),
         ] {
             let report = seen(Ok(looked(state))).check(false).unwrap();
             assert_eq!(report.state, State::Warning);
@@ -368,7 +377,12 @@ mod tests {
         };
         let report = seen(Err(damaged)).check(false).unwrap();
         assert_eq!(report.state, State::Problem);
-        assert!(report.advice.unwrap().contains("publisher rm prices"));
+        assert!(
+            report
+                .advice
+                .unwrap()
+                .contains("publisher rm --owner 1001 prices")
+        );
     }
 
     #[test]
