@@ -11,7 +11,7 @@ use std::hash::{BuildHasher, Hasher};
 use foldhash::fast::RandomState;
 
 use crate::bits::set_bits;
-use crate::memory::{self, Lines};
+use crate::memory::{self, AlignedWords};
 use crate::schema::Schema;
 
 /// An entry without a slot. Others have their slot plus one in the low bits.
@@ -56,7 +56,7 @@ impl KeyHasher {
 /// A hash table from keys to slots. The caller supplies what the key at a slot is.
 pub struct KeyIndex {
     /// A power of two of entries, two to a word, at most three quarters of which are in use.
-    words: Lines,
+    words: AlignedWords,
     /// How far a hash is moved right to become a place.
     shift: u32,
     /// Which bits of an entry are its slot plus one. The others are those of the hash.
@@ -79,7 +79,7 @@ impl KeyIndex {
     /// An index of so many entries, for slots as large as these bits, or its own number of entries.
     fn of_size(size: usize, slots: u32) -> Self {
         Self {
-            words: Lines::zeroed(size / 2),
+            words: AlignedWords::zeroed(size / 2),
             shift: 64 - size.trailing_zeros(),
             slots: slots | u32::try_from(size - 1).unwrap_or(u32::MAX),
             len: 0,

@@ -48,7 +48,7 @@ pub fn try_extend<T: bytemuck::Zeroable + Clone>(
 }
 
 /// Words of private memory that begin at a cache line, so that a row of a line's size takes one.
-pub struct Lines {
+pub struct AlignedWords {
     first: NonNull<u64>,
     len: usize,
     /// How many there is room for. Beyond `len` they are zero.
@@ -56,17 +56,17 @@ pub struct Lines {
 }
 
 // SAFETY: it owns its words, as a vector does.
-unsafe impl Send for Lines {}
+unsafe impl Send for AlignedWords {}
 // SAFETY: as a vector's, they are changed by `&mut` only.
-unsafe impl Sync for Lines {}
+unsafe impl Sync for AlignedWords {}
 
-impl Default for Lines {
+impl Default for AlignedWords {
     fn default() -> Self {
         Self::zeroed(0)
     }
 }
 
-impl Lines {
+impl AlignedWords {
     /// `words` words of zeros. Aborts the process if there is no memory for them.
     pub fn zeroed(words: usize) -> Self {
         Self::try_zeroed(words).unwrap_or_else(|NoMemory| {
@@ -124,7 +124,7 @@ impl Lines {
     }
 }
 
-impl Drop for Lines {
+impl Drop for AlignedWords {
     fn drop(&mut self) {
         let memory = self.first.cast();
         match self.room {
@@ -143,7 +143,7 @@ impl Drop for Lines {
     }
 }
 
-impl Deref for Lines {
+impl Deref for AlignedWords {
     type Target = [u64];
 
     #[inline]
@@ -153,7 +153,7 @@ impl Deref for Lines {
     }
 }
 
-impl DerefMut for Lines {
+impl DerefMut for AlignedWords {
     #[inline]
     fn deref_mut(&mut self) -> &mut [u64] {
         // SAFETY: as above.
@@ -395,7 +395,7 @@ mod tests {
     #[test]
     fn what_is_there_stays_and_what_comes_is_zero() {
         for mut size in [1, LARGE_WORDS - 4, 2 * LARGE_WORDS + 5] {
-            let mut lines = Lines::default();
+            let mut lines = AlignedWords::default();
             lines.grow(size);
             lines.fill(7);
             for more in [1, 3, size] {

@@ -44,7 +44,7 @@ points! {
     RecheckAnswer,
     /// Acquire fence after a row was found overwritten; partner [`Point::AfterCommit`]: the next
     /// version loaded is greater.
-    Overtaken,
+    Overwritten,
     /// Writing into the copy that does not hold the last committed row.
     SpareCopy,
     /// Raising the change tree.

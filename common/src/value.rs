@@ -17,10 +17,10 @@ use serde::{Serialize, Serializer};
 use crate::{Mac, Timestamp};
 
 mod bytes;
+mod error;
 mod parse;
-mod refusal;
 
-pub(crate) use refusal::{in_field, refused, too_long, unfit_text};
+pub(crate) use error::{in_field, refused, too_long, unfit_text};
 
 /// A field's value. All unsigned kinds are [`Value::U64`] and all signed ones [`Value::I64`].
 ///

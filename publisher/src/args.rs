@@ -12,9 +12,9 @@ use subscriber::metrics::Address;
 use subscriber::shell::complete::{Completer, Completions};
 use subscriber::shell::duration;
 use subscriber::shell::manual::Manual;
-use subscriber::shell::nearest::nearest;
+use subscriber::shell::suggest::nearest;
 
-use crate::source::Room;
+use crate::source::CapacityPolicy;
 use crate::source::file::settings::{FormatName, OnDuplicate, Quote};
 
 /// The example that the program prints when it is run without a subcommand.
@@ -258,10 +258,10 @@ pub struct Serve {
 
 impl Serve {
     /// Returns the policy for rows beyond the table's capacity.
-    pub fn room(&self) -> Room {
+    pub fn room(&self) -> CapacityPolicy {
         match self.capacity {
-            Some(_) => Room::Fixed,
-            None => Room::Grows,
+            Some(_) => CapacityPolicy::Fixed,
+            None => CapacityPolicy::Grows,
         }
     }
 }

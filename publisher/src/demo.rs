@@ -15,11 +15,11 @@ use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{Id, WaitPidFlag, waitid};
 use nix::unistd::{Pid, getppid};
 use subscriber::service::{self, Service};
-use subscriber::shell::{Failure, Stop, start_error};
+use subscriber::shell::{CliError, Shutdown, start_error};
 
 use crate::args;
 use crate::serve::publish;
-use crate::source::{Processes, Room, Trouble};
+use crate::source::{CapacityPolicy, Processes, SourceError};
 
 /// Time that the subscriber has to end after its table was closed, and again after SIGTERM.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -30,12 +30,12 @@ const LOOK: Duration = Duration::from_millis(10);
 ///
 /// # Errors
 /// Returns the error of either process, with its exit code.
-pub fn run(args: args::Demo) -> Result<(), Failure> {
+pub fn run(args: args::Demo) -> Result<(), CliError> {
     let name = args
         .name
         .unwrap_or_else(|| format!("demo-{}", std::process::id()));
-    let mut source = Processes::new(args.every, Room::Grows)?;
-    let stop = Stop::install()?;
+    let mut source = Processes::new(args.every, CapacityPolicy::Grows)?;
+    let stop = Shutdown::install()?;
     let mut publisher = UntypedPublisher::builder(&name, source.schema()).open()?;
     let mut subscriber = match Subscriber::start(&name, args.seconds, &stop) {
         Ok(subscriber) => subscriber,
@@ -51,9 +51,11 @@ pub fn run(args: args::Demo) -> Result<(), Failure> {
     let mut service = Service::none();
     let outcome = publish(&mut publisher, &mut source, &stop, &mut service, over);
     let closed = match outcome {
-        Ok(()) => publisher.close().map_err(Failure::from),
-        Err(Trouble::Input(failure)) => publisher.close().map_err(Failure::from).and(Err(failure)),
-        Err(Trouble::Table(error)) => Err(error.into()),
+        Ok(()) => publisher.close().map_err(CliError::from),
+        Err(SourceError::Input(failure)) => {
+            publisher.close().map_err(CliError::from).and(Err(failure))
+        }
+        Err(SourceError::Table(error)) => Err(error.into()),
     };
     subscriber.end().and(closed)
 }
@@ -63,10 +65,10 @@ pub fn run(args: args::Demo) -> Result<(), Failure> {
 ///
 /// # Errors
 /// Returns the error of [`run_demo`](subscriber::demo::run_demo), with its exit code.
-pub fn run_child(args: &args::Child) -> Result<(), Failure> {
-    let stop = Stop::install()?;
+pub fn run_child(args: &args::Child) -> Result<(), CliError> {
+    let stop = Shutdown::install()?;
     set_pdeathsig(Signal::SIGTERM)
-        .map_err(|errno| Failure::new(1, format!("cannot watch the parent process: {errno}")))?;
+        .map_err(|errno| CliError::new(1, format!("cannot watch the parent process: {errno}")))?;
     // The parent may have died before PR_SET_PDEATHSIG took effect.
     let outcome = match getppid().as_raw() == args.parent {
         true => subscriber::demo::run_demo(&args.name, stop.clone(), args.seconds),
@@ -107,7 +109,7 @@ struct Subscriber {
 
 impl Subscriber {
     /// Starts the subscriber. When it ends, `stop` is requested.
-    fn start(name: &str, seconds: Option<f64>, stop: &Stop) -> Result<Self, Failure> {
+    fn start(name: &str, seconds: Option<f64>, stop: &Shutdown) -> Result<Self, CliError> {
         let mut command = Command::new(own_program());
         command.args([
             "__subscriber",
@@ -123,7 +125,7 @@ impl Subscriber {
         let process = process.spawn();
         let process = process.map_err(|error| {
             let reason = start_error(&error);
-            Failure::new(1, format!("cannot start a subscriber: {reason}"))
+            CliError::new(1, format!("cannot start a subscriber: {reason}"))
         })?;
         let (pid, stop) = (Pid::from_raw(process.id() as i32), stop.clone());
         std::thread::spawn(move || {
@@ -151,7 +153,7 @@ impl Subscriber {
 
     /// Waits for the subscriber to end because its table was closed, then sends SIGTERM, then kills
     /// it.
-    fn end(mut self) -> Result<(), Failure> {
+    fn end(mut self) -> Result<(), CliError> {
         if !self.ends_soon() {
             if let Ok(pid) = i32::try_from(self.process.id()) {
                 let _gone = kill(Pid::from_raw(pid), Signal::SIGTERM);
@@ -159,7 +161,7 @@ impl Subscriber {
             if !self.ends_soon() {
                 let _gone = self.process.kill();
                 let _gone = self.process.wait();
-                return Err(Failure::new(
+                return Err(CliError::new(
                     1,
                     "the subscriber did not end after SIGTERM, and was killed",
                 ));
@@ -176,20 +178,20 @@ impl Subscriber {
         self.has_ended()
     }
 
-    fn outcome(&self) -> Result<(), Failure> {
+    fn outcome(&self) -> Result<(), CliError> {
         let status = self.ended.unwrap_or_default();
         match (status.code(), status.signal()) {
             (Some(0), _) => Ok(()),
             (Some(code), _) => {
                 let code = u8::try_from(code).unwrap_or(1);
-                Err(Failure::new(
+                Err(CliError::new(
                     code,
                     format!("the subscriber ended with exit code {code}"),
                 ))
             }
             (None, signal) => {
                 let signal = signal.unwrap_or_default();
-                Err(Failure::new(
+                Err(CliError::new(
                     1,
                     format!("the subscriber was killed by signal {signal}"),
                 ))

@@ -8,18 +8,18 @@
 //! - [`serve`]: opens a table and publishes a source's rows in it until the program is stopped;
 //! - [`demo`]: the same, next to a subscriber process in the same terminal;
 //! - [`rm`]: removes the objects of dead publishers;
-//! - [`pages`]: the examples and exit codes of the man pages.
+//! - [`man`]: the examples and exit codes of the man pages.
 //!
 //! The program writes nothing to stdout except help, completions and man pages. Messages go to
 //! stderr, and errors in writing them are ignored.
 
 use std::ffi::OsString;
 
-use subscriber::shell::{self, Failure, arguments};
+use subscriber::shell::{self, CliError, arguments};
 
 pub mod args;
 pub mod demo;
-pub mod pages;
+pub mod man;
 pub mod rm;
 pub mod serve;
 pub mod source;
@@ -30,7 +30,7 @@ use args::{Args, Command};
 ///
 /// # Errors
 /// Returns the message for stderr and the exit code.
-pub fn run(args: impl IntoIterator<Item = OsString>) -> Result<(), Failure> {
+pub fn run(args: impl IntoIterator<Item = OsString>) -> Result<(), CliError> {
     let Some((args, origin)) = arguments::parse::<Args>(args, args::completer)? else {
         return Ok(());
     };
@@ -42,7 +42,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> Result<(), Failure> {
         Some(Command::Rm(remove)) => rm::run(&remove),
         Some(Command::Subscriber(child)) => demo::run_child(&child),
         Some(Command::Completions(shell)) => shell.run(&arguments::command::<Args>()),
-        Some(Command::Man(manual)) => manual.run(arguments::command::<Args>(), &pages::PAGES),
+        Some(Command::Man(manual)) => manual.run(arguments::command::<Args>(), &man::PAGES),
     };
     done.map_err(|failure| origin.explain(failure))
 }

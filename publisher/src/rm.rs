@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use common::{Error, Swept};
-use subscriber::shell::{Failure, tell};
+use subscriber::shell::{CliError, tell};
 
 use crate::args::Remove;
 
@@ -11,7 +11,7 @@ use crate::args::Remove;
 ///
 /// # Errors
 /// The exit code of the first that could not be removed; the sentences are told already.
-pub fn run(args: &Remove) -> Result<(), Failure> {
+pub fn run(args: &Remove) -> Result<(), CliError> {
     let mut first = None;
     let mut failed = |error: common::Error| {
         let failure = explained(error);
@@ -33,25 +33,25 @@ pub fn run(args: &Remove) -> Result<(), Failure> {
         told(&swept);
         swept.kept.into_iter().for_each(|kept| failed(kept.error));
     }
-    first.map_or(Ok(()), |code| Err(Failure::new(code, "")))
+    first.map_or(Ok(()), |code| Err(CliError::new(code, "")))
 }
 
 /// Why something could not be removed.
-fn explained(error: common::Error) -> Failure {
+fn explained(error: common::Error) -> CliError {
     match error {
-        Error::Corrupt { object, reason } => Failure::new(
+        Error::Corrupt { object, reason } => CliError::new(
             1,
             format!(
                 "{object} is no object of Tablecast ({reason}): remove /dev/shm{object} by hand"
             ),
         ),
-        Error::WrongOwner { object, found, .. } => Failure::new(
+        Error::WrongOwner { object, found, .. } => CliError::new(
             1,
             format!(
                 "{object} belongs to user {found}: remove it as that user, or as root with --owner {found}"
             ),
         ),
-        Error::PermissionDenied { object, action } => Failure::new(
+        Error::PermissionDenied { object, action } => CliError::new(
             1,
             format!(
                 "no permission to {action} {object}: remove it as its owner, or as root with --owner"

@@ -5,32 +5,33 @@ use std::time::Instant;
 use common::publisher::MAINTENANCE_INTERVAL;
 use common::schema::Field;
 use common::{Error, PublisherState, Schema, UntypedPublisher};
-use subscriber::metrics;
 use subscriber::service::Service;
-use subscriber::shell::{Failure, Stop};
+use subscriber::shell::{CliError, Shutdown};
 
 use crate::args::{From, Serve};
-use crate::source::{Follow, Neighbors, Processes, Progress, Routes, Source, Stdin, Trouble, file};
-use metered::Metered;
+use crate::source::{
+    Follow, Neighbors, Processes, Progress, Routes, Source, SourceError, Stdin, file,
+};
+use metrics::Metered;
 use subscriber::shell::tell;
 
 mod input;
-mod metered;
+mod metrics;
 mod prompt;
 
 /// `publisher serve`.
 ///
 /// # Errors
 /// Returns the error that ended the publisher, with its exit code.
-pub fn run(args: &Serve) -> Result<(), Failure> {
+pub fn run(args: &Serve) -> Result<(), CliError> {
     input::check(args)?;
     refuse_early(&args.name)?;
-    // Before `Stop` is installed, which would treat SIGHUP as a request to stop.
-    let hangups = matches!(args.from, From::File(_)).then(file::hangup::Hangups::take);
+    // Before `Shutdown` is installed, which would treat SIGHUP as a request to stop.
+    let hangups = matches!(args.from, From::File(_)).then(file::sighup::Hangups::take);
     let hangups = hangups.transpose()?;
-    let stop = Stop::install()?;
+    let stop = Shutdown::install()?;
     // Before the table is opened, so that an address in use fails without creating a table.
-    let metrics = metrics::bind(args.metrics.as_ref())?;
+    let metrics = subscriber::metrics::bind(args.metrics.as_ref())?;
     let mut service = Service::of_environment();
     service.begin("reading the initial rows");
     let Some((schema, mut source)) = source(args, hangups, &stop)? else {
@@ -82,15 +83,15 @@ pub fn run(args: &Serve) -> Result<(), Failure> {
     let outcome = outcome.and_then(|()| {
         let ends_with_input = args.exit_at_eof && has_read_all;
         let shortfall = source.shortfall().filter(|_| ends_with_input);
-        shortfall.map_or(Ok(()), |failure| Err(Trouble::Input(failure)))
+        shortfall.map_or(Ok(()), |failure| Err(SourceError::Input(failure)))
     });
     service.end(&last_words(&publisher, &outcome));
     let failure = match outcome {
         Ok(()) => None,
-        Err(Trouble::Input(failure)) => Some(failure),
+        Err(SourceError::Input(failure)) => Some(failure),
         // Dropped without cleanup, as if this process had died: the table may belong to another
         // publisher by now.
-        Err(Trouble::Table(error)) => return Err(error.into()),
+        Err(SourceError::Table(error)) => return Err(error.into()),
     };
     let left = take_leave(publisher, begun_at, source.summary(), args.keep);
     failure.map_or(left, Err)
@@ -115,9 +116,9 @@ type Described = (Schema, Box<dyn Source>);
 /// file was read for the first time.
 fn source(
     args: &Serve,
-    hangups: Option<file::hangup::Hangups>,
-    stop: &Stop,
-) -> Result<Option<Described>, Failure> {
+    hangups: Option<file::sighup::Hangups>,
+    stop: &Shutdown,
+) -> Result<Option<Described>, CliError> {
     match (&args.from, hangups) {
         (From::File(path), Some(hangups)) => {
             let file = file::File::open(
@@ -161,14 +162,14 @@ fn source(
 pub fn publish(
     publisher: &mut UntypedPublisher,
     source: &mut dyn Source,
-    stop: &Stop,
+    stop: &Shutdown,
     service: &mut Service,
     mut over: impl FnMut(&UntypedPublisher, Progress) -> bool,
-) -> Result<(), Trouble> {
+) -> Result<(), SourceError> {
     let mut next_upkeep = Instant::now();
     let (mut told, mut told_end) = (false, false);
     loop {
-        let progress = source.bring(publisher)?;
+        let progress = source.poll(publisher)?;
         let has_ended = progress == Progress::Ended;
         if has_ended && !source.is_whole() {
             publisher.end_input();
@@ -211,11 +212,11 @@ fn state(publisher: &UntypedPublisher, has_ended: bool) -> String {
 }
 
 /// Returns the last status line for the service manager.
-fn last_words(publisher: &UntypedPublisher, outcome: &Result<(), Trouble>) -> String {
+fn last_words(publisher: &UntypedPublisher, outcome: &Result<(), SourceError>) -> String {
     match outcome {
         Ok(()) => format!("closing {}", publisher.name()),
-        Err(Trouble::Input(failure)) => failure.to_string(),
-        Err(Trouble::Table(error)) => error.to_string(),
+        Err(SourceError::Input(failure)) => failure.to_string(),
+        Err(SourceError::Table(error)) => error.to_string(),
     }
 }
 
@@ -259,7 +260,7 @@ fn take_leave(
     begun_at: u64,
     summary: Option<String>,
     keep: bool,
-) -> Result<(), Failure> {
+) -> Result<(), CliError> {
     let (name, version, rows) = (
         publisher.name().to_owned(),
         publisher.version(),

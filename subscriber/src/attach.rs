@@ -6,8 +6,8 @@ use common::{Error, SubscriberBuilder, UntypedSubscriber};
 
 use crate::args;
 use crate::output;
-use crate::shell::nearest::meant_table;
-use crate::shell::{Failure, Stop, tell};
+use crate::shell::suggest::meant_table;
+use crate::shell::{CliError, Shutdown, tell};
 
 /// How often a table that nobody publishes yet is looked for.
 const LOOK_INTERVAL: Duration = Duration::from_millis(20);
@@ -54,8 +54,8 @@ pub fn attach(builder: &SubscriberBuilder<()>) -> Result<UntypedSubscriber, Erro
 pub fn attach_when_published(
     builder: &SubscriberBuilder<()>,
     timeout: Option<Duration>,
-    stop: &Stop,
-) -> Result<Option<UntypedSubscriber>, Failure> {
+    stop: &Shutdown,
+) -> Result<Option<UntypedSubscriber>, CliError> {
     let begun = Instant::now();
     let mut told = false;
     loop {

@@ -11,7 +11,7 @@ use common::{Cause, Error, PublisherState, UntypedSubscriber};
 
 use crate::attach::{attach_when_published, builder};
 use crate::output::{self, Output};
-use crate::shell::{Failure, Stop};
+use crate::shell::{CliError, Shutdown};
 use crate::top::{Ends, Followed, Pulse, Session, Wanted, is_dumb};
 
 mod log;
@@ -28,7 +28,7 @@ const LINE: Duration = Duration::from_secs(1);
 ///
 /// # Errors
 /// Fails if the table does not appear within 10 s or cannot be read.
-pub fn run_demo(name: &str, stop: Stop, seconds: Option<f64>) -> Result<(), Failure> {
+pub fn run_demo(name: &str, stop: Shutdown, seconds: Option<f64>) -> Result<(), CliError> {
     let time = seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
     let end = time.and_then(|time| Instant::now().checked_add(time));
     let output = Output::stdout(&stop)?;
@@ -44,10 +44,10 @@ pub fn run_demo(name: &str, stop: Stop, seconds: Option<f64>) -> Result<(), Fail
 
 fn draw(
     name: &str,
-    stop: &Stop,
+    stop: &Shutdown,
     output: Output,
     end: Option<Instant>,
-) -> Result<Option<Followed>, Failure> {
+) -> Result<Option<Followed>, CliError> {
     let wanted = Wanted {
         sort: Some(SORT.to_owned()),
         ..Wanted::default()
@@ -67,10 +67,10 @@ fn draw(
 
 fn write(
     name: &str,
-    stop: &Stop,
+    stop: &Shutdown,
     mut output: Output,
     end: Option<Instant>,
-) -> Result<Option<Followed>, Failure> {
+) -> Result<Option<Followed>, CliError> {
     let table = attach_when_published(&builder(name, None), Some(ATTACH_TIMEOUT), stop)?;
     let Some(mut table) = table else {
         return Ok(None);

@@ -6,14 +6,14 @@ use crate::args::Get;
 use crate::attach::{self, attach, attach_when_published};
 use crate::format::Format;
 use crate::output::Output;
-use crate::shell::{Failure, Stop, tell};
+use crate::shell::{CliError, Shutdown, tell};
 use crate::view::Request;
 
 /// Prints the rows.
 ///
 /// # Errors
 /// No table; a KEY that it has not, or whose row does not match; wrong arguments.
-pub fn run(args: &Get, stop: &Stop, output: Output) -> Result<(), Failure> {
+pub fn run(args: &Get, stop: &Shutdown, output: Output) -> Result<(), CliError> {
     let asked = &args.table;
     let request = Request::read(asked)?;
     let builder = attach::builder(&asked.name, asked.asked.owner);
@@ -21,7 +21,7 @@ pub fn run(args: &Get, stop: &Stop, output: Output) -> Result<(), Failure> {
         None => attach(&builder)?,
         Some(_) => match attach_when_published(&builder, args.timeout, stop)? {
             Some(table) => table,
-            None => return Err(Failure::new(1, "interrupted while waiting for the table")),
+            None => return Err(CliError::new(1, "interrupted while waiting for the table")),
         },
     };
     let view = request.view(table.schema())?;
@@ -39,7 +39,7 @@ pub fn run(args: &Get, stop: &Stop, output: Output) -> Result<(), Failure> {
         .rows(view.projection(), &rows)
         .and_then(|()| printer.flush());
     if printed.is_err() && stop.requested() {
-        return Err(Failure::new(1, "interrupted: the output is cut short"));
+        return Err(CliError::new(1, "interrupted: the output is cut short"));
     }
     printed?;
     if rows.is_empty() && is_read_by_people {
@@ -52,13 +52,13 @@ pub fn run(args: &Get, stop: &Stop, output: Output) -> Result<(), Failure> {
     let name = &asked.name;
     match (missing.is_empty(), unmatched.is_empty()) {
         (true, true) => Ok(()),
-        (false, _) => Err(Failure::new(
+        (false, _) => Err(CliError::new(
             1,
             format!("table {name:?} has no {}", keys(&missing)),
         )),
         (true, false) => {
             let unmatched = keys(&unmatched);
-            Err(Failure::new(
+            Err(CliError::new(
                 1,
                 format!("--where does not hold in table {name:?} for {unmatched}"),
             ))

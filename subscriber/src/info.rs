@@ -18,7 +18,7 @@ use crate::format::palette::Palette;
 use crate::format::width::Width;
 use crate::list::{self, publisher};
 use crate::output::Output;
-use crate::shell::{Failure, tell};
+use crate::shell::{CliError, tell};
 
 mod members;
 
@@ -72,7 +72,7 @@ struct Subscriber {
 ///
 /// # Errors
 /// As [`inspect`]; what is left of a table that is not there is named.
-pub fn run(args: &args::Info, output: Output) -> Result<(), Failure> {
+pub fn run(args: &args::Info, output: Output) -> Result<(), CliError> {
     let table = match inspect(&args.name, args.owner) {
         Err(Error::NotFound { table }) => return Err(not_found(&table)),
         other => other?,
@@ -102,7 +102,7 @@ pub fn run(args: &args::Info, output: Output) -> Result<(), Failure> {
 }
 
 /// That there is no such table, and what a publisher left of it.
-fn not_found(table: &str) -> Failure {
+fn not_found(table: &str) -> CliError {
     let left = leftovers().unwrap_or_default();
     let of_table = left
         .iter()
@@ -115,7 +115,7 @@ fn not_found(table: &str) -> Failure {
             table: table.to_owned(),
         }
         .into(),
-        false => Failure::new(
+        false => CliError::new(
             1,
             format!(
                 "there is no table {table:?}, only what a publisher left that is gone: {}; `publisher rm {table}` removes it",

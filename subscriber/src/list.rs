@@ -8,9 +8,9 @@ use nix::unistd::geteuid;
 use serde::Serialize;
 
 use crate::args::List;
-use crate::news::word;
 use crate::output::{self, Output};
-use crate::shell::{Failure, Stop};
+use crate::publisher_status::word;
+use crate::shell::{CliError, Shutdown};
 
 mod print;
 
@@ -64,7 +64,7 @@ struct Left {
 ///
 /// # Errors
 /// What the system refuses; not what is wrong with a table, which is printed.
-pub fn run(args: &List, stop: &Stop, output: Output) -> Result<(), Failure> {
+pub fn run(args: &List, stop: &Shutdown, output: Output) -> Result<(), CliError> {
     let first: Vec<_> = tables()?
         .into_iter()
         .map(|name| {
@@ -73,7 +73,7 @@ pub fn run(args: &List, stop: &Stop, output: Output) -> Result<(), Failure> {
         })
         .collect();
     if !first.is_empty() && output::sleep(stop, args.sample)? {
-        return Err(Failure::new(1, "interrupted while counting commits"));
+        return Err(CliError::new(1, "interrupted while counting commits"));
     }
     let tables = first.into_iter().filter_map(|(name, before, looked)| {
         let counted = before.ok().filter(|_| !args.sample.is_zero());

@@ -6,8 +6,8 @@
 
 use common::{Field, Kind, RowRef, Schema};
 
-use crate::point::wrong;
-use crate::shell::Failure;
+use crate::diagnostic::wrong;
+use crate::shell::CliError;
 use crate::view::{no_such_field, parts};
 
 /// Fields to sort by.
@@ -27,7 +27,7 @@ impl Order {
     ///
     /// # Errors
     /// Fails if a field or direction is wrong; the message shows the position.
-    pub fn parse(text: &str, schema: &Schema) -> Result<Self, Failure> {
+    pub fn parse(text: &str, schema: &Schema) -> Result<Self, CliError> {
         let mut by = Vec::new();
         for (part, at) in parts(text) {
             let refuse = |what: &str| wrong(&format!("--sort: {what}"), text, at.clone());

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use nix::poll::PollFlags;
 
-use crate::shell::{Failure, Stop, colour};
+use crate::shell::{CliError, Shutdown, colour};
 
 /// PIPE_BUF on Linux: a writable pipe accepts this many bytes at once.
 pub const PIPE_BYTES: usize = 4096;
@@ -25,14 +25,14 @@ const BUFFER_BYTES: usize = 64 * 1024;
 /// [`io::ErrorKind::BrokenPipe`], which ends the program with success.
 pub struct Output {
     file: File,
-    stop: Stop,
+    stop: Shutdown,
     most_bytes: usize,
     farewell_bytes: usize,
 }
 
 impl Output {
     /// Duplicates this process's stdout. `stop` ends writes that would block.
-    pub fn stdout(stop: &Stop) -> io::Result<Self> {
+    pub fn stdout(stop: &Shutdown) -> io::Result<Self> {
         let file = File::from(io::stdout().as_fd().try_clone_to_owned()?);
         let is_file = file.metadata()?.is_file();
         Ok(Self {
@@ -65,7 +65,7 @@ impl Output {
     }
 
     /// Writes `text`.
-    pub fn text(mut self, text: &str) -> Result<(), Failure> {
+    pub fn text(mut self, text: &str) -> Result<(), CliError> {
         self.write_all(text.as_bytes())?;
         Ok(())
     }
@@ -101,7 +101,7 @@ impl Write for Output {
 ///
 /// # Errors
 /// Returns [`io::ErrorKind::BrokenPipe`] as soon as the reader of stdout is gone.
-pub fn sleep(stop: &Stop, time: Duration) -> io::Result<bool> {
+pub fn sleep(stop: &Shutdown, time: Duration) -> io::Result<bool> {
     let begun = Instant::now();
     loop {
         let left = time.saturating_sub(begun.elapsed());
@@ -119,7 +119,11 @@ pub fn sleep(stop: &Stop, time: Duration) -> io::Result<bool> {
 ///
 /// # Errors
 /// Returns [`io::ErrorKind::BrokenPipe`] as soon as the reader of stdout is gone.
-pub fn wait(stop: &Stop, others: &[BorrowedFd<'_>], time: Option<Duration>) -> io::Result<bool> {
+pub fn wait(
+    stop: &Shutdown,
+    others: &[BorrowedFd<'_>],
+    time: Option<Duration>,
+) -> io::Result<bool> {
     let stdout = io::stdout();
     // No events for stdout, so that only errors and hang-ups are reported: a terminal would be
     // readable on each key press.

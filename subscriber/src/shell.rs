@@ -1,6 +1,6 @@
 //! What both binaries need of a shell: an end by signal, exit codes, logs, durations; and, a file each, [`arguments`] from
 //! the line and the [`environment`], [`colour`]s, [`version`]s, what a shell can [`complete`], the [`manual`], and the
-//! [`nearest`] name to one that there is not.
+//! [`suggest`] name to one that there is not.
 
 use std::fmt;
 use std::io::{self, Write};
@@ -21,21 +21,22 @@ pub mod colour;
 pub mod complete;
 pub mod environment;
 pub mod manual;
-pub mod nearest;
+pub mod suggest;
 pub mod version;
 
 /// Turns readable when Ctrl-C or SIGTERM has been received, and stays so.
 #[derive(Clone)]
-pub struct Stop(Arc<EventFd>);
+pub struct Shutdown(Arc<EventFd>);
 
-impl Stop {
+impl Shutdown {
     /// Takes over SIGINT, SIGTERM and, unless it is ignored (`nohup`), SIGHUP. Once a process, before it has threads.
     ///
     /// # Errors
     /// What the system refuses.
-    pub fn install() -> Result<Self, Failure> {
-        let refused =
-            |error: &dyn fmt::Display| Failure::new(1, format!("cannot wait for signals: {error}"));
+    pub fn install() -> Result<Self, CliError> {
+        let refused = |error: &dyn fmt::Display| {
+            CliError::new(1, format!("cannot wait for signals: {error}"))
+        };
         if ignores_hangup() {
             // Its handler would take the place of that. What is blocked never arrives.
             let mut hangup = SigSet::empty();
@@ -159,12 +160,12 @@ pub fn tell(line: impl fmt::Display) {
 
 /// How a program ends that could not do what it was asked to: a code for scripts, a sentence for people.
 #[derive(Debug)]
-pub struct Failure {
+pub struct CliError {
     code: u8,
     message: String,
 }
 
-impl Failure {
+impl CliError {
     /// 1 not found, timeout, a limit or a permission; 2 wrong arguments; 3 another publisher; 4 schema or layout mismatch;
     /// 5 bad or unreadable input.
     pub fn new(code: u8, message: impl Into<String>) -> Self {
@@ -180,13 +181,13 @@ impl Failure {
     }
 }
 
-impl fmt::Display for Failure {
+impl fmt::Display for CliError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.message)
     }
 }
 
-impl From<Error> for Failure {
+impl From<Error> for CliError {
     fn from(error: Error) -> Self {
         let code = match error {
             Error::InvalidName { .. }
@@ -200,7 +201,7 @@ impl From<Error> for Failure {
         };
         let meant = match &error {
             Error::NotFound { table } | Error::TimedOut { table, .. } => {
-                nearest::meant_table(table)
+                suggest::meant_table(table)
             }
             _ => None,
         };
@@ -215,7 +216,7 @@ impl From<Error> for Failure {
     }
 }
 
-impl From<io::Error> for Failure {
+impl From<io::Error> for CliError {
     /// Of writing to stdout. A reader that went away has had enough: that is an end like any other.
     fn from(error: io::Error) -> Self {
         match error.kind() {
@@ -229,15 +230,15 @@ impl From<io::Error> for Failure {
 ///
 /// # Errors
 /// The exit code; the sentence is printed already.
-pub fn usage(error: &clap::Error) -> Result<(), Failure> {
+pub fn usage(error: &clap::Error) -> Result<(), CliError> {
     match (error.exit_code(), error.print()) {
         (0, printed) => Ok(printed?),
-        (code, _) => Err(Failure::new(u8::try_from(code).unwrap_or(2), "")),
+        (code, _) => Err(CliError::new(u8::try_from(code).unwrap_or(2), "")),
     }
 }
 
 /// What `main` returns: says on stderr what went wrong, and gives the exit code.
-pub fn finish(result: Result<(), Failure>) -> ExitCode {
+pub fn finish(result: Result<(), CliError>) -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) if failure.code == 0 => ExitCode::SUCCESS,

@@ -13,26 +13,26 @@ use crate::attach::{self, attach_when_published};
 use crate::commits::Commits;
 use crate::format::Format;
 use crate::metrics::Following;
-use crate::news::News;
 use crate::output::{self, Output};
+use crate::publisher_status::News;
 use crate::service::{Service, Stage};
-use crate::shell::{Failure, Stop, tell};
+use crate::shell::{CliError, Shutdown, tell};
 use crate::view::{Request, View};
 use command::Runner;
-use outlet::Outlet;
+use sink::Outlet;
 
 mod command;
 mod group;
-mod outlet;
+mod sink;
 
 /// Prints the table and its changes, or runs a command for them.
 ///
 /// # Errors
 /// Wrong arguments; a table that did not appear, or changes that did not come, in time.
-pub fn run(args: &args::Watch, stop: &Stop, output: Output) -> Result<(), Failure> {
+pub fn run(args: &args::Watch, stop: &Shutdown, output: Output) -> Result<(), CliError> {
     let asked = &args.table;
     if asked.format == Format::Json && !args.once && args.count.is_none() {
-        return Err(Failure::new(
+        return Err(CliError::new(
             2,
             "a watch without end is no JSON array: use --format jsonl, or end it by --once or --count",
         ));
@@ -78,7 +78,7 @@ pub fn run(args: &args::Watch, stop: &Stop, output: Output) -> Result<(), Failur
     if in_time {
         return Ok(());
     }
-    Err(Failure::new(
+    Err(CliError::new(
         1,
         format!(
             "only {} of {} changes of table {:?} came within {}",
@@ -114,7 +114,7 @@ impl Watch<'_> {
     }
 
     /// Hands over the table as it is.
-    fn first(&mut self) -> Result<(), Failure> {
+    fn first(&mut self) -> Result<(), CliError> {
         self.outlet.first(&self.table, &self.view)?;
         self.news.tell_absence(&self.table);
         // Asked for once before the refreshes that are to make it readable.
@@ -123,7 +123,7 @@ impl Watch<'_> {
     }
 
     /// Hands over changes, to the last one that is asked for or until the end is. False if the time was over before.
-    fn follow(&mut self, stop: &Stop, deadline: Option<Instant>) -> Result<bool, Failure> {
+    fn follow(&mut self, stop: &Shutdown, deadline: Option<Instant>) -> Result<bool, CliError> {
         while self.left != Some(0) {
             let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
             if left == Some(Duration::ZERO) {
@@ -148,7 +148,7 @@ impl Watch<'_> {
     }
 
     /// Refreshes the table and hands over its changes. Returns false if there was no news.
-    fn refresh(&mut self) -> Result<bool, Failure> {
+    fn refresh(&mut self) -> Result<bool, CliError> {
         let refreshed = self.table.refresh().map(drop);
         self.note(&refreshed);
         match refreshed {
@@ -185,10 +185,10 @@ impl Watch<'_> {
     }
 
     /// Rebuilds the view for another region, whose schema may differ, and hands over the changes that lead there.
-    fn change_schema(&mut self) -> Result<(), Failure> {
+    fn change_schema(&mut self) -> Result<(), CliError> {
         let (name, schema) = (self.table.name(), self.table.schema());
         let mismatch =
-            |what: &str| Failure::new(4, format!("table {name:?} has another schema now: {what}"));
+            |what: &str| CliError::new(4, format!("table {name:?} has another schema now: {what}"));
         let view = self.request.view(schema);
         let view = view.map_err(|failure| mismatch(&failure.to_string()))?;
         if let Some(field) = view.changed_kind(&self.view) {
@@ -209,7 +209,7 @@ impl Watch<'_> {
     }
 
     /// Hands over the changes of the view. `before` is the view of the old rows, if the schema changed.
-    fn hand_over(&mut self, before: Option<&View>) -> Result<(), Failure> {
+    fn hand_over(&mut self, before: Option<&View>) -> Result<(), CliError> {
         let changes = self.table.changes();
         let told = self.view.changes(before.unwrap_or(&self.view), &changes);
         let most = self.left.map_or(usize::MAX, |left| {

@@ -15,8 +15,8 @@ use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{ForkResult, Pid, fork};
 
 use crate::LIMIT;
+use crate::role_io::{fail, say};
 use crate::script::Item;
-use crate::voice::{fail, say};
 
 /// Files that the child opens for itself.
 const OWN_FILES: usize = 16;

@@ -13,8 +13,8 @@ use nix::libc::SIGUSR1;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, Signal};
 
+use crate::role_io::{end_with_stdin, fail, say, stay, told_to_end};
 use crate::script::Item;
-use crate::voice::{end_with_stdin, fail, say, stay, told_to_end};
 use crate::{LIMIT, NEVER};
 
 /// A way to be woken, as tests and roles name it: a kind, and whether it has a directory of its own.

@@ -4,7 +4,7 @@
 //! - [`table`]: a name for one test, and the removal of everything that bears it;
 //! - [`process`]: a child with its output, killed and told about if the test fails;
 //! - [`programs`]: the binaries of this workspace, built for this run;
-//! - [`ledger`]: rows that show by themselves whether a transaction was seen half;
+//! - [`checked_rows`]: rows that show by themselves whether a transaction was seen half;
 //! - [`script`]: random transactions that two processes can make alike, and the model they lead to;
 //! - [`manager`]: a service manager, which programs tell that they are ready and alive;
 //! - [`mirror`]: a copy that knows only the changes it was told;
@@ -12,8 +12,8 @@
 //! - [`serving`]: a `publisher serve` that is fed line by line;
 //! - [`published`]: a table with all that is hard to print;
 //! - [`stepper`]: a role that is run instruction by instruction;
-//! - [`play`]: what such a role does, and the tables that it may be seen with;
-//! - [`picture`]: the bytes that a table shares, at one instant;
+//! - [`scenario`]: what such a role does, and the tables that it may be seen with;
+//! - [`object_state`]: the bytes that a table shares, at one instant;
 //! - [`replica`]: a copy of them under another name, as a publisher that died there would have left them;
 //! - [`confined`]: a /dev/shm and message queues of a test's own, and processes that may have less;
 //! - [`followed`]: a `publisher serve` of a file, in a folder of its own;
@@ -23,40 +23,40 @@
 //! - [`soak`]: all of it at random, for as long as one likes;
 //! - [`screen`]: a terminal that shows what a full-screen program draws;
 //! - [`terminal`]: a terminal of any width for a child to write to;
-//! - [`stranger`]: programs that another user runs;
+//! - [`other_user`]: programs that another user runs;
 //! - [`vandal`]: a neighbour who does all the harm that permissions allow;
-//! - [`voice`]: how a role speaks to the test that plays it;
+//! - [`role_io`]: how a role speaks to the test that plays it;
 //! - [`netns`]: a network namespace of a test's own.
 //!
 //! A test waits for a condition and never for a time: [`LIMIT`] bounds how long until it gives up.
 
+pub mod checked_rows;
 pub mod clean;
 pub mod confined;
 pub mod followed;
 pub mod forked;
 pub mod kinds;
-pub mod ledger;
 pub mod manager;
 pub mod mirror;
 pub mod model;
 pub mod netns;
-pub mod picture;
+pub mod object_state;
+pub mod other_user;
 pub mod piped;
-pub mod play;
 pub mod process;
 pub mod programs;
 pub mod published;
 pub mod replica;
+pub mod role_io;
+pub mod scenario;
 pub mod screen;
 pub mod script;
 pub mod serving;
 pub mod soak;
 pub mod stepper;
-pub mod stranger;
 pub mod table;
 pub mod terminal;
 pub mod vandal;
-pub mod voice;
 
 use std::io::Write;
 use std::time::{Duration, Instant};

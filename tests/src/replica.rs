@@ -10,7 +10,7 @@ use std::path::PathBuf;
 
 use common::internals::{header, registry};
 
-use crate::picture::{Named, Paths, Picture, registry_path, word_of};
+use crate::object_state::{Named, Paths, Picture, registry_path, word_of};
 use crate::table::Table;
 
 /// A table without a publisher.

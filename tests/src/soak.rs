@@ -1,7 +1,7 @@
 //! A soak: one publisher after the other, and readers of every way, pinned to processors, stopped, continued and killed at
 //! random, for as long as one likes. `cargo run --release -p tests --bin soak -- --seconds 60`
 //!
-//! Every row that is read is checked ([`ledger`](crate::ledger)): no row torn, no transaction seen half, no version that goes back.
+//! Every row that is read is checked ([`checked_rows`](crate::checked_rows)): no row torn, no transaction seen half, no version that goes back.
 //! The versions begin near the end of their range, by patching the region of a first publisher: there the tags use all of their
 //! bits. The one who plays director runs this same program for each part.
 
@@ -21,8 +21,8 @@ use nix::unistd::Pid;
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 
+use crate::checked_rows::{Account, Ledger, check};
 use crate::clean::command;
-use crate::ledger::{Account, Ledger, check};
 use crate::process::Process;
 use crate::table::Table;
 use crate::{LIMIT, until};

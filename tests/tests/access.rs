@@ -9,9 +9,9 @@ use nix::sys::signal::Signal;
 use nix::sys::stat::Mode;
 use nix::unistd::{Uid, chown, mkfifo};
 use tests::clean::command;
+use tests::other_user::Stranger;
 use tests::process::Process;
 use tests::script::Item;
-use tests::stranger::Stranger;
 use tests::table::Table;
 use tests::{LIMIT, role, until};
 

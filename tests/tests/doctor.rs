@@ -7,10 +7,10 @@ use common::{Schema, UntypedPublisher};
 use serde_json::Value;
 use tests::clean::command;
 use tests::confined::{MemoryGroup, own_memory, own_mount, own_queues, show_queues};
+use tests::other_user::Stranger;
 use tests::process::Process;
 use tests::programs::subscriber;
 use tests::serving::Serving;
-use tests::stranger::Stranger;
 use tests::table::Table;
 use tests::{role, skip, until};
 

@@ -3,9 +3,9 @@
 use std::path::Path;
 
 use common::{Error, Publisher, Subscriber};
+use tests::other_user::Stranger;
 use tests::process::Process;
 use tests::script::Item;
-use tests::stranger::Stranger;
 use tests::table::Table;
 use tests::{programs, role, until};
 

@@ -7,10 +7,10 @@ use std::collections::BTreeMap;
 
 use nix::sys::signal::Signal;
 use rand::RngExt;
-use tests::picture::{Picture, Scene};
-use tests::play::{Play, Rows};
+use tests::object_state::{Picture, Scene};
 use tests::process::Process;
 use tests::replica::Replica;
+use tests::scenario::{Play, Rows};
 use tests::stepper::Stepper;
 use tests::table::Table;
 use tests::{role, skip, until};

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use common::{Cause, Change, Error, Publisher, PublisherState, Subscriber};
 use nix::sys::signal::Signal;
 use rand::RngExt;
-use tests::ledger::{Account, check};
+use tests::checked_rows::{Account, check};
 use tests::mirror::Mirror;
 use tests::process::Process;
 use tests::script::Item;

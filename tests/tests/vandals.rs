@@ -8,11 +8,11 @@ use common::internals::lock::{Span, try_lock, unlock};
 use common::{Publisher, Subscriber};
 use nix::unistd::geteuid;
 use tests::clean::command;
+use tests::other_user::Stranger;
 use tests::process::Process;
 use tests::programs::subscriber;
 use tests::script::Item;
 use tests::serving::Serving;
-use tests::stranger::Stranger;
 use tests::table::Table;
 use tests::{LIMIT, role, skip, until};
 

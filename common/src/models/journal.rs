@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::rows::against;
 use super::{Memory, check, in_a_process};
 use crate::sync::fuse;
-use crate::table::journal::Mark;
+use crate::table::journal::Cursor;
 use crate::table::last_commit;
 
 /// Transaction `version`, which deletes the rows at `slots`: that is fewer stores than to write them.
@@ -18,7 +18,7 @@ fn commit(memory: &Memory, version: u64, slots: &[usize]) {
 }
 
 /// How far a reader is that was at `since`, and the slots that the journal names for that, if it knows.
-fn look(memory: &Memory, since: Mark) -> (Mark, Option<Vec<u32>>) {
+fn look(memory: &Memory, since: Cursor) -> (Cursor, Option<Vec<u32>>) {
     let table = memory.table();
     let mark = table.mark(last_commit(memory.words()));
     let mut slots = Vec::new();
@@ -27,7 +27,7 @@ fn look(memory: &Memory, since: Mark) -> (Mark, Option<Vec<u32>>) {
 }
 
 /// Fails if the journal does not name all of `written`, version by version from `since` on.
-fn is_complete(since: Mark, (mark, named): &(Mark, Option<Vec<u32>>), written: &[(u64, u32)]) {
+fn is_complete(since: Cursor, (mark, named): &(Cursor, Option<Vec<u32>>), written: &[(u64, u32)]) {
     let meant = |version: &u64| (since.version + 1..=mark.version).contains(version);
     let mut meant = written.iter().filter(|(version, _)| meant(version));
     if let Some(slots) = named {

@@ -47,7 +47,7 @@ const MUTANTS: &[(&str, &[Point])] = &[
     ("growth", &[Point::SeeCommit]),
     ("answer", &[Point::RecheckAnswer]),
     ("deletion", &[Point::RecheckAnswer]),
-    ("overtaken", &[Point::AfterCommit, Point::Overtaken]),
+    ("overtaken", &[Point::AfterCommit, Point::Overwritten]),
     ("catch-up", OF_A_COPY),
     ("moves", OF_A_COPY),
     (

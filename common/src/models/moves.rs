@@ -5,7 +5,7 @@ use super::{Memory, check};
 use crate::layout::Tag;
 use crate::sync::Ordering;
 use crate::table::catch_up::Staging;
-use crate::table::journal::Mark;
+use crate::table::journal::Cursor;
 use crate::table::last_commit;
 
 /// The keys at both slots, 0 for none, as of versions 2, 3 and 4: a slot is freed and its key moves to the slot of another
@@ -35,7 +35,7 @@ fn a_key_stands_at_one_slot_at_a_time_and_at_its_own() {
         let read = |memory: &Memory| {
             let mut staging = Staging::default();
             let look = || Ok::<_, ()>((last_commit(memory.words()), *memory.table()));
-            let reached = staging.catch_up(Mark::at(2), 2, look).ok();
+            let reached = staging.catch_up(Cursor::at(2), 2, look).ok();
             let mut keys = KEYS[0];
             for moved in staging.moved() {
                 keys[moved.slot as usize] = staging.row(moved).map_or(0, |row| row[0]);

@@ -7,14 +7,14 @@ use loom::thread;
 use super::{Memory, check};
 use crate::bits::set_bits;
 use crate::layout::{Tag, header};
-use crate::memory::Lines;
+use crate::memory::AlignedWords;
 use crate::seqlock;
 use crate::sync::Ordering;
 use crate::table::Table;
 use crate::table::catch_up::{Staging, copy_all};
-use crate::table::journal::Mark;
+use crate::table::journal::Cursor;
 use crate::table::last_commit;
-use crate::table::read::glance;
+use crate::table::read::read_fast;
 
 /// Transaction `version`: each of `slots` gets the number of the version.
 fn commit(memory: &Memory, version: u64, slots: &[usize]) {
@@ -73,7 +73,7 @@ fn a_row_at_a_glance_is_that_of_a_commit_meanwhile_or_none() {
     check("glance", 4, |outcomes| {
         let read = |memory: &Memory| {
             let (before, mut row) = (memory.committed(), [0]);
-            let found = glance(memory.words(), &memory.geometry, 0, &mut row);
+            let found = read_fast(memory.words(), &memory.geometry, 0, &mut row);
             (before, found.then_some(row[0]), last_commit(memory.words()))
         };
         let (before, row, after) = against(&Memory::at_version_two(1), read, commit_twice);
@@ -87,7 +87,7 @@ fn a_row_at_a_glance_is_that_of_a_commit_meanwhile_or_none() {
 
 /// The version that all rows of a table of one were copied at by one pass, whether the row is live, and its word.
 fn copy_once(memory: &Memory) -> Option<(u64, bool, u64)> {
-    let (mut rows, mut live) = (Lines::default(), Vec::new());
+    let (mut rows, mut live) = (AlignedWords::default(), Vec::new());
     let look = || Ok::<_, ()>((last_commit(memory.words()), *memory.table()));
     let mark = copy_all(&mut rows, &mut live, 1, look).ok()?;
     Some((mark.version, live[0] == 1, rows[0]))
@@ -131,7 +131,7 @@ fn the_row_count_is_never_older_than_the_commit_that_was_loaded() {
                 copies.map(|copy| seqlock::hide(copy.tag, Tag(0)));
             }
             let read = |memory: &Memory| {
-                let (mut rows, mut live) = (Lines::default(), Vec::new());
+                let (mut rows, mut live) = (AlignedWords::default(), Vec::new());
                 let mut loaded = 0;
                 let look = || {
                     let version = last_commit(memory.words());
@@ -223,7 +223,7 @@ fn catching_up_finds_every_change_of_a_version_and_no_half() {
         let read = |memory: &Memory| {
             let mut staging = Staging::default();
             let look = || Ok::<_, ()>((last_commit(memory.words()), *memory.table()));
-            let reached = staging.catch_up(Mark::at(2), 2, look).ok();
+            let reached = staging.catch_up(Cursor::at(2), 2, look).ok();
             let mut rows = [2, 2];
             for moved in staging.moved() {
                 rows[moved.slot as usize] = staging.row(moved).unwrap()[0];

@@ -7,7 +7,7 @@ use loom::thread;
 use super::{Memory, check, in_a_process};
 use crate::sync::fuse;
 use crate::table::catch_up::Staging;
-use crate::table::journal::Mark;
+use crate::table::journal::Cursor;
 use crate::table::last_commit;
 
 /// Stores of a transaction of one row: tag, word, tree, journal and its end, time, commit.
@@ -105,7 +105,7 @@ fn a_copy_of_an_older_version_catches_up_over_a_takeover() {
             thread::spawn(move || {
                 let mut staging = Staging::default();
                 let look = || Ok::<_, ()>((last_commit(memory.words()), *memory.table()));
-                let reached = staging.catch_up(Mark::at(2), 1, look).ok();
+                let reached = staging.catch_up(Cursor::at(2), 1, look).ok();
                 let row = staging.moved().first().and_then(|moved| staging.row(moved));
                 reached.map(|mark| (mark.version, row.map_or(2, |row| row[0])))
             })

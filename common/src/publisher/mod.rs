@@ -6,6 +6,7 @@
 //! How a row travels: a transaction stages it in private memory; its commit makes room in the region, which is the only step
 //! that can fail, writes the row (`WritableTable::commit`), and wakes parked subscribers.
 
+mod notify;
 mod open;
 mod remove;
 mod rows;
@@ -13,7 +14,6 @@ mod statistics;
 mod sweep;
 mod transaction;
 mod untyped;
-mod waking;
 
 use std::marker::PhantomData;
 use std::ops::Deref;

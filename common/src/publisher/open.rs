@@ -8,17 +8,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Settings;
+use super::notify::{self, Waking};
 use super::rows::Rows;
 use super::statistics::Statistics;
 use super::transaction::Staged;
 use super::untyped::UntypedPublisher;
-use super::waking::{self, Waking};
 use crate::clock::monotonic_ns;
 use crate::error::{Error, Result};
 use crate::layout::{Geometry, State, header};
 use crate::region::lock::{self, Locked, Span};
 use crate::region::object::{self, TableName, failure};
-use crate::region::{Beginning, Header, PublisherRegion};
+use crate::region::{Header, PublisherRegion, RegionOptions};
 use crate::schema::{Conversion, Schema};
 
 /// Maximum number of tries to lock a lock object, a millisecond apart while another process holds it. Others may remove or create it in the
@@ -157,8 +157,8 @@ struct Opening {
 }
 
 impl Opening {
-    fn beginning(&self, capacity: usize, epoch: u64, commit: u64) -> Beginning {
-        Beginning {
+    fn beginning(&self, capacity: usize, epoch: u64, commit: u64) -> RegionOptions {
+        RegionOptions {
             schema: Arc::clone(&self.schema),
             capacity,
             slots: self.settings.slots,
@@ -215,7 +215,7 @@ impl Opening {
         publisher.check_notes(0..publisher.rows.used())?;
         publisher.commit_news(true)?;
         if let Some(left) = registry_left {
-            waking::leave(left, publisher.version);
+            notify::leave(left, publisher.version);
         }
         Ok(publisher)
     }
@@ -240,7 +240,7 @@ impl Opening {
         let mut publisher = self.publisher(region, rows, waking);
         supersede(&mut publisher, &left);
         if let Some(left) = registry_left {
-            waking::leave(left, publisher.version);
+            notify::leave(left, publisher.version);
         }
         Ok(publisher)
     }
@@ -422,7 +422,7 @@ fn successor(
     capacity: usize,
 ) -> Result<PublisherRegion> {
     let region = &publisher.region;
-    let beginning = Beginning {
+    let beginning = RegionOptions {
         schema,
         capacity,
         slots: region.geometry().slots,

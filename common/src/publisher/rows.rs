@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::error::Result;
 use crate::index::{Hash, KeyHasher, KeyIndex};
-use crate::memory::Lines;
+use crate::memory::AlignedWords;
 use crate::schema::Schema;
 use crate::table::Table;
 
@@ -39,7 +39,7 @@ struct Slots {
     schema: Arc<Schema>,
     hasher: KeyHasher,
     /// A [`Slot`] and its key each.
-    words: Lines,
+    words: AlignedWords,
     /// Words of that.
     stride: usize,
     key_size: usize,
@@ -63,7 +63,7 @@ impl Slots {
         Self {
             schema: Arc::clone(schema),
             hasher: KeyHasher::default(),
-            words: Lines::default(),
+            words: AlignedWords::default(),
             stride: 1 + key_size.div_ceil(8),
             key_size,
             key_word: schema.key_word(),

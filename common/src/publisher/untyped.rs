@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
+use super::notify::{self, Waking};
 use super::open;
 use super::rows::Rows;
 use super::statistics::Statistics;
 use super::transaction::{Staged, UntypedTransaction};
-use super::waking::{self, Waking};
 use super::{PublisherBuilder, Settings};
 use crate::clock::monotonic_ns;
 use crate::error::{Error, Result};
@@ -432,7 +432,7 @@ impl UntypedPublisher {
             self.commit_news(true)?;
         }
         if let Some(left) = left {
-            waking::leave(left, self.version);
+            notify::leave(left, self.version);
         }
         Ok(())
     }

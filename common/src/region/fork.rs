@@ -7,7 +7,7 @@
 //! it in a child that never calls `exec`. So in each child, before `fork` returns there (`pthread_atfork`),
 //!
 //! 1. the child is counted as a separate process;
-//! 2. descriptors with locks ([`Private`]) are made to refer to `/dev/null`, which the parent opened for this: a child may have no
+//! 2. descriptors with locks ([`ForkSafeFd`]) are made to refer to `/dev/null`, which the parent opened for this: a child may have no
 //!    descriptor free. Where that is refused they are closed, and nobody closes them again.
 //!
 //! A child keeps the descriptors if it is made by the bare system call, or by one thread at the very moment that another one
@@ -76,12 +76,12 @@ impl Creator {
 }
 
 /// A file whose opening is this process's alone.
-pub struct Private {
+pub struct ForkSafeFd {
     file: ManuallyDrop<File>,
     creator: Creator,
 }
 
-impl Private {
+impl ForkSafeFd {
     /// Call it before taking a lock: a child that is forked in the meantime then has no part in it.
     pub fn new(file: File) -> Self {
         if NOTHING.get().is_none() {
@@ -99,7 +99,7 @@ impl Private {
     }
 }
 
-impl Deref for Private {
+impl Deref for ForkSafeFd {
     type Target = File;
 
     fn deref(&self) -> &File {
@@ -107,13 +107,13 @@ impl Deref for Private {
     }
 }
 
-impl AsFd for Private {
+impl AsFd for ForkSafeFd {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.file.as_fd()
     }
 }
 
-impl Drop for Private {
+impl Drop for ForkSafeFd {
     fn drop(&mut self) {
         let is_own = self.creator.is_this_process();
         if is_own {
@@ -155,7 +155,7 @@ extern "C" fn in_child() {
         while bits != 0 {
             let descriptor = (number * 64) as RawFd + bits.trailing_zeros() as RawFd;
             bits &= bits - 1;
-            // SAFETY: dup3 and close are async-signal-safe. The descriptor belongs to a `Private` of this crate, which uses it by
+            // SAFETY: dup3 and close are async-signal-safe. The descriptor belongs to a `ForkSafeFd` of this crate, which uses it by
             // calls only; each of them fails cleanly from now on.
             unsafe {
                 // Refused without `/dev/null`, and above the limit of open files, if that was lowered.

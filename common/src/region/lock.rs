@@ -10,7 +10,7 @@ use std::os::fd::AsFd;
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, fcntl};
 
-use super::fork::{Creator, Private};
+use super::fork::{Creator, ForkSafeFd};
 
 /// Bytes of a file that are locked together.
 #[derive(Clone, Copy, Debug)]
@@ -47,7 +47,7 @@ impl Span {
 
 /// A file that is locked as a whole until this is dropped.
 pub struct Locked {
-    file: Private,
+    file: ForkSafeFd,
     process: Creator,
 }
 
@@ -57,7 +57,7 @@ impl Locked {
     /// # Errors
     /// What the system refuses beside that.
     pub fn take(file: File) -> nix::Result<Option<Self>> {
-        let file = Private::new(file);
+        let file = ForkSafeFd::new(file);
         let taken = try_lock(&file, Span::WHOLE)?;
         let process = Creator::this_process();
         Ok(taken.then_some(Self { file, process }))

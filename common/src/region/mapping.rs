@@ -14,8 +14,8 @@ use std::sync::atomic::AtomicU32;
 use memmap2::{Advice, MmapOptions, MmapRaw};
 use rustix::thread::futex::{Flags, Timespec, wait_bitset, wake, wake_bitset};
 
-use super::fault::Watched;
 use super::fork::Creator;
+use super::sigbus::Watched;
 use crate::sync::AtomicU64;
 use crate::word::ReadOnlyWord;
 

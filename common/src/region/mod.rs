@@ -4,12 +4,12 @@
 //! checked when the region is opened ([`Header`]), and the number of rows is held against the file's size
 //! whenever it rises.
 
-mod description;
-mod fault;
 pub mod fork;
+mod header;
 pub mod lock;
 mod mapping;
 pub mod object;
+mod sigbus;
 
 use std::borrow::Borrow;
 use std::fs::File;
@@ -25,18 +25,18 @@ use nix::sys::resource::{Resource, getrlimit};
 use crate::clock::{monotonic_ns, time_namespace};
 use crate::error::{Error, Result};
 use crate::identity::Identity;
-use crate::layout::{Geometry, LAYOUT_VERSION, MAX_VERSION, REGION_MAGIC, State, header};
+use crate::layout::{Geometry, LAYOUT_VERSION, MAX_VERSION, REGION_MAGIC, State, header as at};
 use crate::memory;
 use crate::park;
 use crate::schema::Schema;
 use crate::sync::{AtomicU64, Ordering};
-use crate::table::read::glance;
+use crate::table::read::read_fast;
 use crate::table::{Table, WritableTable, last_commit};
 use crate::word::ReadOnlyWord;
 
-pub use description::Header;
-pub(crate) use description::read_words;
-use description::{identity, offsets};
+pub use header::Header;
+pub(crate) use header::read_words;
+use header::{identity, offsets};
 use lock::{Locked, Span};
 pub use mapping::{FutexWord, Mapping, WritableMapping};
 use object::{Access, TableName, failure, failure_io};
@@ -46,7 +46,7 @@ const GROWTH_SLACK_WORDS: usize = 256 * 1024 / 8;
 
 /// What a new region begins with.
 #[derive(Clone, Debug)]
-pub struct Beginning {
+pub struct RegionOptions {
     /// What a row is.
     pub schema: Arc<Schema>,
     /// Capacity in rows.
@@ -86,7 +86,7 @@ impl PublisherRegion {
     /// # Errors
     /// [`Error::InvalidSetting`] where it would be beyond the limits of the layout, [`Error::Limit`] where the
     /// machine has no room for it, and what the system refuses.
-    pub fn create(name: &TableName, beginning: &Beginning) -> Result<Self> {
+    pub fn create(name: &TableName, beginning: &RegionOptions) -> Result<Self> {
         let object = name.region();
         let schema_bytes = beginning.schema.to_bytes();
         let (row_words, capacity) = (beginning.schema.row_words(), beginning.capacity);
@@ -120,19 +120,16 @@ impl PublisherRegion {
         };
 
         let fields = [
-            (header::MAGIC, REGION_MAGIC),
-            (header::LAYOUT, LAYOUT_VERSION),
-            (header::ROW_WORDS, row_words as u64),
-            (header::CAPACITY, capacity as u64),
-            (header::SLOTS, beginning.slots as u64),
-            (header::SCHEMA_BYTES, schema_bytes.len() as u64),
-            (header::REGION_ID, region.id),
-            (header::FINGERPRINT, region.schema.fingerprint()),
-            (header::COMMIT, beginning.commit),
-            (
-                header::TIME + (beginning.commit & 1) as usize,
-                monotonic_ns(),
-            ),
+            (at::MAGIC, REGION_MAGIC),
+            (at::LAYOUT, LAYOUT_VERSION),
+            (at::ROW_WORDS, row_words as u64),
+            (at::CAPACITY, capacity as u64),
+            (at::SLOTS, beginning.slots as u64),
+            (at::SCHEMA_BYTES, schema_bytes.len() as u64),
+            (at::REGION_ID, region.id),
+            (at::FINGERPRINT, region.schema.fingerprint()),
+            (at::COMMIT, beginning.commit),
+            (at::TIME + (beginning.commit & 1) as usize, monotonic_ns()),
         ];
         for (word, value) in fields.into_iter().chain(offsets(&region.geometry)) {
             region.set(word, value);
@@ -140,7 +137,7 @@ impl PublisherRegion {
         for (word, bytes) in schema_bytes.chunks(8).enumerate() {
             let mut padded = [0; 8];
             padded[..bytes.len()].copy_from_slice(bytes);
-            region.set(header::SCHEMA + word, u64::from_le_bytes(padded));
+            region.set(at::SCHEMA + word, u64::from_le_bytes(padded));
         }
         region.sign(beginning.epoch);
         Ok(region)
@@ -206,7 +203,7 @@ impl ReaderRegion {
     /// # Errors
     /// What the system refuses.
     pub fn first_page(&self) -> Result<Mapping> {
-        Mapping::read_only(&self.file, header::SCHEMA)
+        Mapping::read_only(&self.file, at::SCHEMA)
             .map_err(|error| failure_io(&self.object, "map", error))
     }
 
@@ -221,8 +218,8 @@ impl ReaderRegion {
 
     /// Copies the row of `slot` as of the last commit into `row`, which is of a row's width, if there is nothing unusual about it.
     #[inline]
-    pub fn glance(&self, slot: usize, row: &mut [u64]) -> bool {
-        glance(self.words(), &self.geometry, slot, row) && self.mapping.is_whole()
+    pub fn read_fast(&self, slot: usize, row: &mut [u64]) -> bool {
+        read_fast(self.words(), &self.geometry, slot, row) && self.mapping.is_whole()
     }
 }
 
@@ -237,7 +234,7 @@ impl<M: Borrow<Mapping>> Region<M> {
         let words = header.geometry.words_for(header.geometry.capacity);
         let mapping = map(&file, words).map_err(|error| failure_io(&object, "map", error))?;
         let reach = AtomicUsize::new(words.min(header.file_size as usize / 8));
-        let (id, schema) = (header.word(header::REGION_ID), Arc::new(header.schema));
+        let (id, schema) = (header.word(at::REGION_ID), Arc::new(header.schema));
         Ok(Self {
             object,
             file,
@@ -290,7 +287,7 @@ impl<M: Borrow<Mapping>> Region<M> {
     /// The half of `commit` that those sleep on who need no slot.
     #[inline]
     pub fn commit_half(&self) -> FutexWord<'_> {
-        self.mapping().futex(header::COMMIT)
+        self.mapping().futex(at::COMMIT)
     }
 
     /// Returns the last commit, and what `table` makes of the number of rows.
@@ -301,7 +298,7 @@ impl<M: Borrow<Mapping>> Region<M> {
     fn look_by<T>(&self, table: impl FnOnce(usize) -> Option<T>) -> Result<(u64, T)> {
         self.check_whole()?;
         let version = last_commit(self.words());
-        let rows = self.word(header::ROWS) as usize;
+        let rows = self.word(at::ROWS) as usize;
         let reaches =
             rows <= self.geometry.capacity && self.reaches(self.geometry.words_for(rows))?;
         match table(rows) {
@@ -425,9 +422,9 @@ impl PublisherRegion {
             };
             self.reach.store(grown, Ordering::Relaxed);
         }
-        if rows as u64 > self.word(header::ROWS) {
+        if rows as u64 > self.word(at::ROWS) {
             // Before the commit that uses them, whose release shows it.
-            self.set(header::ROWS, rows as u64);
+            self.set(at::ROWS, rows as u64);
         }
         Ok(())
     }
@@ -435,19 +432,19 @@ impl PublisherRegion {
     /// Signs as the publisher number `epoch`, running.
     pub fn sign(&self, epoch: u64) {
         let own = Identity::own();
-        self.set(header::PID, u64::from(own.pid));
-        self.set(header::PID_NAMESPACE, own.pid_namespace);
-        self.set(header::START_TIME, own.start_time);
-        self.set(header::EPOCH, epoch);
-        self.set(header::INPUT_ENDED, 0);
-        self.set(header::TIME_NAMESPACE, time_namespace());
-        self.set(header::STATE, State::Running as u64);
+        self.set(at::PID, u64::from(own.pid));
+        self.set(at::PID_NAMESPACE, own.pid_namespace);
+        self.set(at::START_TIME, own.start_time);
+        self.set(at::EPOCH, epoch);
+        self.set(at::INPUT_ENDED, 0);
+        self.set(at::TIME_NAMESPACE, time_namespace());
+        self.set(at::STATE, State::Running as u64);
         self.beat();
     }
 
     /// Says that the publisher is well.
     pub fn beat(&self) {
-        self.set(header::HEARTBEAT, monotonic_ns());
+        self.set(at::HEARTBEAT, monotonic_ns());
     }
 }
 

@@ -2,8 +2,8 @@
 
 use super::*;
 
-fn beginning() -> Beginning {
-    Beginning {
+fn beginning() -> RegionOptions {
+    RegionOptions {
         schema: Arc::new(Schema::parse("id:u64,name:text(24)", None).unwrap()),
         capacity: 1_000_000,
         slots: 4,
@@ -147,14 +147,14 @@ fn write_to_a_readers_region_does_not_compile() {
     let reader = ReaderRegion::open(&name, object::own_user(), false);
     object::remove(&region.object).unwrap();
     let reader = reader.unwrap().unwrap();
-    let Absent = reader.set(header::COMMIT, 7);
+    let Absent = reader.set(at::COMMIT, 7);
     let Absent = reader.sign(2);
     let Absent = reader.beat();
     let Absent = reader.grow(1);
     let Absent = reader.take_name(&name);
     let Absent = reader.acknowledge(0, 1, 0);
     region.beat();
-    assert_eq!(reader.word(header::COMMIT), 1);
+    assert_eq!(reader.word(at::COMMIT), 1);
 }
 
 #[test]
@@ -187,7 +187,7 @@ fn growth_beyond_the_capacity_is_an_error() {
             "{rows}: {refused:?}"
         );
     }
-    assert_eq!(region.word(header::ROWS), 0);
+    assert_eq!(region.word(at::ROWS), 0);
     region.look().unwrap();
 }
 

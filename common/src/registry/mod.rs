@@ -9,11 +9,11 @@
 //! calls; a short read is an error and no signal.
 
 mod listeners;
-mod member;
-mod owned;
+mod publisher_side;
 mod seat;
 mod slot;
 mod stand;
+mod subscriber_side;
 
 use std::fs::File;
 use std::os::unix::fs::{FileExt, MetadataExt};
@@ -21,18 +21,18 @@ use std::os::unix::fs::{FileExt, MetadataExt};
 use crate::error::{Error, Result};
 use crate::layout::{LAYOUT_VERSION, MAX_SLOTS, REGISTRY_MAGIC, registry as at};
 use crate::park;
-use crate::region::fork::Private;
+use crate::region::fork::ForkSafeFd;
 use crate::region::lock::{self, Span};
 use crate::region::object::{self, failure, failure_io, registry_name};
 use crate::region::{WritableMapping, read_words};
 use crate::sync::{AtomicU64, Ordering};
 
 pub use listeners::{Listener, listeners};
-pub use member::Member;
-pub use owned::Registry;
-pub use seat::Seat;
+pub use publisher_side::Registry;
+pub use seat::WakeSlot;
 use slot::Slot;
-pub use stand::Stand;
+pub use stand::FutexWaiter;
+pub use subscriber_side::Member;
 
 /// The words of a registry, mapped or by calls.
 enum Words {
@@ -74,16 +74,16 @@ fn all_words(object: &str, file: &File, slots: usize) -> Result<Vec<u64>> {
 }
 
 /// An opened registry, checked.
-pub struct Opened {
+pub struct RegistryFile {
     object: String,
     /// Locked by the byte, never mapped.
-    file: Private,
+    file: ForkSafeFd,
     words: Words,
     id: u64,
     slots: usize,
 }
 
-impl Opened {
+impl RegistryFile {
     fn open(id: u64, owner: u32, trust_root: bool) -> Result<Option<Self>> {
         let object = registry_name(id);
         let Some(file) = object::open(&object, true, owner, trust_root)? else {
@@ -106,7 +106,7 @@ impl Opened {
         };
         Ok(Self {
             object,
-            file: Private::new(file),
+            file: ForkSafeFd::new(file),
             words,
             id,
             slots,
@@ -183,7 +183,7 @@ impl Opened {
     }
 
     /// Empties a slot that the caller has locked, and removes what whoever left it was called by.
-    fn clean(&self, slot: usize) -> Result<Option<Deserted>> {
+    fn clean(&self, slot: usize) -> Result<Option<StaleSlot>> {
         let deserted = self.member(slot)?.map(|member| member.remove(false));
         self.store(at::PARKS + slot, park::AWAKE)?;
         self.store(at::seen(self.slots, slot), 0)?;
@@ -194,7 +194,7 @@ impl Opened {
 
     /// Frees the slots of subscribers that are gone, with what they were called by. Returns the nonce of the subscriber at each slot, 0
     /// where there is none.
-    fn free_deserted(&self, mut freed: impl FnMut(Deserted)) -> Result<Vec<u64>> {
+    fn free_deserted(&self, mut freed: impl FnMut(StaleSlot)) -> Result<Vec<u64>> {
         let Self {
             object,
             file,
@@ -226,14 +226,14 @@ impl Opened {
 }
 
 /// What a subscriber left that is gone.
-pub struct Deserted {
+pub struct StaleSlot {
     /// What it was called by: a queue, a socket, a pipe.
     pub object: String,
     /// Whether there was anything that could be removed.
     pub removed: Result<bool>,
 }
 
-impl Deserted {
+impl StaleSlot {
     /// Only its owner or root may remove a queue: says which one stays.
     fn tell(self) {
         if let Err(error) = self.removed {
@@ -247,13 +247,13 @@ impl Deserted {
 ///
 /// # Errors
 /// [`Error::Corrupt`], and what the system refuses.
-pub fn free_deserted(id: u64, owner: u32, freed: impl FnMut(Deserted)) -> Result<()> {
+pub fn free_deserted(id: u64, owner: u32, freed: impl FnMut(StaleSlot)) -> Result<()> {
     let object = registry_name(id);
     let Some(file) = object::open(&object, true, owner, false)? else {
         return Ok(());
     };
     let slots = checked_slots(&object, &file, id)?;
-    let opened = Opened::of(object, file, id, slots, true)?;
+    let opened = RegistryFile::of(object, file, id, slots, true)?;
     opened.free_deserted(freed).map(drop)
 }
 

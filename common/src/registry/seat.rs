@@ -2,30 +2,30 @@
 
 use std::path::Path;
 
-use super::{Opened, Slot, at};
+use super::{RegistryFile, Slot, at};
 use crate::error::{Error, Result};
 use crate::park;
 use crate::region::object::{failure_io, queue_name};
 use crate::sync::{Ordering, Point, fence};
 use crate::wake::queue::Publisher;
-use crate::wake::{Address, Bell, Sleep, words};
+use crate::wake::{Sleep, WakeReceiver, WakeTarget, words};
 use crate::word::ReadOnlyWord;
 
 /// A subscriber's place in a registry: a slot, and what it is called by.
-pub struct Seat {
+pub struct WakeSlot {
     /// Before the slot: it goes while the record still names it.
-    bell: Option<Bell>,
+    bell: Option<WakeReceiver>,
     slot: Slot,
     parked: bool,
 }
 
-impl Seat {
+impl WakeSlot {
     /// Claims a slot of registry `id`. None if the registry is gone. Nobody can call there yet: see [`make_bell`](Self::make_bell).
     ///
     /// # Errors
     /// [`Error::Limit`] if every slot is taken, and as for opening a registry.
     pub fn claim(id: u64, owner: u32, trust_root: bool) -> Result<Option<Self>> {
-        let Some(opened) = Opened::open(id, owner, trust_root)? else {
+        let Some(opened) = RegistryFile::open(id, owner, trust_root)? else {
             return Ok(None);
         };
         let slots = 0..opened.slots;
@@ -49,11 +49,11 @@ impl Seat {
     /// there then, and dropping the seat removes what was made. After an error the slot is still taken, and its owner re-checks.
     ///
     /// # Errors
-    /// [`Error::InvalidWake`] where it would name a target to another user's publisher, and as for [`Bell::make`].
+    /// [`Error::InvalidWake`] where it would name a target to another user's publisher, and as for [`WakeReceiver::make`].
     pub fn make_bell(&mut self, sleep: Sleep, place: Option<&Path>) -> Result<bool> {
         let opened = &self.slot.opened;
         let name = queue_name(opened.id, self.slot.number, self.slot.nonce);
-        let address = Address::of(sleep, place, &name)?;
+        let address = WakeTarget::of(sleep, place, &name)?;
         if words::name_a_target(address.word()) && opened.mapped().is_none() {
             let reason = format!(
                 "{} may be written to by other users, whose word for a process or a path is not taken: be woken by mq, futex, or unix without a directory",
@@ -64,7 +64,7 @@ impl Seat {
         let status = opened.file.metadata();
         let status = status.map_err(|error| failure_io(&opened.object, "look at", error))?;
         self.slot.sign(&address)?;
-        self.bell = Some(Bell::make(&address, Publisher::of(&status))?);
+        self.bell = Some(WakeReceiver::make(&address, Publisher::of(&status))?);
         // From here on the publisher can open it, or say why not.
         self.slot.say_ready()?;
         Ok(self.slot.opened.has_name())
@@ -81,7 +81,7 @@ impl Seat {
     }
 
     /// The registry.
-    pub fn registry(&self) -> &Opened {
+    pub fn registry(&self) -> &RegistryFile {
         &self.slot.opened
     }
 
@@ -96,7 +96,7 @@ impl Seat {
     }
 
     /// What this subscriber is called by, unless the system had none left.
-    pub fn bell(&self) -> Option<&Bell> {
+    pub fn bell(&self) -> Option<&WakeReceiver> {
         self.bell.as_ref()
     }
 

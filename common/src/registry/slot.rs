@@ -1,6 +1,6 @@
 //! A slot: claimed by the lock of its byte, signed by its owner, cleaned before it is let go.
 
-use super::{Opened, at};
+use super::{RegistryFile, at};
 use crate::error::Result;
 use crate::park;
 use crate::region::fork::Creator;
@@ -8,11 +8,11 @@ use crate::region::lock::{self, Span};
 use crate::region::object::failure;
 use crate::region::random_id;
 use crate::sync::{Ordering, Point, fence};
-use crate::wake::Address;
+use crate::wake::WakeTarget;
 
 /// A slot of this process. Dropping it frees it.
 pub struct Slot {
-    pub(super) opened: Opened,
+    pub(super) opened: RegistryFile,
     pub(super) number: usize,
     pub(super) nonce: u64,
     process: Creator,
@@ -24,9 +24,9 @@ impl Slot {
     /// # Errors
     /// What the system refuses.
     pub(super) fn claim(
-        opened: Opened,
+        opened: RegistryFile,
         slots: impl IntoIterator<Item = usize>,
-    ) -> Result<std::result::Result<Self, Opened>> {
+    ) -> Result<std::result::Result<Self, RegistryFile>> {
         let mut free = None;
         for slot in slots {
             let locked = lock::try_lock(&opened.file, Span::byte(slot));
@@ -55,7 +55,7 @@ impl Slot {
     ///
     /// # Errors
     /// What the system refuses.
-    pub(super) fn sign(&self, address: &Address) -> Result<()> {
+    pub(super) fn sign(&self, address: &WakeTarget) -> Result<()> {
         self.opened.sign(self.number, self.nonce, address)?;
         // Partner: the fence in `Registry::remove_queues`. Either that sees this record or the owner sees that the registry lost its name.
         fence(Point::Park, Ordering::SeqCst);

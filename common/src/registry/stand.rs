@@ -3,28 +3,33 @@
 //! It needs no slot. While one is free among the upper half it takes that, so that it can be seen who follows the table; the
 //! lower half is left to those who need one.
 
-use super::{Opened, Slot, at};
+use super::{RegistryFile, Slot, at};
 use crate::error::Result;
 use crate::park;
 use crate::sync::{Ordering, Point, fence};
-use crate::wake::Address;
+use crate::wake::WakeTarget;
 use crate::word::ReadOnlyWord;
 
 /// A place at a registry, listed or not.
-pub enum Stand {
+pub enum FutexWaiter {
     /// At a slot, where nobody calls.
     Listed(Slot),
     /// At none.
-    Unlisted(Opened),
+    Unlisted(RegistryFile),
 }
 
-impl Stand {
+impl FutexWaiter {
     /// Takes a place at registry `id`; `address` says what for. None if it is gone.
     ///
     /// # Errors
     /// As for opening a registry.
-    pub fn take(id: u64, owner: u32, trust_root: bool, address: &Address) -> Result<Option<Self>> {
-        let Some(opened) = Opened::open(id, owner, trust_root)? else {
+    pub fn take(
+        id: u64,
+        owner: u32,
+        trust_root: bool,
+        address: &WakeTarget,
+    ) -> Result<Option<Self>> {
+        let Some(opened) = RegistryFile::open(id, owner, trust_root)? else {
             return Ok(None);
         };
         let upper = opened.slots.div_ceil(2)..opened.slots;
@@ -39,7 +44,7 @@ impl Stand {
     }
 
     /// The registry.
-    pub fn registry(&self) -> &Opened {
+    pub fn registry(&self) -> &RegistryFile {
         match self {
             Self::Listed(slot) => &slot.opened,
             Self::Unlisted(opened) => opened,

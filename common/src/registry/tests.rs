@@ -22,8 +22,8 @@ fn remove(registry: &Registry) {
     registry.remove_queues();
 }
 
-fn seat(registry: &Registry) -> Result<Seat> {
-    let mut seat = Seat::claim(registry.id(), own_user(), false)?.expect("a registry");
+fn seat(registry: &Registry) -> Result<WakeSlot> {
+    let mut seat = WakeSlot::claim(registry.id(), own_user(), false)?.expect("a registry");
     assert!(seat.make_bell(Sleep::Queue, None)?);
     Ok(seat)
 }
@@ -85,7 +85,7 @@ fn a_seat_at_a_registry_that_was_removed_is_none() {
     let registry = registry(1, OWN);
     remove(&registry);
     assert!(
-        Seat::claim(registry.id(), own_user(), false)
+        WakeSlot::claim(registry.id(), own_user(), false)
             .unwrap()
             .is_none()
     );
@@ -148,7 +148,7 @@ fn targets_are_believed_of_ones_own_user_only() {
         for mode in [0o600, 0o644] {
             let access = Access { mode, group: None };
             let registry = registry(1, access);
-            let mut seat = Seat::claim(registry.id(), own_user(), false)
+            let mut seat = WakeSlot::claim(registry.id(), own_user(), false)
                 .unwrap()
                 .expect("a registry");
             let refused = is_target && mode != 0o600;
@@ -156,7 +156,7 @@ fn targets_are_believed_of_ones_own_user_only() {
             assert_eq!(made.is_err(), refused, "{sleep} {mode:o}: {made:?}");
             // Also if the subscriber has written it down.
             let name = object::queue_name(registry.id(), 0, seat.nonce());
-            let address = crate::wake::Address::of(sleep, place, &name).unwrap();
+            let address = crate::wake::WakeTarget::of(sleep, place, &name).unwrap();
             registry.opened.sign(0, seat.nonce(), &address).unwrap();
             let ready = registry.opened.record(0) + at::READY;
             registry.opened.store(ready, 1).unwrap();
@@ -180,7 +180,7 @@ fn what_a_dead_subscriber_was_called_by_is_removed_with_its_slot() {
     let directory = std::env::temp_dir();
     for sleep in [Sleep::Unix, Sleep::Fifo] {
         let registry = registry(1, OWN);
-        let mut seat = Seat::claim(registry.id(), own_user(), false)
+        let mut seat = WakeSlot::claim(registry.id(), own_user(), false)
             .unwrap()
             .expect("a registry");
         assert!(seat.make_bell(sleep, Some(&directory)).unwrap());
@@ -189,7 +189,7 @@ fn what_a_dead_subscriber_was_called_by_is_removed_with_its_slot() {
         assert!(path.exists(), "{sleep}");
         // As if its process were killed: nothing but its lock, and what it holds open, goes.
         seat.die();
-        if let Some(crate::wake::Bell::Fifo(fifo)) = seat.bell() {
+        if let Some(crate::wake::WakeReceiver::Fifo(fifo)) = seat.bell() {
             assert!(
                 !crate::wake::fifo::remove(&path, false).unwrap(),
                 "it is held"

@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use crate::bits::{SetBits, set_bits};
 use crate::index::{Hash, KeyIndex};
-use crate::memory::{Lines, NoMemory, try_extend};
+use crate::memory::{AlignedWords, NoMemory, try_extend};
 use crate::row::RowRef;
 use crate::schema::{Conversion, Schema};
 use crate::scratch::Scratch;
-use crate::table::catch_up::{Moved, Staging};
+use crate::table::catch_up::{ChangedRow, Staging};
 
 mod rows;
 
@@ -97,7 +97,7 @@ pub(super) struct LocalCopy {
 
 impl LocalCopy {
     /// A copy of the whole table, of what [`copy_all`](crate::table::catch_up::copy_all) copied.
-    pub(super) fn whole(schema: &Arc<Schema>, rows: Lines, live: Vec<u64>) -> Self {
+    pub(super) fn whole(schema: &Arc<Schema>, rows: AlignedWords, live: Vec<u64>) -> Self {
         let count = live.iter().map(|bits| bits.count_ones() as usize).sum();
         let mut copy = Self {
             rows: Rows::new(schema, rows),
@@ -216,7 +216,7 @@ impl LocalCopy {
             self.make_room(last as usize + 1)?;
         }
         let mut left: Vec<usize> = Vec::new();
-        let mut entered: Vec<&Moved> = Vec::new();
+        let mut entered: Vec<&ChangedRow> = Vec::new();
         for (at, moved) in staging.moved().iter().enumerate() {
             if let Some(later) = staging.moved().get(at + AHEAD) {
                 self.rows.prefetch(later.slot as usize);
@@ -251,7 +251,7 @@ impl LocalCopy {
         staging: &Staging,
         changes: &mut ChangeList,
         left: &[usize],
-        entered: &[&Moved],
+        entered: &[&ChangedRow],
     ) {
         let mut returning = KeyIndex::default();
         if !entered.is_empty() {

@@ -15,14 +15,14 @@ mod builder;
 mod changes;
 mod committed;
 mod copy;
+mod event_set;
 mod interrupt;
-mod place;
-mod recheck;
+mod liveness;
+mod parking;
 mod snapshot;
 mod untyped;
 mod wait;
 mod wait_set;
-mod waiting;
 
 use std::marker::PhantomData;
 use std::ops::Deref;
@@ -237,7 +237,7 @@ impl<R: Row> Subscriber<R> {
         let mut row = R::zeroed();
         // In place: a value of this size that is handed on costs more than reading it.
         if let Ok(words) = bytemuck::try_cast_slice_mut(std::slice::from_mut(&mut row))
-            && key.with_bytes(|key| self.inner.glance(key, words))
+            && key.with_bytes(|key| self.inner.read_fast(key, words))
         {
             return Ok(Some(row));
         }

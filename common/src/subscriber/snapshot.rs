@@ -6,10 +6,10 @@ use super::Subscriber;
 use super::untyped::{PASSES, UntypedSubscriber, checked, convert_all};
 use crate::bits::set_bits;
 use crate::error::Result;
-use crate::memory::{Lines, NoMemory, try_extend};
+use crate::memory::{AlignedWords, NoMemory, try_extend};
 use crate::row::{Row, RowBuf};
 use crate::table::catch_up::{Destination, copy_all};
-use crate::table::journal::Mark;
+use crate::table::journal::Cursor;
 
 /// Rows as their type, which is a whole number of words and aligned as words are.
 struct Typed<'v, R>(&'v mut Vec<R>);
@@ -38,7 +38,7 @@ impl UntypedSubscriber {
     /// [`Error::Outrun`](crate::Error::Outrun), [`Error::Corrupt`](crate::Error::Corrupt), [`Error::Limit`](crate::Error::Limit)
     /// if memory is too short for the rows.
     pub fn snapshot(&self) -> Result<(u64, Vec<RowBuf>)> {
-        let (mut words, mut live) = (Lines::default(), Vec::new());
+        let (mut words, mut live) = (AlignedWords::default(), Vec::new());
         let version = self.copy_all(&mut words, &mut live)?;
         if let Some(conversion) = &self.conversion {
             words = convert_all(&self.region, conversion, self.schema(), &words, &live)?;
@@ -53,7 +53,7 @@ impl UntypedSubscriber {
 
     fn copy_all(&self, rows: &mut impl Destination, live: &mut Vec<u64>) -> Result<u64> {
         let reached = copy_all(rows, live, PASSES, || self.region.look());
-        Ok(checked(&self.name, &self.region, Mark::START, reached)?.version)
+        Ok(checked(&self.name, &self.region, Cursor::START, reached)?.version)
     }
 }
 

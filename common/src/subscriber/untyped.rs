@@ -16,14 +16,14 @@ use super::PublisherState;
 use super::builder::{Settings, SubscriberBuilder};
 use super::changes::UntypedChanges;
 use super::copy::{ChangeList, LocalCopy};
+use super::event_set::EventSet;
 use super::interrupt::Interrupter;
-use super::place::Resting;
-use super::wait::Waiter;
+use super::parking::ParkState;
 use crate::bits::set_bits;
 use crate::clock::{is_same_clock, monotonic_ns, time_namespace};
 use crate::error::{Error, Result};
 use crate::layout::header;
-use crate::memory::{Lines, NoMemory};
+use crate::memory::{AlignedWords, NoMemory};
 use crate::region::ReaderRegion;
 use crate::region::object::{TableName, failure};
 use crate::row::{RowBuf, RowRef};
@@ -31,7 +31,7 @@ use crate::schema::{Conversion, Schema};
 use crate::sync::Ordering;
 use crate::table::catch_up::{Failed, Staging, copy_all};
 use crate::table::commit_time;
-use crate::table::journal::Mark;
+use crate::table::journal::Cursor;
 use crate::wake::check_place;
 
 /// How often a refresh copies what changed while it copied, before it gives up.
@@ -70,15 +70,15 @@ pub struct UntypedSubscriber {
     pub(super) name: TableName,
     pub(super) settings: Settings,
     pub(super) region: ReaderRegion,
-    pub(super) resting: Resting,
-    pub(super) waiter: Waiter,
+    pub(super) resting: ParkState,
+    pub(super) waiter: EventSet,
     pub(super) copy: LocalCopy,
     /// Makes rows of the copy of rows of the region, if the region's texts have other widths.
     pub(super) conversion: Option<Conversion>,
     pub(super) staging: Staging,
     pub(super) changes: ChangeList,
     /// How far the local copy is.
-    pub(super) mark: Mark,
+    pub(super) mark: Cursor,
     /// The last commit that was seen, and is slept at. Later than `mark` only while a later one still is waited for.
     pub(super) seen: u64,
     pub(super) state: PublisherState,
@@ -130,9 +130,9 @@ impl UntypedSubscriber {
             conversion,
         } = copied(&name, &settings, &region)?;
         let changes = ChangeList::of_all(copy.schema());
-        let waiter = Waiter::new(region.object())?;
+        let waiter = EventSet::new(region.object())?;
         let state = PublisherState::Gone { epoch: 0 };
-        let resting = Resting::new(settings.wake);
+        let resting = ParkState::new(settings.wake);
         let mut subscriber = Self {
             name,
             settings,
@@ -273,12 +273,13 @@ impl UntypedSubscriber {
     /// Copies the last committed row of a key into `words`, if it is at the slot where the local copy has it and needs no
     /// conversion.
     #[inline]
-    pub(super) fn glance(&self, key: &[u8], words: &mut [u64]) -> bool {
+    pub(super) fn read_fast(&self, key: &[u8], words: &mut [u64]) -> bool {
         if self.conversion.is_some() {
             return false;
         }
         let slot = self.copy.find_alike(key);
-        slot.is_some_and(|slot| self.region.glance(slot, words)) && self.copy.is_key_of(key, words)
+        slot.is_some_and(|slot| self.region.read_fast(slot, words))
+            && self.copy.is_key_of(key, words)
     }
 
     /// Copies the last committed row of a key into `words`. Returns true if there is one.
@@ -512,7 +513,7 @@ impl AsRawFd for UntypedSubscriber {
 
 /// A whole copy of a region.
 pub(super) struct Copied {
-    pub(super) mark: Mark,
+    pub(super) mark: Cursor,
     pub(super) copy: LocalCopy,
     pub(super) conversion: Option<Conversion>,
 }
@@ -533,9 +534,9 @@ pub(super) fn copied(
             },
         )?),
     };
-    let (mut rows, mut live) = (Lines::default(), Vec::new());
+    let (mut rows, mut live) = (AlignedWords::default(), Vec::new());
     let reached = copy_all(&mut rows, &mut live, PASSES, || region.look());
-    let mark = checked(name, region, Mark::START, reached)?;
+    let mark = checked(name, region, Cursor::START, reached)?;
     if let Some(conversion) = &conversion {
         rows = convert_all(region, conversion, schema, &rows, &live)?;
     }
@@ -552,9 +553,9 @@ fn stage(
     region: &ReaderRegion,
     copy: &LocalCopy,
     conversion: Option<&Conversion>,
-    since: Mark,
+    since: Cursor,
     staging: &mut Staging,
-) -> Result<Mark> {
+) -> Result<Cursor> {
     let reached = staging.catch_up(since, PASSES, || region.look());
     let mark = checked(name, region, since, reached)?;
     if let Some(conversion) = conversion {
@@ -578,10 +579,10 @@ pub(super) fn convert_all(
     schema: &Schema,
     rows: &[u64],
     live: &[u64],
-) -> Result<Lines> {
+) -> Result<AlignedWords> {
     let (from_words, to_words) = (region.geometry().row_words, schema.row_words());
-    let mut converted =
-        Lines::try_zeroed(live.len() * 64 * to_words).map_err(|NoMemory| no_memory(region))?;
+    let mut converted = AlignedWords::try_zeroed(live.len() * 64 * to_words)
+        .map_err(|NoMemory| no_memory(region))?;
     for slot in set_bits(live) {
         let row = &rows[slot * from_words..][..from_words];
         convert(
@@ -597,9 +598,9 @@ pub(super) fn convert_all(
 pub(super) fn checked(
     name: &TableName,
     region: &ReaderRegion,
-    since: Mark,
-    reached: std::result::Result<Mark, Failed<Error>>,
-) -> Result<Mark> {
+    since: Cursor,
+    reached: std::result::Result<Cursor, Failed<Error>>,
+) -> Result<Cursor> {
     region.check_whole()?;
     match reached {
         Ok(mark) if mark.version < since.version => Err(region.corrupt(format!(

@@ -1,182 +1,150 @@
-//! One descriptor for everything that a subscriber waits for: what it is called by, its publisher's death, the next look.
+//! Sleeping until there is news, or a certain version, or somebody interrupts: all of it refreshes, with sleep in between.
+//!
+//! 1. Refresh. Commits before the version that is waited for are seen and not taken over, so that what comes at last is one
+//!    step from the copy as it was, however many commits lie in between.
+//! 2. If that is no news, sleep: parked at the last commit that was seen, so that the next one wakes.
+//! 3. Whatever ended it, the time included, go on at 1. What is not waited for any longer is taken over as it is.
 
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::time::Duration;
+use std::os::fd::AsFd;
+use std::time::{Duration, Instant};
 
-use nix::errno::Errno;
-use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags};
-use nix::sys::time::TimeSpec;
-use nix::sys::timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFlags};
-use rustix::process::{Pid, PidfdFlags, pidfd_open};
+use super::changes::UntypedChanges;
+use super::interrupt::Interrupter;
+use super::untyped::UntypedSubscriber;
+use crate::error::{Error, Result};
 
-use super::wait_set::epoll_timeout;
-use crate::error::Result;
-use crate::identity::Identity;
-use crate::region::object::failure;
-
-const CALL: u64 = 1;
-const PUBLISHER: u64 = 2;
-const TIMER: u64 = 3;
-const INTERRUPTER: u64 = 4;
-
-/// What ended a sleep.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Woken {
-    /// The publisher called.
-    pub(super) called: bool,
-    /// The publisher's process has ended.
-    pub(super) died: bool,
-}
-
-/// The descriptors. `object` names the table in errors.
-pub(super) struct Waiter {
-    object: String,
-    epoll: Epoll,
-    timer: TimerFd,
-    publisher: Option<OwnedFd>,
-}
-
-impl Waiter {
-    pub(super) fn new(object: &str) -> Result<Self> {
-        let failed = |errno| failure(object, "make what waits for", errno);
-        let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).map_err(failed)?;
-        let flags = TimerFlags::TFD_CLOEXEC | TimerFlags::TFD_NONBLOCK;
-        let timer = TimerFd::new(ClockId::CLOCK_MONOTONIC, flags).map_err(failed)?;
-        let waiter = Self {
-            object: object.to_owned(),
-            epoll,
-            timer,
-            publisher: None,
-        };
-        waiter.add(waiter.timer.as_fd(), TIMER)?;
-        Ok(waiter)
+impl UntypedSubscriber {
+    /// [`refresh`](Self::refresh), and if there is no news sleeps until there is, at most for `timeout`, or until an
+    /// [`interrupter`](Self::interrupter) ends it.
+    ///
+    /// # Errors
+    /// As for [`refresh`](Self::refresh).
+    pub fn wait(&mut self, timeout: Option<Duration>) -> Result<UntypedChanges<'_>> {
+        let awaited = self.sleep_until(0, timeout);
+        self.settle(awaited)?;
+        Ok(self.changes())
     }
 
-    /// Also waits for calls. `keeps` is true for a pipe, whose lines belong to its readers, so that only a new line counts.
-    pub(super) fn add_call(&self, descriptor: impl AsFd, keeps: bool) -> Result<()> {
-        let flags = match keeps {
-            // A reader may take the line before this process looks. Epoll drops an event whose descriptor is no longer ready for
-            // anything it was added for, and the call would be lost. The pipe is open for writing, too, and stays writable.
-            true => EpollFlags::EPOLLET | EpollFlags::EPOLLOUT,
-            false => EpollFlags::empty(),
-        };
-        self.add_with(descriptor.as_fd(), CALL, flags)
+    /// Sleeps until the local copy can be brought to `version` or a later one, at most for `timeout`, and brings it there, in
+    /// one step: the changes are all those since the refresh before, each key once, and commits in between cost no copying.
+    /// A copy that is there already is refreshed without sleeping.
+    ///
+    /// It comes back early, with all that there is and the changes' [`version`](UntypedChanges::version) short of what was
+    /// waited for, when the time is over, when it is [interrupted](Self::interrupter), and when the schema or the publisher's state changes: a
+    /// dead one commits no more, and versions begin anew where a table was closed and is published again.
+    ///
+    /// ```
+    /// # use common::{Schema, UntypedPublisher, UntypedSubscriber};
+    /// # use std::time::Duration;
+    /// # fn main() -> common::Result<()> {
+    /// # let name = format!("doc-wait-for-{}", std::process::id());
+    /// # let mut publisher = UntypedPublisher::builder(&name, Schema::parse("id:u64", None)?).open()?;
+    /// let mut table = UntypedSubscriber::open(&name)?;
+    /// # let mut tx = publisher.begin();
+    /// # tx.insert(&7_u64.to_le_bytes())?;
+    /// # let written = tx.commit()?;
+    /// // `written` is what the publisher's commit returned, and whoever asked it to commit was told.
+    /// let changes = table.wait_for(written, Some(Duration::from_secs(2)))?;
+    /// assert!(changes.version() >= written, "not within two seconds");
+    /// # publisher.close()
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// As for [`refresh`](Self::refresh).
+    pub fn wait_for(
+        &mut self,
+        version: u64,
+        timeout: Option<Duration>,
+    ) -> Result<UntypedChanges<'_>> {
+        let awaited = self.sleep_until(version, timeout);
+        self.settle(awaited)?;
+        Ok(self.changes())
     }
 
-    /// Waits for them no more. Not left to closing: a child of fork may hold the descriptor, too.
-    pub(super) fn forget_call(&self, descriptor: impl AsFd) {
-        let _gone_by_closing = self.epoll.delete(descriptor);
-    }
-
-    /// Also waits for an interruption.
-    pub(super) fn add_interrupter(&self, interrupter: BorrowedFd<'_>) -> Result<()> {
-        self.add(interrupter, INTERRUPTER)
-    }
-
-    fn add(&self, descriptor: BorrowedFd<'_>, name: u64) -> Result<()> {
-        self.add_with(descriptor, name, EpollFlags::empty())
-    }
-
-    fn add_with(&self, descriptor: BorrowedFd<'_>, name: u64, flags: EpollFlags) -> Result<()> {
-        self.epoll
-            .add(
-                descriptor,
-                EpollEvent::new(EpollFlags::EPOLLIN | flags, name),
-            )
-            .map_err(|errno| failure(&self.object, "wait for", errno))
-    }
-
-    /// Also waits for the death of `publisher`, in place of the one before. Where its pid means nothing here, or the
-    /// system refuses, the re-check must do.
-    pub(super) fn watch_publisher(&mut self, publisher: Option<Identity>) -> Result<()> {
-        self.forget_publisher();
-        self.publisher = publisher
-            .filter(Identity::is_reachable)
-            .and_then(|publisher| Pid::from_raw(publisher.pid as i32))
-            .and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok())
-            // Reused between the two looks: then this descriptor is of another process.
-            .filter(|_| publisher.is_some_and(|publisher| publisher.is_reachable()));
-        match &self.publisher {
-            Some(descriptor) => self.add(descriptor.as_fd(), PUBLISHER),
-            None => Ok(()),
+    /// What ends this subscriber's waits from another thread. The wait that is under way, or else the next one, or a refresh,
+    /// then says so by [`interrupted`](UntypedChanges::interrupted); news that there is at that moment comes with it.
+    ///
+    /// ```
+    /// # use common::{Cause, Schema, UntypedPublisher, UntypedSubscriber};
+    /// # fn main() -> common::Result<()> {
+    /// # let name = format!("doc-interrupt-{}", std::process::id());
+    /// # let publisher = UntypedPublisher::builder(&name, Schema::parse("id:u64", None)?).open()?;
+    /// let mut table = UntypedSubscriber::open(&name)?;
+    /// let interrupter = table.interrupter()?;
+    /// std::thread::spawn(move || interrupter.interrupt());
+    /// while !table.wait(None)?.interrupted() { /* use what changed */ }
+    /// # publisher.close()
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// What the system refuses.
+    pub fn interrupter(&mut self) -> Result<Interrupter> {
+        if let Some(interrupter) = &self.interrupter {
+            return Ok(interrupter.clone());
         }
+        let interrupter = Interrupter::new(self.region.object())?;
+        self.waiter.add_interrupter(interrupter.as_fd())?;
+        // Sleeps by the descriptor from now on, whatever it is woken by.
+        self.as_fd();
+        self.interrupter = Some(interrupter.clone());
+        Ok(interrupter)
     }
 
-    fn forget_publisher(&mut self) {
-        if let Some(publisher) = self.publisher.take() {
-            // As for what is called.
-            let _gone_by_closing = self.epoll.delete(publisher);
+    /// Sleeps until there is news, of commits from `least` on.
+    fn sleep_until(&mut self, least: u64, timeout: Option<Duration>) -> Result<()> {
+        self.interrupted = false;
+        let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+        loop {
+            // Who spins sees commits, and no interruption.
+            let spins = self.interrupter.is_none() && !self.settings.wake.spin().is_zero();
+            self.advance(!spins, least)?;
+            if spins && !self.is_done(least) && self.spin(deadline) {
+                self.advance(true, least)?;
+            }
+            let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+            self.interrupted = self.take_interrupt();
+            if self.is_done(least) || self.interrupted || left == Some(Duration::ZERO) {
+                break;
+            }
+            if self.asleep {
+                let recheck = self.until_check();
+                self.awake_after(left.map_or(recheck, |left| left.min(recheck)))?;
+            }
         }
-    }
-
-    /// Makes the descriptor readable after `time`, and not before.
-    pub(super) fn set_timer(&self, time: Duration) -> Result<()> {
-        let time = TimeSpec::from_duration(time.max(Duration::from_nanos(1)));
-        self.timer
-            .set(Expiration::OneShot(time), TimerSetTimeFlags::empty())
-            .map_err(|errno| failure(&self.object, "set a timer for", errno))
-    }
-
-    /// Makes the descriptor readable now. Should that fail, it is at the next news after a refresh.
-    pub(super) fn fire(&self) {
-        if let Err(error) = self.set_timer(Duration::ZERO) {
-            tracing::debug!("{error}");
+        // Nothing more is waited for: what there is now is told.
+        if !self.has_news() && self.mark.version < least {
+            self.advance(true, 0)?;
         }
+        Ok(())
     }
 
-    /// Sleeps until anything is readable, a signal arrives, or `time` (rounded up to ms) is over.
-    pub(super) fn sleep(&mut self, time: Duration) -> Result<Woken> {
-        let mut events = [EpollEvent::empty(); 4];
-        let ready = match self.epoll.wait(&mut events, epoll_timeout(Some(time))) {
-            Ok(ready) => ready,
-            Err(Errno::EINTR) => 0,
-            Err(errno) => return Err(failure(&self.object, "wait for", errno)),
-        };
-        let is_ready = |name| events[..ready].iter().any(|event| event.data() == name);
-        let woken = Woken {
-            called: is_ready(CALL),
-            died: is_ready(PUBLISHER),
-        };
-        if woken.died {
-            // It would be readable for ever.
-            self.forget_publisher();
+    /// Whether there is what was waited for.
+    fn is_done(&self, least: u64) -> bool {
+        self.has_news() || (least > 0 && self.mark.version >= least)
+    }
+
+    /// After a refresh or a wait: an interruption is told with its outcome, or kept. And the descriptor, if it was ever asked
+    /// for, is readable unless this subscriber sleeps.
+    pub(super) fn settle(&mut self, outcome: Result<()>) -> Result<()> {
+        let interrupted = std::mem::take(&mut self.interrupted) || self.take_interrupt();
+        match (&outcome, &self.interrupter) {
+            (Err(_), Some(interrupter)) if interrupted => interrupter.interrupt(),
+            _ => self.interrupted = interrupted,
         }
-        Ok(woken)
-    }
-}
-
-impl AsFd for Waiter {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.epoll.0.as_fd()
-    }
-}
-
-#[cfg(all(test, not(loom)))]
-mod tests {
-    use std::io::Read;
-
-    use super::*;
-    use crate::region::random_id;
-    use crate::wake::fifo::{Fifo, Sender};
-
-    /// A script reads the line before the subscriber gets to run, as happens whenever both sleep on the pipe.
-    #[test]
-    fn call_wakes_owner_of_pipe_although_a_reader_took_the_line() {
-        let path = std::env::temp_dir().join(format!("tablecast-taken-{}", random_id().unwrap()));
-        let pipe = Fifo::create(&path).unwrap();
-        let mut waiter = Waiter::new("a table").unwrap();
-        waiter.add_call(&pipe, true).unwrap();
-        // A new descriptor may be reported once.
-        waiter.sleep(Duration::ZERO).unwrap();
-        assert!(!waiter.sleep(Duration::ZERO).unwrap().called);
-        let sender = Sender::open(&path).unwrap();
-        let mut script = std::fs::File::open(&path).unwrap();
-        for version in 10..20 {
-            sender.send(version);
-            let mut line = [0; 3];
-            script.read_exact(&mut line).unwrap();
-            assert!(waiter.sleep(Duration::from_secs(5)).unwrap().called);
-            assert!(!waiter.sleep(Duration::ZERO).unwrap().called);
+        if *self.armed.get_mut() {
+            match &outcome {
+                Ok(()) if self.asleep => {}
+                // Nobody wakes who is not parked: the descriptor says when to look again.
+                Ok(()) | Err(Error::Outrun { .. }) => self.waiter.fire(),
+                Err(_) => self.waiter.set_timer(self.until_check())?,
+            }
         }
+        outcome
+    }
+
+    fn take_interrupt(&self) -> bool {
+        self.interrupter.as_ref().is_some_and(Interrupter::take)
     }
 }

@@ -136,7 +136,7 @@ pub(super) fn epoll_timeout(time: Option<Duration>) -> EpollTimeout {
 }
 
 impl AsFd for WaitSet {
-    /// Readable when [`wait`](Self::wait) would tell somebody: a set can be waited for in turn, also by another set.
+    /// Readable when [`event_set`](Self::wait) would tell somebody: a set can be waited for in turn, also by another set.
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.epoll.0.as_fd()
     }

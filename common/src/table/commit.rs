@@ -1,6 +1,6 @@
 //! Writing a transaction, and repairing what a dead publisher left.
 
-use super::read::Found;
+use super::read::CurrentCopy;
 use super::{Table, WritableTable};
 use crate::layout::{BLOCK_ROWS, NEVER, Tag, header};
 use crate::seqlock;
@@ -135,7 +135,7 @@ impl Table<'_> {
     pub fn holder(&self, slot: usize, committed: u64) -> (usize, bool) {
         let (block, row) = self.place(slot);
         // Both tags are above the commit only if another process wrote them. Then either copy may be overwritten.
-        let (holder, live) = Found::by(block.tags(row), committed)
+        let (holder, live) = CurrentCopy::by(block.tags(row), committed)
             .map_or((0, false), |found| (found.which, found.tag.is_live()));
         let holder = if applies(Point::SpareCopy) {
             holder

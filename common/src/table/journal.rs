@@ -25,14 +25,14 @@ use crate::word::ReadOnlyWord;
 
 /// How far a copy is: at a version, and at a place in the journal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Mark {
+pub struct Cursor {
     /// The version.
     pub version: u64,
     /// How many slots had been noted then, if that is known.
     written: Option<u64>,
 }
 
-impl Mark {
+impl Cursor {
     /// Where everything is new.
     pub const START: Self = Self::at(0);
 
@@ -132,7 +132,7 @@ impl<'m> Table<'m> {
 
     /// Where a copy is that is brought to `version`, the last commit a moment ago.
     #[inline]
-    pub fn mark(&self, version: u64) -> Mark {
+    pub fn mark(&self, version: u64) -> Cursor {
         let end = written(self.words, version).load(Ordering::Relaxed);
         // Partner: the fences between the commit before the one that overwrites it, and that.
         fence(Point::SeeMark, Ordering::Acquire);
@@ -140,7 +140,7 @@ impl<'m> Table<'m> {
             .load(Ordering::Relaxed)
             .wrapping_sub(version);
         let holds = later < WRITTEN_WORDS - 1 || !applies(Point::RecheckMark);
-        Mark {
+        Cursor {
             version,
             written: holds.then_some(end),
         }
@@ -149,7 +149,7 @@ impl<'m> Table<'m> {
     /// Fills `slots` with those that were written after `from` and up to `to`, ascending, each once. False if that is not
     /// known any more.
     #[inline]
-    pub fn written_between(&self, from: Mark, to: Mark, slots: &mut Vec<u32>) -> bool {
+    pub fn written_between(&self, from: Cursor, to: Cursor, slots: &mut Vec<u32>) -> bool {
         slots.clear();
         let (Some(begin), Some(end)) = (from.written, to.written) else {
             return false;
@@ -217,7 +217,7 @@ mod tests {
             .map(|_| AtomicU64::new(0))
             .collect();
         let table = WritableTable::new(&words, &geometry, ROWS).unwrap();
-        let mut marks: Vec<(Mark, Vec<usize>)> = vec![(table.mark(0), Vec::new())];
+        let mut marks: Vec<(Cursor, Vec<usize>)> = vec![(table.mark(0), Vec::new())];
         let mut slots = Vec::new();
         let (mut known, mut unknown) = (0, 0);
         for version in 1..2_000_u64 {
@@ -277,7 +277,7 @@ mod tests {
             words[WRITTEN..WRITTEN + WRITTEN_WORDS as usize]
                 .iter()
                 .for_each(|word| word.store(end, Ordering::Relaxed));
-            let from = Mark {
+            let from = Cursor {
                 version: 4,
                 written: Some(u64::MAX - 3),
             };

@@ -10,14 +10,19 @@ use crate::word::ReadOnlyWord;
 
 /// The row was rewritten twice since the version was taken: take a new version and try again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Overtaken;
+pub struct Overwritten;
 
 /// Copies the row of `slot` as of the last commit into `row`; false for a deleted one, and wherever anything is unusual, as while
 /// it is being written: then [`Table::read`] finds out. The same steps, less what is the same from one read to the next, for
 /// those who read one row again and again. `words` and `geometry` are of a table of rows of that width; there may be no such
 /// slot.
 #[inline]
-pub fn glance(words: &[ReadOnlyWord], geometry: &Geometry, slot: usize, row: &mut [u64]) -> bool {
+pub fn read_fast(
+    words: &[ReadOnlyWord],
+    geometry: &Geometry,
+    slot: usize,
+    row: &mut [u64],
+) -> bool {
     let version = last_commit(words);
     let (block, place) = (geometry.tags(slot - slot % BLOCK_ROWS), slot % BLOCK_ROWS);
     let Some(tags) = words.get(block + 2 * place..block + 2 * place + 2) else {
@@ -99,8 +104,8 @@ impl<'m> Block<'m> {
         version: u64,
         since: u64,
         words: &mut [u64],
-    ) -> Result<Tag, Overtaken> {
-        let Some(found) = Found::by(self.tags(row), version) else {
+    ) -> Result<Tag, Overwritten> {
+        let Some(found) = CurrentCopy::by(self.tags(row), version) else {
             return Err(overtaken());
         };
         let (tag, which) = (found.tag, found.which);
@@ -122,12 +127,12 @@ impl<'m> Block<'m> {
         since: u64,
         words: &mut [u64],
         [before, after]: &mut Tags,
-    ) -> Choice {
+    ) -> TagScan {
         let tags = &self.tags[..words.len() / self.row_words * 2];
         let (before, after) = (&mut before[..tags.len()], &mut after[..tags.len()]);
         memory::copy_words(tags, before);
-        let mut answers = memory::by_vectors(|| Choice::usual(before, version, since))
-            .unwrap_or_else(|| memory::by_vectors(|| Choice::of(before, version, since)));
+        let mut answers = memory::by_vectors(|| TagScan::usual(before, version, since))
+            .unwrap_or_else(|| memory::by_vectors(|| TagScan::of(before, version, since)));
         let copied = answers.written & answers.live & !answers.failed;
         let of_copies = [copied & !answers.second, copied & answers.second];
         if copied.count_zeros() > MANY {
@@ -166,12 +171,12 @@ impl<'m> Block<'m> {
 
 /// What the tags of a block say, a bit a row.
 #[derive(Default)]
-pub(super) struct Choice {
+pub(super) struct TagScan {
     /// Which rows were written.
     pub(super) written: u64,
     /// Which are live.
     pub(super) live: u64,
-    /// Which were [`Overtaken`]: of these nothing else means anything.
+    /// Which were [`Overwritten`]: of these nothing else means anything.
     pub(super) failed: u64,
     /// Which are held by their second copy.
     second: u64,
@@ -179,7 +184,7 @@ pub(super) struct Choice {
     unsure: u64,
 }
 
-impl Choice {
+impl TagScan {
     /// Of the pairs of tags of a block, if all rows were written after `since`, and are live, and no tag is above `version`: the
     /// usual case, and sooner known.
     #[inline(always)]
@@ -230,7 +235,7 @@ fn latest(version: u64) -> u64 {
 
 /// Which of a row's two copies holds it at a version.
 #[derive(Clone, Copy)]
-pub(super) struct Found {
+pub(super) struct CurrentCopy {
     pub(super) tag: Tag,
     pub(super) which: usize,
     /// Whether both tags are at most that version. Then neither can have been another at that version; else the tag that counts
@@ -238,7 +243,7 @@ pub(super) struct Found {
     is_final: bool,
 }
 
-impl Found {
+impl CurrentCopy {
     /// None if neither does.
     #[inline]
     pub(super) fn by([first, second]: [Tag; 2], version: u64) -> Option<Self> {
@@ -258,10 +263,10 @@ impl Found {
 /// What was seen is of a later transaction than the version: the commits before that one are seen from here on, so
 /// that the next version taken is greater.
 #[cold]
-fn overtaken() -> Overtaken {
+fn overtaken() -> Overwritten {
     // Partner: the fence after the commit, which stands before the tags of the transaction that was seen.
-    fence(Point::Overtaken, Ordering::Acquire);
-    Overtaken
+    fence(Point::Overwritten, Ordering::Acquire);
+    Overwritten
 }
 
 impl<'m> Table<'m> {
@@ -287,7 +292,7 @@ impl<'m> Table<'m> {
         // A model would follow where these looks lead.
         if cfg!(not(loom)) {
             let (block, row) = self.place(slot);
-            if let Some(found) = Found::by(block.tags(row), version) {
+            if let Some(found) = CurrentCopy::by(block.tags(row), version) {
                 memory::prefetch_lines(block.copy(row, found.which).words, FIRST_LINES);
             }
         }
@@ -313,7 +318,7 @@ impl<'m> Table<'m> {
     /// says by which version, and whether it was deleted; `row` holds a row only if the tag is live and after `since`.
     ///
     /// # Errors
-    /// [`Overtaken`].
+    /// [`Overwritten`].
     ///
     /// # Panics
     /// If there is no such slot, or `row` is not of the table's width.
@@ -324,7 +329,7 @@ impl<'m> Table<'m> {
         version: u64,
         since: u64,
         row: &mut [u64],
-    ) -> Result<Tag, Overtaken> {
+    ) -> Result<Tag, Overwritten> {
         let (block, place) = self.place(slot);
         block.read(place, version, since, row)
     }

@@ -5,7 +5,7 @@ use std::ops::RangeInclusive;
 use bytemuck::{bytes_of, pod_read_unaligned};
 
 use super::Value;
-use super::refusal::{too_long, unfit, unfit_text};
+use super::error::{too_long, unfit, unfit_text};
 use crate::{IpNet, Ipv4, Ipv6, Kind, Result, Timestamp};
 
 // A row is also read as the struct it was derived from, in the machine's order of bytes.

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use super::Value;
 use super::bytes::{check_text, whole_numbers};
-use super::refusal::{refused, unfit, unfit_text};
+use super::error::{refused, unfit, unfit_text};
 use crate::{Bool, IpNet, Ipv4, Ipv6, Kind, Result, Timestamp};
 
 impl<'a> Value<'a> {

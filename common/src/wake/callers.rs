@@ -5,25 +5,25 @@ use nix::errno::Errno;
 
 use super::budget::Budget;
 use super::words::kind_of;
-use super::{Address, Caller};
+use super::{WakeSender, WakeTarget};
 
 /// Minimum time before a sender that could not be opened is tried again.
 const REOPEN_NS: u64 = 100_000_000;
 
 /// All open senders.
 #[derive(Default)]
-pub struct Callers {
+pub struct WakeSenders {
     by_slot: Vec<Line>,
 }
 
 #[derive(Default)]
 struct Line {
     nonce: u64,
-    caller: Option<Caller>,
+    caller: Option<WakeSender>,
     retry_ns: u64,
 }
 
-impl Callers {
+impl WakeSenders {
     /// Returns the sender for the subscriber `nonce` at `slot`. If it is not open, opens it at the
     /// `address` from the slot's record, as far as `budget` allows, and calls `answer` with the
     /// outcome: 0 or an errno.
@@ -33,9 +33,9 @@ impl Callers {
         slot: usize,
         nonce: u64,
         budget: &mut Budget,
-        address: impl FnOnce() -> nix::Result<Address>,
+        address: impl FnOnce() -> nix::Result<WakeTarget>,
         answer: impl FnOnce(i32),
-    ) -> Option<&Caller> {
+    ) -> Option<&WakeSender> {
         if slot >= self.by_slot.len() {
             self.by_slot.resize_with(slot + 1, Line::default);
         }
@@ -67,7 +67,7 @@ impl Line {
         &mut self,
         slot: usize,
         budget: &mut Budget,
-        address: impl FnOnce() -> nix::Result<Address>,
+        address: impl FnOnce() -> nix::Result<WakeTarget>,
         answer: impl FnOnce(i32),
     ) {
         if budget.now_ns() < self.retry_ns || !budget.take_open() {
@@ -75,7 +75,7 @@ impl Line {
         }
         let address = address();
         let opened = match &address {
-            Ok(address) => Caller::open(address),
+            Ok(address) => WakeSender::open(address),
             Err(errno) => Err(*errno),
         };
         let target = || match &address {
@@ -109,7 +109,7 @@ mod tests {
 
     #[test]
     fn subscriber_is_answered_after_its_slots_previous_owner_was_refused() {
-        let mut callers = Callers::default();
+        let mut callers = WakeSenders::default();
         let mut budget = Budget::new(true);
         let mut answered = |nonce, address| {
             let mut answer = None;
@@ -125,12 +125,12 @@ mod tests {
         let refused = Err(Errno::EINVAL);
         assert_eq!(answered(7, refused.clone()), Some(Errno::EINVAL as i32));
         assert_eq!(answered(7, refused), None, "not tried again at once");
-        assert_eq!(answered(8, Ok(Address::Commit)), Some(0));
+        assert_eq!(answered(8, Ok(WakeTarget::Futex)), Some(0));
     }
 
     #[test]
     fn new_nonces_at_every_slot_open_no_more_senders_than_the_budget_allows() {
-        let (mut callers, mut budget) = (Callers::default(), Budget::new(true));
+        let (mut callers, mut budget) = (WakeSenders::default(), Budget::new(true));
         let mut opened = 0;
         for nonce in 1..=100 {
             for slot in 0..1000 {
@@ -138,7 +138,7 @@ mod tests {
                     slot,
                     nonce,
                     &mut budget,
-                    || Ok(Address::Commit),
+                    || Ok(WakeTarget::Futex),
                     |_| opened += 1,
                 );
             }

@@ -3,9 +3,9 @@
 //!
 //! Each kind has a file with two halves:
 //!
-//! - [`Bell`], the subscriber's receiver: created at its slot, drained before the subscriber parks,
+//! - [`WakeReceiver`], the subscriber's receiver: created at its slot, drained before the subscriber parks,
 //!   readable when woken, removed when dropped.
-//! - [`Caller`], the publisher's sender: opened at the [`Address`] in the slot's record, closed
+//! - [`WakeSender`], the publisher's sender: opened at the [`WakeTarget`] in the slot's record, closed
 //!   when dropped. It never blocks and never fails: a full receiver already holds a wake-up, and a
 //!   missing receiver has nobody to wake.
 //!
@@ -48,25 +48,25 @@ use crate::layout::MAX_SLOTS;
 use crate::layout::registry::PATH_BYTES;
 use crate::region::object::{failure_io, queue_name};
 
-pub use callers::Callers;
+pub use callers::WakeSenders;
 pub use kind::{Sleep, WakeKind};
-pub use thread::Watcher;
+pub use thread::WaitThread;
 
 /// The values of the kind word in a slot's record.
 pub mod words {
-    /// [`Address::Queue`](super::Address::Queue).
+    /// [`WakeTarget::Queue`](super::Address::Queue).
     pub const QUEUE: u64 = 1;
-    /// [`Address::Socket`](super::Address::Socket).
+    /// [`WakeTarget::Socket`](super::Address::Socket).
     pub const SOCKET: u64 = 2;
-    /// [`Address::SocketAt`](super::Address::SocketAt).
+    /// [`WakeTarget::SocketAt`](super::Address::SocketAt).
     pub const SOCKET_AT: u64 = 3;
-    /// [`Address::Signal`](super::Address::Signal).
+    /// [`WakeTarget::Signal`](super::Address::Signal).
     pub const SIGNAL: u64 = 4;
-    /// [`Address::Fifo`](super::Address::Fifo).
+    /// [`WakeTarget::Fifo`](super::Address::Fifo).
     pub const FIFO: u64 = 5;
-    /// [`Address::Commit`](super::Address::Commit).
+    /// [`WakeTarget::Futex`](super::Address::Commit).
     pub const FUTEX: u64 = 6;
-    /// [`Address::Nowhere`](super::Address::Nowhere).
+    /// [`WakeTarget::Spin`](super::Address::Nowhere).
     pub const SPIN: u64 = 7;
 
     /// Returns true if this kind carries a target supplied by the subscriber, which the publisher
@@ -97,7 +97,7 @@ pub mod words {
 
 /// Target of a subscriber's wake-ups, as given in its slot's record.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Address {
+pub enum WakeTarget {
     /// The message queue with this name.
     Queue(String),
     /// The abstract socket with this name.
@@ -109,12 +109,12 @@ pub enum Address {
     /// The named pipe at this path.
     Fifo(PathBuf),
     /// The futex in `commit`, shared by all subscribers that sleep on it.
-    Commit,
+    Futex,
     /// None: the subscriber never sleeps.
-    Nowhere,
+    Spin,
 }
 
-impl Address {
+impl WakeTarget {
     /// Returns the target of a subscriber that asks for `sleep`: derived from `name`, which is
     /// unique, or at `place` if given.
     ///
@@ -132,7 +132,7 @@ impl Address {
             }
             (Sleep::Fifo, Some(place)) => Self::Fifo(absolute(place)?),
             (Sleep::Auto | Sleep::Queue, _) => Self::Queue(name.to_owned()),
-            (Sleep::Futex, _) => Self::Commit,
+            (Sleep::Futex, _) => Self::Futex,
         })
     }
 
@@ -152,8 +152,8 @@ impl Address {
             Self::SocketAt(_) => words::SOCKET_AT,
             Self::Signal(..) => words::SIGNAL,
             Self::Fifo(_) => words::FIFO,
-            Self::Commit => words::FUTEX,
-            Self::Nowhere => words::SPIN,
+            Self::Futex => words::FUTEX,
+            Self::Spin => words::SPIN,
         }
     }
 
@@ -164,7 +164,7 @@ impl Address {
             Self::Socket(name) => format!("@{name}"),
             Self::SocketAt(path) | Self::Fifo(path) => path.display().to_string(),
             Self::Signal(process, _) => format!("process {}", process.pid),
-            Self::Commit | Self::Nowhere => "the table itself".to_owned(),
+            Self::Futex | Self::Spin => "the table itself".to_owned(),
         }
     }
 
@@ -179,13 +179,13 @@ impl Address {
             Self::Queue(name) => queue::remove_queue(name),
             Self::SocketAt(path) => unix::remove(path),
             Self::Fifo(path) => fifo::remove(path, held),
-            Self::Socket(_) | Self::Signal(..) | Self::Commit | Self::Nowhere => Ok(false),
+            Self::Socket(_) | Self::Signal(..) | Self::Futex | Self::Spin => Ok(false),
         }
     }
 }
 
 /// The subscriber's half. Dropping it removes what it created.
-pub enum Bell {
+pub enum WakeReceiver {
     /// A message queue.
     Queue(queue::Queue),
     /// A socket.
@@ -198,20 +198,20 @@ pub enum Bell {
     None,
 }
 
-impl Bell {
+impl WakeReceiver {
     /// Creates the receiver, to be woken by `publisher`.
     ///
     /// # Errors
     /// [`Error::Limit`](crate::Error::Limit) naming the limit that was hit, and errors of the
     /// system.
-    pub fn make(address: &Address, publisher: queue::Publisher) -> Result<Self> {
+    pub fn make(address: &WakeTarget, publisher: queue::Publisher) -> Result<Self> {
         Ok(match address {
-            Address::Queue(name) => Self::Queue(queue::Queue::create(name.clone(), publisher)?),
-            Address::Socket(name) => Self::Socket(unix::Socket::named(name)?),
-            Address::SocketAt(path) => Self::Socket(unix::Socket::at(path)?),
-            Address::Signal(_, number) => Self::Signal(signal::Receiver::install(*number)?),
-            Address::Fifo(path) => Self::Fifo(fifo::Fifo::create(path)?),
-            Address::Commit | Address::Nowhere => Self::None,
+            WakeTarget::Queue(name) => Self::Queue(queue::Queue::create(name.clone(), publisher)?),
+            WakeTarget::Socket(name) => Self::Socket(unix::Socket::named(name)?),
+            WakeTarget::SocketAt(path) => Self::Socket(unix::Socket::at(path)?),
+            WakeTarget::Signal(_, number) => Self::Signal(signal::Receiver::install(*number)?),
+            WakeTarget::Fifo(path) => Self::Fifo(fifo::Fifo::create(path)?),
+            WakeTarget::Futex | WakeTarget::Spin => Self::None,
         })
     }
 
@@ -245,7 +245,7 @@ impl Bell {
 }
 
 /// The publisher's half.
-pub enum Caller {
+pub enum WakeSender {
     /// To a message queue.
     Queue(queue::Sender),
     /// To a socket.
@@ -258,21 +258,21 @@ pub enum Caller {
     None,
 }
 
-impl Caller {
+impl WakeSender {
     /// Opens the sender.
     ///
     /// # Errors
     /// Errors of the system; the caller reports the errno to the subscriber.
-    pub fn open(address: &Address) -> nix::Result<Self> {
+    pub fn open(address: &WakeTarget) -> nix::Result<Self> {
         Ok(match address {
-            Address::Queue(name) => Self::Queue(queue::Sender::open(name)?),
-            Address::Socket(name) => Self::Socket(unix::Sender::to_name(name)?),
-            Address::SocketAt(path) => Self::Socket(unix::Sender::to_path(path)?),
-            Address::Signal(process, number) => {
+            WakeTarget::Queue(name) => Self::Queue(queue::Sender::open(name)?),
+            WakeTarget::Socket(name) => Self::Socket(unix::Sender::to_name(name)?),
+            WakeTarget::SocketAt(path) => Self::Socket(unix::Sender::to_path(path)?),
+            WakeTarget::Signal(process, number) => {
                 Self::Signal(signal::Sender::open(*process, *number)?)
             }
-            Address::Fifo(path) => Self::Fifo(fifo::Sender::open(path)?),
-            Address::Commit | Address::Nowhere => Self::None,
+            WakeTarget::Fifo(path) => Self::Fifo(fifo::Sender::open(path)?),
+            WakeTarget::Futex | WakeTarget::Spin => Self::None,
         })
     }
 
@@ -335,10 +335,12 @@ pub fn check_place(sleep: Sleep, place: &Path) -> Result<()> {
     }
     // The longest name that is created in a directory.
     let longest = queue_name(u64::MAX, MAX_SLOTS, u64::MAX);
-    match Address::of(sleep, Some(place), &longest)? {
-        Address::SocketAt(path) if SocketAddr::from_pathname(&path).is_err() => refused(format!(
-            "{what} at {object}: its path would be too long for a socket; name a directory with a shorter path"
-        )),
+    match WakeTarget::of(sleep, Some(place), &longest)? {
+        WakeTarget::SocketAt(path) if SocketAddr::from_pathname(&path).is_err() => {
+            refused(format!(
+                "{what} at {object}: its path would be too long for a socket; name a directory with a shorter path"
+            ))
+        }
         _ => Ok(()),
     }
 }

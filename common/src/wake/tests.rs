@@ -17,7 +17,7 @@ fn own() -> queue::Publisher {
     }
 }
 
-fn addresses(directory: &Path) -> Vec<Address> {
+fn addresses(directory: &Path) -> Vec<WakeTarget> {
     let name = queue_name(random_id().unwrap(), 0, 7);
     [
         (Sleep::Queue, None),
@@ -26,7 +26,7 @@ fn addresses(directory: &Path) -> Vec<Address> {
         (Sleep::Signal(SIGRTMIN() + 11), None),
         (Sleep::Fifo, Some(directory)),
     ]
-    .map(|(sleep, place)| Address::of(sleep, place, &name).unwrap())
+    .map(|(sleep, place)| WakeTarget::of(sleep, place, &name).unwrap())
     .into()
 }
 
@@ -38,8 +38,8 @@ fn is_readable(descriptor: BorrowedFd<'_>, timeout: PollTimeout) -> bool {
 #[test]
 fn wake_ups_never_block_and_any_number_is_drained_at_once() {
     for address in addresses(&std::env::temp_dir()) {
-        let bell = Bell::make(&address, own()).unwrap();
-        let caller = Caller::open(&address).unwrap();
+        let bell = WakeReceiver::make(&address, own()).unwrap();
+        let caller = WakeSender::open(&address).unwrap();
         let descriptor = bell.descriptor().unwrap();
         assert!(!is_readable(descriptor, PollTimeout::ZERO), "{address:?}");
         for round in 0..3 {
@@ -70,8 +70,8 @@ fn wake_ups_never_block_and_any_number_is_drained_at_once() {
 #[test]
 fn fifo_keeps_its_lines_and_each_line_is_an_edge() {
     let path = std::env::temp_dir().join(format!("tablecast-edge-{}", random_id().unwrap()));
-    let bell = Bell::make(&Address::Fifo(path.clone()), own()).unwrap();
-    let caller = Caller::open(&Address::Fifo(path.clone())).unwrap();
+    let bell = WakeReceiver::make(&WakeTarget::Fifo(path.clone()), own()).unwrap();
+    let caller = WakeSender::open(&WakeTarget::Fifo(path.clone())).unwrap();
     let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).unwrap();
     let edge = EpollEvent::new(EpollFlags::EPOLLIN | EpollFlags::EPOLLET, 0);
     epoll.add(bell.descriptor().unwrap(), edge).unwrap();
@@ -149,20 +149,23 @@ fn signal_sender_accepts_only_the_given_process_and_free_signals() {
 fn opening_a_missing_target_fails_and_another_file_is_refused() {
     let directory = std::env::temp_dir();
     for address in addresses(&directory) {
-        if !matches!(address, Address::Signal(..)) {
-            assert!(Caller::open(&address).is_err(), "{address:?}");
+        if !matches!(address, WakeTarget::Signal(..)) {
+            assert!(WakeSender::open(&address).is_err(), "{address:?}");
         }
     }
     let file = directory.join(format!("tablecast-file-{}", random_id().unwrap()));
     std::fs::write(&file, "precious").unwrap();
     assert_eq!(
-        Caller::open(&Address::Fifo(file.clone())).map(drop),
+        WakeSender::open(&WakeTarget::Fifo(file.clone())).map(drop),
         Err(Errno::EPERM)
     );
-    assert!(Caller::open(&Address::SocketAt(file.clone())).is_err());
-    for address in [Address::Fifo(file.clone()), Address::SocketAt(file.clone())] {
+    assert!(WakeSender::open(&WakeTarget::SocketAt(file.clone())).is_err());
+    for address in [
+        WakeTarget::Fifo(file.clone()),
+        WakeTarget::SocketAt(file.clone()),
+    ] {
         assert!(!address.remove(true).unwrap());
-        assert!(Bell::make(&address, own()).is_err());
+        assert!(WakeReceiver::make(&address, own()).is_err());
     }
     assert_eq!(std::fs::read(&file).unwrap(), b"precious");
     std::fs::remove_file(&file).unwrap();

@@ -36,7 +36,7 @@ const BITS: u32 = 31;
 static NEXT_BIT: AtomicU32 = AtomicU32::new(0);
 
 /// The thread and its descriptor. Dropping it ends the thread.
-pub struct Watcher {
+pub struct WaitThread {
     shared: Arc<Shared>,
     region_id: u64,
     bit: NonZeroU32,
@@ -53,7 +53,7 @@ struct Shared {
     end: AtomicBool,
 }
 
-impl Watcher {
+impl WaitThread {
     /// Starts a thread for `region` that spins if `spins` is true, and sleeps otherwise.
     ///
     /// # Errors
@@ -100,13 +100,13 @@ impl Watcher {
     }
 }
 
-impl AsFd for Watcher {
+impl AsFd for WaitThread {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.shared.event.as_fd()
     }
 }
 
-impl Drop for Watcher {
+impl Drop for WaitThread {
     fn drop(&mut self) {
         let thread = self.thread.take();
         // A child of fork has no such thread.

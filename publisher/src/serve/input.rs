@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use common::Schema;
-use subscriber::shell::Failure;
+use subscriber::shell::CliError;
 
 use crate::args::{From, Serve};
 use crate::source::file::settings::{Dialect, Format, FormatName, OnDuplicate, Quote, Settings};
@@ -11,9 +11,9 @@ use crate::source::file::settings::{Dialect, Format, FormatName, OnDuplicate, Qu
 /// Checks that all given arguments apply to the source and that the required ones are present.
 ///
 /// # Errors
-/// Returns a [`Failure`] that names an argument that does not apply or is missing.
-pub fn check(args: &Serve) -> Result<(), Failure> {
-    let refused = |reason: String| Err(Failure::new(2, reason));
+/// Returns a [`CliError`] that names an argument that does not apply or is missing.
+pub fn check(args: &Serve) -> Result<(), CliError> {
+    let refused = |reason: String| Err(CliError::new(2, reason));
     let Some(name) = format_name(args) else {
         if matches!(args.from, From::Processes | From::Routes | From::Neighbors) {
             return match given(args).first() {
@@ -85,8 +85,8 @@ fn format_name(args: &Serve) -> Option<FormatName> {
 /// Returns the format of the input.
 ///
 /// # Errors
-/// Returns a [`Failure`] if the comment character is also the delimiter.
-pub fn format(args: &Serve) -> Result<Format, Failure> {
+/// Returns a [`CliError`] if the comment character is also the delimiter.
+pub fn format(args: &Serve) -> Result<Format, CliError> {
     let separator = match format_name(args) {
         Some(FormatName::Csv) => b',',
         Some(FormatName::Tsv) => b'\t',
@@ -100,7 +100,7 @@ pub fn format(args: &Serve) -> Result<Format, Failure> {
         has_quotes: args.quote != Some(Quote::None),
     };
     match dialect.comment == Some(dialect.delimiter) {
-        true => Err(Failure::new(
+        true => Err(CliError::new(
             2,
             format!(
                 "--comment and --delimiter cannot both be {:?}: choose another character for one of them",
@@ -115,7 +115,7 @@ pub fn format(args: &Serve) -> Result<Format, Failure> {
 ///
 /// # Errors
 /// Returns the errors of [`format`] and [`declared`].
-pub fn settings(args: &Serve) -> Result<Settings, Failure> {
+pub fn settings(args: &Serve) -> Result<Settings, CliError> {
     let names = |key: &String| key.split(',').map(|name| name.trim().to_owned()).collect();
     Ok(Settings {
         format: format(args)?,
@@ -128,15 +128,15 @@ pub fn settings(args: &Serve) -> Result<Settings, Failure> {
 /// Returns the schema that `--fields` and `--key` declare.
 ///
 /// # Errors
-/// Returns a [`Failure`] if `--fields` is missing or the two do not describe a valid schema.
-pub fn declared(args: &Serve) -> Result<Schema, Failure> {
+/// Returns a [`CliError`] if `--fields` is missing or the two do not describe a valid schema.
+pub fn declared(args: &Serve) -> Result<Schema, CliError> {
     let Some(fields) = &args.fields else {
         let reason = "--from - needs --fields, such as --fields 'id:u64,name:text(32),price:f64'";
-        return Err(Failure::new(2, reason));
+        return Err(CliError::new(2, reason));
     };
     let key = args.key.as_deref();
     Schema::parse(fields, key).map_err(|error| {
         let key = key.map_or(String::new(), |key| format!(" --key {key:?}"));
-        Failure::new(2, format!("--fields {fields:?}{key}: {error}"))
+        CliError::new(2, format!("--fields {fields:?}{key}: {error}"))
     })
 }

@@ -5,15 +5,15 @@ use std::io::IsTerminal;
 use std::sync::Arc;
 
 use common::{Kind, RowBuf, Schema};
-use subscriber::shell::{Failure, tell};
+use subscriber::shell::{CliError, tell};
 
 use crate::source::file::settings::Format;
 
 /// Prints the prompt if stdin is a terminal.
 ///
 /// # Errors
-/// Returns a [`Failure`] if no example row can be built.
-pub fn prompt(schema: &Schema, format: Format, ends_at_eof: bool) -> Result<(), Failure> {
+/// Returns a [`CliError`] if no example row can be built.
+pub fn prompt(schema: &Schema, format: Format, ends_at_eof: bool) -> Result<(), CliError> {
     if io::stdin().is_terminal() {
         let end = match ends_at_eof {
             true => "Ctrl-D ends it",
@@ -28,7 +28,7 @@ pub fn prompt(schema: &Schema, format: Format, ends_at_eof: bool) -> Result<(), 
 }
 
 /// Describes the lines to type.
-fn awaited(schema: &Schema, format: Format) -> Result<String, Failure> {
+fn awaited(schema: &Schema, format: Format) -> Result<String, CliError> {
     let row = example(schema)?;
     let Format::Csv(dialect) = format else {
         let line = serde_json::to_string(&row.as_ref()).map_err(io::Error::from)?;
@@ -40,7 +40,7 @@ fn awaited(schema: &Schema, format: Format) -> Result<String, Failure> {
             .from_writer(Vec::new());
         writer.write_record(cells).map_err(io::Error::from)?;
         let line = writer.into_inner().map_err(|error| error.into_error())?;
-        Ok::<_, Failure>(
+        Ok::<_, CliError>(
             String::from_utf8_lossy(&line)
                 .trim_end_matches('\n')
                 .to_owned(),
@@ -56,7 +56,7 @@ fn awaited(schema: &Schema, format: Format) -> Result<String, Failure> {
 }
 
 /// Returns an example row of the schema.
-fn example(schema: &Schema) -> Result<RowBuf, Failure> {
+fn example(schema: &Schema) -> Result<RowBuf, CliError> {
     let mut row = RowBuf::new(Arc::new(schema.clone()));
     for (index, field) in schema.fields().iter().enumerate() {
         let value = match field.kind() {

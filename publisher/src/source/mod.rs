@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use common::{Error, UntypedPublisher};
 use subscriber::service::Stage;
-use subscriber::shell::Failure;
+use subscriber::shell::CliError;
 
 pub mod csv_decoder;
 pub mod csv_lines;
@@ -25,7 +25,7 @@ pub mod stdin;
 pub use file::File;
 pub use netlink::{Follow, Neighbors, Routes};
 pub use processes::Processes;
-pub use snapshot::{Room, Snapshot};
+pub use snapshot::{CapacityPolicy, Snapshot};
 pub use stdin::Stdin;
 
 /// A source of rows for a table.
@@ -45,7 +45,7 @@ pub trait Source {
     /// # Errors
     /// Returns an error if the source cannot continue. Errors of single rows are reported and the
     /// rows are left out.
-    fn bring(&mut self, publisher: &mut UntypedPublisher) -> Result<Progress, Trouble>;
+    fn poll(&mut self, publisher: &mut UntypedPublisher) -> Result<Progress, SourceError>;
 
     /// Returns true if the source always publishes the whole table, with [`Snapshot::publish`].
     /// Rows and schema of an earlier publisher then stay in place until the first snapshot is
@@ -61,7 +61,7 @@ pub trait Source {
     }
 
     /// Returns the error to end with when the input has been read, if the table does not hold all of it.
-    fn shortfall(&self) -> Option<Failure> {
+    fn shortfall(&self) -> Option<CliError> {
         None
     }
 }
@@ -79,14 +79,14 @@ pub enum Progress {
 
 /// Errors that end a source.
 #[derive(Debug)]
-pub enum Trouble {
+pub enum SourceError {
     /// The input is bad. The table is intact.
-    Input(Failure),
+    Input(CliError),
     /// The table is damaged or belongs to another publisher now.
     Table(Error),
 }
 
-impl From<Error> for Trouble {
+impl From<Error> for SourceError {
     fn from(error: Error) -> Self {
         Self::Table(error)
     }

@@ -12,9 +12,9 @@ use nix::time::{ClockId, clock_gettime};
 use procfs::ProcResult;
 use procfs::process::{Stat, all_processes};
 use subscriber::service::Stage;
-use subscriber::shell::Failure;
+use subscriber::shell::CliError;
 
-use super::{Progress, Room, Snapshot, Source, Trouble};
+use super::{CapacityPolicy, Progress, Snapshot, Source, SourceError};
 use subscriber::shell::tell;
 
 const NANOS_A_SECOND: u128 = 1_000_000_000;
@@ -105,7 +105,7 @@ pub struct Processes {
     schema: Arc<Schema>,
     units: Units,
     every: Duration,
-    room: Room,
+    room: CapacityPolicy,
     due: Instant,
     /// Whether the last look was in trouble. That is said once, and not at every look.
     in_trouble: bool,
@@ -116,11 +116,11 @@ impl Processes {
     /// To be looked at `every` so long.
     ///
     /// # Errors
-    /// [`Failure`] if /proc cannot be read at all.
-    pub fn new(every: Duration, room: Room) -> Result<Self, Failure> {
-        all_processes().map_err(|error| Failure::new(5, format!("cannot read /proc: {error}")))?;
+    /// [`CliError`] if /proc cannot be read at all.
+    pub fn new(every: Duration, room: CapacityPolicy) -> Result<Self, CliError> {
+        all_processes().map_err(|error| CliError::new(5, format!("cannot read /proc: {error}")))?;
         let units = Units::of_this_machine()
-            .map_err(|errno| Failure::new(1, format!("cannot read the clock: {errno}")))?;
+            .map_err(|errno| CliError::new(1, format!("cannot read the clock: {errno}")))?;
         Ok(Self {
             schema: Arc::new(Schema::of::<Process>()?),
             units,
@@ -174,7 +174,7 @@ impl Source for Processes {
         Some(self.due)
     }
 
-    fn bring(&mut self, publisher: &mut UntypedPublisher) -> Result<Progress, Trouble> {
+    fn poll(&mut self, publisher: &mut UntypedPublisher) -> Result<Progress, SourceError> {
         let now = Instant::now();
         if now >= self.due {
             // Of looks that were missed none is made up for.
@@ -206,7 +206,7 @@ mod tests {
 
     #[test]
     fn this_process_is_among_them_as_it_is() {
-        let source = Processes::new(Duration::from_secs(1), Room::Grows).unwrap();
+        let source = Processes::new(Duration::from_secs(1), CapacityPolicy::Grows).unwrap();
         let pid = std::process::id();
         let snapshot = source.look().unwrap();
         let mut processes = snapshot.rows().map(bytemuck::pod_read_unaligned::<Process>);

@@ -14,7 +14,7 @@ pub struct Snapshot {
 
 /// The policy for rows beyond the table's capacity.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Room {
+pub enum CapacityPolicy {
     /// Leaves the rows out, because the user set the capacity.
     Fixed,
     /// Replaces the table by a larger one.
@@ -80,10 +80,10 @@ impl Snapshot {
     pub fn publish(
         &self,
         publisher: &mut UntypedPublisher,
-        room: Room,
+        room: CapacityPolicy,
     ) -> Result<Option<String>, Error> {
         let capacity = match room {
-            Room::Grows if self.len() > publisher.capacity() => {
+            CapacityPolicy::Grows if self.len() > publisher.capacity() => {
                 // A power of two, so that a slowly growing table does not need a
                 // new region for each added row.
                 self.len().next_power_of_two().min(MAX_CAPACITY)
@@ -171,7 +171,9 @@ mod tests {
         ] {
             for n in [0, 1] {
                 let snapshot = snapshot(&schema, ids, n);
-                let trouble = snapshot.publish(&mut publisher, Room::Fixed).unwrap();
+                let trouble = snapshot
+                    .publish(&mut publisher, CapacityPolicy::Fixed)
+                    .unwrap();
                 assert_eq!(trouble.is_some(), ids.len() > expected.len(), "{ids:?}");
                 let expected: Vec<RowBuf> =
                     expected.iter().map(|id| row(&schema, *id, n)).collect();
@@ -182,7 +184,7 @@ mod tests {
             for row in publisher.iter() {
                 same.push(row.bytes());
             }
-            same.publish(&mut publisher, Room::Fixed).unwrap();
+            same.publish(&mut publisher, CapacityPolicy::Fixed).unwrap();
             assert_eq!(publisher.version(), version, "nothing has changed");
         }
         publisher.close().unwrap();
@@ -200,7 +202,12 @@ mod tests {
         ] {
             let version = publisher.version();
             let snapshot = snapshot(schema, ids, 7);
-            assert_eq!(snapshot.publish(&mut publisher, Room::Grows).unwrap(), None);
+            assert_eq!(
+                snapshot
+                    .publish(&mut publisher, CapacityPolicy::Grows)
+                    .unwrap(),
+                None
+            );
             assert_eq!(
                 (publisher.version(), publisher.capacity()),
                 (version + 1, capacity)

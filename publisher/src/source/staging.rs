@@ -11,9 +11,9 @@
 use std::time::{Duration, Instant};
 
 use common::{Error, UntypedPublisher};
-use subscriber::shell::Failure;
+use subscriber::shell::CliError;
 
-use super::Trouble;
+use super::SourceError;
 use super::json_lines::{Instruction, Operation};
 use subscriber::shell::tell;
 
@@ -153,14 +153,14 @@ impl Staging {
     /// Applies the instruction of a line, or keeps it for a later commit.
     ///
     /// # Errors
-    /// Returns [`Trouble::Table`] if the commit fails, and [`Trouble::Input`] for a refused line if
+    /// Returns [`SourceError::Table`] if the commit fails, and [`SourceError::Input`] for a refused line if
     /// the stage is strict.
     pub fn take(
         &mut self,
         line: u64,
         instruction: Result<Instruction, String>,
         publisher: &mut UntypedPublisher,
-    ) -> Result<(), Trouble> {
+    ) -> Result<(), SourceError> {
         match instruction {
             Ok(Instruction::Nothing) => Ok(()),
             Ok(Instruction::Change(change)) if self.open.is_some() => self.keep(line, change),
@@ -184,7 +184,7 @@ impl Staging {
     ///
     /// # Errors
     /// Returns the errors of [`take`](Self::take).
-    pub fn commit_batch(&mut self, publisher: &mut UntypedPublisher) -> Result<(), Trouble> {
+    pub fn commit_batch(&mut self, publisher: &mut UntypedPublisher) -> Result<(), SourceError> {
         let batch = std::mem::take(&mut self.batch);
         match together(publisher, &batch, self.strict) {
             Ok(refused) => refused
@@ -210,7 +210,7 @@ impl Staging {
     ///
     /// # Errors
     /// Returns the errors of [`take`](Self::take).
-    pub fn end(&mut self, line: u64, publisher: &mut UntypedPublisher) -> Result<(), Trouble> {
+    pub fn end(&mut self, line: u64, publisher: &mut UntypedPublisher) -> Result<(), SourceError> {
         self.commit_batch(publisher)?;
         if let Some(open) = self.open.take() {
             let reason = "the input ends before `commit`".to_owned();
@@ -238,18 +238,18 @@ impl Staging {
     }
 
     /// Returns the error to end with after the last line, if lines were refused.
-    pub fn shortfall(&self) -> Option<Failure> {
+    pub fn shortfall(&self) -> Option<CliError> {
         (self.refused > 0).then(|| {
             let reason = format!(
                 "{}: not all lines were accepted: {}",
                 self.input,
                 self.summary()
             );
-            Failure::new(self.code, reason)
+            CliError::new(self.code, reason)
         })
     }
 
-    fn begin(&mut self, line: u64, publisher: &mut UntypedPublisher) -> Result<(), Trouble> {
+    fn begin(&mut self, line: u64, publisher: &mut UntypedPublisher) -> Result<(), SourceError> {
         if let Some(open) = &self.open {
             let reason = format!("`begin` inside the transaction of line {}", open.begin);
             return self.refuse(Refusal::bad(line, reason));
@@ -264,7 +264,7 @@ impl Staging {
         Ok(())
     }
 
-    fn keep(&mut self, line: u64, change: Operation) -> Result<(), Trouble> {
+    fn keep(&mut self, line: u64, change: Operation) -> Result<(), SourceError> {
         let Some(open) = self.open.as_mut().filter(|open| !open.spoilt) else {
             return Ok(());
         };
@@ -279,7 +279,7 @@ impl Staging {
         self.refuse(Refusal::bad(line, reason))
     }
 
-    fn commit(&mut self, line: u64, publisher: &mut UntypedPublisher) -> Result<(), Trouble> {
+    fn commit(&mut self, line: u64, publisher: &mut UntypedPublisher) -> Result<(), SourceError> {
         self.commit_batch(publisher)?;
         let Some(open) = self.open.take() else {
             return self.refuse(Refusal::bad(
@@ -297,12 +297,12 @@ impl Staging {
         Ok(())
     }
 
-    fn refuse(&mut self, Refusal { line, code, reason }: Refusal) -> Result<(), Trouble> {
+    fn refuse(&mut self, Refusal { line, code, reason }: Refusal) -> Result<(), SourceError> {
         self.refused += 1;
         self.code = self.code.max(code);
         let report = format!("{}: line {line}: {reason}", self.input);
         if self.strict {
-            return Err(Trouble::Input(Failure::new(code, report)));
+            return Err(SourceError::Input(CliError::new(code, report)));
         }
         if let Some(open) = &mut self.open {
             open.spoilt = true;

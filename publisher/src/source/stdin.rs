@@ -6,14 +6,14 @@ use std::sync::Arc;
 
 use common::{Schema, UntypedPublisher};
 use subscriber::service::Stage;
-use subscriber::shell::Failure;
+use subscriber::shell::CliError;
 
 use super::csv_lines::{CsvLines, Said};
 use super::file::settings::Format;
 use super::json_lines::parse;
 use super::line_reader::{Filled, Line, LineReader, MAX_LINE};
 use super::staging::Staging;
-use super::{Progress, Source, Trouble};
+use super::{Progress, Source, SourceError};
 
 /// The source that reads stdin.
 pub struct Stdin {
@@ -73,8 +73,8 @@ impl Stdin {
     /// Reads rows of `schema` in `format`. If `strict`, the first bad line ends the source.
     ///
     /// # Errors
-    /// Returns a [`Failure`] if stdin cannot be duplicated.
-    pub fn new(schema: Schema, format: Format, strict: bool) -> Result<Self, Failure> {
+    /// Returns a [`CliError`] if stdin cannot be duplicated.
+    pub fn new(schema: Schema, format: Format, strict: bool) -> Result<Self, CliError> {
         let input = io::stdin().as_fd().try_clone_to_owned();
         let input = input.map_err(|error| unreadable(0, &error))?;
         let schema = Arc::new(schema);
@@ -89,13 +89,13 @@ impl Stdin {
         })
     }
 
-    fn stage(&mut self, said: Said, publisher: &mut UntypedPublisher) -> Result<(), Trouble> {
+    fn stage(&mut self, said: Said, publisher: &mut UntypedPublisher) -> Result<(), SourceError> {
         match said {
             Said::Record(line, instruction) => self.staging.take(line, instruction, publisher),
             Said::BadHeader(line, reason) => {
                 self.staging.commit_batch(publisher)?;
-                let failure = Failure::new(5, format!("stdin: line {line}: {reason}"));
-                Err(Trouble::Input(failure))
+                let failure = CliError::new(5, format!("stdin: line {line}: {reason}"));
+                Err(SourceError::Input(failure))
             }
         }
     }
@@ -106,13 +106,13 @@ impl Source for Stdin {
         self.reader.descriptor()
     }
 
-    fn bring(&mut self, publisher: &mut UntypedPublisher) -> Result<Progress, Trouble> {
+    fn poll(&mut self, publisher: &mut UntypedPublisher) -> Result<Progress, SourceError> {
         if self.ended {
             return Ok(Progress::Ended);
         }
         let filled = self.reader.fill();
         let filled =
-            filled.map_err(|error| Trouble::Input(unreadable(self.parser.lines(), &error)))?;
+            filled.map_err(|error| SourceError::Input(unreadable(self.parser.lines(), &error)))?;
         while let Some(said) = self.parser.next(&mut self.reader) {
             self.stage(said, publisher)?;
         }
@@ -145,11 +145,11 @@ impl Source for Stdin {
         ))
     }
 
-    fn shortfall(&self) -> Option<Failure> {
+    fn shortfall(&self) -> Option<CliError> {
         self.staging.shortfall()
     }
 }
 
-fn unreadable(lines: u64, error: &io::Error) -> Failure {
-    Failure::new(5, format!("stdin: cannot read after line {lines}: {error}"))
+fn unreadable(lines: u64, error: &io::Error) -> CliError {
+    CliError::new(5, format!("stdin: cannot read after line {lines}: {error}"))
 }

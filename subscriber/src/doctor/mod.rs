@@ -18,7 +18,7 @@ use clap::ValueEnum;
 
 use crate::format::palette::Palette;
 use crate::output::Output;
-use crate::shell::Failure;
+use crate::shell::CliError;
 use check::{Report, State};
 
 mod check;
@@ -26,7 +26,7 @@ mod clock;
 mod group;
 mod kernel;
 mod locks;
-mod logout;
+mod logind;
 mod memory;
 mod namespace;
 mod queues;
@@ -56,14 +56,14 @@ pub enum Form {
 ///
 /// # Errors
 /// Fails with exit code 1 and no message if a check found a problem.
-pub fn run(args: &Doctor, output: Output) -> Result<(), Failure> {
+pub fn run(args: &Doctor, output: Output) -> Result<(), CliError> {
     let tables = tables::Tables::look(args.name.as_deref());
     let mut reports = memory::Memory::look().checks(tables.largest());
     reports.extend(locks::Locks::look().checks());
     reports.extend(queues::Queues::look().checks());
     reports.extend(kernel::Kernel::look().checks());
     reports.push(clock::Clock::look().check());
-    reports.push(logout::Logout::look().check());
+    reports.push(logind::Logout::look().check());
     reports.extend(tables.checks());
     let palette = Palette::of(&output);
     let mut out = output.buffered();
@@ -77,7 +77,7 @@ pub fn run(args: &Doctor, output: Output) -> Result<(), Failure> {
     out.flush()?;
     let is_problem = |report: &Report| report.state == State::Problem;
     match reports.iter().any(is_problem) {
-        true => Err(Failure::new(1, "")),
+        true => Err(CliError::new(1, "")),
         false => Ok(()),
     }
 }

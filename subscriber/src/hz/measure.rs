@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::delays::Delays;
+use crate::latency::Delays;
 use crate::metrics::Buckets;
 
 /// Result of one refresh.

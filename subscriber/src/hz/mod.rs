@@ -19,9 +19,9 @@ use common::{Cause, Error, UntypedSubscriber};
 use crate::attach::{self, attach_when_published};
 use crate::commits::Commits;
 use crate::metrics::Following;
-use crate::news::{News, word};
 use crate::output::{self, Output};
-use crate::shell::{Failure, Stop};
+use crate::publisher_status::{News, word};
+use crate::shell::{CliError, Shutdown};
 
 mod args;
 mod measure;
@@ -41,7 +41,7 @@ use report::{Report, What};
 /// # Errors
 /// Fails if the arguments are wrong, the table does not appear in time or the plot cannot be
 /// written.
-pub fn run(args: &Hz, stop: &Stop, output: Output) -> Result<(), Failure> {
+pub fn run(args: &Hz, stop: &Shutdown, output: Output) -> Result<(), CliError> {
     let plot = args.plot.as_deref().map(Plot::create).transpose()?;
     let metrics = Following::serve_at(args.metrics.as_ref(), &args.name)?;
     let builder = attach::woken(attach::builder(&args.name, args.owner), &args.waking);
@@ -93,7 +93,7 @@ struct Rates<'a> {
 }
 
 impl Rates<'_> {
-    fn measure(&mut self, stop: &Stop) -> Result<(), Failure> {
+    fn measure(&mut self, stop: &Shutdown) -> Result<(), CliError> {
         self.news.tell_absence(&self.table);
         // The descriptor is only armed by refreshes after its first request, so request it before
         // the first refresh.
@@ -128,7 +128,7 @@ impl Rates<'_> {
     }
 
     /// Refreshes the table and records the result. Returns false if nothing changed.
-    fn refresh(&mut self) -> Result<bool, Failure> {
+    fn refresh(&mut self) -> Result<bool, CliError> {
         match self.table.refresh() {
             Ok(_) => {}
             // The local copy is still complete, at its previous version.
@@ -159,7 +159,7 @@ impl Rates<'_> {
         Ok(true)
     }
 
-    fn end_interval(&mut self, now: Instant) -> Result<(), Failure> {
+    fn end_interval(&mut self, now: Instant) -> Result<(), CliError> {
         self.intervals += 1;
         let mut interval = self.interval.take(now - self.interval_begun);
         self.interval_begun = now;
@@ -180,7 +180,7 @@ impl Rates<'_> {
     }
 
     /// Ends the last, possibly shorter interval and prints the summary.
-    fn end(&mut self) -> Result<(), Failure> {
+    fn end(&mut self) -> Result<(), CliError> {
         let now = Instant::now();
         let rest = self.interval.take(now - self.interval_begun);
         self.all.add(&rest);

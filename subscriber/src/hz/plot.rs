@@ -12,7 +12,7 @@ use tempfile::NamedTempFile;
 
 use super::measure::Measure;
 use crate::format::cells::nanoseconds;
-use crate::shell::Failure;
+use crate::shell::CliError;
 
 /// Maximum number of points. The plot has no more columns of pixels.
 const MAX_POINTS: usize = 2048;
@@ -56,7 +56,7 @@ impl Plot {
     ///
     /// # Errors
     /// Fails if the system refuses to create the file.
-    pub fn create(path: &Path) -> Result<Self, Failure> {
+    pub fn create(path: &Path) -> Result<Self, CliError> {
         let folder = match path.parent() {
             Some(folder) if folder != Path::new("") => folder,
             _ => Path::new("."),
@@ -112,7 +112,7 @@ impl Plot {
     ///
     /// # Errors
     /// Fails if the system refuses to write or rename the file.
-    pub fn write(mut self, table: &str) -> Result<(), Failure> {
+    pub fn write(mut self, table: &str) -> Result<(), CliError> {
         let svg = drawn(table, &self.points)
             .map_err(|error| refused(&self.path, &error.as_ref().to_string()))?;
         self.file
@@ -124,9 +124,9 @@ impl Plot {
     }
 }
 
-fn refused(path: &Path, reason: &dyn std::fmt::Display) -> Failure {
+fn refused(path: &Path, reason: &dyn std::fmt::Display) -> CliError {
     let path = path.display();
-    Failure::new(
+    CliError::new(
         1,
         format!("cannot write the plot {path}: {reason}; choose another --plot FILE.svg"),
     )

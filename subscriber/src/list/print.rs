@@ -10,7 +10,7 @@ use crate::format::fit::Cut;
 use crate::format::palette::Palette;
 use crate::format::width::Width;
 use crate::output::Output;
-use crate::shell::{Failure, tell};
+use crate::shell::{CliError, tell};
 
 /// The columns of `csv`: the members of a table in JSON, then those that only what is left behind has.
 const NAMES: [&str; 16] = [
@@ -33,7 +33,7 @@ const NAMES: [&str; 16] = [
 ];
 
 /// Prints it.
-pub fn print(found: &[Found], format: Format, output: Output) -> Result<(), Failure> {
+pub fn print(found: &[Found], format: Format, output: Output) -> Result<(), CliError> {
     let (palette, width) = (Palette::of(&output), Width::of(&output));
     let mut out = output.buffered();
     match format {

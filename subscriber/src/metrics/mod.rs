@@ -12,28 +12,28 @@
 //! It is meant for a scraper on the same machine: TLS and authentication are not supported, and each
 //! connection gets one response.
 
-use crate::shell::{Failure, tell};
+use crate::shell::{CliError, tell};
 
 pub mod address;
-mod bound;
 mod buckets;
 mod connection;
-mod following;
-pub mod page;
+pub mod encode;
+mod listener;
 mod request;
 mod server;
+mod subscriber;
 
 pub use address::Address;
-pub use bound::Bound;
 pub use buckets::Buckets;
-pub use following::Following;
+pub use listener::Bound;
 pub use server::Server;
+pub use subscriber::Following;
 
 /// Listens at the address, if there is one, and prints the URL of the metrics.
 ///
 /// # Errors
 /// Fails if the system refuses to listen.
-pub fn bind(address: Option<&Address>) -> Result<Option<Bound>, Failure> {
+pub fn bind(address: Option<&Address>) -> Result<Option<Bound>, CliError> {
     let bound = address.map(Bound::bind).transpose()?;
     if let Some(bound) = &bound {
         tell(format_args!("metrics at {bound}"));

@@ -14,9 +14,9 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 
-use super::bound::Bound;
 use super::connection::Connection;
-use crate::shell::{Failure, start_error};
+use super::listener::Bound;
+use crate::shell::{CliError, start_error};
 
 /// Maximum number of simultaneous connections.
 const MAX_CONNECTIONS: usize = 32;
@@ -36,9 +36,9 @@ pub struct Server {
 }
 
 impl Server {
-    pub(super) fn start(bound: Bound, page: Page) -> Result<Self, Failure> {
+    pub(super) fn start(bound: Bound, page: Page) -> Result<Self, CliError> {
         let refused = |error: std::io::Error| {
-            Failure::new(
+            CliError::new(
                 1,
                 format!("cannot start to serve metrics: {}", start_error(&error)),
             )

@@ -13,7 +13,7 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, ArgAction, Command, Id, Parser};
 
 use super::complete::{self, Completer};
-use super::{Failure, colour, environment, usage, version};
+use super::{CliError, colour, environment, usage, version};
 
 /// Which flags did not come from the command line.
 #[derive(Debug)]
@@ -23,12 +23,12 @@ pub struct Origin {
 
 impl Origin {
     /// Adds to what is said of wrong arguments that some of them were not typed.
-    pub fn explain(&self, failure: Failure) -> Failure {
+    pub fn explain(&self, failure: CliError) -> CliError {
         if failure.code() != 2 || self.taken.is_empty() {
             return failure;
         }
         let taken = self.taken.join(", ");
-        Failure::new(2, format!("{failure}\nfrom the environment: {taken}"))
+        CliError::new(2, format!("{failure}\nfrom the environment: {taken}"))
     }
 }
 
@@ -45,7 +45,7 @@ fn dressed<A: Parser>(losers: &[Id]) -> Command {
 ///
 /// # Errors
 /// Stdout cannot be written.
-pub fn help(example: &str, mut command: Command) -> Result<(), Failure> {
+pub fn help(example: &str, mut command: Command) -> Result<(), CliError> {
     let help = command.render_help();
     write!(anstream::stdout(), "{example}\n{}", help.ansi())?;
     Ok(())
@@ -60,7 +60,7 @@ pub fn help(example: &str, mut command: Command) -> Result<(), Failure> {
 pub fn parse<A: Parser>(
     words: impl IntoIterator<Item = OsString>,
     completer: fn(&str) -> Option<Completer>,
-) -> Result<Option<(A, Origin)>, Failure> {
+) -> Result<Option<(A, Origin)>, CliError> {
     let words: Vec<OsString> = words.into_iter().collect();
     colour::choose(&words);
     if complete::answer(&words, command::<A>, completer)? {

@@ -16,7 +16,7 @@ use clap_complete::engine::{
 use clap_complete::env::{Bash, CompleteEnv, Elvish, EnvCompleter, Fish, Shells, Zsh};
 
 use super::environment::COMPLETE;
-use super::{Failure, usage};
+use super::{CliError, usage};
 use crate::view::OPERATOR_NAMES;
 
 mod tables;
@@ -83,7 +83,7 @@ impl Completions {
     ///
     /// # Errors
     /// Stdout cannot be written.
-    pub fn run(&self, command: &Command) -> Result<(), Failure> {
+    pub fn run(&self, command: &Command) -> Result<(), CliError> {
         let shell: &dyn EnvCompleter = match self.shell {
             Shell::Bash => &Bash,
             Shell::Elvish => &Elvish,
@@ -118,7 +118,7 @@ pub fn answer(
     words: &[OsString],
     command: fn() -> Command,
     completer: fn(&str) -> Option<Completer>,
-) -> Result<bool, Failure> {
+) -> Result<bool, CliError> {
     // The line stands behind the shell's own arguments.
     let line = words.iter().skip_while(|word| *word != "--").skip(1);
     let line: Arc<[OsString]> = line.cloned().collect();

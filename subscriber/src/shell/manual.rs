@@ -9,7 +9,7 @@ use clap::Command;
 use clap_mangen::Man;
 use roff::{Inline, Roff, bold, roman};
 
-use super::Failure;
+use super::CliError;
 
 /// `man`.
 #[derive(Debug, clap::Args)]
@@ -99,7 +99,7 @@ impl Manual {
     ///
     /// # Errors
     /// A directory or file that cannot be written.
-    pub fn run(&self, command: Command, pages: &Pages) -> Result<(), Failure> {
+    pub fn run(&self, command: Command, pages: &Pages) -> Result<(), CliError> {
         let page = Page::of(command, pages);
         let Some(directory) = &self.directory else {
             io::stdout().write_all(page.text()?.as_bytes())?;
@@ -110,9 +110,9 @@ impl Manual {
     }
 }
 
-fn refused(path: &Path, error: &io::Error) -> Failure {
+fn refused(path: &Path, error: &io::Error) -> CliError {
     let path = path.display();
-    Failure::new(1, format!("cannot write man pages to {path}: {error}"))
+    CliError::new(1, format!("cannot write man pages to {path}: {error}"))
 }
 
 /// A page of the manual.
@@ -139,7 +139,7 @@ impl<'p> Page<'p> {
         }
     }
 
-    fn write(&self, directory: &Path) -> Result<(), Failure> {
+    fn write(&self, directory: &Path) -> Result<(), CliError> {
         let path = directory.join(format!("{}.1", self.title()));
         fs::write(&path, self.text()?).map_err(|error| refused(&path, &error))?;
         self.subcommands().try_for_each(|subcommand| {
@@ -165,7 +165,7 @@ impl<'p> Page<'p> {
         }
     }
 
-    fn text(&self) -> Result<String, Failure> {
+    fn text(&self) -> Result<String, CliError> {
         let source = format!("Tablecast {}", env!("CARGO_PKG_VERSION"));
         let man = Man::new(self.command.clone())
             .title(self.title().to_uppercase())
@@ -182,7 +182,7 @@ impl<'p> Page<'p> {
         }
         self.ends().to_writer(&mut text)?;
         String::from_utf8(text)
-            .map_err(|error| Failure::new(1, format!("cannot print the man page: {error}")))
+            .map_err(|error| CliError::new(1, format!("cannot print the man page: {error}")))
     }
 
     fn description(&self) -> Roff {

@@ -12,11 +12,11 @@ use super::header::{self, Publisher};
 use super::help;
 use super::keys::Key;
 use super::model::Model;
-use super::pulse::Pulse;
-use super::wanted::Wanted;
+use super::options::Wanted;
+use super::rates::Pulse;
 use crate::format::cells::visible;
-use crate::news::is_silent;
-use crate::shell::Failure;
+use crate::publisher_status::is_silent;
+use crate::shell::CliError;
 
 mod footer;
 #[cfg(test)]
@@ -86,7 +86,7 @@ impl App {
     ///
     /// # Errors
     /// Fails if the command line's options do not fit the table's schema.
-    pub fn attach(&mut self, table: &UntypedSubscriber, now: Instant) -> Result<(), Failure> {
+    pub fn attach(&mut self, table: &UntypedSubscriber, now: Instant) -> Result<(), CliError> {
         self.model = Some(Model::new(table, &self.wanted)?);
         self.pulse = Pulse::new(table.version(), now);
         self.look(table);
@@ -98,7 +98,7 @@ impl App {
     ///
     /// # Errors
     /// Fails if the table can no longer be read.
-    pub fn refresh(&mut self, table: &mut UntypedSubscriber) -> Result<bool, Failure> {
+    pub fn refresh(&mut self, table: &mut UntypedSubscriber) -> Result<bool, CliError> {
         let asleep = match table.refresh() {
             Ok(changes) => changes.cause() == Cause::Nothing,
             // The local copy is still complete, at its previous version.
@@ -124,7 +124,7 @@ impl App {
 
     /// Rebuilds the model after a schema change. Options that do not fit the new schema are
     /// dropped, and the footer reports that.
-    fn change_schema(&mut self, table: &UntypedSubscriber) -> Result<(), Failure> {
+    fn change_schema(&mut self, table: &UntypedSubscriber) -> Result<(), CliError> {
         let before = self.model.take();
         let searched = before.as_ref().map_or("", |model| model.searched());
         let mut wanted = self.wanted.clone();

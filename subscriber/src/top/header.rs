@@ -10,7 +10,7 @@ use ratatui::widgets::{RenderDirection, Sparkline, Widget};
 
 use super::colours::Colours;
 use super::draw::{Piece, pieces};
-use super::pulse::{BEATS, Beat, Pulse};
+use super::rates::{BEATS, Beat, Pulse};
 use crate::format::cells::{nanoseconds, width};
 
 /// Minimum width for all numbers. Narrower terminals show half of them, to leave room for the

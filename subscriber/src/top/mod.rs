@@ -23,26 +23,26 @@ mod draw;
 mod header;
 mod help;
 mod keys;
-#[cfg(test)]
-mod left;
 mod marks;
 mod model;
+mod options;
 mod picture;
-mod pulse;
+mod rates;
 mod rows;
 mod run;
 mod screen;
 mod search;
-mod seen;
 mod sequence;
-mod wanted;
+#[cfg(test)]
+mod test_table;
+mod visible_rows;
 
 use crate::attach;
 use crate::output::Output;
-use crate::shell::{Failure, Stop};
-pub use pulse::Pulse;
+use crate::shell::{CliError, Shutdown};
+pub use options::Wanted;
+pub use rates::Pulse;
 pub use run::{Ends, Followed, Session};
-pub use wanted::Wanted;
 
 /// Returns true if `TERM` says that the terminal cannot move its cursor.
 pub fn is_dumb() -> bool {
@@ -53,10 +53,10 @@ pub fn is_dumb() -> bool {
 ///
 /// # Errors
 /// Fails if the arguments are wrong, the table cannot be read or stdout is not a terminal.
-pub fn run(args: &args::Top, stop: &Stop, output: Output) -> Result<(), Failure> {
+pub fn run(args: &args::Top, stop: &Shutdown, output: Output) -> Result<(), CliError> {
     let wanted = Wanted::read(&args.asked)?;
     if !output.is_terminal() {
-        return Err(Failure::new(
+        return Err(CliError::new(
             2,
             format!(
                 "top draws in a terminal, but stdout is not one: use `subscriber watch {}` to print changes as lines",
@@ -65,7 +65,7 @@ pub fn run(args: &args::Top, stop: &Stop, output: Output) -> Result<(), Failure>
         ));
     }
     if is_dumb() {
-        return Err(Failure::new(
+        return Err(CliError::new(
             2,
             format!(
                 "top cannot draw in this terminal: TERM=dumb: set TERM to the terminal's type, or use `subscriber watch {}`",

@@ -11,13 +11,13 @@ use std::time::{Duration, Instant};
 use common::{Field, Schema, UntypedSubscriber};
 
 use super::marks::Marks;
+use super::options::Wanted;
 use super::rows::{Choice, Rows};
 use super::search::Search;
-use super::seen::{Seen, seen};
-use super::wanted::Wanted;
+use super::visible_rows::{Seen, seen};
 use crate::format::cells::is_number;
 use crate::order::Order;
-use crate::shell::Failure;
+use crate::shell::CliError;
 use crate::view::{Filter, Projection, parts};
 
 /// Maximum number of rows around the picture that are kept when it is frozen.
@@ -67,7 +67,7 @@ impl Model {
     ///
     /// # Errors
     /// Fails if the options do not fit the schema.
-    pub fn new(table: &UntypedSubscriber, wanted: &Wanted) -> Result<Self, Failure> {
+    pub fn new(table: &UntypedSubscriber, wanted: &Wanted) -> Result<Self, CliError> {
         let schema = table.schema();
         let projection = match &wanted.fields {
             Some(fields) => Projection::parse(fields, schema)?,
@@ -344,6 +344,6 @@ impl Model {
     }
 }
 
-fn order(sort: Option<&str>, schema: &Schema) -> Result<Order, Failure> {
+fn order(sort: Option<&str>, schema: &Schema) -> Result<Order, CliError> {
     sort.map_or_else(|| Ok(Order::default()), |sort| Order::parse(sort, schema))
 }

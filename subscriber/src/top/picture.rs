@@ -7,7 +7,7 @@ use common::{Field, RowRef, UntypedSubscriber};
 use super::cell;
 use super::marks::Step;
 use super::model::Model;
-use super::seen::Seen;
+use super::visible_rows::Seen;
 use crate::format::cells::{is_number, shorten, width};
 use crate::format::columns::{Column, GAP};
 use crate::format::fit::fit;

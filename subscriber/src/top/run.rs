@@ -15,13 +15,13 @@ use signal_hook::low_level::pipe;
 use super::app::{App, Asks};
 use super::colours::Colours;
 use super::keys::Keys;
-use super::pulse::Pulse;
+use super::options::Wanted;
+use super::rates::Pulse;
 use super::screen::{Screen, keyboard};
-use super::wanted::Wanted;
 use crate::attach::attach;
-use crate::delays::Delays;
+use crate::latency::Delays;
 use crate::output::Output;
-use crate::shell::{Failure, Stop};
+use crate::shell::{CliError, Shutdown};
 
 /// Minimum time between two pictures.
 const FRAME: Duration = Duration::from_millis(33);
@@ -53,7 +53,7 @@ pub struct Followed {
 
 /// Terminal session that shows a table.
 pub struct Session<'a> {
-    stop: &'a Stop,
+    stop: &'a Shutdown,
     screen: Screen,
     app: App,
     keyboard: File,
@@ -81,15 +81,15 @@ impl<'a> Session<'a> {
         name: &str,
         wanted: Wanted,
         banner: Option<String>,
-        stop: &'a Stop,
+        stop: &'a Shutdown,
         output: Output,
-    ) -> Result<Self, Failure> {
+    ) -> Result<Self, CliError> {
         let colours = Colours::of(&output);
-        let refused = |what: &str, error| Failure::new(1, format!("cannot {what}: {error}"));
+        let refused = |what: &str, error| CliError::new(1, format!("cannot {what}: {error}"));
         let no_keys = |error| {
             let message =
                 format!("top cannot read keys: stdin is not a terminal and /dev/tty: {error}");
-            Failure::new(2, message)
+            CliError::new(2, message)
         };
         let keyboard = keyboard().map_err(no_keys)?;
         let resized = resizes().map_err(|error| refused("wait for signals", error))?;
@@ -116,7 +116,7 @@ impl<'a> Session<'a> {
         mut self,
         builder: &SubscriberBuilder<()>,
         ends: Ends,
-    ) -> Result<Option<Followed>, Failure> {
+    ) -> Result<Option<Followed>, CliError> {
         let mut table = None;
         let followed = self.draw_on(builder, ends, &mut table);
         drop(self.screen);
@@ -132,7 +132,7 @@ impl<'a> Session<'a> {
         builder: &SubscriberBuilder<()>,
         ends: Ends,
         table: &mut Option<UntypedSubscriber>,
-    ) -> Result<(), Failure> {
+    ) -> Result<(), CliError> {
         loop {
             let awake = match table {
                 Some(table) => self.app.refresh(table)?,
@@ -163,7 +163,7 @@ impl<'a> Session<'a> {
         &mut self,
         builder: &SubscriberBuilder<()>,
         table: &mut Option<UntypedSubscriber>,
-    ) -> Result<bool, Failure> {
+    ) -> Result<bool, CliError> {
         match attach(builder) {
             Err(Error::NotFound { .. }) => Ok(false),
             found => {
@@ -178,7 +178,7 @@ impl<'a> Session<'a> {
     }
 
     /// Draws if the picture has changed and the last one is old enough.
-    fn draw(&mut self, table: Option<&UntypedSubscriber>, now: Instant) -> Result<(), Failure> {
+    fn draw(&mut self, table: Option<&UntypedSubscriber>, now: Instant) -> Result<(), CliError> {
         let past = self
             .drawn
             .map_or(Duration::MAX, |drawn| now.saturating_duration_since(drawn));
@@ -214,7 +214,7 @@ impl<'a> Session<'a> {
         &mut self,
         table: Option<&UntypedSubscriber>,
         time: Option<Duration>,
-    ) -> Result<Woken, Failure> {
+    ) -> Result<Woken, CliError> {
         let mut awaited: Vec<(BorrowedFd<'_>, PollFlags)> = vec![
             (self.keyboard.as_fd(), PollFlags::POLLIN),
             (self.resized.as_fd(), PollFlags::POLLIN),
@@ -236,7 +236,7 @@ impl<'a> Session<'a> {
     }
 
     /// Handles pressed keys. Returns true if the view must end.
-    fn press(&mut self, table: Option<&UntypedSubscriber>) -> Result<bool, Failure> {
+    fn press(&mut self, table: Option<&UntypedSubscriber>) -> Result<bool, CliError> {
         let mut bytes = [0; MOST_KEYS];
         let read = match self.keyboard.read(&mut bytes) {
             Ok(0) => return Ok(true),

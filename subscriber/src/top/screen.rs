@@ -193,13 +193,13 @@ mod tests {
     use nix::sys::termios::{LocalFlags, tcgetattr};
 
     use super::*;
-    use crate::shell::Stop;
+    use crate::shell::Shutdown;
 
     /// Environment variable set for the child process that panics.
     const ROLE: &str = "TABLECAST_TEST_PANICS";
 
     fn panic_in_a_picture() {
-        let stop = Stop::install().unwrap();
+        let stop = Shutdown::install().unwrap();
         let mut screen = Screen::open(Output::stdout(&stop).unwrap()).unwrap();
         screen
             .draw(|buffer| {

@@ -5,8 +5,8 @@
 
 use std::ops::Range;
 
-use crate::point::wrong;
-use crate::shell::Failure;
+use crate::diagnostic::wrong;
+use crate::shell::CliError;
 
 /// What stands between field and value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,7 +60,7 @@ impl Condition {
     ///
     /// # Errors
     /// Wrong arguments, with the place.
-    pub fn parse(text: &str) -> Result<Self, Failure> {
+    pub fn parse(text: &str) -> Result<Self, CliError> {
         let refuse = |what: &str, at| wrong(&format!("--where: {what}"), text, at);
         let start = skip_blanks(text, 0);
         let field = piece(text, start, |letter| {
@@ -108,7 +108,7 @@ impl Condition {
     }
 
     /// What is wrong with its field.
-    pub fn wrong_field(&self, message: &str) -> Failure {
+    pub fn wrong_field(&self, message: &str) -> CliError {
         wrong(
             &format!("--where: {message}"),
             &self.text,
@@ -117,7 +117,7 @@ impl Condition {
     }
 
     /// What is wrong with its operator.
-    pub fn wrong_operator(&self, message: &str) -> Failure {
+    pub fn wrong_operator(&self, message: &str) -> CliError {
         wrong(
             &format!("--where: {message}"),
             &self.text,
@@ -126,7 +126,7 @@ impl Condition {
     }
 
     /// What is wrong with its value.
-    pub fn wrong_value(&self, message: &str) -> Failure {
+    pub fn wrong_value(&self, message: &str) -> CliError {
         wrong(
             &format!("--where: {message}"),
             &self.text,

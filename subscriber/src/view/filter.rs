@@ -10,7 +10,7 @@ use common::{Error, IpNet, Kind, RowRef, Schema, Value};
 
 use super::condition::{Condition, Operator};
 use super::shown::no_such_field;
-use crate::shell::Failure;
+use crate::shell::CliError;
 
 /// All of the conditions.
 pub struct Filter {
@@ -40,7 +40,7 @@ impl Filter {
     ///
     /// # Errors
     /// Wrong arguments, with the place.
-    pub fn bind(conditions: &[Condition], schema: &Schema) -> Result<Self, Failure> {
+    pub fn bind(conditions: &[Condition], schema: &Schema) -> Result<Self, CliError> {
         let bind = |condition| Test::bind(condition, schema);
         let tests = conditions.iter().map(bind).collect::<Result<_, _>>()?;
         Ok(Self { tests })
@@ -69,7 +69,7 @@ impl Filter {
 }
 
 impl Test {
-    fn bind(condition: &Condition, schema: &Schema) -> Result<Self, Failure> {
+    fn bind(condition: &Condition, schema: &Schema) -> Result<Self, CliError> {
         let name = &condition.field.text;
         let Some((field, found)) = schema.field(name) else {
             return Err(condition.wrong_field(&no_such_field(name, schema)));
@@ -81,7 +81,7 @@ impl Test {
 }
 
 impl Asks {
-    fn bind(condition: &Condition, kind: Kind) -> Result<Self, Failure> {
+    fn bind(condition: &Condition, kind: Kind) -> Result<Self, CliError> {
         let (name, text) = (&condition.field.text, condition.value.text.as_str());
         let network = || {
             network(text).ok_or_else(|| {
@@ -197,7 +197,7 @@ mod tests {
         row
     }
 
-    fn filter(text: &str) -> Result<Filter, Failure> {
+    fn filter(text: &str) -> Result<Filter, CliError> {
         let schema = Schema::parse(FIELDS, None).unwrap();
         Filter::bind(&[Condition::parse(text)?], &schema)
     }

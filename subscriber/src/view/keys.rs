@@ -5,8 +5,8 @@ use std::ops::Range;
 
 use common::{Error, Field, RowRef, Schema, UntypedSubscriber};
 
-use crate::point::wrong;
-use crate::shell::Failure;
+use crate::diagnostic::wrong;
+use crate::shell::CliError;
 
 /// KEYs as a schema reads them. Without any, every row is asked for.
 pub struct Keys {
@@ -19,7 +19,7 @@ impl Keys {
     ///
     /// # Errors
     /// Wrong arguments, with the place.
-    pub fn parse(texts: &[String], schema: &Schema) -> Result<Self, Failure> {
+    pub fn parse(texts: &[String], schema: &Schema) -> Result<Self, CliError> {
         let (mut given, mut set) = (Vec::new(), HashSet::new());
         for text in texts {
             let key = schema
@@ -55,7 +55,7 @@ impl Keys {
 }
 
 /// What is wrong with a KEY, and what it should be.
-fn refusal(text: &str, schema: &Schema, error: &Error) -> Failure {
+fn refusal(text: &str, schema: &Schema, error: &Error) -> CliError {
     let fields: Vec<&Field> = schema.key_fields().collect();
     let kinds: Vec<String> = fields
         .iter()

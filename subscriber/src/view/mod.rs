@@ -10,7 +10,7 @@ use common::{Change, RowRef, Schema, UntypedChanges, UntypedSubscriber};
 
 use crate::args;
 use crate::order::Order;
-use crate::shell::Failure;
+use crate::shell::CliError;
 use keys::Keys;
 
 mod condition;
@@ -43,7 +43,7 @@ pub struct View {
 ///
 /// # Errors
 /// Wrong arguments, with the place.
-pub fn conditions(asked: &args::Asked) -> Result<Vec<Condition>, Failure> {
+pub fn conditions(asked: &args::Asked) -> Result<Vec<Condition>, CliError> {
     let texts = asked.conditions.iter();
     texts.map(|text| Condition::parse(text)).collect()
 }
@@ -53,7 +53,7 @@ impl Request {
     ///
     /// # Errors
     /// Wrong arguments, with the place.
-    pub fn read(asked: &args::Table) -> Result<Self, Failure> {
+    pub fn read(asked: &args::Table) -> Result<Self, CliError> {
         let args::Asked { fields, sort, .. } = &asked.asked;
         Ok(Self {
             keys: asked.keys.clone(),
@@ -67,7 +67,7 @@ impl Request {
     ///
     /// # Errors
     /// Wrong arguments, with the place.
-    pub fn view(&self, schema: &Arc<Schema>) -> Result<View, Failure> {
+    pub fn view(&self, schema: &Arc<Schema>) -> Result<View, CliError> {
         Ok(View {
             projection: match &self.fields {
                 Some(fields) => Projection::parse(fields, schema)?,

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use common::{Change, Field, KeyRef, RowRef, Schema, Value};
 use serde::{Serialize, Serializer};
 
-use crate::point::wrong;
-use crate::shell::Failure;
-use crate::shell::nearest::nearest;
+use crate::diagnostic::wrong;
+use crate::shell::CliError;
+use crate::shell::suggest::nearest;
 
 /// Fields of a schema.
 #[derive(Debug)]
@@ -39,7 +39,7 @@ impl Projection {
     ///
     /// # Errors
     /// Wrong arguments, with the place.
-    pub fn parse(text: &str, schema: &Arc<Schema>) -> Result<Self, Failure> {
+    pub fn parse(text: &str, schema: &Arc<Schema>) -> Result<Self, CliError> {
         let mut fields = Vec::new();
         for (name, at) in parts(text) {
             let refuse = |what: &str| wrong(&format!("--fields: {what}"), text, at.clone());

@@ -28,10 +28,10 @@ use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 use crate::args;
 use crate::format::change_line;
-use crate::news::word;
 use crate::output::PIPE_BYTES;
+use crate::publisher_status::word;
 use crate::service;
-use crate::shell::{Failure, Stop, environment, start_error, tell};
+use crate::shell::{CliError, Shutdown, environment, start_error, tell};
 use crate::view::Shown;
 use crate::watch::group::Group;
 
@@ -61,7 +61,7 @@ pub struct Runner {
     command: Vec<OsString>,
     /// The exit code of the last run that failed.
     failure: Option<u8>,
-    stop: Stop,
+    stop: Shutdown,
     deadline: Option<Instant>,
     /// The variables of the environment that are flags of this watch.
     own_variables: Vec<String>,
@@ -69,7 +69,7 @@ pub struct Runner {
 
 impl Runner {
     /// Of a command and its arguments. `stop` and `deadline` end it.
-    pub fn new(command: &[OsString], stop: &Stop, deadline: Option<Instant>) -> Self {
+    pub fn new(command: &[OsString], stop: &Shutdown, deadline: Option<Instant>) -> Self {
         Self {
             command: command.to_vec(),
             failure: None,
@@ -88,7 +88,7 @@ impl Runner {
         event: Event,
         table: &UntypedSubscriber,
         changes: impl ExactSizeIterator<Item = Change<Shown<'a>>>,
-    ) -> Result<(), Failure> {
+    ) -> Result<(), CliError> {
         let (program, version) = (self.command[0].as_os_str(), table.version());
         let mut command = Command::new(program);
         // What was meant for this watch would be taken for the flags of another one.
@@ -134,9 +134,9 @@ impl Runner {
     ///
     /// # Errors
     /// The exit code of the last run that failed. The failure is reported already.
-    pub fn outcome(&self) -> Result<(), Failure> {
+    pub fn outcome(&self) -> Result<(), CliError> {
         self.failure
-            .map_or(Ok(()), |code| Err(Failure::new(code, "")))
+            .map_or(Ok(()), |code| Err(CliError::new(code, "")))
     }
 }
 
@@ -148,7 +148,7 @@ fn exit_code(status: ExitStatus) -> u8 {
         .unwrap_or(1)
 }
 
-fn cannot_start(program: &OsStr, error: &io::Error) -> Failure {
+fn cannot_start(program: &OsStr, error: &io::Error) -> CliError {
     let is_missing = error.kind() == io::ErrorKind::NotFound;
     let (code, reason) = match (is_missing, is_there(program)) {
         (true, false) => (NO_SUCH_COMMAND, start_error(error)),
@@ -158,7 +158,7 @@ fn cannot_start(program: &OsStr, error: &io::Error) -> Failure {
         }
         (false, _) => (CANNOT_START, start_error(error)),
     };
-    Failure::new(code, format!("cannot run {program:?}: {reason}"))
+    CliError::new(code, format!("cannot run {program:?}: {reason}"))
 }
 
 /// Returns true if there is a file for the program, here or in `PATH`.
@@ -180,8 +180,8 @@ fn may_pass(error: &io::Error) -> bool {
     )
 }
 
-fn cannot_wait(program: &OsStr, error: impl fmt::Display) -> Failure {
-    Failure::new(1, format!("cannot wait for {program:?}: {error}"))
+fn cannot_wait(program: &OsStr, error: impl fmt::Display) -> CliError {
+    CliError::new(1, format!("cannot wait for {program:?}: {error}"))
 }
 
 /// What the command finds in its environment.
@@ -214,7 +214,7 @@ struct Running<'r> {
 }
 
 impl<'r> Running<'r> {
-    fn new(mut child: Child, group: Group, runner: &'r Runner) -> Result<Self, Failure> {
+    fn new(mut child: Child, group: Group, runner: &'r Runner) -> Result<Self, CliError> {
         match pidfd_open(Pid::from_child(&child), PidfdFlags::empty()) {
             Ok(process) => Ok(Self {
                 child,

@@ -6,17 +6,17 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use common::{Cause, Error, Publisher, Result, Subscriber, UntypedSubscriber};
+use tests::checked_rows::{Account, Ledger, check};
 use tests::clean::inheriting;
 use tests::confined::{become_limited, play_new_pids};
-use tests::ledger::{Account, Ledger, check};
 use tests::model::operation::Operation;
 use tests::model::performer::Performer;
 use tests::netns::{play_kernel, play_within};
-use tests::play::Play;
+use tests::role_io::{end_with_stdin, fail, say, stay, told_to_end};
+use tests::scenario::Play;
 use tests::script::{Item, Script};
 use tests::stepper::{be_traced, mark};
 use tests::vandal::{Harm, rage};
-use tests::voice::{end_with_stdin, fail, say, stay, told_to_end};
 use tests::{LIMIT, NEVER};
 
 struct Arguments(std::iter::Skip<std::env::Args>);

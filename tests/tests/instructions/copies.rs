@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use common::internals::header;
 use common::{PublisherState, Subscriber};
-use tests::picture::{Named, Picture, Scene};
-use tests::play::Play;
+use tests::object_state::{Named, Picture, Scene};
 use tests::replica::Replica;
+use tests::scenario::Play;
 use tests::script::{Item, ItemKey};
 use tests::stepper::{Maps, Stepper};
 use tests::table::Table;

@@ -1,8 +1,8 @@
 //! The tables that may be seen in the course of a play, and when.
 
 use common::Subscriber;
-use tests::picture::Picture;
-use tests::play::{Play, Rows};
+use tests::object_state::Picture;
+use tests::scenario::{Play, Rows};
 use tests::script::Item;
 
 use crate::followers::rows_of;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use common::{Cause, Error, Publisher, PublisherState, Row, Subscriber};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use tests::LIMIT;
-use tests::play::{Play, Rows};
+use tests::scenario::{Play, Rows};
 use tests::script::Item;
 
 use crate::expected::Expected;

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use common::internals::header;
 use rand::RngExt;
-use tests::picture::{Picture, Scene};
-use tests::play::Play;
+use tests::object_state::{Picture, Scene};
+use tests::scenario::Play;
 use tests::stepper::Stepper;
 use tests::{NEVER, role};
 

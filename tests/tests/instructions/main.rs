@@ -16,8 +16,8 @@ mod expected;
 mod followers;
 mod kills;
 
-use tests::picture::Picture;
-use tests::play::Play;
+use tests::object_state::Picture;
+use tests::scenario::Play;
 use tests::stepper::Stepper;
 use tests::table::Table;
 use tests::{role, skip};

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::index::{Hash, KeyHasher, KeyIndex};
-use crate::memory::{self, Lines, NoMemory};
+use crate::memory::{self, AlignedWords, NoMemory};
 use crate::schema::Schema;
 
 /// Rows of one schema, a slot each.
@@ -13,12 +13,12 @@ pub(super) struct Rows {
     row_words: usize,
     /// [`Schema::key_word`].
     key_word: Option<usize>,
-    words: Lines,
+    words: AlignedWords,
 }
 
 impl Rows {
     /// The rows that stand in `words` one after the other.
-    pub(super) fn new(schema: &Arc<Schema>, words: Lines) -> Self {
+    pub(super) fn new(schema: &Arc<Schema>, words: AlignedWords) -> Self {
         Self {
             schema: Arc::clone(schema),
             hasher: KeyHasher::default(),

@@ -3,7 +3,7 @@
 use super::*;
 use crate::layout::{Geometry, header};
 use crate::sync::{AtomicU64, Ordering};
-use crate::table::journal::Mark;
+use crate::table::journal::Cursor;
 use crate::table::{WritableTable, last_commit};
 use crate::word::read_only;
 
@@ -12,7 +12,7 @@ struct Pair {
     words: Vec<AtomicU64>,
     geometry: Geometry,
     copy: LocalCopy,
-    mark: Mark,
+    mark: Cursor,
 }
 
 impl Pair {
@@ -26,8 +26,8 @@ impl Pair {
         Self {
             words,
             geometry,
-            copy: LocalCopy::whole(&schema, Lines::default(), Vec::new()),
-            mark: Mark::at(1),
+            copy: LocalCopy::whole(&schema, AlignedWords::default(), Vec::new()),
+            mark: Cursor::at(1),
         }
     }
 

@@ -3,18 +3,18 @@
 //! They are listed while the journal names them. Where blocks are searched there may be as many as the table has, and as many again in
 //! the next pass: from then on they are put where their slots say.
 
-use super::places::Places;
-use super::{Aside, Failed, Known, Lists, Row, catch_up};
+use super::places::SlotBuffer;
+use super::{ChangeSink, Failed, Lists, ReadWindow, Row, catch_up};
 use crate::bits::set_bits;
-use crate::memory::{Lines, NoMemory};
+use crate::memory::{AlignedWords, NoMemory};
 use crate::scratch::Scratch;
 use crate::table::Table;
-use crate::table::journal::Mark;
-use crate::table::read::Overtaken;
+use crate::table::journal::Cursor;
+use crate::table::read::Overwritten;
 
 /// One row that changed: where it stands now, or that it is gone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Moved {
+pub struct ChangedRow {
     /// The row's place.
     pub slot: u32,
     /// Where its words begin among [`Staging::row`]'s; None if it was deleted.
@@ -29,10 +29,10 @@ pub struct Staging {
 }
 
 struct Rows {
-    moved: Scratch<Moved>,
+    moved: Scratch<ChangedRow>,
     words: Scratch<u64>,
     row_words: usize,
-    places: Places<Lines>,
+    places: SlotBuffer<AlignedWords>,
     /// Whether rows are there, and not in `words`.
     in_places: bool,
 }
@@ -43,7 +43,7 @@ impl Default for Rows {
             moved: Scratch::default(),
             words: Scratch::default(),
             row_words: 0,
-            places: Places::new(Lines::default()),
+            places: SlotBuffer::new(AlignedWords::default()),
             in_places: false,
         }
     }
@@ -55,7 +55,7 @@ impl Rows {
             self.places.clear();
         } else {
             // It may be as large as a table, and is seldom needed.
-            self.places = Places::new(Lines::default());
+            self.places = SlotBuffer::new(AlignedWords::default());
         }
         self.in_places = false;
         self.moved.recycle();
@@ -91,7 +91,7 @@ impl Rows {
             moved.clear();
             moved.extend(set_bits(&self.places.written).map(|slot| {
                 let is_live = self.places.live[slot / 64] >> (slot % 64) & 1 == 1;
-                Moved {
+                ChangedRow {
                     slot: slot as u32,
                     start: is_live.then_some(slot * self.row_words),
                 }
@@ -105,7 +105,7 @@ impl Rows {
     }
 }
 
-impl Aside for Rows {
+impl ChangeSink for Rows {
     fn reserve(&mut self, table: &Table<'_>, listed: Option<usize>) -> Result<(), NoMemory> {
         self.row_words = table.row_words();
         // Several passes may list a row several times. Places take no more memory than the table.
@@ -121,7 +121,7 @@ impl Aside for Rows {
     }
 
     #[inline]
-    fn take(&mut self, table: &Table<'_>, row: Row<'_, '_>) -> Result<(), Overtaken> {
+    fn take(&mut self, table: &Table<'_>, row: Row<'_, '_>) -> Result<(), Overwritten> {
         if self.in_places {
             return self.places.take(table, row);
         }
@@ -133,7 +133,7 @@ impl Aside for Rows {
             self.words.truncate(start);
         }
         if read?.is_some() {
-            self.moved.push(Moved {
+            self.moved.push(ChangedRow {
                 slot: row.slot as u32,
                 start: keep.then_some(start),
             });
@@ -141,7 +141,7 @@ impl Aside for Rows {
         Ok(())
     }
 
-    fn take_block(&mut self, table: &Table<'_>, number: usize, known: Known) -> u64 {
+    fn take_block(&mut self, table: &Table<'_>, number: usize, known: ReadWindow) -> u64 {
         self.places.take_block(table, number, known)
     }
 }
@@ -154,10 +154,10 @@ impl Staging {
     /// [`Failed`].
     pub fn catch_up<'m, E>(
         &mut self,
-        since: Mark,
+        since: Cursor,
         passes: u32,
         look: impl FnMut() -> Result<(u64, Table<'m>), E>,
-    ) -> Result<Mark, Failed<E>> {
+    ) -> Result<Cursor, Failed<E>> {
         self.rows.clear();
         let (mark, passes) = catch_up(&mut self.rows, since, passes, &mut self.lists, look)?;
         if self.rows.in_places || passes > 1 {
@@ -194,7 +194,7 @@ impl Staging {
     }
 
     /// The rows that changed, each slot once.
-    pub fn moved(&self) -> &[Moved] {
+    pub fn moved(&self) -> &[ChangedRow] {
         &self.rows.moved
     }
 
@@ -206,7 +206,7 @@ impl Staging {
     }
 
     /// The words of a row that is live.
-    pub fn row(&self, moved: &Moved) -> Option<&[u64]> {
+    pub fn row(&self, moved: &ChangedRow) -> Option<&[u64]> {
         let start = moved.start?;
         let words = match self.rows.in_places {
             true => &self.rows.places.rows[..],

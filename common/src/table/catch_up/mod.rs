@@ -16,12 +16,12 @@
 mod changed;
 mod places;
 
-pub use changed::{Moved, Staging};
+pub use changed::{ChangedRow, Staging};
 pub use places::{Destination, copy_all};
 
 use super::Table;
-use super::journal::Mark;
-use super::read::{Block, Overtaken};
+use super::journal::Cursor;
+use super::read::{Block, Overwritten};
 use crate::bits::set_bits;
 use crate::layout::BLOCK_ROWS;
 use crate::memory::NoMemory;
@@ -51,16 +51,16 @@ impl<E> From<NoMemory> for Failed<E> {
 }
 
 /// Takes what a catching up reads.
-trait Aside {
+trait ChangeSink {
     /// Makes room for the rows of one pass over `table`: `listed` rows, or rows of any of its blocks. Called before the pass
     /// takes any.
     fn reserve(&mut self, table: &Table<'_>, listed: Option<usize>) -> Result<(), NoMemory>;
 
     /// Copies aside the row, if it was written after what is known of it.
-    fn take(&mut self, table: &Table<'_>, row: Row<'_, '_>) -> Result<(), Overtaken>;
+    fn take(&mut self, table: &Table<'_>, row: Row<'_, '_>) -> Result<(), Overwritten>;
 
     /// The same for all rows of a block. Returns a bit for each that must be read again.
-    fn take_block(&mut self, table: &Table<'_>, number: usize, known: Known) -> u64;
+    fn take_block(&mut self, table: &Table<'_>, number: usize, known: ReadWindow) -> u64;
 
     /// The same for these slots.
     #[inline]
@@ -68,7 +68,7 @@ trait Aside {
         &mut self,
         table: &Table<'_>,
         slots: &[u32],
-        known: Known,
+        known: ReadWindow,
         failed: &mut Vec<u32>,
     ) {
         let fetch_tags = |slot: &u32| table.prefetch_tags(*slot as usize);
@@ -89,7 +89,7 @@ trait Aside {
 
 /// What is to be read is the table as of `version`; rows are known as of `since`.
 #[derive(Clone, Copy)]
-struct Known {
+struct ReadWindow {
     version: u64,
     since: u64,
 }
@@ -98,14 +98,14 @@ struct Known {
 struct Row<'b, 'm> {
     block: &'b Block<'m>,
     slot: usize,
-    known: Known,
+    known: ReadWindow,
 }
 
 impl Row<'_, '_> {
     /// Whether the row was written, and if so whether it is live; `words` then holds it.
     #[inline]
-    fn read(&self, words: &mut [u64]) -> Result<Option<bool>, Overtaken> {
-        let Known { version, since } = self.known;
+    fn read(&self, words: &mut [u64]) -> Result<Option<bool>, Overwritten> {
+        let ReadWindow { version, since } = self.known;
         let tag = self
             .block
             .read(self.slot % BLOCK_ROWS, version, since, words)?;
@@ -126,12 +126,12 @@ struct Lists {
 
 /// Makes at most `passes` passes for `aside`; see [`Staging::catch_up`]. Also returns how many passes it made.
 fn catch_up<'m, E>(
-    aside: &mut impl Aside,
-    since: Mark,
+    aside: &mut impl ChangeSink,
+    since: Cursor,
     passes: u32,
     lists: &mut Lists,
     mut look: impl FnMut() -> Result<(u64, Table<'m>), E>,
-) -> Result<(Mark, u32), Failed<E>> {
+) -> Result<(Cursor, u32), Failed<E>> {
     let Lists {
         failed,
         again,
@@ -145,7 +145,7 @@ fn catch_up<'m, E>(
     for pass in 1..=passes {
         let (version, table) = look().map_err(Failed::Caller)?;
         let mark = table.mark(version);
-        let known = |since: Mark| Known {
+        let known = |since: Cursor| ReadWindow {
             version,
             since: since.version,
         };

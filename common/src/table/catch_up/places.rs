@@ -1,11 +1,11 @@
 //! Rows each where its slot says: all of a table, or so many that it is no use to list them.
 
-use super::{Aside, Failed, Known, Lists, Row, catch_up};
+use super::{ChangeSink, Failed, Lists, ReadWindow, Row, catch_up};
 use crate::layout::BLOCK_ROWS;
-use crate::memory::{Lines, NoMemory, try_extend};
+use crate::memory::{AlignedWords, NoMemory, try_extend};
 use crate::table::Table;
-use crate::table::journal::Mark;
-use crate::table::read::{Overtaken, Tags};
+use crate::table::journal::Cursor;
+use crate::table::read::{Overwritten, Tags};
 
 /// Where the rows of a whole table go.
 pub trait Destination {
@@ -19,7 +19,7 @@ pub trait Destination {
     fn words(&mut self) -> &mut [u64];
 }
 
-impl Destination for Lines {
+impl Destination for AlignedWords {
     fn reserve(&mut self, words: usize) -> Result<(), NoMemory> {
         self.try_grow(words)
     }
@@ -42,14 +42,14 @@ impl<D: Destination> Destination for &mut D {
 }
 
 /// Rows by slot, and of each a bit whether it was written, and one whether it is live.
-pub(super) struct Places<D> {
+pub(super) struct SlotBuffer<D> {
     pub(super) rows: D,
     pub(super) written: Vec<u64>,
     pub(super) live: Vec<u64>,
     tags: Tags,
 }
 
-impl<D: Destination> Places<D> {
+impl<D: Destination> SlotBuffer<D> {
     pub(super) fn new(rows: D) -> Self {
         Self {
             rows,
@@ -83,12 +83,12 @@ impl<D: Destination> Places<D> {
     }
 }
 
-impl<D: Destination> Aside for Places<D> {
+impl<D: Destination> ChangeSink for SlotBuffer<D> {
     fn reserve(&mut self, table: &Table<'_>, _listed: Option<usize>) -> Result<(), NoMemory> {
         self.reserve_all(table)
     }
 
-    fn take(&mut self, table: &Table<'_>, row: Row<'_, '_>) -> Result<(), Overtaken> {
+    fn take(&mut self, table: &Table<'_>, row: Row<'_, '_>) -> Result<(), Overwritten> {
         let row_words = table.row_words();
         let words = &mut self.rows.words()[row.slot * row_words..][..row_words];
         if let Some(is_live) = row.read(words)? {
@@ -97,7 +97,7 @@ impl<D: Destination> Aside for Places<D> {
         Ok(())
     }
 
-    fn take_block(&mut self, table: &Table<'_>, number: usize, known: Known) -> u64 {
+    fn take_block(&mut self, table: &Table<'_>, number: usize, known: ReadWindow) -> u64 {
         let first = number * BLOCK_ROWS;
         let rows = BLOCK_ROWS.min(table.rows() - first);
         if first + BLOCK_ROWS < table.rows() {
@@ -105,7 +105,7 @@ impl<D: Destination> Aside for Places<D> {
         }
         let row_words = table.row_words();
         let words = &mut self.rows.words()[first * row_words..][..rows * row_words];
-        let Known { version, since } = known;
+        let ReadWindow { version, since } = known;
         let block = table.block(number);
         let answers = block.read_all(version, since, words, &mut self.tags);
         self.note(first, answers.written & !answers.failed, answers.live);
@@ -123,13 +123,13 @@ pub fn copy_all<'m, E>(
     live: &mut Vec<u64>,
     passes: u32,
     look: impl FnMut() -> Result<(u64, Table<'m>), E>,
-) -> Result<Mark, Failed<E>> {
-    let mut places = Places::new(rows);
+) -> Result<Cursor, Failed<E>> {
+    let mut places = SlotBuffer::new(rows);
     std::mem::swap(&mut places.live, live);
     places.clear();
     let reached = catch_up(
         &mut places,
-        Mark::START,
+        Cursor::START,
         passes,
         &mut Lists::default(),
         look,

@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 
 use super::*;
 use crate::layout::{Geometry, header};
-use crate::memory::Lines;
+use crate::memory::AlignedWords;
 use crate::random::random;
 use crate::sync::{AtomicU64, Ordering};
 use crate::table::{WritableTable, last_commit};
@@ -27,9 +27,9 @@ fn following_at_any_distance_is_the_same_as_following_each_commit() {
     let table = WritableTable::new(&words, &geometry, ROWS).unwrap();
     let mut model: BTreeMap<usize, [u64; 2]> = BTreeMap::new();
     // The last one has no place in the journal, and searches blocks.
-    let [mut near, mut far, mut lost] = [(); 3].map(|()| (Mark::at(1), BTreeMap::new()));
+    let [mut near, mut far, mut lost] = [(); 3].map(|()| (Cursor::at(1), BTreeMap::new()));
     let mut staging = Staging::default();
-    let mut follow = |follower: &mut (Mark, BTreeMap<usize, [u64; 2]>)| {
+    let mut follow = |follower: &mut (Cursor, BTreeMap<usize, [u64; 2]>)| {
         let look = || Ok::<_, ()>((last_commit(read_only(&words)), *table));
         follower.0 = staging.catch_up(follower.0, 1, look).unwrap();
         for moved in staging.moved() {
@@ -67,7 +67,7 @@ fn following_at_any_distance_is_the_same_as_following_each_commit() {
             "what changed, and nothing else"
         );
         assert_eq!((near.0.version, &near.1), (version, &model));
-        lost.0 = Mark::at(lost.0.version);
+        lost.0 = Cursor::at(lost.0.version);
         assert_eq!(follow(&mut lost), changes.len(), "of these blocks");
         assert_eq!(lost, near);
         if version % 97 == 0 {
@@ -102,7 +102,7 @@ fn rows_rewritten_while_they_are_copied_are_taken_in_a_later_pass() {
         (0..3_u64.saturating_sub(pass)).for_each(|more| commit(version + 1 + more));
         Ok::<_, ()>((version, *table))
     };
-    let reached = staging.catch_up(Mark::at(1), 5, look).unwrap();
+    let reached = staging.catch_up(Cursor::at(1), 5, look).unwrap();
     assert_eq!(reached.version, 4);
     let found: Vec<_> = staging
         .moved()
@@ -112,7 +112,7 @@ fn rows_rewritten_while_they_are_copied_are_taken_in_a_later_pass() {
     assert_eq!(found, [(0, 4), (9, 4)]);
 
     let mut version = 6;
-    let outrun = staging.catch_up(Mark::at(1), 5, || {
+    let outrun = staging.catch_up(Cursor::at(1), 5, || {
         let seen = last_commit(read_only(&words));
         (0..2).for_each(|more| commit(version + more));
         version += 2;
@@ -253,7 +253,7 @@ fn rows_added_after_the_row_count_was_loaded_wait_for_the_next_look() {
                     Table::new(read_only(&words), &geometry, rows).unwrap(),
                 ))
             };
-            let (mut copied, mut live) = (Lines::default(), Vec::new());
+            let (mut copied, mut live) = (AlignedWords::default(), Vec::new());
             let mark = copy_all(&mut copied, &mut live, 1, look).unwrap();
             assert_eq!(mark.version, 2, "capacity {capacity}, {rows} rows");
             let found: Vec<usize> = set_bits(&live).collect();
@@ -311,17 +311,17 @@ struct Counter {
     reads: BTreeMap<usize, usize>,
 }
 
-impl Aside for Counter {
+impl ChangeSink for Counter {
     fn reserve(&mut self, _table: &Table<'_>, _listed: Option<usize>) -> Result<(), NoMemory> {
         Ok(())
     }
 
-    fn take(&mut self, _table: &Table<'_>, row: Row<'_, '_>) -> Result<(), Overtaken> {
+    fn take(&mut self, _table: &Table<'_>, row: Row<'_, '_>) -> Result<(), Overwritten> {
         *self.reads.entry(row.slot).or_default() += 1;
-        Err(Overtaken)
+        Err(Overwritten)
     }
 
-    fn take_block(&mut self, table: &Table<'_>, number: usize, _known: Known) -> u64 {
+    fn take_block(&mut self, table: &Table<'_>, number: usize, _known: ReadWindow) -> u64 {
         let first = number * BLOCK_ROWS;
         for slot in first..table.rows().min(first + BLOCK_ROWS) {
             *self.reads.entry(slot).or_default() += 1;

@@ -3,7 +3,7 @@
 //! The modules, in the order of a row's path:
 //!
 //! - [`settings`]: the user's settings for a file;
-//! - [`watch`], [`follow`], [`hangup`]: decide when to read the file;
+//! - [`watch`], [`follow`], [`sighup`]: decide when to read the file;
 //! - [`reader`], [`content`]: read its bytes in a separate thread; [`text`]: decodes them as text;
 //! - [`csv`], [`jsonl`]: parse the bytes into a table; [`header`], [`names`], [`infer`], [`shape`]:
 //!   find its fields; [`keyed`]: stores its rows by key; [`fault`]: reports errors; [`progress`]:
@@ -23,15 +23,14 @@ use std::time::{Duration, Instant};
 use common::{Error, Schema, UntypedPublisher};
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags};
 use subscriber::service::Stage;
-use subscriber::shell::{Failure, Stop, tell};
+use subscriber::shell::{CliError, Shutdown, tell};
 
-use super::{Progress, Room, Snapshot, Source, Trouble};
+use super::{CapacityPolicy, Progress, Snapshot, Source, SourceError};
 
 pub mod content;
 pub mod csv;
 pub mod fault;
 pub mod follow;
-pub mod hangup;
 pub mod header;
 pub mod infer;
 pub mod jsonl;
@@ -41,15 +40,16 @@ pub mod progress;
 pub mod reader;
 pub mod settings;
 pub mod shape;
+pub mod sighup;
 pub mod text;
 pub mod watch;
 
 use content::Identity;
 use fault::Fault;
 use follow::{Due, Follow};
-use hangup::{Hangups, Request};
 use reader::{Former, Outcome, Reader, Reading};
 use settings::{Format, Settings};
+use sighup::{Hangups, Request};
 use watch::Watch;
 
 /// Interval at which the file is checked even without events.
@@ -78,12 +78,12 @@ pub struct Table {
 /// The source that follows a file.
 pub struct File {
     path: PathBuf,
-    room: Room,
+    room: CapacityPolicy,
     strict: bool,
     reader: Reader,
     watch: Watch,
     hangups: Hangups,
-    stop: Stop,
+    stop: Shutdown,
     /// Combines all descriptors that the source waits for.
     epoll: Epoll,
     follow: Follow,
@@ -124,7 +124,7 @@ pub struct Opening {
     /// Settings for reading the file.
     pub settings: Settings,
     /// The policy for rows beyond the table's capacity.
-    pub room: Room,
+    pub room: CapacityPolicy,
     /// True if a bad version ends the source.
     pub strict: bool,
     /// Receiver of SIGHUP.
@@ -136,8 +136,8 @@ impl File {
     /// during the read.
     ///
     /// # Errors
-    /// Returns a [`Failure`] if the file is bad or the system refuses a descriptor or thread.
-    pub fn open(opening: Opening, stop: &Stop) -> Result<Option<Self>, Failure> {
+    /// Returns a [`CliError`] if the file is bad or the system refuses a descriptor or thread.
+    pub fn open(opening: Opening, stop: &Shutdown) -> Result<Option<Self>, CliError> {
         let Opening {
             path,
             settings,
@@ -151,7 +151,7 @@ impl File {
         };
         let reader = Reader::new(&path, settings)?;
         let (watch, unwatched) = Watch::new(&path);
-        let refused = |errno| Failure::new(1, format!("cannot wait for file changes: {errno}"));
+        let refused = |errno| CliError::new(1, format!("cannot wait for file changes: {errno}"));
         let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).map_err(refused)?;
         let descriptors = [
             Some(reader.descriptor()),
@@ -200,7 +200,7 @@ impl File {
     }
 
     /// Reads the first version. Returns false if the program was stopped before that.
-    fn read_first(&mut self) -> Result<bool, Failure> {
+    fn read_first(&mut self) -> Result<bool, CliError> {
         // Watch the folder before reading, so that no change is missed in between.
         self.arm();
         let progress = progress::Progress::on_terminal(self.path.display().to_string());
@@ -226,7 +226,7 @@ impl File {
     }
 
     /// Processes a finished read. A good table becomes the snapshot to publish.
-    fn take_in(&mut self, reading: Reading) -> Result<(), Failure> {
+    fn take_in(&mut self, reading: Reading) -> Result<(), CliError> {
         let (now, is_young) = (Instant::now(), reading.is_young);
         let is_gone = matches!(reading.outcome, Outcome::Gone);
         if is_gone && self.follow.misses(now) {
@@ -293,10 +293,10 @@ impl File {
 
     /// Reports a fault. Returns it as an error if it ends the source, as the first read and
     /// `is_end` do.
-    fn report(&mut self, fault: &Fault, is_end: bool) -> Result<(), Failure> {
+    fn report(&mut self, fault: &Fault, is_end: bool) -> Result<(), CliError> {
         let name = self.path.display();
         if is_end || self.former.schema.is_none() {
-            return Err(Failure::new(fault.code, format!("{name}: {fault}")));
+            return Err(CliError::new(fault.code, format!("{name}: {fault}")));
         }
         self.in_trouble = true;
         self.refused += 1;
@@ -304,7 +304,7 @@ impl File {
         Ok(())
     }
 
-    fn report_gone(&mut self, reason: &str) -> Result<(), Failure> {
+    fn report_gone(&mut self, reason: &str) -> Result<(), CliError> {
         // When the file comes back it is read and reported even if its bytes are the same.
         self.former.fingerprint = None;
         self.report(&Fault::of_file(reason), false)
@@ -351,7 +351,7 @@ impl File {
     }
 
     /// Starts a read if one is due.
-    fn read_if_due(&mut self, now: Instant) -> Result<(), Trouble> {
+    fn read_if_due(&mut self, now: Instant) -> Result<(), SourceError> {
         if self.reader.is_busy() {
             return Ok(());
         }
@@ -360,7 +360,7 @@ impl File {
             Some(Due::Gone) => {
                 self.reload = Reload::Done;
                 let gone = self.report_gone("there is no such file any more");
-                gone.map_err(Trouble::Input)
+                gone.map_err(SourceError::Input)
             }
             Some(Due::Read) => {
                 let silent = Arc::new(progress::Progress::silent());
@@ -370,7 +370,7 @@ impl File {
                 if let Err(failure) = self.reader.begin(self.former.clone(), silent) {
                     // The lack of threads may be temporary.
                     self.report(&Fault::of_file(failure.to_string()), false)
-                        .map_err(Trouble::Input)?;
+                        .map_err(SourceError::Input)?;
                     self.follow.force(now + RETRY);
                     self.reload = Reload::Done;
                 }
@@ -379,7 +379,11 @@ impl File {
         }
     }
 
-    fn publish(&mut self, now: Instant, publisher: &mut UntypedPublisher) -> Result<(), Trouble> {
+    fn publish(
+        &mut self,
+        now: Instant,
+        publisher: &mut UntypedPublisher,
+    ) -> Result<(), SourceError> {
         let Some((snapshot, _)) = self.fresh.take_if(|(_, due)| *due <= now) else {
             return Ok(());
         };
@@ -393,7 +397,7 @@ impl File {
                 Ok(())
             }
             Err(error @ (Error::Limit { .. } | Error::InvalidSetting { .. })) if is_first => {
-                Err(Trouble::Input(error.into()))
+                Err(SourceError::Input(error.into()))
             }
             // Memory may become available.
             Err(error @ Error::Limit { .. }) => {
@@ -409,7 +413,7 @@ impl File {
             }
             Err(error @ Error::InvalidSetting { .. }) => {
                 let fault = Fault::of_file(error.to_string());
-                self.report(&fault, self.strict).map_err(Trouble::Input)
+                self.report(&fault, self.strict).map_err(SourceError::Input)
             }
             Err(error) => Err(error.into()),
         }
@@ -430,9 +434,9 @@ impl Source for File {
             .min()
     }
 
-    fn bring(&mut self, publisher: &mut UntypedPublisher) -> Result<Progress, Trouble> {
+    fn poll(&mut self, publisher: &mut UntypedPublisher) -> Result<Progress, SourceError> {
         if let Some(reading) = self.reader.finished() {
-            self.take_in(reading).map_err(Trouble::Input)?;
+            self.take_in(reading).map_err(SourceError::Input)?;
         }
         let now = Instant::now();
         self.publish(now, publisher)?;
@@ -459,10 +463,10 @@ impl Source for File {
         ))
     }
 
-    fn shortfall(&self) -> Option<Failure> {
+    fn shortfall(&self) -> Option<CliError> {
         let name = self.path.display();
         self.has_left_out.then(|| {
-            Failure::new(
+            CliError::new(
                 1,
                 format!("{name}: the table has no room for all rows: choose a larger --capacity"),
             )

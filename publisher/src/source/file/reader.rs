@@ -7,7 +7,7 @@ use std::thread::JoinHandle;
 
 use common::Schema;
 use nix::sys::eventfd::{EfdFlags, EventFd};
-use subscriber::shell::{Failure, start_error};
+use subscriber::shell::{CliError, start_error};
 
 use super::content::{self, Identity, Unreadable};
 use super::fault::Fault;
@@ -62,11 +62,11 @@ impl Reader {
     /// Creates a reader that is idle.
     ///
     /// # Errors
-    /// Returns a [`Failure`] if the eventfd cannot be created.
-    pub fn new(path: &Path, settings: Settings) -> Result<Self, Failure> {
+    /// Returns a [`CliError`] if the eventfd cannot be created.
+    pub fn new(path: &Path, settings: Settings) -> Result<Self, CliError> {
         let flags = EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK;
         let done = EventFd::from_value_and_flags(0, flags)
-            .map_err(|errno| Failure::new(1, format!("cannot wait for a reader: {errno}")))?;
+            .map_err(|errno| CliError::new(1, format!("cannot wait for a reader: {errno}")))?;
         Ok(Self {
             path: path.into(),
             settings: Arc::new(settings),
@@ -88,8 +88,8 @@ impl Reader {
     /// Starts to read a version. Must not be called while the reader is busy.
     ///
     /// # Errors
-    /// Returns a [`Failure`] if the thread cannot be started.
-    pub fn begin(&mut self, former: Former, progress: Arc<Progress>) -> Result<(), Failure> {
+    /// Returns a [`CliError`] if the thread cannot be started.
+    pub fn begin(&mut self, former: Former, progress: Arc<Progress>) -> Result<(), CliError> {
         debug_assert!(!self.is_busy(), "one version at a time");
         let (path, settings) = (Arc::clone(&self.path), Arc::clone(&self.settings));
         let announce = Announce(Arc::clone(&self.done));
@@ -102,7 +102,7 @@ impl Reader {
         });
         let thread = thread.map_err(|error| {
             let reason = start_error(&error);
-            Failure::new(1, format!("cannot start a reader thread: {reason}"))
+            CliError::new(1, format!("cannot start a reader thread: {reason}"))
         })?;
         self.thread = Some(thread);
         Ok(())

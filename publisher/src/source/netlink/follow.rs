@@ -20,16 +20,16 @@ use std::time::{Duration, Instant};
 use common::{Error, Schema, UntypedPublisher};
 use nix::libc::{RTM_DELLINK, RTM_NEWLINK, RTNLGRP_LINK};
 use subscriber::service::Stage;
-use subscriber::shell::Failure;
+use subscriber::shell::CliError;
 
 use super::channel::{Channel, Received};
+use super::diff;
 use super::dump::{Dump, STALL, Spoilt};
 use super::links::Links;
 use super::message::{Message, messages};
 use super::model::{Effect, Model, When};
 use super::reports::Reports;
-use super::upkeep;
-use crate::source::{Progress, Room, Source, Trouble};
+use crate::source::{CapacityPolicy, Progress, Source, SourceError};
 
 /// The most that is taken over at a time, so that the table is looked after now and then.
 const MAX_BYTES: usize = 4 << 20;
@@ -52,7 +52,7 @@ const RETRY: Duration = Duration::from_secs(1);
 /// One of the kernel's tables.
 pub struct Follow<M: Model> {
     schema: Arc<Schema>,
-    room: Room,
+    room: CapacityPolicy,
     receive_buffer: usize,
     channel: Channel,
     state: State<M>,
@@ -84,8 +84,8 @@ impl<M: Model> Follow<M> {
     /// With room for `receive_buffer` bytes of unread events.
     ///
     /// # Errors
-    /// [`Failure`] if the kernel cannot be asked.
-    pub fn new(receive_buffer: usize, room: Room) -> Result<Self, Failure> {
+    /// [`CliError`] if the kernel cannot be asked.
+    pub fn new(receive_buffer: usize, room: CapacityPolicy) -> Result<Self, CliError> {
         let channel = Self::open(receive_buffer).map_err(|error| unreadable::<M>(&error))?;
         Ok(Self {
             schema: Arc::new(Schema::of::<M::Row>()?),
@@ -194,8 +194,8 @@ impl<M: Model> Follow<M> {
     }
 
     /// Goes on with a dump that is due or complete. `idle`: nothing is left to receive.
-    fn advance(&mut self, idle: bool, publisher: &mut UntypedPublisher) -> Result<(), Trouble> {
-        let refused = |error: io::Error| Trouble::Input(unreadable::<M>(&error));
+    fn advance(&mut self, idle: bool, publisher: &mut UntypedPublisher) -> Result<(), SourceError> {
+        let refused = |error: io::Error| SourceError::Input(unreadable::<M>(&error));
         if self.due_again.is_some_and(|due| due <= Instant::now()) {
             self.due_again = None;
             if let State::Live = self.state {
@@ -228,7 +228,7 @@ impl<M: Model> Follow<M> {
         &mut self,
         mut dump: Dump<M>,
         publisher: &mut UntypedPublisher,
-    ) -> Result<(), Trouble> {
+    ) -> Result<(), SourceError> {
         self.reports.counts.dumps += 1;
         let is_doubtful = self.replay(&mut dump);
         if !dump.spoilt.is_empty() || is_doubtful && self.in_vain < DOUBTS {
@@ -270,12 +270,12 @@ impl<M: Model> Follow<M> {
     }
 
     /// Publishes the groups that were touched.
-    fn publish_touched(&mut self, publisher: &mut UntypedPublisher) -> Result<(), Trouble> {
+    fn publish_touched(&mut self, publisher: &mut UntypedPublisher) -> Result<(), SourceError> {
         if self.touched.is_empty() || self.due_whole.is_some() {
             return Ok(());
         }
         let touched = std::mem::take(&mut self.touched);
-        match upkeep::differences(&self.model, &self.links, &touched, &self.schema, publisher)?
+        match diff::differences(&self.model, &self.links, &touched, &self.schema, publisher)?
             .apply(publisher)
         {
             Ok(()) => Ok(()),
@@ -285,9 +285,9 @@ impl<M: Model> Follow<M> {
     }
 
     /// Makes the table hold exactly the copy, as far as there is room.
-    fn publish_whole(&mut self, publisher: &mut UntypedPublisher) -> Result<(), Trouble> {
+    fn publish_whole(&mut self, publisher: &mut UntypedPublisher) -> Result<(), SourceError> {
         self.touched.clear();
-        let snapshot = upkeep::snapshot(&self.model, &self.links, &self.schema);
+        let snapshot = diff::snapshot(&self.model, &self.links, &self.schema);
         let trouble = match snapshot.publish(publisher, self.room) {
             Ok(trouble) => {
                 self.has_published = true;
@@ -336,9 +336,9 @@ impl<M: Model> Source for Follow<M> {
             .min()
     }
 
-    fn bring(&mut self, publisher: &mut UntypedPublisher) -> Result<Progress, Trouble> {
+    fn poll(&mut self, publisher: &mut UntypedPublisher) -> Result<Progress, SourceError> {
         let received = self.receive();
-        let idle = received.map_err(|error| Trouble::Input(unreadable::<M>(&error)))?;
+        let idle = received.map_err(|error| SourceError::Input(unreadable::<M>(&error)))?;
         if self.due_whole.is_some_and(|due| due <= Instant::now()) {
             self.publish_whole(publisher)?;
         }
@@ -363,8 +363,8 @@ impl<M: Model> Source for Follow<M> {
     }
 }
 
-fn unreadable<M: Model>(error: &io::Error) -> Failure {
-    Failure::new(
+fn unreadable<M: Model>(error: &io::Error) -> CliError {
+    CliError::new(
         5,
         format!("{}: cannot ask the kernel over netlink: {error}", M::WHAT),
     )

@@ -33,8 +33,8 @@ impl Table {
         };
         match run() {
             Ok(()) => Ok((self.rows(), staging.refused, staging.dropped)),
-            Err(Trouble::Input(failure)) => Err(failure.code()),
-            Err(Trouble::Table(error)) => panic!("{error}"),
+            Err(SourceError::Input(failure)) => Err(failure.code()),
+            Err(SourceError::Table(error)) => panic!("{error}"),
         }
     }
 

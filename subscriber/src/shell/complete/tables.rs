@@ -9,8 +9,8 @@ use nix::unistd::{Uid, User};
 
 use super::candidate;
 use crate::attach;
-use crate::news::word;
 use crate::order::Order;
+use crate::publisher_status::word;
 
 /// The largest table whose keys are candidates: more than that are of no help, and must be copied first.
 const MAX_KEYS: usize = 1000;

@@ -5,7 +5,7 @@ use ratatui::layout::Rect;
 use ratatui::style::{Color, Modifier};
 
 use super::*;
-use crate::top::left::Left;
+use crate::top::test_table::Left;
 
 const FIELDS: &str = "id:u32,name:text(24),price:f64,size_bytes:u64,note:text(40)";
 

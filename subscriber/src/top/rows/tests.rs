@@ -3,7 +3,7 @@ use std::collections::HashSet;
 use common::UntypedPublisher;
 
 use super::*;
-use crate::top::left::Left;
+use crate::top::test_table::Left;
 use crate::view::Condition;
 
 /// A publisher and a subscriber in this process.

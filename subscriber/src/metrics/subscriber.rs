@@ -8,12 +8,12 @@ use prometheus_client::registry::Unit;
 
 use super::address::Address;
 use super::bind;
-use super::bound::Bound;
 use super::buckets::Buckets;
-use super::page::{Families, Page};
+use super::encode::{Families, Page};
+use super::listener::Bound;
 use super::server::Server;
-use crate::news::{is_silent, word};
-use crate::shell::Failure;
+use crate::publisher_status::{is_silent, word};
+use crate::shell::CliError;
 
 /// Metrics of a subscriber, and the thread that serves them.
 pub struct Following {
@@ -68,12 +68,12 @@ impl Following {
     ///
     /// # Errors
     /// Fails if the system refuses to listen.
-    pub fn serve_at(address: Option<&Address>, name: &str) -> Result<Option<Self>, Failure> {
+    pub fn serve_at(address: Option<&Address>, name: &str) -> Result<Option<Self>, CliError> {
         let bound = bind(address)?;
         bound.map(|bound| Self::serve(bound, name)).transpose()
     }
 
-    fn serve(bound: Bound, name: &str) -> Result<Self, Failure> {
+    fn serve(bound: Bound, name: &str) -> Result<Self, CliError> {
         let noted = Arc::new(Mutex::new(Noted::default()));
         let shared = Arc::clone(&noted);
         let page = Page::new("subscriber", name, move |families| {

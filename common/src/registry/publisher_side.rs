@@ -2,7 +2,7 @@
 
 use std::os::unix::fs::{FileExt, MetadataExt};
 
-use super::{Deserted, Member, Opened, Words, at};
+use super::{Member, RegistryFile, StaleSlot, Words, at};
 use crate::error::Result;
 use crate::layout::{LAYOUT_VERSION, MAX_SLOTS, REGISTRY_MAGIC};
 use crate::park;
@@ -19,7 +19,7 @@ const PUBLISHER: usize = MAX_SLOTS;
 
 /// The publisher's end of a registry.
 pub struct Registry {
-    pub(super) opened: Opened,
+    pub(super) opened: RegistryFile,
     parks: Vec<u64>,
     records: Vec<u64>,
     /// The slot with which the next round of calls begins.
@@ -46,12 +46,12 @@ impl Registry {
         file.write_all_at(bytemuck::cast_slice(&words), 0)
             .and_then(|()| file.set_len(at::path(slots, slots) as u64))
             .map_err(|error| failure_io(&object, "fill", error))?;
-        let opened = Opened::of(object, file, id, slots, mode & 0o077 != 0)?;
+        let opened = RegistryFile::of(object, file, id, slots, mode & 0o077 != 0)?;
         Ok(Self::held(opened))
     }
 
     /// Locks it as its publisher.
-    fn held(opened: Opened) -> Self {
+    fn held(opened: RegistryFile) -> Self {
         // A neighbour may have locked that byte, too; then the region that names it must do.
         match lock::try_lock(&opened.file, Span::byte(PUBLISHER)) {
             Ok(true) => {}
@@ -71,7 +71,7 @@ impl Registry {
     /// # Errors
     /// What the system refuses.
     pub fn link(&self) -> Result<()> {
-        let Opened { object, file, .. } = &self.opened;
+        let RegistryFile { object, file, .. } = &self.opened;
         if self.has_name() || object::link(file, object)? {
             return Ok(());
         }
@@ -94,7 +94,7 @@ impl Registry {
         if id == 0 {
             return Ok(None);
         }
-        Ok(Opened::open(id, owner, false)?.map(Self::held))
+        Ok(RegistryFile::open(id, owner, false)?.map(Self::held))
     }
 
     /// The random number that names it.
@@ -221,7 +221,7 @@ impl Registry {
     /// # Errors
     /// [`Error::Corrupt`] if somebody damaged the head or the length of the registry, and what the system refuses.
     pub fn sweep(&self) -> Result<Vec<u64>> {
-        let living = self.opened.free_deserted(Deserted::tell)?;
+        let living = self.opened.free_deserted(StaleSlot::tell)?;
         if let Some(words) = self.opened.mapped() {
             // Subscribers raise it only when they claim their slot: overwritten, it would hide them as long as they live.
             let is_called = |slot: &usize| {

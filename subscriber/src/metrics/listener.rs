@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use super::address::Address;
 use super::server::Server;
-use crate::shell::Failure;
+use crate::shell::CliError;
 
 /// Listening socket. Clients that connect wait until it is [served](Self::serve).
 pub struct Bound(Listener);
@@ -33,7 +33,7 @@ impl Bound {
     ///
     /// # Errors
     /// Fails if the address is in use or the system refuses it.
-    pub fn bind(address: &Address) -> Result<Self, Failure> {
+    pub fn bind(address: &Address) -> Result<Self, CliError> {
         let refused = |error: io::Error| {
             let advice = match error.kind() {
                 io::ErrorKind::AddrInUse => {
@@ -45,7 +45,7 @@ impl Bound {
                 }
                 _ => "",
             };
-            Failure::new(
+            CliError::new(
                 1,
                 format!("cannot listen for metrics at {address}: {error}{advice}"),
             )
@@ -80,7 +80,7 @@ impl Bound {
     pub fn serve(
         self,
         page: impl Fn() -> Result<String, fmt::Error> + Send + 'static,
-    ) -> Result<Server, Failure> {
+    ) -> Result<Server, CliError> {
         Server::start(self, Box::new(page))
     }
 

@@ -7,18 +7,18 @@ use std::path::PathBuf;
 
 use nix::errno::Errno;
 
-use super::{Deserted, Opened, at};
+use super::{RegistryFile, StaleSlot, at};
 use crate::error::Result;
 use crate::identity::Identity;
 use crate::park;
 use crate::region::lock::{self, Span};
 use crate::region::object::{failure_io, queue_name};
 use crate::sync::{Ordering, Point, fence};
-use crate::wake::{Address, words};
+use crate::wake::{WakeTarget, words};
 
 /// The subscriber at a slot.
 pub struct Member<'a> {
-    pub(super) opened: &'a Opened,
+    pub(super) opened: &'a RegistryFile,
     /// The slot.
     pub slot: usize,
     /// Its random number.
@@ -32,7 +32,7 @@ impl Member<'_> {
     /// ESRCH if nobody holds the slot's lock, EAGAIN until its owner is ready, EPERM if it names a
     /// process or a path in a registry that other users may write to, EINVAL if it is not valid,
     /// EIO if the record cannot be read.
-    pub fn address(&self) -> nix::Result<Address> {
+    pub fn address(&self) -> nix::Result<WakeTarget> {
         if !lock::is_held(&self.opened.file, Span::byte(self.slot))? {
             return Err(Errno::ESRCH);
         }
@@ -47,26 +47,26 @@ impl Member<'_> {
         load.map_err(|_| Errno::EIO)
     }
 
-    fn signed_address(&self) -> nix::Result<Address> {
+    fn signed_address(&self) -> nix::Result<WakeTarget> {
         let kind = self.load(at::KIND)?;
         if words::name_a_target(kind) && self.opened.mapped().is_none() {
             return Err(Errno::EPERM);
         }
         let name = self.name();
         Ok(match kind {
-            words::QUEUE => Address::Queue(name),
-            words::FUTEX => Address::Commit,
-            words::SPIN => Address::Nowhere,
-            words::SOCKET => Address::Socket(name.trim_start_matches('/').to_owned()),
-            words::SOCKET_AT => Address::SocketAt(self.path()?),
-            words::FIFO => Address::Fifo(self.path()?),
+            words::QUEUE => WakeTarget::Queue(name),
+            words::FUTEX => WakeTarget::Futex,
+            words::SPIN => WakeTarget::Spin,
+            words::SOCKET => WakeTarget::Socket(name.trim_start_matches('/').to_owned()),
+            words::SOCKET_AT => WakeTarget::SocketAt(self.path()?),
+            words::FIFO => WakeTarget::Fifo(self.path()?),
             words::SIGNAL => {
                 let process = Identity {
                     pid: u32::try_from(self.load(at::PID)?).unwrap_or(0),
                     pid_namespace: self.load(at::PID_NAMESPACE)?,
                     start_time: self.load(at::START_TIME)?,
                 };
-                Address::Signal(process, i32::try_from(self.load(at::SIGNAL)?).unwrap_or(0))
+                WakeTarget::Signal(process, i32::try_from(self.load(at::SIGNAL)?).unwrap_or(0))
             }
             _ => return Err(Errno::EINVAL),
         })
@@ -89,18 +89,20 @@ impl Member<'_> {
 
     /// Removes the subscriber's receiver. Its owner is gone or, if `held`, has no publisher left to
     /// wake it.
-    pub(super) fn remove(&self, held: bool) -> Deserted {
+    pub(super) fn remove(&self, held: bool) -> StaleSlot {
         // Between the nonce and the rest of the record, as in `park::is_ready`; also if its owner
         // was not ready. Partner: the fence in `park::sign`.
         fence(Point::SeeNonce, Ordering::Acquire);
         // If the record is not valid, try the queue: only this subscriber can own a queue of this
         // name.
-        let address = self.signed_address().unwrap_or(Address::Queue(self.name()));
+        let address = self
+            .signed_address()
+            .unwrap_or(WakeTarget::Queue(self.name()));
         let is_its = address.path().is_none_or(|path| {
             let derived = path.file_name() == Some(OsStr::new(self.name().trim_start_matches('/')));
-            matches!(address, Address::Fifo(_)) || derived
+            matches!(address, WakeTarget::Fifo(_)) || derived
         });
-        Deserted {
+        StaleSlot {
             object: address.object(),
             removed: if is_its {
                 address.remove(held)
@@ -111,9 +113,9 @@ impl Member<'_> {
     }
 }
 
-impl Opened {
+impl RegistryFile {
     /// Writes the target of the subscriber `nonce` into the record of `slot`.
-    pub(super) fn sign(&self, slot: usize, nonce: u64, address: &Address) -> Result<()> {
+    pub(super) fn sign(&self, slot: usize, nonce: u64, address: &WakeTarget) -> Result<()> {
         if let Some(path) = address.path() {
             let mut bytes = [0; at::PATH_BYTES];
             let path = path.as_os_str().as_bytes();
@@ -126,7 +128,7 @@ impl Opened {
         }
         let own = Identity::own();
         let signal = match address {
-            Address::Signal(_, number) => *number,
+            WakeTarget::Signal(_, number) => *number,
             _ => 0,
         };
         let words = [

@@ -16,7 +16,7 @@ use nix::libc::SI_KERNEL;
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use procfs::process::Process;
-use subscriber::shell::{self, Failure};
+use subscriber::shell::{self, CliError};
 
 /// Maximum time between a shell's signal and the loss of the terminal that caused it.
 const TOGETHER: Duration = Duration::from_secs(2);
@@ -41,8 +41,8 @@ impl Hangups {
     /// start and before another handler is installed.
     ///
     /// # Errors
-    /// Returns a [`Failure`] if the signal cannot be blocked or the signalfd cannot be opened.
-    pub fn take() -> Result<Self, Failure> {
+    /// Returns a [`CliError`] if the signal cannot be blocked or the signalfd cannot be opened.
+    pub fn take() -> Result<Self, CliError> {
         let are_ignored = shell::ignores_hangup();
         let mut hangup = SigSet::empty();
         hangup.add(Signal::SIGHUP);
@@ -50,7 +50,7 @@ impl Hangups {
         let signals = hangup
             .thread_block()
             .and_then(|()| SignalFd::with_flags(&hangup, flags))
-            .map_err(|errno| Failure::new(1, format!("cannot wait for SIGHUP: {errno}")))?;
+            .map_err(|errno| CliError::new(1, format!("cannot wait for SIGHUP: {errno}")))?;
         let judge = Judge::new(are_ignored, has_terminal());
         Ok(Self { signals, judge })
     }

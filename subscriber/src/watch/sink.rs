@@ -4,7 +4,7 @@ use common::{Change, UntypedSubscriber};
 
 use super::command::{Event, Runner};
 use crate::format::Printer;
-use crate::shell::Failure;
+use crate::shell::CliError;
 use crate::view::{Shown, View};
 
 /// One of the two.
@@ -20,7 +20,7 @@ impl Outlet {
     ///
     /// # Errors
     /// As for [`changes`](Self::changes).
-    pub fn first(&mut self, table: &UntypedSubscriber, view: &View) -> Result<(), Failure> {
+    pub fn first(&mut self, table: &UntypedSubscriber, view: &View) -> Result<(), CliError> {
         let rows = view.rows(table);
         match self {
             Self::Print(printer) => {
@@ -42,7 +42,7 @@ impl Outlet {
         &mut self,
         table: &UntypedSubscriber,
         changes: &[Change<Shown<'_>>],
-    ) -> Result<(), Failure> {
+    ) -> Result<(), CliError> {
         match self {
             Self::Print(printer) => {
                 for change in changes {
@@ -59,7 +59,7 @@ impl Outlet {
     ///
     /// # Errors
     /// Nobody reads stdout, or a run of the command failed in a watch that ends by itself.
-    pub fn finish(&mut self, by_itself: bool) -> Result<(), Failure> {
+    pub fn finish(&mut self, by_itself: bool) -> Result<(), CliError> {
         match self {
             Self::Print(printer) => Ok(printer.finish()?),
             Self::Run(runner, _) if by_itself => runner.outcome(),

@@ -1,7 +1,7 @@
 //! The command line's selection of fields, order and rows, before it is bound to a schema.
 
 use crate::args::Asked;
-use crate::shell::Failure;
+use crate::shell::CliError;
 use crate::view::{Condition, conditions};
 
 /// The options `--fields`, `--sort` and `--where`.
@@ -20,7 +20,7 @@ impl Wanted {
     ///
     /// # Errors
     /// Fails if a condition is malformed; the message shows the position.
-    pub fn read(asked: &Asked) -> Result<Self, Failure> {
+    pub fn read(asked: &Asked) -> Result<Self, CliError> {
         Ok(Self {
             fields: asked.fields.clone(),
             sort: asked.sort.clone(),

@@ -1,20 +1,20 @@
 //! Where a subscriber sleeps, and how it goes to sleep there.
 //!
-//! Whoever is called by name sits at a slot of the registry ([`Seat`]); who sleeps on `commit` itself stands there
-//! ([`Stand`]); who spins is nowhere. [`Sleep::Auto`] sits, and stands where that cannot be: no slot, no queue, or a
+//! Whoever is called by name sits at a slot of the registry ([`WakeSlot`]); who sleeps on `commit` itself stands there
+//! ([`FutexWaiter`]); who spins is nowhere. [`Sleep::Auto`] sits, and stands where that cannot be: no slot, no queue, or a
 //! publisher that cannot open it. A kind that was chosen by name and cannot be had leaves the re-check, every 50 ms, and is tried
 //! again every second.
 
 use std::time::{Duration, Instant};
 
+use super::event_set::Woken;
 use super::untyped::UntypedSubscriber;
-use super::wait::Woken;
 use crate::clock::monotonic_ns;
 use crate::error::{Error, Result};
 use crate::layout::header;
-use crate::registry::{Opened, Seat, Stand};
+use crate::registry::{FutexWaiter, RegistryFile, WakeSlot};
 use crate::sync::Ordering;
-use crate::wake::{Address, Bell, Sleep, WakeKind, Watcher, futex, spin};
+use crate::wake::{Sleep, WaitThread, WakeKind, WakeReceiver, WakeTarget, futex, spin};
 use crate::word::ReadOnlyWord;
 
 /// The time after which a subscriber tries again to make what it could not be called by.
@@ -22,22 +22,22 @@ const RETRY: Duration = Duration::from_secs(1);
 
 /// A place in the registry.
 enum Place {
-    Seat(Seat),
-    Stand(Stand),
+    WakeSlot(WakeSlot),
+    FutexWaiter(FutexWaiter),
 }
 
 impl Place {
-    fn registry(&self) -> &Opened {
+    fn registry(&self) -> &RegistryFile {
         match self {
-            Self::Seat(seat) => seat.registry(),
-            Self::Stand(stand) => stand.registry(),
+            Self::WakeSlot(seat) => seat.registry(),
+            Self::FutexWaiter(stand) => stand.registry(),
         }
     }
 
-    fn bell(&self) -> Option<&Bell> {
+    fn bell(&self) -> Option<&WakeReceiver> {
         match self {
-            Self::Seat(seat) => seat.bell(),
-            Self::Stand(_) => None,
+            Self::WakeSlot(seat) => seat.bell(),
+            Self::FutexWaiter(_) => None,
         }
     }
 
@@ -45,30 +45,30 @@ impl Place {
     /// by and another try `is_due`.
     fn is_lost(&self, is_due: bool) -> bool {
         match self {
-            Self::Seat(seat) => {
+            Self::WakeSlot(seat) => {
                 (is_due && seat.bell().is_none()) || seat.is_intact().is_ok_and(|intact| !intact)
             }
-            Self::Stand(_) => false,
+            Self::FutexWaiter(_) => false,
         }
     }
 
     fn park(&mut self, commit: &ReadOnlyWord, seen: u64) -> Result<bool> {
         match self {
-            Self::Seat(seat) => seat.park(commit, seen),
-            Self::Stand(stand) => stand.park(commit, seen),
+            Self::WakeSlot(seat) => seat.park(commit, seen),
+            Self::FutexWaiter(stand) => stand.park(commit, seen),
         }
     }
 
     fn unpark(&mut self) -> Result<()> {
         match self {
-            Self::Seat(seat) => seat.unpark(),
-            Self::Stand(stand) => stand.unpark(),
+            Self::WakeSlot(seat) => seat.unpark(),
+            Self::FutexWaiter(stand) => stand.unpark(),
         }
     }
 }
 
 /// What a subscriber sleeps in, and where.
-pub(super) struct Resting {
+pub(super) struct ParkState {
     /// None of one that never sleeps.
     sleep: Option<Sleep>,
     place: Option<Place>,
@@ -79,10 +79,10 @@ pub(super) struct Resting {
     /// Whether it was told that it is not woken as it asked for.
     told: bool,
     /// Sleeps, or spins, in its place, if that has no descriptor and one was asked for.
-    watcher: Option<Watcher>,
+    watcher: Option<WaitThread>,
 }
 
-impl Resting {
+impl ParkState {
     pub(super) fn new(kind: WakeKind) -> Self {
         Self {
             sleep: kind.sleep(),
@@ -113,8 +113,8 @@ impl UntypedSubscriber {
     /// Whether a publisher can wake this subscriber, as far as is known.
     pub(super) fn is_wakeable(&self) -> bool {
         match &self.resting.place {
-            Some(Place::Stand(_)) => true,
-            Some(Place::Seat(seat)) => {
+            Some(Place::FutexWaiter(_)) => true,
+            Some(Place::WakeSlot(seat)) => {
                 let has_descriptor = seat.bell().is_some_and(|bell| bell.descriptor().is_some());
                 has_descriptor && self.refusal().is_none()
             }
@@ -126,7 +126,7 @@ impl UntypedSubscriber {
     /// The errno with which the publisher refused to open what this subscriber is called by.
     fn refusal(&self) -> Option<i32> {
         match &self.resting.place {
-            Some(Place::Seat(seat)) => {
+            Some(Place::WakeSlot(seat)) => {
                 let answer = self.region.acknowledged(seat.slot(), seat.nonce());
                 answer.filter(|errno| *errno != 0)
             }
@@ -140,7 +140,8 @@ impl UntypedSubscriber {
         let registry_id = self.region.word(header::REGISTRY_ID);
         let place = self.resting.place.as_ref();
         let registry = place.map(Place::registry);
-        let is_left = |registry: &Opened| registry.id() != registry_id || !registry.has_name();
+        let is_left =
+            |registry: &RegistryFile| registry.id() != registry_id || !registry.has_name();
         let is_due = monotonic_ns() >= self.resting.retry_ns;
         if registry.is_some_and(is_left) || place.is_some_and(|place| place.is_lost(is_due)) {
             self.leave_place();
@@ -195,7 +196,7 @@ impl UntypedSubscriber {
     /// Has another thread wait where there is no descriptor to wait on.
     fn watch(&mut self) -> Result<()> {
         let spins = self.resting.sleep.is_none();
-        if !spins && !matches!(self.resting.place, Some(Place::Stand(_))) {
+        if !spins && !matches!(self.resting.place, Some(Place::FutexWaiter(_))) {
             return Ok(());
         }
         let watcher = match self.resting.watcher.take() {
@@ -205,7 +206,7 @@ impl UntypedSubscriber {
                     self.waiter.forget_call(before);
                 }
                 drop(before);
-                let watcher = Watcher::start(&self.region, spins)?;
+                let watcher = WaitThread::start(&self.region, spins)?;
                 self.waiter.add_call(&watcher, false)?;
                 watcher
             }
@@ -229,7 +230,7 @@ impl UntypedSubscriber {
         if !std::mem::take(&mut self.asleep) {
             return Ok(());
         }
-        let stands = matches!(self.resting.place, Some(Place::Stand(_)));
+        let stands = matches!(self.resting.place, Some(Place::FutexWaiter(_)));
         let woken = if stands && !*self.armed.get_mut() {
             let half = self.region.commit_half();
             let called =
@@ -270,7 +271,7 @@ impl UntypedSubscriber {
         if let Some(descriptor) = place
             .as_ref()
             .and_then(Place::bell)
-            .and_then(Bell::descriptor)
+            .and_then(WakeReceiver::descriptor)
         {
             self.waiter.forget_call(descriptor);
         }
@@ -295,8 +296,8 @@ impl UntypedSubscriber {
             self.sleep_on_commit(&error);
         }
         let taken = match self.resting.sleep {
-            None => self.take_stand(&Address::Nowhere),
-            Some(Sleep::Futex) => self.take_stand(&Address::Commit),
+            None => self.take_stand(&WakeTarget::Spin),
+            Some(Sleep::Futex) => self.take_stand(&WakeTarget::Futex),
             Some(Sleep::Auto) => Ok(()),
             Some(sleep) => self.take_seat(sleep),
         };
@@ -311,10 +312,11 @@ impl UntypedSubscriber {
         }
     }
 
-    fn take_stand(&mut self, address: &Address) -> Result<()> {
+    fn take_stand(&mut self, address: &WakeTarget) -> Result<()> {
         let (owner, trust_root) = self.settings.trust();
         let id = self.region.word(header::REGISTRY_ID);
-        self.resting.place = Stand::take(id, owner, trust_root, address)?.map(Place::Stand);
+        self.resting.place =
+            FutexWaiter::take(id, owner, trust_root, address)?.map(Place::FutexWaiter);
         Ok(())
     }
 
@@ -322,7 +324,7 @@ impl UntypedSubscriber {
     fn take_seat(&mut self, sleep: Sleep) -> Result<()> {
         let (owner, trust_root) = self.settings.trust();
         let id = self.region.word(header::REGISTRY_ID);
-        let Some(mut seat) = Seat::claim(id, owner, trust_root)? else {
+        let Some(mut seat) = WakeSlot::claim(id, owner, trust_root)? else {
             return Ok(());
         };
         let made = seat.make_bell(sleep, self.settings.wake_at.as_deref());
@@ -335,7 +337,7 @@ impl UntypedSubscriber {
         {
             self.waiter.add_call(descriptor, bell.keeps_calls())?;
         }
-        self.resting.place = Some(Place::Seat(seat));
+        self.resting.place = Some(Place::WakeSlot(seat));
         self.resting.retry_ns = monotonic_ns() + RETRY.as_nanos() as u64;
         made.map(drop)
     }

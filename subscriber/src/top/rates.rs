@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use common::UntypedSubscriber;
 
-use crate::delays::Delays;
+use crate::latency::Delays;
 
 /// Length of a beat.
 const BEAT: Duration = Duration::from_millis(250);

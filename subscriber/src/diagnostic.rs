@@ -3,13 +3,13 @@
 use std::ops::Range;
 
 use crate::format::cells::{visible, width};
-use crate::shell::Failure;
+use crate::shell::CliError;
 
 /// Wrong arguments: `message`, then `text` with the bytes of `at` underlined. An empty range is one letter wide.
 ///
 /// # Panics
 /// If `at` is no range of letters of `text`.
-pub fn wrong(message: &str, text: &str, at: Range<usize>) -> Failure {
+pub fn wrong(message: &str, text: &str, at: Range<usize>) -> CliError {
     let (before, piece) = (visible(&text[..at.start]), visible(&text[at.clone()]));
     let shown = format!("{before}{piece}{}", visible(&text[at.end..]));
     let line = format!(
@@ -18,7 +18,7 @@ pub fn wrong(message: &str, text: &str, at: Range<usize>) -> Failure {
         "^".repeat(width(&piece).max(1)),
         blanks = width(&before)
     );
-    Failure::new(2, format!("{message}\n  {shown}\n  {line}"))
+    CliError::new(2, format!("{message}\n  {shown}\n  {line}"))
 }
 
 #[cfg(test)]

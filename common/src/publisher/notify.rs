@@ -11,13 +11,13 @@ use crate::layout::header;
 use crate::region::PublisherRegion;
 use crate::region::object::{self, registry_name};
 use crate::registry::{Member, Registry};
-use crate::wake::Callers;
+use crate::wake::WakeSenders;
 use crate::wake::budget::Budget;
 
 /// Who is listening, if there is a registry.
 pub(super) struct Waking {
     registry: Option<Registry>,
-    callers: Callers,
+    callers: WakeSenders,
     budget: Budget,
     /// True from a failed round of calls until there is a new registry.
     is_damaged: bool,
@@ -58,7 +58,7 @@ impl Waking {
             .map_or_else(|| Budget::new(true), Registry::budget);
         Self {
             registry,
-            callers: Callers::default(),
+            callers: WakeSenders::default(),
             budget,
             is_damaged: false,
             told,
@@ -218,7 +218,7 @@ impl Waking {
 /// Wakes everybody at a registry that is no longer used and has no name any more, as far as a fresh budget allows, and removes what they
 /// were called by.
 pub(super) fn leave(mut left: Registry, version: u64) {
-    let (mut callers, mut budget) = (Callers::default(), left.budget());
+    let (mut callers, mut budget) = (WakeSenders::default(), left.budget());
     let woken = left.parked(version, true, &mut budget, |member, budget| {
         let Member { slot, nonce, .. } = member;
         let caller = callers.open(slot, nonce, budget, || member.address(), |_| ());

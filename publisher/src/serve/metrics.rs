@@ -12,9 +12,9 @@ use common::inspect::Listener;
 use common::publisher::Statistics;
 use common::{TableInfo, UntypedPublisher, inspect};
 use prometheus_client::registry::Unit;
-use subscriber::metrics::page::{Families, Page};
+use subscriber::metrics::encode::{Families, Page};
 use subscriber::metrics::{Bound, Server};
-use subscriber::shell::Failure;
+use subscriber::shell::CliError;
 
 use crate::source::Progress;
 
@@ -56,8 +56,8 @@ impl Metered {
     /// Starts to serve the metrics of `publisher`.
     ///
     /// # Errors
-    /// Returns a [`Failure`] if the server cannot be started.
-    pub fn serve(bound: Bound, publisher: &mut UntypedPublisher) -> Result<Self, Failure> {
+    /// Returns a [`CliError`] if the server cannot be started.
+    pub fn serve(bound: Bound, publisher: &mut UntypedPublisher) -> Result<Self, CliError> {
         publisher.time_commits();
         let noted = Arc::new(Mutex::new(Noted::of(publisher, Progress::Waiting)));
         let (shared, name) = (Arc::clone(&noted), publisher.name().to_owned());
