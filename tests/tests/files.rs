@@ -318,7 +318,7 @@ fn without_inotify_the_file_is_looked_at_all_the_same() {
     let process = Process::start(&mut command);
     let mut followed = Followed::of(process, table, folder, file);
     followed.becomes(&["1|one"]);
-    followed.says("looking at it every second instead", 1);
+    followed.says("checking it every second instead", 1);
     followed.replace(TWO);
     followed.becomes(&["1|one", "2|two"]);
     followed.write(OTHER);
