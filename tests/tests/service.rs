@@ -354,7 +354,7 @@ fn a_publisher_that_dies_leaves_what_its_restart_takes_over() {
         manager.hears("READY=1");
         let copy = copy.get_or_insert_with(|| UntypedSubscriber::open(table.name()).unwrap());
         until("its epoch is seen", || {
-            copy.wait(Some(LIMIT)).unwrap();
+            copy.refresh().unwrap();
             copy.publisher_state().epoch() == epoch
         });
         assert_eq!(copy.len(), 2);
@@ -367,7 +367,7 @@ fn a_publisher_that_dies_leaves_what_its_restart_takes_over() {
             _ => {
                 process.signal(Signal::SIGTERM);
                 process.ends_with(0);
-                copy.wait(Some(LIMIT)).unwrap();
+                copy.refresh().unwrap();
                 assert_eq!(copy.publisher_state(), PublisherState::Closed { epoch });
             }
         }
