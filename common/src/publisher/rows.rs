@@ -225,8 +225,9 @@ impl Rows {
         1 - Slot(*slot).holder()
     }
 
-    /// Ends the staging of a slot. `committed` is None after a rollback. After a commit it says
-    /// whether the slot holds a live row; the other copy is then the current one.
+    /// Ends the staging of a slot. `committed` is None after a rollback, or if the entry had no
+    /// effect. Otherwise the other copy is now the current one, and `committed` is true if it holds
+    /// a live row.
     #[inline]
     pub fn unstage(&mut self, slot: usize, committed: Option<bool>) {
         let slot = self.slots.slot_mut(slot);
