@@ -6,8 +6,8 @@
 //! 1. Lock the table's lock object.
 //! 2. Validate the region.
 //! 3. Hide everything that was written above the last commit.
-//! 4. Sign the region with the next epoch.
-//! 5. Rebuild the index.
+//! 4. Rebuild the index.
+//! 5. Sign the region with the next epoch.
 //! 6. Commit an empty transaction.
 //! 7. Wake all parked subscribers.
 //!

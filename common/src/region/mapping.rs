@@ -157,7 +157,8 @@ impl FutexWord<'_> {
     /// until `until` on CLOCK_MONOTONIC.
     ///
     /// # Errors
-    /// `AGAIN` if the half word is not `expected`, `TIMEDOUT`, `INTR`, and other errors of the system.
+    /// `AGAIN` if the half word is not `expected`, `TIMEDOUT`, `INTR`, and other errors of the
+    /// system.
     pub fn wait(
         self,
         expected: u32,
