@@ -1,10 +1,11 @@
-//! The end that publishes: one process, one table, transactions that become true at one instant.
+//! The publishing half of the crate: one process, one table, atomic transactions.
 //!
 //! - [`Publisher`], [`Transaction`]: rows of a Rust type.
-//! - [`UntypedPublisher`], [`UntypedTransaction`]: rows of a schema learnt at run time. The same machinery.
+//! - [`UntypedPublisher`], [`UntypedTransaction`]: rows of a schema known only at run time. The
+//!   implementation is the same.
 //!
-//! How a row travels: a transaction stages it in private memory; its commit makes room in the region, which is the only step
-//! that can fail, writes the row (`WritableTable::commit`), and wakes parked subscribers.
+//! A transaction stages its rows in private memory. Its commit grows the region, which is the only
+//! step that can fail, writes the rows (`WritableTable::commit`), and wakes parked subscribers.
 
 mod notify;
 mod open;
@@ -31,10 +32,10 @@ use crate::region::object::Access;
 use crate::row::{Key, Row, RowBuf};
 use crate::schema::Schema;
 
-/// How often [`UntypedPublisher::maintain`] wants to be called while there is nothing to commit.
+/// Interval at which to call [`UntypedPublisher::maintain`] while there is nothing to commit.
 pub const MAINTENANCE_INTERVAL: Duration = Duration::from_secs(1);
-/// A live publisher that has not said for so long that it is well is silent: it is stopped or hangs, or it neither commits nor
-/// calls [`UntypedPublisher::maintain`].
+/// Age of the last heartbeat after which a live publisher counts as silent. Such a publisher is
+/// stopped or hangs, or it neither commits nor calls [`UntypedPublisher::maintain`].
 pub const SILENT_AFTER: Duration = Duration::from_secs(5);
 
 #[derive(Clone, Debug)]
@@ -44,7 +45,7 @@ struct Settings {
     access: Access,
 }
 
-/// Settings for a publisher; `S` tells what its rows are: a type with [`Row`], or a [`Schema`].
+/// Settings for a publisher. `S` describes its rows: a type with [`Row`], or a [`Schema`].
 ///
 /// ```
 /// # use common::{Publisher, Row};
@@ -82,26 +83,29 @@ impl<S> PublisherBuilder<S> {
         }
     }
 
-    /// How many rows there can be: 1,048,576 unless told otherwise. Capacity that is not used costs an eighth of a byte a row.
+    /// Sets the maximum number of rows. The default is 1,048,576. Unused capacity costs an eighth
+    /// of a byte per row.
     pub fn capacity(mut self, rows: usize) -> Self {
         self.settings.capacity = rows;
         self
     }
 
-    /// How many subscribers can be woken by name: 1,024 unless told otherwise. Beyond that they look for themselves.
+    /// Sets the number of subscriber slots in the registry. The default is 1,024. Subscribers
+    /// without a slot are not called individually and check the table themselves.
     pub fn subscribers(mut self, slots: usize) -> Self {
         self.settings.slots = slots;
         self
     }
 
-    /// Who may read the table: `0o600` (its owner alone) unless told otherwise; `0o640` for a group, `0o644` for everybody.
-    /// Who may read it may also register to be woken. The umask does not matter.
+    /// Sets the mode of the table's region. The default is `0o600`, for the owner only. `0o640`
+    /// adds read access for a group, `0o644` for all users. A user with read access may also
+    /// register for wake-ups. The umask has no effect.
     pub fn mode(mut self, mode: u32) -> Self {
         self.settings.access.mode = mode;
         self
     }
 
-    /// The group id that the table belongs to.
+    /// Sets the group id of the table's objects.
     pub fn group(mut self, group: u32) -> Self {
         self.settings.access.group = Some(group);
         self
@@ -135,23 +139,26 @@ impl<S> PublisherBuilder<S> {
 }
 
 impl PublisherBuilder<Schema> {
-    /// Creates the table, or takes over what a dead publisher left. Another schema or a larger capacity than what was
-    /// left makes a successor: rows and fields that both schemas know are kept.
+    /// Creates the table, or takes over the table of a dead publisher. If the schema differs from
+    /// the existing one or the capacity is larger, a successor region replaces the old region. Rows
+    /// and fields that both schemas have are kept.
     ///
     /// # Errors
     /// [`Error::InvalidName`], [`Error::PublisherActive`], [`Error::InvalidSetting`],
-    /// [`Error::Limit`], [`Error::PermissionDenied`], [`Error::Corrupt`] if what was left cannot be right.
+    /// [`Error::Limit`], [`Error::PermissionDenied`], or [`Error::Corrupt`] if the existing table
+    /// is invalid.
     pub fn open(self) -> Result<UntypedPublisher> {
         open::open(&self.name, self.rows.clone(), self.checked()?)
     }
 }
 
 impl<R: Row> PublisherBuilder<PhantomData<R>> {
-    /// Creates the table, or takes over what a dead publisher left. Another schema or a larger capacity than what was
-    /// left makes a successor: rows and fields that both schemas know are kept.
+    /// Creates the table, or takes over the table of a dead publisher. If the schema differs from
+    /// the existing one or the capacity is larger, a successor region replaces the old region. Rows
+    /// and fields that both schemas have are kept.
     ///
     /// # Errors
-    /// As for [`UntypedPublisher::builder`]'s `open`.
+    /// The same as for `open` of an [`UntypedPublisher::builder`].
     pub fn open(self) -> Result<Publisher<R>> {
         let inner = open::open(&self.name, Schema::of::<R>()?, self.checked()?)?;
         Ok(Publisher {
@@ -161,12 +168,14 @@ impl<R: Row> PublisherBuilder<PhantomData<R>> {
     }
 }
 
-/// The one publisher of a table of `R`.
+/// The only publisher of a table with rows of type `R`.
 ///
-/// What needs no row type ([`version`](UntypedPublisher::version), [`len`](UntypedPublisher::len), …) is reached by
-/// dereferencing to [`UntypedPublisher`]. Dropped without [`close`](Self::close) it is as if its process had died: the table
-/// stays, readers go on, and the next publisher takes over. It must not be used in a child of `fork`: its mapping stays
-/// behind. A child that neither execs nor ends keeps the table locked after its parent's death.
+/// Methods that need no row type ([`version`](UntypedPublisher::version),
+/// [`len`](UntypedPublisher::len), …) are available through `Deref` to [`UntypedPublisher`].
+/// Dropping a publisher without [`close`](Self::close) has the same effect as the death of its
+/// process: the table stays, readers continue, and the next publisher takes over. A child of `fork`
+/// must not use the publisher, because the child does not inherit its mapping. A child that neither
+/// calls `exec` nor exits keeps the table locked after its parent's death.
 ///
 /// ```
 /// use common::{Publisher, Row};
@@ -188,7 +197,7 @@ impl<R: Row> PublisherBuilder<PhantomData<R>> {
 /// # }
 /// ```
 ///
-/// Two transactions at once do not compile:
+/// Two open transactions at a time do not compile:
 ///
 /// ```compile_fail,E0499
 /// # use common::Publisher;
@@ -212,7 +221,7 @@ impl<R: Row> Publisher<R> {
         PublisherBuilder::new(name, PhantomData)
     }
 
-    /// Begins a transaction. The borrow makes it the only one.
+    /// Begins a transaction. The mutable borrow prevents a second one.
     pub fn begin(&mut self) -> Transaction<'_, R> {
         Transaction {
             inner: self.inner.begin(),
@@ -220,34 +229,34 @@ impl<R: Row> Publisher<R> {
         }
     }
 
-    /// The committed row of a key.
+    /// Returns the committed row of a key.
     pub fn get(&self, key: &R::Key) -> Option<R> {
         key.with_bytes(|key| self.inner.get(key))
             .map(|row| read(&row))
     }
 
-    /// All committed rows.
+    /// Returns an iterator over all committed rows.
     pub fn iter(&self) -> impl Iterator<Item = R> + '_ {
         self.inner.iter().map(|row| read(&row))
     }
 
-    /// See [`UntypedPublisher::maintain`].
+    /// Forwards to [`UntypedPublisher::maintain`].
     ///
     /// # Errors
-    /// As there.
+    /// The same as for the untyped method.
     pub fn maintain(&mut self) -> Result<()> {
         self.inner.maintain()
     }
 
-    /// See [`UntypedPublisher::close`].
+    /// Forwards to [`UntypedPublisher::close`].
     ///
     /// # Errors
-    /// As there.
+    /// The same as for the untyped method.
     pub fn close(self) -> Result<()> {
         self.inner.close()
     }
 
-    /// See [`UntypedPublisher::close_and_keep`].
+    /// Forwards to [`UntypedPublisher::close_and_keep`].
     ///
     /// ```
     /// # use common::{Publisher, Row, Subscriber};
@@ -270,7 +279,7 @@ impl<R: Row> Publisher<R> {
     /// ```
     ///
     /// # Errors
-    /// As there.
+    /// The same as for the untyped method.
     pub fn close_and_keep(self) -> Result<()> {
         self.inner.close_and_keep()
     }
@@ -290,8 +299,9 @@ impl<R: Row> Deref for Publisher<R> {
 
 /// A transaction over rows of `R`.
 ///
-/// Nothing is seen by anybody before [`commit`](Self::commit), and then all of it at once. Dropping it changes nothing.
-/// Within a transaction each call sees what those before it staged.
+/// Readers see none of the changes before [`commit`](Self::commit), and all of them after it.
+/// Dropping the transaction discards them. Each call in a transaction sees the changes that earlier
+/// calls staged.
 ///
 /// ```
 /// # use common::{Error, Publisher, Row};
@@ -327,23 +337,24 @@ impl<R: Row> Transaction<'_, R> {
     /// Adds a row.
     ///
     /// # Errors
-    /// [`Error::KeyExists`], [`Error::TableFull`]. The transaction goes on without the row.
+    /// [`Error::KeyExists`], [`Error::TableFull`]. The row is not staged; the transaction stays
+    /// usable.
     pub fn insert(&mut self, row: &R) -> Result<()> {
         self.inner.insert(bytemuck::bytes_of(row))
     }
 
-    /// Replaces a row by its key.
+    /// Replaces the row that has the same key.
     ///
     /// # Errors
-    /// [`Error::KeyMissing`]. The transaction goes on without the row.
+    /// [`Error::KeyMissing`]. Nothing is staged; the transaction stays usable.
     pub fn update(&mut self, row: &R) -> Result<()> {
         self.inner.update(bytemuck::bytes_of(row))
     }
 
-    /// Adds a row or replaces the one of that key.
+    /// Adds a row, or replaces the row that has the same key.
     ///
     /// # Errors
-    /// [`Error::TableFull`]. The transaction goes on without the row.
+    /// [`Error::TableFull`]. The row is not staged; the transaction stays usable.
     pub fn upsert(&mut self, row: &R) -> Result<()> {
         self.inner.upsert(bytemuck::bytes_of(row))
     }
@@ -351,7 +362,7 @@ impl<R: Row> Transaction<'_, R> {
     /// Removes the row of a key.
     ///
     /// # Errors
-    /// [`Error::KeyMissing`]. The transaction goes on without it.
+    /// [`Error::KeyMissing`]. Nothing is staged; the transaction stays usable.
     pub fn delete(&mut self, key: &R::Key) -> Result<()> {
         key.with_bytes(|key| self.inner.delete(key))
     }
@@ -361,7 +372,8 @@ impl<R: Row> Transaction<'_, R> {
         self.inner.clear();
     }
 
-    /// Makes the table hold exactly these rows, staging differences only. Of two rows with one key the later counts.
+    /// Replaces the content of the table with these rows, and stages only the differences. If two
+    /// rows have the same key, the later one is used.
     ///
     /// ```
     /// # use common::{Publisher, Row, Subscriber};
@@ -386,28 +398,28 @@ impl<R: Row> Transaction<'_, R> {
     /// ```
     ///
     /// # Errors
-    /// [`Error::TableFull`]; then some of the differences are staged.
+    /// [`Error::TableFull`]. Some of the differences are staged in that case.
     pub fn replace_with<'r>(&mut self, rows: impl IntoIterator<Item = &'r R>) -> Result<()> {
         self.inner
             .replace_with(rows.into_iter().map(bytemuck::bytes_of))
     }
 
-    /// How many rows are staged.
+    /// Returns the number of staged changes.
     pub fn len(&self) -> usize {
         self.inner.len()
     }
 
-    /// Whether nothing is staged.
+    /// Returns true if nothing is staged.
     pub fn is_empty(&self) -> bool {
         self.inner.is_empty()
     }
 
-    /// Makes all of it true at one instant, wakes whoever sleeps, and returns the version of the table. Without anything
-    /// staged it does nothing and returns the version there is.
+    /// Commits all staged changes atomically, wakes parked subscribers, and returns the new version
+    /// of the table. If nothing is staged, does nothing and returns the current version.
     ///
     /// # Errors
-    /// [`Error::Limit`] if the region cannot grow, [`Error::Lost`] if another publisher has taken the name. Nothing was
-    /// committed then, and the publisher can go on.
+    /// [`Error::Limit`] if the region cannot grow, [`Error::Lost`] if another publisher has taken
+    /// the name. Nothing is committed in that case, and the publisher stays usable.
     pub fn commit(self) -> Result<u64> {
         self.inner.commit()
     }

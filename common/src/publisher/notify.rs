@@ -1,9 +1,10 @@
-//! The publisher's side of waking: a registry, and the ends of what those in it are called by.
+//! The publisher's side of wake-ups: a registry, and a sender for each subscriber in it.
 //!
-//! A registry bears a name only while a region names it: the region's header is written first, then the registry is linked,
-//! and an old one loses its name before the header names the new one. So a death in between leaves nothing that
-//! nobody knows of. And nothing stops because there is no registry: subscribers look by themselves then, and
-//! upkeep tries again.
+//! A registry has a name only while a region refers to it. The region's header is written before
+//! the registry is linked, and an old registry is unlinked before the header refers to the new one.
+//! A crash in between therefore leaves no registry that no region refers to. A publisher without a
+//! registry keeps working: its subscribers re-check the table themselves, and maintenance tries
+//! again to create a registry.
 
 use super::Settings;
 use crate::error::{Error, Result};
@@ -14,20 +15,21 @@ use crate::registry::{Member, Registry};
 use crate::wake::WakeSenders;
 use crate::wake::budget::Budget;
 
-/// Who is listening, if there is a registry.
+/// The registry of parked subscribers, if there is one, and the senders that wake them.
 pub(super) struct Waking {
     registry: Option<Registry>,
     callers: WakeSenders,
     budget: Budget,
-    /// True from a failed round of calls until there is a new registry.
+    /// True from a failed round of wake-ups until there is a new registry.
     is_damaged: bool,
-    /// Whether it was told that there is no registry.
+    /// True if the missing registry was already logged.
     told: bool,
 }
 
 impl Waking {
-    /// For `region`, with the registry `left_id` that a publisher left, if that is as `settings` want it; else with a new one.
-    /// Also returns the one that is left behind. Names nothing yet: see [`publish`](Self::publish).
+    /// Adopts the registry `left_id` of an earlier publisher if it fits `settings`, and creates a
+    /// new one otherwise. Also returns the earlier registry if it was not adopted. Stores the
+    /// registry id in `region`, but does not link a new registry: see [`publish`](Self::publish).
     pub(super) fn begin(
         region: &PublisherRegion,
         left_id: u64,
@@ -75,19 +77,20 @@ impl Waking {
         waking
     }
 
-    /// Returns the random number of the registry, which the region must name; 0 without one.
+    /// Returns the random id of the registry, which the region must store; 0 without a registry.
     pub(super) fn registry_id(&self) -> u64 {
         self.registry.as_ref().map_or(0, Registry::id)
     }
 
-    /// Tells once that there is no registry, however often a new one is tried.
+    /// Logs that there is no registry, once per occurrence, even if creating a new one fails
+    /// repeatedly.
     fn tell(&mut self, error: &Error) {
         if !std::mem::replace(&mut self.told, true) {
             tracing::warn!("nobody is woken until there is a registry: {error}");
         }
     }
 
-    /// Gives a new registry its name. The region that names it has its own by now.
+    /// Gives a new registry its name. The region that refers to it must already have its own name.
     pub(super) fn publish(&mut self) {
         match self.registry.as_ref().map(Registry::link) {
             None => {}
@@ -96,7 +99,8 @@ impl Waking {
         }
     }
 
-    /// Takes a new registry into use, and returns the one before. Whoever is parked there is to be told.
+    /// Replaces the registry with a new one and returns the old one. The caller must wake the
+    /// subscribers that are parked there.
     pub(super) fn renew(
         &mut self,
         region: &PublisherRegion,
@@ -111,16 +115,18 @@ impl Waking {
         before
     }
 
-    /// Returns true if there is no registry, it lost its name, or a round of calls found it damaged.
+    /// Returns true if there is no registry, if it lost its name, or if a round of wake-ups found
+    /// it damaged.
     pub(super) fn needs_registry(&self) -> bool {
         self.is_damaged || !self.registry.as_ref().is_some_and(Registry::has_name)
     }
 
-    /// Wakes those who sleep at the commit before `version`, or `everyone` who sleeps, as far as the budget allows. Returns the
-    /// number of calls that it made: none after an error, until there is a new registry.
+    /// Wakes the subscribers that are parked at the commit before `version`, or all parked
+    /// subscribers if `everyone`, within the budget. Returns the number of wake-ups sent. After an
+    /// error that is 0 until there is a new registry.
     ///
     /// # Errors
-    /// [`Error::Corrupt`] if somebody cut the registry short.
+    /// [`Error::Corrupt`] if another process truncated the registry.
     #[inline]
     pub(super) fn wake(
         &mut self,
@@ -172,16 +178,16 @@ impl Waking {
         Ok(calls)
     }
 
-    /// Returns true if some sleepers may not have been called because the budget was short.
+    /// Returns true if some parked subscribers may not have been called because the budget ran out.
     pub(super) fn is_short(&self) -> bool {
         self.budget.is_short()
     }
 
-    /// Frees what dead subscribers left, closes the ends of those that went, and opens those of new ones as far as the budget
-    /// allows.
+    /// Frees the slots of dead subscribers, closes the senders of subscribers that left, and opens
+    /// senders for new subscribers within the budget.
     ///
     /// # Errors
-    /// [`Error::Corrupt`] if somebody damaged the registry, and what the system refuses.
+    /// [`Error::Corrupt`] if another process damaged the registry, and errors of the system.
     pub(super) fn sweep(&mut self, region: &PublisherRegion) -> Result<()> {
         let Self {
             registry: Some(registry),
@@ -206,7 +212,8 @@ impl Waking {
         Ok(())
     }
 
-    /// Removes the registry's name, and what all in it are called by, live ones too: the table is gone.
+    /// Removes the registry's name and the queues of all subscribers in it, including live ones,
+    /// because the table is gone.
     pub(super) fn remove(&self) {
         if let Some(registry) = &self.registry {
             remove_name(&registry_name(registry.id()));
@@ -215,8 +222,8 @@ impl Waking {
     }
 }
 
-/// Wakes everybody at a registry that is no longer used and has no name any more, as far as a fresh budget allows, and removes what they
-/// were called by.
+/// Wakes all subscribers that are parked at a registry that is no longer used and has no name,
+/// within a fresh budget, and removes their queues.
 pub(super) fn leave(mut left: Registry, version: u64) {
     let (mut callers, mut budget) = (WakeSenders::default(), left.budget());
     let woken = left.parked(version, true, &mut budget, |member, budget| {

@@ -1,8 +1,17 @@
-//! How a publisher comes by its table: a new one, one that a dead publisher left, or a successor to that.
+//! Opening a table for publishing: creates a new table, takes over the region of a dead publisher,
+//! or replaces that region with a successor.
 //!
-//! Takeover: 1. lock; 2. validate; 3. hide what was written above the last commit; 4. sign, with the next epoch; 5. rebuild the
-//! index; 6. commit an empty transaction; 7. wake everybody who sleeps. Each step can be repeated by the next one, should this
-//! publisher die in the middle.
+//! Takeover:
+//!
+//! 1. Lock the table's lock object.
+//! 2. Validate the region.
+//! 3. Hide everything that was written above the last commit.
+//! 4. Rebuild the index.
+//! 5. Sign the region with the next epoch.
+//! 6. Commit an empty transaction.
+//! 7. Wake all parked subscribers.
+//!
+//! Each step can be repeated by the next publisher if this one dies in the middle.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,11 +30,12 @@ use crate::region::object::{self, TableName, failure};
 use crate::region::{Header, PublisherRegion, RegionOptions};
 use crate::schema::{Conversion, Schema};
 
-/// Maximum number of tries to lock a lock object, a millisecond apart while another process holds it. Others may remove or create it in the
-/// meantime; a publisher that starts gets the time to sign its region, and a sweep to release the lock.
+/// Maximum number of attempts to lock a lock object, one millisecond apart while another process
+/// holds it. Other processes may remove or create the object in the meantime. The limit gives a
+/// starting publisher time to sign its region, and a sweep time to release the lock.
 const LOCK_TRIES: usize = 1000;
 
-/// Locks the table's lock object, making it if need be.
+/// Locks the table's lock object, and creates it if it does not exist.
 pub(super) fn acquire_lock(name: &TableName) -> Result<Locked> {
     acquire_lock_of(name, object::own_user())
 }
@@ -33,7 +43,8 @@ pub(super) fn acquire_lock(name: &TableName) -> Result<Locked> {
 /// Locks the lock object of `owner`'s table.
 ///
 /// # Errors
-/// [`Error::PublisherActive`] at once if a publisher holds it, with pid 0 after [`LOCK_TRIES`] if another process does; and what the system refuses.
+/// [`Error::PublisherActive`] immediately if a publisher holds the lock; [`Error::PublisherActive`]
+/// with pid 0 after [`LOCK_TRIES`] attempts if another process holds it; and errors of the system.
 pub(super) fn acquire_lock_of(name: &TableName, owner: u32) -> Result<Locked> {
     let object = name.lock();
     let take = |file| Locked::take(file).map_err(|errno| failure(&object, "lock", errno));
@@ -42,7 +53,7 @@ pub(super) fn acquire_lock_of(name: &TableName, owner: u32) -> Result<Locked> {
         let Some(file) = object::open(&object, true, owner, false)? else {
             let file = object::create(&object, 0o600, None)?;
             object::give(&file, &object, owner)?;
-            // Locked before it has a name: nobody can come first.
+            // Lock the object before linking it, so that no other process can lock it first.
             if let Some(locked) = take(file)?
                 && object::link(&locked, &object)?
             {
@@ -77,8 +88,10 @@ fn active(name: &TableName, pid: u32) -> Error {
     }
 }
 
-/// Returns the process that publishes the table, if one does. Who holds the lock object need not: a sweep locks nothing else, and a publisher
-/// that takes the table over locks the region before it signs it, where the pid is still that of the dead publisher.
+/// Returns the pid of the process that publishes the table, if there is one. The holder of the lock
+/// object is not necessarily a publisher: a sweep locks only that object, and a publisher that
+/// takes over locks the region before it signs it, while the region still has the pid of the dead
+/// publisher.
 fn holder(name: &TableName, owner: u32) -> Option<u32> {
     let object = name.region();
     let file = object::open(&object, false, owner, false).ok()??;
@@ -92,7 +105,8 @@ pub(super) fn open(name: &str, schema: Schema, settings: Settings) -> Result<Unt
     let name = TableName::new(name)?;
     let schema = Arc::new(schema);
     let lock = acquire_lock(&name)?;
-    // What a publisher that died while replacing a region left. Should a stranger have put something there, it may stay.
+    // A publisher that died while replacing a region leaves this object behind. An object of
+    // another user that cannot be removed may stay.
     if let Err(error) = object::remove(&name.next_region()) {
         tracing::warn!("it stays behind: {error}");
     }
@@ -115,7 +129,7 @@ pub(super) fn open(name: &str, schema: Schema, settings: Settings) -> Result<Unt
     }
 }
 
-/// Takes over what a dead publisher left, with its own schema and settings.
+/// Takes over the table of a dead publisher with its existing schema and settings.
 pub(super) fn adopt_as_it_is(name: TableName, lock: Locked) -> Result<Option<UntypedPublisher>> {
     let Some(left) = PublisherRegion::adopt(&name)? else {
         return Ok(None);
@@ -139,8 +153,9 @@ pub(super) fn adopt_as_it_is(name: TableName, lock: Locked) -> Result<Option<Unt
     .map(Some)
 }
 
-/// A publisher whose lock object was removed under it still holds its region. A neighbour can hold a read lock only,
-/// which does not show here.
+/// Returns an error if another publisher still holds its lock on the region, which it does even if
+/// its lock object was removed. A process of another user can only hold a read lock, which does not
+/// count here.
 fn refuse_if_published(name: &TableName, left: &PublisherRegion) -> Result<()> {
     if !left.is_locked() && left.has_publisher()? {
         return Err(active(name, left.publisher().pid));
@@ -148,7 +163,7 @@ fn refuse_if_published(name: &TableName, left: &PublisherRegion) -> Result<()> {
     Ok(())
 }
 
-/// What is known of a publisher before it has a region.
+/// A publisher's name, lock, schema and settings before it has a region.
 struct Opening {
     name: TableName,
     lock: Locked,
@@ -168,7 +183,7 @@ impl Opening {
         }
     }
 
-    /// Removes the lock object again, unless there is a table that it belongs to.
+    /// Removes the lock object again, unless its table exists, and returns `error`.
     fn leave_nothing<T>(&self, error: Error) -> Result<T> {
         if !object::exists(&self.name.region()) {
             object::remove(&self.name.lock())?;
@@ -191,7 +206,7 @@ impl Opening {
         }
     }
 
-    /// Whether a region that was left can be gone on with as it is.
+    /// Returns true if the existing region can be used unchanged.
     fn fits(&self, left: &PublisherRegion) -> bool {
         let Geometry {
             capacity, slots, ..
@@ -220,7 +235,8 @@ impl Opening {
         Ok(publisher)
     }
 
-    /// Makes a region that takes the place of `left`, with all of its rows that the schema has room for.
+    /// Creates a region that replaces `left`, with all of its rows that can be converted to the new
+    /// schema.
     fn succeed(self, left: PublisherRegion) -> Result<UntypedPublisher> {
         let (commit, table) = left.look()?;
         table.repair(commit);
@@ -280,7 +296,7 @@ impl Opening {
     }
 }
 
-/// Copies the rows of `left` as of `commit`. With the same schema each keeps its slot.
+/// Copies the rows of `left` as of `commit`. If the schemas are equal, each row keeps its slot.
 fn fill(
     region: &PublisherRegion,
     left: &PublisherRegion,
@@ -335,8 +351,9 @@ fn fill(
     Ok(())
 }
 
-/// Marks the old region as superseded, and wakes everybody. A region that cannot be marked is left to the re-check of its followers:
-/// the successor has the name by now.
+/// Marks the old region as superseded and wakes all of its subscribers. If the region cannot be
+/// marked, its subscribers find the successor by their re-check, because the successor already has
+/// the table's name.
 fn supersede(publisher: &mut UntypedPublisher, old: &PublisherRegion) {
     match old.look() {
         Ok((commit, table)) => {
@@ -348,11 +365,11 @@ fn supersede(publisher: &mut UntypedPublisher, old: &PublisherRegion) {
         }
     }
     publisher.wake(publisher.version, true);
-    // Subscribers without a slot sleep on the commit of the old region.
+    // Subscribers without a slot wait on the commit word of the old region.
     old.commit_half().wake_all();
 }
 
-/// Replaces the publisher's region, which lost its name, by a successor with the same rows.
+/// Replaces the publisher's region, which lost its name, with a successor that has the same rows.
 pub(super) fn succeed_self(publisher: &mut UntypedPublisher) -> Result<()> {
     let capacity = publisher.capacity();
     let new = successor(publisher, Arc::clone(&publisher.schema), capacity)?;
@@ -360,8 +377,9 @@ pub(super) fn succeed_self(publisher: &mut UntypedPublisher) -> Result<()> {
     go_on_with(publisher, new, None)
 }
 
-/// Copies the publisher's committed rows to `new`, each to the slot and to the copy that the publisher's notes name, so that the notes
-/// describe `new`, too. A staged transaction stays valid: its entries name the copies that are free in both regions.
+/// Copies the publisher's committed rows to `new`. Each row is copied to the slot and the copy that
+/// the publisher's notes record, so that the notes are also valid for `new`. A staged transaction
+/// stays valid, because its entries name copies that are free in both regions.
 fn copy_as_noted(publisher: &UntypedPublisher, new: &PublisherRegion) -> Result<()> {
     let (region, notes) = (&publisher.region, &publisher.rows);
     let (_, from) = region.look()?;
@@ -381,7 +399,7 @@ fn copy_as_noted(publisher: &UntypedPublisher, new: &PublisherRegion) -> Result<
     Ok(())
 }
 
-/// Replaces the publisher's region by a successor with another schema, another capacity, other rows.
+/// Replaces the publisher's region with a successor that has the given schema, capacity and rows.
 pub(super) fn reshape<B: AsRef<[u8]>>(
     publisher: &mut UntypedPublisher,
     schema: Schema,
@@ -415,7 +433,7 @@ pub(super) fn reshape<B: AsRef<[u8]>>(
     go_on_with(publisher, new, Some(rows))
 }
 
-/// Creates a region without a name and without rows, which can replace the publisher's.
+/// Creates an unnamed, empty region that can replace the publisher's region.
 fn successor(
     publisher: &UntypedPublisher,
     schema: Arc<Schema>,
@@ -435,8 +453,9 @@ fn successor(
     Ok(new)
 }
 
-/// Gives `new` the table's name, publishes there from now on, and wakes the followers of the region before. `rows` are the notes that
-/// describe `new`, unless the publisher's own do. If it fails, nothing has changed.
+/// Gives `new` the table's name, makes it the publisher's region, and wakes the subscribers of the
+/// old region. `rows` are the notes that describe `new`; `None` means that the publisher's own
+/// notes do. Changes nothing if it fails.
 fn go_on_with(
     publisher: &mut UntypedPublisher,
     new: PublisherRegion,
@@ -445,7 +464,7 @@ fn go_on_with(
     let (version, table) = new.look()?;
     if cfg!(debug_assertions) {
         let notes = rows.as_ref().unwrap_or(&publisher.rows);
-        // No other process can have written to it.
+        // No other process can have written to the region, because it has no name yet.
         let wrong = notes.disagreement(&table, version, 0..notes.used());
         assert_eq!(wrong, None, "the notes of a slot describe the successor");
     }
@@ -504,13 +523,13 @@ mod tests {
         assert_eq!(pid(open()).0, own.pid);
         drop(publisher);
 
-        // As a sweep does.
+        // A sweep holds only the lock object.
         let sweeping = open_lock(&name);
         let (found, message) = pid(open());
         assert_eq!(found, 0);
         assert!(message.contains("a sweep"), "{message}");
 
-        // As a publisher does that takes over, before it signs.
+        // A publisher that takes over holds both locks before it signs the region.
         let left = PublisherRegion::adopt(&name)?.expect("it was left");
         left.set(header::START_TIME, own.start_time + 1);
         assert!(left.is_locked());

@@ -1,4 +1,4 @@
-//! Removing what dead publishers left.
+//! Removal of the tables of dead publishers.
 
 use super::open::{acquire_lock, acquire_lock_of, adopt_as_it_is};
 use crate::error::{Error, Result};
@@ -7,12 +7,12 @@ use crate::region::object::{self, TableName, own_user, registry_name};
 use crate::region::{ReaderRegion, read_words};
 use crate::registry::Registry;
 
-/// Removes a table that nobody publishes, with everything that belongs to it, and tells subscribers that it is closed.
-/// Returns the names of the objects that were there.
+/// Removes a table that has no live publisher, with all of its objects, and notifies subscribers
+/// that the table is closed. Returns the names of the objects that existed.
 ///
 /// # Errors
-/// [`Error::NotFound`] if there is nothing of that name, [`Error::PublisherActive`] if somebody publishes it,
-/// [`Error::InvalidName`], and what the system refuses.
+/// [`Error::NotFound`] if no object of that name exists, [`Error::PublisherActive`] if the table
+/// has a live publisher, [`Error::InvalidName`], and errors of the system.
 ///
 /// ```
 /// # use common::{Schema, UntypedPublisher};
@@ -32,7 +32,7 @@ pub fn remove(name: &str) -> Result<Vec<String>> {
     if found.is_empty() {
         return Err(not_found(&name));
     }
-    // The polite way is to be its next publisher, and close.
+    // Take the table over and close it, so that its subscribers are notified.
     match adopt_as_it_is(name.clone(), acquire_lock(&name)?) {
         Ok(Some(publisher)) => publisher.close().map(|()| found),
         Err(Error::PublisherActive { table, pid }) => Err(Error::PublisherActive { table, pid }),
@@ -42,7 +42,8 @@ pub fn remove(name: &str) -> Result<Vec<String>> {
                 tracing::warn!("removing what cannot be taken over: {error}");
                 remove_registry_of(&name, own_user())?;
             }
-            // The lock object last: until then nobody else can publish under this name.
+            // Remove the lock object last: while it exists, no other process can publish under this
+            // name.
             objects
                 .iter()
                 .try_for_each(|object| object::remove(object))?;
@@ -52,14 +53,15 @@ pub fn remove(name: &str) -> Result<Vec<String>> {
     }
 }
 
-/// Removes a table of another user that has no live publisher. Only root may remove another user's objects. Returns the names of the
-/// objects that existed.
+/// Removes a table of another user that has no live publisher. Only root may remove the objects of
+/// other users. Returns the names of the objects that existed.
 ///
-/// Subscribers of the table have learned of its publisher's death and keep their rows.
+/// Subscribers of the table have already learned of its publisher's death, and keep their rows.
 ///
 /// # Errors
-/// [`Error::NotFound`] if there is no such table, [`Error::WrongOwner`] if it belongs to a third user, [`Error::PublisherActive`]
-/// if it has a publisher, [`Error::PermissionDenied`], [`Error::InvalidName`], and what the system refuses.
+/// [`Error::NotFound`] if the table does not exist, [`Error::WrongOwner`] if it belongs to a user
+/// other than `owner`, [`Error::PublisherActive`] if it has a publisher,
+/// [`Error::PermissionDenied`], [`Error::InvalidName`], and errors of the system.
 pub fn remove_of(name: &str, owner: u32) -> Result<Vec<String>> {
     if owner == own_user() {
         return remove(name);
@@ -82,7 +84,7 @@ pub fn remove_of(name: &str, owner: u32) -> Result<Vec<String>> {
         Err(error) => return Err(error),
     }
     remove_registry_of(&name, owner)?;
-    // The lock object last: until then nobody else can publish under this name.
+    // Remove the lock object last: while it exists, no other process can publish under this name.
     objects
         .iter()
         .try_for_each(|object| object::remove(object))?;
@@ -104,7 +106,7 @@ fn not_found(name: &TableName) -> Error {
     }
 }
 
-/// Removes the registry that a region of `owner` names, if the region names one.
+/// Removes the registry that a region of `owner` refers to, if it refers to one.
 fn remove_registry_of(name: &TableName, owner: u32) -> Result<()> {
     let Some(region) = object::open(&name.region(), false, owner, false)? else {
         return Ok(());

@@ -1,4 +1,4 @@
-//! What the publisher knows of its rows: which key is at which slot, and which slots are free.
+//! The publisher's index of its rows: the slot of each key, and the free slots.
 
 use std::sync::Arc;
 
@@ -8,9 +8,10 @@ use crate::memory::AlignedWords;
 use crate::schema::Schema;
 use crate::table::Table;
 
-/// The publisher's note of a slot. It is stored in front of the slot's key because both are used together. The low half is the number
-/// of the running transaction's entry for the slot, or [`Slot::UNTOUCHED`]; the bits above say which copy holds the row, and
-/// whether there is one. [`Rows::disagreement`] compares these bits with the tags in the region.
+/// The publisher's note of a slot. It is stored in front of the slot's key because both are used
+/// together. The low half is the index of the running transaction's entry for the slot, or
+/// [`Slot::UNTOUCHED`]. The bits above record which copy holds the row, and whether there is a row.
+/// [`Rows::disagreement`] compares these bits with the tags in the region.
 #[derive(Clone, Copy)]
 struct Slot(u64);
 
@@ -34,24 +35,25 @@ impl Slot {
     }
 }
 
-/// What is known of each slot, and the key that stands or stood there.
+/// The note of each slot, and the slot's current or last key.
 struct Slots {
     schema: Arc<Schema>,
     hasher: KeyHasher,
-    /// A [`Slot`] and its key each.
+    /// A [`Slot`] followed by its key, for each slot.
     words: AlignedWords,
-    /// Words of that.
+    /// Number of words per slot in `words`.
     stride: usize,
     key_size: usize,
-    /// [`Schema::key_word`].
+    /// Result of [`Schema::key_word`].
     key_word: Option<usize>,
 }
 
-/// Keys and slots, in the publisher's own memory. A key stands in the index if it is committed or staged.
+/// The index of keys and slots, in the publisher's private memory. It contains every key that is
+/// committed or staged.
 pub(super) struct Rows {
     slots: Slots,
     index: KeyIndex,
-    /// Slots below `used` that hold no row.
+    /// Slots below `used` that hold no row and are not staged.
     free: Vec<u32>,
     used: usize,
     capacity: usize,
@@ -89,13 +91,13 @@ impl Slots {
         &mut bytemuck::cast_slice_mut(&mut self.words[slot * self.stride + 1..])[..self.key_size]
     }
 
-    /// The key at a slot, if a key is one aligned word.
+    /// Returns the key at a slot as one word. The key must be one aligned word.
     #[inline]
     fn word(&self, slot: usize) -> u64 {
         self.words[slot * self.stride + 1]
     }
 
-    /// The hash of the key at a slot.
+    /// Returns the hash of the key at a slot.
     #[inline]
     fn hash(&self, slot: usize) -> Hash {
         match self.key_word {
@@ -106,7 +108,8 @@ impl Slots {
 }
 
 impl Rows {
-    /// Of the rows that `table` holds at `version`. `twice` is the error for the key that stands at two slots.
+    /// Builds the index of the rows that `table` holds at `version`. `twice` makes the error for a
+    /// key that occurs at two slots.
     pub fn of(
         schema: &Arc<Schema>,
         table: &Table<'_>,
@@ -145,22 +148,22 @@ impl Rows {
         Ok(rows)
     }
 
-    /// How many keys there are, staged ones included.
+    /// Returns the number of keys, including staged ones.
     pub fn len(&self) -> usize {
         self.index.len()
     }
 
-    /// The length of a key, in bytes.
+    /// Returns the length of a key, in bytes.
     pub fn key_size(&self) -> usize {
         self.slots.key_size
     }
 
-    /// How many slots were ever used: all that hold a row are below.
+    /// Returns the number of slots that were ever used. All slots that hold a row are below it.
     pub fn used(&self) -> usize {
         self.used
     }
 
-    /// The slot of a key; None also for one of another length.
+    /// Returns the slot of a key. Returns None if the key is unknown or has the wrong length.
     #[inline]
     pub fn find(&self, key: &[u8]) -> Option<usize> {
         let slots = &self.slots;
@@ -172,10 +175,10 @@ impl Rows {
             .find(hash, |slot| (slots.key(slot) == key).then_some(slot))
     }
 
-    /// The slot of a row's key.
+    /// Returns the slot of a row's key.
     ///
     /// # Panics
-    /// If the row is shorter than the key needs.
+    /// Panics if the row is too short to contain the key.
     #[inline]
     pub fn find_row(&self, row: &[u8]) -> Option<usize> {
         match self.slots.key_word {
@@ -201,19 +204,20 @@ impl Rows {
         })
     }
 
-    /// The key at a slot.
+    /// Returns the key at a slot.
     pub fn key(&self, slot: usize) -> &[u8] {
         self.slots.key(slot)
     }
 
-    /// The number of the entry that the transaction has for a slot.
+    /// Returns the index of the transaction's entry for a slot.
     #[inline]
     pub fn staged(&self, slot: usize) -> Option<usize> {
         let entry = self.slots.slot(slot).0 as u32;
         (entry != Slot::UNTOUCHED).then_some(entry as usize)
     }
 
-    /// Notes the number of the entry that the transaction has for a slot, and returns which copy it is to write.
+    /// Records the index of the transaction's entry for a slot, and returns the copy that the
+    /// transaction must write.
     #[inline]
     pub fn stage(&mut self, slot: usize, entry: usize) -> usize {
         let slot = self.slots.slot_mut(slot);
@@ -221,7 +225,9 @@ impl Rows {
         1 - Slot(*slot).holder()
     }
 
-    /// The transaction has ended that had an entry for a slot. If it was committed, now the other copy holds the row, if there is one.
+    /// Ends the staging of a slot. `committed` is None after a rollback, or if the entry had no
+    /// effect. Otherwise the other copy is now the current one, and `committed` is true if it holds
+    /// a live row.
     #[inline]
     pub fn unstage(&mut self, slot: usize, committed: Option<bool>) {
         let slot = self.slots.slot_mut(slot);
@@ -238,14 +244,15 @@ impl Rows {
         self.slots.slot(slot).is_live()
     }
 
-    /// Returns which copy of a slot counts as of the last commit, and whether it is a live row.
+    /// Returns which copy of a slot is current as of the last commit, and whether it holds a live
+    /// row.
     pub fn holder(&self, slot: usize) -> (usize, bool) {
         let slot = self.slots.slot(slot);
         (slot.holder(), slot.is_live())
     }
 
-    /// Returns the first of `slots` whose note differs from the tags of `table` as of `version`, the last commit. A commit to such a slot
-    /// would overwrite the committed row.
+    /// Returns the first of `slots` whose note differs from the tags of `table` as of `version`,
+    /// the last commit. A commit to such a slot would overwrite the committed row.
     pub fn disagreement(
         &self,
         table: &Table<'_>,
@@ -261,7 +268,7 @@ impl Rows {
         })
     }
 
-    /// A slot for a new key; None if the table is full.
+    /// Returns a slot for a new key, or None if the table is full.
     pub fn take(&mut self) -> Option<usize> {
         if let Some(slot) = self.free.pop() {
             return Some(slot as usize);
@@ -280,13 +287,13 @@ impl Rows {
         }
     }
 
-    /// Puts a key at a slot. It stands nowhere else.
+    /// Stores a key at a slot and adds it to the index, which must not contain it.
     pub fn enter(&mut self, slot: usize, key: &[u8]) {
         self.slots.key_mut(slot).copy_from_slice(key);
         self.index_slot(slot);
     }
 
-    /// Puts a row's key at a slot. It stands nowhere else.
+    /// Stores a row's key at a slot and adds it to the index, which must not contain it.
     pub fn enter_row(&mut self, slot: usize, row: &[u8]) {
         let schema = Arc::clone(&self.slots.schema);
         let mut key = self.slots.key_mut(slot);
@@ -304,14 +311,14 @@ impl Rows {
             .put(hash, slot, |_| false, |other| self.slots.hash(other));
     }
 
-    /// Takes the key at a slot away.
+    /// Removes the key at a slot from the index.
     pub fn leave(&mut self, slot: usize) {
         let hash = self.slots.hash(slot);
         self.index
             .remove(hash, slot, |other| self.slots.hash(other));
     }
 
-    /// Gives a slot back that holds no row.
+    /// Returns a slot without a row to the free slots.
     pub fn release(&mut self, slot: usize) {
         self.free.push(slot as u32);
     }
@@ -331,13 +338,14 @@ mod tests {
             .open()
     }
 
-    /// Commits, aborts or forgets a random transaction. The keys are more than fit into 50 rows.
+    /// Commits, aborts or forgets a random transaction. There are more possible keys than fit into
+    /// 50 rows.
     fn random_transaction(publisher: &mut UntypedPublisher, state: &mut u64) -> Result<()> {
         let version = publisher.version();
         let mut tx = publisher.begin();
         for _ in 0..random(state, 6) {
             let key = random(state, 60);
-            // Refused or not: the table is full at times, and a key may be missing.
+            // Errors are expected: the table may be full, and a key may be missing.
             let _staged = match random(state, 4) {
                 0 => tx.delete(&key.to_ne_bytes()),
                 _ => tx.upsert(bytemuck::bytes_of(&[key, version])),
@@ -351,13 +359,14 @@ mod tests {
         Ok(())
     }
 
-    /// Commits random transactions, and calls `between` before each. A commit must keep the rows of the version before it readable.
+    /// Commits random transactions, and calls `between` before each. Checks that a commit keeps the
+    /// rows of the previous version readable.
     fn commit_at_random(
         publisher: &mut UntypedPublisher,
         times: usize,
         mut between: impl FnMut(&mut UntypedPublisher, u64) -> Result<()>,
     ) -> Result<()> {
-        // The rows as of a version, by slot.
+        // Returns the rows as of a version, by slot.
         let rows = |publisher: &UntypedPublisher, version| -> Result<Vec<Option<[u64; 2]>>> {
             let (_, table) = publisher.region.look()?;
             let read = |slot| {
@@ -374,7 +383,8 @@ mod tests {
             let version = publisher.version();
             let before = rows(publisher, version)?;
             random_transaction(publisher, &mut state)?;
-            // A succession within the commit is a separate commit with the same rows.
+            // If the publisher replaces a lost region during the commit, that is a separate commit
+            // with the same rows.
             let last_but_one = version.max(publisher.version() - 1);
             let after = rows(publisher, last_but_one)?;
             assert_eq!(before, after[..before.len()], "at {version}");
@@ -399,7 +409,8 @@ mod tests {
         commit_at_random(&mut publisher, 1500, |publisher, chance| {
             if chance < 300 {
                 object::remove(publisher.region.object())?;
-                // Within the next commit, whose transaction is staged by then, or before it.
+                // Maintenance runs within the next commit, whose transaction is staged by then, or
+                // before it.
                 publisher.next_upkeep_ns = 0;
                 if chance % 2 == 0 {
                     let before: Vec<_> = publisher.iter().collect();

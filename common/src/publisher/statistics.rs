@@ -1,11 +1,12 @@
-//! What a publisher has done, in plain numbers of its own: nobody else sees them, and counting costs a commit nothing that
-//! could be measured. How long commits take is counted only when asked for, as that takes a look at the clock.
+//! Counters of a publisher. They are plain integers in private memory, so their cost per commit is
+//! too small to measure. Commit times are recorded only on request, because that needs a read of
+//! the clock per commit.
 
 use super::{Publisher, UntypedPublisher};
 use crate::clock::monotonic_ns;
 use crate::row::Row;
 
-/// What a publisher has done since it was opened.
+/// Counters of a publisher since it was opened.
 ///
 /// ```
 /// # use common::{Schema, UntypedPublisher};
@@ -32,26 +33,31 @@ use crate::row::Row;
 #[non_exhaustive]
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Statistics {
-    /// Transactions that were committed with rows. Not those without, which carry other news, nor what
-    /// [`reshape`](UntypedPublisher::reshape) brings, though either makes a version.
+    /// Committed transactions that changed rows. Commits without rows, which carry other
+    /// notifications, and [`reshape`](UntypedPublisher::reshape) are not counted, although each
+    /// makes a version.
     pub commits: u64,
-    /// Rows that these brought of keys that were not there. A key that moved to another's place, in a full table, counts as
-    /// deleted and created.
+    /// Rows with new keys in these transactions. If a new key takes the slot of a deleted key in a
+    /// full table, this counts as one deletion and one creation.
     pub creates: u64,
-    /// Rows that they replaced.
+    /// Rows that these transactions replaced.
     pub updates: u64,
-    /// Rows that they removed.
+    /// Rows that these transactions removed.
     pub deletes: u64,
-    /// How often it looked after its registry: [`maintain`](UntypedPublisher::maintain), also by itself.
+    /// Number of times the publisher swept its registry, in calls to
+    /// [`maintain`](UntypedPublisher::maintain) and in its own maintenance.
     pub sweeps: u64,
-    /// Calls to those who slept: one for each that is called by name, and one for all who sleep on the futex.
+    /// Number of wake-ups sent: one for each subscriber that is called individually, and one for
+    /// all subscribers that wait on the futex.
     pub wakes: u64,
-    /// How long the commits took, from its call to its end, since [`time_commits`](UntypedPublisher::time_commits).
+    /// Durations of the commits, from the call to its return, since
+    /// [`time_commits`](UntypedPublisher::time_commits).
     pub commit_times: Option<CommitTimes>,
 }
 
 impl Statistics {
-    /// A slot's outcome: whether it held a committed row, whether it holds one now, and whether that is another key's.
+    /// Counts the change of one slot. `before` and `now` are true if the slot held a committed row
+    /// before the commit and after it; `is_another` is true if the key changed.
     #[inline]
     pub(super) fn count(&mut self, before: bool, now: bool, is_another: bool) {
         let updated = before && now && !is_another;
@@ -60,7 +66,7 @@ impl Statistics {
         self.deletes += u64::from(before && !updated);
     }
 
-    /// A commit that was called at `begun_ns`.
+    /// Counts a commit that was called at `begun_ns`.
     #[inline]
     pub(super) fn committed(&mut self, begun_ns: u64) {
         self.commits += 1;
@@ -70,7 +76,8 @@ impl Statistics {
     }
 }
 
-/// How many commits took how long, by powers of two: bounded, and an addition each.
+/// Histogram of commit durations with a bucket for each power of two. Its size is constant, and
+/// recording a duration is one addition.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CommitTimes {
     counts: [u64; CommitTimes::BUCKETS],
@@ -78,28 +85,28 @@ pub struct CommitTimes {
 }
 
 impl CommitTimes {
-    /// How many powers of two are told apart: up to a second or so.
+    /// Number of buckets. The last bounded one ends at about half a second.
     const BUCKETS: usize = 31;
 
     fn record(&mut self, ns: u64) {
-        // The least k with ns <= 2^k.
+        // The smallest k with ns <= 2^k.
         let power = (u64::BITS - ns.saturating_sub(1).leading_zeros()) as usize;
         self.counts[power.min(Self::BUCKETS - 1)] += 1;
         self.sum_ns = self.sum_ns.saturating_add(ns);
     }
 
-    /// How many commits there are.
+    /// Returns the number of commits.
     pub fn count(&self) -> u64 {
         self.counts.iter().sum()
     }
 
-    /// How long all of them took together, in ns.
+    /// Returns the total duration of all commits, in ns.
     pub fn sum_ns(&self) -> u64 {
         self.sum_ns
     }
 
-    /// Times in ns, and how many commits took no longer than that and longer than the time before. The last one, None, has no
-    /// end.
+    /// Returns the upper bound of each bucket, in ns, and the number of commits above the previous
+    /// bound and up to this one. The last bucket has no upper bound: `None`.
     pub fn buckets(&self) -> impl ExactSizeIterator<Item = (Option<u64>, u64)> + '_ {
         self.counts.iter().enumerate().map(|(power, count)| {
             let most = (power + 1 < Self::BUCKETS).then(|| 1 << power);
@@ -118,19 +125,19 @@ impl Default for CommitTimes {
 }
 
 impl UntypedPublisher {
-    /// What this publisher has done since it was opened.
+    /// Returns the counters of this publisher since it was opened.
     pub fn statistics(&self) -> &Statistics {
         &self.statistics
     }
 
-    /// Has it counted from now on how long commits take, for a look at the clock each (some 20 ns).
+    /// Starts recording commit durations. This costs each commit a read of the clock (about 20 ns).
     pub fn time_commits(&mut self) {
         self.statistics.commit_times.get_or_insert_default();
     }
 }
 
 impl<R: Row> Publisher<R> {
-    /// See [`UntypedPublisher::time_commits`].
+    /// Forwards to [`UntypedPublisher::time_commits`].
     pub fn time_commits(&mut self) {
         self.inner.time_commits();
     }
@@ -183,14 +190,14 @@ mod tests {
         tx.insert(&[2, 0])?;
         tx.commit()?;
         assert_eq!(counts(&publisher), [1, 2, 0, 0]);
-        // Neither what is dropped nor what has no effect.
+        // Dropped transactions and transactions without effect are not counted.
         publisher.begin().upsert(&[1, 1])?;
         let mut tx = publisher.begin();
         tx.delete(&[1])?;
         drop(tx);
         publisher.begin().commit()?;
         assert_eq!(counts(&publisher), [1, 2, 0, 0]);
-        // In a full table the slot of a key that goes is another's at once.
+        // In a full table the slot of a deleted key is reused immediately.
         let mut tx = publisher.begin();
         tx.delete(&[1])?;
         tx.insert(&[3, 0])?;

@@ -1,12 +1,15 @@
-//! One sweep: removes what processes left behind that are gone, and nothing that belongs to a table.
+//! Removes orphans: objects of processes that are gone, except those that belong to a table.
 //!
-//! 1. At each registry free the slots of subscribers that are gone, with their queues. 2. Look for what is left behind
-//!    ([`leftovers`](mod@crate::inspect)), and remove it. 3. As long as something was removed look again: what only that knew of
-//!    (the registry of a region that never took its table's name) is left behind now.
+//! 1. Free the slots of dead subscribers in each registry, with their queues.
+//! 2. Find the orphans ([`leftovers`](mod@crate::inspect)) and remove them.
+//! 3. Repeat step 2 as long as an object was removed. Removing an object can create an orphan: a
+//!    registry becomes one when the only region that names it, which never took its table's name,
+//!    is removed.
 //!
-//! Locks decide, never pids, and each lock is taken before what it guards is removed: what somebody holds cannot be locked,
-//! and whoever comes at that moment finds the name gone and makes its own. The table of a dead publisher is no leftover: its
-//! rows are there for the next one.
+//! Locks decide whether a process is alive, never pids. Each lock is taken before the object that
+//! it guards is removed. An object that another process holds cannot be locked, and a process that
+//! arrives at that moment finds that the name is gone and creates a new object. The table of a dead
+//! publisher is not an orphan: its rows are kept for the next publisher.
 
 use nix::errno::Errno;
 
@@ -18,40 +21,44 @@ use crate::region::object::{self, TableName, failure};
 use crate::registry;
 use crate::wake::queue;
 
-/// How often what is left behind may lead to more of it.
+/// Maximum number of rounds in which removing orphans may expose further orphans.
 const ROUNDS: usize = 4;
 
-/// What a [`sweep`] did.
+/// Result of a [`sweep`].
 #[non_exhaustive]
 #[derive(Debug, Default)]
 pub struct Swept {
-    /// What was removed, by its name: a queue, or an object of shared memory.
+    /// Names of the removed objects: queues, or objects of shared memory.
     pub removed: Vec<String>,
-    /// How many slots were freed that subscribers left who are gone.
+    /// Number of slots of dead subscribers that were freed.
     pub slots: usize,
-    /// What is left behind and could not be removed, and why.
+    /// Orphans that could not be removed, with the reason.
     pub kept: Vec<Kept>,
-    /// What may be left behind: this user may not look.
+    /// Possible orphans that this user has no permission to examine.
     pub unseen: Vec<Leftover>,
 }
 
-/// What is left behind and could not be removed.
+/// An orphan that could not be removed.
 #[non_exhaustive]
 #[derive(Debug)]
 pub struct Kept {
-    /// What it is, named as in [`Swept::removed`].
+    /// Name of the object, in the format of [`Swept::removed`].
     pub object: String,
-    /// Why it could not be removed.
+    /// Reason why the object could not be removed.
     pub error: Error,
 }
 
-/// Removes what processes left behind that are gone and that belongs to no table: locks, regions that never took their
-/// table's name, registries, queues; and frees the slots of dead subscribers, with their queues, at all tables. Tables of dead
-/// publishers stay, with their rows: see [`remove`](crate::remove). Nothing that a live process holds is touched, whatever its
-/// pid or namespace. Takes a second or a few where something is left behind.
+/// Removes the objects of dead processes that belong to no table: locks, regions that never took
+/// their table's name, registries, and queues. Also frees the slots of dead subscribers, with their
+/// queues, in the registries of all tables.
+///
+/// Tables of dead publishers stay, with their rows: see [`remove`](crate::remove). Objects that a
+/// live process holds are never removed, whatever its pid or pid namespace. The call takes one or a
+/// few seconds if there are orphans.
 ///
 /// # Errors
-/// What the system refuses of a look at all objects; not what could not be removed, which is told.
+/// Errors of the system while listing the objects. Objects that cannot be removed are reported in
+/// [`Swept::kept`] instead.
 ///
 /// ```no_run
 /// # fn main() -> common::Result<()> {
@@ -99,7 +106,8 @@ impl Swept {
                     Err(error) => self.kept.push(Kept { object, error }),
                 }
             });
-            // Who may not write to it is told of it as of what cannot be looked at; damaged ones are their publishers'.
+            // A registry that this user may not write to is also reported among the unseen objects.
+            // A damaged registry is replaced by its publisher.
             if let Err(error) = freed {
                 tracing::debug!("no slot is freed: {error}");
             }
@@ -113,7 +121,7 @@ fn name(left: &Leftover) -> String {
     format!("/{}", file.to_string_lossy())
 }
 
-/// Removes what is left behind, unless somebody holds it now. Whether it was removed.
+/// Removes an orphan, unless a process holds it now. Returns true if it was removed.
 fn remove(left: &Leftover, object: &str) -> Result<bool> {
     let table = |prefix: &str| TableName::new(object.strip_prefix(prefix).unwrap_or_default());
     match left.kind {
@@ -127,7 +135,8 @@ fn remove(left: &Leftover, object: &str) -> Result<bool> {
     }
 }
 
-/// Locks an object that still bears its name; None if somebody holds it, or it is gone.
+/// Locks an object that still has its name. Returns None if another process holds it or if it is
+/// gone.
 fn take(object: &str, owner: u32) -> Result<Option<Locked>> {
     let Some(file) = object::open(object, true, owner, false)? else {
         return Ok(None);
@@ -135,7 +144,7 @@ fn take(object: &str, owner: u32) -> Result<Option<Locked>> {
     let again = object::reopen(object, &file)?;
     match Locked::take(file).map_err(|errno| failure(object, "lock", errno))? {
         Some(locked) => Ok(object::names(object, &locked).then_some(locked)),
-        // What only readers have locked is nobody's, and yet cannot be taken.
+        // An object with read locks only has no owner, but the write lock cannot be taken.
         None => match lock::is_shared(&again, Span::WHOLE) {
             Ok(true) if lock::is_held(&again, Span::WHOLE) == Ok(false) => {
                 Err(failure(object, "lock", Errno::EAGAIN))
@@ -145,19 +154,21 @@ fn take(object: &str, owner: u32) -> Result<Option<Locked>> {
     }
 }
 
-/// A publisher that starts at this moment waits for the lock, then finds that its name is gone.
+/// Removes a lock object without a table. A publisher that starts at this moment waits for the
+/// lock, then finds that the name is gone and creates a new lock object.
 fn remove_lock(name: &TableName, owner: u32) -> Result<bool> {
     let Some(_held) = take(&name.lock(), owner)? else {
         return Ok(false);
     };
-    // Only who holds the lock makes a region: from here on there is none.
+    // Only the holder of the lock creates a region, so no region can appear from here on.
     if object::exists(&name.region()) {
         return Ok(false);
     }
     object::remove(&name.lock()).map(|()| true)
 }
 
-/// Only who holds the table's lock puts anything there.
+/// Removes a region that never took its table's name. Takes the table's lock first, because only
+/// its holder creates such a region.
 fn remove_next(object: &str, name: &TableName, owner: u32) -> Result<bool> {
     let lock = match acquire_lock_of(name, owner) {
         Ok(lock) => lock,
@@ -168,7 +179,7 @@ fn remove_next(object: &str, name: &TableName, owner: u32) -> Result<bool> {
         Some(_held) => object::remove(object).map(|()| true),
         None => Ok(false),
     });
-    // Made for this, or left behind itself.
+    // The lock object was created by this function, or it is an orphan itself.
     if !object::exists(&name.region()) && object::names(&name.lock(), &lock) {
         object::remove(&name.lock())?;
     }

@@ -1,8 +1,10 @@
-//! A transaction: staged in the publisher's own memory, then made true at one instant, or dropped.
+//! Transactions: changes are staged in the publisher's private memory, then committed atomically or
+//! discarded.
 //!
-//! Slots are given out while staging, so that everything that can fail has failed before the first tag is written. A key
-//! that is deleted keeps its slot to the end of the transaction (it may come back); only in a full table is such a slot
-//! given to another key at once.
+//! Slots are assigned while staging, so that every step that can fail has succeeded before the
+//! first tag is written. A deleted key keeps its slot until the end of the transaction, because the
+//! key may be inserted again. Only if the table is full is such a slot reassigned to another key
+//! during the transaction.
 
 use super::untyped::UntypedPublisher;
 use crate::clock::monotonic_ns;
@@ -11,58 +13,60 @@ use crate::row::RowRef;
 use crate::scratch::Scratch;
 use crate::table::commit::Write;
 
-/// No number of a row or a key.
+/// Marks an entry without a row or a displaced key.
 const NONE: u32 = u32::MAX;
 
 /// One slot that a transaction changes.
 struct Entry {
     slot: u32,
-    /// Which of the staged rows it is to hold; [`NONE`] if there is to be no row.
+    /// Index of the staged row that the slot will hold; [`NONE`] if the slot will hold no row.
     row: u32,
-    /// If another key took the slot from the committed row's: which of the displaced keys that one is. Else [`NONE`].
+    /// Index of the displaced key, if another key took the slot from a committed row; otherwise
+    /// [`NONE`].
     displaced: u32,
-    /// Which copy of the slot is to be written.
+    /// Index of the copy of the slot to write.
     spare: u8,
-    /// Whether the slot holds a committed row.
+    /// True if the slot holds a committed row.
     committed: bool,
 }
 
 impl Entry {
-    /// Not for a row that was inserted and deleted again.
+    /// Returns false for a row that was inserted and deleted in the same transaction.
     fn is_effective(&self) -> bool {
         self.committed || self.row != NONE
     }
 
-    /// Of the staged `words` those of its row.
+    /// Returns the part of the staged `words` that is the entry's row.
     #[inline]
     fn row<'w>(&self, words: &'w [u64], row_words: usize) -> Option<&'w [u64]> {
         (self.row != NONE).then(|| &words[self.row as usize * row_words..][..row_words])
     }
 }
 
-/// The changes that a transaction has staged. The publisher keeps it between transactions for its memory.
+/// Staged changes of a transaction. The publisher keeps this value between transactions to reuse
+/// its memory.
 #[derive(Default)]
 pub(super) struct Staged {
     entries: Scratch<Entry>,
     words: Scratch<u64>,
-    /// How many rows that is.
+    /// Number of rows in `words`.
     rows: u32,
-    /// Above all slots that are changed.
+    /// Upper bound of all changed slots, exclusive.
     end: usize,
-    /// Keys of committed rows whose slots were given to others.
+    /// Keys of committed rows whose slots were reassigned to other keys.
     displaced: Scratch<u8>,
-    /// Entries whose slot has no row to be, and may serve another key.
+    /// Entries whose slot will hold no row and can be reassigned to another key.
     vacated: Scratch<u32>,
 }
 
 impl Staged {
-    /// Returns true if no transaction is open, and none was forgotten.
+    /// Returns true if no transaction is open and none was forgotten.
     #[inline]
     pub(super) fn is_empty(&self) -> bool {
         self.entries.is_empty()
     }
 
-    /// The number of the next entry.
+    /// Returns the index of the next entry.
     #[inline]
     fn next(&self) -> usize {
         self.entries.len()
@@ -107,7 +111,7 @@ impl Staged {
         self.vacated.push(entry as u32);
     }
 
-    /// An entry whose slot no key needs any more.
+    /// Returns an entry whose slot no key needs any more.
     fn reusable(&mut self) -> Option<usize> {
         while let Some(entry) = self.vacated.pop() {
             if self.entries[entry as usize].row == NONE {
@@ -126,9 +130,11 @@ impl Staged {
     }
 }
 
-/// A transaction over rows of bytes. [`Transaction`](super::Transaction) is the typed view of it.
+/// A transaction over rows given as bytes. [`Transaction`](super::Transaction) is the typed view of
+/// it.
 ///
-/// Nothing is seen by anybody before [`commit`](Self::commit), and then all of it at once. Dropping it changes nothing.
+/// Readers see none of the changes before [`commit`](Self::commit), and all of them after it.
+/// Dropping the transaction discards them.
 #[must_use = "a transaction that is dropped changes nothing"]
 pub struct UntypedTransaction<'p> {
     publisher: &'p mut UntypedPublisher,
@@ -136,7 +142,8 @@ pub struct UntypedTransaction<'p> {
 
 impl<'p> UntypedTransaction<'p> {
     pub(super) fn new(publisher: &'p mut UntypedPublisher) -> Self {
-        // A transaction that was forgotten (`std::mem::forget`) was not dropped.
+        // A forgotten transaction (`std::mem::forget`) was never dropped, so its changes are still
+        // staged.
         publisher.roll_back();
         Self { publisher }
     }
@@ -144,7 +151,8 @@ impl<'p> UntypedTransaction<'p> {
     /// Adds a row.
     ///
     /// # Errors
-    /// [`Error::KeyExists`], [`Error::TableFull`], [`Error::WrongLength`]. The transaction goes on without the row.
+    /// [`Error::KeyExists`], [`Error::TableFull`], [`Error::WrongLength`]. The row is not staged;
+    /// the transaction stays usable.
     #[inline]
     pub fn insert(&mut self, row: &[u8]) -> Result<()> {
         match self.locate(row)? {
@@ -153,10 +161,11 @@ impl<'p> UntypedTransaction<'p> {
         }
     }
 
-    /// Replaces a row by its key.
+    /// Replaces the row that has the same key.
     ///
     /// # Errors
-    /// [`Error::KeyMissing`], [`Error::WrongLength`]. The transaction goes on without the row.
+    /// [`Error::KeyMissing`], [`Error::WrongLength`]. Nothing is staged; the transaction stays
+    /// usable.
     #[inline]
     pub fn update(&mut self, row: &[u8]) -> Result<()> {
         match self.locate(row)? {
@@ -165,20 +174,22 @@ impl<'p> UntypedTransaction<'p> {
         }
     }
 
-    /// Adds a row or replaces the one of that key.
+    /// Adds a row, or replaces the row that has the same key.
     ///
     /// # Errors
-    /// [`Error::TableFull`], [`Error::WrongLength`]. The transaction goes on without the row.
+    /// [`Error::TableFull`], [`Error::WrongLength`]. The row is not staged; the transaction stays
+    /// usable.
     #[inline]
     pub fn upsert(&mut self, row: &[u8]) -> Result<()> {
         let slot = self.locate(row)?;
         self.put(slot, row)
     }
 
-    /// Removes the row of a key (in its canonical bytes).
+    /// Removes the row of a key, given in canonical bytes.
     ///
     /// # Errors
-    /// [`Error::KeyMissing`], [`Error::WrongLength`]. The transaction goes on without it.
+    /// [`Error::KeyMissing`], [`Error::WrongLength`]. Nothing is staged; the transaction stays
+    /// usable.
     pub fn delete(&mut self, key: &[u8]) -> Result<()> {
         self.publisher
             .check_length("key", key.len(), self.publisher.schema().key_size())?;
@@ -200,10 +211,12 @@ impl<'p> UntypedTransaction<'p> {
         }
     }
 
-    /// Makes the table hold exactly these rows, staging differences only. Of two rows with one key the later counts.
+    /// Replaces the content of the table with these rows, and stages only the differences. If two
+    /// rows have the same key, the later one is used.
     ///
     /// # Errors
-    /// [`Error::TableFull`], [`Error::WrongLength`]; then some of the differences are staged.
+    /// [`Error::TableFull`], [`Error::WrongLength`]. Some of the differences are staged in that
+    /// case.
     pub fn replace_with<B: AsRef<[u8]>>(
         &mut self,
         rows: impl IntoIterator<Item = B>,
@@ -216,10 +229,10 @@ impl<'p> UntypedTransaction<'p> {
             if let Some(slot) = slot {
                 kept[slot] = true;
             }
-            // The slot of a key that was deleted may yet be given to another.
+            // The slot of a deleted key may still be reassigned to another key.
             slots.push(slot.filter(|slot| self.is_present(*slot)));
         }
-        // What goes makes room for what comes.
+        // Remove old rows first, to free their slots for new rows.
         for slot in (0..kept.len()).filter(|slot| !kept[*slot]) {
             if self.is_present(slot) {
                 self.remove(slot);
@@ -243,7 +256,7 @@ impl<'p> UntypedTransaction<'p> {
         Ok(())
     }
 
-    /// How many rows are staged.
+    /// Returns the number of staged changes.
     pub fn len(&self) -> usize {
         self.publisher
             .staged
@@ -253,7 +266,7 @@ impl<'p> UntypedTransaction<'p> {
             .count()
     }
 
-    /// Whether nothing is staged.
+    /// Returns true if nothing is staged.
     pub fn is_empty(&self) -> bool {
         !self
             .publisher
@@ -263,12 +276,13 @@ impl<'p> UntypedTransaction<'p> {
             .any(Entry::is_effective)
     }
 
-    /// Makes all of it true at one instant, wakes whoever sleeps, and returns the version of the table. Without anything
-    /// staged it does nothing and returns the version there is.
+    /// Commits all staged changes atomically, wakes parked subscribers, and returns the new version
+    /// of the table. If nothing is staged, does nothing and returns the current version.
     ///
     /// # Errors
-    /// [`Error::Limit`] if the region cannot grow. Nothing was committed then, and the publisher can go on.
-    /// [`Error::Lost`] if another publisher has taken the name, [`Error::Corrupt`] if the region was cut short: it cannot.
+    /// [`Error::Limit`] if the region cannot grow; nothing is committed in that case, and the
+    /// publisher stays usable. [`Error::Lost`] if another publisher has taken the name, and
+    /// [`Error::Corrupt`] if the region was truncated; the publisher is not usable any more.
     pub fn commit(self) -> Result<u64> {
         if self.is_empty() {
             return Ok(self.publisher.version());
@@ -318,7 +332,7 @@ impl<'p> UntypedTransaction<'p> {
         Ok(version)
     }
 
-    /// The slot of a row's key.
+    /// Returns the slot of a row's key.
     #[inline]
     fn locate(&self, row: &[u8]) -> Result<Option<usize>> {
         let publisher = &*self.publisher;
@@ -331,7 +345,8 @@ impl<'p> UntypedTransaction<'p> {
         Some(&self.publisher.staged.entries[entry])
     }
 
-    /// Whether a row is to be at a slot that a key was found at, or that was ever used.
+    /// Returns true if `slot` will hold a row after the commit. `slot` must be the slot of a known
+    /// key, or below the number of used slots.
     fn is_present(&self, slot: usize) -> bool {
         match self.entry(slot) {
             Some(entry) => entry.row != NONE,
@@ -339,7 +354,8 @@ impl<'p> UntypedTransaction<'p> {
         }
     }
 
-    /// Whether the row that is to be at `slot` is `row`. `held` is of the width of a row.
+    /// Returns true if the row that `slot` will hold after the commit equals `row`. `held` is a
+    /// buffer with the width of a row.
     fn holds(&self, slot: usize, row: &[u8], held: &mut [u64]) -> bool {
         let staged = &self.publisher.staged;
         let words = match self
@@ -353,7 +369,7 @@ impl<'p> UntypedTransaction<'p> {
         bytemuck::cast_slice::<u64, u8>(words)[..row.len()] == *row
     }
 
-    /// Stages `row`, whose key stands at `slot`, if anywhere.
+    /// Stages `row`. `slot` is the slot of its key, if the key has one.
     #[inline]
     fn put(&mut self, slot: Option<usize>, row: &[u8]) -> Result<()> {
         let entry = match slot {
@@ -365,7 +381,7 @@ impl<'p> UntypedTransaction<'p> {
         Ok(())
     }
 
-    /// The entry of a slot that a key was found at.
+    /// Returns the entry of a slot that holds a known key, and adds the entry if it does not exist.
     #[inline]
     fn entry_of(&mut self, slot: usize) -> usize {
         let publisher = &mut *self.publisher;
@@ -376,7 +392,7 @@ impl<'p> UntypedTransaction<'p> {
         })
     }
 
-    /// The entry of a slot for a row's key, which stands nowhere.
+    /// Returns the entry of a slot for a row whose key is not in the index, and adds the key.
     fn entry_of_new_key(&mut self, row: &[u8]) -> Result<usize> {
         let publisher = &mut *self.publisher;
         let (staged, rows) = (&mut publisher.staged, &mut publisher.rows);
@@ -424,10 +440,10 @@ impl<'p> UntypedTransaction<'p> {
 }
 
 impl UntypedPublisher {
-    /// Undoes what is staged. After a commit that is nothing.
+    /// Discards all staged changes. After a commit there are none.
     pub(super) fn roll_back(&mut self) {
         let (staged, rows) = (&mut self.staged, &mut self.rows);
-        // The last one first, so that the lowest slots are the next to be given out again.
+        // Start with the last entry, so that the lowest slots are the next to be assigned.
         for entry in staged.entries.iter().rev() {
             let slot = entry.slot as usize;
             rows.unstage(slot, None);
@@ -438,7 +454,8 @@ impl UntypedPublisher {
                 rows.leave(slot);
             }
         }
-        // Only when all new keys are out may the former ones come back: they may have been staged at other slots.
+        // Restore displaced keys only after all new keys are removed, because the displaced keys
+        // may have been staged at other slots.
         for entry in staged
             .entries
             .iter()
@@ -494,7 +511,8 @@ mod tests {
             .collect()
     }
 
-    /// Stages an update, a deletion, and a new key that takes the deleted one's slot, and forgets all of it.
+    /// Stages an update, a deletion, and a new key that takes the deleted key's slot, and forgets
+    /// the transaction.
     fn forget_transaction(publisher: &mut UntypedPublisher) -> Result<()> {
         let mut tx = publisher.begin();
         tx.update(row(&[1, 11]))?;
@@ -516,7 +534,7 @@ mod tests {
         let key = u64::to_ne_bytes;
         for round in 0..3 {
             forget_transaction(&mut publisher)?;
-            // Until the next transaction begins the publisher answers by what is committed.
+            // Until the next transaction begins, the publisher returns only committed rows.
             assert_eq!((publisher.len(), rows(&publisher)), (3, committed.clone()));
             assert_eq!(publisher.get(&key(4)), None);
             assert!(publisher.get(&key(2)).is_some() && publisher.get(&key(1)).is_some());

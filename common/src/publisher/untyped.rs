@@ -1,4 +1,5 @@
-//! The publisher of a table whose rows are bytes of a schema. [`Publisher`](super::Publisher) is the typed view of it.
+//! The publisher of a table whose rows are bytes described by a schema.
+//! [`Publisher`](super::Publisher) is the typed view of it.
 
 use std::sync::Arc;
 
@@ -17,13 +18,13 @@ use crate::region::object::{self, TableName};
 use crate::row::RowBuf;
 use crate::schema::Schema;
 
-/// How often a publisher that commits looks after its registry and its names by itself.
+/// Interval at which a committing publisher runs its maintenance.
 const UPKEEP_NS: u64 = 1_000_000_000;
 
-/// The one publisher of a table, over rows of bytes.
+/// The only publisher of a table, over rows given as bytes.
 ///
-/// Dropped without [`close`](Self::close) it is as if its process had died: the table stays, readers go on, and the next
-/// publisher takes over.
+/// Dropping a publisher without [`close`](Self::close) has the same effect as the death of its
+/// process: the table stays, readers continue, and the next publisher takes over.
 ///
 /// ```
 /// use std::sync::Arc;
@@ -52,7 +53,7 @@ const UPKEEP_NS: u64 = 1_000_000_000;
 pub struct UntypedPublisher {
     pub(super) name: TableName,
     pub(super) settings: Settings,
-    /// Held for its lock.
+    /// The locked lock object.
     pub(super) lock: Locked,
     pub(super) region: PublisherRegion,
     pub(super) waking: Waking,
@@ -70,22 +71,22 @@ impl UntypedPublisher {
         PublisherBuilder::new(name, schema)
     }
 
-    /// The table's name.
+    /// Returns the table's name.
     pub fn name(&self) -> &str {
         self.name.as_str()
     }
 
-    /// What a row is.
+    /// Returns the schema of the rows.
     pub fn schema(&self) -> &Arc<Schema> {
         &self.schema
     }
 
-    /// The number of the last committed transaction. The creation of the table is number 1.
+    /// Returns the number of the last committed transaction. The creation of the table is number 1.
     pub fn version(&self) -> u64 {
         self.version
     }
 
-    /// How many publishers the table has had, this one included.
+    /// Returns the number of publishers that the table has had, including this one.
     pub fn epoch(&self) -> u64 {
         self.region.word(header::EPOCH)
     }
@@ -95,29 +96,30 @@ impl UntypedPublisher {
         if self.staged.is_empty() {
             return self.rows.len();
         }
-        // A transaction was forgotten: the index has its keys until the next one begins.
+        // A forgotten transaction has changed the index; the next transaction undoes that.
         let slots = 0..self.rows.used();
         slots.filter(|slot| self.rows.is_committed(*slot)).count()
     }
 
-    /// Whether there are no rows.
+    /// Returns true if there are no committed rows.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// How many rows there can be.
+    /// Returns the maximum number of rows.
     pub fn capacity(&self) -> usize {
         self.region.geometry().capacity
     }
 
-    /// Begins a transaction. The borrow makes it the only one. Rolls back a transaction that was forgotten ([`std::mem::forget`]).
+    /// Begins a transaction. The mutable borrow prevents a second one. Rolls back a transaction
+    /// that was forgotten ([`std::mem::forget`]).
     pub fn begin(&mut self) -> UntypedTransaction<'_> {
         UntypedTransaction::new(self)
     }
 
-    /// Gives the table another schema, another capacity, or both, and exactly these rows with it, as one commit. A successor
-    /// of the region takes the name; subscribers move over by themselves and see what differs from what they had.
-    /// Returns the version of the table.
+    /// Replaces the table's schema, its capacity, or both, and all of its rows, in one commit. A
+    /// successor region takes the table's name. Subscribers move to it automatically and see the
+    /// differences from the rows that they had. Returns the version of the table.
     ///
     /// ```
     /// # use common::{Schema, UntypedPublisher, UntypedSubscriber};
@@ -136,28 +138,28 @@ impl UntypedPublisher {
     /// ```
     ///
     /// # Errors
-    /// [`Error::KeyExists`] if two of the rows have one key, [`Error::TableFull`], [`Error::WrongLength`],
-    /// [`Error::InvalidSetting`] beyond the limits of the layout, [`Error::Limit`], [`Error::Lost`]. The table is as
-    /// it was then.
+    /// [`Error::KeyExists`] if two of the rows have the same key, [`Error::TableFull`],
+    /// [`Error::WrongLength`], [`Error::InvalidSetting`] if a value is beyond the limits of the
+    /// layout, [`Error::Limit`], [`Error::Lost`]. The table is unchanged in that case.
     pub fn reshape<B: AsRef<[u8]>>(
         &mut self,
         schema: Schema,
         capacity: usize,
         rows: impl IntoIterator<Item = B>,
     ) -> Result<u64> {
-        // A forgotten transaction has staged changes for slots of the old region.
+        // A forgotten transaction may have staged changes for slots of the old region.
         self.roll_back();
-        // The name may be another publisher's by now, and is not to be taken from that.
+        // Another publisher may have taken the name, and must keep it.
         self.next_upkeep_ns = 0;
         self.upkeep_if_due(monotonic_ns())?;
         open::reshape(self, schema, capacity, rows)?;
         Ok(self.version)
     }
 
-    /// Returns the committed row of a key (in its canonical bytes).
+    /// Returns the committed row of a key, given in canonical bytes.
     pub fn get(&self, key: &[u8]) -> Option<RowBuf> {
         if !self.staged.is_empty() {
-            // A transaction was forgotten: the index has its keys until the next one begins.
+            // A forgotten transaction has changed the index; the next transaction undoes that.
             return self.iter().find(|row| {
                 let mut found = Vec::with_capacity(key.len());
                 self.schema.write_key(row.bytes(), &mut found);
@@ -168,7 +170,7 @@ impl UntypedPublisher {
             .and_then(|words| self.row(&words))
     }
 
-    /// All committed rows.
+    /// Returns an iterator over all committed rows.
     pub fn iter(&self) -> impl Iterator<Item = RowBuf> + '_ {
         (0..self.rows.used())
             .filter_map(|slot| self.committed(slot))
@@ -183,7 +185,7 @@ impl UntypedPublisher {
         .ok()
     }
 
-    /// The words of the committed row at `slot`.
+    /// Returns the words of the committed row at `slot`.
     pub(super) fn committed(&self, slot: usize) -> Option<Vec<u64>> {
         let mut words = vec![0; self.schema.row_words()];
         self.read_into(slot, &mut words).then_some(words)
@@ -199,8 +201,9 @@ impl UntypedPublisher {
                 .is_ok_and(|tag| tag.is_live())
     }
 
-    /// In debug builds, checks that the notes of `slots` describe the region: a commit relies on them. Another process of the same
-    /// user may have damaged the region, so a disagreement is an error and no panic.
+    /// Checks, in debug builds, that the notes of `slots` match the region, because a commit relies
+    /// on them. A mismatch is an error and not a panic, because another process of the same user
+    /// may have damaged the region.
     pub(super) fn check_notes(&self, slots: impl Iterator<Item = usize>) -> Result<()> {
         if cfg!(debug_assertions) {
             let (_, table) = self.region.look()?;
@@ -243,28 +246,32 @@ impl UntypedPublisher {
         }
     }
 
-    /// The number of the next transaction.
+    /// Returns the number of the next transaction.
     pub(super) fn next_version(&self) -> Result<u64> {
-        // 146 years of commits, one a nanosecond, unless somebody wrote into the region.
+        // The limit is reached after 146 years at one commit per nanosecond, unless another process
+        // wrote to the region.
         match self.version.saturating_add(1) {
             version if version <= MAX_VERSION => Ok(version),
             _ => Err(self.region.corrupt("its versions are used up".to_owned())),
         }
     }
 
-    /// Wakes those who sleep at the commit before `version`, or `everyone` who sleeps.
+    /// Wakes the subscribers that are parked at the commit before `version`, or all parked
+    /// subscribers if `everyone`.
     pub(super) fn wake(&mut self, version: u64, everyone: bool) {
         match self.waking.wake(&self.region, version, everyone) {
             Ok(calls) => self.statistics.wakes += calls,
-            // Sleepers look by themselves until maintenance makes a new registry. Not before: a neighbour who damages each new one
-            // would have every commit make another.
+            // Parked subscribers re-check the table themselves until maintenance creates a new
+            // registry. The registry is not replaced here: otherwise a process that damages each
+            // new one would make every commit create another.
             Err(error) => {
                 tracing::warn!("nobody is woken until there is a new registry: {error}");
             }
         }
     }
 
-    /// An empty transaction: every piece of news is a commit, so that the same handshake carries it.
+    /// Commits an empty transaction. Every notification is a commit, so that the same wake-up
+    /// handshake carries it.
     pub(super) fn commit_news(&mut self, everyone: bool) -> Result<()> {
         let version = self.next_version()?;
         let (_, table) = self.region.look()?;
@@ -274,7 +281,8 @@ impl UntypedPublisher {
         Ok(())
     }
 
-    /// Before a commit: only the loss of the table stops it. What else is refused may pass, and stops nothing.
+    /// Runs maintenance if it is due. Only the loss of the table stops a commit; other errors may
+    /// be temporary and are logged.
     pub(super) fn upkeep_if_due(&mut self, now: u64) -> Result<()> {
         if now < self.next_upkeep_ns {
             return Ok(());
@@ -289,9 +297,10 @@ impl UntypedPublisher {
         }
     }
 
-    /// What a publisher must do now and then, and does by itself once a second while it commits: says that it is well,
-    /// answers new subscribers, frees what dead ones left, and looks whether its objects still bear their names. Call
-    /// it at least once a second while there is nothing to commit.
+    /// Writes the heartbeat, opens the wake-up senders of new subscribers, frees the slots of dead
+    /// subscribers, and checks that the publisher's objects still have their names. A publisher
+    /// that commits does this automatically once a second. Call it at least once a second while
+    /// there is nothing to commit.
     ///
     /// ```
     /// # use common::{Schema, UntypedPublisher, publisher::MAINTENANCE_INTERVAL};
@@ -317,8 +326,8 @@ impl UntypedPublisher {
     /// ```
     ///
     /// # Errors
-    /// [`Error::Lost`] if another publisher has taken the table, [`Error::Corrupt`] if somebody cut it short, and what
-    /// the system refuses.
+    /// [`Error::Lost`] if another publisher has taken the table, [`Error::Corrupt`] if another
+    /// process truncated the region, and errors of the system.
     pub fn maintain(&mut self) -> Result<()> {
         self.next_upkeep_ns = monotonic_ns() + UPKEEP_NS;
         self.region.beat();
@@ -326,7 +335,7 @@ impl UntypedPublisher {
         self.keep_names()?;
         self.statistics.sweeps += 1;
         match self.waking.sweep(&self.region) {
-            // Damaged by somebody who may write to it: a new one is made, and everybody told of it.
+            // Another process damaged the registry: create a new one and notify all subscribers.
             Err(Error::Corrupt { .. }) => return self.renew_registry(),
             other => other?,
         }
@@ -336,9 +345,9 @@ impl UntypedPublisher {
         Ok(())
     }
 
-    /// Records that the source of the rows has ended: the publisher stays alive, and the rows stay as they are.
-    /// Subscribers and [`inspect`](crate::inspect) see the mark. A second call
-    /// changes nothing; the next publisher of the table begins without the mark.
+    /// Records that the source of the rows has ended. The publisher stays alive, and the rows stay
+    /// as they are. Subscribers and [`inspect`](crate::inspect) see the mark. A second call changes
+    /// nothing. The next publisher of the table starts without the mark.
     ///
     /// ```
     /// # use common::{Schema, UntypedPublisher, inspect};
@@ -356,19 +365,22 @@ impl UntypedPublisher {
         }
     }
 
-    /// Ends the table: subscribers are told, and all its objects removed.
+    /// Closes the table: notifies subscribers and removes all of its objects.
     ///
     /// # Errors
-    /// What the system refuses to remove.
+    /// Errors of the system while removing the objects.
     pub fn close(mut self) -> Result<()> {
         self.end()?;
-        // The registry while a region names it: killed in between, the next publisher or `rm` finds what is left.
+        // Remove the registry while a region still refers to it. If the process is killed in
+        // between, the next publisher or `rm` finds the remaining objects.
         self.waking.remove();
-        // Only what is still this publisher's: after an `rm` another one may have made objects of these names.
+        // Remove only this publisher's objects: after an `rm`, another publisher may have created
+        // objects with these names.
         if self.region.has_name() {
             object::remove(self.region.object())?;
         }
-        // The lock object last: until then nobody else can publish under this name.
+        // Remove the lock object last: while it exists, no other process can publish under this
+        // name.
         let lock = self.name.lock();
         if object::names(&lock, &self.lock) {
             object::remove(&lock)?;
@@ -376,10 +388,11 @@ impl UntypedPublisher {
         Ok(())
     }
 
-    /// Ends publishing and tells subscribers, but leaves the table for the next publisher and for readers.
+    /// Stops publishing and notifies subscribers, but keeps the table for the next publisher and
+    /// for readers.
     ///
     /// # Errors
-    /// [`Error::Corrupt`] if the region cannot be right.
+    /// [`Error::Corrupt`] if the region is invalid.
     pub fn close_and_keep(mut self) -> Result<()> {
         self.end()
     }
@@ -389,18 +402,21 @@ impl UntypedPublisher {
         self.commit_news(true)
     }
 
-    /// After another process removed a name: the lock's is taken again, and table or registry get successors.
+    /// Restores names that another process removed: takes the lock again, and replaces the region
+    /// or the registry.
     fn keep_names(&mut self) -> Result<()> {
         if !object::names(&self.name.lock(), &self.lock) {
             tracing::warn!("the lock of table {:?} lost its name", self.name());
             match open::acquire_lock(&self.name) {
                 Ok(lock) => self.lock = lock,
-                // While the region is ours nobody else can publish it: whoever tries is refused and lets go.
+                // While this publisher holds the region, no other process can publish it. A process
+                // that tries gets an error and releases the lock.
                 Err(Error::PublisherActive { .. }) if self.region.has_name() => {
                     self.next_upkeep_ns = 0;
                 }
                 Err(Error::PublisherActive { table, .. }) => {
-                    // It stays lost: every commit from now on says so. No region names this registry any more.
+                    // Make every later commit return this error, too. No region refers to this
+                    // registry any more.
                     self.next_upkeep_ns = 0;
                     self.waking.remove();
                     return Err(Error::Lost { table });
@@ -411,7 +427,8 @@ impl UntypedPublisher {
         if self.waking.needs_registry() {
             self.renew_registry()?;
         }
-        // Another process of this user may have overwritten it; new subscribers would find no registry.
+        // Another process of this user may have overwritten the id. New subscribers would then find
+        // no registry.
         let registry_id = self.waking.registry_id();
         self.region.set(header::REGISTRY_ID, registry_id);
         if !self.region.has_name() {
@@ -424,7 +441,7 @@ impl UntypedPublisher {
         Ok(())
     }
 
-    /// Takes a new registry into use, and wakes everybody at the old one, so that they move.
+    /// Replaces the registry and wakes all subscribers at the old one, so that they move.
     fn renew_registry(&mut self) -> Result<()> {
         let named = self.region.word(header::REGISTRY_ID);
         let left = self.waking.renew(&self.region, &self.settings);

@@ -1,4 +1,4 @@
-//! What a region says of itself, copied to private memory and checked before anything is mapped.
+//! The header of a region, copied to private memory and checked before anything is mapped.
 
 use std::fs::File;
 use std::os::unix::fs::{FileExt, MetadataExt};
@@ -9,13 +9,13 @@ use crate::identity::Identity;
 use crate::layout::{Geometry, LAYOUT_VERSION, REGION_MAGIC, header};
 use crate::schema::Schema;
 
-/// A private, checked copy of what a region says of itself. Read without mapping anything.
+/// A private, checked copy of a region's header. It is read without mapping the region.
 #[derive(Debug)]
 pub struct Header {
     words: [u64; header::SCHEMA],
-    /// Where everything stands.
+    /// Geometry of the region.
     pub geometry: Geometry,
-    /// What a row is.
+    /// Schema of the rows.
     pub schema: Schema,
     /// Size of the file, in bytes.
     pub file_size: u64,
@@ -25,7 +25,7 @@ impl Header {
     /// Reads and checks the header of `object`.
     ///
     /// # Errors
-    /// [`Error::Corrupt`], [`Error::LayoutMismatch`], and what the system refuses.
+    /// [`Error::Corrupt`], [`Error::LayoutMismatch`], and errors of the system.
     pub fn read(object: &str, file: &File) -> Result<Self> {
         let corrupt = |reason: &str| Error::Corrupt {
             object: object.to_owned(),
@@ -60,7 +60,7 @@ impl Header {
             .map_err(|error| failure_io(object, "look at", error))?;
         let file_size = status.len();
         if status.blocks() * 512 < file_size {
-            // Reading it would allocate it, and kill the reader when memory is short.
+            // Reading a hole allocates memory, which kills the reader when memory is short.
             return Err(corrupt("it has holes"));
         }
         if file_size < geometry.blocks as u64 * 8 {
@@ -85,18 +85,19 @@ impl Header {
         })
     }
 
-    /// The header's word number `word`, one of [`header`]'s.
+    /// Returns word `word` of the header, one of the constants in [`header`].
     pub fn word(&self, word: usize) -> u64 {
         self.words[word]
     }
 
-    /// The process that published last.
+    /// Returns the process that published last.
     pub fn publisher(&self) -> Identity {
         identity(|word| self.words[word])
     }
 }
 
-/// The header's words that say where everything begins, and what they say, in bytes.
+/// Returns the header words that store the offsets of the region's parts, with the offsets in
+/// bytes.
 pub(super) fn offsets(geometry: &Geometry) -> impl Iterator<Item = (usize, u64)> {
     [
         (header::ACKS, geometry.acks),
@@ -116,7 +117,7 @@ pub(super) fn identity(word: impl Fn(usize) -> u64) -> Identity {
     }
 }
 
-/// Reads whole words at byte `offset`; a file that ends before is corrupt.
+/// Reads whole words at byte `offset`. Returns [`Error::Corrupt`] if the file is too short.
 pub(crate) fn read_words(object: &str, file: &File, offset: u64, words: &mut [u64]) -> Result<()> {
     file.read_exact_at(bytemuck::cast_slice_mut(words), offset)
         .map_err(|error| match error.kind() {

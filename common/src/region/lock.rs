@@ -1,7 +1,8 @@
-//! Open-file-description locks: the kernel's own word on who is alive.
+//! Open-file-description locks, with which the kernel decides whether a process is alive.
 //!
-//! Such a lock belongs to one opening of a file and falls with it, whatever way its holder ends; a reused pid
-//! cannot fake it. The file must not be mapped through the same opening, for a mapping would keep the lock.
+//! Such a lock belongs to one open file description. It is released when its holder ends in any
+//! way, and a reused pid cannot fake it. The file must not be mapped through the same description,
+//! because the mapping would keep the lock.
 
 use std::fs::File;
 use std::ops::Deref;
@@ -12,7 +13,7 @@ use nix::fcntl::{FcntlArg, fcntl};
 
 use super::fork::{Creator, ForkSafeFd};
 
-/// Bytes of a file that are locked together.
+/// A range of bytes of a file that are locked together.
 #[derive(Clone, Copy, Debug)]
 pub struct Span {
     start: i64,
@@ -20,13 +21,13 @@ pub struct Span {
 }
 
 impl Span {
-    /// The whole file, however long it grows.
+    /// The whole file, including bytes that are added later.
     pub const WHOLE: Self = Self {
         start: 0,
         length: 0,
     };
 
-    /// One byte. It need not exist.
+    /// Returns the span of one byte. The byte does not need to exist.
     pub fn byte(at: usize) -> Self {
         Self {
             start: at as i64,
@@ -45,17 +46,17 @@ impl Span {
     }
 }
 
-/// A file that is locked as a whole until this is dropped.
+/// A file that is locked completely until this value is dropped.
 pub struct Locked {
     file: ForkSafeFd,
     process: Creator,
 }
 
 impl Locked {
-    /// Locks the file, if nobody else holds a lock on it.
+    /// Locks the file. Returns None if another open file description holds a lock on it.
     ///
     /// # Errors
-    /// What the system refuses beside that.
+    /// Other errors of the system.
     pub fn take(file: File) -> nix::Result<Option<Self>> {
         let file = ForkSafeFd::new(file);
         let taken = try_lock(&file, Span::WHOLE)?;
@@ -74,26 +75,28 @@ impl Deref for Locked {
 
 impl Drop for Locked {
     fn drop(&mut self) {
-        // Not left to closing: between fork and exec a child of another thread has the descriptor, too. But not by
-        // such a child.
+        // Unlock explicitly instead of relying on the close: between fork and exec, a child that
+        // another thread forked also has the descriptor. Such a child must not unlock.
         if self.process.is_this_process() {
             let _falls_by_closing = unlock(&self.file, Span::WHOLE);
         }
     }
 }
 
-/// Takes the lock if nobody else holds one there; whether it did.
+/// Takes the lock, unless another open file description holds a lock there. Returns true if it was
+/// taken.
 ///
 /// # Errors
-/// What the system refuses beside that.
+/// Other errors of the system.
 pub fn try_lock(file: impl AsFd, span: Span) -> nix::Result<bool> {
     set(file, span, nix::libc::F_WRLCK)
 }
 
-/// Takes a shared lock, as on a file that is open to read only. `is_locked` reports such a lock, [`is_held`] does not.
+/// Takes a shared lock, which also works on a file that is open for reading only. [`is_locked`]
+/// reports such a lock, [`is_held`] does not. Returns true if it was taken.
 ///
 /// # Errors
-/// What the system refuses beside that.
+/// Other errors of the system.
 pub fn try_share(file: impl AsFd, span: Span) -> nix::Result<bool> {
     set(file, span, nix::libc::F_RDLCK)
 }
@@ -106,39 +109,41 @@ fn set(file: impl AsFd, span: Span, kind: i32) -> nix::Result<bool> {
     }
 }
 
-/// Lets the lock go.
+/// Releases the lock.
 ///
 /// # Errors
-/// What the system refuses.
+/// Errors of the system.
 pub fn unlock(file: impl AsFd, span: Span) -> nix::Result<()> {
     fcntl(file, FcntlArg::F_OFD_SETLK(&span.flock(nix::libc::F_UNLCK))).map(drop)
 }
 
-/// Whether another opening holds it for writing. Asked for as a reader, so that neighbours' read locks do not count.
+/// Returns true if another open file description holds the write lock. The query is for a read
+/// lock, so that read locks of processes of other users do not count.
 ///
 /// # Errors
-/// What the system refuses.
+/// Errors of the system.
 pub fn is_held(file: impl AsFd, span: Span) -> nix::Result<bool> {
     Ok(ask(file, span, nix::libc::F_RDLCK)? != nix::libc::F_UNLCK)
 }
 
-/// Whether another opening has locked it, be it to share.
+/// Returns true if another open file description holds a lock, including a shared one.
 ///
 /// # Errors
-/// What the system refuses.
+/// Errors of the system.
 pub fn is_locked(file: impl AsFd, span: Span) -> nix::Result<bool> {
     Ok(ask(file, span, nix::libc::F_WRLCK)? != nix::libc::F_UNLCK)
 }
 
-/// Whether another opening shares a lock of it, which is what keeps this one from taking it.
+/// Returns true if another open file description holds a shared lock that prevents a write lock.
 ///
 /// # Errors
-/// What the system refuses.
+/// Errors of the system.
 pub fn is_shared(file: impl AsFd, span: Span) -> nix::Result<bool> {
     Ok(ask(file, span, nix::libc::F_WRLCK)? == nix::libc::F_RDLCK)
 }
 
-/// The kind of the first lock of others that stands against one of `kind`.
+/// Returns the kind of the first lock of another open file description that conflicts with a lock
+/// of `kind`, or `F_UNLCK`.
 fn ask(file: impl AsFd, span: Span, kind: i32) -> nix::Result<i32> {
     let mut query = span.flock(kind);
     fcntl(file, FcntlArg::F_OFD_GETLK(&mut query))?;

@@ -1,7 +1,7 @@
-//! Shared memory as words. The only place where a mapping is made into references.
+//! Shared memory as words. This is the only place where a mapping is turned into references.
 //!
-//! A [`Mapping`] is for reading: its words have no store. A [`WritableMapping`] was mapped to read and write, and adds words that
-//! have one.
+//! A [`Mapping`] is read-only: its words have no store. A [`WritableMapping`] is mapped for reading
+//! and writing, and adds words that have one.
 #![allow(unsafe_code)]
 
 use std::borrow::Borrow;
@@ -19,20 +19,21 @@ use super::sigbus::Watched;
 use crate::sync::AtomicU64;
 use crate::word::ReadOnlyWord;
 
-/// A shared mapping of a file, for reading. It may reach beyond the file's end, so that the file can grow under it.
+/// A shared read-only mapping of a file. It may extend beyond the end of the file, so that the file
+/// can grow under it.
 pub struct Mapping {
     raw: ManuallyDrop<MmapRaw>,
     words: usize,
     process: Creator,
-    /// Taken before the memory is unmapped.
+    /// The mapping's entry in the list of watched mappings. Dropped before the memory is unmapped.
     watched: Option<Watched>,
 }
 
 impl Mapping {
-    /// Maps `words` of `file` to read only.
+    /// Maps `words` words of `file` for reading.
     ///
     /// # Errors
-    /// What the system refuses.
+    /// Errors of the system.
     pub fn read_only(file: &File, words: usize) -> std::io::Result<Self> {
         let raw = MmapOptions::new()
             .len(bytes(words)?)
@@ -41,7 +42,7 @@ impl Mapping {
     }
 
     fn of(raw: MmapRaw, words: usize, writable: bool) -> std::io::Result<Self> {
-        // A child of fork must not write what its parent publishes, nor park in its name.
+        // A child of fork must not write to its parent's table, nor park as its parent.
         raw.advise(Advice::DontFork)?;
         let watched = Some(Watched::new(raw.as_ptr(), raw.len(), writable));
         Ok(Self {
@@ -52,30 +53,30 @@ impl Mapping {
         })
     }
 
-    /// Returns the lower half of word `word`, for the kernel to sleep on.
+    /// Returns the lower half of word `word`, which the kernel can wait on.
     ///
     /// # Panics
-    /// If that is beyond the mapping.
+    /// Panics if the word is beyond the mapping.
     #[inline]
     pub fn futex(&self, word: usize) -> FutexWord<'_> {
         let word: *const ReadOnlyWord = &self.words(word.saturating_add(1))[word];
-        // SAFETY: the low half of a little-endian word stands first, is aligned and lives as long as `self`, whose borrow the
-        // reference carries. Only its address is used, by the kernel: `FutexWord` makes no access of 4 bytes to what others
-        // access by 8.
+        // SAFETY: the low half of a little-endian word comes first and is aligned. It lives as long
+        // as `self`, whose borrow the reference carries. Only the kernel uses its address:
+        // `FutexWord` makes no 4-byte access to memory that is otherwise accessed by 8 bytes.
         FutexWord(unsafe { &*word.cast::<AtomicU32>() })
     }
 
-    /// Whether no access went beyond the end of the file.
+    /// Returns true if no access so far went beyond the end of the file.
     #[inline]
     pub fn is_whole(&self) -> bool {
         self.watched.as_ref().is_some_and(Watched::is_whole)
     }
 
-    /// The first `words` words. They should be within the file: beyond its end there are zeros, and the mapping
-    /// [is not whole](Self::is_whole) any more.
+    /// Returns the first `words` words. They should be within the file. A read beyond the end of
+    /// the file returns zeros, and the mapping [is not whole](Self::is_whole) any more.
     ///
     /// # Panics
-    /// If they are beyond the mapping.
+    /// Panics if the words are beyond the mapping.
     #[inline]
     pub fn words(&self, words: usize) -> &[ReadOnlyWord] {
         assert!(
@@ -83,10 +84,12 @@ impl Mapping {
             "{words} words of a mapping of {}",
             self.words
         );
-        // SAFETY: the mapping is at least `self.words * 8` bytes long, is page-aligned and lives as long as `self`, whose
-        // borrow the slice carries. Other processes write to the memory, but it is only ever accessed as atomics, from
-        // this process by slices of this function and of `writable_words`. `ReadOnlyWord` makes relaxed loads of 8 bytes only,
-        // which the standard library allows on read-only memory (std::sync::atomic, "Atomic accesses to read-only memory").
+        // SAFETY: the mapping is at least `self.words * 8` bytes long, is page-aligned and lives as
+        // long as `self`, whose borrow the slice carries. Other processes write to the memory, but
+        // it is only accessed through atomics; this process uses only the slices of this function
+        // and of `writable_words`. `ReadOnlyWord` only makes relaxed 8-byte loads, which the
+        // standard library allows on read-only memory (std::sync::atomic, "Atomic accesses to
+        // read-only memory").
         unsafe { std::slice::from_raw_parts(self.raw.as_ptr().cast::<ReadOnlyWord>(), words) }
     }
 }
@@ -102,14 +105,14 @@ fn bytes(words: usize) -> std::io::Result<usize> {
         .ok_or(std::io::ErrorKind::InvalidInput.into())
 }
 
-/// A shared mapping of a file, for reading and writing.
+/// A shared mapping of a file for reading and writing.
 pub struct WritableMapping(Mapping);
 
 impl WritableMapping {
-    /// Maps `words` of `file` to read and write.
+    /// Maps `words` words of `file` for reading and writing.
     ///
     /// # Errors
-    /// What the system refuses.
+    /// Errors of the system.
     pub fn new(file: &File, words: usize) -> std::io::Result<Self> {
         let raw = MmapOptions::new().len(bytes(words)?).map_raw(file)?;
         Mapping::of(raw, words, true).map(Self)
@@ -118,11 +121,12 @@ impl WritableMapping {
     /// Returns the first `words` words, as [`Mapping::words`] does.
     ///
     /// # Panics
-    /// If they are beyond the mapping.
+    /// Panics if the words are beyond the mapping.
     #[inline]
     pub fn writable_words(&self, words: usize) -> &[AtomicU64] {
         let words = self.0.words(words);
-        // SAFETY: `ReadOnlyWord` is an `AtomicU64` (`repr(transparent)`), and `new` mapped the memory to be written.
+        // SAFETY: `ReadOnlyWord` is an `AtomicU64` (`repr(transparent)`), and `new` mapped the
+        // memory as writable.
         unsafe { std::slice::from_raw_parts(words.as_ptr().cast::<AtomicU64>(), words.len()) }
     }
 }
@@ -143,15 +147,18 @@ impl Borrow<Mapping> for WritableMapping {
     }
 }
 
-/// Half a word that the kernel sleeps on. It can be neither loaded nor stored: others access it as a part of its word.
+/// Half a word that the kernel can wait on. It can be neither loaded nor stored, because other code
+/// accesses it as a part of its word.
 #[derive(Clone, Copy)]
 pub struct FutexWord<'m>(&'m AtomicU32);
 
 impl FutexWord<'_> {
-    /// Sleeps while the half word is `expected`, at most until `until` on CLOCK_MONOTONIC, or until a wake-up by one of `bits`.
+    /// Waits while the half word equals `expected`, until a wake-up for one of `bits`, or at most
+    /// until `until` on CLOCK_MONOTONIC.
     ///
     /// # Errors
-    /// `AGAIN` if the half word is not `expected`, `TIMEDOUT`, `INTR`, and other errors of the system.
+    /// `AGAIN` if the half word is not `expected`, `TIMEDOUT`, `INTR`, and other errors of the
+    /// system.
     pub fn wait(
         self,
         expected: u32,
@@ -161,14 +168,14 @@ impl FutexWord<'_> {
         wait_bitset(self.0, Flags::empty(), expected, until, bits)
     }
 
-    /// Wakes every sleeper.
+    /// Wakes all waiters.
     #[inline]
     pub fn wake_all(self) {
-        // It can only fail where the mapping is gone, and with it the table.
+        // It can only fail if the mapping, and therefore the table, is gone.
         let _hint = wake(self.0, Flags::empty(), i32::MAX as u32);
     }
 
-    /// Wakes every sleeper that waits for one of `bits`.
+    /// Wakes all waiters that wait for one of `bits`.
     pub fn wake_bits(self, bits: NonZeroU32) {
         let _hint = wake_bitset(self.0, Flags::empty(), i32::MAX as u32, bits);
     }
@@ -177,9 +184,11 @@ impl FutexWord<'_> {
 impl Drop for Mapping {
     fn drop(&mut self) {
         self.watched = None;
-        // In a child of fork the mapping is not there, and its addresses may be somebody else's by now.
+        // A child of fork does not have the mapping, and its addresses may be in use for something
+        // else.
         if self.process.is_this_process() {
-            // SAFETY: `raw` is not used after this: it is dropped here only, and `self` is going.
+            // SAFETY: `raw` is not used after this. It is dropped only here, while `self` is being
+            // dropped.
             unsafe { ManuallyDrop::drop(&mut self.raw) }
         }
     }

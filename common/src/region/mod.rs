@@ -1,8 +1,9 @@
-//! A table's region of shared memory: made, opened, locked, mapped, grown. It hands out words, nothing typed.
+//! A table's region in shared memory: creates, opens, locks, maps and grows it. It exposes words,
+//! not typed values.
 //!
-//! Nothing that stands in shared memory is believed twice: geometry and schema are copied to private memory and
-//! checked when the region is opened ([`Header`]), and the number of rows is held against the file's size
-//! whenever it rises.
+//! Values in shared memory are read once and not trusted afterwards. Geometry and schema are copied
+//! to private memory and checked when the region is opened ([`Header`]). The number of rows is
+//! checked against the file size whenever it rises.
 
 pub mod fork;
 mod header;
@@ -41,51 +42,52 @@ use lock::{Locked, Span};
 pub use mapping::{FutexWord, Mapping, WritableMapping};
 use object::{Access, TableName, failure, failure_io};
 
-/// At most this much is added beyond what is needed when a region grows.
+/// Maximum number of words that are added beyond the required size when a region grows.
 const GROWTH_SLACK_WORDS: usize = 256 * 1024 / 8;
 
-/// What a new region begins with.
+/// Initial values of a new region.
 #[derive(Clone, Debug)]
 pub struct RegionOptions {
-    /// What a row is.
+    /// Schema of the rows.
     pub schema: Arc<Schema>,
     /// Capacity in rows.
     pub capacity: usize,
-    /// Slots of the registry.
+    /// Number of slots of the registry.
     pub slots: usize,
-    /// How many publishers the table has had, this one included.
+    /// Number of publishers that the table has had, including this one.
     pub epoch: u64,
-    /// The first commit that it shows.
+    /// Version of the region's first commit.
     pub commit: u64,
-    /// Who may read it.
+    /// Mode and group, which decide who may read the region.
     pub access: Access,
 }
 
-/// A mapped region. `M` is its mapping, and so says whether it can be written to.
+/// A mapped region. `M` is the type of its mapping, which determines whether the region is
+/// writable.
 pub struct Region<M> {
     object: String,
     file: File,
-    /// The publisher's lock, on an opening that is not mapped.
+    /// The publisher's lock, held through a file description that is not mapped.
     lock: Option<Locked>,
     mapping: M,
-    /// Words that the file is known to have.
+    /// Number of words that the file is known to contain.
     reach: AtomicUsize,
     geometry: Geometry,
     schema: Arc<Schema>,
     id: u64,
 }
 
-/// A region that is open to read.
+/// A region that is open for reading.
 pub type ReaderRegion = Region<Mapping>;
-/// A region that is open to read and write: the publisher's.
+/// The publisher's region, which is open for reading and writing.
 pub type PublisherRegion = Region<WritableMapping>;
 
 impl PublisherRegion {
-    /// Makes a region without a name, locked for this publisher.
+    /// Creates an unnamed region that is locked for this publisher.
     ///
     /// # Errors
-    /// [`Error::InvalidSetting`] where it would be beyond the limits of the layout, [`Error::Limit`] where the
-    /// machine has no room for it, and what the system refuses.
+    /// [`Error::InvalidSetting`] if the region would exceed the limits of the layout,
+    /// [`Error::Limit`] if the machine does not have enough memory, and errors of the system.
     pub fn create(name: &TableName, beginning: &RegionOptions) -> Result<Self> {
         let object = name.region();
         let schema_bytes = beginning.schema.to_bytes();
@@ -143,15 +145,16 @@ impl PublisherRegion {
         Ok(region)
     }
 
-    /// Gives a region of [`Region::create`] its name, in place of what bears it now. Only who holds the lock
-    /// object may call this.
+    /// Gives a region of [`Region::create`] its name, and replaces the object that has the name
+    /// now. Only the holder of the lock object may call this.
     ///
     /// # Errors
-    /// What the system refuses.
+    /// Errors of the system.
     pub fn take_name(&self, name: &TableName) -> Result<()> {
         let mut next = name.next_region();
         if object::remove(&next).is_err() {
-            // A stranger put something there that only its owner may remove.
+            // A process of another user created an object with that name, and only its owner can
+            // remove it.
             next = object::next_region_of(self.id);
         }
         if !object::link(&self.file, &next)? {
@@ -162,18 +165,18 @@ impl PublisherRegion {
             });
         }
         object::rename(&next, &self.object).inspect_err(|_| {
-            // A stranger was faster at the table's own name.
+            // A process of another user has taken the table's own name first.
             if let Err(stays) = object::remove(&next) {
                 tracing::warn!("it stays behind: {stays}");
             }
         })
     }
 
-    /// Opens the region of a publisher that is gone, to go on with it. Its lock is taken if no neighbour has locked
-    /// it ([`Region::is_locked`]).
+    /// Opens the region of a dead publisher for writing. Takes the region's lock unless a process
+    /// of another user holds a lock on it ([`Region::is_locked`]).
     ///
     /// # Errors
-    /// As [`Header::read`] and [`object::open`].
+    /// The errors of [`Header::read`] and [`object::open`].
     pub fn adopt(name: &TableName) -> Result<Option<Self>> {
         let object = name.region();
         let Some(file) = object::open(&object, true, object::own_user(), false)? else {
@@ -186,10 +189,10 @@ impl PublisherRegion {
 }
 
 impl ReaderRegion {
-    /// Opens a region to read; it must belong to `owner` or, where `trust_root`, to root.
+    /// Opens a region for reading. It must belong to `owner` or, if `trust_root` is set, to root.
     ///
     /// # Errors
-    /// As [`Header::read`] and [`object::open`].
+    /// The errors of [`Header::read`] and [`object::open`].
     pub fn open(name: &TableName, owner: u32, trust_root: bool) -> Result<Option<Self>> {
         let object = name.region();
         let Some(file) = object::open(&object, false, owner, trust_root)? else {
@@ -198,25 +201,27 @@ impl ReaderRegion {
         Self::map(object, file, None, Mapping::read_only).map(Some)
     }
 
-    /// Returns another mapping, of the header only.
+    /// Returns a separate mapping of the header only.
     ///
     /// # Errors
-    /// What the system refuses.
+    /// Errors of the system.
     pub fn first_page(&self) -> Result<Mapping> {
         Mapping::read_only(&self.file, at::SCHEMA)
             .map_err(|error| failure_io(&self.object, "map", error))
     }
 
-    /// Returns the last commit, and the table at that commit (or with rows that were added later).
+    /// Returns the last commit and the table at that commit. The table may also contain rows that
+    /// were added later.
     ///
     /// # Errors
-    /// [`Error::Corrupt`] if commit or number of rows cannot be.
+    /// [`Error::Corrupt`] if the commit or the number of rows is invalid.
     #[inline]
     pub fn look(&self) -> Result<(u64, Table<'_>)> {
         self.look_by(|rows| Table::new(self.words(), &self.geometry, rows))
     }
 
-    /// Copies the row of `slot` as of the last commit into `row`, which is of a row's width, if there is nothing unusual about it.
+    /// Copies the row of `slot` as of the last commit into `row`, which has the width of a row.
+    /// Returns false for a deleted row, and whenever the fast path does not apply.
     #[inline]
     pub fn read_fast(&self, slot: usize, row: &mut [u64]) -> bool {
         read_fast(self.words(), &self.geometry, slot, row) && self.mapping.is_whole()
@@ -247,22 +252,22 @@ impl<M: Borrow<Mapping>> Region<M> {
         })
     }
 
-    /// The name of the object.
+    /// Returns the name of the object.
     pub fn object(&self) -> &str {
         &self.object
     }
 
-    /// What a row is.
+    /// Returns the schema of the rows.
     pub fn schema(&self) -> &Arc<Schema> {
         &self.schema
     }
 
-    /// Where everything stands.
+    /// Returns the geometry of the region.
     pub fn geometry(&self) -> &Geometry {
         &self.geometry
     }
 
-    /// The random number of this region.
+    /// Returns the random id of this region.
     pub fn id(&self) -> u64 {
         self.id
     }
@@ -272,28 +277,28 @@ impl<M: Borrow<Mapping>> Region<M> {
         self.mapping.borrow()
     }
 
-    /// The words that the file is known to have.
+    /// Returns the words that the file is known to contain.
     #[inline]
     pub fn words(&self) -> &[ReadOnlyWord] {
         self.mapping().words(self.reach.load(Ordering::Relaxed))
     }
 
-    /// A word of the header.
+    /// Returns a word of the header.
     #[inline]
     pub fn word(&self, word: usize) -> u64 {
         self.words()[word].load(Ordering::Relaxed)
     }
 
-    /// The half of `commit` that those sleep on who need no slot.
+    /// Returns the half of `commit` that subscribers without a slot wait on.
     #[inline]
     pub fn commit_half(&self) -> FutexWord<'_> {
         self.mapping().futex(at::COMMIT)
     }
 
-    /// Returns the last commit, and what `table` makes of the number of rows.
+    /// Returns the last commit, and the result of `table` for the number of rows.
     ///
     /// # Errors
-    /// [`Error::Corrupt`] if commit or number of rows cannot be.
+    /// [`Error::Corrupt`] if the commit or the number of rows is invalid.
     #[inline]
     fn look_by<T>(&self, table: impl FnOnce(usize) -> Option<T>) -> Result<(u64, T)> {
         self.check_whole()?;
@@ -307,10 +312,11 @@ impl<M: Borrow<Mapping>> Region<M> {
         }
     }
 
-    /// After reading, and before believing it.
+    /// Checks that the file was not truncated. Call it after reading and before using the values.
     ///
     /// # Errors
-    /// [`Error::Corrupt`] if the file was cut short under the mapping, so that some of it may have been zeros.
+    /// [`Error::Corrupt`] if the file was truncated under the mapping, so that some of the values
+    /// may be zeros.
     #[inline]
     pub fn check_whole(&self) -> Result<()> {
         if self.mapping().is_whole() {
@@ -328,7 +334,8 @@ impl<M: Borrow<Mapping>> Region<M> {
             .metadata()
             .map_err(|error| failure_io(&self.object, "look at", error))?;
         if status.blocks() * 512 < status.len() {
-            // The publisher makes none. A page that is read in a hole is allocated, and takes memory from this process.
+            // The publisher never makes holes. Reading a page in a hole allocates it and charges
+            // the memory to this process.
             return Err(self.corrupt("it has holes".to_owned()));
         }
         let size = status.len() as usize / 8;
@@ -339,10 +346,11 @@ impl<M: Borrow<Mapping>> Region<M> {
         Ok(words <= size)
     }
 
-    /// Checks that the file is as long as it was, which costs a system call: a reader that sleeps touches no page beyond a new end.
+    /// Checks that the file is not shorter than before. This costs a system call. A parked reader
+    /// needs it because it touches no page beyond a new end of the file.
     ///
     /// # Errors
-    /// [`Error::Corrupt`] if it was cut short.
+    /// [`Error::Corrupt`] if the file was truncated.
     pub fn check_length(&self) -> Result<()> {
         let status = self
             .file
@@ -354,7 +362,7 @@ impl<M: Borrow<Mapping>> Region<M> {
         Ok(())
     }
 
-    /// The error that says that this region cannot be right.
+    /// Returns the error for an invalid region.
     pub fn corrupt(&self, reason: String) -> Error {
         Error::Corrupt {
             object: self.object.clone(),
@@ -364,7 +372,7 @@ impl<M: Borrow<Mapping>> Region<M> {
 }
 
 impl PublisherRegion {
-    /// The words that the file is known to have.
+    /// Returns the words that the file is known to contain.
     #[inline]
     fn writable_words(&self) -> &[AtomicU64] {
         self.mapping
@@ -376,21 +384,22 @@ impl PublisherRegion {
         self.writable_words()[word].store(value, Ordering::Relaxed);
     }
 
-    /// Returns the last commit, and the table at that commit (or with rows that were added later).
+    /// Returns the last commit and the table at that commit. The table may also contain rows that
+    /// were added later.
     ///
     /// # Errors
-    /// [`Error::Corrupt`] if commit or number of rows cannot be.
+    /// [`Error::Corrupt`] if the commit or the number of rows is invalid.
     #[inline]
     pub fn look(&self) -> Result<(u64, WritableTable<'_>)> {
         self.look_by(|rows| WritableTable::new(self.writable_words(), &self.geometry, rows))
     }
 
-    /// Has what a commit to that copy of `slot` writes fetched, before it does.
+    /// Prefetches the words that a commit to this copy of `slot` writes.
     #[inline]
     pub fn prefetch(&self, slot: usize, copy: usize) {
         let (words, geometry) = (self.words(), &self.geometry);
         for at in [geometry.tags(slot), geometry.copy(slot, copy)] {
-            // The file may not reach so far yet.
+            // The file may still be too short to contain the word.
             if let Some(word) = words.get(at) {
                 memory::prefetch_to_write(word);
             }
@@ -400,7 +409,8 @@ impl PublisherRegion {
     /// Extends the file until it has room for `rows`, and raises the row count to `rows`.
     ///
     /// # Errors
-    /// [`Error::InvalidSetting`] if `rows` is above the capacity, [`Error::Limit`] if the file cannot grow. The region is unchanged then.
+    /// [`Error::InvalidSetting`] if `rows` is above the capacity, [`Error::Limit`] if the file
+    /// cannot grow. The region is unchanged in that case.
     pub fn grow(&self, rows: usize) -> Result<()> {
         let capacity = self.geometry.capacity;
         if rows > capacity {
@@ -410,7 +420,8 @@ impl PublisherRegion {
         let reach = self.reach.load(Ordering::Relaxed);
         let needed = self.geometry.words_for(rows);
         if needed > reach {
-            // A little more than needed, so that not every block costs a call; where that has no room, just that.
+            // Allocate a little more than needed, to save a system call for most blocks. If there
+            // is not enough memory for that, allocate only what is needed.
             let slack = (reach / 16).min(GROWTH_SLACK_WORDS) + needed;
             let roomy = self
                 .geometry
@@ -423,13 +434,14 @@ impl PublisherRegion {
             self.reach.store(grown, Ordering::Relaxed);
         }
         if rows as u64 > self.word(at::ROWS) {
-            // Before the commit that uses them, whose release shows it.
+            // Store the row count before the commit that uses the new rows. The commit's release
+            // store makes it visible.
             self.set(at::ROWS, rows as u64);
         }
         Ok(())
     }
 
-    /// Signs as the publisher number `epoch`, running.
+    /// Stores this process as the publisher with number `epoch`, in state running.
     pub fn sign(&self, epoch: u64) {
         let own = Identity::own();
         self.set(at::PID, u64::from(own.pid));
@@ -442,36 +454,36 @@ impl PublisherRegion {
         self.beat();
     }
 
-    /// Says that the publisher is well.
+    /// Updates the publisher's heartbeat.
     pub fn beat(&self) {
         self.set(at::HEARTBEAT, monotonic_ns());
     }
 }
 
 impl<M: Borrow<Mapping>> Region<M> {
-    /// The process that published last.
+    /// Returns the process that published last.
     pub fn publisher(&self) -> Identity {
         identity(|word| self.word(word))
     }
 
-    /// Whether a publisher lives.
+    /// Returns true if the region has a live publisher.
     ///
     /// # Errors
-    /// What the system refuses.
+    /// Errors of the system.
     pub fn has_publisher(&self) -> Result<bool> {
         lock::is_held(&self.file, Span::WHOLE)
             .map_err(|errno| failure(&self.object, "query the lock of", errno))
     }
 
-    /// Whether the region still bears its name.
+    /// Returns true if the region still has its name.
     pub fn has_name(&self) -> bool {
         object::names(&self.object, &self.file)
     }
 
-    /// Who may use it, beside its owner.
+    /// Returns the mode and the group of the region.
     ///
     /// # Errors
-    /// What the system refuses.
+    /// Errors of the system.
     pub fn access(&self) -> Result<Access> {
         let status = self
             .file
@@ -493,14 +505,15 @@ impl PublisherRegion {
     /// Sets mode and group.
     ///
     /// # Errors
-    /// What the system refuses.
+    /// Errors of the system.
     pub fn restrict(&self, access: Access) -> Result<()> {
         object::restrict(self.file.as_fd(), access.mode, access.group)
             .map_err(|errno| failure(&self.object, "set the mode and group of", errno))
     }
 
-    /// Acknowledges, or refuses with an errno, the queue of subscriber `nonce` at `slot`. A region that says that it has no such
-    /// slot has no place for that, and its reader looks for none.
+    /// Acknowledges the queue of subscriber `nonce` at `slot`, or rejects it with an errno. Does
+    /// nothing if the region has no such slot: there is no place for the answer, and the reader
+    /// does not look for one.
     pub fn acknowledge(&self, slot: usize, nonce: u64, errno: i32) {
         if slot < self.geometry.slots {
             let at = self.geometry.acks + 2 * slot;
@@ -510,7 +523,8 @@ impl PublisherRegion {
 }
 
 impl<M: Borrow<Mapping>> Region<M> {
-    /// Returns the publisher's answer to subscriber `nonce` at `slot`: 0 if its queue is open, or an errno. None if there is no answer yet.
+    /// Returns the publisher's answer to subscriber `nonce` at `slot`: 0 if its queue is open, or
+    /// an errno. Returns None if there is no answer yet.
     pub fn acknowledged(&self, slot: usize, nonce: u64) -> Option<i32> {
         if slot >= self.geometry.slots {
             return None;
@@ -520,10 +534,10 @@ impl<M: Borrow<Mapping>> Region<M> {
     }
 }
 
-/// Extends a file without leaving a hole: what it has is there, or the error says why not.
+/// Extends a file and allocates all of its new blocks, so that it has no holes.
 fn extend(object: &str, file: &File, from_words: usize, to_words: usize) -> Result<()> {
     let (from, to) = (from_words as u64 * 8, to_words as u64 * 8);
-    // Beyond this limit the kernel answers by a signal that kills.
+    // Beyond this limit the kernel sends a signal that kills the process.
     if getrlimit(Resource::RLIMIT_FSIZE).is_ok_and(|(soft, _)| to > soft) {
         return Err(failure(object, "grow", Errno::EFBIG));
     }
@@ -541,10 +555,10 @@ fn extend(object: &str, file: &File, from_words: usize, to_words: usize) -> Resu
     }
 }
 
-/// A number that nobody can guess and that no other region, registry or subscriber has. Never 0.
+/// Returns an unpredictable number that no other region, registry or subscriber has. It is never 0.
 ///
 /// # Errors
-/// What the system refuses.
+/// Errors of the system.
 pub fn random_id() -> Result<u64> {
     let refused = |error| Error::System {
         object: "the random number generator".to_owned(),

@@ -1,8 +1,9 @@
-//! Names, and making, opening and comparing the objects behind them.
+//! Objects in shared memory and their names: creating, opening and comparing them.
 //!
-//! An object is made without a name (`O_TMPFILE`), filled, sized, locked, and only then linked: nobody attaches to
-//! half an object, and whoever dies in between leaves nothing. It is opened without following links, without
-//! blocking, and only if it is a regular file of the expected owner.
+//! An object is created without a name (`O_TMPFILE`), filled, sized and locked, and only then
+//! linked. No process can attach to an incomplete object, and a process that dies in between leaves
+//! nothing. An object is opened without following links, without blocking, and only if it is a
+//! regular file of the expected owner.
 
 use std::fs::File;
 use std::os::fd::{AsFd, AsRawFd};
@@ -17,15 +18,15 @@ use nix::unistd::{Gid, Uid, fchown, geteuid, linkat};
 
 use crate::error::{Error, Result};
 
-/// Where Linux keeps POSIX shared memory.
+/// Directory of POSIX shared memory on Linux.
 pub const DIRECTORY: &str = "/dev/shm";
 
-/// A name that has passed the rules: 1 to 64 of `A-Z a-z 0-9 . _ -`, not starting with a dot.
+/// A valid table name: 1 to 64 of `A-Z a-z 0-9 . _ -`, not starting with a dot.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TableName(String);
 
 impl TableName {
-    /// Checks a name.
+    /// Validates a name.
     ///
     /// # Errors
     /// [`Error::InvalidName`].
@@ -40,63 +41,67 @@ impl TableName {
         }
     }
 
-    /// The name as it was given.
+    /// Returns the name as it was given.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// The object whose lock makes a publisher the only one.
+    /// Returns the name of the lock object. Its lock ensures that a table has only one publisher.
     pub fn lock(&self) -> String {
         format!("/tablecast.lock.{}", self.0)
     }
 
-    /// The region.
+    /// Returns the name of the region.
     pub fn region(&self) -> String {
         format!("/tablecast.table.{}", self.0)
     }
 
-    /// Where a new region stands for the moment between being linked and taking the name.
+    /// Returns the name that a new region has from the moment it is linked until it takes its final
+    /// name.
     pub fn next_region(&self) -> String {
         format!("/tablecast.next.{}", self.0)
     }
 }
 
-/// Where the new region `id` stands for that moment if [`TableName::next_region`] cannot be had.
+/// Returns the temporary name of the new region `id` if [`TableName::next_region`] is not
+/// available.
 pub fn next_region_of(id: u64) -> String {
     format!("/tablecast.next.{id:016x}")
 }
 
-/// The registry of the random number `id`.
+/// Returns the name of the registry with the random id `id`.
 pub fn registry_name(id: u64) -> String {
     format!("/tablecast.subs.{id:016x}")
 }
 
-/// The queue of the subscriber `nonce` at `slot` of registry `id`. Without the slash its socket or pipe.
+/// Returns the name of the queue of subscriber `nonce` at `slot` of registry `id`. Without the
+/// slash it is the name of its socket or pipe.
 pub fn queue_name(id: u64, slot: usize, nonce: u64) -> String {
     format!("/tablecast.wake.{id:016x}.{slot}.{nonce:016x}")
 }
 
-/// Who may use a table's objects beside its owner.
+/// Access of users other than the owner to a table's objects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Access {
-    /// Mode of the region: `0o600`, or with read bits for group and others. Those who may read may register, too.
+    /// Mode of the region: `0o600`, or with read bits for group and others. Users with read access
+    /// may also register.
     pub mode: u32,
-    /// The group that the objects belong to, if not the process's own.
+    /// Group of the objects, if it is not the group of the process.
     pub group: Option<u32>,
 }
 
 impl Access {
-    /// The mode of the registry, which every reader must write to.
+    /// Returns the mode of the registry, which every reader must be able to write to.
     pub fn writable_by_readers(self) -> u32 {
         let writing = (self.mode & 0o044) >> 1;
         0o600 | (self.mode & 0o044) | writing
     }
 }
 
-/// Makes a file without a name, of exactly this mode and group.
+/// Creates an unnamed file with exactly this mode and group.
 ///
 /// # Errors
-/// What the system refuses, told for `object`.
+/// Errors of the system, reported for `object`.
 pub fn create(object: &str, mode: u32, group: Option<u32>) -> Result<File> {
     let failed = |errno| failure(object, "create", errno);
     let flags = OFlag::O_TMPFILE | OFlag::O_RDWR | OFlag::O_CLOEXEC;
@@ -106,10 +111,11 @@ pub fn create(object: &str, mode: u32, group: Option<u32>) -> Result<File> {
     Ok(File::from(file))
 }
 
-/// Sets mode and group, whatever the umask. The group first: changing it clears bits of the mode.
+/// Sets mode and group, independently of the umask. The group is set first, because changing it
+/// clears bits of the mode.
 ///
 /// # Errors
-/// What the system refuses, such as a group that this process is not in.
+/// Errors of the system, for example if this process is not in the group.
 pub fn restrict(file: impl AsFd, mode: u32, group: Option<u32>) -> nix::Result<()> {
     if let Some(group) = group {
         fchown(file.as_fd(), None, Some(Gid::from_raw(group)))?;
@@ -117,10 +123,11 @@ pub fn restrict(file: impl AsFd, mode: u32, group: Option<u32>) -> nix::Result<(
     fchmod(file.as_fd(), Mode::from_bits_truncate(mode))
 }
 
-/// Makes `owner` the owner of a file of [`create`], as only root may unless it is that user's anyway.
+/// Makes `owner` the owner of a file of [`create`]. Only root may do this, unless `owner` owns the
+/// file already.
 ///
 /// # Errors
-/// What the system refuses, told for `object`.
+/// Errors of the system, reported for `object`.
 pub fn give(file: &File, object: &str, owner: u32) -> Result<()> {
     if owner == own_user() {
         return Ok(());
@@ -129,10 +136,10 @@ pub fn give(file: &File, object: &str, owner: u32) -> Result<()> {
         .map_err(|errno| failure(object, "set the owner of", errno))
 }
 
-/// Gives a file of [`create`] its name. False if the name is taken.
+/// Gives a file of [`create`] its name. Returns false if the name is taken.
 ///
 /// # Errors
-/// What the system refuses.
+/// Errors of the system.
 pub fn link(file: &File, object: &str) -> Result<bool> {
     let from = format!("/proc/self/fd/{}", file.as_raw_fd());
     match linkat(
@@ -148,19 +155,19 @@ pub fn link(file: &File, object: &str) -> Result<bool> {
     }
 }
 
-/// Lets `object` take the place of `name`, at one instant.
+/// Renames `object` to `name` atomically, and replaces the object of that name.
 ///
 /// # Errors
-/// What the system refuses.
+/// Errors of the system.
 pub fn rename(object: &str, name: &str) -> Result<()> {
     std::fs::rename(path(object), path(name)).map_err(|error| failure_io(name, "replace", error))
 }
 
-/// Opens an object that exists; None if it does not.
+/// Opens an existing object. Returns None if it does not exist.
 ///
 /// # Errors
-/// [`Error::Corrupt`] if it is no regular file, [`Error::WrongOwner`] if neither `owner` nor, where `trust_root`
-/// is set, root owns it, and what the system refuses.
+/// [`Error::Corrupt`] if the object is not a regular file, [`Error::WrongOwner`] if it belongs
+/// neither to `owner` nor, if `trust_root` is set, to root, and errors of the system.
 pub fn open(object: &str, write: bool, owner: u32, trust_root: bool) -> Result<Option<File>> {
     let access = if write {
         OFlag::O_RDWR
@@ -171,7 +178,8 @@ pub fn open(object: &str, write: bool, owner: u32, trust_root: bool) -> Result<O
     let file = match shm_open(object, flags, Mode::empty()) {
         Ok(file) => File::from(file),
         Err(Errno::ENOENT) => return Ok(None),
-        // A link, a socket, a directory (which glibc's shm_open calls an invalid argument).
+        // The object is a link, a socket or a directory (for which glibc's shm_open returns
+        // EINVAL).
         Err(Errno::ELOOP | Errno::ENXIO | Errno::EISDIR | Errno::EINVAL) => {
             return Err(no_regular_file(object));
         }
@@ -191,15 +199,16 @@ pub fn open(object: &str, write: bool, owner: u32, trust_root: bool) -> Result<O
     Ok(Some(file))
 }
 
-/// The user this process acts as.
+/// Returns the effective user id of this process.
 pub fn own_user() -> u32 {
     Uid::as_raw(geteuid())
 }
 
-/// Opens a file anew, with an open file description of its own: a lock on one is none on the other.
+/// Opens a file again, with a separate open file description: a lock on one does not belong to the
+/// other.
 ///
 /// # Errors
-/// What the system refuses.
+/// Errors of the system.
 pub fn reopen(object: &str, file: &File) -> Result<File> {
     File::options()
         .read(true)
@@ -208,7 +217,7 @@ pub fn reopen(object: &str, file: &File) -> Result<File> {
         .map_err(|error| failure_io(object, "reopen", error))
 }
 
-/// Whether `object` is (still) the name of `file`.
+/// Returns true if `object` is still the name of `file`.
 pub fn names(object: &str, file: &File) -> bool {
     let Ok(file) = file.metadata() else {
         return false;
@@ -217,15 +226,15 @@ pub fn names(object: &str, file: &File) -> bool {
         .is_ok_and(|named| named.st_dev == file.dev() && named.st_ino == file.ino())
 }
 
-/// Whether there is anything of that name.
+/// Returns true if an object of that name exists.
 pub fn exists(object: &str) -> bool {
     lstat(path(object).as_str()).is_ok()
 }
 
-/// Removes a name, if it is there.
+/// Removes a name, if it exists.
 ///
 /// # Errors
-/// What the system refuses.
+/// Errors of the system.
 pub fn remove(object: &str) -> Result<()> {
     match shm_unlink(object) {
         Ok(()) | Err(Errno::ENOENT) => Ok(()),
@@ -244,7 +253,8 @@ fn no_regular_file(object: &str) -> Error {
     }
 }
 
-/// The error for what the system answered: limits and permissions by name, the rest as it is.
+/// Returns the error for an errno. Limits and permissions have their own variants; other errors
+/// keep the errno.
 pub fn failure(object: &str, action: &'static str, errno: Errno) -> Error {
     let object = object.to_owned();
     let limit = |limit, remedy| Error::Limit {
@@ -258,7 +268,8 @@ pub fn failure(object: &str, action: &'static str, errno: Errno) -> Error {
             "the number of inodes of /dev/shm",
             "remove files, or allow more (mount -o remount,nr_inodes=…)",
         ),
-        // Of everything that this is called for only the start of a thread fails so.
+        // Of all actions that are passed to this function, only starting a thread fails with this
+        // errno.
         Errno::EAGAIN if action.contains("thread") => no_more_threads(object.clone()),
         Errno::ENOSPC => limit(
             "the space of /dev/shm",
@@ -300,8 +311,8 @@ fn no_more_threads(object: String) -> Error {
     }
 }
 
-/// Returns true if /dev/shm has space and no more inodes: both limits are ENOSPC. Where the file system does not count inodes,
-/// all of its numbers are 0.
+/// Returns true if /dev/shm has free space but no free inodes, because both limits are reported as
+/// ENOSPC. On a file system that does not count inodes, all of its inode counts are 0.
 fn has_no_inodes() -> bool {
     statvfs(DIRECTORY).is_ok_and(|status| is_out_of_inodes(status.files(), status.files_free()))
 }
@@ -310,7 +321,7 @@ fn is_out_of_inodes(all: u64, free: u64) -> bool {
     all > 0 && free == 0
 }
 
-/// [`failure`] for an error of the standard library.
+/// Returns the result of [`failure`] for an error of the standard library.
 pub fn failure_io(object: &str, action: &'static str, error: std::io::Error) -> Error {
     match error.raw_os_error() {
         Some(errno) => failure(object, action, Errno::from_raw(errno)),

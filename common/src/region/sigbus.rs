@@ -1,16 +1,19 @@
-//! Mappings whose file is cut short under them.
+//! Protection against files that are truncated while they are mapped.
 //!
-//! Whoever owns a file can truncate it, and the next access beyond its new end is a SIGBUS, which kills. No look at the
-//! file's size before can prevent that, and copying by system calls would cost a hundred times what a load does. So:
+//! The owner of a file can truncate it, and the next access beyond its new end raises SIGBUS, which
+//! kills the process. Checking the file size before an access cannot prevent that, and copying by
+//! system calls would cost a hundred times as much as a load. Therefore:
 //!
-//! 1. each mapping stands in a list, with a mark;
-//! 2. a handler of SIGBUS looks whether the address is in one of them ([`Interval`]). If so it sets the mark, and puts a page of zeros
-//!    where the file's is missing: the access is made again, and reads zeros (or writes where nobody looks);
-//! 3. whoever has read looks at the mark before believing any of it ([`Watched::is_whole`]).
+//! 1. Each mapping has an entry in a list, with a mark.
+//! 2. A SIGBUS handler checks whether the address is in one of these mappings ([`Interval`]). If
+//!    so, it sets the mark and maps a page of zeros in place of the missing page. The access is
+//!    repeated and reads zeros, or writes to a page that nobody reads.
+//! 3. A reader checks the mark after reading and before using the values ([`Watched::is_whole`]).
 //!
-//! Faults elsewhere go to the handler that was there before. It is a setting of the whole process, made with the first
-//! mapping; a program that later sets a handler of its own and does not pass on what is not its business loses this
-//! protection, and nothing else. (Wayland's compositors guard the memory of their clients in the same way.)
+//! Faults at other addresses are passed to the previous handler. The handler is a setting of the
+//! whole process, installed with the first mapping. A program that later installs its own handler
+//! and does not pass on unrelated faults loses this protection, and nothing else. (Wayland
+//! compositors protect the memory of their clients in the same way.)
 #![allow(unsafe_code)]
 
 use std::ffi::{c_int, c_void};
@@ -20,9 +23,10 @@ use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, AtomicUsize, Ordering,
 
 use crate::interval::Interval;
 
-/// One mapping. Never freed, but used again for another one: the handler may be looking at it.
+/// The entry of one mapping. It is never freed, because the handler may be reading it, but reused
+/// for another mapping.
 struct Watch {
-    /// Whether it is some mapping's at present.
+    /// True if the entry belongs to a mapping.
     taken: AtomicBool,
     /// The addresses of the mapping. Empty while the entry belongs to no mapping.
     addresses: Interval,
@@ -32,31 +36,34 @@ struct Watch {
 }
 
 static WATCHES: AtomicPtr<Watch> = AtomicPtr::new(null_mut());
-/// What was done about SIGBUS before, as a function and its flags.
+/// The previous handler of SIGBUS, as a function and its flags.
 static BEFORE: (AtomicUsize, AtomicU64) = (AtomicUsize::new(libc::SIG_DFL), AtomicU64::new(0));
 
-/// A mapping in the list, until it is dropped. Drop it before the memory is unmapped.
+/// A mapping's entry in the list, until it is dropped. Drop it before the memory is unmapped.
 pub struct Watched(&'static Watch);
 
 impl Watched {
-    /// Watches `length` bytes from `start` on: pages of one mapping of a file.
+    /// Watches `length` bytes from `start`. They must be pages of one mapping of a file.
     pub fn new(start: *const u8, length: usize, writable: bool) -> Self {
         static INSTALLED: Once = Once::new();
         INSTALLED.call_once(install);
         let watch = free_watch();
         watch.cut.store(false, Ordering::Relaxed);
         watch.writable.store(writable, Ordering::Relaxed);
-        // Only the owner of an entry replaces its addresses. A handler that finds an address in them also sees the two stores above.
+        // Only the owner of an entry replaces its addresses. A handler that finds an address in
+        // them also sees the two stores above.
         let start = start.addr();
         let end = start + length;
         watch.addresses.replace(start as u64, end as u64);
         Self(watch)
     }
 
-    /// Whether all that was read up to now was in the file.
+    /// Returns true if all reads so far were within the file.
     #[inline]
     pub fn is_whole(&self) -> bool {
-        // Another thread's fault may have brought the zeros that were read: its mark was set before they came.
+        // Another thread's fault may have mapped the zeros that were read. Its handler set the mark
+        // before it mapped them. Partner: the store in `fill`. Without the fence the mark could be
+        // loaded before the values.
         fence(Ordering::Acquire);
         !self.0.cut.load(Ordering::Relaxed)
     }
@@ -70,7 +77,7 @@ impl Drop for Watched {
     }
 }
 
-/// One that is no mapping's at present, or a new one.
+/// Returns an entry that belongs to no mapping, or a new one.
 fn free_watch() -> &'static Watch {
     let claim = |watch: &&Watch| !watch.taken.swap(true, Ordering::Acquire);
     if let Some(watch) = watches().find(claim) {
@@ -93,7 +100,8 @@ fn free_watch() -> &'static Watch {
 
 fn watches() -> impl Iterator<Item = &'static Watch> {
     let follow = |link: &AtomicPtr<Watch>| {
-        // SAFETY: the list holds leaked boxes only, which are never changed but through their atomics.
+        // SAFETY: the list contains only leaked boxes, which are only modified through their
+        // atomics.
         unsafe { link.load(Ordering::Acquire).as_ref() }
     };
     std::iter::successors(follow(&WATCHES), move |watch: &&'static Watch| {
@@ -107,27 +115,31 @@ fn install() {
         unsafe { std::mem::zeroed() };
     action.sa_sigaction =
         on_fault as extern "C" fn(c_int, *mut libc::siginfo_t, *mut c_void) as usize;
-    // On the alternative stack, if the thread has one, as languages that grow their stacks need it.
+    // Run on the alternative stack if the thread has one. Languages that grow their stacks need
+    // this.
     action.sa_flags = libc::SA_SIGINFO | libc::SA_ONSTACK;
-    // SAFETY: both are valid; the handler keeps to what a handler may do. It cannot be refused for SIGBUS.
+    // SAFETY: both structs are valid, and the handler is async-signal-safe. The call cannot fail
+    // for SIGBUS.
     unsafe { libc::sigaction(libc::SIGBUS, &action, &mut before) };
     BEFORE.0.store(before.sa_sigaction, Ordering::Relaxed);
     BEFORE.1.store(before.sa_flags as u64, Ordering::Release);
 }
 
 extern "C" fn on_fault(signal: c_int, info: *mut libc::siginfo_t, context: *mut c_void) {
-    // SAFETY: the kernel gives a valid siginfo_t; for SIGBUS by the kernel (positive code) it has an address.
+    // SAFETY: the kernel passes a valid siginfo_t. For a SIGBUS from the kernel (positive code) it
+    // has an address.
     let (code, address) = unsafe { ((*info).si_code, (*info).si_addr() as usize) };
-    // The entry of the mapping that this thread is accessing was complete before the access, and is not reused before its end.
-    // No other entry contains the address: other mappings are elsewhere; the entry of a former mapping of the same addresses
-    // was emptied before the memory was unmapped; and an entry that is being reused contains nothing.
+    // The entry of the mapping that this thread accesses was complete before the access and is not
+    // reused before the access ends. No other entry contains the address: other mappings have other
+    // addresses; the entry of a former mapping of the same addresses was emptied before the memory
+    // was unmapped; and an entry that is being reused is empty.
     match watches().find(|watch| watch.addresses.contains(address as u64)) {
         Some(watch) if code == libc::BUS_ADRERR && fill(watch, address) => {}
         _ => pass_on(signal, info, context),
     }
 }
 
-/// Puts zeros where `address` is, after the mark.
+/// Sets the mark, then maps a page of zeros at `address`.
 fn fill(watch: &Watch, address: usize) -> bool {
     watch.cut.store(true, Ordering::SeqCst);
     let writable = watch.writable.load(Ordering::Relaxed);
@@ -136,8 +148,9 @@ fn fill(watch: &Watch, address: usize) -> bool {
     } else {
         libc::PROT_READ
     };
-    // SAFETY: sysconf and mmap are single calls that a handler can make. The page is within a mapping of this crate that is
-    // being accessed, so it is not unmapped meanwhile, and its content is of no use to anybody any more.
+    // SAFETY: sysconf and mmap are single calls that a handler can make. The page is within a
+    // mapping of this crate that is being accessed, so it is not unmapped in the meantime, and its
+    // content is no longer used.
     unsafe {
         let errno = *libc::__errno_location();
         let page = libc::sysconf(libc::_SC_PAGESIZE) as usize;
@@ -150,26 +163,27 @@ fn fill(watch: &Watch, address: usize) -> bool {
     }
 }
 
-/// Somebody else's fault.
+/// Passes a fault at an unrelated address to the previous handler.
 fn pass_on(signal: c_int, info: *mut libc::siginfo_t, context: *mut c_void) {
     let flags = BEFORE.1.load(Ordering::Acquire) as c_int;
     let handler = BEFORE.0.load(Ordering::Relaxed);
     match handler {
-        // SAFETY: a single call that a handler can make. On return the access is made again, and the process killed as
-        // if this handler had never been; one that was sent by a process is sent again.
+        // SAFETY: these are single calls that a handler can make. When the handler returns, the
+        // access is repeated and the process is killed as if this handler had never been installed.
+        // A signal that was sent by a process is raised again.
         libc::SIG_DFL | libc::SIG_IGN => unsafe {
             libc::signal(signal, libc::SIG_DFL);
             if (*info).si_code <= 0 {
                 libc::raise(signal);
             }
         },
-        // SAFETY: the kernel had it as a function of this kind.
+        // SAFETY: the kernel had it registered as a function of this type.
         handler if flags & libc::SA_SIGINFO != 0 => unsafe {
             let handler: extern "C" fn(c_int, *mut libc::siginfo_t, *mut c_void) =
                 std::mem::transmute(handler);
             handler(signal, info, context);
         },
-        // SAFETY: as above.
+        // SAFETY: the kernel had it registered as a function of this type.
         handler => unsafe {
             let handler: extern "C" fn(c_int) = std::mem::transmute(handler);
             handler(signal);

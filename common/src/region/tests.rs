@@ -1,4 +1,4 @@
-//! Regions on this machine's /dev/shm.
+//! Tests of regions in this machine's /dev/shm.
 
 use super::*;
 
@@ -112,10 +112,11 @@ fn a_neighbours_read_lock_is_no_publisher() {
     object::remove(&name.region()).unwrap();
 }
 
-/// The answer of a method that a reader's region does not have.
+/// Result of a method that a reader's region does not have.
 struct Absent;
 
-/// An inherent method of one of these names would be called in place of the trait's, and the test would not compile.
+/// Methods that a reader's region must not have. An inherent method with one of these names would
+/// take precedence over the trait's, and the test would not compile.
 trait Writes {
     fn set(&self, _word: usize, _value: u64) -> Absent {
         Absent
@@ -161,7 +162,7 @@ fn write_to_a_readers_region_does_not_compile() {
 fn mapping_refuses_a_length_that_overflows() {
     let file = object::create("/test", 0o600, None).unwrap();
     file.set_len(4096).unwrap();
-    // Times 8 this is 4096, modulo 2^64.
+    // The first value times 8 is 4096 modulo 2^64.
     for words in [(1 << 61) + 512, 1 << 60, usize::MAX] {
         let refused = [
             Mapping::read_only(&file, words).err(),

@@ -1,4 +1,4 @@
-//! Registries that a neighbour may write to, and does, at mode 0644.
+//! Tests with registries that a process of another user may write to, and does, at mode 0644.
 
 use std::fs::File;
 use std::os::fd::AsFd;
@@ -39,7 +39,7 @@ fn registry_id(publisher: &UntypedPublisher) -> u64 {
     crate::inspect(publisher.name(), None).unwrap().registry_id
 }
 
-/// A registry, as a neighbour opens it.
+/// Opens a registry the way a process of another user does.
 fn registry(id: u64) -> File {
     let path = format!("{DIRECTORY}{}", registry_name(id));
     File::options().read(true).write(true).open(path).unwrap()
@@ -50,19 +50,21 @@ fn put(registry: &File, word: usize, value: u64) {
     registry.write_all_at(&value.to_le_bytes(), place).unwrap();
 }
 
-/// The number of times that something limited can have been done since `begun`, given what is allowed at once and a second.
+/// Returns how many times a limited action can have been done since `begun`, given the burst size
+/// and the rate per second.
 fn limit(begun: Instant, at_once: u64, per_second: u64) -> u64 {
     at_once + ((begun.elapsed().as_secs_f64() + 0.01) * per_second as f64) as u64
 }
 
-/// Leaves no call, but for those gained from now on.
+/// Uses up all calls of the budget except those gained from now on.
 fn use_up(budget: &mut Budget) {
     budget.fill();
     let taken = (0..CALLS_AT_ONCE).take_while(|_| budget.take_call());
     assert!(taken.count() > 0);
 }
 
-/// A neighbour who takes every slot, with a lock, a socket and a record each, and says at every commit that all of them sleep.
+/// A process of another user that takes every slot, each with a lock, a socket and a record, and
+/// marks all of them as parked at every commit.
 struct Neighbour {
     registry: File,
     sockets: Vec<UnixDatagram>,
@@ -104,7 +106,7 @@ impl Neighbour {
         }
     }
 
-    /// Takes out every call, and returns their number.
+    /// Receives all pending calls and returns their number.
     fn drain(&self) -> u64 {
         let mut calls = 0;
         for socket in &self.sockets {
@@ -149,7 +151,7 @@ fn neighbour_with_new_names_at_every_commit_has_them_opened_as_often_as_the_budg
     for round in 0..500 {
         neighbour.park(publisher.version(), round % 2);
         commit(&mut publisher);
-        // Each end is opened for one call.
+        // Each sender is opened for one call.
         calls += neighbour.drain();
     }
     assert!(calls >= SLOTS as u64, "each is called at first");
@@ -204,12 +206,13 @@ fn damaged_head_of_a_registry_is_replaced_at_the_next_maintenance() {
 fn subscriber(publisher: &UntypedPublisher, recheck: Duration) -> UntypedSubscriber {
     let builder = UntypedSubscriber::builder(publisher.name()).wake(Sleep::Unix);
     let subscriber = builder.recheck(recheck).open().unwrap();
-    // A refresh parks once the descriptor was asked for.
+    // A refresh parks only after a call to `as_fd`.
     subscriber.as_fd();
     subscriber
 }
 
-/// Refreshes until the subscriber is parked, commits, and returns true if it was called.
+/// Refreshes until the subscriber is parked, then commits. Returns true if the subscriber was
+/// called.
 fn is_called(publisher: &mut UntypedPublisher, subscriber: &mut UntypedSubscriber) -> bool {
     while !subscriber.refresh().unwrap().is_empty() {}
     let before = publisher.statistics().wakes;
@@ -244,7 +247,7 @@ fn subscriber_is_called_after_its_record_was_overwritten() {
             assert!(is_called(&mut publisher, &mut subscriber));
             let record = at::record(SLOTS, 0);
             let registry = registry(registry_id(&publisher));
-            // Another name, which has the publisher read the record again.
+            // A different nonce makes the publisher read the record again.
             put(&registry, record + at::NONCE, 5);
             put(&registry, record + word, 99);
             assert!(!is_called(&mut publisher, &mut subscriber));
