@@ -6,8 +6,8 @@
 //! 2. wait until the descriptor is readable, which only now can be let go: a refresh that found nothing has parked;
 //! 3. forget that it was readable, and go on at 1. What comes between the two makes it readable again.
 //!
-//! So a future that is dropped loses nothing: it is only ever left at step 2, when nothing has been taken from the table that
-//! was not told. What happens then is told by the next one.
+//! So dropping a future loses nothing: it can be dropped only at step 2, when every change taken from
+//! the table has been reported. The next future reports later changes.
 
 use std::ops::Deref;
 use std::os::fd::{AsFd, OwnedFd};
