@@ -6,8 +6,8 @@
 //! 2. wait until the descriptor is readable, which only now can be let go: a refresh that found nothing has parked;
 //! 3. forget that it was readable, and go on at 1. What comes between the two makes it readable again.
 //!
-//! So a future that is dropped loses nothing: it is only ever left at step 2, when nothing has been taken from the table that
-//! was not told. What happens then is told by the next one.
+//! So dropping a future loses nothing: it can be dropped only at step 2, when every change taken from
+//! the table has been reported. The next future reports later changes.
 
 use std::ops::Deref;
 use std::os::fd::{AsFd, OwnedFd};
@@ -33,24 +33,24 @@ impl AnySubscriber for UntypedSubscriber {}
 mod sealed {
     use super::*;
 
-    /// What the view asks of what it is a view of.
+    /// Operations of the wrapped subscriber that the async view uses.
     pub trait Refresh: AsFd {
-        /// What it tells, borrowed from its copy.
+        /// Changes borrowed from the local copy.
         type Changes<'s>
         where
             Self: 's;
-        /// A row that is nobody's.
+        /// An owned row.
         type Row;
 
-        /// Refreshes; whether there is news.
+        /// Refreshes, and returns true if anything changed.
         fn has_news(&mut self) -> Result<bool>;
-        /// What the refresh told.
+        /// Returns the changes of the last refresh.
         fn told(&self) -> Self::Changes<'_>;
-        /// That, taken along.
+        /// Returns the changes of the last refresh, owned.
         fn taken(&self) -> OwnedChanges<Self::Row>;
-        /// Its interrupter.
+        /// Returns the interrupter of the subscriber.
         fn ended_by(&mut self) -> Result<Interrupter>;
-        /// How errors call it.
+        /// Returns the table's name for error messages.
         fn table(&self) -> &str;
     }
 }
@@ -105,7 +105,7 @@ impl<R: Row> Refresh for Subscriber<R> {
     }
 }
 
-/// What one refresh changed, borrowed from nobody: an item of the stream that an [`AsyncSubscriber`] is.
+/// Owned changes of one refresh: the item of the [`AsyncSubscriber`] stream.
 ///
 /// ```
 /// # use common::{AsyncSubscriber, Publisher, Row, Subscriber};
@@ -136,11 +136,11 @@ impl<R: Row> Refresh for Subscriber<R> {
 pub struct OwnedChanges<T> {
     /// The version that the changes lead to.
     pub version: u64,
-    /// Why it was told.
+    /// Reason that the changes were returned.
     pub cause: Cause,
-    /// Whether the rows have another schema than before, as [`UntypedChanges::schema_changed`].
+    /// True if the schema changed; see [`UntypedChanges::schema_changed`].
     pub schema_changed: bool,
-    /// Whether an [`Interrupter`] asked for the end of waiting, whatever else there is to tell.
+    /// True if an [`Interrupter`] ended the wait, even if there are changes as well.
     pub interrupted: bool,
     /// The changes, each key once.
     pub changes: Vec<Change<T>>,
@@ -197,10 +197,10 @@ pub struct AsyncSubscriber<S> {
 }
 
 impl<S: AnySubscriber> AsyncSubscriber<S> {
-    /// Has the runtime wait for this subscriber.
+    /// Registers the subscriber with the runtime.
     ///
     /// # Errors
-    /// What the system refuses.
+    /// Errors of the system calls.
     ///
     /// # Panics
     /// Outside of a runtime of tokio with I/O enabled, as all that waits for descriptors there.
@@ -250,12 +250,12 @@ impl<S: AnySubscriber> AsyncSubscriber<S> {
     /// What has the next news told by other threads and tasks, as [`UntypedSubscriber::interrupter`].
     ///
     /// # Errors
-    /// What the system refuses.
+    /// Errors of the system calls.
     pub fn interrupter(&mut self) -> Result<Interrupter> {
         self.subscriber.ended_by()
     }
 
-    /// The subscriber, for which the runtime waits no more.
+    /// Returns the subscriber and deregisters it from the runtime.
     pub fn into_inner(self) -> S {
         self.subscriber
     }
@@ -277,7 +277,7 @@ impl<S: AnySubscriber> Deref for AsyncSubscriber<S> {
     }
 }
 
-/// Nobody borrows from it across polls.
+/// No borrow of the subscriber is kept across polls.
 impl<S> Unpin for AsyncSubscriber<S> {}
 
 impl<S: AnySubscriber> Stream for AsyncSubscriber<S> {

@@ -1,4 +1,4 @@
-//! How a subscriber is asked for: what it believes, how it is woken, how long it waits for its table.
+//! The builder of a subscriber: which owners it trusts, how it is woken, how long it waits for its table.
 
 use std::marker::PhantomData;
 use std::path::PathBuf;
@@ -13,9 +13,9 @@ use crate::row::Row;
 use crate::schema::Schema;
 use crate::wake::WakeKind;
 
-/// The shortest re-check: less would be spinning.
+/// Minimum re-check interval. A shorter one would amount to spinning.
 const MIN_RECHECK: Duration = Duration::from_millis(1);
-/// How often a table that nobody publishes yet is looked for.
+/// Interval at which `open_within` looks for a table that is not published yet.
 const OPEN_INTERVAL: Duration = Duration::from_millis(10);
 
 #[derive(Clone, Debug)]
@@ -28,7 +28,7 @@ pub(super) struct Settings {
 }
 
 impl Settings {
-    /// The user whose tables are believed, and whether root's are, too.
+    /// Returns the user whose tables are trusted, and true if root's tables are trusted, too.
     pub(super) fn trust(&self) -> (u32, bool) {
         (self.owner.unwrap_or_else(own_user), self.owner.is_none())
     }
@@ -39,7 +39,8 @@ impl Settings {
     }
 }
 
-/// Settings for a subscriber; `S` tells what its rows are: a type with [`Row`], or `()` for what the table says itself.
+/// Builder of a subscriber. `S` selects the rows: a type with [`Row`], or `()` for the table's own
+/// schema.
 ///
 /// ```
 /// # use common::{Publisher, Row, Sleep, Subscriber};
@@ -85,20 +86,22 @@ impl<S> SubscriberBuilder<S> {
         }
     }
 
-    /// Believes the tables of this user only. Otherwise those of this process's own user and of root.
+    /// Trusts only tables of this user. The default is to trust those of this process's user and of root.
     pub fn owner(mut self, user: u32) -> Self {
         self.settings.owner = Some(user);
         self
     }
 
-    /// How long a sleeping subscriber goes at most without looking by itself, should a wake-up be lost: 1 s unless told otherwise.
+    /// Sets the maximum time that a subscriber sleeps before it checks the table without a wake-up, in
+    /// case a wake-up is lost. The default is 1 s.
     pub fn recheck(mut self, interval: Duration) -> Self {
         self.settings.recheck = interval.max(MIN_RECHECK);
         self
     }
 
-    /// How it waits for news: by [`Sleep::Auto`](crate::Sleep::Auto) unless told otherwise. What is asked for and cannot be had
-    /// is said once, in the log, and then it looks every 50 ms.
+    /// Sets how the subscriber waits for changes. The default is [`Sleep::Auto`](crate::Sleep::Auto).
+    /// If the requested kind is not available, this is logged once, and the subscriber checks the table
+    /// every 50 ms.
     ///
     /// ```
     /// # use common::{Schema, Sleep, UntypedPublisher, UntypedSubscriber, WakeKind};
@@ -117,10 +120,11 @@ impl<S> SubscriberBuilder<S> {
         self
     }
 
-    /// Where the socket of [`Sleep::Unix`](crate::Sleep::Unix) is made, a directory, or the pipe of
-    /// [`Sleep::Fifo`](crate::Sleep::Fifo), a directory or a path. The publisher must see it under the same path, and believes it
-    /// of its own user only. Opening fails with [`Error::InvalidWake`] if nothing can be made there. By default sockets are
-    /// abstract, and pipes are made in `XDG_RUNTIME_DIR` or in `tablecast-UID` of the directory for temporary files.
+    /// Sets the directory of the socket of [`Sleep::Unix`](crate::Sleep::Unix), or the directory or path
+    /// of the pipe of [`Sleep::Fifo`](crate::Sleep::Fifo). The publisher must see it under the same path,
+    /// and trusts it only if the publisher's user owns it. Opening fails with [`Error::InvalidWake`] if
+    /// it cannot be created there. By default sockets are abstract, and pipes are created in
+    /// `XDG_RUNTIME_DIR` or in `tablecast-UID` in the directory for temporary files.
     ///
     /// ```
     /// # use common::{Error, Schema, Sleep, UntypedPublisher, UntypedSubscriber};
@@ -139,7 +143,7 @@ impl<S> SubscriberBuilder<S> {
     }
 }
 
-/// Tries until there is a table, and until it stood still enough to be copied, for `timeout` at most.
+/// Retries `open` until the table exists and changes slowly enough to be copied, for at most `timeout`.
 fn when_published<T>(name: &str, timeout: Duration, open: impl Fn() -> Result<T>) -> Result<T> {
     let begun = Instant::now();
     loop {
@@ -160,7 +164,7 @@ fn when_published<T>(name: &str, timeout: Duration, open: impl Fn() -> Result<T>
 }
 
 impl SubscriberBuilder<()> {
-    /// Attaches to the table, of whatever schema it is.
+    /// Attaches to the table, whatever its schema.
     ///
     /// # Errors
     /// As for [`UntypedSubscriber::open`].
@@ -168,7 +172,7 @@ impl SubscriberBuilder<()> {
         UntypedSubscriber::attach(&self.name, self.settings.clone())
     }
 
-    /// Attaches to the table as soon as there is one that can be copied.
+    /// Attaches to the table as soon as it exists and can be copied.
     ///
     /// # Errors
     /// [`Error::TimedOut`], [`Error::Outrun`] if it changed too fast all the time, and as for [`UntypedSubscriber::open`].
@@ -197,7 +201,7 @@ impl<R: Row> SubscriberBuilder<PhantomData<R>> {
         })
     }
 
-    /// Attaches to the table as soon as there is one that can be copied.
+    /// Attaches to the table as soon as it exists and can be copied.
     ///
     /// # Errors
     /// [`Error::TimedOut`], [`Error::Outrun`] if it changed too fast all the time, and as for [`Subscriber::open`].

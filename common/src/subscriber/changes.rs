@@ -1,4 +1,4 @@
-//! What a refresh changed, as its caller sees it.
+//! The public view of the changes that a refresh made.
 
 use std::marker::PhantomData;
 
@@ -6,7 +6,7 @@ use super::copy::{ChangeList, Changed, LocalCopy};
 use crate::bits::SetBits;
 use crate::row::{Row, RowRef};
 
-/// One key that changed between two versions of the local copy. What lay between the two is not told.
+/// A key that changed between two versions of the local copy. Intermediate values are not reported.
 ///
 /// ```
 /// # use common::Change;
@@ -24,14 +24,14 @@ use crate::row::{Row, RowRef};
 pub enum Change<T> {
     /// The key is new.
     Created(T),
-    /// The key has another row.
+    /// The row of the key changed.
     Updated {
-        /// Its row before.
+        /// Row of the key before the change.
         old: T,
-        /// Its row now.
+        /// Row of the key after the change.
         new: T,
     },
-    /// The key is gone; this was its row.
+    /// The key was deleted. Holds its last row.
     Deleted(T),
 }
 
@@ -48,7 +48,7 @@ impl<T> Change<T> {
     }
 }
 
-/// Why a refresh or a wait came back.
+/// Reason that a refresh or a wait returned.
 ///
 /// ```
 /// # use common::{Cause, Schema, UntypedPublisher, UntypedSubscriber};
@@ -77,13 +77,13 @@ pub enum Cause {
     Schema,
     /// No row changed, but the publisher's state did: see `publisher_state()`.
     Publisher,
-    /// There is no news, and an [`Interrupter`](super::Interrupter) asked for the end of the wait.
+    /// Nothing changed, and an [`Interrupter`](super::Interrupter) ended the wait.
     Interrupted,
-    /// There is no news; of a wait: within its time.
+    /// Nothing changed. For a wait: nothing changed before the timeout.
     Nothing,
 }
 
-/// What the last refresh changed, over rows of bytes.
+/// Changes of the last refresh, with untyped rows.
 #[derive(Clone, Copy)]
 pub struct UntypedChanges<'s> {
     pub(super) copy: &'s LocalCopy,
@@ -95,12 +95,12 @@ pub struct UntypedChanges<'s> {
 }
 
 impl<'s> UntypedChanges<'s> {
-    /// The version that the changes lead to.
+    /// Returns the version of the local copy after the changes.
     pub fn version(&self) -> u64 {
         self.version
     }
 
-    /// How many keys changed.
+    /// Returns the number of keys that changed.
     pub fn len(&self) -> usize {
         match self.list.all {
             true => self.copy.len(),
@@ -108,12 +108,12 @@ impl<'s> UntypedChanges<'s> {
         }
     }
 
-    /// Whether no key changed.
+    /// Returns true if no key changed.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// Why the refresh or wait came back.
+    /// Returns the reason that the refresh or wait returned.
     pub fn cause(&self) -> Cause {
         match (self.publisher_changed, self.interrupted) {
             _ if !self.is_empty() => Cause::Rows,
@@ -124,7 +124,8 @@ impl<'s> UntypedChanges<'s> {
         }
     }
 
-    /// Whether an [`Interrupter`](super::Interrupter) asked for the end of the wait, whatever else there is to tell.
+    /// Returns true if an [`Interrupter`](super::Interrupter) ended the wait, even if there are
+    /// changes as well.
     pub fn interrupted(&self) -> bool {
         self.interrupted
     }
@@ -156,7 +157,7 @@ impl<'s> UntypedChanges<'s> {
         self.schema_changed
     }
 
-    /// The changes, each key once.
+    /// Returns an iterator over the changes. Each key occurs once.
     pub fn iter(&self) -> UntypedChangesIter<'s> {
         UntypedChangesIter {
             copy: self.copy,
@@ -215,7 +216,7 @@ impl<'s> Iterator for UntypedChangesIter<'s> {
 
 impl ExactSizeIterator for UntypedChangesIter<'_> {}
 
-/// What the last refresh changed, over rows of `R`.
+/// Changes of the last refresh, with rows of type `R`.
 ///
 /// ```
 /// # use common::{Change, Publisher, Row, Subscriber};
@@ -245,32 +246,32 @@ pub struct Changes<'s, R> {
 }
 
 impl<'s, R: Row> Changes<'s, R> {
-    /// The version that the changes lead to.
+    /// Returns the version of the local copy after the changes.
     pub fn version(&self) -> u64 {
         self.inner.version()
     }
 
-    /// How many keys changed.
+    /// Returns the number of keys that changed.
     pub fn len(&self) -> usize {
         self.inner.len()
     }
 
-    /// Whether no key changed.
+    /// Returns true if no key changed.
     pub fn is_empty(&self) -> bool {
         self.inner.is_empty()
     }
 
-    /// Why the refresh or wait came back.
+    /// Returns the reason that the refresh or wait returned.
     pub fn cause(&self) -> Cause {
         self.inner.cause()
     }
 
-    /// As [`UntypedChanges::interrupted`].
+    /// Returns true if an interrupter ended the wait; see [`UntypedChanges::interrupted`].
     pub fn interrupted(&self) -> bool {
         self.inner.interrupted()
     }
 
-    /// The changes, each key once.
+    /// Returns an iterator over the changes. Each key occurs once.
     pub fn iter(&self) -> ChangesIter<'s, R> {
         self.inner.iter().map(|change| change.map(super::typed_row))
     }

@@ -14,10 +14,10 @@ mod rows;
 
 use rows::Rows;
 
-/// How many rows before one is taken over the one that it replaces is fetched.
+/// Number of rows that `apply` prefetches ahead.
 const AHEAD: usize = 16;
 
-/// One key that changed. Rows are named by where they stand: old ones in [`ChangeList`], new ones in [`LocalCopy`].
+/// A key that changed. `old` is the position of a row in [`ChangeList`], `slot` one in [`LocalCopy`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Changed {
     Created { slot: usize },
@@ -25,10 +25,10 @@ pub(super) enum Changed {
     Deleted { old: usize },
 }
 
-/// What the last refresh changed.
+/// Changes of the last refresh.
 pub(super) struct ChangeList {
     pub(super) items: Scratch<Changed>,
-    /// Instead of `items`: all rows of the copy, as created.
+    /// If true, the changes are all rows of the copy as created, instead of `items`.
     pub(super) all: bool,
     old_rows: Scratch<u64>,
     schema: Arc<Schema>,
@@ -90,7 +90,7 @@ fn view<'a>(schema: &'a Schema, bytes: &'a [u8]) -> RowRef<'a> {
 /// A whole table at one version, in private memory.
 pub(super) struct LocalCopy {
     rows: Rows,
-    /// A bit a slot: whether there is a row.
+    /// One bit per slot: set if the slot holds a row.
     live: Vec<u64>,
     index: KeyIndex,
 }
@@ -139,7 +139,7 @@ impl LocalCopy {
         self.index.len()
     }
 
-    /// The slot of a key; None also for one of another length.
+    /// Returns the slot of a key; `None` also for a key of another length.
     pub(super) fn find(&self, key: &[u8]) -> Option<usize> {
         let row_words = self.schema().row_words();
         self.rows
@@ -162,7 +162,7 @@ impl LocalCopy {
         self.rows.find_alike(&self.index, key)
     }
 
-    /// Whether that is the key of a row.
+    /// Returns true if `key` is the key of `row`.
     #[inline]
     pub(super) fn is_key_of(&self, key: &[u8], row: &[u64]) -> bool {
         self.rows.is_key_of(key, row)
@@ -179,7 +179,7 @@ impl LocalCopy {
         self.rows.bytes(slot)
     }
 
-    /// Its words.
+    /// Returns the words of the row at a slot.
     #[inline]
     pub(super) fn words(&self, slot: usize) -> &[u64] {
         self.rows.at(slot)

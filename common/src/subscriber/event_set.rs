@@ -1,4 +1,4 @@
-//! One descriptor for everything that a subscriber waits for: what it is called by, its publisher's death, the next look.
+//! One descriptor for all events of a subscriber: wake-ups, the publisher's death, the next re-check.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
@@ -19,10 +19,10 @@ const PUBLISHER: u64 = 2;
 const TIMER: u64 = 3;
 const INTERRUPTER: u64 = 4;
 
-/// What ended a sleep.
+/// Events that ended a sleep.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Woken {
-    /// The publisher called.
+    /// The publisher sent a wake-up.
     pub(super) called: bool,
     /// The publisher's process has ended.
     pub(super) died: bool,
@@ -94,7 +94,7 @@ impl EventSet {
             .filter(Identity::is_reachable)
             .and_then(|publisher| Pid::from_raw(publisher.pid as i32))
             .and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok())
-            // Reused between the two looks: then this descriptor is of another process.
+            // If the pid was reused between the two checks, the pidfd is another process's.
             .filter(|_| publisher.is_some_and(|publisher| publisher.is_reachable()));
         match &self.publisher {
             Some(descriptor) => self.add(descriptor.as_fd(), PUBLISHER),
@@ -138,7 +138,7 @@ impl EventSet {
             died: is_ready(PUBLISHER),
         };
         if woken.died {
-            // It would be readable for ever.
+            // The pidfd would stay readable forever.
             self.forget_publisher();
         }
         Ok(woken)

@@ -1,7 +1,7 @@
 //! Ending a wait from another thread.
 //!
-//! An eventfd among what the subscriber waits for. It is made when it is first asked for: a subscriber that nobody interrupts
-//! pays nothing for it.
+//! The subscriber waits for an eventfd along with its other descriptors. The eventfd is created on
+//! first use, so a subscriber without an interrupter pays nothing for it.
 
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
@@ -11,10 +11,11 @@ use nix::sys::eventfd::{EfdFlags, EventFd};
 use crate::error::Result;
 use crate::region::object::failure;
 
-/// Ends a wait of the subscriber that it is of ([`interrupter`](super::UntypedSubscriber::interrupter)), from any thread.
+/// Ends a wait of its subscriber from any thread. Created by
+/// [`interrupter`](super::UntypedSubscriber::interrupter).
 ///
-/// An interruption is kept until a refresh or a wait has told it, so that none is lost between two waits; several that nobody
-/// has been told of are one.
+/// An interruption stays pending until a refresh or a wait reports it, so none is lost between two
+/// waits. Several pending interruptions are reported as one.
 #[derive(Clone, Debug)]
 pub struct Interrupter(Arc<EventFd>);
 
@@ -27,13 +28,14 @@ impl Interrupter {
             .map_err(|errno| failure(object, "make what interrupts waiting for", errno))
     }
 
-    /// Ends the wait that is under way, or else the next one. A foreign event loop finds the descriptor readable.
+    /// Ends the current wait, or the next one if there is none. Makes the descriptor readable for an
+    /// external event loop.
     pub fn interrupt(&self) {
-        // It can only fail when it is full, and then it is readable.
+        // The write fails only if the counter is full, and then the eventfd is already readable.
         let _readable = self.0.write(1);
     }
 
-    /// Whether it was interrupted since this was last asked.
+    /// Returns true if `interrupt` was called since the last call of `take`.
     pub(super) fn take(&self) -> bool {
         self.0.read().is_ok()
     }

@@ -1,4 +1,4 @@
-//! What a subscriber sees to beside its rows: whose the name is, whether the publisher lives.
+//! The re-check: which region has the table's name, and is the publisher alive.
 
 use std::time::Duration;
 
@@ -9,16 +9,17 @@ use crate::error::Result;
 use crate::layout::State;
 use crate::region::ReaderRegion;
 
-/// The re-check of a subscriber that nobody can wake: not as it asked for, and not otherwise.
+/// Maximum re-check interval of a subscriber that the publisher cannot wake in any way.
 const UNWOKEN_RECHECK: Duration = Duration::from_millis(50);
 
 impl UntypedSubscriber {
-    /// The re-check: whose the name is, whether the publisher lives, whether the registry is the publisher's.
+    /// Performs the re-check: which region has the name, is the publisher alive, and is the registry the
+    /// publisher's.
     pub(super) fn check(&mut self) -> Result<()> {
         self.set_next_check();
         if !self.region.has_name() {
             if !self.changes.items.is_empty() {
-                // These are told first. The next refresh moves on.
+                // Report these changes first. The next refresh moves to the other region.
                 self.next_check_ns = 0;
                 return Ok(());
             }
@@ -33,7 +34,7 @@ impl UntypedSubscriber {
         Ok(())
     }
 
-    /// Makes the re-check. Where changes are to be returned first, an error is left to the next one.
+    /// Performs the re-check. If there are changes to return first, an error is left to the next re-check.
     pub(super) fn check_or_later(&mut self) -> Result<()> {
         match self.check() {
             Err(error) if self.schema_changed || !self.changes.items.is_empty() => {
@@ -55,12 +56,12 @@ impl UntypedSubscriber {
             monotonic_ns().saturating_add(u64::try_from(interval.as_nanos()).unwrap_or(u64::MAX));
     }
 
-    /// How long it is until the next re-check.
+    /// Returns the time until the next re-check.
     pub(super) fn until_check(&self) -> Duration {
         Duration::from_nanos(self.next_check_ns.saturating_sub(monotonic_ns()))
     }
 
-    /// Looks at state, epoch and lock.
+    /// Reads state, epoch and lock of the publisher.
     pub(super) fn observe(&mut self) -> Result<()> {
         self.known = self.state_words();
         self.region.check_whole()?;
@@ -98,7 +99,7 @@ impl UntypedSubscriber {
         self.copy.differences(&copy, &mut self.changes);
         self.schema_changed |= self.copy.schema() != copy.schema();
         if self.changes.items.is_empty() {
-            // Rows that are committed from here on are of the new schema.
+            // Rows that are committed from here on have the new schema.
             self.changes.clear(copy.schema());
         }
         self.region = region;

@@ -1,4 +1,4 @@
-//! The end that subscribes: a local copy of the whole table at one version, brought forward by what changed.
+//! The subscriber: a local copy of the whole table at one version, updated with the changed rows.
 //!
 //! - [`Subscriber`], [`Changes`]: rows of a Rust type.
 //! - [`UntypedSubscriber`], [`UntypedChanges`]: rows of a schema learnt at run time. The same machinery.
@@ -40,7 +40,7 @@ pub use wait_set::{Member, WaitSet};
 use crate::error::Result;
 use crate::row::{Key, Row, RowRef};
 
-/// What a subscriber knows of its publisher.
+/// State of the publisher, as the subscriber last observed it.
 ///
 /// ```
 /// # use common::{PublisherState, Schema, UntypedPublisher, UntypedSubscriber};
@@ -62,34 +62,34 @@ use crate::row::{Key, Row, RowRef};
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PublisherState {
-    /// It lives.
+    /// The publisher is alive.
     Alive {
-        /// How many publishers the table has had, this one included.
+        /// Number of publishers that the table has had, including this one.
         epoch: u64,
-        /// Its process id, in its own pid namespace.
+        /// Process id of the publisher, in the publisher's pid namespace.
         pid: u32,
     },
-    /// It died, or was dropped without being closed. The table stays as of its last commit.
+    /// The publisher died, or was dropped without being closed. The table keeps its last commit.
     Gone {
-        /// How many publishers the table has had.
+        /// Number of publishers that the table has had.
         epoch: u64,
     },
-    /// It ended on purpose.
+    /// The publisher closed the table.
     Closed {
-        /// How many publishers the table has had.
+        /// Number of publishers that the table has had.
         epoch: u64,
     },
 }
 
 impl PublisherState {
-    /// How many publishers the table has had.
+    /// Returns the number of publishers that the table has had.
     pub fn epoch(&self) -> u64 {
         match *self {
             Self::Alive { epoch, .. } | Self::Gone { epoch } | Self::Closed { epoch } => epoch,
         }
     }
 
-    /// Whether a publisher lives.
+    /// Returns true if the publisher is alive.
     pub fn is_alive(&self) -> bool {
         matches!(self, Self::Alive { .. })
     }
@@ -170,12 +170,13 @@ impl<R: Row> Subscriber<R> {
         Self::builder(name).open()
     }
 
-    /// Settings for a subscriber of table `name`.
+    /// Returns a builder for a subscriber of table `name`.
     pub fn builder(name: &str) -> SubscriberBuilder<PhantomData<R>> {
         SubscriberBuilder::new(name)
     }
 
-    /// The row of a key in the local copy, consistent with all others at [`version`](UntypedSubscriber::version).
+    /// Returns the row of a key from the local copy. All rows of the local copy are consistent at
+    /// [`version`](UntypedSubscriber::version).
     #[inline]
     pub fn get(&self, key: &R::Key) -> Option<&R> {
         let row_words = const { size_of::<R>().div_ceil(8) };
@@ -185,7 +186,7 @@ impl<R: Row> Subscriber<R> {
         ))
     }
 
-    /// All rows of the local copy.
+    /// Returns an iterator over all rows of the local copy.
     ///
     /// ```
     /// # use common::{Publisher, Row, Subscriber};
@@ -208,8 +209,8 @@ impl<R: Row> Subscriber<R> {
         self.inner.iter().map(typed_row)
     }
 
-    /// The row of a key straight from shared memory, as of the last commit, also of a key that is newer than the local copy.
-    /// The local copy stays as it is.
+    /// Reads the row of a key directly from shared memory, as of the last commit. This also finds
+    /// keys that are newer than the local copy. The local copy does not change.
     ///
     /// ```
     /// # use common::{Publisher, Row, Subscriber};
@@ -235,7 +236,7 @@ impl<R: Row> Subscriber<R> {
     #[inline]
     pub fn latest(&self, key: &R::Key) -> Result<Option<R>> {
         let mut row = R::zeroed();
-        // In place: a value of this size that is handed on costs more than reading it.
+        // Read in place: moving a value of this size costs more than reading it.
         if let Ok(words) = bytemuck::try_cast_slice_mut(std::slice::from_mut(&mut row))
             && key.with_bytes(|key| self.inner.read_fast(key, words))
         {
@@ -244,12 +245,12 @@ impl<R: Row> Subscriber<R> {
         self.read_latest(key)
     }
 
-    /// [`latest`](Self::latest) where more is to be looked at than one row.
+    /// Slow path of [`latest`](Self::latest), for when `read_fast` cannot return the row.
     fn read_latest(&self, key: &R::Key) -> Result<Option<R>> {
         let mut row = R::zeroed();
         let found = match bytemuck::try_cast_slice_mut(std::slice::from_mut(&mut row)) {
             Ok(words) => key.with_bytes(|key| self.inner.latest_words(key, words))?,
-            // A row that is no whole number of words, or not aligned as one: copied by way of a buffer.
+            // `R` is not a whole number of words or not aligned to words: copy through a buffer.
             Err(_) => {
                 let mut words = vec![0; self.schema().row_words()];
                 let found = key.with_bytes(|key| self.inner.latest_words(key, &mut words))?;
@@ -260,7 +261,7 @@ impl<R: Row> Subscriber<R> {
         Ok(found.then_some(row))
     }
 
-    /// Brings the local copy to the last commit, without ever blocking, and tells what changed.
+    /// Updates the local copy to the last commit and returns the changes. Never blocks.
     ///
     /// # Errors
     /// As for [`UntypedSubscriber::refresh`].
@@ -271,7 +272,8 @@ impl<R: Row> Subscriber<R> {
         })
     }
 
-    /// [`refresh`](Self::refresh), and if there is no news sleeps until there is, at most for `timeout`.
+    /// Refreshes like [`refresh`](Self::refresh). If nothing changed, sleeps until something does,
+    /// for at most `timeout`.
     ///
     /// ```
     /// # use common::{Publisher, Row, Subscriber};
@@ -306,7 +308,8 @@ impl<R: Row> Subscriber<R> {
         })
     }
 
-    /// Sleeps until the local copy can be brought to `version` or a later one, as [`UntypedSubscriber::wait_for`].
+    /// Sleeps until the local copy can be updated to `version` or later; see
+    /// [`UntypedSubscriber::wait_for`].
     ///
     /// # Errors
     /// As for [`UntypedSubscriber::refresh`].
@@ -317,15 +320,16 @@ impl<R: Row> Subscriber<R> {
         })
     }
 
-    /// What ends this subscriber's waits from another thread, as [`UntypedSubscriber::interrupter`].
+    /// Returns a handle that ends this subscriber's waits from another thread; see
+    /// [`UntypedSubscriber::interrupter`].
     ///
     /// # Errors
-    /// What the system refuses.
+    /// Errors of the system calls.
     pub fn interrupter(&mut self) -> Result<Interrupter> {
         self.inner.interrupter()
     }
 
-    /// What the last refresh or wait changed; after opening, all rows as created.
+    /// Returns the changes of the last refresh or wait. After opening, these are all rows as created.
     pub fn changes(&self) -> Changes<'_, R> {
         Changes {
             inner: self.inner.changes(),
@@ -334,7 +338,7 @@ impl<R: Row> Subscriber<R> {
     }
 }
 
-/// The row as its type. The schema was compared when the table was attached to.
+/// Casts a row to its type. The schema was compared when the subscriber attached to the table.
 #[inline]
 fn typed_row<R: Row>(row: RowRef<'_>) -> &R {
     bytemuck::from_bytes(row.bytes())

@@ -1,4 +1,4 @@
-//! All rows at one version, straight from shared memory, beside the local copy.
+//! Snapshots: all rows at one version, read directly from shared memory, without the local copy.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use crate::row::{Row, RowBuf};
 use crate::table::catch_up::{Destination, copy_all};
 use crate::table::journal::Cursor;
 
-/// Rows as their type, which is a whole number of words and aligned as words are.
+/// Typed rows whose type is a whole number of words and aligned to words.
 struct Typed<'v, R>(&'v mut Vec<R>);
 
 impl<R: Row> Typed<'_, R> {
@@ -31,8 +31,8 @@ impl<R: Row> Destination for Typed<'_, R> {
 }
 
 impl UntypedSubscriber {
-    /// All rows as of the last commit, straight from shared memory, and the version that they were copied at. The local copy
-    /// stays as it is.
+    /// Copies all rows as of the last commit directly from shared memory and returns them with their
+    /// version. The local copy does not change.
     ///
     /// # Errors
     /// [`Error::Outrun`](crate::Error::Outrun), [`Error::Corrupt`](crate::Error::Corrupt), [`Error::Limit`](crate::Error::Limit)
@@ -58,9 +58,9 @@ impl UntypedSubscriber {
 }
 
 impl<R: Row> Subscriber<R> {
-    /// Fills `rows` with all rows as of the last commit, straight from shared memory, and returns the version that they were
-    /// copied at. Their order says nothing. The local copy stays as it is; a vector that is used again saves the memory's
-    /// making.
+    /// Fills `rows` with all rows as of the last commit, directly from shared memory, and returns their
+    /// version. The order of the rows is unspecified. The local copy does not change. Reusing the vector
+    /// saves the allocation.
     ///
     /// ```
     /// # use common::{Publisher, Row, Subscriber};
@@ -100,7 +100,7 @@ impl<R: Row> Subscriber<R> {
         }
         let mut live = Vec::new();
         let version = self.inner.copy_all(&mut Typed(rows), &mut live)?;
-        // Rows that are not live leave no gaps.
+        // Close the gaps of slots that are not live.
         let dense = live.iter().take_while(|bits| **bits == u64::MAX).count();
         let mut count = dense * 64;
         for slot in set_bits(&live[dense..]) {

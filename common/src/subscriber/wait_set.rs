@@ -1,8 +1,8 @@
-//! Several tables in one wait.
+//! Waiting for several tables at once.
 //!
-//! One epoll descriptor over those of the members, level-triggered: a member is told until a refresh of it found nothing
-//! more. The set neither owns nor borrows its members, so that they can be of any row types, and be refreshed while it
-//! tells of others.
+//! The set is a level-triggered epoll descriptor over the descriptors of its members: it reports a
+//! member until a refresh of that member finds no more changes. The set neither owns nor borrows its
+//! members, so they can have any row types, and can be refreshed while the set reports others.
 
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::{Duration, Instant};
@@ -13,12 +13,12 @@ use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTime
 use crate::error::Result;
 use crate::region::object::failure;
 
-/// How many members one wait tells at most; the others are told by the next ones.
+/// Maximum number of members that one wait reports. Later waits report the others.
 const MOST_TOLD: usize = 256;
-/// How errors call it.
+/// Name of the set in error messages.
 const OBJECT: &str = "a set of tables";
 
-/// Waits for news of any of several subscribers, of whatever row types, and of whatever else has a descriptor.
+/// Waits for changes of several subscribers, of any row types, and for any other descriptors.
 ///
 /// ```
 /// use common::WaitSet;
@@ -58,15 +58,15 @@ pub struct WaitSet {
     told: Vec<Member>,
 }
 
-/// What a [`WaitSet`] calls one that was added to it. Never given twice by one set.
+/// Identifies a member of a [`WaitSet`]. A set never assigns the same value twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Member(u64);
 
 impl WaitSet {
-    /// A set of nobody yet.
+    /// Creates an empty set.
     ///
     /// # Errors
-    /// What the system refuses.
+    /// Errors of the system calls.
     pub fn new() -> Result<Self> {
         let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)
             .map_err(|errno| failure(OBJECT, "make", errno))?;
@@ -77,10 +77,10 @@ impl WaitSet {
         })
     }
 
-    /// Also waits for news of a subscriber (or until any other descriptor is readable). One that is dropped leaves the set.
+    /// Adds a subscriber, or any other descriptor, to the set. A member that is dropped leaves the set.
     ///
     /// # Errors
-    /// What the system refuses, such as the same descriptor a second time.
+    /// Errors of the system calls, such as adding the same descriptor twice.
     pub fn add(&mut self, member: &impl AsFd) -> Result<Member> {
         let name = self.next;
         self.epoll
@@ -90,21 +90,23 @@ impl WaitSet {
         Ok(Member(name))
     }
 
-    /// Waits for that one no more.
+    /// Removes a member from the set.
     ///
     /// # Errors
-    /// What the system refuses, such as one that is not in the set.
+    /// Errors of the system calls, such as removing a descriptor that is not in the set.
     pub fn remove(&mut self, member: &impl AsFd) -> Result<()> {
         self.epoll
             .delete(member)
             .map_err(|errno| failure(OBJECT, "remove a member from", errno))
     }
 
-    /// Sleeps until there may be news of a member, at most for `timeout`; tells which. Refresh those: it may turn out that there
-    /// is no news, and as long as nobody looks they are told again. Nobody is told when the time is over.
+    /// Sleeps until members may have changes, for at most `timeout`, and returns those members.
+    ///
+    /// Refresh each returned member: it may have no changes, and the set reports it again until it is
+    /// refreshed. Returns an empty slice after the timeout.
     ///
     /// # Errors
-    /// What the system refuses.
+    /// Errors of the system calls.
     pub fn wait(&mut self, timeout: Option<Duration>) -> Result<&[Member]> {
         let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
         let mut events = [EpollEvent::empty(); MOST_TOLD];
@@ -112,7 +114,7 @@ impl WaitSet {
         loop {
             let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
             match self.epoll.wait(&mut events, epoll_timeout(left)) {
-                // Of a longer time than an epoll can wait, a part is over.
+                // The timeout is longer than one epoll wait can be: wait again for the rest.
                 Ok(0) if left != Some(Duration::ZERO) => {}
                 Ok(ready) => {
                     let names = events[..ready].iter().map(|event| Member(event.data()));
@@ -126,7 +128,7 @@ impl WaitSet {
     }
 }
 
-/// Rounded up to ms, so that nobody spins through the last one.
+/// Converts a timeout to ms, rounded up so that the caller does not spin through the last one.
 pub(super) fn epoll_timeout(time: Option<Duration>) -> EpollTimeout {
     let Some(time) = time else {
         return EpollTimeout::NONE;
@@ -136,7 +138,8 @@ pub(super) fn epoll_timeout(time: Option<Duration>) -> EpollTimeout {
 }
 
 impl AsFd for WaitSet {
-    /// Readable when [`event_set`](Self::wait) would tell somebody: a set can be waited for in turn, also by another set.
+    /// Readable when [`wait`](Self::wait) would return a member, so another set or event loop can wait
+    /// for this set.
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.epoll.0.as_fd()
     }

@@ -39,7 +39,7 @@ impl Rows {
         &self.words[slot * self.row_words..][..self.row_words]
     }
 
-    /// Its bytes.
+    /// Returns the bytes of the row at a slot.
     #[inline]
     pub(super) fn bytes(&self, slot: usize) -> &[u8] {
         &bytemuck::cast_slice(self.at(slot))[..self.schema.row_size()]
@@ -49,7 +49,7 @@ impl Rows {
         self.words[slot * self.row_words..][..self.row_words].copy_from_slice(row);
     }
 
-    /// Has the row at a slot fetched, if there is room for one.
+    /// Prefetches the row at a slot, if the slot exists.
     #[inline]
     pub(super) fn prefetch(&self, slot: usize) {
         self.words
@@ -91,7 +91,7 @@ impl Rows {
         index.find(self.hash_key(key)?, Some)
     }
 
-    /// The hash of a key; None for one of another length.
+    /// Returns the hash of a key; `None` for a key of another length.
     #[inline]
     fn hash_key(&self, key: &[u8]) -> Option<Hash> {
         match (self.key_word, <[u8; 8]>::try_from(key)) {
@@ -102,7 +102,7 @@ impl Rows {
         }
     }
 
-    /// Whether `key` is that of a row.
+    /// Returns true if `key` is the key of `row`.
     #[inline]
     pub(super) fn is_key_of(&self, key: &[u8], row: &[u64]) -> bool {
         match (self.key_word, <[u8; 8]>::try_from(key)) {
