@@ -79,7 +79,7 @@ fn all_words(object: &str, file: &File, slots: usize) -> Result<Vec<u64>> {
 /// An open registry whose header and length were checked.
 pub struct RegistryFile {
     object: String,
-    /// Its bytes are locked; this descriptor is never mapped.
+    /// The descriptor whose bytes are locked. It is never mapped.
     file: ForkSafeFd,
     words: Words,
     id: u64,

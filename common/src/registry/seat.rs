@@ -127,9 +127,9 @@ impl WakeSlot {
             opened.check_whole()?;
             return Ok(self.parked);
         }
-        // The same three steps by system calls. The publisher of a registry that other users may
-        // open reads every park word, not `parked_max`. Partner: the fence after the words are read
-        // in `Registry::parked_by_calls`.
+        // From here on, the three steps of `park::park` by system calls. The publisher of a
+        // registry that other users may open reads every park word, not `parked_max`. Partner: the
+        // fence after the words are read in `Registry::parked_by_calls`.
         fence(Point::ParkWord, Ordering::Release);
         opened.store(at::PARKS + self.slot.number, seen)?;
         self.parked = true;

@@ -134,7 +134,8 @@ fn a_registry_that_was_cut_short_while_it_was_mapped_is_not_believed_when_it_gro
     remove(&registry);
 }
 
-/// A process and a path are believed of one's own user only; what is derived, of everybody.
+/// Processes and paths are trusted only in a registry that other users cannot write. Derived names
+/// are always trusted.
 #[test]
 fn targets_are_believed_of_ones_own_user_only() {
     let directory = std::env::temp_dir();
