@@ -1,7 +1,7 @@
 //! One guarded copy of a row.
 //!
-//! A seqlock with two copies of each row, so that a reader always finds one that is not being
-//! written (Lameter 2005 and Boehm 2012 for the ordering; two copies as in Kopetz's non-blocking
+//! A seqlock with two copies of each row: a reader always finds a copy that the writer is not
+//! writing (Lameter 2005 and Boehm 2012 for the ordering; two copies as in Kopetz's non-blocking
 //! write protocol):
 //!
 //! 1. The writer stores a tag that no reader accepts, executes a release fence, stores the words,

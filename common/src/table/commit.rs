@@ -11,7 +11,7 @@ use crate::sync::{Ordering, Point, applies, fence, ordering, store};
 pub struct Write<'r> {
     /// Slot of the row.
     pub slot: usize,
-    /// Index of the copy to write: the one that is not the [holder](Table::holder).
+    /// Index of the copy to write, which must not be the [holder](Table::holder).
     pub spare: usize,
     /// Words of several rows.
     pub words: &'r [u64],

@@ -29,7 +29,7 @@ use crate::layout::header::{COMMIT, WRITTEN, WRITTEN_WORDS};
 use crate::sync::{AtomicU64, Ordering, Point, applies, fence, store};
 use crate::word::ReadOnlyWord;
 
-/// How far a copy has read: a version, and a position in the journal.
+/// The progress of a copy: its version and its position in the journal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cursor {
     /// Version of the copy.
@@ -232,7 +232,7 @@ mod tests {
         let mut slots = Vec::new();
         let (mut known, mut unknown) = (0, 0);
         for version in 1..2_000_u64 {
-            // Odd and even numbers of slots, none, more than it takes; each slot once.
+            // Odd and even numbers of slots, no slots, and more than the journal takes; each slot once.
             let count = (version * 7 % 13 + version / 100 * (version % 5)) as usize % 40;
             let written: Vec<usize> = (0..count)
                 .map(|place| (place * 5 + version as usize * 3) % ROWS)

@@ -246,9 +246,9 @@ fn latest(version: u64) -> u64 {
 pub(super) struct CurrentCopy {
     pub(super) tag: Tag,
     pub(super) which: usize,
-    /// True if both tags are at most that version. Then the other copy cannot have been the current
-    /// one at that version. Otherwise the current tag may have been loaded before the other copy
-    /// was committed and this copy was rewritten.
+    /// True if both tags are at most that version. Then neither tag can have had another value at
+    /// that version. Otherwise the current tag may have been loaded before the other copy was
+    /// committed, and this copy rewritten afterwards.
     is_final: bool,
 }
 
