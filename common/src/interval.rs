@@ -1,15 +1,18 @@
-//! An interval of addresses that a signal handler looks at while another thread may be replacing it.
+//! An interval of addresses that a signal handler reads while another thread may be replacing it.
 //!
-//! 1. The owner replaces it: `sequence` becomes odd, a release fence, `start` and `end`, `sequence` becomes the next even number
-//!    (release).
-//! 2. The handler looks: `sequence` (acquire), which must be even, `start` and `end`, an acquire fence, `sequence` again.
+//! 1. The owner replaces the interval: it makes `sequence` odd, executes a release fence, stores
+//!    `start` and `end`, and stores the next even number in `sequence` with release.
+//! 2. The handler reads it: it loads `sequence` (acquire), which must be even, then `start` and
+//!    `end`, executes an acquire fence, and loads `sequence` again.
 //!
-//! Both loads of `sequence` give the same number only if `start` and `end` belong to one interval: if either is of a later one, the
-//! fences make the second look see at least that one's odd number. The number never comes again, so comparing it is enough, which
-//! comparing `end` would not be.
+//! The two loads of `sequence` are equal only if `start` and `end` belong to the same interval. If
+//! either bound is from a later interval, the fences make the second load return at least the odd
+//! number of that replacement. A sequence number is never reused, so comparing it is sufficient.
+//! Comparing `end` would not be.
 //!
-//! The handler does not try again: an interval that is being replaced belongs to no memory that anybody may access, and so
-//! not to the access that it is to explain. Two threads must not replace the same interval at the same time.
+//! The handler does not retry. While an interval is being replaced, no thread may access its
+//! memory, so it cannot explain the faulting access. Two threads must not replace the same interval
+//! at the same time.
 
 use crate::sync::{AtomicU64, Ordering, Point, applies, fence, ordering};
 
@@ -18,12 +21,12 @@ pub struct Interval {
     /// Twice the number of replacements; odd during a replacement.
     sequence: AtomicU64,
     start: AtomicU64,
-    /// The address after its last one.
+    /// The address after the last one in the interval.
     end: AtomicU64,
 }
 
 impl Interval {
-    /// An empty interval.
+    /// Returns an empty interval.
     pub fn empty() -> Self {
         Self {
             sequence: AtomicU64::new(0),
@@ -32,32 +35,37 @@ impl Interval {
         }
     }
 
-    /// Replaces the interval. A thread that finds an address in it also sees everything that the owner stored before.
+    /// Replaces the interval. A thread that finds an address in the interval also sees everything
+    /// that the owner stored before this call.
     pub fn replace(&self, start: u64, end: u64) {
         let sequence = self.sequence.load(Ordering::Relaxed);
         self.sequence.store(sequence + 1, Ordering::Relaxed);
-        // Partner: the fence in `bounds`. A look that loads one of the stores below sees the odd number.
+        // Partner: the fence in `bounds`. A reader that loads one of the bounds stored below also
+        // sees the odd number.
         fence(Point::HideInterval, Ordering::Release);
         self.start.store(start, Ordering::Relaxed);
         self.end.store(end, Ordering::Relaxed);
-        // Partner: the first load in `bounds`. A look that loads this number loads neither bound of an earlier interval.
+        // Partner: the first load in `bounds`. A reader that loads this number does not load a
+        // bound of an earlier interval.
         let publish = ordering(Point::PublishInterval, Ordering::Release);
         self.sequence.store(sequence + 2, publish);
     }
 
-    /// Returns true if `address` is in the interval. False while it is being replaced.
+    /// Returns true if `address` is in the interval. Returns false during a replacement.
     pub fn contains(&self, address: u64) -> bool {
         self.bounds()
             .is_some_and(|[start, end]| (start..end).contains(&address))
     }
 
-    /// Returns start and end of one interval. None while it is being replaced.
+    /// Returns the start and end of one interval, or `None` during a replacement.
     pub(crate) fn bounds(&self) -> Option<[u64; 2]> {
-        // Partner: the last store in `replace`. Bounds older than this number are not loaded.
+        // Partner: the last store in `replace`. The loads below do not return bounds older than
+        // this number.
         let see = ordering(Point::SeeInterval, Ordering::Acquire);
         let sequence = self.sequence.load(see);
         let bounds = [&self.start, &self.end].map(|bound| bound.load(Ordering::Relaxed));
-        // Partner: the fence in `replace`. If a bound is newer than the number, the second look sees another number.
+        // Partner: the fence in `replace`. If a bound is newer than the number, the second load
+        // returns another number.
         fence(Point::RecheckInterval, Ordering::Acquire);
         let is_one = sequence.is_multiple_of(2)
             && (!applies(Point::RecheckSequence)

@@ -1,18 +1,18 @@
-//! A buffer that is filled again and again.
+//! A reusable buffer.
 
 use std::ops::{Deref, DerefMut};
 
-/// A vector that keeps its memory from one use to the next, but no more than [`SLACK`] times what recent uses needed.
+/// A vector that keeps its memory between uses, up to [`SLACK`] times what recent uses needed.
 #[derive(Debug)]
 pub struct Scratch<T> {
     items: Vec<T>,
-    /// The length of the longest recent use. It is reduced by an eighth at each use.
+    /// Length of the longest recent use. Each use reduces it by an eighth.
     recent: usize,
 }
 
-/// Memory is given back when there is more than this many times what recent uses needed.
+/// Maximum ratio of the capacity to what recent uses needed. Above it, memory is freed.
 const SLACK: usize = 4;
-/// Number of items that memory is always kept for.
+/// Number of items for which memory is always kept.
 const LEAST: usize = 64;
 
 impl<T> Default for Scratch<T> {
@@ -25,8 +25,8 @@ impl<T> Default for Scratch<T> {
 }
 
 impl<T> Scratch<T> {
-    /// Ends a use: empties the vector, and gives back memory that recent uses did not need. Uses that need none do not count, so that
-    /// a caller may look for work often without giving up its memory.
+    /// Ends a use: empties the vector and frees memory that recent uses did not need. An empty use
+    /// does not count, so a caller can poll for work often without losing the buffer.
     #[inline]
     pub fn recycle(&mut self) {
         if self.items.is_empty() {

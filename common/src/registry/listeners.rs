@@ -11,20 +11,20 @@ use crate::wake::words;
 #[non_exhaustive]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Listener {
-    /// Its slot.
+    /// Slot of the subscriber.
     pub slot: usize,
-    /// Its random number.
+    /// Random number of the subscriber.
     pub nonce: u64,
-    /// The version that it has seen, as stored by the subscriber.
+    /// Last version that the subscriber has seen, as stored by the subscriber.
     pub seen: u64,
-    /// Its process id in its own pid namespace, as stored by the subscriber.
+    /// Process id in the subscriber's pid namespace, as stored by the subscriber.
     pub pid: u32,
-    /// Its kind of wake-up, as stored by the subscriber: `mq`, `unix`, `signal`, `fifo`, `futex`,
+    /// Kind of wake-up, as stored by the subscriber: `mq`, `unix`, `signal`, `fifo`, `futex`,
     /// `spin`, `unknown`.
     pub kind: &'static str,
-    /// True if it sleeps until the next commit.
+    /// True if the subscriber sleeps until the next commit.
     pub parked: bool,
-    /// True if its process is alive.
+    /// True if the subscriber's process is alive.
     pub alive: bool,
 }
 

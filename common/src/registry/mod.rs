@@ -1,12 +1,14 @@
-//! Who is listening: a slot a subscriber, claimed by a kernel lock on one byte.
+//! The registry of subscribers: one slot for each subscriber, claimed by a kernel lock on one byte.
 //!
-//! A slot whose byte can be locked is free. Whoever claims or frees one locks it first, cleans it, then goes on or lets
-//! go; a publisher's sweep and a joiner thus never take what a live process holds, whatever its pid.
+//! A slot whose byte can be locked is free. A process that claims or frees a slot locks the byte
+//! first, cleans the slot, and then keeps or releases the lock. A publisher's sweep and a joining
+//! subscriber therefore never take a slot that a live process holds, whatever its pid.
 //!
-//! The registry is written by subscribers, so the publisher trusts nothing in it: what it reads are versions to
-//! compare and random numbers to build names of. Where only one user may open it, both ends map it. Opened to
-//! others, anyone could cut it short under a mapping and kill whoever looks, so it is then read and written by
-//! calls; a short read is an error and no signal.
+//! Subscribers write the registry, so the publisher trusts nothing in it: it only reads versions to
+//! compare and random numbers to build names from. If only one user may open the registry, both
+//! ends map it. If other users may open it, any of them could truncate it under a mapping and kill
+//! the processes that access it. Such a registry is read and written by system calls, so that a
+//! short read is an error and not a signal.
 
 mod listeners;
 mod publisher_side;
@@ -34,14 +36,15 @@ use slot::Slot;
 pub use stand::FutexWaiter;
 pub use subscriber_side::Member;
 
-/// The words of a registry, mapped or by calls.
+/// The words of a registry, accessed through a mapping or by system calls.
 enum Words {
     Mapped(WritableMapping),
     ByCall(File),
 }
 
-/// Returns the number of slots of registry `id`, after checking its head and its length: other users may be able to write to both, and
-/// with another number a reader would look for every record in the wrong place.
+/// Returns the number of slots of registry `id` after checking its header and its length. Other
+/// users may be able to write to both, and with a wrong slot count a reader would look for every
+/// record in the wrong place.
 fn checked_slots(object: &str, file: &File, id: u64) -> Result<usize> {
     let mut head = [0; 4];
     read_words(object, file, 0, &mut head)?;
@@ -66,17 +69,17 @@ fn corrupt(object: &str, reason: &str) -> Error {
     }
 }
 
-/// All words of a registry of `slots`, by one call.
+/// Returns all words of a registry with `slots` slots, read by one call.
 fn all_words(object: &str, file: &File, slots: usize) -> Result<Vec<u64>> {
     let mut words = vec![0; at::words(slots)];
     read_words(object, file, 0, &mut words)?;
     Ok(words)
 }
 
-/// An opened registry, checked.
+/// An open registry whose header and length were checked.
 pub struct RegistryFile {
     object: String,
-    /// Locked by the byte, never mapped.
+    /// The descriptor whose bytes are locked. It is never mapped.
     file: ForkSafeFd,
     words: Words,
     id: u64,
@@ -113,12 +116,12 @@ impl RegistryFile {
         })
     }
 
-    /// The random number that names it.
+    /// Returns the random number from which the registry's name is derived.
     pub fn id(&self) -> u64 {
         self.id
     }
 
-    /// Whether it still bears its name.
+    /// Returns true if the name of the registry still refers to this file.
     pub fn has_name(&self) -> bool {
         object::names(&self.object, &self.file)
     }
@@ -130,7 +133,7 @@ impl RegistryFile {
         }
     }
 
-    /// Loads a word, without any ordering: the steps in [`park`](crate::park) have their own fences.
+    /// Loads a word without any ordering: the steps in [`park`](crate::park) have their own fences.
     fn load(&self, word: usize) -> Result<u64> {
         match &self.words {
             Words::Mapped(mapping) => {
@@ -144,7 +147,7 @@ impl RegistryFile {
         }
     }
 
-    /// Stores a word, without any ordering, as [`load`](Self::load).
+    /// Stores a word without any ordering, like [`load`](Self::load).
     fn store(&self, word: usize, value: u64) -> Result<()> {
         match &self.words {
             Words::Mapped(mapping) => {
@@ -161,7 +164,8 @@ impl RegistryFile {
         at::record(self.slots, slot)
     }
 
-    /// A file that was cut short under its mapping, and may have grown again since, is no longer what others see.
+    /// Returns an error if the file was truncated under its mapping. Such a file may have grown
+    /// again, but the mapping no longer shows what other processes see.
     fn check_whole(&self) -> Result<()> {
         match &self.words {
             Words::Mapped(mapping) if !mapping.is_whole() => Err(corrupt(
@@ -172,7 +176,7 @@ impl RegistryFile {
         }
     }
 
-    /// The subscriber at `slot`, if there is one.
+    /// Returns the subscriber at `slot`, if there is one.
     fn member(&self, slot: usize) -> Result<Option<Member<'_>>> {
         let nonce = self.load(self.record(slot) + at::NONCE)?;
         Ok((nonce != 0).then_some(Member {
@@ -182,7 +186,8 @@ impl RegistryFile {
         }))
     }
 
-    /// Empties a slot that the caller has locked, and removes what whoever left it was called by.
+    /// Empties a slot that the caller has locked, and removes the wake receiver of its previous
+    /// owner.
     fn clean(&self, slot: usize) -> Result<Option<StaleSlot>> {
         let deserted = self.member(slot)?.map(|member| member.remove(false));
         self.store(at::PARKS + slot, park::AWAKE)?;
@@ -192,8 +197,8 @@ impl RegistryFile {
         Ok(deserted)
     }
 
-    /// Frees the slots of subscribers that are gone, with what they were called by. Returns the nonce of the subscriber at each slot, 0
-    /// where there is none.
+    /// Frees the slots of dead subscribers and removes their wake receivers. Returns the nonce of
+    /// the subscriber at each slot, or 0 for a free slot.
     fn free_deserted(&self, mut freed: impl FnMut(StaleSlot)) -> Result<Vec<u64>> {
         let Self {
             object,
@@ -225,16 +230,16 @@ impl RegistryFile {
     }
 }
 
-/// What a subscriber left that is gone.
+/// The wake receiver that a dead subscriber left in its slot.
 pub struct StaleSlot {
-    /// What it was called by: a queue, a socket, a pipe.
+    /// Name of the receiver: a queue, a socket, or a pipe.
     pub object: String,
-    /// Whether there was anything that could be removed.
+    /// True if an object existed and was removed.
     pub removed: Result<bool>,
 }
 
 impl StaleSlot {
-    /// Only its owner or root may remove a queue: says which one stays.
+    /// Logs an object that could not be removed. Only its owner or root may remove a queue.
     fn tell(self) {
         if let Err(error) = self.removed {
             tracing::warn!("it stays behind: {error}");
@@ -242,11 +247,12 @@ impl StaleSlot {
     }
 }
 
-/// Frees the slots of subscribers that are gone, at the registry `id` of `owner`, and tells what each left. By calls, as
-/// nobody knows what becomes of a stranger's file.
+/// Frees the slots of dead subscribers in the registry `id` of `owner`, and passes each stale slot
+/// to `freed`. Uses system calls instead of a mapping, because another user can truncate the file
+/// at any time.
 ///
 /// # Errors
-/// [`Error::Corrupt`], and what the system refuses.
+/// [`Error::Corrupt`], and errors of the system.
 pub fn free_deserted(id: u64, owner: u32, freed: impl FnMut(StaleSlot)) -> Result<()> {
     let object = registry_name(id);
     let Some(file) = object::open(&object, true, owner, false)? else {

@@ -1,4 +1,4 @@
-//! The publisher's end of a registry: made, kept, swept, and looked at after each commit.
+//! The publisher's end of a registry: creates it, sweeps it, and checks it after each commit.
 
 use std::os::unix::fs::{FileExt, MetadataExt};
 
@@ -13,8 +13,8 @@ use crate::region::{random_id, read_words};
 use crate::sync::{Ordering, Point, fence};
 use crate::wake::{self, budget::Budget};
 
-/// The byte that a publisher locks of its registry, beyond those of all slots: what it uses is not left behind, whichever
-/// region names it.
+/// The byte of its registry that a publisher locks, beyond the bytes of all slots. The lock shows
+/// that the registry is in use and not an orphan, whichever region names it.
 const PUBLISHER: usize = MAX_SLOTS;
 
 /// The publisher's end of a registry.
@@ -28,10 +28,10 @@ pub struct Registry {
 }
 
 impl Registry {
-    /// Makes a registry of `slots`, without a name.
+    /// Creates a registry with `slots` slots and without a name.
     ///
     /// # Errors
-    /// What the system refuses.
+    /// Errors of the system.
     pub fn create(slots: usize, access: Access) -> Result<Self> {
         let id = random_id()?;
         let object = registry_name(id);
@@ -42,7 +42,8 @@ impl Registry {
         words[at::LAYOUT] = LAYOUT_VERSION;
         words[at::SLOTS] = slots as u64;
         words[at::REGISTRY_ID] = id;
-        // Written through, every page of it: a hole would be filled, or not, at the first store through a mapping.
+        // Writes every page: a hole would be allocated only at the first store through a mapping,
+        // and that could fail.
         file.write_all_at(bytemuck::cast_slice(&words), 0)
             .and_then(|()| file.set_len(at::path(slots, slots) as u64))
             .map_err(|error| failure_io(&object, "fill", error))?;
@@ -50,9 +51,10 @@ impl Registry {
         Ok(Self::held(opened))
     }
 
-    /// Locks it as its publisher.
+    /// Locks the registry as its publisher.
     fn held(opened: RegistryFile) -> Self {
-        // A neighbour may have locked that byte, too; then the region that names it must do.
+        // Another process may also have locked this byte. Then the region that names the registry
+        // must suffice as proof of use.
         match lock::try_lock(&opened.file, Span::byte(PUBLISHER)) {
             Ok(true) => {}
             refused => tracing::debug!("{} is not locked: {refused:?}", opened.object),
@@ -66,10 +68,10 @@ impl Registry {
         }
     }
 
-    /// Gives it its name, unless it has it.
+    /// Links the registry to its name, unless it already has it.
     ///
     /// # Errors
-    /// What the system refuses.
+    /// Errors of the system.
     pub fn link(&self) -> Result<()> {
         let RegistryFile { object, file, .. } = &self.opened;
         if self.has_name() || object::link(file, object)? {
@@ -78,18 +80,19 @@ impl Registry {
         Err(failure(object, "link", nix::errno::Errno::EEXIST))
     }
 
-    /// Opens the registry that a dead publisher left, if it is there. 0 names none.
+    /// Opens the registry that a dead publisher left, if it exists. The id 0 names none.
     ///
     /// # Errors
-    /// [`Error::Corrupt`], and what the system refuses.
+    /// [`Error::Corrupt`], and errors of the system.
     pub fn adopt(id: u64) -> Result<Option<Self>> {
         Self::adopt_of(id, object::own_user())
     }
 
-    /// Opens the registry `id` of `owner` that a dead publisher left, if it exists. 0 names none.
+    /// Opens the registry `id` of `owner` that a dead publisher left, if it exists. The id 0 names
+    /// none.
     ///
     /// # Errors
-    /// [`Error::Corrupt`], and what the system refuses.
+    /// [`Error::Corrupt`], and errors of the system.
     pub fn adopt_of(id: u64, owner: u32) -> Result<Option<Self>> {
         if id == 0 {
             return Ok(None);
@@ -97,12 +100,12 @@ impl Registry {
         Ok(RegistryFile::open(id, owner, false)?.map(Self::held))
     }
 
-    /// The random number that names it.
+    /// Returns the random number from which the registry's name is derived.
     pub fn id(&self) -> u64 {
         self.opened.id
     }
 
-    /// Whether it has so many slots, and mode and group of `access`.
+    /// Returns true if the registry has `slots` slots and the mode and group of `access`.
     pub fn fits(&self, slots: usize, access: Access) -> bool {
         self.opened.slots == slots
             && self.opened.file.metadata().is_ok_and(|status| {
@@ -111,22 +114,25 @@ impl Registry {
             })
     }
 
-    /// Whether it still bears its name.
+    /// Returns true if the name of the registry still refers to this file.
     pub fn has_name(&self) -> bool {
         self.opened.has_name()
     }
 
-    /// A full budget for the calls to this registry's subscribers. It is limited where other users can write to the registry.
+    /// Returns a full budget for the calls to this registry's subscribers. The budget is limited if
+    /// other users can write to the registry.
     pub fn budget(&self) -> Budget {
         Budget::new(self.opened.mapped().is_none())
     }
 
-    /// Calls `visit` with each subscriber that is parked at the commit before `version`, or, for `everyone`, parked at all. After a
-    /// round for which the budget was short, also with each that is parked at an earlier commit. Returns true if the
-    /// sleepers on `commit` itself are to be woken, too. The caller has passed the commit's fence.
+    /// Calls `visit` with each subscriber that is parked at the commit before `version` or, if
+    /// `everyone` is true, with every parked subscriber. After a round for which the budget was
+    /// short, `visit` is also called with each subscriber that is parked at an earlier commit.
+    /// Returns true if the subscribers that sleep on `commit` itself must be woken too. The caller
+    /// has executed the fence after the commit.
     ///
     /// # Errors
-    /// [`Error::Corrupt`](crate::Error::Corrupt) if somebody cut the registry short.
+    /// [`Error::Corrupt`](crate::Error::Corrupt) if the registry was truncated.
     #[inline]
     pub fn parked(
         &mut self,
@@ -152,7 +158,8 @@ impl Registry {
         Ok(park::has_sleepers(sleepers, version, everyone))
     }
 
-    /// [`parked`](Self::parked) for a registry that others may cut short: reads all park words by one call, and all records by another.
+    /// Implements [`parked`](Self::parked) for a registry that other users may truncate: reads all
+    /// park words by one call, and all records by another.
     fn parked_by_calls(
         &mut self,
         version: u64,
@@ -187,7 +194,7 @@ impl Registry {
             let place = opened.record(least) as u64 * 8;
             read_words(&opened.object, file, place, records)?;
             budget.fill();
-            // From the first slot that was left out, so that each has its turn.
+            // Starts at the first slot that was left out, so that each slot has its turn.
             let begin = (*first).clamp(least, greatest);
             let mut left_out = None;
             for slot in (begin..=greatest).chain(least..begin).filter(counts) {
@@ -209,21 +216,24 @@ impl Registry {
         let flag = at::SLEEPERS + park::flag_of(version - 1);
         let any = head[flag - at::PARKED_MAX] != 0;
         if any {
-            // Before they are woken, as `park::has_sleepers` does.
+            // Clears the flag before the sleepers are woken, as `park::has_sleepers` does.
             opened.store(flag, 0)?;
         }
         Ok(any || everyone)
     }
 
-    /// Frees the slots of subscribers that are gone, with what they were called by. Returns the nonce of the subscriber at each
-    /// slot, 0 where there is none.
+    /// Frees the slots of dead subscribers and removes their wake receivers. Returns the nonce of
+    /// the subscriber at each slot, or 0 for a free slot.
     ///
     /// # Errors
-    /// [`Error::Corrupt`] if somebody damaged the head or the length of the registry, and what the system refuses.
+    /// [`Error::Corrupt`] if the header or the length of the registry was damaged, and errors of
+    /// the system.
     pub fn sweep(&self) -> Result<Vec<u64>> {
         let living = self.opened.free_deserted(StaleSlot::tell)?;
         if let Some(words) = self.opened.mapped() {
-            // Subscribers raise it only when they claim their slot: overwritten, it would hide them as long as they live.
+            // Subscribers raise `CLAIMED` only when they claim their slot. If the word is
+            // overwritten with a smaller number, they would stay hidden for the rest of their
+            // lives.
             let is_called = |slot: &usize| {
                 let kind = &words[self.opened.record(*slot) + at::KIND];
                 living[*slot] != 0 && wake::words::needs_calls(kind.load(Ordering::Relaxed))
@@ -235,7 +245,7 @@ impl Registry {
         Ok(living)
     }
 
-    /// The subscriber `nonce` at `slot`.
+    /// Returns the subscriber `nonce` at `slot`.
     pub fn member(&self, slot: usize, nonce: u64) -> Member<'_> {
         Member {
             opened: &self.opened,
@@ -244,14 +254,16 @@ impl Registry {
         }
     }
 
-    /// Removes what all its subscribers are called by, live ones too. Its name must be gone: a joiner makes its queue, then
-    /// looks whether the name still stands, and else removes the queue itself.
+    /// Removes the wake receivers of all subscribers, including live ones. The registry must have
+    /// lost its name already: a joining subscriber creates its receiver, then checks the name, and
+    /// removes the receiver itself if the name is gone.
     pub fn remove_queues(&self) {
         fence(Point::Park, Ordering::SeqCst);
         for slot in 0..self.opened.slots {
             match self.opened.member(slot) {
                 Ok(member) => member.into_iter().for_each(|one| one.remove(true).tell()),
-                // Cut short by somebody who may write to it: their queues go with their owners.
+                // The registry was truncated by a process that may write to it. The queues are
+                // removed by their owners.
                 Err(_) => break,
             }
         }
@@ -260,7 +272,8 @@ impl Registry {
 
 impl Drop for Registry {
     fn drop(&mut self) {
-        // As a region's lock: not left to closing, and not by a child.
+        // Unlocks explicitly instead of on close, and never in a child process, as for a region's
+        // lock.
         if self.process.is_this_process() {
             let _falls_by_closing = lock::unlock(&self.opened.file, Span::byte(PUBLISHER));
         }

@@ -1,4 +1,4 @@
-//! The place of a subscriber that is called by name.
+//! The slot of a subscriber that the publisher wakes by a call.
 
 use std::path::Path;
 
@@ -11,19 +11,20 @@ use crate::wake::queue::Publisher;
 use crate::wake::{Sleep, WakeReceiver, WakeTarget, words};
 use crate::word::ReadOnlyWord;
 
-/// A subscriber's place in a registry: a slot, and what it is called by.
+/// A subscriber's slot in a registry, with its wake receiver.
 pub struct WakeSlot {
-    /// Before the slot: it goes while the record still names it.
+    /// Declared before the slot, so that it is dropped while the record still names it.
     bell: Option<WakeReceiver>,
     slot: Slot,
     parked: bool,
 }
 
 impl WakeSlot {
-    /// Claims a slot of registry `id`. None if the registry is gone. Nobody can call there yet: see [`make_bell`](Self::make_bell).
+    /// Claims a slot of registry `id`, or returns `None` if the registry is gone. The publisher
+    /// cannot call the subscriber until [`make_bell`](Self::make_bell).
     ///
     /// # Errors
-    /// [`Error::Limit`] if every slot is taken, and as for opening a registry.
+    /// [`Error::Limit`] if every slot is taken, and the errors of opening a registry.
     pub fn claim(id: u64, owner: u32, trust_root: bool) -> Result<Option<Self>> {
         let Some(opened) = RegistryFile::open(id, owner, trust_root)? else {
             return Ok(None);
@@ -44,12 +45,15 @@ impl WakeSlot {
         }))
     }
 
-    /// Makes what the subscriber is called by: `sleep` says what, and `place` where, if anywhere. Only the publisher can call there,
-    /// as far as the system distinguishes it from others. Returns false if the registry was removed in the meantime: nobody sweeps
-    /// there then, and dropping the seat removes what was made. After an error the slot is still taken, and its owner re-checks.
+    /// Creates the wake receiver of the subscriber: `sleep` is its kind, and `place` its directory,
+    /// if it has one. Only the publisher can call it, as far as the system distinguishes the
+    /// publisher from other processes. Returns false if the registry was removed in the meantime:
+    /// no publisher sweeps it then, and dropping the slot removes the receiver. After an error the
+    /// slot is still taken, and its owner polls.
     ///
     /// # Errors
-    /// [`Error::InvalidWake`] where it would name a target to another user's publisher, and as for [`WakeReceiver::make`].
+    /// [`Error::InvalidWake`] if the receiver would name a target to another user's publisher, and
+    /// the errors of [`WakeReceiver::make`].
     pub fn make_bell(&mut self, sleep: Sleep, place: Option<&Path>) -> Result<bool> {
         let opened = &self.slot.opened;
         let name = queue_name(opened.id, self.slot.number, self.slot.nonce);
@@ -65,48 +69,50 @@ impl WakeSlot {
         let status = status.map_err(|error| failure_io(&opened.object, "look at", error))?;
         self.slot.sign(&address)?;
         self.bell = Some(WakeReceiver::make(&address, Publisher::of(&status))?);
-        // From here on the publisher can open it, or say why not.
+        // From here on the publisher can open the receiver, or report why it cannot.
         self.slot.say_ready()?;
         Ok(self.slot.opened.has_name())
     }
 
-    /// Returns true if the record still says what was written when the bell was made. Other users may be able to overwrite it, and
-    /// the publisher would never call this subscriber again.
+    /// Returns true if the record still holds the nonce and the ready flag that were written when
+    /// the receiver was created. Other users may be able to overwrite them, and then the publisher
+    /// would never call this subscriber again.
     ///
     /// # Errors
-    /// What the system refuses.
+    /// Errors of the system.
     pub fn is_intact(&self) -> Result<bool> {
         let ready = u64::from(self.bell.is_some());
         Ok(self.slot.holds(at::NONCE, self.slot.nonce)? && self.slot.holds(at::READY, ready)?)
     }
 
-    /// The registry.
+    /// Returns the registry.
     pub fn registry(&self) -> &RegistryFile {
         &self.slot.opened
     }
 
-    /// The slot.
+    /// Returns the number of the slot.
     pub fn slot(&self) -> usize {
         self.slot.number
     }
 
-    /// The random number of this subscriber.
+    /// Returns the random number of this subscriber.
     pub fn nonce(&self) -> u64 {
         self.slot.nonce
     }
 
-    /// What this subscriber is called by, unless the system had none left.
+    /// Returns the wake receiver of this subscriber, if it could be created.
     pub fn bell(&self) -> Option<&WakeReceiver> {
         self.bell.as_ref()
     }
 
-    /// Drains the bell and parks at `seen`; whether `commit` is still that, so that its owner may sleep.
+    /// Drains the wake receiver and parks at `seen`. Returns true if `commit` is still `seen`, so
+    /// that the owner may sleep.
     ///
     /// # Errors
-    /// [`Error::Corrupt`] if somebody cut the registry short.
+    /// [`Error::Corrupt`] if the registry was truncated.
     pub fn park(&mut self, commit: &ReadOnlyWord, seen: u64) -> Result<bool> {
         if let Some(bell) = &self.bell {
-            // Before parking: a send into a full queue makes no new edge for epoll.
+            // Drain before parking: a send into a full queue makes no new edge for epoll.
             bell.drain();
         }
         self.slot.note_seen(seen)?;
@@ -121,8 +127,9 @@ impl WakeSlot {
             opened.check_whole()?;
             return Ok(self.parked);
         }
-        // The same three steps by calls. The publisher of an opened-up registry reads every park word, not `parked_max`.
-        // Partner: the fence after the words are read in `Registry::parked_by_calls`.
+        // From here on, the three steps of `park::park` by system calls. The publisher of a
+        // registry that other users may open reads every park word, not `parked_max`. Partner: the
+        // fence after the words are read in `Registry::parked_by_calls`.
         fence(Point::ParkWord, Ordering::Release);
         opened.store(at::PARKS + self.slot.number, seen)?;
         self.parked = true;
@@ -134,10 +141,10 @@ impl WakeSlot {
         Ok(self.parked)
     }
 
-    /// Says that the owner is awake.
+    /// Marks the owner as awake.
     ///
     /// # Errors
-    /// What the system refuses.
+    /// Errors of the system.
     pub fn unpark(&mut self) -> Result<()> {
         if std::mem::take(&mut self.parked) {
             let Slot { opened, number, .. } = &self.slot;
@@ -149,7 +156,7 @@ impl WakeSlot {
         Ok(())
     }
 
-    /// As if its process were killed: nothing is cleaned, and its locks fall.
+    /// Simulates a killed process: nothing is cleaned, and the locks are released.
     #[cfg(test)]
     pub(super) fn die(&mut self) {
         self.slot.die();

@@ -1,4 +1,4 @@
-//! A slot: claimed by the lock of its byte, signed by its owner, cleaned before it is let go.
+//! A slot: claimed by locking its byte, filled in by its owner, cleaned before it is released.
 
 use super::{RegistryFile, at};
 use crate::error::Result;
@@ -19,10 +19,10 @@ pub struct Slot {
 }
 
 impl Slot {
-    /// Claims the first of `slots` that is free, and cleans it. Gives the registry back if none is.
+    /// Claims the first free slot of `slots` and cleans it. Returns the registry if none is free.
     ///
     /// # Errors
-    /// What the system refuses.
+    /// Errors of the system.
     pub(super) fn claim(
         opened: RegistryFile,
         slots: impl IntoIterator<Item = usize>,
@@ -50,30 +50,31 @@ impl Slot {
         Ok(Ok(slot))
     }
 
-    /// Writes into the record whose the slot is and where its owner is to be called, before that is made: the sweep of a deserted slot
-    /// knows from it what to remove.
+    /// Writes the owner and its wake target into the record before the target is created. The sweep
+    /// of a stale slot reads from the record what to remove.
     ///
     /// # Errors
-    /// What the system refuses.
+    /// Errors of the system.
     pub(super) fn sign(&self, address: &WakeTarget) -> Result<()> {
         self.opened.sign(self.number, self.nonce, address)?;
-        // Partner: the fence in `Registry::remove_queues`. Either that sees this record or the owner sees that the registry lost its name.
+        // Partner: the fence in `Registry::remove_queues`. Either `remove_queues` sees this record,
+        // or the owner sees that the registry lost its name.
         fence(Point::Park, Ordering::SeqCst);
         Ok(())
     }
 
-    /// Says that what the owner is called by is made.
+    /// Marks the owner's wake target as created.
     ///
     /// # Errors
-    /// What the system refuses.
+    /// Errors of the system.
     pub(super) fn say_ready(&self) -> Result<()> {
         park::say_ready(|word, value| self.note(word, value))
     }
 
-    /// Writes down which commit its owner has seen.
+    /// Stores the last version that the owner has seen.
     ///
     /// # Errors
-    /// What the system refuses.
+    /// Errors of the system.
     pub(super) fn note_seen(&self, seen: u64) -> Result<()> {
         let word = at::seen(self.opened.slots, self.number);
         self.opened.store(word, seen)
@@ -82,7 +83,7 @@ impl Slot {
     /// Writes a word of the record.
     ///
     /// # Errors
-    /// What the system refuses.
+    /// Errors of the system.
     pub(super) fn note(&self, word: usize, value: u64) -> Result<()> {
         self.opened
             .store(self.opened.record(self.number) + word, value)
@@ -91,13 +92,13 @@ impl Slot {
     /// Returns true if a word of the record has this value.
     ///
     /// # Errors
-    /// What the system refuses.
+    /// Errors of the system.
     pub(super) fn holds(&self, word: usize, value: u64) -> Result<bool> {
         let found = self.opened.load(self.opened.record(self.number) + word)?;
         Ok(found == value)
     }
 
-    /// As if its process were killed: nothing is cleaned, and its lock falls.
+    /// Simulates a killed process: nothing is cleaned, and the lock is released.
     #[cfg(test)]
     pub(super) fn die(&mut self) {
         lock::unlock(&self.opened.file, Span::byte(self.number)).expect("its own");
@@ -111,7 +112,8 @@ impl Drop for Slot {
             if let Err(error) = self.opened.clean(self.number) {
                 tracing::debug!("leaving slot {} as it is: {error}", self.number);
             }
-            // Last, and not left to closing: between fork and exec a child of another thread has the descriptor, too.
+            // Unlocks last, and explicitly instead of on close: between fork and exec, a child that
+            // another thread forked also has the descriptor.
             let _falls_by_closing = lock::unlock(&self.opened.file, Span::byte(self.number));
         }
     }

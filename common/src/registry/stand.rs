@@ -1,7 +1,9 @@
-//! The place of a subscriber that is not called by name: it sleeps on `commit` itself, or not at all.
+//! A registry entry for a subscriber that the publisher does not call: it sleeps on `commit`
+//! itself, or does not sleep.
 //!
-//! It needs no slot. While one is free among the upper half it takes that, so that it can be seen who follows the table; the
-//! lower half is left to those who need one.
+//! Such a subscriber does not need a slot. It claims one from the upper half if one is free, so
+//! that it appears in the list of subscribers. The lower half is reserved for subscribers that need
+//! a slot.
 
 use super::{RegistryFile, Slot, at};
 use crate::error::Result;
@@ -10,19 +12,20 @@ use crate::sync::{Ordering, Point, fence};
 use crate::wake::WakeTarget;
 use crate::word::ReadOnlyWord;
 
-/// A place at a registry, listed or not.
+/// A subscriber of a registry, with or without a slot.
 pub enum FutexWaiter {
-    /// At a slot, where nobody calls.
+    /// The subscriber has a slot. The publisher does not call it there.
     Listed(Slot),
-    /// At none.
+    /// The subscriber has no slot.
     Unlisted(RegistryFile),
 }
 
 impl FutexWaiter {
-    /// Takes a place at registry `id`; `address` says what for. None if it is gone.
+    /// Joins registry `id`; `address` is the kind of wake-up. Returns `None` if the registry is
+    /// gone.
     ///
     /// # Errors
-    /// As for opening a registry.
+    /// The errors of opening a registry.
     pub fn take(
         id: u64,
         owner: u32,
@@ -43,7 +46,7 @@ impl FutexWaiter {
         }))
     }
 
-    /// The registry.
+    /// Returns the registry.
     pub fn registry(&self) -> &RegistryFile {
         match self {
             Self::Listed(slot) => &slot.opened,
@@ -51,10 +54,10 @@ impl FutexWaiter {
         }
     }
 
-    /// Says that its owner goes to sleep at `seen`; whether `commit` is still that.
+    /// Marks the owner as asleep at `seen`. Returns true if `commit` is still `seen`.
     ///
     /// # Errors
-    /// [`Error::Corrupt`](crate::Error::Corrupt) if somebody cut the registry short.
+    /// [`Error::Corrupt`](crate::Error::Corrupt) if the registry was truncated.
     pub fn park(&self, commit: &ReadOnlyWord, seen: u64) -> Result<bool> {
         if let Self::Listed(slot) = self {
             slot.note_seen(seen)?;
@@ -74,10 +77,10 @@ impl FutexWaiter {
         Ok(commit.load(Ordering::Relaxed) == seen)
     }
 
-    /// Says that the owner is awake, to whoever looks.
+    /// Marks the owner as awake in the list of subscribers.
     ///
     /// # Errors
-    /// What the system refuses.
+    /// Errors of the system.
     pub fn unpark(&self) -> Result<()> {
         match self {
             Self::Listed(slot) => slot.note(at::ASLEEP, 0),

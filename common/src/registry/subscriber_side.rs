@@ -19,9 +19,9 @@ use crate::wake::{WakeTarget, words};
 /// The subscriber at a slot.
 pub struct Member<'a> {
     pub(super) opened: &'a RegistryFile,
-    /// The slot.
+    /// Slot of the subscriber.
     pub slot: usize,
-    /// Its random number.
+    /// Random number of the subscriber.
     pub nonce: u64,
 }
 

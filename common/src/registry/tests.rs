@@ -1,4 +1,4 @@
-//! Both ends of a registry, in one process.
+//! Tests of both ends of a registry in one process.
 
 use super::*;
 use crate::region::object::{Access, own_user};
@@ -107,14 +107,14 @@ fn a_registry_of_others_that_is_cut_short_is_an_error() {
         registry.parked(2, false, &mut Budget::new(true), |_, _| ()),
         Err(Error::Corrupt { .. })
     ));
-    // A store beyond the end makes the file longer again, and harms nobody.
+    // A store beyond the end makes the file longer again, which is harmless.
     assert!(seat.park(&ReadOnlyWord::new(1), 1).is_ok());
     remove(&registry);
 }
 
 #[test]
 fn a_registry_that_was_cut_short_while_it_was_mapped_is_not_believed_when_it_grows_again() {
-    // Slots enough that the records are on another page than the park words.
+    // Enough slots that the records are on another page than the park words.
     let mut registry = registry(1000, OWN);
     let mut seat = seat(&registry).unwrap();
     let file = object::open(&registry_name(registry.id()), true, own_user(), false)
@@ -134,7 +134,8 @@ fn a_registry_that_was_cut_short_while_it_was_mapped_is_not_believed_when_it_gro
     remove(&registry);
 }
 
-/// A process and a path are believed of one's own user only; what is derived, of everybody.
+/// Processes and paths are trusted only in a registry that other users cannot write. Derived names
+/// are always trusted.
 #[test]
 fn targets_are_believed_of_ones_own_user_only() {
     let directory = std::env::temp_dir();
@@ -154,7 +155,7 @@ fn targets_are_believed_of_ones_own_user_only() {
             let refused = is_target && mode != 0o600;
             let made = seat.make_bell(sleep, place);
             assert_eq!(made.is_err(), refused, "{sleep} {mode:o}: {made:?}");
-            // Also if the subscriber has written it down.
+            // The check also applies if the subscriber has written the target into its record.
             let name = object::queue_name(registry.id(), 0, seat.nonce());
             let address = crate::wake::WakeTarget::of(sleep, place, &name).unwrap();
             registry.opened.sign(0, seat.nonce(), &address).unwrap();
@@ -187,7 +188,7 @@ fn what_a_dead_subscriber_was_called_by_is_removed_with_its_slot() {
         let name = object::queue_name(registry.id(), 0, seat.nonce());
         let path = directory.join(name.trim_start_matches('/'));
         assert!(path.exists(), "{sleep}");
-        // As if its process were killed: nothing but its lock, and what it holds open, goes.
+        // Simulates a killed process: only its lock and its open descriptors are released.
         seat.die();
         if let Some(crate::wake::WakeReceiver::Fifo(fifo)) = seat.bell() {
             assert!(
@@ -207,7 +208,7 @@ fn what_a_dead_subscriber_was_called_by_is_removed_with_its_slot() {
     }
 }
 
-/// Every slot is parked at every commit, as a neighbour may write into a registry at mode 0644.
+/// Every slot is parked at every commit, because another user may write to a registry of mode 0644.
 #[test]
 fn calls_to_parked_slots_are_limited_where_others_can_write() {
     const SLOTS: usize = 1000;
@@ -246,7 +247,7 @@ fn calls_to_parked_slots_are_limited_where_others_can_write() {
             let gained = (begun.elapsed().as_secs_f64() + 1e-3) * CALLS_PER_SECOND as f64;
             let most = CALLS_AT_ONCE as usize + gained as usize;
             assert!(visits.len() <= most, "{} calls", visits.len());
-            // In turn: nobody is left out for good.
+            // Slots take turns: no slot is left out permanently.
             let mut counts = [0_u32; SLOTS];
             visits.iter().for_each(|slot| counts[*slot] += 1);
             let (least, greatest) = (counts.iter().min().unwrap(), counts.iter().max().unwrap());
@@ -269,12 +270,13 @@ fn subscriber_that_was_not_called_for_want_of_budget_is_called_at_a_later_commit
     let mut late = seat(&registry).unwrap();
     assert!(late.park(&commit, 5).unwrap());
     let mut budget = registry.budget();
-    // A neighbour has used it up.
+    // Another subscriber has used up the budget.
     budget.fill();
     let taken = (0..CALLS_AT_ONCE).take_while(|_| budget.take_call());
     assert_eq!(taken.count() as u64, CALLS_AT_ONCE);
     let mut called = Vec::new();
-    // Commits that follow so fast that the budget gains nothing call nobody; the first that finds a call left makes up for them.
+    // Commits that follow too fast for the budget to refill call nobody. The first commit with a
+    // call left makes up for them.
     for version in 6.. {
         registry
             .parked(version, false, &mut budget, |member, budget| {

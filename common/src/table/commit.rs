@@ -1,4 +1,4 @@
-//! Writing a transaction, and repairing what a dead publisher left.
+//! Writes a transaction, and repairs the rows that a dead publisher left.
 
 use super::read::CurrentCopy;
 use super::{Table, WritableTable};
@@ -9,13 +9,13 @@ use crate::sync::{Ordering, Point, applies, fence, ordering, store};
 /// One row of a transaction.
 #[derive(Clone, Copy)]
 pub struct Write<'r> {
-    /// The row's place.
+    /// Slot of the row.
     pub slot: usize,
-    /// Which of its copies is written: not the [holder](Table::holder).
+    /// Index of the copy to write, which must not be the [holder](Table::holder).
     pub spare: usize,
-    /// The words of several rows.
+    /// Words of several rows.
     pub words: &'r [u64],
-    /// Which of them is this one; None to delete it.
+    /// Index of this row in `words`; `None` to delete the row.
     pub row: Option<usize>,
 }
 
@@ -30,13 +30,16 @@ impl Write<'_> {
 }
 
 impl WritableTable<'_> {
-    /// Makes all of `writes` true at one instant, as transaction `version` (the last commit plus one), at `time`
-    /// (ns of CLOCK_MONOTONIC). No slot may stand in `writes` twice. Without writes it is a commit that says only
-    /// that there is news.
+    /// Commits all of `writes` atomically as transaction `version` (the last commit plus one) at
+    /// `time` (ns of CLOCK_MONOTONIC). No slot may occur in `writes` twice. A commit without writes
+    /// only signals subscribers.
     ///
-    /// 1. hide the spare copy of every row under the tag `version`; 2. a release fence; 3. the words, the
-    ///    change tree and the journal; 4. `commit = version`, with release; 5. a SeqCst fence, so that whoever parks sees either the commit or is
-    ///    seen parked.
+    /// 1. Hide the spare copy of every row under the tag `version`.
+    /// 2. Execute a release fence.
+    /// 3. Store the words, the change tree, and the journal.
+    /// 4. Store `commit = version` with release.
+    /// 5. Execute a SeqCst fence, so that a subscriber that parks either sees the commit or is seen
+    ///    parked.
     pub fn commit<'r>(
         &self,
         version: u64,
@@ -48,7 +51,7 @@ impl WritableTable<'_> {
             count += 1;
             seqlock::hide(self.tag(write.slot, write.spare), write.tag(version));
         }
-        // Partner: the reader's fence before its second look at a tag. One fence serves all rows.
+        // Partner: the reader's fence before its second load of a tag. One fence serves all rows.
         fence(Point::HideRows, Ordering::Release);
         let row_words = self.geometry.row_words;
         for write in writes.clone() {
@@ -77,12 +80,14 @@ impl WritableTable<'_> {
             version,
             ordering(Point::PublishCommit, Ordering::Release),
         );
-        // Partner: the fence of the one who parks. It also keeps the next transaction's tags behind this commit:
-        // else a reader at the version before could find both copies overwritten.
+        // Partner: the fence of a subscriber that parks. This fence also keeps the next
+        // transaction's tags after this commit. Otherwise a reader at the previous version could
+        // find both copies overwritten.
         fence(Point::AfterCommit, Ordering::SeqCst);
     }
 
-    /// Returns the write that puts `row` at `slot`, or deletes it, in the transaction after `committed`.
+    /// Returns the write that stores `row` at `slot`, or deletes it, in the transaction after
+    /// `committed`.
     #[cfg(test)]
     pub fn write<'r>(&self, slot: usize, row: Option<&'r [u64]>, committed: u64) -> Write<'r> {
         let (holder, _) = self.holder(slot, committed);
@@ -94,17 +99,19 @@ impl WritableTable<'_> {
         }
     }
 
-    /// What a successor does to the rows before its first commit: hides all that a dead publisher wrote
-    /// above `committed`. It can be repeated, and die at any point.
+    /// Hides everything that a dead publisher wrote above `committed`. A successor calls this
+    /// before its first commit. The call can be repeated, and the successor can die at any point in
+    /// it.
     pub fn repair(&self, committed: u64) {
-        // The dead process's fences do not cover stores of this one: what it wrote stands before what follows.
+        // The dead publisher's fences do not order stores of this process. This fence orders the
+        // dead publisher's stores before those that follow.
         fence(Point::TakeoverFence, Ordering::Release);
         for slot in 0..self.rows {
             for copy in self.copies(slot) {
                 if Tag(copy.tag.load(Ordering::Relaxed)).version() > committed
                     && applies(Point::TakeoverHide)
                 {
-                    // Not 0: to a reader at an older version that would say "no row".
+                    // Not 0: a reader at an older version would read that as "no row".
                     let never = applies(Point::TakeoverNever);
                     seqlock::hide(copy.tag, Tag(if never { NEVER } else { 0 }));
                 }
@@ -112,8 +119,8 @@ impl WritableTable<'_> {
         }
     }
 
-    /// Writes a row (None for a deleted one) to copy `which` of `slot` in a table that no other process can see yet. The next
-    /// transaction must overwrite the other copy.
+    /// Writes a row (`None` for a deleted one) to copy `which` of `slot` in a table that no other
+    /// process can see yet. The next transaction must overwrite the other copy.
     pub fn fill(&self, slot: usize, which: usize, version: u64, row: Option<&[u64]>) {
         let copies = self.copies(slot);
         let copy = &copies[which];
@@ -127,14 +134,16 @@ impl WritableTable<'_> {
 }
 
 impl Table<'_> {
-    /// Returns which copy of `slot` counts as of `committed`, the last commit, and whether it is a live row.
+    /// Returns the index of the copy of `slot` that is current at `committed`, the last commit, and
+    /// true if it is a live row.
     ///
     /// # Panics
     /// If there is no such slot.
     #[inline]
     pub fn holder(&self, slot: usize, committed: u64) -> (usize, bool) {
         let (block, row) = self.place(slot);
-        // Both tags are above the commit only if another process wrote them. Then either copy may be overwritten.
+        // Both tags are above the commit only if another process wrote them. Then either copy may
+        // be overwritten.
         let (holder, live) = CurrentCopy::by(block.tags(row), committed)
             .map_or((0, false), |found| (found.which, found.tag.is_live()));
         let holder = if applies(Point::SpareCopy) {
@@ -160,7 +169,7 @@ mod tests {
             .collect();
         let table = WritableTable::new(&words, &geometry, 64).unwrap();
         for damage in [0, 1, Tag::live(7).0, NEVER] {
-            // Looked at twice: to hide, and to write.
+            // The iterator runs twice: once to hide, and once to write.
             let writes = [3, 5].into_iter().map(|slot| {
                 table
                     .copies(slot)

@@ -1,21 +1,27 @@
-//! The journal: which slots the last transactions wrote, for those who follow closely and need not search for them.
+//! The journal: the slots that the last transactions wrote, for readers that follow closely and
+//! need not search for changes.
 //!
-//! A ring of slot numbers, as a log of which only the end is kept; each with the copy that was written, so that a reader need not wait
-//! for the tags to have it fetched. The slot that was noted as number p since the region was made
-//! stands at p modulo the ring's length L. In the header, for each of the last few commits V, `written[V]` is how many were noted up
-//! to it.
+//! The journal is a ring of slot numbers, of which only the most recent are kept. Each entry also
+//! names the copy that was written, so that a reader can prefetch it without waiting for the tags.
+//! The entry with number p, counted since the region was created, is stored at p modulo the ring's
+//! length L. For each of the last few commits V, the header holds `written[V]`, the number of
+//! entries up to that commit.
 //!
-//! 1. The publisher, in transaction V of n rows, notes n slots from number `written[V - 1]` on and stores
-//!    `written[V] = written[V - 1] + n` before `commit = V`. If n is more than L / 2 it only counts them.
-//! 2. A reader at version S knows `written[S]` since it was there. It takes a version s and `written[s]`, which it believes if
-//!    `commit` has not come so far meanwhile that another one may stand there.
-//! 3. If at most L / 2 slots lie between these two, it copies them.
-//! 4. An acquire fence, `commit` as c, and `written[c]`: if that is at most L / 2 past `written[S]`, nothing was overwritten. For
-//!    what was seen of transaction V is written after `commit = V - 1`, so that c is at least V - 1, and V overwrites
-//!    at most what stands L / 2 behind its beginning.
+//! 1. In transaction V of n rows, the publisher writes n entries from number `written[V - 1]` on
+//!    and stores `written[V] = written[V - 1] + n` before `commit = V`. If n is more than L / 2,
+//!    the publisher only counts them.
+//! 2. A reader at version S knows `written[S]` from when it read that version. It loads a version s
+//!    and `written[s]`. It accepts that value if `commit` has not since advanced so far that the
+//!    word may hold another commit's value.
+//! 3. If at most L / 2 entries lie between the two numbers, the reader copies them.
+//! 4. The reader executes an acquire fence and loads `commit` as c and `written[c]`. If
+//!    `written[c]` is at most L / 2 past `written[S]`, no copied entry was overwritten: transaction
+//!    V writes its entries after `commit = V - 1`, so a reader that saw any of them loads a c of at
+//!    least V - 1, and V overwrites only entries that are at least L / 2 behind its beginning.
 //!
-//! Otherwise the change tree tells. A dead publisher's transaction may have noted slots beyond `written[commit]`, within the same
-//! bound: its successor overwrites them. What is noted is where to look, and no more: a slot too many costs one look.
+//! Otherwise the reader searches the change tree. A dead publisher's transaction may have written
+//! entries beyond `written[commit]`, within the same bound; its successor overwrites them. An entry
+//! only says where to look: a superfluous one costs one read.
 
 use super::{Table, WritableTable, last_commit};
 use crate::bits::sort_below;
@@ -23,20 +29,20 @@ use crate::layout::header::{COMMIT, WRITTEN, WRITTEN_WORDS};
 use crate::sync::{AtomicU64, Ordering, Point, applies, fence, store};
 use crate::word::ReadOnlyWord;
 
-/// How far a copy is: at a version, and at a place in the journal.
+/// The progress of a copy: its version and its position in the journal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cursor {
-    /// The version.
+    /// Version of the copy.
     pub version: u64,
-    /// How many slots had been noted then, if that is known.
+    /// Number of journal entries at that version, if it is known.
     written: Option<u64>,
 }
 
 impl Cursor {
-    /// Where everything is new.
+    /// The cursor before the first version: every row is new.
     pub const START: Self = Self::at(0);
 
-    /// At a version, and anywhere in the journal.
+    /// Returns a cursor at `version` with an unknown position in the journal.
     pub const fn at(version: u64) -> Self {
         Self {
             version,
@@ -45,49 +51,50 @@ impl Cursor {
     }
 }
 
-/// The word that says how many slots were noted up to `version`.
+/// Returns the word that holds the number of entries up to `version`.
 #[inline]
 fn written<W>(words: &[W], version: u64) -> &W {
     &words[WRITTEN + (version % WRITTEN_WORDS) as usize]
 }
 
-/// What stands in the journal beside a slot, if its second copy was written.
+/// Flag of a journal entry: the second copy of the slot was written.
 const SECOND: u32 = 1 << 31;
-/// Of so many slots, which are all of most commits, tags and copies are fetched as soon as they are read.
+/// Number of entries whose tags and copies are prefetched as soon as the entry is read. It covers
+/// all entries of most commits.
 const FETCHED: u64 = 24;
 
-/// The word of a journal that has the slot that was noted as `number`.
+/// Returns the journal word that holds the entry `number`.
 #[inline]
 fn word<W>(journal: &[W], number: u64) -> &W {
     &journal[(number / 2) as usize & (journal.len() - 1)]
 }
 
-/// The one of two slots that stands in the low half of their word.
+/// Returns the entry in the low half of a word.
 #[inline]
 fn low(word: u64) -> u64 {
     word & u64::from(u32::MAX)
 }
 
-/// What notes slots, two by one store.
+/// Writes journal entries, two by one store.
 pub(super) struct Notes<'m> {
-    /// None if there is no room for so many.
+    /// The ring; `None` if the transaction has too many rows for it.
     journal: Option<&'m [AtomicU64]>,
-    /// The number of the next one.
+    /// Number of the next entry.
     next: u64,
-    /// The first one of its word, if it is the second.
+    /// The first entry of the current word, if the next entry is the second.
     first: u64,
-    /// The word that says how many there are in the end.
+    /// The word that receives the number of entries at the end.
     written: &'m AtomicU64,
 }
 
 impl<'m> Notes<'m> {
-    /// The word of the next one.
+    /// Returns the word of the next entry.
     #[inline]
     fn word(&self) -> Option<&'m AtomicU64> {
         self.journal.map(|journal| word(journal, self.next))
     }
 
-    /// Notes that copy `which` of `slot` is written.
+    /// Adds an entry for copy `which` of `slot`.
     #[inline]
     pub fn add(&mut self, slot: usize, which: usize) {
         let slot = slot as u64 | (u64::from(SECOND) * which as u64);
@@ -98,7 +105,7 @@ impl<'m> Notes<'m> {
         self.next = self.next.wrapping_add(1);
     }
 
-    /// Notes the last one, too, beside what stands there.
+    /// Stores the last entry if its word is half full, and keeps the other half of that word.
     #[inline]
     pub fn end(self) {
         if self.next % 2 == 1
@@ -124,17 +131,19 @@ impl<'m> Table<'m> {
         &self.words[self.geometry.journal..][..self.geometry.journal_slots / 2]
     }
 
-    /// How many of the last slots can be believed.
+    /// Returns the number of most recent entries that a reader may accept.
     #[inline]
     fn reach(&self) -> u64 {
         self.geometry.journal_slots as u64 / 2
     }
 
-    /// Where a copy is that is brought to `version`, the last commit a moment ago.
+    /// Returns the cursor of a copy that was updated to `version`, which was the last commit a
+    /// moment ago.
     #[inline]
     pub fn mark(&self, version: u64) -> Cursor {
         let end = written(self.words, version).load(Ordering::Relaxed);
-        // Partner: the fences between the commit before the one that overwrites it, and that.
+        // Partner: the fences between the commit that precedes the overwriting one and the
+        // overwriting store.
         fence(Point::SeeMark, Ordering::Acquire);
         let later = self.words[COMMIT]
             .load(Ordering::Relaxed)
@@ -146,8 +155,8 @@ impl<'m> Table<'m> {
         }
     }
 
-    /// Fills `slots` with those that were written after `from` and up to `to`, ascending, each once. False if that is not
-    /// known any more.
+    /// Fills `slots` with the slots that were written after `from` and up to `to`, ascending, each
+    /// once. Returns false if the journal no longer covers that range.
     #[inline]
     pub fn written_between(&self, from: Cursor, to: Cursor, slots: &mut Vec<u32>) -> bool {
         slots.clear();
@@ -169,17 +178,19 @@ impl<'m> Table<'m> {
             }
             slot
         }));
-        // Partner: the fences between the commit before the one that overwrites it, and that.
+        // Partner: the fences between the commit that precedes the overwriting one and the
+        // overwriting store.
         fence(Point::RecheckJournal, Ordering::Acquire);
         let last = written(self.words, last_commit(self.words)).load(Ordering::Relaxed);
-        // Others than those of rows there are none, unless this is damaged.
+        // Only a damaged journal names slots that are not rows.
         sort_below(self.rows, slots);
         last.wrapping_sub(begin) <= self.reach() || !applies(Point::JournalReach)
     }
 }
 
 impl<'m> WritableTable<'m> {
-    /// Returns what notes the `count` slots that transaction `version` writes. Call it between that commit and the one before.
+    /// Returns the writer for the `count` journal entries of transaction `version`. The caller
+    /// calls it after the previous commit and before the commit of `version`.
     #[inline]
     pub(super) fn notes(&self, version: u64, count: u64) -> Notes<'m> {
         let begin = written(self.words, version - 1).load(Ordering::Relaxed);
@@ -207,7 +218,7 @@ mod tests {
     use crate::layout::Geometry;
 
     const ROWS: usize = 64;
-    /// Half of what the least journal holds.
+    /// Half of the capacity of the smallest journal.
     const REACH: usize = 512;
 
     #[test]
@@ -221,7 +232,7 @@ mod tests {
         let mut slots = Vec::new();
         let (mut known, mut unknown) = (0, 0);
         for version in 1..2_000_u64 {
-            // Odd and even numbers of slots, none, more than it takes; each slot once.
+            // Odd and even numbers of slots, no slots, and more than the journal takes; each slot once.
             let count = (version * 7 % 13 + version / 100 * (version % 5)) as usize % 40;
             let written: Vec<usize> = (0..count)
                 .map(|place| (place * 5 + version as usize * 3) % ROWS)

@@ -1,17 +1,20 @@
 //! The table over plain words: rows, versions, transactions, change tracking.
 //!
-//! Everything here works on a slice of words, which is a mapping of shared memory in the product and a vector in tests and
-//! models: [`Table`] reads, [`WritableTable`] writes, too. Nothing here waits, allocates for a reader's sake, or makes a system call.
+//! All code here works on a slice of words, which is a mapping of shared memory in production and a
+//! vector in tests and models. [`Table`] reads, and [`WritableTable`] also writes. Nothing here
+//! waits, allocates on behalf of a reader, or makes a system call.
 //!
-//! Each row has two copies, each with a tag (`version << 2 | live`). The row at version `s` is the copy with the
-//! greatest tag at most `s`. A transaction `V` writes each of its rows into the other copy, under the tag `V`, which
-//! nobody accepts as long as `commit` is less than `V`; then it stores `commit = V`. So a row is lost to a reader
-//! only if it is rewritten twice while being read, and a publisher that dies leaves the last commit readable.
+//! Each row has two copies, each with a tag (`version << 2 | live`). The row at version `s` is the
+//! copy with the greatest tag that is at most `s`. Transaction `V` writes each of its rows into the
+//! other copy under the tag `V`, which no reader accepts while `commit` is less than `V`. Then it
+//! stores `commit = V`. A reader therefore loses a row only if the row is rewritten twice during
+//! the read, and a publisher that dies leaves the last commit readable.
 //!
-//! - [`commit`](mod@commit): writing a transaction, and repairing what a dead publisher left.
-//! - [`read`](mod@read): one row at one version.
-//! - [`journal`](mod@journal): which slots the last transactions wrote.
-//! - [`catch_up`](mod@catch_up): all rows that changed since a version, as one.
+//! - [`commit`](mod@commit): writes a transaction, and repairs the rows that a dead publisher left.
+//! - [`read`](mod@read): reads one row at one version.
+//! - [`journal`](mod@journal): lists the slots that the last transactions wrote.
+//! - [`catch_up`](mod@catch_up): reads all rows that changed since a version, as of one later
+//!   version.
 
 pub mod catch_up;
 pub mod commit;
@@ -27,7 +30,7 @@ use crate::seqlock::Writable;
 use crate::sync::{AtomicU64, Ordering, Point, applies, fence, store};
 use crate::word::{ReadOnlyWord, read_only};
 
-/// A table's words, their geometry, and how many of its rows there are.
+/// The words of a table, their geometry, and the row count.
 #[derive(Clone, Copy)]
 pub struct Table<'m> {
     words: &'m [ReadOnlyWord],
@@ -36,7 +39,7 @@ pub struct Table<'m> {
 }
 
 impl<'m> Table<'m> {
-    /// A table of `rows`; None if the words do not reach that far.
+    /// Returns a table of `rows` rows, or `None` if the words do not hold that many.
     pub fn new(words: &'m [ReadOnlyWord], geometry: &'m Geometry, rows: usize) -> Option<Self> {
         let reaches = rows <= geometry.capacity && geometry.words_for(rows) <= words.len();
         reaches.then_some(Self {
@@ -46,17 +49,17 @@ impl<'m> Table<'m> {
         })
     }
 
-    /// How many rows there are, live or not.
+    /// Returns the number of rows, live or deleted.
     pub fn rows(&self) -> usize {
         self.rows
     }
 
-    /// Size of a row, in words.
+    /// Returns the size of a row in words.
     pub fn row_words(&self) -> usize {
         self.geometry.row_words
     }
 
-    /// The block of `slot`, and which of its rows that is.
+    /// Returns the block of `slot` and the index of the row in that block.
     ///
     /// # Panics
     /// If there is no such row.
@@ -66,12 +69,13 @@ impl<'m> Table<'m> {
         (self.block(slot / BLOCK_ROWS), slot % BLOCK_ROWS)
     }
 
-    /// Calls `visit` with each block that was written after `since`, in ascending order.
-    /// The caller has loaded `commit` by [`last_commit`] before.
+    /// Calls `visit` with each block that was written after `since`, in ascending order. The caller
+    /// has loaded `commit` by [`last_commit`] before.
     ///
-    /// The tree may be ahead of the number of rows, which was loaded before it. Blocks beyond that number hold only rows of
-    /// commits that the caller has not loaded, so they are not visited: `descend` bounds the entries below the root, and
-    /// the root covers a block that exists unless there are no rows.
+    /// The change tree may be ahead of the row count, which was loaded before it. Blocks beyond
+    /// that count hold only rows of commits that the caller has not loaded, so they are not
+    /// visited: `descend` bounds the entries below the root, and the root covers an existing block
+    /// unless the table has no rows.
     fn changed_blocks(&self, since: u64, mut visit: impl FnMut(usize)) {
         if self.rows > 0 {
             self.descend(self.geometry.depth - 1, 0, since, &mut visit);
@@ -94,7 +98,7 @@ impl<'m> Table<'m> {
     }
 }
 
-/// A [`Table`] whose words this process may write: the publisher's.
+/// A [`Table`] whose words this process may write. Only the publisher has one.
 #[derive(Clone, Copy)]
 pub struct WritableTable<'m> {
     table: Table<'m>,
@@ -111,13 +115,13 @@ impl<'m> Deref for WritableTable<'m> {
 }
 
 impl<'m> WritableTable<'m> {
-    /// A table of `rows`; None if the words do not reach that far.
+    /// Returns a table of `rows` rows, or `None` if the words do not hold that many.
     pub fn new(words: &'m [AtomicU64], geometry: &'m Geometry, rows: usize) -> Option<Self> {
         let table = Table::new(read_only(words), geometry, rows)?;
         Some(Self { table, words })
     }
 
-    /// Both copies of `slot`.
+    /// Returns both copies of `slot`.
     ///
     /// # Panics
     /// If there is no such row.
@@ -129,14 +133,14 @@ impl<'m> WritableTable<'m> {
         })
     }
 
-    /// The tag of copy `which` of `slot`.
+    /// Returns the tag of copy `which` of `slot`.
     #[inline]
     fn tag(&self, slot: usize, which: usize) -> &'m AtomicU64 {
         assert!(slot < self.rows, "slot {slot} of {} rows", self.rows);
         &self.words[self.geometry.tags(slot) + which]
     }
 
-    /// The words of copy `which` of `slot`.
+    /// Returns the words of copy `which` of `slot`.
     #[inline]
     fn copy_words(&self, slot: usize, which: usize) -> &'m [AtomicU64] {
         assert!(slot < self.rows, "slot {slot} of {} rows", self.rows);
@@ -153,7 +157,8 @@ impl<'m> WritableTable<'m> {
         for level in &self.geometry.levels[..self.geometry.depth] {
             let entry = &self.words[level + index];
             if entry.load(Ordering::Relaxed) < version {
-                // Relaxed: the release of `commit` shows it to whoever has seen that commit.
+                // Relaxed: the release store of `commit` makes it visible to every reader that has
+                // loaded that commit.
                 store(entry, version, Ordering::Relaxed);
             }
             index /= FANOUT;
@@ -161,19 +166,22 @@ impl<'m> WritableTable<'m> {
     }
 }
 
-/// The number of the last committed transaction. All that it and its predecessors wrote is seen by loads after this.
+/// Returns the number of the last committed transaction. Loads after this call see everything that
+/// this transaction and its predecessors wrote.
 #[inline]
 pub fn last_commit(words: &[ReadOnlyWord]) -> u64 {
     let version = words[header::COMMIT].load(Ordering::Relaxed);
-    // Partner: the release store of `commit`. It stands before any load of rows, tags and change tree.
+    // Partner: the release store of `commit`. This fence precedes every load of rows, tags, and the
+    // change tree.
     fence(Point::SeeCommit, Ordering::Acquire);
     version
 }
 
-/// When transaction `version` was committed, in ns of CLOCK_MONOTONIC, if it still is the last one.
+/// Returns the time at which transaction `version` was committed, in ns of CLOCK_MONOTONIC, if it
+/// is still the last one.
 pub fn commit_time(words: &[ReadOnlyWord], version: u64) -> Option<u64> {
     let time = words[header::TIME + (version & 1) as usize].load(Ordering::Relaxed);
-    // The slot of `version` is written again by version + 2, after the commit of version + 1.
+    // The time of `version` is overwritten by version + 2, after the commit of version + 1.
     fence(Point::RecheckTag, Ordering::Acquire);
     (words[header::COMMIT].load(Ordering::Relaxed) == version).then_some(time)
 }

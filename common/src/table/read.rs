@@ -1,4 +1,4 @@
-//! One row at one version.
+//! Reads one row at one version.
 
 use super::{Table, last_commit};
 use crate::bits::{runs, set_bits};
@@ -8,14 +8,18 @@ use crate::seqlock::Guarded;
 use crate::sync::{Ordering, Point, applies, fence};
 use crate::word::ReadOnlyWord;
 
-/// The row was rewritten twice since the version was taken: take a new version and try again.
+/// The row was rewritten twice since the version was loaded. The caller loads a new version and
+/// tries again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Overwritten;
 
-/// Copies the row of `slot` as of the last commit into `row`; false for a deleted one, and wherever anything is unusual, as while
-/// it is being written: then [`Table::read`] finds out. The same steps, less what is the same from one read to the next, for
-/// those who read one row again and again. `words` and `geometry` are of a table of rows of that width; there may be no such
-/// slot.
+/// Copies the row of `slot` as of the last commit into `row`. Returns false for a deleted row and
+/// for every unusual case, for example while the row is being written: then the caller falls back
+/// to [`Table::read`].
+///
+/// This function takes the same steps as `read` without those whose result is the same for each
+/// read, for callers that read one row repeatedly. `words` and `geometry` must be of a table whose
+/// rows have the width of `row`. `slot` may be out of range.
 #[inline]
 pub fn read_fast(
     words: &[ReadOnlyWord],
@@ -43,12 +47,14 @@ pub fn read_fast(
     }
 }
 
-/// The tags of a block, at two looks.
+/// The tags of a block, loaded twice: before and after the copy.
 pub(super) type Tags = [[u64; 2 * BLOCK_ROWS]; 2];
 
-/// How many lines of what is read from its beginning are fetched ahead.
+/// Number of cache lines that are prefetched at the beginning of words that are read from their
+/// start.
 const FIRST_LINES: usize = 8;
-/// Among how many rows that are not copied those that are stand so far apart that the processor does not guess the next.
+/// Number of uncopied rows in a block above which the copied rows are prefetched one by one. They
+/// are then so far apart that the processor does not predict the next.
 const MANY: u32 = 8;
 
 /// The rows of one block: its tags, its first copies, its second copies.
@@ -60,7 +66,7 @@ pub struct Block<'m> {
 }
 
 impl<'m> Block<'m> {
-    /// Of a block's words.
+    /// Returns the block that consists of `words`.
     #[inline]
     pub(super) fn new(words: &'m [ReadOnlyWord], row_words: usize) -> Self {
         let (tags, copies) = words.split_at(2 * BLOCK_ROWS);
@@ -72,7 +78,7 @@ impl<'m> Block<'m> {
         }
     }
 
-    /// Has the tags fetched, and where the copies begin.
+    /// Prefetches the tags and the beginning of the copies.
     #[inline]
     pub(super) fn prefetch(&self) {
         memory::prefetch_lines(self.tags, usize::MAX);
@@ -81,13 +87,13 @@ impl<'m> Block<'m> {
         }
     }
 
-    /// Both tags of `row`.
+    /// Returns both tags of `row`.
     #[inline]
     pub(super) fn tags(&self, row: usize) -> [Tag; 2] {
         [0, 1].map(|which| Tag(self.tags[2 * row + which].load(Ordering::Relaxed)))
     }
 
-    /// One of the two guarded copies of `row`.
+    /// Returns one of the two guarded copies of `row`.
     #[inline]
     pub(super) fn copy(&self, row: usize, which: usize) -> Guarded<'m> {
         Guarded {
@@ -96,7 +102,7 @@ impl<'m> Block<'m> {
         }
     }
 
-    /// As [`Table::read`], of a row by its place in the block.
+    /// Reads a row by its index in the block; see [`Table::read`].
     #[inline]
     pub(super) fn read(
         &self,
@@ -117,9 +123,10 @@ impl<'m> Block<'m> {
         if holds { Ok(tag) } else { Err(overtaken()) }
     }
 
-    /// Copies the first rows of the block as of `version` to `words`, as many as these have room for, if they were written
-    /// after `since`. The same as reading one after the other, but neighbours are copied as one, tags are looked at again
-    /// together, and the answers are bits. `before` and `after` are where tags are copied to.
+    /// Copies the first rows of the block as of `version` to `words`, as many as fit, if they were
+    /// written after `since`. The result is the same as that of reading one row after the other,
+    /// but adjacent rows are copied together, all tags are loaded again together, and the results
+    /// are bits. `before` and `after` are buffers for the tags.
     #[inline]
     pub(super) fn read_all(
         &self,
@@ -169,24 +176,24 @@ impl<'m> Block<'m> {
     }
 }
 
-/// What the tags of a block say, a bit a row.
+/// The result of scanning the tags of a block, one bit for each row.
 #[derive(Default)]
 pub(super) struct TagScan {
-    /// Which rows were written.
+    /// Rows that were written after the version `since`.
     pub(super) written: u64,
-    /// Which are live.
+    /// Rows that are live.
     pub(super) live: u64,
-    /// Which were [`Overwritten`]: of these nothing else means anything.
+    /// Rows that were [`Overwritten`]. The other bits of these rows have no meaning.
     pub(super) failed: u64,
-    /// Which are held by their second copy.
+    /// Rows whose current copy is the second one.
     second: u64,
-    /// Which need a second look, whatever they say.
+    /// Rows whose tag must be loaded again, whatever it says.
     unsure: u64,
 }
 
 impl TagScan {
-    /// Of the pairs of tags of a block, if all rows were written after `since`, and are live, and no tag is above `version`: the
-    /// usual case, and sooner known.
+    /// Scans pairs of tags for the usual case, which is faster: all rows were written after `since`
+    /// and are live, and no tag is above `version`. Returns `None` in every other case.
     #[inline(always)]
     fn usual(tags: &[u64], version: u64, since: u64) -> Option<Self> {
         let pairs = tags.as_chunks::<2>().0;
@@ -207,15 +214,16 @@ impl TagScan {
         })
     }
 
-    /// Of the pairs of tags of a block.
+    /// Scans the pairs of tags of a block.
     #[inline(always)]
     fn of(tags: &[u64], version: u64, since: u64) -> Self {
         let (latest, known) = (latest(version), latest(since));
         let mut all = Self::default();
-        // Without a branch, so that it is done by vectors.
+        // No branches, so that the compiler vectorizes the loop.
         for (row, [one, other]) in tags.as_chunks().0.iter().enumerate() {
             let (greater, lesser) = (*one.max(other), *one.min(other));
-            // As in `read`: then that one does not count, and the other needs a second look, whatever it says.
+            // As in `read`: a tag above the version does not count, and the other tag must be
+            // loaded again, whatever it says.
             let hidden = greater > latest;
             let tag = if hidden { lesser } else { greater };
             all.second |= u64::from((other > one) ^ hidden) << row;
@@ -228,23 +236,24 @@ impl TagScan {
     }
 }
 
-/// The greatest tag of a version.
+/// Returns the greatest tag of a version.
 fn latest(version: u64) -> u64 {
     version << 2 | 3
 }
 
-/// Which of a row's two copies holds it at a version.
+/// The copy that holds a row at a version.
 #[derive(Clone, Copy)]
 pub(super) struct CurrentCopy {
     pub(super) tag: Tag,
     pub(super) which: usize,
-    /// Whether both tags are at most that version. Then neither can have been another at that version; else the tag that counts
-    /// may have been loaded before the other copy was committed and then this one rewritten.
+    /// True if both tags are at most that version. Then neither tag can have had another value at
+    /// that version. Otherwise the current tag may have been loaded before the other copy was
+    /// committed, and this copy rewritten afterwards.
     is_final: bool,
 }
 
 impl CurrentCopy {
-    /// None if neither does.
+    /// Returns `None` if neither copy holds the row at `version`.
     #[inline]
     pub(super) fn by([first, second]: [Tag; 2], version: u64) -> Option<Self> {
         let which = match [first.version() <= version, second.version() <= version] {
@@ -260,23 +269,24 @@ impl CurrentCopy {
     }
 }
 
-/// What was seen is of a later transaction than the version: the commits before that one are seen from here on, so
-/// that the next version taken is greater.
+/// Returns [`Overwritten`] after a load saw a later transaction than the version. Later loads see
+/// the commits that precede that transaction, so the next version loaded is greater.
 #[cold]
 fn overtaken() -> Overwritten {
-    // Partner: the fence after the commit, which stands before the tags of the transaction that was seen.
+    // Partner: the fence after the commit, which precedes the tags of the transaction that was
+    // seen.
     fence(Point::Overwritten, Ordering::Acquire);
     Overwritten
 }
 
 impl<'m> Table<'m> {
-    /// Has the tags of `slot` fetched.
+    /// Prefetches the tags of `slot`.
     #[inline]
     pub(super) fn prefetch_tags(&self, slot: usize) {
         memory::prefetch(&self.words[self.geometry.tags(slot)]);
     }
 
-    /// Has the tags of `slot` and that copy fetched, if they are here.
+    /// Prefetches the tags of `slot` and copy `which`, if the slot exists.
     #[inline]
     pub(super) fn prefetch(&self, slot: usize, which: usize) {
         let (tags, copy) = (self.geometry.tags(slot), self.geometry.copy(slot, which));
@@ -286,10 +296,10 @@ impl<'m> Table<'m> {
         }
     }
 
-    /// Has the copy fetched that holds the row as of `version`. Its tags should be there.
+    /// Prefetches the copy that holds the row as of `version`. Its tags should be in the cache.
     #[inline]
     pub(super) fn prefetch_copy(&self, slot: usize, version: u64) {
-        // A model would follow where these looks lead.
+        // A loom model would explore the results of these loads.
         if cfg!(not(loom)) {
             let (block, row) = self.place(slot);
             if let Some(found) = CurrentCopy::by(block.tags(row), version) {
@@ -298,7 +308,7 @@ impl<'m> Table<'m> {
         }
     }
 
-    /// The block of that number.
+    /// Returns block number `block`.
     ///
     /// # Panics
     /// If there are no rows in it.
@@ -314,14 +324,15 @@ impl<'m> Table<'m> {
         Block::new(words, self.geometry.row_words)
     }
 
-    /// Copies the row of `slot` as of `version` into `row`, if it was written after `since`. The tag that is returned
-    /// says by which version, and whether it was deleted; `row` holds a row only if the tag is live and after `since`.
+    /// Copies the row of `slot` as of `version` into `row`, if it was written after `since`. The
+    /// returned tag holds the version that wrote the row and says if the row was deleted. `row`
+    /// holds the row only if the tag is live and after `since`.
     ///
     /// # Errors
     /// [`Overwritten`].
     ///
     /// # Panics
-    /// If there is no such slot, or `row` is not of the table's width.
+    /// If there is no such slot, or if the length of `row` is not the row width of the table.
     #[inline]
     pub fn read(
         &self,

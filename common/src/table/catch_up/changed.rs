@@ -1,7 +1,8 @@
-//! The rows that changed, for a copy that follows.
+//! The changed rows, for a subscriber that updates its own copy.
 //!
-//! They are listed while the journal names them. Where blocks are searched there may be as many as the table has, and as many again in
-//! the next pass: from then on they are put where their slots say.
+//! While the journal covers the changes, the rows are appended to a list. When blocks are searched
+//! instead, a pass can yield every row of the table, and the next pass every row again. From then
+//! on each row is stored at the position of its slot.
 
 use super::places::SlotBuffer;
 use super::{ChangeSink, Failed, Lists, ReadWindow, Row, catch_up};
@@ -12,16 +13,18 @@ use crate::table::Table;
 use crate::table::journal::Cursor;
 use crate::table::read::Overwritten;
 
-/// One row that changed: where it stands now, or that it is gone.
+/// One row that changed: the location of its words, or the fact that it was deleted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ChangedRow {
-    /// The row's place.
+    /// Slot of the row.
     pub slot: u32,
-    /// Where its words begin among [`Staging::row`]'s; None if it was deleted.
+    /// Index of its first word in the buffer that [`Staging::row`] reads; `None` if the row was
+    /// deleted.
     start: Option<usize>,
 }
 
-/// Rows that changed, copied aside, not yet visible to anybody. Kept between refreshes for its memory.
+/// Changed rows in private memory, not yet visible to the caller's readers. The value is kept
+/// between refreshes to reuse its memory.
 #[derive(Default)]
 pub struct Staging {
     rows: Rows,
@@ -33,7 +36,7 @@ struct Rows {
     words: Scratch<u64>,
     row_words: usize,
     places: SlotBuffer<AlignedWords>,
-    /// Whether rows are there, and not in `words`.
+    /// True if the rows are in `places` and not in `words`.
     in_places: bool,
 }
 
@@ -54,7 +57,7 @@ impl Rows {
         if self.in_places {
             self.places.clear();
         } else {
-            // It may be as large as a table, and is seldom needed.
+            // This buffer can be as large as a table and is seldom needed.
             self.places = SlotBuffer::new(AlignedWords::default());
         }
         self.in_places = false;
@@ -62,10 +65,11 @@ impl Rows {
         self.words.recycle();
     }
 
-    /// Moves the listed rows to their places.
+    /// Moves the listed rows to the positions of their slots.
     fn move_to_places(&mut self, table: &Table<'_>) -> Result<(), NoMemory> {
         self.places.reserve_all(table)?;
-        // Rows never become fewer. In a damaged table they may: the rows beyond the end are dropped.
+        // The row count never decreases in a valid table. In a damaged one it can: rows beyond the
+        // end are dropped.
         self.moved
             .retain(|moved| (moved.slot as usize) < table.rows());
         let rows = &mut self.places.rows;
@@ -84,7 +88,7 @@ impl Rows {
         Ok(())
     }
 
-    /// Lists them, each slot once.
+    /// Lists the changed rows, each slot once.
     fn list(&mut self) {
         let moved = &mut self.moved;
         if self.in_places {
@@ -97,7 +101,7 @@ impl Rows {
                 }
             }));
         } else {
-            // After several passes a slot can stand here more than once: what was copied last counts.
+            // After several passes a slot can be listed more than once. The last copy counts.
             moved.reverse();
             moved.sort_by_key(|moved| moved.slot);
             moved.dedup_by_key(|moved| moved.slot);
@@ -108,7 +112,8 @@ impl Rows {
 impl ChangeSink for Rows {
     fn reserve(&mut self, table: &Table<'_>, listed: Option<usize>) -> Result<(), NoMemory> {
         self.row_words = table.row_words();
-        // Several passes may list a row several times. Places take no more memory than the table.
+        // Several passes can list a row several times. The slot buffer takes no more memory than
+        // the table.
         let listed = listed.filter(|listed| self.moved.len() + listed <= table.rows());
         match listed {
             _ if self.in_places => self.places.reserve_all(table),
@@ -147,8 +152,9 @@ impl ChangeSink for Rows {
 }
 
 impl Staging {
-    /// Copies aside all rows that changed after `since`. `look` loads a new version and the table as of it; it is called once
-    /// in each pass, of which there are at most `passes`. Returns how far the copied rows lead.
+    /// Copies all rows that changed after `since` into private memory and returns the cursor that
+    /// the copied rows reach. `look` loads a new version and the table at that version. It is
+    /// called once in each pass, for at most `passes` passes.
     ///
     /// # Errors
     /// [`Failed`].
@@ -166,10 +172,10 @@ impl Staging {
         Ok(mark)
     }
 
-    /// Replaces each row by what `convert` writes from it, which is `row_words` long.
+    /// Replaces each row by the `row_words` words that `convert` writes from it.
     ///
     /// # Errors
-    /// [`Failed`]; there are no rows to be used then.
+    /// [`Failed`]; the staged rows must not be used afterwards.
     pub fn convert<E>(
         &mut self,
         row_words: usize,
@@ -193,19 +199,19 @@ impl Staging {
         Ok(())
     }
 
-    /// The rows that changed, each slot once.
+    /// Returns the changed rows, each slot once.
     pub fn moved(&self) -> &[ChangedRow] {
         &self.rows.moved
     }
 
-    /// Returns the number of changed rows, and of words, that there is memory for.
+    /// Returns the capacity in changed rows and in words.
     #[cfg(test)]
     pub(super) fn capacity(&self) -> [usize; 2] {
         let Rows { moved, words, .. } = &self.rows;
         [moved.capacity(), words.capacity()]
     }
 
-    /// The words of a row that is live.
+    /// Returns the words of a live row, or `None` for a deleted one.
     pub fn row(&self, moved: &ChangedRow) -> Option<&[u64]> {
         let start = moved.start?;
         let words = match self.rows.in_places {

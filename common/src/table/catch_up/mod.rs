@@ -1,17 +1,21 @@
-//! All rows that changed since a version, as one.
+//! Reads all rows that changed since a version, as of one later version.
 //!
 //! 1. Load `commit` as `s`.
-//! 2. Copy aside each row that was written since the last version looked at: the rows that the [journal](super::journal) names,
-//!    or, where it does not reach that far back, the rows of the blocks at which the change tree is above that version.
-//! 3. Put each row that was rewritten twice in the meantime on a list.
-//! 4. Unless the list is empty, start again at 1 with a greater `s`, the rows on the list, and the rows that changed since the
-//!    last pass. Each row is read once in a pass, also a row that is on the list and changed again.
-//! 5. When the list is empty, what was copied is the table's difference from the first version to the last `s`.
+//! 2. Copy each row that was written since the last version read into private memory: the rows that
+//!    the [journal](super::journal) names or, if the journal does not reach back that far, the rows
+//!    of the blocks whose change-tree entry is above that version.
+//! 3. List each row that was overwritten twice in the meantime.
+//! 4. Unless the list is empty, start again at step 1 with a greater `s`. The next pass reads the
+//!    listed rows and the rows that changed since the last pass. Each pass reads a row once, even a
+//!    listed row that changed again.
+//! 5. When the list is empty, the copied rows are the difference between the first version and the
+//!    last `s`.
 //!
-//! It is not outrun for long: a pass after the first looks only at what changed during the one before.
+//! Passes converge quickly: each pass after the first reads only what changed during the previous
+//! one.
 //!
-//! - `changed`: the rows that changed, for a copy that follows.
-//! - `places`: all rows, for who has none yet or comes from far behind.
+//! - `changed`: the changed rows, for a subscriber that updates its own copy.
+//! - `places`: all rows, for a subscriber that has no copy yet or is far behind.
 
 mod changed;
 mod places;
@@ -26,14 +30,15 @@ use crate::bits::set_bits;
 use crate::layout::BLOCK_ROWS;
 use crate::memory::NoMemory;
 
-/// How many rows before a row is copied its tags are fetched, and then what these say of its copies.
+/// Distance, in rows, at which the tags of a row are prefetched. `COPY_AHEAD` is the distance at
+/// which the copy that the tags select is prefetched.
 const TAGS_AHEAD: usize = 48;
 const COPY_AHEAD: usize = 24;
 
-/// Capacity of the lists of overtaken rows that is kept for the next step.
+/// Capacity of the lists of overwritten rows that is kept for the next step.
 const KEPT_ROWS: usize = 4096;
 
-/// The reason why nothing was caught up with.
+/// The reason why a catch-up failed.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Failed<E> {
     /// A function of the caller failed.
@@ -50,19 +55,21 @@ impl<E> From<NoMemory> for Failed<E> {
     }
 }
 
-/// Takes what a catching up reads.
+/// Receives the rows that a catch-up reads.
 trait ChangeSink {
-    /// Makes room for the rows of one pass over `table`: `listed` rows, or rows of any of its blocks. Called before the pass
-    /// takes any.
+    /// Reserves memory for the rows of one pass over `table`: `listed` rows, or rows of any of its
+    /// blocks. Called before the pass takes any row.
     fn reserve(&mut self, table: &Table<'_>, listed: Option<usize>) -> Result<(), NoMemory>;
 
-    /// Copies aside the row, if it was written after what is known of it.
+    /// Copies the row if it was written after the version from which it is known.
     fn take(&mut self, table: &Table<'_>, row: Row<'_, '_>) -> Result<(), Overwritten>;
 
-    /// The same for all rows of a block. Returns a bit for each that must be read again.
+    /// Copies the rows of a block as [`take`](Self::take) does. Returns one bit for each row that
+    /// must be read again.
     fn take_block(&mut self, table: &Table<'_>, number: usize, known: ReadWindow) -> u64;
 
-    /// The same for these slots.
+    /// Copies the rows of `slots` as [`take`](Self::take) does and appends each row that must be
+    /// read again to `failed`.
     #[inline]
     fn take_slots(
         &mut self,
@@ -87,14 +94,15 @@ trait ChangeSink {
     }
 }
 
-/// What is to be read is the table as of `version`; rows are known as of `since`.
+/// The versions between which rows are read: rows are known as of `since` and are read as of
+/// `version`.
 #[derive(Clone, Copy)]
 struct ReadWindow {
     version: u64,
     since: u64,
 }
 
-/// A row that may have been written since.
+/// A row that may have been written since it was last read.
 struct Row<'b, 'm> {
     block: &'b Block<'m>,
     slot: usize,
@@ -102,7 +110,8 @@ struct Row<'b, 'm> {
 }
 
 impl Row<'_, '_> {
-    /// Whether the row was written, and if so whether it is live; `words` then holds it.
+    /// Returns `None` if the row was not written after `since`, else whether it is live. If it is
+    /// live, `words` holds the row.
     #[inline]
     fn read(&self, words: &mut [u64]) -> Result<Option<bool>, Overwritten> {
         let ReadWindow { version, since } = self.known;
@@ -113,18 +122,19 @@ impl Row<'_, '_> {
     }
 }
 
-/// What the passes need memory for.
+/// Buffers of the passes, kept to reuse their memory.
 #[derive(Default)]
 struct Lists {
-    /// Rows that were overtaken, and are taken again.
+    /// Rows that were overwritten during the copy and are read again.
     failed: Vec<u32>,
-    /// Those of the pass before.
+    /// The failed rows of the previous pass.
     again: Vec<u32>,
-    /// Rows that were written, by the journal.
+    /// Rows that were written according to the journal.
     written: Vec<u32>,
 }
 
-/// Makes at most `passes` passes for `aside`; see [`Staging::catch_up`]. Also returns how many passes it made.
+/// Makes at most `passes` passes that copy into `aside`; see [`Staging::catch_up`]. Also returns
+/// the number of passes made.
 fn catch_up<'m, E>(
     aside: &mut impl ChangeSink,
     since: Cursor,
@@ -138,7 +148,7 @@ fn catch_up<'m, E>(
         written,
     } = lists;
     failed.clear();
-    // Few rows are overtaken, except in a large step.
+    // Only a large step has many overwritten rows.
     failed.shrink_to(KEPT_ROWS);
     again.shrink_to(KEPT_ROWS);
     let mut looked = since;
@@ -151,7 +161,8 @@ fn catch_up<'m, E>(
         };
         std::mem::swap(failed, again);
         failed.clear();
-        // Rows never become fewer. In a damaged table they may: the rows beyond the end are dropped.
+        // The row count never decreases in a valid table. In a damaged one it can: rows beyond the
+        // end are dropped.
         again.retain(|slot| (*slot as usize) < table.rows());
         again.sort_unstable();
         if table.written_between(looked, mark, written) {
@@ -172,7 +183,8 @@ fn catch_up<'m, E>(
                     from_here.split_at(from_here.partition_point(|slot| block_of(slot) == block));
                 again = behind;
                 aside.take_slots(&table, before, known(since), failed);
-                // The whole block is read as its rows that were overtaken must be: as of what was known at first.
+                // One read covers the whole block, so it uses the window that the overwritten rows
+                // need: from the first version known.
                 let known = known(if here.is_empty() { looked } else { since });
                 let overtaken = aside.take_block(&table, block, known);
                 let first = block * BLOCK_ROWS;

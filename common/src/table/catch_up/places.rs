@@ -1,4 +1,4 @@
-//! Rows each where its slot says: all of a table, or so many that it is no use to list them.
+//! Rows stored by slot number: all rows of a table, or too many of them to be worth listing.
 
 use super::{ChangeSink, Failed, Lists, ReadWindow, Row, catch_up};
 use crate::layout::BLOCK_ROWS;
@@ -7,15 +7,15 @@ use crate::table::Table;
 use crate::table::journal::Cursor;
 use crate::table::read::{Overwritten, Tags};
 
-/// Where the rows of a whole table go.
+/// A buffer for the rows of a whole table.
 pub trait Destination {
-    /// Makes room for at least `words` words. The words that are there stay.
+    /// Grows the buffer to at least `words` words and keeps its contents.
     ///
     /// # Errors
     /// [`NoMemory`].
     fn reserve(&mut self, words: usize) -> Result<(), NoMemory>;
 
-    /// The words.
+    /// Returns the words of the buffer.
     fn words(&mut self) -> &mut [u64];
 }
 
@@ -41,7 +41,7 @@ impl<D: Destination> Destination for &mut D {
     }
 }
 
-/// Rows by slot, and of each a bit whether it was written, and one whether it is live.
+/// Rows by slot number, with one bit for each row that was written and one for each that is live.
 pub(super) struct SlotBuffer<D> {
     pub(super) rows: D,
     pub(super) written: Vec<u64>,
@@ -59,13 +59,13 @@ impl<D: Destination> SlotBuffer<D> {
         }
     }
 
-    /// Forgets what was written.
+    /// Marks all rows as not written.
     pub(super) fn clear(&mut self) {
         self.written.clear();
         self.live.clear();
     }
 
-    /// Makes room for all rows of a table.
+    /// Reserves memory for all rows of a table.
     pub(super) fn reserve_all(&mut self, table: &Table<'_>) -> Result<(), NoMemory> {
         let bits = table.rows().div_ceil(64);
         try_extend(&mut self.written, bits)?;
@@ -73,7 +73,8 @@ impl<D: Destination> SlotBuffer<D> {
         self.rows.reserve(bits * 64 * table.row_words())
     }
 
-    /// Says of rows from `first` on, which share a word of bits, that they were written, and which of them are live.
+    /// Marks rows from `first` on as written, and marks each as live or deleted. The rows share one
+    /// word of bits.
     #[inline]
     pub(super) fn note(&mut self, first: usize, written: u64, live: u64) {
         let (word, shift) = (first / 64, first % 64);
@@ -113,11 +114,12 @@ impl<D: Destination> ChangeSink for SlotBuffer<D> {
     }
 }
 
-/// Copies all rows of a table at one version to `rows`, and sets in `live` a bit for each slot that holds one. The words of
-/// other slots are unspecified. For the rest see [`Staging::catch_up`](super::Staging::catch_up).
+/// Copies all rows of a table at one version to `rows`, and sets a bit in `live` for each slot that
+/// holds a row. The words of other slots are unspecified. For `passes` and `look` see
+/// [`Staging::catch_up`](super::Staging::catch_up).
 ///
 /// # Errors
-/// As for [`Staging::catch_up`](super::Staging::catch_up).
+/// The errors of [`Staging::catch_up`](super::Staging::catch_up).
 pub fn copy_all<'m, E>(
     rows: &mut impl Destination,
     live: &mut Vec<u64>,

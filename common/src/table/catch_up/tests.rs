@@ -26,7 +26,7 @@ fn following_at_any_distance_is_the_same_as_following_each_commit() {
     let words = words(&geometry);
     let table = WritableTable::new(&words, &geometry, ROWS).unwrap();
     let mut model: BTreeMap<usize, [u64; 2]> = BTreeMap::new();
-    // The last one has no place in the journal, and searches blocks.
+    // The last cursor has no position in the journal, so it searches blocks.
     let [mut near, mut far, mut lost] = [(); 3].map(|()| (Cursor::at(1), BTreeMap::new()));
     let mut staging = Staging::default();
     let mut follow = |follower: &mut (Cursor, BTreeMap<usize, [u64; 2]>)| {
@@ -94,7 +94,8 @@ fn rows_rewritten_while_they_are_copied_are_taken_in_a_later_pass() {
     };
     commit(2);
     let mut staging = Staging::default();
-    // The version is taken, then the rows are rewritten twice before they are read; the second time once.
+    // The version is loaded, and then the rows are rewritten twice before they are read. In the
+    // second pass they are rewritten once.
     let mut pass = 0;
     let look = || {
         pass += 1;
@@ -135,7 +136,7 @@ fn a_tag_above_all_is_never_believed() {
     };
     write(2, &[20]);
     write(3, &[30]);
-    // What a publisher leaves that dies after hiding the row for transaction 4.
+    // The state that a publisher leaves if it dies after it hides the row for transaction 4.
     let spare = table
         .copies(3)
         .into_iter()
@@ -164,7 +165,7 @@ fn a_tag_above_all_is_never_believed() {
 
 #[test]
 fn rows_listed_by_the_journal_stay_when_the_next_pass_searches_blocks() {
-    // The row that is overtaken is in another block than those that stay.
+    // The overwritten row is in another block than the rows that do not change.
     for capacity in CAPACITIES.into_iter().filter(|capacity| *capacity > 64) {
         let last_slot = capacity - 1;
         let geometry = Geometry::new(1, capacity, 0, 0).unwrap();
@@ -182,14 +183,15 @@ fn rows_listed_by_the_journal_stay_when_the_next_pass_searches_blocks() {
         let look = || {
             pass += 1;
             if pass == 2 {
-                // So many that the journal does not reach back to the first pass.
+                // Enough commits that the journal does not reach back to the first pass.
                 for version in 6..6 + geometry.journal_slots as u64 {
                     commit(version, &[2, last_slot], Some(&[version]));
                 }
             }
             last = last_commit(read_only(&words));
             if pass == 1 {
-                // One row is overtaken. Two commits leave the mark of the version before them valid.
+                // One row is overwritten. Two commits leave the cursor of the version before them
+                // valid.
                 (4..6).for_each(|version| commit(version, &[last_slot], Some(&[version])));
                 let (mark, mut slots) = (table.mark(last), Vec::new());
                 assert!(table.written_between(since, mark, &mut slots));
@@ -218,7 +220,8 @@ fn rows_listed_by_the_journal_stay_when_the_next_pass_searches_blocks() {
     }
 }
 
-/// Transaction `version`: writes the version to each of `slots` of a table that has `rows`.
+/// Commits transaction `version`, which writes the version to each of `slots` of a table with
+/// `rows` rows.
 fn commit_rows(
     words: &[AtomicU64],
     geometry: &Geometry,
@@ -244,7 +247,8 @@ fn rows_added_after_the_row_count_was_loaded_wait_for_the_next_look() {
             let geometry = Geometry::new(1, capacity, 0, 0).unwrap();
             let words = words(&geometry);
             commit_rows(&words, &geometry, rows, 2, 0..rows);
-            // The publisher fills the table between a reader's load of the row count and its walk over the tree.
+            // The publisher fills the table between a reader's load of the row count and its walk
+            // over the tree.
             let look = || {
                 let version = last_commit(read_only(&words));
                 commit_rows(&words, &geometry, capacity, version + 1, 0..capacity);
@@ -272,8 +276,8 @@ fn rows_added_after_the_row_count_was_loaded_wait_for_the_next_look() {
 
 #[test]
 fn rows_beyond_the_row_count_of_a_later_pass_are_dropped() {
-    // Only a hostile publisher takes rows away. The first pass lists a row by the journal; the second one must move the
-    // list to places for fewer rows.
+    // Only a hostile publisher lowers the row count. The first pass lists a row by the journal. The
+    // second pass must move the list to the slot buffer for fewer rows.
     let geometry = Geometry::new(1, 4_097, 0, 0).unwrap();
     let words = words(&geometry);
     let commit = |version, slots| commit_rows(&words, &geometry, 4_097, version, slots);
@@ -285,7 +289,7 @@ fn rows_beyond_the_row_count_of_a_later_pass_are_dropped() {
     let look = || {
         pass += 1;
         if pass == 2 {
-            // So much that the journal does not reach back to the first pass.
+            // Enough writes that the journal does not reach back to the first pass.
             (5..9).for_each(|version| commit_rows(&words, &geometry, 4_097, version, 0..4_097));
         }
         let version = last_commit(read_only(&words));
@@ -305,7 +309,7 @@ fn rows_beyond_the_row_count_of_a_later_pass_are_dropped() {
     assert_eq!(slots.collect::<Vec<_>>(), Vec::from_iter(0..10));
 }
 
-/// Counts how often each row is read in a pass, and refuses all of them.
+/// Counts the reads of each row in a pass, and rejects every row.
 #[derive(Default)]
 struct Counter {
     reads: BTreeMap<usize, usize>,
@@ -334,7 +338,8 @@ impl ChangeSink for Counter {
 fn an_overtaken_row_is_read_once_in_each_pass() {
     const ROWS: usize = 4_097;
     let geometry = Geometry::new(1, ROWS, 0, 0).unwrap();
-    // The journal names few rows and forgets many: then blocks are searched.
+    // The journal covers the commits with few rows but not those with many. For those, blocks are
+    // searched.
     for (written, by_journal) in [(3, true), (ROWS, false)] {
         let words = words(&geometry);
         let table = Table::new(read_only(&words), &geometry, ROWS).unwrap();
@@ -388,7 +393,7 @@ fn staging_memory_shrinks_after_one_large_step() {
         assert_eq!(staging.moved().len(), rows);
         staging.capacity()
     };
-    // As many as the journal names, and more, for which blocks are searched.
+    // One step that the journal covers, and one so large that blocks are searched.
     for (first, large) in [(2, 30_000), (100, 60_000)] {
         let [moved, _] = step(first, large);
         assert!(moved >= large, "{moved}");
