@@ -12,7 +12,7 @@ use std::process::Command;
 
 use nix::libc;
 
-/// The variables that a child keeps: those that say where programs, home and temporary files are.
+/// Environment variables that a child keeps: the locations of programs, home and temporary files.
 const KEPT: [&str; 3] = ["PATH", "HOME", "TMPDIR"];
 
 /// The working directory of a child.
@@ -21,7 +21,7 @@ const DIRECTORY: &str = "/";
 /// The umask of a child.
 const UMASK: libc::mode_t = 0o022;
 
-/// The resources whose soft limit a child raises to the hard one.
+/// Resources whose soft limit a child raises to the hard limit.
 const RAISED: [libc::__rlimit_resource_t; 6] = [
     libc::RLIMIT_AS,
     libc::RLIMIT_CPU,
@@ -31,7 +31,7 @@ const RAISED: [libc::__rlimit_resource_t; 6] = [
     libc::RLIMIT_NPROC,
 ];
 
-/// The soft limit of open files in a child, or the hard limit where that is lower.
+/// Soft limit of open files in a child. The hard limit applies if it is lower.
 const OPEN_FILES: libc::rlim_t = 20_000;
 
 /// Returns a command for `program` with a clean environment, default signal handling, and fixed umask, limits and working directory.
@@ -53,7 +53,8 @@ pub fn command(program: impl AsRef<OsStr>) -> Command {
     command
 }
 
-/// Returns a command for `program` with everything that this process has, for tools that build or are asked about the project.
+/// Returns a command for `program` that inherits everything from this process, for tools that build
+/// or inspect the project.
 #[expect(clippy::disallowed_methods)]
 pub fn inheriting(program: impl AsRef<OsStr>) -> Command {
     Command::new(program)
@@ -64,7 +65,8 @@ fn reset() -> std::io::Result<()> {
     // `sigemptyset` before it is read.
     unsafe {
         for signal in 1..=libc::SIGRTMAX() {
-            // Refused for SIGKILL, for SIGSTOP, and for the signals that the C library reserves.
+            // The call fails for SIGKILL, for SIGSTOP, and for the signals that the C library
+            // reserves.
             libc::signal(signal, libc::SIG_DFL);
         }
         let mut none = std::mem::zeroed();
@@ -79,7 +81,7 @@ fn reset() -> std::io::Result<()> {
     set_soft_limit(libc::RLIMIT_CORE, 0)
 }
 
-/// Sets the soft limit of `resource` to `wanted`, or to the hard limit where that is lower.
+/// Sets the soft limit of `resource` to `wanted`, or to the hard limit if that is lower.
 fn set_soft_limit(
     resource: libc::__rlimit_resource_t,
     wanted: libc::rlim_t,
@@ -109,7 +111,7 @@ mod tests {
     use super::command;
     use crate::process::Process;
 
-    /// Signals 32 and 33, which the C library reserves and lets nobody reset.
+    /// Signals 32 and 33, which the C library reserves and which no process can reset.
     const RESERVED: u64 = 0b11 << 31;
 
     /// Returns the mask that the kernel reports under `name` for a process, without the reserved signals.
@@ -121,7 +123,8 @@ mod tests {
 
     #[test]
     fn command_resets_what_a_child_inherits() {
-        // Signals ignored as by `nohup`, and another umask, directory, limits and environment.
+        // The shell ignores signals as `nohup` does, and changes umask, directory, limits and
+        // environment.
         let script = r#"
             trap '' HUP INT PIPE
             umask 077
