@@ -1,4 +1,4 @@
-//! The programs of this workspace, built by this run and taken from where cargo says it put them.
+//! The programs of this workspace, built during this run and located by the output of cargo.
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -47,7 +47,7 @@ pub fn role(path: &str) -> Command {
     command
 }
 
-/// The command that plays a role of `src/bin/role.rs`: `role!("ledger", name, 256)`.
+/// Returns the command that runs a role of `src/bin/role.rs`: `role!("ledger", name, 256)`.
 #[macro_export]
 macro_rules! role {
     ($($argument:expr),+ $(,)?) => {{
@@ -65,7 +65,8 @@ fn built(name: &str) -> PathBuf {
         .clone()
 }
 
-/// Builds programs in the profile of these tests. What lies in the target directory from before is never used.
+/// Builds programs in the profile of these tests. Older files in the target directory are never
+/// used.
 fn build(what: &[&str]) -> HashMap<String, PathBuf> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| env!("CARGO").into());
     let output = inheriting(cargo)
