@@ -73,7 +73,8 @@ impl Account {
 
 /// Checks that a table is in the state after exactly one transaction. Returns its number of rows.
 ///
-/// # Errors A description of the torn row or of the partly visible transaction.
+/// # Errors
+/// A description of the torn row or of the partly visible transaction.
 pub fn check<'a>(rows: impl IntoIterator<Item = &'a Account>) -> Result<u64, String> {
     let (mut ledger, mut count, mut digest, mut sum) = (None, 0, 0_u64, 0_i64);
     let mut newest = 0;
@@ -153,7 +154,8 @@ impl Ledger {
     /// some touch all, or create and delete many. One in sixteen is first begun and dropped, then
     /// repeated.
     ///
-    /// # Errors The errors of the publisher.
+    /// # Errors
+    /// The errors of the publisher.
     pub fn commit(&mut self, publisher: &mut Publisher<Account>) -> common::Result<u64> {
         let version = publisher.version() + 1;
         let last = self.accounts.len() - 1;

@@ -52,7 +52,8 @@ pub fn own_queues(max: u32) -> bool {
 /// Mounts the queues of [`own_queues`] at `place`, visible only in the mount namespace of
 /// [`own_memory`].
 ///
-/// # Panics If the mount is refused although both namespaces exist.
+/// # Panics
+/// If the mount is refused although both namespaces exist.
 pub fn show_queues(place: &Path) {
     let none = None::<&str>;
     mount(none, place, Some("mqueue"), MsFlags::empty(), none).expect("a mount of its own queues");
@@ -62,7 +63,8 @@ pub fn show_queues(place: &Path) {
 /// the program has outside the namespace; inside, its pid is one that another process also has
 /// outside.
 ///
-/// # Errors The refused system call.
+/// # Errors
+/// The refused system call.
 pub fn play_new_pids(program: &mut Command) -> Result<i32, Error> {
     unshare(CloneFlags::CLONE_NEWPID)?;
     let mut child = program.spawn()?;
@@ -77,7 +79,8 @@ pub struct MemoryGroup(PathBuf);
 impl MemoryGroup {
     /// Creates a group whose processes may use `bytes` in total.
     ///
-    /// # Errors The refused operation.
+    /// # Errors
+    /// The refused operation.
     pub fn new(bytes: usize) -> std::io::Result<Self> {
         let (parent, limit) = own_memory_group()?;
         let group = Self(parent.join(format!("tablecast-{}", std::process::id())));
@@ -88,7 +91,8 @@ impl MemoryGroup {
 
     /// Moves a process into the group. Memory that the process used earlier does not count.
     ///
-    /// # Errors The refused operation.
+    /// # Errors
+    /// The refused operation.
     pub fn admit(&self, process: u32) -> std::io::Result<()> {
         std::fs::write(self.0.join("cgroup.procs"), process.to_string())
     }
@@ -118,7 +122,8 @@ fn own_memory_group() -> std::io::Result<(PathBuf, &'static str)> {
 /// message queues, `space=BYTES` of address space, `file=BYTES` of file size, `refused=CALL,…` for
 /// a sandbox, or `unprivileged`, which root needs so that the limits of the system apply to it.
 ///
-/// # Errors The refused operation.
+/// # Errors
+/// The refused operation.
 pub fn become_limited(limit: &str, program: &mut Command) -> Error {
     let applied = match limit.split_once('=') {
         Some(("files", count)) => {
@@ -146,7 +151,8 @@ pub fn become_limited(limit: &str, program: &mut Command) -> Error {
 /// Makes the kernel refuse system calls with EPERM from now on, as a sandbox does, for this process
 /// and the programs that it executes.
 ///
-/// # Errors The refused operation, or a call that this function does not know.
+/// # Errors
+/// The refused operation, or a call that this function does not know.
 fn refuse(calls: &str) -> std::io::Result<()> {
     let number = |call: &str| match call {
         "mq_open" => Ok(nix::libc::SYS_mq_open),

@@ -27,7 +27,8 @@ impl Followed {
     /// Creates a file with that name and content, starts a publisher with `options`, and waits for
     /// the first rows, written as for [`Followed::becomes`].
     ///
-    /// # Panics If the table does not get these rows.
+    /// # Panics
+    /// If the table does not get these rows.
     pub fn start(name: &str, content: &str, options: &[&str], rows: &[&str]) -> Self {
         let mut followed = Self::begin(name, content, options);
         followed.becomes(rows);
@@ -37,7 +38,8 @@ impl Followed {
     /// Does what [`Followed::start`] does, without waiting for rows: for tables with too many to
     /// list.
     ///
-    /// # Panics If the publisher does not publish.
+    /// # Panics
+    /// If the publisher does not publish.
     pub fn begin(name: &str, content: &str, options: &[&str]) -> Self {
         let folder = tempfile::tempdir().expect("a folder for the test");
         let file = folder.path().join(name);
@@ -49,7 +51,8 @@ impl Followed {
 
     /// Wraps a publisher that is already running.
     ///
-    /// # Panics If the publisher does not publish.
+    /// # Panics
+    /// If the publisher does not publish.
     pub fn of(process: Process, table: Table, folder: TempDir, file: PathBuf) -> Self {
         let builder = UntypedSubscriber::builder(table.name());
         let subscriber = builder.open_within(LIMIT);
@@ -75,14 +78,16 @@ impl Followed {
 
     /// Writes to the file in place, as `>` does.
     ///
-    /// # Panics If the file cannot be written.
+    /// # Panics
+    /// If the file cannot be written.
     pub fn write(&self, content: &str) {
         std::fs::write(&self.file, content).expect("a file that can be written");
     }
 
     /// Replaces the file by another one with rename, as editors do.
     ///
-    /// # Panics If the file cannot be replaced.
+    /// # Panics
+    /// If the file cannot be replaced.
     pub fn replace(&self, content: &str) {
         let next = self.folder.path().join(".next");
         std::fs::write(&next, content).expect("a file that can be written");
@@ -92,7 +97,8 @@ impl Followed {
     /// Waits until the table has these rows. A row is its cells joined by `|`; the order does not
     /// matter.
     ///
-    /// # Panics If the table never has these rows.
+    /// # Panics
+    /// If the table never has these rows.
     pub fn becomes(&mut self, rows: &[&str]) {
         let mut expected: Vec<String> = rows.iter().map(|row| (*row).to_owned()).collect();
         expected.sort_unstable();
@@ -121,7 +127,8 @@ impl Followed {
 
     /// Returns the table's version.
     ///
-    /// # Panics If the table no longer exists.
+    /// # Panics
+    /// If the table no longer exists.
     pub fn version(&self) -> u64 {
         let info = common::inspect(self.table.name(), None);
         info.expect("it is published").version
@@ -129,7 +136,8 @@ impl Followed {
 
     /// Waits until the publisher's stderr contains `text` `times` times.
     ///
-    /// # Panics If it never does.
+    /// # Panics
+    /// If it never does.
     pub fn says(&mut self, text: &str, times: usize) {
         let stderr = self
             .process
@@ -140,7 +148,8 @@ impl Followed {
     /// Stops the publisher with SIGTERM, which ends it with exit code 0 and leaves no objects.
     /// Returns its stderr.
     ///
-    /// # Panics If the publisher fails or leaves objects.
+    /// # Panics
+    /// If the publisher fails or leaves objects.
     pub fn stop(mut self) -> String {
         self.process.signal(nix::sys::signal::Signal::SIGTERM);
         self.process.ends_with(0);

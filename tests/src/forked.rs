@@ -64,7 +64,8 @@ fn open_descriptors() -> Vec<i32> {
 /// must still have its files. Prints "open", then the result of the child, and waits for a line on
 /// stdin.
 ///
-/// # Errors The errors of the publisher and of the subscriber.
+/// # Errors
+/// The errors of the publisher and of the subscriber.
 pub fn play(name: &str, wake: &str, place: &str) -> common::Result<()> {
     let place = Place::named(place).unwrap_or_else(|| fail("no such place"));
     // A failing test kills the parent of this process, which only waits for it.

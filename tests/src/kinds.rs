@@ -98,7 +98,8 @@ impl Told {
 
 /// Runs the role that the arguments name: `ROLE NAME KIND PLACE …`.
 ///
-/// # Errors The errors of the library.
+/// # Errors
+/// The errors of the library.
 pub fn play(mut arguments: impl Iterator<Item = String>) -> Result<()> {
     // Warnings of the subscriber about its wake kind go to stderr.
     let log =

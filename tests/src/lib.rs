@@ -74,7 +74,8 @@ pub const SKIPPED: &str = "TABLECAST_SKIPPED";
 /// Reports that a test, or a part of it, cannot run here. If `TABLECAST_SKIPPED` names a file, the
 /// reason is also appended to it, so that skipped tests can be counted.
 ///
-/// # Panics If that file cannot be written.
+/// # Panics
+/// If that file cannot be written.
 pub fn skip(reason: &str) {
     println!("skipped: {reason}");
     if let Some(path) = std::env::var_os(SKIPPED) {
@@ -89,7 +90,8 @@ pub fn skip(reason: &str) {
 
 /// Waits until `condition` holds.
 ///
-/// # Panics If it does not hold within [`LIMIT`].
+/// # Panics
+/// If it does not hold within [`LIMIT`].
 pub fn until(what: &str, mut condition: impl FnMut() -> bool) {
     let begun = Instant::now();
     while !condition() {

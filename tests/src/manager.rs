@@ -22,7 +22,8 @@ pub struct Manager {
 impl Manager {
     /// Creates a manager that listens at an abstract address.
     ///
-    /// # Panics If the socket cannot be created.
+    /// # Panics
+    /// If the socket cannot be created.
     pub fn abstract_one() -> Self {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
@@ -37,7 +38,8 @@ impl Manager {
 
     /// Creates a manager that listens at a path.
     ///
-    /// # Panics If the socket cannot be created.
+    /// # Panics
+    /// If the socket cannot be created.
     pub fn at_path() -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("notify");
@@ -55,14 +57,16 @@ impl Manager {
 
     /// Returns the next datagram as lines.
     ///
-    /// # Panics If none arrives within [`LIMIT`].
+    /// # Panics
+    /// If none arrives within [`LIMIT`].
     pub fn next(&self) -> Vec<String> {
         self.next_within(LIMIT).expect("a word from the service")
     }
 
     /// Returns the next datagram that arrives within `time`.
     ///
-    /// # Panics If it is not text.
+    /// # Panics
+    /// If it is not text.
     pub fn next_within(&self, time: Duration) -> Option<Vec<String>> {
         let mut buffer = [0; 4096];
         let deadline = Instant::now() + time;
@@ -83,7 +87,8 @@ impl Manager {
 
     /// Returns the next datagram that has a line with this beginning.
     ///
-    /// # Panics If none arrives within [`LIMIT`].
+    /// # Panics
+    /// If none arrives within [`LIMIT`].
     pub fn hears(&self, beginning: &str) -> Vec<String> {
         let begun = Instant::now();
         loop {

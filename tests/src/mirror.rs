@@ -32,8 +32,9 @@ where
 {
     /// Applies reported changes.
     ///
-    /// # Panics If a change is wrong: it creates a key that exists, updates a key that does not
-    /// exist, updates a row to equal content, or repeats a key.
+    /// # Panics
+    /// If a change is wrong: it creates a key that exists, updates a key that does not exist,
+    /// updates a row to equal content, or repeats a key.
     pub fn apply(&mut self, changes: &Changes<'_, R>) {
         let mut told = std::collections::HashSet::new();
         for change in changes {

@@ -216,7 +216,8 @@ impl Scene {
     /// Returns the named objects that a process has open and that a sweep cannot find from the
     /// table. If the process died now, they would never be removed.
     ///
-    /// # Panics If there is no such process.
+    /// # Panics
+    /// If there is no such process.
     pub fn unknown_to_all_but(&self, process: u32) -> Vec<PathBuf> {
         let objects = ["lock", "table", "next"].map(|kind| self.paths.of(kind));
         // A sweep finds the registry of a region that was removed.

@@ -25,7 +25,8 @@ impl Stranger {
     /// Returns the user `nobody`. Skips the test and returns None if this process cannot switch
     /// users.
     ///
-    /// # Panics If there is no directory for the programs.
+    /// # Panics
+    /// If there is no directory for the programs.
     pub fn new() -> Option<Self> {
         let nobody = User::from_name("nobody").ok().flatten();
         let Some(nobody) = nobody.filter(|_| geteuid().is_root()) else {
@@ -57,7 +58,8 @@ impl Stranger {
 
     /// Returns the same command, run by `nobody` in `group`.
     ///
-    /// # Panics If its program cannot be copied to where `nobody` may run it.
+    /// # Panics
+    /// If its program cannot be copied to where `nobody` may run it.
     pub fn runs(&self, theirs: &Command, group: u32) -> Command {
         let mut copy = command(self.copy(Path::new(theirs.get_program())));
         copy.args(theirs.get_args()).uid(self.user).gid(group);

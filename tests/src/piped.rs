@@ -9,7 +9,8 @@ use crate::table::Table;
 /// Starts both programs, with more arguments for each. This process keeps no end of the pipe
 /// between them.
 ///
-/// # Panics If one of them does not start.
+/// # Panics
+/// If one of them does not start.
 pub fn piped(
     from: &Table,
     to: &Table,

@@ -25,14 +25,16 @@ pub struct Process {
 impl Process {
     /// Starts a command with pipes for stdin, stdout and stderr.
     ///
-    /// # Panics If it cannot be started.
+    /// # Panics
+    /// If it cannot be started.
     pub fn start(command: &mut Command) -> Self {
         Self::start_with(command.stdin(Stdio::piped()))
     }
 
     /// Starts a command with the stdin that the caller set.
     ///
-    /// # Panics If it cannot be started.
+    /// # Panics
+    /// If it cannot be started.
     pub fn start_with(command: &mut Command) -> Self {
         Self::spawn(command.stdout(Stdio::piped()))
     }
@@ -66,7 +68,8 @@ impl Process {
     /// Starts a command with the stdin that the caller set. Its stdout goes to `stdout` and is not
     /// collected.
     ///
-    /// # Panics If it cannot be started.
+    /// # Panics
+    /// If it cannot be started.
     pub fn start_into(command: &mut Command, stdout: impl Into<Stdio>) -> Self {
         Self::spawn(command.stdout(stdout))
     }
@@ -74,7 +77,8 @@ impl Process {
     /// Starts a command with the stdin that the caller set. Its outputs go to `stdout` and `stderr`
     /// and are not collected.
     ///
-    /// # Panics If it cannot be started.
+    /// # Panics
+    /// If it cannot be started.
     pub fn start_in(
         command: &mut Command,
         stdout: impl Into<Stdio>,
@@ -86,7 +90,8 @@ impl Process {
     /// Runs a command without input to its end, and expects this exit code. Returns stdout and
     /// stderr.
     ///
-    /// # Panics If the command ends otherwise, or not within the limit.
+    /// # Panics
+    /// If the command ends otherwise, or not within the limit.
     pub fn run(command: &mut Command, code: i32) -> (String, String) {
         let mut process = Self::start_with(command.stdin(Stdio::null()));
         process.ends_with(code);
@@ -100,14 +105,16 @@ impl Process {
 
     /// Sends a signal.
     ///
-    /// # Panics If the process no longer exists.
+    /// # Panics
+    /// If the process no longer exists.
     pub fn signal(&self, signal: Signal) {
         kill(Pid::from_raw(self.id() as i32), signal).expect("a process that was not waited for");
     }
 
     /// Sends SIGSTOP and waits until the process is stopped.
     ///
-    /// # Panics If the process no longer exists or does not stop.
+    /// # Panics
+    /// If the process no longer exists or does not stop.
     pub fn stop(&self) {
         self.signal(Signal::SIGSTOP);
         until("it stands", || {
@@ -122,7 +129,8 @@ impl Process {
 
     /// Writes a line to the child's stdin.
     ///
-    /// # Panics If the child no longer reads its stdin.
+    /// # Panics
+    /// If the child no longer reads its stdin.
     pub fn write_line(&mut self, line: &str) {
         let input = self.input.as_mut().expect("stdin is open");
         writeln!(input, "{line}").expect("the child reads its stdin");
@@ -135,7 +143,8 @@ impl Process {
 
     /// Returns the next unread line of stdout, or None at its end.
     ///
-    /// # Panics If there is none within [`LIMIT`].
+    /// # Panics
+    /// If there is none within [`LIMIT`].
     pub fn next_line(&mut self) -> Option<String> {
         let Self {
             stdout, command, ..
@@ -154,7 +163,8 @@ impl Process {
 
     /// Returns the next unread line of stdout.
     ///
-    /// # Panics If stdout ends first, or there is no line within [`LIMIT`].
+    /// # Panics
+    /// If stdout ends first, or there is no line within [`LIMIT`].
     pub fn line(&mut self) -> String {
         let line = self.next_line();
         line.unwrap_or_else(|| panic!("the output of {} ended", self.command))
@@ -162,7 +172,8 @@ impl Process {
 
     /// Waits until all of stdout satisfies `condition`, and returns it.
     ///
-    /// # Panics If that does not happen within the limit.
+    /// # Panics
+    /// If that does not happen within the limit.
     pub fn stdout_until(&mut self, condition: impl Fn(&str) -> bool) -> String {
         let what = format!("the stdout of {}", self.command);
         self.stdout.until(&what, condition)
@@ -170,7 +181,8 @@ impl Process {
 
     /// Waits until all of stderr satisfies `condition`, and returns it.
     ///
-    /// # Panics If that does not happen within the limit.
+    /// # Panics
+    /// If that does not happen within the limit.
     pub fn stderr_until(&mut self, condition: impl Fn(&str) -> bool) -> String {
         let what = format!("the stderr of {}", self.command);
         self.stderr.until(&what, condition)
@@ -193,7 +205,8 @@ impl Process {
 
     /// Waits for the end of the process and of its output.
     ///
-    /// # Panics If it does not end within [`LIMIT`].
+    /// # Panics
+    /// If it does not end within [`LIMIT`].
     pub fn end(&mut self) -> ExitStatus {
         self.end_within(LIMIT)
     }
@@ -215,7 +228,8 @@ impl Process {
 
     /// Waits for the process to end with this exit code.
     ///
-    /// # Panics If it ends with another one.
+    /// # Panics
+    /// If it ends with another one.
     pub fn ends_with(&mut self, code: i32) {
         self.ends_within(LIMIT, code);
     }
@@ -223,7 +237,8 @@ impl Process {
     /// Waits at most `limit` for the process to end with this exit code. For a process that is busy
     /// for longer than the default limit.
     ///
-    /// # Panics If it ends with another one, or not in time.
+    /// # Panics
+    /// If it ends with another one, or not in time.
     pub fn ends_within(&mut self, limit: Duration, code: i32) {
         let status = self.end_within(limit);
         assert_eq!(
@@ -236,7 +251,8 @@ impl Process {
 
     /// Waits for the process to succeed, and returns its stdout.
     ///
-    /// # Panics If it fails.
+    /// # Panics
+    /// If it fails.
     pub fn finished(mut self) -> String {
         self.ends_with(0);
         self.stdout()
@@ -244,7 +260,8 @@ impl Process {
 
     /// Closes the stdin of the process and waits for it to succeed.
     ///
-    /// # Panics If it fails.
+    /// # Panics
+    /// If it fails.
     pub fn finish(&mut self) {
         self.close_input();
         self.ends_with(0);
@@ -252,7 +269,8 @@ impl Process {
 
     /// Sends SIGKILL and waits until the process is dead.
     ///
-    /// # Panics If it ended for another reason before.
+    /// # Panics
+    /// If it ended for another reason before.
     pub fn kill(&mut self) {
         self.signal(Signal::SIGKILL);
         let status = self.end();

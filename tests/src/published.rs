@@ -41,7 +41,8 @@ pub struct Published {
 impl Published {
     /// Publishes the table.
     ///
-    /// # Panics If that fails.
+    /// # Panics
+    /// If that fails.
     pub fn new(test: &str) -> Self {
         let table = Table::new(test);
         let schema = Schema::parse(FIELDS, Some("text,id")).unwrap();
@@ -56,7 +57,8 @@ impl Published {
 
     /// Upserts rows in one transaction.
     ///
-    /// # Panics If they are not rows of this table.
+    /// # Panics
+    /// If they are not rows of this table.
     pub fn commit(&mut self, rows: &[Value]) {
         let schema = self.publisher.schema().clone();
         let mut tx = self.publisher.begin();
@@ -69,7 +71,8 @@ impl Published {
 
     /// Returns the output of `subscriber get`.
     ///
-    /// # Panics If the command fails.
+    /// # Panics
+    /// If the command fails.
     pub fn get(&self, format: &str, keys: &[&str]) -> String {
         let mut command = subscriber();
         command
@@ -100,7 +103,8 @@ pub fn cell(value: &Value) -> String {
 
 /// Parses lines of JSON.
 ///
-/// # Panics If the text is not lines of JSON.
+/// # Panics
+/// If the text is not lines of JSON.
 pub fn lines(text: &str) -> Vec<Value> {
     text.lines()
         .map(|line| serde_json::from_str(line).unwrap())
@@ -109,7 +113,8 @@ pub fn lines(text: &str) -> Vec<Value> {
 
 /// Asserts that a CSV record is this row.
 ///
-/// # Panics If it is not.
+/// # Panics
+/// If it is not.
 pub fn assert_is_row(names: &csv::StringRecord, cells: &csv::StringRecord, row: &Value) {
     assert_eq!(names.len(), cells.len());
     for (name, found) in names.iter().zip(cells) {

@@ -55,7 +55,8 @@ impl Writes {
 
     /// Commits the changes.
     ///
-    /// # Errors The errors of the publisher.
+    /// # Errors
+    /// The errors of the publisher.
     pub fn commit(&self, publisher: &mut Publisher<Item>) -> Result<u64> {
         let mut tx = publisher.begin();
         for key in &self.deletes {
@@ -69,7 +70,8 @@ impl Writes {
 
     /// Commits the changes with an untyped publisher of [`Item`]s.
     ///
-    /// # Errors The errors of the publisher.
+    /// # Errors
+    /// The errors of the publisher.
     fn commit_untyped(&self, publisher: &mut UntypedPublisher) -> Result<u64> {
         let mut tx = publisher.begin();
         for key in &self.deletes {
@@ -152,7 +154,8 @@ impl Play {
 
     /// Opens the table with the options of this play.
     ///
-    /// # Errors The errors of the publisher's builder.
+    /// # Errors
+    /// The errors of the publisher's builder.
     pub fn open(self, name: &str) -> Result<Publisher<Item>> {
         let capacity = match self {
             Self::Growth => 1000,
@@ -223,7 +226,8 @@ impl Play {
 
     /// Runs the play in the role's process and calls `mark` before and after it.
     ///
-    /// # Errors The errors of the publisher.
+    /// # Errors
+    /// The errors of the publisher.
     pub fn perform(self, name: &str, mark: impl Fn()) -> Result<()> {
         let transactions = self.transactions();
         match self {

@@ -28,7 +28,8 @@ pub struct Screen {
 impl Screen {
     /// Starts a program in a terminal of `columns` and `lines`.
     ///
-    /// # Panics If no terminal is available.
+    /// # Panics
+    /// If no terminal is available.
     pub fn start(command: &mut Command, columns: u16, lines: u16) -> Self {
         let terminal = openpty(&size(columns, lines), None).expect("a pseudo-terminal");
         let (master, child_end) = (File::from(terminal.master), terminal.slave);
@@ -71,7 +72,8 @@ impl Screen {
 
     /// Returns the line that contains `part`.
     ///
-    /// # Panics If there is none.
+    /// # Panics
+    /// If there is none.
     pub fn line(&self, part: &str) -> String {
         let text = self.text();
         let line = text.lines().find(|line| line.contains(part));
@@ -81,7 +83,8 @@ impl Screen {
 
     /// Waits until the screen satisfies `condition`, and returns its text.
     ///
-    /// # Panics If it does not within [`LIMIT`].
+    /// # Panics
+    /// If it does not within [`LIMIT`].
     pub fn until(&mut self, what: &str, condition: impl Fn(&str) -> bool) -> String {
         let begun = std::time::Instant::now();
         loop {
@@ -99,7 +102,8 @@ impl Screen {
 
     /// Waits until the screen shows this text.
     ///
-    /// # Panics If it does not within [`LIMIT`].
+    /// # Panics
+    /// If it does not within [`LIMIT`].
     pub fn shows(&mut self, part: &str) -> String {
         self.until(&format!("it shows {part:?}"), |text| text.contains(part))
     }
@@ -114,7 +118,8 @@ impl Screen {
 
     /// Resizes the terminal.
     ///
-    /// # Panics If the terminal is gone.
+    /// # Panics
+    /// If the terminal is gone.
     pub fn resize(&self, columns: u16, lines: u16) {
         let mut parser = self.parser.lock().expect("nobody panics with it");
         parser.screen_mut().set_size(some(lines), some(columns));
@@ -133,7 +138,8 @@ impl Screen {
 
     /// Returns true if the program has the terminal in full-screen mode.
     ///
-    /// # Panics If the terminal is gone.
+    /// # Panics
+    /// If the terminal is gone.
     pub fn is_taken(&self) -> bool {
         let flags = tcgetattr(&self.master).expect("a terminal").local_flags;
         let is_raw = !flags.intersects(LocalFlags::ECHO | LocalFlags::ICANON | LocalFlags::ISIG);
@@ -143,7 +149,8 @@ impl Screen {
     /// Waits for the program to exit with `code` and for all of its output, and returns the text
     /// that the terminal then shows.
     ///
-    /// # Panics If the exit code is another one, or the terminal is not restored.
+    /// # Panics
+    /// If the exit code is another one, or the terminal is not restored.
     pub fn ends_with(&mut self, code: i32) -> String {
         self.process.ends_with(code);
         // The kernel keeps the last output of the program until the reader has read it, and only
@@ -158,7 +165,8 @@ impl Screen {
 
     /// Waits until the terminal is restored.
     ///
-    /// # Panics If it is not within [`LIMIT`].
+    /// # Panics
+    /// If it is not within [`LIMIT`].
     pub fn is_given_back(&mut self) {
         until("the terminal is given back", || {
             let flags = tcgetattr(&self.master).expect("a terminal").local_flags;

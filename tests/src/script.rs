@@ -84,7 +84,8 @@ pub struct Plan {
 impl Plan {
     /// Carries out the transaction.
     ///
-    /// # Panics If a call returns a result that differs from the model's.
+    /// # Panics
+    /// If a call returns a result that differs from the model's.
     pub fn carry_out(&self, publisher: &mut Publisher<Item>) {
         let mut tx = publisher.begin();
         for (step, outcome) in &self.steps {

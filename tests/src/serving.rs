@@ -16,7 +16,8 @@ pub struct Serving {
 impl Serving {
     /// Starts the publisher and waits until its table exists.
     ///
-    /// # Panics If it does not exist in time.
+    /// # Panics
+    /// If it does not exist in time.
     pub fn start(name: &str, fields: &str, options: &[&str]) -> Self {
         let mut command = publisher();
         command
@@ -35,7 +36,8 @@ impl Serving {
 
     /// Writes lines and waits until the table is at a later version.
     ///
-    /// # Panics If the version does not change.
+    /// # Panics
+    /// If the version does not change.
     pub fn publish<L: AsRef<str>>(&mut self, lines: impl IntoIterator<Item = L>) {
         let before = self.version();
         for line in lines {
@@ -46,7 +48,8 @@ impl Serving {
 
     /// Returns the table's version.
     ///
-    /// # Panics If the table no longer exists.
+    /// # Panics
+    /// If the table no longer exists.
     pub fn version(&self) -> u64 {
         common::inspect(&self.name, None)
             .expect("it is published")
@@ -55,7 +58,8 @@ impl Serving {
 
     /// Stops the publisher with a signal, and expects exit code 0.
     ///
-    /// # Panics If it fails.
+    /// # Panics
+    /// If it fails.
     pub fn stop(mut self, signal: Signal) {
         self.process.signal(signal);
         self.process.ends_with(0);

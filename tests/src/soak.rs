@@ -91,7 +91,8 @@ fn told_to_end() -> Arc<AtomicBool> {
 /// Commits to the ledger at full speed until stdin ends. First checks the rows that its predecessor
 /// left.
 ///
-/// # Errors A description of the violated invariant.
+/// # Errors
+/// A description of the violated invariant.
 pub fn publish(name: &str, cpu: usize, seed: u64) -> Result<(), String> {
     pin(cpu);
     let end = told_to_end();
@@ -117,7 +118,8 @@ pub fn publish(name: &str, cpu: usize, seed: u64) -> Result<(), String> {
 /// Reads the ledger in one of four ways, and regularly reports the number of rows, versions and
 /// outruns.
 ///
-/// # Errors A description of the violated invariant.
+/// # Errors
+/// A description of the violated invariant.
 pub fn read(name: &str, cpu: usize, way: &str) -> Result<(), String> {
     pin(cpu);
     let end = told_to_end();
@@ -189,7 +191,8 @@ pub struct Soak {
 impl Soak {
     /// Prepares a table whose versions start near the end of their range.
     ///
-    /// # Panics If that fails.
+    /// # Panics
+    /// If that fails.
     pub fn new(program: PathBuf, seed: u64) -> Self {
         let table = Table::new("soak");
         let builder = Publisher::<Account>::builder(table.name());
@@ -241,7 +244,8 @@ impl Soak {
 
     /// Runs the soak for `time` with `readers` readers.
     ///
-    /// # Panics If an invariant is violated.
+    /// # Panics
+    /// If an invariant is violated.
     pub fn run(mut self, time: Duration, readers: usize) -> Outcome {
         let begun = Instant::now();
         let mut publisher = self.publisher();

@@ -77,7 +77,8 @@ impl Maps {
 
 /// Lets the parent trace this process, and waits for it. Called in the role.
 ///
-/// # Errors The errors of the system calls.
+/// # Errors
+/// The errors of the system calls.
 pub fn be_traced() -> nix::Result<()> {
     alarm::set(ALARM_S);
     match ptrace::traceme() {
@@ -92,7 +93,8 @@ pub fn be_traced() -> nix::Result<()> {
 
 /// Marks the start and the end of stepping. Called in the role.
 ///
-/// # Panics If the process cannot signal itself.
+/// # Panics
+/// If the process cannot signal itself.
 pub fn mark() {
     raise(Signal::SIGSTOP).expect("a process can signal itself");
 }
@@ -114,9 +116,11 @@ impl Stepper {
     /// Starts a role and runs it to its first mark. Returns the reason if processes cannot be
     /// stepped here.
     ///
-    /// # Errors Another architecture, or a refused ptrace.
+    /// # Errors
+    /// Another architecture, or a refused ptrace.
     ///
-    /// # Panics If the role does not reach the mark.
+    /// # Panics
+    /// If the role does not reach the mark.
     pub fn start(command: &mut Command) -> Result<Self, String> {
         if !cfg!(target_arch = "x86_64") {
             return Err("stepping is written for x86_64".to_owned());
@@ -163,7 +167,8 @@ impl Stepper {
 
     /// Runs the role to its next mark.
     ///
-    /// # Panics If the role does not reach it.
+    /// # Panics
+    /// If the role does not reach it.
     pub fn go_on(&self) {
         ptrace::cont(self.pid, None).expect("a role that stands");
         let stop = self.stop();
@@ -172,7 +177,8 @@ impl Stepper {
 
     /// Executes one instruction. Returns false if the role reached its next mark.
     ///
-    /// # Panics If the role ended, or got a signal.
+    /// # Panics
+    /// If the role ended, or got a signal.
     pub fn step(&self) -> bool {
         ptrace::step(self.pid, None).expect("a role that stands");
         match self.stop() {
@@ -184,7 +190,8 @@ impl Stepper {
 
     /// Returns true if the instruction at an address is a system call.
     ///
-    /// # Panics If the role is not stopped.
+    /// # Panics
+    /// If the role is not stopped.
     pub fn is_call(&self, address: u64) -> bool {
         self.text(address) & 0xffff == SYSCALL
     }
@@ -201,7 +208,8 @@ impl Stepper {
 
     /// Returns the file mappings of the role.
     ///
-    /// # Panics If the role no longer exists.
+    /// # Panics
+    /// If the role no longer exists.
     pub fn maps(&self) -> Maps {
         let text = std::fs::read_to_string(format!("/proc/{}/maps", self.pid));
         Maps::parse(&text.expect("a role that stands"))
@@ -210,7 +218,8 @@ impl Stepper {
     /// Runs the role until it is about to execute the instruction at `address` for the `times`-th
     /// time. Returns false if it reached its next mark.
     ///
-    /// # Panics If the role ended, or got a signal.
+    /// # Panics
+    /// If the role ended, or got a signal.
     pub fn run_to(&self, address: u64, times: usize) -> bool {
         let text = self.text(address);
         for time in 1..=times {
@@ -234,7 +243,8 @@ impl Stepper {
     /// Runs the role through its next system call and returns the call's number, or None if the
     /// role reached its next mark.
     ///
-    /// # Panics If the role ended, or got a signal.
+    /// # Panics
+    /// If the role ended, or got a signal.
     pub fn call(&self) -> Option<u64> {
         self.to_call().then(|| {
             let number = self.call_number();
@@ -248,7 +258,8 @@ impl Stepper {
     /// Runs the role to the entry of the next system call, or from there to its end. Returns false
     /// if it reached its next mark.
     ///
-    /// # Panics If the role ended, or got a signal.
+    /// # Panics
+    /// If the role ended, or got a signal.
     pub fn to_call(&self) -> bool {
         ptrace::syscall(self.pid, None).expect("a role that stands");
         match self.stop() {
@@ -260,14 +271,16 @@ impl Stepper {
 
     /// Detaches from the role and lets it run from its last mark.
     ///
-    /// # Panics If the role is not stopped.
+    /// # Panics
+    /// If the role is not stopped.
     pub fn let_go(&self) {
         ptrace::detach(self.pid, None).expect("a role that stands");
     }
 
     /// Lets the role run from its last mark to its end, and expects success.
     ///
-    /// # Panics If the role fails.
+    /// # Panics
+    /// If the role fails.
     pub fn finish(mut self) {
         self.let_go();
         self.process.finish();
@@ -275,14 +288,16 @@ impl Stepper {
 
     /// Kills the role where it is stopped.
     ///
-    /// # Panics If the role ended for another reason before.
+    /// # Panics
+    /// If the role ended for another reason before.
     pub fn kill(mut self) {
         self.process.kill();
     }
 
     /// Returns the address of the role's next instruction.
     ///
-    /// # Panics If the role is not stopped.
+    /// # Panics
+    /// If the role is not stopped.
     #[cfg(target_arch = "x86_64")]
     pub fn at(&self) -> u64 {
         ptrace::getregs(self.pid).expect("a role that stands").rip
@@ -304,7 +319,8 @@ impl Stepper {
 
     /// Returns the address of the role's next instruction.
     ///
-    /// # Panics Always: this architecture has no stepping.
+    /// # Panics
+    /// Always: this architecture has no stepping.
     #[cfg(not(target_arch = "x86_64"))]
     pub fn at(&self) -> u64 {
         unreachable!("nothing is stepped here")

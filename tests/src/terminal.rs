@@ -15,7 +15,8 @@ use crate::process::Process;
 
 /// Returns the output of a program in a terminal of `columns`, stdout and stderr together.
 ///
-/// # Panics If the program does not exit with `code`.
+/// # Panics
+/// If the program does not exit with `code`.
 pub fn shown(command: &mut Command, columns: u16, code: i32) -> String {
     let (reader, mut process) = start(command, columns);
     process.ends_with(code);
@@ -26,7 +27,8 @@ pub fn shown(command: &mut Command, columns: u16, code: i32) -> String {
 /// Starts a program in a terminal of `columns`. The returned thread ends after the program, with
 /// all output of the program.
 ///
-/// # Panics If no terminal is available.
+/// # Panics
+/// If no terminal is available.
 pub fn start(command: &mut Command, columns: u16) -> (JoinHandle<String>, Process) {
     let size = Winsize {
         ws_row: 24,
@@ -56,7 +58,8 @@ pub fn start(command: &mut Command, columns: u16) -> (JoinHandle<String>, Proces
 
 /// Creates a terminal. Returns the master end and the path of the other end.
 ///
-/// # Panics If the system refuses.
+/// # Panics
+/// If the system refuses.
 pub fn terminal() -> (PtyMaster, String) {
     let flags = OFlag::O_RDWR | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
     let master = posix_openpt(flags).expect("a pseudo-terminal");
@@ -69,7 +72,8 @@ pub fn terminal() -> (PtyMaster, String) {
 /// Starts `program` with the words of `wrapper` before it, in a new session whose controlling
 /// terminal is `path`.
 ///
-/// # Panics If the terminal cannot be opened.
+/// # Panics
+/// If the terminal cannot be opened.
 pub fn start_at(path: &str, wrapper: &[&str], program: &Command) -> Process {
     let stdin = OpenOptions::new()
         .read(true)

@@ -144,7 +144,8 @@ fn lock(file: &File, kind: i32, start: i64, length: i64) -> bool {
 /// Does `harm` to table `name` of user `owner`, and to each table that replaces it, until
 /// `is_over`. Calls `begun` once after the first harm.
 ///
-/// # Errors An operation that should have been refused and was not.
+/// # Errors
+/// An operation that should have been refused and was not.
 pub fn rage(
     name: &str,
     owner: u32,
