@@ -1,8 +1,9 @@
 //! Commands whose surroundings do not depend on what runs the tests.
 //!
-//! A child inherits more than its arguments: signals that `nohup` ignores, a mask of blocked signals, a umask, resource limits, a
-//! working directory and the environment. [`command`] sets each of them, so that a test sees the same in a terminal, in the
-//! background, and in CI. `clippy.toml` refuses `Command::new` in the tests, so that no child is started any other way.
+//! A child inherits more than its arguments: signals that `nohup` ignores, a mask of blocked
+//! signals, a umask, resource limits, a working directory and the environment. [`command`] sets
+//! each of them, so that a test sees the same in a terminal, in the background, and in CI.
+//! `clippy.toml` refuses `Command::new` in the tests, so that no child is started any other way.
 #![allow(unsafe_code)]
 
 use std::ffi::OsStr;
@@ -34,7 +35,8 @@ const RAISED: [libc::__rlimit_resource_t; 6] = [
 /// Soft limit of open files in a child. The hard limit applies if it is lower.
 const OPEN_FILES: libc::rlim_t = 20_000;
 
-/// Returns a command for `program` with a clean environment, default signal handling, and fixed umask, limits and working directory.
+/// Returns a command for `program` with a clean environment, default signal handling, and fixed
+/// umask, limits and working directory.
 pub fn command(program: impl AsRef<OsStr>) -> Command {
     let mut command = inheriting(program);
     command.env_clear();
@@ -47,8 +49,8 @@ pub fn command(program: impl AsRef<OsStr>) -> Command {
         .env("LANG", "C.UTF-8")
         .env("TERM", "xterm")
         .current_dir(DIRECTORY);
-    // SAFETY: the child may only do what is safe after a fork of a process with threads. `reset` makes system calls and
-    // touches its own stack.
+    // SAFETY: the child may only do what is safe after a fork of a process with threads. `reset`
+    // makes system calls and touches its own stack.
     unsafe { command.pre_exec(reset) };
     command
 }
@@ -61,8 +63,8 @@ pub fn inheriting(program: impl AsRef<OsStr>) -> Command {
 }
 
 fn reset() -> std::io::Result<()> {
-    // SAFETY: `signal` with SIG_DFL, `sigemptyset`, `sigprocmask` and `umask` are async-signal-safe, and `none` is written by
-    // `sigemptyset` before it is read.
+    // SAFETY: `signal` with SIG_DFL, `sigemptyset`, `sigprocmask` and `umask` are
+    // async-signal-safe, and `none` is written by `sigemptyset` before it is read.
     unsafe {
         for signal in 1..=libc::SIGRTMAX() {
             // The call fails for SIGKILL, for SIGSTOP, and for the signals that the C library
@@ -114,7 +116,8 @@ mod tests {
     /// Signals 32 and 33, which the C library reserves and which no process can reset.
     const RESERVED: u64 = 0b11 << 31;
 
-    /// Returns the mask that the kernel reports under `name` for a process, without the reserved signals.
+    /// Returns the mask that the kernel reports under `name` for a process, without the reserved
+    /// signals.
     fn mask(status: &str, name: &str) -> u64 {
         let mut lines = status.lines();
         let digits = lines.find_map(|line| line.strip_prefix(name)).unwrap();

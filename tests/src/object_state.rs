@@ -69,7 +69,8 @@ impl Picture {
         self.named
     }
 
-    /// Returns true if the region that had the name at the beginning was removed, and no other region has the name.
+    /// Returns true if the region that had the name at the beginning was removed, and no other
+    /// region has the name.
     pub fn is_removed(&self) -> bool {
         self.named == Named::Nothing && self.first.is_some()
     }

@@ -1,4 +1,5 @@
-//! `subscriber watch A --format jsonl | publisher serve B --from -`, of tables of [`Item`](crate::script::Item)s.
+//! `subscriber watch A --format jsonl | publisher serve B --from -`, of tables of
+//! [`Item`](crate::script::Item)s.
 
 use std::process::Stdio;
 

@@ -37,7 +37,8 @@ pub fn example_with(name: &str, features: &[&str]) -> Command {
     command(&built[name])
 }
 
-/// Returns a clean command for the role program at `path`. Use [`role!`](crate::role), which knows the path.
+/// Returns a clean command for the role program at `path`. Use [`role!`](crate::role), which knows
+/// the path.
 pub fn role(path: &str) -> Command {
     let mut command = command(path);
     // A role may have to skip something, as a test may.

@@ -26,7 +26,7 @@ pub fn stay() {
     let _end = std::io::stdin().read_to_end(&mut Vec::new());
 }
 
-/// Returns a flag that becomes true at the end of stdin.
+/// Returns a flag that is set at the end of stdin.
 pub fn told_to_end() -> Arc<AtomicBool> {
     let end = Arc::new(AtomicBool::new(false));
     let told = Arc::clone(&end);

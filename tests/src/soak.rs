@@ -77,7 +77,7 @@ fn pin(number: usize) {
     }
 }
 
-/// Returns a flag that becomes true at the end of stdin.
+/// Returns a flag that is set at the end of stdin.
 fn told_to_end() -> Arc<AtomicBool> {
     let end = Arc::new(AtomicBool::new(false));
     let told = Arc::clone(&end);

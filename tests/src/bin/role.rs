@@ -383,8 +383,9 @@ fn grow(arguments: &mut Arguments) -> Result<()> {
     }
 }
 
-/// `model NAME [traced]`: carries out the steps of the model-based test that it reads as lines of JSON, and prints a reply to
-/// each. A traced process stops before it reads a step, before it commits, and after that.
+/// `model NAME [traced]`: carries out the steps of the model-based test that it reads as lines of
+/// JSON, and prints a reply to each. A traced process stops before it reads a step, before it
+/// commits, and after that.
 fn model(arguments: &mut Arguments) -> Result<()> {
     let name: String = arguments.next();
     let is_traced = arguments.0.next().is_some();

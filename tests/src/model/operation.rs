@@ -1,4 +1,5 @@
-//! The steps of the model-based test. Their `Debug` form is Rust: a program that failed can be pasted into a test.
+//! The steps of the model-based test. Their `Debug` form is Rust: a program that failed can be
+//! pasted into a test.
 
 use common::Error;
 use serde::{Deserialize, Serialize};
@@ -20,7 +21,8 @@ pub enum Call {
     Clear,
     /// Replaces all rows by these, cut to the capacity of the table.
     ReplaceWith(Vec<(u64, u64)>),
-    /// Upserts the keys below the first number, each with the second number as its value, up to the first refusal.
+    /// Upserts the keys below the first number, each with the second number as its value, up to the
+    /// first refusal.
     Fill(u64, u64),
 }
 
@@ -87,8 +89,8 @@ pub enum Operation {
     Drop,
     /// Kills the publisher's process; drops the publisher if it is in the test's own process.
     Kill,
-    /// The publisher's process forks and ends; the child then drops what it inherited. Drops the publisher if that is in
-    /// the test's own process.
+    /// The publisher's process forks and ends; the child then drops what it inherited. Drops the
+    /// publisher if that is in the test's own process.
     Fork,
     /// Opens a second publisher of the table.
     Second,

@@ -249,7 +249,8 @@ impl History {
         (from..self.0.len()).find(|at| self.is_at(*at, seen))
     }
 
-    /// Returns true if a key had this row in one of the tables from `from` on that have this schema.
+    /// Returns true if a key had this row in one of the tables from `from` on that have this
+    /// schema.
     pub fn had(&self, from: usize, shape: Shape, key: u64, row: Option<&[u8]>) -> bool {
         let entries = self.0[from..]
             .iter()
