@@ -1,4 +1,5 @@
-//! A market feed: quotes of a thousand instruments, in batches, to a consumer that measures how late they are.
+//! A market feed: quotes of a thousand instruments, in batches, to a consumer that measures their
+//! latency.
 //!
 //! ```sh
 //! cargo run --release -p common --example market_feed              # both, in one process
@@ -6,14 +7,15 @@
 //! cargo run --release -p common --example market_feed -- consume   # the other one, as often as you like
 //! ```
 //!
-//! Ends by Ctrl-C. There are two tables, for what changes rarely and what changes all the time: `market.symbols` (what an
-//! instrument is) and `market.quotes` (its best bid and ask). Each commit is one batch as it came from the exchange, and is seen as
-//! one. Between two tables there is no transaction, but an order that is as good here:
+//! Ctrl-C ends it. There are two tables, because some fields rarely change and others always do:
+//! `market.symbols` (properties of an instrument) and `market.quotes` (its best bid and ask). Each
+//! commit is one batch from the exchange, and becomes visible atomically. No transaction spans both
+//! tables, but an order of operations gives the guarantee that is needed here:
 //!
-//! - who publishes commits a symbol before the quotes that need it, and
-//! - who consumes refreshes quotes before symbols.
+//! - the publisher commits a symbol before the quotes that need it, and
+//! - the consumer refreshes quotes before symbols.
 //!
-//! So the symbol of every quote that is seen is seen, too.
+//! So a consumer that has a quote also has the quote's symbol.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -27,11 +29,11 @@ struct Symbol {
     #[row(key)]
     instrument: u32,
     name: Text<8>,
-    /// The smallest step of a price, in units of 1/10,000.
+    /// Smallest step of a price, in units of 1/10,000.
     tick: u32,
 }
 
-/// Prices are integers: so they are equal when they look equal, and add up.
+/// A quote. Prices are integers, so that equality and sums are exact.
 #[derive(Clone, Copy, Debug, Pod, Zeroable, Row)]
 #[repr(C)]
 struct Quote {
@@ -45,12 +47,12 @@ struct Quote {
 }
 
 const INSTRUMENTS: u32 = 1_000;
-/// A new instrument is listed now and then.
+/// Number of instruments at the start. More are listed over time.
 const LISTED_FIRST: u32 = 900;
-/// How many quotes a batch has, and how often one comes.
+/// Number of quotes in a batch, and the interval between batches.
 const BATCH: u32 = 50;
 const BEAT: Duration = Duration::from_millis(1);
-/// How often the consumer says what it has seen.
+/// Interval at which the consumer prints a report.
 const REPORT: Duration = Duration::from_secs(1);
 
 /// Set by Ctrl-C.
@@ -60,7 +62,7 @@ fn has_ended() -> bool {
     ENDED.load(Ordering::Relaxed)
 }
 
-/// Marsaglia's xorshift64: an exchange that is good enough for here.
+/// Marsaglia's xorshift64, which is good enough for a simulated exchange.
 fn random(state: &mut u64) -> u32 {
     *state ^= *state << 13;
     *state ^= *state >> 7;
@@ -111,7 +113,7 @@ fn feed(prefix: &str) -> common::Result<()> {
             tx.commit()?;
             listed += 1;
         } else if batch % 500 == 0 {
-            // Once all are listed this table has no commits any more.
+            // Once all instruments are listed, this table has no more commits to maintain it.
             symbols.maintain()?;
         }
         let mut tx = quotes.begin();
@@ -126,17 +128,18 @@ fn feed(prefix: &str) -> common::Result<()> {
     symbols.close()
 }
 
-/// What was seen since the last report.
+/// Updates received since the last report.
 #[derive(Default)]
 struct Seen {
     quotes: usize,
     steps: usize,
-    /// From a commit to when it was applied here; not where several commits came as one step.
+    /// Times from a commit to its application in this process. Steps that combine several commits
+    /// are not measured.
     delays: Vec<Duration>,
 }
 
 impl Seen {
-    /// Below how much so many percent of the delays are.
+    /// Returns the delay at this percentile.
     fn delay(&mut self, percent: usize) -> Duration {
         self.delays.sort_unstable();
         let last = self.delays.len().saturating_sub(1);
@@ -158,7 +161,8 @@ fn consume(prefix: &str) -> common::Result<()> {
                 seen.steps += usize::from(!changes.is_empty());
                 seen.delays.extend(quotes.delay());
             }
-            // Faster than it could be copied: the copy is as it was, and the next wait tells all that changed.
+            // The publisher was faster than the copy, which is unchanged. The next wait returns all
+            // changes.
             Err(Error::Outrun { .. }) => {}
             Err(error) => return Err(error),
         }
@@ -170,7 +174,8 @@ fn consume(prefix: &str) -> common::Result<()> {
     Ok(())
 }
 
-/// What came and how late it was; and the market, all of it at one version of the quotes.
+/// Prints the number of updates, their latency, and the state of the market at one version of the
+/// quotes.
 fn report(
     quotes: &Subscriber<Quote>,
     symbols: &mut Subscriber<Symbol>,
@@ -180,7 +185,8 @@ fn report(
     let (count, steps) = (seen.quotes, seen.steps);
     println!("{count} quotes in {steps} steps, delay p50 {median:.1?} p99 {late:.1?}");
 
-    // After the quotes, as told above: so no quote is of an instrument that is unknown here.
+    // Symbols are refreshed after the quotes (see the top of this file), so every quote has its
+    // symbol.
     symbols.refresh()?;
     let is_unknown = |quote: &&Quote| symbols.get(&quote.instrument).is_none();
     let unknown = quotes.iter().filter(is_unknown).count();

@@ -1,15 +1,17 @@
-//! One loop that waits for a table, a timer and stdin together, by `poll`.
+//! One loop that waits for a table, a timer and stdin together, with `poll`.
 //!
 //! ```sh
 //! cargo run -p common --example poll              # publishes a table of its own to follow
 //! cargo run -p common --example poll -- processes # follows that one
 //! ```
 //!
-//! It says what changed, repeats each line of stdin, counts seconds, and ends when stdin does (Ctrl-D).
+//! The program prints changes, repeats each line of stdin, counts seconds, and ends when stdin does
+//! (Ctrl-D).
 //!
-//! A subscriber's descriptor goes into any event loop as it stands. It is readable as long as a refresh has something to tell,
-//! so the loop is the usual one: wait, look who is readable, read that. Nothing needs to be armed, and a commit that
-//! comes between the refresh and the next `poll` is not missed.
+//! A subscriber's descriptor works in any event loop. It is readable as long as a refresh has
+//! something to report, so the loop is the usual one: wait, check which descriptors are readable,
+//! read from them. Nothing needs to be armed, and a commit between the refresh and the next `poll`
+//! is not missed.
 
 use std::io::Read;
 use std::os::fd::AsFd;
@@ -20,14 +22,14 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::time::TimeSpec;
 use nix::sys::timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFlags};
 
-/// What can be readable, in the order in which it is asked for.
+/// An input that can be readable, in the order of the poll set.
 enum Ready {
     Table,
     Timer,
     Stdin,
 }
 
-/// Publishes one row more, or another one in the place of an old one.
+/// Publishes another row, or replaces an old one.
 fn publish(publisher: &mut UntypedPublisher, number: u64) -> common::Result<()> {
     let row = [number % 4, number * number].map(u64::to_le_bytes).concat();
     let mut tx = publisher.begin();
@@ -43,13 +45,14 @@ fn tell_changes(table: &mut UntypedSubscriber) -> common::Result<()> {
             println!("table: {count} rows changed, which leads to version {version}");
             Ok(())
         }
-        // Faster than it could be copied: the copy is as it was, and the descriptor says when to try again.
+        // The publisher was faster than the copy, which is unchanged. The descriptor shows when to
+        // try again.
         Err(Error::Outrun { .. }) => Ok(()),
         Err(error) => Err(error),
     }
 }
 
-/// Who of these is readable; sleeps until somebody is.
+/// Sleeps until an input is readable, and returns all that are.
 fn wait(table: &UntypedSubscriber, timer: &TimerFd) -> nix::Result<Vec<Ready>> {
     let stdin = std::io::stdin();
     let mut descriptors = [
@@ -67,7 +70,7 @@ fn wait(table: &UntypedSubscriber, timer: &TimerFd) -> nix::Result<Vec<Ready>> {
     Ok(told.map(|(name, _)| name).collect())
 }
 
-/// Follows the table until stdin ends. `own` is its publisher, if it is this program.
+/// Follows the table until stdin ends. `own` is the table's publisher, if that is this program.
 fn follow(
     name: &str,
     own: &mut Option<UntypedPublisher>,
@@ -79,7 +82,7 @@ fn follow(
     let second = TimeSpec::from_duration(Duration::from_secs(1));
     timer.set(Expiration::Interval(second), TimerSetTimeFlags::empty())?;
     let mut seconds = 0;
-    // Not `std::io::stdin()` itself: its buffer would hide from `poll` what it has read already.
+    // `std::io::stdin()` has a buffer, and `poll` does not see the input that is already in it.
     let mut stdin = std::fs::File::from(std::io::stdin().as_fd().try_clone_to_owned()?);
     let mut input = [0; 4096];
     loop {

@@ -1,19 +1,22 @@
-//! Which way does a packet go? Longest-prefix lookup over the local copy of `--from routes`, following live changes.
+//! Longest-prefix lookup of routes in the local copy of `--from routes`, following live changes.
 //!
 //! ```sh
 //! publisher serve routes --from routes &
 //! cargo run -p common --example routing -- routes 192.0.2.7 2001:db8::1
 //! ```
 //!
-//! It prints the route for each address, and again whenever the answer changes, until Ctrl-C or the end of the table.
-//! Without addresses it reads them from stdin first, one a line.
+//! The program prints the route for each address, and again whenever the route changes, until
+//! Ctrl-C or the end of the table. Without addresses in its arguments it first reads them from
+//! stdin, one per line.
 //!
-//! The published table has its rows in no order that helps here, so this program keeps an index of its own beside it, a prefix trie for
-//! each of the kernel's tables, and brings it forward by what each refresh changed. An answer is then a look into memory of this
-//! process: no system call, no lock, nobody to ask.
+//! The order of rows in the published table does not help a prefix lookup. So this program keeps
+//! its own index next to the local copy, a prefix trie for each of the kernel's tables, and updates
+//! it with the changes of each refresh. A lookup then only reads memory of this process: no system
+//! call, no lock, no request to another process.
 //!
-//! It is a sketch of what the kernel does. It asks the tables `local`, `main` and `default` in this order, as the kernel does where
-//! nobody made other rules (`ip rule`), and leaves out routes for packets of a certain TOS or origin.
+//! This is a sketch of the kernel's lookup. It searches the tables `local`, `main` and `default` in
+//! this order, as the kernel does without custom rules (`ip rule`), and ignores routes for packets
+//! of a certain TOS or origin.
 
 use std::collections::{BTreeMap, HashMap};
 use std::io::BufRead;
@@ -26,13 +29,15 @@ use prefix_trie::joint::JointPrefixMap;
 /// `local`, `main`, `default`.
 const TABLES: [u64; 3] = [255, 254, 253];
 
-/// Where a hop stands among those of the same destination: by metric, then route, then its own number.
+/// Sort key of a hop among those of the same destination: metric, then route, then the hop's
+/// number.
 type Rank = (u64, u64, u64);
 
-/// What is left of a row: the type of its route, and a sentence.
+/// The parts of a row that are kept: the type of its route, and its description.
 type Hop = (String, String);
 
-/// The routes of one table: a trie of destinations for both families, and for each destination its hops, the best first.
+/// The routes of one table: a trie of destinations for both families, and the hops of each
+/// destination, best first.
 type Trie = JointPrefixMap<IpNet, BTreeMap<Rank, Hop>>;
 
 #[derive(Default)]
@@ -51,7 +56,7 @@ fn text(row: RowRef<'_>, field: &str) -> String {
 }
 
 impl Router {
-    /// Takes over what a refresh changed.
+    /// Applies the changes of a refresh.
     fn apply(&mut self, change: Change<RowRef<'_>>) {
         let (old, new) = match change {
             Change::Created(new) => (None, Some(new)),
@@ -81,7 +86,8 @@ impl Router {
         }
     }
 
-    /// The way to an address: all hops of the best route of the longest prefix in the first table that has one.
+    /// Returns the way to an address: all hops of the best route of the longest prefix, in the
+    /// first table that has one.
     fn lookup(&self, address: IpAddr) -> String {
         let tries = TABLES.iter().filter_map(|table| self.0.get(table));
         for trie in tries {
@@ -90,7 +96,7 @@ impl Router {
             };
             let (&(metric, route, _), (kind, _)) =
                 hops.first_key_value().expect("empty ones are removed");
-            // "Ask the next table."
+            // This type of route (`throw`) means: continue with the next table.
             if kind == "throw" {
                 continue;
             }
@@ -106,7 +112,7 @@ impl Router {
     }
 }
 
-/// Whether packets of no special kind may take it now.
+/// Returns true if ordinary packets may take this route now.
 fn is_usable(row: RowRef<'_>) -> bool {
     let is_dead = text(row, "flags").split(' ').any(|flag| flag == "dead");
     number(row, "tos") == 0 && text(row, "from").is_empty() && !is_dead
@@ -164,10 +170,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
                 *answer = now;
             }
         }
-        // Sleeps until a commit has changed rows, or the publisher came or went.
+        // Sleeps until a commit has changed rows, or the state of the publisher has changed.
         match routes.wait(None) {
             Ok(changes) => changes.iter().for_each(|change| router.apply(change)),
-            // The publisher was too fast for once: the copy is as it was.
+            // The publisher was faster than the copy, which is unchanged.
             Err(Error::Outrun { .. }) => {}
             Err(error) => return Err(error.into()),
         }

@@ -1,11 +1,12 @@
-//! Two tables of different rows in one wait: what a portfolio is worth, whenever a price or a position changes.
+//! Two tables with different rows in one wait: prints the value of a portfolio whenever a price or
+//! a position changes.
 //!
 //! ```sh
 //! cargo run -p common --example tables
 //! ```
 //!
-//! It publishes both tables itself, from a thread, and ends when stdin does (Ctrl-D): another thread waits for that and
-//! interrupts.
+//! A thread of the program publishes both tables. The program ends when stdin does (Ctrl-D):
+//! another thread waits for that and interrupts the wait.
 
 use std::io::Read;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
@@ -32,10 +33,10 @@ struct Position {
 }
 
 const INSTRUMENTS: u64 = 3;
-/// How often a price changes.
+/// Interval between two price changes.
 const BEAT: Duration = Duration::from_millis(40);
 
-/// Changes a price often and a position now and then, until the other end of `end` is gone.
+/// Changes a price often and a position sometimes, until the other end of `end` is dropped.
 fn publish(
     mut prices: Publisher<Price>,
     mut positions: Publisher<Position>,
@@ -64,7 +65,7 @@ fn publish(
     positions.close()
 }
 
-/// What all positions are worth together, in cents.
+/// Returns the total value of all positions in cents.
 fn worth(prices: &Subscriber<Price>, positions: &Subscriber<Position>) -> u64 {
     let priced = positions.iter().filter_map(|position| {
         let price = prices.get(&position.instrument)?;
@@ -73,11 +74,12 @@ fn worth(prices: &Subscriber<Price>, positions: &Subscriber<Position>) -> u64 {
     priced.sum()
 }
 
-/// Whether there is news of a table, and whether somebody asked for the end.
+/// Refreshes a table. Returns whether it changed, and whether the wait was interrupted.
 fn refresh<R: Row>(table: &mut Subscriber<R>) -> common::Result<(bool, bool)> {
     match table.refresh() {
         Ok(changes) => Ok((!changes.is_empty(), changes.interrupted())),
-        // Faster than it could be copied: the copy is as it was, and the set tells of it again.
+        // The publisher was faster than the copy, which is unchanged. The set reports the table
+        // again.
         Err(Error::Outrun { .. }) => Ok((false, false)),
         Err(error) => Err(error),
     }
@@ -98,7 +100,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     followed
 }
 
-/// Tells what all is worth, until stdin ends.
+/// Prints the total value after each change, until stdin ends.
 fn follow(prices: &str, positions: &str) -> Result<(), Box<dyn std::error::Error>> {
     let mut prices = Subscriber::<Price>::open(prices)?;
     let mut positions = Subscriber::<Position>::open(positions)?;

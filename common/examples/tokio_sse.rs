@@ -6,14 +6,16 @@
 //! curl -N http://127.0.0.1:8080/events
 //! ```
 //!
-//! Each client gets the table first (event `snapshot`, a JSON array of rows) and then what changes (event `changes`, a JSON array of
-//! `{"op":"create","row":{…}}`, `update`, or `{"op":"delete","key":{…}}`); each event's id is the version that it leads to. In a
-//! browser that is `new EventSource("/events")`.
+//! Each client first gets the table (event `snapshot`, a JSON array of rows) and then the changes
+//! (event `changes`, a JSON array of `{"op":"create","row":{…}}`, `update`, or
+//! `{"op":"delete","key":{…}}`). The id of each event is the version that it leads to. A browser
+//! receives the events with `new EventSource("/events")`.
 //!
-//! One task owns the subscriber. It sends each batch of changes to all, once made into JSON, and answers those who join: since
-//! it does one thing at a time, the snapshot that somebody joins with and the changes that follow it fit without a gap. A
-//! client that is slower than the table is not waited for: [`BACKLOG`] batches are kept for it, and when these are
-//! exceeded it gets a snapshot again in the place of what it missed.
+//! One task owns the subscriber. It encodes each batch of changes as JSON once, sends it to all
+//! clients, and answers clients that join. The task does one thing at a time, so a client's
+//! snapshot and the changes that follow it have no gap. The task does not wait for a client that is
+//! slower than the table: it keeps [`BACKLOG`] batches for it, and a client that falls further
+//! behind gets a new snapshot instead of the missed batches.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -31,27 +33,27 @@ use serde_json::{Value, json};
 use tokio::sync::broadcast::{self, error::RecvError};
 use tokio::sync::{mpsc, oneshot};
 
-/// How many batches of changes are kept for a client that does not read them.
+/// Maximum number of batches that are kept for a client that does not read them.
 const BACKLOG: usize = 16;
-/// How many clients may be waiting to join at once, before the next ones wait for these.
+/// Maximum number of clients that wait to join; further clients wait until one of these has joined.
 const JOINING: usize = 64;
 
-/// What is sent, made once for all.
+/// An event, encoded once for all clients.
 struct Message {
     kind: &'static str,
     version: u64,
     json: String,
 }
 
-/// What a client joins with: the table, and what comes after it.
+/// The start of a client's stream: the table, and the receiver of the changes after it.
 type Joined = (Arc<Message>, broadcast::Receiver<Arc<Message>>);
 
-/// Where clients ask to join.
+/// The channel through which clients join.
 #[derive(Clone)]
 struct Door(mpsc::Sender<oneshot::Sender<Joined>>);
 
 impl Door {
-    /// None if the table is followed no more.
+    /// Returns None if the table is no longer followed.
     async fn join(&self) -> Option<Joined> {
         let (reply, joined) = oneshot::channel();
         self.0.send(reply).await.ok()?;
@@ -91,7 +93,7 @@ impl Message {
     }
 }
 
-/// The one task that owns the subscriber.
+/// Runs the task that owns the subscriber.
 async fn follow(
     mut table: AsyncSubscriber<UntypedSubscriber>,
     mut joining: mpsc::Receiver<oneshot::Sender<Joined>>,
@@ -99,24 +101,27 @@ async fn follow(
     let (changes, _) = broadcast::channel(BACKLOG);
     loop {
         tokio::select! {
-            // Dropped whenever somebody joins meanwhile: what it has not told it tells the next time.
+            // This future is dropped when a client joins. Changes that it did not return are
+            // returned next time.
             changed = table.changed() => match changed {
                 Ok(changed) if changed.is_empty() => {}
-                // It fails if there is nobody.
+                // The send fails if there are no clients.
                 Ok(changed) => drop(changes.send(Arc::new(Message::changes(&changed)))),
-                // Faster than it could be copied: the copy is as it was.
+                // The publisher was faster than the copy, which is unchanged. The next call tries
+                // again.
                 Err(Error::Outrun { .. }) => {}
                 Err(error) => return Err(error),
             },
             Some(reply) = joining.recv() => {
-                // It fails if the client has gone already.
+                // The send fails if the client has already disconnected.
                 drop(reply.send((Arc::new(Message::snapshot(&table)), changes.subscribe())));
             }
         }
     }
 }
 
-/// One client: its snapshot, then the changes, and a snapshot again whenever it was too slow for these.
+/// Serves one client: its snapshot, then the changes, and a new snapshot whenever the client was
+/// too slow for these.
 async fn events(
     State(door): State<Door>,
 ) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, StatusCode> {
@@ -146,7 +151,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         .ok_or("usage: tokio_sse TABLE [ADDRESS:PORT]")?;
     let address = arguments.next().unwrap_or("127.0.0.1:8080".to_owned());
 
-    // Nothing else runs yet that it could block.
+    // Opening blocks the thread, but no other task runs yet.
     let table = UntypedSubscriber::builder(&name).open_within(Duration::from_secs(10))?;
     let (door, joining) = mpsc::channel(JOINING);
     let followed = follow(AsyncSubscriber::new(table)?, joining);

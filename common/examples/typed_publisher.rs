@@ -1,12 +1,12 @@
-//! Publishes a table of a Rust type, until Ctrl-C.
+//! Publishes a table of a Rust type until Ctrl-C.
 //!
 //! ```sh
 //! cargo run -p common --example typed_publisher
 //! ```
 //!
-//! Then, in another terminal, `cargo run -p common --example typed_subscriber`, or `subscriber watch sensors`, which needs
-//! no type: the table says what its rows are. Kill this program by `kill -9` and start it again: it takes over where it was,
-//! and the subscribers never lose a row.
+//! Then run `cargo run -p common --example typed_subscriber` in another terminal, or `subscriber
+//! watch sensors`, which needs no type: the table contains its schema. Kill this program with `kill
+//! -9` and start it again: it takes over the table, and the subscribers never lose a row.
 
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::Duration;
@@ -18,10 +18,10 @@ mod sensor;
 use sensor::{Sensor, table};
 
 const ROOMS: [&str; 4] = ["cellar", "kitchen", "office", "roof"];
-/// How often all sensors are read.
+/// Interval between two readings of all sensors.
 const BEAT: Duration = Duration::from_millis(500);
 
-/// What a room's sensor says. (There is none: this is a sine of the time.)
+/// Returns a simulated measurement for a room: a sine of the time.
 fn measure(room: &str, round: u32) -> common::Result<Sensor> {
     let phase = round as f32 / 10.0 + room.len() as f32;
     Ok(Sensor {
@@ -35,7 +35,7 @@ fn measure(room: &str, round: u32) -> common::Result<Sensor> {
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let (end, ended) = channel();
     ctrlc::set_handler(move || {
-        // It fails when the loop below has ended already.
+        // The send fails if the loop below has already ended.
         let _received = end.send(());
     })?;
 
@@ -48,10 +48,11 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         sensors.version(),
         sensors.len()
     );
-    // The pause between two rounds is the wait for Ctrl-C. It is shorter than a second, so that no call of `maintain` is needed:
-    // a commit does what that does.
+    // The wait for Ctrl-C is also the pause between two rounds. It is shorter than a second, so the
+    // commits are frequent enough to replace calls of `maintain`.
     for round in 0.. {
-        // What is read together is committed together: nobody ever sees one round's cellar beside another round's roof.
+        // Measurements of one round are committed together: no reader sees the cellar of one round
+        // with the roof of another.
         let mut tx = sensors.begin();
         for room in ROOMS {
             tx.upsert(&measure(room, round)?)?;
@@ -61,7 +62,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             break;
         }
     }
-    // Without this the table stays, as after a crash, for the next publisher to take over.
+    // Without this call the table remains, as after a crash, for the next publisher to take over.
     sensors.close()?;
     Ok(())
 }

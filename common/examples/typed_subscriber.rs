@@ -1,10 +1,11 @@
-//! Follows the table of `typed_publisher`, until Ctrl-C.
+//! Follows the table of `typed_publisher` until Ctrl-C.
 //!
 //! ```sh
 //! cargo run -p common --example typed_subscriber
 //! ```
 //!
-//! It may be started before the publisher, and goes on when that is stopped, killed or started again.
+//! The subscriber can start before the publisher, and continues when the publisher is stopped,
+//! killed or restarted.
 
 use std::time::Duration;
 
@@ -14,7 +15,7 @@ use common::{Change, Error, PublisherState, Subscriber};
 mod sensor;
 use sensor::{Sensor, table};
 
-/// How long it waits for somebody to publish the table.
+/// Maximum time to wait for a publisher of the table.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 fn tell(change: Change<&Sensor>) {
@@ -33,14 +34,16 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let interrupter = sensors.interrupter()?;
     ctrlc::set_handler(move || interrupter.interrupt())?;
 
-    // After opening, all rows are told as created: who handles changes has handled the table.
+    // After opening, all rows are reported as created, so code that handles changes handles the
+    // whole table.
     sensors.changes().iter().for_each(tell);
     let mut state = sensors.publisher_state();
     loop {
         match sensors.wait(None) {
             Ok(changes) if changes.interrupted() => return Ok(()),
             Ok(changes) => changes.iter().for_each(tell),
-            // Faster than it could be copied: the copy is as it was, so the next wait tells all that changed.
+            // The publisher was faster than the copy, which is unchanged. The next wait returns all
+            // changes.
             Err(Error::Outrun { .. }) => {}
             Err(error) => return Err(error.into()),
         }
@@ -51,7 +54,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     }
 }
 
-/// Rows stay readable whatever happens to their publisher; how old they are is what a program must decide on.
+/// Prints the state of the publisher. Rows stay readable in every state; the program must decide
+/// how old they may be.
 fn tell_state(state: PublisherState) {
     match state {
         PublisherState::Alive { pid, .. } => println!("published by process {pid} now"),

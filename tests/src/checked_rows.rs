@@ -1,34 +1,34 @@
-//! Rows that show by themselves whether one of them is torn, or a transaction was seen half.
+//! Rows from which a reader can detect a torn row or a partly visible transaction.
 //!
-//! Each row is sealed: its words follow from its id, its balance and the version that wrote it. Row 0 is the ledger: every
-//! transaction rewrites it with the number of rows, a digest of all of them, and its own version. Money is only
-//! moved, so the balances always add up to the same.
+//! Each row is sealed: its words are a function of its id, its balance and the version that wrote
+//! it. Row 0 is the ledger. Every transaction rewrites it with the number of rows, a digest of all
+//! rows, and its own version. Transactions only move money, so the sum of all balances is constant.
 
 use common::{Publisher, Row};
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 
-/// What all balances add up to.
+/// Sum of all balances.
 pub const TOTAL: i64 = 1_000_000;
 
 const PAYLOAD: usize = 27;
 
-/// A row: 256 bytes.
+/// A row of 256 bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, bytemuck::Pod, bytemuck::Zeroable, Row)]
 #[repr(C)]
 pub struct Account {
-    /// 0 is the ledger.
+    /// The key. Row 0 is the ledger.
     #[row(key)]
     pub id: u64,
     /// The version that wrote the row.
     pub version: u64,
-    /// Its share of [`TOTAL`].
+    /// The part of [`TOTAL`] that this account holds.
     pub balance: i64,
-    /// Of the ledger: how many other rows there are.
+    /// Number of other rows; set only in the ledger.
     pub rows: u64,
-    /// Of the ledger: the sum of the digests of all other rows.
+    /// Sum of the digests of all other rows; set only in the ledger.
     pub digest: u64,
-    /// Follows from all of the above.
+    /// Words computed from all fields above.
     #[row(skip)]
     seal: [u64; PAYLOAD],
 }
@@ -65,16 +65,16 @@ impl Account {
         mix(self.id ^ mix(self.version ^ mix(self.balance as u64)))
     }
 
-    /// Whether all words are of one write.
+    /// Returns true if all words were written by the same write.
     pub fn is_whole(&self) -> bool {
         self.seal == self.seal_words()
     }
 }
 
-/// Checks a whole table as one transaction left it. Returns how many rows it has.
+/// Checks that a table is in the state after exactly one transaction. Returns its number of rows.
 ///
 /// # Errors
-/// What is torn, or half.
+/// A description of the torn row or of the partly visible transaction.
 pub fn check<'a>(rows: impl IntoIterator<Item = &'a Account>) -> Result<u64, String> {
     let (mut ledger, mut count, mut digest, mut sum) = (None, 0, 0_u64, 0_i64);
     let mut newest = 0;
@@ -108,14 +108,15 @@ pub fn check<'a>(rows: impl IntoIterator<Item = &'a Account>) -> Result<u64, Str
 /// The rows as their writer knows them.
 pub struct Ledger {
     rng: SmallRng,
-    /// By id; the ledger's place is empty.
+    /// Accounts by id; the entry of the ledger is empty.
     accounts: Vec<Option<Account>>,
     digest: u64,
     rows: u64,
 }
 
 impl Ledger {
-    /// Goes on with what a publisher has, or begins with `size` accounts, of which the first has everything.
+    /// Continues with the rows of a publisher, or starts with `size` accounts, of which the first
+    /// holds the total.
     pub fn of(publisher: &Publisher<Account>, size: usize, seed: u64) -> Self {
         let mut ledger = Self {
             rng: SmallRng::seed_from_u64(seed),
@@ -149,11 +150,12 @@ impl Ledger {
         self.accounts[id].map_or(0, |account| account.balance)
     }
 
-    /// Commits a random transaction: mostly two accounts, now and then all, or many created and deleted; one in
-    /// sixteen is begun twice and dropped once. Returns its version.
+    /// Commits a random transaction and returns its version. Most transactions touch two accounts;
+    /// some touch all, or create and delete many. One in sixteen is first begun and dropped, then
+    /// repeated.
     ///
     /// # Errors
-    /// Those of the publisher.
+    /// The errors of the publisher.
     pub fn commit(&mut self, publisher: &mut Publisher<Account>) -> common::Result<u64> {
         let version = publisher.version() + 1;
         let last = self.accounts.len() - 1;

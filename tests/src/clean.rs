@@ -1,8 +1,9 @@
 //! Commands whose surroundings do not depend on what runs the tests.
 //!
-//! A child inherits more than its arguments: signals that `nohup` ignores, a mask of blocked signals, a umask, resource limits, a
-//! working directory and the environment. [`command`] sets each of them, so that a test sees the same in a terminal, in the
-//! background, and in CI. `clippy.toml` refuses `Command::new` in the tests, so that no child is started any other way.
+//! A child inherits more than its arguments: signals that `nohup` ignores, a mask of blocked
+//! signals, a umask, resource limits, a working directory and the environment. [`command`] sets
+//! each of them, so that a test sees the same in a terminal, in the background, and in CI.
+//! `clippy.toml` refuses `Command::new` in the tests, so that no child is started any other way.
 #![allow(unsafe_code)]
 
 use std::ffi::OsStr;
@@ -12,7 +13,7 @@ use std::process::Command;
 
 use nix::libc;
 
-/// The variables that a child keeps: those that say where programs, home and temporary files are.
+/// Environment variables that a child keeps: the locations of programs, home and temporary files.
 const KEPT: [&str; 3] = ["PATH", "HOME", "TMPDIR"];
 
 /// The working directory of a child.
@@ -21,7 +22,7 @@ const DIRECTORY: &str = "/";
 /// The umask of a child.
 const UMASK: libc::mode_t = 0o022;
 
-/// The resources whose soft limit a child raises to the hard one.
+/// Resources whose soft limit a child raises to the hard limit.
 const RAISED: [libc::__rlimit_resource_t; 6] = [
     libc::RLIMIT_AS,
     libc::RLIMIT_CPU,
@@ -31,10 +32,11 @@ const RAISED: [libc::__rlimit_resource_t; 6] = [
     libc::RLIMIT_NPROC,
 ];
 
-/// The soft limit of open files in a child, or the hard limit where that is lower.
+/// Soft limit of open files in a child. The hard limit applies if it is lower.
 const OPEN_FILES: libc::rlim_t = 20_000;
 
-/// Returns a command for `program` with a clean environment, default signal handling, and fixed umask, limits and working directory.
+/// Returns a command for `program` with a clean environment, default signal handling, and fixed
+/// umask, limits and working directory.
 pub fn command(program: impl AsRef<OsStr>) -> Command {
     let mut command = inheriting(program);
     command.env_clear();
@@ -47,24 +49,26 @@ pub fn command(program: impl AsRef<OsStr>) -> Command {
         .env("LANG", "C.UTF-8")
         .env("TERM", "xterm")
         .current_dir(DIRECTORY);
-    // SAFETY: the child may only do what is safe after a fork of a process with threads. `reset` makes system calls and
-    // touches its own stack.
+    // SAFETY: the child may only do what is safe after a fork of a process with threads. `reset`
+    // makes system calls and touches its own stack.
     unsafe { command.pre_exec(reset) };
     command
 }
 
-/// Returns a command for `program` with everything that this process has, for tools that build or are asked about the project.
+/// Returns a command for `program` that inherits everything from this process, for tools that build
+/// or inspect the project.
 #[expect(clippy::disallowed_methods)]
 pub fn inheriting(program: impl AsRef<OsStr>) -> Command {
     Command::new(program)
 }
 
 fn reset() -> std::io::Result<()> {
-    // SAFETY: `signal` with SIG_DFL, `sigemptyset`, `sigprocmask` and `umask` are async-signal-safe, and `none` is written by
-    // `sigemptyset` before it is read.
+    // SAFETY: `signal` with SIG_DFL, `sigemptyset`, `sigprocmask` and `umask` are
+    // async-signal-safe, and `none` is written by `sigemptyset` before it is read.
     unsafe {
         for signal in 1..=libc::SIGRTMAX() {
-            // Refused for SIGKILL, for SIGSTOP, and for the signals that the C library reserves.
+            // The call fails for SIGKILL, for SIGSTOP, and for the signals that the C library
+            // reserves.
             libc::signal(signal, libc::SIG_DFL);
         }
         let mut none = std::mem::zeroed();
@@ -79,7 +83,7 @@ fn reset() -> std::io::Result<()> {
     set_soft_limit(libc::RLIMIT_CORE, 0)
 }
 
-/// Sets the soft limit of `resource` to `wanted`, or to the hard limit where that is lower.
+/// Sets the soft limit of `resource` to `wanted`, or to the hard limit if that is lower.
 fn set_soft_limit(
     resource: libc::__rlimit_resource_t,
     wanted: libc::rlim_t,
@@ -109,10 +113,11 @@ mod tests {
     use super::command;
     use crate::process::Process;
 
-    /// Signals 32 and 33, which the C library reserves and lets nobody reset.
+    /// Signals 32 and 33, which the C library reserves and which no process can reset.
     const RESERVED: u64 = 0b11 << 31;
 
-    /// Returns the mask that the kernel reports under `name` for a process, without the reserved signals.
+    /// Returns the mask that the kernel reports under `name` for a process, without the reserved
+    /// signals.
     fn mask(status: &str, name: &str) -> u64 {
         let mut lines = status.lines();
         let digits = lines.find_map(|line| line.strip_prefix(name)).unwrap();
@@ -121,7 +126,8 @@ mod tests {
 
     #[test]
     fn command_resets_what_a_child_inherits() {
-        // Signals ignored as by `nohup`, and another umask, directory, limits and environment.
+        // The shell ignores signals as `nohup` does, and changes umask, directory, limits and
+        // environment.
         let script = r#"
             trap '' HUP INT PIPE
             umask 077

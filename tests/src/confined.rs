@@ -1,4 +1,4 @@
-//! A /dev/shm and message queues of a test's own, and processes that may have less than others.
+//! A private /dev/shm and private message queues for a test, and processes with lower limits.
 
 use std::collections::BTreeMap;
 use std::io::Error;
@@ -12,18 +12,20 @@ use nix::sys::resource::{Resource, setrlimit};
 use rustix::thread::{CapabilitySet, remove_capability_from_bounding_set};
 use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, SeccompRule, TargetArch};
 
-/// Gives this thread, and those that it makes from now on, a /dev/shm of `bytes` in a mount namespace of its own. Only root
-/// may: elsewhere the machine's own is used, which is said on stderr. Whether it was done.
+/// Gives this thread, and the threads that it creates later, a private mount namespace with a
+/// /dev/shm of `bytes`. Returns true on success. This requires root: without it, the test uses the
+/// /dev/shm of the machine and reports that on stderr.
 pub fn own_memory(bytes: usize) -> bool {
     own_mount("/dev/shm", "tmpfs", &format!("size={bytes}"))
 }
 
-/// Gives this thread, and those that it makes from now on, a file system of its own at `place`. As for [`own_memory`].
+/// Mounts a private file system at `place` for this thread and the threads that it creates later.
+/// Requirements and result are those of [`own_memory`].
 pub fn own_mount(place: &str, kind: &str, options: &str) -> bool {
     let confine = || {
         unshare(CloneFlags::CLONE_NEWNS)?;
         let none = None::<&str>;
-        // Nothing that is mounted from here on is seen by others.
+        // From here on, no other process sees the mounts of this thread.
         mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none)?;
         let options = Some(options).filter(|options| !options.is_empty());
         mount(Some(kind), place, Some(kind), MsFlags::empty(), options)
@@ -35,8 +37,8 @@ pub fn own_mount(place: &str, kind: &str, options: &str) -> bool {
     confined.is_ok()
 }
 
-/// Gives this thread, and those and the processes that it makes from now on, message queues of their own, of which there can
-/// be `max`. As for [`own_memory`].
+/// Gives this thread, and the threads and processes that it creates later, a private namespace of
+/// at most `max` message queues. Requirements and result are those of [`own_memory`].
 pub fn own_queues(max: u32) -> bool {
     let confined = unshare(CloneFlags::CLONE_NEWIPC)
         .map_err(std::io::Error::from)
@@ -47,20 +49,22 @@ pub fn own_queues(max: u32) -> bool {
     confined.is_ok()
 }
 
-/// Mounts the queues of [`own_queues`] at `place`, for who is in the mount namespace of [`own_memory`] alone.
+/// Mounts the queues of [`own_queues`] at `place`, visible only in the mount namespace of
+/// [`own_memory`].
 ///
 /// # Panics
-/// If that is refused to who may have both.
+/// If the mount is refused although both namespaces exist.
 pub fn show_queues(place: &Path) {
     let none = None::<&str>;
     mount(none, place, Some("mqueue"), MsFlags::empty(), none).expect("a mount of its own queues");
 }
 
-/// Runs `program` in a pid namespace of its own, to its end, and returns its exit code. Says in a line which pid it has outside; inside it has
-/// that of another process.
+/// Runs `program` to its end in a new pid namespace and returns its exit code. Prints the pid that
+/// the program has outside the namespace; inside, its pid is one that another process also has
+/// outside.
 ///
 /// # Errors
-/// What was refused.
+/// The refused system call.
 pub fn play_new_pids(program: &mut Command) -> Result<i32, Error> {
     unshare(CloneFlags::CLONE_NEWPID)?;
     let mut child = program.spawn()?;
@@ -68,14 +72,15 @@ pub fn play_new_pids(program: &mut Command) -> Result<i32, Error> {
     Ok(child.wait()?.code().unwrap_or(1))
 }
 
-/// A memory cgroup of a test's own, of either version. It goes when this is dropped; its processes must have ended.
+/// A memory cgroup for one test, of either cgroup version. Dropping it removes the group; its
+/// processes must have ended.
 pub struct MemoryGroup(PathBuf);
 
 impl MemoryGroup {
-    /// One whose processes may use `bytes` together.
+    /// Creates a group whose processes may use `bytes` in total.
     ///
     /// # Errors
-    /// What was refused.
+    /// The refused operation.
     pub fn new(bytes: usize) -> std::io::Result<Self> {
         let (parent, limit) = own_memory_group()?;
         let group = Self(parent.join(format!("tablecast-{}", std::process::id())));
@@ -84,10 +89,10 @@ impl MemoryGroup {
         Ok(group)
     }
 
-    /// Makes a process one of it. What it has used before does not count.
+    /// Moves a process into the group. Memory that the process used earlier does not count.
     ///
     /// # Errors
-    /// What was refused.
+    /// The refused operation.
     pub fn admit(&self, process: u32) -> std::io::Result<()> {
         std::fs::write(self.0.join("cgroup.procs"), process.to_string())
     }
@@ -101,7 +106,7 @@ impl Drop for MemoryGroup {
     }
 }
 
-/// The memory cgroup of this process, and the file of a group's limit.
+/// Returns the memory cgroup of this process, and the name of the file that holds a group's limit.
 fn own_memory_group() -> std::io::Result<(PathBuf, &'static str)> {
     let groups = std::fs::read_to_string("/proc/self/cgroup")?;
     let of = |mark: &str| groups.lines().find_map(|line| line.split_once(mark));
@@ -113,11 +118,12 @@ fn own_memory_group() -> std::io::Result<(PathBuf, &'static str)> {
     Ok((PathBuf::from(format!("{root}{path}")), limit))
 }
 
-/// Becomes `program` with less than it would have: `files=N` open files, `queues=BYTES` for message queues, `space=BYTES` of
-/// addresses, `file=BYTES` of a file, `refused=CALL,…` for a sandbox, or `unprivileged`, which even root needs to be held by the limits of the system.
+/// Replaces this process with `program` under a limit: `files=N` open files, `queues=BYTES` for
+/// message queues, `space=BYTES` of address space, `file=BYTES` of file size, `refused=CALL,…` for
+/// a sandbox, or `unprivileged`, which root needs so that the limits of the system apply to it.
 ///
 /// # Errors
-/// What was refused.
+/// The refused operation.
 pub fn become_limited(limit: &str, program: &mut Command) -> Error {
     let applied = match limit.split_once('=') {
         Some(("files", count)) => {
@@ -142,10 +148,11 @@ pub fn become_limited(limit: &str, program: &mut Command) -> Error {
     applied.err().unwrap_or_else(|| program.exec())
 }
 
-/// Has the kernel refuse system calls from now on, as a sandbox does (EPERM), to this process and what it becomes.
+/// Makes the kernel refuse system calls with EPERM from now on, as a sandbox does, for this process
+/// and the programs that it executes.
 ///
 /// # Errors
-/// What was refused, and a call that is not known here.
+/// The refused operation, or a call that this function does not know.
 fn refuse(calls: &str) -> std::io::Result<()> {
     let number = |call: &str| match call {
         "mq_open" => Ok(nix::libc::SYS_mq_open),

@@ -1,4 +1,4 @@
-//! `publisher serve NAME --from FILE`, in a folder of its own.
+//! `publisher serve NAME --from FILE`, in its own directory.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -15,30 +15,31 @@ use crate::{LIMIT, until};
 pub struct Followed {
     /// The publisher.
     pub process: Process,
-    /// Has the table's rows, after [`Followed::becomes`].
+    /// The subscriber. It has the table's rows after [`Followed::becomes`].
     pub subscriber: UntypedSubscriber,
-    /// The table. Dropped after those who use it.
+    /// The table. Declared after its users, so that it is dropped after them.
     pub table: Table,
     folder: TempDir,
     file: PathBuf,
 }
 
 impl Followed {
-    /// A file of that name and content, a publisher with these options, and its first rows, as [`Followed::becomes`]
-    /// writes them.
+    /// Creates a file with that name and content, starts a publisher with `options`, and waits for
+    /// the first rows, written as for [`Followed::becomes`].
     ///
     /// # Panics
-    /// If it does not get there.
+    /// If the table does not get these rows.
     pub fn start(name: &str, content: &str, options: &[&str], rows: &[&str]) -> Self {
         let mut followed = Self::begin(name, content, options);
         followed.becomes(rows);
         followed
     }
 
-    /// As [`Followed::start`], for more rows than one writes down.
+    /// Does what [`Followed::start`] does, without waiting for rows: for tables with too many to
+    /// list.
     ///
     /// # Panics
-    /// If it does not publish.
+    /// If the publisher does not publish.
     pub fn begin(name: &str, content: &str, options: &[&str]) -> Self {
         let folder = tempfile::tempdir().expect("a folder for the test");
         let file = folder.path().join(name);
@@ -48,10 +49,10 @@ impl Followed {
         Self::of(process, table, folder, file)
     }
 
-    /// Of a publisher that was started already.
+    /// Wraps a publisher that is already running.
     ///
     /// # Panics
-    /// If it does not publish.
+    /// If the publisher does not publish.
     pub fn of(process: Process, table: Table, folder: TempDir, file: PathBuf) -> Self {
         let builder = UntypedSubscriber::builder(table.name());
         let subscriber = builder.open_within(LIMIT);
@@ -65,12 +66,12 @@ impl Followed {
         }
     }
 
-    /// The file.
+    /// Returns the path of the file.
     pub fn file(&self) -> &Path {
         &self.file
     }
 
-    /// Its folder.
+    /// Returns the directory of the file.
     pub fn folder(&self) -> &Path {
         self.folder.path()
     }
@@ -78,25 +79,26 @@ impl Followed {
     /// Writes to the file in place, as `>` does.
     ///
     /// # Panics
-    /// If it cannot.
+    /// If the file cannot be written.
     pub fn write(&self, content: &str) {
         std::fs::write(&self.file, content).expect("a file that can be written");
     }
 
-    /// Puts another file in its place, as editors do.
+    /// Replaces the file by another one with rename, as editors do.
     ///
     /// # Panics
-    /// If it cannot.
+    /// If the file cannot be replaced.
     pub fn replace(&self, content: &str) {
         let next = self.folder.path().join(".next");
         std::fs::write(&next, content).expect("a file that can be written");
         std::fs::rename(next, &self.file).expect("a place for it");
     }
 
-    /// Waits until these are the rows: cells joined by `|`, in any order.
+    /// Waits until the table has these rows. A row is its cells joined by `|`; the order does not
+    /// matter.
     ///
     /// # Panics
-    /// If they are never.
+    /// If the table never has these rows.
     pub fn becomes(&mut self, rows: &[&str]) {
         let mut expected: Vec<String> = rows.iter().map(|row| (*row).to_owned()).collect();
         expected.sort_unstable();
@@ -116,23 +118,23 @@ impl Followed {
         }
     }
 
-    /// The rows that the subscriber has.
+    /// Returns the rows that the subscriber has.
     pub fn rows(&self) -> Vec<String> {
         let mut rows: Vec<String> = self.subscriber.iter().map(printed).collect();
         rows.sort_unstable();
         rows
     }
 
-    /// The table's version.
+    /// Returns the table's version.
     ///
     /// # Panics
-    /// If it is gone.
+    /// If the table no longer exists.
     pub fn version(&self) -> u64 {
         let info = common::inspect(self.table.name(), None);
         info.expect("it is published").version
     }
 
-    /// Waits until its stderr says `text` so often.
+    /// Waits until the publisher's stderr contains `text` `times` times.
     ///
     /// # Panics
     /// If it never does.
@@ -143,10 +145,11 @@ impl Followed {
         assert_eq!(stderr.matches(text).count(), times, "{stderr}");
     }
 
-    /// Ends it by SIGTERM, which is a good end and leaves nothing.
+    /// Stops the publisher with SIGTERM, which ends it with exit code 0 and leaves no objects.
+    /// Returns its stderr.
     ///
     /// # Panics
-    /// If it is not.
+    /// If the publisher fails or leaves objects.
     pub fn stop(mut self) -> String {
         self.process.signal(nix::sys::signal::Signal::SIGTERM);
         self.process.ends_with(0);
@@ -155,7 +158,7 @@ impl Followed {
     }
 }
 
-/// The command that serves a file.
+/// Returns the command that serves a file.
 pub fn serve(table: &Table, file: &Path, options: &[&str]) -> Command {
     let mut command = publisher();
     command

@@ -1,4 +1,4 @@
-//! A process that leaves what it has to a child of `fork`, which drops it.
+//! A process that leaves its handles to a child of `fork`, which drops them.
 #![allow(unsafe_code)]
 
 use std::fs::{File, read_link};
@@ -18,21 +18,21 @@ use crate::LIMIT;
 use crate::role_io::{fail, say};
 use crate::script::Item;
 
-/// Files that the child opens for itself.
+/// Number of files that the child opens for itself.
 const OWN_FILES: usize = 16;
-/// Descriptors above this one are not looked at.
+/// Limit of the descriptors that are checked: those with this number or above are not.
 const DESCRIPTORS: i32 = 256;
 
-/// How the child differs from its parent.
+/// Difference between the child and its parent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Place {
-    /// In nothing.
+    /// No difference.
     Same,
-    /// The parent has no descriptor free.
+    /// The parent has no free descriptor.
     Full,
-    /// The parent has lowered the limit of open files, and the child raises it again.
+    /// The parent lowered the limit of open files, and the child raises it again.
     Lowered,
-    /// It is the first process of a pid namespace, as its parent is.
+    /// The child is the first process of a pid namespace, as is its parent.
     OtherPids,
 }
 
@@ -53,21 +53,22 @@ fn limit_files(files: u64) -> nix::Result<()> {
     setrlimit(Resource::RLIMIT_NOFILE, files, hard)
 }
 
-/// The numbers of open descriptors. Needs none itself.
+/// Returns the numbers of open descriptors. Needs no descriptor itself.
 fn open_descriptors() -> Vec<i32> {
     let is_open = |number: &i32| read_link(format!("/proc/self/fd/{number}")).is_ok();
     (0..DESCRIPTORS).filter(is_open).collect()
 }
 
-/// Publishes a row at table `name`, sleeps there as a subscriber in the way that is called `wake`, and forks a child in that `place`.
-/// The child opens files, drops all that its parent had, and must still have its files. Says "open", then whether the
-/// child went well, and stays until stdin has a line.
+/// Publishes a row at table `name`, parks there as a subscriber of wake kind `wake`, and forks a
+/// child whose difference is `place`. The child opens files, drops all handles of its parent, and
+/// must still have its files. Prints "open", then the result of the child, and waits for a line on
+/// stdin.
 ///
 /// # Errors
-/// What a publisher or a subscriber is refused.
+/// The errors of the publisher and of the subscriber.
 pub fn play(name: &str, wake: &str, place: &str) -> common::Result<()> {
     let place = Place::named(place).unwrap_or_else(|| fail("no such place"));
-    // A failing test kills the parent of this process, which may only wait for it.
+    // A failing test kills the parent of this process, which only waits for it.
     set_pdeathsig(Signal::SIGKILL).unwrap_or_else(|errno| fail(errno));
     let mut publisher = Publisher::<Item>::builder(name).open()?;
     let mut tx = publisher.begin();
@@ -79,7 +80,7 @@ pub fn play(name: &str, wake: &str, place: &str) -> common::Result<()> {
     subscriber.wait(Some(Duration::from_millis(1)))?;
     publisher.maintain()?;
     say("open");
-    // Each of these leaves less to the child than it may need.
+    // Each of these leaves the child with fewer resources than it may need.
     let mut filling = Vec::new();
     let prepared = match place {
         Place::Same => Ok(()),
@@ -110,7 +111,7 @@ pub fn play(name: &str, wake: &str, place: &str) -> common::Result<()> {
                     "{} own files, {lost:?} of them were closed; {kept} locks of the parent were kept",
                     own.len()
                 );
-                // Dropped they would be closed again.
+                // Dropping the files would close their descriptors a second time.
                 std::process::exit(1);
             }
             std::process::exit(0)
@@ -126,7 +127,7 @@ pub fn play(name: &str, wake: &str, place: &str) -> common::Result<()> {
     publisher.close()
 }
 
-/// Waits for the end of the child. It is killed if it does not end within [`LIMIT`].
+/// Waits for the child to end. Kills it if it does not end within [`LIMIT`].
 fn wait_for(child: Pid) -> String {
     let begun = Instant::now();
     loop {

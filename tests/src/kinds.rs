@@ -1,6 +1,7 @@
-//! Processes that follow a table in each way that there is to be woken.
+//! Processes that follow a table with each wake kind.
 //!
-//! Their re-check never comes unless told otherwise: whoever gets to the end was woken each time.
+//! Unless a test sets another one, their re-check interval never ends, so a process that finishes
+//! was woken each time.
 
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
@@ -17,16 +18,16 @@ use crate::role_io::{end_with_stdin, fail, say, stay, told_to_end};
 use crate::script::Item;
 use crate::{LIMIT, NEVER};
 
-/// A way to be woken, as tests and roles name it: a kind, and whether it has a directory of its own.
+/// A wake kind as tests and roles name it, with or without a directory.
 #[derive(Clone, Copy, Debug)]
 pub struct Kind {
-    /// As text.
+    /// The wake kind as text.
     pub wake: &'static str,
-    /// Whether it makes something in a directory that it is given.
+    /// True if the subscriber creates an object in a given directory.
     pub in_directory: bool,
 }
 
-/// All that differ in what they do.
+/// All kinds that differ in behaviour.
 pub const KINDS: &[Kind] = &[
     kind("auto"),
     kind("mq"),
@@ -55,12 +56,13 @@ const fn kind(wake: &'static str) -> Kind {
 }
 
 impl Kind {
-    /// Whether it learns of a death by its descriptor, and not by the re-check.
+    /// Returns true if the subscriber learns of a death through its descriptor, and not by the
+    /// re-check.
     pub fn sleeps_on_descriptors(self) -> bool {
         !["futex", "spin", "spin:20us+futex"].contains(&self.wake)
     }
 
-    /// What a role takes: the kind, and the directory or a minus.
+    /// Returns the arguments of a role: the kind, and the directory or `-`.
     pub fn arguments(self, directory: &Path) -> [String; 2] {
         let place = match self.in_directory {
             true => directory.display().to_string(),
@@ -70,7 +72,7 @@ impl Kind {
     }
 }
 
-/// What a role was told.
+/// Arguments of a role.
 struct Told {
     name: String,
     wake: WakeKind,
@@ -94,12 +96,12 @@ impl Told {
     }
 }
 
-/// Plays the role that the arguments name: `ROLE NAME KIND PLACE …`.
+/// Runs the role that the arguments name: `ROLE NAME KIND PLACE …`.
 ///
 /// # Errors
-/// What the library says.
+/// The errors of the library.
 pub fn play(mut arguments: impl Iterator<Item = String>) -> Result<()> {
-    // What a subscriber has to say of how it is woken.
+    // Warnings of the subscriber about its wake kind go to stderr.
     let log =
         tracing_subscriber::fmt().with_max_level(tracing_subscriber::filter::LevelFilter::WARN);
     log.with_writer(std::io::stderr).without_time().init();
@@ -126,7 +128,7 @@ pub fn play(mut arguments: impl Iterator<Item = String>) -> Result<()> {
     }
 }
 
-/// `… PONG COUNT`: sleeps until the table changes, says so by a commit of PONG, that many times.
+/// `… PONG COUNT`: parks until the table changes and answers with a commit of PONG, COUNT times.
 fn echo(told: &Told) -> Result<()> {
     end_with_stdin();
     let mut pings = told.builder().open()?;
@@ -134,7 +136,8 @@ fn echo(told: &Told) -> Result<()> {
     let mut pongs = Publisher::<Item>::builder(pong).capacity(1).open()?;
     say("open");
     for expected in 1..=told.number(1) {
-        // Without an end: who gives up waiting looks once more, and would find what it was not woken for.
+        // No timeout: a `wait` that times out checks once more, and would find a commit without a
+        // wake-up.
         while pings.wait(None)?.is_empty() {}
         let mut tx = pongs.begin();
         tx.upsert(&Item::new((0, 0), expected))?;
@@ -145,7 +148,7 @@ fn echo(told: &Told) -> Result<()> {
     Ok(())
 }
 
-/// `… [RECHECK_MS]`: says what it knows when it is open, and at each news after it.
+/// `… [RECHECK_MS]`: prints the state when it is open, and again after each wake-up.
 fn follow(told: &Told) -> Result<()> {
     end_with_stdin();
     let builder = match told.rest.first() {
@@ -166,7 +169,7 @@ fn follow(told: &Told) -> Result<()> {
     }
 }
 
-/// Has its place in the registry, and is awake.
+/// Takes its wake slot and stays awake.
 fn awake(told: &Told) -> Result<()> {
     let mut subscriber = told.builder().open()?;
     subscriber.wait(Some(Duration::from_millis(1)))?;
@@ -176,7 +179,8 @@ fn awake(told: &Told) -> Result<()> {
     Ok(())
 }
 
-/// Follows by its descriptor, and says each version. At the end of stdin it says how many threads are left when it has gone.
+/// Follows the table through its descriptor and prints each version. At the end of stdin it prints
+/// the number of threads that remain after the subscriber is dropped.
 fn polled(told: &Told) -> Result<()> {
     let mut subscriber = told.builder().open()?;
     let refused = |errno: nix::errno::Errno| -> ! { fail(errno) };
@@ -205,7 +209,8 @@ fn polled(told: &Told) -> Result<()> {
     Ok(())
 }
 
-/// `… COUNT`: so many subscribers, a thread each. Says a version when all of them have come to it.
+/// `… COUNT`: runs COUNT subscribers, each in its own thread. Prints a version when all of them
+/// have reached it.
 fn crowd(told: &Told) -> Result<()> {
     end_with_stdin();
     let count = told.number(0);
@@ -236,8 +241,8 @@ fn crowd(told: &Told) -> Result<()> {
     Ok(())
 }
 
-/// Lives in a signal loop: the signal is blocked, and taken out by `sigwait`. Says each version. At the end of stdin it
-/// calls `wait` instead, which is not told of signals then.
+/// Runs a signal loop: the signal is blocked, and received by `sigwait`. Prints each version. At
+/// the end of stdin it calls `wait` instead, which is not woken by signals then.
 fn signal_loop(told: &Told) -> Result<()> {
     let set = SigSet::from_iter([Signal::SIGUSR1]);
     set.thread_block().unwrap_or_else(|errno| fail(errno));

@@ -1,34 +1,35 @@
-//! What the tests with real processes stand on.
+//! Support code for the tests that run real processes.
 //!
-//! - [`clean`]: commands whose surroundings do not depend on what runs the tests;
-//! - [`table`]: a name for one test, and the removal of everything that bears it;
-//! - [`process`]: a child with its output, killed and told about if the test fails;
+//! - [`clean`]: commands whose environment does not depend on the process that runs the tests;
+//! - [`table`]: a table name for one test, and the removal of every object with that name;
+//! - [`process`]: a child with its output; it is killed, and its output printed, if the test fails;
 //! - [`programs`]: the binaries of this workspace, built for this run;
-//! - [`checked_rows`]: rows that show by themselves whether a transaction was seen half;
-//! - [`script`]: random transactions that two processes can make alike, and the model they lead to;
-//! - [`manager`]: a service manager, which programs tell that they are ready and alive;
-//! - [`mirror`]: a copy that knows only the changes it was told;
+//! - [`checked_rows`]: rows from which a reader can detect a partly visible transaction;
+//! - [`script`]: random transactions that two processes can both generate, and the resulting model;
+//! - [`manager`]: a service manager, to which programs report that they are ready and alive;
+//! - [`mirror`]: a copy that is maintained only from reported changes;
 //! - [`model`]: steps, reference table and publisher of the model-based test;
 //! - [`serving`]: a `publisher serve` that is fed line by line;
-//! - [`published`]: a table with all that is hard to print;
+//! - [`published`]: a table with values that are hard to print;
 //! - [`stepper`]: a role that is run instruction by instruction;
-//! - [`scenario`]: what such a role does, and the tables that it may be seen with;
-//! - [`object_state`]: the bytes that a table shares, at one instant;
-//! - [`replica`]: a copy of them under another name, as a publisher that died there would have left them;
-//! - [`confined`]: a /dev/shm and message queues of a test's own, and processes that may have less;
-//! - [`followed`]: a `publisher serve` of a file, in a folder of its own;
-//! - [`forked`]: a process that leaves what it has to a child of `fork`;
-//! - [`kinds`]: processes that are woken in each way that there is;
-//! - [`piped`]: a table that follows another, by both programs and a pipe;
-//! - [`soak`]: all of it at random, for as long as one likes;
-//! - [`screen`]: a terminal that shows what a full-screen program draws;
-//! - [`terminal`]: a terminal of any width for a child to write to;
-//! - [`other_user`]: programs that another user runs;
-//! - [`vandal`]: a neighbour who does all the harm that permissions allow;
-//! - [`role_io`]: how a role speaks to the test that plays it;
-//! - [`netns`]: a network namespace of a test's own.
+//! - [`scenario`]: the actions of such a role, and the tables that a reader may see during them;
+//! - [`object_state`]: the shared bytes of a table at one instant;
+//! - [`replica`]: a copy of those bytes under another name, as left by a publisher that died there;
+//! - [`confined`]: a private /dev/shm and message queues for a test, and processes with lower
+//!   limits;
+//! - [`followed`]: a `publisher serve` of a file in its own directory;
+//! - [`forked`]: a process that leaves its handles to a child of `fork`;
+//! - [`kinds`]: processes that are woken by each wake kind;
+//! - [`piped`]: a table that follows another one, through both programs and a pipe;
+//! - [`soak`]: all of the above at random, for any length of time;
+//! - [`screen`]: a terminal that shows the output of a full-screen program;
+//! - [`terminal`]: a terminal of any width that a child writes to;
+//! - [`other_user`]: programs that run as another user;
+//! - [`vandal`]: a process of another user that does all the harm that permissions allow;
+//! - [`role_io`]: the protocol between a role and the test that runs it;
+//! - [`netns`]: a private network namespace for a test.
 //!
-//! A test waits for a condition and never for a time: [`LIMIT`] bounds how long until it gives up.
+//! A test waits for a condition and never for a time. [`LIMIT`] bounds the wait.
 
 pub mod checked_rows;
 pub mod clean;
@@ -61,17 +62,17 @@ pub mod vandal;
 use std::io::Write;
 use std::time::{Duration, Instant};
 
-/// Maximum time that a test waits for a condition: long enough for a loaded machine.
+/// Maximum time that a test waits for a condition. Long enough for a loaded machine.
 pub const LIMIT: Duration = Duration::from_secs(60);
 
-/// A re-check that never comes within a test: whoever is woken was woken by news.
+/// A re-check interval that never ends within a test, so that only a commit can wake a subscriber.
 pub const NEVER: Duration = Duration::from_secs(3600);
 
-/// The variable that names the file where it is noted what could not be run here.
+/// Environment variable that names the file in which skipped tests are recorded.
 pub const SKIPPED: &str = "TABLECAST_SKIPPED";
 
-/// Says that a test, or a part of it, could not be run here. Where `TABLECAST_SKIPPED` names a file it is noted there, so that
-/// it can be counted as what it is.
+/// Reports that a test, or a part of it, cannot run here. If `TABLECAST_SKIPPED` names a file, the
+/// reason is also appended to it, so that skipped tests can be counted.
 ///
 /// # Panics
 /// If that file cannot be written.
@@ -90,7 +91,7 @@ pub fn skip(reason: &str) {
 /// Waits until `condition` holds.
 ///
 /// # Panics
-/// If it does not within [`LIMIT`].
+/// If it does not hold within [`LIMIT`].
 pub fn until(what: &str, mut condition: impl FnMut() -> bool) {
     let begun = Instant::now();
     while !condition() {

@@ -1,4 +1,5 @@
-//! A service manager: the socket at which programs say that they are ready, how they are and that they live.
+//! A service manager: the socket to which programs report that they are ready, their status, and
+//! that they are alive.
 
 use std::ffi::OsString;
 use std::os::linux::net::SocketAddrExt;
@@ -11,7 +12,7 @@ use tempfile::TempDir;
 
 use crate::LIMIT;
 
-/// What a service manager hears, by datagrams.
+/// A service manager that receives notifications as datagrams.
 pub struct Manager {
     socket: UnixDatagram,
     name: OsString,
@@ -19,10 +20,10 @@ pub struct Manager {
 }
 
 impl Manager {
-    /// One that listens at an abstract address.
+    /// Creates a manager that listens at an abstract address.
     ///
     /// # Panics
-    /// If it cannot.
+    /// If the socket cannot be created.
     pub fn abstract_one() -> Self {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
@@ -35,10 +36,10 @@ impl Manager {
         }
     }
 
-    /// One that listens at a path.
+    /// Creates a manager that listens at a path.
     ///
     /// # Panics
-    /// If it cannot.
+    /// If the socket cannot be created.
     pub fn at_path() -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("notify");
@@ -49,23 +50,23 @@ impl Manager {
         }
     }
 
-    /// The program as a service of this manager.
+    /// Makes the program a service of this manager.
     pub fn serves<'c>(&self, program: &'c mut Command) -> &'c mut Command {
         program.env("NOTIFY_SOCKET", &self.name)
     }
 
-    /// The next datagram, as lines.
+    /// Returns the next datagram as lines.
     ///
     /// # Panics
-    /// If there is none within [`LIMIT`].
+    /// If none arrives within [`LIMIT`].
     pub fn next(&self) -> Vec<String> {
         self.next_within(LIMIT).expect("a word from the service")
     }
 
-    /// The next datagram within that time.
+    /// Returns the next datagram that arrives within `time`.
     ///
     /// # Panics
-    /// If it is no text.
+    /// If it is not text.
     pub fn next_within(&self, time: Duration) -> Option<Vec<String>> {
         let mut buffer = [0; 4096];
         let deadline = Instant::now() + time;
@@ -84,10 +85,10 @@ impl Manager {
         }
     }
 
-    /// The next datagram in which a line begins so.
+    /// Returns the next datagram that has a line with this beginning.
     ///
     /// # Panics
-    /// If there is none in time.
+    /// If none arrives within [`LIMIT`].
     pub fn hears(&self, beginning: &str) -> Vec<String> {
         let begun = Instant::now();
         loop {
@@ -100,7 +101,7 @@ impl Manager {
         }
     }
 
-    /// All that has been said and was not read yet.
+    /// Returns all datagrams that were sent and not read yet.
     pub fn heard(&self) -> Vec<Vec<String>> {
         std::iter::from_fn(|| self.next_within(Duration::ZERO)).collect()
     }

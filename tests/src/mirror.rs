@@ -1,4 +1,4 @@
-//! A copy that knows only the changes it was told.
+//! A copy that is maintained only from reported changes.
 
 use std::collections::HashMap;
 use std::fmt::Debug;
@@ -6,11 +6,11 @@ use std::hash::Hash;
 
 use common::{Change, Changes, Row};
 
-/// Rows by key, changed by [`Mirror::apply`] only.
+/// Rows by key. Only [`Mirror::apply`] changes them.
 #[derive(Clone, Debug)]
 pub struct Mirror<R: Row> {
     rows: HashMap<R::Key, R>,
-    /// How many changes were applied.
+    /// Number of changes that were applied.
     pub applied: u64,
 }
 
@@ -30,10 +30,11 @@ impl<R: Row + Debug + PartialEq> Mirror<R>
 where
     R::Key: Eq + Hash + Debug,
 {
-    /// Applies what was told.
+    /// Applies reported changes.
     ///
     /// # Panics
-    /// If it is not the truth: something created that is here, updated from what is not here or to the same, a key twice.
+    /// If a change is wrong: it creates a key that exists, updates a key that does not exist,
+    /// updates a row to equal content, or repeats a key.
     pub fn apply(&mut self, changes: &Changes<'_, R>) {
         let mut told = std::collections::HashSet::new();
         for change in changes {
@@ -57,7 +58,7 @@ where
         assert_eq!(told.len(), changes.len());
     }
 
-    /// The rows.
+    /// Returns the rows.
     pub fn rows(&self) -> &HashMap<R::Key, R> {
         &self.rows
     }

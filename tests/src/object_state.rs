@@ -1,7 +1,7 @@
-//! The bytes that a table shares, at one instant.
+//! The shared bytes of a table at one instant.
 //!
-//! A [`Scene`] looks at a table from outside, by reads alone, and cheaply enough to do so after each instruction of its
-//! publisher. A [`Picture`] is what it saw.
+//! A [`Scene`] observes a table from outside, by reads alone. This is cheap enough to do after each
+//! instruction of the table's publisher. A [`Picture`] is one observation.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -12,26 +12,26 @@ use common::inspect::DIRECTORY;
 use common::internals::header;
 use common::internals::registry_name;
 
-/// Who bears the name of the table.
+/// The region that has the table's name.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Named {
-    /// Nobody.
+    /// No region has the name.
     #[default]
     Nothing,
-    /// The region that bore it at the beginning.
+    /// The region that had the name at the beginning.
     First,
-    /// Another one.
+    /// Another region.
     Other,
 }
 
-/// All that a table shares, at one instant.
+/// All shared objects of a table at one instant.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Picture {
     pub(crate) lock: bool,
     named: Named,
-    /// The region that bore the name at the beginning.
+    /// The region that had the name at the beginning.
     pub(crate) first: Option<Vec<u8>>,
-    /// The region that bears it now, if that is another one.
+    /// The region that has the name now, if it is another one.
     pub(crate) other: Option<Vec<u8>>,
     /// The region that is about to take the name.
     pub(crate) next: Option<Vec<u8>>,
@@ -45,7 +45,8 @@ pub(crate) fn word_of(bytes: &[u8], word: usize) -> u64 {
     })
 }
 
-/// What a file has beyond the end of the other counts as zeros there: growing it stores nothing.
+/// Counts the words that differ. The shorter file counts as extended with zeros, because growing a
+/// file stores nothing.
 fn differing_words(one: &[u8], other: &[u8]) -> usize {
     let words = one.len().max(other.len()) / 8;
     (0..words)
@@ -54,7 +55,7 @@ fn differing_words(one: &[u8], other: &[u8]) -> usize {
 }
 
 impl Picture {
-    /// The region that bears the name.
+    /// Returns the region that has the name.
     pub fn region(&self) -> Option<&[u8]> {
         match self.named {
             Named::Nothing => None,
@@ -63,27 +64,29 @@ impl Picture {
         }
     }
 
-    /// Who bears the name.
+    /// Returns which region has the name.
     pub fn named(&self) -> Named {
         self.named
     }
 
-    /// Returns true if the region that had the name at the beginning was removed, and no other region has the name.
+    /// Returns true if the region that had the name at the beginning was removed, and no other
+    /// region has the name.
     pub fn is_removed(&self) -> bool {
         self.named == Named::Nothing && self.first.is_some()
     }
 
-    /// A word of the header of the region that bears the name; 0 if there is none.
+    /// Returns a word of the header of the region that has the name, or 0 if there is no such
+    /// region.
     pub fn word(&self, word: usize) -> u64 {
         self.region().map_or(0, |region| word_of(region, word))
     }
 
-    /// The last commit of the region that bears the name.
+    /// Returns the last commit of the region that has the name.
     pub fn commit(&self) -> u64 {
         self.word(header::COMMIT)
     }
 
-    /// How many words differ in what both have.
+    /// Returns the number of words that differ in objects that both pictures have.
     pub fn words_from(&self, other: &Self) -> usize {
         let regions = [
             (&self.first, &other.first),
@@ -100,7 +103,7 @@ impl Picture {
         regions.sum::<usize>() + registries.sum::<usize>()
     }
 
-    /// How many objects only one of both has under its name.
+    /// Returns the number of objects that only one of both pictures has under their name.
     pub fn names_from(&self, other: &Self) -> usize {
         let ids = |picture: &Self| picture.registries.keys().copied().collect::<Vec<u64>>();
         usize::from(self.lock != other.lock)
@@ -109,7 +112,7 @@ impl Picture {
             + usize::from(ids(self) != ids(other))
     }
 
-    /// The registries that a region of it names.
+    /// Returns the registries that are named in the regions of this picture.
     fn named_registries(&self) -> impl Iterator<Item = u64> {
         let regions = [&self.first, &self.other, &self.next];
         let ids = regions.into_iter().flatten();
@@ -117,7 +120,7 @@ impl Picture {
     }
 }
 
-/// Where objects of a table stand.
+/// Paths of a table's objects.
 pub(crate) struct Paths {
     pub(crate) name: String,
 }
@@ -137,7 +140,7 @@ fn is_same(one: &File, other: &File) -> bool {
     number(one) == number(other)
 }
 
-/// A table, looked at from outside.
+/// A table that is observed from outside.
 pub struct Scene {
     paths: Paths,
     first: Option<File>,
@@ -149,7 +152,7 @@ pub struct Scene {
 }
 
 impl Scene {
-    /// The table as it is now.
+    /// Observes the table as it is now.
     pub fn new(name: &str) -> Self {
         let paths = Paths {
             name: name.to_owned(),
@@ -168,12 +171,13 @@ impl Scene {
         scene
     }
 
-    /// What was seen last.
+    /// Returns the last observation.
     pub fn now(&self) -> &Picture {
         &self.now
     }
 
-    /// Looks again, also at the names if these may have changed; whether anything is new.
+    /// Observes the table again, and also its names if `at_names` is set. Returns true if anything
+    /// changed.
     pub fn look(&mut self, at_names: bool) -> bool {
         let mut changed = at_names && self.look_at_names();
         let Self {
@@ -193,7 +197,7 @@ impl Scene {
             changed |= look_at(file.as_ref(), seen, scratch);
         }
         if at_names {
-            // By the names in the regions that were just read.
+            // The regions that were just read name the registries.
             changed |= self.look_for_registries();
         }
         let Self {
@@ -210,8 +214,8 @@ impl Scene {
         changed
     }
 
-    /// What a process has open that bears a name, though nobody finds it who looks at the table. Should it die now, that
-    /// would stay for ever.
+    /// Returns the named objects that a process has open and that a sweep cannot find from the
+    /// table. If the process died now, they would never be removed.
     ///
     /// # Panics
     /// If there is no such process.
@@ -268,7 +272,7 @@ impl Scene {
     }
 }
 
-/// Reads a file that may have become longer; whether it is not as it was seen.
+/// Reads a file that may have grown. Returns true if it differs from the last observation.
 fn look_at(file: Option<&File>, seen: &mut Option<Vec<u8>>, scratch: &mut Vec<u8>) -> bool {
     let Some(file) = file else {
         return seen.take().is_some();

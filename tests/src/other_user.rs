@@ -1,4 +1,5 @@
-//! Programs that are run by another user. Only root can be two users, so others skip such tests, and say so.
+//! Programs that run as another user. Only root can run processes of two users; other users skip
+//! such tests, which is reported.
 
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
@@ -12,19 +13,20 @@ use crate::skip;
 
 /// The user `nobody`.
 pub struct Stranger {
-    /// Its user id.
+    /// User id of `nobody`.
     pub user: u32,
-    /// Its own group.
+    /// Primary group of `nobody`.
     pub group: u32,
-    /// Programs where a stranger may run them.
+    /// Directory with copies of programs that `nobody` may run.
     directory: tempfile::TempDir,
 }
 
 impl Stranger {
-    /// None, which is said, if this process cannot be somebody else.
+    /// Returns the user `nobody`. Skips the test and returns None if this process cannot switch
+    /// users.
     ///
     /// # Panics
-    /// If there is no folder for the stranger's programs.
+    /// If there is no directory for the programs.
     pub fn new() -> Option<Self> {
         let nobody = User::from_name("nobody").ok().flatten();
         let Some(nobody) = nobody.filter(|_| geteuid().is_root()) else {
@@ -45,18 +47,19 @@ impl Stranger {
         let name = program.file_name().expect("a program has a name");
         let copy = self.directory.path().join(name);
         if !copy.exists() {
-            // By another process: one that another thread starts meanwhile would inherit the descriptor, and nobody can run
-            // what somebody may still write to.
+            // Another process makes the copy. If this process did, a child that another thread
+            // starts in the meantime would inherit the descriptor, and a file that is open for
+            // writing cannot be executed.
             let copied = command("cp").arg(program).arg(&copy).status();
             assert!(copied.is_ok_and(|status| status.success()), "a copy");
         }
         copy
     }
 
-    /// The same command, run by the stranger, in `group`.
+    /// Returns the same command, run by `nobody` in `group`.
     ///
     /// # Panics
-    /// If its program cannot be copied to where the stranger may run it.
+    /// If its program cannot be copied to where `nobody` may run it.
     pub fn runs(&self, theirs: &Command, group: u32) -> Command {
         let mut copy = command(self.copy(Path::new(theirs.get_program())));
         copy.args(theirs.get_args()).uid(self.user).gid(group);

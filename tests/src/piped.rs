@@ -1,4 +1,5 @@
-//! `subscriber watch A --format jsonl | publisher serve B --from -`, of tables of [`Item`](crate::script::Item)s.
+//! `subscriber watch A --format jsonl | publisher serve B --from -`, of tables of
+//! [`Item`](crate::script::Item)s.
 
 use std::process::Stdio;
 
@@ -6,10 +7,11 @@ use crate::process::Process;
 use crate::programs::{publisher, subscriber};
 use crate::table::Table;
 
-/// Both programs, with more arguments for each. What starts the two keeps no end of the pipe between them.
+/// Starts both programs, with more arguments for each. This process keeps no end of the pipe
+/// between them.
 ///
 /// # Panics
-/// If one does not start.
+/// If one of them does not start.
 pub fn piped(
     from: &Table,
     to: &Table,

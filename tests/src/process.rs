@@ -1,4 +1,5 @@
-//! A child process: its output as it comes, its end within a bound, and all of it on stderr if the test fails.
+//! A child process whose output is collected as it arrives and whose end is awaited within a limit.
+//! If the test fails, all of its output goes to stderr.
 
 use std::io::{Read, Write};
 use std::os::unix::process::ExitStatusExt;
@@ -22,7 +23,7 @@ pub struct Process {
 }
 
 impl Process {
-    /// Starts a command with pipes on all three ends.
+    /// Starts a command with pipes for stdin, stdout and stderr.
     ///
     /// # Panics
     /// If it cannot be started.
@@ -30,7 +31,7 @@ impl Process {
         Self::start_with(command.stdin(Stdio::piped()))
     }
 
-    /// Starts a command whose stdin is as it was set.
+    /// Starts a command with the stdin that the caller set.
     ///
     /// # Panics
     /// If it cannot be started.
@@ -64,7 +65,8 @@ impl Process {
         }
     }
 
-    /// Starts a command whose stdin is as it was set and whose stdout goes to `stdout` instead of here.
+    /// Starts a command with the stdin that the caller set. Its stdout goes to `stdout` and is not
+    /// collected.
     ///
     /// # Panics
     /// If it cannot be started.
@@ -72,7 +74,8 @@ impl Process {
         Self::spawn(command.stdout(stdout))
     }
 
-    /// Starts a command whose stdin is as it was set and whose outputs go elsewhere.
+    /// Starts a command with the stdin that the caller set. Its outputs go to `stdout` and `stderr`
+    /// and are not collected.
     ///
     /// # Panics
     /// If it cannot be started.
@@ -84,17 +87,18 @@ impl Process {
         Self::spawn_all(command.stdout(stdout).stderr(stderr))
     }
 
-    /// Runs a command without input to its end, which must be this exit code. Returns stdout and stderr.
+    /// Runs a command without input to its end, and expects this exit code. Returns stdout and
+    /// stderr.
     ///
     /// # Panics
-    /// If it ends otherwise, or not at all.
+    /// If the command ends otherwise, or not within the limit.
     pub fn run(command: &mut Command, code: i32) -> (String, String) {
         let mut process = Self::start_with(command.stdin(Stdio::null()));
         process.ends_with(code);
         (process.stdout(), process.stderr())
     }
 
-    /// The process id.
+    /// Returns the process id.
     pub fn id(&self) -> u32 {
         self.child.id()
     }
@@ -102,42 +106,42 @@ impl Process {
     /// Sends a signal.
     ///
     /// # Panics
-    /// If there is no such process any more.
+    /// If the process no longer exists.
     pub fn signal(&self, signal: Signal) {
         kill(Pid::from_raw(self.id() as i32), signal).expect("a process that was not waited for");
     }
 
-    /// Stops it by SIGSTOP, and waits until it stands.
+    /// Sends SIGSTOP and waits until the process is stopped.
     ///
     /// # Panics
-    /// If there is no such process any more, or it does not stop.
+    /// If the process no longer exists or does not stop.
     pub fn stop(&self) {
         self.signal(Signal::SIGSTOP);
         until("it stands", || {
             let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.id()));
             let stat = stat.expect("a process that was not waited for");
-            // The state stands behind the name in brackets.
+            // The state follows the name in brackets.
             stat.rsplit(')')
                 .next()
                 .is_some_and(|rest| rest.starts_with(" T"))
         });
     }
 
-    /// Writes a line to its stdin.
+    /// Writes a line to the child's stdin.
     ///
     /// # Panics
-    /// If nobody reads it.
+    /// If the child no longer reads its stdin.
     pub fn write_line(&mut self, line: &str) {
         let input = self.input.as_mut().expect("stdin is open");
         writeln!(input, "{line}").expect("the child reads its stdin");
     }
 
-    /// Ends its stdin.
+    /// Closes the child's stdin.
     pub fn close_input(&mut self) {
         self.input = None;
     }
 
-    /// The next line of stdout that was not read yet; None at its end.
+    /// Returns the next unread line of stdout, or None at its end.
     ///
     /// # Panics
     /// If there is none within [`LIMIT`].
@@ -157,10 +161,10 @@ impl Process {
         line
     }
 
-    /// The next line of stdout that was not read yet.
+    /// Returns the next unread line of stdout.
     ///
     /// # Panics
-    /// If stdout ends before, or there is none within [`LIMIT`].
+    /// If stdout ends first, or there is no line within [`LIMIT`].
     pub fn line(&mut self) -> String {
         let line = self.next_line();
         line.unwrap_or_else(|| panic!("the output of {} ended", self.command))
@@ -169,7 +173,7 @@ impl Process {
     /// Waits until all of stdout satisfies `condition`, and returns it.
     ///
     /// # Panics
-    /// If that does not happen.
+    /// If that does not happen within the limit.
     pub fn stdout_until(&mut self, condition: impl Fn(&str) -> bool) -> String {
         let what = format!("the stdout of {}", self.command);
         self.stdout.until(&what, condition)
@@ -178,28 +182,28 @@ impl Process {
     /// Waits until all of stderr satisfies `condition`, and returns it.
     ///
     /// # Panics
-    /// If that does not happen.
+    /// If that does not happen within the limit.
     pub fn stderr_until(&mut self, condition: impl Fn(&str) -> bool) -> String {
         let what = format!("the stderr of {}", self.command);
         self.stderr.until(&what, condition)
     }
 
-    /// All of stdout so far.
+    /// Returns all of stdout so far.
     pub fn stdout(&self) -> String {
         self.stdout.text()
     }
 
-    /// All of stderr so far.
+    /// Returns all of stderr so far.
     pub fn stderr(&self) -> String {
         self.stderr.text()
     }
 
-    /// Whether it still runs.
+    /// Returns true if the process still runs.
     pub fn is_running(&mut self) -> bool {
         matches!(self.child.try_wait(), Ok(None))
     }
 
-    /// Waits for its end, and for the end of its output.
+    /// Waits for the end of the process and of its output.
     ///
     /// # Panics
     /// If it does not end within [`LIMIT`].
@@ -222,18 +226,19 @@ impl Process {
         status
     }
 
-    /// Waits for its end, which must be this exit code.
+    /// Waits for the process to end with this exit code.
     ///
     /// # Panics
-    /// If it is another.
+    /// If it ends with another one.
     pub fn ends_with(&mut self, code: i32) {
         self.ends_within(LIMIT, code);
     }
 
-    /// Waits `limit` at most for its end, which must be this exit code: for what has much to do and not to wait for.
+    /// Waits at most `limit` for the process to end with this exit code. For a process that is busy
+    /// for longer than the default limit.
     ///
     /// # Panics
-    /// If it is another.
+    /// If it ends with another one, or not in time.
     pub fn ends_within(&mut self, limit: Duration, code: i32) {
         let status = self.end_within(limit);
         assert_eq!(
@@ -244,28 +249,28 @@ impl Process {
         );
     }
 
-    /// Waits for it to end well, and returns its stdout.
+    /// Waits for the process to succeed, and returns its stdout.
     ///
     /// # Panics
-    /// If it does not.
+    /// If it fails.
     pub fn finished(mut self) -> String {
         self.ends_with(0);
         self.stdout()
     }
 
-    /// Ends its stdin and waits for it to end well.
+    /// Closes the stdin of the process and waits for it to succeed.
     ///
     /// # Panics
-    /// If it does not.
+    /// If it fails.
     pub fn finish(&mut self) {
         self.close_input();
         self.ends_with(0);
     }
 
-    /// Kills it at once, and waits until it is dead.
+    /// Sends SIGKILL and waits until the process is dead.
     ///
     /// # Panics
-    /// If it died of anything else before.
+    /// If it ended for another reason before.
     pub fn kill(&mut self) {
         self.signal(Signal::SIGKILL);
         let status = self.end();
@@ -295,7 +300,7 @@ impl Drop for Process {
     }
 }
 
-/// The end of a long output.
+/// Returns the end of a long output.
 fn tail(text: &str) -> String {
     const LINES: usize = 60;
     let lines: Vec<&str> = text.lines().collect();
@@ -307,7 +312,8 @@ fn tail(text: &str) -> String {
         .fold(String::new(), |all, line| all + line + "\n")
 }
 
-/// One output of a child, read by a thread, so that no child ever waits for its test to read.
+/// One output of a child. A thread reads it, so that the child never blocks on a test that does not
+/// read.
 struct Stream {
     shared: Arc<(Mutex<Received>, Condvar)>,
     reader: Option<JoinHandle<()>>,
@@ -316,7 +322,7 @@ struct Stream {
 #[derive(Default)]
 struct Received {
     bytes: Vec<u8>,
-    /// How many of them were read by lines.
+    /// Number of bytes that were already returned as lines.
     read: usize,
     ended: bool,
 }
@@ -344,7 +350,7 @@ impl Stream {
         }
     }
 
-    /// Waits until `condition` holds, or the limit; whether it does.
+    /// Waits until `condition` holds or the limit passes. Returns true if it holds.
     fn wait(&self, mut condition: impl FnMut(&[u8], &mut usize, bool) -> bool) -> bool {
         let (received, more) = &*self.shared;
         let received = received.lock().expect("nobody panics with it");

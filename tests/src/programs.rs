@@ -1,4 +1,4 @@
-//! The programs of this workspace, built by this run and taken from where cargo says it put them.
+//! The programs of this workspace, built during this run and located by the output of cargo.
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -37,7 +37,8 @@ pub fn example_with(name: &str, features: &[&str]) -> Command {
     command(&built[name])
 }
 
-/// Returns a clean command for the role program at `path`. Use [`role!`](crate::role), which knows the path.
+/// Returns a clean command for the role program at `path`. Use [`role!`](crate::role), which knows
+/// the path.
 pub fn role(path: &str) -> Command {
     let mut command = command(path);
     // A role may have to skip something, as a test may.
@@ -47,7 +48,7 @@ pub fn role(path: &str) -> Command {
     command
 }
 
-/// The command that plays a role of `src/bin/role.rs`: `role!("ledger", name, 256)`.
+/// Returns the command that runs a role of `src/bin/role.rs`: `role!("ledger", name, 256)`.
 #[macro_export]
 macro_rules! role {
     ($($argument:expr),+ $(,)?) => {{
@@ -65,7 +66,8 @@ fn built(name: &str) -> PathBuf {
         .clone()
 }
 
-/// Builds programs in the profile of these tests. What lies in the target directory from before is never used.
+/// Builds programs in the profile of these tests. Older files in the target directory are never
+/// used.
 fn build(what: &[&str]) -> HashMap<String, PathBuf> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| env!("CARGO").into());
     let output = inheriting(cargo)

@@ -1,4 +1,4 @@
-//! A table with all that is hard to print, and its rows as they must be read.
+//! A table with values that are hard to print, and its rows as a reader must print them.
 
 use common::{RowBuf, Schema, UntypedPublisher};
 use serde_json::{Value, json};
@@ -7,11 +7,11 @@ use crate::process::Process;
 use crate::programs::subscriber;
 use crate::table::Table;
 
-/// Every kind of field.
+/// One field of every kind.
 pub const FIELDS: &str = "text:text(32),id:u64,signed:i64,small:i32,float:f32,double:f64,time:timestamp,\
      net:ipnet,v6:ipv6,v4:ipv4,mac:mac,flag:bool,byte:i8";
 
-/// Rows with what is hard to write, in the order of their keys.
+/// Returns rows with values that are hard to write, in key order.
 pub fn rows() -> Vec<Value> {
     let row = |text: &str, id: u64, double: Value, flag: bool| {
         json!({
@@ -32,14 +32,14 @@ pub fn rows() -> Vec<Value> {
 
 /// A table of [`rows`].
 pub struct Published {
-    /// Its name.
+    /// Name of the table.
     pub table: Table,
-    /// Its publisher.
+    /// Publisher of the table.
     pub publisher: UntypedPublisher,
 }
 
 impl Published {
-    /// Publishes it.
+    /// Publishes the table.
     ///
     /// # Panics
     /// If that fails.
@@ -55,10 +55,10 @@ impl Published {
         published
     }
 
-    /// Upserts rows.
+    /// Upserts rows in one transaction.
     ///
     /// # Panics
-    /// If they are none.
+    /// If they are not rows of this table.
     pub fn commit(&mut self, rows: &[Value]) {
         let schema = self.publisher.schema().clone();
         let mut tx = self.publisher.begin();
@@ -69,10 +69,10 @@ impl Published {
         tx.commit().unwrap();
     }
 
-    /// What `subscriber get` prints.
+    /// Returns the output of `subscriber get`.
     ///
     /// # Panics
-    /// If it fails.
+    /// If the command fails.
     pub fn get(&self, format: &str, keys: &[&str]) -> String {
         let mut command = subscriber();
         command
@@ -83,7 +83,7 @@ impl Published {
         stdout
     }
 
-    /// A `subscriber watch`.
+    /// Starts a `subscriber watch`.
     pub fn watch(&self, format: &str, options: &[&str]) -> Process {
         let mut command = subscriber();
         command
@@ -93,7 +93,7 @@ impl Published {
     }
 }
 
-/// A cell of CSV, as it must be for a value of JSON.
+/// Returns the CSV cell that must be printed for a JSON value.
 pub fn cell(value: &Value) -> String {
     match value {
         Value::String(text) => text.clone(),
@@ -101,17 +101,17 @@ pub fn cell(value: &Value) -> String {
     }
 }
 
-/// Lines of JSON.
+/// Parses lines of JSON.
 ///
 /// # Panics
-/// If they are none.
+/// If the text is not lines of JSON.
 pub fn lines(text: &str) -> Vec<Value> {
     text.lines()
         .map(|line| serde_json::from_str(line).unwrap())
         .collect()
 }
 
-/// Whether a record of CSV is a row.
+/// Asserts that a CSV record is this row.
 ///
 /// # Panics
 /// If it is not.
@@ -120,7 +120,7 @@ pub fn assert_is_row(names: &csv::StringRecord, cells: &csv::StringRecord, row: 
     for (name, found) in names.iter().zip(cells) {
         let expected = &row[name];
         match (expected, found.parse::<f64>()) {
-            // 1e300 has many spellings.
+            // 1e300 can be written in many ways, so floats are compared by value.
             (Value::Number(number), Ok(found)) if number.is_f64() => {
                 assert_eq!(number.as_f64(), Some(found), "{name}");
             }

@@ -1,7 +1,8 @@
-//! A copy of a table under another name: what a publisher would have left that died at an instant.
+//! A copy of a table under another name, in the state that a publisher leaves if it dies at a given
+//! instant.
 //!
-//! A [`Replica`] is made of a [`Picture`]. It becomes another picture in place, under the mappings of those who attached to
-//! it. Registries get names of their own.
+//! A [`Replica`] is made from a [`Picture`]. It can become another picture in place, under the
+//! mappings of attached readers. Registries get their own names.
 
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
@@ -19,12 +20,12 @@ pub struct Replica {
     paths: Paths,
     mask: u64,
     first: Option<File>,
-    /// With what a picture had in them: subscribers write to them, too.
+    /// The registries, with the bytes that the picture had in them: subscribers also write to them.
     registries: BTreeMap<u64, (File, Vec<u8>)>,
 }
 
 impl Replica {
-    /// Of a picture.
+    /// Creates a replica of a picture.
     pub fn new(picture: &Picture) -> Self {
         let table = Table::new("replica");
         let paths = Paths {
@@ -47,7 +48,7 @@ impl Replica {
         replica
     }
 
-    /// The table.
+    /// Returns the table.
     pub fn table(&self) -> &Table {
         &self.table
     }
@@ -97,7 +98,7 @@ impl Replica {
         });
     }
 
-    /// The bytes of a region, with the name of its registry as it is here.
+    /// Writes the bytes of a region, with the replica's name of the registry.
     fn write_region(&self, file: &File, bytes: &[u8]) {
         let mut bytes = bytes.to_vec();
         let id = word_of(&bytes, header::REGISTRY_ID);
@@ -108,7 +109,7 @@ impl Replica {
         file.write_all_at(&bytes, 0).expect("room in /dev/shm");
     }
 
-    /// What is left of it: of the names, and of the registries.
+    /// Returns the objects that remain: names of the table, and registries.
     pub fn leftovers(&self) -> Vec<String> {
         let ids = self
             .registries
@@ -138,7 +139,7 @@ fn create(path: &PathBuf) -> File {
     options.mode(0o600).open(path).expect("room in /dev/shm")
 }
 
-/// Leaves the name to `file`, which was made under it, or to nothing.
+/// Keeps the name if `file` was created under it; otherwise removes the name.
 fn place(path: &PathBuf, file: Option<File>) {
     if file.is_none() && path.exists() {
         std::fs::remove_file(path).expect("nobody else has such names");

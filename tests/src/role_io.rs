@@ -1,4 +1,5 @@
-//! How a role speaks to the test that plays it: by lines of stdout, until its stdin ends.
+//! The protocol between a role and the test that runs it: lines on stdout, until the role's stdin
+//! ends.
 
 use std::fmt::Display;
 use std::io::{Read, Write};
@@ -6,15 +7,15 @@ use std::process::exit;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// Ends as one that failed, and says why.
+/// Exits with a failure after printing the reason.
 pub fn fail(what: impl Display) -> ! {
     eprintln!("{what}");
     exit(1)
 }
 
-/// Says a line.
+/// Prints a line.
 pub fn say(line: impl Display) {
-    // Whoever listened is gone: then so is the test.
+    // The test that read this output is gone.
     if writeln!(std::io::stdout(), "{line}").is_err() {
         exit(0);
     }
@@ -25,7 +26,7 @@ pub fn stay() {
     let _end = std::io::stdin().read_to_end(&mut Vec::new());
 }
 
-/// Turns true at the end of stdin.
+/// Returns a flag that is set at the end of stdin.
 pub fn told_to_end() -> Arc<AtomicBool> {
     let end = Arc::new(AtomicBool::new(false));
     let told = Arc::clone(&end);
@@ -36,7 +37,7 @@ pub fn told_to_end() -> Arc<AtomicBool> {
     end
 }
 
-/// Ends with stdin, whatever it is doing.
+/// Exits the process when stdin ends.
 pub fn end_with_stdin() {
     std::thread::spawn(|| {
         stay();

@@ -1,17 +1,18 @@
-//! What a role does that is run instruction by instruction, and the tables that it may be seen with meanwhile.
+//! The actions of a role that is run instruction by instruction, and the tables that a reader may
+//! see during them.
 //!
 //! | play | between the marks |
 //! |---|---|
-//! | rewrite | three transactions that create, update and delete in a full table, so that slots are reused at once; upkeep before each |
-//! | growth | one that makes the region grow by two blocks; upkeep before it |
-//! | creation | a table is opened that is not there: region, registry, lock |
-//! | takeover | a table is opened that a dead publisher left in the middle of a commit |
-//! | successor | the same with a larger capacity, so that another region takes the name; a transaction there |
-//! | equal successor | the same with an equal capacity and more slots of the registry |
+//! | rewrite | three transactions that create, update and delete in a full table, so that slots are reused at once; maintenance before each |
+//! | growth | a transaction that makes the region grow by two blocks; maintenance before it |
+//! | creation | a table that does not exist is opened: region, registry, lock |
+//! | takeover | a table is opened whose publisher died in the middle of a commit |
+//! | successor | as takeover, with a larger capacity, so that another region takes the name; a transaction there |
+//! | equal successor | as takeover, with an equal capacity and more slots of the registry |
 //! | removed | the name of a live publisher's region is removed; maintenance makes a successor; a transaction there |
-//! | reshape | a live publisher takes other rows, in a successor of equal capacity; a transaction; both again with a larger one |
+//! | reshape | a live publisher changes the schema, in a successor of equal capacity; a transaction; both again with a larger one |
 //! | closing | a table is closed |
-//! | beats | some commits of one row, after a mark more: at that it has looked after its subscribers |
+//! | beats | some commits of one row, after an additional mark: by then the publisher has checked its subscribers |
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -21,16 +22,17 @@ use common::{Publisher, Result, Row, Schema, UntypedPublisher};
 
 use crate::script::{Item, ItemKey};
 
-/// Slots of the registry.
+/// Number of slots of the registry.
 pub const SLOTS: usize = 8;
 
-/// Rows that fit into the table of most plays.
+/// Capacity of the table in most plays.
 const CAPACITY: usize = 24;
 
 /// Rows by key.
 pub type Rows = BTreeMap<ItemKey, Item>;
 
-/// What one transaction does. Its rows are made beforehand, so that none of that is stepped.
+/// The changes of one transaction. Its rows are prepared in advance, so that their construction is
+/// not stepped.
 #[derive(Clone, Debug, Default)]
 pub struct Writes {
     deletes: Vec<ItemKey>,
@@ -51,10 +53,10 @@ impl Writes {
         }
     }
 
-    /// Commits them.
+    /// Commits the changes.
     ///
     /// # Errors
-    /// What the publisher refuses.
+    /// The errors of the publisher.
     pub fn commit(&self, publisher: &mut Publisher<Item>) -> Result<u64> {
         let mut tx = publisher.begin();
         for key in &self.deletes {
@@ -66,10 +68,10 @@ impl Writes {
         tx.commit()
     }
 
-    /// Commits them by an untyped publisher of [`Item`]s.
+    /// Commits the changes with an untyped publisher of [`Item`]s.
     ///
     /// # Errors
-    /// What the publisher refuses.
+    /// The errors of the publisher.
     fn commit_untyped(&self, publisher: &mut UntypedPublisher) -> Result<u64> {
         let mut tx = publisher.begin();
         for key in &self.deletes {
@@ -82,7 +84,7 @@ impl Writes {
         tx.commit()
     }
 
-    /// What they make of `rows`.
+    /// Applies the changes to `rows`.
     pub fn apply(&self, rows: &mut Rows) {
         for key in &self.deletes {
             rows.remove(key);
@@ -98,19 +100,19 @@ pub enum Play {
     Rewrite,
     /// A transaction that needs more blocks.
     Growth,
-    /// Opening what is not there.
+    /// Opening a table that does not exist.
     Creation,
-    /// Opening what a dead publisher left.
+    /// Opening a table that a dead publisher left.
     Takeover,
-    /// Opening it with a larger capacity.
+    /// Opening such a table with a larger capacity.
     Successor,
-    /// Opening it with more slots of the registry.
+    /// Opening such a table with more slots of the registry.
     EqualSuccessor,
     /// Maintenance after the region lost its name.
     Removed,
-    /// Taking other rows, with the same capacity and with a larger one.
+    /// Changing the schema, with the same capacity and with a larger one.
     Reshape,
-    /// Closing.
+    /// Closing the table.
     Closing,
     /// Commits of one row.
     Beats,
@@ -147,13 +149,13 @@ impl FromStr for Play {
 }
 
 impl Play {
-    /// How many commits [`Play::Beats`] makes.
+    /// Number of commits in [`Play::Beats`].
     pub const BEATS: u64 = 10;
 
-    /// Opens the table as this play does.
+    /// Opens the table with the options of this play.
     ///
     /// # Errors
-    /// As the publisher's builder.
+    /// The errors of the publisher's builder.
     pub fn open(self, name: &str) -> Result<Publisher<Item>> {
         let capacity = match self {
             Self::Growth => 1000,
@@ -170,10 +172,10 @@ impl Play {
             .open()
     }
 
-    /// The transactions before the first mark.
+    /// Returns the transactions before the first mark.
     pub fn history(self) -> Vec<Writes> {
         match self {
-            // Afterwards some rows are in their first copies, and others in their second ones.
+            // These leave some rows in their first copies and others in their second ones.
             Self::Rewrite | Self::Closing | Self::Removed | Self::Reshape => vec![
                 Writes::new([], 0..24, 1),
                 Writes::new([], 0..6, 2),
@@ -185,7 +187,7 @@ impl Play {
         }
     }
 
-    /// The transactions between the marks.
+    /// Returns the transactions between the marks.
     pub fn transactions(self) -> Vec<Writes> {
         match self {
             Self::Rewrite => vec![
@@ -213,7 +215,7 @@ impl Play {
         }
     }
 
-    /// Opens the table and makes its history.
+    /// Opens the table and commits its history.
     fn begin(self, name: &str) -> Result<Publisher<Item>> {
         let mut publisher = self.open(name)?;
         for writes in self.history() {
@@ -222,10 +224,10 @@ impl Play {
         Ok(publisher)
     }
 
-    /// The role: does it, with `mark` before and after.
+    /// Runs the play in the role's process and calls `mark` before and after it.
     ///
     /// # Errors
-    /// What a publisher refuses.
+    /// The errors of the publisher.
     pub fn perform(self, name: &str, mark: impl Fn()) -> Result<()> {
         let transactions = self.transactions();
         match self {
@@ -243,7 +245,7 @@ impl Play {
                 let region = format!("/dev/shm/tablecast.table.{name}");
                 mark();
                 std::fs::remove_file(&region).expect("the region of this publisher");
-                // The first of the transactions.
+                // The succession was the first of the transactions.
                 publisher.maintain()?;
                 for writes in &transactions[1..] {
                     writes.commit(&mut publisher)?;
@@ -282,7 +284,8 @@ impl Play {
                 let mut publisher = self.begin(name)?;
                 mark();
                 for writes in transactions {
-                    // Upkeep comes once a second, and stepping is slow: asked for, it comes in every run, at one place.
+                    // Maintenance is due once a second, and stepping is slow. An explicit call
+                    // makes it happen in every run at the same place.
                     publisher.maintain()?;
                     writes.commit(&mut publisher)?;
                 }
@@ -303,7 +306,7 @@ impl Play {
         }
     }
 
-    /// The rows after the history, and after each transaction between the marks.
+    /// Returns the rows after the history, and after each transaction between the marks.
     pub fn tables(self) -> Vec<Rows> {
         let mut rows = Rows::new();
         for writes in self.history() {

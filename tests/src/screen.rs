@@ -1,4 +1,4 @@
-//! A pseudo-terminal that shows what a full-screen program draws, and that keys can be pressed in.
+//! A pseudo-terminal that shows the output of a full-screen program and accepts key presses.
 
 use std::fs::File;
 use std::io::{Read, Write};
@@ -16,7 +16,7 @@ use vt100::Parser;
 use crate::process::Process;
 use crate::{LIMIT, until};
 
-/// A terminal, and the program in it.
+/// A terminal with a program in it.
 pub struct Screen {
     /// The program.
     pub process: Process,
@@ -26,16 +26,16 @@ pub struct Screen {
 }
 
 impl Screen {
-    /// Starts a program in a terminal of so many columns and lines.
+    /// Starts a program in a terminal of `columns` and `lines`.
     ///
     /// # Panics
-    /// If there is no terminal to be had.
+    /// If no terminal is available.
     pub fn start(command: &mut Command, columns: u16, lines: u16) -> Self {
         let terminal = openpty(&size(columns, lines), None).expect("a pseudo-terminal");
         let (master, child_end) = (File::from(terminal.master), terminal.slave);
         let end = || child_end.try_clone().expect("a descriptor");
         let process = Process::start_in(command.stdin(end()), end(), end());
-        // Nobody but the child has the other end any more.
+        // From here on only the child has the other end.
         for set in [Command::stdin, Command::stdout, Command::stderr] {
             set(command, std::process::Stdio::null());
         }
@@ -46,7 +46,7 @@ impl Screen {
         );
         let reader = std::thread::spawn(move || {
             let mut buffer = [0; 1 << 16];
-            // An error is the end: the last one who had the other end is gone.
+            // An error means the end: the last process that had the other end is gone.
             while let Ok(length @ 1..) = input.read(&mut buffer) {
                 let mut parser = sink.lock().expect("nobody panics with it");
                 parser.process(&buffer[..length]);
@@ -60,17 +60,17 @@ impl Screen {
         }
     }
 
-    /// What it shows, line by line.
+    /// Returns the text on the screen.
     pub fn text(&self) -> String {
         self.with(|screen| screen.contents())
     }
 
-    /// What it shows, with what sets colours.
+    /// Returns the text on the screen with its colour sequences.
     pub fn formatted(&self) -> String {
         self.with(vt100::Screen::contents_formatted)
     }
 
-    /// The line that contains this.
+    /// Returns the line that contains `part`.
     ///
     /// # Panics
     /// If there is none.
@@ -81,7 +81,7 @@ impl Screen {
             .to_owned()
     }
 
-    /// Waits until it shows what `condition` asks for, and returns that.
+    /// Waits until the screen satisfies `condition`, and returns its text.
     ///
     /// # Panics
     /// If it does not within [`LIMIT`].
@@ -100,7 +100,7 @@ impl Screen {
         }
     }
 
-    /// Waits until it shows this text.
+    /// Waits until the screen shows this text.
     ///
     /// # Panics
     /// If it does not within [`LIMIT`].
@@ -116,7 +116,7 @@ impl Screen {
         self.master.write_all(keys.as_bytes()).expect("a terminal");
     }
 
-    /// Makes the terminal larger or smaller.
+    /// Resizes the terminal.
     ///
     /// # Panics
     /// If the terminal is gone.
@@ -131,11 +131,12 @@ impl Screen {
             ws_ypixel: 0,
         };
         tcsetwinsize(&self.master, size).expect("a terminal");
-        // It is not the terminal that its session belongs to, and so not told by the system.
+        // This is not the controlling terminal of the session, so the kernel does not send the
+        // signal.
         self.process.signal(Signal::SIGWINCH);
     }
 
-    /// Whether the program has the terminal for itself.
+    /// Returns true if the program has the terminal in full-screen mode.
     ///
     /// # Panics
     /// If the terminal is gone.
@@ -145,13 +146,15 @@ impl Screen {
         is_raw && self.with(|screen| screen.alternate_screen() && screen.hide_cursor())
     }
 
-    /// Waits for the program to exit with `code` and for all of its output, and returns what the terminal then shows.
+    /// Waits for the program to exit with `code` and for all of its output, and returns the text
+    /// that the terminal then shows.
     ///
     /// # Panics
     /// If the exit code is another one, or the terminal is not restored.
     pub fn ends_with(&mut self, code: i32) -> String {
         self.process.ends_with(code);
-        // The kernel keeps what the program wrote last until the reader has read it; then it reports the end.
+        // The kernel keeps the last output of the program until the reader has read it, and only
+        // then reports the end.
         let reader = self.reader.as_ref();
         until("all output is read", || {
             reader.is_none_or(JoinHandle::is_finished)
@@ -160,7 +163,7 @@ impl Screen {
         self.text()
     }
 
-    /// Waits until the terminal is as it was.
+    /// Waits until the terminal is restored.
     ///
     /// # Panics
     /// If it is not within [`LIMIT`].
@@ -182,7 +185,8 @@ impl Drop for Screen {
         if std::thread::panicking() {
             eprintln!("\n=== the screen\n{}\n===", self.text());
         }
-        // The reader ends with the last who has the other end, and that may be a child of the program.
+        // The reader ends when the last process with the other end does, which may be a child of
+        // the program.
         drop(self.reader.take());
     }
 }

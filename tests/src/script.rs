@@ -1,6 +1,7 @@
-//! Random transactions that two processes make alike from one seed, and the model of what they lead to.
+//! Random transactions that two processes can both generate from one seed, and the model of their
+//! results.
 //!
-//! Capacities are small, so that slots are reused, tables full, and keys move and swap.
+//! Capacities are small, so that slots are reused, tables fill up, and keys move and swap.
 
 use std::collections::{HashMap, HashSet};
 
@@ -18,7 +19,7 @@ pub struct Item {
     /// Second half of the key.
     #[row(key)]
     pub number: u32,
-    /// Anything.
+    /// An arbitrary value.
     pub value: u64,
     /// The value again, as text.
     pub label: Text<24>,
@@ -28,7 +29,7 @@ pub struct Item {
 pub type ItemKey = (u32, u32);
 
 impl Item {
-    /// The item of a key with that value.
+    /// Creates the item of a key with that value.
     pub fn new((group, number): ItemKey, value: u64) -> Self {
         Self {
             group,
@@ -42,24 +43,24 @@ impl Item {
 /// One call of a transaction.
 #[derive(Clone, Debug)]
 pub enum Step {
-    /// As the publisher's.
+    /// Calls `insert`.
     Insert(Item),
-    /// As the publisher's.
+    /// Calls `update`.
     Update(Item),
-    /// As the publisher's.
+    /// Calls `upsert`.
     Upsert(Item),
-    /// As the publisher's.
+    /// Calls `delete`.
     Delete(ItemKey),
-    /// As the publisher's.
+    /// Calls `clear`.
     Clear,
-    /// As the publisher's.
+    /// Calls `replace_with`.
     ReplaceWith(Vec<Item>),
 }
 
-/// What a call must return.
+/// The result that a call must return.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// Ok.
+    /// `Ok`.
     Done,
     /// [`Error::KeyExists`].
     Exists,
@@ -69,21 +70,22 @@ pub enum Outcome {
     Full,
 }
 
-/// A transaction: what it does, what each call must return, and whether it is committed, or dropped or forgotten.
+/// A transaction: its calls, the result that each must return, and its end: committed, dropped or
+/// forgotten.
 #[derive(Clone, Debug)]
 pub struct Plan {
     steps: Vec<(Step, Outcome)>,
-    /// False: dropped or forgotten.
+    /// True if committed, false if dropped or forgotten.
     pub commits: bool,
-    /// The version of the table afterwards.
+    /// Version of the table after the transaction.
     pub version: u64,
 }
 
 impl Plan {
-    /// Does it.
+    /// Carries out the transaction.
     ///
     /// # Panics
-    /// If a call returns something else than the model says.
+    /// If a call returns a result that differs from the model's.
     pub fn carry_out(&self, publisher: &mut Publisher<Item>) {
         let mut tx = publisher.begin();
         for (step, outcome) in &self.steps {
@@ -110,7 +112,7 @@ impl Plan {
         if self.commits {
             tx.commit().expect("nothing limits it");
         } else if self.steps.len().is_multiple_of(2) {
-            // It is never rolled back by itself, so that the next transaction must do it.
+            // A forgotten transaction does not roll back, so the next transaction must do it.
             std::mem::forget(tx);
         } else {
             drop(tx);
@@ -128,7 +130,7 @@ pub struct Script {
 }
 
 impl Script {
-    /// The script of a seed, for a new table of that capacity.
+    /// Creates the script of a seed, for a new table of that capacity.
     pub fn new(seed: u64, capacity: usize) -> Self {
         Self {
             rng: SmallRng::seed_from_u64(seed),
@@ -138,17 +140,17 @@ impl Script {
         }
     }
 
-    /// The rows after the last transaction.
+    /// Returns the rows after the last transaction.
     pub fn rows(&self) -> &HashMap<ItemKey, Item> {
         &self.rows
     }
 
-    /// The version after the last transaction.
+    /// Returns the version after the last transaction.
     pub fn version(&self) -> u64 {
         self.version
     }
 
-    /// All keys that there can be: half as many again as there are slots.
+    /// Returns all possible keys: about one and a half times the number of slots.
     pub fn keys(&self) -> impl Iterator<Item = ItemKey> + use<> {
         (0..self.key_count()).map(|number| (number % 3, number))
     }
@@ -163,7 +165,7 @@ impl Script {
     }
 
     fn present_key(&mut self, rows: &HashMap<ItemKey, Item>) -> Option<ItemKey> {
-        // Not by iteration: its order differs from process to process.
+        // No iteration over the map: its order differs between processes.
         let tries = std::iter::repeat_with(|| self.any_key()).take(8);
         tries.into_iter().find(|key| rows.contains_key(key))
     }
@@ -174,11 +176,11 @@ impl Script {
     }
 
     fn item(&mut self, key: ItemKey) -> Item {
-        // Few values, so that a row now and then changes to what it was.
+        // There are few values, so that a row sometimes changes back to an earlier one.
         Item::new(key, self.rng.random_range(0..5))
     }
 
-    /// The next transaction. The model is as after it.
+    /// Generates the next transaction and applies it to the model.
     pub fn next_plan(&mut self) -> Plan {
         let mut draft = Draft {
             rows: self.rows.clone(),
@@ -215,7 +217,7 @@ impl Script {
             40..=54 => draft.push(Step::Upsert(self.any_item())),
             55..=74 => draft.push(Step::Delete(self.any_key())),
             75..=79 => {
-                // A row goes to another key.
+                // A row moves to another key.
                 let Some(from) = self.present_key(&draft.rows) else {
                     return;
                 };
@@ -225,7 +227,7 @@ impl Script {
                 draft.push(Step::Insert(Item::new(to, item.value)));
             }
             80..=84 => {
-                // Two rows swap their places: both out, both in again, the later first.
+                // Two rows swap places: both are deleted and inserted again in the opposite order.
                 let keys = (self.present_key(&draft.rows), self.present_key(&draft.rows));
                 let (Some(one), Some(other)) = keys else {
                     return;
@@ -237,13 +239,13 @@ impl Script {
                 draft.push(Step::Insert(Item::new(one, second.value)));
             }
             85..=92 => {
-                // In and out again.
+                // A row is inserted and deleted again.
                 let item = self.any_item();
                 draft.push(Step::Insert(item));
                 draft.push(Step::Delete(item.key()));
             }
             93..=95 => {
-                // Fills the table, and one more; then makes room in it.
+                // Fills the table, tries one more row, then frees a slot.
                 for number in 0..self.capacity + 2 {
                     let key = (number as u32 % 3, number as u32);
                     let item = self.item(key);
@@ -261,7 +263,7 @@ impl Script {
             }
             98 => draft.push(Step::Clear),
             _ => {
-                // The same as it is.
+                // An update to equal content.
                 if let Some(key) = self.present_key(&draft.rows) {
                     draft.push(Step::Update(draft.rows[&key]));
                 }
@@ -270,10 +272,10 @@ impl Script {
     }
 }
 
-/// A transaction being made up, with the model as after its steps.
+/// A transaction under construction, with the model after its steps.
 struct Draft {
     rows: HashMap<ItemKey, Item>,
-    /// Keys that were written or deleted, whether or not it made a difference.
+    /// Keys that were written or deleted, even if nothing changed.
     touched: HashSet<ItemKey>,
     steps: Vec<(Step, Outcome)>,
     capacity: usize,
@@ -301,7 +303,8 @@ impl Draft {
                 for key in keys.into_iter().filter(|key| !wanted.contains_key(key)) {
                     self.delete(key);
                 }
-                // In their order: a row that is named twice was staged, even if the later is as it was.
+                // In input order: a row that is listed twice was staged, even if the later one
+                // equals the committed row.
                 for item in items {
                     if self.rows.get(&item.key()) != Some(item) {
                         self.put(*item);

@@ -6,7 +6,7 @@ use crate::process::Process;
 use crate::programs::publisher;
 use crate::until;
 
-/// A publisher that publishes the lines it is given.
+/// A publisher that publishes lines from the test.
 pub struct Serving {
     /// The process.
     pub process: Process,
@@ -14,10 +14,10 @@ pub struct Serving {
 }
 
 impl Serving {
-    /// Starts it, and waits until its table is there.
+    /// Starts the publisher and waits until its table exists.
     ///
     /// # Panics
-    /// If it is not there in time.
+    /// If it does not exist in time.
     pub fn start(name: &str, fields: &str, options: &[&str]) -> Self {
         let mut command = publisher();
         command
@@ -34,10 +34,10 @@ impl Serving {
         Self { process, name }
     }
 
-    /// Writes lines, and waits until the table is at a later version.
+    /// Writes lines and waits until the table is at a later version.
     ///
     /// # Panics
-    /// If it does not get there.
+    /// If the version does not change.
     pub fn publish<L: AsRef<str>>(&mut self, lines: impl IntoIterator<Item = L>) {
         let before = self.version();
         for line in lines {
@@ -46,20 +46,20 @@ impl Serving {
         until("the lines are published", || self.version() > before);
     }
 
-    /// The table's version.
+    /// Returns the table's version.
     ///
     /// # Panics
-    /// If it is gone.
+    /// If the table no longer exists.
     pub fn version(&self) -> u64 {
         common::inspect(&self.name, None)
             .expect("it is published")
             .version
     }
 
-    /// Ends it by a signal, which is a good end.
+    /// Stops the publisher with a signal, and expects exit code 0.
     ///
     /// # Panics
-    /// If it is not.
+    /// If it fails.
     pub fn stop(mut self, signal: Signal) {
         self.process.signal(signal);
         self.process.ends_with(0);

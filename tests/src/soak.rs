@@ -1,9 +1,11 @@
-//! A soak: one publisher after the other, and readers of every way, pinned to processors, stopped, continued and killed at
-//! random, for as long as one likes. `cargo run --release -p tests --bin soak -- --seconds 60`
+//! A soak test: successive publishers, and readers that use every read function, pinned to
+//! processors, stopped, continued and killed at random, for any length of time. `cargo run
+//! --release -p tests --bin soak -- --seconds 60`
 //!
-//! Every row that is read is checked ([`checked_rows`](crate::checked_rows)): no row torn, no transaction seen half, no version that goes back.
-//! The versions begin near the end of their range, by patching the region of a first publisher: there the tags use all of their
-//! bits. The one who plays director runs this same program for each part.
+//! Every row that a reader reads is checked ([`checked_rows`](crate::checked_rows)): no torn row,
+//! no partly visible transaction, no version that goes back. Versions start near the end of their
+//! range, so that the tags use all of their bits; the director patches the region of a first
+//! publisher for this. The director runs this same program for each process.
 
 use std::fs::File;
 use std::io::Read;
@@ -27,21 +29,21 @@ use crate::process::Process;
 use crate::table::Table;
 use crate::{LIMIT, until};
 
-/// Accounts of the ledger.
+/// Number of accounts of the ledger.
 const SIZE: usize = 200;
-/// How far from the end the versions begin: more than a soak of a day can commit.
+/// Distance of the first version from the end of the range: more than a soak of a day can commit.
 const FROM_THE_END: u64 = 1 << 40;
-/// The ways in which is read.
+/// The ways to read the table.
 const WAYS: [&str; 4] = ["refresh", "wait", "attach", "latest"];
-/// How often a part says how far it is.
+/// Interval at which a process reports its progress.
 const REPORT: Duration = Duration::from_millis(50);
-/// The longest time between two signals, and that a process is stopped.
+/// Maximum time between two signals, and maximum time that a process is stopped.
 const LONGEST_PAUSE_US: u64 = 30_000;
 
-/// What a soak came to.
+/// Results of a soak.
 #[derive(Debug, Default)]
 pub struct Outcome {
-    /// Publishers that were killed, each of which another one took over from.
+    /// Publishers that were killed. After each of them, another one took over.
     pub publishers_killed: u64,
     /// Readers that were killed.
     pub readers_killed: u64,
@@ -49,15 +51,15 @@ pub struct Outcome {
     pub stopped: u64,
     /// Rows that were read and checked.
     pub rows: u64,
-    /// Looks at a later version than the one before.
+    /// Reads that saw a later version than the one before.
     pub versions: u64,
-    /// Reads that were outrun, which is no harm.
+    /// Reads that returned `Outrun`, which is not a failure.
     pub outrun: u64,
     /// Commits, takeovers included.
     pub commits: u64,
 }
 
-/// Lets this process run on the `number`-th of its processors only.
+/// Restricts this process to the `number`-th of its processors.
 fn pin(number: usize) {
     let own = Pid::from_raw(0);
     let Ok(all) = sched_getaffinity(own) else {
@@ -75,7 +77,7 @@ fn pin(number: usize) {
     }
 }
 
-/// Turns true at the end of stdin.
+/// Returns a flag that is set at the end of stdin.
 fn told_to_end() -> Arc<AtomicBool> {
     let end = Arc::new(AtomicBool::new(false));
     let told = Arc::clone(&end);
@@ -86,10 +88,11 @@ fn told_to_end() -> Arc<AtomicBool> {
     end
 }
 
-/// Commits to the ledger as fast as it can, to the end of stdin. What was left is checked first.
+/// Commits to the ledger at full speed until stdin ends. First checks the rows that its predecessor
+/// left.
 ///
 /// # Errors
-/// What is not as it must be.
+/// A description of the violated invariant.
 pub fn publish(name: &str, cpu: usize, seed: u64) -> Result<(), String> {
     pin(cpu);
     let end = told_to_end();
@@ -112,10 +115,11 @@ pub fn publish(name: &str, cpu: usize, seed: u64) -> Result<(), String> {
     publisher.close_and_keep().map_err(failed)
 }
 
-/// Reads the ledger in one of four ways, and says now and then how many rows, versions and outruns that were.
+/// Reads the ledger in one of four ways, and regularly reports the number of rows, versions and
+/// outruns.
 ///
 /// # Errors
-/// What is not as it must be.
+/// A description of the violated invariant.
 pub fn read(name: &str, cpu: usize, way: &str) -> Result<(), String> {
     pin(cpu);
     let end = told_to_end();
@@ -176,7 +180,7 @@ struct Part {
     number: usize,
 }
 
-/// Directs a soak; `program` is the one that plays the parts.
+/// Directs a soak. `program` is the binary of its processes.
 pub struct Soak {
     table: Table,
     program: PathBuf,
@@ -185,10 +189,10 @@ pub struct Soak {
 }
 
 impl Soak {
-    /// Prepares a table whose versions begin near the end of their range.
+    /// Prepares a table whose versions start near the end of their range.
     ///
     /// # Panics
-    /// If that cannot be done.
+    /// If that fails.
     pub fn new(program: PathBuf, seed: u64) -> Self {
         let table = Table::new("soak");
         let builder = Publisher::<Account>::builder(table.name());
@@ -238,10 +242,10 @@ impl Soak {
         }
     }
 
-    /// Soaks for so long, with so many readers.
+    /// Runs the soak for `time` with `readers` readers.
     ///
     /// # Panics
-    /// If anything is not as it must be.
+    /// If an invariant is violated.
     pub fn run(mut self, time: Duration, readers: usize) -> Outcome {
         let begun = Instant::now();
         let mut publisher = self.publisher();
@@ -297,7 +301,7 @@ impl Soak {
         self.outcome.stopped += 1;
     }
 
-    /// Nothing is left behind.
+    /// Removes the table and checks that nothing is left.
     fn clear(&self) {
         self.table.remember();
         common::remove(self.table.name()).expect("nobody publishes it");

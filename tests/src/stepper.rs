@@ -1,15 +1,16 @@
-//! A role that is run instruction by instruction, by ptrace.
+//! A role that is run instruction by instruction with ptrace.
 //!
-//! 1. The role asks to be traced ([`be_traced`]), says so, and prepares at full speed; 2. it stops itself ([`mark`]) before
-//!    and after what is to be stepped; 3. in between the test makes it go on by an instruction or up to a system call, and
-//!    lets it stand or kills it wherever it likes.
+//! 1. The role asks to be traced ([`be_traced`]), reports that, and prepares at full speed.
+//! 2. It stops itself ([`mark`]) before and after the code to be stepped.
+//! 3. In between, the test advances the role by one instruction or up to a system call, and leaves
+//!    it stopped or kills it at any point.
 //!
-//! Stepping takes tens of microseconds an instruction. Where a process is only to be brought to an instruction that is known
-//! from stepping through another one, a breakpoint is quicker ([`Stepper::run_to`]): its place is told by file and
-//! offset, for each process is loaded elsewhere.
+//! Stepping takes tens of microseconds per instruction. To run a process to an instruction that is
+//! known from stepping another one, a breakpoint is faster ([`Stepper::run_to`]). Its place is
+//! given as a file and an offset, because each process is loaded at other addresses.
 //!
-//! Only the thread that started the role may step it. A role that takes longer than [`ALARM_S`] in all is a failure, and
-//! none outlives its test.
+//! Only the thread that started the role may step it. A role that takes longer than [`ALARM_S`] in
+//! total fails, and none outlives its test.
 
 use std::process::Command;
 
@@ -22,17 +23,17 @@ use nix::unistd::{Pid, alarm};
 
 use crate::process::Process;
 
-/// Seconds after which a role that is traced is ended by SIGALRM.
+/// Seconds after which SIGALRM ends a traced role.
 pub const ALARM_S: u32 = 300;
 
-/// What a role says that is traced.
+/// Line that a traced role prints.
 const TRACED: &str = "traced";
-/// The two bytes of x86_64's instruction `syscall`, as the low end of a word.
+/// The two bytes of the x86_64 instruction `syscall`, as the low end of a word.
 const SYSCALL: i64 = 0x050f;
-/// x86_64's instruction `int3`.
+/// The x86_64 instruction `int3`.
 const BREAKPOINT: i64 = 0xcc;
 
-/// What files are mapped where in a process.
+/// The file mappings of a process.
 #[derive(Clone, Debug)]
 pub struct Maps(Vec<Map>);
 
@@ -45,7 +46,7 @@ struct Map {
 }
 
 impl Maps {
-    /// Of the text of /proc/PID/maps.
+    /// Parses the text of /proc/PID/maps.
     fn parse(text: &str) -> Self {
         let hex = |number: &str| u64::from_str_radix(number, 16).ok();
         let parse = |line: &str| {
@@ -62,7 +63,7 @@ impl Maps {
         Self(text.lines().filter_map(parse).collect())
     }
 
-    /// The address here of what stands at `address` in the process of `other`.
+    /// Returns the address in this process of the byte at `address` in the process of `other`.
     pub fn translate(&self, address: u64, other: &Self) -> Option<u64> {
         let of = other.0.iter();
         let of = of
@@ -74,10 +75,10 @@ impl Maps {
     }
 }
 
-/// In the role: lets the parent trace this process, and waits for it.
+/// Lets the parent trace this process, and waits for it. Called in the role.
 ///
 /// # Errors
-/// What the system refuses.
+/// The errors of the system calls.
 pub fn be_traced() -> nix::Result<()> {
     alarm::set(ALARM_S);
     match ptrace::traceme() {
@@ -90,40 +91,42 @@ pub fn be_traced() -> nix::Result<()> {
     raise(Signal::SIGSTOP)
 }
 
-/// In the role: where stepping begins, and where it ends.
+/// Marks the start and the end of stepping. Called in the role.
 ///
 /// # Panics
-/// If a process cannot signal itself.
+/// If the process cannot signal itself.
 pub fn mark() {
     raise(Signal::SIGSTOP).expect("a process can signal itself");
 }
 
-/// For this thread and all that it makes from now on.
+/// Pins this thread, and the threads and processes that it creates later, to the current processor.
 fn stay_on_this_processor() -> nix::Result<()> {
     let mut processors = CpuSet::new();
     processors.set(sched_getcpu()?)?;
     sched_setaffinity(Pid::from_raw(0), &processors)
 }
 
-/// A role that stands before its next instruction.
+/// A role that is stopped before its next instruction.
 pub struct Stepper {
     process: Process,
     pid: Pid,
 }
 
 impl Stepper {
-    /// Starts a role and lets it come to its first mark. The reason, if processes cannot be stepped here.
+    /// Starts a role and runs it to its first mark. Returns the reason if processes cannot be
+    /// stepped here.
     ///
     /// # Errors
-    /// Another architecture, or ptrace is refused.
+    /// Another architecture, or a refused ptrace.
     ///
     /// # Panics
-    /// If the role does not come that far.
+    /// If the role does not reach the mark.
     pub fn start(command: &mut Command) -> Result<Self, String> {
         if !cfg!(target_arch = "x86_64") {
             return Err("stepping is written for x86_64".to_owned());
         }
-        // On the same processor, to switch to and fro is three times as quick as to wake another one each time.
+        // Switching between two processes on one processor is three times as fast as waking another
+        // processor each time.
         let _slower_if_refused = stay_on_this_processor();
         let mut process = Process::start(command);
         match process.line() {
@@ -143,12 +146,12 @@ impl Stepper {
         Ok(stepper)
     }
 
-    /// The process id.
+    /// Returns the process id.
     pub fn id(&self) -> u32 {
         self.process.id()
     }
 
-    /// The process.
+    /// Returns the process.
     pub fn process(&mut self) -> &mut Process {
         &mut self.process
     }
@@ -162,20 +165,20 @@ impl Stepper {
         }
     }
 
-    /// Lets it run to its next mark.
+    /// Runs the role to its next mark.
     ///
     /// # Panics
-    /// If it does not come there.
+    /// If the role does not reach it.
     pub fn go_on(&self) {
         ptrace::cont(self.pid, None).expect("a role that stands");
         let stop = self.stop();
         assert_eq!(stop, WaitStatus::Stopped(self.pid, Signal::SIGSTOP));
     }
 
-    /// Makes one instruction; false if it came to its next mark.
+    /// Executes one instruction. Returns false if the role reached its next mark.
     ///
     /// # Panics
-    /// If it ended, or got a signal.
+    /// If the role ended, or got a signal.
     pub fn step(&self) -> bool {
         ptrace::step(self.pid, None).expect("a role that stands");
         match self.stop() {
@@ -185,10 +188,10 @@ impl Stepper {
         }
     }
 
-    /// Whether the instruction at an address is a system call.
+    /// Returns true if the instruction at an address is a system call.
     ///
     /// # Panics
-    /// If the role does not stand.
+    /// If the role is not stopped.
     pub fn is_call(&self, address: u64) -> bool {
         self.text(address) & 0xffff == SYSCALL
     }
@@ -203,23 +206,24 @@ impl Stepper {
         written.expect("a role that stands, and has instructions there");
     }
 
-    /// What files are mapped where.
+    /// Returns the file mappings of the role.
     ///
     /// # Panics
-    /// If the role is not there any more.
+    /// If the role no longer exists.
     pub fn maps(&self) -> Maps {
         let text = std::fs::read_to_string(format!("/proc/{}/maps", self.pid));
         Maps::parse(&text.expect("a role that stands"))
     }
 
-    /// Runs until it stands before the instruction at `address` for the `times`-th time; false if it came to its next mark.
+    /// Runs the role until it is about to execute the instruction at `address` for the `times`-th
+    /// time. Returns false if it reached its next mark.
     ///
     /// # Panics
-    /// If it ended, or got a signal.
+    /// If the role ended, or got a signal.
     pub fn run_to(&self, address: u64, times: usize) -> bool {
         let text = self.text(address);
         for time in 1..=times {
-            // Its first byte becomes x86_64's breakpoint.
+            // The first byte of the instruction becomes the x86_64 breakpoint.
             self.set_text(address, text & !0xff | BREAKPOINT);
             ptrace::cont(self.pid, None).expect("a role that stands");
             let stop = self.stop();
@@ -236,23 +240,26 @@ impl Stepper {
         true
     }
 
-    /// Runs through the next system call, and returns its number; None if it came to its next mark.
+    /// Runs the role through its next system call and returns the call's number, or None if the
+    /// role reached its next mark.
     ///
     /// # Panics
-    /// If it ended, or got a signal.
+    /// If the role ended, or got a signal.
     pub fn call(&self) -> Option<u64> {
         self.to_call().then(|| {
             let number = self.call_number();
-            // Its end. The call may be the one of the mark: that is met at the next.
+            // The end of the call. The call may be the one that sends the mark's signal; `to_call`
+            // then reports the mark next time.
             assert!(self.to_call(), "a call ends before anything else");
             number
         })
     }
 
-    /// Runs to the entry of the next system call, or from there to its end; false if it came to its next mark.
+    /// Runs the role to the entry of the next system call, or from there to its end. Returns false
+    /// if it reached its next mark.
     ///
     /// # Panics
-    /// If it ended, or got a signal.
+    /// If the role ended, or got a signal.
     pub fn to_call(&self) -> bool {
         ptrace::syscall(self.pid, None).expect("a role that stands");
         match self.stop() {
@@ -262,35 +269,35 @@ impl Stepper {
         }
     }
 
-    /// Steps it no more, and lets it run from its last mark.
+    /// Detaches from the role and lets it run from its last mark.
     ///
     /// # Panics
-    /// If it does not stand.
+    /// If the role is not stopped.
     pub fn let_go(&self) {
         ptrace::detach(self.pid, None).expect("a role that stands");
     }
 
-    /// Lets it run from its last mark to its end, which must be a good one.
+    /// Lets the role run from its last mark to its end, and expects success.
     ///
     /// # Panics
-    /// If it is not.
+    /// If the role fails.
     pub fn finish(mut self) {
         self.let_go();
         self.process.finish();
     }
 
-    /// Kills it where it stands.
+    /// Kills the role where it is stopped.
     ///
     /// # Panics
-    /// If it died of anything else before.
+    /// If the role ended for another reason before.
     pub fn kill(mut self) {
         self.process.kill();
     }
 
-    /// The address of its next instruction.
+    /// Returns the address of the role's next instruction.
     ///
     /// # Panics
-    /// If the role does not stand.
+    /// If the role is not stopped.
     #[cfg(target_arch = "x86_64")]
     pub fn at(&self) -> u64 {
         ptrace::getregs(self.pid).expect("a role that stands").rip
@@ -310,10 +317,10 @@ impl Stepper {
             .orig_rax
     }
 
-    /// The address of its next instruction.
+    /// Returns the address of the role's next instruction.
     ///
     /// # Panics
-    /// Always: nothing is stepped here.
+    /// Always: this architecture has no stepping.
     #[cfg(not(target_arch = "x86_64"))]
     pub fn at(&self) -> u64 {
         unreachable!("nothing is stepped here")

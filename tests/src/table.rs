@@ -1,4 +1,4 @@
-//! A table's name for one test, and everything that bears it.
+//! A table name for one test, and all objects with that name.
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
@@ -11,12 +11,13 @@ use nix::sys::stat::Mode;
 
 static NUMBER: AtomicU32 = AtomicU32::new(0);
 
-/// The name of a table that no other test has. Dropping it removes the table and all that belongs to it.
+/// A table name that no other test uses. Dropping it removes the table and all of its objects.
 ///
 /// Declare it before processes, publishers and subscribers, so that it is dropped after them.
 pub struct Table {
     name: String,
-    /// Registries and queues that were seen: their names do not tell whose they are.
+    /// Registries and queues that were observed. Their names do not show which table they belong
+    /// to.
     seen: RefCell<BTreeSet<Object>>,
 }
 
@@ -49,7 +50,7 @@ impl Object {
 }
 
 impl Table {
-    /// A name that begins with `test`.
+    /// Creates a name that begins with `test`.
     pub fn new(test: &str) -> Self {
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         Self {
@@ -58,12 +59,13 @@ impl Table {
         }
     }
 
-    /// The name.
+    /// Returns the name.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// Looks which registry and queues the table has now, for [`Table::leftovers`]. Returns how many queues there are.
+    /// Records the table's current registry and queues for [`Table::leftovers`]. Returns the number
+    /// of queues.
     pub fn remember(&self) -> usize {
         let mut seen = self.seen.borrow_mut();
         let Ok(info) = common::inspect(&self.name, None) else {
@@ -84,7 +86,8 @@ impl Table {
         count
     }
 
-    /// What is there of the table, and of what [`Table::remember`] saw.
+    /// Returns the existing objects of the table, including those that [`Table::remember`]
+    /// recorded.
     pub fn leftovers(&self) -> Vec<String> {
         self.objects()
             .filter(Object::exists)
@@ -92,7 +95,7 @@ impl Table {
             .collect()
     }
 
-    /// Whether a queue of what was seen exists.
+    /// Returns true if a recorded queue exists.
     pub fn has_queue(&self) -> bool {
         let mut objects = self.objects();
         objects.any(|object| matches!(object, Object::Queue(_)) && object.exists())
@@ -110,7 +113,7 @@ impl Drop for Table {
     fn drop(&mut self) {
         self.remember();
         if common::remove(&self.name).is_err() {
-            // Nothing there, or damaged: what follows is enough.
+            // The table does not exist or is damaged; the removal below is enough then.
         }
         self.objects().for_each(|object| object.remove());
     }

@@ -13,10 +13,10 @@ use nix::pty::{PtyMaster, Winsize, grantpt, openpty, posix_openpt, ptsname_r, un
 use crate::clean::command;
 use crate::process::Process;
 
-/// What a program shows in a terminal of a width, both of its outputs together.
+/// Returns the output of a program in a terminal of `columns`, stdout and stderr together.
 ///
 /// # Panics
-/// If it does not end with `code`.
+/// If the program does not exit with `code`.
 pub fn shown(command: &mut Command, columns: u16, code: i32) -> String {
     let (reader, mut process) = start(command, columns);
     process.ends_with(code);
@@ -24,10 +24,11 @@ pub fn shown(command: &mut Command, columns: u16, code: i32) -> String {
     reader.join().expect("it only reads")
 }
 
-/// Starts a program in a terminal of a width. The thread ends, with all that the program wrote, after the program.
+/// Starts a program in a terminal of `columns`. The returned thread ends after the program, with
+/// all output of the program.
 ///
 /// # Panics
-/// If there is no terminal to be had.
+/// If no terminal is available.
 pub fn start(command: &mut Command, columns: u16) -> (JoinHandle<String>, Process) {
     let size = Winsize {
         ws_row: 24,
@@ -42,11 +43,11 @@ pub fn start(command: &mut Command, columns: u16) -> (JoinHandle<String>, Proces
         child_end.try_clone().expect("a descriptor"),
         child_end,
     );
-    // Nobody but the child has the other end any more.
+    // From here on only the child has the other end.
     command.stdout(Stdio::null()).stderr(Stdio::null());
     let reader = std::thread::spawn(move || {
         let (mut text, mut buffer) = (Vec::new(), [0; 4096]);
-        // An error is the end: the last one who had the other end is gone.
+        // An error means the end: the last process that had the other end is gone.
         while let Ok(length @ 1..) = master.read(&mut buffer) {
             text.extend_from_slice(&buffer[..length]);
         }
@@ -55,7 +56,7 @@ pub fn start(command: &mut Command, columns: u16) -> (JoinHandle<String>, Proces
     (reader, process)
 }
 
-/// Makes a terminal. Returns the master's end and the path of the other one.
+/// Creates a terminal. Returns the master end and the path of the other end.
 ///
 /// # Panics
 /// If the system refuses.
@@ -68,7 +69,8 @@ pub fn terminal() -> (PtyMaster, String) {
     (master, path)
 }
 
-/// Starts `program` behind the words of `wrapper`, in a new session whose controlling terminal is `path`.
+/// Starts `program` with the words of `wrapper` before it, in a new session whose controlling
+/// terminal is `path`.
 ///
 /// # Panics
 /// If the terminal cannot be opened.
@@ -85,7 +87,7 @@ pub fn start_at(path: &str, wrapper: &[&str], program: &Command) -> Process {
     Process::start_with(&mut session)
 }
 
-/// The text without what sets colours.
+/// Returns the text without its colour sequences.
 pub fn plain(text: &str) -> String {
     let mut plain = String::new();
     let mut rest = text;

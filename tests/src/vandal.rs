@@ -1,4 +1,5 @@
-//! A neighbour who may read a table, and so register at it, and who does all the harm that this allows.
+//! A process of another user that may read a table, and so register with it, and does all the harm
+//! that this allows.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -10,26 +11,28 @@ use nix::libc;
 use rand::RngExt;
 use rand::rngs::ThreadRng;
 
-/// Locks are tried on so many bytes: all slots of a registry, and some.
+/// Number of bytes on which locks are tried: all slots of a registry, and more.
 const BYTES: i64 = 2048;
 
-/// What a vandal does.
+/// The harm that a vandal does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Harm {
-    /// Locks every byte of registry and region, for writing where it can, else for reading.
+    /// Locks every byte of registry and region, for writing where possible, otherwise for reading.
     Lock,
-    /// Writes random words into the registry, or such as make work: everybody is asleep, at every version, under any number.
+    /// Writes words into the registry that are random or cause work: every subscriber is parked, at
+    /// every version, under any number.
     Scribble,
-    /// Cuts the registry short.
+    /// Truncates the registry.
     Cut,
-    /// Does what only the owner may: removes the table's objects, opens them to write, has its lock.
+    /// Tries operations that only the owner may do: removing the table's objects, opening them for
+    /// writing, taking its lock.
     Usurp,
-    /// All of it.
+    /// All of the above.
     All,
 }
 
 impl Harm {
-    /// By its name.
+    /// Returns the harm with this name.
     pub fn named(name: &str) -> Option<Self> {
         match name {
             "lock" => Some(Self::Lock),
@@ -46,7 +49,7 @@ impl Harm {
     }
 }
 
-/// The objects of a table as they are now, opened as far as permissions allow, and locked.
+/// The current objects of a table, opened as far as permissions allow, and locked.
 struct Victim {
     registry: File,
     registry_id: u64,
@@ -73,7 +76,7 @@ impl Victim {
         })
     }
 
-    /// Whether the publisher still uses the registry.
+    /// Returns true if the publisher still uses the registry.
     fn is_current(&self) -> bool {
         registry(self.registry_id).exists()
     }
@@ -83,9 +86,9 @@ impl Victim {
         let words = (length / 8).max(1);
         let (at, word) = match dice.random_range(0..4) {
             0 => (dice.random_range(0..words), dice.random()),
-            // The head, by which it is known.
+            // The header, which identifies the registry.
             1 if dice.random_range(0..50) == 0 => (dice.random_range(0..4), dice.random()),
-            // As if somebody were asleep there, and had just been born.
+            // As if a subscriber that just registered were parked there.
             2 => (at::PARKS as u64 + dice.random_range(0..64), version),
             _ => {
                 let record = at::record(1024, dice.random_range(0..64)) + at::NONCE;
@@ -101,7 +104,7 @@ impl Victim {
     }
 }
 
-/// Tries what must be refused. What was not is an error.
+/// Tries operations that must be refused. Returns an error if one is not.
 fn usurp(name: &str, registry_id: u64) -> Result<(), String> {
     let object = |kind: &str| PathBuf::from(format!("/dev/shm/tablecast.{kind}.{name}"));
     let (lock, table, registry) = (object("lock"), object("table"), registry(registry_id));
@@ -138,11 +141,11 @@ fn lock(file: &File, kind: i32, start: i64, length: i64) -> bool {
     fcntl(file, FcntlArg::F_OFD_SETLK(&lock)).is_ok()
 }
 
-/// Does `harm` to table `name` of user `owner`, and to whatever takes its place, until `is_over`. Calls `begun` once there was
-/// some.
+/// Does `harm` to table `name` of user `owner`, and to each table that replaces it, until
+/// `is_over`. Calls `begun` once after the first harm.
 ///
 /// # Errors
-/// What was done that should have been refused.
+/// An operation that should have been refused and was not.
 pub fn rage(
     name: &str,
     owner: u32,
@@ -153,7 +156,7 @@ pub fn rage(
     let mut dice = rand::rng();
     let (mut victim, mut begun) = (None, Some(begun));
     while !is_over() {
-        // What is locked stays so while another one is looked at.
+        // The old objects stay locked while the new ones are opened.
         if !victim.as_ref().is_some_and(Victim::is_current) {
             victim = Victim::open(name, owner, harm).or(victim);
         }
@@ -167,7 +170,8 @@ pub fn rage(
             }
         }
         if harm.includes(Harm::Lock) {
-            // While a publisher lives it is refused. But the next one shall find it.
+            // The kernel refuses this lock while a publisher lives. The vandal holds it when the
+            // next publisher comes.
             lock(&victim.region, libc::F_RDLCK, 0, 0);
         }
         if harm.includes(Harm::Cut) {

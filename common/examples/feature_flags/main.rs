@@ -1,4 +1,5 @@
-//! Feature flags: a file that people edit, a process that publishes it, and services that ask it at every request.
+//! Feature flags: a file that people edit, a process that publishes it, and services that query it
+//! at every request.
 //!
 //! ```sh
 //! cargo run -p common --example feature_flags                       # both, over flags.json beside this file
@@ -6,10 +7,11 @@
 //! cargo run -p common --example feature_flags -- serve              # the other one, as often as you like
 //! ```
 //!
-//! Edit the file while it runs, and end it by Ctrl-C. A flag is on for so many percent of the users. Services hear of a change at
-//! once, without a restart and without reading the file. To ask is a look into shared memory, far below a microsecond, so
-//! that it can be asked anew each time. A service goes on with the last flags when the publisher is gone, and with its own
-//! defaults while there has never been one.
+//! Edit the file while it runs, and end it with Ctrl-C. A flag is on for a percentage of the users.
+//! Services learn of a change at once, without a restart and without reading the file. A query is a
+//! read of shared memory and takes far less than a microsecond, so a service can query the flag
+//! each time. A service continues with the last flags after the publisher is gone, and with its own
+//! defaults before the first publisher.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -24,7 +26,7 @@ mod serve;
 struct Flag {
     #[row(key)]
     name: Text<28>,
-    /// For how many of the users it is on: 0 to 100.
+    /// Percentage of the users for which the flag is on: 0 to 100.
     percent: u32,
 }
 
@@ -34,7 +36,7 @@ const FILE: &str = concat!(
 );
 const TABLE: &str = "flags";
 
-/// Set by Ctrl-C. Both loops come by a few times a second.
+/// Set by Ctrl-C. Both loops check it a few times a second.
 static ENDED: AtomicBool = AtomicBool::new(false);
 
 fn has_ended() -> bool {
@@ -55,7 +57,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     }
 }
 
-/// In earnest these are processes of their own.
+/// In production these are separate processes.
 fn both() -> Result<(), Box<dyn std::error::Error>> {
     println!("edit {FILE}");
     std::thread::scope(|scope| {

@@ -1,4 +1,4 @@
-//! The half that knows the file.
+//! The publisher half, which reads the file.
 
 use std::collections::BTreeMap;
 use std::error::Error;
@@ -8,11 +8,11 @@ use common::{Publisher, Text};
 
 use crate::{Flag, has_ended};
 
-/// How often the file is read. (`publisher serve flags --from FILE` does the same for any CSV or JSON lines, and is told of
-/// changes by the kernel.)
+/// Interval between two reads of the file. (`publisher serve flags --from FILE` does the same for
+/// any CSV or JSON lines, and uses file notifications of the kernel instead.)
 const BEAT: Duration = Duration::from_millis(200);
 
-/// All flags of the file, or why it has none.
+/// Returns all flags of the file, or the reason why it is not valid.
 fn read(file: &str) -> Result<Vec<Flag>, Box<dyn Error>> {
     let flags: BTreeMap<String, u32> = serde_json::from_slice(&std::fs::read(file)?)?;
     let flag = |(name, percent): (String, u32)| {
@@ -31,20 +31,22 @@ pub fn follow(file: &str, table: &str) -> Result<(), Box<dyn Error>> {
     while !has_ended() {
         match read(file) {
             Ok(flags) => {
-                // Stages what differs only, and without a difference the commit is none: nothing has to be remembered here.
+                // `replace_with` stages only differences, and a commit without any does nothing, so
+                // this program does not have to remember the last flags.
                 let mut tx = publisher.begin();
                 tx.replace_with(&flags)?;
                 tx.commit()?;
                 trouble.clear();
             }
-            // Somebody is in the middle of an edit, or mistook a comma: the flags stay as they are, and it is said once.
+            // An unfinished or wrong edit of the file: the flags stay as they are, and the error is
+            // printed once.
             Err(error) if error.to_string() != trouble => {
                 trouble = error.to_string();
                 eprintln!("{file}: {trouble}; the flags stay as they are");
             }
             Err(_) => {}
         }
-        // Commits do this by themselves, but there may be none for days.
+        // Commits include this, but there may be no commit for days.
         publisher.maintain()?;
         std::thread::sleep(BEAT);
     }

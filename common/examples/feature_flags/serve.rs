@@ -1,4 +1,4 @@
-//! The half that asks: a service that answers one user after the other.
+//! The service half: it reads flags while it answers one user after the other.
 
 use std::error::Error;
 use std::time::Duration;
@@ -7,21 +7,23 @@ use common::{Change, Subscriber, Text};
 
 use crate::{Flag, has_ended};
 
-/// How often somebody asks this service for something.
+/// Interval between two requests to this service.
 const BEAT: Duration = Duration::from_millis(300);
-/// The flags that this service knows, with what holds while nobody has published any: the old way.
+/// The flags that this service knows, with their defaults until the first publisher: the old
+/// behaviour.
 const DEFAULTS: [(&str, u32); 3] = [("dark-mode", 0), ("new-search", 0), ("one-click-order", 0)];
 
 struct Flags {
-    /// None until there is a table. A service must not wait for its flags to start.
+    /// None until the table exists. A service must not wait for its flags to start.
     table: Option<Subscriber<Flag>>,
 }
 
 impl Flags {
-    /// Whether a user is among those that a flag is on for.
+    /// Returns true if a flag is on for a user.
     fn is_on(&self, name: &str, default: u32, user: u64) -> bool {
-        // Straight from shared memory and not from the local copy, so that it holds from the moment of its commit on, whenever this
-        // process comes to refresh. All that can go wrong here leads to the default: to ask for a flag must never fail.
+        // `latest` reads shared memory and not the local copy, so a flag is current from the moment
+        // of its commit, independent of when this process refreshes. Every error leads to the
+        // default, because a flag query must never fail.
         let flag = Text::new(name)
             .ok()
             .zip(self.table.as_ref())
@@ -29,7 +31,8 @@ impl Flags {
         user % 100 < flag.map_or(default, |flag| flag.percent).into()
     }
 
-    /// Until the next request comes: tells what changes, as a service would that has to act at once (drop a cache, …).
+    /// Waits until the next request is due, and prints changes, as a service does that has to react
+    /// at once (by dropping a cache, for example).
     fn wait(&mut self, table: &str) -> Result<(), Box<dyn Error>> {
         let Some(flags) = &mut self.table else {
             self.table = Subscriber::builder(table).open_within(BEAT).ok();
@@ -37,7 +40,8 @@ impl Flags {
         };
         match flags.wait(Some(BEAT)) {
             Ok(changes) => changes.iter().for_each(tell),
-            // The publisher is another version of this program, or was too fast: requests go on with what there is.
+            // The publisher has another version of this program, or was too fast. Requests continue
+            // with the rows that this process has.
             Err(error) => eprintln!("{error}"),
         }
         Ok(())
@@ -56,7 +60,8 @@ fn tell(change: Change<&Flag>) {
 
 pub fn run(table: &str) -> Result<(), Box<dyn Error>> {
     let mut flags = Flags { table: None };
-    // Users in an order that lets a quarter of them look like a quarter.
+    // An order of users in which a flag that is on for a quarter of them looks like that from the
+    // start.
     for user in (0..).map(|number: u64| number * 37) {
         if has_ended() {
             break;

@@ -1,11 +1,12 @@
-//! The row that both programs of the pair know. In a real project it is a type in a crate that both depend on.
+//! The row type of both programs. In a real project it is in a crate that both depend on.
 
 use bytemuck::{Pod, Zeroable};
 use common::{Row, Text, Timestamp};
 
-/// What one sensor measured last.
+/// The latest measurement of one sensor.
 ///
-/// The bytes of this struct are what lies in shared memory: fixed places (`repr(C)`), no padding and no pointers (`Pod`).
+/// Shared memory contains the bytes of this struct: fixed offsets (`repr(C)`), no padding and no
+/// pointers (`Pod`).
 #[derive(Clone, Copy, Debug, Pod, Zeroable, Row)]
 #[repr(C)]
 pub struct Sensor {
@@ -16,7 +17,7 @@ pub struct Sensor {
     pub measured: Timestamp,
 }
 
-/// The table's name: the one thing that the two programs agree on beside the type.
+/// Returns the table's name. Apart from the type, it is all that the two programs have to agree on.
 pub fn table() -> String {
     std::env::args().nth(1).unwrap_or("sensors".to_owned())
 }

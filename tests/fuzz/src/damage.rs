@@ -6,51 +6,52 @@ use std::path::{Path, PathBuf};
 
 use libfuzzer_sys::arbitrary::{self, Arbitrary};
 
-/// What is written where. Places are taken modulo the file's length: there is always something to hit.
+/// A change of a file's bytes. Positions are taken modulo the file's length, so that each patch
+/// hits something.
 #[derive(Arbitrary, Clone, Debug)]
 pub enum Patch {
-    /// A word.
+    /// Overwrites a word.
     Word {
-        /// Its number.
+        /// Number of the word.
         at: u16,
-        /// What it becomes.
+        /// New value.
         value: u64,
     },
-    /// A word of the first few, where headers stand.
+    /// Overwrites one of the first words, which contain the header.
     Header {
-        /// Its number.
+        /// Number of the word.
         at: u8,
-        /// What it becomes.
+        /// New value.
         value: u64,
     },
-    /// A word, by a little.
+    /// Changes a word by a small amount.
     Nudge {
-        /// Its number.
+        /// Number of the word.
         at: u16,
-        /// What is added.
+        /// Amount that is added.
         by: i8,
     },
-    /// Some bytes.
+    /// Overwrites some bytes.
     Bytes {
-        /// Where they begin.
+        /// Position of the first byte.
         at: u32,
-        /// What they are.
+        /// New bytes.
         bytes: Vec<u8>,
     },
-    /// The file ends here.
+    /// Truncates the file at this position.
     Cut(u32),
-    /// The file goes on, with a hole.
+    /// Extends the file with a hole.
     Extend(u16),
 }
 
 impl Patch {
-    /// Carries it out on a file that others may have mapped.
+    /// Applies the patch to a file that other processes may have mapped.
     pub fn apply(&self, file: &File) {
         let length = file.metadata().map_or(0, |status| status.len());
         let words = (length / 8).max(1);
         let write = |at: u64, bytes: &[u8]| {
             let room = usize::try_from(length.saturating_sub(at)).unwrap_or(0);
-            // In a full /dev/shm there is no damage.
+            // In a full /dev/shm the write fails and does no damage.
             let _done = file.write_all_at(&bytes[..bytes.len().min(room)], at);
         };
         match self {
@@ -77,27 +78,27 @@ impl Patch {
     }
 }
 
-/// Carries out patches on an object, if it is there.
+/// Applies patches to an object if it exists.
 pub fn damage(object: &Path, patches: &[Patch]) {
     if let Ok(file) = File::options().read(true).write(true).open(object) {
         patches.iter().for_each(|patch| patch.apply(&file));
     }
 }
 
-/// The region of table `name`.
+/// Returns the path of the region of table `name`.
 pub fn region(name: &str) -> PathBuf {
     format!("/dev/shm/tablecast.table.{name}").into()
 }
 
-/// The registry `id`.
+/// Returns the path of registry `id`.
 pub fn registry(id: u64) -> PathBuf {
     format!("/dev/shm/tablecast.subs.{id:016x}").into()
 }
 
-/// Removes every object of Tablecast.
+/// Removes all objects of Tablecast.
 ///
 /// # Panics
-/// If /dev/shm is not the run's own.
+/// If /dev/shm is not private to this run.
 pub fn clear() {
     assert!(
         std::env::var_os("TABLECAST_FUZZ").is_some(),

@@ -1,30 +1,31 @@
-//! What the targets share: small tables, and damage to them.
+//! Support code of the fuzz targets: small tables, and damage to them.
 //!
-//! Each target takes what libFuzzer made up and feeds it to one entry point. None may panic, hang, be killed by a
-//! signal or read outside (AddressSanitizer looks); errors are answers. Tables live in a /dev/shm of the run's own, which
-//! `tests/fuzz/run` makes: nobody could tell any more what belongs to a table whose header is damaged.
+//! Each target feeds the input of libFuzzer to one entry point. No target may panic, hang, be
+//! killed by a signal or read out of bounds (AddressSanitizer checks this); errors are valid
+//! results. Tables are in a /dev/shm that is private to the run, which `tests/fuzz/run` creates,
+//! because the objects of a table with a damaged header cannot be identified.
 
 pub mod damage;
 pub mod scene;
 
 use common::{RowRef, Schema, UntypedPublisher};
 
-/// Rows that a table begins with, if it has room for them: more than two blocks.
+/// Number of rows that a table starts with, if its capacity allows: more than two blocks.
 pub const ROWS: u8 = 150;
 
-/// Capacities around the sizes at which the change tree gets another level, and one in between. Keys are bytes, so the smaller
-/// ones have no room for all keys that are tried.
+/// Capacities around the sizes at which the change tree gets another level, and one in between.
+/// Keys are bytes, so the smaller tables have no room for all keys that are tried.
 pub const CAPACITIES: [usize; 7] = [200, 1, 63, 64, 65, 4_096, 4_097];
 
-/// One of [`CAPACITIES`].
+/// Returns one of [`CAPACITIES`].
 pub fn capacity(which: u8) -> usize {
     CAPACITIES[usize::from(which) % CAPACITIES.len()]
 }
 
-/// Slots of the registry.
+/// Number of slots of the registry.
 pub const SLOTS: usize = 4;
 
-/// What rows can be: all kinds, one word and several, a key that is not where the row begins.
+/// Schemas of rows: all kinds, one word and several, a key that is not at the start of the row.
 pub const SCHEMAS: [(&str, Option<&str>); 4] = [
     ("id:u64", None),
     ("id:u8,price:f64,name:text(5)", None),
@@ -38,13 +39,13 @@ pub const SCHEMAS: [(&str, Option<&str>); 4] = [
     ),
 ];
 
-/// One of [`SCHEMAS`].
+/// Returns one of [`SCHEMAS`].
 pub fn schema(which: u8) -> Schema {
     let (fields, key) = SCHEMAS[usize::from(which) % SCHEMAS.len()];
     Schema::parse(fields, key).expect("a schema that is right")
 }
 
-/// A row: its key follows from `number`, and the rest is `fill`.
+/// Returns a row whose key is derived from `number` and whose other bytes are `fill`.
 pub fn row(schema: &Schema, number: u8, fill: u8) -> Vec<u8> {
     let mut bytes = vec![fill; schema.row_size()];
     for field in schema.key_fields() {
@@ -54,7 +55,8 @@ pub fn row(schema: &Schema, number: u8, fill: u8) -> Vec<u8> {
     bytes
 }
 
-/// Commits [`ROWS`] rows, and then changes and deletes some, so that both copies of rows are in use.
+/// Commits [`ROWS`] rows, and then changes and deletes some, so that both copies of rows are in
+/// use.
 pub fn fill(publisher: &mut UntypedPublisher) {
     let schema = publisher.schema().clone();
     let rows = publisher.capacity().min(usize::from(ROWS)) as u8;
@@ -71,14 +73,14 @@ pub fn fill(publisher: &mut UntypedPublisher) {
     }
 }
 
-/// The key of a [`row`].
+/// Returns the key of a [`row`].
 pub fn key(schema: &Schema, number: u8) -> Vec<u8> {
     let mut key = Vec::new();
     schema.write_key(&row(schema, number, 0), &mut key);
     key
 }
 
-/// Prints a row in all ways that there are.
+/// Prints a row in every format.
 ///
 /// # Panics
 /// If it cannot be printed.

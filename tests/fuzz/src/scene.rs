@@ -11,27 +11,27 @@ use crate::{SLOTS, capacity, fill, key, row, schema, show};
 
 const NAME: &str = "scene";
 
-/// More of a play adds nothing.
+/// Maximum number of steps of a play. More steps find nothing new.
 const MAX_STEPS: usize = 40;
 
-/// As many subscribers as there are slots, and one.
+/// Maximum number of subscribers: one more than there are slots.
 const MAX_SUBSCRIBERS: usize = SLOTS + 1;
 
-/// What is damaged.
+/// The object that is damaged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Target {
-    /// The rows: whatever comes of it is an error or plausible data.
+    /// The region. Each result is an error or plausible data.
     Region,
-    /// Who listens: nothing may come of it but wake-ups that are late.
+    /// The registry. The only effect may be late wake-ups.
     Registry,
 }
 
-/// A play.
+/// A sequence of steps on one table.
 #[derive(Arbitrary, Clone, Debug)]
 pub struct Play {
     schema: u8,
     capacity: u8,
-    /// Whether others may register, too.
+    /// True if other users may register, too.
     is_open: bool,
     steps: Vec<Step>,
 }
@@ -51,10 +51,10 @@ enum Step {
 }
 
 impl Play {
-    /// Plays it.
+    /// Runs the play.
     ///
     /// # Panics
-    /// If something happens that must not.
+    /// If an invariant is violated.
     pub fn on(&self, target: Target) {
         let mut scene = Scene::new(self, target);
         for step in self.steps.iter().take(MAX_STEPS) {
@@ -68,7 +68,7 @@ impl Play {
 struct Scene<'p> {
     play: &'p Play,
     target: Target,
-    /// None only while it is being replaced.
+    /// None only while the publisher is being replaced.
     publisher: Option<UntypedPublisher>,
     subscribers: Vec<UntypedSubscriber>,
 }
@@ -92,7 +92,7 @@ impl<'p> Scene<'p> {
         self.publisher.as_mut().expect("replaced at once")
     }
 
-    /// What is damaged now: a damaged registry is replaced before long.
+    /// Returns the object to damage now: the publisher replaces a damaged registry after a while.
     fn object(&self) -> Option<PathBuf> {
         match self.target {
             Target::Region => Some(region(NAME)),
@@ -102,7 +102,7 @@ impl<'p> Scene<'p> {
         }
     }
 
-    /// Only damage to rows may be an error.
+    /// Unwraps a result. Only damage to the region may cause an error.
     fn check<T>(&self, what: &str, result: common::Result<T>) -> Option<T> {
         match result {
             Err(error) if self.target == Target::Registry => panic!("{what}: {error}"),
@@ -156,7 +156,7 @@ impl<'p> Scene<'p> {
         let publisher = self.publisher();
         let schema = publisher.schema().clone();
         let mut tx = publisher.begin();
-        // A full table, or a key that is not there, is for the caller to know.
+        // A full table or an absent key is an error that the caller handles.
         let _refused = match delete {
             true => tx.delete(&key(&schema, number)),
             false => tx.upsert(&row(&schema, number, fill)),
@@ -165,7 +165,8 @@ impl<'p> Scene<'p> {
         self.check("commit", committed);
     }
 
-    /// Afterwards, if only who listens was damaged, everybody has what the publisher has.
+    /// Refreshes all subscribers. If only the registry was damaged, each then has the publisher's
+    /// rows.
     fn refresh(&mut self) {
         for at in 0..self.subscribers.len() {
             let refreshed = self.subscribers[at].refresh().map(drop);
@@ -201,11 +202,11 @@ impl<'p> Scene<'p> {
     }
 
     fn take_over(&mut self) {
-        // As if it had been killed.
+        // As if the publisher had been killed.
         self.publisher = None;
         let opened = open(self.play);
         self.publisher = self.check("takeover", opened).or_else(|| {
-            // It says what to do, and that works.
+            // The error says to remove the table, and that must work.
             common::remove(NAME).expect("rm removes what is damaged");
             Some(open(self.play).expect("a new table"))
         });

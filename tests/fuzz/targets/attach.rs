@@ -1,4 +1,4 @@
-//! What a dead publisher left, damaged before anybody looks: reading it, attaching to it, taking it over, removing it.
+//! Objects of a dead publisher, damaged before they are read, attached to, taken over and removed.
 #![no_main]
 
 use std::cell::OnceCell;
@@ -14,7 +14,7 @@ use libfuzzer_sys::fuzz_target;
 
 const NAME: &str = "attach";
 
-/// More damage adds nothing.
+/// Maximum number of patches. More damage finds nothing new.
 const MAX_PATCHES: usize = 30;
 
 #[derive(Arbitrary, Debug)]
@@ -32,7 +32,7 @@ struct Left {
 /// The bytes of the region and the registry of a dead publisher, and the number of the registry.
 type Bytes = (Vec<u8>, Vec<u8>, u64);
 
-/// Makes what a publisher of that schema and capacity leaves.
+/// Creates the objects that a publisher of that schema and capacity leaves.
 fn left(which: u8, capacity: usize) -> Bytes {
     clear();
     let builder = UntypedPublisher::builder(NAME, schema(which));
@@ -106,12 +106,12 @@ fuzz_target!(|input: Left| {
         if let Some(subscriber) = &mut subscriber {
             follow(subscriber);
         }
-        // Every other table is left, as by death.
+        // Every other table is kept, as after a death.
         if input.is_open {
             let _refused = publisher.close();
         }
     }
-    // Whatever stands there, it can be removed, and then there is room for another.
+    // In every state, the table can be removed, and a new one can be created.
     match common::remove(NAME) {
         Ok(_) | Err(common::Error::NotFound { .. }) => {}
         Err(error) => panic!("{error}"),

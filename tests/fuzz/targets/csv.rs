@@ -1,4 +1,4 @@
-//! CSV: a file as a whole, and records as they arrive on stdin.
+//! CSV: a whole file, and records as they arrive on stdin.
 #![no_main]
 
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use publisher::source::file::{csv, text};
 
 #[derive(Arbitrary, Debug)]
 struct Input<'b> {
-    /// None where it is to be inferred.
+    /// None if it is to be inferred.
     schema: Option<u8>,
     delimiter: bool,
     comment: bool,
@@ -57,7 +57,7 @@ fn file(input: &Input<'_>, dialect: Dialect) {
     let Ok(first) = csv::read(text, dialect, &settings, None, &Progress::silent()) else {
         return;
     };
-    // What was inferred once is inferred again, and the fields that were found read the same rows.
+    // Inference is repeatable, and the inferred fields read the same rows.
     let schema = first.snapshot.schema().clone();
     let again = csv::read(text, dialect, &settings, Some(&schema), &Progress::silent());
     assert_eq!(again.expect("it was read before").snapshot, first.snapshot);

@@ -1,4 +1,4 @@
-//! Lines of JSON: a file as a whole, and what single lines ask of a table.
+//! Lines of JSON: a whole file, and the operations that single lines request.
 #![no_main]
 
 use std::sync::Arc;
@@ -36,7 +36,7 @@ fn file(which: Option<u8>, duplicates: bool, bytes: &[u8]) {
     }
 }
 
-/// Errors of lines are answers; the transaction goes on without them and commits.
+/// Wrong lines return errors; the transaction continues without them and commits.
 fn stream(which: u8, bytes: &[u8]) {
     let schema = Arc::new(schema(which));
     let instructions: Vec<Instruction> = bytes

@@ -1,4 +1,5 @@
-//! A registry that is damaged while a publisher wakes those in it: no commit fails, and everybody sees every commit.
+//! A registry that is damaged while a publisher wakes its subscribers: no commit fails, and each
+//! subscriber sees each commit.
 #![no_main]
 
 use fuzz::scene::{Play, Target};

@@ -1,4 +1,4 @@
-//! Schemas: as they are written on a command line, and as they lie in a region; and rows of them that hold anything.
+//! Schemas as written on a command line and as stored in a region, and rows with arbitrary bytes.
 #![no_main]
 
 use std::sync::Arc;
@@ -34,7 +34,7 @@ fn check(schema: &Schema) {
     );
 }
 
-/// Any bytes are a row, and are printed so that the values can be read back.
+/// Treats any bytes as a row, which must be printed so that its values can be read back.
 fn print(schema: &Arc<Schema>, bytes: &[u8]) {
     let mut row = bytes.to_vec();
     row.resize(schema.row_size(), 0);
@@ -49,7 +49,7 @@ fn print(schema: &Arc<Schema>, bytes: &[u8]) {
     assert_eq!(schema.format_key(&canonical), printed);
 }
 
-/// Any text is a value of a field, or is refused with a reason.
+/// Parses any text as a value of a field, which succeeds or returns an error with a reason.
 fn write(schema: &Arc<Schema>, text: &str) {
     let mut row = RowBuf::new(Arc::clone(schema));
     for field in 0..schema.fields().len() {

@@ -1,4 +1,4 @@
-//! The processes that tests of `common` are played by. Each ends when its stdin does.
+//! The processes that the tests of `common` run. Each ends when its stdin does.
 
 use std::process::exit;
 use std::str::FromStr;
@@ -58,7 +58,8 @@ fn main() {
     }
 }
 
-/// `ledger NAME SIZE SEED [print]`: commits as fast as it can. With `print` it says what it found on opening, and each version.
+/// `ledger NAME SIZE SEED [print]`: commits at full speed. With `print` it prints what it found on
+/// opening, and each version.
 fn ledger(arguments: &mut Arguments) -> Result<()> {
     let (name, size, seed): (String, usize, u64) =
         (arguments.next(), arguments.next(), arguments.next());
@@ -91,8 +92,9 @@ fn ledger(arguments: &mut Arguments) -> Result<()> {
     publisher.close()
 }
 
-/// `check NAME HOW ROWS`: checks rows of a ledger until it has seen that many, by `refresh`, `wait`, `latest` or `attach`.
-/// Says how many rows it checked, at how many versions, from which to which, and how often it was outrun.
+/// `check NAME HOW ROWS`: checks rows of a ledger until it has seen that many, by `refresh`,
+/// `wait`, `latest` or `attach`. Prints the number of rows and versions that it checked, the first
+/// and last version, and the number of outruns.
 fn check_ledger(arguments: &mut Arguments) -> Result<()> {
     let (name, how, rows): (String, String, u64) =
         (arguments.next(), arguments.next(), arguments.next());
@@ -165,7 +167,8 @@ fn check_ledger(arguments: &mut Arguments) -> Result<()> {
     Ok(())
 }
 
-/// `script NAME SEED CAPACITY TRANSACTIONS`: waits for a line, carries out that many transactions of the script, and says the version.
+/// `script NAME SEED CAPACITY TRANSACTIONS`: waits for a line, carries out that many transactions
+/// of the script, and prints the version.
 fn script(arguments: &mut Arguments) -> Result<()> {
     let (name, seed, capacity, count): (String, u64, usize, u64) = (
         arguments.next(),
@@ -187,7 +190,8 @@ fn script(arguments: &mut Arguments) -> Result<()> {
     publisher.close()
 }
 
-/// `echo PING PONG COUNT`: sleeps until PING changes, says so by a commit of PONG, that many times. Nothing but news wakes it.
+/// `echo PING PONG COUNT`: parks until PING changes and answers with a commit of PONG, COUNT times.
+/// Only a commit wakes it.
 fn echo(arguments: &mut Arguments) -> Result<()> {
     let (ping, pong, count): (String, String, u64) =
         (arguments.next(), arguments.next(), arguments.next());
@@ -196,7 +200,8 @@ fn echo(arguments: &mut Arguments) -> Result<()> {
     let mut pongs = Publisher::<Item>::builder(&pong).capacity(1).open()?;
     say("open");
     for expected in 1..=count {
-        // Without a limit: at its end it would look, and find what it was not woken for. The other end gives up.
+        // No timeout: a `wait` that times out checks once more, and would find a commit without a
+        // wake-up. The other process has the time limit.
         let told = loop {
             match pings.wait(None)?.len() {
                 0 => {}
@@ -216,7 +221,8 @@ fn echo(arguments: &mut Arguments) -> Result<()> {
     pongs.close()
 }
 
-/// `follow NAME [noqueue]`: says what it knows when it is open, and at each news after it. Nothing but news wakes it.
+/// `follow NAME [noqueue]`: prints the state when it is open, and again after each wake-up. Only a
+/// commit wakes it.
 fn follow(arguments: &mut Arguments) -> Result<()> {
     let name: String = arguments.next();
     if arguments.0.next().is_some() {
@@ -238,7 +244,8 @@ fn follow(arguments: &mut Arguments) -> Result<()> {
     }
 }
 
-/// `read NAME`: opens the table, says how many rows it has, or why it cannot; then once more at each news.
+/// `read NAME`: opens the table and prints its number of rows, or the error; then again after each
+/// change.
 fn read(arguments: &mut Arguments) -> Result<()> {
     let name: String = arguments.next();
     end_with_stdin();
@@ -254,8 +261,9 @@ fn read(arguments: &mut Arguments) -> Result<()> {
     }
 }
 
-/// `starved NAME BYTES`: opens the table and says how many rows it has. At a line on stdin it limits itself to BYTES more memory
-/// than it has, and says what `refresh`, `snapshot` and `open` answer, and how many rows its copy has.
+/// `starved NAME BYTES`: opens the table and prints its number of rows. After a line on stdin it
+/// limits itself to BYTES more memory than it has, and prints the results of `refresh`, `snapshot`
+/// and `open`, and the number of rows in its copy.
 fn starved(arguments: &mut Arguments) -> Result<()> {
     let (name, bytes): (String, u64) = (arguments.next(), arguments.next());
     let mut subscriber = UntypedSubscriber::open(&name)?;
@@ -283,8 +291,9 @@ fn starved(arguments: &mut Arguments) -> Result<()> {
     Ok(())
 }
 
-/// `fork NAME`: publishes a row, and sleeps at the table as a subscriber, too. At a line on stdin it leaves all that to a child
-/// that never calls exec, and dies; at the next line the child drops what it has.
+/// `fork NAME`: publishes a row, and also parks at the table as a subscriber. After a line on stdin
+/// it forks a child that never calls exec and that inherits both, and dies; at the next line the
+/// child drops them.
 fn fork(arguments: &mut Arguments) -> Result<()> {
     let name: String = arguments.next();
     let mut publisher = Publisher::<Item>::builder(&name).open()?;
@@ -313,15 +322,16 @@ fn forked(arguments: &mut Arguments) -> Result<()> {
     tests::forked::play(&name, &wake, &place)
 }
 
-/// `stepped NAME PLAY`: does what the play says, traced.
+/// `stepped NAME PLAY`: runs the play while traced.
 fn stepped(arguments: &mut Arguments) -> Result<()> {
     let (name, play): (String, Play) = (arguments.next(), arguments.next());
     be_traced().unwrap_or_else(|errno| fail(errno));
     play.perform(&name, mark)
 }
 
-/// `refresh NAME`: attaches, sleeps for an instant so that it has its slot, and refreshes between two marks, traced. Says
-/// its version and its rows then, and once more after another refresh for each line on stdin.
+/// `refresh NAME`: attaches, waits for an instant to get its wake slot, and refreshes between two
+/// marks while traced. Then prints its version and its rows, and again after another refresh for
+/// each line on stdin.
 fn refresh(arguments: &mut Arguments) -> Result<()> {
     let name: String = arguments.next();
     be_traced().unwrap_or_else(|errno| fail(errno));
@@ -344,15 +354,15 @@ fn refresh(arguments: &mut Arguments) -> Result<()> {
     }
 }
 
-/// `limited LIMIT PROGRAM ARGUMENTS…`: becomes that program, with less than it would have.
+/// `limited LIMIT PROGRAM ARGUMENTS…`: becomes that program under a lower limit.
 fn limited(arguments: &mut Arguments) -> Result<()> {
     let (limit, program): (String, String) = (arguments.next(), arguments.next());
     let mut program = inheriting(program);
     fail(become_limited(&limit, program.args(&mut arguments.0)))
 }
 
-/// `grow NAME CAPACITY BATCH`: once it is told to by a line, commits new rows, a batch at a time, until there is no more room.
-/// Says after each commit how many there are.
+/// `grow NAME CAPACITY BATCH`: after a line on stdin, commits new rows, a batch at a time, until
+/// the table cannot grow. Prints the number of rows after each commit.
 fn grow(arguments: &mut Arguments) -> Result<()> {
     let (name, capacity, batch): (String, usize, u32) =
         (arguments.next(), arguments.next(), arguments.next());
@@ -373,8 +383,9 @@ fn grow(arguments: &mut Arguments) -> Result<()> {
     }
 }
 
-/// `model NAME [traced]`: carries out the steps of the model-based test that it reads as lines of JSON, and prints a reply to
-/// each. A traced process stops before it reads a step, before it commits, and after that.
+/// `model NAME [traced]`: carries out the steps of the model-based test that it reads as lines of
+/// JSON, and prints a reply to each. A traced process stops before it reads a step, before it
+/// commits, and after that.
 fn model(arguments: &mut Arguments) -> Result<()> {
     let name: String = arguments.next();
     let is_traced = arguments.0.next().is_some();
@@ -402,7 +413,8 @@ fn model(arguments: &mut Arguments) -> Result<()> {
     }
 }
 
-/// `pids PROGRAM ARGUMENTS…`: that program in a pid namespace of its own, after a line with its pid outside.
+/// `pids PROGRAM ARGUMENTS…`: runs that program in a new pid namespace, after a line with the pid
+/// that it has outside.
 fn pids(arguments: &mut Arguments) -> Result<()> {
     let program: String = arguments.next();
     let mut program = inheriting(program);
@@ -412,7 +424,8 @@ fn pids(arguments: &mut Arguments) -> Result<()> {
     }
 }
 
-/// `vandal NAME OWNER HARM`: does all the harm to a table of another user that it may. Says when it has begun.
+/// `vandal NAME OWNER HARM`: does all the harm to a table of another user that permissions allow.
+/// Prints a line when it has begun.
 fn vandal(arguments: &mut Arguments) -> Result<()> {
     let (name, owner, harm): (String, u32, String) =
         (arguments.next(), arguments.next(), arguments.next());

@@ -1,11 +1,12 @@
-//! The steps of the model-based test. Their `Debug` form is Rust: a program that failed can be pasted into a test.
+//! The steps of the model-based test. Their `Debug` form is Rust: a program that failed can be
+//! pasted into a test.
 
 use common::Error;
 use serde::{Deserialize, Serialize};
 
 use super::shape::Shape;
 
-/// One call of a transaction, with keys and values as numbers (see [`Shape::row`]).
+/// A call of a transaction, with keys and values as numbers (see [`Shape::row`]).
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub enum Call {
     /// Inserts the row of a key and a value.
@@ -18,20 +19,21 @@ pub enum Call {
     Delete(u64),
     /// Deletes all rows.
     Clear,
-    /// Replaces all rows by these, or by as many of them as the table has room for.
+    /// Replaces all rows by these, cut to the capacity of the table.
     ReplaceWith(Vec<(u64, u64)>),
-    /// Upserts the keys below the first number, each with the second number as its value, up to the first refusal.
+    /// Upserts the keys below the first number, each with the second number as its value, up to the
+    /// first refusal.
     Fill(u64, u64),
 }
 
 /// The end of a transaction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum End {
-    /// By a commit.
+    /// The transaction is committed.
     Commit,
-    /// Dropped.
+    /// The transaction is dropped.
     Abort,
-    /// By `mem::forget`.
+    /// The transaction is passed to `mem::forget`.
     Forget,
 }
 
@@ -40,7 +42,7 @@ pub enum End {
 pub enum Object {
     /// The lock object.
     Lock,
-    /// The region that bears the table's name.
+    /// The region that has the table's name.
     Region,
     /// The registry that this region names.
     Registry,
@@ -64,11 +66,11 @@ pub enum Who {
 /// One step of a program.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub enum Operation {
-    /// Opens a publisher, of the shape's Rust type if `typed` and if there is one.
+    /// Opens a publisher. If `typed`, it has the shape's Rust type, if that exists.
     Open {
         /// The table's schema.
         shape: Shape,
-        /// The least capacity.
+        /// Minimum capacity.
         capacity: usize,
         /// True for a `Publisher`, false for an `UntypedPublisher`.
         typed: bool,
@@ -87,8 +89,8 @@ pub enum Operation {
     Drop,
     /// Kills the publisher's process; drops the publisher if it is in the test's own process.
     Kill,
-    /// The publisher's process forks and ends; the child then drops what it inherited. Drops the publisher if that is in
-    /// the test's own process.
+    /// The publisher's process forks and ends; the child then drops what it inherited. Drops the
+    /// publisher if that is in the test's own process.
     Fork,
     /// Opens a second publisher of the table.
     Second,
@@ -98,16 +100,17 @@ pub enum Operation {
     Remove,
     /// Calls `common::sweep`.
     Sweep,
-    /// Leaves no memory in /dev/shm, or leaves enough again.
+    /// Fills /dev/shm, or frees enough of it again.
     FullDisk(bool),
     /// Attaches a reader again.
     Attach(Who),
-    /// Refreshes the readers that refresh only then.
+    /// Refreshes the readers that refresh only at this step.
     Refresh,
-    /// The step, while other readers attach and take snapshots all the time.
+    /// Carries out the step while other readers continuously attach and take snapshots.
     Raced(Inner),
-    /// The step in another process, which is stopped in the middle: after this number of instructions if it is traced, else
-    /// of microseconds. Then it continues, or is killed.
+    /// Carries out the step in another process, which is stopped after this number of instructions
+    /// if it is traced, otherwise after this number of microseconds. Then the process continues or
+    /// is killed.
     Interrupted(u64, After, Inner),
 }
 
@@ -136,7 +139,7 @@ impl std::fmt::Debug for Inner {
     }
 }
 
-/// The program as Rust, to be pasted into a test.
+/// Formats a program as Rust code that can be pasted into a test.
 pub fn program(operations: &[Operation]) -> String {
     let line = |operation: &Operation| format!("    {operation:?},\n").replace('[', "vec![");
     operations.iter().map(line).collect()
@@ -152,7 +155,7 @@ pub enum After {
 }
 
 impl Operation {
-    /// The calls of a transaction.
+    /// Returns the calls of a transaction.
     pub fn calls(&mut self) -> Option<&mut Vec<Call>> {
         match self {
             Self::Raced(inner) | Self::Interrupted(_, _, inner) => inner.0.calls(),
@@ -248,7 +251,7 @@ pub struct Published {
     pub rows: u64,
 }
 
-/// Sums up rows in the order of their keys.
+/// Returns the digest of rows in key order.
 pub fn digest<'r>(rows: impl IntoIterator<Item = &'r [u8]>) -> u64 {
     use std::hash::{DefaultHasher, Hasher};
     let mut hasher = DefaultHasher::new();

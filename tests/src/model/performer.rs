@@ -1,4 +1,4 @@
-//! Carries the steps of a publisher out, in the test's process or in a child.
+//! Carries out the steps of a publisher, in the test's process or in a child.
 
 use std::collections::BTreeMap;
 use std::mem::forget;
@@ -11,7 +11,7 @@ use super::operation::{Answer, Call, End, Operation, Published, Reply, digest};
 use super::shape::Shape;
 use crate::with_row_type;
 
-/// Subscribers of a table that can be woken by name: fewer than there are, so that some get no slot.
+/// Number of slots of the registry: fewer than there are subscribers, so that some get no slot.
 const SLOTS: usize = 4;
 
 /// A transaction, typed or not, over rows as bytes.
@@ -220,11 +220,12 @@ impl Performer {
         }
     }
 
-    /// Carries out a step and reports it. Calls `moment` immediately before and after the library's function that commits or
-    /// does what else the step is about. A step that needs a publisher needs one that was opened.
+    /// Carries out a step and reports it. Calls `moment` immediately before and after the library
+    /// function that commits or that is otherwise the subject of the step.
     ///
     /// # Panics
-    /// If there is none, or if the step is not a publisher's.
+    /// If the step needs an open publisher and there is none, or if it is not a step of a
+    /// publisher.
     pub fn perform(&mut self, operation: &Operation, moment: &dyn Fn()) -> Reply {
         let mut calls = Vec::new();
         let around = |step: &mut dyn FnMut() -> Answer| {
@@ -309,7 +310,7 @@ impl Performer {
     }
 }
 
-/// The table as its publisher has it.
+/// Returns the table as its publisher has it.
 ///
 /// # Panics
 /// If `get` and `iter` of the publisher disagree.
@@ -335,8 +336,8 @@ fn published(publisher: &dyn Publish) -> Published {
     }
 }
 
-/// Lets no file of this process grow, or lets all grow again. Elsewhere than in a file system of the test's own that is
-/// the nearest thing to a full one.
+/// Sets the file size limit of this process to 0, or removes the limit. Without a private file
+/// system, this is the closest approximation of a full one.
 fn limit_files(full: bool) -> Result<()> {
     let mut signal = SigSet::empty();
     signal.add(Signal::SIGXFSZ);

@@ -1,4 +1,4 @@
-//! The table that a program should lead to, and all tables that it has led to so far.
+//! The table that a program should produce, and all tables that it has produced until now.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::operation::{Answer, Call, digest};
 use super::shape::Shape;
 
-/// Rows by the number that is their key.
+/// Rows by the number of their key.
 pub type Rows = BTreeMap<u64, Arc<[u8]>>;
 
 /// A table as it should be.
@@ -21,7 +21,7 @@ pub struct Table {
 }
 
 impl Table {
-    /// A table without rows.
+    /// Creates a table without rows.
     pub fn new(shape: Shape, capacity: usize) -> Self {
         let rows = Rows::new();
         Self {
@@ -31,8 +31,8 @@ impl Table {
         }
     }
 
-    /// Carries out the calls of a transaction. Returns the outcome that each call should have, and true if a
-    /// commit makes a version.
+    /// Carries out the calls of a transaction. Returns the outcome that each call should have, and
+    /// true if a commit makes a version.
     pub fn transact(&mut self, calls: &[Call]) -> (Vec<Answer>, bool) {
         let before = self.rows.clone();
         let mut touched = BTreeSet::new();
@@ -94,7 +94,7 @@ impl Table {
         Answer::Done
     }
 
-    /// The table after it was reshaped.
+    /// Returns the table after a reshape.
     ///
     /// # Errors
     /// The outcome that `reshape` should have instead.
@@ -119,7 +119,7 @@ impl Table {
         }
     }
 
-    /// The table after the next publisher has opened it.
+    /// Returns the table after the next publisher has opened it.
     ///
     /// # Errors
     /// The outcome that `open` should have instead.
@@ -141,7 +141,7 @@ impl Table {
         self.rows.iter().filter_map(convert).collect()
     }
 
-    /// The rows as a publisher sums them up.
+    /// Returns the digest of the rows, as a publisher computes it.
     pub fn digest(&self) -> u64 {
         digest(self.rows.values().map(|row| &**row))
     }
@@ -161,18 +161,19 @@ pub struct Observed {
 /// The relation of a table to the one before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Follows {
-    /// By a commit in the same region.
+    /// A commit in the same region.
     InPlace,
-    /// Maybe in a successor of the region. The old region ends with the version that the successor begins with.
+    /// A commit that may be in a successor of the region. The old region ends with the first
+    /// version of the successor.
     Elsewhere,
-    /// As another table of the name: the one before was removed or lost, and versions begin again.
+    /// Another table with the name: the one before was removed or lost, and versions start again.
     Anew,
 }
 
 /// A table that was committed, or that a step is about to commit.
 #[derive(Debug)]
 struct Entry {
-    /// The version of its commit, unless that is still to come.
+    /// The version of its commit, or None before the commit.
     version: Option<u64>,
     follows: Follows,
     table: Table,
@@ -183,17 +184,17 @@ struct Entry {
 pub struct History(Vec<Entry>);
 
 impl History {
-    /// The place of the last entry.
+    /// Returns the index of the last entry.
     pub fn last(&self) -> usize {
         self.0.len().saturating_sub(1)
     }
 
-    /// The table that was committed last.
+    /// Returns the table that was committed last.
     pub fn table(&self) -> Option<&Table> {
         self.0.last().map(|entry| &entry.table)
     }
 
-    /// The version of the commit that led to the last table.
+    /// Returns the version of the commit that led to the last table.
     pub fn version(&self) -> u64 {
         self.0.last().and_then(|entry| entry.version).unwrap_or(0)
     }
@@ -207,7 +208,7 @@ impl History {
         });
     }
 
-    /// The step has committed what was announced.
+    /// Records that the step has committed the announced table.
     ///
     /// # Panics
     /// If nothing was announced.
@@ -215,12 +216,12 @@ impl History {
         self.0.last_mut().expect("an announced table").version = Some(version);
     }
 
-    /// The step has not committed what was announced.
+    /// Removes the announced table, which the step has not committed.
     pub fn withdraw(&mut self) {
         self.0.pop();
     }
 
-    /// Returns true if a reader's table is the one at `at`.
+    /// Returns true if a reader's table is the entry at index `at`.
     pub fn is_at(&self, at: usize, seen: &Observed) -> bool {
         let entry = &self.0[at];
         let is_before_next =
@@ -243,12 +244,13 @@ impl History {
                 .all(|(a, b)| (a.0, &**a.1) == (b.0, &**b.1))
     }
 
-    /// Returns the place of a reader's table, if it is one of the tables from `from` on.
+    /// Returns the index of a reader's table, if it is one of the tables from `from` on.
     pub fn find(&self, from: usize, seen: &Observed) -> Option<usize> {
         (from..self.0.len()).find(|at| self.is_at(*at, seen))
     }
 
-    /// Returns true if a key had this row in one of the tables from `from` on that have this schema.
+    /// Returns true if a key had this row in one of the tables from `from` on that have this
+    /// schema.
     pub fn had(&self, from: usize, shape: Shape, key: u64, row: Option<&[u8]>) -> bool {
         let entries = self.0[from..]
             .iter()
@@ -273,7 +275,7 @@ impl History {
     }
 }
 
-/// The beginning of a row behind its first word, for a message.
+/// Returns the beginning of a row after its first word, for a message.
 pub fn brief(row: &[u8]) -> &[u8] {
     row.get(8..row.len().min(24)).unwrap_or(&[])
 }

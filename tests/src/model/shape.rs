@@ -6,7 +6,7 @@ use common::bytemuck::{Pod, Zeroable};
 use common::{Kind, Row, Schema, Text};
 use serde::{Deserialize, Serialize};
 
-/// A row that is nothing but its key.
+/// A row that consists only of its key.
 #[derive(Clone, Copy, Debug, PartialEq, Pod, Zeroable, Row)]
 #[repr(C)]
 pub struct IdRow {
@@ -23,7 +23,7 @@ pub struct PairRow {
     value: u64,
 }
 
-/// A row that is not a whole number of words.
+/// A row whose size is not a multiple of a word.
 #[derive(Clone, Copy, Debug, PartialEq, Pod, Zeroable, Row)]
 #[repr(C)]
 pub struct TwelveRow {
@@ -46,27 +46,28 @@ pub struct PageRow {
 /// A schema of the test's tables.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Shape {
-    /// Of [`IdRow`].
+    /// The schema of [`IdRow`].
     Id,
-    /// Of [`PairRow`].
+    /// The schema of [`PairRow`].
     Pair,
     /// The fields of [`Shape::Pair`] in the other order.
     Swapped,
     /// [`Shape::Pair`] with another kind of value.
     Signed,
-    /// With a text in place of the value.
+    /// [`Shape::Pair`] with a text in place of the value.
     Name,
     /// [`Shape::Name`] with a longer text and a value.
     LongName,
-    /// Of nine bytes, with a key of another kind.
+    /// Nine bytes, with a key of another kind.
     Nine,
-    /// Of [`TwelveRow`].
+    /// The schema of [`TwelveRow`].
     Twelve,
-    /// Of [`PageRow`].
+    /// The schema of [`PageRow`].
     Page,
 }
 
-/// Calls `$body` with `$row` as the Rust type of a shape's rows; `None` if there is no such type.
+/// Evaluates `$body` with `$row` as the Rust type of a shape's rows, or returns `None` if the shape
+/// has no such type.
 #[macro_export]
 macro_rules! with_row_type {
     ($shape:expr, $row:ident => $body:expr) => {
@@ -106,10 +107,10 @@ impl Shape {
         Self::Page,
     ];
 
-    /// The shape's schema.
+    /// Returns the shape's schema.
     ///
     /// # Panics
-    /// Never: these are valid.
+    /// Never: the schemas are valid.
     pub fn schema(self) -> &'static Schema {
         static SCHEMAS: [OnceLock<Schema>; 9] = [const { OnceLock::new() }; 9];
         let fields = match self {
@@ -127,16 +128,17 @@ impl Shape {
         SCHEMAS[self as usize].get_or_init(parse)
     }
 
-    /// The shape of a schema.
+    /// Returns the shape of a schema.
     ///
     /// # Panics
-    /// If it is of none.
+    /// If no shape has this schema.
     pub fn of(schema: &Schema) -> Self {
         let shape = Self::ALL.into_iter().find(|shape| shape.schema() == schema);
         shape.unwrap_or_else(|| panic!("a schema of no shape: {schema}"))
     }
 
-    /// The row of a key and a value. Value 0 is what a field that another schema lacks is filled with.
+    /// Returns the row of a key and a value. Value 0 gives the content of a field that the schema
+    /// before a conversion lacks.
     pub fn row(self, key: u64, value: u64) -> Vec<u8> {
         let schema = self.schema();
         let mut row = vec![0; schema.row_size()];
@@ -158,14 +160,14 @@ impl Shape {
         row
     }
 
-    /// The key's bytes in the library's form.
+    /// Returns the key's bytes in the library's form.
     pub fn key(self, key: u64) -> Vec<u8> {
         let mut bytes = Vec::new();
         self.schema().write_key(&self.row(key, 0), &mut bytes);
         bytes
     }
 
-    /// The number that is the key of a row.
+    /// Returns the number that is the key of a row.
     pub fn number(self, row: &[u8]) -> u64 {
         let (at, length) = match self {
             Self::Swapped => (8, 8),
@@ -177,14 +179,15 @@ impl Shape {
         u64::from_le_bytes(number)
     }
 
-    /// A row of this shape as a publisher converts it to a row of `new`: fields of one name and kind keep their values, texts may
-    /// become longer, and all else is zero. `None` if the key has another kind.
+    /// Converts a row of this shape to a row of `new` as a publisher does: fields with the same
+    /// name and kind keep their values, texts may become longer, and all other fields are zero.
+    /// Returns `None` if the key has another kind.
     pub fn convert(self, row: &[u8], new: Self) -> Option<Vec<u8>> {
         self.converted(row, new, 0, |_, old, new| old <= new)
     }
 
-    /// The row of `new` with the same values, where a text may also fit in a shorter field. A text that is too long becomes
-    /// bytes that are not a text.
+    /// Returns the row of `new` with the same values, where a text may also fit into a shorter
+    /// field. A text that is too long becomes bytes that are not a valid text.
     pub fn same_values(self, row: &[u8], new: Self) -> Option<Vec<u8>> {
         self.converted(row, new, u8::MAX, |text, _, new| {
             text.iter().skip(new).all(|byte| *byte == 0)
@@ -227,7 +230,8 @@ impl Shape {
         Some(converted)
     }
 
-    /// Returns true if a field of both shapes has another kind in `new`, so that no value of it is the same.
+    /// Returns true if a field of both shapes has another kind in `new`, so that none of its values
+    /// can be the same.
     pub fn retypes(self, new: Self) -> bool {
         let is_text = |kind| matches!(kind, Kind::Text(_));
         self.schema().fields().iter().any(|old| {

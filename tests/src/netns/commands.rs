@@ -31,15 +31,15 @@ use netlink_packet_route::{AddressFamily, RouteNetlinkMessage as Netlink};
 use super::kernel::Kernel;
 use super::tables::interfaces;
 
-/// The bit of the MTU among the metrics that are locked (`1 << RTAX_MTU`).
+/// Bit of the MTU in the mask of locked metrics (`1 << RTAX_MTU`).
 const MTU_LOCK: u32 = 1 << 2;
 
 type Done = Result<(), String>;
 
-/// Does what the words say.
+/// Carries out the command in `words`.
 ///
 /// # Errors
-/// What the kernel refuses, and what is no such command.
+/// The error of the kernel, or an unknown command.
 pub fn carry_out(kernel: &mut Kernel, words: &[&str]) -> Done {
     match words {
         ["link", "add", name] => add_pair(kernel, name),
@@ -106,7 +106,7 @@ fn add_pair(kernel: &mut Kernel, name: &str) -> Done {
     make_pair(kernel, name)?;
     change_link(kernel, "up", &format!("p-{name}"), &[])?;
     change_link(kernel, "up", name, &[])?;
-    // The kernel finds out a moment later that there is a carrier, and tells that as a change.
+    // The kernel detects the carrier a moment later and reports it as a change.
     crate::until("the pair runs", || are_running(kernel, name));
     Ok(())
 }
@@ -198,7 +198,7 @@ fn route(kernel: &mut Kernel, verb: &str, destination: &str, options: &[&str]) -
     send(kernel, message, verb)
 }
 
-/// Many routes of one address each.
+/// Adds or deletes `count` routes of one address each.
 fn routes(kernel: &mut Kernel, verb: &str, of: &str, count: u32, options: &[&str]) -> Done {
     const V4: u32 = 11 << 24;
     const V6: u128 = 0xfd99 << 112;

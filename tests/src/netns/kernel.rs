@@ -1,4 +1,4 @@
-//! Asking the kernel by netlink, one blocking request after the other.
+//! Requests to the kernel by netlink, one blocking request after the other.
 
 use std::io;
 
@@ -9,7 +9,7 @@ use netlink_packet_core::{
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
 
-/// How often a dump is tried.
+/// Maximum number of attempts of a dump.
 const TRIES: usize = 100;
 
 /// A connection to the kernel.
@@ -17,27 +17,27 @@ pub struct Kernel {
     socket: Socket,
 }
 
-/// What came of a dump.
+/// Result of a dump.
 enum Dumped {
     Whole(Vec<RouteNetlinkMessage>),
     Interrupted,
 }
 
 impl Kernel {
-    /// Connects, in the namespace of this thread.
+    /// Connects to the kernel in the network namespace of this thread.
     ///
     /// # Errors
-    /// What the system refuses.
+    /// The errors of the system calls.
     pub fn open() -> io::Result<Self> {
         let mut socket = Socket::new(NETLINK_ROUTE)?;
         socket.bind_auto()?;
         Ok(Self { socket })
     }
 
-    /// Has something changed.
+    /// Requests a change.
     ///
     /// # Errors
-    /// What the kernel refuses.
+    /// The error of the kernel.
     pub fn change(&mut self, message: RouteNetlinkMessage, flags: u16) -> io::Result<()> {
         self.send(message, NLM_F_REQUEST | NLM_F_ACK | flags)?;
         let (bytes, _) = self.socket.recv_from_full()?;
@@ -48,10 +48,10 @@ impl Kernel {
         }
     }
 
-    /// All of a table.
+    /// Returns all entries of a table.
     ///
     /// # Errors
-    /// What the kernel refuses, and a table that does not stand still.
+    /// The error of the kernel, or a table that changes during each attempt.
     pub fn dump(&mut self, what: &RouteNetlinkMessage) -> io::Result<Vec<RouteNetlinkMessage>> {
         for _ in 0..TRIES {
             if let Dumped::Whole(messages) = self.try_dump(what)? {

@@ -12,10 +12,11 @@ use crate::programs::{publisher, subscriber};
 use crate::table::Table;
 use crate::until;
 
-/// A namespace with two pairs of interfaces, addresses of both families on each; None where there can be none.
+/// Creates a namespace with two pairs of interfaces that have addresses of both families. Returns
+/// None if the machine allows no namespace.
 ///
 /// # Panics
-/// If the kernel refuses them.
+/// If the kernel refuses the interfaces or addresses.
 pub fn namespace(role: &str) -> Option<Namespace> {
     let mut namespace = Namespace::new(role)?;
     for command in [
@@ -35,19 +36,20 @@ pub fn namespace(role: &str) -> Option<Namespace> {
 /// A publisher of one of the kernel's tables.
 pub struct Mirrored {
     what: &'static str,
-    /// Its process.
+    /// The publisher's process.
     pub publisher: Process,
-    /// Its table.
+    /// The published table.
     pub table: Table,
-    /// The kernel that it follows.
+    /// The namespace whose kernel tables the publisher follows.
     pub namespace: RefCell<Namespace>,
 }
 
 impl Mirrored {
-    /// In a new namespace, told these commands first; None where there can be none: then the machine's own table is read.
+    /// Starts a publisher in a new namespace, after these commands. If the machine allows no
+    /// namespace, reads the machine's own table instead and returns None.
     ///
     /// # Panics
-    /// If the kernel refuses.
+    /// If the kernel refuses a command.
     pub fn start(
         role: &str,
         test: &str,
@@ -63,11 +65,11 @@ impl Mirrored {
         Some(Self::start_in(namespace, test, what, options, None))
     }
 
-    /// In that namespace, by that user, if one is given. What is told from now on comes as events: all that was there before has
-    /// been read.
+    /// Starts a publisher in `namespace`, as `user` if one is given. On return the publisher has
+    /// read the existing entries, so later changes reach it as events.
     ///
     /// # Panics
-    /// If it does not come to hold what the kernel has.
+    /// If the table does not become equal to the kernel's.
     pub fn start_in(
         namespace: Namespace,
         test: &str,
@@ -93,7 +95,7 @@ impl Mirrored {
         self.namespace.borrow_mut().tell(command);
     }
 
-    /// Waits until the published table is what the kernel has. Returns its rows.
+    /// Waits until the published table is equal to the kernel's. Returns its rows.
     ///
     /// # Panics
     /// If it never is.
@@ -121,10 +123,10 @@ impl Mirrored {
         found
     }
 
-    /// The values of a field in the rows for a destination, in the order of their hops.
+    /// Returns the values of a field in the rows for a destination, in the order of their hops.
     ///
     /// # Panics
-    /// If the table never is what the kernel has.
+    /// If the table never becomes equal to the kernel's.
     pub fn of(&mut self, destination: &str, field: &str) -> Vec<Value> {
         let mut rows = self.agrees();
         rows.retain(|row| row["destination"] == destination);
@@ -133,7 +135,7 @@ impl Mirrored {
     }
 }
 
-/// Starts a publisher in a namespace; as that user, if one is given.
+/// Starts a publisher in a namespace, as `user` if one is given.
 pub fn serve(
     namespace: &Namespace,
     table: &Table,
@@ -148,7 +150,7 @@ pub fn serve(
     Process::start(&mut namespace.within(&program, user))
 }
 
-/// What `subscriber get` prints.
+/// Returns the rows that `subscriber get` prints.
 fn rows(table: &Table) -> Vec<Map<String, Value>> {
     let mut command = subscriber();
     command.args(["get", table.name(), "--format", "jsonl", "--timeout", "60s"]);
@@ -165,7 +167,7 @@ fn rows(table: &Table) -> Vec<Map<String, Value>> {
         .collect()
 }
 
-/// The fields that both readings have.
+/// Returns the row with only the given fields, which both readings have.
 fn only(row: &Map<String, Value>, fields: &[&String]) -> Value {
     let kept = fields
         .iter()
@@ -173,7 +175,7 @@ fn only(row: &Map<String, Value>, fields: &[&String]) -> Value {
     Value::Object(kept.collect())
 }
 
-/// In one order, and without the numbers of IPv6, whose order means nothing.
+/// Sorts the rows and removes the hop numbers of IPv6, whose order has no meaning.
 fn normal(rows: Vec<Value>) -> Vec<Map<String, Value>> {
     let mut rows: Vec<_> = rows
         .into_iter()
@@ -194,10 +196,10 @@ fn normal(rows: Vec<Value>) -> Vec<Map<String, Value>> {
         .collect()
 }
 
-/// Where no namespace can be made: the machine's own table can at least be read.
+/// Reads the machine's own table, for machines that allow no namespace.
 ///
 /// # Panics
-/// If it cannot.
+/// If the table cannot be read.
 pub fn the_machines_own(test: &str, what: &'static str) {
     let table = Table::new(test);
     let mut program = publisher();

@@ -1,8 +1,10 @@
-//! A network namespace of a test's own, changed and read by netlink alone, so that no tool is needed.
+//! A private network namespace for a test. It is changed and read by netlink alone, so no tool is
+//! needed.
 //!
-//! A child (`role kernel`) makes the namespace and stays in it: as root by itself, as anybody else within a user namespace of its
-//! own. It is told by lines what to change ([`commands`]), and says what the kernel has ([`tables`]), by a reading of its own
-//! that shares nothing with the publisher's. Programs are run in it by `role within`. [`mirrored`] has a publisher in it.
+//! A child (`role kernel`) creates the namespace and stays in it: directly if it is root, otherwise
+//! inside a new user namespace. Lines on its stdin request changes ([`commands`]). It reports the
+//! kernel's tables ([`tables`]) with a reader that shares no code with the publisher's. `role
+//! within` runs programs in the namespace. [`mirrored`] runs a publisher in it.
 
 pub mod commands;
 pub mod kernel;
@@ -19,14 +21,15 @@ use serde_json::Value;
 
 use crate::process::Process;
 
-/// The namespace. It lasts as long as this.
+/// A network namespace. Dropping this value ends it.
 pub struct Namespace {
     kernel: Process,
     role: String,
 }
 
 impl Namespace {
-    /// A new one; None, said on stderr, where the machine allows none. `role` is the path of the role's binary.
+    /// Creates a namespace. Returns None, and reports that on stderr, if the machine allows none.
+    /// `role` is the path of the role's binary.
     ///
     /// # Panics
     /// If the child does not start.
@@ -38,25 +41,25 @@ impl Namespace {
         (!how.starts_with("none")).then_some(Self { kernel, role })
     }
 
-    /// Changes something, as [`commands`] has it.
+    /// Carries out a command of [`commands`].
     ///
     /// # Panics
-    /// If the kernel refuses.
+    /// If the kernel refuses it.
     pub fn tell(&mut self, command: &str) {
         self.kernel.write_line(command);
         assert_eq!(self.kernel.line(), "ok", "{command}");
     }
 
-    /// What the kernel has: `routes` or `neighbors`, as [`tables`] writes them.
+    /// Returns the kernel's `routes` or `neighbors`, in the format of [`tables`].
     ///
     /// # Panics
-    /// If that cannot be read.
+    /// If they cannot be read.
     pub fn read(&mut self, what: &str) -> Vec<Value> {
         self.kernel.write_line(&format!("read {what}"));
         serde_json::from_str(&self.kernel.line()).expect("an array")
     }
 
-    /// A command that runs in it; as that user, if one is given.
+    /// Returns a command that runs `program` in the namespace, as `user` if one is given.
     pub fn within(&self, program: &Command, user: Option<u32>) -> Command {
         let mut command = crate::programs::role(&self.role);
         command.arg("within").arg(self.kernel.id().to_string());
@@ -66,10 +69,10 @@ impl Namespace {
     }
 }
 
-/// Plays `kernel`: makes the namespace, then does what each line says.
+/// Runs the role `kernel`: creates the namespace, then carries out each line of stdin.
 ///
 /// # Errors
-/// What went wrong with the namespace itself.
+/// An error of the namespace itself.
 pub fn play_kernel() -> Result<(), String> {
     let as_root = unshare(CloneFlags::CLONE_NEWNET);
     let how = match as_root {
@@ -96,10 +99,11 @@ pub fn play_kernel() -> Result<(), String> {
     Ok(())
 }
 
-/// Plays `within PID USER PROGRAM ARGUMENTS…`: becomes that program in the namespace of that process.
+/// Runs the role `within PID USER PROGRAM ARGUMENTS…`: becomes that program in the namespace of
+/// that process.
 ///
 /// # Errors
-/// What was refused.
+/// The refused operation.
 pub fn play_within(mut arguments: impl Iterator<Item = String>) -> Result<(), String> {
     let mut next = || arguments.next().ok_or("an argument is missing");
     let (pid, user, program) = (next()?, next()?, next()?);
@@ -111,7 +115,7 @@ pub fn play_within(mut arguments: impl Iterator<Item = String>) -> Result<(), St
     }
     let network = open("net").map_err(|error| error.to_string())?;
     setns(network, CloneFlags::CLONE_NEWNET).map_err(|errno| errno.to_string())?;
-    // Opened by whoever may reach it: another user may not.
+    // Opened before the change of user: the other user may have no access to the path.
     let file = std::fs::File::open(&program).map_err(|error| format!("{program}: {error}"))?;
     if let Ok(user) = user.parse() {
         let become_user = || {

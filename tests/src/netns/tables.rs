@@ -1,4 +1,4 @@
-//! What the kernel has, as arrays of JSON with the names and texts of the published tables.
+//! The kernel's tables as JSON arrays, with the names and texts of the published tables.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -18,10 +18,10 @@ use super::kernel::Kernel;
 
 const FAMILIES: [AddressFamily; 2] = [AddressFamily::Inet, AddressFamily::Inet6];
 
-/// Interfaces' names by their index.
+/// Returns the names of interfaces by index.
 ///
 /// # Errors
-/// What the kernel refuses.
+/// The error of the kernel.
 pub fn interfaces(kernel: &mut Kernel) -> Result<HashMap<u32, String>, String> {
     let request = RouteNetlinkMessage::GetLink(LinkMessage::default());
     let links = kernel.dump(&request).map_err(|error| error.to_string())?;
@@ -41,14 +41,15 @@ pub fn interfaces(kernel: &mut Kernel) -> Result<HashMap<u32, String>, String> {
     Ok(names.collect())
 }
 
-/// Routes, a hop each. `hop` counts those of IPv4, where the order means something.
+/// Returns the routes, one object per hop. `hop` numbers only those of IPv4, where the order has a
+/// meaning.
 ///
 /// # Errors
-/// What the kernel refuses.
+/// The error of the kernel.
 pub fn routes(kernel: &mut Kernel) -> Result<String, String> {
     let names = interfaces(kernel)?;
     let mut rows = Vec::new();
-    // Routes and hops so far, by what they have in common.
+    // Numbers of routes and hops so far, by the fields that the routes share.
     let mut counts = HashMap::<String, (u64, u64)>::new();
     for family in FAMILIES {
         let mut request = RouteMessage::default();
@@ -68,7 +69,7 @@ pub fn routes(kernel: &mut Kernel) -> Result<String, String> {
     Ok(Value::Array(rows).to_string())
 }
 
-/// Numbers the hops of a route, and the route. Of IPv6 they mean nothing.
+/// Numbers a route and its hops. For IPv6 the numbers have no meaning and are null.
 fn number(hops: &mut [Value], family: AddressFamily, counts: &mut HashMap<String, (u64, u64)>) {
     let fields = ["destination", "table", "metric", "from", "tos"];
     let key = fields.map(|field| hops[0][field].to_string()).join(" ");
@@ -172,10 +173,10 @@ fn with_hop(
     row
 }
 
-/// Neighbors, as `ip neigh` shows them.
+/// Returns the neighbors, as `ip neigh` shows them.
 ///
 /// # Errors
-/// What the kernel refuses.
+/// The error of the kernel.
 pub fn neighbors(kernel: &mut Kernel) -> Result<String, String> {
     let names = interfaces(kernel)?;
     let mut rows = Vec::new();
