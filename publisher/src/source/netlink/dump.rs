@@ -5,8 +5,8 @@
 //! interface or an address is removed *before* it removes its routes, but does both under one lock.
 //! Reading the interfaces waits for that lock.
 //!
-//! The requests are sent one after the other, each when the socket has room for its answer. Events
-//! that arrive in between are kept and replayed at the end.
+//! The requests are sent one after the other. The kernel sends each answer in parts, as the receive
+//! buffer has room for them. Events that arrive in between are kept and replayed at the end.
 
 use std::time::{Duration, Instant};
 
