@@ -118,7 +118,7 @@ impl Watch<'_> {
     fn first(&mut self) -> Result<(), CliError> {
         self.outlet.first(&self.table, &self.view)?;
         self.news.tell_absence(&self.table);
-        // The descriptor must exist before the refreshes that arm it.
+        // The descriptor must be requested once before the refreshes that are to make it readable.
         let _news = self.table.as_fd();
         Ok(())
     }
