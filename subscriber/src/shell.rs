@@ -146,8 +146,8 @@ pub fn ignores_hangup() -> bool {
 /// Maximum time that a line waits for room on stderr, in ms.
 const TELL_PATIENCE_MS: u16 = 1000;
 
-/// Prints one line to stderr. If nobody reads it, the line is dropped after [`TELL_PATIENCE_MS`],
-/// and later lines without waiting until there is room again.
+/// Prints one line to stderr. If nobody reads it within `TELL_PATIENCE_MS`, the line is dropped,
+/// and so are later lines, without a wait, until there is room again.
 pub fn tell(line: impl fmt::Display) {
     static UNREAD: AtomicBool = AtomicBool::new(false);
     let patience = if UNREAD.load(Ordering::Relaxed) {
