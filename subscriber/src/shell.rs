@@ -115,7 +115,7 @@ impl Shutdown {
                 let stop = events.next().is_some_and(|events| !events.is_empty());
                 (stop, events.collect())
             }
-            // The events are unknown, so the caller polls again.
+            // The events are unknown, so empty ones are returned and the caller polls again.
             Err(Errno::EINTR) => (false, vec![PollFlags::empty(); others.len()]),
             Err(_) => (true, vec![PollFlags::empty(); others.len()]),
         }

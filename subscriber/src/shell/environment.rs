@@ -119,7 +119,8 @@ pub fn taken(command: &Command, matches: &ArgMatches) -> Vec<String> {
         .collect()
 }
 
-/// Returns the variables that are set and belong to flags of this subcommand.
+/// Returns the variables of this subcommand's flags, without those of global flags and those that
+/// are ignored.
 pub fn of_flags(command: &Command) -> Vec<String> {
     let arguments = command
         .get_arguments()

@@ -123,7 +123,7 @@ fn ask_to_end(process: &OwnedFd) {
 /// Opens a process that was seen in `/proc`. Returns `None` if it has exited since.
 fn open(seen: &Stat) -> Option<OwnedFd> {
     let process = pidfd_open(Pid::from_raw(seen.pid)?, PidfdFlags::empty()).ok()?;
-    // Its id may have been reused for another process before it was opened.
+    // The process id may have been reused before the process was opened.
     let now = Process::new(seen.pid).ok()?.stat().ok()?;
     (now.starttime == seen.starttime).then_some(process)
 }

@@ -197,8 +197,8 @@ impl<M: Model> Follow<M> {
         }
     }
 
-    /// Starts a dump that is due, or finishes one that is complete. `idle` is true if no datagram
-    /// is left to receive.
+    /// Starts a dump if one is due, or finishes a complete dump. `idle` is true if no datagram is
+    /// left to receive.
     fn advance(&mut self, idle: bool, publisher: &mut UntypedPublisher) -> Result<(), SourceError> {
         let refused = |error: io::Error| SourceError::Input(unreadable::<M>(&error));
         if self.due_again.is_some_and(|due| due <= Instant::now()) {
