@@ -1,4 +1,4 @@
-//! Removes what dead publishers left.
+//! Removes objects that dead publishers left in shared memory.
 
 use std::collections::BTreeMap;
 
@@ -7,10 +7,11 @@ use subscriber::shell::{CliError, tell};
 
 use crate::args::Remove;
 
-/// `publisher rm`: each of the tables, then, if asked for, what belongs to none, whatever becomes of the others.
+/// Runs `publisher rm`: removes each of the named tables, then, if requested, the orphans. A
+/// failure for one table does not stop the others.
 ///
 /// # Errors
-/// The exit code of the first that could not be removed; the sentences are told already.
+/// The exit code of the first object that could not be removed; the messages are printed already.
 pub fn run(args: &Remove) -> Result<(), CliError> {
     let mut first = None;
     let mut failed = |error: common::Error| {
@@ -36,7 +37,7 @@ pub fn run(args: &Remove) -> Result<(), CliError> {
     first.map_or(Ok(()), |code| Err(CliError::new(code, "")))
 }
 
-/// Why something could not be removed.
+/// Explains why an object could not be removed.
 fn explained(error: common::Error) -> CliError {
     match error {
         Error::Corrupt { object, reason } => CliError::new(
@@ -61,7 +62,7 @@ fn explained(error: common::Error) -> CliError {
     }
 }
 
-/// What was removed, and what may be left behind where this user may not look.
+/// Prints the removed objects, and those that may remain where this user has no permission to look.
 fn told(swept: &Swept) {
     for object in &swept.removed {
         tell(format_args!("removed {object}"));

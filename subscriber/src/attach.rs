@@ -1,4 +1,4 @@
-//! Getting a copy of a table, or waiting until there is one.
+//! Attaches to a table, or waits until it is published.
 
 use std::time::{Duration, Instant};
 
@@ -9,12 +9,12 @@ use crate::output;
 use crate::shell::suggest::meant_table;
 use crate::shell::{CliError, Shutdown, tell};
 
-/// How often a table that nobody publishes yet is looked for.
+/// Interval between attempts to open a table that is not published yet.
 const LOOK_INTERVAL: Duration = Duration::from_millis(20);
-/// How often a table that changes faster than it can be copied is tried.
+/// Maximum number of attempts to copy a table that changes faster than it can be copied.
 const OUTRUN_TRIES: u32 = 64;
 
-/// A subscriber of table `name` of `owner` (None: this user or root), to be opened.
+/// Returns a builder for a subscriber of table `name` of `owner` (`None`: this user or root).
 pub fn builder(name: &str, owner: Option<u32>) -> SubscriberBuilder<()> {
     let builder = UntypedSubscriber::builder(name);
     match owner {
@@ -23,7 +23,7 @@ pub fn builder(name: &str, owner: Option<u32>) -> SubscriberBuilder<()> {
     }
 }
 
-/// That, woken as it was asked for.
+/// Sets the wake kind and its target.
 pub fn woken(builder: SubscriberBuilder<()>, waking: &args::Waking) -> SubscriberBuilder<()> {
     let builder = builder.wake(waking.wake);
     match &waking.wake_at {
@@ -35,7 +35,7 @@ pub fn woken(builder: SubscriberBuilder<()>, waking: &args::Waking) -> Subscribe
 /// Attaches to a table.
 ///
 /// # Errors
-/// What [`UntypedSubscriber::open`] says.
+/// The same as for [`UntypedSubscriber::open`].
 pub fn attach(builder: &SubscriberBuilder<()>) -> Result<UntypedSubscriber, Error> {
     let mut opened = builder.open();
     for _ in 1..OUTRUN_TRIES {
@@ -47,10 +47,12 @@ pub fn attach(builder: &SubscriberBuilder<()>) -> Result<UntypedSubscriber, Erro
     opened
 }
 
-/// Attaches as soon as there is a table, within `timeout` if there is one. None if the end is asked for before.
+/// Attaches as soon as the table is published, within `timeout` if one is given. Returns `None` if
+/// a shutdown is requested before.
 ///
 /// # Errors
-/// [`Error::TimedOut`], as for [`attach`], and [`std::io::ErrorKind::BrokenPipe`] if stdout's reader went away.
+/// [`Error::TimedOut`], the errors of [`attach`], and [`std::io::ErrorKind::BrokenPipe`] if the
+/// reader of stdout is gone.
 pub fn attach_when_published(
     builder: &SubscriberBuilder<()>,
     timeout: Option<Duration>,

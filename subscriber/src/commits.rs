@@ -1,22 +1,23 @@
-//! How many commits a refresh brought, by their numbers: also those that came together with others.
+//! Counts the commits between refreshes by version, including commits that one refresh combines.
 
 use common::UntypedSubscriber;
 
-/// Where a copy stands.
+/// The last version of a copy that was counted.
 #[derive(Debug)]
 pub struct Commits {
     version: u64,
 }
 
 impl Commits {
-    /// From where the copy stands now.
+    /// Starts to count at the copy's current version.
     pub fn of(table: &UntypedSubscriber) -> Self {
         Self {
             version: table.version(),
         }
     }
 
-    /// How many there were since the last look. Of a table that was made anew, and begins at 1, all that it has had.
+    /// Returns the number of commits since the last call. For a table that was created again, and
+    /// so starts at version 1, this counts all of its commits.
     pub fn since(&mut self, table: &UntypedSubscriber) -> u64 {
         self.advance(table.version())
     }

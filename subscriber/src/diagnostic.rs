@@ -1,14 +1,15 @@
-//! A message about a piece of what was typed: the text again, and `^` under the piece.
+//! Error messages about a part of an argument: the text is repeated, with `^` under the part.
 
 use std::ops::Range;
 
 use crate::format::cells::{visible, width};
 use crate::shell::CliError;
 
-/// Wrong arguments: `message`, then `text` with the bytes of `at` underlined. An empty range is one letter wide.
+/// Returns an error for wrong arguments: `message`, then `text` with the bytes of `at` underlined.
+/// An empty range is shown one letter wide.
 ///
 /// # Panics
-/// If `at` is no range of letters of `text`.
+/// If `at` is not a range of `text` on letter boundaries.
 pub fn wrong(message: &str, text: &str, at: Range<usize>) -> CliError {
     let (before, piece) = (visible(&text[..at.start]), visible(&text[at.clone()]));
     let shown = format!("{before}{piece}{}", visible(&text[at.end..]));

@@ -1,4 +1,4 @@
-//! `get`: the table, or some of its rows, once.
+//! `get`: prints the table, or some of its rows, once.
 
 use common::PublisherState;
 
@@ -9,10 +9,10 @@ use crate::output::Output;
 use crate::shell::{CliError, Shutdown, tell};
 use crate::view::Request;
 
-/// Prints the rows.
+/// Prints the selected rows.
 ///
 /// # Errors
-/// No table; a KEY that it has not, or whose row does not match; wrong arguments.
+/// The table does not exist; a KEY has no row, or its row does not match; wrong arguments.
 pub fn run(args: &Get, stop: &Shutdown, output: Output) -> Result<(), CliError> {
     let asked = &args.table;
     let request = Request::read(asked)?;

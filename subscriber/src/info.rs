@@ -1,4 +1,5 @@
-//! `info`: all that a table says of itself, and the kernel of its publisher and subscribers.
+//! `info`: prints everything that a table's header contains, and the state of its publisher and
+//! subscribers.
 
 use std::io::{self, Write};
 
@@ -22,7 +23,7 @@ use crate::shell::{CliError, tell};
 
 mod members;
 
-/// A table. What is not known is left out.
+/// A table. Unknown values are left out.
 #[derive(Serialize)]
 struct Report<'a> {
     name: &'a str,
@@ -37,7 +38,7 @@ struct Report<'a> {
     allocated_bytes: u64,
     epoch: u64,
     publisher: &'static str,
-    /// Of the last one, should there be none now.
+    /// Process id of the publisher; the last one's, if there is none now.
     publisher_pid: u32,
     #[serde(skip_serializing_if = "Option::is_none")]
     heartbeat_ago_ms: Option<f64>,
@@ -55,23 +56,23 @@ struct Report<'a> {
     problem: Option<String>,
 }
 
-/// One subscriber, as it says itself.
+/// One subscriber, as its slot in the registry describes it.
 #[derive(Serialize)]
 struct Subscriber {
     slot: usize,
     pid: u32,
     /// `asleep` until the next commit, `awake`, or `gone` with its slot not freed yet.
     state: &'static str,
-    /// How it is woken.
+    /// Wake kind.
     wake: &'static str,
     seen: u64,
     behind_commits: u64,
 }
 
-/// Prints all about the table.
+/// Prints the report on a table.
 ///
 /// # Errors
-/// As [`inspect`]; what is left of a table that is not there is named.
+/// The same as for [`inspect`]. If the table does not exist, the message names its orphans.
 pub fn run(args: &args::Info, output: Output) -> Result<(), CliError> {
     let table = match inspect(&args.name, args.owner) {
         Err(Error::NotFound { table }) => return Err(not_found(&table)),
@@ -101,7 +102,7 @@ pub fn run(args: &args::Info, output: Output) -> Result<(), CliError> {
     Ok(out.flush()?)
 }
 
-/// That there is no such table, and what a publisher left of it.
+/// Returns an error that the table does not exist, and names the objects that a publisher left.
 fn not_found(table: &str) -> CliError {
     let left = leftovers().unwrap_or_default();
     let of_table = left
@@ -329,7 +330,7 @@ impl Subscriber {
     }
 }
 
-/// `root:staff 0640`, numbers where there are no names.
+/// Returns owner and mode as `root:staff 0640`, with numbers for ids that have no name.
 fn owner(user: u32, group: u32, mode: &str) -> String {
     let user = match User::from_uid(Uid::from_raw(user)) {
         Ok(Some(found)) => found.name,

@@ -1,11 +1,14 @@
 //! Reads and watches tables from the command line.
 //!
-//! In the order of a row's path: `args` says which table; `attach` gets a copy of it, and a `view` the rows that are
-//! asked for, in the `order` that is; `get` and `watch` hand them and their changes to a `format` (or `watch` to a command);
-//! `output` writes that to stdout. `top` draws a table in a terminal, [`demo`] that of its own publisher. `list` and `info` look at
-//! tables without a copy, `doctor` at what the machine lacks. `point` shows where an argument is wrong, `pages` is what the man pages say
-//! besides. `hz` measures how often tables change, in `commits` and [`latency`], and [`metrics`] tell such figures to who asks by
-//! HTTP; `news` is what becomes of a publisher. [`shell`] and [`service`] are what the publisher's binary needs, too.
+//! In the order of a row's path: `args` names the table; `attach` copies it; a `view` selects rows,
+//! in the `order` that is requested; `get` and `watch` pass them and their changes to a `format`
+//! (or `watch` passes them to a command); `output` writes the result to stdout. `top` draws a table
+//! in a terminal; [`demo`] does so for a table of its own publisher. `list` and `info` inspect
+//! tables without a copy; `doctor` checks what the machine lacks. `diagnostic` shows where an
+//! argument is wrong, and `man` holds the content of the man pages. `hz` measures how often tables
+//! change, with `commits` and [`latency`]; [`metrics`] serves such figures by HTTP;
+//! `publisher_status` reports changes in the state of a publisher. The publisher's binary also uses
+//! [`shell`] and [`service`].
 
 use std::ffi::OsString;
 
@@ -39,10 +42,10 @@ mod watch;
 
 pub use args::user;
 
-/// The whole program: what `args` (the program's name first) ask for.
+/// Runs the program with `args`, which start with the program's name.
 ///
 /// # Errors
-/// What is to be said on stderr, with the exit code.
+/// The message for stderr, with the exit code.
 pub fn run(args: impl IntoIterator<Item = OsString>) -> Result<(), CliError> {
     let Some((args, origin)) = arguments::parse::<Args>(args, args::completer)? else {
         return Ok(());

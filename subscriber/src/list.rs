@@ -1,4 +1,5 @@
-//! `ls`: every table on this machine, also those that cannot be looked at, and what is left behind.
+//! `ls`: lists every table on this machine, including those that cannot be inspected, and the
+//! orphans.
 
 use std::time::{Duration, Instant};
 
@@ -14,7 +15,7 @@ use crate::shell::{CliError, Shutdown};
 
 mod print;
 
-/// What `ls` finds: a table has a name, what is left behind is an object.
+/// An entry of `ls`: a table, which has a name, or an orphan, which is an object.
 #[derive(Serialize)]
 #[serde(untagged)]
 enum Found {
@@ -22,7 +23,7 @@ enum Found {
     Left(Left),
 }
 
-/// One table. What is not known is left out.
+/// One table. Unknown values are left out.
 #[derive(Serialize)]
 struct Listed {
     name: String,
@@ -50,7 +51,7 @@ struct Listed {
     input_ended_ago_ms: Option<f64>,
 }
 
-/// One object that is left behind.
+/// One orphan.
 #[derive(Serialize)]
 struct Left {
     object: String,
@@ -60,10 +61,10 @@ struct Left {
     remedy: String,
 }
 
-/// Prints all tables, and what is left behind.
+/// Prints all tables and the orphans.
 ///
 /// # Errors
-/// What the system refuses; not what is wrong with a table, which is printed.
+/// The error of a system call that failed. Problems of single tables are printed.
 pub fn run(args: &List, stop: &Shutdown, output: Output) -> Result<(), CliError> {
     let first: Vec<_> = tables()?
         .into_iter()
@@ -102,7 +103,7 @@ pub fn run(args: &List, stop: &Shutdown, output: Output) -> Result<(), CliError>
     print::print(&found, args.format, output)
 }
 
-/// Commits a second since `before`, unless that was another region.
+/// Returns the commits per second since `before`, unless that was another region.
 fn rate(before: &TableInfo, now: &TableInfo, looked: Instant) -> Option<f64> {
     let commits = now.version.checked_sub(before.version)?;
     let rate = commits as f64 / looked.elapsed().as_secs_f64();
@@ -173,7 +174,7 @@ pub fn remedy(what: &str, owner: u32) -> String {
         true => "",
         false => "sudo ",
     };
-    // `--orphans` removes what any user left.
+    // `--orphans` removes the orphans of all users.
     let whose = match user.as_raw() == owner || what == "--orphans" {
         true => String::new(),
         false => format!("--owner {owner} "),
@@ -181,17 +182,17 @@ pub fn remedy(what: &str, owner: u32) -> String {
     format!("{sudo}publisher rm {whose}{what}")
 }
 
-/// As a number with a fraction, to the microsecond.
+/// Converts to milliseconds, rounded to the microsecond.
 pub fn milliseconds(time: Duration) -> f64 {
     time.as_micros() as f64 / 1e3
 }
 
-/// Returns how long ago the input of a publisher that is alive ended.
+/// Returns how long ago the input of a live publisher ended.
 pub fn input_ended_ago(table: &TableInfo) -> Option<Duration> {
     table.input_ended_ago.filter(|_| table.publisher.is_alive())
 }
 
-/// In a word, and its process id while it lives.
+/// Returns the publisher's state as a word, and its process id while it is alive.
 pub fn publisher(table: &TableInfo) -> (&'static str, Option<u32>) {
     match table.publisher {
         PublisherState::Alive { pid, .. } if table.is_silent() => ("silent", Some(pid)),

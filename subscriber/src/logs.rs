@@ -1,14 +1,15 @@
-//! Where logs go: to stderr, or, while a picture fills the terminal, aside, and to stderr after that.
+//! Destination of logs: stderr. While a full-screen view fills the terminal, logs are held back and
+//! written afterwards.
 
 use std::io::{self, IsTerminal, Write};
 use std::sync::{Mutex, PoisonError};
 
-/// What is more than that is lost, from the end.
+/// Maximum number of bytes that are held back; later ones are lost.
 const MOST_BYTES: usize = 64 * 1024;
 
 static HELD: Mutex<Option<Vec<u8>>> = Mutex::new(None);
 
-/// Writes logs.
+/// The writer for logs.
 pub struct Logs;
 
 impl Write for Logs {
@@ -28,7 +29,7 @@ impl Write for Logs {
     }
 }
 
-/// Holds logs back, if they would go to a terminal.
+/// Holds logs back, if stderr is a terminal.
 pub fn hold() {
     if io::stderr().is_terminal() {
         let mut held = HELD.lock().unwrap_or_else(PoisonError::into_inner);
@@ -36,11 +37,11 @@ pub fn hold() {
     }
 }
 
-/// Writes what was held back, and holds nothing back any more.
+/// Writes the logs that were held back, and stops holding them back.
 pub fn release() {
     let held = HELD.lock().unwrap_or_else(PoisonError::into_inner).take();
     if let Some(held) = held.filter(|held| !held.is_empty()) {
-        // If nobody listens there, work goes on without.
+        // If stderr has no reader, the program continues without these logs.
         let _unread = io::stderr().write_all(&held);
     }
 }

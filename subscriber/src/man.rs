@@ -1,8 +1,8 @@
-//! What the man pages say that `--help` does not.
+//! Content of the man pages that is not in `--help`.
 
 use crate::shell::manual::Pages;
 
-/// What the man pages say besides.
+/// Exit codes, examples and related pages of `subscriber`.
 pub const PAGES: Pages = Pages {
     exit_codes: &[4],
     examples: &[

@@ -1,11 +1,11 @@
-//! What becomes of a table's publisher, told on stderr: each thing once.
+//! Reports changes in the state of a table's publisher on stderr, each once.
 
 use common::publisher::SILENT_AFTER;
 use common::{PublisherState, UntypedSubscriber};
 
 use crate::shell::tell;
 
-/// A state in a word.
+/// Returns the word for a state.
 pub fn word(state: PublisherState) -> &'static str {
     match state {
         PublisherState::Alive { .. } => "alive",
@@ -14,12 +14,13 @@ pub fn word(state: PublisherState) -> &'static str {
     }
 }
 
-/// Returns true if the publisher of a table, which is in `state`, lives and its last heartbeat is known to be too old.
+/// Returns true if the table's publisher, which is in `state`, is alive and its last heartbeat is
+/// known to be too old.
 pub fn is_silent(state: PublisherState, table: &UntypedSubscriber) -> bool {
     state.is_alive() && table.heartbeat_age().is_some_and(|age| age > SILENT_AFTER)
 }
 
-/// What was told.
+/// The state that was last reported.
 #[derive(Debug)]
 pub struct News {
     told: PublisherState,
@@ -28,7 +29,7 @@ pub struct News {
 }
 
 impl News {
-    /// Of a table that was attached to. Nothing is told yet.
+    /// Starts to observe the publisher of an attached table. Nothing is reported yet.
     pub fn of(table: &UntypedSubscriber) -> Self {
         Self {
             told: table.publisher_state(),
@@ -45,7 +46,7 @@ impl News {
         self.tell_input(table);
     }
 
-    /// After a refresh: says what is new.
+    /// Reports a change of the publisher's state after a refresh.
     pub fn tell(&mut self, table: &UntypedSubscriber) {
         if self.told != table.publisher_state() {
             self.told = table.publisher_state();
@@ -54,7 +55,7 @@ impl News {
         self.tell_input(table);
     }
 
-    /// Says that the input of a publisher that is alive has ended.
+    /// Reports that the input of a live publisher has ended.
     fn tell_input(&mut self, table: &UntypedSubscriber) {
         let ended = table.has_input_ended() && self.told.is_alive();
         if ended && !self.told_input_ended {
@@ -66,7 +67,8 @@ impl News {
         self.told_input_ended = ended;
     }
 
-    /// After a refresh without news: says that a publisher that lives does not say so any more, and that it does again.
+    /// Reports, after a refresh without changes, that a live publisher has become silent, or is
+    /// heard again.
     pub fn tell_silence(&mut self, table: &UntypedSubscriber) {
         self.tell_input(table);
         let is_silent = is_silent(self.told, table);
@@ -81,7 +83,7 @@ impl News {
             (false, PublisherState::Alive { .. }) => {
                 format!("the publisher of table {name:?} is heard again")
             }
-            // What became of it is told as such.
+            // The change of state is reported separately.
             (false, _) => return,
         });
     }

@@ -1,6 +1,7 @@
-//! What both binaries need of a shell: an end by signal, exit codes, logs, durations; and, a file each, [`arguments`] from
-//! the line and the [`environment`], [`colour`]s, [`version`]s, what a shell can [`complete`], the [`manual`], and the
-//! [`suggest`] name to one that there is not.
+//! Command-line support for both binaries: shutdown by signal, exit codes, logs, durations. One
+//! file each: [`arguments`] from the command line and the [`environment`], [`colour`]s,
+//! [`version`]s, [`complete`] for shell completion, the [`manual`], and [`suggest`] for similar
+//! names.
 
 use std::fmt;
 use std::io::{self, Write};
@@ -24,21 +25,24 @@ pub mod manual;
 pub mod suggest;
 pub mod version;
 
-/// Turns readable when Ctrl-C or SIGTERM has been received, and stays so.
+/// A shutdown request: a descriptor that becomes readable when Ctrl-C or SIGTERM is received, and
+/// stays readable.
 #[derive(Clone)]
 pub struct Shutdown(Arc<EventFd>);
 
 impl Shutdown {
-    /// Takes over SIGINT, SIGTERM and, unless it is ignored (`nohup`), SIGHUP. Once a process, before it has threads.
+    /// Installs handlers for SIGINT, SIGTERM and, unless it is ignored (`nohup`), SIGHUP. Must be
+    /// called once per process, before it starts threads.
     ///
     /// # Errors
-    /// What the system refuses.
+    /// The error of the system call that failed.
     pub fn install() -> Result<Self, CliError> {
         let refused = |error: &dyn fmt::Display| {
             CliError::new(1, format!("cannot wait for signals: {error}"))
         };
         if ignores_hangup() {
-            // Its handler would take the place of that. What is blocked never arrives.
+            // The `ctrlc` handler would replace the ignored disposition. A blocked signal is never
+            // delivered.
             let mut hangup = SigSet::empty();
             hangup.add(Signal::SIGHUP);
             hangup.thread_block().map_err(|errno| refused(&errno))?;
@@ -49,30 +53,30 @@ impl Shutdown {
         ));
         let handler = stop.clone();
         ctrlc::set_handler(move || handler.request()).map_err(|error| match error {
-            // It starts a thread.
+            // `ctrlc` starts a thread.
             ctrlc::Error::System(error) => refused(&start_error(&error)),
             error => refused(&error),
         })?;
         Ok(stop)
     }
 
-    /// Asks for the end, as a signal does.
+    /// Requests the shutdown, as a signal does.
     pub fn request(&self) {
-        // It can only fail when it is full, and then it is readable.
+        // The write fails only if the counter is full, and then the descriptor is readable already.
         let _readable = self.0.write(1);
     }
 
-    /// Whether the end was asked for.
+    /// Returns true if the shutdown was requested.
     pub fn requested(&self) -> bool {
         self.sleep(Duration::ZERO)
     }
 
-    /// Sleeps for `time`, less if the end is asked for; whether it was.
+    /// Sleeps for `time`, or until the shutdown is requested. Returns true if it was.
     pub fn sleep(&self, time: Duration) -> bool {
         let begun = Instant::now();
         loop {
             let left = time.saturating_sub(begun.elapsed());
-            // A signal ends the wait before its handler has said so.
+            // A signal interrupts the wait before its handler has requested the shutdown.
             if self.wait_with(&[], Some(left)) {
                 return true;
             }
@@ -82,14 +86,15 @@ impl Shutdown {
         }
     }
 
-    /// Sleeps until one of `others` is readable, the end is asked for, or `time` is over. Whether the end was asked for.
+    /// Sleeps until one of `others` is readable, the shutdown is requested, or `time` has passed.
+    /// Returns true if the shutdown was requested.
     pub fn wait_with(&self, others: &[BorrowedFd<'_>], time: Option<Duration>) -> bool {
         let others: Vec<_> = others.iter().map(|fd| (*fd, PollFlags::POLLIN)).collect();
         self.poll(&others, time).0
     }
 
-    /// Sleeps until one of `others` has one of its events, the end is asked for, or `time` is over. Whether the end was
-    /// asked for, and the events of each of the others.
+    /// Sleeps until one of `others` has one of its events, the shutdown is requested, or `time` has
+    /// passed. Returns true if the shutdown was requested, and the events of each of the others.
     pub fn poll(
         &self,
         others: &[(BorrowedFd<'_>, PollFlags)],
@@ -110,14 +115,15 @@ impl Shutdown {
                 let stop = events.next().is_some_and(|events| !events.is_empty());
                 (stop, events.collect())
             }
-            // What is not known is looked for again.
+            // The events are unknown, so empty ones are returned and the caller polls again.
             Err(Errno::EINTR) => (false, vec![PollFlags::empty(); others.len()]),
             Err(_) => (true, vec![PollFlags::empty(); others.len()]),
         }
     }
 }
 
-/// Returns why a thread or a process could not be started, with the limit that was reached, if one was.
+/// Explains why a thread or a process could not be started, with the limit that was reached, if
+/// any.
 pub fn start_error(error: &io::Error) -> String {
     match error.kind() {
         io::ErrorKind::WouldBlock => {
@@ -130,17 +136,18 @@ pub fn start_error(error: &io::Error) -> String {
 /// Returns true if this process was started to ignore SIGHUP.
 pub fn ignores_hangup() -> bool {
     let status = std::fs::read("/proc/self/status").unwrap_or_default();
-    // The program's name is among it, which need not be UTF-8.
+    // The file contains the program's name, which need not be UTF-8.
     let status = String::from_utf8_lossy(&status);
     let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
     let ignored = ignored.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
     ignored.is_some_and(|mask| mask >> (Signal::SIGHUP as u32 - 1) & 1 == 1)
 }
 
-/// How long a line waits for room on stderr, in ms.
+/// Maximum time that a line waits for room on stderr, in ms.
 const TELL_PATIENCE_MS: u16 = 1000;
 
-/// Tells the user one line, on stderr. If nobody listens there, or for a while nobody reads, work goes on without.
+/// Prints one line to stderr. If nobody reads it within `TELL_PATIENCE_MS`, the line is dropped,
+/// and so are later lines, without a wait, until there is room again.
 pub fn tell(line: impl fmt::Display) {
     static UNREAD: AtomicBool = AtomicBool::new(false);
     let patience = if UNREAD.load(Ordering::Relaxed) {
@@ -153,12 +160,12 @@ pub fn tell(line: impl fmt::Display) {
     let has_room = poll(&mut room, PollTimeout::from(patience)) == Ok(1);
     UNREAD.store(!has_room, Ordering::Relaxed);
     if has_room {
-        // At once and not piece by piece: there is room for a line, and not necessarily for two.
+        // Written in one call: there is room for one line, but not necessarily for two.
         let _unread = (&stderr).write_all(format!("{line}\n").as_bytes());
     }
 }
 
-/// How a program ends that could not do what it was asked to: a code for scripts, a sentence for people.
+/// A failure of the program: an exit code for scripts, a message for people.
 #[derive(Debug)]
 pub struct CliError {
     code: u8,
@@ -166,8 +173,8 @@ pub struct CliError {
 }
 
 impl CliError {
-    /// 1 not found, timeout, a limit or a permission; 2 wrong arguments; 3 another publisher; 4 schema or layout mismatch;
-    /// 5 bad or unreadable input.
+    /// Creates a failure. Codes: 1 not found, timeout, a limit or a permission; 2 wrong arguments;
+    /// 3 another publisher; 4 schema or layout mismatch; 5 malformed or unreadable input.
     pub fn new(code: u8, message: impl Into<String>) -> Self {
         Self {
             code,
@@ -175,7 +182,7 @@ impl CliError {
         }
     }
 
-    /// The exit code.
+    /// Returns the exit code.
     pub fn code(&self) -> u8 {
         self.code
     }
@@ -217,7 +224,7 @@ impl From<Error> for CliError {
 }
 
 impl From<io::Error> for CliError {
-    /// Of writing to stdout. A reader that went away has had enough: that is an end like any other.
+    /// Converts an error of writing to stdout. A reader that has closed the pipe is a success.
     fn from(error: io::Error) -> Self {
         match error.kind() {
             io::ErrorKind::BrokenPipe => Self::new(0, ""),
@@ -226,10 +233,10 @@ impl From<io::Error> for CliError {
     }
 }
 
-/// What clap has to say: help and version on stdout, wrong arguments on stderr.
+/// Prints clap's output: help and version to stdout, wrong arguments to stderr.
 ///
 /// # Errors
-/// The exit code; the sentence is printed already.
+/// The exit code; the message is printed already.
 pub fn usage(error: &clap::Error) -> Result<(), CliError> {
     match (error.exit_code(), error.print()) {
         (0, printed) => Ok(printed?),
@@ -237,7 +244,7 @@ pub fn usage(error: &clap::Error) -> Result<(), CliError> {
     }
 }
 
-/// What `main` returns: says on stderr what went wrong, and gives the exit code.
+/// Prints the error of a failed program to stderr, and returns the exit code for `main`.
 pub fn finish(result: Result<(), CliError>) -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -251,7 +258,7 @@ pub fn finish(result: Result<(), CliError>) -> ExitCode {
     }
 }
 
-/// Logs go to stderr: warnings, more with each `-v`, or what `RUST_LOG` says.
+/// Sends logs to stderr: warnings, more with each `-v`, or the levels that `RUST_LOG` sets.
 pub fn init_logging(verbose: u8) {
     let level = ["warn", "info", "debug", "trace"][usize::from(verbose.min(3))];
     let filter =
@@ -262,23 +269,23 @@ pub fn init_logging(verbose: u8) {
         .with_ansi(colour::is_wanted(&io::stderr()))
         .with_target(false)
         .without_time();
-    // Whoever runs this in a process that has logs already keeps them.
+    // An embedding process may have installed its own subscriber, which stays in place.
     let _already = logs.try_init();
 }
 
-/// A whole number on a command line.
+/// Parses a whole number on a command line.
 ///
 /// # Errors
-/// A sentence for clap.
+/// A message for clap.
 pub fn whole<const LEAST: u64>(text: &str) -> Result<u64, String> {
     let number = text.parse().ok().filter(|number| *number >= LEAST);
     number.ok_or_else(|| format!("write a whole number, {LEAST} or more"))
 }
 
-/// A duration on a command line: `300ms`, `2s`, `1m 30s`.
+/// Parses a duration on a command line: `300ms`, `2s`, `1m 30s`.
 ///
 /// # Errors
-/// A sentence for clap.
+/// A message for clap.
 pub fn duration(text: &str) -> Result<Duration, String> {
     humantime::parse_duration(text)
         .map_err(|error| format!("it is no time such as 300ms or 2s ({error})"))

@@ -1,6 +1,7 @@
-//! `watch`: the table, then every change as it happens, over the deaths of its publishers.
+//! `watch`: prints the table, then every change as it happens. It continues when a publisher dies
+//! and a successor takes over.
 //!
-//! The changes go to an `outlet`: stdout, or a `command` that is run for them.
+//! The changes go to a `sink`: stdout, or a `command` that is run for them.
 
 use std::os::fd::AsFd;
 use std::sync::Arc;
@@ -28,7 +29,7 @@ mod sink;
 /// Prints the table and its changes, or runs a command for them.
 ///
 /// # Errors
-/// Wrong arguments; a table that did not appear, or changes that did not come, in time.
+/// Wrong arguments; a table that does not appear, or changes that do not arrive, in time.
 pub fn run(args: &args::Watch, stop: &Shutdown, output: Output) -> Result<(), CliError> {
     let asked = &args.table;
     if asked.format == Format::Json && !args.once && args.count.is_none() {
@@ -40,7 +41,7 @@ pub fn run(args: &args::Watch, stop: &Shutdown, output: Output) -> Result<(), Cl
     let request = Request::read(asked)?;
     let metrics = Following::serve_at(args.metrics.as_ref(), &asked.name)?;
     let begun = Instant::now();
-    // Without --count the time is for the table to appear.
+    // Without `--count` the timeout applies only to the wait for the table.
     let time = args.timeout.filter(|_| args.count.is_some());
     let deadline = time.and_then(|time| begun.checked_add(time));
     let mut outlet = match args.command.as_slice() {
@@ -98,13 +99,13 @@ struct Watch<'a> {
     news: News,
     commits: Commits,
     metrics: Option<Following>,
-    /// How many changes are still to be handed over, if not all.
+    /// Number of changes still to be handed over; `None` if unlimited.
     left: Option<u64>,
     service: Service,
 }
 
 impl Watch<'_> {
-    /// Has its copy, and works.
+    /// Reports to the service manager that the watch is ready and follows the table.
     fn turn_service(&mut self) {
         let table = &self.table;
         self.service.turn(Instant::now(), Stage::READY, || {
@@ -117,12 +118,13 @@ impl Watch<'_> {
     fn first(&mut self) -> Result<(), CliError> {
         self.outlet.first(&self.table, &self.view)?;
         self.news.tell_absence(&self.table);
-        // Asked for once before the refreshes that are to make it readable.
+        // The descriptor must be requested once before the refreshes that are to make it readable.
         let _news = self.table.as_fd();
         Ok(())
     }
 
-    /// Hands over changes, to the last one that is asked for or until the end is. False if the time was over before.
+    /// Hands over changes until `left` is 0 or the watch is stopped. Returns false if the deadline
+    /// passes before.
     fn follow(&mut self, stop: &Shutdown, deadline: Option<Instant>) -> Result<bool, CliError> {
         while self.left != Some(0) {
             let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
@@ -147,17 +149,17 @@ impl Watch<'_> {
         Ok(true)
     }
 
-    /// Refreshes the table and hands over its changes. Returns false if there was no news.
+    /// Refreshes the table and hands over its changes. Returns false if nothing changed.
     fn refresh(&mut self) -> Result<bool, CliError> {
         let refreshed = self.table.refresh().map(drop);
         self.note(&refreshed);
         match refreshed {
             Ok(()) => {}
-            // The copy is whole, at its former version.
+            // The copy is complete, at its previous version.
             Err(Error::Outrun { .. }) => return Ok(true),
             Err(error) => return Err(error.into()),
         }
-        // Compared whatever the cause is: a schema can change without a row that differs.
+        // Compared whatever the cause is: a schema can change without a change of any row.
         let same_schema = Arc::ptr_eq(self.table.schema(), self.view.schema());
         if same_schema && self.table.changes().cause() == Cause::Nothing {
             self.news.tell_silence(&self.table);
@@ -172,7 +174,7 @@ impl Watch<'_> {
         Ok(true)
     }
 
-    /// Notes for who asks for metrics what a refresh brought.
+    /// Records the result of a refresh in the metrics.
     fn note(&mut self, refreshed: &common::Result<()>) {
         let Some(metrics) = &self.metrics else {
             return;
@@ -184,7 +186,8 @@ impl Watch<'_> {
         }
     }
 
-    /// Rebuilds the view for another region, whose schema may differ, and hands over the changes that lead there.
+    /// Rebuilds the view for another region, whose schema may differ, and hands over the changes
+    /// that lead to it.
     fn change_schema(&mut self) -> Result<(), CliError> {
         let (name, schema) = (self.table.name(), self.table.schema());
         let mismatch =
@@ -192,7 +195,8 @@ impl Watch<'_> {
         let view = self.request.view(schema);
         let view = view.map_err(|failure| mismatch(&failure.to_string()))?;
         if let Some(field) = view.changed_kind(&self.view) {
-            // Rows that were equal but for that are no changes, and yet may match no more.
+            // Rows that are equal except for the kind are not reported as changes, yet may no
+            // longer match.
             return Err(mismatch(&format!(
                 "--where asks about field {field:?}, which is of another kind"
             )));

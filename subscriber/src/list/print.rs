@@ -1,4 +1,4 @@
-//! What `ls` found, in each format.
+//! Prints the entries of `ls` in each format.
 
 use std::io::{self, Write};
 
@@ -12,7 +12,7 @@ use crate::format::width::Width;
 use crate::output::Output;
 use crate::shell::{CliError, tell};
 
-/// The columns of `csv`: the members of a table in JSON, then those that only what is left behind has.
+/// The columns of `csv`: the members of a table in JSON, then those that only orphans have.
 const NAMES: [&str; 16] = [
     "name",
     "rows",
@@ -32,7 +32,7 @@ const NAMES: [&str; 16] = [
     "input_ended_ago_ms",
 ];
 
-/// Prints it.
+/// Prints all entries.
 pub fn print(found: &[Found], format: Format, output: Output) -> Result<(), CliError> {
     let (palette, width) = (Palette::of(&output), Width::of(&output));
     let mut out = output.buffered();
@@ -66,7 +66,7 @@ pub fn print(found: &[Found], format: Format, output: Output) -> Result<(), CliE
     Ok(out.flush()?)
 }
 
-/// The tables, and below them, if there is any, what is left behind.
+/// Prints the tables, then the orphans, if there are any.
 fn print_tables(
     found: &[Found],
     out: &mut impl Write,
@@ -149,7 +149,7 @@ impl Left {
 }
 
 impl Found {
-    /// A line of CSV.
+    /// Returns the cells of a CSV record.
     fn record(&self) -> [String; NAMES.len()] {
         let mut record = [const { String::new() }; NAMES.len()];
         let mut set = |name: &str, value: String| {

@@ -1,9 +1,9 @@
-//! A command line as both programs read it.
+//! Parses the command line of both programs.
 //!
-//! 1. `--color` is looked for, so that whatever is said of the rest is in colour or not.
-//! 2. A shell that wants a line completed is answered, and that is all.
-//! 3. The line is read without regard to errors and environment: which flags are typed?
-//! 4. It is read again, with the environment for the other flags ([`environment`]).
+//! 1. Find `--color`, so that messages about the rest are coloured accordingly.
+//! 2. If a shell requests completions, print them and exit.
+//! 3. Parse the line without regard to errors and environment, to learn which flags are typed.
+//! 4. Parse it again, with the environment for the other flags ([`environment`]).
 
 use std::ffi::OsString;
 use std::io::Write;
@@ -15,14 +15,14 @@ use clap::{Arg, ArgAction, Command, Id, Parser};
 use super::complete::{self, Completer};
 use super::{CliError, colour, environment, usage, version};
 
-/// Which flags did not come from the command line.
+/// The flags whose values come from the environment.
 #[derive(Debug)]
 pub struct Origin {
     taken: Vec<String>,
 }
 
 impl Origin {
-    /// Adds to what is said of wrong arguments that some of them were not typed.
+    /// Adds to a message about wrong arguments which of them come from the environment.
     pub fn explain(&self, failure: CliError) -> CliError {
         if failure.code() != 2 || self.taken.is_empty() {
             return failure;
@@ -32,7 +32,7 @@ impl Origin {
     }
 }
 
-/// The command that a program's arguments are of, with all that each program has.
+/// Returns the command of a program's arguments, with the parts that both programs have in common.
 pub fn command<A: Parser>() -> Command {
     dressed::<A>(&[])
 }
@@ -41,7 +41,7 @@ fn dressed<A: Parser>(losers: &[Id]) -> Command {
     environment::add(version::add(A::command()), losers)
 }
 
-/// Prints what to try, and the help of a command, as clap would.
+/// Prints an example to try, and the help of a command, as clap would.
 ///
 /// # Errors
 /// Stdout cannot be written.
@@ -51,12 +51,14 @@ pub fn help(example: &str, mut command: Command) -> Result<(), CliError> {
     Ok(())
 }
 
-/// Reads a command line, the program's name first. None if that is all there was to do: help, a version, completion.
+/// Parses a command line, which starts with the program's name. Returns `None` if nothing is left
+/// to do after help, a version or completions were printed.
 ///
-/// `completer` says what a value of an argument can be, by the argument's long name, or its id if it has none.
+/// `completer` returns how to complete the value of an argument, by the argument's long name, or
+/// its id if it has none.
 ///
 /// # Errors
-/// Wrong arguments, which are told already.
+/// Wrong arguments, which are reported already.
 pub fn parse<A: Parser>(
     words: impl IntoIterator<Item = OsString>,
     completer: fn(&str) -> Option<Completer>,
@@ -75,7 +77,7 @@ pub fn parse<A: Parser>(
 fn read<A: Parser>(words: &[OsString]) -> Result<(A, Origin), clap::Error> {
     let mut plain = A::command().ignore_errors(true);
     plain.build();
-    // Help and versions are errors even so; nothing else than them is done then.
+    // Clap returns help and versions as errors here too; in that case nothing else is parsed.
     let typed = plain.try_get_matches_from_mut(words).unwrap_or_default();
     let mut command = dressed::<A>(&environment::losers(&plain, &typed));
     command.build();
@@ -87,7 +89,7 @@ fn read<A: Parser>(words: &[OsString]) -> Result<(A, Origin), clap::Error> {
     read.map_err(|error| blame(error, environment::innermost(&command, &typed).0))
 }
 
-/// Says which variables an error comes from.
+/// Adds to an error the environment variables that cause it.
 fn blame(mut error: clap::Error, command: &Command) -> clap::Error {
     let blamed = command
         .get_arguments()
@@ -99,7 +101,7 @@ fn blame(mut error: clap::Error, command: &Command) -> clap::Error {
     error
 }
 
-/// Whether an error is about an argument, as far as it tells.
+/// Returns true if an error concerns an argument, as far as the error's context shows.
 fn is_in_question(argument: &Arg, error: &clap::Error) -> bool {
     let is_named = |kind| match error.get(kind) {
         Some(ContextValue::String(name)) => *name == argument.to_string(),
@@ -110,13 +112,13 @@ fn is_in_question(argument: &Arg, error: &clap::Error) -> bool {
         ErrorKind::InvalidValue | ErrorKind::ValueValidation | ErrorKind::ArgumentConflict => {
             is_named(ContextKind::InvalidArg) || is_named(ContextKind::PriorArg)
         }
-        // Of what is missing, something else may be the reason: a switch that needs it.
+        // A missing argument may be caused by another one: a switch that requires it.
         ErrorKind::MissingRequiredArgument => matches!(argument.get_action(), ArgAction::SetTrue),
         _ => false,
     }
 }
 
-/// What the environment says of an argument.
+/// Returns a tip with the environment variable that sets an argument.
 fn tip(argument: &Arg) -> Option<StyledStr> {
     let (name, long) = (argument.get_env()?, argument.get_long()?);
     let value = std::env::var_os(name)?;

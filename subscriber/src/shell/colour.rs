@@ -1,7 +1,8 @@
-//! `--color`: whether to use colours, for tables, logs and clap's own words alike.
+//! `--color`: decides whether tables, logs and clap's messages are coloured.
 //!
-//! The choice is the process's (`anstream`'s), so that whoever writes asks in one place: `auto` is a terminal, unless
-//! `NO_COLOR`, `CLICOLOR=0` or `TERM=dumb` say no, or anything, if `CLICOLOR_FORCE` says so.
+//! The choice is global to the process (in `anstream`), so that all output uses the same one.
+//! `auto` colours a terminal unless `NO_COLOR`, `CLICOLOR=0` or `TERM=dumb` forbids it, and any
+//! output if `CLICOLOR_FORCE` requires it.
 
 use std::ffi::OsString;
 
@@ -11,12 +12,13 @@ use clap::ValueEnum;
 
 use super::environment;
 
-/// Whether what is written there is coloured.
+/// Returns true if output to the stream is coloured.
 pub fn is_wanted(stream: &impl RawStream) -> bool {
     AutoStream::choice(stream) != ColorChoice::Never
 }
 
-/// Takes the choice from arguments that nobody has understood yet: what clap says of them is coloured, or not, too.
+/// Takes the choice from arguments that are not parsed yet, so that it applies to clap's messages
+/// about them too.
 pub fn choose(arguments: &[OsString]) {
     let variable = std::env::var_os(environment::variable("color"));
     let word = typed(arguments).or(variable);
@@ -29,7 +31,7 @@ pub fn choose(arguments: &[OsString]) {
     choice.write_global();
 }
 
-/// The word of `--color WORD` or `--color=WORD`, before any `--`.
+/// Returns the value of `--color WORD` or `--color=WORD`, before any `--`.
 fn typed(arguments: &[OsString]) -> Option<OsString> {
     let own = arguments.split(|argument| argument == "--").next()?;
     own.iter().enumerate().rev().find_map(|(at, argument)| {

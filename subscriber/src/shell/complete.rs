@@ -1,8 +1,9 @@
-//! Completion: a shell asks the program at each Tab, so that it knows the tables that there are now.
+//! Shell completion: the shell calls the program at each Tab, so that the candidates include the
+//! tables that exist now.
 //!
-//! `completions SHELL` prints a script, which has the shell call the program with the line in its arguments and
-//! `TABLECAST_COMPLETE` in its environment. clap's engine finds out what stands where; what a table's name, a field or a key
-//! can be is looked up here.
+//! `completions SHELL` prints a script, which makes the shell call the program with the line in its
+//! arguments and `TABLECAST_COMPLETE` in its environment. clap's engine determines which argument
+//! is being completed; this module looks up the candidates for a table's name, a field or a key.
 
 use std::ffi::{OsStr, OsString};
 use std::io::{self, Write};
@@ -23,26 +24,26 @@ mod tables;
 
 use tables::Asked;
 
-/// What a value can be.
+/// The kind of value that an argument takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Completer {
     /// A table.
     Table,
-    /// A table that nobody publishes now.
+    /// A table without a live publisher.
     Abandoned,
-    /// A key of the table that is named before.
+    /// A key of the table named on the line.
     Key,
-    /// Fields of it, joined by commas.
+    /// Fields of that table, joined by commas.
     Fields,
-    /// Fields of it with their directions, joined by commas.
+    /// Fields of that table with their directions, joined by commas.
     Sort,
-    /// A field of it, which a condition begins with.
+    /// A field of that table, at the start of a condition.
     Condition,
-    /// An owner of tables.
+    /// A user who owns tables.
     Owner,
-    /// A way to be woken.
+    /// A wake kind.
     Wake,
-    /// Where rows come from.
+    /// A source of rows.
     Source,
 }
 
@@ -61,8 +62,8 @@ pub enum Shell {
 
 const SHELLS: Shells<'static> = Shells(&[&Bash, &Elvish, &Fish, &Zsh]);
 
-/// The line of bash's script after which [`BASH_SPACE_AND_WORD`] adds one: bash passes the word to complete without its opening
-/// quote, and other shells with it.
+/// The line of bash's script to which [`BASH_SPACE_AND_WORD`] adds another: bash passes the word to
+/// complete without its opening quote, while other shells pass it with the quote.
 const BASH_SPACE: &str = "_CLAP_COMPLETE_SPACE=\"$_CLAP_COMPLETE_SPACE\" \\\n";
 const BASH_SPACE_AND_WORD: &str = concat!(
     "_CLAP_COMPLETE_SPACE=\"$_CLAP_COMPLETE_SPACE\" \\\n",
@@ -100,7 +101,8 @@ impl Completions {
     }
 }
 
-/// What a shell is to call: this program as it was called, and from anywhere.
+/// Returns the program that a shell is to call: the path of this program if it was called by a
+/// path, made absolute; else its name.
 fn program(name: &str) -> String {
     let called = std::env::args_os().next().unwrap_or_default();
     let called = Path::new(&called);
@@ -110,16 +112,16 @@ fn program(name: &str) -> String {
         .unwrap_or_else(|| name.to_owned())
 }
 
-/// Answers a shell that asks; whether one did.
+/// Answers a shell that requests completions. Returns true if one did.
 ///
 /// # Errors
-/// A shell that is not known.
+/// The shell is unknown.
 pub fn answer(
     words: &[OsString],
     command: fn() -> Command,
     completer: fn(&str) -> Option<Completer>,
 ) -> Result<bool, CliError> {
-    // The line stands behind the shell's own arguments.
+    // The line to complete follows the shell's own arguments.
     let line = words.iter().skip_while(|word| *word != "--").skip(1);
     let line: Arc<[OsString]> = line.cloned().collect();
     let asked = move || Asked::read(command().ignore_errors(true), &line);
@@ -132,7 +134,7 @@ pub fn answer(
         .or_else(|error| usage(&error).map(|()| true))
 }
 
-/// Reads what the line says of the table.
+/// Reads what the line says about the table.
 type Asking = Arc<dyn Fn() -> Asked + Send + Sync>;
 
 fn with_completers(
@@ -230,12 +232,13 @@ fn begins(candidate: &CompletionCandidate, begun: &str) -> bool {
     value.is_some_and(|value| value.starts_with(begun))
 }
 
-/// The last piece of a list joined by commas.
+/// Returns the last element of a list joined by commas.
 fn last_of(list: &str) -> &str {
     list.rsplit(',').next().unwrap_or_default()
 }
 
-/// The candidates behind what is there of a list joined by commas, without those that it has.
+/// Returns the candidates appended to the complete elements of a list joined by commas, without the
+/// candidates that the list contains.
 fn listed(begun: &str, mut candidates: Vec<CompletionCandidate>) -> Vec<CompletionCandidate> {
     let before = begun.rfind(',').map_or("", |comma| &begun[..=comma]);
     let names = before.split(',').map(|name| name.split(':').next());
@@ -279,7 +282,7 @@ fn words(words: &[(&str, &str)]) -> Vec<CompletionCandidate> {
         .collect()
 }
 
-/// A candidate with what a shell may show beside it.
+/// Creates a candidate with a description that a shell may show next to it.
 fn candidate(value: &str, help: &str) -> CompletionCandidate {
     CompletionCandidate::new(value).help(Some(help.to_owned().into()))
 }

@@ -1,13 +1,14 @@
-//! Every flag by environment variable: `--wake-at` is also `TABLECAST_WAKE_AT`. Given to all arguments of all subcommands in
-//! one place, so that a new flag has its variable without a word about it.
+//! Lets every flag be set by an environment variable: `--wake-at` is also `TABLECAST_WAKE_AT`. The
+//! variables are added to all arguments of all subcommands in one place, so that a new flag gets
+//! its variable automatically.
 //!
-//! What is typed goes before what is in the environment. A variable counts as little as none
+//! Flags on the command line override environment variables. A variable is ignored
 //!
-//! - where the flag is typed, or another one is that it cannot go with;
-//! - where it is empty, or says no to a switch (`0`, `false`, `no`, `off`);
-//! - where a subcommand has no such flag.
+//! - if its flag, or a flag that conflicts with it, is on the command line;
+//! - if it is empty, or turns a switch off (`0`, `false`, `no`, `off`);
+//! - if the subcommand has no such flag.
 //!
-//! Variables that cannot go with each other are refused, by their names.
+//! Variables that conflict with each other are refused, and the error names them.
 
 use std::ffi::{OsStr, OsString};
 
@@ -15,28 +16,29 @@ use clap::builder::{BoolishValueParser, Resettable};
 use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches, Command, Id};
 
-/// What every variable begins with.
+/// Prefix of all variables.
 const PREFIX: &str = "TABLECAST_";
 
-/// Of what a watch tells its command, the table's name. These six are no flag's.
+/// Name of the table, for the command that a watch runs. This and the following five variables
+/// belong to no flag.
 pub const TABLE: &str = "TABLECAST_TABLE";
-/// The version that the changes lead to.
+/// Version that the changes lead to.
 pub const VERSION: &str = "TABLECAST_VERSION";
-/// What the command is run for.
+/// Reason for which the command is run.
 pub const EVENT: &str = "TABLECAST_EVENT";
-/// How many changes there are.
+/// Number of changes.
 pub const CHANGES: &str = "TABLECAST_CHANGES";
-/// What became of the publisher.
+/// State of the publisher.
 pub const PUBLISHER: &str = "TABLECAST_PUBLISHER";
-/// The one that a shell sets to have a line completed.
+/// Variable that a shell sets to request completions.
 pub const COMPLETE: &str = "TABLECAST_COMPLETE";
 
-/// The variable of a flag, by its long name.
+/// Returns the variable of a flag, by the flag's long name.
 pub fn variable(long: &str) -> String {
     format!("{PREFIX}{}", long.to_uppercase().replace('-', "_"))
 }
 
-/// Gives each flag its variable, but for those that `lose` against what is typed.
+/// Adds a variable to each flag, except to those in `lose`, which the command line overrides.
 pub fn add(command: Command, lose: &[Id]) -> Command {
     if command.is_hide_set() {
         return command;
@@ -69,14 +71,15 @@ fn with_variable(argument: Arg) -> Arg {
     }
 }
 
-/// Whether a value means that a switch is off: to clap it would be there all the same, and in conflict with others.
+/// Returns true if a value turns a switch off. Clap would otherwise count the switch as present, in
+/// conflict with other flags.
 fn is_no(value: &OsStr) -> bool {
     let value = value.to_string_lossy().to_lowercase();
     ["0", "false", "f", "no", "n", "off"].contains(&value.as_str())
 }
 
-/// The flags of the subcommand that was typed whose variables are not to count: they are typed themselves, or cannot go with
-/// what is.
+/// Returns the flags of the typed subcommand whose variables are to be ignored: they are typed
+/// themselves, or conflict with a typed flag.
 pub fn losers(command: &Command, typed: &ArgMatches) -> Vec<Id> {
     let (command, typed) = innermost(command, typed);
     let is_typed = |argument: &&Arg| is_typed(typed, argument);
@@ -86,7 +89,7 @@ pub fn losers(command: &Command, typed: &ArgMatches) -> Vec<Id> {
             .iter()
             .any(|excluded| excluded.get_id() == other.get_id())
     };
-    // A flag of all subcommands can be typed before one, which would look at its variable all the same.
+    // A global flag can be typed before the subcommand, which would still read its variable.
     let loses = |argument: &&Arg| {
         is_typed(argument)
             || command
@@ -101,7 +104,8 @@ pub fn losers(command: &Command, typed: &ArgMatches) -> Vec<Id> {
         .collect()
 }
 
-/// The flags of the subcommand alone that come from the environment, as `--flag (VARIABLE)`.
+/// Returns the flags of the subcommand alone that come from the environment, as `--flag
+/// (VARIABLE)`.
 pub fn taken(command: &Command, matches: &ArgMatches) -> Vec<String> {
     let (command, matches) = innermost(command, matches);
     let arguments = command.get_arguments();
@@ -115,7 +119,8 @@ pub fn taken(command: &Command, matches: &ArgMatches) -> Vec<String> {
         .collect()
 }
 
-/// The variables that are set and that flags of this subcommand have.
+/// Returns the variables of this subcommand's flags, without those of global flags and those that
+/// are ignored.
 pub fn of_flags(command: &Command) -> Vec<String> {
     let arguments = command
         .get_arguments()
@@ -126,7 +131,7 @@ pub fn of_flags(command: &Command) -> Vec<String> {
         .collect()
 }
 
-/// Whether an argument stands on the command line.
+/// Returns true if an argument is on the command line.
 fn is_typed(typed: &ArgMatches, argument: &Arg) -> bool {
     source(typed, argument) == Some(ValueSource::CommandLine)
 }
@@ -137,7 +142,7 @@ fn source(matches: &ArgMatches, argument: &Arg) -> Option<ValueSource> {
     known.then(|| matches.value_source(id)).flatten()
 }
 
-/// The subcommand of a subcommand of … that was typed.
+/// Returns the innermost subcommand that was typed, and its matches.
 pub fn innermost<'a>(
     command: &'a Command,
     matches: &'a ArgMatches,

@@ -1,5 +1,6 @@
-//! Man pages, a page for the program and one for each subcommand: what `--help` says (by `clap_mangen`), and behind it the
-//! sections that a page has: EXIT STATUS, ENVIRONMENT, FILES, EXAMPLES, SEE ALSO.
+//! Man pages, one for the program and one for each subcommand: the text of `--help` (by
+//! `clap_mangen`), followed by the usual sections of a page: EXIT STATUS, ENVIRONMENT, FILES,
+//! EXAMPLES, SEE ALSO.
 
 use std::fs;
 use std::io::{self, Write};
@@ -19,13 +20,14 @@ pub struct Manual {
     pub directory: Option<PathBuf>,
 }
 
-/// What the pages of a program say that its arguments do not.
+/// Content of a program's pages that is not in its arguments.
 pub struct Pages {
-    /// The exit codes that it has besides 0, 1 and 2.
+    /// Exit codes of the program besides 0, 1 and 2.
     pub exit_codes: &'static [u8],
-    /// Subcommands (or, of the program itself, an empty name) with lines to type and what these do.
+    /// Subcommands (an empty name is the program itself) with example command lines and their
+    /// descriptions.
     pub examples: &'static [(&'static str, &'static [(&'static str, &'static str)])],
-    /// Pages to read on.
+    /// Related pages.
     pub see_also: &'static [&'static str],
 }
 
@@ -95,10 +97,10 @@ const ENVIRONMENT: [(&str, &str); 6] = [
 ];
 
 impl Manual {
-    /// Prints the page of a program, or writes all of them.
+    /// Prints the page of a program, or writes all its pages into the directory.
     ///
     /// # Errors
-    /// A directory or file that cannot be written.
+    /// A directory or file cannot be written.
     pub fn run(&self, command: Command, pages: &Pages) -> Result<(), CliError> {
         let page = Page::of(command, pages);
         let Some(directory) = &self.directory else {
@@ -115,10 +117,10 @@ fn refused(path: &Path, error: &io::Error) -> CliError {
     CliError::new(1, format!("cannot write man pages to {path}: {error}"))
 }
 
-/// A page of the manual.
+/// A man page.
 struct Page<'p> {
     command: Command,
-    /// The subcommand's name; empty for the program.
+    /// Name of the subcommand; empty for the program.
     name: String,
     pages: &'p Pages,
     program: String,
@@ -126,7 +128,7 @@ struct Page<'p> {
 
 impl<'p> Page<'p> {
     fn of(mut command: Command, pages: &'p Pages) -> Self {
-        // Each subcommand has a page: the one that lists them is `--help`.
+        // Each subcommand has a page, and `--help` lists the subcommands.
         command = command.disable_help_subcommand(true);
         command.build();
         let program = command.get_name().to_owned();
@@ -195,7 +197,7 @@ impl<'p> Page<'p> {
         roff
     }
 
-    /// The sections that stand last.
+    /// Returns the last sections of the page.
     fn ends(&self) -> Roff {
         let mut roff = Roff::new();
         let notes = self.command.get_after_long_help();
@@ -244,7 +246,7 @@ impl<'p> Page<'p> {
         }
     }
 
-    /// The other pages of this program, then those of others.
+    /// Returns the links to the other pages of this program, then to related pages.
     fn see_also(&self) -> Vec<Inline> {
         let own = match self.name.as_str() {
             "" => self
@@ -279,7 +281,7 @@ fn item(roff: &mut Roff, name: &str, meaning: &str) {
         .text([roman(meaning)]);
 }
 
-/// Paragraphs as help has them: a line is filled, unless it is indented.
+/// Adds paragraphs of help text: lines are filled, except those that are indented.
 fn prose(roff: &mut Roff, text: &str) {
     for line in text.lines() {
         if line.trim().is_empty() {
@@ -292,7 +294,7 @@ fn prose(roff: &mut Roff, text: &str) {
     }
 }
 
-/// Lines that are not to be filled.
+/// Adds lines that are not filled.
 fn as_it_stands(roff: &mut Roff, text: &str) {
     roff.control("nf", []);
     for line in text.lines() {

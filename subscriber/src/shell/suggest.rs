@@ -1,9 +1,9 @@
-//! What was probably meant by a name that there is not.
+//! Suggests an existing name for a misspelled one.
 
-/// How much a name must be like another one to be taken for it, from 0 to 1: as clap has it for flags.
+/// Minimum similarity of a suggestion, from 0 to 1; the same as clap's for flags.
 const LIKENESS: f64 = 0.7;
 
-/// The name that is most like this one, if any is.
+/// Returns the name that is most similar to `name`, if any is similar enough.
 pub fn nearest<'n>(name: &str, names: impl IntoIterator<Item = &'n str>) -> Option<&'n str> {
     let name = name.to_lowercase();
     let likeness = |other: &&str| strsim::jaro(&name, &other.to_lowercase());
@@ -13,7 +13,7 @@ pub fn nearest<'n>(name: &str, names: impl IntoIterator<Item = &'n str>) -> Opti
         .map(|(_, name)| name)
 }
 
-/// The question to ask whoever named a table that there is not.
+/// Returns a question that suggests an existing table for a missing one.
 pub fn meant_table(table: &str) -> Option<String> {
     let tables = common::tables().ok()?;
     let near = nearest(table, tables.iter().map(String::as_str))?;

@@ -1,14 +1,15 @@
-//! What `-V` and `--version` say: version, commit and the layout of shared memory that this program reads and writes.
+//! The output of `-V` and `--version`: version, commit and the layout version of the shared memory
+//! that this program reads and writes.
 
 use clap::Command;
 use common::LAYOUT_VERSION;
 
-/// The commit that this was built from; empty where nobody knew (`build.rs`).
+/// Commit from which this program was built; empty if it was unknown (`build.rs`).
 const COMMIT: &str = env!("BUILD_COMMIT");
-/// As much of it as tells commits apart.
+/// Number of digits that identify a commit.
 const SHORT_COMMIT: usize = 9;
 
-/// Gives a command, which knows its version already, the rest.
+/// Adds the commit and the layout to a command's version.
 pub fn add(command: Command) -> Command {
     let number = command.get_version().unwrap_or_default().to_owned();
     let short = short(&number, COMMIT);
@@ -16,7 +17,7 @@ pub fn add(command: Command) -> Command {
     command.version(short).long_version(long)
 }
 
-/// `0.1.0 (8b57dc8a1, layout 2)`.
+/// Returns a version such as `0.1.0 (8b57dc8a1, layout 2)`.
 fn short(number: &str, commit: &str) -> String {
     let commit = commit.get(..SHORT_COMMIT).unwrap_or(commit);
     let comma = if commit.is_empty() { "" } else { ", " };

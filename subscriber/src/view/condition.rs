@@ -1,14 +1,14 @@
-//! `--where 'FIELD OP VALUE'` as it is written, before there is a schema.
+//! Parses `--where 'FIELD OP VALUE'`, before the schema is known.
 //!
-//! FIELD ends at a blank or at one of `= ! < >`, VALUE at the end; blanks around both do not count. Either may stand
-//! in `'…'` or `"…"`, and a quote within is then doubled.
+//! FIELD ends at a blank or at one of `= ! < >`, VALUE at the end of the text. Blanks around both
+//! are ignored. Either may be quoted as `'…'` or `"…"`; a quote inside is then doubled.
 
 use std::ops::Range;
 
 use crate::diagnostic::wrong;
 use crate::shell::CliError;
 
-/// What stands between field and value.
+/// Comparison between field and value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Operator {
     Equal,
@@ -38,7 +38,7 @@ const OPERATORS: [(&str, Operator); 10] = [
 pub const OPERATOR_NAMES: &str = "= != < <= > >= contains starts in";
 const SYMBOLS: [char; 4] = ['=', '!', '<', '>'];
 
-/// A piece of the text, without its quotes, and where it stands.
+/// A piece of the text, without its quotes, and its position.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Piece {
     pub text: String,
@@ -56,10 +56,10 @@ pub struct Condition {
 }
 
 impl Condition {
-    /// Reads a condition.
+    /// Parses a condition.
     ///
     /// # Errors
-    /// Wrong arguments, with the place.
+    /// Wrong arguments, with their position.
     pub fn parse(text: &str) -> Result<Self, CliError> {
         let refuse = |what: &str, at| wrong(&format!("--where: {what}"), text, at);
         let start = skip_blanks(text, 0);
@@ -107,7 +107,7 @@ impl Condition {
         })
     }
 
-    /// What is wrong with its field.
+    /// Returns an error that points at the field.
     pub fn wrong_field(&self, message: &str) -> CliError {
         wrong(
             &format!("--where: {message}"),
@@ -116,7 +116,7 @@ impl Condition {
         )
     }
 
-    /// What is wrong with its operator.
+    /// Returns an error that points at the operator.
     pub fn wrong_operator(&self, message: &str) -> CliError {
         wrong(
             &format!("--where: {message}"),
@@ -125,7 +125,7 @@ impl Condition {
         )
     }
 
-    /// What is wrong with its value.
+    /// Returns an error that points at the value.
     pub fn wrong_value(&self, message: &str) -> CliError {
         wrong(
             &format!("--where: {message}"),
@@ -139,7 +139,8 @@ fn skip_blanks(text: &str, from: usize) -> usize {
     text.len() - text[from..].trim_start().len()
 }
 
-/// A quoted piece, or all before a letter that ends it. An error is where the quote opened.
+/// Returns the quoted piece at `start`, or the text before the first letter for which `ends` is
+/// true. The error is the position of a quote that is not closed.
 fn piece(text: &str, start: usize, ends: impl Fn(char) -> bool) -> Result<Piece, Range<usize>> {
     let rest = &text[start..];
     let Some(quote) = rest.chars().next().filter(|letter| "'\"".contains(*letter)) else {
@@ -166,7 +167,7 @@ fn piece(text: &str, start: usize, ends: impl Fn(char) -> bool) -> Result<Piece,
     Err(start..start + 1)
 }
 
-/// The operator at `start`, if one stands there, and what does stand there.
+/// Returns the operator at `start`, if there is one, and the range of the text in its place.
 fn operator(text: &str, start: usize) -> (Option<Operator>, Range<usize>) {
     let rest = &text[start..];
     let is_symbol = |letter: char| SYMBOLS.contains(&letter);

@@ -1,7 +1,8 @@
-//! The rows that every `--where` holds for, as one schema reads the conditions.
+//! Selects the rows for which every `--where` condition holds, bound to one schema.
 //!
-//! Values compare by kind: numbers and times by value, text, MAC addresses and addresses by their bytes, networks by
-//! family, address and prefix, floats as IEEE 754 has it (nothing equals NaN, which is neither less nor greater).
+//! Values are compared by kind: numbers and times by value; text, MAC addresses and IP addresses by
+//! their bytes; networks by family, address and prefix; floats as in IEEE 754 (NaN is not equal to,
+//! less than or greater than anything).
 
 use std::cmp::Ordering;
 use std::net::IpAddr;
@@ -12,12 +13,12 @@ use super::condition::{Condition, Operator};
 use super::shown::no_such_field;
 use crate::shell::CliError;
 
-/// All of the conditions.
+/// The conjunction of all conditions.
 pub struct Filter {
     tests: Vec<Test>,
 }
 
-/// A condition of one field.
+/// A condition on one field.
 struct Test {
     field: usize,
     kind: Kind,
@@ -25,40 +26,41 @@ struct Test {
 }
 
 enum Asks {
-    /// The value and this one compare as one of these.
+    /// The field's value compares with this value as the operator requires.
     Compares(Operator, Value<'static>),
     Contains(String),
     Starts(String),
-    /// The address or network is in this network.
+    /// The field's address or network is in this network.
     Within(ipnet::IpNet),
-    /// This address or network is in the network.
+    /// The field's network contains this address or network.
     Covers(ipnet::IpNet),
 }
 
 impl Filter {
-    /// Looks fields up, and reads values by their kinds.
+    /// Resolves field names, and parses values by the kinds of their fields.
     ///
     /// # Errors
-    /// Wrong arguments, with the place.
+    /// Wrong arguments, with their position.
     pub fn bind(conditions: &[Condition], schema: &Schema) -> Result<Self, CliError> {
         let bind = |condition| Test::bind(condition, schema);
         let tests = conditions.iter().map(bind).collect::<Result<_, _>>()?;
         Ok(Self { tests })
     }
 
-    /// Whether there are none, so that every row matches.
+    /// Returns true if there are no conditions, so that every row matches.
     pub fn is_empty(&self) -> bool {
         self.tests.is_empty()
     }
 
-    /// Whether every condition holds for the row.
+    /// Returns true if every condition holds for the row.
     pub fn matches(&self, row: RowRef<'_>) -> bool {
         self.tests
             .iter()
             .all(|test| test.asks.holds(&row.value(test.field)))
     }
 
-    /// A field that it asks for and that is of another kind than `before` knew it. Widths of texts do not count.
+    /// Returns the name of a field in a condition whose kind differs from that in `before`. A
+    /// different width of text is not a difference.
     pub fn changed_kind<'s>(&self, before: &Self, schema: &'s Schema) -> Option<&'s str> {
         let changed = self.tests.iter().zip(&before.tests).find(|(now, before)| {
             let texts = [now.kind, before.kind].map(|kind| matches!(kind, Kind::Text(_)));
@@ -108,7 +110,8 @@ impl Asks {
                 );
                 return Err(condition.wrong_operator(&message));
             }
-            // However wide the field: what does not fit it is a text, too, and equals none in it.
+            // The width of the field does not matter: a longer text is a valid operand, which no
+            // value of the field equals.
             operator if is_text => Self::Compares(operator, Value::Text(text.to_owned().into())),
             operator => {
                 let value = Value::parse(kind, text).map_err(|error| {
@@ -153,13 +156,13 @@ impl Asks {
     }
 }
 
-/// A network, or an address as the network of itself.
+/// Parses a network, or an address as a network of that address alone.
 fn network(text: &str) -> Option<ipnet::IpNet> {
     let address = || text.parse::<IpAddr>().ok().map(ipnet::IpNet::from);
     text.parse().ok().or_else(address)
 }
 
-/// Two values of one kind.
+/// Compares two values of the same kind.
 fn compare(a: &Value<'_>, b: &Value<'_>) -> Option<Ordering> {
     match (a, b) {
         (Value::Bool(a), Value::Bool(b)) => a.partial_cmp(b),

@@ -1,4 +1,4 @@
-//! The KEYs on the command line: a key's fields joined by commas, quoted as in CSV.
+//! The KEY arguments of the command line: the fields of a key joined by commas, quoted as in CSV.
 
 use std::collections::HashSet;
 use std::ops::Range;
@@ -8,17 +8,17 @@ use common::{Error, Field, RowRef, Schema, UntypedSubscriber};
 use crate::diagnostic::wrong;
 use crate::shell::CliError;
 
-/// KEYs as a schema reads them. Without any, every row is asked for.
+/// KEY arguments parsed by a schema. Without any, every row is selected.
 pub struct Keys {
     given: Vec<Vec<u8>>,
     set: HashSet<Vec<u8>>,
 }
 
 impl Keys {
-    /// Reads `texts` as keys of `schema`. One that is given twice counts once.
+    /// Parses `texts` as keys of `schema`. Duplicates are dropped.
     ///
     /// # Errors
-    /// Wrong arguments, with the place.
+    /// Wrong arguments, with their position.
     pub fn parse(texts: &[String], schema: &Schema) -> Result<Self, CliError> {
         let (mut given, mut set) = (Vec::new(), HashSet::new());
         for text in texts {
@@ -32,29 +32,29 @@ impl Keys {
         Ok(Self { given, set })
     }
 
-    /// Whether there are none, so that every row is asked for.
+    /// Returns true if there are no KEYs, so that every row is selected.
     pub fn is_empty(&self) -> bool {
         self.given.is_empty()
     }
 
-    /// The rows of the local copy, in the order of the KEYs.
+    /// Returns the selected rows of the local copy, in the order of the KEYs.
     pub fn rows<'s>(&self, table: &'s UntypedSubscriber) -> impl Iterator<Item = RowRef<'s>> {
         self.given.iter().filter_map(|key| table.get(key))
     }
 
-    /// Whether the row is asked for.
+    /// Returns true if the row is selected.
     pub fn has(&self, row: RowRef<'_>) -> bool {
         self.is_empty() || self.set.contains(&row.key().to_bytes())
     }
 
-    /// The KEYs for which `is_there` is false.
+    /// Returns the KEYs for which `is_there` returns false.
     pub fn without(&self, is_there: impl Fn(&[u8]) -> bool) -> impl Iterator<Item = &[u8]> {
         let keys = self.given.iter().map(Vec::as_slice);
         keys.filter(move |key| !is_there(key))
     }
 }
 
-/// What is wrong with a KEY, and what it should be.
+/// Explains why a KEY is invalid, and how it should be written.
 fn refusal(text: &str, schema: &Schema, error: &Error) -> CliError {
     let fields: Vec<&Field> = schema.key_fields().collect();
     let kinds: Vec<String> = fields
@@ -75,7 +75,7 @@ fn refusal(text: &str, schema: &Schema, error: &Error) -> CliError {
             0..text.len(),
         ),
         None => {
-            // What is too much, or where something is missing.
+            // Points at the surplus values, or at the end if values are missing.
             let at = match cells.get(fields.len()) {
                 Some(surplus) => surplus.start..text.len(),
                 None => text.len()..text.len(),
@@ -92,12 +92,13 @@ fn refusal(text: &str, schema: &Schema, error: &Error) -> CliError {
     )
 }
 
-/// Where the cells of a line of CSV stand, quotes included. A quote that is not closed takes the rest.
+/// Returns the positions of the cells in a line of CSV, including quotes. A quote that is not
+/// closed extends to the end.
 fn cells(line: &str) -> Vec<Range<usize>> {
     let (mut cells, mut start, mut quoted) = (Vec::new(), 0, false);
     for (at, letter) in line.char_indices() {
         match letter {
-            // A doubled quote closes and opens again.
+            // A doubled quote closes and reopens the quotes.
             '"' if quoted || at == start => quoted = !quoted,
             '"' if line[..at].ends_with('"') && line[start..].starts_with('"') => quoted = true,
             ',' if !quoted => {

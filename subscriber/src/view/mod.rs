@@ -1,8 +1,10 @@
-//! What is asked of a table: KEYs, `--where`, `--fields`, `--sort`. A view of it is what they leave.
+//! The part of a table that the command line selects: KEYs, `--where`, `--fields`, `--sort`.
 //!
-//! A [`Request`] is what was typed; [`Request::view`] reads it by a schema, and again by the next one. Through a view the
-//! table's changes are the view's: a row that comes to match is created, one that ceases to match is deleted, and an
-//! update is told if both rows match and a field that is shown differs. So a table fed by a view's changes is the view.
+//! A [`Request`] holds the options as typed; [`Request::view`] binds them to a schema, and again
+//! when the schema changes. A view translates changes of the table to changes of the view: a row
+//! that starts to match is created, a row that stops matching is deleted, and an update is reported
+//! if both rows match and a visible field differs. So a table that applies a view's changes is
+//! equal to the view.
 
 use std::sync::Arc;
 
@@ -22,7 +24,7 @@ pub use condition::{Condition, OPERATOR_NAMES};
 pub use filter::Filter;
 pub use shown::{Projection, Shown, no_such_field, parts};
 
-/// What was typed.
+/// The options as typed.
 pub struct Request {
     keys: Vec<String>,
     fields: Option<String>,
@@ -30,7 +32,7 @@ pub struct Request {
     conditions: Vec<Condition>,
 }
 
-/// That, as a schema reads it.
+/// A request bound to a schema.
 pub struct View {
     projection: Projection,
     keys: Keys,
@@ -39,20 +41,20 @@ pub struct View {
     sorted: bool,
 }
 
-/// The conditions of `--where`.
+/// Parses the conditions of `--where`.
 ///
 /// # Errors
-/// Wrong arguments, with the place.
+/// Wrong arguments, with their position.
 pub fn conditions(asked: &args::Asked) -> Result<Vec<Condition>, CliError> {
     let texts = asked.conditions.iter();
     texts.map(|text| Condition::parse(text)).collect()
 }
 
 impl Request {
-    /// Reads what can be read without a schema.
+    /// Parses the options that need no schema.
     ///
     /// # Errors
-    /// Wrong arguments, with the place.
+    /// Wrong arguments, with their position.
     pub fn read(asked: &args::Table) -> Result<Self, CliError> {
         let args::Asked { fields, sort, .. } = &asked.asked;
         Ok(Self {
@@ -63,10 +65,10 @@ impl Request {
         })
     }
 
-    /// Reads it by a schema.
+    /// Binds the request to a schema.
     ///
     /// # Errors
-    /// Wrong arguments, with the place.
+    /// Wrong arguments, with their position.
     pub fn view(&self, schema: &Arc<Schema>) -> Result<View, CliError> {
         Ok(View {
             projection: match &self.fields {
@@ -83,24 +85,25 @@ impl Request {
         })
     }
 
-    /// Whether rows are left out for what they hold.
+    /// Returns true if the request has `--where` conditions.
     pub fn has_conditions(&self) -> bool {
         !self.conditions.is_empty()
     }
 }
 
 impl View {
-    /// The schema that it was read by.
+    /// Returns the schema to which the view is bound.
     pub fn schema(&self) -> &Arc<Schema> {
         self.projection.schema()
     }
 
-    /// What is shown of a row.
+    /// Returns the visible fields.
     pub fn projection(&self) -> &Projection {
         &self.projection
     }
 
-    /// The view's rows in the local copy: sorted, or in the order of the KEYs, or by key.
+    /// Returns the view's rows in the local copy: sorted if `--sort` is given, else in the order of
+    /// the KEYs, else by key.
     pub fn rows<'s>(&'s self, table: &'s UntypedSubscriber) -> Vec<Shown<'s>> {
         let matches = |row: &RowRef<'s>| self.filter.matches(*row);
         let mut rows: Vec<RowRef<'s>> = match self.keys.is_empty() {
@@ -115,12 +118,12 @@ impl View {
             .collect()
     }
 
-    /// The KEYs that the local copy has no row of.
+    /// Returns the KEYs that have no row in the local copy.
     pub fn missing(&self, table: &UntypedSubscriber) -> Vec<String> {
         self.texts(self.keys.without(|key| table.get(key).is_some()))
     }
 
-    /// The KEYs whose rows do not match.
+    /// Returns the KEYs whose rows exist but do not match the conditions.
     pub fn unmatched(&self, table: &UntypedSubscriber) -> Vec<String> {
         let matches = |key: &[u8]| table.get(key).is_none_or(|row| self.filter.matches(row));
         self.texts(self.keys.without(matches))
@@ -130,7 +133,8 @@ impl View {
         keys.map(|key| self.schema().format_key(key)).collect()
     }
 
-    /// A field that is asked about and is of another kind than in the view `before`.
+    /// Returns the name of a field in a condition whose kind differs from that in the view
+    /// `before`.
     pub fn changed_kind(&self, before: &View) -> Option<&str> {
         self.filter.changed_kind(&before.filter, self.schema())
     }
@@ -139,9 +143,10 @@ impl View {
         self.keys.has(row) && self.filter.matches(row)
     }
 
-    /// Returns the table's changes as changes of the view, sorted if the view is. Deletes come first, so that a table of the
-    /// view's size always has room for the creates. `before` is the view by the schema before: this one, unless the
-    /// schema changed.
+    /// Returns the table's changes as changes of the view, sorted if the view is. Deletes come
+    /// first, so that a table with the capacity of the view's size always has room for the creates.
+    /// `before` is the view bound to the previous schema; it is this view if the schema is
+    /// unchanged.
     pub fn changes<'s>(
         &'s self,
         before: &'s View,
@@ -167,8 +172,8 @@ impl View {
         told
     }
 
-    /// Returns the view of an old row. A refresh that moves to another schema may also apply changes that were committed
-    /// in that schema.
+    /// Returns the view to which an old row belongs. A refresh that moves to another schema may
+    /// also apply changes that were committed under that schema.
     fn of_row<'s>(&'s self, before: &'s View, row: RowRef<'_>) -> &'s View {
         match std::ptr::eq(row.schema(), Arc::as_ptr(self.schema())) {
             true => self,

@@ -1,4 +1,4 @@
-//! What is shown of a row: the fields that `--fields` names, in that order, or all of them.
+//! The visible fields of a row: those that `--fields` names, in that order, or all of them.
 
 use std::sync::Arc;
 
@@ -9,16 +9,16 @@ use crate::diagnostic::wrong;
 use crate::shell::CliError;
 use crate::shell::suggest::nearest;
 
-/// Fields of a schema.
+/// A selection of a schema's fields.
 #[derive(Debug)]
 pub struct Projection {
     schema: Arc<Schema>,
     fields: Vec<usize>,
-    /// Named, and not all for want of names.
+    /// True if `--fields` selects the fields; false if all fields are visible by default.
     named: bool,
 }
 
-/// A row, of which some fields are shown.
+/// A row with a projection of its fields.
 #[derive(Clone, Copy)]
 pub struct Shown<'a> {
     row: RowRef<'a>,
@@ -26,7 +26,7 @@ pub struct Shown<'a> {
 }
 
 impl Projection {
-    /// All fields.
+    /// Selects all fields.
     pub fn all(schema: &Arc<Schema>) -> Self {
         Self {
             schema: Arc::clone(schema),
@@ -35,10 +35,10 @@ impl Projection {
         }
     }
 
-    /// The fields that `text` names, joined by commas (no name has one).
+    /// Selects the fields that `text` names, joined by commas (field names contain none).
     ///
     /// # Errors
-    /// Wrong arguments, with the place.
+    /// Wrong arguments, with their position.
     pub fn parse(text: &str, schema: &Arc<Schema>) -> Result<Self, CliError> {
         let mut fields = Vec::new();
         for (name, at) in parts(text) {
@@ -58,25 +58,25 @@ impl Projection {
         })
     }
 
-    /// The schema that the fields are of.
+    /// Returns the schema of the fields.
     pub fn schema(&self) -> &Arc<Schema> {
         &self.schema
     }
 
-    /// The fields that are shown.
+    /// Returns the visible fields.
     pub fn fields(&self) -> impl ExactSizeIterator<Item = &Field> {
         self.fields
             .iter()
             .map(|index| &self.schema.fields()[*index])
     }
 
-    /// The field of that name and its index in the schema, if it is shown.
+    /// Returns the field with this name and its index in the schema, if it is visible.
     fn shown(&self, name: &str) -> Option<(usize, &Field)> {
         let found = self.schema.field(name);
         found.filter(|(index, _)| self.fields.contains(index))
     }
 
-    /// The row, which must be of this schema.
+    /// Applies the projection to a row of this schema.
     pub fn show<'a>(&'a self, row: RowRef<'a>) -> Shown<'a> {
         let projection = self;
         Shown { row, projection }
@@ -84,22 +84,22 @@ impl Projection {
 }
 
 impl<'a> Shown<'a> {
-    /// The whole row.
+    /// Returns the whole row.
     pub fn row(self) -> RowRef<'a> {
         self.row
     }
 
-    /// What is shown of it.
+    /// Returns the projection.
     pub fn projection(self) -> &'a Projection {
         self.projection
     }
 
-    /// The row's key, shown or not.
+    /// Returns the row's key, even if its fields are not visible.
     pub fn key(self) -> KeyRef<'a> {
         self.row.key()
     }
 
-    /// Names and values of the fields that are shown.
+    /// Returns the names and values of the visible fields.
     pub fn values(self) -> impl ExactSizeIterator<Item = (&'a str, Value<'a>)> {
         let values = self.projection.fields.iter();
         values.map(move |index| {
@@ -110,17 +110,17 @@ impl<'a> Shown<'a> {
         })
     }
 
-    /// The value of the field of that name, if it is shown.
+    /// Returns the value of the field with this name, if it is visible.
     pub fn field(self, name: &str) -> Option<Value<'a>> {
         self.values()
             .find(|(shown, _)| *shown == name)
             .map(|(_, value)| value)
     }
 
-    /// Returns true if the row shows something else than it did as `old`.
+    /// Returns true if a visible field differs from `old`.
     fn differs(self, old: Self) -> bool {
         let same_schema = Arc::ptr_eq(self.projection.schema(), old.projection.schema());
-        // All fields are shown, and the table says that one of them differs.
+        // All fields are visible, and an update of the table implies that one of them differs.
         if same_schema && !self.projection.named {
             return true;
         }
@@ -133,18 +133,18 @@ impl<'a> Shown<'a> {
                 return true;
             };
             if now.kind() == before.kind() {
-                // By bytes, as a NaN is still the same NaN.
+                // Compared by bytes, so that a NaN equals itself.
                 return self.row.bytes()[now.range()] != old.row.bytes()[before.range()];
             }
             let values = [self.row.value(*index), old.row.value(index_before)];
-            // As they are printed: 5 is not "5".
+            // Compared as printed: 5 differs from "5".
             let [now, before] = values.map(|value| serde_json::to_string(&value).ok());
             now != before
         })
     }
 }
 
-/// Whether a change shows in the fields that are shown.
+/// Returns true if a change affects a visible field.
 pub fn is_visible(change: &Change<Shown<'_>>) -> bool {
     match change {
         Change::Updated { old, new } => new.differs(*old),
@@ -158,7 +158,7 @@ impl Serialize for Shown<'_> {
     }
 }
 
-/// What is between the commas, without blanks around it, and where that stands.
+/// Splits `text` at commas. Returns each part without surrounding blanks, and its position.
 pub fn parts(text: &str) -> impl Iterator<Item = (&str, std::ops::Range<usize>)> {
     let mut next = 0;
     text.split(',').map(move |part| {
@@ -169,7 +169,7 @@ pub fn parts(text: &str) -> impl Iterator<Item = (&str, std::ops::Range<usize>)>
     })
 }
 
-/// That there is no field of that name, and which there are.
+/// Returns a message that no field has this name, with the names of all fields.
 pub fn no_such_field(name: &str, schema: &Schema) -> String {
     let names: Vec<&str> = schema.fields().iter().map(Field::name).collect();
     let all = names.join(", ");

@@ -1,4 +1,4 @@
-//! Views of a table that is published in this process.
+//! Tests views of a table that is published by this process.
 
 use common::{RowBuf, UntypedPublisher};
 
@@ -154,7 +154,7 @@ fn what_goes_is_told_before_what_comes() {
     let mut table = Table::new("room", &rows);
     let request = request(&[], &["n = 2"], None, None);
     let view = request.view(table.copy.schema()).unwrap();
-    // In the slots' order the first one comes, and the others go.
+    // In slot order the row that enters the view precedes the rows that leave it.
     let upserted: [&[&str]; 3] = [&["1", "a", "2"], &["2", "b", "1"], &["3", "c", "1"]];
     commit(&mut table.publisher, &upserted, &[]);
     table.copy.refresh().unwrap();
@@ -166,11 +166,11 @@ fn what_goes_is_told_before_what_comes() {
     table.publisher.close().unwrap();
 }
 
-/// The cells of rows.
+/// Rows as lists of cells.
 type Rows = &'static [&'static [&'static str]];
 
-/// The changes of a view of a table whose own publisher changes the schema, as `op old → new` with the cells of the fields
-/// that are shown.
+/// Returns a view's changes when the publisher of its table changes the schema, as `op old → new`
+/// with the cells of the visible fields.
 fn changes_of_schema(
     test: &str,
     request: &Request,

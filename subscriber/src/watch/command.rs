@@ -1,15 +1,19 @@
-//! `watch NAME -- COMMAND…`: a command for each change, one at a time.
+//! `watch NAME -- COMMAND…`: runs a command for each change, one run at a time.
 //!
-//! 1. The command is started with what happened in its environment and a pipe as its stdin.
-//! 2. The changes are written there as lines of JSON, as far as the command reads: it may read none, and it may end before.
-//! 3. Its end is waited for. Meanwhile nothing is taken from the table, so that what changes there until then is one step,
-//!    and one run, each key once.
+//! 1. The command starts with a description of the event in its environment and a pipe as its
+//!    stdin.
+//! 2. The changes are written to the pipe as lines of JSON, as long as the command reads: it may
+//!    read nothing, and it may exit early.
+//! 3. The watch waits until the command exits. It does not refresh the table in the meantime, so
+//!    the changes up to that point become one refresh and one run, with each key once.
 //!
-//! A command that fails is reported, and the watch goes on; its status is that of the watch if the watch ends by itself. A
-//! command that cannot be started ends the watch.
+//! A command that fails is reported, and the watch continues; the exit code of the failed command
+//! becomes that of the watch if the watch ends by itself. A command that cannot be started ends the
+//! watch.
 //!
-//! Each of these waits also ends with the watch (a signal, or its time). Then the command and all that it started are asked to end
-//! (SIGTERM), and killed if they are still there after a while ([`Group`]).
+//! Each of these waits is interrupted by the end of the watch (a signal, or its timeout). Then the
+//! command and all processes that it started receive SIGTERM, and SIGKILL if they still run after
+//! [`PATIENCE`] ([`Group`]).
 
 use std::ffi::{OsStr, OsString};
 use std::fmt;
@@ -35,25 +39,26 @@ use crate::shell::{CliError, Shutdown, environment, start_error, tell};
 use crate::view::Shown;
 use crate::watch::group::Group;
 
-/// How long a command may take to end after it was asked to.
+/// Maximum time between SIGTERM and SIGKILL.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// Changes are gathered to so much before they are written.
+/// Size of the buffer, in bytes, in which changes are gathered before they are written.
 const BUFFER_BYTES: usize = 64 * 1024;
 
-/// What a command is run for.
+/// Reason for which a command is run.
 #[derive(Clone, Copy)]
 pub enum Event {
     /// The table as it is at the start.
     Table,
-    /// What changed since the run before.
+    /// The changes since the previous run.
     Changes,
 }
 
-/// Exit code for a command that exists and cannot be started, as of a shell.
+/// Exit code for a command that exists and cannot be started, as in a shell.
 const CANNOT_START: u8 = 126;
-/// Exit code for a command that does not exist, as of a shell.
+/// Exit code for a command that does not exist, as in a shell.
 const NO_SUCH_COMMAND: u8 = 127;
-/// Added to the number of the signal that killed a command, as in a shell.
+/// Offset of the exit code for a command killed by a signal, as in a shell; the signal's number is
+/// added.
 const KILLED: u8 = 128;
 
 /// Runs the command.
@@ -63,12 +68,12 @@ pub struct Runner {
     failure: Option<u8>,
     stop: Shutdown,
     deadline: Option<Instant>,
-    /// The variables of the environment that are flags of this watch.
+    /// Environment variables that set flags of this watch.
     own_variables: Vec<String>,
 }
 
 impl Runner {
-    /// Of a command and its arguments. `stop` and `deadline` end it.
+    /// Creates a runner for a command and its arguments. `stop` and `deadline` end a run early.
     pub fn new(command: &[OsString], stop: &Shutdown, deadline: Option<Instant>) -> Self {
         Self {
             command: command.to_vec(),
@@ -79,10 +84,12 @@ impl Runner {
         }
     }
 
-    /// Runs the command to its end. Its failure is reported, and kept for [`outcome`](Self::outcome).
+    /// Runs the command until it exits. A failure is reported, and kept for
+    /// [`outcome`](Self::outcome).
     ///
     /// # Errors
-    /// The command cannot be started, for a reason that does not pass; the system cannot wait for processes.
+    /// The command cannot be started, for a reason that is not temporary; or the system cannot wait
+    /// for processes.
     pub fn run<'a>(
         &mut self,
         event: Event,
@@ -91,7 +98,7 @@ impl Runner {
     ) -> Result<(), CliError> {
         let (program, version) = (self.command[0].as_os_str(), table.version());
         let mut command = Command::new(program);
-        // What was meant for this watch would be taken for the flags of another one.
+        // If the command is itself a `subscriber`, it would take these as its own flags.
         for variable in &self.own_variables {
             command.env_remove(variable);
         }
@@ -140,7 +147,7 @@ impl Runner {
     }
 }
 
-/// The exit code that passes on how a command failed.
+/// Returns the exit code that passes on a command's failure.
 fn exit_code(status: ExitStatus) -> u8 {
     let code = status.code().and_then(|code| u8::try_from(code).ok());
     let signal = status.signal().and_then(|signal| u8::try_from(signal).ok());
@@ -161,7 +168,7 @@ fn cannot_start(program: &OsStr, error: &io::Error) -> CliError {
     CliError::new(code, format!("cannot run {program:?}: {reason}"))
 }
 
-/// Returns true if there is a file for the program, here or in `PATH`.
+/// Returns true if the program's file exists, at its path or in `PATH`.
 fn is_there(program: &OsStr) -> bool {
     if program.as_encoded_bytes().contains(&b'/') {
         return Path::new(program).exists();
@@ -170,8 +177,8 @@ fn is_there(program: &OsStr) -> bool {
     std::env::split_paths(&path).any(|folder| folder.join(program).exists())
 }
 
-/// Returns true if the command may start at the next change: the system lacks something at the moment, or the file is
-/// being written.
+/// Returns true if the command may start at the next change: the system lacks a resource at the
+/// moment, or the file is being written.
 fn may_pass(error: &io::Error) -> bool {
     let errno = error.raw_os_error().map(Errno::from_raw);
     matches!(
@@ -184,7 +191,7 @@ fn cannot_wait(program: &OsStr, error: impl fmt::Display) -> CliError {
     CliError::new(1, format!("cannot wait for {program:?}: {error}"))
 }
 
-/// What the command finds in its environment.
+/// Returns the environment variables that describe the event to the command.
 fn surroundings(
     event: Event,
     table: &UntypedSubscriber,
@@ -208,7 +215,7 @@ fn surroundings(
 struct Running<'r> {
     child: Child,
     group: Group,
-    /// Readable when the command has ended.
+    /// A pidfd; readable when the command has exited.
     process: OwnedFd,
     runner: &'r Runner,
 }
@@ -232,7 +239,7 @@ impl<'r> Running<'r> {
     /// Writes the changes to the command's stdin, and closes it.
     ///
     /// # Errors
-    /// [`io::ErrorKind::BrokenPipe`] if it does not read them all, or need not any more.
+    /// [`io::ErrorKind::BrokenPipe`] if the command does not read all of them, or the watch ends.
     fn feed<'a>(
         &mut self,
         version: u64,
@@ -252,7 +259,8 @@ impl<'r> Running<'r> {
         out.flush()
     }
 
-    /// Sleeps until the command has ended (true), or the watch is to (false). With `stdin`, also until that has room.
+    /// Sleeps until the command exits (`Some(true)`) or the watch ends (`Some(false)`). With
+    /// `stdin`, also until the pipe has room, which the second value says.
     fn sleep(&self, stdin: Option<&File>) -> (Option<bool>, bool) {
         let Runner { stop, deadline, .. } = self.runner;
         let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
@@ -268,7 +276,7 @@ impl<'r> Running<'r> {
         (over, has(1))
     }
 
-    /// Waits for the end. None if the command had to be told.
+    /// Waits until the command exits. Returns `None` if it had to be terminated.
     fn end(&mut self) -> io::Result<Option<ExitStatus>> {
         let ended = loop {
             if let (Some(ended), _) = self.sleep(None) {
@@ -283,8 +291,8 @@ impl<'r> Running<'r> {
     }
 }
 
-/// The command's stdin. A command that has ended, one that does not read any more, and the end of the watch are all
-/// [`io::ErrorKind::BrokenPipe`].
+/// The command's stdin. A write returns [`io::ErrorKind::BrokenPipe`] if the command has exited,
+/// the command has closed its stdin, or the watch ends.
 struct Pipe<'r> {
     file: File,
     running: &'r Running<'r>,
@@ -295,7 +303,7 @@ impl Write for Pipe<'_> {
         loop {
             match self.running.sleep(Some(&self.file)) {
                 (Some(_), _) => return Err(io::ErrorKind::BrokenPipe.into()),
-                // No more than has room for sure, so that this never blocks.
+                // A pipe that polls as writable has room for this many bytes, so this never blocks.
                 (None, true) => return self.file.write(&bytes[..bytes.len().min(PIPE_BYTES)]),
                 (None, false) => {}
             }

@@ -1,10 +1,11 @@
-//! The processes that a watch's command started, ended as a whole.
+//! Terminates all processes that a watch's command started.
 //!
-//! A command gets its own process group, by which all its processes are found. In the foreground of a terminal it stays in
-//! the watch's group, because only the foreground group gets Ctrl-C and Ctrl-Z and may read from the terminal; there its processes
-//! are found by their parents, so one whose parent has ended is not found.
+//! A command gets its own process group, by which all its processes are found. In the foreground of
+//! a terminal it stays in the watch's group, because only the foreground group receives Ctrl-C and
+//! Ctrl-Z and may read from the terminal. There its processes are found by their parents, so a
+//! process whose parent has exited is not found.
 //!
-//! The end, for both: SIGTERM to each process, then SIGKILL to those that are still there after a while.
+//! In both cases each process receives SIGTERM, then SIGKILL if it still runs after a while.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -20,10 +21,10 @@ use rustix::process::{
 };
 use rustix::termios::tcgetpgrp;
 
-/// The time between two searches for new processes while the command ends.
+/// Time between two searches for new processes while the command is being terminated.
 const INTERVAL: Duration = Duration::from_millis(20);
 
-/// How the processes of a command are found.
+/// Methods to find the processes of a command.
 #[derive(Clone, Copy)]
 pub enum Group {
     /// By the process group that the command leads.
@@ -42,12 +43,12 @@ impl Group {
         Self::Own
     }
 
-    /// Ends the command and all that it started, at the latest after `patience`. The caller has not waited for the command yet,
-    /// so that its id is not used again.
+    /// Terminates the command and all processes that it started, at the latest after `patience`.
+    /// The caller must not have waited for the command yet, so that its process id is not reused.
     pub fn terminate(self, command: Pid, patience: Duration) {
         let deadline = Instant::now() + patience;
         let mut running = BTreeMap::new();
-        // By itself, for /proc may be missing.
+        // Opened separately, because `/proc` may be missing.
         if let Ok(process) = pidfd_open(command, PidfdFlags::empty()) {
             ask_to_end(&process);
             running.insert(command.as_raw_pid(), process);
@@ -113,15 +114,16 @@ fn is_in_foreground() -> bool {
 }
 
 fn ask_to_end(process: &OwnedFd) {
-    // These fail only for a process that has ended. A stopped one needs both.
+    // These fail only for a process that has exited. A stopped process handles SIGTERM only after
+    // SIGCONT.
     let _ended = pidfd_send_signal(process, Signal::TERM);
     let _ended = pidfd_send_signal(process, Signal::CONT);
 }
 
-/// Opens a process that was seen; None if it has ended since.
+/// Opens a process that was seen in `/proc`. Returns `None` if it has exited since.
 fn open(seen: &Stat) -> Option<OwnedFd> {
     let process = pidfd_open(Pid::from_raw(seen.pid)?, PidfdFlags::empty()).ok()?;
-    // Another process can have got its id before it was opened.
+    // The process id may have been reused before the process was opened.
     let now = Process::new(seen.pid).ok()?.stat().ok()?;
     (now.starttime == seen.starttime).then_some(process)
 }

@@ -1,4 +1,4 @@
-//! Where a watch's changes go: to stdout, in a format, or to a command.
+//! Destination of a watch's changes: stdout, in some format, or a command.
 
 use common::{Change, UntypedSubscriber};
 
@@ -7,11 +7,11 @@ use crate::format::Printer;
 use crate::shell::CliError;
 use crate::view::{Shown, View};
 
-/// One of the two.
+/// A destination for changes.
 pub enum Outlet {
-    /// Prints them.
+    /// Prints the changes.
     Print(Box<dyn Printer>),
-    /// Runs a command for them, also (if true) for the table at the start.
+    /// Runs a command for the changes, and, if the flag is true, for the table at the start.
     Run(Runner, bool),
 }
 
@@ -19,7 +19,7 @@ impl Outlet {
     /// Hands over the table as it is at the start.
     ///
     /// # Errors
-    /// As for [`changes`](Self::changes).
+    /// The same as for [`changes`](Self::changes).
     pub fn first(&mut self, table: &UntypedSubscriber, view: &View) -> Result<(), CliError> {
         let rows = view.rows(table);
         match self {
@@ -34,10 +34,10 @@ impl Outlet {
         }
     }
 
-    /// Hands over changes that led to the table as it is now.
+    /// Hands over the changes that led to the table's current state.
     ///
     /// # Errors
-    /// Nobody reads stdout, or the system cannot run commands.
+    /// The reader of stdout is gone, or the system cannot run commands.
     pub fn changes(
         &mut self,
         table: &UntypedSubscriber,
@@ -55,10 +55,11 @@ impl Outlet {
         }
     }
 
-    /// Ends the output. `by_itself` is true if the watch reached the end that its options set, and false if a signal ended it.
+    /// Ends the output. `by_itself` is true if the watch reached the end that its options set, and
+    /// false if a signal ended it.
     ///
     /// # Errors
-    /// Nobody reads stdout, or a run of the command failed in a watch that ends by itself.
+    /// The reader of stdout is gone, or a run of the command failed in a watch that ends by itself.
     pub fn finish(&mut self, by_itself: bool) -> Result<(), CliError> {
         match self {
             Self::Print(printer) => Ok(printer.finish()?),

@@ -1,7 +1,9 @@
-//! The socket to the kernel: asks for dumps, and receives their answers among the events of the groups it has joined.
+//! The netlink socket to the kernel: sends dump requests, and receives their answers interleaved
+//! with the events of the joined groups.
 //!
-//! It never blocks. An overrun (ENOBUFS) says that events were lost, and more may be lost, unsaid, until the queue has been
-//! empty once: what repairs it must begin only then.
+//! The socket never blocks. An overrun (`ENOBUFS`) means that events were lost. Further events may
+//! be lost without notice until the queue has been empty once, so a recovery must start only after
+//! that.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -13,50 +15,53 @@ use nix::errno::Errno;
 use nix::libc::{MSG_TRUNC, RTNLGRP_NEXTHOP};
 use nix::sys::socket::{setsockopt, sockopt};
 
-/// The room for one datagram. The kernel's dumps come by at most 32 KiB.
+/// Initial size, in bytes, of the buffer for one datagram. The kernel's dump datagrams have at most
+/// 32 KiB.
 const DATAGRAM: usize = 64 << 10;
 
-/// The most that the room for one datagram grows to.
+/// Maximum size, in bytes, to which the buffer for one datagram grows.
 const MAX_DATAGRAM: usize = 4 << 20;
 
-/// The kernel's address.
+/// Netlink address of the kernel.
 const KERNEL: u32 = 0;
 
-/// An open socket.
+/// An open netlink socket.
 pub struct Channel {
     socket: Socket,
     port: u32,
     sequence: u32,
 }
 
-/// What came.
+/// Results of [`Channel::receive`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Received {
-    /// A datagram of the kernel's, in the buffer.
+    /// A datagram from the kernel is in the buffer.
     Datagram,
-    /// Nothing more is there.
+    /// No datagram is pending.
     Nothing,
-    /// Something was lost: there was no room for it.
+    /// Messages were lost because the buffer had no room for them.
     Overrun,
 }
 
 impl Channel {
-    /// Joins `groups`, with room for `receive_buffer` bytes of unread messages, or as many as the system allows.
+    /// Opens a socket and joins `groups`. Its receive buffer has `receive_buffer` bytes, or the
+    /// maximum that the system allows.
     ///
     /// # Errors
-    /// What the system refuses.
+    /// The error of the system call that failed.
     pub fn open(groups: &[u32], receive_buffer: usize) -> io::Result<Self> {
         let mut socket = Socket::new(NETLINK_ROUTE)?;
         socket.set_non_blocking(true)?;
         if setsockopt(&socket, sockopt::RcvBufForce, &receive_buffer).is_err() {
             setsockopt(&socket, sockopt::RcvBuf, &receive_buffer)?;
         }
-        // Without it the kernel says more than is asked for, which is then left out here.
+        // Without strict checking the kernel sends more than was requested; the surplus is filtered
+        // out here.
         let _older_kernel = socket.set_netlink_get_strict_chk(true);
         let port = socket.bind_auto()?.port_number();
         for group in groups {
             match socket.add_membership(*group) {
-                // A kernel that has no such group has no nexthop objects.
+                // A kernel without this group has no nexthop objects.
                 Err(_) if *group == RTNLGRP_NEXTHOP => {}
                 other => other?,
             }
@@ -69,20 +74,20 @@ impl Channel {
         })
     }
 
-    /// A buffer for [`receive`](Self::receive).
+    /// Returns a buffer for [`receive`](Self::receive).
     pub fn buffer() -> Vec<u8> {
         Vec::with_capacity(DATAGRAM)
     }
 
-    /// Where answers are sent to.
+    /// Returns the socket's port number, to which answers are addressed.
     pub fn port(&self) -> u32 {
         self.port
     }
 
-    /// Asks for a dump. Returns the number that its answers bear.
+    /// Sends a dump request. Returns the sequence number that its answers carry.
     ///
     /// # Errors
-    /// What the system refuses.
+    /// The error of the system call that failed.
     pub fn request_dump(&mut self, what: RouteNetlinkMessage) -> io::Result<u32> {
         self.sequence = self.sequence.wrapping_add(1).max(1);
         let mut header = NetlinkHeader::default();
@@ -97,10 +102,10 @@ impl Channel {
         Ok(self.sequence)
     }
 
-    /// Receives a datagram into `buffer`, if there is one.
+    /// Receives a datagram into `buffer`, if one is pending.
     ///
     /// # Errors
-    /// What the system refuses.
+    /// The error of the system call that failed.
     pub fn receive(&self, buffer: &mut Vec<u8>) -> io::Result<Received> {
         loop {
             buffer.clear();

@@ -1,4 +1,4 @@
-//! What of the copy the published table does not hold.
+//! Computes the differences between the copy and the published table.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -10,23 +10,23 @@ use super::links::Links;
 use super::model::Model;
 use crate::source::Snapshot;
 
-/// What makes the table hold some groups as they are now.
+/// Changes that make some groups of the table equal to the copy.
 #[derive(Default)]
 pub struct Differences {
-    /// Rows.
+    /// Rows to upsert.
     put: Vec<Vec<u8>>,
-    /// Keys.
+    /// Keys to delete.
     gone: Vec<Vec<u8>>,
 }
 
 impl Differences {
-    /// As one commit.
+    /// Applies the changes in one commit.
     ///
     /// # Errors
-    /// The table's: it is as before then.
+    /// The error of the table, which is then unchanged.
     pub fn apply(self, publisher: &mut UntypedPublisher) -> common::Result<()> {
         let mut tx = publisher.begin();
-        // What goes makes room for what comes.
+        // Deletes come first: they free slots for the upserts.
         for key in &self.gone {
             tx.delete(key)?;
         }
@@ -37,10 +37,10 @@ impl Differences {
     }
 }
 
-/// Where the table differs in these groups.
+/// Returns the differences between the copy and the table in these groups.
 ///
 /// # Errors
-/// None, as long as the table is of this schema.
+/// None, if the table has this schema.
 pub fn differences<M: Model>(
     model: &M,
     links: &Links,
@@ -58,7 +58,7 @@ pub fn differences<M: Model>(
                 differences.put.push(bytes_of(row).to_vec());
             }
         }
-        // The numbers have no gaps: after the first that is missing there are none.
+        // The numbers are contiguous: after the first missing one there are no more.
         for number in rows.len().. {
             let Some(row) = M::key_row(group, number) else {
                 break;
@@ -73,7 +73,7 @@ pub fn differences<M: Model>(
     Ok(differences)
 }
 
-/// All of the copy.
+/// Returns all rows of the copy.
 pub fn snapshot<M: Model>(model: &M, links: &Links, schema: &Arc<Schema>) -> Snapshot {
     let mut snapshot = Snapshot::new(Arc::clone(schema));
     for key in model.keys() {

@@ -1,10 +1,12 @@
-//! Reading the whole of a table, and of the interfaces, beside what is published, until it is known to be good.
+//! Reads the interfaces and a whole table into a separate copy, which is published only once it is
+//! known to be consistent.
 //!
-//! The interfaces come first, and not for their names alone: the kernel tells of an interface or an address that goes *before* it
-//! takes their routes away, but does all of it under one lock, which reading the interfaces has to wait for.
+//! The interfaces are read first, and not only for their names. The kernel reports that an
+//! interface or an address is removed *before* it removes its routes, but does both under one lock.
+//! Reading the interfaces waits for that lock.
 //!
-//! One answer comes after the other, as far as there is room for them; events that come between them are kept, to be
-//! replayed at the end.
+//! The requests are sent one after the other. The kernel sends each answer in parts, as the receive
+//! buffer has room for them. Events that arrive in between are kept and replayed at the end.
 
 use std::time::{Duration, Instant};
 
@@ -18,66 +20,67 @@ use super::links::Links;
 use super::message::Message;
 use super::model::Model;
 
-/// The most that is kept of events during one dump, in bytes.
+/// Maximum total size, in bytes, of the events kept during one dump.
 const MAX_KEPT: usize = 64 << 20;
 
-/// How long an answer may take.
+/// Maximum time without progress of an answer.
 pub const STALL: Duration = Duration::from_secs(10);
 
-/// What the kernel always has room for in one part of its answer, so that all of it was read at one instant.
+/// Size, in bytes, of an answer that always fits into one datagram, so that the kernel reads all of
+/// it at one instant.
 const ONE_PART: usize = 2048;
 
-/// The families, in the order in which they are read after the interfaces.
+/// Address families, in the order in which they are read after the interfaces.
 const FAMILIES: [u8; 2] = [AF_INET as u8, AF_INET6 as u8];
 
-/// Why what was read cannot be used.
+/// Reasons why a dump cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Spoilt {
-    /// Events were lost meanwhile.
+    /// Events were lost during the dump.
     Lost,
-    /// The kernel says that the table has changed in the middle.
+    /// The kernel reports that the table changed during the dump.
     Interrupted,
-    /// The kernel refused.
+    /// The kernel refused the request.
     Refused(Errno),
 }
 
-/// An event that came meanwhile.
+/// An event that arrived during the dump.
 pub struct Kept {
-    /// As in a [`Message`].
+    /// The [`Message`]'s `kind`.
     pub kind: u16,
-    /// As in a [`Message`].
+    /// The [`Message`]'s `flags`.
     pub flags: u16,
-    /// As in a [`Message`].
+    /// The [`Message`]'s `payload`.
     pub payload: Vec<u8>,
 }
 
-/// A dump under way.
+/// A dump in progress.
 pub struct Dump<M> {
-    /// The copy so far.
+    /// Rows read so far.
     pub model: M,
-    /// The interfaces so far.
+    /// Interfaces read so far.
     pub links: Links,
-    /// What came meanwhile.
+    /// Events that arrived during the dump.
     pub kept: Vec<Kept>,
-    /// Why it is in vain already.
+    /// Reasons why this dump can no longer be used; empty while it can.
     pub spoilt: Vec<Spoilt>,
-    /// Whether rows may be missing, because the kernel counts where it goes on.
+    /// True if rows may be missing, because the kernel resumes its iteration by position.
     pub is_shifted: bool,
-    /// When the last of it came.
+    /// Time at which the last part of an answer arrived.
     pub progress: Instant,
     kept_bytes: usize,
-    /// 0 the interfaces, then the families.
+    /// Current step: 0 for the interfaces, then 1 plus the index of the family.
     step: usize,
-    /// What answers to this step bear.
+    /// Sequence number of the current step's request, which its answers repeat.
     sequence: u32,
-    /// How many bytes of them have come.
+    /// Number of bytes of answers received in the current step.
     bytes: usize,
-    /// Whether this step's family changed meanwhile.
+    /// True if an event for the current step's family arrived during the step.
     has_changed: bool,
 }
 
 impl<M: Model> Dump<M> {
-    /// Nothing read, nothing asked for.
+    /// Creates an empty dump, before its first request.
     pub fn begin() -> Self {
         Self {
             model: M::default(),
@@ -94,7 +97,7 @@ impl<M: Model> Dump<M> {
         }
     }
 
-    /// The request that comes next; None if all is read.
+    /// Returns the next request to send, or `None` if everything is read.
     pub fn request(&self) -> Option<RouteNetlinkMessage> {
         match self.step.checked_sub(1) {
             None => Some(RouteNetlinkMessage::GetLink(LinkMessage::default())),
@@ -102,28 +105,28 @@ impl<M: Model> Dump<M> {
         }
     }
 
-    /// It was sent.
+    /// Records that the request was sent with this sequence number.
     pub fn requested(&mut self, sequence: u32) {
         self.sequence = sequence;
         (self.bytes, self.has_changed) = (0, false);
         self.progress = Instant::now();
     }
 
-    /// Whether a message answers the request.
+    /// Returns true if a message answers the current request.
     pub fn is_answer(&self, message: &Message<'_>, port: u32) -> bool {
         (message.port, message.sequence) == (port, self.sequence)
     }
 
-    /// A datagram with answers has come, of so many bytes.
+    /// Records that a datagram of `bytes` bytes with answers arrived.
     pub fn count(&mut self, bytes: usize) {
         self.bytes += bytes;
         self.progress = Instant::now();
     }
 
-    /// Takes an answer. Whether the step is done.
+    /// Applies an answer. Returns true if the step is complete.
     ///
     /// # Errors
-    /// What is odd with it: it is left out.
+    /// A description of the malformed message, which is ignored.
     pub fn answer(&mut self, message: &Message<'_>) -> Result<bool, String> {
         if message.flags & NLM_F_DUMP_INTR != 0 {
             self.spoil(Spoilt::Interrupted);
@@ -134,14 +137,14 @@ impl<M: Model> Dump<M> {
         }
         match self.family() {
             None => self.links.take(message).map(drop)?,
-            // Who has no such family answers with all there are.
+            // A kernel without this family answers with the entries of all families.
             Some(family) if family == message.family() => self.model.dumped(message)?,
             Some(_) => {}
         }
         Ok(false)
     }
 
-    /// Keeps an event.
+    /// Keeps an event for the replay.
     pub fn keep(&mut self, message: &Message<'_>) {
         self.has_changed |= self.family() == Some(message.family());
         self.kept_bytes += message.payload.len();
@@ -157,7 +160,7 @@ impl<M: Model> Dump<M> {
         }
     }
 
-    /// It is in vain. Whether that is news.
+    /// Marks the dump as unusable. Returns true if this reason is new.
     pub fn spoil(&mut self, why: Spoilt) -> bool {
         self.kept = Vec::new();
         let is_news = !self.spoilt.contains(&why);
@@ -167,8 +170,9 @@ impl<M: Model> Dump<M> {
         is_news
     }
 
-    /// Whether the rest of the answer will not come. `idle`: nothing is left to receive. The kernel makes each part when the one
-    /// before it is received, and if there is no room then, nothing makes it later.
+    /// Returns true if the rest of the answer will not arrive. `idle` is true if no datagram is
+    /// left to receive. The kernel creates each part of an answer when the previous part is
+    /// received; if the buffer has no room at that moment, the kernel does not try again.
     pub fn has_stalled(&self, idle: bool) -> bool {
         let had_no_room = self.spoilt.contains(&Spoilt::Lost);
         idle && had_no_room || self.progress + STALL <= Instant::now()
@@ -182,7 +186,7 @@ impl<M: Model> Dump<M> {
     fn end_step(&mut self, refusal: Option<Errno>) {
         match refusal {
             None => {}
-            // A kernel without IPv6, for example: then there is nothing of it.
+            // For example a kernel without IPv6, whose tables have no IPv6 entries.
             Some(Errno::EOPNOTSUPP | Errno::EAFNOSUPPORT) if self.step > 0 => {}
             Some(errno) => drop(self.spoil(Spoilt::Refused(errno))),
         }
@@ -192,7 +196,7 @@ impl<M: Model> Dump<M> {
     }
 }
 
-/// The error that a last message bears.
+/// Returns the error code of an answer's last message, if any.
 fn refusal(message: &Message<'_>) -> Option<Errno> {
     let code = match message.kind {
         NLMSG_DONE => DoneBuffer::new_checked(message.payload).map_or(0, |done| done.code()),

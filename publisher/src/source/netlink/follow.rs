@@ -1,15 +1,18 @@
 //! Follows one of the kernel's tables.
 //!
-//! 1. Join the groups, so that no event is missed; then [dump](super::dump).
-//! 2. When the dump is complete, replay over it what came meanwhile, and make the table hold exactly that: one commit of the
-//!    differences.
-//! 3. Then take over events as they come; what came together is one commit.
-//! 4. Whenever the copy may not be the kernel's any more (events were lost, or what one leads to cannot be known), what comes is
-//!    dropped, the table stays as it is, and once the queue is empty all begins again with a dump.
+//! 1. Join the multicast groups, so that no event is missed; then [dump](super::dump).
+//! 2. When the dump is complete, replay the events that arrived in the meantime over it. Then make
+//!    the published table equal to the result, in one commit that contains the differences.
+//! 3. Apply events as they arrive. Events that are received together become one commit.
+//! 4. If the copy may differ from the kernel's table (events were lost, or the effect of an event
+//!    cannot be determined), drop further events and leave the published table unchanged. Once the
+//!    queue is empty, start again with a dump.
 //!
-//! A dump in which events were lost, or that the kernel calls interrupted, is never used: the next one follows after a pause that
-//! doubles. One that is merely doubtful (the kernel's way through its table may have missed rows, or the events
-//! replayed do not decide) is used after a few tries, followed like any other, and checked by another one a little later.
+//! A dump during which events were lost, or that the kernel marks as interrupted, is never used.
+//! The next dump starts after a pause, which doubles each time. A dump that is merely doubtful (the
+//! kernel's iteration over its table may have skipped rows, or the replayed events are ambiguous)
+//! is used after a few attempts. It is then followed like any other, and verified by another dump a
+//! little later.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -31,25 +34,26 @@ use super::model::{Effect, Model, When};
 use super::reports::Reports;
 use crate::source::{CapacityPolicy, Progress, Source, SourceError};
 
-/// The most that is taken over at a time, so that the table is looked after now and then.
+/// Maximum number of bytes that one call to `receive` processes, so that the table is still
+/// maintained under load.
 const MAX_BYTES: usize = 4 << 20;
 
-/// The most datagrams of it.
+/// Maximum number of datagrams that one call to `receive` processes.
 const MAX_DATAGRAMS: usize = 8192;
 
-/// The pause after a dump in vain; it doubles.
+/// Pause after the first failed dump. It doubles with each further failure.
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
 
-/// What the pause grows to.
+/// Maximum pause after a failed dump.
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
-/// How many doubtful dumps in a row are not used.
+/// Number of consecutive doubtful dumps that are discarded before one is used.
 const DOUBTS: u32 = 3;
 
-/// How long until the table is tried again that had no room.
+/// Delay before publishing is retried after the table was full.
 const RETRY: Duration = Duration::from_secs(1);
 
-/// One of the kernel's tables.
+/// A source that follows one of the kernel's tables.
 pub struct Follow<M: Model> {
     schema: Arc<Schema>,
     room: CapacityPolicy,
@@ -58,33 +62,33 @@ pub struct Follow<M: Model> {
     state: State<M>,
     model: M,
     links: Links,
-    /// The groups that the published table does not know yet.
+    /// Groups that changed since the last publication.
     touched: BTreeSet<M::Key>,
-    /// When all of the copy is to be published, because some of it has not been.
+    /// Time at which the whole copy is to be published, because part of it has not been.
     due_whole: Option<Instant>,
-    /// When to read all again, because the copy is doubtful.
+    /// Time at which the kernel's table is to be dumped again, because the copy is doubtful.
     due_again: Option<Instant>,
-    /// Dumps in a row that were of no use.
+    /// Number of consecutive dumps that could not be used.
     in_vain: u32,
     reports: Reports,
     has_published: bool,
 }
 
-/// How the copy is.
+/// Relation of the copy to the kernel's table.
 enum State<M> {
-    /// As the kernel's table, but for the events to come.
+    /// Equal to the kernel's table, except for events that are not received yet.
     Live,
-    /// Unknown: to be read when that time has come.
+    /// Unknown; a dump is due at this time.
     Stale(Instant),
-    /// Unknown: it is being read.
+    /// Unknown; a dump is in progress.
     Dumping(Box<Dump<M>>),
 }
 
 impl<M: Model> Follow<M> {
-    /// With room for `receive_buffer` bytes of unread events.
+    /// Creates the source with a receive buffer of `receive_buffer` bytes for unread events.
     ///
     /// # Errors
-    /// [`CliError`] if the kernel cannot be asked.
+    /// [`CliError`] if the netlink socket cannot be opened.
     pub fn new(receive_buffer: usize, room: CapacityPolicy) -> Result<Self, CliError> {
         let channel = Self::open(receive_buffer).map_err(|error| unreadable::<M>(&error))?;
         Ok(Self {
@@ -104,7 +108,7 @@ impl<M: Model> Follow<M> {
         })
     }
 
-    /// What a row is.
+    /// Returns the schema of the table's rows.
     pub fn schema(&self) -> Schema {
         Schema::clone(&self.schema)
     }
@@ -114,7 +118,7 @@ impl<M: Model> Follow<M> {
         Channel::open(&groups, receive_buffer)
     }
 
-    /// Takes over what is there, up to a bound. Whether that was all.
+    /// Receives pending datagrams, up to a limit. Returns true if none are left.
     fn receive(&mut self) -> io::Result<bool> {
         let mut buffer = Channel::buffer();
         let mut bytes = 0;
@@ -169,7 +173,7 @@ impl<M: Model> Follow<M> {
         Ok(())
     }
 
-    /// Asks for what comes next of a dump, if there is more.
+    /// Sends the next request of a dump, if there is one.
     fn ask(&mut self) -> io::Result<()> {
         if let State::Dumping(dump) = &mut self.state
             && let Some(request) = dump.request()
@@ -193,7 +197,8 @@ impl<M: Model> Follow<M> {
         }
     }
 
-    /// Goes on with a dump that is due or complete. `idle`: nothing is left to receive.
+    /// Starts a dump if one is due, or finishes a complete dump. `idle` is true if no datagram is
+    /// left to receive.
     fn advance(&mut self, idle: bool, publisher: &mut UntypedPublisher) -> Result<(), SourceError> {
         let refused = |error: io::Error| SourceError::Input(unreadable::<M>(&error));
         if self.due_again.is_some_and(|due| due <= Instant::now()) {
@@ -223,7 +228,7 @@ impl<M: Model> Follow<M> {
         }
     }
 
-    /// Uses a complete dump, or sees that another one is made.
+    /// Uses a complete dump, or schedules another one.
     fn finish(
         &mut self,
         mut dump: Dump<M>,
@@ -241,7 +246,7 @@ impl<M: Model> Follow<M> {
         self.publish_whole(publisher)
     }
 
-    /// Brings a dump up to date by what came meanwhile. Whether it is doubtful then.
+    /// Applies to a dump the events that arrived during it. Returns true if the result is doubtful.
     fn replay(&mut self, dump: &mut Dump<M>) -> bool {
         let mut is_doubtful = dump.is_shifted;
         for kept in std::mem::take(&mut dump.kept) {
@@ -269,7 +274,7 @@ impl<M: Model> Follow<M> {
         self.reports.in_vain(why, self.in_vain);
     }
 
-    /// Publishes the groups that were touched.
+    /// Publishes the groups that changed.
     fn publish_touched(&mut self, publisher: &mut UntypedPublisher) -> Result<(), SourceError> {
         if self.touched.is_empty() || self.due_whole.is_some() {
             return Ok(());
@@ -284,7 +289,7 @@ impl<M: Model> Follow<M> {
         }
     }
 
-    /// Makes the table hold exactly the copy, as far as there is room.
+    /// Makes the published table equal to the copy, as far as its capacity allows.
     fn publish_whole(&mut self, publisher: &mut UntypedPublisher) -> Result<(), SourceError> {
         self.touched.clear();
         let snapshot = diff::snapshot(&self.model, &self.links, &self.schema);
@@ -293,7 +298,7 @@ impl<M: Model> Follow<M> {
                 self.has_published = true;
                 trouble
             }
-            // Memory may be found again.
+            // Memory may become available again.
             Err(error @ Error::Limit { .. }) => Some(error.to_string()),
             Err(error) => return Err(error.into()),
         };
@@ -303,7 +308,7 @@ impl<M: Model> Follow<M> {
     }
 }
 
-/// Takes over an event, be it an interface's or the table's.
+/// Applies an event about an interface or about the table.
 fn take_event<M: Model>(
     model: &mut M,
     links: &mut Links,

@@ -1,4 +1,5 @@
-//! The interfaces: their names, and whether a change of one is a reason to read the whole table again.
+//! The interfaces: keeps their names, and detects changes after which the whole table must be read
+//! again.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +12,7 @@ use super::message::Message;
 /// The length of a link message's header.
 const HEADER: usize = 16;
 
-/// What of an interface's state decides about its routes.
+/// Flags of an interface that affect its routes.
 const STATE: LinkFlags = LinkFlags::Up
     .union(LinkFlags::Running)
     .union(LinkFlags::LowerUp);
@@ -20,16 +21,17 @@ const STATE: LinkFlags = LinkFlags::Up
 struct Link {
     name: String,
     state: LinkFlags,
-    /// The bridge, bond or VRF that it belongs to; moving into a VRF moves routes.
+    /// Index of the bridge, bond or VRF that the interface belongs to. Moving an interface into a
+    /// VRF moves its routes.
     controller: u32,
 }
 
-/// All interfaces by their index.
+/// All interfaces, by index.
 #[derive(Clone, Debug, Default)]
 pub struct Links(BTreeMap<u32, Link>);
 
 impl Links {
-    /// An interface's name; its index in brackets, if it is not known.
+    /// Returns an interface's name, or `if` and its index if the name is unknown.
     pub fn name(&self, index: u32) -> String {
         match self.0.get(&index) {
             Some(link) => link.name.clone(),
@@ -38,13 +40,14 @@ impl Links {
         }
     }
 
-    /// Takes over what a message says. Whether rows may be others for it, beyond what the kernel tells by itself.
+    /// Applies a message. Returns true if it may have changed rows in ways that the kernel does not
+    /// report separately.
     ///
     /// # Errors
-    /// What is wrong with the message.
+    /// A description of the malformed message.
     pub fn take(&mut self, message: &Message<'_>) -> Result<bool, String> {
         let header = LinkHeader::parse(message.payload).map_err(|error| error.to_string())?;
-        // Of a port that leaves its bridge: the interface stays.
+        // The message reports a port that leaves its bridge. The interface still exists.
         if u8::from(header.interface_family) != 0 {
             return Ok(false);
         }
@@ -65,7 +68,7 @@ impl Links {
             }
         }
         let before = self.0.insert(header.index, link.clone());
-        // Of a new one there are no rows yet.
+        // A new interface has no rows yet.
         Ok(before.is_some_and(|before| before != link))
     }
 }
@@ -145,7 +148,7 @@ mod tests {
         assert!(links.take(&short).is_err());
     }
 
-    /// Kind of defect: text of the kernel that is not UTF-8 was taken for no text at all.
+    /// Regression: text from the kernel that is not UTF-8 was treated as absent.
     #[test]
     fn interface_name_that_is_not_utf8_is_shown_with_replacement_characters() {
         for (bytes, shown) in [

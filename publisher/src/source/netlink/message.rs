@@ -1,36 +1,37 @@
-//! The messages of a datagram, each with what of its header matters here.
+//! Splits a datagram into messages, each with the header fields that are used here.
 
 use netlink_packet_core::{DecodeError, NetlinkBuffer};
 
-/// What netlink pads messages to.
+/// Alignment, in bytes, to which netlink pads messages.
 const ALIGNMENT: usize = 4;
 
-/// The length of a message's header.
+/// Length, in bytes, of a message's header.
 const HEADER: usize = 16;
 
-/// A message, its payload not yet read.
+/// A message whose payload is not parsed yet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Message<'a> {
-    /// `RTM_NEWROUTE` and its like.
+    /// Message type: `RTM_NEWROUTE` and similar.
     pub kind: u16,
-    /// `NLM_F_REPLACE` and its like.
+    /// Header flags: `NLM_F_REPLACE` and similar.
     pub flags: u16,
-    /// Of an answer: that of the request.
+    /// Sequence number; for an answer, that of the request.
     pub sequence: u32,
-    /// Of an answer: the socket that asked. Of an event: the socket that caused it.
+    /// Port number of the socket that sent the request (for an answer) or caused the change (for an
+    /// event).
     pub port: u32,
-    /// What it is about.
+    /// Bytes after the header.
     pub payload: &'a [u8],
 }
 
 impl Message<'_> {
-    /// The address family, which comes first in every message that is of interest here.
+    /// Returns the address family, which is the first byte of every message used here.
     pub fn family(&self) -> u8 {
         self.payload.first().copied().unwrap_or_default()
     }
 }
 
-/// The messages of a datagram. The first that is none is the last.
+/// Iterates over the messages of a datagram. The first malformed one ends the iteration.
 pub fn messages(datagram: &[u8]) -> impl Iterator<Item = Result<Message<'_>, DecodeError>> {
     let mut rest = datagram;
     std::iter::from_fn(move || {

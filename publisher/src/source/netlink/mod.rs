@@ -1,12 +1,15 @@
-//! The kernel's routes and neighbors over netlink: first all of them, then every change as the kernel reports it.
+//! Publishes the kernel's routes and neighbors over netlink: first a full dump, then every change
+//! that the kernel reports.
 //!
-//! - [`channel`], [`message`]: the socket, and what comes from it;
-//! - [`follow`]: the source, whatever the table; [`dump`]: reading all of it; [`diff`]: what of it to publish;
-//!   [`reports`]: what to tell;
-//! - [`model`]: what a table must know of itself: [`routes`] ([`route`], [`route_row`]) and [`neighbors`];
-//! - [`links`]: the interfaces; [`names`]: what `ip` calls the kernel's numbers.
+//! - [`channel`], [`message`]: the socket, and the messages that are received from it;
+//! - [`follow`]: the source, for any table; [`dump`]: reads a whole table; [`diff`]: computes which
+//!   rows to publish; [`reports`]: log lines and counters;
+//! - [`model`]: the trait that each table implements: [`routes`] ([`route`], [`route_row`]) and
+//!   [`neighbors`];
+//! - [`links`]: the interfaces; [`names`]: the names that `ip` uses for the kernel's numbers.
 //!
-//! Nothing here needs privileges, and all of it is of the network namespace that the publisher runs in.
+//! Nothing here needs privileges. All data is that of the network namespace in which the publisher
+//! runs.
 
 pub mod channel;
 pub mod diff;

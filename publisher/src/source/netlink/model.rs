@@ -1,4 +1,5 @@
-//! What a table of the kernel's must know of itself, so that [`follow`](super::follow) can keep a copy of it.
+//! The trait that a table of the kernel implements so that [`follow`](super::follow) can keep a
+//! copy of it.
 
 use bytemuck::Pod;
 use common::Row;
@@ -7,63 +8,64 @@ use netlink_packet_route::RouteNetlinkMessage;
 use super::links::Links;
 use super::message::Message;
 
-/// A private copy of one of the kernel's tables: rows in groups, a group being all that the kernel's events cannot move
-/// from or to another one.
+/// A private copy of one of the kernel's tables. Its rows form groups: no event of the kernel moves
+/// a row from one group to another.
 pub trait Model: Default {
-    /// What a group is found by.
+    /// Identifier of a group.
     type Key: Ord + Clone;
     /// A row as it is published.
     type Row: Row + Pod;
-    /// What it is called in reports.
+    /// Name of the table in reports.
     const WHAT: &'static str;
-    /// The multicast groups to join besides that of the interfaces.
+    /// Multicast groups to join in addition to that of the interfaces.
     const GROUPS: &'static [u32];
 
-    /// The request for a dump of one address family.
+    /// Returns the dump request for one address family.
     fn request(family: u8) -> RouteNetlinkMessage;
 
-    /// Whether a change in the middle of a dump may hide rows that did not change: the kernel then goes on by counting, and
-    /// not by key.
+    /// Returns true if a change during a dump can hide unchanged rows, because the kernel resumes
+    /// its iteration by position and not by key.
     fn is_counted(family: u8) -> bool;
 
-    /// Takes over an answer.
+    /// Applies an answer of a dump.
     ///
     /// # Errors
-    /// What is odd with it: it is left out.
+    /// A description of the malformed message, which is ignored.
     fn dumped(&mut self, message: &Message<'_>) -> Result<(), String>;
 
-    /// Takes over an event.
+    /// Applies an event.
     ///
     /// # Errors
-    /// What is odd with it: it is left out.
+    /// A description of the malformed message, which is ignored.
     fn event(&mut self, message: &Message<'_>, when: When) -> Result<Effect<Self::Key>, String>;
 
-    /// All groups.
+    /// Iterates over the keys of all groups.
     fn keys(&self) -> impl Iterator<Item = &Self::Key>;
 
-    /// The rows of a group, numbered from 0 where there can be several.
+    /// Returns the rows of a group, numbered from 0 if a group can have several.
     fn rows(&self, key: &Self::Key, links: &Links) -> Vec<Self::Row>;
 
-    /// A row with the key that row `number` of a group has, if there can be that many.
+    /// Returns a row with the key of row `number` of a group, or `None` if a group cannot have that
+    /// many rows.
     fn key_row(key: &Self::Key, number: usize) -> Option<Self::Row>;
 }
 
-/// What is known of the copy that an event finds.
+/// State of the copy to which an event is applied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum When {
-    /// It is as it was when the event came.
+    /// The copy has the state that the kernel's table had before the event.
     Live,
-    /// It was read while events came, and may be older or newer than this one.
+    /// The copy was dumped while events arrived, and may be older or newer than the event.
     Replayed,
 }
 
-/// What an event did.
+/// Effects of an event.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Effect<K> {
-    /// Nothing.
+    /// The copy is unchanged.
     None,
-    /// A group is as the event says.
+    /// The group was changed as the event says.
     Changed(K),
-    /// What the event leads to cannot be known: the table must be read again.
+    /// The effect cannot be determined: the table must be dumped again.
     Doubt,
 }

@@ -1,8 +1,9 @@
-//! What `ip route` and `ip neigh` call the kernel's numbers. A number without a name is shown as it is.
+//! The names that `ip route` and `ip neigh` use for the kernel's numbers. A number without a name
+//! is shown as a number.
 
 use common::Text;
 
-/// A name by its number.
+/// A number and its name.
 type Name = (u32, &'static str);
 
 const TYPES: &[Name] = &[
@@ -118,17 +119,17 @@ fn joined<'a, const N: usize>(names: impl Iterator<Item = &'a str>) -> Text<N> {
     Text::truncated(&names.collect::<Vec<_>>().join(" "))
 }
 
-/// `unicast`, `blackhole`, …
+/// Returns the name of a route type: `unicast`, `blackhole`, …
 pub fn route_type<const N: usize>(number: u8) -> Text<N> {
     one(TYPES, number.into())
 }
 
-/// `global`, `link`, …
+/// Returns the name of a scope: `global`, `link`, …
 pub fn scope<const N: usize>(number: u8) -> Text<N> {
     one(SCOPES, number.into())
 }
 
-/// `kernel`, `static`, …; nothing for 0.
+/// Returns the name of a routing protocol: `kernel`, `static`, …; empty for 0.
 pub fn protocol<const N: usize>(number: u8) -> Text<N> {
     match number {
         0 => Text::truncated(""),
@@ -136,29 +137,29 @@ pub fn protocol<const N: usize>(number: u8) -> Text<N> {
     }
 }
 
-/// `mpls`, `seg6`, …; nothing for none.
+/// Returns the name of an encapsulation: `mpls`, `seg6`, …; empty for none.
 pub fn encapsulation<const N: usize>(number: u16) -> Text<N> {
     one(ENCAPSULATIONS, number.into())
 }
 
-/// `low`, `medium`, `high`; nothing for none.
+/// Returns the name of a router preference: `low`, `medium`, `high`; empty for none.
 pub fn preference<const N: usize>(number: Option<u8>) -> Text<N> {
     number.map_or(Text::truncated(""), |number| {
         one(PREFERENCES, number.into())
     })
 }
 
-/// `onlink`, `linkdown`, …
+/// Returns the names of a route's flags: `onlink`, `linkdown`, …
 pub fn route_flags<const N: usize>(bits: u32) -> Text<N> {
     joined(set(ROUTE_FLAGS, bits))
 }
 
-/// `REACHABLE`, `STALE`, …
+/// Returns the name of a neighbor's state: `REACHABLE`, `STALE`, …
 pub fn neighbor_state<const N: usize>(bits: u16) -> Text<N> {
     one(STATES, bits.into())
 }
 
-/// `router`, `extern_learn`, …
+/// Returns the names of a neighbor's flags: `router`, `extern_learn`, …
 pub fn neighbor_flags<const N: usize>(bits: u8, extended: u32) -> Text<N> {
     joined(set(NEIGHBOR_FLAGS, bits.into()).chain(set(EXTENDED_NEIGHBOR_FLAGS, extended)))
 }

@@ -1,9 +1,11 @@
-//! The kernel's neighbors: who answers to which address on which interface.
+//! The kernel's neighbors: the link-layer addresses of hosts on each interface.
 //!
-//! Address and interface together are unique. As `ip neigh` does, entries are left out that nobody has asked for yet
-//! (`NONE`) or that need no asking (`NOARP`), and so are proxy entries: the kernel has them in a table of their own and reports no change
-//! of it. Bridges' forwarding entries are no neighbors. The kernel keeps two changes to itself until the next one: an
-//! entry that begins to be asked for, and one that is about to be asked for again (`DELAY`).
+//! Address and interface together are unique. As in `ip neigh`, entries that the kernel has not
+//! tried to resolve yet (`NONE`) or that need no resolution (`NOARP`) are left out. Proxy entries
+//! are left out too: the kernel keeps them in a separate table and does not report its changes.
+//! Forwarding entries of bridges are not neighbors. The kernel reports two changes only with the
+//! next one: the start of the resolution of an entry, and the delay before an entry is probed again
+//! (`DELAY`).
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -25,25 +27,26 @@ use super::names;
 /// The length of a neighbor message's header.
 const HEADER: usize = 12;
 
-/// A neighbor as it is published. What `ip neigh` calls each field stands in brackets where it is another name.
+/// A neighbor as it is published. If `ip neigh` has a different name for a field, it is given in
+/// parentheses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable, Row)]
 #[repr(C)]
 pub struct NeighborRow {
-    /// Its address.
+    /// IP address of the neighbor.
     #[row(key)]
     pub address: Text<40>,
-    /// The interface that it is reached by (`dev`).
+    /// Interface by which the neighbor is reached (`dev`).
     pub interface: Text<16>,
-    /// The interface's number.
+    /// Index of the interface.
     #[row(key)]
     pub interface_index: u32,
-    /// Its address on the link, in whatever length such addresses have there; empty while it is not known.
+    /// Link-layer address, in the length that the link uses; empty while it is unknown.
     pub lladdr: Text<64>,
-    /// `REACHABLE`, `STALE`, `FAILED`, …
+    /// State: `REACHABLE`, `STALE`, `FAILED`, …
     pub state: Text<12>,
-    /// `router`, `extern_learn`, …
+    /// Flags: `router`, `extern_learn`, …
     pub flags: Text<36>,
-    /// Who made the entry (`proto`); empty if that was not said.
+    /// Origin of the entry (`proto`); empty if the kernel does not report one.
     pub protocol: Text<12>,
 }
 
@@ -125,7 +128,7 @@ impl Model for Neighbors {
     }
 }
 
-/// None if it is no neighbor that the table holds.
+/// Parses a message. Returns `None` if the table does not hold such a neighbor.
 fn parse(payload: &[u8]) -> Result<Option<(NeighborKey, Neighbor)>, String> {
     let header = NeighbourHeader::parse(payload).map_err(|error| error.to_string())?;
     let is_ip = matches!(header.family, AddressFamily::Inet | AddressFamily::Inet6);
@@ -150,7 +153,7 @@ fn parse(payload: &[u8]) -> Result<Option<(NeighborKey, Neighbor)>, String> {
             Ok(NeighbourAttribute::LinkLayerAddress(bytes)) => neighbor.lladdr = bytes,
             Ok(NeighbourAttribute::Protocol(protocol)) => neighbor.protocol = protocol.into(),
             Ok(NeighbourAttribute::ExtFlags(flags)) => neighbor.extended_flags = flags.bits(),
-            // Nothing that a row shows.
+            // No column shows the attribute.
             Ok(_) | Err(_) => {}
         }
     }

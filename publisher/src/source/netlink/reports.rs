@@ -1,29 +1,30 @@
-//! What is told of a table that is followed, and what is counted. What may happen again and again is told once.
+//! Log lines and counters of a source that follows one of the kernel's tables. A condition that may
+//! recur is logged once at the higher level.
 
 use subscriber::shell::tell;
 
 use super::dump::Spoilt;
 
-/// After how many dumps in vain that is told.
+/// Number of consecutive failed dumps after which the failure is reported.
 const PATIENCE: u32 = 5;
 
-/// What happened so far.
+/// Counters since the start.
 #[derive(Default)]
 pub struct Counts {
-    /// Events that were taken over.
+    /// Number of events that were applied.
     pub events: u64,
-    /// Times that the table was read as a whole.
+    /// Number of dumps of the whole table.
     pub dumps: u64,
-    /// How many of them were of no use.
+    /// Number of those dumps that could not be used.
     in_vain: u64,
-    /// Times that events were lost.
+    /// Number of times that events were lost.
     overruns: u64,
 }
 
 /// The reports about one table.
 pub struct Reports {
     what: &'static str,
-    /// What happened so far.
+    /// Counters since the start.
     pub counts: Counts,
     told_overrun: bool,
     told_odd: bool,
@@ -31,7 +32,7 @@ pub struct Reports {
 }
 
 impl Reports {
-    /// About the table of that name.
+    /// Creates the reports for the table of this name.
     pub fn of(what: &'static str) -> Self {
         Self {
             what,
@@ -42,7 +43,7 @@ impl Reports {
         }
     }
 
-    /// Events were lost.
+    /// Reports that events were lost.
     pub fn overrun(&mut self) {
         self.counts.overruns += 1;
         let what = self.what;
@@ -55,7 +56,7 @@ impl Reports {
         }
     }
 
-    /// A dump was of no use, the last of so many in a row.
+    /// Reports that a dump could not be used, the last of `times` such dumps in a row.
     pub fn in_vain(&mut self, why: &[Spoilt], times: u32) {
         self.counts.in_vain += 1;
         let what = self.what;
@@ -75,7 +76,7 @@ impl Reports {
         }
     }
 
-    /// Whether there is room for all rows, and if not, a sentence.
+    /// Reports, if `trouble` is given and new, why the table has no room for all rows.
     pub fn room(&mut self, trouble: Option<String>) {
         let was_in_trouble = std::mem::replace(&mut self.in_trouble, trouble.is_some());
         if let Some(trouble) = trouble.filter(|_| !was_in_trouble) {
@@ -83,7 +84,7 @@ impl Reports {
         }
     }
 
-    /// A message makes no sense, or not enough.
+    /// Reports a message that is malformed or incomplete.
     pub fn odd(&mut self, why: &str) {
         let what = self.what;
         if !std::mem::replace(&mut self.told_odd, true) {
@@ -94,7 +95,7 @@ impl Reports {
         tracing::debug!("{what}: odd message: {why}");
     }
 
-    /// What was brought, in a few words.
+    /// Returns the counters as one line.
     pub fn summary(&self) -> String {
         let Counts {
             events,

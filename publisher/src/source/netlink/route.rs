@@ -1,4 +1,4 @@
-//! One route, as a message tells it.
+//! A route, parsed from a netlink message.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -40,90 +40,94 @@ const SEG6_LOCAL: u16 = 7;
 /// `SEG6_LOCAL_COUNTERS`, the only part of a tunnel's parameters that changes with traffic.
 const SEG6_LOCAL_COUNTERS: u16 = 10;
 
-/// `RTNH_F_ONLINK`: the only flag of a hop that a user requests and the kernel reports. It sets the others by itself.
+/// `RTNH_F_ONLINK`: the only flag of a hop that a user requests and the kernel reports. The kernel
+/// sets all other flags itself.
 const ON_LINK: u32 = 4;
 
-/// Those of a route's flags that are its hop's, if it has only one.
+/// The flags of a route that describe its hop, if it has only one.
 const HOP_FLAGS: u32 = 0xff;
 
-/// `RTM_F_OFFLOAD`, `TRAP`, `OFFLOAD_FAILED`: those that are its own.
+/// `RTM_F_OFFLOAD`, `TRAP`, `OFFLOAD_FAILED`: the flags that describe the route itself.
 const ROUTE_FLAGS: u32 = 0x2000_c000;
 
-/// What the kernel finds a route by. Several routes can have it in common.
+/// The key by which the kernel looks routes up. Several routes can share it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct RouteKey {
-    /// The table's number.
+    /// Number of the routing table.
     pub table: u32,
-    /// The network that is reached.
+    /// Destination network.
     pub destination: IpNet,
-    /// Where packets come from, if that is asked (IPv6 only).
+    /// Source network that packets must match, if any (IPv6 only).
     pub from: Option<IpNet>,
-    /// The type of service; 0 is any.
+    /// Type of service; 0 if any.
     pub tos: u8,
-    /// The least counts first.
+    /// Priority; the route with the smallest metric is used.
     pub metric: u32,
 }
 
-/// A route of a [`RouteKey`].
+/// A route with some [`RouteKey`].
 ///
-/// For IPv4 the kernel compares all of it except the flags that it sets by itself (`fib_find_info`), for IPv6 only where the
-/// packets go (`rt6_duplicate_nexthop`). So this holds properties that no column of the table shows.
+/// To identify a route, the kernel's IPv4 code compares all properties except the flags that it
+/// sets itself (`fib_find_info`); its IPv6 code compares only where the packets go
+/// (`rt6_duplicate_nexthop`). So this struct holds properties that no column of the table shows.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Route {
-    /// `RTN_UNICAST` and its like.
+    /// Route type: `RTN_UNICAST` and similar.
     pub kind: u8,
-    /// Where packets go, in the kernel's order; one hop that is all zero, if they go nowhere.
+    /// Next hops, in the kernel's order; a single hop that is all zero if the route leads to no
+    /// hop.
     pub hops: Vec<Hop>,
-    /// `RTPROT_KERNEL` and its like.
+    /// Routing protocol: `RTPROT_KERNEL` and similar.
     pub protocol: u8,
-    /// `RT_SCOPE_LINK` and its like.
+    /// Scope: `RT_SCOPE_LINK` and similar.
     pub scope: u8,
-    /// The address that packets from here get.
+    /// Preferred source address for packets from this host.
     pub source: Option<IpAddr>,
-    /// The nexthop object; 0 if none.
+    /// Nexthop object; 0 if none.
     pub nexthop: u32,
-    /// The largest packet; 0 is the interface's.
+    /// Maximum packet size, in bytes; 0 for the interface's MTU.
     pub mtu: u32,
     /// All metrics (MTU, its lock, MSS, windows, congestion control, …) as the kernel encodes them.
     pub metrics: Vec<u8>,
-    /// The router's, of IPv6.
+    /// Router preference (IPv6 only).
     pub preference: Option<u8>,
-    /// Of the route, not of a hop: `RTM_F_OFFLOAD` and its like.
+    /// Flags of the route itself, not of a hop: `RTM_F_OFFLOAD` and similar.
     pub flags: u32,
 }
 
-/// Where packets go.
+/// A next hop of a route.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Hop {
-    /// The interface's number; 0 if none.
+    /// Index of the interface; 0 if none.
     pub interface: u32,
-    /// Whom packets are handed to.
+    /// Address of the next router, if any.
     pub gateway: Option<IpAddr>,
-    /// `LWTUNNEL_ENCAP_MPLS` and its like.
+    /// Encapsulation type: `LWTUNNEL_ENCAP_MPLS` and similar.
     pub encapsulation: u16,
-    /// The parameters of the encapsulation (labels, segments, tunnel id, …) as the kernel encodes them, without counters.
+    /// Parameters of the encapsulation (labels, segments, tunnel id, …) as the kernel encodes them,
+    /// without counters.
     pub tunnel: Vec<u8>,
-    /// The realms (`RTA_FLOW`).
+    /// Realms (`RTA_FLOW`).
     pub realm: u32,
-    /// The share of this hop among several.
+    /// Weight of this hop among the hops of its route.
     pub weight: u32,
-    /// `RTNH_F_DEAD` and its like.
+    /// Hop flags: `RTNH_F_DEAD` and similar.
     pub flags: u32,
 }
 
-/// A message about a route.
+/// A parsed message about a route.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Told {
-    /// What it is found by.
+    /// Key of the route.
     pub key: RouteKey,
-    /// All the rest of it.
+    /// All other properties of the route.
     pub route: Route,
-    /// Whether the hops came as a list (`RTA_MULTIPATH`).
+    /// True if the message contains the hops as a list (`RTA_MULTIPATH`).
     pub is_multipath: bool,
 }
 
 impl Hop {
-    /// Returns true if the kernel's IPv4 code takes both hops for the same.
+    /// Returns true if the kernel's IPv4 code considers both hops the same.
     fn is_like(&self, other: &Self) -> bool {
         let requested = |hop: &Self| Self {
             flags: hop.flags & ON_LINK,
@@ -132,7 +136,7 @@ impl Hop {
         requested(self) == requested(other)
     }
 
-    /// Returns true if the kernel's IPv6 code takes both hops for the same.
+    /// Returns true if the kernel's IPv6 code considers both hops the same.
     pub fn is_same_place(&self, other: &Self) -> bool {
         (self.interface, self.gateway) == (other.interface, other.gateway)
             && (self.encapsulation, &self.tunnel) == (other.encapsulation, &other.tunnel)
@@ -140,8 +144,8 @@ impl Hop {
 }
 
 impl Route {
-    /// Returns true if the kernel's IPv4 code takes both for the same route: they differ at most in flags that the
-    /// kernel sets by itself.
+    /// Returns true if the kernel's IPv4 code considers both the same route: they differ at most in
+    /// flags that the kernel sets itself.
     pub fn is_like(&self, other: &Self) -> bool {
         let requested = |route: &Self| Self {
             hops: Vec::new(),
@@ -157,27 +161,27 @@ impl Route {
             && requested(self) == requested(other)
     }
 
-    /// Whether a hop has a gateway.
+    /// Returns true if a hop has a gateway.
     pub fn has_gateway(&self) -> bool {
         self.hops.iter().any(|hop| hop.gateway.is_some())
     }
 }
 
 impl Told {
-    /// Reads a message; None if it is about none that the table holds.
+    /// Parses a message. Returns `None` if the table does not hold such a route.
     ///
     /// # Errors
-    /// What is odd with it.
+    /// A description of the malformed message.
     pub fn parse(payload: &[u8]) -> Result<Option<Self>, String> {
         let header = RouteHeader::parse(payload).map_err(|error| error.to_string())?;
         let family = header.address_family;
         let anywhere: IpAddr = match family {
             AddressFamily::Inet => Ipv4Addr::UNSPECIFIED.into(),
             AddressFamily::Inet6 => Ipv6Addr::UNSPECIFIED.into(),
-            // Multicast forwarding and MPLS have tables of their own.
+            // Multicast forwarding and MPLS have separate tables.
             _ => return Ok(None),
         };
-        // What the kernel found for single destinations.
+        // A cloned route caches the kernel's lookup of a single destination.
         if header.flags.contains(RouteFlags::Cloned) {
             return Ok(None);
         }
@@ -198,7 +202,7 @@ impl Told {
     }
 }
 
-/// What was found in a message so far.
+/// Attributes found in a message so far.
 struct Found {
     table: u32,
     destination: IpAddr,
@@ -294,7 +298,8 @@ impl Found {
 }
 
 impl Hop {
-    /// Reads the value of an `RTA_MULTIPATH`: for each hop a `struct rtnexthop` and attributes.
+    /// Parses the value of an `RTA_MULTIPATH` attribute: for each hop a `struct rtnexthop` and
+    /// attributes.
     fn parse_all(mut bytes: &[u8], family: AddressFamily) -> Result<Vec<Self>, String> {
         let mut hops = Vec::new();
         while let Some((&header, _)) = bytes.split_first_chunk::<HOP_HEADER>() {
@@ -320,7 +325,8 @@ impl Hop {
         Ok(hops)
     }
 
-    /// Takes over an attribute if it belongs to a hop. Returns its parsed form if it belongs to the whole route.
+    /// Stores an attribute if it belongs to a hop. Returns its parsed form if it belongs to the
+    /// whole route.
     fn take(
         &mut self,
         attribute: &NlaBuffer<&[u8]>,
@@ -355,7 +361,8 @@ impl Hop {
         Ok(None)
     }
 
-    /// Takes the values of counters out of `tunnel`: the kernel does not compare them, and they change with every packet.
+    /// Removes the values of counters from `tunnel`: the kernel does not compare them, and they
+    /// change with every packet.
     fn forget_counters(&mut self) {
         if self.encapsulation != SEG6_LOCAL {
             return;

@@ -7,62 +7,64 @@ use super::links::Links;
 use super::names;
 use super::route::{Hop, Route, RouteKey};
 
-/// One hop of a route. What `ip route show table all` calls each field stands in brackets where it is another name.
+/// One hop of a route. If `ip route show table all` has a different name for a field, it is given
+/// in parentheses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable, Row)]
 #[repr(C)]
 pub struct RouteRow {
-    /// The network that is reached; `0.0.0.0/0` and `::/0` are the defaults.
+    /// Destination network; `0.0.0.0/0` and `::/0` are the default routes.
     #[row(key)]
     pub destination: IpNet,
-    /// `unicast`, `local`, `broadcast`, `blackhole`, …
+    /// Route type: `unicast`, `local`, `broadcast`, `blackhole`, …
     #[row(name = "type")]
     pub kind: Text<14>,
-    /// Where packets are handed to, maybe of the other family (`via`); empty if they go to their destination itself.
+    /// Address of the next hop, possibly of the other family (`via`); empty if the destination is
+    /// reached directly.
     pub gateway: Text<40>,
-    /// The interface that they leave by (`dev`); empty if none.
+    /// Outgoing interface (`dev`); empty if none.
     pub interface: Text<16>,
-    /// The table's number: 255 is `local`, 254 `main`, 253 `default`.
+    /// Number of the routing table: 255 is `local`, 254 `main`, 253 `default`.
     #[row(key)]
     pub table: u32,
-    /// Of several routes the one with the least counts.
+    /// Priority; among several routes the one with the smallest metric is used.
     #[row(key)]
     pub metric: u32,
-    /// The network that packets must come from, where that is asked; else empty.
+    /// Source network that packets must match; empty if any.
     #[row(key)]
     pub from: Text<44>,
-    /// The type of service that packets must have; 0 is any.
+    /// Type of service that packets must have; 0 if any.
     #[row(key)]
     pub tos: u32,
-    /// The number of this hop among all of the same destination, table, metric, `from` and TOS.
+    /// Number of this hop among all hops with the same destination, table, metric, `from` and TOS.
     #[row(key)]
     pub hop: u32,
-    /// The number of its route among those: hops with the same number share the traffic, and the first route that is usable
-    /// counts.
+    /// Number of the hop's route among the routes with that key. Hops with the same number share
+    /// the traffic; the first usable route is used.
     pub route: u32,
-    /// Who made the route: `kernel`, `static`, `dhcp`, `bgp`, … (`proto`).
+    /// Origin of the route: `kernel`, `static`, `dhcp`, `bgp`, … (`proto`).
     pub protocol: Text<12>,
-    /// How far the destination is: `global`, `link`, `host`, …
+    /// Scope of the destination: `global`, `link`, `host`, …
     pub scope: Text<8>,
-    /// The address that packets from here get (`src`); empty if any.
+    /// Preferred source address for packets from this host (`src`); empty if any.
     pub source: Text<40>,
-    /// The share of this hop among several.
+    /// Weight of this hop among the hops of its route.
     pub weight: u32,
-    /// The largest packet; 0 is the interface's.
+    /// Maximum packet size, in bytes; 0 for the interface's MTU.
     pub mtu: u32,
-    /// The nexthop object that the hop comes from (`nhid`); 0 if none.
+    /// Nexthop object that the hop comes from (`nhid`); 0 if none.
     pub nexthop: u32,
-    /// The interface's number.
+    /// Index of the interface.
     pub interface_index: u32,
-    /// The router's preference, of IPv6 (`pref`): `low`, `medium`, `high`.
+    /// Router preference, IPv6 only (`pref`): `low`, `medium`, `high`.
     pub preference: Text<8>,
-    /// How packets are wrapped (`encap`): `mpls`, `seg6`, …; empty if not.
+    /// Encapsulation of packets (`encap`): `mpls`, `seg6`, …; empty if none.
     pub encapsulation: Text<12>,
-    /// `onlink`, `dead`, `linkdown`, …
+    /// Flags: `onlink`, `dead`, `linkdown`, …
     pub flags: Text<32>,
 }
 
 impl RouteRow {
-    /// A row with a key and nothing else.
+    /// Returns a row with this key and all other fields zero.
     pub fn of_key(key: &RouteKey, hop: u32) -> Self {
         Self {
             destination: key.destination.into(),
@@ -75,7 +77,7 @@ impl RouteRow {
         }
     }
 
-    /// The row of a hop.
+    /// Returns the row of a hop.
     pub fn new(key: &RouteKey, route: &Route, hop: &Hop, number: u32, links: &Links) -> Self {
         Self {
             kind: names::route_type(route.kind),

@@ -1,32 +1,36 @@
 //! The kernel's routes.
 //!
-//! **What is unique.** Table, destination, `from`, TOS and metric are what the kernel finds a route by, and still not
-//! unique:
-//! - IPv4: `ip route append` and `prepend` add several routes with one such key. They differ in type, protocol, scope, source,
-//!   hops, metrics, realms or encapsulation, also in properties that no column shows. They have an order; the first usable one
-//!   counts. The kernel refuses two that are equal in all of this. (It also compares flags such as `RTM_F_EQUALIZE` but
-//!   does not report them: routes that differ only there are one row.)
-//! - IPv6: routes that differ in interface, gateway or encapsulation, such as `fe80::/64` of each interface; metrics do not
-//!   distinguish them. Those with a gateway are siblings,
-//!   that is one multipath route, told as one message; others stand side by side. Their order means nothing: they
-//!   are sorted here, so that what was told by events and what is dumped are the same.
-//! - Both: a multipath route has several hops, which can even be the same.
+//! **Identity.** The kernel looks routes up by table, destination, `from`, TOS and metric, but this
+//! key is not unique:
+//! - IPv4: `ip route append` and `prepend` add several routes with one such key. They differ in
+//!   type, protocol, scope, source, hops, metrics, realms or encapsulation, also in properties that
+//!   no column shows. They are ordered; the first usable one is used. The kernel refuses two routes
+//!   that are equal in all of this. (It also compares flags such as `RTM_F_EQUALIZE` but does not
+//!   report them: routes that differ only in these flags are one row.)
+//! - IPv6: routes with one key differ in interface, gateway or encapsulation, such as `fe80::/64`
+//!   of each interface; metrics do not distinguish them. Routes with a gateway are siblings:
+//!   together they are one multipath route, which the kernel reports in one message. The others are
+//!   separate routes. Their order has no meaning: they are sorted here, so that events and a dump
+//!   lead to the same rows.
+//! - Both: a multipath route has several hops, which may even be equal.
 //!
-//! So a row is a hop, and the key ends with its number, `hop`, among all hops of all routes of the rest of the key. `route`
-//! tells which of them are hops of one route.
+//! So a row is a hop. Its key ends with `hop`, its number among all hops of all routes with the
+//! same key. The column `route` shows which hops belong to the same route.
 //!
-//! **What events mean.** IPv4 (`fib_table_insert`): a message with `NLM_F_REPLACE` takes the place of the first of its
-//! key; with `NLM_F_APPEND` it comes last, else first. One that is there already, but for its flags, is news of these flags. Deletion names
-//! the whole route. IPv6 (`fib6_add_rt2node`): a list of hops is the whole multipath route; a replacement takes the place of
-//! all siblings; deletion names one hop, or all by a list.
+//! **Meaning of events.** IPv4 (`fib_table_insert`): a message with `NLM_F_REPLACE` replaces the
+//! first route of its key; with `NLM_F_APPEND` the route is inserted last, otherwise first. A route
+//! that exists already, except for its flags, is an update of these flags. A deletion names the
+//! whole route. IPv6 (`fib6_add_rt2node`): a list of hops is the whole multipath route; a
+//! replacement replaces all siblings; a deletion names one hop, or all of them by a list.
 //!
-//! What does not come out for certain by these rules is a doubt, and the table is read again. That is also so for all that
-//! the kernel does silently: it takes routes away, or marks them dead, when an interface goes down, loses its carrier, an
-//! address or its VRF, and when a nexthop object goes.
+//! If these rules do not determine the result for certain, the effect is a doubt, and the table is
+//! read again. The same holds for everything that the kernel does silently: it removes routes, or
+//! marks them dead, when an interface goes down, loses its carrier, an address or its VRF, and when
+//! a nexthop object is removed.
 //!
-//! **Events that came during a dump** are replayed over it. Whatever the dump saw of a route that is alone under its key, the last
-//! event decides, so replaying all of them in their order leads to the truth; with several routes of a key it may
-//! not, which is a doubt.
+//! **Events that arrive during a dump** are replayed over it. For a route that is alone under its
+//! key, the last event decides, whatever state the dump saw. So replaying all events in order gives
+//! the correct result. With several routes under one key it may not, which is a doubt.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -48,14 +52,15 @@ use super::route_row::RouteRow;
 /// `RTM_NEWNEXTHOP` and `RTM_DELNEXTHOP`.
 const NEXTHOP_EVENTS: [u16; 2] = [104, 105];
 
-/// `RTPROT_REDIRECT` and `RTPROT_RA`: such routes of IPv6 stand by themselves.
+/// `RTPROT_REDIRECT` and `RTPROT_RA`: IPv6 routes with these protocols never join a multipath
+/// route.
 const LEARNT: [u8; 2] = [1, 9];
 
 /// All routes of all tables.
 #[derive(Debug, Default)]
 pub struct Routes {
     groups: BTreeMap<RouteKey, Vec<Route>>,
-    /// Whether a route was seen that uses a nexthop object.
+    /// True if a route that uses a nexthop object was seen.
     use_nexthops: bool,
 }
 
@@ -140,7 +145,8 @@ impl Model for Routes {
         let (siblings, others): (Vec<&Route>, Vec<&Route>) = group
             .iter()
             .partition(|route| is_v6(key) && route.is_sibling());
-        // One of several siblings that is left alone keeps its weight, which the kernel does not tell any more.
+        // The last remaining sibling keeps its weight in the copy, but the kernel no longer reports
+        // it.
         let alone = siblings.len() == 1;
         let first = u32::from(!siblings.is_empty());
         let numbered = siblings.into_iter().map(|route| (0, route));
@@ -176,7 +182,7 @@ fn is_v6(key: &RouteKey) -> bool {
 }
 
 impl Route {
-    /// A route for each hop.
+    /// Returns one route for each hop.
     fn split(&self) -> impl Iterator<Item = Self> + '_ {
         self.hops.iter().map(|hop| Self {
             hops: vec![hop.clone()],
@@ -184,7 +190,7 @@ impl Route {
         })
     }
 
-    /// Returns true if the kernel's IPv6 code takes both for the same route. Each has one hop.
+    /// Returns true if the kernel's IPv6 code considers both the same route. Each has one hop.
     fn is_twin(&self, other: &Self) -> bool {
         (self.kind, self.nexthop) == (other.kind, other.nexthop)
             && self
@@ -194,12 +200,12 @@ impl Route {
                 .all(|(one, two)| one.is_same_place(two))
     }
 
-    /// Whether IPv6 makes it one multipath route with others of its kind.
+    /// Returns true if IPv6 combines this route with other siblings into one multipath route.
     fn is_sibling(&self) -> bool {
         self.has_gateway() && self.nexthop == 0 && !LEARNT.contains(&self.protocol)
     }
 
-    /// Whether both say the same beside their hops, as siblings are told.
+    /// Returns true if both are equal except for their hops, as the siblings of one message are.
     fn is_kin(&self, other: &Self) -> bool {
         let body = |route: &Self| {
             (
@@ -214,7 +220,8 @@ impl Route {
     }
 }
 
-/// Returns whether the group is certainly as the kernel's. So do the next three.
+/// Applies an addition. Returns true if the group is certainly equal to the kernel's. The next
+/// three functions return the same.
 fn added_v4(group: &mut Vec<Route>, route: Route, flags: u16, when: When) -> bool {
     let here = group.iter().position(|known| known.is_like(&route));
     let is_plain = group.len() <= 1 || when == When::Live;

@@ -1,4 +1,5 @@
-//! What a shell is told of tables, their fields and keys. Whatever cannot be read is no candidate, and no error.
+//! Completion candidates for tables, their fields and keys. A table that cannot be read has no
+//! candidates and causes no error.
 
 use std::ffi::OsString;
 
@@ -12,17 +13,18 @@ use crate::attach;
 use crate::order::Order;
 use crate::publisher_status::word;
 
-/// The largest table whose keys are candidates: more than that are of no help, and must be copied first.
+/// Maximum number of rows of a table whose keys are candidates. More candidates would not help, and
+/// the whole table must be copied to list them.
 const MAX_KEYS: usize = 1000;
 
-/// What the line says of the table so far.
+/// The table that the line names so far.
 pub struct Asked {
     name: Option<String>,
     owner: Option<u32>,
 }
 
 impl Asked {
-    /// Reads a line that is not complete, by a command that ignores errors.
+    /// Parses an incomplete line, with a command that ignores errors.
     pub fn read(mut command: Command, line: &[OsString]) -> Self {
         let matches = command.try_get_matches_from_mut(line).unwrap_or_default();
         let (_, matches) = super::super::environment::innermost(&command, &matches);
@@ -32,7 +34,7 @@ impl Asked {
         }
     }
 
-    /// The tables that may be read and that are `wanted`.
+    /// Returns the tables that are readable and `wanted`.
     pub fn tables(&self, wanted: impl Fn(&TableInfo) -> bool) -> Vec<CompletionCandidate> {
         let names = common::tables().unwrap_or_default();
         let tables = names
@@ -48,7 +50,7 @@ impl Asked {
             .collect()
     }
 
-    /// The fields of the table.
+    /// Returns the fields of the table.
     pub fn fields(&self) -> Vec<CompletionCandidate> {
         let Some(TableInfo { schema, .. }) = self.table() else {
             return Vec::new();
@@ -59,7 +61,7 @@ impl Asked {
             .collect()
     }
 
-    /// The keys of the table, if they are few.
+    /// Returns the keys of the table, if there are at most `MAX_KEYS`.
     pub fn keys(&self) -> Vec<CompletionCandidate> {
         let Some(found) = self.table().filter(|table| table.rows <= MAX_KEYS) else {
             return Vec::new();
@@ -77,7 +79,7 @@ impl Asked {
             .collect()
     }
 
-    /// Those who own tables, by name if they have one.
+    /// Returns the owners of tables, by user name if they have one.
     pub fn owners(&self) -> Vec<CompletionCandidate> {
         let names = common::tables().unwrap_or_default();
         let owners = names.iter().filter_map(|name| match inspect(name, None) {
@@ -112,7 +114,7 @@ fn key_fields(schema: &Schema) -> String {
     names.join(",")
 }
 
-/// Whether every shell takes it for one word as it stands, and it is no flag.
+/// Returns true if every shell reads the key as a single word without quotes, and not as a flag.
 fn is_plain(key: &str) -> bool {
     let plain = |letter: char| letter.is_alphanumeric() || "._-,:/@%+".contains(letter);
     !key.is_empty() && key.chars().all(plain) && !key.starts_with('-')

@@ -1,4 +1,5 @@
-//! The rules, on messages as the kernel makes them. Whether it makes them so is for the tests with real kernels.
+//! Checks the rules on messages built like the kernel's. The tests with real kernels check that the
+//! kernel builds them this way.
 
 use netlink_packet_core::{DefaultNla, Emitable, NLM_F_CREATE};
 use netlink_packet_route::AddressFamily;
@@ -12,7 +13,7 @@ const CREATE: u16 = NLM_F_CREATE;
 const APPEND: u16 = NLM_F_CREATE | NLM_F_APPEND;
 const REPLACE: u16 = NLM_F_REPLACE;
 
-/// Gateways are written by their last byte.
+/// Returns the gateway whose last byte is `last`.
 fn gateway(v6: bool, last: u8) -> IpAddr {
     if v6 {
         format!("fd00::{last}").parse().unwrap()
@@ -61,7 +62,7 @@ fn bytes(message: &RouteMessage) -> Vec<u8> {
     bytes
 }
 
-/// A table of one destination.
+/// A table with one destination.
 struct Table {
     v6: bool,
     routes: Routes,
@@ -84,7 +85,7 @@ impl Table {
         Self { v6, routes }
     }
 
-    /// Whether it is certain what came of it.
+    /// Applies an event. Returns true if its effect is certain.
     fn event(&mut self, kind: u16, flags: u16, gateways: &[u8], when: When) -> bool {
         let payload = bytes(&message(self.v6, gateways));
         let message = Message {
@@ -121,7 +122,8 @@ impl Table {
     }
 }
 
-/// Dumped routes, an event, the gateways after it, and whether that is certain live and replayed.
+/// Dumped routes, kind, flags and gateways of an event, the gateways after it, and whether the
+/// effect is certain, live and replayed.
 type Case<'a> = (&'a [&'a [u8]], u16, u16, &'a [u8], &'a [u8], [bool; 2]);
 
 fn check(v6: bool, cases: &[Case<'_>]) {
@@ -167,7 +169,7 @@ fn ipv6_siblings_are_one_set() {
         true,
         &[
             (&[], NEW, CREATE, &[1], &[1], [true, true]),
-            // The kernel tells the newest sibling first, and dumps the oldest first.
+            // The kernel reports the newest sibling first, but dumps the oldest first.
             (
                 &[&[1, 2]],
                 NEW,
@@ -211,7 +213,7 @@ fn counting_route(action: u32, packets: u64) -> Vec<u8> {
     bytes(&message)
 }
 
-/// The other side of a route's whole identity: what changes with traffic does not belong to it.
+/// Complements the tests of route identity: values that change with traffic are not part of it.
 #[test]
 fn counters_of_a_tunnel_are_no_part_of_the_routes_identity() {
     let mut table = Table::of(true, &[]);
