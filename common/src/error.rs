@@ -104,7 +104,7 @@ pub enum Error {
     },
 
     /// A way to be woken that there is not, or not at this table.
-    #[error("cannot be woken so: {reason}")]
+    #[error("this wake kind cannot be used: {reason}")]
     InvalidWake {
         /// What is wrong, and what there is.
         reason: String,

@@ -56,7 +56,7 @@ fn watch_fails_with_a_hint_where_its_pipe_cannot_be_made() {
     let missing = place.directory.path().join("none/news");
     for table in [place.name(), "not-published-yet"] {
         for (pipe, hint) in [
-            (&missing, "make that directory first"),
+            (&missing, "create that directory first"),
             (&taken, "there is something else"),
         ] {
             let mut watch = subscriber();
