@@ -2,7 +2,7 @@
 //!
 //! - [`shape`]: the schemas of the test's tables, and the row of a key and a value in each of them;
 //! - [`operation`]: the steps that a program is made of, and what a publisher answers to each;
-//! - [`reference`]: the table that the steps should lead to;
+//! - [`reference`](mod@reference): the table that the steps should lead to;
 //! - [`performer`]: carries steps out with a real publisher.
 
 pub mod operation;

@@ -57,7 +57,7 @@ fn watch_fails_with_a_hint_where_its_pipe_cannot_be_made() {
     for table in [place.name(), "not-published-yet"] {
         for (pipe, hint) in [
             (&missing, "create that directory first"),
-            (&taken, "there is something else"),
+            (&taken, "another file has this name"),
         ] {
             let mut watch = subscriber();
             watch.args(["watch", table, "--wake", "fifo"]);
