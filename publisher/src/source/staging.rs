@@ -1,7 +1,7 @@
 //! Groups lines into commits and handles bad lines.
 //!
 //! 1. A line outside a transaction joins a batch. The batch is committed when no more input is
-//!    available or when it has [`MAX_BATCH`] lines. Each of its lines is accepted or refused
+//!    available or when it has `MAX_BATCH` lines. Each of its lines is accepted or refused
 //!    separately.
 //! 2. Lines between `begin` and `commit` are kept until `commit`, and are then applied all or not
 //!    at all.

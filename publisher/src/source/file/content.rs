@@ -98,7 +98,7 @@ pub enum Unreadable {
     Refused(Fault),
 }
 
-/// Reads a file, and again if it changed during the read. After [`TRIES`] reads the last content is
+/// Reads a file, and again if it changed during the read. After `TRIES` reads the last content is
 /// returned even if the file is still changing.
 ///
 /// # Errors
