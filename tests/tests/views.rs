@@ -114,7 +114,7 @@ fn wrong_arguments_are_pointed_at() {
         (["--where", "prise > 1"], "id, name, price", "  ^^^^^"),
         (["--where", "price"], "operator is missing", "       ^"),
         (["--fields", "id,nam"], "no field \"nam\"", "     ^^^"),
-        (["--sort", "id:up"], "no order", "  ^^^^^"),
+        (["--sort", "id:up"], "is not an order", "  ^^^^^"),
         (["--format=csv", "x"], "the key is id:u64", "  ^"),
     ] {
         let (stdout, stderr) = get(&table, &arguments, 2);
