@@ -109,6 +109,7 @@ fn kill_at(play: Play, left: Option<&Picture>, point: Point<'_>) -> bool {
         _ => NEVER,
     };
     let (stepper, mut asleep) = place.begin(play, recheck);
+    let registry = common::inspect(name, None).map(|table| table.registry_id);
     let expected = Expected::of(play, left, Scene::new(name).now());
     let came = point.reach(&stepper);
     let state = Scene::new(name).now().clone();
@@ -120,6 +121,10 @@ fn kill_at(play: Play, left: Option<&Picture>, point: Point<'_>) -> bool {
         expected.check(&sleeper.0);
     }
     carry_on(play, &place, &expected, &state, asleep);
+    if let Ok(id) = registry {
+        // A death while the region had no name leaves the registry to a sweep.
+        let _removed_already = std::fs::remove_file(format!("/dev/shm/tablecast.subs.{id:016x}"));
+    }
     came
 }
 
