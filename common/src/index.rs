@@ -10,9 +10,9 @@ use std::hash::{BuildHasher, Hasher};
 
 use foldhash::fast::RandomState;
 
-use crate::bits::set_bits;
-use crate::memory::{self, AlignedWords};
-use crate::schema::Schema;
+use crate::protocol::bits::set_bits;
+use crate::protocol::memory::{self, AlignedWords};
+use crate::row::schema::Schema;
 
 /// An entry without a slot. Others have their slot plus one in the low bits.
 const FREE: u32 = 0;

@@ -8,20 +8,20 @@ use std::time::Duration;
 use crate::clock::{is_same_clock, monotonic_ns, time_namespace};
 use crate::error::{Error, Result};
 use crate::identity::Identity;
-use crate::layout::{BLOCK_ROWS, State, Tag, header};
+use crate::protocol::layout::{BLOCK_ROWS, State, Tag, header};
 use crate::publisher::SILENT_AFTER;
 use crate::region::lock::{self, Span};
 use crate::region::object::{self, TableName, failure, failure_io, own_user};
 use crate::region::{Header, read_words};
-use crate::registry;
-use crate::schema::Schema;
+use crate::row::schema::Schema;
 use crate::subscriber::PublisherState;
+use crate::wake::registry;
 
 mod leftovers;
 mod probe;
 
 pub use crate::region::object::DIRECTORY;
-pub use crate::registry::Listener;
+pub use crate::wake::registry::Listener;
 pub(crate) use leftovers::{Findings, registries};
 pub use leftovers::{Leftover, LeftoverKind, leftovers, queue_directory};
 pub use probe::{Probe, probe};

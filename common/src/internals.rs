@@ -3,7 +3,7 @@
 //!
 //! It re-exports and adds no code, so that a build which enables it by feature unification makes the same programs.
 
-pub use crate::layout::{MAX_VERSION, header, registry};
+pub use crate::protocol::layout::{MAX_VERSION, header, registry};
 /// Locks of open files.
 #[cfg(not(loom))]
 pub mod lock {

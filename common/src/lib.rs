@@ -121,7 +121,6 @@
 
 extern crate self as common;
 
-mod bits;
 #[cfg(not(loom))]
 pub mod clock;
 pub mod error;
@@ -135,50 +134,38 @@ pub mod inspect;
 #[cfg(any(feature = "internals", loom))]
 #[doc(hidden)]
 pub mod internals;
-mod interval;
-pub mod kinds;
-mod layout;
-mod memory;
-#[cfg(all(test, loom))]
-mod models;
-mod park;
+mod protocol;
 #[cfg(not(loom))]
 pub mod publisher;
 #[cfg(all(test, not(loom)))]
 mod random;
 #[cfg(not(loom))]
 mod region;
-#[cfg(not(loom))]
-mod registry;
 pub mod row;
-pub mod schema;
 mod scratch;
 #[doc = include_str!("security.md")]
 pub mod security {}
-mod seqlock;
 #[cfg(not(loom))]
 pub mod subscriber;
-mod sync;
-mod table;
-pub mod value;
 #[cfg(not(loom))]
 mod wake;
-mod word;
 
 pub use bytemuck;
 pub use derive::Row;
 pub use error::{Error, Result};
 #[cfg(not(loom))]
 pub use inspect::{TableInfo, inspect, tables};
-pub use kinds::{Bool, FieldKind, IpNet, Ipv4, Ipv6, KeyKind, Mac, Text, Timestamp};
-pub use layout::LAYOUT_VERSION;
+pub use protocol::layout::LAYOUT_VERSION;
 #[cfg(not(loom))]
 pub use publisher::{
     Kept, Publisher, PublisherBuilder, Swept, Transaction, UntypedPublisher, UntypedTransaction,
     remove, remove_of, sweep,
 };
+pub use row::kinds::{Bool, FieldKind, IpNet, Ipv4, Ipv6, KeyKind, Mac, Text, Timestamp};
+pub use row::schema::{Conversion, Field, Kind, Schema};
+pub use row::value::Value;
 pub use row::{FieldDef, Key, KeyRef, Row, RowBuf, RowRef};
-pub use schema::{Conversion, Field, Kind, Schema};
+pub use row::{kinds, schema, value};
 #[cfg(all(feature = "tokio", not(loom)))]
 pub use subscriber::{AsyncSubscriber, OwnedChanges};
 #[cfg(not(loom))]
@@ -186,7 +173,6 @@ pub use subscriber::{
     Cause, Change, Changes, Interrupter, PublisherState, Subscriber, SubscriberBuilder,
     UntypedChanges, UntypedSubscriber, WaitSet,
 };
-pub use value::Value;
 #[cfg(not(loom))]
 pub use wake::{Sleep, WakeKind};
 

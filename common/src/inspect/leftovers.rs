@@ -20,12 +20,12 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::error::{Error, Result};
-use crate::layout::header;
+use crate::protocol::layout::header;
 use crate::region::lock::{self, Span};
 use crate::region::object::{self, DIRECTORY, TableName, failure, failure_io, registry_name};
 use crate::region::read_words;
-use crate::registry;
 use crate::wake::queue;
+use crate::wake::registry;
 
 /// How long what is suspect may be in the middle of being made or removed. A process that lost its registry notices at its
 /// re-check, which is every second unless set otherwise.

@@ -27,10 +27,10 @@ pub use transaction::UntypedTransaction;
 pub use untyped::UntypedPublisher;
 
 use crate::error::{Error, Result};
-pub use crate::layout::{MAX_CAPACITY, MAX_SLOTS};
+pub use crate::protocol::layout::{MAX_CAPACITY, MAX_SLOTS};
 use crate::region::object::Access;
+use crate::row::schema::Schema;
 use crate::row::{Key, Row, RowBuf};
-use crate::schema::Schema;
 
 /// Interval at which to call [`UntypedPublisher::maintain`] while there is nothing to commit.
 pub const MAINTENANCE_INTERVAL: Duration = Duration::from_secs(1);

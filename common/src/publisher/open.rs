@@ -24,11 +24,11 @@ use super::transaction::Staged;
 use super::untyped::UntypedPublisher;
 use crate::clock::monotonic_ns;
 use crate::error::{Error, Result};
-use crate::layout::{Geometry, State, header};
+use crate::protocol::layout::{Geometry, State, header};
 use crate::region::lock::{self, Locked, Span};
 use crate::region::object::{self, TableName, failure};
 use crate::region::{Header, PublisherRegion, RegionOptions};
-use crate::schema::{Conversion, Schema};
+use crate::row::schema::{Conversion, Schema};
 
 /// Maximum number of attempts to lock a lock object, one millisecond apart while another process
 /// holds it. Other processes may remove or create the object in the meantime. The limit gives a

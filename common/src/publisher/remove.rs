@@ -2,10 +2,10 @@
 
 use super::open::{acquire_lock, acquire_lock_of, adopt_as_it_is};
 use crate::error::{Error, Result};
-use crate::layout::header;
+use crate::protocol::layout::header;
 use crate::region::object::{self, TableName, own_user, registry_name};
 use crate::region::{ReaderRegion, read_words};
-use crate::registry::Registry;
+use crate::wake::registry::Registry;
 
 /// Removes a table that has no live publisher, with all of its objects, and notifies subscribers
 /// that the table is closed. Returns the names of the objects that existed.

@@ -18,8 +18,8 @@ use crate::error::{Error, Result};
 use crate::inspect::{Findings, Leftover, LeftoverKind, registries};
 use crate::region::lock::{self, Locked, Span};
 use crate::region::object::{self, TableName, failure};
-use crate::registry;
 use crate::wake::queue;
+use crate::wake::registry;
 
 /// Maximum number of rounds in which removing orphans may expose further orphans.
 const ROUNDS: usize = 4;

@@ -11,12 +11,12 @@ use super::transaction::{Staged, UntypedTransaction};
 use super::{PublisherBuilder, Settings};
 use crate::clock::monotonic_ns;
 use crate::error::{Error, Result};
-use crate::layout::{MAX_VERSION, State, header};
+use crate::protocol::layout::{MAX_VERSION, State, header};
 use crate::region::PublisherRegion;
 use crate::region::lock::Locked;
 use crate::region::object::{self, TableName};
 use crate::row::RowBuf;
-use crate::schema::Schema;
+use crate::row::schema::Schema;
 
 /// Interval at which a committing publisher runs its maintenance.
 const UPKEEP_NS: u64 = 1_000_000_000;

@@ -6,8 +6,8 @@ use std::os::unix::fs::{FileExt, MetadataExt};
 use super::object::failure_io;
 use crate::error::{Error, Result};
 use crate::identity::Identity;
-use crate::layout::{Geometry, LAYOUT_VERSION, REGION_MAGIC, header};
-use crate::schema::Schema;
+use crate::protocol::layout::{Geometry, LAYOUT_VERSION, REGION_MAGIC, header};
+use crate::row::schema::Schema;
 
 /// A private, checked copy of a region's header. It is read without mapping the region.
 #[derive(Debug)]

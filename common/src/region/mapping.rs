@@ -16,8 +16,8 @@ use rustix::thread::futex::{Flags, Timespec, wait_bitset, wake, wake_bitset};
 
 use super::fork::Creator;
 use super::sigbus::Watched;
-use crate::sync::AtomicU64;
-use crate::word::ReadOnlyWord;
+use crate::protocol::sync::AtomicU64;
+use crate::protocol::word::ReadOnlyWord;
 
 /// A shared read-only mapping of a file. It may extend beyond the end of the file, so that the file
 /// can grow under it.

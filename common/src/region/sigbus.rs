@@ -21,7 +21,7 @@ use std::ptr::{self, null_mut};
 use std::sync::Once;
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, AtomicUsize, Ordering, fence};
 
-use crate::interval::Interval;
+use crate::protocol::interval::Interval;
 
 /// The entry of one mapping. It is never freed, because the handler may be reading it, but reused
 /// for another mapping.

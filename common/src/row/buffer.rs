@@ -7,7 +7,7 @@ use bytemuck::{cast_slice, cast_slice_mut};
 use serde::{Serialize, Serializer};
 use serde_json::Map;
 
-use crate::value::{in_field, refused};
+use crate::row::value::{in_field, refused};
 use crate::{Kind, Result, RowRef, Schema, Value};
 
 /// A row of its own, in words of 8 bytes, so that its bytes are aligned for every type that is a row.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde::{Serialize, Serializer};
 
-use crate::schema::{Field, quoted};
+use crate::row::schema::{Field, quoted};
 use crate::{Error, Result, RowBuf, Schema, Value};
 
 /// A row's bytes with its schema. Serialised it is a map from the fields' names to their values.

@@ -10,7 +10,7 @@ use crate::error::{Error, Result};
 use crate::region::ReaderRegion;
 use crate::region::object::{TableName, own_user};
 use crate::row::Row;
-use crate::schema::Schema;
+use crate::row::schema::Schema;
 use crate::wake::WakeKind;
 
 /// Minimum re-check interval. A shorter one would amount to spinning.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::UntypedSubscriber;
-use crate::table::commit_time;
+use crate::protocol::commit_time;
 
 impl UntypedSubscriber {
     /// Returns when the version of the local copy was committed, by the publisher's CLOCK_MONOTONIC

@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use crate::bits::{SetBits, set_bits};
 use crate::index::{Hash, KeyIndex};
-use crate::memory::{AlignedWords, NoMemory, try_extend};
+use crate::protocol::bits::{SetBits, set_bits};
+use crate::protocol::catch_up::{ChangedRow, Staging};
+use crate::protocol::memory::{AlignedWords, NoMemory, try_extend};
 use crate::row::RowRef;
-use crate::schema::{Conversion, Schema};
+use crate::row::schema::{Conversion, Schema};
 use crate::scratch::Scratch;
-use crate::table::catch_up::{ChangedRow, Staging};
 
 mod rows;
 
@@ -96,7 +96,7 @@ pub(super) struct LocalCopy {
 }
 
 impl LocalCopy {
-    /// A copy of the whole table, of what [`copy_all`](crate::table::catch_up::copy_all) copied.
+    /// A copy of the whole table, of what [`copy_all`](crate::protocol::catch_up::copy_all) copied.
     pub(super) fn whole(schema: &Arc<Schema>, rows: AlignedWords, live: Vec<u64>) -> Self {
         let count = live.iter().map(|bits| bits.count_ones() as usize).sum();
         let mut copy = Self {

@@ -6,7 +6,7 @@ use super::PublisherState;
 use super::untyped::{Copied, UntypedSubscriber, copied};
 use crate::clock::monotonic_ns;
 use crate::error::Result;
-use crate::layout::State;
+use crate::protocol::layout::State;
 use crate::region::ReaderRegion;
 
 /// Maximum re-check interval of a subscriber that the publisher cannot wake in any way.

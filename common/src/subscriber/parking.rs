@@ -11,11 +11,11 @@ use super::event_set::Woken;
 use super::untyped::UntypedSubscriber;
 use crate::clock::monotonic_ns;
 use crate::error::{Error, Result};
-use crate::layout::header;
-use crate::registry::{FutexWaiter, RegistryFile, WakeSlot};
-use crate::sync::Ordering;
+use crate::protocol::layout::header;
+use crate::protocol::sync::Ordering;
+use crate::protocol::word::ReadOnlyWord;
+use crate::wake::registry::{FutexWaiter, RegistryFile, WakeSlot};
 use crate::wake::{Sleep, WaitThread, WakeKind, WakeReceiver, WakeTarget, futex, spin};
-use crate::word::ReadOnlyWord;
 
 /// The time after which a subscriber tries again to make what it could not be called by.
 const RETRY: Duration = Duration::from_secs(1);

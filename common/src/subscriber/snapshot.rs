@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use super::Subscriber;
 use super::untyped::{PASSES, UntypedSubscriber, checked, convert_all};
-use crate::bits::set_bits;
 use crate::error::Result;
-use crate::memory::{AlignedWords, NoMemory, try_extend};
+use crate::protocol::bits::set_bits;
+use crate::protocol::catch_up::{Destination, copy_all};
+use crate::protocol::journal::Cursor;
+use crate::protocol::memory::{AlignedWords, NoMemory, try_extend};
 use crate::row::{Row, RowBuf};
-use crate::table::catch_up::{Destination, copy_all};
-use crate::table::journal::Cursor;
 
 /// Typed rows whose type is a whole number of words and aligned to words.
 struct Typed<'v, R>(&'v mut Vec<R>);

@@ -19,19 +19,19 @@ use super::copy::{ChangeList, LocalCopy};
 use super::event_set::EventSet;
 use super::interrupt::Interrupter;
 use super::parking::ParkState;
-use crate::bits::set_bits;
 use crate::clock::{is_same_clock, monotonic_ns, time_namespace};
 use crate::error::{Error, Result};
-use crate::layout::header;
-use crate::memory::{AlignedWords, NoMemory};
+use crate::protocol::bits::set_bits;
+use crate::protocol::catch_up::{Failed, Staging, copy_all};
+use crate::protocol::commit_time;
+use crate::protocol::journal::Cursor;
+use crate::protocol::layout::header;
+use crate::protocol::memory::{AlignedWords, NoMemory};
+use crate::protocol::sync::Ordering;
 use crate::region::ReaderRegion;
 use crate::region::object::{TableName, failure};
+use crate::row::schema::{Conversion, Schema};
 use crate::row::{RowBuf, RowRef};
-use crate::schema::{Conversion, Schema};
-use crate::sync::Ordering;
-use crate::table::catch_up::{Failed, Staging, copy_all};
-use crate::table::commit_time;
-use crate::table::journal::Cursor;
 use crate::wake::check_place;
 
 /// How often a refresh copies what changed while it copied, before it gives up.

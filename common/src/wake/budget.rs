@@ -36,7 +36,7 @@ pub const OPENS_AT_ONCE: u64 = 2_000;
 /// A shortage is logged again after this time without one.
 const STREAK: Duration = Duration::from_secs(10);
 
-const _: () = assert!(CALLS_AT_ONCE > crate::layout::MAX_SLOTS as u64);
+const _: () = assert!(CALLS_AT_ONCE > crate::protocol::layout::MAX_SLOTS as u64);
 
 /// The wake-ups and openings that a publisher has left.
 #[derive(Debug)]

@@ -29,6 +29,7 @@ pub mod fifo;
 pub mod futex;
 mod kind;
 pub mod queue;
+pub mod registry;
 pub mod signal;
 pub mod spin;
 mod thread;
@@ -44,8 +45,8 @@ use nix::unistd::{AccessFlags, access};
 
 use crate::error::{Error, Result};
 use crate::identity::Identity;
-use crate::layout::MAX_SLOTS;
-use crate::layout::registry::PATH_BYTES;
+use crate::protocol::layout::MAX_SLOTS;
+use crate::protocol::layout::registry::PATH_BYTES;
 use crate::region::object::{failure_io, queue_name};
 
 pub use callers::WakeSenders;

@@ -7,8 +7,8 @@ use std::time::Instant;
 
 use crossbeam_utils::Backoff;
 
-use crate::sync::Ordering;
-use crate::word::ReadOnlyWord;
+use crate::protocol::sync::Ordering;
+use crate::protocol::word::ReadOnlyWord;
 
 /// Number of loads between two checks of the clock.
 const LOOKS: u32 = 16;

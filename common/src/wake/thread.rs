@@ -21,11 +21,11 @@ use nix::sys::signal::{SigSet, Signal};
 
 use super::{futex, spin};
 use crate::error::Result;
-use crate::layout::header;
+use crate::protocol::layout::header;
+use crate::protocol::sync::Ordering;
 use crate::region::fork::Creator;
 use crate::region::object::{failure, failure_io};
 use crate::region::{Mapping, ReaderRegion};
-use crate::sync::Ordering;
 
 /// Time between two wake-ups of a thread that is to end.
 const CALL_AGAIN: Duration = Duration::from_millis(1);

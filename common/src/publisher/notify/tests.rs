@@ -7,7 +7,7 @@ use std::os::unix::fs::FileExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::time::{Duration, Instant};
 
-use crate::layout::registry as at;
+use crate::protocol::layout::registry as at;
 use crate::region::lock::{Span, try_lock};
 use crate::region::object::{DIRECTORY, queue_name, registry_name};
 use crate::region::random_id;

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use crate::index::{Hash, KeyHasher, KeyIndex};
-use crate::memory::{self, AlignedWords, NoMemory};
-use crate::schema::Schema;
+use crate::protocol::memory::{self, AlignedWords, NoMemory};
+use crate::row::schema::Schema;
 
 /// Rows of one schema, a slot each.
 pub(super) struct Rows {

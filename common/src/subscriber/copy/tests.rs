@@ -1,11 +1,11 @@
 //! A local copy that follows a table in a vector.
 
 use super::*;
-use crate::layout::{Geometry, header};
-use crate::sync::{AtomicU64, Ordering};
-use crate::table::journal::Cursor;
-use crate::table::{WritableTable, last_commit};
-use crate::word::read_only;
+use crate::protocol::journal::Cursor;
+use crate::protocol::layout::{Geometry, header};
+use crate::protocol::sync::{AtomicU64, Ordering};
+use crate::protocol::word::read_only;
+use crate::protocol::{WritableTable, last_commit};
 
 /// A publisher that puts whole slots, and a copy that follows it.
 struct Pair {

@@ -1,0 +1,432 @@
+//! Where every byte of a region and of a registry stands.
+//!
+//! A region, in bytes (all integers little-endian; `W` is the row's size in 8-byte words):
+//!
+//! ```text
+//! 0x000  magic "TABLCAST"    0x008  layout version    0x010  row words W       0x018  capacity in rows
+//! 0x020  slots for acks      0x028  schema bytes      0x030  region id         0x038  schema fingerprint
+//! 0x040  offset of acks      0x048  offset of tree    0x050  offset of blocks  0x058  offset of journal
+//! 0x060  0 (room for a key index)
+//! 0x080  epoch               0x088  state             0x090  publisher's pid   0x098  its pid namespace (inode)
+//! 0x0a0  its start time      0x0a8  heartbeat         0x0b0  registry id       0x0b8  rows
+//! 0x0c0  when its input ended  0x0c8  its time namespace (inode)
+//! 0x100  commit              0x108  time[0]           0x110  time[1]
+//! 0x118  written[0]          0x120  written[1]        0x128  written[2]        0x130  written[3]    ...0x180: nothing else
+//! 0x180  schema (JSON), zero-padded to 64 bytes
+//!   ..   acks: 16 bytes a slot of the registry: nonce, then 0 (queue opened) or an errno
+//!   ..   change tree: 8 bytes a block of 64 rows, then 8 bytes for 64 of those, ... up to one root
+//!   ..   journal: 4 bytes a slot that was written of late, two a word, the earlier one in its lower half;
+//!        in the greatest bit which of its copies
+//!   ..   blocks, at a multiple of 4096:
+//!            1024 bytes   tags of 64 rows, two a row      tag = version << 2 | state
+//!          512*W bytes    first copies
+//!          512*W bytes    second copies
+//! ```
+//!
+//! A registry:
+//!
+//! ```text
+//! 0x000  magic "TABLSUBS"    0x008  layout version    0x010  slots             0x018  registry id
+//! 0x080  parked_max          0x088  slots claimed     0x090  who sleeps on `commit` itself: at an even, at an odd one
+//! 0x0a0  park words, 8 bytes a slot, dense: one read takes all from 0x080, and the first are on the line that every commit reads
+//!   ..   versions seen, 8 bytes a slot, dense: nobody needs them to wake anybody
+//!   ..   records, 64 bytes a slot: nonce, kind of wake-up, pid, its pid namespace (inode), its start time, signal, asleep, ready
+//!   ..   paths, 256 bytes a slot, of a socket or a FIFO, zero-padded: a hole as long as nobody has one
+//! ```
+
+use std::fmt;
+
+/// The first word of every region.
+pub const REGION_MAGIC: u64 = u64::from_le_bytes(*b"TABLCAST");
+/// The first word of every registry.
+pub const REGISTRY_MAGIC: u64 = u64::from_le_bytes(*b"TABLSUBS");
+/// Raised with every change of the byte map above.
+pub const LAYOUT_VERSION: u64 = 3;
+
+/// Rows of a block (one in models, where 64 rows would never end).
+pub const BLOCK_ROWS: usize = if cfg!(loom) { 1 } else { 64 };
+/// Entries of the change tree under one entry of the level above.
+pub const FANOUT: usize = if cfg!(loom) { 2 } else { 64 };
+/// Words of a cache line, and of a page (one in models: padding there would only cost time).
+const LINE_WORDS: usize = if cfg!(loom) { 1 } else { 8 };
+const PAGE_WORDS: usize = if cfg!(loom) { 1 } else { 512 };
+/// The greatest number of slots that the journal holds.
+const MAX_JOURNAL: usize = if cfg!(loom) { 2 } else { 1 << 16 };
+/// The least.
+const MIN_JOURNAL: usize = if cfg!(loom) { 2 } else { 1 << 10 };
+/// Levels that the change tree of the greatest capacity has.
+const MAX_LEVELS: usize = 6;
+
+/// The greatest capacity of a table, in rows.
+pub const MAX_CAPACITY: usize = 1 << 31;
+/// The greatest number of subscribers that are woken by name.
+pub const MAX_SLOTS: usize = 1 << 16;
+/// The greatest size of a mapping, in words: what 47 bits of address space leave room for.
+const MAX_WORDS: usize = 1 << 42;
+
+/// The tag of a copy that no version will ever show. It is above every version.
+pub const NEVER: u64 = u64::MAX;
+/// The last version there can be.
+pub const MAX_VERSION: u64 = (1 << 62) - 3;
+
+/// Word numbers of the region's header.
+pub mod header {
+    /// `REGION_MAGIC`.
+    pub const MAGIC: usize = 0;
+    /// `LAYOUT_VERSION`.
+    pub const LAYOUT: usize = 1;
+    /// Size of a row, in words.
+    pub const ROW_WORDS: usize = 2;
+    /// Capacity, in rows.
+    pub const CAPACITY: usize = 3;
+    /// Slots that have an acknowledgement.
+    pub const SLOTS: usize = 4;
+    /// Length of the schema, in bytes.
+    pub const SCHEMA_BYTES: usize = 5;
+    /// Random number of this region.
+    pub const REGION_ID: usize = 6;
+    /// Fingerprint of the schema.
+    pub const FINGERPRINT: usize = 7;
+    /// Offset of the acknowledgements, in bytes.
+    pub const ACKS: usize = 8;
+    /// Offset of the change tree, in bytes.
+    pub const TREE: usize = 9;
+    /// Offset of the blocks, in bytes.
+    pub const BLOCKS: usize = 10;
+    /// Offset of the journal, in bytes.
+    pub const JOURNAL: usize = 11;
+    /// How many publishers the table has had.
+    pub const EPOCH: usize = 16;
+    /// A `State`.
+    pub const STATE: usize = 17;
+    /// The publisher's process id, in its own pid namespace.
+    pub const PID: usize = 18;
+    /// Inode of the publisher's pid namespace.
+    pub const PID_NAMESPACE: usize = 19;
+    /// The publisher's start time, in clock ticks since boot.
+    pub const START_TIME: usize = 20;
+    /// When the publisher last beat, in ns of CLOCK_MONOTONIC.
+    pub const HEARTBEAT: usize = 21;
+    /// Random number that names the registry.
+    pub const REGISTRY_ID: usize = 22;
+    /// Rows that the blocks hold.
+    pub const ROWS: usize = 23;
+    /// Time at which the publisher's source of rows ended, in ns of CLOCK_MONOTONIC; 0 while it goes on.
+    pub const INPUT_ENDED: usize = 24;
+    /// Inode of the publisher's time namespace, whose CLOCK_MONOTONIC all times of the region are in; 0 if it is unknown.
+    pub const TIME_NAMESPACE: usize = 25;
+    /// Number of the last committed transaction.
+    pub const COMMIT: usize = 32;
+    /// When it was committed, in ns of CLOCK_MONOTONIC: at `TIME + (commit & 1)`.
+    pub const TIME: usize = 33;
+    /// How many slots the journal was given up to a commit: at `WRITTEN + commit % WRITTEN_WORDS`.
+    pub const WRITTEN: usize = 35;
+    /// How many of the last commits have theirs.
+    pub const WRITTEN_WORDS: u64 = if cfg!(loom) { 2 } else { 4 };
+    /// Where the schema begins.
+    pub const SCHEMA: usize = 48;
+}
+
+/// Word numbers of the registry.
+pub mod registry {
+    /// `REGISTRY_MAGIC`.
+    pub const MAGIC: usize = 0;
+    /// `LAYOUT_VERSION`.
+    pub const LAYOUT: usize = 1;
+    /// Number of slots.
+    pub const SLOTS: usize = 2;
+    /// Random number of this registry.
+    pub const REGISTRY_ID: usize = 3;
+    /// The greatest version that anybody has parked at.
+    pub const PARKED_MAX: usize = 16;
+    /// How many slots were ever claimed: none behind these is parked.
+    pub const CLAIMED: usize = 17;
+    /// Two flags: whether anybody sleeps on `commit` itself, at an even one and at an odd one.
+    pub const SLEEPERS: usize = 18;
+    /// Where the park words begin.
+    pub const PARKS: usize = 20;
+    /// Words of a slot's record.
+    pub const RECORD_WORDS: usize = 8;
+    /// In a record: the random number of the slot's owner, 0 for none.
+    pub const NONCE: usize = 0;
+    /// In a record: the kind of wake-up.
+    pub const KIND: usize = 1;
+    /// In a record: the subscriber's process id.
+    pub const PID: usize = 2;
+    /// In a record: the inode of its pid namespace.
+    pub const PID_NAMESPACE: usize = 3;
+    /// In a record: its start time, in clock ticks since boot.
+    pub const START_TIME: usize = 4;
+    /// In a record: the signal that it wants to be sent.
+    pub const SIGNAL: usize = 5;
+    /// In a record: whether its owner sleeps on `commit` itself, for display only.
+    pub const ASLEEP: usize = 6;
+    /// In a record: whether what its owner is called by is made.
+    pub const READY: usize = 7;
+    /// The longest path of a socket or a FIFO, in bytes.
+    pub const PATH_BYTES: usize = 256;
+
+    /// Where the version stands that the subscriber at `slot` of `slots` has seen, as it says.
+    pub const fn seen(slots: usize, slot: usize) -> usize {
+        (PARKS + slots).next_multiple_of(8) + slot
+    }
+
+    /// Where the record of `slot` begins, among `slots`.
+    pub const fn record(slots: usize, slot: usize) -> usize {
+        seen(slots, slots.next_multiple_of(8)) + slot * RECORD_WORDS
+    }
+
+    /// The size of all words of a registry of `slots`.
+    pub fn words(slots: usize) -> usize {
+        record(slots, slots)
+    }
+
+    /// Where the path of `slot` begins, in bytes, behind all words.
+    pub fn path(slots: usize, slot: usize) -> usize {
+        words(slots) * 8 + slot * PATH_BYTES
+    }
+}
+
+const _: () = {
+    // A commit is read by everybody and written all the time: no other word may share its pair of cache lines.
+    assert!(header::COMMIT * 8 == 0x100 && header::SCHEMA * 8 == 0x180);
+    assert!(header::TIME_NAMESPACE < header::COMMIT && header::TIME + 2 == header::WRITTEN);
+    // All that tells of a commit is on its line.
+    assert!(header::WRITTEN + header::WRITTEN_WORDS as usize <= header::COMMIT + 8);
+    assert!(header::JOURNAL < header::EPOCH && header::EPOCH * 8 == 0x80);
+    assert!(registry::PARKED_MAX * 8 == 0x80 && registry::PARKS * 8 == 0xa0);
+    assert!(registry::CLAIMED * 8 == 0x88 && registry::SLEEPERS * 8 == 0x90);
+    assert!(registry::SLEEPERS + 2 == registry::PARKS);
+    // Whoever is to be woken has its record on lines of its own.
+    assert!(registry::record(1, 0).is_multiple_of(8));
+    assert!(MAX_VERSION << 2 | 3 < NEVER);
+    assert!(
+        cfg!(target_endian = "little"),
+        "the region holds little-endian integers"
+    );
+    assert!(
+        cfg!(target_pointer_width = "64"),
+        "8-byte loads from read-only memory need a 64-bit machine"
+    );
+};
+
+/// What the publisher says of itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u64)]
+pub enum State {
+    /// Publishing, unless its lock has fallen.
+    Running = 1,
+    /// Ended on purpose.
+    Closed = 2,
+    /// Another region has taken the name.
+    Superseded = 3,
+}
+
+impl State {
+    /// The state that a header's word stands for.
+    pub fn from_word(word: u64) -> Option<Self> {
+        match word {
+            1 => Some(Self::Running),
+            2 => Some(Self::Closed),
+            3 => Some(Self::Superseded),
+            _ => None,
+        }
+    }
+}
+
+/// The tag of a row's copy: the version that wrote it, and whether that was a row or its deletion.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Tag(pub u64);
+
+impl Tag {
+    /// The tag of a row written by `version`.
+    pub fn live(version: u64) -> Self {
+        Self(version << 2 | 1)
+    }
+
+    /// The tag of a row deleted by `version`.
+    pub fn deleted(version: u64) -> Self {
+        Self(version << 2)
+    }
+
+    /// The version that wrote the copy. Above every version for [`NEVER`].
+    pub fn version(self) -> u64 {
+        self.0 >> 2
+    }
+
+    /// Whether the copy holds a row.
+    pub fn is_live(self) -> bool {
+        self.0 & 3 == 1
+    }
+}
+
+impl fmt::Debug for Tag {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            NEVER => f.write_str("never"),
+            _ => write!(
+                f,
+                "{} at {}",
+                if self.is_live() { "live" } else { "deleted" },
+                self.version()
+            ),
+        }
+    }
+}
+
+/// The four numbers that fix where everything of a region stands, and what follows from them. In words.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Geometry {
+    /// Size of a row.
+    pub row_words: usize,
+    /// Capacity in rows.
+    pub capacity: usize,
+    /// Slots of the registry that have an acknowledgement.
+    pub slots: usize,
+    /// Length of the schema, in bytes.
+    pub schema_bytes: usize,
+    /// Where the acknowledgements begin.
+    pub acks: usize,
+    /// Where each level of the change tree begins, blocks first, the root last.
+    pub levels: [usize; MAX_LEVELS],
+    /// Levels of the change tree.
+    pub depth: usize,
+    /// Where the journal begins.
+    pub journal: usize,
+    /// How many slots the journal holds: a power of two.
+    pub journal_slots: usize,
+    /// Where the blocks begin.
+    pub blocks: usize,
+    /// Size of a block.
+    pub block_words: usize,
+}
+
+impl Geometry {
+    /// What follows from the four numbers; None if they are beyond the limits.
+    pub fn new(
+        row_words: usize,
+        capacity: usize,
+        slots: usize,
+        schema_bytes: usize,
+    ) -> Option<Self> {
+        use crate::row::schema::{MAX_ROW_SIZE, MAX_SCHEMA_SIZE};
+        let within = (1..=MAX_ROW_SIZE / 8).contains(&row_words)
+            && (1..=MAX_CAPACITY).contains(&capacity)
+            && slots <= MAX_SLOTS
+            && schema_bytes <= MAX_SCHEMA_SIZE;
+        if !within {
+            return None;
+        }
+        let acks = (header::SCHEMA + schema_bytes.div_ceil(8)).next_multiple_of(LINE_WORDS);
+        let mut end = acks + (2 * slots).next_multiple_of(LINE_WORDS);
+        let mut levels = [0; MAX_LEVELS];
+        let mut depth = 0;
+        let mut entries = capacity.div_ceil(BLOCK_ROWS);
+        loop {
+            levels[depth] = end;
+            depth += 1;
+            end += entries.next_multiple_of(LINE_WORDS);
+            if entries == 1 {
+                break;
+            }
+            entries = entries.div_ceil(FANOUT);
+        }
+        let journal = end;
+        let journal_slots = capacity.next_power_of_two().clamp(MIN_JOURNAL, MAX_JOURNAL);
+        end += (journal_slots / 2).next_multiple_of(LINE_WORDS);
+        let geometry = Self {
+            row_words,
+            capacity,
+            slots,
+            schema_bytes,
+            acks,
+            levels,
+            depth,
+            journal,
+            journal_slots,
+            blocks: end.next_multiple_of(PAGE_WORDS),
+            block_words: 2 * BLOCK_ROWS + 2 * BLOCK_ROWS * row_words,
+        };
+        (geometry.words_for(capacity) <= MAX_WORDS).then_some(geometry)
+    }
+
+    /// Where the two tags of `slot` stand.
+    #[inline]
+    pub fn tags(&self, slot: usize) -> usize {
+        self.blocks + slot / BLOCK_ROWS * self.block_words + slot % BLOCK_ROWS * 2
+    }
+
+    /// Where copy `which` (0 or 1) of `slot` begins.
+    #[inline]
+    pub fn copy(&self, slot: usize, which: usize) -> usize {
+        let block = self.blocks + slot / BLOCK_ROWS * self.block_words;
+        block + 2 * BLOCK_ROWS + (which * BLOCK_ROWS + slot % BLOCK_ROWS) * self.row_words
+    }
+
+    /// Size of a region that has room for `rows`, in words.
+    #[inline]
+    pub fn words_for(&self, rows: usize) -> usize {
+        self.blocks + rows.div_ceil(BLOCK_ROWS) * self.block_words
+    }
+
+    /// How many rows a region of `words` has room for, at most its capacity.
+    pub fn rows_in(&self, words: usize) -> usize {
+        let blocks = words.saturating_sub(self.blocks) / self.block_words;
+        (blocks * BLOCK_ROWS).min(self.capacity)
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_a_row_is_twice_the_row_and_at_most_32_bytes() {
+        for row_words in [1, 2, 8, 32, 128] {
+            let geometry = Geometry::new(row_words, 1 << 20, 1024, 500).unwrap();
+            let bytes = geometry.words_for(1 << 20) * 8;
+            assert!(
+                bytes <= (1 << 20) * (2 * 8 * row_words + 32),
+                "{row_words} words: {bytes} bytes"
+            );
+        }
+    }
+
+    #[test]
+    fn rooms_do_not_overlap_and_follow_each_other() {
+        let geometry = Geometry::new(3, 100_000, 10, 77).unwrap();
+        assert!(geometry.acks >= header::SCHEMA + 10);
+        assert!(geometry.levels[0] >= geometry.acks + 20);
+        assert_eq!(geometry.depth, 3);
+        assert!(geometry.journal > geometry.levels[2]);
+        assert_eq!(geometry.journal_slots, 1 << 16);
+        assert!(geometry.blocks >= geometry.journal + (1 << 15));
+        assert_eq!(geometry.tags(64) - geometry.tags(0), geometry.block_words);
+        assert_eq!(geometry.copy(0, 0), geometry.tags(63) + 2);
+        assert_eq!(geometry.copy(63, 1) + 3, geometry.tags(64));
+        assert_eq!(geometry.rows_in(geometry.words_for(65)), 128);
+        assert_eq!(geometry.rows_in(geometry.words_for(100_000)), 100_000);
+    }
+
+    #[test]
+    fn limits() {
+        assert!(
+            Geometry::new(1, MAX_CAPACITY, MAX_SLOTS, 0).is_some_and(|g| g.depth <= MAX_LEVELS)
+        );
+        assert!(Geometry::new(8192, MAX_CAPACITY / 64, 0, 0).is_some());
+        assert!(
+            Geometry::new(8192, MAX_CAPACITY, 0, 0).is_none(),
+            "beyond the address space"
+        );
+        for (words, capacity, slots, schema) in [
+            (0, 1, 0, 0),
+            (1, 0, 0, 0),
+            (8193, 1, 0, 0),
+            (1, MAX_CAPACITY + 1, 0, 0),
+            (1, 1, MAX_SLOTS + 1, 0),
+            (1, 1, 0, 65_537),
+        ] {
+            assert_eq!(Geometry::new(words, capacity, slots, schema), None);
+        }
+    }
+}

@@ -1,0 +1,151 @@
+//! A point in time in a row.
+
+use std::fmt;
+use std::str::FromStr;
+use std::time::{Duration, SystemTime};
+
+use bytemuck::{Pod, Zeroable};
+
+use crate::row::value::unfit_text;
+use crate::{Error, Kind, Result};
+
+/// Nanoseconds since the start of 1970 in UTC, negative before it: from the year 1677 to 2262.
+///
+/// Its text is RFC 3339 in UTC with as many digits of the second as it needs; an integer of nanoseconds is read
+/// too.
+///
+/// ```
+/// use common::Timestamp;
+///
+/// let time: Timestamp = "2026-01-02T03:04:05.000000006+01:00".parse()?;
+/// assert_eq!(time.to_string(), "2026-01-02T02:04:05.000000006Z");
+/// assert_eq!("0".parse::<Timestamp>()?.to_string(), "1970-01-01T00:00:00Z");
+/// # Ok::<(), common::Error>(())
+/// ```
+#[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Pod, Zeroable)]
+#[repr(transparent)]
+pub struct Timestamp(i64);
+
+impl Timestamp {
+    /// The time so many nanoseconds after the start of 1970 in UTC.
+    #[must_use]
+    pub const fn from_nanos(nanos: i64) -> Timestamp {
+        Timestamp(nanos)
+    }
+
+    /// Nanoseconds since the start of 1970 in UTC.
+    #[must_use]
+    pub const fn as_nanos(self) -> i64 {
+        self.0
+    }
+
+    /// The time by the system's clock.
+    #[must_use]
+    pub fn now() -> Timestamp {
+        SystemTime::now().into()
+    }
+}
+
+/// Times that nanoseconds in an `i64` cannot hold become the earliest or the latest that they can.
+impl From<SystemTime> for Timestamp {
+    fn from(time: SystemTime) -> Timestamp {
+        let nanos = match time.duration_since(SystemTime::UNIX_EPOCH) {
+            Ok(after) => i64::try_from(after.as_nanos()).unwrap_or(i64::MAX),
+            Err(before) => {
+                i64::try_from(before.duration().as_nanos()).map_or(i64::MIN, |nanos| -nanos)
+            }
+        };
+        Timestamp(nanos)
+    }
+}
+
+impl From<Timestamp> for SystemTime {
+    fn from(time: Timestamp) -> SystemTime {
+        let distance = Duration::from_nanos(time.0.unsigned_abs());
+        if time.0 < 0 {
+            SystemTime::UNIX_EPOCH - distance
+        } else {
+            SystemTime::UNIX_EPOCH + distance
+        }
+    }
+}
+
+impl fmt::Display for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match jiff::Timestamp::from_nanosecond(self.0.into()) {
+            Ok(time) => f.pad(&time.to_string()),
+            Err(_) => f.pad(&self.0.to_string()),
+        }
+    }
+}
+
+impl fmt::Debug for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl FromStr for Timestamp {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Timestamp> {
+        if let Ok(nanos) = text.parse() {
+            return Ok(Timestamp(nanos));
+        }
+        let time: Option<jiff::Timestamp> = text.parse().ok();
+        let nanos = time.and_then(|time| i64::try_from(time.as_nanosecond()).ok());
+        nanos
+            .map(Timestamp)
+            .ok_or_else(|| unfit_text(Kind::Timestamp, text))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn texts_read_back_at_both_ends() {
+        for nanos in [
+            i64::MIN,
+            -1_000_000_001,
+            -1,
+            0,
+            1,
+            1_767_323_045_000_000_006,
+            i64::MAX,
+        ] {
+            let time = Timestamp::from_nanos(nanos);
+            assert_eq!(time.to_string().parse::<Timestamp>().unwrap(), time);
+            assert_eq!(nanos.to_string().parse::<Timestamp>().unwrap(), time);
+            assert_eq!(Timestamp::from(SystemTime::from(time)), time);
+        }
+        assert_eq!(
+            Timestamp::from_nanos(-1).to_string(),
+            "1969-12-31T23:59:59.999999999Z"
+        );
+    }
+
+    #[test]
+    fn times_out_of_range_are_clamped_or_refused() {
+        let far = Duration::from_secs(1 << 40);
+        assert_eq!(
+            Timestamp::from(SystemTime::UNIX_EPOCH + far),
+            Timestamp(i64::MAX)
+        );
+        assert_eq!(
+            Timestamp::from(SystemTime::UNIX_EPOCH - far),
+            Timestamp(i64::MIN)
+        );
+        for text in [
+            "",
+            "now",
+            "2026-01-02",
+            "2026-01-02T03:04:05",
+            "2300-01-01T00:00:00Z",
+            "9223372036854775808",
+        ] {
+            assert!(text.parse::<Timestamp>().is_err(), "{text}");
+        }
+    }
+}

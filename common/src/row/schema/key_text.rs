@@ -1,0 +1,210 @@
+//! A key as people write it: its fields joined by commas, quoted as in CSV.
+
+use std::borrow::Cow;
+
+use serde_json::Map;
+
+use super::Schema;
+use crate::row::value::{in_field, refused};
+use crate::{KeyRef, Result, Value};
+
+impl Schema {
+    /// Reads a key as it is given on a command line: the key's fields in its order, joined by commas, quoted as in
+    /// CSV where they hold commas or quotes.
+    ///
+    /// ```
+    /// let schema = common::Schema::parse("id:u16,name:text(8)", Some("name,id"))?;
+    /// let key = schema.parse_key(r#""a, b",7"#)?;
+    /// assert_eq!(key, b"a, b\0\0\0\0\x07\0");
+    /// assert_eq!(schema.format_key(&key), r#""a, b",7"#);
+    /// # Ok::<(), common::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidValue`](crate::Error::InvalidValue) or [`Error::TextTooLong`](crate::Error::TextTooLong) for
+    /// a part that its field cannot hold, or another number of parts than the key has fields.
+    pub fn parse_key(&self, text: &str) -> Result<Vec<u8>> {
+        let Some(cells) = split(text).filter(|cells| cells.len() == self.key.len()) else {
+            let how = format!(
+                "the key is {}: give its {} values, joined by commas and quoted as in CSV",
+                self.key_names(),
+                self.key.len()
+            );
+            return Err(refused("key", &format!("{text:?}"), how));
+        };
+        let mut key = vec![0; self.key_size];
+        let mut rest = key.as_mut_slice();
+        for (field, cell) in self.key_fields().zip(&cells) {
+            let (out, after) = rest.split_at_mut(field.kind.size());
+            in_field(
+                &field.name,
+                Value::parse(field.kind, cell).and_then(|value| value.encode(field.kind, out)),
+            )?;
+            rest = after;
+        }
+        Ok(key)
+    }
+
+    /// The key as [`Schema::parse_key`] reads it.
+    ///
+    /// # Panics
+    ///
+    /// If `key` has not [`Schema::key_size`] bytes.
+    #[must_use]
+    pub fn format_key(&self, key: &[u8]) -> String {
+        KeyRef::new(self, key)
+            .expect("a key of the schema's size")
+            .to_string()
+    }
+
+    /// Reads a key from a JSON object that has the key's fields by name, and perhaps others.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidValue`](crate::Error::InvalidValue) or [`Error::TextTooLong`](crate::Error::TextTooLong) for
+    /// a field that is missing or cannot hold its value.
+    pub fn key_from_json(&self, object: &Map<String, serde_json::Value>) -> Result<Vec<u8>> {
+        let mut key = vec![0; self.key_size];
+        let mut rest = key.as_mut_slice();
+        for field in self.key_fields() {
+            let (out, after) = rest.split_at_mut(field.kind.size());
+            let Some(json) = object.get(&field.name) else {
+                return Err(refused(
+                    &field.name,
+                    "nothing",
+                    "it is missing, and every field of the key is needed",
+                ));
+            };
+            in_field(
+                &field.name,
+                Value::from_json(field.kind, json).and_then(|value| value.encode(field.kind, out)),
+            )?;
+            rest = after;
+        }
+        Ok(key)
+    }
+}
+
+/// The cells of one line of CSV, or `None` if its quotes do not match.
+fn split(line: &str) -> Option<Vec<Cow<'_, str>>> {
+    let mut cells = Vec::new();
+    let mut rest = line;
+    loop {
+        let (cell, after) = match rest.strip_prefix('"') {
+            Some(quoted) => split_quoted(quoted)?,
+            None => {
+                let end = rest.find(',').unwrap_or(rest.len());
+                (Cow::Borrowed(&rest[..end]), &rest[end..])
+            }
+        };
+        cells.push(cell);
+        if after.is_empty() {
+            return Some(cells);
+        }
+        rest = after.strip_prefix(',')?;
+    }
+}
+
+/// The text up to the closing quote, its doubled quotes made single, and what follows.
+fn split_quoted(quoted: &str) -> Option<(Cow<'_, str>, &str)> {
+    let mut from = 0;
+    loop {
+        let quote = from + quoted[from..].find('"')?;
+        let after = &quoted[quote + 1..];
+        if !after.starts_with('"') {
+            let text = &quoted[..quote];
+            let cell = if from == 0 {
+                Cow::Borrowed(text)
+            } else {
+                Cow::Owned(text.replace("\"\"", "\""))
+            };
+            return Some((cell, after));
+        }
+        from = quote + 2;
+    }
+}
+
+/// The cell as it stands in a line of CSV. An empty one is quoted, so that it can be seen.
+pub(crate) fn quoted(cell: &str) -> Cow<'_, str> {
+    if cell.is_empty() || cell.contains(['"', ',', '\n', '\r']) {
+        Cow::Owned(format!("\"{}\"", cell.replace('"', "\"\"")))
+    } else {
+        Cow::Borrowed(cell)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Error;
+
+    #[test]
+    fn lines_split_as_csv() {
+        let cases: [(&str, &[&str]); 8] = [
+            ("", &[""]),
+            ("a", &["a"]),
+            ("a,,b", &["a", "", "b"]),
+            ("\"a,b\",c", &["a,b", "c"]),
+            ("\"say \"\"yes\"\"\",", &["say \"yes\"", ""]),
+            ("\"\"\"\"", &["\""]),
+            ("\"\"", &[""]),
+            ("a\"b", &["a\"b"]),
+        ];
+        for (line, cells) in cases {
+            assert_eq!(split(line).unwrap(), cells, "{line}");
+        }
+        for line in ["\"", "\"a", "\"a\"b", "\"a\"\"", "x,\""] {
+            assert!(split(line).is_none(), "{line}");
+        }
+    }
+
+    #[test]
+    fn keys_read_back_what_they_print() {
+        let schema = Schema::parse("a:text(12),b:i8,c:ipnet,d:f64", Some("c,a,b")).unwrap();
+        for text in [
+            "plain",
+            "",
+            "with,comma",
+            "\"quoted\"",
+            "\"",
+            "line\nline",
+            " space ",
+        ] {
+            let line = format!("10.0.0.0/8,{},-5", quoted(text));
+            let key = schema.parse_key(&line).unwrap();
+            assert_eq!(key.len(), 31);
+            assert_eq!(schema.format_key(&key), line);
+            let json = serde_json::json!({"a": text, "b": -5, "c": "10.9.9.9/8", "other": null});
+            assert_eq!(
+                schema.key_from_json(json.as_object().unwrap()).unwrap(),
+                key
+            );
+        }
+    }
+
+    #[test]
+    fn errors_name_the_field() {
+        let schema = Schema::parse("id:u8,name:text(4)", Some("id,name")).unwrap();
+        let message = |text| schema.parse_key(text).unwrap_err().to_string();
+        assert_eq!(
+            message("300,x"),
+            r#"field "id" cannot hold "300": u8 takes a whole number from 0 to 255"#
+        );
+        assert!(
+            message("1,abcde").contains("name"),
+            "{}",
+            message("1,abcde")
+        );
+        assert!(message("1").contains("id,name"), "{}", message("1"));
+        assert!(message("1,2,3").contains("id,name"));
+        let object = serde_json::json!({"id": 1});
+        let error = schema
+            .key_from_json(object.as_object().unwrap())
+            .unwrap_err();
+        assert!(
+            matches!(&error, Error::InvalidValue { field, .. } if field == "name"),
+            "{error}"
+        );
+    }
+}

@@ -1,0 +1,292 @@
+//! Tests of both ends of a registry in one process.
+
+use super::*;
+use crate::protocol::word::ReadOnlyWord;
+use crate::region::object::{Access, own_user};
+use crate::wake::Sleep;
+use crate::wake::budget::{Budget, CALLS_AT_ONCE, CALLS_PER_SECOND};
+
+const OWN: Access = Access {
+    mode: 0o600,
+    group: None,
+};
+
+fn registry(slots: usize, access: Access) -> Registry {
+    let registry = Registry::create(slots, access).unwrap();
+    registry.link().unwrap();
+    registry
+}
+
+fn remove(registry: &Registry) {
+    object::remove(&registry_name(registry.id())).unwrap();
+    registry.remove_queues();
+}
+
+fn seat(registry: &Registry) -> Result<WakeSlot> {
+    let mut seat = WakeSlot::claim(registry.id(), own_user(), false)?.expect("a registry");
+    assert!(seat.make_bell(Sleep::Queue, None)?);
+    Ok(seat)
+}
+
+fn parked(registry: &mut Registry, version: u64, everyone: bool) -> Vec<usize> {
+    let mut slots = Vec::new();
+    let mut budget = registry.budget();
+    registry
+        .parked(version, everyone, &mut budget, |member, _| {
+            slots.push(member.slot);
+        })
+        .unwrap();
+    slots
+}
+
+#[test]
+fn slots_are_claimed_parked_at_and_freed() {
+    for access in [
+        OWN,
+        Access {
+            mode: 0o644,
+            group: None,
+        },
+    ] {
+        let mut registry = registry(2, access);
+        let commit = ReadOnlyWord::new(5);
+        let (mut first, second) = (seat(&registry).unwrap(), seat(&registry).unwrap());
+        assert_eq!((first.slot(), second.slot()), (0, 1));
+        assert!(
+            matches!(seat(&registry), Err(Error::Limit { .. })),
+            "both slots are taken"
+        );
+
+        assert!(
+            !first.park(&commit, 4).unwrap(),
+            "commit 5 was not seen yet"
+        );
+        assert_eq!(parked(&mut registry, 6, false).len(), 0);
+        assert!(first.park(&commit, 5).unwrap());
+        assert_eq!(parked(&mut registry, 6, false), [0]);
+        assert_eq!(
+            parked(&mut registry, 7, false).len(),
+            0,
+            "each park is answered once"
+        );
+        assert_eq!(parked(&mut registry, 9, true), [0], "a successor wakes all");
+        first.unpark().unwrap();
+        assert_eq!(parked(&mut registry, 9, true).len(), 0);
+
+        drop(second);
+        assert_eq!(registry.sweep().unwrap(), [first.nonce(), 0]);
+        assert_eq!(seat(&registry).unwrap().slot(), 1);
+        remove(&registry);
+    }
+}
+
+#[test]
+fn a_seat_at_a_registry_that_was_removed_is_none() {
+    let registry = registry(1, OWN);
+    remove(&registry);
+    assert!(
+        WakeSlot::claim(registry.id(), own_user(), false)
+            .unwrap()
+            .is_none()
+    );
+}
+
+#[test]
+fn a_registry_of_others_that_is_cut_short_is_an_error() {
+    let open = Access {
+        mode: 0o644,
+        group: None,
+    };
+    let mut registry = registry(4, open);
+    let mut seat = seat(&registry).unwrap();
+    let file = object::open(&registry_name(registry.id()), true, own_user(), false)
+        .unwrap()
+        .unwrap();
+    file.set_len(100).unwrap();
+    assert!(matches!(
+        registry.parked(2, false, &mut Budget::new(true), |_, _| ()),
+        Err(Error::Corrupt { .. })
+    ));
+    // A store beyond the end makes the file longer again, which is harmless.
+    assert!(seat.park(&ReadOnlyWord::new(1), 1).is_ok());
+    remove(&registry);
+}
+
+#[test]
+fn a_registry_that_was_cut_short_while_it_was_mapped_is_not_believed_when_it_grows_again() {
+    // Enough slots that the records are on another page than the park words.
+    let mut registry = registry(1000, OWN);
+    let mut seat = seat(&registry).unwrap();
+    let file = object::open(&registry_name(registry.id()), true, own_user(), false)
+        .unwrap()
+        .unwrap();
+    let length = file.metadata().unwrap().len();
+    file.set_len(4096).unwrap();
+    assert!(matches!(
+        seat.park(&ReadOnlyWord::new(5), 5),
+        Err(Error::Corrupt { .. })
+    ));
+    registry
+        .parked(6, false, &mut Budget::new(false), |_, _| ())
+        .unwrap();
+    file.set_len(length).unwrap();
+    assert!(matches!(registry.sweep(), Err(Error::Corrupt { .. })));
+    remove(&registry);
+}
+
+/// Processes and paths are trusted only in a registry that other users cannot write. Derived names
+/// are always trusted.
+#[test]
+fn targets_are_believed_of_ones_own_user_only() {
+    let directory = std::env::temp_dir();
+    for (sleep, place, is_target) in [
+        (Sleep::Queue, None, false),
+        (Sleep::Unix, None, false),
+        (Sleep::Unix, Some(directory.as_path()), true),
+        (Sleep::Fifo, Some(directory.as_path()), true),
+        (Sleep::Signal(nix::libc::SIGUSR1), None, true),
+    ] {
+        for mode in [0o600, 0o644] {
+            let access = Access { mode, group: None };
+            let registry = registry(1, access);
+            let mut seat = WakeSlot::claim(registry.id(), own_user(), false)
+                .unwrap()
+                .expect("a registry");
+            let refused = is_target && mode != 0o600;
+            let made = seat.make_bell(sleep, place);
+            assert_eq!(made.is_err(), refused, "{sleep} {mode:o}: {made:?}");
+            // The check also applies if the subscriber has written the target into its record.
+            let name = object::queue_name(registry.id(), 0, seat.nonce());
+            let address = crate::wake::WakeTarget::of(sleep, place, &name).unwrap();
+            registry.opened.sign(0, seat.nonce(), &address).unwrap();
+            let ready = registry.opened.record(0) + at::READY;
+            registry.opened.store(ready, 1).unwrap();
+            let believed = registry.member(0, seat.nonce()).address();
+            assert_eq!(
+                believed,
+                if refused {
+                    Err(nix::errno::Errno::EPERM)
+                } else {
+                    Ok(address)
+                }
+            );
+            drop(seat);
+            remove(&registry);
+        }
+    }
+}
+
+#[test]
+fn what_a_dead_subscriber_was_called_by_is_removed_with_its_slot() {
+    let directory = std::env::temp_dir();
+    for sleep in [Sleep::Unix, Sleep::Fifo] {
+        let registry = registry(1, OWN);
+        let mut seat = WakeSlot::claim(registry.id(), own_user(), false)
+            .unwrap()
+            .expect("a registry");
+        assert!(seat.make_bell(sleep, Some(&directory)).unwrap());
+        let name = object::queue_name(registry.id(), 0, seat.nonce());
+        let path = directory.join(name.trim_start_matches('/'));
+        assert!(path.exists(), "{sleep}");
+        // Simulates a killed process: only its lock and its open descriptors are released.
+        seat.die();
+        if let Some(crate::wake::WakeReceiver::Fifo(fifo)) = seat.bell() {
+            assert!(
+                !crate::wake::fifo::remove(&path, false).unwrap(),
+                "it is held"
+            );
+            lock::unlock(fifo, Span::WHOLE).unwrap();
+        }
+        let mut freed = Vec::new();
+        registry
+            .opened
+            .free_deserted(|deserted| freed.push(deserted.object))
+            .unwrap();
+        assert_eq!(freed, [path.display().to_string()]);
+        assert!(!path.exists(), "{sleep}");
+        remove(&registry);
+    }
+}
+
+/// Every slot is parked at every commit, because another user may write to a registry of mode 0644.
+#[test]
+fn calls_to_parked_slots_are_limited_where_others_can_write() {
+    const SLOTS: usize = 1000;
+    const COMMITS: u64 = 1000;
+    for (mode, is_limited) in [(0o644, true), (0o600, false)] {
+        let access = Access { mode, group: None };
+        let mut registry = registry(SLOTS, access);
+        registry.opened.store(at::CLAIMED, SLOTS as u64).unwrap();
+        registry.opened.store(at::PARKED_MAX, COMMITS).unwrap();
+        for slot in 0..SLOTS {
+            let nonce = registry.opened.record(slot) + at::NONCE;
+            registry.opened.store(nonce, 7).unwrap();
+        }
+        let mut budget = registry.budget();
+        let begun = std::time::Instant::now();
+        let mut visits = Vec::new();
+        for version in 2..2 + COMMITS {
+            let parks = (version - 1).to_le_bytes().repeat(SLOTS);
+            let place = at::PARKS as u64 * 8;
+            registry.opened.file.write_all_at(&parks, place).unwrap();
+            let before = visits.len();
+            registry
+                .parked(version, false, &mut budget, |member, budget| {
+                    visits.extend(budget.take_call().then_some(member.slot));
+                })
+                .unwrap();
+            if version == 2 {
+                assert_eq!(
+                    visits.len() - before,
+                    SLOTS,
+                    "one commit wakes 1,000 sleepers"
+                );
+            }
+        }
+        if is_limited {
+            let gained = (begun.elapsed().as_secs_f64() + 1e-3) * CALLS_PER_SECOND as f64;
+            let most = CALLS_AT_ONCE as usize + gained as usize;
+            assert!(visits.len() <= most, "{} calls", visits.len());
+            // Slots take turns: no slot is left out permanently.
+            let mut counts = [0_u32; SLOTS];
+            visits.iter().for_each(|slot| counts[*slot] += 1);
+            let (least, greatest) = (counts.iter().min().unwrap(), counts.iter().max().unwrap());
+            assert!(greatest - least <= 1, "{least} to {greatest} calls a slot");
+        } else {
+            assert_eq!(visits.len(), SLOTS * COMMITS as usize);
+        }
+        remove(&registry);
+    }
+}
+
+#[test]
+fn subscriber_that_was_not_called_for_want_of_budget_is_called_at_a_later_commit() {
+    let open = Access {
+        mode: 0o644,
+        group: None,
+    };
+    let mut registry = registry(4, open);
+    let commit = ReadOnlyWord::new(5);
+    let mut late = seat(&registry).unwrap();
+    assert!(late.park(&commit, 5).unwrap());
+    let mut budget = registry.budget();
+    // Another subscriber has used up the budget.
+    budget.fill();
+    let taken = (0..CALLS_AT_ONCE).take_while(|_| budget.take_call());
+    assert_eq!(taken.count() as u64, CALLS_AT_ONCE);
+    let mut called = Vec::new();
+    // Commits that follow too fast for the budget to refill call nobody. The first commit with a
+    // call left makes up for them.
+    for version in 6.. {
+        registry
+            .parked(version, false, &mut budget, |member, budget| {
+                called.extend(budget.take_call().then_some(member.slot));
+            })
+            .unwrap();
+        if !called.is_empty() {
+            break;
+        }
+    }
+    assert_eq!(called, [0]);
+    remove(&registry);
+}
