@@ -9,15 +9,15 @@ use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
+use cli::service::{self, Service};
+use cli::{CliError, Shutdown, start_error};
 use common::{Error, UntypedPublisher};
 use nix::sys::prctl::set_pdeathsig;
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{Id, WaitPidFlag, waitid};
 use nix::unistd::{Pid, getppid};
-use subscriber::service::{self, Service};
-use subscriber::shell::{CliError, Shutdown, start_error};
 
-use crate::args;
+use crate::serve::args::interval;
 use crate::serve::publish;
 use crate::source::{CapacityPolicy, Processes, SourceError};
 
@@ -26,11 +26,42 @@ const PATIENCE: Duration = Duration::from_secs(1);
 /// Interval at which the subscriber's exit is polled during [`PATIENCE`].
 const LOOK: Duration = Duration::from_millis(10);
 
-/// `publisher demo`.
+/// The arguments of `demo`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// End after N seconds; otherwise at Ctrl-C
+    #[arg(long, value_name = "N", value_parser = seconds)]
+    seconds: Option<f64>,
+
+    /// Interval at which the processes are read
+    #[arg(long, value_name = "DURATION", default_value = "100ms", value_parser = interval)]
+    every: Duration,
+
+    /// Name of the table [default: demo-PID]
+    #[arg(long)]
+    name: Option<String>,
+}
+
+/// The arguments of the subscriber process.
+#[derive(Debug, clap::Args)]
+pub struct ChildArgs {
+    /// Name of the table.
+    name: String,
+
+    /// End after this number of seconds.
+    #[arg(long, value_parser = seconds)]
+    seconds: Option<f64>,
+
+    /// Process id of the publisher. The subscriber ends with it.
+    #[arg(long)]
+    parent: i32,
+}
+
+/// Runs `demo`.
 ///
 /// # Errors
 /// Returns the error of either process, with its exit code.
-pub fn run(args: args::Demo) -> Result<(), CliError> {
+pub fn run(args: Args) -> Result<(), CliError> {
     let name = args
         .name
         .unwrap_or_else(|| format!("demo-{}", std::process::id()));
@@ -65,7 +96,7 @@ pub fn run(args: args::Demo) -> Result<(), CliError> {
 ///
 /// # Errors
 /// Returns the error of [`run_demo`](subscriber::demo::run_demo), with its exit code.
-pub fn run_child(args: &args::Child) -> Result<(), CliError> {
+pub fn run_child(args: &ChildArgs) -> Result<(), CliError> {
     let stop = Shutdown::install()?;
     set_pdeathsig(Signal::SIGTERM)
         .map_err(|errno| CliError::new(1, format!("cannot watch the parent process: {errno}")))?;
@@ -85,7 +116,7 @@ pub fn run_child(args: &args::Child) -> Result<(), CliError> {
 /// Removes the table of a parent that was killed, because no other process knows its name. The
 /// parent-death signal is sent when the thread that started this process dies, which may be before
 /// the rest of the parent.
-fn clean_up(args: &args::Child) {
+fn clean_up(args: &ChildArgs) {
     let patience = Instant::now() + PATIENCE;
     while Instant::now() < patience {
         let is_done = if getppid().as_raw() == args.parent {
@@ -205,5 +236,25 @@ fn own_program() -> OsString {
     match std::env::current_exe() {
         Ok(path) if path.is_file() => path.into(),
         _ => "/proc/self/exe".into(),
+    }
+}
+
+fn seconds(text: &str) -> Result<f64, String> {
+    let seconds = text.parse().ok();
+    seconds
+        .filter(|seconds| Duration::try_from_secs_f64(*seconds).is_ok())
+        .ok_or_else(|| "write a number of seconds, such as 10 or 0.5".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn seconds_must_be_finite_and_positive() {
+        for text in ["", "-1", "NaN", "inf", "1e300", "soon"] {
+            assert!(seconds(text).is_err(), "{text}");
+        }
+        assert_eq!(seconds("0.5"), Ok(0.5));
     }
 }

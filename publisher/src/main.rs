@@ -3,5 +3,5 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    subscriber::shell::finish(publisher::run(std::env::args_os()))
+    cli::finish(publisher::run(std::env::args_os()))
 }

@@ -2,21 +2,41 @@
 
 use std::collections::BTreeMap;
 
+use clap_complete::ArgValueCompleter;
+use cli::{CliError, complete, status};
 use common::{Error, Swept};
-use subscriber::shell::{CliError, tell};
 
-use crate::args::Remove;
+/// Printed after the help of `rm`.
+pub const HELP: &str = "\
+The table of a dead publisher keeps its data, so it is removed only by name. `--orphans` removes the orphans that \
+`subscriber ls` lists, and the slots and queues of dead subscribers of every table; it removes nothing that a live process holds.";
+
+/// The arguments of `rm`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Names of the tables
+    #[arg(value_name = "NAME", add = ArgValueCompleter::new(complete::abandoned_tables), required_unless_present = "orphans")]
+    pub names: Vec<String>,
+
+    /// Remove all orphans that belong to no table, and free the slots of dead subscribers
+    #[arg(long)]
+    pub orphans: bool,
+
+    /// Remove tables of this user, which only root may do for another user
+    #[arg(long, value_name = "USER|UID", value_parser = cli::user, add = ArgValueCompleter::new(complete::owners))]
+    pub owner: Option<u32>,
+}
 
 /// Runs `publisher rm`: removes each of the named tables, then, if requested, the orphans. A
 /// failure for one table does not stop the others.
 ///
 /// # Errors
 /// The exit code of the first object that could not be removed; the messages are printed already.
-pub fn run(args: &Remove) -> Result<(), CliError> {
+pub fn run(args: &Args) -> Result<(), CliError> {
     let mut first = None;
     let mut failed = |error: common::Error| {
         let failure = explained(error);
-        tell(format_args!("error: {failure}"));
+        status(format_args!("error: {failure}"));
         first.get_or_insert(failure.code());
     };
     for name in &args.names {
@@ -25,7 +45,7 @@ pub fn run(args: &Remove) -> Result<(), CliError> {
             None => common::remove(name),
         };
         match removed {
-            Ok(objects) => tell(format_args!("removed {}", objects.join(" "))),
+            Ok(objects) => status(format_args!("removed {}", objects.join(" "))),
             Err(error) => failed(error),
         }
     }
@@ -43,7 +63,7 @@ fn explained(error: common::Error) -> CliError {
         Error::Corrupt { object, reason } => CliError::new(
             1,
             format!(
-                "{object} is no object of Tablecast ({reason}): remove /dev/shm{object} by hand"
+                "cannot remove {object}: it was not made by Tablecast ({reason}); remove /dev/shm{object} by hand"
             ),
         ),
         Error::WrongOwner { object, found, .. } => CliError::new(
@@ -65,19 +85,19 @@ fn explained(error: common::Error) -> CliError {
 /// Prints the removed objects, and those that may remain where this user has no permission to look.
 fn told(swept: &Swept) {
     for object in &swept.removed {
-        tell(format_args!("removed {object}"));
+        status(format_args!("removed {object}"));
     }
     match swept.slots {
-        0 if swept.removed.is_empty() && swept.kept.is_empty() => tell("nothing is left behind"),
+        0 if swept.removed.is_empty() && swept.kept.is_empty() => status("nothing is left behind"),
         0 => {}
-        slots => tell(format_args!("freed slots of dead subscribers: {slots}")),
+        slots => status(format_args!("freed slots of dead subscribers: {slots}")),
     }
     let mut by_owner = BTreeMap::<u32, usize>::new();
     for left in &swept.unseen {
         *by_owner.entry(left.owner).or_default() += 1;
     }
     for (owner, count) in by_owner {
-        tell(format_args!(
+        status(format_args!(
             "may be left behind, and may not be looked at: {count} of user {owner}; run as that user, or as root"
         ));
     }

@@ -2,19 +2,19 @@
 
 use std::time::Instant;
 
+use cli::service::Service;
+use cli::{CliError, Shutdown, status};
 use common::publisher::MAINTENANCE_INTERVAL;
 use common::schema::Field;
 use common::{Error, PublisherState, Schema, UntypedPublisher};
-use subscriber::service::Service;
-use subscriber::shell::{CliError, Shutdown};
 
-use crate::args::{From, Serve};
 use crate::source::{
     Follow, Neighbors, Processes, Progress, Routes, Source, SourceError, Stdin, file,
 };
+use args::{Args, From};
 use metrics::Metered;
-use subscriber::shell::tell;
 
+pub mod args;
 mod input;
 mod metrics;
 mod prompt;
@@ -23,7 +23,7 @@ mod prompt;
 ///
 /// # Errors
 /// Returns the error that ended the publisher, with its exit code.
-pub fn run(args: &Serve) -> Result<(), CliError> {
+pub fn run(args: &Args) -> Result<(), CliError> {
     input::check(args)?;
     refuse_early(&args.name)?;
     // Before `Shutdown` is installed, which would treat SIGHUP as a request to stop.
@@ -31,7 +31,7 @@ pub fn run(args: &Serve) -> Result<(), CliError> {
     let hangups = hangups.transpose()?;
     let stop = Shutdown::install()?;
     // Before the table is opened, so that an address in use fails without creating a table.
-    let metrics = subscriber::metrics::bind(args.metrics.as_ref())?;
+    let metrics = cli::metrics::bind(args.metrics.as_ref())?;
     let mut service = Service::of_environment();
     service.begin("reading the initial rows");
     let Some((schema, mut source)) = source(args, hangups, &stop)? else {
@@ -115,7 +115,7 @@ type Described = (Schema, Box<dyn Source>);
 /// Opens the source that the arguments name. Returns `None` if the program was stopped while the
 /// file was read for the first time.
 fn source(
-    args: &Serve,
+    args: &Args,
     hangups: Option<file::sighup::Hangups>,
     stop: &Shutdown,
 ) -> Result<Option<Described>, CliError> {
@@ -181,7 +181,7 @@ pub fn publish(
             return Ok(());
         }
         if has_ended && !std::mem::replace(&mut told_end, true) {
-            tell(format_args!(
+            status(format_args!(
                 "the input has ended: {} stays up with its last rows until Ctrl-C or SIGTERM; use --exit-at-eof to end \
                  with the input",
                 publisher.name()
@@ -243,12 +243,12 @@ fn greet(publisher: &UntypedPublisher, schema: &Schema) {
     let (version, rows) = (publisher.version(), publisher.len());
     if publisher.epoch() > 1 {
         let epoch = publisher.epoch();
-        tell(format_args!(
+        status(format_args!(
             "took over {name} from an earlier publisher: epoch {epoch}, rows: {rows}"
         ));
     }
     let key: Vec<&str> = schema.key_fields().map(Field::name).collect();
-    tell(format_args!(
+    status(format_args!(
         "publishing {name} at version {version}: {schema}, key {}, at most {} rows; watch it with: subscriber watch {name}",
         key.join(","),
         publisher.capacity(),
@@ -275,7 +275,7 @@ fn take_leave(
         publisher.close()?;
         "is closed and removed"
     };
-    tell(format_args!(
+    status(format_args!(
         "{name} {end}: last version {version}, commits: {commits}, rows: {rows}{summary}"
     ));
     Ok(())

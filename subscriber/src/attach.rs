@@ -1,13 +1,33 @@
 //! Attaches to a table, or waits until it is published.
 
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use common::{Error, SubscriberBuilder, UntypedSubscriber};
+use clap_complete::ArgValueCompleter;
+use cli::complete;
+use common::{Error, SubscriberBuilder, UntypedSubscriber, WakeKind};
 
-use crate::args;
 use crate::output;
-use crate::shell::suggest::meant_table;
-use crate::shell::{CliError, Shutdown, tell};
+use cli::suggest_table;
+use cli::{CliError, Shutdown, status};
+
+/// Heading of `--help` for [`Waking`].
+const WAKING: &str = "Wake-ups";
+
+/// How the publisher wakes this subscriber.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub struct Waking {
+    /// Wake kind: auto, mq, futex, unix, signal[:USR2|:RTMIN+3], fifo, spin, spin:50us[+KIND]
+    ///
+    /// auto is a message queue, or the futex if there is none available. fifo is a named pipe that scripts can read, too: one
+    /// line for each wake-up, with the version. spin occupies a processor. docs/wake-kinds.md compares them.
+    #[arg(help_heading = WAKING, long, value_name = "KIND", default_value_t, add = ArgValueCompleter::new(complete::wake_kinds))]
+    pub wake: WakeKind,
+
+    /// Where to create the pipe of --wake fifo (a path, or a directory) or the socket of --wake unix (a directory)
+    #[arg(help_heading = WAKING, long, value_name = "PATH")]
+    pub wake_at: Option<PathBuf>,
+}
 
 /// Interval between attempts to open a table that is not published yet.
 const LOOK_INTERVAL: Duration = Duration::from_millis(20);
@@ -24,7 +44,7 @@ pub fn builder(name: &str, owner: Option<u32>) -> SubscriberBuilder<()> {
 }
 
 /// Sets the wake kind and its target.
-pub fn woken(builder: SubscriberBuilder<()>, waking: &args::Waking) -> SubscriberBuilder<()> {
+pub fn woken(builder: SubscriberBuilder<()>, waking: &Waking) -> SubscriberBuilder<()> {
     let builder = builder.wake(waking.wake);
     match &waking.wake_at {
         Some(path) => builder.wake_at(path),
@@ -69,8 +89,8 @@ pub fn attach_when_published(
                 }
                 if !std::mem::replace(&mut told, true) {
                     let meant =
-                        meant_table(&table).map_or(String::new(), |meant| format!("; {meant}"));
-                    tell(format_args!(
+                        suggest_table(&table).map_or(String::new(), |meant| format!("; {meant}"));
+                    status(format_args!(
                         "waiting for a publisher of table {table:?}{meant}"
                     ));
                 }

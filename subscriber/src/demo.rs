@@ -11,8 +11,8 @@ use common::{Cause, Error, PublisherState, UntypedSubscriber};
 
 use crate::attach::{attach_when_published, builder};
 use crate::output::{self, Output};
-use crate::shell::{CliError, Shutdown};
 use crate::top::{Ends, Followed, Pulse, Session, Wanted, is_dumb};
+use cli::{CliError, Shutdown};
 
 mod log;
 

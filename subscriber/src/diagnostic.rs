@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use crate::format::cells::{visible, width};
-use crate::shell::CliError;
+use cli::CliError;
 
 /// Returns an error for wrong arguments: `message`, then `text` with the bytes of `at` underlined.
 /// An empty range is shown one letter wide.

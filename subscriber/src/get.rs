@@ -1,22 +1,40 @@
 //! `get`: prints the table, or some of its rows, once.
 
+use std::time::Duration;
+
+use clap::value_parser;
 use common::PublisherState;
 
-use crate::args::Get;
 use crate::attach::{self, attach, attach_when_published};
 use crate::format::Format;
 use crate::output::Output;
-use crate::shell::{CliError, Shutdown, tell};
-use crate::view::Request;
+use crate::view::{Request, TableArgs};
+use cli::{CliError, Shutdown, duration, status};
+
+/// The arguments of `get`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Table, rows and format
+    #[command(flatten)]
+    pub table: TableArgs,
+
+    /// Print at most N rows, the first ones
+    #[arg(short = 'n', long, value_name = "N", value_parser = value_parser!(u64))]
+    pub limit: Option<u64>,
+
+    /// Wait up to this time for the table: 300ms, 2s
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    pub timeout: Option<Duration>,
+}
 
 /// Prints the selected rows.
 ///
 /// # Errors
 /// The table does not exist; a KEY has no row, or its row does not match; wrong arguments.
-pub fn run(args: &Get, stop: &Shutdown, output: Output) -> Result<(), CliError> {
+pub fn run(args: &Args, stop: &Shutdown, output: Output) -> Result<(), CliError> {
     let asked = &args.table;
     let request = Request::read(asked)?;
-    let builder = attach::builder(&asked.name, asked.asked.owner);
+    let builder = attach::builder(&asked.name, asked.selection.owner);
     let table = match args.timeout {
         None => attach(&builder)?,
         Some(_) => match attach_when_published(&builder, args.timeout, stop)? {
@@ -43,7 +61,7 @@ pub fn run(args: &Get, stop: &Shutdown, output: Output) -> Result<(), CliError> 
     }
     printed?;
     if rows.is_empty() && is_read_by_people {
-        tell(match request.has_conditions() {
+        status(match request.has_conditions() {
             true => "no rows for which --where holds",
             false => "no rows",
         });
@@ -72,7 +90,7 @@ fn keys(keys: &[String]) -> String {
 }
 
 fn warn(name: &str, what: &str) {
-    tell(format_args!(
+    status(format_args!(
         "warning: the publisher of table {name:?} {what}, this is what it left"
     ));
 }

@@ -4,12 +4,12 @@
 use std::io::{self, Write};
 
 use anstyle::Style;
+use clap_complete::ArgValueCompleter;
 use common::inspect::leftovers;
 use common::{Error, Field, Schema, TableInfo, inspect};
 use nix::unistd::{Gid, Group, Uid, User};
 use serde::Serialize;
 
-use crate::args;
 use crate::format::Format;
 use crate::format::cells::{self, milliseconds};
 use crate::format::columns::{Column, write_table};
@@ -19,9 +19,25 @@ use crate::format::palette::Palette;
 use crate::format::width::Width;
 use crate::list::{self, publisher};
 use crate::output::Output;
-use crate::shell::{CliError, tell};
+use cli::{CliError, complete, status};
 
 mod members;
+
+/// The arguments of `info`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The table's name
+    #[arg(add = ArgValueCompleter::new(complete::tables))]
+    name: String,
+
+    /// Inspect a table of this user, by name or number, instead of your own and root's
+    #[arg(long, value_name = "USER|UID", value_parser = cli::user, add = ArgValueCompleter::new(complete::owners))]
+    owner: Option<u32>,
+
+    /// Output format: one JSON object on many lines (json) or on one (jsonl), or its members as csv with name and value
+    #[arg(long, value_enum, default_value_t = Format::Table)]
+    format: Format,
+}
 
 /// A table. Unknown values are left out.
 #[derive(Serialize)]
@@ -73,7 +89,7 @@ struct Subscriber {
 ///
 /// # Errors
 /// The same as for [`inspect`]. If the table does not exist, the message names its orphans.
-pub fn run(args: &args::Info, output: Output) -> Result<(), CliError> {
+pub fn run(args: &Args, output: Output) -> Result<(), CliError> {
     let table = match inspect(&args.name, args.owner) {
         Err(Error::NotFound { table }) => return Err(not_found(&table)),
         other => other?,
@@ -93,7 +109,7 @@ pub fn run(args: &args::Info, output: Output) -> Result<(), CliError> {
             let cut = report.write(&mut out, palette, columns)?;
             out.flush()?;
             let note = columns.and_then(|columns| cut.note(columns, "--format json"));
-            note.into_iter().for_each(tell);
+            note.into_iter().for_each(status);
         }
     }
     if matches!(args.format, Format::Json | Format::Jsonl) {

@@ -3,17 +3,33 @@
 
 use std::time::{Duration, Instant};
 
+use clap_complete::ArgValueCompleter;
 use common::inspect::{Leftover, leftovers, queue_directory};
 use common::{Error, PublisherState, TableInfo, inspect, tables};
 use nix::unistd::geteuid;
 use serde::Serialize;
 
-use crate::args::List;
+use crate::format::Format;
 use crate::output::{self, Output};
-use crate::publisher_status::word;
-use crate::shell::{CliError, Shutdown};
+use cli::{CliError, Shutdown, complete, duration};
 
 mod print;
+
+/// The arguments of `ls`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// List the tables of this user, by name or number, instead of your own and root's
+    #[arg(long, value_name = "USER|UID", value_parser = cli::user, add = ArgValueCompleter::new(complete::owners))]
+    owner: Option<u32>,
+
+    /// Output format
+    #[arg(long, value_enum, default_value_t = Format::Table)]
+    format: Format,
+
+    /// Time over which commits are counted, for their rate
+    #[arg(long, value_name = "TIME", value_parser = duration, default_value = "200ms")]
+    sample: Duration,
+}
 
 /// An entry of `ls`: a table, which has a name, or an orphan, which is an object.
 #[derive(Serialize)]
@@ -65,7 +81,7 @@ struct Left {
 ///
 /// # Errors
 /// The error of a system call that failed. Problems of single tables are printed.
-pub fn run(args: &List, stop: &Shutdown, output: Output) -> Result<(), CliError> {
+pub fn run(args: &Args, stop: &Shutdown, output: Output) -> Result<(), CliError> {
     let first: Vec<_> = tables()?
         .into_iter()
         .map(|name| {
@@ -196,7 +212,7 @@ pub fn input_ended_ago(table: &TableInfo) -> Option<Duration> {
 pub fn publisher(table: &TableInfo) -> (&'static str, Option<u32>) {
     match table.publisher {
         PublisherState::Alive { pid, .. } if table.is_silent() => ("silent", Some(pid)),
-        PublisherState::Alive { pid, .. } => (word(table.publisher), Some(pid)),
-        state => (word(state), None),
+        PublisherState::Alive { pid, .. } => (table.publisher.as_str(), Some(pid)),
+        state => (state.as_str(), None),
     }
 }

@@ -3,5 +3,5 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    subscriber::shell::finish(subscriber::run(std::env::args_os()))
+    cli::finish(subscriber::run(std::env::args_os()))
 }

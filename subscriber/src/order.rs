@@ -7,8 +7,8 @@
 use common::{Field, Kind, RowRef, Schema};
 
 use crate::diagnostic::wrong;
-use crate::shell::CliError;
 use crate::view::{no_such_field, parts};
+use cli::CliError;
 
 /// Fields to sort by.
 #[derive(Debug, Default)]

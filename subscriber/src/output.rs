@@ -11,7 +11,8 @@ use std::time::{Duration, Instant};
 
 use nix::poll::PollFlags;
 
-use crate::shell::{CliError, Shutdown, colour};
+use anstream::{AutoStream, ColorChoice};
+use cli::{CliError, Shutdown};
 
 /// PIPE_BUF on Linux: a writable pipe accepts this many bytes at once.
 pub const PIPE_BYTES: usize = 4096;
@@ -56,7 +57,7 @@ impl Output {
     /// Returns true if output should be coloured, by the user's settings or because stdout is a
     /// terminal.
     pub fn is_coloured(&self) -> bool {
-        colour::is_wanted(&self.file)
+        AutoStream::choice(&self.file) != ColorChoice::Never
     }
 
     /// Wraps stdout in a buffer.

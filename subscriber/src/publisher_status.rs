@@ -3,16 +3,7 @@
 use common::publisher::SILENT_AFTER;
 use common::{PublisherState, UntypedSubscriber};
 
-use crate::shell::tell;
-
-/// Returns the word for a state.
-pub fn word(state: PublisherState) -> &'static str {
-    match state {
-        PublisherState::Alive { .. } => "alive",
-        PublisherState::Gone { .. } => "gone",
-        PublisherState::Closed { .. } => "closed",
-    }
-}
+use cli::status;
 
 /// Returns true if the table's publisher, which is in `state`, is alive and its last heartbeat is
 /// known to be too old.
@@ -59,7 +50,7 @@ impl News {
     fn tell_input(&mut self, table: &UntypedSubscriber) {
         let ended = table.has_input_ended() && self.told.is_alive();
         if ended && !self.told_input_ended {
-            tell(format_args!(
+            status(format_args!(
                 "the input of the publisher of table {:?} has ended; its rows stay as they are",
                 table.name()
             ));
@@ -76,7 +67,7 @@ impl News {
             return;
         }
         let name = table.name();
-        tell(match (is_silent, self.told) {
+        status(match (is_silent, self.told) {
             (true, _) => format!(
                 "the publisher of table {name:?} is silent: it is stopped or hangs, or commits nothing and never calls maintain()"
             ),
@@ -90,7 +81,7 @@ impl News {
 
     fn tell_state(&self, table: &UntypedSubscriber) {
         let name = table.name();
-        tell(match self.told {
+        status(match self.told {
             PublisherState::Alive { pid, .. } => {
                 format!("table {name:?} is published by process {pid} now")
             }

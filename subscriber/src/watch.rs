@@ -3,22 +3,24 @@
 //!
 //! The changes go to a `sink`: stdout, or a `command` that is run for them.
 
+use std::ffi::OsString;
 use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use common::{Cause, Error, UntypedSubscriber};
 
-use crate::args;
-use crate::attach::{self, attach_when_published};
+use crate::attach::{self, Waking, attach_when_published};
 use crate::commits::Commits;
 use crate::format::Format;
 use crate::metrics::Following;
 use crate::output::{self, Output};
 use crate::publisher_status::News;
-use crate::service::{Service, Stage};
-use crate::shell::{CliError, Shutdown, tell};
-use crate::view::{Request, View};
+use crate::view::{Request, TableArgs, View};
+use clap::value_parser;
+use cli::metrics::Address;
+use cli::service::{Service, Stage};
+use cli::{CliError, Shutdown, duration, status};
 use command::Runner;
 use sink::Outlet;
 
@@ -26,11 +28,47 @@ mod command;
 mod group;
 mod sink;
 
+/// The arguments of `watch`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Table, rows and format
+    #[command(flatten)]
+    pub table: TableArgs,
+
+    /// End after the table as it is at the start
+    #[arg(long, conflicts_with = "count")]
+    pub once: bool,
+
+    /// End after N changes, not counting the table at the start
+    #[arg(long, value_name = "N", value_parser = value_parser!(u64).range(1..))]
+    pub count: Option<u64>,
+
+    /// Run COMMAND only for changes, and not for the table at the start
+    #[arg(long, requires = "command", conflicts_with = "once")]
+    pub postpone: bool,
+
+    /// Fail if the table does not exist within this time, or if --count is not reached: 300ms, 2s
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    pub timeout: Option<Duration>,
+
+    /// Run this at each change, with the changes as jsonl on its stdin
+    #[arg(last = true, value_name = "COMMAND", conflicts_with = "format")]
+    pub command: Vec<OsString>,
+
+    /// Wake-ups
+    #[command(flatten)]
+    pub waking: Waking,
+
+    /// Serve metrics for Prometheus at http://ADDR/metrics: `127.0.0.1:9464`, `[::1]:0` (any free port, reported on stderr), `unix:PATH`
+    #[arg(long, value_name = "ADDR")]
+    pub metrics: Option<Address>,
+}
+
 /// Prints the table and its changes, or runs a command for them.
 ///
 /// # Errors
 /// Wrong arguments; a table that does not appear, or changes that do not arrive, in time.
-pub fn run(args: &args::Watch, stop: &Shutdown, output: Output) -> Result<(), CliError> {
+pub fn run(args: &Args, stop: &Shutdown, output: Output) -> Result<(), CliError> {
     let asked = &args.table;
     if asked.format == Format::Json && !args.once && args.count.is_none() {
         return Err(CliError::new(
@@ -48,7 +86,7 @@ pub fn run(args: &args::Watch, stop: &Shutdown, output: Output) -> Result<(), Cl
         [] => Outlet::Print(asked.format.printer(output)),
         command => Outlet::Run(Runner::new(command, stop, deadline), !args.postpone),
     };
-    let builder = attach::builder(&asked.name, asked.asked.owner);
+    let builder = attach::builder(&asked.name, asked.selection.owner);
     let builder = attach::woken(builder, &args.waking);
     let mut service = Service::of_environment();
     service.begin(&format!("waiting for table {}", asked.name));
@@ -204,7 +242,7 @@ impl Watch<'_> {
         let before = std::mem::replace(&mut self.view, view);
         if before.schema() != schema {
             let key: Vec<&str> = schema.key_fields().map(common::Field::name).collect();
-            tell(format_args!(
+            status(format_args!(
                 "table {name:?} has another schema now: {schema} with the key {}",
                 key.join(",")
             ));

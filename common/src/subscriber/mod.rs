@@ -93,6 +93,15 @@ impl PublisherState {
     pub fn is_alive(&self) -> bool {
         matches!(self, Self::Alive { .. })
     }
+
+    /// Returns the state as a word: `alive`, `gone` or `closed`.
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Self::Alive { .. } => "alive",
+            Self::Gone { .. } => "gone",
+            Self::Closed { .. } => "closed",
+        }
+    }
 }
 
 /// A copy of a table of `R` that follows its publisher.

@@ -2,17 +2,17 @@
 
 use std::path::Path;
 
+use cli::CliError;
 use common::Schema;
-use subscriber::shell::CliError;
 
-use crate::args::{From, Serve};
+use super::args::{Args, From};
 use crate::source::file::settings::{Dialect, Format, FormatName, OnDuplicate, Quote, Settings};
 
 /// Checks that all given arguments apply to the source and that the required ones are present.
 ///
 /// # Errors
 /// Returns a [`CliError`] that names an argument that does not apply or is missing.
-pub fn check(args: &Serve) -> Result<(), CliError> {
+pub fn check(args: &Args) -> Result<(), CliError> {
     let refused = |reason: String| Err(CliError::new(2, reason));
     let Some(name) = format_name(args) else {
         if matches!(args.from, From::Processes | From::Routes | From::Neighbors) {
@@ -54,7 +54,7 @@ pub fn check(args: &Serve) -> Result<(), CliError> {
 }
 
 /// Returns the given options that concern fields and formats.
-fn given(args: &Serve) -> Vec<&'static str> {
+fn given(args: &Args) -> Vec<&'static str> {
     let mut given = of_csv(args);
     given.extend(args.fields.as_ref().map(|_| "--fields"));
     given.extend(args.key.as_ref().map(|_| "--key"));
@@ -62,7 +62,7 @@ fn given(args: &Serve) -> Vec<&'static str> {
     given
 }
 
-fn of_csv(args: &Serve) -> Vec<&'static str> {
+fn of_csv(args: &Args) -> Vec<&'static str> {
     let options = [
         ("--delimiter", args.delimiter.is_some()),
         ("--comment", args.comment.is_some()),
@@ -74,7 +74,7 @@ fn of_csv(args: &Serve) -> Vec<&'static str> {
     given.map(|(option, _)| option).collect()
 }
 
-fn format_name(args: &Serve) -> Option<FormatName> {
+fn format_name(args: &Args) -> Option<FormatName> {
     match &args.from {
         From::Processes | From::Routes | From::Neighbors => None,
         From::Stdin => Some(args.format.unwrap_or(FormatName::Jsonl)),
@@ -86,7 +86,7 @@ fn format_name(args: &Serve) -> Option<FormatName> {
 ///
 /// # Errors
 /// Returns a [`CliError`] if the comment character is also the delimiter.
-pub fn format(args: &Serve) -> Result<Format, CliError> {
+pub fn format(args: &Args) -> Result<Format, CliError> {
     let separator = match format_name(args) {
         Some(FormatName::Csv) => b',',
         Some(FormatName::Tsv) => b'\t',
@@ -115,7 +115,7 @@ pub fn format(args: &Serve) -> Result<Format, CliError> {
 ///
 /// # Errors
 /// Returns the errors of [`format`] and [`declared`].
-pub fn settings(args: &Serve) -> Result<Settings, CliError> {
+pub fn settings(args: &Args) -> Result<Settings, CliError> {
     let names = |key: &String| key.split(',').map(|name| name.trim().to_owned()).collect();
     Ok(Settings {
         format: format(args)?,
@@ -129,7 +129,7 @@ pub fn settings(args: &Serve) -> Result<Settings, CliError> {
 ///
 /// # Errors
 /// Returns a [`CliError`] if `--fields` is missing or the two do not describe a valid schema.
-pub fn declared(args: &Serve) -> Result<Schema, CliError> {
+pub fn declared(args: &Args) -> Result<Schema, CliError> {
     let Some(fields) = &args.fields else {
         let reason = "--from - needs --fields, such as --fields 'id:u64,name:text(32),price:f64'";
         return Err(CliError::new(2, reason));

@@ -8,13 +8,13 @@
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use cli::CliError;
+use cli::metrics::encode::{Families, Page};
+use cli::metrics::{Bound, Server};
 use common::inspect::Listener;
 use common::publisher::Statistics;
 use common::{TableInfo, UntypedPublisher, inspect};
 use prometheus_client::registry::Unit;
-use subscriber::metrics::encode::{Families, Page};
-use subscriber::metrics::{Bound, Server};
-use subscriber::shell::CliError;
 
 use crate::source::Progress;
 

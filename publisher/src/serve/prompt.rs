@@ -4,8 +4,8 @@ use std::io;
 use std::io::IsTerminal;
 use std::sync::Arc;
 
+use cli::{CliError, status};
 use common::{Kind, RowBuf, Schema};
-use subscriber::shell::{CliError, tell};
 
 use crate::source::file::settings::Format;
 
@@ -19,7 +19,7 @@ pub fn prompt(schema: &Schema, format: Format, ends_at_eof: bool) -> Result<(), 
             true => "Ctrl-D ends it",
             false => "Ctrl-D ends the input, and Ctrl-C the table",
         };
-        tell(format_args!(
+        status(format_args!(
             "reading from this terminal: {}; {end}",
             awaited(schema, format)?
         ));

@@ -7,9 +7,9 @@
 use std::os::fd::BorrowedFd;
 use std::time::Instant;
 
+use cli::CliError;
+use cli::service::Stage;
 use common::{Error, UntypedPublisher};
-use subscriber::service::Stage;
-use subscriber::shell::CliError;
 
 pub mod csv_decoder;
 pub mod csv_lines;

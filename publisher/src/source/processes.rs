@@ -7,15 +7,15 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytemuck::{Pod, Zeroable, bytes_of};
+use cli::CliError;
+use cli::service::Stage;
 use common::{Error, Row, Schema, Text, Timestamp, UntypedPublisher};
 use nix::time::{ClockId, clock_gettime};
 use procfs::ProcResult;
 use procfs::process::{Stat, all_processes};
-use subscriber::service::Stage;
-use subscriber::shell::CliError;
 
 use super::{CapacityPolicy, Progress, Snapshot, Source, SourceError};
-use subscriber::shell::tell;
+use cli::status;
 
 const NANOS_A_SECOND: u128 = 1_000_000_000;
 
@@ -182,7 +182,7 @@ impl Source for Processes {
             let trouble = self.update(publisher)?;
             let was_in_trouble = std::mem::replace(&mut self.in_trouble, trouble.is_some());
             if let Some(trouble) = trouble.filter(|_| !was_in_trouble) {
-                tell(format_args!("processes: {trouble}"));
+                status(format_args!("processes: {trouble}"));
             }
         }
         Ok(Progress::Waiting)

@@ -10,12 +10,12 @@
 
 use std::time::{Duration, Instant};
 
+use cli::CliError;
 use common::{Error, UntypedPublisher};
-use subscriber::shell::CliError;
 
 use super::SourceError;
 use super::json_lines::{Instruction, Operation};
-use subscriber::shell::tell;
+use cli::status;
 
 /// Maximum number of lines in a batch.
 const MAX_BATCH: usize = 1000;
@@ -311,7 +311,7 @@ impl Staging {
             self.report_silent();
         }
         if self.reports.count(line, code) {
-            tell(report);
+            status(report);
         }
         Ok(())
     }
@@ -319,7 +319,7 @@ impl Staging {
     /// Reports the number of refused lines that had no separate report.
     fn report_silent(&mut self) {
         if let Some(sentence) = self.reports.next() {
-            tell(format_args!("{}: {sentence}", self.input));
+            status(format_args!("{}: {sentence}", self.input));
         }
     }
 
@@ -327,7 +327,7 @@ impl Staging {
         self.dropped += 1;
         let input = self.input;
         if self.reports.silent == 0 {
-            tell(format_args!(
+            status(format_args!(
                 "{input}: lines {begin} to {end}: the transaction is dropped, and none of it is applied"
             ));
         }

@@ -4,9 +4,9 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 
+use cli::CliError;
+use cli::service::Stage;
 use common::{Schema, UntypedPublisher};
-use subscriber::service::Stage;
-use subscriber::shell::CliError;
 
 use super::csv_lines::{CsvLines, Said};
 use super::file::settings::Format;

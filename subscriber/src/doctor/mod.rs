@@ -18,8 +18,8 @@ use clap::ValueEnum;
 
 use crate::format::palette::Palette;
 use crate::output::Output;
-use crate::shell::CliError;
 use check::{Report, State};
+use cli::CliError;
 
 mod check;
 mod clock;
@@ -36,6 +36,7 @@ mod tables;
 #[derive(Debug, clap::Args)]
 pub struct Doctor {
     /// Table that this user must be able to read
+    #[arg(add = clap_complete::ArgValueCompleter::new(cli::complete::tables))]
     pub name: Option<String>,
 
     /// Output format: one line per check, or one array

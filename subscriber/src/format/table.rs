@@ -15,8 +15,8 @@ use super::line::Line;
 use super::palette::Palette;
 use super::width::Width;
 use super::{Printer, Told};
-use crate::shell::tell;
 use crate::view::{Projection, Shown};
+use cli::status;
 
 /// Maximum width that a key is padded to, so that a long key does not shift the other lines.
 const MAX_KEY_WIDTH: usize = 40;
@@ -107,7 +107,7 @@ impl<W: Write> Printer for Table<W> {
             cells: shortened,
         };
         let note = width.and_then(|width| cut.note(width, "--fields, or --format csv"));
-        note.into_iter().for_each(tell);
+        note.into_iter().for_each(status);
         Ok(())
     }
 
@@ -142,7 +142,7 @@ impl<W: Write> Printer for Table<W> {
         if let (true, Some(columns)) = (is_cut && !self.told_cut, columns) {
             self.told_cut = true;
             self.out.flush()?;
-            tell(shorten_note(columns));
+            status(shorten_note(columns));
         }
         Ok(())
     }

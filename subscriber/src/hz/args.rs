@@ -5,9 +5,11 @@ use std::time::Duration;
 
 use clap::ValueEnum;
 
-use crate::args::{Waking, user};
-use crate::metrics::Address;
-use crate::shell::duration;
+use clap_complete::ArgValueCompleter;
+
+use crate::attach::Waking;
+use cli::metrics::Address;
+use cli::{complete, duration};
 
 /// Maximum number of intervals in a report. Each keeps histograms of half a megabyte.
 const MAX_WINDOW: usize = 60;
@@ -21,6 +23,7 @@ const MAX_EVERY: Duration = Duration::from_secs(24 * 60 * 60);
 #[command(after_help = HELP)]
 pub struct Hz {
     /// The table's name
+    #[arg(add = ArgValueCompleter::new(complete::tables))]
     pub name: String,
 
     /// Time between two reports
@@ -54,7 +57,7 @@ pub struct Hz {
     pub timeout: Option<Duration>,
 
     /// Measure a table of this user, by name or number, instead of your own and root's
-    #[arg(long, value_name = "USER|UID", value_parser = user)]
+    #[arg(long, value_name = "USER|UID", value_parser = cli::user, add = ArgValueCompleter::new(complete::owners))]
     pub owner: Option<u32>,
 
     /// Wake-up options

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::latency::Delays;
-use crate::metrics::Buckets;
+use cli::metrics::Buckets;
 
 /// Result of one refresh.
 #[derive(Clone, Copy, Debug)]

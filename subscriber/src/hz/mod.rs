@@ -20,8 +20,8 @@ use crate::attach::{self, attach_when_published};
 use crate::commits::Commits;
 use crate::metrics::Following;
 use crate::output::{self, Output};
-use crate::publisher_status::{News, word};
-use crate::shell::{CliError, Shutdown};
+use crate::publisher_status::News;
+use cli::{CliError, Shutdown};
 
 mod args;
 mod measure;
@@ -192,7 +192,7 @@ impl Rates<'_> {
     }
 
     fn report(&self, what: What, intervals: u64, measure: &Measure) -> Report {
-        let publisher = word(self.table.publisher_state());
+        let publisher = self.table.publisher_state().as_str();
         Report::of(what, intervals, measure, &self.table, publisher)
     }
 }

@@ -12,7 +12,7 @@ use tempfile::NamedTempFile;
 
 use super::measure::Measure;
 use crate::format::cells::nanoseconds;
-use crate::shell::CliError;
+use cli::CliError;
 
 /// Maximum number of points. The plot has no more columns of pixels.
 const MAX_POINTS: usize = 2048;

@@ -10,7 +10,7 @@ use crate::format::fit::Cut;
 use crate::format::palette::Palette;
 use crate::format::width::Width;
 use crate::output::Output;
-use crate::shell::{CliError, tell};
+use cli::{CliError, status};
 
 /// The columns of `csv`: the members of a table in JSON, then those that only orphans have.
 const NAMES: [&str; 16] = [
@@ -42,7 +42,7 @@ pub fn print(found: &[Found], format: Format, output: Output) -> Result<(), CliE
             let cut = print_tables(found, &mut out, palette, columns)?;
             out.flush()?;
             let note = columns.and_then(|columns| cut.note(columns, "--format jsonl"));
-            note.into_iter().for_each(tell);
+            note.into_iter().for_each(status);
         }
         Format::Json => {
             serde_json::to_writer_pretty(&mut out, found).map_err(io::Error::from)?;

@@ -16,7 +16,7 @@ use super::options::Wanted;
 use super::rates::Pulse;
 use crate::format::cells::visible;
 use crate::publisher_status::is_silent;
-use crate::shell::CliError;
+use cli::CliError;
 
 mod footer;
 #[cfg(test)]

@@ -39,7 +39,7 @@ mod visible_rows;
 
 use crate::attach;
 use crate::output::Output;
-use crate::shell::{CliError, Shutdown};
+use cli::{CliError, Shutdown};
 pub use options::Wanted;
 pub use rates::Pulse;
 pub use run::{Ends, Followed, Session};

@@ -17,8 +17,8 @@ use super::search::Search;
 use super::visible_rows::{Seen, seen};
 use crate::format::cells::is_number;
 use crate::order::Order;
-use crate::shell::CliError;
 use crate::view::{Filter, Projection, parts};
+use cli::CliError;
 
 /// Maximum number of rows around the picture that are kept when it is frozen.
 const MOST_FROZEN: usize = 4_096;

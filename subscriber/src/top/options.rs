@@ -1,8 +1,7 @@
 //! The command line's selection of fields, order and rows, before it is bound to a schema.
 
-use crate::args::Asked;
-use crate::shell::CliError;
-use crate::view::{Condition, conditions};
+use crate::view::{Condition, Selection, conditions};
+use cli::CliError;
 
 /// The options `--fields`, `--sort` and `--where`.
 #[derive(Clone, Default)]
@@ -20,7 +19,7 @@ impl Wanted {
     ///
     /// # Errors
     /// Fails if a condition is malformed; the message shows the position.
-    pub fn read(asked: &Asked) -> Result<Self, CliError> {
+    pub fn read(asked: &Selection) -> Result<Self, CliError> {
         Ok(Self {
             fields: asked.fields.clone(),
             sort: asked.sort.clone(),

@@ -21,7 +21,7 @@ use super::screen::{Screen, keyboard};
 use crate::attach::attach;
 use crate::latency::Delays;
 use crate::output::Output;
-use crate::shell::{CliError, Shutdown};
+use cli::{CliError, Shutdown};
 
 /// Minimum time between two pictures.
 const FRAME: Duration = Duration::from_millis(33);

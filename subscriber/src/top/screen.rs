@@ -24,8 +24,8 @@ use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 use rustix::termios::tcgetwinsize;
 
-use crate::logs;
 use crate::output::Output;
+use cli::log;
 
 /// Size assumed for a terminal that does not report one, as (columns, lines).
 const USUAL_SIZE: (u16, u16) = (80, 24);
@@ -70,7 +70,7 @@ impl Screen {
 
     fn take(&mut self) -> io::Result<()> {
         enable_raw_mode()?;
-        logs::hold();
+        log::hold();
         TAKEN.store(true, Ordering::SeqCst);
         let mut bytes = Vec::new();
         queue!(bytes, EnterAlternateScreen, Hide)?;
@@ -169,7 +169,7 @@ fn restore() {
         let _given = stdout.write_all(&bytes).and_then(|()| stdout.flush());
     }
     let _gone = disable_raw_mode();
-    logs::release();
+    log::release();
 }
 
 /// Opens the source of keys: stdin if it is a terminal, else the controlling terminal.
@@ -193,7 +193,7 @@ mod tests {
     use nix::sys::termios::{LocalFlags, tcgetattr};
 
     use super::*;
-    use crate::shell::Shutdown;
+    use cli::Shutdown;
 
     /// Environment variable set for the child process that panics.
     const ROLE: &str = "TABLECAST_TEST_PANICS";

@@ -6,7 +6,7 @@
 use std::ops::Range;
 
 use crate::diagnostic::wrong;
-use crate::shell::CliError;
+use cli::CliError;
 
 /// Comparison between field and value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

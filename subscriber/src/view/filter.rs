@@ -11,7 +11,7 @@ use common::{Error, IpNet, Kind, RowRef, Schema, Value};
 
 use super::condition::{Condition, Operator};
 use super::shown::no_such_field;
-use crate::shell::CliError;
+use cli::CliError;
 
 /// The conjunction of all conditions.
 pub struct Filter {

@@ -6,7 +6,7 @@ use std::ops::Range;
 use common::{Error, Field, RowRef, Schema, UntypedSubscriber};
 
 use crate::diagnostic::wrong;
-use crate::shell::CliError;
+use cli::CliError;
 
 /// KEY arguments parsed by a schema. Without any, every row is selected.
 pub struct Keys {

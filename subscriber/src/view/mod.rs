@@ -10,17 +10,18 @@ use std::sync::Arc;
 
 use common::{Change, RowRef, Schema, UntypedChanges, UntypedSubscriber};
 
-use crate::args;
 use crate::order::Order;
-use crate::shell::CliError;
+use cli::CliError;
 use keys::Keys;
 
+mod args;
 mod condition;
 mod filter;
 mod keys;
 mod shown;
 
-pub use condition::{Condition, OPERATOR_NAMES};
+pub use args::{Selection, TableArgs};
+pub use condition::Condition;
 pub use filter::Filter;
 pub use shown::{Projection, Shown, no_such_field, parts};
 
@@ -45,8 +46,8 @@ pub struct View {
 ///
 /// # Errors
 /// Wrong arguments, with their position.
-pub fn conditions(asked: &args::Asked) -> Result<Vec<Condition>, CliError> {
-    let texts = asked.conditions.iter();
+pub fn conditions(selection: &Selection) -> Result<Vec<Condition>, CliError> {
+    let texts = selection.conditions.iter();
     texts.map(|text| Condition::parse(text)).collect()
 }
 
@@ -55,13 +56,13 @@ impl Request {
     ///
     /// # Errors
     /// Wrong arguments, with their position.
-    pub fn read(asked: &args::Table) -> Result<Self, CliError> {
-        let args::Asked { fields, sort, .. } = &asked.asked;
+    pub fn read(args: &TableArgs) -> Result<Self, CliError> {
+        let Selection { fields, sort, .. } = &args.selection;
         Ok(Self {
-            keys: asked.keys.clone(),
+            keys: args.keys.clone(),
             fields: fields.clone(),
             sort: sort.clone(),
-            conditions: conditions(&asked.asked)?,
+            conditions: conditions(&args.selection)?,
         })
     }
 

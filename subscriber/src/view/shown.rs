@@ -6,8 +6,8 @@ use common::{Change, Field, KeyRef, RowRef, Schema, Value};
 use serde::{Serialize, Serializer};
 
 use crate::diagnostic::wrong;
-use crate::shell::CliError;
-use crate::shell::suggest::nearest;
+use cli::CliError;
+use cli::nearest;
 
 /// A selection of a schema's fields.
 #[derive(Debug)]

@@ -30,14 +30,12 @@ use nix::errno::Errno;
 use nix::poll::PollFlags;
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
-use crate::args;
 use crate::format::change_line;
 use crate::output::PIPE_BYTES;
-use crate::publisher_status::word;
-use crate::service;
-use crate::shell::{CliError, Shutdown, environment, start_error, tell};
 use crate::view::Shown;
 use crate::watch::group::Group;
+use cli::service;
+use cli::{CliError, Shutdown, start_error};
 
 /// Maximum time between SIGTERM and SIGKILL.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -80,7 +78,7 @@ impl Runner {
             failure: None,
             stop: stop.clone(),
             deadline,
-            own_variables: args::variables_of("watch"),
+            own_variables: cli::variables_of::<crate::Args>("watch"),
         }
     }
 
@@ -116,7 +114,7 @@ impl Runner {
                     return Err(failure);
                 }
                 self.failure = Some(failure.code());
-                tell(failure);
+                cli::status(failure);
                 return Ok(());
             }
         };
@@ -124,12 +122,12 @@ impl Runner {
         if let Err(error) = running.feed(version, changes)
             && error.kind() != io::ErrorKind::BrokenPipe
         {
-            tell(format_args!("cannot write to {program:?}: {error}"));
+            cli::status(format_args!("cannot write to {program:?}: {error}"));
         }
         let ended = running.end();
         let ended = ended.map_err(|error| cannot_wait(program, error))?;
         if let Some(status) = ended.filter(|status| !status.success()) {
-            tell(format_args!(
+            cli::status(format_args!(
                 "{program:?} failed at version {version}: {status}"
             ));
             self.failure = Some(exit_code(status));
@@ -201,13 +199,13 @@ fn surroundings(
         Event::Table => "table",
         Event::Changes => "changes",
     };
-    let publisher = word(table.publisher_state());
+    let publisher = table.publisher_state().as_str();
     [
-        (environment::TABLE, table.name().to_owned()),
-        (environment::VERSION, table.version().to_string()),
-        (environment::EVENT, event.to_owned()),
-        (environment::CHANGES, changes.to_string()),
-        (environment::PUBLISHER, publisher.to_owned()),
+        ("TABLECAST_TABLE", table.name().to_owned()),
+        ("TABLECAST_VERSION", table.version().to_string()),
+        ("TABLECAST_EVENT", event.to_owned()),
+        ("TABLECAST_CHANGES", changes.to_string()),
+        ("TABLECAST_PUBLISHER", publisher.to_owned()),
     ]
 }
 

@@ -4,8 +4,8 @@ use common::{Change, UntypedSubscriber};
 
 use super::command::{Event, Runner};
 use crate::format::Printer;
-use crate::shell::CliError;
 use crate::view::{Shown, View};
+use cli::CliError;
 
 /// A destination for changes.
 pub enum Outlet {

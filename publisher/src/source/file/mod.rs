@@ -20,10 +20,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use cli::service::Stage;
+use cli::{CliError, Shutdown, status};
 use common::{Error, Schema, UntypedPublisher};
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags};
-use subscriber::service::Stage;
-use subscriber::shell::{CliError, Shutdown, tell};
 
 use super::{CapacityPolicy, Progress, Snapshot, Source, SourceError};
 
@@ -210,7 +210,7 @@ impl File {
         let reading = loop {
             if self.stop.wait_with(&[self.epoll.0.as_fd()], Some(LOOK)) {
                 progress.clear();
-                tell(format_args!(
+                status(format_args!(
                     "{}: stopped before the end of the file, nothing is published",
                     self.path.display()
                 ));
@@ -267,7 +267,7 @@ impl File {
         let name = self.path.display();
         for remark in table.remarks {
             if !self.remarks.contains(&remark) {
-                tell(format_args!("{name}: {remark}"));
+                status(format_args!("{name}: {remark}"));
                 self.remarks.truncate(MAX_REMARKS - 1);
                 self.remarks.insert(0, remark);
             }
@@ -279,10 +279,10 @@ impl File {
             .as_ref()
             .is_some_and(|former| former != schema)
         {
-            tell(format_args!("{name}: the fields are now {schema}"));
+            status(format_args!("{name}: the fields are now {schema}"));
         }
         if std::mem::take(&mut self.in_trouble) {
-            tell(format_args!(
+            status(format_args!(
                 "{name}: read again, rows: {}",
                 table.snapshot.len()
             ));
@@ -300,7 +300,7 @@ impl File {
         }
         self.in_trouble = true;
         self.refused += 1;
-        tell(format_args!("{name}: {fault}; the table stays as it is"));
+        status(format_args!("{name}: {fault}; the table stays as it is"));
         Ok(())
     }
 
@@ -313,7 +313,7 @@ impl File {
     fn report_watch(&mut self, refused: Option<String>) {
         let was_unwatched = std::mem::replace(&mut self.is_unwatched, refused.is_some());
         if let Some(reason) = refused.filter(|_| !was_unwatched) {
-            tell(format_args!("{}: {reason}", self.path.display()));
+            status(format_args!("{}: {reason}", self.path.display()));
         }
     }
 
@@ -393,7 +393,7 @@ impl File {
         match published {
             Ok(None) => Ok(()),
             Ok(Some(sentence)) => {
-                tell(format_args!("{}: {sentence}", self.path.display()));
+                status(format_args!("{}: {sentence}", self.path.display()));
                 Ok(())
             }
             Err(error @ (Error::Limit { .. } | Error::InvalidSetting { .. })) if is_first => {
@@ -403,7 +403,7 @@ impl File {
             Err(error @ Error::Limit { .. }) => {
                 let is_new = !std::mem::replace(&mut self.in_trouble, true);
                 if is_new {
-                    tell(format_args!(
+                    status(format_args!(
                         "{}: {error}; the table stays as it is",
                         self.path.display()
                     ));

@@ -5,9 +5,9 @@ use std::path::Path;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
+use cli::{CliError, start_error};
 use common::Schema;
 use nix::sys::eventfd::{EfdFlags, EventFd};
-use subscriber::shell::{CliError, start_error};
 
 use super::content::{self, Identity, Unreadable};
 use super::fault::Fault;

@@ -12,11 +12,11 @@
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::{Duration, Instant};
 
+use cli::CliError;
 use nix::libc::SI_KERNEL;
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use procfs::process::Process;
-use subscriber::shell::{self, CliError};
 
 /// Maximum time between a shell's signal and the loss of the terminal that caused it.
 const TOGETHER: Duration = Duration::from_secs(2);
@@ -43,7 +43,7 @@ impl Hangups {
     /// # Errors
     /// Returns a [`CliError`] if the signal cannot be blocked or the signalfd cannot be opened.
     pub fn take() -> Result<Self, CliError> {
-        let are_ignored = shell::ignores_hangup();
+        let are_ignored = cli::ignores_hangup();
         let mut hangup = SigSet::empty();
         hangup.add(Signal::SIGHUP);
         let flags = SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK;

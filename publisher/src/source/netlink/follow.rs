@@ -20,10 +20,10 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use cli::CliError;
+use cli::service::Stage;
 use common::{Error, Schema, UntypedPublisher};
 use nix::libc::{RTM_DELLINK, RTM_NEWLINK, RTNLGRP_LINK};
-use subscriber::service::Stage;
-use subscriber::shell::CliError;
 
 use super::channel::{Channel, Received};
 use super::diff;

@@ -1,7 +1,7 @@
 //! Log lines and counters of a source that follows one of the kernel's tables. A condition that may
 //! recur is logged once at the higher level.
 
-use subscriber::shell::tell;
+use cli::status;
 
 use super::dump::Spoilt;
 
@@ -80,7 +80,7 @@ impl Reports {
     pub fn room(&mut self, trouble: Option<String>) {
         let was_in_trouble = std::mem::replace(&mut self.in_trouble, trouble.is_some());
         if let Some(trouble) = trouble.filter(|_| !was_in_trouble) {
-            tell(format_args!("{}: {trouble}", self.what));
+            status(format_args!("{}: {trouble}", self.what));
         }
     }
 
@@ -88,7 +88,7 @@ impl Reports {
     pub fn odd(&mut self, why: &str) {
         let what = self.what;
         if !std::mem::replace(&mut self.told_odd, true) {
-            tell(format_args!(
+            status(format_args!(
                 "{what}: a message of the kernel's is left out, and so will others be like it: {why}"
             ));
         }

@@ -1,16 +1,40 @@
-//! Destination of logs: stderr. While a full-screen view fills the terminal, logs are held back and
-//! written afterwards.
+//! Logs on stderr. While a full-screen view fills the terminal, logs are held back and written
+//! afterwards.
 
 use std::io::{self, IsTerminal, Write};
 use std::sync::{Mutex, PoisonError};
+
+use anstream::{AutoStream, ColorChoice};
+use tracing::level_filters::LevelFilter;
 
 /// Maximum number of bytes that are held back; later ones are lost.
 const MOST_BYTES: usize = 64 * 1024;
 
 static HELD: Mutex<Option<Vec<u8>>> = Mutex::new(None);
 
+/// Sends logs to stderr: warnings, more with each `-v`, or the level that `RUST_LOG` names.
+pub(crate) fn init(verbose: u8) {
+    let levels = [
+        LevelFilter::WARN,
+        LevelFilter::INFO,
+        LevelFilter::DEBUG,
+        LevelFilter::TRACE,
+    ];
+    let level = std::env::var("RUST_LOG")
+        .ok()
+        .and_then(|level| level.parse().ok());
+    let logs = tracing_subscriber::fmt()
+        .with_max_level(level.unwrap_or(levels[usize::from(verbose.min(3))]))
+        .with_writer(|| Logs)
+        .with_ansi(AutoStream::choice(&io::stderr()) != ColorChoice::Never)
+        .with_target(false)
+        .without_time();
+    // A program that embeds this one may have installed a subscriber, which stays in place.
+    let _installed = logs.try_init();
+}
+
 /// The writer for logs.
-pub struct Logs;
+struct Logs;
 
 impl Write for Logs {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {

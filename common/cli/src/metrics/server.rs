@@ -16,7 +16,7 @@ use nix::sys::eventfd::{EfdFlags, EventFd};
 
 use super::connection::Connection;
 use super::listener::Bound;
-use crate::shell::{CliError, start_error};
+use crate::{CliError, start_error};
 
 /// Maximum number of simultaneous connections.
 const MAX_CONNECTIONS: usize = 32;

@@ -1,34 +1,18 @@
-//! The command line.
+//! The arguments of `serve`.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::builder::{OsStringValueParser, TypedValueParser};
-use clap::{ArgAction, Parser, Subcommand};
+use clap_complete::ArgValueCompleter;
+use cli::metrics::Address;
+use cli::{complete, duration, nearest};
 use common::publisher::{MAX_CAPACITY, MAX_SLOTS};
 use nix::unistd::Group;
-use subscriber::metrics::Address;
-use subscriber::shell::complete::{Completer, Completions};
-use subscriber::shell::duration;
-use subscriber::shell::manual::Manual;
-use subscriber::shell::suggest::nearest;
 
 use crate::source::CapacityPolicy;
 use crate::source::file::settings::{FormatName, OnDuplicate, Quote};
-
-/// The example that the program prints when it is run without a subcommand.
-pub const EXAMPLE: &str = "\
-Try it, in two terminals:
-  publisher serve processes --from processes
-  subscriber watch processes
-
-Or in one:
-  publisher demo
-";
-
-/// Help heading of the options that every subcommand accepts.
-const EVERYWHERE: &str = "Everywhere";
 
 /// Help heading of the options that describe the source of the rows.
 const SOURCE: &str = "Source";
@@ -36,11 +20,8 @@ const SOURCE: &str = "Source";
 /// Help heading of the options that describe the table.
 const TABLE: &str = "Table";
 
-const EXIT_CODES: &str = "Exit codes: 0 done; 1 not found, a limit or a permission; 2 wrong arguments; \
-3 another publisher holds the table; 4 schema or layout mismatch; 5 bad or unreadable input.";
-
 /// Help of `serve`. Each paragraph is one line, because clap wraps it at the terminal's width.
-const SERVE_HELP: &str = r#"Lines of JSON (`--from -`), one change per line:
+pub const HELP: &str = r#"Lines of JSON (`--from -`), one change per line:
   {"op":"upsert","row":{"id":1}}     op: create or insert, update, upsert
   {"op":"delete","key":{"id":1}}     the key, or the whole row
   {"op":"clear"}                     removes all rows
@@ -75,93 +56,16 @@ Examples:
   publisher serve geo --from geoip.csv --no-header --comment '#' --fields \
     first:u32,last:u32,country:text(8)"#;
 
-const RM_HELP: &str = "\
-The table of a dead publisher keeps its data, so it is removed only by name. `--orphans` removes the orphans that \
-`subscriber ls` lists, and the slots and queues of dead subscribers of every table; it removes nothing that a live process holds.";
-
-/// Publishes tables of which any number of processes on this machine keep a consistent copy
-///
-/// A table lives in shared memory and has one publisher: this program, or a program that embeds the
-/// library. `subscriber` reads it, even after its publisher was killed. All messages go to stderr.
-#[derive(Debug, Parser)]
-#[command(name = "publisher", version, after_help = EXIT_CODES)]
+/// The arguments of `serve`.
+#[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Print more messages on stderr; repeat for debug messages (RUST_LOG overrides)
-    #[arg(short, long, global = true, action = ArgAction::Count, help_heading = EVERYWHERE)]
-    pub verbose: u8,
-
-    /// When to use colours; auto uses them on a terminal, unless NO_COLOR, CLICOLOR or TERM=dumb
-    /// disable them or CLICOLOR_FORCE enables them
-    #[arg(long, global = true, value_name = "WHEN", default_value_t, help_heading = EVERYWHERE)]
-    pub color: clap::ColorChoice,
-
-    /// The subcommand; without one the program prints its help.
-    #[command(subcommand)]
-    pub command: Option<Command>,
-}
-
-/// The subcommands.
-#[derive(Debug, Subcommand)]
-pub enum Command {
-    /// Publish a table until Ctrl-C or SIGTERM
-    #[command(after_help = "More, with examples: publisher serve --help", after_long_help = SERVE_HELP)]
-    Serve(Serve),
-    /// Publish this machine's processes and show them with a subscriber process, in one terminal
-    Demo(Demo),
-    /// Remove the tables of dead publishers; refuses if the publisher is alive
-    #[command(after_help = RM_HELP)]
-    Rm(Remove),
-    /// The subscriber's role in `demo`.
-    #[command(name = "__subscriber", hide = true)]
-    Subscriber(Child),
-    /// Print the script that enables completion in a shell
-    ///
-    /// The shell runs this program at each Tab, so it completes the names of existing tables. In
-    /// ~/.bashrc, or in ~/.zshrc after compinit: source <(publisher completions bash). In
-    /// ~/.config/fish/config.fish: publisher completions fish | source.
-    Completions(Completions),
-    /// Print the man page, or write all of them to a directory
-    ///
-    /// To read the page: publisher man | man -l -. To install all pages: publisher man
-    /// ~/.local/share/man/man1.
-    Man(Manual),
-}
-
-/// Returns the completer for the values of an argument.
-pub fn completer(argument: &str) -> Option<Completer> {
-    match argument {
-        // A table with a live publisher can neither be served nor removed.
-        "name" | "names" => Some(Completer::Abandoned),
-        "from" => Some(Completer::Source),
-        _ => None,
-    }
-}
-
-/// `publisher rm`.
-#[derive(Debug, clap::Args)]
-pub struct Remove {
-    /// Names of the tables
-    #[arg(value_name = "NAME", required_unless_present = "orphans")]
-    pub names: Vec<String>,
-
-    /// Remove all orphans that belong to no table, and free the slots of dead subscribers
-    #[arg(long)]
-    pub orphans: bool,
-
-    /// Remove tables of this user, which only root may do for another user
-    #[arg(long, value_name = "USER|UID", value_parser = subscriber::user)]
-    pub owner: Option<u32>,
-}
-
-/// `publisher serve`.
-#[derive(Debug, clap::Args)]
-pub struct Serve {
     /// Name of the table: 1 to 64 of A-Z a-z 0-9 . _ - without a leading dot
+    #[arg(add = ArgValueCompleter::new(complete::abandoned_tables))]
     pub name: String,
 
     /// Source of the rows: `processes`, `routes` or `neighbors` (of this machine), a file of CSV or
     /// lines of JSON, which is followed, or `-` (CSV or lines of JSON on stdin)
-    #[arg(help_heading = SOURCE, long, value_name = "SOURCE", value_parser = OsStringValueParser::new().try_map(From::try_from))]
+    #[arg(help_heading = SOURCE, long, value_name = "SOURCE", value_parser = OsStringValueParser::new().try_map(From::try_from), add = ArgValueCompleter::new(complete::sources))]
     pub from: From,
 
     /// The fields of a row: NAME:KIND,… with bool, u8 to u64, i8 to i64, f32, f64, text(N), ipv4,
@@ -256,7 +160,7 @@ pub struct Serve {
     pub metrics: Option<Address>,
 }
 
-impl Serve {
+impl Args {
     /// Returns the policy for rows beyond the table's capacity.
     pub fn room(&self) -> CapacityPolicy {
         match self.capacity {
@@ -264,37 +168,6 @@ impl Serve {
             None => CapacityPolicy::Grows,
         }
     }
-}
-
-/// `publisher demo`.
-#[derive(Debug, clap::Args)]
-pub struct Demo {
-    /// End after N seconds; otherwise at Ctrl-C
-    #[arg(long, value_name = "N", value_parser = seconds)]
-    pub seconds: Option<f64>,
-
-    /// Interval at which the processes are read
-    #[arg(long, value_name = "DURATION", default_value = "100ms", value_parser = interval)]
-    pub every: Duration,
-
-    /// Name of the table [default: demo-PID]
-    #[arg(long)]
-    pub name: Option<String>,
-}
-
-/// `publisher __subscriber`.
-#[derive(Debug, clap::Args)]
-pub struct Child {
-    /// Name of the table.
-    pub name: String,
-
-    /// End after this number of seconds.
-    #[arg(long, value_parser = seconds)]
-    pub seconds: Option<f64>,
-
-    /// Process id of the publisher. The subscriber ends with it.
-    #[arg(long)]
-    pub parent: i32,
 }
 
 /// The value of `--from`.
@@ -362,19 +235,16 @@ fn delimiter(text: &str) -> Result<u8, String> {
 /// Maximum value of `--every`.
 const MAX_INTERVAL: Duration = Duration::from_secs(24 * 60 * 60);
 
-fn interval(text: &str) -> Result<Duration, String> {
+/// Parses the interval of `--every`.
+///
+/// # Errors
+/// A message for clap.
+pub fn interval(text: &str) -> Result<Duration, String> {
     match duration(text)? {
         Duration::ZERO => Err("it cannot be zero".to_owned()),
         interval if interval > MAX_INTERVAL => Err("it cannot be more than a day".to_owned()),
         interval => Ok(interval),
     }
-}
-
-fn seconds(text: &str) -> Result<f64, String> {
-    let seconds = text.parse().ok();
-    seconds
-        .filter(|seconds| Duration::try_from_secs_f64(*seconds).is_ok())
-        .ok_or_else(|| "write a number of seconds, such as 10 or 0.5".to_owned())
 }
 
 fn within<const MAX: usize>(text: &str) -> Result<usize, String> {
@@ -407,12 +277,6 @@ fn group(text: &str) -> Result<u32, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn clap_accepts_the_command_line() {
-        use clap::CommandFactory;
-        Args::command().debug_assert();
-    }
 
     #[test]
     fn mode_is_octal_and_never_grants_write_to_others() {
@@ -461,10 +325,6 @@ mod tests {
             assert!(within::<10>(text).is_err(), "{text}");
         }
         assert_eq!(within::<10>("10"), Ok(10));
-        for text in ["", "-1", "NaN", "inf", "1e300", "soon"] {
-            assert!(seconds(text).is_err(), "{text}");
-        }
-        assert_eq!(seconds("0.5"), Ok(0.5));
         assert!(interval("0s").is_err() && interval("5").is_err());
     }
 }

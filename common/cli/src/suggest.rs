@@ -14,7 +14,7 @@ pub fn nearest<'n>(name: &str, names: impl IntoIterator<Item = &'n str>) -> Opti
 }
 
 /// Returns a question that suggests an existing table for a missing one.
-pub fn meant_table(table: &str) -> Option<String> {
+pub fn suggest_table(table: &str) -> Option<String> {
     let tables = common::tables().ok()?;
     let near = nearest(table, tables.iter().map(String::as_str))?;
     Some(format!("did you mean {near:?}?"))

@@ -4,7 +4,7 @@
 //! 1. [`Bound`] listens before the table exists, so that an address in use is reported at the
 //!    start.
 //! 2. The main loop records its numbers under a lock that readers hold only to copy them: in a
-//!    [`Following`] for subscribers, in the publisher's own type for publishers. The main loop
+//!    type of its own for subscribers, in the publisher's own type for publishers. The main loop
 //!    never waits for a client.
 //! 3. A dedicated thread (`server`) accepts `connection`s. Each reads a `request` and writes a
 //!    response, within bounds. The `page` is encoded per request by `prometheus_client`.
@@ -12,7 +12,7 @@
 //! It is meant for a scraper on the same machine: TLS and authentication are not supported, and each
 //! connection gets one response.
 
-use crate::shell::{CliError, tell};
+use crate::{CliError, status};
 
 pub mod address;
 mod buckets;
@@ -21,13 +21,11 @@ pub mod encode;
 mod listener;
 mod request;
 mod server;
-mod subscriber;
 
 pub use address::Address;
 pub use buckets::Buckets;
 pub use listener::Bound;
 pub use server::Server;
-pub use subscriber::Following;
 
 /// Listens at the address, if there is one, and prints the URL of the metrics.
 ///
@@ -36,7 +34,7 @@ pub use subscriber::Following;
 pub fn bind(address: Option<&Address>) -> Result<Option<Bound>, CliError> {
     let bound = address.map(Bound::bind).transpose()?;
     if let Some(bound) = &bound {
-        tell(format_args!("metrics at {bound}"));
+        status(format_args!("metrics at {bound}"));
     }
     Ok(bound)
 }

@@ -6,14 +6,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use common::{Change, PublisherState, UntypedSubscriber};
 use prometheus_client::registry::Unit;
 
-use super::address::Address;
-use super::bind;
-use super::buckets::Buckets;
-use super::encode::{Families, Page};
-use super::listener::Bound;
-use super::server::Server;
-use crate::publisher_status::{is_silent, word};
-use crate::shell::CliError;
+use cli::CliError;
+use cli::metrics::encode::{Families, Page};
+use cli::metrics::{Address, Bound, Buckets, Server, bind};
+
+use crate::publisher_status::is_silent;
 
 /// Metrics of a subscriber, and the thread that serves them.
 pub struct Following {
@@ -58,7 +55,7 @@ impl Table {
     fn state(&self) -> &'static str {
         match self.is_silent {
             true => "silent",
-            false => word(self.publisher),
+            false => self.publisher.as_str(),
         }
     }
 }

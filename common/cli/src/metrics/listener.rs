@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use super::address::Address;
 use super::server::Server;
-use crate::shell::CliError;
+use crate::CliError;
 
 /// Listening socket. Clients that connect wait until it is [served](Self::serve).
 pub struct Bound(Listener);

@@ -114,7 +114,7 @@ impl Families<'_> {
     }
 
     /// Adds the delays from commit to the end of the refresh.
-    pub(super) fn delays(&mut self, delays: &Buckets) -> fmt::Result {
+    pub fn delays(&mut self, delays: &Buckets) -> fmt::Result {
         self.times(
             "tablecast_delay",
             "Time from a commit until this subscriber had applied it, where no other commit came in between.",

@@ -1,0 +1,136 @@
+//! Exit codes, and messages on stderr.
+
+use std::fmt;
+use std::io::{self, Write};
+use std::os::fd::AsFd;
+use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use common::Error;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+
+use crate::suggest::suggest_table;
+
+/// A failure of the program: an exit code for scripts, a message for people.
+#[derive(Debug)]
+pub struct CliError {
+    code: u8,
+    message: String,
+}
+
+impl CliError {
+    /// Creates a failure. Codes: 1 not found, timeout, a limit or a permission; 2 wrong arguments;
+    /// 3 another publisher; 4 schema or layout mismatch; 5 malformed or unreadable input.
+    pub fn new(code: u8, message: impl Into<String>) -> Self {
+        Self {
+            code,
+            message: message.into(),
+        }
+    }
+
+    /// Returns the exit code.
+    pub fn code(&self) -> u8 {
+        self.code
+    }
+}
+
+impl fmt::Display for CliError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl From<Error> for CliError {
+    fn from(error: Error) -> Self {
+        let code = match error {
+            Error::InvalidName { .. }
+            | Error::InvalidSchema { .. }
+            | Error::InvalidSetting { .. }
+            | Error::InvalidWake { .. } => 2,
+            Error::PublisherActive { .. } | Error::Lost { .. } => 3,
+            Error::SchemaMismatch { .. } | Error::LayoutMismatch { .. } => 4,
+            Error::InvalidValue { .. } | Error::TextTooLong { .. } => 5,
+            _ => 1,
+        };
+        let meant = match &error {
+            Error::NotFound { table } | Error::TimedOut { table, .. } => suggest_table(table),
+            _ => None,
+        };
+        let sentence = match (&error, meant) {
+            (Error::NotFound { table }, Some(meant)) => {
+                format!("there is no table {table:?}: {meant} (`subscriber ls` shows all)")
+            }
+            (_, Some(meant)) => format!("{error}; {meant}"),
+            (_, None) => error.to_string(),
+        };
+        Self::new(code, sentence)
+    }
+}
+
+impl From<io::Error> for CliError {
+    /// Converts an error of writing to stdout. A reader that has closed the pipe is a success.
+    fn from(error: io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::BrokenPipe => Self::new(0, ""),
+            _ => Self::new(1, format!("cannot write to stdout: {error}")),
+        }
+    }
+}
+
+/// Prints clap's output: help and version to stdout, wrong arguments to stderr.
+///
+/// # Errors
+/// The exit code; the message is printed already.
+pub fn usage(error: &clap::Error) -> Result<(), CliError> {
+    match (error.exit_code(), error.print()) {
+        (0, printed) => Ok(printed?),
+        (code, _) => Err(CliError::new(u8::try_from(code).unwrap_or(2), "")),
+    }
+}
+
+/// Prints the error of a failed program to stderr, and returns the exit code for `main`.
+pub fn finish(result: Result<(), CliError>) -> ExitCode {
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) if failure.code == 0 => ExitCode::SUCCESS,
+        Err(failure) => {
+            if !failure.message.is_empty() {
+                status(format_args!("error: {failure}"));
+            }
+            ExitCode::from(failure.code)
+        }
+    }
+}
+
+/// Maximum time that a line waits for room on stderr, in ms.
+const STATUS_PATIENCE_MS: u16 = 1000;
+
+/// Prints one line to stderr. If nobody reads it within `STATUS_PATIENCE_MS`, the line is dropped,
+/// and so are later lines, without a wait, until there is room again.
+pub fn status(line: impl fmt::Display) {
+    static UNREAD: AtomicBool = AtomicBool::new(false);
+    let patience = if UNREAD.load(Ordering::Relaxed) {
+        0
+    } else {
+        STATUS_PATIENCE_MS
+    };
+    let stderr = io::stderr();
+    let mut room = [PollFd::new(stderr.as_fd(), PollFlags::POLLOUT)];
+    let has_room = poll(&mut room, PollTimeout::from(patience)) == Ok(1);
+    UNREAD.store(!has_room, Ordering::Relaxed);
+    if has_room {
+        // Written in one call: there is room for one line, but not necessarily for two.
+        let _unread = (&stderr).write_all(format!("{line}\n").as_bytes());
+    }
+}
+
+/// Explains why a thread or a process could not be started, with the limit that was reached, if
+/// any.
+pub fn start_error(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::WouldBlock => {
+            "the number of threads and processes is used up: end some, or raise RLIMIT_NPROC (ulimit -u), pids.max of this cgroup, or /proc/sys/kernel/threads-max".to_owned()
+        }
+        _ => error.to_string(),
+    }
+}

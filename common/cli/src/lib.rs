@@ -1,0 +1,28 @@
+//! What the binaries of Tablecast share on the command line.
+//!
+//! - [`parse`], [`Global`]: the command line and its environment variables, colours and logs;
+//! - [`CliError`], [`finish`]: exit codes and error messages; [`status`]: other lines on stderr;
+//! - [`Shutdown`]: the request to end, by Ctrl-C or a signal;
+//! - [`Completions`], [`complete`]: shell completion; [`Manual`]: man pages;
+//! - [`metrics`]: figures for Prometheus, by HTTP;
+//! - [`service`]: notifications to a service manager.
+
+pub mod complete;
+mod error;
+pub mod log;
+mod man;
+pub mod metrics;
+mod parse;
+pub mod service;
+mod shutdown;
+mod suggest;
+
+pub use complete::Completions;
+pub use error::{CliError, finish, start_error, status};
+pub use man::Manual;
+pub use parse::{Global, command, duration, help, parse, user, variables_of};
+pub use shutdown::{Shutdown, ignores_hangup};
+pub use suggest::{nearest, suggest_table};
+
+/// Heading of `--help` for the options of all subcommands.
+pub const EVERYWHERE: &str = "Everywhere";
