@@ -1,8 +1,8 @@
 //! Runs a publisher and a subscriber as two processes in one terminal.
 //!
 //! The publisher starts its own executable again in the subscriber's role, so the demo does not
-//! depend on a second program being installed. The subscriber draws the table and reads the
-//! keyboard; the publisher prints nothing.
+//! depend on a second program being installed. The subscriber shows the table ([`view`]); the
+//! publisher prints nothing.
 
 use std::ffi::OsString;
 use std::os::unix::process::ExitStatusExt;
@@ -20,6 +20,8 @@ use nix::unistd::{Pid, getppid};
 use crate::serve::args::interval;
 use crate::serve::publish;
 use crate::source::{CapacityPolicy, Processes, SourceError};
+
+mod view;
 
 /// Time that the subscriber has to end after its table was closed, and again after SIGTERM.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -91,18 +93,17 @@ pub fn run(args: Args) -> Result<(), CliError> {
     subscriber.end().and(closed)
 }
 
-/// Runs the subscriber's side, [`run_demo`](subscriber::demo::run_demo), and ends when its parent
-/// dies.
+/// Runs the subscriber process, which ends when its parent dies.
 ///
 /// # Errors
-/// Returns the error of [`run_demo`](subscriber::demo::run_demo), with its exit code.
+/// Returns the error of [`view::run`], with its exit code.
 pub fn run_child(args: &ChildArgs) -> Result<(), CliError> {
     let stop = Shutdown::install()?;
     set_pdeathsig(Signal::SIGTERM)
         .map_err(|errno| CliError::new(1, format!("cannot watch the parent process: {errno}")))?;
     // The parent may have died before PR_SET_PDEATHSIG took effect.
     let outcome = match getppid().as_raw() == args.parent {
-        true => subscriber::demo::run_demo(&args.name, stop.clone(), args.seconds),
+        true => view::run(&args.name, &stop, args.seconds),
         false => Ok(()),
     };
     // A live parent waits for this process and removes its table itself. The stop signal may have
@@ -151,9 +152,9 @@ impl Subscriber {
         if let Some(seconds) = seconds {
             command.args(["--seconds", &seconds.to_string()]);
         }
-        // On a terminal the subscriber reads the keyboard instead of the publisher.
-        let process = service::hide_from(&mut command).stdin(Stdio::inherit());
-        let process = process.spawn();
+        let process = service::hide_from(&mut command)
+            .stdin(Stdio::null())
+            .spawn();
         let process = process.map_err(|error| {
             let reason = start_error(&error);
             CliError::new(1, format!("cannot start a subscriber: {reason}"))

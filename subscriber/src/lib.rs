@@ -17,7 +17,6 @@ use output::Output;
 
 mod attach;
 mod commits;
-pub mod demo;
 mod diagnostic;
 mod doctor;
 mod format;

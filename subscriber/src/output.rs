@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use nix::poll::PollFlags;
 
 use anstream::{AutoStream, ColorChoice};
-use cli::{CliError, Shutdown};
+use cli::Shutdown;
 
 /// PIPE_BUF on Linux: a writable pipe accepts this many bytes at once.
 pub const PIPE_BYTES: usize = 4096;
@@ -63,12 +63,6 @@ impl Output {
     /// Wraps stdout in a buffer.
     pub fn buffered(self) -> BufWriter<Self> {
         BufWriter::with_capacity(BUFFER_BYTES, self)
-    }
-
-    /// Writes `text`.
-    pub fn text(mut self, text: &str) -> Result<(), CliError> {
-        self.write_all(text.as_bytes())?;
-        Ok(())
     }
 }
 

@@ -1,21 +1,20 @@
 //! The processes of this machine, as /proc shows them to this user.
 //!
-//! A process may vanish while it is read, or be another user's business (hidepid): it is then no row. Nothing here needs
-//! privileges.
+//! A process that vanishes while it is read, or that this user may not see (hidepid), has no row. No
+//! privileges are needed.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytemuck::{Pod, Zeroable, bytes_of};
-use cli::CliError;
 use cli::service::Stage;
+use cli::{CliError, status};
 use common::{Error, Row, Schema, Text, Timestamp, UntypedPublisher};
 use nix::time::{ClockId, clock_gettime};
 use procfs::ProcResult;
 use procfs::process::{Stat, all_processes};
 
 use super::{CapacityPolicy, Progress, Snapshot, Source, SourceError};
-use cli::status;
 
 const NANOS_A_SECOND: u128 = 1_000_000_000;
 
@@ -23,35 +22,36 @@ const NANOS_A_SECOND: u128 = 1_000_000_000;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable, Row)]
 #[repr(C)]
 pub struct Process {
-    /// Its id.
+    /// Process id.
     #[row(key)]
     pub pid: u32,
-    /// The id of the process that made it, or cares for it now.
+    /// Id of the parent, or of the process that adopted it.
     pub parent: u32,
-    /// The name of its program, as far as the kernel keeps it.
+    /// Name of the program, as truncated by the kernel.
     pub name: Text<32>,
-    /// `R` running, `S` sleeping, `D` waiting for a disk, `Z` dead and not yet asked for, …
+    /// State: `R` running, `S` sleeping, `D` waiting for a disk, `Z` zombie, …
     pub state: Text<4>,
-    /// How many threads it has.
+    /// Number of threads.
     pub threads: u32,
-    /// The memory of its address space that is in RAM.
+    /// Resident memory, in bytes.
     pub resident_bytes: u64,
-    /// The time that it has had a CPU.
+    /// Processor time used, in ns.
     pub cpu_time_ns: u64,
-    /// When it began.
+    /// Start time.
     pub start: Timestamp,
 }
 
-/// What the kernel counts in.
+/// Units of the kernel's figures.
 struct Units {
     ticks_a_second: u64,
     page_bytes: u64,
-    /// The time of day at which the machine's boot clock began.
+    /// Wall-clock time at which the machine booted, in ns.
     boot_ns: i64,
 }
 
-/// A difference of the boot time that means that the clock was set, in ns. A smaller one is slewing, or the time between two
-/// readings of clocks; following it would change every row at every look.
+/// Minimum change of the boot time, in ns, that means that the clock was set. A smaller change comes
+/// from slewing, or from the time between two readings; following it would change every row on each
+/// poll.
 const CLOCK_STEP_NS: u64 = 1_000_000_000;
 
 impl Units {
@@ -63,7 +63,7 @@ impl Units {
         })
     }
 
-    /// Takes over the boot time, if the clock was set since the last call.
+    /// Adopts the boot time if the clock was set since the last call.
     fn follow_clock(&mut self, boot_ns: i64) {
         if self.boot_ns.abs_diff(boot_ns) >= CLOCK_STEP_NS {
             self.boot_ns = boot_ns;
@@ -90,7 +90,7 @@ impl Units {
     }
 }
 
-/// Returns the time of day at which the machine's boot clock began.
+/// Returns the wall-clock time at which the machine booted, in ns.
 fn boot_ns() -> nix::Result<i64> {
     let nanos = |clock| {
         let time = Duration::from(clock_gettime(clock)?);
@@ -100,23 +100,23 @@ fn boot_ns() -> nix::Result<i64> {
     Ok(now.saturating_sub(nanos(ClockId::CLOCK_BOOTTIME)?))
 }
 
-/// All processes, every now and then.
+/// The source of all processes, read at an interval.
 pub struct Processes {
     schema: Arc<Schema>,
     units: Units,
     every: Duration,
     room: CapacityPolicy,
     due: Instant,
-    /// Whether the last look was in trouble. That is said once, and not at every look.
-    in_trouble: bool,
+    /// True if the last poll failed, which is reported once per streak.
+    has_failed: bool,
     has_published: bool,
 }
 
 impl Processes {
-    /// To be looked at `every` so long.
+    /// Creates a source that reads the processes at the interval `every`.
     ///
     /// # Errors
-    /// [`CliError`] if /proc cannot be read at all.
+    /// Fails if /proc or the clock cannot be read.
     pub fn new(every: Duration, room: CapacityPolicy) -> Result<Self, CliError> {
         all_processes().map_err(|error| CliError::new(5, format!("cannot read /proc: {error}")))?;
         let units = Units::of_this_machine()
@@ -127,39 +127,39 @@ impl Processes {
             every,
             room,
             due: Instant::now(),
-            in_trouble: false,
+            has_failed: false,
             has_published: false,
         })
     }
 
-    /// What a row is.
+    /// Returns the schema of the rows.
     pub fn schema(&self) -> Schema {
         Schema::clone(&self.schema)
     }
 
-    fn look(&self) -> ProcResult<Snapshot> {
+    fn read(&self) -> ProcResult<Snapshot> {
         let stats = all_processes()?.filter_map(|process| process.ok()?.stat().ok());
         let mut snapshot = Snapshot::new(Arc::clone(&self.schema));
         stats.for_each(|stat| snapshot.push(bytes_of(&self.units.process(&stat))));
         Ok(snapshot)
     }
 
-    /// Brings what there is now. A sentence if not all of it has come.
+    /// Publishes the current processes. Returns a message if not all of them could be published.
     fn update(&mut self, publisher: &mut UntypedPublisher) -> common::Result<Option<String>> {
         if let Ok(boot_ns) = boot_ns() {
             self.units.follow_clock(boot_ns);
         }
-        let snapshot = match self.look() {
-            // This one is always there: no descriptor was left to read it.
+        let snapshot = match self.read() {
+            // This process always exists, so no descriptor was left to read it.
             Ok(snapshot) if snapshot.is_empty() => {
                 return Ok(Some("cannot read any process in /proc".to_owned()));
             }
             Ok(snapshot) => snapshot,
-            // Such as: no descriptor is left at this moment.
+            // For example, no descriptor is left at this moment.
             Err(error) => return Ok(Some(format!("cannot read /proc: {error}"))),
         };
         match snapshot.publish(publisher, self.room) {
-            // Memory may be found again.
+            // Memory may become available again.
             Err(error @ Error::Limit { .. }) => Ok(Some(error.to_string())),
             other => {
                 self.has_published |= other.is_ok();
@@ -177,12 +177,12 @@ impl Source for Processes {
     fn poll(&mut self, publisher: &mut UntypedPublisher) -> Result<Progress, SourceError> {
         let now = Instant::now();
         if now >= self.due {
-            // Of looks that were missed none is made up for.
+            // Missed polls are not made up for.
             self.due = now + self.every;
-            let trouble = self.update(publisher)?;
-            let was_in_trouble = std::mem::replace(&mut self.in_trouble, trouble.is_some());
-            if let Some(trouble) = trouble.filter(|_| !was_in_trouble) {
-                status(format_args!("processes: {trouble}"));
+            let message = self.update(publisher)?;
+            let had_failed = std::mem::replace(&mut self.has_failed, message.is_some());
+            if let Some(message) = message.filter(|_| !had_failed) {
+                status(format_args!("processes: {message}"));
             }
         }
         Ok(Progress::Waiting)
@@ -205,10 +205,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn this_process_is_among_them_as_it_is() {
+    fn this_process_is_read() {
         let source = Processes::new(Duration::from_secs(1), CapacityPolicy::Grows).unwrap();
         let pid = std::process::id();
-        let snapshot = source.look().unwrap();
+        let snapshot = source.read().unwrap();
         let mut processes = snapshot.rows().map(bytemuck::pod_read_unaligned::<Process>);
         let process = processes.find(|process| process.pid == pid).unwrap();
         assert_eq!(process.parent, std::os::unix::process::parent_id());
@@ -220,9 +220,8 @@ mod tests {
         assert!((0..600_000_000_000).contains(&age), "{process:?}");
     }
 
-    /// Kind of defect: what depends on the time of day was computed once, though the clock can be set at any time.
     #[test]
-    fn start_follows_a_clock_that_is_set_and_does_not_move_with_one_that_is_slewed() {
+    fn start_follows_a_set_clock_and_ignores_a_slewed_one() {
         let mut units = Units::of_this_machine().unwrap();
         let before = units.boot_ns;
         for slewed in [-999_999_999, -1, 0, 1, 999_999_999] {
@@ -236,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn a_row_has_the_fields_that_are_promised() {
+    fn row_has_the_documented_fields() {
         assert_eq!(
             Schema::of::<Process>().unwrap().to_string(),
             "pid:u32,parent:u32,name:text(32),state:text(4),threads:u32,resident_bytes:u64,cpu_time_ns:u64,start:timestamp"

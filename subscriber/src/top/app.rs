@@ -184,11 +184,6 @@ impl App {
         self.model.as_ref().is_some_and(Model::fades)
     }
 
-    /// Returns the statistics of the session.
-    pub fn into_pulse(self) -> Pulse {
-        self.pulse
-    }
-
     /// Handles a key.
     pub fn press(&mut self, key: Key, table: Option<&UntypedSubscriber>, now: Instant) -> Asks {
         self.is_dirty = true;

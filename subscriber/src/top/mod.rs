@@ -41,8 +41,7 @@ use crate::attach;
 use crate::output::Output;
 use cli::{CliError, Shutdown};
 pub use options::Wanted;
-pub use rates::Pulse;
-pub use run::{Ends, Followed, Session};
+pub use run::{Ends, Session};
 
 /// Returns true if `TERM` says that the terminal cannot move its cursor.
 pub fn is_dumb() -> bool {

@@ -34,7 +34,6 @@ pub struct Beat {
 
 /// Statistics of the last beats and of the whole session.
 pub struct Pulse {
-    begun: Instant,
     changes: u64,
     /// Delays of all finished beats.
     all_delays: Delays,
@@ -55,7 +54,6 @@ impl Pulse {
     /// Creates empty statistics for a local copy at `version`.
     pub fn new(version: u64, now: Instant) -> Self {
         Self {
-            begun: now,
             changes: 0,
             all_delays: Delays::default(),
             began: now,
@@ -155,18 +153,6 @@ impl Pulse {
         self.quantiles
     }
 
-    /// Returns the number of changes in the session and its duration.
-    pub fn total(&self) -> (u64, Duration) {
-        (self.changes, self.begun.elapsed())
-    }
-
-    /// Returns the median and 99th percentile of all delays of the session.
-    pub fn total_quantiles(&self) -> Option<[Duration; 2]> {
-        let mut all = self.all_delays.clone();
-        all.add(&self.delays);
-        quantiles(&all)
-    }
-
     /// Returns the last beats, latest last.
     pub fn beats(&self) -> &VecDeque<Beat> {
         &self.beats
@@ -200,13 +186,6 @@ mod tests {
         assert_eq!(pulse.beats().len(), 40);
         assert_eq!(pulse.beats()[0].commits, 25);
         assert_eq!(pulse.next(), Some(at(10_250)));
-        assert_eq!(pulse.total().0, 3000);
-        assert!(
-            pulse
-                .total_quantiles()
-                .is_some_and(|[median, most]| median <= most)
-        );
-
         pulse.tick(at(11_000));
         assert_eq!(pulse.rates(), [50.0, 150.0], "half of the last two seconds");
         pulse.tick(at(25_000));

@@ -16,7 +16,6 @@ use super::app::{App, Asks};
 use super::colours::Colours;
 use super::keys::Keys;
 use super::options::Wanted;
-use super::rates::Pulse;
 use super::screen::{Screen, keyboard};
 use crate::attach::attach;
 use crate::latency::Delays;
@@ -41,14 +40,6 @@ pub struct Ends {
     pub with_table: bool,
     /// End at this time.
     pub at: Option<Instant>,
-}
-
-/// Table after the session, with its statistics.
-pub struct Followed {
-    /// The table.
-    pub table: UntypedSubscriber,
-    /// Statistics of the session.
-    pub pulse: Pulse,
 }
 
 /// Terminal session that shows a table.
@@ -107,24 +98,18 @@ impl<'a> Session<'a> {
         })
     }
 
-    /// Waits for the table and draws it until an end condition holds. Returns the table if it
-    /// appeared.
+    /// Waits for the table and draws it until an end condition holds.
     ///
     /// # Errors
     /// Fails if the table cannot be read or the terminal cannot be written to.
-    pub fn follow(
-        mut self,
-        builder: &SubscriberBuilder<()>,
-        ends: Ends,
-    ) -> Result<Option<Followed>, CliError> {
+    pub fn follow(mut self, builder: &SubscriberBuilder<()>, ends: Ends) -> Result<(), CliError> {
         let mut table = None;
         let followed = self.draw_on(builder, ends, &mut table);
         drop(self.screen);
         let frames = self.frames.len();
         let [median, most, longest] = [0.5, 0.99, 1.0].map(|part| self.frames.quantile(part));
         tracing::info!("{frames} pictures: median {median:?}, p99 {most:?}, longest {longest:?}");
-        let pulse = self.app.into_pulse();
-        followed.map(|()| table.map(|table| Followed { table, pulse }))
+        followed
     }
 
     fn draw_on(
