@@ -1,4 +1,4 @@
-//! The `impl` for a plan.
+//! Generates the `impl` of a plan.
 
 use std::path::PathBuf;
 
@@ -6,13 +6,14 @@ use proc_macro2::{Ident, Span, TokenStream};
 use quote::{quote, quote_spanned};
 use syn::spanned::Spanned;
 
-use crate::found::crate_name;
+use crate::crate_name::crate_name;
 use crate::plan::Plan;
 
-/// Returns the path of `common` in the user's crate: the path given by `#[row(crate = "…")]`, else the one found in the manifest.
+/// Returns the path of `common` in the user's crate: the one given by `#[row(crate = "…")]`, or else the
+/// one found in the manifest.
 ///
 /// # Errors
-/// Several dependencies could be meant.
+/// The manifest has several candidates.
 pub(crate) fn path_of_common(plan: &Plan<'_>) -> syn::Result<TokenStream> {
     if let Some(path) = &plan.path_of_common {
         return Ok(quote!(#path));
@@ -24,7 +25,7 @@ pub(crate) fn path_of_common(plan: &Plan<'_>) -> syn::Result<TokenStream> {
     Ok(quote!(::#name))
 }
 
-/// The implementation of `Row`, and the checks that only the compiler can make.
+/// Generates the implementation of `Row`, and constants that check what only the compiler knows.
 pub(crate) fn expand(plan: &Plan<'_>, common: &TokenStream) -> TokenStream {
     let row = plan.ident;
     let key_fields = || plan.key.iter().map(|&index| &plan.fields[index]);
@@ -48,7 +49,7 @@ pub(crate) fn expand(plan: &Plan<'_>, common: &TokenStream) -> TokenStream {
     });
     let sizes = plan.fields.iter().map(|field| {
         let (ty, name) = (field.ty, &field.name);
-        let message = format!("the type of field {name:?} has another size than its KIND says");
+        let message = format!("the size of the type of field {name:?} differs from that of its KIND");
         quote_spanned! {ty.span()=>
             ::core::assert!(::core::mem::size_of::<#ty>() == <#ty as #common::FieldKind>::KIND.size(), "{}", #message);
         }
@@ -65,7 +66,7 @@ pub(crate) fn expand(plan: &Plan<'_>, common: &TokenStream) -> TokenStream {
             #(#sizes)*
             ::core::assert!(
                 ::core::mem::align_of::<#row>() <= 8,
-                "a row is aligned to 8 bytes at most: use no type that is aligned to more",
+                "a row has an alignment of at most 8 bytes: use types with a smaller alignment",
             );
         };
 
@@ -89,7 +90,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_crate_is_called_as_the_user_calls_it() {
+    fn generated_code_uses_the_given_path() {
         let input = syn::parse_str("struct S { #[row(key)] a: u8, #[row(key)] b: u16 }").unwrap();
         let plan = crate::plan::plan(&input).unwrap();
         let tokens = expand(&plan, &quote!(::tablecast)).to_string();

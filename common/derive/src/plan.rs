@@ -1,4 +1,4 @@
-//! What the attributes ask for, or why it cannot be.
+//! Parses the struct and its attributes, and reports what is not accepted.
 
 use std::collections::HashSet;
 
@@ -7,19 +7,19 @@ use syn::parse::Parser;
 use syn::spanned::Spanned;
 use syn::{Attribute, Data, DeriveInput, Error, Fields, Ident, LitStr, Path, Result, Type};
 
-/// The longest key in fields: the crate implements its trait `Key` for tuples of up to so many.
+/// Maximum number of key fields: `Key` is implemented for tuples of up to this size.
 const MAX_KEY_FIELDS: usize = 6;
 
-/// The longest name of a field in bytes, as in `common::schema`.
+/// Maximum length of a field's name in bytes, as in `common::schema`.
 const MAX_FIELD_NAME: usize = 64;
 
 /// A struct that can be a row.
 pub(crate) struct Plan<'a> {
     /// The struct.
     pub ident: &'a Ident,
-    /// Its fields without those that are skipped.
+    /// The fields, without skipped ones.
     pub fields: Vec<PlannedField<'a>>,
-    /// Which of them are the key; not empty.
+    /// Indexes of the key's fields; not empty.
     pub key: Vec<usize>,
     /// The path of Tablecast's crate, if the struct gives it.
     pub path_of_common: Option<Path>,
@@ -27,15 +27,15 @@ pub(crate) struct Plan<'a> {
 
 /// One field of the schema.
 pub(crate) struct PlannedField<'a> {
-    /// The field in the struct.
+    /// Name of the field in the struct.
     pub ident: &'a Ident,
-    /// Its type.
+    /// Type of the field.
     pub ty: &'a Type,
-    /// Its name in the schema.
+    /// Name of the field in the schema.
     pub name: String,
 }
 
-/// What `#[row(…)]` says about a field.
+/// The options of a field, from `#[row(…)]`.
 #[derive(Default)]
 struct Options {
     key: bool,
@@ -43,7 +43,7 @@ struct Options {
     name: Option<LitStr>,
 }
 
-/// Reads the struct and its attributes.
+/// Parses the struct and its attributes.
 pub(crate) fn plan(input: &DeriveInput) -> Result<Plan<'_>> {
     let path_of_common = path_of_common(&input.attrs)?;
     if !input.generics.params.is_empty() {
@@ -60,7 +60,7 @@ pub(crate) fn plan(input: &DeriveInput) -> Result<Plan<'_>> {
             if options.key || options.name.is_some() {
                 return Err(Error::new(
                     field.span(),
-                    "a skipped field is padding: it has no name and is no key",
+                    "a skipped field is padding: it can have no name and cannot be in the key",
                 ));
             }
             continue;
@@ -98,7 +98,7 @@ pub(crate) fn plan(input: &DeriveInput) -> Result<Plan<'_>> {
         }),
         0 => Err(Error::new_spanned(
             &input.ident,
-            "a row needs a key: write #[row(key)] above the field that tells rows apart",
+            "a row needs a key: write #[row(key)] above the field that identifies a row",
         )),
         _ => Err(Error::new_spanned(
             &input.ident,
@@ -135,7 +135,7 @@ fn named_fields(input: &DeriveInput) -> Result<impl Iterator<Item = &syn::Field>
             Fields::Named(fields) => return Ok(fields.named.iter()),
             _ => "the fields of a row need names: write struct Name { field: Type, … }",
         },
-        Data::Enum(_) => "a row is a struct: an enum is no field either, use an integer for it",
+        Data::Enum(_) => "a row is a struct; enums cannot be fields either: use an integer",
         Data::Union(_) => "a row is a struct with named fields, not a union",
     };
     Err(Error::new_spanned(&input.ident, wrong))
@@ -187,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn attributes_become_names_and_keys() {
+    fn attributes_set_names_and_keys() {
         let source = r#"struct S { #[row(key)] r#type: u8, #[row(skip)] pad: u8, #[row(key, name = "in m")] size: u16, x: f32 }"#;
         let input = syn::parse_str(source).unwrap();
         let plan = plan(&input).unwrap();
@@ -201,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn refusals_say_what_to_do() {
+    fn errors_say_what_to_do() {
         let cases = [
             ("struct S { a: u8 }", "#[row(key)]"),
             ("struct S(u8);", "need names"),

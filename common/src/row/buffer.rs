@@ -10,7 +10,7 @@ use serde_json::Map;
 use crate::row::value::{in_field, refused};
 use crate::{Kind, Result, RowRef, Schema, Value};
 
-/// A row of its own, in words of 8 bytes, so that its bytes are aligned for every type that is a row.
+/// An owned row. It is stored in words of 8 bytes, so its bytes are aligned for every [`Row`](crate::Row).
 ///
 /// ```
 /// use std::sync::Arc;
@@ -31,18 +31,18 @@ pub struct RowBuf {
 }
 
 impl RowBuf {
-    /// A row of zeros: every number 0, every text empty.
+    /// Creates a row of zeros: every number is 0, every text empty.
     #[must_use]
     pub fn new(schema: Arc<Schema>) -> RowBuf {
         let words = vec![0; schema.row_words()];
         RowBuf { schema, words }
     }
 
-    /// A copy of a row's bytes.
+    /// Creates a row from its bytes.
     ///
     /// # Errors
     ///
-    /// [`Error::WrongLength`](crate::Error::WrongLength) if there are not [`Schema::row_size`] of them.
+    /// [`Error::WrongLength`](crate::Error::WrongLength) if their number is not [`Schema::row_size`].
     pub fn from_bytes(schema: Arc<Schema>, bytes: &[u8]) -> Result<RowBuf> {
         RowRef::new(&schema, bytes)?;
         let mut row = RowBuf::new(schema);
@@ -50,7 +50,7 @@ impl RowBuf {
         Ok(row)
     }
 
-    /// Reads a row from a JSON object that has each field by its name.
+    /// Reads a row from a JSON object that has a member for each field.
     ///
     /// ```
     /// # use std::sync::Arc;
@@ -68,8 +68,8 @@ impl RowBuf {
     ///
     /// # Errors
     ///
-    /// [`Error::InvalidValue`](crate::Error::InvalidValue) for a field that is missing, that the schema has not, or
-    /// whose value does not fit; [`Error::TextTooLong`](crate::Error::TextTooLong).
+    /// [`Error::InvalidValue`](crate::Error::InvalidValue) for a field that is missing, unknown, or cannot
+    /// hold its value; [`Error::TextTooLong`](crate::Error::TextTooLong).
     pub fn from_json(
         schema: &Arc<Schema>,
         object: &Map<String, serde_json::Value>,
@@ -80,98 +80,96 @@ impl RowBuf {
                 return Err(refused(
                     field.name(),
                     "nothing",
-                    "it is missing, and every field is needed",
+                    "it is missing, and every field is required",
                 ));
             };
             row.set_json(index, json)?;
         }
-        // All of the schema's fields were found, so an object of as many has no others.
+        // All fields of the schema were found, so an object of that size has no other members.
         if object.len() > schema.fields().len()
             && let Some((name, json)) = object.iter().find(|(name, _)| schema.field(name).is_none())
         {
             return Err(refused(
                 name,
                 &json.to_string(),
-                format!("there is no such field, the fields are {schema}"),
+                format!("there is no such field; the fields are {schema}"),
             ));
         }
         Ok(row)
     }
 
-    /// What the row is.
+    /// Returns the schema.
     #[must_use]
     pub fn schema(&self) -> &Arc<Schema> {
         &self.schema
     }
 
-    /// The row as it stands.
-    ///
-    /// Not the trait `AsRef`, whose result could not hold the schema.
+    /// Returns a view of the row. (The trait `AsRef` cannot return one, because it contains the schema.)
     #[must_use]
     pub fn as_ref(&self) -> RowRef<'_> {
         RowRef::new(&self.schema, self.bytes()).expect("made of the schema's size")
     }
 
-    /// The row's bytes, [`Schema::row_size`] of them.
+    /// Returns the row's [`Schema::row_size`] bytes.
     #[must_use]
     #[inline]
     pub fn bytes(&self) -> &[u8] {
         &cast_slice(&self.words)[..self.schema.row_size()]
     }
 
-    /// The row's words; what the last one has beyond the row is zero.
+    /// Returns the row's words. Bytes of the last word after the row are zero.
     #[must_use]
     #[inline]
     pub fn words(&self) -> &[u64] {
         &self.words
     }
 
-    /// Sets the field `index`.
+    /// Sets field `index`.
     ///
     /// # Errors
     ///
-    /// As [`Value::encode`], with the field's name. The row is then as it was.
+    /// Those of [`Value::encode`], with the field's name. The row is then unchanged.
     ///
     /// # Panics
     ///
-    /// If the schema has not so many fields.
+    /// If the schema has no field with this index.
     pub fn set(&mut self, index: usize, value: Value<'_>) -> Result<()> {
         self.set_read(index, |_| Ok(value))
     }
 
-    /// Sets the field `index` from text, as in a cell of CSV.
+    /// Sets field `index` from text, as in a cell of CSV.
     ///
     /// # Errors
     ///
-    /// As [`Value::parse`], with the field's name. The row is then as it was.
+    /// Those of [`Value::parse`], with the field's name. The row is then unchanged.
     ///
     /// # Panics
     ///
-    /// If the schema has not so many fields.
+    /// If the schema has no field with this index.
     pub fn set_text(&mut self, index: usize, text: &str) -> Result<()> {
         self.set_read(index, |kind| Value::parse(kind, text))
     }
 
-    /// Sets the field `index` from JSON.
+    /// Sets field `index` from JSON.
     ///
     /// # Errors
     ///
-    /// As [`Value::from_json`], with the field's name. The row is then as it was.
+    /// Those of [`Value::from_json`], with the field's name. The row is then unchanged.
     ///
     /// # Panics
     ///
-    /// If the schema has not so many fields.
+    /// If the schema has no field with this index.
     pub fn set_json(&mut self, index: usize, json: &serde_json::Value) -> Result<()> {
         self.set_read(index, |kind| Value::from_json(kind, json))
     }
 
-    /// The bytes of the row's key: its fields back to back.
+    /// Returns the bytes of the row's key: its fields without gaps.
     #[must_use]
     pub fn key_bytes(&self) -> Vec<u8> {
         self.as_ref().key().to_bytes()
     }
 
-    /// Sets the field `index` to the value that `read` makes for its kind.
+    /// Sets field `index` to the value that `read` returns for its kind.
     fn set_read<'v>(
         &mut self,
         index: usize,

@@ -1,11 +1,11 @@
-//! The types that a row's fields can have: Rust's numbers, and newtypes of plain bytes for all else.
+//! The types of a row's fields: Rust's numbers, and newtypes over bytes for everything else.
 //!
-//! A row lies in shared memory as it lies in a variable, so each type here is [`Pod`]: every pattern of bits is
-//! a value and none of its bytes is padding. `bool`, `String` and the addresses of `std` are not; the newtypes of
-//! this module stand for them and convert. Bytes may come from a hostile publisher, so every accessor gives
-//! something plausible for bytes that nobody should have written, and never panics.
+//! A row in shared memory has the bytes of the struct, so each type is [`Pod`]: every bit pattern is a value,
+//! and there is no padding. `bool`, `String` and the addresses of `std` are not `Pod`; the newtypes of this
+//! module replace them and convert. Bytes may come from a hostile publisher, so accessors return a plausible
+//! value for invalid bytes and never panic.
 //!
-//! The newtypes are equal exactly if their bytes are: that is the equality of keys.
+//! Two newtypes are equal if and only if their bytes are equal, as for keys.
 
 use bytemuck::Pod;
 
@@ -21,9 +21,9 @@ pub use boolean::Bool;
 pub use text::Text;
 pub use timestamp::Timestamp;
 
-/// A type that a field of a row can have.
+/// A type that can be a field of a row.
 ///
-/// Implement it for a newtype of your own over one of these types; its size must be that of the kind.
+/// Implement it for a newtype over one of these types. Its size must be that of the kind.
 ///
 /// ```
 /// use common::{FieldKind, Kind, bytemuck};
@@ -45,11 +45,11 @@ pub use timestamp::Timestamp;
     note = "mark explicit padding with #[row(skip)]"
 )]
 pub trait FieldKind: Pod {
-    /// What the field holds.
+    /// The kind of the field.
     const KIND: Kind;
 }
 
-/// A type that a field of the key can have: every [`FieldKind`] but floats.
+/// A type that can be a field of the key: every [`FieldKind`] except floats.
 ///
 /// ```
 /// use common::{FieldKind, KeyKind, Kind, Row, bytemuck};
@@ -105,14 +105,14 @@ impl<const N: usize> FieldKind for Text<N> {
             N >= 1 && N <= Kind::MAX_TEXT as usize,
             "a Text<N> holds 1 to 4096 bytes"
         );
-        // The assertion above has just bounded it.
+        // Bounded by the assertion above.
         Kind::Text(N as u16)
     };
 }
 
 impl<const N: usize> KeyKind for Text<N> {}
 
-/// Each type is as wide as its kind and no more aligned: the bytes of a row mean the same to both.
+/// Each type has the size and alignment of its kind, so typed and untyped code read the same bytes.
 const _: () = {
     const fn check<T: FieldKind>() {
         assert!(size_of::<T>() == T::KIND.size() && align_of::<T>() == T::KIND.align());

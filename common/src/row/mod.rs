@@ -1,8 +1,9 @@
-//! Rows: as a type of yours ([`Row`]), as bytes with their schema ([`RowRef`]), and as bytes to be filled
-//! ([`RowBuf`]).
+//! Rows: as a type of the program ([`Row`]), as bytes with their schema ([`RowRef`]), and as a buffer that is
+//! filled field by field ([`RowBuf`]).
 //!
-//! A row has one form everywhere: the bytes of a `repr(C)` struct without padding. A program that knows the type
-//! derives [`Row`] and reads its fields; one that learns the schema at run time reads the same bytes by name.
+//! A row is the bytes of a `repr(C)` struct without padding. A program that knows the type derives [`Row`]
+//! and uses its fields. A program that learns the [`schema`] at run time reads the same bytes by name, as
+//! [`value`]s. [`kinds`] has the types of fields.
 
 use bytemuck::{Pod, bytes_of};
 
@@ -23,23 +24,26 @@ pub use view::{KeyRef, RowRef};
 pub struct FieldDef {
     /// The field's name.
     pub name: &'static str,
-    /// What it holds.
+    /// Kind of the field.
     pub kind: Kind,
-    /// Where it starts, in bytes from the start of the row.
+    /// Offset of the field, in bytes from the start of the row.
     pub offset: usize,
 }
 
 /// A type whose values are rows of a table.
 ///
-/// Derive it: `#[derive(Row)]` takes a struct with named fields that is also `#[repr(C)]` and [`Pod`]. In the
-/// attribute `#[row(…)]` of a field stand
+/// `#[derive(Row)]` accepts a struct with named fields that is `#[repr(C)]` and [`Pod`]. A field can have
+/// the attribute `#[row(…)]` with
 ///
-/// - `key`: the field is in the key. One field at least; several make a key in the order of their declaration;
-/// - `name = "…"`: its name in the schema, if not the one in the struct;
-/// - `skip`: it is explicit padding and no field of the schema. Keep it zero: its bytes are part of the row.
+/// - `key`: the field is part of the key. At least one field is; several form a key in the order of their
+///   declaration;
+/// - `name = "…"`: the field's name in the schema, if it differs from the struct's;
+/// - `skip`: the field is explicit padding and not part of the schema. Keep it zero, because its bytes are
+///   part of the row.
 ///
-/// The derive finds this crate in the manifest of your package, whatever it is called there. Where it cannot (it is reached by a
-/// re-export, or two dependencies are renamed packages called `common`), `#[row(crate = "path::to::it")]` above the struct says so.
+/// The derive finds this crate, under any name, in the manifest of your package. If it cannot (because the
+/// crate is re-exported, or two dependencies are renamed packages called `common`), name it with
+/// `#[row(crate = "path::to::it")]` above the struct.
 ///
 /// ```
 /// use common::bytemuck::{Pod, Zeroable};
@@ -66,7 +70,7 @@ pub struct FieldDef {
 /// # Ok::<(), common::Error>(())
 /// ```
 ///
-/// What cannot be a row does not compile: a struct without a key,
+/// A struct that cannot be a row does not compile: a struct without a key,
 ///
 /// ```compile_fail
 /// # use common::{Row, bytemuck::{Pod, Zeroable}};
@@ -84,7 +88,7 @@ pub struct FieldDef {
 /// struct FloatKey { #[row(key)] bid: f64 }
 /// ```
 ///
-/// with padding, whose bytes nobody has written,
+/// with padding, whose bytes are uninitialized,
 ///
 /// ```compile_fail,E0512
 /// # use common::{Row, bytemuck::{Pod, Zeroable}};
@@ -93,7 +97,7 @@ pub struct FieldDef {
 /// struct Padded { #[row(key)] instrument: u64, lot: u32 }
 /// ```
 ///
-/// or with a field that is more aligned than rows are.
+/// or with a field whose alignment exceeds that of rows.
 ///
 /// ```compile_fail,E0080
 /// # use common::{Row, bytemuck::{Pod, Zeroable}};
@@ -102,31 +106,31 @@ pub struct FieldDef {
 /// struct TooAligned { #[row(key)] instrument: u64, #[row(skip)] padding: [u64; 1], #[row(skip)] wide: u128 }
 /// ```
 #[diagnostic::on_unimplemented(
-    message = "`{Self}` is no row of a table",
+    message = "`{Self}` is not a row of a table",
     note = "derive it: #[derive(Clone, Copy, Pod, Zeroable, Row)] #[repr(C)], with #[row(key)] on the key's fields"
 )]
 pub trait Row: Pod {
-    /// The key: the type of its field, or a tuple of several.
+    /// The key: the type of its field, or a tuple of types.
     type Key: Key;
 
-    /// The fields in their order.
+    /// The fields in order.
     const FIELDS: &'static [FieldDef];
 
-    /// Which of the fields are the key, in the key's order.
+    /// Indexes of the key's fields, in the key's order.
     const KEY: &'static [usize];
 
-    /// The row's key.
+    /// Returns the row's key.
     fn key(&self) -> Self::Key;
 }
 
-/// A key as a value: a [`KeyKind`], or a tuple of two to six of them.
+/// A key as a value: a [`KeyKind`], or a tuple of two to six [`KeyKind`]s.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be the key of a row",
-    note = "a key is one type that implements `KeyKind`, or a tuple of 2 to 6 of them",
+    note = "a key is one type that implements `KeyKind`, or a tuple of 2 to 6 such types",
     note = "for bool use `Bool`, for String `Text<N>`, for SystemTime `Timestamp`, for a float an integer"
 )]
 pub trait Key: Copy {
-    /// Calls `f` with the key's bytes: those of its fields, back to back.
+    /// Calls `f` with the key's bytes: its fields without gaps.
     fn with_bytes<T>(&self, f: impl FnOnce(&[u8]) -> T) -> T;
 }
 
@@ -137,7 +141,8 @@ impl<K: KeyKind> Key for K {
     }
 }
 
-/// Most keys fit this many bytes, and zeroing the longest possible would cost more than hashing such a key.
+/// Size of the buffer for most keys. Zeroing a buffer of the maximum size would cost more than hashing a
+/// short key.
 const SHORT_KEY: usize = 64;
 
 macro_rules! tuples {

@@ -1,4 +1,4 @@
-//! What a row is: fields of fixed width at fixed places, and which of them are the key.
+//! The schema of a table: fields of fixed width at fixed offsets, and the fields that form the key.
 //!
 //! ```text
 //! u64 id | text(6) name |  | f64 price        the schema  id:u64,name:text(6),price:f64  with the key  name,id
@@ -7,11 +7,11 @@
 //!         [------------][------]              key:  the key's fields in the key's order, back to back
 //! ```
 //!
-//! A schema is checked once, when it is made, and never changes: whoever holds one may rely on its fields lying
-//! within the row, apart from each other, under names that differ. That also holds for a schema that was read
-//! from another process ([`Schema::from_bytes`] trusts nothing).
+//! A schema is validated when it is created and never changes: its fields are within the row, do not
+//! overlap, and have different names. That also holds for a schema that was read from another process
+//! ([`Schema::from_bytes`]).
 //!
-//! Not for: nested or optional values, or rows of varying width.
+//! Nested and optional values, and rows of varying width, are not supported.
 
 use std::collections::HashSet;
 use std::fmt;
@@ -32,22 +32,22 @@ pub use conversion::Conversion;
 pub(crate) use key_text::quoted;
 pub use kind::Kind;
 
-/// The most fields that a schema has.
+/// Maximum number of fields of a schema.
 pub const MAX_FIELDS: usize = 256;
 
-/// The longest name of a field, in bytes of UTF-8.
+/// Maximum length of a field's name, in bytes of UTF-8.
 pub const MAX_FIELD_NAME: usize = 64;
 
-/// The largest row, in bytes.
+/// Maximum size of a row, in bytes.
 pub const MAX_ROW_SIZE: usize = 65_536;
 
-/// The largest key, in bytes.
+/// Maximum size of a key, in bytes.
 pub const MAX_KEY_SIZE: usize = 1024;
 
-/// The largest schema as [`Schema::to_bytes`] writes it, in bytes.
+/// Maximum size of an encoded schema ([`Schema::to_bytes`]), in bytes.
 pub const MAX_SCHEMA_SIZE: usize = 64 * 1024;
 
-/// One field of a row: its name, its kind, and where it stands.
+/// One field of a row: name, kind and offset.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Field {
@@ -57,25 +57,25 @@ pub struct Field {
 }
 
 impl Field {
-    /// The name: 1 to 64 bytes of UTF-8 without control characters, commas and colons.
+    /// Returns the name: 1 to 64 bytes of UTF-8 without control characters, commas and colons.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// What the field holds.
+    /// Returns the kind of value that the field holds.
     #[must_use]
     pub fn kind(&self) -> Kind {
         self.kind
     }
 
-    /// Where the field starts, in bytes from the start of the row.
+    /// Returns the field's offset, in bytes from the start of the row.
     #[must_use]
     pub fn offset(&self) -> usize {
         self.offset
     }
 
-    /// The field's bytes within a row, from its offset to its end.
+    /// Returns the range of the field's bytes within a row.
     #[must_use]
     #[inline]
     pub fn range(&self) -> Range<usize> {
@@ -83,7 +83,7 @@ impl Field {
     }
 }
 
-/// What a row is: its fields in order, its key, its size.
+/// The fields of a row in order, its key and its size.
 ///
 /// ```
 /// use common::Schema;
@@ -105,9 +105,9 @@ pub struct Schema {
 }
 
 impl Schema {
-    /// Lays out `fields` in the given order as `repr(C)` does: each at its natural alignment, the row's size
-    /// rounded up to the greatest of them. `key` names the key's fields in the key's order; empty means the first
-    /// field.
+    /// Creates a schema of `fields`, laid out in the given order as `repr(C)` does: each at its natural
+    /// alignment, with the row's size rounded up to the largest alignment. `key` names the key's fields
+    /// in the key's order; if it is empty, the first field is the key.
     ///
     /// ```
     /// use common::{Kind, Schema};
@@ -120,8 +120,8 @@ impl Schema {
     ///
     /// # Errors
     ///
-    /// [`Error::InvalidSchema`] if there are no fields, too many, a name that cannot be or comes twice, a key that
-    /// names no field or a float, or a row, key or schema beyond the limits of this module.
+    /// [`Error::InvalidSchema`] if there are no fields or too many, a name is invalid or duplicate, the
+    /// key names an unknown field or a float, or the row, key or schema exceeds a limit of this module.
     pub fn new(
         fields: impl IntoIterator<Item = (impl Into<String>, Kind)>,
         key: &[&str],
@@ -147,11 +147,11 @@ impl Schema {
         Schema::checked(placed, key, end.next_multiple_of(row_align))
     }
 
-    /// The schema of a type that has `#[derive(Row)]`.
+    /// Returns the schema of a type with `#[derive(Row)]`.
     ///
     /// # Errors
     ///
-    /// As [`Schema::new`]; most of it cannot happen to a derived type.
+    /// Those of [`Schema::new`], most of which cannot occur for a derived type.
     pub fn of<R: Row>() -> Result<Schema> {
         let fields = R::FIELDS
             .iter()
@@ -164,18 +164,18 @@ impl Schema {
         Schema::checked(fields, R::KEY.to_vec(), size_of::<R>())
     }
 
-    /// Reads a schema as it is written on a command line: `id:u64,name:text(32),price:f64`, and the key as
-    /// `id,name`. Without `key` the first field is the key. Spaces around names and kinds are ignored.
+    /// Parses a schema such as `id:u64,name:text(32),price:f64`, and a key such as `id,name`. Without
+    /// `key` the first field is the key. Spaces around names and kinds are ignored.
     ///
     /// # Errors
     ///
-    /// [`Error::InvalidSchema`] as [`Schema::new`], and for a field without a kind or with an unknown one.
+    /// Those of [`Schema::new`], and [`Error::InvalidSchema`] for a missing or unknown kind.
     pub fn parse(fields: &str, key: Option<&str>) -> Result<Schema> {
         let mut named = Vec::new();
         for field in fields.split(',') {
             let Some((name, kind)) = field.split_once(':') else {
                 return invalid(format!(
-                    "{field:?} is no field: write NAME:KIND, as in id:u64,name:text(32)"
+                    "{field:?} is not a field: write NAME:KIND, as in id:u64,name:text(32)"
                 ));
             };
             named.push((name.trim(), kind.trim().parse()?));
@@ -186,14 +186,14 @@ impl Schema {
         Schema::new(named, &key)
     }
 
-    /// The fields in their order.
+    /// Returns the fields in order.
     #[must_use]
     #[inline]
     pub fn fields(&self) -> &[Field] {
         &self.fields
     }
 
-    /// The field of that name and its index.
+    /// Returns the field with this name, and its index.
     #[must_use]
     pub fn field(&self, name: &str) -> Option<(usize, &Field)> {
         self.fields
@@ -202,33 +202,33 @@ impl Schema {
             .find(|(_, field)| field.name == name)
     }
 
-    /// The key's fields in the key's order.
+    /// Iterates over the key's fields in the key's order.
     pub fn key_fields(&self) -> impl Iterator<Item = &Field> {
         self.key.iter().map(|&index| &self.fields[index])
     }
 
-    /// The size of a row, in bytes.
+    /// Returns the size of a row, in bytes.
     #[must_use]
     #[inline]
     pub fn row_size(&self) -> usize {
         self.row_size
     }
 
-    /// The size of a row in words of 8 bytes, the last of them perhaps not full.
+    /// Returns the size of a row in words of 8 bytes. The last word may be partly unused.
     #[must_use]
     #[inline]
     pub fn row_words(&self) -> usize {
         self.row_size.div_ceil(size_of::<u64>())
     }
 
-    /// The size of a key, in bytes: its fields back to back.
+    /// Returns the size of a key, in bytes: its fields without gaps.
     #[must_use]
     #[inline]
     pub fn key_size(&self) -> usize {
         self.key_size
     }
 
-    /// The one way to a `Schema`: everything that the others rely on is checked here.
+    /// Validates a schema. Every constructor ends here.
     fn checked(fields: Vec<Field>, key: Vec<usize>, row_size: usize) -> Result<Schema> {
         if fields.is_empty() || fields.len() > MAX_FIELDS {
             return invalid(format!("it needs 1 to {MAX_FIELDS} fields"));
@@ -238,7 +238,7 @@ impl Schema {
             check_name(&field.name)?;
             field.kind.check()?;
             if !names.insert(field.name.as_str()) {
-                return invalid(format!("the name {:?} comes twice", field.name));
+                return invalid(format!("duplicate field name {:?}", field.name));
             }
         }
         if row_size > MAX_ROW_SIZE {
@@ -257,14 +257,14 @@ impl Schema {
         };
         if schema.to_bytes().len() > MAX_SCHEMA_SIZE {
             return invalid(format!(
-                "its names take more than {MAX_SCHEMA_SIZE} bytes: use shorter ones"
+                "its field names take more than {MAX_SCHEMA_SIZE} bytes: use shorter names"
             ));
         }
         Ok(schema)
     }
 }
 
-/// The fields as [`Schema::parse`] reads them: `id:u64,name:text(32)`.
+/// Writes the fields in the form of [`Schema::parse`]: `id:u64,name:text(32)`.
 impl fmt::Display for Schema {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (index, field) in self.fields.iter().enumerate() {
@@ -288,14 +288,14 @@ impl fmt::Debug for Schema {
     }
 }
 
-/// An [`Error::InvalidSchema`] as a result.
+/// Returns an [`Error::InvalidSchema`].
 fn invalid<T>(reason: String) -> Result<T> {
     Err(Error::InvalidSchema { reason })
 }
 
-/// Where the names of a key stand among the fields.
+/// Returns the indexes of the key's fields.
 fn key_indexes(fields: &[Field], names: &[impl AsRef<str>]) -> Result<Vec<usize>> {
-    // First, as a hostile schema can name very many.
+    // Checked first, because a hostile schema can name a huge number of fields.
     if names.len() > fields.len() {
         return invalid(format!(
             "the key names {} fields of {}",
@@ -306,7 +306,7 @@ fn key_indexes(fields: &[Field], names: &[impl AsRef<str>]) -> Result<Vec<usize>
     let index_of = |name: &str| match fields.iter().position(|field| field.name == name) {
         Some(index) => Ok(index),
         None => invalid(format!(
-            "the key names {name:?}, which is none of its fields"
+            "the key names {name:?}, but there is no such field"
         )),
     };
     names.iter().map(|name| index_of(name.as_ref())).collect()
@@ -319,25 +319,25 @@ fn check_name(name: &str) -> Result<()> {
         return Ok(());
     }
     invalid(format!(
-        "{name:?} is no name for a field: use 1 to {MAX_FIELD_NAME} bytes without control characters, commas \
+        "{name:?} is not a valid field name: use 1 to {MAX_FIELD_NAME} bytes without control characters, commas \
          and colons"
     ))
 }
 
-/// Every field lies within the row and none lies over another.
+/// Checks that every field is within the row and none overlaps another.
 fn check_places(fields: &[Field], row_size: usize) -> Result<()> {
     let mut in_place: Vec<&Field> = fields.iter().collect();
     in_place.sort_by_key(|field| field.offset);
     let mut taken = 0;
     for field in in_place {
         if field.offset < taken {
-            return invalid(format!("field {:?} lies over another", field.name));
+            return invalid(format!("field {:?} overlaps another field", field.name));
         }
         taken = match field.offset.checked_add(field.kind.size()) {
             Some(end) if end <= row_size => end,
             _ => {
                 return invalid(format!(
-                    "field {:?} ends beyond the row of {row_size} bytes",
+                    "field {:?} ends after the row's {row_size} bytes",
                     field.name
                 ));
             }

@@ -1,12 +1,12 @@
-//! One field's value by itself, and its three forms: bytes in a row, text, and JSON.
+//! The value of one field, and its three forms: bytes in a row, text, and JSON.
 //!
 //! ```text
 //! bytes of a row --decode--> Value --Display--> text   --parse-----> Value
 //!                <--encode--       --serde----> JSON   --from_json-> Value
 //! ```
 //!
-//! What each form gives, the others read back to the same bytes. Encoding and reading check ranges; decoding
-//! takes whatever stands there, as the bytes may come from a hostile publisher, and never panics.
+//! A value converted to text or JSON and back has the same bytes. Encoding and parsing check ranges.
+//! Decoding accepts any bytes, which may come from a hostile publisher, and never panics.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -22,11 +22,11 @@ mod parse;
 
 pub(crate) use error::{in_field, refused, too_long, unfit_text};
 
-/// A field's value. All unsigned kinds are [`Value::U64`] and all signed ones [`Value::I64`].
+/// A field's value. All unsigned kinds are [`Value::U64`] and all signed kinds are [`Value::I64`].
 ///
-/// Displayed, it is plain text as in the cell of a table; serialised, it is a JSON value: integers and booleans as
-/// such, floats as numbers or as the strings `NaN`, `Infinity` and `-Infinity`, all else as the string that is
-/// displayed. Never null.
+/// `Display` writes plain text as in a table's cell. Serialization writes a JSON value: integers and
+/// booleans as such, floats as numbers or as the strings `NaN`, `Infinity` and `-Infinity`, everything
+/// else as the displayed string, and never null.
 ///
 /// ```
 /// use common::{Kind, Value};
@@ -41,32 +41,32 @@ pub(crate) use error::{in_field, refused, too_long, unfit_text};
 /// ```
 #[derive(Clone, Debug, PartialEq)]
 pub enum Value<'a> {
-    /// Of a `bool`.
+    /// The value of a `bool`.
     Bool(bool),
-    /// Of `u8` to `u64`.
+    /// The value of a `u8` to `u64`.
     U64(u64),
-    /// Of `i8` to `i64`.
+    /// The value of an `i8` to `i64`.
     I64(i64),
-    /// Of an `f32`.
+    /// The value of an `f32`.
     F32(f32),
-    /// Of an `f64`.
+    /// The value of an `f64`.
     F64(f64),
-    /// Of a `text(N)`.
+    /// The value of a `text(N)`.
     Text(Cow<'a, str>),
-    /// Of an `ipv4`.
+    /// The value of an `ipv4`.
     Ipv4(Ipv4Addr),
-    /// Of an `ipv6`.
+    /// The value of an `ipv6`.
     Ipv6(Ipv6Addr),
-    /// Of an `ipnet`.
+    /// The value of an `ipnet`.
     IpNet(ipnet::IpNet),
-    /// Of a `mac`.
+    /// The value of a `mac`.
     Mac(Mac),
-    /// Of a `timestamp`.
+    /// The value of a `timestamp`.
     Timestamp(Timestamp),
 }
 
 impl Value<'_> {
-    /// The same value without a borrow.
+    /// Returns the value without a borrow.
     #[must_use]
     pub fn into_owned(self) -> Value<'static> {
         match self {
@@ -103,10 +103,10 @@ impl fmt::Display for Value<'_> {
     }
 }
 
-/// The fewest digits that read back to the same float, with an exponent where zeros would hide them. `wide` is the
-/// same number as `value`.
+/// Formats a float with the fewest digits that parse back to it, and with an exponent if it is very large
+/// or small. `wide` is the same number as `value`.
 fn float_text(value: impl fmt::Display + fmt::LowerExp, wide: f64) -> String {
-    /// From here on an `f64` no longer holds every whole number, so zeros before the point are no digits.
+    /// An `f64` of this size or more does not represent every integer, so its last digits are not exact.
     const LARGE: f64 = 1e16;
     const SMALL: f64 = 1e-5;
     if let Some(name) = not_finite(wide) {
@@ -120,7 +120,7 @@ fn float_text(value: impl fmt::Display + fmt::LowerExp, wide: f64) -> String {
     }
 }
 
-/// What a float that is no number of JSON is called, in text and in JSON.
+/// Returns the name of a float that JSON numbers cannot represent.
 fn not_finite(value: f64) -> Option<&'static str> {
     match value {
         _ if value.is_nan() => Some("NaN"),

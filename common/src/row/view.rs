@@ -1,4 +1,4 @@
-//! Bytes of a row, or of a key, read by the names of a schema.
+//! Views of a row's or a key's bytes, read by the names of a schema.
 
 use std::fmt;
 use std::sync::Arc;
@@ -8,7 +8,7 @@ use serde::{Serialize, Serializer};
 use crate::row::schema::{Field, quoted};
 use crate::{Error, Result, RowBuf, Schema, Value};
 
-/// A row's bytes with its schema. Serialised it is a map from the fields' names to their values.
+/// A row's bytes with its schema. It is serialized as a map from field names to values.
 ///
 /// ```
 /// use common::{RowRef, Schema, Value};
@@ -27,40 +27,40 @@ pub struct RowRef<'a> {
 }
 
 impl<'a> RowRef<'a> {
-    /// Reads `bytes` as a row of `schema`. They may hold anything: the values are then something plausible.
+    /// Returns a view of `bytes` as a row of `schema`. Any bytes are accepted and give plausible values.
     ///
     /// # Errors
     ///
-    /// [`Error::WrongLength`] if there are not [`Schema::row_size`] of them.
+    /// [`Error::WrongLength`] if their number is not [`Schema::row_size`].
     pub fn new(schema: &'a Schema, bytes: &'a [u8]) -> Result<RowRef<'a>> {
         check_length("row", bytes, schema.row_size())?;
         Ok(RowRef { schema, bytes })
     }
 
-    /// What the row is.
+    /// Returns the schema.
     #[must_use]
     pub fn schema(self) -> &'a Schema {
         self.schema
     }
 
-    /// The row's bytes.
+    /// Returns the row's bytes.
     #[must_use]
     #[inline]
     pub fn bytes(self) -> &'a [u8] {
         self.bytes
     }
 
-    /// The value of the field `index`.
+    /// Returns the value of field `index`.
     ///
     /// # Panics
     ///
-    /// If the schema has not so many fields.
+    /// If the schema has no field with this index.
     #[must_use]
     pub fn value(self, index: usize) -> Value<'a> {
         self.value_of(&self.schema.fields()[index])
     }
 
-    /// The value of the field of that name.
+    /// Returns the value of the field with this name.
     #[must_use]
     pub fn field(self, name: &str) -> Option<Value<'a>> {
         self.schema
@@ -68,7 +68,7 @@ impl<'a> RowRef<'a> {
             .map(|(_, field)| self.value_of(field))
     }
 
-    /// The fields' names and values in their order.
+    /// Iterates over the names and values of the fields in order.
     pub fn values(self) -> impl ExactSizeIterator<Item = (&'a str, Value<'a>)> {
         self.schema
             .fields()
@@ -76,7 +76,7 @@ impl<'a> RowRef<'a> {
             .map(move |field| (field.name(), self.value_of(field)))
     }
 
-    /// The row's key.
+    /// Returns the row's key.
     #[must_use]
     pub fn key(self) -> KeyRef<'a> {
         KeyRef {
@@ -85,8 +85,8 @@ impl<'a> RowRef<'a> {
         }
     }
 
-    /// A copy of the row that can be changed, with a copy of the schema. [`RowBuf::from_bytes`] with a schema that is
-    /// shared costs less.
+    /// Returns a copy of the row with a copy of the schema. [`RowBuf::from_bytes`] with a shared schema is
+    /// cheaper.
     #[must_use]
     pub fn to_buf(self) -> RowBuf {
         RowBuf::from_bytes(Arc::new(self.schema.clone()), self.bytes).expect("a row of this schema")
@@ -97,8 +97,8 @@ impl<'a> RowRef<'a> {
     }
 }
 
-/// A key's bytes, by themselves or within a row. Displayed it is as [`Schema::format_key`] writes it, serialised a
-/// map from the names of the key's fields to their values.
+/// A key's bytes, separate or within a row. It is displayed in the form of [`Schema::format_key`], and
+/// serialized as a map from the names of the key's fields to their values.
 ///
 /// ```
 /// use common::{KeyRef, Schema};
@@ -116,21 +116,21 @@ pub struct KeyRef<'a> {
     bytes: KeyBytes<'a>,
 }
 
-/// Where a key's fields stand.
+/// Location of a key's fields.
 #[derive(Clone, Copy)]
 enum KeyBytes<'a> {
-    /// Each at its offset in the row.
+    /// Each field is at its offset in the row.
     InRow(&'a [u8]),
-    /// Back to back.
+    /// The fields follow each other without gaps.
     Packed(&'a [u8]),
 }
 
 impl<'a> KeyRef<'a> {
-    /// Reads `bytes` as a key of `schema`: the key's fields back to back.
+    /// Returns a view of `bytes` as a key of `schema`: the key's fields without gaps.
     ///
     /// # Errors
     ///
-    /// [`Error::WrongLength`] if there are not [`Schema::key_size`] of them.
+    /// [`Error::WrongLength`] if their number is not [`Schema::key_size`].
     pub fn new(schema: &'a Schema, bytes: &'a [u8]) -> Result<KeyRef<'a>> {
         check_length("key", bytes, schema.key_size())?;
         Ok(KeyRef {
@@ -139,7 +139,7 @@ impl<'a> KeyRef<'a> {
         })
     }
 
-    /// The names and values of the key's fields, in the key's order.
+    /// Iterates over the names and values of the key's fields, in the key's order.
     pub fn values(self) -> impl Iterator<Item = (&'a str, Value<'a>)> {
         let mut packed_before = 0;
         self.schema.key_fields().map(move |field| {
@@ -152,7 +152,7 @@ impl<'a> KeyRef<'a> {
         })
     }
 
-    /// The key's bytes: its fields back to back.
+    /// Returns the key's bytes: its fields without gaps.
     #[must_use]
     pub fn to_bytes(self) -> Vec<u8> {
         match self.bytes {
@@ -171,7 +171,7 @@ fn check_length(what: &'static str, bytes: &[u8], expected: usize) -> Result<()>
         return Ok(());
     }
     Err(Error::WrongLength {
-        table: "(not known here)".to_owned(),
+        table: "(unknown)".to_owned(),
         what,
         length: bytes.len(),
         expected,

@@ -10,7 +10,7 @@ use bytemuck::{Pod, Zeroable};
 use crate::row::value::unfit_text;
 use crate::{Error, Kind, Result};
 
-/// An IPv4 address in a row, 4 bytes in the network's order.
+/// An IPv4 address in a row, 4 bytes in network byte order.
 ///
 /// ```
 /// use common::Ipv4;
@@ -25,7 +25,7 @@ use crate::{Error, Kind, Result};
 #[repr(transparent)]
 pub struct Ipv4([u8; 4]);
 
-/// An IPv6 address in a row, 16 bytes in the network's order.
+/// An IPv6 address in a row, 16 bytes in network byte order.
 ///
 /// ```
 /// use common::Ipv6;
@@ -40,7 +40,7 @@ pub struct Ipv4([u8; 4]);
 #[repr(transparent)]
 pub struct Ipv6([u8; 16]);
 
-/// A MAC address in a row, 6 bytes. Its text is `02:00:5e:10:00:ff`; dashes and capitals are read too.
+/// A MAC address in a row, 6 bytes. Its text is `02:00:5e:10:00:ff`; dashes and capitals are accepted too.
 ///
 /// ```
 /// use common::Mac;
@@ -54,16 +54,16 @@ pub struct Ipv6([u8; 16]);
 #[repr(transparent)]
 pub struct Mac([u8; 6]);
 
-/// An IPv4 or IPv6 network in a row. The bits behind its prefix are always zero, so that equal networks have
+/// An IPv4 or IPv6 network in a row. The bits after the prefix are always zero, so that equal networks have
 /// equal bytes.
 ///
 /// ```text
 /// 0        1        2                                   18
-/// [family ][prefix ][address, in the network's order   ]     family 4: the address takes the first 4 bytes
+/// [family ][prefix ][address, in network byte order    ]     family 4: the address is the first 4 bytes
 /// ```
 ///
-/// Bytes that nobody should have written read as the nearest network: a family other than 6 is 4, and a prefix
-/// that is too long is the longest.
+/// Invalid bytes are read as the nearest network: a family other than 6 is 4, and a prefix that is too
+/// long is the longest.
 ///
 /// ```
 /// use common::IpNet;
@@ -80,7 +80,7 @@ pub struct IpNet {
     address: [u8; 16],
 }
 
-/// Conversions to and from the type of `std` (or `ipnet`), and its text in both directions.
+/// Implements the text form of the type of `std` (or `ipnet`).
 macro_rules! like {
     ($newtype:ident, $standard:ty) => {
         impl fmt::Display for $newtype {
@@ -136,7 +136,7 @@ impl From<Ipv6> for Ipv6Addr {
     }
 }
 
-/// The bits behind the prefix are cleared.
+/// Clears the bits after the prefix.
 impl From<ipnet::IpNet> for IpNet {
     fn from(network: ipnet::IpNet) -> IpNet {
         let mut address = [0; 16];
@@ -180,7 +180,7 @@ impl Default for IpNet {
     }
 }
 
-/// IPv4 before IPv6, then by address, then the larger network first.
+/// Orders IPv4 before IPv6, then by address, then larger networks first.
 impl Ord for IpNet {
     fn cmp(&self, other: &IpNet) -> Ordering {
         let rank = |network: &IpNet| (network.family, network.address, network.prefix);
@@ -243,7 +243,7 @@ impl FromStr for Mac {
     }
 }
 
-/// Exactly two hexadecimal digits (`u8::from_str_radix` alone would take a sign and a single digit).
+/// Parses exactly two hexadecimal digits. (`u8::from_str_radix` also accepts a sign and a single digit.)
 fn hex_byte(text: &str) -> Option<u8> {
     let digits = text.len() == 2 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
     digits.then(|| u8::from_str_radix(text, 16).ok())?
@@ -258,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn texts_read_back() {
+    fn addresses_round_trip_through_text() {
         for text in ["0.0.0.0", "255.255.255.255", "192.0.2.1"] {
             assert_eq!(round_trip::<Ipv4>(text), text);
         }
@@ -285,7 +285,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_address_is_refused() {
+    fn invalid_addresses_are_rejected() {
         assert!("1.2.3".parse::<Ipv4>().is_err());
         assert!("1.2.3.4".parse::<Ipv6>().is_err());
         for text in ["10.0.0.0", "10.0.0.0/33", "::/129", "/8"] {
@@ -304,7 +304,7 @@ mod tests {
     }
 
     #[test]
-    fn hostile_networks_read_as_the_nearest() {
+    fn invalid_networks_are_read_as_the_nearest() {
         let read = |family, prefix| {
             IpNet {
                 family,
@@ -320,7 +320,7 @@ mod tests {
     }
 
     #[test]
-    fn networks_order_by_address() {
+    fn networks_are_ordered_by_address() {
         let mut networks = ["::/0", "10.0.0.0/16", "10.0.0.0/8", "9.0.0.0/8"]
             .map(|text| text.parse::<IpNet>().unwrap());
         networks.sort_unstable();

@@ -1,4 +1,4 @@
-//! True or false in a byte.
+//! A boolean in a row.
 
 use std::fmt;
 use std::str::FromStr;
@@ -8,7 +8,7 @@ use bytemuck::{Pod, Zeroable};
 use crate::row::value::unfit_text;
 use crate::{Error, Kind, Result};
 
-/// A `bool` in a row: one byte, 0 or 1. A byte that nobody should have written reads as true.
+/// A `bool` in a row: one byte, 0 or 1. Any other byte is read as true.
 ///
 /// ```
 /// use common::Bool;
@@ -59,7 +59,7 @@ impl fmt::Debug for Bool {
     }
 }
 
-/// `true`, `false`, `1` or `0`.
+/// Parses `true`, `false`, `1` or `0`.
 impl FromStr for Bool {
     type Err = Error;
 

@@ -8,7 +8,7 @@ use bytemuck::{Pod, Zeroable};
 use crate::row::value::{too_long, unfit_text};
 use crate::{Error, FieldKind, Result};
 
-/// Up to `N` bytes of UTF-8 in a row (1 to 4096), padded with zeros. It orders as `str` does.
+/// UTF-8 text of at most `N` bytes (1 to 4096) in a row, padded with zeros. It is ordered like `str`.
 ///
 /// ```
 /// use common::Text;
@@ -24,12 +24,12 @@ use crate::{Error, FieldKind, Result};
 pub struct Text<const N: usize>([u8; N]);
 
 impl<const N: usize> Text<N> {
-    /// The text, if it fits.
+    /// Creates a text.
     ///
     /// # Errors
     ///
-    /// [`Error::TextTooLong`] if it has more than `N` bytes, [`Error::InvalidValue`] if it holds a zero byte (which
-    /// nobody could tell from the padding).
+    /// [`Error::TextTooLong`] if it has more than `N` bytes, and [`Error::InvalidValue`] if it contains a zero
+    /// byte, which could not be distinguished from the padding.
     pub fn new(text: &str) -> Result<Text<N>> {
         if text.len() > N {
             return Err(too_long(Self::KIND, text));
@@ -40,7 +40,7 @@ impl<const N: usize> Text<N> {
         Ok(Text::truncated(text))
     }
 
-    /// As much of the text as fits, cut between two characters, and only up to its first zero byte.
+    /// Creates a text from as many characters as fit before the first zero byte.
     #[must_use]
     pub fn truncated(text: &str) -> Text<N> {
         let end = text.find('\0').unwrap_or(text.len());
@@ -50,8 +50,8 @@ impl<const N: usize> Text<N> {
         Text(bytes)
     }
 
-    /// The text. Of bytes that are no UTF-8 (only a publisher that does not use this type can write such) it is
-    /// what stands before the first wrong one.
+    /// Returns the text. If the bytes are not valid UTF-8, which only a publisher that does not use this type
+    /// can write, it ends before the first invalid byte.
     #[must_use]
     pub fn as_str(&self) -> &str {
         let text = self.0.split(|byte| *byte == 0).next().unwrap_or_default();
@@ -116,7 +116,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn texts_fit_up_to_their_last_byte() {
+    fn text_of_exactly_n_bytes_fits() {
         assert_eq!(Text::<4>::new("abü").unwrap().as_str(), "abü");
         assert_eq!(Text::<4>::new("").unwrap(), Text::default());
         let error = Text::<4>::new("abcü").unwrap_err();
@@ -146,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn hostile_bytes_read_as_what_is_valid() {
+    fn invalid_bytes_are_read_up_to_the_first_invalid_one() {
         assert_eq!(Text([b'a', 0xff, b'b']).as_str(), "a");
         assert_eq!(Text([b'a', 0, b'b']).as_str(), "a");
         assert_eq!(Text([0xff; 3]).as_str(), "");
@@ -154,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn texts_order_as_str_does() {
+    fn texts_are_ordered_like_str() {
         let mut texts = ["b", "", "ab", "a", "ü", "z"].map(|text| Text::<4>::new(text).unwrap());
         texts.sort_unstable();
         assert_eq!(texts, ["", "a", "ab", "b", "z", "ü"]);

@@ -9,10 +9,10 @@ use bytemuck::{Pod, Zeroable};
 use crate::row::value::unfit_text;
 use crate::{Error, Kind, Result};
 
-/// Nanoseconds since the start of 1970 in UTC, negative before it: from the year 1677 to 2262.
+/// Nanoseconds since 1970-01-01 00:00 UTC; negative before. The range is the years 1677 to 2262.
 ///
-/// Its text is RFC 3339 in UTC with as many digits of the second as it needs; an integer of nanoseconds is read
-/// too.
+/// Its text is RFC 3339 in UTC with as many fractional digits as needed. An integer of nanoseconds is
+/// accepted too.
 ///
 /// ```
 /// use common::Timestamp;
@@ -27,26 +27,26 @@ use crate::{Error, Kind, Result};
 pub struct Timestamp(i64);
 
 impl Timestamp {
-    /// The time so many nanoseconds after the start of 1970 in UTC.
+    /// Creates a time from nanoseconds since 1970-01-01 00:00 UTC.
     #[must_use]
     pub const fn from_nanos(nanos: i64) -> Timestamp {
         Timestamp(nanos)
     }
 
-    /// Nanoseconds since the start of 1970 in UTC.
+    /// Returns the nanoseconds since 1970-01-01 00:00 UTC.
     #[must_use]
     pub const fn as_nanos(self) -> i64 {
         self.0
     }
 
-    /// The time by the system's clock.
+    /// Returns the current time of the system's clock.
     #[must_use]
     pub fn now() -> Timestamp {
         SystemTime::now().into()
     }
 }
 
-/// Times that nanoseconds in an `i64` cannot hold become the earliest or the latest that they can.
+/// Clamps times that are out of range.
 impl From<SystemTime> for Timestamp {
     fn from(time: SystemTime) -> Timestamp {
         let nanos = match time.duration_since(SystemTime::UNIX_EPOCH) {
@@ -105,7 +105,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn texts_read_back_at_both_ends() {
+    fn times_round_trip_through_text() {
         for nanos in [
             i64::MIN,
             -1_000_000_001,
@@ -127,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn times_out_of_range_are_clamped_or_refused() {
+    fn times_out_of_range_are_clamped_or_rejected() {
         let far = Duration::from_secs(1 << 40);
         assert_eq!(
             Timestamp::from(SystemTime::UNIX_EPOCH + far),

@@ -1,12 +1,12 @@
-//! Rows of an old schema as rows of a new one: how a table keeps its rows when its schema changes.
+//! Converts rows between schemas, so that a table keeps its rows when its schema changes.
 
 use std::ops::Range;
 
 use super::{Field, Kind, Schema};
 use crate::{Error, Result};
 
-/// How rows of one schema become rows of another: fields are matched by name, and copied where the kind is the
-/// same or a text that got wider. All else is zero in the new row.
+/// A conversion of rows from one schema to another. Fields are matched by name and copied if the kind is
+/// the same, or a text that is at least as wide. All other bytes of the new row are zero.
 ///
 /// ```
 /// use common::schema::{Conversion, Schema};
@@ -27,14 +27,14 @@ pub struct Conversion {
     narrowed: Vec<Narrowed>,
 }
 
-/// Bytes of an old row that go to a new one as they are.
+/// Bytes that are copied from an old row to a new one.
 #[derive(Clone, Debug)]
 struct Run {
     from: Range<usize>,
     to: Range<usize>,
 }
 
-/// A text that has less room in the new row than in the old one.
+/// A text that is narrower in the new row than in the old one.
 #[derive(Clone, Debug)]
 struct Narrowed {
     field: String,
@@ -43,8 +43,8 @@ struct Narrowed {
 }
 
 impl Conversion {
-    /// Returns the conversion of rows of a table to rows of `own`, if the two schemas differ in the widths of their texts
-    /// only. [`try_convert`](Self::try_convert) checks that each text fits.
+    /// Returns the conversion of rows of a table to rows of `own`, if the schemas differ only in the
+    /// widths of their texts. [`try_convert`](Self::try_convert) checks that each text fits.
     pub(crate) fn by_width(table: &Schema, own: &Schema) -> Option<Conversion> {
         let is_text = |kind| matches!(kind, Kind::Text(_));
         let matches = |(from, to): (&Field, &Field)| {
@@ -74,13 +74,13 @@ impl Conversion {
         })
     }
 
-    /// Writes `old_row` to `new_row`, as [`convert`](Self::convert) does.
+    /// Converts `old_row` into `new_row`, if every text fits.
     ///
     /// # Errors
-    /// [`Error::TextTooLong`] with the field, if the new row has no room for a text.
+    /// [`Error::TextTooLong`], with the field, if a text does not fit.
     ///
     /// # Panics
-    /// If a row is shorter than its schema says.
+    /// If a row is shorter than its schema's row size.
     pub(crate) fn try_convert(&self, old_row: &[u8], new_row: &mut [u8]) -> Result<()> {
         for narrowed in &self.narrowed {
             let text = &old_row[narrowed.from.clone()];
@@ -98,8 +98,8 @@ impl Conversion {
         Ok(())
     }
 
-    /// The conversion of rows of `old` to rows of `new`, or `None` if they would lose their keys: the key must
-    /// have the same fields in the same order, of the same kinds or wider texts.
+    /// Returns the conversion of rows of `old` to rows of `new`, or `None` if it would lose keys: the key
+    /// must have the same fields in the same order, of the same kinds or wider texts.
     #[must_use]
     pub fn between(old: &Schema, new: &Schema) -> Option<Conversion> {
         let same_key = old.key.len() == new.key.len()
@@ -124,11 +124,11 @@ impl Conversion {
         })
     }
 
-    /// Writes `old_row` to `new_row` as a row of the new schema; what the old one has not becomes zero.
+    /// Converts `old_row` into `new_row`. Fields that the old row does not have become zero.
     ///
     /// # Panics
     ///
-    /// If a row is shorter than its schema says.
+    /// If a row is shorter than its schema's row size.
     pub fn convert(&self, old_row: &[u8], new_row: &mut [u8]) {
         new_row.fill(0);
         for Run { from, to } in &self.runs {
@@ -136,20 +136,20 @@ impl Conversion {
         }
     }
 
-    /// Whether every field of the old schema lives on in the new one.
+    /// Returns true if the new schema keeps every field of the old one.
     #[must_use]
     pub fn is_lossless(&self) -> bool {
         self.lost.is_empty()
     }
 
-    /// The fields of the old schema whose values the new one has no room for.
+    /// Returns the fields of the old schema whose values are lost.
     #[must_use]
     pub fn lost(&self) -> &[String] {
         &self.lost
     }
 }
 
-/// Where the bytes of an old field go, if the new schema has a field for them.
+/// Returns where the bytes of an old field are copied, if the new schema has a matching field.
 fn run_of(field: &Field, new: &Schema) -> Option<Run> {
     let (_, target) = new.field(&field.name)?;
     let to = target.offset..target.offset + field.kind.size();
@@ -159,7 +159,7 @@ fn run_of(field: &Field, new: &Schema) -> Option<Run> {
     })
 }
 
-/// Whether bytes of kind `old`, zeros behind them, mean the same as kind `new`.
+/// Returns true if bytes of kind `old`, followed by zeros, are the same value of kind `new`.
 fn fits(old: Kind, new: Kind) -> bool {
     match (old, new) {
         (Kind::Text(narrow), Kind::Text(wide)) => narrow <= wide,
@@ -179,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn fields_move_by_name_and_the_rest_is_zero() {
+    fn fields_are_matched_by_name_and_the_rest_is_zero() {
         let conversion = between(
             "id:u8,a:u16,b:u8,c:f32",
             "b:u8,id:u8,a:u32,d:u8,c:f32",
@@ -193,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_must_live_on() {
+    fn conversion_requires_the_same_key() {
         assert!(between("id:u64,a:u8", "id:u32,a:u8", "id").is_none());
         assert!(between("id:text(8),a:u8", "id:text(4),a:u8", "id").is_none());
         assert!(between("id:text(8),a:u8", "id:text(9)", "id").is_some());
@@ -237,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn a_narrower_text_is_dropped_and_not_cut() {
+    fn narrower_text_is_dropped_and_not_truncated() {
         let conversion = between("id:u8,name:text(4)", "id:u8,name:text(3)", "id").unwrap();
         assert!(!conversion.is_lossless());
         let mut row = [0xff; 4];

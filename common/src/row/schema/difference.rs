@@ -1,9 +1,10 @@
-//! The first difference of two schemas, as a sentence for people.
+//! Describes the first difference between two schemas.
 
 use super::{Field, Schema};
 
 impl Schema {
-    /// What differs first between this schema (here) and `found` (there), or `None` if they are equal.
+    /// Describes the first difference between this schema (here) and `found` (there). Returns `None` if
+    /// they are equal.
     ///
     /// ```
     /// use common::Schema;
@@ -53,13 +54,13 @@ impl Schema {
             );
         }
         format!(
-            "the fields come as {:?} there and as {:?} here",
+            "the order of fields is {:?} there and {:?} here",
             found.to_string(),
             self.to_string()
         )
     }
 
-    /// The names of the key's fields, joined by commas (which no name has).
+    /// Returns the names of the key's fields, joined by commas, which names cannot contain.
     pub(crate) fn key_names(&self) -> String {
         self.key_fields()
             .map(Field::name)
@@ -68,7 +69,7 @@ impl Schema {
     }
 }
 
-/// How a field of ours differs from the one of that name in `found`.
+/// Describes how a field differs from the field of the same name in `found`.
 fn field_difference(field: &Field, found: &Schema) -> Option<String> {
     let (name, kind, offset) = (&field.name, field.kind, field.offset);
     match found.field(name) {
@@ -78,7 +79,7 @@ fn field_difference(field: &Field, found: &Schema) -> Option<String> {
             other.kind
         )),
         Some((_, other)) if other.offset != offset => Some(format!(
-            "field {name:?} stands at byte {} there and at byte {offset} here",
+            "field {name:?} is at byte {} there and at byte {offset} here",
             other.offset
         )),
         Some(_) => None,
@@ -90,7 +91,7 @@ mod tests {
     use crate::Schema;
 
     #[test]
-    fn the_first_difference_is_named() {
+    fn difference_names_the_first_differing_field() {
         let here = Schema::parse("id:u64,bid:f64,ask:f64", None).unwrap();
         let cases = [
             (
@@ -107,7 +108,7 @@ mod tests {
             (
                 "id:u64,ask:f64,bid:f64",
                 None,
-                r#"field "bid" stands at byte 16 there and at byte 8 here"#,
+                r#"field "bid" is at byte 16 there and at byte 8 here"#,
             ),
         ];
         for (fields, key, sentence) in cases {
@@ -123,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn sizes_and_orders_are_told_too() {
+    fn difference_names_row_size_and_order() {
         let json = r#"{"fields":[{"name":"a","kind":"u8","offset":0},{"name":"b","kind":"u8","offset":1}],"key":["a"],"row_size":2}"#;
         let here = Schema::from_bytes(json.as_bytes()).unwrap();
         let wider = Schema::from_bytes(json.replace("size\":2", "size\":4").as_bytes()).unwrap();
@@ -142,7 +143,7 @@ mod tests {
         let swapped = Schema::from_bytes(swapped.as_bytes()).unwrap();
         assert_eq!(
             here.difference(&swapped).as_deref(),
-            Some(r#"the fields come as "b:u8,a:u8" there and as "a:u8,b:u8" here"#)
+            Some(r#"the order of fields is "b:u8,a:u8" there and "a:u8,b:u8" here"#)
         );
     }
 }

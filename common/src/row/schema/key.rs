@@ -1,8 +1,8 @@
-//! The key's bytes in a row: the paths that every lookup takes.
+//! The key's bytes in a row, which every lookup compares and hashes.
 //!
-//! Of a key's fields only the runs of bytes matter. Fields that are neighbours in the row and in the key make one
-//! run, and most keys are one run, so each function here has a path for that. A row and a key hash alike because
-//! both feed the hasher run by run: a hash over the whole key would differ from one over the runs.
+//! Fields that are adjacent in both the row and the key form one run of bytes. Most keys are one run, so
+//! each function has a fast path for that. A row and its key have the same hash because both are fed to
+//! the hasher run by run.
 
 use std::hash::Hasher;
 use std::ops::Range;
@@ -10,7 +10,7 @@ use std::ops::Range;
 use super::{Field, MAX_KEY_SIZE, Schema, invalid};
 use crate::Result;
 
-/// The runs of the key's bytes within a row, in the key's order, and how many bytes they are together.
+/// Returns the runs of the key's bytes within a row, in the key's order, and their total size.
 pub(super) fn parts(fields: &[Field], key: &[usize]) -> Result<(Vec<Range<usize>>, usize)> {
     let mut parts: Vec<Range<usize>> = Vec::new();
     let mut key_size = 0;
@@ -24,7 +24,7 @@ pub(super) fn parts(fields: &[Field], key: &[usize]) -> Result<(Vec<Range<usize>
         if !field.kind.may_be_key() {
             let (name, kind) = (&field.name, field.kind);
             return invalid(format!(
-                "field {name:?} is {kind} and in the key: a float cannot be, use an integer or text"
+                "field {name:?} is {kind} and cannot be in the key: use an integer or text"
             ));
         }
         key_size += field.kind.size();
@@ -35,21 +35,22 @@ pub(super) fn parts(fields: &[Field], key: &[usize]) -> Result<(Vec<Range<usize>
     }
     if key_size == 0 || key_size > MAX_KEY_SIZE {
         return invalid(format!(
-            "a key of {key_size} bytes cannot be: name fields of 1 to {MAX_KEY_SIZE} bytes for it"
+            "a key of {key_size} bytes is not possible: use fields of 1 to {MAX_KEY_SIZE} bytes in total"
         ));
     }
     Ok((parts, key_size))
 }
 
 impl Schema {
-    /// Where the key's bytes stand in a row: their runs in the key's order, neighbours merged.
+    /// Returns the runs of the key's bytes in a row, in the key's order, with adjacent fields merged.
     #[must_use]
     #[inline]
     pub fn key_parts(&self) -> &[Range<usize>] {
         &self.key_parts
     }
 
-    /// Which of a row's words is the key, if it is one: the most common key, an integer of 8 bytes, has paths of its own.
+    /// Returns the index of the row's word that is the key, if the key is one aligned integer of 8 bytes.
+    /// This most common key has fast paths.
     #[must_use]
     pub fn key_word(&self) -> Option<usize> {
         match self.key_parts.as_slice() {
@@ -58,11 +59,11 @@ impl Schema {
         }
     }
 
-    /// Appends the key of `row` to `out`, [`Schema::key_size`] bytes.
+    /// Appends the key of `row`, [`Schema::key_size`] bytes, to `out`.
     ///
     /// # Panics
     ///
-    /// If `row` is shorter than the key needs.
+    /// If `row` is too short to contain the key.
     #[inline]
     pub fn write_key(&self, row: &[u8], out: &mut Vec<u8>) {
         for part in &self.key_parts {
@@ -70,11 +71,11 @@ impl Schema {
         }
     }
 
-    /// Whether `row` has the key `key`. A key of another length matches no row.
+    /// Returns true if `row` has the key `key`. A key of another length matches no row.
     ///
     /// # Panics
     ///
-    /// If `row` is shorter than the key needs.
+    /// If `row` is too short to contain the key.
     #[must_use]
     #[inline]
     pub fn key_matches(&self, row: &[u8], key: &[u8]) -> bool {
@@ -88,11 +89,11 @@ impl Schema {
                 .all(|(chunk, part)| equal(&row[part.clone()], chunk))
     }
 
-    /// Whether the rows `a` and `b` have the same key.
+    /// Returns true if the rows `a` and `b` have the same key.
     ///
     /// # Panics
     ///
-    /// If a row is shorter than the key needs.
+    /// If a row is too short to contain the key.
     #[must_use]
     #[inline]
     pub fn same_key(&self, a: &[u8], b: &[u8]) -> bool {
@@ -104,11 +105,11 @@ impl Schema {
             .all(|part| equal(&a[part.clone()], &b[part.clone()]))
     }
 
-    /// Feeds the key of `row` to `hasher`, just as [`Schema::hash_key`] feeds a key.
+    /// Hashes the key of `row`, with the same result as [`Schema::hash_key`].
     ///
     /// # Panics
     ///
-    /// If `row` is shorter than the key needs.
+    /// If `row` is too short to contain the key.
     #[inline]
     pub fn hash_key_of_row(&self, row: &[u8], hasher: &mut impl Hasher) {
         if let [part] = self.key_parts.as_slice() {
@@ -119,7 +120,7 @@ impl Schema {
         }
     }
 
-    /// Feeds `key` to `hasher`, just as [`Schema::hash_key_of_row`] feeds the key of a row.
+    /// Hashes `key`, with the same result as [`Schema::hash_key_of_row`].
     ///
     /// # Panics
     ///
@@ -134,7 +135,7 @@ impl Schema {
         }
     }
 
-    /// The pieces of `key` that belong to the runs of a row.
+    /// Splits `key` into the runs of a row.
     #[inline]
     fn key_chunks<'a>(&self, key: &'a [u8]) -> impl Iterator<Item = &'a [u8]> {
         let mut rest = key;
@@ -146,7 +147,7 @@ impl Schema {
     }
 }
 
-/// `a == b`, without the call of `memcmp` for the most common key, one integer of 8 bytes.
+/// Compares two byte strings, without a call of `memcmp` if both have 8 bytes.
 #[inline]
 fn equal(a: &[u8], b: &[u8]) -> bool {
     match (a.first_chunk::<8>(), b.first_chunk::<8>()) {
@@ -157,7 +158,7 @@ fn equal(a: &[u8], b: &[u8]) -> bool {
     }
 }
 
-/// One run of a key into the hasher, as an integer where it is as long as one.
+/// Hashes one run of a key, as an integer if it has the length of one.
 #[inline]
 fn feed(bytes: &[u8], hasher: &mut impl Hasher) {
     match bytes.len() {
@@ -186,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn neighbours_are_one_part() {
+    fn adjacent_key_fields_form_one_run() {
         assert!(matches!(schema("a,b").key_parts(), [part] if *part == (0..12)));
         assert_eq!(schema("b,a").key_parts(), [8..12, 0..8]);
         assert_eq!(schema("d,a,b").key_parts(), [16..21, 0..12]);
@@ -194,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn a_row_and_its_key_hash_and_compare_alike() {
+    fn row_and_key_have_equal_hashes_and_match() {
         let row: Vec<u8> = (1..=24).collect();
         let other: Vec<u8> = (2..=25).collect();
         let state = foldhash::fast::FixedState::with_seed(7);
@@ -220,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_the_key_does_not_matter() {
+    fn fields_outside_the_key_are_ignored() {
         let row = [0; 24];
         let mut other = row;
         other[12..16].fill(9);

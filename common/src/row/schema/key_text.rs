@@ -1,4 +1,4 @@
-//! A key as people write it: its fields joined by commas, quoted as in CSV.
+//! The text form of a key: its fields joined by commas, quoted as in CSV.
 
 use std::borrow::Cow;
 
@@ -9,8 +9,8 @@ use crate::row::value::{in_field, refused};
 use crate::{KeyRef, Result, Value};
 
 impl Schema {
-    /// Reads a key as it is given on a command line: the key's fields in its order, joined by commas, quoted as in
-    /// CSV where they hold commas or quotes.
+    /// Parses a key: the key's fields in order, joined by commas, quoted as in CSV if they contain commas
+    /// or quotes.
     ///
     /// ```
     /// let schema = common::Schema::parse("id:u16,name:text(8)", Some("name,id"))?;
@@ -22,8 +22,9 @@ impl Schema {
     ///
     /// # Errors
     ///
-    /// [`Error::InvalidValue`](crate::Error::InvalidValue) or [`Error::TextTooLong`](crate::Error::TextTooLong) for
-    /// a part that its field cannot hold, or another number of parts than the key has fields.
+    /// [`Error::InvalidValue`](crate::Error::InvalidValue) or
+    /// [`Error::TextTooLong`](crate::Error::TextTooLong) if a field cannot hold its part, or if the number
+    /// of parts differs from that of the key's fields.
     pub fn parse_key(&self, text: &str) -> Result<Vec<u8>> {
         let Some(cells) = split(text).filter(|cells| cells.len() == self.key.len()) else {
             let how = format!(
@@ -46,11 +47,11 @@ impl Schema {
         Ok(key)
     }
 
-    /// The key as [`Schema::parse_key`] reads it.
+    /// Formats a key in the form of [`Schema::parse_key`].
     ///
     /// # Panics
     ///
-    /// If `key` has not [`Schema::key_size`] bytes.
+    /// If `key` does not have [`Schema::key_size`] bytes.
     #[must_use]
     pub fn format_key(&self, key: &[u8]) -> String {
         KeyRef::new(self, key)
@@ -58,12 +59,12 @@ impl Schema {
             .to_string()
     }
 
-    /// Reads a key from a JSON object that has the key's fields by name, and perhaps others.
+    /// Reads a key from a JSON object with the key's fields. Other members are ignored.
     ///
     /// # Errors
     ///
-    /// [`Error::InvalidValue`](crate::Error::InvalidValue) or [`Error::TextTooLong`](crate::Error::TextTooLong) for
-    /// a field that is missing or cannot hold its value.
+    /// [`Error::InvalidValue`](crate::Error::InvalidValue) or
+    /// [`Error::TextTooLong`](crate::Error::TextTooLong) if a field is missing or cannot hold its value.
     pub fn key_from_json(&self, object: &Map<String, serde_json::Value>) -> Result<Vec<u8>> {
         let mut key = vec![0; self.key_size];
         let mut rest = key.as_mut_slice();
@@ -73,7 +74,7 @@ impl Schema {
                 return Err(refused(
                     &field.name,
                     "nothing",
-                    "it is missing, and every field of the key is needed",
+                    "it is missing, and every field of the key is required",
                 ));
             };
             in_field(
@@ -86,7 +87,7 @@ impl Schema {
     }
 }
 
-/// The cells of one line of CSV, or `None` if its quotes do not match.
+/// Splits one line of CSV into cells. Returns `None` if its quotes do not match.
 fn split(line: &str) -> Option<Vec<Cow<'_, str>>> {
     let mut cells = Vec::new();
     let mut rest = line;
@@ -106,7 +107,7 @@ fn split(line: &str) -> Option<Vec<Cow<'_, str>>> {
     }
 }
 
-/// The text up to the closing quote, its doubled quotes made single, and what follows.
+/// Returns the text before the closing quote, with doubled quotes replaced by single ones, and the rest.
 fn split_quoted(quoted: &str) -> Option<(Cow<'_, str>, &str)> {
     let mut from = 0;
     loop {
@@ -125,7 +126,7 @@ fn split_quoted(quoted: &str) -> Option<(Cow<'_, str>, &str)> {
     }
 }
 
-/// The cell as it stands in a line of CSV. An empty one is quoted, so that it can be seen.
+/// Returns the cell as written in a line of CSV. An empty cell is quoted, so that it is visible.
 pub(crate) fn quoted(cell: &str) -> Cow<'_, str> {
     if cell.is_empty() || cell.contains(['"', ',', '\n', '\r']) {
         Cow::Owned(format!("\"{}\"", cell.replace('"', "\"\"")))
@@ -140,7 +141,7 @@ mod tests {
     use crate::Error;
 
     #[test]
-    fn lines_split_as_csv() {
+    fn lines_are_split_as_csv() {
         let cases: [(&str, &[&str]); 8] = [
             ("", &[""]),
             ("a", &["a"]),
@@ -160,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_read_back_what_they_print() {
+    fn keys_round_trip_through_text_and_json() {
         let schema = Schema::parse("a:text(12),b:i8,c:ipnet,d:f64", Some("c,a,b")).unwrap();
         for text in [
             "plain",

@@ -1,4 +1,4 @@
-//! What a field can hold, by name and by width.
+//! The kinds of values that a field can hold.
 
 use std::fmt;
 use std::str::FromStr;
@@ -8,8 +8,9 @@ use serde::{Deserialize, Serialize};
 use super::invalid;
 use crate::{Error, Result};
 
-/// What a field holds. Its text form, as in [`Schema::parse`](crate::Schema::parse), is the name in lower case:
-/// `u64`, `text(32)`, `ipnet`, `timestamp`.
+/// The kind of value that a field holds. Its text form, as in
+/// [`Schema::parse`](crate::Schema::parse), is the lower-case name: `u64`, `text(32)`, `ipnet`,
+/// `timestamp`.
 ///
 /// ```
 /// use common::Kind;
@@ -23,35 +24,35 @@ use crate::{Error, Result};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String")]
 pub enum Kind {
-    /// True or false, one byte.
+    /// A boolean, 1 byte.
     Bool,
-    /// A whole number of 1 byte.
+    /// An unsigned integer, 1 byte.
     U8,
-    /// A whole number of 2 bytes.
+    /// An unsigned integer, 2 bytes.
     U16,
-    /// A whole number of 4 bytes.
+    /// An unsigned integer, 4 bytes.
     U32,
-    /// A whole number of 8 bytes.
+    /// An unsigned integer, 8 bytes.
     U64,
-    /// A signed whole number of 1 byte.
+    /// A signed integer, 1 byte.
     I8,
-    /// A signed whole number of 2 bytes.
+    /// A signed integer, 2 bytes.
     I16,
-    /// A signed whole number of 4 bytes.
+    /// A signed integer, 4 bytes.
     I32,
-    /// A signed whole number of 8 bytes.
+    /// A signed integer, 8 bytes.
     I64,
-    /// A float of 4 bytes. It cannot be in a key.
+    /// A float, 4 bytes. Not allowed in a key.
     F32,
-    /// A float of 8 bytes. It cannot be in a key.
+    /// A float, 8 bytes. Not allowed in a key.
     F64,
-    /// Up to so many bytes of UTF-8 (1 to [`Kind::MAX_TEXT`]), padded with zeros.
+    /// UTF-8 text of at most this number of bytes (1 to [`Kind::MAX_TEXT`]), padded with zeros.
     Text(u16),
     /// An IPv4 address, 4 bytes.
     Ipv4,
     /// An IPv6 address, 16 bytes.
     Ipv6,
-    /// An IPv4 or IPv6 network with its prefix, 18 bytes.
+    /// An IPv4 or IPv6 network, 18 bytes.
     IpNet,
     /// A MAC address, 6 bytes.
     Mac,
@@ -59,7 +60,7 @@ pub enum Kind {
     Timestamp,
 }
 
-/// The kinds that have no parameter, under the names they go by.
+/// The kinds without a parameter, with their names.
 const NAMES: [(&str, Kind); 16] = [
     ("bool", Kind::Bool),
     ("u8", Kind::U8),
@@ -80,10 +81,10 @@ const NAMES: [(&str, Kind); 16] = [
 ];
 
 impl Kind {
-    /// The widest text, in bytes.
+    /// Maximum width of a text, in bytes.
     pub const MAX_TEXT: u16 = 4096;
 
-    /// The bytes that a field of this kind takes.
+    /// Returns the size of a field of this kind, in bytes.
     #[must_use]
     #[inline]
     pub const fn size(self) -> usize {
@@ -99,7 +100,8 @@ impl Kind {
         }
     }
 
-    /// What the field's offset is a multiple of: its size for numbers and timestamps, 1 for all others.
+    /// Returns the alignment of the field's offset, in bytes: its size for numbers and timestamps, 1 for
+    /// all others.
     #[must_use]
     pub const fn align(self) -> usize {
         match self {
@@ -108,17 +110,18 @@ impl Kind {
         }
     }
 
-    /// Whether a key may hold it: all but floats, whose equality is not that of their bytes.
+    /// Returns true if a key may contain this kind: all but floats, whose equality differs from that of
+    /// their bytes.
     #[must_use]
     pub const fn may_be_key(self) -> bool {
         !matches!(self, Kind::F32 | Kind::F64)
     }
 
-    /// A text's capacity is in range (all other kinds are as they are).
+    /// Checks that a text's width is in range.
     pub(super) fn check(self) -> Result<()> {
         match self {
             Kind::Text(capacity) if capacity == 0 || capacity > Kind::MAX_TEXT => invalid(format!(
-                "{self} is no kind: a text holds 1 to {} bytes",
+                "{self} is not a valid kind: a text holds 1 to {} bytes",
                 Kind::MAX_TEXT
             )),
             _ => Ok(()),
@@ -148,7 +151,8 @@ impl FromStr for Kind {
         let capacity = text
             .strip_prefix("text(")
             .and_then(|rest| rest.strip_suffix(')'));
-        // Digits only, and no zero before them: each kind has one spelling, so that equal schemas have equal bytes.
+        // Only digits, without a leading zero: each kind has one spelling, so that equal schemas have
+        // equal bytes.
         let canonical = |digits: &&str| {
             digits.bytes().all(|byte| byte.is_ascii_digit()) && !digits.starts_with('0')
         };
@@ -158,7 +162,7 @@ impl FromStr for Kind {
         {
             Some(capacity) if (1..=Kind::MAX_TEXT).contains(&capacity) => Ok(Kind::Text(capacity)),
             _ => invalid(format!(
-                "{text:?} is no kind: use bool, u8 to u64, i8 to i64, f32, f64, text(1) to text({}), ipv4, ipv6, \
+                "{text:?} is not a kind: use bool, u8 to u64, i8 to i64, f32, f64, text(1) to text({}), ipv4, ipv6, \
                  ipnet, mac or timestamp",
                 Kind::MAX_TEXT
             )),
@@ -185,7 +189,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_kind_reads_back_what_it_prints() {
+    fn kinds_round_trip_through_text() {
         let texts = [1, 32, 4096].map(Kind::Text);
         for kind in NAMES.iter().map(|(_, kind)| *kind).chain(texts) {
             assert_eq!(kind.to_string().parse::<Kind>().unwrap(), kind);
@@ -194,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn other_spellings_are_refused() {
+    fn other_spellings_are_rejected() {
         for text in [
             "",
             "U64",

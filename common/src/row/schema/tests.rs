@@ -10,7 +10,7 @@ fn reason(schema: Result<Schema>) -> String {
 }
 
 #[test]
-fn fields_lie_as_repr_c_lays_them() {
+fn layout_is_that_of_repr_c() {
     let schema = Schema::parse("a:u8,b:u32,c:bool,d:f64,e:mac,f:u16", None).unwrap();
     let offsets: Vec<usize> = schema.fields().iter().map(Field::offset).collect();
     assert_eq!(offsets, [0, 4, 8, 16, 24, 30]);
@@ -41,14 +41,14 @@ fn fields_are_found_by_name() {
 }
 
 #[test]
-fn what_cannot_be_is_refused_by_name() {
+fn invalid_schemas_are_rejected_with_the_reason() {
     let cases = [
         ("", None, "NAME:KIND"),
         ("id", None, "NAME:KIND"),
         ("id:u64,", None, "NAME:KIND"),
         ("id:u65", None, "u65"),
-        (":u64", None, "no name"),
-        ("a b:u64,a b:u8", None, "twice"),
+        (":u64", None, "not a valid field name"),
+        ("a b:u64,a b:u8", None, "duplicate"),
         ("price:f64", None, "price"),
         ("id:u64", Some("nosuch"), "nosuch"),
         ("id:u64", Some(""), "\"\""),
@@ -61,7 +61,7 @@ fn what_cannot_be_is_refused_by_name() {
         assert!(reason.contains(part), "{fields}: {reason}");
     }
     assert!(reason(Schema::new([("a\nb", Kind::U8)], &[])).contains("a\\nb"));
-    assert!(reason(Schema::new([("x".repeat(65), Kind::U8)], &[])).contains("no name"));
+    assert!(reason(Schema::new([("x".repeat(65), Kind::U8)], &[])).contains("not a valid field name"));
     assert!(reason(Schema::new([("x", Kind::Text(0))], &[])).contains("text(0)"));
     assert!(reason(Schema::new(Vec::<(String, Kind)>::new(), &[])).contains("1 to 256"));
 }
@@ -88,7 +88,7 @@ fn limits_are_inclusive() {
         1024 + 15 * 4096
     );
     assert!(reason(Schema::new(wide(17), &[])).contains("65536"));
-    // Each quote takes two bytes in JSON: 256 fields that are all in the key can be too long to write down.
+    // A quote takes two bytes in JSON, so 256 key fields of the maximum length exceed the limit.
     let long = |index: usize| format!("{}{index:03}", "\"".repeat(61));
     let names: Vec<String> = (0..MAX_FIELDS).map(long).collect();
     let key: Vec<&str> = names.iter().map(String::as_str).collect();

@@ -1,4 +1,4 @@
-//! A schema as it lies in the region: compact JSON, so that any tool reads any table.
+//! The encoding of a schema in the region: compact JSON, so that any tool can read any table.
 
 use serde::{Deserialize, Serialize};
 
@@ -38,7 +38,8 @@ impl TryFrom<Wire> for Schema {
 }
 
 impl Schema {
-    /// The schema as compact JSON, at most [`MAX_SCHEMA_SIZE`] bytes. Equal schemas give equal bytes.
+    /// Encodes the schema as compact JSON of at most [`MAX_SCHEMA_SIZE`] bytes. Equal schemas have equal
+    /// encodings.
     ///
     /// ```
     /// let schema = common::Schema::parse("pid:u32", None)?;
@@ -51,28 +52,28 @@ impl Schema {
         serde_json::to_vec(self).expect("strings and numbers always become JSON")
     }
 
-    /// Reads what [`Schema::to_bytes`] wrote. The bytes may come from anyone: everything is checked, and no bytes
-    /// make it panic or allocate more than a small multiple of [`MAX_SCHEMA_SIZE`].
+    /// Decodes a schema that [`Schema::to_bytes`] encoded. The bytes are not trusted: everything is
+    /// validated, and memory is bounded by a small multiple of [`MAX_SCHEMA_SIZE`].
     ///
     /// # Errors
     ///
-    /// [`Error::InvalidSchema`] with what is wrong.
+    /// [`Error::InvalidSchema`], with the reason.
     pub fn from_bytes(bytes: &[u8]) -> Result<Schema> {
         if bytes.len() > MAX_SCHEMA_SIZE {
             return invalid(format!(
-                "its {} bytes are more than {MAX_SCHEMA_SIZE}",
+                "its encoding has {} bytes, more than {MAX_SCHEMA_SIZE}",
                 bytes.len()
             ));
         }
         let wire: Wire = match serde_json::from_slice(bytes) {
             Ok(wire) => wire,
-            Err(error) => return invalid(format!("its bytes cannot be read: {error}")),
+            Err(error) => return invalid(format!("its encoding is invalid: {error}")),
         };
         wire.try_into()
     }
 
-    /// A number that is the same for equal schemas, and for others almost never: FNV-1a (64 bits) over
-    /// [`Schema::to_bytes`]. Not for: protection against somebody who looks for a collision.
+    /// Returns a hash of the schema: FNV-1a (64 bits) over [`Schema::to_bytes`]. It does not protect
+    /// against deliberate collisions.
     #[must_use]
     pub fn fingerprint(&self) -> u64 {
         const OFFSET_BASIS: u64 = 0xcbf2_9ce4_8422_2325;
@@ -90,15 +91,15 @@ mod tests {
     const GOOD: &str = r#"{"fields":[{"name":"a","kind":"u32","offset":0},{"name":"b","kind":"f64","offset":8}],"key":["a"],"row_size":16}"#;
 
     #[test]
-    fn bytes_read_back_and_are_canonical() {
+    fn encoding_round_trips_and_is_canonical() {
         let schema = Schema::from_bytes(GOOD.as_bytes()).unwrap();
         assert_eq!(schema, Schema::parse("a:u32,b:f64", None).unwrap());
         assert_eq!(schema.to_bytes(), GOOD.as_bytes());
     }
 
     #[test]
-    fn the_fingerprint_is_fnv() {
-        // Fixed: a region names its schema by it, also across versions of this crate.
+    fn fingerprint_is_fnv() {
+        // Fixed, because regions store it across versions of this crate.
         let schema = Schema::parse("pid:u32", None).unwrap();
         assert_eq!(schema.fingerprint(), 0xd58d_5778_c349_985d);
         assert_ne!(
@@ -108,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn bytes_that_lie_are_refused() {
+    fn invalid_encodings_are_rejected() {
         let lies = [
             ("\"offset\":8", "\"offset\":3"), // over the other field
             ("\"offset\":8", "\"offset\":9"), // beyond the row
@@ -142,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn any_change_of_a_byte_is_refused_or_another_sound_schema() {
+    fn any_changed_byte_is_rejected_or_gives_a_valid_schema() {
         for place in 0..GOOD.len() {
             for byte in 0..=u8::MAX {
                 let mut bytes = GOOD.as_bytes().to_vec();

@@ -1,4 +1,4 @@
-//! Values as the bytes of a row: little-endian numbers, and the bytes of the newtypes in [`kinds`](crate::row::kinds).
+//! Encodes and decodes values: little-endian numbers, and the newtypes of [`kinds`](crate::row::kinds).
 
 use std::ops::RangeInclusive;
 
@@ -8,16 +8,16 @@ use super::Value;
 use super::error::{too_long, unfit, unfit_text};
 use crate::{IpNet, Ipv4, Ipv6, Kind, Result, Timestamp};
 
-// A row is also read as the struct it was derived from, in the machine's order of bytes.
+// A row is also read as the struct that it was derived from, in the machine's byte order.
 const _: () = assert!(cfg!(target_endian = "little"), "rows are little-endian");
 
 impl<'a> Value<'a> {
-    /// Reads the first bytes of `bytes` as a value of `kind`. Any bytes give some value: a boolean is true unless
-    /// it is zero, of a text what is no UTF-8 is replaced, an impossible network is read as the nearest possible.
+    /// Decodes the start of `bytes` as a value of `kind`. Any bytes are accepted: a nonzero boolean is
+    /// true, invalid UTF-8 is replaced, and an impossible network becomes the nearest possible one.
     ///
     /// # Panics
     ///
-    /// If there are fewer bytes than [`Kind::size`].
+    /// If `bytes` is shorter than [`Kind::size`].
     #[must_use]
     pub fn decode(kind: Kind, bytes: &'a [u8]) -> Value<'a> {
         let bytes = &bytes[..kind.size()];
@@ -39,15 +39,15 @@ impl<'a> Value<'a> {
         }
     }
 
-    /// Writes the value to the first bytes of `out` as a field of `kind`. Whole numbers go into every kind that
-    /// holds numbers (of a timestamp they are the nanoseconds) and floats into both kinds of floats, where they
-    /// fit; all else goes into its own kind only.
+    /// Encodes the value as a field of `kind` at the start of `out`. Integers are accepted by every
+    /// numeric kind (a timestamp takes nanoseconds) and floats by both kinds of floats, if they fit.
+    /// Other values are accepted only by their own kind.
     ///
     /// # Errors
     ///
-    /// [`Error::InvalidValue`](crate::Error::InvalidValue) if the value is out of the kind's range, of another
-    /// kind, or a text with a zero byte; [`Error::TextTooLong`](crate::Error::TextTooLong). The error names the
-    /// kind, as no field is known here. `out` is then as it was.
+    /// [`Error::InvalidValue`](crate::Error::InvalidValue) if the value is out of range, of another kind,
+    /// or a text with a zero byte; [`Error::TextTooLong`](crate::Error::TextTooLong). The error names the
+    /// kind instead of a field. `out` is unchanged.
     ///
     /// # Panics
     ///
@@ -63,7 +63,7 @@ impl<'a> Value<'a> {
                 .whole_number(kind)
                 .filter(|number| range.contains(number));
             let bytes = number.ok_or_else(|| refusal(self))?.to_le_bytes();
-            // In two's complement the low bytes of a number that fits are the number.
+            // In two's complement, a number that fits equals its low bytes.
             out.copy_from_slice(&bytes[..out.len()]);
             return Ok(());
         }
@@ -92,7 +92,7 @@ impl<'a> Value<'a> {
         Ok(())
     }
 
-    /// The value as a whole number of `kind`. Times are whole numbers only to timestamps.
+    /// Returns the value as an integer for `kind`. A time is an integer only for timestamps.
     fn whole_number(&self, kind: Kind) -> Option<i128> {
         match self {
             Value::U64(number) => Some((*number).into()),
@@ -102,23 +102,23 @@ impl<'a> Value<'a> {
         }
     }
 
-    /// The value as the nearest `f32`; none where only infinity would be left of a number.
+    /// Returns the nearest `f32`, or `None` if a finite number would become infinite.
     fn as_f32(&self) -> Option<f32> {
         if let Value::F32(number) = self {
             return Some(*number);
         }
         let wide = self.as_f64()?;
-        // `as` rounds to the nearest, which is what is meant.
+        // `as` rounds to the nearest, as intended.
         let narrow = wide as f32;
         (narrow.is_infinite() == wide.is_infinite()).then_some(narrow)
     }
 
-    /// The value as the nearest `f64`.
+    /// Returns the nearest `f64`.
     fn as_f64(&self) -> Option<f64> {
         match self {
             Value::F64(number) => Some(*number),
             Value::F32(number) => Some((*number).into()),
-            // `as` rounds to the nearest, which is what is meant.
+            // `as` rounds to the nearest, as intended.
             Value::U64(number) => Some(*number as f64),
             Value::I64(number) => Some(*number as f64),
             _ => None,
@@ -126,7 +126,7 @@ impl<'a> Value<'a> {
     }
 }
 
-/// The whole numbers that `kind` holds, if it holds any. A timestamp is a whole number of nanoseconds.
+/// Returns the range of integers that `kind` holds, if any. A timestamp holds nanoseconds.
 pub(super) fn whole_numbers(kind: Kind) -> Option<RangeInclusive<i128>> {
     let bits = kind.size() * 8;
     match kind {
@@ -139,7 +139,7 @@ pub(super) fn whole_numbers(kind: Kind) -> Option<RangeInclusive<i128>> {
     }
 }
 
-/// Whether a field of `kind`, a text, holds this one.
+/// Checks that a field of `kind`, a text, can hold `text`.
 pub(super) fn check_text(kind: Kind, text: &str) -> Result<()> {
     if text.len() > kind.size() {
         return Err(too_long(kind, text));
@@ -150,17 +150,17 @@ pub(super) fn check_text(kind: Kind, text: &str) -> Result<()> {
     Ok(())
 }
 
-/// 1 to 8 bytes as an unsigned number.
+/// Reads 1 to 8 bytes as an unsigned number.
 fn word(bytes: &[u8]) -> u64 {
     let mut word = [0; 8];
     word[..bytes.len()].copy_from_slice(bytes);
     u64::from_le_bytes(word)
 }
 
-/// 1 to 8 bytes as a signed number.
+/// Reads 1 to 8 bytes as a signed number.
 fn signed_word(bytes: &[u8]) -> i64 {
     let unused = 64 - 8 * bytes.len();
-    // Up to the top and down again: the second shift repeats the sign.
+    // The right shift extends the sign.
     (word(bytes) << unused).cast_signed() >> unused
 }
 
@@ -169,13 +169,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn encoding_checks_ranges_and_kinds() {
+    fn encode_checks_range_and_kind() {
         let refusal = |kind: Kind, value: Value<'_>| {
             let mut out = vec![7; kind.size()];
             let error = value.encode(kind, &mut out).unwrap_err();
             assert!(
                 out.iter().all(|byte| *byte == 7),
-                "a refusal writes nothing"
+                "a rejected value writes nothing"
             );
             error.to_string()
         };

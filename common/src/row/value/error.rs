@@ -1,12 +1,12 @@
-//! Errors about values: what was given, and what the field takes.
+//! Errors about values: the given value, and the values that the field accepts.
 
 use super::bytes::whole_numbers;
 use crate::{Error, Kind, Result};
 
-/// How much of a value an error repeats, in characters.
+/// Maximum number of characters of a value in an error.
 const SHOWN: usize = 60;
 
-/// An [`Error::InvalidValue`].
+/// Creates an [`Error::InvalidValue`].
 pub(crate) fn refused(field: &str, value: &str, reason: impl Into<String>) -> Error {
     Error::InvalidValue {
         field: field.to_owned(),
@@ -15,17 +15,18 @@ pub(crate) fn refused(field: &str, value: &str, reason: impl Into<String>) -> Er
     }
 }
 
-/// `value` is nothing for `kind`. As long as no field is known, the kind stands for it; [`in_field`] corrects that.
+/// Creates the error for a `value` that `kind` cannot hold. It names the kind in place of the field, until
+/// [`in_field`] sets the field.
 pub(super) fn unfit(kind: Kind, value: &str) -> Error {
     refused(&kind.to_string(), value, takes(kind))
 }
 
-/// As [`unfit`], of a text, which is shown quoted and escaped.
+/// Creates the error for a text that `kind` cannot hold, quoted and escaped.
 pub(crate) fn unfit_text(kind: Kind, text: &str) -> Error {
     unfit(kind, &format!("{:?}", shortened(text)))
 }
 
-/// An [`Error::TextTooLong`] for a field of `kind`.
+/// Creates an [`Error::TextTooLong`] for a field of `kind`.
 pub(crate) fn too_long(kind: Kind, text: &str) -> Error {
     Error::TextTooLong {
         field: kind.to_string(),
@@ -34,7 +35,7 @@ pub(crate) fn too_long(kind: Kind, text: &str) -> Error {
     }
 }
 
-/// Names the field in an error about its value.
+/// Sets the field in an error about a value.
 pub(crate) fn in_field<T>(name: &str, result: Result<T>) -> Result<T> {
     result.map_err(|mut error| {
         if let Error::InvalidValue { field, .. } | Error::TextTooLong { field, .. } = &mut error {
@@ -51,7 +52,7 @@ fn shortened(value: &str) -> String {
     }
 }
 
-/// What a field of this kind takes, as the reason of an error.
+/// Describes the values that a field of this kind accepts.
 fn takes(kind: Kind) -> String {
     let what = match kind {
         Kind::Bool => "true or false (in text also 1 or 0)",

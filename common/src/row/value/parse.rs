@@ -1,4 +1,4 @@
-//! Values from text and from JSON, by the kind of their field.
+//! Parses values from text and from JSON.
 
 use std::borrow::Cow;
 
@@ -8,14 +8,14 @@ use super::error::{refused, unfit, unfit_text};
 use crate::{Bool, IpNet, Ipv4, Ipv6, Kind, Result, Timestamp};
 
 impl<'a> Value<'a> {
-    /// Reads a value of `kind` from text, as in a cell of CSV: whole numbers in decimal; floats also as `NaN`,
-    /// `Infinity` and `-Infinity`; `true`, `false`, `1` or `0`; times in RFC 3339 or as nanoseconds. Nothing is
-    /// trimmed, and only a text may be empty.
+    /// Parses a value of `kind` from text, as in a cell of CSV: integers in decimal; floats also as `NaN`,
+    /// `Infinity` and `-Infinity`; `true`, `false`, `1` or `0`; times in RFC 3339 or as nanoseconds.
+    /// Nothing is trimmed, and only a text may be empty.
     ///
     /// # Errors
     ///
-    /// [`Error::InvalidValue`](crate::Error::InvalidValue) or [`Error::TextTooLong`](crate::Error::TextTooLong).
-    /// They name the kind, as no field is known here.
+    /// [`Error::InvalidValue`](crate::Error::InvalidValue) or
+    /// [`Error::TextTooLong`](crate::Error::TextTooLong), which name the kind instead of a field.
     pub fn parse(kind: Kind, text: &'a str) -> Result<Value<'a>> {
         let value = match kind {
             Kind::Bool => text
@@ -57,14 +57,14 @@ impl<'a> Value<'a> {
         value.ok_or_else(|| unfit_text(kind, text))
     }
 
-    /// Reads a value of `kind` from JSON: integers for whole numbers; any number, or `NaN`, `Infinity` and
-    /// `-Infinity` as strings, for floats; booleans; strings for text, addresses and times, and integers of
-    /// nanoseconds for times too. Null is no value.
+    /// Converts a JSON value to a value of `kind`: integers for integers; any number, or the strings `NaN`,
+    /// `Infinity` and `-Infinity`, for floats; booleans; strings for text, addresses and times; integers
+    /// also for times, as nanoseconds. Null is rejected.
     ///
     /// # Errors
     ///
-    /// [`Error::InvalidValue`](crate::Error::InvalidValue) or [`Error::TextTooLong`](crate::Error::TextTooLong).
-    /// They name the kind, as no field is known here.
+    /// [`Error::InvalidValue`](crate::Error::InvalidValue) or
+    /// [`Error::TextTooLong`](crate::Error::TextTooLong), which name the kind instead of a field.
     pub fn from_json(kind: Kind, json: &'a serde_json::Value) -> Result<Value<'a>> {
         use serde_json::Value as Json;
         let float = matches!(kind, Kind::F32 | Kind::F64);
@@ -73,11 +73,11 @@ impl<'a> Value<'a> {
                 return Err(refused(
                     &kind.to_string(),
                     "null",
-                    "there are no nulls: give it a value",
+                    "null is not supported: give it a value",
                 ));
             }
             Json::Bool(value) if kind == Kind::Bool => Some(Value::Bool(*value)),
-            // By way of its text: an f32 that went through an f64 would be rounded twice.
+            // Parsed from its text: an f32 converted through an f64 would be rounded twice.
             Json::Number(number) if float => Value::parse(kind, &number.to_string())
                 .ok()
                 .map(Value::into_owned),
@@ -98,12 +98,12 @@ impl<'a> Value<'a> {
     }
 }
 
-/// Whether the text spells out a float that is not finite. Digits that lead to one are a number out of range.
+/// Returns true if the text names a float that is not finite. Digits that overflow are out of range.
 fn names_it(text: &str) -> bool {
     matches!(text, "NaN" | "Infinity" | "-Infinity")
 }
 
-/// `number` as a value of `kind`, if that holds whole numbers and this one.
+/// Converts an integer to a value of `kind`, if it fits.
 fn whole_number(kind: Kind, number: i128) -> Option<Value<'static>> {
     if !whole_numbers(kind)?.contains(&number) {
         return None;
@@ -121,7 +121,7 @@ fn whole_number(kind: Kind, number: i128) -> Option<Value<'static>> {
     }
 }
 
-/// Whether only integers of JSON are values of `kind`.
+/// Returns true if `kind` accepts only JSON integers.
 fn is_whole(kind: Kind) -> bool {
     kind != Kind::Timestamp && whole_numbers(kind).is_some()
 }
@@ -132,7 +132,7 @@ mod tests {
     use crate::Error;
 
     #[test]
-    fn text_that_does_not_fit_is_refused() {
+    fn text_that_does_not_fit_is_rejected() {
         let cases: [(Kind, &[&str]); 9] = [
             (
                 Kind::U8,
@@ -177,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn json_that_does_not_fit_is_refused() {
+    fn json_that_does_not_fit_is_rejected() {
         let cases = [
             (Kind::U8, "256"),
             (Kind::U8, "1.0"),
@@ -215,12 +215,12 @@ mod tests {
             let error = Value::from_json(kind, &serde_json::Value::Null)
                 .unwrap_err()
                 .to_string();
-            assert!(error.contains("no nulls"), "{error}");
+            assert!(error.contains("null is not supported"), "{error}");
         }
     }
 
     #[test]
-    fn json_numbers_reach_floats_and_times() {
+    fn json_numbers_convert_to_floats_and_times() {
         let read =
             |kind, json: serde_json::Value| Value::from_json(kind, &json).unwrap().into_owned();
         assert_eq!(read(Kind::F64, 7.into()), Value::F64(7.0));

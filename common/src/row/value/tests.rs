@@ -3,9 +3,9 @@
 use super::*;
 use crate::Kind;
 
-/// Encodes, and checks that text and JSON of what was decoded lead to the same bytes.
+/// Encodes a value, and checks that its text and its JSON encode to the same bytes.
 fn round_trip(kind: Kind, value: Value<'_>) -> Vec<u8> {
-    // Not zero, so that what encoding leaves out is seen.
+    // Not zero, so that bytes that encoding does not write are noticed.
     let encode = |value: Value<'_>| {
         let mut bytes = vec![0xa5; kind.size()];
         value.encode(kind, &mut bytes).unwrap();
@@ -38,14 +38,14 @@ fn text(text: &str) -> Value<'_> {
     Value::Text(Cow::Borrowed(text))
 }
 
-/// As [`round_trip`], and the decoded value is the one that was encoded.
+/// Checks [`round_trip`], and that decoding returns the value.
 fn same(kind: Kind, value: Value<'_>) {
     let bytes = round_trip(kind, value.clone());
     assert_eq!(Value::decode(kind, &bytes), value);
 }
 
 #[test]
-fn whole_numbers_at_both_ends() {
+fn integers_round_trip_at_their_limits() {
     let unsigned = [
         (Kind::U8, u8::MAX.into()),
         (Kind::U16, u16::MAX.into()),
@@ -71,7 +71,7 @@ fn whole_numbers_at_both_ends() {
 }
 
 #[test]
-fn floats_at_all_edges() {
+fn floats_round_trip_at_their_limits() {
     let narrow = [
         0.0,
         -0.0,
@@ -111,8 +111,8 @@ fn floats_at_all_edges() {
 }
 
 #[test]
-fn floats_of_any_bits() {
-    // A full period of a multiplicative generator is not needed, only bits that nobody picked.
+fn floats_of_any_bits_round_trip() {
+    // Any generator of arbitrary bits is sufficient.
     let mut bits = 0x9e37_79b9_7f4a_7c15_u64;
     for _ in 0..20_000 {
         bits = bits.wrapping_mul(0xd129_42fb_3b3c_8f85).rotate_left(23) ^ 0x5851_f42d_4c95_7f2d;
@@ -127,7 +127,7 @@ fn floats_of_any_bits() {
 }
 
 #[test]
-fn texts_of_every_width() {
+fn texts_of_all_widths_round_trip() {
     for content in [
         "",
         "a",
@@ -145,7 +145,7 @@ fn texts_of_every_width() {
 }
 
 #[test]
-fn addresses_and_times() {
+fn addresses_and_times_round_trip() {
     for address in ["0.0.0.0", "192.0.2.1", "255.255.255.255"] {
         same(Kind::Ipv4, Value::Ipv4(address.parse().unwrap()));
     }
@@ -184,7 +184,7 @@ fn addresses_and_times() {
 }
 
 #[test]
-fn hostile_bytes_decode_to_something_that_encodes() {
+fn any_bytes_decode_to_a_value_that_encodes() {
     let kinds = [
         Kind::Bool,
         Kind::U8,
@@ -202,7 +202,7 @@ fn hostile_bytes_decode_to_something_that_encodes() {
             round_trip(kind, decoded);
         }
         let bytes = [b'a', byte, byte, b'b', 0, byte];
-        // Replacing a wrong byte takes three, so the text may have outgrown its field.
+        // The replacement of an invalid byte takes three bytes, so the text may not fit any more.
         round_trip(Kind::Text(18), Value::decode(Kind::Text(6), &bytes));
     }
     assert_eq!(Value::decode(Kind::Bool, &[2]), Value::Bool(true));
@@ -211,7 +211,7 @@ fn hostile_bytes_decode_to_something_that_encodes() {
 }
 
 #[test]
-fn floats_are_short_and_readable() {
+fn floats_are_formatted_with_the_fewest_digits() {
     let shown = |number| Value::F64(number).to_string();
     assert_eq!(
         ["0", "-0", "1", "9.5"],
@@ -236,7 +236,7 @@ fn floats_are_short_and_readable() {
 }
 
 #[test]
-fn errors_show_long_values_shortened_and_control_characters_escaped() {
+fn errors_shorten_long_values_and_escape_control_characters() {
     let error = Value::parse(Kind::U8, &"\u{1b}".repeat(1000))
         .unwrap_err()
         .to_string();

@@ -1,8 +1,8 @@
-//! Finds the name by which the user's package calls Tablecast's crate `common`.
+//! Finds the name of Tablecast's crate `common` in the user's package.
 //!
-//! The name is that of the dependency whose package is called `common`. `common` is not a rare name, so several dependencies can
-//! be such packages, and the user's own package can have that name: a dependency that was given another name than its package's is
-//! preferred. `#[row(crate = "…")]` decides where this does not.
+//! It is the name of the dependency whose package is called `common`. That is not a rare name, so several
+//! dependencies, or the user's package itself, can be called so. A renamed dependency is preferred. In all
+//! other cases, `#[row(crate = "…")]` decides.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -12,16 +12,15 @@ use toml_edit::{DocumentMut, Item, TableLike};
 /// The name of the package.
 const PACKAGE: &str = "common";
 
-/// Returns the name by which the package in `directory` calls Tablecast's crate.
+/// Returns the name of Tablecast's crate in the package in `directory`.
 ///
 /// # Errors
-/// Several dependencies could be meant.
+/// There are several candidates.
 pub(crate) fn crate_name(directory: &Path) -> Result<String, String> {
     let names = dependencies(directory).unwrap_or_default();
     let renamed: Vec<&String> = names.iter().filter(|name| *name != PACKAGE).collect();
     match renamed[..] {
-        // A dependency without a new name; or `common` itself, which calls itself so. If it is in no manifest, the compiler
-        // will report that better than this macro could.
+        // A dependency that is not renamed, or the crate itself. If there is none, the compiler reports it.
         [] => Ok(PACKAGE.to_owned()),
         [name] => Ok(name.replace('-', "_")),
         _ => Err(format!(
@@ -30,7 +29,8 @@ pub(crate) fn crate_name(directory: &Path) -> Result<String, String> {
     }
 }
 
-/// Returns the names of all dependencies whose package is called `common`; None if the manifest cannot be read.
+/// Returns the names of all dependencies whose package is called `common`, or `None` if the manifest cannot
+/// be read.
 fn dependencies(directory: &Path) -> Option<BTreeSet<String>> {
     let manifest = read(directory)?;
     let targets = table(&manifest, "target");
@@ -56,7 +56,7 @@ fn dependencies(directory: &Path) -> Option<BTreeSet<String>> {
     Some(found)
 }
 
-/// Returns the package of a dependency that `[workspace.dependencies]` describes, if it differs from its name.
+/// Returns the package of a dependency in `[workspace.dependencies]`, if it has another name.
 fn inherited_package(directory: &Path, manifest: &DocumentMut, name: &str) -> Option<String> {
     let package = table(manifest, "package");
     let root = package.and_then(|package| package.get("workspace")?.as_str());
@@ -114,7 +114,6 @@ mod tests {
         }
     }
 
-    /// Kind of defect: a name that is common was taken to be unique.
     #[test]
     fn crate_is_found_next_to_other_packages_called_common() {
         let root = Directory::new("names");
