@@ -7,7 +7,7 @@ check:
     cargo fmt --all --check
     cargo clippy --workspace --all-targets -- -D warnings
 
-# One test: just test model, or just test wake a_name
+# Tests of a tier, or some of them: just test model, or just test library wake::
 test binary name="":
     cargo test -p tests --test {{binary}} -- {{name}}
 

@@ -5,6 +5,7 @@ use std::io::Error;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
@@ -82,8 +83,11 @@ impl MemoryGroup {
     /// # Errors
     /// The refused operation.
     pub fn new(bytes: usize) -> std::io::Result<Self> {
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
         let (parent, limit) = own_memory_group()?;
-        let group = Self(parent.join(format!("tablecast-{}", std::process::id())));
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let name = format!("tablecast-{}-{number}", std::process::id());
+        let group = Self(parent.join(name));
         std::fs::create_dir(&group.0)?;
         std::fs::write(group.0.join(limit), bytes.to_string())?;
         Ok(group)

@@ -1,5 +1,22 @@
 //! Support code for the tests that run real processes.
 //!
+//! Each folder of `tests/tests/` is one tier and one binary:
+//!
+//! | tier | tests |
+//! |---|---|
+//! | `library` | the public API between processes: errors, successor regions, wake kinds |
+//! | `end_to_end` | both programs as a user runs them |
+//! | `crash` | processes that are killed or stopped, takeover, sweeps |
+//! | `hostile` | damaged, truncated or attacked shared memory |
+//! | `privileged` | other users, limits of the system, network namespaces |
+//! | `model` | random programs, compared with a reference table |
+//!
+//! The tests of a tier are threads of one process. A test therefore never changes the state of its
+//! process (directory, environment, umask, limits, signal handlers): a child does that, started by
+//! [`clean`] or as a role. Namespaces and CPU affinity belong to a thread.
+//!
+//! The modules:
+//!
 //! - [`clean`]: commands whose environment does not depend on the process that runs the tests;
 //! - [`table`]: a table name for one test, and the removal of every object with that name;
 //! - [`process`]: a child with its output; it is killed, and its output printed, if the test fails;

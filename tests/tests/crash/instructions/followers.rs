@@ -9,7 +9,7 @@ use tests::LIMIT;
 use tests::scenario::{Play, Rows};
 use tests::script::Item;
 
-use crate::expected::Expected;
+use super::expected::Expected;
 
 /// The rows of its local copy.
 pub fn rows_of(subscriber: &Subscriber<Item>) -> Rows {

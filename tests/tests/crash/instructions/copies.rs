@@ -15,8 +15,8 @@ use tests::stepper::{Maps, Stepper};
 use tests::table::Table;
 use tests::{NEVER, role};
 
-use crate::expected::Expected;
-use crate::followers::{Sleeper, follow, newcomer, succeed};
+use super::expected::Expected;
+use super::followers::{Sleeper, follow, newcomer, succeed};
 
 /// Subscribers that sleep at the real table.
 const SLEEPERS: usize = 3;

@@ -10,9 +10,9 @@ use tests::scenario::Play;
 use tests::stepper::Stepper;
 use tests::{NEVER, role};
 
-use crate::copies::{Pass, Place, assert_nothing_left};
-use crate::expected::Expected;
-use crate::followers::{Sleeper, newcomer, rows_of, succeed};
+use super::copies::{Pass, Place, assert_nothing_left};
+use super::expected::Expected;
+use super::followers::{Sleeper, newcomer, rows_of, succeed};
 
 /// How many steps are drawn at most for each that a process comes to: upkeep that only the pass had shifts what follows it.
 const DRAWS: usize = 5;

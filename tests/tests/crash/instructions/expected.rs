@@ -5,7 +5,7 @@ use tests::object_state::Picture;
 use tests::scenario::{Play, Rows};
 use tests::script::Item;
 
-use crate::followers::rows_of;
+use super::followers::rows_of;
 
 /// What may be seen in the course of a play.
 pub struct Expected {

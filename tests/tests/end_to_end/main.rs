@@ -1,0 +1,23 @@
+//! Both programs as a user runs them: arguments, output, exit codes, sources, signals and services.
+
+mod chain;
+mod command_line;
+mod documented;
+mod endings;
+mod examples;
+mod exit_codes;
+mod file_input;
+mod file_signals;
+mod files;
+mod formats;
+mod hz;
+mod metrics;
+mod schema_changes;
+mod service;
+mod silence;
+mod terminal;
+mod top;
+mod view_watch;
+mod views;
+mod watch_command;
+mod watch_formats;

@@ -1,0 +1,10 @@
+//! The public API of `common` between processes and threads: errors, successor regions, and waiting
+//! with each wake kind.
+
+mod asynchronous;
+mod consistency;
+mod errors;
+mod successor;
+mod waiting;
+mod wake;
+mod wake_kinds;
