@@ -134,6 +134,7 @@ pub mod inspect;
 #[cfg(any(feature = "internals", loom))]
 #[doc(hidden)]
 pub mod internals;
+mod memory;
 mod protocol;
 #[cfg(not(loom))]
 pub mod publisher;
@@ -142,7 +143,7 @@ mod random;
 #[cfg(not(loom))]
 mod region;
 pub mod row;
-mod scratch;
+
 #[doc = include_str!("security.md")]
 pub mod security {}
 #[cfg(not(loom))]

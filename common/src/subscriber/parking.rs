@@ -13,7 +13,7 @@ use crate::clock::monotonic_ns;
 use crate::error::{Error, Result};
 use crate::protocol::layout::header;
 use crate::protocol::sync::Ordering;
-use crate::protocol::word::ReadOnlyWord;
+use crate::protocol::words::ReadOnlyWord;
 use crate::wake::registry::{FutexWaiter, RegistryFile, WakeSlot};
 use crate::wake::{Sleep, WaitThread, WakeKind, WakeReceiver, WakeTarget, futex, spin};
 

@@ -6,7 +6,7 @@ use super::{RegistryFile, Slot, at};
 use crate::error::{Error, Result};
 use crate::protocol::park;
 use crate::protocol::sync::{Ordering, Point, fence};
-use crate::protocol::word::ReadOnlyWord;
+use crate::protocol::words::ReadOnlyWord;
 use crate::region::object::{failure_io, queue_name};
 use crate::wake::queue::Publisher;
 use crate::wake::{Sleep, WakeReceiver, WakeTarget, words};

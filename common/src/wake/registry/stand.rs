@@ -9,7 +9,7 @@ use super::{RegistryFile, Slot, at};
 use crate::error::Result;
 use crate::protocol::park;
 use crate::protocol::sync::{Ordering, Point, fence};
-use crate::protocol::word::ReadOnlyWord;
+use crate::protocol::words::ReadOnlyWord;
 use crate::wake::WakeTarget;
 
 /// A subscriber of a registry, with or without a slot.

@@ -1,7 +1,7 @@
 //! Tests of both ends of a registry in one process.
 
 use super::*;
-use crate::protocol::word::ReadOnlyWord;
+use crate::protocol::words::ReadOnlyWord;
 use crate::region::object::{Access, own_user};
 use crate::wake::Sleep;
 use crate::wake::budget::{Budget, CALLS_AT_ONCE, CALLS_PER_SECOND};
