@@ -188,16 +188,16 @@ struct Readme;
 /// use common::region::object;
 /// ```
 /// ```compile_fail,E0603
-/// use common::table::commit;
+/// use common::protocol::commit;
 /// ```
 /// ```compile_fail,E0603
-/// use common::seqlock::hide;
+/// use common::memory::prefetch;
 /// ```
 /// ```compile_fail,E0603
-/// use common::park::unpark;
+/// use common::wake::registry;
 /// ```
 /// ```compile_fail,E0603
-/// use common::layout::header;
+/// use common::protocol::layout::header;
 /// ```
 #[cfg(doctest)]
 struct PrivateModules;
