@@ -11,9 +11,9 @@ use crate::error::{Error, Result};
 use crate::protocol::layout::header;
 use crate::region::PublisherRegion;
 use crate::region::object::{self, registry_name};
+use crate::wake::WakeSenders;
 use crate::wake::budget::Budget;
 use crate::wake::registry::{Member, Registry};
-use crate::wake::WakeSenders;
 
 /// The registry of parked subscribers, if there is one, and the senders that wake them.
 pub(super) struct Waking {
