@@ -10,8 +10,8 @@ use std::hash::{BuildHasher, Hasher};
 
 use foldhash::fast::RandomState;
 
-use crate::protocol::bits::set_bits;
-use crate::protocol::memory::{self, AlignedWords};
+use crate::memory::{self, AlignedWords};
+use crate::protocol::words::set_bits;
 use crate::row::schema::Schema;
 
 /// An entry without a slot. Others have their slot plus one in the low bits.

@@ -134,6 +134,7 @@ pub mod inspect;
 #[cfg(any(feature = "internals", loom))]
 #[doc(hidden)]
 pub mod internals;
+mod memory;
 mod protocol;
 #[cfg(not(loom))]
 pub mod publisher;
@@ -142,7 +143,7 @@ mod random;
 #[cfg(not(loom))]
 mod region;
 pub mod row;
-mod scratch;
+
 #[doc = include_str!("security.md")]
 pub mod security {}
 #[cfg(not(loom))]
@@ -187,16 +188,16 @@ struct Readme;
 /// use common::region::object;
 /// ```
 /// ```compile_fail,E0603
-/// use common::table::commit;
+/// use common::protocol::commit;
 /// ```
 /// ```compile_fail,E0603
-/// use common::seqlock::hide;
+/// use common::memory::prefetch;
 /// ```
 /// ```compile_fail,E0603
-/// use common::park::unpark;
+/// use common::wake::registry;
 /// ```
 /// ```compile_fail,E0603
-/// use common::layout::header;
+/// use common::protocol::layout::header;
 /// ```
 #[cfg(doctest)]
 struct PrivateModules;

@@ -23,11 +23,17 @@
 //! entries beyond `written[commit]`, within the same bound; its successor overwrites them. An entry
 //! only says where to look: a superfluous one costs one read.
 
-use super::{Table, WritableTable, last_commit};
-use crate::protocol::bits::sort_below;
+use super::read::{Table, last_commit};
+use crate::protocol::layout::Geometry;
 use crate::protocol::layout::header::{COMMIT, WRITTEN, WRITTEN_WORDS};
 use crate::protocol::sync::{AtomicU64, Ordering, Point, applies, fence, store};
-use crate::protocol::word::ReadOnlyWord;
+use crate::protocol::words::set_bits;
+
+/// Flag of a journal entry: the second copy of the slot was written.
+const SECOND: u32 = 1 << 31;
+/// Number of entries whose tags and copies are prefetched as soon as the entry is read. It covers
+/// all entries of most commits.
+const FETCHED: u64 = 24;
 
 /// The progress of a copy: its version and its position in the journal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,11 +50,27 @@ impl Cursor {
 
     /// Returns a cursor at `version` with an unknown position in the journal.
     pub const fn at(version: u64) -> Self {
-        Self {
-            version,
-            written: None,
-        }
+        let written = None;
+        Self { version, written }
     }
+}
+
+/// Returns the words of the ring, two entries each.
+#[inline]
+fn ring<'m, W>(words: &'m [W], geometry: &Geometry) -> &'m [W] {
+    &words[geometry.journal..][..geometry.journal_slots / 2]
+}
+
+/// Returns the number of most recent entries that a reader may accept.
+#[inline]
+fn reach(geometry: &Geometry) -> u64 {
+    geometry.journal_slots as u64 / 2
+}
+
+/// Returns the word of the ring that holds entry `number`.
+#[inline]
+fn word<W>(ring: &[W], number: u64) -> &W {
+    &ring[(number / 2) as usize & (ring.len() - 1)]
 }
 
 /// Returns the word that holds the number of entries up to `version`.
@@ -57,28 +79,16 @@ fn written<W>(words: &[W], version: u64) -> &W {
     &words[WRITTEN + (version % WRITTEN_WORDS) as usize]
 }
 
-/// Flag of a journal entry: the second copy of the slot was written.
-const SECOND: u32 = 1 << 31;
-/// Number of entries whose tags and copies are prefetched as soon as the entry is read. It covers
-/// all entries of most commits.
-const FETCHED: u64 = 24;
-
-/// Returns the journal word that holds the entry `number`.
-#[inline]
-fn word<W>(journal: &[W], number: u64) -> &W {
-    &journal[(number / 2) as usize & (journal.len() - 1)]
-}
-
 /// Returns the entry in the low half of a word.
 #[inline]
 fn low(word: u64) -> u64 {
     word & u64::from(u32::MAX)
 }
 
-/// Writes journal entries, two by one store.
-pub(super) struct Notes<'m> {
-    /// The ring; `None` if the transaction has too many rows for it.
-    journal: Option<&'m [AtomicU64]>,
+/// Writes the entries of one transaction, two by one store.
+pub(super) struct JournalWriter<'m> {
+    /// `None` if the transaction has too many rows for the journal.
+    ring: Option<&'m [AtomicU64]>,
     /// Number of the next entry.
     next: u64,
     /// The first entry of the current word, if the next entry is the second.
@@ -87,127 +97,118 @@ pub(super) struct Notes<'m> {
     written: &'m AtomicU64,
 }
 
-impl<'m> Notes<'m> {
-    /// Returns the word of the next entry.
+impl<'m> JournalWriter<'m> {
+    /// Begins the `count` entries of transaction `version`, after the previous commit.
     #[inline]
-    fn word(&self) -> Option<&'m AtomicU64> {
-        self.journal.map(|journal| word(journal, self.next))
+    pub fn begin(words: &'m [AtomicU64], geometry: &Geometry, version: u64, count: u64) -> Self {
+        let next = written(words, version - 1).load(Ordering::Relaxed);
+        let is_within_reach = count <= reach(geometry) && applies(Point::Note);
+        let ring = is_within_reach.then(|| ring(words, geometry));
+        let first = ring.map_or(0, |ring| low(word(ring, next).load(Ordering::Relaxed)));
+        let written = written(words, version);
+        Self {
+            ring,
+            next,
+            first,
+            written,
+        }
     }
 
     /// Adds an entry for copy `which` of `slot`.
     #[inline]
     pub fn add(&mut self, slot: usize, which: usize) {
         let slot = slot as u64 | (u64::from(SECOND) * which as u64);
-        match self.next % 2 {
-            0 => self.first = slot,
-            _ => self.put(slot << 32),
+        match (self.next % 2, self.ring) {
+            (0, _) => self.first = slot,
+            (_, Some(ring)) => self.put(ring, slot << 32),
+            (_, None) => {}
         }
         self.next = self.next.wrapping_add(1);
     }
 
-    /// Stores the last entry if its word is half full, and keeps the other half of that word.
+    /// Stores the last entry if its word is half full, and keeps the other half of that word. Then
+    /// stores the number of entries, before the commit.
     #[inline]
     pub fn end(self) {
-        if self.next % 2 == 1
-            && let Some(word) = self.word()
-        {
-            let before = word.load(Ordering::Relaxed);
-            self.put(before - low(before));
+        if let (1, Some(ring)) = (self.next % 2, self.ring) {
+            let before = word(ring, self.next).load(Ordering::Relaxed);
+            self.put(ring, before - low(before));
         }
         store(self.written, self.next, Ordering::Relaxed);
     }
 
     #[inline]
-    fn put(&self, second: u64) {
-        if let Some(word) = self.word() {
-            store(word, second | self.first, Ordering::Relaxed);
-        }
+    fn put(&self, ring: &[AtomicU64], second: u64) {
+        let word = word(ring, self.next);
+        store(word, second | self.first, Ordering::Relaxed);
     }
 }
 
-impl<'m> Table<'m> {
-    #[inline]
-    fn journal(&self) -> &'m [ReadOnlyWord] {
-        &self.words[self.geometry.journal..][..self.geometry.journal_slots / 2]
-    }
-
-    /// Returns the number of most recent entries that a reader may accept.
-    #[inline]
-    fn reach(&self) -> u64 {
-        self.geometry.journal_slots as u64 / 2
-    }
-
+impl Table<'_> {
     /// Returns the cursor of a copy that was updated to `version`, which was the last commit a
     /// moment ago.
     #[inline]
-    pub fn mark(&self, version: u64) -> Cursor {
-        let end = written(self.words, version).load(Ordering::Relaxed);
+    pub(super) fn cursor(&self, version: u64) -> Cursor {
+        let end = written(self.words(), version).load(Ordering::Relaxed);
         // Partner: the fences between the commit that precedes the overwriting one and the
         // overwriting store.
         fence(Point::SeeMark, Ordering::Acquire);
-        let later = self.words[COMMIT]
-            .load(Ordering::Relaxed)
-            .wrapping_sub(version);
+        let later = self.words()[COMMIT].load(Ordering::Relaxed);
+        let later = later.wrapping_sub(version);
         let holds = later < WRITTEN_WORDS - 1 || !applies(Point::RecheckMark);
-        Cursor {
-            version,
-            written: holds.then_some(end),
-        }
+        let written = holds.then_some(end);
+        Cursor { version, written }
     }
 
     /// Fills `slots` with the slots that were written after `from` and up to `to`, ascending, each
     /// once. Returns false if the journal no longer covers that range.
     #[inline]
-    pub fn written_between(&self, from: Cursor, to: Cursor, slots: &mut Vec<u32>) -> bool {
+    pub(super) fn written_between(&self, from: Cursor, to: Cursor, slots: &mut Vec<u32>) -> bool {
         slots.clear();
         let (Some(begin), Some(end)) = (from.written, to.written) else {
             return false;
         };
-        let count = end.wrapping_sub(begin);
-        if count > self.reach() {
+        let (count, reach) = (end.wrapping_sub(begin), reach(self.geometry()));
+        if count > reach {
             return false;
         }
-        let journal = self.journal();
+        let ring = ring(self.words(), self.geometry());
         slots.extend((0..count).map(|place| {
             let number = begin.wrapping_add(place);
-            let both = word(journal, number).load(Ordering::Relaxed);
-            let noted = (both >> (32 * (number % 2))) as u32;
-            let slot = noted & !SECOND;
+            let both = word(ring, number).load(Ordering::Relaxed);
+            let entry = (both >> (32 * (number % 2))) as u32;
+            let slot = entry & !SECOND;
             if place < FETCHED {
-                self.prefetch(slot as usize, usize::from(noted & SECOND != 0));
+                self.prefetch(slot as usize, usize::from(entry & SECOND != 0));
             }
             slot
         }));
         // Partner: the fences between the commit that precedes the overwriting one and the
         // overwriting store.
         fence(Point::RecheckJournal, Ordering::Acquire);
-        let last = written(self.words, last_commit(self.words)).load(Ordering::Relaxed);
+        let last = written(self.words(), last_commit(self.words())).load(Ordering::Relaxed);
         // Only a damaged journal names slots that are not rows.
-        sort_below(self.rows, slots);
-        last.wrapping_sub(begin) <= self.reach() || !applies(Point::JournalReach)
+        sort_below(self.rows(), slots);
+        last.wrapping_sub(begin) <= reach || !applies(Point::JournalReach)
     }
 }
 
-impl<'m> WritableTable<'m> {
-    /// Returns the writer for the `count` journal entries of transaction `version`. The caller
-    /// calls it after the previous commit and before the commit of `version`.
-    #[inline]
-    pub(super) fn notes(&self, version: u64, count: u64) -> Notes<'m> {
-        let begin = written(self.words, version - 1).load(Ordering::Relaxed);
-        let is_within_reach = count <= self.reach() && applies(Point::Note);
-        let geometry = self.geometry;
-        let mut notes = Notes {
-            journal: is_within_reach
-                .then(|| &self.words[geometry.journal..][..geometry.journal_slots / 2]),
-            next: begin,
-            first: 0,
-            written: written(self.words, version),
-        };
-        notes.first = notes
-            .word()
-            .map_or(0, |word| low(word.load(Ordering::Relaxed)));
-        notes
+/// Sorts `numbers`, and removes duplicates and numbers from `end` on.
+fn sort_below(end: usize, numbers: &mut Vec<u32>) {
+    if numbers.len() < end / 64 {
+        numbers.sort_unstable();
+        numbers.dedup();
+        numbers.truncate(numbers.partition_point(|number| (*number as usize) < end));
+        return;
     }
+    // Marking that many numbers in a bitmap is faster than sorting them.
+    let mut bits = vec![0; end.div_ceil(64)];
+    for number in numbers.drain(..).map(|number| number as usize) {
+        if number < end {
+            bits[number / 64] |= 1 << (number % 64);
+        }
+    }
+    numbers.extend(set_bits(&bits).map(|number| number as u32));
 }
 
 #[cfg(all(test, not(loom)))]
@@ -215,24 +216,24 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
-    use crate::protocol::layout::Geometry;
+    use crate::protocol::WritableTable;
 
     const ROWS: usize = 64;
     /// Half of the capacity of the smallest journal.
     const REACH: usize = 512;
 
     #[test]
-    fn what_it_names_was_written_as_far_as_it_reaches() {
+    fn journal_names_the_written_slots_within_its_reach() {
         let geometry = Geometry::new(1, ROWS, 0, 0).unwrap();
         let words: Vec<AtomicU64> = (0..geometry.words_for(ROWS))
             .map(|_| AtomicU64::new(0))
             .collect();
         let table = WritableTable::new(&words, &geometry, ROWS).unwrap();
-        let mut marks: Vec<(Cursor, Vec<usize>)> = vec![(table.mark(0), Vec::new())];
+        let mut cursors: Vec<(Cursor, Vec<usize>)> = vec![(table.cursor(0), Vec::new())];
         let mut slots = Vec::new();
         let (mut known, mut unknown) = (0, 0);
         for version in 1..2_000_u64 {
-            // Odd and even numbers of slots, no slots, and more than the journal takes; each slot once.
+            // An odd or even number of distinct slots, none, or more than the reach in a few commits.
             let count = (version * 7 % 13 + version / 100 * (version % 5)) as usize % 40;
             let written: Vec<usize> = (0..count)
                 .map(|place| (place * 5 + version as usize * 3) % ROWS)
@@ -241,11 +242,11 @@ mod tests {
                 .iter()
                 .map(|slot| table.write(*slot, Some(&[7]), version - 1));
             table.commit(version, 0, writes);
-            marks.push((table.mark(version), written));
+            cursors.push((table.cursor(version), written));
             let mut all = Vec::new();
             for at in (0..version as usize).rev().take(60) {
-                all.extend(marks[at + 1].1.iter().map(|slot| *slot as u32));
-                let (from, to) = (marks[at].0, marks[version as usize].0);
+                all.extend(cursors[at + 1].1.iter().map(|slot| *slot as u32));
+                let (from, to) = (cursors[at].0, cursors[version as usize].0);
                 let is_known = table.written_between(from, to, &mut slots);
                 assert_eq!(is_known, all.len() <= REACH, "from {from:?} to {to:?}");
                 if is_known {
@@ -261,7 +262,7 @@ mod tests {
     }
 
     #[test]
-    fn a_mark_is_no_place_in_the_journal_when_another_commit_may_have_taken_its_word() {
+    fn cursor_has_no_position_if_another_commit_may_have_overwritten_its_word() {
         let geometry = Geometry::new(1, ROWS, 0, 0).unwrap();
         let words: Vec<AtomicU64> = (0..geometry.words_for(ROWS))
             .map(|_| AtomicU64::new(0))
@@ -271,12 +272,12 @@ mod tests {
             let write = table.write(3, Some(&[7]), version - 1);
             table.commit(version, 0, std::iter::once(write));
         }
-        let known = [4, 5, 6, 7, 8].map(|version| table.mark(version).written);
+        let known = [4, 5, 6, 7, 8].map(|version| table.cursor(version).written);
         assert_eq!(known, [None, None, Some(6), Some(7), Some(8)]);
     }
 
     #[test]
-    fn a_damaged_journal_names_no_slot_that_there_is_not() {
+    fn damaged_journal_names_only_existing_slots() {
         let geometry = Geometry::new(1, ROWS, 0, 0).unwrap();
         let words: Vec<AtomicU64> = (0..geometry.words_for(ROWS))
             .map(|_| AtomicU64::new(u64::MAX))
@@ -292,11 +293,31 @@ mod tests {
                 version: 4,
                 written: Some(u64::MAX - 3),
             };
-            table.written_between(from, table.mark(5), &mut slots);
+            table.written_between(from, table.cursor(5), &mut slots);
             assert!(slots.iter().all(|slot| (*slot as usize) < ROWS));
             let write = table.write(3, Some(&[7]), 5);
             table.commit(6, 0, std::iter::once(write));
             words[COMMIT].store(5, Ordering::Relaxed);
+        }
+    }
+
+    #[test]
+    fn few_and_many_numbers_are_sorted_the_same() {
+        for (count, end) in [
+            (0, 0),
+            (1, 0),
+            (3, 1000),
+            (100, 1000),
+            (5000, 1000),
+            (64, 64),
+        ] {
+            let mut numbers: Vec<u32> = (0..count).map(|n| n * 7919 % 1100).collect();
+            let mut expected = numbers.clone();
+            expected.retain(|number| *number < end as u32);
+            expected.sort_unstable();
+            expected.dedup();
+            sort_below(end, &mut numbers);
+            assert_eq!(numbers, expected, "{count} below {end}");
         }
     }
 }

@@ -49,7 +49,7 @@
 
 use crate::protocol::layout::registry as at;
 use crate::protocol::sync::{AtomicU64, Ordering, Point, applies, fence, ordering};
-use crate::protocol::word::ReadOnlyWord;
+use crate::protocol::words::ReadOnlyWord;
 
 /// The park word of a subscriber that is awake. No commit has this number.
 pub const AWAKE: u64 = 0;

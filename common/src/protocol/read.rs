@@ -1,25 +1,60 @@
-//! Reads one row at one version.
+//! Reads the rows of a table at one version: a seqlock with two copies of each row.
+//!
+//! A reader always finds a copy that the writer is not writing (Lameter 2005 and Boehm 2012 for the
+//! ordering; two copies as in Kopetz's non-blocking write protocol):
+//!
+//! 1. The writer ([`commit`](super::commit)) stores a tag that no reader accepts, executes a release
+//!    fence, stores the words, and later stores the commit that makes the tag acceptable.
+//! 2. The reader loads `commit` as `s`, and chooses the copy with the greatest tag that is at most
+//!    `s`.
+//! 3. It copies the words, executes an acquire fence, and loads the tag again. If any copied word
+//!    came from a later write, the fences make the second load return that write's tag.
+//!
+//! The seqlock is not for data written by several threads.
 
-use super::{Table, last_commit};
-use crate::protocol::bits::{runs, set_bits};
-use crate::protocol::layout::{BLOCK_ROWS, Geometry, Tag};
-use crate::protocol::memory;
-use crate::protocol::seqlock::Guarded;
+use crate::memory::prefetch;
+use crate::protocol::layout::{BLOCK_ROWS, FANOUT, Geometry, Tag, header};
 use crate::protocol::sync::{Ordering, Point, applies, fence};
-use crate::protocol::word::ReadOnlyWord;
+use crate::protocol::words::{ReadOnlyWord, by_vectors, copy_words, prefetch_lines, set_bits};
+
+/// Number of cache lines that are prefetched at the beginning of words that are read from their
+/// start.
+const FIRST_LINES: usize = 8;
+/// Number of uncopied rows in a block above which the copied rows are prefetched one by one. They
+/// are then so far apart that the processor does not predict the next.
+const MANY: u32 = 8;
 
 /// The row was rewritten twice since the version was loaded. The caller loads a new version and
 /// tries again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Overwritten;
 
+/// Returns the number of the last committed transaction. Loads after this call see everything that
+/// this transaction and its predecessors wrote.
+#[inline]
+pub fn last_commit(words: &[ReadOnlyWord]) -> u64 {
+    let version = words[header::COMMIT].load(Ordering::Relaxed);
+    // Partner: the release store of `commit`. This fence precedes every load of rows, tags, and the
+    // change tree.
+    fence(Point::SeeCommit, Ordering::Acquire);
+    version
+}
+
+/// Returns the time at which transaction `version` was committed, in ns of CLOCK_MONOTONIC, if it
+/// is still the last one.
+pub fn commit_time(words: &[ReadOnlyWord], version: u64) -> Option<u64> {
+    let time = words[header::TIME + (version & 1) as usize].load(Ordering::Relaxed);
+    // The time of `version` is overwritten by version + 2, after the commit of version + 1.
+    fence(Point::RecheckTag, Ordering::Acquire);
+    (words[header::COMMIT].load(Ordering::Relaxed) == version).then_some(time)
+}
+
 /// Copies the row of `slot` as of the last commit into `row`. Returns false for a deleted row and
-/// for every unusual case, for example while the row is being written: then the caller falls back
-/// to [`Table::read`].
+/// for every unusual case, for example while the row is being written. The caller then falls back
+/// to [`Table::read`], which takes the same steps and those whose result is the same for each read.
 ///
-/// This function takes the same steps as `read` without those whose result is the same for each
-/// read, for callers that read one row repeatedly. `words` and `geometry` must be of a table whose
-/// rows have the width of `row`. `slot` may be out of range.
+/// `words` and `geometry` must be of a table whose rows have the width of `row`. `slot` may be out
+/// of range.
 #[inline]
 pub fn read_fast(
     words: &[ReadOnlyWord],
@@ -34,164 +69,370 @@ pub fn read_fast(
     };
     let [first, second] = [0, 1].map(|which| tags[which].load(Ordering::Relaxed));
     let which = usize::from(second > first);
-    let seen = first.max(second);
+    let seen = Tag(first.max(second));
     let copy = block + 2 * BLOCK_ROWS + (which * BLOCK_ROWS + place) * row.len();
     match words.get(copy..copy + row.len()) {
-        Some(copy) if seen <= latest(version) && Tag(seen).is_live() => {
-            memory::copy_words(copy, row);
-            // Partner: the writer's fence between tags and words, as in `Guarded::is_still`.
-            fence(Point::RecheckTag, Ordering::Acquire);
-            !applies(Point::RecheckRow) || tags[which].load(Ordering::Relaxed) == seen
+        Some(words) if seen.0 <= latest(version) && seen.is_live() => {
+            let tag = &tags[which];
+            Guarded { tag, words }.try_read(seen, row)
         }
         _ => false,
     }
 }
 
-/// The tags of a block, loaded twice: before and after the copy.
-pub(super) type Tags = [[u64; 2 * BLOCK_ROWS]; 2];
-
-/// Number of cache lines that are prefetched at the beginning of words that are read from their
-/// start.
-const FIRST_LINES: usize = 8;
-/// Number of uncopied rows in a block above which the copied rows are prefetched one by one. They
-/// are then so far apart that the processor does not predict the next.
-const MANY: u32 = 8;
-
-/// The rows of one block: its tags, its first copies, its second copies.
+/// The words of a table, their geometry, and the row count.
 #[derive(Clone, Copy)]
-pub struct Block<'m> {
-    tags: &'m [ReadOnlyWord],
-    copies: [&'m [ReadOnlyWord]; 2],
-    row_words: usize,
+pub struct Table<'m> {
+    words: &'m [ReadOnlyWord],
+    geometry: &'m Geometry,
+    rows: usize,
 }
 
-impl<'m> Block<'m> {
-    /// Returns the block that consists of `words`.
+impl<'m> Table<'m> {
+    /// Returns a table of `rows` rows, or `None` if the words do not hold that many.
+    pub fn new(words: &'m [ReadOnlyWord], geometry: &'m Geometry, rows: usize) -> Option<Self> {
+        let reaches = rows <= geometry.capacity && geometry.words_for(rows) <= words.len();
+        reaches.then_some(Self {
+            words,
+            geometry,
+            rows,
+        })
+    }
+
+    /// Returns the number of rows, live or deleted.
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// Returns the size of a row in words.
+    pub fn row_words(&self) -> usize {
+        self.geometry.row_words
+    }
+
+    /// Returns the words of the region.
     #[inline]
-    pub(super) fn new(words: &'m [ReadOnlyWord], row_words: usize) -> Self {
+    pub(super) fn words(&self) -> &'m [ReadOnlyWord] {
+        self.words
+    }
+
+    /// Returns the geometry of the region.
+    #[inline]
+    pub(super) fn geometry(&self) -> &'m Geometry {
+        self.geometry
+    }
+
+    /// Copies the row of `slot` as of `version` into `row`, if it was written after `since`. The
+    /// returned tag holds the version that wrote the row and says if the row was deleted. `row`
+    /// holds the row only if the tag is live and after `since`.
+    ///
+    /// # Errors
+    /// [`Overwritten`].
+    ///
+    /// # Panics
+    /// If there is no such slot, or if the length of `row` is not the row width of the table.
+    #[inline]
+    pub fn read(
+        &self,
+        slot: usize,
+        version: u64,
+        since: u64,
+        row: &mut [u64],
+    ) -> Result<Tag, Overwritten> {
+        let (block, place) = self.place(slot);
+        let Some(found) = CurrentCopy::by(block.tags(place), version) else {
+            return Err(overwritten());
+        };
+        let (tag, copy) = (found.tag, block.copy(place, found.which));
+        let holds = if tag.is_live() && tag.version() > since {
+            copy.try_read(tag, row)
+        } else {
+            found.is_final || !applies(Point::RecheckAnswer) || copy.is_still(tag)
+        };
+        if holds { Ok(tag) } else { Err(overwritten()) }
+    }
+
+    /// Returns the index of the copy of `slot` that is current at `committed`, the last commit, and
+    /// true if it is a live row.
+    ///
+    /// # Panics
+    /// If there is no such slot.
+    #[inline]
+    pub fn holder(&self, slot: usize, committed: u64) -> (usize, bool) {
+        let (block, row) = self.place(slot);
+        // Both tags are above the commit only if another process wrote them. Then either copy may
+        // be overwritten.
+        let (holder, live) = CurrentCopy::by(block.tags(row), committed)
+            .map_or((0, false), |found| (found.which, found.tag.is_live()));
+        let is_spared = applies(Point::SpareCopy);
+        (if is_spared { holder } else { 1 - holder }, live)
+    }
+
+    /// Returns the block of `slot` and the index of the row in that block.
+    #[inline]
+    fn place(&self, slot: usize) -> (Block<'m>, usize) {
+        assert!(slot < self.rows, "slot {slot} of {} rows", self.rows);
+        (self.block(slot / BLOCK_ROWS), slot % BLOCK_ROWS)
+    }
+
+    /// Returns block number `block`.
+    ///
+    /// # Panics
+    /// If there are no rows in it.
+    #[inline]
+    pub(super) fn block(&self, block: usize) -> Block<'m> {
+        assert!(
+            block * BLOCK_ROWS < self.rows,
+            "block {block} of {} rows",
+            self.rows
+        );
+        let row_words = self.geometry.row_words;
+        let start = self.geometry.tags(block * BLOCK_ROWS);
+        let words = &self.words[start..start + self.geometry.block_words];
         let (tags, copies) = words.split_at(2 * BLOCK_ROWS);
         let (first, second) = copies.split_at(BLOCK_ROWS * row_words);
-        Self {
+        Block {
             tags,
             copies: [first, second],
             row_words,
         }
     }
 
-    /// Prefetches the tags and the beginning of the copies.
-    #[inline]
-    pub(super) fn prefetch(&self) {
-        memory::prefetch_lines(self.tags, usize::MAX);
-        for copy in self.copies {
-            memory::prefetch_lines(copy, FIRST_LINES);
+    /// Calls `visit` with each block that was written after `since`, in ascending order. The caller
+    /// has loaded `commit` by [`last_commit`] before.
+    ///
+    /// The change tree may be ahead of the row count, which was loaded before it. Blocks beyond
+    /// that count hold only rows of commits that the caller has not loaded, so they are not
+    /// visited: `descend` bounds the entries below the root, and the root covers an existing block
+    /// unless the table has no rows.
+    pub(super) fn changed_blocks(&self, since: u64, mut visit: impl FnMut(usize)) {
+        if self.rows > 0 {
+            self.descend(self.geometry.depth - 1, 0, since, &mut visit);
         }
     }
 
-    /// Returns both tags of `row`.
+    fn descend(&self, level: usize, index: usize, since: u64, visit: &mut impl FnMut(usize)) {
+        if self.words[self.geometry.levels[level] + index].load(Ordering::Relaxed) <= since {
+            return;
+        }
+        if level == 0 {
+            return visit(index);
+        }
+        let blocks_per_entry = FANOUT.pow(level as u32 - 1);
+        let blocks = self.rows.div_ceil(BLOCK_ROWS);
+        let first = index * FANOUT;
+        for child in first..(first + FANOUT).min(blocks.div_ceil(blocks_per_entry)) {
+            self.descend(level - 1, child, since, visit);
+        }
+    }
+
+    /// Prefetches the tags of `slot`.
     #[inline]
-    pub(super) fn tags(&self, row: usize) -> [Tag; 2] {
+    pub(super) fn prefetch_tags(&self, slot: usize) {
+        prefetch(&self.words[self.geometry.tags(slot)]);
+    }
+
+    /// Prefetches the tags of `slot` and copy `which`, if the slot exists.
+    #[inline]
+    pub(super) fn prefetch(&self, slot: usize, which: usize) {
+        let copy = self.geometry.copy(slot, which);
+        if let Some(copy) = self.words.get(copy..copy + self.geometry.row_words) {
+            self.prefetch_tags(slot);
+            prefetch_lines(copy, FIRST_LINES);
+        }
+    }
+
+    /// Prefetches the copy that holds the row as of `version`. Its tags should be in the cache.
+    #[inline]
+    pub(super) fn prefetch_copy(&self, slot: usize, version: u64) {
+        // A loom model would explore the results of these loads.
+        if cfg!(not(loom)) {
+            let (block, row) = self.place(slot);
+            if let Some(found) = CurrentCopy::by(block.tags(row), version) {
+                prefetch_lines(block.copy(row, found.which).words, FIRST_LINES);
+            }
+        }
+    }
+}
+
+/// One copy of a row and the tag that guards it, in words that a publisher may be writing.
+#[derive(Clone, Copy)]
+struct Guarded<'m> {
+    tag: &'m ReadOnlyWord,
+    words: &'m [ReadOnlyWord],
+}
+
+impl Guarded<'_> {
+    /// Copies the words into `row` and returns true if the tag was still `seen` after the copy.
+    #[inline]
+    fn try_read(&self, seen: Tag, row: &mut [u64]) -> bool {
+        copy_words(self.words, row);
+        !applies(Point::RecheckRow) || self.is_still(seen)
+    }
+
+    /// Returns true if the tag is still `seen` after all earlier loads.
+    #[inline]
+    fn is_still(&self, seen: Tag) -> bool {
+        // Partner: the writer's fence between tags and words. If an earlier load returned a word of
+        // a later write, the load below returns that write's tag.
+        fence(Point::RecheckTag, Ordering::Acquire);
+        self.tag.load(Ordering::Relaxed) == seen.0
+    }
+}
+
+/// Returns the greatest tag of a version.
+fn latest(version: u64) -> u64 {
+    version << 2 | 3
+}
+
+/// Returns [`Overwritten`] after a load saw a later transaction than the version. Later loads see
+/// the commits that precede that transaction, so the next version loaded is greater.
+#[cold]
+fn overwritten() -> Overwritten {
+    // Partner: the fence after the commit, which precedes the tags of the transaction that was
+    // seen.
+    fence(Point::Overwritten, Ordering::Acquire);
+    Overwritten
+}
+
+/// The copy that holds a row at a version.
+#[derive(Clone, Copy)]
+struct CurrentCopy {
+    tag: Tag,
+    which: usize,
+    /// True if both tags are at most that version. Then neither tag can have had another value at
+    /// that version. Otherwise the current tag may have been loaded before the other copy was
+    /// committed, and this copy rewritten afterwards.
+    is_final: bool,
+}
+
+impl CurrentCopy {
+    /// Returns `None` if neither copy holds the row at `version`.
+    #[inline]
+    fn by([first, second]: [Tag; 2], version: u64) -> Option<Self> {
+        let which = match [first.version() <= version, second.version() <= version] {
+            [false, false] => return None,
+            [true, true] => usize::from(second > first),
+            [first_counts, _] => usize::from(!first_counts),
+        };
+        Some(Self {
+            tag: [first, second][which],
+            which,
+            is_final: first.version().max(second.version()) <= version,
+        })
+    }
+}
+
+/// The tags of a block, loaded twice: before and after the copy.
+pub(super) type BlockTags = [[u64; 2 * BLOCK_ROWS]; 2];
+
+/// The rows of one block: its tags, its first copies, its second copies.
+#[derive(Clone, Copy)]
+pub(super) struct Block<'m> {
+    tags: &'m [ReadOnlyWord],
+    copies: [&'m [ReadOnlyWord]; 2],
+    row_words: usize,
+}
+
+impl<'m> Block<'m> {
+    /// Prefetches the tags and the beginning of the copies.
+    #[inline]
+    pub(super) fn prefetch(&self) {
+        prefetch_lines(self.tags, usize::MAX);
+        for copy in self.copies {
+            prefetch_lines(copy, FIRST_LINES);
+        }
+    }
+
+    #[inline]
+    fn tags(&self, row: usize) -> [Tag; 2] {
         [0, 1].map(|which| Tag(self.tags[2 * row + which].load(Ordering::Relaxed)))
     }
 
-    /// Returns one of the two guarded copies of `row`.
     #[inline]
-    pub(super) fn copy(&self, row: usize, which: usize) -> Guarded<'m> {
+    fn copy(&self, row: usize, which: usize) -> Guarded<'m> {
         Guarded {
             tag: &self.tags[2 * row + which],
             words: &self.copies[which][row * self.row_words..][..self.row_words],
         }
     }
 
-    /// Reads a row by its index in the block; see [`Table::read`].
-    #[inline]
-    pub(super) fn read(
-        &self,
-        row: usize,
-        version: u64,
-        since: u64,
-        words: &mut [u64],
-    ) -> Result<Tag, Overwritten> {
-        let Some(found) = CurrentCopy::by(self.tags(row), version) else {
-            return Err(overtaken());
-        };
-        let (tag, which) = (found.tag, found.which);
-        let holds = if tag.is_live() && tag.version() > since {
-            self.copy(row, which).try_read(tag, words)
-        } else {
-            found.is_final || !applies(Point::RecheckAnswer) || self.copy(row, which).is_still(tag)
-        };
-        if holds { Ok(tag) } else { Err(overtaken()) }
-    }
-
     /// Copies the first rows of the block as of `version` to `words`, as many as fit, if they were
-    /// written after `since`. The result is the same as that of reading one row after the other,
-    /// but adjacent rows are copied together, all tags are loaded again together, and the results
-    /// are bits. `before` and `after` are buffers for the tags.
+    /// written after `since`. The result is the same as that of [`Table::read`] for each row, but
+    /// adjacent rows are copied together, all tags are loaded again together, and the results are
+    /// bits. `before` and `after` are buffers for the tags.
     #[inline]
     pub(super) fn read_all(
         &self,
         version: u64,
         since: u64,
         words: &mut [u64],
-        [before, after]: &mut Tags,
+        [before, after]: &mut BlockTags,
     ) -> TagScan {
         let tags = &self.tags[..words.len() / self.row_words * 2];
         let (before, after) = (&mut before[..tags.len()], &mut after[..tags.len()]);
-        memory::copy_words(tags, before);
-        let mut answers = memory::by_vectors(|| TagScan::usual(before, version, since))
-            .unwrap_or_else(|| memory::by_vectors(|| TagScan::of(before, version, since)));
-        let copied = answers.written & answers.live & !answers.failed;
-        let of_copies = [copied & !answers.second, copied & answers.second];
+        copy_words(tags, before);
+        let mut scan = by_vectors(|| TagScan::usual(before, version, since))
+            .unwrap_or_else(|| by_vectors(|| TagScan::of(before, version, since)));
+        let copied = scan.written & scan.live & !scan.failed;
+        let of_copies = [copied & !scan.second, copied & scan.second];
         if copied.count_zeros() > MANY {
             for (copy, rows) in self.copies.iter().zip(of_copies) {
-                set_bits(&[rows]).for_each(|row| memory::prefetch(&copy[row * self.row_words]));
+                set_bits(&[rows]).for_each(|row| prefetch(&copy[row * self.row_words]));
             }
         }
-        for (copy, rows) in self.copies.iter().zip(of_copies) {
-            for run in runs(rows) {
-                let run = run.start * self.row_words..run.end * self.row_words;
-                memory::copy_words(&copy[run.clone()], &mut words[run]);
+        for (copy, mut rows) in self.copies.iter().zip(of_copies) {
+            while rows != 0 {
+                let first = rows.trailing_zeros();
+                let end = first + (rows >> first).trailing_ones();
+                rows &= u64::MAX.checked_shl(end).unwrap_or(0);
+                let run = first as usize * self.row_words..end as usize * self.row_words;
+                copy_words(&copy[run.clone()], &mut words[run]);
             }
         }
         // Partner: the writer's fence between tags and words, as in `Guarded::is_still`.
         fence(Point::RecheckTag, Ordering::Acquire);
-        memory::copy_words(tags, after);
+        copy_words(tags, after);
         if before != after {
-            let mut looked_at = 0;
-            if applies(Point::RecheckRow) {
-                looked_at |= copied;
-            }
-            if applies(Point::RecheckAnswer) {
-                looked_at |= answers.unsure & !copied;
-            }
-            for row in set_bits(&[looked_at]) {
-                let at = 2 * row + (answers.second >> row & 1) as usize;
-                answers.failed |= u64::from(before[at] != after[at]) << row;
-            }
+            scan.recheck(copied, before, after);
         }
-        if answers.failed != 0 {
-            overtaken();
+        if scan.failed != 0 {
+            overwritten();
         }
-        answers
+        scan
     }
 }
 
 /// The result of scanning the tags of a block, one bit for each row.
 #[derive(Default)]
 pub(super) struct TagScan {
-    /// Rows that were written after the version `since`.
-    pub(super) written: u64,
-    /// Rows that are live.
-    pub(super) live: u64,
-    /// Rows that were [`Overwritten`]. The other bits of these rows have no meaning.
-    pub(super) failed: u64,
+    written: u64,
+    live: u64,
+    failed: u64,
     /// Rows whose current copy is the second one.
     second: u64,
-    /// Rows whose tag must be loaded again, whatever it says.
+    /// Rows whose tag must be loaded again even if they were not copied.
     unsure: u64,
 }
 
 impl TagScan {
+    /// Returns the rows that were written after `since`, without those that failed.
+    #[inline]
+    pub(super) fn written(&self) -> u64 {
+        self.written & !self.failed
+    }
+
+    /// Returns the rows that are live, among those that did not fail.
+    #[inline]
+    pub(super) fn live(&self) -> u64 {
+        self.live
+    }
+
+    /// Returns the rows that were [`Overwritten`].
+    #[inline]
+    pub(super) fn failed(&self) -> u64 {
+        self.failed
+    }
+
     /// Scans pairs of tags for the usual case, which is faster: all rows were written after `since`
     /// and are live, and no tag is above `version`. Returns `None` in every other case.
     #[inline(always)]
@@ -222,8 +463,8 @@ impl TagScan {
         // No branches, so that the compiler vectorizes the loop.
         for (row, [one, other]) in tags.as_chunks().0.iter().enumerate() {
             let (greater, lesser) = (*one.max(other), *one.min(other));
-            // As in `read`: a tag above the version does not count, and the other tag must be
-            // loaded again, whatever it says.
+            // As in `Table::read`: a tag above the version does not count, and the other tag must
+            // be loaded again even if the row is not copied.
             let hidden = greater > latest;
             let tag = if hidden { lesser } else { greater };
             all.second |= u64::from((other > one) ^ hidden) << row;
@@ -234,114 +475,19 @@ impl TagScan {
         }
         all
     }
-}
 
-/// Returns the greatest tag of a version.
-fn latest(version: u64) -> u64 {
-    version << 2 | 3
-}
-
-/// The copy that holds a row at a version.
-#[derive(Clone, Copy)]
-pub(super) struct CurrentCopy {
-    pub(super) tag: Tag,
-    pub(super) which: usize,
-    /// True if both tags are at most that version. Then neither tag can have had another value at
-    /// that version. Otherwise the current tag may have been loaded before the other copy was
-    /// committed, and this copy rewritten afterwards.
-    is_final: bool,
-}
-
-impl CurrentCopy {
-    /// Returns `None` if neither copy holds the row at `version`.
-    #[inline]
-    pub(super) fn by([first, second]: [Tag; 2], version: u64) -> Option<Self> {
-        let which = match [first.version() <= version, second.version() <= version] {
-            [false, false] => return None,
-            [true, true] => usize::from(second > first),
-            [first_counts, _] => usize::from(!first_counts),
-        };
-        Some(Self {
-            tag: [first, second][which],
-            which,
-            is_final: first.version().max(second.version()) <= version,
-        })
-    }
-}
-
-/// Returns [`Overwritten`] after a load saw a later transaction than the version. Later loads see
-/// the commits that precede that transaction, so the next version loaded is greater.
-#[cold]
-fn overtaken() -> Overwritten {
-    // Partner: the fence after the commit, which precedes the tags of the transaction that was
-    // seen.
-    fence(Point::Overwritten, Ordering::Acquire);
-    Overwritten
-}
-
-impl<'m> Table<'m> {
-    /// Prefetches the tags of `slot`.
-    #[inline]
-    pub(super) fn prefetch_tags(&self, slot: usize) {
-        memory::prefetch(&self.words[self.geometry.tags(slot)]);
-    }
-
-    /// Prefetches the tags of `slot` and copy `which`, if the slot exists.
-    #[inline]
-    pub(super) fn prefetch(&self, slot: usize, which: usize) {
-        let (tags, copy) = (self.geometry.tags(slot), self.geometry.copy(slot, which));
-        if let Some(copy) = self.words.get(copy..copy + self.geometry.row_words) {
-            memory::prefetch(&self.words[tags]);
-            memory::prefetch_lines(copy, FIRST_LINES);
+    /// Marks rows as failed whose tag was changed between the two loads.
+    fn recheck(&mut self, copied: u64, before: &[u64], after: &[u64]) {
+        let mut checked = 0;
+        if applies(Point::RecheckRow) {
+            checked |= copied;
         }
-    }
-
-    /// Prefetches the copy that holds the row as of `version`. Its tags should be in the cache.
-    #[inline]
-    pub(super) fn prefetch_copy(&self, slot: usize, version: u64) {
-        // A loom model would explore the results of these loads.
-        if cfg!(not(loom)) {
-            let (block, row) = self.place(slot);
-            if let Some(found) = CurrentCopy::by(block.tags(row), version) {
-                memory::prefetch_lines(block.copy(row, found.which).words, FIRST_LINES);
-            }
+        if applies(Point::RecheckAnswer) {
+            checked |= self.unsure & !copied;
         }
-    }
-
-    /// Returns block number `block`.
-    ///
-    /// # Panics
-    /// If there are no rows in it.
-    #[inline]
-    pub(super) fn block(&self, block: usize) -> Block<'m> {
-        assert!(
-            block * BLOCK_ROWS < self.rows,
-            "block {block} of {} rows",
-            self.rows
-        );
-        let start = self.geometry.tags(block * BLOCK_ROWS);
-        let words = &self.words[start..start + self.geometry.block_words];
-        Block::new(words, self.geometry.row_words)
-    }
-
-    /// Copies the row of `slot` as of `version` into `row`, if it was written after `since`. The
-    /// returned tag holds the version that wrote the row and says if the row was deleted. `row`
-    /// holds the row only if the tag is live and after `since`.
-    ///
-    /// # Errors
-    /// [`Overwritten`].
-    ///
-    /// # Panics
-    /// If there is no such slot, or if the length of `row` is not the row width of the table.
-    #[inline]
-    pub fn read(
-        &self,
-        slot: usize,
-        version: u64,
-        since: u64,
-        row: &mut [u64],
-    ) -> Result<Tag, Overwritten> {
-        let (block, place) = self.place(slot);
-        block.read(place, version, since, row)
+        for row in set_bits(&[checked]) {
+            let at = 2 * row + (self.second >> row & 1) as usize;
+            self.failed |= u64::from(before[at] != after[at]) << row;
+        }
     }
 }

@@ -159,7 +159,7 @@ impl Waking {
                 slot,
                 nonce,
                 budget,
-                || member.address(),
+                || member.target(),
                 |errno| {
                     region.acknowledge(slot, nonce, errno);
                 },
@@ -167,7 +167,7 @@ impl Waking {
             if let Some(caller) = caller
                 && budget.take_call()
             {
-                caller.call(version);
+                caller.wake(version);
                 calls += 1;
             }
         })?;
@@ -204,7 +204,7 @@ impl Waking {
                 callers.close(slot);
                 continue;
             }
-            let address = || registry.member(slot, nonce).address();
+            let address = || registry.member(slot, nonce).target();
             callers.open(slot, nonce, budget, address, |errno| {
                 region.acknowledge(slot, nonce, errno);
             });
@@ -217,7 +217,7 @@ impl Waking {
     pub(super) fn remove(&self) {
         if let Some(registry) = &self.registry {
             remove_name(&registry_name(registry.id()));
-            registry.remove_queues();
+            registry.remove_receivers();
         }
     }
 }
@@ -228,17 +228,17 @@ pub(super) fn leave(mut left: Registry, version: u64) {
     let (mut callers, mut budget) = (WakeSenders::default(), left.budget());
     let woken = left.parked(version, true, &mut budget, |member, budget| {
         let Member { slot, nonce, .. } = member;
-        let caller = callers.open(slot, nonce, budget, || member.address(), |_| ());
+        let caller = callers.open(slot, nonce, budget, || member.target(), |_| ());
         if let Some(caller) = caller
             && budget.take_call()
         {
-            caller.call(version);
+            caller.wake(version);
         }
     });
     if let Err(error @ Error::Corrupt { .. }) = woken {
         tracing::debug!("subscribers look by themselves before long: {error}");
     }
-    left.remove_queues();
+    left.remove_receivers();
 }
 
 fn remove_name(object: &str) {

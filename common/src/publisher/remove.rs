@@ -120,7 +120,7 @@ fn remove_registry_of(name: &TableName, owner: u32) -> Result<()> {
     );
     if let Ok(Some(registry)) = named.and_then(|()| Registry::adopt_of(id[0], owner)) {
         object::remove(&registry_name(id[0]))?;
-        registry.remove_queues();
+        registry.remove_receivers();
     }
     Ok(())
 }

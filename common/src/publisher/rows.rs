@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use crate::error::Result;
 use crate::index::{Hash, KeyHasher, KeyIndex};
+use crate::memory::AlignedWords;
 use crate::protocol::Table;
-use crate::protocol::memory::AlignedWords;
 use crate::row::schema::Schema;
 
 /// The publisher's note of a slot. It is stored in front of the slot's key because both are used

@@ -97,7 +97,7 @@ pub fn sweep() -> Result<Swept> {
 impl Swept {
     fn free_slots(&mut self) -> Result<()> {
         for (id, owner) in registries()? {
-            let freed = registry::free_deserted(id, owner, |deserted| {
+            let freed = registry::free_stale(id, owner, |deserted| {
                 self.slots += 1;
                 let object = deserted.object;
                 match deserted.removed {

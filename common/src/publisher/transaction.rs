@@ -9,9 +9,9 @@
 use super::untyped::UntypedPublisher;
 use crate::clock::monotonic_ns;
 use crate::error::{Error, Result};
+use crate::memory::Scratch;
 use crate::protocol::commit::Write;
 use crate::row::RowRef;
-use crate::scratch::Scratch;
 
 /// Marks an entry without a row or a displaced key.
 const NONE: u32 = u32::MAX;

@@ -17,7 +17,7 @@ use rustix::thread::futex::{Flags, Timespec, wait_bitset, wake, wake_bitset};
 use super::fork::Creator;
 use super::sigbus::Watched;
 use crate::protocol::sync::AtomicU64;
-use crate::protocol::word::ReadOnlyWord;
+use crate::protocol::words::ReadOnlyWord;
 
 /// A shared read-only mapping of a file. It may extend beyond the end of the file, so that the file
 /// can grow under it.

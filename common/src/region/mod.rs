@@ -26,14 +26,14 @@ use nix::sys::resource::{Resource, getrlimit};
 use crate::clock::{monotonic_ns, time_namespace};
 use crate::error::{Error, Result};
 use crate::identity::Identity;
+use crate::memory;
 use crate::protocol::layout::{
     Geometry, LAYOUT_VERSION, MAX_VERSION, REGION_MAGIC, State, header as at,
 };
-use crate::protocol::memory;
 use crate::protocol::park;
 use crate::protocol::read::read_fast;
 use crate::protocol::sync::{AtomicU64, Ordering};
-use crate::protocol::word::ReadOnlyWord;
+use crate::protocol::words::ReadOnlyWord;
 use crate::protocol::{Table, WritableTable, last_commit};
 use crate::row::schema::Schema;
 

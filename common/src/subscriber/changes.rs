@@ -3,7 +3,7 @@
 use std::marker::PhantomData;
 
 use super::copy::{ChangeList, Changed, LocalCopy};
-use crate::protocol::bits::SetBits;
+use crate::protocol::words::SetBits;
 use crate::row::{Row, RowRef};
 
 /// A key that changed between two versions of the local copy. Intermediate values are not reported.

@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use crate::index::{Hash, KeyIndex};
-use crate::protocol::bits::{SetBits, set_bits};
-use crate::protocol::catch_up::{ChangedRow, Staging};
-use crate::protocol::memory::{AlignedWords, NoMemory, try_extend};
+use crate::memory::Scratch;
+use crate::memory::{AlignedWords, NoMemory, try_extend};
+use crate::protocol::catch_up::{ChangedRow, ChangedRows};
+use crate::protocol::words::{SetBits, set_bits};
 use crate::row::RowRef;
 use crate::row::schema::{Conversion, Schema};
-use crate::scratch::Scratch;
 
 mod rows;
 
@@ -209,16 +209,16 @@ impl LocalCopy {
     /// [`NoMemory`]; the copy is then as it was.
     pub(super) fn apply(
         &mut self,
-        staging: &Staging,
+        staging: &ChangedRows,
         changes: &mut ChangeList,
     ) -> Result<(), NoMemory> {
-        if let Some(last) = staging.moved().iter().map(|moved| moved.slot).max() {
+        if let Some(last) = staging.list().iter().map(|moved| moved.slot).max() {
             self.make_room(last as usize + 1)?;
         }
         let mut left: Vec<usize> = Vec::new();
         let mut entered: Vec<&ChangedRow> = Vec::new();
-        for (at, moved) in staging.moved().iter().enumerate() {
-            if let Some(later) = staging.moved().get(at + AHEAD) {
+        for (at, moved) in staging.list().iter().enumerate() {
+            if let Some(later) = staging.list().get(at + AHEAD) {
                 self.rows.prefetch(later.slot as usize);
             }
             let slot = moved.slot as usize;
@@ -248,7 +248,7 @@ impl LocalCopy {
 
     fn enter(
         &mut self,
-        staging: &Staging,
+        staging: &ChangedRows,
         changes: &mut ChangeList,
         left: &[usize],
         entered: &[&ChangedRow],

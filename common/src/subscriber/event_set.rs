@@ -158,6 +158,7 @@ mod tests {
     use super::*;
     use crate::region::random_id;
     use crate::wake::fifo::{Fifo, Sender};
+    use crate::wake::{WakeReceiver as _, WakeSender as _};
 
     /// A script reads the line before the subscriber gets to run, as happens whenever both sleep on the pipe.
     #[test]
@@ -165,14 +166,14 @@ mod tests {
         let path = std::env::temp_dir().join(format!("tablecast-taken-{}", random_id().unwrap()));
         let pipe = Fifo::create(&path).unwrap();
         let mut waiter = EventSet::new("a table").unwrap();
-        waiter.add_call(&pipe, true).unwrap();
+        waiter.add_call(pipe.descriptor().unwrap(), true).unwrap();
         // A new descriptor may be reported once.
         waiter.sleep(Duration::ZERO).unwrap();
         assert!(!waiter.sleep(Duration::ZERO).unwrap().called);
         let sender = Sender::open(&path).unwrap();
         let mut script = std::fs::File::open(&path).unwrap();
         for version in 10..20 {
-            sender.send(version);
+            sender.wake(version);
             let mut line = [0; 3];
             script.read_exact(&mut line).unwrap();
             assert!(waiter.sleep(Duration::from_secs(5)).unwrap().called);

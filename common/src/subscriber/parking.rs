@@ -13,9 +13,9 @@ use crate::clock::monotonic_ns;
 use crate::error::{Error, Result};
 use crate::protocol::layout::header;
 use crate::protocol::sync::Ordering;
-use crate::protocol::word::ReadOnlyWord;
+use crate::protocol::words::ReadOnlyWord;
 use crate::wake::registry::{FutexWaiter, RegistryFile, WakeSlot};
-use crate::wake::{Sleep, WaitThread, WakeKind, WakeReceiver, WakeTarget, futex, spin};
+use crate::wake::{Sleep, WaitThread, WakeKind, WakeReceiver, futex, spin};
 
 /// The time after which a subscriber tries again to make what it could not be called by.
 const RETRY: Duration = Duration::from_secs(1);
@@ -34,9 +34,9 @@ impl Place {
         }
     }
 
-    fn bell(&self) -> Option<&WakeReceiver> {
+    fn receiver(&self) -> Option<&dyn WakeReceiver> {
         match self {
-            Self::WakeSlot(seat) => seat.bell(),
+            Self::WakeSlot(seat) => seat.receiver(),
             Self::FutexWaiter(_) => None,
         }
     }
@@ -46,7 +46,8 @@ impl Place {
     fn is_lost(&self, is_due: bool) -> bool {
         match self {
             Self::WakeSlot(seat) => {
-                (is_due && seat.bell().is_none()) || seat.is_intact().is_ok_and(|intact| !intact)
+                (is_due && seat.receiver().is_none())
+                    || seat.is_intact().is_ok_and(|intact| !intact)
             }
             Self::FutexWaiter(_) => false,
         }
@@ -115,7 +116,9 @@ impl UntypedSubscriber {
         match &self.resting.place {
             Some(Place::FutexWaiter(_)) => true,
             Some(Place::WakeSlot(seat)) => {
-                let has_descriptor = seat.bell().is_some_and(|bell| bell.descriptor().is_some());
+                let has_descriptor = seat
+                    .receiver()
+                    .is_some_and(|receiver| receiver.descriptor().is_some());
                 has_descriptor && self.refusal().is_none()
             }
             // Who spins needs none.
@@ -270,7 +273,7 @@ impl UntypedSubscriber {
         let place = self.resting.place.take();
         if let Some(descriptor) = place
             .as_ref()
-            .and_then(Place::bell)
+            .and_then(Place::receiver)
             .and_then(WakeReceiver::descriptor)
         {
             self.waiter.forget_call(descriptor);
@@ -296,8 +299,7 @@ impl UntypedSubscriber {
             self.sleep_on_commit(&error);
         }
         let taken = match self.resting.sleep {
-            None => self.take_stand(&WakeTarget::Spin),
-            Some(Sleep::Futex) => self.take_stand(&WakeTarget::Futex),
+            None | Some(Sleep::Futex) => self.take_stand(),
             Some(Sleep::Auto) => Ok(()),
             Some(sleep) => self.take_seat(sleep),
         };
@@ -312,11 +314,12 @@ impl UntypedSubscriber {
         }
     }
 
-    fn take_stand(&mut self, address: &WakeTarget) -> Result<()> {
+    fn take_stand(&mut self) -> Result<()> {
         let (owner, trust_root) = self.settings.trust();
         let id = self.region.word(header::REGISTRY_ID);
+        let sleep = self.resting.sleep;
         self.resting.place =
-            FutexWaiter::take(id, owner, trust_root, address)?.map(Place::FutexWaiter);
+            FutexWaiter::take(id, owner, trust_root, sleep)?.map(Place::FutexWaiter);
         Ok(())
     }
 
@@ -327,15 +330,16 @@ impl UntypedSubscriber {
         let Some(mut seat) = WakeSlot::claim(id, owner, trust_root)? else {
             return Ok(());
         };
-        let made = seat.make_bell(sleep, self.settings.wake_at.as_deref());
+        let made = seat.create_receiver(sleep, self.settings.wake_at.as_deref());
         if matches!(made, Ok(false)) {
             return Ok(());
         }
-        if let Some((bell, descriptor)) = seat
-            .bell()
-            .and_then(|bell| Some((bell, bell.descriptor()?)))
+        if let Some((receiver, descriptor)) = seat
+            .receiver()
+            .and_then(|receiver| Some((receiver, receiver.descriptor()?)))
         {
-            self.waiter.add_call(descriptor, bell.keeps_calls())?;
+            self.waiter
+                .add_call(descriptor, receiver.keeps_wake_ups())?;
         }
         self.resting.place = Some(Place::WakeSlot(seat));
         self.resting.retry_ns = monotonic_ns() + RETRY.as_nanos() as u64;

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use super::Subscriber;
 use super::untyped::{PASSES, UntypedSubscriber, checked, convert_all};
 use crate::error::Result;
-use crate::protocol::bits::set_bits;
+use crate::memory::{AlignedWords, NoMemory, try_extend};
 use crate::protocol::catch_up::{Destination, copy_all};
 use crate::protocol::journal::Cursor;
-use crate::protocol::memory::{AlignedWords, NoMemory, try_extend};
+use crate::protocol::words::set_bits;
 use crate::row::{Row, RowBuf};
 
 /// Typed rows whose type is a whole number of words and aligned to words.

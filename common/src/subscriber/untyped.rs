@@ -21,13 +21,13 @@ use super::interrupt::Interrupter;
 use super::parking::ParkState;
 use crate::clock::{is_same_clock, monotonic_ns, time_namespace};
 use crate::error::{Error, Result};
-use crate::protocol::bits::set_bits;
-use crate::protocol::catch_up::{Failed, Staging, copy_all};
+use crate::memory::{AlignedWords, NoMemory};
+use crate::protocol::catch_up::{ChangedRows, Failed, copy_all};
 use crate::protocol::commit_time;
 use crate::protocol::journal::Cursor;
 use crate::protocol::layout::header;
-use crate::protocol::memory::{AlignedWords, NoMemory};
 use crate::protocol::sync::Ordering;
+use crate::protocol::words::set_bits;
 use crate::region::ReaderRegion;
 use crate::region::object::{TableName, failure};
 use crate::row::schema::{Conversion, Schema};
@@ -75,7 +75,7 @@ pub struct UntypedSubscriber {
     pub(super) copy: LocalCopy,
     /// Makes rows of the copy of rows of the region, if the region's texts have other widths.
     pub(super) conversion: Option<Conversion>,
-    pub(super) staging: Staging,
+    pub(super) staging: ChangedRows,
     pub(super) changes: ChangeList,
     /// How far the local copy is.
     pub(super) mark: Cursor,
@@ -141,7 +141,7 @@ impl UntypedSubscriber {
             waiter,
             copy,
             conversion,
-            staging: Staging::default(),
+            staging: ChangedRows::default(),
             changes,
             mark,
             seen: mark.version,
@@ -327,7 +327,7 @@ impl UntypedSubscriber {
 
     /// Looks for a key among the rows that changed since the version of the local copy.
     fn search(&self, key: &[u8], words: &mut [u64]) -> Result<bool> {
-        let mut staging = Staging::default();
+        let mut staging = ChangedRows::default();
         stage(
             &self.name,
             &self.region,
@@ -338,7 +338,7 @@ impl UntypedSubscriber {
         )?;
         let holds = |row: &&[u64]| self.schema().key_matches(bytemuck::cast_slice(row), key);
         let row = staging
-            .moved()
+            .list()
             .iter()
             .filter_map(|moved| staging.row(moved))
             .find(holds);
@@ -554,7 +554,7 @@ fn stage(
     copy: &LocalCopy,
     conversion: Option<&Conversion>,
     since: Cursor,
-    staging: &mut Staging,
+    staging: &mut ChangedRows,
 ) -> Result<Cursor> {
     let reached = staging.catch_up(since, PASSES, || region.look());
     let mark = checked(name, region, since, reached)?;

@@ -21,7 +21,7 @@ use nix::sys::stat::Mode;
 use nix::unistd::mkfifo;
 use rustix::io::ioctl_fionread;
 
-use super::errno;
+use super::{Halves, Place, WakeReceiver, WakeSender, errno};
 use crate::error::Result;
 use crate::region::fork::Creator;
 use crate::region::lock::{self, Span};
@@ -32,6 +32,28 @@ const UNREAD: u64 = 2048;
 /// Maximum number of pages read from the pipe per drain, so that no writer keeps its subscriber
 /// busy.
 const READS: usize = 32;
+
+pub(super) const HALVES: Halves = Halves {
+    create: |target, _publisher| Ok(Box::new(Fifo::create(target.path())?)),
+    open: |target| Ok(Box::new(Sender::open(target.path())?)),
+    remove: |target, held| remove(target.path(), held),
+};
+
+pub(super) const PLACE: Place = Place {
+    noun: "named pipe",
+    path: |place, file| match place {
+        None => Ok(directory()?.join(file)),
+        Some(directory) if directory.is_dir() => Ok(directory.join(file)),
+        Some(path) => Ok(path.to_owned()),
+    },
+    names_file: true,
+    check: |path| match fs::symlink_metadata(path) {
+        Ok(status) if !status.file_type().is_fifo() => {
+            Err("another file has this name; remove it, or name another place")
+        }
+        _ => Ok(()),
+    },
+};
 
 /// A subscriber's own pipe. Dropping it removes it.
 pub struct Fifo {
@@ -64,19 +86,24 @@ impl Fifo {
             process: Creator::this_process(),
         })
     }
+}
 
+impl WakeReceiver for Fifo {
     /// Takes the lines out if nobody else reads them.
-    pub fn drain(&self) {
+    fn drain(&self) {
         if ioctl_fionread(&self.pipe).is_ok_and(|unread| unread > UNREAD) {
             let mut reads = 0..READS;
             while reads.next().is_some() && (&self.pipe).read(&mut [0; 4096]).is_ok() {}
         }
     }
-}
 
-impl AsFd for Fifo {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.pipe.as_fd()
+    fn descriptor(&self) -> Option<BorrowedFd<'_>> {
+        Some(self.pipe.as_fd())
+    }
+
+    /// The lines stay for the scripts that read them.
+    fn keeps_wake_ups(&self) -> bool {
+        true
     }
 }
 
@@ -97,10 +124,7 @@ impl Drop for Fifo {
 
 /// Returns the directory of pipes without a path from the user: one that no other user may write
 /// to.
-///
-/// # Errors
-/// Errors of the system.
-pub fn directory() -> Result<PathBuf> {
+fn directory() -> Result<PathBuf> {
     if let Some(runtime) = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from)
         && runtime.is_absolute()
         && is_private(&runtime)
@@ -177,11 +201,11 @@ impl Sender {
             Err(error) => Err(errno(&error)),
         }
     }
+}
 
-    /// Writes the commit's line. A full pipe is ignored, as in
-    /// [`queue::Sender::send`](super::queue::Sender::send).
-    #[inline]
-    pub fn send(&self, version: u64) {
+impl WakeSender for Sender {
+    /// Writes the commit's line.
+    fn wake(&self, version: u64) {
         // Less than PIPE_BUF, so the line is written whole or not at all.
         let _hint = (&self.0).write(format!("{version}\n").as_bytes());
     }

@@ -8,10 +8,14 @@ use nix::libc::{SIGRTMAX, SIGRTMIN, SIGUSR1, SIGUSR2};
 use serde::{Deserialize, Serialize};
 
 use super::signal::is_allowed;
+use super::{MECHANISMS, Mechanism};
 use crate::error::{Error, Result};
 
 /// Longest time that a subscriber may spin before it sleeps; for more there is [`WakeKind::Spin`].
 const MAX_SPIN: Duration = Duration::from_secs(1);
+
+/// Text form of [`Sleep::Auto`].
+const AUTO: &str = "auto";
 
 /// How a subscriber waits for commits. As text: `auto`, `mq`, `futex`, `unix`, `signal` (or
 /// `signal:USR2`, `signal:RTMIN+3`), `fifo`, `spin`, and `spin:50us` or `spin:50us+futex` for
@@ -38,7 +42,7 @@ pub enum WakeKind {
     SpinThen(Duration, Sleep),
 }
 
-/// What a subscriber sleeps on.
+/// The object on which a subscriber sleeps.
 ///
 /// ```
 /// use common::Sleep;
@@ -116,13 +120,11 @@ impl fmt::Display for WakeKind {
 
 impl fmt::Display for Sleep {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = Mechanism::of(Some(*self), false).name;
         match self {
-            Self::Auto => f.pad("auto"),
-            Self::Queue => f.pad("mq"),
-            Self::Futex => f.pad("futex"),
-            Self::Unix => f.pad("unix"),
-            Self::Signal(number) => f.pad(&format!("signal:{}", signal_name(*number))),
-            Self::Fifo => f.pad("fifo"),
+            Self::Auto => f.pad(AUTO),
+            Self::Signal(number) => f.pad(&format!("{name}:{}", signal_name(*number))),
+            _ => f.pad(name),
         }
     }
 }
@@ -166,19 +168,21 @@ impl FromStr for Sleep {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self> {
-        let name = text.strip_prefix("signal:");
-        match text {
-            "auto" => Ok(Self::Auto),
-            "mq" => Ok(Self::Queue),
-            "futex" => Ok(Self::Futex),
-            "unix" => Ok(Self::Unix),
-            "fifo" => Ok(Self::Fifo),
-            "signal" => Ok(Self::Signal(SIGUSR1)),
-            _ => name
-                .and_then(signal_number)
-                .map(Self::Signal)
-                .ok_or_else(|| invalid(text)),
+        if text == AUTO {
+            return Ok(Self::Auto);
         }
+        let (name, parameter) = match text.split_once(':') {
+            Some((name, parameter)) => (name, Some(parameter)),
+            None => (text, None),
+        };
+        let sleep = MECHANISMS.iter().find(|one| one.name == name);
+        let sleep = sleep.and_then(|one| one.sleep);
+        match (sleep, parameter) {
+            (Some(sleep), None) => Some(sleep),
+            (Some(Self::Signal(_)), Some(name)) => signal_number(name).map(Self::Signal),
+            _ => None,
+        }
+        .ok_or_else(|| invalid(text))
     }
 }
 
@@ -192,7 +196,7 @@ impl FromStr for WakeKind {
         let Some(spins) = text.strip_prefix("spin:") else {
             return text.parse().map(Self::Sleep);
         };
-        let (time, sleep) = spins.split_once('+').unwrap_or((spins, "auto"));
+        let (time, sleep) = spins.split_once('+').unwrap_or((spins, AUTO));
         let time = humantime::parse_duration(time).ok();
         let time = time.filter(|time| (Duration::from_nanos(1)..=MAX_SPIN).contains(time));
         let time = time.ok_or_else(|| invalid(text))?;

@@ -1,13 +1,13 @@
 //! Wake-ups of parked subscribers. A wake-up is an empty hint and never data: a woken subscriber
 //! loads `commit`.
 //!
-//! Each kind has a file with two halves:
+//! [`MECHANISMS`] lists the ways to wake a subscriber. Each one has a file with two halves:
 //!
-//! - [`WakeReceiver`], the subscriber's receiver: created at its slot, drained before the subscriber parks,
-//!   readable when woken, removed when dropped.
-//! - [`WakeSender`], the publisher's sender: opened at the [`WakeTarget`] in the slot's record, closed
-//!   when dropped. It never blocks and never fails: a full receiver already holds a wake-up, and a
-//!   missing receiver has nobody to wake.
+//! - [`WakeReceiver`], the subscriber's receiver: created at its slot, drained before the subscriber
+//!   parks, readable when woken, removed when dropped.
+//! - [`WakeSender`], the publisher's sender: opened at the [`WakeTarget`] in the slot's record,
+//!   closed when dropped. It never blocks and never fails: a full receiver already holds a wake-up,
+//!   and a missing receiver has nobody to wake.
 //!
 //! | kind | the publisher | the subscriber sleeps in | needs a slot | file |
 //! |---|---|---|---|---|
@@ -24,23 +24,24 @@
 //! on request.
 
 pub mod budget;
-mod callers;
 pub mod fifo;
 pub mod futex;
 mod kind;
 pub mod queue;
 pub mod registry;
+mod senders;
 pub mod signal;
 pub mod spin;
 mod thread;
 pub mod unix;
 
-use std::os::fd::{AsFd, BorrowedFd};
-use std::os::unix::fs::FileTypeExt;
-use std::os::unix::net::SocketAddr;
+use std::ffi::OsStr;
+use std::mem::discriminant;
+use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
+use nix::libc::SIGUSR1;
 use nix::unistd::{AccessFlags, access};
 
 use crate::error::{Error, Result};
@@ -49,123 +50,275 @@ use crate::protocol::layout::MAX_SLOTS;
 use crate::protocol::layout::registry::PATH_BYTES;
 use crate::region::object::{failure_io, queue_name};
 
-pub use callers::WakeSenders;
 pub use kind::{Sleep, WakeKind};
+pub use senders::WakeSenders;
 pub use thread::WaitThread;
 
-/// The values of the kind word in a slot's record.
-pub mod words {
-    /// [`WakeTarget::Queue`](super::Address::Queue).
-    pub const QUEUE: u64 = 1;
-    /// [`WakeTarget::Socket`](super::Address::Socket).
-    pub const SOCKET: u64 = 2;
-    /// [`WakeTarget::SocketAt`](super::Address::SocketAt).
-    pub const SOCKET_AT: u64 = 3;
-    /// [`WakeTarget::Signal`](super::Address::Signal).
-    pub const SIGNAL: u64 = 4;
-    /// [`WakeTarget::Fifo`](super::Address::Fifo).
-    pub const FIFO: u64 = 5;
-    /// [`WakeTarget::Futex`](super::Address::Commit).
-    pub const FUTEX: u64 = 6;
-    /// [`WakeTarget::Spin`](super::Address::Nowhere).
-    pub const SPIN: u64 = 7;
+/// The ways to wake a subscriber. To add one, write its file and add its entry here.
+static MECHANISMS: [Mechanism; 7] = [
+    Mechanism {
+        word: 1,
+        name: "mq",
+        sleep: Some(Sleep::Queue),
+        target: TargetForm::Name("/"),
+        halves: Some(queue::HALVES),
+    },
+    Mechanism {
+        word: 2,
+        name: "unix",
+        sleep: Some(Sleep::Unix),
+        target: TargetForm::Name("@"),
+        halves: Some(unix::ABSTRACT),
+    },
+    Mechanism {
+        word: 3,
+        name: "unix",
+        sleep: Some(Sleep::Unix),
+        target: TargetForm::Path(unix::PLACE),
+        halves: Some(unix::AT_PATH),
+    },
+    Mechanism {
+        word: 4,
+        name: "signal",
+        sleep: Some(Sleep::Signal(SIGUSR1)),
+        target: TargetForm::Process,
+        halves: Some(signal::HALVES),
+    },
+    Mechanism {
+        word: 5,
+        name: "fifo",
+        sleep: Some(Sleep::Fifo),
+        target: TargetForm::Path(fifo::PLACE),
+        halves: Some(fifo::HALVES),
+    },
+    Mechanism {
+        word: 6,
+        name: "futex",
+        sleep: Some(Sleep::Futex),
+        target: TargetForm::Table,
+        halves: None,
+    },
+    Mechanism {
+        word: 7,
+        name: "spin",
+        sleep: None,
+        target: TargetForm::Table,
+        halves: None,
+    },
+];
 
-    /// Returns true if this kind carries a target supplied by the subscriber, which the publisher
-    /// accepts only from its own user.
-    pub fn name_a_target(word: u64) -> bool {
-        matches!(word, SOCKET_AT | SIGNAL | FIFO)
+/// A way to wake a subscriber.
+#[derive(Debug)]
+pub struct Mechanism {
+    /// Value of the kind word in a slot's record.
+    word: u64,
+    /// Name in the text form of [`Sleep`] and in lists of subscribers.
+    name: &'static str,
+    /// The setting that selects it, with a default for its parameter; `None` if the subscriber does
+    /// not sleep.
+    sleep: Option<Sleep>,
+    target: TargetForm,
+    /// `None` if subscribers are not woken individually and need no slot.
+    halves: Option<Halves>,
+}
+
+/// The form of a mechanism's targets.
+#[derive(Debug)]
+pub enum TargetForm {
+    /// A name derived from the slot, with the prefix of its namespace.
+    Name(&'static str),
+    /// A path, stored in the slot's record.
+    Path(Place),
+    /// A process and a signal, stored in the slot's record.
+    Process,
+    /// The table itself: there is nothing to call.
+    Table,
+}
+
+/// The rules for the path of a receiver.
+#[derive(Debug)]
+pub struct Place {
+    /// The receiver, in messages.
+    noun: &'static str,
+    /// Returns the path for the directory or path that the user named, if any, and the file name
+    /// that is derived from the slot.
+    path: fn(place: Option<&Path>, file: &str) -> Result<PathBuf>,
+    /// True if the user may name the file itself, and not only its directory.
+    names_file: bool,
+    /// Checks a path in an existing directory, and returns the reason if it cannot be used.
+    check: fn(&Path) -> std::result::Result<(), &'static str>,
+}
+
+/// The two halves of a mechanism that wakes subscribers individually.
+#[derive(Clone, Copy, Debug)]
+pub struct Halves {
+    /// Creates the receiver, to be woken by a publisher.
+    create: fn(&WakeTarget, queue::Publisher) -> Result<Box<dyn WakeReceiver>>,
+    /// Opens the sender.
+    open: fn(&WakeTarget) -> nix::Result<Box<dyn WakeSender>>,
+    /// Removes the receiver's object, whose owner is gone. With `held`, also removes one that its
+    /// owner holds. Returns true if something was removed.
+    remove: fn(&WakeTarget, held: bool) -> Result<bool>,
+}
+
+/// The subscriber's half. Dropping it removes what it created.
+pub trait WakeReceiver: Send + Sync {
+    /// Takes out pending wake-ups, as far as they would make the descriptor readable again.
+    fn drain(&self);
+
+    /// Returns the descriptor that becomes readable on a wake-up; `None` for a signal that the
+    /// program receives itself.
+    fn descriptor(&self) -> Option<BorrowedFd<'_>>;
+
+    /// Returns true if wake-ups stay in the receiver, so that only a new one counts.
+    fn keeps_wake_ups(&self) -> bool {
+        false
     }
+}
 
-    /// Returns true if a subscriber of this kind is woken individually, and not with all others
-    /// that sleep on `commit`.
-    pub fn needs_calls(word: u64) -> bool {
-        !matches!(word, 0 | FUTEX | SPIN)
-    }
+/// The publisher's half.
+pub trait WakeSender: Send + Sync {
+    /// Wakes the subscriber for commit `version`. Never blocks, and ignores errors: a full receiver
+    /// already holds a wake-up, and any other error is caused by its owner.
+    fn wake(&self, version: u64);
+}
 
-    /// Returns the name of the kind that a word encodes.
-    pub fn kind_of(word: u64) -> &'static str {
-        match word {
-            QUEUE => "mq",
-            SOCKET | SOCKET_AT => "unix",
-            SIGNAL => "signal",
-            FIFO => "fifo",
-            FUTEX => "futex",
-            SPIN => "spin",
-            _ => "unknown",
+/// The sender of mechanisms without a receiver: all their subscribers are woken together.
+struct NoSender;
+
+impl WakeSender for NoSender {
+    fn wake(&self, _version: u64) {}
+}
+
+impl Mechanism {
+    /// Returns the mechanism that `sleep` selects, or spinning for `None`. `place` is true if the
+    /// user named a place for the receiver.
+    fn of(sleep: Option<Sleep>, place: bool) -> &'static Self {
+        let sleep = match sleep {
+            Some(Sleep::Auto) => Some(Sleep::Queue),
+            sleep => sleep,
+        };
+        let same =
+            |one: &&Self| one.sleep.as_ref().map(discriminant) == sleep.as_ref().map(discriminant);
+        let has_path = |one: &&Self| matches!(one.target, TargetForm::Path(_));
+        let mut found = MECHANISMS.iter().filter(same);
+        let first = found.next().expect("each setting has a mechanism");
+        if !place || has_path(&first) {
+            return first;
         }
+        found.find(has_path).unwrap_or(first)
     }
+
+    /// Returns the mechanism that a kind word encodes.
+    fn of_word(word: u64) -> Option<&'static Self> {
+        MECHANISMS.iter().find(|one| one.word == word)
+    }
+
+    /// Returns true if its targets are stored in the slot's record by the subscriber. The publisher
+    /// accepts such a target only from its own user.
+    fn carries_target(&self) -> bool {
+        matches!(self.target, TargetForm::Path(_) | TargetForm::Process)
+    }
+}
+
+impl PartialEq for Mechanism {
+    fn eq(&self, other: &Self) -> bool {
+        self.word == other.word
+    }
+}
+
+impl Eq for Mechanism {}
+
+/// Returns true if a subscriber of this kind is woken individually, and not with all others that
+/// sleep on `commit`.
+fn needs_slot(kind_word: u64) -> bool {
+    kind_word != 0 && Mechanism::of_word(kind_word).is_none_or(|one| one.halves.is_some())
+}
+
+/// Returns the name of the kind that a word encodes.
+fn kind_name(kind_word: u64) -> &'static str {
+    Mechanism::of_word(kind_word).map_or("unknown", |one| one.name)
+}
+
+/// The kind word of subscribers that sleep on `sleep` without a place named by the user.
+#[cfg(test)]
+pub fn kind_word(sleep: Sleep) -> u64 {
+    Mechanism::of(Some(sleep), false).word
 }
 
 /// Target of a subscriber's wake-ups, as given in its slot's record.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum WakeTarget {
-    /// The message queue with this name.
-    Queue(String),
-    /// The abstract socket with this name.
-    Socket(String),
-    /// The socket at this path.
-    SocketAt(PathBuf),
-    /// This signal, sent to this process.
-    Signal(Identity, i32),
-    /// The named pipe at this path.
-    Fifo(PathBuf),
-    /// The futex in `commit`, shared by all subscribers that sleep on it.
-    Futex,
-    /// None: the subscriber never sleeps.
-    Spin,
+pub struct WakeTarget {
+    mechanism: &'static Mechanism,
+    /// Derived from the slot.
+    name: String,
+    /// Empty unless the target is a path.
+    path: PathBuf,
+    /// The process, if the target is one, and its signal.
+    process: Identity,
+    signal: i32,
 }
 
 impl WakeTarget {
-    /// Returns the target of a subscriber that asks for `sleep`: derived from `name`, which is
-    /// unique, or at `place` if given.
+    /// Returns the target of a subscriber that asks for `sleep`, or of one that spins for `None`. It
+    /// is derived from `name`, which is unique, or at `place` if the user named one.
     ///
     /// # Errors
     /// [`Error::InvalidWake`] if the path is too long, and errors of the system.
-    pub fn of(sleep: Sleep, place: Option<&Path>, name: &str) -> Result<Self> {
-        let file = name.trim_start_matches('/');
-        Ok(match (sleep, place) {
-            (Sleep::Unix, None) => Self::Socket(file.to_owned()),
-            (Sleep::Unix, Some(directory)) => Self::SocketAt(absolute(&directory.join(file))?),
-            (Sleep::Signal(number), _) => Self::Signal(Identity::own(), number),
-            (Sleep::Fifo, None) => Self::Fifo(fifo::directory()?.join(file)),
-            (Sleep::Fifo, Some(place)) if place.is_dir() => {
-                Self::Fifo(absolute(&place.join(file))?)
-            }
-            (Sleep::Fifo, Some(place)) => Self::Fifo(absolute(place)?),
-            (Sleep::Auto | Sleep::Queue, _) => Self::Queue(name.to_owned()),
-            (Sleep::Futex, _) => Self::Futex,
-        })
+    fn new(sleep: Option<Sleep>, place: Option<&Path>, name: &str) -> Result<Self> {
+        let mechanism = Mechanism::of(sleep, place.is_some());
+        let mut target = Self::of_name(mechanism, name);
+        if let TargetForm::Path(rules) = &mechanism.target {
+            target.path = absolute(&(rules.path)(place, &target.name)?)?;
+        }
+        if let Some(Sleep::Signal(number)) = sleep {
+            (target.process, target.signal) = (Identity::own(), number);
+        }
+        Ok(target)
     }
 
-    /// Returns the path, if it has one.
-    pub fn path(&self) -> Option<&Path> {
-        match self {
-            Self::SocketAt(path) | Self::Fifo(path) => Some(path),
-            _ => None,
+    fn of_name(mechanism: &'static Mechanism, name: &str) -> Self {
+        Self {
+            mechanism,
+            name: name.trim_start_matches('/').to_owned(),
+            path: PathBuf::new(),
+            process: Identity::default(),
+            signal: 0,
         }
     }
 
-    /// Returns the word that encodes the kind in a slot's record.
-    pub fn word(&self) -> u64 {
-        match self {
-            Self::Queue(_) => words::QUEUE,
-            Self::Socket(_) => words::SOCKET,
-            Self::SocketAt(_) => words::SOCKET_AT,
-            Self::Signal(..) => words::SIGNAL,
-            Self::Fifo(_) => words::FIFO,
-            Self::Futex => words::FUTEX,
-            Self::Spin => words::SPIN,
+    /// Returns the path; empty unless the target is a path.
+    fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Returns a description for messages; for a named object its name.
+    fn object(&self) -> String {
+        match self.mechanism.target {
+            TargetForm::Name(prefix) => format!("{prefix}{}", self.name),
+            TargetForm::Path(_) => self.path.display().to_string(),
+            TargetForm::Process => format!("process {}", self.process.pid),
+            TargetForm::Table => "the table itself".to_owned(),
         }
     }
 
-    /// Returns a description for messages.
-    pub fn object(&self) -> String {
-        match self {
-            Self::Queue(name) => name.clone(),
-            Self::Socket(name) => format!("@{name}"),
-            Self::SocketAt(path) | Self::Fifo(path) => path.display().to_string(),
-            Self::Signal(process, _) => format!("process {}", process.pid),
-            Self::Futex | Self::Spin => "the table itself".to_owned(),
+    /// Creates the receiver, to be woken by `publisher`.
+    ///
+    /// # Errors
+    /// [`Error::Limit`] naming the limit that was hit, and errors of the system.
+    fn create(&self, publisher: queue::Publisher) -> Result<Option<Box<dyn WakeReceiver>>> {
+        let create = self.mechanism.halves.map(|halves| halves.create);
+        create.map(|create| create(self, publisher)).transpose()
+    }
+
+    /// Opens the sender.
+    ///
+    /// # Errors
+    /// Errors of the system; the caller reports the errno to the subscriber.
+    fn open(&self) -> nix::Result<Box<dyn WakeSender>> {
+        match self.mechanism.halves {
+            Some(halves) => (halves.open)(self),
+            None => Ok(Box::new(NoSender)),
         }
     }
 
@@ -174,119 +327,17 @@ impl WakeTarget {
     /// removed.
     ///
     /// # Errors
-    /// [`Error::PermissionDenied`](crate::Error::PermissionDenied) if this user may not remove it.
-    pub fn remove(&self, held: bool) -> Result<bool> {
-        match self {
-            Self::Queue(name) => queue::remove_queue(name),
-            Self::SocketAt(path) => unix::remove(path),
-            Self::Fifo(path) => fifo::remove(path, held),
-            Self::Socket(_) | Self::Signal(..) | Self::Futex | Self::Spin => Ok(false),
+    /// [`Error::PermissionDenied`] if this user may not remove it.
+    fn remove(&self, held: bool) -> Result<bool> {
+        if let TargetForm::Path(rules) = &self.mechanism.target
+            && !rules.names_file
+            && self.path.file_name() != Some(OsStr::new(&self.name))
+        {
+            // The record is damaged, or its owner lied: this is another subscriber's path.
+            return Ok(false);
         }
-    }
-}
-
-/// The subscriber's half. Dropping it removes what it created.
-pub enum WakeReceiver {
-    /// A message queue.
-    Queue(queue::Queue),
-    /// A socket.
-    Socket(unix::Socket),
-    /// A signal.
-    Signal(signal::Receiver),
-    /// A named pipe.
-    Fifo(fifo::Fifo),
-    /// No receiver: the subscriber sleeps on `commit` or never sleeps.
-    None,
-}
-
-impl WakeReceiver {
-    /// Creates the receiver, to be woken by `publisher`.
-    ///
-    /// # Errors
-    /// [`Error::Limit`](crate::Error::Limit) naming the limit that was hit, and errors of the
-    /// system.
-    pub fn make(address: &WakeTarget, publisher: queue::Publisher) -> Result<Self> {
-        Ok(match address {
-            WakeTarget::Queue(name) => Self::Queue(queue::Queue::create(name.clone(), publisher)?),
-            WakeTarget::Socket(name) => Self::Socket(unix::Socket::named(name)?),
-            WakeTarget::SocketAt(path) => Self::Socket(unix::Socket::at(path)?),
-            WakeTarget::Signal(_, number) => Self::Signal(signal::Receiver::install(*number)?),
-            WakeTarget::Fifo(path) => Self::Fifo(fifo::Fifo::create(path)?),
-            WakeTarget::Futex | WakeTarget::Spin => Self::None,
-        })
-    }
-
-    /// Takes out pending wake-ups, as far as they would make the descriptor readable again.
-    pub fn drain(&self) {
-        match self {
-            Self::Queue(queue) => queue.drain(),
-            Self::Socket(socket) => socket.drain(),
-            Self::Signal(receiver) => receiver.drain(),
-            Self::Fifo(fifo) => fifo.drain(),
-            Self::None => {}
-        }
-    }
-
-    /// Returns the descriptor that becomes readable on a wake-up. None for a signal that the
-    /// program receives itself.
-    pub fn descriptor(&self) -> Option<BorrowedFd<'_>> {
-        match self {
-            Self::Queue(queue) => Some(queue.as_fd()),
-            Self::Socket(socket) => Some(socket.as_fd()),
-            Self::Signal(receiver) => receiver.descriptor(),
-            Self::Fifo(fifo) => Some(fifo.as_fd()),
-            Self::None => None,
-        }
-    }
-
-    /// Returns true if wake-ups stay in the receiver, so that only a new one counts.
-    pub fn keeps_calls(&self) -> bool {
-        matches!(self, Self::Fifo(_))
-    }
-}
-
-/// The publisher's half.
-pub enum WakeSender {
-    /// To a message queue.
-    Queue(queue::Sender),
-    /// To a socket.
-    Socket(unix::Sender),
-    /// To a process.
-    Signal(signal::Sender),
-    /// To a named pipe.
-    Fifo(fifo::Sender),
-    /// Nothing to send: the subscriber is awake, or woken with all others that sleep on `commit`.
-    None,
-}
-
-impl WakeSender {
-    /// Opens the sender.
-    ///
-    /// # Errors
-    /// Errors of the system; the caller reports the errno to the subscriber.
-    pub fn open(address: &WakeTarget) -> nix::Result<Self> {
-        Ok(match address {
-            WakeTarget::Queue(name) => Self::Queue(queue::Sender::open(name)?),
-            WakeTarget::Socket(name) => Self::Socket(unix::Sender::to_name(name)?),
-            WakeTarget::SocketAt(path) => Self::Socket(unix::Sender::to_path(path)?),
-            WakeTarget::Signal(process, number) => {
-                Self::Signal(signal::Sender::open(*process, *number)?)
-            }
-            WakeTarget::Fifo(path) => Self::Fifo(fifo::Sender::open(path)?),
-            WakeTarget::Futex | WakeTarget::Spin => Self::None,
-        })
-    }
-
-    /// Wakes the subscriber for commit `version`. Never blocks.
-    #[inline]
-    pub fn call(&self, version: u64) {
-        match self {
-            Self::Queue(sender) => sender.send(),
-            Self::Socket(sender) => sender.send(),
-            Self::Signal(sender) => sender.send(),
-            Self::Fifo(sender) => sender.send(version),
-            Self::None => {}
-        }
+        let remove = self.mechanism.halves.map(|halves| halves.remove);
+        remove.map_or(Ok(false), |remove| remove(self, held))
     }
 }
 
@@ -296,54 +347,44 @@ impl WakeSender {
 /// # Errors
 /// [`Error::InvalidWake`] with the reason.
 pub fn check_place(sleep: Sleep, place: &Path) -> Result<()> {
-    let (what, directory) = match sleep {
-        Sleep::Unix => ("socket", place),
-        Sleep::Fifo if place.is_dir() => ("named pipe", place),
-        Sleep::Fifo => ("named pipe", place.parent().unwrap_or(place)),
-        Sleep::Auto | Sleep::Queue | Sleep::Futex | Sleep::Signal(_) => return Ok(()),
+    let TargetForm::Path(rules) = &Mechanism::of(Some(sleep), true).target else {
+        return Ok(());
     };
-    let refused = |reason: String| Err(Error::InvalidWake { reason });
+    let directory = match rules.names_file && !place.is_dir() {
+        true => place.parent().unwrap_or(place),
+        false => place,
+    };
     // The parent of a bare name is empty.
     let directory = match directory.as_os_str().is_empty() {
         true => Path::new("."),
         false => directory,
     };
-    let (object, shown) = (place.display(), directory.display());
+    let refused = |reason: &str| {
+        let reason = format!("{} at {}: {reason}", rules.noun, place.display());
+        Err(Error::InvalidWake { reason })
+    };
+    let shown = directory.display();
     match std::fs::metadata(directory) {
         Ok(status) if status.is_dir() => {}
         Ok(_) => {
-            return refused(format!(
-                "{what} at {object}: {shown} is not a directory; name a directory"
-            ));
+            return refused(&format!("{shown} is not a directory; name a directory"));
         }
         Err(error) => {
-            return refused(format!(
-                "{what} at {object}: {shown}: {error}; create that directory first, or name another place"
+            return refused(&format!(
+                "{shown}: {error}; create that directory first, or name another place"
             ));
         }
     }
     if let Err(errno) = access(directory, AccessFlags::W_OK | AccessFlags::X_OK) {
-        return refused(format!(
-            "{what} at {object}: {shown}: {}; name a directory that this user may write to",
+        return refused(&format!(
+            "{shown}: {}; name a directory that this user may write to",
             errno.desc()
-        ));
-    }
-    let is_taken = |status: std::fs::Metadata| !status.is_dir() && !status.file_type().is_fifo();
-    if sleep == Sleep::Fifo && std::fs::symlink_metadata(place).is_ok_and(is_taken) {
-        return refused(format!(
-            "{what} at {object}: another file has this name; remove it, or name another place"
         ));
     }
     // The longest name that is created in a directory.
     let longest = queue_name(u64::MAX, MAX_SLOTS, u64::MAX);
-    match WakeTarget::of(sleep, Some(place), &longest)? {
-        WakeTarget::SocketAt(path) if SocketAddr::from_pathname(&path).is_err() => {
-            refused(format!(
-                "{what} at {object}: its path would be too long for a socket; name a directory with a shorter path"
-            ))
-        }
-        _ => Ok(()),
-    }
+    let target = WakeTarget::new(Some(sleep), Some(place), &longest)?;
+    (rules.check)(target.path()).or_else(refused)
 }
 
 /// Returns the absolute path, because the publisher has another working directory. Refuses a path

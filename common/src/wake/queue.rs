@@ -13,10 +13,17 @@ use nix::errno::Errno;
 use nix::mqueue::{MQ_OFlag, MqAttr, MqdT, mq_close, mq_open, mq_receive, mq_send, mq_unlink};
 use nix::sys::stat::Mode;
 
+use super::{Halves, WakeReceiver, WakeSender};
 use crate::error::{Error, Result};
 use crate::region::fork::Creator;
 use crate::region::lock::{self, Span};
 use crate::region::object::{self, failure, own_user};
+
+pub(super) const HALVES: Halves = Halves {
+    create: |target, publisher| Ok(Box::new(Queue::create(target.object(), publisher)?)),
+    open: |target| Ok(Box::new(Sender::open(&target.object())?)),
+    remove: |target, _held| remove_queue(&target.object()),
+};
 
 /// An open queue, closed when dropped (nix does not close it).
 struct Descriptor(Option<MqdT>);
@@ -89,7 +96,7 @@ impl Publisher {
 }
 
 /// A subscriber's own queue. Dropping it removes it.
-pub struct Queue {
+struct Queue {
     name: String,
     queue: Descriptor,
     process: Creator,
@@ -100,7 +107,7 @@ impl Queue {
     ///
     /// # Errors
     /// [`Error::Limit`] naming the limit that was hit, and errors of the system.
-    pub fn create(name: String, publisher: Publisher) -> Result<Self> {
+    fn create(name: String, publisher: Publisher) -> Result<Self> {
         let flags = MQ_OFlag::O_CREAT | MQ_OFlag::O_EXCL | MQ_OFlag::O_RDONLY;
         let owner = Mode::S_IRUSR | Mode::S_IWUSR;
         let queue = Descriptor::open(&name, flags, owner, Some(&MqAttr::new(0, 1, 1, 0)))
@@ -112,26 +119,25 @@ impl Queue {
         };
         // The lock shows that the owner is alive, even where the registry is not visible (another
         // /dev/shm in the same IPC namespace).
-        if let Err(errno) = lock::try_share(queue.as_fd(), Span::WHOLE) {
+        if let Err(errno) = lock::try_share(queue.queue.get(), Span::WHOLE) {
             tracing::debug!("{} is not locked: {errno}", queue.name);
         }
         publisher
-            .admit(queue.as_fd())
+            .admit(queue.queue.get().as_fd())
             .map_err(|errno| failure(&queue.name, "set the mode and group of", errno))?;
         Ok(queue)
     }
+}
 
-    /// Takes out the message, if any.
-    pub fn drain(&self) {
+impl WakeReceiver for Queue {
+    fn drain(&self) {
         // The queue holds at most one message. A hostile sender may refill it for ever, so receive
         // only once.
         let _nothing_to_take = mq_receive(self.queue.get(), &mut [0; 1], &mut 0);
     }
-}
 
-impl AsFd for Queue {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.queue.get().as_fd()
+    fn descriptor(&self) -> Option<BorrowedFd<'_>> {
+        Some(self.queue.get().as_fd())
     }
 }
 
@@ -186,7 +192,7 @@ fn open_if_there(name: &str, flags: MQ_OFlag) -> Result<Option<Descriptor>> {
 ///
 /// # Errors
 /// [`Error::PermissionDenied`] unless this user is its owner or root.
-pub fn remove_queue(name: &str) -> Result<bool> {
+fn remove_queue(name: &str) -> Result<bool> {
     match mq_unlink(name) {
         Ok(()) => Ok(true),
         Err(Errno::ENOENT) => Ok(false),
@@ -221,21 +227,16 @@ fn queue_failure(name: &str, errno: Errno) -> Error {
 }
 
 /// The publisher's end of a subscriber's queue.
-pub struct Sender(Descriptor);
+struct Sender(Descriptor);
 
 impl Sender {
-    /// Opens the queue `name`.
-    ///
-    /// # Errors
-    /// Errors of the system.
-    pub fn open(name: &str) -> nix::Result<Self> {
+    fn open(name: &str) -> nix::Result<Self> {
         Descriptor::open(name, MQ_OFlag::O_WRONLY, Mode::empty(), None).map(Self)
     }
+}
 
-    /// Sends a message and ignores errors: a full queue already holds a wake-up, and any other
-    /// error is caused by its owner.
-    #[inline]
-    pub fn send(&self) {
+impl WakeSender for Sender {
+    fn wake(&self, _version: u64) {
         let _hint = mq_send(self.0.get(), &[0], 0);
     }
 }
@@ -275,7 +276,10 @@ mod tests {
                 is_public,
             };
             let queue = Queue::create(name, publisher);
-            let status = queue.as_ref().ok().map(|queue| fstat(queue).unwrap());
+            let status = queue
+                .as_ref()
+                .ok()
+                .map(|queue| fstat(queue.queue.get()).unwrap());
             let found = status.map(|status| (status.st_mode & 0o777, status.st_gid));
             let group = if mode == Some(0o620) {
                 group

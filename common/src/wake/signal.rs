@@ -22,9 +22,16 @@ use rustix_libc_wrappers::process::SignalExt as _;
 use signal_hook::SigId;
 use signal_hook::low_level::{pipe, unregister};
 
+use super::{Halves, WakeReceiver, WakeSender};
 use crate::error::Result;
 use crate::identity::Identity;
 use crate::region::object::{failure_io, own_user};
+
+pub(super) const HALVES: Halves = Halves {
+    create: |target, _publisher| Ok(Box::new(Receiver::install(target.signal)?)),
+    open: |target| Ok(Box::new(Sender::open(target.process, target.signal)?)),
+    remove: |_target, _held| Ok(false),
+};
 
 /// Signals that have a handler of this library, which is never removed.
 static HANDLED: Mutex<Vec<i32>> = Mutex::new(Vec::new());
@@ -36,16 +43,13 @@ pub fn is_allowed(signal: i32) -> bool {
 }
 
 /// A subscriber's end: a socket that the handler writes to.
-pub struct Receiver {
+struct Receiver {
     socket: Option<(UnixStream, SigId)>,
 }
 
 impl Receiver {
     /// Installs a handler that writes to a socket, unless the program handles or blocks `signal`.
-    ///
-    /// # Errors
-    /// Errors of the system.
-    pub fn install(signal: i32) -> Result<Self> {
+    fn install(signal: i32) -> Result<Self> {
         let mut handled = HANDLED.lock().unwrap_or_else(PoisonError::into_inner);
         if !handled.contains(&signal) && is_the_programs(signal) {
             return Ok(Self { socket: None });
@@ -61,9 +65,10 @@ impl Receiver {
         }
         Ok(Self { socket })
     }
+}
 
-    /// Takes out pending bytes.
-    pub fn drain(&self) {
+impl WakeReceiver for Receiver {
+    fn drain(&self) {
         if let Some((reader, _)) = &self.socket {
             // Each signal writes one byte, and each sleep gets one signal. A byte that is left over
             // only causes one more wake-up.
@@ -71,9 +76,7 @@ impl Receiver {
         }
     }
 
-    /// Returns the descriptor that is readable after a signal; None if the program receives the
-    /// signal itself.
-    pub fn descriptor(&self) -> Option<BorrowedFd<'_>> {
+    fn descriptor(&self) -> Option<BorrowedFd<'_>> {
         self.socket.as_ref().map(|(reader, _)| reader.as_fd())
     }
 }
@@ -132,11 +135,10 @@ impl Sender {
             signal,
         })
     }
+}
 
-    /// Sends the signal and ignores errors, as [`queue::Sender::send`](super::queue::Sender::send)
-    /// does.
-    #[inline]
-    pub fn send(&self) {
+impl WakeSender for Sender {
+    fn wake(&self, _version: u64) {
         let _hint = pidfd_send_signal(&self.process, self.signal);
     }
 }

@@ -8,7 +8,7 @@ use std::time::Instant;
 use crossbeam_utils::Backoff;
 
 use crate::protocol::sync::Ordering;
-use crate::protocol::word::ReadOnlyWord;
+use crate::protocol::words::ReadOnlyWord;
 
 /// Number of loads between two checks of the clock.
 const LOOKS: u32 = 16;

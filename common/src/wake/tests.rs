@@ -17,7 +17,7 @@ fn own() -> queue::Publisher {
     }
 }
 
-fn addresses(directory: &Path) -> Vec<WakeTarget> {
+fn targets(directory: &Path) -> Vec<WakeTarget> {
     let name = queue_name(random_id().unwrap(), 0, 7);
     [
         (Sleep::Queue, None),
@@ -26,7 +26,7 @@ fn addresses(directory: &Path) -> Vec<WakeTarget> {
         (Sleep::Signal(SIGRTMIN() + 11), None),
         (Sleep::Fifo, Some(directory)),
     ]
-    .map(|(sleep, place)| WakeTarget::of(sleep, place, &name).unwrap())
+    .map(|(sleep, place)| WakeTarget::new(Some(sleep), place, &name).unwrap())
     .into()
 }
 
@@ -37,32 +37,32 @@ fn is_readable(descriptor: BorrowedFd<'_>, timeout: PollTimeout) -> bool {
 
 #[test]
 fn wake_ups_never_block_and_any_number_is_drained_at_once() {
-    for address in addresses(&std::env::temp_dir()) {
-        let bell = WakeReceiver::make(&address, own()).unwrap();
-        let caller = WakeSender::open(&address).unwrap();
-        let descriptor = bell.descriptor().unwrap();
-        assert!(!is_readable(descriptor, PollTimeout::ZERO), "{address:?}");
+    for target in targets(&std::env::temp_dir()) {
+        let receiver = target.create(own()).unwrap().unwrap();
+        let sender = target.open().unwrap();
+        let descriptor = receiver.descriptor().unwrap();
+        assert!(!is_readable(descriptor, PollTimeout::ZERO), "{target:?}");
         for round in 0..3 {
             for version in 0..50_000 {
-                caller.call(version);
+                sender.wake(version);
             }
             assert!(
                 is_readable(descriptor, PollTimeout::from(10_000_u16)),
-                "{address:?} {round}"
+                "{target:?} {round}"
             );
             // A signal that was in flight during a drain arrives after it.
             for _ in 0..1000 {
-                bell.drain();
+                receiver.drain();
             }
             assert!(
                 !is_readable(descriptor, PollTimeout::ZERO),
-                "{address:?} {round}"
+                "{target:?} {round}"
             );
         }
-        caller.call(1);
+        sender.wake(1);
         assert!(
             is_readable(descriptor, PollTimeout::from(10_000_u16)),
-            "{address:?}"
+            "{target:?}"
         );
     }
 }
@@ -70,14 +70,15 @@ fn wake_ups_never_block_and_any_number_is_drained_at_once() {
 #[test]
 fn fifo_keeps_its_lines_and_each_line_is_an_edge() {
     let path = std::env::temp_dir().join(format!("tablecast-edge-{}", random_id().unwrap()));
-    let bell = WakeReceiver::make(&WakeTarget::Fifo(path.clone()), own()).unwrap();
-    let caller = WakeSender::open(&WakeTarget::Fifo(path.clone())).unwrap();
+    let target = WakeTarget::new(Some(Sleep::Fifo), Some(&path), "").unwrap();
+    let receiver = target.create(own()).unwrap().unwrap();
+    let sender = target.open().unwrap();
     let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).unwrap();
     let edge = EpollEvent::new(EpollFlags::EPOLLIN | EpollFlags::EPOLLET, 0);
-    epoll.add(bell.descriptor().unwrap(), edge).unwrap();
+    epoll.add(receiver.descriptor().unwrap(), edge).unwrap();
     for version in 0..50 {
-        caller.call(version);
-        bell.drain();
+        sender.wake(version);
+        receiver.drain();
         let mut events = [EpollEvent::empty()];
         assert_eq!(
             epoll.wait(&mut events, EpollTimeout::from(10_000_u16)),
@@ -100,8 +101,8 @@ fn fifo_keeps_its_lines_and_each_line_is_an_edge() {
             .map(|version| format!("{version}\n"))
             .collect::<String>()
     );
-    drop(bell);
-    assert!(!path.exists(), "the pipe is removed with its owner");
+    drop(receiver);
+    assert!(!path.exists(), "the owner removes its pipe");
 }
 
 #[test]
@@ -148,24 +149,22 @@ fn signal_sender_accepts_only_the_given_process_and_free_signals() {
 #[test]
 fn opening_a_missing_target_fails_and_another_file_is_refused() {
     let directory = std::env::temp_dir();
-    for address in addresses(&directory) {
-        if !matches!(address, WakeTarget::Signal(..)) {
-            assert!(WakeSender::open(&address).is_err(), "{address:?}");
+    for target in targets(&directory) {
+        if target.signal == 0 {
+            assert!(target.open().is_err(), "{target:?}");
         }
     }
     let file = directory.join(format!("tablecast-file-{}", random_id().unwrap()));
     std::fs::write(&file, "precious").unwrap();
-    assert_eq!(
-        WakeSender::open(&WakeTarget::Fifo(file.clone())).map(drop),
-        Err(Errno::EPERM)
-    );
-    assert!(WakeSender::open(&WakeTarget::SocketAt(file.clone())).is_err());
-    for address in [
-        WakeTarget::Fifo(file.clone()),
-        WakeTarget::SocketAt(file.clone()),
-    ] {
-        assert!(!address.remove(true).unwrap());
-        assert!(WakeReceiver::make(&address, own()).is_err());
+    let name = file.file_name().unwrap().to_str().unwrap();
+    let of = |sleep| WakeTarget::new(Some(sleep), Some(&directory), name).unwrap();
+    let (fifo, socket) = (of(Sleep::Fifo), of(Sleep::Unix));
+    assert_eq!(fifo.open().map(drop), Err(Errno::EPERM));
+    assert!(socket.open().is_err());
+    for target in [fifo, socket] {
+        assert_eq!(target.path(), file);
+        assert!(!target.remove(true).unwrap());
+        assert!(target.create(own()).is_err());
     }
     assert_eq!(std::fs::read(&file).unwrap(), b"precious");
     std::fs::remove_file(&file).unwrap();
@@ -229,4 +228,18 @@ fn check_place_reports_why_a_receiver_cannot_be_created_there() {
     assert!(error.contains("too long for a socket"), "{error}");
     drop(pipe);
     std::fs::remove_dir_all(&directory).unwrap();
+}
+
+#[test]
+fn each_mechanism_has_its_own_word_and_is_selected_by_its_setting() {
+    for (at, mechanism) in MECHANISMS.iter().enumerate() {
+        assert_eq!(mechanism.word, at as u64 + 1);
+        assert_eq!(needs_slot(mechanism.word), mechanism.halves.is_some());
+        let place = matches!(mechanism.target, TargetForm::Path(_));
+        let found = Mechanism::of(mechanism.sleep, place);
+        assert_eq!(found, mechanism);
+    }
+    assert_eq!(kind_word(Sleep::Auto), kind_word(Sleep::Queue));
+    assert_eq!((needs_slot(0), needs_slot(99)), (false, true));
+    assert_eq!(kind_name(99), "unknown");
 }

@@ -14,7 +14,7 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::path::{Path, PathBuf};
 
-use super::errno;
+use super::{Halves, Place, WakeReceiver, WakeSender, errno};
 use crate::error::Result;
 use crate::region::fork::Creator;
 use crate::region::object::{failure_io, own_user};
@@ -23,29 +23,47 @@ use crate::region::object::{failure_io, own_user};
 /// (`net.unix.max_dgram_qlen`), and few enough that no hostile sender keeps the receiver busy.
 const DRAINED: usize = 16;
 
+/// An abstract socket.
+pub(super) const ABSTRACT: Halves = Halves {
+    create: |target, _publisher| Ok(Box::new(Socket::named(&target.name)?)),
+    open: |target| Ok(Box::new(Sender::to_name(&target.name)?)),
+    remove: |_target, _held| Ok(false),
+};
+
+/// A socket in a directory.
+pub(super) const AT_PATH: Halves = Halves {
+    create: |target, _publisher| Ok(Box::new(Socket::at(target.path())?)),
+    open: |target| Ok(Box::new(Sender::to_path(target.path())?)),
+    remove: |target, _held| remove(target.path()),
+};
+
+pub(super) const PLACE: Place = Place {
+    noun: "socket",
+    path: |directory, file| Ok(directory.unwrap_or(Path::new("")).join(file)),
+    names_file: false,
+    check: |path| match SocketAddr::from_pathname(path) {
+        Ok(_) => Ok(()),
+        Err(_) => {
+            Err("its path would be too long for a socket; name a directory with a shorter path")
+        }
+    },
+};
+
 /// A subscriber's own socket. Dropping it removes it.
-pub struct Socket {
+struct Socket {
     socket: UnixDatagram,
     path: Option<PathBuf>,
     process: Creator,
 }
 
 impl Socket {
-    /// Creates an abstract socket.
-    ///
-    /// # Errors
-    /// Errors of the system.
-    pub fn named(name: &str) -> Result<Self> {
+    fn named(name: &str) -> Result<Self> {
         let address = SocketAddr::from_abstract_name(name);
         let socket = address.and_then(|address| UnixDatagram::bind_addr(&address));
         Self::of(socket, &format!("socket @{name}"), None)
     }
 
-    /// Creates a socket in a directory.
-    ///
-    /// # Errors
-    /// Errors of the system.
-    pub fn at(path: &Path) -> Result<Self> {
+    fn at(path: &Path) -> Result<Self> {
         let object = format!("socket {}", path.display());
         Self::of(UnixDatagram::bind(path), &object, Some(path.to_owned()))
     }
@@ -64,20 +82,19 @@ impl Socket {
         socket.socket.set_nonblocking(true).map_err(failed)?;
         Ok(socket)
     }
+}
 
-    /// Takes out pending datagrams.
-    pub fn drain(&self) {
+impl WakeReceiver for Socket {
+    fn drain(&self) {
         for _ in 0..DRAINED {
             if self.socket.recv(&mut [0; 1]).is_err() {
                 return;
             }
         }
     }
-}
 
-impl AsFd for Socket {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.socket.as_fd()
+    fn descriptor(&self) -> Option<BorrowedFd<'_>> {
+        Some(self.socket.as_fd())
     }
 }
 
@@ -93,10 +110,7 @@ impl Drop for Socket {
 }
 
 /// Removes a socket of this user. Returns true if it was removed.
-///
-/// # Errors
-/// Errors of the system.
-pub fn remove(path: &Path) -> Result<bool> {
+fn remove(path: &Path) -> Result<bool> {
     let is_ours =
         |status: fs::Metadata| status.file_type().is_socket() && status.uid() == own_user();
     if !fs::symlink_metadata(path).is_ok_and(is_ours) {
@@ -110,23 +124,15 @@ pub fn remove(path: &Path) -> Result<bool> {
 }
 
 /// The publisher's end of a subscriber's socket.
-pub struct Sender(UnixDatagram);
+struct Sender(UnixDatagram);
 
 impl Sender {
-    /// Connects to an abstract socket.
-    ///
-    /// # Errors
-    /// Errors of the system.
-    pub fn to_name(name: &str) -> nix::Result<Self> {
+    fn to_name(name: &str) -> nix::Result<Self> {
         let address = SocketAddr::from_abstract_name(name).map_err(|error| errno(&error))?;
         Self::to(|socket| socket.connect_addr(&address))
     }
 
-    /// Connects to a socket in a directory.
-    ///
-    /// # Errors
-    /// Errors of the system.
-    pub fn to_path(path: &Path) -> nix::Result<Self> {
+    fn to_path(path: &Path) -> nix::Result<Self> {
         Self::to(|socket| socket.connect(path))
     }
 
@@ -139,11 +145,10 @@ impl Sender {
         };
         connected().map_err(|error| errno(&error))
     }
+}
 
-    /// Sends a datagram and ignores errors, as [`queue::Sender::send`](super::queue::Sender::send)
-    /// does.
-    #[inline]
-    pub fn send(&self) {
+impl WakeSender for Sender {
+    fn wake(&self, _version: u64) {
         let _hint = self.0.send(&[]);
     }
 }

@@ -1,10 +1,9 @@
 use std::collections::BTreeMap;
 
 use super::*;
-use crate::protocol::layout::{Geometry, header};
-use crate::protocol::memory::AlignedWords;
+use crate::protocol::layout::{Geometry, Tag, header};
 use crate::protocol::sync::{AtomicU64, Ordering};
-use crate::protocol::word::read_only;
+use crate::protocol::words::read_only;
 use crate::protocol::{WritableTable, last_commit};
 use crate::random::random;
 
@@ -20,7 +19,7 @@ fn words(geometry: &Geometry) -> Vec<AtomicU64> {
 }
 
 #[test]
-fn following_at_any_distance_is_the_same_as_following_each_commit() {
+fn catch_up_over_many_commits_equals_following_each_commit() {
     const ROWS: usize = 5_000;
     let geometry = Geometry::new(2, ROWS, 0, 0).unwrap();
     let words = words(&geometry);
@@ -28,17 +27,18 @@ fn following_at_any_distance_is_the_same_as_following_each_commit() {
     let mut model: BTreeMap<usize, [u64; 2]> = BTreeMap::new();
     // The last cursor has no position in the journal, so it searches blocks.
     let [mut near, mut far, mut lost] = [(); 3].map(|()| (Cursor::at(1), BTreeMap::new()));
-    let mut staging = Staging::default();
+    let mut changed = ChangedRows::default();
     let mut follow = |follower: &mut (Cursor, BTreeMap<usize, [u64; 2]>)| {
         let look = || Ok::<_, ()>((last_commit(read_only(&words)), *table));
-        follower.0 = staging.catch_up(follower.0, 1, look).unwrap();
-        for moved in staging.moved() {
-            match staging.row(moved) {
-                Some(row) => follower.1.insert(moved.slot as usize, [row[0], row[1]]),
-                None => follower.1.remove(&(moved.slot as usize)),
+        follower.0 = changed.catch_up(follower.0, 1, look).unwrap();
+        for row in changed.list() {
+            let slot = row.slot as usize;
+            match changed.row(row) {
+                Some(words) => follower.1.insert(slot, [words[0], words[1]]),
+                None => follower.1.remove(&slot),
             };
         }
-        staging.moved().len()
+        changed.list().len()
     };
     let mut state = 42;
     for version in 2..400 {
@@ -61,14 +61,14 @@ fn following_at_any_distance_is_the_same_as_following_each_commit() {
                 None => model.remove(slot),
             };
         }
-        assert_eq!(
-            follow(&mut near),
-            changes.len(),
-            "what changed, and nothing else"
-        );
+        assert_eq!(follow(&mut near), changes.len(), "only the changed rows");
         assert_eq!((near.0.version, &near.1), (version, &model));
         lost.0 = Cursor::at(lost.0.version);
-        assert_eq!(follow(&mut lost), changes.len(), "of these blocks");
+        assert_eq!(
+            follow(&mut lost),
+            changes.len(),
+            "only the changed rows of the searched blocks"
+        );
         assert_eq!(lost, near);
         if version % 97 == 0 {
             follow(&mut far);
@@ -78,7 +78,7 @@ fn following_at_any_distance_is_the_same_as_following_each_commit() {
 }
 
 #[test]
-fn rows_rewritten_while_they_are_copied_are_taken_in_a_later_pass() {
+fn rows_overwritten_during_the_copy_are_read_in_a_later_pass() {
     let geometry = Geometry::new(1, 64, 0, 0).unwrap();
     let words = words(&geometry);
     let table = WritableTable::new(&words, &geometry, 64).unwrap();
@@ -93,7 +93,7 @@ fn rows_rewritten_while_they_are_copied_are_taken_in_a_later_pass() {
         );
     };
     commit(2);
-    let mut staging = Staging::default();
+    let mut changed = ChangedRows::default();
     // The version is loaded, and then the rows are rewritten twice before they are read. In the
     // second pass they are rewritten once.
     let mut pass = 0;
@@ -103,17 +103,17 @@ fn rows_rewritten_while_they_are_copied_are_taken_in_a_later_pass() {
         (0..3_u64.saturating_sub(pass)).for_each(|more| commit(version + 1 + more));
         Ok::<_, ()>((version, *table))
     };
-    let reached = staging.catch_up(Cursor::at(1), 5, look).unwrap();
+    let reached = changed.catch_up(Cursor::at(1), 5, look).unwrap();
     assert_eq!(reached.version, 4);
-    let found: Vec<_> = staging
-        .moved()
+    let found: Vec<_> = changed
+        .list()
         .iter()
-        .map(|moved| (moved.slot, staging.row(moved).unwrap()[0]))
+        .map(|row| (row.slot, changed.row(row).unwrap()[0]))
         .collect();
     assert_eq!(found, [(0, 4), (9, 4)]);
 
     let mut version = 6;
-    let outrun = staging.catch_up(Cursor::at(1), 5, || {
+    let outrun = changed.catch_up(Cursor::at(1), 5, || {
         let seen = last_commit(read_only(&words));
         (0..2).for_each(|more| commit(version + more));
         version += 2;
@@ -123,7 +123,7 @@ fn rows_rewritten_while_they_are_copied_are_taken_in_a_later_pass() {
 }
 
 #[test]
-fn a_tag_above_all_is_never_believed() {
+fn row_hidden_by_repair_is_never_read() {
     let geometry = Geometry::new(1, 64, 0, 0).unwrap();
     let words = words(&geometry);
     let table = WritableTable::new(&words, &geometry, 64).unwrap();
@@ -137,12 +137,8 @@ fn a_tag_above_all_is_never_believed() {
     write(2, &[20]);
     write(3, &[30]);
     // The state that a publisher leaves if it dies after it hides the row for transaction 4.
-    let spare = table
-        .copies(3)
-        .into_iter()
-        .min_by_key(|copy| copy.tag.load(Ordering::Relaxed))
-        .unwrap();
-    crate::protocol::seqlock::hide(spare.tag, crate::protocol::layout::Tag::live(4));
+    let spare = usize::from(table.tag_of(3, 1) < table.tag_of(3, 0));
+    table.set_copy(3, spare, Tag::live(4), &[]);
     table.repair(3);
     let mut row = [0];
     assert_eq!(
@@ -156,7 +152,7 @@ fn a_tag_above_all_is_never_believed() {
     assert_eq!(
         (read, row[0]),
         (Ok(3), 30),
-        "the dead one's transaction 4 never was"
+        "the dead publisher did not commit transaction 4"
     );
     write(5, &[50]);
     let read = table.read(3, 5, 0, &mut row).map(|tag| tag.version());
@@ -164,14 +160,14 @@ fn a_tag_above_all_is_never_believed() {
 }
 
 #[test]
-fn rows_listed_by_the_journal_stay_when_the_next_pass_searches_blocks() {
+fn rows_listed_by_the_journal_are_kept_when_the_next_pass_searches_blocks() {
     // The overwritten row is in another block than the rows that do not change.
     for capacity in CAPACITIES.into_iter().filter(|capacity| *capacity > 64) {
         let last_slot = capacity - 1;
         let geometry = Geometry::new(1, capacity, 0, 0).unwrap();
         let words = words(&geometry);
         let table = WritableTable::new(&words, &geometry, capacity).unwrap();
-        let since = table.mark(1);
+        let since = table.cursor(1);
         let commit = |version: u64, slots: &[usize], row: Option<&[u64]>| {
             let writes = slots.iter();
             let writes = writes.map(|slot| table.write(*slot, row, version - 1));
@@ -193,8 +189,8 @@ fn rows_listed_by_the_journal_stay_when_the_next_pass_searches_blocks() {
                 // One row is overwritten. Two commits leave the cursor of the version before them
                 // valid.
                 (4..6).for_each(|version| commit(version, &[last_slot], Some(&[version])));
-                let (mark, mut slots) = (table.mark(last), Vec::new());
-                assert!(table.written_between(since, mark, &mut slots));
+                let (cursor, mut slots) = (table.cursor(last), Vec::new());
+                assert!(table.written_between(since, cursor, &mut slots));
                 assert_eq!(
                     slots,
                     [0, 1, last_slot as u32],
@@ -203,12 +199,12 @@ fn rows_listed_by_the_journal_stay_when_the_next_pass_searches_blocks() {
             }
             Ok::<_, ()>((last, *table))
         };
-        let mut staging = Staging::default();
-        let reached = staging.catch_up(since, 2, look).unwrap();
+        let mut changed = ChangedRows::default();
+        let reached = changed.catch_up(since, 2, look).unwrap();
         assert_eq!((reached.version, pass), (last, 2));
-        let rows = staging.moved().iter();
+        let rows = changed.list().iter();
         let rows: Vec<_> = rows
-            .map(|moved| (moved.slot, staging.row(moved).map(|row| row[0])))
+            .map(|row| (row.slot, changed.row(row).map(|row| row[0])))
             .collect();
         let expected = [
             (0, Some(2)),
@@ -238,7 +234,7 @@ fn commit_rows(
 }
 
 #[test]
-fn rows_added_after_the_row_count_was_loaded_wait_for_the_next_look() {
+fn rows_added_after_the_row_count_was_loaded_are_read_by_the_next_catch_up() {
     for capacity in CAPACITIES {
         for rows in [0, 1, 62, 63, 64, 65, 199, 499, 4_095, 4_096] {
             if rows >= capacity {
@@ -258,8 +254,8 @@ fn rows_added_after_the_row_count_was_loaded_wait_for_the_next_look() {
                 ))
             };
             let (mut copied, mut live) = (AlignedWords::default(), Vec::new());
-            let mark = copy_all(&mut copied, &mut live, 1, look).unwrap();
-            assert_eq!(mark.version, 2, "capacity {capacity}, {rows} rows");
+            let cursor = copy_all(&mut copied, &mut live, 1, look).unwrap();
+            assert_eq!(cursor.version, 2, "capacity {capacity}, {rows} rows");
             let found: Vec<usize> = set_bits(&live).collect();
             assert_eq!(found, Vec::from_iter(0..rows), "capacity {capacity}");
             assert!(copied[..rows].iter().all(|word| *word == 2));
@@ -267,9 +263,9 @@ fn rows_added_after_the_row_count_was_loaded_wait_for_the_next_look() {
             // The next look finds the rows that were added.
             let table = Table::new(read_only(&words), &geometry, capacity).unwrap();
             let look = || Ok::<_, ()>((last_commit(read_only(&words)), table));
-            let mut staging = Staging::default();
-            let mark = staging.catch_up(mark, 1, look).unwrap();
-            assert_eq!((mark.version, staging.moved().len()), (3, capacity));
+            let mut changed = ChangedRows::default();
+            let cursor = changed.catch_up(cursor, 1, look).unwrap();
+            assert_eq!((cursor.version, changed.list().len()), (3, capacity));
         }
     }
 }
@@ -283,7 +279,7 @@ fn rows_beyond_the_row_count_of_a_later_pass_are_dropped() {
     let commit = |version, slots| commit_rows(&words, &geometry, 4_097, version, slots);
     let since = Table::new(read_only(&words), &geometry, 4_097)
         .unwrap()
-        .mark(1);
+        .cursor(1);
     commit(2, [0, 4_096].iter().copied());
     let mut pass = 0;
     let look = || {
@@ -302,10 +298,10 @@ fn rows_beyond_the_row_count_of_a_later_pass_are_dropped() {
             Table::new(read_only(&words), &geometry, rows).unwrap(),
         ))
     };
-    let mut staging = Staging::default();
-    let mark = staging.catch_up(since, 2, look).unwrap();
-    assert_eq!((mark.version, pass), (8, 2));
-    let slots = staging.moved().iter().map(|moved| moved.slot);
+    let mut changed = ChangedRows::default();
+    let cursor = changed.catch_up(since, 2, look).unwrap();
+    assert_eq!((cursor.version, pass), (8, 2));
+    let slots = changed.list().iter().map(|row| row.slot);
     assert_eq!(slots.collect::<Vec<_>>(), Vec::from_iter(0..10));
 }
 
@@ -320,12 +316,17 @@ impl ChangeSink for Counter {
         Ok(())
     }
 
-    fn take(&mut self, _table: &Table<'_>, row: Row<'_, '_>) -> Result<(), Overwritten> {
-        *self.reads.entry(row.slot).or_default() += 1;
+    fn take(
+        &mut self,
+        _table: &Table<'_>,
+        slot: usize,
+        _window: ReadWindow,
+    ) -> Result<(), Overwritten> {
+        *self.reads.entry(slot).or_default() += 1;
         Err(Overwritten)
     }
 
-    fn take_block(&mut self, table: &Table<'_>, number: usize, _known: ReadWindow) -> u64 {
+    fn take_block(&mut self, table: &Table<'_>, number: usize, _window: ReadWindow) -> u64 {
         let first = number * BLOCK_ROWS;
         for slot in first..table.rows().min(first + BLOCK_ROWS) {
             *self.reads.entry(slot).or_default() += 1;
@@ -335,7 +336,7 @@ impl ChangeSink for Counter {
 }
 
 #[test]
-fn an_overtaken_row_is_read_once_in_each_pass() {
+fn overwritten_row_is_read_once_in_each_pass() {
     const ROWS: usize = 4_097;
     let geometry = Geometry::new(1, ROWS, 0, 0).unwrap();
     // The journal covers the commits with few rows but not those with many. For those, blocks are
@@ -343,7 +344,7 @@ fn an_overtaken_row_is_read_once_in_each_pass() {
     for (written, by_journal) in [(3, true), (ROWS, false)] {
         let words = words(&geometry);
         let table = Table::new(read_only(&words), &geometry, ROWS).unwrap();
-        let since = table.mark(1);
+        let since = table.cursor(1);
         let mut passes = Vec::new();
         let mut counter = Counter::default();
         for passes_made in 1..6 {
@@ -365,7 +366,7 @@ fn an_overtaken_row_is_read_once_in_each_pass() {
                 &mut counter,
                 since,
                 passes_made,
-                &mut Lists::default(),
+                &mut SlotLists::default(),
                 look,
             );
             assert_eq!(reached, Err(Failed::Outrun));
@@ -378,30 +379,30 @@ fn an_overtaken_row_is_read_once_in_each_pass() {
 }
 
 #[test]
-fn staging_memory_shrinks_after_one_large_step() {
+fn memory_shrinks_after_one_large_step() {
     const ROWS: usize = 60_000;
     let geometry = Geometry::new(2, ROWS, 0, 0).unwrap();
     let words = words(&geometry);
     let table = WritableTable::new(&words, &geometry, ROWS).unwrap();
-    let mut staging = Staging::default();
-    let mut mark = table.mark(1);
+    let mut changed = ChangedRows::default();
+    let mut cursor = table.cursor(1);
     let mut step = |version: u64, rows: usize| {
         let writes = (0..rows).map(|slot| table.write(slot, Some(&[7, 7]), version - 1));
         table.commit(version, 0, writes);
         let look = || Ok::<_, ()>((last_commit(read_only(&words)), *table));
-        mark = staging.catch_up(mark, 1, look).unwrap();
-        assert_eq!(staging.moved().len(), rows);
-        staging.capacity()
+        cursor = changed.catch_up(cursor, 1, look).unwrap();
+        assert_eq!(changed.list().len(), rows);
+        [changed.list.capacity(), changed.words.capacity()]
     };
     // One step that the journal covers, and one so large that blocks are searched.
     for (first, large) in [(2, 30_000), (100, 60_000)] {
-        let [moved, _] = step(first, large);
-        assert!(moved >= large, "{moved}");
+        let [row, _] = step(first, large);
+        assert!(row >= large, "{row}");
         for version in first + 1..first + 50 {
             step(version, 100);
         }
-        let [moved, words] = step(first + 50, 100);
-        assert!(moved <= 1_000 && words <= 2_000, "{moved}, {words}");
+        let [row, words] = step(first + 50, 100);
+        assert!(row <= 1_000 && words <= 2_000, "{row}, {words}");
         for version in first + 51..100 {
             step(version, 1);
         }

@@ -1,4 +1,4 @@
-//! A handler looks at an interval while that is replaced.
+//! A signal handler reads an interval while another thread replaces it.
 
 use std::sync::Arc;
 
@@ -7,7 +7,8 @@ use loom::thread;
 use super::check;
 use crate::protocol::interval::Interval;
 
-/// The values of the interval, in order. The second start with the first end would contain addresses that neither interval does.
+/// Values of the interval, in order. The second start with the first end would be an interval that
+/// contains addresses of neither.
 const INTERVALS: [[u64; 2]; 3] = [[60, 70], [0, 0], [10, 20]];
 
 #[test]
@@ -16,8 +17,8 @@ fn interval_never_pairs_a_start_with_the_end_of_another() {
         let interval = Arc::new(Interval::empty());
         let [first, later @ ..] = INTERVALS;
         interval.replace(first[0], first[1]);
-        let looking = Arc::clone(&interval);
-        let handler = thread::spawn(move || looking.bounds());
+        let read = Arc::clone(&interval);
+        let handler = thread::spawn(move || read.bounds());
         for [start, end] in later {
             interval.replace(start, end);
         }

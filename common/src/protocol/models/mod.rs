@@ -1,8 +1,10 @@
-//! Models of the protocol: the product's own functions, run by loom over every order that the memory model allows.
+//! Models of the protocol: loom runs the library's own functions in every order that the memory
+//! model allows.
 //!
-//! Each model is run as it is, and must hold in every execution; then once for each of its mutants ([`MUTANTS`]), an ordering
-//! or a second look left out, and must fail. Every test prints how many executions and distinct outcomes it saw: a model
-//! that explores nothing would show there.
+//! Each model must hold in every execution. It then runs once for each of its mutants
+//! ([`MUTANTS`]), in which an ordering or a second load is left out, and must fail. Every test
+//! prints the number of executions and of distinct outcomes, which would show a model that explores
+//! nothing.
 //!
 //! `RUSTFLAGS="--cfg loom" cargo test -p common --lib --release models`
 
@@ -24,10 +26,10 @@ use loom::thread;
 use crate::protocol::WritableTable;
 use crate::protocol::layout::{Geometry, Tag, header};
 use crate::protocol::sync::{AtomicU64, Ordering, Point, with_mutant};
-use crate::protocol::word::{ReadOnlyWord, read_only};
+use crate::protocol::words::{ReadOnlyWord, read_only};
 
-/// What whoever reads a row depends on.
-const OF_A_ROW: &[Point] = &[
+/// Points on which a read of one row depends.
+const ROW_POINTS: &[Point] = &[
     Point::SeeCommit,
     Point::HideRows,
     Point::PublishCommit,
@@ -35,21 +37,22 @@ const OF_A_ROW: &[Point] = &[
     Point::RecheckRow,
     Point::SpareCopy,
 ];
-/// What whoever catches up does: taking a mark is another fence after the look at `commit`.
-const OF_A_COPY: &[Point] = &[Point::RaiseTree, Point::PublishCommit, Point::SpareCopy];
+/// Points on which a catch-up depends. It has another fence after loading `commit`, in
+/// `Table::cursor`.
+const COPY_POINTS: &[Point] = &[Point::RaiseTree, Point::PublishCommit, Point::SpareCopy];
 
-/// What each model must notice the loss of.
+/// The mutants of each model, which must make it fail.
 const MUTANTS: &[(&str, &[Point])] = &[
-    ("row", OF_A_ROW),
-    ("glance", OF_A_ROW),
-    ("all rows", OF_A_ROW.split_at(1).1),
+    ("row", ROW_POINTS),
+    ("fast read", ROW_POINTS),
+    ("all rows", ROW_POINTS.split_at(1).1),
     ("deletion among all rows", &[Point::RecheckAnswer]),
     ("growth", &[Point::SeeCommit]),
     ("answer", &[Point::RecheckAnswer]),
     ("deletion", &[Point::RecheckAnswer]),
-    ("overtaken", &[Point::AfterCommit, Point::Overwritten]),
-    ("catch-up", OF_A_COPY),
-    ("moves", OF_A_COPY),
+    ("overwritten", &[Point::AfterCommit, Point::Overwritten]),
+    ("catch-up", COPY_POINTS),
+    ("moves", COPY_POINTS),
     (
         "takeover after 8 stores",
         &[
@@ -120,18 +123,15 @@ const MUTANTS: &[(&str, &[Point])] = &[
 ];
 
 #[test]
-fn each_point_of_the_protocol_is_a_mutant_of_some_model() {
+fn each_point_is_a_mutant_of_some_model() {
     let missed: Vec<&Point> = Point::ALL
         .iter()
         .filter(|point| !MUTANTS.iter().any(|(_, points)| points.contains(point)))
         .collect();
-    assert!(
-        missed.is_empty(),
-        "no model would notice the loss of {missed:?}"
-    );
+    assert!(missed.is_empty(), "not a mutant of any model: {missed:?}");
 }
 
-/// What the executions of one model came to.
+/// Distinct outcomes of the executions of one model.
 struct Outcomes<T>(Mutex<BTreeSet<T>>);
 
 impl<T: Ord + Debug> Outcomes<T> {
@@ -140,7 +140,8 @@ impl<T: Ord + Debug> Outcomes<T> {
     }
 }
 
-/// Runs `model` as it is, which must hold and come to at least `least` outcomes, and with each of its mutants, which must fail.
+/// Runs `model`, which must hold and have at least `least` outcomes, and runs it with each of its
+/// mutants, which must fail.
 fn check<T: Ord + Debug + Send + 'static>(
     name: &str,
     least: usize,
@@ -187,7 +188,7 @@ fn check<T: Ord + Debug + Send + 'static>(
     );
     assert!(
         survivors.is_empty(),
-        "model {name} does not notice the loss of {survivors:?}"
+        "model {name} holds without {survivors:?}"
     );
 }
 
@@ -199,7 +200,7 @@ struct Memory {
 }
 
 impl Memory {
-    /// Rows whose copies hold what versions 1 and 2 wrote into them, which is their own number.
+    /// Returns rows whose copies were written by versions 1 and 2. Each version writes its number.
     fn at_version_two(rows: usize) -> Arc<Self> {
         let geometry = Geometry::new(1, rows, 0, 0).unwrap();
         let words = (0..geometry.words_for(rows))
@@ -211,10 +212,7 @@ impl Memory {
             rows,
         };
         for slot in 0..rows {
-            for (copy, version) in memory.table().copies(slot).iter().zip([1, 2]) {
-                copy.tag.store(Tag::live(version).0, Ordering::Relaxed);
-                copy.words[0].store(version, Ordering::Relaxed);
-            }
+            memory.write_copies(slot, [1, 2]);
         }
         for level in &memory.geometry.levels[..memory.geometry.depth] {
             memory.words[*level].store(2, Ordering::Relaxed);
@@ -224,6 +222,14 @@ impl Memory {
         }
         memory.words[header::COMMIT].store(2, Ordering::Relaxed);
         Arc::new(memory)
+    }
+
+    /// Writes both copies of `slot` at versions 1 and 2.
+    fn write_copies(&self, slot: usize, values: [u64; 2]) {
+        for (which, value) in values.into_iter().enumerate() {
+            let tag = Tag::live(which as u64 + 1);
+            self.table().set_copy(slot, which, tag, &[value]);
+        }
     }
 
     fn table(&self) -> WritableTable<'_> {
@@ -239,7 +245,8 @@ impl Memory {
     }
 }
 
-/// Does it to its end on a thread of its own: a process's fences are not its successor's.
+/// Runs `act` to its end on a separate thread, because the fences of a process do not order the
+/// accesses of its successor.
 fn in_a_process(memory: &Arc<Memory>, act: impl FnOnce(&Memory) + 'static) {
     let memory = Arc::clone(memory);
     thread::spawn(move || act(&memory)).join().unwrap();

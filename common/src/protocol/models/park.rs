@@ -1,4 +1,4 @@
-//! A subscriber goes to sleep while a publisher commits.
+//! A subscriber parks while a publisher commits.
 
 use std::sync::Arc;
 
@@ -12,16 +12,17 @@ use crate::protocol::park::{
     park_on_commit, parked_at, say_ready, sign,
 };
 use crate::protocol::sync::{AtomicU64, Ordering};
+use crate::protocol::words::read_only;
 
-/// A registry's words, for one subscriber.
-struct Seats {
+/// The words of a registry with one slot.
+struct RegistryWords {
     parks: [AtomicU64; 1],
     parked_max: AtomicU64,
     claimed: AtomicU64,
     nonce: AtomicU64,
 }
 
-impl Seats {
+impl RegistryWords {
     fn new() -> Arc<Self> {
         Arc::new(Self {
             parks: [AtomicU64::new(0)],
@@ -32,67 +33,72 @@ impl Seats {
     }
 }
 
-/// Commits `version` and says whether it sends to the subscriber, and to whom.
-fn commit_and_wake(memory: &Memory, seats: &Seats, version: u64, everyone: bool) -> Option<u64> {
+/// Commits `version`. Returns the nonce of the subscriber that it wakes, if it wakes one.
+fn commit_and_wake(
+    memory: &Memory,
+    registry: &RegistryWords,
+    version: u64,
+    everyone: bool,
+) -> Option<u64> {
     memory.table().commit(version, 0, std::iter::empty());
-    if !everyone && !may_be_parked(&seats.parked_max, version) {
+    if !everyone && !may_be_parked(&registry.parked_max, version) {
         return None;
     }
-    let claimed = claimed(&seats.claimed, seats.parks.len());
-    parked_at(&seats.parks[..claimed], version, everyone)
+    let claimed = claimed(&registry.claimed, registry.parks.len());
+    parked_at(&registry.parks[..claimed], version, everyone)
         .next()
-        .map(|_| seats.nonce.load(Ordering::Relaxed))
+        .map(|_| registry.nonce.load(Ordering::Relaxed))
 }
 
-/// A subscriber parks at what it has seen, which may be any commit up to 4, while `publish` makes these and says whether it
-/// has sent: it must not be left asleep before the last.
+/// A subscriber parks at the commit that it has seen while `publish` commits up to 4 and returns
+/// true if it sent a wake-up. The subscriber must not stay asleep before the last commit.
 fn parks_while(
     name: &str,
     least: usize,
-    publish: impl Fn(&Arc<Memory>, &Seats) -> bool + Copy + Send + Sync + 'static,
+    publish: impl Fn(&Arc<Memory>, &RegistryWords) -> bool + Copy + Send + Sync + 'static,
 ) {
     check(name, least, move |outcomes| {
-        let (memory, seats) = (Memory::at_version_two(1), Seats::new());
+        let (memory, registry) = (Memory::at_version_two(1), RegistryWords::new());
         let publishers = {
-            let (memory, seats) = (Arc::clone(&memory), Arc::clone(&seats));
-            thread::spawn(move || publish(&memory, &seats))
+            let (memory, registry) = (Arc::clone(&memory), Arc::clone(&registry));
+            thread::spawn(move || publish(&memory, &registry))
         };
         let seen = memory.committed();
-        claim(&seats.claimed, 0);
+        claim(&registry.claimed, 0);
         let sleeps = park(
-            &seats.parks[0],
-            &seats.parked_max,
+            &registry.parks[0],
+            &registry.parked_max,
             &memory.words()[header::COMMIT],
             seen,
         );
         let woken = publishers.join().unwrap();
-        assert!(!sleeps || seen == 4 || woken, "asleep at {seen} for ever");
+        assert!(!sleeps || seen == 4 || woken, "asleep at {seen} forever");
         outcomes.saw((seen, sleeps, woken));
     });
 }
 
 #[test]
-fn whoever_sleeps_is_woken() {
-    parks_while("park", 3, |memory, seats| {
+fn parked_subscriber_is_woken() {
+    parks_while("park", 3, |memory, registry| {
         [3, 4]
-            .map(|version| commit_and_wake(memory, seats, version, false).is_some())
+            .map(|version| commit_and_wake(memory, registry, version, false).is_some())
             .contains(&true)
     });
 }
 
 #[test]
-fn the_record_of_a_sleeper_is_its_own() {
+fn record_of_a_parked_subscriber_is_its_own() {
     check("record", 2, |outcomes| {
-        let (memory, seats) = (Memory::at_version_two(1), Seats::new());
+        let (memory, registry) = (Memory::at_version_two(1), RegistryWords::new());
         let publisher = {
-            let (memory, seats) = (Arc::clone(&memory), Arc::clone(&seats));
-            thread::spawn(move || commit_and_wake(&memory, &seats, 3, true))
+            let (memory, registry) = (Arc::clone(&memory), Arc::clone(&registry));
+            thread::spawn(move || commit_and_wake(&memory, &registry, 3, true))
         };
-        seats.nonce.store(7, Ordering::Relaxed);
-        claim(&seats.claimed, 0);
+        registry.nonce.store(7, Ordering::Relaxed);
+        claim(&registry.claimed, 0);
         park(
-            &seats.parks[0],
-            &seats.parked_max,
+            &registry.parks[0],
+            &registry.parked_max,
             &memory.words()[header::COMMIT],
             2,
         );
@@ -100,13 +106,13 @@ fn the_record_of_a_sleeper_is_its_own() {
         assert_ne!(
             sent_to,
             Some(0),
-            "sent to nobody, and the sleeper forgotten"
+            "sent to no subscriber, and the parked one is not woken"
         );
         outcomes.saw(sent_to);
     });
 }
 
-/// A slot's record, and whether what its owner is called by exists.
+/// The record of a slot, and the nonce of the queue that exists.
 struct Record {
     nonce: AtomicU64,
     kind: AtomicU64,
@@ -137,7 +143,7 @@ impl Record {
 #[test]
 fn record_is_read_as_its_owner_signed_it() {
     check("signed record", 4, |outcomes| {
-        // As the owner before, number 6 of kind 1, has left it.
+        // The state that the previous owner, with nonce 6 and kind 1, left.
         let record = Arc::new(Record {
             nonce: AtomicU64::new(6),
             kind: AtomicU64::new(1),
@@ -165,7 +171,7 @@ fn record_is_read_as_its_owner_signed_it() {
             assert_eq!(
                 (kind, queue),
                 (2, 7),
-                "its own record, and its queue is there"
+                "its own record, and its queue exists"
             );
         }
         outcomes.saw((nonce, is_ready));
@@ -175,13 +181,13 @@ fn record_is_read_as_its_owner_signed_it() {
 #[test]
 fn acknowledgement_is_for_its_subscriber() {
     check("acknowledgement", 2, |outcomes| {
-        // As the publisher answered number 6.
+        // The publisher has answered subscriber 6.
         let words = Arc::new([6, 0].map(AtomicU64::new));
         let publisher = {
             let words = Arc::clone(&words);
             thread::spawn(move || acknowledge(&*words, 7, 13))
         };
-        let answer = acknowledged(crate::protocol::word::read_only(&*words), 7);
+        let answer = acknowledged(read_only(&*words), 7);
         publisher.join().unwrap();
         assert!(matches!(answer, None | Some(13)), "{answer:?}");
         outcomes.saw(answer);
@@ -189,40 +195,41 @@ fn acknowledgement_is_for_its_subscriber() {
 }
 
 #[test]
-fn a_wake_up_lost_to_a_death_is_made_good_by_the_successor() {
-    parks_while("park and takeover", 2, |memory, seats| {
-        // Dead between its commit and its wake-ups.
+fn successor_wakes_a_subscriber_that_the_dead_publisher_did_not_wake() {
+    parks_while("park and takeover", 2, |memory, registry| {
+        // The publisher dies between its commit and its wake-ups.
         in_a_process(memory, |memory| {
             memory.table().commit(3, 0, std::iter::empty())
         });
-        commit_and_wake(memory, seats, 4, true).is_some()
+        commit_and_wake(memory, registry, 4, true).is_some()
     });
 }
 
 #[test]
-fn whoever_parks_after_a_takeover_is_woken_by_the_next_commit() {
-    parks_while("park after a takeover", 3, |memory, seats| {
-        let news = commit_and_wake(memory, seats, 3, true).is_some();
-        // No longer for everyone: `parked_max` and the park words must do.
-        news || commit_and_wake(memory, seats, 4, false).is_some()
+fn subscriber_that_parks_after_a_takeover_is_woken_by_the_next_commit() {
+    parks_while("park after a takeover", 3, |memory, registry| {
+        let news = commit_and_wake(memory, registry, 3, true).is_some();
+        // Not for everyone: `parked_max` and the park words must suffice.
+        news || commit_and_wake(memory, registry, 4, false).is_some()
     });
 }
 
-/// Two flags, which others set before, and what the kernel keeps under its lock: whether the subscriber is asleep.
-struct Bed {
+/// The two flags, and the state that the kernel keeps under its lock: whether the subscriber is
+/// asleep.
+struct CommitFutex {
     sleepers: [AtomicU64; 2],
     asleep: Mutex<bool>,
 }
 
-impl Bed {
-    /// FUTEX_WAIT: asleep, unless `commit` is no longer what was seen.
+impl CommitFutex {
+    /// FUTEX_WAIT: falls asleep unless `commit` differs from `seen`. Returns true if asleep.
     fn sleep(&self, memory: &Memory, seen: u64) -> bool {
         let mut asleep = self.asleep.lock().unwrap();
         *asleep = memory.committed() == seen;
         *asleep
     }
 
-    /// A commit, and FUTEX_WAKE if anybody may sleep. Whether that was called.
+    /// Commits, and calls FUTEX_WAKE if a subscriber may be asleep. Returns true if it was called.
     fn commit_and_wake(&self, memory: &Memory, version: u64) -> bool {
         memory.table().commit(version, 0, std::iter::empty());
         let wakes = has_sleepers(&self.sleepers, version, false);
@@ -234,24 +241,24 @@ impl Bed {
 }
 
 #[test]
-fn whoever_sleeps_on_the_commit_is_woken() {
+fn subscriber_that_sleeps_on_commit_is_woken() {
     check("sleep on the commit", 3, |outcomes| {
         let memory = Memory::at_version_two(1);
-        let bed = Arc::new(Bed {
-            // As left by one who slept at commit 2 before.
+        let futex = Arc::new(CommitFutex {
+            // A subscriber that slept at commit 2 left its flag.
             sleepers: [1, 0].map(AtomicU64::new),
             asleep: Mutex::new(false),
         });
         let publisher = {
-            let (memory, bed) = (Arc::clone(&memory), Arc::clone(&bed));
-            thread::spawn(move || [3, 4].map(|version| bed.commit_and_wake(&memory, version)))
+            let (memory, futex) = (Arc::clone(&memory), Arc::clone(&futex));
+            thread::spawn(move || [3, 4].map(|version| futex.commit_and_wake(&memory, version)))
         };
         let seen = memory.committed();
-        park_on_commit(&bed.sleepers, seen);
-        let slept = bed.sleep(&memory, seen);
+        park_on_commit(&futex.sleepers, seen);
+        let slept = futex.sleep(&memory, seen);
         let woke = publisher.join().unwrap();
-        let sleeps = *bed.asleep.lock().unwrap();
-        assert!(!sleeps || seen == 4, "asleep at {seen} for ever");
+        let sleeps = *futex.asleep.lock().unwrap();
+        assert!(!sleeps || seen == 4, "asleep at {seen} forever");
         outcomes.saw((seen, slept, woke));
     });
 }

@@ -1,22 +1,21 @@
-//! A publisher commits; a reader reads a row, or catches up.
+//! A publisher commits while a reader reads a row or catches up.
 
 use std::sync::Arc;
 
 use loom::thread;
 
 use super::{Memory, check};
+use crate::memory::AlignedWords;
 use crate::protocol::Table;
-use crate::protocol::bits::set_bits;
-use crate::protocol::catch_up::{Staging, copy_all};
+use crate::protocol::catch_up::{ChangedRows, copy_all};
 use crate::protocol::journal::Cursor;
 use crate::protocol::last_commit;
 use crate::protocol::layout::{Tag, header};
-use crate::protocol::memory::AlignedWords;
 use crate::protocol::read::read_fast;
-use crate::protocol::seqlock;
 use crate::protocol::sync::Ordering;
+use crate::protocol::words::set_bits;
 
-/// Transaction `version`: each of `slots` gets the number of the version.
+/// Commits transaction `version`, which writes its number to each of `slots`.
 fn commit(memory: &Memory, version: u64, slots: &[usize]) {
     let row = [version];
     let table = memory.table();
@@ -26,7 +25,8 @@ fn commit(memory: &Memory, version: u64, slots: &[usize]) {
     table.commit(version, 0, writes);
 }
 
-/// Runs `publish` against a reader, which runs on a thread of its own: loom explores a race better from its later side.
+/// Runs `publish` against a reader on a separate thread, because loom explores a race better from
+/// its later side.
 pub(super) fn against<T: 'static>(
     memory: &Arc<Memory>,
     read: impl FnOnce(&Memory) -> T + 'static,
@@ -52,7 +52,7 @@ fn commit_and_delete(memory: &Memory) {
 }
 
 #[test]
-fn a_row_is_the_one_of_its_version_or_none() {
+fn read_returns_the_row_of_its_version_or_overwritten() {
     check("row", 4, |outcomes| {
         let read = |memory: &Memory| {
             let (version, mut row) = (last_commit(memory.words()), [0]);
@@ -62,15 +62,15 @@ fn a_row_is_the_one_of_its_version_or_none() {
         let (version, row) = against(&Memory::at_version_two(1), read, commit_twice);
         assert!(
             row.is_none_or(|row| row == (version, version)),
-            "{row:?} at {version}, which wrote its number"
+            "{row:?} at {version}: each version writes its number"
         );
         outcomes.saw((version, row));
     });
 }
 
 #[test]
-fn a_row_at_a_glance_is_that_of_a_commit_meanwhile_or_none() {
-    check("glance", 4, |outcomes| {
+fn fast_read_returns_the_row_of_a_commit_during_the_read_or_nothing() {
+    check("fast read", 4, |outcomes| {
         let read = |memory: &Memory| {
             let (before, mut row) = (memory.committed(), [0]);
             let found = read_fast(memory.words(), &memory.geometry, 0, &mut row);
@@ -85,31 +85,32 @@ fn a_row_at_a_glance_is_that_of_a_commit_meanwhile_or_none() {
     });
 }
 
-/// The version that all rows of a table of one were copied at by one pass, whether the row is live, and its word.
+/// Copies a table of one row in one pass. Returns the version, whether the row is live, and its
+/// word.
 fn copy_once(memory: &Memory) -> Option<(u64, bool, u64)> {
     let (mut rows, mut live) = (AlignedWords::default(), Vec::new());
     let look = || Ok::<_, ()>((last_commit(memory.words()), *memory.table()));
-    let mark = copy_all(&mut rows, &mut live, 1, look).ok()?;
-    Some((mark.version, live[0] == 1, rows[0]))
+    let reached = copy_all(&mut rows, &mut live, 1, look).ok()?;
+    Some((reached.version, live[0] == 1, rows[0]))
 }
 
 #[test]
-fn all_rows_are_those_of_one_version_or_none() {
+fn copied_rows_are_those_of_one_version() {
     check("all rows", 4, |outcomes| {
         let copied = against(&Memory::at_version_two(1), copy_once, commit_twice);
         assert!(
             copied.is_none_or(|(version, live, row)| live && row == version),
-            "{copied:?}: each version wrote its number"
+            "{copied:?}: each version writes its number"
         );
         outcomes.saw(copied);
     });
 }
 
 #[test]
-fn among_all_rows_a_deleted_one_is_so_at_its_version_only() {
+fn copied_row_is_deleted_only_at_the_version_of_its_deletion() {
     check("deletion among all rows", 4, |outcomes| {
         let memory = Memory::at_version_two(1);
-        seqlock::hide(memory.table().copies(0)[0].tag, Tag::deleted(1));
+        memory.table().set_copy(0, 0, Tag::deleted(1), &[]);
         let copied = against(&memory, copy_once, commit_and_delete);
         let copied = copied.map(|(version, live, _)| (version, live));
         assert!(
@@ -121,14 +122,16 @@ fn among_all_rows_a_deleted_one_is_so_at_its_version_only() {
 }
 
 #[test]
-fn the_row_count_is_never_older_than_the_commit_that_was_loaded() {
-    // With one row the root of the change tree is the entry of the block, with two it is above them.
+fn row_count_is_not_older_than_the_loaded_commit() {
+    // With one row the root of the change tree is the entry of the block, with two it is above the
+    // entries.
     for capacity in [1, 2] {
         check("growth", 3, move |outcomes| {
             let memory = Memory::at_version_two(capacity);
             for slot in 0..capacity {
-                let copies = memory.table().copies(slot);
-                copies.map(|copy| seqlock::hide(copy.tag, Tag(0)));
+                for which in [0, 1] {
+                    memory.table().set_copy(slot, which, Tag(0), &[]);
+                }
             }
             let read = |memory: &Memory| {
                 let (mut rows, mut live) = (AlignedWords::default(), Vec::new());
@@ -139,8 +142,8 @@ fn the_row_count_is_never_older_than_the_commit_that_was_loaded() {
                     let table = Table::new(memory.words(), &memory.geometry, loaded).unwrap();
                     Ok::<_, ()>((version, table))
                 };
-                let mark = copy_all(&mut rows, &mut live, 1, look).unwrap();
-                (mark.version, loaded, set_bits(&live).count())
+                let reached = copy_all(&mut rows, &mut live, 1, look).unwrap();
+                (reached.version, loaded, set_bits(&live).count())
             };
             let copied = against(&memory, read, |memory| {
                 memory.words[header::ROWS].store(1, Ordering::Relaxed);
@@ -154,7 +157,7 @@ fn the_row_count_is_never_older_than_the_commit_that_was_loaded() {
 }
 
 #[test]
-fn not_changed_since_is_an_answer_that_is_checked_too() {
+fn row_is_unchanged_only_at_a_version_that_did_not_write_it() {
     check("answer", 4, |outcomes| {
         let read = |memory: &Memory| {
             let version = last_commit(memory.words());
@@ -170,18 +173,18 @@ fn not_changed_since_is_an_answer_that_is_checked_too() {
         let (version, tag) = against(&Memory::at_version_two(1), read, commit_twice);
         assert!(
             tag.is_none_or(|tag| tag == version),
-            "{tag:?} at {version}: each version wrote the row"
+            "{tag:?} at {version}: each version writes the row"
         );
         outcomes.saw((version, tag));
     });
 }
 
 #[test]
-fn a_deleted_row_is_deleted_at_its_version_only() {
+fn row_is_deleted_only_at_the_version_of_its_deletion() {
     check("deletion", 4, |outcomes| {
         let memory = Memory::at_version_two(1);
-        // The copy that version 3 will overwrite says "deleted": it must not be believed at version 2.
-        seqlock::hide(memory.table().copies(0)[0].tag, Tag::deleted(1));
+        // The copy that version 3 will overwrite says "deleted", which is not the state at version 2.
+        memory.table().set_copy(0, 0, Tag::deleted(1), &[]);
         let read = |memory: &Memory| {
             let version = last_commit(memory.words());
             (
@@ -203,32 +206,32 @@ fn a_deleted_row_is_deleted_at_its_version_only() {
 }
 
 #[test]
-fn whoever_is_overtaken_sees_a_later_version() {
-    check("overtaken", 4, |outcomes| {
+fn reader_that_was_overwritten_loads_a_later_version() {
+    check("overwritten", 4, |outcomes| {
         let read = |memory: &Memory| {
             let version = last_commit(memory.words());
             let read = memory.table().read(0, version, 0, &mut [0]);
             (version, read.is_ok(), last_commit(memory.words()))
         };
         let (version, found, next) = against(&Memory::at_version_two(1), read, commit_twice);
-        assert!(found || next > version, "no step forward from {version}");
+        assert!(found || next > version, "no progress from {version}");
         outcomes.saw((version, found, next));
     });
 }
 
 #[test]
-fn catching_up_finds_every_change_of_a_version_and_no_half() {
-    // What guards a row against being rewritten twice is the models' of one row: here it would take hours.
+fn catch_up_finds_all_changes_of_a_version() {
+    // The models of one row cover rows that are overwritten twice. Here that would take hours.
     check("catch-up", 3, |outcomes| {
         let read = |memory: &Memory| {
-            let mut staging = Staging::default();
+            let mut changed = ChangedRows::default();
             let look = || Ok::<_, ()>((last_commit(memory.words()), *memory.table()));
-            let reached = staging.catch_up(Cursor::at(2), 2, look).ok();
+            let reached = changed.catch_up(Cursor::at(2), 2, look).ok();
             let mut rows = [2, 2];
-            for moved in staging.moved() {
-                rows[moved.slot as usize] = staging.row(moved).unwrap()[0];
+            for row in changed.list() {
+                rows[row.slot as usize] = changed.row(row).unwrap()[0];
             }
-            reached.map(|mark| (mark.version, rows))
+            reached.map(|cursor| (cursor.version, rows))
         };
         let reached = against(&Memory::at_version_two(2), read, |memory| {
             commit(memory, 3, &[0, 1]);

@@ -1,16 +1,17 @@
-//! A publisher dies before one of its stores, another one takes over, and a reader holds an older version.
+//! A publisher dies before one of its stores, and a successor takes over while a reader reads.
 
 use std::sync::Arc;
 
 use loom::thread;
 
 use super::{Memory, check, in_a_process};
-use crate::protocol::catch_up::Staging;
+use crate::protocol::catch_up::ChangedRows;
 use crate::protocol::journal::Cursor;
 use crate::protocol::last_commit;
 use crate::protocol::sync::fuse;
 
-/// Stores of a transaction of one row: tag, word, tree, journal and its end, time, commit.
+/// Number of stores of a transaction of one row: tag, word, tree, journal entry and end, time,
+/// commit.
 const STORES: usize = 7;
 
 fn write(memory: &Memory, version: u64) {
@@ -20,7 +21,7 @@ fn write(memory: &Memory, version: u64) {
     table.commit(version, 0, std::iter::once(write));
 }
 
-/// Two transactions that end before store number `death`.
+/// Writes two transactions and dies before store number `death`.
 fn write_and_die(memory: &Memory, death: usize) {
     fuse::lit(Some(death), || {
         write(memory, 3);
@@ -28,14 +29,14 @@ fn write_and_die(memory: &Memory, death: usize) {
     });
 }
 
-/// What a new publisher does first, where the last commit was `committed`.
+/// Takes over from a publisher whose last commit was `committed`.
 fn take_over(memory: &Memory, committed: u64) {
     memory.table().repair(committed);
     memory.table().commit(committed + 1, 0, std::iter::empty());
 }
 
-/// The row as of `version`, if the first publisher came as far as `committed`: the next version is the news of the
-/// takeover, which changes no row.
+/// Returns the row as of `version` if the first publisher died after `committed`. The next version
+/// only announces the takeover and changes no row.
 fn expected(version: u64, committed: u64) -> u64 {
     if version == committed + 1 {
         committed
@@ -44,9 +45,11 @@ fn expected(version: u64, committed: u64) -> u64 {
     }
 }
 
-/// Two transactions that end before store number `death`; then takeover, and a transaction.
+/// Checks a death before store number `death` of two transactions, then a takeover and a
+/// transaction.
 fn model(death: usize) {
-    // Loaded from the table it would hide from loom that the reader's load of `commit` races with the store after it.
+    // Not loaded from the table: loom would not see that the load of `commit` by the reader races
+    // with the next store.
     let committed = 2 + (death / STORES).min(2) as u64;
     check(
         &format!("takeover after {death} stores"),
@@ -73,7 +76,7 @@ fn model(death: usize) {
                 assert_eq!(
                     row,
                     expected(version, committed),
-                    "at {version}, {committed} committed before death"
+                    "at {version}, last commit before the death {committed}"
                 );
             }
             outcomes.saw((version, row));
@@ -82,35 +85,36 @@ fn model(death: usize) {
             memory
                 .table()
                 .read(0, last, 0, &mut row)
-                .expect("every row is readable after takeover");
+                .expect("every row is readable after a takeover");
             assert_eq!((last, row[0]), (committed + 2, committed + 2));
         },
     );
 }
 
-/// The one after eight stores, whose last one hides the row for version 4, has the mutants of takeover.
+/// The model after eight stores, the last of which hides the row for version 4, has the mutants of
+/// the takeover.
 #[test]
-fn no_death_shows_what_was_not_committed() {
+fn publisher_death_at_any_store_shows_no_uncommitted_row() {
     for death in 0..=2 * STORES {
         model(death);
     }
 }
 
 #[test]
-fn a_copy_of_an_older_version_catches_up_over_a_takeover() {
+fn subscriber_catches_up_over_a_takeover() {
     check("catch-up over a takeover", 3, |outcomes| {
         let memory = Memory::at_version_two(1);
         let reader = {
             let memory = Arc::clone(&memory);
             thread::spawn(move || {
-                let mut staging = Staging::default();
+                let mut changed = ChangedRows::default();
                 let look = || Ok::<_, ()>((last_commit(memory.words()), *memory.table()));
-                let reached = staging.catch_up(Cursor::at(2), 1, look).ok();
-                let row = staging.moved().first().and_then(|moved| staging.row(moved));
-                reached.map(|mark| (mark.version, row.map_or(2, |row| row[0])))
+                let reached = changed.catch_up(Cursor::at(2), 1, look).ok();
+                let row = changed.list().first().and_then(|row| changed.row(row));
+                reached.map(|cursor| (cursor.version, row.map_or(2, |row| row[0])))
             })
         };
-        // It dies in transaction 4, when it has written all but the commit.
+        // The publisher dies before the commit of transaction 4.
         in_a_process(&memory, |memory| write_and_die(memory, 2 * STORES - 1));
         in_a_process(&memory, |memory| take_over(memory, 3));
         let reached = reader.join().unwrap();

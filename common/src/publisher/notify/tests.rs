@@ -14,7 +14,7 @@ use crate::region::random_id;
 use crate::wake::budget::{
     Budget, CALLS_AT_ONCE, CALLS_PER_SECOND, OPENS_AT_ONCE, OPENS_PER_SECOND,
 };
-use crate::wake::words;
+use crate::wake::kind_word;
 use crate::{Schema, Sleep, UntypedPublisher, UntypedSubscriber};
 
 const SLOTS: usize = 64;
@@ -80,7 +80,11 @@ impl Neighbour {
         let mut sockets = Vec::new();
         for slot in 0..SLOTS {
             assert!(try_lock(&registry, Span::byte(slot)).unwrap());
-            put(&registry, at::record(SLOTS, slot) + at::KIND, words::SOCKET);
+            put(
+                &registry,
+                at::record(SLOTS, slot) + at::KIND,
+                kind_word(Sleep::Unix),
+            );
             put(&registry, at::record(SLOTS, slot) + at::READY, 1);
             for nonce in nonces {
                 let name = queue_name(id, slot, nonce);

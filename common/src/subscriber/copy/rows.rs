@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::index::{Hash, KeyHasher, KeyIndex};
-use crate::protocol::memory::{self, AlignedWords, NoMemory};
+use crate::memory::{self, AlignedWords, NoMemory};
 use crate::row::schema::Schema;
 
 /// Rows of one schema, a slot each.

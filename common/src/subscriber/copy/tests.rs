@@ -4,7 +4,7 @@ use super::*;
 use crate::protocol::journal::Cursor;
 use crate::protocol::layout::{Geometry, header};
 use crate::protocol::sync::{AtomicU64, Ordering};
-use crate::protocol::word::read_only;
+use crate::protocol::words::read_only;
 use crate::protocol::{WritableTable, last_commit};
 
 /// A publisher that puts whole slots, and a copy that follows it.
@@ -46,7 +46,7 @@ impl Pair {
     /// What a refresh tells: key, value before, value now.
     fn refresh(&mut self) -> Vec<(u64, Option<u64>, Option<u64>)> {
         let table = WritableTable::new(&self.words, &self.geometry, 128).unwrap();
-        let mut staging = Staging::default();
+        let mut staging = ChangedRows::default();
         let look = || Ok::<_, ()>((last_commit(read_only(&self.words)), *table));
         self.mark = staging.catch_up(self.mark, 1, look).unwrap();
         let mut changes = ChangeList::new(self.copy.schema());

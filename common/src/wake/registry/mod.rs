@@ -10,31 +10,30 @@
 //! the processes that access it. Such a registry is read and written by system calls, so that a
 //! short read is an error and not a signal.
 
-mod listeners;
 mod publisher_side;
-mod seat;
-mod slot;
-mod stand;
 mod subscriber_side;
 
+use std::ffi::OsStr;
 use std::fs::File;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileExt, MetadataExt};
+use std::path::PathBuf;
 
+use nix::errno::Errno;
+
+use super::{Mechanism, Sleep, TargetForm, WakeTarget, kind_name};
 use crate::error::{Error, Result};
+use crate::identity::Identity;
 use crate::protocol::layout::{LAYOUT_VERSION, MAX_SLOTS, REGISTRY_MAGIC, registry as at};
 use crate::protocol::park;
-use crate::protocol::sync::{AtomicU64, Ordering};
+use crate::protocol::sync::{AtomicU64, Ordering, Point, fence};
 use crate::region::fork::ForkSafeFd;
 use crate::region::lock::{self, Span};
-use crate::region::object::{self, failure, failure_io, registry_name};
+use crate::region::object::{self, failure, failure_io, queue_name, registry_name};
 use crate::region::{WritableMapping, read_words};
 
-pub use listeners::{Listener, listeners};
 pub use publisher_side::Registry;
-pub use seat::WakeSlot;
-use slot::Slot;
-pub use stand::FutexWaiter;
-pub use subscriber_side::Member;
+pub use subscriber_side::{FutexWaiter, WakeSlot};
 
 /// The words of a registry, accessed through a mapping or by system calls.
 enum Words {
@@ -53,11 +52,15 @@ fn checked_slots(object: &str, file: &File, id: u64) -> Result<usize> {
         return Err(corrupt(object, "it is not the registry that its name says"));
     }
     let slots = usize::try_from(head[at::SLOTS]).unwrap_or(usize::MAX);
-    let status = file
+    let length = file
         .metadata()
-        .map_err(|error| failure_io(object, "look at", error))?;
-    if slots > MAX_SLOTS || status.len() != at::path(slots, slots) as u64 {
-        return Err(corrupt(object, "its length is not that of its slots"));
+        .map_err(|error| failure_io(object, "query the status of", error))?
+        .len();
+    if slots > MAX_SLOTS || length != at::path(slots, slots) as u64 {
+        return Err(corrupt(
+            object,
+            "its length does not fit its number of slots",
+        ));
     }
     Ok(slots)
 }
@@ -95,7 +98,7 @@ impl RegistryFile {
         let slots = checked_slots(&object, &file, id)?;
         let status = file
             .metadata()
-            .map_err(|error| failure_io(&object, "look at", error))?;
+            .map_err(|error| failure_io(&object, "query the status of", error))?;
         Self::of(object, file, id, slots, status.mode() & 0o077 != 0).map(Some)
     }
 
@@ -126,6 +129,20 @@ impl RegistryFile {
         object::names(&self.object, &self.file)
     }
 
+    fn object(&self) -> &str {
+        &self.object
+    }
+
+    fn file(&self) -> &File {
+        &self.file
+    }
+
+    fn slots(&self) -> usize {
+        self.slots
+    }
+
+    /// Returns the words; `None` if they are accessed by system calls.
+    #[inline]
     fn mapped(&self) -> Option<&[AtomicU64]> {
         match &self.words {
             Words::Mapped(mapping) => Some(mapping.writable_words(at::words(self.slots))),
@@ -133,15 +150,23 @@ impl RegistryFile {
         }
     }
 
-    /// Loads a word without any ordering: the steps in [`park`](crate::protocol::park) have their own fences.
+    /// Reads consecutive words by one system call.
+    fn read(&self, first: usize, words: &mut [u64]) -> Result<()> {
+        let file = match &self.words {
+            Words::Mapped(_) => self.file(),
+            Words::ByCall(file) => file,
+        };
+        read_words(&self.object, file, first as u64 * 8, words)
+    }
+
+    /// Loads a word without any ordering: the steps in [`park`](crate::protocol::park) have their
+    /// own fences.
     fn load(&self, word: usize) -> Result<u64> {
-        match &self.words {
-            Words::Mapped(mapping) => {
-                Ok(mapping.words(at::words(self.slots))[word].load(Ordering::Relaxed))
-            }
-            Words::ByCall(file) => {
+        match self.mapped() {
+            Some(words) => Ok(words[word].load(Ordering::Relaxed)),
+            None => {
                 let mut value = [0];
-                read_words(&self.object, file, word as u64 * 8, &mut value)?;
+                self.read(word, &mut value)?;
                 Ok(value[0])
             }
         }
@@ -164,64 +189,97 @@ impl RegistryFile {
         at::record(self.slots, slot)
     }
 
+    /// Locks a slot's byte. Returns false if another process holds it.
+    fn try_lock(&self, slot: usize) -> Result<bool> {
+        lock::try_lock(&self.file, Span::byte(slot))
+            .map_err(|errno| failure(&self.object, "lock a slot of", errno))
+    }
+
+    fn unlock(&self, slot: usize) -> nix::Result<()> {
+        lock::unlock(&self.file, Span::byte(slot))
+    }
+
     /// Returns an error if the file was truncated under its mapping. Such a file may have grown
     /// again, but the mapping no longer shows what other processes see.
     fn check_whole(&self) -> Result<()> {
         match &self.words {
             Words::Mapped(mapping) if !mapping.is_whole() => Err(corrupt(
                 &self.object,
-                "it was cut short while it was in use",
+                "it was truncated while it was in use",
             )),
             _ => Ok(()),
         }
     }
 
-    /// Returns the subscriber at `slot`, if there is one.
-    fn member(&self, slot: usize) -> Result<Option<Member<'_>>> {
-        let nonce = self.load(self.record(slot) + at::NONCE)?;
-        Ok((nonce != 0).then_some(Member {
-            opened: self,
+    /// Returns the subscriber `nonce` at `slot`.
+    fn member(&self, slot: usize, nonce: u64) -> Member<'_> {
+        let registry = self;
+        Member {
+            registry,
             slot,
             nonce,
-        }))
+        }
+    }
+
+    /// Returns the subscriber at `slot`, if there is one.
+    fn member_at(&self, slot: usize) -> Result<Option<Member<'_>>> {
+        let nonce = self.load(self.record(slot) + at::NONCE)?;
+        Ok((nonce != 0).then(|| self.member(slot, nonce)))
+    }
+
+    /// Writes the target of the subscriber `nonce` into the record of `slot`.
+    fn sign(&self, slot: usize, nonce: u64, target: &WakeTarget) -> Result<()> {
+        let path = target.path().as_os_str().as_bytes();
+        if !path.is_empty() {
+            let mut bytes = [0; at::PATH_BYTES];
+            bytes[..path.len()].copy_from_slice(path);
+            // By a system call, because the paths are a hole in the file: lack of memory is an
+            // error then, not a signal.
+            self.file
+                .write_all_at(&bytes, at::path(self.slots, slot) as u64)
+                .map_err(|error| failure_io(&self.object, "write", error))?;
+        }
+        let own = Identity::own();
+        let words = [
+            (at::KIND, target.mechanism.word),
+            (at::PID, u64::from(own.pid)),
+            (at::PID_NAMESPACE, own.pid_namespace),
+            (at::START_TIME, own.start_time),
+            (at::SIGNAL, target.signal as u64),
+        ];
+        let record = self.record(slot);
+        park::sign(&words, nonce, |word, value| {
+            self.store(record + word, value)
+        })
     }
 
     /// Empties a slot that the caller has locked, and removes the wake receiver of its previous
     /// owner.
     fn clean(&self, slot: usize) -> Result<Option<StaleSlot>> {
-        let deserted = self.member(slot)?.map(|member| member.remove(false));
+        let stale = self.member_at(slot)?.map(|member| member.remove(false));
         self.store(at::PARKS + slot, park::AWAKE)?;
         self.store(at::seen(self.slots, slot), 0)?;
         let record = self.record(slot);
         (0..at::RECORD_WORDS).try_for_each(|word| self.store(record + word, 0))?;
-        Ok(deserted)
+        Ok(stale)
     }
 
     /// Frees the slots of dead subscribers and removes their wake receivers. Returns the nonce of
     /// the subscriber at each slot, or 0 for a free slot.
-    fn free_deserted(&self, mut freed: impl FnMut(StaleSlot)) -> Result<Vec<u64>> {
-        let Self {
-            object,
-            file,
-            slots,
-            ..
-        } = self;
-        let failed = |errno| failure(object, "lock a slot of", errno);
-        if checked_slots(object, file, self.id)? != *slots {
+    fn free_stale(&self, mut freed: impl FnMut(StaleSlot)) -> Result<Vec<u64>> {
+        let (object, slots) = (&self.object, self.slots);
+        if checked_slots(object, &self.file, self.id)? != slots {
             return Err(corrupt(object, "its number of slots was overwritten"));
         }
-        let words = all_words(object, file, *slots)?;
+        let words = all_words(object, &self.file, slots)?;
         self.check_whole()?;
-        let nonces = (0..*slots).map(|slot| words[at::record(*slots, slot) + at::NONCE]);
+        let nonces = (0..slots).map(|slot| words[at::record(slots, slot) + at::NONCE]);
         let mut living: Vec<u64> = nonces.collect();
-        for (slot, nonce) in living
-            .iter_mut()
-            .enumerate()
-            .filter(|(_, nonce)| **nonce != 0)
-        {
-            if lock::try_lock(file, Span::byte(slot)).map_err(failed)? {
+        for (slot, nonce) in living.iter_mut().enumerate() {
+            if *nonce != 0 && self.try_lock(slot)? {
                 let cleaned = self.clean(slot);
-                lock::unlock(file, Span::byte(slot)).map_err(failed)?;
+                self.unlock(slot)
+                    .map_err(|errno| failure(object, "unlock a slot of", errno))?;
                 cleaned?.into_iter().for_each(&mut freed);
                 *nonce = 0;
             }
@@ -240,9 +298,9 @@ pub struct StaleSlot {
 
 impl StaleSlot {
     /// Logs an object that could not be removed. Only its owner or root may remove a queue.
-    fn tell(self) {
+    fn log(self) {
         if let Err(error) = self.removed {
-            tracing::warn!("it stays behind: {error}");
+            tracing::warn!("an object of a dead subscriber was not removed: {error}");
         }
     }
 }
@@ -253,14 +311,151 @@ impl StaleSlot {
 ///
 /// # Errors
 /// [`Error::Corrupt`], and errors of the system.
-pub fn free_deserted(id: u64, owner: u32, freed: impl FnMut(StaleSlot)) -> Result<()> {
+pub fn free_stale(id: u64, owner: u32, freed: impl FnMut(StaleSlot)) -> Result<()> {
     let object = registry_name(id);
     let Some(file) = object::open(&object, true, owner, false)? else {
         return Ok(());
     };
     let slots = checked_slots(&object, &file, id)?;
-    let opened = RegistryFile::of(object, file, id, slots, true)?;
-    opened.free_deserted(freed).map(drop)
+    let registry = RegistryFile::of(object, file, id, slots, true)?;
+    registry.free_stale(freed).map(drop)
+}
+
+/// A subscriber as described by its slot's record, whose contents are checked before use.
+pub struct Member<'a> {
+    registry: &'a RegistryFile,
+    /// Slot of the subscriber.
+    pub slot: usize,
+    /// Random number of the subscriber.
+    pub nonce: u64,
+}
+
+impl Member<'_> {
+    /// Returns the target of its wake-ups, once its receiver was created.
+    ///
+    /// # Errors
+    /// ESRCH if nobody holds the slot's lock, EAGAIN until its owner is ready, EPERM if it names a
+    /// process or a path in a registry that other users may write to, EINVAL if it is not valid,
+    /// EIO if the record cannot be read.
+    pub fn target(&self) -> nix::Result<WakeTarget> {
+        if !lock::is_held(self.registry.file(), Span::byte(self.slot))? {
+            return Err(Errno::ESRCH);
+        }
+        match park::is_ready(|word| self.load(word))? {
+            false => Err(Errno::EAGAIN),
+            true => self.signed_target(),
+        }
+    }
+
+    fn load(&self, word: usize) -> nix::Result<u64> {
+        let load = self.registry.load(self.registry.record(self.slot) + word);
+        load.map_err(|_| Errno::EIO)
+    }
+
+    fn signed_target(&self) -> nix::Result<WakeTarget> {
+        let mechanism = Mechanism::of_word(self.load(at::KIND)?).ok_or(Errno::EINVAL)?;
+        if mechanism.carries_target() && self.registry.mapped().is_none() {
+            return Err(Errno::EPERM);
+        }
+        let mut target = WakeTarget::of_name(mechanism, &self.name());
+        match mechanism.target {
+            TargetForm::Name(_) | TargetForm::Table => {}
+            TargetForm::Path(_) => target.path = self.path()?,
+            TargetForm::Process => {
+                target.process = Identity {
+                    pid: u32::try_from(self.load(at::PID)?).unwrap_or(0),
+                    pid_namespace: self.load(at::PID_NAMESPACE)?,
+                    start_time: self.load(at::START_TIME)?,
+                };
+                target.signal = i32::try_from(self.load(at::SIGNAL)?).unwrap_or(0);
+            }
+        }
+        Ok(target)
+    }
+
+    /// Returns the path in its record.
+    fn path(&self) -> nix::Result<PathBuf> {
+        let mut bytes = [0; at::PATH_BYTES];
+        let place = at::path(self.registry.slots(), self.slot) as u64;
+        let read = self.registry.file().read_exact_at(&mut bytes, place);
+        read.map_err(|_| Errno::EIO)?;
+        let length = bytes.iter().position(|byte| *byte == 0);
+        let length = length.filter(|length| *length > 0).ok_or(Errno::EINVAL)?;
+        Ok(PathBuf::from(OsStr::from_bytes(&bytes[..length])))
+    }
+
+    fn name(&self) -> String {
+        queue_name(self.registry.id(), self.slot, self.nonce)
+    }
+
+    /// Removes the subscriber's receiver. Its owner is gone or, if `held`, has no publisher left to
+    /// wake it.
+    fn remove(&self, held: bool) -> StaleSlot {
+        // Between the nonce and the rest of the record, as in `park::is_ready`; also if its owner
+        // was not ready. Partner: the fence in `park::sign`.
+        fence(Point::SeeNonce, Ordering::Acquire);
+        // If the record is not valid, try the queue: only this subscriber can own a queue of this
+        // name.
+        let queue = Mechanism::of(Some(Sleep::Queue), false);
+        let target = self.signed_target();
+        let target = target.unwrap_or_else(|_| WakeTarget::of_name(queue, &self.name()));
+        StaleSlot {
+            object: target.object(),
+            removed: target.remove(held),
+        }
+    }
+}
+
+/// One subscriber according to the registry.
+#[non_exhaustive]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Listener {
+    /// Slot of the subscriber.
+    pub slot: usize,
+    /// Random number of the subscriber.
+    pub nonce: u64,
+    /// Last version that the subscriber has seen, as stored by the subscriber.
+    pub seen: u64,
+    /// Process id in the subscriber's pid namespace, as stored by the subscriber.
+    pub pid: u32,
+    /// Kind of wake-up, as stored by the subscriber: `mq`, `unix`, `signal`, `fifo`, `futex`,
+    /// `spin`, `unknown`.
+    pub kind: &'static str,
+    /// True if the subscriber sleeps until the next commit.
+    pub parked: bool,
+    /// True if the subscriber's process is alive.
+    pub alive: bool,
+}
+
+/// Returns the subscribers in registry `id`, read by one call. Any user who may read the registry
+/// may call this.
+///
+/// # Errors
+/// [`Error::Corrupt`], and errors of the system.
+pub fn listeners(id: u64, owner: u32, trust_root: bool) -> Result<Vec<Listener>> {
+    let object = registry_name(id);
+    let Some(file) = object::open(&object, false, owner, trust_root)? else {
+        return Ok(Vec::new());
+    };
+    let slots = checked_slots(&object, &file, id)?;
+    let all = all_words(&object, &file, slots)?;
+    let taken = (0..slots).filter(|slot| all[at::record(slots, *slot) + at::NONCE] != 0);
+    taken
+        .map(|slot| {
+            let record = &all[at::record(slots, slot)..];
+            let alive = lock::is_held(&file, Span::byte(slot))
+                .map_err(|errno| failure(&object, "query a lock of", errno))?;
+            Ok(Listener {
+                slot,
+                nonce: record[at::NONCE],
+                seen: all[at::seen(slots, slot)],
+                kind: kind_name(record[at::KIND]),
+                pid: u32::try_from(record[at::PID]).unwrap_or(0),
+                parked: all[at::PARKS + slot] != park::AWAKE || record[at::ASLEEP] != 0,
+                alive,
+            })
+        })
+        .collect()
 }
 
 #[cfg(test)]

@@ -2,16 +2,18 @@
 
 use std::os::unix::fs::{FileExt, MetadataExt};
 
-use super::{Member, RegistryFile, StaleSlot, Words, at};
+use super::{Member, RegistryFile, StaleSlot, at};
+use nix::errno::Errno;
+
 use crate::error::Result;
 use crate::protocol::layout::{LAYOUT_VERSION, MAX_SLOTS, REGISTRY_MAGIC};
 use crate::protocol::park;
 use crate::protocol::sync::{Ordering, Point, fence};
 use crate::region::fork::Creator;
-use crate::region::lock::{self, Span};
 use crate::region::object::{self, Access, failure, failure_io, registry_name};
-use crate::region::{random_id, read_words};
-use crate::wake::{self, budget::Budget};
+use crate::region::random_id;
+use crate::wake::budget::Budget;
+use crate::wake::needs_slot;
 
 /// The byte of its registry that a publisher locks, beyond the bytes of all slots. The lock shows
 /// that the registry is in use and not an orphan, whichever region names it.
@@ -19,7 +21,7 @@ const PUBLISHER: usize = MAX_SLOTS;
 
 /// The publisher's end of a registry.
 pub struct Registry {
-    pub(super) opened: RegistryFile,
+    file: RegistryFile,
     parks: Vec<u64>,
     records: Vec<u64>,
     /// The slot with which the next round of calls begins.
@@ -47,20 +49,20 @@ impl Registry {
         file.write_all_at(bytemuck::cast_slice(&words), 0)
             .and_then(|()| file.set_len(at::path(slots, slots) as u64))
             .map_err(|error| failure_io(&object, "fill", error))?;
-        let opened = RegistryFile::of(object, file, id, slots, mode & 0o077 != 0)?;
-        Ok(Self::held(opened))
+        let file = RegistryFile::of(object, file, id, slots, mode & 0o077 != 0)?;
+        Ok(Self::lock(file))
     }
 
     /// Locks the registry as its publisher.
-    fn held(opened: RegistryFile) -> Self {
-        // Another process may also have locked this byte. Then the region that names the registry
-        // must suffice as proof of use.
-        match lock::try_lock(&opened.file, Span::byte(PUBLISHER)) {
+    fn lock(file: RegistryFile) -> Self {
+        // Another process may also have locked this byte. Then only the region that names the
+        // registry shows that it is in use.
+        match file.try_lock(PUBLISHER) {
             Ok(true) => {}
-            refused => tracing::debug!("{} is not locked: {refused:?}", opened.object),
+            refused => tracing::debug!("{} is not locked: {refused:?}", file.object()),
         }
         Self {
-            opened,
+            file,
             parks: Vec::new(),
             records: Vec::new(),
             first: 0,
@@ -73,11 +75,11 @@ impl Registry {
     /// # Errors
     /// Errors of the system.
     pub fn link(&self) -> Result<()> {
-        let RegistryFile { object, file, .. } = &self.opened;
-        if self.has_name() || object::link(file, object)? {
+        let object = self.file.object();
+        if self.has_name() || object::link(self.file.file(), object)? {
             return Ok(());
         }
-        Err(failure(object, "link", nix::errno::Errno::EEXIST))
+        Err(failure(object, "link", Errno::EEXIST))
     }
 
     /// Opens the registry that a dead publisher left, if it exists. The id 0 names none.
@@ -97,18 +99,24 @@ impl Registry {
         if id == 0 {
             return Ok(None);
         }
-        Ok(RegistryFile::open(id, owner, false)?.map(Self::held))
+        Ok(RegistryFile::open(id, owner, false)?.map(Self::lock))
+    }
+
+    /// Returns the file, which tests damage.
+    #[cfg(test)]
+    pub(super) fn file(&self) -> &RegistryFile {
+        &self.file
     }
 
     /// Returns the random number from which the registry's name is derived.
     pub fn id(&self) -> u64 {
-        self.opened.id
+        self.file.id()
     }
 
     /// Returns true if the registry has `slots` slots and the mode and group of `access`.
     pub fn fits(&self, slots: usize, access: Access) -> bool {
-        self.opened.slots == slots
-            && self.opened.file.metadata().is_ok_and(|status| {
+        self.file.slots() == slots
+            && self.file.file().metadata().is_ok_and(|status| {
                 status.mode() & 0o777 == access.writable_by_readers()
                     && access.group.is_none_or(|group| group == status.gid())
             })
@@ -116,13 +124,13 @@ impl Registry {
 
     /// Returns true if the name of the registry still refers to this file.
     pub fn has_name(&self) -> bool {
-        self.opened.has_name()
+        self.file.has_name()
     }
 
     /// Returns a full budget for the calls to this registry's subscribers. The budget is limited if
     /// other users can write to the registry.
     pub fn budget(&self) -> Budget {
-        Budget::new(self.opened.mapped().is_none())
+        Budget::new(self.file.mapped().is_none())
     }
 
     /// Calls `visit` with each subscriber that is parked at the commit before `version` or, if
@@ -141,17 +149,16 @@ impl Registry {
         budget: &mut Budget,
         mut visit: impl FnMut(Member<'_>, &mut Budget),
     ) -> Result<bool> {
-        let Some(words) = self.opened.mapped() else {
+        let file = &self.file;
+        let Some(words) = file.mapped() else {
             return self.parked_by_calls(version, everyone, budget, visit);
         };
-        let opened = &self.opened;
         if everyone || park::may_be_parked(&words[at::PARKED_MAX], version) {
-            let claimed = park::claimed(&words[at::CLAIMED], opened.slots);
+            let claimed = park::claimed(&words[at::CLAIMED], file.slots());
             let parks = &words[at::PARKS..at::PARKS + claimed];
             for slot in park::parked_at(parks, version, everyone) {
-                let nonce =
-                    words[at::record(opened.slots, slot) + at::NONCE].load(Ordering::Relaxed);
-                visit(self.member(slot, nonce), budget);
+                let nonce = words[file.record(slot) + at::NONCE].load(Ordering::Relaxed);
+                visit(file.member(slot, nonce), budget);
             }
         }
         let sleepers = &words[at::SLEEPERS..at::PARKS];
@@ -168,17 +175,14 @@ impl Registry {
         mut visit: impl FnMut(Member<'_>, &mut Budget),
     ) -> Result<bool> {
         let Self {
-            opened,
+            file,
             parks: words,
             records,
             first,
             ..
         } = self;
-        let Words::ByCall(file) = &opened.words else {
-            return Ok(false);
-        };
-        words.resize(at::PARKS - at::PARKED_MAX + opened.slots, 0);
-        read_words(&opened.object, file, at::PARKED_MAX as u64 * 8, words)?;
+        words.resize(at::PARKS - at::PARKED_MAX + file.slots(), 0);
+        file.read(at::PARKED_MAX, words)?;
         // Partner: the fence before a subscriber's call that writes its park word.
         fence(Point::ReadRecord, Ordering::Acquire);
         let (head, parks) = words.split_at(at::PARKS - at::PARKED_MAX);
@@ -187,12 +191,11 @@ impl Registry {
             let is_late = makes_up && (1..version).contains(&parks[*slot]);
             is_late || park::counts(parks[*slot], version, everyone)
         };
-        let mut all = 0..opened.slots;
+        let mut all = 0..file.slots();
         if let Some(least) = all.find(counts) {
             let greatest = all.rev().find(counts).unwrap_or(least);
             records.resize((greatest + 1 - least) * at::RECORD_WORDS, 0);
-            let place = opened.record(least) as u64 * 8;
-            read_words(&opened.object, file, place, records)?;
+            file.read(file.record(least), records)?;
             budget.fill();
             // Starts at the first slot that was left out, so that each slot has its turn.
             let begin = (*first).clamp(least, greatest);
@@ -200,12 +203,7 @@ impl Registry {
             for slot in (begin..=greatest).chain(least..begin).filter(counts) {
                 let nonce = records[(slot - least) * at::RECORD_WORDS + at::NONCE];
                 if nonce != 0 {
-                    let member = Member {
-                        opened,
-                        slot,
-                        nonce,
-                    };
-                    visit(member, budget);
+                    visit(file.member(slot, nonce), budget);
                 }
                 if budget.is_short() {
                     left_out = left_out.or(Some(slot));
@@ -217,7 +215,7 @@ impl Registry {
         let any = head[flag - at::PARKED_MAX] != 0;
         if any {
             // Clears the flag before the sleepers are woken, as `park::has_sleepers` does.
-            opened.store(flag, 0)?;
+            file.store(flag, 0)?;
         }
         Ok(any || everyone)
     }
@@ -229,16 +227,16 @@ impl Registry {
     /// [`Error::Corrupt`] if the header or the length of the registry was damaged, and errors of
     /// the system.
     pub fn sweep(&self) -> Result<Vec<u64>> {
-        let living = self.opened.free_deserted(StaleSlot::tell)?;
-        if let Some(words) = self.opened.mapped() {
+        let living = self.file.free_stale(StaleSlot::log)?;
+        if let Some(words) = self.file.mapped() {
             // Subscribers raise `CLAIMED` only when they claim their slot. If the word is
             // overwritten with a smaller number, they would stay hidden for the rest of their
             // lives.
-            let is_called = |slot: &usize| {
-                let kind = &words[self.opened.record(*slot) + at::KIND];
-                living[*slot] != 0 && wake::words::needs_calls(kind.load(Ordering::Relaxed))
+            let may_park = |slot: &usize| {
+                let kind = &words[self.file.record(*slot) + at::KIND];
+                living[*slot] != 0 && needs_slot(kind.load(Ordering::Relaxed))
             };
-            if let Some(last) = (0..living.len()).rev().find(is_called) {
+            if let Some(last) = (0..living.len()).rev().find(may_park) {
                 park::claim(&words[at::CLAIMED], last);
             }
         }
@@ -247,23 +245,20 @@ impl Registry {
 
     /// Returns the subscriber `nonce` at `slot`.
     pub fn member(&self, slot: usize, nonce: u64) -> Member<'_> {
-        Member {
-            opened: &self.opened,
-            slot,
-            nonce,
-        }
+        self.file.member(slot, nonce)
     }
 
     /// Removes the wake receivers of all subscribers, including live ones. The registry must have
     /// lost its name already: a joining subscriber creates its receiver, then checks the name, and
     /// removes the receiver itself if the name is gone.
-    pub fn remove_queues(&self) {
+    pub fn remove_receivers(&self) {
+        // Partner: the fence in `ClaimedSlot::sign`.
         fence(Point::Park, Ordering::SeqCst);
-        for slot in 0..self.opened.slots {
-            match self.opened.member(slot) {
-                Ok(member) => member.into_iter().for_each(|one| one.remove(true).tell()),
-                // The registry was truncated by a process that may write to it. The queues are
-                // removed by their owners.
+        for slot in 0..self.file.slots() {
+            match self.file.member_at(slot) {
+                Ok(member) => member.into_iter().for_each(|one| one.remove(true).log()),
+                // The registry was truncated by a process that may write to it. The owners remove
+                // their receivers.
                 Err(_) => break,
             }
         }
@@ -275,7 +270,7 @@ impl Drop for Registry {
         // Unlocks explicitly instead of on close, and never in a child process, as for a region's
         // lock.
         if self.process.is_this_process() {
-            let _falls_by_closing = lock::unlock(&self.opened.file, Span::byte(PUBLISHER));
+            let _falls_by_closing = self.file.unlock(PUBLISHER);
         }
     }
 }

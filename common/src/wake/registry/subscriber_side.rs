@@ -1,146 +1,334 @@
-//! A subscriber as described by its slot's record, whose contents are checked before use.
+//! The subscriber's end of a registry: claims a slot, and parks there or on `commit` itself.
 
-use std::ffi::OsStr;
-use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::FileExt;
-use std::path::PathBuf;
+use std::path::Path;
 
-use nix::errno::Errno;
-
-use super::{RegistryFile, StaleSlot, at};
-use crate::error::Result;
-use crate::identity::Identity;
+use super::{RegistryFile, at};
+use crate::error::{Error, Result};
 use crate::protocol::park;
 use crate::protocol::sync::{Ordering, Point, fence};
-use crate::region::lock::{self, Span};
+use crate::protocol::words::ReadOnlyWord;
+use crate::region::fork::Creator;
 use crate::region::object::{failure_io, queue_name};
-use crate::wake::{WakeTarget, words};
+use crate::region::random_id;
+use crate::wake::queue::Publisher;
+use crate::wake::{Sleep, WakeReceiver, WakeTarget};
 
-/// The subscriber at a slot.
-pub struct Member<'a> {
-    pub(super) opened: &'a RegistryFile,
-    /// Slot of the subscriber.
-    pub slot: usize,
-    /// Random number of the subscriber.
-    pub nonce: u64,
+/// The slot of a subscriber that the publisher wakes individually, with its wake receiver.
+pub struct WakeSlot {
+    /// Declared before the slot, so that it is dropped while the record still names it.
+    receiver: Option<Box<dyn WakeReceiver>>,
+    slot: ClaimedSlot,
+    parked: bool,
 }
 
-impl Member<'_> {
-    /// Returns the target of its wake-ups, once its receiver was created.
+impl WakeSlot {
+    /// Claims a slot of registry `id`, or returns `None` if the registry is gone. The publisher
+    /// cannot wake the subscriber until [`create_receiver`](Self::create_receiver).
     ///
     /// # Errors
-    /// ESRCH if nobody holds the slot's lock, EAGAIN until its owner is ready, EPERM if it names a
-    /// process or a path in a registry that other users may write to, EINVAL if it is not valid,
-    /// EIO if the record cannot be read.
-    pub fn address(&self) -> nix::Result<WakeTarget> {
-        if !lock::is_held(&self.opened.file, Span::byte(self.slot))? {
-            return Err(Errno::ESRCH);
+    /// [`Error::Limit`] if every slot is taken, and the errors of opening a registry.
+    pub fn claim(id: u64, owner: u32, trust_root: bool) -> Result<Option<Self>> {
+        let Some(registry) = RegistryFile::open(id, owner, trust_root)? else {
+            return Ok(None);
+        };
+        let slots = 0..registry.slots();
+        let slot = ClaimedSlot::claim(registry, slots)?.map_err(|registry| Error::Limit {
+            object: registry.object().to_owned(),
+            limit: "the number of subscribers that are woken",
+            remedy: "start the publisher with more slots",
+        })?;
+        if let Some(words) = slot.registry.mapped() {
+            park::claim(&words[at::CLAIMED], slot.number);
         }
-        match park::is_ready(|word| self.load(word))? {
-            false => Err(Errno::EAGAIN),
-            true => self.signed_address(),
-        }
+        Ok(Some(Self {
+            receiver: None,
+            slot,
+            parked: false,
+        }))
     }
 
-    fn load(&self, word: usize) -> nix::Result<u64> {
-        let load = self.opened.load(self.opened.record(self.slot) + word);
-        load.map_err(|_| Errno::EIO)
+    /// Creates the wake receiver of the subscriber: `sleep` is its kind, and `place` its directory,
+    /// if it has one. Only the publisher can wake it, as far as the system distinguishes the
+    /// publisher from other processes. Returns false if the registry was removed in the meantime:
+    /// no publisher sweeps it then, and dropping the slot removes the receiver. After an error the
+    /// slot is still taken, and its owner polls.
+    ///
+    /// # Errors
+    /// [`Error::InvalidWake`] if the receiver would name a target to another user's publisher, and
+    /// the errors of creating the receiver.
+    pub fn create_receiver(&mut self, sleep: Sleep, place: Option<&Path>) -> Result<bool> {
+        let ClaimedSlot {
+            registry,
+            number,
+            nonce,
+            ..
+        } = &self.slot;
+        let name = queue_name(registry.id(), *number, *nonce);
+        let target = WakeTarget::new(Some(sleep), place, &name)?;
+        if target.mechanism.carries_target() && registry.mapped().is_none() {
+            let reason = format!(
+                "{}: other users may write to it, so the publisher accepts no process or path from it; use mq, futex, or unix without a directory",
+                registry.object()
+            );
+            return Err(Error::InvalidWake { reason });
+        }
+        let status = registry.file().metadata();
+        let status =
+            status.map_err(|error| failure_io(registry.object(), "query the status of", error))?;
+        self.slot.sign(&target)?;
+        self.receiver = target.create(Publisher::of(&status))?;
+        // From here on the publisher can open the sender, or report why it cannot.
+        self.slot.say_ready()?;
+        Ok(self.slot.registry.has_name())
     }
 
-    fn signed_address(&self) -> nix::Result<WakeTarget> {
-        let kind = self.load(at::KIND)?;
-        if words::name_a_target(kind) && self.opened.mapped().is_none() {
-            return Err(Errno::EPERM);
+    /// Returns true if the record still holds the nonce and the ready flag that were written when
+    /// the receiver was created. Other users may be able to overwrite them, and then the publisher
+    /// would never wake this subscriber again.
+    ///
+    /// # Errors
+    /// Errors of the system.
+    pub fn is_intact(&self) -> Result<bool> {
+        let ready = u64::from(self.receiver.is_some());
+        Ok(self.slot.load(at::NONCE)? == self.slot.nonce && self.slot.load(at::READY)? == ready)
+    }
+
+    /// Returns the registry.
+    pub fn registry(&self) -> &RegistryFile {
+        &self.slot.registry
+    }
+
+    /// Returns the number of the slot.
+    pub fn slot(&self) -> usize {
+        self.slot.number
+    }
+
+    /// Returns the random number of this subscriber.
+    pub fn nonce(&self) -> u64 {
+        self.slot.nonce
+    }
+
+    /// Returns the wake receiver of this subscriber, if it could be created.
+    pub fn receiver(&self) -> Option<&dyn WakeReceiver> {
+        self.receiver.as_deref()
+    }
+
+    /// Drains the wake receiver and parks at `seen`. Returns true if `commit` is still `seen`, so
+    /// that the owner may sleep.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] if the registry was truncated.
+    pub fn park(&mut self, commit: &ReadOnlyWord, seen: u64) -> Result<bool> {
+        if let Some(receiver) = &self.receiver {
+            // Drain before parking: a send into a full queue makes no new edge for epoll.
+            receiver.drain();
         }
-        let name = self.name();
-        Ok(match kind {
-            words::QUEUE => WakeTarget::Queue(name),
-            words::FUTEX => WakeTarget::Futex,
-            words::SPIN => WakeTarget::Spin,
-            words::SOCKET => WakeTarget::Socket(name.trim_start_matches('/').to_owned()),
-            words::SOCKET_AT => WakeTarget::SocketAt(self.path()?),
-            words::FIFO => WakeTarget::Fifo(self.path()?),
-            words::SIGNAL => {
-                let process = Identity {
-                    pid: u32::try_from(self.load(at::PID)?).unwrap_or(0),
-                    pid_namespace: self.load(at::PID_NAMESPACE)?,
-                    start_time: self.load(at::START_TIME)?,
-                };
-                WakeTarget::Signal(process, i32::try_from(self.load(at::SIGNAL)?).unwrap_or(0))
+        self.slot.note_seen(seen)?;
+        let ClaimedSlot {
+            registry, number, ..
+        } = &self.slot;
+        if let Some(words) = registry.mapped() {
+            let (word, parked_max) = (&words[at::PARKS + number], &words[at::PARKED_MAX]);
+            self.parked = park::park(word, parked_max, commit, seen);
+            registry.check_whole()?;
+            return Ok(self.parked);
+        }
+        // From here on, the three steps of `park::park` by system calls. The publisher of a
+        // registry that other users may open reads every park word, not `parked_max`. Partner: the
+        // fence after the words are read in `Registry::parked_by_calls`.
+        fence(Point::ParkWord, Ordering::Release);
+        registry.store(at::PARKS + number, seen)?;
+        self.parked = true;
+        // Partner: the fence after the commit.
+        fence(Point::Park, Ordering::SeqCst);
+        if commit.load(Ordering::Relaxed) != seen {
+            self.unpark()?;
+        }
+        Ok(self.parked)
+    }
+
+    /// Marks the owner as awake.
+    ///
+    /// # Errors
+    /// Errors of the system.
+    pub fn unpark(&mut self) -> Result<()> {
+        if std::mem::take(&mut self.parked) {
+            let ClaimedSlot {
+                registry, number, ..
+            } = &self.slot;
+            match registry.mapped() {
+                Some(words) => park::unpark(&words[at::PARKS + number]),
+                None => registry.store(at::PARKS + number, park::AWAKE)?,
             }
-            _ => return Err(Errno::EINVAL),
-        })
+        }
+        Ok(())
     }
 
-    /// Returns the path in its record.
-    fn path(&self) -> nix::Result<PathBuf> {
-        let mut bytes = [0; at::PATH_BYTES];
-        let place = at::path(self.opened.slots, self.slot) as u64;
-        let read = self.opened.file.read_exact_at(&mut bytes, place);
-        read.map_err(|_| Errno::EIO)?;
-        let length = bytes.iter().position(|byte| *byte == 0);
-        let length = length.filter(|length| *length > 0).ok_or(Errno::EINVAL)?;
-        Ok(PathBuf::from(OsStr::from_bytes(&bytes[..length])))
+    /// Simulates a killed process: nothing is cleaned, and the locks are released.
+    #[cfg(test)]
+    pub(super) fn die(&mut self) {
+        self.slot.registry.unlock(self.slot.number).expect("locked");
+        self.slot.process = Creator::another_process();
+    }
+}
+
+/// A registry entry for a subscriber that the publisher does not wake individually: it sleeps on
+/// `commit` itself, or does not sleep.
+///
+/// Such a subscriber does not need a slot. It claims one from the upper half if one is free, so
+/// that it appears in the list of subscribers. The lower half is reserved for subscribers that need
+/// a slot.
+pub enum FutexWaiter {
+    /// The subscriber has a slot. The publisher does not call it there.
+    Listed(ClaimedSlot),
+    /// The subscriber has no slot.
+    Unlisted(RegistryFile),
+}
+
+impl FutexWaiter {
+    /// Joins registry `id`; `sleep` is the kind of wake-up, `None` for a subscriber that spins.
+    /// Returns `None` if the registry is gone.
+    ///
+    /// # Errors
+    /// The errors of opening a registry.
+    pub fn take(
+        id: u64,
+        owner: u32,
+        trust_root: bool,
+        sleep: Option<Sleep>,
+    ) -> Result<Option<Self>> {
+        let Some(registry) = RegistryFile::open(id, owner, trust_root)? else {
+            return Ok(None);
+        };
+        let upper = registry.slots().div_ceil(2)..registry.slots();
+        Ok(Some(match ClaimedSlot::claim(registry, upper.rev())? {
+            Ok(slot) => {
+                slot.sign(&WakeTarget::new(sleep, None, "")?)?;
+                slot.say_ready()?;
+                Self::Listed(slot)
+            }
+            Err(registry) => Self::Unlisted(registry),
+        }))
     }
 
-    fn name(&self) -> String {
-        queue_name(self.opened.id, self.slot, self.nonce)
+    /// Returns the registry.
+    pub fn registry(&self) -> &RegistryFile {
+        match self {
+            Self::Listed(slot) => &slot.registry,
+            Self::Unlisted(registry) => registry,
+        }
     }
 
-    /// Removes the subscriber's receiver. Its owner is gone or, if `held`, has no publisher left to
-    /// wake it.
-    pub(super) fn remove(&self, held: bool) -> StaleSlot {
-        // Between the nonce and the rest of the record, as in `park::is_ready`; also if its owner
-        // was not ready. Partner: the fence in `park::sign`.
-        fence(Point::SeeNonce, Ordering::Acquire);
-        // If the record is not valid, try the queue: only this subscriber can own a queue of this
-        // name.
-        let address = self
-            .signed_address()
-            .unwrap_or(WakeTarget::Queue(self.name()));
-        let is_its = address.path().is_none_or(|path| {
-            let derived = path.file_name() == Some(OsStr::new(self.name().trim_start_matches('/')));
-            matches!(address, WakeTarget::Fifo(_)) || derived
-        });
-        StaleSlot {
-            object: address.object(),
-            removed: if is_its {
-                address.remove(held)
-            } else {
-                Ok(false)
-            },
+    /// Marks the owner as asleep at `seen`. Returns true if `commit` is still `seen`.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] if the registry was truncated.
+    pub fn park(&self, commit: &ReadOnlyWord, seen: u64) -> Result<bool> {
+        if let Self::Listed(slot) = self {
+            slot.note_seen(seen)?;
+            slot.store(at::ASLEEP, 1)?;
+        }
+        let registry = self.registry();
+        match registry.mapped() {
+            Some(words) => {
+                park::park_on_commit(&words[at::SLEEPERS..at::PARKS], seen);
+                registry.check_whole()?;
+            }
+            None => {
+                registry.store(at::SLEEPERS + park::flag_of(seen), 1)?;
+                // Partner: the fence after the commit.
+                fence(Point::Park, Ordering::SeqCst);
+            }
+        }
+        Ok(commit.load(Ordering::Relaxed) == seen)
+    }
+
+    /// Marks the owner as awake in the list of subscribers.
+    ///
+    /// # Errors
+    /// Errors of the system.
+    pub fn unpark(&self) -> Result<()> {
+        match self {
+            Self::Listed(slot) => slot.store(at::ASLEEP, 0),
+            Self::Unlisted(_) => Ok(()),
         }
     }
 }
 
-impl RegistryFile {
-    /// Writes the target of the subscriber `nonce` into the record of `slot`.
-    pub(super) fn sign(&self, slot: usize, nonce: u64, address: &WakeTarget) -> Result<()> {
-        if let Some(path) = address.path() {
-            let mut bytes = [0; at::PATH_BYTES];
-            let path = path.as_os_str().as_bytes();
-            bytes[..path.len()].copy_from_slice(path);
-            // By a system call, because the paths are a hole in the file: lack of memory is an
-            // error then, not a signal.
-            self.file
-                .write_all_at(&bytes, at::path(self.slots, slot) as u64)
-                .map_err(|error| failure_io(&self.object, "write", error))?;
+/// A slot of this process: claimed by locking its byte, filled in by its owner. Dropping it cleans
+/// and frees it.
+pub struct ClaimedSlot {
+    registry: RegistryFile,
+    number: usize,
+    nonce: u64,
+    process: Creator,
+}
+
+impl ClaimedSlot {
+    /// Claims the first free slot of `slots` and cleans it. Returns the registry if none is free.
+    fn claim(
+        registry: RegistryFile,
+        slots: impl IntoIterator<Item = usize>,
+    ) -> Result<std::result::Result<Self, RegistryFile>> {
+        for number in slots {
+            if registry.try_lock(number)? {
+                let slot = Self {
+                    registry,
+                    number,
+                    nonce: random_id()?,
+                    process: Creator::this_process(),
+                };
+                if let Some(stale) = slot.registry.clean(number)? {
+                    stale.log();
+                }
+                return Ok(Ok(slot));
+            }
         }
-        let own = Identity::own();
-        let signal = match address {
-            WakeTarget::Signal(_, number) => *number,
-            _ => 0,
-        };
-        let words = [
-            (at::KIND, address.word()),
-            (at::PID, u64::from(own.pid)),
-            (at::PID_NAMESPACE, own.pid_namespace),
-            (at::START_TIME, own.start_time),
-            (at::SIGNAL, signal as u64),
-        ];
-        let record = self.record(slot);
-        park::sign(&words, nonce, |word, value| {
-            self.store(record + word, value)
-        })
+        Ok(Err(registry))
+    }
+
+    /// Writes the owner and its wake target into the record before the target is created. The sweep
+    /// of a stale slot reads from the record what to remove.
+    fn sign(&self, target: &WakeTarget) -> Result<()> {
+        self.registry.sign(self.number, self.nonce, target)?;
+        // Partner: the fence in `Registry::remove_receivers`. Either that call sees this record, or
+        // the owner sees that the registry lost its name.
+        fence(Point::Park, Ordering::SeqCst);
+        Ok(())
+    }
+
+    /// Marks the owner's wake target as created.
+    fn say_ready(&self) -> Result<()> {
+        park::say_ready(|word, value| self.store(word, value))
+    }
+
+    /// Stores the last version that the owner has seen.
+    fn note_seen(&self, seen: u64) -> Result<()> {
+        let word = at::seen(self.registry.slots(), self.number);
+        self.registry.store(word, seen)
+    }
+
+    /// Stores a word of the record.
+    fn store(&self, word: usize, value: u64) -> Result<()> {
+        let record = self.registry.record(self.number);
+        self.registry.store(record + word, value)
+    }
+
+    /// Loads a word of the record.
+    fn load(&self, word: usize) -> Result<u64> {
+        self.registry.load(self.registry.record(self.number) + word)
+    }
+}
+
+impl Drop for ClaimedSlot {
+    fn drop(&mut self) {
+        if self.process.is_this_process() {
+            if let Err(error) = self.registry.clean(self.number) {
+                tracing::debug!("slot {} was not cleaned: {error}", self.number);
+            }
+            // Unlocks last, and explicitly instead of on close: between fork and exec, a child that
+            // another thread forked also has the descriptor.
+            let _falls_by_closing = self.registry.unlock(self.number);
+        }
     }
 }

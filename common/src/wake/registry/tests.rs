@@ -1,7 +1,7 @@
 //! Tests of both ends of a registry in one process.
 
 use super::*;
-use crate::protocol::word::ReadOnlyWord;
+use crate::protocol::words::ReadOnlyWord;
 use crate::region::object::{Access, own_user};
 use crate::wake::Sleep;
 use crate::wake::budget::{Budget, CALLS_AT_ONCE, CALLS_PER_SECOND};
@@ -19,13 +19,14 @@ fn registry(slots: usize, access: Access) -> Registry {
 
 fn remove(registry: &Registry) {
     object::remove(&registry_name(registry.id())).unwrap();
-    registry.remove_queues();
+    registry.remove_receivers();
 }
 
-fn seat(registry: &Registry) -> Result<WakeSlot> {
-    let mut seat = WakeSlot::claim(registry.id(), own_user(), false)?.expect("a registry");
-    assert!(seat.make_bell(Sleep::Queue, None)?);
-    Ok(seat)
+fn wake_slot(registry: &Registry) -> Result<WakeSlot> {
+    let mut wake_slot =
+        WakeSlot::claim(registry.id(), own_user(), false)?.expect("the registry exists");
+    assert!(wake_slot.create_receiver(Sleep::Queue, None)?);
+    Ok(wake_slot)
 }
 
 fn parked(registry: &mut Registry, version: u64, everyone: bool) -> Vec<usize> {
@@ -50,10 +51,10 @@ fn slots_are_claimed_parked_at_and_freed() {
     ] {
         let mut registry = registry(2, access);
         let commit = ReadOnlyWord::new(5);
-        let (mut first, second) = (seat(&registry).unwrap(), seat(&registry).unwrap());
+        let (mut first, second) = (wake_slot(&registry).unwrap(), wake_slot(&registry).unwrap());
         assert_eq!((first.slot(), second.slot()), (0, 1));
         assert!(
-            matches!(seat(&registry), Err(Error::Limit { .. })),
+            matches!(wake_slot(&registry), Err(Error::Limit { .. })),
             "both slots are taken"
         );
 
@@ -69,19 +70,23 @@ fn slots_are_claimed_parked_at_and_freed() {
             0,
             "each park is answered once"
         );
-        assert_eq!(parked(&mut registry, 9, true), [0], "a successor wakes all");
+        assert_eq!(
+            parked(&mut registry, 9, true),
+            [0],
+            "a successor wakes everyone"
+        );
         first.unpark().unwrap();
         assert_eq!(parked(&mut registry, 9, true).len(), 0);
 
         drop(second);
         assert_eq!(registry.sweep().unwrap(), [first.nonce(), 0]);
-        assert_eq!(seat(&registry).unwrap().slot(), 1);
+        assert_eq!(wake_slot(&registry).unwrap().slot(), 1);
         remove(&registry);
     }
 }
 
 #[test]
-fn a_seat_at_a_registry_that_was_removed_is_none() {
+fn claim_in_a_removed_registry_returns_none() {
     let registry = registry(1, OWN);
     remove(&registry);
     assert!(
@@ -92,13 +97,13 @@ fn a_seat_at_a_registry_that_was_removed_is_none() {
 }
 
 #[test]
-fn a_registry_of_others_that_is_cut_short_is_an_error() {
+fn truncated_registry_that_others_may_write_is_an_error() {
     let open = Access {
         mode: 0o644,
         group: None,
     };
     let mut registry = registry(4, open);
-    let mut seat = seat(&registry).unwrap();
+    let mut wake_slot = wake_slot(&registry).unwrap();
     let file = object::open(&registry_name(registry.id()), true, own_user(), false)
         .unwrap()
         .unwrap();
@@ -108,22 +113,22 @@ fn a_registry_of_others_that_is_cut_short_is_an_error() {
         Err(Error::Corrupt { .. })
     ));
     // A store beyond the end makes the file longer again, which is harmless.
-    assert!(seat.park(&ReadOnlyWord::new(1), 1).is_ok());
+    assert!(wake_slot.park(&ReadOnlyWord::new(1), 1).is_ok());
     remove(&registry);
 }
 
 #[test]
-fn a_registry_that_was_cut_short_while_it_was_mapped_is_not_believed_when_it_grows_again() {
+fn registry_truncated_while_mapped_is_rejected_after_it_grows_again() {
     // Enough slots that the records are on another page than the park words.
     let mut registry = registry(1000, OWN);
-    let mut seat = seat(&registry).unwrap();
+    let mut wake_slot = wake_slot(&registry).unwrap();
     let file = object::open(&registry_name(registry.id()), true, own_user(), false)
         .unwrap()
         .unwrap();
     let length = file.metadata().unwrap().len();
     file.set_len(4096).unwrap();
     assert!(matches!(
-        seat.park(&ReadOnlyWord::new(5), 5),
+        wake_slot.park(&ReadOnlyWord::new(5), 5),
         Err(Error::Corrupt { .. })
     ));
     registry
@@ -137,7 +142,7 @@ fn a_registry_that_was_cut_short_while_it_was_mapped_is_not_believed_when_it_gro
 /// Processes and paths are trusted only in a registry that other users cannot write. Derived names
 /// are always trusted.
 #[test]
-fn targets_are_believed_of_ones_own_user_only() {
+fn targets_are_accepted_from_the_own_user_only() {
     let directory = std::env::temp_dir();
     for (sleep, place, is_target) in [
         (Sleep::Queue, None, false),
@@ -149,58 +154,59 @@ fn targets_are_believed_of_ones_own_user_only() {
         for mode in [0o600, 0o644] {
             let access = Access { mode, group: None };
             let registry = registry(1, access);
-            let mut seat = WakeSlot::claim(registry.id(), own_user(), false)
+            let mut wake_slot = WakeSlot::claim(registry.id(), own_user(), false)
                 .unwrap()
-                .expect("a registry");
+                .expect("the registry exists");
             let refused = is_target && mode != 0o600;
-            let made = seat.make_bell(sleep, place);
+            let made = wake_slot.create_receiver(sleep, place);
             assert_eq!(made.is_err(), refused, "{sleep} {mode:o}: {made:?}");
             // The check also applies if the subscriber has written the target into its record.
-            let name = object::queue_name(registry.id(), 0, seat.nonce());
-            let address = crate::wake::WakeTarget::of(sleep, place, &name).unwrap();
-            registry.opened.sign(0, seat.nonce(), &address).unwrap();
-            let ready = registry.opened.record(0) + at::READY;
-            registry.opened.store(ready, 1).unwrap();
-            let believed = registry.member(0, seat.nonce()).address();
+            let name = object::queue_name(registry.id(), 0, wake_slot.nonce());
+            let target = WakeTarget::new(Some(sleep), place, &name).unwrap();
+            registry.file().sign(0, wake_slot.nonce(), &target).unwrap();
+            let ready = registry.file().record(0) + at::READY;
+            registry.file().store(ready, 1).unwrap();
+            let accepted = registry.member(0, wake_slot.nonce()).target();
             assert_eq!(
-                believed,
+                accepted,
                 if refused {
                     Err(nix::errno::Errno::EPERM)
                 } else {
-                    Ok(address)
+                    Ok(target)
                 }
             );
-            drop(seat);
+            drop(wake_slot);
             remove(&registry);
         }
     }
 }
 
 #[test]
-fn what_a_dead_subscriber_was_called_by_is_removed_with_its_slot() {
+fn receiver_of_a_dead_subscriber_is_removed_with_its_slot() {
     let directory = std::env::temp_dir();
     for sleep in [Sleep::Unix, Sleep::Fifo] {
         let registry = registry(1, OWN);
-        let mut seat = WakeSlot::claim(registry.id(), own_user(), false)
+        let mut wake_slot = WakeSlot::claim(registry.id(), own_user(), false)
             .unwrap()
-            .expect("a registry");
-        assert!(seat.make_bell(sleep, Some(&directory)).unwrap());
-        let name = object::queue_name(registry.id(), 0, seat.nonce());
+            .expect("the registry exists");
+        assert!(wake_slot.create_receiver(sleep, Some(&directory)).unwrap());
+        let name = object::queue_name(registry.id(), 0, wake_slot.nonce());
         let path = directory.join(name.trim_start_matches('/'));
         assert!(path.exists(), "{sleep}");
         // Simulates a killed process: only its lock and its open descriptors are released.
-        seat.die();
-        if let Some(crate::wake::WakeReceiver::Fifo(fifo)) = seat.bell() {
+        wake_slot.die();
+        if sleep == Sleep::Fifo {
             assert!(
                 !crate::wake::fifo::remove(&path, false).unwrap(),
-                "it is held"
+                "its owner holds it"
             );
-            lock::unlock(fifo, Span::WHOLE).unwrap();
+            let pipe = wake_slot.receiver().unwrap().descriptor().unwrap();
+            lock::unlock(pipe, Span::WHOLE).unwrap();
         }
         let mut freed = Vec::new();
         registry
-            .opened
-            .free_deserted(|deserted| freed.push(deserted.object))
+            .file()
+            .free_stale(|stale| freed.push(stale.object))
             .unwrap();
         assert_eq!(freed, [path.display().to_string()]);
         assert!(!path.exists(), "{sleep}");
@@ -210,17 +216,17 @@ fn what_a_dead_subscriber_was_called_by_is_removed_with_its_slot() {
 
 /// Every slot is parked at every commit, because another user may write to a registry of mode 0644.
 #[test]
-fn calls_to_parked_slots_are_limited_where_others_can_write() {
+fn wake_ups_are_limited_in_a_registry_that_others_may_write() {
     const SLOTS: usize = 1000;
     const COMMITS: u64 = 1000;
     for (mode, is_limited) in [(0o644, true), (0o600, false)] {
         let access = Access { mode, group: None };
         let mut registry = registry(SLOTS, access);
-        registry.opened.store(at::CLAIMED, SLOTS as u64).unwrap();
-        registry.opened.store(at::PARKED_MAX, COMMITS).unwrap();
+        registry.file().store(at::CLAIMED, SLOTS as u64).unwrap();
+        registry.file().store(at::PARKED_MAX, COMMITS).unwrap();
         for slot in 0..SLOTS {
-            let nonce = registry.opened.record(slot) + at::NONCE;
-            registry.opened.store(nonce, 7).unwrap();
+            let nonce = registry.file().record(slot) + at::NONCE;
+            registry.file().store(nonce, 7).unwrap();
         }
         let mut budget = registry.budget();
         let begun = std::time::Instant::now();
@@ -228,7 +234,7 @@ fn calls_to_parked_slots_are_limited_where_others_can_write() {
         for version in 2..2 + COMMITS {
             let parks = (version - 1).to_le_bytes().repeat(SLOTS);
             let place = at::PARKS as u64 * 8;
-            registry.opened.file.write_all_at(&parks, place).unwrap();
+            registry.file().file().write_all_at(&parks, place).unwrap();
             let before = visits.len();
             registry
                 .parked(version, false, &mut budget, |member, budget| {
@@ -260,14 +266,14 @@ fn calls_to_parked_slots_are_limited_where_others_can_write() {
 }
 
 #[test]
-fn subscriber_that_was_not_called_for_want_of_budget_is_called_at_a_later_commit() {
+fn subscriber_left_out_by_the_budget_is_woken_at_a_later_commit() {
     let open = Access {
         mode: 0o644,
         group: None,
     };
     let mut registry = registry(4, open);
     let commit = ReadOnlyWord::new(5);
-    let mut late = seat(&registry).unwrap();
+    let mut late = wake_slot(&registry).unwrap();
     assert!(late.park(&commit, 5).unwrap());
     let mut budget = registry.budget();
     // Another subscriber has used up the budget.

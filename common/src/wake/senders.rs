@@ -4,7 +4,6 @@
 use nix::errno::Errno;
 
 use super::budget::Budget;
-use super::words::kind_of;
 use super::{WakeSender, WakeTarget};
 
 /// Minimum time before a sender that could not be opened is tried again.
@@ -13,19 +12,19 @@ const REOPEN_NS: u64 = 100_000_000;
 /// All open senders.
 #[derive(Default)]
 pub struct WakeSenders {
-    by_slot: Vec<Line>,
+    by_slot: Vec<SlotSender>,
 }
 
 #[derive(Default)]
-struct Line {
+struct SlotSender {
     nonce: u64,
-    caller: Option<WakeSender>,
+    sender: Option<Box<dyn WakeSender>>,
     retry_ns: u64,
 }
 
 impl WakeSenders {
     /// Returns the sender for the subscriber `nonce` at `slot`. If it is not open, opens it at the
-    /// `address` from the slot's record, as far as `budget` allows, and calls `answer` with the
+    /// `target` from the slot's record, as far as `budget` allows, and calls `answer` with the
     /// outcome: 0 or an errno.
     #[inline]
     pub fn open(
@@ -33,59 +32,59 @@ impl WakeSenders {
         slot: usize,
         nonce: u64,
         budget: &mut Budget,
-        address: impl FnOnce() -> nix::Result<WakeTarget>,
+        target: impl FnOnce() -> nix::Result<WakeTarget>,
         answer: impl FnOnce(i32),
-    ) -> Option<&WakeSender> {
+    ) -> Option<&dyn WakeSender> {
         if slot >= self.by_slot.len() {
-            self.by_slot.resize_with(slot + 1, Line::default);
+            self.by_slot.resize_with(slot + 1, SlotSender::default);
         }
-        let line = &mut self.by_slot[slot];
-        if line.nonce != nonce {
+        let entry = &mut self.by_slot[slot];
+        if entry.nonce != nonce {
             // Also clears the retry time, which belongs to the previous subscriber.
-            *line = Line {
+            *entry = SlotSender {
                 nonce,
-                ..Line::default()
+                ..SlotSender::default()
             };
         }
-        if line.caller.is_none() {
-            line.open(slot, budget, address, answer);
+        if entry.sender.is_none() {
+            entry.open(slot, budget, target, answer);
         }
-        line.caller.as_ref()
+        entry.sender.as_deref()
     }
 
     /// Closes the sender of the subscriber that left `slot`.
     pub fn close(&mut self, slot: usize) {
-        if let Some(line) = self.by_slot.get_mut(slot) {
-            *line = Line::default();
+        if let Some(entry) = self.by_slot.get_mut(slot) {
+            *entry = SlotSender::default();
         }
     }
 }
 
-impl Line {
+impl SlotSender {
     #[cold]
     fn open(
         &mut self,
         slot: usize,
         budget: &mut Budget,
-        address: impl FnOnce() -> nix::Result<WakeTarget>,
+        target: impl FnOnce() -> nix::Result<WakeTarget>,
         answer: impl FnOnce(i32),
     ) {
         if budget.now_ns() < self.retry_ns || !budget.take_open() {
             return;
         }
-        let address = address();
-        let opened = match &address {
-            Ok(address) => WakeSender::open(address),
+        let target = target();
+        let opened = match &target {
+            Ok(target) => target.open(),
             Err(errno) => Err(*errno),
         };
-        let target = || match &address {
-            Ok(address) => format!("by {}, {}", kind_of(address.word()), address.object()),
-            Err(_) => "at the address in its record".to_owned(),
+        let shown = || match &target {
+            Ok(target) => format!("by {}, {}", target.mechanism.name, target.object()),
+            Err(_) => "at the target in its record".to_owned(),
         };
         match opened {
-            Ok(caller) => {
-                tracing::info!("the subscriber at slot {slot} is woken {}", target());
-                self.caller = Some(caller);
+            Ok(sender) => {
+                tracing::info!("the subscriber at slot {slot} is woken {}", shown());
+                self.sender = Some(sender);
                 answer(0);
             }
             // The subscriber has not created its receiver yet.
@@ -94,7 +93,7 @@ impl Line {
                 self.retry_ns = budget.now_ns() + REOPEN_NS;
                 tracing::debug!(
                     "cannot wake the subscriber at slot {slot} {}: {errno}",
-                    target()
+                    shown()
                 );
                 answer(errno as i32);
             }
@@ -104,20 +103,25 @@ impl Line {
 
 #[cfg(all(test, not(loom)))]
 mod tests {
-    use super::super::budget::OPENS_AT_ONCE;
     use super::*;
+    use crate::wake::Sleep;
+    use crate::wake::budget::OPENS_AT_ONCE;
+
+    fn futex() -> WakeTarget {
+        WakeTarget::new(Some(Sleep::Futex), None, "").unwrap()
+    }
 
     #[test]
     fn subscriber_is_answered_after_its_slots_previous_owner_was_refused() {
-        let mut callers = WakeSenders::default();
+        let mut senders = WakeSenders::default();
         let mut budget = Budget::new(true);
-        let mut answered = |nonce, address| {
+        let mut answered = |nonce, target| {
             let mut answer = None;
-            callers.open(
+            senders.open(
                 0,
                 nonce,
                 &mut budget,
-                || address,
+                || target,
                 |errno| answer = Some(errno),
             );
             answer
@@ -125,22 +129,16 @@ mod tests {
         let refused = Err(Errno::EINVAL);
         assert_eq!(answered(7, refused.clone()), Some(Errno::EINVAL as i32));
         assert_eq!(answered(7, refused), None, "not tried again at once");
-        assert_eq!(answered(8, Ok(WakeTarget::Futex)), Some(0));
+        assert_eq!(answered(8, Ok(futex())), Some(0));
     }
 
     #[test]
     fn new_nonces_at_every_slot_open_no_more_senders_than_the_budget_allows() {
-        let (mut callers, mut budget) = (WakeSenders::default(), Budget::new(true));
+        let (mut senders, mut budget) = (WakeSenders::default(), Budget::new(true));
         let mut opened = 0;
         for nonce in 1..=100 {
             for slot in 0..1000 {
-                callers.open(
-                    slot,
-                    nonce,
-                    &mut budget,
-                    || Ok(WakeTarget::Futex),
-                    |_| opened += 1,
-                );
+                senders.open(slot, nonce, &mut budget, || Ok(futex()), |_| opened += 1);
             }
         }
         assert_eq!(opened, OPENS_AT_ONCE);

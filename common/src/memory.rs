@@ -1,0 +1,305 @@
+//! Private memory: words on huge pages, and vectors that are reused.
+//!
+//! A random lookup among a million rows misses the translation buffer at every step, which costs
+//! more than the cache misses of the rows themselves. Huge pages (2 MiB) avoid that, and one page
+//! fault provides one of them instead of 512 small ones.
+#![allow(unsafe_code)]
+
+use std::alloc::{Layout, handle_alloc_error};
+use std::collections::TryReserveError;
+use std::num::NonZeroUsize;
+use std::ops::{Deref, DerefMut};
+use std::ptr::NonNull;
+
+use nix::sys::mman::{MapFlags, MmapAdvise, ProtFlags, madvise, mmap_anonymous, munmap};
+
+/// Size of a huge page (on x86-64, and on AArch64 with pages of 4 KiB), in words.
+const HUGE_WORDS: usize = (2 << 20) / 8;
+/// Minimum size that is mapped from the system in whole huge pages. The allocator provides less.
+const LARGE_WORDS: usize = HUGE_WORDS / 2;
+/// Size of a cache line, in bytes.
+const LINE_BYTES: usize = 64;
+/// Maximum ratio of a [`Scratch`]'s capacity to the need of recent uses. Above it, memory is freed.
+const SLACK: usize = 4;
+/// Number of items for which a [`Scratch`] always keeps memory.
+const LEAST: usize = 64;
+
+/// The system does not have enough memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NoMemory;
+
+impl From<TryReserveError> for NoMemory {
+    fn from(_: TryReserveError) -> Self {
+        Self
+    }
+}
+
+/// Extends `vector` with zeros to at least `len` items.
+///
+/// # Errors
+/// [`NoMemory`]; the vector is unchanged in that case.
+pub fn try_extend<T: bytemuck::Zeroable + Clone>(
+    vector: &mut Vec<T>,
+    len: usize,
+) -> Result<(), NoMemory> {
+    if vector.len() < len {
+        vector.try_reserve(len - vector.len())?;
+        vector.resize(len, T::zeroed());
+    }
+    Ok(())
+}
+
+/// Words that begin at a cache line, so that a row of the size of a line occupies one line.
+pub struct AlignedWords {
+    first: NonNull<u64>,
+    len: usize,
+    /// Number of words that are allocated. The words from `len` on are zero.
+    room: usize,
+}
+
+// SAFETY: it owns its words, as a vector does.
+unsafe impl Send for AlignedWords {}
+// SAFETY: the words only change through `&mut`, as those of a vector do.
+unsafe impl Sync for AlignedWords {}
+
+impl Default for AlignedWords {
+    fn default() -> Self {
+        Self::zeroed(0)
+    }
+}
+
+impl AlignedWords {
+    /// Returns `words` zeros. Aborts the process if there is not enough memory.
+    pub fn zeroed(words: usize) -> Self {
+        Self::try_zeroed(words).unwrap_or_else(|NoMemory| out_of_memory(words))
+    }
+
+    /// Returns `words` zeros.
+    ///
+    /// # Errors
+    /// [`NoMemory`].
+    pub fn try_zeroed(words: usize) -> Result<Self, NoMemory> {
+        let room = match words {
+            // The kernel uses a huge page only where a whole one fits.
+            LARGE_WORDS.. => words.checked_next_multiple_of(HUGE_WORDS).ok_or(NoMemory)?,
+            _ => words,
+        };
+        let first = match room {
+            0 => NonNull::dangling(),
+            LARGE_WORDS.. => map(room)?,
+            _ => {
+                // SAFETY: the size of the layout is not zero.
+                let memory = unsafe { std::alloc::alloc_zeroed(layout(room)?) };
+                NonNull::new(memory.cast()).ok_or(NoMemory)?
+            }
+        };
+        let len = words;
+        Ok(Self { first, len, room })
+    }
+
+    /// Extends it with zeros to at least `words` words, and reserves room for half as many more as
+    /// it has. Aborts the process if there is not enough memory.
+    pub fn grow(&mut self, words: usize) {
+        if self.try_grow(words).is_err() {
+            out_of_memory(words);
+        }
+    }
+
+    /// Extends it as [`grow`](Self::grow) does.
+    ///
+    /// # Errors
+    /// [`NoMemory`]; it is unchanged in that case.
+    pub fn try_grow(&mut self, words: usize) -> Result<(), NoMemory> {
+        if words > self.room {
+            let mut larger = Self::try_zeroed(words.max(self.len + self.len / 2))?;
+            larger[..self.len].copy_from_slice(self);
+            larger.len = self.len;
+            *self = larger;
+        }
+        self.len = self.len.max(words);
+        Ok(())
+    }
+}
+
+impl Drop for AlignedWords {
+    fn drop(&mut self) {
+        let memory = self.first.cast();
+        match self.room {
+            0 => {}
+            LARGE_WORDS.. => {
+                // SAFETY: `map` mapped it, and only this value refers to it. If the call fails, the
+                // memory leaks.
+                let _unmapped = unsafe { munmap(memory, self.room * 8) };
+            }
+            _ => {
+                if let Ok(layout) = layout(self.room) {
+                    // SAFETY: `try_zeroed` allocated it with this layout.
+                    unsafe { std::alloc::dealloc(memory.as_ptr().cast(), layout) }
+                }
+            }
+        }
+    }
+}
+
+impl Deref for AlignedWords {
+    type Target = [u64];
+
+    #[inline]
+    fn deref(&self) -> &[u64] {
+        // SAFETY: this value owns `len` words from `first` on. They are aligned and initialized.
+        unsafe { std::slice::from_raw_parts(self.first.as_ptr(), self.len) }
+    }
+}
+
+impl DerefMut for AlignedWords {
+    #[inline]
+    fn deref_mut(&mut self) -> &mut [u64] {
+        // SAFETY: as in `deref`; `&mut self` excludes other references.
+        unsafe { std::slice::from_raw_parts_mut(self.first.as_ptr(), self.len) }
+    }
+}
+
+fn layout(words: usize) -> Result<Layout, NoMemory> {
+    let bytes = words.checked_mul(8).ok_or(NoMemory)?;
+    Layout::from_size_align(bytes, LINE_BYTES).map_err(|_| NoMemory)
+}
+
+fn out_of_memory(words: usize) -> ! {
+    handle_alloc_error(layout(words).unwrap_or(Layout::new::<u64>()))
+}
+
+/// Maps zeroed pages, huge ones if the system has them.
+fn map(words: usize) -> Result<NonNull<u64>, NoMemory> {
+    let size = NonZeroUsize::new(layout(words)?.size()).ok_or(NoMemory)?;
+    let access = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
+    // SAFETY: these are new pages, to which nothing else refers.
+    let memory = unsafe { mmap_anonymous(None, size, access, MapFlags::MAP_PRIVATE) };
+    let memory = memory.map_err(|_| NoMemory)?;
+    // SAFETY: the advice is about the pages above. Without huge pages it fails, without effect.
+    let _advice = unsafe { madvise(memory, size.get(), MmapAdvise::MADV_HUGEPAGE) };
+    Ok(memory.cast())
+}
+
+/// A vector that keeps its memory between uses, up to [`SLACK`] times the need of recent uses.
+#[derive(Debug)]
+pub struct Scratch<T> {
+    items: Vec<T>,
+    /// Length of the longest recent use. Each use reduces it by an eighth.
+    recent: usize,
+}
+
+impl<T> Default for Scratch<T> {
+    fn default() -> Self {
+        let (items, recent) = (Vec::new(), 0);
+        Self { items, recent }
+    }
+}
+
+impl<T> Scratch<T> {
+    /// Ends a use: empties the vector and frees memory that recent uses did not need. An empty use
+    /// does not count, so a caller can poll for work often without losing the buffer.
+    #[inline]
+    pub fn recycle(&mut self) {
+        if self.items.is_empty() {
+            return;
+        }
+        self.recent = self.items.len().max(self.recent - self.recent / 8);
+        self.items.clear();
+        let needed = self.recent.max(LEAST);
+        if self.items.capacity() > SLACK * needed {
+            self.items.shrink_to(needed);
+        }
+    }
+}
+
+impl<T> Deref for Scratch<T> {
+    type Target = Vec<T>;
+
+    #[inline]
+    fn deref(&self) -> &Vec<T> {
+        &self.items
+    }
+}
+
+impl<T> DerefMut for Scratch<T> {
+    #[inline]
+    fn deref_mut(&mut self) -> &mut Vec<T> {
+        &mut self.items
+    }
+}
+
+/// Prefetches the cache line of `value` for reading.
+#[inline]
+pub fn prefetch<T>(value: &T) {
+    #[cfg(all(target_arch = "x86_64", not(loom)))]
+    {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        // SAFETY: a hint about an existing value.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(std::ptr::from_ref(value).cast()) }
+    }
+    #[cfg(not(all(target_arch = "x86_64", not(loom))))]
+    let _no_hint = value;
+}
+
+/// Prefetches the cache line of `value` for writing, which takes it from other cores.
+#[cfg(not(loom))]
+#[inline]
+pub fn prefetch_to_write<T>(value: &T) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: a hint about an existing value. `_mm_prefetch` would compile to a hint for reading
+    // unless the target has this instruction; on processors without it, it has no effect.
+    unsafe {
+        std::arch::asm!(
+            "prefetchw [{value}]",
+            value = in(reg) std::ptr::from_ref(value),
+            options(nostack, preserves_flags, readonly)
+        );
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _no_hint = value;
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn grown_words_keep_their_values_and_the_new_ones_are_zero() {
+        for mut size in [1, LARGE_WORDS - 4, 2 * LARGE_WORDS + 5] {
+            let mut words = AlignedWords::default();
+            words.grow(size);
+            words.fill(7);
+            for more in [1, 3, size] {
+                words.grow(size + more);
+                assert_eq!(words.as_ptr().addr() % LINE_BYTES, 0);
+                assert!(words[..size].iter().all(|word| *word == 7));
+                assert!(words[size..].iter().all(|word| *word == 0));
+                size += more;
+                assert_eq!(words.len(), size);
+                words.fill(7);
+            }
+        }
+    }
+
+    #[test]
+    fn scratch_shrinks_after_one_large_use_and_is_kept_for_alternating_ones() {
+        let mut scratch = Scratch::default();
+        let mut use_it = |items: usize| {
+            scratch.extend(0..items);
+            scratch.recycle();
+            assert!(scratch.is_empty());
+            scratch.capacity()
+        };
+        assert!(use_it(1_000_000) >= 1_000_000);
+        assert!(use_it(0) >= 1_000_000, "an empty use does not count");
+        let shrunk = (0..100).map(|_| use_it(1_000)).collect::<Vec<_>>();
+        assert!(shrunk[99] <= SLACK * 1_000, "{shrunk:?}");
+        let reallocations = shrunk.windows(2).filter(|pair| pair[0] != pair[1]).count();
+        assert!(reallocations < 10, "{shrunk:?}");
+
+        let kept = use_it(10_000);
+        for items in [10, 10_000, 10, 10_000] {
+            assert_eq!(use_it(items), kept);
+        }
+    }
+}

@@ -1,0 +1,268 @@
+//! Slices of words: shared words that can only be loaded, copies of shared words by vectors, and
+//! sets of row numbers as bits.
+#![allow(unsafe_code)]
+
+use crate::memory::prefetch;
+use crate::protocol::sync::{AtomicU64, Ordering, store};
+
+/// Size of a cache line, in words.
+const LINE_WORDS: usize = 8;
+
+/// An [`AtomicU64`] without its stores. A read-only mapping provides these words, because a store
+/// to it, which is safe to call, would end the process with SIGSEGV.
+#[repr(transparent)]
+pub struct ReadOnlyWord(AtomicU64);
+
+impl ReadOnlyWord {
+    /// Returns a word that holds `value`.
+    #[cfg(all(test, not(loom)))]
+    pub fn new(value: u64) -> Self {
+        Self(AtomicU64::new(value))
+    }
+
+    /// Loads the word. `ordering` must be `Relaxed`: Rust defines no other load from read-only
+    /// memory (std::sync::atomic, "Atomic accesses to read-only memory").
+    #[inline(always)]
+    pub fn load(&self, ordering: Ordering) -> u64 {
+        debug_assert!(matches!(ordering, Ordering::Relaxed));
+        self.0.load(ordering)
+    }
+}
+
+/// Returns a view of `words` without stores.
+#[inline(always)]
+pub fn read_only(words: &[AtomicU64]) -> &[ReadOnlyWord] {
+    // SAFETY: `ReadOnlyWord` has the layout of `AtomicU64` (`repr(transparent)`), and the view has
+    // the length and lifetime of the slice.
+    unsafe { std::slice::from_raw_parts(words.as_ptr().cast(), words.len()) }
+}
+
+/// Moves `steps` lines of eight words by vectors, with the given instructions to load and to store.
+/// The aligned instruction is for shared memory. `ahead` prefetches lines that are far from the
+/// first.
+#[cfg(all(target_arch = "x86_64", not(loom)))]
+macro_rules! move_vectors {
+    ($ahead:literal, $load:literal, $from:expr, $store:literal, $to:expr, $steps:expr) => {
+        std::arch::asm!(
+            "2:",
+            $ahead,
+            concat!($load, " {a}, [{from}]"),
+            concat!($load, " {b}, [{from} + 16]"),
+            concat!($load, " {c}, [{from} + 32]"),
+            concat!($load, " {d}, [{from} + 48]"),
+            concat!($store, " [{to}], {a}"),
+            concat!($store, " [{to} + 16], {b}"),
+            concat!($store, " [{to} + 32], {c}"),
+            concat!($store, " [{to} + 48], {d}"),
+            "add {from}, 64",
+            "add {to}, 64",
+            "dec {steps}",
+            "jnz 2b",
+            from = inout(reg) $from => _,
+            to = inout(reg) $to => _,
+            steps = inout(reg) $steps => _,
+            a = out(xmm_reg) _,
+            b = out(xmm_reg) _,
+            c = out(xmm_reg) _,
+            d = out(xmm_reg) _,
+            options(nostack),
+        )
+    };
+}
+/// Distance at which a copy prefetches, in steps.
+#[cfg(all(target_arch = "x86_64", not(loom)))]
+const STEPS_AHEAD: usize = 8;
+
+/// Copies words that another process may be writing, each as by a relaxed load, in any order.
+///
+/// Rust does not vectorize atomic loads, so this function does it where the processor guarantees
+/// the result. On x86-64 with AVX an aligned load of 16 bytes is a single access (Intel SDM volume
+/// 3, 9.1.1; AMD APM volume 2, 7.3.2), so each of its words is as if loaded alone. On other
+/// processors, and for words that are not aligned so, it loads one word at a time.
+///
+/// # Panics
+/// If the lengths differ.
+#[inline]
+pub fn copy_words(from: &[ReadOnlyWord], to: &mut [u64]) {
+    assert_eq!(from.len(), to.len(), "lengths of the copy");
+    let copied = vector_steps(from) * LINE_WORDS;
+    #[cfg(all(target_arch = "x86_64", not(loom)))]
+    if copied > 0 {
+        let (from, to) = (from.as_ptr(), to.as_mut_ptr());
+        let steps = copied / LINE_WORDS;
+        // SAFETY: both slices have at least `copied` words. The reads are relaxed atomic loads, see
+        // above. `&mut` excludes other accesses to the destination.
+        unsafe {
+            if steps > STEPS_AHEAD {
+                move_vectors!(
+                    "prefetcht0 [{from} + 512]",
+                    "movdqa",
+                    from,
+                    "movdqu",
+                    to,
+                    steps
+                )
+            } else {
+                move_vectors!("", "movdqa", from, "movdqu", to, steps)
+            }
+        }
+    }
+    for (to, from) in to[copied..].iter_mut().zip(&from[copied..]) {
+        // Relaxed: a read-only mapping allows no other load. The caller's fence orders it.
+        *to = from.load(Ordering::Relaxed);
+    }
+}
+
+/// Stores words that other processes may be reading, each as by a relaxed store, in any order. What
+/// [`copy_words`] states about vector loads also holds for vector stores.
+///
+/// # Panics
+/// If the lengths differ.
+#[inline]
+pub fn store_words(from: &[u64], to: &[AtomicU64]) {
+    assert_eq!(from.len(), to.len(), "lengths of the copy");
+    let stored = vector_steps(to) * LINE_WORDS;
+    #[cfg(all(target_arch = "x86_64", not(loom)))]
+    if stored > 0 {
+        let steps = stored / LINE_WORDS;
+        // SAFETY: both slices have at least `stored` words. The writes are relaxed atomic stores.
+        unsafe { move_vectors!("", "movdqu", from.as_ptr(), "movdqa", to.as_ptr(), steps) }
+    }
+    for (to, from) in to[stored..].iter().zip(&from[stored..]) {
+        store(to, *from, Ordering::Relaxed);
+    }
+}
+
+/// Returns the number of lines at the beginning of shared memory that vectors may access.
+#[inline]
+fn vector_steps<W>(shared: &[W]) -> usize {
+    #[cfg(all(target_arch = "x86_64", not(loom)))]
+    {
+        let steps = shared.len() / LINE_WORDS;
+        if steps > 0 && shared.as_ptr().addr().is_multiple_of(16) && is_x86_feature_detected!("avx")
+        {
+            return steps;
+        }
+    }
+    let _words = shared;
+    0
+}
+
+/// Calls `work`, compiled for wide vectors if the processor has them.
+#[inline]
+pub fn by_vectors<T>(work: impl FnOnce() -> T) -> T {
+    #[cfg(target_arch = "x86_64")]
+    {
+        #[target_feature(enable = "avx2")]
+        fn wide<T>(work: impl FnOnce() -> T) -> T {
+            work()
+        }
+        if is_x86_feature_detected!("avx2") {
+            // SAFETY: the processor has the feature.
+            return unsafe { wide(work) };
+        }
+    }
+    work()
+}
+
+/// Prefetches the first `lines` cache lines of `words`. The processor predicts the following ones.
+#[inline]
+pub fn prefetch_lines(words: &[ReadOnlyWord], lines: usize) {
+    for line in words.chunks(LINE_WORDS).take(lines) {
+        prefetch(&line[0]);
+    }
+}
+
+/// Returns the numbers of the bits that are set.
+#[inline]
+pub fn set_bits(words: &[u64]) -> SetBits<'_> {
+    SetBits {
+        words,
+        word: 0,
+        bits: words.first().copied().unwrap_or(0),
+    }
+}
+
+/// Iterator of [`set_bits`].
+#[derive(Clone)]
+pub struct SetBits<'w> {
+    words: &'w [u64],
+    word: usize,
+    bits: u64,
+}
+
+impl Iterator for SetBits<'_> {
+    type Item = usize;
+
+    #[inline]
+    fn next(&mut self) -> Option<usize> {
+        while self.bits == 0 {
+            self.bits = *self.words.get(self.word + 1)?;
+            self.word += 1;
+        }
+        let bit = self.bits.trailing_zeros() as usize;
+        self.bits &= self.bits - 1;
+        Some(self.word * 64 + bit)
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    /// Result of a method that `ReadOnlyWord` does not have.
+    struct Absent;
+
+    /// An inherent method with one of these names would take precedence over the trait's, and the
+    /// test would not compile.
+    trait Stores {
+        fn store(&self, _value: u64, _ordering: Ordering) -> Absent {
+            Absent
+        }
+        fn swap(&self, _value: u64, _ordering: Ordering) -> Absent {
+            Absent
+        }
+        fn fetch_max(&self, _value: u64, _ordering: Ordering) -> Absent {
+            Absent
+        }
+    }
+
+    impl Stores for ReadOnlyWord {}
+
+    #[test]
+    fn store_to_a_read_only_word_does_not_compile() {
+        let word = ReadOnlyWord::new(7);
+        let Absent = word.store(8, Ordering::Relaxed);
+        let Absent = word.swap(8, Ordering::Relaxed);
+        let Absent = word.fetch_max(8, Ordering::Relaxed);
+        assert_eq!(word.load(Ordering::Relaxed), 7);
+    }
+
+    #[test]
+    fn words_are_copied_at_any_alignment_and_in_any_number() {
+        let from: Vec<AtomicU64> = (0..100).map(AtomicU64::new).collect();
+        for start in 0..20 {
+            for length in 0..60 {
+                let copied: Vec<u64> = (start as u64..).take(length).chain([u64::MAX]).collect();
+                let mut to = vec![u64::MAX; length + 1];
+                copy_words(read_only(&from[start..start + length]), &mut to[..length]);
+                assert_eq!(to, copied, "{length} words from {start}");
+
+                let to: Vec<_> = (0..=start + length)
+                    .map(|_| AtomicU64::new(u64::MAX))
+                    .collect();
+                store_words(&copied[..length], &to[start..start + length]);
+                let stored = to.iter().skip(start);
+                let stored = stored.map(|word| word.load(Ordering::Relaxed));
+                assert!(stored.eq(copied), "{length} words to {start}");
+            }
+        }
+    }
+
+    #[test]
+    fn set_bits_are_found_in_all_words() {
+        let numbers = |bits: &[u64]| set_bits(bits).collect::<Vec<_>>();
+        assert_eq!(numbers(&[0, 1 << 63 | 1, 0, 2]), [64, 127, 193]);
+        assert_eq!(numbers(&[u64::MAX]), (0..64).collect::<Vec<_>>());
+    }
+}
