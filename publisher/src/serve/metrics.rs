@@ -8,7 +8,7 @@
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use common::inspect::Listener;
+use common::admin::Listener;
 use common::publisher::Statistics;
 use common::{TableInfo, UntypedPublisher, inspect};
 use prometheus_client::registry::Unit;
