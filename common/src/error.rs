@@ -1,19 +1,22 @@
-//! What can go wrong, as one enum. Every variant carries the name of the object and says what to do next.
+//! The errors of this crate, as one enum.
 
 use std::time::Duration;
 
-/// The result of everything in this crate that can fail.
+/// A result with an [`Error`] of this crate.
 pub type Result<T> = std::result::Result<T, Error>;
 
-/// What went wrong, with which object, and what to do about it.
+/// An error of this crate.
 ///
+/// Each message has the form `what failed: object: reason; what to do`.
+///
+/// # Examples
 /// ```
 /// use common::{Error, Schema, UntypedSubscriber};
 ///
 /// match UntypedSubscriber::open("no-such-table") {
 ///     Ok(table) => println!("{} rows", table.len()),
-///     Err(Error::NotFound { table }) => println!("nobody publishes {table} yet"),
-///     Err(error) => println!("{error}"), // what happened, to which object, and what to do
+///     Err(Error::NotFound { table }) => println!("{table} is not published yet"),
+///     Err(error) => println!("{error}"),
 /// }
 /// let error = Schema::parse("id:u46", None).unwrap_err();
 /// assert!(error.to_string().contains("u46"));
@@ -21,238 +24,245 @@ pub type Result<T> = std::result::Result<T, Error>;
 #[non_exhaustive]
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// A table's name is 1 to 64 of `A-Z a-z 0-9 . _ -` and does not start with a dot.
+    /// The name of a table is not 1 to 64 of `A-Z a-z 0-9 . _ -`, or starts with a dot.
     #[error(
-        "{name:?} is no name for a table: use 1 to 64 of A-Z a-z 0-9 . _ - and do not start with a dot"
+        "invalid table name: {name:?}: a name is 1 to 64 of A-Z a-z 0-9 . _ - without a leading dot; choose another name"
     )]
     InvalidName {
-        /// The name as it was given.
+        /// The invalid name.
         name: String,
     },
 
-    /// There is no such table on this machine (or in this IPC namespace or mount of /dev/shm).
+    /// The table does not exist on this machine, or not in this mount of /dev/shm.
     #[error(
-        "there is no table {table:?}: start a publisher of that name, or see `subscriber ls` for the tables there are"
+        "table not found: {table:?}: /dev/shm has no such table; check the name, or start its publisher"
     )]
     NotFound {
-        /// The table's name.
+        /// Name of the table.
         table: String,
     },
 
-    /// Another process, or another publisher in this one, holds the table.
-    #[error("table {table:?} is {}", holder(*pid))]
+    /// Another process, or another publisher of this process, holds the table.
+    #[error("table in use: {table:?}: {}", holder(*pid))]
     PublisherActive {
-        /// The table's name.
+        /// Name of the table.
         table: String,
-        /// The publisher's process id as it wrote it. 0 if the table is locked by a process that does not publish it: a publisher
-        /// that starts, or a sweep.
+        /// Process id of the publisher, as stored by the publisher. 0 if the process that holds the
+        /// lock does not publish the table: a starting publisher, or a sweep.
         pid: u32,
     },
 
-    /// `insert` of a key that the table has.
-    #[error("table {table:?} already has the key {key}: use update or upsert to change its row")]
-    KeyExists {
-        /// The table's name.
-        table: String,
-        /// The key's fields, joined by commas.
-        key: String,
-    },
-
-    /// `update` or `delete` of a key that the table has not.
-    #[error("table {table:?} has no key {key}: use insert or upsert to create its row")]
-    KeyMissing {
-        /// The table's name.
-        table: String,
-        /// The key's fields, joined by commas.
-        key: String,
-    },
-
-    /// Every row of the capacity is taken.
+    /// The key of a new row exists already.
     #[error(
-        "table {table:?} is full at {capacity} rows: delete rows, or open it with a larger capacity (`--capacity`)"
+        "duplicate key: {key} in table {table:?}: another row has this key; use update or upsert to replace that row"
+    )]
+    KeyExists {
+        /// Name of the table.
+        table: String,
+        /// Fields of the key, joined by commas.
+        key: String,
+    },
+
+    /// `update` or `delete` of a key that does not exist.
+    #[error(
+        "key not found: {key} in table {table:?}: no row has this key; use insert or upsert to add a row"
+    )]
+    KeyMissing {
+        /// Name of the table.
+        table: String,
+        /// Fields of the key, joined by commas.
+        key: String,
+    },
+
+    /// All rows of the capacity are in use.
+    #[error(
+        "table full: {table:?}: all {capacity} rows are in use; delete rows, or open the table with a larger capacity"
     )]
     TableFull {
-        /// The table's name.
+        /// Name of the table.
         table: String,
-        /// The capacity in rows.
+        /// Capacity in rows.
         capacity: usize,
     },
 
-    /// The rows of the table are not of the type that was asked for.
+    /// The table has another schema than this program expects.
     #[error(
-        "table {table:?} has another schema than this program: {difference}; give both ends one row type (`subscriber info` shows the table's)"
+        "schema mismatch: table {table:?}: {difference}; use the same row type in this program and in the publisher"
     )]
     SchemaMismatch {
-        /// The table's name.
+        /// Name of the table.
         table: String,
-        /// The first difference, with the name of its field.
+        /// First difference, with the name of its field.
         difference: String,
     },
 
-    /// A schema that cannot be: no fields, a name twice, a float in the key, a row too large.
-    #[error("this is no schema for a table: {reason}")]
+    /// A schema has no fields, two fields of one name, a float in its key, or rows that are too
+    /// large.
+    #[error("invalid schema: {reason}")]
     InvalidSchema {
-        /// What is wrong, with the name of the field.
+        /// The problem, with the name of the field.
         reason: String,
     },
 
-    /// A setting of a publisher that is beyond its limits.
-    #[error("no table can be published so: {reason}")]
+    /// A setting of a publisher is out of range.
+    #[error("invalid setting: {reason}")]
     InvalidSetting {
-        /// What is wrong, and within what it must be.
+        /// The setting and its range.
         reason: String,
     },
 
-    /// A way to be woken that there is not, or not at this table.
-    #[error("this wake kind cannot be used: {reason}")]
+    /// A wake kind that does not exist or that this table does not support.
+    #[error("wake kind not available: {reason}")]
     InvalidWake {
-        /// What is wrong, and what there is.
+        /// The problem, and what to use instead.
         reason: String,
     },
 
-    /// A value that its field cannot hold.
+    /// A value that is out of range for its field.
     #[error("field {field:?} cannot hold {value}: {reason}")]
     InvalidValue {
-        /// The field's name.
+        /// Name of the field.
         field: String,
-        /// The value as it was given (shortened where long).
+        /// The value as it was given, shortened if it is long.
         value: String,
-        /// What the field takes.
+        /// The values that the field accepts.
         reason: String,
     },
 
     /// A text that is longer than its field.
     #[error(
-        "a text of {length} bytes does not fit {field}, which holds {capacity} bytes: shorten it or widen the field"
+        "text too long: {field}: the text has {length} bytes, and the field holds {capacity}; shorten the text, or widen the field"
     )]
     TextTooLong {
-        /// The field's name, or the type where the field is not known.
+        /// Name of the field, or its type if the field is not known.
         field: String,
-        /// The length of the text in bytes of UTF-8.
+        /// Length of the text in bytes of UTF-8.
         length: usize,
-        /// What the field holds, in bytes.
+        /// Width of the field in bytes.
         capacity: usize,
     },
 
-    /// A row or key of another length than the schema's.
+    /// A row or key whose length differs from the schema's.
     #[error(
-        "table {table:?}: a {what} of {length} bytes where the schema's has {expected}: make it of the table's own schema"
+        "wrong length: table {table:?}: a {what} has {expected} bytes, and {length} were given; encode it with the table's schema"
     )]
     WrongLength {
-        /// The table's name.
+        /// Name of the table.
         table: String,
         /// `row` or `key`.
         what: &'static str,
-        /// The length that was given, in bytes.
+        /// The given length in bytes.
         length: usize,
-        /// The length that the schema asks for, in bytes.
+        /// Length according to the schema, in bytes.
         expected: usize,
     },
 
-    /// The object was made by a version of Tablecast with another layout.
+    /// The object was created by a version of Tablecast with another layout.
     #[error(
-        "{object} has layout version {found}, this program reads {expected}: run both ends at one version (`--version` tells the layout), or remove the table by `publisher rm NAME`"
+        "layout mismatch: {object}: it has layout version {found}, and this program reads {expected}; use the same version of Tablecast everywhere, or remove the table"
     )]
     LayoutMismatch {
-        /// The object's name.
+        /// Name of the object.
         object: String,
-        /// Its layout version.
+        /// Layout version of the object.
         found: u64,
-        /// The layout version of this program.
+        /// Layout version of this program.
         expected: u64,
     },
 
-    /// The object's bytes cannot be what Tablecast wrote.
-    #[error(
-        "{object} is damaged or no object of Tablecast: {reason}; `publisher rm NAME` removes it"
-    )]
+    /// The bytes of an object are not those that Tablecast writes.
+    #[error("damaged object: {object}: {reason}; remove the table, and publish it again")]
     Corrupt {
-        /// The object's name.
+        /// Name of the object.
         object: String,
-        /// What does not fit.
+        /// The part that is invalid.
         reason: String,
     },
 
-    /// The object belongs to a user who is not trusted here.
+    /// The object belongs to a user that is not trusted.
     #[error(
-        "{object} belongs to user {found} and not to {expected}: run as that user, take another name, or (to read, and if you trust that user) name its owner: `--owner`, `owner()`"
+        "wrong owner: {object}: it belongs to user {found} and not to {expected}; use another name, or, if you trust that user, name the user as the table's owner"
     )]
     WrongOwner {
-        /// The object's name.
+        /// Name of the object.
         object: String,
-        /// The user id it belongs to.
+        /// User id of the object's owner.
         found: u32,
-        /// The user id that was expected.
+        /// User id that was expected.
         expected: u32,
     },
 
-    /// The operating system's permissions forbid it.
+    /// The permissions of an object do not allow the action.
     #[error(
-        "no permission to {action} {object}: run as its owner, or let its publisher open it (`--mode`, `--group`) to a group that both of you are in"
+        "no permission to {action} {object}: its mode or owner forbids it; run as its owner, or publish the table with a mode and group that include this user"
     )]
     PermissionDenied {
-        /// The object's name.
+        /// Name of the object.
         object: String,
-        /// What was tried.
+        /// The action that was tried.
         action: &'static str,
     },
 
-    /// A limit of the system was hit. What was committed stays as it was.
-    #[error("{object}: {limit} is used up: {remedy}")]
+    /// A limit of the system was reached. The committed table is unchanged.
+    #[error("limit reached: {object}: {limit} is used up; {remedy}")]
     Limit {
-        /// The object that could not be made or grown.
+        /// Name of the object that could not be created or grown.
         object: String,
-        /// The limit that was hit.
+        /// The limit that was reached.
         limit: &'static str,
-        /// The setting to change, or what else helps.
+        /// The setting to change, or another remedy.
         remedy: &'static str,
     },
 
-    /// The rows changed faster than they could be copied. The local copy is whole, at its former version.
-    #[error("table {table:?} changed faster than it could be read in {passes} passes: try again")]
+    /// The rows changed faster than they could be copied. The local copy keeps its version.
+    #[error(
+        "table changes too fast: {table:?}: rows changed during each of {passes} passes; try again"
+    )]
     Outrun {
-        /// The table's name.
+        /// Name of the table.
         table: String,
-        /// How many passes were made.
+        /// Number of passes.
         passes: u32,
     },
 
-    /// Nobody published the table within the time given.
+    /// No publisher of the table appeared within the given time.
     #[error(
-        "no publisher of table {table:?} appeared within {waited:?}: start one, or wait longer; `subscriber ls` shows the tables there are"
+        "no publisher: table {table:?}: none appeared within {waited:?}; start one, or wait longer"
     )]
     TimedOut {
-        /// The table's name.
+        /// Name of the table.
         table: String,
-        /// How long was waited.
+        /// Time that was waited.
         waited: Duration,
     },
 
-    /// The publisher's own objects were removed or replaced under it, and another publisher holds the name.
+    /// The objects of this publisher were removed or replaced, and another publisher has the name.
     #[error(
-        "table {table:?} was taken from this publisher: its lock was removed and another publisher holds it now: let one of the two publish it, under one name"
+        "table lost: {table:?}: its lock was removed, and another publisher holds it now; publish each table from one process"
     )]
     Lost {
-        /// The table's name.
+        /// Name of the table.
         table: String,
     },
 
-    /// Any other refusal by the operating system.
+    /// Any other error of the system.
     #[error("cannot {action} {object}: {source}")]
     System {
-        /// The object's name.
+        /// Name of the object.
         object: String,
-        /// What was tried.
+        /// The action that was tried.
         action: &'static str,
-        /// What the system answered.
+        /// Error of the system.
         source: std::io::Error,
     },
 }
 
-/// Returns what the error says of the process that holds a table.
+/// Returns the reason and the remedy for a table that the process `pid` holds.
 fn holder(pid: u32) -> String {
     match pid {
-        0 => "locked by a process that does not publish it (a publisher that starts, or a sweep): try again".to_owned(),
-        pid => format!("published by process {pid}: stop that one first, or choose another name"),
+        0 => "it is locked by a starting publisher or a sweep; try again".to_owned(),
+        pid => {
+            format!("it is published by process {pid}; stop that process, or choose another name")
+        }
     }
 }

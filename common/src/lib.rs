@@ -112,7 +112,7 @@
 //! # The modules
 //!
 //! In the order of the data's path: [`schema`], [`kinds`], [`row`] and [`value`] say what a row is; [`publisher`] writes rows;
-//! [`subscriber`] reads them; [`inspect`](mod@inspect) looks at tables from outside. A program needs what is listed below this text,
+//! [`subscriber`] reads them; [`admin`] inspects and removes tables from outside. A program needs what is listed below this text,
 //! and the modules only for what their names promise. How rows, versions and wake-ups lie in shared memory is private to the crate.
 
 // What needs a feature says so where the documentation is built by a nightly toolchain, as on docs.rs.
@@ -122,6 +122,8 @@
 extern crate self as common;
 
 #[cfg(not(loom))]
+pub mod admin;
+#[cfg(not(loom))]
 pub mod clock;
 pub mod error;
 pub mod guide;
@@ -129,8 +131,6 @@ pub mod guide;
 mod identity;
 #[cfg(not(loom))]
 mod index;
-#[cfg(not(loom))]
-pub mod inspect;
 #[cfg(any(feature = "internals", loom))]
 #[doc(hidden)]
 pub mod internals;
@@ -151,16 +151,15 @@ pub mod subscriber;
 #[cfg(not(loom))]
 mod wake;
 
+#[cfg(not(loom))]
+pub use admin::{Kept, Swept, TableInfo, inspect, remove, remove_of, sweep, tables};
 pub use bytemuck;
 pub use derive::Row;
 pub use error::{Error, Result};
-#[cfg(not(loom))]
-pub use inspect::{TableInfo, inspect, tables};
 pub use protocol::layout::LAYOUT_VERSION;
 #[cfg(not(loom))]
 pub use publisher::{
-    Kept, Publisher, PublisherBuilder, Swept, Transaction, UntypedPublisher, UntypedTransaction,
-    remove, remove_of, sweep,
+    Publisher, PublisherBuilder, Transaction, UntypedPublisher, UntypedTransaction,
 };
 pub use row::kinds::{Bool, FieldKind, IpNet, Ipv4, Ipv6, KeyKind, Mac, Text, Timestamp};
 pub use row::schema::{Conversion, Field, Kind, Schema};

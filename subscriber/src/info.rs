@@ -5,7 +5,7 @@ use std::io::{self, Write};
 
 use anstyle::Style;
 use clap_complete::ArgValueCompleter;
-use common::inspect::leftovers;
+use common::admin::orphans;
 use common::{Error, Field, Schema, TableInfo, inspect};
 use nix::unistd::{Gid, Group, Uid, User};
 use serde::Serialize;
@@ -120,7 +120,7 @@ pub fn run(args: &Args, output: Output) -> Result<(), CliError> {
 
 /// Returns an error that the table does not exist, and names the objects that a publisher left.
 fn not_found(table: &str) -> CliError {
-    let left = leftovers().unwrap_or_default();
+    let left = orphans().unwrap_or_default();
     let of_table = left
         .iter()
         .filter(|left| left.table.as_deref() == Some(table));
@@ -330,7 +330,7 @@ impl<'a> Report<'a> {
 }
 
 impl Subscriber {
-    fn of(listener: &common::inspect::Listener, version: u64) -> Self {
+    fn of(listener: &common::admin::Listener, version: u64) -> Self {
         Self {
             slot: listener.slot,
             pid: listener.pid,

@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use clap_complete::ArgValueCompleter;
-use common::inspect::{Leftover, leftovers, queue_directory};
+use common::admin::{Orphan, orphans, queue_directory};
 use common::{Error, PublisherState, TableInfo, inspect, tables};
 use nix::unistd::geteuid;
 use serde::Serialize;
@@ -113,7 +113,7 @@ pub fn run(args: &Args, stop: &Shutdown, output: Output) -> Result<(), CliError>
             "message queues cannot be seen, and whether some are left behind: mount -t mqueue none /dev/mqueue"
         );
     }
-    let left = leftovers()?.into_iter();
+    let left = orphans()?.into_iter();
     let left = left.filter(|left| args.owner.is_none_or(|owner| owner == left.owner));
     found.extend(left.map(|left| Found::Left(Left::of(&left))));
     print::print(&found, args.format, output)
@@ -172,7 +172,7 @@ impl Listed {
 }
 
 impl Left {
-    fn of(left: &Leftover) -> Self {
+    fn of(left: &Orphan) -> Self {
         Self {
             object: left.object.to_string_lossy().into_owned(),
             kind: left.kind.to_string(),

@@ -8,7 +8,7 @@ use std::fs::File;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::PathBuf;
 
-use common::inspect::DIRECTORY;
+use common::admin::DIRECTORY;
 use common::internals::header;
 use common::internals::registry_name;
 

@@ -56,12 +56,9 @@ impl From<Error> for CliError {
             Error::NotFound { table } | Error::TimedOut { table, .. } => suggest_table(table),
             _ => None,
         };
-        let sentence = match (&error, meant) {
-            (Error::NotFound { table }, Some(meant)) => {
-                format!("there is no table {table:?}: {meant} (`subscriber ls` shows all)")
-            }
-            (_, Some(meant)) => format!("{error}; {meant}"),
-            (_, None) => error.to_string(),
+        let sentence = match meant {
+            Some(meant) => format!("{error}; {meant} (`subscriber ls` lists all tables)"),
+            None => error.to_string(),
         };
         Self::new(code, sentence)
     }

@@ -9,10 +9,8 @@
 
 mod notify;
 mod open;
-mod remove;
 mod rows;
 mod statistics;
-mod sweep;
 mod transaction;
 mod untyped;
 
@@ -20,9 +18,8 @@ use std::marker::PhantomData;
 use std::ops::Deref;
 use std::time::Duration;
 
-pub use remove::{remove, remove_of};
+pub(crate) use open::{acquire_lock_of, adopt};
 pub use statistics::{CommitTimes, Statistics};
-pub use sweep::{Kept, Swept, sweep};
 pub use transaction::UntypedTransaction;
 pub use untyped::UntypedPublisher;
 

@@ -45,7 +45,7 @@ pub(super) fn acquire_lock(name: &TableName) -> Result<Locked> {
 /// # Errors
 /// [`Error::PublisherActive`] immediately if a publisher holds the lock; [`Error::PublisherActive`]
 /// with pid 0 after [`LOCK_TRIES`] attempts if another process holds it; and errors of the system.
-pub(super) fn acquire_lock_of(name: &TableName, owner: u32) -> Result<Locked> {
+pub(crate) fn acquire_lock_of(name: &TableName, owner: u32) -> Result<Locked> {
     let object = name.lock();
     let take = |file| Locked::take(file).map_err(|errno| failure(&object, "lock", errno));
     let mut held = false;
@@ -129,12 +129,14 @@ pub(super) fn open(name: &str, schema: Schema, settings: Settings) -> Result<Unt
     }
 }
 
-/// Takes over the table of a dead publisher with its existing schema and settings.
-pub(super) fn adopt_as_it_is(name: TableName, lock: Locked) -> Result<Option<UntypedPublisher>> {
-    let Some(left) = PublisherRegion::adopt(&name)? else {
+/// Takes over the table of a dead publisher with its existing schema and settings. Returns None if
+/// the table does not exist.
+pub(crate) fn adopt(name: &TableName) -> Result<Option<UntypedPublisher>> {
+    let lock = acquire_lock(name)?;
+    let Some(left) = PublisherRegion::adopt(name)? else {
         return Ok(None);
     };
-    refuse_if_published(&name, &left)?;
+    refuse_if_published(name, &left)?;
     let Geometry {
         capacity, slots, ..
     } = *left.geometry();
@@ -144,7 +146,7 @@ pub(super) fn adopt_as_it_is(name: TableName, lock: Locked) -> Result<Option<Unt
         access: left.access()?,
     };
     Opening {
-        name,
+        name: name.clone(),
         lock,
         schema: Arc::clone(left.schema()),
         settings,

@@ -134,14 +134,6 @@ pub fn is_locked(file: impl AsFd, span: Span) -> nix::Result<bool> {
     Ok(ask(file, span, nix::libc::F_WRLCK)? != nix::libc::F_UNLCK)
 }
 
-/// Returns true if another open file description holds a shared lock that prevents a write lock.
-///
-/// # Errors
-/// Errors of the system.
-pub fn is_shared(file: impl AsFd, span: Span) -> nix::Result<bool> {
-    Ok(ask(file, span, nix::libc::F_WRLCK)? == nix::libc::F_RDLCK)
-}
-
 /// Returns the kind of the first lock of another open file description that conflicts with a lock
 /// of `kind`, or `F_UNLCK`.
 fn ask(file: impl AsFd, span: Span, kind: i32) -> nix::Result<i32> {

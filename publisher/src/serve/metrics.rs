@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use cli::CliError;
 use cli::metrics::encode::{Families, Page};
 use cli::metrics::{Bound, Server};
-use common::inspect::Listener;
+use common::admin::Listener;
 use common::publisher::Statistics;
 use common::{TableInfo, UntypedPublisher, inspect};
 use prometheus_client::registry::Unit;

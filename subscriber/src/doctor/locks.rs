@@ -2,7 +2,7 @@
 //! locks, which show whether a process lives. The code is that of publishers and subscribers.
 
 use common::Error;
-use common::inspect::{Probe, probe};
+use common::admin::{Probe, probe};
 
 use super::check::Report;
 

@@ -4,7 +4,7 @@
 use std::fs;
 use std::path::PathBuf;
 
-use common::inspect::queue_directory;
+use common::admin::queue_directory;
 use nix::errno::Errno;
 use nix::mqueue::{MQ_OFlag, MqAttr, mq_close, mq_open, mq_unlink};
 use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit};

@@ -5,7 +5,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::Duration;
 
-use common::inspect::{DIRECTORY, leftovers};
+use common::admin::{DIRECTORY, orphans};
 use common::{Error, PublisherState, TableInfo, inspect, tables};
 use nix::unistd::{AccessFlags, access, geteuid};
 
@@ -55,7 +55,7 @@ impl Tables {
         });
         Self {
             seen: names.map(|names| names.into_iter().map(Seen::look).collect()),
-            left: leftovers().map(|left| left.len()),
+            left: orphans().map(|left| left.len()),
             asked: asked.map(str::to_owned),
         }
     }

@@ -2,7 +2,7 @@
 //! instruction of a publisher.
 
 mod instructions;
-mod leftovers;
+mod orphans;
 mod soak;
 mod stopped;
 mod sweep;

@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 
-use common::inspect::queue_directory;
+use common::admin::queue_directory;
 use common::{Schema, UntypedPublisher, sweep};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, User, geteuid};

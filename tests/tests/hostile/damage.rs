@@ -165,7 +165,7 @@ fn damaged_memory_is_an_error_or_plausible_data() {
             Err(error) => panic!("{error}"),
         }
     }
-    let left = common::inspect::leftovers().map(|left| left.len());
+    let left = common::admin::orphans().map(|left| left.len());
     println!(
         "left behind: {left:?}; {steps} steps, {takeovers} takeovers, {errors} errors, {:?}",
         begun.elapsed()

@@ -205,7 +205,7 @@ fn too_little_memory_for_a_copy_is_an_error() {
     let answers = ["refresh", "snapshot", "open"].map(|call| (call, starved.line()));
     for (call, answer) in answers {
         let expected = format!(
-            "{call}: /tablecast.table.{}: memory is used up",
+            "{call}: limit reached: /tablecast.table.{}: memory is used up",
             table.name()
         );
         assert!(answer.starts_with(&expected), "{answer}");

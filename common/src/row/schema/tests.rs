@@ -61,7 +61,9 @@ fn invalid_schemas_are_rejected_with_the_reason() {
         assert!(reason.contains(part), "{fields}: {reason}");
     }
     assert!(reason(Schema::new([("a\nb", Kind::U8)], &[])).contains("a\\nb"));
-    assert!(reason(Schema::new([("x".repeat(65), Kind::U8)], &[])).contains("not a valid field name"));
+    assert!(
+        reason(Schema::new([("x".repeat(65), Kind::U8)], &[])).contains("not a valid field name")
+    );
     assert!(reason(Schema::new([("x", Kind::Text(0))], &[])).contains("text(0)"));
     assert!(reason(Schema::new(Vec::<(String, Kind)>::new(), &[])).contains("1 to 256"));
 }

@@ -1,36 +1,36 @@
-//! What the library says of its errors, which is what both programs say.
+//! Messages of the library's errors, which both programs print.
 
 use common::Error;
 
 #[test]
-fn each_error_names_its_object_and_what_to_do() {
+fn error_messages_name_object_and_remedy() {
     let text = |text: &str| text.to_owned();
     let (table, object) = (text("prices"), text("/tablecast.table.prices"));
     let reason = text("REASON");
     let cases: [(Error, &[&str]); 21] = [
         (
             Error::InvalidName { name: text("a/b") },
-            &["\"a/b\"", "use 1 to 64 of A-Z"],
+            &["\"a/b\"", "1 to 64 of A-Z"],
         ),
         (
             Error::NotFound {
                 table: table.clone(),
             },
-            &["start a publisher", "`subscriber ls`"],
+            &["check the name", "start its publisher"],
         ),
         (
             Error::PublisherActive {
                 table: table.clone(),
                 pid: 7,
             },
-            &["process 7", "stop that one"],
+            &["process 7", "stop that process"],
         ),
         (
             Error::PublisherActive {
                 table: table.clone(),
                 pid: 0,
             },
-            &["does not publish it", "a sweep", "try again"],
+            &["a starting publisher", "a sweep", "try again"],
         ),
         (
             Error::KeyExists {
@@ -51,14 +51,14 @@ fn each_error_names_its_object_and_what_to_do() {
                 table: table.clone(),
                 capacity: 9,
             },
-            &["9 rows", "--capacity"],
+            &["9 rows", "larger capacity"],
         ),
         (
             Error::SchemaMismatch {
                 table: table.clone(),
                 difference: text("field \"x\""),
             },
-            &["field \"x\"", "one row type", "`subscriber info`"],
+            &["field \"x\"", "the same row type"],
         ),
         (
             Error::InvalidSchema {
@@ -92,7 +92,7 @@ fn each_error_names_its_object_and_what_to_do() {
                 length: 5,
                 capacity: 4,
             },
-            &["name", "5 bytes", "4 bytes", "shorten it or widen"],
+            &["name", "5 bytes", "holds 4", "shorten the text, or widen"],
         ),
         (
             Error::WrongLength {
@@ -101,7 +101,7 @@ fn each_error_names_its_object_and_what_to_do() {
                 length: 7,
                 expected: 8,
             },
-            &["row of 7 bytes", "8", "the table's own schema"],
+            &["row has 8 bytes", "7 were given", "the table's schema"],
         ),
         (
             Error::LayoutMismatch {
@@ -109,14 +109,14 @@ fn each_error_names_its_object_and_what_to_do() {
                 found: 1,
                 expected: 2,
             },
-            &["layout version 1", "`--version`", "`publisher rm NAME`"],
+            &["layout version 1", "the same version", "remove the table"],
         ),
         (
             Error::Corrupt {
                 object: object.clone(),
                 reason,
             },
-            &["REASON", "`publisher rm NAME`"],
+            &["REASON", "remove the table"],
         ),
         (
             Error::WrongOwner {
@@ -124,14 +124,14 @@ fn each_error_names_its_object_and_what_to_do() {
                 found: 1,
                 expected: 2,
             },
-            &["user 1", "`--owner`"],
+            &["user 1", "the table's owner"],
         ),
         (
             Error::PermissionDenied {
                 object: object.clone(),
                 action: "open",
             },
-            &["open", "`--mode`"],
+            &["open", "run as its owner", "a mode and group"],
         ),
         (
             Error::Outrun {
@@ -149,18 +149,19 @@ fn each_error_names_its_object_and_what_to_do() {
         ),
         (
             Error::Lost { table },
-            &["another publisher holds it", "one of the two"],
+            &["another publisher holds it", "from one process"],
         ),
     ];
     for (error, parts) in cases {
         let told = error.to_string();
-        // What has no name yet has its reason.
+        assert!(!told.contains("--"), "{told:?} names a flag of a program");
+        // An error without a name carries a reason.
         let named = ["prices", "a/b", "name", "REASON"]
             .iter()
             .any(|name| told.contains(name));
         assert!(named, "{told}");
         for part in parts {
-            assert!(told.contains(part), "{told:?} does not speak of {part:?}");
+            assert!(told.contains(part), "{told:?} does not contain {part:?}");
         }
     }
 }

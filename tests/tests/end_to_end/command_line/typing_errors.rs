@@ -69,7 +69,7 @@ fn subscribers_errors_name_object_and_remedy() {
         (
             &["get", "Xyzzy"],
             1,
-            &["\"Xyzzy\"", "start a publisher", "`subscriber ls`"],
+            &["\"Xyzzy\"", "check the name", "start its publisher"],
         ),
         (
             &["get", name, "--timeout", "soon"],
@@ -142,9 +142,9 @@ fn publishers_errors_name_object_and_remedy() {
         (
             &["serve", name, "--from", "processes"],
             3,
-            &[name, "published by process", "stop that one"],
+            &[name, "published by process", "stop that process"],
         ),
-        (&["rm", name], 3, &[name, "stop that one"]),
+        (&["rm", name], 3, &[name, "stop that process"]),
         (
             &["serve", spare, "--from", "Xyzzy"],
             2,
@@ -195,7 +195,7 @@ fn tell(program: fn() -> std::process::Command, cases: &[Case<'_>]) {
         for part in *parts {
             assert!(
                 errors.contains(part),
-                "{arguments:?} does not speak of {part:?}: {errors}"
+                "{arguments:?} does not contain {part:?}: {errors}"
             );
         }
     }
@@ -209,7 +209,7 @@ fn what_is_no_table_is_named_with_what_removes_it() {
     let object = format!("/tablecast.table.{}", table.name());
     let (_, errors) = run(subscriber(), &["get", table.name()], 1);
     assert!(
-        errors.contains(&object) && errors.contains("`publisher rm NAME`"),
+        errors.contains(&object) && errors.contains("remove the table"),
         "{errors}"
     );
     let (_, errors) = run(publisher(), &["rm", table.name()], 1);

@@ -1,9 +1,11 @@
-//! What there is on this machine: tables, their publishers, their subscribers. Read by calls; nothing is mapped, so
-//! that a table cut short in that moment is an error and no signal.
+//! Inspects tables from outside.
 
 use std::fs::{self, File};
 use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 use std::time::Duration;
+
+use nix::errno::Errno;
 
 use crate::clock::{is_same_clock, monotonic_ns, time_namespace};
 use crate::error::{Error, Result};
@@ -11,80 +13,78 @@ use crate::identity::Identity;
 use crate::protocol::layout::{BLOCK_ROWS, State, Tag, header};
 use crate::publisher::SILENT_AFTER;
 use crate::region::lock::{self, Span};
-use crate::region::object::{self, TableName, failure, failure_io, own_user};
+use crate::region::object::{self, DIRECTORY, TableName, failure, failure_io, own_user};
 use crate::region::{Header, read_words};
 use crate::row::schema::Schema;
 use crate::subscriber::PublisherState;
-use crate::wake::registry;
+use crate::wake::registry::{self, Listener};
 
-mod leftovers;
-mod probe;
-
-pub use crate::region::object::DIRECTORY;
-pub use crate::wake::registry::Listener;
-pub(crate) use leftovers::{Findings, registries};
-pub use leftovers::{Leftover, LeftoverKind, leftovers, queue_directory};
-pub use probe::{Probe, probe};
-
-/// What a table says of itself, and what the kernel says of its publisher.
+/// State of a table, as stored in its region, and of its publisher, as known to the kernel.
+///
+/// All ages are `None` if [`shares_clock`](Self::shares_clock) is false.
 #[non_exhaustive]
 #[derive(Debug)]
 pub struct TableInfo {
-    /// The table's name.
+    /// Name of the table.
     pub name: String,
-    /// What a row is.
+    /// Schema of the rows.
     pub schema: Schema,
-    /// The last commit.
+    /// Number of the last committed transaction.
     pub version: u64,
-    /// Time since that commit. `None` if another commit came in while this was read, or if [`shares_clock`](Self::shares_clock) is
-    /// false.
+    /// Time since that commit. `None` if another commit was made while the table was read.
     pub committed_ago: Option<Duration>,
-    /// How many rows there are. While the publisher commits, as of about that commit.
+    /// Number of rows. Approximate while the publisher commits.
     pub rows: usize,
-    /// How many rows there can be.
+    /// Maximum number of rows.
     pub capacity: usize,
     /// Size of the region in bytes.
     pub bytes: u64,
-    /// Memory that the region takes in bytes.
+    /// Memory that the region occupies, in bytes.
     pub allocated_bytes: u64,
-    /// Whether its publisher lives.
+    /// State of the publisher.
     pub publisher: PublisherState,
-    /// The process that published last, in its own pid namespace.
+    /// Process id of the last publisher, in its own pid namespace.
     pub publisher_pid: u32,
-    /// Time since the publisher's last heartbeat. `None` if [`shares_clock`](Self::shares_clock) is false.
+    /// Time since the publisher's last heartbeat.
     pub heartbeat_ago: Option<Duration>,
-    /// True if this process is in the publisher's time namespace, or either is unknown. If false, the publisher's times are from
-    /// another clock and all ages are `None`.
+    /// True if this process is in the publisher's time namespace, or either namespace is unknown. If
+    /// false, the publisher's times are from another clock.
     pub shares_clock: bool,
-    /// The user id that the region belongs to.
+    /// User id of the region's owner.
     pub owner: u32,
-    /// The group id that the region belongs to.
+    /// Group id of the region.
     pub group: u32,
-    /// The permission bits of the region.
+    /// Permission bits of the region.
     pub mode: u32,
-    /// The random number of the region.
+    /// Random id of the region.
     pub region_id: u64,
-    /// True if the publisher's source of rows has ended ([`UntypedPublisher::end_input`](crate::UntypedPublisher::end_input)).
+    /// True if the publisher's source of rows has ended
+    /// ([`UntypedPublisher::end_input`](crate::UntypedPublisher::end_input)).
     pub input_ended: bool,
-    /// Time since then. `None` while the source goes on, or if [`shares_clock`](Self::shares_clock) is false.
+    /// Time since the source of rows ended, if it has.
     pub input_ended_ago: Option<Duration>,
-    /// The random number that names the registry.
+    /// Random id of the registry.
     pub registry_id: u64,
-    /// How many subscribers can be woken by name.
+    /// Number of subscriber slots in the registry.
     pub slots: usize,
-    /// Those who are. An error if this user may not look.
+    /// The registered subscribers, or an error if this user may not read the registry.
     pub subscribers: Result<Vec<Listener>>,
 }
 
 impl TableInfo {
-    /// Returns true if the publisher lives and its last heartbeat is known to be older than [`SILENT_AFTER`].
+    /// Returns true if the publisher is alive and its last heartbeat is known to be older than
+    /// [`SILENT_AFTER`].
     pub fn is_silent(&self) -> bool {
         self.publisher.is_alive() && self.heartbeat_ago.is_some_and(|ago| ago > SILENT_AFTER)
     }
 }
 
-/// The names of all tables on this machine, in order. Some may belong to users whom [`inspect`] does not believe.
+/// Returns the names of all tables on this machine, sorted. [`inspect`] may reject some of them.
 ///
+/// # Errors
+/// Errors of the system.
+///
+/// # Examples
 /// ```
 /// # use common::{Schema, UntypedPublisher, inspect, tables};
 /// # fn main() -> common::Result<()> {
@@ -100,37 +100,42 @@ impl TableInfo {
 /// # publisher.close()
 /// # }
 /// ```
-///
-/// # Errors
-/// What the system refuses.
 pub fn tables() -> Result<Vec<String>> {
-    let failed = |error| failure_io(DIRECTORY, "list", error);
-    let mut names = Vec::new();
-    for entry in fs::read_dir(DIRECTORY).map_err(failed)? {
-        let entry = entry.map_err(failed)?.file_name();
-        let name = entry
-            .to_str()
-            .and_then(|name| name.strip_prefix("tablecast.table."));
-        names.extend(
-            name.filter(|name| TableName::new(name).is_ok())
-                .map(str::to_owned),
-        );
-    }
-    names.sort_unstable();
+    let mut names = suffixes(Path::new(DIRECTORY), "tablecast.table.")?;
+    names.retain(|name| TableName::new(name).is_ok());
     Ok(names)
 }
 
-/// Looks at a table of `owner`, or, if none is given, of this process's own user or root.
+/// Returns the parts after `prefix` of the names of files in `directory`, sorted.
 ///
 /// # Errors
-/// [`Error::InvalidName`], [`Error::NotFound`], [`Error::WrongOwner`], [`Error::PermissionDenied`], [`Error::Corrupt`],
-/// [`Error::LayoutMismatch`].
+/// Errors of the system.
+pub(super) fn suffixes(directory: &Path, prefix: &str) -> Result<Vec<String>> {
+    let failed = |error| failure_io(&directory.to_string_lossy(), "list", error);
+    let mut found = Vec::new();
+    for entry in fs::read_dir(directory).map_err(failed)? {
+        let file = entry.map_err(failed)?.file_name();
+        let suffix = file.to_str().and_then(|name| name.strip_prefix(prefix));
+        found.extend(suffix.map(str::to_owned));
+    }
+    found.sort_unstable();
+    Ok(found)
+}
+
+/// Returns the state of a table of `owner`. If `owner` is None, the table must belong to this
+/// process's user or to root.
 ///
+/// # Errors
+/// [`Error::InvalidName`], [`Error::NotFound`], [`Error::WrongOwner`], [`Error::PermissionDenied`],
+/// [`Error::Corrupt`], [`Error::LayoutMismatch`].
+///
+/// # Examples
 /// ```
 /// # use common::{Schema, UntypedPublisher, inspect};
 /// # fn main() -> common::Result<()> {
 /// # let name = format!("doc-inspect-{}", std::process::id());
-/// let publisher = UntypedPublisher::builder(&name, Schema::parse("id:u64,price:f64", None)?).open()?;
+/// let schema = Schema::parse("id:u64,price:f64", None)?;
+/// let publisher = UntypedPublisher::builder(&name, schema).open()?;
 /// let info = inspect(&name, None)?;
 /// assert_eq!((info.version, info.rows), (1, 0));
 /// assert!(info.publisher.is_alive());
@@ -193,7 +198,8 @@ pub fn inspect(name: &str, owner: Option<u32>) -> Result<TableInfo> {
     })
 }
 
-/// Counts the rows that are live, by their tags. What is committed meanwhile counts, too.
+/// Returns the number of live rows, counted by their tags. Includes rows that are committed in the
+/// meantime.
 fn live_rows(object: &str, file: &File, header: &Header) -> Result<usize> {
     let geometry = &header.geometry;
     let rows = usize::try_from(header.word(header::ROWS)).unwrap_or(usize::MAX);
@@ -217,4 +223,54 @@ fn live_rows(object: &str, file: &File, header: &Header) -> Result<usize> {
             .count();
     }
     Ok(live)
+}
+
+/// Result of [`probe`].
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Probe {
+    /// An error if an object could not be created, linked and removed.
+    pub objects: Result<()>,
+    /// True if another open file description detected the object's lock; None if there was no object
+    /// to lock.
+    pub locks: Option<Result<bool>>,
+}
+
+/// Creates, locks and removes a test object in [`DIRECTORY`], with the system calls that publishers
+/// and subscribers use.
+///
+/// # Examples
+/// ```
+/// let probe = common::admin::probe();
+/// assert!(probe.objects.is_ok());
+/// assert!(matches!(probe.locks, Some(Ok(true))));
+/// ```
+pub fn probe() -> Probe {
+    let object = format!("/tablecast.doctor.{}", std::process::id());
+    let create = || match object::create(&object, 0o600, None)? {
+        file if object::link(&file, &object)? => Ok(file),
+        _ => Err(failure(&object, "link", Errno::EEXIST)),
+    };
+    let file = match create() {
+        Ok(file) => file,
+        Err(error) => {
+            return Probe {
+                objects: Err(error),
+                locks: None,
+            };
+        }
+    };
+    let is_lock_seen = || {
+        lock::try_lock(&file, Span::WHOLE).map_err(|errno| failure(&object, "lock", errno))?;
+        let Some(other) = object::open(&object, false, own_user(), false)? else {
+            return Ok(false);
+        };
+        lock::is_held(&other, Span::WHOLE)
+            .map_err(|errno| failure(&object, "query the lock of", errno))
+    };
+    let locks = Some(is_lock_seen());
+    Probe {
+        objects: object::remove(&object),
+        locks,
+    }
 }

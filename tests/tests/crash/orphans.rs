@@ -1,10 +1,10 @@
-//! What `ls` and `info` say of what is left behind, and of what only looks so.
+//! Orphans as reported by `ls`, `info` and the library, and objects that only look like orphans.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 
-use common::inspect::{Leftover, LeftoverKind, leftovers, queue_directory};
+use common::admin::{Orphan, OrphanKind, orphans, queue_directory};
 use common::internals::header;
 use common::internals::lock::Locked;
 use common::{Schema, UntypedPublisher, UntypedSubscriber};
@@ -28,7 +28,7 @@ fn open(table: &Table) -> UntypedPublisher {
         .unwrap()
 }
 
-/// A dead publisher's registry, by number and path, whose region and lock somebody removed.
+/// Returns the id and path of a dead publisher's registry whose region and lock were removed.
 fn orphaned_registry(table: &Table) -> (u64, PathBuf) {
     let publisher_left = open(table);
     let id = common::inspect(table.name(), None).unwrap().registry_id;
@@ -40,21 +40,22 @@ fn orphaned_registry(table: &Table) -> (u64, PathBuf) {
     (id, path("subs", &format!("{id:016x}")))
 }
 
-fn find(found: &[Leftover], path: &PathBuf) -> Option<Leftover> {
+fn find(found: &[Orphan], path: &PathBuf) -> Option<Orphan> {
     found.iter().find(|left| left.object == *path).cloned()
 }
 
-/// Waits until it is left behind: a neighbour's test can make that doubtful for a while.
-fn await_leftover(path: &PathBuf) -> Leftover {
+/// Waits until an object is reported as an orphan. Another test can delay that, because it may have a
+/// publisher whose registry is unknown.
+fn await_orphan(path: &PathBuf) -> Orphan {
     let mut found = None;
-    until("it is left behind", || {
-        found = find(&leftovers().unwrap(), path);
+    until("the object is an orphan", || {
+        found = find(&orphans().unwrap(), path);
         found.is_some()
     });
     found.unwrap()
 }
 
-/// A file that is removed whatever becomes of the test.
+/// A file that is removed at the end of the test, even if the test fails.
 struct Removed(PathBuf);
 
 impl Drop for Removed {
@@ -64,19 +65,19 @@ impl Drop for Removed {
 }
 
 #[test]
-fn a_lock_and_a_region_without_a_table_are_left_behind() {
+fn lock_and_region_without_a_table_are_orphans() {
     let table = Table::new("left");
     let publisher_left = open(&table);
     let (lock, next) = (path("lock", table.name()), path("next", table.name()));
     table.remember();
     std::fs::rename(path("table", table.name()), &next).unwrap();
     // A live publisher holds both, and its registry.
-    let registries = |found: &[Leftover]| {
-        let own = |left: &&Leftover| {
-            left.kind == LeftoverKind::Registry
+    let registries = |found: &[Orphan]| {
+        let own = |orphan: &&Orphan| {
+            orphan.kind == OrphanKind::Registry
                 && table.leftovers().iter().any(|seen| {
                     seen.contains(
-                        &left
+                        &orphan
                             .object
                             .file_name()
                             .unwrap()
@@ -87,14 +88,14 @@ fn a_lock_and_a_region_without_a_table_are_left_behind() {
         };
         found.iter().filter(own).count()
     };
-    let found = leftovers().unwrap();
+    let found = orphans().unwrap();
     assert_eq!(
         (find(&found, &lock), find(&found, &next), registries(&found)),
         (None, None, 0)
     );
     drop(publisher_left);
-    let found = leftovers().unwrap();
-    for (object, kind) in [(&lock, LeftoverKind::Lock), (&next, LeftoverKind::Next)] {
+    let found = orphans().unwrap();
+    for (object, kind) in [(&lock, OrphanKind::Lock), (&next, OrphanKind::Next)] {
         let left = find(&found, object).unwrap();
         assert_eq!(
             (left.kind, left.table.as_deref()),
@@ -150,12 +151,12 @@ fn a_lock_and_a_region_without_a_table_are_left_behind() {
     );
 
     Process::run(publisher().args(["rm", table.name()]), 0);
-    let found = leftovers().unwrap();
+    let found = orphans().unwrap();
     assert_eq!((find(&found, &lock), find(&found, &next)), (None, None));
 }
 
 #[test]
-fn a_registry_that_no_region_names_is_left_behind() {
+fn registry_without_a_region_is_an_orphan() {
     let table = Table::new("left-registry");
     let mut publisher_left = open(&table);
     let mut copy = UntypedSubscriber::open(table.name()).unwrap();
@@ -171,13 +172,13 @@ fn a_registry_that_no_region_names_is_left_behind() {
     let registry = path("subs", &format!("{id:016x}"));
     assert!(registry.exists());
     assert_eq!(
-        find(&leftovers().unwrap(), &registry),
+        find(&orphans().unwrap(), &registry),
         None,
         "its table is alive"
     );
     drop(publisher_left);
     assert_eq!(
-        find(&leftovers().unwrap(), &registry),
+        find(&orphans().unwrap(), &registry),
         None,
         "its table is there"
     );
@@ -185,13 +186,13 @@ fn a_registry_that_no_region_names_is_left_behind() {
         std::fs::remove_file(path(kind, table.name())).unwrap();
     }
     assert_eq!(
-        find(&leftovers().unwrap(), &registry),
+        find(&orphans().unwrap(), &registry),
         None,
         "a subscriber holds a slot of it"
     );
     drop(copy);
-    let left = await_leftover(&registry);
-    assert_eq!((left.kind, left.table), (LeftoverKind::Registry, None));
+    let left = await_orphan(&registry);
+    assert_eq!((left.kind, left.table), (OrphanKind::Registry, None));
     let (stdout, _) = Process::run(subscriber().args(["ls", "--format", "jsonl"]), 0);
     let object = registry.to_str().unwrap();
     // Unless a neighbour's test makes it doubtful just now.
@@ -204,44 +205,44 @@ fn a_registry_that_no_region_names_is_left_behind() {
 }
 
 #[test]
-fn in_doubt_no_registry_is_left_behind() {
+fn registry_is_no_orphan_while_a_region_of_its_user_is_unreadable() {
     let (damaged, table) = (Table::new("left-damaged"), Table::new("left-doubt"));
     let (id, registry) = orphaned_registry(&table);
     // A region too short to say which registry it names, while its publisher lives.
     let region = Removed(path("table", damaged.name()));
     let lock = Locked::take(File::create(&region.0).unwrap()).unwrap();
     assert!(lock.is_some());
-    assert_eq!(find(&leftovers().unwrap(), &registry), None);
+    assert_eq!(find(&orphans().unwrap(), &registry), None);
     drop(lock);
-    await_leftover(&registry);
+    await_orphan(&registry);
     // Whatever else it is, it names the registry.
     let words = vec![0; header::SCHEMA * 8];
     let file = File::options().write(true).open(&region.0).unwrap();
     file.write_all_at(&words, 0).unwrap();
-    await_leftover(&registry);
+    await_orphan(&registry);
     file.write_all_at(&id.to_le_bytes(), header::REGISTRY_ID as u64 * 8)
         .unwrap();
-    assert_eq!(find(&leftovers().unwrap(), &registry), None, "named");
+    assert_eq!(find(&orphans().unwrap(), &registry), None, "named");
 }
 
 #[test]
-fn a_publisher_with_a_lock_and_no_region_yet_may_have_any_registry() {
+fn registry_is_no_orphan_while_a_publisher_of_its_user_starts() {
     let (starting, table) = (Table::new("left-starting"), Table::new("left-wait"));
     let (_, registry) = orphaned_registry(&table);
     let object = Removed(path("lock", starting.name()));
     let lock = Locked::take(File::create(&object.0).unwrap()).unwrap();
-    let found = leftovers().unwrap();
+    let found = orphans().unwrap();
     assert_eq!(
         (find(&found, &registry), find(&found, &object.0)),
         (None, None)
     );
     drop(lock);
-    assert_eq!(await_leftover(&object.0).kind, LeftoverKind::Lock);
-    await_leftover(&registry);
+    assert_eq!(await_orphan(&object.0).kind, OrphanKind::Lock);
+    await_orphan(&registry);
 }
 
 #[test]
-fn a_queue_without_a_registry_is_left_behind_where_queues_are_seen() {
+fn queue_without_a_registry_is_an_orphan_where_queues_are_mounted() {
     let queue = format!(
         "/tablecast.wake.{:016x}.0.{:016x}",
         rand::random::<u64>(),
@@ -250,19 +251,19 @@ fn a_queue_without_a_registry_is_left_behind_where_queues_are_seen() {
     let flags = MQ_OFlag::O_CREAT | MQ_OFlag::O_EXCL | MQ_OFlag::O_RDONLY;
     let made = mq_open(queue.as_str(), flags, Mode::S_IRUSR | Mode::S_IWUSR, None);
     mq_close(made.unwrap()).unwrap();
-    let found = leftovers();
+    let found = orphans();
     mq_unlink(queue.as_str()).unwrap();
     let found = found.unwrap();
     // Where the file system is mounted that shows the queues of this IPC namespace.
     if let Some(directory) = queue_directory().filter(|directory| is_own(directory)) {
         let left = find(&found, &directory.join(&queue[1..])).unwrap();
-        assert_eq!((left.kind, left.table), (LeftoverKind::Queue, None));
+        assert_eq!((left.kind, left.table), (OrphanKind::Queue, None));
     } else {
         println!("queues cannot be seen here");
     }
 }
 
-/// Whether a mount shows the queues that this process makes.
+/// Returns true if a mount shows the queues that this process creates.
 fn is_own(directory: &std::path::Path) -> bool {
     let name = format!("/tablecast-test-{}", rand::random::<u64>());
     let flags = MQ_OFlag::O_CREAT | MQ_OFlag::O_EXCL | MQ_OFlag::O_RDONLY;
