@@ -1,38 +1,31 @@
-//! Histogram of delays from commit to the end of the refresh: bounded memory, quantiles to three
-//! digits.
-//!
-//! Longer delays than the maximum are counted as the maximum. For why a mean would not be
-//! informative, see Gil Tene, "How NOT to Measure Latency".
+//! Histogram of latencies.
 
 use std::time::Duration;
 
 use hdrhistogram::Histogram;
 
-/// Maximum delay that is recorded, in ns.
-const LONGEST_NS: u64 = 3_600_000_000_000;
-/// Significant decimal digits of a delay.
+/// Number of significant decimal digits of a latency.
 const DIGITS: u8 = 3;
 
-/// Histogram of delays.
+/// Histogram of latencies with quantiles to three digits. It grows with the longest latency.
 #[derive(Clone, Debug)]
 pub struct Delays(Histogram<u64>);
 
 impl Default for Delays {
     fn default() -> Self {
-        Self(Histogram::new_with_bounds(1, LONGEST_NS, DIGITS).expect("bounds that it takes"))
+        Self(Histogram::new(DIGITS).expect("a supported number of digits"))
     }
 }
 
 impl Delays {
     /// Records a delay.
     pub fn record(&mut self, delay: Duration) {
-        let ns = u64::try_from(delay.as_nanos()).unwrap_or(u64::MAX);
-        self.0.saturating_record(ns.max(1));
+        self.0 += u64::try_from(delay.as_nanos()).unwrap_or(u64::MAX);
     }
 
     /// Adds the delays of `other`.
     pub fn add(&mut self, other: &Self) {
-        self.0.add(&other.0).expect("the same bounds");
+        self.0 += &other.0;
     }
 
     /// Removes all delays.
@@ -54,6 +47,11 @@ impl Delays {
     /// median. Returns zero if no delay was recorded.
     pub fn quantile(&self, quantile: f64) -> Duration {
         Duration::from_nanos(self.0.value_at_quantile(quantile))
+    }
+
+    /// Returns the histogram, in nanoseconds.
+    pub fn histogram(&self) -> &Histogram<u64> {
+        &self.0
     }
 }
 

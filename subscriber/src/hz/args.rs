@@ -1,18 +1,16 @@
 //! Arguments of `hz`.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::ValueEnum;
-
 use clap_complete::ArgValueCompleter;
-
-use crate::attach::Waking;
 use cli::metrics::Address;
 use cli::{complete, duration};
 
-/// Maximum number of intervals in a report. Each keeps histograms of half a megabyte.
-const MAX_WINDOW: usize = 60;
+use crate::attach::Waking;
+
+/// Maximum number of intervals in a report. Each keeps its histograms.
+const MAX_WINDOW: u64 = 60;
 /// Minimum length of an interval.
 const MIN_EVERY: Duration = Duration::from_millis(10);
 /// Maximum length of an interval.
@@ -31,8 +29,8 @@ pub struct Hz {
     pub every: Duration,
 
     /// Report over the last N intervals instead of one
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = window)]
-    pub window: usize,
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=MAX_WINDOW))]
+    pub window: u64,
 
     /// End after N intervals
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
@@ -46,11 +44,6 @@ pub struct Hz {
     /// the summary
     #[arg(long, value_enum, default_value_t = RateFormat::Text, env = "TABLECAST_HZ_FORMAT")]
     pub format: RateFormat,
-
-    /// Draw the delay over time as SVG: p50, p99 and maximum of each interval. Written at the end,
-    /// also after Ctrl-C
-    #[arg(long, value_name = "FILE.svg")]
-    pub plot: Option<PathBuf>,
 
     /// Fail if the table does not exist within this time: 300ms, 2s
     #[arg(long, value_name = "TIME", value_parser = duration)]
@@ -93,13 +86,4 @@ fn interval(text: &str) -> Result<Duration, String> {
         time if time > MAX_EVERY => Err("it cannot be more than a day".to_owned()),
         time => Ok(time),
     }
-}
-
-fn window(text: &str) -> Result<usize, String> {
-    let number = text.parse().ok();
-    number
-        .filter(|number| (1..=MAX_WINDOW).contains(number))
-        .ok_or_else(|| {
-            format!("write a whole number from 1 to {MAX_WINDOW}; for more, make --every longer")
-        })
 }

@@ -1,18 +1,34 @@
-//! Prints reports to stdout in the chosen format.
+//! Reports to stdout, as text or JSON.
 
 use std::io::{self, BufWriter, Write};
 
+use common::UntypedSubscriber;
+use hdrhistogram::Histogram;
+use serde::Serializer as _;
+use serde_json::{Value, json};
+
 use super::args::RateFormat;
-use super::report::Report;
-use super::text;
+use super::measure::Measure;
+use crate::format::cells::nanoseconds;
 use crate::output::Output;
 
-/// Printer of reports.
+/// Length of the longest bar of a histogram.
+const BAR: u64 = 40;
+
+/// Period of a report.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum What {
+    /// One interval, or the last few.
+    Interval,
+    /// The whole session.
+    Summary,
+}
+
+/// Prints reports in the chosen format.
 pub struct Printer {
     format: RateFormat,
     out: BufWriter<Output>,
-    /// Number of intervals printed.
-    intervals: u64,
+    is_first: bool,
 }
 
 impl Printer {
@@ -25,64 +41,190 @@ impl Printer {
         if format == RateFormat::Json {
             // Write each interval at once, so that only the summary is left to write at a sudden
             // end.
-            let name = serde_json::to_string(name)?;
-            write!(out, "{{\"table\":{name},\"intervals\":[")?;
+            write!(out, "{{\"table\":{},\"intervals\":[", json!(name))?;
         }
         Ok(Self {
             format,
             out,
-            intervals: 0,
+            is_first: true,
         })
-    }
-
-    /// Prints an interval.
-    ///
-    /// # Errors
-    /// Fails if stdout is closed.
-    pub fn interval(&mut self, report: &Report) -> io::Result<()> {
-        let is_first = self.intervals == 0;
-        self.intervals += 1;
-        match self.format {
-            RateFormat::Text => text::interval(&mut self.out, report)?,
-            RateFormat::Jsonl => self.line(report)?,
-            RateFormat::Json => {
-                self.out.write_all(if is_first { b"\n" } else { b",\n" })?;
-                serde_json::to_writer(&mut self.out, report)?;
-            }
-        }
-        self.out.flush()
     }
 
     /// Ends the output without a table.
     ///
     /// # Errors
     /// Fails if stdout is closed.
-    pub fn nothing(&mut self) -> io::Result<()> {
+    pub fn end_without_table(&mut self) -> io::Result<()> {
         if self.format == RateFormat::Json {
             self.out.write_all(b"]}\n")?;
         }
         self.out.flush()
     }
 
-    /// Prints the summary.
+    /// Prints the report of a measure of `table`: of the interval with the number `intervals`, or of
+    /// the session with so many.
     ///
     /// # Errors
     /// Fails if stdout is closed.
-    pub fn summary(&mut self, report: &Report) -> io::Result<()> {
-        match self.format {
-            RateFormat::Text => text::summary(&mut self.out, report)?,
-            RateFormat::Jsonl => self.line(report)?,
-            RateFormat::Json => {
-                self.out.write_all(b"],\n\"summary\":")?;
-                serde_json::to_writer(&mut self.out, report)?;
-                self.out.write_all(b"}\n")?;
+    pub fn print(
+        &mut self,
+        what: What,
+        intervals: u64,
+        measure: &Measure,
+        table: &UntypedSubscriber,
+    ) -> io::Result<()> {
+        let is_first = std::mem::take(&mut self.is_first);
+        let (before, after) = match (self.format, what) {
+            (RateFormat::Text, _) => {
+                text(&mut self.out, what, measure, table)?;
+                return self.out.flush();
             }
-        }
+            (RateFormat::Jsonl, _) => ("", "\n"),
+            (RateFormat::Json, What::Interval) if is_first => ("\n", ""),
+            (RateFormat::Json, What::Interval) => (",\n", ""),
+            (RateFormat::Json, What::Summary) => ("],\n\"summary\":", "}\n"),
+        };
+        self.out.write_all(before.as_bytes())?;
+        let members = members(what, intervals, measure, table);
+        serde_json::Serializer::new(&mut self.out).collect_map(members)?;
+        self.out.write_all(after.as_bytes())?;
         self.out.flush()
     }
+}
 
-    fn line(&mut self, report: &Report) -> io::Result<()> {
-        serde_json::to_writer(&mut self.out, report)?;
-        self.out.write_all(b"\n")
+/// Returns the members of the report for programs.
+fn members(
+    what: What,
+    intervals: u64,
+    measure: &Measure,
+    table: &UntypedSubscriber,
+) -> Vec<(&'static str, Value)> {
+    let mut members = vec![
+        (
+            "what",
+            match what {
+                What::Interval => "interval".into(),
+                What::Summary => "summary".into(),
+            },
+        ),
+        ("table", table.name().into()),
+        ("intervals", intervals.into()),
+        ("version", table.version().into()),
+        ("rows", table.len().into()),
+        ("publisher", table.publisher_state().as_str().into()),
+    ];
+    members.extend(measure.members());
+    let steps = steps(measure.delays());
+    if what == What::Summary && !steps.is_empty() {
+        let steps = steps.into_iter().map(|(end, count)| match end {
+            Some(end) => json!({"up_to_ns": end, "count": count}),
+            None => json!({"count": count}),
+        });
+        members.push(("delay_histogram", steps.collect()));
+    }
+    members
+}
+
+/// Writes a report for people: a block of lines, and in the summary a histogram.
+fn text(
+    out: &mut impl Write,
+    what: What,
+    measure: &Measure,
+    table: &UntypedSubscriber,
+) -> io::Result<()> {
+    if what == What::Summary {
+        write!(out, "table {} over ", table.name())?;
+    }
+    let elapsed = nanoseconds(measure.elapsed_ns());
+    let (version, rows) = (table.version(), table.len());
+    let publisher = table.publisher_state().as_str();
+    writeln!(
+        out,
+        "{elapsed}: version {version}, rows {rows}, publisher {publisher}"
+    )?;
+    measure.write_text(out)?;
+    match (what, measure.delays().len()) {
+        (What::Interval, _) => writeln!(out),
+        (What::Summary, 0) => Ok(()),
+        (What::Summary, delays) => {
+            writeln!(out, "\ndelay from commit to applied, {delays} seen")?;
+            write_histogram(out, &steps(measure.delays()))
+        }
+    }
+}
+
+/// Returns the steps of a histogram from the first to the last that is not empty: the upper end, or
+/// `None` for the open one, and the count. They end at 1, 2 and 5 of each power of ten, from a
+/// microsecond to ten seconds.
+fn steps(histogram: &Histogram<u64>) -> Vec<(Option<u64>, u64)> {
+    let powers = (3..10).map(|power| 10_u64.pow(power));
+    let ends = powers.flat_map(|power| [power, 2 * power, 5 * power]);
+    let ends = ends.chain([10_000_000_000]).map(Some).chain([None]);
+    let mut below = 0;
+    let mut steps: Vec<_> = ends
+        .map(|end| {
+            let up_to = end.map_or(histogram.len(), |end| histogram.count_between(0, end));
+            (end, up_to - std::mem::replace(&mut below, up_to))
+        })
+        .skip_while(|(_, count)| *count == 0)
+        .collect();
+    while steps.pop_if(|(_, count)| *count == 0).is_some() {}
+    steps
+}
+
+/// Writes a line per step, with a bar proportional to the fullest step.
+fn write_histogram(out: &mut impl Write, steps: &[(Option<u64>, u64)]) -> io::Result<()> {
+    let counts = steps.iter().map(|(_, count)| *count);
+    let (fullest, all) = (
+        counts.clone().max().unwrap_or_default(),
+        counts.sum::<u64>(),
+    );
+    for (end, count) in steps {
+        let name = match end {
+            Some(end) => format!("up to {}", nanoseconds(*end)),
+            None => "more".to_owned(),
+        };
+        // Rounded up, so that a step that is not empty has a visible bar.
+        let bar = "#".repeat((count * BAR).div_ceil(fullest) as usize);
+        let percent = 100.0 * *count as f64 / all as f64;
+        let width = BAR as usize;
+        writeln!(
+            out,
+            "  {name:>13} |{bar:<width$}| {count:>8}  {percent:>5.1} %"
+        )?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bars_are_proportional_to_the_fullest_step() {
+        let steps = [(Some(2_000), 1), (Some(5_000), 0), (None, 100)];
+        let mut out = Vec::new();
+        write_histogram(&mut out, &steps).unwrap();
+        let text = String::from_utf8(out).unwrap();
+        let lines: Vec<&str> = text.lines().collect();
+        let bars: Vec<usize> = lines.iter().map(|line| line.matches('#').count()).collect();
+        assert_eq!(bars, [1, 0, 40]);
+        assert!(lines[0].starts_with("   up to 2.0 µs |#  "), "{text}");
+        assert!(lines[0].ends_with("|        1    1.0 %"), "{text}");
+        assert!(lines[2].starts_with("           more |####"), "{text}");
+    }
+
+    #[test]
+    fn steps_go_from_the_first_to_the_last_with_values() {
+        let mut histogram = Histogram::new(3).unwrap();
+        assert!(steps(&histogram).is_empty());
+        for ns in [0, 1_000, 1_001, 5_100, 20_000_000_000] {
+            histogram += ns;
+        }
+        let found = steps(&histogram);
+        assert_eq!(found.len(), 23);
+        let first = [(1_000, 2), (2_000, 1), (5_000, 0), (10_000, 1), (20_000, 0)];
+        assert_eq!(found[..5], first.map(|(end, count)| (Some(end), count)));
+        assert_eq!(found[21..], [(Some(10_000_000_000), 0), (None, 1)]);
     }
 }

@@ -509,12 +509,6 @@ fn paths_need_not_be_utf8() {
         .arg(&news);
     let _watch = Process::start(&mut watch);
     until("there is a pipe", || news.exists());
-    let plot = path(b"caf\xe9.svg");
-    let mut hz = subscriber();
-    hz.args(["hz", table.name(), "--count", "1", "--plot"])
-        .arg(&plot);
-    Process::run(&mut hz, 0);
-    assert!(plot.exists());
     let pages = path(b"man\xe9");
     Process::run(publisher().arg("man").arg(&pages), 0);
     assert!(pages.join("publisher.1").exists());
