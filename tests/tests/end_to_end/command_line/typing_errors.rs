@@ -167,7 +167,7 @@ fn publishers_errors_name_object_and_remedy() {
         ),
         (&undeclared, 2, &["--fields", "id:u64,name:text(32)"]),
         (&kind, 2, &["--fields \"id:u65\"", "\"u65\"", "u8 to u64"]),
-        (&key, 2, &["--key \"di\"", "none of its fields"]),
+        (&key, 2, &["--key \"di\"", "there is no such field"]),
         (
             &twice,
             2,
