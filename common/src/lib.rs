@@ -1,16 +1,27 @@
-//! One process publishes a structured table in POSIX shared memory; any number of processes on the same machine keep a
-//! consistent copy of it. There is no server, no lock that anybody waits for, and nothing is lost when something dies.
+//! One process publishes a structured table in POSIX shared memory, and any number of processes on the same
+//! machine keep a consistent copy of it. There is no server, nobody waits for a lock, and a crash loses
+//! nothing that was committed.
 //!
-//! This page teaches it in five minutes. What comes after that is in the [`guide`]: [patterns](guide::patterns), [what it
-//! costs](guide::performance), [its limits](guide::limits), and [what a program sees when something dies](guide::faults); who can do what
-//! to whom is in [`security`].
+//! This page is an introduction. The [`guide`] continues with [patterns](guide::patterns), [costs](guide::performance),
+//! [limits](guide::limits) and [what a program sees when a process dies](guide::faults). [`security`] describes
+//! what other users can read and change.
 //!
-//! # A table, in whole
+//! # Installation
+//!
+//! The package is called `common`. Give it another name in your manifest:
+//!
+//! ```toml
+//! [dependencies]
+//! tablecast = { package = "common", path = "…/tablecast/common" }    # or: git = "…"
+//! bytemuck = { version = "1", features = ["derive"] }
+//! ```
+//!
+//! # Example
 //!
 //! ```
-//! use common::{Change, Publisher, Row, Subscriber, Text};
+//! use common::{Change, Publisher, Row, Subscriber, Text}; // `use tablecast::…` with the manifest above
 //!
-//! // A row is a plain struct. `key` marks what tells rows apart.
+//! // A row is a plain struct. `key` marks the field that identifies a row.
 //! #[derive(Clone, Copy, Debug, PartialEq, bytemuck::Pod, bytemuck::Zeroable, Row)]
 //! #[repr(C)]
 //! struct Flag {
@@ -28,9 +39,9 @@
 //!     let mut tx = publisher.begin();
 //!     tx.upsert(&Flag { name: Text::new("dark-mode")?, percent: 10 })?;
 //!     tx.upsert(&Flag { name: Text::new("new-search")?, percent: 50 })?;
-//!     tx.commit()?; // both become true at one instant
+//!     tx.commit()?; // both rows become visible atomically
 //!
-//!     // Any other process follows. It has the whole table as soon as it is open.
+//!     // Any other process subscribes. It has a copy of the table as soon as it is open.
 //!     let mut flags = Subscriber::<Flag>::open(table)?;
 //!     let search = Text::new("new-search")?;
 //!     assert_eq!(flags.get(&search).map(|flag| flag.percent), Some(50));
@@ -40,82 +51,85 @@
 //!     tx.delete(&Text::new("dark-mode")?)?;
 //!     let version = tx.commit()?;
 //!
-//!     // `wait` sleeps until there is news, brings the copy forward, and tells what changed.
+//!     // `wait` sleeps until there are changes, applies them to the copy, and returns them.
 //!     let changes = flags.wait(None)?;
 //!     assert_eq!((changes.version(), changes.len()), (version, 2));
 //!     for change in &changes {
 //!         match change {
-//!             Change::Created(new) => println!("{} is new", new.name),
+//!             Change::Created(new) => println!("{} was created", new.name),
 //!             Change::Updated { old, new } => println!("{}: {} -> {}", new.name, old.percent, new.percent),
-//!             Change::Deleted(old) => println!("{} is gone", old.name),
+//!             Change::Deleted(old) => println!("{} was deleted", old.name),
 //!         }
 //!     }
 //!     publisher.close()
 //! }
 //! ```
 //!
-//! # The three objects
+//! # Concepts
 //!
-//! - A [`Publisher`] is the one writer of a table. Whoever opens the name next, after its process ended or died, takes the table over with
-//!   all of its rows; whoever opens it meanwhile is refused. It must commit, or call [`maintain`](UntypedPublisher::maintain), at least once
-//!   a second.
-//! - A [`Transaction`] stages rows in private memory: [`insert`](Transaction::insert), [`update`](Transaction::update),
-//!   [`upsert`](Transaction::upsert), [`delete`](Transaction::delete), [`replace_with`](Transaction::replace_with). Its
-//!   [`commit`](Transaction::commit) makes all of it true at one instant, which has a number, the *version*; dropped, it was never there.
-//! - A [`Subscriber`] has a copy of the whole table at one version. It goes from version to version when it is told to, by
-//!   [`refresh`](Subscriber::refresh) or [`wait`](Subscriber::wait), and says what changed between the two: [`Changes`].
+//! - A [`Publisher`] is the only writer of a table. While it lives, another publisher of the same name is
+//!   refused. After it ended or died, the next publisher of the name takes the table over with all rows. A
+//!   publisher must commit, or call [`maintain`](UntypedPublisher::maintain), at least once a second.
+//! - A [`Transaction`] stages rows in private memory: [`insert`](Transaction::insert),
+//!   [`update`](Transaction::update), [`upsert`](Transaction::upsert), [`delete`](Transaction::delete),
+//!   [`replace_with`](Transaction::replace_with). [`commit`](Transaction::commit) makes all changes visible
+//!   atomically, and returns the number of the new *version*. Dropping the transaction discards them.
+//! - A [`Subscriber`] has a copy of the whole table at one version. [`refresh`](Subscriber::refresh) and
+//!   [`wait`](Subscriber::wait) move it to the current version and return the [`Changes`] between the two.
 //!
-//! A slow subscriber makes nobody wait. It takes fewer, larger steps: what changed twice in between is one change to it. So a table is
-//! a state, and no stream of events.
+//! A slow subscriber delays nobody. It takes fewer and larger steps, in which a row that changed twice is one
+//! change. A table is a state and not a stream of events.
 //!
-//! [`UntypedPublisher`] and [`UntypedSubscriber`] are the same for programs that learn the fields at run time, from the table itself: its
-//! [`Schema`] lies beside its rows.
+//! [`UntypedPublisher`] and [`UntypedSubscriber`] are for programs that learn the fields at run time. The
+//! [`Schema`] is stored with the table.
 //!
-//! # What a row is
+//! # Rows
 //!
-//! A `#[repr(C)]` struct of fixed width: integers, floats, and of this crate [`Text<N>`](Text), [`Bool`], [`Ipv4`], [`Ipv6`], [`IpNet`], [`Mac`],
-//! [`Timestamp`], or newtypes of your own over one of these ([`FieldKind`]). The key is one field or several, and no float. The derive
-//! [`Row`](trait@Row) says what does not fit, as do `Pod` and `Zeroable`, for which your package needs `bytemuck` with its feature `derive`
-//! (or, without that, `use common::bytemuck::{Pod, Zeroable}` and `#[bytemuck(crate = "common::bytemuck")]` on the struct).
+//! A row is a `#[repr(C)]` struct of fixed width. Fields are integers, floats, [`Text<N>`](Text), [`Bool`],
+//! [`Ipv4`], [`Ipv6`], [`IpNet`], [`Mac`], [`Timestamp`], or newtypes over one of these ([`FieldKind`]). The key is
+//! one or more fields, without floats. The derive [`Row`](trait@Row) reports what does not fit. It also needs
+//! `Pod` and `Zeroable` of `bytemuck` with the feature `derive`. (Without that dependency, write
+//! `use common::bytemuck::{Pod, Zeroable}` and `#[bytemuck(crate = "common::bytemuck")]`.)
 //!
 //! # Four ways to read
 //!
-//! | | reads | as of | costs |
+//! | | reads | at the version of | cost |
 //! |---|---|---|---|
-//! | [`get`](Subscriber::get) | a row by its key | the last refresh, together with all other rows | a look into memory of one's own |
-//! | [`iter`](Subscriber::iter) | all rows | the last refresh | the same, for each |
-//! | [`latest`](Subscriber::latest) | a row by its key | the last commit | a look into shared memory |
-//! | [`snapshot`](Subscriber::snapshot) | all rows | the last commit, all of it | a copy of the table |
+//! | [`get`](Subscriber::get) | a row by its key | the last refresh | a lookup in private memory |
+//! | [`iter`](Subscriber::iter) | all rows | the last refresh | the same, per row |
+//! | [`latest`](Subscriber::latest) | a row by its key | the last commit | a lookup in shared memory |
+//! | [`snapshot`](Subscriber::snapshot) | all rows | the last commit | a copy of the table |
 //!
-//! The first two cannot fail, and agree with each other until the next refresh. The other two leave the copy as it is; they fail
-//! if the publisher changes the same rows faster than they can be read, or somebody damaged the table ([`guide::faults`]).
+//! The first two cannot fail, and agree with each other until the next refresh. The other two do not change
+//! the copy. They fail if the publisher changes the same rows faster than they can be read, or if the table
+//! is damaged ([`guide::faults`]).
 //!
 //! # Five ways to wait
 //!
-//! | it waits for | by |
+//! | wait for | with |
 //! |---|---|
-//! | news of a table | [`wait`](Subscriber::wait), which an [`Interrupter`] ends from any thread |
+//! | changes of a table | [`wait`](Subscriber::wait), which an [`Interrupter`] can end from any thread |
 //! | a certain version | [`wait_for`](Subscriber::wait_for) |
 //! | several tables | [`WaitSet`] |
-//! | a table and other descriptors | poll, epoll or mio: a subscriber [is a descriptor](UntypedSubscriber#impl-AsFd-for-UntypedSubscriber), readable until a refresh found nothing more |
+//! | a table and other descriptors | poll, epoll or mio: a subscriber [is a descriptor](UntypedSubscriber#impl-AsFd-for-UntypedSubscriber), readable until a refresh finds no changes |
 //! | a table, in a task of tokio | `AsyncSubscriber`, with the feature `tokio` |
 //!
-//! Or not at all: a program with a loop of its own calls [`refresh`](Subscriber::refresh) in it, which never blocks, and costs some
-//! 35 ns when there is no news. While a subscriber is awake its publisher makes no system call for it; [`WakeKind`] says how one that sleeps is
-//! woken.
+//! A program with its own loop calls [`refresh`](Subscriber::refresh), which never blocks and takes about
+//! 35 ns if there are no changes. While a subscriber is awake, its publisher makes no system call for it.
+//! [`WakeKind`] selects how a sleeping one is woken.
 //!
-//! # What it is not for
+//! # Limits
 //!
-//! History (the last state is all there is), several machines, several writers of one table, rows of varying width, and what must
-//! outlast a reboot. [`guide::limits`] has the numbers.
+//! A table has no history (only its last state), one host, one writer, rows of fixed width, and does not
+//! survive a reboot. [`guide::limits`] has the numbers.
 //!
-//! # The modules
+//! # Modules
 //!
-//! In the order of the data's path: [`schema`], [`kinds`], [`row`] and [`value`] say what a row is; [`publisher`] writes rows;
-//! [`subscriber`] reads them; [`admin`] inspects and removes tables from outside. A program needs what is listed below this text,
-//! and the modules only for what their names promise. How rows, versions and wake-ups lie in shared memory is private to the crate.
+//! In the order of the data's path: [`schema`], [`kinds`], [`row`] and [`value`] describe rows; [`publisher`] writes
+//! them; [`subscriber`] reads them; [`admin`](mod@admin) inspects and removes tables from outside. The layout of
+//! shared memory is private to the crate.
 
-// What needs a feature says so where the documentation is built by a nightly toolchain, as on docs.rs.
+// Items that need a feature are marked in documentation that a nightly toolchain builds.
 #![cfg_attr(docsrs, feature(doc_cfg), doc(auto_cfg(hide(loom))))]
 #![warn(clippy::missing_errors_doc)]
 
@@ -176,12 +190,12 @@ pub use subscriber::{
 #[cfg(not(loom))]
 pub use wake::{Sleep, WakeKind};
 
-/// The README's code is compiled and run as a test.
+/// Compiles and runs the README's code as a test.
 #[cfg(doctest)]
 #[doc = include_str!("../../README.md")]
 struct Readme;
 
-/// The modules that handle shared memory cannot be named from outside: what they export trusts its callers.
+/// The modules that handle shared memory are private, because their functions trust their callers.
 ///
 /// ```compile_fail,E0603
 /// use common::region::object;
