@@ -1,7 +1,7 @@
 //! Runs a publisher and a subscriber as two processes in one terminal.
 //!
 //! The publisher starts its own executable again in the subscriber's role, so the demo does not
-//! depend on a second program being installed. The subscriber shows the table ([`view`]); the
+//! depend on a second program being installed. The subscriber shows the table (`view`); the
 //! publisher prints nothing.
 
 use std::ffi::OsString;
@@ -96,7 +96,7 @@ pub fn run(args: Args) -> Result<(), CliError> {
 /// Runs the subscriber process, which ends when its parent dies.
 ///
 /// # Errors
-/// Returns the error of [`view::run`], with its exit code.
+/// Returns the error of the view, with its exit code.
 pub fn run_child(args: &ChildArgs) -> Result<(), CliError> {
     let stop = Shutdown::install()?;
     set_pdeathsig(Signal::SIGTERM)

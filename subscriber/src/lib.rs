@@ -1,13 +1,13 @@
 //! Reads and watches tables from the command line.
 //!
-//! Each subcommand is one module, which owns its arguments: [`watch`], [`get`], `list` (`ls`),
-//! `info`, [`top`], [`hz`], [`doctor`]. They share:
+//! Each subcommand is one module, which owns its arguments: `watch`, `get`, `list` (`ls`),
+//! `info`, `top`, `hz`, `doctor`. They share:
 //!
 //! - `attach`: opens a table, or waits until it is published;
 //! - `view`: selects rows and fields, in the `order` that is requested;
 //! - `format`: prints rows and changes; `output`: stdout;
 //! - `publisher_status`: reports changes in the state of a publisher;
-//! - `metrics`, `commits`, [`latency`]: figures of a subscriber.
+//! - `metrics`, `commits`, `latency`: figures of a subscriber.
 
 use std::ffi::OsString;
 
@@ -23,7 +23,7 @@ mod format;
 mod get;
 mod hz;
 mod info;
-pub mod latency;
+mod latency;
 mod list;
 mod metrics;
 mod order;

@@ -40,7 +40,7 @@ enum Found {
 }
 
 /// One table. Unknown values are left out.
-#[derive(Serialize)]
+#[derive(Default, Serialize)]
 struct Listed {
     name: String,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -110,7 +110,7 @@ pub fn run(args: &Args, stop: &Shutdown, output: Output) -> Result<(), CliError>
     let mut found: Vec<Found> = tables.collect();
     if queue_directory().is_none() {
         tracing::info!(
-            "message queues cannot be seen, and whether some are left behind: mount -t mqueue none /dev/mqueue"
+            "message queues are not listed, because their file system is not mounted: mount -t mqueue none /dev/mqueue"
         );
     }
     let left = orphans()?.into_iter();
@@ -153,20 +153,12 @@ impl Listed {
         }
     }
 
+    /// An entry for a table that cannot be inspected.
     fn unseen(name: String, error: &Error) -> Self {
         Self {
             name,
-            rows: None,
-            version: None,
-            commits_per_second: None,
-            publisher: None,
-            pid: None,
-            subscribers: None,
-            owner: None,
-            committed_ago_ms: None,
-            heartbeat_ago_ms: None,
             problem: Some(error.to_string()),
-            input_ended_ago_ms: None,
+            ..Self::default()
         }
     }
 }

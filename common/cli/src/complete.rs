@@ -154,7 +154,7 @@ fn tables_that(is_wanted: fn(&TableInfo) -> bool, current: &OsStr) -> Vec<Comple
     matching(candidates, current)
 }
 
-/// Completes a key of a table with at most [`MAX_KEYS`] rows.
+/// Completes a key of a table with at most `MAX_KEYS` rows.
 pub fn keys(current: &OsStr) -> Vec<CompletionCandidate> {
     let Some(found) = table().filter(|table| table.rows <= MAX_KEYS) else {
         return Vec::new();

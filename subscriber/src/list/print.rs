@@ -2,6 +2,8 @@
 
 use std::io::{self, Write};
 
+use serde_json::{Number, Value};
+
 use super::{Found, Left, Listed};
 use crate::format::Format;
 use crate::format::cells::{milliseconds, visible};
@@ -56,10 +58,15 @@ pub fn print(found: &[Found], format: Format, output: Output) -> Result<(), CliE
         }
         Format::Csv => {
             let mut writer = csv::Writer::from_writer(&mut out);
-            let written = std::iter::once(NAMES.map(str::to_owned))
-                .chain(found.iter().map(Found::record))
-                .try_for_each(|cells| writer.write_record(cells));
-            written.map_err(crate::format::csv_error)?;
+            writer
+                .write_record(NAMES)
+                .map_err(crate::format::csv_error)?;
+            for one in found {
+                let record = one.record().map_err(io::Error::from)?;
+                writer
+                    .write_record(record)
+                    .map_err(crate::format::csv_error)?;
+            }
             writer.flush()?;
         }
     }
@@ -149,40 +156,18 @@ impl Left {
 }
 
 impl Found {
-    /// Returns the cells of a CSV record.
-    fn record(&self) -> [String; NAMES.len()] {
-        let mut record = [const { String::new() }; NAMES.len()];
-        let mut set = |name: &str, value: String| {
-            if let Some(at) = NAMES.iter().position(|known| *known == name) {
-                record[at] = value;
-            }
+    /// Returns the cells of a CSV record: the members of the JSON object.
+    fn record(&self) -> serde_json::Result<[String; NAMES.len()]> {
+        let members = serde_json::to_value(self)?;
+        let number = |number: &Number| match number.as_u64() {
+            Some(integer) => integer.to_string(),
+            None => text(number.as_f64().as_ref()),
         };
-        match self {
-            Self::Table(table) => {
-                set("name", table.name.clone());
-                set("rows", text(table.rows.as_ref()));
-                set("version", text(table.version.as_ref()));
-                set(
-                    "commits_per_second",
-                    text(table.commits_per_second.as_ref()),
-                );
-                set("publisher", text(table.publisher.as_ref()));
-                set("pid", text(table.pid.as_ref()));
-                set("subscribers", text(table.subscribers.as_ref()));
-                set("owner", text(table.owner.as_ref()));
-                set("committed_ago_ms", text(table.committed_ago_ms.as_ref()));
-                set("heartbeat_ago_ms", text(table.heartbeat_ago_ms.as_ref()));
-                set("problem", text(table.problem.as_ref()));
-            }
-            Self::Left(left) => {
-                set("owner", left.owner.to_string());
-                set("object", left.object.clone());
-                set("kind", left.kind.clone());
-                set("reason", left.reason.to_owned());
-                set("remedy", left.remedy.to_owned());
-            }
-        }
-        record
+        Ok(NAMES.map(|name| match members.get(name) {
+            Some(Value::Number(value)) => number(value),
+            Some(Value::String(text)) => text.clone(),
+            _ => String::new(),
+        }))
     }
 }
 
