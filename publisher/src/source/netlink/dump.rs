@@ -16,9 +16,9 @@ use netlink_packet_route::link::LinkMessage;
 use nix::errno::Errno;
 use nix::libc::{AF_INET, AF_INET6};
 
+use super::channel::Message;
+use super::follow::Model;
 use super::links::Links;
-use super::message::Message;
-use super::model::Model;
 
 /// Maximum total size, in bytes, of the events kept during one dump.
 const MAX_KEPT: usize = 64 << 20;
@@ -35,7 +35,7 @@ const FAMILIES: [u8; 2] = [AF_INET as u8, AF_INET6 as u8];
 
 /// Reasons why a dump cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Spoilt {
+pub enum DumpFailure {
     /// Events were lost during the dump.
     Lost,
     /// The kernel reports that the table changed during the dump.
@@ -63,7 +63,7 @@ pub struct Dump<M> {
     /// Events that arrived during the dump.
     pub kept: Vec<Kept>,
     /// Reasons why this dump can no longer be used; empty while it can.
-    pub spoilt: Vec<Spoilt>,
+    pub failures: Vec<DumpFailure>,
     /// True if rows may be missing, because the kernel resumes its iteration by position.
     pub is_shifted: bool,
     /// Time at which the last part of an answer arrived.
@@ -86,7 +86,7 @@ impl<M: Model> Dump<M> {
             model: M::default(),
             links: Links::default(),
             kept: Vec::new(),
-            spoilt: Vec::new(),
+            failures: Vec::new(),
             is_shifted: false,
             progress: Instant::now(),
             kept_bytes: 0,
@@ -129,7 +129,7 @@ impl<M: Model> Dump<M> {
     /// A description of the malformed message, which is ignored.
     pub fn answer(&mut self, message: &Message<'_>) -> Result<bool, String> {
         if message.flags & NLM_F_DUMP_INTR != 0 {
-            self.spoil(Spoilt::Interrupted);
+            self.fail(DumpFailure::Interrupted);
         }
         if [NLMSG_DONE, NLMSG_ERROR].contains(&message.kind) {
             self.end_step(refusal(message));
@@ -149,9 +149,9 @@ impl<M: Model> Dump<M> {
         self.has_changed |= self.family() == Some(message.family());
         self.kept_bytes += message.payload.len();
         if self.kept_bytes > MAX_KEPT {
-            self.spoil(Spoilt::Lost);
+            self.fail(DumpFailure::Lost);
         }
-        if self.spoilt.is_empty() {
+        if self.failures.is_empty() {
             self.kept.push(Kept {
                 kind: message.kind,
                 flags: message.flags,
@@ -161,11 +161,11 @@ impl<M: Model> Dump<M> {
     }
 
     /// Marks the dump as unusable. Returns true if this reason is new.
-    pub fn spoil(&mut self, why: Spoilt) -> bool {
+    pub fn fail(&mut self, why: DumpFailure) -> bool {
         self.kept = Vec::new();
-        let is_news = !self.spoilt.contains(&why);
+        let is_news = !self.failures.contains(&why);
         if is_news {
-            self.spoilt.push(why);
+            self.failures.push(why);
         }
         is_news
     }
@@ -174,7 +174,7 @@ impl<M: Model> Dump<M> {
     /// left to receive. The kernel creates each part of an answer when the previous part is
     /// received; if the buffer has no room at that moment, the kernel does not try again.
     pub fn has_stalled(&self, idle: bool) -> bool {
-        let had_no_room = self.spoilt.contains(&Spoilt::Lost);
+        let had_no_room = self.failures.contains(&DumpFailure::Lost);
         idle && had_no_room || self.progress + STALL <= Instant::now()
     }
 
@@ -188,7 +188,7 @@ impl<M: Model> Dump<M> {
             None => {}
             // For example a kernel without IPv6, whose tables have no IPv6 entries.
             Some(Errno::EOPNOTSUPP | Errno::EAFNOSUPPORT) if self.step > 0 => {}
-            Some(errno) => drop(self.spoil(Spoilt::Refused(errno))),
+            Some(errno) => drop(self.fail(DumpFailure::Refused(errno))),
         }
         let is_counted = self.family().is_some_and(M::is_counted);
         self.is_shifted |= is_counted && self.has_changed && self.bytes > ONE_PART;
@@ -206,14 +206,14 @@ fn refusal(message: &Message<'_>) -> Option<Errno> {
     (code != 0).then(|| Errno::from_raw(code.saturating_abs()))
 }
 
-impl std::fmt::Display for Spoilt {
+impl std::fmt::Display for DumpFailure {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Lost => f.write_str("events were lost for want of room in the receive buffer"),
+            Self::Lost => f.write_str("events were lost because the receive buffer was full"),
             Self::Interrupted => {
-                f.write_str("the kernel interrupted it, for what it read had changed")
+                f.write_str("the kernel interrupted it, because the table had changed")
             }
-            Self::Refused(errno) => write!(f, "the kernel refused to dump it: {errno}"),
+            Self::Refused(errno) => write!(f, "the kernel refused it: {errno}"),
         }
     }
 }

@@ -20,19 +20,18 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use bytemuck::{Pod, bytes_of};
 use cli::CliError;
 use cli::service::Stage;
-use common::{Error, Schema, UntypedPublisher};
+use common::{Error, Row, RowRef, Schema, UntypedPublisher};
+use netlink_packet_route::RouteNetlinkMessage;
 use nix::libc::{RTM_DELLINK, RTM_NEWLINK, RTNLGRP_LINK};
 
-use super::channel::{Channel, Received};
-use super::diff;
-use super::dump::{Dump, STALL, Spoilt};
+use super::channel::{Channel, Message, Received, messages};
+use super::dump::{Dump, DumpFailure, STALL};
 use super::links::Links;
-use super::message::{Message, messages};
-use super::model::{Effect, Model, When};
 use super::reports::Reports;
-use crate::source::{CapacityPolicy, Progress, Source, SourceError};
+use crate::source::{CapacityPolicy, Progress, Snapshot, Source, SourceError};
 
 /// Maximum number of bytes that one call to `receive` processes, so that the table is still
 /// maintained under load.
@@ -53,6 +52,68 @@ const DOUBTS: u32 = 3;
 /// Delay before publishing is retried after the table was full.
 const RETRY: Duration = Duration::from_secs(1);
 
+/// A private copy of one of the kernel's tables. Its rows form groups: no event of the kernel moves
+/// a row from one group to another.
+pub trait Model: Default {
+    /// Identifier of a group.
+    type Key: Ord + Clone;
+    /// A row as it is published.
+    type Row: Row + Pod;
+    /// Name of the table in reports.
+    const WHAT: &'static str;
+    /// Multicast groups to join in addition to that of the interfaces.
+    const GROUPS: &'static [u32];
+
+    /// Returns the dump request for one address family.
+    fn request(family: u8) -> RouteNetlinkMessage;
+
+    /// Returns true if a change during a dump can hide unchanged rows, because the kernel resumes
+    /// its iteration by position and not by key.
+    fn is_counted(family: u8) -> bool;
+
+    /// Applies an answer of a dump.
+    ///
+    /// # Errors
+    /// A description of the malformed message, which is ignored.
+    fn dumped(&mut self, message: &Message<'_>) -> Result<(), String>;
+
+    /// Applies an event.
+    ///
+    /// # Errors
+    /// A description of the malformed message, which is ignored.
+    fn event(&mut self, message: &Message<'_>, when: When) -> Result<Effect<Self::Key>, String>;
+
+    /// Iterates over the keys of all groups.
+    fn keys(&self) -> impl Iterator<Item = &Self::Key>;
+
+    /// Returns the rows of a group, numbered from 0 if a group can have several.
+    fn rows(&self, key: &Self::Key, links: &Links) -> Vec<Self::Row>;
+
+    /// Returns a row with the key of row `number` of a group, or `None` if a group cannot have that
+    /// many rows.
+    fn key_row(key: &Self::Key, number: usize) -> Option<Self::Row>;
+}
+
+/// State of the copy to which an event is applied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum When {
+    /// The copy has the state that the kernel's table had before the event.
+    Live,
+    /// The copy was dumped while events arrived, and may be older or newer than the event.
+    Replayed,
+}
+
+/// Effects of an event.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Effect<K> {
+    /// The copy is unchanged.
+    None,
+    /// The group was changed as the event says.
+    Changed(K),
+    /// The effect cannot be determined: the table must be dumped again.
+    Doubt,
+}
+
 /// A source that follows one of the kernel's tables.
 pub struct Follow<M: Model> {
     schema: Arc<Schema>,
@@ -69,7 +130,7 @@ pub struct Follow<M: Model> {
     /// Time at which the kernel's table is to be dumped again, because the copy is doubtful.
     due_again: Option<Instant>,
     /// Number of consecutive dumps that could not be used.
-    in_vain: u32,
+    failed_dumps: u32,
     reports: Reports,
     has_published: bool,
 }
@@ -102,7 +163,7 @@ impl<M: Model> Follow<M> {
             touched: BTreeSet::new(),
             due_whole: None,
             due_again: None,
-            in_vain: 0,
+            failed_dumps: 0,
             reports: Reports::of(M::WHAT),
             has_published: false,
         })
@@ -142,7 +203,7 @@ impl<M: Model> Follow<M> {
             let message = match message {
                 Ok(message) => message,
                 Err(error) => {
-                    self.reports.odd(&error.to_string());
+                    self.reports.malformed(&error.to_string());
                     return Ok(());
                 }
             };
@@ -154,7 +215,7 @@ impl<M: Model> Follow<M> {
                     match dump.answer(&message) {
                         Ok(true) => self.ask()?,
                         Ok(false) => {}
-                        Err(what) => self.reports.odd(&what),
+                        Err(what) => self.reports.malformed(&what),
                     }
                 }
                 State::Dumping(dump) => dump.keep(&message),
@@ -164,7 +225,7 @@ impl<M: Model> Follow<M> {
                         Ok(Effect::None) => {}
                         Ok(Effect::Changed(key)) => drop(self.touched.insert(key)),
                         Ok(Effect::Doubt) => self.state = State::Stale(Instant::now()),
-                        Err(what) => self.reports.odd(&what),
+                        Err(what) => self.reports.malformed(&what),
                     }
                 }
                 State::Stale(_) => {}
@@ -185,7 +246,7 @@ impl<M: Model> Follow<M> {
 
     fn overrun(&mut self) {
         let is_news = match &mut self.state {
-            State::Dumping(dump) => dump.spoil(Spoilt::Lost),
+            State::Dumping(dump) => dump.fail(DumpFailure::Lost),
             State::Live => {
                 self.state = State::Stale(Instant::now());
                 true
@@ -219,7 +280,7 @@ impl<M: Model> Follow<M> {
                 }
             }
             State::Dumping(dump) if dump.has_stalled(idle) => {
-                let why = dump.spoilt.clone();
+                let why = dump.failures.clone();
                 self.channel = Self::open(self.receive_buffer).map_err(refused)?;
                 self.retry(&why);
                 Ok(())
@@ -236,11 +297,11 @@ impl<M: Model> Follow<M> {
     ) -> Result<(), SourceError> {
         self.reports.counts.dumps += 1;
         let is_doubtful = self.replay(&mut dump);
-        if !dump.spoilt.is_empty() || is_doubtful && self.in_vain < DOUBTS {
-            self.retry(&dump.spoilt);
+        if !dump.failures.is_empty() || is_doubtful && self.failed_dumps < DOUBTS {
+            self.retry(&dump.failures);
             return Ok(());
         }
-        self.in_vain = 0;
+        self.failed_dumps = 0;
         self.due_again = is_doubtful.then(|| Instant::now() + LONGEST_PAUSE);
         (self.model, self.links) = (dump.model, dump.links);
         self.publish_whole(publisher)
@@ -261,17 +322,17 @@ impl<M: Model> Follow<M> {
             match take_event(&mut dump.model, &mut dump.links, &message, When::Replayed) {
                 Ok(Effect::None | Effect::Changed(_)) => {}
                 Ok(Effect::Doubt) => is_doubtful = true,
-                Err(what) => self.reports.odd(&what),
+                Err(what) => self.reports.malformed(&what),
             }
         }
         is_doubtful
     }
 
-    fn retry(&mut self, why: &[Spoilt]) {
-        let pause = FIRST_PAUSE.saturating_mul(1 << self.in_vain.min(16));
+    fn retry(&mut self, why: &[DumpFailure]) {
+        let pause = FIRST_PAUSE.saturating_mul(1 << self.failed_dumps.min(16));
         self.state = State::Stale(Instant::now() + pause.min(LONGEST_PAUSE));
-        self.in_vain += 1;
-        self.reports.in_vain(why, self.in_vain);
+        self.failed_dumps += 1;
+        self.reports.dump_failed(why, self.failed_dumps);
     }
 
     /// Publishes the groups that changed.
@@ -280,7 +341,7 @@ impl<M: Model> Follow<M> {
             return Ok(());
         }
         let touched = std::mem::take(&mut self.touched);
-        match diff::differences(&self.model, &self.links, &touched, &self.schema, publisher)?
+        match differences(&self.model, &self.links, &touched, &self.schema, publisher)?
             .apply(publisher)
         {
             Ok(()) => Ok(()),
@@ -292,18 +353,18 @@ impl<M: Model> Follow<M> {
     /// Makes the published table equal to the copy, as far as its capacity allows.
     fn publish_whole(&mut self, publisher: &mut UntypedPublisher) -> Result<(), SourceError> {
         self.touched.clear();
-        let snapshot = diff::snapshot(&self.model, &self.links, &self.schema);
-        let trouble = match snapshot.publish(publisher, self.room) {
-            Ok(trouble) => {
+        let snapshot = snapshot(&self.model, &self.links, &self.schema);
+        let problem = match snapshot.publish(publisher, self.room) {
+            Ok(problem) => {
                 self.has_published = true;
-                trouble
+                problem
             }
             // Memory may become available again.
             Err(error @ Error::Limit { .. }) => Some(error.to_string()),
             Err(error) => return Err(error.into()),
         };
-        self.due_whole = trouble.is_some().then(|| Instant::now() + RETRY);
-        self.reports.room(trouble);
+        self.due_whole = problem.is_some().then(|| Instant::now() + RETRY);
+        self.reports.room(problem);
         Ok(())
     }
 }
@@ -373,4 +434,78 @@ fn unreadable<M: Model>(error: &io::Error) -> CliError {
         5,
         format!("{}: cannot ask the kernel over netlink: {error}", M::WHAT),
     )
+}
+
+/// Changes that make some groups of the table equal to the copy.
+#[derive(Default)]
+struct Differences {
+    /// Rows to upsert.
+    put: Vec<Vec<u8>>,
+    /// Keys to delete.
+    gone: Vec<Vec<u8>>,
+}
+
+impl Differences {
+    /// Applies the changes in one commit.
+    ///
+    /// # Errors
+    /// The error of the table, which is then unchanged.
+    fn apply(self, publisher: &mut UntypedPublisher) -> common::Result<()> {
+        let mut tx = publisher.begin();
+        // Deletes come first: they free slots for the upserts.
+        for key in &self.gone {
+            tx.delete(key)?;
+        }
+        for row in &self.put {
+            tx.upsert(row)?;
+        }
+        tx.commit().map(drop)
+    }
+}
+
+/// Returns the differences between the copy and the table in these groups.
+///
+/// # Errors
+/// None, if the table has this schema.
+fn differences<M: Model>(
+    model: &M,
+    links: &Links,
+    groups: &BTreeSet<M::Key>,
+    schema: &Arc<Schema>,
+    publisher: &UntypedPublisher,
+) -> common::Result<Differences> {
+    let key_of = |row: &M::Row| Ok(RowRef::new(schema, bytes_of(row))?.key().to_bytes());
+    let mut differences = Differences::default();
+    for group in groups {
+        let rows = model.rows(group, links);
+        for row in &rows {
+            let here = publisher.get(&key_of(row)?);
+            if here.is_none_or(|here| here.bytes() != bytes_of(row)) {
+                differences.put.push(bytes_of(row).to_vec());
+            }
+        }
+        // The numbers are contiguous: after the first missing one there are no more.
+        for number in rows.len().. {
+            let Some(row) = M::key_row(group, number) else {
+                break;
+            };
+            let key = key_of(&row)?;
+            if publisher.get(&key).is_none() {
+                break;
+            }
+            differences.gone.push(key);
+        }
+    }
+    Ok(differences)
+}
+
+/// Returns all rows of the copy.
+fn snapshot<M: Model>(model: &M, links: &Links, schema: &Arc<Schema>) -> Snapshot {
+    let mut snapshot = Snapshot::new(Arc::clone(schema));
+    for key in model.keys() {
+        for row in model.rows(key, links) {
+            snapshot.push(bytes_of(&row));
+        }
+    }
+    snapshot
 }

@@ -7,7 +7,7 @@ use netlink_packet_core::{NlasIterator, parse_u32};
 use netlink_packet_route::link::{LinkFlags, LinkHeader};
 use nix::libc::{IFLA_IFNAME, IFLA_MASTER, RTM_DELLINK};
 
-use super::message::Message;
+use super::channel::Message;
 
 /// The length of a link message's header.
 const HEADER: usize = 16;

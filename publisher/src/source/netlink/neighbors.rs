@@ -19,9 +19,9 @@ use netlink_packet_route::neighbour::{
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use nix::libc::{NUD_NOARP, RTM_DELNEIGH, RTM_NEWNEIGH, RTNLGRP_NEIGH};
 
+use super::channel::Message;
+use super::follow::{Effect, Model, When};
 use super::links::Links;
-use super::message::Message;
-use super::model::{Effect, Model, When};
 use super::names;
 
 /// The length of a neighbor message's header.

@@ -3,7 +3,7 @@
 
 use cli::status;
 
-use super::dump::Spoilt;
+use super::dump::DumpFailure;
 
 /// Number of consecutive failed dumps after which the failure is reported.
 const PATIENCE: u32 = 5;
@@ -16,7 +16,7 @@ pub struct Counts {
     /// Number of dumps of the whole table.
     pub dumps: u64,
     /// Number of those dumps that could not be used.
-    in_vain: u64,
+    failed_dumps: u64,
     /// Number of times that events were lost.
     overruns: u64,
 }
@@ -26,9 +26,9 @@ pub struct Reports {
     what: &'static str,
     /// Counters since the start.
     pub counts: Counts,
-    told_overrun: bool,
-    told_odd: bool,
-    in_trouble: bool,
+    has_warned_overrun: bool,
+    has_warned_malformed: bool,
+    lacks_room: bool,
 }
 
 impl Reports {
@@ -37,9 +37,9 @@ impl Reports {
         Self {
             what,
             counts: Counts::default(),
-            told_overrun: false,
-            told_odd: false,
-            in_trouble: false,
+            has_warned_overrun: false,
+            has_warned_malformed: false,
+            lacks_room: false,
         }
     }
 
@@ -48,51 +48,51 @@ impl Reports {
         self.counts.overruns += 1;
         let what = self.what;
         tracing::info!("{what}: overrun");
-        if !std::mem::replace(&mut self.told_overrun, true) {
+        if !std::mem::replace(&mut self.has_warned_overrun, true) {
             tracing::warn!(
-                "{what}: events were lost for want of room in the receive buffer: all is read again, now and whenever that \
-                 happens; --receive-buffer (and net.core.rmem_max) give it more room"
+                "{what}: events were lost because the receive buffer was full: everything is read again, now and whenever this \
+                 happens; raise --receive-buffer (and net.core.rmem_max)"
             );
         }
     }
 
     /// Reports that a dump could not be used, the last of `times` such dumps in a row.
-    pub fn in_vain(&mut self, why: &[Spoilt], times: u32) {
-        self.counts.in_vain += 1;
+    pub fn dump_failed(&mut self, why: &[DumpFailure], times: u32) {
+        self.counts.failed_dumps += 1;
         let what = self.what;
         let why = match why {
-            [] => "it changed while it was read, or the kernel did not answer".to_owned(),
+            [] => "the table changed during the dump, or the kernel did not answer".to_owned(),
             why => why
                 .iter()
                 .map(ToString::to_string)
                 .collect::<Vec<_>>()
                 .join(", "),
         };
-        tracing::info!("{what}: reading all of it again: {why}");
+        tracing::info!("{what}: dumping again: {why}");
         if times == PATIENCE {
             tracing::warn!(
-                "{what}: read {times} times in vain, the last time because {why}; the table stays as it is until that works"
+                "{what}: {times} dumps failed, the last one because {why}; the rows stay as they are until a dump succeeds"
             );
         }
     }
 
-    /// Reports, if `trouble` is given and new, why the table has no room for all rows.
-    pub fn room(&mut self, trouble: Option<String>) {
-        let was_in_trouble = std::mem::replace(&mut self.in_trouble, trouble.is_some());
-        if let Some(trouble) = trouble.filter(|_| !was_in_trouble) {
-            status(format_args!("{}: {trouble}", self.what));
+    /// Reports, if `message` is given and new, why the table has no room for all rows.
+    pub fn room(&mut self, message: Option<String>) {
+        let lacked_room = std::mem::replace(&mut self.lacks_room, message.is_some());
+        if let Some(message) = message.filter(|_| !lacked_room) {
+            status(format_args!("{}: {message}", self.what));
         }
     }
 
     /// Reports a message that is malformed or incomplete.
-    pub fn odd(&mut self, why: &str) {
+    pub fn malformed(&mut self, why: &str) {
         let what = self.what;
-        if !std::mem::replace(&mut self.told_odd, true) {
+        if !std::mem::replace(&mut self.has_warned_malformed, true) {
             status(format_args!(
-                "{what}: a message of the kernel's is left out, and so will others be like it: {why}"
+                "{what}: ignoring a malformed message of the kernel, and all further ones: {why}"
             ));
         }
-        tracing::debug!("{what}: odd message: {why}");
+        tracing::debug!("{what}: malformed message: {why}");
     }
 
     /// Returns the counters as one line.
@@ -100,9 +100,9 @@ impl Reports {
         let Counts {
             events,
             dumps,
-            in_vain,
+            failed_dumps,
             overruns,
         } = self.counts;
-        format!("events: {events}, overruns: {overruns}, dumps: {dumps}, in vain: {in_vain}")
+        format!("events: {events}, overruns: {overruns}, dumps: {dumps}, failed: {failed_dumps}")
     }
 }

@@ -43,11 +43,11 @@ use nix::libc::{
     RTNLGRP_IPV6_IFADDR, RTNLGRP_IPV6_ROUTE, RTNLGRP_NEXTHOP,
 };
 
+use super::channel::Message;
+use super::follow::{Effect, Model, When};
 use super::links::Links;
-use super::message::Message;
-use super::model::{Effect, Model, When};
-use super::route::{Route, RouteKey, Told};
-use super::route_row::RouteRow;
+use super::route::RouteRow;
+use super::route::{ReportedRoute, Route, RouteKey};
 
 /// `RTM_NEWNEXTHOP` and `RTM_DELNEXTHOP`.
 const NEXTHOP_EVENTS: [u16; 2] = [104, 105];
@@ -88,19 +88,19 @@ impl Model for Routes {
 
     fn dumped(&mut self, message: &Message<'_>) -> Result<(), String> {
         if message.kind == RTM_NEWROUTE
-            && let Some(told) = Told::parse(message.payload)?
+            && let Some(reported) = ReportedRoute::parse(message.payload)?
         {
-            self.see(&told.route);
-            let group = self.groups.entry(told.key).or_default();
-            if is_v6(&told.key) {
-                for route in told.route.split() {
+            self.see(&reported.route);
+            let group = self.groups.entry(reported.key).or_default();
+            if is_v6(&reported.key) {
+                for route in reported.route.split() {
                     if !group.iter().any(|known| known.is_twin(&route)) {
                         group.push(route);
                     }
                 }
                 group.sort_unstable();
-            } else if !group.iter().any(|known| known.is_like(&told.route)) {
-                group.push(told.route);
+            } else if !group.iter().any(|known| known.is_like(&reported.route)) {
+                group.push(reported.route);
             }
         }
         Ok(())
@@ -115,17 +115,17 @@ impl Model for Routes {
             }
             _ => return Ok(Effect::None),
         }
-        let Some(told) = Told::parse(message.payload)? else {
+        let Some(reported) = ReportedRoute::parse(message.payload)? else {
             return Ok(Effect::None);
         };
-        self.see(&told.route);
-        let key = told.key;
+        self.see(&reported.route);
+        let key = reported.key;
         let group = self.groups.entry(key).or_default();
         let certain = match (message.kind, is_v6(&key)) {
-            (RTM_NEWROUTE, false) => added_v4(group, told.route, message.flags, when),
-            (RTM_NEWROUTE, true) => added_v6(group, &told, message.flags),
-            (_, false) => deleted_v4(group, &told.route, when),
-            (_, true) => deleted_v6(group, &told.route, when),
+            (RTM_NEWROUTE, false) => added_v4(group, reported.route, message.flags, when),
+            (RTM_NEWROUTE, true) => added_v6(group, &reported, message.flags),
+            (_, false) => deleted_v4(group, &reported.route, when),
+            (_, true) => deleted_v6(group, &reported.route, when),
         };
         if group.is_empty() {
             self.groups.remove(&key);
@@ -258,21 +258,21 @@ fn deleted_v4(group: &mut Vec<Route>, route: &Route, when: When) -> bool {
     }
 }
 
-fn added_v6(group: &mut Vec<Route>, told: &Told, flags: u16) -> bool {
-    let routes: Vec<Route> = told.route.split().collect();
-    let is_told = |known: &Route| routes.iter().any(|route| route.is_twin(known));
-    let (again, others): (Vec<Route>, Vec<Route>) = group.drain(..).partition(is_told);
+fn added_v6(group: &mut Vec<Route>, reported: &ReportedRoute, flags: u16) -> bool {
+    let routes: Vec<Route> = reported.route.split().collect();
+    let is_reported = |known: &Route| routes.iter().any(|route| route.is_twin(known));
+    let (again, others): (Vec<Route>, Vec<Route>) = group.drain(..).partition(is_reported);
     let replaces = flags & NLM_F_REPLACE != 0;
     let all_siblings = |routes: &[Route]| routes.iter().all(Route::is_sibling);
     let certain = if replaces {
         again.len() + others.len() <= 1
             || all_siblings(&again) && all_siblings(&others) && all_siblings(&routes)
-    } else if told.is_multipath {
-        others.is_empty() && again.iter().all(|route| route.is_kin(&told.route))
+    } else if reported.is_multipath {
+        others.is_empty() && again.iter().all(|route| route.is_kin(&reported.route))
     } else {
         true
     };
-    if !replaces && !told.is_multipath {
+    if !replaces && !reported.is_multipath {
         group.extend(others);
     }
     group.extend(routes);

@@ -127,11 +127,11 @@ impl Table {
 type Case<'a> = (&'a [&'a [u8]], u16, u16, &'a [u8], &'a [u8], [bool; 2]);
 
 fn check(v6: bool, cases: &[Case<'_>]) {
-    for (dumped, kind, flags, told, expected, certain) in cases {
+    for (dumped, kind, flags, reported, expected, certain) in cases {
         for (when, certain) in [When::Live, When::Replayed].into_iter().zip(certain) {
             let mut table = Table::of(v6, dumped);
-            let found = table.event(*kind, *flags, told, when);
-            let case = format!("{dumped:?} {kind} {flags:x} {told:?} {when:?}");
+            let found = table.event(*kind, *flags, reported, when);
+            let case = format!("{dumped:?} {kind} {flags:x} {reported:?} {when:?}");
             assert_eq!(found, *certain, "{case}");
             assert_eq!(table.gateways(), *expected, "{case}");
         }
@@ -243,8 +243,8 @@ fn list_of_hops_with_a_wrong_length_is_an_error() {
         message
             .attributes
             .push(RouteAttribute::Other(DefaultNla::new(9, hop)));
-        let told = Told::parse(&bytes(&message));
-        assert!(told.is_err(), "{length}: {told:?}");
+        let reported = ReportedRoute::parse(&bytes(&message));
+        assert!(reported.is_err(), "{length}: {reported:?}");
     }
 }
 
