@@ -128,7 +128,7 @@ Examples:
     /// One line per check: ok, warning (works, but not as well as it could, or not for everybody) or problem; what was found; and
     /// what to do. Nothing is changed. With NAME, also whether this user can read that table. The exit code is 1 if there is a
     /// problem.
-    Doctor(doctor::Doctor),
+    Doctor(doctor::Args),
     /// Print the script that makes a shell complete lines
     ///
     /// The shell runs this program at each Tab, so it completes existing tables, their fields and, for small tables, their keys. In

@@ -1,75 +1,102 @@
-//! The `doctor` command: checks this machine for what Tablecast needs, and gives advice.
+//! `doctor`: checks whether this machine has what Tablecast needs, and says what to change.
 //!
-//! Each module reads the system once (`look`) and derives its reports from that (`checks`). Where
-//! possible it tries the real operation: it creates a queue, or links and locks a file.
-//!
-//! - `check`: the result of a check, and printing;
-//! - `memory` and `group`: `/dev/shm`, and the memory cgroup;
-//! - `queues` and `namespace`: message queues, and which processes they reach;
-//! - `locks`: creation of objects, and liveness locks;
-//! - `kernel`: version, refused system calls, resource limits; `clock`: the clock for ages and
-//!   delays;
-//! - `logout`: a login manager that removes tables;
-//! - `tables`: existing tables, and orphans.
+//! Where possible a check tries the real operation: it creates a queue, or links and locks a file.
+//! Nothing is changed. `machine` checks shared memory, locks, the kernel and limits; `queues`
+//! message queues; `tables` the existing tables and orphans.
 
 use std::io::{self, Write};
 
 use clap::ValueEnum;
+use cli::CliError;
+use serde::Serialize;
 
 use crate::format::palette::Palette;
 use crate::output::Output;
-use check::{Report, State};
-use cli::CliError;
 
-mod check;
-mod clock;
-mod group;
-mod kernel;
-mod locks;
-mod logind;
-mod memory;
-mod namespace;
+mod machine;
 mod queues;
 mod tables;
 
-/// Arguments of `doctor`.
+/// The arguments of `doctor`.
 #[derive(Debug, clap::Args)]
-pub struct Doctor {
+pub struct Args {
     /// Table that this user must be able to read
     #[arg(add = clap_complete::ArgValueCompleter::new(cli::complete::tables))]
-    pub name: Option<String>,
+    name: Option<String>,
 
     /// Output format: one line per check, or one array
     #[arg(long, value_enum, default_value_t = Form::Text, env = "TABLECAST_DOCTOR_FORMAT")]
-    pub format: Form,
+    format: Form,
 }
 
 /// Output format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Form {
-    /// For people.
+enum Form {
+    /// For people
     Text,
-    /// For programs.
+    /// For programs
     Json,
+}
+
+/// State of a check.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum State {
+    Ok,
+    /// It works, but not as well as it could, or not for every user.
+    Warning,
+    /// It does not work.
+    Problem,
+}
+
+/// The result of one check.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+struct Report {
+    check: String,
+    state: State,
+    found: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    advice: Option<String>,
+}
+
+impl Report {
+    fn ok(check: &str, found: impl Into<String>) -> Self {
+        Self {
+            check: check.to_owned(),
+            state: State::Ok,
+            found: found.into(),
+            advice: None,
+        }
+    }
+
+    fn warning(check: &str, found: impl Into<String>, advice: impl Into<String>) -> Self {
+        Self {
+            state: State::Warning,
+            advice: Some(advice.into()),
+            ..Self::ok(check, found)
+        }
+    }
+
+    fn problem(check: &str, found: impl Into<String>, advice: impl Into<String>) -> Self {
+        Self {
+            state: State::Problem,
+            ..Self::warning(check, found, advice)
+        }
+    }
 }
 
 /// Runs all checks and prints the results.
 ///
 /// # Errors
 /// Fails with exit code 1 and no message if a check found a problem.
-pub fn run(args: &Doctor, output: Output) -> Result<(), CliError> {
-    let tables = tables::Tables::look(args.name.as_deref());
-    let mut reports = memory::Memory::look().checks(tables.largest());
-    reports.extend(locks::Locks::look().checks());
-    reports.extend(queues::Queues::look().checks());
-    reports.extend(kernel::Kernel::look().checks());
-    reports.push(clock::Clock::look().check());
-    reports.push(logind::Logout::look().check());
-    reports.extend(tables.checks());
+pub fn run(args: &Args, output: Output) -> Result<(), CliError> {
+    let mut reports = machine::checks();
+    reports.extend(queues::checks());
+    reports.extend(tables::checks(args.name.as_deref()));
     let palette = Palette::of(&output);
     let mut out = output.buffered();
     match args.format {
-        Form::Text => check::print(&reports, palette, &mut out)?,
+        Form::Text => print(&reports, palette, &mut out)?,
         Form::Json => {
             serde_json::to_writer_pretty(&mut out, &reports).map_err(io::Error::from)?;
             out.write_all(b"\n")?;
@@ -80,5 +107,49 @@ pub fn run(args: &Doctor, output: Output) -> Result<(), CliError> {
     match reports.iter().any(is_problem) {
         true => Err(CliError::new(1, "")),
         false => Ok(()),
+    }
+}
+
+/// Prints one line per report, in aligned columns.
+fn print(reports: &[Report], palette: Palette, out: &mut impl Write) -> io::Result<()> {
+    let width = reports.iter().map(|report| report.check.len()).max();
+    let width = width.unwrap_or(0);
+    for report in reports {
+        let (word, style) = match report.state {
+            State::Ok => ("ok", palette.create),
+            State::Warning => ("warning", palette.update),
+            State::Problem => ("problem", palette.delete),
+        };
+        let (check, found) = (&report.check, &report.found);
+        write!(out, "{style}{word:<7}{style:#}  {check:<width$}  {found}")?;
+        match &report.advice {
+            Some(advice) => writeln!(out, " → {advice}")?,
+            None => writeln!(out)?,
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn prints_one_line_per_check() {
+        let reports = [
+            Report::ok("a", "fine"),
+            Report::warning("long", "slow", "do this"),
+            Report::problem("b", "bad", "do that"),
+        ];
+        let mut out = Vec::new();
+        print(&reports, Palette::default(), &mut out).unwrap();
+        assert_eq!(
+            String::from_utf8(out).unwrap(),
+            "ok       a     fine\nwarning  long  slow → do this\nproblem  b     bad → do that\n"
+        );
+        assert_eq!(
+            serde_json::to_string(&reports[..2]).unwrap(),
+            r#"[{"check":"a","state":"ok","found":"fine"},{"check":"long","state":"warning","found":"slow","advice":"do this"}]"#
+        );
     }
 }

@@ -1,8 +1,7 @@
-//! Checks of message queues: permission, limits and reach. A failure is never a problem, because
-//! wake-up `auto` falls back to the futex.
+//! Checks of message queues: permission, limits and reach. A failure is only a warning, because the
+//! wake kind `auto` falls back to the futex.
 
 use std::fs;
-use std::path::PathBuf;
 
 use common::admin::queue_directory;
 use nix::errno::Errno;
@@ -10,158 +9,133 @@ use nix::mqueue::{MQ_OFlag, MqAttr, mq_close, mq_open, mq_unlink};
 use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit};
 use nix::sys::stat::Mode;
 
-use super::check::Report;
-use super::namespace::Namespace;
+use super::Report;
 
 /// Bytes of RLIMIT_MSGQUEUE that a subscriber's queue takes.
 const QUEUE_BYTES: u64 = 224;
-/// Below this number of possible queues a warning.
+/// Number of possible queues below which there is a warning.
 const FEW: u64 = 16;
-
-/// Consequence for a subscriber without a queue.
+/// Inode number of the machine's initial IPC namespace, a constant of the kernel.
+const INITIAL_IPC: &str = "ipc:[4026531839]";
+/// Inode number of the machine's initial pid namespace, a constant of the kernel.
+const INITIAL_PID: &str = "pid:[4026531836]";
+/// Effect on a subscriber without a queue.
 const FUTEX: &str = "sleep on the futex";
 
-/// State of message queues.
-pub struct Queues {
-    made: Result<(), Errno>,
-    most: Option<u64>,
-    /// Number of existing queues, if visible.
-    used: Option<u64>,
-    own_bytes: u64,
-    directory: Option<PathBuf>,
-    /// True if the directory belongs to another IPC namespace.
-    is_foreign: bool,
-    namespace: Namespace,
+/// Returns the results of all checks of message queues.
+pub fn checks() -> Vec<Report> {
+    let directory = queue_directory();
+    let mut is_foreign = false;
+    let created = try_to_create(|name| {
+        let shown = directory.as_ref().map(|path| path.join(name));
+        is_foreign = shown.is_some_and(|shown| fs::symlink_metadata(shown).is_err());
+    });
+    let at = directory.as_ref().map(|path| path.display().to_string());
+    let file_system = match &at {
+        Some(path) if is_foreign => {
+            format!("at {path}, with the queues of another IPC namespace")
+        }
+        Some(path) => format!("at {path}"),
+        None => {
+            "not mounted, so orphaned queues cannot be listed: mount -t mqueue none /dev/mqueue"
+                .to_owned()
+        }
+    };
+    let shown = directory.filter(|_| !is_foreign);
+    let used = shown.and_then(|path| Some(fs::read_dir(path).ok()?.count() as u64));
+    let most = fs::read_to_string("/proc/sys/fs/mqueue/queues_max").ok();
+    let bytes = getrlimit(Resource::RLIMIT_MSGQUEUE).map_or(RLIM_INFINITY, |(soft, _)| soft);
+    vec![
+        creation(created),
+        limits(most.and_then(|text| text.trim().parse().ok()), used, bytes),
+        Report::ok("queue file system", file_system),
+        ipc_namespace(),
+    ]
 }
 
-impl Queues {
-    /// Reads the state, and tries to create a queue.
-    pub fn look() -> Self {
-        let most = fs::read_to_string("/proc/sys/fs/mqueue/queues_max").ok();
-        let directory = queue_directory();
-        let limit = getrlimit(Resource::RLIMIT_MSGQUEUE);
-        let mut is_foreign = false;
-        let made = try_to_make(|name| {
-            let shown = directory.as_ref().map(|path| path.join(name));
-            is_foreign = shown.is_some_and(|shown| fs::symlink_metadata(shown).is_err());
-        });
-        let shown = directory.as_ref().filter(|_| !is_foreign);
-        let listed = shown.and_then(|path| fs::read_dir(path).ok());
-        Self {
-            made,
-            most: most.and_then(|text| text.trim().parse().ok()),
-            used: listed.map(|entries| entries.count() as u64),
-            own_bytes: limit.map_or(RLIM_INFINITY, |(soft, _)| soft),
-            is_foreign,
-            directory,
-            namespace: Namespace::look("ipc"),
-        }
-    }
+fn creation(created: Result<(), Errno>) -> Report {
+    let check = "message queue";
+    let (found, advice) = match created {
+        Ok(()) => return Report::ok(check, "can be created"),
+        Err(Errno::EMFILE) => (
+            "the memory for this user's queues (RLIMIT_MSGQUEUE) is used up",
+            "ulimit -q 8388608 (LimitMSGQUEUE= in a unit, docker run --ulimit msgqueue=)",
+        ),
+        Err(Errno::ENOSPC) => (
+            "the maximum number of queues exists",
+            "sysctl -w fs.mqueue.queues_max=1024",
+        ),
+        Err(Errno::ENOSYS) => (
+            "the kernel has no message queues, or a sandbox hides them",
+            "let the sandbox allow mq_open, or use a kernel with CONFIG_POSIX_MQUEUE",
+        ),
+        Err(Errno::EPERM | Errno::EACCES) => (
+            "a sandbox refuses mq_open",
+            "let it allow mq_open, mq_unlink, mq_timedsend and mq_timedreceive (SystemCallFilter=@ipc in a unit)",
+        ),
+        Err(errno) => (errno.desc(), "see mq_open(3)"),
+    };
+    Report::warning(check, format!("{found}: subscribers {FUTEX}"), advice)
+}
 
-    /// Returns the results of the checks.
-    pub fn checks(&self) -> Vec<Report> {
-        vec![self.making(), self.limits(), self.visible(), self.reach()]
-    }
+/// Checks how many subscribers can have a queue.
+fn limits(most: Option<u64>, used: Option<u64>, bytes: u64) -> Report {
+    let check = "queue limits";
+    let Some(most) = most else {
+        return Report::ok(check, "unknown: there is no /proc/sys/fs/mqueue");
+    };
+    let in_use = used.map_or(String::new(), |used| format!(", {used} in use"));
+    let of_user = match bytes {
+        RLIM_INFINITY => "no limit of bytes".to_owned(),
+        bytes => format!("{bytes} bytes per user, enough for {}", bytes / QUEUE_BYTES),
+    };
+    let found = format!("{most} queues on this machine{in_use}; {of_user}");
+    let free = most.saturating_sub(used.unwrap_or(0));
+    let (room, advice) = match (free, bytes / QUEUE_BYTES) {
+        (..FEW, _) => (free, "sysctl -w fs.mqueue.queues_max=1024"),
+        (_, room @ ..FEW) => (
+            room,
+            "ulimit -q 819200 (LimitMSGQUEUE= in a unit, docker run --ulimit msgqueue=)",
+        ),
+        _ => return Report::ok(check, found),
+    };
+    let found = format!("{found}: room for {room} subscribers, others {FUTEX}");
+    Report::warning(check, found, advice)
+}
 
-    fn making(&self) -> Report {
-        let check = "message queue";
-        let (found, advice) = match self.made {
-            Ok(()) => return Report::ok(check, "one can be made"),
-            Err(Errno::EMFILE) => (
-                "the memory of this user's queues (RLIMIT_MSGQUEUE) is used up, or its descriptors are",
-                "ulimit -q 8388608 (LimitMSGQUEUE= of a unit, docker run --ulimit msgqueue=)",
-            ),
-            Err(Errno::ENOSPC) => (
-                "there are as many as there can be",
-                "sysctl -w fs.mqueue.queues_max=1024",
-            ),
-            Err(Errno::ENOSYS) => (
-                "this kernel has none, or a sandbox hides them (mq_open: function not implemented)",
-                "let the sandbox allow mq_open, or choose a kernel with CONFIG_POSIX_MQUEUE",
-            ),
-            Err(Errno::EPERM | Errno::EACCES) => (
-                "a sandbox refuses mq_open",
-                "let it allow mq_open, mq_unlink, mq_timedsend and mq_timedreceive (SystemCallFilter=@ipc of a unit)",
-            ),
-            Err(errno) => (errno.desc(), "see mq_open(3)"),
-        };
-        Report::warning(check, format!("{found}: subscribers {FUTEX}"), advice)
-    }
-
-    /// Checks how many subscribers can have a queue.
-    fn limits(&self) -> Report {
-        let check = "queue limits";
-        let Some(most) = self.most else {
-            return Report::ok(check, "not told by this kernel (/proc/sys/fs/mqueue)");
-        };
-        let of_bytes = self.own_bytes / QUEUE_BYTES;
-        let used = self.used.unwrap_or(0);
-        let left = most.saturating_sub(used);
-        let in_use = self
-            .used
-            .map_or(String::new(), |used| format!(", {used} in use"));
-        let of_user = match self.own_bytes {
-            RLIM_INFINITY => "no limit of bytes".to_owned(),
-            bytes => format!("{bytes} bytes a user, enough for {of_bytes}"),
-        };
-        let found = format!("{most} queues on this machine{in_use}; {of_user}");
-        if left < FEW {
-            return Report::warning(
-                check,
-                format!("{found}: room for {left} subscribers, all others {FUTEX}"),
-                "sysctl -w fs.mqueue.queues_max=1024",
-            );
-        }
-        if of_bytes < FEW {
-            return Report::warning(
-                check,
-                format!("{found}: room for {of_bytes} subscribers, all others {FUTEX}"),
-                "ulimit -q 819200 (LimitMSGQUEUE= of a unit, docker run --ulimit msgqueue=)",
-            );
-        }
-        Report::ok(check, found)
-    }
-
-    fn visible(&self) -> Report {
-        let check = "queue file system";
-        match &self.directory {
-            Some(path) if self.is_foreign => Report::ok(
-                check,
-                format!(
-                    "at {}, with the queues of another IPC namespace",
-                    path.display()
-                ),
-            ),
-            Some(path) => Report::ok(check, format!("at {}", path.display())),
-            None => Report::ok(
-                check,
-                "not mounted: queues that are left behind cannot be seen",
-            )
-            .advising("mount -t mqueue none /dev/mqueue"),
-        }
-    }
-
-    fn reach(&self) -> Report {
-        let check = "IPC namespace";
-        let advice = "let both sides share one: docker run --ipc=host or --ipc=container:NAME, no PrivateIPC= in a unit";
-        match self.namespace {
-            Namespace::Unknown => Report::ok(check, "not known, as /proc does not tell"),
-            Namespace::Machine => Report::ok(check, "the machine's"),
-            Namespace::Shared => Report::ok(
-                check,
-                "not the machine's, but a container's: queues reach those within, others are woken by the futex",
-            ),
-            Namespace::Own => Report::warning(
-                check,
-                format!("of its own: queues reach nobody outside of it, where subscribers {FUTEX}"),
-                advice,
-            ),
-        }
+/// Checks which processes the queues reach. In a container, process 1 is in the same namespace. This
+/// user may not be allowed to look at it; then the pid namespace shows whether this is a container.
+fn ipc_namespace() -> Report {
+    let check = "IPC namespace";
+    let namespace = |process: &str, kind: &str| {
+        let link = fs::read_link(format!("/proc/{process}/ns/{kind}")).ok()?;
+        Some(link.to_string_lossy().into_owned())
+    };
+    let Some(own) = namespace("self", "ipc") else {
+        return Report::ok(check, "unknown, because /proc does not show it");
+    };
+    let is_separate = match namespace("1", "ipc") {
+        Some(first) => own != first,
+        None => namespace("self", "pid").as_deref() == Some(INITIAL_PID),
+    };
+    if own == INITIAL_IPC {
+        Report::ok(check, "the machine's")
+    } else if is_separate {
+        Report::warning(
+            check,
+            format!("separate: queues reach no process outside of it, where subscribers {FUTEX}"),
+            "let both sides share one: docker run --ipc=host or --ipc=container:NAME, no PrivateIPC= in a unit",
+        )
+    } else {
+        Report::ok(
+            check,
+            "a container's: queues reach the processes in it, and the futex wakes all others",
+        )
     }
 }
 
 /// Creates and removes a queue. Calls `look` with its name in between.
-fn try_to_make(look: impl FnOnce(&str)) -> Result<(), Errno> {
+fn try_to_create(look: impl FnOnce(&str)) -> Result<(), Errno> {
     let name = format!("/tablecast.doctor.{}", std::process::id());
     let flags = MQ_OFlag::O_CREAT | MQ_OFlag::O_EXCL | MQ_OFlag::O_RDONLY | MQ_OFlag::O_CLOEXEC;
     let mode = Mode::S_IRUSR | Mode::S_IWUSR;
@@ -173,46 +147,27 @@ fn try_to_make(look: impl FnOnce(&str)) -> Result<(), Errno> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::check::State;
+    use super::super::State;
     use super::*;
-
-    fn good() -> Queues {
-        Queues {
-            made: Ok(()),
-            most: Some(256),
-            used: Some(10),
-            own_bytes: 819_200,
-            directory: Some("/dev/mqueue".into()),
-            is_foreign: false,
-            namespace: Namespace::Machine,
-        }
-    }
 
     #[test]
     fn refused_queue_is_a_warning_that_names_the_cause() {
-        let good = good();
-        assert!(good.checks().iter().all(|report| report.state == State::Ok));
-        for (errno, word) in [
+        for (errno, advice) in [
             (Errno::EMFILE, "ulimit -q"),
             (Errno::ENOSPC, "queues_max"),
             (Errno::ENOSYS, "CONFIG_POSIX_MQUEUE"),
             (Errno::EPERM, "@ipc"),
             (Errno::EINVAL, "mq_open(3)"),
         ] {
-            let queues = Queues {
-                made: Err(errno),
-                ..self::good()
-            };
-            let report = queues.making();
+            let report = creation(Err(errno));
             assert_eq!(report.state, State::Warning);
-            assert!(report.advice.unwrap().contains(word), "{errno}");
-            assert!(report.found.contains("futex"));
+            assert!(report.advice.unwrap().contains(advice), "{errno}");
         }
     }
 
     #[test]
     fn low_limit_is_a_warning_that_names_it() {
-        for (most, used, own_bytes, word) in [
+        for (most, used, bytes, advice) in [
             (Some(256), Some(250), 819_200, Some("queues_max")),
             (Some(8), None, 819_200, Some("queues_max")),
             (Some(256), Some(0), 1000, Some("ulimit -q")),
@@ -220,45 +175,23 @@ mod tests {
             (Some(0), Some(9), RLIM_INFINITY, Some("queues_max")),
             (None, None, 0, None),
         ] {
-            let report = Queues {
-                most,
-                used,
-                own_bytes,
-                ..good()
-            }
-            .limits();
-            assert_eq!(report.state == State::Warning, word.is_some(), "{report:?}");
-            let advice = report.advice.unwrap_or_default();
-            assert!(advice.contains(word.unwrap_or("")), "{advice}");
+            let report = limits(most, used, bytes);
+            assert_eq!(
+                report.state == State::Warning,
+                advice.is_some(),
+                "{report:?}"
+            );
+            assert!(
+                report
+                    .advice
+                    .unwrap_or_default()
+                    .contains(advice.unwrap_or(""))
+            );
         }
-        assert!(good().limits().found.contains("enough for 3657"));
-    }
-
-    #[test]
-    fn separate_namespace_is_a_warning() {
-        for (namespace, state) in [
-            (Namespace::Machine, State::Ok),
-            (Namespace::Shared, State::Ok),
-            (Namespace::Unknown, State::Ok),
-            (Namespace::Own, State::Warning),
-        ] {
-            let report = Queues {
-                namespace,
-                ..good()
-            }
-            .reach();
-            assert_eq!(report.state, state, "{report:?}");
-        }
-        let foreign = Queues {
-            is_foreign: true,
-            ..good()
-        };
-        assert!(foreign.visible().found.contains("another IPC namespace"));
-        let unseen = Queues {
-            directory: None,
-            ..good()
-        };
-        let report = unseen.visible();
-        assert!(report.state == State::Ok && report.advice.is_some());
+        assert!(
+            limits(Some(256), Some(10), 819_200)
+                .found
+                .contains("enough for 3657")
+        );
     }
 }
