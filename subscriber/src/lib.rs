@@ -120,7 +120,7 @@ Examples:
     ///   ?                    help
     ///   q, Ctrl-C            quit
     #[command(verbatim_doc_comment)]
-    Top(top::args::Top),
+    Top(top::Args),
     /// Measure how often a table changes, how much, and how long changes take to arrive
     Hz(hz::Hz),
     /// Check whether this machine has what Tablecast needs, and what to change

@@ -129,7 +129,9 @@ fn space(system: &Statfs) -> Report {
             format!("{found}: no room for a table"),
             format!("remove tables (publisher rm NAME), or {ENLARGE}"),
         ),
-        ..=SMALL_SHM => Report::warning(check, format!("{found}: little for tables"), ENLARGE),
+        size if size <= SMALL_SHM => {
+            Report::warning(check, format!("{found}: little for tables"), ENLARGE)
+        }
         size if free < size / 10 => {
             Report::warning(check, format!("{found}: nearly full"), ENLARGE)
         }
@@ -147,7 +149,7 @@ fn inodes(system: &Statfs) -> Report {
         (_, ..LEAST_INODES) => {
             Report::problem(check, format!("{found}: not enough for a table"), advice)
         }
-        (_, ..FEW_INODES) => {
+        (_, LEAST_INODES..FEW_INODES) => {
             Report::warning(check, format!("{found}: each table takes three"), advice)
         }
         _ => Report::ok(check, found),
@@ -261,7 +263,7 @@ fn open_files(limit: u64) -> Report {
     match limit {
         RLIM_INFINITY => Report::ok(check, "no limit"),
         ..LEAST_FILES => Report::problem(check, format!("{found}: not enough for a table"), advice),
-        ..FEW_FILES => Report::warning(
+        LEAST_FILES..FEW_FILES => Report::warning(
             check,
             format!("{found}: a publisher needs one for each subscriber"),
             advice,

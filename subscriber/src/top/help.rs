@@ -1,5 +1,10 @@
 //! The help window: keys and their actions, split into pages that fit the terminal.
 
+use ratatui::buffer::Buffer;
+use ratatui::layout::Rect;
+use ratatui::style::Style;
+use ratatui::widgets::{Clear, Widget};
+
 use crate::format::cells::{cut, width};
 
 /// Keys and their actions, each on one line where the terminal is wide enough.
@@ -29,8 +34,35 @@ const TEXT_WIDTH: usize = 52;
 /// Minimum width of a window with two columns. In a narrower window, the action is below its keys.
 const LEAST_FOR_TWO_COLUMNS: usize = 34;
 
+/// Draws a page in a box in the middle of the view. Returns the number of pages.
+pub fn draw(buffer: &mut Buffer, page: usize, style: Style) -> usize {
+    let all = buffer.area;
+    let pages = pages(
+        usize::from(all.width.saturating_sub(4).max(1)),
+        usize::from(all.height.saturating_sub(2).max(1)),
+    );
+    // The terminal may have grown since the page was chosen.
+    let lines = &pages[page.min(pages.len() - 1)];
+    let widest = lines.iter().map(|line| width(line)).max().unwrap_or(0);
+    let columns = all.width.min(widest as u16 + 4);
+    let height = all.height.min(lines.len() as u16 + 2);
+    let area = Rect {
+        x: (all.width - columns) / 2,
+        y: (all.height - height) / 2,
+        width: columns,
+        height,
+    };
+    Clear.render(area, buffer);
+    buffer.set_style(area, style);
+    let room = usize::from(columns.saturating_sub(4));
+    for (y, line) in (area.y + 1..area.bottom()).zip(lines) {
+        buffer.set_stringn(area.x + 2.min(columns), y, line, room, style);
+    }
+    pages.len()
+}
+
 /// Returns the pages of the help for a window of `columns` by `height`.
-pub fn pages(columns: usize, height: usize) -> Vec<Vec<String>> {
+fn pages(columns: usize, height: usize) -> Vec<Vec<String>> {
     let lines = lines(columns);
     if lines.len() <= height {
         return vec![lines];

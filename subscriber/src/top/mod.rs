@@ -1,80 +1,162 @@
-//! The `top` command: a live view of a table that fills the terminal.
+//! `top`: a live view of a table that fills the terminal.
 //!
-//! How a picture is made:
-//!
-//! 1. `run` waits for table changes, keys and timers in one poll, and decides when to draw. `keys`
-//!    decodes the bytes that the terminal sends.
-//! 2. `app` refreshes the table and passes its changes to `model`, the state of the view.
-//! 3. `rows` keeps the shown rows sorted (in `sequence`s) as they change, and `search` filters
-//!    them. `marks` remembers recent changes.
-//! 4. `seen` selects the rows of the picture and their marks, and `picture` lays them out as cells
-//!    and columns.
-//! 5. `pulse` counts commits, changes and delays for the `header`.
-//! 6. `draw` renders everything into a buffer, styled by `colours`, and `screen` writes what
-//!    differs from the last picture to the terminal.
-//!
-//! The cost of a picture depends on the number of rows that it shows, not on the size of the table.
+//! - this file: the loop, which waits for changes, keys and the clock in one poll, and draws at a
+//!   bounded rate;
+//! - `screen`: the terminal, and the thread that reads its keys;
+//! - `app`: the state of the view, its reaction to keys, and the drawing;
+//! - `rows`: selects and sorts the rows of the window, and marks recent changes; `search` is the filter
+//!   that the user types; `cell` formats values;
+//! - `rates`: commits, changes and delays of the last seconds; `help`; `style`.
+
+use std::time::{Duration, Instant};
+
+use clap_complete::ArgValueCompleter;
+use cli::{CliError, Shutdown, complete};
+use common::{Error, SubscriberBuilder, UntypedSubscriber};
+
+use crate::attach::{self, Waking, attach};
+use crate::output::Output;
+use crate::view::{Condition, Selection, conditions};
+use app::{App, Request};
+use screen::{Screen, Woken};
+use style::Style;
 
 mod app;
-pub mod args;
 mod cell;
-mod colours;
-mod draw;
-mod header;
 mod help;
-mod keys;
-mod marks;
-mod model;
-mod options;
-mod picture;
 mod rates;
 mod rows;
-mod run;
 mod screen;
 mod search;
-mod sequence;
-#[cfg(test)]
-mod test_table;
-mod visible_rows;
+mod style;
 
-use crate::attach;
-use crate::output::Output;
-use cli::{CliError, Shutdown};
-pub use options::Wanted;
-pub use run::{Ends, Session};
+/// Minimum time between two drawings.
+const FRAME: Duration = Duration::from_millis(33);
+/// Minimum time between two drawings, as a multiple of the time that the last one took. A drawing
+/// selects the rows of the window from all rows of the table.
+const FRAME_COST: u32 = 9;
+/// Maximum time between two looks at the state of the publisher and the size of the terminal.
+const TICK: Duration = Duration::from_millis(250);
+/// Interval at which a table that does not exist yet is looked up.
+const LOOK: Duration = Duration::from_millis(50);
 
-/// Returns true if `TERM` says that the terminal cannot move its cursor.
-pub fn is_dumb() -> bool {
-    std::env::var_os("TERM").is_some_and(|term| term == "dumb")
+/// The arguments of `top`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The table's name
+    #[arg(add = ArgValueCompleter::new(complete::tables))]
+    name: String,
+
+    /// Rows and fields
+    #[command(flatten)]
+    selection: Selection,
+
+    /// Wake-ups
+    #[command(flatten)]
+    waking: Waking,
+}
+
+/// The options that select rows and fields, before they are bound to a schema.
+#[derive(Clone, Default)]
+struct Options {
+    fields: Option<String>,
+    sort: Option<String>,
+    conditions: Vec<Condition>,
 }
 
 /// Shows a table in the terminal until the user quits.
 ///
 /// # Errors
 /// Fails if the arguments are wrong, the table cannot be read or stdout is not a terminal.
-pub fn run(args: &args::Top, stop: &Shutdown, output: Output) -> Result<(), CliError> {
-    let wanted = Wanted::read(&args.asked)?;
+pub fn run(args: &Args, stop: &Shutdown, output: Output) -> Result<(), CliError> {
+    let options = Options {
+        fields: args.selection.fields.clone(),
+        sort: args.selection.sort.clone(),
+        conditions: conditions(&args.selection)?,
+    };
+    let name = &args.name;
+    let refused = |reason: &str| {
+        CliError::new(
+            2,
+            format!("top cannot draw: {reason}; `subscriber watch {name}` prints changes as lines"),
+        )
+    };
     if !output.is_terminal() {
-        return Err(CliError::new(
-            2,
-            format!(
-                "top draws in a terminal, but stdout is not one: use `subscriber watch {}` to print changes as lines",
-                args.name
-            ),
-        ));
+        return Err(refused("stdout is not a terminal"));
     }
-    if is_dumb() {
-        return Err(CliError::new(
-            2,
-            format!(
-                "top cannot draw in this terminal: TERM=dumb: set TERM to the terminal's type, or use `subscriber watch {}`",
-                args.name
-            ),
-        ));
+    if std::env::var_os("TERM").is_some_and(|term| term == "dumb") {
+        return Err(refused("TERM=dumb, so the terminal cannot move its cursor"));
     }
-    let builder = attach::builder(&args.name, args.asked.owner);
+    let builder = attach::builder(name, args.selection.owner);
     let builder = attach::woken(builder, &args.waking);
-    let session = Session::open(&args.name, wanted, None, stop, output)?;
-    session.follow(&builder, Ends::default())?;
-    Ok(())
+    let style = Style::new(output.is_coloured());
+    let screen = Screen::open(output, stop)?;
+    let app = App::new(name, options, style);
+    let mut view = View {
+        screen,
+        app,
+        table: None,
+        next_frame: Instant::now(),
+    };
+    view.run(&builder)
+}
+
+struct View {
+    screen: Screen,
+    app: App,
+    table: Option<UntypedSubscriber>,
+    next_frame: Instant,
+}
+
+impl View {
+    fn run(&mut self, builder: &SubscriberBuilder<()>) -> Result<(), CliError> {
+        loop {
+            let is_asleep = match &mut self.table {
+                Some(table) => !self.app.refresh(table)?,
+                None => !self.attach(builder)?,
+            };
+            let now = Instant::now();
+            self.app.tick(now);
+            if self.screen.is_resized() || self.app.is_dirty() && now >= self.next_frame {
+                let table = self.table.as_ref();
+                self.screen.draw(|frame| self.app.draw(frame, table, now))?;
+                let taken = now.elapsed();
+                self.next_frame = now + (taken * FRAME_COST).max(FRAME);
+            }
+            let idle = if self.table.is_some() { TICK } else { LOOK };
+            let wait = match (is_asleep, self.app.is_dirty()) {
+                (false, _) => Duration::ZERO,
+                (true, true) => self
+                    .next_frame
+                    .saturating_duration_since(Instant::now())
+                    .min(idle),
+                (true, false) => idle,
+            };
+            match self.screen.wait(self.table.as_ref(), wait) {
+                Woken::End => return Ok(()),
+                Woken::Other => {}
+            }
+            while let Some(key) = self.screen.key() {
+                match self.app.press(key, self.table.as_ref()) {
+                    Request::None => self.next_frame = Instant::now(),
+                    Request::Quit => return Ok(()),
+                    Request::Suspend => self.screen.suspend()?,
+                    Request::Redraw => self.screen.clear()?,
+                }
+            }
+        }
+    }
+
+    /// Opens the table if it exists. Returns true if it does.
+    fn attach(&mut self, builder: &SubscriberBuilder<()>) -> Result<bool, CliError> {
+        match attach(builder) {
+            Ok(table) => {
+                self.app.attach(&table)?;
+                self.table = Some(table);
+                Ok(true)
+            }
+            Err(Error::NotFound { .. }) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
 }

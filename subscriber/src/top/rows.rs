@@ -1,333 +1,467 @@
-//! Filters and sorts the rows incrementally, so that no picture sorts or scans the table.
+//! The rows of the window: selected by conditions, the typed filter and the order; and the marks of
+//! recent changes.
 //!
-//! 1. The [`Sequence`] `all` contains every row, sorted by key. It is built once and then updated
-//!    with created and deleted rows.
-//! 2. With a filter or another order, `shown` is a second sequence. Its entries begin with the
-//!    bytes that they are sorted by.
-//! 3. To build `shown`, a walk visits `all` and looks up each row, for a few milliseconds at a
-//!    time, so that keys are handled and pictures drawn in between. Changes are applied as they
-//!    arrive, whether the walk has passed the row or not: inserting an entry twice is harmless. If
-//!    only the filter changed, rows are shown as the walk finds them. A new order is shown when the
-//!    walk is complete.
-//! 4. If a refresh has too many changes to apply one by one, both sequences are left outdated and
-//!    rebuilt from the table in one pass. Rebuilding takes at most a tenth of the time. Until then
-//!    the old order is shown with the current rows.
+//! A window is selected from all rows of the local copy each time it is drawn: every matching row is
+//! encoded as bytes that compare like the row, and a selection algorithm finds the window's without
+//! sorting the rest. That takes time in proportion to the rows, so the caller draws large tables less
+//! often.
 
-use std::rc::Rc;
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use common::{Change, RowBuf, RowRef, Schema, UntypedSubscriber};
+use cli::CliError;
+use common::{Change, Field, RowBuf, RowRef, Schema, UntypedSubscriber};
 
 use super::search::Search;
-use super::sequence::Sequence;
+use super::{Options, cell};
+use crate::format::cells::is_number;
 use crate::order::Order;
-use crate::view::{Filter, Projection};
+use crate::view::{Filter, Projection, parts};
 
-/// Maximum number of bytes of a row's sort fields that are compared. It bounds the memory that wide
-/// texts take for each row.
-const MOST_SORT_BYTES: usize = 64;
-/// Maximum number of changes in a refresh that are applied one by one. With more, both sequences
-/// are rebuilt.
-const MOST_CHANGES: usize = 20_000;
-/// Minimum pause after a rebuild, as a multiple of its duration.
-const REST: u32 = 9;
-/// Number of rows that a walk visits between two looks at the clock.
-const STEP: usize = 64;
+/// Time for which a change is marked.
+const MARK_TIME: Duration = Duration::from_millis(1500);
+/// Maximum number of marked rows, and of deleted rows that are still shown.
+const MAX_MARKS: usize = 4096;
+/// Maximum number of bytes of a row's sort fields that are compared. It bounds the memory for wide
+/// texts.
+const MAX_SORT_BYTES: usize = 64;
 
-/// Selection and order of the rows that are shown.
-pub struct Choice {
+/// Selection and order of the rows of a table with one schema.
+pub struct Rows {
+    schema: Arc<Schema>,
+    projection: Projection,
+    filter: Filter,
     /// Order in the syntax of `--sort`; `None` sorts by key.
-    pub sort: Option<String>,
-    /// Parsed `sort`.
-    pub order: Order,
-    /// Conditions of `--where`.
-    pub filter: Rc<Filter>,
-    /// Filter typed by the user.
-    pub search: Option<Search>,
-    /// Fields that are shown and searched.
-    pub projection: Rc<Projection>,
+    sort: Option<String>,
+    order: Order,
+    /// The typed filter, which is always valid.
+    typed: String,
+    search: Option<Search>,
+    /// Marks by key, of rows that still exist.
+    marks: HashMap<Vec<u8>, Mark>,
+    /// Rows that were deleted recently, oldest first.
+    deleted: VecDeque<(RowBuf, Instant)>,
+    /// Keys of the rows in the last window.
+    visible: HashSet<Vec<u8>>,
 }
 
-impl Choice {
-    fn is_all_by_key(&self) -> bool {
-        self.sort.is_none() && self.filter.is_empty() && self.search.is_none()
+/// Recent change of a row.
+struct Mark {
+    is_created: bool,
+    /// Indexes in the schema of the fields that changed.
+    fields: Vec<usize>,
+    at: Instant,
+}
+
+/// What happened to a row recently.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Recent {
+    /// Nothing, or an update of cells.
+    None,
+    /// It was created.
+    Created,
+    /// It was deleted.
+    Deleted,
+}
+
+/// One row of the window.
+#[derive(Clone, Debug)]
+pub struct Line {
+    /// What happened to the row.
+    pub recent: Recent,
+    /// Text of each cell, and true if it changed recently.
+    pub cells: Vec<(String, bool)>,
+}
+
+/// The rows of a window.
+#[derive(Clone, Debug)]
+pub struct Window {
+    /// Position of the first line.
+    pub top: usize,
+    /// The lines.
+    pub lines: Vec<Line>,
+    /// Number of rows that match.
+    pub total: usize,
+}
+
+impl Window {
+    /// Returns at most `count` of its lines from position `top` on.
+    pub fn part(&self, top: usize, count: usize) -> Self {
+        let end = self.top + self.lines.len();
+        let top = top.clamp(self.top, end.saturating_sub(count.max(1)).max(self.top));
+        let lines = self.lines.iter().skip(top - self.top).take(count);
+        Self {
+            top,
+            lines: lines.cloned().collect(),
+            total: self.total,
+        }
+    }
+}
+
+impl Rows {
+    /// Binds the options to the schema of a table.
+    ///
+    /// # Errors
+    /// Fails if the options do not fit the schema.
+    pub fn new(schema: &Arc<Schema>, options: &Options) -> Result<Self, CliError> {
+        Ok(Self {
+            schema: Arc::clone(schema),
+            projection: match &options.fields {
+                Some(fields) => Projection::parse(fields, schema)?,
+                None => Projection::all(schema),
+            },
+            filter: Filter::bind(&options.conditions, schema)?,
+            sort: options.sort.clone(),
+            order: match &options.sort {
+                Some(sort) => Order::parse(sort, schema)?,
+                None => Order::default(),
+            },
+            typed: String::new(),
+            search: None,
+            marks: HashMap::new(),
+            deleted: VecDeque::new(),
+            visible: HashSet::new(),
+        })
     }
 
-    fn has(&self, row: RowRef<'_>) -> bool {
+    /// Returns the schema.
+    pub fn schema(&self) -> &Arc<Schema> {
+        &self.schema
+    }
+
+    /// Returns the fields that are shown.
+    pub fn fields(&self) -> impl ExactSizeIterator<Item = &Field> {
+        self.projection.fields()
+    }
+
+    /// Returns true if the field is part of the key.
+    pub fn is_key(&self, field: &Field) -> bool {
+        self.schema.key_fields().any(|key| key == field)
+    }
+
+    /// Marks the changes of the last refresh.
+    pub fn note(&mut self, table: &UntypedSubscriber, now: Instant) {
+        for change in &table.changes() {
+            match change {
+                Change::Created(new) if self.marks.len() < MAX_MARKS => {
+                    let mark = Mark {
+                        is_created: true,
+                        fields: Vec::new(),
+                        at: now,
+                    };
+                    self.marks.insert(new.key().to_bytes(), mark);
+                }
+                Change::Created(_) => {}
+                Change::Updated { old, new } => self.note_update(old, new, now),
+                Change::Deleted(old) => {
+                    self.marks.remove(&old.key().to_bytes());
+                    if self.deleted.len() == MAX_MARKS {
+                        self.deleted.pop_front();
+                    }
+                    // A row of another schema cannot be shown any more.
+                    if let Ok(row) = RowBuf::from_bytes(Arc::clone(&self.schema), old.bytes()) {
+                        self.deleted.push_back((row, now));
+                    }
+                }
+            }
+        }
+    }
+
+    fn note_update(&mut self, old: RowRef<'_>, new: RowRef<'_>, now: Instant) {
+        let key = new.key().to_bytes();
+        // Only rows of the window can have a visible mark.
+        if !self.visible.contains(&key) {
+            return;
+        }
+        let is_changed =
+            |(_, field): &(usize, &Field)| old.bytes()[field.range()] != new.bytes()[field.range()];
+        let fields = self.schema.fields().iter().enumerate().filter(is_changed);
+        let fields: Vec<usize> = fields.map(|(index, _)| index).collect();
+        let mark = self.marks.entry(key).or_insert(Mark {
+            is_created: false,
+            fields: Vec::new(),
+            at: now,
+        });
+        mark.at = now;
+        mark.fields.extend(fields);
+        mark.fields.sort_unstable();
+        mark.fields.dedup();
+    }
+
+    /// Removes the marks that are over. Returns true if there were any.
+    pub fn expire_marks(&mut self, now: Instant) -> bool {
+        let is_over = |at: Instant| now.saturating_duration_since(at) >= MARK_TIME;
+        let before = (self.marks.len(), self.deleted.len());
+        self.marks.retain(|_, mark| !is_over(mark.at));
+        while self.deleted.front().is_some_and(|(_, at)| is_over(*at)) {
+            self.deleted.pop_front();
+        }
+        before != (self.marks.len(), self.deleted.len())
+    }
+
+    fn is_selected(&self, row: RowRef<'_>) -> bool {
         let search = self.search.as_ref();
         self.filter.matches(row)
             && search.is_none_or(|search| search.matches(row, &self.projection))
     }
-}
 
-/// Rows selected and sorted by a choice.
-struct Shown {
-    choice: Rc<Choice>,
-    /// Entries in order; `None` if the choice is all rows by key, which `all` contains.
-    entries: Option<Sequence>,
-}
+    /// Returns at most `count` rows from position `top` on, or the last ones if there are fewer.
+    pub fn window(&mut self, table: &UntypedSubscriber, top: usize, count: usize) -> Window {
+        let mut rows: Vec<(RowRef<'_>, bool)> = Vec::new();
+        rows.extend(table.iter().map(|row| (row, false)));
+        rows.retain(|(row, _)| self.is_selected(*row));
+        let total = rows.len();
+        let deleted = self.deleted.iter().map(|(row, _)| row.as_ref());
+        let is_gone = |row: &RowRef<'_>| table.get(&row.key().to_bytes()).is_none();
+        let deleted = deleted.filter(|row| self.is_selected(*row)).filter(is_gone);
+        rows.extend(deleted.map(|row| (row, true)));
 
-/// Progress of a walk through `all`.
-#[derive(Default)]
-struct Walk {
-    behind: Option<Vec<u8>>,
-    looked_at: usize,
-}
+        let top = top.min(total.saturating_sub(count.max(1)));
+        let end = (top + count).min(rows.len());
+        let selected = self.select(&rows, top, end).into_iter();
+        let (lines, visible) = selected
+            .map(|index| {
+                let (row, is_deleted) = rows[index];
+                (self.line(row, is_deleted), row.key().to_bytes())
+            })
+            .unzip();
+        self.visible = visible;
+        Window { top, lines, total }
+    }
 
-/// Sorted rows of a table with one schema.
-pub struct Rows {
-    schema: Arc<Schema>,
-    by_key: Order,
-    all: Sequence,
-    shown: Shown,
-    /// Sequence under construction, shown when it is complete.
-    next: Option<Shown>,
-    walk: Option<Walk>,
-    /// True if changes were skipped, so that both sequences must be rebuilt.
-    is_outdated: bool,
-    /// Earliest time of the next rebuild.
-    rested: Instant,
-}
+    /// Returns the indexes of the rows at the positions `top` to `end` in the order.
+    fn select(&self, rows: &[(RowRef<'_>, bool)], top: usize, end: usize) -> Vec<usize> {
+        let mut bytes = Vec::new();
+        for (row, _) in rows {
+            self.order.write(*row, MAX_SORT_BYTES, &mut bytes);
+        }
+        // All entries of a schema have the same length.
+        let width = (bytes.len() / rows.len().max(1)).max(1);
+        let entry = |index: &usize| &bytes[index * width..][..width];
+        let mut indexes: Vec<usize> = (0..rows.len()).collect();
+        let mut window = &mut indexes[..];
+        if end < window.len() {
+            window.select_nth_unstable_by(end, |one, other| entry(one).cmp(entry(other)));
+            window = &mut window[..end];
+        }
+        if top > 0 && top < window.len() {
+            window.select_nth_unstable_by(top, |one, other| entry(one).cmp(entry(other)));
+        }
+        let window = &mut window[top..];
+        window.sort_unstable_by(|one, other| entry(one).cmp(entry(other)));
+        window.to_vec()
+    }
 
-impl Rows {
-    /// Creates the sequences from the local copy.
-    pub fn new(table: &UntypedSubscriber, choice: Choice) -> Self {
-        let schema = table.schema();
-        let mut rows = Self {
-            schema: Arc::clone(schema),
-            by_key: Order::default(),
-            all: Sequence::new(2 * schema.key_size()),
-            shown: Shown {
-                choice: Rc::new(choice),
-                entries: None,
+    fn line(&self, row: RowRef<'_>, is_deleted: bool) -> Line {
+        let mark = self.marks.get(&row.key().to_bytes());
+        let mark = mark.filter(|_| !is_deleted);
+        let is_changed = |name: &str| {
+            let index = self.schema.field(name).map(|(index, _)| index);
+            mark.zip(index)
+                .is_some_and(|(mark, index)| mark.fields.contains(&index))
+        };
+        let values = self.projection.show(row).values();
+        let cells = self
+            .projection
+            .fields()
+            .zip(values)
+            .map(|(field, (name, value))| {
+                (cell::text(field, &value).into_owned(), is_changed(name))
+            });
+        Line {
+            recent: match mark {
+                _ if is_deleted => Recent::Deleted,
+                Some(mark) if mark.is_created => Recent::Created,
+                _ => Recent::None,
             },
-            next: None,
-            walk: None,
-            is_outdated: false,
-            rested: Instant::now(),
-        };
-        rows.make(table);
-        rows
-    }
-
-    /// Switches to another selection or order. It is shown as soon as it is available.
-    pub fn choose(&mut self, choice: Choice) {
-        let is_all = choice.is_all_by_key();
-        let at_once = is_all || choice.sort == self.shown.choice.sort;
-        let shown = Shown {
-            entries: (!is_all).then(|| Sequence::new(self.width(&choice.order))),
-            choice: Rc::new(choice),
-        };
-        self.next = None;
-        match at_once {
-            true => self.shown = shown,
-            false => self.next = Some(shown),
+            cells: cells.collect(),
         }
-        self.walk = (!is_all).then(Walk::default);
-        // A change requested by the user is not delayed by the pause between rebuilds.
-        self.rested = Instant::now();
     }
 
-    /// Returns the order of the rows shown at present.
+    /// Returns the index of the column that the rows are sorted by first, if it is shown, and true
+    /// if the order is descending.
+    pub fn sorted_by(&self) -> (Option<usize>, bool) {
+        let first = self.sort.as_deref().and_then(|sort| parts(sort).next());
+        let key = self.schema.key_fields().next().map_or("", Field::name);
+        let (name, direction) = match first {
+            Some((part, _)) => part.split_once(':').unwrap_or((part, "asc")),
+            None => (key, "asc"),
+        };
+        let column = self.fields().position(|field| field.name() == name);
+        (column, direction == "desc")
+    }
+
+    /// Returns the order in the syntax of `--sort`, unless rows are sorted by key.
     pub fn sort(&self) -> Option<&str> {
-        self.shown.choice.sort.as_deref()
+        self.sort.as_deref()
     }
 
-    /// Returns the number of rows shown.
-    pub fn len(&self) -> usize {
-        self.shown_entries().len()
-    }
-
-    /// Returns the entries from a position on.
-    pub fn starting_at(&self, place: usize) -> impl Iterator<Item = &[u8]> {
-        self.shown_entries().starting_at(place)
-    }
-
-    /// Returns the key part of an entry.
-    pub fn key<'e>(&self, entry: &'e [u8]) -> &'e [u8] {
-        &entry[entry.len() - self.schema.key_size()..]
-    }
-
-    /// Returns the progress of filtering or sorting in percent, if it is under way.
-    pub fn progress(&self) -> Option<usize> {
-        let walk = self.walk.as_ref()?;
-        Some(walk.looked_at * 100 / self.all.len().max(1)).map(|percent| percent.min(99))
-    }
-
-    /// Returns the time at which pending work may continue, if there is any.
-    pub fn due(&self) -> Option<Instant> {
-        (self.is_outdated || self.walk.is_some()).then_some(self.rested)
-    }
-
-    /// Continues pending work for about `time`. Returns true if the picture changed.
-    pub fn work(&mut self, table: &UntypedSubscriber, time: Duration) -> bool {
-        let begun = Instant::now();
-        if self.is_outdated {
-            if begun < self.rested {
-                return false;
-            }
-            self.make(table);
-            self.rested = Instant::now() + begun.elapsed() * REST;
-            return true;
-        }
-        let Some(mut walk) = self.walk.take() else {
-            return false;
+    /// Sorts by the next or the previous column: numbers descending, keys and all others ascending.
+    pub fn sort_by_next(&mut self, is_forward: bool) {
+        let count = self.fields().len();
+        let column = match (self.sorted_by().0, is_forward) {
+            (None, _) => 0,
+            (Some(column), true) => (column + 1) % count,
+            (Some(column), false) => (column + count - 1) % count,
         };
-        let ended = loop {
-            if self.step(table, &mut walk) {
-                break true;
-            }
-            if begun.elapsed() >= time {
-                break false;
-            }
-        };
-        match (ended, self.next.is_some()) {
-            (false, _) => self.walk = Some(walk),
-            (true, true) => self.shown = self.next.take().expect("there is one"),
-            (true, false) => {}
-        }
-        true
-    }
-
-    /// Visits the next rows. Returns true if they were the last.
-    fn step(&mut self, table: &UntypedSubscriber, walk: &mut Walk) -> bool {
-        let target = self.next.as_mut().unwrap_or(&mut self.shown);
-        let Some(entries) = &mut target.entries else {
-            return true;
-        };
-        let (mut looked_at, mut entry, mut last) = (0, Vec::new(), None);
-        for at in self.all.behind(walk.behind.as_deref()).take(STEP) {
-            (last, looked_at) = (Some(at), looked_at + 1);
-            let key = &at[at.len() - self.schema.key_size()..];
-            let row = table.get(key).filter(|row| target.choice.has(*row));
-            if let Some(row) = row {
-                write(&target.choice.order, row, &mut entry);
-                entries.insert(&entry);
-            }
-        }
-        walk.looked_at += looked_at;
-        if let Some(last) = last {
-            let behind = walk.behind.get_or_insert_default();
-            behind.clear();
-            behind.extend_from_slice(last);
-        }
-        looked_at < STEP
-    }
-
-    /// Rebuilds both sequences from the table.
-    fn make(&mut self, table: &UntypedSubscriber) {
-        if let Some(next) = self.next.take() {
-            self.shown = next;
-        }
-        self.walk = None;
-        self.is_outdated = false;
-        let choice = Rc::clone(&self.shown.choice);
-        let is_all = choice.is_all_by_key();
-        let (mut all, mut shown) = (Vec::new(), Vec::new());
-        for row in table.iter() {
-            append(&self.by_key, row, &mut all);
-            if !is_all && choice.has(row) {
-                append(&choice.order, row, &mut shown);
-            }
-        }
-        self.all = Sequence::sorted(self.width(&self.by_key), &all);
-        self.shown.entries = (!is_all).then(|| Sequence::sorted(self.width(&choice.order), &shown));
-    }
-
-    /// Applies the changes of the last refresh. Calls `left` for each entry that is no longer
-    /// shown, with its last row.
-    pub fn note(&mut self, table: &UntypedSubscriber, mut left: impl FnMut(&[u8], RowRef<'_>)) {
-        let changes = table.changes();
-        if self.is_outdated || changes.len() > MOST_CHANGES {
-            self.is_outdated |= !changes.is_empty();
-            return;
-        }
-        let mut entries = [Vec::new(), Vec::new()];
-        for change in &changes {
-            let (old, new) = match change {
-                Change::Created(new) => (None, Some(new)),
-                Change::Updated { old, new } => (Some(old), Some(new)),
-                Change::Deleted(old) => (Some(old), None),
-            };
-            if old.is_none() || new.is_none() {
-                self.note_key(old, new, &mut entries[0], &mut left);
-            }
-            self.shown.note(old, new, &mut entries, &mut left);
-            if let Some(next) = &mut self.next {
-                next.note(old, new, &mut entries, &mut |_, _| {});
-            }
-        }
-    }
-
-    fn note_key(
-        &mut self,
-        old: Option<RowRef<'_>>,
-        new: Option<RowRef<'_>>,
-        entry: &mut Vec<u8>,
-        left: &mut impl FnMut(&[u8], RowRef<'_>),
-    ) {
-        if let Some(new) = new {
-            write(&self.by_key, new, entry);
-            self.all.insert(entry);
-        } else if let Some(old) = old {
-            write(&self.by_key, old, entry);
-            if self.all.remove(entry) && self.shown.entries.is_none() {
-                left(entry, old);
-            }
-        }
-    }
-
-    fn shown_entries(&self) -> &Sequence {
-        self.shown.entries.as_ref().unwrap_or(&self.all)
-    }
-
-    fn width(&self, order: &Order) -> usize {
-        let (row, mut entry) = (RowBuf::new(Arc::clone(&self.schema)), Vec::new());
-        write(order, row.as_ref(), &mut entry);
-        entry.len()
-    }
-}
-
-impl Shown {
-    /// Applies a change of a row from `old` to `new`.
-    fn note(
-        &mut self,
-        old: Option<RowRef<'_>>,
-        new: Option<RowRef<'_>>,
-        [before, now]: &mut [Vec<u8>; 2],
-        left: &mut impl FnMut(&[u8], RowRef<'_>),
-    ) {
-        let Some(entries) = &mut self.entries else {
+        let Some(field) = self.fields().nth(column) else {
             return;
         };
-        let new = new.filter(|new| self.choice.has(*new));
-        if let Some(new) = new {
-            write(&self.choice.order, new, now);
-        }
-        if let Some(old) = old {
-            write(&self.choice.order, old, before);
-            let moved = new.is_none() || before != now;
-            if moved && entries.remove(before) && new.is_none() {
-                left(before, old);
+        let is_descending = is_number(field.kind()) && !self.is_key(field);
+        let direction = if is_descending { ":desc" } else { "" };
+        self.sort_by(format!("{}{direction}", field.name()));
+    }
+
+    /// Reverses the order.
+    pub fn reverse(&mut self) {
+        let key = self.schema.key_fields().map(Field::name);
+        let by_key = key.collect::<Vec<_>>().join(",");
+        let reversed = parts(self.sort.as_deref().unwrap_or(&by_key)).map(|(part, _)| {
+            match part.split_once(':') {
+                Some((name, "desc")) => name.to_owned(),
+                Some((name, _)) => format!("{name}:desc"),
+                None => format!("{part}:desc"),
+            }
+        });
+        let sort = reversed.collect::<Vec<_>>().join(",");
+        self.sort_by(sort);
+    }
+
+    fn sort_by(&mut self, sort: String) {
+        let is_by_key = sort
+            .split(',')
+            .eq(self.schema.key_fields().map(Field::name));
+        // The order names fields of this schema, so it can be parsed.
+        self.order = Order::parse(&sort, &self.schema).unwrap_or_default();
+        self.sort = (!is_by_key).then_some(sort);
+        self.deleted.clear();
+    }
+
+    /// Returns the typed filter.
+    pub fn typed(&self) -> &str {
+        &self.typed
+    }
+
+    /// Sets the filter to `typed`.
+    ///
+    /// # Errors
+    /// Returns the error in a malformed condition, as one line. The previous filter remains if it is
+    /// a condition; text was only the beginning of this one.
+    pub fn search(&mut self, typed: &str) -> Result<(), String> {
+        let search = Search::read(typed, &self.schema);
+        match search {
+            Ok(search) => {
+                typed.clone_into(&mut self.typed);
+                self.search = search;
+                Ok(())
+            }
+            Err(message) => {
+                if matches!(self.search, Some(Search::Text(_))) {
+                    self.typed.clear();
+                    self.search = None;
+                }
+                Err(message)
             }
         }
-        if new.is_some() {
-            entries.insert(now);
-        }
     }
-}
-
-fn write(order: &Order, row: RowRef<'_>, entry: &mut Vec<u8>) {
-    entry.clear();
-    append(order, row, entry);
-}
-
-/// Appends the row's sort bytes, which compare as the rows do, and its key.
-fn append(order: &Order, row: RowRef<'_>, entry: &mut Vec<u8>) {
-    order.write(row, MOST_SORT_BYTES, entry);
-    row.schema().write_key(row.bytes(), entry);
 }
 
 #[cfg(test)]
-mod tests;
+mod tests {
+    use common::UntypedPublisher;
+
+    use super::*;
+
+    /// A table of 20 rows, of which `price` descends with `id`.
+    fn published(test: &str) -> (UntypedPublisher, UntypedSubscriber) {
+        let name = format!("top-rows-{test}-{}", std::process::id());
+        let schema = Schema::parse("id:u64,name:text(8),price:u64", None).unwrap();
+        let mut publisher = UntypedPublisher::builder(&name, schema).open().unwrap();
+        for id in 0..20 {
+            upsert(&mut publisher, id, 100 - id);
+        }
+        let subscriber = UntypedSubscriber::open(&name).unwrap();
+        (publisher, subscriber)
+    }
+
+    fn upsert(publisher: &mut UntypedPublisher, id: u64, price: u64) {
+        let mut row = RowBuf::new(Arc::clone(publisher.schema()));
+        row.set_text(0, &id.to_string()).unwrap();
+        row.set_text(1, &format!("n{id}")).unwrap();
+        row.set_text(2, &price.to_string()).unwrap();
+        let mut tx = publisher.begin();
+        tx.upsert(row.bytes()).unwrap();
+        tx.commit().unwrap();
+    }
+
+    fn ids(window: &Window) -> Vec<&str> {
+        let lines = window.lines.iter();
+        lines.map(|line| line.cells[0].0.as_str()).collect()
+    }
+
+    #[test]
+    fn window_is_sorted_filtered_and_bounded() {
+        let (publisher, table) = published("window");
+        let mut rows = Rows::new(table.schema(), &Options::default()).unwrap();
+        let window = rows.window(&table, 3, 4);
+        assert_eq!((ids(&window), window.total), (vec!["3", "4", "5", "6"], 20));
+        let last = rows.window(&table, usize::MAX, 4);
+        assert_eq!((ids(&last), last.top), (vec!["16", "17", "18", "19"], 16));
+        rows.reverse();
+        assert_eq!(ids(&rows.window(&table, 0, 2)), ["19", "18"]);
+        rows.sort_by_next(false);
+        assert_eq!(rows.sort(), Some("price:desc"));
+        assert_eq!(rows.sorted_by(), (Some(2), true));
+        assert_eq!(ids(&rows.window(&table, 0, 2)), ["0", "1"]);
+        rows.search("price < 85").unwrap();
+        assert_eq!(ids(&rows.window(&table, 0, 9)), ["16", "17", "18", "19"]);
+        assert!(rows.search("price < x").is_err());
+        assert_eq!(rows.window(&table, 0, 9).total, 4);
+        rows.search("N1").unwrap();
+        assert_eq!(rows.window(&table, 0, 9).total, 0);
+        rows.search("n1").unwrap();
+        assert_eq!(rows.window(&table, 0, 9).total, 11);
+        publisher.close().unwrap();
+    }
+
+    #[test]
+    fn changes_are_marked_for_a_while() {
+        let (mut publisher, mut table) = published("marks");
+        let mut rows = Rows::new(table.schema(), &Options::default()).unwrap();
+        rows.window(&table, 0, 5);
+        let now = Instant::now();
+        upsert(&mut publisher, 1, 7);
+        upsert(&mut publisher, 19, 7);
+        upsert(&mut publisher, 50, 7);
+        let mut tx = publisher.begin();
+        tx.delete(&2_u64.to_le_bytes()).unwrap();
+        tx.commit().unwrap();
+        table.refresh().unwrap();
+        rows.note(&table, now);
+        let window = rows.window(&table, 0, 30);
+        assert_eq!(window.total, 20);
+        let line = |id: &str| {
+            let found = window
+                .lines
+                .iter()
+                .find(|line| line.cells[0].0 == id)
+                .unwrap();
+            let changed: Vec<bool> = found.cells.iter().map(|cell| cell.1).collect();
+            (found.recent, changed)
+        };
+        assert_eq!(line("1"), (Recent::None, vec![false, false, true]));
+        assert_eq!(line("2").0, Recent::Deleted);
+        assert_eq!(
+            line("19"),
+            (Recent::None, vec![false; 3]),
+            "it was not visible"
+        );
+        assert_eq!(line("50").0, Recent::Created);
+        assert!(rows.expire_marks(now + MARK_TIME));
+        let window = rows.window(&table, 0, 30);
+        assert_eq!(window.lines.len(), 20);
+        assert!(window.lines.iter().all(|line| line.recent == Recent::None));
+        publisher.close().unwrap();
+    }
+}

@@ -1,137 +1,183 @@
-//! The terminal while a picture fills it.
+//! The terminal while the view fills it.
 //!
-//! Pictures are drawn on the alternate screen, each with one write of the cells that differ from
-//! the previous picture. The terminal is restored when the [`Screen`] is dropped and before a panic
-//! prints its message, so that its former content reappears. Logs are held back until then.
+//! The view is drawn on the alternate screen. The terminal is restored when the [`Screen`] is dropped
+//! and before a panic prints its message. Logs are held back until then.
+//!
+//! A thread reads keys. crossterm's reader loops forever on a terminal that was closed, and blocks on an
+//! incomplete escape sequence (`event/source/unix/mio.rs`), so the main loop must not call it.
 
 use std::fs::File;
-use std::io::{self, IsTerminal, Write};
-use std::os::fd::AsFd;
-use std::sync::Once;
+use std::io::{self, Write};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Once};
+use std::time::Duration;
 
+use cli::{CliError, Shutdown, log};
+use common::UntypedSubscriber;
 use crossterm::cursor::{Hide, Show};
+use crossterm::event::{self, Event, KeyEvent};
 use crossterm::queue;
 use crossterm::terminal::{
-    BeginSynchronizedUpdate, Clear, ClearType, EndSynchronizedUpdate, EnterAlternateScreen,
-    LeaveAlternateScreen, disable_raw_mode, enable_raw_mode,
+    EnterAlternateScreen, LeaveAlternateScreen, disable_raw_mode, enable_raw_mode,
 };
 use nix::poll::{PollFd, PollFlags, poll};
+use nix::sys::eventfd::{EfdFlags, EventFd};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use ratatui::backend::{Backend, CrosstermBackend};
-use ratatui::buffer::Buffer;
+use ratatui::backend::{Backend, ClearType, CrosstermBackend};
 use ratatui::layout::Rect;
+use ratatui::{Frame, Terminal, TerminalOptions, Viewport};
 use rustix::termios::tcgetwinsize;
 
 use crate::output::Output;
-use cli::log;
 
-/// Size assumed for a terminal that does not report one, as (columns, lines).
+/// Size assumed for a terminal that does not report one, as columns and lines.
 const USUAL_SIZE: (u16, u16) = (80, 24);
-/// Maximum width of a picture. It bounds memory, because a terminal may report any size.
-const MOST_COLUMNS: u16 = 1000;
-/// Maximum height of a picture.
-const MOST_LINES: u16 = 500;
+/// Maximum size of the view. It bounds memory, because a terminal may report any size.
+const MAX_SIZE: (u16, u16) = (1000, 500);
 /// Maximum wait for a terminal that accepts no output when it is restored, in ms.
 const PATIENCE_MS: u16 = 1000;
 
 /// True while the terminal must be restored.
-static TAKEN: AtomicBool = AtomicBool::new(false);
+static IS_TAKEN: AtomicBool = AtomicBool::new(false);
 
-/// The terminal and the picture that it shows.
+/// The terminal.
 pub struct Screen {
-    output: Output,
-    terminal: File,
-    /// Picture that the terminal shows.
-    shown: Buffer,
-    /// True if the terminal's content is unknown, so that the next picture is drawn completely.
-    is_unknown: bool,
+    terminal: Terminal<CrosstermBackend<Output>>,
+    device: File,
+    area: Rect,
+    stop: Shutdown,
+    keys: Receiver<Event>,
+    /// Readable if `keys` has events.
+    has_keys: Arc<EventFd>,
+}
+
+/// Reasons for which a wait ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Woken {
+    /// The shutdown was requested, or the terminal is gone.
+    End,
+    /// Changes, keys or time.
+    Other,
 }
 
 impl Screen {
     /// Switches the terminal behind `output` to the alternate screen and raw mode.
     ///
     /// # Errors
-    /// Fails if `output` or the source of keys is not a terminal.
-    pub fn open(output: Output) -> io::Result<Self> {
-        let terminal = output.terminal();
-        let terminal = terminal.ok_or_else(|| io::Error::other("stdout is not a terminal"))?;
+    /// Fails if there is no terminal to draw to or to read keys from.
+    pub fn open(output: Output, stop: &Shutdown) -> Result<Self, CliError> {
+        let refused =
+            |error: io::Error| CliError::new(2, format!("top cannot use this terminal: {error}"));
+        let device = output
+            .terminal()
+            .ok_or_else(|| refused(io::Error::other("stdout is not a terminal")))?;
+        let area = area(&device);
         restore_before_panics();
+        let terminal = terminal(output, area).map_err(refused)?;
+        let flags = EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK;
+        let has_keys = EventFd::from_value_and_flags(0, flags);
+        let has_keys = Arc::new(has_keys.map_err(|errno| refused(errno.into()))?);
+        let (sender, keys) = channel();
         let mut screen = Self {
-            output,
             terminal,
-            shown: Buffer::empty(Rect::ZERO),
-            is_unknown: true,
+            device,
+            area,
+            stop: stop.clone(),
+            keys,
+            has_keys: Arc::clone(&has_keys),
         };
-        screen.take()?;
+        screen.take().map_err(refused)?;
+        std::thread::Builder::new()
+            .name("keys".to_owned())
+            .spawn(move || read_keys(&sender, &has_keys))
+            .map_err(refused)?;
         Ok(screen)
     }
 
     fn take(&mut self) -> io::Result<()> {
         enable_raw_mode()?;
         log::hold();
-        TAKEN.store(true, Ordering::SeqCst);
+        IS_TAKEN.store(true, Ordering::SeqCst);
         let mut bytes = Vec::new();
         queue!(bytes, EnterAlternateScreen, Hide)?;
-        self.is_unknown = true;
-        self.output.write_all(&bytes)
+        self.terminal.backend_mut().write_all(&bytes)?;
+        self.clear()
     }
 
-    /// Draws a picture.
+    /// Draws the view, of which only the cells that changed are written.
     ///
     /// # Errors
-    /// Fails if the terminal is gone or a signal requested the end.
-    pub fn draw(&mut self, picture: impl FnOnce(&mut Buffer)) -> io::Result<()> {
-        let mut next = Buffer::empty(self.area());
-        picture(&mut next);
-        let mut bytes = Vec::new();
-        queue!(bytes, BeginSynchronizedUpdate)?;
-        let is_whole = self.is_unknown || next.area != self.shown.area;
-        if is_whole {
-            queue!(bytes, Clear(ClearType::All))?;
-            self.shown = Buffer::empty(next.area);
-            self.is_unknown = false;
+    /// Fails if the terminal is gone or the shutdown was requested.
+    pub fn draw(&mut self, view: impl FnOnce(&mut Frame<'_>)) -> io::Result<()> {
+        if self.is_resized() {
+            self.clear()?;
         }
-        let differences = self.shown.diff(&next);
-        if differences.is_empty() && !is_whole {
-            return Ok(());
-        }
-        CrosstermBackend::new(&mut bytes).draw(differences.into_iter())?;
-        queue!(bytes, EndSynchronizedUpdate)?;
-        self.shown = next;
-        self.output.write_all(&bytes)
+        self.terminal.draw(view).map(drop)
     }
 
-    /// Returns true if the terminal's size differs from that of the picture.
+    /// Returns true if the terminal's size has changed since the last drawing.
     pub fn is_resized(&self) -> bool {
-        self.area() != self.shown.area
+        area(&self.device) != self.area
     }
 
-    /// Makes the next draw repaint the whole screen.
-    pub fn forget(&mut self) {
-        self.is_unknown = true;
+    /// Clears the terminal, so that the next drawing writes every cell in the current size. (ratatui's
+    /// `clear` and `resize` ask the terminal for the position of its cursor, which not all answer.)
+    ///
+    /// # Errors
+    /// Fails if the terminal is gone.
+    pub fn clear(&mut self) -> io::Result<()> {
+        self.area = area(&self.device);
+        self.terminal = terminal(Output::stdout(&self.stop)?, self.area)?;
+        self.terminal.backend_mut().clear_region(ClearType::All)
+    }
+
+    /// Waits for changes of the table, for keys, or for `time`.
+    pub fn wait(&self, table: Option<&UntypedSubscriber>, time: Duration) -> Woken {
+        let mut awaited: Vec<(BorrowedFd<'_>, PollFlags)> = vec![
+            // No events, so that only errors and a hang-up are reported.
+            (self.device.as_fd(), PollFlags::empty()),
+            (self.has_keys.as_fd(), PollFlags::POLLIN),
+        ];
+        awaited.extend(table.map(|table| (table.as_fd(), PollFlags::POLLIN)));
+        let (is_stopped, events) = self.stop.poll(&awaited, Some(time));
+        match is_stopped || !events[0].is_empty() {
+            true => Woken::End,
+            false => Woken::Other,
+        }
+    }
+
+    /// Returns the next key that was pressed.
+    pub fn key(&mut self) -> Option<KeyEvent> {
+        loop {
+            match self.keys.try_recv() {
+                Ok(Event::Key(key)) if key.is_press() => return Some(key),
+                Ok(_) => {}
+                Err(_) => {
+                    // Reset after the channel is empty; the thread sends first and then signals.
+                    let _count = self.has_keys.read();
+                    return match self.keys.try_recv() {
+                        Ok(Event::Key(key)) if key.is_press() => Some(key),
+                        _ => None,
+                    };
+                }
+            }
+        }
     }
 
     /// Restores the terminal, suspends the process group as Ctrl-Z does, and takes the terminal
-    /// back when it continues.
+    /// again when it continues.
     ///
     /// # Errors
-    /// Fails if the terminal cannot be taken back.
+    /// Fails if the terminal cannot be taken again.
     pub fn suspend(&mut self) -> io::Result<()> {
         restore();
-        // Signals the whole process group, as a terminal does. The kernel ignores SIGTSTP in an
-        // orphaned group, where no shell could continue it.
-        let _left_alone = kill(Pid::from_raw(0), Signal::SIGTSTP);
+        // Like a terminal, signals the whole process group. The kernel ignores SIGTSTP in an orphaned
+        // group, which no shell could continue.
+        let _ignored = kill(Pid::from_raw(0), Signal::SIGTSTP);
         self.take()
-    }
-
-    fn area(&self) -> Rect {
-        let (columns, lines) = match tcgetwinsize(&self.terminal) {
-            Ok(size) if size.ws_col > 0 && size.ws_row > 0 => (size.ws_col, size.ws_row),
-            _ => USUAL_SIZE,
-        };
-        Rect::new(0, 0, columns.min(MOST_COLUMNS), lines.min(MOST_LINES))
     }
 }
 
@@ -141,8 +187,31 @@ impl Drop for Screen {
     }
 }
 
-/// Installs a panic hook that restores the terminal first: a message on the alternate screen would
-/// be lost.
+fn read_keys(keys: &Sender<Event>, has_keys: &EventFd) {
+    while let Ok(event) = event::read() {
+        if keys.send(event).is_err() {
+            return;
+        }
+        // The write fails only if the counter is full, and then the descriptor is readable already.
+        let _readable = has_keys.write(1);
+    }
+}
+
+fn terminal(output: Output, area: Rect) -> io::Result<Terminal<CrosstermBackend<Output>>> {
+    let viewport = Viewport::Fixed(area);
+    Terminal::with_options(CrosstermBackend::new(output), TerminalOptions { viewport })
+}
+
+fn area(device: &File) -> Rect {
+    let (columns, lines) = match tcgetwinsize(device) {
+        Ok(size) if size.ws_col > 0 && size.ws_row > 0 => (size.ws_col, size.ws_row),
+        _ => USUAL_SIZE,
+    };
+    Rect::new(0, 0, columns.min(MAX_SIZE.0), lines.min(MAX_SIZE.1))
+}
+
+/// Installs a panic hook that restores the terminal first: a message on the alternate screen would be
+/// lost.
 fn restore_before_panics() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
@@ -156,32 +225,20 @@ fn restore_before_panics() {
 
 /// Restores the terminal if it was taken.
 fn restore() {
-    if !TAKEN.swap(false, Ordering::SeqCst) {
+    if !IS_TAKEN.swap(false, Ordering::SeqCst) {
         return;
     }
     let stdout = io::stdout();
     let mut room = [PollFd::new(stdout.as_fd(), PollFlags::POLLOUT)];
     let mut bytes = Vec::new();
-    let made = queue!(bytes, EndSynchronizedUpdate, Show, LeaveAlternateScreen);
-    if made.is_ok() && poll(&mut room, PATIENCE_MS) == Ok(1) {
+    let queued = queue!(bytes, Show, LeaveAlternateScreen);
+    if queued.is_ok() && poll(&mut room, PATIENCE_MS) == Ok(1) {
         let mut stdout = stdout.lock();
         // A terminal that is gone needs no restoring.
-        let _given = stdout.write_all(&bytes).and_then(|()| stdout.flush());
+        let _gone = stdout.write_all(&bytes).and_then(|()| stdout.flush());
     }
     let _gone = disable_raw_mode();
     log::release();
-}
-
-/// Opens the source of keys: stdin if it is a terminal, else the controlling terminal.
-///
-/// # Errors
-/// Fails if stdin is not a terminal and the process has no controlling terminal.
-pub fn keyboard() -> io::Result<File> {
-    let stdin = io::stdin();
-    match stdin.is_terminal() {
-        true => Ok(File::from(stdin.as_fd().try_clone_to_owned()?)),
-        false => File::open("/dev/tty"),
-    }
 }
 
 #[cfg(test)]
@@ -193,26 +250,24 @@ mod tests {
     use nix::sys::termios::{LocalFlags, tcgetattr};
 
     use super::*;
-    use cli::Shutdown;
 
-    /// Environment variable set for the child process that panics.
+    /// Environment variable of the child process that panics.
     const ROLE: &str = "TABLECAST_TEST_PANICS";
 
-    fn panic_in_a_picture() {
+    fn panic_while_drawing() {
         let stop = Shutdown::install().unwrap();
-        let mut screen = Screen::open(Output::stdout(&stop).unwrap()).unwrap();
+        let output = Output::stdout(&stop).unwrap();
+        let mut screen = Screen::open(output, &stop).unwrap();
         screen
-            .draw(|buffer| {
-                buffer.set_string(0, 0, "drawn", ratatui::style::Style::new());
-            })
+            .draw(|frame| frame.render_widget("drawn", frame.area()))
             .unwrap();
-        screen.draw(|_| panic!("said at last")).unwrap();
+        screen.draw(|_| panic!("last words")).unwrap();
     }
 
     #[test]
     fn panic_restores_terminal_before_message() {
         if std::env::var_os(ROLE).is_some() {
-            return panic_in_a_picture();
+            return panic_while_drawing();
         }
         let size = Winsize {
             ws_row: 24,
@@ -234,7 +289,7 @@ mod tests {
             .unwrap();
         drop(terminal.slave);
         let (mut master, mut bytes) = (File::from(terminal.master), Vec::new());
-        let _ends_by_an_error = master.read_to_end(&mut bytes);
+        let _ends_with_an_error = master.read_to_end(&mut bytes);
         assert!(!child.wait().unwrap().success());
         let text = String::from_utf8_lossy(&bytes);
         let at = |part: &str| {
@@ -242,9 +297,9 @@ mod tests {
                 .unwrap_or_else(|| panic!("no {part:?} in {text:?}"))
         };
         assert!(at("\x1b[?1049h") < at("drawn") && at("drawn") < at("\x1b[?1049l"));
-        assert!(at("\x1b[?25h") < at("said at last"), "{text:?}");
-        assert!(at("\x1b[?1049l") < at("said at last"), "{text:?}");
-        assert_eq!(text.matches("\x1b[?1049l").count(), 1, "once is enough");
+        assert!(at("\x1b[?25h") < at("last words"), "{text:?}");
+        assert!(at("\x1b[?1049l") < at("last words"), "{text:?}");
+        assert_eq!(text.matches("\x1b[?1049l").count(), 1);
         let flags = tcgetattr(&master).unwrap().local_flags;
         assert!(flags.contains(LocalFlags::ECHO | LocalFlags::ICANON | LocalFlags::ISIG));
     }

@@ -47,11 +47,6 @@ impl Filter {
         Ok(Self { tests })
     }
 
-    /// Returns true if there are no conditions, so that every row matches.
-    pub fn is_empty(&self) -> bool {
-        self.tests.is_empty()
-    }
-
     /// Returns true if every condition holds for the row.
     pub fn matches(&self, row: RowRef<'_>) -> bool {
         self.tests
