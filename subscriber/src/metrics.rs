@@ -1,13 +1,11 @@
 //! Metrics of a subscriber, set after each refresh.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use cli::CliError;
-use cli::metrics::{Address, Gauge, Server, Serving, registry};
+use cli::metrics::{Address, Family, Gauge, Server, Serving, of_table, register, registry};
 use common::{Change, UntypedSubscriber};
-use prometheus_client::encoding::text;
 use prometheus_client::metrics::counter::Counter;
-use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
@@ -20,14 +18,20 @@ pub struct Following {
     outrun: Counter,
     commits: Counter,
     /// Changed rows by operation.
-    changes: Family<[(&'static str, &'static str); 1], Counter>,
+    changes: Family<Counter>,
     delays: Histogram,
+    /// Unset before there is a table.
+    table: OnceLock<Table>,
+    _serving: Serving,
+}
+
+/// Metrics of an attached table.
+struct Table {
     version: Gauge,
     rows: Gauge,
     capacity: Gauge,
     epoch: Gauge,
-    publisher: Family<[(&'static str, &'static str); 1], Gauge>,
-    _serving: Serving,
+    publisher: Family<Gauge>,
 }
 
 impl Following {
@@ -40,94 +44,39 @@ impl Following {
             return Ok(None);
         };
         let registry = Arc::new(Mutex::new(registry("subscriber")));
-        let served = Arc::clone(&registry);
-        let serving = server.serve(move || {
-            let mut page = String::new();
-            let registry = served.lock().unwrap_or_else(PoisonError::into_inner);
-            text::encode(&mut page, &registry).map(|()| page)
-        })?;
+        let serving = server.serve(Arc::clone(&registry), || {})?;
+        let mut guard = lock(&registry);
+        let table = of_table(&mut guard, name);
+        let delays = Histogram::new(delay_buckets());
+        table.register_with_unit(
+            "delay",
+            "Time from a commit until it was applied, if no other commit came in between",
+            Unit::Seconds,
+            delays.clone(),
+        );
+        let changes: Family<Counter> = register(table, "changes", "Rows that refreshes changed");
+        for op in ["create", "update", "delete"] {
+            changes.get_or_create(&[("op", op)]).inc_by(0);
+        }
         let metrics = Self {
-            registry,
-            refreshes: Counter::default(),
-            outrun: Counter::default(),
-            commits: Counter::default(),
-            changes: Family::default(),
-            delays: Histogram::new(delay_buckets()),
-            version: Gauge::default(),
-            rows: Gauge::default(),
-            capacity: Gauge::default(),
-            epoch: Gauge::default(),
-            publisher: Family::default(),
+            refreshes: register(table, "refreshes", "Refreshes that applied commits"),
+            outrun: register(table, "outrun", "Refreshes that the publisher outran"),
+            commits: register(table, "commits", "Commits applied, by version number"),
+            changes,
+            delays,
+            table: OnceLock::new(),
+            registry: Arc::clone(&registry),
             _serving: serving,
         };
-        for op in ["create", "update", "delete"] {
-            metrics.changes.get_or_create(&[("op", op)]).inc_by(0);
-        }
-        metrics.register(name);
         Ok(Some(metrics))
-    }
-
-    /// Registers the metrics that are known before there is a table.
-    fn register(&self, name: &str) {
-        let mut registry = self.registry.lock().unwrap_or_else(PoisonError::into_inner);
-        let table = ("table".into(), name.to_owned().into());
-        let registry = registry.sub_registry_with_label(table);
-        registry.register(
-            "tablecast_refreshes",
-            "Refreshes that applied commits to this copy",
-            self.refreshes.clone(),
-        );
-        registry.register(
-            "tablecast_outrun",
-            "Refreshes that failed because the table changed faster than it could be copied",
-            self.outrun.clone(),
-        );
-        registry.register(
-            "tablecast_commits",
-            "Commits applied to this copy, counted by version number",
-            self.commits.clone(),
-        );
-        registry.register(
-            "tablecast_changes",
-            "Rows that differed after a refresh. What changed twice in between counts once",
-            self.changes.clone(),
-        );
-        registry.register_with_unit(
-            "tablecast_delay",
-            "Time from a commit until this subscriber had applied it, where no other commit came in between",
-            Unit::Seconds,
-            self.delays.clone(),
-        );
     }
 
     /// Records that the subscriber attached to a table.
     pub fn attached(&self, table: &UntypedSubscriber) {
-        self.set_table(table);
-        let mut registry = self.registry.lock().unwrap_or_else(PoisonError::into_inner);
-        let name = ("table".into(), table.name().to_owned().into());
-        let registry = registry.sub_registry_with_label(name);
-        registry.register(
-            "tablecast_version",
-            "Version of this copy",
-            self.version.clone(),
-        );
-        registry.register("tablecast_rows", "Rows of this copy", self.rows.clone());
-        registry.register_with_unit(
-            "tablecast_capacity",
-            "Maximum number of rows in the table",
-            Unit::Other("rows".to_owned()),
-            self.capacity.clone(),
-        );
-        registry.register(
-            "tablecast_epoch",
-            "Number of publishers that the table has had",
-            self.epoch.clone(),
-        );
-        registry.register(
-            "tablecast_publisher_state",
-            "State of the publisher as this subscriber knows it: 1 for its state, 0 for the others",
-            self.publisher.clone(),
-        );
+        let metrics = self
+            .table
+            .get_or_init(|| Table::register(of_table(&mut lock(&self.registry), table.name())));
+        metrics.set(table);
     }
 
     /// Records the changes of the last refresh, which applied `commits` commits.
@@ -153,10 +102,36 @@ impl Following {
         if let Some(delay) = table.delay().filter(|_| !changes.is_empty()) {
             self.delays.observe(delay.as_secs_f64());
         }
-        self.set_table(table);
+        if let Some(metrics) = self.table.get() {
+            metrics.set(table);
+        }
     }
 
-    fn set_table(&self, table: &UntypedSubscriber) {
+    /// Records that the table changed faster than it could be copied.
+    pub fn outrun(&self) {
+        self.outrun.inc();
+    }
+}
+
+impl Table {
+    fn register(table: &mut Registry) -> Self {
+        let capacity = Gauge::default();
+        table.register_with_unit(
+            "capacity",
+            "Maximum number of rows in the table",
+            Unit::Other("rows".to_owned()),
+            capacity.clone(),
+        );
+        Self {
+            version: register(table, "version", "Version of this copy"),
+            rows: register(table, "rows", "Rows of this copy"),
+            capacity,
+            epoch: register(table, "epoch", "Publishers that the table has had"),
+            publisher: register(table, "publisher_state", "1 for the publisher's state"),
+        }
+    }
+
+    fn set(&self, table: &UntypedSubscriber) {
         let publisher = table.publisher_state();
         self.version.set(table.version());
         self.rows.set(table.len() as u64);
@@ -171,11 +146,11 @@ impl Following {
             gauge.set(u64::from(other == state));
         }
     }
+}
 
-    /// Records that the table changed faster than it could be copied.
-    pub fn outrun(&self) {
-        self.outrun.inc();
-    }
+/// Locks the registry, which the server holds only while it encodes.
+fn lock(registry: &Mutex<Registry>) -> MutexGuard<'_, Registry> {
+    registry.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Returns the upper ends of the buckets, in seconds: 1, 2 and 5 of each power of ten, from a

@@ -15,9 +15,10 @@ use std::sync::atomic::AtomicU64;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use common::LAYOUT_VERSION;
+use prometheus_client::metrics::family;
 use prometheus_client::metrics::gauge::{self, ConstGauge};
 use prometheus_client::metrics::info::Info;
-use prometheus_client::registry::{Registry, Unit};
+use prometheus_client::registry::{Metric, Registry, Unit};
 
 mod listener;
 mod server;
@@ -27,6 +28,9 @@ pub use server::{Server, Serving};
 
 /// Metric that goes up and down.
 pub type Gauge = gauge::Gauge<u64, AtomicU64>;
+
+/// Metrics that differ in the value of one label.
+pub type Family<M> = family::Family<[(&'static str, &'static str); 1], M>;
 
 /// Creates the registry of `program`, with its version and start time.
 pub fn registry(program: &'static str) -> Registry {
@@ -48,4 +52,18 @@ pub fn registry(program: &'static str) -> Registry {
         ConstGauge::new(now.unwrap_or_default().as_secs_f64()),
     );
     registry
+}
+
+/// Returns the part of `registry` for the metrics of table `name`, all called `tablecast_…`.
+pub fn of_table<'r>(registry: &'r mut Registry, name: &str) -> &'r mut Registry {
+    let label = ("table".into(), name.to_owned().into());
+    let registry = registry.sub_registry_with_prefix("tablecast");
+    registry.sub_registry_with_label(label)
+}
+
+/// Registers a new metric and returns it.
+pub fn register<M: Metric + Clone + Default>(registry: &mut Registry, name: &str, help: &str) -> M {
+    let metric = M::default();
+    registry.register(name, help, metric.clone());
+    metric
 }
