@@ -1,6 +1,6 @@
 //! Metrics of a subscriber, set after each refresh.
 
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use cli::CliError;
 use cli::metrics::{Address, Family, Gauge, Server, Serving, of_table, register, registry};
@@ -43,10 +43,8 @@ impl Following {
         let Some(server) = Server::bind(address)? else {
             return Ok(None);
         };
-        let registry = Arc::new(Mutex::new(registry("subscriber")));
-        let serving = server.serve(Arc::clone(&registry), || {})?;
-        let mut guard = lock(&registry);
-        let table = of_table(&mut guard, name);
+        let mut registry = registry("subscriber");
+        let table = of_table(&mut registry, name);
         let delays = Histogram::new(delay_buckets());
         table.register_with_unit(
             "delay",
@@ -58,24 +56,30 @@ impl Following {
         for op in ["create", "update", "delete"] {
             changes.get_or_create(&[("op", op)]).inc_by(0);
         }
-        let metrics = Self {
-            refreshes: register(table, "refreshes", "Refreshes that applied commits"),
-            outrun: register(table, "outrun", "Refreshes that the publisher outran"),
-            commits: register(table, "commits", "Commits applied, by version number"),
+        let refreshes = register(table, "refreshes", "Refreshes that applied commits");
+        let outrun = register(table, "outrun", "Refreshes that the publisher outran");
+        let commits = register(table, "commits", "Commits applied, by version number");
+        let registry = Arc::new(Mutex::new(registry));
+        let serving = server.serve(Arc::clone(&registry), || {})?;
+        Ok(Some(Self {
+            registry,
+            refreshes,
+            outrun,
+            commits,
             changes,
             delays,
             table: OnceLock::new(),
-            registry: Arc::clone(&registry),
             _serving: serving,
-        };
-        Ok(Some(metrics))
+        }))
     }
 
     /// Records that the subscriber attached to a table.
     pub fn attached(&self, table: &UntypedSubscriber) {
-        let metrics = self
-            .table
-            .get_or_init(|| Table::register(of_table(&mut lock(&self.registry), table.name())));
+        let metrics = self.table.get_or_init(|| {
+            // The server holds the lock only while it encodes.
+            let mut registry = self.registry.lock().unwrap_or_else(PoisonError::into_inner);
+            Table::register(of_table(&mut registry, table.name()))
+        });
         metrics.set(table);
     }
 
@@ -146,11 +150,6 @@ impl Table {
             gauge.set(u64::from(other == state));
         }
     }
-}
-
-/// Locks the registry, which the server holds only while it encodes.
-fn lock(registry: &Mutex<Registry>) -> MutexGuard<'_, Registry> {
-    registry.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Returns the upper ends of the buckets, in seconds: 1, 2 and 5 of each power of ten, from a

@@ -1,4 +1,4 @@
-//! HTTP server for metrics: hyper on a thread of its own.
+//! HTTP server for metrics: hyper on a separate thread.
 //!
 //! Every resource is bounded: the number of connections, the length of a request's head and the
 //! duration of a connection, which gets one response.
@@ -45,7 +45,7 @@ const PLAIN: &str = "text/plain; charset=utf-8";
 /// Returns the metrics in the OpenMetrics format.
 type Encode = dyn Fn() -> String + Send + Sync;
 
-/// Server that listens, and serves once it is told what.
+/// Server that listens, and does not answer yet.
 pub struct Server {
     listener: Listener,
     address: Address,
