@@ -31,7 +31,7 @@ pub fn run(args: &Args) -> Result<(), CliError> {
     let hangups = hangups.transpose()?;
     let stop = Shutdown::install()?;
     // Before the table is opened, so that an address in use fails without creating a table.
-    let metrics = cli::metrics::bind(args.metrics.as_ref())?;
+    let metrics = cli::metrics::Server::bind(args.metrics.as_ref())?;
     let mut service = Service::of_environment();
     service.begin("reading the initial rows");
     let Some((schema, mut source)) = source(args, hangups, &stop)? else {
@@ -54,7 +54,7 @@ pub fn run(args: &Args) -> Result<(), CliError> {
     }
     let mut publisher = publisher.open()?;
     greet(&publisher, &schema);
-    let metered = metrics.map(|bound| Metered::serve(bound, &mut publisher));
+    let metered = metrics.map(|server| Metered::serve(server, &mut publisher));
     let metered = match metered.transpose() {
         Ok(metered) => metered,
         Err(failure) => {

@@ -1,63 +1,37 @@
-//! Metrics of a subscriber: recorded after each refresh, encoded on request.
+//! Metrics of a subscriber, set after each refresh.
 
-use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
-
-use common::{Change, PublisherState, UntypedSubscriber};
-use prometheus_client::registry::Unit;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use cli::CliError;
-use cli::metrics::encode::{Families, Page};
-use cli::metrics::{Address, Bound, Buckets, Server, bind};
+use cli::metrics::{Address, Family, Gauge, Server, Serving, of_table, register, registry};
+use common::{Change, UntypedSubscriber};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::{Registry, Unit};
 
 use crate::publisher_status::is_silent;
 
-/// Metrics of a subscriber, and the thread that serves them.
+/// Metrics of a subscriber, and the server for them.
 pub struct Following {
-    noted: Arc<Mutex<Noted>>,
-    _server: Server,
+    registry: Arc<Mutex<Registry>>,
+    refreshes: Counter,
+    outrun: Counter,
+    commits: Counter,
+    /// Changed rows by operation.
+    changes: Family<Counter>,
+    delays: Histogram,
+    /// Unset before there is a table.
+    table: OnceLock<Table>,
+    _serving: Serving,
 }
 
-/// Recorded values.
-#[derive(Clone, Debug, Default)]
-struct Noted {
-    /// State of the table, or `None` before it appeared.
-    table: Option<Table>,
-    refreshes: u64,
-    outrun: u64,
-    commits: u64,
-    creates: u64,
-    updates: u64,
-    deletes: u64,
-    delays: Buckets,
-}
-
-#[derive(Clone, Copy, Debug)]
+/// Metrics of an attached table.
 struct Table {
-    version: u64,
-    rows: usize,
-    capacity: usize,
-    publisher: PublisherState,
-    is_silent: bool,
-}
-
-impl Table {
-    fn of(table: &UntypedSubscriber) -> Self {
-        Self {
-            version: table.version(),
-            rows: table.len(),
-            capacity: table.capacity(),
-            publisher: table.publisher_state(),
-            is_silent: is_silent(table.publisher_state(), table),
-        }
-    }
-
-    fn state(&self) -> &'static str {
-        match self.is_silent {
-            true => "silent",
-            false => self.publisher.as_str(),
-        }
-    }
+    version: Gauge,
+    rows: Gauge,
+    capacity: Gauge,
+    epoch: Gauge,
+    publisher: Family<Gauge>,
 }
 
 impl Following {
@@ -66,25 +40,47 @@ impl Following {
     /// # Errors
     /// Fails if the system refuses to listen.
     pub fn serve_at(address: Option<&Address>, name: &str) -> Result<Option<Self>, CliError> {
-        let bound = bind(address)?;
-        bound.map(|bound| Self::serve(bound, name)).transpose()
-    }
-
-    fn serve(bound: Bound, name: &str) -> Result<Self, CliError> {
-        let noted = Arc::new(Mutex::new(Noted::default()));
-        let shared = Arc::clone(&noted);
-        let page = Page::new("subscriber", name, move |families| {
-            copied(&shared).encode(families)
-        });
-        Ok(Self {
-            noted,
-            _server: bound.serve(move || page.text())?,
-        })
+        let Some(server) = Server::bind(address)? else {
+            return Ok(None);
+        };
+        let mut registry = registry("subscriber");
+        let table = of_table(&mut registry, name);
+        let delays = Histogram::new(delay_buckets());
+        table.register_with_unit(
+            "delay",
+            "Time from a commit until it was applied, if no other commit came in between",
+            Unit::Seconds,
+            delays.clone(),
+        );
+        let changes: Family<Counter> = register(table, "changes", "Rows that refreshes changed");
+        for op in ["create", "update", "delete"] {
+            changes.get_or_create(&[("op", op)]).inc_by(0);
+        }
+        let refreshes = register(table, "refreshes", "Refreshes that applied commits");
+        let outrun = register(table, "outrun", "Refreshes that the publisher outran");
+        let commits = register(table, "commits", "Commits applied, by version number");
+        let registry = Arc::new(Mutex::new(registry));
+        let serving = server.serve(Arc::clone(&registry), || {})?;
+        Ok(Some(Self {
+            registry,
+            refreshes,
+            outrun,
+            commits,
+            changes,
+            delays,
+            table: OnceLock::new(),
+            _serving: serving,
+        }))
     }
 
     /// Records that the subscriber attached to a table.
     pub fn attached(&self, table: &UntypedSubscriber) {
-        self.note(|noted| noted.table = Some(Table::of(table)));
+        let metrics = self.table.get_or_init(|| {
+            // The server holds the lock only while it encodes.
+            let mut registry = self.registry.lock().unwrap_or_else(PoisonError::into_inner);
+            Table::register(of_table(&mut registry, table.name()))
+        });
+        metrics.set(table);
     }
 
     /// Records the changes of the last refresh, which applied `commits` commits.
@@ -98,94 +94,68 @@ impl Following {
                 Change::Deleted(_) => deletes += 1,
             }
         }
-        self.note(|noted| {
-            noted.table = Some(Table::of(table));
-            noted.refreshes += u64::from(commits > 0);
-            noted.commits += commits;
-            noted.creates += creates;
-            noted.updates += updates;
-            noted.deletes += deletes;
-            if let Some(delay) = table.delay().filter(|_| !changes.is_empty()) {
-                noted.delays.record(delay);
-            }
-        });
+        for (op, count) in [
+            ("create", creates),
+            ("update", updates),
+            ("delete", deletes),
+        ] {
+            self.changes.get_or_create(&[("op", op)]).inc_by(count);
+        }
+        self.refreshes.inc_by(u64::from(commits > 0));
+        self.commits.inc_by(commits);
+        if let Some(delay) = table.delay().filter(|_| !changes.is_empty()) {
+            self.delays.observe(delay.as_secs_f64());
+        }
+        if let Some(metrics) = self.table.get() {
+            metrics.set(table);
+        }
     }
 
     /// Records that the table changed faster than it could be copied.
     pub fn outrun(&self) {
-        self.note(|noted| noted.outrun += 1);
-    }
-
-    fn note(&self, what: impl FnOnce(&mut Noted)) {
-        what(&mut self.noted.lock().unwrap_or_else(PoisonError::into_inner));
-    }
-}
-
-/// Copies the values, so that the lock is held only for the copy.
-fn copied(noted: &Mutex<Noted>) -> Noted {
-    noted.lock().unwrap_or_else(PoisonError::into_inner).clone()
-}
-
-impl Noted {
-    fn encode(&self, families: &mut Families<'_>) -> fmt::Result {
-        if let Some(table) = &self.table {
-            table.encode(families)?;
-        }
-        families.counter(
-            "tablecast_refreshes",
-            "Refreshes that applied commits to this copy.",
-            self.refreshes,
-        )?;
-        families.counter(
-            "tablecast_outrun",
-            "Refreshes that failed because the table changed faster than it could be copied.",
-            self.outrun,
-        )?;
-        families.counter(
-            "tablecast_commits",
-            "Commits applied to this copy, counted by version number.",
-            self.commits,
-        )?;
-        families.changes(
-            "Rows that differed after a refresh. What changed twice in between counts once.",
-            [self.creates, self.updates, self.deletes],
-        )?;
-        families.delays(&self.delays)
+        self.outrun.inc();
     }
 }
 
 impl Table {
-    fn encode(&self, families: &mut Families<'_>) -> fmt::Result {
-        families.gauge(
-            "tablecast_version",
-            "The version of this copy.",
-            None,
-            self.version,
-        )?;
-        families.gauge(
-            "tablecast_rows",
-            "Rows of this copy.",
-            None,
-            self.rows as u64,
-        )?;
-        families.gauge(
-            "tablecast_capacity",
-            "Rows that the table has room for.",
-            Some(Unit::Other("rows".to_owned())),
-            self.capacity as u64,
-        )?;
-        families.gauge(
-            "tablecast_epoch",
-            "Publishers that the table has had.",
-            None,
-            self.publisher.epoch(),
-        )?;
-        let state = self.state();
-        families.gauges(
-            "tablecast_publisher_state",
-            "What this subscriber knows of its publisher: 1 for the state that it is in.",
-            "state",
-            &["alive", "silent", "gone", "closed"].map(|one| (one, u64::from(one == state))),
-        )
+    fn register(table: &mut Registry) -> Self {
+        let capacity = Gauge::default();
+        table.register_with_unit(
+            "capacity",
+            "Maximum number of rows in the table",
+            Unit::Other("rows".to_owned()),
+            capacity.clone(),
+        );
+        Self {
+            version: register(table, "version", "Version of this copy"),
+            rows: register(table, "rows", "Rows of this copy"),
+            capacity,
+            epoch: register(table, "epoch", "Publishers that the table has had"),
+            publisher: register(table, "publisher_state", "1 for the publisher's state"),
+        }
     }
+
+    fn set(&self, table: &UntypedSubscriber) {
+        let publisher = table.publisher_state();
+        self.version.set(table.version());
+        self.rows.set(table.len() as u64);
+        self.capacity.set(table.capacity() as u64);
+        self.epoch.set(publisher.epoch());
+        let state = match is_silent(publisher, table) {
+            true => "silent",
+            false => publisher.as_str(),
+        };
+        for other in ["alive", "silent", "gone", "closed"] {
+            let gauge = self.publisher.get_or_create(&[("state", other)]);
+            gauge.set(u64::from(other == state));
+        }
+    }
+}
+
+/// Returns the upper ends of the buckets, in seconds: 1, 2 and 5 of each power of ten, from a
+/// microsecond to ten seconds.
+fn delay_buckets() -> impl Iterator<Item = f64> {
+    let powers = (0..7).map(|power| 10_u64.pow(power));
+    let microseconds = powers.flat_map(|power| [power, 2 * power, 5 * power]);
+    microseconds.chain([10_000_000]).map(|end| end as f64 / 1e6)
 }

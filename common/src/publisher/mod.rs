@@ -19,7 +19,7 @@ use std::ops::Deref;
 use std::time::Duration;
 
 pub(crate) use open::{acquire_lock_of, adopt};
-pub use statistics::{CommitTimes, Statistics};
+pub use statistics::Statistics;
 pub use transaction::UntypedTransaction;
 pub use untyped::UntypedPublisher;
 

@@ -294,6 +294,7 @@ impl Opening {
             staged: Staged::default(),
             next_upkeep_ns: 0,
             statistics: Statistics::default(),
+            commit_timer: None,
         }
     }
 }

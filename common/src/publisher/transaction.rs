@@ -6,6 +6,8 @@
 //! key may be inserted again. Only if the table is full is such a slot reassigned to another key
 //! during the transaction.
 
+use std::time::Duration;
+
 use super::untyped::UntypedPublisher;
 use crate::clock::monotonic_ns;
 use crate::error::{Error, Result};
@@ -328,7 +330,10 @@ impl<'p> UntypedTransaction<'p> {
             }
         }
         staged.clear();
-        statistics.committed(now);
+        statistics.commits += 1;
+        if let Some(record) = &mut publisher.commit_timer {
+            record(Duration::from_nanos(monotonic_ns().saturating_sub(now)));
+        }
         Ok(version)
     }
 

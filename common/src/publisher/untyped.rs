@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::notify::{self, Waking};
 use super::open;
 use super::rows::Rows;
-use super::statistics::Statistics;
+use super::statistics::{CommitTimer, Statistics};
 use super::transaction::{Staged, UntypedTransaction};
 use super::{PublisherBuilder, Settings};
 use crate::clock::monotonic_ns;
@@ -63,6 +63,7 @@ pub struct UntypedPublisher {
     pub(super) version: u64,
     pub(super) next_upkeep_ns: u64,
     pub(super) statistics: Statistics,
+    pub(super) commit_timer: Option<CommitTimer>,
 }
 
 impl UntypedPublisher {

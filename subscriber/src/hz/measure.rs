@@ -38,6 +38,9 @@ pub struct Measure {
     delays: Delays,
 }
 
+/// Time in ns, with its names in reports for programs and for people.
+type Figure = (&'static str, &'static str, u64);
+
 /// Minimum and maximum of a series.
 #[derive(Clone, Copy, Debug)]
 struct Range {
@@ -152,6 +155,7 @@ impl Measure {
             ("changed_rows", self.rows.into()),
             ("changed_rows_per_second", self.rate(self.rows).into()),
             ("changed_bytes_per_second", self.rate(self.bytes).into()),
+            ("delays", self.delays.len().into()),
         ];
         if self.commits > 0 {
             members.push(("rows_per_commit_mean", self.mean(self.rows).into()));
@@ -165,30 +169,8 @@ impl Measure {
                 ("bytes_per_commit_max", self.bytes_range.max.into()),
             ]);
         }
-        if let Some(mean) = self.gap_mean_ns() {
-            members.push(("gap_mean_ns", mean.into()));
-        }
-        let gaps = self.gaps.histogram();
-        if !gaps.is_empty() {
-            members.extend([
-                ("gap_min_ns", gaps.min().into()),
-                ("gap_max_ns", gaps.max().into()),
-                ("gap_std_dev_ns", (gaps.stdev().round() as u64).into()),
-                ("gap_p50_ns", gaps.value_at_quantile(0.5).into()),
-                ("gap_p99_ns", gaps.value_at_quantile(0.99).into()),
-            ]);
-        }
-        let delays = self.delays.histogram();
-        if !delays.is_empty() {
-            members.extend([
-                ("delays", delays.len().into()),
-                ("delay_p50_ns", delays.value_at_quantile(0.5).into()),
-                ("delay_p90_ns", delays.value_at_quantile(0.9).into()),
-                ("delay_p99_ns", delays.value_at_quantile(0.99).into()),
-                ("delay_p99_9_ns", delays.value_at_quantile(0.999).into()),
-                ("delay_max_ns", delays.max().into()),
-            ]);
-        }
+        let times = self.gap_figures().into_iter().chain(self.delay_figures());
+        members.extend(times.map(|(name, _, ns)| (name, ns.into())));
         members
     }
 
@@ -206,18 +188,8 @@ impl Measure {
         let changed = bytes(self.rate(self.bytes) as u64);
         writeln!(out, "  changes   {rows} rows/s, {changed}/s")?;
         self.write_rows_per_commit(out)?;
-        self.write_gaps(out)?;
-        let delays = self.delays.histogram();
-        if !delays.is_empty() {
-            let [p50, p90, p99, p99_9] = [0.5, 0.9, 0.99, 0.999]
-                .map(|quantile| nanoseconds(delays.value_at_quantile(quantile)));
-            let max = nanoseconds(delays.max());
-            writeln!(
-                out,
-                "  delay     p50 {p50}, p90 {p90}, p99 {p99}, p99.9 {p99_9}, max {max}"
-            )?;
-        }
-        Ok(())
+        write_figures(out, "gap", &self.gap_figures())?;
+        write_figures(out, "delay", &self.delay_figures())
     }
 
     fn write_rows_per_commit(&self, out: &mut impl Write) -> io::Result<()> {
@@ -238,23 +210,33 @@ impl Measure {
         writeln!(out)
     }
 
-    fn write_gaps(&self, out: &mut impl Write) -> io::Result<()> {
-        let Some(mean) = self.gap_mean_ns() else {
-            return Ok(());
-        };
-        write!(out, "  gap       mean {}", nanoseconds(mean))?;
+    /// Returns the figures of the times between commits: the mean of all, the rest of commits that
+    /// were refreshed one by one.
+    fn gap_figures(&self) -> Vec<Figure> {
         let gaps = self.gaps.histogram();
-        if !gaps.is_empty() {
-            let [p50, p99] = [0.5, 0.99].map(|quantile| gaps.value_at_quantile(quantile));
-            let deviation = gaps.stdev().round() as u64;
-            let [min, p50, p99, max, deviation] =
-                [gaps.min(), p50, p99, gaps.max(), deviation].map(nanoseconds);
-            write!(
-                out,
-                ", min {min}, p50 {p50}, p99 {p99}, max {max}, std dev {deviation}"
-            )?;
-        }
-        writeln!(out)
+        let mean = self.gap_mean_ns().map(|mean| ("gap_mean_ns", "mean", mean));
+        let single = [
+            ("gap_min_ns", "min", gaps.min()),
+            ("gap_p50_ns", "p50", gaps.value_at_quantile(0.5)),
+            ("gap_p99_ns", "p99", gaps.value_at_quantile(0.99)),
+            ("gap_max_ns", "max", gaps.max()),
+            ("gap_std_dev_ns", "std dev", gaps.stdev().round() as u64),
+        ];
+        let single = single.into_iter().filter(|_| !gaps.is_empty());
+        mean.into_iter().chain(single).collect()
+    }
+
+    fn delay_figures(&self) -> Vec<Figure> {
+        let delays = self.delays.histogram();
+        let figures = [
+            ("delay_p50_ns", "p50", delays.value_at_quantile(0.5)),
+            ("delay_p90_ns", "p90", delays.value_at_quantile(0.9)),
+            ("delay_p99_ns", "p99", delays.value_at_quantile(0.99)),
+            ("delay_p99_9_ns", "p99.9", delays.value_at_quantile(0.999)),
+            ("delay_max_ns", "max", delays.max()),
+        ];
+        let figures = figures.into_iter().filter(|_| !delays.is_empty());
+        figures.collect()
     }
 
     /// Returns the length of the period.
@@ -282,6 +264,17 @@ impl Measure {
     fn gap_mean_ns(&self) -> Option<u64> {
         ns(self.gap_time).checked_div(self.gap_commits)
     }
+}
+
+/// Writes a line of figures, if there are any.
+fn write_figures(out: &mut impl Write, name: &str, figures: &[Figure]) -> io::Result<()> {
+    if figures.is_empty() {
+        return Ok(());
+    }
+    let figures = figures.iter();
+    let figures = figures.map(|(_, label, ns)| format!("{label} {}", nanoseconds(*ns)));
+    let figures: Vec<String> = figures.collect();
+    writeln!(out, "  {name:<9} {}", figures.join(", "))
 }
 
 fn ns(time: Duration) -> u64 {

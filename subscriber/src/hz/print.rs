@@ -61,8 +61,8 @@ impl Printer {
         self.out.flush()
     }
 
-    /// Prints the report of a measure of `table`: of the interval with the number `intervals`, or of
-    /// the session with so many.
+    /// Prints the report of a measure of `table`. `intervals` is the number of the interval, or, in
+    /// the summary, the number of intervals.
     ///
     /// # Errors
     /// Fails if stdout is closed.

@@ -1,108 +1,120 @@
-//! A listening socket that is not served yet.
+//! The address of the metrics, and the socket that listens there.
 
+use std::ffi::{OsStr, OsString};
 use std::fmt;
-use std::fs::{self, File};
+use std::fs;
 use std::io;
-use std::net::{SocketAddr, TcpListener};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::FileTypeExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
-use super::address::Address;
-use super::server::Server;
+use clap::builder::{OsStringValueParser, TypedValueParser, ValueParser, ValueParserFactory};
+
 use crate::CliError;
 
-/// Listening socket. Clients that connect wait until it is [served](Self::serve).
-pub struct Bound(Listener);
-
-enum Listener {
-    Tcp(TcpListener, SocketAddr),
-    Unix(UnixListener, Socket),
+/// Address to listen at: `127.0.0.1:9464`, `[::1]:0`, `localhost:9464` or `unix:PATH`. Port 0
+/// selects any free port.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Address {
+    /// TCP address.
+    Tcp(SocketAddr),
+    /// Unix domain socket.
+    Unix(PathBuf),
 }
 
-/// Path of a Unix socket, and its identity, which shows whether the file is still this socket.
-struct Socket {
-    path: PathBuf,
-    /// Device and inode.
-    identity: Option<(u64, u64)>,
+impl ValueParserFactory for Address {
+    type Parser = ValueParser;
+
+    fn value_parser() -> ValueParser {
+        OsStringValueParser::new().try_map(Self::try_from).into()
+    }
 }
 
-impl Bound {
-    /// Listens at an address.
+impl TryFrom<OsString> for Address {
+    type Error = &'static str;
+
+    /// Parses an address. A path need not be UTF-8.
+    fn try_from(value: OsString) -> Result<Self, &'static str> {
+        let expected = "write it as ADDRESS:PORT, such as 127.0.0.1:9464 or [::1]:0 (any free port), or as unix:PATH";
+        if let Some(path) = value.as_bytes().strip_prefix(b"unix:") {
+            let path = PathBuf::from(OsStr::from_bytes(path));
+            let is_empty = path.as_os_str().is_empty();
+            return (!is_empty).then_some(Self::Unix(path)).ok_or(expected);
+        }
+        let text = value.to_str().ok_or(expected)?;
+        // Only `localhost` is resolved: other lookups could take long and change over time.
+        let address = match text.strip_prefix("localhost:") {
+            Some(port) => port
+                .parse()
+                .map(|port| (Ipv4Addr::LOCALHOST, port).into())
+                .ok(),
+            None => text.parse().ok(),
+        };
+        address.map(Self::Tcp).ok_or(expected)
+    }
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(address) => write!(f, "http://{address}/metrics"),
+            Self::Unix(path) => write!(f, "unix:{} (GET /metrics)", path.display()),
+        }
+    }
+}
+
+/// Listening socket. Clients that connect wait until it is served.
+pub enum Listener {
+    /// Listens at a TCP address.
+    Tcp(TcpListener),
+    /// Listens at a path.
+    Unix(UnixListener),
+}
+
+impl Listener {
+    /// Listens at `address`. Returns the address, with the port, of the socket.
     ///
     /// # Errors
     /// Fails if the address is in use or the system refuses it.
-    pub fn bind(address: &Address) -> Result<Self, CliError> {
-        let refused = |error: io::Error| {
+    pub fn bind(address: &Address) -> Result<(Self, Address), CliError> {
+        Self::try_bind(address).map_err(|error| {
             let advice = match error.kind() {
                 io::ErrorKind::AddrInUse => {
                     ": another program listens there; choose another --metrics ADDR, or port 0 for any free one"
                 }
                 io::ErrorKind::AddrNotAvailable => ": no interface of this machine has it",
                 io::ErrorKind::PermissionDenied => {
-                    ": choose a port above 1023, or a folder of your own"
+                    ": choose a port above 1023, or a directory of your own"
                 }
                 _ => "",
             };
             CliError::new(
                 1,
-                format!("cannot listen for metrics at {address}: {error}{advice}"),
+                format!("cannot serve metrics at {address}: {error}{advice}"),
             )
-        };
-        Self::try_bind(address).map_err(refused)
+        })
     }
 
-    fn try_bind(address: &Address) -> io::Result<Self> {
+    fn try_bind(address: &Address) -> io::Result<(Self, Address)> {
         match address {
             Address::Tcp(address) => {
                 let listener = TcpListener::bind(address)?;
                 listener.set_nonblocking(true)?;
-                let address = listener.local_addr()?;
-                Ok(Self(Listener::Tcp(listener, address)))
+                let address = Address::Tcp(listener.local_addr()?);
+                Ok((Self::Tcp(listener), address))
             }
             Address::Unix(path) => {
                 let listener = bind_path(path)?;
                 listener.set_nonblocking(true)?;
-                let socket = Socket {
-                    path: path.clone(),
-                    identity: identity(path),
-                };
-                Ok(Self(Listener::Unix(listener, socket)))
+                Ok((Self::Unix(listener), address.clone()))
             }
         }
     }
-
-    /// Serves `page` to clients in a dedicated thread.
-    ///
-    /// # Errors
-    /// Fails if the system refuses to create the thread.
-    pub fn serve(
-        self,
-        page: impl Fn() -> Result<String, fmt::Error> + Send + 'static,
-    ) -> Result<Server, CliError> {
-        Server::start(self, Box::new(page))
-    }
-
-    /// Accepts a connection without blocking. The connection is non-blocking, too.
-    pub(super) fn accept(&self) -> io::Result<File> {
-        let stream: OwnedFd = match &self.0 {
-            Listener::Tcp(listener, _) => {
-                let stream = listener.accept()?.0;
-                stream.set_nonblocking(true)?;
-                stream.into()
-            }
-            Listener::Unix(listener, _) => {
-                let stream = listener.accept()?.0;
-                stream.set_nonblocking(true)?;
-                stream.into()
-            }
-        };
-        Ok(stream.into())
-    }
 }
 
-/// Listens at a path. A stale socket of a dead process is replaced.
+/// Listens at a path. Replaces the socket of a dead process.
 fn bind_path(path: &Path) -> io::Result<UnixListener> {
     match UnixListener::bind(path) {
         Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
@@ -120,35 +132,40 @@ fn bind_path(path: &Path) -> io::Result<UnixListener> {
     }
 }
 
-fn identity(path: &Path) -> Option<(u64, u64)> {
-    let status = fs::symlink_metadata(path).ok()?;
-    Some((status.dev(), status.ino()))
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-impl Drop for Socket {
-    fn drop(&mut self) {
-        if self.identity.is_some() && identity(&self.path) == self.identity {
-            let _gone_already = fs::remove_file(&self.path);
+    #[test]
+    fn addresses_have_a_port_or_a_path() {
+        for (text, shown) in [
+            ("127.0.0.1:9464", "http://127.0.0.1:9464/metrics"),
+            ("[::1]:0", "http://[::1]:0/metrics"),
+            ("localhost:80", "http://127.0.0.1:80/metrics"),
+            ("unix:/run/x y", "unix:/run/x y (GET /metrics)"),
+        ] {
+            let address = Address::try_from(OsString::from(text));
+            assert_eq!(address.unwrap().to_string(), shown);
+        }
+        for text in [
+            "",
+            "9464",
+            ":9464",
+            "127.0.0.1",
+            "host:9464",
+            "localhost:x",
+            "unix:",
+        ] {
+            let error = Address::try_from(OsString::from(text)).unwrap_err();
+            assert!(error.contains("127.0.0.1:9464"), "{text}: {error}");
         }
     }
-}
 
-impl AsFd for Bound {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        match &self.0 {
-            Listener::Tcp(listener, _) => listener.as_fd(),
-            Listener::Unix(listener, _) => listener.as_fd(),
-        }
-    }
-}
-
-impl fmt::Display for Bound {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.0 {
-            Listener::Tcp(_, address) => write!(f, "http://{address}/metrics"),
-            Listener::Unix(_, socket) => {
-                write!(f, "unix:{} (GET /metrics)", socket.path.display())
-            }
-        }
+    #[test]
+    fn path_need_not_be_utf8() {
+        let path = OsStr::from_bytes(b"/run/caf\xe9");
+        let address = OsStr::from_bytes(b"unix:/run/caf\xe9").to_owned();
+        assert_eq!(Address::try_from(address), Ok(Address::Unix(path.into())));
+        assert!(Address::try_from(path.to_owned()).is_err());
     }
 }

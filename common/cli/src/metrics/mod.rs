@@ -1,40 +1,69 @@
-//! Metrics for Prometheus and other readers of OpenMetrics, served at `http://ADDR/metrics`
-//! (`--metrics ADDR`).
+//! Metrics for Prometheus, served at `http://ADDR/metrics` (`--metrics ADDR`) in the OpenMetrics
+//! format, or in Prometheus's text format for clients that ask for it.
 //!
-//! 1. [`Bound`] listens before the table exists, so that an address in use is reported at the
-//!    start.
-//! 2. The main loop records its numbers under a lock that readers hold only to copy them: in a
-//!    type of its own for subscribers, in the publisher's own type for publishers. The main loop
-//!    never waits for a client.
-//! 3. A dedicated thread (`server`) accepts `connection`s. Each reads a `request` and writes a
-//!    response, within bounds. The `page` is encoded per request by `prometheus_client`.
+//! 1. [`Server::bind`] listens before the table exists, so that an address in use is reported at
+//!    the start.
+//! 2. The main loop sets metrics of a [`Registry`]. It never waits for a client.
+//! 3. A thread answers requests and encodes the registry for each.
 //!
-//! It is meant for a scraper on the same machine: TLS and authentication are not supported, and each
-//! connection gets one response.
+//! It is meant for a scraper on the same machine: TLS and authentication are not supported.
+//!
+//! Names follow <https://prometheus.io/docs/practices/naming/>: base units, unit last, `_total` for
+//! counters.
 
-use crate::{CliError, status};
+use std::sync::atomic::AtomicU64;
+use std::time::{SystemTime, UNIX_EPOCH};
 
-pub mod address;
-mod buckets;
-mod connection;
-pub mod encode;
+use common::LAYOUT_VERSION;
+use prometheus_client::metrics::family;
+use prometheus_client::metrics::gauge::{self, ConstGauge};
+use prometheus_client::metrics::info::Info;
+use prometheus_client::registry::{Metric, Registry, Unit};
+
 mod listener;
-mod request;
 mod server;
 
-pub use address::Address;
-pub use buckets::Buckets;
-pub use listener::Bound;
-pub use server::Server;
+pub use listener::Address;
+pub use server::{Server, Serving};
 
-/// Listens at the address, if there is one, and prints the URL of the metrics.
-///
-/// # Errors
-/// Fails if the system refuses to listen.
-pub fn bind(address: Option<&Address>) -> Result<Option<Bound>, CliError> {
-    let bound = address.map(Bound::bind).transpose()?;
-    if let Some(bound) = &bound {
-        status(format_args!("metrics at {bound}"));
-    }
-    Ok(bound)
+/// Metric that goes up and down.
+pub type Gauge = gauge::Gauge<u64, AtomicU64>;
+
+/// Metrics that differ in the value of one label.
+pub type Family<M> = family::Family<[(&'static str, &'static str); 1], M>;
+
+/// Creates the registry of `program`, with its version and start time.
+pub fn registry(program: &'static str) -> Registry {
+    let mut registry = Registry::default();
+    registry.register(
+        "tablecast_build",
+        "What this program was built from",
+        Info::new(vec![
+            ("program", program.to_owned()),
+            ("version", env!("CARGO_PKG_VERSION").to_owned()),
+            ("layout", LAYOUT_VERSION.to_string()),
+        ]),
+    );
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    registry.register_with_unit(
+        "process_start_time",
+        "When this process was started, in seconds since 1970",
+        Unit::Seconds,
+        ConstGauge::new(now.unwrap_or_default().as_secs_f64()),
+    );
+    registry
+}
+
+/// Returns the part of `registry` for the metrics of table `name`, all called `tablecast_…`.
+pub fn of_table<'r>(registry: &'r mut Registry, name: &str) -> &'r mut Registry {
+    let label = ("table".into(), name.to_owned().into());
+    let registry = registry.sub_registry_with_prefix("tablecast");
+    registry.sub_registry_with_label(label)
+}
+
+/// Registers a new metric and returns it.
+pub fn register<M: Metric + Clone + Default>(registry: &mut Registry, name: &str, help: &str) -> M {
+    let metric = M::default();
+    registry.register(name, help, metric.clone());
+    metric
 }

@@ -1,166 +1,305 @@
-//! The thread that answers requests. It waits in one poll, and every resource is bounded.
+//! HTTP server for metrics: hyper on a separate thread.
 //!
-//! Accepting, reading and writing never block, so that a slow client delays no other. There are at
-//! most [`MAX_CONNECTIONS`] connections. A new one beyond that replaces the oldest, which is
-//! unlikely to be an active scraper.
+//! Every resource is bounded: the number of connections, the length of a request's head and the
+//! duration of a connection, which gets one response.
 
-use std::fmt;
-use std::os::fd::{AsFd, BorrowedFd};
-use std::sync::Arc;
-use std::thread::{Builder, JoinHandle};
-use std::time::{Duration, Instant};
+use std::collections::VecDeque;
+use std::convert::Infallible;
+use std::fs;
+use std::future::ready;
+use std::io;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::Duration;
 
-use nix::errno::Errno;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::eventfd::{EfdFlags, EventFd};
+use hyper::header::{ACCEPT, ALLOW, CONTENT_TYPE, HeaderValue};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Method, Request, Response, StatusCode};
+use hyper_util::rt::TokioIo;
+use prometheus_client::encoding::text;
+use prometheus_client::registry::Registry;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, UnixListener};
+use tokio::runtime;
+use tokio::task::AbortHandle;
+use tokio::time::{sleep, timeout};
 
-use super::connection::Connection;
-use super::listener::Bound;
-use crate::{CliError, start_error};
+use super::listener::{Address, Listener};
+use crate::error::{CliError, start_error, status};
 
-/// Maximum number of simultaneous connections.
+/// Maximum number of simultaneous connections. A further one replaces the oldest, which is unlikely
+/// to be an active scraper.
 const MAX_CONNECTIONS: usize = 32;
-/// Maximum number of connections accepted before existing ones are served.
-const MAX_ACCEPTED: usize = 8;
+/// Maximum length of a request's head, in bytes.
+const MAX_HEAD: usize = 8 * 1024;
+/// Maximum duration of a connection. It equals Prometheus's default scrape timeout.
+const MAX_DURATION: Duration = Duration::from_secs(10);
 /// Pause in accepting after an error of the system, such as too many open files.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// Source of the metrics.
-pub type Page = Box<dyn Fn() -> Result<String, fmt::Error> + Send>;
+const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+const PROMETHEUS_TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
+const PLAIN: &str = "text/plain; charset=utf-8";
 
-/// Handle of the thread. Dropping it stops the thread.
-#[derive(Debug)]
+/// Returns the metrics in the OpenMetrics format.
+type Encode = dyn Fn() -> String + Send + Sync;
+
+/// Server that listens, and does not answer yet.
 pub struct Server {
-    end: Arc<EventFd>,
-    thread: Option<JoinHandle<()>>,
+    listener: Listener,
+    address: Address,
 }
+
+/// Handle of a running server. Its thread runs until the process ends.
+#[derive(Debug)]
+pub struct Serving(Address);
 
 impl Server {
-    pub(super) fn start(bound: Bound, page: Page) -> Result<Self, CliError> {
-        let refused = |error: std::io::Error| {
-            CliError::new(
-                1,
-                format!("cannot start to serve metrics: {}", start_error(&error)),
-            )
+    /// Listens at the address, if there is one, and prints the URL of the metrics. Clients that
+    /// connect wait until [`serve`](Self::serve) is called.
+    ///
+    /// # Errors
+    /// Fails if the address is in use or the system refuses it.
+    pub fn bind(address: Option<&Address>) -> Result<Option<Self>, CliError> {
+        let bound = address.map(Listener::bind).transpose()?;
+        Ok(bound.map(|(listener, address)| {
+            status(format_args!("metrics at {address}"));
+            Self { listener, address }
+        }))
+    }
+
+    /// Serves the metrics of `registry`. Calls `update` before they are encoded.
+    ///
+    /// # Errors
+    /// Fails if the system refuses to start the thread.
+    pub fn serve(
+        self,
+        registry: Arc<Mutex<Registry>>,
+        update: impl Fn() + Send + Sync + 'static,
+    ) -> Result<Serving, CliError> {
+        let encode = move || {
+            update();
+            let registry = registry.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut metrics = String::new();
+            text::encode(&mut metrics, &registry).expect("a string accepts any text");
+            metrics
         };
-        let flags = EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK;
-        let end = EventFd::from_value_and_flags(0, flags).map_err(|errno| refused(errno.into()))?;
-        let end = Arc::new(end);
-        let ended = Arc::clone(&end);
-        let thread = Builder::new()
-            .name("metrics".to_owned())
-            .spawn(move || Loop::new(bound, page).run(&ended))
+        let refused = |error| {
+            let reason = start_error(&error);
+            CliError::new(1, format!("cannot start to serve metrics: {reason}"))
+        };
+        let serving = Serving(self.address);
+        let runtime = runtime::Builder::new_current_thread()
+            .enable_io()
+            .enable_time()
+            .build()
             .map_err(refused)?;
-        Ok(Self {
-            end,
-            thread: Some(thread),
-        })
+        thread::Builder::new()
+            .name("metrics".to_owned())
+            .spawn(move || {
+                let Err(error) = runtime.block_on(accept(self.listener, Arc::new(encode)));
+                tracing::warn!("metrics are not served any more: {error}");
+            })
+            .map_err(refused)?;
+        Ok(serving)
     }
 }
 
-impl Drop for Server {
+impl Drop for Serving {
     fn drop(&mut self) {
-        // Writing only fails if the eventfd is full, and then it is readable anyway.
-        let _readable = self.end.write(1);
-        if let Some(thread) = self.thread.take() {
-            let _whatever_became_of_it = thread.join();
+        if let Address::Unix(path) = &self.0 {
+            let _already_removed = fs::remove_file(path);
         }
     }
 }
 
-struct Loop {
-    bound: Bound,
-    page: Page,
-    /// Connections, oldest first.
-    connections: Vec<Connection>,
-    /// Time until which no connection is accepted.
-    accepts_at: Instant,
-}
-
-impl Loop {
-    fn new(bound: Bound, page: Page) -> Self {
-        Self {
-            bound,
-            page,
-            connections: Vec::new(),
-            accepts_at: Instant::now(),
+/// Accepts connections, each of which a task answers.
+async fn accept(listener: Listener, encode: Arc<Encode>) -> io::Result<Infallible> {
+    let mut connections = VecDeque::new();
+    match listener {
+        Listener::Tcp(listener) => {
+            let listener = TcpListener::from_std(listener)?;
+            loop {
+                let stream = listener.accept().await;
+                add(&mut connections, stream, &encode).await;
+            }
+        }
+        Listener::Unix(listener) => {
+            let listener = UnixListener::from_std(listener)?;
+            loop {
+                let stream = listener.accept().await;
+                add(&mut connections, stream, &encode).await;
+            }
         }
     }
+}
 
-    fn run(mut self, end: &EventFd) {
-        loop {
-            let Some(ready) = self.wait(end.as_fd()) else {
-                return;
+/// Adds an accepted connection, oldest first. After an error, which is temporary, waits a moment.
+async fn add<S, A>(
+    connections: &mut VecDeque<AbortHandle>,
+    accepted: io::Result<(S, A)>,
+    encode: &Arc<Encode>,
+) where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let stream = match accepted {
+        Ok((stream, _)) => stream,
+        Err(error) => {
+            tracing::debug!("cannot accept a client of the metrics: {error}");
+            return sleep(PAUSE).await;
+        }
+    };
+    connections.retain(|connection| !connection.is_finished());
+    if connections.len() == MAX_CONNECTIONS
+        && let Some(oldest) = connections.pop_front()
+    {
+        oldest.abort();
+    }
+    let task = tokio::spawn(answer(stream, Arc::clone(encode)));
+    connections.push_back(task.abort_handle());
+}
+
+/// Answers one request.
+async fn answer(stream: impl AsyncRead + AsyncWrite + Unpin, encode: Arc<Encode>) {
+    let service = service_fn(|request| ready(Ok::<_, Infallible>(respond(&request, &*encode))));
+    let connection = http1::Builder::new()
+        .keep_alive(false)
+        .max_buf_size(MAX_HEAD)
+        .serve_connection(TokioIo::new(stream), service);
+    if let Ok(Err(error)) = timeout(MAX_DURATION, connection).await {
+        tracing::debug!("a client of the metrics failed: {error}");
+    }
+}
+
+fn respond<B>(request: &Request<B>, encode: &Encode) -> Response<String> {
+    let is_read = matches!(*request.method(), Method::GET | Method::HEAD);
+    let (status, kind, text) = match request.uri().path() {
+        _ if !is_read => (
+            StatusCode::METHOD_NOT_ALLOWED,
+            PLAIN,
+            "use GET\n".to_owned(),
+        ),
+        "/metrics" if wants_prometheus_text(request) => {
+            (StatusCode::OK, PROMETHEUS_TEXT, prometheus_text(&encode()))
+        }
+        "/metrics" => (StatusCode::OK, OPEN_METRICS, encode()),
+        _ => {
+            let text = "not found: metrics are at /metrics\n".to_owned();
+            (StatusCode::NOT_FOUND, PLAIN, text)
+        }
+    };
+    let mut response = Response::new(text);
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+    if status == StatusCode::METHOD_NOT_ALLOWED {
+        headers.insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+    }
+    response
+}
+
+/// Returns true if the client accepts `text/plain` and not OpenMetrics.
+fn wants_prometheus_text<B>(request: &Request<B>) -> bool {
+    let accepts = |kind: &str| {
+        let values = request.headers().get_all(ACCEPT).iter();
+        let mut values = values.filter_map(|value| value.to_str().ok());
+        values.any(|value| value.to_ascii_lowercase().contains(kind))
+    };
+    accepts("text/plain") && !accepts("application/openmetrics-text")
+}
+
+/// Converts OpenMetrics to Prometheus's text format, in which the descriptors of counters and infos
+/// have the names of their samples, and neither units nor the end are marked.
+fn prometheus_text(open_metrics: &str) -> String {
+    let mut text = String::with_capacity(open_metrics.len());
+    let mut help = "";
+    for line in open_metrics.lines() {
+        if let Some(descriptor) = line.strip_prefix("# HELP ") {
+            help = descriptor.split_once(' ').map_or("", |(_, help)| help);
+        } else if let Some((name, kind)) = line
+            .strip_prefix("# TYPE ")
+            .and_then(|descriptor| descriptor.split_once(' '))
+        {
+            let (suffix, kind) = match kind {
+                "counter" => ("_total", kind),
+                "info" => ("_info", "gauge"),
+                _ => ("", kind),
             };
-            let (page, now) = (&self.page, Instant::now());
-            let mut ready = ready.into_iter();
-            let may_accept = ready.next().unwrap_or(false);
-            self.connections.retain_mut(|connection| {
-                let is_ready = ready.next().unwrap_or(false);
-                now < connection.deadline && (!is_ready || connection.go_on(page.as_ref()))
-            });
-            if may_accept {
-                self.accept();
-            }
+            text.push_str(&format!(
+                "# HELP {name}{suffix} {help}\n# TYPE {name}{suffix} {kind}\n"
+            ));
+        } else if !line.starts_with('#') {
+            text.push_str(line);
+            text.push('\n');
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const METRICS: &str = "\
+# HELP t_commits Commits.
+# TYPE t_commits counter
+t_commits_total{table=\"t\"} 3
+# HELP t_build Build.
+# TYPE t_build info
+t_build_info{version=\"1\"} 1
+# HELP t_delay_seconds Delay.
+# TYPE t_delay_seconds histogram
+# UNIT t_delay_seconds seconds
+t_delay_seconds_sum 0.5
+# EOF
+";
+
+    fn request(method: Method, path: &str, accept: &'static str) -> Response<String> {
+        let mut request = Request::new(());
+        *request.method_mut() = method;
+        *request.uri_mut() = path.parse().unwrap();
+        let accept = HeaderValue::from_static(accept);
+        request.headers_mut().insert(ACCEPT, accept);
+        respond(&request, &|| METRICS.to_owned())
+    }
+
+    #[test]
+    fn format_depends_on_the_accept_header() {
+        let prometheus =
+            "application/openmetrics-text;version=1.0.0;q=0.6,text/plain;q=0.3,*/*;q=0.2";
+        for (accept, kind) in [
+            ("*/*", OPEN_METRICS),
+            (prometheus, OPEN_METRICS),
+            ("text/plain;version=0.0.4;q=0.5,*/*;q=0.1", PROMETHEUS_TEXT),
+        ] {
+            let response = request(Method::GET, "/metrics?x=1", accept);
+            assert_eq!(response.headers()[CONTENT_TYPE], kind, "{accept}");
+            assert_eq!(response.body() == METRICS, kind == OPEN_METRICS);
         }
     }
 
-    /// Waits for events. Returns true for a connection to accept, then for each connection that can
-    /// continue; `None` when the thread must stop.
-    fn wait(&self, end: BorrowedFd<'_>) -> Option<Vec<bool>> {
-        let now = Instant::now();
-        let accepts = match self.accepts_at <= now {
-            true => PollFlags::POLLIN,
-            false => PollFlags::empty(),
-        };
-        let mut awaited = vec![
-            PollFd::new(end, PollFlags::POLLIN),
-            PollFd::new(self.bound.as_fd(), accepts),
-        ];
-        let connections = self.connections.iter();
-        awaited.extend(
-            connections
-                .clone()
-                .map(|one| PollFd::new(one.as_fd(), one.awaited())),
-        );
-        let paused = (now < self.accepts_at).then_some(self.accepts_at);
-        let due = connections.map(|one| one.deadline).chain(paused).min();
-        let timeout = due.map_or(PollTimeout::NONE, |due| {
-            let milliseconds = (due - now).as_millis() + 1;
-            PollTimeout::try_from(milliseconds).unwrap_or(PollTimeout::MAX)
-        });
-        match poll(&mut awaited, timeout) {
-            Ok(_) | Err(Errno::EINTR) => {}
-            Err(errno) => {
-                tracing::warn!("metrics are not served any more: {errno}");
-                return None;
-            }
-        }
-        let is_ready = |fd: &PollFd<'_>| fd.revents().is_some_and(|events| !events.is_empty());
-        (!is_ready(&awaited[0])).then(|| awaited[1..].iter().map(is_ready).collect())
+    #[test]
+    fn prometheus_text_has_the_names_of_the_samples() {
+        let expected = "\
+# HELP t_commits_total Commits.
+# TYPE t_commits_total counter
+t_commits_total{table=\"t\"} 3
+# HELP t_build_info Build.
+# TYPE t_build_info gauge
+t_build_info{version=\"1\"} 1
+# HELP t_delay_seconds Delay.
+# TYPE t_delay_seconds histogram
+t_delay_seconds_sum 0.5
+";
+        assert_eq!(prometheus_text(METRICS), expected);
     }
 
-    fn accept(&mut self) {
-        for _ in 0..MAX_ACCEPTED {
-            match self.bound.accept() {
-                Ok(stream) => {
-                    if self.connections.len() == MAX_CONNECTIONS {
-                        self.connections.remove(0);
-                    }
-                    let mut connection = Connection::new(stream);
-                    if connection.go_on(self.page.as_ref()) {
-                        self.connections.push(connection);
-                    }
-                }
-                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => return,
-                Err(error) => {
-                    // The client went away again, or the system lacks resources. Both are
-                    // temporary.
-                    tracing::debug!("nobody was accepted to read metrics: {error}");
-                    self.accepts_at = Instant::now() + PAUSE;
-                    return;
-                }
-            }
-        }
+    #[test]
+    fn other_requests_are_refused() {
+        let status = |method, path| request(method, path, "*/*").status().as_u16();
+        assert_eq!(status(Method::GET, "/other"), 404);
+        assert_eq!(status(Method::POST, "/metrics"), 405);
+        assert_eq!(status(Method::HEAD, "/metrics"), 200);
     }
 }

@@ -307,14 +307,22 @@ fn only_metrics_are_served_and_only_to_be_read() {
         .build()
         .new_agent();
     let front = url.trim_end_matches("metrics").to_owned();
-    let mut response = agent.get(&front).call().unwrap();
-    assert_eq!(response.status(), 200);
-    let text = response.body_mut().read_to_string().unwrap();
-    assert!(text.contains("href=\"/metrics\""), "{text}");
     assert_eq!(
         agent.get(format!("{front}other")).call().unwrap().status(),
         404
     );
+    let plain = agent
+        .get(&url)
+        .header("accept", "text/plain;version=0.0.4;q=0.5,*/*;q=0.1");
+    let mut plain = plain.call().unwrap();
+    let kind = plain.headers()["content-type"].to_str().unwrap();
+    assert!(kind.starts_with("text/plain; version=0.0.4;"), "{kind}");
+    let text = plain.body_mut().read_to_string().unwrap();
+    assert!(
+        text.contains("\n# TYPE tablecast_commits_total counter\n"),
+        "{text}"
+    );
+    assert!(text.contains("\n# TYPE tablecast_rows gauge\n"), "{text}");
     let refused = agent.post(&url).send("x").unwrap();
     assert_eq!(refused.status(), 405);
     assert_eq!(refused.headers()["allow"], "GET, HEAD");
