@@ -155,7 +155,7 @@ impl Measure {
             ("changed_rows", self.rows.into()),
             ("changed_rows_per_second", self.rate(self.rows).into()),
             ("changed_bytes_per_second", self.rate(self.bytes).into()),
-            ("delays", self.delays.len().into()),
+            ("delays", self.delays.histogram().len().into()),
         ];
         if self.commits > 0 {
             members.push(("rows_per_commit_mean", self.mean(self.rows).into()));
