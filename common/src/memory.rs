@@ -75,9 +75,6 @@ impl AlignedWords {
     }
 
     /// Returns `words` zeros.
-    ///
-    /// # Errors
-    /// [`NoMemory`].
     pub fn try_zeroed(words: usize) -> Result<Self, NoMemory> {
         let room = match words {
             // The kernel uses a huge page only where a whole one fits.

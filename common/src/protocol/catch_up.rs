@@ -222,9 +222,6 @@ impl ChangedRows {
     /// Copies all rows that changed after `since` into private memory and returns the cursor that
     /// the copied rows reach. `look` loads a new version and the table at that version. It is
     /// called once in each pass, for at most `passes` passes.
-    ///
-    /// # Errors
-    /// [`Failed`].
     pub fn catch_up<'m, E>(
         &mut self,
         since: Cursor,
@@ -373,9 +370,6 @@ impl ChangeSink for ChangedRows {
 /// A buffer for the rows of a whole table.
 pub trait Destination {
     /// Grows the buffer to at least `words` words and keeps its contents.
-    ///
-    /// # Errors
-    /// [`NoMemory`].
     fn reserve(&mut self, words: usize) -> Result<(), NoMemory>;
 
     /// Returns the words of the buffer.
@@ -495,9 +489,6 @@ impl<D: Destination> ChangeSink for SlotBuffer<D> {
 /// Copies all rows of a table at one version to `rows`, and sets a bit in `live` for each slot that
 /// holds a row. The words of other slots are unspecified. For `passes` and `look` see
 /// [`ChangedRows::catch_up`].
-///
-/// # Errors
-/// The errors of [`ChangedRows::catch_up`].
 pub fn copy_all<'m, E>(
     rows: &mut impl Destination,
     live: &mut Vec<u64>,

@@ -121,9 +121,6 @@ pub fn counts(seen: u64, version: u64, everyone: bool) -> bool {
 }
 
 /// Stores `words` of a slot's record, then its nonce (step 1 of opening a receiver).
-///
-/// # Errors
-/// The error that `store` returns.
 pub fn sign<E>(
     words: &[(usize, u64)],
     nonce: u64,
@@ -139,9 +136,6 @@ pub fn sign<E>(
 }
 
 /// Stores that the receiver was created (step 2).
-///
-/// # Errors
-/// The error that `store` returns.
 pub fn say_ready<E>(store: impl FnOnce(usize, u64) -> Result<(), E>) -> Result<(), E> {
     // Partner: `SeeReady` in `is_ready`. Without it the publisher could look for a queue that does
     // not exist yet, and report an error.
@@ -151,9 +145,6 @@ pub fn say_ready<E>(store: impl FnOnce(usize, u64) -> Result<(), E>) -> Result<(
 
 /// Returns true if the owner's record may be read and its receiver opened (step 3). Call it after
 /// loading the nonce.
-///
-/// # Errors
-/// The error that `load` returns.
 pub fn is_ready<E>(load: impl FnOnce(usize) -> Result<u64, E>) -> Result<bool, E> {
     // Partner: `SignRecord` in `sign`.
     fence(Point::SeeNonce, Ordering::Acquire);

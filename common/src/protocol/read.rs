@@ -125,9 +125,6 @@ impl<'m> Table<'m> {
     /// returned tag holds the version that wrote the row and says if the row was deleted. `row`
     /// holds the row only if the tag is live and after `since`.
     ///
-    /// # Errors
-    /// [`Overwritten`].
-    ///
     /// # Panics
     /// If there is no such slot, or if the length of `row` is not the row width of the table.
     #[inline]

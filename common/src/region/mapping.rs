@@ -31,9 +31,6 @@ pub struct Mapping {
 
 impl Mapping {
     /// Maps `words` words of `file` for reading.
-    ///
-    /// # Errors
-    /// Errors of the system.
     pub fn read_only(file: &File, words: usize) -> std::io::Result<Self> {
         let raw = MmapOptions::new()
             .len(bytes(words)?)
@@ -110,9 +107,6 @@ pub struct WritableMapping(Mapping);
 
 impl WritableMapping {
     /// Maps `words` words of `file` for reading and writing.
-    ///
-    /// # Errors
-    /// Errors of the system.
     pub fn new(file: &File, words: usize) -> std::io::Result<Self> {
         let raw = MmapOptions::new().len(bytes(words)?).map_raw(file)?;
         Mapping::of(raw, words, true).map(Self)

@@ -149,9 +149,6 @@ impl PublisherRegion {
 
     /// Gives a region of [`Region::create`] its name, and replaces the object that has the name
     /// now. Only the holder of the lock object may call this.
-    ///
-    /// # Errors
-    /// Errors of the system.
     pub fn take_name(&self, name: &TableName) -> Result<()> {
         let mut next = name.next_region();
         if object::remove(&next).is_err() {
@@ -176,9 +173,6 @@ impl PublisherRegion {
 
     /// Opens the region of a dead publisher for writing. Takes the region's lock unless a process
     /// of another user holds a lock on it ([`Region::is_locked`]).
-    ///
-    /// # Errors
-    /// The errors of [`Header::read`] and [`object::open`].
     pub fn adopt(name: &TableName) -> Result<Option<Self>> {
         let object = name.region();
         let Some(file) = object::open(&object, true, object::own_user(), false)? else {
@@ -192,9 +186,6 @@ impl PublisherRegion {
 
 impl ReaderRegion {
     /// Opens a region for reading. It must belong to `owner` or, if `trust_root` is set, to root.
-    ///
-    /// # Errors
-    /// The errors of [`Header::read`] and [`object::open`].
     pub fn open(name: &TableName, owner: u32, trust_root: bool) -> Result<Option<Self>> {
         let object = name.region();
         let Some(file) = object::open(&object, false, owner, trust_root)? else {
@@ -204,9 +195,6 @@ impl ReaderRegion {
     }
 
     /// Returns a separate mapping of the header only.
-    ///
-    /// # Errors
-    /// Errors of the system.
     pub fn first_page(&self) -> Result<Mapping> {
         Mapping::read_only(&self.file, at::SCHEMA)
             .map_err(|error| failure_io(&self.object, "map", error))
@@ -214,9 +202,6 @@ impl ReaderRegion {
 
     /// Returns the last commit and the table at that commit. The table may also contain rows that
     /// were added later.
-    ///
-    /// # Errors
-    /// [`Error::Corrupt`] if the commit or the number of rows is invalid.
     #[inline]
     pub fn look(&self) -> Result<(u64, Table<'_>)> {
         self.look_by(|rows| Table::new(self.words(), &self.geometry, rows))
@@ -298,9 +283,6 @@ impl<M: Borrow<Mapping>> Region<M> {
     }
 
     /// Returns the last commit, and the result of `table` for the number of rows.
-    ///
-    /// # Errors
-    /// [`Error::Corrupt`] if the commit or the number of rows is invalid.
     #[inline]
     fn look_by<T>(&self, table: impl FnOnce(usize) -> Option<T>) -> Result<(u64, T)> {
         self.check_whole()?;
@@ -350,9 +332,6 @@ impl<M: Borrow<Mapping>> Region<M> {
 
     /// Checks that the file is not shorter than before. This costs a system call. A parked reader
     /// needs it because it touches no page beyond a new end of the file.
-    ///
-    /// # Errors
-    /// [`Error::Corrupt`] if the file was truncated.
     pub fn check_length(&self) -> Result<()> {
         let status = self
             .file
@@ -388,9 +367,6 @@ impl PublisherRegion {
 
     /// Returns the last commit and the table at that commit. The table may also contain rows that
     /// were added later.
-    ///
-    /// # Errors
-    /// [`Error::Corrupt`] if the commit or the number of rows is invalid.
     #[inline]
     pub fn look(&self) -> Result<(u64, WritableTable<'_>)> {
         self.look_by(|rows| WritableTable::new(self.writable_words(), &self.geometry, rows))
@@ -469,9 +445,6 @@ impl<M: Borrow<Mapping>> Region<M> {
     }
 
     /// Returns true if the region has a live publisher.
-    ///
-    /// # Errors
-    /// Errors of the system.
     pub fn has_publisher(&self) -> Result<bool> {
         lock::is_held(&self.file, Span::WHOLE)
             .map_err(|errno| failure(&self.object, "query the lock of", errno))
@@ -483,9 +456,6 @@ impl<M: Borrow<Mapping>> Region<M> {
     }
 
     /// Returns the mode and the group of the region.
-    ///
-    /// # Errors
-    /// Errors of the system.
     pub fn access(&self) -> Result<Access> {
         let status = self
             .file
@@ -505,9 +475,6 @@ impl PublisherRegion {
     }
 
     /// Sets mode and group.
-    ///
-    /// # Errors
-    /// Errors of the system.
     pub fn restrict(&self, access: Access) -> Result<()> {
         object::restrict(self.file.as_fd(), access.mode, access.group)
             .map_err(|errno| failure(&self.object, "set the mode and group of", errno))
@@ -558,9 +525,6 @@ fn extend(object: &str, file: &File, from_words: usize, to_words: usize) -> Resu
 }
 
 /// Returns an unpredictable number that no other region, registry or subscriber has. It is never 0.
-///
-/// # Errors
-/// Errors of the system.
 pub fn random_id() -> Result<u64> {
     let refused = |error| Error::System {
         object: "the random number generator".to_owned(),

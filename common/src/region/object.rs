@@ -27,9 +27,6 @@ pub struct TableName(String);
 
 impl TableName {
     /// Validates a name.
-    ///
-    /// # Errors
-    /// [`Error::InvalidName`].
     pub fn new(name: &str) -> Result<Self> {
         let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
         if (1..=64).contains(&name.len()) && !name.starts_with('.') && name.chars().all(allowed) {
@@ -99,9 +96,6 @@ impl Access {
 }
 
 /// Creates an unnamed file with exactly this mode and group.
-///
-/// # Errors
-/// Errors of the system, reported for `object`.
 pub fn create(object: &str, mode: u32, group: Option<u32>) -> Result<File> {
     let failed = |errno| failure(object, "create", errno);
     let flags = OFlag::O_TMPFILE | OFlag::O_RDWR | OFlag::O_CLOEXEC;
@@ -125,9 +119,6 @@ pub fn restrict(file: impl AsFd, mode: u32, group: Option<u32>) -> nix::Result<(
 
 /// Makes `owner` the owner of a file of [`create`]. Only root may do this, unless `owner` owns the
 /// file already.
-///
-/// # Errors
-/// Errors of the system, reported for `object`.
 pub fn give(file: &File, object: &str, owner: u32) -> Result<()> {
     if owner == own_user() {
         return Ok(());
@@ -137,9 +128,6 @@ pub fn give(file: &File, object: &str, owner: u32) -> Result<()> {
 }
 
 /// Gives a file of [`create`] its name. Returns false if the name is taken.
-///
-/// # Errors
-/// Errors of the system.
 pub fn link(file: &File, object: &str) -> Result<bool> {
     let from = format!("/proc/self/fd/{}", file.as_raw_fd());
     match linkat(
@@ -156,9 +144,6 @@ pub fn link(file: &File, object: &str) -> Result<bool> {
 }
 
 /// Renames `object` to `name` atomically, and replaces the object of that name.
-///
-/// # Errors
-/// Errors of the system.
 pub fn rename(object: &str, name: &str) -> Result<()> {
     std::fs::rename(path(object), path(name)).map_err(|error| failure_io(name, "replace", error))
 }
@@ -206,9 +191,6 @@ pub fn own_user() -> u32 {
 
 /// Opens a file again, with a separate open file description: a lock on one does not belong to the
 /// other.
-///
-/// # Errors
-/// Errors of the system.
 pub fn reopen(object: &str, file: &File) -> Result<File> {
     File::options()
         .read(true)
@@ -232,9 +214,6 @@ pub fn exists(object: &str) -> bool {
 }
 
 /// Removes a name, if it exists.
-///
-/// # Errors
-/// Errors of the system.
 pub fn remove(object: &str) -> Result<()> {
     match shm_unlink(object) {
         Ok(()) | Err(Errno::ENOENT) => Ok(()),

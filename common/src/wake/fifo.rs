@@ -163,9 +163,6 @@ fn open(path: &Path) -> std::io::Result<File> {
 
 /// Removes a pipe of this user. Unless `held` is true, leaves a pipe whose lock is held. Returns
 /// true if the pipe was removed.
-///
-/// # Errors
-/// Errors of the system.
 pub fn remove(path: &Path, held: bool) -> Result<bool> {
     let failed = |error| failure_io(&path.display().to_string(), "remove", error);
     let is_ours = |status: fs::Metadata| status.file_type().is_fifo() && status.uid() == own_user();

@@ -303,9 +303,6 @@ impl WakeTarget {
     }
 
     /// Creates the receiver, to be woken by `publisher`.
-    ///
-    /// # Errors
-    /// [`Error::Limit`] naming the limit that was hit, and errors of the system.
     fn create(&self, publisher: queue::Publisher) -> Result<Option<Box<dyn WakeReceiver>>> {
         let create = self.mechanism.halves.map(|halves| halves.create);
         create.map(|create| create(self, publisher)).transpose()
@@ -343,9 +340,6 @@ impl WakeTarget {
 
 /// Checks that a subscriber that asks for `sleep` can create its receiver at `place`, a path given
 /// by the user.
-///
-/// # Errors
-/// [`Error::InvalidWake`] with the reason.
 pub fn check_place(sleep: Sleep, place: &Path) -> Result<()> {
     let TargetForm::Path(rules) = &Mechanism::of(Some(sleep), true).target else {
         return Ok(());

@@ -79,9 +79,6 @@ impl Publisher {
 
     /// Lets the publisher send to a queue created with mode 0600, and as few others as file modes
     /// allow. Nobody else can take a message out.
-    ///
-    /// # Errors
-    /// Errors of the system.
     fn admit(self, queue: BorrowedFd<'_>) -> nix::Result<()> {
         // The owner and root may send already.
         if [own_user(), 0].contains(&self.user) {
@@ -104,9 +101,6 @@ struct Queue {
 
 impl Queue {
     /// Creates the queue `name`, for `publisher` to send to.
-    ///
-    /// # Errors
-    /// [`Error::Limit`] naming the limit that was hit, and errors of the system.
     fn create(name: String, publisher: Publisher) -> Result<Self> {
         let flags = MQ_OFlag::O_CREAT | MQ_OFlag::O_EXCL | MQ_OFlag::O_RDONLY;
         let owner = Mode::S_IRUSR | Mode::S_IWUSR;
@@ -152,9 +146,6 @@ impl Drop for Queue {
 }
 
 /// Returns true if the owner of a queue has it open; None if this IPC namespace has no such queue.
-///
-/// # Errors
-/// Errors of the system.
 pub fn is_held(name: &str) -> Result<Option<bool>> {
     let Some(queue) = open_if_there(name, MQ_OFlag::O_RDONLY)? else {
         return Ok(None);
@@ -165,9 +156,6 @@ pub fn is_held(name: &str) -> Result<Option<bool>> {
 }
 
 /// Removes a queue whose owner is gone. Returns true if it was removed.
-///
-/// # Errors
-/// Errors of the system.
 pub fn remove_deserted(name: &str) -> Result<bool> {
     // Taking the lock, unlike querying it, requires write access.
     let Some(queue) = open_if_there(name, MQ_OFlag::O_RDWR)? else {

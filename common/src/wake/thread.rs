@@ -55,9 +55,6 @@ struct Shared {
 
 impl WaitThread {
     /// Starts a thread for `region` that spins if `spins` is true, and sleeps otherwise.
-    ///
-    /// # Errors
-    /// Errors of the system.
     pub fn start(region: &ReaderRegion, spins: bool) -> Result<Self> {
         let object = region.object();
         let flags = EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK;

@@ -308,9 +308,6 @@ impl StaleSlot {
 /// Frees the slots of dead subscribers in the registry `id` of `owner`, and passes each stale slot
 /// to `freed`. Uses system calls instead of a mapping, because another user can truncate the file
 /// at any time.
-///
-/// # Errors
-/// [`Error::Corrupt`], and errors of the system.
 pub fn free_stale(id: u64, owner: u32, freed: impl FnMut(StaleSlot)) -> Result<()> {
     let object = registry_name(id);
     let Some(file) = object::open(&object, true, owner, false)? else {
@@ -429,9 +426,6 @@ pub struct Listener {
 
 /// Returns the subscribers in registry `id`, read by one call. Any user who may read the registry
 /// may call this.
-///
-/// # Errors
-/// [`Error::Corrupt`], and errors of the system.
 pub fn listeners(id: u64, owner: u32, trust_root: bool) -> Result<Vec<Listener>> {
     let object = registry_name(id);
     let Some(file) = object::open(&object, false, owner, trust_root)? else {

@@ -31,9 +31,6 @@ pub struct Registry {
 
 impl Registry {
     /// Creates a registry with `slots` slots and without a name.
-    ///
-    /// # Errors
-    /// Errors of the system.
     pub fn create(slots: usize, access: Access) -> Result<Self> {
         let id = random_id()?;
         let object = registry_name(id);
@@ -71,9 +68,6 @@ impl Registry {
     }
 
     /// Links the registry to its name, unless it already has it.
-    ///
-    /// # Errors
-    /// Errors of the system.
     pub fn link(&self) -> Result<()> {
         let object = self.file.object();
         if self.has_name() || object::link(self.file.file(), object)? {
@@ -83,18 +77,12 @@ impl Registry {
     }
 
     /// Opens the registry that a dead publisher left, if it exists. The id 0 names none.
-    ///
-    /// # Errors
-    /// [`Error::Corrupt`], and errors of the system.
     pub fn adopt(id: u64) -> Result<Option<Self>> {
         Self::adopt_of(id, object::own_user())
     }
 
     /// Opens the registry `id` of `owner` that a dead publisher left, if it exists. The id 0 names
     /// none.
-    ///
-    /// # Errors
-    /// [`Error::Corrupt`], and errors of the system.
     pub fn adopt_of(id: u64, owner: u32) -> Result<Option<Self>> {
         if id == 0 {
             return Ok(None);
@@ -138,9 +126,6 @@ impl Registry {
     /// short, `visit` is also called with each subscriber that is parked at an earlier commit.
     /// Returns true if the subscribers that sleep on `commit` itself must be woken too. The caller
     /// has executed the fence after the commit.
-    ///
-    /// # Errors
-    /// [`Error::Corrupt`](crate::Error::Corrupt) if the registry was truncated.
     #[inline]
     pub fn parked(
         &mut self,

@@ -85,9 +85,6 @@ impl WakeSlot {
     /// Returns true if the record still holds the nonce and the ready flag that were written when
     /// the receiver was created. Other users may be able to overwrite them, and then the publisher
     /// would never wake this subscriber again.
-    ///
-    /// # Errors
-    /// Errors of the system.
     pub fn is_intact(&self) -> Result<bool> {
         let ready = u64::from(self.receiver.is_some());
         Ok(self.slot.load(at::NONCE)? == self.slot.nonce && self.slot.load(at::READY)? == ready)
@@ -115,9 +112,6 @@ impl WakeSlot {
 
     /// Drains the wake receiver and parks at `seen`. Returns true if `commit` is still `seen`, so
     /// that the owner may sleep.
-    ///
-    /// # Errors
-    /// [`Error::Corrupt`] if the registry was truncated.
     pub fn park(&mut self, commit: &ReadOnlyWord, seen: u64) -> Result<bool> {
         if let Some(receiver) = &self.receiver {
             // Drain before parking: a send into a full queue makes no new edge for epoll.
@@ -148,9 +142,6 @@ impl WakeSlot {
     }
 
     /// Marks the owner as awake.
-    ///
-    /// # Errors
-    /// Errors of the system.
     pub fn unpark(&mut self) -> Result<()> {
         if std::mem::take(&mut self.parked) {
             let ClaimedSlot {
@@ -188,9 +179,6 @@ pub enum FutexWaiter {
 impl FutexWaiter {
     /// Joins registry `id`; `sleep` is the kind of wake-up, `None` for a subscriber that spins.
     /// Returns `None` if the registry is gone.
-    ///
-    /// # Errors
-    /// The errors of opening a registry.
     pub fn take(
         id: u64,
         owner: u32,
@@ -220,9 +208,6 @@ impl FutexWaiter {
     }
 
     /// Marks the owner as asleep at `seen`. Returns true if `commit` is still `seen`.
-    ///
-    /// # Errors
-    /// [`Error::Corrupt`] if the registry was truncated.
     pub fn park(&self, commit: &ReadOnlyWord, seen: u64) -> Result<bool> {
         if let Self::Listed(slot) = self {
             slot.note_seen(seen)?;
@@ -244,9 +229,6 @@ impl FutexWaiter {
     }
 
     /// Marks the owner as awake in the list of subscribers.
-    ///
-    /// # Errors
-    /// Errors of the system.
     pub fn unpark(&self) -> Result<()> {
         match self {
             Self::Listed(slot) => slot.store(at::ASLEEP, 0),
