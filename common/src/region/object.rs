@@ -5,7 +5,7 @@
 //! nothing. An object is opened without following links, without blocking, and only if it is a
 //! regular file of the expected owner.
 
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::fs::MetadataExt;
 
@@ -166,13 +166,13 @@ pub fn open(object: &str, write: bool, owner: u32, trust_root: bool) -> Result<O
         // The object is a link, a socket or a directory (for which glibc's shm_open returns
         // EINVAL).
         Err(Errno::ELOOP | Errno::ENXIO | Errno::EISDIR | Errno::EINVAL) => {
-            return Err(no_regular_file(object));
+            return Err(not_a_regular_file(object));
         }
         Err(errno) => return Err(failure(object, "open", errno)),
     };
-    let status = fstat(&file).map_err(|errno| failure(object, "look at", errno))?;
+    let status = fstat(&file).map_err(|errno| failure(object, "query the status of", errno))?;
     if SFlag::from_bits_truncate(status.st_mode) & SFlag::S_IFMT != SFlag::S_IFREG {
-        return Err(no_regular_file(object));
+        return Err(not_a_regular_file(object));
     }
     if status.st_uid != owner && !(trust_root && status.st_uid == 0) {
         return Err(Error::WrongOwner {
@@ -225,11 +225,22 @@ fn path(object: &str) -> String {
     format!("{DIRECTORY}{object}")
 }
 
-fn no_regular_file(object: &str) -> Error {
+fn not_a_regular_file(object: &str) -> Error {
+    corrupt(object, "it is not a regular file")
+}
+
+/// Returns the error for an invalid object.
+pub fn corrupt(object: &str, reason: impl Into<String>) -> Error {
     Error::Corrupt {
         object: object.to_owned(),
-        reason: "it is no regular file".to_owned(),
+        reason: reason.into(),
     }
+}
+
+/// Returns the status of an open object.
+pub fn status(object: &str, file: &File) -> Result<Metadata> {
+    file.metadata()
+        .map_err(|error| failure_io(object, "query the status of", error))
 }
 
 /// Returns the error for an errno. Limits and permissions have their own variants; other errors

@@ -22,14 +22,16 @@ use std::path::PathBuf;
 use nix::errno::Errno;
 
 use super::{Mechanism, Sleep, TargetForm, WakeTarget, kind_name};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::identity::Identity;
 use crate::protocol::layout::{LAYOUT_VERSION, MAX_SLOTS, REGISTRY_MAGIC, registry as at};
 use crate::protocol::park;
 use crate::protocol::sync::{AtomicU64, Ordering, Point, fence};
 use crate::region::fork::ForkSafeFd;
 use crate::region::lock::{self, Span};
-use crate::region::object::{self, failure, failure_io, queue_name, registry_name};
+use crate::region::object::{
+    self, corrupt, failure, failure_io, queue_name, registry_name, status,
+};
 use crate::region::{WritableMapping, read_words};
 
 pub use publisher_side::Registry;
@@ -52,24 +54,13 @@ fn checked_slots(object: &str, file: &File, id: u64) -> Result<usize> {
         return Err(corrupt(object, "it is not the registry that its name says"));
     }
     let slots = usize::try_from(head[at::SLOTS]).unwrap_or(usize::MAX);
-    let length = file
-        .metadata()
-        .map_err(|error| failure_io(object, "query the status of", error))?
-        .len();
-    if slots > MAX_SLOTS || length != at::path(slots, slots) as u64 {
+    if slots > MAX_SLOTS || status(object, file)?.len() != at::path(slots, slots) as u64 {
         return Err(corrupt(
             object,
             "its length does not fit its number of slots",
         ));
     }
     Ok(slots)
-}
-
-fn corrupt(object: &str, reason: &str) -> Error {
-    Error::Corrupt {
-        object: object.to_owned(),
-        reason: reason.to_owned(),
-    }
 }
 
 /// Returns all words of a registry with `slots` slots, read by one call.
@@ -96,10 +87,8 @@ impl RegistryFile {
             return Ok(None);
         };
         let slots = checked_slots(&object, &file, id)?;
-        let status = file
-            .metadata()
-            .map_err(|error| failure_io(&object, "query the status of", error))?;
-        Self::of(object, file, id, slots, status.mode() & 0o077 != 0).map(Some)
+        let others = status(&object, &file)?.mode() & 0o077 != 0;
+        Self::of(object, file, id, slots, others).map(Some)
     }
 
     fn of(object: String, file: File, id: u64, slots: usize, others: bool) -> Result<Self> {

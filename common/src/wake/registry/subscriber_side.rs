@@ -8,7 +8,7 @@ use crate::protocol::park;
 use crate::protocol::sync::{Ordering, Point, fence};
 use crate::protocol::words::ReadOnlyWord;
 use crate::region::fork::Creator;
-use crate::region::object::{failure_io, queue_name};
+use crate::region::object::{queue_name, status};
 use crate::region::random_id;
 use crate::wake::queue::Publisher;
 use crate::wake::{Sleep, WakeReceiver, WakeTarget};
@@ -72,9 +72,7 @@ impl WakeSlot {
             );
             return Err(Error::InvalidWake { reason });
         }
-        let status = registry.file().metadata();
-        let status =
-            status.map_err(|error| failure_io(registry.object(), "query the status of", error))?;
+        let status = status(registry.object(), registry.file())?;
         self.slot.sign(&target)?;
         self.receiver = target.create(Publisher::of(&status))?;
         // From here on the publisher can open the sender, or report why it cannot.

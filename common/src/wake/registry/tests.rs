@@ -1,6 +1,7 @@
 //! Tests of both ends of a registry in one process.
 
 use super::*;
+use crate::error::Error;
 use crate::protocol::words::ReadOnlyWord;
 use crate::region::object::{Access, own_user};
 use crate::wake::Sleep;
