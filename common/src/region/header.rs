@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::os::unix::fs::{FileExt, MetadataExt};
 
-use super::object::{corrupt, failure_io, status};
+use super::object::{corrupt, failure, status};
 use crate::error::{Error, Result};
 use crate::identity::Identity;
 use crate::protocol::layout::{Geometry, LAYOUT_VERSION, REGION_MAGIC, header};
@@ -63,7 +63,7 @@ impl Header {
         }
         let mut bytes = vec![0; geometry.schema_bytes];
         file.read_exact_at(&mut bytes, header::SCHEMA as u64 * 8)
-            .map_err(|error| failure_io(object, "read", error))?;
+            .map_err(|error| failure(object, "read", error))?;
         let schema = Schema::from_bytes(&bytes).map_err(|error| corrupt(&error.to_string()))?;
         if schema.fingerprint() != words[header::FINGERPRINT]
             || schema.row_words() != geometry.row_words
@@ -115,6 +115,6 @@ pub(crate) fn read_words(object: &str, file: &File, offset: u64, words: &mut [u6
     file.read_exact_at(bytemuck::cast_slice_mut(words), offset)
         .map_err(|error| match error.kind() {
             std::io::ErrorKind::UnexpectedEof => corrupt(object, "it is too short"),
-            _ => failure_io(object, "read", error),
+            _ => failure(object, "read", error),
         })
 }

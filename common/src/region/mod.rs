@@ -41,7 +41,7 @@ pub(crate) use header::read_words;
 use header::{identity, offsets};
 use lock::{Locked, Span};
 pub use mapping::{FutexWord, Mapping, WritableMapping};
-use object::{Access, TableName, corrupt, failure, failure_io, status};
+use object::{Access, TableName, corrupt, failure, status};
 
 /// Maximum number of words that are added beyond the required size when a region grows.
 const GROWTH_SLACK_WORDS: usize = 256 * 1024 / 8;
@@ -107,7 +107,7 @@ impl PublisherRegion {
         let file = object::reopen(&object, &lock)?;
         extend(&object, &file, 0, geometry.blocks)?;
         let mapping = WritableMapping::new(&file, geometry.words_for(capacity))
-            .map_err(|error| failure_io(&object, "map", error))?;
+            .map_err(|error| failure(&object, "map", error))?;
         let reach = AtomicUsize::new(geometry.blocks);
         let schema = Arc::clone(&options.schema);
         let region = Self {
@@ -192,7 +192,7 @@ impl ReaderRegion {
     /// Returns a separate mapping of the header only.
     pub fn first_page(&self) -> Result<Mapping> {
         Mapping::read_only(&self.file, at::SCHEMA)
-            .map_err(|error| failure_io(&self.object, "map", error))
+            .map_err(|error| failure(&self.object, "map", error))
     }
 
     /// Returns the last commit and the table at that commit. The table may also contain rows that
@@ -219,7 +219,7 @@ impl<M: Borrow<Mapping>> Region<M> {
     ) -> Result<Self> {
         let header = Header::read(&object, &file)?;
         let words = header.geometry.words_for(header.geometry.capacity);
-        let mapping = map(&file, words).map_err(|error| failure_io(&object, "map", error))?;
+        let mapping = map(&file, words).map_err(|error| failure(&object, "map", error))?;
         let reach = AtomicUsize::new(words.min(header.file_size as usize / 8));
         let (id, schema) = (header.word(at::REGION_ID), Arc::new(header.schema));
         Ok(Self {

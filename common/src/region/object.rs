@@ -145,7 +145,7 @@ pub fn link(file: &File, object: &str) -> Result<bool> {
 
 /// Renames `object` to `name` atomically, and replaces the object of that name.
 pub fn rename(object: &str, name: &str) -> Result<()> {
-    std::fs::rename(path(object), path(name)).map_err(|error| failure_io(name, "replace", error))
+    std::fs::rename(path(object), path(name)).map_err(|error| failure(name, "replace", error))
 }
 
 /// Opens an existing object. Returns None if it does not exist.
@@ -196,7 +196,7 @@ pub fn reopen(object: &str, file: &File) -> Result<File> {
         .read(true)
         .write(true)
         .open(format!("/proc/self/fd/{}", file.as_raw_fd()))
-        .map_err(|error| failure_io(object, "reopen", error))
+        .map_err(|error| failure(object, "reopen", error))
 }
 
 /// Returns true if `object` is still the name of `file`.
@@ -240,87 +240,70 @@ pub fn corrupt(object: &str, reason: impl Into<String>) -> Error {
 /// Returns the status of an open object.
 pub fn status(object: &str, file: &File) -> Result<Metadata> {
     file.metadata()
-        .map_err(|error| failure_io(object, "query the status of", error))
+        .map_err(|error| failure(object, "query the status of", error))
 }
 
-/// Returns the error for an errno. Limits and permissions have their own variants; other errors
-/// keep the errno.
-pub fn failure(object: &str, action: &'static str, errno: Errno) -> Error {
-    let object = object.to_owned();
-    let limit = |limit, remedy| Error::Limit {
-        object: object.clone(),
-        limit,
-        remedy,
-    };
-    match errno {
-        Errno::EACCES | Errno::EPERM => Error::PermissionDenied { object, action },
-        Errno::ENOSPC if has_no_inodes() => limit(
+/// Returns the error for a refused system call. Limits and permissions have their own variants;
+/// other errors keep their source.
+pub fn failure(object: &str, action: &'static str, error: impl Into<std::io::Error>) -> Error {
+    let (object, source) = (object.to_owned(), error.into());
+    let (limit, remedy) = match source
+        .raw_os_error()
+        .map_or(Errno::UnknownErrno, Errno::from_raw)
+    {
+        Errno::EACCES | Errno::EPERM => return Error::PermissionDenied { object, action },
+        // Both limits are reported as ENOSPC. A file system that does not count inodes has 0 of 0.
+        Errno::ENOSPC if is_out_of_inodes() => (
             "the number of inodes of /dev/shm",
             "remove files, or allow more (mount -o remount,nr_inodes=…)",
         ),
-        // Of all actions that are passed to this function, only starting a thread fails with this
-        // errno.
-        Errno::EAGAIN if action.contains("thread") => no_more_threads(object.clone()),
-        Errno::ENOSPC => limit(
+        Errno::ENOSPC => (
             "the space of /dev/shm",
             "free some, or enlarge it (mount -o remount,size=…, docker --shm-size)",
         ),
-        Errno::ENOMEM => limit(
+        // Of all actions that are passed to this function, only starting a thread fails with this
+        // errno.
+        Errno::EAGAIN if action.contains("thread") => (
+            "the number of threads and processes",
+            "end some, or raise RLIMIT_NPROC (ulimit -u), pids.max of this cgroup, or /proc/sys/kernel/threads-max",
+        ),
+        Errno::ENOMEM => (
             "memory",
             "free some, or raise the memory limit of this cgroup",
         ),
-        Errno::EMFILE => limit(
+        Errno::EMFILE => (
             "the number of open files of this process",
             "raise RLIMIT_NOFILE (ulimit -n)",
         ),
-        Errno::ENFILE => limit(
+        Errno::ENFILE => (
             "the number of open files of the system",
             "raise /proc/sys/fs/file-max",
         ),
-        Errno::EFBIG => limit(
-            "the greatest size of a file",
+        Errno::EFBIG => (
+            "the maximum size of a file",
             "raise RLIMIT_FSIZE (ulimit -f)",
         ),
-        Errno::EOPNOTSUPP => limit(
-            "what /dev/shm can do",
+        Errno::EOPNOTSUPP => (
+            "the capabilities of /dev/shm",
             "mount a tmpfs there: it has no O_TMPFILE",
         ),
-        errno => Error::System {
-            object,
-            action,
-            source: errno.into(),
-        },
-    }
-}
-
-fn no_more_threads(object: String) -> Error {
+        _ => {
+            return Error::System {
+                object,
+                action,
+                source,
+            };
+        }
+    };
     Error::Limit {
         object,
-        limit: "the number of threads and processes",
-        remedy: "end some, or raise RLIMIT_NPROC (ulimit -u), pids.max of this cgroup, or /proc/sys/kernel/threads-max",
+        limit,
+        remedy,
     }
 }
 
-/// Returns true if /dev/shm has free space but no free inodes, because both limits are reported as
-/// ENOSPC. On a file system that does not count inodes, all of its inode counts are 0.
-fn has_no_inodes() -> bool {
-    statvfs(DIRECTORY).is_ok_and(|status| is_out_of_inodes(status.files(), status.files_free()))
-}
-
-fn is_out_of_inodes(all: u64, free: u64) -> bool {
-    all > 0 && free == 0
-}
-
-/// Returns the result of [`failure`] for an error of the standard library.
-pub fn failure_io(object: &str, action: &'static str, error: std::io::Error) -> Error {
-    match error.raw_os_error() {
-        Some(errno) => failure(object, action, Errno::from_raw(errno)),
-        None => Error::System {
-            object: object.to_owned(),
-            action,
-            source: error,
-        },
-    }
+fn is_out_of_inodes() -> bool {
+    statvfs(DIRECTORY).is_ok_and(|status| status.files() > 0 && status.files_free() == 0)
 }
 
 #[cfg(test)]

@@ -48,7 +48,7 @@ use crate::error::{Error, Result};
 use crate::identity::Identity;
 use crate::protocol::layout::MAX_SLOTS;
 use crate::protocol::layout::registry::PATH_BYTES;
-use crate::region::object::{failure_io, queue_name};
+use crate::region::object::{failure, queue_name};
 
 pub use kind::{Sleep, WakeKind};
 pub use senders::WakeSenders;
@@ -385,7 +385,7 @@ pub fn check_place(sleep: Sleep, place: &Path) -> Result<()> {
 /// that does not fit into a slot's record.
 fn absolute(path: &Path) -> Result<PathBuf> {
     let object = path.display().to_string();
-    let path = std::path::absolute(path).map_err(|error| failure_io(&object, "find", error))?;
+    let path = std::path::absolute(path).map_err(|error| failure(&object, "find", error))?;
     let bytes = path.as_os_str().len();
     if bytes >= PATH_BYTES {
         let reason = format!(

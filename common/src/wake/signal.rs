@@ -25,7 +25,7 @@ use signal_hook::low_level::{pipe, unregister};
 use super::{Halves, WakeReceiver, WakeSender};
 use crate::error::Result;
 use crate::identity::Identity;
-use crate::region::object::{failure_io, own_user};
+use crate::region::object::{failure, own_user};
 
 pub(super) const HALVES: Halves = Halves {
     create: |target, _publisher| Ok(Box::new(Receiver::install(target.signal)?)),
@@ -58,7 +58,7 @@ impl Receiver {
             reader.set_nonblocking(true)?;
             Ok((reader, pipe::register(signal, writer)?))
         });
-        let failed = |error| failure_io("the handler of a signal", "make", error);
+        let failed = |error| failure("the handler of a signal", "make", error);
         let socket = Some(made.map_err(failed)?);
         if !handled.contains(&signal) {
             handled.push(signal);

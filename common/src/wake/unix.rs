@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 use super::{Halves, Place, WakeReceiver, WakeSender, errno};
 use crate::error::Result;
 use crate::region::fork::Creator;
-use crate::region::object::{failure_io, own_user};
+use crate::region::object::{failure, own_user};
 
 /// Maximum number of datagrams per drain: more than a socket holds by default
 /// (`net.unix.max_dgram_qlen`), and few enough that no hostile sender keeps the receiver busy.
@@ -73,7 +73,7 @@ impl Socket {
         object: &str,
         path: Option<PathBuf>,
     ) -> Result<Self> {
-        let failed = |error| failure_io(object, "make", error);
+        let failed = |error| failure(object, "make", error);
         let socket = Self {
             socket: socket.map_err(failed)?,
             path,
@@ -119,7 +119,7 @@ fn remove(path: &Path) -> Result<bool> {
     match fs::remove_file(path) {
         Ok(()) => Ok(true),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
-        Err(error) => Err(failure_io(&path.display().to_string(), "remove", error)),
+        Err(error) => Err(failure(&path.display().to_string(), "remove", error)),
     }
 }
 

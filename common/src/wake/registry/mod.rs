@@ -29,9 +29,7 @@ use crate::protocol::park;
 use crate::protocol::sync::{AtomicU64, Ordering, Point, fence};
 use crate::region::fork::ForkSafeFd;
 use crate::region::lock::{self, Span};
-use crate::region::object::{
-    self, corrupt, failure, failure_io, queue_name, registry_name, status,
-};
+use crate::region::object::{self, corrupt, failure, queue_name, registry_name, status};
 use crate::region::{WritableMapping, read_words};
 
 pub use publisher_side::Registry;
@@ -97,7 +95,7 @@ impl RegistryFile {
             Words::ByCall(second)
         } else {
             let mapping = WritableMapping::new(&second, at::words(slots));
-            Words::Mapped(mapping.map_err(|error| failure_io(&object, "map", error))?)
+            Words::Mapped(mapping.map_err(|error| failure(&object, "map", error))?)
         };
         Ok(Self {
             object,
@@ -169,7 +167,7 @@ impl RegistryFile {
             }
             Words::ByCall(file) => file
                 .write_all_at(&value.to_le_bytes(), word as u64 * 8)
-                .map_err(|error| failure_io(&self.object, "write", error))?,
+                .map_err(|error| failure(&self.object, "write", error))?,
         }
         Ok(())
     }
@@ -226,7 +224,7 @@ impl RegistryFile {
             // error then, not a signal.
             self.file
                 .write_all_at(&bytes, at::path(self.slots, slot) as u64)
-                .map_err(|error| failure_io(&self.object, "write", error))?;
+                .map_err(|error| failure(&self.object, "write", error))?;
         }
         let own = Identity::own();
         let words = [

@@ -10,7 +10,7 @@ use crate::protocol::layout::{LAYOUT_VERSION, MAX_SLOTS, REGISTRY_MAGIC};
 use crate::protocol::park;
 use crate::protocol::sync::{Ordering, Point, fence};
 use crate::region::fork::Creator;
-use crate::region::object::{self, Access, failure, failure_io, registry_name};
+use crate::region::object::{self, Access, failure, registry_name};
 use crate::region::random_id;
 use crate::wake::budget::Budget;
 use crate::wake::needs_slot;
@@ -45,7 +45,7 @@ impl Registry {
         // and that could fail.
         file.write_all_at(bytemuck::cast_slice(&words), 0)
             .and_then(|()| file.set_len(at::path(slots, slots) as u64))
-            .map_err(|error| failure_io(&object, "fill", error))?;
+            .map_err(|error| failure(&object, "fill", error))?;
         let file = RegistryFile::of(object, file, id, slots, mode & 0o077 != 0)?;
         Ok(Self::lock(file))
     }
