@@ -2,8 +2,8 @@
 //!
 //! Open addressing with linear probing, and deletion by moving the following entries back (Knuth,
 //! The Art of Computer Programming, volume 3, 6.4, Algorithms L and R). An entry is half a word: the
-//! slot in the low bits, and above it as many bits of the key's hash as there is room for (11 bits
-//! at a million keys), so that a lookup seldom compares a wrong key. The leading bits of the hash
+//! slot in the low bits, and the key's hash in the remaining ones (11 bits at a million keys), so that
+//! a lookup seldom compares a wrong key. The leading bits of the hash
 //! select the first entry of the search. A lookup therefore usually touches one cache line of the
 //! index, and much of the index stays in the caches. Growth and deletion compute the hashes of
 //! existing keys again.

@@ -14,8 +14,7 @@
 //! Passes converge quickly: each pass after the first reads only what changed during the previous
 //! one.
 //!
-//! [`ChangedRows`] is for a subscriber that updates its own copy, [`copy_all`] for one that has no
-//! copy yet.
+//! A subscriber updates its copy by [`ChangedRows`] and creates it by [`copy_all`].
 
 use super::journal::Cursor;
 use super::read::{BlockTags, Overwritten, Table};

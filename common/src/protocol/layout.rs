@@ -206,7 +206,7 @@ const _: () = {
     assert!(registry::PARKED_MAX * 8 == 0x80 && registry::PARKS * 8 == 0xa0);
     assert!(registry::CLAIMED * 8 == 0x88 && registry::SLEEPERS * 8 == 0x90);
     assert!(registry::SLEEPERS + 2 == registry::PARKS);
-    // Each record is on a line of its own.
+    // No two records share a cache line.
     assert!(registry::record(1, 0).is_multiple_of(8));
     assert!(MAX_VERSION << 2 | 3 < NEVER);
     assert!(

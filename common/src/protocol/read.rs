@@ -20,8 +20,8 @@ use crate::protocol::words::{ReadOnlyWord, by_vectors, copy_words, prefetch_line
 /// Number of cache lines that are prefetched at the beginning of words that are read from their
 /// start.
 const FIRST_LINES: usize = 8;
-/// Number of uncopied rows in a block above which the copied rows are prefetched one by one. They
-/// are then so far apart that the processor does not predict the next.
+/// Number of uncopied rows in a block above which the copied rows are prefetched one by one, because
+/// the processor does not predict the next one over such distances.
 const MANY: u32 = 8;
 
 /// The row was rewritten twice since the version was loaded. The caller loads a new version and
@@ -126,7 +126,7 @@ impl<'m> Table<'m> {
     /// holds the row only if the tag is live and after `since`.
     ///
     /// # Panics
-    /// If there is no such slot, or if the length of `row` is not the row width of the table.
+    /// If `slot` is out of range, or if the length of `row` is not the row width of the table.
     #[inline]
     pub fn read(
         &self,
@@ -152,7 +152,7 @@ impl<'m> Table<'m> {
     /// true if it is a live row.
     ///
     /// # Panics
-    /// If there is no such slot.
+    /// If `slot` is out of range.
     #[inline]
     pub fn holder(&self, slot: usize, committed: u64) -> (usize, bool) {
         let (block, row) = self.place(slot);
@@ -174,7 +174,7 @@ impl<'m> Table<'m> {
     /// Returns block number `block`.
     ///
     /// # Panics
-    /// If there are no rows in it.
+    /// If the block is out of range.
     #[inline]
     pub(super) fn block(&self, block: usize) -> Block<'m> {
         assert!(

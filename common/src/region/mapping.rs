@@ -63,7 +63,7 @@ impl Mapping {
         FutexWord(unsafe { &*word.cast::<AtomicU32>() })
     }
 
-    /// Returns true if no access so far went beyond the end of the file.
+    /// Returns true if all accesses were within the file until now.
     #[inline]
     pub fn is_whole(&self) -> bool {
         self.watched.as_ref().is_some_and(Watched::is_whole)

@@ -284,8 +284,8 @@ pub fn failure(object: &str, action: &'static str, error: impl Into<std::io::Err
             "raise RLIMIT_FSIZE (ulimit -f)",
         ),
         Errno::EOPNOTSUPP => (
-            "the capabilities of /dev/shm",
-            "mount a tmpfs there: it has no O_TMPFILE",
+            "the feature set of /dev/shm",
+            "it does not support O_TMPFILE; mount a tmpfs there",
         ),
         _ => {
             return Error::System {

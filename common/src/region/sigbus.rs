@@ -58,7 +58,7 @@ impl Watched {
         Self(watch)
     }
 
-    /// Returns true if all reads so far were within the file.
+    /// Returns true if all reads were within the file until now.
     #[inline]
     pub fn is_whole(&self) -> bool {
         // Another thread's fault may have mapped the zeros that were read. Its handler set the mark

@@ -18,9 +18,9 @@
 //! | `futex` | wakes all by one call | the futex that is `commit` | no | [`futex`] |
 //! | `spin` | nothing | nothing: it polls | no | [`spin`] |
 //!
-//! Names are derived from the registry, the slot and the subscriber's random number, and never read
-//! from the registry. A target that cannot be derived (a process, a path) is read from the registry
-//! only if a single user may write to it. For kinds without a descriptor, [`thread`] provides one
+//! Names are derived from the registry, the slot and the subscriber's random number. They are never
+//! read from the registry. A target that cannot be derived (a process, a path) is read from the
+//! registry only if a single user may write to it. For kinds without a descriptor, [`thread`] provides one
 //! on request.
 
 pub mod budget;
@@ -221,14 +221,6 @@ impl Mechanism {
     }
 }
 
-impl PartialEq for Mechanism {
-    fn eq(&self, other: &Self) -> bool {
-        self.word == other.word
-    }
-}
-
-impl Eq for Mechanism {}
-
 /// Returns true if a subscriber of this kind is woken individually, and not with all others that
 /// sleep on `commit`.
 fn needs_slot(kind_word: u64) -> bool {
@@ -240,14 +232,14 @@ fn kind_name(kind_word: u64) -> &'static str {
     Mechanism::of_word(kind_word).map_or("unknown", |one| one.name)
 }
 
-/// The kind word of subscribers that sleep on `sleep` without a place named by the user.
+/// Returns the kind word of subscribers that sleep on `sleep`, without a place named by the user.
 #[cfg(test)]
 pub fn kind_word(sleep: Sleep) -> u64 {
     Mechanism::of(Some(sleep), false).word
 }
 
 /// Target of a subscriber's wake-ups, as given in its slot's record.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct WakeTarget {
     mechanism: &'static Mechanism,
     /// Derived from the slot.
@@ -330,7 +322,7 @@ impl WakeTarget {
             && !rules.names_file
             && self.path.file_name() != Some(OsStr::new(&self.name))
         {
-            // The record is damaged, or its owner lied: this is another subscriber's path.
+            // Not the path of this subscriber, so the record is damaged.
             return Ok(false);
         }
         let remove = self.mechanism.halves.map(|halves| halves.remove);

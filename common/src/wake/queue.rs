@@ -125,8 +125,8 @@ impl Queue {
 
 impl WakeReceiver for Queue {
     fn drain(&self) {
-        // The queue holds at most one message. A hostile sender may refill it for ever, so receive
-        // only once.
+        // The queue holds at most one message. A hostile sender may refill it endlessly, so
+        // receive only once.
         let _nothing_to_take = mq_receive(self.queue.get(), &mut [0; 1], &mut 0);
     }
 
@@ -207,8 +207,8 @@ fn queue_failure(name: &str, errno: Errno) -> Error {
             "raise /proc/sys/fs/mqueue/queues_max",
         ),
         Errno::ENOSYS => limit(
-            "what the kernel can do",
-            "it was built without POSIX message queues; use another kind of wake-up",
+            "the feature set of the kernel",
+            "it was built without POSIX message queues; use another wake kind",
         ),
         errno => failure(&object, "make", errno),
     }

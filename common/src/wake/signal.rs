@@ -1,5 +1,5 @@
 //! Signals, for programs with a signal loop. The publisher sends them by pidfd, so that a reused
-//! pid is never hit, and only to processes of its own user.
+//! pid is never hit, and only to processes of the same user.
 //!
 //! If the program neither handles nor blocks the signal when its subscriber first sleeps, the
 //! library installs a handler that writes to a socket, on which the subscriber sleeps. So it does

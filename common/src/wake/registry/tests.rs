@@ -168,14 +168,11 @@ fn targets_are_accepted_from_the_own_user_only() {
             let ready = registry.file().record(0) + at::READY;
             registry.file().store(ready, 1).unwrap();
             let accepted = registry.member(0, wake_slot.nonce()).target();
-            assert_eq!(
-                accepted,
-                if refused {
-                    Err(nix::errno::Errno::EPERM)
-                } else {
-                    Ok(target)
-                }
-            );
+            let expected = match refused {
+                true => Err(Errno::EPERM),
+                false => Ok(target),
+            };
+            assert_eq!(format!("{accepted:?}"), format!("{expected:?}"));
             drop(wake_slot);
             remove(&registry);
         }
