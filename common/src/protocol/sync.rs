@@ -69,8 +69,7 @@ points! {
     /// Hiding them under [`NEVER`](super::layout::NEVER) and not under 0, which a reader would take
     /// for "no row".
     TakeoverNever,
-    /// Release store of a park word, or the fence before a call that writes it; partner
-    /// [`Point::ReadRecord`].
+    /// Release fence before a park word is stored; partner [`Point::ReadRecord`].
     ParkWord,
     /// Acquire fence between a park word and its owner's record; partner [`Point::ParkWord`].
     ReadRecord,

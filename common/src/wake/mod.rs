@@ -153,7 +153,7 @@ pub struct Place {
 #[derive(Clone, Copy, Debug)]
 pub struct Halves {
     /// Creates the receiver, to be woken by a publisher.
-    create: fn(&WakeTarget, queue::Publisher) -> Result<Box<dyn WakeReceiver>>,
+    create: fn(&WakeTarget, queue::PublisherCredentials) -> Result<Box<dyn WakeReceiver>>,
     /// Opens the sender.
     open: fn(&WakeTarget) -> nix::Result<Box<dyn WakeSender>>,
     /// Removes the receiver's object, whose owner is gone. With `held`, also removes one that its
@@ -295,7 +295,10 @@ impl WakeTarget {
     }
 
     /// Creates the receiver, to be woken by `publisher`.
-    fn create(&self, publisher: queue::Publisher) -> Result<Option<Box<dyn WakeReceiver>>> {
+    fn create(
+        &self,
+        publisher: queue::PublisherCredentials,
+    ) -> Result<Option<Box<dyn WakeReceiver>>> {
         let create = self.mechanism.halves.map(|halves| halves.create);
         create.map(|create| create(self, publisher)).transpose()
     }

@@ -56,18 +56,17 @@ impl Drop for Descriptor {
     }
 }
 
-/// The publisher that sends to a queue.
+/// User and group of the publisher that sends to a queue.
 #[derive(Clone, Copy, Debug)]
-pub struct Publisher {
-    /// User of its process.
-    pub user: u32,
+pub struct PublisherCredentials {
+    user: u32,
     /// Group of its objects, of which it is a member.
-    pub group: u32,
+    group: u32,
     /// True if every user may read its table.
-    pub is_public: bool,
+    is_public: bool,
 }
 
-impl Publisher {
+impl PublisherCredentials {
     /// Returns the publisher whose registry has this status.
     pub fn of(registry: &Metadata) -> Self {
         Self {
@@ -101,7 +100,7 @@ struct Queue {
 
 impl Queue {
     /// Creates the queue `name`, for `publisher` to send to.
-    fn create(name: String, publisher: Publisher) -> Result<Self> {
+    fn create(name: String, publisher: PublisherCredentials) -> Result<Self> {
         let flags = MQ_OFlag::O_CREAT | MQ_OFlag::O_EXCL | MQ_OFlag::O_RDONLY;
         let owner = Mode::S_IRUSR | Mode::S_IWUSR;
         let queue = Descriptor::open(&name, flags, owner, Some(&MqAttr::new(0, 1, 1, 0)))
@@ -258,7 +257,7 @@ mod tests {
             (stranger, other_group, false, is_root.then_some(0o620)),
         ] {
             let name = queue_name(random_id().unwrap(), 0, 7);
-            let publisher = Publisher {
+            let publisher = PublisherCredentials {
                 user,
                 group,
                 is_public,

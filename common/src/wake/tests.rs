@@ -6,15 +6,12 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 
 use super::*;
-use crate::region::object::{own_user, queue_name};
+use crate::region::object::queue_name;
 use crate::region::random_id;
 
-fn own() -> queue::Publisher {
-    queue::Publisher {
-        user: own_user(),
-        group: 0,
-        is_public: false,
-    }
+/// Returns the credentials of this user or of root, who may send to every queue.
+fn own() -> queue::PublisherCredentials {
+    queue::PublisherCredentials::of(&std::env::temp_dir().metadata().unwrap())
 }
 
 fn targets(directory: &Path) -> Vec<WakeTarget> {

@@ -168,7 +168,7 @@ impl Registry {
         } = self;
         words.resize(at::PARKS - at::PARKED_MAX + file.slots(), 0);
         file.read(at::PARKED_MAX, words)?;
-        // Partner: the fence before a subscriber's call that writes its park word.
+        // Partner: the fence before a subscriber stores its park word, in `park::park`.
         fence(Point::ReadRecord, Ordering::Acquire);
         let (head, parks) = words.split_at(at::PARKS - at::PARKED_MAX);
         let makes_up = budget.forget_shortage();

@@ -10,7 +10,7 @@ use crate::protocol::words::ReadOnlyWord;
 use crate::region::fork::Creator;
 use crate::region::object::{queue_name, status};
 use crate::region::random_id;
-use crate::wake::queue::Publisher;
+use crate::wake::queue::PublisherCredentials;
 use crate::wake::{Sleep, WakeReceiver, WakeTarget};
 
 /// The slot of a subscriber that the publisher wakes individually, with its wake receiver.
@@ -74,7 +74,7 @@ impl WakeSlot {
         }
         let status = status(registry.object(), registry.file())?;
         self.slot.sign(&target)?;
-        self.receiver = target.create(Publisher::of(&status))?;
+        self.receiver = target.create(PublisherCredentials::of(&status))?;
         // From here on the publisher can open the sender, or report why it cannot.
         self.slot.say_ready()?;
         Ok(self.slot.registry.has_name())
@@ -119,38 +119,24 @@ impl WakeSlot {
         let ClaimedSlot {
             registry, number, ..
         } = &self.slot;
-        if let Some(words) = registry.mapped() {
-            let (word, parked_max) = (&words[at::PARKS + number], &words[at::PARKED_MAX]);
-            self.parked = park::park(word, parked_max, commit, seen);
-            registry.check_whole()?;
-            return Ok(self.parked);
-        }
-        // From here on, the three steps of `park::park` by system calls. The publisher of a
-        // registry that other users may open reads every park word, not `parked_max`. Partner: the
-        // fence after the words are read in `Registry::parked_by_calls`.
-        fence(Point::ParkWord, Ordering::Release);
-        registry.store(at::PARKS + number, seen)?;
-        self.parked = true;
-        // Partner: the fence after the commit.
-        fence(Point::Park, Ordering::SeqCst);
-        if commit.load(Ordering::Relaxed) != seen {
-            self.unpark()?;
-        }
+        // The publisher of a registry that other users may open reads every park word.
+        let parked_max = registry.mapped().map(|words| &words[at::PARKED_MAX]);
+        self.parked = park::park(parked_max, commit, seen, |value| {
+            registry.store(at::PARKS + number, value)
+        })?;
+        registry.check_whole()?;
         Ok(self.parked)
     }
 
     /// Marks the owner as awake.
     pub fn unpark(&mut self) -> Result<()> {
-        if std::mem::take(&mut self.parked) {
-            let ClaimedSlot {
-                registry, number, ..
-            } = &self.slot;
-            match registry.mapped() {
-                Some(words) => park::unpark(&words[at::PARKS + number]),
-                None => registry.store(at::PARKS + number, park::AWAKE)?,
-            }
+        match std::mem::take(&mut self.parked) {
+            true => self
+                .slot
+                .registry
+                .store(at::PARKS + self.slot.number, park::AWAKE),
+            false => Ok(()),
         }
-        Ok(())
     }
 
     /// Simulates a killed process: nothing is cleaned, and the locks are released.
@@ -212,17 +198,10 @@ impl FutexWaiter {
             slot.store(at::ASLEEP, 1)?;
         }
         let registry = self.registry();
-        match registry.mapped() {
-            Some(words) => {
-                park::park_on_commit(&words[at::SLEEPERS..at::PARKS], seen);
-                registry.check_whole()?;
-            }
-            None => {
-                registry.store(at::SLEEPERS + park::flag_of(seen), 1)?;
-                // Partner: the fence after the commit.
-                fence(Point::Park, Ordering::SeqCst);
-            }
-        }
+        park::park_on_commit(seen, |flag, value| {
+            registry.store(at::SLEEPERS + flag, value)
+        })?;
+        registry.check_whole()?;
         Ok(commit.load(Ordering::Relaxed) == seen)
     }
 
