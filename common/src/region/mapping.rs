@@ -83,10 +83,9 @@ impl Mapping {
         );
         // SAFETY: the mapping is at least `self.words * 8` bytes long, is page-aligned and lives as
         // long as `self`, whose borrow the slice carries. Other processes write to the memory, but
-        // it is only accessed through atomics; this process uses only the slices of this function
-        // and of `writable_words`. `ReadOnlyWord` only makes relaxed 8-byte loads, which the
-        // standard library allows on read-only memory (std::sync::atomic, "Atomic accesses to
-        // read-only memory").
+        // this process accesses it only through atomics, by this slice and that of
+        // `writable_words`. `ReadOnlyWord` makes only relaxed 8-byte loads, which are allowed on
+        // read-only memory (std::sync::atomic, "Atomic accesses to read-only memory").
         unsafe { std::slice::from_raw_parts(self.raw.as_ptr().cast::<ReadOnlyWord>(), words) }
     }
 }

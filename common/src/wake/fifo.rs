@@ -21,7 +21,7 @@ use nix::sys::stat::Mode;
 use nix::unistd::mkfifo;
 use rustix::io::ioctl_fionread;
 
-use super::{Halves, Place, WakeReceiver, WakeSender, errno};
+use super::{Halves, Place, WakeReceiver, WakeSender, errno, is_own, remove_file};
 use crate::error::Result;
 use crate::region::fork::Creator;
 use crate::region::lock::{self, Span};
@@ -164,22 +164,17 @@ fn open(path: &Path) -> std::io::Result<File> {
 /// Removes a pipe of this user. Unless `held` is true, leaves a pipe whose lock is held. Returns
 /// true if the pipe was removed.
 pub fn remove(path: &Path, held: bool) -> Result<bool> {
-    let failed = |error| failure(&path.display().to_string(), "remove", error);
-    let is_ours = |status: fs::Metadata| status.file_type().is_fifo() && status.uid() == own_user();
-    if !fs::symlink_metadata(path).is_ok_and(is_ours) {
+    if !is_own(path, |kind| kind.is_fifo()) {
         return Ok(false);
     }
     if !held {
+        let failed = |error| failure(&path.display().to_string(), "remove", error);
         let pipe = open(path).map_err(failed)?;
         if lock::try_lock(&pipe, Span::WHOLE) != Ok(true) {
             return Ok(false);
         }
     }
-    match fs::remove_file(path) {
-        Ok(()) => Ok(true),
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
-        Err(error) => Err(failed(error)),
-    }
+    remove_file(path)
 }
 
 /// The publisher's end of a subscriber's pipe.

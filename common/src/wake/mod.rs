@@ -36,8 +36,11 @@ mod thread;
 pub mod unix;
 
 use std::ffi::OsStr;
+use std::fs::FileType;
+use std::io::ErrorKind;
 use std::mem::discriminant;
 use std::os::fd::BorrowedFd;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
@@ -48,7 +51,7 @@ use crate::error::{Error, Result};
 use crate::identity::Identity;
 use crate::protocol::layout::MAX_SLOTS;
 use crate::protocol::layout::registry::PATH_BYTES;
-use crate::region::object::{failure, queue_name};
+use crate::region::object::{failure, own_user, queue_name};
 
 pub use kind::{Sleep, WakeKind};
 pub use senders::WakeSenders;
@@ -390,6 +393,21 @@ fn absolute(path: &Path) -> Result<PathBuf> {
         return Err(Error::InvalidWake { reason });
     }
     Ok(path)
+}
+
+/// Returns true if a file of this user and of this type is at `path`. Links are not followed.
+fn is_own(path: &Path, is_type: fn(FileType) -> bool) -> bool {
+    std::fs::symlink_metadata(path)
+        .is_ok_and(|status| is_type(status.file_type()) && status.uid() == own_user())
+}
+
+/// Removes a file. Returns false if it did not exist.
+fn remove_file(path: &Path) -> Result<bool> {
+    match std::fs::remove_file(path) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(failure(&path.display().to_string(), "remove", error)),
+    }
 }
 
 /// Returns the errno of a standard library error.

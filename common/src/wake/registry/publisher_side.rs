@@ -2,9 +2,9 @@
 
 use std::os::unix::fs::{FileExt, MetadataExt};
 
-use super::{Member, RegistryFile, StaleSlot, at};
 use nix::errno::Errno;
 
+use super::{Member, RegistryFile, StaleSlot, at};
 use crate::error::Result;
 use crate::protocol::layout::{LAYOUT_VERSION, MAX_SLOTS, REGISTRY_MAGIC};
 use crate::protocol::park;
