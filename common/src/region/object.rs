@@ -311,7 +311,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_follow_the_rules() {
+    fn table_names_follow_the_rules() {
         for good in ["a", "prices-2.EUR_x", &"x".repeat(64)] {
             assert!(TableName::new(good).is_ok(), "{good}");
         }
@@ -324,7 +324,7 @@ mod tests {
     }
 
     #[test]
-    fn readers_may_write_what_they_register_in() {
+    fn registry_is_writable_by_everyone_who_may_read_the_table() {
         for (mode, expected) in [
             (0o600, 0o600),
             (0o640, 0o660),
@@ -336,7 +336,7 @@ mod tests {
     }
 
     #[test]
-    fn refused_call_is_a_limit_with_its_remedy_or_a_missing_permission() {
+    fn refused_call_is_reported_as_a_limit_with_its_remedy_or_a_missing_permission() {
         for (errno, word) in [
             (Errno::EOPNOTSUPP, "tmpfs"),
             (Errno::ENOSPC, "shm-size"),

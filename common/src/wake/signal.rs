@@ -38,8 +38,37 @@ static HANDLED: Mutex<Vec<i32>> = Mutex::new(Vec::new());
 
 /// Returns true if a subscriber may ask for `signal`: only signals whose meaning each program
 /// chooses itself.
-pub fn is_allowed(signal: i32) -> bool {
+fn is_allowed(signal: i32) -> bool {
     [SIGUSR1, SIGUSR2].contains(&signal) || (SIGRTMIN()..=SIGRTMAX()).contains(&signal)
+}
+
+/// Returns the name of a signal in the text form of [`Sleep`](super::Sleep).
+pub(super) fn name(number: i32) -> String {
+    match number {
+        SIGUSR1 => "USR1".to_owned(),
+        SIGUSR2 => "USR2".to_owned(),
+        number if number == SIGRTMIN() => "RTMIN".to_owned(),
+        number if number > SIGRTMIN() => format!("RTMIN+{}", number - SIGRTMIN()),
+        number => number.to_string(),
+    }
+}
+
+/// Returns the number of an allowed signal by its name, as returned by [`name`], or with `SIG` in
+/// front, or by its number.
+pub(super) fn number(name: &str) -> Option<i32> {
+    let short = name.strip_prefix("SIG").unwrap_or(name);
+    let number = match short {
+        "USR1" => SIGUSR1,
+        "USR2" => SIGUSR2,
+        "RTMIN" => SIGRTMIN(),
+        "RTMAX" => SIGRTMAX(),
+        other => match (other.strip_prefix("RTMIN+"), other.strip_prefix("RTMAX-")) {
+            (Some(above), _) => SIGRTMIN().checked_add(above.parse::<u8>().ok()?.into())?,
+            (_, Some(below)) => SIGRTMAX().checked_sub(below.parse::<u8>().ok()?.into())?,
+            _ => other.parse().ok()?,
+        },
+    };
+    is_allowed(number).then_some(number)
 }
 
 /// A subscriber's end: a socket that the handler writes to.
