@@ -2,7 +2,7 @@
 //!
 //! Outside models every function here compiles to a single instruction. Under `--cfg loom` a test
 //! may name one [`Point`] as its mutant: that ordering is left out, and the model must fail. A
-//! model can also make a publisher die before its k-th store ([`fuse`]).
+//! model can also make a publisher die before its k-th store (`fuse`).
 
 #[cfg(loom)]
 pub use loom::sync::atomic::{AtomicU64, Ordering};

@@ -146,7 +146,7 @@ impl RegistryFile {
         read_words(&self.object, file, first as u64 * 8, words)
     }
 
-    /// Loads a word without any ordering: the steps in [`park`](crate::protocol::park) have their
+    /// Loads a word without any ordering: the steps in [`park`] have their
     /// own fences.
     fn load(&self, word: usize) -> Result<u64> {
         match self.mapped() {

@@ -206,11 +206,8 @@ impl Registry {
     }
 
     /// Frees the slots of dead subscribers and removes their wake receivers. Returns the nonce of
-    /// the subscriber at each slot, or 0 for a free slot.
-    ///
-    /// # Errors
-    /// [`Error::Corrupt`] if the header or the length of the registry was damaged, and errors of
-    /// the system.
+    /// the subscriber at each slot, or 0 for a free slot. Fails if the header or the length of the
+    /// registry was damaged.
     pub fn sweep(&self) -> Result<Vec<u64>> {
         let living = self.file.free_stale(StaleSlot::log)?;
         if let Some(words) = self.file.mapped() {
