@@ -9,7 +9,7 @@ use super::*;
 use crate::region::object::queue_name;
 use crate::region::random_id;
 
-/// Returns the credentials of this user or of root, who may send to every queue.
+/// Returns the credentials of this user or of root. Both may send to every queue of this user.
 fn own() -> queue::PublisherCredentials {
     queue::PublisherCredentials::of(&std::env::temp_dir().metadata().unwrap())
 }
