@@ -152,9 +152,7 @@ pub fn inspect(name: &str, owner: Option<u32>) -> Result<TableInfo> {
         });
     };
     let header = Header::read(&object, &file)?;
-    let status = file
-        .metadata()
-        .map_err(|error| failure(&object, "look at", error))?;
+    let status = object::status(&object, &file)?;
     let alive = lock::is_held(&file, Span::WHOLE)
         .map_err(|errno| failure(&object, "query the lock of", errno))?;
     let epoch = header.word(header::EPOCH);
