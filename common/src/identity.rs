@@ -25,8 +25,8 @@ impl Identity {
         }
     }
 
-    /// Returns true if the pid refers to this process here: it is of this pid namespace, and the pid
-    /// was not reused.
+    /// Returns true if the pid refers to this process here: it is of this pid namespace, and the
+    /// pid was not reused.
     pub fn is_reachable(&self) -> bool {
         self.pid != 0
             && self.pid_namespace == own_pid_namespace()

@@ -1,9 +1,9 @@
 //! Slots by key. The index holds slot numbers only; the keys stay in the rows.
 //!
 //! Open addressing with linear probing, and deletion by moving the following entries back (Knuth,
-//! The Art of Computer Programming, volume 3, 6.4, Algorithms L and R). An entry is half a word: the
-//! slot in the low bits, and the key's hash in the remaining ones (11 bits at a million keys), so that
-//! a lookup seldom compares a wrong key. The leading bits of the hash
+//! The Art of Computer Programming, volume 3, 6.4, Algorithms L and R). An entry is half a word:
+//! the slot in the low bits, and the key's hash in the remaining ones (11 bits at a million keys),
+//! so that a lookup seldom compares a wrong key. The leading bits of the hash
 //! select the first entry of the search. A lookup therefore usually touches one cache line of the
 //! index, and much of the index stays in the caches. Growth and deletion compute the hashes of
 //! existing keys again.
@@ -141,8 +141,8 @@ impl KeyIndex {
         None
     }
 
-    /// Removes `slot` if it has this hash. `hash_at` returns the hash of the key at another existing
-    /// slot.
+    /// Removes `slot` if it has this hash. `hash_at` returns the hash of the key at another
+    /// existing slot.
     pub fn remove(&mut self, hash: Hash, slot: usize, hash_at: impl Fn(usize) -> Hash) {
         let mut free = self.home(hash);
         while self.entries()[free] == FREE || self.slot_of(self.entries()[free]) != slot {

@@ -56,8 +56,8 @@ use crate::protocol::words::ReadOnlyWord;
 pub const AWAKE: u64 = 0;
 
 /// Parks at `seen` (steps 1 to 3). `store` stores the park word. Returns true if the caller may
-/// sleep; otherwise the park word is [`AWAKE`] again. The slot's record (nonce, kind) must have been
-/// stored before. Without `parked_max` the publisher must read every park word.
+/// sleep; otherwise the park word is [`AWAKE`] again. The slot's record (nonce, kind) must have
+/// been stored before. Without `parked_max` the publisher must read every park word.
 pub fn park<E>(
     parked_max: Option<&AtomicU64>,
     commit: &ReadOnlyWord,

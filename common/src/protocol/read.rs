@@ -3,8 +3,8 @@
 //! A reader always finds a copy that the writer is not writing (Lameter 2005 and Boehm 2012 for the
 //! ordering; two copies as in Kopetz's non-blocking write protocol):
 //!
-//! 1. The writer ([`commit`](super::commit)) stores a tag that no reader accepts, executes a release
-//!    fence, stores the words, and later stores the commit that makes the tag acceptable.
+//! 1. The writer ([`commit`](super::commit)) stores a tag that no reader accepts, executes a
+//!    release fence, stores the words, and later stores the commit that makes the tag acceptable.
 //! 2. The reader loads `commit` as `s`, and chooses the copy with the greatest tag that is at most
 //!    `s`.
 //! 3. It copies the words, executes an acquire fence, and loads the tag again. If any copied word
@@ -20,8 +20,8 @@ use crate::protocol::words::{ReadOnlyWord, by_vectors, copy_words, prefetch_line
 /// Number of cache lines that are prefetched at the beginning of words that are read from their
 /// start.
 const FIRST_LINES: usize = 8;
-/// Number of uncopied rows in a block above which the copied rows are prefetched one by one, because
-/// the processor does not predict the next one over such distances.
+/// Number of uncopied rows in a block above which the copied rows are prefetched one by one,
+/// because the processor does not predict the next one over such distances.
 const MANY: u32 = 8;
 
 /// The row was rewritten twice since the version was loaded. The caller loads a new version and

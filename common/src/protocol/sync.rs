@@ -62,7 +62,8 @@ points! {
     RecheckJournal,
     /// The second load of the journal's end itself.
     JournalReach,
-    /// Release fence before a successor's first store, which the dead process's fences do not cover.
+    /// Release fence before a successor's first store, which the dead process's fences do not
+    /// cover.
     TakeoverFence,
     /// Hiding copies that the dead publisher left above `commit`.
     TakeoverHide,

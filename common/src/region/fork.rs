@@ -7,9 +7,9 @@
 //! in each child, before `fork` returns there (`pthread_atfork`):
 //!
 //! 1. The child is counted as a separate process.
-//! 2. Descriptors with locks ([`ForkSafeFd`]) are replaced with `/dev/null`, which the parent opened
-//!    for this purpose, because a child may have no free descriptor. If the replacement fails, they
-//!    are closed, and are not closed a second time.
+//! 2. Descriptors with locks ([`ForkSafeFd`]) are replaced with `/dev/null`, which the parent
+//!    opened for this purpose, because a child may have no free descriptor. If the replacement
+//!    fails, they are closed, and are not closed a second time.
 //!
 //! A child keeps the descriptors if it is created by the bare system call, or by one thread at the
 //! moment when another thread opens a table.

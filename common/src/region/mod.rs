@@ -362,8 +362,8 @@ impl<M: Borrow<Mapping>> Region<M> {
         })
     }
 
-    /// Returns the publisher's answer to subscriber `nonce` at `slot`: 0 if its receiver is open, or
-    /// an errno; `None` until there is an answer.
+    /// Returns the publisher's answer to subscriber `nonce` at `slot`: 0 if its receiver is open,
+    /// or an errno; `None` until there is an answer.
     pub fn acknowledged(&self, slot: usize, nonce: u64) -> Option<i32> {
         if slot >= self.geometry.slots {
             return None;

@@ -11,9 +11,9 @@
 //! 3. A reader checks the mark after reading and before using the values ([`Watched::is_whole`]).
 //!
 //! Faults at other addresses are passed to the previous handler. The handler is installed for the
-//! whole process, with the first mapping. A program that later installs its own handler and does not
-//! pass on faults loses this protection. (Wayland compositors protect themselves from their clients
-//! in the same way.)
+//! whole process, with the first mapping. A program that later installs its own handler and does
+//! not pass on faults loses this protection. (Wayland compositors protect themselves from their
+//! clients in the same way.)
 #![allow(unsafe_code)]
 
 use std::ffi::{c_int, c_void};
@@ -130,8 +130,9 @@ extern "C" fn on_fault(signal: c_int, info: *mut libc::siginfo_t, context: *mut 
     // has an address.
     let (code, address) = unsafe { ((*info).si_code, (*info).si_addr() as usize) };
     // The entry of the accessed mapping was complete before the access and is not reused before the
-    // access ends. No other entry contains the address: other mappings have other addresses, entries
-    // are emptied before their memory is unmapped, and an entry that is being reused is empty.
+    // access ends. No other entry contains the address: other mappings have other addresses,
+    // entries are emptied before their memory is unmapped, and an entry that is being reused is
+    // empty.
     match watches().find(|watch| watch.addresses.contains(address as u64)) {
         Some(watch) if code == libc::BUS_ADRERR && fill(watch, address) => {}
         _ => pass_on(signal, info, context),

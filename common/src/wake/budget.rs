@@ -13,8 +13,8 @@
 //!    still parked at earlier commits.
 //!
 //! A hostile user who holds every slot and drains every wake-up can take about half of the
-//! publisher's time. Anything less costs a few nanoseconds per slot. A subscriber that is woken late
-//! notices the commit at its next re-check.
+//! publisher's time. Anything less costs a few nanoseconds per slot. A subscriber that is woken
+//! late notices the commit at its next re-check.
 //!
 //! The registry of a table of mode 0600 needs no limit: only the publisher's own user can write to
 //! it.

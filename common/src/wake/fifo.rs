@@ -21,7 +21,8 @@ use nix::sys::stat::Mode;
 use nix::unistd::mkfifo;
 use rustix::io::ioctl_fionread;
 
-use super::{Halves, Place, WakeReceiver, WakeSender, errno, is_own, remove_file};
+use super::place::{Place, is_own, remove_file};
+use super::{Halves, WakeReceiver, WakeSender, errno};
 use crate::error::Result;
 use crate::region::fork::Creator;
 use crate::region::lock::{self, Span};

@@ -3,8 +3,8 @@
 //!
 //! [`MECHANISMS`] lists the ways to wake a subscriber. Each one has a file with two halves:
 //!
-//! - [`WakeReceiver`], the subscriber's receiver: created at its slot, drained before the subscriber
-//!   parks, readable when woken, removed when dropped.
+//! - [`WakeReceiver`], the subscriber's receiver: created at its slot, drained before the
+//!   subscriber parks, readable when woken, removed when dropped.
 //! - [`WakeSender`], the publisher's sender: opened at the [`WakeTarget`] in the slot's record,
 //!   closed when dropped. It never blocks and never fails: a full receiver already holds a wake-up,
 //!   and a missing receiver has nobody to wake.
@@ -20,13 +20,14 @@
 //!
 //! Names are derived from the registry, the slot and the subscriber's random number. They are never
 //! read from the registry. A target that cannot be derived (a process, a path) is read from the
-//! registry only if a single user may write to it. For kinds without a descriptor, [`thread`] provides one
-//! on request.
+//! registry only if a single user may write to it. For kinds without a descriptor, [`thread`]
+//! provides one on request.
 
 pub mod budget;
 pub mod fifo;
 pub mod futex;
 mod kind;
+mod place;
 pub mod queue;
 pub mod registry;
 mod senders;
@@ -36,24 +37,19 @@ mod thread;
 pub mod unix;
 
 use std::ffi::OsStr;
-use std::fs::FileType;
-use std::io::ErrorKind;
 use std::mem::discriminant;
 use std::os::fd::BorrowedFd;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 use nix::libc::SIGUSR1;
-use nix::unistd::{AccessFlags, access};
 
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::identity::Identity;
-use crate::protocol::layout::MAX_SLOTS;
-use crate::protocol::layout::registry::PATH_BYTES;
-use crate::region::object::{failure, own_user, queue_name};
 
 pub use kind::{Sleep, WakeKind};
+pub use place::check_place;
+use place::{Place, absolute};
 pub use senders::WakeSenders;
 pub use thread::WaitThread;
 
@@ -136,20 +132,6 @@ pub enum TargetForm {
     Process,
     /// The table itself: there is nothing to call.
     Table,
-}
-
-/// The rules for the path of a receiver.
-#[derive(Debug)]
-pub struct Place {
-    /// The receiver, in messages.
-    noun: &'static str,
-    /// Returns the path for the directory or path that the user named, if any, and the file name
-    /// that is derived from the slot.
-    path: fn(place: Option<&Path>, file: &str) -> Result<PathBuf>,
-    /// True if the user may name the file itself, and not only its directory.
-    names_file: bool,
-    /// Checks a path in an existing directory, and returns the reason if it cannot be used.
-    check: fn(&Path) -> std::result::Result<(), &'static str>,
 }
 
 /// The two halves of a mechanism that wakes subscribers individually.
@@ -255,11 +237,8 @@ pub struct WakeTarget {
 }
 
 impl WakeTarget {
-    /// Returns the target of a subscriber that asks for `sleep`, or of one that spins for `None`. It
-    /// is derived from `name`, which is unique, or at `place` if the user named one.
-    ///
-    /// # Errors
-    /// [`Error::InvalidWake`] if the path is too long, and errors of the system.
+    /// Returns the target of a subscriber that asks for `sleep`, or of one that spins for `None`.
+    /// It is derived from `name`, which is unique, or at `place` if the user named one.
     fn new(sleep: Option<Sleep>, place: Option<&Path>, name: &str) -> Result<Self> {
         let mechanism = Mechanism::of(sleep, place.is_some());
         let mut target = Self::of_name(mechanism, name);
@@ -320,9 +299,6 @@ impl WakeTarget {
     /// Removes the object at this target, whose owner is gone. With `held`, also removes a pipe
     /// that its owner holds, because no publisher is left to wake it. Returns true if something was
     /// removed.
-    ///
-    /// # Errors
-    /// [`Error::PermissionDenied`] if this user may not remove it.
     fn remove(&self, held: bool) -> Result<bool> {
         if let TargetForm::Path(rules) = &self.mechanism.target
             && !rules.names_file
@@ -333,80 +309,6 @@ impl WakeTarget {
         }
         let remove = self.mechanism.halves.map(|halves| halves.remove);
         remove.map_or(Ok(false), |remove| remove(self, held))
-    }
-}
-
-/// Checks that a subscriber that asks for `sleep` can create its receiver at `place`, a path given
-/// by the user.
-pub fn check_place(sleep: Sleep, place: &Path) -> Result<()> {
-    let TargetForm::Path(rules) = &Mechanism::of(Some(sleep), true).target else {
-        return Ok(());
-    };
-    let directory = match rules.names_file && !place.is_dir() {
-        true => place.parent().unwrap_or(place),
-        false => place,
-    };
-    // The parent of a bare name is empty.
-    let directory = match directory.as_os_str().is_empty() {
-        true => Path::new("."),
-        false => directory,
-    };
-    let refused = |reason: &str| {
-        let reason = format!("{} at {}: {reason}", rules.noun, place.display());
-        Err(Error::InvalidWake { reason })
-    };
-    let shown = directory.display();
-    match std::fs::metadata(directory) {
-        Ok(status) if status.is_dir() => {}
-        Ok(_) => {
-            return refused(&format!("{shown} is not a directory; name a directory"));
-        }
-        Err(error) => {
-            return refused(&format!(
-                "{shown}: {error}; create that directory first, or name another place"
-            ));
-        }
-    }
-    if let Err(errno) = access(directory, AccessFlags::W_OK | AccessFlags::X_OK) {
-        return refused(&format!(
-            "{shown}: {}; name a directory that this user may write to",
-            errno.desc()
-        ));
-    }
-    // The longest name that is created in a directory.
-    let longest = queue_name(u64::MAX, MAX_SLOTS, u64::MAX);
-    let target = WakeTarget::new(Some(sleep), Some(place), &longest)?;
-    (rules.check)(target.path()).or_else(refused)
-}
-
-/// Returns the absolute path, because the publisher has another working directory. Refuses a path
-/// that does not fit into a slot's record.
-fn absolute(path: &Path) -> Result<PathBuf> {
-    let object = path.display().to_string();
-    let path = std::path::absolute(path).map_err(|error| failure(&object, "find", error))?;
-    let bytes = path.as_os_str().len();
-    if bytes >= PATH_BYTES {
-        let reason = format!(
-            "{object}: the path is too long: {bytes} bytes, at most {}; name a shorter path",
-            PATH_BYTES - 1
-        );
-        return Err(Error::InvalidWake { reason });
-    }
-    Ok(path)
-}
-
-/// Returns true if a file of this user and of this type is at `path`. Links are not followed.
-fn is_own(path: &Path, is_type: fn(FileType) -> bool) -> bool {
-    std::fs::symlink_metadata(path)
-        .is_ok_and(|status| is_type(status.file_type()) && status.uid() == own_user())
-}
-
-/// Removes a file. Returns false if it did not exist.
-fn remove_file(path: &Path) -> Result<bool> {
-    match std::fs::remove_file(path) {
-        Ok(()) => Ok(true),
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
-        Err(error) => Err(failure(&path.display().to_string(), "remove", error)),
     }
 }
 

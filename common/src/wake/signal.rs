@@ -178,7 +178,8 @@ mod tests {
 
     use super::*;
 
-    /// Kind of defect: one name that is not UTF-8 in a file of /proc made the whole file count as empty.
+    /// Kind of defect: one name that is not UTF-8 in a file of /proc made the whole file count as
+    /// empty.
     #[test]
     fn blocked_signal_is_seen_in_a_thread_whose_name_is_not_utf8() {
         let in_thread = || {

@@ -12,7 +12,8 @@ use std::os::unix::fs::FileTypeExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::path::{Path, PathBuf};
 
-use super::{Halves, Place, WakeReceiver, WakeSender, errno, is_own, remove_file};
+use super::place::{Place, is_own, remove_file};
+use super::{Halves, WakeReceiver, WakeSender, errno};
 use crate::error::Result;
 use crate::region::fork::Creator;
 use crate::region::object::failure;
