@@ -479,9 +479,9 @@ impl<D: Destination> ChangeSink for SlotBuffer<D> {
         let words = &mut self.rows.words()[first * row_words..][..rows * row_words];
         let ReadWindow { version, since } = window;
         let block = table.block(number);
-        let scan = block.read_all(version, since, words, &mut self.tags);
-        self.mark_written(first, scan.written(), scan.live());
-        scan.failed()
+        let [written, live, failed] = block.read_all(version, since, words, &mut self.tags);
+        self.mark_written(first, written, live);
+        failed
     }
 }
 

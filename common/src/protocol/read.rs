@@ -355,8 +355,12 @@ impl<'m> Block<'m> {
 
     /// Copies the first rows of the block as of `version` to `words`, as many as fit, if they were
     /// written after `since`. The result is the same as that of [`Table::read`] for each row, but
-    /// adjacent rows are copied together, all tags are loaded again together, and the results are
-    /// bits. `before` and `after` are buffers for the tags.
+    /// adjacent rows are copied together, and all tags are loaded again together. `before` and
+    /// `after` are buffers for the tags.
+    ///
+    /// Returns three sets of rows as bits: those that were written after `since`, those that are
+    /// live, and those that were [`Overwritten`]. An overwritten row is not in the first set, and
+    /// its bit in the second one is meaningless.
     #[inline]
     pub(super) fn read_all(
         &self,
@@ -364,7 +368,7 @@ impl<'m> Block<'m> {
         since: u64,
         words: &mut [u64],
         [before, after]: &mut BlockTags,
-    ) -> TagScan {
+    ) -> [u64; 3] {
         let tags = &self.tags[..words.len() / self.row_words * 2];
         let (before, after) = (&mut before[..tags.len()], &mut after[..tags.len()]);
         copy_words(tags, before);
@@ -395,13 +399,13 @@ impl<'m> Block<'m> {
         if scan.failed != 0 {
             overwritten();
         }
-        scan
+        [scan.written & !scan.failed, scan.live, scan.failed]
     }
 }
 
 /// The result of scanning the tags of a block, one bit for each row.
 #[derive(Default)]
-pub(super) struct TagScan {
+struct TagScan {
     written: u64,
     live: u64,
     failed: u64,
@@ -412,24 +416,6 @@ pub(super) struct TagScan {
 }
 
 impl TagScan {
-    /// Returns the rows that were written after `since`, without those that failed.
-    #[inline]
-    pub(super) fn written(&self) -> u64 {
-        self.written & !self.failed
-    }
-
-    /// Returns the rows that are live, among those that did not fail.
-    #[inline]
-    pub(super) fn live(&self) -> u64 {
-        self.live
-    }
-
-    /// Returns the rows that were [`Overwritten`].
-    #[inline]
-    pub(super) fn failed(&self) -> u64 {
-        self.failed
-    }
-
     /// Scans pairs of tags for the usual case, which is faster: all rows were written after `since`
     /// and are live, and no tag is above `version`. Returns `None` in every other case.
     #[inline(always)]

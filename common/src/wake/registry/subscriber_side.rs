@@ -57,13 +57,8 @@ impl WakeSlot {
     /// [`Error::InvalidWake`] if the receiver would name a target to another user's publisher, and
     /// the errors of creating the receiver.
     pub fn create_receiver(&mut self, sleep: Sleep, place: Option<&Path>) -> Result<bool> {
-        let ClaimedSlot {
-            registry,
-            number,
-            nonce,
-            ..
-        } = &self.slot;
-        let name = queue_name(registry.id(), *number, *nonce);
+        let registry = &self.slot.registry;
+        let name = queue_name(registry.id(), self.slot.number, self.slot.nonce);
         let target = WakeTarget::new(Some(sleep), place, &name)?;
         if target.mechanism.carries_target() && registry.mapped().is_none() {
             let reason = format!(
@@ -116,9 +111,7 @@ impl WakeSlot {
             receiver.drain();
         }
         self.slot.note_seen(seen)?;
-        let ClaimedSlot {
-            registry, number, ..
-        } = &self.slot;
+        let (registry, number) = (&self.slot.registry, self.slot.number);
         // The publisher of a registry that other users may open reads every park word.
         let parked_max = registry.mapped().map(|words| &words[at::PARKED_MAX]);
         self.parked = park::park(parked_max, commit, seen, |value| {
@@ -130,13 +123,11 @@ impl WakeSlot {
 
     /// Marks the owner as awake.
     pub fn unpark(&mut self) -> Result<()> {
-        match std::mem::take(&mut self.parked) {
-            true => self
-                .slot
-                .registry
-                .store(at::PARKS + self.slot.number, park::AWAKE),
-            false => Ok(()),
+        if std::mem::take(&mut self.parked) {
+            let word = at::PARKS + self.slot.number;
+            self.slot.registry.store(word, park::AWAKE)?;
         }
+        Ok(())
     }
 
     /// Simulates a killed process: nothing is cleaned, and the locks are released.
