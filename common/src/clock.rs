@@ -1,13 +1,14 @@
-//! Time that only goes forward and that all processes of a time namespace share.
+//! Monotonic time that all processes of a time namespace share.
 //!
-//! A time namespace has its own offset from the machine's clock, so times from two namespaces cannot be compared.
+//! A time namespace has its own offset from the machine's clock, so times from two namespaces
+//! cannot be compared.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 
 use nix::time::{ClockId, clock_gettime};
 
-/// CLOCK_MONOTONIC in ns; 0 should the system refuse.
+/// Returns CLOCK_MONOTONIC in ns; 0 if the system refuses.
 #[inline]
 pub fn monotonic_ns() -> u64 {
     clock_gettime(ClockId::CLOCK_MONOTONIC).map_or(0, |time| {
@@ -20,7 +21,8 @@ pub(crate) fn time_namespace() -> u64 {
     fs::metadata("/proc/self/ns/time").map_or(0, |namespace| namespace.ino())
 }
 
-/// Returns true if times of the two namespaces can be compared. A namespace of 0 is unknown and counts as the same.
+/// Returns true if times of the two namespaces can be compared. A namespace of 0 is unknown and
+/// counts as the same.
 #[inline]
 pub(crate) fn is_same_clock(one: u64, other: u64) -> bool {
     one == other || one == 0 || other == 0

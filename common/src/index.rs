@@ -1,34 +1,36 @@
-//! Slots by key, holding slot numbers only: the keys stay where they are.
+//! Slots by key. The index holds slot numbers only; the keys stay in the rows.
 //!
-//! Open addressing with linear probing, and deletion by moving back what follows (Knuth, The Art of Computer Programming,
-//! volume 3, 6.4, Algorithms L and R). An entry is half a word: the slot, and above it as much of the key's hash as there is room
-//! for (11 bits at a million keys), so that a key is looked at in vain only rarely. Its place begins where the hash's leading bits say.
-//! So a lookup takes one cache line of the index in nearly all cases, where a table with its control bytes apart takes two; and the
-//! whole takes so little room that much of it stays in the caches. Growing and deletion ask for the hashes of what is there.
+//! Open addressing with linear probing, and deletion by moving the following entries back (Knuth,
+//! The Art of Computer Programming, volume 3, 6.4, Algorithms L and R). An entry is half a word:
+//! the slot in the low bits, and the key's hash in the remaining ones (11 bits at a million keys),
+//! so that a lookup seldom compares a wrong key. The leading bits of the hash
+//! select the first entry of the search. A lookup therefore usually touches one cache line of the
+//! index, and much of the index stays in the caches. Growth and deletion compute the hashes of
+//! existing keys again.
 
 use std::hash::{BuildHasher, Hasher};
 
 use foldhash::fast::RandomState;
 
-use crate::memory::{self, AlignedWords};
+use crate::memory::{AlignedWords, prefetch};
 use crate::protocol::words::set_bits;
 use crate::row::schema::Schema;
 
-/// An entry without a slot. Others have their slot plus one in the low bits.
+/// A free entry. Other entries have their slot plus one in the low bits.
 const FREE: u32 = 0;
-/// The entries of the smallest index.
+/// Minimum number of entries.
 const LEAST: usize = 16;
 
-/// A hash of a key, by one hasher. It means nothing to another.
+/// Hash of a key, valid for one [`KeyHasher`].
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Hash(u64);
 
-/// What makes hashes of keys.
+/// A hasher of keys with a random seed.
 #[derive(Default)]
 pub struct KeyHasher(RandomState);
 
 impl KeyHasher {
-    /// The hash of a key in its canonical bytes.
+    /// Returns the hash of a key in its canonical bytes.
     #[inline]
     pub fn of_key(&self, schema: &Schema, key: &[u8]) -> Hash {
         let mut hasher = self.0.build_hasher();
@@ -36,7 +38,7 @@ impl KeyHasher {
         Hash(hasher.finish())
     }
 
-    /// The hash of a key of 8 bytes: the same as [`of_key`](Self::of_key)'s.
+    /// Returns the hash of a key of 8 bytes, equal to that of [`of_key`](Self::of_key).
     #[inline]
     pub fn of_word(&self, key: u64) -> Hash {
         let mut hasher = self.0.build_hasher();
@@ -44,7 +46,7 @@ impl KeyHasher {
         Hash(hasher.finish())
     }
 
-    /// The hash of a row's key: the same as of the key alone.
+    /// Returns the hash of a row's key, equal to that of [`of_key`](Self::of_key).
     #[inline]
     pub fn of_row(&self, schema: &Schema, row: &[u8]) -> Hash {
         let mut hasher = self.0.build_hasher();
@@ -53,13 +55,13 @@ impl KeyHasher {
     }
 }
 
-/// A hash table from keys to slots. The caller supplies what the key at a slot is.
+/// A hash table from keys to slots. The caller provides the keys.
 pub struct KeyIndex {
-    /// A power of two of entries, two to a word, at most three quarters of which are in use.
+    /// Entries, two in a word. Their number is a power of two. At most three quarters are in use.
     words: AlignedWords,
-    /// How far a hash is moved right to become a place.
+    /// Right shift from a hash to its first entry.
     shift: u32,
-    /// Which bits of an entry are its slot plus one. The others are those of the hash.
+    /// Mask of the bits of an entry that hold its slot plus one. The other bits are of the hash.
     slots: u32,
     len: usize,
 }
@@ -71,12 +73,12 @@ impl Default for KeyIndex {
 }
 
 impl KeyIndex {
-    /// An index with room for as many slots.
+    /// Returns an index with room for `slots` slots.
     pub fn with_capacity(slots: usize) -> Self {
         Self::of_size((slots + slots / 3 + 1).next_power_of_two().max(LEAST), 0)
     }
 
-    /// An index of so many entries, for slots as large as these bits, or its own number of entries.
+    /// Returns an index of `size` entries. `slots` is a mask of bits that entries need for slots.
     fn of_size(size: usize, slots: u32) -> Self {
         Self {
             words: AlignedWords::zeroed(size / 2),
@@ -86,7 +88,7 @@ impl KeyIndex {
         }
     }
 
-    /// What `matches` makes of the slot with this hash for which it makes something.
+    /// Returns the first `Some` that `matches` yields for a slot with this hash.
     #[inline]
     pub fn find<T>(&self, hash: Hash, matches: impl Fn(usize) -> Option<T>) -> Option<T> {
         let entries = self.entries();
@@ -96,7 +98,7 @@ impl KeyIndex {
             if entry == FREE {
                 return None;
             }
-            if self.is_of(entry, hash)
+            if self.has_hash(entry, hash)
                 && let Some(found) = matches(self.slot_of(entry))
             {
                 return Some(found);
@@ -105,15 +107,15 @@ impl KeyIndex {
         }
     }
 
-    /// Has what is about to be found or put fetched. Worth it for many in a row, as a branch that depends on what is not there
-    /// yet lets the processor do nothing else meanwhile.
+    /// Prefetches the first entry of the search for `hash`. This pays off for a series of lookups:
+    /// otherwise each of them waits for its cache miss.
     #[inline]
     pub fn prefetch(&self, hash: Hash) {
-        memory::prefetch(&self.words[self.home(hash) / 2]);
+        prefetch(&self.words[self.home(hash) / 2]);
     }
 
-    /// Adds a slot, in place of the one with this hash for which `is_twin` holds. Returns that one. `hash_at` is the hash of the
-    /// key at a slot that is there already.
+    /// Adds a slot. Replaces the slot with this hash for which `is_twin` returns true, and returns
+    /// it. `hash_at` returns the hash of the key at an existing slot.
     pub fn put(
         &mut self,
         hash: Hash,
@@ -128,7 +130,7 @@ impl KeyIndex {
             if entry == FREE {
                 break;
             }
-            if self.is_of(entry, hash) && is_twin(self.slot_of(entry)) {
+            if self.has_hash(entry, hash) && is_twin(self.slot_of(entry)) {
                 self.set(at, hash, slot);
                 return Some(self.slot_of(entry));
             }
@@ -139,7 +141,8 @@ impl KeyIndex {
         None
     }
 
-    /// Takes out the slot itself, if it is there under this hash. `hash_at` is the hash of the key at another that is there.
+    /// Removes `slot` if it has this hash. `hash_at` returns the hash of the key at another
+    /// existing slot.
     pub fn remove(&mut self, hash: Hash, slot: usize, hash_at: impl Fn(usize) -> Hash) {
         let mut free = self.home(hash);
         while self.entries()[free] == FREE || self.slot_of(self.entries()[free]) != slot {
@@ -148,7 +151,7 @@ impl KeyIndex {
             }
             free = self.after(free);
         }
-        // What follows moves back, unless it would come to stand before its own place.
+        // Move the following entries back, but not to a place before their first one.
         let mut at = free;
         loop {
             at = self.after(at);
@@ -166,7 +169,7 @@ impl KeyIndex {
         self.len -= 1;
     }
 
-    /// How many slots there are.
+    /// Returns the number of slots.
     pub fn len(&self) -> usize {
         self.len
     }
@@ -185,9 +188,9 @@ impl KeyIndex {
         self.entries_mut()[at] = entry;
     }
 
-    /// Whether what an entry has of a hash is of this one.
+    /// Returns true if the hash bits of an entry are those of `hash`.
     #[inline]
-    fn is_of(&self, entry: u32, hash: Hash) -> bool {
+    fn has_hash(&self, entry: u32, hash: Hash) -> bool {
         (entry ^ hash.0 as u32) & !self.slots == 0
     }
 
@@ -196,7 +199,7 @@ impl KeyIndex {
         ((entry & self.slots) - 1) as usize
     }
 
-    /// The place where the search for a hash begins.
+    /// Returns the first entry of the search for `hash`.
     #[inline]
     fn home(&self, hash: Hash) -> usize {
         (hash.0 >> self.shift) as usize
@@ -207,12 +210,12 @@ impl KeyIndex {
         (at + 1) & (self.entries().len() - 1)
     }
 
-    /// How many places `to` is after `from`, around the end.
+    /// Returns the number of entries from `from` to `to`, around the end.
     fn distance(&self, from: usize, to: usize) -> usize {
         to.wrapping_sub(from) & (self.entries().len() - 1)
     }
 
-    /// Makes room for one more, which is `slot`.
+    /// Makes room for one more entry, which is for `slot`.
     fn make_room(&mut self, slot: usize, hash_at: impl Fn(usize) -> Hash) {
         let size = self.entries().len();
         let is_full = (self.len + 1) * 4 > size * 3;
@@ -226,7 +229,7 @@ impl KeyIndex {
     fn rebuild(&mut self, size: usize, slots: u32, hash_at: impl Fn(usize) -> Hash) {
         let larger = Self::of_size(size, self.slots | slots);
         let former = std::mem::replace(self, larger);
-        // In the order of the slots, as keys stand in memory.
+        // In the order of the slots, which is that of the keys in memory.
         let mut known = vec![0_u64; former.slots as usize / 64 + 1];
         for entry in former.entries().iter().filter(|entry| **entry != FREE) {
             let slot = former.slot_of(*entry);
@@ -252,8 +255,8 @@ mod tests {
     use crate::random::random;
 
     #[test]
-    fn at_random_it_is_as_a_map() {
-        // Few different hashes, so that many collide, also around the end; and many.
+    fn random_operations_match_a_map() {
+        // Few different hashes collide often, also around the end.
         for hashes in [1, 7, 40, 1 << 32] {
             let (mut index, mut model) = (KeyIndex::default(), BTreeMap::new());
             let mut state = 42;
@@ -295,7 +298,7 @@ mod tests {
     }
 
     #[test]
-    fn room_for_as_many_as_asked_is_made_at_once() {
+    fn index_with_capacity_does_not_grow_up_to_it() {
         for slots in [0, 1, 12, 13, 1000, 3 << 10] {
             let mut index = KeyIndex::with_capacity(slots);
             let size = index.entries().len();

@@ -75,9 +75,6 @@ impl AlignedWords {
     }
 
     /// Returns `words` zeros.
-    ///
-    /// # Errors
-    /// [`NoMemory`].
     pub fn try_zeroed(words: usize) -> Result<Self, NoMemory> {
         let room = match words {
             // The kernel uses a huge page only where a whole one fits.
@@ -97,8 +94,8 @@ impl AlignedWords {
         Ok(Self { first, len, room })
     }
 
-    /// Extends it with zeros to at least `words` words, and reserves room for half as many more as
-    /// it has. Aborts the process if there is not enough memory.
+    /// Extends it with zeros to at least `words` words. The allocation grows by half at least.
+    /// Aborts the process if there is not enough memory.
     pub fn grow(&mut self, words: usize) {
         if self.try_grow(words).is_err() {
             out_of_memory(words);

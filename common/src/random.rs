@@ -1,6 +1,6 @@
-//! Numbers for unit tests that look random and are the same everywhere.
+//! Reproducible random numbers for unit tests.
 
-/// The next number below `bound` (Marsaglia's xorshift64). `state` must not be zero.
+/// Returns the next number below `bound` (Marsaglia's xorshift64). `state` must not be zero.
 pub fn random(state: &mut u64, bound: u64) -> u64 {
     *state ^= *state << 13;
     *state ^= *state >> 7;

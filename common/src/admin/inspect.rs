@@ -13,7 +13,7 @@ use crate::identity::Identity;
 use crate::protocol::layout::{BLOCK_ROWS, State, Tag, header};
 use crate::publisher::SILENT_AFTER;
 use crate::region::lock::{self, Span};
-use crate::region::object::{self, DIRECTORY, TableName, failure, failure_io, own_user};
+use crate::region::object::{self, DIRECTORY, TableName, failure, own_user};
 use crate::region::{Header, read_words};
 use crate::row::schema::Schema;
 use crate::subscriber::PublisherState;
@@ -111,7 +111,7 @@ pub fn tables() -> Result<Vec<String>> {
 /// # Errors
 /// Errors of the system.
 pub(super) fn suffixes(directory: &Path, prefix: &str) -> Result<Vec<String>> {
-    let failed = |error| failure_io(&directory.to_string_lossy(), "list", error);
+    let failed = |error| failure(&directory.to_string_lossy(), "list", error);
     let mut found = Vec::new();
     for entry in fs::read_dir(directory).map_err(failed)? {
         let file = entry.map_err(failed)?.file_name();
@@ -152,9 +152,7 @@ pub fn inspect(name: &str, owner: Option<u32>) -> Result<TableInfo> {
         });
     };
     let header = Header::read(&object, &file)?;
-    let status = file
-        .metadata()
-        .map_err(|error| failure_io(&object, "look at", error))?;
+    let status = object::status(&object, &file)?;
     let alive = lock::is_held(&file, Span::WHOLE)
         .map_err(|errno| failure(&object, "query the lock of", errno))?;
     let epoch = header.word(header::EPOCH);

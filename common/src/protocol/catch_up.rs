@@ -14,8 +14,7 @@
 //! Passes converge quickly: each pass after the first reads only what changed during the previous
 //! one.
 //!
-//! [`ChangedRows`] is for a subscriber that updates its own copy, [`copy_all`] for one that has no
-//! copy yet.
+//! A subscriber updates its copy by [`ChangedRows`] and creates it by [`copy_all`].
 
 use super::journal::Cursor;
 use super::read::{BlockTags, Overwritten, Table};
@@ -222,9 +221,6 @@ impl ChangedRows {
     /// Copies all rows that changed after `since` into private memory and returns the cursor that
     /// the copied rows reach. `look` loads a new version and the table at that version. It is
     /// called once in each pass, for at most `passes` passes.
-    ///
-    /// # Errors
-    /// [`Failed`].
     pub fn catch_up<'m, E>(
         &mut self,
         since: Cursor,
@@ -373,9 +369,6 @@ impl ChangeSink for ChangedRows {
 /// A buffer for the rows of a whole table.
 pub trait Destination {
     /// Grows the buffer to at least `words` words and keeps its contents.
-    ///
-    /// # Errors
-    /// [`NoMemory`].
     fn reserve(&mut self, words: usize) -> Result<(), NoMemory>;
 
     /// Returns the words of the buffer.
@@ -486,18 +479,15 @@ impl<D: Destination> ChangeSink for SlotBuffer<D> {
         let words = &mut self.rows.words()[first * row_words..][..rows * row_words];
         let ReadWindow { version, since } = window;
         let block = table.block(number);
-        let scan = block.read_all(version, since, words, &mut self.tags);
-        self.mark_written(first, scan.written(), scan.live());
-        scan.failed()
+        let [written, live, failed] = block.read_all(version, since, words, &mut self.tags);
+        self.mark_written(first, written, live);
+        failed
     }
 }
 
 /// Copies all rows of a table at one version to `rows`, and sets a bit in `live` for each slot that
 /// holds a row. The words of other slots are unspecified. For `passes` and `look` see
 /// [`ChangedRows::catch_up`].
-///
-/// # Errors
-/// The errors of [`ChangedRows::catch_up`].
 pub fn copy_all<'m, E>(
     rows: &mut impl Destination,
     live: &mut Vec<u64>,

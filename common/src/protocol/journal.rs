@@ -233,7 +233,8 @@ mod tests {
         let mut slots = Vec::new();
         let (mut known, mut unknown) = (0, 0);
         for version in 1..2_000_u64 {
-            // An odd or even number of distinct slots, none, or more than the reach in a few commits.
+            // An odd or even number of distinct slots, none, or more than the reach in a few
+            // commits.
             let count = (version * 7 % 13 + version / 100 * (version % 5)) as usize % 40;
             let written: Vec<usize> = (0..count)
                 .map(|place| (place * 5 + version as usize * 3) % ROWS)

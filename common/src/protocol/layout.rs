@@ -1,24 +1,27 @@
-//! Where every byte of a region and of a registry stands.
+//! The byte maps of a region and of a registry.
 //!
-//! A region, in bytes (all integers little-endian; `W` is the row's size in 8-byte words):
+//! A region (all integers little-endian; `W` is the row's size in 8-byte words):
 //!
 //! ```text
-//! 0x000  magic "TABLCAST"    0x008  layout version    0x010  row words W       0x018  capacity in rows
-//! 0x020  slots for acks      0x028  schema bytes      0x030  region id         0x038  schema fingerprint
-//! 0x040  offset of acks      0x048  offset of tree    0x050  offset of blocks  0x058  offset of journal
-//! 0x060  0 (room for a key index)
-//! 0x080  epoch               0x088  state             0x090  publisher's pid   0x098  its pid namespace (inode)
-//! 0x0a0  its start time      0x0a8  heartbeat         0x0b0  registry id       0x0b8  rows
-//! 0x0c0  when its input ended  0x0c8  its time namespace (inode)
-//! 0x100  commit              0x108  time[0]           0x110  time[1]
-//! 0x118  written[0]          0x120  written[1]        0x128  written[2]        0x130  written[3]    ...0x180: nothing else
+//! 0x000  magic "TABLCAST"      0x008  layout version       0x010  row words W
+//! 0x018  capacity in rows      0x020  slots for acks       0x028  schema bytes
+//! 0x030  region id             0x038  schema fingerprint   0x040  offset of acks
+//! 0x048  offset of tree        0x050  offset of blocks     0x058  offset of journal
+//! 0x060  0 (reserved for a key index)
+//! 0x080  epoch                 0x088  state                0x090  publisher's pid
+//! 0x098  its pid namespace     0x0a0  its start time       0x0a8  heartbeat
+//! 0x0b0  registry id           0x0b8  rows                 0x0c0  time when its input ended
+//! 0x0c8  its time namespace
+//! 0x100  commit                0x108  time[0]              0x110  time[1]
+//! 0x118  written[0]            0x120  written[1]           0x128  written[2]
+//! 0x130  written[3]            ...    nothing else up to 0x180
 //! 0x180  schema (JSON), zero-padded to 64 bytes
-//!   ..   acks: 16 bytes a slot of the registry: nonce, then 0 (queue opened) or an errno
-//!   ..   change tree: 8 bytes a block of 64 rows, then 8 bytes for 64 of those, ... up to one root
-//!   ..   journal: 4 bytes a slot that was written of late, two a word, the earlier one in its lower half;
-//!        in the greatest bit which of its copies
+//!   ..   acks: 16 bytes per slot of the registry: nonce, then 0 (receiver opened) or an errno
+//!   ..   change tree: 8 bytes per block of 64 rows, 8 bytes per 64 of those, ... up to one root
+//!   ..   journal: 4 bytes per entry, two in a word, the earlier one in its lower half: a slot, and
+//!        in the top bit which of its copies was written
 //!   ..   blocks, at a multiple of 4096:
-//!            1024 bytes   tags of 64 rows, two a row      tag = version << 2 | state
+//!            1024 bytes   tags of 64 rows, two per row      tag = version << 2 | state
 //!          512*W bytes    first copies
 //!          512*W bytes    second copies
 //! ```
@@ -26,47 +29,51 @@
 //! A registry:
 //!
 //! ```text
-//! 0x000  magic "TABLSUBS"    0x008  layout version    0x010  slots             0x018  registry id
-//! 0x080  parked_max          0x088  slots claimed     0x090  who sleeps on `commit` itself: at an even, at an odd one
-//! 0x0a0  park words, 8 bytes a slot, dense: one read takes all from 0x080, and the first are on the line that every commit reads
-//!   ..   versions seen, 8 bytes a slot, dense: nobody needs them to wake anybody
-//!   ..   records, 64 bytes a slot: nonce, kind of wake-up, pid, its pid namespace (inode), its start time, signal, asleep, ready
-//!   ..   paths, 256 bytes a slot, of a socket or a FIFO, zero-padded: a hole as long as nobody has one
+//! 0x000  magic "TABLSUBS"      0x008  layout version       0x010  slots
+//! 0x018  registry id
+//! 0x080  parked_max            0x088  slots claimed        0x090  sleeper flags, even and odd
+//! 0x0a0  park words, 8 bytes per slot, dense: one read takes everything from 0x080, and the first
+//!        ones are on the line that every commit reads
+//!   ..   versions seen, 8 bytes per slot, dense: not needed for wake-ups
+//!   ..   records, 64 bytes per slot: nonce, kind of wake-up, pid, its pid namespace, its start
+//!        time, signal, asleep, ready
+//!   ..   paths, 256 bytes per slot, of a socket or a FIFO, zero-padded: a hole until one is stored
 //! ```
+//!
+//! Namespaces are identified by inode.
 
 use std::fmt;
 
-/// The first word of every region.
+/// First word of every region.
 pub const REGION_MAGIC: u64 = u64::from_le_bytes(*b"TABLCAST");
-/// The first word of every registry.
+/// First word of every registry.
 pub const REGISTRY_MAGIC: u64 = u64::from_le_bytes(*b"TABLSUBS");
-/// Raised with every change of the byte map above.
+/// Version of the byte maps above, increased with every change.
 pub const LAYOUT_VERSION: u64 = 3;
 
-/// Rows of a block (one in models, where 64 rows would never end).
+/// Number of rows in a block (one in models, which 64 rows would make endless).
 pub const BLOCK_ROWS: usize = if cfg!(loom) { 1 } else { 64 };
-/// Entries of the change tree under one entry of the level above.
+/// Number of change-tree entries under one entry of the level above.
 pub const FANOUT: usize = if cfg!(loom) { 2 } else { 64 };
-/// Words of a cache line, and of a page (one in models: padding there would only cost time).
+/// Sizes of a cache line and of a page, in words (one in models, where padding costs only time).
 const LINE_WORDS: usize = if cfg!(loom) { 1 } else { 8 };
 const PAGE_WORDS: usize = if cfg!(loom) { 1 } else { 512 };
-/// The greatest number of slots that the journal holds.
+/// Maximum and minimum number of entries in the journal.
 const MAX_JOURNAL: usize = if cfg!(loom) { 2 } else { 1 << 16 };
-/// The least.
 const MIN_JOURNAL: usize = if cfg!(loom) { 2 } else { 1 << 10 };
-/// Levels that the change tree of the greatest capacity has.
+/// Number of change-tree levels at the maximum capacity.
 const MAX_LEVELS: usize = 6;
 
-/// The greatest capacity of a table, in rows.
+/// Maximum capacity of a table, in rows.
 pub const MAX_CAPACITY: usize = 1 << 31;
-/// The greatest number of subscribers that are woken by name.
+/// Maximum number of subscriber slots.
 pub const MAX_SLOTS: usize = 1 << 16;
-/// The greatest size of a mapping, in words: what 47 bits of address space leave room for.
+/// Maximum size of a mapping, in words: it leaves room in 47 bits of address space.
 const MAX_WORDS: usize = 1 << 42;
 
-/// The tag of a copy that no version will ever show. It is above every version.
+/// Tag of a copy that no version shows. It is above every version.
 pub const NEVER: u64 = u64::MAX;
-/// The last version there can be.
+/// Maximum version.
 pub const MAX_VERSION: u64 = (1 << 62) - 3;
 
 /// Word numbers of the region's header.
@@ -79,11 +86,11 @@ pub mod header {
     pub const ROW_WORDS: usize = 2;
     /// Capacity, in rows.
     pub const CAPACITY: usize = 3;
-    /// Slots that have an acknowledgement.
+    /// Number of slots that have an acknowledgement.
     pub const SLOTS: usize = 4;
     /// Length of the schema, in bytes.
     pub const SCHEMA_BYTES: usize = 5;
-    /// Random number of this region.
+    /// Random id of this region.
     pub const REGION_ID: usize = 6;
     /// Fingerprint of the schema.
     pub const FINGERPRINT: usize = 7;
@@ -95,35 +102,36 @@ pub mod header {
     pub const BLOCKS: usize = 10;
     /// Offset of the journal, in bytes.
     pub const JOURNAL: usize = 11;
-    /// How many publishers the table has had.
+    /// Number of publishers that the table has had.
     pub const EPOCH: usize = 16;
     /// A `State`.
     pub const STATE: usize = 17;
-    /// The publisher's process id, in its own pid namespace.
+    /// Process id of the publisher, in its own pid namespace.
     pub const PID: usize = 18;
     /// Inode of the publisher's pid namespace.
     pub const PID_NAMESPACE: usize = 19;
-    /// The publisher's start time, in clock ticks since boot.
+    /// Start time of the publisher, in clock ticks since boot.
     pub const START_TIME: usize = 20;
-    /// When the publisher last beat, in ns of CLOCK_MONOTONIC.
+    /// Time of the publisher's last heartbeat, in ns of CLOCK_MONOTONIC.
     pub const HEARTBEAT: usize = 21;
-    /// Random number that names the registry.
+    /// Random id of the registry, from which its name is derived.
     pub const REGISTRY_ID: usize = 22;
-    /// Rows that the blocks hold.
+    /// Number of rows in the blocks.
     pub const ROWS: usize = 23;
-    /// Time at which the publisher's source of rows ended, in ns of CLOCK_MONOTONIC; 0 while it goes on.
+    /// Time at which the publisher's source of rows ended, in ns of CLOCK_MONOTONIC; 0 until then.
     pub const INPUT_ENDED: usize = 24;
-    /// Inode of the publisher's time namespace, whose CLOCK_MONOTONIC all times of the region are in; 0 if it is unknown.
+    /// Inode of the time namespace of the publisher, whose CLOCK_MONOTONIC all times of the region
+    /// are in; 0 if it is unknown.
     pub const TIME_NAMESPACE: usize = 25;
     /// Number of the last committed transaction.
     pub const COMMIT: usize = 32;
-    /// When it was committed, in ns of CLOCK_MONOTONIC: at `TIME + (commit & 1)`.
+    /// Times of commits, in ns of CLOCK_MONOTONIC: that of `commit` is at `TIME + (commit & 1)`.
     pub const TIME: usize = 33;
-    /// How many slots the journal was given up to a commit: at `WRITTEN + commit % WRITTEN_WORDS`.
+    /// Numbers of journal entries: that up to `commit` is at `WRITTEN + commit % WRITTEN_WORDS`.
     pub const WRITTEN: usize = 35;
-    /// How many of the last commits have theirs.
+    /// Number of the last commits whose number of journal entries is stored.
     pub const WRITTEN_WORDS: u64 = if cfg!(loom) { 2 } else { 4 };
-    /// Where the schema begins.
+    /// Start of the schema.
     pub const SCHEMA: usize = 48;
 }
 
@@ -135,19 +143,19 @@ pub mod registry {
     pub const LAYOUT: usize = 1;
     /// Number of slots.
     pub const SLOTS: usize = 2;
-    /// Random number of this registry.
+    /// Random id of this registry.
     pub const REGISTRY_ID: usize = 3;
-    /// The greatest version that anybody has parked at.
+    /// Maximum version at which a subscriber has parked.
     pub const PARKED_MAX: usize = 16;
-    /// How many slots were ever claimed: none behind these is parked.
+    /// Number of slots that were ever claimed. The following slots are not parked.
     pub const CLAIMED: usize = 17;
-    /// Two flags: whether anybody sleeps on `commit` itself, at an even one and at an odd one.
+    /// Two flags, for an even and an odd commit: a subscriber sleeps on that `commit` itself.
     pub const SLEEPERS: usize = 18;
-    /// Where the park words begin.
+    /// Start of the park words.
     pub const PARKS: usize = 20;
-    /// Words of a slot's record.
+    /// Size of a slot's record, in words.
     pub const RECORD_WORDS: usize = 8;
-    /// In a record: the random number of the slot's owner, 0 for none.
+    /// In a record: the random number of the slot's owner; 0 if the slot is free.
     pub const NONCE: usize = 0;
     /// In a record: the kind of wake-up.
     pub const KIND: usize = 1;
@@ -157,47 +165,48 @@ pub mod registry {
     pub const PID_NAMESPACE: usize = 3;
     /// In a record: its start time, in clock ticks since boot.
     pub const START_TIME: usize = 4;
-    /// In a record: the signal that it wants to be sent.
+    /// In a record: the signal that wakes it.
     pub const SIGNAL: usize = 5;
-    /// In a record: whether its owner sleeps on `commit` itself, for display only.
+    /// In a record: 1 while the owner sleeps on `commit` itself, for display only.
     pub const ASLEEP: usize = 6;
-    /// In a record: whether what its owner is called by is made.
+    /// In a record: 1 after the owner's receiver was created.
     pub const READY: usize = 7;
-    /// The longest path of a socket or a FIFO, in bytes.
+    /// Size of the path of a socket or a FIFO, in bytes.
     pub const PATH_BYTES: usize = 256;
 
-    /// Where the version stands that the subscriber at `slot` of `slots` has seen, as it says.
+    /// Returns the word of the last version that the subscriber at `slot` of `slots` has seen.
     pub const fn seen(slots: usize, slot: usize) -> usize {
         (PARKS + slots).next_multiple_of(8) + slot
     }
 
-    /// Where the record of `slot` begins, among `slots`.
+    /// Returns the first word of the record of `slot`.
     pub const fn record(slots: usize, slot: usize) -> usize {
         seen(slots, slots.next_multiple_of(8)) + slot * RECORD_WORDS
     }
 
-    /// The size of all words of a registry of `slots`.
+    /// Returns the number of words of a registry. The paths follow.
     pub fn words(slots: usize) -> usize {
         record(slots, slots)
     }
 
-    /// Where the path of `slot` begins, in bytes, behind all words.
+    /// Returns the offset of the path of `slot`, in bytes.
     pub fn path(slots: usize, slot: usize) -> usize {
         words(slots) * 8 + slot * PATH_BYTES
     }
 }
 
 const _: () = {
-    // A commit is read by everybody and written all the time: no other word may share its pair of cache lines.
+    // Every reader loads `commit`, and it changes often: no unrelated word may share its pair of
+    // cache lines.
     assert!(header::COMMIT * 8 == 0x100 && header::SCHEMA * 8 == 0x180);
     assert!(header::TIME_NAMESPACE < header::COMMIT && header::TIME + 2 == header::WRITTEN);
-    // All that tells of a commit is on its line.
+    // All words about a commit are on its line.
     assert!(header::WRITTEN + header::WRITTEN_WORDS as usize <= header::COMMIT + 8);
     assert!(header::JOURNAL < header::EPOCH && header::EPOCH * 8 == 0x80);
     assert!(registry::PARKED_MAX * 8 == 0x80 && registry::PARKS * 8 == 0xa0);
     assert!(registry::CLAIMED * 8 == 0x88 && registry::SLEEPERS * 8 == 0x90);
     assert!(registry::SLEEPERS + 2 == registry::PARKS);
-    // Whoever is to be woken has its record on lines of its own.
+    // No two records share a cache line.
     assert!(registry::record(1, 0).is_multiple_of(8));
     assert!(MAX_VERSION << 2 | 3 < NEVER);
     assert!(
@@ -210,20 +219,20 @@ const _: () = {
     );
 };
 
-/// What the publisher says of itself.
+/// State of a publisher, as stored by the publisher.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u64)]
 pub enum State {
-    /// Publishing, unless its lock has fallen.
+    /// Publishing, unless its lock was released.
     Running = 1,
-    /// Ended on purpose.
+    /// Closed by the publisher.
     Closed = 2,
-    /// Another region has taken the name.
+    /// Replaced by another region of the same name.
     Superseded = 3,
 }
 
 impl State {
-    /// The state that a header's word stands for.
+    /// Returns the state that a word of the header encodes.
     pub fn from_word(word: u64) -> Option<Self> {
         match word {
             1 => Some(Self::Running),
@@ -234,27 +243,28 @@ impl State {
     }
 }
 
-/// The tag of a row's copy: the version that wrote it, and whether that was a row or its deletion.
+/// Tag of a copy: the version that wrote it, and a bit that is set for a row and clear for its
+/// deletion.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Tag(pub u64);
 
 impl Tag {
-    /// The tag of a row written by `version`.
+    /// Returns the tag of a row written by `version`.
     pub fn live(version: u64) -> Self {
         Self(version << 2 | 1)
     }
 
-    /// The tag of a row deleted by `version`.
+    /// Returns the tag of a row deleted by `version`.
     pub fn deleted(version: u64) -> Self {
         Self(version << 2)
     }
 
-    /// The version that wrote the copy. Above every version for [`NEVER`].
+    /// Returns the version that wrote the copy. It is above every version for [`NEVER`].
     pub fn version(self) -> u64 {
         self.0 >> 2
     }
 
-    /// Whether the copy holds a row.
+    /// Returns true if the copy holds a row.
     pub fn is_live(self) -> bool {
         self.0 & 3 == 1
     }
@@ -274,35 +284,35 @@ impl fmt::Debug for Tag {
     }
 }
 
-/// The four numbers that fix where everything of a region stands, and what follows from them. In words.
+/// The location of each part of a region, in words. It follows from the first four fields.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Geometry {
     /// Size of a row.
     pub row_words: usize,
     /// Capacity in rows.
     pub capacity: usize,
-    /// Slots of the registry that have an acknowledgement.
+    /// Number of slots that have an acknowledgement.
     pub slots: usize,
     /// Length of the schema, in bytes.
     pub schema_bytes: usize,
-    /// Where the acknowledgements begin.
+    /// Start of the acknowledgements.
     pub acks: usize,
-    /// Where each level of the change tree begins, blocks first, the root last.
+    /// Start of each level of the change tree, from the blocks to the root.
     pub levels: [usize; MAX_LEVELS],
-    /// Levels of the change tree.
+    /// Number of levels of the change tree.
     pub depth: usize,
-    /// Where the journal begins.
+    /// Start of the journal.
     pub journal: usize,
-    /// How many slots the journal holds: a power of two.
+    /// Number of entries of the journal, a power of two.
     pub journal_slots: usize,
-    /// Where the blocks begin.
+    /// Start of the blocks.
     pub blocks: usize,
     /// Size of a block.
     pub block_words: usize,
 }
 
 impl Geometry {
-    /// What follows from the four numbers; None if they are beyond the limits.
+    /// Returns the geometry for these numbers, or `None` if they are beyond the limits.
     pub fn new(
         row_words: usize,
         capacity: usize,
@@ -350,26 +360,26 @@ impl Geometry {
         (geometry.words_for(capacity) <= MAX_WORDS).then_some(geometry)
     }
 
-    /// Where the two tags of `slot` stand.
+    /// Returns the location of the two tags of `slot`.
     #[inline]
     pub fn tags(&self, slot: usize) -> usize {
         self.blocks + slot / BLOCK_ROWS * self.block_words + slot % BLOCK_ROWS * 2
     }
 
-    /// Where copy `which` (0 or 1) of `slot` begins.
+    /// Returns the start of copy `which` (0 or 1) of `slot`.
     #[inline]
     pub fn copy(&self, slot: usize, which: usize) -> usize {
         let block = self.blocks + slot / BLOCK_ROWS * self.block_words;
         block + 2 * BLOCK_ROWS + (which * BLOCK_ROWS + slot % BLOCK_ROWS) * self.row_words
     }
 
-    /// Size of a region that has room for `rows`, in words.
+    /// Returns the size of a region with room for `rows`.
     #[inline]
     pub fn words_for(&self, rows: usize) -> usize {
         self.blocks + rows.div_ceil(BLOCK_ROWS) * self.block_words
     }
 
-    /// How many rows a region of `words` has room for, at most its capacity.
+    /// Returns the number of rows for which a region of `words` has room, at most its capacity.
     pub fn rows_in(&self, words: usize) -> usize {
         let blocks = words.saturating_sub(self.blocks) / self.block_words;
         (blocks * BLOCK_ROWS).min(self.capacity)
@@ -381,7 +391,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn memory_a_row_is_twice_the_row_and_at_most_32_bytes() {
+    fn a_row_takes_twice_its_size_and_at_most_32_bytes() {
         for row_words in [1, 2, 8, 32, 128] {
             let geometry = Geometry::new(row_words, 1 << 20, 1024, 500).unwrap();
             let bytes = geometry.words_for(1 << 20) * 8;
@@ -393,7 +403,7 @@ mod tests {
     }
 
     #[test]
-    fn rooms_do_not_overlap_and_follow_each_other() {
+    fn parts_follow_each_other_and_do_not_overlap() {
         let geometry = Geometry::new(3, 100_000, 10, 77).unwrap();
         assert!(geometry.acks >= header::SCHEMA + 10);
         assert!(geometry.levels[0] >= geometry.acks + 20);
@@ -409,7 +419,7 @@ mod tests {
     }
 
     #[test]
-    fn limits() {
+    fn geometry_beyond_the_limits_is_refused() {
         assert!(
             Geometry::new(1, MAX_CAPACITY, MAX_SLOTS, 0).is_some_and(|g| g.depth <= MAX_LEVELS)
         );

@@ -48,33 +48,38 @@
 //! because registries of mode 0640 and 0644 are read and written by system calls.
 
 use crate::protocol::layout::registry as at;
-use crate::protocol::sync::{AtomicU64, Ordering, Point, applies, fence, ordering};
+use crate::protocol::sync::{AtomicU64, Ordering, Point, applies, fence};
 use crate::protocol::words::ReadOnlyWord;
 
-/// The park word of a subscriber that is awake. No commit has this number.
+/// The park word of a subscriber that is awake, which stores it itself. It is not the number of a
+/// commit.
 pub const AWAKE: u64 = 0;
 
-/// Parks at `seen` (steps 1 to 3). Returns true if the caller may sleep; otherwise the park word is
-/// [`AWAKE`] again. The slot's record (nonce, kind) must have been stored before.
-pub fn park(park: &AtomicU64, parked_max: &AtomicU64, commit: &ReadOnlyWord, seen: u64) -> bool {
+/// Parks at `seen` (steps 1 to 3). `store` stores the park word. Returns true if the caller may
+/// sleep; otherwise the park word is [`AWAKE`] again. The slot's record (nonce, kind) must have
+/// been stored before. Without `parked_max` the publisher must read every park word.
+pub fn park<E>(
+    parked_max: Option<&AtomicU64>,
+    commit: &ReadOnlyWord,
+    seen: u64,
+    mut store: impl FnMut(u64) -> Result<(), E>,
+) -> Result<bool, E> {
     // Release: a publisher that sees the park word also sees its owner's record. Partner: the fence
-    // in `parked_at`.
-    park.store(seen, ordering(Point::ParkWord, Ordering::Release));
-    if applies(Point::ParkedMax) {
+    // after the park words are loaded, in `parked_at` and `Registry::parked_by_calls`.
+    fence(Point::ParkWord, Ordering::Release);
+    store(seen)?;
+    if let Some(parked_max) = parked_max
+        && applies(Point::ParkedMax)
+    {
         parked_max.fetch_max(seen, Ordering::Relaxed);
     }
     // Partner: the fence after the commit.
     fence(Point::Park, Ordering::SeqCst);
     if commit.load(Ordering::Relaxed) != seen && applies(Point::ParkLook) {
-        unpark(park);
-        return false;
+        store(AWAKE)?;
+        return Ok(false);
     }
-    true
-}
-
-/// Stores that the owner is awake. The owner loads `commit` after this.
-pub fn unpark(park: &AtomicU64) {
-    park.store(AWAKE, Ordering::Relaxed);
+    Ok(true)
 }
 
 /// Returns true if a subscriber can be parked at the commit before `version` (first half of step
@@ -108,7 +113,7 @@ pub fn parked_at(parks: &[AtomicU64], version: u64, everyone: bool) -> impl Iter
         if !counts(seen, version, everyone) {
             return None;
         }
-        // Partner: the release store of the park word.
+        // Partner: the fence before the park word is stored, in `park`.
         fence(Point::ReadRecord, Ordering::Acquire);
         Some(slot)
     })
@@ -121,9 +126,6 @@ pub fn counts(seen: u64, version: u64, everyone: bool) -> bool {
 }
 
 /// Stores `words` of a slot's record, then its nonce (step 1 of opening a receiver).
-///
-/// # Errors
-/// The error that `store` returns.
 pub fn sign<E>(
     words: &[(usize, u64)],
     nonce: u64,
@@ -139,9 +141,6 @@ pub fn sign<E>(
 }
 
 /// Stores that the receiver was created (step 2).
-///
-/// # Errors
-/// The error that `store` returns.
 pub fn say_ready<E>(store: impl FnOnce(usize, u64) -> Result<(), E>) -> Result<(), E> {
     // Partner: `SeeReady` in `is_ready`. Without it the publisher could look for a queue that does
     // not exist yet, and report an error.
@@ -151,9 +150,6 @@ pub fn say_ready<E>(store: impl FnOnce(usize, u64) -> Result<(), E>) -> Result<(
 
 /// Returns true if the owner's record may be read and its receiver opened (step 3). Call it after
 /// loading the nonce.
-///
-/// # Errors
-/// The error that `load` returns.
 pub fn is_ready<E>(load: impl FnOnce(usize) -> Result<u64, E>) -> Result<bool, E> {
     // Partner: `SignRecord` in `sign`.
     fence(Point::SeeNonce, Ordering::Acquire);
@@ -184,13 +180,17 @@ pub fn acknowledged(words: &[ReadOnlyWord], nonce: u64) -> Option<i32> {
 }
 
 /// Sets the flag of `seen` and passes the fence (steps 1 and 2 of a subscriber that sleeps on
-/// `commit`). The kernel performs step 3.
-pub fn park_on_commit(sleepers: &[AtomicU64], seen: u64) {
+/// `commit`). `store` stores the flag with this index. The kernel performs step 3.
+pub fn park_on_commit<E>(
+    seen: u64,
+    store: impl FnOnce(usize, u64) -> Result<(), E>,
+) -> Result<(), E> {
     if applies(Point::SleeperFlag) {
-        sleepers[flag_of(seen)].store(1, Ordering::Relaxed);
+        store(flag_of(seen), 1)?;
     }
     // Partner: the fence after the commit.
     fence(Point::Park, Ordering::SeqCst);
+    Ok(())
 }
 
 /// Clears the flag of the commit before `version` and returns true if all sleepers on `commit` must

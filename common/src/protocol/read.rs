@@ -3,8 +3,8 @@
 //! A reader always finds a copy that the writer is not writing (Lameter 2005 and Boehm 2012 for the
 //! ordering; two copies as in Kopetz's non-blocking write protocol):
 //!
-//! 1. The writer ([`commit`](super::commit)) stores a tag that no reader accepts, executes a release
-//!    fence, stores the words, and later stores the commit that makes the tag acceptable.
+//! 1. The writer ([`commit`](super::commit)) stores a tag that no reader accepts, executes a
+//!    release fence, stores the words, and later stores the commit that makes the tag acceptable.
 //! 2. The reader loads `commit` as `s`, and chooses the copy with the greatest tag that is at most
 //!    `s`.
 //! 3. It copies the words, executes an acquire fence, and loads the tag again. If any copied word
@@ -20,8 +20,8 @@ use crate::protocol::words::{ReadOnlyWord, by_vectors, copy_words, prefetch_line
 /// Number of cache lines that are prefetched at the beginning of words that are read from their
 /// start.
 const FIRST_LINES: usize = 8;
-/// Number of uncopied rows in a block above which the copied rows are prefetched one by one. They
-/// are then so far apart that the processor does not predict the next.
+/// Number of uncopied rows in a block above which the copied rows are prefetched one by one,
+/// because the processor does not predict the next one over such distances.
 const MANY: u32 = 8;
 
 /// The row was rewritten twice since the version was loaded. The caller loads a new version and
@@ -125,11 +125,8 @@ impl<'m> Table<'m> {
     /// returned tag holds the version that wrote the row and says if the row was deleted. `row`
     /// holds the row only if the tag is live and after `since`.
     ///
-    /// # Errors
-    /// [`Overwritten`].
-    ///
     /// # Panics
-    /// If there is no such slot, or if the length of `row` is not the row width of the table.
+    /// If `slot` is out of range, or if the length of `row` is not the row width of the table.
     #[inline]
     pub fn read(
         &self,
@@ -155,7 +152,7 @@ impl<'m> Table<'m> {
     /// true if it is a live row.
     ///
     /// # Panics
-    /// If there is no such slot.
+    /// If `slot` is out of range.
     #[inline]
     pub fn holder(&self, slot: usize, committed: u64) -> (usize, bool) {
         let (block, row) = self.place(slot);
@@ -177,7 +174,7 @@ impl<'m> Table<'m> {
     /// Returns block number `block`.
     ///
     /// # Panics
-    /// If there are no rows in it.
+    /// If the block is out of range.
     #[inline]
     pub(super) fn block(&self, block: usize) -> Block<'m> {
         assert!(
@@ -358,8 +355,12 @@ impl<'m> Block<'m> {
 
     /// Copies the first rows of the block as of `version` to `words`, as many as fit, if they were
     /// written after `since`. The result is the same as that of [`Table::read`] for each row, but
-    /// adjacent rows are copied together, all tags are loaded again together, and the results are
-    /// bits. `before` and `after` are buffers for the tags.
+    /// adjacent rows are copied together, and all tags are loaded again together. `before` and
+    /// `after` are buffers for the tags.
+    ///
+    /// Returns three sets of rows as bits: those that were written after `since`, those that are
+    /// live, and those that were [`Overwritten`]. An overwritten row is not in the first set, and
+    /// its bit in the second one is meaningless.
     #[inline]
     pub(super) fn read_all(
         &self,
@@ -367,7 +368,7 @@ impl<'m> Block<'m> {
         since: u64,
         words: &mut [u64],
         [before, after]: &mut BlockTags,
-    ) -> TagScan {
+    ) -> [u64; 3] {
         let tags = &self.tags[..words.len() / self.row_words * 2];
         let (before, after) = (&mut before[..tags.len()], &mut after[..tags.len()]);
         copy_words(tags, before);
@@ -398,13 +399,13 @@ impl<'m> Block<'m> {
         if scan.failed != 0 {
             overwritten();
         }
-        scan
+        [scan.written & !scan.failed, scan.live, scan.failed]
     }
 }
 
 /// The result of scanning the tags of a block, one bit for each row.
 #[derive(Default)]
-pub(super) struct TagScan {
+struct TagScan {
     written: u64,
     live: u64,
     failed: u64,
@@ -415,24 +416,6 @@ pub(super) struct TagScan {
 }
 
 impl TagScan {
-    /// Returns the rows that were written after `since`, without those that failed.
-    #[inline]
-    pub(super) fn written(&self) -> u64 {
-        self.written & !self.failed
-    }
-
-    /// Returns the rows that are live, among those that did not fail.
-    #[inline]
-    pub(super) fn live(&self) -> u64 {
-        self.live
-    }
-
-    /// Returns the rows that were [`Overwritten`].
-    #[inline]
-    pub(super) fn failed(&self) -> u64 {
-        self.failed
-    }
-
     /// Scans pairs of tags for the usual case, which is faster: all rows were written after `since`
     /// and are live, and no tag is above `version`. Returns `None` in every other case.
     #[inline(always)]

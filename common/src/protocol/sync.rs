@@ -2,7 +2,7 @@
 //!
 //! Outside models every function here compiles to a single instruction. Under `--cfg loom` a test
 //! may name one [`Point`] as its mutant: that ordering is left out, and the model must fail. A
-//! model can also make a publisher die before its k-th store ([`fuse`]).
+//! model can also make a publisher die before its k-th store (`fuse`).
 
 #[cfg(loom)]
 pub use loom::sync::atomic::{AtomicU64, Ordering};
@@ -31,7 +31,8 @@ points! {
     HideRows,
     /// Release store of `commit`; partner [`Point::SeeCommit`].
     PublishCommit,
-    /// SeqCst fence after the commit; partner [`Point::Park`]. It also keeps the next transaction's tags behind this commit.
+    /// SeqCst fence after the commit; partner [`Point::Park`]. It also keeps the next transaction's
+    /// tags behind this commit.
     AfterCommit,
     /// Acquire fence after loading `commit`; partner [`Point::PublishCommit`].
     SeeCommit,
@@ -61,29 +62,33 @@ points! {
     RecheckJournal,
     /// The second load of the journal's end itself.
     JournalReach,
-    /// Release fence before a successor's first store; the dead process's own fences do not cover it.
+    /// Release fence before a successor's first store, which the dead process's fences do not
+    /// cover.
     TakeoverFence,
     /// Hiding copies that the dead publisher left above `commit`.
     TakeoverHide,
-    /// Hiding them under [`NEVER`](crate::protocol::layout::NEVER) and not under 0, which a reader would take for
-    /// "no row".
+    /// Hiding them under [`NEVER`](super::layout::NEVER) and not under 0, which a reader would take
+    /// for "no row".
     TakeoverNever,
-    /// Release store of a park word, or the fence before a call that writes it; partner [`Point::ReadRecord`].
+    /// Release fence before a park word is stored; partner [`Point::ReadRecord`].
     ParkWord,
     /// Acquire fence between a park word and its owner's record; partner [`Point::ParkWord`].
     ReadRecord,
     /// Release fence between a slot's record and its owner's nonce; partner [`Point::SeeNonce`].
     SignRecord,
-    /// Acquire fence between an owner's nonce and the rest of the record; partner [`Point::SignRecord`].
+    /// Acquire fence between an owner's nonce and the rest of the record; partner
+    /// [`Point::SignRecord`].
     SeeNonce,
     /// Release fence between creating a receiver and storing that it is ready; partner
     /// [`Point::SeeReady`].
     SayReady,
     /// Acquire fence between the ready word and opening the receiver; partner [`Point::SayReady`].
     SeeReady,
-    /// Release fence between the errno of an acknowledgement and its nonce; partner [`Point::SeeAcknowledgement`].
+    /// Release fence between the errno of an acknowledgement and its nonce; partner
+    /// [`Point::SeeAcknowledgement`].
     Acknowledge,
-    /// Acquire fence between the nonce of an acknowledgement and its errno; partner [`Point::Acknowledge`].
+    /// Acquire fence between the nonce of an acknowledgement and its errno; partner
+    /// [`Point::Acknowledge`].
     SeeAcknowledgement,
     /// SeqCst fence between the park word and the load of `commit`; partner [`Point::AfterCommit`].
     Park,
@@ -98,7 +103,8 @@ points! {
     /// Having two of these flags, for even and odd commits, so that clearing one does not affect
     /// subscribers that fall asleep now.
     SleeperParity,
-    /// Release fence between an interval's odd sequence number and its bounds; partner [`Point::RecheckInterval`].
+    /// Release fence between an interval's odd sequence number and its bounds; partner
+    /// [`Point::RecheckInterval`].
     HideInterval,
     /// Release store of an interval's even sequence number; partner [`Point::SeeInterval`].
     PublishInterval,

@@ -1,13 +1,10 @@
-//! Protection for forked children: detects which process created a value, and withholds descriptors
-//! from children.
+//! Detects which process created a value, and withholds locked descriptors from forked children.
 //!
-//! A child of `fork` has all values of its parent and eventually drops them. It must then not touch
-//! what belongs to the process and not to its memory: a mapping that children do not inherit, a
-//! lock, or a name. See [`Creator`].
+//! A child of `fork` drops all values of its parent. It must then not touch a mapping that it did
+//! not inherit, a lock, or a name ([`Creator`]).
 //!
-//! A lock of an open file description is shared by every process that inherits the descriptor. In a
-//! child that never calls `exec` it would outlive the process that took it. Therefore, in each
-//! child, before `fork` returns there (`pthread_atfork`):
+//! A lock of an open file description would live on in a child that never calls `exec`. Therefore,
+//! in each child, before `fork` returns there (`pthread_atfork`):
 //!
 //! 1. The child is counted as a separate process.
 //! 2. Descriptors with locks ([`ForkSafeFd`]) are replaced with `/dev/null`, which the parent
@@ -50,9 +47,8 @@ fn prepare() {
 
 /// The process that created a value.
 ///
-/// A pid alone does not distinguish a child from its parent: the first process of a pid namespace
-/// has pid 1, and so has its child that is the first in another namespace. The pid is also
-/// compared, for children of the bare system call, which are not counted.
+/// A pid alone does not suffice: a process with pid 1 can have a child with pid 1 in another pid
+/// namespace. A count of forks alone does not either: the bare system call is not counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Creator {
     pid: u32,
@@ -126,8 +122,7 @@ impl Drop for ForkSafeFd {
     fn drop(&mut self) {
         let is_own = self.creator.is_this_process();
         if is_own {
-            // Clear the bit before the close, because another file may get the number right after
-            // it.
+            // Before the close, because another file may get the number right after it.
             note(self.file.as_raw_fd(), false);
         }
         // In a child the number refers to `/dev/null`, unless the descriptor had to be closed. It
@@ -155,8 +150,7 @@ fn note(descriptor: RawFd, private: bool) {
 }
 
 /// Counts the child and replaces its private descriptors. The numbers stay in use, so that dropping
-/// the parent's values in the child cannot close files of the child. In the child and in its
-/// children these numbers are ordinary descriptors.
+/// the parent's values in the child cannot close files of the child.
 extern "C" fn in_child() {
     FORKS.fetch_add(1, Ordering::Relaxed);
     let nothing = NOTHING.get().map_or(-1, AsRawFd::as_raw_fd);

@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::os::unix::fs::{FileExt, MetadataExt};
 
-use super::object::failure_io;
+use super::object::{corrupt, failure, status};
 use crate::error::{Error, Result};
 use crate::identity::Identity;
 use crate::protocol::layout::{Geometry, LAYOUT_VERSION, REGION_MAGIC, header};
@@ -27,14 +27,11 @@ impl Header {
     /// # Errors
     /// [`Error::Corrupt`], [`Error::LayoutMismatch`], and errors of the system.
     pub fn read(object: &str, file: &File) -> Result<Self> {
-        let corrupt = |reason: &str| Error::Corrupt {
-            object: object.to_owned(),
-            reason: reason.to_owned(),
-        };
+        let corrupt = |reason: &str| corrupt(object, reason);
         let mut words = [0; header::SCHEMA];
         read_words(object, file, 0, &mut words)?;
         if words[header::MAGIC] != REGION_MAGIC {
-            return Err(corrupt("it does not begin as a region does"));
+            return Err(corrupt("it does not have the magic number of a region"));
         }
         if words[header::LAYOUT] != LAYOUT_VERSION {
             let (found, expected) = (words[header::LAYOUT], LAYOUT_VERSION);
@@ -53,29 +50,25 @@ impl Header {
         )
         .ok_or_else(|| corrupt("its geometry is beyond the limits"))?;
         if offsets(&geometry).any(|(word, offset)| words[word] != offset) {
-            return Err(corrupt("its offsets do not follow from its geometry"));
+            return Err(corrupt("its offsets do not fit its geometry"));
         }
-        let status = file
-            .metadata()
-            .map_err(|error| failure_io(object, "look at", error))?;
+        let status = status(object, file)?;
         let file_size = status.len();
         if status.blocks() * 512 < file_size {
             // Reading a hole allocates memory, which kills the reader when memory is short.
             return Err(corrupt("it has holes"));
         }
         if file_size < geometry.blocks as u64 * 8 {
-            return Err(corrupt("it is shorter than its geometry says"));
+            return Err(corrupt("it is too short for its geometry"));
         }
         let mut bytes = vec![0; geometry.schema_bytes];
         file.read_exact_at(&mut bytes, header::SCHEMA as u64 * 8)
-            .map_err(|error| failure_io(object, "read", error))?;
+            .map_err(|error| failure(object, "read", error))?;
         let schema = Schema::from_bytes(&bytes).map_err(|error| corrupt(&error.to_string()))?;
         if schema.fingerprint() != words[header::FINGERPRINT]
             || schema.row_words() != geometry.row_words
         {
-            return Err(corrupt(
-                "its schema is not the one that its header was written for",
-            ));
+            return Err(corrupt("its schema does not fit its header"));
         }
         Ok(Self {
             words,
@@ -121,10 +114,7 @@ pub(super) fn identity(word: impl Fn(usize) -> u64) -> Identity {
 pub(crate) fn read_words(object: &str, file: &File, offset: u64, words: &mut [u64]) -> Result<()> {
     file.read_exact_at(bytemuck::cast_slice_mut(words), offset)
         .map_err(|error| match error.kind() {
-            std::io::ErrorKind::UnexpectedEof => Error::Corrupt {
-                object: object.to_owned(),
-                reason: "it is too short".to_owned(),
-            },
-            _ => failure_io(object, "read", error),
+            std::io::ErrorKind::UnexpectedEof => corrupt(object, "it is too short"),
+            _ => failure(object, "read", error),
         })
 }

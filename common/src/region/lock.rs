@@ -1,8 +1,7 @@
-//! Open-file-description locks, with which the kernel decides whether a process is alive.
+//! Open-file-description locks, which show whether their holder is alive.
 //!
-//! Such a lock belongs to one open file description. It is released when its holder ends in any
-//! way, and a reused pid cannot fake it. The file must not be mapped through the same description,
-//! because the mapping would keep the lock.
+//! The kernel releases such a lock when its holder ends in any way. The file must not be mapped
+//! through the same description, because the mapping would keep the lock.
 
 use std::fs::File;
 use std::ops::Deref;

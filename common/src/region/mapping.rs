@@ -31,9 +31,6 @@ pub struct Mapping {
 
 impl Mapping {
     /// Maps `words` words of `file` for reading.
-    ///
-    /// # Errors
-    /// Errors of the system.
     pub fn read_only(file: &File, words: usize) -> std::io::Result<Self> {
         let raw = MmapOptions::new()
             .len(bytes(words)?)
@@ -66,7 +63,7 @@ impl Mapping {
         FutexWord(unsafe { &*word.cast::<AtomicU32>() })
     }
 
-    /// Returns true if no access so far went beyond the end of the file.
+    /// Returns true if all accesses were within the file until now.
     #[inline]
     pub fn is_whole(&self) -> bool {
         self.watched.as_ref().is_some_and(Watched::is_whole)
@@ -86,10 +83,9 @@ impl Mapping {
         );
         // SAFETY: the mapping is at least `self.words * 8` bytes long, is page-aligned and lives as
         // long as `self`, whose borrow the slice carries. Other processes write to the memory, but
-        // it is only accessed through atomics; this process uses only the slices of this function
-        // and of `writable_words`. `ReadOnlyWord` only makes relaxed 8-byte loads, which the
-        // standard library allows on read-only memory (std::sync::atomic, "Atomic accesses to
-        // read-only memory").
+        // this process accesses it only through atomics, by this slice and that of
+        // `writable_words`. `ReadOnlyWord` makes only relaxed 8-byte loads, which are allowed on
+        // read-only memory (std::sync::atomic, "Atomic accesses to read-only memory").
         unsafe { std::slice::from_raw_parts(self.raw.as_ptr().cast::<ReadOnlyWord>(), words) }
     }
 }
@@ -110,9 +106,6 @@ pub struct WritableMapping(Mapping);
 
 impl WritableMapping {
     /// Maps `words` words of `file` for reading and writing.
-    ///
-    /// # Errors
-    /// Errors of the system.
     pub fn new(file: &File, words: usize) -> std::io::Result<Self> {
         let raw = MmapOptions::new().len(bytes(words)?).map_raw(file)?;
         Mapping::of(raw, words, true).map(Self)

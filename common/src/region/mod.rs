@@ -1,9 +1,8 @@
 //! A table's region in shared memory: creates, opens, locks, maps and grows it. It exposes words,
 //! not typed values.
 //!
-//! Values in shared memory are read once and not trusted afterwards. Geometry and schema are copied
-//! to private memory and checked when the region is opened ([`Header`]). The number of rows is
-//! checked against the file size whenever it rises.
+//! Geometry and schema are copied to private memory and checked when the region is opened
+//! ([`Header`]). The number of rows is checked against the file size whenever it rises.
 
 pub mod fork;
 mod header;
@@ -42,7 +41,7 @@ pub(crate) use header::read_words;
 use header::{identity, offsets};
 use lock::{Locked, Span};
 pub use mapping::{FutexWord, Mapping, WritableMapping};
-use object::{Access, TableName, failure, failure_io};
+use object::{Access, TableName, corrupt, failure, status};
 
 /// Maximum number of words that are added beyond the required size when a region grows.
 const GROWTH_SLACK_WORDS: usize = 256 * 1024 / 8;
@@ -90,28 +89,27 @@ impl PublisherRegion {
     /// # Errors
     /// [`Error::InvalidSetting`] if the region would exceed the limits of the layout,
     /// [`Error::Limit`] if the machine does not have enough memory, and errors of the system.
-    pub fn create(name: &TableName, beginning: &RegionOptions) -> Result<Self> {
+    pub fn create(name: &TableName, options: &RegionOptions) -> Result<Self> {
         let object = name.region();
-        let schema_bytes = beginning.schema.to_bytes();
-        let (row_words, capacity) = (beginning.schema.row_words(), beginning.capacity);
-        let geometry = Geometry::new(row_words, capacity, beginning.slots, schema_bytes.len())
-            .ok_or_else(|| {
-                let reason = format!(
-                    "{capacity} rows of {row_words} words, or {} slots, are too many",
-                    beginning.slots
-                );
-                Error::InvalidSetting { reason }
-            })?;
-        let lock = object::create(&object, beginning.access.mode, beginning.access.group)?;
+        let schema_bytes = options.schema.to_bytes();
+        let (row_words, capacity) = (options.schema.row_words(), options.capacity);
+        let geometry = Geometry::new(row_words, capacity, options.slots, schema_bytes.len());
+        let geometry = geometry.ok_or_else(|| Error::InvalidSetting {
+            reason: format!(
+                "{capacity} rows of {row_words} words, or {} slots, are too many",
+                options.slots
+            ),
+        })?;
+        let lock = object::create(&object, options.access.mode, options.access.group)?;
         let lock = Locked::take(lock)
             .map_err(|errno| failure(&object, "lock", errno))?
-            .expect("nobody else can have opened a file without a name");
+            .expect("a file without a name is not open elsewhere");
         let file = object::reopen(&object, &lock)?;
         extend(&object, &file, 0, geometry.blocks)?;
         let mapping = WritableMapping::new(&file, geometry.words_for(capacity))
-            .map_err(|error| failure_io(&object, "map", error))?;
+            .map_err(|error| failure(&object, "map", error))?;
         let reach = AtomicUsize::new(geometry.blocks);
-        let schema = Arc::clone(&beginning.schema);
+        let schema = Arc::clone(&options.schema);
         let region = Self {
             object,
             file,
@@ -128,12 +126,12 @@ impl PublisherRegion {
             (at::LAYOUT, LAYOUT_VERSION),
             (at::ROW_WORDS, row_words as u64),
             (at::CAPACITY, capacity as u64),
-            (at::SLOTS, beginning.slots as u64),
+            (at::SLOTS, options.slots as u64),
             (at::SCHEMA_BYTES, schema_bytes.len() as u64),
             (at::REGION_ID, region.id),
             (at::FINGERPRINT, region.schema.fingerprint()),
-            (at::COMMIT, beginning.commit),
-            (at::TIME + (beginning.commit & 1) as usize, monotonic_ns()),
+            (at::COMMIT, options.commit),
+            (at::TIME + (options.commit & 1) as usize, monotonic_ns()),
         ];
         for (word, value) in fields.into_iter().chain(offsets(&region.geometry)) {
             region.set(word, value);
@@ -143,15 +141,12 @@ impl PublisherRegion {
             padded[..bytes.len()].copy_from_slice(bytes);
             region.set(at::SCHEMA + word, u64::from_le_bytes(padded));
         }
-        region.sign(beginning.epoch);
+        region.sign(options.epoch);
         Ok(region)
     }
 
     /// Gives a region of [`Region::create`] its name, and replaces the object that has the name
     /// now. Only the holder of the lock object may call this.
-    ///
-    /// # Errors
-    /// Errors of the system.
     pub fn take_name(&self, name: &TableName) -> Result<()> {
         let mut next = name.next_region();
         if object::remove(&next).is_err() {
@@ -160,25 +155,19 @@ impl PublisherRegion {
             next = object::next_region_of(self.id);
         }
         if !object::link(&self.file, &next)? {
-            let reason = "another process links objects of this table, without its lock".to_owned();
-            return Err(Error::Corrupt {
-                object: next,
-                reason,
-            });
+            let reason = "another process links objects of this table without holding its lock";
+            return Err(corrupt(&next, reason));
         }
         object::rename(&next, &self.object).inspect_err(|_| {
             // A process of another user has taken the table's own name first.
-            if let Err(stays) = object::remove(&next) {
-                tracing::warn!("it stays behind: {stays}");
+            if let Err(error) = object::remove(&next) {
+                tracing::warn!("a new region was not removed: {error}");
             }
         })
     }
 
     /// Opens the region of a dead publisher for writing. Takes the region's lock unless a process
     /// of another user holds a lock on it ([`Region::is_locked`]).
-    ///
-    /// # Errors
-    /// The errors of [`Header::read`] and [`object::open`].
     pub fn adopt(name: &TableName) -> Result<Option<Self>> {
         let object = name.region();
         let Some(file) = object::open(&object, true, object::own_user(), false)? else {
@@ -192,9 +181,6 @@ impl PublisherRegion {
 
 impl ReaderRegion {
     /// Opens a region for reading. It must belong to `owner` or, if `trust_root` is set, to root.
-    ///
-    /// # Errors
-    /// The errors of [`Header::read`] and [`object::open`].
     pub fn open(name: &TableName, owner: u32, trust_root: bool) -> Result<Option<Self>> {
         let object = name.region();
         let Some(file) = object::open(&object, false, owner, trust_root)? else {
@@ -204,19 +190,13 @@ impl ReaderRegion {
     }
 
     /// Returns a separate mapping of the header only.
-    ///
-    /// # Errors
-    /// Errors of the system.
     pub fn first_page(&self) -> Result<Mapping> {
         Mapping::read_only(&self.file, at::SCHEMA)
-            .map_err(|error| failure_io(&self.object, "map", error))
+            .map_err(|error| failure(&self.object, "map", error))
     }
 
     /// Returns the last commit and the table at that commit. The table may also contain rows that
     /// were added later.
-    ///
-    /// # Errors
-    /// [`Error::Corrupt`] if the commit or the number of rows is invalid.
     #[inline]
     pub fn look(&self) -> Result<(u64, Table<'_>)> {
         self.look_by(|rows| Table::new(self.words(), &self.geometry, rows))
@@ -239,7 +219,7 @@ impl<M: Borrow<Mapping>> Region<M> {
     ) -> Result<Self> {
         let header = Header::read(&object, &file)?;
         let words = header.geometry.words_for(header.geometry.capacity);
-        let mapping = map(&file, words).map_err(|error| failure_io(&object, "map", error))?;
+        let mapping = map(&file, words).map_err(|error| failure(&object, "map", error))?;
         let reach = AtomicUsize::new(words.min(header.file_size as usize / 8));
         let (id, schema) = (header.word(at::REGION_ID), Arc::new(header.schema));
         Ok(Self {
@@ -298,9 +278,6 @@ impl<M: Borrow<Mapping>> Region<M> {
     }
 
     /// Returns the last commit, and the result of `table` for the number of rows.
-    ///
-    /// # Errors
-    /// [`Error::Corrupt`] if the commit or the number of rows is invalid.
     #[inline]
     fn look_by<T>(&self, table: impl FnOnce(usize) -> Option<T>) -> Result<(u64, T)> {
         self.check_whole()?;
@@ -310,7 +287,7 @@ impl<M: Borrow<Mapping>> Region<M> {
             rows <= self.geometry.capacity && self.reaches(self.geometry.words_for(rows))?;
         match table(rows) {
             Some(table) if reaches && (1..=MAX_VERSION).contains(&version) => Ok((version, table)),
-            _ => Err(self.corrupt(format!("commit {version} with {rows} rows cannot be"))),
+            _ => Err(self.corrupt(format!("commit {version} with {rows} rows is invalid"))),
         }
     }
 
@@ -324,17 +301,19 @@ impl<M: Borrow<Mapping>> Region<M> {
         if self.mapping().is_whole() {
             return Ok(());
         }
-        Err(self.corrupt("it was cut short while it was in use".to_owned()))
+        Err(self.truncated())
     }
 
+    fn truncated(&self) -> Error {
+        self.corrupt("it was truncated while it was in use".to_owned())
+    }
+
+    /// Returns true if the file contains `words` words.
     fn reaches(&self, words: usize) -> Result<bool> {
         if words <= self.reach.load(Ordering::Relaxed) {
             return Ok(true);
         }
-        let status = self
-            .file
-            .metadata()
-            .map_err(|error| failure_io(&self.object, "look at", error))?;
+        let status = status(&self.object, &self.file)?;
         if status.blocks() * 512 < status.len() {
             // The publisher never makes holes. Reading a page in a hole allocates it and charges
             // the memory to this process.
@@ -350,26 +329,52 @@ impl<M: Borrow<Mapping>> Region<M> {
 
     /// Checks that the file is not shorter than before. This costs a system call. A parked reader
     /// needs it because it touches no page beyond a new end of the file.
-    ///
-    /// # Errors
-    /// [`Error::Corrupt`] if the file was truncated.
     pub fn check_length(&self) -> Result<()> {
-        let status = self
-            .file
-            .metadata()
-            .map_err(|error| failure_io(&self.object, "look at", error))?;
-        if (status.len() as usize / 8) < self.reach.load(Ordering::Relaxed) {
-            return Err(self.corrupt("it was cut short while it was in use".to_owned()));
+        let length = status(&self.object, &self.file)?.len() as usize / 8;
+        if length < self.reach.load(Ordering::Relaxed) {
+            return Err(self.truncated());
         }
         Ok(())
     }
 
+    /// Returns the process that published last.
+    pub fn publisher(&self) -> Identity {
+        identity(|word| self.word(word))
+    }
+
+    /// Returns true if the region has a live publisher.
+    pub fn has_publisher(&self) -> Result<bool> {
+        lock::is_held(&self.file, Span::WHOLE)
+            .map_err(|errno| failure(&self.object, "query the lock of", errno))
+    }
+
+    /// Returns true if the region still has its name.
+    pub fn has_name(&self) -> bool {
+        object::names(&self.object, &self.file)
+    }
+
+    /// Returns the mode and the group of the region.
+    pub fn access(&self) -> Result<Access> {
+        let status = status(&self.object, &self.file)?;
+        Ok(Access {
+            mode: status.mode() & 0o777,
+            group: Some(status.gid()),
+        })
+    }
+
+    /// Returns the publisher's answer to subscriber `nonce` at `slot`: 0 if its receiver is open,
+    /// or an errno; `None` until there is an answer.
+    pub fn acknowledged(&self, slot: usize, nonce: u64) -> Option<i32> {
+        if slot >= self.geometry.slots {
+            return None;
+        }
+        let at = self.geometry.acks + 2 * slot;
+        park::acknowledged(&self.words()[at..at + 2], nonce)
+    }
+
     /// Returns the error for an invalid region.
     pub fn corrupt(&self, reason: String) -> Error {
-        Error::Corrupt {
-            object: self.object.clone(),
-            reason,
-        }
+        corrupt(&self.object, reason)
     }
 }
 
@@ -388,9 +393,6 @@ impl PublisherRegion {
 
     /// Returns the last commit and the table at that commit. The table may also contain rows that
     /// were added later.
-    ///
-    /// # Errors
-    /// [`Error::Corrupt`] if the commit or the number of rows is invalid.
     #[inline]
     pub fn look(&self) -> Result<(u64, WritableTable<'_>)> {
         self.look_by(|rows| WritableTable::new(self.writable_words(), &self.geometry, rows))
@@ -425,10 +427,8 @@ impl PublisherRegion {
             // Allocate a little more than needed, to save a system call for most blocks. If there
             // is not enough memory for that, allocate only what is needed.
             let slack = (reach / 16).min(GROWTH_SLACK_WORDS) + needed;
-            let roomy = self
-                .geometry
-                .words_for(self.geometry.rows_in(slack))
-                .max(needed);
+            let rows = self.geometry.rows_in(slack);
+            let roomy = self.geometry.words_for(rows).max(needed);
             let grown = match extend(&self.object, &self.file, reach, roomy) {
                 Ok(()) => roomy,
                 Err(_) => extend(&self.object, &self.file, reach, needed).map(|()| needed)?,
@@ -460,79 +460,25 @@ impl PublisherRegion {
     pub fn beat(&self) {
         self.set(at::HEARTBEAT, monotonic_ns());
     }
-}
 
-impl<M: Borrow<Mapping>> Region<M> {
-    /// Returns the process that published last.
-    pub fn publisher(&self) -> Identity {
-        identity(|word| self.word(word))
-    }
-
-    /// Returns true if the region has a live publisher.
-    ///
-    /// # Errors
-    /// Errors of the system.
-    pub fn has_publisher(&self) -> Result<bool> {
-        lock::is_held(&self.file, Span::WHOLE)
-            .map_err(|errno| failure(&self.object, "query the lock of", errno))
-    }
-
-    /// Returns true if the region still has its name.
-    pub fn has_name(&self) -> bool {
-        object::names(&self.object, &self.file)
-    }
-
-    /// Returns the mode and the group of the region.
-    ///
-    /// # Errors
-    /// Errors of the system.
-    pub fn access(&self) -> Result<Access> {
-        let status = self
-            .file
-            .metadata()
-            .map_err(|error| failure_io(&self.object, "look at", error))?;
-        Ok(Access {
-            mode: status.mode() & 0o777,
-            group: Some(status.gid()),
-        })
-    }
-}
-
-impl PublisherRegion {
     /// Returns true if this opening holds the publisher's lock.
     pub fn is_locked(&self) -> bool {
         self.lock.is_some()
     }
 
     /// Sets mode and group.
-    ///
-    /// # Errors
-    /// Errors of the system.
     pub fn restrict(&self, access: Access) -> Result<()> {
         object::restrict(self.file.as_fd(), access.mode, access.group)
             .map_err(|errno| failure(&self.object, "set the mode and group of", errno))
     }
 
-    /// Acknowledges the queue of subscriber `nonce` at `slot`, or rejects it with an errno. Does
-    /// nothing if the region has no such slot: there is no place for the answer, and the reader
-    /// does not look for one.
+    /// Acknowledges the receiver of subscriber `nonce` at `slot`, or rejects it with an errno. Does
+    /// nothing if the region does not have that slot, in which the reader looks for no answer.
     pub fn acknowledge(&self, slot: usize, nonce: u64, errno: i32) {
         if slot < self.geometry.slots {
             let at = self.geometry.acks + 2 * slot;
             park::acknowledge(&self.writable_words()[at..at + 2], nonce, errno);
         }
-    }
-}
-
-impl<M: Borrow<Mapping>> Region<M> {
-    /// Returns the publisher's answer to subscriber `nonce` at `slot`: 0 if its queue is open, or
-    /// an errno. Returns None if there is no answer yet.
-    pub fn acknowledged(&self, slot: usize, nonce: u64) -> Option<i32> {
-        if slot >= self.geometry.slots {
-            return None;
-        }
-        let at = self.geometry.acks + 2 * slot;
-        park::acknowledged(&self.words()[at..at + 2], nonce)
     }
 }
 
@@ -558,9 +504,6 @@ fn extend(object: &str, file: &File, from_words: usize, to_words: usize) -> Resu
 }
 
 /// Returns an unpredictable number that no other region, registry or subscriber has. It is never 0.
-///
-/// # Errors
-/// Errors of the system.
 pub fn random_id() -> Result<u64> {
     let refused = |error| Error::System {
         object: "the random number generator".to_owned(),

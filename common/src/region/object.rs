@@ -5,7 +5,7 @@
 //! nothing. An object is opened without following links, without blocking, and only if it is a
 //! regular file of the expected owner.
 
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::fs::MetadataExt;
 
@@ -27,9 +27,6 @@ pub struct TableName(String);
 
 impl TableName {
     /// Validates a name.
-    ///
-    /// # Errors
-    /// [`Error::InvalidName`].
     pub fn new(name: &str) -> Result<Self> {
         let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
         if (1..=64).contains(&name.len()) && !name.starts_with('.') && name.chars().all(allowed) {
@@ -99,9 +96,6 @@ impl Access {
 }
 
 /// Creates an unnamed file with exactly this mode and group.
-///
-/// # Errors
-/// Errors of the system, reported for `object`.
 pub fn create(object: &str, mode: u32, group: Option<u32>) -> Result<File> {
     let failed = |errno| failure(object, "create", errno);
     let flags = OFlag::O_TMPFILE | OFlag::O_RDWR | OFlag::O_CLOEXEC;
@@ -125,9 +119,6 @@ pub fn restrict(file: impl AsFd, mode: u32, group: Option<u32>) -> nix::Result<(
 
 /// Makes `owner` the owner of a file of [`create`]. Only root may do this, unless `owner` owns the
 /// file already.
-///
-/// # Errors
-/// Errors of the system, reported for `object`.
 pub fn give(file: &File, object: &str, owner: u32) -> Result<()> {
     if owner == own_user() {
         return Ok(());
@@ -137,9 +128,6 @@ pub fn give(file: &File, object: &str, owner: u32) -> Result<()> {
 }
 
 /// Gives a file of [`create`] its name. Returns false if the name is taken.
-///
-/// # Errors
-/// Errors of the system.
 pub fn link(file: &File, object: &str) -> Result<bool> {
     let from = format!("/proc/self/fd/{}", file.as_raw_fd());
     match linkat(
@@ -156,11 +144,8 @@ pub fn link(file: &File, object: &str) -> Result<bool> {
 }
 
 /// Renames `object` to `name` atomically, and replaces the object of that name.
-///
-/// # Errors
-/// Errors of the system.
 pub fn rename(object: &str, name: &str) -> Result<()> {
-    std::fs::rename(path(object), path(name)).map_err(|error| failure_io(name, "replace", error))
+    std::fs::rename(path(object), path(name)).map_err(|error| failure(name, "replace", error))
 }
 
 /// Opens an existing object. Returns None if it does not exist.
@@ -181,13 +166,13 @@ pub fn open(object: &str, write: bool, owner: u32, trust_root: bool) -> Result<O
         // The object is a link, a socket or a directory (for which glibc's shm_open returns
         // EINVAL).
         Err(Errno::ELOOP | Errno::ENXIO | Errno::EISDIR | Errno::EINVAL) => {
-            return Err(no_regular_file(object));
+            return Err(not_a_regular_file(object));
         }
         Err(errno) => return Err(failure(object, "open", errno)),
     };
-    let status = fstat(&file).map_err(|errno| failure(object, "look at", errno))?;
+    let status = fstat(&file).map_err(|errno| failure(object, "query the status of", errno))?;
     if SFlag::from_bits_truncate(status.st_mode) & SFlag::S_IFMT != SFlag::S_IFREG {
-        return Err(no_regular_file(object));
+        return Err(not_a_regular_file(object));
     }
     if status.st_uid != owner && !(trust_root && status.st_uid == 0) {
         return Err(Error::WrongOwner {
@@ -206,15 +191,12 @@ pub fn own_user() -> u32 {
 
 /// Opens a file again, with a separate open file description: a lock on one does not belong to the
 /// other.
-///
-/// # Errors
-/// Errors of the system.
 pub fn reopen(object: &str, file: &File) -> Result<File> {
     File::options()
         .read(true)
         .write(true)
         .open(format!("/proc/self/fd/{}", file.as_raw_fd()))
-        .map_err(|error| failure_io(object, "reopen", error))
+        .map_err(|error| failure(object, "reopen", error))
 }
 
 /// Returns true if `object` is still the name of `file`.
@@ -232,9 +214,6 @@ pub fn exists(object: &str) -> bool {
 }
 
 /// Removes a name, if it exists.
-///
-/// # Errors
-/// Errors of the system.
 pub fn remove(object: &str) -> Result<()> {
     match shm_unlink(object) {
         Ok(()) | Err(Errno::ENOENT) => Ok(()),
@@ -246,91 +225,85 @@ fn path(object: &str) -> String {
     format!("{DIRECTORY}{object}")
 }
 
-fn no_regular_file(object: &str) -> Error {
+fn not_a_regular_file(object: &str) -> Error {
+    corrupt(object, "it is not a regular file")
+}
+
+/// Returns the error for an invalid object.
+pub fn corrupt(object: &str, reason: impl Into<String>) -> Error {
     Error::Corrupt {
         object: object.to_owned(),
-        reason: "it is no regular file".to_owned(),
+        reason: reason.into(),
     }
 }
 
-/// Returns the error for an errno. Limits and permissions have their own variants; other errors
-/// keep the errno.
-pub fn failure(object: &str, action: &'static str, errno: Errno) -> Error {
-    let object = object.to_owned();
-    let limit = |limit, remedy| Error::Limit {
-        object: object.clone(),
-        limit,
-        remedy,
-    };
-    match errno {
-        Errno::EACCES | Errno::EPERM => Error::PermissionDenied { object, action },
-        Errno::ENOSPC if has_no_inodes() => limit(
+/// Returns the status of an open object.
+pub fn status(object: &str, file: &File) -> Result<Metadata> {
+    file.metadata()
+        .map_err(|error| failure(object, "query the status of", error))
+}
+
+/// Returns the error for a refused system call. Limits and permissions have their own variants;
+/// other errors keep their source.
+pub fn failure(object: &str, action: &'static str, error: impl Into<std::io::Error>) -> Error {
+    let (object, source) = (object.to_owned(), error.into());
+    let (limit, remedy) = match source
+        .raw_os_error()
+        .map_or(Errno::UnknownErrno, Errno::from_raw)
+    {
+        Errno::EACCES | Errno::EPERM => return Error::PermissionDenied { object, action },
+        // Both limits are reported as ENOSPC. A file system that does not count inodes has 0 of 0.
+        Errno::ENOSPC if is_out_of_inodes() => (
             "the number of inodes of /dev/shm",
             "remove files, or allow more (mount -o remount,nr_inodes=…)",
         ),
-        // Of all actions that are passed to this function, only starting a thread fails with this
-        // errno.
-        Errno::EAGAIN if action.contains("thread") => no_more_threads(object.clone()),
-        Errno::ENOSPC => limit(
+        Errno::ENOSPC => (
             "the space of /dev/shm",
             "free some, or enlarge it (mount -o remount,size=…, docker --shm-size)",
         ),
-        Errno::ENOMEM => limit(
+        // Of all actions that are passed to this function, only starting a thread fails with this
+        // errno.
+        Errno::EAGAIN if action.contains("thread") => (
+            "the number of threads and processes",
+            "end some, or raise RLIMIT_NPROC (ulimit -u), pids.max of this cgroup, or /proc/sys/kernel/threads-max",
+        ),
+        Errno::ENOMEM => (
             "memory",
             "free some, or raise the memory limit of this cgroup",
         ),
-        Errno::EMFILE => limit(
+        Errno::EMFILE => (
             "the number of open files of this process",
             "raise RLIMIT_NOFILE (ulimit -n)",
         ),
-        Errno::ENFILE => limit(
+        Errno::ENFILE => (
             "the number of open files of the system",
             "raise /proc/sys/fs/file-max",
         ),
-        Errno::EFBIG => limit(
-            "the greatest size of a file",
+        Errno::EFBIG => (
+            "the maximum size of a file",
             "raise RLIMIT_FSIZE (ulimit -f)",
         ),
-        Errno::EOPNOTSUPP => limit(
-            "what /dev/shm can do",
-            "mount a tmpfs there: it has no O_TMPFILE",
+        Errno::EOPNOTSUPP => (
+            "the feature set of /dev/shm",
+            "it does not support O_TMPFILE; mount a tmpfs there",
         ),
-        errno => Error::System {
-            object,
-            action,
-            source: errno.into(),
-        },
-    }
-}
-
-fn no_more_threads(object: String) -> Error {
+        _ => {
+            return Error::System {
+                object,
+                action,
+                source,
+            };
+        }
+    };
     Error::Limit {
         object,
-        limit: "the number of threads and processes",
-        remedy: "end some, or raise RLIMIT_NPROC (ulimit -u), pids.max of this cgroup, or /proc/sys/kernel/threads-max",
+        limit,
+        remedy,
     }
 }
 
-/// Returns true if /dev/shm has free space but no free inodes, because both limits are reported as
-/// ENOSPC. On a file system that does not count inodes, all of its inode counts are 0.
-fn has_no_inodes() -> bool {
-    statvfs(DIRECTORY).is_ok_and(|status| is_out_of_inodes(status.files(), status.files_free()))
-}
-
-fn is_out_of_inodes(all: u64, free: u64) -> bool {
-    all > 0 && free == 0
-}
-
-/// Returns the result of [`failure`] for an error of the standard library.
-pub fn failure_io(object: &str, action: &'static str, error: std::io::Error) -> Error {
-    match error.raw_os_error() {
-        Some(errno) => failure(object, action, Errno::from_raw(errno)),
-        None => Error::System {
-            object: object.to_owned(),
-            action,
-            source: error,
-        },
-    }
+fn is_out_of_inodes() -> bool {
+    statvfs(DIRECTORY).is_ok_and(|status| status.files() > 0 && status.files_free() == 0)
 }
 
 #[cfg(test)]
@@ -338,7 +311,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_follow_the_rules() {
+    fn table_names_follow_the_rules() {
         for good in ["a", "prices-2.EUR_x", &"x".repeat(64)] {
             assert!(TableName::new(good).is_ok(), "{good}");
         }
@@ -351,7 +324,7 @@ mod tests {
     }
 
     #[test]
-    fn readers_may_write_what_they_register_in() {
+    fn registry_is_writable_by_everyone_who_may_read_the_table() {
         for (mode, expected) in [
             (0o600, 0o600),
             (0o640, 0o660),
@@ -363,7 +336,7 @@ mod tests {
     }
 
     #[test]
-    fn refused_call_is_a_limit_with_its_remedy_or_a_missing_permission() {
+    fn refused_call_is_reported_as_a_limit_with_its_remedy_or_a_missing_permission() {
         for (errno, word) in [
             (Errno::EOPNOTSUPP, "tmpfs"),
             (Errno::ENOSPC, "shm-size"),

@@ -1,8 +1,8 @@
 //! Protection against files that are truncated while they are mapped.
 //!
 //! The owner of a file can truncate it, and the next access beyond its new end raises SIGBUS, which
-//! kills the process. Checking the file size before an access cannot prevent that, and copying by
-//! system calls would cost a hundred times as much as a load. Therefore:
+//! kills the process. A check of the size before each access would be a race, and system calls
+//! instead of loads would cost a hundred times as much. Therefore:
 //!
 //! 1. Each mapping has an entry in a list, with a mark.
 //! 2. A SIGBUS handler checks whether the address is in one of these mappings ([`Interval`]). If
@@ -10,10 +10,10 @@
 //!    repeated and reads zeros, or writes to a page that nobody reads.
 //! 3. A reader checks the mark after reading and before using the values ([`Watched::is_whole`]).
 //!
-//! Faults at other addresses are passed to the previous handler. The handler is a setting of the
-//! whole process, installed with the first mapping. A program that later installs its own handler
-//! and does not pass on unrelated faults loses this protection, and nothing else. (Wayland
-//! compositors protect the memory of their clients in the same way.)
+//! Faults at other addresses are passed to the previous handler. The handler is installed for the
+//! whole process, with the first mapping. A program that later installs its own handler and does
+//! not pass on faults loses this protection. (Wayland compositors protect themselves from their
+//! clients in the same way.)
 #![allow(unsafe_code)]
 
 use std::ffi::{c_int, c_void};
@@ -58,7 +58,7 @@ impl Watched {
         Self(watch)
     }
 
-    /// Returns true if all reads so far were within the file.
+    /// Returns true if all reads were within the file until now.
     #[inline]
     pub fn is_whole(&self) -> bool {
         // Another thread's fault may have mapped the zeros that were read. Its handler set the mark
@@ -129,10 +129,10 @@ extern "C" fn on_fault(signal: c_int, info: *mut libc::siginfo_t, context: *mut 
     // SAFETY: the kernel passes a valid siginfo_t. For a SIGBUS from the kernel (positive code) it
     // has an address.
     let (code, address) = unsafe { ((*info).si_code, (*info).si_addr() as usize) };
-    // The entry of the mapping that this thread accesses was complete before the access and is not
-    // reused before the access ends. No other entry contains the address: other mappings have other
-    // addresses; the entry of a former mapping of the same addresses was emptied before the memory
-    // was unmapped; and an entry that is being reused is empty.
+    // The entry of the accessed mapping was complete before the access and is not reused before the
+    // access ends. No other entry contains the address: other mappings have other addresses,
+    // entries are emptied before their memory is unmapped, and an entry that is being reused is
+    // empty.
     match watches().find(|watch| watch.addresses.contains(address as u64)) {
         Some(watch) if code == libc::BUS_ADRERR && fill(watch, address) => {}
         _ => pass_on(signal, info, context),

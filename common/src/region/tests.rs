@@ -2,7 +2,7 @@
 
 use super::*;
 
-fn beginning() -> RegionOptions {
+fn options() -> RegionOptions {
     RegionOptions {
         schema: Arc::new(Schema::parse("id:u64,name:text(24)", None).unwrap()),
         capacity: 1_000_000,
@@ -21,9 +21,9 @@ fn name(test: &str) -> TableName {
 }
 
 #[test]
-fn a_region_grows_without_holes_and_costs_what_it_holds() {
+fn region_grows_without_holes_and_in_proportion_to_its_rows() {
     let name = name("grow");
-    let region = PublisherRegion::create(&name, &beginning()).unwrap();
+    let region = PublisherRegion::create(&name, &options()).unwrap();
     let empty = region.file.metadata().unwrap().len();
     assert!(
         empty < 450_000,
@@ -44,9 +44,9 @@ fn a_region_grows_without_holes_and_costs_what_it_holds() {
 }
 
 #[test]
-fn a_region_that_cannot_have_its_name_leaves_nothing() {
+fn region_that_cannot_take_its_name_leaves_nothing() {
     let name = name("taken");
-    let region = PublisherRegion::create(&name, &beginning()).unwrap();
+    let region = PublisherRegion::create(&name, &options()).unwrap();
     let own = format!("{}{}", object::DIRECTORY, name.region());
     std::fs::create_dir(&own).unwrap();
     let refused = region.take_name(&name);
@@ -56,8 +56,8 @@ fn a_region_that_cannot_have_its_name_leaves_nothing() {
 }
 
 #[test]
-fn who_has_no_slot_in_a_region_is_acknowledged_nowhere() {
-    let region = PublisherRegion::create(&name("slotless"), &beginning()).unwrap();
+fn slot_beyond_those_of_a_region_is_not_acknowledged() {
+    let region = PublisherRegion::create(&name("slotless"), &options()).unwrap();
     region.acknowledge(3, 7, 0);
     region.acknowledge(4, 8, 0);
     assert_eq!(region.acknowledged(3, 7), Some(0));
@@ -65,9 +65,9 @@ fn who_has_no_slot_in_a_region_is_acknowledged_nowhere() {
 }
 
 #[test]
-fn nothing_of_a_region_without_a_name_stays_and_readers_cannot_write() {
+fn region_is_found_by_its_name_and_mapped_read_only() {
     let name = name("name");
-    let region = PublisherRegion::create(&name, &beginning()).unwrap();
+    let region = PublisherRegion::create(&name, &options()).unwrap();
     assert!(
         ReaderRegion::open(&name, object::own_user(), false)
             .unwrap()
@@ -84,19 +84,19 @@ fn nothing_of_a_region_without_a_name_stays_and_readers_cannot_write() {
     let of_reader = maps
         .lines()
         .find(|line| line.ends_with(&region.object[1..]))
-        .expect("the publisher's was made before it had that name");
+        .expect("the publisher mapped the region before it had that name");
     assert_eq!(of_reader.split(' ').nth(1), Some("r--s"));
     object::remove(&region.object).unwrap();
     assert!(!reader.has_name());
 }
 
 #[test]
-fn a_neighbours_read_lock_is_no_publisher() {
+fn read_lock_of_another_process_does_not_count_as_a_publisher() {
     let name = name("lock");
-    let region = PublisherRegion::create(&name, &beginning()).unwrap();
+    let region = PublisherRegion::create(&name, &options()).unwrap();
     region.take_name(&name).unwrap();
     drop(region);
-    let neighbour = object::open(&name.region(), false, object::own_user(), false)
+    let other = object::open(&name.region(), false, object::own_user(), false)
         .unwrap()
         .unwrap();
     let flock = nix::libc::flock {
@@ -106,7 +106,7 @@ fn a_neighbours_read_lock_is_no_publisher() {
         l_len: 0,
         l_pid: 0,
     };
-    nix::fcntl::fcntl(&neighbour, nix::fcntl::FcntlArg::F_OFD_SETLK(&flock)).unwrap();
+    nix::fcntl::fcntl(&other, nix::fcntl::FcntlArg::F_OFD_SETLK(&flock)).unwrap();
     let left = PublisherRegion::adopt(&name).unwrap().unwrap();
     assert!(!left.is_locked() && !left.has_publisher().unwrap());
     object::remove(&name.region()).unwrap();
@@ -143,7 +143,7 @@ impl Writes for ReaderRegion {}
 #[test]
 fn write_to_a_readers_region_does_not_compile() {
     let name = name("write");
-    let region = PublisherRegion::create(&name, &beginning()).unwrap();
+    let region = PublisherRegion::create(&name, &options()).unwrap();
     region.take_name(&name).unwrap();
     let reader = ReaderRegion::open(&name, object::own_user(), false);
     object::remove(&region.object).unwrap();
@@ -179,7 +179,7 @@ fn mapping_refuses_a_length_that_overflows() {
 
 #[test]
 fn growth_beyond_the_capacity_is_an_error() {
-    let region = PublisherRegion::create(&name("beyond"), &beginning()).unwrap();
+    let region = PublisherRegion::create(&name("beyond"), &options()).unwrap();
     let capacity = region.geometry.capacity;
     for rows in [capacity + 1, usize::MAX / 64, usize::MAX] {
         let refused = region.grow(rows);
@@ -193,8 +193,8 @@ fn growth_beyond_the_capacity_is_an_error() {
 }
 
 #[test]
-fn slot_that_no_region_has_is_never_acknowledged() {
-    let region = PublisherRegion::create(&name("slots"), &beginning()).unwrap();
+fn slot_out_of_range_is_never_acknowledged() {
+    let region = PublisherRegion::create(&name("slots"), &options()).unwrap();
     for slot in [4, 1 << 62, usize::MAX] {
         region.acknowledge(slot, 7, 0);
         assert_eq!(region.acknowledged(slot, 7), None);

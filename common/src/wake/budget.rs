@@ -12,15 +12,12 @@
 //!    maintenance starts at the first slot that was left out, and also wakes subscribers that are
 //!    still parked at earlier commits.
 //!
-//! A hostile user who holds every slot and drains every wake-up looks like that many subscribers,
-//! and can take about half of the publisher's time. Anything less costs a few nanoseconds per slot.
-//! A subscriber that is woken late notices the commit at its next re-check, as after any lost
-//! wake-up.
+//! A hostile user who holds every slot and drains every wake-up can take about half of the
+//! publisher's time. Anything less costs a few nanoseconds per slot. A subscriber that is woken
+//! late notices the commit at its next re-check.
 //!
 //! The registry of a table of mode 0600 needs no limit: only the publisher's own user can write to
 //! it.
-
-use std::time::Duration;
 
 use crate::clock::monotonic_ns;
 
@@ -33,9 +30,6 @@ pub const OPENS_PER_SECOND: u64 = 5_000;
 /// Maximum number of saved openings: 2,000 subscribers can register between two commits.
 pub const OPENS_AT_ONCE: u64 = 2_000;
 
-/// A shortage is logged again after this time without one.
-const STREAK: Duration = Duration::from_secs(10);
-
 const _: () = assert!(CALLS_AT_ONCE > crate::protocol::layout::MAX_SLOTS as u64);
 
 /// The wake-ups and openings that a publisher has left.
@@ -46,8 +40,6 @@ pub struct Budget {
     calls: Bucket,
     opens: Bucket,
     is_short: bool,
-    /// Time of the last shortage.
-    short_ns: Option<u64>,
 }
 
 /// A token bucket.
@@ -87,7 +79,6 @@ impl Budget {
             calls: Bucket::full(CALLS_AT_ONCE, CALLS_PER_SECOND),
             opens: Bucket::full(OPENS_AT_ONCE, OPENS_PER_SECOND),
             is_short: false,
-            short_ns: None,
         }
     }
 
@@ -129,7 +120,9 @@ impl Budget {
             *tokens = left;
             return true;
         }
-        self.fall_short();
+        if !std::mem::replace(&mut self.is_short, true) {
+            tracing::trace!("wake-up budget exceeded: some subscribers are woken later");
+        }
         false
     }
 
@@ -143,19 +136,6 @@ impl Budget {
     /// budget.
     pub fn forget_shortage(&mut self) -> bool {
         std::mem::take(&mut self.is_short)
-    }
-
-    #[cold]
-    fn fall_short(&mut self) {
-        self.is_short = true;
-        let last = self.short_ns.replace(self.now_ns);
-        let streak = STREAK.as_nanos() as u64;
-        if last.is_none_or(|last| self.now_ns.saturating_sub(last) > streak) {
-            tracing::debug!(
-                "wake-up budget exceeded: more than {CALLS_PER_SECOND} wake-ups or {OPENS_PER_SECOND} openings a second; \
-                 some subscribers wait for the next commit or their re-check"
-            );
-        }
     }
 }
 

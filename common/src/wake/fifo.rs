@@ -21,11 +21,12 @@ use nix::sys::stat::Mode;
 use nix::unistd::mkfifo;
 use rustix::io::ioctl_fionread;
 
-use super::{Halves, Place, WakeReceiver, WakeSender, errno};
+use super::place::{Place, is_own, remove_file};
+use super::{Halves, WakeReceiver, WakeSender, errno};
 use crate::error::Result;
 use crate::region::fork::Creator;
 use crate::region::lock::{self, Span};
-use crate::region::object::{failure, failure_io, own_user};
+use crate::region::object::{failure, own_user};
 
 /// More unread bytes than this mean that nobody reads: half of the smallest pipe's capacity.
 const UNREAD: u64 = 2048;
@@ -75,7 +76,7 @@ impl Fifo {
             made => made,
         };
         made.map_err(|errno| failure(&object, "make", errno))?;
-        let pipe = open(path).map_err(|error| failure_io(&object, "open", error))?;
+        let pipe = open(path).map_err(|error| failure(&object, "open", error))?;
         // The lock shows that the owner is alive.
         if let Err(errno) = lock::try_lock(&pipe, Span::WHOLE) {
             tracing::debug!("{object} is not locked: {errno}");
@@ -135,7 +136,7 @@ fn directory() -> Result<PathBuf> {
     let object = own.display().to_string();
     match fs::DirBuilder::new().mode(0o700).create(&own) {
         Err(error) if error.kind() != ErrorKind::AlreadyExists => {
-            Err(failure_io(&object, "make", error))
+            Err(failure(&object, "make", error))
         }
         _ if is_private(&own) => Ok(own),
         _ => Err(failure(&object, "make a named pipe in", Errno::EACCES)),
@@ -163,26 +164,18 @@ fn open(path: &Path) -> std::io::Result<File> {
 
 /// Removes a pipe of this user. Unless `held` is true, leaves a pipe whose lock is held. Returns
 /// true if the pipe was removed.
-///
-/// # Errors
-/// Errors of the system.
 pub fn remove(path: &Path, held: bool) -> Result<bool> {
-    let failed = |error| failure_io(&path.display().to_string(), "remove", error);
-    let is_ours = |status: fs::Metadata| status.file_type().is_fifo() && status.uid() == own_user();
-    if !fs::symlink_metadata(path).is_ok_and(is_ours) {
+    if !is_own(path, |kind| kind.is_fifo()) {
         return Ok(false);
     }
     if !held {
+        let failed = |error| failure(&path.display().to_string(), "remove", error);
         let pipe = open(path).map_err(failed)?;
         if lock::try_lock(&pipe, Span::WHOLE) != Ok(true) {
             return Ok(false);
         }
     }
-    match fs::remove_file(path) {
-        Ok(()) => Ok(true),
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
-        Err(error) => Err(failed(error)),
-    }
+    remove_file(path)
 }
 
 /// The publisher's end of a subscriber's pipe.

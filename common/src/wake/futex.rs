@@ -2,11 +2,11 @@
 //! through their read-only mappings.
 //!
 //! The publisher makes one system call for all of them, and none while nobody sleeps
-//! ([`park_on_commit`](crate::protocol::park::park_on_commit)). Nothing is registered and no system resource
-//! is used. In exchange, a subscriber cannot wait for anything else at the same time: it learns of
-//! the publisher's death at its re-check, unless it sleeps on a descriptor ([`super::thread`]). The
-//! re-check also finds a successor region if the publisher died before it announced that the name
-//! was taken.
+//! ([`park_on_commit`](crate::protocol::park::park_on_commit)). Nothing is registered and no system
+//! resource is used. In exchange, a subscriber cannot wait for anything else at the same time: it
+//! learns of the publisher's death at its re-check, unless it sleeps on a descriptor
+//! ([`super::thread`]). The re-check also finds a successor region if the publisher died before it
+//! announced that the name was taken.
 
 use std::num::NonZeroU32;
 use std::time::Duration;

@@ -4,11 +4,9 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
-use nix::libc::{SIGRTMAX, SIGRTMIN, SIGUSR1, SIGUSR2};
 use serde::{Deserialize, Serialize};
 
-use super::signal::is_allowed;
-use super::{MECHANISMS, Mechanism};
+use super::{MECHANISMS, Mechanism, signal};
 use crate::error::{Error, Result};
 
 /// Longest time that a subscriber may spin before it sleeps; for more there is [`WakeKind::Spin`].
@@ -123,36 +121,10 @@ impl fmt::Display for Sleep {
         let name = Mechanism::of(Some(*self), false).name;
         match self {
             Self::Auto => f.pad(AUTO),
-            Self::Signal(number) => f.pad(&format!("{name}:{}", signal_name(*number))),
+            Self::Signal(number) => f.pad(&format!("{name}:{}", signal::name(*number))),
             _ => f.pad(name),
         }
     }
-}
-
-fn signal_name(number: i32) -> String {
-    match number {
-        SIGUSR1 => "USR1".to_owned(),
-        SIGUSR2 => "USR2".to_owned(),
-        number if number == SIGRTMIN() => "RTMIN".to_owned(),
-        number if number > SIGRTMIN() => format!("RTMIN+{}", number - SIGRTMIN()),
-        number => number.to_string(),
-    }
-}
-
-fn signal_number(name: &str) -> Option<i32> {
-    let short = name.strip_prefix("SIG").unwrap_or(name);
-    let number = match short {
-        "USR1" => SIGUSR1,
-        "USR2" => SIGUSR2,
-        "RTMIN" => SIGRTMIN(),
-        "RTMAX" => SIGRTMAX(),
-        other => match (other.strip_prefix("RTMIN+"), other.strip_prefix("RTMAX-")) {
-            (Some(above), _) => SIGRTMIN().checked_add(above.parse::<u8>().ok()?.into())?,
-            (_, Some(below)) => SIGRTMAX().checked_sub(below.parse::<u8>().ok()?.into())?,
-            _ => other.parse().ok()?,
-        },
-    };
-    is_allowed(number).then_some(number)
 }
 
 fn invalid(text: &str) -> Error {
@@ -179,7 +151,7 @@ impl FromStr for Sleep {
         let sleep = sleep.and_then(|one| one.sleep);
         match (sleep, parameter) {
             (Some(sleep), None) => Some(sleep),
-            (Some(Self::Signal(_)), Some(name)) => signal_number(name).map(Self::Signal),
+            (Some(Self::Signal(_)), Some(name)) => signal::number(name).map(Self::Signal),
             _ => None,
         }
         .ok_or_else(|| invalid(text))

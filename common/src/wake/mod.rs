@@ -3,8 +3,8 @@
 //!
 //! [`MECHANISMS`] lists the ways to wake a subscriber. Each one has a file with two halves:
 //!
-//! - [`WakeReceiver`], the subscriber's receiver: created at its slot, drained before the subscriber
-//!   parks, readable when woken, removed when dropped.
+//! - [`WakeReceiver`], the subscriber's receiver: created at its slot, drained before the
+//!   subscriber parks, readable when woken, removed when dropped.
 //! - [`WakeSender`], the publisher's sender: opened at the [`WakeTarget`] in the slot's record,
 //!   closed when dropped. It never blocks and never fails: a full receiver already holds a wake-up,
 //!   and a missing receiver has nobody to wake.
@@ -18,15 +18,16 @@
 //! | `futex` | wakes all by one call | the futex that is `commit` | no | [`futex`] |
 //! | `spin` | nothing | nothing: it polls | no | [`spin`] |
 //!
-//! Names are derived from the registry, the slot and the subscriber's random number, and never read
-//! from the registry. A target that cannot be derived (a process, a path) is read from the registry
-//! only if a single user may write to it. For kinds without a descriptor, [`thread`] provides one
-//! on request.
+//! Names are derived from the registry, the slot and the subscriber's random number. They are never
+//! read from the registry. A target that cannot be derived (a process, a path) is read from the
+//! registry only if a single user may write to it. For kinds without a descriptor, [`thread`]
+//! provides one on request.
 
 pub mod budget;
 pub mod fifo;
 pub mod futex;
 mod kind;
+mod place;
 pub mod queue;
 pub mod registry;
 mod senders;
@@ -42,15 +43,13 @@ use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 use nix::libc::SIGUSR1;
-use nix::unistd::{AccessFlags, access};
 
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::identity::Identity;
-use crate::protocol::layout::MAX_SLOTS;
-use crate::protocol::layout::registry::PATH_BYTES;
-use crate::region::object::{failure_io, queue_name};
 
 pub use kind::{Sleep, WakeKind};
+pub use place::check_place;
+use place::{Place, absolute};
 pub use senders::WakeSenders;
 pub use thread::WaitThread;
 
@@ -135,25 +134,11 @@ pub enum TargetForm {
     Table,
 }
 
-/// The rules for the path of a receiver.
-#[derive(Debug)]
-pub struct Place {
-    /// The receiver, in messages.
-    noun: &'static str,
-    /// Returns the path for the directory or path that the user named, if any, and the file name
-    /// that is derived from the slot.
-    path: fn(place: Option<&Path>, file: &str) -> Result<PathBuf>,
-    /// True if the user may name the file itself, and not only its directory.
-    names_file: bool,
-    /// Checks a path in an existing directory, and returns the reason if it cannot be used.
-    check: fn(&Path) -> std::result::Result<(), &'static str>,
-}
-
 /// The two halves of a mechanism that wakes subscribers individually.
 #[derive(Clone, Copy, Debug)]
 pub struct Halves {
     /// Creates the receiver, to be woken by a publisher.
-    create: fn(&WakeTarget, queue::Publisher) -> Result<Box<dyn WakeReceiver>>,
+    create: fn(&WakeTarget, queue::PublisherCredentials) -> Result<Box<dyn WakeReceiver>>,
     /// Opens the sender.
     open: fn(&WakeTarget) -> nix::Result<Box<dyn WakeSender>>,
     /// Removes the receiver's object, whose owner is gone. With `held`, also removes one that its
@@ -221,14 +206,6 @@ impl Mechanism {
     }
 }
 
-impl PartialEq for Mechanism {
-    fn eq(&self, other: &Self) -> bool {
-        self.word == other.word
-    }
-}
-
-impl Eq for Mechanism {}
-
 /// Returns true if a subscriber of this kind is woken individually, and not with all others that
 /// sleep on `commit`.
 fn needs_slot(kind_word: u64) -> bool {
@@ -240,14 +217,14 @@ fn kind_name(kind_word: u64) -> &'static str {
     Mechanism::of_word(kind_word).map_or("unknown", |one| one.name)
 }
 
-/// The kind word of subscribers that sleep on `sleep` without a place named by the user.
+/// Returns the kind word of subscribers that sleep on `sleep`, without a place named by the user.
 #[cfg(test)]
 pub fn kind_word(sleep: Sleep) -> u64 {
     Mechanism::of(Some(sleep), false).word
 }
 
 /// Target of a subscriber's wake-ups, as given in its slot's record.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct WakeTarget {
     mechanism: &'static Mechanism,
     /// Derived from the slot.
@@ -260,11 +237,8 @@ pub struct WakeTarget {
 }
 
 impl WakeTarget {
-    /// Returns the target of a subscriber that asks for `sleep`, or of one that spins for `None`. It
-    /// is derived from `name`, which is unique, or at `place` if the user named one.
-    ///
-    /// # Errors
-    /// [`Error::InvalidWake`] if the path is too long, and errors of the system.
+    /// Returns the target of a subscriber that asks for `sleep`, or of one that spins for `None`.
+    /// It is derived from `name`, which is unique, or at `place` if the user named one.
     fn new(sleep: Option<Sleep>, place: Option<&Path>, name: &str) -> Result<Self> {
         let mechanism = Mechanism::of(sleep, place.is_some());
         let mut target = Self::of_name(mechanism, name);
@@ -303,10 +277,10 @@ impl WakeTarget {
     }
 
     /// Creates the receiver, to be woken by `publisher`.
-    ///
-    /// # Errors
-    /// [`Error::Limit`] naming the limit that was hit, and errors of the system.
-    fn create(&self, publisher: queue::Publisher) -> Result<Option<Box<dyn WakeReceiver>>> {
+    fn create(
+        &self,
+        publisher: queue::PublisherCredentials,
+    ) -> Result<Option<Box<dyn WakeReceiver>>> {
         let create = self.mechanism.halves.map(|halves| halves.create);
         create.map(|create| create(self, publisher)).transpose()
     }
@@ -325,82 +299,17 @@ impl WakeTarget {
     /// Removes the object at this target, whose owner is gone. With `held`, also removes a pipe
     /// that its owner holds, because no publisher is left to wake it. Returns true if something was
     /// removed.
-    ///
-    /// # Errors
-    /// [`Error::PermissionDenied`] if this user may not remove it.
     fn remove(&self, held: bool) -> Result<bool> {
         if let TargetForm::Path(rules) = &self.mechanism.target
             && !rules.names_file
             && self.path.file_name() != Some(OsStr::new(&self.name))
         {
-            // The record is damaged, or its owner lied: this is another subscriber's path.
+            // Not the path of this subscriber, so the record is damaged.
             return Ok(false);
         }
         let remove = self.mechanism.halves.map(|halves| halves.remove);
         remove.map_or(Ok(false), |remove| remove(self, held))
     }
-}
-
-/// Checks that a subscriber that asks for `sleep` can create its receiver at `place`, a path given
-/// by the user.
-///
-/// # Errors
-/// [`Error::InvalidWake`] with the reason.
-pub fn check_place(sleep: Sleep, place: &Path) -> Result<()> {
-    let TargetForm::Path(rules) = &Mechanism::of(Some(sleep), true).target else {
-        return Ok(());
-    };
-    let directory = match rules.names_file && !place.is_dir() {
-        true => place.parent().unwrap_or(place),
-        false => place,
-    };
-    // The parent of a bare name is empty.
-    let directory = match directory.as_os_str().is_empty() {
-        true => Path::new("."),
-        false => directory,
-    };
-    let refused = |reason: &str| {
-        let reason = format!("{} at {}: {reason}", rules.noun, place.display());
-        Err(Error::InvalidWake { reason })
-    };
-    let shown = directory.display();
-    match std::fs::metadata(directory) {
-        Ok(status) if status.is_dir() => {}
-        Ok(_) => {
-            return refused(&format!("{shown} is not a directory; name a directory"));
-        }
-        Err(error) => {
-            return refused(&format!(
-                "{shown}: {error}; create that directory first, or name another place"
-            ));
-        }
-    }
-    if let Err(errno) = access(directory, AccessFlags::W_OK | AccessFlags::X_OK) {
-        return refused(&format!(
-            "{shown}: {}; name a directory that this user may write to",
-            errno.desc()
-        ));
-    }
-    // The longest name that is created in a directory.
-    let longest = queue_name(u64::MAX, MAX_SLOTS, u64::MAX);
-    let target = WakeTarget::new(Some(sleep), Some(place), &longest)?;
-    (rules.check)(target.path()).or_else(refused)
-}
-
-/// Returns the absolute path, because the publisher has another working directory. Refuses a path
-/// that does not fit into a slot's record.
-fn absolute(path: &Path) -> Result<PathBuf> {
-    let object = path.display().to_string();
-    let path = std::path::absolute(path).map_err(|error| failure_io(&object, "find", error))?;
-    let bytes = path.as_os_str().len();
-    if bytes >= PATH_BYTES {
-        let reason = format!(
-            "{object}: the path is too long: {bytes} bytes, at most {}; name a shorter path",
-            PATH_BYTES - 1
-        );
-        return Err(Error::InvalidWake { reason });
-    }
-    Ok(path)
 }
 
 /// Returns the errno of a standard library error.

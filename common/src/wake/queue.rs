@@ -56,18 +56,17 @@ impl Drop for Descriptor {
     }
 }
 
-/// The publisher that sends to a queue.
+/// User and group of the publisher that sends to a queue.
 #[derive(Clone, Copy, Debug)]
-pub struct Publisher {
-    /// User of its process.
-    pub user: u32,
+pub struct PublisherCredentials {
+    user: u32,
     /// Group of its objects, of which it is a member.
-    pub group: u32,
+    group: u32,
     /// True if every user may read its table.
-    pub is_public: bool,
+    is_public: bool,
 }
 
-impl Publisher {
+impl PublisherCredentials {
     /// Returns the publisher whose registry has this status.
     pub fn of(registry: &Metadata) -> Self {
         Self {
@@ -79,9 +78,6 @@ impl Publisher {
 
     /// Lets the publisher send to a queue created with mode 0600, and as few others as file modes
     /// allow. Nobody else can take a message out.
-    ///
-    /// # Errors
-    /// Errors of the system.
     fn admit(self, queue: BorrowedFd<'_>) -> nix::Result<()> {
         // The owner and root may send already.
         if [own_user(), 0].contains(&self.user) {
@@ -104,10 +100,7 @@ struct Queue {
 
 impl Queue {
     /// Creates the queue `name`, for `publisher` to send to.
-    ///
-    /// # Errors
-    /// [`Error::Limit`] naming the limit that was hit, and errors of the system.
-    fn create(name: String, publisher: Publisher) -> Result<Self> {
+    fn create(name: String, publisher: PublisherCredentials) -> Result<Self> {
         let flags = MQ_OFlag::O_CREAT | MQ_OFlag::O_EXCL | MQ_OFlag::O_RDONLY;
         let owner = Mode::S_IRUSR | Mode::S_IWUSR;
         let queue = Descriptor::open(&name, flags, owner, Some(&MqAttr::new(0, 1, 1, 0)))
@@ -131,8 +124,8 @@ impl Queue {
 
 impl WakeReceiver for Queue {
     fn drain(&self) {
-        // The queue holds at most one message. A hostile sender may refill it for ever, so receive
-        // only once.
+        // The queue holds at most one message. A hostile sender may refill it endlessly, so
+        // receive only once.
         let _nothing_to_take = mq_receive(self.queue.get(), &mut [0; 1], &mut 0);
     }
 
@@ -152,9 +145,6 @@ impl Drop for Queue {
 }
 
 /// Returns true if the owner of a queue has it open; None if this IPC namespace has no such queue.
-///
-/// # Errors
-/// Errors of the system.
 pub fn is_held(name: &str) -> Result<Option<bool>> {
     let Some(queue) = open_if_there(name, MQ_OFlag::O_RDONLY)? else {
         return Ok(None);
@@ -165,9 +155,6 @@ pub fn is_held(name: &str) -> Result<Option<bool>> {
 }
 
 /// Removes a queue whose owner is gone. Returns true if it was removed.
-///
-/// # Errors
-/// Errors of the system.
 pub fn remove_deserted(name: &str) -> Result<bool> {
     // Taking the lock, unlike querying it, requires write access.
     let Some(queue) = open_if_there(name, MQ_OFlag::O_RDWR)? else {
@@ -219,8 +206,8 @@ fn queue_failure(name: &str, errno: Errno) -> Error {
             "raise /proc/sys/fs/mqueue/queues_max",
         ),
         Errno::ENOSYS => limit(
-            "what the kernel can do",
-            "it was built without POSIX message queues; use another kind of wake-up",
+            "the feature set of the kernel",
+            "it was built without POSIX message queues; use another wake kind",
         ),
         errno => failure(&object, "make", errno),
     }
@@ -270,7 +257,7 @@ mod tests {
             (stranger, other_group, false, is_root.then_some(0o620)),
         ] {
             let name = queue_name(random_id().unwrap(), 0, 7);
-            let publisher = Publisher {
+            let publisher = PublisherCredentials {
                 user,
                 group,
                 is_public,

@@ -1,5 +1,5 @@
 //! Signals, for programs with a signal loop. The publisher sends them by pidfd, so that a reused
-//! pid is never hit, and only to processes of its own user.
+//! pid is never hit, and only to processes of the same user.
 //!
 //! If the program neither handles nor blocks the signal when its subscriber first sleeps, the
 //! library installs a handler that writes to a socket, on which the subscriber sleeps. So it does
@@ -25,7 +25,7 @@ use signal_hook::low_level::{pipe, unregister};
 use super::{Halves, WakeReceiver, WakeSender};
 use crate::error::Result;
 use crate::identity::Identity;
-use crate::region::object::{failure_io, own_user};
+use crate::region::object::{failure, own_user};
 
 pub(super) const HALVES: Halves = Halves {
     create: |target, _publisher| Ok(Box::new(Receiver::install(target.signal)?)),
@@ -38,8 +38,37 @@ static HANDLED: Mutex<Vec<i32>> = Mutex::new(Vec::new());
 
 /// Returns true if a subscriber may ask for `signal`: only signals whose meaning each program
 /// chooses itself.
-pub fn is_allowed(signal: i32) -> bool {
+fn is_allowed(signal: i32) -> bool {
     [SIGUSR1, SIGUSR2].contains(&signal) || (SIGRTMIN()..=SIGRTMAX()).contains(&signal)
+}
+
+/// Returns the name of a signal in the text form of [`Sleep`](super::Sleep).
+pub(super) fn name(number: i32) -> String {
+    match number {
+        SIGUSR1 => "USR1".to_owned(),
+        SIGUSR2 => "USR2".to_owned(),
+        number if number == SIGRTMIN() => "RTMIN".to_owned(),
+        number if number > SIGRTMIN() => format!("RTMIN+{}", number - SIGRTMIN()),
+        number => number.to_string(),
+    }
+}
+
+/// Returns the number of an allowed signal by its name, as returned by [`name`], or with `SIG` in
+/// front, or by its number.
+pub(super) fn number(name: &str) -> Option<i32> {
+    let short = name.strip_prefix("SIG").unwrap_or(name);
+    let number = match short {
+        "USR1" => SIGUSR1,
+        "USR2" => SIGUSR2,
+        "RTMIN" => SIGRTMIN(),
+        "RTMAX" => SIGRTMAX(),
+        other => match (other.strip_prefix("RTMIN+"), other.strip_prefix("RTMAX-")) {
+            (Some(above), _) => SIGRTMIN().checked_add(above.parse::<u8>().ok()?.into())?,
+            (_, Some(below)) => SIGRTMAX().checked_sub(below.parse::<u8>().ok()?.into())?,
+            _ => other.parse().ok()?,
+        },
+    };
+    is_allowed(number).then_some(number)
 }
 
 /// A subscriber's end: a socket that the handler writes to.
@@ -58,7 +87,7 @@ impl Receiver {
             reader.set_nonblocking(true)?;
             Ok((reader, pipe::register(signal, writer)?))
         });
-        let failed = |error| failure_io("the handler of a signal", "make", error);
+        let failed = |error| failure("the handler of a signal", "make", error);
         let socket = Some(made.map_err(failed)?);
         if !handled.contains(&signal) {
             handled.push(signal);
@@ -149,7 +178,8 @@ mod tests {
 
     use super::*;
 
-    /// Kind of defect: one name that is not UTF-8 in a file of /proc made the whole file count as empty.
+    /// Kind of defect: one name that is not UTF-8 in a file of /proc made the whole file count as
+    /// empty.
     #[test]
     fn blocked_signal_is_seen_in_a_thread_whose_name_is_not_utf8() {
         let in_thread = || {

@@ -24,7 +24,7 @@ use crate::error::Result;
 use crate::protocol::layout::header;
 use crate::protocol::sync::Ordering;
 use crate::region::fork::Creator;
-use crate::region::object::{failure, failure_io};
+use crate::region::object::failure;
 use crate::region::{Mapping, ReaderRegion};
 
 /// Time between two wake-ups of a thread that is to end.
@@ -55,9 +55,6 @@ struct Shared {
 
 impl WaitThread {
     /// Starts a thread for `region` that spins if `spins` is true, and sleeps otherwise.
-    ///
-    /// # Errors
-    /// Errors of the system.
     pub fn start(region: &ReaderRegion, spins: bool) -> Result<Self> {
         let object = region.object();
         let flags = EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK;
@@ -75,7 +72,7 @@ impl WaitThread {
         let thread = std::thread::Builder::new()
             .name("tablecast-wake".to_owned())
             .spawn(move || watched.watch(spins, bit))
-            .map_err(|error| failure_io(object, "start the thread that sleeps on", error))?;
+            .map_err(|error| failure(object, "start the thread that sleeps on", error))?;
         Ok(Self {
             shared,
             region_id: region.id(),

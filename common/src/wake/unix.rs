@@ -6,18 +6,17 @@
 //! visible wherever that directory has the same path, so that it works across containers that share
 //! nothing else.
 
-use std::fs;
-use std::io::ErrorKind;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::linux::net::SocketAddrExt;
-use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::os::unix::fs::FileTypeExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::path::{Path, PathBuf};
 
-use super::{Halves, Place, WakeReceiver, WakeSender, errno};
+use super::place::{Place, is_own, remove_file};
+use super::{Halves, WakeReceiver, WakeSender, errno};
 use crate::error::Result;
 use crate::region::fork::Creator;
-use crate::region::object::{failure_io, own_user};
+use crate::region::object::failure;
 
 /// Maximum number of datagrams per drain: more than a socket holds by default
 /// (`net.unix.max_dgram_qlen`), and few enough that no hostile sender keeps the receiver busy.
@@ -73,7 +72,7 @@ impl Socket {
         object: &str,
         path: Option<PathBuf>,
     ) -> Result<Self> {
-        let failed = |error| failure_io(object, "make", error);
+        let failed = |error| failure(object, "make", error);
         let socket = Self {
             socket: socket.map_err(failed)?,
             path,
@@ -111,15 +110,9 @@ impl Drop for Socket {
 
 /// Removes a socket of this user. Returns true if it was removed.
 fn remove(path: &Path) -> Result<bool> {
-    let is_ours =
-        |status: fs::Metadata| status.file_type().is_socket() && status.uid() == own_user();
-    if !fs::symlink_metadata(path).is_ok_and(is_ours) {
-        return Ok(false);
-    }
-    match fs::remove_file(path) {
-        Ok(()) => Ok(true),
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
-        Err(error) => Err(failure_io(&path.display().to_string(), "remove", error)),
+    match is_own(path, |kind| kind.is_socket()) {
+        true => remove_file(path),
+        false => Ok(false),
     }
 }
 

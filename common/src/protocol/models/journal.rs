@@ -18,8 +18,8 @@ fn commit(memory: &Memory, version: u64, slots: &[usize]) {
     table.commit(version, 0, writes);
 }
 
-/// Returns the new cursor of a reader at `since`, and the slots that the journal names, if it covers
-/// the range.
+/// Returns the new cursor of a reader at `since`, and the slots that the journal names, if it
+/// covers the range.
 fn read(memory: &Memory, since: Cursor) -> (Cursor, Option<Vec<u32>>) {
     let table = memory.table();
     let reached = table.cursor(last_commit(memory.words()));

@@ -31,6 +31,15 @@ impl RegistryWords {
             nonce: AtomicU64::new(0),
         })
     }
+
+    fn park(&self, memory: &Memory, seen: u64) -> bool {
+        let commit = &memory.words()[header::COMMIT];
+        let store = |value| -> Result<(), ()> {
+            self.parks[0].store(value, Ordering::Relaxed);
+            Ok(())
+        };
+        park(Some(&self.parked_max), commit, seen, store).unwrap()
+    }
 }
 
 /// Commits `version`. Returns the nonce of the subscriber that it wakes, if it wakes one.
@@ -65,12 +74,7 @@ fn parks_while(
         };
         let seen = memory.committed();
         claim(&registry.claimed, 0);
-        let sleeps = park(
-            &registry.parks[0],
-            &registry.parked_max,
-            &memory.words()[header::COMMIT],
-            seen,
-        );
+        let sleeps = registry.park(&memory, seen);
         let woken = publishers.join().unwrap();
         assert!(!sleeps || seen == 4 || woken, "asleep at {seen} forever");
         outcomes.saw((seen, sleeps, woken));
@@ -96,12 +100,7 @@ fn record_of_a_parked_subscriber_is_its_own() {
         };
         registry.nonce.store(7, Ordering::Relaxed);
         claim(&registry.claimed, 0);
-        park(
-            &registry.parks[0],
-            &registry.parked_max,
-            &memory.words()[header::COMMIT],
-            2,
-        );
+        registry.park(&memory, 2);
         let sent_to = publisher.join().unwrap();
         assert_ne!(
             sent_to,
@@ -254,7 +253,11 @@ fn subscriber_that_sleeps_on_commit_is_woken() {
             thread::spawn(move || [3, 4].map(|version| futex.commit_and_wake(&memory, version)))
         };
         let seen = memory.committed();
-        park_on_commit(&futex.sleepers, seen);
+        let store = |flag: usize, value| -> Result<(), ()> {
+            futex.sleepers[flag].store(value, Ordering::Relaxed);
+            Ok(())
+        };
+        park_on_commit(seen, store).unwrap();
         let slept = futex.sleep(&memory, seen);
         let woke = publisher.join().unwrap();
         let sleeps = *futex.asleep.lock().unwrap();

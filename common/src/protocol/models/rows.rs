@@ -183,7 +183,8 @@ fn row_is_unchanged_only_at_a_version_that_did_not_write_it() {
 fn row_is_deleted_only_at_the_version_of_its_deletion() {
     check("deletion", 4, |outcomes| {
         let memory = Memory::at_version_two(1);
-        // The copy that version 3 will overwrite says "deleted", which is not the state at version 2.
+        // The copy that version 3 will overwrite says "deleted", which is not the state at version
+        // 2.
         memory.table().set_copy(0, 0, Tag::deleted(1), &[]);
         let read = |memory: &Memory| {
             let version = last_commit(memory.words());

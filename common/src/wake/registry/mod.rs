@@ -22,14 +22,14 @@ use std::path::PathBuf;
 use nix::errno::Errno;
 
 use super::{Mechanism, Sleep, TargetForm, WakeTarget, kind_name};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::identity::Identity;
 use crate::protocol::layout::{LAYOUT_VERSION, MAX_SLOTS, REGISTRY_MAGIC, registry as at};
 use crate::protocol::park;
 use crate::protocol::sync::{AtomicU64, Ordering, Point, fence};
 use crate::region::fork::ForkSafeFd;
 use crate::region::lock::{self, Span};
-use crate::region::object::{self, failure, failure_io, queue_name, registry_name};
+use crate::region::object::{self, corrupt, failure, queue_name, registry_name, status};
 use crate::region::{WritableMapping, read_words};
 
 pub use publisher_side::Registry;
@@ -52,24 +52,13 @@ fn checked_slots(object: &str, file: &File, id: u64) -> Result<usize> {
         return Err(corrupt(object, "it is not the registry that its name says"));
     }
     let slots = usize::try_from(head[at::SLOTS]).unwrap_or(usize::MAX);
-    let length = file
-        .metadata()
-        .map_err(|error| failure_io(object, "query the status of", error))?
-        .len();
-    if slots > MAX_SLOTS || length != at::path(slots, slots) as u64 {
+    if slots > MAX_SLOTS || status(object, file)?.len() != at::path(slots, slots) as u64 {
         return Err(corrupt(
             object,
             "its length does not fit its number of slots",
         ));
     }
     Ok(slots)
-}
-
-fn corrupt(object: &str, reason: &str) -> Error {
-    Error::Corrupt {
-        object: object.to_owned(),
-        reason: reason.to_owned(),
-    }
 }
 
 /// Returns all words of a registry with `slots` slots, read by one call.
@@ -96,10 +85,8 @@ impl RegistryFile {
             return Ok(None);
         };
         let slots = checked_slots(&object, &file, id)?;
-        let status = file
-            .metadata()
-            .map_err(|error| failure_io(&object, "query the status of", error))?;
-        Self::of(object, file, id, slots, status.mode() & 0o077 != 0).map(Some)
+        let others = status(&object, &file)?.mode() & 0o077 != 0;
+        Self::of(object, file, id, slots, others).map(Some)
     }
 
     fn of(object: String, file: File, id: u64, slots: usize, others: bool) -> Result<Self> {
@@ -108,7 +95,7 @@ impl RegistryFile {
             Words::ByCall(second)
         } else {
             let mapping = WritableMapping::new(&second, at::words(slots));
-            Words::Mapped(mapping.map_err(|error| failure_io(&object, "map", error))?)
+            Words::Mapped(mapping.map_err(|error| failure(&object, "map", error))?)
         };
         Ok(Self {
             object,
@@ -159,7 +146,7 @@ impl RegistryFile {
         read_words(&self.object, file, first as u64 * 8, words)
     }
 
-    /// Loads a word without any ordering: the steps in [`park`](crate::protocol::park) have their
+    /// Loads a word without any ordering: the steps in [`park`] have their
     /// own fences.
     fn load(&self, word: usize) -> Result<u64> {
         match self.mapped() {
@@ -180,7 +167,7 @@ impl RegistryFile {
             }
             Words::ByCall(file) => file
                 .write_all_at(&value.to_le_bytes(), word as u64 * 8)
-                .map_err(|error| failure_io(&self.object, "write", error))?,
+                .map_err(|error| failure(&self.object, "write", error))?,
         }
         Ok(())
     }
@@ -237,7 +224,7 @@ impl RegistryFile {
             // error then, not a signal.
             self.file
                 .write_all_at(&bytes, at::path(self.slots, slot) as u64)
-                .map_err(|error| failure_io(&self.object, "write", error))?;
+                .map_err(|error| failure(&self.object, "write", error))?;
         }
         let own = Identity::own();
         let words = [
@@ -308,9 +295,6 @@ impl StaleSlot {
 /// Frees the slots of dead subscribers in the registry `id` of `owner`, and passes each stale slot
 /// to `freed`. Uses system calls instead of a mapping, because another user can truncate the file
 /// at any time.
-///
-/// # Errors
-/// [`Error::Corrupt`], and errors of the system.
 pub fn free_stale(id: u64, owner: u32, freed: impl FnMut(StaleSlot)) -> Result<()> {
     let object = registry_name(id);
     let Some(file) = object::open(&object, true, owner, false)? else {
@@ -429,9 +413,6 @@ pub struct Listener {
 
 /// Returns the subscribers in registry `id`, read by one call. Any user who may read the registry
 /// may call this.
-///
-/// # Errors
-/// [`Error::Corrupt`], and errors of the system.
 pub fn listeners(id: u64, owner: u32, trust_root: bool) -> Result<Vec<Listener>> {
     let object = registry_name(id);
     let Some(file) = object::open(&object, false, owner, trust_root)? else {

@@ -2,15 +2,15 @@
 
 use std::os::unix::fs::{FileExt, MetadataExt};
 
-use super::{Member, RegistryFile, StaleSlot, at};
 use nix::errno::Errno;
 
+use super::{Member, RegistryFile, StaleSlot, at};
 use crate::error::Result;
 use crate::protocol::layout::{LAYOUT_VERSION, MAX_SLOTS, REGISTRY_MAGIC};
 use crate::protocol::park;
 use crate::protocol::sync::{Ordering, Point, fence};
 use crate::region::fork::Creator;
-use crate::region::object::{self, Access, failure, failure_io, registry_name};
+use crate::region::object::{self, Access, failure, registry_name};
 use crate::region::random_id;
 use crate::wake::budget::Budget;
 use crate::wake::needs_slot;
@@ -31,9 +31,6 @@ pub struct Registry {
 
 impl Registry {
     /// Creates a registry with `slots` slots and without a name.
-    ///
-    /// # Errors
-    /// Errors of the system.
     pub fn create(slots: usize, access: Access) -> Result<Self> {
         let id = random_id()?;
         let object = registry_name(id);
@@ -48,7 +45,7 @@ impl Registry {
         // and that could fail.
         file.write_all_at(bytemuck::cast_slice(&words), 0)
             .and_then(|()| file.set_len(at::path(slots, slots) as u64))
-            .map_err(|error| failure_io(&object, "fill", error))?;
+            .map_err(|error| failure(&object, "fill", error))?;
         let file = RegistryFile::of(object, file, id, slots, mode & 0o077 != 0)?;
         Ok(Self::lock(file))
     }
@@ -71,9 +68,6 @@ impl Registry {
     }
 
     /// Links the registry to its name, unless it already has it.
-    ///
-    /// # Errors
-    /// Errors of the system.
     pub fn link(&self) -> Result<()> {
         let object = self.file.object();
         if self.has_name() || object::link(self.file.file(), object)? {
@@ -83,18 +77,12 @@ impl Registry {
     }
 
     /// Opens the registry that a dead publisher left, if it exists. The id 0 names none.
-    ///
-    /// # Errors
-    /// [`Error::Corrupt`], and errors of the system.
     pub fn adopt(id: u64) -> Result<Option<Self>> {
         Self::adopt_of(id, object::own_user())
     }
 
     /// Opens the registry `id` of `owner` that a dead publisher left, if it exists. The id 0 names
     /// none.
-    ///
-    /// # Errors
-    /// [`Error::Corrupt`], and errors of the system.
     pub fn adopt_of(id: u64, owner: u32) -> Result<Option<Self>> {
         if id == 0 {
             return Ok(None);
@@ -138,9 +126,6 @@ impl Registry {
     /// short, `visit` is also called with each subscriber that is parked at an earlier commit.
     /// Returns true if the subscribers that sleep on `commit` itself must be woken too. The caller
     /// has executed the fence after the commit.
-    ///
-    /// # Errors
-    /// [`Error::Corrupt`](crate::Error::Corrupt) if the registry was truncated.
     #[inline]
     pub fn parked(
         &mut self,
@@ -183,7 +168,7 @@ impl Registry {
         } = self;
         words.resize(at::PARKS - at::PARKED_MAX + file.slots(), 0);
         file.read(at::PARKED_MAX, words)?;
-        // Partner: the fence before a subscriber's call that writes its park word.
+        // Partner: the fence before a subscriber stores its park word, in `park::park`.
         fence(Point::ReadRecord, Ordering::Acquire);
         let (head, parks) = words.split_at(at::PARKS - at::PARKED_MAX);
         let makes_up = budget.forget_shortage();
@@ -221,11 +206,8 @@ impl Registry {
     }
 
     /// Frees the slots of dead subscribers and removes their wake receivers. Returns the nonce of
-    /// the subscriber at each slot, or 0 for a free slot.
-    ///
-    /// # Errors
-    /// [`Error::Corrupt`] if the header or the length of the registry was damaged, and errors of
-    /// the system.
+    /// the subscriber at each slot, or 0 for a free slot. Fails if the header or the length of the
+    /// registry was damaged.
     pub fn sweep(&self) -> Result<Vec<u64>> {
         let living = self.file.free_stale(StaleSlot::log)?;
         if let Some(words) = self.file.mapped() {

@@ -8,9 +8,9 @@ use crate::protocol::park;
 use crate::protocol::sync::{Ordering, Point, fence};
 use crate::protocol::words::ReadOnlyWord;
 use crate::region::fork::Creator;
-use crate::region::object::{failure_io, queue_name};
+use crate::region::object::{queue_name, status};
 use crate::region::random_id;
-use crate::wake::queue::Publisher;
+use crate::wake::queue::PublisherCredentials;
 use crate::wake::{Sleep, WakeReceiver, WakeTarget};
 
 /// The slot of a subscriber that the publisher wakes individually, with its wake receiver.
@@ -57,13 +57,8 @@ impl WakeSlot {
     /// [`Error::InvalidWake`] if the receiver would name a target to another user's publisher, and
     /// the errors of creating the receiver.
     pub fn create_receiver(&mut self, sleep: Sleep, place: Option<&Path>) -> Result<bool> {
-        let ClaimedSlot {
-            registry,
-            number,
-            nonce,
-            ..
-        } = &self.slot;
-        let name = queue_name(registry.id(), *number, *nonce);
+        let registry = &self.slot.registry;
+        let name = queue_name(registry.id(), self.slot.number, self.slot.nonce);
         let target = WakeTarget::new(Some(sleep), place, &name)?;
         if target.mechanism.carries_target() && registry.mapped().is_none() {
             let reason = format!(
@@ -72,11 +67,9 @@ impl WakeSlot {
             );
             return Err(Error::InvalidWake { reason });
         }
-        let status = registry.file().metadata();
-        let status =
-            status.map_err(|error| failure_io(registry.object(), "query the status of", error))?;
+        let status = status(registry.object(), registry.file())?;
         self.slot.sign(&target)?;
-        self.receiver = target.create(Publisher::of(&status))?;
+        self.receiver = target.create(PublisherCredentials::of(&status))?;
         // From here on the publisher can open the sender, or report why it cannot.
         self.slot.say_ready()?;
         Ok(self.slot.registry.has_name())
@@ -85,9 +78,6 @@ impl WakeSlot {
     /// Returns true if the record still holds the nonce and the ready flag that were written when
     /// the receiver was created. Other users may be able to overwrite them, and then the publisher
     /// would never wake this subscriber again.
-    ///
-    /// # Errors
-    /// Errors of the system.
     pub fn is_intact(&self) -> Result<bool> {
         let ready = u64::from(self.receiver.is_some());
         Ok(self.slot.load(at::NONCE)? == self.slot.nonce && self.slot.load(at::READY)? == ready)
@@ -115,51 +105,27 @@ impl WakeSlot {
 
     /// Drains the wake receiver and parks at `seen`. Returns true if `commit` is still `seen`, so
     /// that the owner may sleep.
-    ///
-    /// # Errors
-    /// [`Error::Corrupt`] if the registry was truncated.
     pub fn park(&mut self, commit: &ReadOnlyWord, seen: u64) -> Result<bool> {
         if let Some(receiver) = &self.receiver {
             // Drain before parking: a send into a full queue makes no new edge for epoll.
             receiver.drain();
         }
         self.slot.note_seen(seen)?;
-        let ClaimedSlot {
-            registry, number, ..
-        } = &self.slot;
-        if let Some(words) = registry.mapped() {
-            let (word, parked_max) = (&words[at::PARKS + number], &words[at::PARKED_MAX]);
-            self.parked = park::park(word, parked_max, commit, seen);
-            registry.check_whole()?;
-            return Ok(self.parked);
-        }
-        // From here on, the three steps of `park::park` by system calls. The publisher of a
-        // registry that other users may open reads every park word, not `parked_max`. Partner: the
-        // fence after the words are read in `Registry::parked_by_calls`.
-        fence(Point::ParkWord, Ordering::Release);
-        registry.store(at::PARKS + number, seen)?;
-        self.parked = true;
-        // Partner: the fence after the commit.
-        fence(Point::Park, Ordering::SeqCst);
-        if commit.load(Ordering::Relaxed) != seen {
-            self.unpark()?;
-        }
+        let (registry, number) = (&self.slot.registry, self.slot.number);
+        // The publisher of a registry that other users may open reads every park word.
+        let parked_max = registry.mapped().map(|words| &words[at::PARKED_MAX]);
+        self.parked = park::park(parked_max, commit, seen, |value| {
+            registry.store(at::PARKS + number, value)
+        })?;
+        registry.check_whole()?;
         Ok(self.parked)
     }
 
     /// Marks the owner as awake.
-    ///
-    /// # Errors
-    /// Errors of the system.
     pub fn unpark(&mut self) -> Result<()> {
         if std::mem::take(&mut self.parked) {
-            let ClaimedSlot {
-                registry, number, ..
-            } = &self.slot;
-            match registry.mapped() {
-                Some(words) => park::unpark(&words[at::PARKS + number]),
-                None => registry.store(at::PARKS + number, park::AWAKE)?,
-            }
+            let word = at::PARKS + self.slot.number;
+            self.slot.registry.store(word, park::AWAKE)?;
         }
         Ok(())
     }
@@ -188,9 +154,6 @@ pub enum FutexWaiter {
 impl FutexWaiter {
     /// Joins registry `id`; `sleep` is the kind of wake-up, `None` for a subscriber that spins.
     /// Returns `None` if the registry is gone.
-    ///
-    /// # Errors
-    /// The errors of opening a registry.
     pub fn take(
         id: u64,
         owner: u32,
@@ -220,33 +183,20 @@ impl FutexWaiter {
     }
 
     /// Marks the owner as asleep at `seen`. Returns true if `commit` is still `seen`.
-    ///
-    /// # Errors
-    /// [`Error::Corrupt`] if the registry was truncated.
     pub fn park(&self, commit: &ReadOnlyWord, seen: u64) -> Result<bool> {
         if let Self::Listed(slot) = self {
             slot.note_seen(seen)?;
             slot.store(at::ASLEEP, 1)?;
         }
         let registry = self.registry();
-        match registry.mapped() {
-            Some(words) => {
-                park::park_on_commit(&words[at::SLEEPERS..at::PARKS], seen);
-                registry.check_whole()?;
-            }
-            None => {
-                registry.store(at::SLEEPERS + park::flag_of(seen), 1)?;
-                // Partner: the fence after the commit.
-                fence(Point::Park, Ordering::SeqCst);
-            }
-        }
+        park::park_on_commit(seen, |flag, value| {
+            registry.store(at::SLEEPERS + flag, value)
+        })?;
+        registry.check_whole()?;
         Ok(commit.load(Ordering::Relaxed) == seen)
     }
 
     /// Marks the owner as awake in the list of subscribers.
-    ///
-    /// # Errors
-    /// Errors of the system.
     pub fn unpark(&self) -> Result<()> {
         match self {
             Self::Listed(slot) => slot.store(at::ASLEEP, 0),

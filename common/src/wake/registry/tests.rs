@@ -1,6 +1,7 @@
 //! Tests of both ends of a registry in one process.
 
 use super::*;
+use crate::error::Error;
 use crate::protocol::words::ReadOnlyWord;
 use crate::region::object::{Access, own_user};
 use crate::wake::Sleep;
@@ -167,14 +168,11 @@ fn targets_are_accepted_from_the_own_user_only() {
             let ready = registry.file().record(0) + at::READY;
             registry.file().store(ready, 1).unwrap();
             let accepted = registry.member(0, wake_slot.nonce()).target();
-            assert_eq!(
-                accepted,
-                if refused {
-                    Err(nix::errno::Errno::EPERM)
-                } else {
-                    Ok(target)
-                }
-            );
+            let expected = match refused {
+                true => Err(Errno::EPERM),
+                false => Ok(target),
+            };
+            assert_eq!(format!("{accepted:?}"), format!("{expected:?}"));
             drop(wake_slot);
             remove(&registry);
         }

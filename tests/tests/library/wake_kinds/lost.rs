@@ -99,7 +99,7 @@ fn who_asks_for_what_others_could_ask_for_too_is_told_so_and_looks_by_itself() {
             watch.args(["--wake-at", &at]);
         }
         let mut watch = Process::start(&mut watch);
-        watch.stderr_until(|said| said.contains("be woken by mq, futex, or unix without"));
+        watch.stderr_until(|said| said.contains("use mq, futex, or unix without"));
         for value in 0..3 {
             super::commit(&mut publisher, value);
             assert!(watch.line().contains(&format!("\"value\":{value}")));
