@@ -38,7 +38,7 @@ pub fn describe() -> String {
     )
 }
 
-/// Lets this process open as many files as the system lets anybody.
+/// Raises this process's limit of open files to the system's maximum.
 pub fn raise_open_files() {
     if let Ok((_, most)) = getrlimit(Resource::RLIMIT_NOFILE) {
         let _as_many_as_there_were = setrlimit(Resource::RLIMIT_NOFILE, most, most);
@@ -65,7 +65,7 @@ impl MoreQueues {
     }
 }
 
-/// How many message queues there may be for all; root's may exceed it.
+/// Returns the maximum number of message queues of all users; root may exceed it.
 pub fn queues_max() -> f64 {
     let text = fs::read_to_string(QUEUES_MAX).unwrap_or_default();
     text.trim().parse().unwrap_or(f64::NAN)

@@ -1,12 +1,12 @@
-//! Tablecast beside its peers and the machine's limits, in one run.
+//! Compares Tablecast with its peers and the machine's limits in one run.
 //!
 //! `cargo run --release --manifest-path tests/bench/Cargo.toml`
 //!
-//! Every case is run several times, each time in a process of its own, pinned, with its other side pinned to another core. What
+//! Every case runs several times, each time in a separate process that is pinned to a core, with its other side on another core. What
 //! is reported are medians over the runs; ratios are taken within a run, so that what disturbs the machine disturbs both sides.
 //! How cost grows is measured once, along each axis.
 //!
-//! - [`cases`]: what is measured, by [`measure`], with processes in roles ([`other`]) beside [`peers`].
+//! - [`cases`]: the cases, which use [`measure`], other processes ([`other`]) and [`peers`].
 //! - [`growth`]: the axes.
 //! - [`report`]: tables and plots.
 
@@ -30,11 +30,11 @@ use growth::AXES;
 use measure::Figure;
 use report::{Measured, Point};
 
-/// Measures Tablecast beside its peers and the machine's limits
+/// Compares Tablecast with its peers and the machine's limits
 #[derive(Parser)]
 #[command(name = "bench", version)]
 struct Args {
-    /// How often each case is run
+    /// Number of runs of each case
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..))]
     runs: u16,
 
@@ -42,7 +42,7 @@ struct Args {
     #[arg(long, default_value = "")]
     only: String,
 
-    /// Where the report, its plots and the raw runs go
+    /// Directory for the report, its plots and the raw runs
     #[arg(long, default_value = "bench-results")]
     out: PathBuf,
 
@@ -58,7 +58,7 @@ struct Args {
 enum Part {
     /// Names what can be measured
     List,
-    /// Measures nothing and writes the report of the raw runs in --out anew
+    /// Measure nothing, and write the report of the raw runs in --out again
     Report,
     /// One case, once.
     #[command(name = "__case", hide = true)]
@@ -149,7 +149,7 @@ fn measure(args: &Args) -> Measured {
     }
 }
 
-/// What a process of this program finds out.
+/// Results of a process of this program.
 fn figures(arguments: &[&str]) -> Vec<Figure> {
     let program = std::env::current_exe().expect("this program");
     let output = Command::new(program)

@@ -1,10 +1,10 @@
-//! How long something takes: batches of it, each timed as one, and of these the median and the 99th percentile.
+//! Measures how long an operation takes: batches are timed, and the median and 99th percentile of the batches are reported.
 
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
-/// What a figure counts.
+/// Unit of a figure.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Unit {
     /// Time, in nanoseconds.
@@ -12,12 +12,12 @@ pub enum Unit {
     Nanoseconds,
     /// Memory, in bytes.
     Bytes,
-    /// How many of something.
+    /// A number of things.
     Count,
 }
 
 impl Unit {
-    /// A number of it, with as many digits as mean something.
+    /// Formats a number with its significant digits.
     pub fn show(self, value: f64) -> String {
         let steps: &[(f64, &str)] = match self {
             Self::Nanoseconds => &[(1e9, " s"), (1e6, " ms"), (1e3, " µs"), (1.0, " ns")],
@@ -41,12 +41,12 @@ impl Unit {
     }
 }
 
-/// What one run found out about one way of doing something.
+/// The result of one run about one way to do something.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Figure {
     /// Which way.
     pub subject: String,
-    /// What the numbers count.
+    /// Unit of the numbers.
     pub unit: Unit,
     /// The median.
     pub median: f64,
@@ -58,10 +58,10 @@ impl Figure {
     /// Of measurements in any order, in nanoseconds.
     ///
     /// # Panics
-    /// If there are none.
+    /// If there are no samples.
     pub fn of(subject: impl Into<String>, mut samples: Vec<f64>) -> Self {
         samples.sort_by(f64::total_cmp);
-        // The least that so many of them do not exceed: of few samples the 99th percentile is the greatest.
+        // Returns a quantile. The 99th percentile of few samples is the greatest one.
         let at = |share: f64| samples[(samples.len() as f64 * share).ceil() as usize - 1];
         Self {
             subject: subject.into(),
@@ -76,17 +76,17 @@ impl Figure {
         Self::of(subject, vec![value]).counted_in(unit)
     }
 
-    /// The same, in another unit.
+    /// Returns the figure in another unit.
     pub fn counted_in(self, unit: Unit) -> Self {
         Self { unit, ..self }
     }
 }
 
-/// How many batches make a figure, at most, and at least.
+/// Maximum and minimum number of batches of a figure.
 const BATCHES: usize = 400;
 /// See [`BATCHES`].
 const LEAST: usize = 3;
-/// How long one way is measured, about.
+/// Approximate duration of a measurement.
 const TIME: Duration = Duration::from_millis(400);
 
 /// Times `batch`, which does something `count` times, until there is enough of it; of each batch the time of one. To drop what it

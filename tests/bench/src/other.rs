@@ -1,10 +1,10 @@
-//! The other process of a case: this program again, as a role, pinned to a core of its own. It is told what to do by lines on its
+//! The other process of a case: this program in another role, pinned to its own core. It receives requests as lines on its
 //! stdin, answers each with a line, and ends with its stdin.
 
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
-/// Where the measured side runs, and where the other.
+/// Cores of the measured side and of the other side.
 pub const HERE: usize = 1;
 /// See [`HERE`].
 pub const THERE: usize = 0;
@@ -59,12 +59,12 @@ impl Other {
         writeln!(stdin, "{what}").expect("it listens");
     }
 
-    /// Its process id.
+    /// Returns the process id.
     pub fn id(&self) -> u32 {
         self.child.id()
     }
 
-    /// Its next answer.
+    /// Returns the next answer.
     ///
     /// # Panics
     /// If it has ended.

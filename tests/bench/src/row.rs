@@ -3,7 +3,7 @@
 use bytemuck::{Pod, Zeroable};
 use iceoryx2::prelude::ZeroCopySend;
 
-/// How many words a row has.
+/// Number of words of a row.
 pub const WORDS: usize = 8;
 
 /// A row.
@@ -39,7 +39,7 @@ impl Row {
         }
     }
 
-    /// Its words.
+    /// Returns the words.
     pub fn words(&self) -> &[u64; WORDS] {
         bytemuck::cast_ref(self)
     }
@@ -59,7 +59,7 @@ impl Random {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;
-        // The high half of the product: even over the range, and no division.
+        // The high half of the product is uniform over the range and needs no division.
         ((u128::from(self.0) * bound as u128) >> 64) as usize
     }
 

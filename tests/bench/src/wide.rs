@@ -29,7 +29,7 @@ impl Wide for Wide8 {
 
 macro_rules! wide {
     ($($name:ident: $rest:literal;)*) => {$(
-        /// Of as many bytes as its name says.
+        /// A row of the size in its name.
         #[repr(C, align(8))]
         #[derive(Clone, Copy, Pod, Zeroable, Row)]
         pub struct $name {

@@ -7,7 +7,7 @@ use crate::measure::{Figure, Unit, prepared};
 use crate::other::{HERE, Other};
 use crate::row::{Random, Row};
 
-/// Each subscriber keeps a copy of its own: few rows, for a thousand of them.
+/// Each of a thousand subscribers keeps its own copy, so the table is small.
 const ROWS: usize = 1_000;
 const CHANGES: usize = 10;
 const COMMITS: usize = 1_000;
@@ -16,7 +16,7 @@ const MANY: usize = 1_000;
 /// Many that are awake.
 pub const AWAKE: Case = Case {
     name: "commit-awake",
-    about: "ten rows at random of 1,000 become true while 1,000 subscribers are registered and awake, and while there are none (where not root runs it, those beyond the limit of message queues have none; while they are awake that is all the same)",
+    about: "ten rows at random of 1,000 become visible while 1,000 subscribers are registered and awake, and while there are none (where not root runs it, those beyond the limit of message queues have none; while they are awake that is all the same)",
     run,
     bars: &[bar("commit, 1,000 awake", "commit, none", 1.2)],
 };

@@ -26,7 +26,7 @@ pub const FEW: Case = Case {
     bars: &[bar("refresh", "copying just these ten", 4.0)],
 };
 
-/// Commits when it is told to, writes the same rows into a plain mapping, and answers with the keys.
+/// Commits on request, writes the same rows into a plain mapping, and answers with the keys.
 pub fn publisher(arguments: &[String]) {
     pin(THERE);
     let [name, path] = arguments else {

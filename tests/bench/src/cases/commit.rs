@@ -17,7 +17,7 @@ use crate::row::{Random, Row, WORDS};
 const ROWS: usize = 100_000;
 const CHANGES: usize = 10;
 const COMMITS: usize = 1_000;
-/// iceoryx2 finds a handle in time that grows with the keys; ten of so many are held.
+/// iceoryx2 finds a handle in time that grows with the number of keys; ten handles are held.
 const KEYS: usize = 1_000;
 
 /// Tags, rows, change tree, journal, time and number: no reads, no fences, no index.
@@ -26,7 +26,7 @@ const LIMIT: &str = "the same words without any protocol";
 /// Nobody listens.
 pub const ALONE: Case = Case {
     name: "commit",
-    about: "ten rows at random of 100,000 become true as one, nobody is parked; the time is that of one commit",
+    about: "ten rows at random of 100,000 become visible atomically, with no parked subscriber; the time is that of one commit",
     run,
     bars: &[
         bar("commit", LIMIT, 3.0),
@@ -67,7 +67,7 @@ fn run() -> Vec<Figure> {
     let writer = board.writer();
     let handles = (0..CHANGES as u64).map(|key| writer.entry::<Row>(&key).expect("the key"));
     let mut handles: Vec<_> = handles.collect();
-    let held = "iceoryx2, ten held handles, not as one";
+    let held = "iceoryx2, ten held handles, not atomic";
     figures.push(keys.batches(held, COMMITS, |version, _| {
         for (key, handle) in handles.iter_mut().enumerate() {
             handle.update_with_copy(Row::new(key as u64, version));
@@ -77,7 +77,7 @@ fn run() -> Vec<Figure> {
     figures
 }
 
-/// What such a commit must at least write, without any protocol.
+/// Writes the minimum that such a commit must write, without any protocol.
 fn limits(keys: &mut Keys, path: &Path) -> [Figure; 2] {
     let plain = PlainCommit::new(path, ROWS);
     let words: Vec<AtomicU64> = (0..ROWS * WORDS).map(|_| AtomicU64::new(1)).collect();

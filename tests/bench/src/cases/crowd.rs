@@ -1,6 +1,6 @@
-//! Many subscribers in one process, or what stands for them: awake, parked, or asleep in bare queues.
+//! Many subscribers in one process, or their substitutes: awake, parked, or asleep in bare queues.
 //!
-//! Those that sleep do so in a thread each. Whoever has received counts one more in a word that the sender sees.
+//! Each sleeper has its own thread. After it received, it increments a counter that the sender reads.
 
 use std::hint::spin_loop;
 use std::path::Path;
@@ -18,11 +18,11 @@ use crate::peers::plain::Plain;
 use crate::peers::queue::BareQueue;
 use crate::row::Row;
 
-/// The word in which those who have received are counted.
+/// Index of the word that counts the receivers.
 pub const RECEIVED: usize = 1;
-/// How long a sleeper that works does so each time: about as long as a subscriber takes to come by a row.
+/// Duration of the work of a sleeper, if it works: about the time that a subscriber takes to copy a row.
 const WORK: Duration = Duration::from_micros(2);
-/// What a sleeper's thread needs, and no more: there may be a thousand.
+/// Stack size of a sleeper's thread. There may be a thousand.
 const STACK: usize = 256 << 10;
 
 /// Subscribers of table `name`, each registered by going to sleep once, and awake since.
@@ -44,7 +44,7 @@ pub fn awake(arguments: &[String]) {
     serve(|_| subscribers.len().to_string());
 }
 
-/// Where the crowd counts, and how many it is.
+/// The counter of the crowd, and its size.
 fn crowd(arguments: &[String]) -> (&str, Arc<Plain>, usize) {
     pin(THERE);
     raise_open_files();

@@ -21,7 +21,7 @@ use crate::row::{Random, Row};
 const ROWS: usize = 100_000;
 const CHANGES: usize = 10;
 const COMMITS: usize = 1_000;
-/// How long it commits, alone and followed.
+/// Duration of the commits, alone and followed.
 const TIME: Duration = Duration::from_secs(1);
 /// The word that tells the follower to stop.
 const STOP: usize = 0;
@@ -78,14 +78,14 @@ fn flat_out(subject: &str, publisher: &mut Publisher<Row>, random: &mut Random) 
     Figure::of(subject, samples)
 }
 
-/// What the follower has seen.
+/// Observations of the follower.
 #[derive(Default, Serialize, Deserialize)]
 struct Followed {
     /// How old the copy was that a refresh replaced, in ns.
     stale: Vec<f64>,
-    /// How many commits lay between.
+    /// Number of commits between refreshes.
     behind: Vec<f64>,
-    /// How many refreshes were outrun.
+    /// Number of refreshes that were outrun.
     outrun: usize,
 }
 

@@ -1,4 +1,4 @@
-//! What it costs to do nothing: a subscriber that sleeps, and a publisher that only says that it is well.
+//! The cost of idling: a sleeping subscriber, and a publisher that only sends heartbeats.
 //!
 //! Both sleep between their looks, so each look is a voluntary switch of the kernel's count, whatever calls it makes.
 
@@ -18,7 +18,7 @@ use crate::other::{HERE, Other, THERE, serve};
 use crate::row::Row;
 
 const ROWS: usize = 1_000;
-/// How long nothing happens.
+/// Duration of the idle time.
 const TIME: Duration = Duration::from_secs(3);
 /// Shorter than usual, so that there are some in this time.
 const RECHECK: Duration = Duration::from_millis(100);
@@ -71,7 +71,7 @@ fn run() -> Vec<Figure> {
     ]
 }
 
-/// What the kernel has counted of a process.
+/// The kernel's counters of a process.
 struct Usage {
     waits: f64,
     ran_ns: f64,

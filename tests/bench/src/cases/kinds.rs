@@ -1,6 +1,6 @@
 //! Every way to be woken, side by side: what it costs the sender, how long it takes, what it costs to sleep, and how that grows.
 //!
-//! Each subscriber is a process of its own; all of them share a core, the sender has the other. Each round the sender writes the
+//! Each subscriber is a separate process; all of them share a core, and the sender has the other one. Each round the sender writes the
 //! time into the row that it commits; a subscriber subtracts it from its own once it holds the row. The next round comes
 //! when all have it, and have had time to fall asleep.
 
@@ -32,13 +32,13 @@ const KINDS: &[(&str, usize)] = &[
 const MANY: usize = 100;
 const SIZES: [usize; 3] = [1, 10, MANY];
 const ROUNDS: usize = 1_000;
-/// How long a subscriber has to fall asleep again.
+/// Time for a subscriber to fall asleep again.
 const PAUSE: Duration = Duration::from_micros(300);
-/// How long the sender sleeps between two looks at whether a round is over.
+/// Interval at which the sender checks if a round is over.
 const POLL: Duration = Duration::from_micros(20);
-/// How long nothing happens.
+/// Duration of the idle time.
 const IDLE: Duration = Duration::from_secs(2);
-/// The word in which those who have received are counted.
+/// Index of the word that counts the receivers.
 const RECEIVED: usize = 1;
 
 /// Side by side.
@@ -58,7 +58,7 @@ fn run() -> Vec<Figure> {
     all.flat_map(|(kind, size)| side(kind, size)).collect()
 }
 
-/// One kind, with so many subscribers.
+/// Measures one kind with a number of subscribers.
 fn side(kind: &str, size: usize) -> Vec<Figure> {
     let folder = tempfile::tempdir_in("/dev/shm").expect("a folder in memory");
     let path = folder.path().join("plain");
@@ -101,7 +101,7 @@ fn side(kind: &str, size: usize) -> Vec<Figure> {
     ]
 }
 
-/// What one of a thousand exceeds.
+/// Returns the 99.9th percentile.
 fn thousandth(mut samples: Vec<f64>) -> f64 {
     samples.sort_by(f64::total_cmp);
     samples[(samples.len() as f64 * 0.999).ceil() as usize - 1]
@@ -113,7 +113,7 @@ fn commit(publisher: &mut Publisher<Row>, sent: u64) {
     tx.commit().expect("room");
 }
 
-/// How long the threads of a process have run.
+/// Returns the processor time of a process.
 fn ran_ns(process: u32) -> f64 {
     let tasks = std::fs::read_dir(format!("/proc/{process}/task")).expect("a live process");
     let ran = tasks.map(|task| {
@@ -125,7 +125,7 @@ fn ran_ns(process: u32) -> f64 {
     ran.sum()
 }
 
-/// Follows table `name`, woken as it is told, counts in the file what it receives, and says how long each took.
+/// Follows table `name` with the given wake kind, counts its wake-ups in the file, and reports how long each took.
 pub fn subscriber(arguments: &[String]) {
     pin(THERE);
     let [name, path, kind] = arguments else {

@@ -1,4 +1,4 @@
-//! What is measured. A case is one process (and the others that it starts) and comes to figures; bars compare two of these.
+//! The cases. A case is one process, with the processes that it starts, and returns figures. A bar compares two of them.
 
 use std::time::Duration;
 
@@ -26,13 +26,13 @@ pub use parked::with_parked;
 
 /// Something to measure.
 pub struct Case {
-    /// Its name on the command line.
+    /// Name on the command line.
     pub name: &'static str,
-    /// What it shows, for the report.
+    /// Description for the report.
     pub about: &'static str,
     /// Measures it once.
     pub run: fn() -> Vec<Figure>,
-    /// What is asked of it.
+    /// Bars that it must meet.
     pub bars: &'static [Bar],
 }
 
@@ -44,7 +44,7 @@ pub struct Bar {
     pub against: &'static str,
     /// The greatest ratio.
     pub at_most: f64,
-    /// Of the 99th percentile, not the median.
+    /// Compares the 99th percentile and not the median.
     pub of_p99: bool,
 }
 
@@ -90,7 +90,7 @@ pub const CASES: &[Case] = &[
 /// Plays the other process of a case.
 ///
 /// # Panics
-/// If there is no such role.
+/// If the role is unknown.
 pub fn play(role: &str, arguments: &[String]) {
     match role {
         "read-host" => read::host(arguments),

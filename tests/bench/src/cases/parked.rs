@@ -1,4 +1,4 @@
-//! What a commit costs that has sleepers to wake: one send for each, and hardly more.
+//! The cost of a commit that wakes sleepers: little more than one send for each.
 
 use std::path::Path;
 use std::sync::atomic::Ordering;
@@ -16,21 +16,21 @@ use crate::peers::queue::{self, BareQueue};
 use crate::row::Row;
 
 const ROWS: usize = 1_000;
-/// How many sends are timed in all, about, and how many rounds at most.
+/// Approximate total number of timed sends, and maximum number of rounds.
 const SENDS: usize = 10_000;
 /// See [`SENDS`].
 const ROUNDS: usize = 300;
-/// How long the last one has to fall asleep again, and each other before it.
+/// Time for the last sleeper to fall asleep again, and for each other one.
 const PAUSE: Duration = Duration::from_micros(300);
 /// See [`PAUSE`].
 const PAUSE_EACH: Duration = Duration::from_micros(5);
-/// How long the sender sleeps between two looks at whether a round is over.
+/// Interval at which the sender checks if a round is over.
 const POLL: Duration = Duration::from_micros(50);
 
 /// Some that are parked.
 pub const PARKED: Case = Case {
     name: "commit-parked",
-    about: "one row becomes true for subscribers that all sleep on the other core: the sender's time for a commit, and for bare sends to as many sleepers. What a send costs depends on what the other core is just doing; so there are also bare sends to sleepers that do as subscribers do, and sleep in epoll and are busy for 2 µs each time",
+    about: "one row becomes visible to subscribers that all sleep on the other core: the sender's time for a commit, and for bare sends to as many sleepers. What a send costs depends on what the other core is just doing; so there are also bare sends to sleepers that do as subscribers do, and sleep in epoll and are busy for 2 µs each time",
     run,
     bars: &[
         bar("commit, 1 parked", "bare sends to 1", 1.1),
@@ -43,7 +43,7 @@ fn run() -> Vec<Figure> {
     [1, 10, 100].into_iter().flat_map(with_parked).collect()
 }
 
-/// Commits to `count` sleepers, and bare sends to as many.
+/// Measures commits to `count` sleepers, and bare sends to the same number.
 pub fn with_parked(count: usize) -> [Figure; 3] {
     pin(HERE);
     let _raised = MoreQueues::raise(count + 1);

@@ -20,7 +20,7 @@ use crate::row::{Random, Row};
 const FEW: usize = 1_000;
 const MANY: usize = 1_000_000;
 const READS: usize = 10_000;
-/// Of a batch of reads that each take longer.
+/// Size of a batch of slower reads.
 const SOME_READS: usize = 2_500;
 
 /// One row, again and again.

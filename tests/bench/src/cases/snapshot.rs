@@ -24,7 +24,7 @@ const CHANGES: usize = 10;
 const STOP: usize = 0;
 /// See [`STOP`].
 const COMMITS: usize = 1;
-/// How long it is waited between two looks at whether the publisher commits.
+/// Interval at which the case checks if the publisher commits.
 const POLL: Duration = Duration::from_micros(100);
 
 /// All rows.
@@ -82,7 +82,7 @@ fn run() -> Vec<Figure> {
     ]
 }
 
-/// The same rows by memcpy, and out of LMDB.
+/// Measures the same rows by memcpy and from LMDB.
 fn beside(path: &Path, from: Vec<Row>) -> [Figure; 2] {
     let mut to = from.clone();
     let memcpy = batches("memcpy of the same bytes", 1, || {
@@ -98,7 +98,7 @@ fn beside(path: &Path, from: Vec<Row>) -> [Figure; 2] {
     [memcpy, lmdb]
 }
 
-/// Commits as fast as it can from when it is told to until it is told to stop.
+/// Commits at full speed, from one request until the next.
 pub fn publisher(arguments: &[String]) {
     pin(THERE);
     let [name, path] = arguments else {

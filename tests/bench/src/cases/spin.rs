@@ -16,9 +16,9 @@ use crate::other::HERE;
 use crate::peers::plain::Plain;
 use crate::row::Row;
 
-/// How long the receiver has to be done with a round.
+/// Time for the receiver to finish a round.
 const PAUSE: Duration = Duration::from_micros(50);
-/// How many rows change in a round.
+/// Number of rows that change in a round.
 const CHANGES: u64 = 10;
 
 /// The receiver spins.

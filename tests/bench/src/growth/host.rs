@@ -1,4 +1,4 @@
-//! The publisher's side: commits when it is told to, and times its own commits.
+//! The publisher's side: commits on request, and times its commits.
 
 use common::Publisher;
 

@@ -1,6 +1,6 @@
 //! How cost grows: each axis alone, the others at their defaults (100,000 rows of 64 bytes, ten changes a commit, one subscriber).
 //!
-//! Each point is measured once, in a process of its own, with the publisher on the other core.
+//! Each point is measured once, in a separate process, with the publisher on the other core.
 
 mod host;
 mod points;
@@ -12,9 +12,9 @@ pub use host::host;
 
 /// One thing that grows.
 pub struct Axis {
-    /// Its name on the command line.
+    /// Name on the command line.
     pub name: &'static str,
-    /// What it counts, for the report.
+    /// Description for the report.
     pub about: &'static str,
     /// From the least to the greatest.
     pub points: &'static [usize],

@@ -14,7 +14,7 @@ use crate::row::Random;
 use crate::wide::Wide;
 
 const READS: usize = 2_500;
-/// How many refreshes make a figure, at most and at least, and how long they take, about, with the commits before them.
+/// Maximum and minimum number of refreshes of a figure, and their approximate duration with the commits before them.
 const REFRESHES: usize = 200;
 /// See [`REFRESHES`].
 const LEAST: usize = 5;

@@ -1,4 +1,4 @@
-//! mmap-sync: the whole table as one value; a write replaces all of it.
+//! mmap-sync: the whole table is one value, which a write replaces.
 
 use std::path::Path;
 use std::time::Duration;
@@ -32,7 +32,7 @@ impl Blob {
     }
 }
 
-/// What reads and writes it at `path`.
+/// Returns the reader and the writer of the file at `path`.
 pub fn open(path: &Path) -> Synchronizer {
     Synchronizer::new(path.as_os_str())
 }

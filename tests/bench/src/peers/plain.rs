@@ -8,7 +8,7 @@ use memmap2::MmapRaw;
 
 use crate::row::{Row, WORDS};
 
-/// A file of rows in memory, and a word before them on lines of its own.
+/// A file of rows in memory, after a word on its own cache lines.
 pub struct Plain(MmapRaw);
 
 /// Before the rows: two pairs of cache lines.
@@ -39,7 +39,7 @@ impl Plain {
         }
     }
 
-    /// One of two words, on lines of their own, to tell each other by.
+    /// One of two words on separate cache lines, by which two processes signal each other.
     pub fn signal(&self, at: usize) -> &AtomicU64 {
         &self.words()[at * HEAD / 2]
     }

@@ -17,19 +17,19 @@ const BLOCK_WORDS: usize = 2 * BLOCK_ROWS + 2 * BLOCK_ROWS * WORDS;
 /// As long as that of a table of 100,000 rows.
 const JOURNAL_WORDS: usize = 1 << 15;
 
-/// Where such words are written: shared memory, as a table's.
+/// The words, in shared memory like those of a table.
 pub struct PlainCommit {
     memory: Plain,
-    /// Where each level of the tree begins.
+    /// Start of each level of the tree.
     levels: Vec<usize>,
-    /// Where the journal begins, after a line that says how far it has come.
+    /// Start of the journal, after a cache line with its position.
     journal: usize,
-    /// Where the blocks begin.
+    /// Start of the blocks.
     blocks: usize,
 }
 
 impl PlainCommit {
-    /// For so many rows, in a file at `path`.
+    /// Creates the words for `rows` rows in a file at `path`.
     ///
     /// # Panics
     /// If that fails.

@@ -1,4 +1,4 @@
-//! What has counterparts, side by side: Tablecast, its peers, and the machine by itself.
+//! Compares operations that the peers have, too: Tablecast, its peers, and the bare machine.
 
 use std::fmt::Write;
 
@@ -10,11 +10,11 @@ pub const WHO: [&str; 5] = ["Tablecast", "iceoryx2", "mmap-sync", "LMDB", "the m
 
 /// One thing that can be done in several ways.
 pub struct Group {
-    /// What is done.
+    /// Name of the operation.
     pub what: &'static str,
     case: &'static str,
     pick: fn(&Figure) -> f64,
-    /// For each of [`WHO`] the subject of its figure, and what is to be said of it.
+    /// The subject of the figure of each of [`WHO`], and a remark.
     ways: [Option<Way>; 5],
 }
 
@@ -77,7 +77,7 @@ pub const GROUPS: &[Group] = &[
         ways: [
             Some(("commit", "")),
             Some((
-                "iceoryx2, ten held handles, not as one",
+                "iceoryx2, ten held handles, not atomic",
                 "10 handles, not atomic",
             )),
             Some(("mmap-sync write of the whole table", "all rows")),

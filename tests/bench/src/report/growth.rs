@@ -17,7 +17,7 @@ pub fn sections(measured: &Measured) -> String {
     text
 }
 
-/// What is measured along an axis, in the order of its first appearance.
+/// The subjects along an axis, in the order of their first appearance.
 pub fn subjects(points: &[Point]) -> Vec<&str> {
     let mut subjects: Vec<&str> = Vec::new();
     for figure in points.iter().flat_map(|point| &point.figures) {

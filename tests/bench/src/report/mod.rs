@@ -1,4 +1,4 @@
-//! What was measured: the raw runs as JSON, a report in Markdown with plots, and the parts of it that the documents show.
+//! The report: the raw runs as JSON, a report in Markdown with plots, and the parts that the documents contain.
 //!
 //! - [`peers`]: what the others are, their versions, how they were set up.
 //! - [`comparison`]: the figures that have counterparts, side by side.
@@ -35,20 +35,20 @@ pub struct Measured {
     pub growth: Vec<(String, Vec<Point>)>,
 }
 
-/// What was found at one point of an axis.
+/// The result at one point of an axis.
 #[derive(Serialize, Deserialize)]
 pub struct Point {
-    /// Where.
+    /// Position on the axis.
     pub at: usize,
-    /// What.
+    /// Subject.
     pub figures: Vec<Figure>,
 }
 
 impl Measured {
-    /// What an earlier run left in `folder`.
+    /// Reads the results of an earlier run in `folder`.
     ///
     /// # Errors
-    /// What the system refuses, and what is no such run.
+    /// Fails if a file cannot be read or is not a run.
     pub fn read(folder: &Path) -> io::Result<Self> {
         let path = folder.join(RAW);
         let text = fs::read(&path).map_err(|error| {
@@ -77,7 +77,7 @@ impl Measured {
         fs::create_dir_all(folder)?;
         plot::draw(self, folder)?;
         let parts = [
-            format!("# Tablecast beside its peers\n\n{}\n", self.about()),
+            format!("# Tablecast and its peers\n\n{}\n", self.about()),
             comparison::table(self),
             format!("\n![side by side]({})\n", plot::COMPARISON),
             peers::table(&self.lmdb),
@@ -98,7 +98,7 @@ impl Measured {
         readme::rewrite(self, path)
     }
 
-    /// Of what the figures are.
+    /// Describes the machine and the versions.
     fn about(&self) -> String {
         let runs = self.cases.iter().map(|(_, runs)| runs.len()).max();
         let runs = runs.unwrap_or(0);

@@ -1,4 +1,4 @@
-//! What the others are: their versions, what they promise that Tablecast does not and the other way round, how they were set up.
+//! The peers: their versions, the differences in what they and Tablecast promise, and how they were set up.
 
 use std::fmt::Write;
 
@@ -16,7 +16,7 @@ const PEERS: &[Peer] = &[
     Peer {
         package: "iceoryx2",
         beyond: "also publish and subscribe, request and response, without copying; values of different types; other systems than Linux; C, C++, Python",
-        lacks: "many values as one; which ones changed; keys that come later; the event is a service beside the blackboard, and tells nothing of it",
+        lacks: "several values atomically; which ones changed; keys that are added later; the event is a separate service and has no data of the blackboard",
         set_up: "blackboard of `ipc` services, an entry held for each key, as in its blackboard example; looking a key up goes through all keys, so that tables are of 1,000 rows; its event as the wake-up",
     },
     Peer {
@@ -34,18 +34,18 @@ const PEERS: &[Peer] = &[
     Peer {
         package: "seqlock",
         beyond: "within one process: no system calls, any `Copy` type",
-        lacks: "other processes, keys, several rows as one",
+        lacks: "other processes, keys, several rows atomically",
         set_up: "one row in it",
     },
     Peer {
         package: "arc-swap",
         beyond: "within one process: the old value stays for those who hold it",
-        lacks: "other processes, keys, several rows as one",
+        lacks: "other processes, keys, several rows atomically",
         set_up: "one row in it",
     },
 ];
 
-/// What stands in the lock file for a package.
+/// Returns the version of a package in the lock file.
 fn version<'l>(lock: &'l str, package: &str) -> Option<&'l str> {
     let named = format!("name = \"{package}\"\nversion = \"");
     let begin = lock.find(&named)? + named.len();

@@ -1,4 +1,4 @@
-//! The drawings, as SVG: readable on light and dark ground, for they have none of their own.
+//! The plots, as SVG without a background, readable on light and dark pages.
 
 use std::io;
 use std::ops::Range;
@@ -22,7 +22,7 @@ pub fn file(axis: &str) -> String {
 
 /// Between light and dark: text and lines.
 const INK: RGBColor = RGBColor(128, 128, 128);
-/// Apart also for those who see fewer colours (after Okabe and Ito), and visible on both grounds.
+/// Colours that colour-blind readers can distinguish (after Okabe and Ito), visible on both backgrounds.
 const COLOURS: [RGBColor; 5] = [
     RGBColor(0, 114, 178),
     RGBColor(230, 159, 0),
@@ -64,7 +64,7 @@ fn decades(values: impl Iterator<Item = f64>) -> Range<f64> {
     least..10_f64.powf(most.log10().ceil()).max(least * 10.0)
 }
 
-/// A time that stands at an axis.
+/// A time as the label of an axis.
 fn tick(value: &f64) -> String {
     Unit::Nanoseconds
         .show(*value)

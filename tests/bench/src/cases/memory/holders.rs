@@ -41,7 +41,7 @@ impl Way {
         Self::Blackboard,
     ];
 
-    /// Its name in the report.
+    /// Name in the report.
     pub fn name(self) -> &'static str {
         match self {
             Self::Nothing => "nothing opened",

@@ -1,4 +1,4 @@
-//! What a region takes, for each row and for capacity that nobody has used.
+//! The memory of a region, per row and for unused capacity.
 
 use common::{Publisher, inspect};
 
@@ -8,7 +8,7 @@ use crate::wide::{Wide, Wide16, Wide64, Wide256};
 
 const ROWS: usize = 100_000;
 const LARGE: usize = 100_000_000;
-/// What each row may take beside its two copies.
+/// Maximum memory of a row in addition to its two copies.
 const BESIDE: usize = 32;
 
 /// Bytes a row.

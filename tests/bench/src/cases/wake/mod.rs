@@ -19,7 +19,7 @@ use rounds::{Receiver, SENT};
 pub mod receiver;
 pub mod rounds;
 
-/// How long a receiver has to fall asleep again.
+/// Time for a receiver to fall asleep again.
 const PAUSE: Duration = Duration::from_micros(300);
 /// Rows of the table.
 pub const ROWS: usize = 1_000;
@@ -63,7 +63,7 @@ fn tablecast(name: &str, _: &Plain, start: Start<'_, '_>) -> [Figure; 2] {
     figures
 }
 
-/// Commits so many rows that hold the time.
+/// Commits `n` rows that contain the time.
 pub fn commit(publisher: &mut Publisher<Row>, changes: u64) {
     let mut tx = publisher.begin();
     let sent = now();

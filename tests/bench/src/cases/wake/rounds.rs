@@ -13,7 +13,7 @@ use crate::other::Other;
 use crate::peers::plain::Plain;
 
 const ROUNDS: usize = 2_000;
-/// How long the sender sleeps between two looks at whether a round is over.
+/// Interval at which the sender checks if a round is over.
 const POLL: Duration = Duration::from_micros(20);
 /// The words of the plain mapping: what is sent, and the round that was received last.
 pub const SENT: usize = 0;
@@ -35,7 +35,7 @@ pub fn receive(plain: &Plain, mut receive: impl FnMut() -> u64) {
     println!("{}", serde_json::to_string(&taken).expect("numbers"));
 }
 
-/// What is sent to, and where it says that it has received.
+/// The receiver, and the word in which it reports that it received.
 pub struct Receiver<'p> {
     process: Other,
     plain: &'p Plain,
@@ -55,7 +55,7 @@ impl<'p> Receiver<'p> {
         }
     }
 
-    /// How long receiving took in each round, and what sending cost.
+    /// Time of receiving in each round, and cost of sending.
     pub fn measure(mut self, subject: &str, sender: &str, mut send: impl FnMut()) -> [Figure; 2] {
         let mut cost = Vec::with_capacity(ROUNDS);
         for round in 1..=ROUNDS {
