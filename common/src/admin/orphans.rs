@@ -54,36 +54,39 @@ pub enum OrphanKind {
     Queue,
 }
 
-/// Displays the kind as one word: `lock`, `next`, `registry`, `queue`.
-impl fmt::Display for OrphanKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
-            Self::Lock => "lock",
-            Self::Next => "next",
-            Self::Registry => "registry",
-            Self::Queue => "queue",
-        })
+impl OrphanKind {
+    /// Returns the name of the kind, the prefix of its objects' names, and the reason why such an
+    /// object is an orphan.
+    fn describe(self) -> (&'static str, &'static str, &'static str) {
+        match self {
+            Self::Lock => (
+                "lock",
+                "tablecast.lock.",
+                "its publisher ended before the table was created, or after its removal",
+            ),
+            Self::Next => (
+                "next",
+                "tablecast.next.",
+                "its publisher ended before it took its table's name",
+            ),
+            Self::Registry => (
+                "registry",
+                "tablecast.subs.",
+                "no table refers to it, and no process is registered in it",
+            ),
+            Self::Queue => (
+                "queue",
+                "tablecast.wake.",
+                "its subscriber is dead, and no registry contains it",
+            ),
+        }
     }
 }
 
-impl OrphanKind {
-    /// Returns the beginning of the names of such objects.
-    fn prefix(self) -> &'static str {
-        match self {
-            Self::Lock => "tablecast.lock.",
-            Self::Next => "tablecast.next.",
-            Self::Registry => "tablecast.subs.",
-            Self::Queue => "tablecast.wake.",
-        }
-    }
-
-    fn reason(self) -> &'static str {
-        match self {
-            Self::Lock => "its publisher ended before the table was created, or after its removal",
-            Self::Next => "its publisher ended before it took its table's name",
-            Self::Registry => "no table refers to it, and no process is registered in it",
-            Self::Queue => "its subscriber is dead, and no registry contains it",
-        }
+/// Displays `lock`, `next`, `registry` or `queue`.
+impl fmt::Display for OrphanKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.describe().0)
     }
 }
 
@@ -222,7 +225,7 @@ impl Swept {
 
 impl Orphan {
     fn name(&self) -> String {
-        format!("/{}{}", self.kind.prefix(), self.suffix)
+        format!("/{}{}", self.kind.describe().1, self.suffix)
     }
 
     /// Removes the object, unless a process holds it now. Returns true if it was removed.
@@ -305,8 +308,11 @@ impl Search {
         let mut referenced = HashSet::new();
         // Users with a publisher whose registry is unknown.
         let mut unknown = HashSet::new();
-        let regions = nexts.iter().map(|next| (next.name(), next.owner));
-        for (region, owner) in list_regions()?.into_iter().chain(regions) {
+        let prefix = "tablecast.table.";
+        let named = files(Path::new(DIRECTORY), prefix)?.into_iter();
+        let named = named.map(|(suffix, _, status)| (format!("/{prefix}{suffix}"), status.uid()));
+        let unnamed = nexts.iter().map(|next| (next.name(), next.owner));
+        for (region, owner) in named.chain(unnamed) {
             match registry_of(&region, owner) {
                 Ok(id) => referenced.extend(id),
                 Err(_) if is_held(&region, owner) == Some(false) => {}
@@ -329,9 +335,11 @@ impl Search {
             search.add(held, next, table);
         }
         for registry in registries {
-            let id = parse_id(&registry.suffix).filter(|id| !referenced.contains(id));
+            if parse_id(&registry.suffix).is_none_or(|id| referenced.contains(&id)) {
+                continue;
+            }
             let held = is_held(&registry.name(), registry.owner);
-            if id.is_some() && (held != Some(false) || !unknown.contains(&registry.owner)) {
+            if held != Some(false) || !unknown.contains(&registry.owner) {
                 search.add(held, registry, None);
             }
         }
@@ -371,33 +379,28 @@ impl Search {
 
 /// Returns the objects of one kind, of which some may be orphans.
 fn candidates(directory: &Path, kind: OrphanKind) -> Result<Vec<Orphan>> {
-    let found = suffixes(directory, kind.prefix())?.into_iter();
-    let found = found.filter_map(|suffix| {
-        let object = directory.join(format!("{}{suffix}", kind.prefix()));
-        // Does not follow links. An object that is gone by now is not an orphan.
-        let status = fs::symlink_metadata(&object)
-            .ok()
-            .filter(Metadata::is_file)?;
-        Some(Orphan {
-            object,
-            kind,
-            owner: status.uid(),
-            table: None,
-            reason: kind.reason(),
-            suffix,
-            inode: status.ino(),
-        })
+    let (_, prefix, reason) = kind.describe();
+    let found = files(directory, prefix)?.into_iter();
+    let found = found.map(|(suffix, object, status)| Orphan {
+        object,
+        kind,
+        owner: status.uid(),
+        table: None,
+        reason,
+        suffix,
+        inode: status.ino(),
     });
     Ok(found.collect())
 }
 
-/// Returns the names and owners of all regions that have their table's name.
-fn list_regions() -> Result<Vec<(String, u32)>> {
-    let found = suffixes(Path::new(DIRECTORY), "tablecast.table.")?.into_iter();
+/// Returns the suffix, path and status of the files in `directory` whose names begin with `prefix`.
+/// Does not follow links, and skips files that are removed in the meantime.
+fn files(directory: &Path, prefix: &str) -> Result<Vec<(String, PathBuf, Metadata)>> {
+    let found = suffixes(directory, prefix)?.into_iter();
     let found = found.filter_map(|suffix| {
-        let name = format!("/tablecast.table.{suffix}");
-        let status = fs::symlink_metadata(format!("{DIRECTORY}{name}")).ok();
-        Some((name, status.filter(Metadata::is_file)?.uid()))
+        let path = directory.join(format!("{prefix}{suffix}"));
+        let status = fs::symlink_metadata(&path).ok().filter(Metadata::is_file)?;
+        Some((suffix, path, status))
     });
     Ok(found.collect())
 }

@@ -4,30 +4,38 @@
 //! - [`UntypedPublisher`], [`UntypedTransaction`]: rows of a schema known only at run time. The
 //!   implementation is the same.
 //!
-//! A transaction stages its rows in private memory. Its commit grows the region, which is the only
-//! step that can fail, writes the rows (`WritableTable::commit`), and wakes parked subscribers.
+//! A publisher owns three parts: its name (`OwnedName`), its table (`PublishedTable`) and the
+//! wake-ups of its subscribers (`Notifier`). A transaction stages its rows in private memory. Its
+//! commit writes them to the region, then wakes parked subscribers.
 
+mod builder;
+mod name;
 mod notify;
 mod open;
-mod rows;
 mod statistics;
-mod transaction;
-mod untyped;
+mod table;
 
 use std::marker::PhantomData;
 use std::ops::Deref;
+use std::sync::Arc;
 use std::time::Duration;
 
-pub(crate) use open::{acquire_lock_of, adopt};
+pub use builder::PublisherBuilder;
+pub(crate) use name::acquire_lock_of;
 pub use statistics::Statistics;
-pub use transaction::UntypedTransaction;
-pub use untyped::UntypedPublisher;
 
+use crate::clock::monotonic_ns;
 use crate::error::{Error, Result};
 pub use crate::protocol::layout::{MAX_CAPACITY, MAX_SLOTS};
-use crate::region::object::Access;
+use crate::protocol::layout::{State, header};
+use crate::region::object::{self, TableName};
+use crate::region::{PublisherRegion, RegionOptions};
 use crate::row::schema::Schema;
 use crate::row::{Key, Row, RowBuf};
+use name::OwnedName;
+use notify::{Notifier, wake_stale};
+use open::Opened;
+use table::PublishedTable;
 
 /// Interval at which to call [`UntypedPublisher::maintain`] while there is nothing to commit.
 pub const MAINTENANCE_INTERVAL: Duration = Duration::from_secs(1);
@@ -35,105 +43,8 @@ pub const MAINTENANCE_INTERVAL: Duration = Duration::from_secs(1);
 /// stopped or hangs, or it neither commits nor calls [`UntypedPublisher::maintain`].
 pub const SILENT_AFTER: Duration = Duration::from_secs(5);
 
-#[derive(Clone, Debug)]
-struct Settings {
-    capacity: usize,
-    slots: usize,
-    access: Access,
-}
-
-/// Settings for a publisher. `S` describes its rows: a type with [`Row`], or a [`Schema`].
-///
-/// ```
-/// # use common::{Publisher, Row};
-/// # #[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable, Row)]
-/// # #[repr(C)]
-/// # struct Price { #[row(key)] instrument: u64, bid: f64 }
-/// # fn main() -> common::Result<()> {
-/// # let name = format!("doc-builder-{}", std::process::id());
-/// let publisher = Publisher::<Price>::builder(&name).capacity(1_000_000).mode(0o640).open()?;
-/// # publisher.close()
-/// # }
-/// ```
-#[derive(Clone, Debug)]
-#[must_use = "open it"]
-pub struct PublisherBuilder<S> {
-    name: String,
-    settings: Settings,
-    rows: S,
-}
-
-impl<S> PublisherBuilder<S> {
-    fn new(name: &str, rows: S) -> Self {
-        let access = Access {
-            mode: 0o600,
-            group: None,
-        };
-        Self {
-            name: name.to_owned(),
-            settings: Settings {
-                capacity: 1 << 20,
-                slots: 1024,
-                access,
-            },
-            rows,
-        }
-    }
-
-    /// Sets the maximum number of rows. The default is 1,048,576. Unused capacity costs an eighth
-    /// of a byte per row.
-    pub fn capacity(mut self, rows: usize) -> Self {
-        self.settings.capacity = rows;
-        self
-    }
-
-    /// Sets the number of subscriber slots in the registry. The default is 1,024. Subscribers
-    /// without a slot are not called individually and check the table themselves.
-    pub fn subscribers(mut self, slots: usize) -> Self {
-        self.settings.slots = slots;
-        self
-    }
-
-    /// Sets the mode of the table's region. The default is `0o600`, for the owner only. `0o640`
-    /// adds read access for a group, `0o644` for all users. A user with read access may also
-    /// register for wake-ups. The umask has no effect.
-    pub fn mode(mut self, mode: u32) -> Self {
-        self.settings.access.mode = mode;
-        self
-    }
-
-    /// Sets the group id of the table's objects.
-    pub fn group(mut self, group: u32) -> Self {
-        self.settings.access.group = Some(group);
-        self
-    }
-
-    fn checked(&self) -> Result<Settings> {
-        let refused = |reason: String| Err(Error::InvalidSetting { reason });
-        let Settings {
-            capacity,
-            slots,
-            access,
-        } = self.settings;
-        if !(1..=MAX_CAPACITY).contains(&capacity) {
-            return refused(format!(
-                "a capacity of {capacity} rows is not within 1 to {MAX_CAPACITY}"
-            ));
-        }
-        if !(1..=MAX_SLOTS).contains(&slots) {
-            return refused(format!(
-                "{slots} subscribers are not within 1 to {MAX_SLOTS}"
-            ));
-        }
-        if access.mode & !0o644 != 0 || access.mode & 0o600 != 0o600 {
-            return refused(format!(
-                "mode {:o} is not 600 with read bits for group (040) and others (004)",
-                access.mode
-            ));
-        }
-        Ok(self.settings.clone())
-    }
-}
+/// Receives the duration of each commit.
+type CommitTimer = Box<dyn FnMut(Duration) + Send + Sync>;
 
 impl PublisherBuilder<Schema> {
     /// Creates the table, or takes over the table of a dead publisher. If the schema differs from
@@ -145,24 +56,33 @@ impl PublisherBuilder<Schema> {
     /// [`Error::Limit`], [`Error::PermissionDenied`], or [`Error::Corrupt`] if the existing table
     /// is invalid.
     pub fn open(self) -> Result<UntypedPublisher> {
-        open::open(&self.name, self.rows.clone(), self.checked()?)
+        let (name, schema, settings) = self.checked()?;
+        open::open(&name, schema, settings).map(UntypedPublisher::of)
     }
 }
 
 impl<R: Row> PublisherBuilder<PhantomData<R>> {
-    /// Creates the table, or takes over the table of a dead publisher. If the schema differs from
-    /// the existing one or the capacity is larger, a successor region replaces the old region. Rows
-    /// and fields that both schemas have are kept.
+    /// Opens the table as the builder of an [`UntypedPublisher`] does, with the schema of `R`.
     ///
     /// # Errors
-    /// The same as for `open` of an [`UntypedPublisher::builder`].
+    /// The same as for that builder, and [`Error::InvalidSchema`].
     pub fn open(self) -> Result<Publisher<R>> {
-        let inner = open::open(&self.name, Schema::of::<R>()?, self.checked()?)?;
+        let (name, _, settings) = self.checked()?;
+        let opened = open::open(&name, Schema::of::<R>()?, settings)?;
         Ok(Publisher {
-            inner,
+            inner: UntypedPublisher::of(opened),
             rows: PhantomData,
         })
     }
+}
+
+/// Takes over the table of a dead publisher with its existing schema and settings. Returns None if
+/// the table does not exist.
+///
+/// # Errors
+/// [`Error::PublisherActive`], [`Error::Corrupt`], and errors of the system.
+pub(crate) fn adopt(name: &TableName) -> Result<Option<UntypedPublisher>> {
+    Ok(open::adopt(name)?.map(UntypedPublisher::of))
 }
 
 /// The only publisher of a table with rows of type `R`.
@@ -174,6 +94,7 @@ impl<R: Row> PublisherBuilder<PhantomData<R>> {
 /// must not use the publisher, because the child does not inherit its mapping. A child that neither
 /// calls `exec` nor exits keeps the table locked after its parent's death.
 ///
+/// # Examples
 /// ```
 /// use common::{Publisher, Row};
 ///
@@ -213,7 +134,7 @@ pub struct Publisher<R: Row> {
 }
 
 impl<R: Row> Publisher<R> {
-    /// Settings for publishing rows of `R` as table `name`.
+    /// Returns a builder for a publisher of rows of `R` as table `name`.
     pub fn builder(name: &str) -> PublisherBuilder<PhantomData<R>> {
         PublisherBuilder::new(name, PhantomData)
     }
@@ -229,12 +150,14 @@ impl<R: Row> Publisher<R> {
     /// Returns the committed row of a key.
     pub fn get(&self, key: &R::Key) -> Option<R> {
         key.with_bytes(|key| self.inner.get(key))
-            .map(|row| read(&row))
+            .map(|row| bytemuck::pod_read_unaligned(row.bytes()))
     }
 
     /// Returns an iterator over all committed rows.
     pub fn iter(&self) -> impl Iterator<Item = R> + '_ {
-        self.inner.iter().map(|row| read(&row))
+        self.inner
+            .iter()
+            .map(|row| bytemuck::pod_read_unaligned(row.bytes()))
     }
 
     /// Forwards to [`UntypedPublisher::maintain`].
@@ -243,6 +166,11 @@ impl<R: Row> Publisher<R> {
     /// The same as for the untyped method.
     pub fn maintain(&mut self) -> Result<()> {
         self.inner.maintain()
+    }
+
+    /// Forwards to [`UntypedPublisher::time_commits`].
+    pub fn time_commits(&mut self, record: impl FnMut(Duration) + Send + Sync + 'static) {
+        self.inner.time_commits(record);
     }
 
     /// Forwards to [`UntypedPublisher::close`].
@@ -255,6 +183,10 @@ impl<R: Row> Publisher<R> {
 
     /// Forwards to [`UntypedPublisher::close_and_keep`].
     ///
+    /// # Errors
+    /// The same as for the untyped method.
+    ///
+    /// # Examples
     /// ```
     /// # use common::{Publisher, Row, Subscriber};
     /// # #[derive(Clone, Copy, Debug, PartialEq, bytemuck::Pod, bytemuck::Zeroable, Row)]
@@ -267,23 +199,16 @@ impl<R: Row> Publisher<R> {
     /// # tx.insert(&Price { instrument: 1, bid: 10 })?;
     /// # tx.commit()?;
     /// publisher.close_and_keep()?;
-    /// let prices = Subscriber::<Price>::open(&name)?; // it still can be read
+    /// let prices = Subscriber::<Price>::open(&name)?; // still readable
     /// assert!(!prices.publisher_state().is_alive());
     /// let publisher = Publisher::<Price>::builder(&name).open()?;
     /// assert_eq!((publisher.len(), publisher.epoch()), (1, 2));
     /// # publisher.close()
     /// # }
     /// ```
-    ///
-    /// # Errors
-    /// The same as for the untyped method.
     pub fn close_and_keep(self) -> Result<()> {
         self.inner.close_and_keep()
     }
-}
-
-fn read<R: Row>(row: &RowBuf) -> R {
-    bytemuck::pod_read_unaligned(row.bytes())
 }
 
 impl<R: Row> Deref for Publisher<R> {
@@ -298,8 +223,10 @@ impl<R: Row> Deref for Publisher<R> {
 ///
 /// Readers see none of the changes before [`commit`](Self::commit), and all of them after it.
 /// Dropping the transaction discards them. Each call in a transaction sees the changes that earlier
-/// calls staged.
+/// calls staged. A call that fails stages nothing, except `replace_with`, and the transaction stays
+/// usable.
 ///
+/// # Examples
 /// ```
 /// # use common::{Error, Publisher, Row};
 /// # #[derive(Clone, Copy, Debug, PartialEq, bytemuck::Pod, bytemuck::Zeroable, Row)]
@@ -310,10 +237,10 @@ impl<R: Row> Deref for Publisher<R> {
 /// # let mut publisher = Publisher::<Price>::builder(&name).open()?;
 /// let mut tx = publisher.begin();
 /// tx.insert(&Price { instrument: 1, bid: 10 })?;
-/// tx.upsert(&Price { instrument: 1, bid: 11 })?; // the same row again: it is written once
+/// tx.upsert(&Price { instrument: 1, bid: 11 })?; // replaces the staged row
 /// assert!(matches!(tx.insert(&Price { instrument: 1, bid: 12 }), Err(Error::KeyExists { .. })));
 /// assert!(matches!(tx.delete(&2), Err(Error::KeyMissing { .. })));
-/// assert_eq!(tx.len(), 1); // what was refused has changed nothing
+/// assert_eq!(tx.len(), 1); // the failed calls have staged nothing
 /// tx.commit()?;
 ///
 /// let mut tx = publisher.begin();
@@ -334,8 +261,7 @@ impl<R: Row> Transaction<'_, R> {
     /// Adds a row.
     ///
     /// # Errors
-    /// [`Error::KeyExists`], [`Error::TableFull`]. The row is not staged; the transaction stays
-    /// usable.
+    /// [`Error::KeyExists`], [`Error::TableFull`].
     pub fn insert(&mut self, row: &R) -> Result<()> {
         self.inner.insert(bytemuck::bytes_of(row))
     }
@@ -343,7 +269,7 @@ impl<R: Row> Transaction<'_, R> {
     /// Replaces the row that has the same key.
     ///
     /// # Errors
-    /// [`Error::KeyMissing`]. Nothing is staged; the transaction stays usable.
+    /// [`Error::KeyMissing`].
     pub fn update(&mut self, row: &R) -> Result<()> {
         self.inner.update(bytemuck::bytes_of(row))
     }
@@ -351,7 +277,7 @@ impl<R: Row> Transaction<'_, R> {
     /// Adds a row, or replaces the row that has the same key.
     ///
     /// # Errors
-    /// [`Error::TableFull`]. The row is not staged; the transaction stays usable.
+    /// [`Error::TableFull`].
     pub fn upsert(&mut self, row: &R) -> Result<()> {
         self.inner.upsert(bytemuck::bytes_of(row))
     }
@@ -359,7 +285,7 @@ impl<R: Row> Transaction<'_, R> {
     /// Removes the row of a key.
     ///
     /// # Errors
-    /// [`Error::KeyMissing`]. Nothing is staged; the transaction stays usable.
+    /// [`Error::KeyMissing`].
     pub fn delete(&mut self, key: &R::Key) -> Result<()> {
         key.with_bytes(|key| self.inner.delete(key))
     }
@@ -372,6 +298,10 @@ impl<R: Row> Transaction<'_, R> {
     /// Replaces the content of the table with these rows, and stages only the differences. If two
     /// rows have the same key, the later one is used.
     ///
+    /// # Errors
+    /// [`Error::TableFull`]. Some of the differences are staged in that case.
+    ///
+    /// # Examples
     /// ```
     /// # use common::{Publisher, Row, Subscriber};
     /// # #[derive(Clone, Copy, Debug, PartialEq, bytemuck::Pod, bytemuck::Zeroable, Row)]
@@ -387,15 +317,12 @@ impl<R: Row> Transaction<'_, R> {
     ///
     /// let mut tx = publisher.begin();
     /// tx.replace_with(&[Price { instrument: 1, bid: 10 }, Price { instrument: 3, bid: 30 }])?;
-    /// assert_eq!(tx.len(), 2); // 2 is to go and 3 to come; 1 is what it was
+    /// assert_eq!(tx.len(), 2); // key 2 is removed, key 3 is added, key 1 is unchanged
     /// tx.commit()?;
     /// assert_eq!(prices.refresh()?.len(), 2);
     /// # publisher.close()
     /// # }
     /// ```
-    ///
-    /// # Errors
-    /// [`Error::TableFull`]. Some of the differences are staged in that case.
     pub fn replace_with<'r>(&mut self, rows: impl IntoIterator<Item = &'r R>) -> Result<()> {
         self.inner
             .replace_with(rows.into_iter().map(bytemuck::bytes_of))
@@ -419,5 +346,495 @@ impl<R: Row> Transaction<'_, R> {
     /// the name. Nothing is committed in that case, and the publisher stays usable.
     pub fn commit(self) -> Result<u64> {
         self.inner.commit()
+    }
+}
+
+/// The only publisher of a table, over rows given as bytes.
+///
+/// Dropping a publisher without [`close`](Self::close) has the same effect as the death of its
+/// process: the table stays, readers continue, and the next publisher takes over.
+///
+/// # Examples
+/// ```
+/// use std::sync::Arc;
+/// use common::{RowBuf, Schema, UntypedPublisher};
+/// # fn main() -> common::Result<()> {
+/// # let name = format!("doc-untyped-publisher-{}", std::process::id());
+/// let schema = Schema::parse("id:u64,name:text(16),price:f64", Some("id"))?;
+/// let line = r#"{"id": 7, "name": "seven", "price": 7.5}"#;
+///
+/// let mut publisher = UntypedPublisher::builder(&name, schema).open()?;
+/// let schema = Arc::clone(publisher.schema());
+/// let row = RowBuf::from_json(&schema, &serde_json::from_str(line).unwrap())?;
+/// let mut tx = publisher.begin();
+/// tx.upsert(row.bytes())?;
+/// tx.commit()?;
+///
+/// let key = schema.parse_key("7")?;
+/// assert_eq!(publisher.get(&key), Some(row));
+/// let mut tx = publisher.begin();
+/// tx.delete(&key)?;
+/// tx.commit()?;
+/// # publisher.close()
+/// # }
+/// ```
+pub struct UntypedPublisher {
+    name: OwnedName,
+    table: PublishedTable,
+    notifier: Notifier,
+    next_maintenance_ns: u64,
+    commit_timer: Option<CommitTimer>,
+}
+
+impl UntypedPublisher {
+    /// Returns a builder for a publisher of rows of `schema` as table `name`.
+    pub fn builder(name: &str, schema: Schema) -> PublisherBuilder<Schema> {
+        PublisherBuilder::new(name, schema)
+    }
+
+    fn of(opened: Opened) -> Self {
+        Self {
+            name: opened.name,
+            table: opened.table,
+            notifier: opened.notifier,
+            next_maintenance_ns: 0,
+            commit_timer: None,
+        }
+    }
+
+    /// Returns the table's name.
+    pub fn name(&self) -> &str {
+        self.name.table().as_str()
+    }
+
+    /// Returns the schema of the rows.
+    pub fn schema(&self) -> &Arc<Schema> {
+        self.table.schema()
+    }
+
+    /// Returns the number of the last committed transaction. The creation of the table is number 1.
+    pub fn version(&self) -> u64 {
+        self.table.version()
+    }
+
+    /// Returns the number of publishers that the table has had, including this one.
+    pub fn epoch(&self) -> u64 {
+        self.table.region().word(header::EPOCH)
+    }
+
+    /// Returns the number of committed rows.
+    pub fn len(&self) -> usize {
+        self.table.len()
+    }
+
+    /// Returns true if there are no committed rows.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Returns the maximum number of rows.
+    pub fn capacity(&self) -> usize {
+        self.table.region().geometry().capacity
+    }
+
+    /// Returns the committed row of a key, given in canonical bytes.
+    pub fn get(&self, key: &[u8]) -> Option<RowBuf> {
+        self.table.get(key)
+    }
+
+    /// Returns an iterator over all committed rows.
+    pub fn iter(&self) -> impl Iterator<Item = RowBuf> + '_ {
+        self.table.iter()
+    }
+
+    /// Returns the counters of this publisher since it was opened.
+    pub fn statistics(&self) -> Statistics {
+        let counts = self.table.counts();
+        Statistics {
+            commits: counts.commits,
+            creates: counts.creates,
+            updates: counts.updates,
+            deletes: counts.deletes,
+            sweeps: self.notifier.sweeps(),
+            wakes: self.notifier.wakes(),
+        }
+    }
+
+    /// Calls `record` with the duration of each commit that changes rows, from the call to its
+    /// return. This costs each commit a read of the clock (about 20 ns).
+    pub fn time_commits(&mut self, record: impl FnMut(Duration) + Send + Sync + 'static) {
+        self.commit_timer = Some(Box::new(record));
+    }
+
+    /// Begins a transaction. The mutable borrow prevents a second one. Rolls back a transaction
+    /// that was forgotten ([`std::mem::forget`]).
+    pub fn begin(&mut self) -> UntypedTransaction<'_> {
+        self.table.roll_back();
+        UntypedTransaction { publisher: self }
+    }
+
+    /// Replaces the table's schema, its capacity, or both, and all of its rows, in one commit. A
+    /// successor region takes the table's name. Subscribers move to it automatically and see the
+    /// differences from the rows that they had. Returns the version of the table.
+    ///
+    /// # Errors
+    /// [`Error::KeyExists`] if two of the rows have the same key, [`Error::TableFull`],
+    /// [`Error::WrongLength`], [`Error::InvalidSetting`] if a value is beyond the limits of the
+    /// layout, [`Error::Limit`], [`Error::Lost`]. The table is unchanged in that case.
+    ///
+    /// # Examples
+    /// ```
+    /// # use common::{Schema, UntypedPublisher, UntypedSubscriber};
+    /// # fn main() -> common::Result<()> {
+    /// # let name = format!("doc-reshape-{}", std::process::id());
+    /// let narrow = Schema::parse("id:u8,name:text(8)", None)?;
+    /// let mut publisher = UntypedPublisher::builder(&name, narrow).capacity(10).open()?;
+    /// let mut subscriber = UntypedSubscriber::open(&name)?;
+    ///
+    /// let wide = Schema::parse("id:u8,name:text(16)", None)?;
+    /// publisher.reshape(wide.clone(), 20, [b"\x07a wider name    "])?;
+    /// assert_eq!(subscriber.refresh()?.len(), 1);
+    /// assert_eq!((**subscriber.schema() == wide, subscriber.capacity()), (true, 20));
+    /// # publisher.close()
+    /// # }
+    /// ```
+    pub fn reshape<B: AsRef<[u8]>>(
+        &mut self,
+        schema: Schema,
+        capacity: usize,
+        rows: impl IntoIterator<Item = B>,
+    ) -> Result<u64> {
+        // A forgotten transaction may have staged changes for slots of the old region.
+        self.table.roll_back();
+        // Another publisher may have taken the name, and must keep it.
+        self.next_maintenance_ns = 0;
+        self.maintain_if_due(monotonic_ns())?;
+        let region = self.successor(Arc::new(schema), capacity)?;
+        let new = PublishedTable::with_rows(self.name.table(), region, rows)?;
+        let old = self.table.replace(new)?;
+        open::supersede(&old, &self.table, &mut self.notifier);
+        Ok(self.version())
+    }
+
+    /// Creates an unnamed, empty region that can replace the publisher's region.
+    fn successor(&self, schema: Arc<Schema>, capacity: usize) -> Result<PublisherRegion> {
+        let region = self.table.region();
+        let options = RegionOptions {
+            schema,
+            capacity,
+            slots: region.geometry().slots,
+            epoch: region.word(header::EPOCH),
+            commit: self.table.next_version()?,
+            access: self.notifier.access(),
+        };
+        let new = PublisherRegion::create(self.name.table(), &options)?;
+        new.set(header::REGISTRY_ID, self.notifier.registry_id());
+        Ok(new)
+    }
+
+    /// Replaces the publisher's region, which lost its name, with a successor that has the same
+    /// rows.
+    fn restore_region(&mut self) -> Result<()> {
+        let region = self.successor(Arc::clone(self.schema()), self.capacity())?;
+        let old = self.table.move_to(region)?;
+        open::supersede(&old, &self.table, &mut self.notifier);
+        Ok(())
+    }
+
+    /// Commits the staged transaction and wakes the subscribers that are parked at the previous
+    /// commit.
+    fn commit(&mut self) -> Result<u64> {
+        if self.table.is_unchanged() {
+            return Ok(self.table.version());
+        }
+        let now = monotonic_ns();
+        self.maintain_if_due(now)?;
+        let version = self.table.commit(now)?;
+        self.notifier.wake(self.table.region(), version, false);
+        self.table.finish();
+        if let Some(record) = &mut self.commit_timer {
+            record(Duration::from_nanos(monotonic_ns().saturating_sub(now)));
+        }
+        Ok(version)
+    }
+
+    /// Commits an empty transaction and wakes all subscribers. Every event is a commit, so that the
+    /// same wake-up handshake carries it.
+    fn commit_event(&mut self) -> Result<()> {
+        self.table.commit_event(monotonic_ns())?;
+        self.notifier
+            .wake(self.table.region(), self.table.version(), true);
+        Ok(())
+    }
+
+    /// Runs maintenance if it is due. Only the loss of the table stops a commit; other errors may
+    /// be temporary and are logged.
+    fn maintain_if_due(&mut self, now: u64) -> Result<()> {
+        if now < self.next_maintenance_ns {
+            return Ok(());
+        }
+        match self.maintain() {
+            Err(error @ Error::Lost { .. }) => Err(error),
+            Err(error) => {
+                tracing::warn!("maintenance is tried again in a second: {error}");
+                Ok(())
+            }
+            Ok(()) => Ok(()),
+        }
+    }
+
+    /// Writes the heartbeat, opens the wake-up senders of new subscribers, frees the slots of dead
+    /// subscribers, and checks that the publisher's objects still have their names. A publisher
+    /// that commits does this automatically once a second. Call it at least once a second while
+    /// there is nothing to commit.
+    ///
+    /// # Errors
+    /// [`Error::Lost`] if another publisher has taken the table, [`Error::Corrupt`] if another
+    /// process truncated the region, and errors of the system.
+    ///
+    /// # Examples
+    /// ```
+    /// # use common::{Schema, UntypedPublisher, publisher::MAINTENANCE_INTERVAL};
+    /// # use std::sync::mpsc::{RecvTimeoutError, channel};
+    /// # fn main() -> common::Result<()> {
+    /// # let name = format!("doc-maintain-{}", std::process::id());
+    /// # let mut publisher = UntypedPublisher::builder(&name, Schema::parse("id:u64", None)?).open()?;
+    /// # let (sender, rows) = channel::<[u8; 8]>();
+    /// # drop(sender);
+    /// loop {
+    ///     match rows.recv_timeout(MAINTENANCE_INTERVAL) {
+    ///         Ok(row) => {
+    ///             let mut tx = publisher.begin();
+    ///             tx.upsert(&row)?;
+    ///             tx.commit()?; // runs maintenance once a second
+    ///         }
+    ///         Err(RecvTimeoutError::Timeout) => publisher.maintain()?,
+    ///         Err(RecvTimeoutError::Disconnected) => break,
+    ///     }
+    /// }
+    /// # publisher.close()
+    /// # }
+    /// ```
+    pub fn maintain(&mut self) -> Result<()> {
+        self.next_maintenance_ns = monotonic_ns() + MAINTENANCE_INTERVAL.as_nanos() as u64;
+        self.table.region().beat();
+        self.table.region().check_whole()?;
+        self.keep_names()?;
+        match self.notifier.sweep(self.table.region()) {
+            // Another process damaged the registry: create a new one and notify all subscribers.
+            Err(Error::Corrupt { .. }) => return self.renew_registry(),
+            other => other?,
+        }
+        if self.notifier.is_short() {
+            self.notifier
+                .wake(self.table.region(), self.table.version(), false);
+        }
+        Ok(())
+    }
+
+    /// Restores names that another process removed: takes the lock again, and replaces the region
+    /// or the registry.
+    fn keep_names(&mut self) -> Result<()> {
+        match self.name.relock() {
+            Ok(()) => {}
+            Err(Error::PublisherActive { table, .. }) => {
+                // Check the lock again before the next commit.
+                self.next_maintenance_ns = 0;
+                // While this publisher holds the region, no other process can publish it. A process
+                // that tries gets an error and releases the lock.
+                if !self.table.region().has_name() {
+                    // No region refers to this registry any more.
+                    self.notifier.remove();
+                    return Err(Error::Lost { table });
+                }
+            }
+            Err(error) => return Err(error),
+        }
+        if self.notifier.needs_registry() {
+            self.renew_registry()?;
+        }
+        // Another process of this user may have overwritten the id. New subscribers would then find
+        // no registry.
+        let registry_id = self.notifier.registry_id();
+        self.table.region().set(header::REGISTRY_ID, registry_id);
+        if !self.table.region().has_name() {
+            tracing::warn!(
+                "region of table {:?}: its name was removed; creating a successor",
+                self.name()
+            );
+            self.restore_region()?;
+        }
+        Ok(())
+    }
+
+    /// Replaces the registry and wakes all subscribers at the old one, so that they move.
+    fn renew_registry(&mut self) -> Result<()> {
+        let region = self.table.region();
+        let registry_id = region.word(header::REGISTRY_ID);
+        let old = self.notifier.renew(region);
+        if region.word(header::REGISTRY_ID) != registry_id {
+            self.commit_event()?;
+        }
+        if let Some(old) = old {
+            wake_stale(old, self.version());
+        }
+        Ok(())
+    }
+
+    /// Records that the source of the rows has ended. The publisher stays alive, and the rows stay
+    /// as they are. Subscribers and [`inspect`](crate::inspect()) see the mark. A second call changes
+    /// nothing. The next publisher of the table starts without the mark.
+    ///
+    /// # Examples
+    /// ```
+    /// # use common::{Schema, UntypedPublisher, inspect};
+    /// # fn main() -> common::Result<()> {
+    /// # let name = format!("doc-end-input-{}", std::process::id());
+    /// # let publisher = UntypedPublisher::builder(&name, Schema::parse("id:u64", None)?).open()?;
+    /// publisher.end_input();
+    /// assert!(inspect(&name, None)?.input_ended_ago.is_some());
+    /// # publisher.close()
+    /// # }
+    /// ```
+    pub fn end_input(&self) {
+        let region = self.table.region();
+        if region.word(header::INPUT_ENDED) == 0 {
+            region.set(header::INPUT_ENDED, monotonic_ns());
+        }
+    }
+
+    /// Closes the table: notifies subscribers and removes all of its objects.
+    ///
+    /// # Errors
+    /// Errors of the system while removing the objects.
+    pub fn close(mut self) -> Result<()> {
+        self.end()?;
+        // Remove the registry while a region still refers to it. If the process is killed in
+        // between, the next publisher or a sweep finds the remaining objects.
+        self.notifier.remove();
+        // Remove only this publisher's objects: after the table was removed, another publisher may
+        // have created objects with these names.
+        let region = self.table.region();
+        if region.has_name() {
+            object::remove(region.object())?;
+        }
+        // Remove the lock object last: while it exists, no other process can publish under this
+        // name.
+        self.name.remove()
+    }
+
+    /// Stops publishing and notifies subscribers, but keeps the table for the next publisher and
+    /// for readers.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] if the region is invalid.
+    pub fn close_and_keep(mut self) -> Result<()> {
+        self.end()
+    }
+
+    fn end(&mut self) -> Result<()> {
+        self.table.region().set(header::STATE, State::Closed as u64);
+        self.commit_event()
+    }
+}
+
+/// A transaction over rows given as bytes. [`Transaction`] is the typed view of it.
+///
+/// Readers see none of the changes before [`commit`](Self::commit), and all of them after it.
+/// Dropping the transaction discards them. A call that fails stages nothing, except `replace_with`,
+/// and the transaction stays usable.
+#[must_use = "a transaction that is dropped changes nothing"]
+pub struct UntypedTransaction<'p> {
+    publisher: &'p mut UntypedPublisher,
+}
+
+impl UntypedTransaction<'_> {
+    /// Adds a row.
+    ///
+    /// # Errors
+    /// [`Error::KeyExists`], [`Error::TableFull`], [`Error::WrongLength`].
+    #[inline]
+    pub fn insert(&mut self, row: &[u8]) -> Result<()> {
+        self.publisher.table.insert(row)
+    }
+
+    /// Replaces the row that has the same key.
+    ///
+    /// # Errors
+    /// [`Error::KeyMissing`], [`Error::WrongLength`].
+    #[inline]
+    pub fn update(&mut self, row: &[u8]) -> Result<()> {
+        self.publisher.table.update(row)
+    }
+
+    /// Adds a row, or replaces the row that has the same key.
+    ///
+    /// # Errors
+    /// [`Error::TableFull`], [`Error::WrongLength`].
+    #[inline]
+    pub fn upsert(&mut self, row: &[u8]) -> Result<()> {
+        self.publisher.table.upsert(row)
+    }
+
+    /// Removes the row of a key, given in canonical bytes.
+    ///
+    /// # Errors
+    /// [`Error::KeyMissing`], [`Error::WrongLength`].
+    pub fn delete(&mut self, key: &[u8]) -> Result<()> {
+        self.publisher.table.delete(key)
+    }
+
+    /// Removes all rows.
+    pub fn clear(&mut self) {
+        self.publisher.table.clear();
+    }
+
+    /// Replaces the content of the table with these rows, and stages only the differences. If two
+    /// rows have the same key, the later one is used.
+    ///
+    /// # Errors
+    /// [`Error::TableFull`], [`Error::WrongLength`]. Some of the differences are staged in that
+    /// case.
+    pub fn replace_with<B: AsRef<[u8]>>(
+        &mut self,
+        rows: impl IntoIterator<Item = B>,
+    ) -> Result<()> {
+        self.publisher.table.replace_with(rows)
+    }
+
+    /// Returns the number of staged changes.
+    pub fn len(&self) -> usize {
+        self.publisher.table.staged_changes()
+    }
+
+    /// Returns true if nothing is staged.
+    pub fn is_empty(&self) -> bool {
+        self.publisher.table.is_unchanged()
+    }
+
+    /// Commits all staged changes atomically, wakes parked subscribers, and returns the new version
+    /// of the table. If nothing is staged, does nothing and returns the current version.
+    ///
+    /// # Errors
+    /// [`Error::Limit`] if the region cannot grow; nothing is committed in that case, and the
+    /// publisher stays usable. [`Error::Lost`] if another publisher has taken the name, and
+    /// [`Error::Corrupt`] if the region was truncated; the publisher is not usable any more.
+    pub fn commit(self) -> Result<u64> {
+        self.publisher.commit()
+    }
+}
+
+impl Drop for UntypedTransaction<'_> {
+    fn drop(&mut self) {
+        self.publisher.table.roll_back();
+    }
+}
+
+impl std::fmt::Debug for UntypedTransaction<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("UntypedTransaction")
+            .field("table", &self.publisher.name())
+            .field("changes", &self.len())
+            .finish()
     }
 }

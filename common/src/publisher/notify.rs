@@ -6,180 +6,171 @@
 //! registry keeps working: its subscribers re-check the table themselves, and maintenance tries
 //! again to create a registry.
 
-use super::Settings;
+use super::builder::Settings;
 use crate::error::{Error, Result};
 use crate::protocol::layout::header;
 use crate::region::PublisherRegion;
-use crate::region::object::{self, registry_name};
+use crate::region::object::{self, Access, registry_name};
 use crate::wake::WakeSenders;
 use crate::wake::budget::Budget;
 use crate::wake::registry::{Member, Registry};
 
 /// The registry of parked subscribers, if there is one, and the senders that wake them.
-pub(super) struct Waking {
+pub(super) struct Notifier {
+    settings: Settings,
     registry: Option<Registry>,
-    callers: WakeSenders,
+    senders: WakeSenders,
     budget: Budget,
     /// True from a failed round of wake-ups until there is a new registry.
     is_damaged: bool,
     /// True if the missing registry was already logged.
-    told: bool,
+    is_logged: bool,
+    wakes: u64,
+    sweeps: u64,
 }
 
-impl Waking {
-    /// Adopts the registry `left_id` of an earlier publisher if it fits `settings`, and creates a
-    /// new one otherwise. Also returns the earlier registry if it was not adopted. Stores the
-    /// registry id in `region`, but does not link a new registry: see [`publish`](Self::publish).
-    pub(super) fn begin(
+impl Notifier {
+    /// Adopts the registry `left_id` of an earlier publisher if it fits `settings`, and
+    /// creates a new one otherwise. Also returns the earlier registry if it was not adopted. Stores
+    /// the registry id in `region`, but does not link a new registry: see [`link`](Self::link).
+    pub fn open(
         region: &PublisherRegion,
         left_id: u64,
-        settings: &Settings,
+        settings: Settings,
     ) -> (Self, Option<Registry>) {
-        let found = match Registry::adopt(left_id) {
-            Ok(found) => found,
-            Err(error) => {
-                tracing::warn!("making a new registry: {error}");
-                remove_name(&registry_name(left_id));
-                None
-            }
+        let mut notifier = Self {
+            settings,
+            registry: None,
+            senders: WakeSenders::default(),
+            budget: Budget::new(true),
+            is_damaged: false,
+            is_logged: false,
+            wakes: 0,
+            sweeps: 0,
         };
-        if let Some(found) = found {
-            if found.fits(settings.slots, settings.access) {
-                region.set(header::REGISTRY_ID, left_id);
-                return (Self::of(Some(found), false), None);
+        let left = Registry::adopt(left_id).unwrap_or_else(|error| {
+            tracing::warn!("creating a new registry: {error}");
+            remove_name(left_id);
+            None
+        });
+        match left {
+            Some(left) if left.fits(settings.slots, settings.access) => {
+                notifier.set_registry(region, Some(left));
+                (notifier, None)
             }
-            remove_name(&registry_name(left_id));
-            return (Self::new(region, settings, false), Some(found));
+            left => {
+                left.iter().for_each(|left| remove_name(left.id()));
+                notifier.create_registry(region);
+                (notifier, left)
+            }
         }
-        (Self::new(region, settings, false), None)
     }
 
-    fn of(registry: Option<Registry>, told: bool) -> Self {
-        let budget = registry
+    fn set_registry(&mut self, region: &PublisherRegion, registry: Option<Registry>) {
+        self.budget = registry
             .as_ref()
             .map_or_else(|| Budget::new(true), Registry::budget);
-        Self {
-            registry,
-            callers: WakeSenders::default(),
-            budget,
-            is_damaged: false,
-            told,
-        }
+        self.registry = registry;
+        self.senders = WakeSenders::default();
+        self.is_damaged = false;
+        region.set(header::REGISTRY_ID, self.registry_id());
     }
 
-    fn new(region: &PublisherRegion, settings: &Settings, told: bool) -> Self {
-        let mut waking = Self::of(None, told);
-        match Registry::create(settings.slots, settings.access) {
-            Ok(registry) => waking = Self::of(Some(registry), told),
-            Err(error) => waking.tell(&error),
-        }
-        region.set(header::REGISTRY_ID, waking.registry_id());
-        waking
+    fn create_registry(&mut self, region: &PublisherRegion) {
+        let created = Registry::create(self.settings.slots, self.settings.access);
+        let registry = created.map_err(|error| self.log(&error)).ok();
+        self.set_registry(region, registry);
     }
 
     /// Returns the random id of the registry, which the region must store; 0 without a registry.
-    pub(super) fn registry_id(&self) -> u64 {
+    pub fn registry_id(&self) -> u64 {
         self.registry.as_ref().map_or(0, Registry::id)
+    }
+
+    /// Returns the mode and group of the registry.
+    pub fn access(&self) -> Access {
+        self.settings.access
+    }
+
+    /// Returns the number of wake-ups sent.
+    pub fn wakes(&self) -> u64 {
+        self.wakes
+    }
+
+    /// Returns the number of sweeps of the registry.
+    pub fn sweeps(&self) -> u64 {
+        self.sweeps
     }
 
     /// Logs that there is no registry, once per occurrence, even if creating a new one fails
     /// repeatedly.
-    fn tell(&mut self, error: &Error) {
-        if !std::mem::replace(&mut self.told, true) {
-            tracing::warn!("nobody is woken until there is a registry: {error}");
+    fn log(&mut self, error: &Error) {
+        if !std::mem::replace(&mut self.is_logged, true) {
+            tracing::warn!("no subscriber is woken until there is a registry: {error}");
         }
     }
 
     /// Gives a new registry its name. The region that refers to it must already have its own name.
-    pub(super) fn publish(&mut self) {
+    pub fn link(&mut self) {
         match self.registry.as_ref().map(Registry::link) {
             None => {}
-            Some(Ok(())) => self.told = false,
-            Some(Err(error)) => self.tell(&error),
+            Some(Ok(())) => self.is_logged = false,
+            Some(Err(error)) => self.log(&error),
         }
     }
 
-    /// Replaces the registry with a new one and returns the old one. The caller must wake the
-    /// subscribers that are parked there.
-    pub(super) fn renew(
-        &mut self,
-        region: &PublisherRegion,
-        settings: &Settings,
-    ) -> Option<Registry> {
-        if let Some(registry) = &self.registry {
-            remove_name(&registry_name(registry.id()));
-        }
-        let new = Self::new(region, settings, self.told);
-        let before = std::mem::replace(self, new).registry;
-        self.publish();
-        before
+    /// Replaces the registry with a new one and returns the old one, whose subscribers the caller
+    /// must wake with [`wake_stale`].
+    pub fn renew(&mut self, region: &PublisherRegion) -> Option<Registry> {
+        let old = self.registry.take();
+        old.iter().for_each(|old| remove_name(old.id()));
+        self.create_registry(region);
+        self.link();
+        old
     }
 
     /// Returns true if there is no registry, if it lost its name, or if a round of wake-ups found
     /// it damaged.
-    pub(super) fn needs_registry(&self) -> bool {
+    pub fn needs_registry(&self) -> bool {
         self.is_damaged || !self.registry.as_ref().is_some_and(Registry::has_name)
     }
 
     /// Wakes the subscribers that are parked at the commit before `version`, or all parked
-    /// subscribers if `everyone`, within the budget. Returns the number of wake-ups sent. After an
-    /// error that is 0 until there is a new registry.
+    /// subscribers if `everyone`, within the budget.
     ///
-    /// # Errors
-    /// [`Error::Corrupt`] if another process truncated the registry.
+    /// If another process truncated the registry, parked subscribers re-check the table themselves
+    /// until maintenance creates a new registry. The registry is not replaced here: otherwise a
+    /// process that damages each new one would make every commit create another.
     #[inline]
-    pub(super) fn wake(
-        &mut self,
-        region: &PublisherRegion,
-        version: u64,
-        everyone: bool,
-    ) -> Result<u64> {
-        if self.is_damaged {
-            return Ok(0);
-        }
-        self.call(region, version, everyone)
-            .inspect_err(|_| self.is_damaged = true)
-    }
-
-    #[inline]
-    fn call(&mut self, region: &PublisherRegion, version: u64, everyone: bool) -> Result<u64> {
-        let Self {
-            registry: Some(registry),
-            callers,
-            budget,
-            ..
-        } = self
-        else {
-            return Ok(0);
+    pub fn wake(&mut self, region: &PublisherRegion, version: u64, everyone: bool) {
+        let Some(registry) = self.registry.as_mut().filter(|_| !self.is_damaged) else {
+            return;
         };
-        let mut calls = 0;
-        let has_sleepers = registry.parked(version, everyone, budget, |member, budget| {
-            let Member { slot, nonce, .. } = member;
-            let caller = callers.open(
-                slot,
-                nonce,
-                budget,
-                || member.target(),
-                |errno| {
-                    region.acknowledge(slot, nonce, errno);
-                },
-            );
-            if let Some(caller) = caller
-                && budget.take_call()
-            {
-                caller.wake(version);
-                calls += 1;
+        let budget = &mut self.budget;
+        let answer = |slot, nonce, errno| region.acknowledge(slot, nonce, errno);
+        match wake_parked(
+            registry,
+            &mut self.senders,
+            budget,
+            version,
+            everyone,
+            answer,
+        ) {
+            Ok((wakes, has_sleepers)) => {
+                if has_sleepers {
+                    region.commit_half().wake_all();
+                }
+                self.wakes += wakes + u64::from(has_sleepers);
             }
-        })?;
-        if has_sleepers {
-            region.commit_half().wake_all();
-            calls += 1;
+            Err(error) => {
+                self.is_damaged = true;
+                tracing::warn!("no subscriber is woken until there is a new registry: {error}");
+            }
         }
-        Ok(calls)
     }
 
     /// Returns true if some parked subscribers may not have been called because the budget ran out.
-    pub(super) fn is_short(&self) -> bool {
+    pub fn is_short(&self) -> bool {
         self.budget.is_short()
     }
 
@@ -188,35 +179,31 @@ impl Waking {
     ///
     /// # Errors
     /// [`Error::Corrupt`] if another process damaged the registry, and errors of the system.
-    pub(super) fn sweep(&mut self, region: &PublisherRegion) -> Result<()> {
-        let Self {
-            registry: Some(registry),
-            callers,
-            budget,
-            ..
-        } = self
-        else {
+    pub fn sweep(&mut self, region: &PublisherRegion) -> Result<()> {
+        self.sweeps += 1;
+        let Some(registry) = &self.registry else {
             return Ok(());
         };
-        budget.fill();
+        self.budget.fill();
         for (slot, nonce) in registry.sweep()?.into_iter().enumerate() {
             if nonce == 0 {
-                callers.close(slot);
+                self.senders.close(slot);
                 continue;
             }
-            let address = || registry.member(slot, nonce).target();
-            callers.open(slot, nonce, budget, address, |errno| {
-                region.acknowledge(slot, nonce, errno);
-            });
+            let target = || registry.member(slot, nonce).target();
+            self.senders
+                .open(slot, nonce, &mut self.budget, target, |errno| {
+                    region.acknowledge(slot, nonce, errno);
+                });
         }
         Ok(())
     }
 
     /// Removes the registry's name and the queues of all subscribers in it, including live ones,
     /// because the table is gone.
-    pub(super) fn remove(&self) {
+    pub fn remove(&self) {
         if let Some(registry) = &self.registry {
-            remove_name(&registry_name(registry.id()));
+            remove_name(registry.id());
             registry.remove_receivers();
         }
     }
@@ -224,26 +211,53 @@ impl Waking {
 
 /// Wakes all subscribers that are parked at a registry that is no longer used and has no name,
 /// within a fresh budget, and removes their queues.
-pub(super) fn leave(mut left: Registry, version: u64) {
-    let (mut callers, mut budget) = (WakeSenders::default(), left.budget());
-    let woken = left.parked(version, true, &mut budget, |member, budget| {
-        let Member { slot, nonce, .. } = member;
-        let caller = callers.open(slot, nonce, budget, || member.target(), |_| ());
-        if let Some(caller) = caller
-            && budget.take_call()
-        {
-            caller.wake(version);
-        }
-    });
+pub(super) fn wake_stale(mut registry: Registry, version: u64) {
+    let (mut senders, mut budget) = (WakeSenders::default(), registry.budget());
+    let answer = |_, _, _| ();
+    let woken = wake_parked(
+        &mut registry,
+        &mut senders,
+        &mut budget,
+        version,
+        true,
+        answer,
+    );
     if let Err(error @ Error::Corrupt { .. }) = woken {
-        tracing::debug!("subscribers look by themselves before long: {error}");
+        tracing::debug!("subscribers find the new registry by their re-check: {error}");
     }
-    left.remove_receivers();
+    registry.remove_receivers();
 }
 
-fn remove_name(object: &str) {
-    if let Err(error) = object::remove(object) {
-        tracing::warn!("it stays behind: {error}");
+/// Wakes the subscribers that are parked at the commit before `version`, or all parked subscribers
+/// if `everyone`, and calls `answer` with slot, nonce and errno of each sender that it opened.
+/// Returns the number of wake-ups sent, and true if subscribers sleep on the commit itself.
+#[inline]
+fn wake_parked(
+    registry: &mut Registry,
+    senders: &mut WakeSenders,
+    budget: &mut Budget,
+    version: u64,
+    everyone: bool,
+    answer: impl Fn(usize, u64, i32),
+) -> Result<(u64, bool)> {
+    let mut wakes = 0;
+    let has_sleepers = registry.parked(version, everyone, budget, |member, budget| {
+        let Member { slot, nonce, .. } = member;
+        let answer = |errno| answer(slot, nonce, errno);
+        let sender = senders.open(slot, nonce, budget, || member.target(), answer);
+        if let Some(sender) = sender
+            && budget.take_call()
+        {
+            sender.wake(version);
+            wakes += 1;
+        }
+    })?;
+    Ok((wakes, has_sleepers))
+}
+
+fn remove_name(registry_id: u64) {
+    if let Err(error) = object::remove(&registry_name(registry_id)) {
+        tracing::warn!("the registry stays as an orphan: {error}");
     }
 }
 

@@ -2,13 +2,9 @@
 //! too small to measure. Commits are timed only on request, because that needs a read of the clock
 //! per commit.
 
-use std::time::Duration;
-
-use super::{Publisher, UntypedPublisher};
-use crate::row::Row;
-
 /// Counters of a publisher since it was opened.
 ///
+/// # Examples
 /// ```
 /// # use common::{Schema, UntypedPublisher};
 /// # fn main() -> common::Result<()> {
@@ -36,7 +32,7 @@ use crate::row::Row;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Statistics {
     /// Committed transactions that changed rows. Commits without rows, which carry other
-    /// notifications, and [`reshape`](UntypedPublisher::reshape) are not counted, although each
+    /// notifications, and [`reshape`](crate::UntypedPublisher::reshape) are not counted, although each
     /// makes a version.
     pub commits: u64,
     /// Rows with new keys in these transactions. If a new key takes the slot of a deleted key in a
@@ -47,55 +43,19 @@ pub struct Statistics {
     /// Rows that these transactions removed.
     pub deletes: u64,
     /// Number of times the publisher swept its registry, in calls to
-    /// [`maintain`](UntypedPublisher::maintain) and in its own maintenance.
+    /// [`maintain`](crate::UntypedPublisher::maintain) and in its own maintenance.
     pub sweeps: u64,
     /// Number of wake-ups sent: one for each subscriber that is called individually, and one for
     /// all subscribers that wait on the futex.
     pub wakes: u64,
 }
 
-impl Statistics {
-    /// Counts the change of one slot. `before` and `now` are true if the slot held a committed row
-    /// before the commit and after it; `is_another` is true if the key changed.
-    #[inline]
-    pub(super) fn count(&mut self, before: bool, now: bool, is_another: bool) {
-        let updated = before && now && !is_another;
-        self.updates += u64::from(updated);
-        self.creates += u64::from(now && !updated);
-        self.deletes += u64::from(before && !updated);
-    }
-}
-
-/// Receives the duration of each commit.
-pub(super) type CommitTimer = Box<dyn FnMut(Duration) + Send + Sync>;
-
-impl UntypedPublisher {
-    /// Returns the counters of this publisher since it was opened.
-    pub fn statistics(&self) -> &Statistics {
-        &self.statistics
-    }
-
-    /// Calls `record` with the duration of each commit that changes rows, from the call to its
-    /// return. This costs each commit a read of the clock (about 20 ns).
-    pub fn time_commits(&mut self, record: impl FnMut(Duration) + Send + Sync + 'static) {
-        self.commit_timer = Some(Box::new(record));
-    }
-}
-
-impl<R: Row> Publisher<R> {
-    /// Forwards to [`UntypedPublisher::time_commits`].
-    pub fn time_commits(&mut self, record: impl FnMut(Duration) + Send + Sync + 'static) {
-        self.inner.time_commits(record);
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use crate::{Result, Schema};
+    use crate::{Result, Schema, UntypedPublisher};
 
     #[test]
-    fn changes_are_counted_by_what_becomes_of_keys() -> Result<()> {
+    fn changes_are_counted_as_creates_updates_and_deletes() -> Result<()> {
         let name = format!("unit-statistics-{}", std::process::id());
         let schema = Schema::parse("id:u8,n:u8", None)?;
         let mut publisher = UntypedPublisher::builder(&name, schema)

@@ -83,7 +83,11 @@ fn a_region_cut_short_under_its_readers_is_an_error_and_no_signal() {
         if corrupt {
             // By its re-check at the latest.
             watch.ends_with(1);
-            assert!(watch.stderr().contains("damaged object"), "{}", watch.stderr());
+            assert!(
+                watch.stderr().contains("damaged object"),
+                "{}",
+                watch.stderr()
+            );
         }
         drop((attached, watch));
         common::remove(table.name()).unwrap();

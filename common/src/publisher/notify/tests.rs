@@ -1,4 +1,4 @@
-//! Tests with registries that a process of another user may write to, and does, at mode 0644.
+//! Tests with registries that a process of another user overwrites (mode 0644).
 
 use std::fs::File;
 use std::os::fd::AsFd;
@@ -21,7 +21,7 @@ const SLOTS: usize = 64;
 
 fn publisher(mode: u32) -> UntypedPublisher {
     let process = std::process::id();
-    let name = format!("test-waking-{process}-{:016x}", random_id().unwrap());
+    let name = format!("test-notify-{process}-{:016x}", random_id().unwrap());
     UntypedPublisher::builder(&name, Schema::parse("id:u64", None).unwrap())
         .mode(mode)
         .subscribers(SLOTS)
@@ -65,14 +65,14 @@ fn use_up(budget: &mut Budget) {
 
 /// A process of another user that takes every slot, each with a lock, a socket and a record, and
 /// marks all of them as parked at every commit.
-struct Neighbour {
+struct OtherUser {
     registry: File,
     sockets: Vec<UnixDatagram>,
     nonces: [u64; 2],
     id: u64,
 }
 
-impl Neighbour {
+impl OtherUser {
     fn new(publisher: &UntypedPublisher) -> Self {
         let id = registry_id(publisher);
         let registry = registry(id);
@@ -123,15 +123,15 @@ impl Neighbour {
 }
 
 #[test]
-fn neighbour_who_parks_every_slot_at_every_commit_is_called_as_often_as_the_budget_allows() {
+fn calls_to_a_user_that_parks_every_slot_stay_within_the_budget() {
     let mut publisher = publisher(0o644);
-    let neighbour = Neighbour::new(&publisher);
+    let other = OtherUser::new(&publisher);
     for round in 0..200 {
-        neighbour.park(publisher.version(), 0);
+        other.park(publisher.version(), 0);
         let before = publisher.statistics().wakes;
         let begun = Instant::now();
         if round > 0 {
-            use_up(&mut publisher.waking.budget);
+            use_up(&mut publisher.notifier.budget);
         }
         commit(&mut publisher);
         let calls = publisher.statistics().wakes - before;
@@ -140,23 +140,23 @@ fn neighbour_who_parks_every_slot_at_every_commit_is_called_as_often_as_the_budg
             0 => assert_eq!(calls, SLOTS as u64, "all are called at first"),
             _ => assert!(calls <= 1 + gained as u64, "{calls} calls in round {round}"),
         }
-        neighbour.drain();
+        other.drain();
     }
-    assert_eq!(registry_id(&publisher), neighbour.id);
+    assert_eq!(registry_id(&publisher), other.id);
     publisher.close().unwrap();
 }
 
 #[test]
-fn neighbour_with_new_names_at_every_commit_has_them_opened_as_often_as_the_budget_allows() {
+fn senders_opened_for_changing_nonces_stay_within_the_budget() {
     let mut publisher = publisher(0o644);
-    let neighbour = Neighbour::new(&publisher);
+    let other = OtherUser::new(&publisher);
     let begun = Instant::now();
     let mut calls = 0;
     for round in 0..500 {
-        neighbour.park(publisher.version(), round % 2);
+        other.park(publisher.version(), round % 2);
         commit(&mut publisher);
         // Each sender is opened for one call.
-        calls += neighbour.drain();
+        calls += other.drain();
     }
     assert!(calls >= SLOTS as u64, "each is called at first");
     let most = limit(begun, OPENS_AT_ONCE, OPENS_PER_SECOND);
@@ -165,7 +165,7 @@ fn neighbour_with_new_names_at_every_commit_has_them_opened_as_often_as_the_budg
 }
 
 #[test]
-fn neighbour_who_cuts_every_registry_short_has_one_made_a_second() {
+fn truncated_registries_are_replaced_once_a_second() {
     let mut publisher = publisher(0o644);
     let begun = Instant::now();
     let mut ids = std::collections::BTreeSet::new();
@@ -182,7 +182,7 @@ fn neighbour_who_cuts_every_registry_short_has_one_made_a_second() {
 }
 
 #[test]
-fn damaged_head_of_a_registry_is_replaced_at_the_next_maintenance() {
+fn registry_with_a_damaged_header_is_replaced_by_maintenance() {
     let words = [at::MAGIC, at::LAYOUT, at::SLOTS, at::REGISTRY_ID];
     for (mode, word) in words
         .into_iter()
@@ -225,7 +225,7 @@ fn is_called(publisher: &mut UntypedPublisher, subscriber: &mut UntypedSubscribe
 }
 
 #[test]
-fn subscriber_is_called_after_the_head_of_its_registry_was_overwritten() {
+fn subscriber_is_called_after_the_header_of_its_registry_was_overwritten() {
     for mode in [0o600, 0o644] {
         for word in at::PARKED_MAX..at::PARKS {
             let mut publisher = publisher(mode);

@@ -1,0 +1,1139 @@
+//! The publisher's table: its region, the index of its rows, and the staged transaction.
+//!
+//! 1. Changes are staged in private memory. Slots are assigned at this point, so that every step
+//!    that can fail has succeeded before the first tag is written.
+//! 2. [`PublishedTable::commit`] grows the region, which is the last step that can fail, and writes
+//!    the rows ([`WritableTable::commit`](crate::protocol::commit::WritableTable::commit)).
+//! 3. [`PublishedTable::finish`] updates the index. [`PublishedTable::roll_back`] restores it
+//!    instead if the transaction is discarded.
+//!
+//! A deleted key keeps its slot until the end of the transaction, because the key may be inserted
+//! again. Only if the table is full is such a slot reassigned to another key during the transaction.
+
+use std::sync::Arc;
+
+use crate::error::{Error, Result};
+use crate::index::{Hash, KeyHasher, KeyIndex};
+use crate::memory::{AlignedWords, Scratch};
+use crate::protocol::commit::Write;
+use crate::protocol::layout::{MAX_VERSION, header};
+use crate::protocol::read::Table;
+use crate::region::PublisherRegion;
+use crate::region::object::TableName;
+use crate::row::RowBuf;
+use crate::row::schema::Schema;
+
+/// A table that this process publishes.
+pub(super) struct PublishedTable {
+    name: TableName,
+    region: PublisherRegion,
+    index: RowIndex,
+    staged: StagedChanges,
+    version: u64,
+    counts: RowCounts,
+}
+
+/// Numbers of commits and of the rows that they changed.
+#[derive(Clone, Copy, Default)]
+pub(super) struct RowCounts {
+    pub commits: u64,
+    pub creates: u64,
+    pub updates: u64,
+    pub deletes: u64,
+}
+
+impl PublishedTable {
+    /// Returns the table that a region contains as of its last commit.
+    pub fn new(name: &TableName, region: PublisherRegion) -> Result<Self> {
+        match RowIndex::new(&region)? {
+            Ok(index) => Ok(Self::of(name, region, index)),
+            Err(_) => Err(region.corrupt("two of its slots have the same key".to_owned())),
+        }
+    }
+
+    /// Fills a region that has no rows and no name yet, and returns its table.
+    pub fn with_rows<B: AsRef<[u8]>>(
+        name: &TableName,
+        region: PublisherRegion,
+        rows: impl IntoIterator<Item = B>,
+    ) -> Result<Self> {
+        let schema = Arc::clone(region.schema());
+        let (version, capacity) = (region.word(header::COMMIT), region.geometry().capacity);
+        let mut words = vec![0; schema.row_words()];
+        for (slot, row) in rows.into_iter().enumerate() {
+            let row = row.as_ref();
+            check_length(name, "row", row.len(), schema.row_size())?;
+            if slot >= capacity {
+                return Err(full(name, capacity));
+            }
+            bytemuck::cast_slice_mut(&mut words)[..row.len()].copy_from_slice(row);
+            region.grow(slot + 1)?;
+            let (_, table) = region.look()?;
+            table.fill(slot, 0, version, Some(&words));
+        }
+        match RowIndex::new(&region)? {
+            Ok(index) => Ok(Self::of(name, region, index)),
+            Err(key) => Err(Error::KeyExists {
+                table: name.as_str().to_owned(),
+                key: schema.format_key(&key),
+            }),
+        }
+    }
+
+    fn of(name: &TableName, region: PublisherRegion, index: RowIndex) -> Self {
+        Self {
+            name: name.clone(),
+            version: region.word(header::COMMIT),
+            region,
+            index,
+            staged: StagedChanges::default(),
+            counts: RowCounts::default(),
+        }
+    }
+
+    /// Returns the region.
+    #[inline]
+    pub fn region(&self) -> &PublisherRegion {
+        &self.region
+    }
+
+    /// Returns the schema of the rows.
+    pub fn schema(&self) -> &Arc<Schema> {
+        self.region.schema()
+    }
+
+    /// Returns the number of the last committed transaction.
+    pub fn version(&self) -> u64 {
+        self.version
+    }
+
+    /// Returns the numbers of commits and changed rows.
+    pub fn counts(&self) -> RowCounts {
+        self.counts
+    }
+
+    /// Returns the number of committed rows.
+    pub fn len(&self) -> usize {
+        if self.staged.is_empty() {
+            return self.index.keys.len();
+        }
+        // A forgotten transaction has changed the index; the next transaction undoes that.
+        let slots = 0..self.index.used;
+        slots
+            .filter(|slot| self.index.slots.note(*slot).is_live())
+            .count()
+    }
+
+    /// Returns the committed row of a key, given in canonical bytes.
+    pub fn get(&self, key: &[u8]) -> Option<RowBuf> {
+        if !self.staged.is_empty() {
+            // A forgotten transaction has changed the index; the next transaction undoes that.
+            return self.iter().find(|row| {
+                let mut found = Vec::with_capacity(key.len());
+                self.schema().write_key(row.bytes(), &mut found);
+                found == key
+            });
+        }
+        self.row(self.index.find(key)?)
+    }
+
+    /// Returns an iterator over all committed rows.
+    pub fn iter(&self) -> impl Iterator<Item = RowBuf> + '_ {
+        (0..self.index.used).filter_map(|slot| self.row(slot))
+    }
+
+    fn row(&self, slot: usize) -> Option<RowBuf> {
+        let schema = self.schema();
+        let mut words = vec![0; schema.row_words()];
+        let row = self.read(slot, &mut words).then_some(&words)?;
+        let bytes = &bytemuck::cast_slice(row)[..schema.row_size()];
+        RowBuf::from_bytes(Arc::clone(schema), bytes).ok()
+    }
+
+    /// Copies the committed row at `slot` to `words`. Returns false if there is none.
+    fn read(&self, slot: usize, words: &mut [u64]) -> bool {
+        let Ok((_, table)) = self.region.look() else {
+            return false;
+        };
+        slot < table.rows()
+            && table
+                .read(slot, self.version, 0, words)
+                .is_ok_and(|tag| tag.is_live())
+    }
+
+    /// Adds a row to the transaction.
+    #[inline]
+    pub fn insert(&mut self, row: &[u8]) -> Result<()> {
+        match self.locate(row)? {
+            Some(slot) if self.is_present(slot) => Err(Error::KeyExists {
+                table: self.name.as_str().to_owned(),
+                key: self.schema().format_key(&self.key(row)),
+            }),
+            slot => self.put(slot, row),
+        }
+    }
+
+    /// Replaces the row that has the same key.
+    #[inline]
+    pub fn update(&mut self, row: &[u8]) -> Result<()> {
+        match self.locate(row)? {
+            Some(slot) if self.is_present(slot) => self.put(Some(slot), row),
+            _ => Err(self.key_missing(&self.key(row))),
+        }
+    }
+
+    /// Adds a row, or replaces the row that has the same key.
+    #[inline]
+    pub fn upsert(&mut self, row: &[u8]) -> Result<()> {
+        let slot = self.locate(row)?;
+        self.put(slot, row)
+    }
+
+    /// Removes the row of a key, given in canonical bytes.
+    pub fn delete(&mut self, key: &[u8]) -> Result<()> {
+        check_length(&self.name, "key", key.len(), self.schema().key_size())?;
+        match self.index.find(key) {
+            Some(slot) if self.is_present(slot) => {
+                self.vacate(slot);
+                Ok(())
+            }
+            _ => Err(self.key_missing(key)),
+        }
+    }
+
+    /// Removes all rows.
+    pub fn clear(&mut self) {
+        for slot in 0..self.index.used {
+            if self.is_present(slot) {
+                self.vacate(slot);
+            }
+        }
+    }
+
+    /// Replaces all rows with `rows`, and stages only the differences. If it fails, some of them are
+    /// staged.
+    pub fn replace_with<B: AsRef<[u8]>>(
+        &mut self,
+        rows: impl IntoIterator<Item = B>,
+    ) -> Result<()> {
+        let rows: Vec<B> = rows.into_iter().collect();
+        let mut kept = vec![false; self.index.used];
+        let mut slots = Vec::with_capacity(rows.len());
+        for row in &rows {
+            let slot = self.locate(row.as_ref())?;
+            if let Some(slot) = slot {
+                kept[slot] = true;
+            }
+            // The slot of a deleted key may still be reassigned to another key.
+            slots.push(slot.filter(|slot| self.is_present(*slot)));
+        }
+        // Remove old rows first, to free their slots for new rows.
+        for slot in (0..kept.len()).filter(|slot| !kept[*slot]) {
+            if self.is_present(slot) {
+                self.vacate(slot);
+            }
+        }
+        let mut words = vec![0; self.schema().row_words()];
+        for (row, slot) in rows.iter().zip(slots) {
+            let row = row.as_ref();
+            let slot = match slot {
+                Some(slot) => Some(slot),
+                None => self.locate(row)?,
+            };
+            if !slot.is_some_and(|slot| self.holds(slot, row, &mut words)) {
+                self.put(slot, row)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Returns the number of staged changes.
+    pub fn staged_changes(&self) -> usize {
+        self.staged.effective().count()
+    }
+
+    /// Returns true if a commit would change no row.
+    #[inline]
+    pub fn is_unchanged(&self) -> bool {
+        self.staged.effective().next().is_none()
+    }
+
+    /// Commits the staged changes at `time` (ns of CLOCK_MONOTONIC), and returns the new version.
+    /// Call [`finish`](Self::finish) after that.
+    pub fn commit(&mut self, time: u64) -> Result<u64> {
+        let version = self.next_version()?;
+        let staged = &self.staged;
+        self.check_notes(staged.slots.iter().map(|staged| staged.slot as usize))?;
+        let writes = staged.effective().map(|change| Write {
+            slot: change.slot as usize,
+            spare: usize::from(change.spare),
+            words: &staged.words,
+            row: (change.row != NONE).then_some(change.row as usize),
+        });
+        let rows = staged.end;
+        self.region.grow(rows)?;
+        let (_, table) = self.region.look()?;
+        if table.rows() < rows {
+            let reason = format!("its number of rows fell below {rows}");
+            return Err(self.region.corrupt(reason));
+        }
+        table.commit(version, time, writes);
+        self.region.check_whole()?;
+        self.version = version;
+        Ok(version)
+    }
+
+    /// Ends the committed transaction: updates the index and the counts.
+    pub fn finish(&mut self) {
+        let (index, counts) = (&mut self.index, &mut self.counts);
+        for change in self.staged.slots.iter() {
+            let slot = change.slot as usize;
+            let live = change.row != NONE;
+            let updated = change.committed && live && change.displaced == NONE;
+            counts.updates += u64::from(updated);
+            counts.creates += u64::from(live && !updated);
+            counts.deletes += u64::from(change.committed && !updated);
+            index.unstage(slot, change.is_effective().then_some(live));
+            if !live {
+                index.free(slot);
+            }
+        }
+        counts.commits += 1;
+        self.staged.clear();
+    }
+
+    /// Commits an empty transaction at `time`, which signals an event to subscribers. Keeps the
+    /// staged changes.
+    pub fn commit_event(&mut self, time: u64) -> Result<()> {
+        let version = self.next_version()?;
+        let (_, table) = self.region.look()?;
+        table.commit(version, time, std::iter::empty());
+        self.version = version;
+        Ok(())
+    }
+
+    /// Returns the number of the next transaction. The limit is reached after 146 years at one
+    /// commit per nanosecond, unless another process wrote to the region.
+    pub fn next_version(&self) -> Result<u64> {
+        match self.version.saturating_add(1) {
+            version if version <= MAX_VERSION => Ok(version),
+            _ => Err(self.region.corrupt("its versions are used up".to_owned())),
+        }
+    }
+
+    /// Discards all staged changes. After a commit there are none.
+    pub fn roll_back(&mut self) {
+        let (staged, index) = (&mut self.staged, &mut self.index);
+        // Start with the last change, so that the lowest slots are the next to be assigned.
+        for change in staged.slots.iter().rev() {
+            let slot = change.slot as usize;
+            index.unstage(slot, None);
+            if !change.committed {
+                index.free(slot);
+            } else if change.displaced != NONE {
+                index.leave(slot);
+            }
+        }
+        // Restore displaced keys only after all new keys are removed, because the displaced keys
+        // may have been staged at other slots.
+        for change in staged
+            .slots
+            .iter()
+            .filter(|change| change.displaced != NONE)
+        {
+            let key = change.displaced as usize * index.slots.key_size;
+            let key = &staged.displaced[key..key + index.slots.key_size];
+            index.enter(change.slot as usize, key);
+        }
+        staged.clear();
+    }
+
+    /// Copies the committed rows to `region`, which has the same schema and capacity, gives it the
+    /// table's name, and replaces the table's region with it. Returns the old region. Changes
+    /// nothing if it fails.
+    ///
+    /// Each row is copied to the slot and the copy that its note records, so that the notes are
+    /// also valid for the new region, and a staged transaction stays valid.
+    pub fn move_to(&mut self, region: PublisherRegion) -> Result<PublisherRegion> {
+        let (_, from) = self.region.look()?;
+        let rows = from.rows().min(self.index.used);
+        region.grow(rows)?;
+        let (version, to) = region.look()?;
+        let mut words = vec![0; self.schema().row_words()];
+        for slot in 0..self.index.used {
+            let (holder, live) = self.index.holder(slot);
+            if live && !self.read(slot, &mut words) {
+                let reason = format!("the committed row at slot {slot} is gone");
+                return Err(self.region.corrupt(reason));
+            }
+            if slot < rows {
+                to.fill(slot, holder, version, live.then_some(&words));
+            }
+        }
+        if cfg!(debug_assertions) {
+            // No other process can have written to the region, because it has no name yet.
+            let wrong = self.index.disagreement(&to, version, 0..self.index.used);
+            assert_eq!(
+                wrong, None,
+                "the note of a slot does not describe the new region"
+            );
+        }
+        region.take_name(&self.name)?;
+        self.version = version;
+        Ok(std::mem::replace(&mut self.region, region))
+    }
+
+    /// Gives `new` the table's name, replaces the table with it, and returns the old region. Keeps
+    /// the counts. Changes nothing if it fails.
+    pub fn replace(&mut self, new: Self) -> Result<PublisherRegion> {
+        new.region.take_name(&self.name)?;
+        let counts = self.counts;
+        let old = std::mem::replace(self, Self { counts, ..new });
+        Ok(old.region)
+    }
+
+    /// Checks, in debug builds, that the notes of `slots` match the region, because a commit relies
+    /// on them. A mismatch is an error and not a panic, because another process of the same user
+    /// may have damaged the region.
+    fn check_notes(&self, slots: impl Iterator<Item = usize>) -> Result<()> {
+        if cfg!(debug_assertions) {
+            let (_, table) = self.region.look()?;
+            if let Some(slot) = self.index.disagreement(&table, self.version, slots) {
+                let reason = format!("another process wrote to the tags of slot {slot}");
+                return Err(self.region.corrupt(reason));
+            }
+        }
+        Ok(())
+    }
+
+    /// Returns the slot of a row's key.
+    #[inline]
+    fn locate(&self, row: &[u8]) -> Result<Option<usize>> {
+        check_length(&self.name, "row", row.len(), self.schema().row_size())?;
+        Ok(self.index.find_row(row))
+    }
+
+    fn change(&self, slot: usize) -> Option<&StagedSlot> {
+        Some(&self.staged.slots[self.index.staged(slot)?])
+    }
+
+    /// Returns true if `slot` will hold a row after the commit. `slot` must be the slot of a known
+    /// key, or below the number of used slots.
+    fn is_present(&self, slot: usize) -> bool {
+        match self.change(slot) {
+            Some(change) => change.row != NONE,
+            None => self.index.slots.note(slot).is_live(),
+        }
+    }
+
+    /// Returns true if `slot` will hold a row after the commit that equals `row`. `words` is a
+    /// buffer with the width of a row.
+    fn holds(&self, slot: usize, row: &[u8], words: &mut [u64]) -> bool {
+        let words = match self.change(slot) {
+            Some(change) => change.row(&self.staged.words, words.len()),
+            None => self.read(slot, words).then_some(&*words),
+        };
+        words.is_some_and(|words| bytemuck::cast_slice::<u64, u8>(words)[..row.len()] == *row)
+    }
+
+    /// Stages `row`. `slot` is the slot of its key, if the key has one.
+    #[inline]
+    fn put(&mut self, slot: Option<usize>, row: &[u8]) -> Result<()> {
+        let change = match slot {
+            Some(slot) => self.stage(slot),
+            None => self.stage_new_key(row)?,
+        };
+        let row_words = self.schema().row_words();
+        self.staged.set_row(change, row, row_words);
+        Ok(())
+    }
+
+    /// Stages the deletion of the row at `slot`.
+    fn vacate(&mut self, slot: usize) {
+        let change = self.stage(slot);
+        self.staged.vacate(change);
+    }
+
+    /// Returns the change of a slot that holds a known key, and adds it if it does not exist.
+    #[inline]
+    fn stage(&mut self, slot: usize) -> usize {
+        self.index.staged(slot).unwrap_or_else(|| {
+            let spare = self.index.stage(slot, self.staged.slots.len());
+            self.region.prefetch(slot, spare);
+            self.staged.add(slot, spare, true)
+        })
+    }
+
+    /// Assigns a slot to a row whose key is not in the index, adds the key, and returns the change
+    /// of the slot.
+    fn stage_new_key(&mut self, row: &[u8]) -> Result<usize> {
+        let (staged, index) = (&mut self.staged, &mut self.index);
+        let change = match index.take() {
+            Some(slot) => {
+                let spare = index.stage(slot, staged.slots.len());
+                staged.add(slot, spare, false)
+            }
+            None => {
+                let Some(change) = staged.reusable() else {
+                    return Err(full(&self.name, self.region.geometry().capacity));
+                };
+                let reused = &mut staged.slots[change];
+                let slot = reused.slot as usize;
+                if reused.committed && reused.displaced == NONE {
+                    reused.displaced = (staged.displaced.len() / index.slots.key_size) as u32;
+                    staged.displaced.extend_from_slice(index.slots.key(slot));
+                }
+                index.leave(slot);
+                change
+            }
+        };
+        index.enter_row(staged.slots[change].slot as usize, row);
+        Ok(change)
+    }
+
+    fn key(&self, row: &[u8]) -> Vec<u8> {
+        let mut key = Vec::new();
+        self.schema().write_key(row, &mut key);
+        key
+    }
+
+    fn key_missing(&self, key: &[u8]) -> Error {
+        Error::KeyMissing {
+            table: self.name.as_str().to_owned(),
+            key: self.schema().format_key(key),
+        }
+    }
+}
+
+#[inline]
+fn check_length(
+    table: &TableName,
+    what: &'static str,
+    length: usize,
+    expected: usize,
+) -> Result<()> {
+    if length == expected {
+        return Ok(());
+    }
+    Err(Error::WrongLength {
+        table: table.as_str().to_owned(),
+        what,
+        length,
+        expected,
+    })
+}
+
+fn full(table: &TableName, capacity: usize) -> Error {
+    Error::TableFull {
+        table: table.as_str().to_owned(),
+        capacity,
+    }
+}
+
+/// Marks a change without a row or a displaced key.
+const NONE: u32 = u32::MAX;
+
+/// The change of one slot.
+struct StagedSlot {
+    slot: u32,
+    /// Index of the staged row that the slot will hold; [`NONE`] if the slot will hold no row.
+    row: u32,
+    /// Index of the displaced key, if another key took the slot from a committed row; otherwise
+    /// [`NONE`].
+    displaced: u32,
+    /// Index of the copy of the slot to write.
+    spare: u8,
+    /// True if the slot holds a committed row.
+    committed: bool,
+}
+
+impl StagedSlot {
+    /// Returns false for a row that was inserted and deleted in the same transaction.
+    fn is_effective(&self) -> bool {
+        self.committed || self.row != NONE
+    }
+
+    /// Returns the part of the staged `words` that is the row of this slot.
+    #[inline]
+    fn row<'w>(&self, words: &'w [u64], row_words: usize) -> Option<&'w [u64]> {
+        (self.row != NONE).then(|| &words[self.row as usize * row_words..][..row_words])
+    }
+}
+
+/// The changes of a transaction. This value is kept between transactions to reuse its memory.
+#[derive(Default)]
+struct StagedChanges {
+    slots: Scratch<StagedSlot>,
+    /// The words of the staged rows.
+    words: Scratch<u64>,
+    /// Number of rows in `words`.
+    rows: u32,
+    /// Upper bound of all changed slots, exclusive.
+    end: usize,
+    /// Keys of committed rows whose slots were reassigned to other keys.
+    displaced: Scratch<u8>,
+    /// Indices of the slots that will hold no row and can be reassigned to another key.
+    vacated: Scratch<u32>,
+}
+
+impl StagedChanges {
+    /// Returns true if no transaction is open and none was forgotten.
+    #[inline]
+    fn is_empty(&self) -> bool {
+        self.slots.is_empty()
+    }
+
+    /// Returns the changes that a commit must write.
+    #[inline]
+    fn effective(&self) -> impl Iterator<Item = &StagedSlot> + Clone {
+        self.slots.iter().filter(|change| change.is_effective())
+    }
+
+    #[inline]
+    fn add(&mut self, slot: usize, spare: usize, committed: bool) -> usize {
+        self.slots.push(StagedSlot {
+            slot: slot as u32,
+            row: NONE,
+            displaced: NONE,
+            spare: spare as u8,
+            committed,
+        });
+        self.end = self.end.max(slot + 1);
+        self.slots.len() - 1
+    }
+
+    #[inline]
+    fn set_row(&mut self, change: usize, row: &[u8], row_words: usize) {
+        let change = &mut self.slots[change];
+        if change.row == NONE {
+            change.row = self.rows;
+            self.rows += 1;
+            let (whole, rest) = row.as_chunks();
+            self.words
+                .extend(whole.iter().map(|word| u64::from_ne_bytes(*word)));
+            if !rest.is_empty() {
+                let mut last = [0; 8];
+                last[..rest.len()].copy_from_slice(rest);
+                self.words.push(u64::from_ne_bytes(last));
+            }
+        } else {
+            let words = &mut self.words[change.row as usize * row_words..][..row_words];
+            bytemuck::cast_slice_mut(words)[..row.len()].copy_from_slice(row);
+        }
+    }
+
+    fn vacate(&mut self, change: usize) {
+        self.slots[change].row = NONE;
+        self.vacated.push(change as u32);
+    }
+
+    /// Returns a change whose slot no key needs any more.
+    fn reusable(&mut self) -> Option<usize> {
+        while let Some(change) = self.vacated.pop() {
+            if self.slots[change as usize].row == NONE {
+                return Some(change as usize);
+            }
+        }
+        None
+    }
+
+    fn clear(&mut self) {
+        self.slots.recycle();
+        self.words.recycle();
+        (self.rows, self.end) = (0, 0);
+        self.displaced.recycle();
+        self.vacated.recycle();
+    }
+}
+
+/// The publisher's note of a slot. It is stored in front of the slot's key because both are used
+/// together. The low half is the index of the running transaction's change of the slot, or
+/// [`SlotNote::UNTOUCHED`]. The bits above record which copy holds the row and whether the row is
+/// live. [`RowIndex::disagreement`] compares these bits with the tags in the region.
+#[derive(Clone, Copy)]
+struct SlotNote(u64);
+
+impl SlotNote {
+    const UNTOUCHED: u32 = u32::MAX;
+    const SECOND: u64 = 1 << 32;
+    const LIVE: u64 = 1 << 33;
+
+    fn new(holder: usize, live: bool) -> Self {
+        let second = if holder == 1 { Self::SECOND } else { 0 };
+        let live = if live { Self::LIVE } else { 0 };
+        Self(u64::from(Self::UNTOUCHED) | second | live)
+    }
+
+    fn holder(self) -> usize {
+        usize::from(self.0 & Self::SECOND != 0)
+    }
+
+    fn is_live(self) -> bool {
+        self.0 & Self::LIVE != 0
+    }
+}
+
+/// The note of each slot, and its current or last key.
+struct SlotKeys {
+    schema: Arc<Schema>,
+    hasher: KeyHasher,
+    /// A [`SlotNote`] followed by its key, for each slot.
+    words: AlignedWords,
+    /// Number of words per slot in `words`.
+    stride: usize,
+    key_size: usize,
+    /// Result of [`Schema::key_word`].
+    key_word: Option<usize>,
+}
+
+/// The index of keys and slots, in the publisher's private memory. It contains every key that is
+/// committed or staged.
+struct RowIndex {
+    slots: SlotKeys,
+    keys: KeyIndex,
+    /// Slots below `used` that hold no row and are not staged.
+    free: Vec<u32>,
+    /// Number of slots that were ever used. All slots that hold a row are below it.
+    used: usize,
+    capacity: usize,
+}
+
+impl SlotKeys {
+    fn new(schema: &Arc<Schema>) -> Self {
+        let key_size = schema.key_size();
+        Self {
+            schema: Arc::clone(schema),
+            hasher: KeyHasher::default(),
+            words: AlignedWords::default(),
+            stride: 1 + key_size.div_ceil(8),
+            key_size,
+            key_word: schema.key_word(),
+        }
+    }
+
+    #[inline]
+    fn note(&self, slot: usize) -> SlotNote {
+        SlotNote(self.words[slot * self.stride])
+    }
+
+    #[inline]
+    fn note_mut(&mut self, slot: usize) -> &mut u64 {
+        &mut self.words[slot * self.stride]
+    }
+
+    #[inline]
+    fn key(&self, slot: usize) -> &[u8] {
+        &bytemuck::cast_slice(&self.words[slot * self.stride + 1..])[..self.key_size]
+    }
+
+    fn key_mut(&mut self, slot: usize) -> &mut [u8] {
+        &mut bytemuck::cast_slice_mut(&mut self.words[slot * self.stride + 1..])[..self.key_size]
+    }
+
+    /// Returns the key at a slot as one word. The key must be one aligned word.
+    #[inline]
+    fn word(&self, slot: usize) -> u64 {
+        self.words[slot * self.stride + 1]
+    }
+
+    /// Returns the hash of the key at a slot.
+    #[inline]
+    fn hash(&self, slot: usize) -> Hash {
+        match self.key_word {
+            Some(_) => self.hasher.of_word(self.word(slot)),
+            None => self.hasher.of_key(&self.schema, self.key(slot)),
+        }
+    }
+}
+
+impl RowIndex {
+    /// Returns the index of the rows of `region` as of its last commit, or the key that occurs at
+    /// two slots.
+    fn new(region: &PublisherRegion) -> Result<std::result::Result<Self, Vec<u8>>> {
+        let ((version, table), schema) = (region.look()?, region.schema());
+        let mut index = Self {
+            slots: SlotKeys::new(schema),
+            keys: KeyIndex::with_capacity(table.rows()),
+            free: Vec::new(),
+            used: 0,
+            capacity: region.geometry().capacity,
+        };
+        index.use_slots(table.rows());
+        let mut words = vec![0; table.row_words()];
+        for slot in 0..table.rows() {
+            let live = table
+                .read(slot, version, 0, &mut words)
+                .is_ok_and(|tag| tag.is_live());
+            let (holder, _) = table.holder(slot, version);
+            *index.slots.note_mut(slot) = SlotNote::new(holder, live).0;
+            if !live {
+                index.free.push(slot as u32);
+                continue;
+            }
+            let row = bytemuck::cast_slice(&words);
+            if index.find_row(row).is_some() {
+                let mut key = Vec::with_capacity(schema.key_size());
+                schema.write_key(row, &mut key);
+                return Ok(Err(key));
+            }
+            index.enter_row(slot, row);
+        }
+        index.free.reverse();
+        Ok(Ok(index))
+    }
+
+    /// Returns the slot of a key. Returns None if the key is unknown or has the wrong length.
+    #[inline]
+    fn find(&self, key: &[u8]) -> Option<usize> {
+        let slots = &self.slots;
+        if key.len() != slots.key_size {
+            return None;
+        }
+        let hash = slots.hasher.of_key(&slots.schema, key);
+        self.keys
+            .find(hash, |slot| (slots.key(slot) == key).then_some(slot))
+    }
+
+    /// Returns the slot of a row's key. Panics if the row is too short to contain the key.
+    #[inline]
+    fn find_row(&self, row: &[u8]) -> Option<usize> {
+        match self.slots.key_word {
+            Some(word) => self.find_word(row.as_chunks().0[word]),
+            None => self.find_by_parts(row),
+        }
+    }
+
+    #[inline]
+    fn find_word(&self, key: [u8; 8]) -> Option<usize> {
+        let (slots, key) = (&self.slots, u64::from_ne_bytes(key));
+        self.keys.find(slots.hasher.of_word(key), |slot| {
+            (slots.word(slot) == key).then_some(slot)
+        })
+    }
+
+    fn find_by_parts(&self, row: &[u8]) -> Option<usize> {
+        let slots = &self.slots;
+        let hash = slots.hasher.of_row(&slots.schema, row);
+        self.keys.find(hash, |slot| {
+            let matches = slots.schema.key_matches(row, slots.key(slot));
+            matches.then_some(slot)
+        })
+    }
+
+    /// Returns the index of the transaction's change of a slot.
+    #[inline]
+    fn staged(&self, slot: usize) -> Option<usize> {
+        let change = self.slots.note(slot).0 as u32;
+        (change != SlotNote::UNTOUCHED).then_some(change as usize)
+    }
+
+    /// Records the index of the transaction's change of a slot, and returns the copy that the
+    /// transaction must write.
+    #[inline]
+    fn stage(&mut self, slot: usize, change: usize) -> usize {
+        let note = self.slots.note_mut(slot);
+        *note = *note & !u64::from(u32::MAX) | change as u64;
+        1 - SlotNote(*note).holder()
+    }
+
+    /// Ends the staging of a slot. `committed` is None after a rollback, or if the change had no
+    /// effect. Otherwise the other copy is now the current one, and `committed` is true if it holds
+    /// a live row.
+    #[inline]
+    fn unstage(&mut self, slot: usize, committed: Option<bool>) {
+        let note = self.slots.note_mut(slot);
+        *note = match committed {
+            Some(live) => SlotNote::new(1 - SlotNote(*note).holder(), live).0,
+            None => *note | u64::from(SlotNote::UNTOUCHED),
+        };
+    }
+
+    /// Returns which copy of a slot is current as of the last commit, and whether it holds a live
+    /// row.
+    fn holder(&self, slot: usize) -> (usize, bool) {
+        let note = self.slots.note(slot);
+        (note.holder(), note.is_live())
+    }
+
+    /// Returns the first of `slots` whose note differs from the tags of `table` as of `version`,
+    /// the last commit. A commit to such a slot would overwrite the committed row.
+    fn disagreement(
+        &self,
+        table: &Table<'_>,
+        version: u64,
+        slots: impl IntoIterator<Item = usize>,
+    ) -> Option<usize> {
+        slots.into_iter().find(|slot| {
+            let noted = self.holder(*slot);
+            match *slot < table.rows() {
+                true => noted != table.holder(*slot, version),
+                false => noted != (0, false),
+            }
+        })
+    }
+
+    /// Returns a slot for a new key, or None if the table is full.
+    fn take(&mut self) -> Option<usize> {
+        if let Some(slot) = self.free.pop() {
+            return Some(slot as usize);
+        }
+        if self.used == self.capacity {
+            return None;
+        }
+        self.use_slots(self.used + 1);
+        Some(self.used - 1)
+    }
+
+    fn use_slots(&mut self, used: usize) {
+        self.slots.words.grow(used * self.slots.stride);
+        for slot in std::mem::replace(&mut self.used, used)..used {
+            *self.slots.note_mut(slot) = SlotNote::new(0, false).0;
+        }
+    }
+
+    /// Stores a key at a slot and adds it to the index, which must not contain it.
+    fn enter(&mut self, slot: usize, key: &[u8]) {
+        self.slots.key_mut(slot).copy_from_slice(key);
+        self.index_slot(slot);
+    }
+
+    /// Stores a row's key at a slot and adds it to the index, which must not contain it.
+    fn enter_row(&mut self, slot: usize, row: &[u8]) {
+        let schema = Arc::clone(&self.slots.schema);
+        let mut key = self.slots.key_mut(slot);
+        for part in schema.key_parts() {
+            let (at, rest) = key.split_at_mut(part.len());
+            at.copy_from_slice(&row[part.clone()]);
+            key = rest;
+        }
+        self.index_slot(slot);
+    }
+
+    fn index_slot(&mut self, slot: usize) {
+        let hash = self.slots.hash(slot);
+        self.keys
+            .put(hash, slot, |_| false, |other| self.slots.hash(other));
+    }
+
+    /// Removes the key at a slot from the index, and returns the slot to the free slots.
+    fn free(&mut self, slot: usize) {
+        self.leave(slot);
+        self.free.push(slot as u32);
+    }
+
+    /// Removes the key at a slot from the index.
+    fn leave(&mut self, slot: usize) {
+        let hash = self.slots.hash(slot);
+        self.keys.remove(hash, slot, |other| self.slots.hash(other));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::random::random;
+    use crate::region::object;
+    use crate::{Result, Schema, UntypedPublisher};
+
+    fn publisher(test: &str, capacity: usize) -> Result<UntypedPublisher> {
+        let name = format!("unit-{test}-{}", std::process::id());
+        let schema = Schema::parse("id:u64,value:u64", None)?;
+        UntypedPublisher::builder(&name, schema)
+            .capacity(capacity)
+            .open()
+    }
+
+    /// Commits, aborts or forgets a random transaction. There are more possible keys than fit into
+    /// 50 rows.
+    fn random_transaction(publisher: &mut UntypedPublisher, state: &mut u64) -> Result<()> {
+        let version = publisher.version();
+        let mut tx = publisher.begin();
+        for _ in 0..random(state, 6) {
+            let key = random(state, 60);
+            // Errors are expected: the table may be full, and a key may be missing.
+            let _staged = match random(state, 4) {
+                0 => tx.delete(&key.to_ne_bytes()),
+                _ => tx.upsert(bytemuck::bytes_of(&[key, version])),
+            };
+        }
+        match random(state, 5) {
+            0 => drop(tx),
+            1 => std::mem::forget(tx),
+            _ => drop(tx.commit()?),
+        }
+        Ok(())
+    }
+
+    /// Commits random transactions, and calls `between` before each. Checks that a commit keeps the
+    /// rows of the previous version readable.
+    fn commit_at_random(
+        publisher: &mut UntypedPublisher,
+        times: usize,
+        mut between: impl FnMut(&mut UntypedPublisher, u64) -> Result<()>,
+    ) -> Result<()> {
+        // Returns the rows as of a version, by slot.
+        let rows_as_of = |publisher: &UntypedPublisher, version| -> Result<Vec<Option<[u64; 2]>>> {
+            let (_, table) = publisher.table.region.look()?;
+            let read = |slot| {
+                let mut words = [0; 2];
+                let tag = table.read(slot, version, 0, &mut words).ok()?;
+                tag.is_live().then_some(words)
+            };
+            Ok((0..table.rows()).map(read).collect())
+        };
+        let mut state = 42;
+        for _ in 0..times {
+            let chance = random(&mut state, 1000);
+            between(publisher, chance)?;
+            let version = publisher.version();
+            let before = rows_as_of(publisher, version)?;
+            random_transaction(publisher, &mut state)?;
+            // If the publisher replaces a lost region during the commit, that is a separate commit
+            // with the same rows.
+            let last_but_one = version.max(publisher.version() - 1);
+            let after = rows_as_of(publisher, last_but_one)?;
+            assert_eq!(before, after[..before.len()], "at {version}");
+            let (version, table) = publisher.table.region.look()?;
+            let notes = &publisher.table.index;
+            let wrong = notes.disagreement(&table, version, 0..notes.used);
+            assert_eq!(wrong, None, "at {version}");
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn commit_keeps_the_rows_before_it_readable() -> Result<()> {
+        let mut publisher = publisher("copies", 50)?;
+        commit_at_random(&mut publisher, 3000, |_, _| Ok(()))?;
+        publisher.close()
+    }
+
+    #[test]
+    fn commit_after_lost_region_keeps_the_rows_before_it_readable() -> Result<()> {
+        let mut publisher = publisher("lost-region", 50)?;
+        commit_at_random(&mut publisher, 1500, |publisher, chance| {
+            if chance < 300 {
+                object::remove(publisher.table.region.object())?;
+                // Maintenance runs within the next commit, whose transaction is staged by then, or
+                // before it.
+                publisher.next_maintenance_ns = 0;
+                if chance % 2 == 0 {
+                    let before: Vec<_> = publisher.iter().collect();
+                    publisher.maintain()?;
+                    assert!(publisher.table.region.has_name());
+                    assert!(publisher.iter().eq(before));
+                }
+            }
+            Ok(())
+        })?;
+        publisher.close()
+    }
+
+    #[test]
+    fn commit_after_reshape_keeps_the_rows_before_it_readable() -> Result<()> {
+        let mut publisher = publisher("reshaped", 50)?;
+        commit_at_random(&mut publisher, 1500, |publisher, chance| {
+            if chance < 300 {
+                let rows: Vec<_> = publisher.iter().collect();
+                let schema = (**publisher.schema()).clone();
+                // With an equal capacity, and with a different one.
+                let capacity = 50 + chance as usize % 2;
+                publisher.reshape(schema, capacity, rows.iter().map(|row| row.bytes()))?;
+                assert!(publisher.iter().eq(rows));
+                assert_eq!(publisher.capacity(), capacity);
+            }
+            Ok(())
+        })?;
+        publisher.close()
+    }
+
+    #[test]
+    fn commit_after_takeover_keeps_the_rows_before_it_readable() -> Result<()> {
+        // With an equal capacity, and with a larger one.
+        for capacity in [50, 50, 55, 55, 60] {
+            let mut publisher = publisher("taken-over", capacity)?;
+            commit_at_random(&mut publisher, 300, |_, _| Ok(()))?;
+        }
+        publisher("taken-over", 1)?.close()
+    }
+
+    fn row(row: &[u64; 2]) -> &[u8] {
+        bytemuck::bytes_of(row)
+    }
+
+    fn rows(publisher: &UntypedPublisher) -> Vec<[u64; 2]> {
+        let rows = publisher.iter();
+        rows.map(|row| bytemuck::pod_read_unaligned(row.bytes()))
+            .collect()
+    }
+
+    /// Stages an update, a deletion, and a new key that takes the deleted key's slot, and forgets
+    /// the transaction.
+    fn forget_transaction(publisher: &mut UntypedPublisher) -> Result<()> {
+        let mut tx = publisher.begin();
+        tx.update(row(&[1, 11]))?;
+        tx.delete(&2_u64.to_ne_bytes())?;
+        tx.insert(row(&[4, 14]))?;
+        std::mem::forget(tx);
+        Ok(())
+    }
+
+    #[test]
+    fn forgotten_transaction_leaves_nothing_to_the_next_one() -> Result<()> {
+        let mut publisher = publisher("forgotten", 3)?;
+        let mut tx = publisher.begin();
+        for key in 1..=3 {
+            tx.insert(row(&[key, 0]))?;
+        }
+        tx.commit()?;
+        let committed = rows(&publisher);
+        let key = u64::to_ne_bytes;
+        for round in 0..3 {
+            forget_transaction(&mut publisher)?;
+            // Until the next transaction begins, the publisher returns only committed rows.
+            assert_eq!((publisher.len(), rows(&publisher)), (3, committed.clone()));
+            assert_eq!(publisher.get(&key(4)), None);
+            assert!(publisher.get(&key(2)).is_some() && publisher.get(&key(1)).is_some());
+            match round {
+                0 => {
+                    let version = publisher.version();
+                    assert_eq!(publisher.begin().commit()?, version, "nothing is staged");
+                }
+                1 => {
+                    let rows = committed.clone();
+                    let schema = (**publisher.schema()).clone();
+                    publisher.reshape(schema, 3, rows.iter().map(row))?;
+                }
+                _ => publisher.maintain()?,
+            }
+            let mut tx = publisher.begin();
+            assert!(tx.is_empty());
+            assert!(tx.insert(row(&[2, 0])).is_err() && tx.insert(row(&[4, 0])).is_err());
+            tx.update(row(&[3, 0]))?;
+            tx.commit()?;
+            assert_eq!((publisher.len(), rows(&publisher)), (3, committed.clone()));
+        }
+        publisher.close()
+    }
+
+    #[test]
+    fn staging_memory_shrinks_after_one_large_transaction() -> Result<()> {
+        let mut publisher = publisher("shrinks", 100_000)?;
+        let mut change = |keys: u64, value: u64| -> Result<[usize; 2]> {
+            let mut tx = publisher.begin();
+            for key in 0..keys {
+                tx.upsert(row(&[key, value]))?;
+            }
+            tx.commit()?;
+            let staged = &publisher.table.staged;
+            Ok([staged.slots.capacity(), staged.words.capacity()])
+        };
+        let large = change(100_000, 0)?;
+        assert!(large[0] >= 100_000 && large[1] >= 200_000, "{large:?}");
+        for value in 1..50 {
+            change(100, value)?;
+        }
+        let small = change(100, 50)?;
+        assert!(small[0] <= 1_000 && small[1] <= 2_000, "{small:?}");
+        publisher.close()
+    }
+}
