@@ -40,7 +40,7 @@ pub fn run(args: &Args) -> Result<(), CliError> {
     let opened_by = match common::inspect(&args.name, None) {
         // The rows of the earlier publisher stay readable until this source replaces them in one
         // commit.
-        Ok(left) if source.is_whole() => left.schema,
+        Ok(left) if source.is_snapshot() => left.schema,
         _ => schema.clone(),
     };
     let mut publisher = UntypedPublisher::builder(&args.name, opened_by)
@@ -125,8 +125,8 @@ fn source(
                 file::Opening {
                     path: path.clone(),
                     settings: input::settings(args)?,
-                    room: args.room(),
-                    strict: args.strict,
+                    capacity_policy: args.room(),
+                    is_strict: args.strict,
                     hangups,
                 },
                 stop,
@@ -171,10 +171,10 @@ pub fn publish(
     loop {
         let progress = source.poll(publisher)?;
         let has_ended = progress == Progress::Ended;
-        if has_ended && !source.is_whole() {
+        if has_ended && !source.is_snapshot() {
             publisher.end_input();
         }
-        service.turn(Instant::now(), source.stage(), || {
+        service.turn(Instant::now(), source.readiness(), || {
             state(publisher, has_ended)
         });
         if over(publisher, progress) {

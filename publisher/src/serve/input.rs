@@ -6,7 +6,7 @@ use cli::CliError;
 use common::Schema;
 
 use super::args::{Args, From};
-use crate::source::file::settings::{Dialect, Format, FormatName, OnDuplicate, Quote, Settings};
+use crate::source::format::{Dialect, Format, FormatName, Quote, Settings};
 
 /// Checks that all given arguments apply to the source and that the required ones are present.
 ///
@@ -121,7 +121,7 @@ pub fn settings(args: &Args) -> Result<Settings, CliError> {
         format: format(args)?,
         declared: args.fields.is_some().then(|| declared(args)).transpose()?,
         key: args.key.as_ref().map(names),
-        on_duplicate: args.on_duplicate.unwrap_or(OnDuplicate::Refuse),
+        on_duplicate: args.on_duplicate,
     })
 }
 

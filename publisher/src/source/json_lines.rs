@@ -1,77 +1,100 @@
-//! Parses lines of JSON into instructions. This module does no I/O and knows no table.
+//! Reads JSON lines: those of a whole file, or those that arrive in a stream.
 //!
 //! If an object has several members with the same name, the last one counts. Members of a row that
-//! are not fields are ignored.
+//! are not fields are ignored. A byte-order mark at the beginning of a line is skipped, because
+//! concatenated files may have one each.
+//!
+//! **A stream** ([`JsonLines`]) is a sequence of instructions. A bad line is refused separately.
+//!
+//! **A file** ([`read`]) is the table that exists after all lines have been applied to an empty
+//! one. If one of them is bad or refused, the whole file is refused. The end of the file is an
+//! exception, because a writer may still be appending: a last line without a line end is left out
+//! if it is the beginning of an object, and so is a transaction without its `commit`. Any other
+//! last line, such as the error message of a failed download, is bad like every bad line.
+//!
+//! Without `--fields` a first pass over all rows of a file infers the schema. Fields are in the
+//! order of their first appearance, and strings of JSON are never numbers. A number keeps all of
+//! its digits: if 64 bits or an `f64` would round one, its column is text. A field that is null or
+//! missing in some row is a text, and empty in that row.
 
 use std::sync::Arc;
 
-use common::{RowBuf, Schema, UntypedTransaction};
+use cli::CliError;
+use common::schema::MAX_FIELDS;
+use common::{Kind, RowBuf, Schema};
+use indexmap::IndexMap;
+use serde::Deserialize;
+use serde::de::IgnoredAny;
 use serde_json::{Map, Value};
 
-use super::file::text::without_mark;
+use super::change::{
+    BadLines, COMMIT_WITHOUT_BEGIN, Instruction, Line, MAX_LINE, Operation, RowSet,
+};
+use super::csv::BYTE_ORDER_MARK;
+use super::format::{Settings, Table};
+use super::infer::{Column, infer_schema};
 
-/// The meaning of a line.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Instruction {
-    /// The line is blank.
-    Nothing,
-    /// Begins a transaction: the changes up to `Commit` become visible atomically.
-    Begin,
-    /// Commits the transaction.
-    Commit,
-    /// A change of the table.
-    Change(Operation),
+/// The names of the operations.
+const OPS: [&str; 8] = [
+    "create", "insert", "update", "upsert", "delete", "clear", "begin", "commit",
+];
+
+/// The operations that carry a row.
+const ROW_OPS: [&str; 4] = ["create", "insert", "update", "upsert"];
+
+/// Parses the lines of a stream.
+pub struct JsonLines {
+    schema: Arc<Schema>,
+    /// The beginning of a line that has not arrived completely.
+    partial: Vec<u8>,
+    is_too_long: bool,
+    lines: u64,
 }
 
-/// A change of the table.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Operation {
-    /// Adds a row.
-    Insert(RowBuf),
-    /// Replaces the row with the same key.
-    Update(RowBuf),
-    /// Adds a row, or replaces the row with the same key.
-    Upsert(RowBuf),
-    /// Removes the row with this key, given in its canonical bytes.
-    Delete(Vec<u8>),
-    /// Removes all rows.
-    Clear,
-}
-
-impl Operation {
-    /// Adds the change to a transaction.
-    ///
-    /// # Errors
-    /// Returns the errors of the transaction's methods. The transaction continues without this
-    /// change.
-    pub fn apply(&self, tx: &mut UntypedTransaction<'_>) -> common::Result<()> {
-        match self {
-            Self::Insert(row) => tx.insert(row.bytes()),
-            Self::Update(row) => tx.update(row.bytes()),
-            Self::Upsert(row) => tx.upsert(row.bytes()),
-            Self::Delete(key) => tx.delete(key),
-            Self::Clear => {
-                tx.clear();
-                Ok(())
-            }
+impl JsonLines {
+    /// Creates a parser for rows of `schema`.
+    pub fn new(schema: Arc<Schema>) -> Self {
+        Self {
+            schema,
+            partial: Vec::new(),
+            is_too_long: false,
+            lines: 0,
         }
     }
 
-    /// Returns the row that the change stores.
-    pub fn row(&self) -> Option<&RowBuf> {
-        match self {
-            Self::Insert(row) | Self::Update(row) | Self::Upsert(row) => Some(row),
-            Self::Delete(_) | Self::Clear => None,
+    /// Returns the next line, and advances `input` past it. Returns `None` when the input is used
+    /// up; the next call continues with more of it.
+    pub fn next(&mut self, input: &mut &[u8]) -> Option<Line> {
+        let length = input.iter().position(|byte| *byte == b'\n');
+        let (piece, rest) = input.split_at(length.unwrap_or(input.len()));
+        *input = rest.get(1..).unwrap_or_default();
+        if self.partial.len() + piece.len() > MAX_LINE {
+            self.is_too_long = true;
         }
+        if !self.is_too_long {
+            self.partial.extend_from_slice(piece);
+        }
+        length.map(|_| self.finish_line())
     }
 
-    /// Returns the approximate memory use of the change, in bytes.
-    pub fn size(&self) -> usize {
-        let content = match self {
-            Self::Delete(key) => key.len(),
-            _ => self.row().map_or(0, |row| size_of_val(row.words())),
+    /// Returns the last line, which needs no line end.
+    pub fn end(&mut self) -> Option<Line> {
+        (self.is_too_long || !self.partial.is_empty()).then(|| self.finish_line())
+    }
+
+    /// Returns the number of lines that were read.
+    pub fn lines(&self) -> u64 {
+        self.lines
+    }
+
+    fn finish_line(&mut self) -> Line {
+        self.lines += 1;
+        let instruction = match std::mem::take(&mut self.is_too_long) {
+            true => Err(format!("the line is longer than {MAX_LINE} bytes")),
+            false => parse(&self.schema, &self.partial),
         };
-        size_of::<Self>() + content
+        self.partial.clear();
+        (self.lines, instruction)
     }
 }
 
@@ -80,7 +103,8 @@ impl Operation {
 /// ```
 /// # use std::sync::Arc;
 /// # use common::Schema;
-/// use publisher::source::json_lines::{Instruction, Operation, parse};
+/// use publisher::source::change::{Instruction, Operation};
+/// use publisher::source::json_lines::parse;
 ///
 /// let schema = Arc::new(Schema::parse("id:u8,n:u8", None)?);
 /// assert_eq!(parse(&schema, br#"{"op":"begin"}"#), Ok(Instruction::Begin));
@@ -98,12 +122,8 @@ pub fn parse(schema: &Arc<Schema>, line: &[u8]) -> Result<Instruction, String> {
     }
 }
 
-/// Returns the object in a line, or `None` if the line is blank. A leading byte-order mark is
-/// skipped: the first line of a file may have one, and so may later lines of concatenated files.
-///
-/// # Errors
-/// Returns a sentence that says why the line does not hold an object.
-pub fn object(line: &[u8]) -> Result<Option<Map<String, Value>>, String> {
+/// Returns the object in a line, or `None` if the line is blank.
+fn object(line: &[u8]) -> Result<Option<Map<String, Value>>, String> {
     let line = without_mark(line);
     let line = std::str::from_utf8(line).map_err(|error| format!("it is not UTF-8: {error}"))?;
     if line.trim_ascii().is_empty() {
@@ -112,32 +132,31 @@ pub fn object(line: &[u8]) -> Result<Option<Map<String, Value>>, String> {
     match serde_json::from_str(line) {
         Ok(Value::Object(object)) => Ok(Some(object)),
         Ok(_) => Err("it is not a JSON object: write {\"FIELD\":VALUE,…}".to_owned()),
-        Err(error) => Err(not_json(&error)),
+        Err(error) => {
+            // The line number is dropped, because it counts from the start of this line.
+            let message = error.to_string();
+            let reason = message.split(" at line ").next().unwrap_or_default();
+            let column = error.column();
+            Err(format!(
+                "it is not JSON: {reason} at column {column}: write {{\"FIELD\":VALUE,…}}"
+            ))
+        }
     }
 }
 
+fn without_mark(line: &[u8]) -> &[u8] {
+    line.strip_prefix(BYTE_ORDER_MARK).unwrap_or(line)
+}
+
 /// Returns the instruction that an object stands for.
-///
-/// # Errors
-/// Returns a sentence that says what is wrong with the object.
-pub fn instruction(
-    schema: &Arc<Schema>,
-    object: &Map<String, Value>,
-) -> Result<Instruction, String> {
+fn instruction(schema: &Arc<Schema>, object: &Map<String, Value>) -> Result<Instruction, String> {
     match op(schema, object)? {
-        None => Ok(Instruction::Change(Operation::Upsert(row_of(
-            schema, object,
-        )?))),
+        None => row_of(schema, object).map(|row| Instruction::Change(Operation::Upsert(row))),
         Some("begin") => Ok(Instruction::Begin),
         Some("commit") => Ok(Instruction::Commit),
         Some(op) => operation(schema, op, object).map(Instruction::Change),
     }
 }
-
-/// The names of the operations.
-pub const OPS: [&str; 8] = [
-    "create", "insert", "update", "upsert", "delete", "clear", "begin", "commit",
-];
 
 /// Returns the operation that an object names, or `None` if the object is a row.
 fn op<'o>(schema: &Schema, object: &'o Map<String, Value>) -> Result<Option<&'o str>, String> {
@@ -180,7 +199,7 @@ fn operation(
                 && key_of(schema, key)? != row.key_bytes()
             {
                 return Err(
-                                        "its key differs from the key of its row: delete the old row and insert the new one"
+                    "its key differs from the key of its row: delete the old row and insert the new one"
                         .to_owned(),
                 );
             }
@@ -213,17 +232,6 @@ fn member<'o>(
     }
 }
 
-/// Describes a syntax error. The line number in `error` is dropped, because it counts from the
-/// start of this line.
-fn not_json(error: &serde_json::Error) -> String {
-    let message = error.to_string();
-    let what = message.split(" at line ").next().unwrap_or_default();
-    format!(
-        "it is not JSON: {what} at column {}: write {{\"FIELD\":VALUE,…}}",
-        error.column()
-    )
-}
-
 fn row_of(schema: &Arc<Schema>, object: &Map<String, Value>) -> Result<RowBuf, String> {
     let row = if object.len() > schema.fields().len() {
         let members = object.iter();
@@ -235,6 +243,222 @@ fn row_of(schema: &Arc<Schema>, object: &Map<String, Value>) -> Result<RowBuf, S
     };
     row.map_err(|error| error.to_string())
 }
+
+/// Reads a file. `former` is the schema of the version that was read before.
+///
+/// # Errors
+/// Returns a [`CliError`] for the first bad line, or for arguments that do not suit the file.
+pub fn read(bytes: &[u8], settings: &Settings, former: Option<&Schema>) -> Result<Table, CliError> {
+    let (schema, mut remarks) = match &settings.declared {
+        Some(schema) => (schema.clone(), Vec::new()),
+        None => infer(bytes, settings.key.as_deref(), former)?,
+    };
+    let mut history = History {
+        rows: RowSet::new(Arc::new(schema)),
+        is_lenient: settings.declared.is_none(),
+        open: None,
+    };
+    let is_complete = each(bytes, |line, object, _| history.take(line, object))?;
+    if !is_complete {
+        remarks
+            .push("its last line is incomplete, and is left out until it is complete".to_owned());
+    }
+    Ok(Table {
+        snapshot: history.rows.into_snapshot(),
+        remarks,
+    })
+}
+
+/// Calls `each` with the number, the object and the text of every line that holds an object.
+/// Returns false if the last line is incomplete.
+fn each(
+    bytes: &[u8],
+    mut each: impl FnMut(u64, Map<String, Value>, &[u8]) -> Result<(), String>,
+) -> Result<bool, CliError> {
+    let mut bad = BadLines::default();
+    let mut is_complete = true;
+    for (line, text) in (1..).zip(bytes.split_inclusive(|byte| *byte == b'\n')) {
+        let result = match object(text) {
+            Ok(Some(object)) => each(line, object, text),
+            Ok(None) => Ok(()),
+            Err(_) if !text.ends_with(b"\n") && is_cut_off(text) => {
+                is_complete = false;
+                Ok(())
+            }
+            Err(reason) => Err(reason),
+        };
+        if let Err(reason) = result {
+            bad.add(line, reason);
+        }
+    }
+    bad.into_result().map(|()| is_complete)
+}
+
+/// Returns true if a line is the beginning of an object. It may end inside a multi-byte character.
+fn is_cut_off(line: &[u8]) -> bool {
+    let line = without_mark(line).trim_ascii_start();
+    let line = match std::str::from_utf8(line) {
+        Ok(line) => line.as_bytes(),
+        Err(error) if error.error_len().is_none() => &line[..error.valid_up_to()],
+        Err(_) => return false,
+    };
+    line.starts_with(b"{")
+        && serde_json::from_slice::<Value>(line).is_err_and(|error| error.is_eof())
+}
+
+/// A column, and the number of rows in which it appears.
+type CountedColumn = (Column, u64);
+
+/// Returns the schema that suits all rows, and remarks about it. Without `key` the first field is
+/// the key.
+fn infer(
+    bytes: &[u8],
+    key: Option<&[String]>,
+    former: Option<&Schema>,
+) -> Result<(Schema, Vec<String>), CliError> {
+    let mut columns: IndexMap<String, CountedColumn> = IndexMap::new();
+    let mut rows = 0;
+    each(bytes, |_, object, text| {
+        let row = match operation_of(&object) {
+            None => Some(&object),
+            Some(op) if ROW_OPS.contains(&op) => object.get("row").and_then(Value::as_object),
+            Some(_) => None,
+        };
+        let Some(row) = row else {
+            return Ok(());
+        };
+        if row.keys().any(|name| !columns.contains_key(name)) {
+            add_columns(&mut columns, text, operation_of(&object).is_some(), key)?;
+        }
+        rows += 1;
+        row.iter().try_for_each(|(name, value)| {
+            let Some((column, count)) = columns.get_mut(name) else {
+                return Ok(());
+            };
+            *count += 1;
+            column.see_json(name, value)
+        })
+    })?;
+    let (names, columns): (Vec<String>, Vec<CountedColumn>) = columns.into_iter().unzip();
+    let columns = columns.into_iter().map(|(mut column, count)| {
+        if count < rows {
+            column.see_nothing();
+        }
+        column
+    });
+    let columns: Vec<Column> = columns.collect();
+    let Some(first) = names.first() else {
+        let reason = "it has no row to infer the fields from: declare them with --fields";
+        return Err(CliError::new(5, reason));
+    };
+    let key = key.unwrap_or(std::slice::from_ref(first));
+    infer_schema(&names, &columns, key, former)
+}
+
+/// Adds the new names in a line, in the order of the text, which `Map` does not keep.
+fn add_columns(
+    columns: &mut IndexMap<String, CountedColumn>,
+    line: &[u8],
+    is_operation: bool,
+    key: Option<&[String]>,
+) -> Result<(), String> {
+    type Names = IndexMap<String, IgnoredAny>;
+    #[derive(Deserialize)]
+    struct RowNames {
+        row: Names,
+    }
+    let line = without_mark(line);
+    let names = match is_operation {
+        true => serde_json::from_slice(line).map(|RowNames { row }| row),
+        false => serde_json::from_slice::<Names>(line),
+    };
+    for name in names.map_err(|error| error.to_string())?.into_keys() {
+        if columns.contains_key(&name) {
+            continue;
+        }
+        if columns.len() == MAX_FIELDS {
+            return Err(format!("there are more than {MAX_FIELDS} different fields"));
+        }
+        let is_key = key.map_or(columns.is_empty(), |key| key.contains(&name));
+        columns.insert(name, (Column::new(is_key), 0));
+    }
+    Ok(())
+}
+
+/// Returns the operation that a line names, as far as it can be determined without the schema.
+fn operation_of(object: &Map<String, Value>) -> Option<&str> {
+    let op = object.get("op")?.as_str()?;
+    OPS.contains(&op).then_some(op)
+}
+
+/// The rows after the lines that have been applied.
+struct History {
+    rows: RowSet,
+    /// True if fields may be null or missing, because the schema was inferred.
+    is_lenient: bool,
+    /// The line of `begin` and the changes since, in an open transaction.
+    open: Option<(u64, Vec<Operation>)>,
+}
+
+impl History {
+    fn take(&mut self, line: u64, mut object: Map<String, Value>) -> Result<(), String> {
+        let schema = Arc::clone(self.rows.schema());
+        if self.is_lenient {
+            make_complete(&schema, &mut object);
+        }
+        match (instruction(&schema, &object)?, &mut self.open) {
+            (Instruction::Nothing, _) => Ok(()),
+            (Instruction::Change(change), Some((_, changes))) => {
+                changes.push(change);
+                Ok(())
+            }
+            (Instruction::Change(change), None) => self.rows.apply(&change),
+            (Instruction::Begin, Some((begin, _))) => {
+                Err(format!("`begin` inside the transaction of line {begin}"))
+            }
+            (Instruction::Begin, None) => {
+                self.open = Some((line, Vec::new()));
+                Ok(())
+            }
+            (Instruction::Commit, _) => {
+                let (begin, changes) = self.open.take().ok_or(COMMIT_WITHOUT_BEGIN)?;
+                let mut changes = changes.iter();
+                changes
+                    .try_for_each(|change| self.rows.apply(change))
+                    .map_err(|reason| format!("in the transaction of line {begin}: {reason}"))
+            }
+        }
+    }
+}
+
+/// Replaces a missing value, null, number or boolean by text in fields that were inferred as text.
+fn make_complete(schema: &Schema, object: &mut Map<String, Value>) {
+    if operation_of(object).is_none() {
+        return make_texts(schema, object, true);
+    }
+    for (name, is_whole) in [("row", true), ("key", false)] {
+        if let Some(Value::Object(member)) = object.get_mut(name) {
+            make_texts(schema, member, is_whole);
+        }
+    }
+}
+
+fn make_texts(schema: &Schema, object: &mut Map<String, Value>, is_whole: bool) {
+    let fields = schema.fields().iter();
+    for field in fields.filter(|field| matches!(field.kind(), Kind::Text(_))) {
+        let text = match object.get(field.name()) {
+            Some(Value::Null) => String::new(),
+            None if is_whole => String::new(),
+            Some(Value::Number(number)) => number.to_string(),
+            Some(Value::Bool(value)) => value.to_string(),
+            _ => continue,
+        };
+        object.insert(field.name().to_owned(), Value::String(text));
+    }
+}
+
+#[cfg(test)]
+mod file_tests;
 
 #[cfg(test)]
 mod tests {
@@ -253,6 +477,59 @@ mod tests {
                 .unwrap(),
         )
         .unwrap()
+    }
+
+    /// Passes the pieces to a parser and returns the line numbers with the lengths of the rows' names,
+    /// with `None` for a line that is too long.
+    fn lines(pieces: &[&[u8]]) -> Vec<(u64, Option<usize>)> {
+        let mut lines = JsonLines::new(schema("name:text(16)"));
+        let mut all = Vec::new();
+        for piece in pieces {
+            let mut piece = *piece;
+            while let Some(line) = lines.next(&mut piece) {
+                all.push(line);
+            }
+            assert!(piece.is_empty(), "all of the input is read");
+        }
+        all.extend(lines.end());
+        let short = |instruction: Result<Instruction, String>| match instruction {
+            Ok(Instruction::Change(Operation::Upsert(row))) => {
+                Some(row.as_ref().key().to_string().len())
+            }
+            Ok(Instruction::Nothing) => Some(0),
+            Err(reason) => {
+                assert!(reason.contains("longer than"), "{reason}");
+                None
+            }
+            Ok(other) => panic!("{other:?}"),
+        };
+        let all = all.into_iter();
+        all.map(|(line, instruction)| (line, short(instruction)))
+            .collect()
+    }
+
+    #[test]
+    fn lines_do_not_depend_on_the_pieces_they_arrive_in() {
+        let text = b"{\"name\":\"a\"}\n\n{\"name\":\"abc\"}\r\n{\"name\":\"ab\"}";
+        let expected = [(1, Some(1)), (2, Some(0)), (3, Some(3)), (4, Some(2))];
+        for size in [1, 2, 3, 7, text.len()] {
+            let pieces: Vec<&[u8]> = text.chunks(size).collect();
+            assert_eq!(lines(&pieces), expected, "pieces of {size}");
+        }
+        assert_eq!(lines(&[]), []);
+        assert_eq!(lines(&[b"\n"]), [(1, Some(0))]);
+    }
+
+    #[test]
+    fn too_long_line_is_skipped() {
+        let blanks = vec![b' '; MAX_LINE];
+        let row = b"\n{\"name\":\"a\"}\n";
+        assert_eq!(lines(&[&blanks, row]), [(1, Some(0)), (2, Some(1))]);
+        for more in [1, 2, MAX_LINE, 2 * MAX_LINE] {
+            let more = vec![b' '; more];
+            assert_eq!(lines(&[&blanks, &more, row]), [(1, None), (2, Some(1))]);
+            assert_eq!(lines(&[&blanks, &more]), [(1, None)]);
+        }
     }
 
     #[test]

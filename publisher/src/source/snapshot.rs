@@ -80,9 +80,9 @@ impl Snapshot {
     pub fn publish(
         &self,
         publisher: &mut UntypedPublisher,
-        room: CapacityPolicy,
+        capacity_policy: CapacityPolicy,
     ) -> Result<Option<String>, Error> {
-        let capacity = match room {
+        let capacity = match capacity_policy {
             CapacityPolicy::Grows if self.len() > publisher.capacity() => {
                 // A power of two, so that a slowly growing table does not need a
                 // new region for each added row.

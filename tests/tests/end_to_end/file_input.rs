@@ -129,9 +129,9 @@ fn five_for_a_file_that_is_no_table() {
         (
             "a.csv",
             b"id,n\n1,\xe4\n",
-            &["line 2: column 3 is not UTF-8"],
+            &["line 2: cell 2 is not UTF-8"],
         ),
-        ("a.csv", b"\xff\xfei\0d\0", &["UTF-16"]),
+        ("a.csv", b"\xff\xfei\0d\0", &["line 1: cell 1 is not UTF-8"]),
         ("a.csv", b"id,id\n", &["line 1: ", "\"id\""]),
         (
             "a.csv",

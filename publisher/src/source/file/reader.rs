@@ -1,19 +1,25 @@
 //! Reads a file in a separate thread, so that the publishing loop does not wait for it.
 
+use std::fs::OpenOptions;
+use std::hash::{DefaultHasher, Hasher};
+use std::io::{self, Read};
 use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use cli::{CliError, start_error};
 use common::Schema;
+use nix::fcntl::OFlag;
 use nix::sys::eventfd::{EfdFlags, EventFd};
 
-use super::content::{self, Identity, Unreadable};
-use super::fault::Fault;
-use super::progress::Progress;
-use super::settings::{Format, Settings};
-use super::{Table, csv, jsonl, text};
+use super::follow::{Identity, QUIET};
+use crate::source::format::{Format, Settings, Table};
+use crate::source::{csv_rows, json_lines};
+
+/// Maximum size of a file, in bytes.
+const MAX_FILE: u64 = 4 << 30;
 
 /// A finished read.
 pub struct Reading {
@@ -34,19 +40,10 @@ pub enum Outcome {
     Table(Table),
     /// The bytes are the same as in the last read.
     Same,
-    /// The content is not a valid table.
-    Bad(Fault),
+    /// The file cannot be read, or its content is not a valid table.
+    Bad(CliError),
     /// The file does not exist.
     Gone,
-}
-
-/// Reads one file, one version at a time.
-pub struct Reader {
-    path: Arc<Path>,
-    settings: Arc<Settings>,
-    /// Becomes readable when a version has been read.
-    done: Arc<EventFd>,
-    thread: Option<JoinHandle<Reading>>,
 }
 
 /// The state of the last read that the thread needs.
@@ -56,6 +53,15 @@ pub struct Former {
     pub fingerprint: Option<u64>,
     /// Schema of the table.
     pub schema: Option<Arc<Schema>>,
+}
+
+/// Reads one file, one version at a time.
+pub struct Reader {
+    path: Arc<Path>,
+    settings: Arc<Settings>,
+    /// Becomes readable when a version has been read.
+    done: Arc<EventFd>,
+    thread: Option<JoinHandle<Reading>>,
 }
 
 impl Reader {
@@ -89,22 +95,20 @@ impl Reader {
     ///
     /// # Errors
     /// Returns a [`CliError`] if the thread cannot be started.
-    pub fn begin(&mut self, former: Former, progress: Arc<Progress>) -> Result<(), CliError> {
+    pub fn begin(&mut self, former: Former) -> Result<(), CliError> {
         debug_assert!(!self.is_busy(), "one version at a time");
         let (path, settings) = (Arc::clone(&self.path), Arc::clone(&self.settings));
         let announce = Announce(Arc::clone(&self.done));
         let thread = std::thread::Builder::new().name("reader".to_owned());
         let thread = thread.spawn(move || {
             let _announce_on_drop = announce;
-            let reading = read(&path, &settings, &former, &progress);
-            progress.clear();
-            reading
+            read(&path, &settings, &former)
         });
-        let thread = thread.map_err(|error| {
+        let refused = |error| {
             let reason = start_error(&error);
             CliError::new(1, format!("cannot start a reader thread: {reason}"))
-        })?;
-        self.thread = Some(thread);
+        };
+        self.thread = Some(thread.map_err(refused)?);
         Ok(())
     }
 
@@ -130,49 +134,116 @@ impl Drop for Announce {
     }
 }
 
-fn read(path: &Path, settings: &Settings, former: &Former, progress: &Progress) -> Reading {
+fn read(path: &Path, settings: &Settings, former: &Former) -> Reading {
     // Taken before the read: a file that is renamed into place afterwards is another version, still
     // unread.
     let identity = Identity::of_path(path).ok();
-    let content = match content::read(path) {
+    let unread = |outcome| Reading {
+        identity,
+        is_young: false,
+        fingerprint: None,
+        outcome,
+    };
+    let (bytes, identity, is_young) = match content(path) {
         Ok(content) => content,
-        Err(unreadable) => {
-            return Reading {
-                identity,
-                is_young: false,
-                fingerprint: None,
-                outcome: match unreadable {
-                    Unreadable::Gone => Outcome::Gone,
-                    Unreadable::Refused(fault) => Outcome::Bad(fault),
-                },
-            };
+        Err(Unreadable::Refused(reason)) => return unread(Outcome::Bad(CliError::new(5, reason))),
+        Err(Unreadable::Io(error)) => {
+            return unread(match error.kind() {
+                io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => Outcome::Gone,
+                _ => Outcome::Bad(CliError::new(5, format!("cannot read it: {error}"))),
+            });
         }
     };
-    let fingerprint = Some(content.fingerprint());
+    let mut hasher = DefaultHasher::new();
+    hasher.write(&bytes);
+    let fingerprint = Some(hasher.finish());
     let outcome = if former.fingerprint == fingerprint {
         Outcome::Same
     } else {
-        match table(&content.bytes, settings, former.schema.as_deref(), progress) {
-            Ok(table) => Outcome::Table(table),
-            Err(fault) => Outcome::Bad(fault),
-        }
+        let former = former.schema.as_deref();
+        let table = match settings.format {
+            Format::Csv(dialect) => csv_rows::read(&bytes, dialect, settings, former),
+            Format::Jsonl => json_lines::read(&bytes, settings, former),
+        };
+        table.map_or_else(Outcome::Bad, Outcome::Table)
     };
     Reading {
-        identity: Some(content.identity),
-        is_young: content.is_young,
+        identity: Some(identity),
+        is_young,
         fingerprint,
         outcome,
     }
 }
 
-fn table(
-    bytes: &[u8],
-    settings: &Settings,
-    former: Option<&Schema>,
-    progress: &Progress,
-) -> Result<Table, Fault> {
-    match settings.format {
-        Format::Csv(dialect) => csv::read(text::of(bytes)?, dialect, settings, former, progress),
-        Format::Jsonl => jsonl::read(bytes, settings, former, progress),
+/// Reasons why a file could not be read.
+#[derive(Debug)]
+enum Unreadable {
+    Io(io::Error),
+    Refused(String),
+}
+
+impl From<io::Error> for Unreadable {
+    fn from(error: io::Error) -> Self {
+        Self::Io(error)
+    }
+}
+
+/// Returns the bytes of a file, and its identity before they were read, and true if it was young.
+fn content(path: &Path) -> Result<(Vec<u8>, Identity, bool), Unreadable> {
+    // Does not block, even if the file is a pipe without a writer.
+    let flags = OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
+    let mut options = OpenOptions::new();
+    let file = options.read(true).custom_flags(flags.bits()).open(path)?;
+    let metadata = file.metadata()?;
+    let kind = metadata.file_type();
+    let refused = |reason: String| Err(Unreadable::Refused(reason));
+    if kind.is_fifo() || kind.is_socket() {
+        return refused(
+            "it is a pipe: read it with `--from - < FILE`, --format and --fields".to_owned(),
+        );
+    }
+    if !kind.is_file() {
+        return refused("it is not a regular file: name a file of CSV or lines of JSON".to_owned());
+    }
+    let identity = Identity::of(&metadata);
+    let is_young = identity.is_younger_than(QUIET);
+    // One byte more than the size shows whether the file has grown.
+    let mut bytes = Vec::new();
+    let expected = usize::try_from(metadata.len().min(MAX_FILE)).unwrap_or_default();
+    if bytes.try_reserve_exact(expected + 1).is_err() {
+        return refused(format!(
+            "there is not enough memory for its {expected} bytes"
+        ));
+    }
+    file.take(MAX_FILE + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > MAX_FILE {
+        return refused(format!(
+            "it has more than {MAX_FILE} bytes: publish less of it"
+        ));
+    }
+    Ok((bytes, identity, is_young))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_regular_files_are_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let (file, pipe) = (folder.path().join("file"), folder.path().join("pipe"));
+        std::fs::write(&file, "text").unwrap();
+        nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        assert_eq!(content(&file).unwrap().0, b"text");
+        let reason = |path: &Path| match content(path) {
+            Err(Unreadable::Refused(reason)) => reason,
+            other => panic!("{other:?}"),
+        };
+        assert!(reason(&pipe).contains("--from -"));
+        assert!(reason(folder.path()).contains("not a regular file"));
+        for missing in [folder.path().join("missing"), file.join("below")] {
+            let error = content(&missing).unwrap_err();
+            assert!(matches!(error, Unreadable::Io(_)), "{error:?}");
+        }
     }
 }

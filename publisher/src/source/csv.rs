@@ -2,19 +2,25 @@
 //!
 //! 1. A record ends at LF, CR or CRLF, or at the end of the input. Empty lines and lines that begin
 //!    with the comment character are not records. A byte-order mark before a record is skipped,
-//!    because concatenated files
-//! 2. A cell that begins with a quote ends at the next quote that is not doubled. Only a delimiter or a line end may
-//!    follow that quote; anything else is an error, and so is a quote that is never closed.
+//!    because concatenated files may have one each.
+//! 2. A cell that begins with a quote ends at the next quote that is not doubled. Only a delimiter
+//!    or a line end may follow that quote; anything else is an error, and so is a quote that is
+//!    never closed.
 //! 3. A quote anywhere else in a cell is an ordinary character. With `--quote none` all quotes are.
 //!
-//! The `csv` crate is not used here because it accepts malformed quotes without an error: it reads `"abc"def` as
-//! `abcdef`, and a stray quote at the beginning of a cell makes it read the following records as part of that cell. It
-//! also ends comments at LF only.
+//! The `csv` crate is not used here because it accepts malformed quotes without an error: it reads
+//! `"abc"def` as `abcdef`, and a stray quote at the beginning of a cell makes it read the following
+//! records as part of that cell. It also ends comments at LF only.
 
-use super::file::settings::{Dialect, SEPARATORS, separator_name};
-use super::file::text::{BYTE_ORDER_MARK, LineCounter};
+use super::format::{Dialect, SEPARATORS, separator_name};
+
+/// The byte-order mark of UTF-8, which some programs write.
+pub const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 const QUOTE: u8 = b'"';
+
+const REMEDY: &str =
+    "double each quote inside a quoted cell, or use --quote none if quotes are ordinary characters";
 
 /// A streaming decoder that holds the record it read last.
 pub struct Decoder {
@@ -171,7 +177,8 @@ impl Decoder {
     /// Returns the number of lines that have begun. A line end at the end of the input does not
     /// begin a line.
     pub fn lines_begun(&self) -> u64 {
-        self.lines.lines_begun()
+        let is_in_line = self.lines.last.is_some_and(|byte| !is_line_end(byte));
+        self.lines.ends + u64::from(is_in_line)
     }
 
     /// Returns true if a cell of the last record was written in quotes.
@@ -179,30 +186,22 @@ impl Decoder {
         self.has_quotes
     }
 
-    /// Returns the number of cells in the last record.
-    pub fn width(&self) -> usize {
-        self.ends.len()
-    }
-
-    /// Returns the cell at `index` of the last record.
-    ///
-    /// # Errors
-    /// Returns a sentence if the cell is not UTF-8.
-    ///
-    /// # Panics
-    /// Panics if the record has no such cell.
-    pub fn cell(&self, index: usize) -> Result<&str, String> {
-        let start = index.checked_sub(1).map_or(0, |before| self.ends[before]);
-        std::str::from_utf8(&self.bytes[start..self.ends[index]])
-            .map_err(|_| format!("cell {} is not UTF-8", index + 1))
-    }
-
     /// Returns the cells of the last record.
     ///
     /// # Errors
-    /// Returns the error of [`cell`](Self::cell) for the first bad cell.
+    /// Returns a sentence if a cell is not UTF-8.
     pub fn cells(&self) -> Result<Vec<&str>, String> {
-        (0..self.width()).map(|index| self.cell(index)).collect()
+        let mut start = 0;
+        let mut cells = Vec::with_capacity(self.ends.len());
+        for end in &self.ends {
+            let cell = std::str::from_utf8(&self.bytes[start..*end]).map_err(|_| {
+                let number = cells.len() + 1;
+                format!("cell {number} is not UTF-8: convert the input to UTF-8")
+            })?;
+            cells.push(cell);
+            start = *end;
+        }
+        Ok(cells)
     }
 
     /// Begins a record. Its first `matched` bytes were read as a possible byte-order mark.
@@ -210,7 +209,7 @@ impl Decoder {
         self.bytes.clear();
         self.ends.clear();
         self.has_quotes = false;
-        self.first_line = self.lines.line();
+        self.first_line = self.line();
         self.bytes.extend_from_slice(&BYTE_ORDER_MARK[..matched]);
         self.state = if matched == 0 {
             State::Cell
@@ -249,8 +248,13 @@ impl Decoder {
         *input = rest;
     }
 
+    /// Returns the number of the line that the next byte belongs to.
+    fn line(&self) -> u64 {
+        self.lines.ends + 1
+    }
+
     fn malformed(&self, found: u8) -> String {
-        let place = match self.lines.line() {
+        let place = match self.line() {
             line if line == self.first_line => String::new(),
             line => format!(" in line {line}"),
         };
@@ -265,11 +269,25 @@ impl Decoder {
     }
 }
 
-const REMEDY: &str =
-    "double each quote inside a quoted cell, or use --quote none if quotes are ordinary characters";
-
 fn is_line_end(byte: u8) -> bool {
     matches!(byte, b'\r' | b'\n')
+}
+
+/// Counts lines that end in LF, CR or CRLF, in text that arrives in pieces.
+#[derive(Clone, Copy, Debug, Default)]
+struct LineCounter {
+    ends: u64,
+    last: Option<u8>,
+}
+
+impl LineCounter {
+    fn count(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            let is_rest_of_crlf = *byte == b'\n' && self.last == Some(b'\r');
+            self.last = Some(*byte);
+            self.ends += u64::from(is_line_end(*byte) && !is_rest_of_crlf);
+        }
+    }
 }
 
 #[cfg(test)]

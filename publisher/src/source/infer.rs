@@ -1,21 +1,21 @@
-//! Infers the kind of a column from all of its cells.
+//! Infers the schema of a file from all of its values.
 //!
-//! 1. A column starts with all kinds in `KINDS`. Each cell removes the kinds that it does not fit.
+//! 1. A column starts with all kinds in `KINDS`. Each value removes the kinds that it does not fit.
 //! 2. The column gets the first remaining kind. If none remains it is a text, as wide as its widest
-//!    cell, rounded up to a multiple of 8. An empty cell removes all kinds.
+//!    value, rounded up to a multiple of 8. An empty cell removes all kinds.
 //! 3. No digit may be lost. So leading zeros, `+5`, `-0`, integers beyond 64 bits and numbers with
 //!    more digits than an `f64` keeps are text, and so are a network with bits set beyond its
-//!    prefix, a leap second, and a time with the name of a zone. A cell whose value is kept and
-//!    only printed differently does not make its column text: `1.50`, a MAC with dashes, a time
-//!    with another offset.
-//!    A cell of CSV such as `12E3` or `4e10` is text, because codes and hashes look like that: an
-//!    exponent needs a decimal point, or a sign as programs print it (`1e-07`).
-//! 4. A key column is text unless every cell prints exactly as it was written. A key is never a
+//!    prefix, a leap second, and a time with the name of a zone. A value that is kept and only
+//!    printed differently does not make its column text: `1.50`, a MAC with dashes, a time with
+//!    another offset. A cell of CSV such as `12E3` or `4e10` is text, because codes and hashes look
+//!    like that: an exponent needs a decimal point, or a sign as programs print it (`1e-07`).
+//! 4. A key column is text unless every value prints exactly as it was written. A key is never a
 //!    float.
 
 use std::net::IpAddr;
 
-use common::{Kind, Value};
+use cli::CliError;
+use common::{Kind, Schema, Value};
 
 /// The kinds that can be inferred, in order of preference.
 const KINDS: [Kind; 9] = [
@@ -61,45 +61,56 @@ impl Column {
         }
     }
 
-    /// Adds a cell of CSV, which may be of any kind.
-    pub fn see(&mut self, cell: &str) {
-        self.strike(cell, |kind| {
+    /// Adds a cell of CSV of the column `name`, which may be of any kind.
+    ///
+    /// # Errors
+    /// Returns a sentence if the cell is longer than a text may be.
+    pub fn see_cell(&mut self, name: &str, cell: &str) -> Result<(), String> {
+        self.has_number = true;
+        self.see(name, cell, |kind| {
             fits(kind, cell) && !(kind == Kind::F64 && looks_like_a_code(cell))
-        });
-        self.has_number = true;
+        })
     }
 
-    /// Adds a string of JSON. It is not a number, but it may name a float that JSON cannot write.
-    pub fn see_string(&mut self, text: &str) {
-        self.strike(text, |kind| match kind {
-            Kind::Bool | Kind::U64 | Kind::I64 => false,
-            Kind::F64 => names_a_float(text),
-            other => fits(other, text),
-        });
+    /// Adds a value of JSON of the member `name`. A string is not a number, but it may name a float
+    /// that JSON cannot write.
+    ///
+    /// # Errors
+    /// Returns a sentence if a string is longer than a text may be.
+    pub fn see_json(&mut self, name: &str, value: &serde_json::Value) -> Result<(), String> {
+        match value {
+            serde_json::Value::String(text) => self.see(name, text, |kind| match kind {
+                Kind::Bool | Kind::U64 | Kind::I64 => false,
+                Kind::F64 => names_a_float(text),
+                other => fits(other, text),
+            }),
+            serde_json::Value::Number(number) => {
+                self.has_number = true;
+                // In JSON this is certainly a number, and only a float has a negative zero.
+                let text = number.to_string();
+                self.see(name, &text, |kind| {
+                    is_number(kind) && fits(kind, &text) || kind == Kind::F64 && text == "-0"
+                })
+            }
+            serde_json::Value::Bool(value) => {
+                self.see(name, &value.to_string(), |kind| kind == Kind::Bool)
+            }
+            // Lists and objects are refused when the row is read.
+            _ => {
+                self.see_nothing();
+                Ok(())
+            }
+        }
     }
 
-    /// Adds a number of JSON, with all of its digits.
-    pub fn see_number(&mut self, text: &str) {
-        // In JSON this is certainly a number, and only a float has a negative zero.
-        self.strike(text, |kind| {
-            is_number(kind) && fits(kind, text) || kind == Kind::F64 && text == "-0"
-        });
-        self.has_number = true;
-    }
-
-    /// Adds `true` or `false` of JSON.
-    pub fn see_bool(&mut self, value: bool) {
-        let text = if value { "true" } else { "false" };
-        self.strike(text, |kind| kind == Kind::Bool);
-    }
-
-    /// Adds a missing value.
+    /// Adds a missing value, which only a text can hold.
     pub fn see_nothing(&mut self) {
-        self.strike("", |_| false);
+        self.is_empty = false;
+        self.left = 0;
     }
 
     /// Returns the inferred kind.
-    pub fn kind(&self) -> Kind {
+    fn kind(&self) -> Kind {
         match self.preferred() {
             Some(Kind::F64) if self.in_key => self.text(),
             Some(kind) => kind,
@@ -108,18 +119,8 @@ impl Column {
     }
 
     /// Returns true if the column is text only because a key cannot be a float.
-    pub fn is_float_in_key(&self) -> bool {
+    fn is_float_in_key(&self) -> bool {
         self.in_key && self.preferred() == Some(Kind::F64)
-    }
-
-    /// Returns true if no cell has been seen.
-    pub fn is_empty(&self) -> bool {
-        self.is_empty
-    }
-
-    /// Returns the length of the longest cell, in bytes.
-    pub fn widest(&self) -> usize {
-        self.widest
     }
 
     fn preferred(&self) -> Option<Kind> {
@@ -134,18 +135,25 @@ impl Column {
         Kind::Text(u16::try_from(width).unwrap_or(u16::MAX))
     }
 
-    fn strike(&mut self, cell: &str, fits: impl Fn(Kind) -> bool) {
+    fn see(&mut self, name: &str, text: &str, fits: impl Fn(Kind) -> bool) -> Result<(), String> {
+        let (width, max) = (text.len(), Kind::MAX_TEXT);
+        if width > usize::from(max) {
+            return Err(format!(
+                "{name} has {width} bytes, but a text holds at most {max}: shorten it"
+            ));
+        }
         self.is_empty = false;
-        self.widest = self.widest.max(cell.len());
+        self.widest = self.widest.max(width);
         let mut unseen = self.left;
         while unseen != 0 {
             let bit = unseen.trailing_zeros() as usize;
             unseen &= unseen - 1;
             let kind = KINDS[bit];
-            if !fits(kind) || self.in_key && !prints_back(kind, cell) {
+            if !fits(kind) || self.in_key && !prints_back(kind, text) {
                 self.left &= !(1 << bit);
             }
         }
+        Ok(())
     }
 }
 
@@ -261,14 +269,80 @@ fn float_digits(cell: &str) -> Option<String> {
     })
 }
 
+/// Builds a schema and remarks about it, from the names of the columns, the columns, and the names
+/// of the key fields.
+///
+/// If `former` has the same field names, texts keep the width that they had in it, so that the
+/// table need not be replaced when its longest text disappears. A column without any values keeps
+/// its previous kind.
+///
+/// # Errors
+/// Returns a [`CliError`] if the columns do not form a valid schema.
+pub fn infer_schema(
+    names: &[String],
+    columns: &[Column],
+    key: &[String],
+    former: Option<&Schema>,
+) -> Result<(Schema, Vec<String>), CliError> {
+    if let Some(missing) = key.iter().find(|name| !names.contains(name)) {
+        let names = names.join(", ");
+        let reason = format!("--key names {missing:?}, and the fields are {names}");
+        return Err(CliError::new(2, reason));
+    }
+    let key: Vec<&str> = key.iter().map(String::as_str).collect();
+    let fields = || names.iter().map(String::as_str).zip(columns);
+    let float_keys = fields().filter(|(_, column)| column.is_float_in_key());
+    let remarks = float_keys.map(|(name, _)| {
+        format!("the key {name} is text: its numbers have fractions, and a key cannot be a float")
+    });
+    let remarks = remarks.collect();
+    let kinds = fields().map(|(name, column)| (name, column.kind()));
+    let schema = Schema::new(kinds, &key).map_err(|error| {
+        let reason = format!("{error}: choose other fields with --fields, or another --key");
+        CliError::new(5, reason)
+    })?;
+    let Some(former) = former.filter(|former| has_same_names(former, &schema)) else {
+        return Ok((schema, remarks));
+    };
+    let widest = fields()
+        .zip(former.fields())
+        .map(|((name, column), before)| {
+            let kind = match (column.kind(), before.kind()) {
+                (_, before) if column.is_empty => before,
+                (Kind::Text(now), Kind::Text(before)) => Kind::Text(now.max(before)),
+                (kind, _) => kind,
+            };
+            (name, kind)
+        });
+    // With the former widths the row may be too large.
+    let schema = Schema::new(widest, &key).unwrap_or(schema);
+    Ok((schema, remarks))
+}
+
+/// Returns true if the fields and the keys have the same names.
+fn has_same_names(one: &Schema, other: &Schema) -> bool {
+    let names = |schema: &Schema| -> Vec<String> {
+        let fields = schema.fields().iter().chain(schema.key_fields());
+        fields.map(|field| field.name().to_owned()).collect()
+    };
+    names(one) == names(other)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn kind(cells: &[&str], in_key: bool) -> Kind {
         let mut column = Column::new(in_key);
-        cells.iter().for_each(|cell| column.see(cell));
+        cells
+            .iter()
+            .for_each(|cell| column.see_cell("x", cell).unwrap());
         column.kind()
+    }
+
+    fn see_json(column: &mut Column, text: &str) {
+        let value = serde_json::from_str(text).unwrap();
+        column.see_json("x", &value).unwrap();
     }
 
     #[test]
@@ -358,7 +432,7 @@ mod tests {
             assert_eq!(kind(&[cell, "0.5"], false), Kind::F64, "{cell}");
         }
         let mut column = Column::new(false);
-        column.see_number("4e10");
+        see_json(&mut column, "4e10");
         assert_eq!(column.kind(), Kind::F64, "JSON marks numbers as such");
     }
 
@@ -383,7 +457,7 @@ mod tests {
             assert_eq!(kind(&[cell], false), text, "{cell}");
             assert_eq!(kind(&[cell], true), text, "{cell} in a key");
             let mut column = Column::new(false);
-            column.see_string(cell);
+            see_json(&mut column, &format!("{cell:?}"));
             assert_eq!(column.kind(), text, "{cell} in JSON");
         }
         for cell in [
@@ -417,40 +491,122 @@ mod tests {
             assert_eq!(kind(&[cell], true), expected, "{cell}");
         }
         let mut column = Column::new(true);
-        column.see("1.5");
+        column.see_cell("x", "1.5").unwrap();
         assert!(column.is_float_in_key());
-        column.see("one");
+        column.see_cell("x", "one").unwrap();
         assert!(!column.is_float_in_key());
     }
 
     #[test]
     fn json_strings_are_not_numbers() {
-        type See = fn(&mut Column);
-        let cases: [(&[See], Kind); 10] = [
-            (&[|c| c.see_number("1"), |c| c.see_number("2")], Kind::U64),
-            (
-                &[|c| c.see_number("1"), |c| c.see_number("-2.5")],
-                Kind::F64,
-            ),
-            (
-                &[|c| c.see_number("1.0"), |c| c.see_string("NaN")],
-                Kind::F64,
-            ),
-            (&[|c| c.see_string("NaN")], Kind::Text(8)),
-            (&[|c| c.see_string("1")], Kind::Text(8)),
-            (&[|c| c.see_string("true")], Kind::Text(8)),
-            (&[|c| c.see_bool(true)], Kind::Bool),
-            (
-                &[|c| c.see_bool(true), |c| c.see_number("1")],
-                Kind::Text(8),
-            ),
-            (&[|c| c.see_string("::1")], Kind::Ipv6),
-            (&[|c| c.see_number("1"), Column::see_nothing], Kind::Text(8)),
-        ];
-        for (number, (cells, expected)) in cases.into_iter().enumerate() {
+        for (values, expected) in [
+            (&["1", "2"][..], Kind::U64),
+            (&["1", "-2.5"], Kind::F64),
+            (&["1.0", "\"NaN\""], Kind::F64),
+            (&["\"NaN\""], Kind::Text(8)),
+            (&["\"1\""], Kind::Text(8)),
+            (&["\"true\""], Kind::Text(8)),
+            (&["true"], Kind::Bool),
+            (&["true", "1"], Kind::Text(8)),
+            (&["\"::1\""], Kind::Ipv6),
+            (&["1", "null"], Kind::Text(8)),
+        ] {
             let mut column = Column::new(false);
-            cells.iter().for_each(|see| see(&mut column));
-            assert_eq!(column.kind(), expected, "case {number}");
+            values.iter().for_each(|value| see_json(&mut column, value));
+            assert_eq!(column.kind(), expected, "{values:?}");
         }
+    }
+
+    type Inferred = Result<(Schema, Vec<String>), CliError>;
+
+    fn infer(cells: &[(&str, &str)], key: &[&str], former: Option<&str>) -> Inferred {
+        let names: Vec<String> = cells.iter().map(|(name, _)| (*name).to_owned()).collect();
+        let mut columns = Vec::new();
+        for (name, cell) in cells {
+            let mut column = Column::new(key.contains(name));
+            column.see_cell(name, cell).unwrap();
+            columns.push(column);
+        }
+        let former = former.map(|fields| Schema::parse(fields, Some(&key.join(","))).unwrap());
+        let key: Vec<String> = key.iter().map(|name| (*name).to_owned()).collect();
+        infer_schema(&names, &columns, &key, former.as_ref())
+    }
+
+    #[test]
+    fn texts_keep_their_former_width() {
+        let fields = |name: &str, former: &str| {
+            let cells = [("id", "1"), ("name", name)];
+            infer(&cells, &["id"], Some(former)).unwrap().0.to_string()
+        };
+        assert_eq!(
+            fields("short", "id:u64,name:text(40)"),
+            "id:u64,name:text(40)"
+        );
+        assert_eq!(
+            fields("now longer", "id:u64,name:text(8)"),
+            "id:u64,name:text(16)"
+        );
+        assert_eq!(
+            fields("short", "id:u64,other:text(40)"),
+            "id:u64,name:text(8)"
+        );
+        assert_eq!(fields("7", "id:u64,name:text(40)"), "id:u64,name:u64");
+        assert_eq!(fields("short", "id:u64,name:u64"), "id:u64,name:text(8)");
+    }
+
+    /// Kind of defect: a file that has only its header for a moment changes the table's fields.
+    /// Other members: every kind, keys, and columns whose cells are all empty, which are texts.
+    #[test]
+    fn column_without_cells_keeps_its_kind() {
+        for kind in [
+            "bool",
+            "u64",
+            "i64",
+            "f64",
+            "text(40)",
+            "ipv4",
+            "ipv6",
+            "ipnet",
+            "mac",
+            "timestamp",
+            "u8",
+            "f32",
+        ] {
+            let key = if kind.starts_with('f') {
+                "n:u64"
+            } else {
+                "id:u64"
+            };
+            let former = format!("x:{kind},{key}");
+            let key = if kind.starts_with('f') { "n" } else { "x" };
+            let former = Schema::parse(&former, Some(key)).unwrap();
+            let names: Vec<String> = former
+                .fields()
+                .iter()
+                .map(|field| field.name().to_owned())
+                .collect();
+            let columns: Vec<Column> = names.iter().map(|name| Column::new(name == key)).collect();
+            let key = [key.to_owned()];
+            let same = infer_schema(&names, &columns, &key, Some(&former)).unwrap();
+            assert_eq!(same.0, former);
+            let fresh = infer_schema(&names, &columns, &key, None).unwrap();
+            assert!(fresh.0.to_string().starts_with("x:text(8),"), "{kind}");
+        }
+        let empty = [("id", ""), ("n", "")];
+        let (schema, _) = infer(&empty, &["id"], Some("id:u64,n:u64")).unwrap();
+        assert_eq!(schema.to_string(), "id:text(8),n:text(8)");
+    }
+
+    #[test]
+    fn float_keys_become_text_and_missing_keys_are_refused() {
+        let (schema, remarks) = infer(&[("x", "1.5")], &["x"], None).unwrap();
+        assert_eq!(schema.to_string(), "x:text(8)");
+        assert!(remarks[0].contains("key x is text"));
+        let missing = infer(&[("x", "1.5")], &["y"], None).unwrap_err();
+        assert_eq!(missing.code(), 2);
+        assert!(missing.to_string().contains("\"y\""), "{missing}");
+        let long = infer(&[("x", &"x".repeat(2000))], &["x"], None).unwrap_err();
+        assert_eq!(long.code(), 5);
+        assert!(long.to_string().contains("--key"), "{long}");
     }
 }
