@@ -1,4 +1,4 @@
-//! Splits CSV into records, from bytes that arrive in pieces.
+//! Splits CSV into records.
 //!
 //! 1. A record ends at LF, CR or CRLF, or at the end of the input. Empty lines and lines that begin
 //!    with the comment character are not records. A byte-order mark before a record is skipped,
@@ -12,6 +12,8 @@
 //! `"abc"def` as `abcdef`, and a stray quote at the beginning of a cell makes it read the following
 //! records as part of that cell. It also ends comments at LF only.
 
+use std::borrow::Cow;
+
 use super::format::{Dialect, SEPARATORS, separator_name};
 
 /// The byte-order mark of UTF-8, which some programs write.
@@ -22,240 +24,214 @@ const QUOTE: u8 = b'"';
 const REMEDY: &str =
     "double each quote inside a quoted cell, or use --quote none if quotes are ordinary characters";
 
-/// A streaming decoder that holds the record it read last.
+/// A record of CSV.
+#[derive(Debug)]
+pub struct Record<'i> {
+    /// Number of the line in which the record begins. The first line is number 1.
+    pub line: u64,
+    /// The cells, or a sentence that says what is wrong with the record.
+    pub cells: Result<Vec<Cow<'i, str>>, String>,
+    /// True if a cell was written in quotes.
+    pub has_quotes: bool,
+}
+
+/// Splits off one record after the other.
 pub struct Decoder {
     dialect: Dialect,
     max_bytes: usize,
-    max_cells: usize,
-    state: State,
-    lines: LineCounter,
-    /// The cells of the record, stored back to back, and the end of each cell.
-    bytes: Vec<u8>,
-    ends: Vec<usize>,
-    has_quotes: bool,
-    /// Number of the line in which the record begins.
-    first_line: u64,
+    /// True if the rest of the current line is not part of a record.
+    is_skipping: bool,
+    line_ends: u64,
+    last_byte: Option<u8>,
 }
 
-/// The part of the input that the next byte belongs to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum State {
-    /// The beginning of a record, after this many bytes of a byte-order mark.
-    Record(usize),
-    Comment,
-    Cell,
-    PlainCell,
-    QuotedCell,
-    /// After a quote in a quoted cell. The quote closes the cell unless it is doubled.
-    Quote,
-    /// The rest of a refused line.
-    Refused,
+/// Reasons why no record can be split off.
+enum Failure {
+    /// The record has not arrived completely.
+    Incomplete,
+    /// A quote is never closed.
+    Unclosed,
+    /// Something other than a delimiter or a line end follows a closing quote at this position.
+    Malformed(usize),
 }
 
 impl Decoder {
-    /// Creates a decoder without limits on the size of a record.
-    pub fn new(dialect: Dialect) -> Self {
-        Self::bounded(dialect, usize::MAX, usize::MAX)
-    }
-
-    /// Creates a decoder that refuses records with more than `max_bytes` bytes or `max_cells`
-    /// cells.
-    pub fn bounded(dialect: Dialect, max_bytes: usize, max_cells: usize) -> Self {
+    /// Creates a decoder that refuses records with more than `max_bytes` bytes.
+    pub fn new(dialect: Dialect, max_bytes: usize) -> Self {
         Self {
             dialect,
             max_bytes,
-            max_cells,
-            state: State::Record(0),
-            lines: LineCounter::default(),
-            bytes: Vec::new(),
-            ends: Vec::new(),
-            has_quotes: false,
-            first_line: 1,
+            is_skipping: false,
+            line_ends: 0,
+            last_byte: None,
         }
     }
 
-    /// Reads up to the end of the next record and advances `input` past it. Returns `None` if the
-    /// input ends before that; the next call continues with more of it.
-    ///
-    /// # Errors
-    /// Returns a sentence that says what is wrong with the record. The last line of the record is
-    /// skipped, and the next call continues after it.
-    pub fn read(&mut self, input: &mut &[u8]) -> Option<Result<(), String>> {
-        while let Some(byte) = input.first().copied() {
-            let mut is_complete = false;
-            match self.state {
-                State::Record(0) if is_line_end(byte) => self.skip(input, 1),
-                State::Record(0) if Some(byte) == self.dialect.comment => {
-                    self.state = State::Comment;
-                }
-                State::Record(matched) if byte == BYTE_ORDER_MARK[matched] => {
-                    self.state = State::Record((matched + 1) % BYTE_ORDER_MARK.len());
-                    self.skip(input, 1);
-                }
-                State::Record(matched) => self.begin_record(matched),
-                State::Comment | State::Refused => {
-                    let length = input.iter().position(|byte| is_line_end(*byte));
-                    if length.is_some() {
-                        self.state = State::Record(0);
-                    }
-                    self.skip(input, length.unwrap_or(input.len()));
-                }
-                State::Cell if byte == QUOTE && self.dialect.has_quotes => {
-                    self.state = State::QuotedCell;
-                    self.has_quotes = true;
-                    self.skip(input, 1);
-                }
-                State::Cell => self.state = State::PlainCell,
-                State::PlainCell => {
-                    let delimiter = self.dialect.delimiter;
-                    self.keep(input, |byte| byte == delimiter || is_line_end(byte));
-                    is_complete = self.ends_cell(input);
-                }
-                State::QuotedCell => {
-                    self.keep(input, |byte| byte == QUOTE);
-                    if !input.is_empty() {
-                        self.state = State::Quote;
-                        self.skip(input, 1);
-                    }
-                }
-                State::Quote if byte == QUOTE => {
-                    self.bytes.push(QUOTE);
-                    self.state = State::QuotedCell;
-                    self.skip(input, 1);
-                }
-                State::Quote if byte == self.dialect.delimiter || is_line_end(byte) => {
-                    is_complete = self.ends_cell(input);
-                }
-                State::Quote => {
-                    self.state = State::Refused;
-                    return Some(Err(self.malformed(byte)));
-                }
-            }
-            if self.bytes.len() > self.max_bytes || self.ends.len() > self.max_cells {
-                if !is_complete {
-                    self.state = State::Refused;
-                }
-                self.bytes.clear();
-                self.ends.clear();
-                return Some(Err(format!(
-                    "the record has more than {} bytes or {} cells",
-                    self.max_bytes, self.max_cells
-                )));
-            }
-            if is_complete {
-                return Some(Ok(()));
-            }
+    /// Returns the next record and advances `input` past it. Returns `None` if `input` does not
+    /// hold a complete record; the next call needs the rest of `input` with more bytes after it.
+    /// `is_end` means that there are none.
+    pub fn next<'i>(&mut self, input: &mut &'i [u8], is_end: bool) -> Option<Record<'i>> {
+        if !self.skip_to_record(input, is_end) {
+            return None;
         }
-        None
-    }
-
-    /// Reads the last record of the input, which needs no line end.
-    ///
-    /// # Errors
-    /// Returns a sentence if the record has a quote that is not closed.
-    pub fn finish(&mut self) -> Option<Result<(), String>> {
-        if let State::Record(matched @ 1..) = self.state {
-            self.begin_record(matched);
-        }
-        match std::mem::replace(&mut self.state, State::Record(0)) {
-            State::Record(_) | State::Comment | State::Refused => None,
-            State::QuotedCell => Some(Err(format!(
-                "a quote is opened in this record and never closed: {REMEDY}"
-            ))),
-            State::Cell | State::PlainCell | State::Quote => {
-                self.ends.push(self.bytes.len());
-                Some(Ok(()))
+        let line = self.line();
+        let mut has_quotes = false;
+        let cells = match self.split(input, is_end, &mut has_quotes) {
+            Err(Failure::Incomplete) if input.len() <= self.max_bytes => return None,
+            Ok((_, end)) if end > self.max_bytes => {
+                self.skip(input, end);
+                Err(self.too_long())
             }
-        }
-    }
-
-    /// Returns the number of the line in which the last record begins. The first line is number 1.
-    pub fn first_line(&self) -> u64 {
-        self.first_line
+            Err(Failure::Incomplete) => {
+                self.skip(input, input.len());
+                self.is_skipping = true;
+                Err(self.too_long())
+            }
+            Err(Failure::Unclosed) => {
+                self.skip(input, input.len());
+                Err(format!(
+                    "a quote is opened in this record and never closed: {REMEDY}"
+                ))
+            }
+            Err(Failure::Malformed(at)) => {
+                self.skip(input, at);
+                self.is_skipping = true;
+                Err(self.malformed(line, input[0]))
+            }
+            Ok((cells, end)) => {
+                self.skip(input, end);
+                let cells = cells.into_iter().enumerate();
+                cells.map(|(index, cell)| text(index + 1, cell)).collect()
+            }
+        };
+        Some(Record {
+            line,
+            cells,
+            has_quotes,
+        })
     }
 
     /// Returns the number of lines that have begun. A line end at the end of the input does not
     /// begin a line.
     pub fn lines_begun(&self) -> u64 {
-        let is_in_line = self.lines.last.is_some_and(|byte| !is_line_end(byte));
-        self.lines.ends + u64::from(is_in_line)
+        let is_in_line = self.last_byte.is_some_and(|byte| !is_line_end(byte));
+        self.line_ends + u64::from(is_in_line)
     }
 
-    /// Returns true if a cell of the last record was written in quotes.
-    pub fn has_quotes(&self) -> bool {
-        self.has_quotes
-    }
-
-    /// Returns the cells of the last record.
-    ///
-    /// # Errors
-    /// Returns a sentence if a cell is not UTF-8.
-    pub fn cells(&self) -> Result<Vec<&str>, String> {
-        let mut start = 0;
-        let mut cells = Vec::with_capacity(self.ends.len());
-        for end in &self.ends {
-            let cell = std::str::from_utf8(&self.bytes[start..*end]).map_err(|_| {
-                let number = cells.len() + 1;
-                format!("cell {number} is not UTF-8: convert the input to UTF-8")
-            })?;
-            cells.push(cell);
-            start = *end;
+    /// Skips everything before the next record. Returns false if that is all of the input, or if it
+    /// may be.
+    fn skip_to_record(&mut self, input: &mut &[u8], is_end: bool) -> bool {
+        loop {
+            let Some(first) = input.first().copied() else {
+                return false;
+            };
+            if self.is_skipping || Some(first) == self.dialect.comment {
+                let length = input.iter().position(|byte| is_line_end(*byte));
+                self.is_skipping = length.is_none();
+                self.skip(input, length.unwrap_or(input.len()));
+            } else if is_line_end(first) {
+                self.skip(input, 1);
+            } else if input.starts_with(BYTE_ORDER_MARK) {
+                self.skip(input, BYTE_ORDER_MARK.len());
+            } else {
+                return is_end || !BYTE_ORDER_MARK.starts_with(input);
+            }
         }
-        Ok(cells)
     }
 
-    /// Begins a record. Its first `matched` bytes were read as a possible byte-order mark.
-    fn begin_record(&mut self, matched: usize) {
-        self.bytes.clear();
-        self.ends.clear();
-        self.has_quotes = false;
-        self.first_line = self.line();
-        self.bytes.extend_from_slice(&BYTE_ORDER_MARK[..matched]);
-        self.state = if matched == 0 {
-            State::Cell
-        } else {
-            State::PlainCell
-        };
+    /// Returns the cells of the record at the beginning of `input`, and its length without the line
+    /// end.
+    fn split<'i>(
+        &self,
+        input: &'i [u8],
+        is_end: bool,
+        has_quotes: &mut bool,
+    ) -> Result<(Vec<Cow<'i, [u8]>>, usize), Failure> {
+        let mut cells = Vec::new();
+        let mut start = 0;
+        loop {
+            let (cell, end) = if self.dialect.has_quotes && input.get(start) == Some(&QUOTE) {
+                *has_quotes = true;
+                self.quoted_cell(input, start + 1, is_end)?
+            } else {
+                let length = input[start..].iter().position(|byte| self.ends_cell(*byte));
+                let end = match length {
+                    Some(length) => start + length,
+                    None if is_end => input.len(),
+                    None => return Err(Failure::Incomplete),
+                };
+                (Cow::Borrowed(&input[start..end]), end)
+            };
+            cells.push(cell);
+            if input.get(end) != Some(&self.dialect.delimiter) {
+                return Ok((cells, end));
+            }
+            start = end + 1;
+        }
     }
 
-    /// Appends the input to the cell, up to the first byte for which `is_end` returns true.
-    fn keep(&mut self, input: &mut &[u8], is_end: impl Fn(u8) -> bool) {
-        let length = input.iter().position(|byte| is_end(*byte));
-        let length = length.unwrap_or(input.len());
-        self.bytes.extend_from_slice(&input[..length]);
-        self.skip(input, length);
+    /// Returns the quoted cell whose text begins at `start`, and the position after its closing
+    /// quote.
+    fn quoted_cell<'i>(
+        &self,
+        input: &'i [u8],
+        mut start: usize,
+        is_end: bool,
+    ) -> Result<(Cow<'i, [u8]>, usize), Failure> {
+        // The text up to the last doubled quote.
+        let mut text = Vec::new();
+        loop {
+            let length = input[start..].iter().position(|byte| *byte == QUOTE);
+            let quote = match length {
+                Some(length) => start + length,
+                None if is_end => return Err(Failure::Unclosed),
+                None => return Err(Failure::Incomplete),
+            };
+            match input.get(quote + 1) {
+                Some(&QUOTE) => {
+                    text.extend_from_slice(&input[start..=quote]);
+                    start = quote + 2;
+                }
+                None if !is_end => return Err(Failure::Incomplete),
+                Some(byte) if !self.ends_cell(*byte) => return Err(Failure::Malformed(quote + 1)),
+                _ if text.is_empty() => {
+                    return Ok((Cow::Borrowed(&input[start..quote]), quote + 1));
+                }
+                _ => {
+                    text.extend_from_slice(&input[start..quote]);
+                    return Ok((Cow::Owned(text), quote + 1));
+                }
+            }
+        }
     }
 
-    /// Ends the cell if a delimiter or a line end follows. Returns true if that ends the record.
-    fn ends_cell(&mut self, input: &mut &[u8]) -> bool {
-        let Some(byte) = input.first().copied() else {
-            return false;
-        };
-        self.ends.push(self.bytes.len());
-        self.skip(input, 1);
-        let ends_record = is_line_end(byte);
-        self.state = if ends_record {
-            State::Record(0)
-        } else {
-            State::Cell
-        };
-        ends_record
+    fn ends_cell(&self, byte: u8) -> bool {
+        byte == self.dialect.delimiter || is_line_end(byte)
     }
 
+    /// Skips bytes and counts their lines, which end in LF, CR or CRLF.
     fn skip(&mut self, input: &mut &[u8], length: usize) {
         let (skipped, rest) = input.split_at(length);
-        self.lines.count(skipped);
+        for byte in skipped {
+            let is_rest_of_crlf = *byte == b'\n' && self.last_byte == Some(b'\r');
+            self.line_ends += u64::from(is_line_end(*byte) && !is_rest_of_crlf);
+            self.last_byte = Some(*byte);
+        }
         *input = rest;
     }
 
     /// Returns the number of the line that the next byte belongs to.
     fn line(&self) -> u64 {
-        self.lines.ends + 1
+        self.line_ends + 1
     }
 
-    fn malformed(&self, found: u8) -> String {
+    fn too_long(&self) -> String {
+        format!("the record is longer than {} bytes", self.max_bytes)
+    }
+
+    fn malformed(&self, first_line: u64, found: u8) -> String {
         let place = match self.line() {
-            line if line == self.first_line => String::new(),
+            line if line == first_line => String::new(),
             line => format!(" in line {line}"),
         };
         let delimiter = match SEPARATORS.contains(&found) {
@@ -269,25 +245,16 @@ impl Decoder {
     }
 }
 
+fn text(number: usize, cell: Cow<'_, [u8]>) -> Result<Cow<'_, str>, String> {
+    let text = match cell {
+        Cow::Borrowed(bytes) => std::str::from_utf8(bytes).map(Cow::Borrowed).ok(),
+        Cow::Owned(bytes) => String::from_utf8(bytes).map(Cow::Owned).ok(),
+    };
+    text.ok_or_else(|| format!("cell {number} is not UTF-8: convert the input to UTF-8"))
+}
+
 fn is_line_end(byte: u8) -> bool {
     matches!(byte, b'\r' | b'\n')
-}
-
-/// Counts lines that end in LF, CR or CRLF, in text that arrives in pieces.
-#[derive(Clone, Copy, Debug, Default)]
-struct LineCounter {
-    ends: u64,
-    last: Option<u8>,
-}
-
-impl LineCounter {
-    fn count(&mut self, bytes: &[u8]) {
-        for byte in bytes {
-            let is_rest_of_crlf = *byte == b'\n' && self.last == Some(b'\r');
-            self.last = Some(*byte);
-            self.ends += u64::from(is_line_end(*byte) && !is_rest_of_crlf);
-        }
-    }
 }
 
 #[cfg(test)]

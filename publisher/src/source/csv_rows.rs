@@ -18,19 +18,17 @@
 //! 3. A bad record is refused separately. A header that does not suit the fields ends the input,
 //!    because no record after it can be read.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use cli::CliError;
 use common::{RowBuf, Schema};
 
 use super::change::{BadLines, Instruction, Line, MAX_LINE, Operation, RowSet, bad_line};
-use super::csv::Decoder;
+use super::csv::{Decoder, Record};
 use super::format::{Dialect, OnDuplicate, SEPARATORS, Settings, Table, separator_name};
 use super::header::Header;
 use super::infer::{Column, infer_schema};
-
-/// Maximum number of cells in a record of a stream.
-const MAX_CELLS: usize = 4096;
 
 /// The columns that `subscriber watch --format csv` prints before the columns of the row.
 const WATCH_COLUMNS: [&str; 2] = ["version", "op"];
@@ -63,17 +61,18 @@ impl Columns {
     }
 
     /// Returns the columns that the header of a stream names.
-    fn of_header(schema: &Arc<Schema>, cells: &[&str]) -> Result<Self, String> {
+    fn of_header(schema: &Arc<Schema>, cells: &[Cow<'_, str>]) -> Result<Self, String> {
         let columns = |fields, op, has_version| Self {
             schema: Arc::clone(schema),
-            names: cells.iter().map(|cell| (*cell).to_owned()).collect(),
+            names: cells.iter().map(|cell| cell.to_string()).collect(),
             width: cells.len(),
             fields,
             op,
             has_version,
         };
         // If a field is also called `op` or `version`, its column is the second one with that name.
-        if let Some(rest) = cells.strip_prefix(&WATCH_COLUMNS)
+        if let Some((first, rest)) = cells.split_at_checked(WATCH_COLUMNS.len())
+            && first == WATCH_COLUMNS
             && let Ok(fields) = Header::named(rest).columns_of(schema)
         {
             let fields = fields.iter().map(|column| column + WATCH_COLUMNS.len());
@@ -89,27 +88,28 @@ impl Columns {
     }
 
     /// Returns true if the column `op` holds the text `op`, which is the case only in a header.
-    fn names_operation(&self, cells: &[&str]) -> bool {
-        self.op.is_some_and(|op| cells.get(op) == Some(&"op"))
+    fn names_operation(&self, cells: &[Cow<'_, str>]) -> bool {
+        self.op
+            .is_some_and(|op| cells.get(op).is_some_and(|cell| cell == "op"))
     }
 
     /// Returns the row in a record, or only its key fields.
-    fn row(&self, cells: &[&str], is_key_only: bool) -> Result<RowBuf, String> {
+    fn row(&self, cells: &[Cow<'_, str>], is_key_only: bool) -> Result<RowBuf, String> {
         let mut row = RowBuf::new(Arc::clone(&self.schema));
         for (field, column) in self.fields.iter().enumerate() {
             let name = self.schema.fields()[field].name();
             if !is_key_only || self.schema.key_fields().any(|key| key.name() == name) {
-                row.set_text(field, cells[*column])
+                row.set_text(field, &cells[*column])
                     .map_err(|error| error.to_string())?;
             }
         }
         Ok(row)
     }
 
-    fn operation(&self, cells: &[&str]) -> Result<Operation, String> {
+    fn operation(&self, cells: &[Cow<'_, str>]) -> Result<Operation, String> {
         check_width(cells, self.width, "a row")?;
         let row = || self.row(cells, false);
-        match self.op.map(|op| cells[op]) {
+        match self.op.map(|op| cells[op].as_ref()) {
             None | Some("upsert") => row().map(Operation::Upsert),
             Some("create") if self.has_version => row().map(Operation::Upsert),
             Some("create" | "insert") => row().map(Operation::Insert),
@@ -123,7 +123,7 @@ impl Columns {
 }
 
 /// Returns an error if a record does not have `width` cells, as many as `other` has.
-fn check_width(cells: &[&str], width: usize, other: &str) -> Result<(), String> {
+fn check_width(cells: &[Cow<'_, str>], width: usize, other: &str) -> Result<(), String> {
     match cells.len() {
         count if count == width => Ok(()),
         count => Err(format!(
@@ -145,32 +145,24 @@ impl CsvRows {
         let columns = (!dialect.has_header).then(|| Columns::of_fields(Arc::clone(&schema)));
         Self {
             schema,
-            decoder: Decoder::bounded(dialect, MAX_LINE, MAX_CELLS),
+            decoder: Decoder::new(dialect, MAX_LINE),
             columns,
         }
     }
 
     /// Returns the next record that is not a header, and advances `input` past it. Returns `None`
-    /// when the input is used up; the next call continues with more of it.
+    /// if `input` does not hold a complete record; the next call needs the rest of `input` with
+    /// more bytes after it. `is_end` means that there are none.
     ///
     /// # Errors
     /// Returns a [`CliError`] for a header that does not suit the fields.
-    pub fn next(&mut self, input: &mut &[u8]) -> Option<Result<Line, CliError>> {
+    pub fn next(&mut self, input: &mut &[u8], is_end: bool) -> Option<Result<Line, CliError>> {
         loop {
-            let decoded = self.decoder.read(input)?;
-            if let Some(line) = self.record(decoded) {
+            let record = self.decoder.next(input, is_end)?;
+            if let Some(line) = self.line(record) {
                 return Some(line);
             }
         }
-    }
-
-    /// Reads the last record, which needs no line end.
-    ///
-    /// # Errors
-    /// Returns the errors of [`next`](Self::next).
-    pub fn end(&mut self) -> Option<Result<Line, CliError>> {
-        let decoded = self.decoder.finish()?;
-        self.record(decoded)
     }
 
     /// Returns the number of lines that were read. The last line needs no line end.
@@ -178,19 +170,18 @@ impl CsvRows {
         self.decoder.lines_begun()
     }
 
-    /// Returns the meaning of the decoded record, or `None` if it is a header.
-    fn record(&mut self, decoded: Result<(), String>) -> Option<Result<Line, CliError>> {
-        let line = self.decoder.first_line();
-        let cells = match decoded.and_then(|()| self.decoder.cells()) {
+    /// Returns the meaning of a record, or `None` if it is a header.
+    fn line(&mut self, record: Record<'_>) -> Option<Result<Line, CliError>> {
+        let cells = match record.cells {
             Ok(cells) => cells,
-            Err(reason) => return Some(Ok((line, Err(reason)))),
+            Err(reason) => return Some(Ok((record.line, Err(reason)))),
         };
         if let Some(columns) = &self.columns
             && !columns.names_operation(&cells)
         {
             return match columns.operation(&cells) {
                 Err(_) if columns.names == cells => None,
-                operation => Some(Ok((line, operation.map(Instruction::Change)))),
+                operation => Some(Ok((record.line, operation.map(Instruction::Change)))),
             };
         }
         match Columns::of_header(&self.schema, &cells) {
@@ -198,7 +189,7 @@ impl CsvRows {
                 self.columns = Some(columns);
                 None
             }
-            Err(reason) => Some(Err(bad_line(line, &reason))),
+            Err(reason) => Some(Err(bad_line(record.line, &reason))),
         }
     }
 }
@@ -258,71 +249,55 @@ struct File<'b> {
 
 impl<'b> File<'b> {
     fn new(bytes: &'b [u8], dialect: Dialect) -> Result<Self, CliError> {
-        let mut decoder = Decoder::new(dialect);
-        let decoded = decoder.read(&mut &*bytes).or_else(|| decoder.finish());
-        let header_line = decoder.first_line();
-        let header = match decoded {
-            None if dialect.has_header => Err(CliError::new(
-                5,
-                "it is empty: write the names of its columns in the first line, as in `id,name,price`",
-            )),
-            None => Err(CliError::new(
-                5,
-                "it is empty: it needs at least one record",
-            )),
-            Some(decoded) => decoded
-                .and_then(|()| decoder.cells())
-                .map(|cells| match dialect.has_header {
-                    true => Header::named(&cells),
-                    false => Header::numbered(cells.len()),
-                })
-                .map_err(|reason| bad_line(header_line, &reason)),
-        }?;
+        let Some(first) = Decoder::new(dialect, usize::MAX).next(&mut &*bytes, true) else {
+            let reason = match dialect.has_header {
+                true => "write the names of its columns in the first line, as in `id,name,price`",
+                false => "it needs at least one record",
+            };
+            return Err(CliError::new(5, format!("it is empty: {reason}")));
+        };
+        let header_line = first.line;
+        let cells = first.cells;
+        let cells = cells.map_err(|reason| bad_line(header_line, &reason))?;
         Ok(Self {
             bytes,
             dialect,
-            header,
+            header: match dialect.has_header {
+                true => Header::named(&cells),
+                false => Header::numbered(cells.len()),
+            },
             header_line,
         })
-    }
-
-    /// Calls `each` with every record, and with true if a cell of it was written in quotes.
-    fn each(
-        &self,
-        bad: &mut BadLines,
-        mut each: impl FnMut(u64, &[&str], bool) -> Result<(), String>,
-    ) {
-        let (mut decoder, mut rest) = (Decoder::new(self.dialect), self.bytes);
-        while let Some(decoded) = decoder.read(&mut rest).or_else(|| decoder.finish()) {
-            let line = decoder.first_line();
-            let cells = decoded.and_then(|()| decoder.cells());
-            if let Err(reason) = cells.and_then(|cells| each(line, &cells, decoder.has_quotes())) {
-                bad.add(line, reason);
-            }
-        }
     }
 
     /// Calls `each` with every row. Records of another width are bad.
     fn each_row(
         &self,
-        mut each: impl FnMut(u64, &[&str]) -> Result<(), String>,
+        mut each: impl FnMut(u64, &[Cow<'_, str>]) -> Result<(), String>,
     ) -> Result<(), CliError> {
+        let (mut decoder, mut rest) = (Decoder::new(self.dialect, usize::MAX), self.bytes);
         let mut bad = BadLines::default();
-        let other = if self.dialect.has_header {
-            "the header"
-        } else {
-            "the first record"
+        let width = self.header.width();
+        let width_of = match self.dialect.has_header {
+            true => "the header",
+            false => "the first record",
         };
-        self.each(&mut bad, |line, cells, _| {
+        while let Some(record) = decoder.next(&mut rest, true) {
+            let line = record.line;
             if self.dialect.has_header && line == self.header_line {
-                return Ok(());
+                continue;
             }
-            check_width(cells, self.header.width(), other).map_err(|reason| {
-                let hint = self.header.hint();
-                hint.map_or(reason.clone(), |hint| format!("{reason}, or {hint}"))
-            })?;
-            each(line, cells)
-        });
+            let result = record.cells.and_then(|cells| {
+                check_width(&cells, width, width_of).map_err(|reason| {
+                    let hint = self.header.hint();
+                    reason + &hint.map_or(String::new(), |hint| format!(", or {hint}"))
+                })?;
+                each(line, &cells)
+            });
+            if let Err(reason) = result {
+                bad.add(line, reason);
+            }
+        }
         bad.into_result()
     }
 
@@ -331,19 +306,20 @@ impl<'b> File<'b> {
         if self.dialect.is_delimiter_given || self.header.width() != 1 {
             return Ok(());
         }
+        let (mut decoder, mut rest) = (Decoder::new(self.dialect, usize::MAX), self.bytes);
         let mut counts: Option<[usize; 4]> = None;
-        self.each(&mut BadLines::default(), |_, cells, has_quotes| {
-            let count = |separator| match (cells, has_quotes) {
-                ([cell], false) => cell.matches(char::from(separator)).count(),
-                _ => 0,
+        while let Some(record) = decoder.next(&mut rest, true) {
+            let now = match record.cells.as_deref() {
+                Ok([cell]) if !record.has_quotes => {
+                    SEPARATORS.map(|separator| cell.matches(char::from(separator)).count())
+                }
+                _ => return Ok(()),
             };
-            let now = SEPARATORS.map(count);
-            let before = counts.get_or_insert(now);
-            for (before, now) in before.iter_mut().zip(now) {
+            let counts = counts.get_or_insert(now);
+            for (before, now) in counts.iter_mut().zip(now) {
                 *before = if *before == now { now } else { 0 };
             }
-            Ok(())
-        });
+        }
         let counts = counts.unwrap_or_default();
         let found = SEPARATORS.iter().zip(counts).find(|(_, count)| *count > 0);
         let Some((separator, _)) = found else {
@@ -410,7 +386,7 @@ impl<'b> File<'b> {
         let mut duplicates = 0;
         self.each_row(|line, cells| {
             let row = columns.row(cells, false)?;
-            let Err(first) = rows.insert(row.bytes()) else {
+            let Err(first) = rows.insert(&row) else {
                 if on_duplicate.is_none() {
                     lines.push(line);
                 }
@@ -419,7 +395,7 @@ impl<'b> File<'b> {
             duplicates += 1;
             match on_duplicate {
                 Some(OnDuplicate::First) => {}
-                Some(OnDuplicate::Last) => rows.replace(first, row.bytes()),
+                Some(OnDuplicate::Last) => rows.upsert(&row),
                 None => {
                     let (key, first) = (row.as_ref().key().to_string(), lines[first]);
                     return Err(format!(

@@ -24,8 +24,11 @@ pub struct Header {
 
 impl Header {
     /// Reads the names in a header.
-    pub fn named(cells: &[&str]) -> Self {
-        let written: Vec<String> = cells.iter().map(|cell| cell.trim().to_owned()).collect();
+    pub fn named(cells: &[impl AsRef<str>]) -> Self {
+        let written: Vec<String> = cells
+            .iter()
+            .map(|cell| cell.as_ref().trim().to_owned())
+            .collect();
         let mut names: Vec<String> = Vec::with_capacity(written.len());
         let mut taken = HashSet::new();
         let mut columns: HashMap<&String, usize> = HashMap::new();

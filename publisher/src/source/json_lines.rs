@@ -45,9 +45,8 @@ const ROW_OPS: [&str; 4] = ["create", "insert", "update", "upsert"];
 /// Parses the lines of a stream.
 pub struct JsonLines {
     schema: Arc<Schema>,
-    /// The beginning of a line that has not arrived completely.
-    partial: Vec<u8>,
-    is_too_long: bool,
+    /// True if the rest of the current line is skipped, because the line is too long.
+    is_skipping: bool,
     lines: u64,
 }
 
@@ -56,45 +55,36 @@ impl JsonLines {
     pub fn new(schema: Arc<Schema>) -> Self {
         Self {
             schema,
-            partial: Vec::new(),
-            is_too_long: false,
+            is_skipping: false,
             lines: 0,
         }
     }
 
-    /// Returns the next line, and advances `input` past it. Returns `None` when the input is used
-    /// up; the next call continues with more of it.
-    pub fn next(&mut self, input: &mut &[u8]) -> Option<Line> {
+    /// Returns the next line, and advances `input` past it. Returns `None` if `input` does not hold
+    /// a complete line; the next call needs the rest of `input` with more bytes after it. `is_end`
+    /// means that there are none.
+    pub fn next(&mut self, input: &mut &[u8], is_end: bool) -> Option<Line> {
         let length = input.iter().position(|byte| *byte == b'\n');
-        let (piece, rest) = input.split_at(length.unwrap_or(input.len()));
+        let (line, rest) = input.split_at(length.unwrap_or(input.len()));
+        if length.is_none() && !(is_end && !line.is_empty()) && line.len() <= MAX_LINE {
+            return None;
+        }
         *input = rest.get(1..).unwrap_or_default();
-        if self.partial.len() + piece.len() > MAX_LINE {
-            self.is_too_long = true;
+        let is_rest = std::mem::replace(&mut self.is_skipping, length.is_none());
+        if is_rest {
+            return self.next(input, is_end);
         }
-        if !self.is_too_long {
-            self.partial.extend_from_slice(piece);
-        }
-        length.map(|_| self.finish_line())
-    }
-
-    /// Returns the last line, which needs no line end.
-    pub fn end(&mut self) -> Option<Line> {
-        (self.is_too_long || !self.partial.is_empty()).then(|| self.finish_line())
+        self.lines += 1;
+        let instruction = match line.len() <= MAX_LINE {
+            true => parse(&self.schema, line),
+            false => Err(format!("the line is longer than {MAX_LINE} bytes")),
+        };
+        Some((self.lines, instruction))
     }
 
     /// Returns the number of lines that were read.
     pub fn lines(&self) -> u64 {
         self.lines
-    }
-
-    fn finish_line(&mut self) -> Line {
-        self.lines += 1;
-        let instruction = match std::mem::take(&mut self.is_too_long) {
-            true => Err(format!("the line is longer than {MAX_LINE} bytes")),
-            false => parse(&self.schema, &self.partial),
-        };
-        self.partial.clear();
-        (self.lines, instruction)
     }
 }
 
@@ -116,8 +106,12 @@ impl JsonLines {
 /// # Errors
 /// Returns a sentence that says what is wrong with the line.
 pub fn parse(schema: &Arc<Schema>, line: &[u8]) -> Result<Instruction, String> {
+    let objects = Objects {
+        schema: Arc::clone(schema),
+        is_lenient: false,
+    };
     match object(line)? {
-        Some(object) => instruction(schema, &object),
+        Some(object) => objects.instruction(&object),
         None => Ok(Instruction::Nothing),
     }
 }
@@ -148,77 +142,107 @@ fn without_mark(line: &[u8]) -> &[u8] {
     line.strip_prefix(BYTE_ORDER_MARK).unwrap_or(line)
 }
 
-/// Returns the instruction that an object stands for.
-fn instruction(schema: &Arc<Schema>, object: &Map<String, Value>) -> Result<Instruction, String> {
-    match op(schema, object)? {
-        None => row_of(schema, object).map(|row| Instruction::Change(Operation::Upsert(row))),
-        Some("begin") => Ok(Instruction::Begin),
-        Some("commit") => Ok(Instruction::Commit),
-        Some(op) => operation(schema, op, object).map(Instruction::Change),
-    }
+/// Converts objects to instructions.
+struct Objects {
+    schema: Arc<Schema>,
+    /// True if text fields accept numbers and booleans, and may be null or missing, because the
+    /// schema was inferred.
+    is_lenient: bool,
 }
 
-/// Returns the operation that an object names, or `None` if the object is a row.
-fn op<'o>(schema: &Schema, object: &'o Map<String, Value>) -> Result<Option<&'o str>, String> {
-    let Some(op) = object.get("op") else {
-        return Ok(None);
-    };
-    // A field cannot hold an object. If `row` or `key` holds one, the object is an operation and
-    // `op` its name.
-    let is_member = |name: &str| object.get(name).is_some_and(Value::is_object);
-    if schema.field("op").is_some() && !is_member("row") && !is_member("key") {
-        return Ok(None);
-    }
-    match op.as_str().filter(|op| OPS.contains(op)) {
-        Some(op) => Ok(Some(op)),
-        None => Err(format!("{op} is not an operation: use {}", OPS.join(", "))),
-    }
-}
-
-fn operation(
-    schema: &Arc<Schema>,
-    op: &str,
-    object: &Map<String, Value>,
-) -> Result<Operation, String> {
-    match op {
-        "clear" if object.contains_key("row") || object.contains_key("key") => Err(
-            "`clear` removes all rows and takes no row or key: use `delete` to remove one row"
-                .to_owned(),
-        ),
-        "clear" => Ok(Operation::Clear),
-        "delete" => {
-            let key = member(object, "key")?.or(member(object, "row")?);
-            let key = key.ok_or("`delete` needs a key: {\"op\":\"delete\",\"key\":{…}}")?;
-            key_of(schema, key).map(Operation::Delete)
+impl Objects {
+    /// Returns the instruction that an object stands for.
+    fn instruction(&self, object: &Map<String, Value>) -> Result<Instruction, String> {
+        match self.op(object)? {
+            None => Ok(Instruction::Change(Operation::Upsert(
+                self.row(object, false)?,
+            ))),
+            Some("begin") => Ok(Instruction::Begin),
+            Some("commit") => Ok(Instruction::Commit),
+            Some(op) => self.operation(op, object).map(Instruction::Change),
         }
-        op => {
-            let row = member(object, "row")?
-                .ok_or_else(|| format!("`{op}` needs a row: {{\"op\":\"{op}\",\"row\":{{…}}}}"))?;
-            let row = row_of(schema, row)?;
-            if let Some(key) = member(object, "key")?
-                && key_of(schema, key)? != row.key_bytes()
-            {
-                return Err(
-                    "its key differs from the key of its row: delete the old row and insert the new one"
-                        .to_owned(),
-                );
+    }
+
+    /// Returns the operation that an object names, or `None` if the object is a row.
+    fn op<'o>(&self, object: &'o Map<String, Value>) -> Result<Option<&'o str>, String> {
+        let Some(op) = object.get("op") else {
+            return Ok(None);
+        };
+        // A field cannot hold an object. If `row` or `key` holds one, the object is an operation
+        // and `op` its name.
+        let is_member = |name: &str| object.get(name).is_some_and(Value::is_object);
+        if self.schema.field("op").is_some() && !is_member("row") && !is_member("key") {
+            return Ok(None);
+        }
+        match op.as_str().filter(|op| OPS.contains(op)) {
+            Some(op) => Ok(Some(op)),
+            None => Err(format!("{op} is not an operation: use {}", OPS.join(", "))),
+        }
+    }
+
+    fn operation(&self, op: &str, object: &Map<String, Value>) -> Result<Operation, String> {
+        let (key, row) = (member(object, "key")?, member(object, "row")?);
+        match op {
+            "clear" if object.contains_key("row") || object.contains_key("key") => Err(
+                "`clear` removes all rows and takes no row or key: use `delete` to remove one row"
+                    .to_owned(),
+            ),
+            "clear" => Ok(Operation::Clear),
+            "delete" => {
+                let key = key.or(row);
+                let key = key.ok_or("`delete` needs a key: {\"op\":\"delete\",\"key\":{…}}")?;
+                Ok(Operation::Delete(self.row(key, true)?.key_bytes()))
             }
-            Ok(match op {
-                "update" => Operation::Update(row),
-                "upsert" => Operation::Upsert(row),
-                // The output of a watch begins with creates for the whole table,
-                // whose rows may exist in this table already.
-                "create" if object.contains_key("version") => Operation::Upsert(row),
-                _ => Operation::Insert(row),
-            })
+            op => {
+                let row = row.ok_or_else(|| {
+                    format!("`{op}` needs a row: {{\"op\":\"{op}\",\"row\":{{…}}}}")
+                })?;
+                let row = self.row(row, false)?;
+                if let Some(key) = key
+                    && self.row(key, true)?.key_bytes() != row.key_bytes()
+                {
+                    return Err(
+                        "its key differs from the key of its row: delete the old row and \
+                                insert the new one"
+                            .to_owned(),
+                    );
+                }
+                Ok(match op {
+                    "update" => Operation::Update(row),
+                    "upsert" => Operation::Upsert(row),
+                    // The output of a watch begins with creates for the whole table, whose rows may
+                    // exist in this table already.
+                    "create" if object.contains_key("version") => Operation::Upsert(row),
+                    _ => Operation::Insert(row),
+                })
+            }
         }
     }
-}
 
-fn key_of(schema: &Schema, object: &Map<String, Value>) -> Result<Vec<u8>, String> {
-    schema
-        .key_from_json(object)
-        .map_err(|error| error.to_string())
+    /// Returns the row in an object, or only its key fields. Other members are ignored.
+    fn row(&self, object: &Map<String, Value>, is_key_only: bool) -> Result<RowBuf, String> {
+        let mut row = RowBuf::new(Arc::clone(&self.schema));
+        for (index, field) in self.schema.fields().iter().enumerate() {
+            let name = field.name();
+            if is_key_only && !self.schema.key_fields().any(|key| key.name() == name) {
+                continue;
+            }
+            let is_lenient = self.is_lenient && matches!(field.kind(), Kind::Text(_));
+            let set = match object.get(name) {
+                // The texts of a new row are empty.
+                Some(Value::Null) if is_lenient => continue,
+                None if is_lenient && !is_key_only => continue,
+                None => return Err(format!("the field {name:?} is missing: give every field")),
+                Some(Value::Number(number)) if is_lenient => {
+                    row.set_text(index, &number.to_string())
+                }
+                Some(Value::Bool(value)) if is_lenient => row.set_text(index, &value.to_string()),
+                Some(value) => row.set_json(index, value),
+            };
+            set.map_err(|error| error.to_string())?;
+        }
+        Ok(row)
+    }
 }
 
 fn member<'o>(
@@ -232,18 +256,6 @@ fn member<'o>(
     }
 }
 
-fn row_of(schema: &Arc<Schema>, object: &Map<String, Value>) -> Result<RowBuf, String> {
-    let row = if object.len() > schema.fields().len() {
-        let members = object.iter();
-        let fields = members.filter(|(name, _)| schema.field(name).is_some());
-        let fields = fields.map(|(name, value)| (name.clone(), value.clone()));
-        RowBuf::from_json(schema, &fields.collect())
-    } else {
-        RowBuf::from_json(schema, object)
-    };
-    row.map_err(|error| error.to_string())
-}
-
 /// Reads a file. `former` is the schema of the version that was read before.
 ///
 /// # Errors
@@ -253,12 +265,18 @@ pub fn read(bytes: &[u8], settings: &Settings, former: Option<&Schema>) -> Resul
         Some(schema) => (schema.clone(), Vec::new()),
         None => infer(bytes, settings.key.as_deref(), former)?,
     };
+    let schema = Arc::new(schema);
     let mut history = History {
-        rows: RowSet::new(Arc::new(schema)),
-        is_lenient: settings.declared.is_none(),
+        rows: RowSet::new(Arc::clone(&schema)),
         open: None,
     };
-    let is_complete = each(bytes, |line, object, _| history.take(line, object))?;
+    let objects = Objects {
+        schema,
+        is_lenient: settings.declared.is_none(),
+    };
+    let is_complete = each(bytes, |line, object, _| {
+        history.take(line, objects.instruction(&object)?)
+    })?;
     if !is_complete {
         remarks
             .push("its last line is incomplete, and is left out until it is complete".to_owned());
@@ -394,19 +412,13 @@ fn operation_of(object: &Map<String, Value>) -> Option<&str> {
 /// The rows after the lines that have been applied.
 struct History {
     rows: RowSet,
-    /// True if fields may be null or missing, because the schema was inferred.
-    is_lenient: bool,
     /// The line of `begin` and the changes since, in an open transaction.
     open: Option<(u64, Vec<Operation>)>,
 }
 
 impl History {
-    fn take(&mut self, line: u64, mut object: Map<String, Value>) -> Result<(), String> {
-        let schema = Arc::clone(self.rows.schema());
-        if self.is_lenient {
-            make_complete(&schema, &mut object);
-        }
-        match (instruction(&schema, &object)?, &mut self.open) {
+    fn take(&mut self, line: u64, instruction: Instruction) -> Result<(), String> {
+        match (instruction, &mut self.open) {
             (Instruction::Nothing, _) => Ok(()),
             (Instruction::Change(change), Some((_, changes))) => {
                 changes.push(change);
@@ -428,32 +440,6 @@ impl History {
                     .map_err(|reason| format!("in the transaction of line {begin}: {reason}"))
             }
         }
-    }
-}
-
-/// Replaces a missing value, null, number or boolean by text in fields that were inferred as text.
-fn make_complete(schema: &Schema, object: &mut Map<String, Value>) {
-    if operation_of(object).is_none() {
-        return make_texts(schema, object, true);
-    }
-    for (name, is_whole) in [("row", true), ("key", false)] {
-        if let Some(Value::Object(member)) = object.get_mut(name) {
-            make_texts(schema, member, is_whole);
-        }
-    }
-}
-
-fn make_texts(schema: &Schema, object: &mut Map<String, Value>, is_whole: bool) {
-    let fields = schema.fields().iter();
-    for field in fields.filter(|field| matches!(field.kind(), Kind::Text(_))) {
-        let text = match object.get(field.name()) {
-            Some(Value::Null) => String::new(),
-            None if is_whole => String::new(),
-            Some(Value::Number(number)) => number.to_string(),
-            Some(Value::Bool(value)) => value.to_string(),
-            _ => continue,
-        };
-        object.insert(field.name().to_owned(), Value::String(text));
     }
 }
 
@@ -484,14 +470,17 @@ mod tests {
     fn lines(pieces: &[&[u8]]) -> Vec<(u64, Option<usize>)> {
         let mut lines = JsonLines::new(schema("name:text(16)"));
         let mut all = Vec::new();
-        for piece in pieces {
-            let mut piece = *piece;
-            while let Some(line) = lines.next(&mut piece) {
+        let mut buffer = Vec::new();
+        let pieces = pieces.iter().map(|piece| (*piece, false));
+        for (piece, is_end) in pieces.chain([(&b""[..], true)]) {
+            buffer.extend_from_slice(piece);
+            let mut rest = buffer.as_slice();
+            while let Some(line) = lines.next(&mut rest, is_end) {
                 all.push(line);
             }
-            assert!(piece.is_empty(), "all of the input is read");
+            buffer = rest.to_vec();
         }
-        all.extend(lines.end());
+        assert!(buffer.is_empty(), "all of the input is read");
         let short = |instruction: Result<Instruction, String>| match instruction {
             Ok(Instruction::Change(Operation::Upsert(row))) => {
                 Some(row.as_ref().key().to_string().len())

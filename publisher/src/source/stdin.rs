@@ -27,6 +27,7 @@ const READ_SIZE: usize = 64 * 1024;
 /// The source that reads stdin.
 pub struct Stdin {
     input: OwnedFd,
+    /// Bytes of a line that has not arrived completely.
     buffer: Vec<u8>,
     parser: Parser,
     staging: Staging,
@@ -40,17 +41,10 @@ enum Parser {
 }
 
 impl Parser {
-    fn next(&mut self, input: &mut &[u8]) -> Option<Result<Line, CliError>> {
+    fn next(&mut self, input: &mut &[u8], is_end: bool) -> Option<Result<Line, CliError>> {
         match self {
-            Self::Json(lines) => lines.next(input).map(Ok),
-            Self::Csv(rows) => rows.next(input),
-        }
-    }
-
-    fn end(&mut self) -> Option<Result<Line, CliError>> {
-        match self {
-            Self::Json(lines) => lines.end().map(Ok),
-            Self::Csv(rows) => rows.end(),
+            Self::Json(lines) => lines.next(input, is_end).map(Ok),
+            Self::Csv(rows) => rows.next(input, is_end),
         }
     }
 
@@ -73,7 +67,7 @@ impl Stdin {
         let schema = Arc::new(schema);
         Ok(Self {
             input,
-            buffer: vec![0; READ_SIZE],
+            buffer: Vec::new(),
             parser: match format {
                 Format::Jsonl => Parser::Json(JsonLines::new(schema)),
                 Format::Csv(dialect) => Parser::Csv(Box::new(CsvRows::new(schema, dialect))),
@@ -99,15 +93,20 @@ impl Stdin {
     }
 }
 
-/// Reads once if input is available. Returns the number of bytes, 0 at the end of the input, or
-/// `None` if no input is available.
-fn read_available(input: &OwnedFd, buffer: &mut [u8]) -> io::Result<Option<usize>> {
+/// Reads once if input is available, and appends to `buffer`. Returns the number of bytes, 0 at the
+/// end of the input, or `None` if no input is available.
+fn read_available(input: &OwnedFd, buffer: &mut Vec<u8>) -> io::Result<Option<usize>> {
     let mut ready = [PollFd::new(input.as_fd(), PollFlags::POLLIN)];
+    let length = buffer.len();
     let count = match poll(&mut ready, PollTimeout::ZERO) {
         Ok(0) => return Ok(None),
-        Ok(_) => read(input, buffer),
+        Ok(_) => {
+            buffer.resize(length + READ_SIZE, 0);
+            read(input, &mut buffer[length..])
+        }
         Err(errno) => Err(errno),
     };
+    buffer.truncate(length + count.unwrap_or(0));
     match count {
         Ok(count) => Ok(Some(count)),
         // Another process that shares the descriptor took the input, or a signal arrived.
@@ -125,24 +124,22 @@ impl Source for Stdin {
         if self.has_ended {
             return Ok(Progress::Ended);
         }
-        let mut buffer = std::mem::take(&mut self.buffer);
-        let count = read_available(&self.input, &mut buffer)
+        let count = read_available(&self.input, &mut self.buffer)
             .map_err(|error| SourceError::Input(unreadable(self.parser.lines(), &error)))?;
-        let mut rest = &buffer[..count.unwrap_or(0)];
-        while let Some(line) = self.parser.next(&mut rest) {
+        self.has_ended = count == Some(0);
+        let buffer = std::mem::take(&mut self.buffer);
+        let mut rest = buffer.as_slice();
+        while let Some(line) = self.parser.next(&mut rest, self.has_ended) {
             self.stage(line, publisher)?;
         }
-        self.buffer = buffer;
-        if count != Some(0) {
+        self.buffer = rest.to_vec();
+        if self.has_ended {
+            self.staging.end(self.parser.lines(), publisher)?;
+            Ok(Progress::Ended)
+        } else {
             self.staging.commit_batch(publisher)?;
-            return Ok(Progress::Waiting);
+            Ok(Progress::Waiting)
         }
-        self.has_ended = true;
-        if let Some(line) = self.parser.end() {
-            self.stage(line, publisher)?;
-        }
-        self.staging.end(self.parser.lines(), publisher)?;
-        Ok(Progress::Ended)
     }
 
     fn is_snapshot(&self) -> bool {
@@ -175,13 +172,14 @@ mod tests {
     #[test]
     fn missing_input_is_not_the_end() {
         let (input, output) = nix::unistd::pipe().unwrap();
-        let mut buffer = [0; 8];
+        let mut buffer = Vec::new();
         let mut read = || read_available(&input, &mut buffer).unwrap();
         assert_eq!(read(), None);
         nix::unistd::write(&output, b"line").unwrap();
         assert_eq!((read(), read()), (Some(4), None));
         drop(output);
         assert_eq!(read(), Some(0));
+        assert_eq!(buffer, b"line");
         let folder = std::fs::File::open("/").unwrap().into();
         assert!(read_available(&folder, &mut buffer).is_err());
     }

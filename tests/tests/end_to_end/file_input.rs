@@ -126,11 +126,7 @@ fn five_for_a_file_that_is_no_table() {
             &["line 4: the key 1 is also in line 2", "--on-duplicate"],
         ),
         ("a.csv", b"id,n\n1,\"a\nb\n", &["line 2: a quote"]),
-        (
-            "a.csv",
-            b"id,n\n1,\xe4\n",
-            &["line 2: cell 2 is not UTF-8"],
-        ),
+        ("a.csv", b"id,n\n1,\xe4\n", &["line 2: cell 2 is not UTF-8"]),
         ("a.csv", b"\xff\xfei\0d\0", &["line 1: cell 1 is not UTF-8"]),
         ("a.csv", b"id,id\n", &["line 1: ", "\"id\""]),
         (
