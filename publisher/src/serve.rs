@@ -9,7 +9,7 @@ use common::schema::Field;
 use common::{Error, PublisherState, Schema, UntypedPublisher};
 
 use crate::source::{
-    Follow, Neighbors, Processes, Progress, Routes, Source, SourceError, Stdin, file,
+    File, Follow, Neighbors, Processes, Progress, Routes, Source, SourceError, Stdin, file,
 };
 use args::{Args, From};
 use metrics::Metered;
@@ -121,16 +121,8 @@ fn source(
 ) -> Result<Option<Described>, CliError> {
     match (&args.from, hangups) {
         (From::File(path), Some(hangups)) => {
-            let file = file::File::open(
-                file::Opening {
-                    path: path.clone(),
-                    settings: input::settings(args)?,
-                    capacity_policy: args.room(),
-                    is_strict: args.strict,
-                    hangups,
-                },
-                stop,
-            )?;
+            let settings = input::settings(args)?;
+            let file = File::open(path, settings, args.room(), args.strict, hangups, stop)?;
             Ok(file.map(|file| (file.schema().clone(), Box::new(file) as Box<dyn Source>)))
         }
         (From::Stdin, _) => {

@@ -30,9 +30,6 @@ const KINDS: [Kind; 9] = [
     Kind::Timestamp,
 ];
 
-/// The width of a text is a multiple of this number of bytes.
-const TEXT_STEP: usize = 8;
-
 /// Number of decimal digits that every normal `f64` keeps.
 const SAFE_DIGITS: usize = 15;
 
@@ -40,8 +37,8 @@ const SAFE_DIGITS: usize = 15;
 #[derive(Debug)]
 pub struct Column {
     in_key: bool,
-    /// The remaining kinds, one bit for each in the order of [`KINDS`].
-    left: u16,
+    /// The kinds of [`KINDS`] that all values fit.
+    left: Vec<Kind>,
     widest: usize,
     is_empty: bool,
     /// True if a cell may be a number: always in CSV, and in JSON if a number was seen, which is
@@ -54,7 +51,7 @@ impl Column {
     pub fn new(in_key: bool) -> Self {
         Self {
             in_key,
-            left: (1 << KINDS.len()) - 1,
+            left: KINDS.to_vec(),
             widest: 0,
             is_empty: true,
             has_number: false,
@@ -106,15 +103,17 @@ impl Column {
     /// Adds a missing value, which only a text can hold.
     pub fn see_nothing(&mut self) {
         self.is_empty = false;
-        self.left = 0;
+        self.left.clear();
     }
 
     /// Returns the inferred kind.
     fn kind(&self) -> Kind {
         match self.preferred() {
-            Some(Kind::F64) if self.in_key => self.text(),
-            Some(kind) => kind,
-            None => self.text(),
+            Some(kind) if !self.is_float_in_key() => kind,
+            _ => {
+                let width = self.widest.max(1).next_multiple_of(8);
+                Kind::Text(u16::try_from(width).unwrap_or(u16::MAX))
+            }
         }
     }
 
@@ -124,15 +123,8 @@ impl Column {
     }
 
     fn preferred(&self) -> Option<Kind> {
-        let kinds = KINDS.iter().enumerate();
-        let mut left = kinds.filter(|(bit, _)| self.left >> bit & 1 == 1);
-        let first = left.next().map(|(_, kind)| *kind);
+        let first = self.left.first().copied();
         first.filter(|kind| !self.is_empty && (self.has_number || !is_number(*kind)))
-    }
-
-    fn text(&self) -> Kind {
-        let width = self.widest.max(1).next_multiple_of(TEXT_STEP);
-        Kind::Text(u16::try_from(width).unwrap_or(u16::MAX))
     }
 
     fn see(&mut self, name: &str, text: &str, fits: impl Fn(Kind) -> bool) -> Result<(), String> {
@@ -144,15 +136,9 @@ impl Column {
         }
         self.is_empty = false;
         self.widest = self.widest.max(width);
-        let mut unseen = self.left;
-        while unseen != 0 {
-            let bit = unseen.trailing_zeros() as usize;
-            unseen &= unseen - 1;
-            let kind = KINDS[bit];
-            if !fits(kind) || self.in_key && !prints_back(kind, text) {
-                self.left &= !(1 << bit);
-            }
-        }
+        let in_key = self.in_key;
+        self.left
+            .retain(|kind| fits(*kind) && (!in_key || prints_back(*kind, text)));
         Ok(())
     }
 }
@@ -227,10 +213,7 @@ fn is_lossless_float(cell: &str) -> bool {
     if names_a_float(cell) {
         return true;
     }
-    let Some(digits) = float_digits(cell) else {
-        return false;
-    };
-    let Ok(value) = cell.parse::<f64>() else {
+    let (Some(digits), Ok(value)) = (float_digits(cell), cell.parse::<f64>()) else {
         return false;
     };
     if value == 0.0 {
@@ -247,26 +230,13 @@ fn is_lossless_float(cell: &str) -> bool {
 /// `None` if the cell is not a float or has superfluous leading zeros.
 fn float_digits(cell: &str) -> Option<String> {
     let number = cell.strip_prefix('-').unwrap_or(cell);
-    let (mantissa, exponent) = match number.split_once(['e', 'E']) {
-        Some((mantissa, exponent)) => (mantissa, Some(exponent)),
-        None => (number, None),
-    };
-    let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
-    let are_digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
-    let exponent_is_one = exponent.is_none_or(|exponent| {
-        let digits = exponent.strip_prefix(['+', '-']).unwrap_or(exponent);
-        !digits.is_empty() && are_digits(digits)
-    });
-    let is_one = exponent_is_one
-        && are_digits(whole)
-        && are_digits(fraction)
-        && !(whole.is_empty() && fraction.is_empty())
-        && (whole.len() < 2 || !whole.starts_with('0'))
-        && cell != "-0";
-    is_one.then(|| {
-        let digits = format!("{whole}{fraction}");
-        digits.trim_matches('0').to_owned()
-    })
+    let mantissa = number.split(['e', 'E']).next()?;
+    let whole = mantissa.split('.').next()?;
+    let has_leading_zero = whole.len() > 1 && whole.starts_with('0') || cell == "-0";
+    // The names of infinities and NaN, and a plus, are no digits.
+    let has_digits = number.starts_with(|first: char| first.is_ascii_digit() || first == '.');
+    let is_float = has_digits && !has_leading_zero && number.parse::<f64>().is_ok();
+    is_float.then(|| mantissa.replace('.', "").trim_matches('0').to_owned())
 }
 
 /// Builds a schema and remarks about it, from the names of the columns, the columns, and the names

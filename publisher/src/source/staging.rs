@@ -22,15 +22,9 @@ const MAX_BATCH: usize = 1000;
 /// Maximum size of the changes between `begin` and `commit`, in bytes.
 const MAX_TRANSACTION: usize = 256 << 20;
 
-/// Interval for which the limits [`MAX_BAD_REPORTS`] and [`MAX_NO_ROOM_REPORTS`] apply.
+/// Maximum number of refused lines that are reported in each [`REPORT_INTERVAL`].
+const MAX_REPORTS: u64 = 20;
 const REPORT_INTERVAL: Duration = Duration::from_secs(10);
-
-/// Maximum number of reports of bad lines in each [`REPORT_INTERVAL`].
-const MAX_BAD_REPORTS: u64 = 20;
-
-/// Maximum number of reports of rows that do not fit into the table in each [`REPORT_INTERVAL`].
-/// One is enough, because all have the same reason.
-const MAX_NO_ROOM_REPORTS: u64 = 1;
 
 /// Exit code for rows that do not fit into the table.
 const NO_ROOM: u8 = 1;
@@ -75,46 +69,8 @@ struct Open {
     is_spoilt: bool,
 }
 
-/// Counts of refused lines, reported and unreported, in the current [`REPORT_INTERVAL`].
-struct Reports {
-    begun: Instant,
-    bad: u64,
-    no_room: u64,
-    unreported: u64,
-    last_unreported_line: u64,
-}
-
-impl Reports {
-    fn new() -> Self {
-        Self {
-            begun: Instant::now(),
-            bad: 0,
-            no_room: 0,
-            unreported: 0,
-            last_unreported_line: 0,
-        }
-    }
-
-    /// Counts a refused line. Returns true if it should be reported.
-    fn count(&mut self, line: u64, code: u8) -> bool {
-        let (count, max) = match code {
-            NO_ROOM => (&mut self.no_room, MAX_NO_ROOM_REPORTS),
-            _ => (&mut self.bad, MAX_BAD_REPORTS),
-        };
-        *count += 1;
-        let is_reported = *count <= max;
-        if !is_reported {
-            self.unreported += 1;
-            self.last_unreported_line = line;
-        }
-        is_reported
-    }
-}
-
 /// Collects instructions and commits them to a table.
 pub struct Staging {
-    /// Name of the input, for reports.
-    input: &'static str,
     is_strict: bool,
     batch: Vec<Numbered>,
     open: Option<Open>,
@@ -122,22 +78,27 @@ pub struct Staging {
     dropped: u64,
     /// The highest exit code of the refused lines.
     code: u8,
-    reports: Reports,
+    /// Beginning of the current [`REPORT_INTERVAL`], and the numbers of its refused lines.
+    interval_begun: Instant,
+    reported: u64,
+    unreported: u64,
+    last_unreported_line: u64,
 }
 
 impl Staging {
-    /// Creates a stage for the lines of `input`. If `is_strict`, the first refused line is an
-    /// error.
-    pub fn new(input: &'static str, is_strict: bool) -> Self {
+    /// Creates a stage without lines. If `is_strict`, the first refused line is an error.
+    pub fn new(is_strict: bool) -> Self {
         Self {
-            input,
             is_strict,
             batch: Vec::new(),
             open: None,
             refused: 0,
             dropped: 0,
             code: 0,
-            reports: Reports::new(),
+            interval_begun: Instant::now(),
+            reported: 0,
+            unreported: 0,
+            last_unreported_line: 0,
         }
     }
 
@@ -184,19 +145,22 @@ impl Staging {
     pub fn commit_batch(&mut self, publisher: &mut UntypedPublisher) -> Result<(), SourceError> {
         let batch = std::mem::take(&mut self.batch);
         match commit_separately(publisher, &batch, self.is_strict) {
-            Ok(refused) => self.refuse_all(refused),
             // The batch does not fit, but single rows of it may.
-            Err(Error::Limit { .. }) => batch.iter().try_for_each(|change| {
-                let alone = std::slice::from_ref(change);
-                match commit_separately(publisher, alone, self.is_strict) {
-                    Ok(refused) => self.refuse_all(refused),
-                    Err(error @ Error::Limit { .. }) => {
-                        self.refuse(Refusal::of_change(change, &error))
-                    }
-                    Err(error) => Err(error.into()),
+            Err(Error::Limit { .. }) if batch.len() > 1 => {
+                for change in batch {
+                    self.batch = vec![change];
+                    self.commit_batch(publisher)?;
                 }
-            }),
+                Ok(())
+            }
+            Err(error @ Error::Limit { .. }) => batch
+                .iter()
+                .try_for_each(|change| self.refuse(Refusal::of_change(change, &error))),
             Err(error) => Err(error.into()),
+            Ok(refused) => {
+                let mut refused = refused.into_iter();
+                refused.try_for_each(|refusal| self.refuse(refusal))
+            }
         }
     }
 
@@ -232,8 +196,8 @@ impl Staging {
 
     /// Returns the error to end with after the last line, if lines were refused.
     pub fn shortfall(&self) -> Option<CliError> {
-        let (input, summary) = (self.input, self.summary());
-        let reason = format!("{input}: not all lines were accepted: {summary}");
+        let summary = self.summary();
+        let reason = format!("stdin: not all lines were accepted: {summary}");
         (self.refused > 0).then(|| CliError::new(self.code, reason))
     }
 
@@ -285,48 +249,46 @@ impl Staging {
         self.refuse(Refusal { line, code, reason })
     }
 
-    fn refuse_all(&mut self, refused: Vec<Refusal>) -> Result<(), SourceError> {
-        let mut refused = refused.into_iter();
-        refused.try_for_each(|refusal| self.refuse(refusal))
-    }
-
     fn refuse(&mut self, Refusal { line, code, reason }: Refusal) -> Result<(), SourceError> {
         self.refused += 1;
         self.code = self.code.max(code);
-        let report = format!("{}: line {line}: {reason}", self.input);
+        let report = format!("stdin: line {line}: {reason}");
         if self.is_strict {
             return Err(SourceError::Input(CliError::new(code, report)));
         }
         if let Some(open) = &mut self.open {
             open.is_spoilt = true;
         }
-        if self.reports.begun.elapsed() >= REPORT_INTERVAL {
+        if self.interval_begun.elapsed() >= REPORT_INTERVAL {
             self.report_unreported();
+            (self.interval_begun, self.reported) = (Instant::now(), 0);
         }
-        if self.reports.count(line, code) {
+        if self.reported < MAX_REPORTS {
+            self.reported += 1;
             status(report);
+        } else {
+            self.unreported += 1;
+            self.last_unreported_line = line;
         }
         Ok(())
     }
 
-    /// Reports the number of refused lines that had no separate report, and starts the next
-    /// interval.
+    /// Reports the number of refused lines that had no separate report.
     fn report_unreported(&mut self) {
-        let reports = std::mem::replace(&mut self.reports, Reports::new());
-        if reports.unreported > 0 {
+        let unreported = std::mem::take(&mut self.unreported);
+        if unreported > 0 {
             status(format_args!(
-                "{}: {} more lines were refused, the last of them line {}",
-                self.input, reports.unreported, reports.last_unreported_line
+                "stdin: {unreported} more lines were refused, the last of them line {}",
+                self.last_unreported_line
             ));
         }
     }
 
     fn report_drop(&mut self, begin: u64, end: u64) {
         self.dropped += 1;
-        let input = self.input;
-        if self.reports.unreported == 0 {
+        if self.unreported == 0 {
             status(format_args!(
-                "{input}: lines {begin} to {end}: the transaction is dropped, and none of it is applied"
+                "stdin: lines {begin} to {end}: the transaction is dropped, and none of it is applied"
             ));
         }
     }

@@ -72,7 +72,7 @@ impl Stdin {
                 Format::Jsonl => Parser::Json(JsonLines::new(schema)),
                 Format::Csv(dialect) => Parser::Csv(Box::new(CsvRows::new(schema, dialect))),
             },
-            staging: Staging::new("stdin", is_strict),
+            staging: Staging::new(is_strict),
             has_ended: false,
         })
     }

@@ -7,7 +7,7 @@
 //!    is not a table is reported once, and the rows do not change.
 
 use std::os::fd::{AsFd, BorrowedFd};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -73,51 +73,44 @@ pub struct File {
     refused: u64,
 }
 
-/// The arguments of [`File::open`].
-pub struct Opening {
-    /// Path of the file.
-    pub path: PathBuf,
-    /// Settings for reading the file.
-    pub settings: Settings,
-    /// The policy for rows beyond the table's capacity.
-    pub capacity_policy: CapacityPolicy,
-    /// True if a bad version ends the source.
-    pub is_strict: bool,
-    /// Receiver of SIGHUP.
-    pub hangups: Hangups,
-}
-
 impl File {
-    /// Opens the file and reads it for the first time. Returns `None` if the program was stopped
-    /// during the read.
+    /// Opens the file and reads it for the first time. If `is_strict`, a bad version ends the source.
+    /// Returns `None` if the program was stopped during the read.
     ///
     /// # Errors
     /// Returns a [`CliError`] if the file is bad or the system refuses a descriptor or thread.
-    pub fn open(opening: Opening, stop: &Shutdown) -> Result<Option<Self>, CliError> {
-        let patience = match opening.settings.format {
+    pub fn open(
+        path: &Path,
+        settings: Settings,
+        capacity_policy: CapacityPolicy,
+        is_strict: bool,
+        hangups: Hangups,
+        stop: &Shutdown,
+    ) -> Result<Option<Self>, CliError> {
+        let patience = match settings.format {
             Format::Csv(_) => PATIENCE_CSV,
             Format::Jsonl => PATIENCE_JSONL,
         };
-        let reader = Reader::new(&opening.path, opening.settings)?;
-        let watch = Watch::new(&opening.path);
+        let reader = Reader::new(path, settings)?;
+        let watch = Watch::new(path);
         let refused = |errno| CliError::new(1, format!("cannot wait for file changes: {errno}"));
         let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).map_err(refused)?;
         let descriptors = [
             Some(reader.descriptor()),
             watch.descriptor(),
-            Some(opening.hangups.descriptor()),
+            Some(hangups.descriptor()),
         ];
         for descriptor in descriptors.into_iter().flatten() {
             let event = EpollEvent::new(EpollFlags::EPOLLIN, 0);
             epoll.add(descriptor, event).map_err(refused)?;
         }
         let mut file = Self {
-            path: opening.path,
-            capacity_policy: opening.capacity_policy,
-            is_strict: opening.is_strict,
+            path: path.to_owned(),
+            capacity_policy,
+            is_strict,
             reader,
             watch,
-            hangups: opening.hangups,
+            hangups,
             stop: stop.clone(),
             epoll,
             follow: Follow::new(patience),

@@ -128,8 +128,7 @@ struct Announce(Arc<EventFd>);
 
 impl Drop for Announce {
     fn drop(&mut self) {
-        // Writing fails only if the counter is at its maximum, and then the descriptor is
-        // readable.
+        // The write fails only if the counter is full, and then the descriptor is readable already.
         let _readable = self.0.write(1);
     }
 }
@@ -146,8 +145,7 @@ fn read(path: &Path, settings: &Settings, former: &Former) -> Reading {
     };
     let (bytes, identity, is_young) = match content(path) {
         Ok(content) => content,
-        Err(Unreadable::Refused(reason)) => return unread(Outcome::Bad(CliError::new(5, reason))),
-        Err(Unreadable::Io(error)) => {
+        Err(error) => {
             return unread(match error.kind() {
                 io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => Outcome::Gone,
                 _ => Outcome::Bad(CliError::new(5, format!("cannot read it: {error}"))),
@@ -175,51 +173,32 @@ fn read(path: &Path, settings: &Settings, former: &Former) -> Reading {
     }
 }
 
-/// Reasons why a file could not be read.
-#[derive(Debug)]
-enum Unreadable {
-    Io(io::Error),
-    Refused(String),
-}
-
-impl From<io::Error> for Unreadable {
-    fn from(error: io::Error) -> Self {
-        Self::Io(error)
-    }
-}
-
-/// Returns the bytes of a file, and its identity before they were read, and true if it was young.
-fn content(path: &Path) -> Result<(Vec<u8>, Identity, bool), Unreadable> {
+/// Returns the bytes of a file, its identity before they were read, and true if it was young.
+fn content(path: &Path) -> io::Result<(Vec<u8>, Identity, bool)> {
     // Does not block, even if the file is a pipe without a writer.
     let flags = OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
     let mut options = OpenOptions::new();
     let file = options.read(true).custom_flags(flags.bits()).open(path)?;
     let metadata = file.metadata()?;
     let kind = metadata.file_type();
-    let refused = |reason: String| Err(Unreadable::Refused(reason));
     if kind.is_fifo() || kind.is_socket() {
-        return refused(
-            "it is a pipe: read it with `--from - < FILE`, --format and --fields".to_owned(),
-        );
+        return Err(io::Error::other(
+            "it is a pipe: use `--from - < FILE` with --format and --fields",
+        ));
     }
     if !kind.is_file() {
-        return refused("it is not a regular file: name a file of CSV or lines of JSON".to_owned());
+        return Err(io::Error::other(
+            "it is not a regular file: name a file of CSV or lines of JSON",
+        ));
     }
     let identity = Identity::of(&metadata);
     let is_young = identity.is_younger_than(QUIET);
-    // One byte more than the size shows whether the file has grown.
     let mut bytes = Vec::new();
-    let expected = usize::try_from(metadata.len().min(MAX_FILE)).unwrap_or_default();
-    if bytes.try_reserve_exact(expected + 1).is_err() {
-        return refused(format!(
-            "there is not enough memory for its {expected} bytes"
-        ));
-    }
     file.take(MAX_FILE + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > MAX_FILE {
-        return refused(format!(
+        return Err(io::Error::other(format!(
             "it has more than {MAX_FILE} bytes: publish less of it"
-        ));
+        )));
     }
     Ok((bytes, identity, is_young))
 }
@@ -235,15 +214,15 @@ mod tests {
         std::fs::write(&file, "text").unwrap();
         nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).unwrap();
         assert_eq!(content(&file).unwrap().0, b"text");
-        let reason = |path: &Path| match content(path) {
-            Err(Unreadable::Refused(reason)) => reason,
-            other => panic!("{other:?}"),
-        };
-        assert!(reason(&pipe).contains("--from -"));
-        assert!(reason(folder.path()).contains("not a regular file"));
-        for missing in [folder.path().join("missing"), file.join("below")] {
-            let error = content(&missing).unwrap_err();
-            assert!(matches!(error, Unreadable::Io(_)), "{error:?}");
-        }
+        let error = |path: &Path| content(path).unwrap_err();
+        assert!(error(&pipe).to_string().contains("--from -"));
+        let folder = folder.path();
+        assert!(error(folder).to_string().contains("not a regular file"));
+        let missing = error(&folder.join("missing"));
+        assert_eq!(missing.kind(), io::ErrorKind::NotFound);
+        assert_eq!(
+            error(&file.join("below")).kind(),
+            io::ErrorKind::NotADirectory
+        );
     }
 }
