@@ -68,8 +68,8 @@ impl Decoder {
     }
 
     /// Returns the next record and advances `input` past it. Returns `None` if `input` does not
-    /// hold a complete record; the next call needs the rest of `input` with more bytes after it.
-    /// `is_end` means that there are none.
+    /// hold a complete record; the next call needs the rest of `input` with more bytes after it. If
+    /// `is_end`, no more bytes follow.
     pub fn next<'i>(&mut self, input: &mut &'i [u8], is_end: bool) -> Option<Record<'i>> {
         if !self.skip_to_record(input, is_end) {
             return None;

@@ -1,7 +1,7 @@
 //! Reads records of CSV as rows: all records of a file, or those that arrive in a stream.
 //!
-//! In both, the first record names the columns unless the dialect has no header, and every other
-//! record must have as many cells.
+//! In both, the first record names the columns unless the dialect has no header, and all records
+//! must have the same number of cells.
 //!
 //! **A file** ([`read`]) is a table. Each record after the first is a row. Without `--fields` all
 //! records are read once to infer their kinds ([`infer`](super::infer)). A file with a bad record
@@ -36,7 +36,7 @@ const WATCH_COLUMNS: [&str; 2] = ["version", "op"];
 /// The columns of the fields and of the operation.
 struct Columns {
     schema: Arc<Schema>,
-    /// The cells of the header. Empty if there is none.
+    /// The cells of the header, or nothing without a header.
     names: Vec<String>,
     /// Number of cells in a record.
     width: usize,
@@ -152,7 +152,7 @@ impl CsvRows {
 
     /// Returns the next record that is not a header, and advances `input` past it. Returns `None`
     /// if `input` does not hold a complete record; the next call needs the rest of `input` with
-    /// more bytes after it. `is_end` means that there are none.
+    /// more bytes after it. If `is_end`, no more bytes follow.
     ///
     /// # Errors
     /// Returns a [`CliError`] for a header that does not suit the fields.
@@ -223,16 +223,8 @@ pub fn read(
         fields,
         ..Columns::of_fields(Arc::new(schema))
     };
-    let (rows, duplicates) = file.rows(&columns, settings.on_duplicate)?;
-    if duplicates > 0 {
-        let kept = match settings.on_duplicate {
-            Some(OnDuplicate::First) => "first",
-            _ => "last",
-        };
-        remarks.push(format!(
-            "duplicate keys: {duplicates}, of which the {kept} row counts"
-        ));
-    }
+    let (rows, remark) = file.rows(&columns, settings.on_duplicate)?;
+    remarks.extend(remark);
     Ok(Table {
         snapshot: rows.into_snapshot(),
         remarks,
@@ -247,26 +239,32 @@ struct File<'b> {
     header_line: u64,
 }
 
+/// Returns all records of a file, including its header.
+fn records(bytes: &[u8], dialect: Dialect) -> impl Iterator<Item = Record<'_>> {
+    let (mut decoder, mut rest) = (Decoder::new(dialect, usize::MAX), bytes);
+    std::iter::from_fn(move || decoder.next(&mut rest, true))
+}
+
 impl<'b> File<'b> {
     fn new(bytes: &'b [u8], dialect: Dialect) -> Result<Self, CliError> {
-        let Some(first) = Decoder::new(dialect, usize::MAX).next(&mut &*bytes, true) else {
+        let Some(first) = records(bytes, dialect).next() else {
             let reason = match dialect.has_header {
                 true => "write the names of its columns in the first line, as in `id,name,price`",
                 false => "it needs at least one record",
             };
             return Err(CliError::new(5, format!("it is empty: {reason}")));
         };
-        let header_line = first.line;
-        let cells = first.cells;
-        let cells = cells.map_err(|reason| bad_line(header_line, &reason))?;
+        let bad_header = |reason: String| bad_line(first.line, &reason);
+        let cells = first.cells.map_err(bad_header)?;
+        let header = match dialect.has_header {
+            true => Header::named(&cells),
+            false => Header::numbered(cells.len()),
+        };
         Ok(Self {
             bytes,
             dialect,
-            header: match dialect.has_header {
-                true => Header::named(&cells),
-                false => Header::numbered(cells.len()),
-            },
-            header_line,
+            header,
+            header_line: first.line,
         })
     }
 
@@ -275,27 +273,23 @@ impl<'b> File<'b> {
         &self,
         mut each: impl FnMut(u64, &[Cow<'_, str>]) -> Result<(), String>,
     ) -> Result<(), CliError> {
-        let (mut decoder, mut rest) = (Decoder::new(self.dialect, usize::MAX), self.bytes);
         let mut bad = BadLines::default();
+        let has_header = self.dialect.has_header;
         let width = self.header.width();
-        let width_of = match self.dialect.has_header {
+        let width_of = match has_header {
             true => "the header",
             false => "the first record",
         };
-        while let Some(record) = decoder.next(&mut rest, true) {
-            let line = record.line;
-            if self.dialect.has_header && line == self.header_line {
-                continue;
-            }
+        for record in records(self.bytes, self.dialect).skip(usize::from(has_header)) {
             let result = record.cells.and_then(|cells| {
                 check_width(&cells, width, width_of).map_err(|reason| {
                     let hint = self.header.hint();
                     reason + &hint.map_or(String::new(), |hint| format!(", or {hint}"))
                 })?;
-                each(line, &cells)
+                each(record.line, &cells)
             });
             if let Err(reason) = result {
-                bad.add(line, reason);
+                bad.add(record.line, reason);
             }
         }
         bad.into_result()
@@ -306,30 +300,24 @@ impl<'b> File<'b> {
         if self.dialect.is_delimiter_given || self.header.width() != 1 {
             return Ok(());
         }
-        let (mut decoder, mut rest) = (Decoder::new(self.dialect, usize::MAX), self.bytes);
-        let mut counts: Option<[usize; 4]> = None;
-        while let Some(record) = decoder.next(&mut rest, true) {
-            let now = match record.cells.as_deref() {
-                Ok([cell]) if !record.has_quotes => {
-                    SEPARATORS.map(|separator| cell.matches(char::from(separator)).count())
+        let is_in_all = |separator: &u8| {
+            let mut counts = records(self.bytes, self.dialect).map(|record| match &record.cells {
+                Ok(cells) if cells.len() == 1 && !record.has_quotes => {
+                    cells[0].matches(char::from(*separator)).count()
                 }
-                _ => return Ok(()),
-            };
-            let counts = counts.get_or_insert(now);
-            for (before, now) in counts.iter_mut().zip(now) {
-                *before = if *before == now { now } else { 0 };
-            }
-        }
-        let counts = counts.unwrap_or_default();
-        let found = SEPARATORS.iter().zip(counts).find(|(_, count)| *count > 0);
-        let Some((separator, _)) = found else {
+                _ => 0,
+            });
+            let first = counts.next().unwrap_or(0);
+            first > 0 && counts.all(|count| count == first)
+        };
+        let Some(separator) = SEPARATORS.into_iter().find(is_in_all) else {
             return Ok(());
         };
         let reason = format!(
             "it has one column, and every record contains {:?} equally often: use --delimiter {} if \
              that separates the cells, or --delimiter {} if it does not",
-            char::from(*separator),
-            separator_name(*separator),
+            char::from(separator),
+            separator_name(separator),
             separator_name(self.dialect.delimiter)
         );
         Err(CliError::new(5, reason))
@@ -375,21 +363,20 @@ impl<'b> File<'b> {
         infer_schema(names, &columns, &key, former)
     }
 
-    /// Returns the rows, and the number of records with a duplicate key.
+    /// Returns the rows, and a remark if there were duplicate keys.
     fn rows(
         &self,
         columns: &Columns,
         on_duplicate: Option<OnDuplicate>,
-    ) -> Result<(RowSet, u64), CliError> {
+    ) -> Result<(RowSet, Option<String>), CliError> {
         let mut rows = RowSet::new(Arc::clone(&columns.schema));
+        // The line of each row, by its position.
         let mut lines = Vec::new();
         let mut duplicates = 0;
         self.each_row(|line, cells| {
             let row = columns.row(cells, false)?;
             let Err(first) = rows.insert(&row) else {
-                if on_duplicate.is_none() {
-                    lines.push(line);
-                }
+                lines.push(line);
                 return Ok(());
             };
             duplicates += 1;
@@ -406,7 +393,12 @@ impl<'b> File<'b> {
             }
             Ok(())
         })?;
-        Ok((rows, duplicates))
+        let kept = match on_duplicate {
+            Some(OnDuplicate::First) => "first",
+            _ => "last",
+        };
+        let remark = format!("duplicate keys: {duplicates}, of which the {kept} row counts");
+        Ok((rows, (duplicates > 0).then_some(remark)))
     }
 }
 

@@ -95,7 +95,7 @@ pub enum FormatName {
 }
 
 impl FormatName {
-    /// Returns the format that the extension of a file stands for.
+    /// Returns the format that a file's extension names.
     pub fn of_path(path: &Path) -> Option<Self> {
         match path.extension()?.to_str()?.to_ascii_lowercase().as_str() {
             "csv" => Some(Self::Csv),

@@ -61,8 +61,8 @@ impl JsonLines {
     }
 
     /// Returns the next line, and advances `input` past it. Returns `None` if `input` does not hold
-    /// a complete line; the next call needs the rest of `input` with more bytes after it. `is_end`
-    /// means that there are none.
+    /// a complete line; the next call needs the rest of `input` with more bytes after it. If
+    /// `is_end`, no more bytes follow.
     pub fn next(&mut self, input: &mut &[u8], is_end: bool) -> Option<Line> {
         let length = input.iter().position(|byte| *byte == b'\n');
         let (line, rest) = input.split_at(length.unwrap_or(input.len()));
@@ -151,7 +151,7 @@ struct Objects {
 }
 
 impl Objects {
-    /// Returns the instruction that an object stands for.
+    /// Returns the instruction in an object.
     fn instruction(&self, object: &Map<String, Value>) -> Result<Instruction, String> {
         match self.op(object)? {
             None => Ok(Instruction::Change(Operation::Upsert(

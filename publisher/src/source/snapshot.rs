@@ -47,7 +47,7 @@ impl Snapshot {
         self.bytes.len() / self.schema.row_size()
     }
 
-    /// Returns true if there are no rows.
+    /// Returns true if the snapshot is empty.
     pub fn is_empty(&self) -> bool {
         self.bytes.is_empty()
     }

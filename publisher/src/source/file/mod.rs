@@ -222,7 +222,7 @@ impl File {
     fn finish_read(&mut self, reading: Reading) -> Result<(), CliError> {
         let now = Instant::now();
         if matches!(reading.outcome, Outcome::Gone) && self.follow.misses(now) {
-            // When the file comes back it is parsed again even if its bytes are the same.
+            // A file that comes back is parsed again even if its bytes are the same.
             self.former.fingerprint = None;
             return Ok(());
         }
@@ -297,7 +297,7 @@ impl File {
     }
 
     fn report_gone(&mut self, reason: &str) -> Result<(), CliError> {
-        // When the file comes back it is read and reported even if its bytes are the same.
+        // A file that comes back is read and reported even if its bytes are the same.
         self.former.fingerprint = None;
         self.report(&CliError::new(5, reason), false)
     }

@@ -21,7 +21,7 @@ use procfs::process::Process;
 /// Maximum time between a shell's signal and the loss of the terminal that caused it.
 const TOGETHER: Duration = Duration::from_secs(2);
 
-/// The request that a SIGHUP stands for. The later one takes precedence.
+/// The meaning of a SIGHUP. `End` takes precedence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Request {
     /// Read the file again.
@@ -106,7 +106,7 @@ impl Judge {
         self.has_terminal = has_terminal;
     }
 
-    /// Returns the request that a signal stands for.
+    /// Returns the meaning of a signal.
     fn judge(&mut self, now: Instant, is_kernels: bool) -> Option<Request> {
         if is_kernels {
             return (!self.are_ignored).then_some(Request::End);
