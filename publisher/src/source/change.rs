@@ -19,6 +19,20 @@ pub const COMMIT_WITHOUT_BEGIN: &str =
 /// The number of a line, and its instruction or the reason why the line is refused.
 pub type Line = (u64, Result<Instruction, String>);
 
+/// A parser of the lines of a stream.
+pub trait LineParser {
+    /// Returns the next line and advances `input` past it. Returns `None` if `input` does not hold
+    /// a complete line; the next call needs the rest of `input` with more bytes after it. If
+    /// `is_end`, no more bytes follow.
+    ///
+    /// # Errors
+    /// Returns a [`CliError`] if the stream cannot continue after this line.
+    fn next(&mut self, input: &mut &[u8], is_end: bool) -> Option<Result<Line, CliError>>;
+
+    /// Returns the number of lines that were read. The last line needs no line end.
+    fn lines(&self) -> u64;
+}
+
 /// The meaning of a line.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Instruction {

@@ -24,7 +24,9 @@ use std::sync::Arc;
 use cli::CliError;
 use common::{RowBuf, Schema};
 
-use super::change::{BadLines, Instruction, Line, MAX_LINE, Operation, RowSet, bad_line};
+use super::change::{
+    BadLines, Instruction, Line, LineParser, MAX_LINE, Operation, RowSet, bad_line,
+};
 use super::csv::{Decoder, Record};
 use super::format::{Dialect, OnDuplicate, SEPARATORS, Settings, Table, separator_name};
 use super::header::Header;
@@ -150,26 +152,6 @@ impl CsvRows {
         }
     }
 
-    /// Returns the next record that is not a header, and advances `input` past it. Returns `None`
-    /// if `input` does not hold a complete record; the next call needs the rest of `input` with
-    /// more bytes after it. If `is_end`, no more bytes follow.
-    ///
-    /// # Errors
-    /// Returns a [`CliError`] for a header that does not suit the fields.
-    pub fn next(&mut self, input: &mut &[u8], is_end: bool) -> Option<Result<Line, CliError>> {
-        loop {
-            let record = self.decoder.next(input, is_end)?;
-            if let Some(line) = self.line(record) {
-                return Some(line);
-            }
-        }
-    }
-
-    /// Returns the number of lines that were read. The last line needs no line end.
-    pub fn lines(&self) -> u64 {
-        self.decoder.lines_begun()
-    }
-
     /// Returns the meaning of a record, or `None` if it is a header.
     fn line(&mut self, record: Record<'_>) -> Option<Result<Line, CliError>> {
         let cells = match record.cells {
@@ -191,6 +173,21 @@ impl CsvRows {
             }
             Err(reason) => Some(Err(bad_line(record.line, &reason))),
         }
+    }
+}
+
+impl LineParser for CsvRows {
+    fn next(&mut self, input: &mut &[u8], is_end: bool) -> Option<Result<Line, CliError>> {
+        loop {
+            let record = self.decoder.next(input, is_end)?;
+            if let Some(line) = self.line(record) {
+                return Some(line);
+            }
+        }
+    }
+
+    fn lines(&self) -> u64 {
+        self.decoder.lines_begun()
     }
 }
 

@@ -24,11 +24,11 @@ use common::schema::MAX_FIELDS;
 use common::{Kind, RowBuf, Schema};
 use indexmap::IndexMap;
 use serde::Deserialize;
-use serde::de::IgnoredAny;
+use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 use super::change::{
-    BadLines, COMMIT_WITHOUT_BEGIN, Instruction, Line, MAX_LINE, Operation, RowSet,
+    BadLines, COMMIT_WITHOUT_BEGIN, Instruction, Line, LineParser, MAX_LINE, Operation, RowSet,
 };
 use super::csv::BYTE_ORDER_MARK;
 use super::format::{Settings, Table};
@@ -59,11 +59,10 @@ impl JsonLines {
             lines: 0,
         }
     }
+}
 
-    /// Returns the next line, and advances `input` past it. Returns `None` if `input` does not hold
-    /// a complete line; the next call needs the rest of `input` with more bytes after it. If
-    /// `is_end`, no more bytes follow.
-    pub fn next(&mut self, input: &mut &[u8], is_end: bool) -> Option<Line> {
+impl LineParser for JsonLines {
+    fn next(&mut self, input: &mut &[u8], is_end: bool) -> Option<Result<Line, CliError>> {
         let length = input.iter().position(|byte| *byte == b'\n');
         let (line, rest) = input.split_at(length.unwrap_or(input.len()));
         if length.is_none() && !(is_end && !line.is_empty()) && line.len() <= MAX_LINE {
@@ -79,11 +78,10 @@ impl JsonLines {
             true => parse(&self.schema, line),
             false => Err(format!("the line is longer than {MAX_LINE} bytes")),
         };
-        Some((self.lines, instruction))
+        Some(Ok((self.lines, instruction)))
     }
 
-    /// Returns the number of lines that were read.
-    pub fn lines(&self) -> u64 {
+    fn lines(&self) -> u64 {
         self.lines
     }
 }
@@ -117,25 +115,22 @@ pub fn parse(schema: &Arc<Schema>, line: &[u8]) -> Result<Instruction, String> {
 }
 
 /// Returns the object in a line, or `None` if the line is blank.
-fn object(line: &[u8]) -> Result<Option<Map<String, Value>>, String> {
+fn object<T: DeserializeOwned>(line: &[u8]) -> Result<Option<T>, String> {
     let line = without_mark(line);
     let line = std::str::from_utf8(line).map_err(|error| format!("it is not UTF-8: {error}"))?;
     if line.trim_ascii().is_empty() {
         return Ok(None);
     }
-    match serde_json::from_str(line) {
-        Ok(Value::Object(object)) => Ok(Some(object)),
-        Ok(_) => Err("it is not a JSON object: write {\"FIELD\":VALUE,…}".to_owned()),
-        Err(error) => {
-            // The line number is dropped, because it counts from the start of this line.
-            let message = error.to_string();
-            let reason = message.split(" at line ").next().unwrap_or_default();
-            let column = error.column();
-            Err(format!(
-                "it is not JSON: {reason} at column {column}: write {{\"FIELD\":VALUE,…}}"
-            ))
+    serde_json::from_str(line).map(Some).map_err(|error| {
+        if error.is_data() {
+            return "it is not a JSON object: write {\"FIELD\":VALUE,…}".to_owned();
         }
-    }
+        // The line number is dropped, because it counts from the start of this line.
+        let message = error.to_string();
+        let reason = message.split(" at line ").next().unwrap_or_default();
+        let column = error.column();
+        format!("it is not JSON: {reason} at column {column}: write {{\"FIELD\":VALUE,…}}")
+    })
 }
 
 fn without_mark(line: &[u8]) -> &[u8] {
@@ -274,8 +269,9 @@ pub fn read(bytes: &[u8], settings: &Settings, former: Option<&Schema>) -> Resul
         schema,
         is_lenient: settings.declared.is_none(),
     };
-    let is_complete = each(bytes, |line, object, _| {
-        history.take(line, objects.instruction(&object)?)
+    let is_complete = each(bytes, |line, text| match object(text)? {
+        Some(object) => history.take(line, objects.instruction(&object)?),
+        None => Ok(()),
     })?;
     if !is_complete {
         remarks
@@ -287,26 +283,19 @@ pub fn read(bytes: &[u8], settings: &Settings, former: Option<&Schema>) -> Resul
     })
 }
 
-/// Calls `each` with the number, the object and the text of every line that holds an object.
-/// Returns false if the last line is incomplete.
+/// Calls `each` with the number and the text of every line. Returns false if the last line is
+/// incomplete.
 fn each(
     bytes: &[u8],
-    mut each: impl FnMut(u64, Map<String, Value>, &[u8]) -> Result<(), String>,
+    mut each: impl FnMut(u64, &[u8]) -> Result<(), String>,
 ) -> Result<bool, CliError> {
     let mut bad = BadLines::default();
     let mut is_complete = true;
     for (line, text) in (1..).zip(bytes.split_inclusive(|byte| *byte == b'\n')) {
-        let result = match object(text) {
-            Ok(Some(object)) => each(line, object, text),
-            Ok(None) => Ok(()),
-            Err(_) if !text.ends_with(b"\n") && is_cut_off(text) => {
-                is_complete = false;
-                Ok(())
-            }
-            Err(reason) => Err(reason),
-        };
-        if let Err(reason) = result {
-            bad.add(line, reason);
+        match each(line, text) {
+            Ok(()) => {}
+            Err(_) if !text.ends_with(b"\n") && is_cut_off(text) => is_complete = false,
+            Err(reason) => bad.add(line, reason),
         }
     }
     bad.into_result().map(|()| is_complete)
@@ -324,8 +313,8 @@ fn is_cut_off(line: &[u8]) -> bool {
         && serde_json::from_slice::<Value>(line).is_err_and(|error| error.is_eof())
 }
 
-/// A column, and the number of rows in which it appears.
-type CountedColumn = (Column, u64);
+/// The members of an object, in the order of the text.
+type Members = IndexMap<String, Value>;
 
 /// Returns the schema that suits all rows, and remarks about it. Without `key` the first field is
 /// the key.
@@ -334,37 +323,34 @@ fn infer(
     key: Option<&[String]>,
     former: Option<&Schema>,
 ) -> Result<(Schema, Vec<String>), CliError> {
-    let mut columns: IndexMap<String, CountedColumn> = IndexMap::new();
+    // Each column, and the number of rows in which it appears.
+    let mut columns: IndexMap<String, (Column, u64)> = IndexMap::new();
     let mut rows = 0;
-    each(bytes, |_, object, text| {
-        let row = match operation_of(&object) {
-            None => Some(&object),
-            Some(op) if ROW_OPS.contains(&op) => object.get("row").and_then(Value::as_object),
-            Some(_) => None,
-        };
-        let Some(row) = row else {
+    each(bytes, |_, text| {
+        let Some(row) = row_in(text)? else {
             return Ok(());
         };
-        if row.keys().any(|name| !columns.contains_key(name)) {
-            add_columns(&mut columns, text, operation_of(&object).is_some(), key)?;
-        }
         rows += 1;
-        row.iter().try_for_each(|(name, value)| {
-            let Some((column, count)) = columns.get_mut(name) else {
-                return Ok(());
-            };
+        for (name, value) in row {
+            if columns.len() == MAX_FIELDS && !columns.contains_key(&name) {
+                return Err(format!("there are more than {MAX_FIELDS} different fields"));
+            }
+            let is_key = key.map_or(columns.is_empty(), |key| key.contains(&name));
+            let column = columns.entry(name.clone());
+            let (column, count) = column.or_insert_with(|| (Column::new(is_key), 0));
             *count += 1;
-            column.see_json(name, value)
-        })
+            column.see_json(&name, &value)?;
+        }
+        Ok(())
     })?;
-    let (names, columns): (Vec<String>, Vec<CountedColumn>) = columns.into_iter().unzip();
-    let columns = columns.into_iter().map(|(mut column, count)| {
-        if count < rows {
+    for (column, count) in columns.values_mut() {
+        if *count < rows {
             column.see_nothing();
         }
-        column
-    });
-    let columns: Vec<Column> = columns.collect();
+    }
+    let columns = columns.into_iter();
+    let (names, columns): (Vec<String>, Vec<Column>) =
+        columns.map(|(name, (column, _))| (name, column)).unzip();
     let Some(first) = names.first() else {
         let reason = "it has no row to infer the fields from: declare them with --fields";
         return Err(CliError::new(5, reason));
@@ -373,40 +359,24 @@ fn infer(
     infer_schema(&names, &columns, key, former)
 }
 
-/// Adds the new names in a line, in the order of the text, which `Map` does not keep.
-fn add_columns(
-    columns: &mut IndexMap<String, CountedColumn>,
-    line: &[u8],
-    is_operation: bool,
-    key: Option<&[String]>,
-) -> Result<(), String> {
-    type Names = IndexMap<String, IgnoredAny>;
+/// Returns the row in a line, if there is one, as far as that can be determined without the schema.
+fn row_in(text: &[u8]) -> Result<Option<Members>, String> {
     #[derive(Deserialize)]
-    struct RowNames {
-        row: Names,
+    struct Operation {
+        row: Members,
     }
-    let line = without_mark(line);
-    let names = match is_operation {
-        true => serde_json::from_slice(line).map(|RowNames { row }| row),
-        false => serde_json::from_slice::<Names>(line),
+    let Some(members) = object::<Members>(text)? else {
+        return Ok(None);
     };
-    for name in names.map_err(|error| error.to_string())?.into_keys() {
-        if columns.contains_key(&name) {
-            continue;
+    match members.get("op").and_then(Value::as_str) {
+        Some(op) if ROW_OPS.contains(&op) => {
+            // If there is no row, the second pass reports that.
+            let operation = object::<Operation>(text).ok().flatten();
+            Ok(operation.map(|operation| operation.row))
         }
-        if columns.len() == MAX_FIELDS {
-            return Err(format!("there are more than {MAX_FIELDS} different fields"));
-        }
-        let is_key = key.map_or(columns.is_empty(), |key| key.contains(&name));
-        columns.insert(name, (Column::new(is_key), 0));
+        Some(op) if OPS.contains(&op) => Ok(None),
+        _ => Ok(Some(members)),
     }
-    Ok(())
-}
-
-/// Returns the operation that a line names, as far as it can be determined without the schema.
-fn operation_of(object: &Map<String, Value>) -> Option<&str> {
-    let op = object.get("op")?.as_str()?;
-    OPS.contains(&op).then_some(op)
 }
 
 /// The rows after the lines that have been applied.
@@ -476,7 +446,7 @@ mod tests {
             buffer.extend_from_slice(piece);
             let mut rest = buffer.as_slice();
             while let Some(line) = lines.next(&mut rest, is_end) {
-                all.push(line);
+                all.push(line.unwrap());
             }
             buffer = rest.to_vec();
         }

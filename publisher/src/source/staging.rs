@@ -35,28 +35,17 @@ const BAD: u8 = 5;
 /// A change and the number of its line.
 type Numbered = (u64, Operation);
 
-/// A line that was not applied.
-struct Refusal {
-    line: u64,
-    /// Exit code if the refusal ends the program.
-    code: u8,
-    reason: String,
-}
+/// A line that was not applied, the exit code if that ends the program, and the reason.
+type Refusal = (u64, u8, String);
 
-impl Refusal {
-    fn of_change((line, change): &Numbered, error: &Error) -> Self {
-        let (code, reason) = match (error, change.row()) {
-            (Error::TableFull { .. } | Error::Limit { .. }, Some(row)) => {
-                let key = row.as_ref().key().to_string();
-                (
-                    NO_ROOM,
-                    format!("no room for the row with key {key}: {error}"),
-                )
-            }
-            _ => (BAD, error.to_string()),
-        };
-        let line = *line;
-        Self { line, code, reason }
+fn refusal((line, change): &Numbered, error: &Error) -> Refusal {
+    match (error, change.row()) {
+        (Error::TableFull { .. } | Error::Limit { .. }, Some(row)) => {
+            let key = row.as_ref().key().to_string();
+            let reason = format!("no room for the row with key {key}: {error}");
+            (*line, NO_ROOM, reason)
+        }
+        _ => (*line, BAD, error.to_string()),
     }
 }
 
@@ -133,7 +122,7 @@ impl Staging {
             }
             Err(reason) => {
                 self.commit_batch(publisher)?;
-                self.refuse_bad(line, reason)
+                self.refuse((line, BAD, reason))
             }
         }
     }
@@ -155,7 +144,7 @@ impl Staging {
             }
             Err(error @ Error::Limit { .. }) => batch
                 .iter()
-                .try_for_each(|change| self.refuse(Refusal::of_change(change, &error))),
+                .try_for_each(|change| self.refuse(refusal(change, &error))),
             Err(error) => Err(error.into()),
             Ok(refused) => {
                 let mut refused = refused.into_iter();
@@ -171,7 +160,7 @@ impl Staging {
     pub fn end(&mut self, line: u64, publisher: &mut UntypedPublisher) -> Result<(), SourceError> {
         self.commit_batch(publisher)?;
         if let Some(open) = self.open.take() {
-            self.refuse_bad(line, "the input ends before `commit`".to_owned())?;
+            self.refuse((line, BAD, "the input ends before `commit`".to_owned()))?;
             self.report_drop(open.begin, line);
         }
         self.report_unreported();
@@ -204,7 +193,7 @@ impl Staging {
     fn begin(&mut self, line: u64) -> Result<(), SourceError> {
         if let Some(open) = &self.open {
             let reason = format!("`begin` inside the transaction of line {}", open.begin);
-            return self.refuse_bad(line, reason);
+            return self.refuse((line, BAD, reason));
         }
         self.open = Some(Open {
             begin: line,
@@ -227,12 +216,12 @@ impl Staging {
         open.changes = Vec::new();
         let reason =
             format!("more than {MAX_TRANSACTION} bytes in one transaction: commit more often");
-        self.refuse_bad(line, reason)
+        self.refuse((line, BAD, reason))
     }
 
     fn commit(&mut self, line: u64, publisher: &mut UntypedPublisher) -> Result<(), SourceError> {
         let Some(open) = self.open.take() else {
-            return self.refuse_bad(line, COMMIT_WITHOUT_BEGIN.to_owned());
+            return self.refuse((line, BAD, COMMIT_WITHOUT_BEGIN.to_owned()));
         };
         if !open.is_spoilt {
             match commit_atomically(publisher, &open.changes, line)? {
@@ -244,12 +233,7 @@ impl Staging {
         Ok(())
     }
 
-    fn refuse_bad(&mut self, line: u64, reason: String) -> Result<(), SourceError> {
-        let code = BAD;
-        self.refuse(Refusal { line, code, reason })
-    }
-
-    fn refuse(&mut self, Refusal { line, code, reason }: Refusal) -> Result<(), SourceError> {
+    fn refuse(&mut self, (line, code, reason): Refusal) -> Result<(), SourceError> {
         self.refused += 1;
         self.code = self.code.max(code);
         let report = format!("stdin: line {line}: {reason}");
@@ -305,7 +289,7 @@ fn commit_separately(
     let mut tx = publisher.begin();
     for change in changes {
         if let Err(error) = change.1.apply(&mut tx) {
-            refused.push(Refusal::of_change(change, &error));
+            refused.push(refusal(change, &error));
             if is_strict {
                 break;
             }
@@ -324,16 +308,12 @@ fn commit_atomically(
     let mut tx = publisher.begin();
     for change in changes {
         if let Err(error) = change.1.apply(&mut tx) {
-            return Ok(Some(Refusal::of_change(change, &error)));
+            return Ok(Some(refusal(change, &error)));
         }
     }
     match tx.commit() {
         Ok(_) => Ok(None),
-        Err(error @ Error::Limit { .. }) => Ok(Some(Refusal {
-            line: end,
-            code: NO_ROOM,
-            reason: error.to_string(),
-        })),
+        Err(error @ Error::Limit { .. }) => Ok(Some((end, NO_ROOM, error.to_string()))),
         Err(error) => Err(error),
     }
 }

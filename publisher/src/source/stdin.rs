@@ -14,7 +14,7 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::unistd::read;
 
-use super::change::Line;
+use super::change::{Line, LineParser};
 use super::csv_rows::CsvRows;
 use super::format::Format;
 use super::json_lines::JsonLines;
@@ -29,31 +29,9 @@ pub struct Stdin {
     input: OwnedFd,
     /// Bytes of a line that has not arrived completely.
     buffer: Vec<u8>,
-    parser: Parser,
+    parser: Box<dyn LineParser>,
     staging: Staging,
     has_ended: bool,
-}
-
-/// Parser of the lines in one format.
-enum Parser {
-    Json(JsonLines),
-    Csv(Box<CsvRows>),
-}
-
-impl Parser {
-    fn next(&mut self, input: &mut &[u8], is_end: bool) -> Option<Result<Line, CliError>> {
-        match self {
-            Self::Json(lines) => lines.next(input, is_end).map(Ok),
-            Self::Csv(rows) => rows.next(input, is_end),
-        }
-    }
-
-    fn lines(&self) -> u64 {
-        match self {
-            Self::Json(lines) => lines.lines(),
-            Self::Csv(rows) => rows.lines(),
-        }
-    }
 }
 
 impl Stdin {
@@ -69,8 +47,8 @@ impl Stdin {
             input,
             buffer: Vec::new(),
             parser: match format {
-                Format::Jsonl => Parser::Json(JsonLines::new(schema)),
-                Format::Csv(dialect) => Parser::Csv(Box::new(CsvRows::new(schema, dialect))),
+                Format::Jsonl => Box::new(JsonLines::new(schema)),
+                Format::Csv(dialect) => Box::new(CsvRows::new(schema, dialect)),
             },
             staging: Staging::new(is_strict),
             has_ended: false,

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use fuzz::schema;
 use libfuzzer_sys::arbitrary::{self, Arbitrary};
 use libfuzzer_sys::fuzz_target;
+use publisher::source::change::LineParser;
 use publisher::source::csv_rows::{CsvRows, read};
 use publisher::source::format::{Dialect, Format, OnDuplicate, Settings};
 
@@ -61,15 +62,18 @@ fn file(input: &Input<'_>, dialect: Dialect) {
 }
 
 fn stream(input: &Input<'_>, dialect: Dialect) {
-    let mut lines = CsvRows::new(Arc::new(schema(input.schema.unwrap_or(1))), dialect);
-    let mut said = 0;
+    let mut rows = CsvRows::new(Arc::new(schema(input.schema.unwrap_or(1))), dialect);
+    let mut count = 0;
     let (first, rest) = input.bytes.split_at(input.bytes.len() / 2);
-    for mut piece in [first, rest] {
-        while lines.next(&mut piece).is_some() {
-            said += 1;
+    let mut buffer = Vec::new();
+    for (piece, is_end) in [(first, false), (rest, true)] {
+        buffer.extend_from_slice(piece);
+        let mut input = buffer.as_slice();
+        while rows.next(&mut input, is_end).is_some() {
+            count += 1;
         }
-        assert!(piece.is_empty(), "all of the input is read");
+        buffer = input.to_vec();
     }
-    said += usize::from(lines.end().is_some());
-    assert!(said <= input.bytes.len(), "a record has a byte");
+    assert!(buffer.is_empty(), "all of the input is read");
+    assert!(count <= input.bytes.len(), "a record has a byte");
 }

@@ -53,10 +53,6 @@ impl Identity {
         }
     }
 
-    fn is_same_file(&self, other: &Self) -> bool {
-        (self.device, self.inode) == (other.device, other.inode)
-    }
-
     /// Returns true if the file was changed less than `time` ago, or less than `time` in the
     /// future, because the clock of a file server may be ahead. A time further in the future was
     /// set by a user and does not count.
@@ -157,14 +153,6 @@ impl Follow {
             self.force(now + QUIET);
         }
         may_be_back
-    }
-
-    /// Returns true if the path leads to another inode than the last read.
-    pub fn is_another_file(&self, identity: Option<&Identity>) -> bool {
-        match (&self.seen, identity) {
-            (Some(seen), Some(identity)) => !seen.is_same_file(identity),
-            (seen, identity) => seen.is_some() != identity.is_some(),
-        }
     }
 
     /// Returns the time of the next action.

@@ -171,17 +171,15 @@ impl File {
             None => {}
         }
         let heard = self.watch.hear();
-        if !heard.anything && now < self.next_look {
+        if heard.is_none() && now < self.next_look {
             return;
         }
         self.next_look = now + LOOK;
         self.arm();
         let identity = Identity::of_path(&self.path)
-            .inspect_err(|error| tracing::debug!("{}: {error}", self.path.display()))
-            .ok();
-        let is_another = heard.moved && self.follow.is_another_file(identity.as_ref());
+            .inspect_err(|error| tracing::debug!("{}: {error}", self.path.display()));
         self.follow
-            .look(now, identity, heard.finished || is_another);
+            .look(now, identity.ok(), heard.unwrap_or_default());
     }
 
     fn arm(&mut self) {

@@ -19,18 +19,6 @@ use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 /// Maximum number of reads of the inotify queue in one call. The rest is left for the next call.
 const MAX_BATCHES: usize = 16;
 
-/// Summary of the events since the last call.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Heard {
-    /// True if there was any event in a folder.
-    pub anything: bool,
-    /// True if the file was closed by its writer or renamed into place, and not changed since.
-    pub finished: bool,
-    /// True if anything was renamed into a folder, perhaps a folder or symlink on the path to the
-    /// file.
-    pub moved: bool,
-}
-
 /// A watch on the folders of a file.
 pub struct Watch {
     path: PathBuf,
@@ -75,24 +63,21 @@ impl Watch {
         Ok(())
     }
 
-    /// Reads and summarizes the events since the last call.
-    pub fn hear(&self) -> Heard {
-        let mut heard = Heard::default();
-        let Ok(inotify) = &self.inotify else {
-            return heard;
-        };
+    /// Reads the events since the last call. Returns `None` without events, and `Some(true)` if the
+    /// last event about the file is the end of a write or a rename into place.
+    pub fn hear(&self) -> Option<bool> {
+        let inotify = self.inotify.as_ref().ok()?;
+        let is_end = AddWatchFlags::IN_MOVED_TO | AddWatchFlags::IN_CLOSE_WRITE;
+        let mut heard = None;
         for _ in 0..MAX_BATCHES {
             let Ok(events) = inotify.read_events() else {
                 break;
             };
             for event in events {
                 // The overflow of the queue is also an event, and also a reason to check the file.
-                heard.anything = true;
-                heard.moved |= event.mask.contains(AddWatchFlags::IN_MOVED_TO);
+                let is_finished = heard.get_or_insert(false);
                 if event.name.is_some_and(|name| self.names.contains(&name)) {
-                    // The last event counts, because a writer may have started again.
-                    let is_end = AddWatchFlags::IN_MOVED_TO | AddWatchFlags::IN_CLOSE_WRITE;
-                    heard.finished = event.mask.intersects(is_end);
+                    *is_finished = event.mask.intersects(is_end);
                 }
             }
         }
@@ -143,32 +128,21 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let (file, other) = (folder.path().join("file"), folder.path().join("other"));
         let mut watch = armed(&file);
-        assert_eq!(watch.hear(), Heard::default());
+        assert_eq!(watch.hear(), None);
         fs::write(&other, "x").unwrap();
-        let heard = watch.hear();
-        assert!(
-            heard.anything && !heard.finished && !heard.moved,
-            "{heard:?}"
-        );
+        assert_eq!(watch.hear(), Some(false));
         fs::write(&file, "x").unwrap();
-        let heard = watch.hear();
-        assert!(heard.finished && !heard.moved, "{heard:?}");
+        assert_eq!(watch.hear(), Some(true));
         fs::rename(&other, &file).unwrap();
-        let heard = watch.hear();
-        assert!(heard.finished && heard.moved, "{heard:?}");
+        assert_eq!(watch.hear(), Some(true));
         let mut open = fs::File::options().append(true).open(&file).unwrap();
         fs::write(&file, "y").unwrap();
         std::io::Write::write_all(&mut open, b"z").unwrap();
-        let heard = watch.hear();
-        assert!(heard.anything && !heard.finished, "{heard:?}");
+        assert_eq!(watch.hear(), Some(false));
         drop(open);
-        assert!(watch.hear().finished);
+        assert_eq!(watch.hear(), Some(true));
         watch.arm().unwrap();
-        assert_eq!(
-            watch.hear(),
-            Heard::default(),
-            "arming again produces no event"
-        );
+        assert_eq!(watch.hear(), None, "arming again produces no event");
     }
 
     #[test]
@@ -179,17 +153,16 @@ mod tests {
         symlink(&file, &link).unwrap();
         let mut watch = armed(&link);
         fs::write(&file, "y").unwrap();
-        assert!(watch.hear().finished);
+        assert_eq!(watch.hear(), Some(true));
         // The symlink has a new target: events in its folder count, those in the old folder
         // do not.
         fs::remove_file(&link).unwrap();
         symlink(here.path().join("near"), &link).unwrap();
         fs::write(here.path().join("near"), "z").unwrap();
         watch.arm().unwrap();
-        assert!(watch.hear().anything);
+        assert!(watch.hear().is_some());
         fs::write(&file, "z").unwrap();
-        let heard = watch.hear();
-        assert!(!heard.finished, "{heard:?}");
+        assert_ne!(watch.hear(), Some(true));
     }
 
     #[test]
@@ -202,9 +175,9 @@ mod tests {
             fs::create_dir(&folder).unwrap();
             watch.arm().unwrap();
             fs::write(&file, "x").unwrap();
-            assert!(watch.hear().finished);
+            assert_eq!(watch.hear(), Some(true));
             fs::remove_dir_all(&folder).unwrap();
-            assert!(watch.hear().anything);
+            assert!(watch.hear().is_some());
             watch.arm().unwrap();
         }
     }
