@@ -45,6 +45,9 @@ pub struct Decoder {
     last_byte: Option<u8>,
 }
 
+/// The undecoded cells of a record.
+type Cells<'i> = Vec<Cow<'i, [u8]>>;
+
 /// Reasons why no record can be split off.
 enum Failure {
     /// The record has not arrived completely.
@@ -146,7 +149,7 @@ impl Decoder {
         input: &'i [u8],
         is_end: bool,
         has_quotes: &mut bool,
-    ) -> Result<(Vec<Cow<'i, [u8]>>, usize), Failure> {
+    ) -> Result<(Cells<'i>, usize), Failure> {
         let mut cells = Vec::new();
         let mut start = 0;
         loop {

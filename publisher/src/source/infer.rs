@@ -233,7 +233,7 @@ fn float_digits(cell: &str) -> Option<String> {
     let mantissa = number.split(['e', 'E']).next()?;
     let whole = mantissa.split('.').next()?;
     let has_leading_zero = whole.len() > 1 && whole.starts_with('0') || cell == "-0";
-    // The names of infinities and NaN, and a plus, are no digits.
+    // This excludes a plus and the names of infinities and NaN.
     let has_digits = number.starts_with(|first: char| first.is_ascii_digit() || first == '.');
     let is_float = has_digits && !has_leading_zero && number.parse::<f64>().is_ok();
     is_float.then(|| mantissa.replace('.', "").trim_matches('0').to_owned())
@@ -406,8 +406,9 @@ mod tests {
         assert_eq!(column.kind(), Kind::F64, "JSON marks numbers as such");
     }
 
-    /// Kind of defect: a part of a time is dropped without an error. Other members: leap seconds with and without a
-    /// fraction, in other offsets and notations; zones and calendars in brackets; digits beyond nanoseconds.
+    /// Kind of defect: a part of a time is dropped without an error. Other members: leap seconds
+    /// with and without a fraction, in other offsets and notations; zones and calendars in
+    /// brackets; digits beyond nanoseconds.
     #[test]
     fn times_that_would_lose_precision_or_zone_are_text() {
         for cell in [

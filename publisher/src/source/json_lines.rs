@@ -65,7 +65,8 @@ impl LineParser for JsonLines {
     fn next(&mut self, input: &mut &[u8], is_end: bool) -> Option<Result<Line, CliError>> {
         let length = input.iter().position(|byte| *byte == b'\n');
         let (line, rest) = input.split_at(length.unwrap_or(input.len()));
-        if length.is_none() && !(is_end && !line.is_empty()) && line.len() <= MAX_LINE {
+        let is_incomplete = line.is_empty() || !is_end && line.len() <= MAX_LINE;
+        if length.is_none() && is_incomplete {
             return None;
         }
         *input = rest.get(1..).unwrap_or_default();
@@ -370,7 +371,7 @@ fn row_in(text: &[u8]) -> Result<Option<Members>, String> {
     };
     match members.get("op").and_then(Value::as_str) {
         Some(op) if ROW_OPS.contains(&op) => {
-            // If there is no row, the second pass reports that.
+            // The second pass reports a missing row.
             let operation = object::<Operation>(text).ok().flatten();
             Ok(operation.map(|operation| operation.row))
         }
@@ -435,8 +436,8 @@ mod tests {
         .unwrap()
     }
 
-    /// Passes the pieces to a parser and returns the line numbers with the lengths of the rows' names,
-    /// with `None` for a line that is too long.
+    /// Passes the pieces to a parser and returns the line numbers with the lengths of the rows'
+    /// names, with `None` for a line that is too long.
     fn lines(pieces: &[&[u8]]) -> Vec<(u64, Option<usize>)> {
         let mut lines = JsonLines::new(schema("name:text(16)"));
         let mut all = Vec::new();

@@ -63,7 +63,8 @@ pub trait Source {
         None
     }
 
-    /// Returns the error to end with when the input has been read, if the table does not hold all of it.
+    /// Returns the error to end with when the input has been read, if the table does not hold all
+    /// of it.
     fn shortfall(&self) -> Option<CliError> {
         None
     }

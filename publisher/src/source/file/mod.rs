@@ -74,8 +74,8 @@ pub struct File {
 }
 
 impl File {
-    /// Opens the file and reads it for the first time. If `is_strict`, a bad version ends the source.
-    /// Returns `None` if the program was stopped during the read.
+    /// Opens the file and reads it for the first time. If `is_strict`, a bad version ends the
+    /// source. Returns `None` if the program was stopped during the read.
     ///
     /// # Errors
     /// Returns a [`CliError`] if the file is bad or the system refuses a descriptor or thread.

@@ -54,10 +54,11 @@ impl Watch {
         self.names.clear();
         for path in paths.into_iter().flatten() {
             self.names.extend(path.file_name().map(OsStr::to_owned));
-            match inotify.add_watch(folder(path), events()) {
-                Err(errno @ (Errno::ENOSPC | Errno::ENOMEM)) => return Err(refusal(errno)),
-                // An error here means that the folder does not exist or is not accessible.
-                Ok(_) | Err(_) => {}
+            // Other errors mean that the folder does not exist or is not accessible.
+            if let Err(errno @ (Errno::ENOSPC | Errno::ENOMEM)) =
+                inotify.add_watch(folder(path), events())
+            {
+                return Err(refusal(errno));
             }
         }
         Ok(())
