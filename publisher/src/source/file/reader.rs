@@ -134,47 +134,43 @@ impl Drop for Announce {
 }
 
 fn read(path: &Path, settings: &Settings, former: &Former) -> Reading {
-    // Taken before the read: a file that is renamed into place afterwards is another version, still
-    // unread.
-    let identity = Identity::of_path(path).ok();
-    let unread = |outcome| Reading {
-        identity,
+    let mut reading = Reading {
+        // Taken before the read: a file that is renamed into place afterwards is another version,
+        // still unread.
+        identity: Identity::of_path(path).ok(),
         is_young: false,
         fingerprint: None,
-        outcome,
+        outcome: Outcome::Gone,
     };
-    let (bytes, identity, is_young) = match content(path) {
-        Ok(content) => content,
+    let bytes = match content(path, &mut reading) {
+        Ok(bytes) => bytes,
         Err(error) => {
-            return unread(match error.kind() {
-                io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => Outcome::Gone,
-                _ => Outcome::Bad(CliError::new(5, format!("cannot read it: {error}"))),
-            });
+            let kind = error.kind();
+            if kind != io::ErrorKind::NotFound && kind != io::ErrorKind::NotADirectory {
+                let error = CliError::new(5, format!("cannot read it: {error}"));
+                reading.outcome = Outcome::Bad(error);
+            }
+            return reading;
         }
     };
     let mut hasher = DefaultHasher::new();
     hasher.write(&bytes);
-    let fingerprint = Some(hasher.finish());
-    let outcome = if former.fingerprint == fingerprint {
-        Outcome::Same
-    } else {
-        let former = former.schema.as_deref();
-        let table = match settings.format {
-            Format::Csv(dialect) => csv_rows::read(&bytes, dialect, settings, former),
-            Format::Jsonl => json_lines::read(&bytes, settings, former),
-        };
-        table.map_or_else(Outcome::Bad, Outcome::Table)
-    };
-    Reading {
-        identity: Some(identity),
-        is_young,
-        fingerprint,
-        outcome,
+    reading.fingerprint = Some(hasher.finish());
+    if former.fingerprint == reading.fingerprint {
+        reading.outcome = Outcome::Same;
+        return reading;
     }
+    let former = former.schema.as_deref();
+    let table = match settings.format {
+        Format::Csv(dialect) => csv_rows::read(&bytes, dialect, settings, former),
+        Format::Jsonl => json_lines::read(&bytes, settings, former),
+    };
+    reading.outcome = table.map_or_else(Outcome::Bad, Outcome::Table);
+    reading
 }
 
-/// Returns the bytes of a file, its identity before they were read, and true if it was young.
-fn content(path: &Path) -> io::Result<(Vec<u8>, Identity, bool)> {
+/// Returns the bytes of a file, and records its identity and age before they were read.
+fn content(path: &Path, reading: &mut Reading) -> io::Result<Vec<u8>> {
     // Does not block, even if the file is a pipe without a writer.
     let flags = OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
     let mut options = OpenOptions::new();
@@ -182,25 +178,23 @@ fn content(path: &Path) -> io::Result<(Vec<u8>, Identity, bool)> {
     let metadata = file.metadata()?;
     let kind = metadata.file_type();
     if kind.is_fifo() || kind.is_socket() {
-        return Err(io::Error::other(
-            "it is a pipe: use `--from - < FILE` with --format and --fields",
-        ));
+        let reason = "it is a pipe: use `--from - < FILE` with --format and --fields";
+        return Err(io::Error::other(reason));
     }
     if !kind.is_file() {
-        return Err(io::Error::other(
-            "it is not a regular file: name a file of CSV or lines of JSON",
-        ));
+        let reason = "it is not a regular file: name a file of CSV or lines of JSON";
+        return Err(io::Error::other(reason));
     }
     let identity = Identity::of(&metadata);
-    let is_young = identity.is_younger_than(QUIET);
+    reading.identity = Some(identity);
+    reading.is_young = identity.is_younger_than(QUIET);
     let mut bytes = Vec::new();
     file.take(MAX_FILE + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > MAX_FILE {
-        return Err(io::Error::other(format!(
-            "it has more than {MAX_FILE} bytes: publish less of it"
-        )));
+        let reason = format!("it has more than {MAX_FILE} bytes: publish less of it");
+        return Err(io::Error::other(reason));
     }
-    Ok((bytes, identity, is_young))
+    Ok(bytes)
 }
 
 #[cfg(test)]
@@ -213,7 +207,18 @@ mod tests {
         let (file, pipe) = (folder.path().join("file"), folder.path().join("pipe"));
         std::fs::write(&file, "text").unwrap();
         nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).unwrap();
-        assert_eq!(content(&file).unwrap().0, b"text");
+        let content = |path: &Path| {
+            let mut reading = Reading {
+                identity: None,
+                is_young: false,
+                fingerprint: None,
+                outcome: Outcome::Gone,
+            };
+            let content = content(path, &mut reading);
+            assert_eq!(reading.identity.is_some(), content.is_ok());
+            content
+        };
+        assert_eq!(content(&file).unwrap(), b"text");
         let error = |path: &Path| content(path).unwrap_err();
         assert!(error(&pipe).to_string().contains("--from -"));
         let folder = folder.path();
