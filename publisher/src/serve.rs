@@ -186,7 +186,7 @@ pub fn publish(
         let wanted = [source.due(), service.due()].into_iter().flatten();
         let due = wanted.fold(next_upkeep, Instant::min);
         let time = due.saturating_duration_since(Instant::now());
-        if stop.wait_with(source.descriptor().as_slice(), Some(time)) {
+        if stop.wait_with(&source.descriptors(), Some(time)) {
             return Ok(());
         }
     }

@@ -33,12 +33,12 @@ pub use stdin::Stdin;
 
 /// A source of rows for a table.
 pub trait Source {
-    /// Returns a descriptor that becomes readable when input is available.
-    fn descriptor(&self) -> Option<BorrowedFd<'_>> {
-        None
+    /// Returns descriptors of which one becomes readable when input is available.
+    fn descriptors(&self) -> Vec<BorrowedFd<'_>> {
+        Vec::new()
     }
 
-    /// Returns the time at which to poll the source even if the descriptor is not readable.
+    /// Returns the time at which to poll the source even if no descriptor is readable.
     fn due(&self) -> Option<Instant> {
         None
     }

@@ -94,8 +94,9 @@ fn read_available(input: &OwnedFd, buffer: &mut Vec<u8>) -> io::Result<Option<us
 }
 
 impl Source for Stdin {
-    fn descriptor(&self) -> Option<BorrowedFd<'_>> {
-        (!self.has_ended).then(|| self.input.as_fd())
+    fn descriptors(&self) -> Vec<BorrowedFd<'_>> {
+        let input = (!self.has_ended).then(|| self.input.as_fd());
+        input.into_iter().collect()
     }
 
     fn poll(&mut self, publisher: &mut UntypedPublisher) -> Result<Progress, SourceError> {

@@ -421,7 +421,11 @@ fn a_file_is_read_as_it_is_written() {
             "id;price\r\n1;1,5\r\n2;2,75\r\n",
             &["--delimiter ';'"],
         ),
-        ("a.jsonl", "404: Not Found", &["line 1: it is not JSON"]),
+        (
+            "a.jsonl",
+            "404: Not Found",
+            &["line 1: it is not a JSON object"],
+        ),
     ];
     for (name, content, parts) in cases {
         let file = folder.path().join(name);

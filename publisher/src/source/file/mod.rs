@@ -6,7 +6,7 @@
 //! 3. [`File`], the source, publishes each version in one commit of the differences. A version that
 //!    is not a table is reported once, and the rows do not change.
 
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -14,7 +14,6 @@ use std::time::{Duration, Instant};
 use cli::service::Stage;
 use cli::{CliError, Shutdown, status};
 use common::{Error, Schema, UntypedPublisher};
-use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags};
 
 use super::format::{Format, Settings, Table};
 use super::{CapacityPolicy, Progress, Snapshot, Source, SourceError};
@@ -49,8 +48,6 @@ pub struct File {
     watch: Watch,
     hangups: Hangups,
     stop: Shutdown,
-    /// Combines all descriptors that the source waits for.
-    epoll: Epoll,
     follow: Follow,
     next_look: Instant,
     former: Former,
@@ -91,28 +88,14 @@ impl File {
             Format::Csv(_) => PATIENCE_CSV,
             Format::Jsonl => PATIENCE_JSONL,
         };
-        let reader = Reader::new(path, settings)?;
-        let watch = Watch::new(path);
-        let refused = |errno| CliError::new(1, format!("cannot wait for file changes: {errno}"));
-        let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).map_err(refused)?;
-        let descriptors = [
-            Some(reader.descriptor()),
-            watch.descriptor(),
-            Some(hangups.descriptor()),
-        ];
-        for descriptor in descriptors.into_iter().flatten() {
-            let event = EpollEvent::new(EpollFlags::EPOLLIN, 0);
-            epoll.add(descriptor, event).map_err(refused)?;
-        }
         let mut file = Self {
             path: path.to_owned(),
             capacity_policy,
             is_strict,
-            reader,
-            watch,
+            reader: Reader::new(path, settings)?,
+            watch: Watch::new(path),
             hangups,
             stop: stop.clone(),
-            epoll,
             follow: Follow::new(patience),
             next_look: Instant::now(),
             former: Former::default(),
@@ -146,7 +129,7 @@ impl File {
         self.arm();
         self.reader.begin(self.former.clone())?;
         loop {
-            if self.stop.wait_with(&[self.epoll.0.as_fd()], Some(LOOK)) {
+            if self.stop.wait_with(&self.descriptors(), Some(LOOK)) {
                 self.say("stopped before the end of the file, nothing is published");
                 return Ok(false);
             }
@@ -319,8 +302,10 @@ impl File {
 }
 
 impl Source for File {
-    fn descriptor(&self) -> Option<BorrowedFd<'_>> {
-        Some(self.epoll.0.as_fd())
+    fn descriptors(&self) -> Vec<BorrowedFd<'_>> {
+        let mut descriptors = vec![self.reader.descriptor(), self.hangups.descriptor()];
+        descriptors.extend(self.watch.descriptor());
+        descriptors
     }
 
     fn due(&self) -> Option<Instant> {

@@ -386,8 +386,8 @@ fn take_event<M: Model>(
 }
 
 impl<M: Model> Source for Follow<M> {
-    fn descriptor(&self) -> Option<BorrowedFd<'_>> {
-        Some(self.channel.as_fd())
+    fn descriptors(&self) -> Vec<BorrowedFd<'_>> {
+        vec![self.channel.as_fd()]
     }
 
     fn due(&self) -> Option<Instant> {
