@@ -9,7 +9,7 @@ use common::schema::Field;
 use common::{Error, PublisherState, Schema, UntypedPublisher};
 
 use crate::source::{
-    Follow, Neighbors, Processes, Progress, Routes, Source, SourceError, Stdin, file,
+    File, Follow, Neighbors, Processes, Progress, Routes, Source, SourceError, Stdin, file,
 };
 use args::{Args, From};
 use metrics::Metered;
@@ -40,7 +40,7 @@ pub fn run(args: &Args) -> Result<(), CliError> {
     let opened_by = match common::inspect(&args.name, None) {
         // The rows of the earlier publisher stay readable until this source replaces them in one
         // commit.
-        Ok(left) if source.is_whole() => left.schema,
+        Ok(left) if source.is_snapshot() => left.schema,
         _ => schema.clone(),
     };
     let mut publisher = UntypedPublisher::builder(&args.name, opened_by)
@@ -121,16 +121,8 @@ fn source(
 ) -> Result<Option<Described>, CliError> {
     match (&args.from, hangups) {
         (From::File(path), Some(hangups)) => {
-            let file = file::File::open(
-                file::Opening {
-                    path: path.clone(),
-                    settings: input::settings(args)?,
-                    room: args.room(),
-                    strict: args.strict,
-                    hangups,
-                },
-                stop,
-            )?;
+            let settings = input::settings(args)?;
+            let file = File::open(path, settings, args.room(), args.strict, hangups, stop)?;
             Ok(file.map(|file| (file.schema().clone(), Box::new(file) as Box<dyn Source>)))
         }
         (From::Stdin, _) => {
@@ -171,10 +163,10 @@ pub fn publish(
     loop {
         let progress = source.poll(publisher)?;
         let has_ended = progress == Progress::Ended;
-        if has_ended && !source.is_whole() {
+        if has_ended && !source.is_snapshot() {
             publisher.end_input();
         }
-        service.turn(Instant::now(), source.stage(), || {
+        service.turn(Instant::now(), source.readiness(), || {
             state(publisher, has_ended)
         });
         if over(publisher, progress) {
@@ -194,7 +186,7 @@ pub fn publish(
         let wanted = [source.due(), service.due()].into_iter().flatten();
         let due = wanted.fold(next_upkeep, Instant::min);
         let time = due.saturating_duration_since(Instant::now());
-        if stop.wait_with(source.descriptor().as_slice(), Some(time)) {
+        if stop.wait_with(&source.descriptors(), Some(time)) {
             return Ok(());
         }
     }

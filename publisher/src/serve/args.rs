@@ -12,7 +12,7 @@ use common::publisher::{MAX_CAPACITY, MAX_SLOTS};
 use nix::unistd::Group;
 
 use crate::source::CapacityPolicy;
-use crate::source::file::settings::{FormatName, OnDuplicate, Quote};
+use crate::source::format::{FormatName, OnDuplicate, Quote};
 
 /// Help heading of the options that describe the source of the rows.
 const SOURCE: &str = "Source";
@@ -82,7 +82,7 @@ pub struct Args {
 
     /// Format of FILE or stdin: csv, tsv or jsonl [default: by the file's extension; jsonl on
     /// stdin]
-    #[arg(help_heading = SOURCE, long, value_name = "FORMAT", env = "TABLECAST_SERVE_FORMAT")]
+    #[arg(help_heading = SOURCE, long, value_name = "FORMAT", hide_possible_values = true, env = "TABLECAST_SERVE_FORMAT")]
     pub format: Option<FormatName>,
 
     /// The delimiter between cells of CSV: one character, or `tab` [default: a comma; a tab for
@@ -92,7 +92,7 @@ pub struct Args {
 
     /// With `none`, quotes in CSV are ordinary characters; otherwise a quoted cell may hold
     /// delimiters and line breaks, and malformed quotes are refused
-    #[arg(help_heading = SOURCE, long, value_name = "none")]
+    #[arg(help_heading = SOURCE, long, value_name = "none", hide_possible_values = true)]
     pub quote: Option<Quote>,
 
     /// Skip lines of CSV that begin with this character
@@ -106,7 +106,7 @@ pub struct Args {
 
     /// The row to keep if a CSV file has several with the same key: first or last [default: such a
     /// file is refused]
-    #[arg(help_heading = SOURCE, long, value_name = "WHICH")]
+    #[arg(help_heading = SOURCE, long, value_name = "WHICH", hide_possible_values = true)]
     pub on_duplicate: Option<OnDuplicate>,
 
     /// Interval at which the processes are read

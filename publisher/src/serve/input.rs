@@ -6,72 +6,56 @@ use cli::CliError;
 use common::Schema;
 
 use super::args::{Args, From};
-use crate::source::file::settings::{Dialect, Format, FormatName, OnDuplicate, Quote, Settings};
+use crate::source::format::{Dialect, Format, FormatName, Quote, Settings};
 
 /// Checks that all given arguments apply to the source and that the required ones are present.
 ///
 /// # Errors
 /// Returns a [`CliError`] that names an argument that does not apply or is missing.
 pub fn check(args: &Args) -> Result<(), CliError> {
-    let refused = |reason: String| Err(CliError::new(2, reason));
-    let Some(name) = format_name(args) else {
-        if matches!(args.from, From::Processes | From::Routes | From::Neighbors) {
-            return match given(args).first() {
-                Some(option) => refused(format!(
-                    "{option} is for files and `--from -`: processes, routes and neighbors have their own fields and key"
-                )),
-                None => Ok(()),
-            };
-        }
-        let path = match &args.from {
-            From::File(path) => path.as_path(),
-            _ => Path::new("-"),
-        };
-        let shown = path.display();
-        return refused(match path.is_dir() {
-            true => format!("{shown} is a directory: name a file of CSV or lines of JSON in it"),
-            false => format!(
-                "{shown}: unknown format: give --format csv, tsv or jsonl (sources are \
-                 processes, routes, neighbors, files, and - for stdin)"
-            ),
-        });
-    };
-    if name == FormatName::Jsonl
-        && let Some(option) = of_csv(args).first()
-    {
-        return refused(format!(
-            "{option} is for CSV: add --format csv if the input is CSV"
-        ));
-    }
-    match args.from {
-        From::Stdin if args.on_duplicate.is_some() => refused(
-            "--on-duplicate is for files: on stdin a later row replaces an earlier one".to_owned(),
-        ),
-        From::Stdin => declared(args).map(|_| ()),
-        _ if args.fields.is_some() => declared(args).map(|_| ()),
-        _ => Ok(()),
-    }
-}
-
-/// Returns the given options that concern fields and formats.
-fn given(args: &Args) -> Vec<&'static str> {
-    let mut given = of_csv(args);
-    given.extend(args.fields.as_ref().map(|_| "--fields"));
-    given.extend(args.key.as_ref().map(|_| "--key"));
-    given.extend(args.format.map(|_| "--format"));
-    given
-}
-
-fn of_csv(args: &Args) -> Vec<&'static str> {
     let options = [
         ("--delimiter", args.delimiter.is_some()),
         ("--comment", args.comment.is_some()),
         ("--quote", args.quote.is_some()),
         ("--no-header", args.no_header),
         ("--on-duplicate", args.on_duplicate.is_some()),
+        ("--fields", args.fields.is_some()),
+        ("--key", args.key.is_some()),
+        ("--format", args.format.is_some()),
     ];
-    let given = options.into_iter().filter(|(_, is_given)| *is_given);
-    given.map(|(option, _)| option).collect()
+    let (of_csv, of_all) = (&options[..5], &options[..]);
+    let given = |options: &[(&'static str, bool)]| {
+        let given = options.iter().find(|(_, is_given)| *is_given);
+        given.map(|(option, _)| *option)
+    };
+    let reason = match (&args.from, format_name(args)) {
+        (From::Processes | From::Routes | From::Neighbors, _) => given(of_all).map(|option| {
+            format!(
+                "{option} is for files and `--from -`: processes, routes and neighbors have their \
+                 own fields and key"
+            )
+        }),
+        (From::File(path), None) => Some(unknown_format(path)),
+        (_, Some(FormatName::Jsonl)) if given(of_csv).is_some() => given(of_csv)
+            .map(|option| format!("{option} is for CSV: add --format csv if the input is CSV")),
+        (From::Stdin, _) if args.on_duplicate.is_some() => Some(
+            "--on-duplicate is for files: on stdin a later row replaces an earlier one".to_owned(),
+        ),
+        (From::File(_), _) if args.fields.is_none() => None,
+        _ => return declared(args).map(|_| ()),
+    };
+    reason.map_or(Ok(()), |reason| Err(CliError::new(2, reason)))
+}
+
+fn unknown_format(path: &Path) -> String {
+    let shown = path.display();
+    match path.is_dir() {
+        true => format!("{shown} is a directory: name a file of CSV or lines of JSON in it"),
+        false => format!(
+            "{shown}: unknown format: give --format csv, tsv or jsonl (sources are processes, \
+             routes, neighbors, files, and - for stdin)"
+        ),
+    }
 }
 
 fn format_name(args: &Args) -> Option<FormatName> {
@@ -92,23 +76,22 @@ pub fn format(args: &Args) -> Result<Format, CliError> {
         Some(FormatName::Tsv) => b'\t',
         _ => return Ok(Format::Jsonl),
     };
-    let dialect = Dialect {
-        delimiter: args.delimiter.unwrap_or(separator),
+    let delimiter = args.delimiter.unwrap_or(separator);
+    if args.comment == Some(delimiter) {
+        let delimiter = char::from(delimiter);
+        let reason = format!(
+            "--comment and --delimiter cannot both be {delimiter:?}: choose another character for \
+             one of them"
+        );
+        return Err(CliError::new(2, reason));
+    }
+    Ok(Format::Csv(Dialect {
+        delimiter,
         is_delimiter_given: args.delimiter.is_some(),
         comment: args.comment,
         has_header: !args.no_header,
         has_quotes: args.quote != Some(Quote::None),
-    };
-    match dialect.comment == Some(dialect.delimiter) {
-        true => Err(CliError::new(
-            2,
-            format!(
-                "--comment and --delimiter cannot both be {:?}: choose another character for one of them",
-                char::from(dialect.delimiter)
-            ),
-        )),
-        false => Ok(Format::Csv(dialect)),
-    }
+    }))
 }
 
 /// Returns the settings for reading a file.
@@ -121,7 +104,7 @@ pub fn settings(args: &Args) -> Result<Settings, CliError> {
         format: format(args)?,
         declared: args.fields.is_some().then(|| declared(args)).transpose()?,
         key: args.key.as_ref().map(names),
-        on_duplicate: args.on_duplicate.unwrap_or(OnDuplicate::Refuse),
+        on_duplicate: args.on_duplicate,
     })
 }
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use cli::{CliError, status};
 use common::{Kind, RowBuf, Schema};
 
-use crate::source::file::settings::Format;
+use crate::source::format::Format;
 
 /// Prints the prompt if stdin is a terminal.
 ///

@@ -1,77 +1,89 @@
-//! Parses lines of JSON into instructions. This module does no I/O and knows no table.
+//! Reads JSON lines: those of a whole file, or those that arrive in a stream.
 //!
 //! If an object has several members with the same name, the last one counts. Members of a row that
-//! are not fields are ignored.
+//! are not fields are ignored. A byte-order mark at the beginning of a line is skipped, because
+//! concatenated files may have one each.
+//!
+//! **A stream** ([`JsonLines`]) is a sequence of instructions. A bad line is refused separately.
+//!
+//! **A file** ([`read`]) is the table that exists after all lines have been applied to an empty
+//! one. If one of them is bad or refused, the whole file is refused. The end of the file is an
+//! exception, because a writer may still be appending: a last line without a line end is left out
+//! if it is the beginning of an object, and so is a transaction without its `commit`. Any other
+//! last line, such as the error message of a failed download, is bad like every bad line.
+//!
+//! Without `--fields` a first pass over all rows of a file infers the schema. Fields are in the
+//! order of their first appearance, and strings of JSON are never numbers. A number keeps all of
+//! its digits: if 64 bits or an `f64` would round one, its column is text. A field that is null or
+//! missing in some row is a text, and empty in that row.
 
 use std::sync::Arc;
 
-use common::{RowBuf, Schema, UntypedTransaction};
+use cli::CliError;
+use common::schema::MAX_FIELDS;
+use common::{Kind, RowBuf, Schema};
+use indexmap::IndexMap;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
-use super::file::text::without_mark;
+use super::change::{
+    BadLines, COMMIT_WITHOUT_BEGIN, Instruction, Line, LineParser, MAX_LINE, Operation, RowSet,
+};
+use super::csv::BYTE_ORDER_MARK;
+use super::format::{Settings, Table};
+use super::infer::{Column, infer_schema};
 
-/// The meaning of a line.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Instruction {
-    /// The line is blank.
-    Nothing,
-    /// Begins a transaction: the changes up to `Commit` become visible atomically.
-    Begin,
-    /// Commits the transaction.
-    Commit,
-    /// A change of the table.
-    Change(Operation),
+/// The names of the operations.
+const OPS: [&str; 8] = [
+    "create", "insert", "update", "upsert", "delete", "clear", "begin", "commit",
+];
+
+/// The operations that carry a row.
+const ROW_OPS: [&str; 4] = ["create", "insert", "update", "upsert"];
+
+/// Parses the lines of a stream.
+pub struct JsonLines {
+    schema: Arc<Schema>,
+    /// True if the rest of the current line is skipped, because the line is too long.
+    is_skipping: bool,
+    lines: u64,
 }
 
-/// A change of the table.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Operation {
-    /// Adds a row.
-    Insert(RowBuf),
-    /// Replaces the row with the same key.
-    Update(RowBuf),
-    /// Adds a row, or replaces the row with the same key.
-    Upsert(RowBuf),
-    /// Removes the row with this key, given in its canonical bytes.
-    Delete(Vec<u8>),
-    /// Removes all rows.
-    Clear,
+impl JsonLines {
+    /// Creates a parser for rows of `schema`.
+    pub fn new(schema: Arc<Schema>) -> Self {
+        Self {
+            schema,
+            is_skipping: false,
+            lines: 0,
+        }
+    }
 }
 
-impl Operation {
-    /// Adds the change to a transaction.
-    ///
-    /// # Errors
-    /// Returns the errors of the transaction's methods. The transaction continues without this
-    /// change.
-    pub fn apply(&self, tx: &mut UntypedTransaction<'_>) -> common::Result<()> {
-        match self {
-            Self::Insert(row) => tx.insert(row.bytes()),
-            Self::Update(row) => tx.update(row.bytes()),
-            Self::Upsert(row) => tx.upsert(row.bytes()),
-            Self::Delete(key) => tx.delete(key),
-            Self::Clear => {
-                tx.clear();
-                Ok(())
-            }
+impl LineParser for JsonLines {
+    fn next(&mut self, input: &mut &[u8], is_end: bool) -> Option<Result<Line, CliError>> {
+        let length = input.iter().position(|byte| *byte == b'\n');
+        let (line, rest) = input.split_at(length.unwrap_or(input.len()));
+        let is_incomplete = line.is_empty() || !is_end && line.len() <= MAX_LINE;
+        if length.is_none() && is_incomplete {
+            return None;
         }
-    }
-
-    /// Returns the row that the change stores.
-    pub fn row(&self) -> Option<&RowBuf> {
-        match self {
-            Self::Insert(row) | Self::Update(row) | Self::Upsert(row) => Some(row),
-            Self::Delete(_) | Self::Clear => None,
+        *input = rest.get(1..).unwrap_or_default();
+        let is_rest = std::mem::replace(&mut self.is_skipping, length.is_none());
+        if is_rest {
+            return self.next(input, is_end);
         }
-    }
-
-    /// Returns the approximate memory use of the change, in bytes.
-    pub fn size(&self) -> usize {
-        let content = match self {
-            Self::Delete(key) => key.len(),
-            _ => self.row().map_or(0, |row| size_of_val(row.words())),
+        self.lines += 1;
+        let instruction = match line.len() <= MAX_LINE {
+            true => parse(&self.schema, line),
+            false => Err(format!("the line is longer than {MAX_LINE} bytes")),
         };
-        size_of::<Self>() + content
+        Some(Ok((self.lines, instruction)))
+    }
+
+    fn lines(&self) -> u64 {
+        self.lines
     }
 }
 
@@ -80,7 +92,8 @@ impl Operation {
 /// ```
 /// # use std::sync::Arc;
 /// # use common::Schema;
-/// use publisher::source::json_lines::{Instruction, Operation, parse};
+/// use publisher::source::change::{Instruction, Operation};
+/// use publisher::source::json_lines::parse;
 ///
 /// let schema = Arc::new(Schema::parse("id:u8,n:u8", None)?);
 /// assert_eq!(parse(&schema, br#"{"op":"begin"}"#), Ok(Instruction::Begin));
@@ -92,114 +105,140 @@ impl Operation {
 /// # Errors
 /// Returns a sentence that says what is wrong with the line.
 pub fn parse(schema: &Arc<Schema>, line: &[u8]) -> Result<Instruction, String> {
+    let objects = Objects {
+        schema: Arc::clone(schema),
+        is_lenient: false,
+    };
     match object(line)? {
-        Some(object) => instruction(schema, &object),
+        Some(object) => objects.instruction(&object),
         None => Ok(Instruction::Nothing),
     }
 }
 
-/// Returns the object in a line, or `None` if the line is blank. A leading byte-order mark is
-/// skipped: the first line of a file may have one, and so may later lines of concatenated files.
-///
-/// # Errors
-/// Returns a sentence that says why the line does not hold an object.
-pub fn object(line: &[u8]) -> Result<Option<Map<String, Value>>, String> {
+/// Returns the object in a line, or `None` if the line is blank.
+fn object<T: DeserializeOwned>(line: &[u8]) -> Result<Option<T>, String> {
     let line = without_mark(line);
     let line = std::str::from_utf8(line).map_err(|error| format!("it is not UTF-8: {error}"))?;
     if line.trim_ascii().is_empty() {
         return Ok(None);
     }
-    match serde_json::from_str(line) {
-        Ok(Value::Object(object)) => Ok(Some(object)),
-        Ok(_) => Err("it is not a JSON object: write {\"FIELD\":VALUE,…}".to_owned()),
-        Err(error) => Err(not_json(&error)),
-    }
-}
-
-/// Returns the instruction that an object stands for.
-///
-/// # Errors
-/// Returns a sentence that says what is wrong with the object.
-pub fn instruction(
-    schema: &Arc<Schema>,
-    object: &Map<String, Value>,
-) -> Result<Instruction, String> {
-    match op(schema, object)? {
-        None => Ok(Instruction::Change(Operation::Upsert(row_of(
-            schema, object,
-        )?))),
-        Some("begin") => Ok(Instruction::Begin),
-        Some("commit") => Ok(Instruction::Commit),
-        Some(op) => operation(schema, op, object).map(Instruction::Change),
-    }
-}
-
-/// The names of the operations.
-pub const OPS: [&str; 8] = [
-    "create", "insert", "update", "upsert", "delete", "clear", "begin", "commit",
-];
-
-/// Returns the operation that an object names, or `None` if the object is a row.
-fn op<'o>(schema: &Schema, object: &'o Map<String, Value>) -> Result<Option<&'o str>, String> {
-    let Some(op) = object.get("op") else {
-        return Ok(None);
-    };
-    // A field cannot hold an object. If `row` or `key` holds one, the object is an operation and
-    // `op` its name.
-    let is_member = |name: &str| object.get(name).is_some_and(Value::is_object);
-    if schema.field("op").is_some() && !is_member("row") && !is_member("key") {
-        return Ok(None);
-    }
-    match op.as_str().filter(|op| OPS.contains(op)) {
-        Some(op) => Ok(Some(op)),
-        None => Err(format!("{op} is not an operation: use {}", OPS.join(", "))),
-    }
-}
-
-fn operation(
-    schema: &Arc<Schema>,
-    op: &str,
-    object: &Map<String, Value>,
-) -> Result<Operation, String> {
-    match op {
-        "clear" if object.contains_key("row") || object.contains_key("key") => Err(
-            "`clear` removes all rows and takes no row or key: use `delete` to remove one row"
-                .to_owned(),
-        ),
-        "clear" => Ok(Operation::Clear),
-        "delete" => {
-            let key = member(object, "key")?.or(member(object, "row")?);
-            let key = key.ok_or("`delete` needs a key: {\"op\":\"delete\",\"key\":{…}}")?;
-            key_of(schema, key).map(Operation::Delete)
+    serde_json::from_str(line).map(Some).map_err(|error| {
+        if error.is_data() {
+            return "it is not a JSON object: write {\"FIELD\":VALUE,…}".to_owned();
         }
-        op => {
-            let row = member(object, "row")?
-                .ok_or_else(|| format!("`{op}` needs a row: {{\"op\":\"{op}\",\"row\":{{…}}}}"))?;
-            let row = row_of(schema, row)?;
-            if let Some(key) = member(object, "key")?
-                && key_of(schema, key)? != row.key_bytes()
-            {
-                return Err(
-                                        "its key differs from the key of its row: delete the old row and insert the new one"
-                        .to_owned(),
-                );
+        // The line number is dropped, because it counts from the start of this line.
+        let message = error.to_string();
+        let reason = message.split(" at line ").next().unwrap_or_default();
+        let column = error.column();
+        format!("it is not JSON: {reason} at column {column}: write {{\"FIELD\":VALUE,…}}")
+    })
+}
+
+fn without_mark(line: &[u8]) -> &[u8] {
+    line.strip_prefix(BYTE_ORDER_MARK).unwrap_or(line)
+}
+
+/// Converts objects to instructions.
+struct Objects {
+    schema: Arc<Schema>,
+    /// True if text fields accept numbers and booleans, and may be null or missing, because the
+    /// schema was inferred.
+    is_lenient: bool,
+}
+
+impl Objects {
+    /// Returns the instruction in an object.
+    fn instruction(&self, object: &Map<String, Value>) -> Result<Instruction, String> {
+        match self.op(object)? {
+            None => Ok(Instruction::Change(Operation::Upsert(
+                self.row(object, false)?,
+            ))),
+            Some("begin") => Ok(Instruction::Begin),
+            Some("commit") => Ok(Instruction::Commit),
+            Some(op) => self.operation(op, object).map(Instruction::Change),
+        }
+    }
+
+    /// Returns the operation that an object names, or `None` if the object is a row.
+    fn op<'o>(&self, object: &'o Map<String, Value>) -> Result<Option<&'o str>, String> {
+        let Some(op) = object.get("op") else {
+            return Ok(None);
+        };
+        // A field cannot hold an object. If `row` or `key` holds one, the object is an operation
+        // and `op` its name.
+        let is_member = |name: &str| object.get(name).is_some_and(Value::is_object);
+        if self.schema.field("op").is_some() && !is_member("row") && !is_member("key") {
+            return Ok(None);
+        }
+        match op.as_str().filter(|op| OPS.contains(op)) {
+            Some(op) => Ok(Some(op)),
+            None => Err(format!("{op} is not an operation: use {}", OPS.join(", "))),
+        }
+    }
+
+    fn operation(&self, op: &str, object: &Map<String, Value>) -> Result<Operation, String> {
+        let (key, row) = (member(object, "key")?, member(object, "row")?);
+        match op {
+            "clear" if object.contains_key("row") || object.contains_key("key") => Err(
+                "`clear` removes all rows and takes no row or key: use `delete` to remove one row"
+                    .to_owned(),
+            ),
+            "clear" => Ok(Operation::Clear),
+            "delete" => {
+                let key = key.or(row);
+                let key = key.ok_or("`delete` needs a key: {\"op\":\"delete\",\"key\":{…}}")?;
+                Ok(Operation::Delete(self.row(key, true)?.key_bytes()))
             }
-            Ok(match op {
-                "update" => Operation::Update(row),
-                "upsert" => Operation::Upsert(row),
-                // The output of a watch begins with creates for the whole table,
-                // whose rows may exist in this table already.
-                "create" if object.contains_key("version") => Operation::Upsert(row),
-                _ => Operation::Insert(row),
-            })
+            op => {
+                let row = row.ok_or_else(|| {
+                    format!("`{op}` needs a row: {{\"op\":\"{op}\",\"row\":{{…}}}}")
+                })?;
+                let row = self.row(row, false)?;
+                if let Some(key) = key
+                    && self.row(key, true)?.key_bytes() != row.key_bytes()
+                {
+                    return Err(
+                        "its key differs from the key of its row: delete the old row and \
+                                insert the new one"
+                            .to_owned(),
+                    );
+                }
+                Ok(match op {
+                    "update" => Operation::Update(row),
+                    "upsert" => Operation::Upsert(row),
+                    // The output of a watch begins with creates for the whole table, whose rows may
+                    // exist in this table already.
+                    "create" if object.contains_key("version") => Operation::Upsert(row),
+                    _ => Operation::Insert(row),
+                })
+            }
         }
     }
-}
 
-fn key_of(schema: &Schema, object: &Map<String, Value>) -> Result<Vec<u8>, String> {
-    schema
-        .key_from_json(object)
-        .map_err(|error| error.to_string())
+    /// Returns the row in an object, or only its key fields. Other members are ignored.
+    fn row(&self, object: &Map<String, Value>, is_key_only: bool) -> Result<RowBuf, String> {
+        let mut row = RowBuf::new(Arc::clone(&self.schema));
+        for (index, field) in self.schema.fields().iter().enumerate() {
+            let name = field.name();
+            if is_key_only && !self.schema.key_fields().any(|key| key.name() == name) {
+                continue;
+            }
+            let is_lenient = self.is_lenient && matches!(field.kind(), Kind::Text(_));
+            let set = match object.get(name) {
+                // The texts of a new row are empty.
+                Some(Value::Null) if is_lenient => continue,
+                None if is_lenient && !is_key_only => continue,
+                None => return Err(format!("the field {name:?} is missing: give every field")),
+                Some(Value::Number(number)) if is_lenient => {
+                    row.set_text(index, &number.to_string())
+                }
+                Some(Value::Bool(value)) if is_lenient => row.set_text(index, &value.to_string()),
+                Some(value) => row.set_json(index, value),
+            };
+            set.map_err(|error| error.to_string())?;
+        }
+        Ok(row)
+    }
 }
 
 fn member<'o>(
@@ -213,28 +252,170 @@ fn member<'o>(
     }
 }
 
-/// Describes a syntax error. The line number in `error` is dropped, because it counts from the
-/// start of this line.
-fn not_json(error: &serde_json::Error) -> String {
-    let message = error.to_string();
-    let what = message.split(" at line ").next().unwrap_or_default();
-    format!(
-        "it is not JSON: {what} at column {}: write {{\"FIELD\":VALUE,…}}",
-        error.column()
-    )
+/// Reads a file. `former` is the schema of the version that was read before.
+///
+/// # Errors
+/// Returns a [`CliError`] for the first bad line, or for arguments that do not suit the file.
+pub fn read(bytes: &[u8], settings: &Settings, former: Option<&Schema>) -> Result<Table, CliError> {
+    let (schema, mut remarks) = match &settings.declared {
+        Some(schema) => (schema.clone(), Vec::new()),
+        None => infer(bytes, settings.key.as_deref(), former)?,
+    };
+    let schema = Arc::new(schema);
+    let mut history = History {
+        rows: RowSet::new(Arc::clone(&schema)),
+        open: None,
+    };
+    let objects = Objects {
+        schema,
+        is_lenient: settings.declared.is_none(),
+    };
+    let is_complete = each(bytes, |line, text| match object(text)? {
+        Some(object) => history.take(line, objects.instruction(&object)?),
+        None => Ok(()),
+    })?;
+    if !is_complete {
+        remarks
+            .push("its last line is incomplete, and is left out until it is complete".to_owned());
+    }
+    Ok(Table {
+        snapshot: history.rows.into_snapshot(),
+        remarks,
+    })
 }
 
-fn row_of(schema: &Arc<Schema>, object: &Map<String, Value>) -> Result<RowBuf, String> {
-    let row = if object.len() > schema.fields().len() {
-        let members = object.iter();
-        let fields = members.filter(|(name, _)| schema.field(name).is_some());
-        let fields = fields.map(|(name, value)| (name.clone(), value.clone()));
-        RowBuf::from_json(schema, &fields.collect())
-    } else {
-        RowBuf::from_json(schema, object)
-    };
-    row.map_err(|error| error.to_string())
+/// Calls `each` with the number and the text of every line. Returns false if the last line is
+/// incomplete.
+fn each(
+    bytes: &[u8],
+    mut each: impl FnMut(u64, &[u8]) -> Result<(), String>,
+) -> Result<bool, CliError> {
+    let mut bad = BadLines::default();
+    let mut is_complete = true;
+    for (line, text) in (1..).zip(bytes.split_inclusive(|byte| *byte == b'\n')) {
+        match each(line, text) {
+            Ok(()) => {}
+            Err(_) if !text.ends_with(b"\n") && is_cut_off(text) => is_complete = false,
+            Err(reason) => bad.add(line, reason),
+        }
+    }
+    bad.into_result().map(|()| is_complete)
 }
+
+/// Returns true if a line is the beginning of an object. It may end inside a multi-byte character.
+fn is_cut_off(line: &[u8]) -> bool {
+    let line = without_mark(line).trim_ascii_start();
+    let line = match std::str::from_utf8(line) {
+        Ok(line) => line.as_bytes(),
+        Err(error) if error.error_len().is_none() => &line[..error.valid_up_to()],
+        Err(_) => return false,
+    };
+    line.starts_with(b"{")
+        && serde_json::from_slice::<Value>(line).is_err_and(|error| error.is_eof())
+}
+
+/// The members of an object, in the order of the text.
+type Members = IndexMap<String, Value>;
+
+/// Returns the schema that suits all rows, and remarks about it. Without `key` the first field is
+/// the key.
+fn infer(
+    bytes: &[u8],
+    key: Option<&[String]>,
+    former: Option<&Schema>,
+) -> Result<(Schema, Vec<String>), CliError> {
+    // Each column, and the number of rows in which it appears.
+    let mut columns: IndexMap<String, (Column, u64)> = IndexMap::new();
+    let mut rows = 0;
+    each(bytes, |_, text| {
+        let Some(row) = row_in(text)? else {
+            return Ok(());
+        };
+        rows += 1;
+        for (name, value) in row {
+            if columns.len() == MAX_FIELDS && !columns.contains_key(&name) {
+                return Err(format!("there are more than {MAX_FIELDS} different fields"));
+            }
+            let is_key = key.map_or(columns.is_empty(), |key| key.contains(&name));
+            let column = columns.entry(name.clone());
+            let (column, count) = column.or_insert_with(|| (Column::new(is_key), 0));
+            *count += 1;
+            column.see_json(&name, &value)?;
+        }
+        Ok(())
+    })?;
+    for (column, count) in columns.values_mut() {
+        if *count < rows {
+            column.see_nothing();
+        }
+    }
+    let columns = columns.into_iter();
+    let (names, columns): (Vec<String>, Vec<Column>) =
+        columns.map(|(name, (column, _))| (name, column)).unzip();
+    let Some(first) = names.first() else {
+        let reason = "it has no row to infer the fields from: declare them with --fields";
+        return Err(CliError::new(5, reason));
+    };
+    let key = key.unwrap_or(std::slice::from_ref(first));
+    infer_schema(&names, &columns, key, former)
+}
+
+/// Returns the row in a line, if there is one, as far as that can be determined without the schema.
+fn row_in(text: &[u8]) -> Result<Option<Members>, String> {
+    #[derive(Deserialize)]
+    struct Operation {
+        row: Members,
+    }
+    let Some(members) = object::<Members>(text)? else {
+        return Ok(None);
+    };
+    match members.get("op").and_then(Value::as_str) {
+        Some(op) if ROW_OPS.contains(&op) => {
+            // The second pass reports a missing row.
+            let operation = object::<Operation>(text).ok().flatten();
+            Ok(operation.map(|operation| operation.row))
+        }
+        Some(op) if OPS.contains(&op) => Ok(None),
+        _ => Ok(Some(members)),
+    }
+}
+
+/// The rows after the lines that have been applied.
+struct History {
+    rows: RowSet,
+    /// The line of `begin` and the changes since, in an open transaction.
+    open: Option<(u64, Vec<Operation>)>,
+}
+
+impl History {
+    fn take(&mut self, line: u64, instruction: Instruction) -> Result<(), String> {
+        match (instruction, &mut self.open) {
+            (Instruction::Nothing, _) => Ok(()),
+            (Instruction::Change(change), Some((_, changes))) => {
+                changes.push(change);
+                Ok(())
+            }
+            (Instruction::Change(change), None) => self.rows.apply(&change),
+            (Instruction::Begin, Some((begin, _))) => {
+                Err(format!("`begin` inside the transaction of line {begin}"))
+            }
+            (Instruction::Begin, None) => {
+                self.open = Some((line, Vec::new()));
+                Ok(())
+            }
+            (Instruction::Commit, _) => {
+                let (begin, changes) = self.open.take().ok_or(COMMIT_WITHOUT_BEGIN)?;
+                let mut changes = changes.iter();
+                changes
+                    .try_for_each(|change| self.rows.apply(change))
+                    .map_err(|reason| format!("in the transaction of line {begin}: {reason}"))
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod file_tests;
 
 #[cfg(test)]
 mod tests {
@@ -253,6 +434,62 @@ mod tests {
                 .unwrap(),
         )
         .unwrap()
+    }
+
+    /// Passes the pieces to a parser and returns the line numbers with the lengths of the rows'
+    /// names, with `None` for a line that is too long.
+    fn lines(pieces: &[&[u8]]) -> Vec<(u64, Option<usize>)> {
+        let mut lines = JsonLines::new(schema("name:text(16)"));
+        let mut all = Vec::new();
+        let mut buffer = Vec::new();
+        let pieces = pieces.iter().map(|piece| (*piece, false));
+        for (piece, is_end) in pieces.chain([(&b""[..], true)]) {
+            buffer.extend_from_slice(piece);
+            let mut rest = buffer.as_slice();
+            while let Some(line) = lines.next(&mut rest, is_end) {
+                all.push(line.unwrap());
+            }
+            buffer = rest.to_vec();
+        }
+        assert!(buffer.is_empty(), "all of the input is read");
+        let short = |instruction: Result<Instruction, String>| match instruction {
+            Ok(Instruction::Change(Operation::Upsert(row))) => {
+                Some(row.as_ref().key().to_string().len())
+            }
+            Ok(Instruction::Nothing) => Some(0),
+            Err(reason) => {
+                assert!(reason.contains("longer than"), "{reason}");
+                None
+            }
+            Ok(other) => panic!("{other:?}"),
+        };
+        let all = all.into_iter();
+        all.map(|(line, instruction)| (line, short(instruction)))
+            .collect()
+    }
+
+    #[test]
+    fn lines_do_not_depend_on_the_pieces_they_arrive_in() {
+        let text = b"{\"name\":\"a\"}\n\n{\"name\":\"abc\"}\r\n{\"name\":\"ab\"}";
+        let expected = [(1, Some(1)), (2, Some(0)), (3, Some(3)), (4, Some(2))];
+        for size in [1, 2, 3, 7, text.len()] {
+            let pieces: Vec<&[u8]> = text.chunks(size).collect();
+            assert_eq!(lines(&pieces), expected, "pieces of {size}");
+        }
+        assert_eq!(lines(&[]), []);
+        assert_eq!(lines(&[b"\n"]), [(1, Some(0))]);
+    }
+
+    #[test]
+    fn too_long_line_is_skipped() {
+        let blanks = vec![b' '; MAX_LINE];
+        let row = b"\n{\"name\":\"a\"}\n";
+        assert_eq!(lines(&[&blanks, row]), [(1, Some(0)), (2, Some(1))]);
+        for more in [1, 2, MAX_LINE, 2 * MAX_LINE] {
+            let more = vec![b' '; more];
+            assert_eq!(lines(&[&blanks, &more, row]), [(1, None), (2, Some(1))]);
+            assert_eq!(lines(&[&blanks, &more]), [(1, None)]);
+        }
     }
 
     #[test]

@@ -11,16 +11,19 @@ use cli::CliError;
 use cli::service::Stage;
 use common::{Error, UntypedPublisher};
 
-pub mod csv_decoder;
-pub mod csv_lines;
+pub mod change;
+pub mod csv;
+pub mod csv_rows;
 pub mod file;
+pub mod format;
+mod header;
+mod infer;
 pub mod json_lines;
-pub mod line_reader;
 pub mod netlink;
 pub mod processes;
-pub mod snapshot;
-pub mod staging;
-pub mod stdin;
+mod snapshot;
+mod staging;
+mod stdin;
 
 pub use file::File;
 pub use netlink::{Follow, Neighbors, Routes};
@@ -30,12 +33,12 @@ pub use stdin::Stdin;
 
 /// A source of rows for a table.
 pub trait Source {
-    /// Returns a descriptor that becomes readable when input is available.
-    fn descriptor(&self) -> Option<BorrowedFd<'_>> {
-        None
+    /// Returns descriptors of which one becomes readable when input is available.
+    fn descriptors(&self) -> Vec<BorrowedFd<'_>> {
+        Vec::new()
     }
 
-    /// Returns the time at which to poll the source even if the descriptor is not readable.
+    /// Returns the time at which to poll the source even if no descriptor is readable.
     fn due(&self) -> Option<Instant> {
         None
     }
@@ -50,17 +53,18 @@ pub trait Source {
     /// Returns true if the source always publishes the whole table, with [`Snapshot::publish`].
     /// Rows and schema of an earlier publisher then stay in place until the first snapshot is
     /// published.
-    fn is_whole(&self) -> bool;
+    fn is_snapshot(&self) -> bool;
 
     /// Returns whether the initial rows have been published, and the number of reload requests.
-    fn stage(&self) -> Stage;
+    fn readiness(&self) -> Stage;
 
     /// Returns a short summary of the input that was read.
     fn summary(&self) -> Option<String> {
         None
     }
 
-    /// Returns the error to end with when the input has been read, if the table does not hold all of it.
+    /// Returns the error to end with when the input has been read, if the table does not hold all
+    /// of it.
     fn shortfall(&self) -> Option<CliError> {
         None
     }

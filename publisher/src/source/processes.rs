@@ -188,11 +188,11 @@ impl Source for Processes {
         Ok(Progress::Waiting)
     }
 
-    fn is_whole(&self) -> bool {
+    fn is_snapshot(&self) -> bool {
         true
     }
 
-    fn stage(&self) -> Stage {
+    fn readiness(&self) -> Stage {
         Stage {
             is_ready: self.has_published,
             reloads: 0,

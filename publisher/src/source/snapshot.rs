@@ -28,18 +28,6 @@ impl Snapshot {
         Self { schema, bytes }
     }
 
-    /// Creates a snapshot from rows that are stored back to back.
-    ///
-    /// # Panics
-    /// Panics if the length of `bytes` is not a multiple of the schema's row size.
-    pub fn of(schema: Arc<Schema>, bytes: Vec<u8>) -> Self {
-        assert!(
-            bytes.len().is_multiple_of(schema.row_size()),
-            "rows of the schema"
-        );
-        Self { schema, bytes }
-    }
-
     /// Returns the schema of the rows.
     pub fn schema(&self) -> &Arc<Schema> {
         &self.schema
@@ -59,7 +47,7 @@ impl Snapshot {
         self.bytes.len() / self.schema.row_size()
     }
 
-    /// Returns true if there are no rows.
+    /// Returns true if the snapshot is empty.
     pub fn is_empty(&self) -> bool {
         self.bytes.is_empty()
     }
@@ -80,9 +68,9 @@ impl Snapshot {
     pub fn publish(
         &self,
         publisher: &mut UntypedPublisher,
-        room: CapacityPolicy,
+        capacity_policy: CapacityPolicy,
     ) -> Result<Option<String>, Error> {
-        let capacity = match room {
+        let capacity = match capacity_policy {
             CapacityPolicy::Grows if self.len() > publisher.capacity() => {
                 // A power of two, so that a slowly growing table does not need a
                 // new region for each added row.
@@ -91,15 +79,16 @@ impl Snapshot {
             _ => publisher.capacity(),
         };
         let mut rows: Vec<&[u8]> = self.rows().collect();
-        let left_out = if rows.len() > capacity {
-            rows.sort_by_cached_key(|row| {
-                let row = RowRef::new(&self.schema, row).expect("a row of the schema");
-                publisher.get(&row.key().to_bytes()).is_none()
-            });
-            rows.split_off(capacity)
-        } else {
-            Vec::new()
+        let key = |row| {
+            RowRef::new(&self.schema, row)
+                .expect("a row of the schema")
+                .key()
         };
+        let mut left_out = Vec::new();
+        if rows.len() > capacity {
+            rows.sort_by_cached_key(|row| publisher.get(&key(row).to_bytes()).is_none());
+            left_out = rows.split_off(capacity);
+        }
         if *publisher.schema() == self.schema && publisher.capacity() == capacity {
             let mut tx = publisher.begin();
             tx.replace_with(rows)?;
@@ -107,15 +96,13 @@ impl Snapshot {
         } else {
             publisher.reshape(Schema::clone(&self.schema), capacity, rows)?;
         }
-        let Some(first) = left_out.first() else {
-            return Ok(None);
-        };
-        let first = RowRef::new(&self.schema, first)?;
-        Ok(Some(format!(
-            "no room for {} rows, the first with key {}: choose a larger --capacity than {capacity}",
-            left_out.len(),
-            first.key(),
-        )))
+        Ok(left_out.first().map(|first| {
+            let (count, key) = (left_out.len(), key(first));
+            format!(
+                "no room for {count} rows, the first with key {key}: choose a larger --capacity \
+                 than {capacity}"
+            )
+        }))
     }
 }
 

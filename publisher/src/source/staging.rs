@@ -10,12 +10,11 @@
 
 use std::time::{Duration, Instant};
 
-use cli::CliError;
+use cli::{CliError, status};
 use common::{Error, UntypedPublisher};
 
 use super::SourceError;
-use super::json_lines::{Instruction, Operation};
-use cli::status;
+use super::change::{COMMIT_WITHOUT_BEGIN, Instruction, Operation};
 
 /// Maximum number of lines in a batch.
 const MAX_BATCH: usize = 1000;
@@ -23,46 +22,30 @@ const MAX_BATCH: usize = 1000;
 /// Maximum size of the changes between `begin` and `commit`, in bytes.
 const MAX_TRANSACTION: usize = 256 << 20;
 
-/// Interval for which the limits [`MOST_BAD`] and [`MOST_WITHOUT_ROOM`] apply.
+/// Maximum number of refused lines that are reported in each [`REPORT_INTERVAL`].
+const MAX_REPORTS: u64 = 20;
 const REPORT_INTERVAL: Duration = Duration::from_secs(10);
-
-/// Maximum number of reports of bad lines in each [`REPORT_INTERVAL`].
-const MOST_BAD: u64 = 20;
-
-/// Maximum number of reports of rows that do not fit into the table in each [`REPORT_INTERVAL`].
-/// One is enough, because all have the same reason.
-const MOST_WITHOUT_ROOM: u64 = 1;
 
 /// Exit code for rows that do not fit into the table.
 const NO_ROOM: u8 = 1;
 
+/// Exit code for bad lines.
+const BAD: u8 = 5;
+
 /// A change and the number of its line.
 type Numbered = (u64, Operation);
 
-/// A line that was not applied.
-struct Refusal {
-    line: u64,
-    /// Exit code if the refusal ends the program.
-    code: u8,
-    reason: String,
-}
+/// A line that was not applied, the exit code if that ends the program, and the reason.
+type Refusal = (u64, u8, String);
 
-impl Refusal {
-    fn bad(line: u64, reason: String) -> Self {
-        let code = 5;
-        Self { line, code, reason }
-    }
-
-    fn of_change((line, change): &Numbered, error: &Error) -> Self {
-        let row = change.row().map(|row| row.as_ref().key().to_string());
-        match (error, row) {
-            (Error::TableFull { .. } | Error::Limit { .. }, Some(key)) => Self {
-                line: *line,
-                code: NO_ROOM,
-                reason: format!("no room for the row with key {key}: {error}"),
-            },
-            _ => Self::bad(*line, error.to_string()),
+fn refusal((line, change): &Numbered, error: &Error) -> Refusal {
+    match (error, change.row()) {
+        (Error::TableFull { .. } | Error::Limit { .. }, Some(row)) => {
+            let key = row.as_ref().key().to_string();
+            let reason = format!("no room for the row with key {key}: {error}");
+            (*line, NO_ROOM, reason)
         }
+        _ => (*line, BAD, error.to_string()),
     }
 }
 
@@ -72,89 +55,47 @@ struct Open {
     changes: Vec<Numbered>,
     size: usize,
     /// True if a line of the transaction was refused.
-    spoilt: bool,
-}
-
-/// Counts of refused lines, reported and unreported, in the current [`REPORT_INTERVAL`].
-struct Reports {
-    begun: Instant,
-    bad: u64,
-    without_room: u64,
-    /// Number of refused lines that were not reported.
-    silent: u64,
-    /// Line number of the last of them.
-    last: u64,
-}
-
-impl Reports {
-    fn new() -> Self {
-        Self {
-            begun: Instant::now(),
-            bad: 0,
-            without_room: 0,
-            silent: 0,
-            last: 0,
-        }
-    }
-
-    /// Counts a refused line. Returns true if it should be reported.
-    fn count(&mut self, line: u64, code: u8) -> bool {
-        let (count, most) = match code {
-            NO_ROOM => (&mut self.without_room, MOST_WITHOUT_ROOM),
-            _ => (&mut self.bad, MOST_BAD),
-        };
-        *count += 1;
-        let is_told = *count <= most;
-        if !is_told {
-            self.silent += 1;
-            self.last = line;
-        }
-        is_told
-    }
-
-    /// Starts the next interval. Returns the sentence about the lines that were not reported, if
-    /// there are any.
-    fn next(&mut self) -> Option<String> {
-        let Self { silent, last, .. } = std::mem::replace(self, Self::new());
-        (silent > 0)
-            .then(|| format!("{silent} more lines were refused, the last of them line {last}"))
-    }
+    is_spoilt: bool,
 }
 
 /// Collects instructions and commits them to a table.
 pub struct Staging {
-    /// Name of the input, for reports.
-    input: &'static str,
-    strict: bool,
+    is_strict: bool,
     batch: Vec<Numbered>,
     open: Option<Open>,
     refused: u64,
     dropped: u64,
     /// The highest exit code of the refused lines.
     code: u8,
-    reports: Reports,
+    /// Beginning of the current [`REPORT_INTERVAL`], and the numbers of its refused lines.
+    interval_begun: Instant,
+    reported: u64,
+    unreported: u64,
+    last_unreported_line: u64,
 }
 
 impl Staging {
-    /// Creates a stage for the lines of `input`. If `strict`, the first refused line is an error.
-    pub fn new(input: &'static str, strict: bool) -> Self {
+    /// Creates a stage without lines. If `is_strict`, the first refused line is an error.
+    pub fn new(is_strict: bool) -> Self {
         Self {
-            input,
-            strict,
+            is_strict,
             batch: Vec::new(),
             open: None,
             refused: 0,
             dropped: 0,
             code: 0,
-            reports: Reports::new(),
+            interval_begun: Instant::now(),
+            reported: 0,
+            unreported: 0,
+            last_unreported_line: 0,
         }
     }
 
     /// Applies the instruction of a line, or keeps it for a later commit.
     ///
     /// # Errors
-    /// Returns [`SourceError::Table`] if the commit fails, and [`SourceError::Input`] for a refused line if
-    /// the stage is strict.
+    /// Returns [`SourceError::Table`] if the commit fails, and [`SourceError::Input`] for a refused
+    /// line if the stage is strict.
     pub fn take(
         &mut self,
         line: u64,
@@ -166,16 +107,22 @@ impl Staging {
             Ok(Instruction::Change(change)) if self.open.is_some() => self.keep(line, change),
             Ok(Instruction::Change(change)) => {
                 self.batch.push((line, change));
-                if self.batch.len() < MAX_BATCH {
-                    return Ok(());
+                match self.batch.len() < MAX_BATCH {
+                    true => Ok(()),
+                    false => self.commit_batch(publisher),
                 }
-                self.commit_batch(publisher)
             }
-            Ok(Instruction::Begin) => self.begin(line, publisher),
-            Ok(Instruction::Commit) => self.commit(line, publisher),
+            Ok(Instruction::Begin) => {
+                self.commit_batch(publisher)?;
+                self.begin(line)
+            }
+            Ok(Instruction::Commit) => {
+                self.commit_batch(publisher)?;
+                self.commit(line, publisher)
+            }
             Err(reason) => {
                 self.commit_batch(publisher)?;
-                self.refuse(Refusal::bad(line, reason))
+                self.refuse((line, BAD, reason))
             }
         }
     }
@@ -186,23 +133,23 @@ impl Staging {
     /// Returns the errors of [`take`](Self::take).
     pub fn commit_batch(&mut self, publisher: &mut UntypedPublisher) -> Result<(), SourceError> {
         let batch = std::mem::take(&mut self.batch);
-        match together(publisher, &batch, self.strict) {
-            Ok(refused) => refused
-                .into_iter()
-                .try_for_each(|refusal| self.refuse(refusal)),
+        match commit_separately(publisher, &batch, self.is_strict) {
             // The batch does not fit, but single rows of it may.
-            Err(Error::Limit { .. }) => batch.iter().try_for_each(|change| {
-                match together(publisher, std::slice::from_ref(change), self.strict) {
-                    Ok(refused) => refused
-                        .into_iter()
-                        .try_for_each(|refusal| self.refuse(refusal)),
-                    Err(error @ Error::Limit { .. }) => {
-                        self.refuse(Refusal::of_change(change, &error))
-                    }
-                    Err(error) => Err(error.into()),
+            Err(Error::Limit { .. }) if batch.len() > 1 => {
+                for change in batch {
+                    self.batch = vec![change];
+                    self.commit_batch(publisher)?;
                 }
-            }),
+                Ok(())
+            }
+            Err(error @ Error::Limit { .. }) => batch
+                .iter()
+                .try_for_each(|change| self.refuse(refusal(change, &error))),
             Err(error) => Err(error.into()),
+            Ok(refused) => {
+                let mut refused = refused.into_iter();
+                refused.try_for_each(|refusal| self.refuse(refusal))
+            }
         }
     }
 
@@ -213,11 +160,10 @@ impl Staging {
     pub fn end(&mut self, line: u64, publisher: &mut UntypedPublisher) -> Result<(), SourceError> {
         self.commit_batch(publisher)?;
         if let Some(open) = self.open.take() {
-            let reason = "the input ends before `commit`".to_owned();
-            self.refuse(Refusal::bad(line, reason))?;
+            self.refuse((line, BAD, "the input ends before `commit`".to_owned()))?;
             self.report_drop(open.begin, line);
         }
-        self.report_silent();
+        self.report_unreported();
         Ok(())
     }
 
@@ -239,33 +185,27 @@ impl Staging {
 
     /// Returns the error to end with after the last line, if lines were refused.
     pub fn shortfall(&self) -> Option<CliError> {
-        (self.refused > 0).then(|| {
-            let reason = format!(
-                "{}: not all lines were accepted: {}",
-                self.input,
-                self.summary()
-            );
-            CliError::new(self.code, reason)
-        })
+        let summary = self.summary();
+        let reason = format!("stdin: not all lines were accepted: {summary}");
+        (self.refused > 0).then(|| CliError::new(self.code, reason))
     }
 
-    fn begin(&mut self, line: u64, publisher: &mut UntypedPublisher) -> Result<(), SourceError> {
+    fn begin(&mut self, line: u64) -> Result<(), SourceError> {
         if let Some(open) = &self.open {
             let reason = format!("`begin` inside the transaction of line {}", open.begin);
-            return self.refuse(Refusal::bad(line, reason));
+            return self.refuse((line, BAD, reason));
         }
-        self.commit_batch(publisher)?;
         self.open = Some(Open {
             begin: line,
             changes: Vec::new(),
             size: 0,
-            spoilt: false,
+            is_spoilt: false,
         });
         Ok(())
     }
 
     fn keep(&mut self, line: u64, change: Operation) -> Result<(), SourceError> {
-        let Some(open) = self.open.as_mut().filter(|open| !open.spoilt) else {
+        let Some(open) = self.open.as_mut().filter(|open| !open.is_spoilt) else {
             return Ok(());
         };
         open.size += change.size();
@@ -276,19 +216,15 @@ impl Staging {
         open.changes = Vec::new();
         let reason =
             format!("more than {MAX_TRANSACTION} bytes in one transaction: commit more often");
-        self.refuse(Refusal::bad(line, reason))
+        self.refuse((line, BAD, reason))
     }
 
     fn commit(&mut self, line: u64, publisher: &mut UntypedPublisher) -> Result<(), SourceError> {
-        self.commit_batch(publisher)?;
         let Some(open) = self.open.take() else {
-            return self.refuse(Refusal::bad(
-                line,
-                "`commit` without `begin`: begin a transaction with {\"op\":\"begin\"}".to_owned(),
-            ));
+            return self.refuse((line, BAD, COMMIT_WITHOUT_BEGIN.to_owned()));
         };
-        if !open.spoilt {
-            match all_or_none(publisher, &open.changes, line)? {
+        if !open.is_spoilt {
+            match commit_atomically(publisher, &open.changes, line)? {
                 None => return Ok(()),
                 Some(refusal) => self.refuse(refusal)?,
             }
@@ -297,56 +233,64 @@ impl Staging {
         Ok(())
     }
 
-    fn refuse(&mut self, Refusal { line, code, reason }: Refusal) -> Result<(), SourceError> {
+    fn refuse(&mut self, (line, code, reason): Refusal) -> Result<(), SourceError> {
         self.refused += 1;
         self.code = self.code.max(code);
-        let report = format!("{}: line {line}: {reason}", self.input);
-        if self.strict {
+        let report = format!("stdin: line {line}: {reason}");
+        if self.is_strict {
             return Err(SourceError::Input(CliError::new(code, report)));
         }
         if let Some(open) = &mut self.open {
-            open.spoilt = true;
+            open.is_spoilt = true;
         }
-        if self.reports.begun.elapsed() >= REPORT_INTERVAL {
-            self.report_silent();
+        if self.interval_begun.elapsed() >= REPORT_INTERVAL {
+            self.report_unreported();
+            (self.interval_begun, self.reported) = (Instant::now(), 0);
         }
-        if self.reports.count(line, code) {
+        if self.reported < MAX_REPORTS {
+            self.reported += 1;
             status(report);
+        } else {
+            self.unreported += 1;
+            self.last_unreported_line = line;
         }
         Ok(())
     }
 
     /// Reports the number of refused lines that had no separate report.
-    fn report_silent(&mut self) {
-        if let Some(sentence) = self.reports.next() {
-            status(format_args!("{}: {sentence}", self.input));
+    fn report_unreported(&mut self) {
+        let unreported = std::mem::take(&mut self.unreported);
+        if unreported > 0 {
+            status(format_args!(
+                "stdin: {unreported} more lines were refused, the last of them line {}",
+                self.last_unreported_line
+            ));
         }
     }
 
     fn report_drop(&mut self, begin: u64, end: u64) {
         self.dropped += 1;
-        let input = self.input;
-        if self.reports.silent == 0 {
+        if self.unreported == 0 {
             status(format_args!(
-                "{input}: lines {begin} to {end}: the transaction is dropped, and none of it is applied"
+                "stdin: lines {begin} to {end}: the transaction is dropped, and none of it is applied"
             ));
         }
     }
 }
 
-/// Commits the changes and returns those that were refused. If `strict`, stops at the first refused
-/// change and commits those before it.
-fn together(
+/// Commits the changes and returns those that were refused. If `is_strict`, stops at the first
+/// refused change and commits those before it.
+fn commit_separately(
     publisher: &mut UntypedPublisher,
     changes: &[Numbered],
-    strict: bool,
+    is_strict: bool,
 ) -> common::Result<Vec<Refusal>> {
     let mut refused = Vec::new();
     let mut tx = publisher.begin();
     for change in changes {
         if let Err(error) = change.1.apply(&mut tx) {
-            refused.push(Refusal::of_change(change, &error));
-            if strict {
+            refused.push(refusal(change, &error));
+            if is_strict {
                 break;
             }
         }
@@ -356,7 +300,7 @@ fn together(
 }
 
 /// Commits all changes, or none and returns the reason. `end` is the line of `commit`.
-fn all_or_none(
+fn commit_atomically(
     publisher: &mut UntypedPublisher,
     changes: &[Numbered],
     end: u64,
@@ -364,16 +308,12 @@ fn all_or_none(
     let mut tx = publisher.begin();
     for change in changes {
         if let Err(error) = change.1.apply(&mut tx) {
-            return Ok(Some(Refusal::of_change(change, &error)));
+            return Ok(Some(refusal(change, &error)));
         }
     }
     match tx.commit() {
         Ok(_) => Ok(None),
-        Err(error @ Error::Limit { .. }) => Ok(Some(Refusal {
-            line: end,
-            code: NO_ROOM,
-            reason: error.to_string(),
-        })),
+        Err(error @ Error::Limit { .. }) => Ok(Some((end, NO_ROOM, error.to_string()))),
         Err(error) => Err(error),
     }
 }

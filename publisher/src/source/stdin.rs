@@ -1,148 +1,138 @@
 //! Reads lines of JSON or records of CSV from stdin.
+//!
+//! Stdin may be shared with other processes, so it must stay in blocking mode. It is read once
+//! after each `poll` that reports input.
 
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
 use cli::CliError;
 use cli::service::Stage;
 use common::{Schema, UntypedPublisher};
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::unistd::read;
 
-use super::csv_lines::{CsvLines, Said};
-use super::file::settings::Format;
-use super::json_lines::parse;
-use super::line_reader::{Filled, Line, LineReader, MAX_LINE};
+use super::change::{Line, LineParser};
+use super::csv_rows::CsvRows;
+use super::format::Format;
+use super::json_lines::JsonLines;
 use super::staging::Staging;
 use super::{Progress, Source, SourceError};
 
+/// Size of one read: the default capacity of a pipe.
+const READ_SIZE: usize = 64 * 1024;
+
 /// The source that reads stdin.
 pub struct Stdin {
-    reader: LineReader,
-    parser: Parser,
+    input: OwnedFd,
+    /// Bytes of a line that has not arrived completely.
+    buffer: Vec<u8>,
+    parser: Box<dyn LineParser>,
     staging: Staging,
-    ended: bool,
-}
-
-/// Parser of the instructions in one format.
-enum Parser {
-    Json { schema: Arc<Schema>, lines: u64 },
-    Csv(Box<CsvLines>),
-}
-
-impl Parser {
-    /// Returns the next instruction, or `None` if it has not arrived completely.
-    fn next(&mut self, reader: &mut LineReader) -> Option<Said> {
-        match self {
-            Self::Csv(records) => {
-                let mut rest = reader.available();
-                let available = rest.len();
-                let said = records.next(&mut rest);
-                let taken = available - rest.len();
-                reader.consume(taken);
-                said
-            }
-            Self::Json { schema, lines } => {
-                let line = reader.next_line()?;
-                *lines += 1;
-                let instruction = match line {
-                    Line::Whole(line) => parse(schema, line),
-                    Line::TooLong => Err(format!("the line is longer than {MAX_LINE} bytes")),
-                };
-                Some(Said::Record(*lines, instruction))
-            }
-        }
-    }
-
-    fn end(&mut self) -> Option<Said> {
-        match self {
-            Self::Csv(records) => records.end(),
-            Self::Json { .. } => None,
-        }
-    }
-
-    /// Returns the number of lines that have been read.
-    fn lines(&self) -> u64 {
-        match self {
-            Self::Csv(records) => records.lines(),
-            Self::Json { lines, .. } => *lines,
-        }
-    }
+    has_ended: bool,
 }
 
 impl Stdin {
-    /// Reads rows of `schema` in `format`. If `strict`, the first bad line ends the source.
+    /// Reads rows of `schema` in `format`. If `is_strict`, the first bad line ends the source.
     ///
     /// # Errors
     /// Returns a [`CliError`] if stdin cannot be duplicated.
-    pub fn new(schema: Schema, format: Format, strict: bool) -> Result<Self, CliError> {
+    pub fn new(schema: Schema, format: Format, is_strict: bool) -> Result<Self, CliError> {
         let input = io::stdin().as_fd().try_clone_to_owned();
         let input = input.map_err(|error| unreadable(0, &error))?;
         let schema = Arc::new(schema);
         Ok(Self {
-            reader: LineReader::new(input),
+            input,
+            buffer: Vec::new(),
             parser: match format {
-                Format::Jsonl => Parser::Json { schema, lines: 0 },
-                Format::Csv(dialect) => Parser::Csv(Box::new(CsvLines::new(schema, dialect))),
+                Format::Jsonl => Box::new(JsonLines::new(schema)),
+                Format::Csv(dialect) => Box::new(CsvRows::new(schema, dialect)),
             },
-            staging: Staging::new("stdin", strict),
-            ended: false,
+            staging: Staging::new(is_strict),
+            has_ended: false,
         })
     }
 
-    fn stage(&mut self, said: Said, publisher: &mut UntypedPublisher) -> Result<(), SourceError> {
-        match said {
-            Said::Record(line, instruction) => self.staging.take(line, instruction, publisher),
-            Said::BadHeader(line, reason) => {
+    fn stage(
+        &mut self,
+        line: Result<Line, CliError>,
+        publisher: &mut UntypedPublisher,
+    ) -> Result<(), SourceError> {
+        match line {
+            Ok((line, instruction)) => self.staging.take(line, instruction, publisher),
+            Err(error) => {
                 self.staging.commit_batch(publisher)?;
-                let failure = CliError::new(5, format!("stdin: line {line}: {reason}"));
-                Err(SourceError::Input(failure))
+                let error = CliError::new(error.code(), format!("stdin: {error}"));
+                Err(SourceError::Input(error))
             }
         }
     }
 }
 
+/// Reads once if input is available, and appends to `buffer`. Returns the number of bytes, 0 at the
+/// end of the input, or `None` if no input is available.
+fn read_available(input: &OwnedFd, buffer: &mut Vec<u8>) -> io::Result<Option<usize>> {
+    let mut ready = [PollFd::new(input.as_fd(), PollFlags::POLLIN)];
+    let length = buffer.len();
+    let count = match poll(&mut ready, PollTimeout::ZERO) {
+        Ok(0) => return Ok(None),
+        Ok(_) => {
+            buffer.resize(length + READ_SIZE, 0);
+            read(input, &mut buffer[length..])
+        }
+        Err(errno) => Err(errno),
+    };
+    buffer.truncate(length + count.unwrap_or(0));
+    match count {
+        Ok(count) => Ok(Some(count)),
+        // Another process that shares the descriptor took the input, or a signal arrived.
+        Err(Errno::EAGAIN | Errno::EINTR) => Ok(None),
+        Err(errno) => Err(errno.into()),
+    }
+}
+
 impl Source for Stdin {
-    fn descriptor(&self) -> Option<BorrowedFd<'_>> {
-        self.reader.descriptor()
+    fn descriptors(&self) -> Vec<BorrowedFd<'_>> {
+        let input = (!self.has_ended).then(|| self.input.as_fd());
+        input.into_iter().collect()
     }
 
     fn poll(&mut self, publisher: &mut UntypedPublisher) -> Result<Progress, SourceError> {
-        if self.ended {
+        if self.has_ended {
             return Ok(Progress::Ended);
         }
-        let filled = self.reader.fill();
-        let filled =
-            filled.map_err(|error| SourceError::Input(unreadable(self.parser.lines(), &error)))?;
-        while let Some(said) = self.parser.next(&mut self.reader) {
-            self.stage(said, publisher)?;
+        let count = read_available(&self.input, &mut self.buffer)
+            .map_err(|error| SourceError::Input(unreadable(self.parser.lines(), &error)))?;
+        self.has_ended = count == Some(0);
+        let buffer = std::mem::take(&mut self.buffer);
+        let mut rest = buffer.as_slice();
+        while let Some(line) = self.parser.next(&mut rest, self.has_ended) {
+            self.stage(line, publisher)?;
         }
-        if filled != Filled::End {
+        self.buffer = rest.to_vec();
+        if self.has_ended {
+            self.staging.end(self.parser.lines(), publisher)?;
+            Ok(Progress::Ended)
+        } else {
             self.staging.commit_batch(publisher)?;
-            return Ok(Progress::Waiting);
+            Ok(Progress::Waiting)
         }
-        self.ended = true;
-        if let Some(said) = self.parser.end() {
-            self.stage(said, publisher)?;
-        }
-        self.staging.end(self.parser.lines(), publisher)?;
-        Ok(Progress::Ended)
     }
 
-    fn is_whole(&self) -> bool {
+    fn is_snapshot(&self) -> bool {
         false
     }
 
-    fn stage(&self) -> Stage {
+    fn readiness(&self) -> Stage {
         // The source is ready at once, because the first line may never arrive.
         Stage::READY
     }
 
     fn summary(&self) -> Option<String> {
-        Some(format!(
-            "lines read: {}, {}",
-            self.parser.lines(),
-            self.staging.summary()
-        ))
+        let (lines, summary) = (self.parser.lines(), self.staging.summary());
+        Some(format!("lines read: {lines}, {summary}"))
     }
 
     fn shortfall(&self) -> Option<CliError> {
@@ -152,4 +142,24 @@ impl Source for Stdin {
 
 fn unreadable(lines: u64, error: &io::Error) -> CliError {
     CliError::new(5, format!("stdin: cannot read after line {lines}: {error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn missing_input_is_not_the_end() {
+        let (input, output) = nix::unistd::pipe().unwrap();
+        let mut buffer = Vec::new();
+        let mut read = || read_available(&input, &mut buffer).unwrap();
+        assert_eq!(read(), None);
+        nix::unistd::write(&output, b"line").unwrap();
+        assert_eq!((read(), read()), (Some(4), None));
+        drop(output);
+        assert_eq!(read(), Some(0));
+        assert_eq!(buffer, b"line");
+        let folder = std::fs::File::open("/").unwrap().into();
+        assert!(read_available(&folder, &mut buffer).is_err());
+    }
 }

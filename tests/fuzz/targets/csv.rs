@@ -6,10 +6,9 @@ use std::sync::Arc;
 use fuzz::schema;
 use libfuzzer_sys::arbitrary::{self, Arbitrary};
 use libfuzzer_sys::fuzz_target;
-use publisher::source::csv_lines::CsvLines;
-use publisher::source::file::progress::Progress;
-use publisher::source::file::settings::{Dialect, Format, OnDuplicate, Settings};
-use publisher::source::file::{csv, text};
+use publisher::source::change::LineParser;
+use publisher::source::csv_rows::{CsvRows, read};
+use publisher::source::format::{Dialect, Format, OnDuplicate, Settings};
 
 #[derive(Arbitrary, Debug)]
 struct Input<'b> {
@@ -37,9 +36,6 @@ fuzz_target!(|input: Input<'_>| {
 });
 
 fn file(input: &Input<'_>, dialect: Dialect) {
-    let Ok(text) = text::of(input.bytes) else {
-        return;
-    };
     let key = input
         .key
         .as_ref()
@@ -48,37 +44,36 @@ fn file(input: &Input<'_>, dialect: Dialect) {
         format: Format::Csv(dialect),
         declared: input.schema.map(schema),
         key,
-        on_duplicate: if input.duplicates {
-            OnDuplicate::Last
-        } else {
-            OnDuplicate::Refuse
-        },
+        on_duplicate: input.duplicates.then_some(OnDuplicate::Last),
     };
-    let Ok(first) = csv::read(text, dialect, &settings, None, &Progress::silent()) else {
+    let Ok(first) = read(input.bytes, dialect, &settings, None) else {
         return;
     };
     // Inference is repeatable, and the inferred fields read the same rows.
     let schema = first.snapshot.schema().clone();
-    let again = csv::read(text, dialect, &settings, Some(&schema), &Progress::silent());
+    let again = read(input.bytes, dialect, &settings, Some(&schema));
     assert_eq!(again.expect("it was read before").snapshot, first.snapshot);
     let declared = Settings {
         declared: Some((*schema).clone()),
         ..settings
     };
-    let again = csv::read(text, dialect, &declared, None, &Progress::silent());
+    let again = read(input.bytes, dialect, &declared, None);
     assert_eq!(again.expect("its own fields").snapshot, first.snapshot);
 }
 
 fn stream(input: &Input<'_>, dialect: Dialect) {
-    let mut lines = CsvLines::new(Arc::new(schema(input.schema.unwrap_or(1))), dialect);
-    let mut said = 0;
+    let mut rows = CsvRows::new(Arc::new(schema(input.schema.unwrap_or(1))), dialect);
+    let mut count = 0;
     let (first, rest) = input.bytes.split_at(input.bytes.len() / 2);
-    for mut piece in [first, rest] {
-        while lines.next(&mut piece).is_some() {
-            said += 1;
+    let mut buffer = Vec::new();
+    for (piece, is_end) in [(first, false), (rest, true)] {
+        buffer.extend_from_slice(piece);
+        let mut input = buffer.as_slice();
+        while rows.next(&mut input, is_end).is_some() {
+            count += 1;
         }
-        assert!(piece.is_empty(), "all of the input is read");
+        buffer = input.to_vec();
     }
-    said += usize::from(lines.end().is_some());
-    assert!(said <= input.bytes.len(), "a record has a byte");
+    assert!(buffer.is_empty(), "all of the input is read");
+    assert!(count <= input.bytes.len(), "a record has a byte");
 }

@@ -7,10 +7,9 @@ use common::UntypedPublisher;
 use fuzz::damage::clear;
 use fuzz::{SLOTS, capacity, fill, schema};
 use libfuzzer_sys::fuzz_target;
-use publisher::source::file::jsonl;
-use publisher::source::file::progress::Progress;
-use publisher::source::file::settings::{Format, OnDuplicate, Settings};
-use publisher::source::json_lines::{Instruction, parse};
+use publisher::source::change::Instruction;
+use publisher::source::format::{Format, OnDuplicate, Settings};
+use publisher::source::json_lines::{parse, read};
 
 fuzz_target!(|input: (Option<u8>, bool, &[u8])| {
     let (which, duplicates, bytes) = input;
@@ -23,15 +22,11 @@ fn file(which: Option<u8>, duplicates: bool, bytes: &[u8]) {
         format: Format::Jsonl,
         declared: which.map(schema),
         key: None,
-        on_duplicate: if duplicates {
-            OnDuplicate::Last
-        } else {
-            OnDuplicate::Refuse
-        },
+        on_duplicate: duplicates.then_some(OnDuplicate::Last),
     };
-    if let Ok(first) = jsonl::read(bytes, &settings, None, &Progress::silent()) {
+    if let Ok(first) = read(bytes, &settings, None) {
         let former = first.snapshot.schema().clone();
-        let again = jsonl::read(bytes, &settings, Some(&former), &Progress::silent());
+        let again = read(bytes, &settings, Some(&former));
         assert_eq!(again.expect("it was read before").snapshot, first.snapshot);
     }
 }

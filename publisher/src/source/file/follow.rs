@@ -8,19 +8,64 @@
 //! 4. A file can change within one tick of the kernel's clock and keep its metadata, so a version
 //!    that was young when it was read is read once more.
 //!
-//! This module uses no clock and no file: its input is times and identities, and its output is what
+//! [`Follow`] uses no clock and no file: its input is times and identities, and its output is what
 //! to do.
 
-use std::time::{Duration, Instant};
+use std::fs::Metadata;
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::time::{Duration, Instant, SystemTime};
 
-use super::content::Identity;
-
-/// Time without changes after which a changed file is read.
+/// Time without changes after which a changed file is read. A version younger than this is read
+/// once more: it is many ticks of the kernel's clock, and longer than a writer pauses between
+/// writes.
 pub const QUIET: Duration = Duration::from_millis(300);
 
-/// Age below which a version is read again: many ticks of the kernel's clock, and longer than a
-/// writer pauses between writes.
-pub const YOUNG: Duration = QUIET;
+/// Metadata that changes whenever the file does, except for changes within one tick of the kernel's
+/// clock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Identity {
+    device: u64,
+    inode: u64,
+    size: u64,
+    modified: (i64, i64),
+    changed: (i64, i64),
+}
+
+impl Identity {
+    /// Returns the identity of the file at `path`.
+    ///
+    /// # Errors
+    /// Returns the error of `stat`.
+    pub fn of_path(path: &Path) -> io::Result<Self> {
+        Ok(Self::of(&std::fs::metadata(path)?))
+    }
+
+    /// Returns the identity of the file with this metadata.
+    pub fn of(metadata: &Metadata) -> Self {
+        Self {
+            device: metadata.dev(),
+            inode: metadata.ino(),
+            size: metadata.size(),
+            modified: (metadata.mtime(), metadata.mtime_nsec()),
+            changed: (metadata.ctime(), metadata.ctime_nsec()),
+        }
+    }
+
+    /// Returns true if the file was changed less than `time` ago, or less than `time` in the
+    /// future, because the clock of a file server may be ahead. A time further in the future was
+    /// set by a user and does not count.
+    pub fn is_younger_than(&self, time: Duration) -> bool {
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+        let now = now.unwrap_or_default().as_nanos();
+        let now = i128::try_from(now).unwrap_or(i128::MAX);
+        [self.changed, self.modified]
+            .into_iter()
+            .map(|(seconds, nanos)| i128::from(seconds) * 1_000_000_000 + i128::from(nanos))
+            .any(|at| at.abs_diff(now) < time.as_nanos())
+    }
+}
 
 /// The action that is due.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,10 +81,10 @@ pub enum Due {
 pub struct Follow {
     /// Maximum time for which a file that keeps changing is not read.
     patience: Duration,
-    /// The version that was read last, or `None` if the file was gone.
+    /// The version that was read last, or `None` if the file is known to be gone.
     seen: Option<Identity>,
     change: Option<Change>,
-    /// Time at which the version that was read is to be read once more.
+    /// Time at which the file is read even without a change.
     again: Option<Instant>,
 }
 
@@ -53,11 +98,11 @@ struct Change {
 }
 
 impl Follow {
-    /// Creates the state after `seen` has been read.
-    pub fn new(patience: Duration, seen: Option<Identity>) -> Self {
+    /// Creates the state of a file that has not been read.
+    pub fn new(patience: Duration) -> Self {
         Self {
             patience,
-            seen,
+            seen: None,
             change: None,
             again: None,
         }
@@ -66,30 +111,27 @@ impl Follow {
     /// Records the current identity of the file, `None` if it does not exist. `is_finished` means
     /// that its writer has just closed it or renamed it into place.
     pub fn look(&mut self, now: Instant, identity: Option<Identity>, is_finished: bool) {
-        match &mut self.change {
-            _ if identity == self.seen => self.change = None,
-            None => {
-                self.change = Some(Change {
-                    identity,
-                    first: now,
-                    last: now,
-                    is_finished,
-                });
-            }
-            Some(change) => {
-                if change.identity != identity {
-                    change.identity = identity;
-                    change.last = now;
-                    change.is_finished = false;
-                }
-                change.is_finished |= is_finished;
-            }
+        if identity == self.seen {
+            self.change = None;
+            return;
         }
+        let change = self.change.get_or_insert(Change {
+            identity,
+            first: now,
+            last: now,
+            is_finished,
+        });
+        if change.identity != identity {
+            change.identity = identity;
+            change.last = now;
+            change.is_finished = false;
+        }
+        change.is_finished |= is_finished;
     }
 
-    /// Requests a read at `now`, whether the file changed or not.
-    pub fn force(&mut self, now: Instant) {
-        self.again = Some(now);
+    /// Requests a read at `at`, whether the file changes or not.
+    pub fn force(&mut self, at: Instant) {
+        self.again = Some(self.again.map_or(at, |other| other.min(at)));
     }
 
     /// Records that the version `identity` has been read. `is_young` means that it may have changed
@@ -97,8 +139,7 @@ impl Follow {
     pub fn read(&mut self, now: Instant, identity: Option<Identity>, is_young: bool) {
         self.seen = identity;
         if is_young {
-            let again = now + YOUNG;
-            self.again = Some(self.again.map_or(again, |other| other.min(again)));
+            self.force(now + QUIET);
         }
     }
 
@@ -109,17 +150,9 @@ impl Follow {
         let may_be_back = self.seen.is_some();
         if may_be_back {
             self.look(now, None, false);
-            self.again = Some(now + QUIET);
+            self.force(now + QUIET);
         }
         may_be_back
-    }
-
-    /// Returns true if the path leads to another inode than the last read.
-    pub fn is_another_file(&self, identity: Option<&Identity>) -> bool {
-        match (&self.seen, identity) {
-            (Some(seen), Some(identity)) => !seen.is_same_file(identity),
-            (seen, identity) => seen.is_some() != identity.is_some(),
-        }
     }
 
     /// Returns the time of the next action.

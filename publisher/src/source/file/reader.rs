@@ -1,19 +1,25 @@
 //! Reads a file in a separate thread, so that the publishing loop does not wait for it.
 
+use std::fs::OpenOptions;
+use std::hash::{DefaultHasher, Hasher};
+use std::io::{self, Read};
 use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use cli::{CliError, start_error};
 use common::Schema;
+use nix::fcntl::OFlag;
 use nix::sys::eventfd::{EfdFlags, EventFd};
 
-use super::content::{self, Identity, Unreadable};
-use super::fault::Fault;
-use super::progress::Progress;
-use super::settings::{Format, Settings};
-use super::{Table, csv, jsonl, text};
+use super::follow::{Identity, QUIET};
+use crate::source::format::{Format, Settings, Table};
+use crate::source::{csv_rows, json_lines};
+
+/// Maximum size of a file, in bytes.
+const MAX_FILE: u64 = 4 << 30;
 
 /// A finished read.
 pub struct Reading {
@@ -34,19 +40,10 @@ pub enum Outcome {
     Table(Table),
     /// The bytes are the same as in the last read.
     Same,
-    /// The content is not a valid table.
-    Bad(Fault),
+    /// The file cannot be read, or its content is not a valid table.
+    Bad(CliError),
     /// The file does not exist.
     Gone,
-}
-
-/// Reads one file, one version at a time.
-pub struct Reader {
-    path: Arc<Path>,
-    settings: Arc<Settings>,
-    /// Becomes readable when a version has been read.
-    done: Arc<EventFd>,
-    thread: Option<JoinHandle<Reading>>,
 }
 
 /// The state of the last read that the thread needs.
@@ -56,6 +53,15 @@ pub struct Former {
     pub fingerprint: Option<u64>,
     /// Schema of the table.
     pub schema: Option<Arc<Schema>>,
+}
+
+/// Reads one file, one version at a time.
+pub struct Reader {
+    path: Arc<Path>,
+    settings: Arc<Settings>,
+    /// Becomes readable when a version has been read.
+    done: Arc<EventFd>,
+    thread: Option<JoinHandle<Reading>>,
 }
 
 impl Reader {
@@ -89,22 +95,20 @@ impl Reader {
     ///
     /// # Errors
     /// Returns a [`CliError`] if the thread cannot be started.
-    pub fn begin(&mut self, former: Former, progress: Arc<Progress>) -> Result<(), CliError> {
+    pub fn begin(&mut self, former: Former) -> Result<(), CliError> {
         debug_assert!(!self.is_busy(), "one version at a time");
         let (path, settings) = (Arc::clone(&self.path), Arc::clone(&self.settings));
         let announce = Announce(Arc::clone(&self.done));
         let thread = std::thread::Builder::new().name("reader".to_owned());
         let thread = thread.spawn(move || {
             let _announce_on_drop = announce;
-            let reading = read(&path, &settings, &former, &progress);
-            progress.clear();
-            reading
+            read(&path, &settings, &former)
         });
-        let thread = thread.map_err(|error| {
+        let refused = |error| {
             let reason = start_error(&error);
             CliError::new(1, format!("cannot start a reader thread: {reason}"))
-        })?;
-        self.thread = Some(thread);
+        };
+        self.thread = Some(thread.map_err(refused)?);
         Ok(())
     }
 
@@ -124,55 +128,106 @@ struct Announce(Arc<EventFd>);
 
 impl Drop for Announce {
     fn drop(&mut self) {
-        // Writing fails only if the counter is at its maximum, and then the descriptor is
-        // readable.
+        // The write fails only if the counter is full, and then the descriptor is readable already.
         let _readable = self.0.write(1);
     }
 }
 
-fn read(path: &Path, settings: &Settings, former: &Former, progress: &Progress) -> Reading {
-    // Taken before the read: a file that is renamed into place afterwards is another version, still
-    // unread.
-    let identity = Identity::of_path(path).ok();
-    let content = match content::read(path) {
-        Ok(content) => content,
-        Err(unreadable) => {
-            return Reading {
-                identity,
-                is_young: false,
-                fingerprint: None,
-                outcome: match unreadable {
-                    Unreadable::Gone => Outcome::Gone,
-                    Unreadable::Refused(fault) => Outcome::Bad(fault),
-                },
-            };
+fn read(path: &Path, settings: &Settings, former: &Former) -> Reading {
+    let mut reading = Reading {
+        // Taken before the read: a file that is renamed into place afterwards is another version,
+        // still unread.
+        identity: Identity::of_path(path).ok(),
+        is_young: false,
+        fingerprint: None,
+        outcome: Outcome::Gone,
+    };
+    let bytes = match content(path, &mut reading) {
+        Ok(bytes) => bytes,
+        Err(error) => {
+            let kind = error.kind();
+            if kind != io::ErrorKind::NotFound && kind != io::ErrorKind::NotADirectory {
+                let error = CliError::new(5, format!("cannot read it: {error}"));
+                reading.outcome = Outcome::Bad(error);
+            }
+            return reading;
         }
     };
-    let fingerprint = Some(content.fingerprint());
-    let outcome = if former.fingerprint == fingerprint {
-        Outcome::Same
-    } else {
-        match table(&content.bytes, settings, former.schema.as_deref(), progress) {
-            Ok(table) => Outcome::Table(table),
-            Err(fault) => Outcome::Bad(fault),
-        }
-    };
-    Reading {
-        identity: Some(content.identity),
-        is_young: content.is_young,
-        fingerprint,
-        outcome,
+    let mut hasher = DefaultHasher::new();
+    hasher.write(&bytes);
+    reading.fingerprint = Some(hasher.finish());
+    if former.fingerprint == reading.fingerprint {
+        reading.outcome = Outcome::Same;
+        return reading;
     }
+    let former = former.schema.as_deref();
+    let table = match settings.format {
+        Format::Csv(dialect) => csv_rows::read(&bytes, dialect, settings, former),
+        Format::Jsonl => json_lines::read(&bytes, settings, former),
+    };
+    reading.outcome = table.map_or_else(Outcome::Bad, Outcome::Table);
+    reading
 }
 
-fn table(
-    bytes: &[u8],
-    settings: &Settings,
-    former: Option<&Schema>,
-    progress: &Progress,
-) -> Result<Table, Fault> {
-    match settings.format {
-        Format::Csv(dialect) => csv::read(text::of(bytes)?, dialect, settings, former, progress),
-        Format::Jsonl => jsonl::read(bytes, settings, former, progress),
+/// Returns the bytes of a file, and records its identity and age before they were read.
+fn content(path: &Path, reading: &mut Reading) -> io::Result<Vec<u8>> {
+    // Does not block, even if the file is a pipe without a writer.
+    let flags = OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
+    let mut options = OpenOptions::new();
+    let file = options.read(true).custom_flags(flags.bits()).open(path)?;
+    let metadata = file.metadata()?;
+    let kind = metadata.file_type();
+    if kind.is_fifo() || kind.is_socket() {
+        let reason = "it is a pipe: use `--from - < FILE` with --format and --fields";
+        return Err(io::Error::other(reason));
+    }
+    if !kind.is_file() {
+        let reason = "it is not a regular file: name a file of CSV or lines of JSON";
+        return Err(io::Error::other(reason));
+    }
+    let identity = Identity::of(&metadata);
+    reading.identity = Some(identity);
+    reading.is_young = identity.is_younger_than(QUIET);
+    let mut bytes = Vec::new();
+    file.take(MAX_FILE + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > MAX_FILE {
+        let reason = format!("it has more than {MAX_FILE} bytes: publish less of it");
+        return Err(io::Error::other(reason));
+    }
+    Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_regular_files_are_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let (file, pipe) = (folder.path().join("file"), folder.path().join("pipe"));
+        std::fs::write(&file, "text").unwrap();
+        nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        let content = |path: &Path| {
+            let mut reading = Reading {
+                identity: None,
+                is_young: false,
+                fingerprint: None,
+                outcome: Outcome::Gone,
+            };
+            let content = content(path, &mut reading);
+            assert_eq!(reading.identity.is_some(), content.is_ok());
+            content
+        };
+        assert_eq!(content(&file).unwrap(), b"text");
+        let error = |path: &Path| content(path).unwrap_err();
+        assert!(error(&pipe).to_string().contains("--from -"));
+        let folder = folder.path();
+        assert!(error(folder).to_string().contains("not a regular file"));
+        let missing = error(&folder.join("missing"));
+        assert_eq!(missing.kind(), io::ErrorKind::NotFound);
+        assert_eq!(
+            error(&file.join("below")).kind(),
+            io::ErrorKind::NotADirectory
+        );
     }
 }

@@ -21,8 +21,8 @@ use procfs::process::Process;
 /// Maximum time between a shell's signal and the loss of the terminal that caused it.
 const TOGETHER: Duration = Duration::from_secs(2);
 
-/// The request that a SIGHUP stands for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// The meaning of a SIGHUP. `End` takes precedence.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Request {
     /// Read the file again.
     Read,
@@ -73,19 +73,6 @@ impl Hangups {
     }
 }
 
-impl PartialOrd for Request {
-    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-/// [`Request::End`] takes precedence.
-impl Ord for Request {
-    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        (*self == Self::End).cmp(&(*other == Self::End))
-    }
-}
-
 /// Returns true if this process has a controlling terminal.
 fn has_terminal() -> bool {
     let stat = Process::myself().and_then(|process| process.stat());
@@ -93,7 +80,7 @@ fn has_terminal() -> bool {
 }
 
 /// Distinguishes hang-ups of the terminal from requests by processes.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Judge {
     are_ignored: bool,
     has_terminal: bool,
@@ -107,8 +94,7 @@ impl Judge {
         Self {
             are_ignored,
             has_terminal,
-            lost: None,
-            sent: None,
+            ..Self::default()
         }
     }
 
@@ -120,7 +106,7 @@ impl Judge {
         self.has_terminal = has_terminal;
     }
 
-    /// Returns the request that a signal stands for.
+    /// Returns the meaning of a signal.
     fn judge(&mut self, now: Instant, is_kernels: bool) -> Option<Request> {
         if is_kernels {
             return (!self.are_ignored).then_some(Request::End);

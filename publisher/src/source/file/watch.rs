@@ -7,56 +7,39 @@
 //!    writer has finished.
 //! 3. A folder that is missing, replaced or on another machine produces no events, so the caller
 //!    must also check the file periodically. Each check calls [`Watch::arm`] again, which is cheap
-//!    if nothing has changed.
+//!    if nothing has changed. The watch on a former folder stays: its events only cause a check.
 
 use std::ffi::{OsStr, OsString};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
-use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify, WatchDescriptor};
+use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 
 /// Maximum number of reads of the inotify queue in one call. The rest is left for the next call.
 const MAX_BATCHES: usize = 16;
 
-/// Summary of the events since the last call.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Heard {
-    /// True if there was any event in a folder.
-    pub anything: bool,
-    /// True if the file was closed by its writer or renamed into place, and not changed since.
-    pub finished: bool,
-    /// True if anything was renamed into a folder, perhaps a folder or symlink on the path to the
-    /// file.
-    pub moved: bool,
-}
-
 /// A watch on the folders of a file.
 pub struct Watch {
     path: PathBuf,
-    inotify: Option<Inotify>,
-    watched: Vec<WatchDescriptor>,
+    inotify: Result<Inotify, Errno>,
     /// Names of the file: the one in the path and that of the symlink's target.
     names: Vec<OsString>,
 }
 
 impl Watch {
-    /// Creates a watch for the file at `path`, and returns a sentence if inotify is not available.
-    pub fn new(path: &Path) -> (Self, Option<String>) {
-        let inotify = Inotify::init(InitFlags::IN_CLOEXEC | InitFlags::IN_NONBLOCK);
-        let refused = inotify.as_ref().err().map(|errno| refusal(*errno));
-        let watch = Self {
+    /// Creates a watch for the file at `path`. [`arm`](Self::arm) activates it.
+    pub fn new(path: &Path) -> Self {
+        Self {
             path: path.to_owned(),
-            inotify: inotify.ok(),
-            watched: Vec::new(),
+            inotify: Inotify::init(InitFlags::IN_CLOEXEC | InitFlags::IN_NONBLOCK),
             names: Vec::new(),
-        };
-        (watch, refused)
+        }
     }
 
     /// Returns a descriptor that becomes readable when there are events.
     pub fn descriptor(&self) -> Option<BorrowedFd<'_>> {
-        self.inotify.as_ref().map(AsFd::as_fd)
+        self.inotify.as_ref().ok().map(AsFd::as_fd)
     }
 
     /// Watches the current folders of the file. Call it before checking the file, so that no change
@@ -65,57 +48,37 @@ impl Watch {
     /// # Errors
     /// Returns a sentence if a limit of the system prevents a watch.
     pub fn arm(&mut self) -> Result<(), String> {
-        let Some(inotify) = &self.inotify else {
-            return Ok(());
-        };
+        let inotify = self.inotify.as_ref().map_err(|errno| refusal(*errno))?;
         let target = std::fs::canonicalize(&self.path).ok();
         let paths = [Some(self.path.as_path()), target.as_deref()];
-        let paths: Vec<&Path> = paths.into_iter().flatten().collect();
-        self.names = paths
-            .iter()
-            .filter_map(|path| path.file_name())
-            .map(OsStr::to_owned)
-            .collect();
-        let mut watched = Vec::new();
-        let mut refused = None;
-        for folder in paths.into_iter().map(folder) {
-            match inotify.add_watch(folder, events()) {
-                Ok(watch) => watched.push(watch),
-                Err(errno @ (Errno::ENOSPC | Errno::ENOMEM)) => refused = Some(refusal(errno)),
-                // The folder does not exist or is not accessible.
-                Err(_) => {}
+        self.names.clear();
+        for path in paths.into_iter().flatten() {
+            self.names.extend(path.file_name().map(OsStr::to_owned));
+            // Other errors mean that the folder does not exist or is not accessible.
+            if let Err(errno @ (Errno::ENOSPC | Errno::ENOMEM)) =
+                inotify.add_watch(folder(path), events())
+            {
+                return Err(refusal(errno));
             }
         }
-        for former in &self.watched {
-            if !watched.contains(former) {
-                // If the folder is gone, its watch is gone too.
-                let _gone = inotify.rm_watch(*former);
-            }
-        }
-        self.watched = watched;
-        refused.map_or(Ok(()), Err)
+        Ok(())
     }
 
-    /// Reads and summarizes the events since the last call.
-    pub fn hear(&self) -> Heard {
-        let mut heard = Heard::default();
-        let Some(inotify) = &self.inotify else {
-            return heard;
-        };
+    /// Reads the events since the last call. Returns `None` without events, and `Some(true)` if the
+    /// last event about the file is the end of a write or a rename into place.
+    pub fn hear(&self) -> Option<bool> {
+        let inotify = self.inotify.as_ref().ok()?;
+        let is_end = AddWatchFlags::IN_MOVED_TO | AddWatchFlags::IN_CLOSE_WRITE;
+        let mut heard = None;
         for _ in 0..MAX_BATCHES {
             let Ok(events) = inotify.read_events() else {
                 break;
             };
             for event in events {
-                // The overflow of the queue is also an event, and also a reason to
-                // check the file.
-                heard.anything = true;
-                heard.moved |= event.mask.contains(AddWatchFlags::IN_MOVED_TO);
+                // The overflow of the queue is also an event, and also a reason to check the file.
+                let is_finished = heard.get_or_insert(false);
                 if event.name.is_some_and(|name| self.names.contains(&name)) {
-                    // The last event counts, because a writer may have started
-                    // again.
-                    let is_end = AddWatchFlags::IN_MOVED_TO | AddWatchFlags::IN_CLOSE_WRITE;
-                    heard.finished = event.mask.intersects(is_end);
+                    *is_finished = event.mask.intersects(is_end);
                 }
             }
         }
@@ -126,8 +89,7 @@ impl Watch {
 fn events() -> AddWatchFlags {
     AddWatchFlags::IN_CLOSE_WRITE
         | AddWatchFlags::IN_MODIFY
-        | AddWatchFlags::IN_MOVED_TO
-        | AddWatchFlags::IN_MOVED_FROM
+        | AddWatchFlags::IN_MOVE
         | AddWatchFlags::IN_CREATE
         | AddWatchFlags::IN_DELETE
         | AddWatchFlags::IN_DELETE_SELF
@@ -157,8 +119,7 @@ mod tests {
     use super::*;
 
     fn armed(path: &Path) -> Watch {
-        let (mut watch, refused) = Watch::new(path);
-        assert_eq!(refused, None);
+        let mut watch = Watch::new(path);
         watch.arm().unwrap();
         watch
     }
@@ -168,32 +129,21 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let (file, other) = (folder.path().join("file"), folder.path().join("other"));
         let mut watch = armed(&file);
-        assert_eq!(watch.hear(), Heard::default());
+        assert_eq!(watch.hear(), None);
         fs::write(&other, "x").unwrap();
-        let heard = watch.hear();
-        assert!(
-            heard.anything && !heard.finished && !heard.moved,
-            "{heard:?}"
-        );
+        assert_eq!(watch.hear(), Some(false));
         fs::write(&file, "x").unwrap();
-        let heard = watch.hear();
-        assert!(heard.finished && !heard.moved, "{heard:?}");
+        assert_eq!(watch.hear(), Some(true));
         fs::rename(&other, &file).unwrap();
-        let heard = watch.hear();
-        assert!(heard.finished && heard.moved, "{heard:?}");
+        assert_eq!(watch.hear(), Some(true));
         let mut open = fs::File::options().append(true).open(&file).unwrap();
         fs::write(&file, "y").unwrap();
         std::io::Write::write_all(&mut open, b"z").unwrap();
-        let heard = watch.hear();
-        assert!(heard.anything && !heard.finished, "{heard:?}");
+        assert_eq!(watch.hear(), Some(false));
         drop(open);
-        assert!(watch.hear().finished);
+        assert_eq!(watch.hear(), Some(true));
         watch.arm().unwrap();
-        assert_eq!(
-            watch.hear(),
-            Heard::default(),
-            "arming again produces no event"
-        );
+        assert_eq!(watch.hear(), None, "arming again produces no event");
     }
 
     #[test]
@@ -204,17 +154,16 @@ mod tests {
         symlink(&file, &link).unwrap();
         let mut watch = armed(&link);
         fs::write(&file, "y").unwrap();
-        assert!(watch.hear().finished);
+        assert_eq!(watch.hear(), Some(true));
         // The symlink has a new target: events in its folder count, those in the old folder
         // do not.
         fs::remove_file(&link).unwrap();
         symlink(here.path().join("near"), &link).unwrap();
         fs::write(here.path().join("near"), "z").unwrap();
         watch.arm().unwrap();
-        assert!(watch.hear().anything);
+        assert!(watch.hear().is_some());
         fs::write(&file, "z").unwrap();
-        let heard = watch.hear();
-        assert!(!heard.finished, "{heard:?}");
+        assert_ne!(watch.hear(), Some(true));
     }
 
     #[test]
@@ -227,9 +176,9 @@ mod tests {
             fs::create_dir(&folder).unwrap();
             watch.arm().unwrap();
             fs::write(&file, "x").unwrap();
-            assert!(watch.hear().finished);
+            assert_eq!(watch.hear(), Some(true));
             fs::remove_dir_all(&folder).unwrap();
-            assert!(watch.hear().anything);
+            assert!(watch.hear().is_some());
             watch.arm().unwrap();
         }
     }

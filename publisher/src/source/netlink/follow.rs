@@ -386,8 +386,8 @@ fn take_event<M: Model>(
 }
 
 impl<M: Model> Source for Follow<M> {
-    fn descriptor(&self) -> Option<BorrowedFd<'_>> {
-        Some(self.channel.as_fd())
+    fn descriptors(&self) -> Vec<BorrowedFd<'_>> {
+        vec![self.channel.as_fd()]
     }
 
     fn due(&self) -> Option<Instant> {
@@ -413,11 +413,11 @@ impl<M: Model> Source for Follow<M> {
         Ok(Progress::Waiting)
     }
 
-    fn is_whole(&self) -> bool {
+    fn is_snapshot(&self) -> bool {
         true
     }
 
-    fn stage(&self) -> Stage {
+    fn readiness(&self) -> Stage {
         Stage {
             is_ready: self.has_published,
             reloads: 0,

@@ -24,7 +24,7 @@ impl Table {
     fn after(&mut self, lines: &[&str], strict: bool) -> Result<(Vec<[u8; 2]>, u64, u64), u8> {
         let publisher = self.0.as_mut().unwrap();
         let schema = Arc::clone(publisher.schema());
-        let mut staging = Staging::new("test", strict);
+        let mut staging = Staging::new(strict);
         let mut run = || {
             for (number, line) in (1..).zip(lines) {
                 staging.take(number, parse(&schema, line.as_bytes()), publisher)?;

@@ -1,10 +1,11 @@
-//! The user's settings for a file.
+//! The formats of the input, and the user's settings for them.
 
-use std::fmt;
 use std::path::Path;
-use std::str::FromStr;
 
+use clap::ValueEnum;
 use common::Schema;
+
+use super::Snapshot;
 
 /// Settings for reading a file.
 #[derive(Clone, Debug)]
@@ -15,11 +16,20 @@ pub struct Settings {
     pub declared: Option<Schema>,
     /// Names of the key fields if the schema is inferred, or `None` for the first field.
     pub key: Option<Vec<String>>,
-    /// The policy for rows with the same key.
-    pub on_duplicate: OnDuplicate,
+    /// The row to keep of rows with the same key, or `None` to refuse the file.
+    pub on_duplicate: Option<OnDuplicate>,
 }
 
-/// The format of a file.
+/// A table that was read from a file.
+#[derive(Debug)]
+pub struct Table {
+    /// The rows.
+    pub snapshot: Snapshot,
+    /// Sentences for the user.
+    pub remarks: Vec<String>,
+}
+
+/// The format of the input.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
     /// Comma-separated values, or values with another delimiter.
@@ -67,36 +77,25 @@ pub fn separator_name(separator: u8) -> String {
 }
 
 /// The value of `--quote`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Quote {
-    /// `none`: quotes are ordinary characters.
+    /// Quotes are ordinary characters.
     None,
 }
 
-impl FromStr for Quote {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        match text {
-            "none" => Ok(Self::None),
-            _ => Err("use none, or leave it out for quotes as in RFC 4180".to_owned()),
-        }
-    }
-}
-
-/// The name of a format on the command line.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// The value of `--format`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum FormatName {
-    /// `csv`.
+    /// Comma-separated values.
     Csv,
-    /// `tsv`: CSV with tabs.
+    /// CSV with tabs.
     Tsv,
-    /// `jsonl`.
+    /// Lines of JSON.
     Jsonl,
 }
 
 impl FormatName {
-    /// Returns the format that the extension of a file stands for.
+    /// Returns the format that a file's extension names.
     pub fn of_path(path: &Path) -> Option<Self> {
         match path.extension()?.to_str()?.to_ascii_lowercase().as_str() {
             "csv" => Some(Self::Csv),
@@ -107,48 +106,11 @@ impl FormatName {
     }
 }
 
-impl FromStr for FormatName {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        match text {
-            "csv" => Ok(Self::Csv),
-            "tsv" => Ok(Self::Tsv),
-            "jsonl" => Ok(Self::Jsonl),
-            _ => Err("use csv, tsv or jsonl".to_owned()),
-        }
-    }
-}
-
-/// The policy for rows with the same key.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// The value of `--on-duplicate`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum OnDuplicate {
-    /// The file is refused.
-    Refuse,
     /// The first row is kept.
     First,
     /// The last row is kept.
     Last,
-}
-
-impl FromStr for OnDuplicate {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        match text {
-            "first" => Ok(Self::First),
-            "last" => Ok(Self::Last),
-            _ => Err("use first or last".to_owned()),
-        }
-    }
-}
-
-impl fmt::Display for OnDuplicate {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Refuse => "only",
-            Self::First => "first",
-            Self::Last => "last",
-        })
-    }
 }

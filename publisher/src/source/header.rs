@@ -11,7 +11,7 @@ use std::collections::{HashMap, HashSet};
 use common::Schema;
 use common::schema::MAX_FIELD_NAME;
 
-use super::settings::{SEPARATORS, separator_name};
+use super::format::{SEPARATORS, separator_name};
 
 /// The columns of a file.
 #[derive(Debug, PartialEq, Eq)]
@@ -24,16 +24,17 @@ pub struct Header {
 
 impl Header {
     /// Reads the names in a header.
-    pub fn named<'c>(cells: impl IntoIterator<Item = &'c str>) -> Self {
-        let written = cells.into_iter().map(|cell| cell.trim().to_owned());
-        let written: Vec<String> = written.collect();
+    pub fn named(cells: &[impl AsRef<str>]) -> Self {
+        let written: Vec<String> = cells
+            .iter()
+            .map(|cell| cell.as_ref().trim().to_owned())
+            .collect();
         let mut names: Vec<String> = Vec::with_capacity(written.len());
         let mut taken = HashSet::new();
-        let mut columns = HashMap::new();
+        let mut columns: HashMap<&String, usize> = HashMap::new();
         for (index, cell) in written.iter().enumerate() {
-            if let Some(first) = columns.get(cell.as_str()) {
-                let name: &String = &names[*first];
-                names.push(name.clone());
+            if let Some(first) = columns.get(cell) {
+                names.push(names[*first].clone());
                 continue;
             }
             let mut name = field_name(index + 1, cell);
@@ -44,7 +45,7 @@ impl Header {
                 number += 1;
             }
             if !cell.is_empty() {
-                columns.insert(cell.as_str(), index);
+                columns.insert(cell, index);
             }
             taken.insert(name.clone());
             names.push(name);
@@ -54,22 +55,12 @@ impl Header {
 
     /// Creates a header for `columns` columns without names.
     pub fn numbered(columns: usize) -> Self {
-        Self {
-            written: vec![String::new(); columns],
-            names: (1..=columns).map(|n| field_name(n, "")).collect(),
-        }
+        Self::named(&vec![""; columns])
     }
 
     /// Returns the number of columns.
     pub fn width(&self) -> usize {
         self.names.len()
-    }
-
-    /// Returns true if the name of the first column begins with this letter in the file.
-    pub fn begins_with(&self, letter: char) -> bool {
-        self.written
-            .first()
-            .is_some_and(|written| written.starts_with(letter))
     }
 
     /// Returns the names of the fields.
@@ -91,9 +82,12 @@ impl Header {
         Ok(())
     }
 
-    /// Returns a hint at `--delimiter` if there is a single column with another separator in its
-    /// name.
-    pub fn other_delimiter(&self) -> Option<String> {
+    /// Returns a hint if the header looks like a comment, or like a single column with another
+    /// separator in its name.
+    pub fn hint(&self) -> Option<String> {
+        if self.written.first()?.starts_with('#') {
+            return Some("if lines that begin with # are comments, use --comment '#'".to_owned());
+        }
         let [name] = self.written.as_slice() else {
             return None;
         };
@@ -118,16 +112,18 @@ impl Header {
     pub fn columns_of(&self, schema: &Schema) -> Result<Vec<usize>, String> {
         let column = |name: &str| {
             let Some(column) = self.position(name) else {
-                let hint = self.other_delimiter();
-                let hint = hint.map_or(String::new(), |hint| format!("; {hint}"));
+                let hint = self
+                    .hint()
+                    .map_or(String::new(), |hint| format!("; {hint}"));
                 return Err(format!(
                     "the field {name:?} of --fields has no column: the columns are {}{hint}",
                     self.names.join(", ")
                 ));
             };
+            let name = &self.names[column];
             let mut others = self.names[column + 1..].iter();
-            match others.position(|other| *other == self.names[column]) {
-                Some(after) => Err(twice(&self.names[column], column, column + 1 + after)),
+            match others.position(|other| other == name) {
+                Some(after) => Err(twice(name, column, column + 1 + after)),
                 None => Ok(column),
             }
         };
@@ -138,11 +134,23 @@ impl Header {
     /// Returns a sentence that lists the columns whose field has another name than the column.
     pub fn renamed(&self) -> Option<String> {
         let pairs = self.written.iter().zip(&self.names);
-        let renamed = pairs.filter(|(written, name)| !written.is_empty() && written != name);
-        let renamed: Vec<String> = renamed
+        let renamed: Vec<String> = pairs
+            .filter(|(written, name)| !written.is_empty() && written != name)
             .map(|(written, name)| format!("{written:?} is the field {name}"))
             .collect();
         (!renamed.is_empty()).then(|| renamed.join(", "))
+    }
+
+    /// Returns a sentence that lists the columns that are not in `columns`.
+    pub fn left_out(&self, columns: &[usize]) -> Option<String> {
+        let names = self.names.iter().enumerate();
+        let left_out: Vec<&str> = names
+            .filter(|(column, _)| !columns.contains(column))
+            .map(|(_, name)| name.as_str())
+            .collect();
+        let names = left_out.join(", ");
+        (!left_out.is_empty())
+            .then(|| format!("left out, because --fields does not name them: {names}"))
     }
 }
 
@@ -177,7 +185,7 @@ mod tests {
     #[test]
     fn column_names_become_field_names() {
         let long = "ä".repeat(40);
-        let header = Header::named([
+        let header = Header::named(&[
             "id",
             " Organization  Name ",
             "",
@@ -207,7 +215,7 @@ mod tests {
         assert_eq!(header.position("Organization  Name"), Some(1));
         let renamed = header.renamed().unwrap();
         assert!(renamed.starts_with(r#""Organization  Name" is the field Organization_Name, "#));
-        assert_eq!(Header::named(["a", "b"]).renamed(), None);
+        assert_eq!(Header::named(&["a", "b"]).renamed(), None);
         assert_eq!(Header::numbered(2).names(), ["column_1", "column_2"]);
     }
 
@@ -230,13 +238,13 @@ mod tests {
             &["a_b_3", "a b", "a:b"],
             &["id", &one, &other, &wide],
         ] {
-            let header = Header::named(names.iter().copied());
+            let header = Header::named(names);
             assert_eq!(header.check_distinct(), Ok(()), "{names:?}: {header:?}");
             let kinds = header.names().iter();
             let kinds = kinds.map(|name| (name.as_str(), common::Kind::U8));
             assert!(Schema::new(kinds, &[]).is_ok(), "{names:?}: {header:?}");
         }
-        let header = Header::named(["id", &pay, &hours]);
+        let header = Header::named(&["id", &pay, &hours]);
         let names = [long.as_str(), &format!("{}_3", &long[..62])];
         assert_eq!(header.names()[1..], names);
         assert!(header.renamed().unwrap().contains(&hours));
@@ -244,7 +252,7 @@ mod tests {
 
     #[test]
     fn equal_names_are_refused_only_where_they_are_selected() {
-        let header = Header::named(["id", "n", "a b", "n", "a b"]);
+        let header = Header::named(&["id", "n", "a b", "n", "a b"]);
         let reason = header.check_distinct().unwrap_err();
         assert!(
             reason.contains("2 and 4") && reason.contains("\"n\""),
@@ -264,7 +272,7 @@ mod tests {
 
     #[test]
     fn fields_select_columns_by_either_name() {
-        let header = Header::named(["id", "full name", "price"]);
+        let header = Header::named(&["id", "full name", "price"]);
         let columns = |fields: &str| header.columns_of(&Schema::parse(fields, None).unwrap());
         assert_eq!(columns("price:u8,id:u8"), Ok(vec![2, 0]));
         assert_eq!(columns("full name:text(8)"), Ok(vec![1]));

@@ -12,15 +12,15 @@ const TABS: Dialect = Dialect {
 
 fn settings(fields: Option<&str>, key: Option<&str>) -> Settings {
     Settings {
-        format: super::super::settings::Format::Csv(Dialect::default()),
+        format: crate::source::format::Format::Csv(Dialect::default()),
         declared: fields.map(|fields| Schema::parse(fields, key).unwrap()),
         key: key.map(|key| key.split(',').map(str::to_owned).collect()),
-        on_duplicate: OnDuplicate::Refuse,
+        on_duplicate: None,
     }
 }
 
-fn read_as(text: &str, dialect: Dialect, settings: &Settings) -> Result<Table, Fault> {
-    read(text, dialect, settings, None, &Progress::silent())
+fn read_as(text: &str, dialect: Dialect, settings: &Settings) -> Result<Table, CliError> {
+    read(text.as_bytes(), dialect, settings, None)
 }
 
 /// Returns the schema and the rows as text.
@@ -48,7 +48,7 @@ fn fault(text: &str, settings: &Settings) -> String {
     let fault = read_as(text, Dialect::default(), settings)
         .map(|_| ())
         .unwrap_err();
-    format!("{}: {fault}", fault.code)
+    format!("{}: {fault}", fault.code())
 }
 
 #[test]
@@ -123,7 +123,7 @@ fn file_without_header_is_read() {
         assert_eq!(
             read_as(text, TABS, &settings(Some(fields), None))
                 .unwrap_err()
-                .code,
+                .code(),
             2
         );
     }
@@ -141,7 +141,7 @@ fn duplicate_keys_are_refused_unless_one_row_is_chosen() {
     );
     for (on_duplicate, kept) in [(OnDuplicate::First, "1|1"), (OnDuplicate::Last, "1|4")] {
         let settings = Settings {
-            on_duplicate,
+            on_duplicate: Some(on_duplicate),
             ..settings(None, None)
         };
         let (_, rows) = table(text, Dialect::default(), &settings);
@@ -276,7 +276,7 @@ fn file_with_another_delimiter_is_refused() {
         ..TABS
     };
     let refused = read_as("1,a\n2,b\n", tabs, &inferred).unwrap_err();
-    assert!(refused.reason.contains("--delimiter ','"), "{refused}");
+    assert!(refused.to_string().contains("--delimiter ','"), "{refused}");
     for text in [
         "city\n\"Paris, France\"\n\"Rome, Italy\"\n",
         "\"a;b\"\n\"c;d\"\n",

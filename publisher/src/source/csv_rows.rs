@@ -1,0 +1,405 @@
+//! Reads records of CSV as rows: all records of a file, or those that arrive in a stream.
+//!
+//! In both, the first record names the columns unless the dialect has no header, and all records
+//! must have the same number of cells.
+//!
+//! **A file** ([`read`]) is a table. Each record after the first is a row. Without `--fields` all
+//! records are read once to infer their kinds ([`infer`](super::infer)). A file with a bad record
+//! or a duplicate key is refused. It is also refused if each of its records is one cell that
+//! contains the same number of another separator, unless the user named the delimiter.
+//!
+//! **A stream** ([`CsvRows`]) is a sequence of changes:
+//!
+//! 1. A record is an upsert, unless a column that is not a field is called `op`: then that column
+//!    names the operation, so that the output of `subscriber watch --format csv` can be read back.
+//!    With a column `version` too, a `create` replaces an existing row, as in JSON.
+//! 2. A record that repeats the header is a row if it fits the fields. Otherwise it is the header
+//!    of a second table that was appended to the first.
+//! 3. A bad record is refused separately. A header that does not suit the fields ends the input,
+//!    because no record after it can be read.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use cli::CliError;
+use common::{RowBuf, Schema};
+
+use super::change::{
+    BadLines, Instruction, Line, LineParser, MAX_LINE, Operation, RowSet, bad_line,
+};
+use super::csv::{Decoder, Record};
+use super::format::{Dialect, OnDuplicate, SEPARATORS, Settings, Table, separator_name};
+use super::header::Header;
+use super::infer::{Column, infer_schema};
+
+/// The columns that `subscriber watch --format csv` prints before the columns of the row.
+const WATCH_COLUMNS: [&str; 2] = ["version", "op"];
+
+/// The columns of the fields and of the operation.
+struct Columns {
+    schema: Arc<Schema>,
+    /// The cells of the header, or nothing without a header.
+    names: Vec<String>,
+    /// Number of cells in a record.
+    width: usize,
+    /// The column of each field.
+    fields: Vec<usize>,
+    op: Option<usize>,
+    has_version: bool,
+}
+
+impl Columns {
+    /// Returns the columns of records that hold nothing but the fields, in their order.
+    fn of_fields(schema: Arc<Schema>) -> Self {
+        let width = schema.fields().len();
+        Self {
+            schema,
+            names: Vec::new(),
+            width,
+            fields: (0..width).collect(),
+            op: None,
+            has_version: false,
+        }
+    }
+
+    /// Returns the columns that the header of a stream names.
+    fn of_header(schema: &Arc<Schema>, cells: &[Cow<'_, str>]) -> Result<Self, String> {
+        let columns = |fields, op, has_version| Self {
+            schema: Arc::clone(schema),
+            names: cells.iter().map(|cell| cell.to_string()).collect(),
+            width: cells.len(),
+            fields,
+            op,
+            has_version,
+        };
+        // If a field is also called `op` or `version`, its column is the second one with that name.
+        if let Some((first, rest)) = cells.split_at_checked(WATCH_COLUMNS.len())
+            && first == WATCH_COLUMNS
+            && let Ok(fields) = Header::named(rest).columns_of(schema)
+        {
+            let fields = fields.iter().map(|column| column + WATCH_COLUMNS.len());
+            return Ok(columns(fields.collect(), Some(1), true));
+        }
+        let header = Header::named(cells);
+        let fields = header.columns_of(schema)?;
+        let extra = |name: &str| {
+            let is_field = schema.field(name).is_some();
+            header.position(name).filter(|_| !is_field)
+        };
+        Ok(columns(fields, extra("op"), extra("version").is_some()))
+    }
+
+    /// Returns true if the column `op` holds the text `op`, which is the case only in a header.
+    fn names_operation(&self, cells: &[Cow<'_, str>]) -> bool {
+        self.op
+            .is_some_and(|op| cells.get(op).is_some_and(|cell| cell == "op"))
+    }
+
+    /// Returns the row in a record, or only its key fields.
+    fn row(&self, cells: &[Cow<'_, str>], is_key_only: bool) -> Result<RowBuf, String> {
+        let mut row = RowBuf::new(Arc::clone(&self.schema));
+        for (field, column) in self.fields.iter().enumerate() {
+            let name = self.schema.fields()[field].name();
+            if !is_key_only || self.schema.key_fields().any(|key| key.name() == name) {
+                row.set_text(field, &cells[*column])
+                    .map_err(|error| error.to_string())?;
+            }
+        }
+        Ok(row)
+    }
+
+    fn operation(&self, cells: &[Cow<'_, str>]) -> Result<Operation, String> {
+        check_width(cells, self.width, "a row")?;
+        let row = || self.row(cells, false);
+        match self.op.map(|op| cells[op].as_ref()) {
+            None | Some("upsert") => row().map(Operation::Upsert),
+            Some("create") if self.has_version => row().map(Operation::Upsert),
+            Some("create" | "insert") => row().map(Operation::Insert),
+            Some("update") => row().map(Operation::Update),
+            Some("delete") => Ok(Operation::Delete(self.row(cells, true)?.key_bytes())),
+            Some(other) => Err(format!(
+                "{other:?} is not an operation: use create, insert, update, upsert or delete"
+            )),
+        }
+    }
+}
+
+/// Returns an error if a record does not have `width` cells, as many as `other` has.
+fn check_width(cells: &[Cow<'_, str>], width: usize, other: &str) -> Result<(), String> {
+    match cells.len() {
+        count if count == width => Ok(()),
+        count => Err(format!(
+            "cells: {count}, but {other} has {width}: put a cell that contains the delimiter in quotes"
+        )),
+    }
+}
+
+/// Parses the records of a stream into changes.
+pub struct CsvRows {
+    schema: Arc<Schema>,
+    decoder: Decoder,
+    columns: Option<Columns>,
+}
+
+impl CsvRows {
+    /// Creates a parser for rows of `schema`.
+    pub fn new(schema: Arc<Schema>, dialect: Dialect) -> Self {
+        let columns = (!dialect.has_header).then(|| Columns::of_fields(Arc::clone(&schema)));
+        Self {
+            schema,
+            decoder: Decoder::new(dialect, MAX_LINE),
+            columns,
+        }
+    }
+
+    /// Returns the meaning of a record, or `None` if it is a header.
+    fn line(&mut self, record: Record<'_>) -> Option<Result<Line, CliError>> {
+        let cells = match record.cells {
+            Ok(cells) => cells,
+            Err(reason) => return Some(Ok((record.line, Err(reason)))),
+        };
+        if let Some(columns) = &self.columns
+            && !columns.names_operation(&cells)
+        {
+            return match columns.operation(&cells) {
+                Err(_) if columns.names == cells => None,
+                operation => Some(Ok((record.line, operation.map(Instruction::Change)))),
+            };
+        }
+        match Columns::of_header(&self.schema, &cells) {
+            Ok(columns) => {
+                self.columns = Some(columns);
+                None
+            }
+            Err(reason) => Some(Err(bad_line(record.line, &reason))),
+        }
+    }
+}
+
+impl LineParser for CsvRows {
+    fn next(&mut self, input: &mut &[u8], is_end: bool) -> Option<Result<Line, CliError>> {
+        loop {
+            let record = self.decoder.next(input, is_end)?;
+            if let Some(line) = self.line(record) {
+                return Some(line);
+            }
+        }
+    }
+
+    fn lines(&self) -> u64 {
+        self.decoder.lines_begun()
+    }
+}
+
+/// Reads a file of `dialect`. `former` is the schema of the version that was read before.
+///
+/// # Errors
+/// Returns a [`CliError`] for the first bad line, or for arguments that do not suit the file.
+pub fn read(
+    bytes: &[u8],
+    dialect: Dialect,
+    settings: &Settings,
+    former: Option<&Schema>,
+) -> Result<Table, CliError> {
+    let file = File::new(bytes, dialect)?;
+    file.check_delimiter()?;
+    let mut remarks: Vec<String> = file.header.renamed().into_iter().collect();
+    let (schema, fields) = match &settings.declared {
+        Some(schema) => {
+            let fields = file.columns_of(schema)?;
+            remarks.extend(file.header.left_out(&fields));
+            (schema.clone(), fields)
+        }
+        None => {
+            let (schema, more) = file.infer(settings, former)?;
+            remarks.extend(more);
+            (schema, (0..file.header.width()).collect())
+        }
+    };
+    let columns = Columns {
+        fields,
+        ..Columns::of_fields(Arc::new(schema))
+    };
+    let (rows, remark) = file.rows(&columns, settings.on_duplicate)?;
+    remarks.extend(remark);
+    Ok(Table {
+        snapshot: rows.into_snapshot(),
+        remarks,
+    })
+}
+
+/// A file whose header has been read.
+struct File<'b> {
+    bytes: &'b [u8],
+    dialect: Dialect,
+    header: Header,
+    header_line: u64,
+}
+
+/// Returns all records of a file, including its header.
+fn records(bytes: &[u8], dialect: Dialect) -> impl Iterator<Item = Record<'_>> {
+    let (mut decoder, mut rest) = (Decoder::new(dialect, usize::MAX), bytes);
+    std::iter::from_fn(move || decoder.next(&mut rest, true))
+}
+
+impl<'b> File<'b> {
+    fn new(bytes: &'b [u8], dialect: Dialect) -> Result<Self, CliError> {
+        let Some(first) = records(bytes, dialect).next() else {
+            let reason = match dialect.has_header {
+                true => "write the names of its columns in the first line, as in `id,name,price`",
+                false => "it needs at least one record",
+            };
+            return Err(CliError::new(5, format!("it is empty: {reason}")));
+        };
+        let bad_header = |reason: String| bad_line(first.line, &reason);
+        let cells = first.cells.map_err(bad_header)?;
+        let header = match dialect.has_header {
+            true => Header::named(&cells),
+            false => Header::numbered(cells.len()),
+        };
+        Ok(Self {
+            bytes,
+            dialect,
+            header,
+            header_line: first.line,
+        })
+    }
+
+    /// Calls `each` with every row. Records of another width are bad.
+    fn each_row(
+        &self,
+        mut each: impl FnMut(u64, &[Cow<'_, str>]) -> Result<(), String>,
+    ) -> Result<(), CliError> {
+        let mut bad = BadLines::default();
+        let has_header = self.dialect.has_header;
+        let width = self.header.width();
+        let width_of = match has_header {
+            true => "the header",
+            false => "the first record",
+        };
+        for record in records(self.bytes, self.dialect).skip(usize::from(has_header)) {
+            let result = record.cells.and_then(|cells| {
+                check_width(&cells, width, width_of).map_err(|reason| {
+                    let hint = self.header.hint();
+                    reason + &hint.map_or(String::new(), |hint| format!(", or {hint}"))
+                })?;
+                each(record.line, &cells)
+            });
+            if let Err(reason) = result {
+                bad.add(record.line, reason);
+            }
+        }
+        bad.into_result()
+    }
+
+    /// Refuses a file of one column in which every record has the same number of another separator.
+    fn check_delimiter(&self) -> Result<(), CliError> {
+        if self.dialect.is_delimiter_given || self.header.width() != 1 {
+            return Ok(());
+        }
+        let is_in_all = |separator: &u8| {
+            let mut counts = records(self.bytes, self.dialect).map(|record| match &record.cells {
+                Ok(cells) if cells.len() == 1 && !record.has_quotes => {
+                    cells[0].matches(char::from(*separator)).count()
+                }
+                _ => 0,
+            });
+            let first = counts.next().unwrap_or(0);
+            first > 0 && counts.all(|count| count == first)
+        };
+        let Some(separator) = SEPARATORS.into_iter().find(is_in_all) else {
+            return Ok(());
+        };
+        let reason = format!(
+            "it has one column, and every record contains {:?} equally often: use --delimiter {} if \
+             that separates the cells, or --delimiter {} if it does not",
+            char::from(separator),
+            separator_name(separator),
+            separator_name(self.dialect.delimiter)
+        );
+        Err(CliError::new(5, reason))
+    }
+
+    /// Returns the column of each field.
+    fn columns_of(&self, schema: &Schema) -> Result<Vec<usize>, CliError> {
+        let (fields, columns) = (schema.fields().len(), self.header.width());
+        let found = match self.dialect.has_header {
+            true => self.header.columns_of(schema),
+            false if fields == columns => Ok((0..columns).collect()),
+            false => Err(format!(
+                "--fields names {fields} fields, but the first record has {columns} cells: without \
+                 a header --fields must name every column"
+            )),
+        };
+        found.map_err(|reason| CliError::new(2, reason))
+    }
+
+    /// Returns the schema that suits all records, and remarks about it.
+    fn infer(
+        &self,
+        settings: &Settings,
+        former: Option<&Schema>,
+    ) -> Result<(Schema, Vec<String>), CliError> {
+        let distinct = self.header.check_distinct();
+        distinct.map_err(|reason| bad_line(self.header_line, &reason))?;
+        let names = self.header.names();
+        // A key may also be given by its name in the file.
+        let field_name = |name: &'_ String| match self.header.position(name) {
+            Some(column) => names[column].clone(),
+            None => name.clone(),
+        };
+        let key = settings.key.as_ref();
+        let key = key.map(|key| key.iter().map(field_name).collect::<Vec<_>>());
+        let key = key.unwrap_or_else(|| vec![names[0].clone()]);
+        let columns = names.iter().map(|name| Column::new(key.contains(name)));
+        let mut columns: Vec<Column> = columns.collect();
+        self.each_row(|_, cells| {
+            let mut cells = columns.iter_mut().zip(names).zip(cells);
+            cells.try_for_each(|((column, name), cell)| column.see_cell(name, cell))
+        })?;
+        infer_schema(names, &columns, &key, former)
+    }
+
+    /// Returns the rows, and a remark if there were duplicate keys.
+    fn rows(
+        &self,
+        columns: &Columns,
+        on_duplicate: Option<OnDuplicate>,
+    ) -> Result<(RowSet, Option<String>), CliError> {
+        let mut rows = RowSet::new(Arc::clone(&columns.schema));
+        // The line of each row, by its position.
+        let mut lines = Vec::new();
+        let mut duplicates = 0;
+        self.each_row(|line, cells| {
+            let row = columns.row(cells, false)?;
+            let Err(first) = rows.insert(&row) else {
+                lines.push(line);
+                return Ok(());
+            };
+            duplicates += 1;
+            match on_duplicate {
+                Some(OnDuplicate::First) => {}
+                Some(OnDuplicate::Last) => rows.upsert(&row),
+                None => {
+                    let (key, first) = (row.as_ref().key().to_string(), lines[first]);
+                    return Err(format!(
+                        "the key {key} is also in line {first}: name the key fields with --key, or \
+                         choose a row with --on-duplicate first or last"
+                    ));
+                }
+            }
+            Ok(())
+        })?;
+        let kept = match on_duplicate {
+            Some(OnDuplicate::First) => "first",
+            _ => "last",
+        };
+        let remark = format!("duplicate keys: {duplicates}, of which the {kept} row counts");
+        Ok((rows, (duplicates > 0).then_some(remark)))
+    }
+}
+
+#[cfg(test)]
+mod file_tests;
+#[cfg(test)]
+mod tests;
