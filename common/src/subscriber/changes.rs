@@ -1,8 +1,8 @@
-//! The public view of the changes that a refresh made.
+//! The public view of the changes of a refresh.
 
 use std::marker::PhantomData;
 
-use super::copy::{ChangeList, Changed, LocalCopy};
+use super::copy::{Changed, LocalCopy};
 use crate::protocol::words::SetBits;
 use crate::row::{Row, RowRef};
 
@@ -86,25 +86,31 @@ pub enum Cause {
 /// Changes of the last refresh, with untyped rows.
 #[derive(Clone, Copy)]
 pub struct UntypedChanges<'s> {
-    pub(super) copy: &'s LocalCopy,
-    pub(super) list: &'s ChangeList,
-    pub(super) version: u64,
-    pub(super) publisher_changed: bool,
-    pub(super) schema_changed: bool,
-    pub(super) interrupted: bool,
+    copy: &'s LocalCopy,
+    publisher_changed: bool,
+    interrupted: bool,
 }
 
 impl<'s> UntypedChanges<'s> {
+    #[inline]
+    pub(super) fn new(copy: &'s LocalCopy, publisher_changed: bool, interrupted: bool) -> Self {
+        Self {
+            copy,
+            publisher_changed,
+            interrupted,
+        }
+    }
+
     /// Returns the version of the local copy after the changes.
     pub fn version(&self) -> u64 {
-        self.version
+        self.copy.version()
     }
 
     /// Returns the number of keys that changed.
     pub fn len(&self) -> usize {
-        match self.list.all {
-            true => self.copy.len(),
-            false => self.list.items.len(),
+        match self.copy.changes() {
+            None => self.copy.len(),
+            Some(changes) => changes.len(),
         }
     }
 
@@ -117,7 +123,7 @@ impl<'s> UntypedChanges<'s> {
     pub fn cause(&self) -> Cause {
         match (self.publisher_changed, self.interrupted) {
             _ if !self.is_empty() => Cause::Rows,
-            _ if self.schema_changed => Cause::Schema,
+            _ if self.schema_changed() => Cause::Schema,
             (true, _) => Cause::Publisher,
             (false, true) => Cause::Interrupted,
             (false, false) => Cause::Nothing,
@@ -154,16 +160,16 @@ impl<'s> UntypedChanges<'s> {
     /// # }
     /// ```
     pub fn schema_changed(&self) -> bool {
-        self.schema_changed
+        self.copy.schema_changed()
     }
 
     /// Returns an iterator over the changes. Each key occurs once.
     pub fn iter(&self) -> UntypedChangesIter<'s> {
+        let changes = self.copy.changes();
         UntypedChangesIter {
             copy: self.copy,
-            list: self.list,
-            created: self.list.all.then(|| self.copy.slots()),
-            items: self.list.items.iter(),
+            created: changes.is_none().then(|| self.copy.slots()),
+            changed: changes.unwrap_or_default().iter(),
             left: self.len(),
         }
     }
@@ -182,9 +188,9 @@ impl<'s> IntoIterator for &UntypedChanges<'s> {
 #[derive(Clone)]
 pub struct UntypedChangesIter<'s> {
     copy: &'s LocalCopy,
-    list: &'s ChangeList,
+    /// All slots after opening, instead of `changed`.
     created: Option<SetBits<'s>>,
-    items: std::slice::Iter<'s, Changed>,
+    changed: std::slice::Iter<'s, Changed>,
     left: usize,
 }
 
@@ -196,16 +202,16 @@ impl<'s> Iterator for UntypedChangesIter<'s> {
             Some(slots) => Changed::Created {
                 slot: slots.next()?,
             },
-            None => *self.items.next()?,
+            None => *self.changed.next()?,
         };
         self.left -= 1;
         Some(match item {
             Changed::Created { slot } => Change::Created(self.copy.row(slot)),
             Changed::Updated { old, slot } => Change::Updated {
-                old: self.list.row(old),
+                old: self.copy.old_row(old),
                 new: self.copy.row(slot),
             },
-            Changed::Deleted { old } => Change::Deleted(self.list.row(old)),
+            Changed::Deleted { old } => Change::Deleted(self.copy.old_row(old)),
         })
     }
 
@@ -241,11 +247,19 @@ impl ExactSizeIterator for UntypedChangesIter<'_> {}
 /// ```
 #[derive(Clone, Copy)]
 pub struct Changes<'s, R> {
-    pub(super) inner: UntypedChanges<'s>,
-    pub(super) rows: PhantomData<fn() -> R>,
+    inner: UntypedChanges<'s>,
+    rows: PhantomData<fn() -> R>,
 }
 
 impl<'s, R: Row> Changes<'s, R> {
+    #[inline]
+    pub(super) fn new(inner: UntypedChanges<'s>) -> Self {
+        Self {
+            inner,
+            rows: PhantomData,
+        }
+    }
+
     /// Returns the version of the local copy after the changes.
     pub fn version(&self) -> u64 {
         self.inner.version()
@@ -273,7 +287,7 @@ impl<'s, R: Row> Changes<'s, R> {
 
     /// Returns an iterator over the changes. Each key occurs once.
     pub fn iter(&self) -> ChangesIter<'s, R> {
-        self.inner.iter().map(|change| change.map(super::typed_row))
+        self.inner.iter().map(|change| change.map(typed_row))
     }
 }
 
@@ -289,3 +303,9 @@ impl<'s, R: Row> IntoIterator for &Changes<'s, R> {
 /// Iterator over [`Changes`].
 pub type ChangesIter<'s, R> =
     std::iter::Map<UntypedChangesIter<'s>, fn(Change<RowRef<'s>>) -> Change<&'s R>>;
+
+/// Casts a row to its type. The schema was compared when the subscriber attached to the table.
+#[inline]
+pub(super) fn typed_row<R: Row>(row: RowRef<'_>) -> &R {
+    bytemuck::from_bytes(row.bytes())
+}
