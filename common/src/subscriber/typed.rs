@@ -156,17 +156,17 @@ impl<R: Row> Subscriber<R> {
         let copy = self.inner.local_copy();
         let mut row = R::zeroed();
         // Read in place: moving a value of this size costs more than reading it.
-        let found = match bytemuck::try_cast_slice_mut(std::slice::from_mut(&mut row)) {
-            Ok(words) => key.with_bytes(|key| copy.latest(key, words))?,
-            // `R` is not a whole number of words or not aligned to words: copy through a buffer.
-            Err(_) => {
-                let mut words = vec![0; self.schema().row_words()];
-                let found = key.with_bytes(|key| copy.latest(key, &mut words))?;
-                row = bytemuck::pod_read_unaligned(&bytemuck::cast_slice(&words)[..size_of::<R>()]);
-                found
+        if let Ok(words) = bytemuck::try_cast_slice_mut(std::slice::from_mut(&mut row)) {
+            if key.with_bytes(|key| copy.latest(key, words))? {
+                return Ok(Some(row));
             }
-        };
-        Ok(found.then_some(row))
+            return Ok(None);
+        }
+        // `R` is not a whole number of words or not aligned to words: copy through a buffer.
+        let mut words = vec![0; self.schema().row_words()];
+        let found = key.with_bytes(|key| copy.latest(key, &mut words))?;
+        let row = || bytemuck::pod_read_unaligned(&bytemuck::cast_slice(&words)[..size_of::<R>()]);
+        Ok(found.then(row))
     }
 
     /// Fills `rows` with all rows as of the last commit, directly from shared memory, and returns their
