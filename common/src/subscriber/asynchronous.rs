@@ -204,21 +204,22 @@ impl<S: AnySubscriber> AsyncSubscriber<S> {
         })
     }
 
-    /// Waits for the next news, of rows or of the publisher, and returns the changes. Returns at once
-    /// if there is any. Yields to other tasks now and then, even if there always is news.
+    /// Waits until rows or the publisher change, and returns the changes. Yields to other tasks
+    /// from time to time, even if each refresh finds changes.
     ///
     /// Dropping the future loses nothing, so it can be used in `select!` and with a timeout: the
     /// next future returns the changes. `changes()` also returns them, until the next call.
     ///
     /// # Errors
-    /// As for [`UntypedSubscriber::refresh`]. After [`Error::Outrun`] it can be called again at once.
+    /// As for [`UntypedSubscriber::refresh`]. After [`Error::Outrun`] it can be called again at
+    /// once.
     pub async fn changed(&mut self) -> Result<S::Changes<'_>> {
         std::future::poll_fn(|context| self.poll_changed(context)).await?;
         Ok(self.subscriber.changes())
     }
 
-    /// Polls for [`changed`](Self::changed), for futures that are written by hand. `changes()` returns
-    /// the changes.
+    /// Polls for [`changed`](Self::changed), for futures that are written by hand. `changes()`
+    /// returns the changes.
     ///
     /// # Errors
     /// As for [`changed`](Self::changed).

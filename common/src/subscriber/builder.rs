@@ -1,4 +1,4 @@
-//! The builder of a subscriber: which owners it trusts, how it is woken, how long it waits for its table.
+//! The builder of a subscriber.
 
 use std::marker::PhantomData;
 use std::path::PathBuf;
@@ -32,7 +32,7 @@ const OPEN_INTERVAL: Duration = Duration::from_millis(10);
 /// let prices = Subscriber::<Price>::builder(&name)
 ///     .wake(Sleep::Futex)
 ///     .recheck(Duration::from_millis(200))
-///     .open_within(Duration::from_secs(10))?; // also if the publisher comes later than we do
+///     .open_within(Duration::from_secs(10))?; // also if the publisher starts later
 /// # assert!(prices.is_empty());
 /// # publisher.close()
 /// # }
@@ -73,22 +73,23 @@ impl<S> SubscriberBuilder<S> {
         )
     }
 
-    /// Trusts only tables of this user. The default is to trust those of this process's user and of root.
+    /// Trusts only tables of this user. The default is to trust those of this process's user and of
+    /// root.
     pub fn owner(mut self, user: u32) -> Self {
         self.owner = Some(user);
         self
     }
 
-    /// Sets the maximum time that a subscriber sleeps before it checks the table without a wake-up, in
-    /// case a wake-up is lost. The default is 1 s.
+    /// Sets the maximum time that a subscriber sleeps before it checks the table without a wake-up,
+    /// in case a wake-up is lost. The default is 1 s.
     pub fn recheck(mut self, interval: Duration) -> Self {
         self.recheck = interval.max(MIN_RECHECK);
         self
     }
 
-    /// Sets how the subscriber waits for changes. The default is [`Sleep::Auto`](crate::Sleep::Auto).
-    /// If the requested kind is not available, this is logged once, and the subscriber checks the table
-    /// every 50 ms.
+    /// Sets how the subscriber waits for changes. The default is
+    /// [`Sleep::Auto`](crate::Sleep::Auto). If the requested kind is not available, this is logged
+    /// once, and the subscriber checks the table every 50 ms.
     ///
     /// ```
     /// # use common::{Schema, Sleep, UntypedPublisher, UntypedSubscriber, WakeKind};
@@ -107,11 +108,12 @@ impl<S> SubscriberBuilder<S> {
         self
     }
 
-    /// Sets the directory of the socket of [`Sleep::Unix`](crate::Sleep::Unix), or the directory or path
-    /// of the pipe of [`Sleep::Fifo`](crate::Sleep::Fifo). The publisher must see it under the same path,
-    /// and trusts it only if the publisher's user owns it. Opening fails with [`Error::InvalidWake`] if
-    /// it cannot be created there. By default sockets are abstract, and pipes are created in
-    /// `XDG_RUNTIME_DIR` or in `tablecast-UID` in the directory for temporary files.
+    /// Sets the directory of the socket of [`Sleep::Unix`](crate::Sleep::Unix), or the directory or
+    /// path of the pipe of [`Sleep::Fifo`](crate::Sleep::Fifo). The publisher must see it under the
+    /// same path, and trusts it only if the publisher's user owns it. Opening fails with
+    /// [`Error::InvalidWake`] if it cannot be created there. By default sockets are abstract, and
+    /// pipes are created in `XDG_RUNTIME_DIR` or in `tablecast-UID` in the directory for temporary
+    /// files.
     ///
     /// ```
     /// # use common::{Error, Schema, Sleep, UntypedPublisher, UntypedSubscriber};
@@ -130,7 +132,8 @@ impl<S> SubscriberBuilder<S> {
     }
 }
 
-/// Retries `open` until the table exists and changes slowly enough to be copied, for at most `timeout`.
+/// Retries `open` until the table exists and changes slowly enough to be copied, for at most
+/// `timeout`.
 fn when_published<T>(name: &str, timeout: Duration, open: impl Fn() -> Result<T>) -> Result<T> {
     let begun = Instant::now();
     loop {
@@ -162,7 +165,8 @@ impl SubscriberBuilder<()> {
     /// Attaches to the table as soon as it exists and can be copied.
     ///
     /// # Errors
-    /// [`Error::TimedOut`], [`Error::Outrun`] if it always changed too fast, and as for [`UntypedSubscriber::open`].
+    /// [`Error::TimedOut`], [`Error::Outrun`] if it always changed too fast, and as for
+    /// [`UntypedSubscriber::open`].
     pub fn open_within(&self, timeout: Duration) -> Result<UntypedSubscriber> {
         when_published(&self.name, timeout, || self.open())
     }
@@ -181,7 +185,8 @@ impl<R: Row> SubscriberBuilder<PhantomData<R>> {
     /// Attaches to the table as soon as it exists and can be copied.
     ///
     /// # Errors
-    /// [`Error::TimedOut`], [`Error::Outrun`] if it always changed too fast, and as for [`Subscriber::open`].
+    /// [`Error::TimedOut`], [`Error::Outrun`] if it always changed too fast, and as for
+    /// [`Subscriber::open`].
     pub fn open_within(&self, timeout: Duration) -> Result<Subscriber<R>> {
         when_published(&self.name, timeout, || self.open())
     }

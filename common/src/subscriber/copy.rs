@@ -50,7 +50,7 @@ struct Source {
 }
 
 impl Source {
-    /// Opens the region that has the table's name; `None` if there is none.
+    /// Opens the region that has the table's name; `None` if the name is not in use.
     fn open(
         name: TableName,
         owner: Option<u32>,
@@ -256,7 +256,7 @@ impl LocalCopy {
     }
 
     /// Copies the last committed row of a key from shared memory into `words`. Returns false if
-    /// there is none.
+    /// it does not exist.
     ///
     /// # Errors
     /// [`Error::Outrun`], [`Error::Corrupt`], [`Error::TextTooLong`].
@@ -624,7 +624,7 @@ impl KeyedRows {
     }
 
     /// Applies changed rows by key: first removes each key that left a slot, then adds each key
-    /// that entered one. A key that did both is reported as one update, or not at all if its row is
+    /// that entered one. A key that did both is reported as updated, or not at all if its row is
     /// the same.
     ///
     /// # Errors

@@ -1,8 +1,8 @@
 //! The state of the publisher, and the re-check.
 //!
 //! A subscriber normally learns everything from commits and wake-ups. In case a wake-up is lost or
-//! cannot be sent, it re-checks at an interval: who has the table's name, and is the publisher
-//! alive.
+//! cannot be sent, it re-checks at an interval: does the region still have the table's name, and is
+//! the publisher alive?
 
 use std::time::Duration;
 
@@ -27,7 +27,7 @@ const UNWOKEN_RECHECK: Duration = Duration::from_millis(50);
 /// # table.wait(None)?;
 /// let age = match table.publisher_state() {
 ///     PublisherState::Alive { pid, .. } => format!("published by process {pid}"),
-///     PublisherState::Gone { .. } => format!("nobody has published it for {:?}", table.heartbeat_age()),
+///     PublisherState::Gone { .. } => format!("dead for {:?}", table.heartbeat_age()),
 ///     PublisherState::Closed { .. } => "closed".to_owned(),
 /// };
 /// # assert_eq!(age, "closed");

@@ -7,9 +7,10 @@
 //!    later commit, it does not sleep.
 //! 3. It sleeps until a wake-up, another event of its [`EventSet`], or a timeout, and unparks.
 //!
-//! [`Sleep::Auto`] claims a slot with a message queue. It falls back to the futex if there is no
-//! free slot, no queue, or if the publisher cannot open the queue. If a kind that was selected
-//! explicitly is not available, the subscriber re-checks every 50 ms and tries again every second.
+//! [`Sleep::Auto`] claims a slot with a message queue. It falls back to the futex if all slots are
+//! taken, or if the queue cannot be created or cannot be opened by the publisher. If a kind that
+//! was selected explicitly is not available, the subscriber re-checks every 50 ms and tries again
+//! every second.
 //!
 //! This file decides nothing about the table. Its functions return a [`ParkEvent`], and the refresh
 //! reacts to it.
@@ -34,7 +35,7 @@ use crate::wake::{Sleep, WaitThread, WakeKind, WakeReceiver, futex, spin};
 /// Interval at which a subscriber without a wake receiver tries again to create one.
 const RETRY: Duration = Duration::from_secs(1);
 
-/// What happened to a subscriber while it parked, slept or joined the registry.
+/// The result of joining the registry, parking, or sleeping.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use = "the refresh reacts to it"]
 pub(super) enum ParkEvent {
@@ -71,7 +72,7 @@ impl RegistryEntry {
     }
 
     /// Returns true if no wake-up will arrive here: another process has overwritten the record, or
-    /// there is no receiver and a `retry` is due.
+    /// the receiver is missing and a `retry` is due.
     fn is_lost(&self, retry: bool) -> bool {
         match self {
             Self::WakeSlot(slot) => {
@@ -190,8 +191,8 @@ impl ParkState {
         self.kind.spin()
     }
 
-    /// Polls `commit` until it differs from `version` or `until` is reached. Returns true if there
-    /// is no commit and the subscriber may park.
+    /// Polls `commit` until it differs from `version` or `until` is reached. Returns true if it
+    /// found no commit and the subscriber may park.
     pub(super) fn spin(&self, region: &ReaderRegion, version: u64, until: Instant) -> bool {
         let commit = &region.words()[header::COMMIT];
         !spin::spin_until(commit, version, until) && self.sleep.is_some()
@@ -440,8 +441,8 @@ impl ParkState {
     }
 
     /// Ends a refresh or a wait: if the descriptor was requested, makes it readable unless the
-    /// subscriber is parked. After an error it becomes readable at the next re-check, which is after
-    /// `until_check`.
+    /// subscriber is parked. After an error it becomes readable at the next re-check, which is
+    /// after `until_check`.
     ///
     /// # Errors
     /// Errors of the system.

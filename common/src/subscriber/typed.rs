@@ -13,16 +13,16 @@ use crate::row::{Key, Row};
 
 /// A local copy of a table that follows its publisher. The rows have the type `R`.
 ///
-/// Everything that does not depend on the row type
-/// ([`version`](UntypedSubscriber::version), [`publisher_state`](UntypedSubscriber::publisher_state),
-/// …) is reached by dereferencing to [`UntypedSubscriber`]. A subscriber must not be used in a child
-/// of `fork`, which does not inherit its mappings.
+/// Everything that does not depend on the row type ([`version`](UntypedSubscriber::version),
+/// [`publisher_state`](UntypedSubscriber::publisher_state), …) is reached by dereferencing to
+/// [`UntypedSubscriber`]. A subscriber must not be used in a child of `fork`, which does not
+/// inherit its mappings.
 ///
 /// The table must have the fields of `R`: the same names, kinds and order, and the same key. Only
 /// the widths of texts may differ, because a publisher that infers fields widens them for longer
-/// texts. Rows are then converted when they are copied. If a text does not fit the field of `R`, the
-/// call that reads it returns [`Error::TextTooLong`](crate::Error::TextTooLong) with the name of the
-/// field. The local copy stays unchanged and can be updated once the text fits.
+/// texts. Rows are then converted when they are copied. If a text does not fit the field of `R`,
+/// the call that reads it returns [`Error::TextTooLong`](crate::Error::TextTooLong) with the name
+/// of the field. The local copy stays unchanged and can be updated once the text fits.
 ///
 /// ```
 /// use common::{Change, Publisher, Row, Subscriber};
@@ -105,24 +105,6 @@ impl<R: Row> Subscriber<R> {
     }
 
     /// Returns an iterator over all rows of the local copy.
-    ///
-    /// ```
-    /// # use common::{Publisher, Row, Subscriber};
-    /// # #[derive(Clone, Copy, Debug, PartialEq, bytemuck::Pod, bytemuck::Zeroable, Row)]
-    /// # #[repr(C)]
-    /// # struct Price { #[row(key)] instrument: u64, bid: u64 }
-    /// # fn main() -> common::Result<()> {
-    /// # let name = format!("doc-iter-{}", std::process::id());
-    /// # let mut publisher = Publisher::<Price>::builder(&name).open()?;
-    /// # let mut tx = publisher.begin();
-    /// # for instrument in 1..=3 { tx.insert(&Price { instrument, bid: 10 * instrument })?; }
-    /// # tx.commit()?;
-    /// let prices = Subscriber::<Price>::open(&name)?;
-    /// let highest = prices.iter().max_by_key(|price| price.bid);
-    /// assert_eq!(highest.map(|price| price.instrument), Some(3));
-    /// # publisher.close()
-    /// # }
-    /// ```
     pub fn iter(&self) -> impl Iterator<Item = &R> {
         self.inner.iter().map(typed_row)
     }
@@ -130,27 +112,10 @@ impl<R: Row> Subscriber<R> {
     /// Reads the row of a key directly from shared memory, as of the last commit. This also finds
     /// keys that are newer than the local copy. The local copy does not change.
     ///
-    /// ```
-    /// # use common::{Publisher, Row, Subscriber};
-    /// # #[derive(Clone, Copy, Debug, PartialEq, bytemuck::Pod, bytemuck::Zeroable, Row)]
-    /// # #[repr(C)]
-    /// # struct Price { #[row(key)] instrument: u64, bid: u64 }
-    /// # fn main() -> common::Result<()> {
-    /// # let name = format!("doc-latest-{}", std::process::id());
-    /// # let mut publisher = Publisher::<Price>::builder(&name).open()?;
-    /// let prices = Subscriber::<Price>::open(&name)?;
-    /// let mut tx = publisher.begin();
-    /// tx.insert(&Price { instrument: 7, bid: 3 })?;
-    /// tx.commit()?;
-    /// assert_eq!(prices.latest(&7)?.map(|price| price.bid), Some(3));
-    /// assert_eq!(prices.get(&7), None, "nothing was refreshed");
-    /// # publisher.close()
-    /// # }
-    /// ```
-    ///
     /// # Errors
     /// [`Error::Outrun`](crate::Error::Outrun), [`Error::Corrupt`](crate::Error::Corrupt), and
-    /// [`Error::TextTooLong`](crate::Error::TextTooLong) for a text that does not fit its field of `R`.
+    /// [`Error::TextTooLong`](crate::Error::TextTooLong) for a text that does not fit its field of
+    /// `R`.
     #[inline]
     pub fn latest(&self, key: &R::Key) -> Result<Option<R>> {
         let copy = self.inner.local_copy();
@@ -169,9 +134,9 @@ impl<R: Row> Subscriber<R> {
         Ok(found.then(row))
     }
 
-    /// Fills `rows` with all rows as of the last commit, directly from shared memory, and returns their
-    /// version. The order of the rows is unspecified. The local copy does not change. Reuse the vector
-    /// to save the allocation.
+    /// Fills `rows` with all rows as of the last commit, directly from shared memory, and returns
+    /// their version. The order of the rows is unspecified. The local copy does not change. Reuse
+    /// the vector to save the allocation.
     ///
     /// ```
     /// # use common::{Publisher, Row, Subscriber};
@@ -262,7 +227,8 @@ impl<R: Row> Subscriber<R> {
         self.inner.interrupter()
     }
 
-    /// Returns the changes of the last refresh or wait. After opening, these are all rows as created.
+    /// Returns the changes of the last refresh or wait. After opening, these are all rows as
+    /// created.
     pub fn changes(&self) -> Changes<'_, R> {
         Changes::new(self.inner.changes())
     }

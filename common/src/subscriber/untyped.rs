@@ -5,14 +5,15 @@
 //! refresh passes results from one to the other and takes all decisions:
 //!
 //! 1. Unpark.
-//! 2. If the re-check is due: who has the table's name, and is the publisher alive?
+//! 2. If the re-check is due: does the region still have the table's name, and is the publisher
+//!    alive?
 //! 3. If `commit` has moved, copy the changed rows and apply them in one step.
 //! 4. If nothing has changed and the caller is about to sleep, park at the version of the copy. If
 //!    there was a commit in the meantime, start again at step 1.
 //!
 //! A wait is a refresh, then a sleep, then a refresh, until there is news. While it waits for a
-//! certain version, it parks at earlier commits without applying them. The changes are then one step
-//! from the copy before the wait, however many commits there were.
+//! certain version, it parks at earlier commits without applying them. The changes are then one
+//! step from the copy before the wait, however many commits there were.
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::path::PathBuf;
@@ -116,8 +117,8 @@ impl UntypedSubscriber {
 
     /// Returns the schema of the local copy, and of all rows that this subscriber returns.
     ///
-    /// A publisher may give the table another schema. [`UntypedChanges::schema_changed`] is true for
-    /// the refresh or wait that moves the local copy to it, even if no row changed.
+    /// A publisher may give the table another schema. [`UntypedChanges::schema_changed`] is true
+    /// for the refresh or wait that moves the local copy to it, even if no row changed.
     pub fn schema(&self) -> &Arc<Schema> {
         self.copy.schema()
     }
@@ -153,8 +154,8 @@ impl UntypedSubscriber {
     ///
     /// A publisher that commits or calls `maintain` stores a heartbeat at least every
     /// [`MAINTENANCE_INTERVAL`](crate::publisher::MAINTENANCE_INTERVAL). If the publisher is alive
-    /// and this exceeds [`SILENT_AFTER`](crate::publisher::SILENT_AFTER), the publisher hangs. For a
-    /// dead publisher this is about the time since it died.
+    /// and this exceeds [`SILENT_AFTER`](crate::publisher::SILENT_AFTER), the publisher hangs. For
+    /// a dead publisher this is about the time since it died.
     ///
     /// ```
     /// # use common::{PublisherState, Schema, UntypedPublisher, UntypedSubscriber, publisher::SILENT_AFTER};
@@ -173,8 +174,8 @@ impl UntypedSubscriber {
         self.liveness.age(region, region.word(header::HEARTBEAT))
     }
 
-    /// Returns true if the publisher's source of rows has ended, so that no change is to be expected
-    /// ([`UntypedPublisher::end_input`](crate::UntypedPublisher::end_input)).
+    /// Returns true if the publisher's source of rows has ended, so that no change is to be
+    /// expected ([`UntypedPublisher::end_input`](crate::UntypedPublisher::end_input)).
     pub fn has_input_ended(&self) -> bool {
         self.copy.region().word(header::INPUT_ENDED) != 0
     }
@@ -239,8 +240,8 @@ impl UntypedSubscriber {
         RowBuf::from_bytes(Arc::clone(self.schema()), bytes).map(Some)
     }
 
-    /// Copies all rows as of the last commit directly from shared memory and returns them with their
-    /// version. The local copy does not change.
+    /// Copies all rows as of the last commit directly from shared memory and returns them with
+    /// their version. The local copy does not change.
     ///
     /// # Errors
     /// [`Error::Outrun`](crate::Error::Outrun), [`Error::Corrupt`](crate::Error::Corrupt), and
@@ -266,8 +267,8 @@ impl UntypedSubscriber {
     ///
     /// # Errors
     /// [`Error::Outrun`](crate::Error::Outrun), [`Error::Corrupt`](crate::Error::Corrupt),
-    /// [`Error::Limit`](crate::Error::Limit) if there is not enough memory for the rows, and for the
-    /// region of a new publisher: [`Error::SchemaMismatch`](crate::Error::SchemaMismatch),
+    /// [`Error::Limit`](crate::Error::Limit) if there is not enough memory for the rows, and for
+    /// the region of a new publisher: [`Error::SchemaMismatch`](crate::Error::SchemaMismatch),
     /// [`Error::TextTooLong`](crate::Error::TextTooLong),
     /// [`Error::LayoutMismatch`](crate::Error::LayoutMismatch). The local copy is then still
     /// complete, at its former version.
@@ -328,8 +329,8 @@ impl UntypedSubscriber {
     }
 
     /// Returns a handle that ends this subscriber's waits from another thread. The current wait, or
-    /// else the next refresh or wait, then returns with [`interrupted`](UntypedChanges::interrupted)
-    /// set, together with the changes at that moment.
+    /// else the next refresh or wait, then returns with
+    /// [`interrupted`](UntypedChanges::interrupted) set, together with the changes at that moment.
     ///
     /// ```
     /// # use common::{Cause, Schema, UntypedPublisher, UntypedSubscriber};
@@ -355,8 +356,8 @@ impl UntypedSubscriber {
         Ok(self.interrupter.insert(interrupter).clone())
     }
 
-    /// Performs one refresh, and parks if nothing changed and `park` is true. Commits before `least`
-    /// are not applied, unless something else has changed.
+    /// Performs one refresh, and parks if nothing changed and `park` is true. Commits before
+    /// `least` are not applied, unless something else has changed.
     fn advance(&mut self, park: bool, least: u64) -> Result<()> {
         self.copy.clear_changes();
         self.liveness.begin();
@@ -517,7 +518,7 @@ impl UntypedSubscriber {
     }
 
     /// Spins as long as the wake kind says, but not beyond `deadline` or the next re-check. Returns
-    /// true if there is no commit and the subscriber may park.
+    /// true if it found no commit and the subscriber may park.
     fn spin(&mut self, deadline: Option<Instant>) -> bool {
         let joined = self.parking.join(self.copy.region());
         self.react(joined);

@@ -1,8 +1,8 @@
 //! Waiting for several tables at once.
 //!
 //! The set is a level-triggered epoll descriptor over the descriptors of its members: it reports a
-//! member until a refresh of that member finds no more changes. The set neither owns nor borrows its
-//! members, so they can have any row types, and can be refreshed while the set reports others.
+//! member until a refresh of that member finds no more changes. The set neither owns nor borrows
+//! its members, so they can have any row types, and can be refreshed while the set reports others.
 
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::{Duration, Instant};
@@ -78,7 +78,8 @@ impl WaitSet {
         })
     }
 
-    /// Adds a subscriber, or any other descriptor, to the set. A member that is dropped leaves the set.
+    /// Adds a subscriber, or any other descriptor, to the set. A member that is dropped leaves the
+    /// set.
     ///
     /// # Errors
     /// Errors of the system calls, such as adding the same descriptor twice.
@@ -103,8 +104,8 @@ impl WaitSet {
 
     /// Sleeps until members may have changes, for at most `timeout`, and returns those members.
     ///
-    /// Refresh each returned member: it may have no changes, and the set reports it again until it is
-    /// refreshed. Returns an empty slice after the timeout.
+    /// Refresh each returned member: it may have no changes, and the set reports it again until it
+    /// is refreshed. Returns an empty slice after the timeout.
     ///
     /// # Errors
     /// Errors of the system calls.
@@ -130,8 +131,8 @@ impl WaitSet {
 }
 
 impl AsFd for WaitSet {
-    /// Readable when [`wait`](Self::wait) would return a member, so another set or event loop can wait
-    /// for this set.
+    /// Readable when [`wait`](Self::wait) would return a member, so another set or event loop can
+    /// wait for this set.
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.epoll.0.as_fd()
     }
