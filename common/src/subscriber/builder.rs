@@ -5,12 +5,16 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::copy::LocalCopy;
+use super::liveness::Liveness;
+use super::parking::ParkState;
 use super::typed::Subscriber;
-use super::untyped::{Settings, UntypedSubscriber};
+use super::untyped::UntypedSubscriber;
 use crate::error::{Error, Result};
+use crate::region::object::TableName;
 use crate::row::Row;
 use crate::row::schema::Schema;
-use crate::wake::WakeKind;
+use crate::wake::{WakeKind, check_place};
 
 /// Minimum re-check interval. A shorter one would amount to spinning.
 const MIN_RECHECK: Duration = Duration::from_millis(1);
@@ -61,16 +65,14 @@ impl<S> SubscriberBuilder<S> {
     }
 
     fn attach(&self, expected: Option<Arc<Schema>>) -> Result<UntypedSubscriber> {
-        UntypedSubscriber::attach(
-            &self.name,
-            Settings {
-                owner: self.owner,
-                recheck: self.recheck,
-                expected,
-                wake: self.wake,
-                wake_at: self.wake_at.clone(),
-            },
-        )
+        let name = TableName::new(&self.name)?;
+        if let (Some(sleep), Some(place)) = (self.wake.sleep(), &self.wake_at) {
+            check_place(sleep, place)?;
+        }
+        let copy = LocalCopy::open(name, self.owner, expected)?;
+        let object = copy.region().object();
+        let parking = ParkState::new(object, self.owner, self.wake, self.wake_at.clone())?;
+        UntypedSubscriber::new(copy, parking, Liveness::new(self.recheck))
     }
 
     /// Trusts only tables of this user. The default is to trust those of this process's user and of

@@ -50,15 +50,13 @@ struct Source {
 }
 
 impl Source {
-    /// Opens the region that has the table's name; `None` if the name is not in use.
-    fn open(
-        name: TableName,
-        owner: Option<u32>,
-        expected: Option<Arc<Schema>>,
-    ) -> Result<Option<Self>> {
+    /// Opens the region that has the table's name.
+    fn open(name: TableName, owner: Option<u32>, expected: Option<Arc<Schema>>) -> Result<Self> {
         let (user, trust_root) = trusted_users(owner);
         let Some(region) = ReaderRegion::open(&name, user, trust_root)? else {
-            return Ok(None);
+            return Err(Error::NotFound {
+                table: name.as_str().to_owned(),
+            });
         };
         let schema = expected.as_ref().unwrap_or(region.schema());
         let conversion = match schema.difference(region.schema()) {
@@ -70,13 +68,13 @@ impl Source {
                 },
             )?),
         };
-        Ok(Some(Self {
+        Ok(Self {
             name,
             owner,
             region,
             expected,
             conversion,
-        }))
+        })
     }
 
     /// Returns the schema of the rows of the copy.
@@ -189,11 +187,7 @@ impl LocalCopy {
         owner: Option<u32>,
         expected: Option<Arc<Schema>>,
     ) -> Result<Self> {
-        let not_found = || Error::NotFound {
-            table: name.as_str().to_owned(),
-        };
-        let source = Source::open(name.clone(), owner, expected)?.ok_or_else(not_found)?;
-        Self::of(source)
+        Self::of(Source::open(name, owner, expected)?)
     }
 
     fn of(source: Source) -> Result<Self> {
@@ -202,7 +196,10 @@ impl LocalCopy {
             cursor,
             rows: KeyedRows::new(source.schema(), words, live),
             buffer: ChangedRows::default(),
-            changes: ChangeList::all(source.schema()),
+            changes: ChangeList {
+                all: true,
+                ..ChangeList::new(source.schema())
+            },
             schema_changed: false,
             source,
         })
@@ -406,8 +403,9 @@ impl LocalCopy {
             expected,
             ..
         } = &self.source;
-        let Some(source) = Source::open(name.clone(), *owner, expected.clone())? else {
-            return Ok(false);
+        let source = match Source::open(name.clone(), *owner, expected.clone()) {
+            Err(Error::NotFound { .. }) => return Ok(false),
+            opened => opened?,
         };
         let mut new = Self::of(source)?;
         new.changes = self.rows.differences(&new.rows);
@@ -493,14 +491,6 @@ impl ChangeList {
             all: false,
             old_rows: Scratch::default(),
             schema: Arc::clone(schema),
-        }
-    }
-
-    /// Returns a list of all rows of a copy of `schema` as created.
-    fn all(schema: &Arc<Schema>) -> Self {
-        Self {
-            all: true,
-            ..Self::new(schema)
         }
     }
 

@@ -16,7 +16,6 @@
 //! step from the copy before the wait, however many commits there were.
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -28,23 +27,12 @@ use super::parking::{ParkEvent, ParkState};
 use crate::error::Result;
 use crate::protocol::commit_time;
 use crate::protocol::layout::header;
-use crate::region::object::TableName;
 use crate::row::schema::Schema;
 use crate::row::{RowBuf, RowRef};
-use crate::wake::{WakeKind, check_place};
 
 /// Maximum number of refreshes that find a commit while they park. After these, the re-check finds
 /// the next commit.
 const PARK_TRIES: u32 = 64;
-
-/// Settings of a subscriber; see the builder.
-pub(super) struct Settings {
-    pub(super) owner: Option<u32>,
-    pub(super) recheck: Duration,
-    pub(super) expected: Option<Arc<Schema>>,
-    pub(super) wake: WakeKind,
-    pub(super) wake_at: Option<PathBuf>,
-}
 
 /// A local copy of a table that follows its publisher. The rows are bytes of a schema.
 ///
@@ -83,27 +71,15 @@ pub struct UntypedSubscriber {
 }
 
 impl UntypedSubscriber {
-    pub(super) fn attach(name: &str, settings: Settings) -> Result<Self> {
-        let Settings {
-            owner,
-            recheck,
-            expected,
-            wake,
-            wake_at,
-        } = settings;
-        let name = TableName::new(name)?;
-        if let (Some(sleep), Some(place)) = (wake.sleep(), &wake_at) {
-            check_place(sleep, place)?;
-        }
-        let copy = LocalCopy::open(name, owner, expected)?;
+    pub(super) fn new(copy: LocalCopy, parking: ParkState, liveness: Liveness) -> Result<Self> {
         let mut subscriber = Self {
-            parking: ParkState::new(copy.region().object(), owner, wake, wake_at)?,
-            liveness: Liveness::new(recheck),
             seen: copy.version(),
+            copy,
+            parking,
+            liveness,
             delay: None,
             interrupted: false,
             interrupter: None,
-            copy,
         };
         subscriber.observe()?;
         subscriber.schedule_check();
