@@ -178,10 +178,6 @@ pub(super) struct LocalCopy {
 impl LocalCopy {
     /// Opens a table and copies all of it, to rows of `expected` if given. Trusts the tables of
     /// `owner`, or else those of this process's user and of root.
-    ///
-    /// # Errors
-    /// [`Error::NotFound`], [`Error::SchemaMismatch`], [`Error::TextTooLong`], and the errors of
-    /// opening a region and of a copy.
     pub(super) fn open(
         name: TableName,
         owner: Option<u32>,
@@ -254,9 +250,6 @@ impl LocalCopy {
 
     /// Copies the last committed row of a key from shared memory into `words`. Returns false if
     /// it does not exist.
-    ///
-    /// # Errors
-    /// [`Error::Outrun`], [`Error::Corrupt`], [`Error::TextTooLong`].
     #[inline]
     pub(super) fn latest(&self, key: &[u8], words: &mut [u64]) -> Result<bool> {
         // Usually the row is still at the slot where the copy has it, and the key is compared only
@@ -329,9 +322,6 @@ impl LocalCopy {
     }
 
     /// Copies all rows as of the last commit from shared memory.
-    ///
-    /// # Errors
-    /// [`Error::TextTooLong`], and the errors of a copy.
     pub(super) fn snapshot(&self) -> Result<(u64, Vec<RowBuf>)> {
         let (cursor, words, live) = self.source.copy_converted()?;
         let schema = self.schema();

@@ -154,9 +154,6 @@ impl Liveness {
 
     /// Observes the publisher of `region`: its state and its lock. Returns true if the state
     /// changed.
-    ///
-    /// # Errors
-    /// [`Error::Corrupt`](crate::Error::Corrupt), and errors of the system.
     pub(super) fn observe(&mut self, region: &ReaderRegion) -> Result<bool> {
         self.observed = words(region);
         region.check_whole()?;

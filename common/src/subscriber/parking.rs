@@ -136,9 +136,6 @@ pub(super) struct ParkState {
 impl ParkState {
     /// Returns the state of a subscriber that has not joined a registry yet. `object` names the
     /// table in errors.
-    ///
-    /// # Errors
-    /// Errors of the system.
     pub(super) fn new(
         object: &str,
         owner: Option<u32>,
@@ -313,9 +310,6 @@ impl ParkState {
 
     /// Parks at `version`, unless there is a later commit. The descriptor, if it was requested,
     /// becomes readable after `until_check` at the latest.
-    ///
-    /// # Errors
-    /// Errors of the system.
     pub(super) fn park(
         &mut self,
         region: &ReaderRegion,
@@ -371,9 +365,6 @@ impl ParkState {
     }
 
     /// If the subscriber is parked, sleeps for at most `time` and unparks.
-    ///
-    /// # Errors
-    /// Errors of the system.
     #[inline]
     pub(super) fn sleep(&mut self, region: &ReaderRegion, time: Duration) -> Result<ParkEvent> {
         match self.parked.take() {
@@ -414,18 +405,12 @@ impl ParkState {
     }
 
     /// Waits for the death of `publisher` from now on, or of no process.
-    ///
-    /// # Errors
-    /// Errors of the system.
     pub(super) fn watch_publisher(&mut self, publisher: Option<Identity>) -> Result<()> {
         self.events.watch_publisher(publisher)
     }
 
     /// Adds an interrupter. From now on the subscriber sleeps on its descriptor, whatever its kind
     /// of sleep is.
-    ///
-    /// # Errors
-    /// Errors of the system.
     pub(super) fn add_interrupter(&mut self, interrupter: &Interrupter) -> Result<()> {
         self.events.add_interrupter(interrupter)?;
         self.descriptor();
@@ -443,9 +428,6 @@ impl ParkState {
     /// Ends a refresh or a wait: if the descriptor was requested, makes it readable unless the
     /// subscriber is parked. After an error it becomes readable at the next re-check, which is
     /// after `until_check`.
-    ///
-    /// # Errors
-    /// Errors of the system.
     #[inline]
     pub(super) fn settle(
         &mut self,
