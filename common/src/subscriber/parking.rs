@@ -446,3 +446,42 @@ impl ParkState {
         Ok(())
     }
 }
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use crate::region::object::TableName;
+    use crate::{Schema, UntypedPublisher};
+
+    #[test]
+    fn park_succeeds_at_the_last_commit_and_fails_at_an_earlier_one() {
+        for kind in [Sleep::Queue, Sleep::Unix, Sleep::Futex] {
+            let name = format!("unit-park-{kind}-{}", std::process::id());
+            let schema = Schema::parse("id:u64", None).unwrap();
+            let mut publisher = UntypedPublisher::builder(&name, schema).open().unwrap();
+            let (user, trust_root) = trusted_users(None);
+            let table = TableName::new(&name).unwrap();
+            let opened = ReaderRegion::open(&table, user, trust_root).unwrap();
+            let region = opened.expect("it was published");
+            let mut parking = ParkState::new(region.object(), None, kind.into(), None).unwrap();
+            assert_eq!(parking.join(&region), ParkEvent::WakeabilityChanged);
+            assert_eq!(parking.join(&region), ParkEvent::Awake, "it has joined");
+            assert!(parking.is_wakeable(&region));
+
+            let version = publisher.version();
+            let mut park = |version| parking.park(&region, version, Duration::ZERO).unwrap();
+            assert_eq!(park(version), ParkEvent::Parked);
+            let mut tx = publisher.begin();
+            tx.insert(&7_u64.to_le_bytes()).unwrap();
+            tx.commit().unwrap();
+            assert_eq!(
+                parking.sleep(&region, Duration::ZERO).unwrap(),
+                ParkEvent::Awake
+            );
+            let mut park = |version| parking.park(&region, version, Duration::ZERO).unwrap();
+            assert_eq!(park(version), ParkEvent::Awake, "there is a later commit");
+            assert!(!parking.is_parked());
+            publisher.close().unwrap();
+        }
+    }
+}
