@@ -30,7 +30,6 @@ use crate::protocol::layout::{
     Geometry, LAYOUT_VERSION, MAX_VERSION, REGION_MAGIC, State, header as at,
 };
 use crate::protocol::park;
-use crate::protocol::read::read_fast;
 use crate::protocol::sync::{AtomicU64, Ordering};
 use crate::protocol::words::ReadOnlyWord;
 use crate::protocol::{Table, WritableTable, last_commit};
@@ -200,13 +199,6 @@ impl ReaderRegion {
     #[inline]
     pub fn look(&self) -> Result<(u64, Table<'_>)> {
         self.look_by(|rows| Table::new(self.words(), &self.geometry, rows))
-    }
-
-    /// Copies the row of `slot` as of the last commit into `row`, which has the width of a row.
-    /// Returns false for a deleted row, and whenever the fast path does not apply.
-    #[inline]
-    pub fn read_fast(&self, slot: usize, row: &mut [u64]) -> bool {
-        read_fast(self.words(), &self.geometry, slot, row) && self.mapping.is_whole()
     }
 }
 

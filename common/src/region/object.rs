@@ -189,6 +189,12 @@ pub fn own_user() -> u32 {
     Uid::as_raw(geteuid())
 }
 
+/// Returns the user whose objects a reader trusts, and true if it trusts those of root, too.
+/// `owner` is the user that the program named, if any.
+pub fn trusted_users(owner: Option<u32>) -> (u32, bool) {
+    (owner.unwrap_or_else(own_user), owner.is_none())
+}
+
 /// Opens a file again, with a separate open file description: a lock on one does not belong to the
 /// other.
 pub fn reopen(object: &str, file: &File) -> Result<File> {

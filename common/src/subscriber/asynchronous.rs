@@ -1,13 +1,15 @@
 //! A subscriber on a runtime of tokio (feature `tokio`).
 //!
-//! A thin view: tokio waits for the subscriber's descriptor, and all else is a refresh. To wait for news is
+//! A thin view: tokio waits for the descriptor of the subscriber. To wait for news,
 //!
-//! 1. refresh; if there is news, it is told at once;
-//! 2. wait until the descriptor is readable, which only now can be let go: a refresh that found nothing has parked;
-//! 3. forget that it was readable, and go on at 1. What comes between the two makes it readable again.
+//! 1. Refresh. If there is news, return it.
+//! 2. Wait until the descriptor is readable. A refresh that found nothing has parked, so the next
+//!    event makes the descriptor readable.
+//! 3. Clear the readiness and start again at step 1. An event between the two makes the descriptor
+//!    readable again.
 //!
-//! So dropping a future loses nothing: it can be dropped only at step 2, when every change taken from
-//! the table has been reported. The next future reports later changes.
+//! Dropping a future loses nothing: it can be dropped only at step 2, when every change taken from
+//! the table has been returned. The next future returns later changes.
 
 use std::ops::Deref;
 use std::os::fd::{AsFd, OwnedFd};
@@ -19,13 +21,16 @@ use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::task::coop::consume_budget;
 
-use super::{Cause, Change, Changes, Interrupter, Subscriber, UntypedChanges, UntypedSubscriber};
+use super::changes::{Cause, Change, Changes, UntypedChanges, typed_row};
+use super::event_set::Interrupter;
+use super::typed::Subscriber;
+use super::untyped::UntypedSubscriber;
 use crate::error::{Error, Result};
 use crate::row::{Row, RowBuf, RowRef};
-use sealed::Refresh;
+use sealed::View;
 
 /// A [`Subscriber`] or an [`UntypedSubscriber`].
-pub trait AnySubscriber: Refresh {}
+pub trait AnySubscriber: View {}
 
 impl<R: Row> AnySubscriber for Subscriber<R> {}
 impl AnySubscriber for UntypedSubscriber {}
@@ -33,8 +38,8 @@ impl AnySubscriber for UntypedSubscriber {}
 mod sealed {
     use super::*;
 
-    /// Operations of the wrapped subscriber that the async view uses.
-    pub trait Refresh: AsFd {
+    /// The rows of a subscriber, typed or untyped.
+    pub trait View: AsFd {
         /// Changes borrowed from the local copy.
         type Changes<'s>
         where
@@ -42,66 +47,46 @@ mod sealed {
         /// An owned row.
         type Row;
 
-        /// Refreshes, and returns true if anything changed.
-        fn has_news(&mut self) -> Result<bool>;
+        /// Returns the subscriber without its row type.
+        fn untyped(&mut self) -> &mut UntypedSubscriber;
         /// Returns the changes of the last refresh.
-        fn told(&self) -> Self::Changes<'_>;
-        /// Returns the changes of the last refresh, owned.
-        fn taken(&self) -> OwnedChanges<Self::Row>;
-        /// Returns the interrupter of the subscriber.
-        fn ended_by(&mut self) -> Result<Interrupter>;
-        /// Returns the table's name for error messages.
-        fn table(&self) -> &str;
+        fn changes(&self) -> Self::Changes<'_>;
+        /// Converts a row.
+        fn owned_row(row: RowRef<'_>) -> Self::Row;
     }
 }
 
-impl Refresh for UntypedSubscriber {
+impl View for UntypedSubscriber {
     type Changes<'s> = UntypedChanges<'s>;
     type Row = RowBuf;
 
-    fn has_news(&mut self) -> Result<bool> {
-        Ok(self.refresh()?.cause() != Cause::Nothing)
+    fn untyped(&mut self) -> &mut UntypedSubscriber {
+        self
     }
 
-    fn told(&self) -> UntypedChanges<'_> {
+    fn changes(&self) -> UntypedChanges<'_> {
         self.changes()
     }
 
-    fn taken(&self) -> OwnedChanges<RowBuf> {
-        OwnedChanges::of(&self.changes(), RowRef::to_buf)
-    }
-
-    fn ended_by(&mut self) -> Result<Interrupter> {
-        self.interrupter()
-    }
-
-    fn table(&self) -> &str {
-        self.name()
+    fn owned_row(row: RowRef<'_>) -> RowBuf {
+        row.to_buf()
     }
 }
 
-impl<R: Row> Refresh for Subscriber<R> {
+impl<R: Row> View for Subscriber<R> {
     type Changes<'s> = Changes<'s, R>;
     type Row = R;
 
-    fn has_news(&mut self) -> Result<bool> {
-        Ok(self.refresh()?.cause() != Cause::Nothing)
+    fn untyped(&mut self) -> &mut UntypedSubscriber {
+        self.untyped_mut()
     }
 
-    fn told(&self) -> Changes<'_, R> {
+    fn changes(&self) -> Changes<'_, R> {
         self.changes()
     }
 
-    fn taken(&self) -> OwnedChanges<R> {
-        OwnedChanges::of(&self.changes().inner, |row| *super::typed_row::<R>(row))
-    }
-
-    fn ended_by(&mut self) -> Result<Interrupter> {
-        self.interrupter()
-    }
-
-    fn table(&self) -> &str {
-        self.name()
+    fn owned_row(row: RowRef<'_>) -> R {
+        *typed_row(row)
     }
 }
 
@@ -124,9 +109,9 @@ impl<R: Row> Refresh for Subscriber<R> {
 /// # tx.commit()?;
 /// # let rounds = 1;
 /// # let mut prices = prices.take(rounds);
-/// while let Some(told) = prices.next().await {
-///     let told = told?;
-///     println!("version {}: {:?}", told.version, told.changes);
+/// while let Some(update) = prices.next().await {
+///     let update = update?;
+///     println!("version {}: {:?}", update.version, update.changes);
 /// }
 /// # publisher.close()
 /// # }
@@ -147,22 +132,24 @@ pub struct OwnedChanges<T> {
 }
 
 impl<T> OwnedChanges<T> {
-    fn of<'s>(told: &UntypedChanges<'s>, row: impl Fn(RowRef<'s>) -> T + Copy) -> Self {
+    fn new(changes: &UntypedChanges<'_>, row: impl Fn(RowRef<'_>) -> T) -> Self {
         Self {
-            version: told.version(),
-            cause: told.cause(),
-            schema_changed: told.schema_changed(),
-            interrupted: told.interrupted(),
-            changes: told.iter().map(|change| change.map(row)).collect(),
+            version: changes.version(),
+            cause: changes.cause(),
+            schema_changed: changes.schema_changed(),
+            interrupted: changes.interrupted(),
+            changes: changes.iter().map(|change| change.map(&row)).collect(),
         }
     }
 }
 
-/// A subscriber that is waited for by tasks of tokio: [`changed`](Self::changed), or a [`Stream`] of what changed.
+/// A subscriber for tasks of tokio: [`changed`](Self::changed) waits, and the [`Stream`] returns
+/// owned changes.
 ///
-/// Everything that reads ([`get`](Subscriber::get), `iter`, `latest`, …) is reached by dereferencing. The stream has no end: a
-/// table that is closed may be published again; see `publisher_state()`. It begins with what changes after the subscriber was
-/// opened (or last refreshed): the rows before are in the copy.
+/// Everything that reads ([`get`](Subscriber::get), `iter`, `latest`, …) is reached by
+/// dereferencing. The stream has no end, because a closed table may be published again; see
+/// `publisher_state()`. It begins with the first change after the subscriber was opened or last
+/// refreshed. Earlier rows are in the local copy.
 ///
 /// ```
 /// use common::{AsyncSubscriber, Change, Publisher, Row, Subscriber};
@@ -191,7 +178,7 @@ impl<T> OwnedChanges<T> {
 /// # }
 /// ```
 pub struct AsyncSubscriber<S> {
-    /// A descriptor of its own for what the subscriber waits by, so that it is the same as long as the runtime knows it.
+    /// A duplicate of the subscriber's descriptor, which stays the same while it is registered.
     readable: AsyncFd<OwnedFd>,
     subscriber: S,
 }
@@ -203,11 +190,12 @@ impl<S: AnySubscriber> AsyncSubscriber<S> {
     /// Errors of the system calls.
     ///
     /// # Panics
-    /// Outside of a runtime of tokio with I/O enabled, as all that waits for descriptors there.
-    pub fn new(subscriber: S) -> Result<Self> {
-        let failed = |error| failed(subscriber.table(), error);
+    /// If called outside of a runtime of tokio with I/O enabled.
+    pub fn new(mut subscriber: S) -> Result<Self> {
+        let name = subscriber.untyped().name().to_owned();
+        let failed = |error| failed(&name, error);
         let readable = subscriber.as_fd().try_clone_to_owned().map_err(failed)?;
-        // What takes its place is unsafe, for the sake of descriptors that could be another one later.
+        // The function that replaces it is unsafe, for descriptors that may be closed and reused.
         #[allow(deprecated)]
         let readable = AsyncFd::with_interest(readable, Interest::READABLE).map_err(failed)?;
         Ok(Self {
@@ -216,43 +204,47 @@ impl<S: AnySubscriber> AsyncSubscriber<S> {
         })
     }
 
-    /// The next news, of rows or of the publisher; at once if there is any. It gives way to other tasks now and then, also
-    /// where there always is some.
+    /// Waits until rows or the publisher change, and returns the changes. Yields to other tasks
+    /// from time to time, even if each refresh finds changes.
     ///
-    /// A future that is dropped loses nothing, so it can stand in `select!` and under a timeout: what it did not tell is told by
-    /// the next one. The changes are also those that `changes()` returns until then.
+    /// Dropping the future loses nothing, so it can be used in `select!` and with a timeout: the
+    /// next future returns the changes. `changes()` also returns them, until the next call.
     ///
     /// # Errors
-    /// As for [`UntypedSubscriber::refresh`]. After [`Error::Outrun`] it can be called again at once.
+    /// As for [`UntypedSubscriber::refresh`]. After [`Error::Outrun`] it can be called again at
+    /// once.
     pub async fn changed(&mut self) -> Result<S::Changes<'_>> {
         std::future::poll_fn(|context| self.poll_changed(context)).await?;
-        Ok(self.subscriber.told())
+        Ok(self.subscriber.changes())
     }
 
-    /// As [`changed`](Self::changed), for futures that are written by hand. The news is in `changes()`.
+    /// Polls for [`changed`](Self::changed), for futures that are written by hand. `changes()`
+    /// returns the changes.
     ///
     /// # Errors
     /// As for [`changed`](Self::changed).
     pub fn poll_changed(&mut self, context: &mut Context<'_>) -> Poll<Result<()>> {
-        // Before anything is taken from the table: who has to give way here has taken nothing.
+        // Yield before a refresh, so that no changes are lost.
         ready!(pin!(consume_budget()).poll(context));
         loop {
-            if self.subscriber.has_news()? {
+            let subscriber = self.subscriber.untyped();
+            if subscriber.refresh()?.cause() != Cause::Nothing {
                 return Poll::Ready(Ok(()));
             }
             match ready!(self.readable.poll_read_ready(context)) {
                 Ok(mut readable) => readable.clear_ready(),
-                Err(error) => return Poll::Ready(Err(failed(self.subscriber.table(), error))),
+                Err(error) => return Poll::Ready(Err(failed(subscriber.name(), error))),
             }
         }
     }
 
-    /// What has the next news told by other threads and tasks, as [`UntypedSubscriber::interrupter`].
+    /// Returns a handle that ends a wait from another thread or task; see
+    /// [`UntypedSubscriber::interrupter`].
     ///
     /// # Errors
     /// Errors of the system calls.
     pub fn interrupter(&mut self) -> Result<Interrupter> {
-        self.subscriber.ended_by()
+        self.subscriber.untyped().interrupter()
     }
 
     /// Returns the subscriber and deregisters it from the runtime.
@@ -264,7 +256,7 @@ impl<S: AnySubscriber> AsyncSubscriber<S> {
 fn failed(table: &str, source: std::io::Error) -> Error {
     Error::System {
         object: table.to_owned(),
-        action: "wait on a runtime for",
+        action: "wait with tokio for",
         source,
     }
 }
@@ -285,6 +277,7 @@ impl<S: AnySubscriber> Stream for AsyncSubscriber<S> {
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let changed = ready!(self.poll_changed(context));
-        Poll::Ready(Some(changed.map(|()| self.subscriber.taken())))
+        let owned = |()| OwnedChanges::new(&self.subscriber.untyped().changes(), S::owned_row);
+        Poll::Ready(Some(changed.map(owned)))
     }
 }

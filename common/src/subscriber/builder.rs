@@ -1,43 +1,25 @@
-//! The builder of a subscriber: which owners it trusts, how it is woken, how long it waits for its table.
+//! The builder of a subscriber.
 
 use std::marker::PhantomData;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::{Subscriber, UntypedSubscriber};
+use super::copy::LocalCopy;
+use super::liveness::Liveness;
+use super::parking::ParkState;
+use super::typed::Subscriber;
+use super::untyped::UntypedSubscriber;
 use crate::error::{Error, Result};
-use crate::region::ReaderRegion;
-use crate::region::object::{TableName, own_user};
+use crate::region::object::TableName;
 use crate::row::Row;
 use crate::row::schema::Schema;
-use crate::wake::WakeKind;
+use crate::wake::{WakeKind, check_place};
 
 /// Minimum re-check interval. A shorter one would amount to spinning.
 const MIN_RECHECK: Duration = Duration::from_millis(1);
 /// Interval at which `open_within` looks for a table that is not published yet.
 const OPEN_INTERVAL: Duration = Duration::from_millis(10);
-
-#[derive(Clone, Debug)]
-pub(super) struct Settings {
-    pub(super) owner: Option<u32>,
-    pub(super) recheck: Duration,
-    pub(super) expected: Option<Arc<Schema>>,
-    pub(super) wake: WakeKind,
-    pub(super) wake_at: Option<PathBuf>,
-}
-
-impl Settings {
-    /// Returns the user whose tables are trusted, and true if root's tables are trusted, too.
-    pub(super) fn trust(&self) -> (u32, bool) {
-        (self.owner.unwrap_or_else(own_user), self.owner.is_none())
-    }
-
-    pub(super) fn region(&self, name: &TableName) -> Result<Option<ReaderRegion>> {
-        let (owner, trust_root) = self.trust();
-        ReaderRegion::open(name, owner, trust_root)
-    }
-}
 
 /// Builder of a subscriber. `S` selects the rows: a type with [`Row`], or `()` for the table's own
 /// schema.
@@ -54,7 +36,7 @@ impl Settings {
 /// let prices = Subscriber::<Price>::builder(&name)
 ///     .wake(Sleep::Futex)
 ///     .recheck(Duration::from_millis(200))
-///     .open_within(Duration::from_secs(10))?; // also if the publisher comes later than we do
+///     .open_within(Duration::from_secs(10))?; // also if the publisher starts later
 /// # assert!(prices.is_empty());
 /// # publisher.close()
 /// # }
@@ -63,45 +45,53 @@ impl Settings {
 #[must_use = "open it"]
 pub struct SubscriberBuilder<S> {
     name: String,
-    settings: Settings,
-    rows: S,
+    owner: Option<u32>,
+    recheck: Duration,
+    wake: WakeKind,
+    wake_at: Option<PathBuf>,
+    rows: PhantomData<S>,
 }
 
 impl<S> SubscriberBuilder<S> {
-    pub(super) fn new(name: &str) -> SubscriberBuilder<S>
-    where
-        S: Default,
-    {
-        let settings = Settings {
-            owner: None,
-            recheck: Duration::from_secs(1),
-            expected: None,
-            wake: WakeKind::default(),
-            wake_at: None,
-        };
+    fn new(name: &str) -> Self {
         Self {
             name: name.to_owned(),
-            settings,
-            rows: S::default(),
+            owner: None,
+            recheck: Duration::from_secs(1),
+            wake: WakeKind::default(),
+            wake_at: None,
+            rows: PhantomData,
         }
     }
 
-    /// Trusts only tables of this user. The default is to trust those of this process's user and of root.
+    fn attach(&self, expected: Option<Arc<Schema>>) -> Result<UntypedSubscriber> {
+        let name = TableName::new(&self.name)?;
+        if let (Some(sleep), Some(place)) = (self.wake.sleep(), &self.wake_at) {
+            check_place(sleep, place)?;
+        }
+        let copy = LocalCopy::open(name, self.owner, expected)?;
+        let object = copy.region().object();
+        let parking = ParkState::new(object, self.owner, self.wake, self.wake_at.clone())?;
+        UntypedSubscriber::new(copy, parking, Liveness::new(self.recheck))
+    }
+
+    /// Trusts only tables of this user. The default is to trust those of this process's user and of
+    /// root.
     pub fn owner(mut self, user: u32) -> Self {
-        self.settings.owner = Some(user);
+        self.owner = Some(user);
         self
     }
 
-    /// Sets the maximum time that a subscriber sleeps before it checks the table without a wake-up, in
-    /// case a wake-up is lost. The default is 1 s.
+    /// Sets the maximum time that a subscriber sleeps before it checks the table without a wake-up,
+    /// in case a wake-up is lost. The default is 1 s.
     pub fn recheck(mut self, interval: Duration) -> Self {
-        self.settings.recheck = interval.max(MIN_RECHECK);
+        self.recheck = interval.max(MIN_RECHECK);
         self
     }
 
-    /// Sets how the subscriber waits for changes. The default is [`Sleep::Auto`](crate::Sleep::Auto).
-    /// If the requested kind is not available, this is logged once, and the subscriber checks the table
-    /// every 50 ms.
+    /// Sets how the subscriber waits for changes. The default is
+    /// [`Sleep::Auto`](crate::Sleep::Auto). If the requested kind is not available, this is logged
+    /// once, and the subscriber checks the table every 50 ms.
     ///
     /// ```
     /// # use common::{Schema, Sleep, UntypedPublisher, UntypedSubscriber, WakeKind};
@@ -116,15 +106,16 @@ impl<S> SubscriberBuilder<S> {
     /// # }
     /// ```
     pub fn wake(mut self, kind: impl Into<WakeKind>) -> Self {
-        self.settings.wake = kind.into();
+        self.wake = kind.into();
         self
     }
 
-    /// Sets the directory of the socket of [`Sleep::Unix`](crate::Sleep::Unix), or the directory or path
-    /// of the pipe of [`Sleep::Fifo`](crate::Sleep::Fifo). The publisher must see it under the same path,
-    /// and trusts it only if the publisher's user owns it. Opening fails with [`Error::InvalidWake`] if
-    /// it cannot be created there. By default sockets are abstract, and pipes are created in
-    /// `XDG_RUNTIME_DIR` or in `tablecast-UID` in the directory for temporary files.
+    /// Sets the directory of the socket of [`Sleep::Unix`](crate::Sleep::Unix), or the directory or
+    /// path of the pipe of [`Sleep::Fifo`](crate::Sleep::Fifo). The publisher must see it under the
+    /// same path, and trusts it only if the publisher's user owns it. Opening fails with
+    /// [`Error::InvalidWake`] if it cannot be created there. By default sockets are abstract, and
+    /// pipes are created in `XDG_RUNTIME_DIR` or in `tablecast-UID` in the directory for temporary
+    /// files.
     ///
     /// ```
     /// # use common::{Error, Schema, Sleep, UntypedPublisher, UntypedSubscriber};
@@ -138,12 +129,13 @@ impl<S> SubscriberBuilder<S> {
     /// # }
     /// ```
     pub fn wake_at(mut self, path: impl Into<PathBuf>) -> Self {
-        self.settings.wake_at = Some(path.into());
+        self.wake_at = Some(path.into());
         self
     }
 }
 
-/// Retries `open` until the table exists and changes slowly enough to be copied, for at most `timeout`.
+/// Retries `open` until the table exists and changes slowly enough to be copied, for at most
+/// `timeout`.
 fn when_published<T>(name: &str, timeout: Duration, open: impl Fn() -> Result<T>) -> Result<T> {
     let begun = Instant::now();
     loop {
@@ -169,13 +161,14 @@ impl SubscriberBuilder<()> {
     /// # Errors
     /// As for [`UntypedSubscriber::open`].
     pub fn open(&self) -> Result<UntypedSubscriber> {
-        UntypedSubscriber::attach(&self.name, self.settings.clone())
+        self.attach(None)
     }
 
     /// Attaches to the table as soon as it exists and can be copied.
     ///
     /// # Errors
-    /// [`Error::TimedOut`], [`Error::Outrun`] if it changed too fast all the time, and as for [`UntypedSubscriber::open`].
+    /// [`Error::TimedOut`], [`Error::Outrun`] if it always changed too fast, and as for
+    /// [`UntypedSubscriber::open`].
     pub fn open_within(&self, timeout: Duration) -> Result<UntypedSubscriber> {
         when_published(&self.name, timeout, || self.open())
     }
@@ -187,25 +180,49 @@ impl<R: Row> SubscriberBuilder<PhantomData<R>> {
     /// # Errors
     /// As for [`Subscriber::open`].
     pub fn open(&self) -> Result<Subscriber<R>> {
-        let expected = Some(Arc::new(Schema::of::<R>()?));
-        let inner = UntypedSubscriber::attach(
-            &self.name,
-            Settings {
-                expected,
-                ..self.settings.clone()
-            },
-        )?;
-        Ok(Subscriber {
-            inner,
-            rows: self.rows,
-        })
+        let expected = Arc::new(Schema::of::<R>()?);
+        self.attach(Some(expected)).map(Subscriber::new)
     }
 
     /// Attaches to the table as soon as it exists and can be copied.
     ///
     /// # Errors
-    /// [`Error::TimedOut`], [`Error::Outrun`] if it changed too fast all the time, and as for [`Subscriber::open`].
+    /// [`Error::TimedOut`], [`Error::Outrun`] if it always changed too fast, and as for
+    /// [`Subscriber::open`].
     pub fn open_within(&self, timeout: Duration) -> Result<Subscriber<R>> {
         when_published(&self.name, timeout, || self.open())
+    }
+}
+
+impl UntypedSubscriber {
+    /// Attaches to table `name` of this user or of root.
+    ///
+    /// # Errors
+    /// [`Error::InvalidName`], [`Error::NotFound`], [`Error::WrongOwner`],
+    /// [`Error::PermissionDenied`], [`Error::LayoutMismatch`], [`Error::Corrupt`],
+    /// [`Error::Outrun`], and [`Error::InvalidWake`] from a builder.
+    pub fn open(name: &str) -> Result<Self> {
+        Self::builder(name).open()
+    }
+
+    /// Returns a builder for a subscriber of table `name`.
+    pub fn builder(name: &str) -> SubscriberBuilder<()> {
+        SubscriberBuilder::new(name)
+    }
+}
+
+impl<R: Row> Subscriber<R> {
+    /// Attaches to table `name` of this user or of root.
+    ///
+    /// # Errors
+    /// [`Error::SchemaMismatch`] if the table has other fields than `R`, [`Error::TextTooLong`] if
+    /// a text does not fit its field of `R`, and as for [`UntypedSubscriber::open`].
+    pub fn open(name: &str) -> Result<Self> {
+        Self::builder(name).open()
+    }
+
+    /// Returns a builder for a subscriber of table `name`.
+    pub fn builder(name: &str) -> SubscriberBuilder<PhantomData<R>> {
+        SubscriberBuilder::new(name)
     }
 }

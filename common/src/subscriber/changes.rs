@@ -1,25 +1,13 @@
-//! The public view of the changes that a refresh made.
+//! The public view of the changes of a refresh.
 
 use std::marker::PhantomData;
+use std::ops::Deref;
 
-use super::copy::{ChangeList, Changed, LocalCopy};
+use super::copy::{Changed, LocalCopy};
 use crate::protocol::words::SetBits;
 use crate::row::{Row, RowRef};
 
 /// A key that changed between two versions of the local copy. Intermediate values are not reported.
-///
-/// ```
-/// # use common::Change;
-/// /// How many rows more there are after a change.
-/// fn growth<R>(change: Change<R>) -> i64 {
-///     match change {
-///         Change::Created(_) => 1,
-///         Change::Updated { .. } => 0,
-///         Change::Deleted(_) => -1,
-///     }
-/// }
-/// # assert_eq!(growth(Change::Deleted(7)), -1);
-/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Change<T> {
     /// The key is new.
@@ -60,10 +48,10 @@ impl<T> Change<T> {
 /// let changes = table.wait(Some(Duration::from_millis(10)))?;
 /// match changes.cause() {
 ///     Cause::Rows => println!("{} rows changed", changes.len()),
-///     Cause::Schema => println!("the fields are {} now", table.schema()),
+///     Cause::Schema => println!("the new fields are {}", table.schema()),
 ///     Cause::Publisher => println!("{:?}", table.publisher_state()),
-///     Cause::Interrupted => println!("somebody wants us to end"),
-///     Cause::Nothing => println!("the time is over"),
+///     Cause::Interrupted => println!("interrupted"),
+///     Cause::Nothing => println!("timed out"),
 /// }
 /// # publisher.close()
 /// # }
@@ -72,8 +60,8 @@ impl<T> Change<T> {
 pub enum Cause {
     /// Rows changed. The schema and the publisher's state may have changed, too.
     Rows,
-    /// No row changed, but the schema did: see [`schema`](super::UntypedSubscriber::schema). The publisher's state may have
-    /// changed, too. A typed subscriber never returns this.
+    /// No row changed, but the [`schema`](super::UntypedSubscriber::schema) did. The publisher's
+    /// state may have changed, too. A typed subscriber never returns this.
     Schema,
     /// No row changed, but the publisher's state did: see `publisher_state()`.
     Publisher,
@@ -86,25 +74,31 @@ pub enum Cause {
 /// Changes of the last refresh, with untyped rows.
 #[derive(Clone, Copy)]
 pub struct UntypedChanges<'s> {
-    pub(super) copy: &'s LocalCopy,
-    pub(super) list: &'s ChangeList,
-    pub(super) version: u64,
-    pub(super) publisher_changed: bool,
-    pub(super) schema_changed: bool,
-    pub(super) interrupted: bool,
+    copy: &'s LocalCopy,
+    publisher_changed: bool,
+    interrupted: bool,
 }
 
 impl<'s> UntypedChanges<'s> {
+    #[inline]
+    pub(super) fn new(copy: &'s LocalCopy, publisher_changed: bool, interrupted: bool) -> Self {
+        Self {
+            copy,
+            publisher_changed,
+            interrupted,
+        }
+    }
+
     /// Returns the version of the local copy after the changes.
     pub fn version(&self) -> u64 {
-        self.version
+        self.copy.version()
     }
 
     /// Returns the number of keys that changed.
     pub fn len(&self) -> usize {
-        match self.list.all {
-            true => self.copy.len(),
-            false => self.list.items.len(),
+        match self.copy.changes() {
+            None => self.copy.len(),
+            Some(changes) => changes.len(),
         }
     }
 
@@ -117,7 +111,7 @@ impl<'s> UntypedChanges<'s> {
     pub fn cause(&self) -> Cause {
         match (self.publisher_changed, self.interrupted) {
             _ if !self.is_empty() => Cause::Rows,
-            _ if self.schema_changed => Cause::Schema,
+            _ if self.schema_changed() => Cause::Schema,
             (true, _) => Cause::Publisher,
             (false, true) => Cause::Interrupted,
             (false, false) => Cause::Nothing,
@@ -130,10 +124,11 @@ impl<'s> UntypedChanges<'s> {
         self.interrupted
     }
 
-    /// Returns true if the rows have another schema than before this refresh or wait, whether or not any row changed.
+    /// Returns true if this refresh or wait changed the schema, even if no row changed.
     ///
-    /// The old rows of [`Change::Updated`] and [`Change::Deleted`] may then be of the schema before: use
-    /// [`RowRef::schema`] of each row. Fields that were dropped, added or moved make no change of a row.
+    /// The old rows of [`Change::Updated`] and [`Change::Deleted`] may then have the former schema:
+    /// use [`RowRef::schema`] of each row. A row does not count as changed if fields were only
+    /// dropped, added or moved.
     ///
     /// ```
     /// # use common::{Cause, Schema, UntypedPublisher, UntypedSubscriber};
@@ -146,7 +141,7 @@ impl<'s> UntypedChanges<'s> {
     /// # let mut columns = Vec::new();
     /// let changes = table.wait(None)?;
     /// if changes.schema_changed() {
-    ///     // Before anything is done with the changed rows.
+    ///     // Before the changed rows are used.
     ///     columns = table.schema().fields().iter().map(|field| field.name().to_owned()).collect();
     /// }
     /// # assert_eq!(columns, ["id", "name"]);
@@ -154,16 +149,16 @@ impl<'s> UntypedChanges<'s> {
     /// # }
     /// ```
     pub fn schema_changed(&self) -> bool {
-        self.schema_changed
+        self.copy.schema_changed()
     }
 
     /// Returns an iterator over the changes. Each key occurs once.
     pub fn iter(&self) -> UntypedChangesIter<'s> {
+        let changes = self.copy.changes();
         UntypedChangesIter {
             copy: self.copy,
-            list: self.list,
-            created: self.list.all.then(|| self.copy.slots()),
-            items: self.list.items.iter(),
+            created: changes.is_none().then(|| self.copy.slots()),
+            changed: changes.unwrap_or_default().iter(),
             left: self.len(),
         }
     }
@@ -182,9 +177,9 @@ impl<'s> IntoIterator for &UntypedChanges<'s> {
 #[derive(Clone)]
 pub struct UntypedChangesIter<'s> {
     copy: &'s LocalCopy,
-    list: &'s ChangeList,
+    /// All slots after opening, instead of `changed`.
     created: Option<SetBits<'s>>,
-    items: std::slice::Iter<'s, Changed>,
+    changed: std::slice::Iter<'s, Changed>,
     left: usize,
 }
 
@@ -196,16 +191,16 @@ impl<'s> Iterator for UntypedChangesIter<'s> {
             Some(slots) => Changed::Created {
                 slot: slots.next()?,
             },
-            None => *self.items.next()?,
+            None => *self.changed.next()?,
         };
         self.left -= 1;
         Some(match item {
             Changed::Created { slot } => Change::Created(self.copy.row(slot)),
             Changed::Updated { old, slot } => Change::Updated {
-                old: self.list.row(old),
+                old: self.copy.old_row(old),
                 new: self.copy.row(slot),
             },
-            Changed::Deleted { old } => Change::Deleted(self.list.row(old)),
+            Changed::Deleted { old } => Change::Deleted(self.copy.old_row(old)),
         })
     }
 
@@ -216,7 +211,7 @@ impl<'s> Iterator for UntypedChangesIter<'s> {
 
 impl ExactSizeIterator for UntypedChangesIter<'_> {}
 
-/// Changes of the last refresh, with rows of type `R`.
+/// Changes of the last refresh, with rows of type `R`. Dereferences to [`UntypedChanges`].
 ///
 /// ```
 /// # use common::{Change, Publisher, Row, Subscriber};
@@ -234,46 +229,37 @@ impl ExactSizeIterator for UntypedChangesIter<'_> {}
 /// }
 /// let changes = prices.refresh()?;
 /// assert_eq!(changes.version(), publisher.version());
-/// // Three commits, and one change: what lay in between is not told.
-/// assert_eq!(changes.iter().collect::<Vec<_>>(), [Change::Created(&Price { instrument: 7, bid: 3 })]);
+/// // Three commits, and one change: intermediate rows are not reported.
+/// let created = Change::Created(&Price { instrument: 7, bid: 3 });
+/// assert_eq!(changes.iter().collect::<Vec<_>>(), [created]);
 /// # publisher.close()
 /// # }
 /// ```
 #[derive(Clone, Copy)]
 pub struct Changes<'s, R> {
-    pub(super) inner: UntypedChanges<'s>,
-    pub(super) rows: PhantomData<fn() -> R>,
+    inner: UntypedChanges<'s>,
+    rows: PhantomData<fn() -> R>,
 }
 
 impl<'s, R: Row> Changes<'s, R> {
-    /// Returns the version of the local copy after the changes.
-    pub fn version(&self) -> u64 {
-        self.inner.version()
-    }
-
-    /// Returns the number of keys that changed.
-    pub fn len(&self) -> usize {
-        self.inner.len()
-    }
-
-    /// Returns true if no key changed.
-    pub fn is_empty(&self) -> bool {
-        self.inner.is_empty()
-    }
-
-    /// Returns the reason that the refresh or wait returned.
-    pub fn cause(&self) -> Cause {
-        self.inner.cause()
-    }
-
-    /// Returns true if an interrupter ended the wait; see [`UntypedChanges::interrupted`].
-    pub fn interrupted(&self) -> bool {
-        self.inner.interrupted()
+    pub(super) fn new(inner: UntypedChanges<'s>) -> Self {
+        Self {
+            inner,
+            rows: PhantomData,
+        }
     }
 
     /// Returns an iterator over the changes. Each key occurs once.
     pub fn iter(&self) -> ChangesIter<'s, R> {
-        self.inner.iter().map(|change| change.map(super::typed_row))
+        self.inner.iter().map(|change| change.map(typed_row))
+    }
+}
+
+impl<'s, R> Deref for Changes<'s, R> {
+    type Target = UntypedChanges<'s>;
+
+    fn deref(&self) -> &UntypedChanges<'s> {
+        &self.inner
     }
 }
 
@@ -289,3 +275,9 @@ impl<'s, R: Row> IntoIterator for &Changes<'s, R> {
 /// Iterator over [`Changes`].
 pub type ChangesIter<'s, R> =
     std::iter::Map<UntypedChangesIter<'s>, fn(Change<RowRef<'s>>) -> Change<&'s R>>;
+
+/// Casts a row to its type. The schema was compared when the subscriber attached to the table.
+#[inline]
+pub(super) fn typed_row<R: Row>(row: RowRef<'_>) -> &R {
+    bytemuck::from_bytes(row.bytes())
+}

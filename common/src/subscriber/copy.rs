@@ -1,23 +1,462 @@
-//! The local copy: rows by slot, an index by key, and what a refresh changed.
+//! The local copy of a table: rows by slot, an index by key, and the changes of the last refresh.
+//!
+//! - [`Source`] is the shared memory that rows are read from. It converts them to the schema of the
+//!   copy.
+//! - [`KeyedRows`] holds rows of one version, by slot and by key.
+//! - [`LocalCopy`] consists of both. A refresh first copies all changed rows into a buffer
+//!   ([`catch_up`](crate::protocol::catch_up)). When the buffer is complete, it is applied to the
+//!   rows, and the differences are listed by key. After an error the rows are unchanged.
+//!
+//! Reads of shared memory that bypass the copy are also here, because they start from its index
+//! (`latest`) or use the same conversion (`snapshot`).
 
 use std::sync::Arc;
 
-use crate::index::{Hash, KeyIndex};
-use crate::memory::Scratch;
-use crate::memory::{AlignedWords, NoMemory, try_extend};
-use crate::protocol::catch_up::{ChangedRow, ChangedRows};
+use crossbeam_utils::Backoff;
+use nix::errno::Errno;
+
+use crate::error::{Error, Result};
+use crate::index::{Hash, KeyHasher, KeyIndex};
+use crate::memory::{self, AlignedWords, NoMemory, Scratch, try_extend};
+use crate::protocol::catch_up::{ChangedRow, ChangedRows, Destination, Failed, copy_all};
+use crate::protocol::journal::Cursor;
+use crate::protocol::layout::header;
+use crate::protocol::read::read_fast;
 use crate::protocol::words::{SetBits, set_bits};
-use crate::row::RowRef;
+use crate::region::ReaderRegion;
+use crate::region::object::{TableName, failure, trusted_users};
 use crate::row::schema::{Conversion, Schema};
+use crate::row::{Row, RowBuf, RowRef};
 
-mod rows;
-
-use rows::Rows;
-
+/// Maximum number of passes over the rows that change during a copy.
+const PASSES: u32 = 256;
+/// Maximum number of reads of one row by `latest`. A read takes about as long as a commit of a few
+/// rows, so most reads of a hot row may fail on a machine with slow cache coherence. All of them
+/// together take a few ms.
+const ROW_PASSES: u32 = 1 << 14;
 /// Number of rows that `apply` prefetches ahead.
 const AHEAD: usize = 16;
 
-/// A key that changed. `old` is the position of a row in [`ChangeList`], `slot` one in [`LocalCopy`].
+/// Shared memory that a copy is read from, and the conversion of its rows to rows of the copy.
+struct Source {
+    name: TableName,
+    /// User whose tables are trusted; `None` for this process's user and root.
+    owner: Option<u32>,
+    region: ReaderRegion,
+    /// The schema that the rows of the copy must have; `None` for the schema of the region.
+    expected: Option<Arc<Schema>>,
+    /// `None` if the region has the schema of the copy.
+    conversion: Option<Conversion>,
+}
+
+impl Source {
+    /// Opens the region that has the table's name.
+    fn open(name: TableName, owner: Option<u32>, expected: Option<Arc<Schema>>) -> Result<Self> {
+        let (user, trust_root) = trusted_users(owner);
+        let Some(region) = ReaderRegion::open(&name, user, trust_root)? else {
+            return Err(Error::NotFound {
+                table: name.as_str().to_owned(),
+            });
+        };
+        let schema = expected.as_ref().unwrap_or(region.schema());
+        let conversion = match schema.difference(region.schema()) {
+            None => None,
+            Some(difference) => Some(Conversion::by_width(region.schema(), schema).ok_or_else(
+                || Error::SchemaMismatch {
+                    table: name.as_str().to_owned(),
+                    difference,
+                },
+            )?),
+        };
+        Ok(Self {
+            name,
+            owner,
+            region,
+            expected,
+            conversion,
+        })
+    }
+
+    /// Returns the schema of the rows of the copy.
+    fn schema(&self) -> &Arc<Schema> {
+        self.expected.as_ref().unwrap_or(self.region.schema())
+    }
+
+    /// Copies all rows, by slot and without conversion. `live` receives one bit for each slot that
+    /// holds a row.
+    fn copy_all(&self, rows: &mut impl Destination, live: &mut Vec<u64>) -> Result<Cursor> {
+        let reached = copy_all(rows, live, PASSES, || self.region.look());
+        self.checked(Cursor::START, reached)
+    }
+
+    /// Copies all rows, by slot and as rows of the copy.
+    fn copy_converted(&self) -> Result<(Cursor, AlignedWords, Vec<u64>)> {
+        let (mut rows, mut live) = (AlignedWords::default(), Vec::new());
+        let cursor = self.copy_all(&mut rows, &mut live)?;
+        if let Some(conversion) = &self.conversion {
+            let (from_words, to_words) =
+                (self.region.geometry().row_words, self.schema().row_words());
+            let mut converted = AlignedWords::try_zeroed(live.len() * 64 * to_words)
+                .map_err(|NoMemory| self.no_memory())?;
+            for slot in set_bits(&live) {
+                let row = &rows[slot * from_words..][..from_words];
+                let words = &mut converted[slot * to_words..][..to_words];
+                convert(conversion, row, words)?;
+            }
+            rows = converted;
+        }
+        Ok((cursor, rows, live))
+    }
+
+    /// Copies the rows that were committed after `since` into `buffer`, as rows of the copy.
+    fn catch_up(&self, since: Cursor, buffer: &mut ChangedRows) -> Result<Cursor> {
+        let reached = buffer.catch_up(since, PASSES, || self.region.look());
+        let cursor = self.checked(since, reached)?;
+        if let Some(conversion) = &self.conversion {
+            let convert = |row: &[u64], words: &mut [u64]| convert(conversion, row, words);
+            buffer
+                .convert(self.schema().row_words(), convert)
+                .map_err(|failed| self.error(failed))?;
+        }
+        Ok(cursor)
+    }
+
+    /// Returns the cursor that the copied rows reach, if the rows can be trusted.
+    fn checked(
+        &self,
+        since: Cursor,
+        reached: std::result::Result<Cursor, Failed<Error>>,
+    ) -> Result<Cursor> {
+        self.region.check_whole()?;
+        match reached {
+            Ok(cursor) if cursor.version < since.version => Err(self.region.corrupt(format!(
+                "its commits went back from {} to {}",
+                since.version, cursor.version
+            ))),
+            Ok(cursor) => Ok(cursor),
+            Err(failed) => Err(self.error(failed)),
+        }
+    }
+
+    fn error(&self, failed: Failed<Error>) -> Error {
+        match failed {
+            Failed::Caller(error) => error,
+            Failed::Outrun => self.outrun(PASSES),
+            Failed::NoMemory => self.no_memory(),
+        }
+    }
+
+    fn no_memory(&self) -> Error {
+        failure(self.region.object(), "copy", Errno::ENOMEM)
+    }
+
+    fn outrun(&self, passes: u32) -> Error {
+        Error::Outrun {
+            table: self.name.as_str().to_owned(),
+            passes,
+        }
+    }
+}
+
+/// Writes a row of a region to `words`, as a row of a copy.
+fn convert(conversion: &Conversion, row: &[u64], words: &mut [u64]) -> Result<()> {
+    conversion.try_convert(bytemuck::cast_slice(row), bytemuck::cast_slice_mut(words))
+}
+
+/// The whole table at one version, in private memory.
+pub(super) struct LocalCopy {
+    source: Source,
+    /// The version of the rows, and its position in the journal.
+    cursor: Cursor,
+    rows: KeyedRows,
+    /// Changed rows that are not applied yet. Kept to reuse its memory.
+    buffer: ChangedRows,
+    changes: ChangeList,
+    schema_changed: bool,
+}
+
+impl LocalCopy {
+    /// Opens a table and copies all of it, to rows of `expected` if given. Trusts the tables of
+    /// `owner`, or else those of this process's user and of root.
+    pub(super) fn open(
+        name: TableName,
+        owner: Option<u32>,
+        expected: Option<Arc<Schema>>,
+    ) -> Result<Self> {
+        Self::of(Source::open(name, owner, expected)?)
+    }
+
+    fn of(source: Source) -> Result<Self> {
+        let (cursor, words, live) = source.copy_converted()?;
+        Ok(Self {
+            cursor,
+            rows: KeyedRows::new(source.schema(), words, live),
+            buffer: ChangedRows::default(),
+            changes: ChangeList {
+                all: true,
+                ..ChangeList::new(source.schema())
+            },
+            schema_changed: false,
+            source,
+        })
+    }
+
+    pub(super) fn name(&self) -> &str {
+        self.source.name.as_str()
+    }
+
+    pub(super) fn region(&self) -> &ReaderRegion {
+        &self.source.region
+    }
+
+    pub(super) fn schema(&self) -> &Arc<Schema> {
+        &self.rows.rows.schema
+    }
+
+    pub(super) fn version(&self) -> u64 {
+        self.cursor.version
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.rows.index.len()
+    }
+
+    /// Returns the row of a key; `None` also for a key of another length.
+    #[inline]
+    pub(super) fn get(&self, key: &[u8]) -> Option<RowRef<'_>> {
+        let row_words = self.schema().row_words();
+        let (slot, _) = self.rows.find(key, row_words)?;
+        Some(self.row(slot))
+    }
+
+    /// Returns the words of the row of a key. `row_words` is the size of a row, which a typed
+    /// caller knows at compile time.
+    #[inline(always)]
+    pub(super) fn get_words(&self, key: &[u8], row_words: usize) -> Option<&[u64]> {
+        debug_assert_eq!(row_words, self.schema().row_words());
+        self.rows.find(key, row_words).map(|(_, row)| row)
+    }
+
+    /// Returns all slots that hold a row.
+    pub(super) fn slots(&self) -> SetBits<'_> {
+        set_bits(&self.rows.live)
+    }
+
+    /// Returns the row at a slot.
+    #[inline]
+    pub(super) fn row(&self, slot: usize) -> RowRef<'_> {
+        self.rows.row(slot)
+    }
+
+    /// Copies the last committed row of a key from shared memory into `words`. Returns false if
+    /// it does not exist.
+    #[inline]
+    pub(super) fn latest(&self, key: &[u8], words: &mut [u64]) -> Result<bool> {
+        // Usually the row is still at the slot where the copy has it, and the key is compared only
+        // after the row was read.
+        let region = &self.source.region;
+        if self.source.conversion.is_none()
+            && let Some(slot) = self.rows.find_candidate(key)
+            && read_fast(region.words(), region.geometry(), slot, words)
+            && region.check_whole().is_ok()
+            && self.rows.rows.is_key_of(key, words)
+        {
+            return Ok(true);
+        }
+        self.latest_slow(key, words)
+    }
+
+    #[inline(never)]
+    fn latest_slow(&self, key: &[u8], words: &mut [u64]) -> Result<bool> {
+        if let Some((slot, _)) = self.rows.find(key, self.schema().row_words())
+            && self.latest_at(slot, key, words)?
+        {
+            return Ok(true);
+        }
+        // The key is new or has moved: search for it among the rows that changed since the copy.
+        let mut changed = ChangedRows::default();
+        self.source.catch_up(self.cursor, &mut changed)?;
+        let row = changed
+            .list()
+            .iter()
+            .filter_map(|row| changed.row(row))
+            .find(|row| self.rows.rows.is_key_of(key, row));
+        if let Some(row) = row {
+            words.copy_from_slice(row);
+        }
+        Ok(row.is_some())
+    }
+
+    /// Copies the last committed row of `slot` into `words`. Returns true if it has this key.
+    fn latest_at(&self, slot: usize, key: &[u8], words: &mut [u64]) -> Result<bool> {
+        let Source {
+            region, conversion, ..
+        } = &self.source;
+        let mut unconverted = match conversion {
+            Some(_) => vec![0; region.geometry().row_words],
+            None => Vec::new(),
+        };
+        let backoff = Backoff::new();
+        for _ in 0..ROW_PASSES {
+            let (version, table) = region.look()?;
+            if slot >= table.rows() {
+                return Ok(false);
+            }
+            let row = match conversion {
+                Some(_) => &mut unconverted[..],
+                None => &mut *words,
+            };
+            match table.read(slot, version, 0, row) {
+                Ok(tag) if tag.is_live() => {
+                    region.check_whole()?;
+                    if let Some(conversion) = conversion {
+                        convert(conversion, &unconverted, words)?;
+                    }
+                    return Ok(self.rows.rows.is_key_of(key, words));
+                }
+                Ok(_) => return Ok(false),
+                Err(_) => backoff.spin(),
+            }
+        }
+        Err(self.source.outrun(ROW_PASSES))
+    }
+
+    /// Copies all rows as of the last commit from shared memory.
+    pub(super) fn snapshot(&self) -> Result<(u64, Vec<RowBuf>)> {
+        let (cursor, words, live) = self.source.copy_converted()?;
+        let schema = self.schema();
+        let (row_words, row_size) = (schema.row_words(), schema.row_size());
+        let rows = set_bits(&live).map(|slot| {
+            let bytes = bytemuck::cast_slice(&words[slot * row_words..][..row_words]);
+            RowBuf::from_bytes(Arc::clone(schema), &bytes[..row_size])
+        });
+        Ok((cursor.version, rows.collect::<Result<_>>()?))
+    }
+
+    /// Copies all rows as of the last commit from shared memory into `rows`. `R` must be the row
+    /// type of the copy.
+    ///
+    /// # Errors
+    /// As for [`snapshot`](Self::snapshot). The contents of `rows` are then unspecified.
+    pub(super) fn snapshot_into<R: Row>(&self, rows: &mut Vec<R>) -> Result<u64> {
+        if !WordRows::<R>::FITS || self.source.conversion.is_some() {
+            let (version, found) = self.snapshot()?;
+            rows.clear();
+            rows.extend(
+                found
+                    .iter()
+                    .map(|row| bytemuck::pod_read_unaligned::<R>(row.bytes())),
+            );
+            return Ok(version);
+        }
+        let mut live = Vec::new();
+        let cursor = self.source.copy_all(&mut WordRows(rows), &mut live)?;
+        // Close the gaps of slots that are not live.
+        let dense = live.iter().take_while(|bits| **bits == u64::MAX).count();
+        let mut count = dense * 64;
+        for slot in set_bits(&live[dense..]) {
+            rows[count] = rows[dense * 64 + slot];
+            count += 1;
+        }
+        rows.truncate(count);
+        Ok(cursor.version)
+    }
+
+    /// Returns true if there is a commit that is not applied.
+    #[inline]
+    pub(super) fn is_behind(&self) -> bool {
+        self.source.region.word(header::COMMIT) != self.cursor.version
+    }
+
+    /// Applies everything that was committed since the version of the copy, and lists the changes.
+    ///
+    /// # Errors
+    /// [`Error::TextTooLong`], and the errors of a copy. The copy is then unchanged.
+    pub(super) fn catch_up(&mut self) -> Result<()> {
+        let cursor = self.source.catch_up(self.cursor, &mut self.buffer)?;
+        self.rows
+            .apply(&self.buffer, &mut self.changes)
+            .map_err(|NoMemory| self.source.no_memory())?;
+        self.cursor = cursor;
+        Ok(())
+    }
+
+    /// Replaces the copy with one of the region that has the table's name now, and lists the
+    /// differences. Returns false if no region has it.
+    ///
+    /// # Errors
+    /// As for [`open`](Self::open). The copy is then unchanged.
+    pub(super) fn move_to_successor(&mut self) -> Result<bool> {
+        let Source {
+            name,
+            owner,
+            expected,
+            ..
+        } = &self.source;
+        let source = match Source::open(name.clone(), *owner, expected.clone()) {
+            Err(Error::NotFound { .. }) => return Ok(false),
+            opened => opened?,
+        };
+        let mut new = Self::of(source)?;
+        new.changes = self.rows.differences(&new.rows);
+        new.schema_changed = self.schema_changed || self.schema() != new.schema();
+        *self = new;
+        Ok(true)
+    }
+
+    /// Clears the list of changes, for the next refresh.
+    #[inline]
+    pub(super) fn clear_changes(&mut self) {
+        self.changes.clear(&self.rows.rows.schema);
+        self.schema_changed = false;
+    }
+
+    /// Returns the changes of the last refresh. `None` after opening, when all rows are reported as
+    /// created.
+    #[inline]
+    pub(super) fn changes(&self) -> Option<&[Changed]> {
+        (!self.changes.all).then_some(&self.changes.items[..])
+    }
+
+    /// Returns the old row at position `at` of the changes.
+    pub(super) fn old_row(&self, at: usize) -> RowRef<'_> {
+        row_ref(&self.changes.schema, self.changes.old_bytes(at))
+    }
+
+    /// Returns true if the last refresh changed rows.
+    #[inline]
+    pub(super) fn has_changes(&self) -> bool {
+        !self.changes.items.is_empty()
+    }
+
+    /// Returns true if the last refresh changed the schema.
+    #[inline]
+    pub(super) fn schema_changed(&self) -> bool {
+        self.schema_changed
+    }
+}
+
+/// Typed rows whose type is a whole number of words and aligned to words.
+struct WordRows<'v, R>(&'v mut Vec<R>);
+
+impl<R: Row> WordRows<'_, R> {
+    const FITS: bool =
+        size_of::<R>().is_multiple_of(size_of::<u64>()) && align_of::<R>() == align_of::<u64>();
+}
+
+impl<R: Row> Destination for WordRows<'_, R> {
+    fn reserve(&mut self, words: usize) -> std::result::Result<(), NoMemory> {
+        try_extend(self.0, words / (size_of::<R>() / size_of::<u64>()))
+    }
+
+    #[inline]
+    fn words(&mut self) -> &mut [u64] {
+        bytemuck::cast_slice_mut(self.0)
+    }
+}
+
+/// A key that changed. `old` is the position of a row in [`ChangeList`], `slot` one in
+/// [`KeyedRows`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Changed {
     Created { slot: usize },
@@ -26,16 +465,17 @@ pub(super) enum Changed {
 }
 
 /// Changes of the last refresh.
-pub(super) struct ChangeList {
-    pub(super) items: Scratch<Changed>,
-    /// If true, the changes are all rows of the copy as created, instead of `items`.
-    pub(super) all: bool,
+struct ChangeList {
+    items: Scratch<Changed>,
+    /// If true, the changes are all rows as created, instead of `items`.
+    all: bool,
     old_rows: Scratch<u64>,
+    /// Schema of the old rows.
     schema: Arc<Schema>,
 }
 
 impl ChangeList {
-    pub(super) fn new(schema: &Arc<Schema>) -> Self {
+    fn new(schema: &Arc<Schema>) -> Self {
         Self {
             items: Scratch::default(),
             all: false,
@@ -44,16 +484,9 @@ impl ChangeList {
         }
     }
 
-    /// All rows of a copy of `schema`, as created.
-    pub(super) fn of_all(schema: &Arc<Schema>) -> Self {
-        Self {
-            all: true,
-            ..Self::new(schema)
-        }
-    }
-
     /// Empties the list, for changes from rows of `schema`.
-    pub(super) fn clear(&mut self, schema: &Arc<Schema>) {
+    #[inline]
+    fn clear(&mut self, schema: &Arc<Schema>) {
         self.items.recycle();
         self.all = false;
         self.old_rows.recycle();
@@ -62,13 +495,7 @@ impl ChangeList {
         }
     }
 
-    /// An old row.
-    pub(super) fn row(&self, at: usize) -> RowRef<'_> {
-        view(&self.schema, self.old(at))
-    }
-
-    /// The bytes of an old row.
-    fn old(&self, at: usize) -> &[u8] {
+    fn old_bytes(&self, at: usize) -> &[u8] {
         &bytemuck::cast_slice(self.old_words(at))[..self.schema.row_size()]
     }
 
@@ -76,6 +503,7 @@ impl ChangeList {
         &self.old_rows[at..][..self.schema.row_words()]
     }
 
+    /// Stores an old row and returns its position.
     fn keep(&mut self, row: &[u64]) -> usize {
         let at = self.old_rows.len();
         self.old_rows.extend_from_slice(row);
@@ -83,46 +511,46 @@ impl ChangeList {
     }
 }
 
-fn view<'a>(schema: &'a Schema, bytes: &'a [u8]) -> RowRef<'a> {
+fn row_ref<'a>(schema: &'a Schema, bytes: &'a [u8]) -> RowRef<'a> {
     RowRef::new(schema, bytes).expect("rows of a copy have its schema's size")
 }
 
-/// A whole table at one version, in private memory.
-pub(super) struct LocalCopy {
-    rows: Rows,
+/// Rows of one schema, by slot and by key.
+struct KeyedRows {
+    rows: SlotRows,
     /// One bit per slot: set if the slot holds a row.
     live: Vec<u64>,
     index: KeyIndex,
 }
 
-impl LocalCopy {
-    /// A copy of the whole table, of what [`copy_all`](crate::protocol::catch_up::copy_all) copied.
-    pub(super) fn whole(schema: &Arc<Schema>, rows: AlignedWords, live: Vec<u64>) -> Self {
+impl KeyedRows {
+    /// Builds the index of rows that [`copy_all`] copied.
+    fn new(schema: &Arc<Schema>, words: AlignedWords, live: Vec<u64>) -> Self {
         let count = live.iter().map(|bits| bits.count_ones() as usize).sum();
-        let mut copy = Self {
-            rows: Rows::new(schema, rows),
+        let mut all = Self {
+            rows: SlotRows::new(schema, words),
             live,
             index: KeyIndex::with_capacity(count),
         };
         let mut hashes = Vec::with_capacity(64);
-        for word in 0..copy.live.len() {
-            hashes.extend(set_bits(&[copy.live[word]]).map(|row| {
+        for word in 0..all.live.len() {
+            hashes.extend(set_bits(&[all.live[word]]).map(|row| {
                 let slot = word * 64 + row;
-                let hash = copy.rows.hash(copy.words(slot));
-                copy.index.prefetch(hash);
+                let hash = all.rows.hash(all.rows.at(slot));
+                all.index.prefetch(hash);
                 (hash, slot)
             }));
             for (hash, slot) in hashes.drain(..) {
-                if let Some(twin) = copy.index_row(hash, slot) {
-                    copy.set_live(twin, false);
+                if let Some(twin) = all.index_row(hash, slot) {
+                    all.set_live(twin, false);
                 }
             }
         }
-        copy
+        all
     }
 
     /// Makes room for `slots` slots.
-    fn make_room(&mut self, slots: usize) -> Result<(), NoMemory> {
+    fn make_room(&mut self, slots: usize) -> std::result::Result<(), NoMemory> {
         if slots > self.live.len() * 64 {
             let bits = slots.div_ceil(64);
             self.rows.try_grow(bits * 64)?;
@@ -131,63 +559,36 @@ impl LocalCopy {
         Ok(())
     }
 
-    pub(super) fn schema(&self) -> &Arc<Schema> {
-        &self.rows.schema
-    }
-
-    pub(super) fn len(&self) -> usize {
-        self.index.len()
-    }
-
-    /// Returns the slot of a key; `None` also for a key of another length.
-    pub(super) fn find(&self, key: &[u8]) -> Option<usize> {
-        let row_words = self.schema().row_words();
-        self.rows
-            .find(&self.index, key, row_words)
-            .map(|(slot, _)| slot)
-    }
-
-    /// The words of the row of a key. `row_words` is a row's size, which a caller may know when it is compiled.
+    /// Returns the slot of a key and the words of its row; `None` also for a key of another length.
+    /// `row_words` is the size of a row, which a caller may know at compile time.
     #[inline(always)]
-    pub(super) fn find_words(&self, key: &[u8], row_words: usize) -> Option<&[u64]> {
-        debug_assert_eq!(row_words, self.schema().row_words());
-        self.rows
-            .find(&self.index, key, row_words)
-            .map(|(_, row)| row)
+    fn find(&self, key: &[u8], row_words: usize) -> Option<(usize, &[u64])> {
+        let rows = &self.rows;
+        let row = |slot: usize| &rows.words[slot * row_words..][..row_words];
+        match rows.key_as_word(key) {
+            Some((word, key)) => self.index.find(rows.hasher.of_word(key), |slot| {
+                let row = row(slot);
+                (row[word] == key).then_some((slot, row))
+            }),
+            None => self.find_by_parts(key).map(|slot| (slot, row(slot))),
+        }
     }
 
-    /// A slot where a key may be: the first one that looks like it.
+    fn find_by_parts(&self, key: &[u8]) -> Option<usize> {
+        self.index.find(self.rows.hash_key(key)?, |slot| {
+            self.rows.is_key_of(key, self.rows.at(slot)).then_some(slot)
+        })
+    }
+
+    /// Returns the first slot whose hash is that of the key. Its row may have another key.
     #[inline]
-    pub(super) fn find_alike(&self, key: &[u8]) -> Option<usize> {
-        self.rows.find_alike(&self.index, key)
-    }
-
-    /// Returns true if `key` is the key of `row`.
-    #[inline]
-    pub(super) fn is_key_of(&self, key: &[u8], row: &[u64]) -> bool {
-        self.rows.is_key_of(key, row)
-    }
-
-    /// The row at a slot.
-    #[inline]
-    pub(super) fn row(&self, slot: usize) -> RowRef<'_> {
-        view(&self.rows.schema, self.bytes(slot))
+    fn find_candidate(&self, key: &[u8]) -> Option<usize> {
+        self.index.find(self.rows.hash_key(key)?, Some)
     }
 
     #[inline]
-    fn bytes(&self, slot: usize) -> &[u8] {
-        self.rows.bytes(slot)
-    }
-
-    /// Returns the words of the row at a slot.
-    #[inline]
-    pub(super) fn words(&self, slot: usize) -> &[u64] {
-        self.rows.at(slot)
-    }
-
-    /// All slots that hold a row.
-    pub(super) fn slots(&self) -> SetBits<'_> {
-        set_bits(&self.live)
+    fn row(&self, slot: usize) -> RowRef<'_> {
+        row_ref(&self.rows.schema, self.rows.bytes(slot))
     }
 
     fn is_live(&self, slot: usize) -> bool {
@@ -202,53 +603,55 @@ impl LocalCopy {
         *bits = if live { *bits | bit } else { *bits & !bit };
     }
 
-    /// Applies the rows that were copied aside, by key: first every key that left a slot, then every key that entered one. A key
-    /// that did both is one update, or nothing if its row is the same.
+    /// Applies changed rows by key: first removes each key that left a slot, then adds each key
+    /// that entered one. A key that did both is reported as updated, or not at all if its row is
+    /// the same.
     ///
     /// # Errors
-    /// [`NoMemory`]; the copy is then as it was.
-    pub(super) fn apply(
+    /// [`NoMemory`]; the rows are then unchanged.
+    fn apply(
         &mut self,
-        staging: &ChangedRows,
+        changed: &ChangedRows,
         changes: &mut ChangeList,
-    ) -> Result<(), NoMemory> {
-        if let Some(last) = staging.list().iter().map(|moved| moved.slot).max() {
+    ) -> std::result::Result<(), NoMemory> {
+        if let Some(last) = changed.list().iter().map(|row| row.slot).max() {
             self.make_room(last as usize + 1)?;
         }
         let mut left: Vec<usize> = Vec::new();
         let mut entered: Vec<&ChangedRow> = Vec::new();
-        for (at, moved) in staging.list().iter().enumerate() {
-            if let Some(later) = staging.list().get(at + AHEAD) {
+        for (at, changed_row) in changed.list().iter().enumerate() {
+            if let Some(later) = changed.list().get(at + AHEAD) {
                 self.rows.prefetch(later.slot as usize);
             }
-            let slot = moved.slot as usize;
-            let row = staging.row(moved);
+            let slot = changed_row.slot as usize;
+            let row = changed.row(changed_row);
             if self.is_live(slot) {
-                if let Some(row) = row.filter(|row| self.rows.same_key(self.words(slot), row)) {
-                    if self.words(slot) != row {
-                        let old = changes.keep(self.words(slot));
+                if let Some(row) = row.filter(|row| self.rows.same_key(self.rows.at(slot), row)) {
+                    if self.rows.at(slot) != row {
+                        let old = changes.keep(self.rows.at(slot));
                         changes.items.push(Changed::Updated { old, slot });
                         self.rows.write(slot, row);
                     }
                     continue;
                 }
-                left.push(changes.keep(self.words(slot)));
+                left.push(changes.keep(self.rows.at(slot)));
                 let rows = &self.rows;
                 let hash_at = |slot| rows.hash(rows.at(slot));
                 self.index.remove(hash_at(slot), slot, hash_at);
                 self.set_live(slot, false);
             }
             if row.is_some() {
-                entered.push(moved);
+                entered.push(changed_row);
             }
         }
-        self.enter(staging, changes, &left, &entered);
+        self.enter(changed, changes, &left, &entered);
         Ok(())
     }
 
+    /// Adds the keys that entered a slot, and reports those and the keys that left one.
     fn enter(
         &mut self,
-        staging: &ChangedRows,
+        changed: &ChangedRows,
         changes: &mut ChangeList,
         left: &[usize],
         entered: &[&ChangedRow],
@@ -260,10 +663,12 @@ impl LocalCopy {
                 returning.put(hash_at(number), number, |_| false, hash_at);
             }
         }
-        let mut back = vec![false; left.len()];
-        for moved in entered {
-            let slot = moved.slot as usize;
-            let row = staging.row(moved).expect("only rows that are live entered");
+        let mut has_returned = vec![false; left.len()];
+        for changed_row in entered {
+            let slot = changed_row.slot as usize;
+            let row = changed
+                .row(changed_row)
+                .expect("only rows that are live entered");
             let hash = self.rows.hash(row);
             self.rows.write(slot, row);
             self.set_live(slot, true);
@@ -271,35 +676,33 @@ impl LocalCopy {
             if let Some(twin) = twin {
                 self.set_live(twin, false);
             }
-            let old = returning.find(hash, |number| {
-                let is_it = self.rows.same_key(changes.old_words(left[number]), row);
-                is_it.then_some(number)
+            let number = returning.find(hash, |number| {
+                let same = self.rows.same_key(changes.old_words(left[number]), row);
+                same.then_some(number)
             });
-            match old {
+            let old = match number {
                 Some(number) => {
-                    back[number] = true;
-                    let old = left[number];
-                    if changes.old(old) != self.bytes(slot) {
-                        changes.items.push(Changed::Updated { old, slot });
+                    has_returned[number] = true;
+                    if changes.old_bytes(left[number]) == self.rows.bytes(slot) {
+                        continue;
                     }
+                    Some(left[number])
                 }
-                None => {
-                    let old = twin.map(|twin| changes.keep(self.words(twin)));
-                    changes.items.push(match old {
-                        Some(old) => Changed::Updated { old, slot },
-                        None => Changed::Created { slot },
-                    });
-                }
-            }
+                None => twin.map(|twin| changes.keep(self.rows.at(twin))),
+            };
+            changes.items.push(match old {
+                Some(old) => Changed::Updated { old, slot },
+                None => Changed::Created { slot },
+            });
         }
-        let gone = left.iter().zip(back).filter(|(_, back)| !back);
+        let gone = left.iter().zip(has_returned).filter(|(_, back)| !back);
         changes
             .items
             .extend(gone.map(|(old, _)| Changed::Deleted { old: *old }));
     }
 
-    /// Returns the slot that had the same key: no publisher of ours has a key at two slots. If this one does, the later
-    /// counts.
+    /// Adds a row to the index. Returns the slot that had the same key before: a valid publisher
+    /// never stores a key at two slots. If a damaged table does, the later row counts.
     #[inline]
     fn index_row(&mut self, hash: Hash, slot: usize) -> Option<usize> {
         let rows = &self.rows;
@@ -308,56 +711,157 @@ impl LocalCopy {
         self.index.put(hash, slot, is_twin, hash_at)
     }
 
-    /// Lists the changes that lead from this copy to `new`, which is of another region and may be of another schema. A row
-    /// has changed if a field that both schemas have holds another value.
-    pub(super) fn differences(&self, new: &LocalCopy, changes: &mut ChangeList) {
-        changes.clear(self.schema());
-        let conversion = Conversion::between(self.schema(), new.schema());
-        let mut converted = vec![0; new.schema().row_size()];
-        let mut key = Vec::with_capacity(new.schema().key_size());
+    /// Lists the changes that lead from these rows to `new`, which are of another region and may be
+    /// of another schema. A row has changed if a field that both schemas have holds another value.
+    fn differences(&self, new: &Self) -> ChangeList {
+        let (old_schema, new_schema) = (&self.rows.schema, &new.rows.schema);
+        let mut changes = ChangeList::new(old_schema);
+        let conversion = Conversion::between(old_schema, new_schema);
+        let mut converted = vec![0; new_schema.row_size()];
+        let mut key = Vec::with_capacity(new_schema.key_size());
         let mut known = vec![false; new.live.len() * 64];
-        // Fields of both schemas that are not converted, because their kind is another or a narrower text.
+        // Fields of both schemas that are not converted: the new one has another kind, or a
+        // narrower text.
         let lost = conversion.as_ref().map(Conversion::lost);
         let retyped = lost.unwrap_or_default().iter();
         let retyped: Vec<(usize, usize)> = retyped
-            .filter_map(|name| Some((self.schema().field(name)?.0, new.schema().field(name)?.0)))
+            .filter_map(|name| Some((old_schema.field(name)?.0, new_schema.field(name)?.0)))
             .collect();
-        for slot in self.slots() {
+        for slot in set_bits(&self.live) {
             let successor = conversion.as_ref().and_then(|conversion| {
-                conversion.convert(self.bytes(slot), &mut converted);
+                conversion.convert(self.rows.bytes(slot), &mut converted);
                 key.clear();
-                new.schema().write_key(&converted, &mut key);
-                new.find(&key)
+                new_schema.write_key(&converted, &mut key);
+                new.find(&key, new_schema.row_words())
             });
-            match successor {
-                Some(successor) => {
-                    known[successor] = true;
-                    let (before, now) = (self.row(slot), new.row(successor));
-                    let mut differs = false;
-                    for (from, to) in &retyped {
-                        differs |= before.value(*from) != now.value(*to);
-                        let place = new.schema().fields()[*to].range();
-                        converted[place.clone()].copy_from_slice(&now.bytes()[place]);
-                    }
-                    if differs || converted != new.bytes(successor) {
-                        let old = changes.keep(self.words(slot));
-                        changes.items.push(Changed::Updated {
-                            old,
-                            slot: successor,
-                        });
-                    }
-                }
-                None => {
-                    let old = changes.keep(self.words(slot));
-                    changes.items.push(Changed::Deleted { old });
-                }
+            let Some((successor, _)) = successor else {
+                let old = changes.keep(self.rows.at(slot));
+                changes.items.push(Changed::Deleted { old });
+                continue;
+            };
+            known[successor] = true;
+            let (before, now) = (self.row(slot), new.row(successor));
+            let mut differs = false;
+            for (from, to) in &retyped {
+                differs |= before.value(*from) != now.value(*to);
+                let range = new_schema.fields()[*to].range();
+                converted[range.clone()].copy_from_slice(&now.bytes()[range]);
+            }
+            if differs || converted != new.rows.bytes(successor) {
+                let old = changes.keep(self.rows.at(slot));
+                changes.items.push(Changed::Updated {
+                    old,
+                    slot: successor,
+                });
             }
         }
-        let created = new
-            .slots()
+        let created = set_bits(&new.live)
             .filter(|slot| !known[*slot])
             .map(|slot| Changed::Created { slot });
         changes.items.extend(created);
+        if changes.items.is_empty() {
+            // Rows that are committed from now on have the new schema.
+            changes.clear(new_schema);
+        }
+        changes
+    }
+}
+
+/// Rows of one schema by slot, and the keys in them.
+struct SlotRows {
+    schema: Arc<Schema>,
+    hasher: KeyHasher,
+    row_words: usize,
+    /// [`Schema::key_word`].
+    key_word: Option<usize>,
+    words: AlignedWords,
+}
+
+impl SlotRows {
+    fn new(schema: &Arc<Schema>, words: AlignedWords) -> Self {
+        Self {
+            schema: Arc::clone(schema),
+            hasher: KeyHasher::default(),
+            row_words: schema.row_words(),
+            key_word: schema.key_word(),
+            words,
+        }
+    }
+
+    /// Makes room for `slots` rows.
+    fn try_grow(&mut self, slots: usize) -> std::result::Result<(), NoMemory> {
+        self.words.try_grow(slots * self.row_words)
+    }
+
+    /// Returns the words of the row at a slot.
+    #[inline]
+    fn at(&self, slot: usize) -> &[u64] {
+        &self.words[slot * self.row_words..][..self.row_words]
+    }
+
+    /// Returns the bytes of the row at a slot.
+    #[inline]
+    fn bytes(&self, slot: usize) -> &[u8] {
+        &bytemuck::cast_slice(self.at(slot))[..self.schema.row_size()]
+    }
+
+    fn write(&mut self, slot: usize, row: &[u64]) {
+        self.words[slot * self.row_words..][..self.row_words].copy_from_slice(row);
+    }
+
+    /// Prefetches the row at a slot, if the slot exists.
+    #[inline]
+    fn prefetch(&self, slot: usize) {
+        self.words
+            .get(slot * self.row_words)
+            .inspect(|word| memory::prefetch(*word));
+    }
+
+    /// Returns the position of the key in a row and the key's value, if keys are single words.
+    #[inline(always)]
+    fn key_as_word(&self, key: &[u8]) -> Option<(usize, u64)> {
+        let word = self.key_word?;
+        let key = <[u8; 8]>::try_from(key).ok()?;
+        Some((word, u64::from_ne_bytes(key)))
+    }
+
+    /// Returns the hash of a key; `None` for a key of another length.
+    #[inline]
+    fn hash_key(&self, key: &[u8]) -> Option<Hash> {
+        match self.key_as_word(key) {
+            Some((_, key)) => Some(self.hasher.of_word(key)),
+            None => {
+                (key.len() == self.schema.key_size()).then(|| self.hasher.of_key(&self.schema, key))
+            }
+        }
+    }
+
+    /// Returns true if `key` is the key of `row`.
+    #[inline]
+    fn is_key_of(&self, key: &[u8], row: &[u64]) -> bool {
+        match self.key_as_word(key) {
+            Some((word, key)) => row[word] == key,
+            None => self.schema.key_matches(bytemuck::cast_slice(row), key),
+        }
+    }
+
+    /// Returns the hash of a row's key.
+    #[inline]
+    fn hash(&self, row: &[u64]) -> Hash {
+        match self.key_word {
+            Some(word) => self.hasher.of_word(row[word]),
+            None => self.hasher.of_row(&self.schema, bytemuck::cast_slice(row)),
+        }
+    }
+
+    #[inline]
+    fn same_key(&self, one: &[u64], other: &[u64]) -> bool {
+        match self.key_word {
+            Some(word) => one[word] == other[word],
+            None => self
+                .schema
+                .same_key(bytemuck::cast_slice(one), bytemuck::cast_slice(other)),
+        }
     }
 }
 

@@ -1,35 +1,74 @@
-//! One descriptor for all events of a subscriber: wake-ups, the publisher's death, the next re-check.
+//! The descriptor of a subscriber, which becomes readable on all of its events: wake-ups, the death
+//! of the publisher, the next re-check, interruptions.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
 use std::time::Duration;
 
 use nix::errno::Errno;
-use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags};
+use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
+use nix::sys::eventfd::{EfdFlags, EventFd};
 use nix::sys::time::TimeSpec;
 use nix::sys::timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFlags};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
-use super::wait_set::epoll_timeout;
 use crate::error::Result;
 use crate::identity::Identity;
 use crate::region::object::failure;
 
-const CALL: u64 = 1;
+const WAKE_UP: u64 = 1;
 const PUBLISHER: u64 = 2;
 const TIMER: u64 = 3;
 const INTERRUPTER: u64 = 4;
+
+/// Ends a wait of its subscriber from any thread. Created by
+/// [`interrupter`](super::UntypedSubscriber::interrupter).
+///
+/// An interruption stays pending until a refresh or a wait reports it, so none is lost between two
+/// waits. Several pending interruptions are reported once.
+#[derive(Clone, Debug)]
+pub struct Interrupter(Arc<EventFd>);
+
+impl Interrupter {
+    /// `object` names the table in errors.
+    pub(super) fn new(object: &str) -> Result<Self> {
+        let flags = EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK;
+        EventFd::from_value_and_flags(0, flags)
+            .map(|descriptor| Self(Arc::new(descriptor)))
+            .map_err(|errno| failure(object, "create an interrupter for", errno))
+    }
+
+    /// Ends the current wait, or else the next one. Also makes the descriptor of the subscriber
+    /// readable, for external event loops.
+    pub fn interrupt(&self) {
+        // The write fails only if the counter is full, and then the eventfd is already readable.
+        let _readable = self.0.write(1);
+    }
+
+    /// Returns true if `interrupt` was called since the last call of `take`.
+    pub(super) fn take(&self) -> bool {
+        self.0.read().is_ok()
+    }
+}
+
+impl AsFd for Interrupter {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
 
 /// Events that ended a sleep.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Woken {
     /// The publisher sent a wake-up.
-    pub(super) called: bool,
+    pub(super) by_publisher: bool,
     /// The publisher's process has ended.
-    pub(super) died: bool,
+    pub(super) by_death: bool,
 }
 
-/// The descriptors. `object` names the table in errors.
+/// An epoll descriptor, and the descriptors that it waits for.
 pub(super) struct EventSet {
+    /// The table, in errors.
     object: String,
     epoll: Epoll,
     timer: TimerFd,
@@ -38,56 +77,55 @@ pub(super) struct EventSet {
 
 impl EventSet {
     pub(super) fn new(object: &str) -> Result<Self> {
-        let failed = |errno| failure(object, "make what waits for", errno);
+        let failed = |errno| failure(object, "create the descriptor of", errno);
         let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).map_err(failed)?;
         let flags = TimerFlags::TFD_CLOEXEC | TimerFlags::TFD_NONBLOCK;
         let timer = TimerFd::new(ClockId::CLOCK_MONOTONIC, flags).map_err(failed)?;
-        let waiter = Self {
+        let events = Self {
             object: object.to_owned(),
             epoll,
             timer,
             publisher: None,
         };
-        waiter.add(waiter.timer.as_fd(), TIMER)?;
-        Ok(waiter)
+        events.add(&events.timer, TIMER, EpollFlags::empty())?;
+        Ok(events)
     }
 
-    /// Also waits for calls. `keeps` is true for a pipe, whose lines belong to its readers, so that only a new line counts.
-    pub(super) fn add_call(&self, descriptor: impl AsFd, keeps: bool) -> Result<()> {
+    /// Adds the descriptor of a wake receiver. `keeps` is true for a pipe: its lines stay in it for
+    /// other readers, so only a new line counts.
+    pub(super) fn add_receiver(&self, receiver: impl AsFd, keeps: bool) -> Result<()> {
         let flags = match keeps {
-            // A reader may take the line before this process looks. Epoll drops an event whose descriptor is no longer ready for
-            // anything it was added for, and the call would be lost. The pipe is open for writing, too, and stays writable.
+            // Another reader may take the line before this process runs. Epoll drops an event if
+            // the descriptor is not ready any more, and the wake-up would be lost. The pipe is open
+            // for writing, too, and stays writable.
             true => EpollFlags::EPOLLET | EpollFlags::EPOLLOUT,
             false => EpollFlags::empty(),
         };
-        self.add_with(descriptor.as_fd(), CALL, flags)
+        self.add(receiver, WAKE_UP, flags)
     }
 
-    /// Waits for them no more. Not left to closing: a child of fork may hold the descriptor, too.
-    pub(super) fn forget_call(&self, descriptor: impl AsFd) {
-        let _gone_by_closing = self.epoll.delete(descriptor);
+    /// Removes the descriptor of a wake receiver. Closing it is not enough, because a child of
+    /// `fork` may hold it, too.
+    pub(super) fn remove_receiver(&self, receiver: impl AsFd) {
+        let _closing_removes_it = self.epoll.delete(receiver);
     }
 
-    /// Also waits for an interruption.
-    pub(super) fn add_interrupter(&self, interrupter: BorrowedFd<'_>) -> Result<()> {
-        self.add(interrupter, INTERRUPTER)
+    /// Adds an interrupter.
+    pub(super) fn add_interrupter(&self, interrupter: &Interrupter) -> Result<()> {
+        self.add(interrupter, INTERRUPTER, EpollFlags::empty())
     }
 
-    fn add(&self, descriptor: BorrowedFd<'_>, name: u64) -> Result<()> {
-        self.add_with(descriptor, name, EpollFlags::empty())
-    }
-
-    fn add_with(&self, descriptor: BorrowedFd<'_>, name: u64, flags: EpollFlags) -> Result<()> {
+    fn add(&self, descriptor: impl AsFd, event: u64, flags: EpollFlags) -> Result<()> {
         self.epoll
             .add(
                 descriptor,
-                EpollEvent::new(EpollFlags::EPOLLIN | flags, name),
+                EpollEvent::new(EpollFlags::EPOLLIN | flags, event),
             )
             .map_err(|errno| failure(&self.object, "wait for", errno))
     }
 
-    /// Also waits for the death of `publisher`, in place of the one before. Where its pid means nothing here, or the
-    /// system refuses, the re-check must do.
+    /// Waits for the death of `publisher`, instead of that of the former one. If its pid is not
+    /// visible here or the system refuses a pidfd, only the re-check notices the death.
     pub(super) fn watch_publisher(&mut self, publisher: Option<Identity>) -> Result<()> {
         self.forget_publisher();
         self.publisher = publisher
@@ -97,15 +135,14 @@ impl EventSet {
             // If the pid was reused between the two checks, the pidfd is another process's.
             .filter(|_| publisher.is_some_and(|publisher| publisher.is_reachable()));
         match &self.publisher {
-            Some(descriptor) => self.add(descriptor.as_fd(), PUBLISHER),
+            Some(descriptor) => self.add(descriptor, PUBLISHER, EpollFlags::empty()),
             None => Ok(()),
         }
     }
 
     fn forget_publisher(&mut self) {
         if let Some(publisher) = self.publisher.take() {
-            // As for what is called.
-            let _gone_by_closing = self.epoll.delete(publisher);
+            self.remove_receiver(publisher);
         }
     }
 
@@ -114,17 +151,18 @@ impl EventSet {
         let time = TimeSpec::from_duration(time.max(Duration::from_nanos(1)));
         self.timer
             .set(Expiration::OneShot(time), TimerSetTimeFlags::empty())
-            .map_err(|errno| failure(&self.object, "set a timer for", errno))
+            .map_err(|errno| failure(&self.object, "set the re-check timer of", errno))
     }
 
-    /// Makes the descriptor readable now. Should that fail, it is at the next news after a refresh.
+    /// Makes the descriptor readable now. If that fails, it becomes readable at the next event.
     pub(super) fn fire(&self) {
         if let Err(error) = self.set_timer(Duration::ZERO) {
             tracing::debug!("{error}");
         }
     }
 
-    /// Sleeps until anything is readable, a signal arrives, or `time` (rounded up to ms) is over.
+    /// Sleeps until any descriptor is readable, a signal arrives, or `time` (rounded up to ms) is
+    /// over.
     pub(super) fn sleep(&mut self, time: Duration) -> Result<Woken> {
         let mut events = [EpollEvent::empty(); 4];
         let ready = match self.epoll.wait(&mut events, epoll_timeout(Some(time))) {
@@ -132,12 +170,12 @@ impl EventSet {
             Err(Errno::EINTR) => 0,
             Err(errno) => return Err(failure(&self.object, "wait for", errno)),
         };
-        let is_ready = |name| events[..ready].iter().any(|event| event.data() == name);
+        let is_ready = |event| events[..ready].iter().any(|ready| ready.data() == event);
         let woken = Woken {
-            called: is_ready(CALL),
-            died: is_ready(PUBLISHER),
+            by_publisher: is_ready(WAKE_UP),
+            by_death: is_ready(PUBLISHER),
         };
-        if woken.died {
+        if woken.by_death {
             // The pidfd would stay readable forever.
             self.forget_publisher();
         }
@@ -151,6 +189,15 @@ impl AsFd for EventSet {
     }
 }
 
+/// Converts a timeout to ms, rounded up so that the caller does not spin through the last one.
+pub(super) fn epoll_timeout(time: Option<Duration>) -> EpollTimeout {
+    let Some(time) = time else {
+        return EpollTimeout::NONE;
+    };
+    let milliseconds = i32::try_from(time.as_nanos().div_ceil(1_000_000)).unwrap_or(i32::MAX);
+    EpollTimeout::try_from(milliseconds).unwrap_or(EpollTimeout::ZERO)
+}
+
 #[cfg(all(test, not(loom)))]
 mod tests {
     use std::io::Read;
@@ -160,24 +207,27 @@ mod tests {
     use crate::wake::fifo::{Fifo, Sender};
     use crate::wake::{WakeReceiver as _, WakeSender as _};
 
-    /// A script reads the line before the subscriber gets to run, as happens whenever both sleep on the pipe.
+    /// Another process often reads the line before the subscriber runs, because both sleep on the
+    /// pipe.
     #[test]
-    fn call_wakes_owner_of_pipe_although_a_reader_took_the_line() {
+    fn fifo_wakes_its_owner_even_if_another_reader_took_the_line() {
         let path = std::env::temp_dir().join(format!("tablecast-taken-{}", random_id().unwrap()));
         let pipe = Fifo::create(&path).unwrap();
-        let mut waiter = EventSet::new("a table").unwrap();
-        waiter.add_call(pipe.descriptor().unwrap(), true).unwrap();
+        let mut events = EventSet::new("a table").unwrap();
+        events
+            .add_receiver(pipe.descriptor().unwrap(), true)
+            .unwrap();
         // A new descriptor may be reported once.
-        waiter.sleep(Duration::ZERO).unwrap();
-        assert!(!waiter.sleep(Duration::ZERO).unwrap().called);
+        events.sleep(Duration::ZERO).unwrap();
+        assert!(!events.sleep(Duration::ZERO).unwrap().by_publisher);
         let sender = Sender::open(&path).unwrap();
         let mut script = std::fs::File::open(&path).unwrap();
         for version in 10..20 {
             sender.wake(version);
             let mut line = [0; 3];
             script.read_exact(&mut line).unwrap();
-            assert!(waiter.sleep(Duration::from_secs(5)).unwrap().called);
-            assert!(!waiter.sleep(Duration::ZERO).unwrap().called);
+            assert!(events.sleep(Duration::from_secs(5)).unwrap().by_publisher);
+            assert!(!events.sleep(Duration::ZERO).unwrap().by_publisher);
         }
     }
 }

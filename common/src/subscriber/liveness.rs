@@ -1,166 +1,189 @@
-//! The re-check: which region has the table's name, and is the publisher alive.
+//! The state of the publisher, and the re-check.
+//!
+//! A subscriber normally learns everything from commits and wake-ups. In case a wake-up is lost or
+//! cannot be sent, it re-checks at an interval: does the region still have the table's name, and is
+//! the publisher alive?
 
 use std::time::Duration;
 
-use super::PublisherState;
-use super::untyped::{Copied, UntypedSubscriber, copied};
-use crate::clock::monotonic_ns;
+use crate::clock::{is_same_clock, monotonic_ns, time_namespace};
 use crate::error::Result;
-use crate::protocol::layout::State;
+use crate::protocol::layout::{State, header};
 use crate::region::ReaderRegion;
 
 /// Maximum re-check interval of a subscriber that the publisher cannot wake in any way.
 const UNWOKEN_RECHECK: Duration = Duration::from_millis(50);
 
-impl UntypedSubscriber {
-    /// Performs the re-check: which region has the name, is the publisher alive, and is the registry the
-    /// publisher's.
-    pub(super) fn check(&mut self) -> Result<()> {
-        self.set_next_check();
-        if !self.region.has_name() {
-            if !self.changes.items.is_empty() {
-                // Report these changes first. The next refresh moves to the other region.
-                self.next_check_ns = 0;
-                return Ok(());
-            }
-            if let Some(region) = self.settings.region(&self.name)? {
-                self.move_to(region)?;
-            }
+/// State of the publisher, as the subscriber last observed it.
+///
+/// ```
+/// # use common::{PublisherState, Schema, UntypedPublisher, UntypedSubscriber};
+/// # use std::time::Duration;
+/// # fn main() -> common::Result<()> {
+/// # let name = format!("doc-state-{}", std::process::id());
+/// # let publisher = UntypedPublisher::builder(&name, Schema::parse("id:u64", None)?).open()?;
+/// # let mut table = UntypedSubscriber::builder(&name).recheck(Duration::from_millis(5)).open()?;
+/// # publisher.close()?;
+/// # table.wait(None)?;
+/// let age = match table.publisher_state() {
+///     PublisherState::Alive { pid, .. } => format!("published by process {pid}"),
+///     PublisherState::Gone { .. } => format!("dead for {:?}", table.heartbeat_age()),
+///     PublisherState::Closed { .. } => "closed".to_owned(),
+/// };
+/// # assert_eq!(age, "closed");
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PublisherState {
+    /// The publisher is alive.
+    Alive {
+        /// Number of publishers that the table has had, including this one.
+        epoch: u64,
+        /// Process id of the publisher, in the publisher's pid namespace.
+        pid: u32,
+    },
+    /// The publisher died, or was dropped without being closed. The table keeps its last commit.
+    Gone {
+        /// Number of publishers that the table has had.
+        epoch: u64,
+    },
+    /// The publisher closed the table.
+    Closed {
+        /// Number of publishers that the table has had.
+        epoch: u64,
+    },
+}
+
+impl PublisherState {
+    /// Returns the number of publishers that the table has had.
+    pub fn epoch(&self) -> u64 {
+        match *self {
+            Self::Alive { epoch, .. } | Self::Gone { epoch } | Self::Closed { epoch } => epoch,
         }
-        self.region.check_length()?;
-        self.observe()?;
-        self.check_place();
-        self.set_next_check();
-        Ok(())
     }
 
-    /// Performs the re-check. If there are changes to return first, an error is left to the next re-check.
-    pub(super) fn check_or_later(&mut self) -> Result<()> {
-        match self.check() {
-            Err(error) if self.schema_changed || !self.changes.items.is_empty() => {
-                tracing::debug!("to be looked at again: {error}");
-                self.next_check_ns = 0;
-                Ok(())
-            }
-            other => other,
+    /// Returns true if the publisher is alive.
+    pub fn is_alive(&self) -> bool {
+        matches!(self, Self::Alive { .. })
+    }
+
+    /// Returns the state as a word: `alive`, `gone` or `closed`.
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Self::Alive { .. } => "alive",
+            Self::Gone { .. } => "gone",
+            Self::Closed { .. } => "closed",
+        }
+    }
+}
+/// The publisher as last observed, and the time of the next re-check.
+pub(super) struct Liveness {
+    state: PublisherState,
+    /// True if the state changed since [`begin`](Self::begin).
+    changed: bool,
+    /// State, epoch and registry in the header, as last observed.
+    observed: [u64; 3],
+    recheck: Duration,
+    next_check_ns: u64,
+    /// Time namespace of this process. In another one, the publisher has another clock.
+    time_namespace: u64,
+}
+
+impl Liveness {
+    /// Returns a value that has not observed anything yet. `recheck` is the maximum interval
+    /// between two re-checks.
+    pub(super) fn new(recheck: Duration) -> Self {
+        Self {
+            state: PublisherState::Gone { epoch: 0 },
+            changed: false,
+            observed: [0; 3],
+            recheck,
+            next_check_ns: 0,
+            time_namespace: time_namespace(),
         }
     }
 
-    pub(super) fn set_next_check(&mut self) {
-        let interval = if self.is_wakeable() {
-            self.settings.recheck
-        } else {
-            self.settings.recheck.min(UNWOKEN_RECHECK)
-        };
-        self.next_check_ns =
-            monotonic_ns().saturating_add(u64::try_from(interval.as_nanos()).unwrap_or(u64::MAX));
+    pub(super) fn state(&self) -> PublisherState {
+        self.state
     }
 
-    /// Returns the time until the next re-check.
+    /// Begins a refresh, which reports later changes of the state.
+    #[inline]
+    pub(super) fn begin(&mut self) {
+        self.changed = false;
+    }
+
+    /// Returns true if the state changed in this refresh.
+    #[inline]
+    pub(super) fn changed(&self) -> bool {
+        self.changed
+    }
+
+    /// Returns true if the next re-check is due.
+    #[inline]
+    pub(super) fn is_check_due(&self) -> bool {
+        monotonic_ns() >= self.next_check_ns
+    }
+
     pub(super) fn until_check(&self) -> Duration {
         Duration::from_nanos(self.next_check_ns.saturating_sub(monotonic_ns()))
     }
 
-    /// Reads state, epoch and lock of the publisher.
-    pub(super) fn observe(&mut self) -> Result<()> {
-        self.known = self.state_words();
-        self.region.check_whole()?;
-        let [state, epoch, _] = self.known;
+    /// Makes the next re-check due at once.
+    pub(super) fn check_soon(&mut self) {
+        self.next_check_ns = 0;
+    }
+
+    /// Sets the time of the next re-check. A subscriber that the publisher cannot wake checks more
+    /// often.
+    pub(super) fn schedule_check(&mut self, is_wakeable: bool) {
+        let interval = match is_wakeable {
+            true => self.recheck,
+            false => self.recheck.min(UNWOKEN_RECHECK),
+        };
+        let interval_ns = u64::try_from(interval.as_nanos()).unwrap_or(u64::MAX);
+        self.next_check_ns = monotonic_ns().saturating_add(interval_ns);
+    }
+
+    /// Returns true if the header differs from what was last observed. The publisher stores state,
+    /// epoch and registry before the commit that announces them.
+    pub(super) fn is_outdated(&self, region: &ReaderRegion) -> bool {
+        words(region) != self.observed
+    }
+
+    /// Observes the publisher of `region`: its state and its lock. Returns true if the state
+    /// changed.
+    pub(super) fn observe(&mut self, region: &ReaderRegion) -> Result<bool> {
+        self.observed = words(region);
+        region.check_whole()?;
+        let [state, epoch, _] = self.observed;
         let state = match State::from_word(state) {
             Some(State::Closed) => PublisherState::Closed { epoch },
-            Some(State::Running) if self.region.has_publisher()? => PublisherState::Alive {
+            Some(State::Running) if region.has_publisher()? => PublisherState::Alive {
                 epoch,
-                pid: self.region.publisher().pid,
+                pid: region.publisher().pid,
             },
             Some(State::Running | State::Superseded) => PublisherState::Gone { epoch },
             None => {
-                return Err(self
-                    .region
-                    .corrupt("its publisher is in no state that there is".to_owned()));
+                return Err(region.corrupt(format!("its publisher state {state} is unknown")));
             }
         };
-        if state != self.state {
-            self.state = state;
-            self.publisher_changed = true;
-            let alive = matches!(state, PublisherState::Alive { .. });
-            self.waiter
-                .watch_publisher(alive.then(|| self.region.publisher()))?;
-        }
-        Ok(())
+        let changed = state != self.state;
+        self.state = state;
+        self.changed |= changed;
+        Ok(changed)
     }
 
-    /// Moves to another region of the same name. The changes are the rows that differ.
-    fn move_to(&mut self, region: ReaderRegion) -> Result<()> {
-        let Copied {
-            mark,
-            copy,
-            conversion,
-        } = copied(&self.name, &self.settings, &region)?;
-        self.copy.differences(&copy, &mut self.changes);
-        self.schema_changed |= self.copy.schema() != copy.schema();
-        if self.changes.items.is_empty() {
-            // Rows that are committed from here on have the new schema.
-            self.changes.clear(copy.schema());
-        }
-        self.region = region;
-        self.copy = copy;
-        self.conversion = conversion;
-        self.mark = mark;
-        self.note_delay();
-        Ok(())
+    /// Returns the time since the clock of the publisher showed `then_ns`; `None` if this process
+    /// has another clock.
+    pub(super) fn age(&self, region: &ReaderRegion, then_ns: u64) -> Option<Duration> {
+        let namespace = region.word(header::TIME_NAMESPACE);
+        is_same_clock(namespace, self.time_namespace)
+            .then(|| Duration::from_nanos(monotonic_ns().saturating_sub(then_ns)))
     }
 }
 
-#[cfg(all(test, not(loom)))]
-mod tests {
-    use super::*;
-    use crate::{Change, Schema, UntypedPublisher, Value};
-
-    #[test]
-    fn a_row_committed_during_the_move_to_a_new_schema_is_reported_in_that_schema() {
-        for (number, fields) in [
-            ["id:u64,a:u32,b:u32,c:u64", "id:u64,c:u64"],
-            ["id:u64,c:u64", "id:u64,a:u32,b:u32,c:u64"],
-        ]
-        .into_iter()
-        .enumerate()
-        {
-            let name = format!("test-move-{number}-{}", std::process::id());
-            let [before, after] = fields.map(|fields| Schema::parse(fields, None).unwrap());
-            let row = |schema: &Schema, value: u64| {
-                let mut row = vec![0; schema.row_size()];
-                let (_, field) = schema.field("c").unwrap();
-                row[field.range()].copy_from_slice(&value.to_le_bytes());
-                row
-            };
-            let mut publisher = UntypedPublisher::builder(&name, before.clone())
-                .open()
-                .unwrap();
-            let mut tx = publisher.begin();
-            tx.insert(&row(&before, 4)).unwrap();
-            tx.commit().unwrap();
-            let mut subscriber = UntypedSubscriber::open(&name).unwrap();
-            publisher
-                .reshape(after.clone(), 10, [row(&after, 4)])
-                .unwrap();
-            // A refresh, with a commit between its steps.
-            subscriber.changes.clear(subscriber.copy.schema());
-            subscriber.check().unwrap();
-            assert!(subscriber.schema_changed && subscriber.changes.items.is_empty());
-            let mut tx = publisher.begin();
-            tx.update(&row(&after, 5)).unwrap();
-            tx.commit().unwrap();
-            subscriber.take_over(0).unwrap();
-            let changes = subscriber.changes();
-            let changes: Vec<_> = changes.iter().collect();
-            match &changes[..] {
-                [Change::Updated { old, new }] => {
-                    let values = [old, new].map(|row| row.field("c"));
-                    assert_eq!(values, [4, 5].map(|value| Some(Value::U64(value))));
-                }
-                other => panic!("{other:?}"),
-            }
-            publisher.close().unwrap();
-        }
-    }
+fn words(region: &ReaderRegion) -> [u64; 3] {
+    [header::STATE, header::EPOCH, header::REGISTRY_ID].map(|word| region.word(word))
 }

@@ -1,348 +1,487 @@
-//! Where a subscriber sleeps, and how it goes to sleep there.
+//! Parking: how a subscriber sleeps, and how the publisher knows whom to wake.
 //!
-//! Whoever is called by name sits at a slot of the registry ([`WakeSlot`]); who sleeps on `commit` itself stands there
-//! ([`FutexWaiter`]); who spins is nowhere. [`Sleep::Auto`] sits, and stands where that cannot be: no slot, no queue, or a
-//! publisher that cannot open it. A kind that was chosen by name and cannot be had leaves the re-check, every 50 ms, and is tried
-//! again every second.
+//! 1. The subscriber joins the publisher's registry. To be woken individually it claims a slot
+//!    there, with a wake receiver ([`WakeSlot`]). To sleep on `commit` itself it needs no slot
+//!    ([`FutexWaiter`]). A subscriber that spins also joins, to be listed.
+//! 2. It parks at a version: it announces that version and then loads `commit` again. If there is a
+//!    later commit, it does not sleep.
+//! 3. It sleeps until a wake-up, another event of its [`EventSet`], or a timeout, and unparks.
+//!
+//! [`Sleep::Auto`] claims a slot with a message queue. It falls back to the futex if all slots are
+//! taken, or if the queue cannot be created or cannot be opened by the publisher. If a kind that
+//! was selected explicitly is not available, the subscriber re-checks every 50 ms and tries again
+//! every second.
+//!
+//! This file decides nothing about the table. Its functions return a [`ParkEvent`], and the refresh
+//! reacts to it.
 
+use std::os::fd::{AsFd, BorrowedFd};
+use std::path::PathBuf;
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
-use super::event_set::Woken;
-use super::untyped::UntypedSubscriber;
+use super::event_set::{EventSet, Interrupter, Woken};
 use crate::clock::monotonic_ns;
 use crate::error::{Error, Result};
+use crate::identity::Identity;
 use crate::protocol::layout::header;
 use crate::protocol::sync::Ordering;
 use crate::protocol::words::ReadOnlyWord;
+use crate::region::ReaderRegion;
+use crate::region::object::trusted_users;
 use crate::wake::registry::{FutexWaiter, RegistryFile, WakeSlot};
 use crate::wake::{Sleep, WaitThread, WakeKind, WakeReceiver, futex, spin};
 
-/// The time after which a subscriber tries again to make what it could not be called by.
+/// Interval at which a subscriber without a wake receiver tries again to create one.
 const RETRY: Duration = Duration::from_secs(1);
 
-/// A place in the registry.
-enum Place {
+/// The result of joining the registry, parking, or sleeping.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use = "the refresh reacts to it"]
+pub(super) enum ParkEvent {
+    /// The subscriber is awake, and nothing else happened.
+    Awake,
+    /// The subscriber is parked and may sleep.
+    Parked,
+    /// The publisher can now wake the subscriber, or cannot any more. The re-check interval depends
+    /// on this.
+    WakeabilityChanged,
+    /// The publisher died or may have been replaced: the re-check is due.
+    CheckDue,
+}
+
+/// An entry in the registry.
+enum RegistryEntry {
     WakeSlot(WakeSlot),
     FutexWaiter(FutexWaiter),
 }
 
-impl Place {
+impl RegistryEntry {
     fn registry(&self) -> &RegistryFile {
         match self {
-            Self::WakeSlot(seat) => seat.registry(),
-            Self::FutexWaiter(stand) => stand.registry(),
+            Self::WakeSlot(slot) => slot.registry(),
+            Self::FutexWaiter(waiter) => waiter.registry(),
         }
     }
 
     fn receiver(&self) -> Option<&dyn WakeReceiver> {
         match self {
-            Self::WakeSlot(seat) => seat.receiver(),
+            Self::WakeSlot(slot) => slot.receiver(),
             Self::FutexWaiter(_) => None,
         }
     }
 
-    /// Returns true if its subscriber will never be called there: somebody has overwritten its record, or there is nothing to be called
-    /// by and another try `is_due`.
-    fn is_lost(&self, is_due: bool) -> bool {
+    /// Returns true if no wake-up will arrive here: another process has overwritten the record, or
+    /// the receiver is missing and a `retry` is due.
+    fn is_lost(&self, retry: bool) -> bool {
         match self {
-            Self::WakeSlot(seat) => {
-                (is_due && seat.receiver().is_none())
-                    || seat.is_intact().is_ok_and(|intact| !intact)
+            Self::WakeSlot(slot) => {
+                (retry && slot.receiver().is_none()) || slot.is_intact().is_ok_and(|intact| !intact)
             }
             Self::FutexWaiter(_) => false,
         }
     }
 
-    fn park(&mut self, commit: &ReadOnlyWord, seen: u64) -> Result<bool> {
+    /// Returns the errno with which the publisher refused to open the receiver.
+    fn refusal(&self, region: &ReaderRegion) -> Option<i32> {
         match self {
-            Self::WakeSlot(seat) => seat.park(commit, seen),
-            Self::FutexWaiter(stand) => stand.park(commit, seen),
+            Self::WakeSlot(slot) => {
+                let answer = region.acknowledged(slot.slot(), slot.nonce());
+                answer.filter(|errno| *errno != 0)
+            }
+            Self::FutexWaiter(_) => None,
+        }
+    }
+
+    fn park(&mut self, commit: &ReadOnlyWord, version: u64) -> Result<bool> {
+        match self {
+            Self::WakeSlot(slot) => slot.park(commit, version),
+            Self::FutexWaiter(waiter) => waiter.park(commit, version),
         }
     }
 
     fn unpark(&mut self) -> Result<()> {
         match self {
-            Self::WakeSlot(seat) => seat.unpark(),
-            Self::FutexWaiter(stand) => stand.unpark(),
+            Self::WakeSlot(slot) => slot.unpark(),
+            Self::FutexWaiter(waiter) => waiter.unpark(),
         }
     }
 }
 
-/// What a subscriber sleeps in, and where.
+/// The sleep of a subscriber: its entry in the registry, its events, and if it is parked.
 pub(super) struct ParkState {
-    /// None of one that never sleeps.
+    /// User whose registry is trusted; `None` for this process's user and root.
+    owner: Option<u32>,
+    kind: WakeKind,
+    /// Directory or path of the wake receiver, if the user named one.
+    place: Option<PathBuf>,
+    /// The kind of sleep in use; `None` for a subscriber that only spins.
     sleep: Option<Sleep>,
-    place: Option<Place>,
-    /// Whether there was no place to be had at the last try.
-    placeless: bool,
-    /// Time of the next try to make what this subscriber is called by, in ns of CLOCK_MONOTONIC.
+    entry: Option<RegistryEntry>,
+    /// True if the last attempt to join the registry failed.
+    join_failed: bool,
+    /// Time of the next attempt to create a wake receiver, in ns of CLOCK_MONOTONIC.
     retry_ns: u64,
-    /// Whether it was told that it is not woken as it asked for.
-    told: bool,
-    /// Sleeps, or spins, in its place, if that has no descriptor and one was asked for.
-    watcher: Option<WaitThread>,
+    /// True if a warning was logged that wake-ups do not work as requested.
+    has_warned: bool,
+    events: EventSet,
+    /// Waits in place of a subscriber whose descriptor was requested and whose sleep has none.
+    thread: Option<WaitThread>,
+    /// True if the descriptor was requested. From then on, each refresh that finds nothing parks.
+    armed: AtomicBool,
+    /// The version at which the subscriber is parked.
+    parked: Option<u64>,
 }
 
 impl ParkState {
-    pub(super) fn new(kind: WakeKind) -> Self {
-        Self {
+    /// Returns the state of a subscriber that has not joined a registry yet. `object` names the
+    /// table in errors.
+    pub(super) fn new(
+        object: &str,
+        owner: Option<u32>,
+        kind: WakeKind,
+        place: Option<PathBuf>,
+    ) -> Result<Self> {
+        Ok(Self {
+            owner,
+            kind,
+            place,
             sleep: kind.sleep(),
-            place: None,
-            placeless: false,
+            entry: None,
+            join_failed: false,
             retry_ns: 0,
-            told: false,
-            watcher: None,
+            has_warned: false,
+            events: EventSet::new(object)?,
+            thread: None,
+            armed: AtomicBool::new(false),
+            parked: None,
+        })
+    }
+
+    pub(super) fn is_parked(&self) -> bool {
+        self.parked.is_some()
+    }
+
+    /// Returns true if a refresh that finds nothing parks: the descriptor was requested, or signals
+    /// arrive in the program's own handler.
+    #[inline]
+    pub(super) fn parks_after_refresh(&mut self) -> bool {
+        *self.armed.get_mut() || matches!(self.sleep, Some(Sleep::Signal(_)))
+    }
+
+    /// Returns true if the publisher can wake this subscriber, as far as known.
+    pub(super) fn is_wakeable(&self, region: &ReaderRegion) -> bool {
+        match &self.entry {
+            Some(RegistryEntry::FutexWaiter(_)) => true,
+            Some(entry) => {
+                let receiver = entry.receiver();
+                receiver.is_some_and(|receiver| receiver.descriptor().is_some())
+                    && entry.refusal(region).is_none()
+            }
+            // A subscriber that spins needs no wake-ups.
+            None => self.sleep.is_none() || !self.join_failed,
         }
     }
 
-    /// Whether a refresh that finds nothing parks in any case: nobody knows when the program's own handler calls the next.
-    pub(super) fn always_parks(&self) -> bool {
-        matches!(self.sleep, Some(Sleep::Signal(_)))
+    /// Returns how long the subscriber spins before it parks.
+    pub(super) fn spin_time(&self) -> Duration {
+        self.kind.spin()
     }
 
-    /// Tells, once, that it is not woken as it asked for.
-    fn tell(&mut self, what: std::fmt::Arguments<'_>) {
-        if std::mem::replace(&mut self.told, true) {
-            tracing::debug!("{what}");
+    /// Polls `commit` until it differs from `version` or `until` is reached. Returns true if it
+    /// found no commit and the subscriber may park.
+    pub(super) fn spin(&self, region: &ReaderRegion, version: u64, until: Instant) -> bool {
+        let commit = &region.words()[header::COMMIT];
+        !spin::spin_until(commit, version, until) && self.sleep.is_some()
+    }
+
+    /// Joins the publisher's registry, unless this is done. Without an entry there, the re-check
+    /// notices commits.
+    pub(super) fn join(&mut self, region: &ReaderRegion) -> ParkEvent {
+        if self.entry.is_some() {
+            return ParkEvent::Awake;
+        }
+        if self.sleep == Some(Sleep::Auto)
+            && let Err(error) = self.claim_slot(region, Sleep::Queue)
+        {
+            self.fall_back_to_futex(&error);
+        }
+        let joined = match self.sleep {
+            None | Some(Sleep::Futex) => self.join_without_slot(region),
+            Some(Sleep::Auto) => Ok(()),
+            Some(sleep) => self.claim_slot(region, sleep),
+        };
+        if let (Err(error), Some(_)) = (joined, self.sleep) {
+            self.warn_once(format_args!("woken by re-check only: {error}"));
+        }
+        let failed_before = std::mem::replace(&mut self.join_failed, self.entry.is_none());
+        match failed_before && self.join_failed {
+            true => ParkEvent::Awake,
+            false => ParkEvent::WakeabilityChanged,
+        }
+    }
+
+    fn join_without_slot(&mut self, region: &ReaderRegion) -> Result<()> {
+        let (owner, trust_root) = trusted_users(self.owner);
+        let id = region.word(header::REGISTRY_ID);
+        let waiter = FutexWaiter::take(id, owner, trust_root, self.sleep)?;
+        self.entry = waiter.map(RegistryEntry::FutexWaiter);
+        Ok(())
+    }
+
+    /// Claims a slot. After an error the subscriber may still have one, without a wake receiver.
+    fn claim_slot(&mut self, region: &ReaderRegion, sleep: Sleep) -> Result<()> {
+        let (owner, trust_root) = trusted_users(self.owner);
+        let id = region.word(header::REGISTRY_ID);
+        let Some(mut slot) = WakeSlot::claim(id, owner, trust_root)? else {
+            return Ok(());
+        };
+        let created = slot.create_receiver(sleep, self.place.as_deref());
+        if matches!(created, Ok(false)) {
+            return Ok(());
+        }
+        if let Some(receiver) = slot.receiver()
+            && let Some(descriptor) = receiver.descriptor()
+        {
+            self.events
+                .add_receiver(descriptor, receiver.keeps_wake_ups())?;
+        }
+        self.entry = Some(RegistryEntry::WakeSlot(slot));
+        self.retry_ns = monotonic_ns() + RETRY.as_nanos() as u64;
+        created.map(drop)
+    }
+
+    /// Leaves a registry that is no longer the publisher's, and an entry that does not work. The
+    /// next attempt to park joins again. With [`Sleep::Auto`], a receiver that the publisher cannot
+    /// open is given up for the futex.
+    pub(super) fn check_entry(&mut self, region: &ReaderRegion) {
+        let Some(entry) = &self.entry else {
+            return;
+        };
+        let registry = entry.registry();
+        let is_left = registry.id() != region.word(header::REGISTRY_ID) || !registry.has_name();
+        if is_left || entry.is_lost(monotonic_ns() >= self.retry_ns) {
+            self.leave();
+        } else if let Some(errno) = entry.refusal(region) {
+            let errno = std::io::Error::from_raw_os_error(errno);
+            let reason = format!(
+                "the publisher cannot open the wake target, maybe because it is in another container: {errno}"
+            );
+            match self.sleep {
+                Some(Sleep::Auto) => self.fall_back_to_futex(&reason),
+                _ => self.warn_once(format_args!("woken by re-check only: {reason}")),
+            }
+        }
+    }
+
+    fn fall_back_to_futex(&mut self, reason: &dyn std::fmt::Display) {
+        self.leave();
+        self.sleep = Some(Sleep::Futex);
+        self.warn_once(format_args!(
+            "sleeps on the futex and in no message queue: {reason}"
+        ));
+    }
+
+    /// Leaves the registry.
+    fn leave(&mut self) {
+        let entry = self.entry.take();
+        let receiver = entry.as_ref().and_then(RegistryEntry::receiver);
+        if let Some(descriptor) = receiver.and_then(WakeReceiver::descriptor) {
+            self.events.remove_receiver(descriptor);
+        }
+    }
+
+    /// Leaves the registry after an error. The re-check has to do until the subscriber joins again.
+    fn leave_after(&mut self, error: &Error) -> ParkEvent {
+        tracing::warn!("woken by re-check only: {error}");
+        self.leave();
+        self.join_failed = true;
+        ParkEvent::WakeabilityChanged
+    }
+
+    /// Logs a warning; from the second one on, as debug output.
+    fn warn_once(&mut self, warning: std::fmt::Arguments<'_>) {
+        if std::mem::replace(&mut self.has_warned, true) {
+            tracing::debug!("{warning}");
         } else {
-            tracing::warn!("{what}");
+            tracing::warn!("{warning}");
         }
+    }
+
+    /// Parks at `version`, unless there is a later commit. The descriptor, if it was requested,
+    /// becomes readable after `until_check` at the latest.
+    pub(super) fn park(
+        &mut self,
+        region: &ReaderRegion,
+        version: u64,
+        until_check: Duration,
+    ) -> Result<ParkEvent> {
+        if *self.armed.get_mut() {
+            self.events.set_timer(until_check)?;
+        }
+        match self.park_in_registry(region, version) {
+            Ok(true) => {
+                self.parked = Some(version);
+                Ok(ParkEvent::Parked)
+            }
+            Ok(false) => Ok(ParkEvent::Awake),
+            Err(error) => Ok(self.leave_after(&error)),
+        }
+    }
+
+    fn park_in_registry(&mut self, region: &ReaderRegion, version: u64) -> Result<bool> {
+        let commit = &region.words()[header::COMMIT];
+        let parked = match &mut self.entry {
+            Some(entry) => entry.park(commit, version)?,
+            None => commit.load(Ordering::Relaxed) == version,
+        };
+        if parked && *self.armed.get_mut() {
+            self.park_thread(region, version)?;
+        }
+        Ok(parked)
+    }
+
+    /// Starts a wait in another thread, if the sleep has no descriptor.
+    fn park_thread(&mut self, region: &ReaderRegion, version: u64) -> Result<()> {
+        let spins = self.sleep.is_none();
+        if !spins && !matches!(self.entry, Some(RegistryEntry::FutexWaiter(_))) {
+            return Ok(());
+        }
+        let thread = match self.thread.take() {
+            Some(thread) if thread.is_of(region) => thread,
+            former => {
+                if let Some(former) = &former {
+                    self.events.remove_receiver(former);
+                }
+                drop(former);
+                let thread = WaitThread::start(region, spins)?;
+                self.events.add_receiver(&thread, false)?;
+                thread
+            }
+        };
+        thread.park(version);
+        self.thread = Some(thread);
+        Ok(())
+    }
+
+    /// If the subscriber is parked, sleeps for at most `time` and unparks.
+    #[inline]
+    pub(super) fn sleep(&mut self, region: &ReaderRegion, time: Duration) -> Result<ParkEvent> {
+        match self.parked.take() {
+            Some(version) => self.sleep_at(region, version, time),
+            None => Ok(ParkEvent::Awake),
+        }
+    }
+
+    fn sleep_at(
+        &mut self,
+        region: &ReaderRegion,
+        version: u64,
+        time: Duration,
+    ) -> Result<ParkEvent> {
+        let on_commit = matches!(self.entry, Some(RegistryEntry::FutexWaiter(_)));
+        let woken = if on_commit && !*self.armed.get_mut() {
+            let half = region.commit_half();
+            Ok(Woken {
+                by_publisher: !time.is_zero()
+                    && futex::sleep(half, version, Some(time), futex::SLEEPER),
+                by_death: false,
+            })
+        } else {
+            self.events.sleep(time)
+        };
+        let unparked = match self.entry.as_mut().map(RegistryEntry::unpark) {
+            Some(Err(error)) => self.leave_after(&error),
+            _ => ParkEvent::Awake,
+        };
+        let woken = woken?;
+        // A wake-up without a commit: another region has taken the name, and its publisher died
+        // before it marked this region as superseded.
+        let without_commit = woken.by_publisher && region.word(header::COMMIT) == version;
+        Ok(match woken.by_death || without_commit {
+            true => ParkEvent::CheckDue,
+            false => unparked,
+        })
+    }
+
+    /// Waits for the death of `publisher` from now on, or of no process.
+    pub(super) fn watch_publisher(&mut self, publisher: Option<Identity>) -> Result<()> {
+        self.events.watch_publisher(publisher)
+    }
+
+    /// Adds an interrupter. From now on the subscriber sleeps on its descriptor, whatever its kind
+    /// of sleep is.
+    pub(super) fn add_interrupter(&mut self, interrupter: &Interrupter) -> Result<()> {
+        self.events.add_interrupter(interrupter)?;
+        self.descriptor();
+        Ok(())
+    }
+
+    /// Returns the descriptor of all events. The first call makes it readable.
+    pub(super) fn descriptor(&self) -> BorrowedFd<'_> {
+        if !self.armed.swap(true, Ordering::Relaxed) {
+            self.events.fire();
+        }
+        self.events.as_fd()
+    }
+
+    /// Ends a refresh or a wait: if the descriptor was requested, makes it readable unless the
+    /// subscriber is parked. After an error it becomes readable at the next re-check, which is
+    /// after `until_check`.
+    #[inline]
+    pub(super) fn settle(
+        &mut self,
+        outcome: &Result<()>,
+        until_check: impl FnOnce() -> Duration,
+    ) -> Result<()> {
+        if !*self.armed.get_mut() {
+            return Ok(());
+        }
+        match outcome {
+            Ok(()) if self.is_parked() => {}
+            // No publisher wakes a subscriber that is not parked: the next refresh is due at once.
+            Ok(()) | Err(Error::Outrun { .. }) => self.events.fire(),
+            Err(_) => self.events.set_timer(until_check())?,
+        }
+        Ok(())
     }
 }
 
-impl UntypedSubscriber {
-    /// Whether a publisher can wake this subscriber, as far as is known.
-    pub(super) fn is_wakeable(&self) -> bool {
-        match &self.resting.place {
-            Some(Place::FutexWaiter(_)) => true,
-            Some(Place::WakeSlot(seat)) => {
-                let has_descriptor = seat
-                    .receiver()
-                    .is_some_and(|receiver| receiver.descriptor().is_some());
-                has_descriptor && self.refusal().is_none()
-            }
-            // Who spins needs none.
-            None => self.resting.sleep.is_none() || !self.resting.placeless,
-        }
-    }
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use crate::region::object::TableName;
+    use crate::{Schema, UntypedPublisher};
 
-    /// The errno with which the publisher refused to open what this subscriber is called by.
-    fn refusal(&self) -> Option<i32> {
-        match &self.resting.place {
-            Some(Place::WakeSlot(seat)) => {
-                let answer = self.region.acknowledged(seat.slot(), seat.nonce());
-                answer.filter(|errno| *errno != 0)
-            }
-            _ => None,
-        }
-    }
+    #[test]
+    fn park_succeeds_at_the_last_commit_and_fails_at_an_earlier_one() {
+        for kind in [Sleep::Queue, Sleep::Unix, Sleep::Futex] {
+            let name = format!("unit-park-{kind}-{}", std::process::id());
+            let schema = Schema::parse("id:u64", None).unwrap();
+            let mut publisher = UntypedPublisher::builder(&name, schema).open().unwrap();
+            let (user, trust_root) = trusted_users(None);
+            let table = TableName::new(&name).unwrap();
+            let opened = ReaderRegion::open(&table, user, trust_root).unwrap();
+            let region = opened.expect("it was published");
+            let mut parking = ParkState::new(region.object(), None, kind.into(), None).unwrap();
+            assert_eq!(parking.join(&region), ParkEvent::WakeabilityChanged);
+            assert_eq!(parking.join(&region), ParkEvent::Awake, "it has joined");
+            assert!(parking.is_wakeable(&region));
 
-    /// Leaves a place at a registry that is not the publisher's any more or was overwritten, and one that had nothing to be called by at
-    /// the last try. The next sleep takes another. What was to be had by `auto` and the publisher does not call is given up.
-    pub(super) fn check_place(&mut self) {
-        let registry_id = self.region.word(header::REGISTRY_ID);
-        let place = self.resting.place.as_ref();
-        let registry = place.map(Place::registry);
-        let is_left =
-            |registry: &RegistryFile| registry.id() != registry_id || !registry.has_name();
-        let is_due = monotonic_ns() >= self.resting.retry_ns;
-        if registry.is_some_and(is_left) || place.is_some_and(|place| place.is_lost(is_due)) {
-            self.leave_place();
-        } else if let Some(errno) = self.refusal() {
-            let errno = std::io::Error::from_raw_os_error(errno);
-            let reason = format!(
-                "the publisher cannot open what it would be called by, maybe it is in another container: {errno}"
+            let version = publisher.version();
+            let mut park = |version| parking.park(&region, version, Duration::ZERO).unwrap();
+            assert_eq!(park(version), ParkEvent::Parked);
+            let mut tx = publisher.begin();
+            tx.insert(&7_u64.to_le_bytes()).unwrap();
+            tx.commit().unwrap();
+            assert_eq!(
+                parking.sleep(&region, Duration::ZERO).unwrap(),
+                ParkEvent::Awake
             );
-            if self.resting.sleep == Some(Sleep::Auto) {
-                self.sleep_on_commit(&reason);
-            } else {
-                let what = format_args!("woken by re-check only: {reason}");
-                self.resting.tell(what);
-            }
+            let mut park = |version| parking.park(&region, version, Duration::ZERO).unwrap();
+            assert_eq!(park(version), ParkEvent::Awake, "there is a later commit");
+            assert!(!parking.is_parked());
+            publisher.close().unwrap();
         }
-    }
-
-    /// From now on.
-    fn sleep_on_commit(&mut self, reason: &dyn std::fmt::Display) {
-        self.leave_place();
-        self.resting.sleep = Some(Sleep::Futex);
-        let what = format_args!("sleeps on the futex and in no message queue: {reason}");
-        self.resting.tell(what);
-    }
-
-    /// Goes to sleep, if there still is no news.
-    pub(super) fn park(&mut self) -> Result<bool> {
-        self.have_place();
-        let armed = *self.armed.get_mut();
-        if armed {
-            self.waiter.set_timer(self.until_check())?;
-        }
-        let commit = &self.region.words()[header::COMMIT];
-        let parked = match &mut self.resting.place {
-            Some(place) => place.park(commit, self.seen),
-            None => Ok(commit.load(Ordering::Relaxed) == self.seen),
-        };
-        self.asleep = parked
-            .and_then(|asleep| {
-                if asleep && armed {
-                    self.watch()?;
-                }
-                Ok(asleep)
-            })
-            .unwrap_or_else(|error| {
-                self.go_without_place(&error);
-                false
-            });
-        Ok(self.asleep)
-    }
-
-    /// Has another thread wait where there is no descriptor to wait on.
-    fn watch(&mut self) -> Result<()> {
-        let spins = self.resting.sleep.is_none();
-        if !spins && !matches!(self.resting.place, Some(Place::FutexWaiter(_))) {
-            return Ok(());
-        }
-        let watcher = match self.resting.watcher.take() {
-            Some(watcher) if watcher.is_of(&self.region) => watcher,
-            before => {
-                if let Some(before) = &before {
-                    self.waiter.forget_call(before);
-                }
-                drop(before);
-                let watcher = WaitThread::start(&self.region, spins)?;
-                self.waiter.add_call(&watcher, false)?;
-                watcher
-            }
-        };
-        watcher.park(self.seen);
-        self.resting.watcher = Some(watcher);
-        Ok(())
-    }
-
-    /// Says at the slot, if there is one, that its owner is awake.
-    fn unpark(&mut self) {
-        if let Some(place) = &mut self.resting.place
-            && let Err(error) = place.unpark()
-        {
-            self.go_without_place(&error);
-        }
-    }
-
-    /// Sleeps, if it may, at most for `time`, and is awake then.
-    pub(super) fn awake_after(&mut self, time: Duration) -> Result<()> {
-        if !std::mem::take(&mut self.asleep) {
-            return Ok(());
-        }
-        let stands = matches!(self.resting.place, Some(Place::FutexWaiter(_)));
-        let woken = if stands && !*self.armed.get_mut() {
-            let half = self.region.commit_half();
-            let called =
-                !time.is_zero() && futex::sleep(half, self.seen, Some(time), futex::SLEEPER);
-            Ok(Woken {
-                called,
-                died: false,
-            })
-        } else {
-            self.waiter.sleep(time)
-        };
-        self.unpark();
-        let woken = woken?;
-        // Called, and no commit here: the news is a region that has taken the name, and whoever made it died
-        // before it said so in this one.
-        let called_elsewhere = woken.called && self.region.word(header::COMMIT) == self.seen;
-        if woken.died || called_elsewhere {
-            self.next_check_ns = 0;
-        }
-        Ok(())
-    }
-
-    /// Looks for a commit all the time, for as long as its kind says and at most until `deadline` or the next re-check; whether
-    /// it may sleep then: there is none.
-    pub(super) fn spin(&mut self, deadline: Option<Instant>) -> bool {
-        self.have_place();
-        let commit = &self.region.words()[header::COMMIT];
-        let now = Instant::now();
-        let time = self.settings.wake.spin().min(self.until_check());
-        let until = now.checked_add(time).unwrap_or(now);
-        let until = deadline.map_or(until, |deadline| deadline.min(until));
-        !spin::spin_until(commit, self.seen, until) && self.resting.sleep.is_some()
-    }
-
-    /// Gives the place back.
-    fn leave_place(&mut self) {
-        let place = self.resting.place.take();
-        if let Some(descriptor) = place
-            .as_ref()
-            .and_then(Place::receiver)
-            .and_then(WakeReceiver::descriptor)
-        {
-            self.waiter.forget_call(descriptor);
-        }
-    }
-
-    /// Goes on by re-check until there is a place again.
-    fn go_without_place(&mut self, error: &Error) {
-        tracing::warn!("woken by re-check only: {error}");
-        self.leave_place();
-        self.resting.placeless = true;
-        self.set_next_check();
-    }
-
-    /// Takes a place at the publisher's registry, unless it has one. Without one the re-check must do.
-    fn have_place(&mut self) {
-        if self.resting.place.is_some() {
-            return;
-        }
-        if self.resting.sleep == Some(Sleep::Auto)
-            && let Err(error) = self.take_seat(Sleep::Queue)
-        {
-            self.sleep_on_commit(&error);
-        }
-        let taken = match self.resting.sleep {
-            None | Some(Sleep::Futex) => self.take_stand(),
-            Some(Sleep::Auto) => Ok(()),
-            Some(sleep) => self.take_seat(sleep),
-        };
-        if let (Err(error), Some(_)) = (taken, self.resting.sleep) {
-            let what = format_args!("woken by re-check only: {error}");
-            self.resting.tell(what);
-        }
-        let first_refusal = !self.resting.placeless;
-        self.resting.placeless = self.resting.place.is_none();
-        if first_refusal || !self.resting.placeless {
-            self.set_next_check();
-        }
-    }
-
-    fn take_stand(&mut self) -> Result<()> {
-        let (owner, trust_root) = self.settings.trust();
-        let id = self.region.word(header::REGISTRY_ID);
-        let sleep = self.resting.sleep;
-        self.resting.place =
-            FutexWaiter::take(id, owner, trust_root, sleep)?.map(Place::FutexWaiter);
-        Ok(())
-    }
-
-    /// Claims a slot. After an error there may be one all the same, without anything to be called by.
-    fn take_seat(&mut self, sleep: Sleep) -> Result<()> {
-        let (owner, trust_root) = self.settings.trust();
-        let id = self.region.word(header::REGISTRY_ID);
-        let Some(mut seat) = WakeSlot::claim(id, owner, trust_root)? else {
-            return Ok(());
-        };
-        let made = seat.create_receiver(sleep, self.settings.wake_at.as_deref());
-        if matches!(made, Ok(false)) {
-            return Ok(());
-        }
-        if let Some((receiver, descriptor)) = seat
-            .receiver()
-            .and_then(|receiver| Some((receiver, receiver.descriptor()?)))
-        {
-            self.waiter
-                .add_call(descriptor, receiver.keeps_wake_ups())?;
-        }
-        self.resting.place = Some(Place::WakeSlot(seat));
-        self.resting.retry_ns = monotonic_ns() + RETRY.as_nanos() as u64;
-        made.map(drop)
     }
 }

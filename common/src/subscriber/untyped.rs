@@ -1,48 +1,40 @@
-//! The subscriber of a table whose rows are bytes of a schema. [`Subscriber`](super::Subscriber) is the typed view of it.
+//! The subscriber of a table whose rows are bytes of a schema. [`Subscriber`](super::Subscriber) is
+//! the typed view of it.
 //!
-//! A refresh, in order: awake; look at `commit`; if it moved, copy aside what changed and take it over as one; if the
-//! re-check is due, look whether the publisher lives and the name is still this region's; if there was no news and
-//! somebody waits, park.
+//! It owns three parts: the local copy, parking and liveness. The parts do not know each other. A
+//! refresh passes results from one to the other and takes all decisions:
+//!
+//! 1. Unpark.
+//! 2. If the re-check is due: does the region still have the table's name, and is the publisher
+//!    alive?
+//! 3. If `commit` has moved, copy the changed rows and apply them in one step.
+//! 4. If nothing has changed and the caller is about to sleep, park at the version of the copy. If
+//!    there was a commit in the meantime, start again at step 1.
+//!
+//! A wait is a refresh, then a sleep, then a refresh, until there is news. While it waits for a
+//! certain version, it parks at earlier commits without applying them. The changes are then one
+//! step from the copy before the wait, however many commits there were.
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use crossbeam_utils::Backoff;
-use nix::errno::Errno;
-
-use super::PublisherState;
-use super::builder::{Settings, SubscriberBuilder};
 use super::changes::UntypedChanges;
-use super::copy::{ChangeList, LocalCopy};
-use super::event_set::EventSet;
-use super::interrupt::Interrupter;
-use super::parking::ParkState;
-use crate::clock::{is_same_clock, monotonic_ns, time_namespace};
-use crate::error::{Error, Result};
-use crate::memory::{AlignedWords, NoMemory};
-use crate::protocol::catch_up::{ChangedRows, Failed, copy_all};
+use super::copy::LocalCopy;
+use super::event_set::Interrupter;
+use super::liveness::{Liveness, PublisherState};
+use super::parking::{ParkEvent, ParkState};
+use crate::error::Result;
 use crate::protocol::commit_time;
-use crate::protocol::journal::Cursor;
 use crate::protocol::layout::header;
-use crate::protocol::sync::Ordering;
-use crate::protocol::words::set_bits;
-use crate::region::ReaderRegion;
-use crate::region::object::{TableName, failure};
-use crate::row::schema::{Conversion, Schema};
+use crate::row::schema::Schema;
 use crate::row::{RowBuf, RowRef};
-use crate::wake::check_place;
 
-/// How often a refresh copies what changed while it copied, before it gives up.
-pub(super) const PASSES: u32 = 256;
-/// How often `latest` reads its one row again. A pass over it takes about as long as a commit of a few rows, so that where
-/// cache lines travel slowly most passes over a hot row may fail: many, then, of which all together take some milliseconds.
-const ROW_PASSES: u32 = 1 << 14;
-/// How often a subscriber that finds a commit while it goes to sleep looks again before it leaves that to the re-check.
+/// Maximum number of refreshes that find a commit while they park. After these, the re-check finds
+/// the next commit.
 const PARK_TRIES: u32 = 64;
 
-/// A copy of a table, over rows of bytes, that follows its publisher.
+/// A local copy of a table that follows its publisher. The rows are bytes of a schema.
 ///
 /// ```
 /// use common::UntypedSubscriber;
@@ -61,151 +53,85 @@ const PARK_TRIES: u32 = 64;
 ///     }
 /// }
 /// let key = table.schema().parse_key("7")?;
-/// let row = table.get(&key).expect("it is there");
+/// let row = table.get(&key).expect("the row exists");
 /// assert_eq!(serde_json::to_string(&row).unwrap(), r#"{"id":7,"half":3.5}"#);
 /// # publisher.close()
 /// # }
 /// ```
 pub struct UntypedSubscriber {
-    pub(super) name: TableName,
-    pub(super) settings: Settings,
-    pub(super) region: ReaderRegion,
-    pub(super) resting: ParkState,
-    pub(super) waiter: EventSet,
-    pub(super) copy: LocalCopy,
-    /// Makes rows of the copy of rows of the region, if the region's texts have other widths.
-    pub(super) conversion: Option<Conversion>,
-    pub(super) staging: ChangedRows,
-    pub(super) changes: ChangeList,
-    /// How far the local copy is.
-    pub(super) mark: Cursor,
-    /// The last commit that was seen, and is slept at. Later than `mark` only while a later one still is waited for.
-    pub(super) seen: u64,
-    pub(super) state: PublisherState,
-    pub(super) publisher_changed: bool,
-    /// Whether the last refresh brought another schema.
-    pub(super) schema_changed: bool,
-    pub(super) interrupted: bool,
-    /// The header's state, epoch and registry at the last look.
-    pub(super) known: [u64; 3],
-    pub(super) next_check_ns: u64,
-    /// The time namespace of this process, which says whether the publisher has the same clock.
-    time_namespace: u64,
-    pub(super) asleep: bool,
-    pub(super) delay: Option<Duration>,
-    /// Whether the descriptor was asked for, so that a refresh that finds nothing parks.
-    pub(super) armed: AtomicBool,
-    /// Made when it is first asked for.
-    pub(super) interrupter: Option<Interrupter>,
+    copy: LocalCopy,
+    parking: ParkState,
+    liveness: Liveness,
+    /// The last commit that a refresh saw. Later than the copy only while a wait skips commits.
+    seen: u64,
+    delay: Option<Duration>,
+    interrupted: bool,
+    /// Created on first request.
+    interrupter: Option<Interrupter>,
 }
 
 impl UntypedSubscriber {
-    /// Attaches to table `name` of this user or of root.
-    ///
-    /// # Errors
-    /// [`Error::InvalidName`], [`Error::NotFound`], [`Error::WrongOwner`], [`Error::PermissionDenied`],
-    /// [`Error::LayoutMismatch`], [`Error::Corrupt`], [`Error::Outrun`], and [`Error::InvalidWake`] from a builder.
-    pub fn open(name: &str) -> Result<Self> {
-        Self::builder(name).open()
-    }
-
-    /// Settings for a subscriber of table `name`.
-    pub fn builder(name: &str) -> SubscriberBuilder<()> {
-        SubscriberBuilder::new(name)
-    }
-
-    pub(super) fn attach(name: &str, settings: Settings) -> Result<Self> {
-        let name = TableName::new(name)?;
-        if let (Some(sleep), Some(place)) = (settings.wake.sleep(), &settings.wake_at) {
-            check_place(sleep, place)?;
-        }
-        let Some(region) = settings.region(&name)? else {
-            return Err(Error::NotFound {
-                table: name.as_str().to_owned(),
-            });
-        };
-        let Copied {
-            mark,
-            copy,
-            conversion,
-        } = copied(&name, &settings, &region)?;
-        let changes = ChangeList::of_all(copy.schema());
-        let waiter = EventSet::new(region.object())?;
-        let state = PublisherState::Gone { epoch: 0 };
-        let resting = ParkState::new(settings.wake);
+    pub(super) fn new(copy: LocalCopy, parking: ParkState, liveness: Liveness) -> Result<Self> {
         let mut subscriber = Self {
-            name,
-            settings,
-            region,
-            resting,
-            waiter,
+            seen: copy.version(),
             copy,
-            conversion,
-            staging: ChangedRows::default(),
-            changes,
-            mark,
-            seen: mark.version,
-            state,
-            publisher_changed: false,
-            schema_changed: false,
-            interrupted: false,
-            known: [0; 3],
-            next_check_ns: 0,
-            time_namespace: time_namespace(),
-            asleep: false,
+            parking,
+            liveness,
             delay: None,
-            armed: AtomicBool::new(false),
+            interrupted: false,
             interrupter: None,
         };
         subscriber.observe()?;
-        subscriber.set_next_check();
+        subscriber.schedule_check();
         Ok(subscriber)
     }
 
-    /// The table's name.
+    /// Returns the name of the table.
     pub fn name(&self) -> &str {
-        self.name.as_str()
+        self.copy.name()
     }
 
-    /// The schema of the local copy's rows, and of all rows that this subscriber returns.
+    /// Returns the schema of the local copy, and of all rows that this subscriber returns.
     ///
-    /// A publisher may give the table another schema. A refresh or wait that moves the local copy to it says so:
-    /// [`UntypedChanges::schema_changed`] is true, also where no row changed.
+    /// A publisher may give the table another schema. [`UntypedChanges::schema_changed`] is true
+    /// for the refresh or wait that moves the local copy to it, even if no row changed.
     pub fn schema(&self) -> &Arc<Schema> {
         self.copy.schema()
     }
 
-    /// The version of the local copy: all of it is the table as of that commit.
+    /// Returns the version of the local copy. All its rows are as of that commit.
     pub fn version(&self) -> u64 {
-        self.mark.version
+        self.copy.version()
     }
 
-    /// How many rows the local copy has.
+    /// Returns the number of rows in the local copy.
     pub fn len(&self) -> usize {
         self.copy.len()
     }
 
-    /// Whether the local copy has no rows.
+    /// Returns true if the local copy has no rows.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// How many rows the table has room for.
+    /// Returns the maximum number of rows of the table.
     pub fn capacity(&self) -> usize {
-        self.region.geometry().capacity
+        self.copy.region().geometry().capacity
     }
 
-    /// Whether the publisher lives, as of the last look: at most the re-check interval ago while waiting or refreshing.
+    /// Returns the state of the publisher as last observed. While this subscriber waits or is
+    /// refreshed, that was at most the re-check interval ago.
     pub fn publisher_state(&self) -> PublisherState {
-        self.state
+        self.liveness.state()
     }
 
-    /// Returns the time since the publisher's last heartbeat. A publisher that commits or calls `maintain` stores one at least
-    /// every [`MAINTENANCE_INTERVAL`](crate::publisher::MAINTENANCE_INTERVAL). If the publisher is alive and this exceeds
-    /// [`SILENT_AFTER`](crate::publisher::SILENT_AFTER), the publisher hangs. For a dead publisher this is about the time since it
-    /// died.
+    /// Returns the time since the publisher's last heartbeat; `None` if the publisher is in another
+    /// time namespace, where times are from another clock.
     ///
-    /// `None` if the publisher is in another time namespace: its times are from another clock.
+    /// A publisher that commits or calls `maintain` stores a heartbeat at least every
+    /// [`MAINTENANCE_INTERVAL`](crate::publisher::MAINTENANCE_INTERVAL). If the publisher is alive
+    /// and this exceeds [`SILENT_AFTER`](crate::publisher::SILENT_AFTER), the publisher hangs. For
+    /// a dead publisher this is about the time since it died.
     ///
     /// ```
     /// # use common::{PublisherState, Schema, UntypedPublisher, UntypedSubscriber, publisher::SILENT_AFTER};
@@ -220,178 +146,206 @@ impl UntypedSubscriber {
     /// # }
     /// ```
     pub fn heartbeat_age(&self) -> Option<Duration> {
-        self.age_of(self.region.word(header::HEARTBEAT))
+        let region = self.copy.region();
+        self.liveness.age(region, region.word(header::HEARTBEAT))
     }
 
-    /// Returns true if the publisher's source of rows has ended, so that no change is to be expected
-    /// ([`UntypedPublisher::end_input`](crate::UntypedPublisher::end_input)).
+    /// Returns true if the publisher's source of rows has ended, so that no change is to be
+    /// expected ([`UntypedPublisher::end_input`](crate::UntypedPublisher::end_input)).
     pub fn has_input_ended(&self) -> bool {
-        self.region.word(header::INPUT_ENDED) != 0
+        self.copy.region().word(header::INPUT_ENDED) != 0
     }
 
-    /// Returns the time between the last applied commit and its refresh. `None` if another commit came in between, or if the
-    /// publisher is in another time namespace: its times are from another clock.
+    /// Returns the time between the last applied commit and its refresh. `None` if another commit
+    /// followed before the refresh ended, or if the publisher is in another time namespace, where
+    /// times are from another clock.
     pub fn delay(&self) -> Option<Duration> {
         self.delay
     }
 
-    /// The row of a key (in its canonical bytes) in the local copy.
-    #[inline]
-    pub fn get(&self, key: &[u8]) -> Option<RowRef<'_>> {
-        self.copy.find(key).map(|slot| self.copy.row(slot))
+    /// Returns the time at which the version of the local copy was committed, by the publisher's
+    /// CLOCK_MONOTONIC ([`monotonic_ns`](crate::clock::monotonic_ns)). `None` if there was a later
+    /// commit.
+    ///
+    /// All processes in one time namespace share this clock. If the publisher is in another one,
+    /// compare this with other commits only, and not with the subscriber's clock.
+    ///
+    /// ```
+    /// # use common::{Schema, UntypedPublisher, UntypedSubscriber};
+    /// # fn main() -> common::Result<()> {
+    /// # let name = format!("doc-committed-{}", std::process::id());
+    /// let mut publisher = UntypedPublisher::builder(&name, Schema::parse("id:u8", None)?).open()?;
+    /// let mut table = UntypedSubscriber::open(&name)?;
+    /// let first = table.committed();
+    /// let mut tx = publisher.begin();
+    /// tx.insert(&[1])?;
+    /// tx.commit()?;
+    /// assert_eq!(table.committed(), None);
+    /// table.refresh()?;
+    /// assert!(table.committed() >= first);
+    /// # assert!(first.is_some());
+    /// # publisher.close()
+    /// # }
+    /// ```
+    pub fn committed(&self) -> Option<Duration> {
+        commit_time(self.copy.region().words(), self.version()).map(Duration::from_nanos)
     }
 
-    /// All rows of the local copy.
+    /// Returns the row of a key (in its canonical bytes) from the local copy.
+    #[inline]
+    pub fn get(&self, key: &[u8]) -> Option<RowRef<'_>> {
+        self.copy.get(key)
+    }
+
+    /// Returns an iterator over all rows of the local copy.
     pub fn iter(&self) -> impl Iterator<Item = RowRef<'_>> {
         self.copy.slots().map(|slot| self.copy.row(slot))
     }
 
-    /// The row of a key straight from shared memory, as of the last commit, also of a key that is newer than the local copy.
-    /// The local copy stays as it is.
+    /// Reads the row of a key directly from shared memory, as of the last commit. This also finds
+    /// keys that are newer than the local copy. The local copy does not change.
     ///
     /// # Errors
-    /// [`Error::Outrun`], [`Error::Corrupt`].
+    /// [`Error::Outrun`](crate::Error::Outrun), [`Error::Corrupt`](crate::Error::Corrupt).
     pub fn latest(&self, key: &[u8]) -> Result<Option<RowBuf>> {
         let mut words = vec![0; self.schema().row_words()];
-        let bytes =
-            |words: &[u64]| bytemuck::cast_slice(words)[..self.schema().row_size()].to_vec();
-        Ok(match self.latest_words(key, &mut words)? {
-            true => Some(RowBuf::from_bytes(
-                Arc::clone(self.schema()),
-                &bytes(&words),
-            )?),
-            false => None,
-        })
-    }
-
-    /// Its words, of which there are `row_words`.
-    #[inline(always)]
-    pub(super) fn get_words(&self, key: &[u8], row_words: usize) -> Option<&[u64]> {
-        self.copy.find_words(key, row_words)
-    }
-
-    /// Copies the last committed row of a key into `words`, if it is at the slot where the local copy has it and needs no
-    /// conversion.
-    #[inline]
-    pub(super) fn read_fast(&self, key: &[u8], words: &mut [u64]) -> bool {
-        if self.conversion.is_some() {
-            return false;
+        if !self.copy.latest(key, &mut words)? {
+            return Ok(None);
         }
-        let slot = self.copy.find_alike(key);
-        slot.is_some_and(|slot| self.region.read_fast(slot, words))
-            && self.copy.is_key_of(key, words)
+        let bytes = &bytemuck::cast_slice(&words)[..self.schema().row_size()];
+        RowBuf::from_bytes(Arc::clone(self.schema()), bytes).map(Some)
     }
 
-    /// Copies the last committed row of a key into `words`. Returns true if there is one.
-    #[inline]
-    pub(super) fn latest_words(&self, key: &[u8], words: &mut [u64]) -> Result<bool> {
-        if let Some(slot) = self.copy.find(key) {
-            let row_words = self.region.geometry().row_words;
-            let mut unconverted = self
-                .conversion
-                .as_ref()
-                .map(|conversion| (conversion, vec![0; row_words]));
-            let backoff = Backoff::new();
-            let mut passes = 0;
-            loop {
-                let (version, table) = self.region.look()?;
-                if slot >= table.rows() {
-                    break;
-                }
-                let row = match &mut unconverted {
-                    Some((_, row)) => &mut row[..],
-                    None => &mut *words,
-                };
-                match table.read(slot, version, 0, row) {
-                    Ok(tag) if tag.is_live() => {
-                        self.region.check_whole()?;
-                        if let Some((conversion, row)) = &unconverted {
-                            convert(conversion, row, words)?;
-                        }
-                        if self.schema().key_matches(bytemuck::cast_slice(words), key) {
-                            return Ok(true);
-                        }
-                        break;
-                    }
-                    Ok(_) => break,
-                    Err(_) => backoff.spin(),
-                }
-                passes += 1;
-                if passes == ROW_PASSES {
-                    return Err(outrun(&self.name, passes));
-                }
-            }
-        }
-        self.search(key, words)
-    }
-
-    /// Looks for a key among the rows that changed since the version of the local copy.
-    fn search(&self, key: &[u8], words: &mut [u64]) -> Result<bool> {
-        let mut staging = ChangedRows::default();
-        stage(
-            &self.name,
-            &self.region,
-            &self.copy,
-            self.conversion.as_ref(),
-            self.mark,
-            &mut staging,
-        )?;
-        let holds = |row: &&[u64]| self.schema().key_matches(bytemuck::cast_slice(row), key);
-        let row = staging
-            .list()
-            .iter()
-            .filter_map(|moved| staging.row(moved))
-            .find(holds);
-        if let Some(row) = row {
-            words.copy_from_slice(row);
-        }
-        Ok(row.is_some())
-    }
-
-    /// What the last refresh or wait changed.
-    pub fn changes(&self) -> UntypedChanges<'_> {
-        UntypedChanges {
-            copy: &self.copy,
-            list: &self.changes,
-            version: self.mark.version,
-            publisher_changed: self.publisher_changed,
-            schema_changed: self.schema_changed,
-            interrupted: self.interrupted,
-        }
-    }
-
-    /// Brings the local copy to the last commit, without ever blocking, and tells what changed.
+    /// Copies all rows as of the last commit directly from shared memory and returns them with
+    /// their version. The local copy does not change.
     ///
     /// # Errors
-    /// [`Error::Outrun`], [`Error::Corrupt`], [`Error::Limit`] if memory is too short for the rows, and the errors of a new
-    /// publisher's region: [`Error::SchemaMismatch`], [`Error::TextTooLong`], [`Error::LayoutMismatch`]. The local copy is whole
-    /// then, at its former version.
+    /// [`Error::Outrun`](crate::Error::Outrun), [`Error::Corrupt`](crate::Error::Corrupt), and
+    /// [`Error::Limit`](crate::Error::Limit) if there is not enough memory for the rows.
+    pub fn snapshot(&self) -> Result<(u64, Vec<RowBuf>)> {
+        self.copy.snapshot()
+    }
+
+    /// Returns the copy, for the typed view.
+    #[inline(always)]
+    pub(super) fn local_copy(&self) -> &LocalCopy {
+        &self.copy
+    }
+
+    /// Returns the changes of the last refresh or wait. After opening, these are all rows as
+    /// created.
+    #[inline]
+    pub fn changes(&self) -> UntypedChanges<'_> {
+        UntypedChanges::new(&self.copy, self.liveness.changed(), self.interrupted)
+    }
+
+    /// Updates the local copy to the last commit and returns the changes. Never blocks.
+    ///
+    /// # Errors
+    /// [`Error::Outrun`](crate::Error::Outrun), [`Error::Corrupt`](crate::Error::Corrupt),
+    /// [`Error::Limit`](crate::Error::Limit) if there is not enough memory for the rows, and for
+    /// the region of a new publisher: [`Error::SchemaMismatch`](crate::Error::SchemaMismatch),
+    /// [`Error::TextTooLong`](crate::Error::TextTooLong),
+    /// [`Error::LayoutMismatch`](crate::Error::LayoutMismatch). The local copy is then still
+    /// complete, at its former version.
     pub fn refresh(&mut self) -> Result<UntypedChanges<'_>> {
         self.interrupted = false;
-        let armed = *self.armed.get_mut();
-        let advanced = self.advance(armed || self.resting.always_parks(), 0);
-        self.settle(advanced)?;
-        Ok(self.changes())
+        let park = self.parking.parks_after_refresh();
+        let advanced = self.advance(park, 0);
+        self.settle(advanced)
     }
 
-    pub(super) fn has_news(&self) -> bool {
-        self.publisher_changed || self.schema_changed || !self.changes.items.is_empty()
+    /// Refreshes like [`refresh`](Self::refresh). If nothing changed, sleeps until something does,
+    /// for at most `timeout`, or until an [interrupter](Self::interrupter) ends the wait.
+    ///
+    /// # Errors
+    /// As for [`refresh`](Self::refresh).
+    pub fn wait(&mut self, timeout: Option<Duration>) -> Result<UntypedChanges<'_>> {
+        let awaited = self.sleep_until(0, timeout);
+        self.settle(awaited)
     }
 
-    /// One refresh. Commits before `least` are not taken over, unless they are of another publisher.
-    pub(super) fn advance(&mut self, park: bool, least: u64) -> Result<()> {
-        self.changes.clear(self.copy.schema());
-        self.publisher_changed = false;
-        self.schema_changed = false;
+    /// Sleeps until the local copy can be updated to `version` or later, for at most `timeout`, and
+    /// updates it in one step. The changes are all those since the last refresh, each key once.
+    /// Commits in between are not copied. If the copy already has that version, it is refreshed
+    /// without sleeping.
+    ///
+    /// The wait ends early if the timeout expires, if it is [interrupted](Self::interrupter), or if
+    /// the schema or the state of the publisher changes: a dead publisher commits no more, and a
+    /// table that is published again after it was closed counts versions from the beginning. The
+    /// copy is then at the last commit, and the [`version`](UntypedChanges::version) of the changes
+    /// is lower than requested.
+    ///
+    /// ```
+    /// # use common::{Schema, UntypedPublisher, UntypedSubscriber};
+    /// # use std::time::Duration;
+    /// # fn main() -> common::Result<()> {
+    /// # let name = format!("doc-wait-for-{}", std::process::id());
+    /// # let mut publisher = UntypedPublisher::builder(&name, Schema::parse("id:u64", None)?).open()?;
+    /// let mut table = UntypedSubscriber::open(&name)?;
+    /// # let mut tx = publisher.begin();
+    /// # tx.insert(&7_u64.to_le_bytes())?;
+    /// # let written = tx.commit()?;
+    /// // The publisher's commit returned `written`, and the publisher passed it on.
+    /// let changes = table.wait_for(written, Some(Duration::from_secs(2)))?;
+    /// assert!(changes.version() >= written, "not within two seconds");
+    /// # publisher.close()
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// As for [`refresh`](Self::refresh).
+    pub fn wait_for(
+        &mut self,
+        version: u64,
+        timeout: Option<Duration>,
+    ) -> Result<UntypedChanges<'_>> {
+        let awaited = self.sleep_until(version, timeout);
+        self.settle(awaited)
+    }
+
+    /// Returns a handle that ends this subscriber's waits from another thread. The current wait, or
+    /// else the next refresh or wait, then returns with
+    /// [`interrupted`](UntypedChanges::interrupted) set, together with the changes at that moment.
+    ///
+    /// ```
+    /// # use common::{Cause, Schema, UntypedPublisher, UntypedSubscriber};
+    /// # fn main() -> common::Result<()> {
+    /// # let name = format!("doc-interrupt-{}", std::process::id());
+    /// # let publisher = UntypedPublisher::builder(&name, Schema::parse("id:u64", None)?).open()?;
+    /// let mut table = UntypedSubscriber::open(&name)?;
+    /// let interrupter = table.interrupter()?;
+    /// std::thread::spawn(move || interrupter.interrupt());
+    /// while !table.wait(None)?.interrupted() { /* use the changes */ }
+    /// # publisher.close()
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// Errors of the system calls.
+    pub fn interrupter(&mut self) -> Result<Interrupter> {
+        if let Some(interrupter) = &self.interrupter {
+            return Ok(interrupter.clone());
+        }
+        let interrupter = Interrupter::new(self.copy.region().object())?;
+        self.parking.add_interrupter(&interrupter)?;
+        Ok(self.interrupter.insert(interrupter).clone())
+    }
+
+    /// Performs one refresh, and parks if nothing changed and `park` is true. Commits before
+    /// `least` are not applied, unless something else has changed.
+    fn advance(&mut self, park: bool, least: u64) -> Result<()> {
+        self.copy.clear_changes();
+        self.liveness.begin();
         for _ in 0..PARK_TRIES {
-            self.awake_after(Duration::ZERO)?;
-            if monotonic_ns() >= self.next_check_ns {
+            self.sleep(Duration::ZERO)?;
+            if self.liveness.is_check_due() {
                 self.check_or_later()?;
             }
-            // Changed rows of a successor region are returned first. Another publisher or schema is returned together with
-            // the rows that were committed since.
-            if self.changes.items.is_empty() {
-                self.take_over(least)?;
+            // The changed rows of a successor region are returned first. A change of the publisher
+            // or of the schema is returned together with the rows that were committed since.
+            if !self.copy.has_changes() {
+                self.apply_commits(least)?;
             }
             if self.has_news() || !park || self.park()? {
                 return Ok(());
@@ -400,82 +354,220 @@ impl UntypedSubscriber {
         Ok(())
     }
 
-    /// Applies the last commit to the copy. A commit before `least` is only noted as seen, unless something else has changed.
-    pub(super) fn take_over(&mut self, least: u64) -> Result<()> {
-        self.seen = self.mark.version;
-        if self.mark.version < least {
-            // Loaded once: a later commit may be the one that is waited for, and nobody would wake a subscriber that parks there.
-            let (commit, _) = self.region.look()?;
-            if (self.mark.version..least).contains(&commit) {
-                // State, epoch and registry are stored before the commit that tells of them, as in `catch_up`.
-                if self.state_words() != self.known {
-                    self.check_or_later()?;
-                }
-                if !self.has_news() {
-                    self.seen = commit;
-                    return Ok(());
-                }
-            }
+    #[inline]
+    fn has_news(&self) -> bool {
+        self.liveness.changed() || self.copy.schema_changed() || self.copy.has_changes()
+    }
+
+    /// Applies the last commit to the copy. A commit before `least` is only noted as seen, unless
+    /// something else has changed.
+    #[inline]
+    fn apply_commits(&mut self, least: u64) -> Result<()> {
+        self.seen = self.copy.version();
+        if self.seen < least && self.skip_commit(least)? {
+            return Ok(());
         }
-        if self.changes.items.is_empty() && self.region.word(header::COMMIT) != self.mark.version {
+        if !self.copy.has_changes() && self.copy.is_behind() {
             match self.catch_up() {
                 Err(error) if self.has_news() => {
-                    tracing::debug!("to be tried again: {error}");
+                    tracing::debug!("the copy is updated by the next refresh: {error}");
                 }
                 other => other?,
             }
-            self.seen = self.mark.version;
+            self.seen = self.copy.version();
         }
         Ok(())
     }
 
-    /// Applies everything that was committed since the copy's version.
+    /// Notes a commit before `least` as seen. Returns false if there is a later one or other news.
+    fn skip_commit(&mut self, least: u64) -> Result<bool> {
+        // Load `commit` once: a later value may be the awaited version, and no wake-up would follow
+        // if the subscriber parked at it.
+        let (commit, _) = self.copy.region().look()?;
+        if !(self.copy.version()..least).contains(&commit) {
+            return Ok(false);
+        }
+        if self.liveness.is_outdated(self.copy.region()) {
+            self.check_or_later()?;
+        }
+        if self.has_news() {
+            return Ok(false);
+        }
+        self.seen = commit;
+        Ok(true)
+    }
+
+    /// Applies everything that was committed since the version of the copy.
     fn catch_up(&mut self) -> Result<()> {
-        let mark = stage(
-            &self.name,
-            &self.region,
-            &self.copy,
-            self.conversion.as_ref(),
-            self.mark,
-            &mut self.staging,
-        )?;
-        self.copy
-            .apply(&self.staging, &mut self.changes)
-            .map_err(|NoMemory| no_memory(&self.region))?;
-        self.mark = mark;
+        self.copy.catch_up()?;
         self.note_delay();
-        // State, epoch and registry are stored before the commit that tells of them.
-        if self.state_words() != self.known {
+        if self.liveness.is_outdated(self.copy.region()) {
             self.check_or_later()?;
         }
         Ok(())
     }
 
-    pub(super) fn note_delay(&mut self) {
-        let committed = commit_time(self.region.words(), self.mark.version)
-            .filter(|_| !self.changes.items.is_empty());
-        self.delay = committed.and_then(|committed| self.age_of(committed));
+    fn note_delay(&mut self) {
+        let region = self.copy.region();
+        let committed = commit_time(region.words(), self.copy.version());
+        self.delay = committed
+            .filter(|_| self.copy.has_changes())
+            .and_then(|committed| self.liveness.age(region, committed));
     }
 
-    /// Returns the time since the publisher's clock showed `then_ns`; `None` if this process has another clock.
-    fn age_of(&self, then_ns: u64) -> Option<Duration> {
-        let namespace = self.region.word(header::TIME_NAMESPACE);
-        is_same_clock(namespace, self.time_namespace)
-            .then(|| Duration::from_nanos(monotonic_ns().saturating_sub(then_ns)))
+    /// Performs the re-check: which region has the table's name, is the publisher alive, and is the
+    /// registry entry valid.
+    fn check(&mut self) -> Result<()> {
+        self.schedule_check();
+        if !self.copy.region().has_name() {
+            if self.copy.has_changes() {
+                // Report these changes first. The next refresh moves to the other region.
+                self.liveness.check_soon();
+                return Ok(());
+            }
+            if self.copy.move_to_successor()? {
+                self.note_delay();
+            }
+        }
+        self.copy.region().check_length()?;
+        self.observe()?;
+        self.parking.check_entry(self.copy.region());
+        self.schedule_check();
+        Ok(())
     }
 
-    pub(super) fn state_words(&self) -> [u64; 3] {
-        [header::STATE, header::EPOCH, header::REGISTRY_ID].map(|word| self.region.word(word))
+    /// Performs the re-check. If there are changes to return first, an error is left to the next
+    /// re-check.
+    fn check_or_later(&mut self) -> Result<()> {
+        match self.check() {
+            Err(error) if self.copy.schema_changed() || self.copy.has_changes() => {
+                tracing::debug!("the next refresh checks the table again: {error}");
+                self.liveness.check_soon();
+                Ok(())
+            }
+            other => other,
+        }
+    }
+
+    fn observe(&mut self) -> Result<()> {
+        let region = self.copy.region();
+        if self.liveness.observe(region)? {
+            let alive = self.liveness.state().is_alive();
+            self.parking
+                .watch_publisher(alive.then(|| region.publisher()))?;
+        }
+        Ok(())
+    }
+
+    fn schedule_check(&mut self) {
+        let is_wakeable = self.parking.is_wakeable(self.copy.region());
+        self.liveness.schedule_check(is_wakeable);
+    }
+
+    /// Parks at the last commit that was seen. Returns false if there is a later one.
+    fn park(&mut self) -> Result<bool> {
+        let joined = self.parking.join(self.copy.region());
+        self.react(joined);
+        let until_check = self.liveness.until_check();
+        let parked = self
+            .parking
+            .park(self.copy.region(), self.seen, until_check)?;
+        self.react(parked);
+        Ok(parked == ParkEvent::Parked)
+    }
+
+    /// Sleeps for at most `time` if this subscriber is parked, and unparks it.
+    #[inline]
+    fn sleep(&mut self, time: Duration) -> Result<()> {
+        let event = self.parking.sleep(self.copy.region(), time)?;
+        self.react(event);
+        Ok(())
+    }
+
+    #[inline]
+    fn react(&mut self, event: ParkEvent) {
+        match event {
+            ParkEvent::Awake | ParkEvent::Parked => {}
+            ParkEvent::WakeabilityChanged => self.schedule_check(),
+            ParkEvent::CheckDue => self.liveness.check_soon(),
+        }
+    }
+
+    /// Spins as long as the wake kind says, but not beyond `deadline` or the next re-check. Returns
+    /// true if it found no commit and the subscriber may park.
+    fn spin(&mut self, deadline: Option<Instant>) -> bool {
+        let joined = self.parking.join(self.copy.region());
+        self.react(joined);
+        let time = self.parking.spin_time().min(self.liveness.until_check());
+        let now = Instant::now();
+        let until = now.checked_add(time).unwrap_or(now);
+        let until = deadline.map_or(until, |deadline| deadline.min(until));
+        self.parking.spin(self.copy.region(), self.seen, until)
+    }
+
+    /// Sleeps until there is news, not counting commits before `least`.
+    fn sleep_until(&mut self, least: u64, timeout: Option<Duration>) -> Result<()> {
+        self.interrupted = false;
+        let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+        loop {
+            // A spinning subscriber would not notice an interruption.
+            let spins = self.interrupter.is_none() && !self.parking.spin_time().is_zero();
+            self.advance(!spins, least)?;
+            if spins && !self.is_done(least) && self.spin(deadline) {
+                self.advance(true, least)?;
+            }
+            let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+            self.interrupted = self.take_interrupt();
+            if self.is_done(least) || self.interrupted || left == Some(Duration::ZERO) {
+                break;
+            }
+            if self.parking.is_parked() {
+                let until_check = self.liveness.until_check();
+                self.sleep(left.map_or(until_check, |left| left.min(until_check)))?;
+            }
+        }
+        // The wait is over: apply the commits that it skipped.
+        if !self.has_news() && self.copy.version() < least {
+            self.advance(true, 0)?;
+        }
+        Ok(())
+    }
+
+    /// Returns true if a wait for version `least`, or for any news if it is 0, is over.
+    fn is_done(&self, least: u64) -> bool {
+        self.has_news() || (least > 0 && self.copy.version() >= least)
+    }
+
+    /// Ends a refresh or a wait. An interruption is reported with the changes, or stays pending
+    /// after an error.
+    #[inline]
+    fn settle(&mut self, outcome: Result<()>) -> Result<UntypedChanges<'_>> {
+        let interrupted = std::mem::take(&mut self.interrupted) || self.take_interrupt();
+        match (&outcome, &self.interrupter) {
+            (Err(_), Some(interrupter)) if interrupted => interrupter.interrupt(),
+            _ => self.interrupted = interrupted,
+        }
+        self.parking
+            .settle(&outcome, || self.liveness.until_check())?;
+        outcome.map(|()| self.changes())
+    }
+
+    #[inline]
+    fn take_interrupt(&self) -> bool {
+        self.interrupter.as_ref().is_some_and(Interrupter::take)
     }
 }
 
 impl AsFd for UntypedSubscriber {
-    /// One descriptor for every kind of news: readable until a [`refresh`](Self::refresh) or a wait found nothing more to tell,
-    /// and then again at the next news. It may turn readable without any, and is so when it is first asked for. So to wait
-    /// until it is readable, refresh, and use what changed is all that a loop has to do, level- or edge-triggered: each refresh that
-    /// told something makes another edge.
-    /// Where there is none to sleep in (a futex, or spinning) the first refresh after that starts a thread that waits instead, and
-    /// ends with the subscriber.
+    /// Returns the descriptor for all events of this subscriber. It is readable until a
+    /// [`refresh`](Self::refresh) or a wait has found nothing, and again at the next event.
+    ///
+    /// To follow a table in an event loop, wait until the descriptor is readable, refresh, and use
+    /// the changes. This works level-triggered and edge-triggered, since each refresh that returns
+    /// changes makes another edge. The descriptor may become readable without changes, and is
+    /// readable when it is first requested. If the subscriber has no descriptor to sleep on (it
+    /// sleeps on a futex or spins), the first refresh after this call starts a thread that waits
+    /// instead. The thread ends with the subscriber.
     ///
     /// ```
     /// # use std::os::fd::AsFd;
@@ -497,138 +589,67 @@ impl AsFd for UntypedSubscriber {
     /// # }
     /// ```
     fn as_fd(&self) -> BorrowedFd<'_> {
-        if !self.armed.swap(true, Ordering::Relaxed) {
-            self.waiter.fire();
-        }
-        self.waiter.as_fd()
+        self.parking.descriptor()
     }
 }
 
 impl AsRawFd for UntypedSubscriber {
-    /// As [`as_fd`](AsFd::as_fd).
+    /// Returns the descriptor of [`as_fd`](AsFd::as_fd).
     fn as_raw_fd(&self) -> RawFd {
         self.as_fd().as_raw_fd()
     }
 }
 
-/// A whole copy of a region.
-pub(super) struct Copied {
-    pub(super) mark: Cursor,
-    pub(super) copy: LocalCopy,
-    pub(super) conversion: Option<Conversion>,
-}
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use crate::{Change, UntypedPublisher, Value};
 
-/// Copies a region, to rows of the schema that the caller expects if it expects one.
-pub(super) fn copied(
-    name: &TableName,
-    settings: &Settings,
-    region: &ReaderRegion,
-) -> Result<Copied> {
-    let schema = settings.expected.as_ref().unwrap_or(region.schema());
-    let conversion = match schema.difference(region.schema()) {
-        None => None,
-        Some(difference) => Some(Conversion::by_width(region.schema(), schema).ok_or_else(
-            || Error::SchemaMismatch {
-                table: name.as_str().to_owned(),
-                difference,
-            },
-        )?),
-    };
-    let (mut rows, mut live) = (AlignedWords::default(), Vec::new());
-    let reached = copy_all(&mut rows, &mut live, PASSES, || region.look());
-    let mark = checked(name, region, Cursor::START, reached)?;
-    if let Some(conversion) = &conversion {
-        rows = convert_all(region, conversion, schema, &rows, &live)?;
-    }
-    Ok(Copied {
-        mark,
-        copy: LocalCopy::whole(schema, rows, live),
-        conversion,
-    })
-}
-
-/// Copies the rows of a region that were committed after `since` to `staging`, as rows of `copy`.
-fn stage(
-    name: &TableName,
-    region: &ReaderRegion,
-    copy: &LocalCopy,
-    conversion: Option<&Conversion>,
-    since: Cursor,
-    staging: &mut ChangedRows,
-) -> Result<Cursor> {
-    let reached = staging.catch_up(since, PASSES, || region.look());
-    let mark = checked(name, region, since, reached)?;
-    if let Some(conversion) = conversion {
-        let row_words = copy.schema().row_words();
-        staging
-            .convert(row_words, |row, words| convert(conversion, row, words))
-            .map_err(|failed| failure_of(name, region, failed))?;
-    }
-    Ok(mark)
-}
-
-/// Writes a row of a region to `words`, as a row of a copy.
-fn convert(conversion: &Conversion, row: &[u64], words: &mut [u64]) -> Result<()> {
-    conversion.try_convert(bytemuck::cast_slice(row), bytemuck::cast_slice_mut(words))
-}
-
-/// Converts all live rows of a region to rows of `schema`, by slot.
-pub(super) fn convert_all(
-    region: &ReaderRegion,
-    conversion: &Conversion,
-    schema: &Schema,
-    rows: &[u64],
-    live: &[u64],
-) -> Result<AlignedWords> {
-    let (from_words, to_words) = (region.geometry().row_words, schema.row_words());
-    let mut converted = AlignedWords::try_zeroed(live.len() * 64 * to_words)
-        .map_err(|NoMemory| no_memory(region))?;
-    for slot in set_bits(live) {
-        let row = &rows[slot * from_words..][..from_words];
-        convert(
-            conversion,
-            row,
-            &mut converted[slot * to_words..][..to_words],
-        )?;
-    }
-    Ok(converted)
-}
-
-/// Returns how far the copied rows lead from `since`, if they can be trusted.
-pub(super) fn checked(
-    name: &TableName,
-    region: &ReaderRegion,
-    since: Cursor,
-    reached: std::result::Result<Cursor, Failed<Error>>,
-) -> Result<Cursor> {
-    region.check_whole()?;
-    match reached {
-        Ok(mark) if mark.version < since.version => Err(region.corrupt(format!(
-            "its commits went back from {} to {}",
-            since.version, mark.version
-        ))),
-        Ok(mark) => Ok(mark),
-        Err(failed) => Err(failure_of(name, region, failed)),
-    }
-}
-
-/// Returns the error for a copy that failed.
-fn failure_of(name: &TableName, region: &ReaderRegion, failed: Failed<Error>) -> Error {
-    match failed {
-        Failed::Caller(error) => error,
-        Failed::Outrun => outrun(name, PASSES),
-        Failed::NoMemory => no_memory(region),
-    }
-}
-
-/// Returns the error for a copy of rows that the system has no memory for.
-fn no_memory(region: &ReaderRegion) -> Error {
-    failure(region.object(), "copy", Errno::ENOMEM)
-}
-
-fn outrun(name: &TableName, passes: u32) -> Error {
-    Error::Outrun {
-        table: name.as_str().to_owned(),
-        passes,
+    #[test]
+    fn row_committed_during_the_move_to_a_new_schema_is_reported_in_that_schema() {
+        for (number, fields) in [
+            ["id:u64,a:u32,b:u32,c:u64", "id:u64,c:u64"],
+            ["id:u64,c:u64", "id:u64,a:u32,b:u32,c:u64"],
+        ]
+        .into_iter()
+        .enumerate()
+        {
+            let name = format!("test-move-{number}-{}", std::process::id());
+            let [before, after] = fields.map(|fields| Schema::parse(fields, None).unwrap());
+            let row = |schema: &Schema, value: u64| {
+                let mut row = vec![0; schema.row_size()];
+                let (_, field) = schema.field("c").unwrap();
+                row[field.range()].copy_from_slice(&value.to_le_bytes());
+                row
+            };
+            let mut publisher = UntypedPublisher::builder(&name, before.clone())
+                .open()
+                .unwrap();
+            let mut tx = publisher.begin();
+            tx.insert(&row(&before, 4)).unwrap();
+            tx.commit().unwrap();
+            let mut subscriber = UntypedSubscriber::open(&name).unwrap();
+            publisher
+                .reshape(after.clone(), 10, [row(&after, 4)])
+                .unwrap();
+            // A refresh, with a commit between its steps.
+            subscriber.copy.clear_changes();
+            subscriber.check().unwrap();
+            assert!(subscriber.copy.schema_changed() && !subscriber.copy.has_changes());
+            let mut tx = publisher.begin();
+            tx.update(&row(&after, 5)).unwrap();
+            tx.commit().unwrap();
+            subscriber.apply_commits(0).unwrap();
+            let changes = subscriber.changes();
+            let changes: Vec<_> = changes.iter().collect();
+            match &changes[..] {
+                [Change::Updated { old, new }] => {
+                    let values = [old, new].map(|row| row.field("c"));
+                    assert_eq!(values, [4, 5].map(|value| Some(Value::U64(value))));
+                }
+                other => panic!("{other:?}"),
+            }
+            publisher.close().unwrap();
+        }
     }
 }

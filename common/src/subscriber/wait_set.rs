@@ -1,20 +1,21 @@
 //! Waiting for several tables at once.
 //!
 //! The set is a level-triggered epoll descriptor over the descriptors of its members: it reports a
-//! member until a refresh of that member finds no more changes. The set neither owns nor borrows its
-//! members, so they can have any row types, and can be refreshed while the set reports others.
+//! member until a refresh of that member finds no more changes. The set neither owns nor borrows
+//! its members, so they can have any row types, and can be refreshed while the set reports others.
 
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
-use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
+use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags};
 
+use super::event_set::epoll_timeout;
 use crate::error::Result;
 use crate::region::object::failure;
 
 /// Maximum number of members that one wait reports. Later waits report the others.
-const MOST_TOLD: usize = 256;
+const MAX_REPORTED: usize = 256;
 /// Name of the set in error messages.
 const OBJECT: &str = "a set of tables";
 
@@ -55,7 +56,7 @@ const OBJECT: &str = "a set of tables";
 pub struct WaitSet {
     epoll: Epoll,
     next: u64,
-    told: Vec<Member>,
+    ready: Vec<Member>,
 }
 
 /// Identifies a member of a [`WaitSet`]. A set never assigns the same value twice.
@@ -69,15 +70,16 @@ impl WaitSet {
     /// Errors of the system calls.
     pub fn new() -> Result<Self> {
         let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)
-            .map_err(|errno| failure(OBJECT, "make", errno))?;
+            .map_err(|errno| failure(OBJECT, "create", errno))?;
         Ok(Self {
             epoll,
             next: 0,
-            told: Vec::new(),
+            ready: Vec::new(),
         })
     }
 
-    /// Adds a subscriber, or any other descriptor, to the set. A member that is dropped leaves the set.
+    /// Adds a subscriber, or any other descriptor, to the set. A member that is dropped leaves the
+    /// set.
     ///
     /// # Errors
     /// Errors of the system calls, such as adding the same descriptor twice.
@@ -102,15 +104,15 @@ impl WaitSet {
 
     /// Sleeps until members may have changes, for at most `timeout`, and returns those members.
     ///
-    /// Refresh each returned member: it may have no changes, and the set reports it again until it is
-    /// refreshed. Returns an empty slice after the timeout.
+    /// Refresh each returned member: it may have no changes, and the set reports it again until it
+    /// is refreshed. Returns an empty slice after the timeout.
     ///
     /// # Errors
     /// Errors of the system calls.
     pub fn wait(&mut self, timeout: Option<Duration>) -> Result<&[Member]> {
         let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
-        let mut events = [EpollEvent::empty(); MOST_TOLD];
-        self.told.clear();
+        let mut events = [EpollEvent::empty(); MAX_REPORTED];
+        self.ready.clear();
         loop {
             let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
             match self.epoll.wait(&mut events, epoll_timeout(left)) {
@@ -118,8 +120,8 @@ impl WaitSet {
                 Ok(0) if left != Some(Duration::ZERO) => {}
                 Ok(ready) => {
                     let names = events[..ready].iter().map(|event| Member(event.data()));
-                    self.told.extend(names);
-                    return Ok(&self.told);
+                    self.ready.extend(names);
+                    return Ok(&self.ready);
                 }
                 Err(Errno::EINTR) => {}
                 Err(errno) => return Err(failure(OBJECT, "wait for", errno)),
@@ -128,18 +130,9 @@ impl WaitSet {
     }
 }
 
-/// Converts a timeout to ms, rounded up so that the caller does not spin through the last one.
-pub(super) fn epoll_timeout(time: Option<Duration>) -> EpollTimeout {
-    let Some(time) = time else {
-        return EpollTimeout::NONE;
-    };
-    let milliseconds = i32::try_from(time.as_nanos().div_ceil(1_000_000)).unwrap_or(i32::MAX);
-    EpollTimeout::try_from(milliseconds).unwrap_or(EpollTimeout::ZERO)
-}
-
 impl AsFd for WaitSet {
-    /// Readable when [`wait`](Self::wait) would return a member, so another set or event loop can wait
-    /// for this set.
+    /// Readable when [`wait`](Self::wait) would return a member, so another set or event loop can
+    /// wait for this set.
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.epoll.0.as_fd()
     }

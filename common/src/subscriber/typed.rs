@@ -1,0 +1,257 @@
+//! The typed subscriber, a thin view of [`UntypedSubscriber`].
+
+use std::marker::PhantomData;
+use std::ops::Deref;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
+use std::time::Duration;
+
+use super::changes::{Changes, typed_row};
+use super::event_set::Interrupter;
+use super::untyped::UntypedSubscriber;
+use crate::error::Result;
+use crate::row::{Key, Row};
+
+/// A local copy of a table that follows its publisher. The rows have the type `R`.
+///
+/// Everything that does not depend on the row type ([`version`](UntypedSubscriber::version),
+/// [`publisher_state`](UntypedSubscriber::publisher_state), …) is reached by dereferencing to
+/// [`UntypedSubscriber`]. A subscriber must not be used in a child of `fork`, which does not
+/// inherit its mappings.
+///
+/// The table must have the fields of `R`: the same names, kinds and order, and the same key. Only
+/// the widths of texts may differ, because a publisher that infers fields widens them for longer
+/// texts. Rows are then converted when they are copied. If a text does not fit the field of `R`,
+/// the call that reads it returns [`Error::TextTooLong`](crate::Error::TextTooLong) with the name
+/// of the field. The local copy stays unchanged and can be updated once the text fits.
+///
+/// ```
+/// use common::{Change, Publisher, Row, Subscriber};
+///
+/// #[derive(Clone, Copy, Debug, PartialEq, bytemuck::Pod, bytemuck::Zeroable, Row)]
+/// #[repr(C)]
+/// struct Price { #[row(key)] instrument: u64, bid: f64 }
+///
+/// # fn main() -> common::Result<()> {
+/// # let name = format!("doc-subscriber-{}", std::process::id());
+/// let mut publisher = Publisher::<Price>::builder(&name).open()?;
+/// let mut prices = Subscriber::<Price>::open(&name)?;
+///
+/// let mut tx = publisher.begin();
+/// tx.insert(&Price { instrument: 7, bid: 9.5 })?;
+/// tx.commit()?;
+///
+/// assert_eq!(prices.get(&7), None);                       // the local copy is unchanged
+/// assert_eq!(prices.latest(&7)?.unwrap().bid, 9.5);       // shared memory has the row
+/// for change in &prices.refresh()? {
+///     assert_eq!(change, Change::Created(&Price { instrument: 7, bid: 9.5 }));
+/// }
+/// assert_eq!(prices.get(&7).unwrap().bid, 9.5);
+/// # publisher.close()
+/// # }
+/// ```
+///
+/// A row is borrowed from the local copy. It cannot outlive a refresh or be sent to another thread:
+///
+/// ```compile_fail,E0502
+/// # #[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable, common::Row)]
+/// # #[repr(C)]
+/// # struct Price { #[row(key)] instrument: u64 }
+/// fn stale(prices: &mut common::Subscriber<Price>) -> u64 {
+///     let row = prices.get(&7).unwrap();
+///     prices.refresh().unwrap();
+///     row.instrument
+/// }
+/// ```
+///
+/// ```compile_fail,E0521
+/// # #[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable, common::Row)]
+/// # #[repr(C)]
+/// # struct Price { #[row(key)] instrument: u64 }
+/// fn sent(prices: &common::Subscriber<Price>) {
+///     let row = prices.get(&7).unwrap();
+///     std::thread::spawn(move || row.instrument);
+/// }
+/// ```
+pub struct Subscriber<R: Row> {
+    inner: UntypedSubscriber,
+    rows: PhantomData<R>,
+}
+
+impl<R: Row> Subscriber<R> {
+    /// Returns the typed view of a subscriber whose rows have the schema of `R`.
+    pub(super) fn new(inner: UntypedSubscriber) -> Self {
+        Self {
+            inner,
+            rows: PhantomData,
+        }
+    }
+
+    /// Returns the subscriber without its row type.
+    #[cfg(feature = "tokio")]
+    pub(super) fn untyped_mut(&mut self) -> &mut UntypedSubscriber {
+        &mut self.inner
+    }
+
+    /// Returns the row of a key from the local copy. All rows of the local copy are consistent at
+    /// [`version`](UntypedSubscriber::version).
+    #[inline]
+    pub fn get(&self, key: &R::Key) -> Option<&R> {
+        let row_words = const { size_of::<R>().div_ceil(8) };
+        let copy = self.inner.local_copy();
+        let words = key.with_bytes(|key| copy.get_words(key, row_words))?;
+        Some(bytemuck::from_bytes(
+            &bytemuck::cast_slice(words)[..size_of::<R>()],
+        ))
+    }
+
+    /// Returns an iterator over all rows of the local copy.
+    pub fn iter(&self) -> impl Iterator<Item = &R> {
+        self.inner.iter().map(typed_row)
+    }
+
+    /// Reads the row of a key directly from shared memory, as of the last commit. This also finds
+    /// keys that are newer than the local copy. The local copy does not change.
+    ///
+    /// # Errors
+    /// [`Error::Outrun`](crate::Error::Outrun), [`Error::Corrupt`](crate::Error::Corrupt), and
+    /// [`Error::TextTooLong`](crate::Error::TextTooLong) for a text that does not fit its field of
+    /// `R`.
+    #[inline]
+    pub fn latest(&self, key: &R::Key) -> Result<Option<R>> {
+        let copy = self.inner.local_copy();
+        let mut row = R::zeroed();
+        // Read in place: moving a value of this size costs more than reading it.
+        if let Ok(words) = bytemuck::try_cast_slice_mut(std::slice::from_mut(&mut row)) {
+            if key.with_bytes(|key| copy.latest(key, words))? {
+                return Ok(Some(row));
+            }
+            return Ok(None);
+        }
+        // `R` is not a whole number of words or not aligned to words: copy through a buffer.
+        let mut words = vec![0; self.schema().row_words()];
+        let found = key.with_bytes(|key| copy.latest(key, &mut words))?;
+        let row = || bytemuck::pod_read_unaligned(&bytemuck::cast_slice(&words)[..size_of::<R>()]);
+        Ok(found.then(row))
+    }
+
+    /// Fills `rows` with all rows as of the last commit, directly from shared memory, and returns
+    /// their version. The order of the rows is unspecified. The local copy does not change. Reuse
+    /// the vector to save the allocation.
+    ///
+    /// ```
+    /// # use common::{Publisher, Row, Subscriber};
+    /// # #[derive(Clone, Copy, Debug, PartialEq, bytemuck::Pod, bytemuck::Zeroable, Row)]
+    /// # #[repr(C)]
+    /// # struct Price { #[row(key)] instrument: u64, bid: u64 }
+    /// # fn main() -> common::Result<()> {
+    /// # let name = format!("doc-snapshot-{}", std::process::id());
+    /// let mut publisher = Publisher::<Price>::builder(&name).open()?;
+    /// let prices = Subscriber::<Price>::open(&name)?;
+    /// let mut tx = publisher.begin();
+    /// tx.insert(&Price { instrument: 7, bid: 3 })?;
+    /// tx.commit()?;
+    ///
+    /// let mut rows = Vec::new();
+    /// assert_eq!(prices.snapshot(&mut rows)?, publisher.version());
+    /// assert_eq!(rows, [Price { instrument: 7, bid: 3 }]);
+    /// assert!(prices.is_empty(), "it was not refreshed");
+    /// # publisher.close()
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::Outrun`](crate::Error::Outrun), [`Error::Corrupt`](crate::Error::Corrupt),
+    /// [`Error::Limit`](crate::Error::Limit) if there is not enough memory for the rows, and
+    /// [`Error::TextTooLong`](crate::Error::TextTooLong) for a text that does not fit its field of
+    /// `R`. The contents of `rows` are then unspecified.
+    pub fn snapshot(&self, rows: &mut Vec<R>) -> Result<u64> {
+        self.inner.local_copy().snapshot_into(rows)
+    }
+
+    /// Updates the local copy to the last commit and returns the changes. Never blocks.
+    ///
+    /// # Errors
+    /// As for [`UntypedSubscriber::refresh`].
+    pub fn refresh(&mut self) -> Result<Changes<'_, R>> {
+        self.inner.refresh().map(Changes::new)
+    }
+
+    /// Refreshes like [`refresh`](Self::refresh). If nothing changed, sleeps until something does,
+    /// for at most `timeout`.
+    ///
+    /// ```
+    /// # use common::{Publisher, Row, Subscriber};
+    /// # use std::time::Duration;
+    /// # #[derive(Clone, Copy, Debug, PartialEq, bytemuck::Pod, bytemuck::Zeroable, Row)]
+    /// # #[repr(C)]
+    /// # struct Price { #[row(key)] instrument: u64, bid: u64 }
+    /// # fn main() -> common::Result<()> {
+    /// # let name = format!("doc-wait-{}", std::process::id());
+    /// # let mut publisher = Publisher::<Price>::builder(&name).open()?;
+    /// let mut prices = Subscriber::<Price>::open(&name)?;
+    /// # let mut tx = publisher.begin();
+    /// # tx.insert(&Price { instrument: 7, bid: 3 })?;
+    /// # tx.commit()?;
+    /// let changes = prices.wait(Some(Duration::from_secs(1)))?;
+    /// if changes.is_empty() {
+    ///     println!("nothing for a second");
+    /// }
+    /// for change in &changes {
+    ///     println!("{change:?}, at version {}", changes.version());
+    /// }
+    /// # publisher.close()
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// As for [`UntypedSubscriber::refresh`].
+    pub fn wait(&mut self, timeout: Option<Duration>) -> Result<Changes<'_, R>> {
+        self.inner.wait(timeout).map(Changes::new)
+    }
+
+    /// Sleeps until the local copy can be updated to `version` or later; see
+    /// [`UntypedSubscriber::wait_for`].
+    ///
+    /// # Errors
+    /// As for [`UntypedSubscriber::refresh`].
+    pub fn wait_for(&mut self, version: u64, timeout: Option<Duration>) -> Result<Changes<'_, R>> {
+        self.inner.wait_for(version, timeout).map(Changes::new)
+    }
+
+    /// Returns a handle that ends this subscriber's waits from another thread; see
+    /// [`UntypedSubscriber::interrupter`].
+    ///
+    /// # Errors
+    /// Errors of the system calls.
+    pub fn interrupter(&mut self) -> Result<Interrupter> {
+        self.inner.interrupter()
+    }
+
+    /// Returns the changes of the last refresh or wait. After opening, these are all rows as
+    /// created.
+    pub fn changes(&self) -> Changes<'_, R> {
+        Changes::new(self.inner.changes())
+    }
+}
+
+impl<R: Row> Deref for Subscriber<R> {
+    type Target = UntypedSubscriber;
+
+    fn deref(&self) -> &UntypedSubscriber {
+        &self.inner
+    }
+}
+
+impl<R: Row> AsFd for Subscriber<R> {
+    /// Returns the descriptor of [`UntypedSubscriber::as_fd`](AsFd::as_fd).
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.inner.as_fd()
+    }
+}
+
+impl<R: Row> AsRawFd for Subscriber<R> {
+    /// Returns the descriptor of [`as_fd`](AsFd::as_fd).
+    fn as_raw_fd(&self) -> RawFd {
+        self.inner.as_raw_fd()
+    }
+}
