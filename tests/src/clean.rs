@@ -1,4 +1,4 @@
-//! Commands whose surroundings do not depend on what runs the tests.
+//! Commands whose environment does not depend on the process that runs the tests.
 //!
 //! A child inherits more than its arguments: signals that `nohup` ignores, a mask of blocked
 //! signals, a umask, resource limits, a working directory and the environment. [`command`] sets

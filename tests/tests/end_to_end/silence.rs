@@ -1,4 +1,5 @@
-//! A publisher that hangs is told from one that is idle, and its death and successor are news.
+//! A stopped publisher differs from an idle one, and subscribers are woken by its death and its
+//! successor.
 
 use common::publisher::SILENT_AFTER;
 use common::{Cause, PublisherState, UntypedSubscriber};
@@ -13,7 +14,7 @@ use tests::{LIMIT, NEVER, skip, until};
 
 const FIELDS: &str = "id:u64";
 
-/// What `ls` and `info` say of the publisher.
+/// Returns the output of `ls` and `info`.
 fn said(table: &Table) -> (String, String) {
     let ls = ["ls", "--sample", "0s", "--format", "jsonl"];
     let (ls, _) = Process::run(subscriber().args(ls), 0);
@@ -36,13 +37,13 @@ fn said(table: &Table) -> (String, String) {
 }
 
 #[test]
-fn a_publisher_that_hangs_is_silent_and_one_that_is_idle_is_not() {
+fn stopped_publisher_is_silent_and_idle_one_is_not() {
     let table = Table::new("silent");
     let serving = Serving::start(table.name(), FIELDS, &[]);
     let watch = ["watch", table.name(), "--format", "jsonl"];
     let mut watch = Process::start(subscriber().args(watch));
     let mut copy = UntypedSubscriber::open(table.name()).unwrap();
-    // Idle for longer than it takes to be silent.
+    // Idle for longer than the limit of silence.
     let mut oldest = std::time::Duration::ZERO;
     let begun = std::time::Instant::now();
     while begun.elapsed() < SILENT_AFTER + SILENT_AFTER / 4 {
@@ -75,12 +76,12 @@ fn a_publisher_that_hangs_is_silent_and_one_that_is_idle_is_not() {
 }
 
 #[test]
-fn a_death_and_the_next_publisher_are_news_to_all_who_sleep() {
+fn publisher_death_and_successor_wake_parked_subscribers() {
     let table = Table::new("news");
     let mut first = Serving::start(table.name(), FIELDS, &[]);
     let watch = ["watch", table.name(), "--format", "jsonl"];
     let mut watch = Process::start(subscriber().args(watch));
-    // Nothing but news wakes it.
+    // A re-check never wakes this subscriber.
     let mut copy = UntypedSubscriber::builder(table.name())
         .recheck(NEVER)
         .open()
@@ -95,7 +96,7 @@ fn a_death_and_the_next_publisher_are_news_to_all_who_sleep() {
     let is_gone = |state: &PublisherState| matches!(state, PublisherState::Gone { .. });
     for epoch in 1..=3 {
         let before = first.process.id();
-        // By the watch; the copy sleeps from the first news on.
+        // The watch is parked; the copy stays parked after its first wake-up.
         until("it is followed", || {
             table.remember() > usize::from(epoch > 1)
         });
@@ -116,9 +117,10 @@ fn a_death_and_the_next_publisher_are_news_to_all_who_sleep() {
     watch.stderr_until(|told| told.contains("is closed"));
 }
 
-/// Kind of defect: times of two clocks were subtracted, so a live publisher looked silent and ages were off by the offset.
+/// Kind of defect: times of two clocks were subtracted, so a live publisher looked silent and ages
+/// were wrong by the offset.
 #[test]
-fn ages_and_delays_are_left_out_in_another_time_namespace() {
+fn ages_and_delays_are_omitted_in_other_time_namespace() {
     let elsewhere = |words: &[&str]| {
         let mut wrapped = command("unshare");
         wrapped.args(["--time", "--monotonic", "100000", "--fork", "--kill-child"]);
@@ -129,7 +131,7 @@ fn ages_and_delays_are_left_out_in_another_time_namespace() {
         .status()
         .is_ok_and(|status| status.success())
     {
-        return skip("ages_and_delays_are_left_out_in_another_time_namespace: no time namespace");
+        return skip("ages_and_delays_are_omitted_in_other_time_namespace: no time namespace");
     }
     let table = Table::new("time-namespace");
     let mut serving = Serving::start(table.name(), FIELDS, &[]);

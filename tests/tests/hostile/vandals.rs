@@ -1,5 +1,6 @@
-//! A neighbour who may read a table, and does all the harm that this allows: others learn later of commits, by the re-check at
-//! worst, and nothing else happens. Only root can be two users, so others skip this, and say so.
+//! Another user who may read a table does all the harm that this allows. The only effect is that
+//! subscribers learn of commits later, at the re-check at worst. Only root can run processes of two
+//! users; other users skip these tests.
 
 use std::fs::File;
 use std::process::Command;
@@ -16,13 +17,13 @@ use tests::serving::Serving;
 use tests::table::Table;
 use tests::{LIMIT, role, skip, until};
 
-/// A group that nobody is in by itself.
+/// A group without members.
 const GROUP: u32 = 54_321;
 
-/// Commits that are followed one by one, each of which may be learnt of by a re-check only.
+/// Number of commits that are followed one by one, possibly by re-check only.
 const FOLLOWED: u64 = 5;
 
-/// Commits that nobody waits for in between.
+/// Number of commits in a burst, which are not followed one by one.
 const BURST: u64 = 500;
 
 fn vandal(stranger: &Stranger, table: &Table, harm: &str, group: u32) -> Process {
@@ -47,7 +48,7 @@ fn registry_id(table: &Table) -> u64 {
 }
 
 #[test]
-fn a_vandal_delays_wake_ups_and_stops_no_commit() {
+fn vandal_delays_wake_ups_but_blocks_no_commit() {
     let Some(stranger) = Stranger::new() else {
         return;
     };
@@ -104,10 +105,10 @@ fn a_vandal_delays_wake_ups_and_stops_no_commit() {
     }
 }
 
-/// Whoever comes then is woken by each commit, and needs no re-check.
+/// Checks that a new subscriber is woken by each commit, without a re-check.
 fn is_well_again(table: &Table, publisher: &mut Publisher<Item>) {
     publisher.maintain().unwrap();
-    // Opened with a re-check that never comes.
+    // The re-check interval of this role never ends.
     let mut follower = Process::start(&mut role!("follow", table.name()));
     let mut told = follower.line();
     for value in 1..=20 {
@@ -120,7 +121,7 @@ fn is_well_again(table: &Table, publisher: &mut Publisher<Item>) {
 }
 
 #[test]
-fn a_registry_that_a_vandal_cuts_is_replaced() {
+fn registry_truncated_by_vandal_is_replaced() {
     let Some(stranger) = Stranger::new() else {
         return;
     };
@@ -143,7 +144,7 @@ fn a_registry_that_a_vandal_cuts_is_replaced() {
 }
 
 #[test]
-fn a_vandal_stops_no_takeover() {
+fn vandal_blocks_no_takeover() {
     let Some(stranger) = Stranger::new() else {
         return;
     };
@@ -177,7 +178,7 @@ fn is_taken_over(stranger: &Stranger, mode: &str, group: u32) {
         });
         publisher = serve();
         publisher.publish([row(id)]);
-        // Every row of those before, and the new one.
+        // All earlier rows, and the new one.
         let line = watch.line();
         assert!(
             line.contains(&format!(r#""op":"create","key":{{"id":{id}}}"#)),
@@ -193,7 +194,7 @@ fn is_taken_over(stranger: &Stranger, mode: &str, group: u32) {
     publisher.stop(nix::sys::signal::Signal::SIGTERM);
 }
 
-/// A program that shares /dev/shm with others, and neither their queues nor their pids.
+/// Returns a command in separate IPC and pid namespaces that shares /dev/shm.
 fn contained(program: &Command) -> Command {
     let mut contained = command("unshare");
     contained.args(["--ipc", "--pid", "--fork", "--kill-child"]);
@@ -204,7 +205,7 @@ fn contained(program: &Command) -> Command {
 }
 
 #[test]
-fn a_subscriber_of_another_container_follows() {
+fn subscriber_in_other_container_follows() {
     let allowed = contained(&command("true")).output();
     if !allowed.is_ok_and(|output| output.status.success()) {
         return skip("no namespaces of IPC and pids");
@@ -219,7 +220,7 @@ fn a_subscriber_of_another_container_follows() {
         let line = watch.line();
         assert!(line.contains(&format!(r#""key":{{"id":{id}}}"#)), "{line}");
     }
-    // Its lock is seen across, whatever its pid.
+    // Its lock is visible across pid namespaces.
     until("it is seen to live, and to sleep on the futex", || {
         let info = common::inspect(table.name(), None).unwrap();
         let subscribers = info.subscribers.unwrap();

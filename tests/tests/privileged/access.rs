@@ -1,5 +1,5 @@
-//! Who may open what: modes as they were asked for, no writing by readers, and nothing in the place of an object that is not
-//! one of this user's.
+//! Access control: modes, read-only access of subscribers, and foreign files in the place of
+//! objects.
 
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -15,7 +15,7 @@ use tests::script::Item;
 use tests::table::Table;
 use tests::{LIMIT, role, until};
 
-/// A group that nobody is in by itself.
+/// A group without members.
 const GROUP: u32 = 54_321;
 
 fn path(kind: &str, name: &str) -> PathBuf {
@@ -42,7 +42,7 @@ fn mode(path: &Path) -> u32 {
 }
 
 #[test]
-fn modes_are_as_asked_for_whatever_the_umask() {
+fn object_modes_do_not_depend_on_umask() {
     let may_give = Uid::effective().is_root();
     for umask in ["000", "022", "077", "777"] {
         for (asked, region, registered) in [
@@ -51,7 +51,7 @@ fn modes_are_as_asked_for_whatever_the_umask() {
             (Some("644"), 0o644, 0o666),
         ] {
             let table = Table::new("umask");
-            // The umask is a process's, and this one has other tests in it.
+            // A child sets the umask, because other tests share this process.
             let mut serve = command("sh");
             let program = tests::programs::publisher();
             serve.args(["-c", "umask $1; shift; exec \"$@\"", "sh", umask]);
@@ -121,7 +121,8 @@ fn subscriber_opens_and_maps_the_region_read_only() {
     publisher.close().unwrap();
 }
 
-/// Puts things that are no objects of this user's in the place of `object`, one after the other, and has each refused.
+/// Puts foreign objects in the place of `object`, one after the other, and checks that each is
+/// refused.
 fn is_refused(object: &Path, stranger: Option<&Stranger>, refused: impl Fn(&str)) {
     let target = tempfile::NamedTempFile::new().unwrap();
     std::os::unix::fs::symlink(target.path(), object).unwrap();
@@ -146,7 +147,7 @@ fn is_refused(object: &Path, stranger: Option<&Stranger>, refused: impl Fn(&str)
     assert_eq!(target.path().metadata().unwrap().len(), 0);
 }
 
-/// The next publisher may have removed it already.
+/// The next publisher may have removed the file already.
 fn remove(object: &Path) {
     if let Err(error) = std::fs::remove_file(object) {
         assert_eq!(error.kind(), std::io::ErrorKind::NotFound, "{error}");
@@ -164,7 +165,7 @@ fn is_clear(what: &str, object: &Path, outcome: common::Result<()>) {
 }
 
 #[test]
-fn what_is_no_object_of_ones_own_is_no_table() {
+fn foreign_objects_are_refused_as_table() {
     let stranger = Stranger::new();
     for kind in ["lock", "table"] {
         let table = Table::new("impostor");
@@ -183,7 +184,7 @@ fn what_is_no_object_of_ones_own_is_no_table() {
 }
 
 #[test]
-fn what_stands_where_the_next_region_goes_is_passed_by() {
+fn foreign_object_at_next_region_is_skipped() {
     let stranger = Stranger::new();
     let table = Table::new("impostor-next");
     let object = path("next", table.name());
@@ -193,7 +194,7 @@ fn what_stands_where_the_next_region_goes_is_passed_by() {
         let mut subscriber = Subscriber::<Item>::open(table.name()).unwrap();
         publish(&mut publisher, 2);
         drop(publisher);
-        // A successor is made, too.
+        // A successor can also be created.
         let larger = Publisher::<Item>::builder(table.name()).capacity(20).open();
         let larger = larger.unwrap_or_else(|error| panic!("{what}: {error}"));
         subscriber.wait(Some(LIMIT)).unwrap();
@@ -204,7 +205,7 @@ fn what_stands_where_the_next_region_goes_is_passed_by() {
         );
         larger.close().unwrap();
     });
-    // What only another user may remove, too.
+    // A file that only another user may remove.
     if let Some(stranger) = stranger {
         std::fs::write(&object, "").unwrap();
         let mut serve = tests::programs::publisher();
@@ -224,7 +225,7 @@ fn what_stands_where_the_next_region_goes_is_passed_by() {
 }
 
 #[test]
-fn what_stands_in_the_place_of_a_registry_is_not_used() {
+fn foreign_object_at_registry_is_not_used() {
     let stranger = Stranger::new();
     let table = Table::new("impostor-subs");
     let mut publisher = open(&table).unwrap();
@@ -240,7 +241,7 @@ fn what_stands_in_the_place_of_a_registry_is_not_used() {
         let listeners = common::inspect(table.name(), None).unwrap().subscribers;
         is_clear(what, &object, listeners.map(drop));
     });
-    // The publisher makes another one.
+    // The publisher creates another registry.
     publisher.maintain().unwrap();
     assert_ne!(registry(&table), object);
     publisher.close().unwrap();

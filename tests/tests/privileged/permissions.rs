@@ -1,4 +1,5 @@
-//! Tables of one user, read by another. Only root can be two users, so others skip this, and say so.
+//! Tables of one user, read by another. Only root can run processes of two users; other users skip
+//! these tests.
 
 use std::path::Path;
 
@@ -9,7 +10,7 @@ use tests::script::Item;
 use tests::table::Table;
 use tests::{programs, role, until};
 
-/// A group that nobody is in by itself.
+/// A group without members.
 const GROUP: u32 = 54_321;
 
 fn publish(publisher: &mut Publisher<Item>, value: u64) {
@@ -18,7 +19,8 @@ fn publish(publisher: &mut Publisher<Item>, value: u64) {
     tx.commit().unwrap();
 }
 
-/// The stranger is woken by each commit; what it may write to it cannot hurt anybody with.
+/// Checks that the other user is woken by each commit, and that its objects are removed after its
+/// death.
 fn is_followed(stranger: &Stranger, table: &Table, publisher: &mut Publisher<Item>, group: u32) {
     let mut follower = Process::start(&mut stranger.runs(&role!("follow", table.name()), group));
     let mut rows = follower.line();
@@ -32,7 +34,7 @@ fn is_followed(stranger: &Stranger, table: &Table, publisher: &mut Publisher<Ite
     }
     until("it has a queue", || table.remember() == 1);
     follower.kill();
-    // Root sweeps what a stranger leaves.
+    // Root removes the objects of another user.
     publisher.maintain().unwrap();
     assert!(!table.has_queue(), "{:?}", table.leftovers());
 }
@@ -49,7 +51,7 @@ fn is_refused(stranger: &Stranger, table: &Table, group: u32) {
 }
 
 #[test]
-fn a_table_for_everybody_is_followed_by_another_user() {
+fn table_of_mode_644_is_followed_by_other_user() {
     let Some(stranger) = Stranger::new() else {
         return;
     };
@@ -65,7 +67,7 @@ fn a_table_for_everybody_is_followed_by_another_user() {
 }
 
 #[test]
-fn a_table_for_a_group_is_followed_by_its_members_only() {
+fn table_of_mode_640_is_followed_by_group_members_only() {
     let Some(stranger) = Stranger::new() else {
         return;
     };
@@ -81,7 +83,7 @@ fn a_table_for_a_group_is_followed_by_its_members_only() {
 }
 
 #[test]
-fn a_table_for_its_owner_says_who_may_open_it() {
+fn table_of_mode_600_names_who_may_open_it() {
     let Some(stranger) = Stranger::new() else {
         return;
     };
@@ -103,7 +105,7 @@ fn a_table_for_its_owner_says_who_may_open_it() {
 }
 
 #[test]
-fn a_strangers_table_is_not_believed_unless_its_owner_is_named() {
+fn table_of_other_user_needs_explicit_owner() {
     let Some(stranger) = Stranger::new() else {
         return;
     };
@@ -139,14 +141,14 @@ fn a_strangers_table_is_not_believed_unless_its_owner_is_named() {
         own.wait(Some(tests::LIMIT)).unwrap();
     }
     assert_eq!(own.get(&(1, 2)).unwrap().value, 3);
-    // Root may do anything, but not publish under a name that a stranger holds.
+    // Root may not publish under a name that another user holds.
     assert!(Publisher::<Item>::builder(table.name()).open().is_err());
     publisher.signal(nix::sys::signal::Signal::SIGTERM);
     publisher.ends_with(0);
 }
 
 #[test]
-fn root_removes_a_dead_table_of_another_user_by_its_owner() {
+fn root_removes_dead_table_of_other_user_by_owner() {
     let Some(stranger) = Stranger::new() else {
         return;
     };
@@ -167,15 +169,15 @@ fn root_removes_a_dead_table_of_another_user_by_its_owner() {
     assert!(remove(&of_owner, 3).contains("is published by process"));
     publisher.kill();
 
-    // Without an owner the error names the option that helps.
+    // Without an owner, the error names the option that helps.
     assert!(remove(&[], 1).contains(&format!("as root with --owner {owner}")));
-    // `ls --owner` lists the tables of that user, and none of another user as a problem.
+    // `ls --owner` lists the tables of that user, and reports no problem with tables of others.
     let mut ls = programs::subscriber();
     let ls = ls.args(["ls", "--sample", "1ms", "--format", "jsonl"]);
     let (listed, _) = Process::run(ls.args(of_owner), 0);
     assert!(listed.contains(table.name()), "{listed}");
     assert!(!listed.contains(own.name()), "{listed}");
-    // Another user cannot remove it, and is not told to try the same again.
+    // Another user cannot remove the table, and the error does not suggest to repeat the command.
     let mut rm = programs::publisher();
     rm.args(["rm", own.name(), "--owner", "0"]);
     let (_, stderr) = Process::run(&mut stranger.runs(&rm, stranger.group), 1);

@@ -1,4 +1,5 @@
-//! Stepping through a play, and dying, in copies, at each state that it shares.
+//! Steps through a scenario and simulates a crash, in copies, at each state that the publisher
+//! shares.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fmt;
@@ -18,22 +19,22 @@ use tests::{NEVER, role};
 use super::expected::Expected;
 use super::followers::{Sleeper, follow, newcomer, succeed};
 
-/// Subscribers that sleep at the real table.
+/// Number of parked subscribers of the real table.
 const SLEEPERS: usize = 3;
-/// How many instructions a play may take before it is given up on.
+/// Maximum number of instructions of a scenario.
 const MOST_STEPS: usize = 5_000_000;
 
-/// What stepping through a play showed.
+/// Result of stepping through a scenario.
 pub struct Pass {
     /// The address of each instruction.
     pub steps: Vec<u64>,
-    /// What was mapped where meanwhile.
+    /// File mappings of the process.
     pub maps: Maps,
-    /// Which of the instructions are system calls.
+    /// Indices of the instructions that are system calls.
     pub calls: Vec<usize>,
-    /// States of the shared bytes, each once.
+    /// Number of distinct states of the shared bytes.
     states: usize,
-    /// Words and names that differ between the beginning and the end.
+    /// Number of words and names that differ between the beginning and the end.
     written: usize,
 }
 
@@ -50,16 +51,16 @@ impl fmt::Display for Pass {
     }
 }
 
-/// A table for a play: new, or what a publisher left.
+/// The table of a scenario.
 pub enum Place {
-    /// Nobody was there before.
+    /// A table without a previous publisher.
     New(Table),
-    /// Somebody died there.
+    /// The table that a dead publisher left.
     Left(Replica),
 }
 
 impl Place {
-    /// For a play that begins with nothing, or with what a publisher `left`.
+    /// Returns a new table, or a replica of the table that a dead publisher `left`.
     pub fn new(left: Option<&Picture>) -> Self {
         match left {
             Some(left) => Self::Left(Replica::new(left)),
@@ -67,7 +68,7 @@ impl Place {
         }
     }
 
-    /// The table.
+    /// Returns the table.
     pub fn table(&self) -> &Table {
         match self {
             Self::New(table) => table,
@@ -75,7 +76,7 @@ impl Place {
         }
     }
 
-    /// What is left of it.
+    /// Returns the remaining objects of the table.
     pub fn leftovers(&self) -> Vec<String> {
         match self {
             Self::New(table) => table.leftovers(),
@@ -83,7 +84,8 @@ impl Place {
         }
     }
 
-    /// A process that stands where the play begins, and three subscribers that sleep, if there is a table.
+    /// Starts a process that stops at the beginning of the scenario. Also returns parked
+    /// subscribers if a table exists.
     pub fn begin(&self, play: Play, recheck: Duration) -> (Stepper, Vec<Sleeper>) {
         let name = self.table().name();
         let stepper = Stepper::start(&mut role!("stepped", name, play)).unwrap();
@@ -91,15 +93,15 @@ impl Place {
         (stepper, asleep.unwrap_or_default())
     }
 
-    /// Three subscribers that sleep.
+    /// Returns three parked subscribers.
     pub fn sleepers(&self, recheck: Duration) -> Vec<Sleeper> {
         let asleep = (0..SLEEPERS).map(|_| Sleeper::attach(self.table().name(), recheck));
         asleep.collect()
     }
 }
 
-/// Checks that nothing is left of a table whose publisher died in that state. If the region had no name, its successor could not know of
-/// the registry: that is a sweep's to remove.
+/// Checks that nothing is left of a table whose publisher died in this state. If the region had no
+/// name, its successor cannot know the registry, so only a sweep can remove it.
 pub fn assert_nothing_left(state: &Picture, mut leftovers: Vec<String>) {
     if state.is_removed() {
         leftovers.retain(|object| !object.contains("/tablecast.subs."));
@@ -107,8 +109,9 @@ pub fn assert_nothing_left(state: &Picture, mut leftovers: Vec<String>) {
     assert_eq!(leftovers, Vec::<String>::new());
 }
 
-/// Steps through a play, and looks at what is shared after each instruction. `visit` is called for each state that is new, while
-/// the process stands. The tables' names change at system calls only.
+/// Steps through a scenario and observes the shared bytes after each instruction. Calls `visit` for
+/// each new state, while the process is stopped. The names of the table change only at system
+/// calls.
 fn step_through(stepper: &Stepper, scene: &mut Scene, mut visit: impl FnMut(&Picture)) -> Pass {
     let begun = scene.now().clone();
     let (mut steps, mut calls, maps) = (Vec::new(), Vec::new(), stepper.maps());
@@ -156,7 +159,7 @@ fn step_through(stepper: &Stepper, scene: &mut Scene, mut visit: impl FnMut(&Pic
     }
 }
 
-/// The states that a publisher shares while it goes through a play, which begins with nothing.
+/// Returns the states that a publisher shares during a scenario without a previous publisher.
 pub fn states_of(play: Play) -> Vec<Picture> {
     let place = Place::new(None);
     let (stepper, _) = place.begin(play, NEVER);
@@ -168,12 +171,13 @@ pub fn states_of(play: Play) -> Vec<Picture> {
     states
 }
 
-/// A dead publisher's table in that state: read by who attached at the beginning and by who attaches now, taken over, and
-/// followed. Returns the version that the newcomer saw.
+/// Simulates a publisher crash in this state, in a replica: one subscriber that attached at the
+/// beginning and one that attaches now read the table, follow a takeover, and follow a commit.
+/// Returns the version that the new subscriber saw.
 fn die_at(play: Play, begun: &Picture, state: &Picture, expected: &Expected) -> Option<u64> {
     let mut replica = Replica::new(begun);
     let name = replica.table().name().to_owned();
-    // It looks at the name soon: no death of a process tells it that somebody else has the name.
+    // A short re-check interval, because no pidfd reports that another region has the name.
     let attach = Subscriber::<Item>::builder(&name).recheck(Duration::from_millis(1));
     let mut old = begun.region().map(|_| attach.open().unwrap());
     replica.become_as(state);
@@ -201,7 +205,8 @@ fn die_at(play: Play, begun: &Picture, state: &Picture, expected: &Expected) -> 
     outcome
 }
 
-/// While the process stands in the middle of whatever it does: who attached before, single rows, and newcomers.
+/// Reads the real table while its publisher is stopped: by a subscriber that attached earlier, by
+/// `latest`, and by a new subscriber.
 fn read_while_it_stands(
     live: &mut Option<Subscriber<Item>>,
     name: &str,
@@ -228,7 +233,8 @@ fn read_while_it_stands(
     }
 }
 
-/// Dies, in copies, at each state of a play, which then goes on as if nothing had been.
+/// Simulates a crash at each state of a scenario, in replicas. The real process completes the
+/// scenario.
 pub fn die_everywhere(play: Play, left: Option<&Picture>) -> Pass {
     let place = Place::new(left);
     let name = place.table().name();

@@ -1,4 +1,4 @@
-//! The tables that may be seen in the course of a play, and when.
+//! The tables that readers may see during a scenario.
 
 use common::Subscriber;
 use tests::object_state::Picture;
@@ -7,19 +7,20 @@ use tests::script::Item;
 
 use super::followers::rows_of;
 
-/// What may be seen in the course of a play.
+/// The tables that readers may see during a scenario.
 pub struct Expected {
-    /// The version of the first of the tables.
+    /// Version of the first table.
     first: u64,
     tables: Vec<Rows>,
-    /// Whether there is a table before, and after.
+    /// True if a table exists before the scenario, and after it.
     ends: [bool; 2],
-    /// True if there is no table for a while after the first of the tables.
+    /// True if no table exists for a while after the first one.
     has_gap: bool,
 }
 
 impl Expected {
-    /// Where publishers open what one `left`, one after the other, so many times.
+    /// Returns the tables of `times` publishers that successively open the table that a publisher
+    /// `left`.
     pub fn opened(left: &Picture, times: usize) -> Self {
         Self {
             first: left.commit(),
@@ -29,11 +30,12 @@ impl Expected {
         }
     }
 
-    /// In a play that begins with `now`, and perhaps with what a publisher `left`.
+    /// Returns the tables of a scenario that begins with `now`, possibly with the table that a
+    /// publisher `left`.
     pub fn of(play: Play, left: Option<&Picture>, now: &Picture) -> Self {
         let (first, tables, ends) = match (play, left) {
             (Play::Creation, _) => (1, vec![Rows::new()], [false, true]),
-            // Opening changes no row, and is one commit.
+            // Opening changes no row and is one commit.
             (_, Some(left)) => {
                 let mut expected = Self::opened(left, 1);
                 let mut rows = left_rows(left);
@@ -43,7 +45,7 @@ impl Expected {
                 }
                 return expected;
             }
-            // So is closing.
+            // Closing is also one commit.
             (Play::Closing, _) => {
                 let rows = play.tables().pop().expect("the history's");
                 (now.commit(), vec![rows; 2], [true, false])
@@ -58,24 +60,25 @@ impl Expected {
         }
     }
 
-    /// The version of the last of the tables.
+    /// Returns the version of the last table.
     pub fn last(&self) -> u64 {
         self.first + self.tables.len() as u64 - 1
     }
 
-    /// All tables, in the order of their versions.
+    /// Returns all tables in the order of their versions.
     pub fn tables(&self) -> &[Rows] {
         &self.tables
     }
 
-    /// The rows of a version.
+    /// Returns the rows of a version.
     pub fn rows(&self, version: u64) -> &Rows {
         let table = version.checked_sub(self.first);
         let table = table.and_then(|number| self.tables.get(number as usize));
         table.unwrap_or_else(|| panic!("version {version} was never committed"))
     }
 
-    /// What newcomers must see in the course of the play, in this order: no table, or one of a version.
+    /// Returns the results of new subscribers during the scenario, in order: no table, or a
+    /// version.
     pub fn outcomes(&self) -> Vec<Option<u64>> {
         let [before, after] = self.ends.map(|is_table| (!is_table).then_some(None));
         let gap = self.has_gap.then_some(None);
@@ -84,15 +87,15 @@ impl Expected {
         before.into_iter().chain(versions).chain(after).collect()
     }
 
-    /// The subscriber must hold exactly a table of these.
+    /// Asserts that the subscriber has the rows of its version.
     pub fn check(&self, subscriber: &Subscriber<Item>) {
         assert_eq!(&rows_of(subscriber), self.rows(subscriber.version()));
     }
 }
 
-/// The rows that the play [`Play::Rewrite`] had committed in a picture of it.
+/// Returns the rows that [`Play::Rewrite`] had committed in a picture of it.
 fn left_rows(left: &Picture) -> Rows {
-    // Creation is version 1, each transaction of the history one more.
+    // Creation is version 1, and each transaction of the history adds one.
     let first = 1 + Play::Rewrite.history().len() as u64;
     Play::Rewrite.tables()[(left.commit() - first) as usize].clone()
 }

@@ -1,4 +1,4 @@
-//! Killing the real process, at each system call of a play and at random instructions.
+//! Kills the real process at each system call of a scenario and at random instructions.
 
 use std::fmt;
 use std::time::Duration;
@@ -14,13 +14,14 @@ use super::copies::{Pass, Place, assert_nothing_left};
 use super::expected::Expected;
 use super::followers::{Sleeper, newcomer, rows_of, succeed};
 
-/// How many steps are drawn at most for each that a process comes to: upkeep that only the pass had shifts what follows it.
+/// Maximum number of draws per killed process. Maintenance that only the stepped run had can shift
+/// the instructions that follow it, so some draws are never reached.
 const DRAWS: usize = 5;
 
-/// System calls within which a takeover is killed: some more than it makes.
+/// Number of system calls within which a takeover is killed. A takeover makes fewer.
 const TAKEOVER_CALLS: usize = 64;
 
-/// How many processes were killed.
+/// Number of killed processes.
 pub struct Kills {
     at_calls: usize,
     at_steps: usize,
@@ -36,28 +37,29 @@ impl fmt::Display for Kills {
     }
 }
 
-/// Where a process is killed.
+/// The point at which a process is killed.
 #[derive(Clone, Copy)]
 enum Point<'p> {
-    /// After so many system calls.
+    /// After this number of system calls.
     Calls(usize),
-    /// Before that instruction of a pass.
+    /// Before this instruction of a stepped run.
     Step(&'p Pass, usize),
 }
 
 impl Point<'_> {
-    /// Brings a process there; false if it came to its mark before.
+    /// Runs a process to this point. Returns false if it reached its mark first.
     fn reach(self, stepper: &Stepper) -> bool {
         match self {
             Self::Calls(calls) => (0..calls).all(|_| stepper.call().is_some()),
             Self::Step(pass, step) => {
-                // At full speed past the last call before it, and from there by a breakpoint.
+                // Runs at full speed past the last system call before the point, then to a
+                // breakpoint.
                 let calls = pass.calls.partition_point(|call| *call < step);
                 let from = calls.checked_sub(1).map_or(0, |last| pass.calls[last] + 1);
                 let address = pass.steps[step];
                 let since = &pass.steps[from..=step];
                 let times = since.iter().filter(|at| **at == address).count();
-                // The very first it stands at already, where no breakpoint would stop it.
+                // A breakpoint does not stop the process at its current instruction.
                 let times = times - usize::from(pass.steps[from] == address);
                 let address = stepper.maps().translate(address, &pass.maps);
                 let address = address.expect("the same program, and the same libraries");
@@ -67,7 +69,8 @@ impl Point<'_> {
     }
 }
 
-/// After a death in that state: it is read, taken over, and the sleepers are woken and follow. Nothing is left in the end.
+/// After a crash in this state: reads the table, takes it over, waits until the parked subscribers
+/// follow, and checks that nothing is left.
 fn carry_on(
     play: Play,
     place: &Place,
@@ -98,13 +101,14 @@ fn carry_on(
     assert_nothing_left(state, place.leftovers());
 }
 
-/// Kills a real process there, while three subscribers sleep. False if it came to its mark before.
+/// Kills a real process at `point` while three subscribers are parked. Returns false if the process
+/// reached its mark first.
 fn kill_at(play: Play, left: Option<&Picture>, point: Point<'_>) -> bool {
     let place = Place::new(left);
     let name = place.table().name();
     let recheck = match play {
-        // No other process can wake a subscriber whose region has neither name nor publisher, or whose registry just lost its
-        // name.
+        // No other process can wake a subscriber whose region has neither a name nor a publisher,
+        // or whose registry has just lost its name.
         Play::Removed | Play::EqualSuccessor => Duration::from_millis(10),
         _ => NEVER,
     };
@@ -122,15 +126,15 @@ fn kill_at(play: Play, left: Option<&Picture>, point: Point<'_>) -> bool {
     }
     carry_on(play, &place, &expected, &state, asleep);
     if let Ok(id) = registry {
-        // A death while the region had no name leaves the registry to a sweep.
+        // If the region had no name, only a sweep removes the registry.
         let _removed_already = std::fs::remove_file(format!("/dev/shm/tablecast.subs.{id:016x}"));
     }
     came
 }
 
-/// Kills after each system call, and at random steps.
+/// Kills processes after each system call and at random instructions.
 pub fn kill_everywhere(play: Play, left: Option<&Picture>, pass: &Pass, random: usize) -> Kills {
-    // As many as were stepped, and perhaps some upkeep, which comes once a second.
+    // Maintenance, which runs once a second, may add system calls to those of the stepped run.
     let most = 2 * pass.calls.len() + 100;
     let calls = (0..most).take_while(|calls| kill_at(play, left, Point::Calls(*calls)));
     let at_calls = calls.count();
@@ -148,8 +152,8 @@ pub fn kill_everywhere(play: Play, left: Option<&Picture>, pass: &Pass, random: 
     Kills { at_calls, at_steps }
 }
 
-/// Kills takeovers of what a publisher `left` one after the other, each at a random system call, while three subscribers sleep.
-/// Returns how often one had committed before.
+/// Successively kills takeovers of the table that a publisher `left`, each at a random system call,
+/// while three subscribers are parked. Returns the number of takeovers that committed.
 pub fn kill_takeovers(left: &Picture, times: usize) -> u64 {
     let place = Place::new(Some(left));
     let name = place.table().name();
@@ -167,7 +171,8 @@ pub fn kill_takeovers(left: &Picture, times: usize) -> u64 {
         let epochs = before.word(header::EPOCH)..=before.word(header::EPOCH) + 1;
         assert!(epochs.contains(&state.word(header::EPOCH)));
         for sleeper in &mut asleep {
-            // Killed between its commit and its wake-ups it wakes nobody: that is the re-check's, or the next takeover's.
+            // A takeover killed between its commit and its wake-ups wakes nobody; the re-check or
+            // the next takeover does.
             sleeper.fall_asleep();
             assert_eq!(sleeper.0.version(), state.commit());
             expected.check(&sleeper.0);
