@@ -101,7 +101,7 @@ pub fn skip(reason: &str) {
             .create(true)
             .open(path);
         let noted = file.and_then(|mut file| writeln!(file, "{reason}"));
-        noted.expect("the file of what was skipped");
+        noted.expect("the file of skipped tests");
     }
 }
 
@@ -112,7 +112,7 @@ pub fn skip(reason: &str) {
 pub fn until(what: &str, mut condition: impl FnMut() -> bool) {
     let begun = Instant::now();
     while !condition() {
-        assert!(begun.elapsed() < LIMIT, "waited in vain until {what}");
+        assert!(begun.elapsed() < LIMIT, "timed out waiting until {what}");
         std::thread::sleep(Duration::from_millis(1));
     }
 }

@@ -238,7 +238,7 @@ impl Scene {
                 is_object && status.nlink() > 0 && !known.contains(&status.ino())
             })
         };
-        let open = std::fs::read_dir(format!("/proc/{process}/fd")).expect("a process that stands");
+        let open = std::fs::read_dir(format!("/proc/{process}/fd")).expect("a stopped process");
         let open = open.filter_map(|entry| Some(entry.ok()?.path()));
         open.filter(is_unknown).collect()
     }
@@ -280,7 +280,7 @@ fn look_at(file: Option<&File>, seen: &mut Option<Vec<u8>>, scratch: &mut Vec<u8
     let size = file.metadata().map_or(0, |status| status.len() as usize);
     scratch.resize(size, 0);
     file.read_exact_at(scratch, 0)
-        .expect("a file that nobody cuts short");
+        .expect("a file that is not truncated");
     if seen.as_ref() == Some(scratch) {
         return false;
     }

@@ -78,7 +78,7 @@ fn build(what: &[&str]) -> HashMap<String, PathBuf> {
         .stdin(Stdio::null())
         .stderr(Stdio::piped())
         .output()
-        .expect("cargo can be run");
+        .expect("cargo can be started");
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(
         output.status.success(),

@@ -70,7 +70,7 @@ impl Replica {
             (Named::Other, Some(bytes)) => {
                 let arriving = self.paths.of("arriving");
                 self.write_region(&create(&arriving), bytes);
-                std::fs::rename(arriving, table).expect("nobody else has such names");
+                std::fs::rename(arriving, table).expect("unused names");
             }
             _ => place(&table, None),
         }
@@ -142,6 +142,6 @@ fn create(path: &PathBuf) -> File {
 /// Keeps the name if `file` was created under it; otherwise removes the name.
 fn place(path: &PathBuf, file: Option<File>) {
     if file.is_none() && path.exists() {
-        std::fs::remove_file(path).expect("nobody else has such names");
+        std::fs::remove_file(path).expect("unused names");
     }
 }

@@ -120,7 +120,9 @@ fn check_ledger(arguments: &mut Arguments) -> Result<()> {
                     }
                     let before = newest.insert(id, row.version).unwrap_or(0);
                     if before > row.version {
-                        fail(format!("row {id} went back from {before} to {row:?}"));
+                        fail(format!(
+                            "row {id} changed from version {before} back to {row:?}"
+                        ));
                     }
                     versions += u64::from(before < row.version);
                     checked += 1;
@@ -144,7 +146,7 @@ fn check_ledger(arguments: &mut Arguments) -> Result<()> {
             Err(Error::Outrun { .. }) => {
                 outrun += 1;
                 if subscriber.version() != before {
-                    fail("outrun, and yet moved on");
+                    fail("the version changed although the refresh was outrun");
                 }
             }
             Err(error) => return Err(error),
@@ -275,7 +277,7 @@ fn starved(arguments: &mut Arguments) -> Result<()> {
         .split(' ')
         .next()
         .and_then(|pages| pages.parse::<u64>().ok());
-    let pages = pages.unwrap_or_else(|| fail("no size of this process"));
+    let pages = pages.unwrap_or_else(|| fail("the size of this process is unknown"));
     let limit = pages * 4096 + bytes;
     nix::sys::resource::setrlimit(nix::sys::resource::Resource::RLIMIT_AS, limit, limit)
         .unwrap_or_else(|errno| fail(errno));
@@ -429,7 +431,7 @@ fn pids(arguments: &mut Arguments) -> Result<()> {
 fn vandal(arguments: &mut Arguments) -> Result<()> {
     let (name, owner, harm): (String, u32, String) =
         (arguments.next(), arguments.next(), arguments.next());
-    let harm = Harm::named(&harm).unwrap_or_else(|| fail("no such harm"));
+    let harm = Harm::named(&harm).unwrap_or_else(|| fail("unknown harm"));
     let end = told_to_end();
     let is_over = || end.load(Ordering::Relaxed);
     rage(&name, owner, harm, is_over, || say("begun")).unwrap_or_else(|what| fail(what));

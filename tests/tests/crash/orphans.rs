@@ -174,13 +174,13 @@ fn registry_without_a_region_is_an_orphan() {
     assert_eq!(
         find(&orphans().unwrap(), &registry),
         None,
-        "its table is alive"
+        "the table has a publisher"
     );
     drop(publisher_left);
     assert_eq!(
         find(&orphans().unwrap(), &registry),
         None,
-        "its table is there"
+        "the table exists"
     );
     for kind in ["table", "lock"] {
         std::fs::remove_file(path(kind, table.name())).unwrap();

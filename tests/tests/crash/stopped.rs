@@ -51,7 +51,7 @@ fn calls_while<T>(arrange: impl Fn(&Table) -> T) -> Result<Calls, String> {
     let fewest = tries
         .into_iter()
         .min_by_key(|calls| calls.values().sum::<usize>());
-    Ok(fewest.expect("it was tried"))
+    Ok(fewest.expect("at least one run"))
 }
 
 fn parked(table: &Table) -> usize {
@@ -64,7 +64,7 @@ fn parked(table: &Table) -> usize {
 fn asleep(table: &Table) -> Process {
     let mut follower = Process::start(&mut role!("follow", table.name()));
     follower.line();
-    until("it sleeps", || parked(table) == 1);
+    until("the subscriber is parked", || parked(table) == 1);
     follower.stop();
     follower
 }
@@ -87,14 +87,14 @@ fn stopped_subscriber_adds_no_system_calls_to_commits() {
     };
     assert_eq!(alone.get(&SEND), None);
     let with_awake = calls_while(awake).unwrap();
-    assert_eq!(with_awake, alone, "nothing for one that is awake");
+    assert_eq!(with_awake, alone, "no system call for an awake subscriber");
     let mut with_asleep = calls_while(asleep).unwrap();
     assert_eq!(
         with_asleep.remove(&SEND),
         Some(1),
-        "one wake-up for one that sleeps, at the first of the commits, and none after it"
+        "one wake-up for a parked subscriber, at the first commit only"
     );
-    assert_eq!(with_asleep, alone, "and nothing else");
+    assert_eq!(with_asleep, alone, "no other system call");
     println!("system calls of {} commits: {alone:?}", Play::BEATS);
 }
 

@@ -32,7 +32,7 @@ fn confined(test: &str) -> Option<tempfile::TempDir> {
     }
     let place = tempfile::tempdir().unwrap();
     show_queues(place.path());
-    assert!(queue_directory().is_some(), "the queues can be seen");
+    assert!(queue_directory().is_some(), "the queues are visible");
     Some(place)
 }
 
@@ -123,10 +123,12 @@ fn one_sweep_after_any_mix_of_deaths_removes_all_orphans() {
         })
         .collect();
     for name in NAMES {
-        until("all of them sleep", || asleep(name).len() == FOLLOWERS);
+        until("all subscribers are parked", || {
+            asleep(name).len() == FOLLOWERS
+        });
         assert!(
             asleep(name).iter().filter(|pid| **pid == 1).count() == APART,
-            "pids that are another process's here"
+            "pids of their own namespaces"
         );
     }
     assert_eq!(files(queues.path()).len(), NAMES.len() * FOLLOWERS);
@@ -175,7 +177,7 @@ fn one_sweep_after_any_mix_of_deaths_removes_all_orphans() {
     for number in [0, 4, 5] {
         let listeners = common::inspect(NAMES[number], None).unwrap().subscribers;
         assert_eq!(listeners.unwrap().len(), living[number], "slots");
-        until("all of them sleep", || {
+        until("all subscribers are parked", || {
             asleep(NAMES[number]).len() == living[number]
         });
     }
@@ -231,7 +233,7 @@ fn sweep_keeps_unlinked_objects_of_live_processes() {
     };
     let (mut robbed, mut alone) = (open("robbed"), open("alone"));
     let mut follower = Follower::start("robbed", false);
-    until("it sleeps", || asleep("robbed").len() == 1);
+    until("the subscriber is parked", || asleep("robbed").len() == 1);
     // The publisher has not noticed yet that it lost all objects; only its registry has a name.
     for object in ["lock.robbed", "table.robbed", "lock.alone", "table.alone"] {
         std::fs::remove_file(format!("/dev/shm/tablecast.{object}")).unwrap();
@@ -272,7 +274,7 @@ fn sweep_reports_and_keeps_orphans_of_other_users() {
     let test = "sweep_reports_and_keeps_orphans_of_other_users";
     let nobody = User::from_name("nobody").ok().flatten();
     let Some(nobody) = nobody.filter(|_| geteuid().is_root()) else {
-        return skip(&format!("{test}: only root can be another user"));
+        return skip(&format!("{test}: only root can switch users"));
     };
     let Some(place) = confined(test) else {
         return;

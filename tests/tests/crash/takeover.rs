@@ -30,7 +30,11 @@ fn follow(
         );
         match subscriber.wait(Some(LIMIT)) {
             Ok(changes) => {
-                assert_ne!(changes.cause(), Cause::Nothing, "nothing but news wakes it");
+                assert_ne!(
+                    changes.cause(),
+                    Cause::Nothing,
+                    "only a change wakes the subscriber"
+                );
                 mirror.apply(&changes);
             }
             // The publisher changes every row in every commit.
@@ -39,7 +43,7 @@ fn follow(
         }
     }
     // The previous publisher may have ended while the next one already commits.
-    until("it is copied", || match subscriber.refresh() {
+    until("a refresh succeeds", || match subscriber.refresh() {
         Ok(changes) => {
             mirror.apply(&changes);
             true
@@ -92,7 +96,7 @@ fn publishers_killed_at_random_lose_no_commit() {
             .and_then(|line| line.parse::<u64>().ok());
         assert!(
             subscriber.version() >= told.unwrap_or(0),
-            "a commit that was told of is lost"
+            "a reported commit was lost"
         );
         assert!(subscriber.version() >= version, "the version went back");
         version = subscriber.version();
@@ -118,7 +122,7 @@ fn publishers_killed_at_random_lose_no_commit() {
             assert_eq!(
                 opened[1..],
                 [version + 1, rows],
-                "the takeover is one commit, of the rows there were"
+                "the takeover is one commit of the same rows"
             );
         } else {
             assert_eq!(
@@ -184,7 +188,7 @@ fn dropped_publisher_is_taken_over_like_a_dead_one() {
     let mut subscriber = Subscriber::<Item>::open(table.name()).unwrap();
     drop(first);
     // No process died, so no pidfd reports it; the re-check does.
-    until("it is gone", || {
+    until("the publisher is gone", || {
         subscriber.wait(Some(LIMIT)).unwrap();
         subscriber.publisher_state() == PublisherState::Gone { epoch: 1 }
     });
@@ -276,9 +280,9 @@ fn killed_subscriber_leaves_nothing_after_next_sweep() {
     for round in 1..=5 {
         let mut follower = Process::start(&mut role!("follow", table.name()));
         follower.line();
-        until("it has a queue", || table.remember() == 1);
+        until("the subscriber has a queue", || table.remember() == 1);
         follower.kill();
-        assert!(table.has_queue(), "nobody has looked yet");
+        assert!(table.has_queue(), "the queue is not removed yet");
         // The commit neither waits for the dead subscriber nor fails.
         let mut tx = publisher.begin();
         tx.upsert(&Item::new((0, 0), round)).unwrap();
@@ -304,7 +308,7 @@ fn killed_subscriber_leaves_nothing_after_next_sweep() {
                 Some(Change::Updated { .. })
             ));
         });
-        until("it sleeps", || {
+        until("the subscriber is parked", || {
             let listeners = common::inspect(table.name(), None)
                 .unwrap()
                 .subscribers
@@ -334,7 +338,7 @@ fn forked_child_holds_nothing_of_its_dead_parent() {
     assert!(subscriber.publisher_state().is_alive());
     parent.write_line("die, and leave a child");
     assert_eq!(parent.line(), "child");
-    until("its death is known", || {
+    until("the death is reported", || {
         subscriber.wait(Some(LIMIT)).unwrap();
         subscriber.publisher_state() == PublisherState::Gone { epoch: 1 }
     });
@@ -353,7 +357,7 @@ fn forked_child_holds_nothing_of_its_dead_parent() {
     assert_eq!(parent.line(), "dropped");
     subscriber.refresh().unwrap();
     assert!(subscriber.publisher_state().is_alive());
-    assert_eq!(table.leftovers(), objects, "nobody's objects are gone");
+    assert_eq!(table.leftovers(), objects, "no object was removed");
     parent.finish();
     publisher.close().unwrap();
     drop(subscriber);
@@ -365,7 +369,7 @@ fn forked_child_holds_nothing_of_its_dead_parent() {
 fn leave_all_to_a_child(wake: &str, place: &str, mut start: impl FnMut(Command) -> Command) {
     let table = Table::new("forked");
     let mut parent = Process::start(&mut start(role!("forked", table.name(), wake, place)));
-    until("it is open", || parent.line() == "open");
+    until("the role has opened the table", || parent.line() == "open");
     table.remember();
     let objects = table.leftovers();
     let mut subscriber = Subscriber::<Item>::open(table.name()).unwrap();

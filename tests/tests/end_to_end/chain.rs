@@ -180,14 +180,14 @@ fn each_subcommand_reports_ended_input() {
     let info = ["info", table.name(), "--format", "json"];
     assert!(!shows(&info).contains("input_ended_ago_ms"));
     let mut watch = Process::start(subscriber().args(["watch", table.name()]));
-    until("it follows", || table.remember() == 1);
+    until("the subscriber is registered", || table.remember() == 1);
     serving.process.close_input();
     let said = "the input of the publisher of table";
     watch.stderr_until(|text| text.contains(said));
     assert!(shows(&info).contains("input_ended_ago_ms"));
     assert!(shows(&["info", table.name()]).contains("its input ended"));
     assert!(shows(&["ls"]).contains("input ended"));
-    // Its exit code also depends on the other tables of the machine.
+    // The exit code of `doctor` also depends on the other tables of the machine.
     let mut doctor = Process::start(subscriber().args(["doctor", table.name()]));
     doctor.end();
     let advice = doctor.stdout();

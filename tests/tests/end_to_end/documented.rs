@@ -74,7 +74,7 @@ fn assert_documented(heading: &str, printed: &[Value]) {
     assert_eq!(
         found,
         documented(heading),
-        "{heading}: printed, and documented"
+        "{heading}: printed and documented members"
     );
 }
 
@@ -176,7 +176,7 @@ fn info_output_is_as_documented() {
     published.publisher.end_input();
     let name = published.table.name();
     let watch = published.watch("csv", &[]);
-    until("it listens", || {
+    until("the subscriber is registered", || {
         let info = common::inspect(name, None).unwrap();
         info.subscribers
             .is_ok_and(|all| all.iter().any(|one| one.parked))

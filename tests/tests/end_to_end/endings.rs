@@ -32,7 +32,7 @@ fn signals_end_both_programs_and_leave_nothing() {
         for watch in &mut watches {
             assert!(watch.line().contains("create"));
         }
-        until("they have queues", || table.remember() == 3);
+        until("the subscribers have queues", || table.remember() == 3);
         // One subscriber that is parked, and one that ends after its publisher.
         watches[0].signal(signal);
         watches[0].ends_with(0);
@@ -207,10 +207,10 @@ fn demo_runs_without_terminal_and_leaves_nothing() {
             .args(["demo", "--seconds", "2", "--name", table.name()])
             .stdin(Stdio::null()),
     );
-    until("there is a table", || {
+    until("the table exists", || {
         common::inspect(table.name(), None).is_ok()
     });
-    until("it is followed", || table.remember() == 1);
+    until("a subscriber is registered", || table.remember() == 1);
     demo.ends_with(0);
     let text = demo.stdout();
     assert!(text.lines().count() >= 2, "{text}");
@@ -224,7 +224,7 @@ fn signals_end_the_demo() {
     for signal in [Signal::SIGINT, Signal::SIGTERM] {
         let table = Table::new("demo-signal");
         let mut demo = Process::start(publisher().args(["demo", "--name", table.name()]));
-        until("it is followed", || table.remember() == 1);
+        until("a subscriber is registered", || table.remember() == 1);
         demo.signal(signal);
         demo.ends_with(0);
         assert_eq!(table.leftovers(), NOTHING);

@@ -225,7 +225,7 @@ impl Client {
             assert_ne!(
                 self.events.read_line(&mut line).unwrap(),
                 0,
-                "the server hung up"
+                "the server closed the connection"
             );
             match line.trim_end().split_once(": ") {
                 Some((name, value)) => event.insert(name.to_owned(), value.to_owned()),
@@ -249,7 +249,7 @@ impl Client {
             match change["op"].as_str().unwrap() {
                 "delete" => {
                     let id = change["key"]["id"].as_u64().unwrap();
-                    self.rows.remove(&id).expect("it was there");
+                    self.rows.remove(&id).expect("the row existed");
                 }
                 op => {
                     let id = change["row"]["id"].as_u64().unwrap();
@@ -329,7 +329,10 @@ fn sse_example_resends_table_to_slow_client() {
     }
     assert_eq!((quick.snapshots, quick.rows.len() as u64), (1, ROWS));
     slow.read_to(serving.version());
-    assert!(slow.snapshots > 1, "nothing was left out for it");
+    assert!(
+        slow.snapshots > 1,
+        "the slow client was not sent a new snapshot"
+    );
     assert_eq!(slow.rows, quick.rows);
     server.signal(Signal::SIGINT);
     server.ends_with(0);

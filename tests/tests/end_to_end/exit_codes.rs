@@ -30,7 +30,7 @@ fn fails(mut command: Command, code: i32, parts: &[&str]) {
     for part in parts {
         assert!(
             stderr.contains(part),
-            "{command:?} does not speak of {part:?}: {stderr}"
+            "{command:?}: stderr does not contain {part:?}: {stderr}"
         );
     }
     let sentence = stderr.lines().find(|line| line.starts_with("error: "));

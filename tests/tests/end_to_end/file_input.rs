@@ -45,7 +45,10 @@ fn file_becomes_the_reported_table() {
         said.contains(r#""Up Since" is the field Up_Since"#),
         "{said}"
     );
-    assert!(!said.contains('\u{1b}'), "a bar is for terminals: {said}");
+    assert!(
+        !said.contains('\u{1b}'),
+        "a progress bar without a terminal: {said}"
+    );
     // The reported schema can be given as options.
     assert_eq!(
         read("table.csv", text.as_bytes(), &["--fields", fields]).0,
@@ -104,7 +107,7 @@ fn fails(command: &mut Command, code: i32, parts: &[&str]) {
     for part in parts {
         assert!(
             stderr.contains(part),
-            "{command:?} does not speak of {part:?}: {stderr}"
+            "{command:?}: stderr does not contain {part:?}: {stderr}"
         );
     }
 }
@@ -284,7 +287,7 @@ fn csv_watch_feeds_another_publisher() {
         Process::start_with(&mut b)
     };
     let follows = |b: &mut Process| {
-        until("b is as a", || {
+        until("B equals A", || {
             assert!(b.is_running(), "{}", b.stderr());
             common::inspect(to.name(), None).is_ok() && got(&to) == got(&from)
         });
@@ -494,7 +497,7 @@ fn paths_may_be_other_than_utf8() {
         .args(["serve", table.name(), "--from", "processes", "--metrics"])
         .arg(&address);
     let _serve = Process::start(&mut serve);
-    until("there is a socket", || socket.exists());
+    until("the socket exists", || socket.exists());
     let news = path(b"caf\xe9.news");
     let mut watch = subscriber();
     watch
@@ -509,7 +512,7 @@ fn paths_may_be_other_than_utf8() {
         ])
         .arg(&news);
     let _watch = Process::start(&mut watch);
-    until("there is a pipe", || news.exists());
+    until("the FIFO exists", || news.exists());
     let pages = path(b"man\xe9");
     Process::run(publisher().arg("man").arg(&pages), 0);
     assert!(pages.join("publisher.1").exists());
@@ -526,7 +529,7 @@ fn source_name_takes_precedence_over_file() {
         .args(["serve", table.name(), "--from", "processes"])
         .current_dir(folder.path());
     let process = Process::start(&mut command);
-    until("it is published", || {
+    until("the table is published", || {
         common::inspect(table.name(), None).is_ok_and(|info| info.schema.field("pid").is_some())
     });
     drop(process);

@@ -54,7 +54,9 @@ fn terminal_hangup_ends_the_publisher() {
         followed.becomes(&["1|one"]);
         drop(master);
         followed.process.end();
-        until("it has ended", || followed.table.leftovers().is_empty());
+        until("the publisher has ended", || {
+            followed.table.leftovers().is_empty()
+        });
         let stderr = followed.process.stderr();
         assert!(stderr.contains("is closed and removed"), "{stderr}");
     }
@@ -91,7 +93,7 @@ fn nohup_works_for_program_with_name_other_than_utf8() {
         .arg(&name)
         .args(["watch", table.name(), "--format", "jsonl"]);
     let mut watch = Process::start(&mut nohup);
-    until("it follows", || table.remember() == 1);
+    until("the subscriber is registered", || table.remember() == 1);
     watch.signal(Signal::SIGHUP);
     for id in 1..3 {
         serving.publish([format!(r#"{{"id":{id}}}"#)]);
@@ -117,7 +119,7 @@ fn ctrl_c_ends_first_read() {
     let mut process = Process::start(&mut serve(&table, &file, &[]));
     // The program has installed its signal handlers before it starts threads.
     let threads = format!("/proc/{}/task", process.id());
-    until("it reads", || {
+    until("the file is being read", || {
         fs::read_dir(&threads).is_ok_and(|tasks| tasks.count() > 2)
     });
     process.signal(Signal::SIGINT);
@@ -139,7 +141,7 @@ fn sigterm_ends_publisher_during_long_read() {
     let mut followed = Followed::start("table.csv", &large(1, 0), &[], &["0|0"]);
     followed.replace(&large(3_000_000, 1));
     let threads = format!("/proc/{}/task", followed.process.id());
-    until("it reads", || {
+    until("the file is being read", || {
         let tasks = fs::read_dir(&threads).unwrap().flatten();
         let names = tasks.filter_map(|task| fs::read_to_string(task.path().join("comm")).ok());
         names.into_iter().any(|name| name.trim() == "reader")
@@ -162,7 +164,7 @@ fn publisher_killed_during_reread_loses_nothing() {
     const ROWS: u32 = 20_000;
     let mut followed = Followed::begin("table.csv", &large(ROWS, 0), &[]);
     for mark in 1..12 {
-        until("it is published", || {
+        until("the table is published", || {
             followed.subscriber.refresh().unwrap();
             one_mark(&followed, ROWS) == Some(mark - 1)
         });
@@ -179,7 +181,7 @@ fn publisher_killed_during_reread_loses_nothing() {
         followed.process = Process::start(&mut serve(&followed.table, followed.file(), &[]));
     }
     let pid = followed.process.id();
-    until("it is published", || {
+    until("the table is published", || {
         followed.subscriber.refresh().unwrap();
         let info = common::inspect(followed.table.name(), None).unwrap();
         one_mark(&followed, ROWS) == Some(11) && info.publisher_pid == pid
@@ -201,7 +203,7 @@ fn one_mark(followed: &Followed, rows: u32) -> Option<u32> {
     let are_one = marks.iter().all(|mark| *mark == u64::from(first));
     assert!(
         are_one && marks.len() == rows as usize,
-        "a commit was seen half"
+        "a partly visible commit"
     );
     Some(first)
 }

@@ -56,7 +56,7 @@ fn differences_of_a_file_are_one_commit() {
     let mut many = "id,name\n".to_owned();
     (2..500).for_each(|id| many.push_str(&format!("{id},new\n")));
     followed.replace(&many);
-    until("they are there", || {
+    until("the rows are published", || {
         followed.subscriber.refresh().unwrap();
         followed.subscriber.len() == 498
     });
@@ -208,7 +208,7 @@ fn wider_text_changes_only_the_schema() {
     let wide = "id,name\n1,one\n2,two\n3,wider than before\n";
     followed.replace(wide);
     let mut changes = Vec::new();
-    until("it is there", || {
+    until("the row is published", || {
         let news = followed.subscriber.refresh().unwrap();
         changes.extend(news.iter().map(|change| match change {
             Change::Created(row) => format!("created {}", row.key()),
@@ -257,7 +257,7 @@ fn takeover_keeps_rows_across_text_widths() {
         followed.write(after);
         let mut next = Process::start(&mut serve(&followed.table, followed.file(), &[]));
         let mut seen = Vec::new();
-        until("the next one's rows are there", || {
+        until("the rows of the next publisher are visible", || {
             assert!(next.is_running(), "{}", next.stderr());
             followed.subscriber.refresh().unwrap();
             let rows = followed.rows();

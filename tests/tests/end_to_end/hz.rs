@@ -98,7 +98,7 @@ fn assert_three_commits(summary: &Value) {
     ]);
     assert!(
         number("gap_min_ns") > 0,
-        "they were made one after the other"
+        "the commits were made one after the other"
     );
     let steps = summary["delay_histogram"].as_array().unwrap();
     let counted: u64 = steps

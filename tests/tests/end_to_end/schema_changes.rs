@@ -274,7 +274,9 @@ fn json_lines_lead_to_rows_of_new_schema() {
             process.stdout_until(|text| text.lines().count() == rows);
         }
         part.stdout_until(|text| text.lines().count() == rows.saturating_sub(1));
-        until("all follow", || source.table.remember() == 4);
+        until("all subscribers are registered", || {
+            source.table.remember() == 4
+        });
         source.reshape(shape, edit.after());
         let mut all = vec![lines, command, chosen];
         if shape.name == "kind of the key changed" {
@@ -326,7 +328,9 @@ fn watch_ends_if_its_options_name_a_lost_field() {
                 source.watch(&["--sort", "b"]),
                 source.watch(&["--where", "b != q", "--", "cat"]),
             ];
-            until("all follow", || source.table.remember() == 4);
+            until("all subscribers are registered", || {
+                source.table.remember() == 4
+            });
             source.reshape(shape, edit.after());
             for watch in &mut watches {
                 watch.ends_with(4);
@@ -337,7 +341,9 @@ fn watch_ends_if_its_options_name_a_lost_field() {
         let shape = SHAPES.iter().find(|shape| shape.name.ends_with("emptied"));
         let mut source = Source::open(edit.before());
         let mut watch = source.watch(&["--where", "a > 5"]);
-        until("it follows", || source.table.remember() == 1);
+        until("the subscriber is registered", || {
+            source.table.remember() == 1
+        });
         source.reshape(shape.unwrap(), edit.after());
         watch.ends_with(4);
         assert!(watch.stderr().contains("\"a\", which is of another kind"));
@@ -352,7 +358,9 @@ fn csv_lines_match_the_last_header() {
         let rows = source.rows.len();
         csv.stdout_until(|text| text.lines().count() == rows + 1);
         columns.stdout_until(|text| text.lines().count() == rows + 1);
-        until("both follow", || source.table.remember() == 2);
+        until("both subscribers are registered", || {
+            source.table.remember() == 2
+        });
         source.reshape(shape, edit.after());
         hears(&mut csv);
         hears(&mut columns);
@@ -461,7 +469,9 @@ fn pipe_into_serve_feeds_rows_of_new_schema() {
         let mut copy = UntypedSubscriber::builder(to.name())
             .open_within(LIMIT)
             .unwrap();
-        until("it follows", || source.table.remember() == 1);
+        until("the subscriber is registered", || {
+            source.table.remember() == 1
+        });
         source.reshape(shape, edit.after());
         hears(&mut watch);
         source.insert(shape, ["9", "9", "end"]);

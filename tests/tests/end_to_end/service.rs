@@ -81,7 +81,7 @@ fn file_source_is_ready_with_its_rows() {
         "STOPPING=1".to_owned(),
         format!("STATUS=closing {}", table.name()),
     ];
-    assert_eq!(last, [stopping], "once, and nothing else");
+    assert_eq!(last, [stopping], "one message");
     assert!(process.stderr().contains("publishing"));
 }
 
@@ -265,7 +265,7 @@ fn missing_manager_is_only_a_warning() {
             .env("WATCHDOG_USEC", "20000");
         let mut process = Process::start(&mut serve);
         process.write_line(r#"{"id":1}"#);
-        until("it publishes", || {
+        until("the table is published", || {
             common::inspect(table.name(), None).is_ok_and(|info| info.rows == 1)
         });
         process.signal(Signal::SIGTERM);
@@ -354,7 +354,7 @@ fn restarted_service_takes_over_its_table() {
         let mut process = Process::start(manager.serves(&mut serve(&table, &file, &["--keep"])));
         manager.hears("READY=1");
         let copy = copy.get_or_insert_with(|| UntypedSubscriber::open(table.name()).unwrap());
-        until("its epoch is seen", || {
+        until("the subscriber sees the epoch", || {
             copy.refresh().unwrap();
             copy.publisher_state().epoch() == epoch
         });

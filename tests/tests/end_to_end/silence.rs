@@ -51,22 +51,22 @@ fn stopped_publisher_is_silent_and_idle_one_is_not() {
         std::thread::sleep(std::time::Duration::from_millis(10));
     }
     println!("the oldest heartbeat of an idle publisher: {oldest:?}");
-    until("it is heard", || {
+    until("the publisher is not silent", || {
         copy.heartbeat_age().unwrap() < SILENT_AFTER
     });
     assert_eq!(said(&table), ("alive".to_owned(), "alive".to_owned()));
 
     serving.process.stop();
-    until("it is silent", || {
+    until("the publisher is silent", || {
         copy.heartbeat_age().unwrap() > SILENT_AFTER
     });
     assert_eq!(said(&table), ("silent".to_owned(), "silent".to_owned()));
     watch.stderr_until(|told| told.contains("is silent"));
     copy.refresh().unwrap();
-    assert!(copy.publisher_state().is_alive(), "it is not dead");
+    assert!(copy.publisher_state().is_alive(), "the publisher is alive");
 
     serving.process.signal(Signal::SIGCONT);
-    until("it is heard", || {
+    until("the publisher is not silent", || {
         copy.heartbeat_age().unwrap() < SILENT_AFTER
     });
     assert_eq!(said(&table), ("alive".to_owned(), "alive".to_owned()));
@@ -88,7 +88,11 @@ fn publisher_death_and_successor_wake_parked_subscribers() {
         .unwrap();
     let mut news = |wanted: fn(&PublisherState) -> bool| loop {
         let changes = copy.wait(Some(LIMIT)).unwrap();
-        assert_ne!(changes.cause(), Cause::Nothing, "it slept to the end");
+        assert_ne!(
+            changes.cause(),
+            Cause::Nothing,
+            "no wake-up within the limit"
+        );
         if changes.cause() == Cause::Publisher && wanted(&copy.publisher_state()) {
             break copy.publisher_state().epoch();
         }
@@ -97,7 +101,7 @@ fn publisher_death_and_successor_wake_parked_subscribers() {
     for epoch in 1..=3 {
         let before = first.process.id();
         // The watch is parked; the copy stays parked after its first wake-up.
-        until("it is followed", || {
+        until("a subscriber is registered", || {
             table.remember() > usize::from(epoch > 1)
         });
         first.process.kill();
@@ -164,7 +168,7 @@ fn ages_and_delays_are_omitted_in_other_time_namespace() {
         "jsonl",
     ];
     let mut hz = Process::start(&mut elsewhere(&hz));
-    until("it follows", || table.remember() == 1);
+    until("the subscriber is registered", || table.remember() == 1);
     serving.publish([r#"{"id":2}"#]);
     let line = hz.line();
     assert!(!line.contains("delay_p50_ns"), "{line}");

@@ -105,7 +105,7 @@ fn watch_fits_terminal() {
         command.args(["watch", published.table.name(), "--count", "1"]);
         let (reader, mut watch) = start(&mut command, columns);
         let name = published.table.name().to_owned();
-        until("it listens", || {
+        until("the subscriber is registered", || {
             let info = common::inspect(&name, None).unwrap();
             let pid = watch.id();
             info.subscribers

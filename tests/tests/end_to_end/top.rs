@@ -31,7 +31,7 @@ fn serve(table: &Table, count: u64) -> Serving {
 
 fn top(table: &Table, columns: u16, lines: u16) -> Screen {
     let screen = Screen::start(subscriber().args(["top", table.name()]), columns, lines);
-    until("the terminal is taken", || screen.is_taken());
+    until("the terminal is in full-screen mode", || screen.is_taken());
     screen
 }
 
@@ -70,7 +70,7 @@ fn top_shows_rows_and_highlights_changes() {
     // Moves to the end, where new and deleted rows are shown.
     screen.press("\x1b[F");
     screen.shows("82–100 of 100");
-    screen.until("only what is there is shown", |text| {
+    screen.until("only existing rows are shown", |text| {
         text.contains(" new") && !text.contains("name-100")
     });
     screen.press("\x1b[5~\x1b[H\x1b[B");
@@ -91,12 +91,12 @@ fn top_keys_sort_and_filter() {
         text.contains("price▲") && names(text).first() == Some(&"name-50")
     });
     screen.press("/price > 40");
-    screen.until("only some are shown", |text| names(text).len() == 9);
+    screen.until("only some rows are shown", |text| names(text).len() == 9);
     screen.press("x");
     let text = screen.shows("is no f64");
     assert_eq!(names(&text).len(), 9, "{text}");
     screen.press("\x7f\r");
-    screen.until("there is no error", |text| !text.contains("is no f64"));
+    screen.until("the error is gone", |text| !text.contains("is no f64"));
     screen.press("\x1b");
     screen.shows("of 50");
     screen.press("/NAME-4\x15name-4\r");
@@ -151,7 +151,7 @@ fn top_follows_terminal_size() {
     screen.resize(40, 10);
     screen.shows("1–5 of 200");
     screen.resize(20, 5);
-    screen.until("it fits", |text| text.contains("1–2 of 200"));
+    screen.until("the help fits", |text| text.contains("1–2 of 200"));
     screen.resize(200, 50);
     let text = screen.shows("1–45 of 200");
     assert_eq!(names(&text).len(), 45);
@@ -165,7 +165,7 @@ fn top_follows_terminal_size() {
             columns,
             lines,
         );
-        until("the terminal is taken", || screen.is_taken());
+        until("the terminal is in full-screen mode", || screen.is_taken());
         screen.press("s\x1b[C\x1b[C>?x/a\rff\x1b[6~");
         screen.press("\x03");
         screen.ends_with(0);
@@ -179,7 +179,7 @@ fn hidden_columns_return_when_terminal_grows() {
     let mut screen = top(&table, 24, 10);
     screen.shows("id▲");
     screen.press("\x1b[C\x1b[C");
-    screen.until("columns are scrolled out", |text| !text.contains("name-3"));
+    screen.until("columns are scrolled", |text| !text.contains("name-3"));
     screen.resize(120, 10);
     screen.until("all columns are shown", |text| {
         ["name-3", "price", "size"]
@@ -253,7 +253,7 @@ fn top_survives_the_publisher() {
     // The next publisher has other fields.
     let mut other = Serving::start(table.name(), "id:u64,price:f64,unit:text(8)", &[]);
     screen.shows("alive");
-    screen.until("there are other columns", |text| {
+    screen.until("the new columns are shown", |text| {
         text.contains("unit") && !text.contains("name")
     });
     assert!(screen.line("alive").contains("epoch 2"));
@@ -319,7 +319,7 @@ fn demo_draws_the_table_on_a_terminal() {
     let mut screen = Screen::start(&mut demo, 120, 24);
     screen.shows("published by process");
     screen.until("rows are shown", |text| text.contains("MiB"));
-    until("it is followed", || table.remember() == 1);
+    until("a subscriber is registered", || table.remember() == 1);
     let text = screen.ends_with(0);
     assert!(
         text.contains("from commit to applied") && text.contains("rows at the end"),

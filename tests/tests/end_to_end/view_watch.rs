@@ -215,7 +215,7 @@ fn watch_of_view_feeds_another_publisher() {
         let expected: BTreeSet<Vec<u8>> = matching
             .map(|item| bytemuck::bytes_of(item).to_vec())
             .collect();
-        until("the copy is what matches", || {
+        until("the copy has the matching rows", || {
             copy.wait(Some(Duration::from_millis(100))).unwrap();
             assert!(serve.is_running(), "{}", serve.stderr());
             let rows: BTreeSet<Vec<u8>> = copy.iter().map(|row| row.bytes().to_vec()).collect();

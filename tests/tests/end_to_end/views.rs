@@ -66,7 +66,7 @@ fn get_applies_fields_filter_sort_and_limit() {
     let none = csv(&table, &["--where", "price < 0"]);
     assert_eq!(none, "id,name,price\n");
     let keys = csv(&table, &["9", "2", "1", "--fields", "id"]);
-    assert_eq!(keys, "id\n9\n2\n1\n", "as they were asked for");
+    assert_eq!(keys, "id\n9\n2\n1\n", "keys in the given order");
     let sorted = csv(
         &table,
         &[
@@ -172,7 +172,7 @@ fn interrupted_get_prints_nothing_and_fails() {
     let _serving = Serving::start(table.name(), FIELDS, &[]);
     let mut counting = Process::start(subscriber().args(["-vv", "ls", "--sample", "1h"]));
     // Signal handlers are installed before tables are read.
-    until("it counts", || {
+    until("the command is sampling", || {
         let status = std::fs::read_to_string(format!("/proc/{}/status", counting.id()));
         let caught = status.unwrap_or_default();
         let caught = caught

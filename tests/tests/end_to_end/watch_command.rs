@@ -114,7 +114,7 @@ fn command_runs_for_empty_table_unless_postponed() {
     let mut told = watch(&table, &[], TELL);
     assert_eq!(told.line(), "table 1 0 alive");
     let mut postponed = watch(&table, &["--postpone", "--count", "1"], TELL);
-    until("both follow", || table.remember() == 2);
+    until("both subscribers are registered", || table.remember() == 2);
     serving.publish([row(1, "one")]);
     assert_eq!(told.line(), "changes 2 1 alive");
     postponed.ends_with(0);
@@ -242,7 +242,7 @@ fn watch_returns_exit_code_of_last_failed_command() {
         (&["--count", "1", "--postpone"], 0),
     ] {
         let mut told = watch(&table, options, shell);
-        until("it follows", || table.remember() == 1);
+        until("the subscriber is registered", || table.remember() == 1);
         serving.publish([row(serving.version(), "news")]);
         told.ends_with(code);
     }
@@ -301,7 +301,7 @@ fn unstartable_command_ends_watch() {
     let mut told = Process::start(subscriber().args(["watch", table.name(), "--", &script]));
     assert_eq!(told.line(), "table");
     std::fs::remove_file(&script).unwrap();
-    until("it follows", || table.remember() == 1);
+    until("the subscriber is registered", || table.remember() == 1);
     serving.publish([row(1, "one")]);
     told.ends_with(127);
 }
@@ -315,7 +315,7 @@ fn command_need_not_read_its_stdin() {
     for shell in ["echo $TABLECAST_EVENT", "exec <&-; echo $TABLECAST_EVENT"] {
         let mut told = watch(&table, &["--count", "1"], shell);
         assert_eq!(told.line(), "table");
-        until("it follows", || table.remember() == 1);
+        until("the subscriber is registered", || table.remember() == 1);
         serving.publish([row(serving.version(), "news")]);
         assert_eq!(told.line(), "changes");
         told.ends_with(0);
@@ -348,7 +348,7 @@ fn end_of_watch_ends_its_command() {
         assert!(is_there(&pid));
         told.signal(signal);
         told.ends_with(0);
-        assert!(!is_there(&pid), "{shell:?} is still there after {signal}");
+        assert!(!is_there(&pid), "{shell:?} still runs after {signal}");
         assert_eq!(told.stderr(), "");
     }
     // The timeout of the watch also ends the command.
@@ -356,7 +356,7 @@ fn end_of_watch_ends_its_command() {
         let mut told = watch(&table, &["--count", "1", "--timeout", "300ms"], shell);
         let pid = told.line();
         told.ends_with(1);
-        assert!(!is_there(&pid), "{shell:?} is still there");
+        assert!(!is_there(&pid), "{shell:?} still runs");
         assert!(told.stderr().contains("only 0 of 1 changes"));
     }
 }

@@ -59,7 +59,7 @@ fn region_truncated_under_its_readers_is_an_error_without_sigbus() {
         let answers = (0..ROWS).map(|number| asked.latest(&(0, number)));
         let refused = answers.filter(|answer| match answer {
             Ok(row) => {
-                assert!(row.is_some(), "{part}: none is missing without a word");
+                assert!(row.is_some(), "{part}: a row is missing without an error");
                 false
             }
             Err(Error::Corrupt { .. }) => true,
@@ -108,7 +108,7 @@ fn reader_follows_successor_of_damaged_table() {
     common::remove(table.name()).unwrap();
     let mut publisher = Publisher::<Item>::builder(table.name()).open().unwrap();
     fill(&mut publisher, 3);
-    until("it has moved", || {
+    until("the subscriber has moved to the new region", || {
         subscriber
             .wait(Some(LIMIT))
             .is_ok_and(|changes| changes.len() == ROWS as usize)
@@ -123,7 +123,7 @@ fn other_sigbus_faults_still_kill_the_process() {
     let publisher = Publisher::<Item>::builder(table.name()).open().unwrap();
     let mut follower = Process::start(&mut role!("read", table.name()));
     assert_eq!(follower.line(), "rows 0");
-    until("it is killed", || {
+    until("the process is killed", || {
         // The handler of Rust's runtime resets itself at the first signal and returns.
         follower.signal(Signal::SIGBUS);
         !follower.is_running()
@@ -189,7 +189,7 @@ fn region_enlarged_by_hole_is_an_error_and_allocates_nothing() {
             other => panic!("{other:?}"),
         }
     }
-    assert_eq!(subscriber.len(), 1, "the copy is whole");
+    assert_eq!(subscriber.len(), 1, "the local copy is unchanged");
 }
 
 #[test]
@@ -214,7 +214,7 @@ fn failed_allocation_of_local_copy_is_an_error() {
         );
         assert!(answer.starts_with(&expected), "{answer}");
     }
-    assert_eq!(starved.line(), "rows 0", "the copy is whole");
+    assert_eq!(starved.line(), "rows 0", "the local copy is unchanged");
     starved.finish();
     publisher.close().unwrap();
 }

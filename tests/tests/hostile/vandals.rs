@@ -92,7 +92,7 @@ fn vandal_delays_wake_ups_but_blocks_no_commit() {
         let mut fresh = Subscriber::<Item>::open(table.name()).unwrap();
         assert_eq!(fresh.get(&(1, 1)).unwrap().value, FOLLOWED + BURST);
         publish(&mut publisher, 0);
-        until("it is seen", || {
+        until("the commit is visible", || {
             fresh.wait(Some(LIMIT)).unwrap();
             fresh.get(&(1, 1)).unwrap().value == 0
         });
@@ -131,7 +131,7 @@ fn registry_truncated_by_vandal_is_replaced() {
     let before = registry_id(&table);
     table.remember();
     let mut vandal = vandal(&stranger, &table, "cut", stranger.group);
-    until("it is replaced", || {
+    until("the registry is replaced", || {
         publisher.maintain().unwrap();
         table.remember();
         registry_id(&table) != before
@@ -221,7 +221,7 @@ fn subscriber_in_other_container_follows() {
         assert!(line.contains(&format!(r#""key":{{"id":{id}}}"#)), "{line}");
     }
     // Its lock is visible across pid namespaces.
-    until("it is seen to live, and to sleep on the futex", || {
+    until("the subscriber is alive and parked on the futex", || {
         let info = common::inspect(table.name(), None).unwrap();
         let subscribers = info.subscribers.unwrap();
         subscribers.len() == 1 && subscribers[0].alive && subscribers[0].kind == "futex"
@@ -229,7 +229,7 @@ fn subscriber_in_other_container_follows() {
     serving.process.kill();
     watch.stderr_until(|stderr| stderr.contains("gone") || stderr.contains("died"));
     drop(watch);
-    until("its lock has fallen", || {
+    until("the lock of the subscriber is released", || {
         let info = common::inspect(table.name(), None).unwrap();
         info.subscribers
             .unwrap()

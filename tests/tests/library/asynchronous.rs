@@ -35,7 +35,9 @@ fn put(publisher: &mut Publisher<Item>, number: u32, value: u64) -> u64 {
 
 /// Awaits a future within [`LIMIT`].
 async fn soon<T>(future: impl Future<Output = T>) -> T {
-    timeout(LIMIT, future).await.expect("it comes")
+    timeout(LIMIT, future)
+        .await
+        .expect("the future resolves within the limit")
 }
 
 /// A copy that is maintained only from reported changes.
@@ -79,7 +81,7 @@ async fn async_subscriber_loses_no_wake_up() {
     let publishing = std::thread::spawn(move || {
         for value in 1..=ROUNDS {
             put(&mut publisher, 0, value);
-            heard.recv_timeout(LIMIT).expect("it is told of");
+            heard.recv_timeout(LIMIT).expect("the change is reported");
         }
         publisher.close().unwrap();
     });
@@ -201,7 +203,7 @@ async fn dropped_futures_lose_no_change() {
         .collect();
     assert_eq!(copies[0].0, rows);
     assert_eq!(copies[1].0, rows);
-    println!("{dropped} futures were dropped, {told} changes told");
+    println!("{dropped} futures were dropped, {told} changes reported");
 }
 
 #[tokio::test]
@@ -251,7 +253,7 @@ async fn busy_table_does_not_starve_other_tasks() {
         put(&mut publisher, 0, round);
         busy.changed().await.unwrap();
     }
-    assert!(other.is_finished(), "it never ran");
+    assert!(other.is_finished(), "the other task never ran");
 }
 
 #[tokio::test]
@@ -305,7 +307,7 @@ fn programs_do_not_depend_on_tokio() {
         .args(["-p", "publisher", "-p", "subscriber", "-p", "common"])
         .current_dir(env!("CARGO_MANIFEST_DIR"))
         .output()
-        .expect("cargo can be run");
+        .expect("cargo can be started");
     let packages = String::from_utf8(output.stdout).unwrap();
     assert!(packages.contains("memmap2 v"), "{packages}");
     assert!(!packages.contains("tokio"), "{packages}");

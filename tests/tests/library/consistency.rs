@@ -35,7 +35,7 @@ fn check(test: &str, size: usize, how: &[&str], rows_each: u64) -> Vec<Report> {
         Report { checked, versions, outrun }
     });
     let reports = reports.collect();
-    assert!(writer.is_running(), "the writer wrote to the end");
+    assert!(writer.is_running(), "the writer still runs");
     writer.finish();
     assert_eq!(table.leftovers(), Vec::<String>::new());
     reports
@@ -50,10 +50,10 @@ fn ten_million_rows_show_no_partial_transaction() {
         4_000_000,
     );
     let rows: u64 = reports.iter().map(|report| report.checked).sum();
-    println!("{rows} rows, none torn, no transaction seen half");
+    println!("{rows} rows, none torn, no partial transaction");
     assert!(rows >= 10_000_000);
     for report in reports {
-        assert!(report.versions > 10_000, "each look was at another version");
+        assert!(report.versions > 10_000, "most reads saw a new version");
     }
 }
 

@@ -52,7 +52,7 @@ fn larger_successor_keeps_the_rows() {
             (u64::from(times) + 1, capacity)
         );
         insert(&mut publisher, [Item::new((0, 0), u64::from(times) + 1)]);
-        until("it has moved", || {
+        until("the subscriber has moved to the new region", || {
             mirror.apply(&subscriber.wait(Some(LIMIT)).unwrap());
             subscriber.version() == publisher.version() && subscriber.capacity() == capacity
         });
@@ -60,7 +60,7 @@ fn larger_successor_keeps_the_rows() {
         assert_eq!(
             mirror.applied,
             3 + 2 * u64::from(times),
-            "one created, one updated each time"
+            "one row created and one updated each time"
         );
         assert!(subscriber.publisher_state().is_alive());
         assert_eq!(subscriber.publisher_state().epoch(), publisher.epoch());
@@ -105,7 +105,7 @@ fn reshape_is_one_commit() {
     // One row stays, one is deleted, one is created.
     let version = reshape(&mut publisher, &wide, &[2, 3], "name").unwrap();
     let mut changed = Vec::new();
-    until("it has moved", || {
+    until("the subscriber has moved to the new region", || {
         for change in &subscriber.wait(Some(LIMIT)).unwrap() {
             changed.push(match change {
                 Change::Created(row) => (row.value(0).to_string(), 'c'),
@@ -135,7 +135,7 @@ fn reshape_is_one_commit() {
         .unwrap();
     tx.insert(row(&wide, 4, "").bytes()).unwrap();
     assert_eq!(tx.commit().unwrap(), version + 1);
-    until("it follows", || {
+    until("the subscriber has the last version", || {
         subscriber.wait(Some(LIMIT)).unwrap();
         subscriber.version() == version + 1
     });
@@ -172,7 +172,7 @@ fn wider_or_added_field_reports_no_row_change() {
     for (epoch, schema) in (2..).zip(&schemas[1..]) {
         drop(publisher);
         publisher = open(schema);
-        until("it has moved", || {
+        until("the subscriber has moved to the new region", || {
             let changes = subscriber.wait(Some(LIMIT)).unwrap();
             // The new publisher may be visible before its schema.
             assert_eq!(changes.len(), 0);
@@ -230,11 +230,13 @@ fn typed_subscriber_keeps_its_copy_after_schema_change() {
         .unwrap();
     assert_eq!(publisher.len(), 1);
     let mut mismatch = None;
-    until("it hears of it", || match subscriber.wait(Some(LIMIT)) {
-        Ok(_) => false,
-        Err(error) => {
-            mismatch = Some(error);
-            true
+    until("the subscriber reports the change", || {
+        match subscriber.wait(Some(LIMIT)) {
+            Ok(_) => false,
+            Err(error) => {
+                mismatch = Some(error);
+                true
+            }
         }
     });
     match mismatch {
@@ -246,7 +248,7 @@ fn typed_subscriber_keeps_its_copy_after_schema_change() {
     assert_eq!(
         subscriber.get(&(1, 2)),
         Some(&Item::new((1, 2), 3)),
-        "the copy is whole"
+        "the local copy is unchanged"
     );
 }
 
@@ -283,11 +285,11 @@ fn foreign_read_lock_does_not_block_successor() {
         let renamed = std::fs::File::open(&region).unwrap();
         assert!(
             lock::is_held(&renamed, Span::WHOLE).unwrap(),
-            "another region, with a publisher"
+            "another region that is locked by its publisher"
         );
         assert_eq!((publisher.epoch(), publisher.len()), (epoch, 3));
         insert(&mut publisher, [Item::new((0, 0), epoch)]);
-        until("it has moved", || {
+        until("the subscriber has moved to the new region", || {
             mirror.apply(&subscriber.wait(Some(LIMIT)).unwrap());
             subscriber.version() == publisher.version()
         });
@@ -320,18 +322,18 @@ fn subscriber_follows_new_table_after_close() {
     let mut mirror = Mirror::default();
     mirror.apply(&subscriber.changes());
     publisher.close().unwrap();
-    until("it is closed", || {
+    until("the close is reported", || {
         mirror.apply(&subscriber.wait(Some(LIMIT)).unwrap());
         matches!(subscriber.publisher_state(), PublisherState::Closed { .. })
     });
-    assert_eq!(subscriber.len(), 5, "what it knows, it knows");
+    assert_eq!(subscriber.len(), 5, "the local copy stays");
 
     let mut publisher = open();
     insert(
         &mut publisher,
         (3..7).map(|number| Item::new((0, number), u64::from(number) % 2)),
     );
-    until("it has moved", || {
+    until("the subscriber has moved to the new region", || {
         mirror.apply(&subscriber.wait(Some(LIMIT)).unwrap());
         subscriber.publisher_state().is_alive() && subscriber.len() == 4
     });
@@ -584,7 +586,7 @@ fn refresh_reports_schema_change_with_and_without_row_changes() {
             .reshape(after.clone(), 65, rows(&after, new_rows))
             .unwrap();
         let (mut seen, mut schema_changes) = (Vec::new(), 0);
-        until("it has moved", || {
+        until("the subscriber has moved to the new region", || {
             let changes = subscriber.refresh().unwrap();
             seen.extend(changes.iter().map(told));
             if changes.schema_changed() {
@@ -715,7 +717,7 @@ fn typed_subscriber_reads_texts_of_other_widths() {
         }
         tx.delete(&wider.parse_key("key,9").unwrap()).unwrap();
         let version = tx.commit().unwrap();
-        until("it has the row", || {
+        until("the subscriber has the row", || {
             let changes = subscriber.wait(Some(LIMIT)).unwrap();
             mirror.apply(&changes);
             subscriber.version() == version

@@ -31,7 +31,7 @@ fn put(publisher: &mut Publisher<Item>, number: u32, value: u64) -> u64 {
 
 /// Waits until the table's only subscriber is parked at commit `seen`.
 fn until_asleep(table: &Table, seen: u64) {
-    until("it sleeps", || {
+    until("the subscriber is parked", || {
         let info = common::inspect(table.name(), None).unwrap();
         let all = info.subscribers.unwrap();
         all.iter().any(|one| one.parked && one.seen == seen)
@@ -280,7 +280,7 @@ fn wait_set_waits_for_typed_and_untyped_tables() {
         let mut changed = BTreeSet::new();
         while changed.len() < expected.len() {
             let members = set.wait(Some(LIMIT)).unwrap().to_vec();
-            assert!(!members.is_empty(), "round {round}: nobody is told");
+            assert!(!members.is_empty(), "round {round}: no member is reported");
             for member in members {
                 let (which, changes) = match member {
                     member if member == first => (0, typed.refresh().unwrap().len()),
@@ -329,7 +329,7 @@ fn wait_set_reports_more_members_than_fit_one_wait() {
     let added: BTreeSet<_> = all.iter().map(|one| set.add(one).unwrap()).collect();
     assert!(set.add(&all[0]).is_err(), "twice");
     let mut told = BTreeSet::new();
-    until("all of them are told", || {
+    until("all members are reported", || {
         told.extend(set.wait(Some(LIMIT)).unwrap().iter().copied());
         told.len() == added.len()
     });

@@ -118,7 +118,7 @@ fn becomes_readable(descriptor: impl AsFd) -> bool {
 
 fn nothing_new(subscriber: &mut UntypedSubscriber) {
     // A refresh may find its own wake-up, which is no change; it must come to rest.
-    until("there is no news", || {
+    until("a refresh finds no change", || {
         subscriber.refresh().unwrap().cause() == Cause::Nothing
     });
 }
@@ -195,7 +195,7 @@ fn descriptor_triggers_edge_for_each_commit() {
     assert_eq!(
         epoll.wait(&mut events, limit).unwrap(),
         1,
-        "an edge for the end"
+        "an edge for the close"
     );
 }
 
@@ -244,7 +244,7 @@ fn one_refresh_per_readable_event_misses_nothing() {
             let version = publish(&mut publisher, value);
             while subscriber.version() < version {
                 let told = epoll.wait(&mut events, limit).unwrap();
-                assert_eq!(told, 1, "{flags:?}: nothing tells of {version}");
+                assert_eq!(told, 1, "{flags:?}: no event for version {version}");
                 subscriber.refresh().unwrap();
             }
         }
@@ -253,7 +253,7 @@ fn one_refresh_per_readable_event_misses_nothing() {
         while epoll.wait(&mut events, EpollTimeout::ZERO).unwrap() == 1 {
             assert_eq!(subscriber.refresh().unwrap().cause(), Cause::Nothing);
             looks += 1;
-            assert!(looks < 10, "{flags:?}: it never comes to rest");
+            assert!(looks < 10, "{flags:?}: events do not stop");
         }
         publisher.close().unwrap();
     }
@@ -289,7 +289,7 @@ fn mio_reports_each_commit() {
     publisher.close().unwrap();
     while subscriber.publisher_state().is_alive() {
         poll.poll(&mut events, Some(LIMIT)).unwrap();
-        assert!(!events.is_empty(), "nothing tells of the end");
+        assert!(!events.is_empty(), "no event for the close");
         subscriber.refresh().unwrap();
     }
 }

@@ -50,7 +50,7 @@ fn chase(seed: u64, capacity: usize, transactions: u64) -> u64 {
     let mut looks = 0;
     let begun = Instant::now();
     while subscriber.version() < last.version() {
-        assert!(begun.elapsed() < LIMIT, "the writer goes on");
+        assert!(begun.elapsed() < LIMIT, "the writer still runs");
         // With a timeout, because a last commit without changes is not reported.
         match subscriber.wait(Some(Duration::from_millis(10))) {
             Ok(changes) => mirror.apply(&changes),
@@ -79,7 +79,7 @@ fn refresh_at_any_version_matches_script() {
         .map(|(seed, capacity)| chase(seed, capacity, 20_000))
         .iter()
         .sum();
-    assert!(looks > 100, "{looks} looks while it was written");
+    assert!(looks > 100, "{looks} refreshes during the commits");
 }
 
 #[test]
@@ -111,12 +111,9 @@ fn subscriber_catches_up_after_100_000_missed_commits() {
     assert_eq!(
         mirror.applied,
         script.rows().len() as u64,
-        "only what differs is told"
+        "only differences are reported"
     );
     assert_eq!(untyped.refresh().unwrap().len(), script.rows().len());
-    println!(
-        "slept through {version} commits, told {} rows",
-        mirror.applied
-    );
+    println!("missed {version} commits, {} rows reported", mirror.applied);
     writer.finish();
 }

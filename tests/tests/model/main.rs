@@ -62,7 +62,7 @@ struct Confined(tempfile::TempDir);
 
 impl Drop for Confined {
     fn drop(&mut self) {
-        nix::mount::umount(self.0.path()).expect("the test's own mount");
+        nix::mount::umount(self.0.path()).expect("the private mount of this test");
     }
 }
 
@@ -71,7 +71,7 @@ fn confined() -> Option<Confined> {
     if !own_memory(MEMORY) || !own_queues(256) {
         return None;
     }
-    let place = tempfile::tempdir().expect("a folder");
+    let place = tempfile::tempdir().expect("a directory");
     show_queues(place.path());
     Some(Confined(place))
 }
@@ -117,7 +117,10 @@ fn shorten(mut operations: Vec<Operation>, fails: impl Fn(&[Operation]) -> bool)
             .is_some_and(|calls| at < calls.len())
         {
             let mut fewer = operations.clone();
-            fewer[step].calls().expect("as many as before").remove(at);
+            fewer[step]
+                .calls()
+                .expect("as many calls as before")
+                .remove(at);
             if fails(&fewer) {
                 operations = fewer;
             } else {

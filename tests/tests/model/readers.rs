@@ -223,7 +223,7 @@ impl Reader {
             let (key, before, after) = match &one {
                 Change::Created(new) => (self.shape.number(new), None, Some(new)),
                 Change::Updated { old, new } => {
-                    assert_ne!(old, new, "an update that changes nothing");
+                    assert_ne!(old, new, "an update without a change");
                     (self.shape.number(new), Some(old), Some(new))
                 }
                 Change::Deleted(old) => (self.shape.number(old), Some(old), None),
@@ -278,7 +278,7 @@ impl Reader {
             let is_change = old.retypes(self.shape) || before.as_ref() != Some(&new);
             assert!(is_change, "{:?}: an update that changes nothing", self.who);
             let had = self.mirror.insert(self.shape.number(&new), new);
-            assert_eq!(had, None, "{:?}: a created row was there", self.who);
+            assert_eq!(had, None, "{:?}: a created row existed before", self.who);
         }
     }
 
@@ -299,7 +299,7 @@ impl Reader {
             None,
             "get of key {absent}"
         );
-        assert_eq!(rows, self.mirror, "{:?}: what the changes led to", self.who);
+        assert_eq!(rows, self.mirror, "{:?}: the copy from changes", self.who);
         let version = self.subscriber().version();
         Observed {
             version,
@@ -368,7 +368,7 @@ pub fn never_was(history: &History, from: usize, seen: &Observed, what: &str) ->
         .map(|(key, row)| (key, brief(row)))
         .collect();
     panic!(
-        "{what} is no committed table: version {version}: {count} rows of {shape:?} {rows:?}\ncommitted:{}",
+        "{what} is not a committed table: version {version}: {count} rows of {shape:?} {rows:?}\ncommitted:{}",
         history.describe(from)
     )
 }

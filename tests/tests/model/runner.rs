@@ -178,7 +178,9 @@ impl Runner {
                 let is_done = reply.result == Answer::Done;
                 self.note(operation, reply, is_done, is_taken_over);
                 match (announced, is_done) {
-                    (true, true) => self.history.confirm(self.version.expect("a publisher")),
+                    (true, true) => self
+                        .history
+                        .confirm(self.version.expect("an open publisher")),
                     (true, false) => self.history.withdraw(),
                     (false, _) => {}
                 }
@@ -219,7 +221,7 @@ impl Runner {
         if matches!(operation, Operation::Open { .. }) {
             self.seat = Some(Seat::new(self.place, name));
         }
-        let mut seat = self.seat.take().expect("a publisher");
+        let mut seat = self.seat.take().expect("an open publisher");
         // The child of a traced process would stop at its marks forever.
         let is_fork = matches!((operation, &seat), (Operation::Fork, Seat::Traced(_)));
         if is_fork || matches!(operation, Operation::Kill) {
@@ -314,7 +316,7 @@ impl Runner {
                 if matches!(operation, Operation::Close) && !self.is_disturbed {
                     assert!(
                         !self.has("table") && !self.has("lock"),
-                        "closed, and yet there"
+                        "the table exists after close"
                     );
                 }
             }
@@ -371,10 +373,10 @@ impl Runner {
             } else {
                 Answer::Limit
             };
-            assert_eq!(reply.result, expected, "a second publisher");
+            assert_eq!(reply.result, expected, "opening a second publisher");
             return;
         }
-        let mut first = self.seat.replace(second).expect("a publisher");
+        let mut first = self.seat.replace(second).expect("an open publisher");
         let commit = Operation::Transaction(vec![Call::Upsert(0, 1)], End::Commit);
         for step in [&Operation::Maintain, &commit] {
             assert_eq!(
@@ -386,7 +388,7 @@ impl Runner {
         assert_eq!(
             first.perform(&Operation::Close).result,
             Answer::Done,
-            "closing what was lost"
+            "closing a lost table"
         );
         assert!(
             self.has("table") && self.has("lock"),
@@ -427,7 +429,7 @@ impl Runner {
         if expected == Answer::Done && answer == expected {
             assert!(
                 !self.has("table") && !self.has("lock"),
-                "removed, and yet there"
+                "the table exists after remove"
             );
         }
     }
@@ -435,7 +437,7 @@ impl Runner {
     /// Sweeps a private /dev/shm. A shared one may have orphans of other users of the machine.
     fn sweep(&mut self) {
         if self.is_confined {
-            let swept = sweep().expect("a look at all objects");
+            let swept = sweep().expect("a sweep");
             assert!(swept.kept.is_empty(), "not swept: {:?}", swept.kept);
         }
     }
@@ -459,7 +461,7 @@ impl Runner {
                     MsFlags::MS_REMOUNT,
                     Some(size.as_str()),
                 )
-                .expect("the test's own mount");
+                .expect("the private mount of this test");
                 self.is_full = full;
             }
             Some(seat @ (Seat::Child(_) | Seat::Traced(_))) => {
@@ -477,7 +479,10 @@ impl Runner {
         let is_there = self.has("table");
         match Reader::attach(self.table.name(), who, table.shape, &self.history) {
             Ok(new) => {
-                assert!(is_there || new.is_none(), "attached to what is not there");
+                assert!(
+                    is_there || new.is_none(),
+                    "attached to a table that does not exist"
+                );
                 self.readers.retain(|reader| reader.who != who);
                 self.readers.extend(new);
             }
@@ -519,7 +524,7 @@ impl Runner {
                     &self.history,
                     self.history.last(),
                     &seen,
-                    "what a new reader has",
+                    "the table of a new reader",
                 );
             }
             if self.is_open {
@@ -581,7 +586,7 @@ impl Runner {
         if self.is_confined {
             self.sweep();
             let left: Vec<_> = std::fs::read_dir("/dev/shm")
-                .expect("it is there")
+                .expect("the reader is attached")
                 .collect();
             assert!(left.is_empty(), "left behind: {left:?}");
         } else {

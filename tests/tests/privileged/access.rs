@@ -62,7 +62,7 @@ fn object_modes_do_not_depend_on_umask() {
                 serve.args(["--group", &GROUP.to_string()]);
             }
             let mut publisher = Process::start(&mut serve);
-            until("it is published", || {
+            until("the table is published", || {
                 assert!(publisher.is_running(), "{}", publisher.stderr());
                 // The registry gets its name last.
                 common::inspect(table.name(), None)
@@ -141,7 +141,7 @@ fn is_refused(object: &Path, stranger: Option<&Stranger>, refused: impl Fn(&str)
         std::fs::write(object, "").unwrap();
         std::fs::set_permissions(object, PermissionsExt::from_mode(0o666)).unwrap();
         chown(object, Some(Uid::from_raw(stranger.user)), None).unwrap();
-        refused("a stranger's file");
+        refused("another user's file");
         remove(object);
     }
     assert_eq!(target.path().metadata().unwrap().len(), 0);
@@ -212,7 +212,7 @@ fn foreign_object_at_next_region_is_skipped() {
         serve.args(["serve", table.name(), "--from", "-", "--fields", "id:u64"]);
         let mut serve = Process::start(&mut stranger.runs(&serve, stranger.group));
         let owner = Some(stranger.user);
-        until("it is published", || {
+        until("the table is published", || {
             assert!(serve.is_running(), "{}", serve.stderr());
             common::inspect(table.name(), owner).is_ok_and(|info| info.publisher.is_alive())
         });

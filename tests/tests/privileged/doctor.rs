@@ -332,7 +332,7 @@ fn unhealthy_tables_are_reported_with_remedy() {
     killed.process.kill();
     let stopped = Serving::start(silent.name(), FIELDS, &[]);
     stopped.process.stop();
-    until("it is silent", || {
+    until("the publisher is silent", || {
         common::inspect(silent.name(), None).is_ok_and(|info| info.is_silent())
     });
     std::fs::write("/dev/shm/tablecast.lock.nobodys", "").unwrap();

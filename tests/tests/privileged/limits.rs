@@ -125,12 +125,12 @@ fn full_memory_fails_only_that_transaction() {
     let registry = common::inspect(table.name(), None).unwrap().registry_id;
     std::fs::remove_file(format!("/dev/shm/tablecast.subs.{registry:016x}")).unwrap();
     let hole = std::fs::write("/dev/shm/filler", vec![1; 1 << 20]);
-    assert!(hole.is_err(), "it is full");
+    assert!(hole.is_err(), "the file system is full");
     publisher.maintain().unwrap();
     let mut tx = publisher.begin();
     tx.update(&Item::new((7, 7), 8)).unwrap();
     let version = tx.commit().unwrap();
-    until("it is seen", || {
+    until("the commit is visible", || {
         subscriber.wait(Some(LIMIT)).unwrap();
         subscriber.version() >= version
     });
@@ -236,7 +236,7 @@ fn publisher_without_descriptors_names_the_limit() {
     // Whichever call lacks a descriptor, an error is printed.
     for files in 4..12 {
         let mut process = Process::start(&mut limited(&format!("files={files}"), &serve));
-        until("it has said so, or publishes", || {
+        until("the program has failed or publishes", || {
             process.stderr().contains("publishing") || !process.is_running()
         });
         if process.is_running() {
@@ -264,7 +264,7 @@ fn publisher_killed_for_memory_loses_nothing() {
     const BATCH: usize = 1_000;
     let group = match MemoryGroup::new(24 << 20) {
         Ok(group) => group,
-        Err(error) => return skip(&format!("no memory cgroup of its own: {error}")),
+        Err(error) => return skip(&format!("no private memory cgroup: {error}")),
     };
     let table = Table::new("no-memory");
     let mut grow = Process::start(&mut role!("grow", table.name(), 10 * CAPACITY, BATCH));
@@ -294,7 +294,7 @@ fn publisher_killed_for_memory_loses_nothing() {
     let mut tx = publisher.begin();
     tx.insert(&Item::new((1, 1), 1)).unwrap();
     tx.commit().unwrap();
-    until("it is seen", || {
+    until("the commit is visible", || {
         subscriber.wait(Some(LIMIT)).unwrap();
         subscriber.len() == rows + 1
     });

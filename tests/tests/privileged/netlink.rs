@@ -305,7 +305,7 @@ fn overrun_and_interrupted_dump_are_repaired() {
     let Some(mut mirrored) = Mirrored::start(ROLE, "overrun", "routes", &pairs, &options) else {
         return;
     };
-    until("there is an overrun", || {
+    until("an overrun is logged", || {
         for verb in ["add", "delete"] {
             mirrored.tell(&format!("routes {verb} 4 500 via 10.0.0.2 dev a"));
             mirrored.tell(&format!("routes {verb} 6 500 via fd00::2 dev a"));
@@ -347,7 +347,7 @@ fn kernel_tables_need_no_privileges() {
     };
     let nobody = nix::unistd::User::from_name("nobody").ok().flatten();
     let Some(nobody) = nobody.filter(|_| nix::unistd::geteuid().is_root()) else {
-        eprintln!("an ordinary user already: every other test has shown it");
+        eprintln!("not root: every other test already ran as an ordinary user");
         return;
     };
     let user = Some(nobody.uid.as_raw());

@@ -32,7 +32,7 @@ fn is_followed(stranger: &Stranger, table: &Table, publisher: &mut Publisher<Ite
             rows = follower.line();
         }
     }
-    until("it has a queue", || table.remember() == 1);
+    until("the subscriber has a queue", || table.remember() == 1);
     follower.kill();
     // Root removes the objects of another user.
     publisher.maintain().unwrap();
@@ -122,7 +122,7 @@ fn table_of_other_user_needs_explicit_owner() {
     serve.args(["--key", "group,number", "--mode", "644"]);
     let mut publisher = Process::start(&mut stranger.runs(&serve, stranger.group));
     publisher.write_line(r#"{"group":1,"number":2,"value":3,"label":"x"}"#);
-    until("it is there", || {
+    until("the table exists", || {
         Path::new(&format!("/dev/shm/tablecast.table.{}", table.name())).exists()
     });
     match Subscriber::<Item>::open(table.name()).map(drop) {

@@ -129,14 +129,17 @@ fn step_through(stepper: &Stepper, scene: &mut Scene, mut visit: impl FnMut(&Pic
         if !stepper.step() {
             break;
         }
-        assert!(steps.len() < MOST_STEPS, "it does not come to its mark");
+        assert!(
+            steps.len() < MOST_STEPS,
+            "the process does not reach its mark"
+        );
         let is_new = scene.look(is_call);
         if is_call {
             let unknown = scene.unknown_to_all_but(stepper.id());
             assert_eq!(
                 unknown,
                 Vec::<PathBuf>::new(),
-                "a death leaves what nobody finds"
+                "a crash would leave objects that a sweep cannot find"
             );
         }
         if is_new {
@@ -193,7 +196,7 @@ fn die_at(play: Play, begun: &Picture, state: &Picture, expected: &Expected) -> 
         assert!(!new.publisher_state().is_alive());
     }
     if let (Some(old), Some(version), Named::First) = (&old, outcome, state.named()) {
-        assert_eq!(old.version(), version, "both read one table");
+        assert_eq!(old.version(), version, "both read the same version");
     }
     let epoch = state.word(header::EPOCH);
     let (publisher, rows) = succeed(play, &name, expected, outcome, epoch);
@@ -222,7 +225,11 @@ fn read_while_it_stands(
             assert_eq!(row.as_ref(), expected.rows(live.version()).get(key));
         }
         if state.named() == Named::First {
-            assert_eq!(live.version(), state.commit(), "nothing holds it up");
+            assert_eq!(
+                live.version(),
+                state.commit(),
+                "the reader sees the last commit"
+            );
         }
     }
     let new = newcomer(name);
@@ -254,18 +261,21 @@ pub fn die_everywhere(play: Play, left: Option<&Picture>) -> Pass {
     assert_eq!(
         outcomes,
         expected.outcomes(),
-        "each table is seen, and one switch from each to the next"
+        "each table is seen, in order"
     );
-    assert!(pass.states > pass.written, "a state for each store: {pass}");
+    assert!(
+        pass.states > pass.written,
+        "at least one state per store: {pass}"
+    );
     place.table().remember();
     for sleeper in &mut asleep {
         let last = expected.last();
-        sleeper.woken_until("the last commit is seen", |s| s.version() == last);
+        sleeper.woken_until("the last commit is visible", |s| s.version() == last);
         expected.check(&sleeper.0);
     }
     stepper.finish();
     for sleeper in &mut asleep {
-        sleeper.woken_until("the end is told", |s| {
+        sleeper.woken_until("the close is reported", |s| {
             matches!(s.publisher_state(), PublisherState::Closed { .. })
         });
     }

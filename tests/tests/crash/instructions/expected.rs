@@ -47,7 +47,7 @@ impl Expected {
             }
             // Closing is also one commit.
             (Play::Closing, _) => {
-                let rows = play.tables().pop().expect("the history's");
+                let rows = play.tables().pop().expect("the table after the history");
                 (now.commit(), vec![rows; 2], [true, false])
             }
             _ => (now.commit(), play.tables(), [true, true]),

@@ -42,7 +42,7 @@ impl Sleeper {
             let timeout = PollTimeout::try_from(LIMIT).unwrap();
             let mut news = [PollFd::new(self.0.as_fd(), PollFlags::POLLIN)];
             let ready = poll(&mut news, timeout).unwrap();
-            assert_eq!(ready, 1, "a sleeper is not woken until {what}");
+            assert_eq!(ready, 1, "not woken until {what}");
             self.fall_asleep();
         }
     }
@@ -91,7 +91,7 @@ pub fn succeed(
     let mut publisher = play.open(name).unwrap();
     let mut rows = version.map_or_else(Rows::new, |version| expected.rows(version).clone());
     let found: Rows = publisher.iter().map(|item| (item.key(), item)).collect();
-    assert_eq!(found, rows, "the successor has exactly the rows there were");
+    assert_eq!(found, rows, "the successor has exactly the committed rows");
     let opened = version.map_or(1, |version| version + 1);
     assert_eq!(publisher.version(), opened, "versions count up");
     assert_eq!(publisher.epoch(), epoch + 1, "epochs count up");

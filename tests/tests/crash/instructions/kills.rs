@@ -62,7 +62,7 @@ impl Point<'_> {
                 // A breakpoint does not stop the process at its current instruction.
                 let times = times - usize::from(pass.steps[from] == address);
                 let address = stepper.maps().translate(address, &pass.maps);
-                let address = address.expect("the same program, and the same libraries");
+                let address = address.expect("the same program and libraries");
                 Self::Calls(calls).reach(stepper) && stepper.run_to(address, times)
             }
         }
@@ -121,7 +121,7 @@ fn kill_at(play: Play, left: Option<&Picture>, point: Point<'_>) -> bool {
     stepper.kill();
 
     for sleeper in &mut asleep {
-        sleeper.woken_until("the death is told", |s| !s.publisher_state().is_alive());
+        sleeper.woken_until("the death is reported", |s| !s.publisher_state().is_alive());
         expected.check(&sleeper.0);
     }
     carry_on(play, &place, &expected, &state, asleep);
@@ -138,7 +138,7 @@ pub fn kill_everywhere(play: Play, left: Option<&Picture>, pass: &Pass, random: 
     let most = 2 * pass.calls.len() + 100;
     let calls = (0..most).take_while(|calls| kill_at(play, left, Point::Calls(*calls)));
     let at_calls = calls.count();
-    assert!(at_calls < most, "it does not come to its mark");
+    assert!(at_calls < most, "the process does not reach its mark");
     let mut dice = rand::rng();
     let at_step = |_: &usize| {
         let step = dice.random_range(0..pass.steps.len());
@@ -147,7 +147,7 @@ pub fn kill_everywhere(play: Play, left: Option<&Picture>, pass: &Pass, random: 
     let at_steps = (0..DRAWS * random).filter(at_step).take(random).count();
     assert_eq!(
         at_steps, random,
-        "not all processes came to where they were to die"
+        "some processes did not reach the point to be killed at"
     );
     Kills { at_calls, at_steps }
 }

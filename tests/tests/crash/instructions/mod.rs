@@ -52,7 +52,7 @@ fn die_in(play: Play, left: Option<&Picture>) {
 /// Returns the table of a publisher that died during the last transaction of [`Play::Rewrite`].
 fn left_in_the_middle() -> Picture {
     let mut states = states_of(Play::Rewrite);
-    let last = states.last().expect("the first one at least").commit();
+    let last = states.last().expect("at least the first state").commit();
     states.retain(|state| state.commit() == last - 1);
     states.swap_remove(states.len() / 2)
 }

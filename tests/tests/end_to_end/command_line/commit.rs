@@ -15,7 +15,7 @@ fn script(folder: &Path) -> PathBuf {
         .args(["--edition", "2024", SCRIPT, "-o"])
         .arg(&program)
         .status();
-    assert!(status.expect("rustc is where cargo is").success());
+    assert!(status.expect("rustc can be started").success());
     program
 }
 

@@ -102,7 +102,7 @@ fn log_level_can_come_from_variable() {
     let mut serve = Process::start(&mut serve);
     let mut watch = Process::start(subscriber().args(["watch", table.name(), "--wake", "mq"]));
     let mut id = 0;
-    tests::until("the publisher tells how the watch is woken", || {
+    tests::until("the publisher logs how the watch is woken", || {
         id += 1;
         serve.write_line(&format!("{{\"id\":{id}}}"));
         serve
@@ -175,7 +175,7 @@ fn command_does_not_inherit_variables_of_watch() {
     );
     assert!(
         text.contains("TABLECAST_CHANGES=1\n"),
-        "the watch had it: {text}"
+        "the watch printed: {text}"
     );
 }
 

@@ -69,7 +69,7 @@ fn is_well_formed(text: &str, page: &str) {
         .arg(&path)
         .output();
     let Ok(groff) = groff else {
-        return tests::skip("there is no groff to read man pages by");
+        return tests::skip("groff is not installed");
     };
     let complaints = String::from_utf8_lossy(&groff.stderr);
     assert!(

@@ -51,7 +51,7 @@ fn follows_the_prompt(options: &[&str], lines: impl Fn(&str) -> Vec<String>) {
     for line in lines(&prompt) {
         writeln!(keyboard, "{line}").unwrap();
     }
-    tests::until("the row is there", || {
+    tests::until("the row is published", || {
         assert!(serve.is_running(), "{}", serve.stderr());
         common::inspect(table.name(), None).is_ok_and(|info| info.rows == 1)
     });

@@ -46,7 +46,7 @@ fn following(what: &str, table: &Table) -> (Process, String) {
 /// Waits until the metrics have these values.
 fn until_has(url: &str, table: &Table, values: &[(&str, f64)]) -> Scrape {
     let mut last = Scrape::of(url, table.name());
-    until("the metrics are right", || {
+    until("the metrics have these values", || {
         last = Scrape::of(url, table.name());
         let right = last.has(values);
         if !right {
@@ -139,7 +139,7 @@ fn publisher_metrics_count_commits_and_sweeps() {
         .map(|(_, count)| *count)
         .collect();
     assert!(buckets.len() > 20 && buckets.iter().all(|count| *count <= 3.0));
-    until("it sweeps", || {
+    until("the publisher sweeps", || {
         Scrape::of(&url, table.name()).get("tablecast_sweeps_total")
             > later.get("tablecast_sweeps_total")
     });

@@ -51,7 +51,7 @@ fn thousand_subscribers_follow_with_256_queues() {
         .unwrap();
     let of = |kind| listeners.iter().filter(|one| one.kind == kind).count();
     println!(
-        "{} by queue, {} listed who sleep on the futex",
+        "{} by queue, {} registered on the futex",
         of("mq"),
         of("futex")
     );
@@ -87,11 +87,14 @@ fn subscriber_in_other_ipc_namespace_is_woken_by_futex() {
         return skip("subscriber_in_other_ipc_namespace_is_woken_by_futex: no IPC namespace");
     };
     follower.line();
-    until("it knows", || {
-        publisher.maintain().unwrap();
-        let listeners = common::inspect(place.name(), None).unwrap().subscribers;
-        listeners.unwrap().iter().any(|one| one.kind == "futex")
-    });
+    until(
+        "the publisher has moved the subscriber to the futex",
+        || {
+            publisher.maintain().unwrap();
+            let listeners = common::inspect(place.name(), None).unwrap().subscribers;
+            listeners.unwrap().iter().any(|one| one.kind == "futex")
+        },
+    );
     let said = follower.stderr_until(|said| said.contains("in another container"));
     assert_eq!(said.matches("sleeps on the futex").count(), 1, "{said}");
     for value in 0..100 {

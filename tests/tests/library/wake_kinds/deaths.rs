@@ -21,7 +21,7 @@ fn takeover_and_close_wake_parked_subscriber() {
         let mut follower = place.start("follow", kind, &[]);
         assert!(state(&follower.line()).starts_with("Alive { epoch: 1"));
         for epoch in 2..=5 {
-            until("it sleeps", || {
+            until("the subscriber is parked", || {
                 asleep(&place.table) == 1 || kind.wake == "spin"
             });
             // The publisher counts as dead, but its process lives, so no pidfd reports it; the
@@ -35,7 +35,9 @@ fn takeover_and_close_wake_parked_subscriber() {
         place.table.remember();
         publisher.close().unwrap();
         assert_eq!(state(&follower.line()), "Closed { epoch: 5 }");
-        until("it has nothing left", || place.made().is_empty());
+        until("the subscriber has removed its objects", || {
+            place.made().is_empty()
+        });
         assert_eq!(place.table.leftovers(), [""; 0]);
         follower.finish();
     });
@@ -48,7 +50,7 @@ fn subscriber_follows_larger_region_with_new_registry() {
         drop(place.publish());
         let mut follower = place.start("follow", kind, &[]);
         assert!(state(&follower.line()).starts_with("Gone"));
-        until("it sleeps", || {
+        until("the subscriber is parked", || {
             asleep(&place.table) == 1 || kind.wake == "spin"
         });
         // A successor region with another registry.
@@ -76,7 +78,7 @@ fn subscribers_move_to_replacement_of_lost_registry() {
         let mut follower = place.start("follow", kind, &[]);
         follower.line();
         for value in 0..3 {
-            until("it sleeps", || {
+            until("the subscriber is parked", || {
                 asleep(&place.table) == 1 || kind.wake == "spin"
             });
             let registry = common::inspect(place.name(), None).unwrap().registry_id;
@@ -84,7 +86,9 @@ fn subscribers_move_to_replacement_of_lost_registry() {
             publisher.maintain().unwrap();
             // A new registry is announced by a commit, which wakes the subscriber at the old one.
             if kind.wake != "spin" {
-                until("it sleeps at the other one", || asleep(&place.table) == 1);
+                until("the subscriber is parked at the new registry", || {
+                    asleep(&place.table) == 1
+                });
             }
             let version = commit(&mut publisher, value);
             assert!(follower.line().starts_with(&format!("{version} ")));
@@ -110,7 +114,7 @@ fn each_kind_reports_killed_publisher() {
         };
         let mut follower = place.start("follow", kind, &[recheck]);
         assert!(state(&follower.line()).starts_with("Alive"));
-        until("it sleeps", || {
+        until("the subscriber is parked", || {
             asleep(&place.table) == 1 || kind.wake == "spin"
         });
         publisher.kill();
@@ -139,7 +143,7 @@ fn killed_subscriber_leaves_nothing_in_any_state() {
             };
             subscriber.line();
             if ["asleep", "polling"].contains(&state) && kind.wake != "spin" {
-                until("it sleeps", || asleep(&place.table) == 1);
+                until("the subscriber is parked", || asleep(&place.table) == 1);
             }
             // Commits that the subscriber follows until it is killed.
             let commits = if state == "refreshing" { 500 } else { 1 };
@@ -169,7 +173,7 @@ fn remove_frees_everything_after_both_sides_are_killed() {
         assert_eq!(publisher.line(), "open");
         let mut follower = place.start("follow", *kind, &[]);
         follower.line();
-        until("it has its place", || {
+        until("the subscriber is registered", || {
             let listeners = common::inspect(place.name(), None).unwrap().subscribers;
             listeners.is_ok_and(|all| all.len() == 1) && place.made().is_empty() != in_directory
         });

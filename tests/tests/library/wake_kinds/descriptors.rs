@@ -34,7 +34,7 @@ fn descriptor_is_readable_only_after_changes() {
         subscriber.as_fd();
         // A new descriptor is readable once, until the first refreshes.
         let rest = |subscriber: &mut UntypedSubscriber| {
-            until("it is at rest", || {
+            until("the descriptor is not readable", || {
                 let nothing = subscriber.refresh().unwrap().cause() == Cause::Nothing;
                 nothing && !is_readable(subscriber, PollTimeout::ZERO)
             });
@@ -93,7 +93,7 @@ fn descriptor_reports_publisher_death_for_each_kind() {
         assert_eq!(serving.line(), "open");
         let mut polled = place.start("poll", kind, &[]);
         assert_eq!(polled.line(), "1");
-        until("it sleeps", || asleep(&place.table) == 1);
+        until("the subscriber is parked", || asleep(&place.table) == 1);
         serving.kill();
         // A change of state without a commit.
         assert_eq!(polled.line(), "1");

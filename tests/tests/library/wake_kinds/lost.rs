@@ -37,7 +37,7 @@ fn ping_pong(kind: Kind, mode: u32, rounds: u64) {
     println!("{kind:?}, mode {mode:o}: {rounds} there and back in {elapsed:?}");
     assert_eq!(echo.line(), "done");
     let said = echo.stderr();
-    assert_eq!(said, "", "it is woken as it asked for");
+    assert_eq!(said, "", "no warning about the wake kind");
     echo.kill();
     pings.close().unwrap();
     drop(pongs);

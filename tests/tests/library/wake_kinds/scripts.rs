@@ -21,11 +21,11 @@ fn script_reads_one_line_per_wake_up_from_fifo_of_watch() {
     let mut watch = subscriber();
     watch.args(["watch", place.name(), "--format", "jsonl", "--wake", "fifo"]);
     let mut watch = Process::start(watch.arg("--wake-at").arg(&pipe));
-    until("there is a pipe", || pipe.exists());
+    until("the FIFO exists", || pipe.exists());
     let read = "while read version; do echo \"version $version\"; done < \"$0\"; echo end";
     let mut script = Process::start(command("sh").args(["-c", read]).arg(&pipe));
     for value in 0..200 {
-        until("the watch sleeps", || asleep(&place.table) == 1);
+        until("the watch is parked", || asleep(&place.table) == 1);
         let version = commit(&mut publisher, value);
         assert_eq!(script.line(), format!("version {version}"));
         assert!(watch.line().contains(&format!("\"value\":{value}")));
@@ -83,12 +83,12 @@ fn watch_takes_over_fifo_of_ended_watch() {
         Process::start(watch.arg("--wake-at").arg(&pipe))
     };
     let mut first = start();
-    until("there is a pipe", || pipe.exists());
+    until("the FIFO exists", || pipe.exists());
     let mut second = start();
     second.stderr_until(|said| said.contains("woken by re-check only"));
     // No process has freed its slot, and its FIFO has no owner.
     first.kill();
-    until("the second is called by the pipe", || {
+    until("the second watch is woken through the FIFO", || {
         commit(&mut publisher, 1);
         let mut options = std::fs::File::options();
         let news = options.read(true).custom_flags(nix::libc::O_NONBLOCK);

@@ -108,7 +108,7 @@ fn async_subscriber_works_with_each_kind() {
         let publishing = std::thread::spawn(move || {
             for value in 1..=200 {
                 commit(&mut publisher, value);
-                heard.recv_timeout(LIMIT).expect("it is told of");
+                heard.recv_timeout(LIMIT).expect("the change is reported");
             }
             publisher.close().unwrap();
         });
