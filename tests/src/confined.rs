@@ -66,7 +66,7 @@ pub fn show_queues(place: &Path) {
 ///
 /// # Errors
 /// The refused system call.
-pub fn play_new_pids(program: &mut Command) -> Result<i32, Error> {
+pub fn run_in_new_pids(program: &mut Command) -> Result<i32, Error> {
     unshare(CloneFlags::CLONE_NEWPID)?;
     let mut child = program.spawn()?;
     println!("{}", child.id());

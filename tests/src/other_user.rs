@@ -12,7 +12,7 @@ use crate::clean::command;
 use crate::skip;
 
 /// The user `nobody`.
-pub struct Stranger {
+pub struct OtherUser {
     /// User id of `nobody`.
     pub user: u32,
     /// Primary group of `nobody`.
@@ -21,7 +21,7 @@ pub struct Stranger {
     directory: tempfile::TempDir,
 }
 
-impl Stranger {
+impl OtherUser {
     /// Returns the user `nobody`. Skips the test and returns None if this process cannot switch
     /// users.
     ///

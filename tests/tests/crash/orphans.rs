@@ -44,8 +44,8 @@ fn find(found: &[Orphan], path: &PathBuf) -> Option<Orphan> {
     found.iter().find(|left| left.object == *path).cloned()
 }
 
-/// Waits until an object is reported as an orphan. Another test can delay that, because it may have a
-/// publisher whose registry is unknown.
+/// Waits until an object is reported as an orphan. Another test can delay that, because it may have
+/// a publisher whose registry is unknown.
 fn await_orphan(path: &PathBuf) -> Orphan {
     let mut found = None;
     until("the object is an orphan", || {

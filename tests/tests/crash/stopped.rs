@@ -8,10 +8,10 @@ use std::collections::BTreeMap;
 
 use nix::sys::signal::Signal;
 use rand::RngExt;
-use tests::object_state::{Picture, Scene};
+use tests::object_state::{ObjectState, TableObserver};
 use tests::process::Process;
 use tests::replica::Replica;
-use tests::scenario::{Play, Rows};
+use tests::scenario::{Rows, Scenario};
 use tests::stepper::Stepper;
 use tests::table::Table;
 use tests::{role, skip, until};
@@ -31,7 +31,7 @@ type Calls = BTreeMap<u64, usize>;
 /// Returns the system calls of commits while subscribers are in the state that `arrange` sets up.
 fn calls_of_a_try<T>(arrange: impl Fn(&Table) -> T) -> Result<Calls, String> {
     let table = Table::new("stopped-subscriber");
-    let stepper = Stepper::start(&mut role!("stepped", table.name(), Play::Beats))?;
+    let stepper = Stepper::start(&mut role!("stepped", table.name(), Scenario::Beats))?;
     let _subscribers = arrange(&table);
     // The publisher accepts new subscribers and runs to its commits.
     stepper.go_on();
@@ -95,15 +95,15 @@ fn stopped_subscriber_adds_no_system_calls_to_commits() {
         "one wake-up for a parked subscriber, at the first commit only"
     );
     assert_eq!(with_asleep, alone, "no other system call");
-    println!("system calls of {} commits: {alone:?}", Play::BEATS);
+    println!("system calls of {} commits: {alone:?}", Scenario::BEATS);
 }
 
 #[test]
 fn subscriber_stopped_while_parked_catches_up() {
     let table = Table::new("stopped-asleep");
-    let mut publisher = Play::Beats.open(table.name()).unwrap();
+    let mut publisher = Scenario::Beats.open(table.name()).unwrap();
     let mut follower = asleep(&table);
-    for writes in Play::Rewrite.history() {
+    for writes in Scenario::Rewrite.history() {
         writes.commit(&mut publisher).unwrap();
     }
     let rows = publisher.len();
@@ -121,15 +121,15 @@ fn said(version: u64, rows: &Rows) -> String {
     format!("{version} {:?}", rows.collect::<Vec<(u32, u64)>>())
 }
 
-/// Returns the states that a publisher shares during [`Play::Rewrite`].
-fn rewritten() -> Result<Vec<Picture>, String> {
+/// Returns the states that a publisher shares during [`Scenario::Rewrite`].
+fn rewritten() -> Result<Vec<ObjectState>, String> {
     let table = Table::new("rewritten");
-    let stepper = Stepper::start(&mut role!("stepped", table.name(), Play::Rewrite))?;
-    let mut scene = Scene::new(table.name());
-    let mut states = vec![scene.now().clone()];
+    let stepper = Stepper::start(&mut role!("stepped", table.name(), Scenario::Rewrite))?;
+    let mut observer = TableObserver::new(table.name());
+    let mut states = vec![observer.now().clone()];
     while stepper.step() {
-        if scene.look(false) {
-            states.push(scene.now().clone());
+        if observer.look(false) {
+            states.push(observer.now().clone());
         }
     }
     table.remember();
@@ -139,7 +139,7 @@ fn rewritten() -> Result<Vec<Picture>, String> {
 
 /// Returns a subscriber that is stopped before a refresh from the table `before` to the table
 /// `after`.
-fn refreshing(before: &Picture, after: &Picture) -> (Replica, Stepper) {
+fn refreshing(before: &ObjectState, after: &ObjectState) -> (Replica, Stepper) {
     let mut replica = Replica::new(before);
     let stepper = Stepper::start(&mut role!("refresh", replica.table().name())).unwrap();
     replica.become_as(after);
@@ -154,7 +154,7 @@ fn subscriber_stopped_in_refresh_reads_a_committed_table_afterwards() {
     };
     let begun = &states[0];
     let first = begun.commit();
-    let tables = Play::Rewrite.tables();
+    let tables = Scenario::Rewrite.tables();
     let rows = |version: u64| &tables[(version - first) as usize];
     let committed = states.iter().position(|state| state.commit() == first + 1);
     let later = &states[committed.expect("the first transaction")..];
@@ -177,7 +177,7 @@ fn subscriber_stopped_in_refresh_reads_a_committed_table_afterwards() {
         // before or after it continues.
         let state = &later[dice.random_range(0..later.len())];
         replica.become_as(state);
-        let open = || Play::Takeover.open(replica.table().name()).unwrap();
+        let open = || Scenario::Takeover.open(replica.table().name()).unwrap();
         let taken_over = dice.random::<bool>().then(open);
         if is_in_it {
             stepper.go_on();

@@ -9,7 +9,7 @@ use common::internals::lock::{Span, try_lock, unlock};
 use common::{Publisher, Subscriber};
 use nix::unistd::geteuid;
 use tests::clean::command;
-use tests::other_user::Stranger;
+use tests::other_user::OtherUser;
 use tests::process::Process;
 use tests::programs::subscriber;
 use tests::script::Item;
@@ -26,9 +26,9 @@ const FOLLOWED: u64 = 5;
 /// Number of commits in a burst, which are not followed one by one.
 const BURST: u64 = 500;
 
-fn vandal(stranger: &Stranger, table: &Table, harm: &str, group: u32) -> Process {
+fn vandal(other_user: &OtherUser, table: &Table, harm: &str, group: u32) -> Process {
     let role = role!("vandal", table.name(), geteuid(), harm);
-    let mut vandal = Process::start(&mut stranger.runs(&role, group));
+    let mut vandal = Process::start(&mut other_user.runs(&role, group));
     assert_eq!(vandal.line(), "begun");
     vandal
 }
@@ -49,14 +49,14 @@ fn registry_id(table: &Table) -> u64 {
 
 #[test]
 fn vandal_delays_wake_ups_but_blocks_no_commit() {
-    let Some(stranger) = Stranger::new() else {
+    let Some(other_user) = OtherUser::new() else {
         return;
     };
     for (harm, mode, group) in [
-        ("lock", 0o644, stranger.group),
-        ("scribble", 0o644, stranger.group),
-        ("cut", 0o644, stranger.group),
-        ("usurp", 0o644, stranger.group),
+        ("lock", 0o644, other_user.group),
+        ("scribble", 0o644, other_user.group),
+        ("cut", 0o644, other_user.group),
+        ("usurp", 0o644, other_user.group),
         ("all", 0o640, GROUP),
     ] {
         let table = Table::new("vandal");
@@ -65,7 +65,7 @@ fn vandal_delays_wake_ups_but_blocks_no_commit() {
         publish(&mut publisher, 0);
         let mut early = watch(&table);
         early.line();
-        let mut vandal = vandal(&stranger, &table, harm, group);
+        let mut vandal = vandal(&other_user, &table, harm, group);
         let mut late = watch(&table);
         late.line();
         for value in 1..=FOLLOWED {
@@ -122,7 +122,7 @@ fn is_well_again(table: &Table, publisher: &mut Publisher<Item>) {
 
 #[test]
 fn registry_truncated_by_vandal_is_replaced() {
-    let Some(stranger) = Stranger::new() else {
+    let Some(other_user) = OtherUser::new() else {
         return;
     };
     let table = Table::new("vandal-cut");
@@ -130,7 +130,7 @@ fn registry_truncated_by_vandal_is_replaced() {
     let mut publisher = builder.mode(0o644).open().unwrap();
     let before = registry_id(&table);
     table.remember();
-    let mut vandal = vandal(&stranger, &table, "cut", stranger.group);
+    let mut vandal = vandal(&other_user, &table, "cut", other_user.group);
     until("the registry is replaced", || {
         publisher.maintain().unwrap();
         table.remember();
@@ -145,15 +145,15 @@ fn registry_truncated_by_vandal_is_replaced() {
 
 #[test]
 fn vandal_blocks_no_takeover() {
-    let Some(stranger) = Stranger::new() else {
+    let Some(other_user) = OtherUser::new() else {
         return;
     };
-    for (mode, group) in [("644", stranger.group), ("640", GROUP)] {
-        is_taken_over(&stranger, mode, group);
+    for (mode, group) in [("644", other_user.group), ("640", GROUP)] {
+        is_taken_over(&other_user, mode, group);
     }
 }
 
-fn is_taken_over(stranger: &Stranger, mode: &str, group: u32) {
+fn is_taken_over(other_user: &OtherUser, mode: &str, group: u32) {
     let table = Table::new("vandal-takeover");
     let group_id = group.to_string();
     let options = ["--mode", mode, "--group", &group_id];
@@ -163,7 +163,7 @@ fn is_taken_over(stranger: &Stranger, mode: &str, group: u32) {
     publisher.publish([row(0)]);
     let mut watch = watch(&table);
     watch.line();
-    let mut vandal = vandal(stranger, &table, "all", group);
+    let mut vandal = vandal(other_user, &table, "all", group);
     for id in 1..=5 {
         table.remember();
         publisher.process.kill();

@@ -9,7 +9,7 @@ use nix::sys::signal::Signal;
 use nix::sys::stat::Mode;
 use nix::unistd::{Uid, chown, mkfifo};
 use tests::clean::command;
-use tests::other_user::Stranger;
+use tests::other_user::OtherUser;
 use tests::process::Process;
 use tests::script::Item;
 use tests::table::Table;
@@ -123,7 +123,7 @@ fn subscriber_opens_and_maps_the_region_read_only() {
 
 /// Puts foreign objects in the place of `object`, one after the other, and checks that each is
 /// refused.
-fn is_refused(object: &Path, stranger: Option<&Stranger>, refused: impl Fn(&str)) {
+fn is_refused(object: &Path, other_user: Option<&OtherUser>, refused: impl Fn(&str)) {
     let target = tempfile::NamedTempFile::new().unwrap();
     std::os::unix::fs::symlink(target.path(), object).unwrap();
     refused("a link");
@@ -137,10 +137,10 @@ fn is_refused(object: &Path, stranger: Option<&Stranger>, refused: impl Fn(&str)
     std::fs::create_dir(object).unwrap();
     refused("a directory");
     std::fs::remove_dir(object).unwrap();
-    if let Some(stranger) = stranger {
+    if let Some(other_user) = other_user {
         std::fs::write(object, "").unwrap();
         std::fs::set_permissions(object, PermissionsExt::from_mode(0o666)).unwrap();
-        chown(object, Some(Uid::from_raw(stranger.user)), None).unwrap();
+        chown(object, Some(Uid::from_raw(other_user.user)), None).unwrap();
         refused("another user's file");
         remove(object);
     }
@@ -166,11 +166,11 @@ fn is_clear(what: &str, object: &Path, outcome: common::Result<()>) {
 
 #[test]
 fn foreign_objects_are_refused_as_table() {
-    let stranger = Stranger::new();
+    let other_user = OtherUser::new();
     for kind in ["lock", "table"] {
         let table = Table::new("impostor");
         let object = path(kind, table.name());
-        is_refused(&object, stranger.as_ref(), |what| {
+        is_refused(&object, other_user.as_ref(), |what| {
             is_clear(what, &object, open(&table).map(drop));
             if kind == "table" {
                 let subscriber = Subscriber::<Item>::open(table.name());
@@ -185,10 +185,10 @@ fn foreign_objects_are_refused_as_table() {
 
 #[test]
 fn foreign_object_at_next_region_is_skipped() {
-    let stranger = Stranger::new();
+    let other_user = OtherUser::new();
     let table = Table::new("impostor-next");
     let object = path("next", table.name());
-    is_refused(&object, stranger.as_ref(), |what| {
+    is_refused(&object, other_user.as_ref(), |what| {
         let mut publisher = open(&table).unwrap();
         publish(&mut publisher, 1);
         let mut subscriber = Subscriber::<Item>::open(table.name()).unwrap();
@@ -206,12 +206,12 @@ fn foreign_object_at_next_region_is_skipped() {
         larger.close().unwrap();
     });
     // A file that only another user may remove.
-    if let Some(stranger) = stranger {
+    if let Some(other_user) = other_user {
         std::fs::write(&object, "").unwrap();
         let mut serve = tests::programs::publisher();
         serve.args(["serve", table.name(), "--from", "-", "--fields", "id:u64"]);
-        let mut serve = Process::start(&mut stranger.runs(&serve, stranger.group));
-        let owner = Some(stranger.user);
+        let mut serve = Process::start(&mut other_user.runs(&serve, other_user.group));
+        let owner = Some(other_user.user);
         until("the table is published", || {
             assert!(serve.is_running(), "{}", serve.stderr());
             common::inspect(table.name(), owner).is_ok_and(|info| info.publisher.is_alive())
@@ -226,13 +226,13 @@ fn foreign_object_at_next_region_is_skipped() {
 
 #[test]
 fn foreign_object_at_registry_is_not_used() {
-    let stranger = Stranger::new();
+    let other_user = OtherUser::new();
     let table = Table::new("impostor-subs");
     let mut publisher = open(&table).unwrap();
     publisher.maintain().unwrap();
     let object = registry(&table);
     std::fs::remove_file(&object).unwrap();
-    is_refused(&object, stranger.as_ref(), |what| {
+    is_refused(&object, other_user.as_ref(), |what| {
         let mut subscriber = Subscriber::<Item>::open(table.name()).unwrap();
         assert!(
             subscriber.wait(Some(std::time::Duration::ZERO)).is_ok(),

@@ -166,13 +166,13 @@ fn inode_and_mode_problems_name_the_command() {
 
 #[test]
 fn missing_write_permission_is_reported() {
-    let Some(stranger) = Stranger::new() else {
+    let Some(other_user) = OtherUser::new() else {
         return;
     };
     if !own_mount("/dev/shm", "tmpfs", &format!("size={ROOM},mode=755")) {
         return skip("missing_write_permission_is_reported: no mount namespace");
     }
-    let said = Said::by(&mut stranger.runs(&doctor(&[]), stranger.group));
+    let said = Said::by(&mut other_user.runs(&doctor(&[]), other_user.group));
     said.assert(
         "/dev/shm mode",
         "problem",
@@ -367,7 +367,7 @@ fn unhealthy_tables_are_reported_with_remedy() {
 
 #[test]
 fn tables_of_other_users_are_reported_with_owner_and_mode() {
-    let Some(stranger) = Stranger::new() else {
+    let Some(other_user) = OtherUser::new() else {
         return;
     };
     if !own_memory(ROOM) {
@@ -378,7 +378,8 @@ fn tables_of_other_users_are_reported_with_owner_and_mode() {
     let _private = Serving::start(private.name(), FIELDS, &[]);
     let _open = Serving::start(open.name(), FIELDS, &["--mode", "644"]);
     let of = |table: &Table| format!("table {}", table.name());
-    let ask = |arguments: &[&str]| Said::by(&mut stranger.runs(&doctor(arguments), stranger.group));
+    let ask =
+        |arguments: &[&str]| Said::by(&mut other_user.runs(&doctor(arguments), other_user.group));
     let said = ask(&[]);
     said.assert(
         &of(&private),
@@ -392,7 +393,7 @@ fn tables_of_other_users_are_reported_with_owner_and_mode() {
 
     let path = format!("/dev/shm/tablecast.table.{}", theirs.name());
     std::fs::copy(format!("/dev/shm/tablecast.table.{}", open.name()), &path).unwrap();
-    std::os::unix::fs::chown(&path, Some(stranger.user), None).unwrap();
+    std::os::unix::fs::chown(&path, Some(other_user.user), None).unwrap();
     let said = Said::by(&mut doctor(&[]));
     let trust = format!("--owner {}", stranger.user);
     let owned = format!("owned by user {}", stranger.user);

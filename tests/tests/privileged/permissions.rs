@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use common::{Error, Publisher, Subscriber};
-use tests::other_user::Stranger;
+use tests::other_user::OtherUser;
 use tests::process::Process;
 use tests::script::Item;
 use tests::table::Table;
@@ -21,8 +21,8 @@ fn publish(publisher: &mut Publisher<Item>, value: u64) {
 
 /// Checks that the other user is woken by each commit, and that its objects are removed after its
 /// death.
-fn is_followed(stranger: &Stranger, table: &Table, publisher: &mut Publisher<Item>, group: u32) {
-    let mut follower = Process::start(&mut stranger.runs(&role!("follow", table.name()), group));
+fn is_followed(other_user: &OtherUser, table: &Table, publisher: &mut Publisher<Item>, group: u32) {
+    let mut follower = Process::start(&mut other_user.runs(&role!("follow", table.name()), group));
     let mut rows = follower.line();
     assert!(rows.contains("Alive"), "{rows}");
     for value in 1..=200 {
@@ -39,8 +39,8 @@ fn is_followed(stranger: &Stranger, table: &Table, publisher: &mut Publisher<Ite
     assert!(!table.has_queue(), "{:?}", table.leftovers());
 }
 
-fn is_refused(stranger: &Stranger, table: &Table, group: u32) {
-    let mut reader = Process::start(&mut stranger.runs(&role!("read", table.name()), group));
+fn is_refused(other_user: &OtherUser, table: &Table, group: u32) {
+    let mut reader = Process::start(&mut other_user.runs(&role!("read", table.name()), group));
     let line = reader.line();
     assert!(line.starts_with("refused: no permission to open"), "{line}");
     assert!(
@@ -52,7 +52,7 @@ fn is_refused(stranger: &Stranger, table: &Table, group: u32) {
 
 #[test]
 fn table_of_mode_644_is_followed_by_other_user() {
-    let Some(stranger) = Stranger::new() else {
+    let Some(other_user) = OtherUser::new() else {
         return;
     };
     let table = Table::new("everybody");
@@ -61,14 +61,14 @@ fn table_of_mode_644_is_followed_by_other_user() {
         .capacity(3)
         .open()
         .unwrap();
-    is_followed(&stranger, &table, &mut publisher, stranger.group);
+    is_followed(&other_user, &table, &mut publisher, other_user.group);
     publisher.close().unwrap();
     assert_eq!(table.leftovers(), Vec::<String>::new());
 }
 
 #[test]
 fn table_of_mode_640_is_followed_by_group_members_only() {
-    let Some(stranger) = Stranger::new() else {
+    let Some(other_user) = OtherUser::new() else {
         return;
     };
     let table = Table::new("group");
@@ -77,14 +77,14 @@ fn table_of_mode_640_is_followed_by_group_members_only() {
         .group(GROUP)
         .capacity(3);
     let mut publisher = builder.open().unwrap();
-    is_followed(&stranger, &table, &mut publisher, GROUP);
-    is_refused(&stranger, &table, stranger.group);
+    is_followed(&other_user, &table, &mut publisher, GROUP);
+    is_refused(&other_user, &table, other_user.group);
     publisher.close().unwrap();
 }
 
 #[test]
 fn table_of_mode_600_names_who_may_open_it() {
-    let Some(stranger) = Stranger::new() else {
+    let Some(other_user) = OtherUser::new() else {
         return;
     };
     let table = Table::new("owner");
@@ -92,10 +92,10 @@ fn table_of_mode_600_names_who_may_open_it() {
         .capacity(3)
         .open()
         .unwrap();
-    is_refused(&stranger, &table, stranger.group);
+    is_refused(&other_user, &table, other_user.group);
     let mut get = programs::subscriber();
     get.args(["get", table.name()]);
-    let (stdout, stderr) = Process::run(&mut stranger.runs(&get, stranger.group), 1);
+    let (stdout, stderr) = Process::run(&mut other_user.runs(&get, other_user.group), 1);
     assert_eq!(stdout, "");
     assert!(
         stderr.contains("no permission") && stderr.contains(table.name()),
@@ -106,7 +106,7 @@ fn table_of_mode_600_names_who_may_open_it() {
 
 #[test]
 fn table_of_other_user_needs_explicit_owner() {
-    let Some(stranger) = Stranger::new() else {
+    let Some(other_user) = OtherUser::new() else {
         return;
     };
     let table = Table::new("strange");
@@ -120,7 +120,7 @@ fn table_of_other_user_needs_explicit_owner() {
         "group:u32,number:u32,value:u64,label:text(24)",
     ]);
     serve.args(["--key", "group,number", "--mode", "644"]);
-    let mut publisher = Process::start(&mut stranger.runs(&serve, stranger.group));
+    let mut publisher = Process::start(&mut other_user.runs(&serve, other_user.group));
     publisher.write_line(r#"{"group":1,"number":2,"value":3,"label":"x"}"#);
     until("the table exists", || {
         Path::new(&format!("/dev/shm/tablecast.table.{}", table.name())).exists()
@@ -129,12 +129,12 @@ fn table_of_other_user_needs_explicit_owner() {
         Err(Error::WrongOwner {
             found, expected, ..
         }) => {
-            assert_eq!((found, expected), (stranger.user, 0));
+            assert_eq!((found, expected), (other_user.user, 0));
         }
         other => panic!("{other:?}"),
     }
     let mut own = Subscriber::<Item>::builder(table.name())
-        .owner(stranger.user)
+        .owner(other_user.user)
         .open()
         .unwrap();
     while own.get(&(1, 2)).is_none() {
@@ -149,17 +149,17 @@ fn table_of_other_user_needs_explicit_owner() {
 
 #[test]
 fn root_removes_dead_table_of_other_user_by_owner() {
-    let Some(stranger) = Stranger::new() else {
+    let Some(other_user) = OtherUser::new() else {
         return;
     };
     let (table, own) = (Table::new("foreign-dead"), Table::new("foreign-own"));
     let mut serve = programs::publisher();
     let fields = ["--from", "-", "--fields", "id:u64"];
     serve.args(["serve", table.name()]).args(fields);
-    let mut publisher = Process::start(&mut stranger.runs(&serve, stranger.group));
+    let mut publisher = Process::start(&mut other_user.runs(&serve, other_user.group));
     publisher.stderr_until(|text| text.contains("publishing"));
     let _own = tests::serving::Serving::start(own.name(), "id:u64", &[]);
-    let owner = stranger.user.to_string();
+    let owner = other_user.user.to_string();
     let remove = |arguments: &[&str], code| {
         let mut rm = programs::publisher();
         let (_, stderr) = Process::run(rm.args(["rm", table.name()]).args(arguments), code);
@@ -180,7 +180,7 @@ fn root_removes_dead_table_of_other_user_by_owner() {
     // Another user cannot remove the table, and the error does not suggest to repeat the command.
     let mut rm = programs::publisher();
     rm.args(["rm", own.name(), "--owner", "0"]);
-    let (_, stderr) = Process::run(&mut stranger.runs(&rm, stranger.group), 1);
+    let (_, stderr) = Process::run(&mut other_user.runs(&rm, other_user.group), 1);
     assert!(stderr.contains("as root with --owner"), "{stderr}");
 
     table.remember();

@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use common::internals::header;
 use common::{PublisherState, Subscriber};
-use tests::object_state::{Named, Picture, Scene};
+use tests::object_state::{Named, ObjectState, TableObserver};
 use tests::replica::Replica;
-use tests::scenario::Play;
+use tests::scenario::Scenario;
 use tests::script::{Item, ItemKey};
 use tests::stepper::{Maps, Stepper};
 use tests::table::Table;
@@ -61,7 +61,7 @@ pub enum Place {
 
 impl Place {
     /// Returns a new table, or a replica of the table that a dead publisher `left`.
-    pub fn new(left: Option<&Picture>) -> Self {
+    pub fn new(left: Option<&ObjectState>) -> Self {
         match left {
             Some(left) => Self::Left(Replica::new(left)),
             None => Self::New(Table::new("instructions")),
@@ -86,10 +86,10 @@ impl Place {
 
     /// Starts a process that stops at the beginning of the scenario. Also returns parked
     /// subscribers if a table exists.
-    pub fn begin(&self, play: Play, recheck: Duration) -> (Stepper, Vec<Sleeper>) {
+    pub fn begin(&self, scenario: Scenario, recheck: Duration) -> (Stepper, Vec<Sleeper>) {
         let name = self.table().name();
-        let stepper = Stepper::start(&mut role!("stepped", name, play)).unwrap();
-        let asleep = (play != Play::Creation).then(|| self.sleepers(recheck));
+        let stepper = Stepper::start(&mut role!("stepped", name, scenario)).unwrap();
+        let asleep = (scenario != Scenario::Creation).then(|| self.sleepers(recheck));
         (stepper, asleep.unwrap_or_default())
     }
 
@@ -102,7 +102,7 @@ impl Place {
 
 /// Checks that nothing is left of a table whose publisher died in this state. If the region had no
 /// name, its successor cannot know the registry, so only a sweep can remove it.
-pub fn assert_nothing_left(state: &Picture, mut leftovers: Vec<String>) {
+pub fn assert_nothing_left(state: &ObjectState, mut leftovers: Vec<String>) {
     if state.is_removed() {
         leftovers.retain(|object| !object.contains("/tablecast.subs."));
     }
@@ -112,8 +112,12 @@ pub fn assert_nothing_left(state: &Picture, mut leftovers: Vec<String>) {
 /// Steps through a scenario and observes the shared bytes after each instruction. Calls `visit` for
 /// each new state, while the process is stopped. The names of the table change only at system
 /// calls.
-fn step_through(stepper: &Stepper, scene: &mut Scene, mut visit: impl FnMut(&Picture)) -> Pass {
-    let begun = scene.now().clone();
+fn step_through(
+    stepper: &Stepper,
+    observer: &mut TableObserver,
+    mut visit: impl FnMut(&ObjectState),
+) -> Pass {
+    let begun = observer.now().clone();
     let (mut steps, mut calls, maps) = (Vec::new(), Vec::new(), stepper.maps());
     let mut seen = HashSet::from([begun.clone()]);
     let (mut is_call, mut last) = (HashMap::new(), begun.clone());
@@ -133,9 +137,9 @@ fn step_through(stepper: &Stepper, scene: &mut Scene, mut visit: impl FnMut(&Pic
             steps.len() < MOST_STEPS,
             "the process does not reach its mark"
         );
-        let is_new = scene.look(is_call);
+        let is_new = observer.look(is_call);
         if is_call {
-            let unknown = scene.unknown_to_all_but(stepper.id());
+            let unknown = observer.unknown_to_all_but(stepper.id());
             assert_eq!(
                 unknown,
                 Vec::<PathBuf>::new(),
@@ -143,7 +147,7 @@ fn step_through(stepper: &Stepper, scene: &mut Scene, mut visit: impl FnMut(&Pic
             );
         }
         if is_new {
-            let state = scene.now().clone();
+            let state = observer.now().clone();
             let words = state.words_from(&last);
             assert!(is_call || words == 1, "an instruction stored {words} words");
             if seen.insert(state.clone()) {
@@ -152,7 +156,7 @@ fn step_through(stepper: &Stepper, scene: &mut Scene, mut visit: impl FnMut(&Pic
             last = state;
         }
     }
-    let ended = scene.now();
+    let ended = observer.now();
     Pass {
         steps,
         maps,
@@ -163,12 +167,12 @@ fn step_through(stepper: &Stepper, scene: &mut Scene, mut visit: impl FnMut(&Pic
 }
 
 /// Returns the states that a publisher shares during a scenario without a previous publisher.
-pub fn states_of(play: Play) -> Vec<Picture> {
+pub fn states_of(scenario: Scenario) -> Vec<ObjectState> {
     let place = Place::new(None);
-    let (stepper, _) = place.begin(play, NEVER);
+    let (stepper, _) = place.begin(scenario, NEVER);
     let mut states = Vec::new();
-    let mut scene = Scene::new(place.table().name());
-    step_through(&stepper, &mut scene, |state| states.push(state.clone()));
+    let mut observer = TableObserver::new(place.table().name());
+    step_through(&stepper, &mut observer, |state| states.push(state.clone()));
     place.table().remember();
     stepper.finish();
     states
@@ -177,7 +181,12 @@ pub fn states_of(play: Play) -> Vec<Picture> {
 /// Simulates a publisher crash in this state, in a replica: one subscriber that attached at the
 /// beginning and one that attaches now read the table, follow a takeover, and follow a commit.
 /// Returns the version that the new subscriber saw.
-fn die_at(play: Play, begun: &Picture, state: &Picture, expected: &Expected) -> Option<u64> {
+fn die_at(
+    scenario: Scenario,
+    begun: &ObjectState,
+    state: &ObjectState,
+    expected: &Expected,
+) -> Option<u64> {
     let mut replica = Replica::new(begun);
     let name = replica.table().name().to_owned();
     // A short re-check interval, because no pidfd reports that another region has the name.
@@ -199,7 +208,7 @@ fn die_at(play: Play, begun: &Picture, state: &Picture, expected: &Expected) -> 
         assert_eq!(old.version(), version, "both read the same version");
     }
     let epoch = state.word(header::EPOCH);
-    let (publisher, rows) = succeed(play, &name, expected, outcome, epoch);
+    let (publisher, rows) = succeed(scenario, &name, expected, outcome, epoch);
     for subscriber in old.iter_mut().chain(&mut new) {
         follow(subscriber, &publisher, &rows);
     }
@@ -213,7 +222,7 @@ fn die_at(play: Play, begun: &Picture, state: &Picture, expected: &Expected) -> 
 fn read_while_it_stands(
     live: &mut Option<Subscriber<Item>>,
     name: &str,
-    state: &Picture,
+    state: &ObjectState,
     keys: &BTreeSet<ItemKey>,
     expected: &Expected,
 ) {
@@ -242,20 +251,20 @@ fn read_while_it_stands(
 
 /// Simulates a crash at each state of a scenario, in replicas. The real process completes the
 /// scenario.
-pub fn die_everywhere(play: Play, left: Option<&Picture>) -> Pass {
+pub fn die_everywhere(scenario: Scenario, left: Option<&ObjectState>) -> Pass {
     let place = Place::new(left);
     let name = place.table().name();
-    let (stepper, mut asleep) = place.begin(play, NEVER);
+    let (stepper, mut asleep) = place.begin(scenario, NEVER);
     let mut live = newcomer(name);
-    let mut scene = Scene::new(name);
-    let begun = scene.now().clone();
-    let expected = Expected::of(play, left, &begun);
+    let mut observer = TableObserver::new(name);
+    let begun = observer.now().clone();
+    let expected = Expected::of(scenario, left, &begun);
     let keys = expected.tables().iter().flat_map(|rows| rows.keys());
     let keys: BTreeSet<ItemKey> = keys.copied().collect();
     let mut outcomes = Vec::new();
-    let pass = step_through(&stepper, &mut scene, |state| {
+    let pass = step_through(&stepper, &mut observer, |state| {
         read_while_it_stands(&mut live, name, state, &keys, &expected);
-        outcomes.push(die_at(play, &begun, state, &expected));
+        outcomes.push(die_at(scenario, &begun, state, &expected));
     });
     outcomes.dedup();
     assert_eq!(

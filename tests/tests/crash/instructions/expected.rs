@@ -1,8 +1,8 @@
 //! The tables that readers may see during a scenario.
 
 use common::Subscriber;
-use tests::object_state::Picture;
-use tests::scenario::{Play, Rows};
+use tests::object_state::ObjectState;
+use tests::scenario::{Rows, Scenario};
 use tests::script::Item;
 
 use super::followers::rows_of;
@@ -21,7 +21,7 @@ pub struct Expected {
 impl Expected {
     /// Returns the tables of `times` publishers that successively open the table that a publisher
     /// `left`.
-    pub fn opened(left: &Picture, times: usize) -> Self {
+    pub fn opened(left: &ObjectState, times: usize) -> Self {
         Self {
             first: left.commit(),
             tables: vec![left_rows(left); 1 + times],
@@ -32,31 +32,34 @@ impl Expected {
 
     /// Returns the tables of a scenario that begins with `now`, possibly with the table that a
     /// publisher `left`.
-    pub fn of(play: Play, left: Option<&Picture>, now: &Picture) -> Self {
-        let (first, tables, ends) = match (play, left) {
-            (Play::Creation, _) => (1, vec![Rows::new()], [false, true]),
+    pub fn of(scenario: Scenario, left: Option<&ObjectState>, now: &ObjectState) -> Self {
+        let (first, tables, ends) = match (scenario, left) {
+            (Scenario::Creation, _) => (1, vec![Rows::new()], [false, true]),
             // Opening changes no row and is one commit.
             (_, Some(left)) => {
                 let mut expected = Self::opened(left, 1);
                 let mut rows = left_rows(left);
-                for writes in play.transactions() {
+                for writes in scenario.transactions() {
                     writes.apply(&mut rows);
                     expected.tables.push(rows.clone());
                 }
                 return expected;
             }
             // Closing is also one commit.
-            (Play::Closing, _) => {
-                let rows = play.tables().pop().expect("the table after the history");
+            (Scenario::Closing, _) => {
+                let rows = scenario
+                    .tables()
+                    .pop()
+                    .expect("the table after the history");
                 (now.commit(), vec![rows; 2], [true, false])
             }
-            _ => (now.commit(), play.tables(), [true, true]),
+            _ => (now.commit(), scenario.tables(), [true, true]),
         };
         Self {
             first,
             tables,
             ends,
-            has_gap: play == Play::Removed,
+            has_gap: scenario == Scenario::Removed,
         }
     }
 
@@ -93,9 +96,9 @@ impl Expected {
     }
 }
 
-/// Returns the rows that [`Play::Rewrite`] had committed in a picture of it.
-fn left_rows(left: &Picture) -> Rows {
+/// Returns the rows that [`Scenario::Rewrite`] had committed in one of its states.
+fn left_rows(left: &ObjectState) -> Rows {
     // Creation is version 1, and each transaction of the history adds one.
-    let first = 1 + Play::Rewrite.history().len() as u64;
-    Play::Rewrite.tables()[(left.commit() - first) as usize].clone()
+    let first = 1 + Scenario::Rewrite.history().len() as u64;
+    Scenario::Rewrite.tables()[(left.commit() - first) as usize].clone()
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use common::{Cause, Error, Publisher, PublisherState, Row, Subscriber};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use tests::LIMIT;
-use tests::scenario::{Play, Rows};
+use tests::scenario::{Rows, Scenario};
 use tests::script::Item;
 
 use super::expected::Expected;
@@ -82,13 +82,13 @@ fn commit_a_row(publisher: &mut Publisher<Item>) -> Item {
 /// Takes over a table that must have exactly the rows of `version`, and commits. Returns the
 /// publisher and the rows after the commit.
 pub fn succeed(
-    play: Play,
+    scenario: Scenario,
     name: &str,
     expected: &Expected,
     version: Option<u64>,
     epoch: u64,
 ) -> (Publisher<Item>, Rows) {
-    let mut publisher = play.open(name).unwrap();
+    let mut publisher = scenario.open(name).unwrap();
     let mut rows = version.map_or_else(Rows::new, |version| expected.rows(version).clone());
     let found: Rows = publisher.iter().map(|item| (item.key(), item)).collect();
     assert_eq!(found, rows, "the successor has exactly the committed rows");

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use common::internals::header;
 use rand::RngExt;
-use tests::object_state::{Picture, Scene};
-use tests::scenario::Play;
+use tests::object_state::{ObjectState, TableObserver};
+use tests::scenario::Scenario;
 use tests::stepper::Stepper;
 use tests::{NEVER, role};
 
@@ -72,10 +72,10 @@ impl Point<'_> {
 /// After a crash in this state: reads the table, takes it over, waits until the parked subscribers
 /// follow, and checks that nothing is left.
 fn carry_on(
-    play: Play,
+    scenario: Scenario,
     place: &Place,
     expected: &Expected,
-    state: &Picture,
+    state: &ObjectState,
     mut asleep: Vec<Sleeper>,
 ) {
     let name = place.table().name();
@@ -86,7 +86,7 @@ fn carry_on(
         assert_eq!(new.version(), state.commit());
     }
     let epoch = state.word(header::EPOCH);
-    let (publisher, rows) = succeed(play, name, expected, version, epoch);
+    let (publisher, rows) = succeed(scenario, name, expected, version, epoch);
     let version = publisher.version();
     for sleeper in &mut asleep {
         sleeper.woken_until("the successor has committed", |s| {
@@ -103,20 +103,20 @@ fn carry_on(
 
 /// Kills a real process at `point` while three subscribers are parked. Returns false if the process
 /// reached its mark first.
-fn kill_at(play: Play, left: Option<&Picture>, point: Point<'_>) -> bool {
+fn kill_at(scenario: Scenario, left: Option<&ObjectState>, point: Point<'_>) -> bool {
     let place = Place::new(left);
     let name = place.table().name();
-    let recheck = match play {
+    let recheck = match scenario {
         // No other process can wake a subscriber whose region has neither a name nor a publisher,
         // or whose registry has just lost its name.
-        Play::Removed | Play::EqualSuccessor => Duration::from_millis(10),
+        Scenario::Removed | Scenario::EqualSuccessor => Duration::from_millis(10),
         _ => NEVER,
     };
-    let (stepper, mut asleep) = place.begin(play, recheck);
+    let (stepper, mut asleep) = place.begin(scenario, recheck);
     let registry = common::inspect(name, None).map(|table| table.registry_id);
-    let expected = Expected::of(play, left, Scene::new(name).now());
+    let expected = Expected::of(scenario, left, TableObserver::new(name).now());
     let came = point.reach(&stepper);
-    let state = Scene::new(name).now().clone();
+    let state = TableObserver::new(name).now().clone();
     place.table().remember();
     stepper.kill();
 
@@ -124,7 +124,7 @@ fn kill_at(play: Play, left: Option<&Picture>, point: Point<'_>) -> bool {
         sleeper.woken_until("the death is reported", |s| !s.publisher_state().is_alive());
         expected.check(&sleeper.0);
     }
-    carry_on(play, &place, &expected, &state, asleep);
+    carry_on(scenario, &place, &expected, &state, asleep);
     if let Ok(id) = registry {
         // If the region had no name, only a sweep removes the registry.
         let _removed_already = std::fs::remove_file(format!("/dev/shm/tablecast.subs.{id:016x}"));
@@ -133,16 +133,21 @@ fn kill_at(play: Play, left: Option<&Picture>, point: Point<'_>) -> bool {
 }
 
 /// Kills processes after each system call and at random instructions.
-pub fn kill_everywhere(play: Play, left: Option<&Picture>, pass: &Pass, random: usize) -> Kills {
+pub fn kill_everywhere(
+    scenario: Scenario,
+    left: Option<&ObjectState>,
+    pass: &Pass,
+    random: usize,
+) -> Kills {
     // Maintenance, which runs once a second, may add system calls to those of the stepped run.
     let most = 2 * pass.calls.len() + 100;
-    let calls = (0..most).take_while(|calls| kill_at(play, left, Point::Calls(*calls)));
+    let calls = (0..most).take_while(|calls| kill_at(scenario, left, Point::Calls(*calls)));
     let at_calls = calls.count();
     assert!(at_calls < most, "the process does not reach its mark");
     let mut dice = rand::rng();
     let at_step = |_: &usize| {
         let step = dice.random_range(0..pass.steps.len());
-        kill_at(play, left, Point::Step(pass, step))
+        kill_at(scenario, left, Point::Step(pass, step))
     };
     let at_steps = (0..DRAWS * random).filter(at_step).take(random).count();
     assert_eq!(
@@ -154,18 +159,18 @@ pub fn kill_everywhere(play: Play, left: Option<&Picture>, pass: &Pass, random: 
 
 /// Successively kills takeovers of the table that a publisher `left`, each at a random system call,
 /// while three subscribers are parked. Returns the number of takeovers that committed.
-pub fn kill_takeovers(left: &Picture, times: usize) -> u64 {
+pub fn kill_takeovers(left: &ObjectState, times: usize) -> u64 {
     let place = Place::new(Some(left));
     let name = place.table().name();
     let expected = Expected::opened(left, times);
     let mut asleep = place.sleepers(NEVER);
     let mut dice = rand::rng();
     for _ in 0..times {
-        let before = Scene::new(name).now().clone();
-        let stepper = Stepper::start(&mut role!("stepped", name, Play::Takeover)).unwrap();
+        let before = TableObserver::new(name).now().clone();
+        let stepper = Stepper::start(&mut role!("stepped", name, Scenario::Takeover)).unwrap();
         let _came = Point::Calls(dice.random_range(0..TAKEOVER_CALLS)).reach(&stepper);
         stepper.kill();
-        let state = Scene::new(name).now().clone();
+        let state = TableObserver::new(name).now().clone();
         let versions = before.commit()..=before.commit() + 1;
         assert!(versions.contains(&state.commit()), "one commit at most");
         let epochs = before.word(header::EPOCH)..=before.word(header::EPOCH) + 1;
@@ -178,7 +183,7 @@ pub fn kill_takeovers(left: &Picture, times: usize) -> u64 {
             expected.check(&sleeper.0);
         }
     }
-    let state = Scene::new(name).now().clone();
-    carry_on(Play::Takeover, &place, &expected, &state, asleep);
+    let state = TableObserver::new(name).now().clone();
+    carry_on(Scenario::Takeover, &place, &expected, &state, asleep);
     state.commit() - left.commit()
 }

@@ -1,7 +1,7 @@
 //! Publisher crashes at every instruction.
 //!
-//! A publisher is stepped through a [`Play`] once. After each instruction, the bytes that it shares
-//! are compared with the bytes before. For each new state:
+//! A publisher is stepped through a [`Scenario`] once. After each instruction, the bytes that it
+//! shares are compared with the bytes before. For each new state:
 //!
 //! 1. the process is stopped, and its real table is read by attached and by new subscribers;
 //! 2. a copy of the state is treated as the table of a dead publisher ([`copies`]): it is read,
@@ -17,8 +17,8 @@ mod expected;
 mod followers;
 mod kills;
 
-use tests::object_state::Picture;
-use tests::scenario::Play;
+use tests::object_state::ObjectState;
+use tests::scenario::Scenario;
 use tests::stepper::Stepper;
 use tests::table::Table;
 use tests::{role, skip};
@@ -34,7 +34,7 @@ const TAKEOVERS: usize = 30;
 
 fn can_step() -> bool {
     let table = Table::new("can-step");
-    let stepper = Stepper::start(&mut role!("stepped", table.name(), Play::Creation));
+    let stepper = Stepper::start(&mut role!("stepped", table.name(), Scenario::Creation));
     stepper
         .map(Stepper::kill)
         .map_err(|reason| skip(&reason))
@@ -43,15 +43,15 @@ fn can_step() -> bool {
 
 /// Runs all checks for a scenario that begins without a table, or with the table that a publisher
 /// `left`.
-fn die_in(play: Play, left: Option<&Picture>) {
-    let pass = die_everywhere(play, left);
-    let kills = kill_everywhere(play, left, &pass, RANDOM_KILLS);
-    println!("{play}: {pass}, {kills}");
+fn die_in(scenario: Scenario, left: Option<&ObjectState>) {
+    let pass = die_everywhere(scenario, left);
+    let kills = kill_everywhere(scenario, left, &pass, RANDOM_KILLS);
+    println!("{scenario}: {pass}, {kills}");
 }
 
-/// Returns the table of a publisher that died during the last transaction of [`Play::Rewrite`].
-fn left_in_the_middle() -> Picture {
-    let mut states = states_of(Play::Rewrite);
+/// Returns the table of a publisher that died during the last transaction of [`Scenario::Rewrite`].
+fn left_in_the_middle() -> ObjectState {
+    let mut states = states_of(Scenario::Rewrite);
     let last = states.last().expect("at least the first state").commit();
     states.retain(|state| state.commit() == last - 1);
     states.swap_remove(states.len() / 2)
@@ -60,28 +60,28 @@ fn left_in_the_middle() -> Picture {
 #[test]
 fn publisher_death_at_any_instruction_of_commit_loses_nothing() {
     if can_step() {
-        die_in(Play::Rewrite, None);
+        die_in(Scenario::Rewrite, None);
     }
 }
 
 #[test]
 fn publisher_death_at_any_instruction_of_growth_loses_nothing() {
     if can_step() {
-        die_in(Play::Growth, None);
+        die_in(Scenario::Growth, None);
     }
 }
 
 #[test]
 fn publisher_death_at_any_instruction_of_creation_leaves_whole_table_or_none() {
     if can_step() {
-        die_in(Play::Creation, None);
+        die_in(Scenario::Creation, None);
     }
 }
 
 #[test]
 fn publisher_death_at_any_instruction_of_takeover_loses_nothing() {
     if can_step() {
-        die_in(Play::Takeover, Some(&left_in_the_middle()));
+        die_in(Scenario::Takeover, Some(&left_in_the_middle()));
     }
 }
 
@@ -96,34 +96,34 @@ fn successively_killed_takeovers_lose_nothing() {
 #[test]
 fn publisher_death_at_any_instruction_of_succession_loses_nothing() {
     if can_step() {
-        die_in(Play::Successor, Some(&left_in_the_middle()));
+        die_in(Scenario::Successor, Some(&left_in_the_middle()));
     }
 }
 
 #[test]
 fn publisher_death_at_any_instruction_of_succession_with_equal_capacity_loses_nothing() {
     if can_step() {
-        die_in(Play::EqualSuccessor, Some(&left_in_the_middle()));
+        die_in(Scenario::EqualSuccessor, Some(&left_in_the_middle()));
     }
 }
 
 #[test]
 fn publisher_death_at_any_instruction_after_region_removal_loses_nothing() {
     if can_step() {
-        die_in(Play::Removed, None);
+        die_in(Scenario::Removed, None);
     }
 }
 
 #[test]
 fn publisher_death_at_any_instruction_of_reshape_loses_nothing() {
     if can_step() {
-        die_in(Play::Reshape, None);
+        die_in(Scenario::Reshape, None);
     }
 }
 
 #[test]
 fn publisher_death_at_any_instruction_of_close_leaves_whole_table_or_none() {
     if can_step() {
-        die_in(Play::Closing, None);
+        die_in(Scenario::Closing, None);
     }
 }
