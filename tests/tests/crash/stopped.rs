@@ -14,14 +14,12 @@ use tests::replica::Replica;
 use tests::scenario::{Rows, Scenario};
 use tests::stepper::Stepper;
 use tests::table::Table;
-use tests::{role, skip, until};
+use tests::{full_or, role, skip, until};
 
 /// The number of `mq_timedsend` on x86_64.
 const SEND: u64 = 242;
 /// Number of runs. Maintenance, once a second, may add system calls to one of them.
 const TRIES: usize = 5;
-/// Number of instructions of a refresh at which a subscriber is stopped.
-const STOPS: usize = 60;
 /// Maximum number of instructions of a refresh.
 const MOST_STEPS: usize = 1_000_000;
 
@@ -169,7 +167,8 @@ fn subscriber_stopped_in_refresh_reads_a_committed_table_afterwards() {
     };
     let mut dice = rand::rng();
     let mut earlier = 0;
-    for _ in 0..STOPS {
+    let stops = full_or(60, 15);
+    for _ in 0..stops {
         let (mut replica, mut stepper) = refreshing(begun, committed);
         // Hashes are random, so this run may be shorter than the first.
         let is_in_it = (0..dice.random_range(0..length)).all(|_| stepper.step());
@@ -200,6 +199,6 @@ fn subscriber_stopped_in_refresh_reads_a_committed_table_afterwards() {
         assert_eq!(replica.leftovers(), Vec::<String>::new());
     }
     println!(
-        "stopped {STOPS} times in {length} instructions: found the earlier table {earlier} times"
+        "stopped {stops} times in {length} instructions: found the earlier table {earlier} times"
     );
 }

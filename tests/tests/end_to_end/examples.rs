@@ -6,7 +6,7 @@ use std::io::{BufRead, BufReader};
 use nix::sys::signal::Signal;
 use serde_json::Value;
 use tests::process::Process;
-use tests::programs::{example, example_with};
+use tests::programs::example;
 use tests::serving::Serving;
 use tests::table::Table;
 use tests::{LIMIT, until};
@@ -275,7 +275,7 @@ impl Client {
 
 /// Starts the server of a table on a free port.
 fn server(table: &Table) -> (Process, String) {
-    let mut command = example_with("tokio_sse", &["tokio"]);
+    let mut command = example("tokio_sse");
     let mut server = Process::start(command.args([table.name(), "127.0.0.1:0"]));
     let url = server.line();
     (server, url)

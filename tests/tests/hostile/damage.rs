@@ -12,6 +12,7 @@ use common::{Error, Publisher, Row, Subscriber};
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 use tests::confined::own_memory;
+use tests::full_or;
 use tests::script::Item;
 use tests::table::Table;
 
@@ -115,7 +116,8 @@ fn use_all(
 fn damaged_memory_is_an_error_or_plausible_data() {
     let (mut steps, mut errors, mut takeovers) = (0, 0, 0);
     let begun = Instant::now();
-    for seed in (0..60).chain([rand::random()]) {
+    // 21 seeds combine each capacity with each mode.
+    for seed in (0..full_or(60, 21)).chain([rand::random()]) {
         println!("seed {seed}");
         let mut dice = SmallRng::seed_from_u64(seed);
         let table = Table::new("scribble");
@@ -176,7 +178,7 @@ fn damaged_memory_is_an_error_or_plausible_data() {
 
 fn memory_that_is_damaged_and_cut_while_it_is_read() {
     let (mut rounds, mut errors) = (0, 0);
-    for seed in 0..14 {
+    for seed in 0..full_or(14, 7) {
         let mut dice = SmallRng::seed_from_u64(seed);
         let table = Table::new("scribble-live");
         let open = || open(&table, seed);

@@ -1,5 +1,6 @@
 //! Programs that failed once, as they were printed.
 
+use tests::full_or;
 use tests::model::operation::After::Continue;
 use tests::model::operation::Call::{Fill, Upsert};
 use tests::model::operation::End::{Commit, Forget};
@@ -48,7 +49,7 @@ fn commit_after_the_region_was_unlinked_keeps_the_committed_rows() {
 fn snapshots_during_first_row_of_small_table_are_whole() {
     let confined = confined();
     // Few of the races hit the critical moment.
-    for _ in 0..1000 {
+    for _ in 0..full_or(1000, 200) {
         replay(
             Place::Here,
             confined.is_some(),

@@ -12,7 +12,7 @@
 //!
 //! | variable | meaning | default |
 //! |---|---|---|
-//! | `TABLECAST_MODEL_CASES` | programs in this process; half this number with a publisher in another process | 80 |
+//! | `TABLECAST_MODEL_CASES` | programs in this process; half this number with a publisher in another process | 24 |
 //! | `TABLECAST_MODEL_SEED` | the seed of the programs | 12 |
 //!
 //! A failure prints the seed and the shortest program that still fails, as Rust that can be pasted
@@ -38,7 +38,7 @@ use generate::{Machine, Place};
 use runner::{MEMORY, Runner, STEPS};
 
 /// Number of programs in a short run.
-const CASES: u64 = 80;
+const CASES: u64 = 24;
 /// Number of runs of each program while a failure is shortened, because races do not always end
 /// alike.
 const REPEATS: u32 = 10;

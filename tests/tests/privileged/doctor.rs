@@ -5,7 +5,7 @@ use std::process::Command;
 
 use serde_json::Value;
 use tests::confined::{own_memory, own_mount, own_queues, show_queues};
-use tests::other_user::Stranger;
+use tests::other_user::OtherUser;
 use tests::process::Process;
 use tests::programs::subscriber;
 use tests::serving::Serving;
@@ -395,8 +395,8 @@ fn tables_of_other_users_are_reported_with_owner_and_mode() {
     std::fs::copy(format!("/dev/shm/tablecast.table.{}", open.name()), &path).unwrap();
     std::os::unix::fs::chown(&path, Some(other_user.user), None).unwrap();
     let said = Said::by(&mut doctor(&[]));
-    let trust = format!("--owner {}", stranger.user);
-    let owned = format!("owned by user {}", stranger.user);
+    let trust = format!("--owner {}", other_user.user);
+    let owned = format!("owned by user {}", other_user.user);
     said.assert(&of(&theirs), "ok", &owned, &trust);
     assert!(Path::new(&path).exists(), "nothing is changed");
     std::fs::remove_file(path).unwrap();

@@ -21,16 +21,10 @@ use tests::object_state::ObjectState;
 use tests::scenario::Scenario;
 use tests::stepper::Stepper;
 use tests::table::Table;
-use tests::{role, skip};
+use tests::{full_or, role, skip};
 
 use copies::{die_everywhere, states_of};
 use kills::{kill_everywhere, kill_takeovers};
-
-/// Number of processes killed at random instructions of a scenario. There are nine scenarios.
-const RANDOM_KILLS: usize = 34;
-
-/// Number of takeovers that are killed successively.
-const TAKEOVERS: usize = 30;
 
 fn can_step() -> bool {
     let table = Table::new("can-step");
@@ -45,7 +39,7 @@ fn can_step() -> bool {
 /// `left`.
 fn die_in(scenario: Scenario, left: Option<&ObjectState>) {
     let pass = die_everywhere(scenario, left);
-    let kills = kill_everywhere(scenario, left, &pass, RANDOM_KILLS);
+    let kills = kill_everywhere(scenario, left, &pass, full_or(34, 10));
     println!("{scenario}: {pass}, {kills}");
 }
 
@@ -88,8 +82,9 @@ fn publisher_death_at_any_instruction_of_takeover_loses_nothing() {
 #[test]
 fn successively_killed_takeovers_lose_nothing() {
     if can_step() {
-        let committed = kill_takeovers(&left_in_the_middle(), TAKEOVERS);
-        println!("{TAKEOVERS} takeovers were killed, {committed} of them after their commit");
+        let takeovers = full_or(30, 10);
+        let committed = kill_takeovers(&left_in_the_middle(), takeovers);
+        println!("{takeovers} takeovers were killed, {committed} of them after their commit");
     }
 }
 
