@@ -1,4 +1,4 @@
-//! Commands whose surroundings do not depend on what runs the tests.
+//! Commands whose environment does not depend on the process that runs the tests.
 //!
 //! A child inherits more than its arguments: signals that `nohup` ignores, a mask of blocked
 //! signals, a umask, resource limits, a working directory and the environment. [`command`] sets
@@ -150,7 +150,11 @@ mod tests {
             return;
         }
         let own = std::fs::read_to_string("/proc/self/status").unwrap();
-        assert_ne!(mask(&own, "SigIgn:"), 0, "the surroundings are not odd");
+        assert_ne!(
+            mask(&own, "SigIgn:"),
+            0,
+            "the parent did not change the environment"
+        );
         let script = "cat /proc/self/status; umask; pwd; ulimit -S -n; ulimit -S -f; env";
         let mut sh = command("sh");
         let (stdout, _) = Process::run(sh.args(["-c", script]).stderr(Stdio::inherit()), 0);

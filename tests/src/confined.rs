@@ -33,7 +33,7 @@ pub fn own_mount(place: &str, kind: &str, options: &str) -> bool {
     };
     let confined = confine();
     if let Err(errno) = confined {
-        eprintln!("no {place} of its own: {errno}");
+        eprintln!("no private {place}: {errno}");
     }
     confined.is_ok()
 }
@@ -45,7 +45,7 @@ pub fn own_queues(max: u32) -> bool {
         .map_err(std::io::Error::from)
         .and_then(|()| std::fs::write("/proc/sys/fs/mqueue/queues_max", max.to_string()));
     if let Err(error) = &confined {
-        eprintln!("no queues of its own: {error}");
+        eprintln!("no private queues: {error}");
     }
     confined.is_ok()
 }
@@ -57,7 +57,7 @@ pub fn own_queues(max: u32) -> bool {
 /// If the mount is refused although both namespaces exist.
 pub fn show_queues(place: &Path) {
     let none = None::<&str>;
-    mount(none, place, Some("mqueue"), MsFlags::empty(), none).expect("a mount of its own queues");
+    mount(none, place, Some("mqueue"), MsFlags::empty(), none).expect("a mount of private queues");
 }
 
 /// Runs `program` to its end in a new pid namespace and returns its exit code. Prints the pid that
@@ -66,7 +66,7 @@ pub fn show_queues(place: &Path) {
 ///
 /// # Errors
 /// The refused system call.
-pub fn play_new_pids(program: &mut Command) -> Result<i32, Error> {
+pub fn run_in_new_pids(program: &mut Command) -> Result<i32, Error> {
     unshare(CloneFlags::CLONE_NEWPID)?;
     let mut child = program.spawn()?;
     println!("{}", child.id());
@@ -105,7 +105,7 @@ impl MemoryGroup {
 impl Drop for MemoryGroup {
     fn drop(&mut self) {
         if let Err(error) = std::fs::remove_dir(&self.0) {
-            eprintln!("{} stays: {error}", self.0.display());
+            eprintln!("cannot remove {}: {error}", self.0.display());
         }
     }
 }

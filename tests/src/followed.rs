@@ -41,9 +41,9 @@ impl Followed {
     /// # Panics
     /// If the publisher does not publish.
     pub fn begin(name: &str, content: &str, options: &[&str]) -> Self {
-        let folder = tempfile::tempdir().expect("a folder for the test");
+        let folder = tempfile::tempdir().expect("a directory for the test");
         let file = folder.path().join(name);
-        std::fs::write(&file, content).expect("a file in it");
+        std::fs::write(&file, content).expect("a file in the directory");
         let table = Table::new("file");
         let process = Process::start(&mut serve(&table, &file, options));
         Self::of(process, table, folder, file)
@@ -81,7 +81,7 @@ impl Followed {
     /// # Panics
     /// If the file cannot be written.
     pub fn write(&self, content: &str) {
-        std::fs::write(&self.file, content).expect("a file that can be written");
+        std::fs::write(&self.file, content).expect("a writable file");
     }
 
     /// Replaces the file by another one with rename, as editors do.
@@ -90,8 +90,8 @@ impl Followed {
     /// If the file cannot be replaced.
     pub fn replace(&self, content: &str) {
         let next = self.folder.path().join(".next");
-        std::fs::write(&next, content).expect("a file that can be written");
-        std::fs::rename(next, &self.file).expect("a place for it");
+        std::fs::write(&next, content).expect("a writable file");
+        std::fs::rename(next, &self.file).expect("a temporary file name");
     }
 
     /// Waits until the table has these rows. A row is its cells joined by `|`; the order does not
@@ -113,7 +113,7 @@ impl Followed {
             let waited = self
                 .subscriber
                 .wait(Some(std::time::Duration::from_millis(10)));
-            waited.expect("it can be read");
+            waited.expect("the file is readable");
             last = self.rows();
         }
     }
@@ -131,7 +131,7 @@ impl Followed {
     /// If the table no longer exists.
     pub fn version(&self) -> u64 {
         let info = common::inspect(self.table.name(), None);
-        info.expect("it is published").version
+        info.expect("the table is published").version
     }
 
     /// Waits until the publisher's stderr contains `text` `times` times.
@@ -153,7 +153,7 @@ impl Followed {
     pub fn stop(mut self) -> String {
         self.process.signal(nix::sys::signal::Signal::SIGTERM);
         self.process.ends_with(0);
-        until("nothing is left", || self.table.leftovers().is_empty());
+        until("no object is left", || self.table.leftovers().is_empty());
         self.process.stderr()
     }
 }

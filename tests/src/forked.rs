@@ -66,8 +66,8 @@ fn open_descriptors() -> Vec<i32> {
 ///
 /// # Errors
 /// The errors of the publisher and of the subscriber.
-pub fn play(name: &str, wake: &str, place: &str) -> common::Result<()> {
-    let place = Place::named(place).unwrap_or_else(|| fail("no such place"));
+pub fn run(name: &str, wake: &str, place: &str) -> common::Result<()> {
+    let place = Place::named(place).unwrap_or_else(|| fail("unknown place"));
     // A failing test kills the parent of this process, which only waits for it.
     set_pdeathsig(Signal::SIGKILL).unwrap_or_else(|errno| fail(errno));
     let mut publisher = Publisher::<Item>::builder(name).open()?;

@@ -100,7 +100,7 @@ impl Told {
 ///
 /// # Errors
 /// The errors of the library.
-pub fn play(mut arguments: impl Iterator<Item = String>) -> Result<()> {
+pub fn run(mut arguments: impl Iterator<Item = String>) -> Result<()> {
     // Warnings of the subscriber about its wake kind go to stderr.
     let log =
         tracing_subscriber::fmt().with_max_level(tracing_subscriber::filter::LevelFilter::WARN);

@@ -88,6 +88,19 @@ pub const NEVER: Duration = Duration::from_secs(3600);
 /// Environment variable that names the file in which skipped tests are recorded.
 pub const SKIPPED: &str = "TABLECAST_SKIPPED";
 
+/// Environment variable that selects the full size of the longest tests.
+pub const FULL: &str = "TABLECAST_FULL";
+
+/// Returns `full` if `TABLECAST_FULL` is set, otherwise `short`: the size of one of the longest
+/// tests.
+pub fn full_or<T>(full: T, short: T) -> T {
+    if std::env::var_os(FULL).is_some() {
+        full
+    } else {
+        short
+    }
+}
+
 /// Reports that a test, or a part of it, cannot run here. If `TABLECAST_SKIPPED` names a file, the
 /// reason is also appended to it, so that skipped tests can be counted.
 ///
@@ -101,7 +114,7 @@ pub fn skip(reason: &str) {
             .create(true)
             .open(path);
         let noted = file.and_then(|mut file| writeln!(file, "{reason}"));
-        noted.expect("the file of what was skipped");
+        noted.expect("the file of skipped tests");
     }
 }
 
@@ -112,7 +125,7 @@ pub fn skip(reason: &str) {
 pub fn until(what: &str, mut condition: impl FnMut() -> bool) {
     let begun = Instant::now();
     while !condition() {
-        assert!(begun.elapsed() < LIMIT, "waited in vain until {what}");
+        assert!(begun.elapsed() < LIMIT, "timed out waiting until {what}");
         std::thread::sleep(Duration::from_millis(1));
     }
 }

@@ -30,7 +30,7 @@ impl Manager {
         let name = format!("tablecast-manager-{}-{number}", std::process::id());
         let address = SocketAddr::from_abstract_name(&name).expect("a short name");
         Self {
-            socket: UnixDatagram::bind_addr(&address).expect("a name of its own"),
+            socket: UnixDatagram::bind_addr(&address).expect("an unused name"),
             name: format!("@{name}").into(),
             _folder: None,
         }
@@ -41,10 +41,10 @@ impl Manager {
     /// # Panics
     /// If the socket cannot be created.
     pub fn at_path() -> Self {
-        let folder = tempfile::tempdir().expect("a folder");
+        let folder = tempfile::tempdir().expect("a directory");
         let path = folder.path().join("notify");
         Self {
-            socket: UnixDatagram::bind(&path).expect("a path of its own"),
+            socket: UnixDatagram::bind(&path).expect("an unused path"),
             name: path.into(),
             _folder: Some(folder),
         }
@@ -60,7 +60,8 @@ impl Manager {
     /// # Panics
     /// If none arrives within [`LIMIT`].
     pub fn next(&self) -> Vec<String> {
-        self.next_within(LIMIT).expect("a word from the service")
+        self.next_within(LIMIT)
+            .expect("a notification of the service")
     }
 
     /// Returns the next datagram that arrives within `time`.
@@ -73,7 +74,9 @@ impl Manager {
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
             let timeout = Some(left.max(Duration::from_micros(1)));
-            self.socket.set_read_timeout(timeout).expect("a time");
+            self.socket
+                .set_read_timeout(timeout)
+                .expect("a valid timeout");
             match self.socket.recv(&mut buffer) {
                 Ok(length) => {
                     let text = std::str::from_utf8(&buffer[..length]).expect("text");
@@ -94,7 +97,7 @@ impl Manager {
         loop {
             let left = LIMIT.saturating_sub(begun.elapsed());
             let heard = self.next_within(left);
-            let heard = heard.unwrap_or_else(|| panic!("nothing that begins with {beginning}"));
+            let heard = heard.unwrap_or_else(|| panic!("no line begins with {beginning}"));
             if heard.iter().any(|line| line.starts_with(beginning)) {
                 return heard;
             }

@@ -42,12 +42,12 @@ where
                 Change::Created(new) => (new.key(), None, Some(*new)),
                 Change::Updated { old, new } => {
                     assert_eq!(old.key(), new.key(), "an update keeps its key");
-                    assert_ne!(old, new, "an update that changes nothing");
+                    assert_ne!(old, new, "an update without a change");
                     (old.key(), Some(*old), Some(*new))
                 }
                 Change::Deleted(old) => (old.key(), Some(*old), None),
             };
-            assert!(told.insert(key), "key {key:?} is told twice");
+            assert!(told.insert(key), "key {key:?} is reported twice");
             let here = match after {
                 Some(new) => self.rows.insert(key, new),
                 None => self.rows.remove(&key),

@@ -1,7 +1,7 @@
 //! The shared bytes of a table at one instant.
 //!
-//! A [`Scene`] observes a table from outside, by reads alone. This is cheap enough to do after each
-//! instruction of the table's publisher. A [`Picture`] is one observation.
+//! A [`TableObserver`] observes a table from outside, by reads alone. This is cheap enough to do
+//! after each instruction of the table's publisher. An [`ObjectState`] is one observation.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -26,7 +26,7 @@ pub enum Named {
 
 /// All shared objects of a table at one instant.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub struct Picture {
+pub struct ObjectState {
     pub(crate) lock: bool,
     named: Named,
     /// The region that had the name at the beginning.
@@ -54,7 +54,7 @@ fn differing_words(one: &[u8], other: &[u8]) -> usize {
         .count()
 }
 
-impl Picture {
+impl ObjectState {
     /// Returns the region that has the name.
     pub fn region(&self) -> Option<&[u8]> {
         match self.named {
@@ -86,7 +86,7 @@ impl Picture {
         self.word(header::COMMIT)
     }
 
-    /// Returns the number of words that differ in objects that both pictures have.
+    /// Returns the number of words that differ in objects that both states have.
     pub fn words_from(&self, other: &Self) -> usize {
         let regions = [
             (&self.first, &other.first),
@@ -103,7 +103,7 @@ impl Picture {
         regions.sum::<usize>() + registries.sum::<usize>()
     }
 
-    /// Returns the number of objects that only one of both pictures has under their name.
+    /// Returns the number of objects that only one of both states has under their name.
     pub fn names_from(&self, other: &Self) -> usize {
         let ids = |picture: &Self| picture.registries.keys().copied().collect::<Vec<u64>>();
         usize::from(self.lock != other.lock)
@@ -112,7 +112,7 @@ impl Picture {
             + usize::from(ids(self) != ids(other))
     }
 
-    /// Returns the registries that are named in the regions of this picture.
+    /// Returns the registries that are named in the regions of this state.
     fn named_registries(&self) -> impl Iterator<Item = u64> {
         let regions = [&self.first, &self.other, &self.next];
         let ids = regions.into_iter().flatten();
@@ -141,38 +141,38 @@ fn is_same(one: &File, other: &File) -> bool {
 }
 
 /// A table that is observed from outside.
-pub struct Scene {
+pub struct TableObserver {
     paths: Paths,
     first: Option<File>,
     other: Option<File>,
     next: Option<File>,
     registries: BTreeMap<u64, File>,
-    now: Picture,
+    now: ObjectState,
     scratch: Vec<u8>,
 }
 
-impl Scene {
+impl TableObserver {
     /// Observes the table as it is now.
     pub fn new(name: &str) -> Self {
         let paths = Paths {
             name: name.to_owned(),
         };
         let first = File::open(paths.of("table")).ok();
-        let mut scene = Self {
+        let mut observer = Self {
             paths,
             first,
             other: None,
             next: None,
             registries: BTreeMap::new(),
-            now: Picture::default(),
+            now: ObjectState::default(),
             scratch: Vec::new(),
         };
-        scene.look(true);
-        scene
+        observer.look(true);
+        observer
     }
 
     /// Returns the last observation.
-    pub fn now(&self) -> &Picture {
+    pub fn now(&self) -> &ObjectState {
         &self.now
     }
 
@@ -238,7 +238,7 @@ impl Scene {
                 is_object && status.nlink() > 0 && !known.contains(&status.ino())
             })
         };
-        let open = std::fs::read_dir(format!("/proc/{process}/fd")).expect("a process that stands");
+        let open = std::fs::read_dir(format!("/proc/{process}/fd")).expect("a stopped process");
         let open = open.filter_map(|entry| Some(entry.ok()?.path()));
         open.filter(is_unknown).collect()
     }
@@ -280,7 +280,7 @@ fn look_at(file: Option<&File>, seen: &mut Option<Vec<u8>>, scratch: &mut Vec<u8
     let size = file.metadata().map_or(0, |status| status.len() as usize);
     scratch.resize(size, 0);
     file.read_exact_at(scratch, 0)
-        .expect("a file that nobody cuts short");
+        .expect("a file that is not truncated");
     if seen.as_ref() == Some(scratch) {
         return false;
     }

@@ -12,7 +12,7 @@ use crate::clean::command;
 use crate::skip;
 
 /// The user `nobody`.
-pub struct Stranger {
+pub struct OtherUser {
     /// User id of `nobody`.
     pub user: u32,
     /// Primary group of `nobody`.
@@ -21,7 +21,7 @@ pub struct Stranger {
     directory: tempfile::TempDir,
 }
 
-impl Stranger {
+impl OtherUser {
     /// Returns the user `nobody`. Skips the test and returns None if this process cannot switch
     /// users.
     ///
@@ -33,9 +33,9 @@ impl Stranger {
             skip("only root can run processes of another user");
             return None;
         };
-        let directory = tempfile::tempdir().expect("a folder");
+        let directory = tempfile::tempdir().expect("a directory");
         std::fs::set_permissions(directory.path(), PermissionsExt::from_mode(0o755))
-            .expect("a folder of our own");
+            .expect("a private directory");
         Some(Self {
             user: nobody.uid.as_raw(),
             group: nobody.gid.as_raw(),
@@ -51,7 +51,10 @@ impl Stranger {
             // starts in the meantime would inherit the descriptor, and a file that is open for
             // writing cannot be executed.
             let copied = command("cp").arg(program).arg(&copy).status();
-            assert!(copied.is_ok_and(|status| status.success()), "a copy");
+            assert!(
+                copied.is_ok_and(|status| status.success()),
+                "the program was copied"
+            );
         }
         copy
     }

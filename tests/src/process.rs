@@ -117,7 +117,7 @@ impl Process {
     /// If the process no longer exists or does not stop.
     pub fn stop(&self) {
         self.signal(Signal::SIGSTOP);
-        until("it stands", || {
+        until("the process is stopped", || {
             let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.id()));
             let stat = stat.expect("a process that was not waited for");
             // The state follows the name in brackets.
@@ -335,7 +335,7 @@ impl Stream {
             let mut buffer = [0; 1 << 16];
             loop {
                 let length = pipe.read(&mut buffer).unwrap_or(0);
-                let mut received = sink.0.lock().expect("nobody panics with it");
+                let mut received = sink.0.lock().expect("the lock is not poisoned");
                 received.bytes.extend_from_slice(&buffer[..length]);
                 received.ended = length == 0;
                 sink.1.notify_all();
@@ -353,12 +353,12 @@ impl Stream {
     /// Waits until `condition` holds or the limit passes. Returns true if it holds.
     fn wait(&self, mut condition: impl FnMut(&[u8], &mut usize, bool) -> bool) -> bool {
         let (received, more) = &*self.shared;
-        let received = received.lock().expect("nobody panics with it");
+        let received = received.lock().expect("the lock is not poisoned");
         let (_received, timeout) = more
             .wait_timeout_while(received, LIMIT, |received| {
                 !condition(&received.bytes, &mut received.read, received.ended)
             })
-            .expect("nobody panics with it");
+            .expect("the lock is not poisoned");
         !timeout.timed_out()
     }
 
@@ -371,12 +371,12 @@ impl Stream {
             }
             found.is_some() || ended
         });
-        assert!(come, "waited in vain for {what}");
-        found.unwrap_or_else(|| panic!("{what} ended before it was as expected"))
+        assert!(come, "timed out waiting for {what}");
+        found.unwrap_or_else(|| panic!("{what} ended before the condition held"))
     }
 
     fn text(&self) -> String {
-        let received = self.shared.0.lock().expect("nobody panics with it");
+        let received = self.shared.0.lock().expect("the lock is not poisoned");
         String::from_utf8_lossy(&received.bytes).into_owned()
     }
 

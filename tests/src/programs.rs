@@ -23,18 +23,7 @@ pub fn subscriber() -> Command {
 /// # Panics
 /// If there is no such example.
 pub fn example(name: &str) -> Command {
-    example_with(name, &[])
-}
-
-/// Returns a clean command for an example of `common` that needs some of its features.
-///
-/// # Panics
-/// If there is no such example.
-pub fn example_with(name: &str, features: &[&str]) -> Command {
-    let features = features.join(",");
-    let what = ["-p", "common", "--features", &features, "--example", name];
-    let built = build(&what);
-    command(&built[name])
+    command(built(name))
 }
 
 /// Returns a clean command for the role program at `path`. Use [`role!`](crate::role), which knows
@@ -60,25 +49,35 @@ macro_rules! role {
 
 fn built(name: &str) -> PathBuf {
     static BUILT: OnceLock<HashMap<String, PathBuf>> = OnceLock::new();
-    let built = BUILT.get_or_init(|| build(&["-p", "publisher", "-p", "subscriber", "--bins"]));
+    let built = BUILT.get_or_init(build);
     let path = built.get(name);
     path.unwrap_or_else(|| panic!("cargo built {built:?}, and no {name}"))
         .clone()
 }
 
-/// Builds programs in the profile of these tests. Older files in the target directory are never
-/// used.
-fn build(what: &[&str]) -> HashMap<String, PathBuf> {
+/// Builds both programs and all examples in the profile of these tests. Older files in the target
+/// directory are never used.
+///
+/// The whole workspace is named, so that crates get the same features as in `cargo test
+/// --workspace`, and are not compiled a second time.
+fn build() -> HashMap<String, PathBuf> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| env!("CARGO").into());
     let output = inheriting(cargo)
         .args(["build", "--message-format=json-render-diagnostics"])
-        .args(what)
+        .args([
+            "--workspace",
+            "--examples",
+            "--bin",
+            "publisher",
+            "--bin",
+            "subscriber",
+        ])
         .args(["--profile", profile()])
         .current_dir(env!("CARGO_MANIFEST_DIR"))
         .stdin(Stdio::null())
         .stderr(Stdio::piped())
         .output()
-        .expect("cargo can be run");
+        .expect("cargo can be started");
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(
         output.status.success(),

@@ -1,7 +1,7 @@
 //! A copy of a table under another name, in the state that a publisher leaves if it dies at a given
 //! instant.
 //!
-//! A [`Replica`] is made from a [`Picture`]. It can become another picture in place, under the
+//! A [`Replica`] is made from an [`ObjectState`]. It can become another state in place, under the
 //! mappings of attached readers. Registries get their own names.
 
 use std::collections::BTreeMap;
@@ -11,7 +11,7 @@ use std::path::PathBuf;
 
 use common::internals::{header, registry};
 
-use crate::object_state::{Named, Paths, Picture, registry_path, word_of};
+use crate::object_state::{Named, ObjectState, Paths, registry_path, word_of};
 use crate::table::Table;
 
 /// A table without a publisher.
@@ -20,13 +20,13 @@ pub struct Replica {
     paths: Paths,
     mask: u64,
     first: Option<File>,
-    /// The registries, with the bytes that the picture had in them: subscribers also write to them.
+    /// The registries, with the bytes of the state in them: subscribers also write to them.
     registries: BTreeMap<u64, (File, Vec<u8>)>,
 }
 
 impl Replica {
-    /// Creates a replica of a picture.
-    pub fn new(picture: &Picture) -> Self {
+    /// Creates a replica of a state.
+    pub fn new(state: &ObjectState) -> Self {
         let table = Table::new("replica");
         let paths = Paths {
             name: table.name().to_owned(),
@@ -38,13 +38,13 @@ impl Replica {
             first: None,
             registries: BTreeMap::new(),
         };
-        let first = picture.first.as_deref();
+        let first = state.first.as_deref();
         replica.first = first.map(|bytes| {
             let file = create(&replica.paths.of("table"));
             replica.write_region(&file, bytes);
             file
         });
-        replica.become_as(picture);
+        replica.become_as(state);
         replica
     }
 
@@ -53,31 +53,31 @@ impl Replica {
         &self.table
     }
 
-    /// Becomes another picture of the same scene, in place.
-    pub fn become_as(&mut self, picture: &Picture) {
-        if let (Some(file), Some(bytes)) = (&self.first, &picture.first) {
+    /// Becomes another state of the same table, in place.
+    pub fn become_as(&mut self, state: &ObjectState) {
+        if let (Some(file), Some(bytes)) = (&self.first, &state.first) {
             self.write_region(file, bytes);
         }
-        self.become_registries(picture);
+        self.become_registries(state);
         let [lock, table, next] = ["lock", "table", "next"].map(|kind| self.paths.of(kind));
-        place(&lock, picture.lock.then(|| create(&lock)));
+        place(&lock, state.lock.then(|| create(&lock)));
         place(&next, None);
-        if let Some(bytes) = &picture.next {
+        if let Some(bytes) = &state.next {
             self.write_region(&create(&next), bytes);
         }
-        match (picture.named(), &picture.other) {
+        match (state.named(), &state.other) {
             (Named::First, _) => {}
             (Named::Other, Some(bytes)) => {
                 let arriving = self.paths.of("arriving");
                 self.write_region(&create(&arriving), bytes);
-                std::fs::rename(arriving, table).expect("nobody else has such names");
+                std::fs::rename(arriving, table).expect("unused names");
             }
             _ => place(&table, None),
         }
     }
 
-    fn become_registries(&mut self, picture: &Picture) {
-        for (id, bytes) in &picture.registries {
+    fn become_registries(&mut self, state: &ObjectState) {
+        for (id, bytes) in &state.registries {
             let named = id ^ self.mask;
             let made = || (create(&registry_path(named)), Vec::new());
             let (file, had) = self.registries.entry(*id).or_insert_with(made);
@@ -90,7 +90,7 @@ impl Replica {
         }
         let mask = self.mask;
         self.registries.retain(|id, _| {
-            let stays = picture.registries.contains_key(id);
+            let stays = state.registries.contains_key(id);
             if !stays {
                 place(&registry_path(id ^ mask), None);
             }
@@ -142,6 +142,6 @@ fn create(path: &PathBuf) -> File {
 /// Keeps the name if `file` was created under it; otherwise removes the name.
 fn place(path: &PathBuf, file: Option<File>) {
     if file.is_none() && path.exists() {
-        std::fs::remove_file(path).expect("nobody else has such names");
+        std::fs::remove_file(path).expect("unused names");
     }
 }

@@ -1,7 +1,7 @@
 //! The actions of a role that is run instruction by instruction, and the tables that a reader may
 //! see during them.
 //!
-//! | play | between the marks |
+//! | scenario | between the marks |
 //! |---|---|
 //! | rewrite | three transactions that create, update and delete in a full table, so that slots are reused at once; maintenance before each |
 //! | growth | a transaction that makes the region grow by two blocks; maintenance before it |
@@ -25,7 +25,7 @@ use crate::script::{Item, ItemKey};
 /// Number of slots of the registry.
 pub const SLOTS: usize = 8;
 
-/// Capacity of the table in most plays.
+/// Capacity of the table in most scenarios.
 const CAPACITY: usize = 24;
 
 /// Rows by key.
@@ -93,9 +93,9 @@ impl Writes {
     }
 }
 
-/// One of the plays.
+/// One of the scenarios.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Play {
+pub enum Scenario {
     /// Transactions in a full table.
     Rewrite,
     /// A transaction that needs more blocks.
@@ -118,41 +118,42 @@ pub enum Play {
     Beats,
 }
 
-const NAMES: [(Play, &str); 10] = [
-    (Play::Rewrite, "rewrite"),
-    (Play::Growth, "growth"),
-    (Play::Creation, "creation"),
-    (Play::Takeover, "takeover"),
-    (Play::Successor, "successor"),
-    (Play::EqualSuccessor, "equal-successor"),
-    (Play::Removed, "removed"),
-    (Play::Reshape, "reshape"),
-    (Play::Closing, "closing"),
-    (Play::Beats, "beats"),
+const NAMES: [(Scenario, &str); 10] = [
+    (Scenario::Rewrite, "rewrite"),
+    (Scenario::Growth, "growth"),
+    (Scenario::Creation, "creation"),
+    (Scenario::Takeover, "takeover"),
+    (Scenario::Successor, "successor"),
+    (Scenario::EqualSuccessor, "equal-successor"),
+    (Scenario::Removed, "removed"),
+    (Scenario::Reshape, "reshape"),
+    (Scenario::Closing, "closing"),
+    (Scenario::Beats, "beats"),
 ];
 
-impl fmt::Display for Play {
+impl fmt::Display for Scenario {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let name = NAMES.iter().find(|(play, _)| play == self);
+        let name = NAMES.iter().find(|(scenario, _)| scenario == self);
         f.write_str(name.map_or("", |(_, name)| name))
     }
 }
 
-impl FromStr for Play {
+impl FromStr for Scenario {
     type Err = String;
 
     fn from_str(name: &str) -> std::result::Result<Self, String> {
-        let play = NAMES.iter().find(|(_, known)| *known == name);
-        play.map(|(play, _)| *play)
-            .ok_or_else(|| format!("no play {name}"))
+        let scenario = NAMES.iter().find(|(_, known)| *known == name);
+        scenario
+            .map(|(scenario, _)| *scenario)
+            .ok_or_else(|| format!("no scenario {name}"))
     }
 }
 
-impl Play {
-    /// Number of commits in [`Play::Beats`].
+impl Scenario {
+    /// Number of commits in [`Scenario::Beats`].
     pub const BEATS: u64 = 10;
 
-    /// Opens the table with the options of this play.
+    /// Opens the table with the options of this scenario.
     ///
     /// # Errors
     /// The errors of the publisher's builder.
@@ -224,7 +225,7 @@ impl Play {
         Ok(publisher)
     }
 
-    /// Runs the play in the role's process and calls `mark` before and after it.
+    /// Runs the scenario in the role's process and calls `mark` before and after it.
     ///
     /// # Errors
     /// The errors of the publisher.

@@ -48,7 +48,7 @@ impl Screen {
             let mut buffer = [0; 1 << 16];
             // An error means the end: the last process that had the other end is gone.
             while let Ok(length @ 1..) = input.read(&mut buffer) {
-                let mut parser = sink.lock().expect("nobody panics with it");
+                let mut parser = sink.lock().expect("the lock is not poisoned");
                 parser.process(&buffer[..length]);
             }
         });
@@ -94,7 +94,7 @@ impl Screen {
             }
             assert!(
                 begun.elapsed() < LIMIT && self.process.is_running(),
-                "waited in vain until {what}:\n{text}"
+                "timed out waiting until {what}:\n{text}"
             );
             std::thread::sleep(std::time::Duration::from_millis(2));
         }
@@ -121,7 +121,7 @@ impl Screen {
     /// # Panics
     /// If the terminal is gone.
     pub fn resize(&self, columns: u16, lines: u16) {
-        let mut parser = self.parser.lock().expect("nobody panics with it");
+        let mut parser = self.parser.lock().expect("the lock is not poisoned");
         parser.screen_mut().set_size(some(lines), some(columns));
         drop(parser);
         let size = rustix::termios::Winsize {
@@ -168,7 +168,7 @@ impl Screen {
     /// # Panics
     /// If it is not within [`LIMIT`].
     pub fn is_given_back(&mut self) {
-        until("the terminal is given back", || {
+        until("the terminal is restored", || {
             let flags = tcgetattr(&self.master).expect("a terminal").local_flags;
             flags.contains(LocalFlags::ECHO | LocalFlags::ICANON | LocalFlags::ISIG)
                 && self.with(|screen| !screen.alternate_screen() && !screen.hide_cursor())
@@ -176,7 +176,12 @@ impl Screen {
     }
 
     fn with<T>(&self, look: impl Fn(&vt100::Screen) -> T) -> T {
-        look(self.parser.lock().expect("nobody panics with it").screen())
+        look(
+            self.parser
+                .lock()
+                .expect("the lock is not poisoned")
+                .screen(),
+        )
     }
 }
 

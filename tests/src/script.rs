@@ -110,7 +110,7 @@ impl Plan {
             assert_eq!(found, *outcome, "{step:?} of {:?}", self.steps);
         }
         if self.commits {
-            tx.commit().expect("nothing limits it");
+            tx.commit().expect("no limit is reached");
         } else if self.steps.len().is_multiple_of(2) {
             // A forgotten transaction does not roll back, so the next transaction must do it.
             std::mem::forget(tx);

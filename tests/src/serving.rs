@@ -52,7 +52,7 @@ impl Serving {
     /// If the table no longer exists.
     pub fn version(&self) -> u64 {
         common::inspect(&self.name, None)
-            .expect("it is published")
+            .expect("the table is published")
             .version
     }
 

@@ -198,11 +198,14 @@ impl Soak {
         let builder = Publisher::<Account>::builder(table.name());
         drop(builder.capacity(SIZE + 1).open().expect("a table"));
         let path = format!("/dev/shm/tablecast.table.{}", table.name());
-        let region = File::options().write(true).open(path).expect("its region");
+        let region = File::options()
+            .write(true)
+            .open(path)
+            .expect("the table's region");
         let commit = MAX_VERSION - FROM_THE_END;
         region
             .write_all_at(&commit.to_le_bytes(), header::COMMIT as u64 * 8)
-            .expect("its commit");
+            .expect("the word of the commit");
         Self {
             table,
             program,
@@ -273,7 +276,7 @@ impl Soak {
             }
             for part in readers.iter_mut().chain([&mut publisher]) {
                 let stderr = part.process.stderr();
-                assert!(part.process.is_running(), "a part ended: {stderr}");
+                assert!(part.process.is_running(), "a process ended: {stderr}");
             }
         }
         for mut reader in readers {
@@ -281,8 +284,8 @@ impl Soak {
             self.count(&reader);
         }
         publisher.process.finish();
-        let last = Subscriber::<Account>::open(self.table.name()).expect("it was kept");
-        check(last.iter()).expect("the last table is whole");
+        let last = Subscriber::<Account>::open(self.table.name()).expect("the table was kept");
+        check(last.iter()).expect("the last table is consistent");
         self.outcome.commits = last.version() - (MAX_VERSION - FROM_THE_END);
         drop(last);
         self.clear();
@@ -304,7 +307,7 @@ impl Soak {
     /// Removes the table and checks that nothing is left.
     fn clear(&self) {
         self.table.remember();
-        common::remove(self.table.name()).expect("nobody publishes it");
-        until("nothing is left", || self.table.leftovers().is_empty());
+        common::remove(self.table.name()).expect("the table has no publisher");
+        until("no object is left", || self.table.leftovers().is_empty());
     }
 }

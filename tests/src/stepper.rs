@@ -138,10 +138,10 @@ impl Stepper {
         assert_eq!(
             stepper.stop(),
             WaitStatus::Stopped(pid, Signal::SIGSTOP),
-            "it lets itself be traced"
+            "the role is traced"
         );
         let options = Options::PTRACE_O_EXITKILL | Options::PTRACE_O_TRACESYSGOOD;
-        ptrace::setoptions(pid, options).expect("a role that stands");
+        ptrace::setoptions(pid, options).expect("a stopped role");
         stepper.go_on();
         Ok(stepper)
     }
@@ -160,7 +160,7 @@ impl Stepper {
         loop {
             match waitpid(self.pid, Some(WaitPidFlag::__WALL)) {
                 Err(Errno::EINTR) => {}
-                status => return status.expect("a child that was not waited for"),
+                status => return status.expect("a running child"),
             }
         }
     }
@@ -170,7 +170,7 @@ impl Stepper {
     /// # Panics
     /// If the role does not reach it.
     pub fn go_on(&self) {
-        ptrace::cont(self.pid, None).expect("a role that stands");
+        ptrace::cont(self.pid, None).expect("a stopped role");
         let stop = self.stop();
         assert_eq!(stop, WaitStatus::Stopped(self.pid, Signal::SIGSTOP));
     }
@@ -180,7 +180,7 @@ impl Stepper {
     /// # Panics
     /// If the role ended, or got a signal.
     pub fn step(&self) -> bool {
-        ptrace::step(self.pid, None).expect("a role that stands");
+        ptrace::step(self.pid, None).expect("a stopped role");
         match self.stop() {
             WaitStatus::Stopped(_, Signal::SIGTRAP) => true,
             WaitStatus::Stopped(_, Signal::SIGSTOP) => false,
@@ -198,12 +198,12 @@ impl Stepper {
 
     fn text(&self, address: u64) -> i64 {
         let word = ptrace::read(self.pid, address as ptrace::AddressType);
-        word.expect("a role that stands, and has instructions there")
+        word.expect("a stopped role with instructions at this address")
     }
 
     fn set_text(&self, address: u64, word: i64) {
         let written = ptrace::write(self.pid, address as ptrace::AddressType, word);
-        written.expect("a role that stands, and has instructions there");
+        written.expect("a stopped role with instructions at this address");
     }
 
     /// Returns the file mappings of the role.
@@ -212,7 +212,7 @@ impl Stepper {
     /// If the role no longer exists.
     pub fn maps(&self) -> Maps {
         let text = std::fs::read_to_string(format!("/proc/{}/maps", self.pid));
-        Maps::parse(&text.expect("a role that stands"))
+        Maps::parse(&text.expect("a stopped role"))
     }
 
     /// Runs the role until it is about to execute the instruction at `address` for the `times`-th
@@ -225,7 +225,7 @@ impl Stepper {
         for time in 1..=times {
             // The first byte of the instruction becomes the x86_64 breakpoint.
             self.set_text(address, text & !0xff | BREAKPOINT);
-            ptrace::cont(self.pid, None).expect("a role that stands");
+            ptrace::cont(self.pid, None).expect("a stopped role");
             let stop = self.stop();
             self.set_text(address, text);
             match stop {
@@ -250,7 +250,7 @@ impl Stepper {
             let number = self.call_number();
             // The end of the call. The call may be the one that sends the mark's signal; `to_call`
             // then reports the mark next time.
-            assert!(self.to_call(), "a call ends before anything else");
+            assert!(self.to_call(), "the system call returns");
             number
         })
     }
@@ -261,7 +261,7 @@ impl Stepper {
     /// # Panics
     /// If the role ended, or got a signal.
     pub fn to_call(&self) -> bool {
-        ptrace::syscall(self.pid, None).expect("a role that stands");
+        ptrace::syscall(self.pid, None).expect("a stopped role");
         match self.stop() {
             WaitStatus::PtraceSyscall(_) => true,
             WaitStatus::Stopped(_, Signal::SIGSTOP) => false,
@@ -274,7 +274,7 @@ impl Stepper {
     /// # Panics
     /// If the role is not stopped.
     pub fn let_go(&self) {
-        ptrace::detach(self.pid, None).expect("a role that stands");
+        ptrace::detach(self.pid, None).expect("a stopped role");
     }
 
     /// Lets the role run from its last mark to its end, and expects success.
@@ -300,21 +300,19 @@ impl Stepper {
     /// If the role is not stopped.
     #[cfg(target_arch = "x86_64")]
     pub fn at(&self) -> u64 {
-        ptrace::getregs(self.pid).expect("a role that stands").rip
+        ptrace::getregs(self.pid).expect("a stopped role").rip
     }
 
     #[cfg(target_arch = "x86_64")]
     fn stand_at(&self, address: u64) {
-        let mut registers = ptrace::getregs(self.pid).expect("a role that stands");
+        let mut registers = ptrace::getregs(self.pid).expect("a stopped role");
         registers.rip = address;
-        ptrace::setregs(self.pid, registers).expect("a role that stands");
+        ptrace::setregs(self.pid, registers).expect("a stopped role");
     }
 
     #[cfg(target_arch = "x86_64")]
     fn call_number(&self) -> u64 {
-        ptrace::getregs(self.pid)
-            .expect("a role that stands")
-            .orig_rax
+        ptrace::getregs(self.pid).expect("a stopped role").orig_rax
     }
 
     /// Returns the address of the role's next instruction.

@@ -8,12 +8,12 @@ use std::time::Duration;
 use common::{Cause, Error, Publisher, Result, Subscriber, UntypedSubscriber};
 use tests::checked_rows::{Account, Ledger, check};
 use tests::clean::inheriting;
-use tests::confined::{become_limited, play_new_pids};
+use tests::confined::{become_limited, run_in_new_pids};
 use tests::model::operation::Operation;
 use tests::model::performer::Performer;
-use tests::netns::{play_kernel, play_within};
+use tests::netns::{run_kernel, run_within};
 use tests::role_io::{end_with_stdin, fail, say, stay, told_to_end};
-use tests::scenario::Play;
+use tests::scenario::Scenario;
 use tests::script::{Item, Script};
 use tests::stepper::{be_traced, mark};
 use tests::vandal::{Harm, rage};
@@ -48,9 +48,9 @@ fn main() {
         "pids" => pids(&mut arguments),
         "model" => model(&mut arguments),
         "vandal" => vandal(&mut arguments),
-        "kernel" => play_kernel().or_else(|what| fail(what)),
-        "kinds" => tests::kinds::play(arguments.0),
-        "within" => play_within(arguments.0).or_else(|what| fail(what)),
+        "kernel" => run_kernel().or_else(|what| fail(what)),
+        "kinds" => tests::kinds::run(arguments.0),
+        "within" => run_within(arguments.0).or_else(|what| fail(what)),
         other => fail(format!("no role {other}")),
     };
     if let Err(error) = played {
@@ -120,7 +120,9 @@ fn check_ledger(arguments: &mut Arguments) -> Result<()> {
                     }
                     let before = newest.insert(id, row.version).unwrap_or(0);
                     if before > row.version {
-                        fail(format!("row {id} went back from {before} to {row:?}"));
+                        fail(format!(
+                            "row {id} changed from version {before} back to {row:?}"
+                        ));
                     }
                     versions += u64::from(before < row.version);
                     checked += 1;
@@ -144,7 +146,7 @@ fn check_ledger(arguments: &mut Arguments) -> Result<()> {
             Err(Error::Outrun { .. }) => {
                 outrun += 1;
                 if subscriber.version() != before {
-                    fail("outrun, and yet moved on");
+                    fail("the version changed although the refresh was outrun");
                 }
             }
             Err(error) => return Err(error),
@@ -275,7 +277,7 @@ fn starved(arguments: &mut Arguments) -> Result<()> {
         .split(' ')
         .next()
         .and_then(|pages| pages.parse::<u64>().ok());
-    let pages = pages.unwrap_or_else(|| fail("no size of this process"));
+    let pages = pages.unwrap_or_else(|| fail("the size of this process is unknown"));
     let limit = pages * 4096 + bytes;
     nix::sys::resource::setrlimit(nix::sys::resource::Resource::RLIMIT_AS, limit, limit)
         .unwrap_or_else(|errno| fail(errno));
@@ -319,14 +321,14 @@ fn fork(arguments: &mut Arguments) -> Result<()> {
 /// `forked NAME WAKE PLACE`: leaves a publisher and a subscriber to a child: see [`tests::forked`].
 fn forked(arguments: &mut Arguments) -> Result<()> {
     let [name, wake, place]: [String; 3] = std::array::from_fn(|_| arguments.next());
-    tests::forked::play(&name, &wake, &place)
+    tests::forked::run(&name, &wake, &place)
 }
 
-/// `stepped NAME PLAY`: runs the play while traced.
+/// `stepped NAME SCENARIO`: runs the scenario while traced.
 fn stepped(arguments: &mut Arguments) -> Result<()> {
-    let (name, play): (String, Play) = (arguments.next(), arguments.next());
+    let (name, scenario): (String, Scenario) = (arguments.next(), arguments.next());
     be_traced().unwrap_or_else(|errno| fail(errno));
-    play.perform(&name, mark)
+    scenario.perform(&name, mark)
 }
 
 /// `refresh NAME`: attaches, waits for an instant to get its wake slot, and refreshes between two
@@ -418,7 +420,7 @@ fn model(arguments: &mut Arguments) -> Result<()> {
 fn pids(arguments: &mut Arguments) -> Result<()> {
     let program: String = arguments.next();
     let mut program = inheriting(program);
-    match play_new_pids(program.args(&mut arguments.0)) {
+    match run_in_new_pids(program.args(&mut arguments.0)) {
         Ok(code) => exit(code),
         Err(error) => fail(error),
     }
@@ -429,7 +431,7 @@ fn pids(arguments: &mut Arguments) -> Result<()> {
 fn vandal(arguments: &mut Arguments) -> Result<()> {
     let (name, owner, harm): (String, u32, String) =
         (arguments.next(), arguments.next(), arguments.next());
-    let harm = Harm::named(&harm).unwrap_or_else(|| fail("no such harm"));
+    let harm = Harm::named(&harm).unwrap_or_else(|| fail("unknown harm"));
     let end = told_to_end();
     let is_over = || end.load(Ordering::Relaxed);
     rage(&name, owner, harm, is_over, || say("begun")).unwrap_or_else(|what| fail(what));

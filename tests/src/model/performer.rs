@@ -257,7 +257,7 @@ impl Performer {
                 })
             }
             _ => {
-                let publisher = self.publisher.as_mut().expect("a publisher");
+                let publisher = self.publisher.as_mut().expect("an open publisher");
                 let shape = Shape::of(publisher.untyped().schema());
                 match operation {
                     Operation::Transaction(program, end) => {
@@ -344,6 +344,6 @@ fn limit_files(full: bool) -> Result<()> {
     let (_, hard) = getrlimit(Resource::RLIMIT_FSIZE).expect("a limit");
     signal.thread_block().expect("a signal that can be blocked");
     setrlimit(Resource::RLIMIT_FSIZE, if full { 0 } else { hard }, hard)
-        .expect("a limit below the hard one");
+        .expect("a limit below the hard limit");
     Ok(())
 }

@@ -134,7 +134,7 @@ impl Shape {
     /// If no shape has this schema.
     pub fn of(schema: &Schema) -> Self {
         let shape = Self::ALL.into_iter().find(|shape| shape.schema() == schema);
-        shape.unwrap_or_else(|| panic!("a schema of no shape: {schema}"))
+        shape.unwrap_or_else(|| panic!("no shape has the schema {schema}"))
     }
 
     /// Returns the row of a key and a value. Value 0 gives the content of a field that the schema

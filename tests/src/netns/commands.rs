@@ -107,7 +107,7 @@ fn add_pair(kernel: &mut Kernel, name: &str) -> Done {
     change_link(kernel, "up", &format!("p-{name}"), &[])?;
     change_link(kernel, "up", name, &[])?;
     // The kernel detects the carrier a moment later and reports it as a change.
-    crate::until("the pair runs", || are_running(kernel, name));
+    crate::until("the pair is running", || are_running(kernel, name));
     Ok(())
 }
 
@@ -247,7 +247,7 @@ fn set_up(kernel: &mut Kernel, message: &mut RouteMessage, verb: &str, options: 
     let mut hops = Vec::new();
     for option in options.chunks(2) {
         let [name, value] = option else {
-            return Err(format!("without a value: {option:?}"));
+            return Err(format!("no value for {option:?}"));
         };
         let attribute = match *name {
             "via" => gateway(message, number(value)?),
@@ -341,7 +341,7 @@ fn way(name: &str, value: &str) -> Result<Vec<RouteAttribute>, String> {
 fn hop(kernel: &mut Kernel, text: &str) -> Result<RouteNextHop, String> {
     let parts: Vec<&str> = text.split(',').collect();
     let [address, name, weight, more @ ..] = &parts[..] else {
-        return Err(format!("no hop: {text}"));
+        return Err(format!("not a hop: {text}"));
     };
     let mut hop = RouteNextHop::default();
     hop.hops = number::<u8>(weight)? - 1;
@@ -367,7 +367,7 @@ fn neighbor(kernel: &mut Kernel, what: &str, address: &str, name: &str, more: &[
         return ask(kernel, Netlink::DelNeighbour(message), 0);
     };
     if what != "set" {
-        return Err(format!("no such change of a neighbor: {what}"));
+        return Err(format!("unknown change of a neighbor: {what}"));
     }
     let bytes = mac.split(':').map(|byte| u8::from_str_radix(byte, 16));
     let bytes: Result<Vec<u8>, _> = bytes.collect();

@@ -102,7 +102,7 @@ impl Mirrored {
     pub fn agrees(&mut self) -> Vec<Map<String, Value>> {
         let mut found = Vec::new();
         let what = self.what;
-        until("the table is the kernel's", || {
+        until("the published table equals the kernel's", || {
             assert!(self.publisher.is_running(), "{}", self.publisher.stderr());
             let kernel = normal(self.namespace.borrow_mut().read(what));
             found = rows(&self.table);
@@ -155,7 +155,7 @@ fn rows(table: &Table) -> Vec<Map<String, Value>> {
     let mut command = subscriber();
     command.args(["get", table.name(), "--format", "jsonl", "--timeout", "60s"]);
     let mut owner = None;
-    until("there is a table", || {
+    until("the table exists", || {
         owner = std::fs::metadata(format!("/dev/shm/tablecast.table.{}", table.name())).ok();
         owner.is_some()
     });
@@ -208,7 +208,7 @@ pub fn the_machines_own(test: &str, what: &'static str) {
     let mut command = subscriber();
     let (stdout, _) = Process::run(command.args(["get", table.name(), "--format", "jsonl"]), 0);
     eprintln!(
-        "{test}: only the machine's own {what} were read: {}",
+        "{test}: compared only with the machine's {what}: {}",
         stdout.lines().count()
     );
     publisher.signal(Signal::SIGTERM);

@@ -73,7 +73,7 @@ impl Namespace {
 ///
 /// # Errors
 /// An error of the namespace itself.
-pub fn play_kernel() -> Result<(), String> {
+pub fn run_kernel() -> Result<(), String> {
     let as_root = unshare(CloneFlags::CLONE_NEWNET);
     let how = match as_root {
         Ok(()) => "by root".to_owned(),
@@ -104,7 +104,7 @@ pub fn play_kernel() -> Result<(), String> {
 ///
 /// # Errors
 /// The refused operation.
-pub fn play_within(mut arguments: impl Iterator<Item = String>) -> Result<(), String> {
+pub fn run_within(mut arguments: impl Iterator<Item = String>) -> Result<(), String> {
     let mut next = || arguments.next().ok_or("an argument is missing");
     let (pid, user, program) = (next()?, next()?, next()?);
     let open = |kind: &str| std::fs::File::open(format!("/proc/{pid}/ns/{kind}"));

@@ -44,8 +44,8 @@ fn find(found: &[Orphan], path: &PathBuf) -> Option<Orphan> {
     found.iter().find(|left| left.object == *path).cloned()
 }
 
-/// Waits until an object is reported as an orphan. Another test can delay that, because it may have a
-/// publisher whose registry is unknown.
+/// Waits until an object is reported as an orphan. Another test can delay that, because it may have
+/// a publisher whose registry is unknown.
 fn await_orphan(path: &PathBuf) -> Orphan {
     let mut found = None;
     until("the object is an orphan", || {
@@ -160,7 +160,7 @@ fn registry_without_a_region_is_an_orphan() {
     let table = Table::new("left-registry");
     let mut publisher_left = open(&table);
     let mut copy = UntypedSubscriber::open(table.name()).unwrap();
-    // Going to sleep takes a slot.
+    // Parking takes a slot.
     assert!(
         copy.wait(Some(std::time::Duration::from_millis(1)))
             .unwrap()
@@ -174,13 +174,13 @@ fn registry_without_a_region_is_an_orphan() {
     assert_eq!(
         find(&orphans().unwrap(), &registry),
         None,
-        "its table is alive"
+        "the table has a publisher"
     );
     drop(publisher_left);
     assert_eq!(
         find(&orphans().unwrap(), &registry),
         None,
-        "its table is there"
+        "the table exists"
     );
     for kind in ["table", "lock"] {
         std::fs::remove_file(path(kind, table.name())).unwrap();
@@ -195,7 +195,7 @@ fn registry_without_a_region_is_an_orphan() {
     assert_eq!((left.kind, left.table), (OrphanKind::Registry, None));
     let (stdout, _) = Process::run(subscriber().args(["ls", "--format", "jsonl"]), 0);
     let object = registry.to_str().unwrap();
-    // Unless a neighbour's test makes it doubtful just now.
+    // Another test may make the owner of the registry unknown at this moment.
     if let Some(line) = lines(&stdout)
         .into_iter()
         .find(|line| line["object"] == object)
@@ -208,7 +208,7 @@ fn registry_without_a_region_is_an_orphan() {
 fn registry_is_no_orphan_while_a_region_of_its_user_is_unreadable() {
     let (damaged, table) = (Table::new("left-damaged"), Table::new("left-doubt"));
     let (id, registry) = orphaned_registry(&table);
-    // A region too short to say which registry it names, while its publisher lives.
+    // A region too short to name its registry, with a live publisher.
     let region = Removed(path("table", damaged.name()));
     let lock = Locked::take(File::create(&region.0).unwrap()).unwrap();
     assert!(lock.is_some());
@@ -254,7 +254,7 @@ fn queue_without_a_registry_is_an_orphan_where_queues_are_mounted() {
     let found = orphans();
     mq_unlink(queue.as_str()).unwrap();
     let found = found.unwrap();
-    // Where the file system is mounted that shows the queues of this IPC namespace.
+    // Only where the file system that shows the queues of this IPC namespace is mounted.
     if let Some(directory) = queue_directory().filter(|directory| is_own(directory)) {
         let left = find(&found, &directory.join(&queue[1..])).unwrap();
         assert_eq!((left.kind, left.table), (OrphanKind::Queue, None));

@@ -1,4 +1,4 @@
-//! A short soak, and what happens at the end of the versions' range.
+//! A short soak, and the end of the range of versions.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -11,7 +11,7 @@ use tests::script::Item;
 use tests::table::Table;
 
 #[test]
-fn a_short_soak_finds_nothing_torn_and_nothing_half() {
+fn short_soak_finds_no_torn_row_and_no_partial_transaction() {
     let mut soak = command(env!("CARGO_BIN_EXE_soak"));
     let (stdout, _) = Process::run(soak.args(["--seconds", "5"]), 0);
     println!("{stdout}");
@@ -29,7 +29,7 @@ fn a_short_soak_finds_nothing_torn_and_nothing_half() {
 }
 
 #[test]
-fn versions_that_are_used_up_are_an_error_and_the_table_stays() {
+fn exhausted_versions_are_an_error_and_keep_the_table() {
     let table = Table::new("used-up");
     let open = || Publisher::<Item>::builder(table.name()).capacity(9).open();
     drop(open().unwrap());
@@ -65,7 +65,7 @@ fn versions_that_are_used_up_are_an_error_and_the_table_stays() {
     followed(&Subscriber::open(table.name()).unwrap());
     drop(publisher);
     assert!(matches!(open().map(drop), Err(Error::Corrupt { .. })));
-    // As the error says.
+    // The remedy that the error names.
     common::remove(table.name()).unwrap();
     open().unwrap().close().unwrap();
 }

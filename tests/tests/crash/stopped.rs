@@ -1,38 +1,37 @@
-//! Processes that are stopped, and not dead.
+//! Stopped processes.
 //!
-//! A publisher that is stopped anywhere in a commit holds up nobody: `instructions/` reads the real table at every state of
-//! every commit, while the process stands. Here subscribers are stopped: asleep, and awake in the middle of a refresh.
+//! A publisher that is stopped anywhere in a commit blocks no reader: `instructions/` reads the
+//! real table at every state of every commit while the process is stopped. The tests here stop
+//! subscribers: parked ones, and one in the middle of a refresh.
 
 use std::collections::BTreeMap;
 
 use nix::sys::signal::Signal;
 use rand::RngExt;
-use tests::object_state::{Picture, Scene};
+use tests::object_state::{ObjectState, TableObserver};
 use tests::process::Process;
 use tests::replica::Replica;
-use tests::scenario::{Play, Rows};
+use tests::scenario::{Rows, Scenario};
 use tests::stepper::Stepper;
 use tests::table::Table;
-use tests::{role, skip, until};
+use tests::{full_or, role, skip, until};
 
-/// x86_64's number of `mq_timedsend`.
+/// The number of `mq_timedsend` on x86_64.
 const SEND: u64 = 242;
-/// How often calls are counted: upkeep, once a second, may come in between and adds to them.
+/// Number of runs. Maintenance, once a second, may add system calls to one of them.
 const TRIES: usize = 5;
-/// How many instructions of a refresh a subscriber is stopped at.
-const STOPS: usize = 60;
-/// How many instructions a refresh may take before it is given up on.
+/// Maximum number of instructions of a refresh.
 const MOST_STEPS: usize = 1_000_000;
 
-/// How often a publisher makes each system call in its commits between two marks.
+/// Number of system calls, by number, that a publisher makes in its commits between two marks.
 type Calls = BTreeMap<u64, usize>;
 
-/// The calls that the commits of a publisher make while subscribers are as `arrange` leaves them.
+/// Returns the system calls of commits while subscribers are in the state that `arrange` sets up.
 fn calls_of_a_try<T>(arrange: impl Fn(&Table) -> T) -> Result<Calls, String> {
     let table = Table::new("stopped-subscriber");
-    let stepper = Stepper::start(&mut role!("stepped", table.name(), Play::Beats))?;
+    let stepper = Stepper::start(&mut role!("stepped", table.name(), Scenario::Beats))?;
     let _subscribers = arrange(&table);
-    // It answers new subscribers, and comes to where it commits.
+    // The publisher accepts new subscribers and runs to its commits.
     stepper.go_on();
     let mut calls = Calls::new();
     while let Some(number) = stepper.call() {
@@ -43,14 +42,14 @@ fn calls_of_a_try<T>(arrange: impl Fn(&Table) -> T) -> Result<Calls, String> {
     Ok(calls)
 }
 
-/// The fewest of some tries.
+/// Returns the system calls of the run with the fewest.
 fn calls_while<T>(arrange: impl Fn(&Table) -> T) -> Result<Calls, String> {
     let tries = (0..TRIES).map(|_| calls_of_a_try(&arrange));
     let tries = tries.collect::<Result<Vec<Calls>, String>>()?;
     let fewest = tries
         .into_iter()
         .min_by_key(|calls| calls.values().sum::<usize>());
-    Ok(fewest.expect("it was tried"))
+    Ok(fewest.expect("at least one run"))
 }
 
 fn parked(table: &Table) -> usize {
@@ -59,16 +58,16 @@ fn parked(table: &Table) -> usize {
     listeners.iter().filter(|listener| listener.parked).count()
 }
 
-/// A subscriber that is stopped while it sleeps.
+/// Returns a subscriber that was stopped while parked.
 fn asleep(table: &Table) -> Process {
     let mut follower = Process::start(&mut role!("follow", table.name()));
     follower.line();
-    until("it sleeps", || parked(table) == 1);
+    until("the subscriber is parked", || parked(table) == 1);
     follower.stop();
     follower
 }
 
-/// A subscriber that is stopped in the middle of a refresh: awake, with a slot and a queue.
+/// Returns a subscriber that is stopped in the middle of a refresh: awake, with a slot and a queue.
 fn awake(table: &Table) -> Stepper {
     let stepper = Stepper::start(&mut role!("refresh", table.name())).unwrap();
     while parked(table) != 0 {
@@ -79,30 +78,30 @@ fn awake(table: &Table) -> Stepper {
 }
 
 #[test]
-fn a_stopped_subscriber_costs_a_commit_no_more_than_a_live_one() {
+fn stopped_subscriber_adds_no_system_calls_to_commits() {
     let alone = match calls_while(|_| ()) {
         Ok(alone) => alone,
         Err(reason) => return skip(&reason),
     };
     assert_eq!(alone.get(&SEND), None);
     let with_awake = calls_while(awake).unwrap();
-    assert_eq!(with_awake, alone, "nothing for one that is awake");
+    assert_eq!(with_awake, alone, "no system call for an awake subscriber");
     let mut with_asleep = calls_while(asleep).unwrap();
     assert_eq!(
         with_asleep.remove(&SEND),
         Some(1),
-        "one wake-up for one that sleeps, at the first of the commits, and none after it"
+        "one wake-up for a parked subscriber, at the first commit only"
     );
-    assert_eq!(with_asleep, alone, "and nothing else");
-    println!("system calls of {} commits: {alone:?}", Play::BEATS);
+    assert_eq!(with_asleep, alone, "no other system call");
+    println!("system calls of {} commits: {alone:?}", Scenario::BEATS);
 }
 
 #[test]
-fn a_subscriber_that_was_stopped_asleep_carries_on() {
+fn subscriber_stopped_while_parked_catches_up() {
     let table = Table::new("stopped-asleep");
-    let mut publisher = Play::Beats.open(table.name()).unwrap();
+    let mut publisher = Scenario::Beats.open(table.name()).unwrap();
     let mut follower = asleep(&table);
-    for writes in Play::Rewrite.history() {
+    for writes in Scenario::Rewrite.history() {
         writes.commit(&mut publisher).unwrap();
     }
     let rows = publisher.len();
@@ -114,21 +113,21 @@ fn a_subscriber_that_was_stopped_asleep_carries_on() {
     publisher.close().unwrap();
 }
 
-/// What `refresh` says of its copy, at that version.
+/// Returns the line that the role `refresh` prints for this version.
 fn said(version: u64, rows: &Rows) -> String {
     let rows = rows.values().map(|item| (item.number, item.value));
     format!("{version} {:?}", rows.collect::<Vec<(u32, u64)>>())
 }
 
-/// The states that a publisher shares while it goes through [`Play::Rewrite`].
-fn rewritten() -> Result<Vec<Picture>, String> {
+/// Returns the states that a publisher shares during [`Scenario::Rewrite`].
+fn rewritten() -> Result<Vec<ObjectState>, String> {
     let table = Table::new("rewritten");
-    let stepper = Stepper::start(&mut role!("stepped", table.name(), Play::Rewrite))?;
-    let mut scene = Scene::new(table.name());
-    let mut states = vec![scene.now().clone()];
+    let stepper = Stepper::start(&mut role!("stepped", table.name(), Scenario::Rewrite))?;
+    let mut observer = TableObserver::new(table.name());
+    let mut states = vec![observer.now().clone()];
     while stepper.step() {
-        if scene.look(false) {
-            states.push(scene.now().clone());
+        if observer.look(false) {
+            states.push(observer.now().clone());
         }
     }
     table.remember();
@@ -136,8 +135,9 @@ fn rewritten() -> Result<Vec<Picture>, String> {
     Ok(states)
 }
 
-/// A subscriber that stands before a refresh: it has the table `before`, and there is the table `after`.
-fn refreshing(before: &Picture, after: &Picture) -> (Replica, Stepper) {
+/// Returns a subscriber that is stopped before a refresh from the table `before` to the table
+/// `after`.
+fn refreshing(before: &ObjectState, after: &ObjectState) -> (Replica, Stepper) {
     let mut replica = Replica::new(before);
     let stepper = Stepper::start(&mut role!("refresh", replica.table().name())).unwrap();
     replica.become_as(after);
@@ -145,14 +145,14 @@ fn refreshing(before: &Picture, after: &Picture) -> (Replica, Stepper) {
 }
 
 #[test]
-fn a_subscriber_stopped_in_a_refresh_finds_the_truth_after_commits_deaths_and_takeovers() {
+fn subscriber_stopped_in_refresh_reads_a_committed_table_afterwards() {
     let states = match rewritten() {
         Ok(states) => states,
         Err(reason) => return skip(&reason),
     };
     let begun = &states[0];
     let first = begun.commit();
-    let tables = Play::Rewrite.tables();
+    let tables = Scenario::Rewrite.tables();
     let rows = |version: u64| &tables[(version - first) as usize];
     let committed = states.iter().position(|state| state.commit() == first + 1);
     let later = &states[committed.expect("the first transaction")..];
@@ -160,20 +160,23 @@ fn a_subscriber_stopped_in_a_refresh_finds_the_truth_after_commits_deaths_and_ta
     let length = {
         let (_replica, stepper) = refreshing(begun, committed);
         let length = (0..MOST_STEPS).take_while(|_| stepper.step()).count();
-        // Not killed: the state that it stands in does not know of its queue.
+        // Not killed, because the current state of the replica does not contain the subscriber's
+        // queue.
         stepper.finish();
         length
     };
     let mut dice = rand::rng();
     let mut earlier = 0;
-    for _ in 0..STOPS {
+    let stops = full_or(60, 15);
+    for _ in 0..stops {
         let (mut replica, mut stepper) = refreshing(begun, committed);
-        // Hashes are random, so that it may be shorter than the first.
+        // Hashes are random, so this run may be shorter than the first.
         let is_in_it = (0..dice.random_range(0..length)).all(|_| stepper.step());
-        // While it stands there is more work, and a death in the middle of it; before or after it goes on, a takeover.
+        // While the subscriber is stopped, more commits and a publisher crash occur, and a takeover
+        // before or after it continues.
         let state = &later[dice.random_range(0..later.len())];
         replica.become_as(state);
-        let open = || Play::Takeover.open(replica.table().name()).unwrap();
+        let open = || Scenario::Takeover.open(replica.table().name()).unwrap();
         let taken_over = dice.random::<bool>().then(open);
         if is_in_it {
             stepper.go_on();
@@ -196,6 +199,6 @@ fn a_subscriber_stopped_in_a_refresh_finds_the_truth_after_commits_deaths_and_ta
         assert_eq!(replica.leftovers(), Vec::<String>::new());
     }
     println!(
-        "stopped {STOPS} times in {length} instructions: found the earlier table {earlier} times"
+        "stopped {stops} times in {length} instructions: found the earlier table {earlier} times"
     );
 }

@@ -1,4 +1,4 @@
-//! One sweep after any mix of deaths: what is nobody's goes, what a live process holds stays.
+//! One sweep after any mix of deaths removes orphans and keeps what a live process holds.
 
 use std::collections::BTreeSet;
 use std::os::unix::fs::PermissionsExt;
@@ -20,11 +20,11 @@ use tests::{role, skip, until};
 
 const FIELDS: &str = "id:u64";
 const NAMES: [&str; 6] = ["one", "two", "three", "four", "five", "six"];
-/// Subscribers of each table, and how many of them are in a pid namespace of their own.
+/// Number of subscribers per table, and number of them that have a private pid namespace.
 const FOLLOWERS: usize = 34;
 const APART: usize = 4;
 
-/// Shared memory, queues and sight of them, of this thread and its children alone.
+/// Gives this thread private shared memory and private, visible queues.
 fn confined(test: &str) -> Option<tempfile::TempDir> {
     if !own_memory(64 << 20) || !own_queues(256) {
         skip(&format!("{test}: no mount or IPC namespace"));
@@ -32,7 +32,7 @@ fn confined(test: &str) -> Option<tempfile::TempDir> {
     }
     let place = tempfile::tempdir().unwrap();
     show_queues(place.path());
-    assert!(queue_directory().is_some(), "the queues can be seen");
+    assert!(queue_directory().is_some(), "the queues are visible");
     Some(place)
 }
 
@@ -48,10 +48,10 @@ fn memory() -> BTreeSet<String> {
     files(Path::new("/dev/shm"))
 }
 
-/// A subscriber that sleeps until there is news.
+/// A parked subscriber.
 struct Follower {
     process: Process,
-    /// Where `process` only waits for it.
+    /// Pid of the subscriber if `process` only waits for it.
     inner: Option<i32>,
 }
 
@@ -81,7 +81,7 @@ impl Follower {
         }
     }
 
-    /// Waits until it says something that begins so.
+    /// Waits for a line that contains `news`.
     fn hears(&mut self, news: &str) {
         while !self.process.line().contains(news) {}
     }
@@ -89,7 +89,7 @@ impl Follower {
 
 impl Drop for Follower {
     fn drop(&mut self) {
-        // Who waits for it ends with it.
+        // The process that waits for the subscriber ends with it.
         if let Some(inner) = self.inner {
             let _dead_already = kill(Pid::from_raw(inner), Signal::SIGKILL);
             self.process.end();
@@ -97,7 +97,7 @@ impl Drop for Follower {
     }
 }
 
-/// The pids that those who sleep at a table have given, each in its own namespace.
+/// Returns the pids of parked subscribers as they registered them, each in its own namespace.
 fn asleep(table: &str) -> Vec<u32> {
     let listeners = common::inspect(table, None).unwrap().subscribers.unwrap();
     let asleep = listeners.iter().filter(|one| one.alive && one.parked);
@@ -105,8 +105,8 @@ fn asleep(table: &str) -> Vec<u32> {
 }
 
 #[test]
-fn one_sweep_after_any_mix_of_deaths_leaves_nothing_that_is_nobodys() {
-    let test = "one_sweep_after_any_mix_of_deaths_leaves_nothing_that_is_nobodys";
+fn one_sweep_after_any_mix_of_deaths_removes_all_orphans() {
+    let test = "one_sweep_after_any_mix_of_deaths_removes_all_orphans";
     let Some(queues) = confined(test) else {
         return;
     };
@@ -123,15 +123,17 @@ fn one_sweep_after_any_mix_of_deaths_leaves_nothing_that_is_nobodys() {
         })
         .collect();
     for name in NAMES {
-        until("all of them sleep", || asleep(name).len() == FOLLOWERS);
+        until("all subscribers are parked", || {
+            asleep(name).len() == FOLLOWERS
+        });
         assert!(
             asleep(name).iter().filter(|pid| **pid == 1).count() == APART,
-            "pids that are another process's here"
+            "pids of their own namespaces"
         );
     }
     assert_eq!(files(queues.path()).len(), NAMES.len() * FOLLOWERS);
 
-    // Four publishers die, one stands still, so that it does not sweep, and one lives.
+    // Four publishers die; one is stopped, so that it does not sweep; one stays alive.
     serving[4].process.stop();
     for dead in &mut serving[..4] {
         dead.process.kill();
@@ -146,8 +148,8 @@ fn one_sweep_after_any_mix_of_deaths_leaves_nothing_that_is_nobodys() {
     }
     let living: Vec<usize> = followers.iter().map(Vec::len).collect();
     println!("4 publishers dead, one stopped; of the subscribers live {living:?}");
-    // The first table is intact. Those of the second and the third are lost; at the second there are some asleep who hold its
-    // registry. The fourth never took its name.
+    // The first table stays intact. The second and third lose their regions; parked subscribers
+    // still hold the registry of the second. The fourth region never took its name.
     for lost in ["two", "three"] {
         std::fs::remove_file(format!("/dev/shm/tablecast.table.{lost}")).unwrap();
     }
@@ -167,7 +169,7 @@ fn one_sweep_after_any_mix_of_deaths_leaves_nothing_that_is_nobodys() {
         assert!(stderr.lines().any(|told| told == line), "{stderr}");
     }
     assert_eq!(files(queues.path()).len(), living.iter().sum::<usize>());
-    // Of one, five and six all, and the registry of those who sleep at two.
+    // All objects of one, five and six remain, and the registry of the parked subscribers of two.
     let left = memory();
     let count = |kind: &str| left.iter().filter(|name| name.contains(kind)).count();
     let counts = [".table.", ".lock.", ".next.", ".subs."].map(count);
@@ -175,7 +177,7 @@ fn one_sweep_after_any_mix_of_deaths_leaves_nothing_that_is_nobodys() {
     for number in [0, 4, 5] {
         let listeners = common::inspect(NAMES[number], None).unwrap().subscribers;
         assert_eq!(listeners.unwrap().len(), living[number], "slots");
-        until("all of them sleep", || {
+        until("all subscribers are parked", || {
             asleep(NAMES[number]).len() == living[number]
         });
     }
@@ -186,7 +188,7 @@ fn one_sweep_after_any_mix_of_deaths_leaves_nothing_that_is_nobodys() {
     );
     assert_eq!(memory(), left);
 
-    // Who lives goes on, and is woken: by its publisher, by one that stood still, by the next one.
+    // Live subscribers are woken: by their publisher, by one that was stopped, by a successor.
     serving[4].process.signal(Signal::SIGCONT);
     for number in [4, 5] {
         serving[number].publish([r#"{"id":1}"#]);
@@ -201,7 +203,7 @@ fn one_sweep_after_any_mix_of_deaths_leaves_nothing_that_is_nobodys() {
             follower.hears(news);
         }
     }
-    // And when the last ones are gone who held what no table names, that goes, too.
+    // When the last holders of a registry without a table are dead, it is removed too.
     let two = std::mem::take(&mut followers[1]);
     two.into_iter().for_each(Follower::kill);
     let last = sweep().unwrap();
@@ -218,8 +220,8 @@ fn one_sweep_after_any_mix_of_deaths_leaves_nothing_that_is_nobodys() {
 }
 
 #[test]
-fn what_a_live_process_holds_stays_without_a_name_and_without_a_registry() {
-    let test = "what_a_live_process_holds_stays_without_a_name_and_without_a_registry";
+fn sweep_keeps_unlinked_objects_of_live_processes() {
+    let test = "sweep_keeps_unlinked_objects_of_live_processes";
     let Some(queues) = confined(test) else {
         return;
     };
@@ -231,8 +233,8 @@ fn what_a_live_process_holds_stays_without_a_name_and_without_a_registry() {
     };
     let (mut robbed, mut alone) = (open("robbed"), open("alone"));
     let mut follower = Follower::start("robbed", false);
-    until("it sleeps", || asleep("robbed").len() == 1);
-    // A publisher that does not look just now has lost everything, and its registry bears a name only.
+    until("the subscriber is parked", || asleep("robbed").len() == 1);
+    // The publisher has not noticed yet that it lost all objects; only its registry has a name.
     for object in ["lock.robbed", "table.robbed", "lock.alone", "table.alone"] {
         std::fs::remove_file(format!("/dev/shm/tablecast.{object}")).unwrap();
     }
@@ -250,7 +252,7 @@ fn what_a_live_process_holds_stays_without_a_name_and_without_a_registry() {
         follower.hears(news);
     };
     publish(&mut robbed, 1, " 1 Alive");
-    // A registry whose name was removed has live subscribers, whose queues are theirs.
+    // A registry without a name has live subscribers, which own their queues.
     std::fs::remove_file(registry("robbed")).unwrap();
     let swept = sweep().unwrap();
     assert!(swept.removed.is_empty() && swept.slots == 0, "{swept:?}");
@@ -268,21 +270,22 @@ fn registry(table: &str) -> String {
 }
 
 #[test]
-fn what_another_user_left_is_told_and_stays() {
-    let test = "what_another_user_left_is_told_and_stays";
+fn sweep_reports_and_keeps_orphans_of_other_users() {
+    let test = "sweep_reports_and_keeps_orphans_of_other_users";
     let nobody = User::from_name("nobody").ok().flatten();
     let Some(nobody) = nobody.filter(|_| geteuid().is_root()) else {
-        return skip(&format!("{test}: only root can be another user"));
+        return skip(&format!("{test}: only root can switch users"));
     };
     let Some(place) = confined(test) else {
         return;
     };
-    // Where another user may run it, and see the queues.
+    // A directory in which another user may run the program.
     let everybody = || PermissionsExt::from_mode(0o755);
     let folder = tempfile::tempdir().unwrap();
     std::fs::set_permissions(folder.path(), everybody()).unwrap();
     let program = folder.path().join("publisher");
-    // By a process of its own: what is open for writing here is so in every child that another test just forks, and cannot be run.
+    // Another process makes the copy: a child forked by another test could inherit the open file,
+    // and a file that is open for writing cannot be executed.
     let mut copy = command("cp");
     Process::run(copy.arg(publisher().get_program()).arg(&program), 0);
     let lock = Path::new("/dev/shm/tablecast.lock.never");
@@ -294,7 +297,7 @@ fn what_another_user_left_is_told_and_stays() {
     let (_, stderr) = Process::run(&mut rm, 0);
     assert!(stderr.contains("1 of user 0"), "{stderr}");
     assert!(lock.exists());
-    // One that may be looked at, and not be removed.
+    // The other user may read this lock but not remove it.
     std::fs::set_permissions(lock, PermissionsExt::from_mode(0o644)).unwrap();
     let (_, stderr) = Process::run(&mut rm, 1);
     assert!(

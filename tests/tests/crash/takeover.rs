@@ -15,7 +15,7 @@ use tests::{LIMIT, NEVER, role, skip, until};
 
 const SIZE: usize = 400;
 
-/// Follows the news until the publisher is as `wanted` says.
+/// Applies changes until the publisher is in the wanted state.
 fn follow(
     subscriber: &mut Subscriber<Account>,
     mirror: &mut Mirror<Account>,
@@ -30,16 +30,20 @@ fn follow(
         );
         match subscriber.wait(Some(LIMIT)) {
             Ok(changes) => {
-                assert_ne!(changes.cause(), Cause::Nothing, "nothing but news wakes it");
+                assert_ne!(
+                    changes.cause(),
+                    Cause::Nothing,
+                    "only a change wakes the subscriber"
+                );
                 mirror.apply(&changes);
             }
-            // Every row changes in every commit.
+            // The publisher changes every row in every commit.
             Err(Error::Outrun { .. }) => {}
             Err(error) => panic!("{error}"),
         }
     }
-    // The last one may have ended, and another one be at it already.
-    until("it is copied", || match subscriber.refresh() {
+    // The previous publisher may have ended while the next one already commits.
+    until("a refresh succeeds", || match subscriber.refresh() {
         Ok(changes) => {
             mirror.apply(&changes);
             true
@@ -60,7 +64,7 @@ fn assert_whole(subscriber: &Subscriber<Account>, mirror: &Mirror<Account>) {
 }
 
 #[test]
-fn publishers_killed_at_random_lose_nothing() {
+fn publishers_killed_at_random_lose_no_commit() {
     const ROUNDS: u64 = 60;
     let table = Table::new("takeover");
     let start = |seed: u64| Process::start(&mut role!("ledger", table.name(), SIZE, seed, "print"));
@@ -92,7 +96,7 @@ fn publishers_killed_at_random_lose_nothing() {
             .and_then(|line| line.parse::<u64>().ok());
         assert!(
             subscriber.version() >= told.unwrap_or(0),
-            "a commit that was told of is lost"
+            "a reported commit was lost"
         );
         assert!(subscriber.version() >= version, "the version went back");
         version = subscriber.version();
@@ -101,7 +105,7 @@ fn publishers_killed_at_random_lose_nothing() {
 
         writer = start(round);
         if round % 4 == 0 {
-            // Killed while taking over, or before.
+            // Killed during or before its takeover.
             std::thread::sleep(Duration::from_micros(dice.random_range(0..8_000)));
             writer.kill();
             writer = start(round);
@@ -118,7 +122,7 @@ fn publishers_killed_at_random_lose_nothing() {
             assert_eq!(
                 opened[1..],
                 [version + 1, rows],
-                "the takeover is one commit, of the rows there were"
+                "the takeover is one commit of the same rows"
             );
         } else {
             assert_eq!(
@@ -143,7 +147,7 @@ fn publishers_killed_at_random_lose_nothing() {
 }
 
 #[test]
-fn a_stopped_publisher_blocks_nobody() {
+fn stopped_publisher_blocks_no_reader() {
     let table = Table::new("stopped");
     let mut writer = Process::start(&mut role!("ledger", table.name(), SIZE, 1, "print"));
     let mut subscriber = Subscriber::<Account>::builder(table.name())
@@ -154,7 +158,7 @@ fn a_stopped_publisher_blocks_nobody() {
             writer.line();
         }
         writer.stop();
-        // Wherever it stands, all of this answers at once.
+        // All of these calls return at once, wherever the publisher is stopped.
         for _ in 0..3 {
             subscriber.refresh().unwrap();
             assert!(check(subscriber.iter()).unwrap() > 1);
@@ -174,7 +178,7 @@ fn a_stopped_publisher_blocks_nobody() {
 }
 
 #[test]
-fn a_dropped_publisher_is_as_good_as_dead() {
+fn dropped_publisher_is_taken_over_like_a_dead_one() {
     let table = Table::new("dropped");
     let open = || Publisher::<Item>::builder(table.name()).capacity(10).open();
     let mut first = open().unwrap();
@@ -183,8 +187,8 @@ fn a_dropped_publisher_is_as_good_as_dead() {
     let version = tx.commit().unwrap();
     let mut subscriber = Subscriber::<Item>::open(table.name()).unwrap();
     drop(first);
-    // Nobody died, so there is no pidfd to tell: the re-check does.
-    until("it is gone", || {
+    // No process died, so no pidfd reports it; the re-check does.
+    until("the publisher is gone", || {
         subscriber.wait(Some(LIMIT)).unwrap();
         subscriber.publisher_state() == PublisherState::Gone { epoch: 1 }
     });
@@ -213,7 +217,7 @@ fn a_dropped_publisher_is_as_good_as_dead() {
 }
 
 #[test]
-fn a_refresh_that_finds_another_publisher_brings_its_rows_too() {
+fn refresh_after_takeover_includes_new_rows() {
     let table = Table::new("both-news");
     let open = || Publisher::<Item>::builder(table.name()).open().unwrap();
     let mut publisher = open();
@@ -227,7 +231,7 @@ fn a_refresh_that_finds_another_publisher_brings_its_rows_too() {
         let mut tx = publisher.begin();
         tx.upsert(&Item::new((0, 0), value)).unwrap();
         tx.commit().unwrap();
-        // Until the re-check is due, which comes first.
+        // Long enough for the re-check to be due, which runs first.
         std::thread::sleep(Duration::from_millis(3));
         assert_eq!(subscriber.refresh().unwrap().cause(), Cause::Rows);
         assert_eq!(subscriber.get(&(0, 0)).map(|item| item.value), Some(value));
@@ -237,7 +241,7 @@ fn a_refresh_that_finds_another_publisher_brings_its_rows_too() {
 }
 
 #[test]
-fn there_is_one_publisher() {
+fn second_publisher_is_refused() {
     let table = Table::new("second");
     let mut holder = Process::start(&mut role!("ledger", table.name(), SIZE, 1, "print"));
     holder.line();
@@ -266,7 +270,7 @@ fn there_is_one_publisher() {
 }
 
 #[test]
-fn a_killed_subscriber_leaves_nothing_after_the_next_sweep() {
+fn killed_subscriber_leaves_nothing_after_next_sweep() {
     let table = Table::new("swept");
     let mut publisher = Publisher::<Item>::builder(table.name())
         .capacity(1)
@@ -276,10 +280,10 @@ fn a_killed_subscriber_leaves_nothing_after_the_next_sweep() {
     for round in 1..=5 {
         let mut follower = Process::start(&mut role!("follow", table.name()));
         follower.line();
-        until("it has a queue", || table.remember() == 1);
+        until("the subscriber has a queue", || table.remember() == 1);
         follower.kill();
-        assert!(table.has_queue(), "nobody has looked yet");
-        // The publisher neither blocks on it nor fails.
+        assert!(table.has_queue(), "the queue is not removed yet");
+        // The commit neither waits for the dead subscriber nor fails.
         let mut tx = publisher.begin();
         tx.upsert(&Item::new((0, 0), round)).unwrap();
         tx.commit().unwrap();
@@ -291,7 +295,7 @@ fn a_killed_subscriber_leaves_nothing_after_the_next_sweep() {
             .unwrap();
         assert!(listeners.is_empty(), "{listeners:?}");
     }
-    // Its slot, the only one, serves the next.
+    // The next subscriber gets the only slot.
     let mut subscriber = Subscriber::<Item>::builder(table.name())
         .recheck(NEVER)
         .open()
@@ -304,7 +308,7 @@ fn a_killed_subscriber_leaves_nothing_after_the_next_sweep() {
                 Some(Change::Updated { .. })
             ));
         });
-        until("it sleeps", || {
+        until("the subscriber is parked", || {
             let listeners = common::inspect(table.name(), None)
                 .unwrap()
                 .subscribers
@@ -323,7 +327,7 @@ fn a_killed_subscriber_leaves_nothing_after_the_next_sweep() {
 }
 
 #[test]
-fn a_child_of_fork_keeps_nothing_of_its_dead_parent() {
+fn forked_child_holds_nothing_of_its_dead_parent() {
     let table = Table::new("fork");
     let mut parent = Process::start(&mut role!("fork", table.name()));
     assert_eq!(parent.line(), "open");
@@ -334,7 +338,7 @@ fn a_child_of_fork_keeps_nothing_of_its_dead_parent() {
     assert!(subscriber.publisher_state().is_alive());
     parent.write_line("die, and leave a child");
     assert_eq!(parent.line(), "child");
-    until("its death is known", || {
+    until("the death is reported", || {
         subscriber.wait(Some(LIMIT)).unwrap();
         subscriber.publisher_state() == PublisherState::Gone { epoch: 1 }
     });
@@ -353,19 +357,19 @@ fn a_child_of_fork_keeps_nothing_of_its_dead_parent() {
     assert_eq!(parent.line(), "dropped");
     subscriber.refresh().unwrap();
     assert!(subscriber.publisher_state().is_alive());
-    assert_eq!(table.leftovers(), objects, "nobody's objects are gone");
+    assert_eq!(table.leftovers(), objects, "no object was removed");
     parent.finish();
     publisher.close().unwrap();
     drop(subscriber);
     assert_eq!(table.leftovers(), Vec::<String>::new());
 }
 
-/// Starts a role that leaves its publisher and its subscriber to a child of `fork`, which drops both. Then nothing of the role's may
-/// be gone.
+/// Starts a role that leaves its publisher and its subscriber to a child of `fork`, which drops
+/// both. The objects of the role must still exist.
 fn leave_all_to_a_child(wake: &str, place: &str, mut start: impl FnMut(Command) -> Command) {
     let table = Table::new("forked");
     let mut parent = Process::start(&mut start(role!("forked", table.name(), wake, place)));
-    until("it is open", || parent.line() == "open");
+    until("the role has opened the table", || parent.line() == "open");
     table.remember();
     let objects = table.leftovers();
     let mut subscriber = Subscriber::<Item>::open(table.name()).unwrap();
@@ -384,11 +388,11 @@ fn leave_all_to_a_child(wake: &str, place: &str, mut start: impl FnMut(Command) 
     assert_eq!(table.leftovers(), Vec::<String>::new());
 }
 
-/// Kinds of wake-ups that are called by something with a name.
+/// Wake kinds whose target has a name.
 const NAMED_KINDS: [&str; 3] = ["mq", "unix", "fifo"];
 
 #[test]
-fn child_of_fork_closes_no_file_of_its_own() {
+fn forked_child_closes_none_of_its_own_files() {
     for wake in NAMED_KINDS {
         for place in ["same", "full", "lowered"] {
             leave_all_to_a_child(wake, place, |role| role);
@@ -397,7 +401,7 @@ fn child_of_fork_closes_no_file_of_its_own() {
 }
 
 #[test]
-fn child_with_the_pid_of_its_parent_drops_nothing_of_it() {
+fn forked_child_with_same_pid_drops_nothing_of_its_parent() {
     let mut probe = role!("pids");
     let mut probe = Process::start(probe.arg("true"));
     if !probe.end().success() {

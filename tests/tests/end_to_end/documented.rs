@@ -1,4 +1,5 @@
-//! Compares what the programs print with "Output, field by field" of docs/cli-output.md, member by member.
+//! Compares what the programs print with "Output, field by field" of docs/cli-output.md, member by
+//! member.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -35,7 +36,7 @@ fn documented(heading: &str) -> BTreeMap<String, String> {
     members
 }
 
-/// The members of objects, with what they are; those of members within members joined by dots.
+/// Collects the members of a value with their types. Members of nested objects are joined by dots.
 fn members(value: &Value, name: &str, found: &mut BTreeMap<String, BTreeSet<&'static str>>) {
     let kind = match value {
         Value::Object(object) if name.is_empty() || name == "schema" || name.ends_with("[]") => {
@@ -60,7 +61,7 @@ fn members(value: &Value, name: &str, found: &mut BTreeMap<String, BTreeSet<&'st
     found.entry(name.to_owned()).or_default().insert(kind);
 }
 
-/// That these objects have all members that stand under the heading, each of them in one at least, and no others.
+/// Asserts that the objects have exactly the documented members, each in at least one object.
 fn assert_documented(heading: &str, printed: &[Value]) {
     let mut found = BTreeMap::new();
     printed
@@ -73,7 +74,7 @@ fn assert_documented(heading: &str, printed: &[Value]) {
     assert_eq!(
         found,
         documented(heading),
-        "{heading}: printed, and documented"
+        "{heading}: printed and documented members"
     );
 }
 
@@ -82,7 +83,7 @@ fn printed(arguments: &[&str]) -> String {
 }
 
 #[test]
-fn changes_are_as_documented() {
+fn watch_output_is_as_documented() {
     let table = Table::new("documented-changes");
     let mut serving = Serving::start(table.name(), "id:u64,n:u8", &[]);
     serving.publish([r#"{"id":1,"n":1}"#]);
@@ -101,7 +102,7 @@ fn changes_are_as_documented() {
     assert_documented("A change", &lines(&watch.finished()));
 }
 
-/// A file in place of a table's object, until it is dropped.
+/// A file in place of a table's object. Dropping it removes the file.
 struct Stray(PathBuf);
 
 impl Stray {
@@ -119,7 +120,7 @@ impl Drop for Stray {
 }
 
 #[test]
-fn tables_and_what_is_left_are_as_documented() {
+fn ls_output_is_as_documented() {
     let (damaged, deserted) = (
         Table::new("documented-damaged"),
         Table::new("documented-left"),
@@ -144,7 +145,7 @@ fn tables_and_what_is_left_are_as_documented() {
         "An orphaned object",
         &array.iter().filter(is_left).cloned().collect::<Vec<_>>(),
     );
-    // Of CSV, the names of both in one line.
+    // CSV has the names of both kinds in one line.
     let csv = printed(&["ls", "--format", "csv"]);
     let names: BTreeSet<String> = csv
         .lines()
@@ -161,8 +162,8 @@ fn tables_and_what_is_left_are_as_documented() {
 }
 
 #[test]
-fn what_the_doctor_finds_is_as_documented() {
-    // One that there is not has advice.
+fn doctor_output_is_as_documented() {
+    // A missing table has advice.
     let mut doctor = Process::start(subscriber().args(["doctor", "nowhere", "--format", "json"]));
     doctor.ends_with(1);
     let checks: Vec<Value> = serde_json::from_str(&doctor.stdout()).unwrap();
@@ -170,12 +171,12 @@ fn what_the_doctor_finds_is_as_documented() {
 }
 
 #[test]
-fn all_about_a_table_is_as_documented() {
+fn info_output_is_as_documented() {
     let published = Published::new("documented-info");
     published.publisher.end_input();
     let name = published.table.name();
     let watch = published.watch("csv", &[]);
-    until("it listens", || {
+    until("the subscriber is registered", || {
         let info = common::inspect(name, None).unwrap();
         info.subscribers
             .is_ok_and(|all| all.iter().any(|one| one.parked))
@@ -195,7 +196,7 @@ fn all_about_a_table_is_as_documented() {
     let printed =
         [&whole, &line, &damaged].map(|text| serde_json::from_str::<Value>(text).unwrap());
     assert_documented("Table details", &printed);
-    // Of CSV the same names, with the numbers of elements.
+    // CSV has the same names, with the numbers of elements.
     let mut reader = csv::Reader::from_reader(csv.as_bytes());
     assert_eq!(reader.headers().unwrap(), ["name", "value"].as_slice());
     let names: BTreeSet<String> = reader
@@ -217,7 +218,7 @@ fn all_about_a_table_is_as_documented() {
 }
 
 #[test]
-fn rates_are_as_documented() {
+fn hz_output_is_as_documented() {
     let table = Table::new("documented-rates");
     let mut serving = Serving::start(table.name(), "id:u64,n:u8", &[]);
     let mut measured = Process::start(subscriber().args([
@@ -229,7 +230,7 @@ fn rates_are_as_documented() {
         "10ms",
     ]));
     measured.line();
-    // Each seen by itself, so that there are gaps between them.
+    // Each commit is seen separately, so that there are gaps between them.
     for n in 1..=3 {
         serving.publish([format!(r#"{{"id":1,"n":{n}}}"#)]);
         let version = serving.version();

@@ -1,4 +1,4 @@
-//! How the programs end: by a signal, by a closed pipe, by their own time; and what they leave, which is nothing.
+//! How programs end: by a signal, by a closed pipe, by a time limit. They leave no objects.
 
 use std::io::{BufRead, BufReader};
 use std::process::Stdio;
@@ -19,7 +19,7 @@ fn row(id: u64) -> String {
 }
 
 #[test]
-fn signals_end_both_sides_and_leave_nothing() {
+fn signals_end_both_programs_and_leave_nothing() {
     for signal in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP] {
         let table = Table::new("signals");
         let mut serving = Serving::start(table.name(), FIELDS, &[]);
@@ -32,8 +32,8 @@ fn signals_end_both_sides_and_leave_nothing() {
         for watch in &mut watches {
             assert!(watch.line().contains("create"));
         }
-        until("they have queues", || table.remember() == 3);
-        // One that sleeps, and one that ends after its publisher.
+        until("the subscribers have queues", || table.remember() == 3);
+        // One subscriber that is parked, and one that ends after its publisher.
         watches[0].signal(signal);
         watches[0].ends_with(0);
         assert_eq!(watches[0].stderr(), "");
@@ -48,9 +48,9 @@ fn signals_end_both_sides_and_leave_nothing() {
 }
 
 #[test]
-fn a_signal_ends_those_who_wait() {
+fn signal_ends_waiting_watch_and_get() {
     let table = Table::new("waiting");
-    // A watch has nothing left to do then; a get has not done what it was asked for.
+    // A watch then has nothing left to do; a get has failed.
     for (arguments, code) in [
         (["watch", table.name()].as_slice(), 0),
         (&["get", table.name(), "--timeout", "1h"], 1),
@@ -64,7 +64,7 @@ fn a_signal_ends_those_who_wait() {
 }
 
 #[test]
-fn a_subscriber_waits_for_its_publisher_and_goes_on_after_it() {
+fn watch_waits_for_publisher_and_survives_it() {
     let table = Table::new("order");
     let mut watch = Process::start(subscriber().args(["watch", table.name(), "--format", "jsonl"]));
     watch.stderr_until(|text| text.contains("waiting for a publisher"));
@@ -73,7 +73,7 @@ fn a_subscriber_waits_for_its_publisher_and_goes_on_after_it() {
     assert!(watch.line().contains(r#""op":"create","key":{"id":1}"#));
     first.process.kill();
     watch.stderr_until(|text| text.contains("gone") || text.contains("died"));
-    // Taken over: the row is there, and not told again.
+    // After a takeover the row exists and is not reported again.
     let mut second = Serving::start(table.name(), FIELDS, &[]);
     second.publish([row(2)]);
     assert!(watch.line().contains(r#""op":"create","key":{"id":2}"#));
@@ -101,7 +101,7 @@ fn a_subscriber_waits_for_its_publisher_and_goes_on_after_it() {
 }
 
 #[test]
-fn get_reads_what_a_dead_publisher_left() {
+fn get_reads_table_of_dead_publisher() {
     let table = Table::new("dead");
     let mut serving = Serving::start(table.name(), FIELDS, &[]);
     serving.publish([row(1), row(2)]);
@@ -115,7 +115,7 @@ fn get_reads_what_a_dead_publisher_left() {
         stderr.contains("warning") && stderr.contains(table.name()),
         "{stderr}"
     );
-    // `rm` removes it, and tells those who still look at it.
+    // `rm` removes the table and notifies attached subscribers.
     let mut watch = Process::start(subscriber().args(["watch", table.name()]));
     watch.stdout_until(|text| text.contains("n2"));
     table.remember();
@@ -128,7 +128,7 @@ fn get_reads_what_a_dead_publisher_left() {
 }
 
 #[test]
-fn a_table_can_be_kept() {
+fn keep_leaves_table_readable_after_serve() {
     let table = Table::new("kept");
     let mut serving = Serving::start(table.name(), FIELDS, &["--keep"]);
     serving.publish([row(1)]);
@@ -148,14 +148,14 @@ fn a_table_can_be_kept() {
     assert_eq!(table.leftovers(), NOTHING);
 }
 
-/// Reads one line, closes the pipe, and then `news` happens.
+/// Reads one line, closes the pipe, and then calls `news`.
 fn is_quiet_after_one_line(arguments: &[&str], news: impl FnOnce()) {
     for _ in 0..2 {
         let (reader, writer) = std::io::pipe().unwrap();
         let mut command = subscriber();
         command.args(arguments).stdin(Stdio::null());
         let mut process = Process::start_into(&mut command, writer);
-        // The command keeps its copy of the writing end.
+        // The command keeps its copy of the write end.
         drop(command);
         let mut line = String::new();
         BufReader::new(reader).read_line(&mut line).unwrap();
@@ -173,10 +173,10 @@ fn is_quiet_after_one_line(arguments: &[&str], news: impl FnOnce()) {
 }
 
 #[test]
-fn a_closed_pipe_is_a_quiet_end() {
+fn closed_pipe_ends_programs_quietly() {
     let table = Table::new("pipe");
     let mut serving = Serving::start(table.name(), FIELDS, &[]);
-    // More than a pipe holds.
+    // More rows than a pipe holds.
     let lines = (0..20_000).map(row);
     let mut all = vec![r#"{"op":"begin"}"#.to_owned()];
     all.extend(lines);
@@ -189,7 +189,7 @@ fn a_closed_pipe_is_a_quiet_end() {
         is_quiet_after_one_line(&["watch", table.name(), "--format", format], || ());
     }
     for (id, format) in (100_000..).zip(["jsonl", "csv", "table"]) {
-        // Little enough that all of it is in the pipe: the end is found at the next change.
+        // Little enough to fit the pipe: the program notices the end at the next change.
         is_quiet_after_one_line(&["watch", table.name(), "--format", format, "7"], || {
             serving.publish([
                 row(id),
@@ -200,17 +200,17 @@ fn a_closed_pipe_is_a_quiet_end() {
 }
 
 #[test]
-fn the_demo_needs_no_terminal_and_leaves_nothing() {
+fn demo_runs_without_terminal_and_leaves_nothing() {
     let table = Table::new("demo");
     let mut demo = Process::start_with(
         publisher()
             .args(["demo", "--seconds", "2", "--name", table.name()])
             .stdin(Stdio::null()),
     );
-    until("there is a table", || {
+    until("the table exists", || {
         common::inspect(table.name(), None).is_ok()
     });
-    until("it is followed", || table.remember() == 1);
+    until("a subscriber is registered", || table.remember() == 1);
     demo.ends_with(0);
     let text = demo.stdout();
     assert!(text.lines().count() >= 2, "{text}");
@@ -220,11 +220,11 @@ fn the_demo_needs_no_terminal_and_leaves_nothing() {
 }
 
 #[test]
-fn the_demo_ends_by_a_signal() {
+fn signals_end_the_demo() {
     for signal in [Signal::SIGINT, Signal::SIGTERM] {
         let table = Table::new("demo-signal");
         let mut demo = Process::start(publisher().args(["demo", "--name", table.name()]));
-        until("it is followed", || table.remember() == 1);
+        until("a subscriber is registered", || table.remember() == 1);
         demo.signal(signal);
         demo.ends_with(0);
         assert_eq!(table.leftovers(), NOTHING);
@@ -232,7 +232,7 @@ fn the_demo_ends_by_a_signal() {
 }
 
 #[test]
-fn processes_are_published() {
+fn processes_source_follows_process_list() {
     let table = Table::new("processes");
     let mut serve = Process::start(publisher().args([
         "serve",
@@ -264,7 +264,7 @@ fn processes_are_published() {
 }
 
 #[test]
-fn nothing_outlives_the_reader_of_its_output() {
+fn programs_end_with_the_reader_of_their_output() {
     let table = Table::new("reader");
     let serving = Serving::start(table.name(), FIELDS, &[]);
     let absent = Table::new("reader-absent");

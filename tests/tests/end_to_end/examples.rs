@@ -1,4 +1,4 @@
-//! The examples: each runs as its first lines say, and ends as they say.
+//! The examples run and end as their comments describe.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
@@ -6,7 +6,7 @@ use std::io::{BufRead, BufReader};
 use nix::sys::signal::Signal;
 use serde_json::Value;
 use tests::process::Process;
-use tests::programs::{example, example_with};
+use tests::programs::example;
 use tests::serving::Serving;
 use tests::table::Table;
 use tests::{LIMIT, until};
@@ -18,7 +18,7 @@ fn row(id: u64, text: &str) -> String {
 }
 
 #[test]
-fn poll_waits_for_a_table_a_timer_and_stdin() {
+fn poll_example_waits_for_table_timer_and_stdin() {
     let table = Table::new("example-poll");
     let mut serving = Serving::start(table.name(), FIELDS, &[]);
     let mut poll = Process::start(example("poll").arg(table.name()));
@@ -28,23 +28,23 @@ fn poll_waits_for_a_table_a_timer_and_stdin() {
     poll.write_line("hello");
     poll.stdout_until(|text| text.contains("stdin: hello"));
     poll.stdout_until(|text| text.contains("timer: 1 s"));
-    // None of them hides the others.
+    // No event source hides another one.
     serving.publish([row(2, "two")]);
     poll.stdout_until(|text| text.contains("leads to version 3"));
     poll.finish();
 }
 
 #[test]
-fn poll_needs_no_other_program() {
+fn poll_example_runs_alone() {
     let mut poll = Process::start(&mut example("poll"));
     poll.stdout_until(|text| text.contains("which leads to version 2"));
     poll.finish();
 }
 
 #[test]
-fn two_tables_are_waited_for_at_once() {
+fn tables_example_waits_for_two_tables() {
     let mut tables = Process::start(&mut example("tables"));
-    // News of either makes another line.
+    // A change of either table prints a line.
     tables.stdout_until(|text| {
         let versions = text.lines().map(|line| {
             let words: Vec<&str> = line.split(' ').collect();
@@ -59,10 +59,10 @@ fn two_tables_are_waited_for_at_once() {
 }
 
 #[test]
-fn two_programs_share_a_type() {
+fn typed_examples_share_a_row_type() {
     let table = Table::new("example-typed");
     let start = |name: &str| Process::start(example(name).arg(table.name()));
-    // It waits for the other one.
+    // The subscriber waits for the publisher.
     let mut subscriber = start("typed_subscriber");
     let mut publisher = start("typed_publisher");
     assert!(
@@ -94,7 +94,7 @@ fn two_programs_share_a_type() {
 }
 
 #[test]
-fn flags_are_asked_for_with_and_without_their_publisher() {
+fn feature_flags_example_reads_with_and_without_publisher() {
     let table = Table::new("example-flags");
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("flags.json");
@@ -106,7 +106,7 @@ fn flags_are_asked_for_with_and_without_their_publisher() {
     let file = file.to_str().unwrap();
     let mut publisher = Process::start(flags().args(["publish", file, table.name()]));
     service.stdout_until(|text| text.ends_with(": dark-mode\n"));
-    // The flags that half an edit does not have stay on.
+    // Flags that a partly written file lacks stay on.
     write(r#"{"dark-mode": 100, "#);
     publisher.stderr_until(|text| text.contains("the flags stay as they are"));
     write(r#"{"dark-mode": 100, "new-search": 101}"#);
@@ -128,7 +128,7 @@ fn flags_are_asked_for_with_and_without_their_publisher() {
     service.ends_with(0);
 }
 
-/// What a consumer of the market feed has said: pairs of lines.
+/// Checks the output of a consumer of the market feed: pairs of lines.
 fn assert_market(told: &str) {
     let lines: Vec<&str> = told.lines().collect();
     for pair in lines.chunks_exact(2) {
@@ -141,7 +141,7 @@ fn assert_market(told: &str) {
             (1..=1_000).contains(&instruments.trim().parse().unwrap()),
             "{told}"
         );
-        // Instruments are listed all the time, and none is quoted before.
+        // Instruments are listed before they are quoted.
         assert!(
             widest.starts_with("0 unknown, ") && widest.contains(", widest "),
             "{told}"
@@ -149,7 +149,7 @@ fn assert_market(told: &str) {
     }
 }
 
-/// The two tables of the market feed. Declared before its processes; what these leave is removed.
+/// The two tables of the market feed. Declared before its processes, and removed after them.
 struct Market([String; 2]);
 
 impl Drop for Market {
@@ -161,7 +161,7 @@ impl Drop for Market {
 }
 
 #[test]
-fn a_market_is_fed_and_consumed() {
+fn market_feed_example_feeds_and_consumes() {
     let prefix = Table::new("example-market");
     let tables = Market(["symbols", "quotes"].map(|table| format!("{}.{table}", prefix.name())));
     let command = |half| {
@@ -195,7 +195,7 @@ fn a_market_is_fed_and_consumed() {
 /// A client of the server.
 struct Client {
     events: BufReader<ureq::BodyReader<'static>>,
-    /// The table as it was told.
+    /// The table according to the events.
     rows: BTreeMap<u64, String>,
     version: u64,
     snapshots: u32,
@@ -217,7 +217,7 @@ impl Client {
         }
     }
 
-    /// Reads one event, and applies it.
+    /// Reads one event and applies it.
     fn read(&mut self) {
         let mut event = BTreeMap::new();
         loop {
@@ -225,7 +225,7 @@ impl Client {
             assert_ne!(
                 self.events.read_line(&mut line).unwrap(),
                 0,
-                "the server hung up"
+                "the server closed the connection"
             );
             match line.trim_end().split_once(": ") {
                 Some((name, value)) => event.insert(name.to_owned(), value.to_owned()),
@@ -249,7 +249,7 @@ impl Client {
             match change["op"].as_str().unwrap() {
                 "delete" => {
                     let id = change["key"]["id"].as_u64().unwrap();
-                    self.rows.remove(&id).expect("it was there");
+                    self.rows.remove(&id).expect("the row existed");
                 }
                 op => {
                     let id = change["row"]["id"].as_u64().unwrap();
@@ -273,16 +273,16 @@ impl Client {
     }
 }
 
-/// The server of a table, on a port of its own.
+/// Starts the server of a table on a free port.
 fn server(table: &Table) -> (Process, String) {
-    let mut command = example_with("tokio_sse", &["tokio"]);
+    let mut command = example("tokio_sse");
     let mut server = Process::start(command.args([table.name(), "127.0.0.1:0"]));
     let url = server.line();
     (server, url)
 }
 
 #[test]
-fn a_table_is_served_to_many_clients() {
+fn sse_example_serves_many_clients() {
     let table = Table::new("example-sse");
     let mut serving = Serving::start(table.name(), FIELDS, &[]);
     serving.publish([row(1, "one"), row(2, "two")]);
@@ -294,7 +294,7 @@ fn a_table_is_served_to_many_clients() {
     serving.publish([row(3, "three")]);
     serving.publish([row(2, "zwei")]);
     serving.publish([r#"{"op":"delete","key":{"id":1}}"#]);
-    // Somebody joins, and some leave.
+    // One client joins, and some leave.
     clients.drain(..5);
     clients.push(Client::connect(&url));
     serving.publish([row(4, "four")]);
@@ -307,18 +307,18 @@ fn a_table_is_served_to_many_clients() {
     }
     server.signal(Signal::SIGINT);
     server.ends_with(0);
-    // It gave its slot back.
+    // The server released its slot.
     assert_eq!(table.remember(), 0);
 }
 
 #[test]
-fn a_client_that_does_not_read_stops_nobody_and_gets_the_table_again() {
+fn sse_example_resends_table_to_slow_client() {
     const ROWS: u64 = 4_000;
     let table = Table::new("example-slow");
     let mut serving = Serving::start(table.name(), FIELDS, &[]);
     let (mut server, url) = server(&table);
     let (mut slow, mut quick) = (Client::connect(&url), Client::connect(&url));
-    // Some 2 MB each: more than sockets hold, and more batches than are kept.
+    // About 2 MB each: more than the sockets hold, and more batches than the server keeps.
     for round in 0..30 {
         let text = format!("{round}-").repeat(120);
         let mut lines = vec![r#"{"op":"begin"}"#.to_owned()];
@@ -329,7 +329,10 @@ fn a_client_that_does_not_read_stops_nobody_and_gets_the_table_again() {
     }
     assert_eq!((quick.snapshots, quick.rows.len() as u64), (1, ROWS));
     slow.read_to(serving.version());
-    assert!(slow.snapshots > 1, "nothing was left out for it");
+    assert!(
+        slow.snapshots > 1,
+        "the slow client was not sent a new snapshot"
+    );
     assert_eq!(slow.rows, quick.rows);
     server.signal(Signal::SIGINT);
     server.ends_with(0);

@@ -1,5 +1,5 @@
-//! Each exit code of both programs: 0 done, 1 not found and the like, 2 arguments, 3 another publisher, 4 another schema or
-//! layout, 5 bad input.
+//! Each exit code of both programs: 0 success, 1 not found and other failures, 2 arguments, 3
+//! another publisher, 4 another schema or layout, 5 invalid input.
 
 use std::os::unix::fs::FileExt;
 use std::process::Command;
@@ -20,7 +20,7 @@ fn with<const N: usize>(mut command: Command, arguments: [&str; N]) -> Command {
     command
 }
 
-/// Fails with this code, without any data, and says why in one sentence.
+/// Expects this exit code, no data on stdout, and a message with these parts.
 fn fails(mut command: Command, code: i32, parts: &[&str]) {
     let (stdout, stderr) = Process::run(&mut command, code);
     assert_eq!(
@@ -30,7 +30,7 @@ fn fails(mut command: Command, code: i32, parts: &[&str]) {
     for part in parts {
         assert!(
             stderr.contains(part),
-            "{command:?} does not speak of {part:?}: {stderr}"
+            "{command:?}: stderr does not contain {part:?}: {stderr}"
         );
     }
     let sentence = stderr.lines().find(|line| line.starts_with("error: "));
@@ -39,7 +39,7 @@ fn fails(mut command: Command, code: i32, parts: &[&str]) {
 }
 
 #[test]
-fn zero_for_what_was_done() {
+fn exit_code_0_for_success() {
     let table = Table::new("zero");
     let mut serving = Serving::start(table.name(), FIELDS, &[]);
     serving.publish([r#"{"id":1,"name":"one"}"#]);
@@ -69,7 +69,7 @@ fn zero_for_what_was_done() {
 }
 
 #[test]
-fn the_example_that_is_printed_works() {
+fn printed_example_works() {
     let table = Table::new("example");
     let (stdout, _) = Process::run(&mut publisher(), 0);
     let line = stdout
@@ -83,7 +83,7 @@ fn the_example_that_is_printed_works() {
     );
     let (by_subscriber, _) = Process::run(&mut subscriber(), 0);
     assert!(by_subscriber.contains(line.unwrap()), "{by_subscriber}");
-    // Under a name of its own, so that tests do not meet.
+    // A separate name, so that tests do not interfere.
     let mut serve = Process::start(
         publisher()
             .args(["serve", table.name()])
@@ -99,7 +99,7 @@ fn the_example_that_is_printed_works() {
 }
 
 #[test]
-fn one_for_what_is_not_there() {
+fn exit_code_1_for_missing_table() {
     let table = Table::new("one");
     let name = table.name();
     fails(with(subscriber(), ["get", name]), 1, &[name]);
@@ -128,7 +128,7 @@ fn one_for_what_is_not_there() {
 }
 
 #[test]
-fn two_for_wrong_arguments() {
+fn exit_code_2_for_invalid_arguments() {
     let table = Table::new("two");
     let name = table.name();
     let refused = |mut command: Command| {
@@ -191,7 +191,7 @@ fn with_all(mut command: Command, arguments: &[&str]) -> Command {
 }
 
 #[test]
-fn three_for_a_second_publisher() {
+fn exit_code_3_for_second_publisher() {
     let table = Table::new("three");
     let name = table.name();
     let mut first = Serving::start(name, FIELDS, &[]);
@@ -204,12 +204,12 @@ fn three_for_a_second_publisher() {
         &[name, &pid],
     );
     fails(with(publisher(), ["rm", name]), 3, &[name, &pid]);
-    // The first one has not noticed.
+    // The first publisher did not notice.
     first.publish([r#"{"id":1,"name":"one"}"#]);
 }
 
 #[test]
-fn three_for_a_publisher_whose_table_was_taken() {
+fn exit_code_3_for_publisher_that_lost_its_table() {
     let table = Table::new("taken");
     let name = table.name();
     let mut robbed = Serving::start(name, FIELDS, &[]);
@@ -230,7 +230,7 @@ fn three_for_a_publisher_whose_table_was_taken() {
 }
 
 #[test]
-fn four_for_another_schema_or_layout() {
+fn exit_code_4_for_other_schema_or_layout() {
     let table = Table::new("four");
     let name = table.name();
     let typed = Publisher::<Item>::builder(name).capacity(1).open().unwrap();
@@ -271,7 +271,7 @@ fn four_for_another_schema_or_layout() {
 }
 
 #[test]
-fn five_for_bad_input() {
+fn exit_code_5_for_invalid_input() {
     for (number, (line, part)) in [
         ("{", "JSON"),
         (r#"{"id":1}"#, "name"),
@@ -300,7 +300,7 @@ fn five_for_bad_input() {
         );
         assert_eq!(table.leftovers(), Vec::<String>::new());
 
-        // Not strict: told of and skipped.
+        // Without --strict the line is reported and skipped.
         let mut lenient = Serving::start(table.name(), FIELDS, &["--exit-at-eof"]);
         lenient.process.write_line(line);
         lenient.publish([r#"{"id":2,"name":"good"}"#]);
@@ -316,11 +316,11 @@ fn five_for_bad_input() {
     }
 }
 
-/// Kind of defect: an exit code of 0 although the table does not hold all of the input. Other members: lines of JSON,
-/// records of CSV, dropped transactions, an input that ends too early, rows without room on stdin and in files, both
-/// at once; and good ends: without a refused line, and by a signal.
+/// Kind of defect: exit code 0 although the table lacks part of the input. Other members: JSON
+/// lines, CSV records, dropped transactions, truncated input, rows without room on stdin and in
+/// files, both at once; and success: without a refused line, and after a signal.
 #[test]
-fn exit_at_eof_fails_if_the_table_does_not_hold_all_of_the_input() {
+fn exit_at_eof_fails_if_table_lacks_part_of_input() {
     let fields = ["--fields", "id:u64,n:u64", "--exit-at-eof", "--keep"];
     let json = |ids: &[u64]| -> String {
         let rows = ids.iter().map(|id| format!("{{\"id\":{id},\"n\":1}}\n"));

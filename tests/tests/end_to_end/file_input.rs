@@ -1,4 +1,4 @@
-//! What may stand in a file or come in as CSV, what it becomes, and what is said where it is no table.
+//! Contents of files and of CSV input, the resulting tables, and the errors for invalid input.
 
 use std::ffi::{OsStr, OsString};
 use std::fs;
@@ -15,7 +15,7 @@ use tests::serving::Serving;
 use tests::table::Table;
 use tests::until;
 
-/// What `get` prints of the table that a file makes, and what the publisher says.
+/// Returns the output of `get` for the table of a file, and stderr of the publisher.
 fn read(name: &str, content: &[u8], options: &[&str]) -> (String, String) {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join(name);
@@ -32,7 +32,7 @@ fn got(table: &Table) -> String {
 }
 
 #[test]
-fn a_file_becomes_the_table_that_is_told() {
+fn file_becomes_the_reported_table() {
     let text = "\u{feff}host,address,Up Since,load\r\n\"a, b\",10.0.0.1,2026-01-02T03:04:05+01:00,1.50\r\nc,10.0.0.2,2026-01-02T03:04:05Z,2\r\n";
     let (rows, said) = read("table.csv", text.as_bytes(), &[]);
     assert_eq!(
@@ -45,8 +45,11 @@ fn a_file_becomes_the_table_that_is_told() {
         said.contains(r#""Up Since" is the field Up_Since"#),
         "{said}"
     );
-    assert!(!said.contains('\u{1b}'), "a bar is for terminals: {said}");
-    // What was told can be said.
+    assert!(
+        !said.contains('\u{1b}'),
+        "a progress bar without a terminal: {said}"
+    );
+    // The reported schema can be given as options.
     assert_eq!(
         read("table.csv", text.as_bytes(), &["--fields", fields]).0,
         rows
@@ -61,7 +64,7 @@ fn a_file_becomes_the_table_that_is_told() {
 }
 
 #[test]
-fn other_ways_of_writing_are_understood() {
+fn other_delimiters_headers_and_comments_are_read() {
     let expected = "column_1,column_2\n1,a\n2,b\n";
     let bare = ["--no-header", "--comment", "#"];
     assert_eq!(read("table.tsv", b"# x\n1\ta\n2\tb\n", &bare).0, expected);
@@ -88,7 +91,7 @@ fn other_ways_of_writing_are_understood() {
 }
 
 #[test]
-fn floats_in_a_key_become_text_and_that_is_told() {
+fn float_key_becomes_text_and_is_reported() {
     let (rows, said) = read("table.csv", b"x,n\n1.50,1\n2.5,2\n", &[]);
     assert_eq!(rows, "x,n\n1.50,1\n2.5,2\n");
     assert!(said.contains("the key x is text"), "{said}");
@@ -104,13 +107,13 @@ fn fails(command: &mut Command, code: i32, parts: &[&str]) {
     for part in parts {
         assert!(
             stderr.contains(part),
-            "{command:?} does not speak of {part:?}: {stderr}"
+            "{command:?}: stderr does not contain {part:?}: {stderr}"
         );
     }
 }
 
 #[test]
-fn five_for_a_file_that_is_no_table() {
+fn exit_code_5_for_file_that_is_not_a_table() {
     let folder = tempfile::tempdir().unwrap();
     let table = Table::new("five");
     let cases: [(&str, &[u8], &[&str]); 10] = [
@@ -162,7 +165,7 @@ fn five_for_a_file_that_is_no_table() {
 }
 
 #[test]
-fn two_for_arguments_that_do_not_go_together() {
+fn exit_code_2_for_conflicting_arguments() {
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str| folder.path().join(name);
     fs::write(path("a.csv"), "id,n\n1,a\n").unwrap();
@@ -218,7 +221,7 @@ fn two_for_arguments_that_do_not_go_together() {
 const CSV: [&str; 2] = ["--format", "csv"];
 
 #[test]
-fn records_on_stdin_are_rows() {
+fn csv_records_on_stdin_are_rows() {
     let table = Table::new("records");
     let mut serving = Serving::start(table.name(), "id:u64,name:text(16)", &CSV);
     serving.publish(["name,more,id", "one,x,1"]);
@@ -254,7 +257,7 @@ fn records_on_stdin_are_rows() {
 }
 
 #[test]
-fn a_watch_in_csv_feeds_another_publisher() {
+fn csv_watch_feeds_another_publisher() {
     let (from, to) = (Table::new("csv-a"), Table::new("csv-b"));
     let fields = "id:u64,name:text(16),price:f64";
     let mut a = Serving::start(from.name(), fields, &[]);
@@ -263,7 +266,7 @@ fn a_watch_in_csv_feeds_another_publisher() {
         r#"{"id":2,"name":"","price":"NaN"}"#,
     ]);
     let (reader, writer) = std::io::pipe().unwrap();
-    // The commands go, and with them this process's ends of the pipe.
+    // Dropping the commands closes this process's ends of the pipe.
     let mut watch = {
         let mut watch = subscriber();
         watch
@@ -280,7 +283,7 @@ fn a_watch_in_csv_feeds_another_publisher() {
         Process::start_with(&mut b)
     };
     let follows = |b: &mut Process| {
-        until("b is as a", || {
+        until("B equals A", || {
             assert!(b.is_running(), "{}", b.stderr());
             common::inspect(to.name(), None).is_ok() && got(&to) == got(&from)
         });
@@ -322,10 +325,11 @@ fn read_stdin(input: &[u8], options: &[&str], code: i32) -> (String, String) {
     (got(&table), process.stderr())
 }
 
-/// Kind of defect: the same input is read in one way from a file and in another from stdin. Other members: line ends,
-/// byte-order marks, members that are not fields, quotes that are ordinary characters, and exponents, of both formats.
+/// Kind of defect: a file and stdin give different results for the same input. Other members: line
+/// ends, byte-order marks, members that are not fields, quotes that are ordinary characters, and
+/// exponents, in both formats.
 #[test]
-fn a_file_and_stdin_are_read_alike() {
+fn file_and_stdin_give_equal_rows_and_errors() {
     let fields = ["--fields", "id:u64,s:text(16)"];
     let csv = ["--format", "csv"];
     let none = ["--format", "csv", "--quote", "none"];
@@ -363,7 +367,7 @@ fn a_file_and_stdin_are_read_alike() {
             "{shown} on stdin"
         );
     }
-    // Errors name the same line in both.
+    // Errors name the same line for both.
     for (content, line) in [
         (&b"id,s\n1,a\n2,\"b\"c\n"[..], 3),
         (b"id,s\r\r1,a\r2,b,c\r", 4),
@@ -381,10 +385,10 @@ fn a_file_and_stdin_are_read_alike() {
     }
 }
 
-/// Kind of defect: input becomes another value, or no rows, without a word. Other members are in the tests of the
-/// decoders and of the inference.
+/// Kind of defect: input becomes another value, or no rows, without an error. Other members are in
+/// the tests of the decoders and of the inference.
 #[test]
-fn a_file_is_read_as_it_is_written() {
+fn file_values_are_kept_as_written() {
     for (name, content) in [
         (
             "a.csv",
@@ -440,10 +444,10 @@ fn a_file_is_read_as_it_is_written() {
     assert_eq!(rows.lines().count(), 4, "{rows}");
 }
 
-/// Kind of defect: a watch prints what `serve` cannot read. Other members: fields called `op`, `version` or both, and
-/// their changes.
+/// Kind of defect: `watch` prints lines that `serve` cannot read. Other members: fields named `op`,
+/// `version` or both, and changes to them.
 #[test]
-fn a_watch_in_csv_is_read_back_whatever_fields_are_called() {
+fn csv_watch_is_read_back_with_any_field_names() {
     for (fields, line) in [
         (
             "id:u64,op:text(8),version:u64",
@@ -463,10 +467,10 @@ fn a_watch_in_csv_is_read_back_whatever_fields_are_called() {
     }
 }
 
-/// Kind of defect: a path that the system knows is refused because it is not UTF-8. Other members: each option and
+/// Kind of defect: a valid path is refused because it is not UTF-8. Other members: each option and
 /// argument that takes a path, and the variable of one.
 #[test]
-fn paths_need_not_be_utf8() {
+fn paths_may_be_other_than_utf8() {
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &[u8]| folder.path().join(OsStr::from_bytes(name));
     for name in [&b"caf\xe9.csv"[..], b"\xff\xfe.tsv", b"caf\xe9"] {
@@ -493,7 +497,7 @@ fn paths_need_not_be_utf8() {
         .args(["serve", table.name(), "--from", "processes", "--metrics"])
         .arg(&address);
     let _serve = Process::start(&mut serve);
-    until("there is a socket", || socket.exists());
+    until("the socket exists", || socket.exists());
     let news = path(b"caf\xe9.news");
     let mut watch = subscriber();
     watch
@@ -508,15 +512,15 @@ fn paths_need_not_be_utf8() {
         ])
         .arg(&news);
     let _watch = Process::start(&mut watch);
-    until("there is a pipe", || news.exists());
+    until("the FIFO exists", || news.exists());
     let pages = path(b"man\xe9");
     Process::run(publisher().arg("man").arg(&pages), 0);
     assert!(pages.join("publisher.1").exists());
 }
 
 #[test]
-fn no_file_is_looked_for_where_a_source_is_meant() {
-    // A file of that name does not stand in for the source.
+fn source_name_takes_precedence_over_file() {
+    // A file with the name of a source does not replace the source.
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("processes"), "id\n1\n").unwrap();
     let table = Table::new("word");
@@ -525,7 +529,7 @@ fn no_file_is_looked_for_where_a_source_is_meant() {
         .args(["serve", table.name(), "--from", "processes"])
         .current_dir(folder.path());
     let process = Process::start(&mut command);
-    until("it is published", || {
+    until("the table is published", || {
         common::inspect(table.name(), None).is_ok_and(|info| info.schema.field("pid").is_some())
     });
     drop(process);

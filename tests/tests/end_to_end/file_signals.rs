@@ -1,4 +1,4 @@
-//! Publishers of files and signals: SIGHUP reads again, the terminal's hang-up and Ctrl-C end, and death loses nothing.
+//! Publishers of files and signals: SIGHUP, terminal hang-up, Ctrl-C and SIGKILL.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -18,11 +18,11 @@ use tests::until;
 const ONE: &str = "id,name\n1,one\n";
 
 #[test]
-fn sighup_reads_again_and_does_not_end() {
+fn sighup_rereads_file_and_does_not_end() {
     let mut followed = Followed::start("table.csv", ONE, &[], &["1|one"]);
     followed.replace("id\n1\n1\n");
     followed.says("line 3: the key 1 ", 1);
-    // Nothing has changed, so this is told again only if it was read again.
+    // The file has not changed, so a second report shows that it was read again.
     followed.process.signal(Signal::SIGHUP);
     followed.says("line 3: the key 1 ", 2);
     followed.replace("id,name\n2,two\n");
@@ -42,8 +42,8 @@ fn file_of(folder: &Path) -> std::path::PathBuf {
 }
 
 #[test]
-fn the_hangup_of_the_terminal_is_the_end() {
-    // As the session's leader, and as the child of a shell that is.
+fn terminal_hangup_ends_the_publisher() {
+    // As session leader, and as the child of a shell that is the session leader.
     for command in [[].as_slice(), &["sh", "-c", "\"$@\"; true", "sh"]] {
         let folder = tempfile::tempdir().unwrap();
         let file = file_of(folder.path());
@@ -54,14 +54,16 @@ fn the_hangup_of_the_terminal_is_the_end() {
         followed.becomes(&["1|one"]);
         drop(master);
         followed.process.end();
-        until("it has ended", || followed.table.leftovers().is_empty());
+        until("the publisher has ended", || {
+            followed.table.leftovers().is_empty()
+        });
         let stderr = followed.process.stderr();
         assert!(stderr.contains("is closed and removed"), "{stderr}");
     }
 }
 
 #[test]
-fn nohup_outlives_the_terminal_and_still_reads_again() {
+fn nohup_publisher_survives_hangup_and_rereads_on_sighup() {
     let folder = tempfile::tempdir().unwrap();
     let file = file_of(folder.path());
     let table = Table::new("nohup");
@@ -77,10 +79,10 @@ fn nohup_outlives_the_terminal_and_still_reads_again() {
     followed.stop();
 }
 
-/// Kind of defect: one name that is not UTF-8 in a file of /proc made the whole file count as empty. A program that is called by
-/// such a name then did not know that it is to ignore SIGHUP.
+/// Kind of defect: one name that is not UTF-8 in a file of /proc made the whole file count as
+/// empty. A program called by such a name then did not know that it must ignore SIGHUP.
 #[test]
-fn nohup_works_for_a_program_whose_name_is_not_utf8() {
+fn nohup_works_for_program_with_name_other_than_utf8() {
     let folder = tempfile::tempdir().unwrap();
     let name = folder.path().join(OsStr::from_bytes(b"watch\xff"));
     std::os::unix::fs::symlink(subscriber().get_program(), &name).unwrap();
@@ -91,7 +93,7 @@ fn nohup_works_for_a_program_whose_name_is_not_utf8() {
         .arg(&name)
         .args(["watch", table.name(), "--format", "jsonl"]);
     let mut watch = Process::start(&mut nohup);
-    until("it follows", || table.remember() == 1);
+    until("the subscriber is registered", || table.remember() == 1);
     watch.signal(Signal::SIGHUP);
     for id in 1..3 {
         serving.publish([format!(r#"{{"id":{id}}}"#)]);
@@ -101,7 +103,7 @@ fn nohup_works_for_a_program_whose_name_is_not_utf8() {
     watch.ends_with(0);
 }
 
-/// A table whose rows all bear `mark`, large enough to take a while.
+/// Returns a table whose rows all have this `mark`, large enough to take a while to read.
 fn large(rows: u32, mark: u32) -> String {
     let mut text = "id,mark\n".to_owned();
     (0..rows).for_each(|id| text.push_str(&format!("{id},{mark}\n")));
@@ -109,15 +111,15 @@ fn large(rows: u32, mark: u32) -> String {
 }
 
 #[test]
-fn ctrl_c_ends_a_first_reading() {
+fn ctrl_c_ends_first_read() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("table.csv");
     let table = Table::new("first");
     fs::write(&file, large(3_000_000, 0)).unwrap();
     let mut process = Process::start(&mut serve(&table, &file, &[]));
-    // It has taken its signals over once it is threads.
+    // The program has installed its signal handlers before it starts threads.
     let threads = format!("/proc/{}/task", process.id());
-    until("it reads", || {
+    until("the file is being read", || {
         fs::read_dir(&threads).is_ok_and(|tasks| tasks.count() > 2)
     });
     process.signal(Signal::SIGINT);
@@ -135,16 +137,16 @@ fn ctrl_c_ends_a_first_reading() {
 }
 
 #[test]
-fn a_long_reading_does_not_hold_up_the_end() {
+fn sigterm_ends_publisher_during_long_read() {
     let mut followed = Followed::start("table.csv", &large(1, 0), &[], &["0|0"]);
     followed.replace(&large(3_000_000, 1));
     let threads = format!("/proc/{}/task", followed.process.id());
-    until("it reads", || {
+    until("the file is being read", || {
         let tasks = fs::read_dir(&threads).unwrap().flatten();
         let names = tasks.filter_map(|task| fs::read_to_string(task.path().join("comm")).ok());
         names.into_iter().any(|name| name.trim() == "reader")
     });
-    // Whatever this machine is busy with, there is much left to be read when it goes on.
+    // After it continues, most of the file is still unread, even on a slow machine.
     followed.process.signal(Signal::SIGSTOP);
     followed.process.signal(Signal::SIGTERM);
     followed.process.signal(Signal::SIGCONT);
@@ -158,16 +160,16 @@ fn a_long_reading_does_not_hold_up_the_end() {
 }
 
 #[test]
-fn killed_while_it_reads_again_it_loses_nothing() {
+fn publisher_killed_during_reread_loses_nothing() {
     const ROWS: u32 = 20_000;
     let mut followed = Followed::begin("table.csv", &large(ROWS, 0), &[]);
     for mark in 1..12 {
-        until("it is published", || {
+        until("the table is published", || {
             followed.subscriber.refresh().unwrap();
             one_mark(&followed, ROWS) == Some(mark - 1)
         });
         followed.replace(&large(ROWS, mark));
-        // At another moment each time: before, in and after the reading.
+        // At a different moment each time: before, during and after the read.
         std::thread::sleep(std::time::Duration::from_millis(u64::from(mark) * 8));
         followed.process.kill();
         followed.subscriber.refresh().unwrap();
@@ -179,7 +181,7 @@ fn killed_while_it_reads_again_it_loses_nothing() {
         followed.process = Process::start(&mut serve(&followed.table, followed.file(), &[]));
     }
     let pid = followed.process.id();
-    until("it is published", || {
+    until("the table is published", || {
         followed.subscriber.refresh().unwrap();
         let info = common::inspect(followed.table.name(), None).unwrap();
         one_mark(&followed, ROWS) == Some(11) && info.publisher_pid == pid
@@ -187,7 +189,7 @@ fn killed_while_it_reads_again_it_loses_nothing() {
     followed.stop();
 }
 
-/// The mark that all rows bear, if there are none or that many.
+/// Returns the mark that all rows have, if there are `rows` rows or none.
 fn one_mark(followed: &Followed, rows: u32) -> Option<u32> {
     let marks: Vec<u64> = followed
         .subscriber
@@ -201,7 +203,7 @@ fn one_mark(followed: &Followed, rows: u32) -> Option<u32> {
     let are_one = marks.iter().all(|mark| *mark == u64::from(first));
     assert!(
         are_one && marks.len() == rows as usize,
-        "a commit was seen half"
+        "a partly visible commit"
     );
     Some(first)
 }

@@ -1,4 +1,4 @@
-//! Files that are followed: each way in which they change, and what a table does about it.
+//! Followed files: each way to change a file, and its effect on the table.
 
 use std::fs::{self, File};
 use std::io::Write;
@@ -17,31 +17,31 @@ const TWO: &str = "id,name\n1,one\n2,two\n";
 const OTHER: &str = "id,name\n2,two\n3,three\n";
 
 #[test]
-fn each_way_of_writing_is_seen() {
+fn each_way_of_writing_a_file_is_noticed() {
     let mut followed = Followed::start("table.csv", ONE, &[], &["1|one"]);
     followed.write(TWO);
     followed.becomes(&["1|one", "2|two"]);
     followed.replace(OTHER);
     followed.becomes(&["2|two", "3|three"]);
-    // As vim does: away with the old one, then a new one.
+    // As vim does: the old file is renamed, then a new one is created.
     fs::rename(followed.file(), followed.folder().join("table.csv~")).unwrap();
     followed.write(ONE);
     followed.becomes(&["1|one"]);
     fs::remove_file(followed.file()).unwrap();
     followed.write(OTHER);
     followed.becomes(&["2|two", "3|three"]);
-    // A writer that never closes.
+    // A writer that never closes the file.
     let mut open = File::options().append(true).open(followed.file()).unwrap();
     open.write_all(b"4,four\n").unwrap();
     followed.becomes(&["2|two", "3|three", "4|four"]);
     open.write_all(b"5,five\n").unwrap();
     followed.becomes(&["2|two", "3|three", "4|four", "5|five"]);
     drop(open);
-    // As long as before, and in the same instant.
+    // Same length and same time of change.
     followed.write("id,name\n6,six\n");
     followed.write("id,name\n7,sev\n");
     followed.becomes(&["7|sev"]);
-    // But that a file is gone may be said, if the machine is so busy that it is for long.
+    // A busy machine may report the missing file, if it is missing for long.
     let stderr = followed.stop().replace(
         "there is no such file any more; the table stays as it is",
         "",
@@ -50,18 +50,18 @@ fn each_way_of_writing_is_seen() {
 }
 
 #[test]
-fn the_differences_are_one_commit() {
+fn differences_of_a_file_are_one_commit() {
     let mut followed = Followed::start("table.csv", TWO, &[], &["1|one", "2|two"]);
     let version = followed.version();
     let mut many = "id,name\n".to_owned();
     (2..500).for_each(|id| many.push_str(&format!("{id},new\n")));
     followed.replace(&many);
-    until("they are there", || {
+    until("the rows are published", || {
         followed.subscriber.refresh().unwrap();
         followed.subscriber.len() == 498
     });
     assert_eq!(followed.subscriber.version(), version + 1);
-    // What is the same is no commit: the next one is the one after.
+    // Equal content is no commit: the next commit has the next version.
     followed.replace(&many);
     fs::write(followed.folder().join("other"), "x").unwrap();
     followed.replace(ONE);
@@ -70,7 +70,7 @@ fn the_differences_are_one_commit() {
 }
 
 #[test]
-fn a_broken_version_is_told_once_and_changes_nothing() {
+fn invalid_file_version_is_reported_once_and_changes_nothing() {
     let mut followed = Followed::start("table.csv", TWO, &[], &["1|one", "2|two"]);
     let version = followed.version();
     followed.replace("id,name\n1,one,more\n");
@@ -93,10 +93,10 @@ fn a_broken_version_is_told_once_and_changes_nothing() {
     assert!(stderr.contains("refused: 3"), "{stderr}");
 }
 
-/// Kind of defect: text that is not a table removes all rows. Other members: with inferred and with declared fields, an
-/// error page, JSON that is not an object, another format.
+/// Kind of defect: text that is not a table removes all rows. Other members: with inferred and with
+/// declared fields, an error page, JSON that is not an object, another format.
 #[test]
-fn what_is_not_json_leaves_the_rows() {
+fn text_that_is_not_json_keeps_the_rows() {
     let lines = "{\"id\":1,\"n\":1}\n{\"id\":2,\"n\":2}\n";
     for options in [&[][..], &["--fields", "id:u64,n:u64"]] {
         let mut followed = Followed::start("table.jsonl", lines, options, &["1|1", "2|2"]);
@@ -117,10 +117,10 @@ fn what_is_not_json_leaves_the_rows() {
     }
 }
 
-/// Kind of defect: a file that has only its header for a moment changes the table's fields, which ends a watch with a
-/// condition on one of them.
+/// Kind of defect: a file that has only its header for a moment changes the table's fields, which
+/// ends a watch with a condition on one of them.
 #[test]
-fn a_header_alone_keeps_the_fields() {
+fn header_without_rows_keeps_the_fields() {
     let mut followed = Followed::start("table.csv", "id,n\n1,5\n2,10\n", &[], &["1|5", "2|10"]);
     let arguments = [
         "watch",
@@ -143,7 +143,7 @@ fn a_header_alone_keeps_the_fields() {
 }
 
 #[test]
-fn strictly_a_broken_version_is_the_end() {
+fn strict_ends_on_invalid_file_version() {
     let mut followed = Followed::start("table.csv", ONE, &["--strict"], &["1|one"]);
     followed.replace("id,name\n1\n");
     followed.process.ends_with(5);
@@ -156,13 +156,13 @@ fn strictly_a_broken_version_is_the_end() {
 }
 
 #[test]
-fn a_file_may_go_and_come_back() {
+fn file_may_disappear_and_return() {
     let mut followed = Followed::start("table.csv", TWO, &[], &["1|one", "2|two"]);
     fs::remove_file(followed.file()).unwrap();
     followed.says("there is no such file any more", 1);
     followed.write(TWO);
     followed.says("read again, rows: 2", 1);
-    // With its folder.
+    // Together with its directory.
     let aside = followed.folder().with_extension("aside");
     fs::rename(followed.folder(), &aside).unwrap();
     followed.says("there is no such file any more", 2);
@@ -175,10 +175,10 @@ fn a_file_may_go_and_come_back() {
 }
 
 #[test]
-fn links_are_followed_where_they_lead() {
+fn symbolic_links_are_followed() {
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str| folder.path().join(name);
-    // A mounted ConfigMap: the file is a link through a link, and that is swapped.
+    // A mounted ConfigMap: the file is a link to a link, and the second link is replaced.
     for (version, content) in [("v1", ONE), ("v2", TWO)] {
         fs::create_dir(path(version)).unwrap();
         fs::write(path(version).join("table.csv"), content).unwrap();
@@ -193,13 +193,13 @@ fn links_are_followed_where_they_lead() {
     symlink("v2", &next).unwrap();
     fs::rename(&next, &data).unwrap();
     followed.becomes(&["1|one", "2|two"]);
-    // The file itself, in the folder behind.
+    // The file itself, in the target directory.
     fs::write(v2.join("table.csv"), OTHER).unwrap();
     followed.becomes(&["2|two", "3|three"]);
 }
 
 #[test]
-fn nobody_notices_a_wider_row_but_by_the_width() {
+fn wider_text_changes_only_the_schema() {
     let mut followed = Followed::start("table.csv", TWO, &[], &["1|one", "2|two"]);
     assert_eq!(
         followed.subscriber.schema().to_string(),
@@ -208,7 +208,7 @@ fn nobody_notices_a_wider_row_but_by_the_width() {
     let wide = "id,name\n1,one\n2,two\n3,wider than before\n";
     followed.replace(wide);
     let mut changes = Vec::new();
-    until("it is there", || {
+    until("the row is published", || {
         let news = followed.subscriber.refresh().unwrap();
         changes.extend(news.iter().map(|change| match change {
             Change::Created(row) => format!("created {}", row.key()),
@@ -222,7 +222,7 @@ fn nobody_notices_a_wider_row_but_by_the_width() {
         "id:u64,name:text(24)"
     );
     followed.says("the fields are now id:u64,name:text(24)", 1);
-    // Not back again: who knows what comes next.
+    // The field does not become narrower again.
     let version = followed.version();
     followed.replace(ONE);
     followed.becomes(&["1|one"]);
@@ -234,7 +234,7 @@ fn nobody_notices_a_wider_row_but_by_the_width() {
 }
 
 #[test]
-fn what_a_killed_publisher_left_is_taken_over_whatever_its_width() {
+fn takeover_keeps_rows_across_text_widths() {
     let wide = "id,name\n1,one\n2,a name that is long\n";
     for (before, after) in [
         (TWO, wide),
@@ -257,7 +257,7 @@ fn what_a_killed_publisher_left_is_taken_over_whatever_its_width() {
         followed.write(after);
         let mut next = Process::start(&mut serve(&followed.table, followed.file(), &[]));
         let mut seen = Vec::new();
-        until("the next one's rows are there", || {
+        until("the rows of the next publisher are visible", || {
             assert!(next.is_running(), "{}", next.stderr());
             followed.subscriber.refresh().unwrap();
             let rows = followed.rows();
@@ -277,7 +277,7 @@ fn what_a_killed_publisher_left_is_taken_over_whatever_its_width() {
 }
 
 #[test]
-fn lines_of_json_are_followed_as_they_grow() {
+fn growing_json_lines_file_is_followed() {
     let begin = "{\"id\":1,\"name\":\"one\"}\n";
     let mut followed = Followed::start("table.jsonl", begin, &[], &["1|one"]);
     let mut file = File::options().append(true).open(followed.file()).unwrap();
@@ -296,13 +296,13 @@ fn lines_of_json_are_followed_as_they_grow() {
 }
 
 #[test]
-fn without_inotify_the_file_is_looked_at_all_the_same() {
+fn file_is_polled_without_inotify() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("table.csv");
     fs::write(&file, ONE).unwrap();
     let table = Table::new("unwatched");
     let serve = serve(&table, &file, &[]);
-    // A user namespace has limits of its own.
+    // A user namespace has separate limits.
     let script = "echo 0 > /proc/sys/user/max_inotify_instances && exec \"$@\"";
     let limited = || {
         let mut limited = command("unshare");

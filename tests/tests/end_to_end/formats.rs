@@ -1,4 +1,4 @@
-//! What `get`, `ls` and `info` print, read by real parsers.
+//! Output of `get`, `ls` and `info`, parsed by libraries.
 
 use common::{Schema, UntypedPublisher};
 use serde_json::{Value, json};
@@ -20,7 +20,7 @@ fn get_prints_one_json_array() {
     let published = Published::new("get-json");
     let array: Value = serde_json::from_str(&published.get("json", &[])).unwrap();
     assert_eq!(array, Value::Array(rows()));
-    // Fields stand in the order of the schema.
+    // Fields have the order of the schema.
     let text = published.get("jsonl", &["plain,2"]);
     let places: Vec<usize> = Schema::parse(FIELDS, None)
         .unwrap()
@@ -51,7 +51,7 @@ fn get_prints_csv() {
 }
 
 #[test]
-fn get_prints_a_table_a_row_a_line() {
+fn get_prints_table_with_one_line_per_row() {
     let published = Published::new("get-table");
     let text = published.get("table", &[]);
     let lines: Vec<&str> = text.lines().collect();
@@ -71,7 +71,7 @@ fn get_prints_a_table_a_row_a_line() {
             );
         }
     }
-    // What stands in one column stands at one place.
+    // Cells of one column are aligned.
     let at = lines[0].find(" v4").unwrap() + 1;
     let plain = lines.iter().find(|line| line.starts_with("plain")).unwrap();
     assert!(
@@ -81,7 +81,7 @@ fn get_prints_a_table_a_row_a_line() {
 }
 
 #[test]
-fn an_empty_table_has_a_form_in_each_format() {
+fn each_format_prints_empty_table() {
     let table = Table::new("empty");
     let schema = Schema::parse("id:u64,name:text(4)", None).unwrap();
     let _publisher = UntypedPublisher::builder(table.name(), schema)

@@ -1,4 +1,4 @@
-//! `subscriber hz`: known commits give known figures, in each format and at each end.
+//! `subscriber hz`: known commits give known figures, in each format and for each way to end.
 
 use std::io::{BufRead, BufReader};
 use std::process::Stdio;
@@ -32,7 +32,7 @@ fn hz(table: &Table, options: &[&str]) -> Process {
     Process::start(&mut command)
 }
 
-/// Waits until somebody sleeps at the last commit: it has seen all of them.
+/// Waits until a subscriber is parked at the last commit.
 fn until_seen(serving: &Serving, table: &Table) {
     let version = serving.version();
     until("the last commit was seen", || {
@@ -42,7 +42,7 @@ fn until_seen(serving: &Serving, table: &Table) {
     });
 }
 
-/// Commits of 1, 10 and 4 rows, each of which is seen by itself.
+/// Makes commits of 1, 10 and 4 rows, each of which is seen separately.
 fn three_commits(serving: &mut Serving, table: &Table) {
     until_seen(serving, table);
     for (rows, n) in [(0..1, 1), (0..10, 2), (0..4, 3)] {
@@ -98,7 +98,7 @@ fn assert_three_commits(summary: &Value) {
     ]);
     assert!(
         number("gap_min_ns") > 0,
-        "they were made one after the other"
+        "the commits were made one after the other"
     );
     let steps = summary["delay_histogram"].as_array().unwrap();
     let counted: u64 = steps
@@ -112,7 +112,7 @@ fn assert_three_commits(summary: &Value) {
 }
 
 #[test]
-fn known_commits_give_known_figures_at_the_end() {
+fn hz_summary_of_known_commits_is_exact() {
     for signal in [Signal::SIGINT, Signal::SIGTERM] {
         let table = Table::new("hz-known");
         let mut serving = Serving::start(table.name(), FIELDS, &[]);
@@ -152,7 +152,7 @@ fn known_commits_give_known_figures_at_the_end() {
 }
 
 #[test]
-fn what_came_together_is_counted_by_its_numbers() {
+fn hz_counts_commits_that_were_seen_together() {
     let table = Table::new("hz-together");
     let mut serving = Serving::start(table.name(), FIELDS, &[]);
     let measured = hz(
@@ -182,7 +182,7 @@ fn what_came_together_is_counted_by_its_numbers() {
 }
 
 #[test]
-fn intervals_are_counted_and_a_window_holds_several() {
+fn hz_count_ends_after_intervals_and_window_spans_several() {
     let table = Table::new("hz-intervals");
     let mut serving = Serving::start(table.name(), FIELDS, &[]);
     let options = [
@@ -201,7 +201,7 @@ fn intervals_are_counted_and_a_window_holds_several() {
         let numbers = intervals.iter().map(|interval| interval[member].as_u64());
         numbers.collect::<Option<_>>().unwrap()
     };
-    // All intervals are within the window, so that the last one is about as much as the summary.
+    // The window contains all intervals, so the last line is close to the summary.
     assert!(numbers("commits").is_sorted());
     assert_eq!(intervals[9]["commits"], summary["commits"]);
     let elapsed = numbers("elapsed_ns");
@@ -238,7 +238,7 @@ fn closed_pipe_ends_with_success() {
 }
 
 #[test]
-fn it_waits_for_a_table_and_outlives_its_publisher() {
+fn hz_waits_for_table_and_survives_publisher() {
     let table = Table::new("hz-waits");
     let mut timeout = hz(&table, &["--timeout", "50ms"]);
     timeout.ends_with(1);
@@ -270,7 +270,7 @@ fn it_waits_for_a_table_and_outlives_its_publisher() {
     second.publish([row(1, 2)]);
     until_seen(&second, &table);
     let summary = &lines(&ended(measured, Signal::SIGINT))[0];
-    // The takeover is a commit, too.
+    // The takeover is also a commit.
     assert_eq!(summary["commits"], 3, "{summary:#}");
     assert_eq!(summary["changed_rows"], 2);
     assert_eq!(summary["publisher"], "alive");

@@ -1,5 +1,5 @@
-//! A publisher gives its table another schema: `watch` in each of its forms, `top` and a pipe into `serve` follow it,
-//! whether or not a row differs in the same step.
+//! A publisher gives its table another schema. Each form of `watch`, `top` and a pipe into `serve`
+//! follow it, with and without changes of rows in the same step.
 
 use std::collections::BTreeMap;
 use std::process::Stdio;
@@ -94,7 +94,7 @@ const SHAPES: [Shape; 10] = [
     },
 ];
 
-/// The differences between the rows before and after the change of the schema.
+/// The row changes that accompany the change of schema.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Edit {
     Nothing,
@@ -174,7 +174,7 @@ impl Source {
         self.rows = rows;
     }
 
-    /// Commits one more row, which shows that its readers follow.
+    /// Commits one more row, which shows that the readers still follow.
     fn insert(&mut self, shape: &Shape, cells: [&str; 3]) {
         let mut row = row(cells);
         (shape.convert)(&mut row);
@@ -194,7 +194,7 @@ impl Source {
     }
 }
 
-/// The rows that lines of changes lead to. Each line must fit those before it.
+/// Returns the rows that lines of changes lead to. Each line must fit the lines before it.
 fn replayed(lines: &str) -> Vec<Row> {
     let mut rows = BTreeMap::<String, Row>::new();
     for line in lines.lines() {
@@ -225,7 +225,7 @@ fn replayed(lines: &str) -> Vec<Row> {
     rows.into_values().collect()
 }
 
-/// A field that a row did not have was added without a value.
+/// Returns true for equal cells. An added field of an existing row is empty before and 0 after.
 fn is_same(before: &str, now: &str) -> bool {
     before == now || (before.is_empty() && now == "0")
 }
@@ -246,7 +246,7 @@ fn assert_rows(told: &[Row], expected: &[Row], what: &str) {
     }
 }
 
-/// Each shape with each edit.
+/// Runs `check` for each shape with each edit.
 fn each_change(check: impl Fn(&Shape, Edit, Source)) {
     for shape in &SHAPES {
         for edit in [Edit::Nothing, Edit::Some, Edit::EmptyTable] {
@@ -256,13 +256,13 @@ fn each_change(check: impl Fn(&Shape, Edit, Source)) {
     }
 }
 
-/// Waits until the program has said that the schema is another one.
+/// Waits until the program reports the new schema.
 fn hears(process: &mut Process) {
     process.stderr_until(|text| text.contains("another schema now"));
 }
 
 #[test]
-fn lines_of_changes_lead_to_the_rows_of_the_new_schema() {
+fn json_lines_lead_to_rows_of_new_schema() {
     each_change(|shape, edit, mut source| {
         let mut lines = source.watch(&["--format", "jsonl"]);
         let mut command = source.watch(&["--", "cat"]);
@@ -274,11 +274,13 @@ fn lines_of_changes_lead_to_the_rows_of_the_new_schema() {
             process.stdout_until(|text| text.lines().count() == rows);
         }
         part.stdout_until(|text| text.lines().count() == rows.saturating_sub(1));
-        until("all follow", || source.table.remember() == 4);
+        until("all subscribers are registered", || {
+            source.table.remember() == 4
+        });
         source.reshape(shape, edit.after());
         let mut all = vec![lines, command, chosen];
         if shape.name == "kind of the key changed" {
-            // A condition has another meaning for another kind.
+            // A condition can have another meaning for another kind.
             part.ends_with(4);
             let stderr = part.stderr();
             assert!(
@@ -315,7 +317,7 @@ fn lines_of_changes_lead_to_the_rows_of_the_new_schema() {
 }
 
 #[test]
-fn options_that_name_a_lost_field_end_the_watch() {
+fn watch_ends_if_its_options_name_a_lost_field() {
     for edit in [Edit::Nothing, Edit::Some, Edit::EmptyTable] {
         for name in ["dropped", "renamed"] {
             let shape = SHAPES.iter().find(|shape| shape.name == name).unwrap();
@@ -326,7 +328,9 @@ fn options_that_name_a_lost_field_end_the_watch() {
                 source.watch(&["--sort", "b"]),
                 source.watch(&["--where", "b != q", "--", "cat"]),
             ];
-            until("all follow", || source.table.remember() == 4);
+            until("all subscribers are registered", || {
+                source.table.remember() == 4
+            });
             source.reshape(shape, edit.after());
             for watch in &mut watches {
                 watch.ends_with(4);
@@ -337,7 +341,9 @@ fn options_that_name_a_lost_field_end_the_watch() {
         let shape = SHAPES.iter().find(|shape| shape.name.ends_with("emptied"));
         let mut source = Source::open(edit.before());
         let mut watch = source.watch(&["--where", "a > 5"]);
-        until("it follows", || source.table.remember() == 1);
+        until("the subscriber is registered", || {
+            source.table.remember() == 1
+        });
         source.reshape(shape.unwrap(), edit.after());
         watch.ends_with(4);
         assert!(watch.stderr().contains("\"a\", which is of another kind"));
@@ -345,14 +351,16 @@ fn options_that_name_a_lost_field_end_the_watch() {
 }
 
 #[test]
-fn every_csv_line_has_the_cells_that_the_last_line_of_names_tells() {
+fn csv_lines_match_the_last_header() {
     each_change(|shape, edit, mut source| {
         let mut csv = source.watch(&["--format", "csv"]);
         let mut columns = source.watch(&[]);
         let rows = source.rows.len();
         csv.stdout_until(|text| text.lines().count() == rows + 1);
         columns.stdout_until(|text| text.lines().count() == rows + 1);
-        until("both follow", || source.table.remember() == 2);
+        until("both subscribers are registered", || {
+            source.table.remember() == 2
+        });
         source.reshape(shape, edit.after());
         hears(&mut csv);
         hears(&mut columns);
@@ -375,7 +383,7 @@ fn every_csv_line_has_the_cells_that_the_last_line_of_names_tells() {
             let line = text.lines().next_back().unwrap_or_default();
             line.contains("  create  ") && line.contains('9')
         });
-        // Only rows that are printed otherwise than before are updates.
+        // Only rows whose output changes are updates.
         let emptied = shape.name.ends_with("emptied");
         if edit == Edit::Nothing {
             let updates = emptied || shape.name == "renamed";
@@ -389,7 +397,7 @@ fn every_csv_line_has_the_cells_that_the_last_line_of_names_tells() {
 }
 
 #[test]
-fn top_shows_the_columns_and_rows_of_the_new_schema() {
+fn top_shows_columns_and_rows_of_new_schema() {
     each_change(|shape, edit, mut source| {
         let mut top = Screen::start(subscriber().args(["top", source.table.name()]), 80, 24);
         top.until("the rows are shown", |text| {
@@ -428,7 +436,7 @@ fn top_shows_the_columns_and_rows_of_the_new_schema() {
 }
 
 #[test]
-fn a_pipe_into_serve_feeds_the_rows_of_the_new_schema() {
+fn pipe_into_serve_feeds_rows_of_new_schema() {
     each_change(|shape, edit, mut source| {
         // Only fields that keep their name and kind can feed another program.
         let is_lost = ["dropped", "renamed", "kind changed, cells emptied"];
@@ -461,7 +469,9 @@ fn a_pipe_into_serve_feeds_the_rows_of_the_new_schema() {
         let mut copy = UntypedSubscriber::builder(to.name())
             .open_within(LIMIT)
             .unwrap();
-        until("it follows", || source.table.remember() == 1);
+        until("the subscriber is registered", || {
+            source.table.remember() == 1
+        });
         source.reshape(shape, edit.after());
         hears(&mut watch);
         source.insert(shape, ["9", "9", "end"]);
@@ -487,7 +497,7 @@ fn a_pipe_into_serve_feeds_the_rows_of_the_new_schema() {
 }
 
 #[test]
-fn a_followed_file_may_lose_a_column_and_empty_another() {
+fn followed_file_may_lose_a_column() {
     let content = "id,a,b\n1,5,x\n2,6,y\n";
     let mut followed = Followed::start("t.csv", content, &[], &["1|5|x", "2|6|y"]);
     let mut watch =

@@ -1,4 +1,4 @@
-//! Both programs as services: what they tell their manager, when, and that nothing depends on its being there.
+//! Both programs as services: notifications to the service manager, and behaviour without one.
 
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -18,8 +18,8 @@ use tests::{LIMIT, skip, until};
 const FIELDS: &str = "id:u64";
 const CSV: &str = "id,name\n1,one\n2,two\n";
 
-/// Number of watchdog messages that must arrive within [`LIMIT`]. A program that sends one every 50 ms needs 4 s for them; a loop
-/// that turns once a second needs longer than the limit.
+/// Number of watchdog messages that must arrive within [`LIMIT`]. A program that sends one every 50
+/// ms needs 4 s for them; a loop that turns once a second needs longer than the limit.
 const BEATS: usize = 80;
 
 fn begins(lines: &[String], beginning: &str) -> bool {
@@ -40,12 +40,12 @@ fn hears_it_live(manager: &Manager) {
     assert!(begun.elapsed() < LIMIT, "{:?}", begun.elapsed());
 }
 
-/// How many rows whoever attaches at this moment gets.
+/// Returns the number of rows that a new subscriber gets.
 fn rows(table: &Table) -> usize {
     UntypedSubscriber::open(table.name()).unwrap().len()
 }
 
-/// A file in a folder of its own.
+/// Creates a file in a temporary directory.
 fn file(content: &str) -> (tempfile::TempDir, std::path::PathBuf) {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("table.csv");
@@ -54,10 +54,10 @@ fn file(content: &str) -> (tempfile::TempDir, std::path::PathBuf) {
 }
 
 #[test]
-fn a_file_is_ready_when_its_rows_are_there_and_not_when_the_table_is() {
+fn file_source_is_ready_with_its_rows() {
     let (_folder, file) = file(CSV);
     let table = Table::new("service-file");
-    // What a dead publisher left is a table already.
+    // The table of a dead publisher already exists.
     let mut before = Serving::start(table.name(), FIELDS, &[]);
     before.publish([r#"{"id":7}"#]);
     before.process.kill();
@@ -81,12 +81,12 @@ fn a_file_is_ready_when_its_rows_are_there_and_not_when_the_table_is() {
         "STOPPING=1".to_owned(),
         format!("STATUS=closing {}", table.name()),
     ];
-    assert_eq!(last, [stopping], "once, and nothing else");
+    assert_eq!(last, [stopping], "one message");
     assert!(process.stderr().contains("publishing"));
 }
 
 #[test]
-fn a_file_that_is_no_table_is_never_ready() {
+fn invalid_file_is_never_ready() {
     let (_folder, file) = file("id,name\n1,one\n1,two\n");
     let table = Table::new("service-bad");
     let manager = Manager::abstract_one();
@@ -100,7 +100,7 @@ fn a_file_that_is_no_table_is_never_ready() {
 }
 
 #[test]
-fn an_empty_file_is_ready_as_it_is() {
+fn file_without_rows_is_ready() {
     let (_folder, file) = file("id,name\n");
     let table = Table::new("service-empty");
     let manager = Manager::abstract_one();
@@ -110,7 +110,7 @@ fn an_empty_file_is_ready_as_it_is() {
 }
 
 #[test]
-fn stdin_is_ready_when_the_table_is_and_says_how_it_is_when_that_changes() {
+fn stdin_source_is_ready_with_table_and_reports_status() {
     let table = Table::new("service-stdin");
     let manager = Manager::abstract_one();
     let mut process = Process::start(manager.serves(&mut from_stdin(&table)));
@@ -128,9 +128,10 @@ fn stdin_is_ready_when_the_table_is_and_says_how_it_is_when_that_changes() {
     manager.hears("STOPPING=1");
 }
 
-/// Kind of defect: a table that cannot change any more looks alive. The metrics have a test for the same.
+/// Kind of defect: a table that can no longer change looks alive. The metrics have a test for the
+/// same.
 #[test]
-fn the_end_of_stdin_is_reported_to_the_manager() {
+fn end_of_stdin_is_reported_to_manager() {
     let table = Table::new("service-end");
     let manager = Manager::abstract_one();
     let mut process = Process::start(manager.serves(&mut from_stdin(&table)));
@@ -152,7 +153,7 @@ fn the_end_of_stdin_is_reported_to_the_manager() {
 
 #[test]
 fn processes_and_kernel_tables_are_ready_with_their_first_rows() {
-    // Of an interface that is up, be it the loopback alone.
+    // Routes of an interface that is up, which may be only the loopback.
     let routes = std::fs::read_to_string("/proc/net/fib_trie");
     let has_routes = routes.is_ok_and(|routes| routes.contains("LOCAL"));
     for (source, has_rows) in [
@@ -175,7 +176,7 @@ fn processes_and_kernel_tables_are_ready_with_their_first_rows() {
 }
 
 #[test]
-fn signs_of_life_come_from_a_quiet_loop_and_stop_with_it() {
+fn watchdog_messages_come_from_idle_loop_and_stop_with_it() {
     let table = Table::new("service-watchdog");
     let manager = Manager::abstract_one();
     let mut serve = from_stdin(&table);
@@ -185,7 +186,7 @@ fn signs_of_life_come_from_a_quiet_loop_and_stop_with_it() {
     hears_it_live(&manager);
     process.stop();
     let _before_it_stood = manager.heard();
-    // It stands: nothing can come, however long this waits.
+    // The process is stopped, so no message can arrive.
     let heard = manager.next_within(Duration::from_millis(500));
     assert_eq!(heard, None);
     process.signal(Signal::SIGCONT);
@@ -193,7 +194,7 @@ fn signs_of_life_come_from_a_quiet_loop_and_stop_with_it() {
 }
 
 #[test]
-fn a_watchdog_of_another_process_is_none_of_ours() {
+fn watchdog_of_another_process_is_ignored() {
     let table = Table::new("service-other");
     let manager = Manager::abstract_one();
     let mut serve = from_stdin(&table);
@@ -204,7 +205,7 @@ fn a_watchdog_of_another_process_is_none_of_ours() {
     let mut process = Process::start(&mut serve);
     manager.hears("READY=1");
     process.write_line(r#"{"id":1}"#);
-    // Thousands of them would have come until this.
+    // Thousands of messages would have arrived by now.
     manager.hears(&format!("STATUS=publishing {}: 1 row", table.name()));
     process.signal(Signal::SIGTERM);
     process.ends_with(0);
@@ -216,7 +217,7 @@ fn a_watchdog_of_another_process_is_none_of_ours() {
 }
 
 #[test]
-fn a_reload_stands_between_two_words_with_the_time_of_its_beginning() {
+fn reload_is_reported_with_its_start_time() {
     let (_folder, file) = file(CSV);
     let table = Table::new("service-reload");
     let manager = Manager::abstract_one();
@@ -242,7 +243,7 @@ fn a_reload_stands_between_two_words_with_the_time_of_its_beginning() {
     };
     assert_eq!(reload(None), 2, "nothing has changed");
     assert_eq!(reload(Some("id,name\n1,one\n2,two\n3,three\n")), 3);
-    // No table: said so, and ready as it was.
+    // An invalid file is reported, and the service stays ready.
     assert_eq!(reload(Some("id,name\n1,one\n1,one\n")), 3);
     assert_eq!(reload(Some("id,name\n")), 0);
     std::fs::remove_file(&file).unwrap();
@@ -250,7 +251,7 @@ fn a_reload_stands_between_two_words_with_the_time_of_its_beginning() {
 }
 
 #[test]
-fn a_manager_that_is_not_there_is_a_warning_and_no_more() {
+fn missing_manager_is_only_a_warning() {
     let folder = tempfile::tempdir().unwrap();
     let missing = folder.path().join("nobody").display().to_string();
     let no_socket = folder.path().join("file");
@@ -264,7 +265,7 @@ fn a_manager_that_is_not_there_is_a_warning_and_no_more() {
             .env("WATCHDOG_USEC", "20000");
         let mut process = Process::start(&mut serve);
         process.write_line(r#"{"id":1}"#);
-        until("it publishes", || {
+        until("the table is published", || {
             common::inspect(table.name(), None).is_ok_and(|info| info.rows == 1)
         });
         process.signal(Signal::SIGTERM);
@@ -273,7 +274,7 @@ fn a_manager_that_is_not_there_is_a_warning_and_no_more() {
         let warning = format!("cannot notify the service manager: NOTIFY_SOCKET={address}: ");
         assert_eq!(stderr.matches(&warning).count(), 1, "{stderr}");
     }
-    // No service at all.
+    // Not started as a service.
     for set in [None, Some("")] {
         let table = Table::new("service-none");
         let mut serve = from_stdin(&table);
@@ -289,7 +290,7 @@ fn a_manager_that_is_not_there_is_a_warning_and_no_more() {
 }
 
 #[test]
-fn a_watch_is_ready_with_its_first_copy() {
+fn watch_is_ready_with_first_copy() {
     let table = Table::new("service-watch");
     let manager = Manager::at_path();
     let mut watch = subscriber();
@@ -305,7 +306,7 @@ fn a_watch_is_ready_with_its_first_copy() {
     assert_eq!(ready[0], "READY=1");
     let following = format!("STATUS=following {}: 0 rows at version", table.name());
     assert!(ready[1].starts_with(&following), "{ready:?}");
-    // Nothing happens, and it lives.
+    // The watchdog messages arrive although the table does not change.
     hears_it_live(&manager);
     serving.publish([r#"{"id":1}"#]);
     manager.hears(&format!("STATUS=following {}: 1 rows", table.name()));
@@ -315,7 +316,7 @@ fn a_watch_is_ready_with_its_first_copy() {
 }
 
 #[test]
-fn a_command_does_not_speak_for_the_watch_that_runs_it() {
+fn command_of_watch_does_not_inherit_notify_socket() {
     let table = Table::new("service-command");
     let _serving = Serving::start(table.name(), FIELDS, &[]);
     let manager = Manager::abstract_one();
@@ -334,7 +335,7 @@ fn a_command_does_not_speak_for_the_watch_that_runs_it() {
 }
 
 #[test]
-fn the_demo_says_nothing_and_passes_nothing_on() {
+fn demo_does_not_notify_manager() {
     let table = Table::new("service-demo");
     let manager = Manager::abstract_one();
     let mut demo = publisher();
@@ -344,7 +345,7 @@ fn the_demo_says_nothing_and_passes_nothing_on() {
 }
 
 #[test]
-fn a_publisher_that_dies_leaves_what_its_restart_takes_over() {
+fn restarted_service_takes_over_its_table() {
     let (_folder, file) = file(CSV);
     let table = Table::new("service-restart");
     let manager = Manager::abstract_one();
@@ -353,13 +354,13 @@ fn a_publisher_that_dies_leaves_what_its_restart_takes_over() {
         let mut process = Process::start(manager.serves(&mut serve(&table, &file, &["--keep"])));
         manager.hears("READY=1");
         let copy = copy.get_or_insert_with(|| UntypedSubscriber::open(table.name()).unwrap());
-        until("its epoch is seen", || {
+        until("the subscriber sees the epoch", || {
             copy.refresh().unwrap();
             copy.publisher_state().epoch() == epoch
         });
         assert_eq!(copy.len(), 2);
         match epoch {
-            // As the watchdog ends it.
+            // As the watchdog kills it.
             1 => {
                 process.signal(Signal::SIGABRT);
                 process.end();
@@ -385,7 +386,7 @@ fn unit() -> String {
     unit.replace("/usr/local/bin/publisher", &program)
 }
 
-/// What `systemd-analyze` says; None if there is none.
+/// Returns the result and output of `systemd-analyze`, or None if it is not installed.
 fn analyze(arguments: &[&str], unit: &Path) -> Option<(bool, String)> {
     let output = command("systemd-analyze")
         .args(arguments)

@@ -1,4 +1,5 @@
-//! A publisher that hangs is told from one that is idle, and its death and successor are news.
+//! A stopped publisher differs from an idle one, and subscribers are woken by its death and its
+//! successor.
 
 use common::publisher::SILENT_AFTER;
 use common::{Cause, PublisherState, UntypedSubscriber};
@@ -13,7 +14,7 @@ use tests::{LIMIT, NEVER, skip, until};
 
 const FIELDS: &str = "id:u64";
 
-/// What `ls` and `info` say of the publisher.
+/// Returns the output of `ls` and `info`.
 fn said(table: &Table) -> (String, String) {
     let ls = ["ls", "--sample", "0s", "--format", "jsonl"];
     let (ls, _) = Process::run(subscriber().args(ls), 0);
@@ -36,13 +37,13 @@ fn said(table: &Table) -> (String, String) {
 }
 
 #[test]
-fn a_publisher_that_hangs_is_silent_and_one_that_is_idle_is_not() {
+fn stopped_publisher_is_silent_and_idle_one_is_not() {
     let table = Table::new("silent");
     let serving = Serving::start(table.name(), FIELDS, &[]);
     let watch = ["watch", table.name(), "--format", "jsonl"];
     let mut watch = Process::start(subscriber().args(watch));
     let mut copy = UntypedSubscriber::open(table.name()).unwrap();
-    // Idle for longer than it takes to be silent.
+    // Idle for longer than the limit of silence.
     let mut oldest = std::time::Duration::ZERO;
     let begun = std::time::Instant::now();
     while begun.elapsed() < SILENT_AFTER + SILENT_AFTER / 4 {
@@ -50,22 +51,22 @@ fn a_publisher_that_hangs_is_silent_and_one_that_is_idle_is_not() {
         std::thread::sleep(std::time::Duration::from_millis(10));
     }
     println!("the oldest heartbeat of an idle publisher: {oldest:?}");
-    until("it is heard", || {
+    until("the publisher is not silent", || {
         copy.heartbeat_age().unwrap() < SILENT_AFTER
     });
     assert_eq!(said(&table), ("alive".to_owned(), "alive".to_owned()));
 
     serving.process.stop();
-    until("it is silent", || {
+    until("the publisher is silent", || {
         copy.heartbeat_age().unwrap() > SILENT_AFTER
     });
     assert_eq!(said(&table), ("silent".to_owned(), "silent".to_owned()));
     watch.stderr_until(|told| told.contains("is silent"));
     copy.refresh().unwrap();
-    assert!(copy.publisher_state().is_alive(), "it is not dead");
+    assert!(copy.publisher_state().is_alive(), "the publisher is alive");
 
     serving.process.signal(Signal::SIGCONT);
-    until("it is heard", || {
+    until("the publisher is not silent", || {
         copy.heartbeat_age().unwrap() < SILENT_AFTER
     });
     assert_eq!(said(&table), ("alive".to_owned(), "alive".to_owned()));
@@ -75,19 +76,23 @@ fn a_publisher_that_hangs_is_silent_and_one_that_is_idle_is_not() {
 }
 
 #[test]
-fn a_death_and_the_next_publisher_are_news_to_all_who_sleep() {
+fn publisher_death_and_successor_wake_parked_subscribers() {
     let table = Table::new("news");
     let mut first = Serving::start(table.name(), FIELDS, &[]);
     let watch = ["watch", table.name(), "--format", "jsonl"];
     let mut watch = Process::start(subscriber().args(watch));
-    // Nothing but news wakes it.
+    // A re-check never wakes this subscriber.
     let mut copy = UntypedSubscriber::builder(table.name())
         .recheck(NEVER)
         .open()
         .unwrap();
     let mut news = |wanted: fn(&PublisherState) -> bool| loop {
         let changes = copy.wait(Some(LIMIT)).unwrap();
-        assert_ne!(changes.cause(), Cause::Nothing, "it slept to the end");
+        assert_ne!(
+            changes.cause(),
+            Cause::Nothing,
+            "no wake-up within the limit"
+        );
         if changes.cause() == Cause::Publisher && wanted(&copy.publisher_state()) {
             break copy.publisher_state().epoch();
         }
@@ -95,8 +100,8 @@ fn a_death_and_the_next_publisher_are_news_to_all_who_sleep() {
     let is_gone = |state: &PublisherState| matches!(state, PublisherState::Gone { .. });
     for epoch in 1..=3 {
         let before = first.process.id();
-        // By the watch; the copy sleeps from the first news on.
-        until("it is followed", || {
+        // The watch is parked; the copy stays parked after its first wake-up.
+        until("a subscriber is registered", || {
             table.remember() > usize::from(epoch > 1)
         });
         first.process.kill();
@@ -116,9 +121,10 @@ fn a_death_and_the_next_publisher_are_news_to_all_who_sleep() {
     watch.stderr_until(|told| told.contains("is closed"));
 }
 
-/// Kind of defect: times of two clocks were subtracted, so a live publisher looked silent and ages were off by the offset.
+/// Kind of defect: times of two clocks were subtracted, so a live publisher looked silent and ages
+/// were wrong by the offset.
 #[test]
-fn ages_and_delays_are_left_out_in_another_time_namespace() {
+fn ages_and_delays_are_omitted_in_other_time_namespace() {
     let elsewhere = |words: &[&str]| {
         let mut wrapped = command("unshare");
         wrapped.args(["--time", "--monotonic", "100000", "--fork", "--kill-child"]);
@@ -129,7 +135,7 @@ fn ages_and_delays_are_left_out_in_another_time_namespace() {
         .status()
         .is_ok_and(|status| status.success())
     {
-        return skip("ages_and_delays_are_left_out_in_another_time_namespace: no time namespace");
+        return skip("ages_and_delays_are_omitted_in_other_time_namespace: no time namespace");
     }
     let table = Table::new("time-namespace");
     let mut serving = Serving::start(table.name(), FIELDS, &[]);
@@ -162,7 +168,7 @@ fn ages_and_delays_are_left_out_in_another_time_namespace() {
         "jsonl",
     ];
     let mut hz = Process::start(&mut elsewhere(&hz));
-    until("it follows", || table.remember() == 1);
+    until("the subscriber is registered", || table.remember() == 1);
     serving.publish([r#"{"id":2}"#]);
     let line = hz.line();
     assert!(!line.contains("delay_p50_ns"), "{line}");

@@ -1,4 +1,4 @@
-//! Tables that fit the terminal, looked at through pseudo-terminals.
+//! Tables are cut to the width of the terminal.
 
 use nix::sys::signal::Signal;
 use tests::process::Process;
@@ -10,7 +10,7 @@ use unicode_width::UnicodeWidthStr;
 
 const WIDTHS: [u16; 5] = [20, 40, 80, 100, 200];
 
-/// No line is wider than the terminal, so that none is wrapped.
+/// Asserts that no line is wider than the terminal. Returns the lines.
 fn assert_fits(text: &str, columns: u16) -> Vec<String> {
     let lines: Vec<String> = plain(text).lines().map(str::to_owned).collect();
     for line in &lines {
@@ -24,7 +24,7 @@ fn assert_fits(text: &str, columns: u16) -> Vec<String> {
 }
 
 #[test]
-fn get_fits_and_says_what_it_cut() {
+fn get_fits_terminal_and_reports_cut_cells() {
     let published = Published::new("fit-get");
     let name = published.table.name();
     for columns in WIDTHS {
@@ -42,7 +42,7 @@ fn get_fits_and_says_what_it_cut() {
             "{text}"
         );
     }
-    // Wide enough for all of it.
+    // Wide enough for all columns.
     let text = shown(subscriber().args(["get", name]), 400, 0);
     let lines = assert_fits(&text, 400);
     assert_eq!(lines.len(), 1 + rows().len(), "{text}");
@@ -54,7 +54,7 @@ fn get_fits_and_says_what_it_cut() {
             "{text}"
         );
     }
-    // Keys are whole where the rest is not, and numbers are whole or not there.
+    // Keys are never cut, and numbers are complete or absent.
     let text = shown(subscriber().args(["get", name]), 100, 0);
     let lines = assert_fits(&text, 100);
     assert!(
@@ -67,7 +67,7 @@ fn get_fits_and_says_what_it_cut() {
 }
 
 #[test]
-fn columns_is_the_width_of_a_terminal_and_of_no_pipe() {
+fn columns_variable_applies_to_terminals_only() {
     let published = Published::new("fit-columns");
     let command = || {
         let mut command = subscriber();
@@ -82,7 +82,7 @@ fn columns_is_the_width_of_a_terminal_and_of_no_pipe() {
 }
 
 #[test]
-fn an_empty_table_is_its_names_and_a_word() {
+fn empty_table_prints_header_and_note() {
     let published = Published::new("fit-empty");
     let mut command = subscriber();
     command.args([
@@ -98,14 +98,14 @@ fn an_empty_table_is_its_names_and_a_word() {
 }
 
 #[test]
-fn a_watch_fits() {
+fn watch_fits_terminal() {
     let mut published = Published::new("fit-watch");
     for (number, columns) in WIDTHS.into_iter().enumerate() {
         let mut command = subscriber();
         command.args(["watch", published.table.name(), "--count", "1"]);
         let (reader, mut watch) = start(&mut command, columns);
         let name = published.table.name().to_owned();
-        until("it listens", || {
+        until("the subscriber is registered", || {
             let info = common::inspect(&name, None).unwrap();
             let pid = watch.id();
             info.subscribers
@@ -135,7 +135,7 @@ fn a_watch_fits() {
 }
 
 #[test]
-fn ls_and_info_fit() {
+fn ls_and_info_fit_terminal() {
     let published = Published::new("fit-info");
     let name = published.table.name();
     let mut watch = published.watch("csv", &[]);
@@ -155,20 +155,21 @@ fn ls_and_info_fit() {
     watch.ends_with(0);
 }
 
-/// The lines that `--help` of a subcommand prints in a terminal of a width.
+/// Returns the lines of a subcommand's `--help` in a terminal of this width.
 fn help(program: fn() -> std::process::Command, subcommand: &str, columns: u16) -> Vec<String> {
     let text = shown(program().args([subcommand, "--help"]), columns, 0);
     assert_fits(&text, columns)
 }
 
-/// Returns true for a line that must not be broken, such as an example: it is indented by two columns.
+/// Returns true for a line that must not be broken, such as an example: it is indented by two
+/// columns.
 fn is_kept(line: &str) -> bool {
     let indent = line.len() - line.trim_start().len();
     [2, 4, 12].contains(&indent) && !line.trim_start().starts_with(['-', '<', '['])
 }
 
 #[test]
-fn help_is_broken_at_the_width_of_the_terminal_only() {
+fn help_wraps_at_terminal_width_only() {
     type Program = fn() -> std::process::Command;
     let publishes = ["serve", "demo", "rm", "completions", "man"];
     let subscribes = [

@@ -20,7 +20,7 @@ fn row(id: u64, name: &str, price: u64) -> String {
     )
 }
 
-/// Rows 1 to `count`: the higher the number, the lower the price.
+/// Publishes rows 1 to `count` with falling prices.
 fn serve(table: &Table, count: u64) -> Serving {
     let mut serving = Serving::start(table.name(), FIELDS, &[]);
     let rows = (1..=count).map(|id| row(id, &format!("name-{id}"), count - id));
@@ -31,18 +31,18 @@ fn serve(table: &Table, count: u64) -> Serving {
 
 fn top(table: &Table, columns: u16, lines: u16) -> Screen {
     let screen = Screen::start(subscriber().args(["top", table.name()]), columns, lines);
-    until("the terminal is taken", || screen.is_taken());
+    until("the terminal is in full-screen mode", || screen.is_taken());
     screen
 }
 
-/// The names in the rows that are shown.
+/// Returns the names in the visible rows.
 fn names(text: &str) -> Vec<&str> {
     let words = text.split_whitespace();
     words.filter(|word| word.starts_with("name-")).collect()
 }
 
 #[test]
-fn rows_and_their_changes_are_seen() {
+fn top_shows_rows_and_highlights_changes() {
     let table = Table::new("top-rows");
     let mut serving = serve(&table, 100);
     let mut screen = top(&table, 80, 24);
@@ -67,10 +67,10 @@ fn rows_and_their_changes_are_seen() {
     screen.until("the delay was measured", |text| {
         !text.contains('–') || text.contains("µs") || text.contains("ms")
     });
-    // To the end, and what came and went is there.
+    // Moves to the end, where new and deleted rows are shown.
     screen.press("\x1b[F");
     screen.shows("82–100 of 100");
-    screen.until("only what is there is shown", |text| {
+    screen.until("only existing rows are shown", |text| {
         text.contains(" new") && !text.contains("name-100")
     });
     screen.press("\x1b[5~\x1b[H\x1b[B");
@@ -81,7 +81,7 @@ fn rows_and_their_changes_are_seen() {
 }
 
 #[test]
-fn keys_sort_and_filter() {
+fn top_keys_sort_and_filter() {
     let table = Table::new("top-keys");
     let serving = serve(&table, 50);
     let mut screen = top(&table, 80, 24);
@@ -91,12 +91,12 @@ fn keys_sort_and_filter() {
         text.contains("price▲") && names(text).first() == Some(&"name-50")
     });
     screen.press("/price > 40");
-    screen.until("only some are shown", |text| names(text).len() == 9);
+    screen.until("only some rows are shown", |text| names(text).len() == 9);
     screen.press("x");
     let text = screen.shows("is no f64");
     assert_eq!(names(&text).len(), 9, "{text}");
     screen.press("\x7f\r");
-    screen.until("there is no error", |text| !text.contains("is no f64"));
+    screen.until("the error is gone", |text| !text.contains("is no f64"));
     screen.press("\x1b");
     screen.shows("of 50");
     screen.press("/NAME-4\x15name-4\r");
@@ -109,7 +109,7 @@ fn keys_sort_and_filter() {
 }
 
 #[test]
-fn what_watch_takes_it_takes() {
+fn top_accepts_options_of_watch() {
     let table = Table::new("top-options");
     let serving = serve(&table, 50);
     let mut command = subscriber();
@@ -142,7 +142,7 @@ fn what_watch_takes_it_takes() {
 }
 
 #[test]
-fn the_terminal_may_change_its_size() {
+fn top_follows_terminal_size() {
     let table = Table::new("top-size");
     let published = Published::new("top-size-table");
     let serving = serve(&table, 200);
@@ -151,21 +151,21 @@ fn the_terminal_may_change_its_size() {
     screen.resize(40, 10);
     screen.shows("1–5 of 200");
     screen.resize(20, 5);
-    screen.until("it fits", |text| text.contains("1–2 of 200"));
+    screen.until("the help fits", |text| text.contains("1–2 of 200"));
     screen.resize(200, 50);
     let text = screen.shows("1–45 of 200");
     assert_eq!(names(&text).len(), 45);
     screen.press("q");
     screen.ends_with(0);
     serving.stop(Signal::SIGTERM);
-    // What is hard to draw, in no room at all, with all that covers it.
+    // Values that are hard to draw, in a tiny terminal, with each overlay.
     for (columns, lines) in [(1, 1), (20, 5), (40, 10)] {
         let mut screen = Screen::start(
             subscriber().args(["top", published.table.name()]),
             columns,
             lines,
         );
-        until("the terminal is taken", || screen.is_taken());
+        until("the terminal is in full-screen mode", || screen.is_taken());
         screen.press("s\x1b[C\x1b[C>?x/a\rff\x1b[6~");
         screen.press("\x03");
         screen.ends_with(0);
@@ -173,13 +173,13 @@ fn the_terminal_may_change_its_size() {
 }
 
 #[test]
-fn columns_come_back_when_the_terminal_grows() {
+fn hidden_columns_return_when_terminal_grows() {
     let table = Table::new("top-grows");
     let serving = serve(&table, 3);
     let mut screen = top(&table, 24, 10);
     screen.shows("id▲");
     screen.press("\x1b[C\x1b[C");
-    screen.until("columns are scrolled out", |text| !text.contains("name-3"));
+    screen.until("columns are scrolled", |text| !text.contains("name-3"));
     screen.resize(120, 10);
     screen.until("all columns are shown", |text| {
         ["name-3", "price", "size"]
@@ -192,7 +192,7 @@ fn columns_come_back_when_the_terminal_grows() {
 }
 
 #[test]
-fn all_of_the_help_can_be_read_in_a_small_terminal() {
+fn top_help_scrolls_in_small_terminal() {
     let table = Table::new("top-help");
     let serving = serve(&table, 3);
     let mut screen = top(&table, 40, 12);
@@ -218,7 +218,7 @@ fn all_of_the_help_can_be_read_in_a_small_terminal() {
 }
 
 #[test]
-fn a_terminal_that_cannot_move_its_cursor_is_not_drawn_in() {
+fn dumb_terminal_is_refused() {
     let table = Table::new("top-dumb");
     let serving = serve(&table, 3);
     let mut top = subscriber();
@@ -242,7 +242,7 @@ fn a_terminal_that_cannot_move_its_cursor_is_not_drawn_in() {
 }
 
 #[test]
-fn it_outlives_the_publisher() {
+fn top_survives_the_publisher() {
     let table = Table::new("top-death");
     let mut serving = serve(&table, 10);
     let mut screen = top(&table, 80, 24);
@@ -250,10 +250,10 @@ fn it_outlives_the_publisher() {
     serving.process.kill();
     let text = screen.shows("gone");
     assert_eq!(names(&text).len(), 10, "the rows stay");
-    // Another one, with other fields.
+    // The next publisher has other fields.
     let mut other = Serving::start(table.name(), "id:u64,price:f64,unit:text(8)", &[]);
     screen.shows("alive");
-    screen.until("there are other columns", |text| {
+    screen.until("the new columns are shown", |text| {
         text.contains("unit") && !text.contains("name")
     });
     assert!(screen.line("alive").contains("epoch 2"));
@@ -266,7 +266,7 @@ fn it_outlives_the_publisher() {
 }
 
 #[test]
-fn it_waits_for_a_table() {
+fn top_waits_for_table() {
     let table = Table::new("top-waits");
     let mut screen = top(&table, 80, 24);
     screen.shows("waiting for a publisher of table");
@@ -282,7 +282,7 @@ fn it_waits_for_a_table() {
 }
 
 #[test]
-fn a_signal_gives_the_terminal_back() {
+fn signal_restores_the_terminal() {
     let table = Table::new("top-signals");
     let serving = serve(&table, 3);
     for signal in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP] {
@@ -295,7 +295,7 @@ fn a_signal_gives_the_terminal_back() {
 }
 
 #[test]
-fn what_is_wrong_is_told_in_the_terminal_as_it_was() {
+fn top_restores_terminal_before_printing_errors() {
     let table = Table::new("top-wrong");
     let serving = serve(&table, 3);
     let arguments = ["top", table.name(), "--where", "cost > 5"];
@@ -319,7 +319,7 @@ fn demo_draws_the_table_on_a_terminal() {
     let mut screen = Screen::start(&mut demo, 120, 24);
     screen.shows("published by process");
     screen.until("rows are shown", |text| text.contains("MiB"));
-    until("it is followed", || table.remember() == 1);
+    until("a subscriber is registered", || table.remember() == 1);
     let text = screen.ends_with(0);
     assert!(
         text.contains("from commit to applied") && text.contains("rows at the end"),

@@ -1,4 +1,4 @@
-//! What `watch` tells of a view: its changes, not the table's.
+//! `watch` prints the changes of a view, not those of the table.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use tests::serving::Serving;
 use tests::table::Table;
 use tests::{LIMIT, until};
 
-/// A table of four rows.
+/// Starts a publisher of four rows.
 fn serving(table: &Table) -> Serving {
     let mut serving = Serving::start(table.name(), "id:u64,name:text(8),price:f64", &[]);
     serving.publish([
@@ -29,7 +29,7 @@ fn serving(table: &Table) -> Serving {
 }
 
 #[test]
-fn a_watch_tells_the_changes_of_the_view() {
+fn watch_prints_changes_of_the_view() {
     let table = Table::new("view-watch");
     let mut serving = serving(&table);
     let mut watch = Process::start(subscriber().args([
@@ -58,7 +58,7 @@ fn a_watch_tells_the_changes_of_the_view() {
     told("create", 1, Some(9.5), None, line());
     serving.publish([r#"{"id":2,"name":"two","price":4.5}"#]);
     told("create", 2, Some(4.5), None, line());
-    // Neither what is not shown nor what does not match is told.
+    // Changes of hidden fields or of rows that do not match are not printed.
     serving.publish([r#"{"id":2,"name":"TWO","price":4.5}"#]);
     serving.publish([r#"{"id":9,"name":"nine","price":3.5}"#]);
     serving.publish([r#"{"id":1,"name":"one","price":7}"#]);
@@ -71,7 +71,7 @@ fn a_watch_tells_the_changes_of_the_view() {
 }
 
 #[test]
-fn changes_of_one_refresh_are_sorted() {
+fn watch_sorts_changes_of_one_refresh() {
     let table = Table::new("view-sorted");
     let mut serving = serving(&table);
     let mut watch = Process::start(subscriber().args([
@@ -87,7 +87,7 @@ fn changes_of_one_refresh_are_sorted() {
         "3",
     ]));
     watch.stdout_until(|text| text.lines().count() == 5);
-    // Stopped, so that it sees all of it at once.
+    // Stopped, so that one refresh finds all changes.
     watch.signal(Signal::SIGSTOP);
     serving.publish([
         r#"{"op":"begin"}"#,
@@ -115,7 +115,7 @@ fn changes_of_one_refresh_are_sorted() {
     assert_eq!(cells, expected);
 }
 
-/// A publisher that has another schema from now on.
+/// Returns a publisher that takes the table over with other fields.
 fn reopen(table: &Table, publisher: UntypedPublisher, fields: &str) -> UntypedPublisher {
     drop(publisher);
     let schema = Schema::parse(fields, None).unwrap();
@@ -125,7 +125,7 @@ fn reopen(table: &Table, publisher: UntypedPublisher, fields: &str) -> UntypedPu
 }
 
 #[test]
-fn fields_are_looked_up_again_in_another_schema() {
+fn watch_resolves_fields_again_after_schema_change() {
     let table = Table::new("view-schema");
     let schema = Schema::parse("id:u64,name:text(4),n:u8", None).unwrap();
     let mut a = UntypedPublisher::builder(table.name(), schema)
@@ -172,7 +172,7 @@ fn fields_are_looked_up_again_in_another_schema() {
         .collect();
     assert_eq!(ops, ["op,name", "create,one", "update,one and more"]);
 
-    // Of another kind it may match no more, without any change that would say so.
+    // With another kind a row may no longer match, although it did not change.
     upsert(&mut a, &["1", "0", "10.0.0.0/8"]);
     let mut kind = Process::start(subscriber().args([
         "watch",
@@ -190,7 +190,7 @@ fn fields_are_looked_up_again_in_another_schema() {
 }
 
 #[test]
-fn a_view_feeds_another_publisher() {
+fn watch_of_view_feeds_another_publisher() {
     let (from, to) = (Table::new("view-chain-a"), Table::new("view-chain-b"));
     let seed = rand::random();
     println!("seed {seed}");
@@ -215,7 +215,7 @@ fn a_view_feeds_another_publisher() {
         let expected: BTreeSet<Vec<u8>> = matching
             .map(|item| bytemuck::bytes_of(item).to_vec())
             .collect();
-        until("the copy is what matches", || {
+        until("the copy has the matching rows", || {
             copy.wait(Some(Duration::from_millis(100))).unwrap();
             assert!(serve.is_running(), "{}", serve.stderr());
             let rows: BTreeSet<Vec<u8>> = copy.iter().map(|row| row.bytes().to_vec()).collect();

@@ -1,4 +1,4 @@
-//! What `get` and `watch` show of a table: keys, `--where`, `--fields`, `--sort`, `--limit`.
+//! Views of a table in `get` and `watch`: keys, `--where`, `--fields`, `--sort`, `--limit`.
 
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
@@ -42,7 +42,7 @@ fn csv(table: &Table, arguments: &[&str]) -> String {
 }
 
 #[test]
-fn get_shows_what_is_asked_for() {
+fn get_applies_fields_filter_sort_and_limit() {
     let table = Table::new("view-get");
     let _serving = serving(&table);
     assert_eq!(
@@ -66,7 +66,7 @@ fn get_shows_what_is_asked_for() {
     let none = csv(&table, &["--where", "price < 0"]);
     assert_eq!(none, "id,name,price\n");
     let keys = csv(&table, &["9", "2", "1", "--fields", "id"]);
-    assert_eq!(keys, "id\n9\n2\n1\n", "as they were asked for");
+    assert_eq!(keys, "id\n9\n2\n1\n", "keys in the given order");
     let sorted = csv(
         &table,
         &[
@@ -84,7 +84,7 @@ fn get_shows_what_is_asked_for() {
 }
 
 #[test]
-fn a_key_that_does_not_match_is_not_found() {
+fn get_of_key_that_does_not_match_fails() {
     let table = Table::new("view-key");
     let _serving = serving(&table);
     let (stdout, stderr) = get(
@@ -102,7 +102,7 @@ fn a_key_that_does_not_match_is_not_found() {
 }
 
 #[test]
-fn wrong_arguments_are_pointed_at() {
+fn errors_mark_the_wrong_part_of_arguments() {
     let table = Table::new("view-wrong");
     let _serving = serving(&table);
     for (arguments, part, marks) in [
@@ -127,14 +127,14 @@ fn wrong_arguments_are_pointed_at() {
         let mut watch = Process::start(subscriber().args(["watch", table.name()]).args(arguments));
         watch.ends_with(2);
     }
-    // What needs no table is refused before there is one.
+    // Errors that need no table are reported before a table is opened.
     let nowhere = Table::new("view-nowhere");
     let mut watch = Process::start(subscriber().args(["watch", nowhere.name(), "--where", "x"]));
     watch.ends_with(2);
 }
 
 #[test]
-fn keys_are_written_as_in_csv() {
+fn composite_keys_use_csv_syntax() {
     let published = Published::new("view-keys");
     let some = published.get("jsonl", &["--fields", "id", "\"\",0", "\"a, \"\"b\"\"\",7"]);
     assert_eq!(lines(&some), [json!({"id": 0}), json!({"id": 7})]);
@@ -157,7 +157,7 @@ fn keys_are_written_as_in_csv() {
 }
 
 #[test]
-fn an_interrupted_answer_is_none() {
+fn interrupted_get_prints_nothing_and_fails() {
     let table = Table::new("view-interrupted");
     let mut waiting = Process::start(subscriber().args(["get", table.name(), "--timeout", "1h"]));
     waiting.stderr_until(|text| text.contains("waiting"));
@@ -171,8 +171,8 @@ fn an_interrupted_answer_is_none() {
 
     let _serving = Serving::start(table.name(), FIELDS, &[]);
     let mut counting = Process::start(subscriber().args(["-vv", "ls", "--sample", "1h"]));
-    // It takes its signals before it looks at tables.
-    until("it counts", || {
+    // Signal handlers are installed before tables are read.
+    until("the command is sampling", || {
         let status = std::fs::read_to_string(format!("/proc/{}/status", counting.id()));
         let caught = status.unwrap_or_default();
         let caught = caught

@@ -1,4 +1,5 @@
-//! `watch NAME -- COMMAND…`: what a command is given, that there is one at a time, and that none can stop the watch.
+//! `watch NAME -- COMMAND…`: the input of the command, one run at a time, and failures of the
+//! command.
 
 use std::fs::File;
 use std::io::Write;
@@ -16,7 +17,7 @@ use tests::terminal::{start_at, terminal};
 use tests::until;
 
 const FIELDS: &str = "id:u64,name:text(8)";
-/// Says what it is run for, and what it is given.
+/// Prints the reason of the run and the input.
 const TELL: &str =
     r#"echo "$TABLECAST_EVENT $TABLECAST_VERSION $TABLECAST_CHANGES $TABLECAST_PUBLISHER"; cat"#;
 
@@ -24,7 +25,7 @@ fn row(id: u64, name: &str) -> String {
     format!(r#"{{"id":{id},"name":"{name}"}}"#)
 }
 
-/// More rows than a pipe holds.
+/// Returns more rows than a pipe holds.
 fn many() -> Vec<String> {
     let begin = r#"{"op":"begin"}"#.to_owned();
     let commit = r#"{"op":"commit"}"#.to_owned();
@@ -49,7 +50,8 @@ fn is_there(pid: &str) -> bool {
     Path::new(&format!("/proc/{pid}")).exists()
 }
 
-/// Where a command waits until the test lets it go on: for a file, and not for ever, should nobody end it.
+/// A file that a command waits for, so that the test decides when it continues. The wait is
+/// bounded.
 struct Gate {
     path: PathBuf,
     _folder: tempfile::TempDir,
@@ -65,7 +67,7 @@ impl Gate {
         }
     }
 
-    /// What waits in a shell's command.
+    /// Returns the shell command that waits.
     fn wait(&self) -> String {
         let path = self.path.display();
         format!(
@@ -73,14 +75,14 @@ impl Gate {
         )
     }
 
-    /// Lets one command go on.
+    /// Lets one command continue.
     fn open(&self) {
         std::fs::write(&self.path, "").unwrap();
     }
 }
 
 #[test]
-fn a_command_is_given_the_lines_that_a_watch_prints() {
+fn command_receives_the_lines_of_watch() {
     let table = Table::new("command");
     let mut serving = Serving::start(table.name(), FIELDS, &[]);
     serving.publish([row(1, "one")]);
@@ -106,26 +108,26 @@ fn a_command_is_given_the_lines_that_a_watch_prints() {
 }
 
 #[test]
-fn an_empty_table_is_told_too_unless_it_is_postponed() {
+fn command_runs_for_empty_table_unless_postponed() {
     let table = Table::new("command-empty");
     let mut serving = Serving::start(table.name(), FIELDS, &[]);
     let mut told = watch(&table, &[], TELL);
     assert_eq!(told.line(), "table 1 0 alive");
     let mut postponed = watch(&table, &["--postpone", "--count", "1"], TELL);
-    until("both follow", || table.remember() == 2);
+    until("both subscribers are registered", || table.remember() == 2);
     serving.publish([row(1, "one")]);
     assert_eq!(told.line(), "changes 2 1 alive");
     postponed.ends_with(0);
     let all = postponed.stdout();
     assert!(all.starts_with("changes 2 1 alive\n"), "{all}");
-    // Once: the table at the start, and no more.
+    // `--once`: only the table at the start.
     let mut once = watch(&table, &["--once"], TELL);
     once.ends_with(0);
     assert!(once.stdout().starts_with("table 2 1 alive\n"));
 }
 
 #[test]
-fn a_dead_publisher_is_told_of() {
+fn command_receives_state_of_dead_publisher() {
     let table = Table::new("command-dead");
     let mut serving = Serving::start(table.name(), FIELDS, &[]);
     serving.publish([row(1, "one")]);
@@ -136,7 +138,7 @@ fn a_dead_publisher_is_told_of() {
 }
 
 #[test]
-fn one_runs_at_a_time_and_what_changes_meanwhile_is_one_step() {
+fn command_runs_one_at_a_time_and_changes_are_combined() {
     let (table, gate) = (Table::new("command-slow"), Gate::new());
     let mut serving = Serving::start(table.name(), FIELDS, &[]);
     serving.publish([row(1, "one")]);
@@ -166,7 +168,7 @@ fn one_runs_at_a_time_and_what_changes_meanwhile_is_one_step() {
 }
 
 #[test]
-fn what_is_watched_can_be_a_part() {
+fn command_runs_for_selected_rows_only() {
     let table = Table::new("command-view");
     let mut serving = Serving::start(table.name(), FIELDS, &[]);
     serving.publish([row(1, "one"), row(2, "two")]);
@@ -175,7 +177,7 @@ fn what_is_watched_can_be_a_part() {
     let mut told = watch(&table, &options, TELL);
     assert!(told.line().starts_with("table "));
     assert_eq!(change(&told.line())["row"], json!({"name": "two"}));
-    // Nothing of these is watched, so nothing is run.
+    // None of these rows is watched, so no command runs.
     serving.publish([row(3, "three")]);
     serving.publish([row(1, "uno")]);
     serving.publish([row(1, "tre")]);
@@ -184,7 +186,7 @@ fn what_is_watched_can_be_a_part() {
     let created =
         json!({"version": version, "op": "create", "key": {"id": 1}, "row": {"name": "tre"}});
     assert_eq!(change(&told.line()), created);
-    // Of three changes in one commit, the two that are left of --count.
+    // Of three changes in one commit, --count allows two more.
     serving.publish([
         r#"{"op":"begin"}"#.to_owned(),
         r#"{"op":"delete","key":{"id":1}}"#.to_owned(),
@@ -202,7 +204,7 @@ fn what_is_watched_can_be_a_part() {
 }
 
 #[test]
-fn a_failure_is_told_and_does_not_end_the_watch() {
+fn failed_command_is_reported_and_watch_continues() {
     let table = Table::new("command-fails");
     let mut serving = Serving::start(table.name(), FIELDS, &[]);
     let mut told = watch(
@@ -221,7 +223,7 @@ fn a_failure_is_told_and_does_not_end_the_watch() {
 }
 
 #[test]
-fn a_watch_that_ends_by_itself_has_the_exit_code_of_the_last_run_that_failed() {
+fn watch_returns_exit_code_of_last_failed_command() {
     let table = Table::new("command-code");
     let mut serving = Serving::start(table.name(), FIELDS, &[]);
     for (shell, code) in [
@@ -240,11 +242,11 @@ fn a_watch_that_ends_by_itself_has_the_exit_code_of_the_last_run_that_failed() {
         (&["--count", "1", "--postpone"], 0),
     ] {
         let mut told = watch(&table, options, shell);
-        until("it follows", || table.remember() == 1);
+        until("the subscriber is registered", || table.remember() == 1);
         serving.publish([row(serving.version(), "news")]);
         told.ends_with(code);
     }
-    // A signal is a good end, also after a command failed.
+    // A signal is a success, even after a failed command.
     let mut told = watch(&table, &[], "exit 3");
     told.stderr_until(|text| text.contains("exit status: 3"));
     told.signal(Signal::SIGINT);
@@ -252,7 +254,7 @@ fn a_watch_that_ends_by_itself_has_the_exit_code_of_the_last_run_that_failed() {
 }
 
 #[test]
-fn a_command_that_cannot_be_started_ends_the_watch() {
+fn unstartable_command_ends_watch() {
     let table = Table::new("command-absent");
     let mut serving = Serving::start(table.name(), FIELDS, &[]);
     let folder = tempfile::tempdir().unwrap();
@@ -294,39 +296,39 @@ fn a_command_that_cannot_be_started_ends_the_watch() {
             );
         }
     }
-    // The same if the command disappears later.
+    // The same if the command is deleted later.
     let script = file("script", "#!/bin/sh\necho $TABLECAST_EVENT\n", 0o755);
     let mut told = Process::start(subscriber().args(["watch", table.name(), "--", &script]));
     assert_eq!(told.line(), "table");
     std::fs::remove_file(&script).unwrap();
-    until("it follows", || table.remember() == 1);
+    until("the subscriber is registered", || table.remember() == 1);
     serving.publish([row(1, "one")]);
     told.ends_with(127);
 }
 
 #[test]
-fn a_command_need_not_read() {
+fn command_need_not_read_its_stdin() {
     let table = Table::new("command-deaf");
     let mut serving = Serving::start(table.name(), FIELDS, &[]);
     serving.publish(many());
-    // One that ends at once, and one that closes its stdin and goes on.
+    // A command that ends at once, and one that closes its stdin and continues.
     for shell in ["echo $TABLECAST_EVENT", "exec <&-; echo $TABLECAST_EVENT"] {
         let mut told = watch(&table, &["--count", "1"], shell);
         assert_eq!(told.line(), "table");
-        until("it follows", || table.remember() == 1);
+        until("the subscriber is registered", || table.remember() == 1);
         serving.publish([row(serving.version(), "news")]);
         assert_eq!(told.line(), "changes");
         told.ends_with(0);
         assert_eq!(told.stderr(), "");
     }
-    // One that reads all of it.
+    // A command that reads all of its input.
     let mut told = watch(&table, &["--once"], "wc -l");
     assert_eq!(told.line().trim(), "20002");
     told.ends_with(0);
 }
 
 #[test]
-fn the_end_of_the_watch_is_the_end_of_its_command() {
+fn end_of_watch_ends_its_command() {
     let table = Table::new("command-endless");
     let mut serving = Serving::start(table.name(), FIELDS, &[]);
     serving.publish(many());
@@ -346,23 +348,24 @@ fn the_end_of_the_watch_is_the_end_of_its_command() {
         assert!(is_there(&pid));
         told.signal(signal);
         told.ends_with(0);
-        assert!(!is_there(&pid), "{shell:?} is still there after {signal}");
+        assert!(!is_there(&pid), "{shell:?} still runs after {signal}");
         assert_eq!(told.stderr(), "");
     }
-    // So is its time.
+    // The timeout of the watch also ends the command.
     for shell in [deaf, lazy, done] {
         let mut told = watch(&table, &["--count", "1", "--timeout", "300ms"], shell);
         let pid = told.line();
         told.ends_with(1);
-        assert!(!is_there(&pid), "{shell:?} is still there");
+        assert!(!is_there(&pid), "{shell:?} still runs");
         assert!(told.stderr().contains("only 0 of 1 changes"));
     }
 }
 
-/// A shell's command that reads its changes, starts another process, prints the ids of both and waits.
+/// A shell's command that reads its changes, starts another process, prints the ids of both and
+/// waits.
 const WITH_CHILDREN: &str = "cat >/dev/null; sleep 1000 & echo $$ $!; wait";
 
-/// Waits until a process is gone, or a zombie that nobody has asked for.
+/// Waits until a process is gone or a zombie.
 fn until_gone(pid: &str) {
     until("the process has ended", || {
         state_of(pid).is_none_or(|state| state == 'Z')
@@ -378,9 +381,9 @@ fn state_of(pid: &str) -> Option<char> {
     stat.rsplit(')').next()?.trim_start().chars().next()
 }
 
-/// Kind of defect: only the process that was started is ended, and not those that it started.
+/// Kind of defect: only the started process is ended, and not its children.
 #[test]
-fn end_of_the_watch_ends_all_processes_of_the_command() {
+fn end_of_watch_ends_all_processes_of_its_command() {
     let table = Table::new("command-children");
     let mut serving = Serving::start(table.name(), FIELDS, &[]);
     serving.publish([row(1, "one")]);
@@ -404,7 +407,7 @@ fn end_of_the_watch_ends_all_processes_of_the_command() {
             until_gone(pid);
         }
     }
-    // Also by the watch's time, and while the changes are written.
+    // Also at the timeout of the watch, and while changes are written.
     serving.publish(many());
     for shell in [WITH_CHILDREN, "sleep 1000 & echo $$ $!; wait"] {
         let mut told = watch(&table, &["--count", "100000", "--timeout", "300ms"], shell);
@@ -416,7 +419,7 @@ fn end_of_the_watch_ends_all_processes_of_the_command() {
 
 /// A command that ends by itself may leave processes running, as in a shell.
 #[test]
-fn process_that_outlives_its_command_goes_on() {
+fn process_that_outlives_its_command_keeps_running() {
     let table = Table::new("command-left");
     let _serving = Serving::start(table.name(), FIELDS, &[]);
     let shell = "cat >/dev/null; sleep 1000 >/dev/null 2>&1 & echo $!";
@@ -427,10 +430,10 @@ fn process_that_outlives_its_command_goes_on() {
     signal(&pid, Signal::SIGKILL);
 }
 
-/// In the foreground of a terminal: the command stays in the group that its keys reach, the command may read from the terminal, and the end
-/// of the watch alone ends all of the command, too.
+/// In the foreground of a terminal, the command stays in the foreground process group and may read
+/// from the terminal. The end of the watch still ends all processes of the command.
 #[test]
-fn command_in_a_terminal_gets_its_keys_and_ends_with_the_watch() {
+fn command_in_terminal_gets_keys_and_ends_with_watch() {
     let table = Table::new("command-terminal");
     let _serving = Serving::start(table.name(), FIELDS, &[]);
     let watch = |shell: &str| {
@@ -443,7 +446,7 @@ fn command_in_a_terminal_gets_its_keys_and_ends_with_the_watch() {
     let (mut keys, mut told) =
         watch("cat >/dev/null; sh -c 'echo $PPID $$; exec sleep 1000'; true");
     let pids = told.line();
-    // The terminal's keys reach the foreground group.
+    // The terminal sends signals of keys to the foreground group.
     let group = |pid: &str| {
         let pid = nix::unistd::Pid::from_raw(pid.parse().unwrap());
         nix::unistd::getpgid(Some(pid)).unwrap().to_string()
@@ -469,7 +472,7 @@ fn command_in_a_terminal_gets_its_keys_and_ends_with_the_watch() {
 }
 
 #[test]
-fn wrong_arguments_are_refused() {
+fn invalid_options_of_watch_command_are_refused() {
     for arguments in [
         ["watch", "t", "--format", "csv", "--", "true"].as_slice(),
         &["watch", "t", "--postpone"],

@@ -1,4 +1,4 @@
-//! What `watch` prints, read by real parsers.
+//! Output of `watch`, parsed by libraries.
 
 use std::collections::BTreeMap;
 
@@ -6,7 +6,7 @@ use common::RowBuf;
 use serde_json::{Value, json};
 use tests::published::{Published, assert_is_row, lines, rows};
 
-/// What a watch as JSON lines says, applied to nothing.
+/// Applies the JSON lines of a watch to an empty table.
 fn replay(lines: &[Value]) -> BTreeMap<String, Value> {
     let mut rows = BTreeMap::new();
     for line in lines {
@@ -74,7 +74,7 @@ fn watch_prints_json_lines() {
 }
 
 #[test]
-fn watch_prints_one_json_array_if_it_ends() {
+fn watch_prints_one_json_array_when_it_ends() {
     let mut published = Published::new("watch-json");
     let once = published.watch("json", &["--once"]).finished();
     assert_eq!(
@@ -116,7 +116,7 @@ fn watch_prints_csv() {
 }
 
 #[test]
-fn watch_prints_a_table_and_a_line_a_change() {
+fn watch_prints_table_and_one_line_per_change() {
     let mut published = Published::new("watch-table");
     let mut watch = published.watch("table", &["--count", "3"]);
     watch.stdout_until(|text| text.contains("ünï→"));

@@ -1,4 +1,4 @@
-//! Shared memory that is damaged, cut short, or attacked by a neighbour.
+//! Shared memory that is damaged, truncated, or attacked by another user.
 
 mod damage;
 mod truncation;

@@ -1,4 +1,4 @@
-//! A region that is cut short under those who use it: an error, never a signal.
+//! A region that is truncated while it is in use gives an error, never a signal.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -27,7 +27,7 @@ fn region(table: &Table) -> File {
 }
 
 #[test]
-fn a_region_cut_short_under_its_readers_is_an_error_and_no_signal() {
+fn region_truncated_under_its_readers_is_an_error_without_sigbus() {
     let table = Table::new("cut-live");
     for part in ["0", "100", "4096", "a half", "a page less"] {
         let mut publisher = Publisher::<Item>::builder(table.name()).open().unwrap();
@@ -51,7 +51,7 @@ fn a_region_cut_short_under_its_readers_is_an_error_and_no_signal() {
         file.set_len(kept).unwrap();
         let refused = attached.refresh().map(|changes| changes.len());
         let corrupt = matches!(refused, Err(Error::Corrupt { .. }));
-        // The last page is of blocks that wait for rows.
+        // The last page has only blocks without rows.
         assert!(corrupt || part == "a page less", "{part}: {refused:?}");
         if corrupt {
             assert_eq!(attached.get(&(0, 7)), Some(&Item::new((0, 7), 1)));
@@ -59,7 +59,7 @@ fn a_region_cut_short_under_its_readers_is_an_error_and_no_signal() {
         let answers = (0..ROWS).map(|number| asked.latest(&(0, number)));
         let refused = answers.filter(|answer| match answer {
             Ok(row) => {
-                assert!(row.is_some(), "{part}: none is missing without a word");
+                assert!(row.is_some(), "{part}: a row is missing without an error");
                 false
             }
             Err(Error::Corrupt { .. }) => true,
@@ -67,7 +67,7 @@ fn a_region_cut_short_under_its_readers_is_an_error_and_no_signal() {
         });
         assert!(refused.count() > 0 || part == "a page less", "{part}");
 
-        // The publisher is told, too, and can do nothing: its table is lost. The watch was not killed.
+        // The publisher also gets errors, because its table is lost. The watch was not killed.
         let mut tx = publisher.begin();
         for number in 0..ROWS {
             tx.upsert(&Item::new((0, number), 3)).unwrap();
@@ -81,7 +81,7 @@ fn a_region_cut_short_under_its_readers_is_an_error_and_no_signal() {
         table.remember();
         drop(publisher);
         if corrupt {
-            // By its re-check at the latest.
+            // The re-check reports the damage at the latest.
             watch.ends_with(1);
             assert!(
                 watch.stderr().contains("damaged object"),
@@ -95,7 +95,7 @@ fn a_region_cut_short_under_its_readers_is_an_error_and_no_signal() {
 }
 
 #[test]
-fn a_reader_goes_on_when_a_damaged_table_has_a_successor() {
+fn reader_follows_successor_of_damaged_table() {
     let table = Table::new("cut-mended");
     let mut publisher = Publisher::<Item>::builder(table.name()).open().unwrap();
     fill(&mut publisher, 1);
@@ -108,7 +108,7 @@ fn a_reader_goes_on_when_a_damaged_table_has_a_successor() {
     common::remove(table.name()).unwrap();
     let mut publisher = Publisher::<Item>::builder(table.name()).open().unwrap();
     fill(&mut publisher, 3);
-    until("it has moved", || {
+    until("the subscriber has moved to the new region", || {
         subscriber
             .wait(Some(LIMIT))
             .is_ok_and(|changes| changes.len() == ROWS as usize)
@@ -118,13 +118,13 @@ fn a_reader_goes_on_when_a_damaged_table_has_a_successor() {
 }
 
 #[test]
-fn other_faults_are_what_they_were() {
+fn other_sigbus_faults_still_kill_the_process() {
     let table = Table::new("other-fault");
     let publisher = Publisher::<Item>::builder(table.name()).open().unwrap();
     let mut follower = Process::start(&mut role!("read", table.name()));
     assert_eq!(follower.line(), "rows 0");
-    until("it is killed", || {
-        // The first one is swallowed: that is what the handler of Rust's own runtime makes of it.
+    until("the process is killed", || {
+        // The handler of Rust's runtime resets itself at the first signal and returns.
         follower.signal(Signal::SIGBUS);
         !follower.is_running()
     });
@@ -134,7 +134,7 @@ fn other_faults_are_what_they_were() {
     publisher.close().unwrap();
 }
 
-/// A table whose rows are as wide as they can be, so that a few of them take much memory.
+/// Returns a table with rows of maximum width, so that few rows need much memory.
 fn wide_rows(table: &Table, capacity: usize) -> (UntypedPublisher, Vec<u8>) {
     let fields: Vec<String> = (0..15).map(|n| format!("t{n}:text(4096)")).collect();
     let schema = Schema::parse(&format!("id:u64,{}", fields.join(",")), None).unwrap();
@@ -147,7 +147,7 @@ fn wide_rows(table: &Table, capacity: usize) -> (UntypedPublisher, Vec<u8>) {
 }
 
 #[test]
-fn a_region_that_is_enlarged_by_a_hole_is_an_error_and_takes_no_memory() {
+fn region_enlarged_by_hole_is_an_error_and_allocates_nothing() {
     const CAPACITY: usize = 1 << 21;
     const ROWS: u64 = 0xb8;
     const COMMIT: u64 = 0x100;
@@ -172,7 +172,7 @@ fn a_region_that_is_enlarged_by_a_hole_is_an_error_and_takes_no_memory() {
     let block = 1024 + 2 * 64 * row.len().next_multiple_of(8) as u64;
     file.set_len(word(BLOCKS) + (CAPACITY as u64 / 64) * block)
         .unwrap();
-    // Says that all rows are there, and were written by the next commit.
+    // Claims that all rows exist and were written by the next commit.
     (word(TREE)..word(JOURNAL))
         .step_by(8)
         .for_each(|entry| put(entry, 3));
@@ -189,14 +189,14 @@ fn a_region_that_is_enlarged_by_a_hole_is_an_error_and_takes_no_memory() {
             other => panic!("{other:?}"),
         }
     }
-    assert_eq!(subscriber.len(), 1, "the copy is whole");
+    assert_eq!(subscriber.len(), 1, "the local copy is unchanged");
 }
 
 #[test]
-fn too_little_memory_for_a_copy_is_an_error() {
+fn failed_allocation_of_local_copy_is_an_error() {
     let table = Table::new("starved");
     let (mut publisher, mut row) = wide_rows(&table, 200);
-    // It may take 4 MiB more than it has when it is attached to an empty table.
+    // The process may allocate 4 MiB more than it has when it attaches to an empty table.
     let mut starved = Process::start(&mut role!("starved", table.name(), 4 << 20));
     assert_eq!(starved.line(), "rows 0");
     let mut tx = publisher.begin();
@@ -214,7 +214,7 @@ fn too_little_memory_for_a_copy_is_an_error() {
         );
         assert!(answer.starts_with(&expected), "{answer}");
     }
-    assert_eq!(starved.line(), "rows 0", "the copy is whole");
+    assert_eq!(starved.line(), "rows 0", "the local copy is unchanged");
     starved.finish();
     publisher.close().unwrap();
 }

@@ -1,5 +1,6 @@
-//! A neighbour who may read a table, and does all the harm that this allows: others learn later of commits, by the re-check at
-//! worst, and nothing else happens. Only root can be two users, so others skip this, and say so.
+//! Another user who may read a table does all the harm that this allows. The only effect is that
+//! subscribers learn of commits later, at the re-check at worst. Only root can run processes of two
+//! users; other users skip these tests.
 
 use std::fs::File;
 use std::process::Command;
@@ -8,7 +9,7 @@ use common::internals::lock::{Span, try_lock, unlock};
 use common::{Publisher, Subscriber};
 use nix::unistd::geteuid;
 use tests::clean::command;
-use tests::other_user::Stranger;
+use tests::other_user::OtherUser;
 use tests::process::Process;
 use tests::programs::subscriber;
 use tests::script::Item;
@@ -16,18 +17,18 @@ use tests::serving::Serving;
 use tests::table::Table;
 use tests::{LIMIT, role, skip, until};
 
-/// A group that nobody is in by itself.
+/// A group without members.
 const GROUP: u32 = 54_321;
 
-/// Commits that are followed one by one, each of which may be learnt of by a re-check only.
+/// Number of commits that are followed one by one, possibly by re-check only.
 const FOLLOWED: u64 = 5;
 
-/// Commits that nobody waits for in between.
+/// Number of commits in a burst, which are not followed one by one.
 const BURST: u64 = 500;
 
-fn vandal(stranger: &Stranger, table: &Table, harm: &str, group: u32) -> Process {
+fn vandal(other_user: &OtherUser, table: &Table, harm: &str, group: u32) -> Process {
     let role = role!("vandal", table.name(), geteuid(), harm);
-    let mut vandal = Process::start(&mut stranger.runs(&role, group));
+    let mut vandal = Process::start(&mut other_user.runs(&role, group));
     assert_eq!(vandal.line(), "begun");
     vandal
 }
@@ -47,15 +48,15 @@ fn registry_id(table: &Table) -> u64 {
 }
 
 #[test]
-fn a_vandal_delays_wake_ups_and_stops_no_commit() {
-    let Some(stranger) = Stranger::new() else {
+fn vandal_delays_wake_ups_but_blocks_no_commit() {
+    let Some(other_user) = OtherUser::new() else {
         return;
     };
     for (harm, mode, group) in [
-        ("lock", 0o644, stranger.group),
-        ("scribble", 0o644, stranger.group),
-        ("cut", 0o644, stranger.group),
-        ("usurp", 0o644, stranger.group),
+        ("lock", 0o644, other_user.group),
+        ("scribble", 0o644, other_user.group),
+        ("cut", 0o644, other_user.group),
+        ("usurp", 0o644, other_user.group),
         ("all", 0o640, GROUP),
     ] {
         let table = Table::new("vandal");
@@ -64,7 +65,7 @@ fn a_vandal_delays_wake_ups_and_stops_no_commit() {
         publish(&mut publisher, 0);
         let mut early = watch(&table);
         early.line();
-        let mut vandal = vandal(&stranger, &table, harm, group);
+        let mut vandal = vandal(&other_user, &table, harm, group);
         let mut late = watch(&table);
         late.line();
         for value in 1..=FOLLOWED {
@@ -91,7 +92,7 @@ fn a_vandal_delays_wake_ups_and_stops_no_commit() {
         let mut fresh = Subscriber::<Item>::open(table.name()).unwrap();
         assert_eq!(fresh.get(&(1, 1)).unwrap().value, FOLLOWED + BURST);
         publish(&mut publisher, 0);
-        until("it is seen", || {
+        until("the commit is visible", || {
             fresh.wait(Some(LIMIT)).unwrap();
             fresh.get(&(1, 1)).unwrap().value == 0
         });
@@ -104,10 +105,10 @@ fn a_vandal_delays_wake_ups_and_stops_no_commit() {
     }
 }
 
-/// Whoever comes then is woken by each commit, and needs no re-check.
+/// Checks that a new subscriber is woken by each commit, without a re-check.
 fn is_well_again(table: &Table, publisher: &mut Publisher<Item>) {
     publisher.maintain().unwrap();
-    // Opened with a re-check that never comes.
+    // The re-check interval of this role never ends.
     let mut follower = Process::start(&mut role!("follow", table.name()));
     let mut told = follower.line();
     for value in 1..=20 {
@@ -120,8 +121,8 @@ fn is_well_again(table: &Table, publisher: &mut Publisher<Item>) {
 }
 
 #[test]
-fn a_registry_that_a_vandal_cuts_is_replaced() {
-    let Some(stranger) = Stranger::new() else {
+fn registry_truncated_by_vandal_is_replaced() {
+    let Some(other_user) = OtherUser::new() else {
         return;
     };
     let table = Table::new("vandal-cut");
@@ -129,8 +130,8 @@ fn a_registry_that_a_vandal_cuts_is_replaced() {
     let mut publisher = builder.mode(0o644).open().unwrap();
     let before = registry_id(&table);
     table.remember();
-    let mut vandal = vandal(&stranger, &table, "cut", stranger.group);
-    until("it is replaced", || {
+    let mut vandal = vandal(&other_user, &table, "cut", other_user.group);
+    until("the registry is replaced", || {
         publisher.maintain().unwrap();
         table.remember();
         registry_id(&table) != before
@@ -143,16 +144,16 @@ fn a_registry_that_a_vandal_cuts_is_replaced() {
 }
 
 #[test]
-fn a_vandal_stops_no_takeover() {
-    let Some(stranger) = Stranger::new() else {
+fn vandal_blocks_no_takeover() {
+    let Some(other_user) = OtherUser::new() else {
         return;
     };
-    for (mode, group) in [("644", stranger.group), ("640", GROUP)] {
-        is_taken_over(&stranger, mode, group);
+    for (mode, group) in [("644", other_user.group), ("640", GROUP)] {
+        is_taken_over(&other_user, mode, group);
     }
 }
 
-fn is_taken_over(stranger: &Stranger, mode: &str, group: u32) {
+fn is_taken_over(other_user: &OtherUser, mode: &str, group: u32) {
     let table = Table::new("vandal-takeover");
     let group_id = group.to_string();
     let options = ["--mode", mode, "--group", &group_id];
@@ -162,7 +163,7 @@ fn is_taken_over(stranger: &Stranger, mode: &str, group: u32) {
     publisher.publish([row(0)]);
     let mut watch = watch(&table);
     watch.line();
-    let mut vandal = vandal(stranger, &table, "all", group);
+    let mut vandal = vandal(other_user, &table, "all", group);
     for id in 1..=5 {
         table.remember();
         publisher.process.kill();
@@ -177,7 +178,7 @@ fn is_taken_over(stranger: &Stranger, mode: &str, group: u32) {
         });
         publisher = serve();
         publisher.publish([row(id)]);
-        // Every row of those before, and the new one.
+        // All earlier rows, and the new one.
         let line = watch.line();
         assert!(
             line.contains(&format!(r#""op":"create","key":{{"id":{id}}}"#)),
@@ -193,7 +194,7 @@ fn is_taken_over(stranger: &Stranger, mode: &str, group: u32) {
     publisher.stop(nix::sys::signal::Signal::SIGTERM);
 }
 
-/// A program that shares /dev/shm with others, and neither their queues nor their pids.
+/// Returns a command in separate IPC and pid namespaces that shares /dev/shm.
 fn contained(program: &Command) -> Command {
     let mut contained = command("unshare");
     contained.args(["--ipc", "--pid", "--fork", "--kill-child"]);
@@ -204,7 +205,7 @@ fn contained(program: &Command) -> Command {
 }
 
 #[test]
-fn a_subscriber_of_another_container_follows() {
+fn subscriber_in_other_container_follows() {
     let allowed = contained(&command("true")).output();
     if !allowed.is_ok_and(|output| output.status.success()) {
         return skip("no namespaces of IPC and pids");
@@ -219,8 +220,8 @@ fn a_subscriber_of_another_container_follows() {
         let line = watch.line();
         assert!(line.contains(&format!(r#""key":{{"id":{id}}}"#)), "{line}");
     }
-    // Its lock is seen across, whatever its pid.
-    until("it is seen to live, and to sleep on the futex", || {
+    // Its lock is visible across pid namespaces.
+    until("the subscriber is alive and parked on the futex", || {
         let info = common::inspect(table.name(), None).unwrap();
         let subscribers = info.subscribers.unwrap();
         subscribers.len() == 1 && subscribers[0].alive && subscribers[0].kind == "futex"
@@ -228,7 +229,7 @@ fn a_subscriber_of_another_container_follows() {
     serving.process.kill();
     watch.stderr_until(|stderr| stderr.contains("gone") || stderr.contains("died"));
     drop(watch);
-    until("its lock has fallen", || {
+    until("the lock of the subscriber is released", || {
         let info = common::inspect(table.name(), None).unwrap();
         info.subscribers
             .unwrap()

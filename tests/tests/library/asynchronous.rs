@@ -1,4 +1,5 @@
-//! `AsyncSubscriber`: waiting by tasks of tokio loses nothing, starves nobody, and needs no runtime where there is none.
+//! `AsyncSubscriber` in tasks of tokio: no lost change, no starvation, and no runtime in programs
+//! that do not use it.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -20,7 +21,7 @@ fn publisher(table: &Table, capacity: usize) -> Publisher<Item> {
     builder.open().unwrap()
 }
 
-/// One that is woken by news and by nothing else.
+/// Returns a subscriber that only a wake-up wakes.
 fn subscriber(table: &Table) -> AsyncSubscriber<Subscriber<Item>> {
     let builder = Subscriber::builder(table.name()).recheck(NEVER);
     AsyncSubscriber::new(builder.open().unwrap()).unwrap()
@@ -32,12 +33,14 @@ fn put(publisher: &mut Publisher<Item>, number: u32, value: u64) -> u64 {
     tx.commit().unwrap()
 }
 
-/// What must come.
+/// Awaits a future within [`LIMIT`].
 async fn soon<T>(future: impl Future<Output = T>) -> T {
-    timeout(LIMIT, future).await.expect("it comes")
+    timeout(LIMIT, future)
+        .await
+        .expect("the future resolves within the limit")
 }
 
-/// A copy that knows only what it was told.
+/// A copy that is maintained only from reported changes.
 #[derive(Default)]
 struct Told(BTreeMap<ItemKey, Item>);
 
@@ -69,7 +72,7 @@ fn owned(change: Change<&Item>) -> Change<Item> {
 }
 
 #[tokio::test]
-async fn no_wake_up_is_lost() {
+async fn async_subscriber_loses_no_wake_up() {
     const ROUNDS: u64 = 2_000;
     let table = Table::new("async-wake");
     let mut publisher = publisher(&table, 1);
@@ -78,11 +81,11 @@ async fn no_wake_up_is_lost() {
     let publishing = std::thread::spawn(move || {
         for value in 1..=ROUNDS {
             put(&mut publisher, 0, value);
-            heard.recv_timeout(LIMIT).expect("it is told of");
+            heard.recv_timeout(LIMIT).expect("the change is reported");
         }
         publisher.close().unwrap();
     });
-    // Asleep at about each of them.
+    // The subscriber is parked at about every commit.
     for value in 1..=ROUNDS {
         let changes = soon(follower.changed()).await.unwrap();
         assert_eq!(changes.len(), 1);
@@ -93,13 +96,13 @@ async fn no_wake_up_is_lost() {
     assert_eq!(changes.cause(), Cause::Publisher);
     assert!(!follower.publisher_state().is_alive());
     publishing.join().unwrap();
-    // It goes on without a runtime.
+    // The subscriber also works without a runtime.
     let mut follower = follower.into_inner();
     assert_eq!(follower.refresh().unwrap().cause(), Cause::Nothing);
 }
 
 #[tokio::test]
-async fn a_stream_tells_what_changed_in_rows_of_its_own() {
+async fn stream_yields_owned_changes_and_does_not_end() {
     let table = Table::new("async-stream");
     let mut publisher = publisher(&table, 1);
     let mut typed = subscriber(&table);
@@ -124,7 +127,7 @@ async fn a_stream_tells_what_changed_in_rows_of_its_own() {
         assert!(untyped.next().now_or_never().is_none());
     }
     publisher.close().unwrap();
-    // News, and no end of the stream.
+    // A change of the publisher, and not the end of the stream.
     let changes = soon(untyped.next()).await.unwrap().unwrap();
     assert_eq!(
         (changes.cause, changes.changes.len()),
@@ -133,7 +136,7 @@ async fn a_stream_tells_what_changed_in_rows_of_its_own() {
     assert!(untyped.next().now_or_never().is_none());
 }
 
-/// Commits as fast as it can, in no order, until it is told to end; then the last row.
+/// Commits at full speed in a scrambled order until `end` is set, then commits the last row.
 fn rush(mut publisher: Publisher<Item>, rows: u32, end: &AtomicBool) -> Publisher<Item> {
     let mut round = 0_u32;
     while !end.load(Ordering::Relaxed) {
@@ -141,7 +144,7 @@ fn rush(mut publisher: Publisher<Item>, rows: u32, end: &AtomicBool) -> Publishe
         let number = round.wrapping_mul(2_654_435_761) % rows;
         if round.is_multiple_of(3) {
             let mut tx = publisher.begin();
-            // Not there as often as there.
+            // The key is absent as often as it is present.
             if tx.delete(&(0, number)).is_ok() {
                 tx.commit().unwrap();
             }
@@ -154,7 +157,7 @@ fn rush(mut publisher: Publisher<Item>, rows: u32, end: &AtomicBool) -> Publishe
 }
 
 #[tokio::test]
-async fn a_future_that_is_dropped_loses_nothing() {
+async fn dropped_futures_lose_no_change() {
     const ROWS: u32 = 50;
     let table = Table::new("async-cancel");
     let first = publisher(&table, 64);
@@ -167,7 +170,8 @@ async fn a_future_that_is_dropped_loses_nothing() {
     let follow = async {
         let mut ended = [false; 2];
         while ended != [true; 2] {
-            // They live for a poll or a few, and all but one are dropped in whatever state they are.
+            // The futures live for a few polls, and all but one are dropped in whatever state they
+            // are.
             let patience = async {
                 for _ in 0..dropped % 4 {
                     tokio::task::yield_now().await;
@@ -199,11 +203,11 @@ async fn a_future_that_is_dropped_loses_nothing() {
         .collect();
     assert_eq!(copies[0].0, rows);
     assert_eq!(copies[1].0, rows);
-    println!("{dropped} futures were dropped, {told} changes told");
+    println!("{dropped} futures were dropped, {told} changes reported");
 }
 
 #[tokio::test]
-async fn forgotten_future_loses_nothing() {
+async fn forgotten_future_loses_no_change() {
     let table = Table::new("async-forget");
     let mut publisher = publisher(&table, 8);
     let mut follower = subscriber(&table);
@@ -219,12 +223,12 @@ async fn forgotten_future_loses_nothing() {
 }
 
 #[tokio::test]
-async fn who_has_to_give_way_has_taken_nothing() {
+async fn future_out_of_task_budget_consumes_no_change() {
     let table = Table::new("async-budget");
     let mut publisher = publisher(&table, 1);
     let mut follower = subscriber(&table);
     put(&mut publisher, 0, 1);
-    // All that this task may do before others have their turn.
+    // Uses up the budget of this task, after which other tasks must run.
     while consume_budget().now_or_never().is_some() {}
     assert!(follower.changed().now_or_never().is_none());
     assert!(follower.next().now_or_never().is_none());
@@ -233,11 +237,11 @@ async fn who_has_to_give_way_has_taken_nothing() {
 }
 
 #[tokio::test]
-async fn a_table_that_always_has_news_starves_nobody() {
+async fn busy_table_does_not_starve_other_tasks() {
     let table = Table::new("async-busy");
     let mut publisher = publisher(&table, 1);
     let mut busy = subscriber(&table);
-    // Of one thread: while the one runs the other does not.
+    // The runtime has one thread, so only one of both tasks runs at a time.
     let other = tokio::spawn(async {
         for _ in 0..100 {
             tokio::task::yield_now().await;
@@ -249,11 +253,11 @@ async fn a_table_that_always_has_news_starves_nobody() {
         put(&mut publisher, 0, round);
         busy.changed().await.unwrap();
     }
-    assert!(other.is_finished(), "it never ran");
+    assert!(other.is_finished(), "the other task never ran");
 }
 
 #[tokio::test]
-async fn deaths_and_interruptions_are_told() {
+async fn future_resolves_on_interruption_and_publisher_death() {
     let table = Table::new("async-death");
     let mut publisher = Process::start(&mut role!("script", table.name(), 1, 8, 10));
     assert_eq!(publisher.line(), "open");
@@ -270,7 +274,7 @@ async fn deaths_and_interruptions_are_told() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn tasks_of_several_threads_follow_many_tables() {
+async fn tasks_on_several_threads_follow_many_tables() {
     let tables: Vec<Table> = (0..20).map(|_| Table::new("async-many")).collect();
     let mut publishers: Vec<_> = tables.iter().map(|table| publisher(table, 1)).collect();
     let following = tables.iter().map(|table| {
@@ -296,14 +300,14 @@ async fn tasks_of_several_threads_follow_many_tables() {
 }
 
 #[test]
-fn no_program_has_a_runtime() {
+fn programs_do_not_depend_on_tokio() {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| env!("CARGO").into());
     let output = inheriting(cargo)
         .args(["tree", "--offline", "-e", "normal", "--prefix", "none"])
         .args(["-p", "publisher", "-p", "subscriber", "-p", "common"])
         .current_dir(env!("CARGO_MANIFEST_DIR"))
         .output()
-        .expect("cargo can be run");
+        .expect("cargo can be started");
     let packages = String::from_utf8(output.stdout).unwrap();
     assert!(packages.contains("memmap2 v"), "{packages}");
     assert!(!packages.contains("tokio"), "{packages}");

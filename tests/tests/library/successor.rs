@@ -1,4 +1,4 @@
-//! A new region under the same name: subscribers move over by themselves, and are told true differences only.
+//! A new region with the same name: subscribers move to it and report only real differences.
 
 use common::internals::lock::{self, Span};
 use common::{
@@ -20,7 +20,7 @@ fn insert(publisher: &mut Publisher<Item>, items: impl IntoIterator<Item = Item>
 }
 
 #[test]
-fn a_larger_table_takes_the_rows_along() {
+fn larger_successor_keeps_the_rows() {
     let table = Table::new("larger");
     let open = |capacity| {
         Publisher::<Item>::builder(table.name())
@@ -41,7 +41,8 @@ fn a_larger_table_takes_the_rows_along() {
     mirror.apply(&subscriber.wait(Some(LIMIT)).unwrap());
     assert_eq!(mirror.applied, 3);
     for (times, capacity) in [(1, 10), (2, 100), (3, 100_000)] {
-        // What the one before committed last is not yet known here when the next one moves the table.
+        // The subscriber does not know the last commit of the previous publisher yet when the table
+        // moves.
         insert(&mut publisher, [Item::new((9, times), 1)]);
         drop(publisher);
         publisher = open(capacity);
@@ -51,7 +52,7 @@ fn a_larger_table_takes_the_rows_along() {
             (u64::from(times) + 1, capacity)
         );
         insert(&mut publisher, [Item::new((0, 0), u64::from(times) + 1)]);
-        until("it has moved", || {
+        until("the subscriber has moved to the new region", || {
             mirror.apply(&subscriber.wait(Some(LIMIT)).unwrap());
             subscriber.version() == publisher.version() && subscriber.capacity() == capacity
         });
@@ -59,12 +60,12 @@ fn a_larger_table_takes_the_rows_along() {
         assert_eq!(
             mirror.applied,
             3 + 2 * u64::from(times),
-            "one created, one updated each time"
+            "one row created and one updated each time"
         );
         assert!(subscriber.publisher_state().is_alive());
         assert_eq!(subscriber.publisher_state().epoch(), publisher.epoch());
     }
-    // A smaller one is no reason to move.
+    // A smaller capacity does not move the table.
     drop(publisher);
     assert_eq!(open(1).capacity(), 100_000);
 }
@@ -77,7 +78,7 @@ fn row(schema: &Schema, id: u64, name: &str) -> RowBuf {
 }
 
 #[test]
-fn a_live_publisher_takes_another_shape_as_one_commit() {
+fn reshape_is_one_commit() {
     let table = Table::new("reshape");
     let [narrow, wide] = ["id:u64,name:text(8)", "id:u64,name:text(24)"]
         .map(|fields| Schema::parse(fields, None).unwrap());
@@ -101,10 +102,10 @@ fn a_live_publisher_takes_another_shape_as_one_commit() {
     tx.commit().unwrap();
     assert_eq!(subscriber.wait(Some(LIMIT)).unwrap().len(), 2);
 
-    // One stays, one goes, one comes.
+    // One row stays, one is deleted, one is created.
     let version = reshape(&mut publisher, &wide, &[2, 3], "name").unwrap();
     let mut changed = Vec::new();
-    until("it has moved", || {
+    until("the subscriber has moved to the new region", || {
         for change in &subscriber.wait(Some(LIMIT)).unwrap() {
             changed.push(match change {
                 Change::Created(row) => (row.value(0).to_string(), 'c'),
@@ -118,7 +119,7 @@ fn a_live_publisher_takes_another_shape_as_one_commit() {
     assert_eq!((publisher.epoch(), publisher.capacity()), (1, 3));
     assert_eq!(**subscriber.schema(), wide);
 
-    // What cannot be leaves it as it was, and it goes on.
+    // A refused reshape changes nothing, and the publisher continues.
     let twice = reshape(&mut publisher, &narrow, &[7, 7], "name").unwrap_err();
     assert!(matches!(twice, Error::KeyExists { .. }), "{twice}");
     let full = reshape(&mut publisher, &narrow, &[5, 6, 7, 8], "name").unwrap_err();
@@ -134,7 +135,7 @@ fn a_live_publisher_takes_another_shape_as_one_commit() {
         .unwrap();
     tx.insert(row(&wide, 4, "").bytes()).unwrap();
     assert_eq!(tx.commit().unwrap(), version + 1);
-    until("it follows", || {
+    until("the subscriber has the last version", || {
         subscriber.wait(Some(LIMIT)).unwrap();
         subscriber.version() == version + 1
     });
@@ -142,7 +143,7 @@ fn a_live_publisher_takes_another_shape_as_one_commit() {
 }
 
 #[test]
-fn a_wider_field_and_a_new_one_change_no_row() {
+fn wider_or_added_field_reports_no_row_change() {
     let table = Table::new("wider");
     let schemas = [
         "id:u64,name:text(8)",
@@ -171,9 +172,9 @@ fn a_wider_field_and_a_new_one_change_no_row() {
     for (epoch, schema) in (2..).zip(&schemas[1..]) {
         drop(publisher);
         publisher = open(schema);
-        until("it has moved", || {
+        until("the subscriber has moved to the new region", || {
             let changes = subscriber.wait(Some(LIMIT)).unwrap();
-            // The other publisher is seen first where it has taken the name and not yet said so.
+            // The new publisher may be visible before its schema.
             assert_eq!(changes.len(), 0);
             assert!(matches!(changes.cause(), Cause::Publisher | Cause::Schema));
             subscriber.publisher_state().epoch() == epoch && subscriber.schema().as_ref() == schema
@@ -211,7 +212,7 @@ fn a_wider_field_and_a_new_one_change_no_row() {
 }
 
 #[test]
-fn a_typed_subscriber_keeps_its_copy_when_the_type_has_changed() {
+fn typed_subscriber_keeps_its_copy_after_schema_change() {
     let table = Table::new("retyped");
     let mut publisher = Publisher::<Item>::builder(table.name())
         .capacity(3)
@@ -229,11 +230,13 @@ fn a_typed_subscriber_keeps_its_copy_when_the_type_has_changed() {
         .unwrap();
     assert_eq!(publisher.len(), 1);
     let mut mismatch = None;
-    until("it hears of it", || match subscriber.wait(Some(LIMIT)) {
-        Ok(_) => false,
-        Err(error) => {
-            mismatch = Some(error);
-            true
+    until("the subscriber reports the change", || {
+        match subscriber.wait(Some(LIMIT)) {
+            Ok(_) => false,
+            Err(error) => {
+                mismatch = Some(error);
+                true
+            }
         }
     });
     match mismatch {
@@ -245,12 +248,12 @@ fn a_typed_subscriber_keeps_its_copy_when_the_type_has_changed() {
     assert_eq!(
         subscriber.get(&(1, 2)),
         Some(&Item::new((1, 2), 3)),
-        "the copy is whole"
+        "the local copy is unchanged"
     );
 }
 
 #[test]
-fn a_neighbours_read_lock_stops_no_successor_and_is_no_news_of_rows() {
+fn foreign_read_lock_does_not_block_successor() {
     let table = Table::new("read-lock");
     let open = || {
         Publisher::<Item>::builder(table.name())
@@ -274,7 +277,7 @@ fn a_neighbours_read_lock_stops_no_successor_and_is_no_news_of_rows() {
     assert_eq!(subscriber.refresh().unwrap().cause(), Cause::Nothing);
     for epoch in 2..=4 {
         let region = format!("/dev/shm/tablecast.table.{}", table.name());
-        // Whoever may read the region may lock it so, and nobody can lock it for writing then.
+        // Any reader can take a read lock, which blocks a write lock.
         let neighbour = std::fs::File::open(&region).unwrap();
         drop(publisher);
         assert!(lock::try_share(&neighbour, Span::WHOLE).unwrap());
@@ -282,11 +285,11 @@ fn a_neighbours_read_lock_stops_no_successor_and_is_no_news_of_rows() {
         let renamed = std::fs::File::open(&region).unwrap();
         assert!(
             lock::is_held(&renamed, Span::WHOLE).unwrap(),
-            "another region, with a publisher"
+            "another region that is locked by its publisher"
         );
         assert_eq!((publisher.epoch(), publisher.len()), (epoch, 3));
         insert(&mut publisher, [Item::new((0, 0), epoch)]);
-        until("it has moved", || {
+        until("the subscriber has moved to the new region", || {
             mirror.apply(&subscriber.wait(Some(LIMIT)).unwrap());
             subscriber.version() == publisher.version()
         });
@@ -302,7 +305,7 @@ fn a_neighbours_read_lock_stops_no_successor_and_is_no_news_of_rows() {
 }
 
 #[test]
-fn a_closed_table_and_a_new_one_of_its_name() {
+fn subscriber_follows_new_table_after_close() {
     let table = Table::new("reborn");
     let open = || {
         Publisher::<Item>::builder(table.name())
@@ -319,18 +322,18 @@ fn a_closed_table_and_a_new_one_of_its_name() {
     let mut mirror = Mirror::default();
     mirror.apply(&subscriber.changes());
     publisher.close().unwrap();
-    until("it is closed", || {
+    until("the close is reported", || {
         mirror.apply(&subscriber.wait(Some(LIMIT)).unwrap());
         matches!(subscriber.publisher_state(), PublisherState::Closed { .. })
     });
-    assert_eq!(subscriber.len(), 5, "what it knows, it knows");
+    assert_eq!(subscriber.len(), 5, "the local copy stays");
 
     let mut publisher = open();
     insert(
         &mut publisher,
         (3..7).map(|number| Item::new((0, number), u64::from(number) % 2)),
     );
-    until("it has moved", || {
+    until("the subscriber has moved to the new region", || {
         mirror.apply(&subscriber.wait(Some(LIMIT)).unwrap());
         subscriber.publisher_state().is_alive() && subscriber.len() == 4
     });
@@ -345,7 +348,7 @@ fn a_closed_table_and_a_new_one_of_its_name() {
 }
 
 #[test]
-fn random_tables_follow_each_other() {
+fn subscriber_follows_random_successive_tables() {
     let table = Table::new("random-successors");
     let mut mirror = Mirror::default();
     let mut subscriber: Option<Subscriber<Item>> = None;
@@ -376,7 +379,7 @@ fn random_tables_follow_each_other() {
 }
 
 #[test]
-fn a_live_publisher_whose_objects_were_removed_makes_a_successor() {
+fn publisher_recreates_its_removed_objects() {
     let table = Table::new("robbed");
     let mut publisher = Publisher::<Item>::builder(table.name())
         .capacity(3)
@@ -398,7 +401,7 @@ fn a_live_publisher_whose_objects_were_removed_makes_a_successor() {
 }
 
 #[test]
-fn a_publisher_that_lost_its_name_to_another_says_so() {
+fn publisher_that_lost_its_name_reports_it() {
     let table = Table::new("lost");
     let mut robbed = Publisher::<Item>::builder(table.name())
         .capacity(3)
@@ -421,7 +424,7 @@ fn a_publisher_that_lost_its_name_to_another_says_so() {
     other.close().unwrap();
 }
 
-/// Rows of a schema, each of the texts of its fields.
+/// Returns rows whose fields are given as texts.
 fn rows(schema: &Schema, texts: &[&[&str]]) -> Vec<Vec<u8>> {
     let row = |texts: &&[&str]| {
         let mut row = RowBuf::new(schema.clone().into());
@@ -433,7 +436,7 @@ fn rows(schema: &Schema, texts: &[&[&str]]) -> Vec<Vec<u8>> {
     texts.iter().map(row).collect()
 }
 
-/// A change as text: the values of the row before and after.
+/// Returns a change as text: the values of the row before and after.
 fn told(change: Change<common::RowRef<'_>>) -> String {
     let text = |row: common::RowRef<'_>| {
         let values = row.values().map(|(name, value)| format!("{name}={value}"));
@@ -446,7 +449,8 @@ fn told(change: Change<common::RowRef<'_>>) -> String {
     }
 }
 
-/// One step from a table to its successor: fields and rows before, then after, and the changes that a subscriber is told.
+/// A step from a table to its successor: fields and rows before and after, and the changes that a
+/// subscriber reports.
 type Step<'s> = (
     &'s str,
     &'s [&'s [&'s str]],
@@ -456,7 +460,7 @@ type Step<'s> = (
 );
 
 #[test]
-fn refresh_reports_a_new_schema_whether_or_not_rows_differ() {
+fn refresh_reports_schema_change_with_and_without_row_changes() {
     let steps: &[Step] = &[
         // A field is dropped.
         ("id:u64,a:u32,b:u32", &[], "id:u64,b:u32", &[], &[]),
@@ -498,7 +502,7 @@ fn refresh_reports_a_new_schema_whether_or_not_rows_differ() {
             &[&["1", "2", "3"]],
             &["updated id=1 a=2 b=3 to id=1 b=2 a=3"],
         ),
-        // A field has another kind.
+        // A field gets another kind.
         ("id:u64,a:u32", &[], "id:u64,a:text(8)", &[], &[]),
         (
             "id:u64,a:u32",
@@ -544,7 +548,7 @@ fn refresh_reports_a_new_schema_whether_or_not_rows_differ() {
             &[&["1", "longer than 8"]],
             &["updated id=1 a=x to id=1 a=longer than 8"],
         ),
-        // Only the capacity is another.
+        // Only the capacity differs.
         ("id:u64,a:u32", &[], "id:u64,a:u32", &[], &[]),
         (
             "id:u64,a:u32",
@@ -582,7 +586,7 @@ fn refresh_reports_a_new_schema_whether_or_not_rows_differ() {
             .reshape(after.clone(), 65, rows(&after, new_rows))
             .unwrap();
         let (mut seen, mut schema_changes) = (Vec::new(), 0);
-        until("it has moved", || {
+        until("the subscriber has moved to the new region", || {
             let changes = subscriber.refresh().unwrap();
             seen.extend(changes.iter().map(told));
             if changes.schema_changed() {
@@ -608,7 +612,7 @@ fn refresh_reports_a_new_schema_whether_or_not_rows_differ() {
         );
         let found: Vec<Vec<u8>> = subscriber.iter().map(|row| row.bytes().to_vec()).collect();
         assert_eq!(found, rows(&after, new_rows));
-        // It is news once.
+        // The change of schema is reported once.
         assert!(!subscriber.refresh().unwrap().schema_changed());
         assert_eq!(subscriber.changes().cause(), Cause::Nothing);
         publisher.close().unwrap();
@@ -663,7 +667,7 @@ impl Note {
 }
 
 #[test]
-fn a_typed_subscriber_reads_texts_of_other_widths_that_fit_its_fields() {
+fn typed_subscriber_reads_texts_of_other_widths() {
     let table = Table::new("widths");
     let schema = |fields| Schema::parse(fields, Some("id,number")).unwrap();
     let open = |schema: &Schema| {
@@ -713,7 +717,7 @@ fn a_typed_subscriber_reads_texts_of_other_widths_that_fit_its_fields() {
         }
         tx.delete(&wider.parse_key("key,9").unwrap()).unwrap();
         let version = tx.commit().unwrap();
-        until("it has the row", || {
+        until("the subscriber has the row", || {
             let changes = subscriber.wait(Some(LIMIT)).unwrap();
             mirror.apply(&changes);
             subscriber.version() == version
@@ -753,7 +757,7 @@ fn a_typed_subscriber_reads_texts_of_other_widths_that_fit_its_fields() {
 }
 
 #[test]
-fn a_text_that_does_not_fit_a_typed_subscriber_names_the_field_and_leaves_the_copy() {
+fn text_too_long_for_typed_subscriber_names_field_and_keeps_copy() {
     let table = Table::new("too-wide");
     let schema = Schema::parse("id:text(8),number:u64,text:text(20)", Some("id,number")).unwrap();
     let mut publisher = UntypedPublisher::builder(table.name(), schema.clone())
@@ -786,7 +790,7 @@ fn a_text_that_does_not_fit_a_typed_subscriber_names_the_field_and_leaves_the_co
             .unwrap_err(),
     );
     assert_eq!(subscriber.get(&key), Some(&Note::new(1, "it fits")));
-    // Once it fits again the subscriber goes on.
+    // The subscriber continues once the text fits.
     write("it fits again");
     assert_eq!(subscriber.refresh().unwrap().len(), 1);
     assert_eq!(subscriber.get(&key), Some(&Note::new(1, "it fits again")));

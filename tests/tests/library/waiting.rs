@@ -1,4 +1,4 @@
-//! Waiting for a version, a wait that another thread ends, and several tables in one wait.
+//! Waiting for a version, interrupting a wait, and waiting for several tables.
 
 use std::collections::BTreeSet;
 use std::os::fd::AsFd;
@@ -17,7 +17,7 @@ fn publisher(table: &Table) -> Publisher<Item> {
     Publisher::builder(table.name()).capacity(8).open().unwrap()
 }
 
-/// One that is woken by news and by nothing else.
+/// Returns a subscriber that only a wake-up wakes.
 fn subscriber(table: &Table) -> Subscriber<Item> {
     let builder = Subscriber::builder(table.name()).recheck(NEVER);
     builder.open().unwrap()
@@ -29,9 +29,9 @@ fn put(publisher: &mut Publisher<Item>, number: u32, value: u64) -> u64 {
     tx.commit().unwrap()
 }
 
-/// Waits until the table's only subscriber sleeps, having seen commit `seen`.
+/// Waits until the table's only subscriber is parked at commit `seen`.
 fn until_asleep(table: &Table, seen: u64) {
-    until("it sleeps", || {
+    until("the subscriber is parked", || {
         let info = common::inspect(table.name(), None).unwrap();
         let all = info.subscribers.unwrap();
         all.iter().any(|one| one.parked && one.seen == seen)
@@ -44,7 +44,7 @@ fn is_readable(descriptor: impl AsFd) -> bool {
 }
 
 #[test]
-fn a_version_is_waited_for_and_all_before_it_is_one_step() {
+fn wait_for_version_combines_earlier_changes() {
     let table = Table::new("wait-for");
     let mut publisher = publisher(&table);
     let before = put(&mut publisher, 0, 1);
@@ -62,7 +62,7 @@ fn a_version_is_waited_for_and_all_before_it_is_one_step() {
         (changes.version(), told)
     });
     until_asleep(&table, before);
-    // What is there before that version is seen, and not taken over.
+    // Commits before the awaited version wake the subscriber but are not applied.
     until_asleep(&table, put(&mut publisher, 0, 2));
     until_asleep(&table, put(&mut publisher, 1, 3));
     until_asleep(&table, put(&mut publisher, 0, 4));
@@ -78,20 +78,20 @@ fn a_version_is_waited_for_and_all_before_it_is_one_step() {
 }
 
 #[test]
-fn a_version_that_is_there_is_not_waited_for() {
+fn wait_for_reached_version_returns_at_once() {
     let table = Table::new("wait-for-now");
     let mut publisher = publisher(&table);
     let mut follower = subscriber(&table);
     let version = follower.version();
     assert_eq!(follower.wait_for(version, None).unwrap().len(), 0);
-    // It is a refresh all the same.
+    // The call refreshes anyway.
     let later = put(&mut publisher, 0, 1);
     let changes = follower.wait_for(version, None).unwrap();
     assert_eq!((changes.version(), changes.len()), (later, 1));
 }
 
 #[test]
-fn what_there_is_is_told_when_the_time_is_over() {
+fn wait_for_timeout_returns_changes_so_far() {
     let table = Table::new("wait-for-time");
     let mut publisher = publisher(&table);
     let mut follower = subscriber(&table);
@@ -103,7 +103,7 @@ fn what_there_is_is_told_when_the_time_is_over() {
 }
 
 #[test]
-fn nobody_waits_for_a_version_of_a_dead_publisher() {
+fn wait_for_version_ends_when_publisher_dies() {
     let table = Table::new("wait-for-dead");
     let mut publisher = Process::start(&mut role!("script", table.name(), 1, 8, 10));
     assert_eq!(publisher.line(), "open");
@@ -123,7 +123,7 @@ fn nobody_waits_for_a_version_of_a_dead_publisher() {
 }
 
 #[test]
-fn a_closed_table_is_told_with_its_last_rows() {
+fn wait_for_version_ends_with_last_rows_on_close() {
     let table = Table::new("wait-for-closed");
     let mut publisher = publisher(&table);
     let mut follower = subscriber(&table);
@@ -140,7 +140,7 @@ fn a_closed_table_is_told_with_its_last_rows() {
 }
 
 #[test]
-fn a_wait_is_ended_by_another_thread() {
+fn interrupter_ends_wait_from_another_thread() {
     let table = Table::new("interrupt");
     let publisher = publisher(&table);
     let mut follower = subscriber(&table);
@@ -155,7 +155,7 @@ fn a_wait_is_ended_by_another_thread() {
     let (cause, mut follower) = waiting.join().unwrap();
     assert_eq!(cause, Cause::Interrupted);
     assert!(follower.changes().interrupted());
-    // Told once.
+    // Reported once.
     let changes = follower.wait(Some(Duration::from_millis(5))).unwrap();
     assert_eq!(
         (changes.cause(), changes.interrupted()),
@@ -165,17 +165,17 @@ fn a_wait_is_ended_by_another_thread() {
 }
 
 #[test]
-fn an_interruption_is_kept_for_the_next_wait() {
+fn interruption_is_kept_for_next_wait() {
     let table = Table::new("interrupt-kept");
     let mut publisher = publisher(&table);
     let mut follower = subscriber(&table);
     let interrupter = follower.interrupter().unwrap();
-    // Several that nobody was told of are one.
+    // Several unreported interruptions count as one.
     interrupter.interrupt();
     interrupter.interrupt();
     assert_eq!(follower.wait(None).unwrap().cause(), Cause::Interrupted);
     assert_eq!(follower.refresh().unwrap().cause(), Cause::Nothing);
-    // With news it comes together, so that a table that always has some cannot hide it.
+    // An interruption is reported together with changes, so a busy table cannot hide it.
     interrupter.interrupt();
     put(&mut publisher, 0, 1);
     let changes = follower.wait(None).unwrap();
@@ -183,7 +183,7 @@ fn an_interruption_is_kept_for_the_next_wait() {
         (changes.cause(), changes.interrupted()),
         (Cause::Rows, true)
     );
-    // Whoever waits for a version gets what there is.
+    // An interrupted `wait_for` returns the changes so far.
     interrupter.interrupt();
     let version = put(&mut publisher, 0, 2);
     let changes = follower.wait_for(version + 1, None).unwrap();
@@ -192,7 +192,7 @@ fn an_interruption_is_kept_for_the_next_wait() {
 }
 
 #[test]
-fn the_descriptor_is_readable_until_an_interruption_was_told() {
+fn descriptor_is_readable_until_interruption_is_reported() {
     let table = Table::new("interrupt-fd");
     let publisher = publisher(&table);
     let mut follower = subscriber(&table);
@@ -209,7 +209,7 @@ fn the_descriptor_is_readable_until_an_interruption_was_told() {
 }
 
 #[test]
-fn interruptions_of_many_threads_are_all_heard() {
+fn no_interruption_is_lost_during_commits() {
     const ROUNDS: u64 = 2_000;
     let table = Table::new("interrupt-race");
     let mut publisher = publisher(&table);
@@ -219,7 +219,7 @@ fn interruptions_of_many_threads_are_all_heard() {
     let thread = std::thread::spawn(move || {
         let mut told = 0;
         for _ in 0..ROUNDS {
-            // Each round has one interruption, at any moment of this; commits come in between.
+            // Each round has one interruption, at any moment of the loop below, between commits.
             interrupter.interrupt();
             round.recv_timeout(LIMIT).expect("the wait has ended");
             told += 1;
@@ -232,7 +232,7 @@ fn interruptions_of_many_threads_are_all_heard() {
             put(&mut publisher, 0, value);
         }
         value += 1;
-        // The last round's thread ends without another interruption.
+        // After the last round there is no further interruption.
         let changes = follower.wait(Some(Duration::from_millis(100))).unwrap();
         if changes.interrupted() {
             heard.send(()).unwrap();
@@ -242,7 +242,7 @@ fn interruptions_of_many_threads_are_all_heard() {
 }
 
 #[test]
-fn tables_of_any_rows_are_waited_for_at_once() {
+fn wait_set_waits_for_typed_and_untyped_tables() {
     let tables = ["set-a", "set-b", "set-c"].map(Table::new);
     let mut items = publisher(&tables[0]);
     let schema = Schema::parse("id:u64,n:u64", None).unwrap();
@@ -262,7 +262,7 @@ fn tables_of_any_rows_are_waited_for_at_once() {
     let rest = [&untyped[0], &untyped[1]].map(|table| set.add(table).unwrap());
     let mut told = [0_u64; 3];
     for round in 0..3_000_u64 {
-        // One of them, or two at once.
+        // One table, or two at once.
         for which in [round % 3, round % 7 % 3] {
             if which == 0 {
                 put(&mut items, 0, round);
@@ -280,7 +280,7 @@ fn tables_of_any_rows_are_waited_for_at_once() {
         let mut changed = BTreeSet::new();
         while changed.len() < expected.len() {
             let members = set.wait(Some(LIMIT)).unwrap().to_vec();
-            assert!(!members.is_empty(), "round {round}: nobody is told");
+            assert!(!members.is_empty(), "round {round}: no member is reported");
             for member in members {
                 let (which, changes) = match member {
                     member if member == first => (0, typed.refresh().unwrap().len()),
@@ -299,7 +299,7 @@ fn tables_of_any_rows_are_waited_for_at_once() {
         assert_eq!(changed, expected);
     }
     assert!(told.iter().all(|told| *told >= 1_000), "{told:?}");
-    // Nothing more, and the time is over.
+    // No more changes until the timeout.
     while let [member, ..] = set.wait(Some(Duration::from_millis(5))).unwrap() {
         let cause = match *member {
             member if member == first => typed.refresh().unwrap().cause(),
@@ -308,7 +308,7 @@ fn tables_of_any_rows_are_waited_for_at_once() {
         };
         assert_eq!(cause, Cause::Nothing);
     }
-    // One that is dropped, and one that is removed, leave the set.
+    // Dropped and removed members leave the set.
     let [b, c] = untyped;
     drop(b);
     set.remove(&c).unwrap();
@@ -323,18 +323,18 @@ fn tables_of_any_rows_are_waited_for_at_once() {
 }
 
 #[test]
-fn more_members_than_one_wait_tells_are_told_by_the_next() {
+fn wait_set_reports_more_members_than_fit_one_wait() {
     let all: Vec<EventFd> = (0..600).map(|_| EventFd::from_value(1).unwrap()).collect();
     let mut set = WaitSet::new().unwrap();
     let added: BTreeSet<_> = all.iter().map(|one| set.add(one).unwrap()).collect();
     assert!(set.add(&all[0]).is_err(), "twice");
     let mut told = BTreeSet::new();
-    until("all of them are told", || {
+    until("all members are reported", || {
         told.extend(set.wait(Some(LIMIT)).unwrap().iter().copied());
         told.len() == added.len()
     });
     assert_eq!(told, added);
-    // A set is waited for as one of another.
+    // A set can be a member of another set.
     let mut outer = WaitSet::new().unwrap();
     let inner = outer.add(&set).unwrap();
     assert_eq!(outer.wait(None).unwrap(), [inner]);

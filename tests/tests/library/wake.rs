@@ -1,4 +1,4 @@
-//! Whoever sleeps is woken by each commit that it has not seen, and by nothing that could be lost.
+//! Each commit wakes a parked subscriber that has not seen it, and no wake-up is lost.
 
 use std::os::fd::{AsFd, AsRawFd};
 use std::time::Instant;
@@ -17,7 +17,8 @@ fn publish(publisher: &mut Publisher<Item>, value: u64) -> u64 {
     tx.commit().unwrap()
 }
 
-/// Commits, sleeps until it is echoed, and so on: both ends park each time, and nothing but a wake-up wakes them.
+/// Commits and waits for the echo, repeatedly. Both sides park each time, and only a wake-up wakes
+/// them.
 fn ping_pong(test: &str, rounds: u64, mode: u32, followers: usize) {
     let (ping, pong) = (Table::new(test), Table::new(&format!("{test}-echo")));
     let mut pings = Publisher::<Item>::builder(ping.name())
@@ -27,7 +28,7 @@ fn ping_pong(test: &str, rounds: u64, mode: u32, followers: usize) {
         .unwrap();
     let mut echo = Process::start(&mut role!("echo", ping.name(), pong.name(), rounds));
     assert_eq!(echo.line(), "open");
-    // They sleep and are woken, too, each at its own queue.
+    // These followers also park and are woken, each at its own queue.
     let _followers: Vec<Process> = (0..followers)
         .map(|_| Process::start(&mut role!("follow", ping.name())))
         .collect();
@@ -60,13 +61,13 @@ fn no_wake_up_is_lost_in_100_000_commits() {
 }
 
 #[test]
-fn no_wake_up_is_lost_where_others_may_read() {
-    // The registry is read by calls then.
+fn no_wake_up_is_lost_with_shared_registry() {
+    // A shared registry is read by system calls.
     ping_pong("wake-shared", 10_000, 0o644, 0);
 }
 
 #[test]
-fn everybody_is_woken_by_each_commit() {
+fn each_commit_wakes_all_subscribers() {
     let table = Table::new("wake-all");
     let mut publisher = Publisher::<Item>::builder(table.name())
         .capacity(1)
@@ -91,7 +92,7 @@ fn everybody_is_woken_by_each_commit() {
 }
 
 #[test]
-fn a_subscriber_without_a_queue_follows() {
+fn subscriber_without_queue_follows() {
     let table = Table::new("wake-none");
     let mut publisher = Publisher::<Item>::builder(table.name())
         .capacity(1)
@@ -110,20 +111,20 @@ fn is_readable(descriptor: impl AsFd, timeout: PollTimeout) -> bool {
     poll(&mut fds, timeout).unwrap() == 1
 }
 
-/// Within the test's limit, or not at all.
+/// Returns true if the descriptor becomes readable within [`LIMIT`].
 fn becomes_readable(descriptor: impl AsFd) -> bool {
     is_readable(descriptor, PollTimeout::try_from(LIMIT).unwrap())
 }
 
 fn nothing_new(subscriber: &mut UntypedSubscriber) {
-    // A refresh may find news that do not count as such (its own wake-up); it must come to rest.
-    until("there is no news", || {
+    // A refresh may find its own wake-up, which is no change; it must come to rest.
+    until("a refresh finds no change", || {
         subscriber.refresh().unwrap().cause() == Cause::Nothing
     });
 }
 
 #[test]
-fn the_descriptor_tells_of_each_commit_by_poll() {
+fn descriptor_is_readable_after_each_commit() {
     let table = Table::new("poll");
     let mut publisher = Publisher::<Item>::builder(table.name())
         .capacity(1)
@@ -143,7 +144,8 @@ fn the_descriptor_tells_of_each_commit_by_poll() {
         publish(&mut publisher, value);
         assert!(becomes_readable(&subscriber), "after commit {value}");
         assert_eq!(subscriber.refresh().unwrap().len(), 1);
-        // Level: it says so as long as nobody looked. Afterwards a refresh without news parks again.
+        // Level-triggered: readable until a refresh. Afterwards a refresh without changes parks
+        // again.
         assert_eq!(subscriber.refresh().unwrap().cause(), Cause::Nothing);
     }
     publisher.close().unwrap();
@@ -153,7 +155,7 @@ fn the_descriptor_tells_of_each_commit_by_poll() {
 }
 
 #[test]
-fn the_descriptor_makes_an_edge_for_each_commit() {
+fn descriptor_triggers_edge_for_each_commit() {
     let table = Table::new("epoll");
     let mut publisher = Publisher::<Item>::builder(table.name())
         .capacity(1)
@@ -170,7 +172,7 @@ fn the_descriptor_makes_an_edge_for_each_commit() {
     let mut events = [EpollEvent::empty()];
     let limit = EpollTimeout::try_from(LIMIT).unwrap();
     for value in 0..1_000 {
-        // Two commits at once, or another one between the edge and the look, make no difference.
+        // Two commits at once, or one between the edge and the refresh, make no difference.
         for extra in 0..=value % 3 {
             publish(&mut publisher, value * 10 + extra);
         }
@@ -184,7 +186,7 @@ fn the_descriptor_makes_an_edge_for_each_commit() {
         }
         assert_eq!(subscriber.refresh().unwrap().len(), 1);
         nothing_new(&mut subscriber);
-        // What is left of the edges of the second commit.
+        // Remaining edges of the second commit.
         while epoll.wait(&mut events, EpollTimeout::ZERO).unwrap() == 1 {
             nothing_new(&mut subscriber);
         }
@@ -193,12 +195,12 @@ fn the_descriptor_makes_an_edge_for_each_commit() {
     assert_eq!(
         epoll.wait(&mut events, limit).unwrap(),
         1,
-        "an edge for the end"
+        "an edge for the close"
     );
 }
 
 #[test]
-fn the_descriptor_tells_of_a_death() {
+fn descriptor_is_readable_after_publisher_death() {
     let table = Table::new("poll-death");
     let mut publisher = Process::start(&mut role!("script", table.name(), 1, 8, 10));
     assert_eq!(publisher.line(), "open");
@@ -219,8 +221,8 @@ fn the_descriptor_tells_of_a_death() {
 }
 
 #[test]
-fn one_refresh_for_each_time_that_it_is_readable_is_enough() {
-    // A loop that refreshes once and waits again misses nothing, whether it is told of levels or of edges.
+fn one_refresh_per_readable_event_misses_nothing() {
+    // A loop that refreshes once per event misses nothing, level-triggered or edge-triggered.
     for flags in [
         EpollFlags::EPOLLIN,
         EpollFlags::EPOLLIN | EpollFlags::EPOLLET,
@@ -242,23 +244,23 @@ fn one_refresh_for_each_time_that_it_is_readable_is_enough() {
             let version = publish(&mut publisher, value);
             while subscriber.version() < version {
                 let told = epoll.wait(&mut events, limit).unwrap();
-                assert_eq!(told, 1, "{flags:?}: nothing tells of {version}");
+                assert_eq!(told, 1, "{flags:?}: no event for version {version}");
                 subscriber.refresh().unwrap();
             }
         }
-        // And it comes to rest: no more than the look that parks it.
+        // Without commits the events stop soon.
         let mut looks = 0;
         while epoll.wait(&mut events, EpollTimeout::ZERO).unwrap() == 1 {
             assert_eq!(subscriber.refresh().unwrap().cause(), Cause::Nothing);
             looks += 1;
-            assert!(looks < 10, "{flags:?}: it never comes to rest");
+            assert!(looks < 10, "{flags:?}: events do not stop");
         }
         publisher.close().unwrap();
     }
 }
 
 #[test]
-fn mio_tells_of_each_commit() {
+fn mio_reports_each_commit() {
     let table = Table::new("mio");
     let mut publisher = Publisher::<Item>::builder(table.name())
         .capacity(1)
@@ -287,7 +289,7 @@ fn mio_tells_of_each_commit() {
     publisher.close().unwrap();
     while subscriber.publisher_state().is_alive() {
         poll.poll(&mut events, Some(LIMIT)).unwrap();
-        assert!(!events.is_empty(), "nothing tells of the end");
+        assert!(!events.is_empty(), "no event for the close");
         subscriber.refresh().unwrap();
     }
 }

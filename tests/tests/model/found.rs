@@ -1,5 +1,6 @@
 //! Programs that failed once, as they were printed.
 
+use tests::full_or;
 use tests::model::operation::After::Continue;
 use tests::model::operation::Call::{Fill, Upsert};
 use tests::model::operation::End::{Commit, Forget};
@@ -20,7 +21,7 @@ fn commit_after_the_region_was_unlinked_keeps_the_committed_rows() {
         return;
     }
     let confined = confined();
-    // After this many instructions the row was written, and not yet committed.
+    // After this number of instructions the row is written, but not committed.
     for at in (0..1500).step_by(150) {
         replay(
             Place::Traced,
@@ -45,10 +46,10 @@ fn commit_after_the_region_was_unlinked_keeps_the_committed_rows() {
 }
 
 #[test]
-fn snapshots_while_a_small_table_gets_its_first_row_are_whole() {
+fn snapshots_during_first_row_of_small_table_are_whole() {
     let confined = confined();
-    // Few of the races end in the moment that matters.
-    for _ in 0..1000 {
+    // Few of the races hit the critical moment.
+    for _ in 0..full_or(1000, 200) {
         replay(
             Place::Here,
             confined.is_some(),
@@ -83,7 +84,7 @@ fn forgotten_transaction_is_rolled_back() {
 }
 
 #[test]
-fn successor_with_another_schema_and_no_other_row_is_news() {
+fn successor_with_other_schema_and_equal_rows_is_reported() {
     let confined = confined();
     replay(
         Place::Here,

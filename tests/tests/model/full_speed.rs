@@ -1,6 +1,7 @@
 //! Readers of a publisher in another process that carries out random transactions at full speed.
 //!
-//! The test and that process make the same transactions from one seed ([`Script`]), so that the test knows the table of each version.
+//! The test and that process generate the same transactions from one seed ([`Script`]), so the test
+//! knows the table of each version.
 
 use std::time::{Duration, Instant};
 
@@ -11,7 +12,7 @@ use tests::script::{Item, Script};
 use tests::table::Table;
 use tests::{LIMIT, role};
 
-/// The copy, the mirror of what it told, and the model are one.
+/// Asserts that the copy, the mirror and the model are equal.
 fn agree(subscriber: &Subscriber<Item>, mirror: &Mirror<Item>, script: &Script) {
     assert_eq!(subscriber.version(), script.version());
     assert_eq!(mirror.rows(), script.rows());
@@ -27,7 +28,8 @@ fn agree(subscriber: &Subscriber<Item>, mirror: &Mirror<Item>, script: &Script) 
     }
 }
 
-/// Follows a script that another process carries out at full speed: at each refresh the script is run to that version.
+/// Follows a script that another process carries out at full speed. At each refresh the script is
+/// run to that version.
 fn chase(seed: u64, capacity: usize, transactions: u64) -> u64 {
     let table = Table::new("chase");
     let mut writer = Process::start(&mut role!(
@@ -48,8 +50,8 @@ fn chase(seed: u64, capacity: usize, transactions: u64) -> u64 {
     let mut looks = 0;
     let begun = Instant::now();
     while subscriber.version() < last.version() {
-        assert!(begun.elapsed() < LIMIT, "the writer goes on");
-        // Not for long: a last commit that changes nothing is no news.
+        assert!(begun.elapsed() < LIMIT, "the writer still runs");
+        // With a timeout, because a last commit without changes is not reported.
         match subscriber.wait(Some(Duration::from_millis(10))) {
             Ok(changes) => mirror.apply(&changes),
             Err(Error::Outrun { .. }) => continue,
@@ -71,17 +73,17 @@ fn chase(seed: u64, capacity: usize, transactions: u64) -> u64 {
 }
 
 #[test]
-fn another_process_follows_at_any_version() {
+fn refresh_at_any_version_matches_script() {
     let walks = [(11, 3), (12, 40), (13, 200)];
     let looks: u64 = walks
         .map(|(seed, capacity)| chase(seed, capacity, 20_000))
         .iter()
         .sum();
-    assert!(looks > 100, "{looks} looks while it was written");
+    assert!(looks > 100, "{looks} refreshes during the commits");
 }
 
 #[test]
-fn a_subscriber_that_slept_through_100_000_commits_catches_up() {
+fn subscriber_catches_up_after_100_000_missed_commits() {
     const SEED: u64 = 21;
     const CAPACITY: usize = 24;
     const TRANSACTIONS: u64 = 140_000;
@@ -109,12 +111,9 @@ fn a_subscriber_that_slept_through_100_000_commits_catches_up() {
     assert_eq!(
         mirror.applied,
         script.rows().len() as u64,
-        "only what differs is told"
+        "only differences are reported"
     );
     assert_eq!(untyped.refresh().unwrap().len(), script.rows().len());
-    println!(
-        "slept through {version} commits, told {} rows",
-        mirror.applied
-    );
+    println!("missed {version} commits, {} rows reported", mirror.applied);
     writer.finish();
 }

@@ -1,5 +1,5 @@
-//! Random programs. The state kept here only serves to choose steps that make sense; the reference table predicts their
-//! outcome.
+//! Random programs. The state kept here only serves to choose useful steps; the reference table
+//! predicts their outcome.
 
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -31,9 +31,9 @@ pub struct Sketch {
     capacity: usize,
     /// True before the first transaction.
     is_new: bool,
-    /// True if an object was unlinked that `maintain` makes again.
+    /// True if an object was unlinked that `maintain` creates again.
     is_unlinked: bool,
-    /// True if `maintain` has just made it again.
+    /// True if `maintain` has just created it again.
     is_renewed: bool,
 }
 
@@ -146,13 +146,13 @@ fn open() -> impl Strategy<Value = Operation> {
     })
 }
 
-/// A key out of one and a half times the capacity, the first keys more often.
+/// Generates a key out of one and a half times the capacity, the first keys more often.
 fn key(capacity: usize) -> impl Strategy<Value = u64> {
     let keys = (capacity + capacity / 2 + 1) as u64;
     prop_oneof![3 => 0..keys.min(8), 1 => 0..keys]
 }
 
-/// Few values, so that a row now and then changes to what it was.
+/// There are few values, so that a row sometimes changes back to an earlier one.
 fn row(capacity: usize) -> impl Strategy<Value = (u64, u64)> {
     (key(capacity), 0_u64..5)
 }
@@ -183,7 +183,7 @@ fn reshape() -> impl Strategy<Value = Operation> {
     })
 }
 
-/// Steps of an open publisher, in this place.
+/// Generates steps of an open publisher in this place.
 fn published(sketch: &Sketch) -> BoxedStrategy<Operation> {
     let maintains = if sketch.is_unlinked { 12 } else { 1 };
     let plain = match sketch.is_typed {
@@ -198,7 +198,8 @@ fn published(sketch: &Sketch) -> BoxedStrategy<Operation> {
         ]
         .boxed(),
     };
-    // Right after these the publisher's notes and the region have had the least time to agree.
+    // Immediately after these steps, the publisher's bookkeeping and the region are most likely to
+    // disagree.
     let often = if sketch.is_new || sketch.is_renewed {
         6
     } else {
@@ -209,7 +210,7 @@ fn published(sketch: &Sketch) -> BoxedStrategy<Operation> {
         .prop_map(|step| Operation::Raced(Inner::new(step)));
     let interrupted = |longest: u64| {
         let after = prop_oneof![3 => Just(After::Continue), 1 => Just(After::Kill)];
-        // Early moments more often: a small commit is short.
+        // Early moments are more frequent, because a small commit is short.
         let moment = prop_oneof![0..longest / 10, 0..longest];
         let all = (moment, after, plain.clone());
         all.prop_map(|(at, after, step)| Operation::Interrupted(at, after, Inner::new(step)))
@@ -223,7 +224,7 @@ fn published(sketch: &Sketch) -> BoxedStrategy<Operation> {
     }
 }
 
-/// Steps that need no publisher.
+/// Generates steps that need no publisher.
 fn others() -> impl Strategy<Value = Operation> {
     let who = [
         Who::Untyped,

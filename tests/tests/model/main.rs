@@ -1,9 +1,10 @@
-//! Model-based tests of the whole public API: random programs of steps and faults, with readers of all kinds attached, each
-//! compared with a reference table after each step.
+//! Model-based tests of the whole public API: random programs of steps and faults, with readers of
+//! all kinds attached, each compared with a reference table after each step.
 //!
 //! - [`generate`]: random programs;
 //! - [`runner`]: runs a program;
-//! - [`seat`]: the publisher, in this process or in another one, which is killed, stopped, or stepped by ptrace in the middle of a step;
+//! - [`seat`]: the publisher, in this process or in another one, which is killed, stopped, or
+//!   stepped by ptrace in the middle of a step;
 //! - [`readers`]: typed and untyped subscribers, their snapshots, `latest` and changes;
 //! - [`full_speed`]: readers of a publisher that does not wait for them.
 //!
@@ -11,10 +12,11 @@
 //!
 //! | variable | meaning | default |
 //! |---|---|---|
-//! | `TABLECAST_MODEL_CASES` | programs in this process; half this number with a publisher in another process | 80 |
+//! | `TABLECAST_MODEL_CASES` | programs in this process; half this number with a publisher in another process | 24 |
 //! | `TABLECAST_MODEL_SEED` | the seed of the programs | 12 |
 //!
-//! A failure prints the seed and the shortest program that still fails, as Rust that can be pasted into [`replay`].
+//! A failure prints the seed and the shortest program that still fails, as Rust that can be pasted
+//! into [`replay`].
 
 mod found;
 mod full_speed;
@@ -35,9 +37,10 @@ use tests::model::operation::{Operation, program};
 use generate::{Machine, Place};
 use runner::{MEMORY, Runner, STEPS};
 
-/// Programs of a short run.
-const CASES: u64 = 80;
-/// Runs of each program while a failure is made shorter: races do not always end alike.
+/// Number of programs in a short run.
+const CASES: u64 = 24;
+/// Number of runs of each program while a failure is shortened, because races do not always end
+/// alike.
 const REPEATS: u32 = 10;
 
 fn setting(name: &str, default: u64) -> u64 {
@@ -59,7 +62,7 @@ struct Confined(tempfile::TempDir);
 
 impl Drop for Confined {
     fn drop(&mut self) {
-        nix::mount::umount(self.0.path()).expect("the test's own mount");
+        nix::mount::umount(self.0.path()).expect("the private mount of this test");
     }
 }
 
@@ -68,7 +71,7 @@ fn confined() -> Option<Confined> {
     if !own_memory(MEMORY) || !own_queues(256) {
         return None;
     }
-    let place = tempfile::tempdir().expect("a folder");
+    let place = tempfile::tempdir().expect("a directory");
     show_queues(place.path());
     Some(Confined(place))
 }
@@ -83,7 +86,7 @@ fn failure_of(place: Place, is_confined: bool, operations: &[Operation]) -> Opti
     )
 }
 
-/// Returns true if two messages are of the same failure: they begin with the same letters.
+/// Returns true if two messages begin with the same letters and so describe the same failure.
 fn is_alike(one: &str, other: &str) -> bool {
     let letters = |text: &str| -> String {
         let letters = text.chars().filter(|c| c.is_alphabetic() || *c == ' ');
@@ -92,7 +95,8 @@ fn is_alike(one: &str, other: &str) -> bool {
     letters(one) == letters(other)
 }
 
-/// Leaves out all steps and calls that a failure does not need; steps also two at a time, since the second may undo the first.
+/// Removes all steps and calls that a failure does not need. Also removes steps in pairs, because
+/// the second may undo the first.
 fn shorten(mut operations: Vec<Operation>, fails: impl Fn(&[Operation]) -> bool) -> Vec<Operation> {
     for length in [2, 1] {
         let mut at = 0;
@@ -113,7 +117,10 @@ fn shorten(mut operations: Vec<Operation>, fails: impl Fn(&[Operation]) -> bool)
             .is_some_and(|calls| at < calls.len())
         {
             let mut fewer = operations.clone();
-            fewer[step].calls().expect("as many as before").remove(at);
+            fewer[step]
+                .calls()
+                .expect("as many calls as before")
+                .remove(at);
             if fails(&fewer) {
                 operations = fewer;
             } else {
@@ -124,7 +131,7 @@ fn shorten(mut operations: Vec<Operation>, fails: impl Fn(&[Operation]) -> bool)
     operations
 }
 
-/// Runs random programs with a publisher here, or else in another process.
+/// Runs random programs with a publisher in this process, or in another one.
 fn explore<const HERE: bool>(cases: u64) {
     let confined = confined();
     let is_confined = confined.is_some();
@@ -148,7 +155,7 @@ fn explore<const HERE: bool>(cases: u64) {
             for _ in 0..repeats {
                 let steps = STEPS.get();
                 let failure = failure_of(sketch.place, is_confined, &operations);
-                // Steps after the one that failed are the first that a shorter program does without.
+                // Steps after the failed one are removed first.
                 let carried_out = (STEPS.get() - steps) as usize;
                 seen.iter()
                     .for_each(|seen| seen.store(carried_out, Ordering::Relaxed));
@@ -191,11 +198,11 @@ fn explore<const HERE: bool>(cases: u64) {
 }
 
 #[test]
-fn random_programs_lead_to_what_the_reference_table_says() {
+fn random_programs_match_reference_table() {
     explore::<true>(setting("TABLECAST_MODEL_CASES", CASES));
 }
 
 #[test]
-fn random_programs_survive_faults_of_the_publishers_process() {
+fn random_programs_match_reference_table_with_publisher_faults() {
     explore::<false>(setting("TABLECAST_MODEL_CASES", CASES) / 2);
 }

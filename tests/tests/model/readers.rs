@@ -1,4 +1,4 @@
-//! The readers that are attached all the time, and the checks of each.
+//! The readers that stay attached, and the checks of each.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -10,13 +10,13 @@ use tests::model::reference::{History, Observed};
 use tests::model::shape::Shape;
 use tests::with_row_type;
 
-/// The re-check interval of readers that must notice every change of the table soon.
+/// Re-check interval of readers that must soon notice every change of the table.
 const SOON: Duration = Duration::from_millis(1);
 
-/// A change, its rows as bytes.
+/// A change with its rows as bytes.
 type Told = Change<Vec<u8>>;
 
-/// A subscriber, typed or not.
+/// A subscriber, typed or untyped.
 pub trait Reads {
     fn untyped(&self) -> &UntypedSubscriber;
     fn refresh(&mut self) -> Result<(Vec<Told>, Cause)>;
@@ -130,13 +130,13 @@ fn by_key(shape: Shape, rows: Vec<Vec<u8>>) -> BTreeMap<u64, Vec<u8>> {
     rows
 }
 
-/// A reader, and the copy of the table that its changes alone led to.
+/// A reader, and the copy that results from its changes alone.
 pub struct Reader {
     pub who: Who,
     reads: Box<dyn Reads>,
     mirror: BTreeMap<u64, Vec<u8>>,
     shape: Shape,
-    /// The place in the history of the table that it had last.
+    /// Index in the history of the table that it had last.
     at: usize,
 }
 
@@ -183,8 +183,8 @@ impl Reader {
         self.reads.untyped()
     }
 
-    /// Refreshes, and applies the changes to the mirror. Returns true if there was news. A typed reader keeps what it has
-    /// while the table has another schema.
+    /// Refreshes and applies the changes to the mirror. Returns true if anything changed. A typed
+    /// reader keeps its copy while the table has another schema.
     pub fn refresh(&mut self) -> bool {
         let refreshed = match self.who {
             Who::Waiting => self.reads.wait(),
@@ -223,7 +223,7 @@ impl Reader {
             let (key, before, after) = match &one {
                 Change::Created(new) => (self.shape.number(new), None, Some(new)),
                 Change::Updated { old, new } => {
-                    assert_ne!(old, new, "an update that changes nothing");
+                    assert_ne!(old, new, "an update without a change");
                     (self.shape.number(new), Some(old), Some(new))
                 }
                 Change::Deleted(old) => (self.shape.number(old), Some(old), None),
@@ -278,11 +278,11 @@ impl Reader {
             let is_change = old.retypes(self.shape) || before.as_ref() != Some(&new);
             assert!(is_change, "{:?}: an update that changes nothing", self.who);
             let had = self.mirror.insert(self.shape.number(&new), new);
-            assert_eq!(had, None, "{:?}: a created row was there", self.who);
+            assert_eq!(had, None, "{:?}: a created row existed before", self.who);
         }
     }
 
-    /// The local copy. `iter`, `get`, `len` and the changes so far agree on it.
+    /// Returns the local copy. Checks that `iter`, `get`, `len` and the mirror agree.
     pub fn observe(&self) -> Observed {
         let rows = by_key(self.shape, self.reads.rows());
         assert_eq!(rows.len(), self.subscriber().len(), "{:?}: len", self.who);
@@ -299,7 +299,7 @@ impl Reader {
             None,
             "get of key {absent}"
         );
-        assert_eq!(rows, self.mirror, "{:?}: what the changes led to", self.who);
+        assert_eq!(rows, self.mirror, "{:?}: the copy from changes", self.who);
         let version = self.subscriber().version();
         Observed {
             version,
@@ -308,7 +308,7 @@ impl Reader {
         }
     }
 
-    /// A snapshot, of the region that the reader follows.
+    /// Returns a snapshot of the region that the reader follows.
     pub fn snapshot(&self) -> Observed {
         let snapshot = self.reads.snapshot();
         let (version, rows) =
@@ -320,8 +320,8 @@ impl Reader {
         }
     }
 
-    /// Checks the local copy, a snapshot and `latest` of some keys: each is a table of the history, and no older than what the
-    /// reader had before.
+    /// Checks the local copy, a snapshot and `latest` of some keys: each is a table of the history,
+    /// and no older than the previous one.
     pub fn check(&mut self, history: &History) {
         let copy = self.observe();
         self.at = self.place(history, self.at, &copy, "local copy");
@@ -339,7 +339,7 @@ impl Reader {
         }
     }
 
-    /// The place of what was seen in the history.
+    /// Returns the index of an observed table in the history.
     fn place(&self, history: &History, from: usize, seen: &Observed, what: &str) -> usize {
         let place = history.find(from, seen);
         place.unwrap_or_else(|| never_was(history, from, seen, &format!("{:?}'s {what}", self.who)))
@@ -353,7 +353,7 @@ impl Reader {
     }
 }
 
-/// Fails because of a table that was never committed.
+/// Panics because of a table that was never committed.
 pub fn never_was(history: &History, from: usize, seen: &Observed, what: &str) -> ! {
     use tests::model::reference::brief;
     let Observed {
@@ -368,7 +368,7 @@ pub fn never_was(history: &History, from: usize, seen: &Observed, what: &str) ->
         .map(|(key, row)| (key, brief(row)))
         .collect();
     panic!(
-        "{what} is no committed table: version {version}: {count} rows of {shape:?} {rows:?}\ncommitted:{}",
+        "{what} is not a committed table: version {version}: {count} rows of {shape:?} {rows:?}\ncommitted:{}",
         history.describe(from)
     )
 }

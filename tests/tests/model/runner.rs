@@ -1,5 +1,5 @@
-//! Runs a program: each step is carried out by a publisher and by the reference table, and then all readers are compared with
-//! the latter.
+//! Runs a program: a publisher and the reference table carry out each step, and then all readers
+//! are compared with the reference table.
 
 use std::cell::Cell;
 use std::path::{Path, PathBuf};
@@ -18,25 +18,25 @@ use crate::generate::Place;
 use crate::readers::{Reader, never_was};
 use crate::seat::{Seat, raced};
 
-/// Bytes of a /dev/shm of the test's own: enough for some regions that only slow readers still map.
+/// Size of a private /dev/shm: enough for several regions that only slow readers still map.
 pub const MEMORY: usize = 512 << 20;
 
 thread_local! {
-    /// Steps that this thread's programs have carried out so far.
+    /// Number of steps that the programs of this thread have carried out.
     pub static STEPS: Cell<u64> = const { Cell::new(0) };
 }
 
 /// The expected effect of a step: another table, none, or a refusal.
 type Expected = Result<Option<(Table, Follows)>, Answer>;
 
-/// The readers that look on during a step.
+/// The readers that are attached during a step.
 enum Watched {
     Not,
     Raced,
     Interrupted(u64, After),
 }
 
-/// A program that runs.
+/// A running program.
 pub struct Runner {
     table: tests::table::Table,
     place: Place,
@@ -46,13 +46,14 @@ pub struct Runner {
     is_open: bool,
     is_typed: bool,
     is_full: bool,
-    /// True if the region was unlinked or replaced without notice, so that only their re-check tells readers.
+    /// True if the region was unlinked or replaced without notice, so that readers learn of it by
+    /// re-check only.
     is_disturbed: bool,
     /// The publisher's version.
     version: Option<u64>,
     history: History,
     readers: Vec<Reader>,
-    /// Processes that forked, whose children still run.
+    /// Processes that forked and whose children still run.
     forked: Vec<Process>,
 }
 
@@ -88,8 +89,8 @@ impl Runner {
         named(kind, self.table.name()).exists()
     }
 
-    /// Carries out a step, and checks everything. A step that cannot be is left out: one of a publisher that is not there, a
-    /// second `Open`, a typed publisher's `Reshape`.
+    /// Carries out a step and checks everything. Skips impossible steps: one that needs a publisher
+    /// if there is none, a second `Open`, a typed publisher's `Reshape`.
     pub fn step(&mut self, operation: &Operation) {
         STEPS.set(STEPS.get() + 1);
         if operation.needs_publisher() != self.is_open
@@ -118,7 +119,7 @@ impl Runner {
         self.check();
     }
 
-    /// The expected outcome of each call, and the expected effect of the step.
+    /// Returns the expected outcome of each call, and the expected effect of the step.
     fn expect(&self, operation: &Operation) -> (Vec<Answer>, Expected) {
         let table = || self.history.table().expect("a published table").clone();
         let mut calls = Vec::new();
@@ -177,7 +178,9 @@ impl Runner {
                 let is_done = reply.result == Answer::Done;
                 self.note(operation, reply, is_done, is_taken_over);
                 match (announced, is_done) {
-                    (true, true) => self.history.confirm(self.version.expect("a publisher")),
+                    (true, true) => self
+                        .history
+                        .confirm(self.version.expect("an open publisher")),
                     (true, false) => self.history.withdraw(),
                     (false, _) => {}
                 }
@@ -207,7 +210,7 @@ impl Runner {
         }
     }
 
-    /// Carries a step out. Without a reply the publisher was killed.
+    /// Carries out a step. Without a reply, the publisher was killed.
     fn carry_out(
         &mut self,
         operation: &Operation,
@@ -218,8 +221,8 @@ impl Runner {
         if matches!(operation, Operation::Open { .. }) {
             self.seat = Some(Seat::new(self.place, name));
         }
-        let mut seat = self.seat.take().expect("a publisher");
-        // The child of a traced process would stop at its marks for ever.
+        let mut seat = self.seat.take().expect("an open publisher");
+        // The child of a traced process would stop at its marks forever.
         let is_fork = matches!((operation, &seat), (Operation::Fork, Seat::Traced(_)));
         if is_fork || matches!(operation, Operation::Kill) {
             seat.kill();
@@ -235,8 +238,9 @@ impl Runner {
                 (seat, reply)
             }
             Watched::Raced => {
-                // More readers than processors while the first rows come: one that is suspended between two loads of one
-                // snapshot is what finds a table that grows under it.
+                // More readers than processors while the first rows are written: a reader that is
+                // suspended between two loads of one snapshot finds a table that grows during the
+                // snapshot.
                 let is_empty = self
                     .history
                     .table()
@@ -284,7 +288,7 @@ impl Runner {
         Some(reply)
     }
 
-    /// Notes what a step has done to the publisher.
+    /// Records the effect of a step on the publisher.
     fn note(&mut self, operation: &Operation, reply: &Reply, is_done: bool, is_taken_over: bool) {
         let version = reply.table.as_ref().map(|table| table.version);
         let before = self.version.unwrap_or(self.history.version());
@@ -294,7 +298,7 @@ impl Runner {
                 if is_done && !is_taken_over {
                     assert_eq!(version, Some(1), "the version of a new table");
                     self.is_disturbed = false;
-                    // These readers do not learn soon of another table of this name.
+                    // These readers learn of another table with this name only late.
                     self.readers.retain(|reader| reader.who != Who::Waiting);
                 } else if is_done {
                     assert!(version > Some(before), "{version:?} after {before}");
@@ -312,7 +316,7 @@ impl Runner {
                 if matches!(operation, Operation::Close) && !self.is_disturbed {
                     assert!(
                         !self.has("table") && !self.has("lock"),
-                        "closed, and yet there"
+                        "the table exists after close"
                     );
                 }
             }
@@ -327,7 +331,7 @@ impl Runner {
         self.version = version;
     }
 
-    /// The publisher was killed in the middle of a step: the readers say whether it had committed.
+    /// Determines from the readers whether a publisher that was killed during a step had committed.
     fn settle_after_kill(
         &mut self,
         operation: &Operation,
@@ -350,8 +354,8 @@ impl Runner {
         }
     }
 
-    /// Opens a second publisher. It is refused, unless all names of the first one's objects are gone: then that has lost the
-    /// table.
+    /// Opens a second publisher. It is refused, unless the names of all objects of the first one
+    /// are gone; the first one has then lost the table.
     fn second(&mut self) {
         let table = self.history.table().expect("a published table").clone();
         let (shape, capacity) = (table.shape, table.capacity);
@@ -369,10 +373,10 @@ impl Runner {
             } else {
                 Answer::Limit
             };
-            assert_eq!(reply.result, expected, "a second publisher");
+            assert_eq!(reply.result, expected, "opening a second publisher");
             return;
         }
-        let mut first = self.seat.replace(second).expect("a publisher");
+        let mut first = self.seat.replace(second).expect("an open publisher");
         let commit = Operation::Transaction(vec![Call::Upsert(0, 1)], End::Commit);
         for step in [&Operation::Maintain, &commit] {
             assert_eq!(
@@ -384,7 +388,7 @@ impl Runner {
         assert_eq!(
             first.perform(&Operation::Close).result,
             Answer::Done,
-            "closing what was lost"
+            "closing a lost table"
         );
         assert!(
             self.has("table") && self.has("lock"),
@@ -425,15 +429,15 @@ impl Runner {
         if expected == Answer::Done && answer == expected {
             assert!(
                 !self.has("table") && !self.has("lock"),
-                "removed, and yet there"
+                "the table exists after remove"
             );
         }
     }
 
-    /// Sweeps a /dev/shm of the test's own: another one may have what is not the test's to sweep.
+    /// Sweeps a private /dev/shm. A shared one may have orphans of other users of the machine.
     fn sweep(&mut self) {
         if self.is_confined {
-            let swept = sweep().expect("a look at all objects");
+            let swept = sweep().expect("a sweep");
             assert!(swept.kept.is_empty(), "not swept: {:?}", swept.kept);
         }
     }
@@ -457,7 +461,7 @@ impl Runner {
                     MsFlags::MS_REMOUNT,
                     Some(size.as_str()),
                 )
-                .expect("the test's own mount");
+                .expect("the private mount of this test");
                 self.is_full = full;
             }
             Some(seat @ (Seat::Child(_) | Seat::Traced(_))) => {
@@ -475,7 +479,10 @@ impl Runner {
         let is_there = self.has("table");
         match Reader::attach(self.table.name(), who, table.shape, &self.history) {
             Ok(new) => {
-                assert!(is_there || new.is_none(), "attached to what is not there");
+                assert!(
+                    is_there || new.is_none(),
+                    "attached to a table that does not exist"
+                );
                 self.readers.retain(|reader| reader.who != who);
                 self.readers.extend(new);
             }
@@ -491,7 +498,7 @@ impl Runner {
         }
     }
 
-    /// Compares the readers with the reference table, a new one included.
+    /// Compares all readers and a new one with the reference table.
     fn check(&mut self) {
         if let Some(shape) = self.history.table().map(|table| table.shape)
             && self.has("table")
@@ -517,7 +524,7 @@ impl Runner {
                     &self.history,
                     self.history.last(),
                     &seen,
-                    "what a new reader has",
+                    "the table of a new reader",
                 );
             }
             if self.is_open {
@@ -560,7 +567,7 @@ impl Runner {
         }
     }
 
-    /// Ends a program: nothing is left behind after one sweep.
+    /// Ends a program. Nothing is left after one sweep.
     pub fn finish(mut self) {
         if self.is_full {
             self.fill_disk(false);
@@ -579,11 +586,12 @@ impl Runner {
         if self.is_confined {
             self.sweep();
             let left: Vec<_> = std::fs::read_dir("/dev/shm")
-                .expect("it is there")
+                .expect("the reader is attached")
                 .collect();
             assert!(left.is_empty(), "left behind: {left:?}");
         } else {
-            // A registry whose region was unlinked is left to a sweep, which a shared /dev/shm does not get from a test.
+            // Only a sweep removes a registry whose region was unlinked, and tests do not sweep a
+            // shared /dev/shm.
             assert!(!self.has("table") && !self.has("lock"), "left behind");
         }
     }

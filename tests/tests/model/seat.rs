@@ -16,11 +16,11 @@ use tests::{role, skip};
 
 use crate::generate::Place;
 
-/// Maximum number of looks at the table during a long step.
+/// Maximum number of observations of the table during a long step.
 const LOOKS: u64 = 30;
-/// Minimum number of instructions between two looks at the table.
+/// Minimum number of instructions between two observations of the table.
 const BETWEEN_LOOKS: u64 = 40;
-/// Snapshots that a racing reader takes before it attaches again.
+/// Number of snapshots that a racing reader takes before it attaches again.
 const SNAPSHOTS: usize = 300;
 
 /// Returns true if processes can be stepped here. Reports it once if they cannot.
@@ -35,7 +35,7 @@ pub fn can_step() -> bool {
     })
 }
 
-/// A publisher, or the place for one.
+/// A publisher, or the process for one.
 pub enum Seat {
     Here(Performer),
     Child(Process),
@@ -43,7 +43,7 @@ pub enum Seat {
 }
 
 impl Seat {
-    /// A seat in a place for table `name`.
+    /// Creates a seat for table `name`.
     pub fn new(place: Place, name: &str) -> Self {
         match place {
             Place::Here => Self::Here(Performer::new(name)),
@@ -65,14 +65,15 @@ impl Seat {
             }
             Self::Traced(stepper) => {
                 stepper.process().write_line(&json(operation));
-                // It comes to the beginning of the step, to its end, and to where it reads the next one.
+                // The process stops before the step, after it, and before it reads the next one.
                 (0..3).for_each(|_| stepper.go_on());
                 reply(stepper.process())
             }
         }
     }
 
-    /// Begins a step, and stops its process in the middle, where `look` is called. Without a reply it was killed there.
+    /// Starts a step and stops its process in the middle, where `look` is called. Without a reply,
+    /// the process was killed there.
     pub fn interrupt(
         mut self,
         operation: &Operation,
@@ -122,7 +123,7 @@ impl Seat {
         Some((self, reply))
     }
 
-    /// Kills the process; drops the publisher if that is in the test's own.
+    /// Kills the process; drops the publisher if it is in the test's own process.
     pub fn kill(self) {
         match self {
             Self::Here(mut performer) => drop(performer.perform(&Operation::Drop, &|| ())),
@@ -141,7 +142,7 @@ fn reply(process: &mut Process) -> Reply {
     serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error}: {line}"))
 }
 
-/// Tells the racing reader to end, also when a step panics.
+/// Tells the racing reader to end, even if a step panics.
 struct EndOfRace<'a>(&'a AtomicBool);
 
 impl Drop for EndOfRace<'_> {
@@ -150,7 +151,8 @@ impl Drop for EndOfRace<'_> {
     }
 }
 
-/// Runs `step` while `racers` other threads attach to the table and take snapshots all the time. Returns what each of them saw.
+/// Runs `step` while `racers` other threads continuously attach and take snapshots. Returns what
+/// each of them saw.
 pub fn raced<T>(name: &str, racers: usize, step: impl FnOnce() -> T) -> (T, Vec<Vec<Observed>>) {
     let (racing, is_over) = (AtomicUsize::new(0), AtomicBool::new(false));
     std::thread::scope(|scope| {
@@ -176,7 +178,8 @@ pub fn raced<T>(name: &str, racers: usize, step: impl FnOnce() -> T) -> (T, Vec<
     })
 }
 
-/// Attaches to the table, and takes snapshots. Adds those that differ from the one before to `seen`.
+/// Attaches to the table and takes snapshots. Adds those that differ from the previous one to
+/// `seen`.
 fn look(name: &str, racing: &AtomicUsize, is_over: &AtomicBool, seen: &mut Vec<Observed>) {
     let table = UntypedSubscriber::open(name);
     racing.fetch_add(1, Ordering::Relaxed);

@@ -1,5 +1,5 @@
-//! Who may open what: modes as they were asked for, no writing by readers, and nothing in the place of an object that is not
-//! one of this user's.
+//! Access control: modes, read-only access of subscribers, and foreign files in the place of
+//! objects.
 
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -9,13 +9,13 @@ use nix::sys::signal::Signal;
 use nix::sys::stat::Mode;
 use nix::unistd::{Uid, chown, mkfifo};
 use tests::clean::command;
-use tests::other_user::Stranger;
+use tests::other_user::OtherUser;
 use tests::process::Process;
 use tests::script::Item;
 use tests::table::Table;
 use tests::{LIMIT, role, until};
 
-/// A group that nobody is in by itself.
+/// A group without members.
 const GROUP: u32 = 54_321;
 
 fn path(kind: &str, name: &str) -> PathBuf {
@@ -42,7 +42,7 @@ fn mode(path: &Path) -> u32 {
 }
 
 #[test]
-fn modes_are_as_asked_for_whatever_the_umask() {
+fn object_modes_do_not_depend_on_umask() {
     let may_give = Uid::effective().is_root();
     for umask in ["000", "022", "077", "777"] {
         for (asked, region, registered) in [
@@ -51,7 +51,7 @@ fn modes_are_as_asked_for_whatever_the_umask() {
             (Some("644"), 0o644, 0o666),
         ] {
             let table = Table::new("umask");
-            // The umask is a process's, and this one has other tests in it.
+            // A child sets the umask, because other tests share this process.
             let mut serve = command("sh");
             let program = tests::programs::publisher();
             serve.args(["-c", "umask $1; shift; exec \"$@\"", "sh", umask]);
@@ -62,7 +62,7 @@ fn modes_are_as_asked_for_whatever_the_umask() {
                 serve.args(["--group", &GROUP.to_string()]);
             }
             let mut publisher = Process::start(&mut serve);
-            until("it is published", || {
+            until("the table is published", || {
                 assert!(publisher.is_running(), "{}", publisher.stderr());
                 // The registry gets its name last.
                 common::inspect(table.name(), None)
@@ -121,8 +121,9 @@ fn subscriber_opens_and_maps_the_region_read_only() {
     publisher.close().unwrap();
 }
 
-/// Puts things that are no objects of this user's in the place of `object`, one after the other, and has each refused.
-fn is_refused(object: &Path, stranger: Option<&Stranger>, refused: impl Fn(&str)) {
+/// Puts foreign objects in the place of `object`, one after the other, and checks that each is
+/// refused.
+fn is_refused(object: &Path, other_user: Option<&OtherUser>, refused: impl Fn(&str)) {
     let target = tempfile::NamedTempFile::new().unwrap();
     std::os::unix::fs::symlink(target.path(), object).unwrap();
     refused("a link");
@@ -136,17 +137,17 @@ fn is_refused(object: &Path, stranger: Option<&Stranger>, refused: impl Fn(&str)
     std::fs::create_dir(object).unwrap();
     refused("a directory");
     std::fs::remove_dir(object).unwrap();
-    if let Some(stranger) = stranger {
+    if let Some(other_user) = other_user {
         std::fs::write(object, "").unwrap();
         std::fs::set_permissions(object, PermissionsExt::from_mode(0o666)).unwrap();
-        chown(object, Some(Uid::from_raw(stranger.user)), None).unwrap();
-        refused("a stranger's file");
+        chown(object, Some(Uid::from_raw(other_user.user)), None).unwrap();
+        refused("another user's file");
         remove(object);
     }
     assert_eq!(target.path().metadata().unwrap().len(), 0);
 }
 
-/// The next publisher may have removed it already.
+/// The next publisher may have removed the file already.
 fn remove(object: &Path) {
     if let Err(error) = std::fs::remove_file(object) {
         assert_eq!(error.kind(), std::io::ErrorKind::NotFound, "{error}");
@@ -164,12 +165,12 @@ fn is_clear(what: &str, object: &Path, outcome: common::Result<()>) {
 }
 
 #[test]
-fn what_is_no_object_of_ones_own_is_no_table() {
-    let stranger = Stranger::new();
+fn foreign_objects_are_refused_as_table() {
+    let other_user = OtherUser::new();
     for kind in ["lock", "table"] {
         let table = Table::new("impostor");
         let object = path(kind, table.name());
-        is_refused(&object, stranger.as_ref(), |what| {
+        is_refused(&object, other_user.as_ref(), |what| {
             is_clear(what, &object, open(&table).map(drop));
             if kind == "table" {
                 let subscriber = Subscriber::<Item>::open(table.name());
@@ -183,17 +184,17 @@ fn what_is_no_object_of_ones_own_is_no_table() {
 }
 
 #[test]
-fn what_stands_where_the_next_region_goes_is_passed_by() {
-    let stranger = Stranger::new();
+fn foreign_object_at_next_region_is_skipped() {
+    let other_user = OtherUser::new();
     let table = Table::new("impostor-next");
     let object = path("next", table.name());
-    is_refused(&object, stranger.as_ref(), |what| {
+    is_refused(&object, other_user.as_ref(), |what| {
         let mut publisher = open(&table).unwrap();
         publish(&mut publisher, 1);
         let mut subscriber = Subscriber::<Item>::open(table.name()).unwrap();
         publish(&mut publisher, 2);
         drop(publisher);
-        // A successor is made, too.
+        // A successor can also be created.
         let larger = Publisher::<Item>::builder(table.name()).capacity(20).open();
         let larger = larger.unwrap_or_else(|error| panic!("{what}: {error}"));
         subscriber.wait(Some(LIMIT)).unwrap();
@@ -204,14 +205,14 @@ fn what_stands_where_the_next_region_goes_is_passed_by() {
         );
         larger.close().unwrap();
     });
-    // What only another user may remove, too.
-    if let Some(stranger) = stranger {
+    // A file that only another user may remove.
+    if let Some(other_user) = other_user {
         std::fs::write(&object, "").unwrap();
         let mut serve = tests::programs::publisher();
         serve.args(["serve", table.name(), "--from", "-", "--fields", "id:u64"]);
-        let mut serve = Process::start(&mut stranger.runs(&serve, stranger.group));
-        let owner = Some(stranger.user);
-        until("it is published", || {
+        let mut serve = Process::start(&mut other_user.runs(&serve, other_user.group));
+        let owner = Some(other_user.user);
+        until("the table is published", || {
             assert!(serve.is_running(), "{}", serve.stderr());
             common::inspect(table.name(), owner).is_ok_and(|info| info.publisher.is_alive())
         });
@@ -224,14 +225,14 @@ fn what_stands_where_the_next_region_goes_is_passed_by() {
 }
 
 #[test]
-fn what_stands_in_the_place_of_a_registry_is_not_used() {
-    let stranger = Stranger::new();
+fn foreign_object_at_registry_is_not_used() {
+    let other_user = OtherUser::new();
     let table = Table::new("impostor-subs");
     let mut publisher = open(&table).unwrap();
     publisher.maintain().unwrap();
     let object = registry(&table);
     std::fs::remove_file(&object).unwrap();
-    is_refused(&object, stranger.as_ref(), |what| {
+    is_refused(&object, other_user.as_ref(), |what| {
         let mut subscriber = Subscriber::<Item>::open(table.name()).unwrap();
         assert!(
             subscriber.wait(Some(std::time::Duration::ZERO)).is_ok(),
@@ -240,7 +241,7 @@ fn what_stands_in_the_place_of_a_registry_is_not_used() {
         let listeners = common::inspect(table.name(), None).unwrap().subscribers;
         is_clear(what, &object, listeners.map(drop));
     });
-    // The publisher makes another one.
+    // The publisher creates another registry.
     publisher.maintain().unwrap();
     assert_ne!(registry(&table), object);
     publisher.close().unwrap();

@@ -1,11 +1,11 @@
-//! `subscriber doctor`: each thing that can be wrong with a machine is made so, and is named with what helps.
+//! `subscriber doctor`: each problem of a machine is created, and must be reported with a remedy.
 
 use std::path::Path;
 use std::process::Command;
 
 use serde_json::Value;
 use tests::confined::{own_memory, own_mount, own_queues, show_queues};
-use tests::other_user::Stranger;
+use tests::other_user::OtherUser;
 use tests::process::Process;
 use tests::programs::subscriber;
 use tests::serving::Serving;
@@ -13,7 +13,7 @@ use tests::table::Table;
 use tests::{role, skip, until};
 
 const FIELDS: &str = "id:u64";
-/// Room for whatever a test makes, in a /dev/shm that is not small.
+/// Size of a /dev/shm that has room for any test and counts as large.
 const ROOM: usize = 1 << 30;
 
 fn doctor(arguments: &[&str]) -> Command {
@@ -22,11 +22,11 @@ fn doctor(arguments: &[&str]) -> Command {
     doctor
 }
 
-/// What it says.
+/// The checks in the output.
 struct Said(Vec<Value>);
 
 impl Said {
-    /// Runs it. The exit code must be that of what it says.
+    /// Runs the command. Its exit code must match its output.
     fn by(command: &mut Command) -> Self {
         let mut process = Process::start(command);
         let code = process.end().code();
@@ -42,7 +42,7 @@ impl Said {
         found.unwrap_or_else(|| panic!("no check {check}: {:?}", self.0))
     }
 
-    /// That this check says so, with these words in what was found, and in what to do.
+    /// Asserts the state of a check, and parts of its finding and of its advice.
     fn assert(&self, check: &str, state: &str, found: &str, advice: &str) {
         let one = self.check(check);
         assert_eq!(one["state"], state, "{one}");
@@ -51,7 +51,7 @@ impl Said {
         assert!(has("advice", advice), "{one}");
     }
 
-    /// The states of all but these checks.
+    /// Returns the states of all other checks.
     fn others(&self, named: &[&str]) -> Vec<(&str, &str)> {
         let others = self.0.iter().map(|one| {
             let member = |name: &str| one[name].as_str().unwrap();
@@ -61,7 +61,7 @@ impl Said {
     }
 }
 
-/// The same command, with less than it would have.
+/// Returns the same command with a lower limit.
 fn limited(limit: &str, command: &Command) -> Command {
     let mut limited = role!("limited", limit);
     limited.arg(command.get_program()).args(command.get_args());
@@ -69,9 +69,9 @@ fn limited(limit: &str, command: &Command) -> Command {
 }
 
 #[test]
-fn a_check_is_a_line_and_an_element_and_leaves_nothing() {
+fn each_check_is_one_line_and_one_element() {
     if !own_memory(ROOM) {
-        return skip("a_check_is_a_line_and_an_element_and_leaves_nothing: no mount namespace");
+        return skip("each_check_is_one_line_and_one_element: no mount namespace");
     }
     let said = Said::by(&mut doctor(&[]));
     let mut text = Process::start(subscriber().arg("doctor"));
@@ -82,7 +82,7 @@ fn a_check_is_a_line_and_an_element_and_leaves_nothing() {
         let member = |name: &str| one[name].as_str().unwrap_or("").to_owned();
         assert!(line.starts_with(&member("state")), "{line}");
         assert!(line.contains(&member("check")), "{line}");
-        // Advice for whom it concerns.
+        // Advice is printed unless the state is ok.
         assert!(
             one["state"] == "ok" || line.contains(&format!(" → {}", member("advice"))),
             "{line}"
@@ -103,13 +103,13 @@ fn a_check_is_a_line_and_an_element_and_leaves_nothing() {
 }
 
 #[test]
-fn a_small_and_a_full_memory_are_told_with_their_size() {
+fn small_and_full_shared_memory_is_reported_with_size() {
     for (bytes, state, found) in [
         (64 << 10, "problem", "64.0 KiB"),
         (32 << 20, "warning", "32.0 MiB"),
     ] {
         if !own_memory(bytes) {
-            return skip("a_small_and_a_full_memory_are_told_with_their_size: no mount namespace");
+            return skip("small_and_full_shared_memory_is_reported_with_size: no mount namespace");
         }
         let said = Said::by(&mut doctor(&[]));
         said.assert("/dev/shm space", state, found, "docker run --shm-size=1g");
@@ -125,7 +125,7 @@ fn a_small_and_a_full_memory_are_told_with_their_size() {
 }
 
 #[test]
-fn inodes_and_modes_are_told_with_the_command() {
+fn inode_and_mode_problems_name_the_command() {
     for (options, check, state, found, advice) in [
         (
             "nr_inodes=3",
@@ -157,7 +157,7 @@ fn inodes_and_modes_are_told_with_the_command() {
         ),
     ] {
         if !own_mount("/dev/shm", "tmpfs", &format!("size={ROOM},{options}")) {
-            return skip("inodes_and_modes_are_told_with_the_command: no mount namespace");
+            return skip("inode_and_mode_problems_name_the_command: no mount namespace");
         }
         let said = Said::by(&mut doctor(&[]));
         said.assert(check, state, found, advice);
@@ -165,14 +165,14 @@ fn inodes_and_modes_are_told_with_the_command() {
 }
 
 #[test]
-fn who_may_make_nothing_is_told_so() {
-    let Some(stranger) = Stranger::new() else {
+fn missing_write_permission_is_reported() {
+    let Some(other_user) = OtherUser::new() else {
         return;
     };
     if !own_mount("/dev/shm", "tmpfs", &format!("size={ROOM},mode=755")) {
-        return skip("who_may_make_nothing_is_told_so: no mount namespace");
+        return skip("missing_write_permission_is_reported: no mount namespace");
     }
-    let said = Said::by(&mut stranger.runs(&doctor(&[]), stranger.group));
+    let said = Said::by(&mut other_user.runs(&doctor(&[]), other_user.group));
     said.assert(
         "/dev/shm mode",
         "problem",
@@ -183,9 +183,9 @@ fn who_may_make_nothing_is_told_so() {
 }
 
 #[test]
-fn what_is_no_tmpfs_is_told_so() {
+fn dev_shm_that_is_not_tmpfs_is_reported() {
     if !own_mount("/dev/shm", "proc", "") {
-        return skip("what_is_no_tmpfs_is_told_so: no mount namespace");
+        return skip("dev_shm_that_is_not_tmpfs_is_reported: no mount namespace");
     }
     let said = Said::by(&mut doctor(&[]));
     said.assert("/dev/shm", "warning", "not a tmpfs", "mount -t tmpfs");
@@ -194,9 +194,9 @@ fn what_is_no_tmpfs_is_told_so() {
 }
 
 #[test]
-fn queues_that_are_used_up_or_elsewhere_are_warnings() {
+fn exhausted_or_foreign_queues_are_warnings() {
     if !own_memory(ROOM) || !own_queues(0) {
-        return skip("queues_that_are_used_up_or_elsewhere_are_warnings: no IPC namespace");
+        return skip("exhausted_or_foreign_queues_are_warnings: no IPC namespace");
     }
     let said = Said::by(&mut limited("unprivileged", &doctor(&[])));
     said.assert(
@@ -210,8 +210,8 @@ fn queues_that_are_used_up_or_elsewhere_are_warnings() {
 }
 
 #[test]
-fn queues_of_another_namespace_are_not_taken_for_ours() {
-    const TEST: &str = "queues_of_another_namespace_are_not_taken_for_ours";
+fn queues_of_other_namespace_are_not_counted() {
+    const TEST: &str = "queues_of_other_namespace_are_not_counted";
     if !own_memory(ROOM) {
         return skip(&format!("{TEST}: no mount namespace"));
     }
@@ -231,9 +231,9 @@ fn queues_of_another_namespace_are_not_taken_for_ours() {
 }
 
 #[test]
-fn limits_of_the_process_are_told_with_their_setting() {
+fn process_limits_name_their_setting() {
     if !own_memory(ROOM) {
-        return skip("limits_of_the_process_are_told_with_their_setting: no mount namespace");
+        return skip("process_limits_name_their_setting: no mount namespace");
     }
     for (limit, check, state, found, advice) in [
         (
@@ -285,9 +285,9 @@ fn limits_of_the_process_are_told_with_their_setting() {
 }
 
 #[test]
-fn what_a_sandbox_refuses_is_named() {
+fn system_calls_refused_by_sandbox_are_named() {
     if !own_memory(ROOM) {
-        return skip("what_a_sandbox_refuses_is_named: no mount namespace");
+        return skip("system_calls_refused_by_sandbox_are_named: no mount namespace");
     }
     for (call, check, state, advice) in [
         (
@@ -313,7 +313,7 @@ fn what_a_sandbox_refuses_is_named() {
     ] {
         let said = Said::by(&mut limited(&format!("refused={call}"), &doctor(&[])));
         said.assert(check, state, "", advice);
-        // Nothing else is blamed for it.
+        // No other check changes.
         let all = Said::by(&mut doctor(&[]));
         let named = [check, "locks"];
         assert_eq!(said.others(&named), all.others(&named), "{call}");
@@ -321,9 +321,9 @@ fn what_a_sandbox_refuses_is_named() {
 }
 
 #[test]
-fn tables_that_are_not_well_are_told_with_what_helps() {
+fn unhealthy_tables_are_reported_with_remedy() {
     if !own_memory(ROOM) {
-        return skip("tables_that_are_not_well_are_told_with_what_helps: no mount namespace");
+        return skip("unhealthy_tables_are_reported_with_remedy: no mount namespace");
     }
     let [well, dead, silent, damaged] =
         ["well", "dead", "silent", "damaged"].map(|name| Table::new(&format!("doctor-{name}")));
@@ -332,7 +332,7 @@ fn tables_that_are_not_well_are_told_with_what_helps() {
     killed.process.kill();
     let stopped = Serving::start(silent.name(), FIELDS, &[]);
     stopped.process.stop();
-    until("it is silent", || {
+    until("the publisher is silent", || {
         common::inspect(silent.name(), None).is_ok_and(|info| info.is_silent())
     });
     std::fs::write("/dev/shm/tablecast.lock.nobodys", "").unwrap();
@@ -346,7 +346,7 @@ fn tables_that_are_not_well_are_told_with_what_helps() {
     said.assert(&of(&silent), "warning", "is stopped or hangs", &kill);
     said.assert("orphans", "warning", "1 objects", "publisher rm --orphans");
     assert!(said.0.iter().all(|one| one["check"] != *of(&well)));
-    // That one was asked for.
+    // The table was named as an argument.
     let said = Said::by(&mut doctor(&[well.name()]));
     said.assert(&of(&well), "ok", "mode 600, its publisher alive", "");
     let said = Said::by(&mut doctor(&["nowhere"]));
@@ -366,19 +366,20 @@ fn tables_that_are_not_well_are_told_with_what_helps() {
 }
 
 #[test]
-fn tables_of_others_are_told_with_owner_and_mode() {
-    let Some(stranger) = Stranger::new() else {
+fn tables_of_other_users_are_reported_with_owner_and_mode() {
+    let Some(other_user) = OtherUser::new() else {
         return;
     };
     if !own_memory(ROOM) {
-        return skip("tables_of_others_are_told_with_owner_and_mode: no mount namespace");
+        return skip("tables_of_other_users_are_reported_with_owner_and_mode: no mount namespace");
     }
     let [private, open, theirs] =
         ["private", "open", "theirs"].map(|name| Table::new(&format!("doctor-{name}")));
     let _private = Serving::start(private.name(), FIELDS, &[]);
     let _open = Serving::start(open.name(), FIELDS, &["--mode", "644"]);
     let of = |table: &Table| format!("table {}", table.name());
-    let ask = |arguments: &[&str]| Said::by(&mut stranger.runs(&doctor(arguments), stranger.group));
+    let ask =
+        |arguments: &[&str]| Said::by(&mut other_user.runs(&doctor(arguments), other_user.group));
     let said = ask(&[]);
     said.assert(
         &of(&private),
@@ -392,10 +393,10 @@ fn tables_of_others_are_told_with_owner_and_mode() {
 
     let path = format!("/dev/shm/tablecast.table.{}", theirs.name());
     std::fs::copy(format!("/dev/shm/tablecast.table.{}", open.name()), &path).unwrap();
-    std::os::unix::fs::chown(&path, Some(stranger.user), None).unwrap();
+    std::os::unix::fs::chown(&path, Some(other_user.user), None).unwrap();
     let said = Said::by(&mut doctor(&[]));
-    let trust = format!("--owner {}", stranger.user);
-    let owned = format!("owned by user {}", stranger.user);
+    let trust = format!("--owner {}", other_user.user);
+    let owned = format!("owned by user {}", other_user.user);
     said.assert(&of(&theirs), "ok", &owned, &trust);
     assert!(Path::new(&path).exists(), "nothing is changed");
     std::fs::remove_file(path).unwrap();

@@ -1,5 +1,5 @@
-//! Limits of the system: an error that names the object, the limit and the setting. What is committed stays, and
-//! the publisher carries on with what fits.
+//! Limits of the system: an error names the object, the limit and the setting. Committed rows stay,
+//! and the publisher continues with what fits.
 
 use std::os::unix::process::ExitStatusExt;
 use std::process::Command;
@@ -15,7 +15,7 @@ use tests::script::Item;
 use tests::table::Table;
 use tests::{LIMIT, role, skip, until};
 
-/// Few enough rows that a region of them is small.
+/// A capacity whose region is small.
 const CAPACITY: usize = 100_000;
 
 fn open(table: &Table) -> common::Result<Publisher<Item>> {
@@ -33,7 +33,7 @@ fn objects() -> Vec<String> {
         .collect()
 }
 
-/// Whether the error names the limit, the object and the setting.
+/// Returns true if the error names the limit, the object and the setting.
 fn names(error: &Error, object: &str, limit: &str, remedy: &str) -> bool {
     let text = error.to_string();
     matches!(error, Error::Limit { .. })
@@ -43,9 +43,9 @@ fn names(error: &Error, object: &str, limit: &str, remedy: &str) -> bool {
 }
 
 #[test]
-fn memory_that_is_full_at_creation_leaves_nothing() {
+fn full_memory_at_creation_leaves_nothing() {
     if !own_memory(320 << 10) {
-        return skip("memory_that_is_full_at_creation_leaves_nothing: no mount namespace");
+        return skip("full_memory_at_creation_leaves_nothing: no mount namespace");
     }
     let table = Table::new("full-new");
     let error = Publisher::<Item>::builder(table.name())
@@ -62,15 +62,15 @@ fn memory_that_is_full_at_creation_leaves_nothing() {
         "{error}"
     );
     assert_eq!(objects(), Vec::<String>::new());
-    // What fits, is made.
+    // A smaller table fits.
     open(&table).unwrap().close().unwrap();
     assert_eq!(objects(), Vec::<String>::new());
 }
 
 #[test]
-fn memory_that_is_full_stops_a_transaction_and_no_more() {
+fn full_memory_fails_only_that_transaction() {
     if !own_memory(1 << 20) {
-        return skip("memory_that_is_full_stops_a_transaction_and_no_more: no mount namespace");
+        return skip("full_memory_fails_only_that_transaction: no mount namespace");
     }
     let table = Table::new("full-later");
     let mut publisher = open(&table).unwrap();
@@ -107,7 +107,7 @@ fn memory_that_is_full_stops_a_transaction_and_no_more() {
     is_whole(&subscriber);
     is_whole(&Subscriber::<Item>::open(table.name()).unwrap());
 
-    // Rows that need no memory: changed ones, and new ones in the place of others.
+    // Changes that need no memory: updates, and inserts into freed slots.
     let mut tx = publisher.begin();
     tx.update(&Item::new((0, 1), 2)).unwrap();
     tx.delete(&(0, 0)).unwrap();
@@ -121,22 +121,22 @@ fn memory_that_is_full_stops_a_transaction_and_no_more() {
         (version, rows as usize)
     );
 
-    // A registry that is lost cannot be made again: all goes on, by looking.
+    // A lost registry cannot be created again; subscribers learn of commits by re-check.
     let registry = common::inspect(table.name(), None).unwrap().registry_id;
     std::fs::remove_file(format!("/dev/shm/tablecast.subs.{registry:016x}")).unwrap();
     let hole = std::fs::write("/dev/shm/filler", vec![1; 1 << 20]);
-    assert!(hole.is_err(), "it is full");
+    assert!(hole.is_err(), "the file system is full");
     publisher.maintain().unwrap();
     let mut tx = publisher.begin();
     tx.update(&Item::new((7, 7), 8)).unwrap();
     let version = tx.commit().unwrap();
-    until("it is seen", || {
+    until("the commit is visible", || {
         subscriber.wait(Some(LIMIT)).unwrap();
         subscriber.version() >= version
     });
     assert_eq!(subscriber.get(&(7, 7)), Some(&Item::new((7, 7), 8)));
 
-    // And when there is room again, everything does.
+    // With free memory everything works again.
     std::fs::remove_file("/dev/shm/filler").unwrap();
     publisher.maintain().unwrap();
     assert_eq!(objects().len(), 3, "{:?}", objects());
@@ -144,11 +144,9 @@ fn memory_that_is_full_stops_a_transaction_and_no_more() {
 }
 
 #[test]
-fn memory_that_is_full_is_reported_once_and_not_for_each_line() {
+fn full_memory_is_reported_at_intervals_not_per_line() {
     if !own_memory(1 << 20) {
-        return skip(
-            "memory_that_is_full_is_reported_once_and_not_for_each_line: no mount namespace",
-        );
+        return skip("full_memory_is_reported_at_intervals_not_per_line: no mount namespace");
     }
     let table = Table::new("full-lines");
     let fields = ["--fields", "id:u64,text:text(64)"];
@@ -167,7 +165,7 @@ fn memory_that_is_full_is_reported_once_and_not_for_each_line() {
     serve.close_input();
     serve.end();
     let stderr = serve.stderr();
-    // Reports come at intervals; on a slow machine there are several of them.
+    // Reports are limited to one per interval; a slow machine prints several.
     assert!(stderr.lines().count() < 500, "{stderr}");
     assert!(stderr.contains("the space of /dev/shm"), "{stderr}");
     assert!(
@@ -176,14 +174,14 @@ fn memory_that_is_full_is_reported_once_and_not_for_each_line() {
     );
 }
 
-/// A program of ours that may have less than others.
+/// Returns the command with a lower limit.
 fn limited(limit: &str, program: &Command) -> Command {
     let mut command = role!("limited", limit);
     command.arg(program.get_program()).args(program.get_args());
     command
 }
 
-/// A watch that can have no queue says which limit that is, and follows all the same.
+/// Checks that a watch without a queue names the limit and still follows.
 fn follows_without_a_queue(table: &Table, watch: &mut Command, said: [&str; 2]) {
     let mut publisher = Publisher::<Item>::builder(table.name())
         .capacity(10)
@@ -212,9 +210,9 @@ fn watch(table: &Table) -> Command {
 }
 
 #[test]
-fn a_subscriber_beyond_the_number_of_queues_follows() {
+fn subscriber_beyond_queue_limit_follows() {
     if !own_memory(8 << 20) || !own_queues(0) {
-        return skip("a_subscriber_beyond_the_number_of_queues_follows: no IPC namespace");
+        return skip("subscriber_beyond_queue_limit_follows: no IPC namespace");
     }
     let table = Table::new("no-queues");
     let mut watch = limited("unprivileged", &watch(&table));
@@ -223,7 +221,7 @@ fn a_subscriber_beyond_the_number_of_queues_follows() {
 }
 
 #[test]
-fn a_subscriber_without_memory_for_queues_follows() {
+fn subscriber_without_queue_memory_follows() {
     let table = Table::new("no-queue-memory");
     let mut watch = limited("queues=1", &watch(&table));
     let said = ["memory for message queues is used up", "ulimit -q"];
@@ -231,14 +229,14 @@ fn a_subscriber_without_memory_for_queues_follows() {
 }
 
 #[test]
-fn a_publisher_without_descriptors_says_so() {
+fn publisher_without_descriptors_names_the_limit() {
     let table = Table::new("no-files");
     let mut serve = publisher();
     serve.args(["serve", table.name(), "--from", "-", "--fields", "id:u64"]);
-    // Whatever it is that has no descriptor left, it is said.
+    // Whichever call lacks a descriptor, an error is printed.
     for files in 4..12 {
         let mut process = Process::start(&mut limited(&format!("files={files}"), &serve));
-        until("it has said so, or publishes", || {
+        until("the program has failed or publishes", || {
             process.stderr().contains("publishing") || !process.is_running()
         });
         if process.is_running() {
@@ -247,7 +245,7 @@ fn a_publisher_without_descriptors_says_so() {
             process.ends_with(0);
             continue;
         }
-        // 5 where it is stdin that cannot be read.
+        // Exit code 5 if stdin cannot be read.
         assert!(
             matches!(process.end().code(), Some(1 | 5)),
             "{}",
@@ -262,11 +260,11 @@ fn a_publisher_without_descriptors_says_so() {
 }
 
 #[test]
-fn a_publisher_that_is_killed_for_its_memory_loses_nothing() {
+fn publisher_killed_for_memory_loses_nothing() {
     const BATCH: usize = 1_000;
     let group = match MemoryGroup::new(24 << 20) {
         Ok(group) => group,
-        Err(error) => return skip(&format!("no memory cgroup of its own: {error}")),
+        Err(error) => return skip(&format!("no private memory cgroup: {error}")),
     };
     let table = Table::new("no-memory");
     let mut grow = Process::start(&mut role!("grow", table.name(), 10 * CAPACITY, BATCH));
@@ -281,7 +279,7 @@ fn a_publisher_that_is_killed_for_its_memory_loses_nothing() {
     let said: usize = grow.stdout().lines().last().unwrap().parse().unwrap();
     subscriber.refresh().unwrap();
     let rows = subscriber.len();
-    // It may have died between a commit and what it says of it.
+    // The process may have died between a commit and its report.
     assert!(
         [said, said + BATCH].contains(&rows),
         "{rows} rows of {said}"
@@ -296,7 +294,7 @@ fn a_publisher_that_is_killed_for_its_memory_loses_nothing() {
     let mut tx = publisher.begin();
     tx.insert(&Item::new((1, 1), 1)).unwrap();
     tx.commit().unwrap();
-    until("it is seen", || {
+    until("the commit is visible", || {
         subscriber.wait(Some(LIMIT)).unwrap();
         subscriber.len() == rows + 1
     });
@@ -304,7 +302,7 @@ fn a_publisher_that_is_killed_for_its_memory_loses_nothing() {
 }
 
 #[test]
-fn subscribers_beyond_the_slots_follow() {
+fn subscribers_beyond_slot_limit_follow() {
     let table = Table::new("few-slots");
     let mut publisher = Publisher::<Item>::builder(table.name())
         .capacity(10)
@@ -330,9 +328,9 @@ fn subscribers_beyond_the_slots_follow() {
 
 /// Kind of defect: one errno means several limits, and the error named the wrong one or none.
 #[test]
-fn inodes_that_are_used_up_are_named_and_not_the_space() {
-    const TEST: &str = "inodes_that_are_used_up_are_named_and_not_the_space";
-    // The root takes one inode, the lock the other; the region finds none.
+fn exhausted_inodes_are_named_instead_of_space() {
+    const TEST: &str = "exhausted_inodes_are_named_instead_of_space";
+    // The root directory takes one inode and the lock the other, so there is none for the region.
     if !own_mount("/dev/shm", "tmpfs", "nr_inodes=2") {
         return skip(&format!("{TEST}: no mount namespace"));
     }
@@ -345,10 +343,10 @@ fn inodes_that_are_used_up_are_named_and_not_the_space() {
     );
 }
 
-/// Kind of defect as above, for EAGAIN: the system refuses threads and processes by it.
+/// Kind of defect as above, for EAGAIN, by which the system refuses threads and processes.
 #[test]
-fn threads_that_are_used_up_are_named() {
-    const TEST: &str = "threads_that_are_used_up_are_named";
+fn exhausted_threads_are_named() {
+    const TEST: &str = "exhausted_threads_are_named";
     const USER: &str = "65533";
     if !nix::unistd::geteuid().is_root() {
         return skip(&format!(

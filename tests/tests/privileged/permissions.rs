@@ -1,15 +1,16 @@
-//! Tables of one user, read by another. Only root can be two users, so others skip this, and say so.
+//! Tables of one user, read by another. Only root can run processes of two users; other users skip
+//! these tests.
 
 use std::path::Path;
 
 use common::{Error, Publisher, Subscriber};
-use tests::other_user::Stranger;
+use tests::other_user::OtherUser;
 use tests::process::Process;
 use tests::script::Item;
 use tests::table::Table;
 use tests::{programs, role, until};
 
-/// A group that nobody is in by itself.
+/// A group without members.
 const GROUP: u32 = 54_321;
 
 fn publish(publisher: &mut Publisher<Item>, value: u64) {
@@ -18,9 +19,10 @@ fn publish(publisher: &mut Publisher<Item>, value: u64) {
     tx.commit().unwrap();
 }
 
-/// The stranger is woken by each commit; what it may write to it cannot hurt anybody with.
-fn is_followed(stranger: &Stranger, table: &Table, publisher: &mut Publisher<Item>, group: u32) {
-    let mut follower = Process::start(&mut stranger.runs(&role!("follow", table.name()), group));
+/// Checks that the other user is woken by each commit, and that its objects are removed after its
+/// death.
+fn is_followed(other_user: &OtherUser, table: &Table, publisher: &mut Publisher<Item>, group: u32) {
+    let mut follower = Process::start(&mut other_user.runs(&role!("follow", table.name()), group));
     let mut rows = follower.line();
     assert!(rows.contains("Alive"), "{rows}");
     for value in 1..=200 {
@@ -30,15 +32,15 @@ fn is_followed(stranger: &Stranger, table: &Table, publisher: &mut Publisher<Ite
             rows = follower.line();
         }
     }
-    until("it has a queue", || table.remember() == 1);
+    until("the subscriber has a queue", || table.remember() == 1);
     follower.kill();
-    // Root sweeps what a stranger leaves.
+    // Root removes the objects of another user.
     publisher.maintain().unwrap();
     assert!(!table.has_queue(), "{:?}", table.leftovers());
 }
 
-fn is_refused(stranger: &Stranger, table: &Table, group: u32) {
-    let mut reader = Process::start(&mut stranger.runs(&role!("read", table.name()), group));
+fn is_refused(other_user: &OtherUser, table: &Table, group: u32) {
+    let mut reader = Process::start(&mut other_user.runs(&role!("read", table.name()), group));
     let line = reader.line();
     assert!(line.starts_with("refused: no permission to open"), "{line}");
     assert!(
@@ -49,8 +51,8 @@ fn is_refused(stranger: &Stranger, table: &Table, group: u32) {
 }
 
 #[test]
-fn a_table_for_everybody_is_followed_by_another_user() {
-    let Some(stranger) = Stranger::new() else {
+fn table_of_mode_644_is_followed_by_other_user() {
+    let Some(other_user) = OtherUser::new() else {
         return;
     };
     let table = Table::new("everybody");
@@ -59,14 +61,14 @@ fn a_table_for_everybody_is_followed_by_another_user() {
         .capacity(3)
         .open()
         .unwrap();
-    is_followed(&stranger, &table, &mut publisher, stranger.group);
+    is_followed(&other_user, &table, &mut publisher, other_user.group);
     publisher.close().unwrap();
     assert_eq!(table.leftovers(), Vec::<String>::new());
 }
 
 #[test]
-fn a_table_for_a_group_is_followed_by_its_members_only() {
-    let Some(stranger) = Stranger::new() else {
+fn table_of_mode_640_is_followed_by_group_members_only() {
+    let Some(other_user) = OtherUser::new() else {
         return;
     };
     let table = Table::new("group");
@@ -75,14 +77,14 @@ fn a_table_for_a_group_is_followed_by_its_members_only() {
         .group(GROUP)
         .capacity(3);
     let mut publisher = builder.open().unwrap();
-    is_followed(&stranger, &table, &mut publisher, GROUP);
-    is_refused(&stranger, &table, stranger.group);
+    is_followed(&other_user, &table, &mut publisher, GROUP);
+    is_refused(&other_user, &table, other_user.group);
     publisher.close().unwrap();
 }
 
 #[test]
-fn a_table_for_its_owner_says_who_may_open_it() {
-    let Some(stranger) = Stranger::new() else {
+fn table_of_mode_600_names_who_may_open_it() {
+    let Some(other_user) = OtherUser::new() else {
         return;
     };
     let table = Table::new("owner");
@@ -90,10 +92,10 @@ fn a_table_for_its_owner_says_who_may_open_it() {
         .capacity(3)
         .open()
         .unwrap();
-    is_refused(&stranger, &table, stranger.group);
+    is_refused(&other_user, &table, other_user.group);
     let mut get = programs::subscriber();
     get.args(["get", table.name()]);
-    let (stdout, stderr) = Process::run(&mut stranger.runs(&get, stranger.group), 1);
+    let (stdout, stderr) = Process::run(&mut other_user.runs(&get, other_user.group), 1);
     assert_eq!(stdout, "");
     assert!(
         stderr.contains("no permission") && stderr.contains(table.name()),
@@ -103,8 +105,8 @@ fn a_table_for_its_owner_says_who_may_open_it() {
 }
 
 #[test]
-fn a_strangers_table_is_not_believed_unless_its_owner_is_named() {
-    let Some(stranger) = Stranger::new() else {
+fn table_of_other_user_needs_explicit_owner() {
+    let Some(other_user) = OtherUser::new() else {
         return;
     };
     let table = Table::new("strange");
@@ -118,46 +120,46 @@ fn a_strangers_table_is_not_believed_unless_its_owner_is_named() {
         "group:u32,number:u32,value:u64,label:text(24)",
     ]);
     serve.args(["--key", "group,number", "--mode", "644"]);
-    let mut publisher = Process::start(&mut stranger.runs(&serve, stranger.group));
+    let mut publisher = Process::start(&mut other_user.runs(&serve, other_user.group));
     publisher.write_line(r#"{"group":1,"number":2,"value":3,"label":"x"}"#);
-    until("it is there", || {
+    until("the table exists", || {
         Path::new(&format!("/dev/shm/tablecast.table.{}", table.name())).exists()
     });
     match Subscriber::<Item>::open(table.name()).map(drop) {
         Err(Error::WrongOwner {
             found, expected, ..
         }) => {
-            assert_eq!((found, expected), (stranger.user, 0));
+            assert_eq!((found, expected), (other_user.user, 0));
         }
         other => panic!("{other:?}"),
     }
     let mut own = Subscriber::<Item>::builder(table.name())
-        .owner(stranger.user)
+        .owner(other_user.user)
         .open()
         .unwrap();
     while own.get(&(1, 2)).is_none() {
         own.wait(Some(tests::LIMIT)).unwrap();
     }
     assert_eq!(own.get(&(1, 2)).unwrap().value, 3);
-    // Root may do anything, but not publish under a name that a stranger holds.
+    // Root may not publish under a name that another user holds.
     assert!(Publisher::<Item>::builder(table.name()).open().is_err());
     publisher.signal(nix::sys::signal::Signal::SIGTERM);
     publisher.ends_with(0);
 }
 
 #[test]
-fn root_removes_a_dead_table_of_another_user_by_its_owner() {
-    let Some(stranger) = Stranger::new() else {
+fn root_removes_dead_table_of_other_user_by_owner() {
+    let Some(other_user) = OtherUser::new() else {
         return;
     };
     let (table, own) = (Table::new("foreign-dead"), Table::new("foreign-own"));
     let mut serve = programs::publisher();
     let fields = ["--from", "-", "--fields", "id:u64"];
     serve.args(["serve", table.name()]).args(fields);
-    let mut publisher = Process::start(&mut stranger.runs(&serve, stranger.group));
+    let mut publisher = Process::start(&mut other_user.runs(&serve, other_user.group));
     publisher.stderr_until(|text| text.contains("publishing"));
     let _own = tests::serving::Serving::start(own.name(), "id:u64", &[]);
-    let owner = stranger.user.to_string();
+    let owner = other_user.user.to_string();
     let remove = |arguments: &[&str], code| {
         let mut rm = programs::publisher();
         let (_, stderr) = Process::run(rm.args(["rm", table.name()]).args(arguments), code);
@@ -167,18 +169,18 @@ fn root_removes_a_dead_table_of_another_user_by_its_owner() {
     assert!(remove(&of_owner, 3).contains("is published by process"));
     publisher.kill();
 
-    // Without an owner the error names the option that helps.
+    // Without an owner, the error names the option that helps.
     assert!(remove(&[], 1).contains(&format!("as root with --owner {owner}")));
-    // `ls --owner` lists the tables of that user, and none of another user as a problem.
+    // `ls --owner` lists the tables of that user, and reports no problem with tables of others.
     let mut ls = programs::subscriber();
     let ls = ls.args(["ls", "--sample", "1ms", "--format", "jsonl"]);
     let (listed, _) = Process::run(ls.args(of_owner), 0);
     assert!(listed.contains(table.name()), "{listed}");
     assert!(!listed.contains(own.name()), "{listed}");
-    // Another user cannot remove it, and is not told to try the same again.
+    // Another user cannot remove the table, and the error does not suggest to repeat the command.
     let mut rm = programs::publisher();
     rm.args(["rm", own.name(), "--owner", "0"]);
-    let (_, stderr) = Process::run(&mut stranger.runs(&rm, stranger.group), 1);
+    let (_, stderr) = Process::run(&mut other_user.runs(&rm, other_user.group), 1);
     assert!(stderr.contains("as root with --owner"), "{stderr}");
 
     table.remember();

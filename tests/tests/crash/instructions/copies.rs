@@ -1,4 +1,5 @@
-//! Stepping through a play, and dying, in copies, at each state that it shares.
+//! Steps through a scenario and simulates a crash, in copies, at each state that the publisher
+//! shares.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fmt;
@@ -7,9 +8,9 @@ use std::time::Duration;
 
 use common::internals::header;
 use common::{PublisherState, Subscriber};
-use tests::object_state::{Named, Picture, Scene};
+use tests::object_state::{Named, ObjectState, TableObserver};
 use tests::replica::Replica;
-use tests::scenario::Play;
+use tests::scenario::Scenario;
 use tests::script::{Item, ItemKey};
 use tests::stepper::{Maps, Stepper};
 use tests::table::Table;
@@ -18,22 +19,22 @@ use tests::{NEVER, role};
 use super::expected::Expected;
 use super::followers::{Sleeper, follow, newcomer, succeed};
 
-/// Subscribers that sleep at the real table.
+/// Number of parked subscribers of the real table.
 const SLEEPERS: usize = 3;
-/// How many instructions a play may take before it is given up on.
+/// Maximum number of instructions of a scenario.
 const MOST_STEPS: usize = 5_000_000;
 
-/// What stepping through a play showed.
+/// Result of stepping through a scenario.
 pub struct Pass {
     /// The address of each instruction.
     pub steps: Vec<u64>,
-    /// What was mapped where meanwhile.
+    /// File mappings of the process.
     pub maps: Maps,
-    /// Which of the instructions are system calls.
+    /// Indices of the instructions that are system calls.
     pub calls: Vec<usize>,
-    /// States of the shared bytes, each once.
+    /// Number of distinct states of the shared bytes.
     states: usize,
-    /// Words and names that differ between the beginning and the end.
+    /// Number of words and names that differ between the beginning and the end.
     written: usize,
 }
 
@@ -50,24 +51,24 @@ impl fmt::Display for Pass {
     }
 }
 
-/// A table for a play: new, or what a publisher left.
+/// The table of a scenario.
 pub enum Place {
-    /// Nobody was there before.
+    /// A table without a previous publisher.
     New(Table),
-    /// Somebody died there.
+    /// The table that a dead publisher left.
     Left(Replica),
 }
 
 impl Place {
-    /// For a play that begins with nothing, or with what a publisher `left`.
-    pub fn new(left: Option<&Picture>) -> Self {
+    /// Returns a new table, or a replica of the table that a dead publisher `left`.
+    pub fn new(left: Option<&ObjectState>) -> Self {
         match left {
             Some(left) => Self::Left(Replica::new(left)),
             None => Self::New(Table::new("instructions")),
         }
     }
 
-    /// The table.
+    /// Returns the table.
     pub fn table(&self) -> &Table {
         match self {
             Self::New(table) => table,
@@ -75,7 +76,7 @@ impl Place {
         }
     }
 
-    /// What is left of it.
+    /// Returns the remaining objects of the table.
     pub fn leftovers(&self) -> Vec<String> {
         match self {
             Self::New(table) => table.leftovers(),
@@ -83,34 +84,40 @@ impl Place {
         }
     }
 
-    /// A process that stands where the play begins, and three subscribers that sleep, if there is a table.
-    pub fn begin(&self, play: Play, recheck: Duration) -> (Stepper, Vec<Sleeper>) {
+    /// Starts a process that stops at the beginning of the scenario. Also returns parked
+    /// subscribers if a table exists.
+    pub fn begin(&self, scenario: Scenario, recheck: Duration) -> (Stepper, Vec<Sleeper>) {
         let name = self.table().name();
-        let stepper = Stepper::start(&mut role!("stepped", name, play)).unwrap();
-        let asleep = (play != Play::Creation).then(|| self.sleepers(recheck));
+        let stepper = Stepper::start(&mut role!("stepped", name, scenario)).unwrap();
+        let asleep = (scenario != Scenario::Creation).then(|| self.sleepers(recheck));
         (stepper, asleep.unwrap_or_default())
     }
 
-    /// Three subscribers that sleep.
+    /// Returns three parked subscribers.
     pub fn sleepers(&self, recheck: Duration) -> Vec<Sleeper> {
         let asleep = (0..SLEEPERS).map(|_| Sleeper::attach(self.table().name(), recheck));
         asleep.collect()
     }
 }
 
-/// Checks that nothing is left of a table whose publisher died in that state. If the region had no name, its successor could not know of
-/// the registry: that is a sweep's to remove.
-pub fn assert_nothing_left(state: &Picture, mut leftovers: Vec<String>) {
+/// Checks that nothing is left of a table whose publisher died in this state. If the region had no
+/// name, its successor cannot know the registry, so only a sweep can remove it.
+pub fn assert_nothing_left(state: &ObjectState, mut leftovers: Vec<String>) {
     if state.is_removed() {
         leftovers.retain(|object| !object.contains("/tablecast.subs."));
     }
     assert_eq!(leftovers, Vec::<String>::new());
 }
 
-/// Steps through a play, and looks at what is shared after each instruction. `visit` is called for each state that is new, while
-/// the process stands. The tables' names change at system calls only.
-fn step_through(stepper: &Stepper, scene: &mut Scene, mut visit: impl FnMut(&Picture)) -> Pass {
-    let begun = scene.now().clone();
+/// Steps through a scenario and observes the shared bytes after each instruction. Calls `visit` for
+/// each new state, while the process is stopped. The names of the table change only at system
+/// calls.
+fn step_through(
+    stepper: &Stepper,
+    observer: &mut TableObserver,
+    mut visit: impl FnMut(&ObjectState),
+) -> Pass {
+    let begun = observer.now().clone();
     let (mut steps, mut calls, maps) = (Vec::new(), Vec::new(), stepper.maps());
     let mut seen = HashSet::from([begun.clone()]);
     let (mut is_call, mut last) = (HashMap::new(), begun.clone());
@@ -126,18 +133,21 @@ fn step_through(stepper: &Stepper, scene: &mut Scene, mut visit: impl FnMut(&Pic
         if !stepper.step() {
             break;
         }
-        assert!(steps.len() < MOST_STEPS, "it does not come to its mark");
-        let is_new = scene.look(is_call);
+        assert!(
+            steps.len() < MOST_STEPS,
+            "the process does not reach its mark"
+        );
+        let is_new = observer.look(is_call);
         if is_call {
-            let unknown = scene.unknown_to_all_but(stepper.id());
+            let unknown = observer.unknown_to_all_but(stepper.id());
             assert_eq!(
                 unknown,
                 Vec::<PathBuf>::new(),
-                "a death leaves what nobody finds"
+                "a crash would leave objects that a sweep cannot find"
             );
         }
         if is_new {
-            let state = scene.now().clone();
+            let state = observer.now().clone();
             let words = state.words_from(&last);
             assert!(is_call || words == 1, "an instruction stored {words} words");
             if seen.insert(state.clone()) {
@@ -146,7 +156,7 @@ fn step_through(stepper: &Stepper, scene: &mut Scene, mut visit: impl FnMut(&Pic
             last = state;
         }
     }
-    let ended = scene.now();
+    let ended = observer.now();
     Pass {
         steps,
         maps,
@@ -156,24 +166,30 @@ fn step_through(stepper: &Stepper, scene: &mut Scene, mut visit: impl FnMut(&Pic
     }
 }
 
-/// The states that a publisher shares while it goes through a play, which begins with nothing.
-pub fn states_of(play: Play) -> Vec<Picture> {
+/// Returns the states that a publisher shares during a scenario without a previous publisher.
+pub fn states_of(scenario: Scenario) -> Vec<ObjectState> {
     let place = Place::new(None);
-    let (stepper, _) = place.begin(play, NEVER);
+    let (stepper, _) = place.begin(scenario, NEVER);
     let mut states = Vec::new();
-    let mut scene = Scene::new(place.table().name());
-    step_through(&stepper, &mut scene, |state| states.push(state.clone()));
+    let mut observer = TableObserver::new(place.table().name());
+    step_through(&stepper, &mut observer, |state| states.push(state.clone()));
     place.table().remember();
     stepper.finish();
     states
 }
 
-/// A dead publisher's table in that state: read by who attached at the beginning and by who attaches now, taken over, and
-/// followed. Returns the version that the newcomer saw.
-fn die_at(play: Play, begun: &Picture, state: &Picture, expected: &Expected) -> Option<u64> {
+/// Simulates a publisher crash in this state, in a replica: one subscriber that attached at the
+/// beginning and one that attaches now read the table, follow a takeover, and follow a commit.
+/// Returns the version that the new subscriber saw.
+fn die_at(
+    scenario: Scenario,
+    begun: &ObjectState,
+    state: &ObjectState,
+    expected: &Expected,
+) -> Option<u64> {
     let mut replica = Replica::new(begun);
     let name = replica.table().name().to_owned();
-    // It looks at the name soon: no death of a process tells it that somebody else has the name.
+    // A short re-check interval, because no pidfd reports that another region has the name.
     let attach = Subscriber::<Item>::builder(&name).recheck(Duration::from_millis(1));
     let mut old = begun.region().map(|_| attach.open().unwrap());
     replica.become_as(state);
@@ -189,10 +205,10 @@ fn die_at(play: Play, begun: &Picture, state: &Picture, expected: &Expected) -> 
         assert!(!new.publisher_state().is_alive());
     }
     if let (Some(old), Some(version), Named::First) = (&old, outcome, state.named()) {
-        assert_eq!(old.version(), version, "both read one table");
+        assert_eq!(old.version(), version, "both read the same version");
     }
     let epoch = state.word(header::EPOCH);
-    let (publisher, rows) = succeed(play, &name, expected, outcome, epoch);
+    let (publisher, rows) = succeed(scenario, &name, expected, outcome, epoch);
     for subscriber in old.iter_mut().chain(&mut new) {
         follow(subscriber, &publisher, &rows);
     }
@@ -201,11 +217,12 @@ fn die_at(play: Play, begun: &Picture, state: &Picture, expected: &Expected) -> 
     outcome
 }
 
-/// While the process stands in the middle of whatever it does: who attached before, single rows, and newcomers.
+/// Reads the real table while its publisher is stopped: by a subscriber that attached earlier, by
+/// `latest`, and by a new subscriber.
 fn read_while_it_stands(
     live: &mut Option<Subscriber<Item>>,
     name: &str,
-    state: &Picture,
+    state: &ObjectState,
     keys: &BTreeSet<ItemKey>,
     expected: &Expected,
 ) {
@@ -217,7 +234,11 @@ fn read_while_it_stands(
             assert_eq!(row.as_ref(), expected.rows(live.version()).get(key));
         }
         if state.named() == Named::First {
-            assert_eq!(live.version(), state.commit(), "nothing holds it up");
+            assert_eq!(
+                live.version(),
+                state.commit(),
+                "the reader sees the last commit"
+            );
         }
     }
     let new = newcomer(name);
@@ -228,38 +249,42 @@ fn read_while_it_stands(
     }
 }
 
-/// Dies, in copies, at each state of a play, which then goes on as if nothing had been.
-pub fn die_everywhere(play: Play, left: Option<&Picture>) -> Pass {
+/// Simulates a crash at each state of a scenario, in replicas. The real process completes the
+/// scenario.
+pub fn die_everywhere(scenario: Scenario, left: Option<&ObjectState>) -> Pass {
     let place = Place::new(left);
     let name = place.table().name();
-    let (stepper, mut asleep) = place.begin(play, NEVER);
+    let (stepper, mut asleep) = place.begin(scenario, NEVER);
     let mut live = newcomer(name);
-    let mut scene = Scene::new(name);
-    let begun = scene.now().clone();
-    let expected = Expected::of(play, left, &begun);
+    let mut observer = TableObserver::new(name);
+    let begun = observer.now().clone();
+    let expected = Expected::of(scenario, left, &begun);
     let keys = expected.tables().iter().flat_map(|rows| rows.keys());
     let keys: BTreeSet<ItemKey> = keys.copied().collect();
     let mut outcomes = Vec::new();
-    let pass = step_through(&stepper, &mut scene, |state| {
+    let pass = step_through(&stepper, &mut observer, |state| {
         read_while_it_stands(&mut live, name, state, &keys, &expected);
-        outcomes.push(die_at(play, &begun, state, &expected));
+        outcomes.push(die_at(scenario, &begun, state, &expected));
     });
     outcomes.dedup();
     assert_eq!(
         outcomes,
         expected.outcomes(),
-        "each table is seen, and one switch from each to the next"
+        "each table is seen, in order"
     );
-    assert!(pass.states > pass.written, "a state for each store: {pass}");
+    assert!(
+        pass.states > pass.written,
+        "at least one state per store: {pass}"
+    );
     place.table().remember();
     for sleeper in &mut asleep {
         let last = expected.last();
-        sleeper.woken_until("the last commit is seen", |s| s.version() == last);
+        sleeper.woken_until("the last commit is visible", |s| s.version() == last);
         expected.check(&sleeper.0);
     }
     stepper.finish();
     for sleeper in &mut asleep {
-        sleeper.woken_until("the end is told", |s| {
+        sleeper.woken_until("the close is reported", |s| {
             matches!(s.publisher_state(), PublisherState::Closed { .. })
         });
     }

@@ -1,26 +1,27 @@
-//! The tables that may be seen in the course of a play, and when.
+//! The tables that readers may see during a scenario.
 
 use common::Subscriber;
-use tests::object_state::Picture;
-use tests::scenario::{Play, Rows};
+use tests::object_state::ObjectState;
+use tests::scenario::{Rows, Scenario};
 use tests::script::Item;
 
 use super::followers::rows_of;
 
-/// What may be seen in the course of a play.
+/// The tables that readers may see during a scenario.
 pub struct Expected {
-    /// The version of the first of the tables.
+    /// Version of the first table.
     first: u64,
     tables: Vec<Rows>,
-    /// Whether there is a table before, and after.
+    /// True if a table exists before the scenario, and after it.
     ends: [bool; 2],
-    /// True if there is no table for a while after the first of the tables.
+    /// True if no table exists for a while after the first one.
     has_gap: bool,
 }
 
 impl Expected {
-    /// Where publishers open what one `left`, one after the other, so many times.
-    pub fn opened(left: &Picture, times: usize) -> Self {
+    /// Returns the tables of `times` publishers that successively open the table that a publisher
+    /// `left`.
+    pub fn opened(left: &ObjectState, times: usize) -> Self {
         Self {
             first: left.commit(),
             tables: vec![left_rows(left); 1 + times],
@@ -29,53 +30,58 @@ impl Expected {
         }
     }
 
-    /// In a play that begins with `now`, and perhaps with what a publisher `left`.
-    pub fn of(play: Play, left: Option<&Picture>, now: &Picture) -> Self {
-        let (first, tables, ends) = match (play, left) {
-            (Play::Creation, _) => (1, vec![Rows::new()], [false, true]),
-            // Opening changes no row, and is one commit.
+    /// Returns the tables of a scenario that begins with `now`, possibly with the table that a
+    /// publisher `left`.
+    pub fn of(scenario: Scenario, left: Option<&ObjectState>, now: &ObjectState) -> Self {
+        let (first, tables, ends) = match (scenario, left) {
+            (Scenario::Creation, _) => (1, vec![Rows::new()], [false, true]),
+            // Opening changes no row and is one commit.
             (_, Some(left)) => {
                 let mut expected = Self::opened(left, 1);
                 let mut rows = left_rows(left);
-                for writes in play.transactions() {
+                for writes in scenario.transactions() {
                     writes.apply(&mut rows);
                     expected.tables.push(rows.clone());
                 }
                 return expected;
             }
-            // So is closing.
-            (Play::Closing, _) => {
-                let rows = play.tables().pop().expect("the history's");
+            // Closing is also one commit.
+            (Scenario::Closing, _) => {
+                let rows = scenario
+                    .tables()
+                    .pop()
+                    .expect("the table after the history");
                 (now.commit(), vec![rows; 2], [true, false])
             }
-            _ => (now.commit(), play.tables(), [true, true]),
+            _ => (now.commit(), scenario.tables(), [true, true]),
         };
         Self {
             first,
             tables,
             ends,
-            has_gap: play == Play::Removed,
+            has_gap: scenario == Scenario::Removed,
         }
     }
 
-    /// The version of the last of the tables.
+    /// Returns the version of the last table.
     pub fn last(&self) -> u64 {
         self.first + self.tables.len() as u64 - 1
     }
 
-    /// All tables, in the order of their versions.
+    /// Returns all tables in the order of their versions.
     pub fn tables(&self) -> &[Rows] {
         &self.tables
     }
 
-    /// The rows of a version.
+    /// Returns the rows of a version.
     pub fn rows(&self, version: u64) -> &Rows {
         let table = version.checked_sub(self.first);
         let table = table.and_then(|number| self.tables.get(number as usize));
         table.unwrap_or_else(|| panic!("version {version} was never committed"))
     }
 
-    /// What newcomers must see in the course of the play, in this order: no table, or one of a version.
+    /// Returns the results of new subscribers during the scenario, in order: no table, or a
+    /// version.
     pub fn outcomes(&self) -> Vec<Option<u64>> {
         let [before, after] = self.ends.map(|is_table| (!is_table).then_some(None));
         let gap = self.has_gap.then_some(None);
@@ -84,15 +90,15 @@ impl Expected {
         before.into_iter().chain(versions).chain(after).collect()
     }
 
-    /// The subscriber must hold exactly a table of these.
+    /// Asserts that the subscriber has the rows of its version.
     pub fn check(&self, subscriber: &Subscriber<Item>) {
         assert_eq!(&rows_of(subscriber), self.rows(subscriber.version()));
     }
 }
 
-/// The rows that the play [`Play::Rewrite`] had committed in a picture of it.
-fn left_rows(left: &Picture) -> Rows {
-    // Creation is version 1, each transaction of the history one more.
-    let first = 1 + Play::Rewrite.history().len() as u64;
-    Play::Rewrite.tables()[(left.commit() - first) as usize].clone()
+/// Returns the rows that [`Scenario::Rewrite`] had committed in one of its states.
+fn left_rows(left: &ObjectState) -> Rows {
+    // Creation is version 1, and each transaction of the history adds one.
+    let first = 1 + Scenario::Rewrite.history().len() as u64;
+    Scenario::Rewrite.tables()[(left.commit() - first) as usize].clone()
 }

@@ -1,4 +1,4 @@
-//! Who looks on while a publisher is stepped, or after it died: asleep, awake, attaching, taking over.
+//! Subscribers and successors of a publisher that is stepped or killed.
 
 use std::os::fd::AsFd;
 use std::time::Duration;
@@ -6,49 +6,49 @@ use std::time::Duration;
 use common::{Cause, Error, Publisher, PublisherState, Row, Subscriber};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use tests::LIMIT;
-use tests::scenario::{Play, Rows};
+use tests::scenario::{Rows, Scenario};
 use tests::script::Item;
 
 use super::expected::Expected;
 
-/// The rows of its local copy.
+/// Returns the rows of a local copy.
 pub fn rows_of(subscriber: &Subscriber<Item>) -> Rows {
     let rows = subscriber.iter();
     rows.map(|item| (item.key(), *item)).collect()
 }
 
-/// A subscriber that sleeps, and has nothing but news to wake it.
+/// A parked subscriber that only a wake-up wakes.
 pub struct Sleeper(pub Subscriber<Item>);
 
 impl Sleeper {
-    /// Attaches and goes to sleep.
+    /// Attaches and parks.
     pub fn attach(name: &str, recheck: Duration) -> Self {
         let subscriber = Subscriber::builder(name).recheck(recheck).open().unwrap();
         let mut sleeper = Self(subscriber);
-        // From here on a refresh that finds nothing parks.
+        // From here on a refresh that finds no change parks.
         sleeper.0.as_fd();
         sleeper.fall_asleep();
         sleeper
     }
 
-    /// Takes in what is new, woken or not, and goes to sleep again.
+    /// Refreshes until there is no change, which parks the subscriber again.
     pub fn fall_asleep(&mut self) {
         while self.0.refresh().unwrap().cause() != Cause::Nothing {}
     }
 
-    /// Sleeps until it is woken, and looks only then, until it is as it must be.
+    /// Waits for wake-ups until the condition holds.
     pub fn woken_until(&mut self, what: &str, holds: impl Fn(&Subscriber<Item>) -> bool) {
         while !holds(&self.0) {
             let timeout = PollTimeout::try_from(LIMIT).unwrap();
             let mut news = [PollFd::new(self.0.as_fd(), PollFlags::POLLIN)];
             let ready = poll(&mut news, timeout).unwrap();
-            assert_eq!(ready, 1, "a sleeper is not woken until {what}");
+            assert_eq!(ready, 1, "not woken until {what}");
             self.fall_asleep();
         }
     }
 }
 
-/// Attaches, if there is a table.
+/// Attaches if the table exists.
 pub fn newcomer(name: &str) -> Option<Subscriber<Item>> {
     match Subscriber::<Item>::builder(name).open() {
         Ok(subscriber) => Some(subscriber),
@@ -57,7 +57,7 @@ pub fn newcomer(name: &str) -> Option<Subscriber<Item>> {
     }
 }
 
-/// Follows a publisher of this process to these rows.
+/// Waits until the subscriber has the version and rows of a publisher in this process.
 pub fn follow(subscriber: &mut Subscriber<Item>, publisher: &Publisher<Item>, rows: &Rows) {
     let state = PublisherState::Alive {
         epoch: publisher.epoch(),
@@ -70,7 +70,7 @@ pub fn follow(subscriber: &mut Subscriber<Item>, publisher: &Publisher<Item>, ro
     assert_eq!(&rows_of(subscriber), rows);
 }
 
-/// What a successor commits, and nobody else. There is room for it also in a full table.
+/// Commits a row that only successors commit. A full table has room for it too.
 fn commit_a_row(publisher: &mut Publisher<Item>) -> Item {
     let item = Item::new((0, 0), 1000 + publisher.version());
     let mut tx = publisher.begin();
@@ -79,18 +79,19 @@ fn commit_a_row(publisher: &mut Publisher<Item>) -> Item {
     item
 }
 
-/// A successor takes over, with exactly the rows of `version`, and commits. Returns it, and the rows afterwards.
+/// Takes over a table that must have exactly the rows of `version`, and commits. Returns the
+/// publisher and the rows after the commit.
 pub fn succeed(
-    play: Play,
+    scenario: Scenario,
     name: &str,
     expected: &Expected,
     version: Option<u64>,
     epoch: u64,
 ) -> (Publisher<Item>, Rows) {
-    let mut publisher = play.open(name).unwrap();
+    let mut publisher = scenario.open(name).unwrap();
     let mut rows = version.map_or_else(Rows::new, |version| expected.rows(version).clone());
     let found: Rows = publisher.iter().map(|item| (item.key(), item)).collect();
-    assert_eq!(found, rows, "the successor has exactly the rows there were");
+    assert_eq!(found, rows, "the successor has exactly the committed rows");
     let opened = version.map_or(1, |version| version + 1);
     assert_eq!(publisher.version(), opened, "versions count up");
     assert_eq!(publisher.epoch(), epoch + 1, "epochs count up");

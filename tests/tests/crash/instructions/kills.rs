@@ -1,12 +1,12 @@
-//! Killing the real process, at each system call of a play and at random instructions.
+//! Kills the real process at each system call of a scenario and at random instructions.
 
 use std::fmt;
 use std::time::Duration;
 
 use common::internals::header;
 use rand::RngExt;
-use tests::object_state::{Picture, Scene};
-use tests::scenario::Play;
+use tests::object_state::{ObjectState, TableObserver};
+use tests::scenario::Scenario;
 use tests::stepper::Stepper;
 use tests::{NEVER, role};
 
@@ -14,13 +14,14 @@ use super::copies::{Pass, Place, assert_nothing_left};
 use super::expected::Expected;
 use super::followers::{Sleeper, newcomer, rows_of, succeed};
 
-/// How many steps are drawn at most for each that a process comes to: upkeep that only the pass had shifts what follows it.
+/// Maximum number of draws per killed process. Maintenance that only the stepped run had can shift
+/// the instructions that follow it, so some draws are never reached.
 const DRAWS: usize = 5;
 
-/// System calls within which a takeover is killed: some more than it makes.
+/// Number of system calls within which a takeover is killed. A takeover makes fewer.
 const TAKEOVER_CALLS: usize = 64;
 
-/// How many processes were killed.
+/// Number of killed processes.
 pub struct Kills {
     at_calls: usize,
     at_steps: usize,
@@ -36,43 +37,45 @@ impl fmt::Display for Kills {
     }
 }
 
-/// Where a process is killed.
+/// The point at which a process is killed.
 #[derive(Clone, Copy)]
 enum Point<'p> {
-    /// After so many system calls.
+    /// After this number of system calls.
     Calls(usize),
-    /// Before that instruction of a pass.
+    /// Before this instruction of a stepped run.
     Step(&'p Pass, usize),
 }
 
 impl Point<'_> {
-    /// Brings a process there; false if it came to its mark before.
+    /// Runs a process to this point. Returns false if it reached its mark first.
     fn reach(self, stepper: &Stepper) -> bool {
         match self {
             Self::Calls(calls) => (0..calls).all(|_| stepper.call().is_some()),
             Self::Step(pass, step) => {
-                // At full speed past the last call before it, and from there by a breakpoint.
+                // Runs at full speed past the last system call before the point, then to a
+                // breakpoint.
                 let calls = pass.calls.partition_point(|call| *call < step);
                 let from = calls.checked_sub(1).map_or(0, |last| pass.calls[last] + 1);
                 let address = pass.steps[step];
                 let since = &pass.steps[from..=step];
                 let times = since.iter().filter(|at| **at == address).count();
-                // The very first it stands at already, where no breakpoint would stop it.
+                // A breakpoint does not stop the process at its current instruction.
                 let times = times - usize::from(pass.steps[from] == address);
                 let address = stepper.maps().translate(address, &pass.maps);
-                let address = address.expect("the same program, and the same libraries");
+                let address = address.expect("the same program and libraries");
                 Self::Calls(calls).reach(stepper) && stepper.run_to(address, times)
             }
         }
     }
 }
 
-/// After a death in that state: it is read, taken over, and the sleepers are woken and follow. Nothing is left in the end.
+/// After a crash in this state: reads the table, takes it over, waits until the parked subscribers
+/// follow, and checks that nothing is left.
 fn carry_on(
-    play: Play,
+    scenario: Scenario,
     place: &Place,
     expected: &Expected,
-    state: &Picture,
+    state: &ObjectState,
     mut asleep: Vec<Sleeper>,
 ) {
     let name = place.table().name();
@@ -83,7 +86,7 @@ fn carry_on(
         assert_eq!(new.version(), state.commit());
     }
     let epoch = state.word(header::EPOCH);
-    let (publisher, rows) = succeed(play, name, expected, version, epoch);
+    let (publisher, rows) = succeed(scenario, name, expected, version, epoch);
     let version = publisher.version();
     for sleeper in &mut asleep {
         sleeper.woken_until("the successor has committed", |s| {
@@ -98,82 +101,89 @@ fn carry_on(
     assert_nothing_left(state, place.leftovers());
 }
 
-/// Kills a real process there, while three subscribers sleep. False if it came to its mark before.
-fn kill_at(play: Play, left: Option<&Picture>, point: Point<'_>) -> bool {
+/// Kills a real process at `point` while three subscribers are parked. Returns false if the process
+/// reached its mark first.
+fn kill_at(scenario: Scenario, left: Option<&ObjectState>, point: Point<'_>) -> bool {
     let place = Place::new(left);
     let name = place.table().name();
-    let recheck = match play {
-        // No other process can wake a subscriber whose region has neither name nor publisher, or whose registry just lost its
-        // name.
-        Play::Removed | Play::EqualSuccessor => Duration::from_millis(10),
+    let recheck = match scenario {
+        // No other process can wake a subscriber whose region has neither a name nor a publisher,
+        // or whose registry has just lost its name.
+        Scenario::Removed | Scenario::EqualSuccessor => Duration::from_millis(10),
         _ => NEVER,
     };
-    let (stepper, mut asleep) = place.begin(play, recheck);
+    let (stepper, mut asleep) = place.begin(scenario, recheck);
     let registry = common::inspect(name, None).map(|table| table.registry_id);
-    let expected = Expected::of(play, left, Scene::new(name).now());
+    let expected = Expected::of(scenario, left, TableObserver::new(name).now());
     let came = point.reach(&stepper);
-    let state = Scene::new(name).now().clone();
+    let state = TableObserver::new(name).now().clone();
     place.table().remember();
     stepper.kill();
 
     for sleeper in &mut asleep {
-        sleeper.woken_until("the death is told", |s| !s.publisher_state().is_alive());
+        sleeper.woken_until("the death is reported", |s| !s.publisher_state().is_alive());
         expected.check(&sleeper.0);
     }
-    carry_on(play, &place, &expected, &state, asleep);
+    carry_on(scenario, &place, &expected, &state, asleep);
     if let Ok(id) = registry {
-        // A death while the region had no name leaves the registry to a sweep.
+        // If the region had no name, only a sweep removes the registry.
         let _removed_already = std::fs::remove_file(format!("/dev/shm/tablecast.subs.{id:016x}"));
     }
     came
 }
 
-/// Kills after each system call, and at random steps.
-pub fn kill_everywhere(play: Play, left: Option<&Picture>, pass: &Pass, random: usize) -> Kills {
-    // As many as were stepped, and perhaps some upkeep, which comes once a second.
+/// Kills processes after each system call and at random instructions.
+pub fn kill_everywhere(
+    scenario: Scenario,
+    left: Option<&ObjectState>,
+    pass: &Pass,
+    random: usize,
+) -> Kills {
+    // Maintenance, which runs once a second, may add system calls to those of the stepped run.
     let most = 2 * pass.calls.len() + 100;
-    let calls = (0..most).take_while(|calls| kill_at(play, left, Point::Calls(*calls)));
+    let calls = (0..most).take_while(|calls| kill_at(scenario, left, Point::Calls(*calls)));
     let at_calls = calls.count();
-    assert!(at_calls < most, "it does not come to its mark");
+    assert!(at_calls < most, "the process does not reach its mark");
     let mut dice = rand::rng();
     let at_step = |_: &usize| {
         let step = dice.random_range(0..pass.steps.len());
-        kill_at(play, left, Point::Step(pass, step))
+        kill_at(scenario, left, Point::Step(pass, step))
     };
     let at_steps = (0..DRAWS * random).filter(at_step).take(random).count();
     assert_eq!(
         at_steps, random,
-        "not all processes came to where they were to die"
+        "some processes did not reach the point to be killed at"
     );
     Kills { at_calls, at_steps }
 }
 
-/// Kills takeovers of what a publisher `left` one after the other, each at a random system call, while three subscribers sleep.
-/// Returns how often one had committed before.
-pub fn kill_takeovers(left: &Picture, times: usize) -> u64 {
+/// Successively kills takeovers of the table that a publisher `left`, each at a random system call,
+/// while three subscribers are parked. Returns the number of takeovers that committed.
+pub fn kill_takeovers(left: &ObjectState, times: usize) -> u64 {
     let place = Place::new(Some(left));
     let name = place.table().name();
     let expected = Expected::opened(left, times);
     let mut asleep = place.sleepers(NEVER);
     let mut dice = rand::rng();
     for _ in 0..times {
-        let before = Scene::new(name).now().clone();
-        let stepper = Stepper::start(&mut role!("stepped", name, Play::Takeover)).unwrap();
+        let before = TableObserver::new(name).now().clone();
+        let stepper = Stepper::start(&mut role!("stepped", name, Scenario::Takeover)).unwrap();
         let _came = Point::Calls(dice.random_range(0..TAKEOVER_CALLS)).reach(&stepper);
         stepper.kill();
-        let state = Scene::new(name).now().clone();
+        let state = TableObserver::new(name).now().clone();
         let versions = before.commit()..=before.commit() + 1;
         assert!(versions.contains(&state.commit()), "one commit at most");
         let epochs = before.word(header::EPOCH)..=before.word(header::EPOCH) + 1;
         assert!(epochs.contains(&state.word(header::EPOCH)));
         for sleeper in &mut asleep {
-            // Killed between its commit and its wake-ups it wakes nobody: that is the re-check's, or the next takeover's.
+            // A takeover killed between its commit and its wake-ups wakes nobody; the re-check or
+            // the next takeover does.
             sleeper.fall_asleep();
             assert_eq!(sleeper.0.version(), state.commit());
             expected.check(&sleeper.0);
         }
     }
-    let state = Scene::new(name).now().clone();
-    carry_on(Play::Takeover, &place, &expected, &state, asleep);
+    let state = TableObserver::new(name).now().clone();
+    carry_on(Scenario::Takeover, &place, &expected, &state, asleep);
     state.commit() - left.commit()
 }

@@ -1,127 +1,124 @@
-//! Death at every instruction of a publisher.
+//! Publisher crashes at every instruction.
 //!
-//! A publisher is stepped through a [`Play`] once. After each instruction the bytes that it shares are compared with those
-//! before. For each state of them that is new
+//! A publisher is stepped through a [`Scenario`] once. After each instruction, the bytes that it
+//! shares are compared with the bytes before. For each new state:
 //!
-//! 1. the process merely stands, and its real table is read, by who attached before and by who attaches now;
-//! 2. a copy of the state is treated as what a dead publisher left ([`copies`]): it is read, taken over, committed to, and followed.
+//! 1. the process is stopped, and its real table is read by attached and by new subscribers;
+//! 2. a copy of the state is treated as the table of a dead publisher ([`copies`]): it is read,
+//!    taken over, committed to, and followed.
 //!
-//! At system calls and at random steps the real process is killed instead ([`kills`]).
+//! At system calls and at random instructions, the real process is also killed ([`kills`]).
 //!
-//! - [`expected`]: the tables that may be seen, and when;
-//! - [`followers`]: who looks on: asleep, awake, attaching, taking over.
+//! - [`expected`]: the tables that readers may see;
+//! - [`followers`]: subscribers and successors.
 
 mod copies;
 mod expected;
 mod followers;
 mod kills;
 
-use tests::object_state::Picture;
-use tests::scenario::Play;
+use tests::object_state::ObjectState;
+use tests::scenario::Scenario;
 use tests::stepper::Stepper;
 use tests::table::Table;
-use tests::{role, skip};
+use tests::{full_or, role, skip};
 
 use copies::{die_everywhere, states_of};
 use kills::{kill_everywhere, kill_takeovers};
 
-/// Processes that are killed at random steps of a play. There are nine plays.
-const RANDOM_KILLS: usize = 34;
-
-/// Takeovers that are killed one after the other.
-const TAKEOVERS: usize = 30;
-
 fn can_step() -> bool {
     let table = Table::new("can-step");
-    let stepper = Stepper::start(&mut role!("stepped", table.name(), Play::Creation));
+    let stepper = Stepper::start(&mut role!("stepped", table.name(), Scenario::Creation));
     stepper
         .map(Stepper::kill)
         .map_err(|reason| skip(&reason))
         .is_ok()
 }
 
-/// All of it for a play that begins with nothing, or with what a publisher `left`.
-fn die_in(play: Play, left: Option<&Picture>) {
-    let pass = die_everywhere(play, left);
-    let kills = kill_everywhere(play, left, &pass, RANDOM_KILLS);
-    println!("{play}: {pass}, {kills}");
+/// Runs all checks for a scenario that begins without a table, or with the table that a publisher
+/// `left`.
+fn die_in(scenario: Scenario, left: Option<&ObjectState>) {
+    let pass = die_everywhere(scenario, left);
+    let kills = kill_everywhere(scenario, left, &pass, full_or(34, 10));
+    println!("{scenario}: {pass}, {kills}");
 }
 
-/// What a publisher leaves that dies in the middle of the last transaction of [`Play::Rewrite`].
-fn left_in_the_middle() -> Picture {
-    let mut states = states_of(Play::Rewrite);
-    let last = states.last().expect("the first one at least").commit();
+/// Returns the table of a publisher that died during the last transaction of [`Scenario::Rewrite`].
+fn left_in_the_middle() -> ObjectState {
+    let mut states = states_of(Scenario::Rewrite);
+    let last = states.last().expect("at least the first state").commit();
     states.retain(|state| state.commit() == last - 1);
     states.swap_remove(states.len() / 2)
 }
 
 #[test]
-fn a_death_at_any_instruction_of_a_commit_loses_nothing() {
+fn publisher_death_at_any_instruction_of_commit_loses_nothing() {
     if can_step() {
-        die_in(Play::Rewrite, None);
+        die_in(Scenario::Rewrite, None);
     }
 }
 
 #[test]
-fn a_death_at_any_instruction_of_growth_loses_nothing() {
+fn publisher_death_at_any_instruction_of_growth_loses_nothing() {
     if can_step() {
-        die_in(Play::Growth, None);
+        die_in(Scenario::Growth, None);
     }
 }
 
 #[test]
-fn a_death_at_any_instruction_of_a_creation_leaves_a_table_or_none() {
+fn publisher_death_at_any_instruction_of_creation_leaves_whole_table_or_none() {
     if can_step() {
-        die_in(Play::Creation, None);
+        die_in(Scenario::Creation, None);
     }
 }
 
 #[test]
-fn a_death_at_any_instruction_of_a_takeover_loses_nothing() {
+fn publisher_death_at_any_instruction_of_takeover_loses_nothing() {
     if can_step() {
-        die_in(Play::Takeover, Some(&left_in_the_middle()));
+        die_in(Scenario::Takeover, Some(&left_in_the_middle()));
     }
 }
 
 #[test]
-fn takeovers_that_are_killed_one_after_the_other_lose_nothing() {
+fn successively_killed_takeovers_lose_nothing() {
     if can_step() {
-        let committed = kill_takeovers(&left_in_the_middle(), TAKEOVERS);
-        println!("{TAKEOVERS} takeovers were killed, {committed} of them after their commit");
+        let takeovers = full_or(30, 10);
+        let committed = kill_takeovers(&left_in_the_middle(), takeovers);
+        println!("{takeovers} takeovers were killed, {committed} of them after their commit");
     }
 }
 
 #[test]
-fn a_death_at_any_instruction_of_a_succession_loses_nothing() {
+fn publisher_death_at_any_instruction_of_succession_loses_nothing() {
     if can_step() {
-        die_in(Play::Successor, Some(&left_in_the_middle()));
+        die_in(Scenario::Successor, Some(&left_in_the_middle()));
     }
 }
 
 #[test]
-fn a_death_at_any_instruction_of_a_succession_of_equal_capacity_loses_nothing() {
+fn publisher_death_at_any_instruction_of_succession_with_equal_capacity_loses_nothing() {
     if can_step() {
-        die_in(Play::EqualSuccessor, Some(&left_in_the_middle()));
+        die_in(Scenario::EqualSuccessor, Some(&left_in_the_middle()));
     }
 }
 
 #[test]
-fn a_death_at_any_instruction_after_the_region_was_removed_loses_nothing() {
+fn publisher_death_at_any_instruction_after_region_removal_loses_nothing() {
     if can_step() {
-        die_in(Play::Removed, None);
+        die_in(Scenario::Removed, None);
     }
 }
 
 #[test]
-fn a_death_at_any_instruction_of_a_reshape_loses_nothing() {
+fn publisher_death_at_any_instruction_of_reshape_loses_nothing() {
     if can_step() {
-        die_in(Play::Reshape, None);
+        die_in(Scenario::Reshape, None);
     }
 }
 
 #[test]
-fn a_death_at_any_instruction_of_closing_leaves_a_table_or_none() {
+fn publisher_death_at_any_instruction_of_close_leaves_whole_table_or_none() {
     if can_step() {
-        die_in(Play::Closing, None);
+        die_in(Scenario::Closing, None);
     }
 }

@@ -1,4 +1,4 @@
-//! Colours: where people look, unless somebody said otherwise.
+//! Colours: on terminals, unless flags or variables say otherwise.
 
 use std::process::Command;
 
@@ -8,10 +8,10 @@ use tests::terminal;
 
 use super::{PROGRAMS, run, serve};
 
-/// What begins every colour.
+/// The beginning of every colour sequence.
 const ESCAPE: char = '\x1b';
 
-/// Whether a table is in colour, in a terminal and in a pipe.
+/// Returns true if a table has colours, on a terminal and in a pipe.
 fn coloured(table: &Table, variables: &[(&str, &str)], flags: &[&str]) -> [bool; 2] {
     let command = || {
         let mut command = subscriber();
@@ -26,7 +26,7 @@ fn coloured(table: &Table, variables: &[(&str, &str)], flags: &[&str]) -> [bool;
     [shown, piped].map(|text| text.contains(ESCAPE))
 }
 
-/// Variables and flags, and whether there is colour in a terminal and in a pipe.
+/// Variables and flags, and whether output has colours on a terminal and in a pipe.
 type Case = (
     &'static [(&'static str, &'static str)],
     &'static [&'static str],
@@ -34,7 +34,7 @@ type Case = (
 );
 
 #[test]
-fn tables_are_coloured_as_they_are_asked_to_be() {
+fn color_of_tables_follows_flags_and_variables() {
     let table = Table::new("colours");
     let _serving = serve(&table);
     let cases: [Case; 14] = [
@@ -84,7 +84,7 @@ fn help_is_coloured_on_a_terminal() {
 }
 
 #[test]
-fn logs_are_coloured_alike() {
+fn color_of_logs_follows_flags() {
     for (flag, expected) in [("always", true), ("never", false), ("auto", false)] {
         let table = Table::new("coloured-log");
         std::fs::write(

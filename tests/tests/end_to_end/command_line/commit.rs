@@ -1,4 +1,4 @@
-//! Where `--version` has its commit from: the build script, run where a package, a clone or a tarball would be.
+//! The commit in `--version`: the build script, run in a clone and in an archive.
 
 use std::path::{Path, PathBuf};
 use tests::clean::inheriting;
@@ -7,7 +7,7 @@ use tempfile::TempDir;
 
 const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../common/cli/build.rs");
 
-/// The build script as a program.
+/// Compiles the build script as a program.
 fn script(folder: &Path) -> PathBuf {
     let rustc = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
     let program = folder.join("build-script");
@@ -15,11 +15,11 @@ fn script(folder: &Path) -> PathBuf {
         .args(["--edition", "2024", SCRIPT, "-o"])
         .arg(&program)
         .status();
-    assert!(status.expect("rustc is where cargo is").success());
+    assert!(status.expect("rustc can be started").success());
     program
 }
 
-/// Runs git there, if there is git. What it prints.
+/// Runs git in `folder` and returns its output, or None if there is no git.
 fn git(folder: &Path, arguments: &[&str]) -> Option<String> {
     let identity = ["-c", "user.name=test", "-c", "user.email=test@localhost"];
     let output = inheriting("git")
@@ -33,7 +33,8 @@ fn git(folder: &Path, arguments: &[&str]) -> Option<String> {
     Some(String::from_utf8(output.stdout).unwrap().trim().to_owned())
 }
 
-/// What the script says: the commit, and the files whose change makes another one.
+/// Returns the output of the script: the commit, and the files whose change makes cargo run it
+/// again.
 fn said(script: &Path, package: &Path) -> (String, Vec<PathBuf>) {
     let output = inheriting(script).current_dir(package).output().unwrap();
     assert!(output.status.success(), "{output:?}");

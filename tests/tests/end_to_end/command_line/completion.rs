@@ -1,4 +1,4 @@
-//! Completion, as shells ask for it: by bash itself, and by what the others' scripts send.
+//! Completion as shells request it: by bash, and by the requests of the scripts of other shells.
 
 use std::process::Command;
 
@@ -8,11 +8,11 @@ use tests::table::Table;
 use super::{PROGRAMS, run, serve};
 use tests::programs::{publisher, subscriber};
 
-/// What bash offers for the last of these words.
+/// Returns the candidates that bash offers for the last word.
 fn offered(mut program: Command, words: &[&str]) -> Vec<String> {
     let name = words[0];
     let path = program.get_program().to_owned();
-    // The words are bash's own arguments, so that nothing in them is read by it.
+    // The words are passed as arguments of bash, so that bash does not interpret them.
     let script = format!(
         r#"source <("$PROGRAM" completions bash) || exit 9
         function=$(complete -p {name}) || exit 8
@@ -21,7 +21,7 @@ fn offered(mut program: Command, words: &[&str]) -> Vec<String> {
         "$function" {name} "${{COMP_WORDS[COMP_CWORD]#[\"\']}}" "${{COMP_WORDS[COMP_CWORD - 1]}}"
         printf '%s\n' "${{COMPREPLY[@]}}""#
     );
-    // An empty directory, as names of files are offered, too.
+    // An empty directory, because file names are candidates too.
     let folder = tempfile::tempdir().unwrap();
     let mut bash = command("bash");
     bash.args(["--norc", "--noprofile", "-c", &script, "bash"])
@@ -55,7 +55,7 @@ fn bash_completes_tables_fields_and_keys() {
     };
     assert_eq!(offered(&["--fields", ""]), ["id", "price", "name"]);
     assert_eq!(offered(&["--fields", "price,n"]), ["price,name"]);
-    // Without the quote a user who goes on with `> 5` would create a file called 5.
+    // Without the quote, a user who continues with `> 5` would create a file named 5.
     let conditions = offered(&["--where", "pr"]);
     assert!(
         conditions.contains(&"'price >".to_owned()),
@@ -84,7 +84,7 @@ fn bash_completes_tables_fields_and_keys() {
 }
 
 #[test]
-fn bash_completes_what_is_no_table() {
+fn bash_completes_wake_kinds_and_other_values() {
     let of_subscriber = |words: &[&str]| offered(subscriber(), &[&["subscriber"], words].concat());
     assert_eq!(of_subscriber(&["watch", "t", "--wake", "fu"]), ["futex"]);
     assert_eq!(
@@ -115,7 +115,7 @@ fn bash_completes_what_is_no_table() {
 }
 
 #[test]
-fn owners_of_tables_are_completed() {
+fn bash_completes_table_owners() {
     let table = Table::new("complete-owner");
     let _serving = serve(&table);
     let user = nix::unistd::User::from_uid(nix::unistd::getuid()).unwrap();
@@ -130,7 +130,7 @@ fn owners_of_tables_are_completed() {
 }
 
 #[test]
-fn only_tables_without_a_publisher_can_be_served_and_removed() {
+fn serve_and_rm_complete_only_tables_without_publisher() {
     let (dead, alive) = (Table::new("complete-dead"), Table::new("complete-alive"));
     let mut killed = serve(&dead);
     killed.process.signal(nix::sys::signal::Signal::SIGKILL);
@@ -153,7 +153,7 @@ fn only_tables_without_a_publisher_can_be_served_and_removed() {
 }
 
 #[test]
-fn other_shells_are_told_what_a_candidate_is() {
+fn other_shells_get_described_candidates() {
     let table = Table::new("complete-others");
     let _serving = serve(&table);
     for shell in ["fish", "zsh", "elvish"] {
@@ -172,7 +172,7 @@ fn other_shells_are_told_what_a_candidate_is() {
 }
 
 #[test]
-fn each_shell_gets_a_script_that_calls_the_program() {
+fn completion_script_of_each_shell_calls_the_program() {
     for (name, program) in PROGRAMS {
         let path = program().get_program().to_str().unwrap().to_owned();
         for shell in ["bash", "elvish", "fish", "zsh"] {

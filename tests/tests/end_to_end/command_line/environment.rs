@@ -14,7 +14,7 @@ fn with<const N: usize>(mut command: Command, variables: [(&str, &str); N]) -> C
 }
 
 #[test]
-fn variables_are_flags_unless_these_are_typed() {
+fn flags_override_environment_variables() {
     let table = Table::new("variables");
     let _serving = serve(&table);
     let get = ["get", table.name()];
@@ -48,7 +48,7 @@ fn variables_are_flags_unless_these_are_typed() {
 }
 
 #[test]
-fn what_is_needed_can_come_from_a_variable() {
+fn required_arguments_can_come_from_variables() {
     let table = Table::new("from-variable");
     let mut command = with(
         publisher(),
@@ -56,7 +56,7 @@ fn what_is_needed_can_come_from_a_variable() {
             ("TABLECAST_FROM", "-"),
             ("TABLECAST_SERVE_FIELDS", "id:u64"),
             ("TABLECAST_EXIT_AT_EOF", "1"),
-            // Of the subscriber.
+            // A variable of the subscriber.
             ("TABLECAST_FORMAT", "json"),
             ("TABLECAST_FIELDS", "price"),
         ],
@@ -66,7 +66,7 @@ fn what_is_needed_can_come_from_a_variable() {
 }
 
 #[test]
-fn switches_are_set_by_yes_and_no() {
+fn variables_of_switches_accept_yes_and_no() {
     let table = Table::new("switches");
     let _serving = serve(&table);
     let watch = [
@@ -95,14 +95,14 @@ fn switches_are_set_by_yes_and_no() {
 }
 
 #[test]
-fn how_much_is_logged_can_come_from_a_variable() {
+fn log_level_can_come_from_variable() {
     let table = Table::new("logged");
     let mut serve = with(publisher(), [("TABLECAST_VERBOSE", "1")]);
     serve.args(["serve", table.name(), "--from", "-", "--fields", "id:u64"]);
     let mut serve = Process::start(&mut serve);
     let mut watch = Process::start(subscriber().args(["watch", table.name(), "--wake", "mq"]));
     let mut id = 0;
-    tests::until("the publisher tells how the watch is woken", || {
+    tests::until("the publisher logs how the watch is woken", || {
         id += 1;
         serve.write_line(&format!("{{\"id\":{id}}}"));
         serve
@@ -134,7 +134,7 @@ fn error_names_the_variables_that_are_set() {
 }
 
 #[test]
-fn a_command_is_not_given_what_was_meant_for_its_watch() {
+fn command_does_not_inherit_variables_of_watch() {
     let table = Table::new("not-given");
     let _serving = serve(&table);
     let mut command = with(
@@ -163,7 +163,7 @@ fn a_command_is_not_given_what_was_meant_for_its_watch() {
         names,
         [
             "TABLECAST_CHANGES",
-            // How all programs of this terminal are to print, and another subcommand's.
+            // Variables for all programs in this terminal, and for another subcommand.
             "TABLECAST_COLOR",
             "TABLECAST_EVENT",
             "TABLECAST_LIMIT",
@@ -175,11 +175,11 @@ fn a_command_is_not_given_what_was_meant_for_its_watch() {
     );
     assert!(
         text.contains("TABLECAST_CHANGES=1\n"),
-        "the watch had it: {text}"
+        "the watch printed: {text}"
     );
 }
 
-/// What `watch` tells its command, and a shell the program.
+/// Variables that `watch` sets for its command, and that a shell sets for the program.
 const RESERVED: [&str; 6] = [
     "TABLECAST_TABLE",
     "TABLECAST_VERSION",
@@ -190,12 +190,12 @@ const RESERVED: [&str; 6] = [
 ];
 
 #[test]
-fn each_flag_has_a_variable_and_none_that_means_something_else() {
+fn each_flag_has_its_own_variable() {
     for (name, program) in PROGRAMS {
         let mut flags = 0;
         for subcommand in manual::subcommands(program()) {
             let (help, _) = run(program(), &[&subcommand, "--help"], 0);
-            // Each flag's part begins with its own line.
+            // The help of each flag begins with its own line.
             let parts = help.split("\n  ").map(str::trim_start);
             let parts: Vec<&str> = parts.filter(|part| !part.is_empty()).collect();
             let of_flag = |part: &&str| {

@@ -1,4 +1,4 @@
-//! Man pages: one for each program and each subcommand, with the sections that a page has.
+//! Man pages: one per program and subcommand, with the usual sections.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -16,7 +16,7 @@ fn names(folder: &Path) -> BTreeSet<String> {
         .collect()
 }
 
-/// The subcommands that `--help` lists.
+/// Returns the subcommands that `--help` lists.
 pub fn subcommands(program: Command) -> Vec<String> {
     let (help, _) = run(program, &["--help"], 0);
     let listed = help.lines().skip_while(|line| *line != "Commands:").skip(1);
@@ -59,7 +59,7 @@ fn each_subcommand_has_a_page() {
     }
 }
 
-/// groff has nothing to say of it, where there is groff.
+/// Asserts that groff prints no warning, if groff is installed.
 fn is_well_formed(text: &str, page: &str) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join(page);
@@ -69,7 +69,7 @@ fn is_well_formed(text: &str, page: &str) {
         .arg(&path)
         .output();
     let Ok(groff) = groff else {
-        return tests::skip("there is no groff to read man pages by");
+        return tests::skip("groff is not installed");
     };
     let complaints = String::from_utf8_lossy(&groff.stderr);
     assert!(
@@ -79,7 +79,7 @@ fn is_well_formed(text: &str, page: &str) {
 }
 
 #[test]
-fn a_folder_that_cannot_be_made_is_told() {
+fn uncreatable_directory_of_pages_is_an_error() {
     for (_, program) in PROGRAMS {
         let (_, errors) = run(program(), &["man", "/proc/pages"], 1);
         assert!(errors.contains("/proc/pages"), "{errors}");

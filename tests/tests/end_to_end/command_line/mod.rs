@@ -1,4 +1,4 @@
-//! The command line of both programs: what can be typed, what is said of it, and what a shell makes of it.
+//! The command line of both programs: arguments, errors, help and completion.
 
 use std::process::Command;
 
@@ -19,17 +19,17 @@ mod typing_errors;
 
 const FIELDS: &str = "id:u64,price:f64,name:text(8)";
 
-/// A program, and how to start it.
+/// A program, and the function that creates its command.
 type Program = (&'static str, fn() -> Command);
 
 const PROGRAMS: [Program; 2] = [("publisher", publisher), ("subscriber", subscriber)];
 
-/// Runs a program to its end, with this exit code. Returns stdout and stderr.
+/// Runs a program and expects this exit code. Returns stdout and stderr.
 fn run(mut command: Command, arguments: &[&str], code: i32) -> (String, String) {
     Process::run(command.args(arguments), code)
 }
 
-/// A publisher of two rows: ids 1 and 2.
+/// Starts a publisher of two rows with ids 1 and 2.
 fn serve(table: &Table) -> Serving {
     let mut serving = Serving::start(table.name(), FIELDS, &[]);
     serving.publish([

@@ -1,4 +1,4 @@
-//! What is said where a person is to type rows.
+//! The prompt for rows that are typed in a terminal.
 
 use std::fs::File;
 use std::io::Write;
@@ -12,7 +12,7 @@ use tests::table::Table;
 const FIELDS: &str =
     "id:u64,name:text(8),net:ipnet,at:timestamp,ok:bool,x:f32,mac:mac,v4:ipv4,v6:ipv6";
 
-/// A program whose stdin is a terminal, and the keyboard of that.
+/// Starts a program whose stdin is a terminal. Also returns the other end of the terminal.
 fn at_a_terminal(table: &Table, options: &[&str]) -> (Process, File) {
     let terminal = openpty(None, None).unwrap();
     let mut command = publisher();
@@ -32,7 +32,7 @@ fn at_a_terminal(table: &Table, options: &[&str]) -> (Process, File) {
     )
 }
 
-/// What stands in the prompt between two texts.
+/// Returns the text between `before` and `after`.
 fn between<'t>(text: &'t str, before: &str, after: &str) -> &'t str {
     let rest = text
         .split_once(before)
@@ -43,7 +43,7 @@ fn between<'t>(text: &'t str, before: &str, after: &str) -> &'t str {
         .0
 }
 
-/// The lines that are suggested are typed, and are a row.
+/// Types the suggested lines and expects a row.
 fn follows_the_prompt(options: &[&str], lines: impl Fn(&str) -> Vec<String>) {
     let table = Table::new("typed");
     let (mut serve, mut keyboard) = at_a_terminal(&table, options);
@@ -51,7 +51,7 @@ fn follows_the_prompt(options: &[&str], lines: impl Fn(&str) -> Vec<String>) {
     for line in lines(&prompt) {
         writeln!(keyboard, "{line}").unwrap();
     }
-    tests::until("the row is there", || {
+    tests::until("the row is published", || {
         assert!(serve.is_running(), "{}", serve.stderr());
         common::inspect(table.name(), None).is_ok_and(|info| info.rows == 1)
     });
@@ -66,7 +66,7 @@ fn follows_the_prompt(options: &[&str], lines: impl Fn(&str) -> Vec<String>) {
 }
 
 #[test]
-fn lines_as_they_are_suggested_are_rows() {
+fn suggested_lines_are_valid_rows() {
     follows_the_prompt(&[], |prompt| {
         assert!(prompt.contains("Ctrl-C the table"), "{prompt}");
         vec![between(prompt, "JSON such as ", "; Ctrl-D").to_owned()]
@@ -78,7 +78,7 @@ fn lines_as_they_are_suggested_are_rows() {
             between(prompt, "lines such as ", "; Ctrl-D").to_owned(),
         ]
     });
-    // With a delimiter that is in the cells, too.
+    // With a delimiter that also occurs in cells.
     follows_the_prompt(
         &["--format", "csv", "--no-header", "--delimiter", ":"],
         |prompt| vec![between(prompt, "lines such as ", "; Ctrl-D").to_owned()],
@@ -86,7 +86,7 @@ fn lines_as_they_are_suggested_are_rows() {
 }
 
 #[test]
-fn without_a_terminal_nothing_is_awaited_of_anybody() {
+fn stdin_without_terminal_prints_no_prompt() {
     let table = Table::new("not-typed");
     let mut serve = Process::start(publisher().args([
         "serve",

@@ -1,4 +1,4 @@
-//! What is nearly right is understood, and each error says what happened, to what, and what to do.
+//! Near misses get a suggestion, and each error says what failed, on which object, and what to do.
 
 use tests::programs::{publisher, subscriber};
 use tests::table::Table;
@@ -6,7 +6,7 @@ use tests::table::Table;
 use super::{run, serve};
 
 #[test]
-fn a_name_like_a_tables_is_taken_for_it() {
+fn unknown_table_name_suggests_a_similar_one() {
     let table = Table::new("likeness");
     let _serving = serve(&table);
     let typed = table.name().replace("likeness", "likenes");
@@ -30,7 +30,7 @@ fn a_name_like_a_tables_is_taken_for_it() {
 }
 
 #[test]
-fn a_name_like_a_fields_is_taken_for_it() {
+fn unknown_field_name_suggests_a_similar_one() {
     let table = Table::new("field-likeness");
     let _serving = serve(&table);
     for (arguments, meant) in [
@@ -56,11 +56,11 @@ fn a_name_like_a_fields_is_taken_for_it() {
     assert!(errors.contains("did you mean processes?"), "{errors}");
 }
 
-/// Arguments, the exit code, and what must be told: the object, and what to do.
+/// Arguments, the exit code, and the parts that stderr must contain.
 type Case<'a> = (&'a [&'a str], i32, &'a [&'a str]);
 
 #[test]
-fn subscribers_errors_name_object_and_remedy() {
+fn subscriber_errors_name_object_and_remedy() {
     let table = Table::new("advice");
     let _serving = serve(&table);
     let name = table.name();
@@ -118,7 +118,7 @@ fn subscribers_errors_name_object_and_remedy() {
 }
 
 #[test]
-fn publishers_errors_name_object_and_remedy() {
+fn publisher_errors_name_object_and_remedy() {
     let (table, spare) = (Table::new("advice"), Table::new("spare"));
     let _serving = serve(&table);
     let (name, spare) = (table.name(), spare.name());
@@ -202,7 +202,7 @@ fn tell(program: fn() -> std::process::Command, cases: &[Case<'_>]) {
 }
 
 #[test]
-fn what_is_no_table_is_named_with_what_removes_it() {
+fn error_for_invalid_table_names_command_that_removes_it() {
     let table = Table::new("garbage");
     let path = format!("/dev/shm/tablecast.table.{}", table.name());
     std::fs::create_dir(&path).unwrap();
@@ -221,7 +221,7 @@ fn what_is_no_table_is_named_with_what_removes_it() {
 }
 
 #[test]
-fn a_full_disk_is_told_of_stdout() {
+fn full_disk_behind_stdout_is_reported() {
     let table = Table::new("full");
     let _serving = serve(&table);
     let full = std::fs::File::options()

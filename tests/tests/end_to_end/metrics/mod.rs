@@ -1,4 +1,4 @@
-//! `--metrics`: what a real scrape says, who is answered, and whom a slow reader holds up, which is nobody.
+//! `--metrics`: the content of a real scrape, requests that are refused, and slow clients.
 
 mod scrape;
 
@@ -25,14 +25,14 @@ fn delete(id: u64) -> String {
     format!(r#"{{"op":"delete","key":{{"id":{id}}}}}"#)
 }
 
-/// A publisher with metrics, and where they are.
+/// Starts a publisher with metrics. Also returns their URL.
 fn serving(table: &Table) -> (Serving, String) {
     let mut serving = Serving::start(table.name(), FIELDS, &ANY_PORT);
     let url = url(&mut serving.process);
     (serving, url)
 }
 
-/// A `watch` or `hz` with metrics, and where they are.
+/// Starts a `watch` or `hz` with metrics. Also returns their URL.
 fn following(what: &str, table: &Table) -> (Process, String) {
     let mut command = subscriber();
     command
@@ -46,11 +46,11 @@ fn following(what: &str, table: &Table) -> (Process, String) {
 /// Waits until the metrics have these values.
 fn until_has(url: &str, table: &Table, values: &[(&str, f64)]) -> Scrape {
     let mut last = Scrape::of(url, table.name());
-    until("the metrics are right", || {
+    until("the metrics have these values", || {
         last = Scrape::of(url, table.name());
         let right = last.has(values);
         if !right {
-            // Told with the failure of this test, if it is one.
+            // Printed if this test fails.
             println!("wanted {values:?}, found {:?}", last.values);
         }
         right
@@ -59,7 +59,7 @@ fn until_has(url: &str, table: &Table, values: &[(&str, f64)]) -> Scrape {
 }
 
 #[test]
-fn the_end_of_stdin_is_a_metric() {
+fn end_of_stdin_is_a_metric() {
     let table = Table::new("metrics-end");
     let (mut serving, url) = serving(&table);
     serving.publish([row(1, 1)]);
@@ -78,7 +78,7 @@ fn the_end_of_stdin_is_a_metric() {
 }
 
 #[test]
-fn a_publisher_tells_what_it_did() {
+fn publisher_metrics_count_commits_and_sweeps() {
     let table = Table::new("metrics-publisher");
     let (mut serving, url) = serving(&table);
     let first = Scrape::of(&url, table.name());
@@ -128,7 +128,7 @@ fn a_publisher_tells_what_it_did() {
     );
     assert!(later.get("tablecast_region_bytes") > 0.0);
     assert!(later.get("tablecast_commit_seconds_sum") > 0.0);
-    // What only grows does, and buckets hold what is below them, too.
+    // Counters never decrease, and buckets are cumulative.
     for name in &later.counters {
         assert!(later.get(name) >= first.get(name), "{name}");
     }
@@ -139,7 +139,7 @@ fn a_publisher_tells_what_it_did() {
         .map(|(_, count)| *count)
         .collect();
     assert!(buckets.len() > 20 && buckets.iter().all(|count| *count <= 3.0));
-    until("it sweeps", || {
+    until("the publisher sweeps", || {
         Scrape::of(&url, table.name()).get("tablecast_sweeps_total")
             > later.get("tablecast_sweeps_total")
     });
@@ -155,7 +155,7 @@ fn a_publisher_tells_what_it_did() {
 }
 
 #[test]
-fn subscribers_are_seen_asleep_and_behind_and_gone() {
+fn publisher_metrics_count_parked_and_lagging_subscribers() {
     let table = Table::new("metrics-subscribers");
     let (mut serving, url) = serving(&table);
     let watch = Process::start(subscriber().args(["watch", table.name()]));
@@ -193,19 +193,19 @@ fn subscribers_are_seen_asleep_and_behind_and_gone() {
 }
 
 #[test]
-fn a_watch_tells_what_it_saw() {
+fn watch_metrics_count_changes() {
     tells_what_it_saw("watch");
 }
 
 #[test]
-fn hz_tells_what_it_saw() {
+fn hz_metrics_count_changes() {
     tells_what_it_saw("hz");
 }
 
 fn tells_what_it_saw(what: &str) {
     let table = Table::new("metrics-following");
     let (mut watch, url) = following(what, &table);
-    // Also before there is a table.
+    // Also before the table exists.
     let first = Scrape::of(&url, table.name());
     assert!(first.has(&[("tablecast_commits_total", 0.0)]));
     assert!(!first.values.contains_key("tablecast_version"));
@@ -254,17 +254,19 @@ fn slow_clients_do_not_delay_a_scrape() {
     let address = url
         .trim_start_matches("http://")
         .trim_end_matches("/metrics");
-    // More clients than the server answers at a time: some send nothing, some never finish, some send a request and do not read.
+    // More clients than the server handles at a time: some send nothing, some never finish, some
+    // send a request and do not read.
     let mut slow: Vec<TcpStream> = (0..60)
         .map(|_| TcpStream::connect(address).unwrap())
         .collect();
     for (at, stream) in slow.iter_mut().enumerate() {
         let request = ["", "GET /metr", "GET /metrics HTTP/1.1\r\n\r\n"][at % 3];
-        // The server may have closed the connections that are the oldest.
+        // The server may have closed the oldest connections.
         let _closed = stream.write_all(request.as_bytes());
     }
     Scrape::of(&url, table.name());
-    // The scrape was answered while slow clients were still connected, and not because the server had timed them out.
+    // The scrape was answered while slow clients were still connected, and not because the server
+    // had timed them out.
     let waiting = slow.iter().filter(|stream| {
         stream.set_nonblocking(true).unwrap();
         let seen = stream.peek(&mut [0]);
@@ -280,7 +282,7 @@ fn slow_clients_do_not_delay_a_scrape() {
 }
 
 #[test]
-fn one_who_writes_on_for_ever_is_told_off() {
+fn endless_request_is_refused() {
     let table = Table::new("metrics-long");
     let (serving, url) = serving(&table);
     let address = url
@@ -298,7 +300,7 @@ fn one_who_writes_on_for_ever_is_told_off() {
 }
 
 #[test]
-fn only_metrics_are_served_and_only_to_be_read() {
+fn other_paths_and_methods_are_refused() {
     let table = Table::new("metrics-requests");
     let (serving, url) = serving(&table);
     let agent = ureq::Agent::config_builder()
@@ -334,7 +336,7 @@ fn only_metrics_are_served_and_only_to_be_read() {
 }
 
 #[test]
-fn an_address_in_use_is_an_error_before_there_is_a_table() {
+fn address_in_use_is_an_error_before_table_is_created() {
     let table = Table::new("metrics-in-use");
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
@@ -356,7 +358,7 @@ fn an_address_in_use_is_an_error_before_there_is_a_table() {
 }
 
 #[test]
-fn a_socket_of_the_file_system_is_taken_over_and_given_back() {
+fn stale_unix_socket_is_replaced_and_removed() {
     let table = Table::new("metrics-unix");
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("metrics.sock");
@@ -372,7 +374,7 @@ fn a_socket_of_the_file_system_is_taken_over_and_given_back() {
     };
     let mut first = start();
     assert!(Scrape::read(&text(), table.name()).has(&[("tablecast_epoch", 1.0)]));
-    // While somebody listens there it is in use, and what is no socket is never removed.
+    // An address with a listener is in use, and a file that is not a socket is never removed.
     let (_, stderr) = Process::run(
         subscriber().args(["watch", table.name(), "--metrics", &address]),
         1,

@@ -1,4 +1,4 @@
-//! A scrape over the wire, read by a parser of OpenMetrics.
+//! A scrape over HTTP, parsed as OpenMetrics.
 
 use std::collections::BTreeMap;
 
@@ -9,16 +9,17 @@ use tests::process::Process;
 
 /// A page of metrics.
 pub struct Scrape {
-    /// Values by the name of their sample and its labels but for the table's: `tablecast_changes_total{op=create}`.
+    /// Values by sample name and labels without the table's label:
+    /// `tablecast_changes_total{op=create}`.
     pub values: BTreeMap<String, f64>,
-    /// What only grows, of these.
+    /// The values that are counters.
     pub counters: Vec<String>,
     /// Families with their types and units.
     pub families: BTreeMap<String, (String, String)>,
 }
 
 impl Scrape {
-    /// Fetches the page at `url`, and keeps the samples of `table`.
+    /// Fetches the page at `url` and keeps the samples of `table`.
     pub fn of(url: &str, table: &str) -> Self {
         let agent = ureq::Agent::config_builder()
             .timeout_global(Some(LIMIT))
@@ -33,7 +34,7 @@ impl Scrape {
         Self::read(&response.body_mut().read_to_string().unwrap(), table)
     }
 
-    /// What stands in a text.
+    /// Parses a page.
     pub fn read(text: &str, table: &str) -> Self {
         let (text, units) = without_units_of_histograms(text);
         let parsed = parse_openmetrics(&text).unwrap_or_else(|error| panic!("{error:?}\n{text}"));
@@ -99,13 +100,13 @@ impl Scrape {
         }
     }
 
-    /// The value of a sample.
+    /// Returns the value of a sample.
     pub fn get(&self, name: &str) -> f64 {
         let value = self.values.get(name);
         *value.unwrap_or_else(|| panic!("no {name} in {:#?}", self.values))
     }
 
-    /// Whether it has all of these.
+    /// Returns true if the page has all of these values.
     pub fn has(&self, values: &[(&str, f64)]) -> bool {
         values
             .iter()
@@ -113,7 +114,8 @@ impl Scrape {
     }
 }
 
-/// The specification allows them (only infos and state sets have no unit), and this parser does not.
+/// Removes the units of histograms: the specification allows them (only infos and state sets have
+/// no unit), but the parser does not.
 fn without_units_of_histograms(text: &str) -> (String, BTreeMap<String, String>) {
     let (mut rest, mut units) = (String::new(), BTreeMap::new());
     for line in text.lines() {
@@ -130,7 +132,7 @@ fn without_units_of_histograms(text: &str) -> (String, BTreeMap<String, String>)
     (rest, units)
 }
 
-/// Where a process says that its metrics are.
+/// Returns the URL that a process prints for its metrics.
 pub fn url(process: &mut Process) -> String {
     let told = |text: &str| {
         let line = text

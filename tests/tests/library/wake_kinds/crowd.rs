@@ -1,4 +1,4 @@
-//! Where `auto` finds no queue: more subscribers than the machine has, and another container.
+//! `auto` without queues: more subscribers than queues, and another IPC namespace.
 
 use common::Publisher;
 use tests::confined::{own_memory, own_queues};
@@ -10,22 +10,22 @@ use tests::{role, skip, until};
 
 use super::Place;
 
-/// The kernel's own default.
+/// The default of the kernel.
 const QUEUES: u32 = 256;
 const PROCESSES: usize = 10;
 const SUBSCRIBERS: usize = 1000;
 
 #[test]
-fn a_thousand_subscribers_follow_where_there_are_256_queues() {
+fn thousand_subscribers_follow_with_256_queues() {
     if !own_memory(64 << 20) || !own_queues(QUEUES) {
-        return skip("a_thousand_subscribers_follow_where_there_are_256_queues: no namespaces");
+        return skip("thousand_subscribers_follow_with_256_queues: no namespaces");
     }
     let table = Table::new("kinds-crowd");
     let mut publisher = Publisher::<Item>::builder(table.name())
         .capacity(10)
         .open()
         .unwrap();
-    // Each has fewer descriptors than is usual, and no more rights than others.
+    // Each process has fewer descriptors than usual and no privileges.
     let mut crowds: Vec<Process> = (0..PROCESSES)
         .map(|_| {
             let each = SUBSCRIBERS / PROCESSES;
@@ -39,7 +39,8 @@ fn a_thousand_subscribers_follow_where_there_are_256_queues() {
     }
     for value in 0..30 {
         let version = super::commit(&mut publisher, value).to_string();
-        // Each subscriber of each process has come to each commit: all had gone to sleep before it, or saw it awake.
+        // Each subscriber of each process has reached each commit: it was parked before or saw the
+        // commit while awake.
         for crowd in &mut crowds {
             assert_eq!(crowd.line(), version);
         }
@@ -50,13 +51,13 @@ fn a_thousand_subscribers_follow_where_there_are_256_queues() {
         .unwrap();
     let of = |kind| listeners.iter().filter(|one| one.kind == kind).count();
     println!(
-        "{} by queue, {} listed who sleep on the futex",
+        "{} by queue, {} registered on the futex",
         of("mq"),
         of("futex")
     );
     assert_eq!(of("mq"), QUEUES as usize);
     assert_eq!(of("futex"), 512, "the upper half of the slots");
-    // Each says so once.
+    // Each subscriber logs this once.
     let told: usize = crowds
         .iter()
         .map(|crowd| crowd.stderr().matches("sleeps on the futex").count())
@@ -65,9 +66,9 @@ fn a_thousand_subscribers_follow_where_there_are_256_queues() {
     publisher.close().unwrap();
 }
 
-/// A publisher in another IPC namespace cannot send to a subscriber's queue, and says so.
+/// A publisher in another IPC namespace cannot send to a subscriber's queue, and logs that.
 #[test]
-fn a_subscriber_of_another_container_is_woken_by_the_futex() {
+fn subscriber_in_other_ipc_namespace_is_woken_by_futex() {
     let place = Place::new("kinds-container");
     let mut publisher = place.publish();
     let command = {
@@ -77,20 +78,23 @@ fn a_subscriber_of_another_container_is_woken_by_the_futex() {
         command.arg("50");
         command
     };
-    // Of this thread alone.
+    // The namespace belongs to this thread only.
     let inside = std::thread::spawn(|| {
         let mut command = command;
         own_queues(QUEUES).then(|| Process::start(&mut command))
     });
     let Some(mut follower) = inside.join().unwrap() else {
-        return skip("a_subscriber_of_another_container_is_woken_by_the_futex: no IPC namespace");
+        return skip("subscriber_in_other_ipc_namespace_is_woken_by_futex: no IPC namespace");
     };
     follower.line();
-    until("it knows", || {
-        publisher.maintain().unwrap();
-        let listeners = common::inspect(place.name(), None).unwrap().subscribers;
-        listeners.unwrap().iter().any(|one| one.kind == "futex")
-    });
+    until(
+        "the publisher has moved the subscriber to the futex",
+        || {
+            publisher.maintain().unwrap();
+            let listeners = common::inspect(place.name(), None).unwrap().subscribers;
+            listeners.unwrap().iter().any(|one| one.kind == "futex")
+        },
+    );
     let said = follower.stderr_until(|said| said.contains("in another container"));
     assert_eq!(said.matches("sleeps on the futex").count(), 1, "{said}");
     for value in 0..100 {

@@ -1,4 +1,4 @@
-//! Death of either side, in every state; takeover; close; and what is left.
+//! Crashes of both sides in every state, takeover, close, and remaining objects.
 
 use common::Publisher;
 use tests::kinds::Kind;
@@ -8,23 +8,24 @@ use tests::{role, until};
 
 use super::{Place, asleep, commit, for_each_kind};
 
-/// What follows a number of the version and of the rows.
+/// Returns the publisher state that follows version and number of rows in a line.
 fn state(line: &str) -> &str {
     line.splitn(3, ' ').nth(2).unwrap_or_default()
 }
 
 #[test]
-fn takeover_and_close_wake_whoever_sleeps() {
+fn takeover_and_close_wake_parked_subscriber() {
     for_each_kind(|kind| {
         let place = Place::new("kinds-takeover");
         let mut publisher = place.publish();
         let mut follower = place.start("follow", kind, &[]);
         assert!(state(&follower.line()).starts_with("Alive { epoch: 1"));
         for epoch in 2..=5 {
-            until("it sleeps", || {
+            until("the subscriber is parked", || {
                 asleep(&place.table) == 1 || kind.wake == "spin"
             });
-            // As good as dead, but in this process, whose descriptor tells nothing: the next one has to.
+            // The publisher counts as dead, but its process lives, so no pidfd reports it; the
+            // successor must wake the subscriber.
             drop(publisher);
             publisher = place.publish();
             let told = follower.line();
@@ -34,20 +35,22 @@ fn takeover_and_close_wake_whoever_sleeps() {
         place.table.remember();
         publisher.close().unwrap();
         assert_eq!(state(&follower.line()), "Closed { epoch: 5 }");
-        until("it has nothing left", || place.made().is_empty());
+        until("the subscriber has removed its objects", || {
+            place.made().is_empty()
+        });
         assert_eq!(place.table.leftovers(), [""; 0]);
         follower.finish();
     });
 }
 
 #[test]
-fn a_larger_table_and_another_registry_are_followed() {
+fn subscriber_follows_larger_region_with_new_registry() {
     for_each_kind(|kind| {
         let place = Place::new("kinds-successor");
         drop(place.publish());
         let mut follower = place.start("follow", kind, &[]);
         assert!(state(&follower.line()).starts_with("Gone"));
-        until("it sleeps", || {
+        until("the subscriber is parked", || {
             asleep(&place.table) == 1 || kind.wake == "spin"
         });
         // A successor region with another registry.
@@ -68,22 +71,24 @@ fn a_larger_table_and_another_registry_are_followed() {
 }
 
 #[test]
-fn a_registry_that_is_lost_has_a_successor_that_all_come_to() {
+fn subscribers_move_to_replacement_of_lost_registry() {
     for_each_kind(|kind| {
         let place = Place::new("kinds-registry");
         let mut publisher = place.publish();
         let mut follower = place.start("follow", kind, &[]);
         follower.line();
         for value in 0..3 {
-            until("it sleeps", || {
+            until("the subscriber is parked", || {
                 asleep(&place.table) == 1 || kind.wake == "spin"
             });
             let registry = common::inspect(place.name(), None).unwrap().registry_id;
             std::fs::remove_file(format!("/dev/shm/tablecast.subs.{registry:016x}")).unwrap();
             publisher.maintain().unwrap();
-            // That there is another one is a commit, which wakes it at the one before.
+            // A new registry is announced by a commit, which wakes the subscriber at the old one.
             if kind.wake != "spin" {
-                until("it sleeps at the other one", || asleep(&place.table) == 1);
+                until("the subscriber is parked at the new registry", || {
+                    asleep(&place.table) == 1
+                });
             }
             let version = commit(&mut publisher, value);
             assert!(follower.line().starts_with(&format!("{version} ")));
@@ -96,12 +101,12 @@ fn a_registry_that_is_lost_has_a_successor_that_all_come_to() {
 }
 
 #[test]
-fn a_publisher_that_is_killed_is_told_by_all() {
+fn each_kind_reports_killed_publisher() {
     for_each_kind(|kind| {
         let place = Place::new("kinds-killed");
         let mut publisher = Process::start(&mut role!("script", place.name(), 1, 8, 10));
         assert_eq!(publisher.line(), "open");
-        // Who sleeps on no descriptor learns of it by the re-check.
+        // Without a descriptor, the subscriber learns of the death by re-check.
         let recheck = if kind.sleeps_on_descriptors() {
             "3600000"
         } else {
@@ -109,7 +114,7 @@ fn a_publisher_that_is_killed_is_told_by_all() {
         };
         let mut follower = place.start("follow", kind, &[recheck]);
         assert!(state(&follower.line()).starts_with("Alive"));
-        until("it sleeps", || {
+        until("the subscriber is parked", || {
             asleep(&place.table) == 1 || kind.wake == "spin"
         });
         publisher.kill();
@@ -125,7 +130,7 @@ fn a_publisher_that_is_killed_is_told_by_all() {
 }
 
 #[test]
-fn a_subscriber_that_is_killed_leaves_nothing_in_whatever_state_it_was() {
+fn killed_subscriber_leaves_nothing_in_any_state() {
     for_each_kind(|kind| {
         let place = Place::new("kinds-dead");
         let mut publisher = place.publish();
@@ -138,9 +143,9 @@ fn a_subscriber_that_is_killed_leaves_nothing_in_whatever_state_it_was() {
             };
             subscriber.line();
             if ["asleep", "polling"].contains(&state) && kind.wake != "spin" {
-                until("it sleeps", || asleep(&place.table) == 1);
+                until("the subscriber is parked", || asleep(&place.table) == 1);
             }
-            // Commits that it follows until it is killed among them.
+            // Commits that the subscriber follows until it is killed.
             let commits = if state == "refreshing" { 500 } else { 1 };
             for _ in 0..commits {
                 value += 1;
@@ -160,7 +165,7 @@ fn a_subscriber_that_is_killed_leaves_nothing_in_whatever_state_it_was() {
 }
 
 #[test]
-fn when_both_are_killed_one_sweep_removes_what_they_left() {
+fn remove_frees_everything_after_both_sides_are_killed() {
     for kind in tests::kinds::KINDS {
         let Kind { in_directory, .. } = *kind;
         let place = Place::new("kinds-both-dead");
@@ -168,7 +173,7 @@ fn when_both_are_killed_one_sweep_removes_what_they_left() {
         assert_eq!(publisher.line(), "open");
         let mut follower = place.start("follow", *kind, &[]);
         follower.line();
-        until("it has its place", || {
+        until("the subscriber is registered", || {
             let listeners = common::inspect(place.name(), None).unwrap().subscribers;
             listeners.is_ok_and(|all| all.len() == 1) && place.made().is_empty() != in_directory
         });
@@ -176,7 +181,7 @@ fn when_both_are_killed_one_sweep_removes_what_they_left() {
         publisher.kill();
         follower.kill();
         assert_eq!(place.made().is_empty(), !in_directory, "{kind:?}");
-        // The next publisher, or `rm`.
+        // The next publisher or `rm` removes the objects.
         common::remove(place.name()).unwrap();
         assert_eq!(place.made(), [""; 0], "{kind:?}");
         assert_eq!(place.table.leftovers(), [""; 0], "{kind:?}");

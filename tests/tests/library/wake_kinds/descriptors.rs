@@ -1,4 +1,4 @@
-//! Every kind has a descriptor, whatever it sleeps in, and its thread, if it needs one, goes with it.
+//! Every wake kind has a descriptor, and a helper thread ends with its subscriber.
 
 use std::os::fd::AsFd;
 
@@ -13,7 +13,7 @@ fn is_readable(subscriber: &UntypedSubscriber, timeout: PollTimeout) -> bool {
     let mut descriptors = [PollFd::new(subscriber.as_fd(), PollFlags::POLLIN)];
     loop {
         match poll(&mut descriptors, timeout) {
-            // A signal whose handler is about to say so.
+            // A signal whose handler makes the descriptor readable.
             Err(nix::errno::Errno::EINTR) => {}
             readable => return readable.unwrap() == 1,
         }
@@ -21,7 +21,7 @@ fn is_readable(subscriber: &UntypedSubscriber, timeout: PollTimeout) -> bool {
 }
 
 #[test]
-fn the_descriptor_is_readable_at_news_and_not_before() {
+fn descriptor_is_readable_only_after_changes() {
     for_each_kind(|kind| {
         let place = Place::new("kinds-readable");
         let mut publisher = place.publish();
@@ -32,9 +32,9 @@ fn the_descriptor_is_readable_at_news_and_not_before() {
             .open()
             .unwrap();
         subscriber.as_fd();
-        // Its first refreshes find what makes it readable once when it is asked for.
+        // A new descriptor is readable once, until the first refreshes.
         let rest = |subscriber: &mut UntypedSubscriber| {
-            until("it is at rest", || {
+            until("the descriptor is not readable", || {
                 let nothing = subscriber.refresh().unwrap().cause() == Cause::Nothing;
                 nothing && !is_readable(subscriber, PollTimeout::ZERO)
             });
@@ -55,7 +55,7 @@ fn the_descriptor_is_readable_at_news_and_not_before() {
 }
 
 #[test]
-fn the_descriptor_tells_of_each_commit_and_of_the_end() {
+fn descriptor_reports_each_commit_and_close() {
     for_each_kind(|kind| {
         let place = Place::new("kinds-poll");
         let mut publisher = place.publish();
@@ -65,7 +65,7 @@ fn the_descriptor_tells_of_each_commit_and_of_the_end() {
             let version = commit(&mut publisher, value);
             assert_eq!(polled.line(), version.to_string());
         }
-        // Another publisher, and the end.
+        // Another publisher, then a close.
         drop(publisher);
         let mut publisher = place.publish();
         let version = publisher.version().to_string();
@@ -86,16 +86,16 @@ fn the_descriptor_tells_of_each_commit_and_of_the_end() {
 }
 
 #[test]
-fn the_descriptor_tells_of_a_death_whatever_it_sleeps_in() {
+fn descriptor_reports_publisher_death_for_each_kind() {
     for_each_kind(|kind| {
         let place = Place::new("kinds-poll-death");
         let mut serving = Process::start(&mut role!("script", place.name(), 1, 8, 10));
         assert_eq!(serving.line(), "open");
         let mut polled = place.start("poll", kind, &[]);
         assert_eq!(polled.line(), "1");
-        until("it sleeps", || asleep(&place.table) == 1);
+        until("the subscriber is parked", || asleep(&place.table) == 1);
         serving.kill();
-        // News without a commit.
+        // A change of state without a commit.
         assert_eq!(polled.line(), "1");
         polled.kill();
     });

@@ -1,4 +1,5 @@
-//! There and back, each end asleep each time: a lost wake-up would be the end of it.
+//! Commits and echoes with each wake kind: both sides park each time, so a lost wake-up would end
+//! the test.
 
 use std::time::Instant;
 
@@ -36,11 +37,11 @@ fn ping_pong(kind: Kind, mode: u32, rounds: u64) {
     println!("{kind:?}, mode {mode:o}: {rounds} there and back in {elapsed:?}");
     assert_eq!(echo.line(), "done");
     let said = echo.stderr();
-    assert_eq!(said, "", "it is woken as it asked for");
+    assert_eq!(said, "", "no warning about the wake kind");
     echo.kill();
     pings.close().unwrap();
     drop(pongs);
-    // As if its process had been killed: whoever takes the table over removes what it left.
+    // As if the process had been killed: the next publisher removes its objects.
     let left = common::Publisher::<Item>::builder(pong.name()).open();
     left.unwrap().close().unwrap();
     assert_eq!(place.made(), [""; 0]);
@@ -69,9 +70,9 @@ no_wake_up_is_lost! {
     no_wake_up_is_lost_in_100_000_commits_by_spinning_and_then_by_futex: "spin:20us+futex",
 }
 
-/// The registry is read by calls then.
+/// A shared registry is read by system calls.
 #[test]
-fn no_wake_up_is_lost_where_others_may_read() {
+fn no_wake_up_of_any_kind_is_lost_with_shared_registry() {
     for wake in ["auto", "futex", "unix", "spin:20us+futex"] {
         let kind = Kind {
             wake,
@@ -81,9 +82,9 @@ fn no_wake_up_is_lost_where_others_may_read() {
     }
 }
 
-/// A process or a path is believed of one's own user only.
+/// The publisher trusts a process or path in a registry only if it belongs to its own user.
 #[test]
-fn who_asks_for_what_others_could_ask_for_too_is_told_so_and_looks_by_itself() {
+fn wake_kind_not_trusted_from_shared_registry_falls_back_to_recheck() {
     for (wake, in_directory) in [("signal", false), ("fifo", true), ("unix", true)] {
         let place = Place::new("kinds-refused");
         let mut publisher = common::Publisher::<Item>::builder(place.name())

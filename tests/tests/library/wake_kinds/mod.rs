@@ -1,6 +1,8 @@
-//! One contract for every way to be woken: no wake-up is lost, calls coalesce, nobody waits for the dead, and nothing stays behind.
+//! The same checks for every wake kind: no wake-up is lost, wake-ups coalesce, a dead process
+//! blocks nobody, and nothing is left.
 //!
-//! The re-check never comes in these tests unless it is said, so that a wake-up that is lost is a test that hangs, and fails.
+//! Unless stated otherwise, the re-check interval never ends, so a lost wake-up makes the test
+//! fail.
 
 mod crowd;
 mod deaths;
@@ -18,7 +20,7 @@ use tests::role;
 use tests::script::Item;
 use tests::table::Table;
 
-/// A table, and a directory for what subscribers make.
+/// A table, and a directory for objects of subscribers.
 struct Place {
     table: Table,
     directory: TempDir,
@@ -41,14 +43,14 @@ impl Place {
         builder.open().unwrap()
     }
 
-    /// A role of `tests::kinds`.
+    /// Starts a role of `tests::kinds`.
     fn start(&self, role: &str, kind: Kind, rest: &[&str]) -> Process {
         let mut command = role!("kinds", role, self.name());
         command.args(kind.arguments(self.directory.path()));
         Process::start(command.args(rest))
     }
 
-    /// What subscribers have made in the directory.
+    /// Returns the objects of subscribers in the directory.
     fn made(&self) -> Vec<String> {
         let entries = std::fs::read_dir(self.directory.path()).unwrap();
         let names = entries.map(|entry| entry.unwrap().file_name());
@@ -64,7 +66,7 @@ fn commit(publisher: &mut Publisher<Item>, value: u64) -> u64 {
     tx.commit().unwrap()
 }
 
-/// Runs `test` for each kind, and says which one it was that failed.
+/// Runs `test` for each kind. Prints the kind first, so that a failure names it.
 fn for_each_kind(test: impl Fn(Kind)) {
     for kind in KINDS {
         println!("{kind:?}");
@@ -72,7 +74,7 @@ fn for_each_kind(test: impl Fn(Kind)) {
     }
 }
 
-/// How many subscribers sleep, as the registry says.
+/// Returns the number of parked subscribers in the registry.
 fn asleep(table: &Table) -> usize {
     let listeners = common::inspect(table.name(), None).unwrap().subscribers;
     let listeners = listeners.unwrap_or_default();

@@ -1,4 +1,5 @@
-//! What programs that are not ours see: a shell that reads a pipe, a loop that waits for signals.
+//! Programs that do not use the library: a shell that reads a FIFO, and a loop that waits for
+//! signals.
 
 use std::io::Read;
 use std::os::unix::fs::OpenOptionsExt;
@@ -11,31 +12,31 @@ use tests::until;
 
 use super::{Place, asleep, commit};
 
-/// A watch that owns a pipe, and a shell that reads it.
+/// A watch owns the FIFO, and a shell reads it.
 #[test]
-fn a_script_reads_a_line_for_each_wake_up_beside_the_watch_that_owns_the_pipe() {
+fn script_reads_one_line_per_wake_up_from_fifo_of_watch() {
     let place = Place::new("kinds-script");
     let mut publisher = place.publish();
     let pipe = place.directory.path().join("news");
     let mut watch = subscriber();
     watch.args(["watch", place.name(), "--format", "jsonl", "--wake", "fifo"]);
     let mut watch = Process::start(watch.arg("--wake-at").arg(&pipe));
-    until("there is a pipe", || pipe.exists());
+    until("the FIFO exists", || pipe.exists());
     let read = "while read version; do echo \"version $version\"; done < \"$0\"; echo end";
     let mut script = Process::start(command("sh").args(["-c", read]).arg(&pipe));
     for value in 0..200 {
-        until("the watch sleeps", || asleep(&place.table) == 1);
+        until("the watch is parked", || asleep(&place.table) == 1);
         let version = commit(&mut publisher, value);
         assert_eq!(script.line(), format!("version {version}"));
         assert!(watch.line().contains(&format!("\"value\":{value}")));
     }
-    // Nobody reads: nobody waits, and the watch goes on.
+    // Without a reader, no process blocks and the watch continues.
     script.kill();
     for value in 0..2000 {
         commit(&mut publisher, value);
         assert!(watch.line().contains(&format!("\"value\":{value}")));
     }
-    // Gone with its owner, also if that is killed: readers come to the end.
+    // The FIFO is removed after its owner ended or was killed, and readers see end of file.
     let mut script = Process::start(command("sh").args(["-c", read]).arg(&pipe));
     let version = commit(&mut publisher, 1);
     script.stdout_until(|said| said.contains(&format!("version {version}")));
@@ -48,7 +49,7 @@ fn a_script_reads_a_line_for_each_wake_up_beside_the_watch_that_owns_the_pipe() 
 }
 
 #[test]
-fn watch_fails_with_a_hint_where_its_pipe_cannot_be_made() {
+fn watch_fails_with_hint_if_fifo_cannot_be_created() {
     let place = Place::new("kinds-nowhere");
     let publisher = place.publish();
     let taken = place.directory.path().join("taken");
@@ -72,7 +73,7 @@ fn watch_fails_with_a_hint_where_its_pipe_cannot_be_made() {
 }
 
 #[test]
-fn watch_takes_over_the_pipe_of_another_when_that_has_ended() {
+fn watch_takes_over_fifo_of_ended_watch() {
     let place = Place::new("kinds-taken");
     let mut publisher = place.publish();
     let pipe = place.directory.path().join("news");
@@ -82,12 +83,12 @@ fn watch_takes_over_the_pipe_of_another_when_that_has_ended() {
         Process::start(watch.arg("--wake-at").arg(&pipe))
     };
     let mut first = start();
-    until("there is a pipe", || pipe.exists());
+    until("the FIFO exists", || pipe.exists());
     let mut second = start();
     second.stderr_until(|said| said.contains("woken by re-check only"));
-    // Its slot is still taken, as nobody sweeps, and its pipe has no owner.
+    // No process has freed its slot, and its FIFO has no owner.
     first.kill();
-    until("the second is called by the pipe", || {
+    until("the second watch is woken through the FIFO", || {
         commit(&mut publisher, 1);
         let mut options = std::fs::File::options();
         let news = options.read(true).custom_flags(nix::libc::O_NONBLOCK);
@@ -103,7 +104,7 @@ fn watch_takes_over_the_pipe_of_another_when_that_has_ended() {
 }
 
 #[test]
-fn a_program_that_waits_for_signals_itself_is_sent_them() {
+fn signal_loop_receives_wake_signals() {
     let place = Place::new("kinds-loop");
     let mut publisher = place.publish();
     let kind = Kind {
@@ -116,7 +117,7 @@ fn a_program_that_waits_for_signals_itself_is_sent_them() {
         let version = commit(&mut publisher, value);
         assert_eq!(program.line(), version.to_string());
     }
-    // Its last `refresh` and its last signal are behind it when it finds the end of its stdin.
+    // When the program finds the end of its stdin, its last `refresh` and its last signal are done.
     program.close_input();
     for value in 1000..1020 {
         let version = commit(&mut publisher, value);

@@ -1,4 +1,4 @@
-//! A subscriber that does not come to take its calls stops nobody, and finds the last commit when it goes on.
+//! A stopped subscriber blocks no publisher, and finds the last commit when it continues.
 
 use nix::sys::signal::Signal;
 use tests::until;
@@ -6,14 +6,14 @@ use tests::until;
 use super::{Place, asleep, commit, for_each_kind};
 
 #[test]
-fn calls_that_nobody_takes_are_one_call() {
+fn wake_ups_of_stopped_subscriber_coalesce() {
     for_each_kind(|kind| {
         for role in ["follow", "poll"] {
             let place = Place::new("kinds-stopped");
             let mut publisher = place.publish();
             let mut follower = place.start(role, kind, &[]);
             follower.line();
-            until("it sleeps", || {
+            until("the subscriber is parked", || {
                 asleep(&place.table) == 1 || kind.wake == "spin"
             });
             let mut last = 0;
@@ -23,7 +23,7 @@ fn calls_that_nobody_takes_are_one_call() {
                     last = commit(&mut publisher, round * 1000 + value);
                 }
                 follower.signal(Signal::SIGCONT);
-                // Few steps or one; the last is the last commit, without any further one.
+                // One or a few steps; the last one leads to the last commit without another commit.
                 while follower.line().split(' ').next() != Some(&last.to_string()) {}
             }
             follower.kill();
@@ -34,7 +34,7 @@ fn calls_that_nobody_takes_are_one_call() {
 }
 
 #[test]
-fn commits_as_fast_as_can_be_are_followed_to_the_last() {
+fn bursts_of_commits_are_followed_to_the_last() {
     for_each_kind(|kind| {
         let place = Place::new("kinds-burst");
         let mut publisher = place.publish();

@@ -1,4 +1,4 @@
-//! Waiting for a version, interruptions, sets of tables and tokio: the same whatever one is woken by.
+//! Waiting for a version, interruptions, wait sets and tokio, with each wake kind.
 
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ fn subscriber(place: &Place, kind: Kind) -> UntypedSubscriber {
 }
 
 #[test]
-fn a_version_is_waited_for() {
+fn wait_for_version_works_with_each_kind() {
     for_each_kind(|kind| {
         let place = Place::new("kinds-version");
         let mut publisher = place.publish();
@@ -48,12 +48,12 @@ fn a_version_is_waited_for() {
 }
 
 #[test]
-fn a_wait_is_interrupted() {
+fn interrupt_ends_wait_with_each_kind() {
     for_each_kind(|kind| {
         let place = Place::new("kinds-interrupt");
         let publisher = place.publish();
         let mut follower = subscriber(&place, kind);
-        // Asleep, also by what it then cannot be interrupted in.
+        // Parked, also in a call that the interrupter cannot end.
         let nothing = follower.wait(Some(Duration::from_millis(2))).unwrap();
         assert_eq!(nothing.cause(), Cause::Nothing);
         let interrupter = follower.interrupter().unwrap();
@@ -75,7 +75,7 @@ fn a_wait_is_interrupted() {
 }
 
 #[test]
-fn a_set_tells_of_it() {
+fn wait_set_works_with_each_kind() {
     for_each_kind(|kind| {
         let place = Place::new("kinds-set");
         let mut publisher = place.publish();
@@ -95,7 +95,7 @@ fn a_set_tells_of_it() {
 }
 
 #[test]
-fn a_task_is_told() {
+fn async_subscriber_works_with_each_kind() {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -108,7 +108,7 @@ fn a_task_is_told() {
         let publishing = std::thread::spawn(move || {
             for value in 1..=200 {
                 commit(&mut publisher, value);
-                heard.recv_timeout(LIMIT).expect("it is told of");
+                heard.recv_timeout(LIMIT).expect("the change is reported");
             }
             publisher.close().unwrap();
         });
