@@ -246,15 +246,26 @@ fn subscriber_is_called_after_the_header_of_its_registry_was_overwritten() {
 fn subscriber_is_called_after_its_record_was_overwritten() {
     for mode in [0o600, 0o644] {
         for word in [at::NONCE, at::KIND, at::READY] {
-            let mut publisher = publisher(mode);
-            let mut subscriber = subscriber(&publisher, Duration::from_millis(1));
+            let overwrite = |publisher: &UntypedPublisher| {
+                let registry = registry(registry_id(publisher));
+                let record = at::record(SLOTS, 0);
+                // A different nonce makes the publisher read the record again.
+                put(&registry, record + at::NONCE, 5);
+                put(&registry, record + word, 99);
+            };
+            // Without a re-check, the subscriber does not notice.
+            let mut publisher = self::publisher(mode);
+            let mut subscriber = self::subscriber(&publisher, Duration::from_secs(3600));
             assert!(is_called(&mut publisher, &mut subscriber));
-            let record = at::record(SLOTS, 0);
-            let registry = registry(registry_id(&publisher));
-            // A different nonce makes the publisher read the record again.
-            put(&registry, record + at::NONCE, 5);
-            put(&registry, record + word, 99);
+            overwrite(&publisher);
             assert!(!is_called(&mut publisher, &mut subscriber));
+            drop(subscriber);
+            publisher.close().unwrap();
+
+            let mut publisher = self::publisher(mode);
+            let mut subscriber = self::subscriber(&publisher, Duration::from_millis(1));
+            assert!(is_called(&mut publisher, &mut subscriber));
+            overwrite(&publisher);
             let begun = Instant::now();
             while !is_called(&mut publisher, &mut subscriber) {
                 assert!(
