@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::Read;
 use std::process::Stdio;
 
+use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use nix::pty::openpty;
 use nix::sys::signal::Signal;
 use tests::process::Process;
@@ -301,6 +302,9 @@ fn signal_restores_the_terminal() {
 fn closed_terminal_ends_top_with_success() {
     let table = Table::new("top-closed");
     let terminal = openpty(None, None).unwrap();
+    // Otherwise the program inherits the descriptor, and the terminal is never closed.
+    let close_on_exec = FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC);
+    fcntl(&terminal.master, close_on_exec).unwrap();
     let end = || Stdio::from(terminal.slave.try_clone().unwrap());
     let mut command = subscriber();
     command.args(["top", table.name()]).stdin(end());
