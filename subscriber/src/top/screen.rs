@@ -4,10 +4,11 @@
 //! and before a panic prints its message. Logs are held back until then.
 //!
 //! A thread reads keys. crossterm's reader loops forever on a terminal that was closed, and blocks on an
-//! incomplete escape sequence (`event/source/unix/mio.rs`), so the main loop must not call it.
+//! incomplete escape sequence, so the main loop must not call it
+//! (<https://github.com/crossterm-rs/crossterm/issues/793>).
 
 use std::fs::File;
-use std::io::{self, Write};
+use std::io::{self, BufWriter, IsTerminal, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -18,10 +19,11 @@ use cli::{CliError, Shutdown, log};
 use common::UntypedSubscriber;
 use crossterm::cursor::{Hide, Show};
 use crossterm::event::{self, Event, KeyEvent};
-use crossterm::queue;
 use crossterm::terminal::{
-    EnterAlternateScreen, LeaveAlternateScreen, disable_raw_mode, enable_raw_mode,
+    BeginSynchronizedUpdate, EndSynchronizedUpdate, EnterAlternateScreen, LeaveAlternateScreen,
+    disable_raw_mode, enable_raw_mode,
 };
+use crossterm::{execute, queue};
 use nix::poll::{PollFd, PollFlags, poll};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use nix::sys::signal::{Signal, kill};
@@ -45,8 +47,10 @@ static IS_TAKEN: AtomicBool = AtomicBool::new(false);
 
 /// The terminal.
 pub struct Screen {
-    terminal: Terminal<CrosstermBackend<Output>>,
+    terminal: Terminal<CrosstermBackend<BufWriter<Output>>>,
     device: File,
+    /// Terminal that sends keys, if stdin is one.
+    keyboard: Option<File>,
     area: Rect,
     stop: Shutdown,
     keys: Receiver<Event>,
@@ -74,6 +78,11 @@ impl Screen {
         let device = output
             .terminal()
             .ok_or_else(|| refused(io::Error::other("stdout is not a terminal")))?;
+        let stdin = io::stdin();
+        let keyboard = match stdin.is_terminal() {
+            true => Some(stdin.as_fd().try_clone_to_owned().map_err(refused)?.into()),
+            false => None,
+        };
         let area = area(&device);
         restore_before_panics();
         let terminal = terminal(output, area).map_err(refused)?;
@@ -84,6 +93,7 @@ impl Screen {
         let mut screen = Self {
             terminal,
             device,
+            keyboard,
             area,
             stop: stop.clone(),
             keys,
@@ -101,13 +111,15 @@ impl Screen {
         enable_raw_mode()?;
         log::hold();
         IS_TAKEN.store(true, Ordering::SeqCst);
-        let mut bytes = Vec::new();
-        queue!(bytes, EnterAlternateScreen, Hide)?;
-        self.terminal.backend_mut().write_all(&bytes)?;
+        execute!(self.terminal.backend_mut(), EnterAlternateScreen, Hide)?;
         self.clear()
     }
 
     /// Draws the view, of which only the cells that changed are written.
+    ///
+    /// This does not call ratatui's `Terminal::draw`, which hides the cursor in each frame. The type
+    /// then shows the cursor when it is dropped, and panics if stdout and stderr are a terminal that
+    /// was closed.
     ///
     /// # Errors
     /// Fails if the terminal is gone or the shutdown was requested.
@@ -115,7 +127,11 @@ impl Screen {
         if self.is_resized() {
             self.clear()?;
         }
-        self.terminal.draw(view).map(drop)
+        queue!(self.terminal.backend_mut(), BeginSynchronizedUpdate)?;
+        view(&mut self.terminal.get_frame());
+        self.terminal.flush()?;
+        self.terminal.swap_buffers();
+        execute!(self.terminal.backend_mut(), EndSynchronizedUpdate)
     }
 
     /// Returns true if the terminal's size has changed since the last drawing.
@@ -139,11 +155,15 @@ impl Screen {
         let mut awaited: Vec<(BorrowedFd<'_>, PollFlags)> = vec![
             // No events, so that only errors and a hang-up are reported.
             (self.device.as_fd(), PollFlags::empty()),
+            (
+                self.keyboard.as_ref().unwrap_or(&self.device).as_fd(),
+                PollFlags::empty(),
+            ),
             (self.has_keys.as_fd(), PollFlags::POLLIN),
         ];
         awaited.extend(table.map(|table| (table.as_fd(), PollFlags::POLLIN)));
         let (is_stopped, events) = self.stop.poll(&awaited, Some(time));
-        match is_stopped || !events[0].is_empty() {
+        match is_stopped || !(events[0] | events[1]).is_empty() {
             true => Woken::End,
             false => Woken::Other,
         }
@@ -197,9 +217,13 @@ fn read_keys(keys: &Sender<Event>, has_keys: &EventFd) {
     }
 }
 
-fn terminal(output: Output, area: Rect) -> io::Result<Terminal<CrosstermBackend<Output>>> {
+fn terminal(
+    output: Output,
+    area: Rect,
+) -> io::Result<Terminal<CrosstermBackend<BufWriter<Output>>>> {
     let viewport = Viewport::Fixed(area);
-    Terminal::with_options(CrosstermBackend::new(output), TerminalOptions { viewport })
+    let backend = CrosstermBackend::new(output.buffered());
+    Terminal::with_options(backend, TerminalOptions { viewport })
 }
 
 fn area(device: &File) -> Rect {
@@ -231,7 +255,7 @@ fn restore() {
     let stdout = io::stdout();
     let mut room = [PollFd::new(stdout.as_fd(), PollFlags::POLLOUT)];
     let mut bytes = Vec::new();
-    let queued = queue!(bytes, Show, LeaveAlternateScreen);
+    let queued = queue!(bytes, EndSynchronizedUpdate, Show, LeaveAlternateScreen);
     if queued.is_ok() && poll(&mut room, PATIENCE_MS) == Ok(1) {
         let mut stdout = stdout.lock();
         // A terminal that is gone needs no restoring.

@@ -1,7 +1,11 @@
 //! `subscriber top` and `publisher demo`, in pseudo-terminals.
 
+use std::fs::File;
+use std::io::Read;
 use std::process::Stdio;
 
+use nix::fcntl::{FcntlArg, FdFlag, fcntl};
+use nix::pty::openpty;
 use nix::sys::signal::Signal;
 use tests::process::Process;
 use tests::programs::{publisher, subscriber};
@@ -292,6 +296,28 @@ fn signal_restores_the_terminal() {
         screen.ends_with(0);
     }
     serving.stop(Signal::SIGTERM);
+}
+
+#[test]
+fn closed_terminal_ends_top_with_success() {
+    let table = Table::new("top-closed");
+    let terminal = openpty(None, None).unwrap();
+    // Otherwise the program inherits the descriptor, and the terminal is never closed.
+    let close_on_exec = FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC);
+    fcntl(&terminal.master, close_on_exec).unwrap();
+    let end = || Stdio::from(terminal.slave.try_clone().unwrap());
+    let mut command = subscriber();
+    command.args(["top", table.name()]).stdin(end());
+    let mut process = Process::start_in(&mut command, end(), end());
+    let mut master = File::from(terminal.master);
+    let mut text = String::new();
+    while !text.contains("waiting") {
+        let mut bytes = [0; 4096];
+        let length = master.read(&mut bytes).unwrap();
+        text += &String::from_utf8_lossy(&bytes[..length]);
+    }
+    drop(master);
+    process.ends_with(0);
 }
 
 #[test]
