@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use clap_complete::ArgValueCompleter;
-use cli::{CliError, complete, status};
+use cli::{CliError, complete, status, suggest_table};
 use common::{Error, Swept};
 
 /// Printed after the help of `rm`.
@@ -60,6 +60,12 @@ pub fn run(args: &Args) -> Result<(), CliError> {
 /// Explains why an object could not be removed.
 fn explained(error: common::Error) -> CliError {
     match error {
+        Error::NotFound { table } => {
+            let similar = suggest_table(&table);
+            let hint = similar.map_or(String::new(), |similar| format!("{similar} "));
+            let message = "`subscriber ls` lists all tables";
+            CliError::new(1, format!("table not found: {table:?}: {hint}{message}"))
+        }
         Error::Corrupt { object, reason } => CliError::new(
             1,
             format!(
@@ -88,7 +94,7 @@ fn told(swept: &Swept) {
         status(format_args!("removed {object}"));
     }
     match swept.slots {
-        0 if swept.removed.is_empty() && swept.kept.is_empty() => status("nothing is left behind"),
+        0 if swept.removed.is_empty() && swept.kept.is_empty() => status("no orphans found"),
         0 => {}
         slots => status(format_args!("freed slots of dead subscribers: {slots}")),
     }
@@ -98,7 +104,7 @@ fn told(swept: &Swept) {
     }
     for (owner, count) in by_owner {
         status(format_args!(
-            "may be left behind, and may not be looked at: {count} of user {owner}; run as that user, or as root"
+            "cannot examine {count} possible orphans of user {owner}: run as that user, or as root"
         ));
     }
 }

@@ -133,7 +133,11 @@ impl Process {
     /// If the child no longer reads its stdin.
     pub fn write_line(&mut self, line: &str) {
         let input = self.input.as_mut().expect("stdin is open");
-        writeln!(input, "{line}").expect("the child reads its stdin");
+        // One write, so that a pipe passes a short line on as a whole.
+        let line = format!("{line}\n");
+        input
+            .write_all(line.as_bytes())
+            .expect("the child reads its stdin");
     }
 
     /// Closes the child's stdin.
