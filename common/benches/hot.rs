@@ -1,17 +1,17 @@
-//! The functions that programs call most, each alone, for work on the code: `cargo bench -p common`.
+//! Benchmarks of the most frequent calls, for work on the code: `cargo bench -p common`.
 //!
-//! Publisher and subscriber share a thread here, so that cache lines never travel. What they cost between processes, and beside
-//! others, is measured by `tests/bench`.
+//! Publisher and subscriber share a thread, so no cache line moves between cores. `tests/bench` measures
+//! separate processes and compares them with peers.
 
 use bytemuck::{Pod, Zeroable};
 use common::{Publisher, Row, Subscriber, Text};
 use divan::{Bencher, black_box};
 
-/// Numbers of rows: they fit into a cache near the core, and they do not.
+/// Numbers of rows: one fits into a near cache, the other does not.
 const ROWS: [u64; 2] = [1_000, 100_000];
 /// Rows of a commit.
 const CHANGES: u64 = 10;
-/// How far apart keys are that follow each other: it has no divisor in common with the numbers of rows, so that all come up.
+/// Distance of consecutive keys. It has no divisor in common with the numbers of rows, so all keys occur.
 const STRIDE: u64 = 61_803;
 
 #[repr(C)]
@@ -27,7 +27,7 @@ fn main() {
     divan::main();
 }
 
-/// Keys all over a table.
+/// Keys all over a table, without end.
 #[derive(Clone, Copy)]
 struct Keys {
     rows: u64,
@@ -43,7 +43,7 @@ impl Iterator for Keys {
     }
 }
 
-/// A table, published by this process, and gone with this value.
+/// A table that this process publishes, and that is removed with this value.
 struct Table {
     name: String,
     keys: Keys,
@@ -121,7 +121,7 @@ fn upsert_ten_and_commit(bencher: Bencher<'_, '_>, rows: u64) {
     bencher.bench_local(|| table.commit(CHANGES));
 }
 
-// A refresh after each commit: a sample of more would have all its commits before the first refresh.
+// One iteration per sample: a larger sample would make all its commits before the first refresh.
 #[divan::bench(args = ROWS, sample_size = 1, sample_count = 1000)]
 fn refresh_by_ten(bencher: Bencher<'_, '_>, rows: u64) {
     let mut table = Table::new("refresh", rows);

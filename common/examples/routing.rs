@@ -121,7 +121,7 @@ fn is_usable(row: RowRef<'_>) -> bool {
 fn place(row: RowRef<'_>) -> (u64, IpNet, Rank) {
     let destination = match row.field("destination") {
         Some(Value::IpNet(network)) => network,
-        other => panic!("{other:?} is no destination: is this a table of `--from routes`?"),
+        other => panic!("{other:?} is not a destination: is this a table of `--from routes`?"),
     };
     let rank = (
         number(row, "metric"),

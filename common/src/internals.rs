@@ -1,7 +1,7 @@
-//! Names, locks and the byte layout of a table's objects, for the tests of this workspace, which look at and damage them from
-//! outside. No part of the API: anything here may change in any release.
+//! Names, locks and the byte layout of a table's objects, for the tests of this workspace, which inspect
+//! and damage objects from outside. This is not part of the API.
 //!
-//! It re-exports and adds no code, so that a build which enables it by feature unification makes the same programs.
+//! The module only re-exports, so that enabling its feature does not change the programs.
 
 pub use crate::protocol::layout::{MAX_VERSION, header, registry};
 /// Locks of open files.

@@ -1,4 +1,4 @@
-//! What the binaries of Tablecast share on the command line.
+//! The parts of the command line that both binaries of Tablecast share.
 //!
 //! - [`parse`], [`Global`]: the command line and its environment variables, colours and logs;
 //! - [`CliError`], [`finish`]: exit codes and error messages; [`status`]: other lines on stderr;

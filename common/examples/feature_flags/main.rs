@@ -2,7 +2,7 @@
 //! at every request.
 //!
 //! ```sh
-//! cargo run -p common --example feature_flags                       # both, over flags.json beside this file
+//! cargo run -p common --example feature_flags                       # both, with flags.json next to this file
 //! cargo run -p common --example feature_flags -- publish MY.json    # the one half
 //! cargo run -p common --example feature_flags -- serve              # the other one, as often as you like
 //! ```

@@ -1,22 +1,24 @@
-//! The guide, for whoever has read [the first page](crate). It holds no code of its own.
+//! The guide, a continuation of the [first page](crate). It contains only documentation.
 //!
-//! - [`patterns`]: one table or several, keys, batches, restarts, configuration, fan-in, chains. Each with code that runs.
-//! - [`performance`]: what costs what, and how to measure it on your machine.
-//! - [`limits`]: the numbers, and what happens at each.
-//! - [`faults`]: what a program sees when something dies, hangs, fills up or is damaged, and what it should do.
-//! - [`security`](crate::security): who can do what to whom.
+//! - [`patterns`]: one table or several, keys, batches, restarts, configuration, fan-in, chains, each
+//!   with code that runs.
+//! - [`performance`]: costs, and how to measure them on your machine.
+//! - [`limits`]: each limit, and what happens when it is reached.
+//! - [`faults`]: what a program sees when a process dies or hangs, memory is full or a table is damaged,
+//!   and what it should do.
+//! - [`security`](crate::security): what other users can read and change.
 //!
-//! The examples are whole programs, each one command: `cargo run -p common --example NAME`.
+//! The examples are complete programs: `cargo run -p common --example NAME`.
 //!
 //! | example | shows |
 //! |---|---|
-//! | `typed_publisher`, `typed_subscriber` | a type that two programs share, and what each sees of the other's end |
-//! | `feature_flags` | configuration: a file that is published when it changes, and asked at every request |
+//! | `typed_publisher`, `typed_subscriber` | a type that two programs share, and how each notices the end of the other |
+//! | `feature_flags` | configuration: a file that is published when it changes, and queried at every request |
 //! | `market_feed` | batches, two tables that belong together, delays |
 //! | `tables` | several tables in one wait |
 //! | `poll` | a table, a timer and stdin in one `poll` |
 //! | `tokio_sse` (feature `tokio`) | one subscriber that serves any number of clients over HTTP |
-//! | `routing` | an index of one's own beside the copy, kept by changes |
+//! | `routing` | an index next to the copy, maintained from changes |
 
 #[doc = include_str!("patterns.md")]
 pub mod patterns {}

@@ -54,7 +54,7 @@ struct Mark {
     at: Instant,
 }
 
-/// What happened to a row recently.
+/// Recent change of a row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Recent {
     /// Nothing, or an update of cells.
@@ -68,7 +68,7 @@ pub enum Recent {
 /// One row of the window.
 #[derive(Clone, Debug)]
 pub struct Line {
-    /// What happened to the row.
+    /// Recent change of the row.
     pub recent: Recent,
     /// Text of each cell, and true if it changed recently.
     pub cells: Vec<(String, bool)>,
