@@ -1,7 +1,7 @@
 //! Benchmarks of the most frequent calls, for work on the code: `cargo bench -p common`.
 //!
-//! Publisher and subscriber share a thread, so no cache line moves between cores. `tests/bench` measures
-//! separate processes and compares them with peers.
+//! Publisher and subscriber share a thread, so no cache line moves between cores. `tests/bench`
+//! measures separate processes and compares them with peers.
 
 use bytemuck::{Pod, Zeroable};
 use common::{Publisher, Row, Subscriber, Text};
@@ -11,7 +11,8 @@ use divan::{Bencher, black_box};
 const ROWS: [u64; 2] = [1_000, 100_000];
 /// Rows of a commit.
 const CHANGES: u64 = 10;
-/// Distance of consecutive keys. It has no divisor in common with the numbers of rows, so all keys occur.
+/// Distance of consecutive keys. It has no divisor in common with the numbers of rows, so all keys
+/// occur.
 const STRIDE: u64 = 61_803;
 
 #[repr(C)]

@@ -1,5 +1,5 @@
-//! Names, locks and the byte layout of a table's objects, for the tests of this workspace, which inspect
-//! and damage objects from outside. This is not part of the API.
+//! Names, locks and the byte layout of a table's objects, for the tests of this workspace, which
+//! inspect and damage objects from outside. This is not part of the API.
 //!
 //! The module only re-exports, so that enabling its feature does not change the programs.
 

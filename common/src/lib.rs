@@ -1,10 +1,10 @@
-//! One process publishes a structured table in POSIX shared memory, and any number of processes on the same
-//! machine keep a consistent copy of it. There is no server, nobody waits for a lock, and a crash loses
-//! nothing that was committed.
+//! One process publishes a structured table in POSIX shared memory, and any number of processes on
+//! the same machine keep a consistent copy of it. There is no server, nobody waits for a lock, and
+//! a crash loses nothing that was committed.
 //!
-//! This page is an introduction. The [`guide`] continues with [patterns](guide::patterns), [costs](guide::performance),
-//! [limits](guide::limits) and [what a program sees when a process dies](guide::faults). [`security`] describes
-//! what other users can read and change.
+//! This page is an introduction. The [`guide`] continues with [patterns](guide::patterns),
+//! [costs](guide::performance), [limits](guide::limits) and [what a program sees when a process
+//! dies](guide::faults). [`security`] describes what other users can read and change.
 //!
 //! # Installation
 //!
@@ -67,29 +67,33 @@
 //!
 //! # Concepts
 //!
-//! - A [`Publisher`] is the only writer of a table. While it lives, another publisher of the same name is
-//!   refused. After it ended or died, the next publisher of the name takes the table over with all rows. A
-//!   publisher must commit, or call [`maintain`](UntypedPublisher::maintain), at least once a second.
+//! - A [`Publisher`] is the only writer of a table. While it lives, another publisher of the same
+//!   name is refused. After it ended or died, the next publisher of the name takes the table over
+//!   with all rows. A publisher must commit, or call [`maintain`](UntypedPublisher::maintain), at
+//!   least once a second.
 //! - A [`Transaction`] stages rows in private memory: [`insert`](Transaction::insert),
-//!   [`update`](Transaction::update), [`upsert`](Transaction::upsert), [`delete`](Transaction::delete),
-//!   [`replace_with`](Transaction::replace_with). [`commit`](Transaction::commit) makes all changes visible
-//!   atomically, and returns the number of the new *version*. Dropping the transaction discards them.
-//! - A [`Subscriber`] has a copy of the whole table at one version. [`refresh`](Subscriber::refresh) and
-//!   [`wait`](Subscriber::wait) move it to the current version and return the [`Changes`] between the two.
+//!   [`update`](Transaction::update), [`upsert`](Transaction::upsert),
+//!   [`delete`](Transaction::delete), [`replace_with`](Transaction::replace_with).
+//!   [`commit`](Transaction::commit) makes all changes visible atomically, and returns the number
+//!   of the new *version*. Dropping the transaction discards them.
+//! - A [`Subscriber`] has a copy of the whole table at one version.
+//!   [`refresh`](Subscriber::refresh) and [`wait`](Subscriber::wait) move it to the current version
+//!   and return the [`Changes`] between the two.
 //!
-//! A slow subscriber delays nobody. It takes fewer and larger steps, in which a row that changed twice is one
-//! change. A table is a state and not a stream of events.
+//! A slow subscriber delays nobody. It takes fewer and larger steps, in which a row that changed
+//! twice is one change. A table is a state and not a stream of events.
 //!
-//! [`UntypedPublisher`] and [`UntypedSubscriber`] are for programs that learn the fields at run time. The
-//! [`Schema`] is stored with the table.
+//! [`UntypedPublisher`] and [`UntypedSubscriber`] are for programs that learn the fields at run
+//! time. The [`Schema`] is stored with the table.
 //!
 //! # Rows
 //!
-//! A row is a `#[repr(C)]` struct of fixed width. Fields are integers, floats, [`Text<N>`](Text), [`Bool`],
-//! [`Ipv4`], [`Ipv6`], [`IpNet`], [`Mac`], [`Timestamp`], or newtypes over one of these ([`FieldKind`]). The key is
-//! one or more fields, without floats. The derive [`Row`](trait@Row) reports what does not fit. It also needs
-//! `Pod` and `Zeroable` of `bytemuck` with the feature `derive`. (Without that dependency, write
-//! `use common::bytemuck::{Pod, Zeroable}` and `#[bytemuck(crate = "common::bytemuck")]`.)
+//! A row is a `#[repr(C)]` struct of fixed width. Fields are integers, floats, [`Text<N>`](Text),
+//! [`Bool`], [`Ipv4`], [`Ipv6`], [`IpNet`], [`Mac`], [`Timestamp`], or newtypes over one of these
+//! ([`FieldKind`]). The key is one or more fields, without floats. The derive [`Row`](trait@Row)
+//! reports what does not fit. It also needs `Pod` and `Zeroable` of `bytemuck` with the feature
+//! `derive`. (Without that dependency, write `use common::bytemuck::{Pod, Zeroable}` and
+//! `#[bytemuck(crate = "common::bytemuck")]`.)
 //!
 //! # Four ways to read
 //!
@@ -100,9 +104,9 @@
 //! | [`latest`](Subscriber::latest) | a row by its key | the last commit | a lookup in shared memory |
 //! | [`snapshot`](Subscriber::snapshot) | all rows | the last commit | a copy of the table |
 //!
-//! The first two cannot fail, and agree with each other until the next refresh. The other two do not change
-//! the copy. They fail if the publisher changes the same rows faster than they can be read, or if the table
-//! is damaged ([`guide::faults`]).
+//! The first two cannot fail, and agree with each other until the next refresh. The other two do
+//! not change the copy. They fail if the publisher changes the same rows faster than they can be
+//! read, or if the table is damaged ([`guide::faults`]).
 //!
 //! # Five ways to wait
 //!
@@ -114,20 +118,20 @@
 //! | a table and other descriptors | poll, epoll or mio: a subscriber [is a descriptor](UntypedSubscriber#impl-AsFd-for-UntypedSubscriber), readable until a refresh finds no changes |
 //! | a table, in a task of tokio | `AsyncSubscriber`, with the feature `tokio` |
 //!
-//! A program with its own loop calls [`refresh`](Subscriber::refresh), which never blocks and takes about
-//! 35 ns if there are no changes. While a subscriber is awake, its publisher makes no system call for it.
-//! [`WakeKind`] selects how a sleeping one is woken.
+//! A program with its own loop calls [`refresh`](Subscriber::refresh), which never blocks and takes
+//! about 35 ns if there are no changes. While a subscriber is awake, its publisher makes no system
+//! call for it. [`WakeKind`] selects how a sleeping one is woken.
 //!
 //! # Limits
 //!
-//! A table has no history (only its last state), one host, one writer, rows of fixed width, and does not
-//! survive a reboot. [`guide::limits`] has the numbers.
+//! A table has no history (only its last state), one host, one writer, rows of fixed width, and
+//! does not survive a reboot. [`guide::limits`] has the numbers.
 //!
 //! # Modules
 //!
-//! In the order of the data's path: [`schema`], [`kinds`], [`row`] and [`value`] describe rows; [`publisher`] writes
-//! them; [`subscriber`] reads them; [`admin`](mod@admin) inspects and removes tables from outside. The layout of
-//! shared memory is private to the crate.
+//! In the order of the data's path: [`schema`], [`kinds`], [`row`] and [`value`] describe rows;
+//! [`publisher`] writes them; [`subscriber`] reads them; [`admin`](mod@admin) inspects and removes
+//! tables from outside. The layout of shared memory is private to the crate.
 
 // Items that need a feature are marked in documentation that a nightly toolchain builds.
 #![cfg_attr(docsrs, feature(doc_cfg), doc(auto_cfg(hide(loom))))]

@@ -34,7 +34,8 @@ pub struct Args {
     #[arg(long, value_name = "USER|UID", value_parser = cli::user, add = ArgValueCompleter::new(complete::owners))]
     owner: Option<u32>,
 
-    /// Output format: one JSON object on many lines (json) or on one (jsonl), or its members as csv with name and value
+    /// Output format: one JSON object on many lines (json) or on one (jsonl), or its members as csv
+    /// with name and value
     #[arg(long, value_enum, default_value_t = Format::Table)]
     format: Format,
 }

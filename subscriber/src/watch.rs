@@ -59,7 +59,8 @@ pub struct Args {
     #[command(flatten)]
     pub waking: Waking,
 
-    /// Serve metrics for Prometheus at http://ADDR/metrics: `127.0.0.1:9464`, `[::1]:0` (any free port, reported on stderr), `unix:PATH`
+    /// Serve metrics for Prometheus at http://ADDR/metrics: `127.0.0.1:9464`, `[::1]:0` (any free
+    /// port, reported on stderr), `unix:PATH`
     #[arg(long, value_name = "ADDR")]
     pub metrics: Option<Address>,
 }
@@ -250,7 +251,8 @@ impl Watch<'_> {
         self.hand_over(Some(&before))
     }
 
-    /// Hands over the changes of the view. `before` is the view of the old rows, if the schema changed.
+    /// Hands over the changes of the view. `before` is the view of the old rows, if the schema
+    /// changed.
     fn hand_over(&mut self, before: Option<&View>) -> Result<(), CliError> {
         let changes = self.table.changes();
         let told = self.view.changes(before.unwrap_or(&self.view), &changes);

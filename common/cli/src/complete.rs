@@ -228,7 +228,8 @@ fn listed(begun: &str, mut candidates: Vec<CompletionCandidate>) -> Vec<Completi
 ///
 /// Operators such as `>` redirect output unless the condition is quoted. Bash gets an opening quote
 /// with the field; the other shells would escape that quote, so they complete a condition only if
-/// it begins with one. There is never a single candidate, after which a shell would close the quote.
+/// it begins with one. There is never a single candidate, after which a shell would close the
+/// quote.
 pub fn condition(current: &OsStr) -> Vec<CompletionCandidate> {
     let begun = current.to_string_lossy();
     let bash_word = std::env::var(BASH_WORD).ok();

@@ -1,8 +1,8 @@
 //! Finds the name of Tablecast's crate `common` in the user's package.
 //!
-//! It is the name of the dependency whose package is called `common`. That is not a rare name, so several
-//! dependencies, or the user's package itself, can be called so. A renamed dependency is preferred. In all
-//! other cases, `#[row(crate = "…")]` decides.
+//! It is the name of the dependency whose package is called `common`. That is not a rare name, so
+//! several dependencies, or the user's package itself, can be called so. A renamed dependency is
+//! preferred. In all other cases, `#[row(crate = "…")]` decides.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -20,7 +20,8 @@ pub(crate) fn crate_name(directory: &Path) -> Result<String, String> {
     let names = dependencies(directory).unwrap_or_default();
     let renamed: Vec<&String> = names.iter().filter(|name| *name != PACKAGE).collect();
     match renamed[..] {
-        // A dependency that is not renamed, or the crate itself. If there is none, the compiler reports it.
+        // A dependency that is not renamed, or the crate itself. If there is none, the compiler
+        // reports it.
         [] => Ok(PACKAGE.to_owned()),
         [name] => Ok(name.replace('-', "_")),
         _ => Err(format!(
@@ -29,8 +30,8 @@ pub(crate) fn crate_name(directory: &Path) -> Result<String, String> {
     }
 }
 
-/// Returns the names of all dependencies whose package is called `common`, or `None` if the manifest cannot
-/// be read.
+/// Returns the names of all dependencies whose package is called `common`, or `None` if the
+/// manifest cannot be read.
 fn dependencies(directory: &Path) -> Option<BTreeSet<String>> {
     let manifest = read(directory)?;
     let targets = table(&manifest, "target");

@@ -9,8 +9,8 @@ use syn::spanned::Spanned;
 use crate::crate_name::crate_name;
 use crate::plan::Plan;
 
-/// Returns the path of `common` in the user's crate: the one given by `#[row(crate = "…")]`, or else the
-/// one found in the manifest.
+/// Returns the path of `common` in the user's crate: the one given by `#[row(crate = "…")]`, or
+/// else the one found in the manifest.
 ///
 /// # Errors
 /// The manifest has several candidates.

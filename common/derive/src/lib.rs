@@ -1,7 +1,7 @@
 //! `#[derive(Row)]` of Tablecast's crate `common`. It is documented at the trait `Row`.
 //!
-//! `plan` parses the struct and its attributes; `crate_name` finds the name of the crate; `expand` generates the
-//! `impl`.
+//! `plan` parses the struct and its attributes; `crate_name` finds the name of the crate; `expand`
+//! generates the `impl`.
 
 use proc_macro::TokenStream;
 use syn::{DeriveInput, parse_macro_input};
@@ -12,9 +12,9 @@ mod plan;
 
 /// Implements the trait `Row` for a struct with named fields that is `#[repr(C)]` and `Pod`.
 ///
-/// Attributes of fields: `#[row(key)]`, `#[row(name = "…")]`, and `#[row(skip)]` for explicit padding.
-/// Attribute of the struct: `#[row(crate = "…")]`, the path of Tablecast's crate, if the derive cannot find
-/// it. See the trait for details.
+/// Attributes of fields: `#[row(key)]`, `#[row(name = "…")]`, and `#[row(skip)]` for explicit
+/// padding. Attribute of the struct: `#[row(crate = "…")]`, the path of Tablecast's crate, if the
+/// derive cannot find it. See the trait for details.
 #[proc_macro_derive(Row, attributes(row))]
 pub fn derive_row(input: TokenStream) -> TokenStream {
     let input = parse_macro_input!(input as DeriveInput);

@@ -120,7 +120,8 @@ fn path_of_common(attributes: &[Attribute]) -> Result<Option<Path>> {
                 return Err(meta.error(message));
             }
             let literal: LitStr = meta.value()?.parse()?;
-            // Not `literal.parse_with`: the compiler's lints would take the expansion's paths for the user's.
+            // Not `literal.parse_with`: the compiler's lints would take the expansion's paths for
+            // the user's.
             let parsed = Path::parse_mod_style.parse_str(&literal.value());
             path = Some(parsed.map_err(|error| Error::new_spanned(literal, error))?);
             Ok(())

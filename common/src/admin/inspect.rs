@@ -47,8 +47,8 @@ pub struct TableInfo {
     pub publisher_pid: u32,
     /// Time since the publisher's last heartbeat.
     pub heartbeat_ago: Option<Duration>,
-    /// True if this process is in the publisher's time namespace, or either namespace is unknown. If
-    /// false, the publisher's times are from another clock.
+    /// True if this process is in the publisher's time namespace, or either namespace is unknown.
+    /// If false, the publisher's times are from another clock.
     pub shares_clock: bool,
     /// User id of the region's owner.
     pub owner: u32,
@@ -229,8 +229,8 @@ fn live_rows(object: &str, file: &File, header: &Header) -> Result<usize> {
 pub struct Probe {
     /// An error if an object could not be created, linked and removed.
     pub objects: Result<()>,
-    /// True if another open file description detected the object's lock; None if there was no object
-    /// to lock.
+    /// True if another open file description detected the object's lock; None if there was no
+    /// object to lock.
     pub locks: Option<Result<bool>>,
 }
 

@@ -1,4 +1,5 @@
-//! Administration of tables from outside: inspects and removes tables, and finds and removes orphans.
+//! Administration of tables from outside: inspects and removes tables, and finds and removes
+//! orphans.
 //!
 //! - [`inspect`], [`tables`]: the tables of this machine, their publishers and their subscribers.
 //! - [`orphans`], [`sweep`]: objects that dead processes left and that belong to no table.

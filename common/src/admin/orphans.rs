@@ -1,19 +1,20 @@
 //! Finds and removes orphans: objects of dead processes that belong to no table.
 //!
-//! 1. List the objects, then read which registries the regions refer to, in this order: a registry is
-//!    linked after a region refers to it, and loses its name before the region does.
+//! 1. List the objects, then read which registries the regions refer to, in this order: a registry
+//!    is linked after a region refers to it, and loses its name before the region does.
 //! 2. Suspect a lock object or a `next` region that no process holds, a registry that no region
 //!    refers to and in which no process holds a byte, and a queue that no process holds and that no
 //!    registry contains. While the registry of a live publisher is unknown, no registry of its user
 //!    is suspect.
 //! 3. Repeat both steps after [`SECOND_LOOK`]. The objects that are still suspect are orphans.
 //!
-//! A [`sweep`] frees the slots of dead subscribers in all registries, then removes orphans until none
-//! is found, because removing a region can expose its registry.
+//! A [`sweep`] frees the slots of dead subscribers in all registries, then removes orphans until
+//! none is found, because removing a region can expose its registry.
 //!
 //! Locks decide whether a process is alive, never pids. An object is removed only while its lock is
-//! taken. A process that arrives at that moment finds that the name is gone and creates a new object.
-//! The table of a dead publisher is not an orphan: its rows are kept for the next publisher.
+//! taken. A process that arrives at that moment finds that the name is gone and creates a new
+//! object. The table of a dead publisher is not an orphan: its rows are kept for the next
+//! publisher.
 
 use std::collections::HashSet;
 use std::ffi::OsStr;
@@ -156,9 +157,9 @@ pub struct Kept {
 /// Removes all orphans: locks, regions that never took their table's name, registries, and queues.
 /// Also frees the slots of dead subscribers, with their queues, in the registries of all tables.
 ///
-/// The tables of dead publishers stay, with their rows: see [`remove`](crate::remove). Objects that a
-/// live process holds are never removed, whatever its pid or pid namespace. The call takes one or a
-/// few seconds if there are orphans.
+/// The tables of dead publishers stay, with their rows: see [`remove`](crate::remove). Objects that
+/// a live process holds are never removed, whatever its pid or pid namespace. The call takes one or
+/// a few seconds if there are orphans.
 ///
 /// # Errors
 /// Errors of the system while listing the objects. Objects that cannot be removed are reported in
@@ -243,8 +244,8 @@ impl Orphan {
         }
     }
 
-    /// Removes a region that never took the name of its table. Takes the table's lock first, because
-    /// only its holder creates such a region.
+    /// Removes a region that never took the name of its table. Takes the table's lock first,
+    /// because only its holder creates such a region.
     fn remove_next(&self, table: &TableName) -> Result<bool> {
         let lock = match acquire_lock_of(table, self.owner) {
             Ok(lock) => lock,

@@ -1,11 +1,11 @@
 //! The guide, a continuation of the [first page](crate). It contains only documentation.
 //!
-//! - [`patterns`]: one table or several, keys, batches, restarts, configuration, fan-in, chains, each
-//!   with code that runs.
+//! - [`patterns`]: one table or several, keys, batches, restarts, configuration, fan-in, chains,
+//!   each with code that runs.
 //! - [`performance`]: costs, and how to measure them on your machine.
 //! - [`limits`]: each limit, and what happens when it is reached.
-//! - [`faults`]: what a program sees when a process dies or hangs, memory is full or a table is damaged,
-//!   and what it should do.
+//! - [`faults`]: what a program sees when a process dies or hangs, memory is full or a table is
+//!   damaged, and what it should do.
 //! - [`security`](crate::security): what other users can read and change.
 //!
 //! The examples are complete programs: `cargo run -p common --example NAME`.

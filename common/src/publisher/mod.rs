@@ -682,8 +682,8 @@ impl UntypedPublisher {
     }
 
     /// Records that the source of the rows has ended. The publisher stays alive, and the rows stay
-    /// as they are. Subscribers and [`inspect`](crate::inspect()) see the mark. A second call changes
-    /// nothing. The next publisher of the table starts without the mark.
+    /// as they are. Subscribers and [`inspect`](crate::inspect()) see the mark. A second call
+    /// changes nothing. The next publisher of the table starts without the mark.
     ///
     /// # Examples
     /// ```

@@ -32,8 +32,8 @@
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Statistics {
     /// Committed transactions that changed rows. Commits without rows, which carry other
-    /// notifications, and [`reshape`](crate::UntypedPublisher::reshape) are not counted, although each
-    /// makes a version.
+    /// notifications, and [`reshape`](crate::UntypedPublisher::reshape) are not counted, although
+    /// each makes a version.
     pub commits: u64,
     /// Rows with new keys in these transactions. If a new key takes the slot of a deleted key in a
     /// full table, this counts as one deletion and one creation.

@@ -8,7 +8,8 @@
 //!    instead if the transaction is discarded.
 //!
 //! A deleted key keeps its slot until the end of the transaction, because the key may be inserted
-//! again. Only if the table is full is such a slot reassigned to another key during the transaction.
+//! again. Only if the table is full is such a slot reassigned to another key during the
+//! transaction.
 
 use std::sync::Arc;
 
@@ -210,8 +211,8 @@ impl PublishedTable {
         }
     }
 
-    /// Replaces all rows with `rows`, and stages only the differences. If it fails, some of them are
-    /// staged.
+    /// Replaces all rows with `rows`, and stages only the differences. If it fails, some of them
+    /// are staged.
     pub fn replace_with<B: AsRef<[u8]>>(
         &mut self,
         rows: impl IntoIterator<Item = B>,

@@ -10,7 +10,8 @@ use serde_json::Map;
 use crate::row::value::{in_field, refused};
 use crate::{Kind, Result, RowRef, Schema, Value};
 
-/// An owned row. It is stored in words of 8 bytes, so its bytes are aligned for every [`Row`](crate::Row).
+/// An owned row. It is stored in words of 8 bytes, so its bytes are aligned for every
+/// [`Row`](crate::Row).
 ///
 /// ```
 /// use std::sync::Arc;
@@ -42,7 +43,8 @@ impl RowBuf {
     ///
     /// # Errors
     ///
-    /// [`Error::WrongLength`](crate::Error::WrongLength) if their number is not [`Schema::row_size`].
+    /// [`Error::WrongLength`](crate::Error::WrongLength) if their number is not
+    /// [`Schema::row_size`].
     pub fn from_bytes(schema: Arc<Schema>, bytes: &[u8]) -> Result<RowBuf> {
         RowRef::new(&schema, bytes)?;
         let mut row = RowBuf::new(schema);
@@ -68,8 +70,8 @@ impl RowBuf {
     ///
     /// # Errors
     ///
-    /// [`Error::InvalidValue`](crate::Error::InvalidValue) for a field that is missing, unknown, or cannot
-    /// hold its value; [`Error::TextTooLong`](crate::Error::TextTooLong).
+    /// [`Error::InvalidValue`](crate::Error::InvalidValue) for a field that is missing, unknown, or
+    /// cannot hold its value; [`Error::TextTooLong`](crate::Error::TextTooLong).
     pub fn from_json(
         schema: &Arc<Schema>,
         object: &Map<String, serde_json::Value>,
@@ -104,7 +106,8 @@ impl RowBuf {
         &self.schema
     }
 
-    /// Returns a view of the row. (The trait `AsRef` cannot return one, because it contains the schema.)
+    /// Returns a view of the row. (The trait `AsRef` cannot return one, because it contains the
+    /// schema.)
     #[must_use]
     pub fn as_ref(&self) -> RowRef<'_> {
         RowRef::new(&self.schema, self.bytes()).expect("made of the schema's size")

@@ -1,9 +1,9 @@
 //! The types of a row's fields: Rust's numbers, and newtypes over bytes for everything else.
 //!
-//! A row in shared memory has the bytes of the struct, so each type is [`Pod`]: every bit pattern is a value,
-//! and there is no padding. `bool`, `String` and the addresses of `std` are not `Pod`; the newtypes of this
-//! module replace them and convert. Bytes may come from a hostile publisher, so accessors return a plausible
-//! value for invalid bytes and never panic.
+//! A row in shared memory has the bytes of the struct, so each type is [`Pod`]: every bit pattern
+//! is a value, and there is no padding. `bool`, `String` and the addresses of `std` are not `Pod`;
+//! the newtypes of this module replace them and convert. Bytes may come from a hostile publisher,
+//! so accessors return a plausible value for invalid bytes and never panic.
 //!
 //! Two newtypes are equal if and only if their bytes are equal, as for keys.
 

@@ -1,9 +1,9 @@
-//! Rows: as a type of the program ([`Row`]), as bytes with their schema ([`RowRef`]), and as a buffer that is
-//! filled field by field ([`RowBuf`]).
+//! Rows: as a type of the program ([`Row`]), as bytes with their schema ([`RowRef`]), and as a
+//! buffer that is filled field by field ([`RowBuf`]).
 //!
-//! A row is the bytes of a `repr(C)` struct without padding. A program that knows the type derives [`Row`]
-//! and uses its fields. A program that learns the [`schema`] at run time reads the same bytes by name, as
-//! [`value`]s. [`kinds`] has the types of fields.
+//! A row is the bytes of a `repr(C)` struct without padding. A program that knows the type derives
+//! [`Row`] and uses its fields. A program that learns the [`schema`] at run time reads the same
+//! bytes by name, as [`value`]s. [`kinds`] has the types of fields.
 
 use bytemuck::{Pod, bytes_of};
 
@@ -32,18 +32,18 @@ pub struct FieldDef {
 
 /// A type whose values are rows of a table.
 ///
-/// `#[derive(Row)]` accepts a struct with named fields that is `#[repr(C)]` and [`Pod`]. A field can have
-/// the attribute `#[row(…)]` with
+/// `#[derive(Row)]` accepts a struct with named fields that is `#[repr(C)]` and [`Pod`]. A field
+/// can have the attribute `#[row(…)]` with
 ///
-/// - `key`: the field is part of the key. At least one field is; several form a key in the order of their
-///   declaration;
+/// - `key`: the field is part of the key. At least one field is; several form a key in the order of
+///   their declaration;
 /// - `name = "…"`: the field's name in the schema, if it differs from the struct's;
-/// - `skip`: the field is explicit padding and not part of the schema. Keep it zero, because its bytes are
-///   part of the row.
+/// - `skip`: the field is explicit padding and not part of the schema. Keep it zero, because its
+///   bytes are part of the row.
 ///
-/// The derive finds this crate, under any name, in the manifest of your package. If it cannot (because the
-/// crate is re-exported, or two dependencies are renamed packages called `common`), name it with
-/// `#[row(crate = "path::to::it")]` above the struct.
+/// The derive finds this crate, under any name, in the manifest of your package. If it cannot
+/// (because the crate is re-exported, or two dependencies are renamed packages called `common`),
+/// name it with `#[row(crate = "path::to::it")]` above the struct.
 ///
 /// ```
 /// use common::bytemuck::{Pod, Zeroable};
@@ -141,8 +141,8 @@ impl<K: KeyKind> Key for K {
     }
 }
 
-/// Size of the buffer for most keys. Zeroing a buffer of the maximum size would cost more than hashing a
-/// short key.
+/// Size of the buffer for most keys. Zeroing a buffer of the maximum size would cost more than
+/// hashing a short key.
 const SHORT_KEY: usize = 64;
 
 macro_rules! tuples {

@@ -7,9 +7,9 @@
 //!         [------------][------]              key:  the key's fields in the key's order, back to back
 //! ```
 //!
-//! A schema is validated when it is created and never changes: its fields are within the row, do not
-//! overlap, and have different names. That also holds for a schema that was read from another process
-//! ([`Schema::from_bytes`]).
+//! A schema is validated when it is created and never changes: its fields are within the row, do
+//! not overlap, and have different names. That also holds for a schema that was read from another
+//! process ([`Schema::from_bytes`]).
 //!
 //! Nested and optional values, and rows of varying width, are not supported.
 
@@ -105,9 +105,9 @@ pub struct Schema {
 }
 
 impl Schema {
-    /// Creates a schema of `fields`, laid out in the given order as `repr(C)` does: each at its natural
-    /// alignment, with the row's size rounded up to the largest alignment. `key` names the key's fields
-    /// in the key's order; if it is empty, the first field is the key.
+    /// Creates a schema of `fields`, laid out in the given order as `repr(C)` does: each at its
+    /// natural alignment, with the row's size rounded up to the largest alignment. `key` names the
+    /// key's fields in the key's order; if it is empty, the first field is the key.
     ///
     /// ```
     /// use common::{Kind, Schema};
@@ -120,8 +120,9 @@ impl Schema {
     ///
     /// # Errors
     ///
-    /// [`Error::InvalidSchema`] if there are no fields or too many, a name is invalid or duplicate, the
-    /// key names an unknown field or a float, or the row, key or schema exceeds a limit of this module.
+    /// [`Error::InvalidSchema`] if there are no fields or too many, a name is invalid or duplicate,
+    /// the key names an unknown field or a float, or the row, key or schema exceeds a limit of this
+    /// module.
     pub fn new(
         fields: impl IntoIterator<Item = (impl Into<String>, Kind)>,
         key: &[&str],
@@ -164,8 +165,8 @@ impl Schema {
         Schema::checked(fields, R::KEY.to_vec(), size_of::<R>())
     }
 
-    /// Parses a schema such as `id:u64,name:text(32),price:f64`, and a key such as `id,name`. Without
-    /// `key` the first field is the key. Spaces around names and kinds are ignored.
+    /// Parses a schema such as `id:u64,name:text(32),price:f64`, and a key such as `id,name`.
+    /// Without `key` the first field is the key. Spaces around names and kinds are ignored.
     ///
     /// # Errors
     ///

@@ -5,8 +5,8 @@
 //!                <--encode--       --serde----> JSON   --from_json-> Value
 //! ```
 //!
-//! A value converted to text or JSON and back has the same bytes. Encoding and parsing check ranges.
-//! Decoding accepts any bytes, which may come from a hostile publisher, and never panics.
+//! A value converted to text or JSON and back has the same bytes. Encoding and parsing check
+//! ranges. Decoding accepts any bytes, which may come from a hostile publisher, and never panics.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -24,9 +24,9 @@ pub(crate) use error::{in_field, refused, too_long, unfit_text};
 
 /// A field's value. All unsigned kinds are [`Value::U64`] and all signed kinds are [`Value::I64`].
 ///
-/// `Display` writes plain text as in a table's cell. Serialization writes a JSON value: integers and
-/// booleans as such, floats as numbers or as the strings `NaN`, `Infinity` and `-Infinity`, everything
-/// else as the displayed string, and never null.
+/// `Display` writes plain text as in a table's cell. Serialization writes a JSON value: integers
+/// and booleans as such, floats as numbers or as the strings `NaN`, `Infinity` and `-Infinity`,
+/// everything else as the displayed string, and never null.
 ///
 /// ```
 /// use common::{Kind, Value};
@@ -103,10 +103,11 @@ impl fmt::Display for Value<'_> {
     }
 }
 
-/// Formats a float with the fewest digits that parse back to it, and with an exponent if it is very large
-/// or small. `wide` is the same number as `value`.
+/// Formats a float with the fewest digits that parse back to it, and with an exponent if it is very
+/// large or small. `wide` is the same number as `value`.
 fn float_text(value: impl fmt::Display + fmt::LowerExp, wide: f64) -> String {
-    /// An `f64` of this size or more does not represent every integer, so its last digits are not exact.
+    /// An `f64` of this size or more does not represent every integer, so its last digits are not
+    /// exact.
     const LARGE: f64 = 1e16;
     const SMALL: f64 = 1e-5;
     if let Some(name) = not_finite(wide) {

@@ -27,7 +27,8 @@ pub struct RowRef<'a> {
 }
 
 impl<'a> RowRef<'a> {
-    /// Returns a view of `bytes` as a row of `schema`. Any bytes are accepted and give plausible values.
+    /// Returns a view of `bytes` as a row of `schema`. Any bytes are accepted and give plausible
+    /// values.
     ///
     /// # Errors
     ///
@@ -85,8 +86,8 @@ impl<'a> RowRef<'a> {
         }
     }
 
-    /// Returns a copy of the row with a copy of the schema. [`RowBuf::from_bytes`] with a shared schema is
-    /// cheaper.
+    /// Returns a copy of the row with a copy of the schema. [`RowBuf::from_bytes`] with a shared
+    /// schema is cheaper.
     #[must_use]
     pub fn to_buf(self) -> RowBuf {
         RowBuf::from_bytes(Arc::new(self.schema.clone()), self.bytes).expect("a row of this schema")
@@ -97,8 +98,8 @@ impl<'a> RowRef<'a> {
     }
 }
 
-/// A key's bytes, separate or within a row. It is displayed in the form of [`Schema::format_key`], and
-/// serialized as a map from the names of the key's fields to their values.
+/// A key's bytes, separate or within a row. It is displayed in the form of [`Schema::format_key`],
+/// and serialized as a map from the names of the key's fields to their values.
 ///
 /// ```
 /// use common::{KeyRef, Schema};

@@ -1,5 +1,5 @@
-//! Checks of `/dev/shm`, locks, the kernel, system calls that a sandbox may refuse, and limits of the
-//! process.
+//! Checks of `/dev/shm`, locks, the kernel, system calls that a sandbox may refuse, and limits of
+//! the process.
 
 use std::path::Path;
 
@@ -27,7 +27,8 @@ const ENLARGE: &str = "mount -o remount,size=1g /dev/shm; for a container: docke
 const SMALL_SHM: u64 = 64 << 20;
 /// Space that an empty table and its first rows need.
 const LEAST_SHM: u64 = 1 << 20;
-/// Number of free inodes below which there is a warning. A table takes three: region, registry and lock.
+/// Number of free inodes below which there is a warning. A table takes three: region, registry and
+/// lock.
 const FEW_INODES: u64 = 100;
 const LEAST_INODES: u64 = 4;
 /// First kernel with open-file-description locks.
@@ -36,7 +37,8 @@ const LEAST_KERNEL: (u8, u8) = (3, 15);
 const PIDFD_KERNEL: (u8, u8) = (5, 3);
 /// Number of descriptors that a subscriber needs, with a margin for the program's own.
 const LEAST_FILES: u64 = 16;
-/// Number of descriptors below which there is a warning: a publisher has one per sleeping subscriber.
+/// Number of descriptors below which there is a warning: a publisher has one per sleeping
+/// subscriber.
 const FEW_FILES: u64 = 256;
 /// Limit of sizes below which there is a warning: room for a million rows of a thousand bytes.
 const SMALL_SPACE: u64 = 1 << 30;

@@ -103,8 +103,9 @@ fn limits(most: Option<u64>, used: Option<u64>, bytes: u64) -> Report {
     Report::warning(check, found, advice)
 }
 
-/// Checks which processes the queues reach. In a container, process 1 is in the same namespace. This
-/// user may not be allowed to look at it; then the pid namespace shows whether this is a container.
+/// Checks which processes the queues reach. In a container, process 1 is in the same namespace.
+/// This user may not be allowed to look at it; then the pid namespace shows whether this is a
+/// container.
 fn ipc_namespace() -> Report {
     let check = "IPC namespace";
     let namespace = |process: &str, kind: &str| {

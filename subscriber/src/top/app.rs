@@ -179,8 +179,8 @@ impl App {
         Ok(has_changed)
     }
 
-    /// Shows a table whose schema has changed. Options that do not fit are dropped, which the footer
-    /// reports.
+    /// Shows a table whose schema has changed. Options that do not fit are dropped, which the
+    /// footer reports.
     fn change_schema(&mut self, table: &UntypedSubscriber) -> Result<(), CliError> {
         let mut options = self.options.clone();
         let mut typed = String::new();

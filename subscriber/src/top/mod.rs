@@ -4,8 +4,8 @@
 //!   bounded rate;
 //! - `screen`: the terminal, and the thread that reads its keys;
 //! - `app`: the state of the view, its reaction to keys, and the drawing;
-//! - `rows`: selects and sorts the rows of the window, and marks recent changes; `search` is the filter
-//!   that the user types; `cell` formats values;
+//! - `rows`: selects and sorts the rows of the window, and marks recent changes; `search` is the
+//!   filter that the user types; `cell` formats values;
 //! - `rates`: commits, changes and delays of the last seconds; `help`; `style`.
 
 use std::time::{Duration, Instant};

@@ -1,10 +1,10 @@
 //! The rows of the window: selected by conditions, the typed filter and the order; and the marks of
 //! recent changes.
 //!
-//! A window is selected from all rows of the local copy each time it is drawn: every matching row is
-//! encoded as bytes that compare like the row, and a selection algorithm finds the window's without
-//! sorting the rest. That takes time in proportion to the rows, so the caller draws large tables less
-//! often.
+//! A window is selected from all rows of the local copy each time it is drawn: every matching row
+//! is encoded as bytes that compare like the row, and a selection algorithm finds the window's
+//! without sorting the rest. That takes time in proportion to the rows, so the caller draws large
+//! tables less often.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
@@ -346,8 +346,8 @@ impl Rows {
     /// Sets the filter to `typed`.
     ///
     /// # Errors
-    /// Returns the error in a malformed condition, as one line. The previous filter remains if it is
-    /// a condition; text was only the beginning of this one.
+    /// Returns the error in a malformed condition, as one line. The previous filter remains if it
+    /// is a condition; text was only the beginning of this one.
     pub fn search(&mut self, typed: &str) -> Result<(), String> {
         let search = Search::read(typed, &self.schema);
         match search {

@@ -1,10 +1,10 @@
 //! The terminal while the view fills it.
 //!
-//! The view is drawn on the alternate screen. The terminal is restored when the [`Screen`] is dropped
-//! and before a panic prints its message. Logs are held back until then.
+//! The view is drawn on the alternate screen. The terminal is restored when the [`Screen`] is
+//! dropped and before a panic prints its message. Logs are held back until then.
 //!
-//! A thread reads keys. crossterm's reader loops forever on a terminal that was closed, and blocks on an
-//! incomplete escape sequence, so the main loop must not call it
+//! A thread reads keys. crossterm's reader loops forever on a terminal that was closed, and blocks
+//! on an incomplete escape sequence, so the main loop must not call it
 //! (<https://github.com/crossterm-rs/crossterm/issues/793>).
 
 use std::fs::File;
@@ -117,9 +117,9 @@ impl Screen {
 
     /// Draws the view, of which only the cells that changed are written.
     ///
-    /// This does not call ratatui's `Terminal::draw`, which hides the cursor in each frame. The type
-    /// then shows the cursor when it is dropped, and panics if stdout and stderr are a terminal that
-    /// was closed.
+    /// This does not call ratatui's `Terminal::draw`, which hides the cursor in each frame. The
+    /// type then shows the cursor when it is dropped, and panics if stdout and stderr are a
+    /// terminal that was closed.
     ///
     /// # Errors
     /// Fails if the terminal is gone or the shutdown was requested.
@@ -139,8 +139,9 @@ impl Screen {
         area(&self.device) != self.area
     }
 
-    /// Clears the terminal, so that the next drawing writes every cell in the current size. (ratatui's
-    /// `clear` and `resize` ask the terminal for the position of its cursor, which not all answer.)
+    /// Clears the terminal, so that the next drawing writes every cell in the current size.
+    /// (ratatui's `clear` and `resize` ask the terminal for the position of its cursor, which not
+    /// all answer.)
     ///
     /// # Errors
     /// Fails if the terminal is gone.
@@ -194,8 +195,8 @@ impl Screen {
     /// Fails if the terminal cannot be taken again.
     pub fn suspend(&mut self) -> io::Result<()> {
         restore();
-        // Like a terminal, signals the whole process group. The kernel ignores SIGTSTP in an orphaned
-        // group, which no shell could continue.
+        // Like a terminal, signals the whole process group. The kernel ignores SIGTSTP in an
+        // orphaned group, which no shell could continue.
         let _ignored = kill(Pid::from_raw(0), Signal::SIGTSTP);
         self.take()
     }
@@ -234,8 +235,8 @@ fn area(device: &File) -> Rect {
     Rect::new(0, 0, columns.min(MAX_SIZE.0), lines.min(MAX_SIZE.1))
 }
 
-/// Installs a panic hook that restores the terminal first: a message on the alternate screen would be
-/// lost.
+/// Installs a panic hook that restores the terminal first: a message on the alternate screen would
+/// be lost.
 fn restore_before_panics() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {

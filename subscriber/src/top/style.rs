@@ -1,6 +1,7 @@
 //! Styles. Without colours, changes are bold, underlined or struck out.
 //!
-//! Only the sixteen standard colours are used: every terminal has them, and the user can choose them.
+//! Only the sixteen standard colours are used: every terminal has them, and the user can choose
+//! them.
 
 use ratatui::style::{Color, Modifier, Style as Ratatui};
 

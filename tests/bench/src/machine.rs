@@ -47,7 +47,8 @@ pub fn raise_open_files() {
 
 const QUEUES_MAX: &str = "/proc/sys/fs/mqueue/queues_max";
 
-/// The system's limit of message queues, raised as long as this value lives, where root runs the benchmark.
+/// The system's limit of message queues, raised as long as this value lives, where root runs the
+/// benchmark.
 pub struct MoreQueues(Option<String>);
 
 impl MoreQueues {

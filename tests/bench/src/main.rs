@@ -2,9 +2,10 @@
 //!
 //! `cargo run --release --manifest-path tests/bench/Cargo.toml`
 //!
-//! Every case runs several times, each time in a separate process that is pinned to a core, with its other side on another core. What
-//! is reported are medians over the runs; ratios are taken within a run, so that what disturbs the machine disturbs both sides.
-//! How cost grows is measured once, along each axis.
+//! Every case runs several times, each time in a separate process that is pinned to a core, with
+//! its other side on another core. What is reported are medians over the runs; ratios are taken
+//! within a run, so that what disturbs the machine disturbs both sides. How cost grows is measured
+//! once, along each axis.
 //!
 //! - [`cases`]: the cases, which use [`measure`], other processes ([`other`]) and [`peers`].
 //! - [`growth`]: the axes.
@@ -46,7 +47,8 @@ struct Args {
     #[arg(long, default_value = "bench-results")]
     out: PathBuf,
 
-    /// Rewrites the table in this README, docs/performance.md next to it, and the plots in tests/bench/figures
+    /// Rewrites the table in this README, docs/performance.md next to it, and the plots in
+    /// tests/bench/figures
     #[arg(long)]
     readme: Option<PathBuf>,
 

@@ -1,4 +1,5 @@
-//! Measures how long an operation takes: batches are timed, and the median and 99th percentile of the batches are reported.
+//! Measures how long an operation takes: batches are timed, and the median and 99th percentile of
+//! the batches are reported.
 
 use std::time::{Duration, Instant};
 
@@ -89,8 +90,8 @@ const LEAST: usize = 3;
 /// Approximate duration of a measurement.
 const TIME: Duration = Duration::from_millis(400);
 
-/// Times `batch`, which does something `count` times, until there is enough of it; of each batch the time of one. To drop what it
-/// returns is not timed.
+/// Times `batch`, which does something `count` times, until there is enough of it; of each batch
+/// the time of one. To drop what it returns is not timed.
 pub fn batches<U>(
     subject: impl Into<String>,
     count: usize,

@@ -1,5 +1,5 @@
-//! The other process of a case: this program in another role, pinned to its own core. It receives requests as lines on its
-//! stdin, answers each with a line, and ends with its stdin.
+//! The other process of a case: this program in another role, pinned to its own core. It receives
+//! requests as lines on its stdin, answers each with a line, and ends with its stdin.
 
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};

@@ -1,6 +1,8 @@
-//! `common` under another name: the derive's expansion finds it, and a row needs no other package, not even `bytemuck`.
+//! `common` under another name: the derive's expansion finds it, and a row needs no other package,
+//! not even `bytemuck`.
 //!
-//! A package of its own, since what is proved is a matter of its manifest: no dependency here is called `common`.
+//! A package of its own, since what is proved is a matter of its manifest: no dependency here is
+//! called `common`.
 
 use tablecast::bytemuck::{Pod, Zeroable};
 use tablecast::{Bool, FieldKind, IpNet, Ipv4, Ipv6, Kind, Mac, Row, Text, Timestamp};

@@ -40,7 +40,8 @@ pub struct Ipv4([u8; 4]);
 #[repr(transparent)]
 pub struct Ipv6([u8; 16]);
 
-/// A MAC address in a row, 6 bytes. Its text is `02:00:5e:10:00:ff`; dashes and capitals are accepted too.
+/// A MAC address in a row, 6 bytes. Its text is `02:00:5e:10:00:ff`; dashes and capitals are
+/// accepted too.
 ///
 /// ```
 /// use common::Mac;
@@ -54,16 +55,16 @@ pub struct Ipv6([u8; 16]);
 #[repr(transparent)]
 pub struct Mac([u8; 6]);
 
-/// An IPv4 or IPv6 network in a row. The bits after the prefix are always zero, so that equal networks have
-/// equal bytes.
+/// An IPv4 or IPv6 network in a row. The bits after the prefix are always zero, so that equal
+/// networks have equal bytes.
 ///
 /// ```text
 /// 0        1        2                                   18
 /// [family ][prefix ][address, in network byte order    ]     family 4: the address is the first 4 bytes
 /// ```
 ///
-/// Invalid bytes are read as the nearest network: a family other than 6 is 4, and a prefix that is too
-/// long is the longest.
+/// Invalid bytes are read as the nearest network: a family other than 6 is 4, and a prefix that is
+/// too long is the longest.
 ///
 /// ```
 /// use common::IpNet;
@@ -243,7 +244,8 @@ impl FromStr for Mac {
     }
 }
 
-/// Parses exactly two hexadecimal digits. (`u8::from_str_radix` also accepts a sign and a single digit.)
+/// Parses exactly two hexadecimal digits. (`u8::from_str_radix` also accepts a sign and a single
+/// digit.)
 fn hex_byte(text: &str) -> Option<u8> {
     let digits = text.len() == 2 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
     digits.then(|| u8::from_str_radix(text, 16).ok())?

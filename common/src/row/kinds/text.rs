@@ -8,7 +8,8 @@ use bytemuck::{Pod, Zeroable};
 use crate::row::value::{too_long, unfit_text};
 use crate::{Error, FieldKind, Result};
 
-/// UTF-8 text of at most `N` bytes (1 to 4096) in a row, padded with zeros. It is ordered like `str`.
+/// UTF-8 text of at most `N` bytes (1 to 4096) in a row, padded with zeros. It is ordered like
+/// `str`.
 ///
 /// ```
 /// use common::Text;
@@ -28,8 +29,8 @@ impl<const N: usize> Text<N> {
     ///
     /// # Errors
     ///
-    /// [`Error::TextTooLong`] if it has more than `N` bytes, and [`Error::InvalidValue`] if it contains a zero
-    /// byte, which could not be distinguished from the padding.
+    /// [`Error::TextTooLong`] if it has more than `N` bytes, and [`Error::InvalidValue`] if it
+    /// contains a zero byte, which could not be distinguished from the padding.
     pub fn new(text: &str) -> Result<Text<N>> {
         if text.len() > N {
             return Err(too_long(Self::KIND, text));
@@ -50,8 +51,8 @@ impl<const N: usize> Text<N> {
         Text(bytes)
     }
 
-    /// Returns the text. If the bytes are not valid UTF-8, which only a publisher that does not use this type
-    /// can write, it ends before the first invalid byte.
+    /// Returns the text. If the bytes are not valid UTF-8, which only a publisher that does not use
+    /// this type can write, it ends before the first invalid byte.
     #[must_use]
     pub fn as_str(&self) -> &str {
         let text = self.0.split(|byte| *byte == 0).next().unwrap_or_default();

@@ -11,8 +11,8 @@ use crate::{Error, Kind, Result};
 
 /// Nanoseconds since 1970-01-01 00:00 UTC; negative before. The range is the years 1677 to 2262.
 ///
-/// Its text is RFC 3339 in UTC with as many fractional digits as needed. An integer of nanoseconds is
-/// accepted too.
+/// Its text is RFC 3339 in UTC with as many fractional digits as needed. An integer of nanoseconds
+/// is accepted too.
 ///
 /// ```
 /// use common::Timestamp;

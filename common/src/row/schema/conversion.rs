@@ -5,8 +5,8 @@ use std::ops::Range;
 use super::{Field, Kind, Schema};
 use crate::{Error, Result};
 
-/// A conversion of rows from one schema to another. Fields are matched by name and copied if the kind is
-/// the same, or a text that is at least as wide. All other bytes of the new row are zero.
+/// A conversion of rows from one schema to another. Fields are matched by name and copied if the
+/// kind is the same, or a text that is at least as wide. All other bytes of the new row are zero.
 ///
 /// ```
 /// use common::schema::{Conversion, Schema};
@@ -43,8 +43,8 @@ struct Narrowed {
 }
 
 impl Conversion {
-    /// Returns the conversion of rows of a table to rows of `own`, if the schemas differ only in the
-    /// widths of their texts. [`try_convert`](Self::try_convert) checks that each text fits.
+    /// Returns the conversion of rows of a table to rows of `own`, if the schemas differ only in
+    /// the widths of their texts. [`try_convert`](Self::try_convert) checks that each text fits.
     pub(crate) fn by_width(table: &Schema, own: &Schema) -> Option<Conversion> {
         let is_text = |kind| matches!(kind, Kind::Text(_));
         let matches = |(from, to): (&Field, &Field)| {
@@ -98,8 +98,8 @@ impl Conversion {
         Ok(())
     }
 
-    /// Returns the conversion of rows of `old` to rows of `new`, or `None` if it would lose keys: the key
-    /// must have the same fields in the same order, of the same kinds or wider texts.
+    /// Returns the conversion of rows of `old` to rows of `new`, or `None` if it would lose keys:
+    /// the key must have the same fields in the same order, of the same kinds or wider texts.
     #[must_use]
     pub fn between(old: &Schema, new: &Schema) -> Option<Conversion> {
         let same_key = old.key.len() == new.key.len()

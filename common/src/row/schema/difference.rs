@@ -3,8 +3,8 @@
 use super::{Field, Schema};
 
 impl Schema {
-    /// Describes the first difference between this schema (here) and `found` (there). Returns `None` if
-    /// they are equal.
+    /// Describes the first difference between this schema (here) and `found` (there). Returns
+    /// `None` if they are equal.
     ///
     /// ```
     /// use common::Schema;

@@ -1,8 +1,8 @@
 //! The key's bytes in a row, which every lookup compares and hashes.
 //!
-//! Fields that are adjacent in both the row and the key form one run of bytes. Most keys are one run, so
-//! each function has a fast path for that. A row and its key have the same hash because both are fed to
-//! the hasher run by run.
+//! Fields that are adjacent in both the row and the key form one run of bytes. Most keys are one
+//! run, so each function has a fast path for that. A row and its key have the same hash because
+//! both are fed to the hasher run by run.
 
 use std::hash::Hasher;
 use std::ops::Range;
@@ -42,15 +42,16 @@ pub(super) fn parts(fields: &[Field], key: &[usize]) -> Result<(Vec<Range<usize>
 }
 
 impl Schema {
-    /// Returns the runs of the key's bytes in a row, in the key's order, with adjacent fields merged.
+    /// Returns the runs of the key's bytes in a row, in the key's order, with adjacent fields
+    /// merged.
     #[must_use]
     #[inline]
     pub fn key_parts(&self) -> &[Range<usize>] {
         &self.key_parts
     }
 
-    /// Returns the index of the row's word that is the key, if the key is one aligned integer of 8 bytes.
-    /// This most common key has fast paths.
+    /// Returns the index of the row's word that is the key, if the key is one aligned integer of 8
+    /// bytes. This most common key has fast paths.
     #[must_use]
     pub fn key_word(&self) -> Option<usize> {
         match self.key_parts.as_slice() {

@@ -9,8 +9,8 @@ use crate::row::value::{in_field, refused};
 use crate::{KeyRef, Result, Value};
 
 impl Schema {
-    /// Parses a key: the key's fields in order, joined by commas, quoted as in CSV if they contain commas
-    /// or quotes.
+    /// Parses a key: the key's fields in order, joined by commas, quoted as in CSV if they contain
+    /// commas or quotes.
     ///
     /// ```
     /// let schema = common::Schema::parse("id:u16,name:text(8)", Some("name,id"))?;
@@ -23,8 +23,8 @@ impl Schema {
     /// # Errors
     ///
     /// [`Error::InvalidValue`](crate::Error::InvalidValue) or
-    /// [`Error::TextTooLong`](crate::Error::TextTooLong) if a field cannot hold its part, or if the number
-    /// of parts differs from that of the key's fields.
+    /// [`Error::TextTooLong`](crate::Error::TextTooLong) if a field cannot hold its part, or if the
+    /// number of parts differs from that of the key's fields.
     pub fn parse_key(&self, text: &str) -> Result<Vec<u8>> {
         let Some(cells) = split(text).filter(|cells| cells.len() == self.key.len()) else {
             let how = format!(
@@ -64,7 +64,8 @@ impl Schema {
     /// # Errors
     ///
     /// [`Error::InvalidValue`](crate::Error::InvalidValue) or
-    /// [`Error::TextTooLong`](crate::Error::TextTooLong) if a field is missing or cannot hold its value.
+    /// [`Error::TextTooLong`](crate::Error::TextTooLong) if a field is missing or cannot hold its
+    /// value.
     pub fn key_from_json(&self, object: &Map<String, serde_json::Value>) -> Result<Vec<u8>> {
         let mut key = vec![0; self.key_size];
         let mut rest = key.as_mut_slice();
@@ -107,7 +108,8 @@ fn split(line: &str) -> Option<Vec<Cow<'_, str>>> {
     }
 }
 
-/// Returns the text before the closing quote, with doubled quotes replaced by single ones, and the rest.
+/// Returns the text before the closing quote, with doubled quotes replaced by single ones, and the
+/// rest.
 fn split_quoted(quoted: &str) -> Option<(Cow<'_, str>, &str)> {
     let mut from = 0;
     loop {

@@ -100,8 +100,8 @@ impl Kind {
         }
     }
 
-    /// Returns the alignment of the field's offset, in bytes: its size for numbers and timestamps, 1 for
-    /// all others.
+    /// Returns the alignment of the field's offset, in bytes: its size for numbers and timestamps,
+    /// 1 for all others.
     #[must_use]
     pub const fn align(self) -> usize {
         match self {
@@ -110,8 +110,8 @@ impl Kind {
         }
     }
 
-    /// Returns true if a key may contain this kind: all but floats, whose equality differs from that of
-    /// their bytes.
+    /// Returns true if a key may contain this kind: all but floats, whose equality differs from
+    /// that of their bytes.
     #[must_use]
     pub const fn may_be_key(self) -> bool {
         !matches!(self, Kind::F32 | Kind::F64)
@@ -151,8 +151,8 @@ impl FromStr for Kind {
         let capacity = text
             .strip_prefix("text(")
             .and_then(|rest| rest.strip_suffix(')'));
-        // Only digits, without a leading zero: each kind has one spelling, so that equal schemas have
-        // equal bytes.
+        // Only digits, without a leading zero: each kind has one spelling, so that equal schemas
+        // have equal bytes.
         let canonical = |digits: &&str| {
             digits.bytes().all(|byte| byte.is_ascii_digit()) && !digits.starts_with('0')
         };

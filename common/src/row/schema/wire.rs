@@ -38,8 +38,8 @@ impl TryFrom<Wire> for Schema {
 }
 
 impl Schema {
-    /// Encodes the schema as compact JSON of at most [`MAX_SCHEMA_SIZE`] bytes. Equal schemas have equal
-    /// encodings.
+    /// Encodes the schema as compact JSON of at most [`MAX_SCHEMA_SIZE`] bytes. Equal schemas have
+    /// equal encodings.
     ///
     /// ```
     /// let schema = common::Schema::parse("pid:u32", None)?;
@@ -72,8 +72,8 @@ impl Schema {
         wire.try_into()
     }
 
-    /// Returns a hash of the schema: FNV-1a (64 bits) over [`Schema::to_bytes`]. It does not protect
-    /// against deliberate collisions.
+    /// Returns a hash of the schema: FNV-1a (64 bits) over [`Schema::to_bytes`]. It does not
+    /// protect against deliberate collisions.
     #[must_use]
     pub fn fingerprint(&self) -> u64 {
         const OFFSET_BASIS: u64 = 0xcbf2_9ce4_8422_2325;

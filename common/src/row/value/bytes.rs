@@ -1,4 +1,5 @@
-//! Encodes and decodes values: little-endian numbers, and the newtypes of [`kinds`](crate::row::kinds).
+//! Encodes and decodes values: little-endian numbers, and the newtypes of
+//! [`kinds`](crate::row::kinds).
 
 use std::ops::RangeInclusive;
 
@@ -12,8 +13,9 @@ use crate::{IpNet, Ipv4, Ipv6, Kind, Result, Timestamp};
 const _: () = assert!(cfg!(target_endian = "little"), "rows are little-endian");
 
 impl<'a> Value<'a> {
-    /// Decodes the start of `bytes` as a value of `kind`. Any bytes are accepted: a nonzero boolean is
-    /// true, invalid UTF-8 is replaced, and an impossible network becomes the nearest possible one.
+    /// Decodes the start of `bytes` as a value of `kind`. Any bytes are accepted: a nonzero boolean
+    /// is true, invalid UTF-8 is replaced, and an impossible network becomes the nearest possible
+    /// one.
     ///
     /// # Panics
     ///
@@ -40,14 +42,14 @@ impl<'a> Value<'a> {
     }
 
     /// Encodes the value as a field of `kind` at the start of `out`. Integers are accepted by every
-    /// numeric kind (a timestamp takes nanoseconds) and floats by both kinds of floats, if they fit.
-    /// Other values are accepted only by their own kind.
+    /// numeric kind (a timestamp takes nanoseconds) and floats by both kinds of floats, if they
+    /// fit. Other values are accepted only by their own kind.
     ///
     /// # Errors
     ///
-    /// [`Error::InvalidValue`](crate::Error::InvalidValue) if the value is out of range, of another kind,
-    /// or a text with a zero byte; [`Error::TextTooLong`](crate::Error::TextTooLong). The error names the
-    /// kind instead of a field. `out` is unchanged.
+    /// [`Error::InvalidValue`](crate::Error::InvalidValue) if the value is out of range, of another
+    /// kind, or a text with a zero byte; [`Error::TextTooLong`](crate::Error::TextTooLong). The
+    /// error names the kind instead of a field. `out` is unchanged.
     ///
     /// # Panics
     ///

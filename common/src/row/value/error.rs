@@ -15,8 +15,8 @@ pub(crate) fn refused(field: &str, value: &str, reason: impl Into<String>) -> Er
     }
 }
 
-/// Creates the error for a `value` that `kind` cannot hold. It names the kind in place of the field, until
-/// [`in_field`] sets the field.
+/// Creates the error for a `value` that `kind` cannot hold. It names the kind in place of the
+/// field, until [`in_field`] sets the field.
 pub(super) fn unfit(kind: Kind, value: &str) -> Error {
     refused(&kind.to_string(), value, takes(kind))
 }

@@ -8,9 +8,9 @@ use super::error::{refused, unfit, unfit_text};
 use crate::{Bool, IpNet, Ipv4, Ipv6, Kind, Result, Timestamp};
 
 impl<'a> Value<'a> {
-    /// Parses a value of `kind` from text, as in a cell of CSV: integers in decimal; floats also as `NaN`,
-    /// `Infinity` and `-Infinity`; `true`, `false`, `1` or `0`; times in RFC 3339 or as nanoseconds.
-    /// Nothing is trimmed, and only a text may be empty.
+    /// Parses a value of `kind` from text, as in a cell of CSV: integers in decimal; floats also as
+    /// `NaN`, `Infinity` and `-Infinity`; `true`, `false`, `1` or `0`; times in RFC 3339 or as
+    /// nanoseconds. Nothing is trimmed, and only a text may be empty.
     ///
     /// # Errors
     ///
@@ -57,9 +57,9 @@ impl<'a> Value<'a> {
         value.ok_or_else(|| unfit_text(kind, text))
     }
 
-    /// Converts a JSON value to a value of `kind`: integers for integers; any number, or the strings `NaN`,
-    /// `Infinity` and `-Infinity`, for floats; booleans; strings for text, addresses and times; integers
-    /// also for times, as nanoseconds. Null is rejected.
+    /// Converts a JSON value to a value of `kind`: integers for integers; any number, or the
+    /// strings `NaN`, `Infinity` and `-Infinity`, for floats; booleans; strings for text, addresses
+    /// and times; integers also for times, as nanoseconds. Null is rejected.
     ///
     /// # Errors
     ///
@@ -98,7 +98,8 @@ impl<'a> Value<'a> {
     }
 }
 
-/// Returns true if the text names a float that is not finite. Digits that overflow are out of range.
+/// Returns true if the text names a float that is not finite. Digits that overflow are out of
+/// range.
 fn names_it(text: &str) -> bool {
     matches!(text, "NaN" | "Infinity" | "-Infinity")
 }

@@ -1,4 +1,5 @@
-//! A commit while a thousand subscribers are registered and awake: none of them may cost it anything.
+//! A commit while a thousand subscribers are registered and awake: none of them may cost it
+//! anything.
 
 use super::read::publish;
 use super::{Case, bar, unique};

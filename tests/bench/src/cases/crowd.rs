@@ -1,6 +1,7 @@
 //! Many subscribers in one process, or their substitutes: awake, parked, or asleep in bare queues.
 //!
-//! Each sleeper has its own thread. After it received, it increments a counter that the sender reads.
+//! Each sleeper has its own thread. After it received, it increments a counter that the sender
+//! reads.
 
 use std::hint::spin_loop;
 use std::path::Path;
@@ -20,7 +21,8 @@ use crate::row::Row;
 
 /// Index of the word that counts the receivers.
 pub const RECEIVED: usize = 1;
-/// Duration of the work of a sleeper, if it works: about the time that a subscriber takes to copy a row.
+/// Duration of the work of a sleeper, if it works: about the time that a subscriber takes to copy a
+/// row.
 const WORK: Duration = Duration::from_micros(2);
 /// Stack size of a sleeper's thread. There may be a thousand.
 const STACK: usize = 256 << 10;
@@ -86,8 +88,8 @@ pub fn parked(arguments: &[String]) {
     }
 }
 
-/// Sleepers in bare queues: in the queue itself, or, to `work` as a subscriber does, in an epoll instance over it and not at once
-/// asleep again.
+/// Sleepers in bare queues: in the queue itself, or, to `work` as a subscriber does, in an epoll
+/// instance over it and not at once asleep again.
 pub fn queues(arguments: &[String]) {
     let (name, plain, count) = crowd(arguments);
     let works = arguments[3] == "work";

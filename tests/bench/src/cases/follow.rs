@@ -1,7 +1,7 @@
 //! A publisher that commits as fast as it can, and a subscriber on the other core that follows.
 //!
-//! Each row holds the time of its commit. When a refresh ends, the copy that it replaces was as old as its own last commit: that
-//! is how stale the subscriber has been.
+//! Each row holds the time of its commit. When a refresh ends, the copy that it replaces was as old
+//! as its own last commit: that is how stale the subscriber has been.
 
 use std::path::Path;
 use std::sync::atomic::Ordering;
@@ -128,7 +128,8 @@ pub fn follower(arguments: &[String]) {
 fn follow(subscriber: &mut Subscriber<Row>, goes_on: impl Fn() -> bool) -> Followed {
     let mut followed = Followed::default();
     let (mut version_before, mut newest_before) = (subscriber.version(), now());
-    // Once more when the publisher has stopped: a follower that was outrun all the time has been as stale as that.
+    // Once more when the publisher has stopped: a follower that was outrun all the time has been as
+    // stale as that.
     let mut more = true;
     while std::mem::replace(&mut more, goes_on()) {
         let changes = match subscriber.refresh() {

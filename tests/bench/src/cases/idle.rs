@@ -1,6 +1,7 @@
 //! The cost of idling: a sleeping subscriber, and a publisher that only sends heartbeats.
 //!
-//! Both sleep between their looks, so each look is a voluntary switch of the kernel's count, whatever calls it makes.
+//! Both sleep between their looks, so each look is a voluntary switch of the kernel's count,
+//! whatever calls it makes.
 
 use std::os::fd::AsFd;
 use std::thread::{sleep, spawn};

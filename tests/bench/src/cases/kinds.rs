@@ -1,8 +1,10 @@
-//! Every way to be woken, side by side: what it costs the sender, how long it takes, what it costs to sleep, and how that grows.
+//! Every way to be woken, side by side: what it costs the sender, how long it takes, what it costs
+//! to sleep, and how that grows.
 //!
-//! Each subscriber is a separate process; all of them share a core, and the sender has the other one. Each round the sender writes the
-//! time into the row that it commits; a subscriber subtracts it from its own once it holds the row. The next round comes
-//! when all have it, and have had time to fall asleep.
+//! Each subscriber is a separate process; all of them share a core, and the sender has the other
+//! one. Each round the sender writes the time into the row that it commits; a subscriber subtracts
+//! it from its own once it holds the row. The next round comes when all have it, and have had time
+//! to fall asleep.
 
 use std::path::Path;
 use std::sync::atomic::Ordering;
@@ -125,7 +127,8 @@ fn ran_ns(process: u32) -> f64 {
     ran.sum()
 }
 
-/// Follows table `name` with the given wake kind, counts its wake-ups in the file, and reports how long each took.
+/// Follows table `name` with the given wake kind, counts its wake-ups in the file, and reports how
+/// long each took.
 pub fn subscriber(arguments: &[String]) {
     pin(THERE);
     let [name, path, kind] = arguments else {

@@ -1,4 +1,5 @@
-//! The cases. A case is one process, with the processes that it starts, and returns figures. A bar compares two of them.
+//! The cases. A case is one process, with the processes that it starts, and returns figures. A bar
+//! compares two of them.
 
 use std::time::Duration;
 

@@ -1,5 +1,5 @@
-//! All rows of a table, copied at one version straight from shared memory: while nothing happens, and under a publisher that
-//! commits all the while.
+//! All rows of a table, copied at one version straight from shared memory: while nothing happens,
+//! and under a publisher that commits all the while.
 
 use std::hint::black_box;
 use std::path::Path;

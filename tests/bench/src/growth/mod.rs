@@ -1,4 +1,5 @@
-//! How cost grows: each axis alone, the others at their defaults (100,000 rows of 64 bytes, ten changes a commit, one subscriber).
+//! How cost grows: each axis alone, the others at their defaults (100,000 rows of 64 bytes, ten
+//! changes a commit, one subscriber).
 //!
 //! Each point is measured once, in a separate process, with the publisher on the other core.
 

@@ -14,7 +14,8 @@ use crate::row::Random;
 use crate::wide::Wide;
 
 const READS: usize = 2_500;
-/// Maximum and minimum number of refreshes of a figure, and their approximate duration with the commits before them.
+/// Maximum and minimum number of refreshes of a figure, and their approximate duration with the
+/// commits before them.
 const REFRESHES: usize = 200;
 /// See [`REFRESHES`].
 const LEAST: usize = 5;

@@ -1,5 +1,5 @@
-//! LMDB by heed: durable, ordered, one copy for all; here without its syncs, in /dev/shm, so that it pays for nothing that we
-//! do not do either.
+//! LMDB by heed: durable, ordered, one copy for all; here without its syncs, in /dev/shm, so that
+//! it pays for nothing that we do not do either.
 
 use std::path::Path;
 
@@ -34,7 +34,8 @@ impl Lmdb {
         std::fs::create_dir_all(path).expect("a folder");
         let mut options = EnvOpenOptions::new().read_txn_without_tls();
         options.map_size(MAP_SIZE).max_readers(READERS);
-        // SAFETY: nobody else touches the files, and what a crash of the machine leaves is of no interest.
+        // SAFETY: nobody else touches the files, and what a crash of the machine leaves is of no
+        // interest.
         let env = unsafe {
             options.flags(EnvFlags::NO_SYNC | EnvFlags::WRITE_MAP);
             options.open(path)

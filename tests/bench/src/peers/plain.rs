@@ -33,7 +33,8 @@ impl Plain {
     }
 
     fn words(&self) -> &[AtomicU64] {
-        // SAFETY: the mapping begins at a page, lives as long as `self`, and is written by atomic words only.
+        // SAFETY: the mapping begins at a page, lives as long as `self`, and is written by atomic
+        // words only.
         unsafe {
             std::slice::from_raw_parts(self.0.as_ptr().cast(), self.0.len() / size_of::<u64>())
         }
@@ -46,7 +47,8 @@ impl Plain {
 
     /// The low half of such a word, as a futex wants it.
     pub fn half_signal(&self, at: usize) -> &AtomicU32 {
-        // SAFETY: a word of the mapping, aligned for its halves, too; nobody uses the whole word at the same time.
+        // SAFETY: a word of the mapping, aligned for its halves, too; nobody uses the whole word at
+        // the same time.
         unsafe { AtomicU32::from_ptr(self.signal(at).as_ptr().cast()) }
     }
 

@@ -1,9 +1,11 @@
 //! The words of a commit without its protocol: what any commit of such rows must at least write.
 //!
-//! The layout is a table's: blocks of 64 rows, their tags together, then their first copies, then their second ones; a change
-//! tree of 64 entries under one; a journal of slots, two to a word; the commit with its time. A commit writes, for each row, its tag,
-//! its eight words, its entry in every level of the tree and in the journal, and then how far the journal has come, the time and
-//! the number. Nothing is read, fenced or looked up: the copies alternate with the version, and the slot is the key.
+//! The layout is a table's: blocks of 64 rows, their tags together, then their first copies, then
+//! their second ones; a change tree of 64 entries under one; a journal of slots, two to a word; the
+//! commit with its time. A commit writes, for each row, its tag, its eight words, its entry in
+//! every level of the tree and in the journal, and then how far the journal has come, the time and
+//! the number. Nothing is read, fenced or looked up: the copies alternate with the version, and the
+//! slot is the key.
 
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -41,7 +41,8 @@ fn section(text: &mut String, case: &Case, runs: &[Vec<Figure>]) -> std::fmt::Re
     Ok(())
 }
 
-/// The results of the runs. Times are compared with the first one, which is Tablecast's; other numbers are not compared.
+/// The results of the runs. Times are compared with the first one, which is Tablecast's; other
+/// numbers are not compared.
 fn figures(text: &mut String, runs: &[Vec<Figure>]) -> std::fmt::Result {
     let Some(all) = runs.first() else {
         return Ok(());

@@ -1,4 +1,5 @@
-//! The report: the raw runs as JSON, a report in Markdown with plots, and the parts that the documents contain.
+//! The report: the raw runs as JSON, a report in Markdown with plots, and the parts that the
+//! documents contain.
 //!
 //! - [`peers`]: what the others are, their versions, how they were set up.
 //! - [`comparison`]: the figures that have counterparts, side by side.

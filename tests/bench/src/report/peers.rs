@@ -1,4 +1,5 @@
-//! The peers: their versions, the differences in what they and Tablecast promise, and how they were set up.
+//! The peers: their versions, the differences in what they and Tablecast promise, and how they were
+//! set up.
 
 use std::fmt::Write;
 

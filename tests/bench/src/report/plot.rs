@@ -22,7 +22,8 @@ pub fn file(axis: &str) -> String {
 
 /// Between light and dark: text and lines.
 const INK: RGBColor = RGBColor(128, 128, 128);
-/// Colours that colour-blind readers can distinguish (after Okabe and Ito), visible on both backgrounds.
+/// Colours that colour-blind readers can distinguish (after Okabe and Ito), visible on both
+/// backgrounds.
 const COLOURS: [RGBColor; 5] = [
     RGBColor(0, 114, 178),
     RGBColor(230, 159, 0),

@@ -1,4 +1,5 @@
-//! The figures in README.md and the plots in docs/performance.md, each between two markers, so that no figure is typed by hand.
+//! The figures in README.md and the plots in docs/performance.md, each between two markers, so that
+//! no figure is typed by hand.
 
 use std::fs;
 use std::io;

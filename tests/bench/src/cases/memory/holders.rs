@@ -1,4 +1,5 @@
-//! The processes whose memory is counted: one that writes the table, and any number that have read all of it and hold it.
+//! The processes whose memory is counted: one that writes the table, and any number that have read
+//! all of it and hold it.
 
 use std::path::PathBuf;
 
@@ -13,7 +14,8 @@ use crate::row::Row;
 
 /// Rows of the table.
 pub const ROWS: usize = 100_000;
-/// iceoryx2 looks a key up by looking at all of them: the time until a process holds an entry for each grows with their square.
+/// iceoryx2 looks a key up by looking at all of them: the time until a process holds an entry for
+/// each grows with their square.
 pub const FEW: usize = 1_000;
 
 /// A way of sharing a table.

@@ -1,4 +1,5 @@
-//! The memory of all processes that share a table: each page once, however many map it, and of these what is one process's alone.
+//! The memory of all processes that share a table: each page once, however many map it, and of
+//! these what is one process's alone.
 
 use super::super::{Case, unique};
 use super::holders::Way;

@@ -1,7 +1,8 @@
 //! Rounds of sending and receiving between two processes.
 //!
-//! Each round the sender writes the time into what it sends; the receiver subtracts it from its own, of the same clock, once it
-//! holds the row. The sender waits until it does, and then until the receiver is surely asleep again.
+//! Each round the sender writes the time into what it sends; the receiver subtracts it from its
+//! own, of the same clock, once it holds the row. The sender waits until it does, and then until
+//! the receiver is surely asleep again.
 
 use std::path::Path;
 use std::sync::atomic::Ordering;
