@@ -74,7 +74,7 @@ pub enum Error {
         key: String,
     },
 
-    /// All rows of the capacity are in use.
+    /// The table already has as many rows as its capacity allows.
     #[error(
         "table full: {table:?}: all {capacity} rows are in use; delete rows, or open the table with a larger capacity"
     )]
@@ -85,7 +85,7 @@ pub enum Error {
         capacity: usize,
     },
 
-    /// The table has another schema than this program expects.
+    /// The table's schema differs from the one that this program expects.
     #[error(
         "schema mismatch: table {table:?}: {difference}; use the same row type in this program and in the publisher"
     )]
@@ -179,7 +179,7 @@ pub enum Error {
         reason: String,
     },
 
-    /// The object belongs to a user that is not trusted.
+    /// The object belongs to a user that this program does not trust.
     #[error(
         "wrong owner: {object}: it belongs to user {found} and not to {expected}; use another name, or, if you trust that user, name the user as the table's owner"
     )]
@@ -232,11 +232,12 @@ pub enum Error {
     TimedOut {
         /// Name of the table.
         table: String,
-        /// Time that was waited.
+        /// Time that the caller waited.
         waited: Duration,
     },
 
-    /// The objects of this publisher were removed or replaced, and another publisher has the name.
+    /// Another process removed or replaced the objects of this publisher, and another publisher
+    /// holds the name.
     #[error(
         "table lost: {table:?}: its lock was removed, and another publisher holds it now; publish each table from one process"
     )]

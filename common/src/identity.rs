@@ -3,10 +3,10 @@
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 
-/// A process, as it describes itself in shared memory.
+/// The identity of a process, as the process stores it in shared memory.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Identity {
-    /// Process id, in its own pid namespace.
+    /// Process id, in the process's own pid namespace.
     pub pid: u32,
     /// Inode of that namespace; 0 if /proc does not have it.
     pub pid_namespace: u64,
@@ -15,7 +15,7 @@ pub struct Identity {
 }
 
 impl Identity {
-    /// Returns this process.
+    /// Returns the identity of this process.
     pub fn own() -> Self {
         let pid = std::process::id();
         Self {
@@ -25,8 +25,8 @@ impl Identity {
         }
     }
 
-    /// Returns true if the pid refers to this process here: it is of this pid namespace, and the
-    /// pid was not reused.
+    /// Returns true if `pid` refers to the described process in the caller's pid namespace: the
+    /// process runs in that namespace, and its pid was not reused.
     pub fn is_reachable(&self) -> bool {
         self.pid != 0
             && self.pid_namespace == own_pid_namespace()
@@ -34,7 +34,7 @@ impl Identity {
             && self.start_time != 0
     }
 
-    /// Returns true if the process was of this pid namespace, and has ended.
+    /// Returns true if the process ran in the caller's pid namespace and has ended.
     pub fn is_gone(&self) -> bool {
         self.pid_namespace == own_pid_namespace() && !self.is_reachable()
     }

@@ -1,12 +1,12 @@
-//! Slots by key. The index holds slot numbers only; the keys stay in the rows.
+//! An index from keys to slots. It stores slot numbers only; the caller stores the keys.
 //!
-//! Open addressing with linear probing, and deletion by moving the following entries back (Knuth,
-//! The Art of Computer Programming, volume 3, 6.4, Algorithms L and R). An entry is half a word:
-//! the slot in the low bits, and the key's hash in the remaining ones (11 bits at a million keys),
-//! so that a lookup seldom compares a wrong key. The leading bits of the hash
-//! select the first entry of the search. A lookup therefore usually touches one cache line of the
-//! index, and much of the index stays in the caches. Growth and deletion compute the hashes of
-//! existing keys again.
+//! The index uses open addressing with linear probing, and deletion by moving the following entries
+//! back (Knuth, The Art of Computer Programming, volume 3, 6.4, Algorithms L and R). An entry is
+//! half a word: the slot in the low bits, and the key's hash in the remaining ones (11 bits at a
+//! million keys), so a lookup seldom compares a wrong key. The leading bits of the hash select the
+//! first entry of the search. A lookup therefore usually touches one cache line of the index, and
+//! much of the index stays in the caches. Growth and deletion recompute the hashes of existing
+//! keys.
 
 use std::hash::{BuildHasher, Hasher};
 
@@ -16,7 +16,7 @@ use crate::memory::{AlignedWords, prefetch};
 use crate::protocol::words::set_bits;
 use crate::row::schema::Schema;
 
-/// A free entry. Other entries have their slot plus one in the low bits.
+/// A free entry. An entry in use has its slot plus one in the low bits.
 const FREE: u32 = 0;
 /// Minimum number of entries.
 const LEAST: usize = 16;
@@ -30,7 +30,7 @@ pub struct Hash(u64);
 pub struct KeyHasher(RandomState);
 
 impl KeyHasher {
-    /// Returns the hash of a key in its canonical bytes.
+    /// Returns the hash of a key, given in canonical bytes.
     #[inline]
     pub fn of_key(&self, schema: &Schema, key: &[u8]) -> Hash {
         let mut hasher = self.0.build_hasher();
@@ -61,7 +61,8 @@ pub struct KeyIndex {
     words: AlignedWords,
     /// Right shift from a hash to its first entry.
     shift: u32,
-    /// Mask of the bits of an entry that hold its slot plus one. The other bits are of the hash.
+    /// Mask of the bits of an entry that hold its slot plus one. The other bits hold part of the
+    /// key's hash.
     slots: u32,
     len: usize,
 }
@@ -78,7 +79,8 @@ impl KeyIndex {
         Self::of_size((slots + slots / 3 + 1).next_power_of_two().max(LEAST), 0)
     }
 
-    /// Returns an index of `size` entries. `slots` is a mask of bits that entries need for slots.
+    /// Returns an index of `size` entries. Entries use at least the bits of the mask `slots` for
+    /// their slots.
     fn of_size(size: usize, slots: u32) -> Self {
         Self {
             words: AlignedWords::zeroed(size / 2),
@@ -114,8 +116,8 @@ impl KeyIndex {
         prefetch(&self.words[self.home(hash) / 2]);
     }
 
-    /// Adds a slot. Replaces the slot with this hash for which `is_twin` returns true, and returns
-    /// it. `hash_at` returns the hash of the key at an existing slot.
+    /// Adds a slot. If `is_twin` returns true for a slot with this hash, replaces that slot and
+    /// returns it. `hash_at` returns the hash of the key at an existing slot.
     pub fn put(
         &mut self,
         hash: Hash,
@@ -151,7 +153,8 @@ impl KeyIndex {
             }
             free = self.after(free);
         }
-        // Move the following entries back, but not to a place before their first one.
+        // Move following entries back to close the gap, but none of them to a place before the
+        // first entry of its own search.
         let mut at = free;
         loop {
             at = self.after(at);
@@ -210,12 +213,12 @@ impl KeyIndex {
         (at + 1) & (self.entries().len() - 1)
     }
 
-    /// Returns the number of entries from `from` to `to`, around the end.
+    /// Returns the number of entries from `from` to `to`, wrapping around at the end.
     fn distance(&self, from: usize, to: usize) -> usize {
         to.wrapping_sub(from) & (self.entries().len() - 1)
     }
 
-    /// Makes room for one more entry, which is for `slot`.
+    /// Makes room for one more entry, which will hold `slot`.
     fn make_room(&mut self, slot: usize, hash_at: impl Fn(usize) -> Hash) {
         let size = self.entries().len();
         let is_full = (self.len + 1) * 4 > size * 3;
@@ -229,7 +232,8 @@ impl KeyIndex {
     fn rebuild(&mut self, size: usize, slots: u32, hash_at: impl Fn(usize) -> Hash) {
         let larger = Self::of_size(size, self.slots | slots);
         let former = std::mem::replace(self, larger);
-        // In the order of the slots, which is that of the keys in memory.
+        // Add the slots in ascending order, so that `hash_at` reads the keys in their order in
+        // memory.
         let mut known = vec![0_u64; former.slots as usize / 64 + 1];
         for entry in former.entries().iter().filter(|entry| **entry != FREE) {
             let slot = former.slot_of(*entry);
@@ -256,7 +260,7 @@ mod tests {
 
     #[test]
     fn random_operations_match_a_map() {
-        // Few different hashes collide often, also around the end.
+        // A few distinct hashes cause many collisions, also where the search wraps around.
         for hashes in [1, 7, 40, 1 << 32] {
             let (mut index, mut model) = (KeyIndex::default(), BTreeMap::new());
             let mut state = 42;

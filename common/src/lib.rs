@@ -68,9 +68,9 @@
 //! # Concepts
 //!
 //! - A [`Publisher`] is the only writer of a table. While it lives, another publisher of the same
-//!   name is refused. After it ended or died, the next publisher of the name takes the table over
-//!   with all rows. A publisher must commit, or call [`maintain`](UntypedPublisher::maintain), at
-//!   least once a second.
+//!   name is refused. After it ends or dies, the next publisher with that name takes over the table
+//!   with all of its rows. A publisher must commit, or call
+//!   [`maintain`](UntypedPublisher::maintain), at least once a second.
 //! - A [`Transaction`] stages rows in private memory: [`insert`](Transaction::insert),
 //!   [`update`](Transaction::update), [`upsert`](Transaction::upsert),
 //!   [`delete`](Transaction::delete), [`replace_with`](Transaction::replace_with).
@@ -91,9 +91,9 @@
 //! A row is a `#[repr(C)]` struct of fixed width. Fields are integers, floats, [`Text<N>`](Text),
 //! [`Bool`], [`Ipv4`], [`Ipv6`], [`IpNet`], [`Mac`], [`Timestamp`], or newtypes over one of these
 //! ([`FieldKind`]). The key is one or more fields, without floats. The derive [`Row`](trait@Row)
-//! reports what does not fit. It also needs `Pod` and `Zeroable` of `bytemuck` with the feature
-//! `derive`. (Without that dependency, write `use common::bytemuck::{Pod, Zeroable}` and
-//! `#[bytemuck(crate = "common::bytemuck")]`.)
+//! rejects a struct that cannot be a row. A row also needs `Pod` and `Zeroable` of `bytemuck` with
+//! the feature `derive`. (Without that dependency, write `use common::bytemuck::{Pod, Zeroable}`
+//! and `#[bytemuck(crate = "common::bytemuck")]`.)
 //!
 //! # Four ways to read
 //!
@@ -105,8 +105,8 @@
 //! | [`snapshot`](Subscriber::snapshot) | all rows | the last commit | a copy of the table |
 //!
 //! The first two cannot fail, and agree with each other until the next refresh. The other two do
-//! not change the copy. They fail if the publisher changes the same rows faster than they can be
-//! read, or if the table is damaged ([`guide::faults`]).
+//! not change the local copy. They fail if the publisher changes the same rows faster than they can
+//! be read, or if the table is damaged ([`guide::faults`]).
 //!
 //! # Five ways to wait
 //!
@@ -120,16 +120,16 @@
 //!
 //! A program with its own loop calls [`refresh`](Subscriber::refresh), which never blocks and takes
 //! about 35 ns if there are no changes. While a subscriber is awake, its publisher makes no system
-//! call for it. [`WakeKind`] selects how a sleeping one is woken.
+//! call for it. [`WakeKind`] selects how the publisher wakes a parked subscriber.
 //!
 //! # Limits
 //!
-//! A table has no history (only its last state), one host, one writer, rows of fixed width, and
-//! does not survive a reboot. [`guide::limits`] has the numbers.
+//! A table keeps its last state and no history. It lives on one host, has one writer and rows of
+//! fixed width, and does not survive a reboot. [`guide::limits`] has the numbers.
 //!
 //! # Modules
 //!
-//! In the order of the data's path: [`schema`], [`kinds`], [`row`] and [`value`] describe rows;
+//! In the order in which data flows: [`schema`], [`kinds`], [`row`] and [`value`] describe rows;
 //! [`publisher`] writes them; [`subscriber`] reads them; [`admin`](mod@admin) inspects and removes
 //! tables from outside. The layout of shared memory is private to the crate.
 

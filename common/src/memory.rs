@@ -1,8 +1,8 @@
 //! Private memory: words on huge pages, and vectors that are reused.
 //!
-//! A random lookup among a million rows misses the translation buffer at every step, which costs
-//! more than the cache misses of the rows themselves. Huge pages (2 MiB) avoid that, and one page
-//! fault provides one of them instead of 512 small ones.
+//! A random lookup among a million rows misses the TLB (translation lookaside buffer) at every
+//! step, which costs more than the cache misses of the rows themselves. Huge pages (2 MiB) avoid
+//! that, and one page fault provides one of them instead of 512 small ones.
 #![allow(unsafe_code)]
 
 use std::alloc::{Layout, handle_alloc_error};
@@ -15,11 +15,13 @@ use nix::sys::mman::{MapFlags, MmapAdvise, ProtFlags, madvise, mmap_anonymous, m
 
 /// Size of a huge page (on x86-64, and on AArch64 with pages of 4 KiB), in words.
 const HUGE_WORDS: usize = (2 << 20) / 8;
-/// Minimum size that is mapped from the system in whole huge pages. The allocator provides less.
+/// Minimum size, in words, that is mapped from the system in whole huge pages. The allocator
+/// provides smaller sizes.
 const LARGE_WORDS: usize = HUGE_WORDS / 2;
 /// Size of a cache line, in bytes.
 const LINE_BYTES: usize = 64;
-/// Maximum ratio of a [`Scratch`]'s capacity to the need of recent uses. Above it, memory is freed.
+/// Maximum ratio of a [`Scratch`]'s capacity to the need of recent uses. [`Scratch::recycle`] frees
+/// memory above it.
 const SLACK: usize = 4;
 /// Number of items for which a [`Scratch`] always keeps memory.
 const LEAST: usize = 64;
@@ -53,11 +55,11 @@ pub fn try_extend<T: bytemuck::Zeroable + Clone>(
 pub struct AlignedWords {
     first: NonNull<u64>,
     len: usize,
-    /// Number of words that are allocated. The words from `len` on are zero.
+    /// Number of allocated words. The words from `len` on are zero.
     room: usize,
 }
 
-// SAFETY: it owns its words, as a vector does.
+// SAFETY: `AlignedWords` owns its words, as a vector does.
 unsafe impl Send for AlignedWords {}
 // SAFETY: the words only change through `&mut`, as those of a vector do.
 unsafe impl Sync for AlignedWords {}
@@ -94,18 +96,18 @@ impl AlignedWords {
         Ok(Self { first, len, room })
     }
 
-    /// Extends it with zeros to at least `words` words. The allocation grows by half at least.
-    /// Aborts the process if there is not enough memory.
+    /// Extends the slice with zeros to at least `words` words. The allocation grows by at least
+    /// half. Aborts the process if there is not enough memory.
     pub fn grow(&mut self, words: usize) {
         if self.try_grow(words).is_err() {
             out_of_memory(words);
         }
     }
 
-    /// Extends it as [`grow`](Self::grow) does.
+    /// Extends the slice as [`grow`](Self::grow) does.
     ///
     /// # Errors
-    /// [`NoMemory`]; it is unchanged in that case.
+    /// [`NoMemory`]; the slice is unchanged in that case.
     pub fn try_grow(&mut self, words: usize) -> Result<(), NoMemory> {
         if words > self.room {
             let mut larger = Self::try_zeroed(words.max(self.len + self.len / 2))?;
@@ -124,13 +126,13 @@ impl Drop for AlignedWords {
         match self.room {
             0 => {}
             LARGE_WORDS.. => {
-                // SAFETY: `map` mapped it, and only this value refers to it. If the call fails, the
-                // memory leaks.
+                // SAFETY: `map` mapped this memory, and only this value refers to it. If the call
+                // fails, the memory leaks.
                 let _unmapped = unsafe { munmap(memory, self.room * 8) };
             }
             _ => {
                 if let Ok(layout) = layout(self.room) {
-                    // SAFETY: `try_zeroed` allocated it with this layout.
+                    // SAFETY: `try_zeroed` allocated this memory with this layout.
                     unsafe { std::alloc::dealloc(memory.as_ptr().cast(), layout) }
                 }
             }
@@ -172,7 +174,8 @@ fn map(words: usize) -> Result<NonNull<u64>, NoMemory> {
     // SAFETY: these are new pages, to which nothing else refers.
     let memory = unsafe { mmap_anonymous(None, size, access, MapFlags::MAP_PRIVATE) };
     let memory = memory.map_err(|_| NoMemory)?;
-    // SAFETY: the advice is about the pages above. Without huge pages it fails, without effect.
+    // SAFETY: the advice is about the pages above. On a system without huge pages the call fails
+    // and has no effect.
     let _advice = unsafe { madvise(memory, size.get(), MmapAdvise::MADV_HUGEPAGE) };
     Ok(memory.cast())
 }

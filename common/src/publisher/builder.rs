@@ -62,8 +62,9 @@ impl<S> PublisherBuilder<S> {
         self
     }
 
-    /// Sets the number of subscriber slots in the registry. The default is 1,024. Subscribers
-    /// without a slot are not called individually and check the table themselves.
+    /// Sets the number of subscriber slots in the registry. The default is 1,024. A subscriber
+    /// without a slot sleeps on a futex that all such subscribers share. If it selected another
+    /// kind of wake-up, it checks the table at least every 50 ms instead.
     pub fn subscribers(mut self, slots: usize) -> Self {
         self.settings.slots = slots;
         self

@@ -342,8 +342,9 @@ impl<R: Row> Transaction<'_, R> {
     /// of the table. If nothing is staged, does nothing and returns the current version.
     ///
     /// # Errors
-    /// [`Error::Limit`] if the region cannot grow, [`Error::Lost`] if another publisher has taken
-    /// the name. Nothing is committed in that case, and the publisher stays usable.
+    /// [`Error::Limit`] if the region cannot grow; nothing is committed in that case, and the
+    /// publisher stays usable. [`Error::Lost`] if another publisher has taken the name, and
+    /// [`Error::Corrupt`] if the region was truncated; the publisher is not usable any more.
     pub fn commit(self) -> Result<u64> {
         self.inner.commit()
     }
@@ -506,7 +507,7 @@ impl UntypedPublisher {
     ) -> Result<u64> {
         // A forgotten transaction may have staged changes for slots of the old region.
         self.table.roll_back();
-        // Another publisher may have taken the name, and must keep it.
+        // Check the lock first: another publisher may have taken the name, and must keep it.
         self.next_maintenance_ns = 0;
         self.maintain_if_due(monotonic_ns())?;
         let region = self.successor(Arc::new(schema), capacity)?;
@@ -532,7 +533,7 @@ impl UntypedPublisher {
         Ok(new)
     }
 
-    /// Replaces the publisher's region, which lost its name, with a successor that has the same
+    /// Replaces the publisher's region, whose name was removed, with a successor that has the same
     /// rows.
     fn restore_region(&mut self) -> Result<()> {
         let region = self.successor(Arc::clone(self.schema()), self.capacity())?;
@@ -558,8 +559,8 @@ impl UntypedPublisher {
         Ok(version)
     }
 
-    /// Commits an empty transaction and wakes all subscribers. Every event is a commit, so that the
-    /// same wake-up handshake carries it.
+    /// Commits an empty transaction and wakes all subscribers. An event is a commit, so that
+    /// subscribers receive it through the same wake-up protocol.
     fn commit_event(&mut self) -> Result<()> {
         self.table.commit_event(monotonic_ns())?;
         self.notifier
@@ -567,8 +568,8 @@ impl UntypedPublisher {
         Ok(())
     }
 
-    /// Runs maintenance if it is due. Only the loss of the table stops a commit; other errors may
-    /// be temporary and are logged.
+    /// Runs maintenance if it is due. Only [`Error::Lost`] stops a commit. Other errors may be
+    /// temporary and are logged.
     fn maintain_if_due(&mut self, now: u64) -> Result<()> {
         if now < self.next_maintenance_ns {
             return Ok(());
@@ -640,8 +641,8 @@ impl UntypedPublisher {
             Err(Error::PublisherActive { table, .. }) => {
                 // Check the lock again before the next commit.
                 self.next_maintenance_ns = 0;
-                // While this publisher holds the region, no other process can publish it. A process
-                // that tries gets an error and releases the lock.
+                // While this publisher holds the region, no other process can publish that region.
+                // A process that tries gets an error and releases the table's lock.
                 if !self.table.region().has_name() {
                     // No region refers to this registry any more.
                     self.notifier.remove();
@@ -667,7 +668,8 @@ impl UntypedPublisher {
         Ok(())
     }
 
-    /// Replaces the registry and wakes all subscribers at the old one, so that they move.
+    /// Replaces the registry and wakes all subscribers in the old one, so that they move to the new
+    /// one.
     fn renew_registry(&mut self) -> Result<()> {
         let region = self.table.region();
         let registry_id = region.word(header::REGISTRY_ID);
@@ -703,10 +705,11 @@ impl UntypedPublisher {
         }
     }
 
-    /// Closes the table: notifies subscribers and removes all of its objects.
+    /// Closes the table: notifies its subscribers and removes all of the table's objects.
     ///
     /// # Errors
-    /// Errors of the system while removing the objects.
+    /// [`Error::Corrupt`] if the region is invalid, and errors of the system while removing the
+    /// objects.
     pub fn close(mut self) -> Result<()> {
         self.end()?;
         // Remove the registry while a region still refers to it. If the process is killed in

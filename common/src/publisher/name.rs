@@ -33,9 +33,9 @@ impl OwnedName {
         &self.name
     }
 
-    /// Returns an error if another publisher still holds its lock on the region, which it does even
-    /// if its lock object was removed. A process of another user can only hold a read lock, which
-    /// does not count here.
+    /// Returns an error if another publisher still holds its lock on the region. A live publisher
+    /// holds this lock even after its lock object was removed. A process of another user can hold
+    /// only a read lock, which is ignored here.
     pub fn check_region(&self, region: &PublisherRegion) -> Result<()> {
         if !region.is_locked() && region.has_publisher()? {
             return Err(active(&self.name, region.publisher().pid));
@@ -58,8 +58,8 @@ impl OwnedName {
         Ok(())
     }
 
-    /// Removes the lock object, unless it belongs to another publisher by now, which may have
-    /// created its own after the table was removed.
+    /// Removes the lock object. Keeps an object that another publisher created under this name
+    /// after the table was removed.
     ///
     /// # Errors
     /// Errors of the system.

@@ -2,7 +2,7 @@
 //!
 //! A registry has a name only while a region refers to it. The region's header is written before
 //! the registry is linked, and an old registry is unlinked before the header refers to the new one.
-//! A crash in between therefore leaves no registry that no region refers to. A publisher without a
+//! Therefore a crash never leaves a registry that no region refers to. A publisher without a
 //! registry keeps working: its subscribers re-check the table themselves, and maintenance tries
 //! again to create a registry.
 
@@ -21,18 +21,18 @@ pub(super) struct Notifier {
     registry: Option<Registry>,
     senders: WakeSenders,
     budget: Budget,
-    /// True from a failed round of wake-ups until there is a new registry.
+    /// True from a failed round of wake-ups until the publisher has a new registry.
     is_damaged: bool,
-    /// True if the missing registry was already logged.
+    /// True if the warning about the missing registry was already logged.
     is_logged: bool,
     wakes: u64,
     sweeps: u64,
 }
 
 impl Notifier {
-    /// Adopts the registry `left_id` of an earlier publisher if it fits `settings`, and
-    /// creates a new one otherwise. Also returns the earlier registry if it was not adopted. Stores
-    /// the registry id in `region`, but does not link a new registry: see [`link`](Self::link).
+    /// Adopts the registry `left_id` of an earlier publisher if it fits `settings`, and creates a
+    /// new one otherwise. Also returns the earlier registry if it was not adopted. Stores the
+    /// registry id in `region`, but does not link a new registry: see [`link`](Self::link).
     pub fn open(
         region: &PublisherRegion,
         left_id: u64,
@@ -169,7 +169,7 @@ impl Notifier {
         }
     }
 
-    /// Returns true if some parked subscribers may not have been called because the budget ran out.
+    /// Returns true if the budget ran out, so that some parked subscribers may not have been woken.
     pub fn is_short(&self) -> bool {
         self.budget.is_short()
     }
@@ -230,7 +230,7 @@ pub(super) fn wake_stale(mut registry: Registry, version: u64) {
 
 /// Wakes the subscribers that are parked at the commit before `version`, or all parked subscribers
 /// if `everyone`, and calls `answer` with slot, nonce and errno of each sender that it opened.
-/// Returns the number of wake-ups sent, and true if subscribers sleep on the commit itself.
+/// Returns the number of wake-ups sent, and true if subscribers sleep on the commit word.
 #[inline]
 fn wake_parked(
     registry: &mut Registry,

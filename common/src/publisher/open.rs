@@ -41,8 +41,8 @@ pub(super) fn open(name: &str, schema: Schema, settings: Settings) -> Result<Ope
         settings,
     };
     let name = opening.name.table();
-    // A publisher that died while replacing a region leaves this object behind. An object of
-    // another user that cannot be removed may stay.
+    // A publisher that died while replacing a region leaves this object behind. If it belongs to
+    // another user and cannot be removed, it stays.
     if let Err(error) = object::remove(&name.next_region()) {
         tracing::warn!("an unused region stays: {error}");
     }
@@ -101,7 +101,7 @@ impl Opening {
         }
     }
 
-    /// Removes the lock object again, unless its table exists, and returns `error`.
+    /// Removes the lock object again, unless the table has a region, and returns `error`.
     fn fail<T>(&self, error: Error) -> Result<T> {
         if !object::exists(&self.name.table().region()) {
             object::remove(&self.name.table().lock())?;
@@ -196,7 +196,8 @@ impl Opening {
     }
 }
 
-/// Returns the rows of `left` as of `commit`, converted to `schema`. Logs what cannot be converted.
+/// Returns the rows of `left` as of `commit`, converted to `schema`. Logs the fields whose values
+/// are lost.
 fn converted_rows(
     left: &PublisherRegion,
     commit: u64,

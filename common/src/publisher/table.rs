@@ -8,8 +8,8 @@
 //!    instead if the transaction is discarded.
 //!
 //! A deleted key keeps its slot until the end of the transaction, because the key may be inserted
-//! again. Only if the table is full is such a slot reassigned to another key during the
-//! transaction.
+//! again. Such a slot is reassigned to another key during the transaction only if the table is
+//! full.
 
 use std::sync::Arc;
 
@@ -211,8 +211,8 @@ impl PublishedTable {
         }
     }
 
-    /// Replaces all rows with `rows`, and stages only the differences. If it fails, some of them
-    /// are staged.
+    /// Replaces all rows with `rows`, and stages only the differences. After an error, some of the
+    /// differences are staged.
     pub fn replace_with<B: AsRef<[u8]>>(
         &mut self,
         rows: impl IntoIterator<Item = B>,
@@ -303,8 +303,8 @@ impl PublishedTable {
         self.staged.clear();
     }
 
-    /// Commits an empty transaction at `time`, which signals an event to subscribers. Keeps the
-    /// staged changes.
+    /// Commits an empty transaction at `time`, to signal an event to subscribers. Keeps the staged
+    /// changes.
     pub fn commit_event(&mut self, time: u64) -> Result<()> {
         let version = self.next_version()?;
         let (_, table) = self.region.look()?;
@@ -322,7 +322,7 @@ impl PublishedTable {
         }
     }
 
-    /// Discards all staged changes. After a commit there are none.
+    /// Discards all staged changes. Does nothing after [`finish`](Self::finish).
     pub fn roll_back(&mut self) {
         let (staged, index) = (&mut self.staged, &mut self.index);
         // Start with the last change, so that the lowest slots are the next to be assigned.
@@ -353,8 +353,8 @@ impl PublishedTable {
     /// table's name, and replaces the table's region with it. Returns the old region. Changes
     /// nothing if it fails.
     ///
-    /// Each row is copied to the slot and the copy that its note records, so that the notes are
-    /// also valid for the new region, and a staged transaction stays valid.
+    /// Each row keeps its slot and stays in the copy that the slot's note records. The notes and a
+    /// staged transaction are therefore also valid for the new region.
     pub fn move_to(&mut self, region: PublisherRegion) -> Result<PublisherRegion> {
         let (_, from) = self.region.look()?;
         let rows = from.rows().min(self.index.used);
@@ -427,7 +427,7 @@ impl PublishedTable {
         }
     }
 
-    /// Returns true if `slot` will hold a row after the commit that equals `row`. `words` is a
+    /// Returns true if, after the commit, `slot` will hold a row that equals `row`. `words` is a
     /// buffer with the width of a row.
     fn holds(&self, slot: usize, row: &[u8], words: &mut [u64]) -> bool {
         let words = match self.change(slot) {
@@ -455,7 +455,8 @@ impl PublishedTable {
         self.staged.vacate(change);
     }
 
-    /// Returns the change of a slot that holds a known key, and adds it if it does not exist.
+    /// Returns the index of the change of a slot that holds a known key. Adds the change if it does
+    /// not exist.
     #[inline]
     fn stage(&mut self, slot: usize) -> usize {
         self.index.staged(slot).unwrap_or_else(|| {
@@ -465,8 +466,8 @@ impl PublishedTable {
         })
     }
 
-    /// Assigns a slot to a row whose key is not in the index, adds the key, and returns the change
-    /// of the slot.
+    /// Assigns a slot to a row whose key is not in the index, adds the key, and returns the index
+    /// of the slot's change.
     fn stage_new_key(&mut self, row: &[u8]) -> Result<usize> {
         let (staged, index) = (&mut self.staged, &mut self.index);
         let change = match index.take() {
@@ -531,7 +532,7 @@ fn full(table: &TableName, capacity: usize) -> Error {
     }
 }
 
-/// Marks a change without a row or a displaced key.
+/// Value of `row` or `displaced` in a change that has none.
 const NONE: u32 = u32::MAX;
 
 /// The change of one slot.
@@ -539,8 +540,8 @@ struct StagedSlot {
     slot: u32,
     /// Index of the staged row that the slot will hold; [`NONE`] if the slot will hold no row.
     row: u32,
-    /// Index of the displaced key, if another key took the slot from a committed row; otherwise
-    /// [`NONE`].
+    /// Index of the displaced key, if the slot of a committed row was reassigned to another key;
+    /// otherwise [`NONE`].
     displaced: u32,
     /// Index of the copy of the slot to write.
     spare: u8,
@@ -569,16 +570,17 @@ struct StagedChanges {
     words: Scratch<u64>,
     /// Number of rows in `words`.
     rows: u32,
-    /// Upper bound of all changed slots, exclusive.
+    /// Highest changed slot plus one.
     end: usize,
     /// Keys of committed rows whose slots were reassigned to other keys.
     displaced: Scratch<u8>,
-    /// Indices of the slots that will hold no row and can be reassigned to another key.
+    /// Indices of changes whose slots may be reassigned to another key. A change that received a
+    /// row again is skipped when it is taken.
     vacated: Scratch<u32>,
 }
 
 impl StagedChanges {
-    /// Returns true if no transaction is open and none was forgotten.
+    /// Returns true if no change is staged, neither by an open transaction nor by a forgotten one.
     #[inline]
     fn is_empty(&self) -> bool {
         self.slots.is_empty()
@@ -628,7 +630,7 @@ impl StagedChanges {
         self.vacated.push(change as u32);
     }
 
-    /// Returns a change whose slot no key needs any more.
+    /// Returns the index of a change whose slot can be reassigned to another key.
     fn reusable(&mut self) -> Option<usize> {
         while let Some(change) = self.vacated.pop() {
             if self.slots[change as usize].row == NONE {
@@ -648,7 +650,7 @@ impl StagedChanges {
 }
 
 /// The publisher's note of a slot. It is stored in front of the slot's key because both are used
-/// together. The low half is the index of the running transaction's change of the slot, or
+/// together. The low half is the index of the change of this slot in the running transaction, or
 /// [`SlotNote::UNTOUCHED`]. The bits above record which copy holds the row and whether the row is
 /// live. [`RowIndex::disagreement`] compares these bits with the tags in the region.
 #[derive(Clone, Copy)]
@@ -821,14 +823,14 @@ impl RowIndex {
         })
     }
 
-    /// Returns the index of the transaction's change of a slot.
+    /// Returns the index of the change of a slot in the running transaction.
     #[inline]
     fn staged(&self, slot: usize) -> Option<usize> {
         let change = self.slots.note(slot).0 as u32;
         (change != SlotNote::UNTOUCHED).then_some(change as usize)
     }
 
-    /// Records the index of the transaction's change of a slot, and returns the copy that the
+    /// Records the index of the change of a slot, and returns the copy of the slot that the
     /// transaction must write.
     #[inline]
     fn stage(&mut self, slot: usize, change: usize) -> usize {
@@ -1014,8 +1016,8 @@ mod tests {
         commit_at_random(&mut publisher, 1500, |publisher, chance| {
             if chance < 300 {
                 object::remove(publisher.table.region.object())?;
-                // Maintenance runs within the next commit, whose transaction is staged by then, or
-                // before it.
+                // Maintenance runs within the next commit, when its transaction is already staged,
+                // or is called before that commit.
                 publisher.next_maintenance_ns = 0;
                 if chance % 2 == 0 {
                     let before: Vec<_> = publisher.iter().collect();

@@ -1,4 +1,5 @@
-//! Tests with registries that a process of another user overwrites (mode 0644).
+//! Tests with registries that another process overwrites, as a process of another user can if the
+//! mode is 0644.
 
 use std::fs::File;
 use std::os::fd::AsFd;
@@ -50,13 +51,13 @@ fn put(registry: &File, word: usize, value: u64) {
     registry.write_all_at(&value.to_le_bytes(), place).unwrap();
 }
 
-/// Returns how many times a limited action can have been done since `begun`, given the burst size
-/// and the rate per second.
+/// Returns the maximum number of times that a rate-limited action can have happened since `begun`,
+/// given its burst size and its rate per second.
 fn limit(begun: Instant, at_once: u64, per_second: u64) -> u64 {
     at_once + ((begun.elapsed().as_secs_f64() + 0.01) * per_second as f64) as u64
 }
 
-/// Uses up all calls of the budget except those gained from now on.
+/// Uses up all calls of the budget. Only calls that it gains later remain.
 fn use_up(budget: &mut Budget) {
     budget.fill();
     let taken = (0..CALLS_AT_ONCE).take_while(|_| budget.take_call());
