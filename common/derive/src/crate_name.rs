@@ -1,8 +1,9 @@
 //! Finds the name of Tablecast's crate `common` in the user's package.
 //!
-//! It is the name of the dependency whose package is called `common`. That is not a rare name, so
-//! several dependencies, or the user's package itself, can be called so. A renamed dependency is
-//! preferred. In all other cases, `#[row(crate = "…")]` decides.
+//! It is the name of the dependency whose package is called `common`. That name is not rare, so
+//! several dependencies, or the user's package itself, may have it. A renamed dependency is
+//! preferred. If several dependencies are renamed, the user must choose one with `#[row(crate =
+//! "…")]`.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -15,13 +16,13 @@ const PACKAGE: &str = "common";
 /// Returns the name of Tablecast's crate in the package in `directory`.
 ///
 /// # Errors
-/// There are several candidates.
+/// An error message if there are several renamed candidates.
 pub(crate) fn crate_name(directory: &Path) -> Result<String, String> {
     let names = dependencies(directory).unwrap_or_default();
     let renamed: Vec<&String> = names.iter().filter(|name| *name != PACKAGE).collect();
     match renamed[..] {
-        // A dependency that is not renamed, or the crate itself. If there is none, the compiler
-        // reports it.
+        // A dependency that is not renamed, or the crate itself. If neither exists, the compiler
+        // reports the unknown name.
         [] => Ok(PACKAGE.to_owned()),
         [name] => Ok(name.replace('-', "_")),
         _ => Err(format!(
@@ -57,7 +58,7 @@ fn dependencies(directory: &Path) -> Option<BTreeSet<String>> {
     Some(found)
 }
 
-/// Returns the package of a dependency in `[workspace.dependencies]`, if it has another name.
+/// Returns the package of a dependency in `[workspace.dependencies]`, if the dependency is renamed.
 fn inherited_package(directory: &Path, manifest: &DocumentMut, name: &str) -> Option<String> {
     let package = table(manifest, "package");
     let root = package.and_then(|package| package.get("workspace")?.as_str());

@@ -13,7 +13,7 @@ use crate::plan::Plan;
 /// else the one found in the manifest.
 ///
 /// # Errors
-/// The manifest has several candidates.
+/// An error if the manifest has several candidates.
 pub(crate) fn path_of_common(plan: &Plan<'_>) -> syn::Result<TokenStream> {
     if let Some(path) = &plan.path_of_common {
         return Ok(quote!(#path));
@@ -25,7 +25,8 @@ pub(crate) fn path_of_common(plan: &Plan<'_>) -> syn::Result<TokenStream> {
     Ok(quote!(::#name))
 }
 
-/// Generates the implementation of `Row`, and constants that check what only the compiler knows.
+/// Generates the implementation of `Row`, and constants that check what only the compiler knows:
+/// key types, sizes and alignment.
 pub(crate) fn expand(plan: &Plan<'_>, common: &TokenStream) -> TokenStream {
     let row = plan.ident;
     let key_fields = || plan.key.iter().map(|&index| &plan.fields[index]);

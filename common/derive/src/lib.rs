@@ -12,9 +12,9 @@ mod plan;
 
 /// Implements the trait `Row` for a struct with named fields that is `#[repr(C)]` and `Pod`.
 ///
-/// Attributes of fields: `#[row(key)]`, `#[row(name = "…")]`, and `#[row(skip)]` for explicit
-/// padding. Attribute of the struct: `#[row(crate = "…")]`, the path of Tablecast's crate, if the
-/// derive cannot find it. See the trait for details.
+/// A field can have the attributes `#[row(key)]`, `#[row(name = "…")]`, and `#[row(skip)]` for
+/// explicit padding. The struct can have the attribute `#[row(crate = "…")]`, the path of
+/// Tablecast's crate, if the derive cannot find it. See the trait for details.
 #[proc_macro_derive(Row, attributes(row))]
 pub fn derive_row(input: TokenStream) -> TokenStream {
     let input = parse_macro_input!(input as DeriveInput);

@@ -1,4 +1,4 @@
-//! Parses the struct and its attributes, and reports what is not accepted.
+//! Parses the struct and its attributes, and rejects a struct that cannot be a row.
 
 use std::collections::HashSet;
 
@@ -21,7 +21,7 @@ pub(crate) struct Plan<'a> {
     pub fields: Vec<PlannedField<'a>>,
     /// Indexes of the key's fields; not empty.
     pub key: Vec<usize>,
-    /// The path of Tablecast's crate, if the struct gives it.
+    /// The path of Tablecast's crate, if an attribute of the struct gives it.
     pub path_of_common: Option<Path>,
 }
 
@@ -120,8 +120,8 @@ fn path_of_common(attributes: &[Attribute]) -> Result<Option<Path>> {
                 return Err(meta.error(message));
             }
             let literal: LitStr = meta.value()?.parse()?;
-            // Not `literal.parse_with`: the compiler's lints would take the expansion's paths for
-            // the user's.
+            // Do not use `literal.parse_with`: it keeps the span of the literal, and lints would
+            // then treat the generated paths as code of the user.
             let parsed = Path::parse_mod_style.parse_str(&literal.value());
             path = Some(parsed.map_err(|error| Error::new_spanned(literal, error))?);
             Ok(())

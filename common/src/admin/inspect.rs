@@ -48,7 +48,7 @@ pub struct TableInfo {
     /// Time since the publisher's last heartbeat.
     pub heartbeat_ago: Option<Duration>,
     /// True if this process is in the publisher's time namespace, or either namespace is unknown.
-    /// If false, the publisher's times are from another clock.
+    /// If false, the publisher uses another clock.
     pub shares_clock: bool,
     /// User id of the region's owner.
     pub owner: u32,
@@ -196,8 +196,8 @@ pub fn inspect(name: &str, owner: Option<u32>) -> Result<TableInfo> {
     })
 }
 
-/// Returns the number of live rows, counted by their tags. Includes rows that are committed in the
-/// meantime.
+/// Returns the number of live rows, counted by their tags. The count includes rows that are
+/// committed in the meantime.
 fn live_rows(object: &str, file: &File, header: &Header) -> Result<usize> {
     let geometry = &header.geometry;
     let rows = usize::try_from(header.word(header::ROWS)).unwrap_or(usize::MAX);

@@ -1,7 +1,7 @@
 //! Finds and removes orphans: objects of dead processes that belong to no table.
 //!
-//! 1. List the objects, then read which registries the regions refer to, in this order: a registry
-//!    is linked after a region refers to it, and loses its name before the region does.
+//! 1. List the objects, then read which registries the regions refer to. The order matters: a
+//!    registry is linked after a region refers to it, and loses its name before the region does.
 //! 2. Suspect a lock object or a `next` region that no process holds, a registry that no region
 //!    refers to and in which no process holds a byte, and a queue that no process holds and that no
 //!    registry contains. While the registry of a live publisher is unknown, no registry of its user
@@ -12,9 +12,9 @@
 //! none is found, because removing a region can expose its registry.
 //!
 //! Locks decide whether a process is alive, never pids. An object is removed only while its lock is
-//! taken. A process that arrives at that moment finds that the name is gone and creates a new
-//! object. The table of a dead publisher is not an orphan: its rows are kept for the next
-//! publisher.
+//! taken. A process that opens the object at that moment finds afterwards that its name is gone,
+//! and creates a new object. The table of a dead publisher is not an orphan: its rows are kept for
+//! the next publisher.
 
 use std::collections::HashSet;
 use std::ffi::OsStr;
@@ -111,8 +111,8 @@ pub struct Orphan {
     inode: u64,
 }
 
-/// Returns the orphans on this machine that this user has permission to examine. Takes a second if
-/// an object is suspect.
+/// Returns the orphans on this machine that this user has permission to examine. The call takes
+/// more than a second if an object is suspect.
 ///
 /// # Errors
 /// Errors of the system.
@@ -216,8 +216,8 @@ impl Swept {
                 Err(error) => self.kept.push(Kept { object, error }),
             }
         });
-        // A registry that this user may not write to is also reported among the unseen objects. A
-        // damaged registry is replaced by its publisher.
+        // A registry that this user may not write to is also reported in `unseen`. The publisher
+        // replaces a damaged registry.
         if let Err(error) = freed {
             tracing::debug!("cannot free the slots of {}: {error}", registry.name());
         }
@@ -253,14 +253,14 @@ impl Orphan {
             Err(error) => return Err(error),
         };
         let removed = remove_unless_held(&self.name(), self.owner, || true);
-        // The lock object was created by this function, or it is an orphan itself.
+        // This function created the lock object, or the lock object is itself an orphan.
         if !object::exists(&table.region()) && object::names(&table.lock(), &lock) {
             object::remove(&table.lock())?;
         }
         removed
     }
 
-    /// Returns the table of a lock object or a `next` region, unless a region has that name.
+    /// Returns the table of a lock object or a `next` region, or None if that table has a region.
     fn missing_table(&self) -> Option<TableName> {
         let name = TableName::new(&self.suffix).ok()?;
         (!object::exists(&name.region())).then_some(name)
@@ -331,7 +331,7 @@ impl Search {
             }
         }
         for next in nexts {
-            // If the table exists, `remove` would remove that, too.
+            // Do not name a table that exists: `remove` would remove the table, too.
             let (held, table) = (is_held(&next.name(), next.owner), next.missing_table());
             search.add(held, next, table);
         }
@@ -351,13 +351,13 @@ impl Search {
     /// Searches the queues on all mounts. A mount may show the queues of another IPC namespace.
     fn add_queues(&mut self) {
         let mut seen = HashSet::new();
-        // A user who sees a mount may not be allowed to list it.
+        // A user may see a mount without permission to list it.
         let queues = queue_directories()
             .into_iter()
             .flat_map(|directory| candidates(&directory, OrphanKind::Queue).unwrap_or_default());
         for queue in queues {
             if seen.insert(queue.suffix.clone()) {
-                // `None`: this IPC namespace has no such queue.
+                // `None` means that this IPC namespace has no such queue.
                 let held = queue::is_held(&queue.name()).map(|held| held.unwrap_or(true));
                 if !is_registered(&queue) {
                     self.add(unless_denied(held), queue, None);
@@ -378,7 +378,7 @@ impl Search {
     }
 }
 
-/// Returns the objects of one kind, of which some may be orphans.
+/// Returns all objects of one kind. Any of them may be an orphan.
 fn candidates(directory: &Path, kind: OrphanKind) -> Result<Vec<Orphan>> {
     let (_, prefix, reason) = kind.describe();
     let found = files(directory, prefix)?.into_iter();
@@ -406,8 +406,8 @@ fn files(directory: &Path, prefix: &str) -> Result<Vec<(String, PathBuf, Metadat
     Ok(found.collect())
 }
 
-/// Returns the id of the registry that a region refers to; None if the region took its table's name
-/// or was removed in the meantime.
+/// Returns the id of the registry that a region refers to, or None if no object has the name
+/// `region` any more: the region took its table's name or was removed.
 fn registry_of(region: &str, owner: u32) -> Result<Option<u64>> {
     let Some(file) = object::open(region, false, owner, false)? else {
         return Ok(None);
@@ -429,7 +429,8 @@ fn is_held(object: &str, owner: u32) -> Option<bool> {
     unless_denied(held.map_err(|errno| failure(object, "query the lock of", errno)))
 }
 
-/// Returns true for an object that is gone by now or is not one of Tablecast's.
+/// Returns None if permission was denied. Returns true after any other error: the object no longer
+/// exists or does not belong to Tablecast.
 fn unless_denied(held: Result<bool>) -> Option<bool> {
     match held {
         Err(Error::PermissionDenied { .. }) => None,
@@ -462,7 +463,7 @@ fn parse_id(text: &str) -> Option<u64> {
     is_id.then(|| u64::from_str_radix(text, 16).ok())?
 }
 
-/// Returns the directory in which queues can be seen, if their file system is mounted.
+/// Returns the directory that lists message queues, if their file system is mounted.
 #[must_use]
 pub fn queue_directory() -> Option<PathBuf> {
     queue_directories().into_iter().next()
@@ -472,7 +473,8 @@ fn queue_directories() -> Vec<PathBuf> {
     queue_mounts(&fs::read("/proc/thread-self/mounts").unwrap_or_default())
 }
 
-/// Returns the mount points of queues in `mounts`, the usual one first. Paths need not be UTF-8.
+/// Returns the mount points of the file system of message queues in `mounts`, with `/dev/mqueue`
+/// first. Paths need not be UTF-8.
 fn queue_mounts(mounts: &[u8]) -> Vec<PathBuf> {
     let lines = mounts.split(|byte| *byte == b'\n');
     let found = lines.filter_map(|line| {

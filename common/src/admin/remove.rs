@@ -34,8 +34,8 @@ pub fn remove(name: &str) -> Result<Vec<String>> {
 /// Removes a table of the user `owner` that has no live publisher. Only root may remove the objects
 /// of other users. Returns the names of the objects that existed.
 ///
-/// The subscribers of another user's table are not notified. They have already learned of its
-/// publisher's death, and keep their rows.
+/// The subscribers of another user's table are not notified. They have already learned of the
+/// publisher's death, and they keep their rows.
 ///
 /// # Errors
 /// [`Error::NotFound`] if no object of that name exists, [`Error::WrongOwner`] if the table belongs
@@ -71,7 +71,8 @@ pub fn remove_of(name: &str, owner: u32) -> Result<Vec<String>> {
 /// Removes the registry that the table's region refers to, if both exist.
 ///
 /// # Errors
-/// [`Error::PublisherActive`] if a publisher holds the region, whose lock object was removed.
+/// [`Error::PublisherActive`] if a publisher still holds the region after its lock object was
+/// removed.
 fn remove_registry(name: &TableName, owner: u32) -> Result<()> {
     let object = name.region();
     let Some(region) = object::open(&object, false, owner, false)? else {

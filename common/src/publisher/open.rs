@@ -197,7 +197,7 @@ impl Opening {
 }
 
 /// Returns the rows of `left` as of `commit`, converted to `schema`. Logs the fields whose values
-/// are lost.
+/// are lost, or that no row can be converted.
 fn converted_rows(
     left: &PublisherRegion,
     commit: u64,

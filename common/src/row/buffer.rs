@@ -43,7 +43,7 @@ impl RowBuf {
     ///
     /// # Errors
     ///
-    /// [`Error::WrongLength`](crate::Error::WrongLength) if their number is not
+    /// [`Error::WrongLength`](crate::Error::WrongLength) if the number of bytes is not
     /// [`Schema::row_size`].
     pub fn from_bytes(schema: Arc<Schema>, bytes: &[u8]) -> Result<RowBuf> {
         RowRef::new(&schema, bytes)?;
@@ -87,7 +87,8 @@ impl RowBuf {
             };
             row.set_json(index, json)?;
         }
-        // All fields of the schema were found, so an object of that size has no other members.
+        // All fields of the schema were found, so an object with this number of members has no
+        // others.
         if object.len() > schema.fields().len()
             && let Some((name, json)) = object.iter().find(|(name, _)| schema.field(name).is_none())
         {
@@ -106,8 +107,8 @@ impl RowBuf {
         &self.schema
     }
 
-    /// Returns a view of the row. (The trait `AsRef` cannot return one, because it contains the
-    /// schema.)
+    /// Returns a view of the row. (The trait `AsRef` returns a reference, and this view is a value
+    /// that also contains the schema.)
     #[must_use]
     pub fn as_ref(&self) -> RowRef<'_> {
         RowRef::new(&self.schema, self.bytes()).expect("made of the schema's size")
@@ -131,7 +132,7 @@ impl RowBuf {
     ///
     /// # Errors
     ///
-    /// Those of [`Value::encode`], with the field's name. The row is then unchanged.
+    /// The errors of [`Value::encode`], with the field's name. The row is then unchanged.
     ///
     /// # Panics
     ///
@@ -144,7 +145,7 @@ impl RowBuf {
     ///
     /// # Errors
     ///
-    /// Those of [`Value::parse`], with the field's name. The row is then unchanged.
+    /// The errors of [`Value::parse`], with the field's name. The row is then unchanged.
     ///
     /// # Panics
     ///
@@ -157,7 +158,7 @@ impl RowBuf {
     ///
     /// # Errors
     ///
-    /// Those of [`Value::from_json`], with the field's name. The row is then unchanged.
+    /// The errors of [`Value::from_json`], with the field's name. The row is then unchanged.
     ///
     /// # Panics
     ///

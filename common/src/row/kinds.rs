@@ -2,10 +2,11 @@
 //!
 //! A row in shared memory has the bytes of the struct, so each type is [`Pod`]: every bit pattern
 //! is a value, and there is no padding. `bool`, `String` and the addresses of `std` are not `Pod`;
-//! the newtypes of this module replace them and convert. Bytes may come from a hostile publisher,
-//! so accessors return a plausible value for invalid bytes and never panic.
+//! the newtypes of this module replace them and convert to and from them. Bytes may come from a
+//! hostile publisher, so accessors return a plausible value for invalid bytes and never panic.
 //!
-//! Two newtypes are equal if and only if their bytes are equal, as for keys.
+//! Two values of a newtype are equal if and only if their bytes are equal. Keys are compared in the
+//! same way.
 
 use bytemuck::Pod;
 
@@ -23,7 +24,8 @@ pub use timestamp::Timestamp;
 
 /// A type that can be a field of a row.
 ///
-/// Implement it for a newtype over one of these types. Its size must be that of the kind.
+/// Implement this trait for a newtype over a number or over a type of this module. The newtype must
+/// have the size of its kind.
 ///
 /// ```
 /// use common::{FieldKind, Kind, bytemuck};
@@ -105,7 +107,7 @@ impl<const N: usize> FieldKind for Text<N> {
             N >= 1 && N <= Kind::MAX_TEXT as usize,
             "a Text<N> holds 1 to 4096 bytes"
         );
-        // Bounded by the assertion above.
+        // The assertion above bounds `N`, so the cast does not truncate.
         Kind::Text(N as u16)
     };
 }

@@ -1,9 +1,9 @@
-//! Rows: as a type of the program ([`Row`]), as bytes with their schema ([`RowRef`]), and as a
-//! buffer that is filled field by field ([`RowBuf`]).
+//! Rows in three forms: a type of the program ([`Row`]), bytes with their schema ([`RowRef`]), and
+//! a buffer that is filled field by field ([`RowBuf`]).
 //!
 //! A row is the bytes of a `repr(C)` struct without padding. A program that knows the type derives
 //! [`Row`] and uses its fields. A program that learns the [`schema`] at run time reads the same
-//! bytes by name, as [`value`]s. [`kinds`] has the types of fields.
+//! bytes by field name, as [`value`]s. [`kinds`] contains the types of fields.
 
 use bytemuck::{Pod, bytes_of};
 
@@ -35,15 +35,15 @@ pub struct FieldDef {
 /// `#[derive(Row)]` accepts a struct with named fields that is `#[repr(C)]` and [`Pod`]. A field
 /// can have the attribute `#[row(…)]` with
 ///
-/// - `key`: the field is part of the key. At least one field is; several form a key in the order of
-///   their declaration;
-/// - `name = "…"`: the field's name in the schema, if it differs from the struct's;
+/// - `key`: the field is part of the key. At least one field must have it. Several such fields form
+///   a key in the order of their declaration;
+/// - `name = "…"`: the field's name in the schema, if it differs from the name in the struct;
 /// - `skip`: the field is explicit padding and not part of the schema. Keep it zero, because its
 ///   bytes are part of the row.
 ///
 /// The derive finds this crate, under any name, in the manifest of your package. If it cannot
 /// (because the crate is re-exported, or two dependencies are renamed packages called `common`),
-/// name it with `#[row(crate = "path::to::it")]` above the struct.
+/// give its path with `#[row(crate = "path::to::it")]` above the struct.
 ///
 /// ```
 /// use common::bytemuck::{Pod, Zeroable};
@@ -110,7 +110,7 @@ pub struct FieldDef {
     note = "derive it: #[derive(Clone, Copy, Pod, Zeroable, Row)] #[repr(C)], with #[row(key)] on the key's fields"
 )]
 pub trait Row: Pod {
-    /// The key: the type of its field, or a tuple of types.
+    /// Type of the key: the type of its field, or a tuple of the types of its fields.
     type Key: Key;
 
     /// The fields in order.

@@ -8,7 +8,7 @@
 //! ```
 //!
 //! A schema is validated when it is created and never changes: its fields are within the row, do
-//! not overlap, and have different names. That also holds for a schema that was read from another
+//! not overlap, and have different names. This also holds for a schema that was read from another
 //! process ([`Schema::from_bytes`]).
 //!
 //! Nested and optional values, and rows of varying width, are not supported.
@@ -57,7 +57,7 @@ pub struct Field {
 }
 
 impl Field {
-    /// Returns the name: 1 to 64 bytes of UTF-8 without control characters, commas and colons.
+    /// Returns the name: 1 to 64 bytes of UTF-8 without control characters, commas or colons.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
@@ -152,7 +152,7 @@ impl Schema {
     ///
     /// # Errors
     ///
-    /// Those of [`Schema::new`], most of which cannot occur for a derived type.
+    /// The errors of [`Schema::new`], most of which cannot occur for a derived type.
     pub fn of<R: Row>() -> Result<Schema> {
         let fields = R::FIELDS
             .iter()
@@ -170,7 +170,7 @@ impl Schema {
     ///
     /// # Errors
     ///
-    /// Those of [`Schema::new`], and [`Error::InvalidSchema`] for a missing or unknown kind.
+    /// The errors of [`Schema::new`], and [`Error::InvalidSchema`] for a missing or unknown kind.
     pub fn parse(fields: &str, key: Option<&str>) -> Result<Schema> {
         let mut named = Vec::new();
         for field in fields.split(',') {
@@ -229,7 +229,7 @@ impl Schema {
         self.key_size
     }
 
-    /// Validates a schema. Every constructor ends here.
+    /// Validates a schema. Every constructor calls this function.
     fn checked(fields: Vec<Field>, key: Vec<usize>, row_size: usize) -> Result<Schema> {
         if fields.is_empty() || fields.len() > MAX_FIELDS {
             return invalid(format!("it needs 1 to {MAX_FIELDS} fields"));
@@ -296,7 +296,7 @@ fn invalid<T>(reason: String) -> Result<T> {
 
 /// Returns the indexes of the key's fields.
 fn key_indexes(fields: &[Field], names: &[impl AsRef<str>]) -> Result<Vec<usize>> {
-    // Checked first, because a hostile schema can name a huge number of fields.
+    // Check the number first, because a hostile schema can name a huge number of fields.
     if names.len() > fields.len() {
         return invalid(format!(
             "the key names {} fields of {}",

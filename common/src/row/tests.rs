@@ -1,4 +1,4 @@
-//! Rows of derived types, of schemas known at run time, and between the two.
+//! Tests of rows of derived types, of rows of schemas known at run time, and of the two together.
 
 use std::sync::Arc;
 
@@ -112,7 +112,7 @@ fn typed_key_has_the_same_bytes_as_the_schemas_key() {
         schema.format_key(&key)
     );
     7_u32.with_bytes(|bytes| assert_eq!(bytes, 7_u32.to_le_bytes()));
-    // Longer than a short key.
+    // This key is longer than `SHORT_KEY`.
     let long = (1_u8, Text::<100>::truncated("x"), 2_u8);
     long.with_bytes(|bytes| {
         assert_eq!(

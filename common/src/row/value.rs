@@ -5,8 +5,9 @@
 //!                <--encode--       --serde----> JSON   --from_json-> Value
 //! ```
 //!
-//! A value converted to text or JSON and back has the same bytes. Encoding and parsing check
-//! ranges. Decoding accepts any bytes, which may come from a hostile publisher, and never panics.
+//! A valid value that is converted to text or JSON and back has the same bytes. The only exception
+//! is NaN, which has many bit patterns and becomes Rust's `NAN`. Encoding and parsing check ranges.
+//! Decoding accepts any bytes, which may come from a hostile publisher, and never panics.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -24,8 +25,8 @@ pub(crate) use error::{in_field, refused, too_long, unfit_text};
 
 /// A field's value. All unsigned kinds are [`Value::U64`] and all signed kinds are [`Value::I64`].
 ///
-/// `Display` writes plain text as in a table's cell. Serialization writes a JSON value: integers
-/// and booleans as such, floats as numbers or as the strings `NaN`, `Infinity` and `-Infinity`,
+/// `Display` writes the plain text of a table cell. Serialization writes a JSON value: integers and
+/// booleans as such, floats as numbers or as the strings `NaN`, `Infinity` and `-Infinity`,
 /// everything else as the displayed string, and never null.
 ///
 /// ```
@@ -66,7 +67,7 @@ pub enum Value<'a> {
 }
 
 impl Value<'_> {
-    /// Returns the value without a borrow.
+    /// Returns the value with an owned text, so that it borrows nothing.
     #[must_use]
     pub fn into_owned(self) -> Value<'static> {
         match self {
@@ -104,7 +105,7 @@ impl fmt::Display for Value<'_> {
 }
 
 /// Formats a float with the fewest digits that parse back to it, and with an exponent if it is very
-/// large or small. `wide` is the same number as `value`.
+/// large or small. `wide` is the same number as `value`, as an `f64`.
 fn float_text(value: impl fmt::Display + fmt::LowerExp, wide: f64) -> String {
     /// An `f64` of this size or more does not represent every integer, so its last digits are not
     /// exact.
@@ -121,7 +122,7 @@ fn float_text(value: impl fmt::Display + fmt::LowerExp, wide: f64) -> String {
     }
 }
 
-/// Returns the name of a float that JSON numbers cannot represent.
+/// Returns the name of a float that a JSON number cannot represent, or `None` for a finite float.
 fn not_finite(value: f64) -> Option<&'static str> {
     match value {
         _ if value.is_nan() => Some("NaN"),

@@ -1,4 +1,4 @@
-//! Views of a row's or a key's bytes, read by the names of a schema.
+//! Views of the bytes of a row or a key, which read fields by their names in a schema.
 
 use std::fmt;
 use std::sync::Arc;
@@ -32,7 +32,7 @@ impl<'a> RowRef<'a> {
     ///
     /// # Errors
     ///
-    /// [`Error::WrongLength`] if their number is not [`Schema::row_size`].
+    /// [`Error::WrongLength`] if the number of bytes is not [`Schema::row_size`].
     pub fn new(schema: &'a Schema, bytes: &'a [u8]) -> Result<RowRef<'a>> {
         check_length("row", bytes, schema.row_size())?;
         Ok(RowRef { schema, bytes })
@@ -131,7 +131,7 @@ impl<'a> KeyRef<'a> {
     ///
     /// # Errors
     ///
-    /// [`Error::WrongLength`] if their number is not [`Schema::key_size`].
+    /// [`Error::WrongLength`] if the number of bytes is not [`Schema::key_size`].
     pub fn new(schema: &'a Schema, bytes: &'a [u8]) -> Result<KeyRef<'a>> {
         check_length("key", bytes, schema.key_size())?;
         Ok(KeyRef {

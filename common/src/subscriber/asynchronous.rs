@@ -1,15 +1,15 @@
-//! A subscriber on a runtime of tokio (feature `tokio`).
+//! A subscriber on a tokio runtime (feature `tokio`).
 //!
-//! A thin view: tokio waits for the descriptor of the subscriber. To wait for news,
+//! A thin view of a subscriber: tokio waits for the subscriber's descriptor. To wait for news:
 //!
 //! 1. Refresh. If there is news, return it.
-//! 2. Wait until the descriptor is readable. A refresh that found nothing has parked, so the next
+//! 2. Wait until the descriptor is readable. A refresh that found no news has parked, so the next
 //!    event makes the descriptor readable.
-//! 3. Clear the readiness and start again at step 1. An event between the two makes the descriptor
-//!    readable again.
+//! 3. Clear the readiness and start again at step 1. An event between the clearing and the refresh
+//!    makes the descriptor readable again.
 //!
-//! Dropping a future loses nothing: it can be dropped only at step 2, when every change taken from
-//! the table has been returned. The next future returns later changes.
+//! Dropping a future loses nothing: it can be dropped only at step 2, when it has returned every
+//! change that it took from the table. The next future returns later changes.
 
 use std::ops::Deref;
 use std::os::fd::{AsFd, OwnedFd};
@@ -143,13 +143,13 @@ impl<T> OwnedChanges<T> {
     }
 }
 
-/// A subscriber for tasks of tokio: [`changed`](Self::changed) waits, and the [`Stream`] returns
-/// owned changes.
+/// A subscriber for tokio tasks: [`changed`](Self::changed) waits, and the [`Stream`] returns owned
+/// changes.
 ///
-/// Everything that reads ([`get`](Subscriber::get), `iter`, `latest`, …) is reached by
-/// dereferencing. The stream has no end, because a closed table may be published again; see
-/// `publisher_state()`. It begins with the first change after the subscriber was opened or last
-/// refreshed. Earlier rows are in the local copy.
+/// Methods that read ([`get`](Subscriber::get), `iter`, `latest`, …) are available through `Deref`.
+/// The stream has no end, because a closed table may be published again; see `publisher_state()`.
+/// It begins with the first change after the subscriber was opened or last refreshed. Earlier rows
+/// are in the local copy.
 ///
 /// ```
 /// use common::{AsyncSubscriber, Change, Publisher, Row, Subscriber};
@@ -178,7 +178,7 @@ impl<T> OwnedChanges<T> {
 /// # }
 /// ```
 pub struct AsyncSubscriber<S> {
-    /// A duplicate of the subscriber's descriptor, which stays the same while it is registered.
+    /// A duplicate of the subscriber's descriptor, which stays open while the runtime uses it.
     readable: AsyncFd<OwnedFd>,
     subscriber: S,
 }
@@ -190,12 +190,13 @@ impl<S: AnySubscriber> AsyncSubscriber<S> {
     /// Errors of the system calls.
     ///
     /// # Panics
-    /// If called outside of a runtime of tokio with I/O enabled.
+    /// If called outside of a tokio runtime with I/O enabled.
     pub fn new(mut subscriber: S) -> Result<Self> {
         let name = subscriber.untyped().name().to_owned();
         let failed = |error| failed(&name, error);
         let readable = subscriber.as_fd().try_clone_to_owned().map_err(failed)?;
-        // The function that replaces it is unsafe, for descriptors that may be closed and reused.
+        // The replacement of this deprecated function is unsafe, because a descriptor may be closed
+        // and reused while it is registered.
         #[allow(deprecated)]
         let readable = AsyncFd::with_interest(readable, Interest::READABLE).map_err(failed)?;
         Ok(Self {
@@ -204,14 +205,15 @@ impl<S: AnySubscriber> AsyncSubscriber<S> {
         })
     }
 
-    /// Waits until rows or the publisher change, and returns the changes. Yields to other tasks
-    /// from time to time, even if each refresh finds changes.
+    /// Waits until rows, the schema or the publisher's state change, or an [`Interrupter`] ends the
+    /// wait, and returns the changes. Yields to other tasks from time to time, even if each refresh
+    /// finds changes.
     ///
     /// Dropping the future loses nothing, so it can be used in `select!` and with a timeout: the
-    /// next future returns the changes. `changes()` also returns them, until the next call.
+    /// next future returns the changes. Until the next call, `changes()` also returns them.
     ///
     /// # Errors
-    /// As for [`UntypedSubscriber::refresh`]. After [`Error::Outrun`] it can be called again at
+    /// As for [`UntypedSubscriber::refresh`]. After [`Error::Outrun`], the caller can try again at
     /// once.
     pub async fn changed(&mut self) -> Result<S::Changes<'_>> {
         std::future::poll_fn(|context| self.poll_changed(context)).await?;
@@ -269,7 +271,7 @@ impl<S: AnySubscriber> Deref for AsyncSubscriber<S> {
     }
 }
 
-/// No borrow of the subscriber is kept across polls.
+/// A poll keeps no borrow of the subscriber.
 impl<S> Unpin for AsyncSubscriber<S> {}
 
 impl<S: AnySubscriber> Stream for AsyncSubscriber<S> {

@@ -36,7 +36,7 @@ impl<T> Change<T> {
     }
 }
 
-/// Reason that a refresh or a wait returned.
+/// The reason why a refresh or a wait returned.
 ///
 /// ```
 /// # use common::{Cause, Schema, UntypedPublisher, UntypedSubscriber};
@@ -61,7 +61,7 @@ pub enum Cause {
     /// Rows changed. The schema and the publisher's state may have changed, too.
     Rows,
     /// No row changed, but the [`schema`](super::UntypedSubscriber::schema) did. The publisher's
-    /// state may have changed, too. A typed subscriber never returns this.
+    /// state may have changed, too. A typed subscriber never returns this cause.
     Schema,
     /// No row changed, but the publisher's state did: see `publisher_state()`.
     Publisher,
@@ -107,7 +107,7 @@ impl<'s> UntypedChanges<'s> {
         self.len() == 0
     }
 
-    /// Returns the reason that the refresh or wait returned.
+    /// Returns the reason why the refresh or wait returned.
     pub fn cause(&self) -> Cause {
         match (self.publisher_changed, self.interrupted) {
             _ if !self.is_empty() => Cause::Rows,
@@ -177,7 +177,7 @@ impl<'s> IntoIterator for &UntypedChanges<'s> {
 #[derive(Clone)]
 pub struct UntypedChangesIter<'s> {
     copy: &'s LocalCopy,
-    /// All slots after opening, instead of `changed`.
+    /// After opening, the slots of all rows; `changed` is not used then.
     created: Option<SetBits<'s>>,
     changed: std::slice::Iter<'s, Changed>,
     left: usize,

@@ -1,7 +1,6 @@
 //! The local copy of a table: rows by slot, an index by key, and the changes of the last refresh.
 //!
-//! - [`Source`] is the shared memory that rows are read from. It converts them to the schema of the
-//!   copy.
+//! - [`Source`] reads rows from shared memory and converts them to the schema of the copy.
 //! - [`KeyedRows`] holds rows of one version, by slot and by key.
 //! - [`LocalCopy`] consists of both. A refresh first copies all changed rows into a buffer
 //!   ([`catch_up`](crate::protocol::catch_up)). When the buffer is complete, it is applied to the
@@ -31,8 +30,8 @@ use crate::row::{Row, RowBuf, RowRef};
 /// Maximum number of passes over the rows that change during a copy.
 const PASSES: u32 = 256;
 /// Maximum number of reads of one row by `latest`. A read takes about as long as a commit of a few
-/// rows, so most reads of a hot row may fail on a machine with slow cache coherence. All of them
-/// together take a few ms.
+/// rows, so most reads of a hot row may fail on a machine with slow cache coherence. All of the
+/// reads together take a few ms.
 const ROW_PASSES: u32 = 1 << 14;
 /// Number of rows that `apply` prefetches ahead.
 const AHEAD: usize = 16;
@@ -40,7 +39,7 @@ const AHEAD: usize = 16;
 /// Shared memory that a copy is read from, and the conversion of its rows to rows of the copy.
 struct Source {
     name: TableName,
-    /// User whose tables are trusted; `None` for this process's user and root.
+    /// User whose tables are trusted; `None` to trust this process's user and root.
     owner: Option<u32>,
     region: ReaderRegion,
     /// The schema that the rows of the copy must have; `None` for the schema of the region.
@@ -82,14 +81,14 @@ impl Source {
         self.expected.as_ref().unwrap_or(self.region.schema())
     }
 
-    /// Copies all rows, by slot and without conversion. `live` receives one bit for each slot that
-    /// holds a row.
+    /// Copies all rows to their slots in `rows`, without conversion. `live` receives one bit for
+    /// each slot that holds a row.
     fn copy_all(&self, rows: &mut impl Destination, live: &mut Vec<u64>) -> Result<Cursor> {
         let reached = copy_all(rows, live, PASSES, || self.region.look());
         self.checked(Cursor::START, reached)
     }
 
-    /// Copies all rows, by slot and as rows of the copy.
+    /// Copies all rows by slot and converts them to rows of the copy.
     fn copy_converted(&self) -> Result<(Cursor, AlignedWords, Vec<u64>)> {
         let (mut rows, mut live) = (AlignedWords::default(), Vec::new());
         let cursor = self.copy_all(&mut rows, &mut live)?;
@@ -169,15 +168,15 @@ pub(super) struct LocalCopy {
     /// The version of the rows, and its position in the journal.
     cursor: Cursor,
     rows: KeyedRows,
-    /// Changed rows that are not applied yet. Kept to reuse its memory.
+    /// Changed rows that are not applied yet. The buffer is kept to reuse its memory.
     buffer: ChangedRows,
     changes: ChangeList,
     schema_changed: bool,
 }
 
 impl LocalCopy {
-    /// Opens a table and copies all of it, to rows of `expected` if given. Trusts the tables of
-    /// `owner`, or else those of this process's user and of root.
+    /// Opens a table and copies all of its rows, converted to the schema `expected` if it is given.
+    /// Trusts the tables of `owner`, or else those of this process's user and of root.
     pub(super) fn open(
         name: TableName,
         owner: Option<u32>,
@@ -221,7 +220,7 @@ impl LocalCopy {
         self.rows.index.len()
     }
 
-    /// Returns the row of a key; `None` also for a key of another length.
+    /// Returns the row of a key; `None` also for a key of the wrong length.
     #[inline]
     pub(super) fn get(&self, key: &[u8]) -> Option<RowRef<'_>> {
         let row_words = self.schema().row_words();
@@ -252,8 +251,8 @@ impl LocalCopy {
     /// it does not exist.
     #[inline]
     pub(super) fn latest(&self, key: &[u8], words: &mut [u64]) -> Result<bool> {
-        // Usually the row is still at the slot where the copy has it, and the key is compared only
-        // after the row was read.
+        // Usually the row is still at its slot in the copy. So read that slot first, and compare
+        // the key afterwards.
         let region = &self.source.region;
         if self.source.conversion.is_none()
             && let Some(slot) = self.rows.find_candidate(key)
@@ -436,7 +435,7 @@ impl LocalCopy {
     }
 }
 
-/// Typed rows whose type is a whole number of words and aligned to words.
+/// Rows of a type whose size is a whole number of words and whose alignment is that of a word.
 struct WordRows<'v, R>(&'v mut Vec<R>);
 
 impl<R: Row> WordRows<'_, R> {
@@ -455,8 +454,8 @@ impl<R: Row> Destination for WordRows<'_, R> {
     }
 }
 
-/// A key that changed. `old` is the position of a row in [`ChangeList`], `slot` one in
-/// [`KeyedRows`].
+/// A key that changed. `old` is the position of a row in [`ChangeList`], and `slot` is the slot of
+/// a row in [`KeyedRows`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Changed {
     Created { slot: usize },
@@ -467,7 +466,7 @@ pub(super) enum Changed {
 /// Changes of the last refresh.
 struct ChangeList {
     items: Scratch<Changed>,
-    /// If true, the changes are all rows as created, instead of `items`.
+    /// True after opening: all rows are reported as created, and `items` is not used.
     all: bool,
     old_rows: Scratch<u64>,
     /// Schema of the old rows.
@@ -559,8 +558,8 @@ impl KeyedRows {
         Ok(())
     }
 
-    /// Returns the slot of a key and the words of its row; `None` also for a key of another length.
-    /// `row_words` is the size of a row, which a caller may know at compile time.
+    /// Returns the slot of a key and the words of its row; `None` also for a key of the wrong
+    /// length. `row_words` is the size of a row, which a caller may know at compile time.
     #[inline(always)]
     fn find(&self, key: &[u8], row_words: usize) -> Option<(usize, &[u64])> {
         let rows = &self.rows;
@@ -580,7 +579,8 @@ impl KeyedRows {
         })
     }
 
-    /// Returns the first slot whose hash is that of the key. Its row may have another key.
+    /// Returns the first slot whose entry has the hash of the key. The row at that slot may have
+    /// another key.
     #[inline]
     fn find_candidate(&self, key: &[u8]) -> Option<usize> {
         self.index.find(self.rows.hash_key(key)?, Some)
@@ -648,7 +648,7 @@ impl KeyedRows {
         Ok(())
     }
 
-    /// Adds the keys that entered a slot, and reports those and the keys that left one.
+    /// Adds the keys that entered a slot. Reports them and the keys that left a slot.
     fn enter(
         &mut self,
         changed: &ChangedRows,
@@ -701,8 +701,8 @@ impl KeyedRows {
             .extend(gone.map(|(old, _)| Changed::Deleted { old: *old }));
     }
 
-    /// Adds a row to the index. Returns the slot that had the same key before: a valid publisher
-    /// never stores a key at two slots. If a damaged table does, the later row counts.
+    /// Adds a row to the index. Returns the slot that had the same key before. Only a damaged table
+    /// has a key at two slots; its later row then replaces the earlier one.
     #[inline]
     fn index_row(&mut self, hash: Hash, slot: usize) -> Option<usize> {
         let rows = &self.rows;
@@ -711,8 +711,9 @@ impl KeyedRows {
         self.index.put(hash, slot, is_twin, hash_at)
     }
 
-    /// Lists the changes that lead from these rows to `new`, which are of another region and may be
-    /// of another schema. A row has changed if a field that both schemas have holds another value.
+    /// Lists the changes that lead from these rows to the rows `new` of another region, which may
+    /// have another schema. A row has changed if a field that both schemas have holds another
+    /// value.
     fn differences(&self, new: &Self) -> ChangeList {
         let (old_schema, new_schema) = (&self.rows.schema, &new.rows.schema);
         let mut changes = ChangeList::new(old_schema);
@@ -720,8 +721,8 @@ impl KeyedRows {
         let mut converted = vec![0; new_schema.row_size()];
         let mut key = Vec::with_capacity(new_schema.key_size());
         let mut known = vec![false; new.live.len() * 64];
-        // Fields of both schemas that are not converted: the new one has another kind, or a
-        // narrower text.
+        // Fields that both schemas have but that are not converted, because the new field has
+        // another kind or is a narrower text.
         let lost = conversion.as_ref().map(Conversion::lost);
         let retyped = lost.unwrap_or_default().iter();
         let retyped: Vec<(usize, usize)> = retyped
@@ -772,7 +773,7 @@ struct SlotRows {
     schema: Arc<Schema>,
     hasher: KeyHasher,
     row_words: usize,
-    /// [`Schema::key_word`].
+    /// Result of [`Schema::key_word`].
     key_word: Option<usize>,
     words: AlignedWords,
 }
@@ -825,7 +826,7 @@ impl SlotRows {
         Some((word, u64::from_ne_bytes(key)))
     }
 
-    /// Returns the hash of a key; `None` for a key of another length.
+    /// Returns the hash of a key; `None` for a key of the wrong length.
     #[inline]
     fn hash_key(&self, key: &[u8]) -> Option<Hash> {
         match self.key_as_word(key) {

@@ -21,7 +21,7 @@ const PUBLISHER: u64 = 2;
 const TIMER: u64 = 3;
 const INTERRUPTER: u64 = 4;
 
-/// Ends a wait of its subscriber from any thread. Created by
+/// Ends a wait of its subscriber from any thread. A subscriber creates it with
 /// [`interrupter`](super::UntypedSubscriber::interrupter).
 ///
 /// An interruption stays pending until a refresh or a wait reports it, so none is lost between two
@@ -30,7 +30,7 @@ const INTERRUPTER: u64 = 4;
 pub struct Interrupter(Arc<EventFd>);
 
 impl Interrupter {
-    /// `object` names the table in errors.
+    /// Creates an interrupter. `object` names the table's region in error messages.
     pub(super) fn new(object: &str) -> Result<Self> {
         let flags = EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK;
         EventFd::from_value_and_flags(0, flags)
@@ -68,7 +68,7 @@ pub(super) struct Woken {
 
 /// An epoll descriptor, and the descriptors that it waits for.
 pub(super) struct EventSet {
-    /// The table, in errors.
+    /// Name of the table's region in error messages.
     object: String,
     epoll: Epoll,
     timer: TimerFd,
@@ -91,13 +91,13 @@ impl EventSet {
         Ok(events)
     }
 
-    /// Adds the descriptor of a wake receiver. `keeps` is true for a pipe: its lines stay in it for
-    /// other readers, so only a new line counts.
+    /// Adds the descriptor of a wake receiver. `keeps` is true for a pipe: the subscriber leaves
+    /// the lines in the pipe for other readers, so only a new line is an event.
     pub(super) fn add_receiver(&self, receiver: impl AsFd, keeps: bool) -> Result<()> {
         let flags = match keeps {
             // Another reader may take the line before this process runs. Epoll drops an event if
-            // the descriptor is not ready any more, and the wake-up would be lost. The pipe is open
-            // for writing, too, and stays writable.
+            // the descriptor is not ready any more, and the wake-up would be lost. With EPOLLOUT
+            // the event is kept: the pipe is also open for writing, and stays writable.
             true => EpollFlags::EPOLLET | EpollFlags::EPOLLOUT,
             false => EpollFlags::empty(),
         };
@@ -124,15 +124,16 @@ impl EventSet {
             .map_err(|errno| failure(&self.object, "wait for", errno))
     }
 
-    /// Waits for the death of `publisher`, instead of that of the former one. If its pid is not
-    /// visible here or the system refuses a pidfd, only the re-check notices the death.
+    /// Waits for the death of `publisher` instead of that of the previous publisher. If its pid is
+    /// not visible to this process or the system refuses a pidfd, only the re-check notices the
+    /// death.
     pub(super) fn watch_publisher(&mut self, publisher: Option<Identity>) -> Result<()> {
         self.forget_publisher();
         self.publisher = publisher
             .filter(Identity::is_reachable)
             .and_then(|publisher| Pid::from_raw(publisher.pid as i32))
             .and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok())
-            // If the pid was reused between the two checks, the pidfd is another process's.
+            // If the pid was reused between the two checks, the pidfd refers to another process.
             .filter(|_| publisher.is_some_and(|publisher| publisher.is_reachable()));
         match &self.publisher {
             Some(descriptor) => self.add(descriptor, PUBLISHER, EpollFlags::empty()),
@@ -146,7 +147,8 @@ impl EventSet {
         }
     }
 
-    /// Makes the descriptor readable after `time`, and not before.
+    /// Sets the timer, which makes the descriptor readable after `time`. Replaces an earlier
+    /// setting.
     pub(super) fn set_timer(&self, time: Duration) -> Result<()> {
         let time = TimeSpec::from_duration(time.max(Duration::from_nanos(1)));
         self.timer
@@ -161,8 +163,8 @@ impl EventSet {
         }
     }
 
-    /// Sleeps until any descriptor is readable, a signal arrives, or `time` (rounded up to ms) is
-    /// over.
+    /// Sleeps until any descriptor is readable, a signal arrives, or `time` (rounded up to ms) has
+    /// passed.
     pub(super) fn sleep(&mut self, time: Duration) -> Result<Woken> {
         let mut events = [EpollEvent::empty(); 4];
         let ready = match self.epoll.wait(&mut events, epoll_timeout(Some(time))) {
@@ -189,7 +191,8 @@ impl AsFd for EventSet {
     }
 }
 
-/// Converts a timeout to ms, rounded up so that the caller does not spin through the last one.
+/// Converts a timeout to ms, rounded up so that the caller does not spin during the last
+/// millisecond.
 pub(super) fn epoll_timeout(time: Option<Duration>) -> EpollTimeout {
     let Some(time) = time else {
         return EpollTimeout::NONE;

@@ -86,7 +86,7 @@ pub(super) struct Liveness {
     observed: [u64; 3],
     recheck: Duration,
     next_check_ns: u64,
-    /// Time namespace of this process. In another one, the publisher has another clock.
+    /// Time namespace of this process. A publisher in another time namespace has another clock.
     time_namespace: u64,
 }
 
@@ -108,7 +108,7 @@ impl Liveness {
         self.state
     }
 
-    /// Begins a refresh, which reports later changes of the state.
+    /// Begins a refresh. From now on, [`changed`](Self::changed) reports changes of the state.
     #[inline]
     pub(super) fn begin(&mut self) {
         self.changed = false;
@@ -175,7 +175,7 @@ impl Liveness {
         Ok(changed)
     }
 
-    /// Returns the time since the clock of the publisher showed `then_ns`; `None` if this process
+    /// Returns the time since `then_ns`, a time of the publisher's clock; `None` if this process
     /// has another clock.
     pub(super) fn age(&self, region: &ReaderRegion, then_ns: u64) -> Option<Duration> {
         let namespace = region.word(header::TIME_NAMESPACE);

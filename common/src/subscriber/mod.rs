@@ -1,9 +1,11 @@
-//! The subscriber: a local copy of the whole table at one version, updated with the changed rows.
+//! The subscriber: a local copy of the whole table at one version. A refresh updates it with the
+//! changed rows.
 //!
 //! - [`Subscriber`], [`Changes`]: rows of a Rust type, a view of the untyped subscriber.
-//! - [`UntypedSubscriber`], [`UntypedChanges`]: rows of a schema that is known at run time only.
+//! - [`UntypedSubscriber`], [`UntypedChanges`]: rows of a schema known only at run time. The
+//!   implementation is the same.
 //! - [`Interrupter`] ends a wait from another thread. [`WaitSet`] waits for several tables at once.
-//! - `AsyncSubscriber` (feature `tokio`): either of the two on a runtime of tokio.
+//! - `AsyncSubscriber` (feature `tokio`): a subscriber of either type on a tokio runtime.
 //!
 //! `untyped.rs` describes a refresh and owns its three parts: `copy.rs` (the local copy),
 //! `parking.rs` (sleep and wake-ups) and `liveness.rs` (the publisher's state and the re-check).

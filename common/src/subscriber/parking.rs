@@ -2,7 +2,8 @@
 //!
 //! 1. The subscriber joins the publisher's registry. To be woken individually it claims a slot
 //!    there, with a wake receiver ([`WakeSlot`]). To sleep on `commit` itself it needs no slot
-//!    ([`FutexWaiter`]). A subscriber that spins also joins, to be listed.
+//!    ([`FutexWaiter`]). A subscriber that only spins also joins, so that
+//!    [`inspect`](crate::inspect()) lists it.
 //! 2. It parks at a version: it announces that version and then loads `commit` again. If there is a
 //!    later commit, it does not sleep.
 //! 3. It sleeps until a wake-up, another event of its [`EventSet`], or a timeout, and unparks.
@@ -12,8 +13,8 @@
 //! was selected explicitly is not available, the subscriber re-checks every 50 ms and tries again
 //! every second.
 //!
-//! This file decides nothing about the table. Its functions return a [`ParkEvent`], and the refresh
-//! reacts to it.
+//! This file makes no decision about the table. Its functions return a [`ParkEvent`], and the
+//! refresh reacts to it.
 
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::PathBuf;
@@ -71,8 +72,8 @@ impl RegistryEntry {
         }
     }
 
-    /// Returns true if no wake-up will arrive here: another process has overwritten the record, or
-    /// the receiver is missing and a `retry` is due.
+    /// Returns true if no wake-up will arrive through this entry: another process has overwritten
+    /// the record, or the receiver is missing and a `retry` is due.
     fn is_lost(&self, retry: bool) -> bool {
         match self {
             Self::WakeSlot(slot) => {
@@ -82,7 +83,7 @@ impl RegistryEntry {
         }
     }
 
-    /// Returns the errno with which the publisher refused to open the receiver.
+    /// Returns the errno with which the publisher failed to open the receiver.
     fn refusal(&self, region: &ReaderRegion) -> Option<i32> {
         match self {
             Self::WakeSlot(slot) => {
@@ -108,9 +109,10 @@ impl RegistryEntry {
     }
 }
 
-/// The sleep of a subscriber: its entry in the registry, its events, and if it is parked.
+/// The parking of a subscriber: its entry in the registry, its events, and the version at which it
+/// is parked.
 pub(super) struct ParkState {
-    /// User whose registry is trusted; `None` for this process's user and root.
+    /// User whose registry is trusted; `None` to trust this process's user and root.
     owner: Option<u32>,
     kind: WakeKind,
     /// Directory or path of the wake receiver, if the user named one.
@@ -125,9 +127,10 @@ pub(super) struct ParkState {
     /// True if a warning was logged that wake-ups do not work as requested.
     has_warned: bool,
     events: EventSet,
-    /// Waits in place of a subscriber whose descriptor was requested and whose sleep has none.
+    /// A thread that waits for the subscriber, if the subscriber's descriptor was requested but its
+    /// kind of sleep has no descriptor.
     thread: Option<WaitThread>,
-    /// True if the descriptor was requested. From then on, each refresh that finds nothing parks.
+    /// True if the descriptor was requested. From then on, each refresh that finds no news parks.
     armed: AtomicBool,
     /// The version at which the subscriber is parked.
     parked: Option<u64>,
@@ -162,14 +165,14 @@ impl ParkState {
         self.parked.is_some()
     }
 
-    /// Returns true if a refresh that finds nothing parks: the descriptor was requested, or signals
-    /// arrive in the program's own handler.
+    /// Returns true if a refresh that finds no news must park: the descriptor was requested, or
+    /// signals arrive in the program's own handler.
     #[inline]
     pub(super) fn parks_after_refresh(&mut self) -> bool {
         *self.armed.get_mut() || matches!(self.sleep, Some(Sleep::Signal(_)))
     }
 
-    /// Returns true if the publisher can wake this subscriber, as far as known.
+    /// Returns true if the publisher can wake this subscriber, as far as the subscriber knows.
     pub(super) fn is_wakeable(&self, region: &ReaderRegion) -> bool {
         match &self.entry {
             Some(RegistryEntry::FutexWaiter(_)) => true,
@@ -195,8 +198,8 @@ impl ParkState {
         !spin::spin_until(commit, version, until) && self.sleep.is_some()
     }
 
-    /// Joins the publisher's registry, unless this is done. Without an entry there, the re-check
-    /// notices commits.
+    /// Joins the publisher's registry, unless the subscriber already has an entry there. Without an
+    /// entry, only the re-check notices commits.
     pub(super) fn join(&mut self, region: &ReaderRegion) -> ParkEvent {
         if self.entry.is_some() {
             return ParkEvent::Awake;
@@ -229,7 +232,7 @@ impl ParkState {
         Ok(())
     }
 
-    /// Claims a slot. After an error the subscriber may still have one, without a wake receiver.
+    /// Claims a slot. After an error the subscriber may still have a slot, without a wake receiver.
     fn claim_slot(&mut self, region: &ReaderRegion, sleep: Sleep) -> Result<()> {
         let (owner, trust_root) = trusted_users(self.owner);
         let id = region.word(header::REGISTRY_ID);
@@ -252,8 +255,8 @@ impl ParkState {
     }
 
     /// Leaves a registry that is no longer the publisher's, and an entry that does not work. The
-    /// next attempt to park joins again. With [`Sleep::Auto`], a receiver that the publisher cannot
-    /// open is given up for the futex.
+    /// next attempt to park joins again. With [`Sleep::Auto`], the subscriber falls back to the
+    /// futex if the publisher cannot open its receiver.
     pub(super) fn check_entry(&mut self, region: &ReaderRegion) {
         let Some(entry) = &self.entry else {
             return;
@@ -291,7 +294,8 @@ impl ParkState {
         }
     }
 
-    /// Leaves the registry after an error. The re-check has to do until the subscriber joins again.
+    /// Leaves the registry after an error. Until the subscriber joins again, only the re-check
+    /// notices commits.
     fn leave_after(&mut self, error: &Error) -> ParkEvent {
         tracing::warn!("woken by re-check only: {error}");
         self.leave();
@@ -299,7 +303,7 @@ impl ParkState {
         ParkEvent::WakeabilityChanged
     }
 
-    /// Logs a warning; from the second one on, as debug output.
+    /// Logs the first warning at the level `warn`, and later ones at the level `debug`.
     fn warn_once(&mut self, warning: std::fmt::Arguments<'_>) {
         if std::mem::replace(&mut self.has_warned, true) {
             tracing::debug!("{warning}");
@@ -341,7 +345,7 @@ impl ParkState {
         Ok(parked)
     }
 
-    /// Starts a wait in another thread, if the sleep has no descriptor.
+    /// Parks a thread in place of the subscriber, if the kind of sleep has no descriptor.
     fn park_thread(&mut self, region: &ReaderRegion, version: u64) -> Result<()> {
         let spins = self.sleep.is_none();
         if !spins && !matches!(self.entry, Some(RegistryEntry::FutexWaiter(_))) {
@@ -404,13 +408,13 @@ impl ParkState {
         })
     }
 
-    /// Waits for the death of `publisher` from now on, or of no process.
+    /// From now on, waits for the death of `publisher`; for `None`, of no process.
     pub(super) fn watch_publisher(&mut self, publisher: Option<Identity>) -> Result<()> {
         self.events.watch_publisher(publisher)
     }
 
     /// Adds an interrupter. From now on the subscriber sleeps on its descriptor, whatever its kind
-    /// of sleep is.
+    /// of sleep.
     pub(super) fn add_interrupter(&mut self, interrupter: &Interrupter) -> Result<()> {
         self.events.add_interrupter(interrupter)?;
         self.descriptor();
@@ -439,7 +443,8 @@ impl ParkState {
         }
         match outcome {
             Ok(()) if self.is_parked() => {}
-            // No publisher wakes a subscriber that is not parked: the next refresh is due at once.
+            // The publisher does not wake a subscriber that is not parked, so the next refresh is
+            // due at once.
             Ok(()) | Err(Error::Outrun { .. }) => self.events.fire(),
             Err(_) => self.events.set_timer(until_check())?,
         }

@@ -11,10 +11,10 @@ use super::untyped::UntypedSubscriber;
 use crate::error::Result;
 use crate::row::{Key, Row};
 
-/// A local copy of a table that follows its publisher. The rows have the type `R`.
+/// A local copy of a table with rows of type `R`, which follows the table's publisher.
 ///
-/// Everything that does not depend on the row type ([`version`](UntypedSubscriber::version),
-/// [`publisher_state`](UntypedSubscriber::publisher_state), …) is reached by dereferencing to
+/// Methods that need no row type ([`version`](UntypedSubscriber::version),
+/// [`publisher_state`](UntypedSubscriber::publisher_state), …) are available through `Deref` to
 /// [`UntypedSubscriber`]. A subscriber must not be used in a child of `fork`, which does not
 /// inherit its mappings.
 ///
@@ -120,7 +120,7 @@ impl<R: Row> Subscriber<R> {
     pub fn latest(&self, key: &R::Key) -> Result<Option<R>> {
         let copy = self.inner.local_copy();
         let mut row = R::zeroed();
-        // Read in place: moving a value of this size costs more than reading it.
+        // Read the row into its place: moving a value of this size costs more than reading it.
         if let Ok(words) = bytemuck::try_cast_slice_mut(std::slice::from_mut(&mut row)) {
             if key.with_bytes(|key| copy.latest(key, words))? {
                 return Ok(Some(row));
@@ -135,8 +135,8 @@ impl<R: Row> Subscriber<R> {
     }
 
     /// Fills `rows` with all rows as of the last commit, directly from shared memory, and returns
-    /// their version. The order of the rows is unspecified. The local copy does not change. Reuse
-    /// the vector to save the allocation.
+    /// their version. The order of the rows is unspecified. The local copy does not change. Pass
+    /// the same vector again to save the allocation.
     ///
     /// ```
     /// # use common::{Publisher, Row, Subscriber};

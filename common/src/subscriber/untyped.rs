@@ -2,11 +2,11 @@
 //! the typed view of it.
 //!
 //! It owns three parts: the local copy, parking and liveness. The parts do not know each other. A
-//! refresh passes results from one to the other and takes all decisions:
+//! refresh passes results from one part to another and makes all decisions:
 //!
 //! 1. Unpark.
-//! 2. If the re-check is due: does the region still have the table's name, and is the publisher
-//!    alive?
+//! 2. If the re-check is due: check whether the region still has the table's name and whether the
+//!    publisher is alive.
 //! 3. If `commit` has moved, copy the changed rows and apply them in one step.
 //! 4. If nothing has changed and the caller is about to sleep, park at the version of the copy. If
 //!    there was a commit in the meantime, start again at step 1.
@@ -30,11 +30,12 @@ use crate::protocol::layout::header;
 use crate::row::schema::Schema;
 use crate::row::{RowBuf, RowRef};
 
-/// Maximum number of refreshes that find a commit while they park. After these, the re-check finds
-/// the next commit.
+/// Maximum number of attempts to park within one refresh, each of which can find a later commit.
+/// After them, the refresh returns without parking: a wait refreshes again, and a requested
+/// descriptor becomes readable at once.
 const PARK_TRIES: u32 = 64;
 
-/// A local copy of a table that follows its publisher. The rows are bytes of a schema.
+/// A local copy of a table with rows as bytes of a schema, which follows the table's publisher.
 ///
 /// ```
 /// use common::UntypedSubscriber;
@@ -62,11 +63,12 @@ pub struct UntypedSubscriber {
     copy: LocalCopy,
     parking: ParkState,
     liveness: Liveness,
-    /// The last commit that a refresh saw. Later than the copy only while a wait skips commits.
+    /// The last commit that a refresh saw. It is later than the version of the copy only while a
+    /// wait skips commits.
     seen: u64,
     delay: Option<Duration>,
     interrupted: bool,
-    /// Created on first request.
+    /// Created by the first call of [`interrupter`](Self::interrupter).
     interrupter: Option<Interrupter>,
 }
 

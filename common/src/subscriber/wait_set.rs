@@ -131,8 +131,8 @@ impl WaitSet {
 }
 
 impl AsFd for WaitSet {
-    /// Readable when [`wait`](Self::wait) would return a member, so another set or event loop can
-    /// wait for this set.
+    /// Returns a descriptor that is readable when [`wait`](Self::wait) would return a member, so
+    /// another set or event loop can wait for this set.
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.epoll.0.as_fd()
     }

@@ -40,8 +40,8 @@ pub struct Ipv4([u8; 4]);
 #[repr(transparent)]
 pub struct Ipv6([u8; 16]);
 
-/// A MAC address in a row, 6 bytes. Its text is `02:00:5e:10:00:ff`; dashes and capitals are
-/// accepted too.
+/// A MAC address in a row, 6 bytes. The text form is `02:00:5e:10:00:ff`. Parsing also accepts
+/// dashes and capitals.
 ///
 /// ```
 /// use common::Mac;
@@ -63,8 +63,8 @@ pub struct Mac([u8; 6]);
 /// [family ][prefix ][address, in network byte order    ]     family 4: the address is the first 4 bytes
 /// ```
 ///
-/// Invalid bytes are read as the nearest network: a family other than 6 is 4, and a prefix that is
-/// too long is the longest.
+/// Invalid bytes are read as the nearest network: a family other than 6 is read as 4, and a prefix
+/// that is too long as the longest possible one.
 ///
 /// ```
 /// use common::IpNet;
@@ -81,7 +81,8 @@ pub struct IpNet {
     address: [u8; 16],
 }
 
-/// Implements the text form of the type of `std` (or `ipnet`).
+/// Implements `Display`, `Debug` and `FromStr` with the text form of the given type of `std` or
+/// `ipnet`.
 macro_rules! like {
     ($newtype:ident, $standard:ty) => {
         impl fmt::Display for $newtype {

@@ -52,7 +52,7 @@ impl<const N: usize> Text<N> {
     }
 
     /// Returns the text. If the bytes are not valid UTF-8, which only a publisher that does not use
-    /// this type can write, it ends before the first invalid byte.
+    /// this type can write, the returned text ends before the first invalid byte.
     #[must_use]
     pub fn as_str(&self) -> &str {
         let text = self.0.split(|byte| *byte == 0).next().unwrap_or_default();

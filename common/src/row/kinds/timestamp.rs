@@ -9,10 +9,11 @@ use bytemuck::{Pod, Zeroable};
 use crate::row::value::unfit_text;
 use crate::{Error, Kind, Result};
 
-/// Nanoseconds since 1970-01-01 00:00 UTC; negative before. The range is the years 1677 to 2262.
+/// A point in time, stored as nanoseconds since 1970-01-01 00:00 UTC. Earlier times are negative.
+/// The range is the years 1677 to 2262.
 ///
-/// Its text is RFC 3339 in UTC with as many fractional digits as needed. An integer of nanoseconds
-/// is accepted too.
+/// The text form is RFC 3339 in UTC with as many fractional digits as needed. Parsing also accepts
+/// an integer of nanoseconds.
 ///
 /// ```
 /// use common::Timestamp;

@@ -5,8 +5,9 @@ use std::ops::Range;
 use super::{Field, Kind, Schema};
 use crate::{Error, Result};
 
-/// A conversion of rows from one schema to another. Fields are matched by name and copied if the
-/// kind is the same, or a text that is at least as wide. All other bytes of the new row are zero.
+/// A conversion of rows from one schema to another. A field is copied to the new field of the same
+/// name if that field has the same kind, or if both are texts and the new one is at least as wide.
+/// All other bytes of the new row are zero.
 ///
 /// ```
 /// use common::schema::{Conversion, Schema};
@@ -77,7 +78,7 @@ impl Conversion {
     /// Converts `old_row` into `new_row`, if every text fits.
     ///
     /// # Errors
-    /// [`Error::TextTooLong`], with the field, if a text does not fit.
+    /// [`Error::TextTooLong`] with the name of the field if a text does not fit.
     ///
     /// # Panics
     /// If a row is shorter than its schema's row size.
@@ -124,7 +125,7 @@ impl Conversion {
         })
     }
 
-    /// Converts `old_row` into `new_row`. Fields that the old row does not have become zero.
+    /// Converts `old_row` into `new_row`. Fields that are not copied from the old row become zero.
     ///
     /// # Panics
     ///
@@ -149,7 +150,7 @@ impl Conversion {
     }
 }
 
-/// Returns where the bytes of an old field are copied, if the new schema has a matching field.
+/// Returns the run that copies an old field, if the new schema has a matching field.
 fn run_of(field: &Field, new: &Schema) -> Option<Run> {
     let (_, target) = new.field(&field.name)?;
     let to = target.offset..target.offset + field.kind.size();

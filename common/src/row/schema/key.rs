@@ -1,8 +1,8 @@
 //! The key's bytes in a row, which every lookup compares and hashes.
 //!
 //! Fields that are adjacent in both the row and the key form one run of bytes. Most keys are one
-//! run, so each function has a fast path for that. A row and its key have the same hash because
-//! both are fed to the hasher run by run.
+//! run, so each function has a fast path for a single run. A row and its key have the same hash
+//! because both are fed to the hasher run by run.
 
 use std::hash::Hasher;
 use std::ops::Range;
@@ -51,7 +51,7 @@ impl Schema {
     }
 
     /// Returns the index of the row's word that is the key, if the key is one aligned integer of 8
-    /// bytes. This most common key has fast paths.
+    /// bytes. The callers have fast paths for such keys, which are the most common ones.
     #[must_use]
     pub fn key_word(&self) -> Option<usize> {
         match self.key_parts.as_slice() {
@@ -72,7 +72,7 @@ impl Schema {
         }
     }
 
-    /// Returns true if `row` has the key `key`. A key of another length matches no row.
+    /// Returns true if `row` has the key `key`. A key of the wrong length matches no row.
     ///
     /// # Panics
     ///
@@ -136,7 +136,7 @@ impl Schema {
         }
     }
 
-    /// Splits `key` into the runs of a row.
+    /// Splits `key` into one chunk for each run of the key's bytes in a row.
     #[inline]
     fn key_chunks<'a>(&self, key: &'a [u8]) -> impl Iterator<Item = &'a [u8]> {
         let mut rest = key;
@@ -159,7 +159,7 @@ fn equal(a: &[u8], b: &[u8]) -> bool {
     }
 }
 
-/// Hashes one run of a key, as an integer if it has the length of one.
+/// Hashes one run of a key, as an integer if it has 8 or 4 bytes.
 #[inline]
 fn feed(bytes: &[u8], hasher: &mut impl Hasher) {
     match bytes.len() {

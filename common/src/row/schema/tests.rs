@@ -1,4 +1,4 @@
-//! Layout, limits and names of schemas.
+//! Tests of the layout, limits and names of schemas.
 
 use super::*;
 

@@ -9,7 +9,7 @@ use super::Value;
 use super::error::{too_long, unfit, unfit_text};
 use crate::{IpNet, Ipv4, Ipv6, Kind, Result, Timestamp};
 
-// A row is also read as the struct that it was derived from, in the machine's byte order.
+// Programs also read a row as a Rust struct, in the machine's byte order.
 const _: () = assert!(cfg!(target_endian = "little"), "rows are little-endian");
 
 impl<'a> Value<'a> {
@@ -65,7 +65,7 @@ impl<'a> Value<'a> {
                 .whole_number(kind)
                 .filter(|number| range.contains(number));
             let bytes = number.ok_or_else(|| refusal(self))?.to_le_bytes();
-            // In two's complement, a number that fits equals its low bytes.
+            // The low bytes of a number in two's complement represent it, because it fits.
             out.copy_from_slice(&bytes[..out.len()]);
             return Ok(());
         }
@@ -94,7 +94,8 @@ impl<'a> Value<'a> {
         Ok(())
     }
 
-    /// Returns the value as an integer for `kind`. A time is an integer only for timestamps.
+    /// Returns the value as an integer for `kind`. A time counts as an integer only if `kind` is
+    /// [`Kind::Timestamp`].
     fn whole_number(&self, kind: Kind) -> Option<i128> {
         match self {
             Value::U64(number) => Some((*number).into()),
@@ -141,7 +142,7 @@ pub(super) fn whole_numbers(kind: Kind) -> Option<RangeInclusive<i128>> {
     }
 }
 
-/// Checks that a field of `kind`, a text, can hold `text`.
+/// Checks that a text field of `kind` can hold `text`.
 pub(super) fn check_text(kind: Kind, text: &str) -> Result<()> {
     if text.len() > kind.size() {
         return Err(too_long(kind, text));

@@ -1,4 +1,4 @@
-//! Errors about values: the given value, and the values that the field accepts.
+//! Creates errors about values. They name the given value and the values that the field accepts.
 
 use super::bytes::whole_numbers;
 use crate::{Error, Kind, Result};

@@ -57,9 +57,10 @@ impl<'a> Value<'a> {
         value.ok_or_else(|| unfit_text(kind, text))
     }
 
-    /// Converts a JSON value to a value of `kind`: integers for integers; any number, or the
-    /// strings `NaN`, `Infinity` and `-Infinity`, for floats; booleans; strings for text, addresses
-    /// and times; integers also for times, as nanoseconds. Null is rejected.
+    /// Converts a JSON value to a value of `kind`. An integer kind takes an integer; a float takes
+    /// any number or one of the strings `NaN`, `Infinity` and `-Infinity`; a boolean takes a
+    /// boolean; texts and addresses take strings; a time takes a string, or an integer of
+    /// nanoseconds. Null is rejected.
     ///
     /// # Errors
     ///
@@ -77,7 +78,7 @@ impl<'a> Value<'a> {
                 ));
             }
             Json::Bool(value) if kind == Kind::Bool => Some(Value::Bool(*value)),
-            // Parsed from its text: an f32 converted through an f64 would be rounded twice.
+            // Parse the text of the number: an f32 converted through an f64 would be rounded twice.
             Json::Number(number) if float => Value::parse(kind, &number.to_string())
                 .ok()
                 .map(Value::into_owned),
@@ -98,8 +99,8 @@ impl<'a> Value<'a> {
     }
 }
 
-/// Returns true if the text names a float that is not finite. Digits that overflow are out of
-/// range.
+/// Returns true if the text is the name of a float that is not finite. Digits that parse as
+/// infinity are out of range and not such a name.
 fn names_it(text: &str) -> bool {
     matches!(text, "NaN" | "Infinity" | "-Infinity")
 }

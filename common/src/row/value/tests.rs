@@ -1,11 +1,12 @@
-//! Every kind through all three forms and back, at its edges.
+//! Tests that convert values of every kind, including its limits, to all three forms and back.
 
 use super::*;
 use crate::Kind;
 
 /// Encodes a value, and checks that its text and its JSON encode to the same bytes.
 fn round_trip(kind: Kind, value: Value<'_>) -> Vec<u8> {
-    // Not zero, so that bytes that encoding does not write are noticed.
+    // Fill the buffer with nonzero bytes, so that the test notices bytes that encoding does not
+    // write.
     let encode = |value: Value<'_>| {
         let mut bytes = vec![0xa5; kind.size()];
         value.encode(kind, &mut bytes).unwrap();

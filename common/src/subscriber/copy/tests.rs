@@ -1,4 +1,4 @@
-//! Rows that follow a table in a vector.
+//! Tests of rows that follow a table whose words are a vector.
 
 use super::*;
 use crate::protocol::journal::Cursor;
@@ -99,7 +99,8 @@ fn keys_that_swap_move_or_return_are_reported_by_key() {
         ]
     );
 
-    // 1 and 2 swap their slots, 2 with another value; 3 moves; 4 takes its slot.
+    // Keys 1 and 2 swap their slots, and key 2 gets another value. Key 3 moves, and key 4 takes its
+    // former slot.
     pair.commit(&[
         (0, Some([2, 21])),
         (1, Some([1, 10])),
@@ -116,8 +117,8 @@ fn keys_that_swap_move_or_return_are_reported_by_key() {
     );
     assert_eq!(pair.rows.index.len(), 4);
 
-    // Key 2 is deleted and inserted at another slot between two refreshes, key 1 is deleted, key 9
-    // comes and goes.
+    // Key 2 is deleted and inserted at another slot between two refreshes, key 1 is deleted, and
+    // key 9 is inserted and deleted.
     pair.commit(&[(0, None), (1, None), (3, Some([9, 90]))]);
     pair.commit(&[(3, None), (5, Some([2, 22]))]);
     assert_eq!(
