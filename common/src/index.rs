@@ -153,8 +153,8 @@ impl KeyIndex {
             }
             free = self.after(free);
         }
-        // Move following entries back to close the gap, but none of them to a place before the
-        // first entry of its own search.
+        // Close the gap: move each following entry back, unless that would put it before the first
+        // entry of its search.
         let mut at = free;
         loop {
             at = self.after(at);

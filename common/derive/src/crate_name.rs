@@ -2,8 +2,8 @@
 //!
 //! It is the name of the dependency whose package is called `common`. That name is not rare, so
 //! several dependencies, or the user's package itself, may have it. A renamed dependency is
-//! preferred. If several dependencies are renamed, the user must choose one with `#[row(crate =
-//! "…")]`.
+//! preferred. If there are several renamed dependencies, the attribute `#[row(crate = "…")]` must
+//! select one.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -16,7 +16,7 @@ const PACKAGE: &str = "common";
 /// Returns the name of Tablecast's crate in the package in `directory`.
 ///
 /// # Errors
-/// An error message if there are several renamed candidates.
+/// Returns a message if there are several renamed candidates.
 pub(crate) fn crate_name(directory: &Path) -> Result<String, String> {
     let names = dependencies(directory).unwrap_or_default();
     let renamed: Vec<&String> = names.iter().filter(|name| *name != PACKAGE).collect();

@@ -13,7 +13,7 @@ use crate::plan::Plan;
 /// else the one found in the manifest.
 ///
 /// # Errors
-/// An error if the manifest has several candidates.
+/// Returns an error if the manifest has several candidates.
 pub(crate) fn path_of_common(plan: &Plan<'_>) -> syn::Result<TokenStream> {
     if let Some(path) = &plan.path_of_common {
         return Ok(quote!(#path));

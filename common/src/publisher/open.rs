@@ -231,8 +231,8 @@ fn converted_rows(
 }
 
 /// Marks the old region as superseded by that of `table`, and wakes all subscribers. If the region
-/// cannot be marked, its subscribers find the successor by their re-check, because the successor
-/// already has the table's name.
+/// cannot be marked, its subscribers find the successor by their re-check. They can, because the
+/// successor already has the table's name.
 pub(super) fn supersede(old: &PublisherRegion, table: &PublishedTable, notifier: &mut Notifier) {
     match old.look() {
         Ok((commit, superseded)) => {

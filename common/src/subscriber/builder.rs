@@ -82,16 +82,16 @@ impl<S> SubscriberBuilder<S> {
         self
     }
 
-    /// Sets the maximum time that a subscriber sleeps before it checks the table without a wake-up,
-    /// in case a wake-up is lost. The default is 1 s.
+    /// Sets the maximum time that a subscriber sleeps before it checks the table without a wake-up.
+    /// This re-check limits the delay if a wake-up is lost. The default is 1 s.
     pub fn recheck(mut self, interval: Duration) -> Self {
         self.recheck = interval.max(MIN_RECHECK);
         self
     }
 
     /// Sets how the subscriber waits for changes. The default is
-    /// [`Sleep::Auto`](crate::Sleep::Auto). If the requested kind is not available, this is logged
-    /// once, and the subscriber checks the table every 50 ms.
+    /// [`Sleep::Auto`](crate::Sleep::Auto). If the requested kind is not available, the subscriber
+    /// logs this once and checks the table at least every 50 ms.
     ///
     /// ```
     /// # use common::{Schema, Sleep, UntypedPublisher, UntypedSubscriber, WakeKind};
@@ -111,11 +111,11 @@ impl<S> SubscriberBuilder<S> {
     }
 
     /// Sets the directory of the socket of [`Sleep::Unix`](crate::Sleep::Unix), or the directory or
-    /// path of the pipe of [`Sleep::Fifo`](crate::Sleep::Fifo). The publisher must see it under the
-    /// same path, and trusts it only if the publisher's user owns it. Opening fails with
-    /// [`Error::InvalidWake`] if it cannot be created there. By default sockets are abstract, and
-    /// pipes are created in `XDG_RUNTIME_DIR` or in `tablecast-UID` in the directory for temporary
-    /// files.
+    /// path of the pipe of [`Sleep::Fifo`](crate::Sleep::Fifo). The publisher must see the socket
+    /// or pipe under the same path, and opens it only if the publisher's user owns it. Opening
+    /// fails with [`Error::InvalidWake`] if the socket or pipe cannot be created there. By default
+    /// sockets are abstract, and pipes are created in `XDG_RUNTIME_DIR` or in `tablecast-UID` in
+    /// the directory for temporary files.
     ///
     /// ```
     /// # use common::{Error, Schema, Sleep, UntypedPublisher, UntypedSubscriber};

@@ -1,8 +1,8 @@
 //! The state of the publisher, and the re-check.
 //!
 //! A subscriber normally learns everything from commits and wake-ups. In case a wake-up is lost or
-//! cannot be sent, it re-checks at an interval: does the region still have the table's name, and is
-//! the publisher alive?
+//! cannot be sent, it re-checks at an interval whether the region still has the table's name and
+//! whether the publisher is alive.
 
 use std::time::Duration;
 

@@ -1,17 +1,17 @@
 //! Parking: how a subscriber sleeps, and how the publisher knows whom to wake.
 //!
-//! 1. The subscriber joins the publisher's registry. To be woken individually it claims a slot
-//!    there, with a wake receiver ([`WakeSlot`]). To sleep on `commit` itself it needs no slot
-//!    ([`FutexWaiter`]). A subscriber that only spins also joins, so that
+//! 1. The subscriber joins the publisher's registry. A subscriber that is woken individually claims
+//!    a slot there, with a wake receiver ([`WakeSlot`]). A subscriber that sleeps on the commit
+//!    word needs no slot ([`FutexWaiter`]). A subscriber that only spins also joins, so that
 //!    [`inspect`](crate::inspect()) lists it.
 //! 2. It parks at a version: it announces that version and then loads `commit` again. If there is a
 //!    later commit, it does not sleep.
 //! 3. It sleeps until a wake-up, another event of its [`EventSet`], or a timeout, and unparks.
 //!
 //! [`Sleep::Auto`] claims a slot with a message queue. It falls back to the futex if all slots are
-//! taken, or if the queue cannot be created or cannot be opened by the publisher. If a kind that
-//! was selected explicitly is not available, the subscriber re-checks every 50 ms and tries again
-//! every second.
+//! taken, or if the subscriber cannot create the queue or the publisher cannot open it. If a kind
+//! that was selected explicitly is not available, the subscriber re-checks every 50 ms and tries
+//! again every second.
 //!
 //! This file makes no decision about the table. Its functions return a [`ParkEvent`], and the
 //! refresh reacts to it.
@@ -399,8 +399,8 @@ impl ParkState {
             _ => ParkEvent::Awake,
         };
         let woken = woken?;
-        // A wake-up without a commit: another region has taken the name, and its publisher died
-        // before it marked this region as superseded.
+        // A wake-up without a commit means that another region has taken the table's name, and that
+        // its publisher died before it marked this region as superseded.
         let without_commit = woken.by_publisher && region.word(header::COMMIT) == version;
         Ok(match woken.by_death || without_commit {
             true => ParkEvent::CheckDue,
@@ -408,7 +408,7 @@ impl ParkState {
         })
     }
 
-    /// From now on, waits for the death of `publisher`; for `None`, of no process.
+    /// From now on, waits for the death of `publisher`. `None` ends this.
     pub(super) fn watch_publisher(&mut self, publisher: Option<Identity>) -> Result<()> {
         self.events.watch_publisher(publisher)
     }

@@ -121,8 +121,8 @@ impl UntypedSubscriber {
         self.copy.region().geometry().capacity
     }
 
-    /// Returns the state of the publisher as last observed. While this subscriber waits or is
-    /// refreshed, that was at most the re-check interval ago.
+    /// Returns the state of the publisher as last observed. While the program waits for or
+    /// refreshes this subscriber, that observation is at most as old as the re-check interval.
     pub fn publisher_state(&self) -> PublisherState {
         self.liveness.state()
     }
@@ -152,15 +152,15 @@ impl UntypedSubscriber {
         self.liveness.age(region, region.word(header::HEARTBEAT))
     }
 
-    /// Returns true if the publisher's source of rows has ended, so that no change is to be
+    /// Returns true if the publisher's source of rows has ended, so that no more changes are
     /// expected ([`UntypedPublisher::end_input`](crate::UntypedPublisher::end_input)).
     pub fn has_input_ended(&self) -> bool {
         self.copy.region().word(header::INPUT_ENDED) != 0
     }
 
-    /// Returns the time between the last applied commit and its refresh. `None` if another commit
-    /// followed before the refresh ended, or if the publisher is in another time namespace, where
-    /// times are from another clock.
+    /// Returns the time between the last applied commit and the refresh that applied it. `None` if
+    /// another commit followed before the refresh ended, or if the publisher is in another time
+    /// namespace and therefore uses another clock.
     pub fn delay(&self) -> Option<Duration> {
         self.delay
     }
@@ -193,7 +193,7 @@ impl UntypedSubscriber {
         commit_time(self.copy.region().words(), self.version()).map(Duration::from_nanos)
     }
 
-    /// Returns the row of a key (in its canonical bytes) from the local copy.
+    /// Returns the row of a key, given in canonical bytes, from the local copy.
     #[inline]
     pub fn get(&self, key: &[u8]) -> Option<RowRef<'_>> {
         self.copy.get(key)
@@ -228,7 +228,7 @@ impl UntypedSubscriber {
         self.copy.snapshot()
     }
 
-    /// Returns the copy, for the typed view.
+    /// Returns the local copy, for the typed view.
     #[inline(always)]
     pub(super) fn local_copy(&self) -> &LocalCopy {
         &self.copy
@@ -248,8 +248,8 @@ impl UntypedSubscriber {
     /// [`Error::Limit`](crate::Error::Limit) if there is not enough memory for the rows, and for
     /// the region of a new publisher: [`Error::SchemaMismatch`](crate::Error::SchemaMismatch),
     /// [`Error::TextTooLong`](crate::Error::TextTooLong),
-    /// [`Error::LayoutMismatch`](crate::Error::LayoutMismatch). The local copy is then still
-    /// complete, at its former version.
+    /// [`Error::LayoutMismatch`](crate::Error::LayoutMismatch). After an error, the local copy is
+    /// still complete, at its former version.
     pub fn refresh(&mut self) -> Result<UntypedChanges<'_>> {
         self.interrupted = false;
         let park = self.parking.parks_after_refresh();
@@ -344,8 +344,9 @@ impl UntypedSubscriber {
             if self.liveness.is_check_due() {
                 self.check_or_later()?;
             }
-            // The changed rows of a successor region are returned first. A change of the publisher
-            // or of the schema is returned together with the rows that were committed since.
+            // Changed rows of a successor region are returned before later commits are applied. A
+            // change of the publisher or of the schema is returned together with the rows that were
+            // committed since then.
             if !self.copy.has_changes() {
                 self.apply_commits(least)?;
             }
@@ -361,8 +362,8 @@ impl UntypedSubscriber {
         self.liveness.changed() || self.copy.schema_changed() || self.copy.has_changes()
     }
 
-    /// Applies the last commit to the copy. A commit before `least` is only noted as seen, unless
-    /// something else has changed.
+    /// Applies the last commit to the copy. A commit before `least` is only recorded in `seen`,
+    /// unless something else has changed.
     #[inline]
     fn apply_commits(&mut self, least: u64) -> Result<()> {
         self.seen = self.copy.version();
@@ -381,7 +382,8 @@ impl UntypedSubscriber {
         Ok(())
     }
 
-    /// Notes a commit before `least` as seen. Returns false if there is a later one or other news.
+    /// Records a commit before `least` in `seen`. Returns false if there is a later commit or other
+    /// news.
     fn skip_commit(&mut self, least: u64) -> Result<bool> {
         // Load `commit` once: a later value may be the awaited version, and no wake-up would follow
         // if the subscriber parked at it.
@@ -417,8 +419,8 @@ impl UntypedSubscriber {
             .and_then(|committed| self.liveness.age(region, committed));
     }
 
-    /// Performs the re-check: which region has the table's name, is the publisher alive, and is the
-    /// registry entry valid.
+    /// Performs the re-check: finds out which region has the table's name, whether the publisher is
+    /// alive, and whether the registry entry is valid.
     fn check(&mut self) -> Result<()> {
         self.schedule_check();
         if !self.copy.region().has_name() {
@@ -438,7 +440,7 @@ impl UntypedSubscriber {
         Ok(())
     }
 
-    /// Performs the re-check. If there are changes to return first, an error is left to the next
+    /// Performs the re-check. If there are changes to return first, leaves an error to the next
     /// re-check.
     fn check_or_later(&mut self) -> Result<()> {
         match self.check() {
@@ -495,8 +497,8 @@ impl UntypedSubscriber {
         }
     }
 
-    /// Spins as long as the wake kind says, but not beyond `deadline` or the next re-check. Returns
-    /// true if it found no commit and the subscriber may park.
+    /// Spins for the time that the wake kind sets, but not beyond `deadline` or the next re-check.
+    /// Returns true if it found no commit and the subscriber may park.
     fn spin(&mut self, deadline: Option<Instant>) -> bool {
         let joined = self.parking.join(self.copy.region());
         self.react(joined);
@@ -535,7 +537,7 @@ impl UntypedSubscriber {
         Ok(())
     }
 
-    /// Returns true if a wait for version `least`, or for any news if it is 0, is over.
+    /// Returns true if a wait for version `least` is over. A `least` of 0 stands for any news.
     fn is_done(&self, least: u64) -> bool {
         self.has_news() || (least > 0 && self.copy.version() >= least)
     }
@@ -562,11 +564,12 @@ impl UntypedSubscriber {
 
 impl AsFd for UntypedSubscriber {
     /// Returns the descriptor for all events of this subscriber. It is readable until a
-    /// [`refresh`](Self::refresh) or a wait has found nothing, and again at the next event.
+    /// [`refresh`](Self::refresh) or a wait finds no news, and becomes readable again at the next
+    /// event.
     ///
     /// To follow a table in an event loop, wait until the descriptor is readable, refresh, and use
     /// the changes. This works level-triggered and edge-triggered, since each refresh that returns
-    /// changes makes another edge. The descriptor may become readable without changes, and is
+    /// changes triggers another edge. The descriptor may become readable without changes, and is
     /// readable when it is first requested. If the subscriber has no descriptor to sleep on (it
     /// sleeps on a futex or spins), the first refresh after this call starts a thread that waits
     /// instead. The thread ends with the subscriber.
@@ -634,7 +637,7 @@ mod tests {
             publisher
                 .reshape(after.clone(), 10, [row(&after, 4)])
                 .unwrap();
-            // A refresh, with a commit between its steps.
+            // Perform the steps of a refresh, with a commit between them.
             subscriber.copy.clear_changes();
             subscriber.check().unwrap();
             assert!(subscriber.copy.schema_changed() && !subscriber.copy.has_changes());
