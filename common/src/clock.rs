@@ -8,7 +8,7 @@ use std::os::unix::fs::MetadataExt;
 
 use nix::time::{ClockId, clock_gettime};
 
-/// Returns CLOCK_MONOTONIC in ns; 0 if the system refuses.
+/// Returns the time of CLOCK_MONOTONIC in ns; 0 if the system call fails.
 #[inline]
 pub fn monotonic_ns() -> u64 {
     clock_gettime(ClockId::CLOCK_MONOTONIC).map_or(0, |time| {
@@ -21,8 +21,8 @@ pub(crate) fn time_namespace() -> u64 {
     fs::metadata("/proc/self/ns/time").map_or(0, |namespace| namespace.ino())
 }
 
-/// Returns true if times of the two namespaces can be compared. A namespace of 0 is unknown and
-/// counts as the same.
+/// Returns true if times of the two namespaces can be compared. A namespace of 0 is unknown, and is
+/// assumed to be the same.
 #[inline]
 pub(crate) fn is_same_clock(one: u64, other: u64) -> bool {
     one == other || one == 0 || other == 0

@@ -197,7 +197,7 @@ impl<T> Default for Scratch<T> {
 
 impl<T> Scratch<T> {
     /// Ends a use: empties the vector and frees memory that recent uses did not need. An empty use
-    /// does not count, so a caller can poll for work often without losing the buffer.
+    /// is ignored, so a caller can poll for work often without losing the buffer.
     #[inline]
     pub fn recycle(&mut self) {
         if self.items.is_empty() {

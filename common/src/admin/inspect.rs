@@ -79,7 +79,8 @@ impl TableInfo {
     }
 }
 
-/// Returns the names of all tables on this machine, sorted. [`inspect`] may reject some of them.
+/// Returns the names of all tables on this machine, sorted. [`inspect`] may return an error for
+/// some of them.
 ///
 /// # Errors
 /// Errors of the system.

@@ -25,9 +25,9 @@ pub(crate) use error::{in_field, refused, too_long, unfit_text};
 
 /// A field's value. All unsigned kinds are [`Value::U64`] and all signed kinds are [`Value::I64`].
 ///
-/// `Display` writes the plain text of a table cell. Serialization writes a JSON value: integers and
-/// booleans as such, floats as numbers or as the strings `NaN`, `Infinity` and `-Infinity`,
-/// everything else as the displayed string, and never null.
+/// `Display` writes the plain text of a table cell. Serialization writes a JSON value and never
+/// null: integers as numbers, booleans as booleans, floats as numbers or as the strings `NaN`,
+/// `Infinity` and `-Infinity`, and all other values as the displayed string.
 ///
 /// ```
 /// use common::{Kind, Value};

@@ -213,8 +213,8 @@ impl<S: AnySubscriber> AsyncSubscriber<S> {
     /// next future returns the changes. Until the next call, `changes()` also returns them.
     ///
     /// # Errors
-    /// As for [`UntypedSubscriber::refresh`]. After [`Error::Outrun`], the caller can try again at
-    /// once.
+    /// The errors of [`UntypedSubscriber::refresh`]. After [`Error::Outrun`], the caller can try
+    /// again at once.
     pub async fn changed(&mut self) -> Result<S::Changes<'_>> {
         std::future::poll_fn(|context| self.poll_changed(context)).await?;
         Ok(self.subscriber.changes())
@@ -224,7 +224,7 @@ impl<S: AnySubscriber> AsyncSubscriber<S> {
     /// returns the changes.
     ///
     /// # Errors
-    /// As for [`changed`](Self::changed).
+    /// The errors of [`changed`](Self::changed).
     pub fn poll_changed(&mut self, context: &mut Context<'_>) -> Poll<Result<()>> {
         // Yield before a refresh, so that no changes are lost.
         ready!(pin!(consume_budget()).poll(context));

@@ -159,7 +159,7 @@ impl SubscriberBuilder<()> {
     /// Attaches to the table, whatever its schema.
     ///
     /// # Errors
-    /// As for [`UntypedSubscriber::open`].
+    /// The errors of [`UntypedSubscriber::open`].
     pub fn open(&self) -> Result<UntypedSubscriber> {
         self.attach(None)
     }
@@ -178,7 +178,7 @@ impl<R: Row> SubscriberBuilder<PhantomData<R>> {
     /// Attaches to the table.
     ///
     /// # Errors
-    /// As for [`Subscriber::open`].
+    /// The errors of [`Subscriber::open`].
     pub fn open(&self) -> Result<Subscriber<R>> {
         let expected = Arc::new(Schema::of::<R>()?);
         self.attach(Some(expected)).map(Subscriber::new)

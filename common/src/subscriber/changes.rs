@@ -126,9 +126,9 @@ impl<'s> UntypedChanges<'s> {
 
     /// Returns true if this refresh or wait changed the schema, even if no row changed.
     ///
-    /// The old rows of [`Change::Updated`] and [`Change::Deleted`] may then have the former schema:
-    /// use [`RowRef::schema`] of each row. A row does not count as changed if fields were only
-    /// dropped, added or moved.
+    /// The old rows of [`Change::Updated`] and [`Change::Deleted`] may then have the previous
+    /// schema: call [`RowRef::schema`] on each row. A row is not reported as changed if its fields
+    /// were only dropped, added or moved.
     ///
     /// ```
     /// # use common::{Cause, Schema, UntypedPublisher, UntypedSubscriber};

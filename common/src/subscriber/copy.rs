@@ -336,7 +336,7 @@ impl LocalCopy {
     /// type of the copy.
     ///
     /// # Errors
-    /// As for [`snapshot`](Self::snapshot). The contents of `rows` are then unspecified.
+    /// The errors of [`snapshot`](Self::snapshot). The contents of `rows` are then unspecified.
     pub(super) fn snapshot_into<R: Row>(&self, rows: &mut Vec<R>) -> Result<u64> {
         if !WordRows::<R>::FITS || self.source.conversion.is_some() {
             let (version, found) = self.snapshot()?;
@@ -384,7 +384,7 @@ impl LocalCopy {
     /// differences. Returns false if no region has it.
     ///
     /// # Errors
-    /// As for [`open`](Self::open). The copy is then unchanged.
+    /// The errors of [`open`](Self::open). The copy is then unchanged.
     pub(super) fn move_to_successor(&mut self) -> Result<bool> {
         let Source {
             name,

@@ -171,7 +171,7 @@ impl<R: Row> Subscriber<R> {
     /// Updates the local copy to the last commit and returns the changes. Never blocks.
     ///
     /// # Errors
-    /// As for [`UntypedSubscriber::refresh`].
+    /// The errors of [`UntypedSubscriber::refresh`].
     pub fn refresh(&mut self) -> Result<Changes<'_, R>> {
         self.inner.refresh().map(Changes::new)
     }
@@ -204,7 +204,7 @@ impl<R: Row> Subscriber<R> {
     /// ```
     ///
     /// # Errors
-    /// As for [`UntypedSubscriber::refresh`].
+    /// The errors of [`UntypedSubscriber::refresh`].
     pub fn wait(&mut self, timeout: Option<Duration>) -> Result<Changes<'_, R>> {
         self.inner.wait(timeout).map(Changes::new)
     }
@@ -213,7 +213,7 @@ impl<R: Row> Subscriber<R> {
     /// [`UntypedSubscriber::wait_for`].
     ///
     /// # Errors
-    /// As for [`UntypedSubscriber::refresh`].
+    /// The errors of [`UntypedSubscriber::refresh`].
     pub fn wait_for(&mut self, version: u64, timeout: Option<Duration>) -> Result<Changes<'_, R>> {
         self.inner.wait_for(version, timeout).map(Changes::new)
     }

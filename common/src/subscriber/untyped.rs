@@ -11,9 +11,10 @@
 //! 4. If nothing has changed and the caller is about to sleep, park at the version of the copy. If
 //!    there was a commit in the meantime, start again at step 1.
 //!
-//! A wait is a refresh, then a sleep, then a refresh, until there is news. While it waits for a
-//! certain version, it parks at earlier commits without applying them. The changes are then one
-//! step from the copy before the wait, however many commits there were.
+//! A wait alternates between refresh and sleep until there is news: changed rows, a changed schema,
+//! or a changed state of the publisher. A wait for a certain version parks at earlier commits
+//! without applying them. The changes then lead in one step from the copy before the wait to the
+//! new one, however many commits there were.
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::sync::Arc;
@@ -261,7 +262,7 @@ impl UntypedSubscriber {
     /// for at most `timeout`, or until an [interrupter](Self::interrupter) ends the wait.
     ///
     /// # Errors
-    /// As for [`refresh`](Self::refresh).
+    /// The errors of [`refresh`](Self::refresh).
     pub fn wait(&mut self, timeout: Option<Duration>) -> Result<UntypedChanges<'_>> {
         let awaited = self.sleep_until(0, timeout);
         self.settle(awaited)
@@ -296,7 +297,7 @@ impl UntypedSubscriber {
     /// ```
     ///
     /// # Errors
-    /// As for [`refresh`](Self::refresh).
+    /// The errors of [`refresh`](Self::refresh).
     pub fn wait_for(
         &mut self,
         version: u64,
