@@ -65,7 +65,7 @@ impl<R: Row> PublisherBuilder<PhantomData<R>> {
     /// Opens the table as the builder of an [`UntypedPublisher`] does, with the schema of `R`.
     ///
     /// # Errors
-    /// The same as for that builder, and [`Error::InvalidSchema`].
+    /// The errors of that builder, and [`Error::InvalidSchema`].
     pub fn open(self) -> Result<Publisher<R>> {
         let (name, _, settings) = self.checked()?;
         let opened = open::open(&name, Schema::of::<R>()?, settings)?;
@@ -163,7 +163,7 @@ impl<R: Row> Publisher<R> {
     /// Forwards to [`UntypedPublisher::maintain`].
     ///
     /// # Errors
-    /// The same as for the untyped method.
+    /// The errors of [`UntypedPublisher::maintain`].
     pub fn maintain(&mut self) -> Result<()> {
         self.inner.maintain()
     }
@@ -176,7 +176,7 @@ impl<R: Row> Publisher<R> {
     /// Forwards to [`UntypedPublisher::close`].
     ///
     /// # Errors
-    /// The same as for the untyped method.
+    /// The errors of [`UntypedPublisher::close`].
     pub fn close(self) -> Result<()> {
         self.inner.close()
     }
@@ -184,7 +184,7 @@ impl<R: Row> Publisher<R> {
     /// Forwards to [`UntypedPublisher::close_and_keep`].
     ///
     /// # Errors
-    /// The same as for the untyped method.
+    /// The errors of [`UntypedPublisher::close_and_keep`].
     ///
     /// # Examples
     /// ```

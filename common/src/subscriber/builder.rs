@@ -167,7 +167,7 @@ impl SubscriberBuilder<()> {
     /// Attaches to the table as soon as it exists and can be copied.
     ///
     /// # Errors
-    /// [`Error::TimedOut`], [`Error::Outrun`] if it always changed too fast, and as for
+    /// [`Error::TimedOut`], [`Error::Outrun`] if it always changed too fast, and the errors of
     /// [`UntypedSubscriber::open`].
     pub fn open_within(&self, timeout: Duration) -> Result<UntypedSubscriber> {
         when_published(&self.name, timeout, || self.open())
@@ -187,7 +187,7 @@ impl<R: Row> SubscriberBuilder<PhantomData<R>> {
     /// Attaches to the table as soon as it exists and can be copied.
     ///
     /// # Errors
-    /// [`Error::TimedOut`], [`Error::Outrun`] if it always changed too fast, and as for
+    /// [`Error::TimedOut`], [`Error::Outrun`] if it always changed too fast, and the errors of
     /// [`Subscriber::open`].
     pub fn open_within(&self, timeout: Duration) -> Result<Subscriber<R>> {
         when_published(&self.name, timeout, || self.open())
@@ -216,7 +216,7 @@ impl<R: Row> Subscriber<R> {
     ///
     /// # Errors
     /// [`Error::SchemaMismatch`] if the table has other fields than `R`, [`Error::TextTooLong`] if
-    /// a text does not fit its field of `R`, and as for [`UntypedSubscriber::open`].
+    /// a text does not fit its field of `R`, and the errors of [`UntypedSubscriber::open`].
     pub fn open(name: &str) -> Result<Self> {
         Self::builder(name).open()
     }
