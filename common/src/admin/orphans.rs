@@ -11,8 +11,8 @@
 //! A [`sweep`] frees the slots of dead subscribers in all registries, then removes orphans until
 //! none is found, because removing a region can expose its registry.
 //!
-//! Locks decide whether a process is alive, never pids. An object is removed only while its lock is
-//! taken. A process that opens the object at that moment finds afterwards that its name is gone,
+//! Locks decide whether a process is alive; pids do not. An object is removed only while its lock
+//! is taken. A process that opens the object at that moment finds afterwards that its name is gone,
 //! and creates a new object. The table of a dead publisher is not an orphan: its rows are kept for
 //! the next publisher.
 
@@ -35,8 +35,9 @@ use crate::region::read_words;
 use crate::wake::queue;
 use crate::wake::registry;
 
-/// Time for which an object may look like an orphan while it is being created or removed. A process
-/// that lost its registry notices at its re-check, which runs once a second by default.
+/// Time for which an object may look like an orphan while it is being created or removed. A
+/// subscriber whose registry was removed notices this at its re-check, which runs once a second by
+/// default.
 const SECOND_LOOK: Duration = Duration::from_millis(1200);
 /// Maximum number of rounds in which removing orphans may expose further orphans.
 const ROUNDS: usize = 4;

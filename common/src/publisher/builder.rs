@@ -56,7 +56,7 @@ impl<S> PublisherBuilder<S> {
     }
 
     /// Sets the maximum number of rows. The default is 1,048,576. Unused capacity costs an eighth
-    /// of a byte per row.
+    /// of a byte per row, and enlarges the journal, which takes at most 256 KiB.
     pub fn capacity(mut self, rows: usize) -> Self {
         self.settings.capacity = rows;
         self

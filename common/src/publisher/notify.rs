@@ -1,9 +1,9 @@
 //! The publisher's side of wake-ups: a registry, and a sender for each subscriber in it.
 //!
-//! A registry has a name only while a region refers to it. The region's header is written before
-//! the registry is linked, and an old registry is unlinked before the header refers to the new one.
-//! Therefore a crash never leaves a registry that no region refers to. A publisher without a
-//! registry keeps working: its subscribers re-check the table themselves, and maintenance tries
+//! A registry has a name only while a region refers to it by its id. The region's header is written
+//! before the registry is linked, and an old registry is unlinked before the header refers to the
+//! new one. Therefore a crash never leaves a registry that no region refers to. A publisher without
+//! a registry keeps working: its subscribers re-check the table themselves, and maintenance tries
 //! again to create a registry.
 
 use super::builder::Settings;

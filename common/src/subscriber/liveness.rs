@@ -77,6 +77,7 @@ impl PublisherState {
         }
     }
 }
+
 /// The publisher as last observed, and the time of the next re-check.
 pub(super) struct Liveness {
     state: PublisherState,
