@@ -32,7 +32,7 @@ enum Place {
     Full,
     /// The parent lowered the limit of open files, and the child raises it again.
     Lowered,
-    /// The child is the first process of a pid namespace, as is its parent.
+    /// Child and parent are each the first process of a pid namespace, so both have pid 1.
     OtherPids,
 }
 
