@@ -20,7 +20,7 @@ use crate::script::Item;
 
 /// Number of files that the child opens for itself.
 const OWN_FILES: usize = 16;
-/// Limit of the descriptors that are checked: those with this number or above are not.
+/// Descriptors with this number or above are not checked.
 const DESCRIPTORS: i32 = 256;
 
 /// Difference between the child and its parent.
@@ -32,7 +32,7 @@ enum Place {
     Full,
     /// The parent lowered the limit of open files, and the child raises it again.
     Lowered,
-    /// The child is the first process of a pid namespace, as is its parent.
+    /// Child and parent are each the first process of a pid namespace, so both have pid 1.
     OtherPids,
 }
 
@@ -80,7 +80,7 @@ pub fn run(name: &str, wake: &str, place: &str) -> common::Result<()> {
     subscriber.wait(Some(Duration::from_millis(1)))?;
     publisher.maintain()?;
     say("open");
-    // Each of these leaves the child with fewer resources than it may need.
+    // Makes the child differ from its parent as `place` says.
     let mut filling = Vec::new();
     let prepared = match place {
         Place::Same => Ok(()),

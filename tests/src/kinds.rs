@@ -241,8 +241,8 @@ fn crowd(told: &Told) -> Result<()> {
     Ok(())
 }
 
-/// Runs a signal loop: the signal is blocked, and received by `sigwait`. Prints each version. At
-/// the end of stdin it calls `wait` instead, which is not woken by signals then.
+/// Runs a signal loop: blocks the signal, receives it by `sigwait`, and prints each version. From
+/// the end of stdin on it calls `wait` instead, which a blocked signal does not wake.
 fn signal_loop(told: &Told) -> Result<()> {
     let set = SigSet::from_iter([Signal::SIGUSR1]);
     set.thread_block().unwrap_or_else(|errno| fail(errno));

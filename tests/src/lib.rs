@@ -38,7 +38,8 @@
 //! - [`forked`]: a process that leaves its handles to a child of `fork`;
 //! - [`kinds`]: processes that are woken by each wake kind;
 //! - [`piped`]: a table that follows another one, through both programs and a pipe;
-//! - [`soak`]: all of the above at random, for any length of time;
+//! - [`soak`]: a publisher and readers that are stopped, continued and killed at random, for any
+//!   length of time;
 //! - [`screen`]: a terminal that shows the output of a full-screen program;
 //! - [`terminal`]: a terminal of any width that a child writes to;
 //! - [`other_user`]: programs that run as another user;

@@ -12,7 +12,7 @@
 //! | removed | the name of a live publisher's region is removed; maintenance makes a successor; a transaction there |
 //! | reshape | a live publisher changes the schema, in a successor of equal capacity; a transaction; both again with a larger one |
 //! | closing | a table is closed |
-//! | beats | some commits of one row, after an additional mark: by then the publisher has checked its subscribers |
+//! | beats | some commits of one row, after an additional mark, before which the publisher has checked its subscribers |
 
 use std::collections::BTreeMap;
 use std::fmt;

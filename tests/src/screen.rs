@@ -16,7 +16,7 @@ use vt100::Parser;
 use crate::process::Process;
 use crate::{LIMIT, until};
 
-/// A terminal with a program in it.
+/// A terminal in which a program runs.
 pub struct Screen {
     /// The program.
     pub process: Process,

@@ -14,13 +14,13 @@ use rand::rngs::ThreadRng;
 /// Number of bytes on which locks are tried: all slots of a registry, and more.
 const BYTES: i64 = 2048;
 
-/// The harm that a vandal does.
+/// A kind of harm.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Harm {
     /// Locks every byte of registry and region, for writing where possible, otherwise for reading.
     Lock,
-    /// Writes words into the registry that are random or cause work: every subscriber is parked, at
-    /// every version, under any number.
+    /// Writes words into the registry: random words anywhere, the current version into park words,
+    /// and random nonces into records.
     Scribble,
     /// Truncates the registry.
     Cut,

@@ -49,7 +49,7 @@ pub fn interfaces(kernel: &mut Kernel) -> Result<HashMap<u32, String>, String> {
 pub fn routes(kernel: &mut Kernel) -> Result<String, String> {
     let names = interfaces(kernel)?;
     let mut rows = Vec::new();
-    // Numbers of routes and hops so far, by the fields that the routes share.
+    // Numbers of routes and hops that were already numbered, by the fields that the routes share.
     let mut counts = HashMap::<String, (u64, u64)>::new();
     for family in FAMILIES {
         let mut request = RouteMessage::default();
