@@ -3,7 +3,7 @@
 use super::{Field, Schema};
 
 impl Schema {
-    /// Describes the first difference between this schema (here) and `found` (there). Returns
+    /// Describes the first difference between this schema, of this program, and `found`, of a table. Returns
     /// `None` if they are equal.
     ///
     /// ```
@@ -11,7 +11,7 @@ impl Schema {
     ///
     /// let here = Schema::parse("id:u64,bid:f64", None)?;
     /// let there = Schema::parse("id:u64,bid:f32", None)?;
-    /// assert_eq!(here.difference(&there).unwrap(), r#"field "bid" is f32 there and f64 here"#);
+    /// assert_eq!(here.difference(&there).unwrap(), r#"field "bid" is f32 in the table and f64 in this program"#);
     /// assert_eq!(here.difference(&here), None);
     /// # Ok::<(), common::Error>(())
     /// ```
@@ -36,25 +36,28 @@ impl Schema {
             .fields
             .iter()
             .find(|field| self.field(&field.name).is_none())?;
-        Some(format!("field {:?} is there and not here", extra.name))
+        Some(format!(
+            "field {:?} is in the table and not in this program",
+            extra.name
+        ))
     }
 
     fn difference_beyond_fields(&self, found: &Schema) -> String {
         if self.key_names() != found.key_names() {
             return format!(
-                "the key is {:?} there and {:?} here",
+                "the key is {:?} in the table and {:?} in this program",
                 found.key_names(),
                 self.key_names()
             );
         }
         if self.row_size != found.row_size {
             return format!(
-                "a row has {} bytes there and {} here",
+                "a row has {} bytes in the table and {} in this program",
                 found.row_size, self.row_size
             );
         }
         format!(
-            "the order of fields is {:?} there and {:?} here",
+            "the order of fields is {:?} in the table and {:?} in this program",
             found.to_string(),
             self.to_string()
         )
@@ -73,13 +76,13 @@ impl Schema {
 fn field_difference(field: &Field, found: &Schema) -> Option<String> {
     let (name, kind, offset) = (&field.name, field.kind, field.offset);
     match found.field(name) {
-        None => Some(format!("field {name:?} is missing there")),
+        None => Some(format!("field {name:?} is missing in the table")),
         Some((_, other)) if other.kind != kind => Some(format!(
-            "field {name:?} is {} there and {kind} here",
+            "field {name:?} is {} in the table and {kind} in this program",
             other.kind
         )),
         Some((_, other)) if other.offset != offset => Some(format!(
-            "field {name:?} is at byte {} there and at byte {offset} here",
+            "field {name:?} is at byte {} in the table and at byte {offset} in this program",
             other.offset
         )),
         Some(_) => None,
@@ -97,18 +100,22 @@ mod tests {
             (
                 "id:u64,bid:f32,ask:f64",
                 None,
-                r#"field "bid" is f32 there and f64 here"#,
+                r#"field "bid" is f32 in the table and f64 in this program"#,
             ),
-            ("id:u64,ask:f64", None, r#"field "bid" is missing there"#),
+            (
+                "id:u64,ask:f64",
+                None,
+                r#"field "bid" is missing in the table"#,
+            ),
             (
                 "id:u64,bid:f64,ask:f64,size:u8",
                 None,
-                r#"field "size" is there and not here"#,
+                r#"field "size" is in the table and not in this program"#,
             ),
             (
                 "id:u64,ask:f64,bid:f64",
                 None,
-                r#"field "bid" is at byte 16 there and at byte 8 here"#,
+                r#"field "bid" is at byte 16 in the table and at byte 8 in this program"#,
             ),
         ];
         for (fields, key, sentence) in cases {
@@ -119,7 +126,7 @@ mod tests {
         let two = Schema::parse("a:u8,b:u8", Some("b,a")).unwrap();
         assert_eq!(
             one.difference(&two).as_deref(),
-            Some(r#"the key is "b,a" there and "a,b" here"#)
+            Some(r#"the key is "b,a" in the table and "a,b" in this program"#)
         );
     }
 
@@ -130,7 +137,7 @@ mod tests {
         let wider = Schema::from_bytes(json.replace("size\":2", "size\":4").as_bytes()).unwrap();
         assert_eq!(
             here.difference(&wider).as_deref(),
-            Some("a row has 4 bytes there and 2 here")
+            Some("a row has 4 bytes in the table and 2 in this program")
         );
         let swapped = json
             .replace("\"a\",", "\"x\",")
@@ -143,7 +150,9 @@ mod tests {
         let swapped = Schema::from_bytes(swapped.as_bytes()).unwrap();
         assert_eq!(
             here.difference(&swapped).as_deref(),
-            Some(r#"the order of fields is "b:u8,a:u8" there and "a:u8,b:u8" here"#)
+            Some(
+                r#"the order of fields is "b:u8,a:u8" in the table and "a:u8,b:u8" in this program"#
+            )
         );
     }
 }

@@ -34,7 +34,7 @@ impl WakeSlot {
         let slots = 0..registry.slots();
         let slot = ClaimedSlot::claim(registry, slots)?.map_err(|registry| Error::Limit {
             object: registry.object().to_owned(),
-            limit: "the number of subscribers that are woken",
+            limit: "the number of subscriber slots",
             remedy: "start the publisher with more slots",
         })?;
         if let Some(words) = slot.registry.mapped() {
