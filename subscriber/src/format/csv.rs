@@ -7,7 +7,7 @@ use std::io::{self, Write};
 use common::{Change, Field};
 
 use super::{Printer, Told};
-use crate::view::{Projection, Shown};
+use crate::select::{Projection, Shown};
 
 pub struct Csv<W: Write> {
     writer: csv::Writer<W>,

@@ -6,7 +6,7 @@ use common::Change;
 use serde::Serialize;
 
 use super::{Printer, Told};
-use crate::view::{Projection, Shown};
+use crate::select::{Projection, Shown};
 
 pub struct Jsonl<W> {
     out: W,

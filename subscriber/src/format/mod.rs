@@ -7,7 +7,7 @@ use common::{Change, KeyRef};
 use serde::Serialize;
 
 use crate::output::Output;
-use crate::view::{Projection, Shown};
+use crate::select::{Projection, Shown};
 
 pub mod cells;
 pub mod columns;

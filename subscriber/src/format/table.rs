@@ -15,7 +15,7 @@ use super::line::Line;
 use super::palette::Palette;
 use super::width::Width;
 use super::{Printer, Told};
-use crate::view::{Projection, Shown};
+use crate::select::{Projection, Shown};
 use cli::status;
 
 /// Maximum width that a key is padded to, so that a long key does not shift the other lines.

@@ -16,7 +16,7 @@ use common::{Error, SubscriberBuilder, UntypedSubscriber};
 
 use crate::attach::{self, Waking, attach};
 use crate::output::Output;
-use crate::view::{Condition, Selection, conditions};
+use crate::select::{Condition, Selection, conditions};
 use app::{App, Request};
 use screen::{Screen, Woken};
 use style::Style;

@@ -8,7 +8,7 @@
 use common::{RowRef, Schema};
 
 use super::cell;
-use crate::view::{Condition, Filter, Projection};
+use crate::select::{Condition, Filter, Projection};
 
 /// Filter for rows.
 pub enum Search {

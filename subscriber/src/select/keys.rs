@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use common::{Error, Field, RowRef, Schema, UntypedSubscriber};
 
-use crate::diagnostic::wrong;
+use super::diagnostic::wrong;
 use cli::CliError;
 
 /// KEY arguments parsed by a schema. Without any, every row is selected.

@@ -1,13 +1,12 @@
-//! The visible fields of a row: those that `--fields` names, in that order, or all of them.
+//! `--fields`, the visible fields of a row: those that `--fields` names, in that order, or all of them.
 
 use std::sync::Arc;
 
 use common::{Change, Field, KeyRef, RowRef, Schema, Value};
 use serde::{Serialize, Serializer};
 
-use crate::diagnostic::wrong;
+use super::diagnostic::{no_such_field, parts, wrong};
 use cli::CliError;
-use cli::nearest;
 
 /// A selection of a schema's fields.
 #[derive(Debug)]
@@ -155,29 +154,6 @@ pub fn is_visible(change: &Change<Shown<'_>>) -> bool {
 impl Serialize for Shown<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_map(self.values())
-    }
-}
-
-/// Splits `text` at commas. Returns each part without surrounding blanks, and its position.
-pub fn parts(text: &str) -> impl Iterator<Item = (&str, std::ops::Range<usize>)> {
-    let mut next = 0;
-    text.split(',').map(move |part| {
-        let start = next + (part.len() - part.trim_start().len());
-        next += part.len() + 1;
-        let part = part.trim();
-        (part, start..start + part.len())
-    })
-}
-
-/// Returns a message that no field has this name, with the names of all fields.
-pub fn no_such_field(name: &str, schema: &Schema) -> String {
-    let names: Vec<&str> = schema.fields().iter().map(Field::name).collect();
-    let all = names.join(", ");
-    match nearest(name, names) {
-        Some(meant) => {
-            format!("there is no field {name:?}: did you mean {meant:?}? (there are {all})")
-        }
-        None => format!("there is no field {name:?}: there are {all}"),
     }
 }
 

@@ -5,7 +5,7 @@
 
 use std::ops::Range;
 
-use crate::diagnostic::wrong;
+use super::diagnostic::wrong;
 use cli::CliError;
 
 /// Comparison between field and value.

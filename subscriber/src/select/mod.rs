@@ -10,20 +10,23 @@ use std::sync::Arc;
 
 use common::{Change, RowRef, Schema, UntypedChanges, UntypedSubscriber};
 
-use crate::order::Order;
 use cli::CliError;
 use keys::Keys;
 
 mod args;
 mod condition;
+mod diagnostic;
+mod fields;
 mod filter;
 mod keys;
-mod shown;
+mod sort;
 
 pub use args::{Selection, TableArgs};
 pub use condition::Condition;
+pub use diagnostic::parts;
+pub use fields::{Projection, Shown};
 pub use filter::Filter;
-pub use shown::{Projection, Shown, no_such_field, parts};
+pub use sort::Order;
 
 /// The options as typed.
 pub struct Request {
@@ -156,7 +159,7 @@ impl View {
         let mut told: Vec<_> = changes
             .iter()
             .filter_map(|change| self.change(before, change))
-            .filter(shown::is_visible)
+            .filter(fields::is_visible)
             .collect();
         told.sort_by_key(|change| !matches!(change, Change::Deleted(_)));
         if self.sorted {

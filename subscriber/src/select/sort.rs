@@ -6,8 +6,7 @@
 
 use common::{Field, Kind, RowRef, Schema};
 
-use crate::diagnostic::wrong;
-use crate::view::{no_such_field, parts};
+use super::diagnostic::{no_such_field, parts, wrong};
 use cli::CliError;
 
 /// Fields to sort by.

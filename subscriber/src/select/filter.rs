@@ -10,7 +10,7 @@ use std::net::IpAddr;
 use common::{Error, IpNet, Kind, RowRef, Schema, Value};
 
 use super::condition::{Condition, Operator};
-use super::shown::no_such_field;
+use super::diagnostic::no_such_field;
 use cli::CliError;
 
 /// The conjunction of all conditions.

@@ -1,9 +1,11 @@
-//! Error messages about a part of an argument: the text is repeated, with `^` under the part.
+//! Parts of an argument, and errors that repeat the argument with `^` under the wrong part.
 
 use std::ops::Range;
 
+use common::{Field, Schema};
+
 use crate::format::cells::{visible, width};
-use cli::CliError;
+use cli::{CliError, nearest};
 
 /// Returns an error for wrong arguments: `message`, then `text` with the bytes of `at` underlined.
 /// An empty range is shown one letter wide.
@@ -20,6 +22,29 @@ pub fn wrong(message: &str, text: &str, at: Range<usize>) -> CliError {
         blanks = width(&before)
     );
     CliError::new(2, format!("{message}\n  {shown}\n  {line}"))
+}
+
+/// Splits `text` at commas. Returns each part without surrounding blanks, and its position.
+pub fn parts(text: &str) -> impl Iterator<Item = (&str, Range<usize>)> {
+    let mut next = 0;
+    text.split(',').map(move |part| {
+        let start = next + (part.len() - part.trim_start().len());
+        next += part.len() + 1;
+        let part = part.trim();
+        (part, start..start + part.len())
+    })
+}
+
+/// Returns a message that no field has this name, with the names of all fields.
+pub fn no_such_field(name: &str, schema: &Schema) -> String {
+    let names: Vec<&str> = schema.fields().iter().map(Field::name).collect();
+    let all = names.join(", ");
+    match nearest(name, names) {
+        Some(meant) => {
+            format!("there is no field {name:?}: did you mean {meant:?}? (there are {all})")
+        }
+        None => format!("there is no field {name:?}: there are {all}"),
+    }
 }
 
 #[cfg(test)]
