@@ -14,7 +14,6 @@ use cli::CliError;
 use keys::Keys;
 
 mod args;
-mod condition;
 mod diagnostic;
 mod fields;
 mod filter;
@@ -22,10 +21,9 @@ mod keys;
 mod sort;
 
 pub use args::{Selection, TableArgs};
-pub use condition::Condition;
 pub use diagnostic::parts;
 pub use fields::{Projection, Shown};
-pub use filter::Filter;
+pub use filter::{Condition, Filter};
 pub use sort::Order;
 
 /// The options as typed.
@@ -42,7 +40,6 @@ pub struct View {
     keys: Keys,
     filter: Filter,
     order: Order,
-    sorted: bool,
 }
 
 /// Parses the conditions of `--where`.
@@ -85,7 +82,6 @@ impl Request {
                 Some(sort) => Order::parse(sort, schema)?,
                 None => Order::default(),
             },
-            sorted: self.sort.is_some(),
         })
     }
 
@@ -114,7 +110,7 @@ impl View {
             true => table.iter().filter(matches).collect(),
             false => self.keys.rows(table).filter(matches).collect(),
         };
-        if self.sorted || self.keys.is_empty() {
+        if self.keys.is_empty() || !self.order.is_by_key() {
             rows.sort_by_cached_key(|row| self.order.key(*row));
         }
         rows.into_iter()
@@ -159,10 +155,9 @@ impl View {
         let mut told: Vec<_> = changes
             .iter()
             .filter_map(|change| self.change(before, change))
-            .filter(fields::is_visible)
             .collect();
         told.sort_by_key(|change| !matches!(change, Change::Deleted(_)));
-        if self.sorted {
+        if !self.order.is_by_key() {
             told.sort_by_cached_key(|change| match change {
                 Change::Deleted(old) => {
                     let view = self.of_row(before, old.row());
@@ -199,7 +194,7 @@ impl View {
             Change::Created(new) => now(new).map(Change::Created),
             Change::Deleted(old) => then(old).map(Change::Deleted),
             Change::Updated { old, new } => match (then(old), now(new)) {
-                (Some(old), Some(new)) => Some(Change::Updated { old, new }),
+                (Some(old), Some(new)) => new.differs(old).then_some(Change::Updated { old, new }),
                 (Some(old), None) => Some(Change::Deleted(old)),
                 (None, Some(new)) => Some(Change::Created(new)),
                 (None, None) => None,
