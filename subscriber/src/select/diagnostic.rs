@@ -15,13 +15,9 @@ use cli::{CliError, nearest};
 pub fn wrong(message: &str, text: &str, at: Range<usize>) -> CliError {
     let (before, piece) = (visible(&text[..at.start]), visible(&text[at.clone()]));
     let shown = format!("{before}{piece}{}", visible(&text[at.end..]));
-    let line = format!(
-        "{:blanks$}{}",
-        "",
-        "^".repeat(width(&piece).max(1)),
-        blanks = width(&before)
-    );
-    CliError::new(2, format!("{message}\n  {shown}\n  {line}"))
+    let (indent, marks) = (width(&before), "^".repeat(width(&piece).max(1)));
+    let text = format!("{message}\n  {shown}\n  {:indent$}{marks}", "");
+    CliError::new(2, text)
 }
 
 /// Splits `text` at commas. Returns each part without surrounding blanks, and its position.

@@ -42,15 +42,6 @@ pub struct View {
     order: Order,
 }
 
-/// Parses the conditions of `--where`.
-///
-/// # Errors
-/// Wrong arguments, with their position.
-pub fn conditions(selection: &Selection) -> Result<Vec<Condition>, CliError> {
-    let texts = selection.conditions.iter();
-    texts.map(|text| Condition::parse(text)).collect()
-}
-
 impl Request {
     /// Parses the options that need no schema.
     ///
@@ -62,7 +53,7 @@ impl Request {
             keys: args.keys.clone(),
             fields: fields.clone(),
             sort: sort.clone(),
-            conditions: conditions(&args.selection)?,
+            conditions: args.selection.conditions()?,
         })
     }
 
@@ -120,17 +111,14 @@ impl View {
 
     /// Returns the KEYs that have no row in the local copy.
     pub fn missing(&self, table: &UntypedSubscriber) -> Vec<String> {
-        self.texts(self.keys.without(|key| table.get(key).is_some()))
+        let is_missing = |key: &[u8]| table.get(key).is_none();
+        self.keys.texts(self.schema(), is_missing)
     }
 
     /// Returns the KEYs whose rows exist but do not match the conditions.
     pub fn unmatched(&self, table: &UntypedSubscriber) -> Vec<String> {
-        let matches = |key: &[u8]| table.get(key).is_none_or(|row| self.filter.matches(row));
-        self.texts(self.keys.without(matches))
-    }
-
-    fn texts<'k>(&self, keys: impl Iterator<Item = &'k [u8]>) -> Vec<String> {
-        keys.map(|key| self.schema().format_key(key)).collect()
+        let is_unmatched = |key: &[u8]| table.get(key).is_some_and(|row| !self.filter.matches(row));
+        self.keys.texts(self.schema(), is_unmatched)
     }
 
     /// Returns the name of a field in a condition whose kind differs from that in the view
@@ -152,22 +140,18 @@ impl View {
         before: &'s View,
         changes: &UntypedChanges<'s>,
     ) -> Vec<Change<Shown<'s>>> {
+        let changes = changes.iter();
         let mut told: Vec<_> = changes
-            .iter()
             .filter_map(|change| self.change(before, change))
             .collect();
-        told.sort_by_key(|change| !matches!(change, Change::Deleted(_)));
-        if !self.order.is_by_key() {
-            told.sort_by_cached_key(|change| match change {
-                Change::Deleted(old) => {
-                    let view = self.of_row(before, old.row());
-                    (false, view.order.key(old.row()))
-                }
-                Change::Created(new) | Change::Updated { new, .. } => {
-                    (true, self.order.key(new.row()))
-                }
-            });
-        }
+        told.sort_by_cached_key(|change| {
+            let (view, row, is_deleted) = match change {
+                Change::Deleted(old) => (self.of_row(before, old.row()), old.row(), true),
+                Change::Created(new) | Change::Updated { new, .. } => (self, new.row(), false),
+            };
+            let order = (!self.order.is_by_key()).then(|| view.order.key(row));
+            (!is_deleted, order)
+        });
         told
     }
 
