@@ -64,9 +64,8 @@ impl Projection {
 
     /// Returns the visible fields.
     pub fn fields(&self) -> impl ExactSizeIterator<Item = &Field> {
-        self.fields
-            .iter()
-            .map(|index| &self.schema.fields()[*index])
+        let fields = self.schema.fields();
+        self.fields.iter().map(|index| &fields[*index])
     }
 
     /// Applies the projection to a row of this schema.
@@ -96,13 +95,12 @@ impl<'a> Shown<'a> {
 
     /// Returns the names and values of the visible fields.
     pub fn values(self) -> impl ExactSizeIterator<Item = (&'a str, Value<'a>)> {
-        let values = self.projection.fields.iter();
-        values.map(move |index| {
-            (
-                self.projection.schema.fields()[*index].name(),
-                self.row.value(*index),
-            )
-        })
+        let Self { row, projection } = self;
+        let value = move |index: &usize| {
+            let name = projection.schema.fields()[*index].name();
+            (name, row.value(*index))
+        };
+        projection.fields.iter().map(value)
     }
 
     /// Returns the value of the field with this name, if it is visible.
