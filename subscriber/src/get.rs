@@ -8,7 +8,7 @@ use common::PublisherState;
 use crate::attach::{self, attach, attach_when_published};
 use crate::format::Format;
 use crate::output::Output;
-use crate::view::{Request, TableArgs};
+use crate::select::{Request, TableArgs};
 use cli::{CliError, Shutdown, duration, status};
 
 /// The arguments of `get`.

@@ -12,11 +12,9 @@ use serde::Serialize;
 
 use crate::format::Format;
 use crate::format::cells::{self, milliseconds};
-use crate::format::columns::{Column, write_table};
-use crate::format::fit::Cut;
+use crate::format::columns::{Column, Cut, write_table};
 use crate::format::line::Line;
-use crate::format::palette::Palette;
-use crate::format::width::Width;
+use crate::format::terminal::{Palette, Width};
 use crate::list::{self, publisher};
 use crate::output::Output;
 use cli::{CliError, complete, status};
@@ -189,7 +187,9 @@ impl<'a> Report<'a> {
             let mut line = Line::default();
             line.push(palette.head, format_args!("{name:12}"));
             line.push(Style::new(), value);
-            cut.cells += u64::from(line.write(out, width)?);
+            if line.write(out, width)? {
+                cut.add_cell();
+            }
             Ok(())
         };
         line("table", self.name.to_owned())?;
@@ -225,8 +225,7 @@ impl<'a> Report<'a> {
             self.write_fields(out, palette, width)?,
             self.write_subscribers(out, palette, width)?,
         ] {
-            cut.cells += below.cells;
-            cut.left_out.extend(below.left_out);
+            cut.add(below);
         }
         Ok(cut)
     }

@@ -17,7 +17,6 @@ use output::Output;
 
 mod attach;
 mod commits;
-mod diagnostic;
 mod doctor;
 mod format;
 mod get;
@@ -26,11 +25,10 @@ mod info;
 mod latency;
 mod list;
 mod metrics;
-mod order;
 mod output;
 mod publisher_status;
+mod select;
 mod top;
-mod view;
 mod watch;
 
 /// Printed above the help if no subcommand is given.

@@ -16,7 +16,7 @@ use crate::format::Format;
 use crate::metrics::Following;
 use crate::output::{self, Output};
 use crate::publisher_status::News;
-use crate::view::{Request, TableArgs, View};
+use crate::select::{Request, TableArgs, View};
 use clap::value_parser;
 use cli::metrics::Address;
 use cli::service::{Service, Stage};

@@ -10,7 +10,7 @@ use clap::ValueEnum;
 use cli::CliError;
 use serde::Serialize;
 
-use crate::format::palette::Palette;
+use crate::format::terminal::Palette;
 use crate::output::Output;
 
 mod machine;

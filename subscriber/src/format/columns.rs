@@ -1,32 +1,40 @@
-//! Lines of aligned cells.
+//! Lines of aligned cells, fitted into the width of the terminal.
+//!
+//! Space is saved in this order: cut names that are wider than their cells; narrow the columns
+//! outside the key, the widest first; narrow the key's columns; leave out columns from the right,
+//! the key's last. No column becomes narrower than [`NARROWEST`], and no number of up to
+//! [`NARROWEST_NUMBER`] digits is cut, because a cut number looks like another number.
 
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 
 use anstyle::Style;
 
 use super::cells::{shorten, width};
-use super::fit::{Cut, fit};
 
 /// Maximum width that a cell gives its column where nothing is cut, so that one long text does not
 /// push all other columns away.
 const MAX_WIDTH: usize = 48;
+/// Minimum width that a column is narrowed to.
+const NARROWEST: usize = 8;
+/// Minimum width that a column of numbers is narrowed to.
+const NARROWEST_NUMBER: usize = 20;
 /// Gap between two columns.
-pub const GAP: &str = "  ";
+const GAP: &str = "  ";
 
 /// Name, alignment and width of a column.
 pub struct Column {
     name: String,
     right: bool,
     /// Width of the widest cell.
-    pub cells: usize,
+    cells: usize,
     /// Width as printed.
-    pub width: usize,
+    width: usize,
     /// True if the column identifies its lines.
-    pub is_key: bool,
+    is_key: bool,
     /// True if the column fits.
-    pub is_shown: bool,
+    is_shown: bool,
     /// True if wider cells are cut.
-    pub is_cut: bool,
+    is_cut: bool,
 }
 
 impl Column {
@@ -49,18 +57,8 @@ impl Column {
         self
     }
 
-    /// Returns the name.
-    pub fn name(&self) -> &str {
-        &self.name
-    }
-
-    /// Returns true if cells are right-aligned.
-    pub fn is_right(&self) -> bool {
-        self.right
-    }
-
     /// Returns the width at which no cell is cut.
-    pub fn natural(&self) -> usize {
+    fn natural(&self) -> usize {
         self.cells.max(width(&self.name))
     }
 
@@ -72,29 +70,18 @@ impl Column {
     }
 }
 
-/// Writes the columns' names.
-pub fn write_names(out: &mut impl Write, columns: &[Column], style: Style) -> io::Result<()> {
-    let names: Vec<&str> = columns.iter().map(|column| column.name.as_str()).collect();
-    let mut line = Vec::new();
-    write_cells(&mut line, columns, &names)?;
-    let line = String::from_utf8_lossy(&line);
-    writeln!(out, "{style}{line}{style:#}")
-}
-
-/// Writes one line of cells. Returns the number of shortened cells.
-pub fn write_line(
-    out: &mut impl Write,
-    columns: &[Column],
-    cells: &[impl AsRef<str>],
-) -> io::Result<u64> {
-    let shortened = write_cells(out, columns, cells)?;
-    out.write_all(b"\n")?;
-    Ok(shortened)
+/// Report of what was cut.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Cut {
+    /// Names of the columns left out.
+    left_out: Vec<String>,
+    /// Number of shortened cells.
+    cells: u64,
 }
 
 /// Writes cells without the end of the line and without trailing blanks. Returns the number of
 /// shortened cells.
-pub fn write_cells(
+fn write_cells(
     out: &mut impl Write,
     columns: &[Column],
     cells: &[impl AsRef<str>],
@@ -122,26 +109,140 @@ pub fn write_cells(
     Ok(shortened)
 }
 
-/// Writes names and lines, cut to `columns` if the width is known. Returns what was cut.
-pub fn write_table(
+/// Writes names and lines, cut to `width` if it is known. Returns what was cut. The lines
+/// are iterated twice: to find the widths, and to write them.
+pub fn write_table<L>(
     out: &mut impl Write,
     mut columns: Vec<Column>,
-    lines: &[Vec<String>],
+    lines: L,
     style: Style,
     width: Option<usize>,
-) -> io::Result<Cut> {
-    for line in lines {
-        for (column, cell) in columns.iter_mut().zip(line) {
+) -> io::Result<Cut>
+where
+    L: IntoIterator<Item: AsRef<[String]>> + Clone,
+{
+    for line in lines.clone() {
+        for (column, cell) in columns.iter_mut().zip(line.as_ref()) {
             column.fit(cell);
         }
     }
     let left_out = width.map_or_else(Vec::new, |width| fit(&mut columns, width));
-    write_names(out, &columns, style)?;
+    let names: Vec<&str> = columns.iter().map(|column| column.name.as_str()).collect();
+    write!(out, "{style}")?;
+    write_cells(out, &columns, &names)?;
+    writeln!(out, "{style:#}")?;
     let mut cells = 0;
     for line in lines {
-        cells += write_line(out, &columns, line)?;
+        cells += write_cells(out, &columns, line.as_ref())?;
+        writeln!(out)?;
     }
     Ok(Cut { left_out, cells })
+}
+
+/// Sets the widths of `columns` so that a line fits `total`. Returns the names of columns left out.
+fn fit(columns: &mut [Column], total: usize) -> Vec<String> {
+    let mut shown: Vec<usize> = (0..columns.len()).collect();
+    let gaps = |shown: &[usize]| GAP.len() * shown.len().saturating_sub(1);
+    loop {
+        let least: usize = shown.iter().map(|&at| least(&columns[at])).sum();
+        if least + gaps(&shown) <= total || shown.len() <= 1 {
+            break;
+        }
+        let last = shown.iter().rposition(|&at| !columns[at].is_key);
+        shown.remove(last.unwrap_or(shown.len() - 1));
+    }
+    let room = total.saturating_sub(gaps(&shown));
+    // Maximum widths of the other columns and of the key's.
+    let wide = |limits: (usize, usize)| -> usize {
+        let width = |&at: &usize| limited(&columns[at], limits);
+        shown.iter().map(width).sum()
+    };
+    let others = (NARROWEST..=total).rev().map(|others| (others, usize::MAX));
+    let keys = (NARROWEST..=total).rev().map(|keys| (NARROWEST, keys));
+    let limits = others.chain(keys).find(|limits| wide(*limits) <= room);
+    let limits = limits.unwrap_or((NARROWEST, NARROWEST));
+    let mut spare = room.saturating_sub(wide(limits));
+    let mut left_out = Vec::new();
+    for (at, column) in columns.iter_mut().enumerate() {
+        column.is_shown = shown.contains(&at);
+        column.is_cut = true;
+        let natural = column.natural();
+        column.width = limited(column, limits).min(total);
+        if !column.is_shown {
+            left_out.push(column.name.clone());
+        } else {
+            let more = natural.saturating_sub(column.width).min(spare);
+            column.width += more;
+            spare -= more;
+        }
+    }
+    left_out
+}
+
+/// Returns the minimum width of the column.
+fn least(column: &Column) -> usize {
+    let narrowest = match column.right {
+        true => column.cells.clamp(NARROWEST, NARROWEST_NUMBER),
+        false => NARROWEST,
+    };
+    wanted(column).min(narrowest)
+}
+
+fn limited(column: &Column, (others, keys): (usize, usize)) -> usize {
+    let limit = if column.is_key { keys } else { others };
+    wanted(column).min(limit.max(least(column)))
+}
+
+/// Returns the width at which neither a cell nor a short name is cut.
+fn wanted(column: &Column) -> usize {
+    column.natural().min(column.cells.max(NARROWEST))
+}
+
+impl Cut {
+    /// Counts a shortened cell.
+    pub fn add_cell(&mut self) {
+        self.cells += 1;
+    }
+
+    /// Adds what was cut from another table.
+    pub fn add(&mut self, other: Self) {
+        self.cells += other.cells;
+        self.left_out.extend(other.left_out);
+    }
+
+    /// Returns a line that reports what was cut, fitted to `columns` if possible. `all` says how to
+    /// get the full output.
+    pub fn note(&self, columns: usize, all: &str) -> Option<String> {
+        let cells = match self.cells {
+            0 => None,
+            1 => Some("1 cell shortened".to_owned()),
+            many => Some(format!("{many} cells shortened")),
+        };
+        let fields = |fields: &str| (!self.left_out.is_empty()).then(|| fields.to_owned());
+        let join = |fields: Option<String>| {
+            let parts: Vec<String> = fields.into_iter().chain(cells.clone()).collect();
+            parts.join(", ")
+        };
+        let count = self.left_out.len();
+        let names = join(fields(&format!("not shown: {}", self.left_out.join(", "))));
+        if names.is_empty() {
+            return None;
+        }
+        let counted = join(fields(&format!("{count} columns not shown")));
+        let lines = [
+            format!("cut to {columns} columns: {names} ({all} for all)"),
+            format!("cut: {names} ({all})"),
+            format!("cut to {columns} columns: {counted} ({all} for all)"),
+            format!("cut: {counted} ({all})"),
+            format!("cut: {counted}"),
+            format!("cut: {count} columns, {} cells", self.cells),
+        ];
+        let fits = |line: &&String| width(line) <= columns || !io::stderr().is_terminal();
+        Some(match lines.iter().find(fits) {
+            Some(line) => line.clone(),
+            None => format!("cut to {columns} columns"),
+        })
+    }
 }
 
 #[cfg(test)]
@@ -165,6 +266,7 @@ mod tests {
         assert_eq!(text, "name     n  last\n日本     7  x\na     1000  yy\n");
         assert_eq!(cut, Cut::default());
     }
+
     #[test]
     fn wide_cells_are_cut_and_counted() {
         let columns = vec![
@@ -187,5 +289,103 @@ mod tests {
         ];
         assert_eq!(text.lines().collect::<Vec<_>>(), expected);
         assert_eq!((cut.left_out.len(), cut.cells), (0, 2));
+    }
+
+    /// Creates columns from name, key membership, number, and widest cell.
+    fn columns(of: &[(&str, bool, bool, usize)]) -> Vec<Column> {
+        let column = |(name, is_key, right, cells): &(&str, bool, bool, usize)| {
+            let mut column = Column::new(name, *right);
+            column.is_key = *is_key;
+            column.fit(&"x".repeat(*cells));
+            column
+        };
+        of.iter().map(column).collect()
+    }
+
+    fn widths(columns: &mut [Column], total: usize) -> (Vec<usize>, Vec<String>) {
+        let left_out = fit(columns, total);
+        let shown: Vec<usize> = columns
+            .iter()
+            .filter(|column| column.is_shown)
+            .map(|column| column.width)
+            .collect();
+        let line = shown.iter().sum::<usize>() + GAP.len() * (shown.len() - 1);
+        assert!(line <= total, "{line} of {total}");
+        (shown, left_out)
+    }
+
+    #[test]
+    fn wide_columns_shrink_first_and_keys_last() {
+        let of = [
+            ("id", true, false, 30),
+            ("n", false, true, 5),
+            ("a", false, false, 40),
+            ("b", false, false, 12),
+        ];
+        assert_eq!(
+            widths(&mut columns(&of), 200),
+            (vec![30, 5, 40, 12], vec![])
+        );
+        assert_eq!(widths(&mut columns(&of), 80), (vec![30, 5, 27, 12], vec![]));
+        assert_eq!(widths(&mut columns(&of), 60), (vec![30, 5, 10, 9], vec![]));
+        assert_eq!(widths(&mut columns(&of), 50), (vec![23, 5, 8, 8], vec![]));
+    }
+
+    #[test]
+    fn columns_are_left_out_from_the_right() {
+        let of = [
+            ("a", false, false, 30),
+            ("n", false, true, 20),
+            ("id", true, false, 30),
+            ("b", false, false, 12),
+        ];
+        let left_out = |total| widths(&mut columns(&of), total).1;
+        assert_eq!(left_out(50), Vec::<String>::new());
+        assert_eq!(left_out(40), ["b"]);
+        assert_eq!(left_out(30), ["n", "b"]);
+        assert_eq!(
+            widths(&mut columns(&of), 20),
+            (vec![8, 10], vec!["n".to_owned(), "b".to_owned()])
+        );
+    }
+
+    #[test]
+    fn lines_fit_every_width() {
+        let of: Vec<(String, bool, bool, usize)> = (0..13)
+            .map(|at: usize| {
+                (
+                    "name".repeat(at % 4 + 1),
+                    at.is_multiple_of(5),
+                    at.is_multiple_of(2),
+                    at * at,
+                )
+            })
+            .collect();
+        let of: Vec<_> = of
+            .iter()
+            .map(|(name, key, right, cells)| (name.as_str(), *key, *right, *cells))
+            .collect();
+        for total in 20..400 {
+            widths(&mut columns(&of), total);
+        }
+        assert_eq!(widths(&mut columns(&of[1..2]), 20).1, Vec::<String>::new());
+    }
+
+    #[test]
+    fn note_reports_what_was_cut() {
+        let cut = |left_out: &[&str], cells| Cut {
+            left_out: left_out.iter().map(|&name| name.to_owned()).collect(),
+            cells,
+        };
+        assert_eq!(cut(&[], 0).note(80, "--format csv"), None);
+        assert_eq!(
+            cut(&["state", "start"], 12).note(80, "--fields").unwrap(),
+            "cut to 80 columns: not shown: state, start, 12 cells shortened (--fields for all)"
+        );
+        let note = cut(&[], 1).note(80, "--format csv").unwrap();
+        assert_eq!(
+            note,
+            "cut to 80 columns: 1 cell shortened (--format csv for all)"
+        );
     }
 }

@@ -7,7 +7,7 @@ use std::io::{self, Write};
 use common::{Change, Field};
 
 use super::{Printer, Told};
-use crate::view::{Projection, Shown};
+use crate::select::{Projection, Shown};
 
 pub struct Csv<W: Write> {
     writer: csv::Writer<W>,
@@ -27,12 +27,8 @@ impl<W: Write> Csv<W> {
     }
 
     fn names(&mut self, before: &[&str], projection: &Projection) -> io::Result<()> {
-        let names = || {
-            before
-                .iter()
-                .copied()
-                .chain(projection.fields().map(Field::name))
-        };
+        let fields = || projection.fields().map(Field::name);
+        let names = || before.iter().copied().chain(fields());
         let same = self.named.as_ref().is_some_and(|named| names().eq(named));
         if !same {
             self.writer.write_record(names()).map_err(io_error)?;
@@ -75,10 +71,9 @@ impl<W: Write> Printer for Csv<W> {
             return Ok(());
         };
         self.names(&["version", "op"], row.projection())?;
-        self.writer
-            .write_field(version.to_string())
-            .map_err(io_error)?;
-        self.writer.write_field(told.op).map_err(io_error)?;
+        for cell in [&version.to_string(), told.op] {
+            self.writer.write_field(cell).map_err(io_error)?;
+        }
         self.row(row)
     }
 

@@ -7,23 +7,19 @@ use common::{Change, KeyRef};
 use serde::Serialize;
 
 use crate::output::Output;
-use crate::view::{Projection, Shown};
+use crate::select::{Projection, Shown};
 
 pub mod cells;
 pub mod columns;
 mod csv;
-pub mod fit;
 mod json;
-mod jsonl;
 pub mod line;
-pub mod palette;
 mod table;
-pub mod width;
+pub mod terminal;
 
 pub use csv::io_error as csv_error;
-pub use jsonl::change_line;
-use palette::Palette;
-use width::Width;
+pub use json::change_line;
+use terminal::{Palette, Width};
 
 /// Output format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -83,7 +79,7 @@ impl Format {
         match self {
             Format::Table => Box::new(table::Table::new(out, palette, width)),
             Format::Json => Box::new(json::Json::new(out)),
-            Format::Jsonl => Box::new(jsonl::Jsonl::new(out)),
+            Format::Jsonl => Box::new(json::Jsonl::new(out)),
             Format::Csv => Box::new(csv::Csv::new(out)),
         }
     }

@@ -9,13 +9,11 @@ use anstyle::Style;
 use common::{Change, Field};
 
 use super::cells::{cell, is_number, shorten, visible, width};
-use super::columns::{Column, write_line, write_names};
-use super::fit::{Cut, fit};
+use super::columns::{Column, write_table};
 use super::line::Line;
-use super::palette::Palette;
-use super::width::Width;
+use super::terminal::{Palette, Width};
 use super::{Printer, Told};
-use crate::view::{Projection, Shown};
+use crate::select::{Projection, Shown};
 use cli::status;
 
 /// Maximum width that a key is padded to, so that a long key does not shift the other lines.
@@ -76,36 +74,23 @@ impl<W: Write> Table<W> {
 
 fn columns(projection: &Projection) -> Vec<Column> {
     let key: Vec<&str> = projection.schema().key_fields().map(Field::name).collect();
-    projection
-        .fields()
-        .map(|field| {
-            Column::new(field.name(), is_number(field.kind())).key(key.contains(&field.name()))
-        })
-        .collect()
+    let column = |field: &Field| {
+        let name = field.name();
+        Column::new(name, is_number(field.kind())).key(key.contains(&name))
+    };
+    projection.fields().map(column).collect()
 }
 
 impl<W: Write> Printer for Table<W> {
     fn rows(&mut self, projection: &Projection, rows: &[Shown<'_>]) -> io::Result<()> {
-        let mut columns = columns(projection);
-        for row in rows {
-            for (column, (_, value)) in columns.iter_mut().zip(row.values()) {
-                column.fit(&cell(&value));
-            }
-        }
         let width = self.width.columns();
-        let left_out = width.map_or_else(Vec::new, |width| fit(&mut columns, width));
-        write_names(&mut self.out, &columns, self.palette.head)?;
-        let (mut cells, mut shortened): (Vec<String>, u64) = (Vec::new(), 0);
-        for row in rows {
-            cells.clear();
-            cells.extend(row.values().map(|(_, value)| cell(&value).into_owned()));
-            shortened += write_line(&mut self.out, &columns, &cells)?;
-        }
+        let lines = rows.iter().map(|row| -> Vec<String> {
+            let values = row.values();
+            values.map(|(_, value)| cell(&value).into_owned()).collect()
+        });
+        let (columns, head) = (columns(projection), self.palette.head);
+        let cut = write_table(&mut self.out, columns, lines, head, width)?;
         self.out.flush()?;
-        let cut = Cut {
-            left_out,
-            cells: shortened,
-        };
         let note = width.and_then(|width| cut.note(width, "--fields, or --format csv"));
         note.into_iter().for_each(status);
         Ok(())

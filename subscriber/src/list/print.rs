@@ -7,10 +7,8 @@ use serde_json::{Number, Value};
 use super::{Found, Left, Listed};
 use crate::format::Format;
 use crate::format::cells::{milliseconds, visible};
-use crate::format::columns::{Column, write_table};
-use crate::format::fit::Cut;
-use crate::format::palette::Palette;
-use crate::format::width::Width;
+use crate::format::columns::{Column, Cut, write_table};
+use crate::format::terminal::{Palette, Width};
 use crate::output::Output;
 use cli::{CliError, status};
 
@@ -114,8 +112,7 @@ fn print_tables(
             Column::new("to remove it", false),
         ];
         let below = write_table(out, columns, &left, palette.head, width)?;
-        cut.cells += below.cells;
-        cut.left_out.extend(below.left_out);
+        cut.add(below);
     }
     Ok(cut)
 }

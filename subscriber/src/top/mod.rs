@@ -16,7 +16,7 @@ use common::{Error, SubscriberBuilder, UntypedSubscriber};
 
 use crate::attach::{self, Waking, attach};
 use crate::output::Output;
-use crate::view::{Condition, Selection, conditions};
+use crate::select::{Condition, Selection};
 use app::{App, Request};
 use screen::{Screen, Woken};
 use style::Style;
@@ -72,7 +72,7 @@ pub fn run(args: &Args, stop: &Shutdown, output: Output) -> Result<(), CliError>
     let options = Options {
         fields: args.selection.fields.clone(),
         sort: args.selection.sort.clone(),
-        conditions: conditions(&args.selection)?,
+        conditions: args.selection.conditions()?,
     };
     let name = &args.name;
     let refused = |reason: &str| {

@@ -16,8 +16,7 @@ use common::{Change, Field, RowBuf, RowRef, Schema, UntypedSubscriber};
 use super::search::Search;
 use super::{Options, cell};
 use crate::format::cells::is_number;
-use crate::order::Order;
-use crate::view::{Filter, Projection, parts};
+use crate::select::{Filter, Order, Projection, parts};
 
 /// Time for which a change is marked.
 const MARK_TIME: Duration = Duration::from_millis(1500);

@@ -8,7 +8,7 @@
 use common::{RowRef, Schema};
 
 use super::cell;
-use crate::view::{Condition, Filter, Projection};
+use crate::select::{Condition, Filter, Projection};
 
 /// Filter for rows.
 pub enum Search {
@@ -37,7 +37,7 @@ impl Search {
         }
         let read = Condition::parse(text);
         let asks_for_field = match &read {
-            Ok(condition) => schema.field(&condition.field.text).is_some(),
+            Ok(condition) => schema.field(condition.field_name()).is_some(),
             Err(_) => begins_with_field(typed.trim_start(), schema),
         };
         if !asks_for_field {

@@ -32,7 +32,7 @@ use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 use crate::format::change_line;
 use crate::output::PIPE_BYTES;
-use crate::view::Shown;
+use crate::select::Shown;
 use crate::watch::group::Group;
 use cli::service;
 use cli::{CliError, Shutdown, start_error};

@@ -4,7 +4,7 @@ use common::{Change, UntypedSubscriber};
 
 use super::command::{Event, Runner};
 use crate::format::Printer;
-use crate::view::{Shown, View};
+use crate::select::{Shown, View};
 use cli::CliError;
 
 /// A destination for changes.

@@ -1,8 +1,9 @@
 //! The arguments of `get`, `watch` and `top` that select rows and fields.
 
 use clap_complete::ArgValueCompleter;
-use cli::complete;
+use cli::{CliError, complete};
 
+use super::Condition;
 use crate::format::Format;
 
 /// Heading of `--help` for these options.
@@ -61,4 +62,15 @@ pub struct Selection {
     /// watch also sorts the changes of one refresh, with deletes first.
     #[arg(help_heading = HEADING, long, value_name = "FIELD[:desc],…", add = ArgValueCompleter::new(complete::sort))]
     pub sort: Option<String>,
+}
+
+impl Selection {
+    /// Parses the conditions of `--where`.
+    ///
+    /// # Errors
+    /// Wrong arguments, with their position.
+    pub fn conditions(&self) -> Result<Vec<Condition>, CliError> {
+        let texts = self.conditions.iter();
+        texts.map(|text| Condition::parse(text)).collect()
+    }
 }

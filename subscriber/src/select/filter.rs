@@ -1,4 +1,7 @@
-//! Selects the rows for which every `--where` condition holds, bound to one schema.
+//! `--where 'FIELD OP VALUE'`: parses conditions, and binds them to a schema.
+//!
+//! FIELD ends at a blank or at one of `= ! < >`, VALUE at the end of the text. Blanks around both
+//! are ignored. Either may be quoted as `'…'` or `"…"`; a quote inside is then doubled.
 //!
 //! Values are compared by kind: numbers and times by value; text, MAC addresses and IP addresses by
 //! their bytes; networks by family, address and prefix; floats as in IEEE 754 (NaN is not equal to,
@@ -6,14 +9,59 @@
 
 use std::cmp::Ordering;
 use std::net::IpAddr;
+use std::ops::Range;
 
 use common::{Error, IpNet, Kind, RowRef, Schema, Value};
 
-use super::condition::{Condition, Operator};
-use super::shown::no_such_field;
+use super::diagnostic::{no_such_field, wrong};
 use cli::CliError;
 
-/// The conjunction of all conditions.
+/// A condition that is not bound to a schema.
+#[derive(Clone, Debug)]
+pub struct Condition {
+    text: String,
+    field: Piece,
+    operator: Operator,
+    operator_at: Range<usize>,
+    value: Piece,
+}
+
+/// A piece of the text, without its quotes, and its position.
+#[derive(Clone, Debug)]
+struct Piece {
+    text: String,
+    at: Range<usize>,
+}
+
+/// Comparison between field and value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Operator {
+    Equal,
+    Unequal,
+    Less,
+    AtMost,
+    Greater,
+    AtLeast,
+    Contains,
+    Starts,
+    In,
+}
+
+const OPERATORS: [(&str, Operator); 10] = [
+    ("=", Operator::Equal),
+    ("==", Operator::Equal),
+    ("!=", Operator::Unequal),
+    ("<", Operator::Less),
+    ("<=", Operator::AtMost),
+    (">", Operator::Greater),
+    (">=", Operator::AtLeast),
+    ("contains", Operator::Contains),
+    ("starts", Operator::Starts),
+    ("in", Operator::In),
+];
+const OPERATOR_NAMES: &str = "= != < <= > >= contains starts in";
+
+/// The conjunction of all conditions, bound to one schema.
 pub struct Filter {
     tests: Vec<Test>,
 }
@@ -36,22 +84,128 @@ enum Asks {
     Covers(ipnet::IpNet),
 }
 
+impl Condition {
+    /// Parses a condition.
+    ///
+    /// # Errors
+    /// Wrong arguments, with their position.
+    pub fn parse(text: &str) -> Result<Self, CliError> {
+        let refuse = |what: &str, at| wrong(&format!("--where: {what}"), text, at);
+        let not_closed = |at| refuse("this quote is not closed", at);
+        let skip_blanks = |from: usize| text.len() - text[from..].trim_start().len();
+
+        let ends_field = |letter: char| letter.is_whitespace() || is_symbol(letter);
+        let field = piece(text, skip_blanks(0), ends_field).map_err(not_closed)?;
+        if field.at.is_empty() {
+            return Err(refuse("a field's name is missing here", field.at));
+        }
+
+        let operator_at = operator_at(text, skip_blanks(field.at.end));
+        let mut operators = OPERATORS.iter();
+        let operator = operators.find(|(name, _)| *name == &text[operator_at.clone()]);
+        let Some((_, operator)) = operator else {
+            let what = match operator_at.is_empty() {
+                true => "an operator is missing here",
+                false => "this is no operator",
+            };
+            return Err(refuse(
+                &format!("{what}: use {OPERATOR_NAMES}"),
+                operator_at,
+            ));
+        };
+
+        let start = skip_blanks(operator_at.end);
+        let end = text.trim_end().len().max(start);
+        let value = piece(&text[..end], start, |_| false).map_err(not_closed)?;
+        if value.at.end < end {
+            let what = "this stands behind the value: double a quote that is part of it";
+            return Err(refuse(what, value.at.end..end));
+        }
+        if value.at.is_empty() {
+            let what = "a value is missing here: write \"\" for an empty text";
+            return Err(refuse(what, value.at));
+        }
+        Ok(Self {
+            text: text.to_owned(),
+            field,
+            operator: *operator,
+            operator_at,
+            value,
+        })
+    }
+
+    /// Returns the name of the field.
+    pub fn field_name(&self) -> &str {
+        &self.field.text
+    }
+
+    /// Returns an error that points at a part of the condition.
+    fn wrong(&self, at: &Range<usize>, message: &str) -> CliError {
+        wrong(&format!("--where: {message}"), &self.text, at.clone())
+    }
+}
+
+fn is_symbol(letter: char) -> bool {
+    "=!<>".contains(letter)
+}
+
+/// Returns the quoted piece at `start`, or the text before the first letter for which `ends` is
+/// true. The error is the position of a quote that is not closed.
+fn piece(text: &str, start: usize, ends: impl Fn(char) -> bool) -> Result<Piece, Range<usize>> {
+    let rest = &text[start..];
+    let Some(quote) = rest.chars().next().filter(|letter| "'\"".contains(*letter)) else {
+        let at = start..start + rest.find(ends).unwrap_or(rest.len());
+        let text = text[at.clone()].to_owned();
+        return Ok(Piece { text, at });
+    };
+    let mut text = String::new();
+    let mut letters = rest.char_indices().skip(1).peekable();
+    while let Some((at, letter)) = letters.next() {
+        if letter != quote {
+            text.push(letter);
+        } else if letters.next_if(|(_, next)| *next == quote).is_some() {
+            text.push(quote);
+        } else {
+            let at = start..start + at + 1;
+            return Ok(Piece { text, at });
+        }
+    }
+    Err(start..start + 1)
+}
+
+/// Returns the position of the symbols or the word at `start`.
+fn operator_at(text: &str, start: usize) -> Range<usize> {
+    let rest = &text[start..];
+    let length = match rest.starts_with(is_symbol) {
+        true => rest.find(|letter| !is_symbol(letter)),
+        false => rest.find(char::is_whitespace),
+    };
+    start..start + length.unwrap_or(rest.len())
+}
+
 impl Filter {
     /// Resolves field names, and parses values by the kinds of their fields.
     ///
     /// # Errors
     /// Wrong arguments, with their position.
     pub fn bind(conditions: &[Condition], schema: &Schema) -> Result<Self, CliError> {
-        let bind = |condition| Test::bind(condition, schema);
+        let bind = |condition: &Condition| {
+            let Piece { text: name, at } = &condition.field;
+            let Some((field, found)) = schema.field(name) else {
+                return Err(condition.wrong(at, &no_such_field(name, schema)));
+            };
+            let kind = found.kind();
+            let asks = Asks::bind(condition, kind)?;
+            Ok(Test { field, kind, asks })
+        };
         let tests = conditions.iter().map(bind).collect::<Result<_, _>>()?;
         Ok(Self { tests })
     }
 
     /// Returns true if every condition holds for the row.
     pub fn matches(&self, row: RowRef<'_>) -> bool {
-        self.tests
-            .iter()
-            .all(|test| test.asks.holds(&row.value(test.field)))
+        let mut tests = self.tests.iter();
+        tests.all(|test| test.asks.holds(&row.value(test.field)))
     }
 
     /// Returns the name of a field in a condition whose kind differs from that in `before`. A
@@ -65,25 +219,13 @@ impl Filter {
     }
 }
 
-impl Test {
-    fn bind(condition: &Condition, schema: &Schema) -> Result<Self, CliError> {
-        let name = &condition.field.text;
-        let Some((field, found)) = schema.field(name) else {
-            return Err(condition.wrong_field(&no_such_field(name, schema)));
-        };
-        let kind = found.kind();
-        let asks = Asks::bind(condition, kind)?;
-        Ok(Self { field, kind, asks })
-    }
-}
-
 impl Asks {
     fn bind(condition: &Condition, kind: Kind) -> Result<Self, CliError> {
         let (name, text) = (&condition.field.text, condition.value.text.as_str());
         let network = || {
             network(text).ok_or_else(|| {
                 let message = format!("{text:?} is no network such as 10.0.0.0/8, and no address");
-                condition.wrong_value(&message)
+                condition.wrong(&condition.value.at, &message)
             })
         };
         let is_text = matches!(kind, Kind::Text(_));
@@ -103,7 +245,7 @@ impl Asks {
                 let message = format!(
                     "field {name:?} is {kind}, and this asks about {of}: use = != < <= > >="
                 );
-                return Err(condition.wrong_operator(&message));
+                return Err(condition.wrong(&condition.operator_at, &message));
             }
             // The width of the field does not matter: a longer text is a valid operand, which no
             // value of the field equals.
@@ -116,7 +258,7 @@ impl Asks {
                     };
                     let message =
                         format!("field {name:?} is {kind}, and {text:?} is no {kind}: {reason}");
-                    condition.wrong_value(&message)
+                    condition.wrong(&condition.value.at, &message)
                 })?;
                 Self::Compares(operator, value.into_owned())
             }
@@ -139,13 +281,12 @@ impl Asks {
             (Self::Contains(part), Value::Text(text)) => text.contains(part),
             (Self::Starts(part), Value::Text(text)) => text.starts_with(part),
             (Self::Covers(inner), Value::IpNet(network)) => network.contains(inner),
-            (Self::Within(outer), value) => match value {
-                Value::Ipv4(address) => outer.contains(&IpAddr::V4(*address)),
-                Value::Ipv6(address) => outer.contains(&IpAddr::V6(*address)),
-                Value::IpNet(network) => outer.contains(network),
-                Value::Text(text) => network(text).is_some_and(|inner| outer.contains(&inner)),
-                _ => false,
-            },
+            (Self::Within(outer), Value::Ipv4(address)) => outer.contains(&IpAddr::V4(*address)),
+            (Self::Within(outer), Value::Ipv6(address)) => outer.contains(&IpAddr::V6(*address)),
+            (Self::Within(outer), Value::IpNet(network)) => outer.contains(network),
+            (Self::Within(outer), Value::Text(text)) => {
+                network(text).is_some_and(|inner| outer.contains(&inner))
+            }
             _ => false,
         }
     }
@@ -169,8 +310,8 @@ fn compare(a: &Value<'_>, b: &Value<'_>) -> Option<Ordering> {
         (Value::Ipv4(a), Value::Ipv4(b)) => a.partial_cmp(b),
         (Value::Ipv6(a), Value::Ipv6(b)) => a.partial_cmp(b),
         (Value::IpNet(a), Value::IpNet(b)) => IpNet::from(*a).partial_cmp(&IpNet::from(*b)),
-        (Value::Mac(a), Value::Mac(b)) => <[u8; 6]>::from(*a).partial_cmp(&(*b).into()),
-        (Value::Timestamp(a), Value::Timestamp(b)) => a.as_nanos().partial_cmp(&b.as_nanos()),
+        (Value::Mac(a), Value::Mac(b)) => a.partial_cmp(b),
+        (Value::Timestamp(a), Value::Timestamp(b)) => a.partial_cmp(b),
         _ => None,
     }
 }
@@ -347,5 +488,55 @@ mod tests {
         assert_eq!(wider.changed_kind(&text, &schema), None);
         let (number, schema) = bind("a:u64");
         assert_eq!(number.changed_kind(&text, &schema), Some("a"));
+    }
+
+    #[test]
+    fn conditions_are_read() {
+        let cases = [
+            ("price>1.5", "price", Operator::Greater, "1.5"),
+            (" price  <= -1 ", "price", Operator::AtMost, "-1"),
+            ("'lot size' == 7", "lot size", Operator::Equal, "7"),
+            ("name = a b  c ", "name", Operator::Equal, "a b  c"),
+            ("name != ' a '", "name", Operator::Unequal, " a "),
+            ("name='it''s'", "name", Operator::Equal, "it's"),
+            ("name = \"\"", "name", Operator::Equal, ""),
+            ("name contains =", "name", Operator::Contains, "="),
+            ("net in 10.0.0.0/8", "net", Operator::In, "10.0.0.0/8"),
+            ("in in in", "in", Operator::In, "in"),
+        ];
+        for (text, field, operator, value) in cases {
+            let read = Condition::parse(text).unwrap();
+            assert_eq!(
+                (
+                    read.field.text.as_str(),
+                    read.operator,
+                    read.value.text.as_str()
+                ),
+                (field, operator, value),
+                "{text}"
+            );
+        }
+    }
+
+    #[test]
+    fn parse_errors_point_at_the_place() {
+        let cases = [
+            ("", "name is missing", "^"),
+            ("= 7", "name is missing", "^"),
+            ("price", "operator is missing", "     ^"),
+            ("price =< 7", "no operator", "      ^^"),
+            ("price likes 7", "no operator", "      ^^^^^"),
+            ("price > ", "value is missing", "        ^"),
+            ("'price > 7", "not closed", "^"),
+            ("name = 'a' b", "behind the value", "          ^^"),
+        ];
+        for (text, part, marks) in cases {
+            let failure = Condition::parse(text).unwrap_err();
+            let message = failure.to_string();
+            let lines: Vec<&str> = message.lines().collect();
+            assert_eq!((failure.code(), lines.len()), (2, 3), "{message}");
+            assert!(lines[0].contains(part), "{message}");
+            assert_eq!(lines[2].strip_prefix("  "), Some(marks), "{message}");
+        }
     }
 }

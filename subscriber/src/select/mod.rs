@@ -10,20 +10,21 @@ use std::sync::Arc;
 
 use common::{Change, RowRef, Schema, UntypedChanges, UntypedSubscriber};
 
-use crate::order::Order;
 use cli::CliError;
 use keys::Keys;
 
 mod args;
-mod condition;
+mod diagnostic;
+mod fields;
 mod filter;
 mod keys;
-mod shown;
+mod sort;
 
 pub use args::{Selection, TableArgs};
-pub use condition::Condition;
-pub use filter::Filter;
-pub use shown::{Projection, Shown, no_such_field, parts};
+pub use diagnostic::parts;
+pub use fields::{Projection, Shown};
+pub use filter::{Condition, Filter};
+pub use sort::Order;
 
 /// The options as typed.
 pub struct Request {
@@ -39,16 +40,6 @@ pub struct View {
     keys: Keys,
     filter: Filter,
     order: Order,
-    sorted: bool,
-}
-
-/// Parses the conditions of `--where`.
-///
-/// # Errors
-/// Wrong arguments, with their position.
-pub fn conditions(selection: &Selection) -> Result<Vec<Condition>, CliError> {
-    let texts = selection.conditions.iter();
-    texts.map(|text| Condition::parse(text)).collect()
 }
 
 impl Request {
@@ -62,7 +53,7 @@ impl Request {
             keys: args.keys.clone(),
             fields: fields.clone(),
             sort: sort.clone(),
-            conditions: conditions(&args.selection)?,
+            conditions: args.selection.conditions()?,
         })
     }
 
@@ -82,7 +73,6 @@ impl Request {
                 Some(sort) => Order::parse(sort, schema)?,
                 None => Order::default(),
             },
-            sorted: self.sort.is_some(),
         })
     }
 
@@ -111,7 +101,7 @@ impl View {
             true => table.iter().filter(matches).collect(),
             false => self.keys.rows(table).filter(matches).collect(),
         };
-        if self.sorted || self.keys.is_empty() {
+        if self.keys.is_empty() || !self.order.is_by_key() {
             rows.sort_by_cached_key(|row| self.order.key(*row));
         }
         rows.into_iter()
@@ -121,17 +111,14 @@ impl View {
 
     /// Returns the KEYs that have no row in the local copy.
     pub fn missing(&self, table: &UntypedSubscriber) -> Vec<String> {
-        self.texts(self.keys.without(|key| table.get(key).is_some()))
+        let is_missing = |key: &[u8]| table.get(key).is_none();
+        self.keys.texts(self.schema(), is_missing)
     }
 
     /// Returns the KEYs whose rows exist but do not match the conditions.
     pub fn unmatched(&self, table: &UntypedSubscriber) -> Vec<String> {
-        let matches = |key: &[u8]| table.get(key).is_none_or(|row| self.filter.matches(row));
-        self.texts(self.keys.without(matches))
-    }
-
-    fn texts<'k>(&self, keys: impl Iterator<Item = &'k [u8]>) -> Vec<String> {
-        keys.map(|key| self.schema().format_key(key)).collect()
+        let is_unmatched = |key: &[u8]| table.get(key).is_some_and(|row| !self.filter.matches(row));
+        self.keys.texts(self.schema(), is_unmatched)
     }
 
     /// Returns the name of a field in a condition whose kind differs from that in the view
@@ -153,23 +140,18 @@ impl View {
         before: &'s View,
         changes: &UntypedChanges<'s>,
     ) -> Vec<Change<Shown<'s>>> {
+        let changes = changes.iter();
         let mut told: Vec<_> = changes
-            .iter()
             .filter_map(|change| self.change(before, change))
-            .filter(shown::is_visible)
             .collect();
-        told.sort_by_key(|change| !matches!(change, Change::Deleted(_)));
-        if self.sorted {
-            told.sort_by_cached_key(|change| match change {
-                Change::Deleted(old) => {
-                    let view = self.of_row(before, old.row());
-                    (false, view.order.key(old.row()))
-                }
-                Change::Created(new) | Change::Updated { new, .. } => {
-                    (true, self.order.key(new.row()))
-                }
-            });
-        }
+        told.sort_by_cached_key(|change| {
+            let (view, row, is_deleted) = match change {
+                Change::Deleted(old) => (self.of_row(before, old.row()), old.row(), true),
+                Change::Created(new) | Change::Updated { new, .. } => (self, new.row(), false),
+            };
+            let order = (!self.order.is_by_key()).then(|| view.order.key(row));
+            (!is_deleted, order)
+        });
         told
     }
 
@@ -196,7 +178,7 @@ impl View {
             Change::Created(new) => now(new).map(Change::Created),
             Change::Deleted(old) => then(old).map(Change::Deleted),
             Change::Updated { old, new } => match (then(old), now(new)) {
-                (Some(old), Some(new)) => Some(Change::Updated { old, new }),
+                (Some(old), Some(new)) => new.differs(old).then_some(Change::Updated { old, new }),
                 (Some(old), None) => Some(Change::Deleted(old)),
                 (None, Some(new)) => Some(Change::Created(new)),
                 (None, None) => None,

@@ -1,4 +1,4 @@
-//! Order of rows: by key, or by the fields of `--sort`. A table itself is unordered.
+//! `--sort`, the order of rows: by key, or by the named fields. A table itself is unordered.
 //!
 //! A row is encoded as bytes that compare like the row: numbers and timestamps by value, floats in
 //! total order with NaN last, texts and addresses by bytes, and networks by family, address and
@@ -6,8 +6,7 @@
 
 use common::{Field, Kind, RowRef, Schema};
 
-use crate::diagnostic::wrong;
-use crate::view::{no_such_field, parts};
+use super::diagnostic::{no_such_field, parts, wrong};
 use cli::CliError;
 
 /// Fields to sort by.
@@ -36,9 +35,8 @@ impl Order {
                 Some((name, "asc")) => (name, Direction::Up),
                 Some((name, "desc")) => (name, Direction::Down),
                 Some((_, other)) => {
-                    return Err(refuse(&format!(
-                        "{other:?} is not an order: use asc or desc"
-                    )));
+                    let what = format!("{other:?} is not an order: use asc or desc");
+                    return Err(refuse(&what));
                 }
             };
             let field = schema.field(name);
@@ -46,6 +44,11 @@ impl Order {
             by.push((field, direction));
         }
         Ok(Self { by })
+    }
+
+    /// Returns true if rows are ordered by key alone.
+    pub fn is_by_key(&self) -> bool {
+        self.by.is_empty()
     }
 
     /// Returns bytes that compare like the row.
@@ -64,13 +67,9 @@ impl Order {
             push(out, &row.schema().fields()[*index], *direction, row);
         }
         out.truncate(start.saturating_add(most));
-        push_key(out, row);
-    }
-}
-
-fn push_key(key: &mut Vec<u8>, row: RowRef<'_>) {
-    for field in row.schema().key_fields() {
-        push(key, field, Direction::Up, row);
+        for field in row.schema().key_fields() {
+            push(out, field, Direction::Up, row);
+        }
     }
 }
 

@@ -1,17 +1,16 @@
 //! The KEY arguments of the command line: the fields of a key joined by commas, quoted as in CSV.
 
-use std::collections::HashSet;
 use std::ops::Range;
 
 use common::{Error, Field, RowRef, Schema, UntypedSubscriber};
+use indexmap::IndexSet;
 
-use crate::diagnostic::wrong;
+use super::diagnostic::wrong;
 use cli::CliError;
 
 /// KEY arguments parsed by a schema. Without any, every row is selected.
 pub struct Keys {
-    given: Vec<Vec<u8>>,
-    set: HashSet<Vec<u8>>,
+    keys: IndexSet<Vec<u8>>,
 }
 
 impl Keys {
@@ -20,76 +19,68 @@ impl Keys {
     /// # Errors
     /// Wrong arguments, with their position.
     pub fn parse(texts: &[String], schema: &Schema) -> Result<Self, CliError> {
-        let (mut given, mut set) = (Vec::new(), HashSet::new());
-        for text in texts {
-            let key = schema
-                .parse_key(text)
-                .map_err(|error| refusal(text, schema, &error))?;
-            if set.insert(key.clone()) {
-                given.push(key);
-            }
-        }
-        Ok(Self { given, set })
+        let parse = |text: &String| {
+            let key = schema.parse_key(text);
+            key.map_err(|error| refusal(text, schema, &error))
+        };
+        let keys = texts.iter().map(parse).collect::<Result<_, _>>()?;
+        Ok(Self { keys })
     }
 
     /// Returns true if there are no KEYs, so that every row is selected.
     pub fn is_empty(&self) -> bool {
-        self.given.is_empty()
+        self.keys.is_empty()
     }
 
     /// Returns the selected rows of the local copy, in the order of the KEYs.
     pub fn rows<'s>(&self, table: &'s UntypedSubscriber) -> impl Iterator<Item = RowRef<'s>> {
-        self.given.iter().filter_map(|key| table.get(key))
+        self.keys.iter().filter_map(|key| table.get(key))
     }
 
     /// Returns true if the row is selected.
     pub fn has(&self, row: RowRef<'_>) -> bool {
-        self.is_empty() || self.set.contains(&row.key().to_bytes())
+        self.is_empty() || self.keys.contains(&row.key().to_bytes())
     }
 
-    /// Returns the KEYs for which `is_there` returns false.
-    pub fn without(&self, is_there: impl Fn(&[u8]) -> bool) -> impl Iterator<Item = &[u8]> {
-        let keys = self.given.iter().map(Vec::as_slice);
-        keys.filter(move |key| !is_there(key))
+    /// Returns the KEYs for which `is_wanted` returns true, as text.
+    pub fn texts(&self, schema: &Schema, is_wanted: impl Fn(&[u8]) -> bool) -> Vec<String> {
+        let wanted = self.keys.iter().filter(|key| is_wanted(key));
+        wanted.map(|key| schema.format_key(key)).collect()
     }
 }
 
 /// Explains why a KEY is invalid, and how it should be written.
 fn refusal(text: &str, schema: &Schema, error: &Error) -> CliError {
     let fields: Vec<&Field> = schema.key_fields().collect();
+    let cells = cells(text);
+    let (what, at) = if cells.len() == fields.len() {
+        let wrong_field = match error {
+            Error::InvalidValue { field, .. } | Error::TextTooLong { field, .. } => {
+                fields.iter().position(|key| key.name() == field)
+            }
+            _ => None,
+        };
+        match wrong_field {
+            Some(index) => (error.to_string(), cells[index].clone()),
+            None => {
+                let what = "a quote in it is not closed, or stands alone";
+                (what.to_owned(), 0..text.len())
+            }
+        }
+    } else {
+        // Points at the surplus values, or at the end if values are missing.
+        let surplus = cells.get(fields.len());
+        let start = surplus.map_or(text.len(), |cell| cell.start);
+        let what = format!("this is {} of {} values", cells.len(), fields.len());
+        (what, start..text.len())
+    };
     let kinds: Vec<String> = fields
         .iter()
         .map(|field| format!("{}:{}", field.name(), field.kind()))
         .collect();
-    let cells = cells(text);
-    let named = match error {
-        Error::InvalidValue { field, .. } | Error::TextTooLong { field, .. } => {
-            fields.iter().position(|key| key.name() == field)
-        }
-        _ => None,
-    };
-    let (what, at) = match named.filter(|_| cells.len() == fields.len()) {
-        Some(index) => (error.to_string(), cells[index].clone()),
-        None if cells.len() == fields.len() => (
-            "a quote in it is not closed, or stands alone".to_owned(),
-            0..text.len(),
-        ),
-        None => {
-            // Points at the surplus values, or at the end if values are missing.
-            let at = match cells.get(fields.len()) {
-                Some(surplus) => surplus.start..text.len(),
-                None => text.len()..text.len(),
-            };
-            let what = format!("this is {} of {} values", cells.len(), fields.len());
-            (what, at)
-        }
-    };
     let kinds = kinds.join(",");
-    wrong(
-        &format!("KEY: {what}; the key is {kinds}, joined by commas and quoted as in CSV"),
-        text,
-        at,
-    )
+    let message = format!("KEY: {what}; the key is {kinds}, joined by commas and quoted as in CSV");
+    wrong(&message, text, at)
 }
 
 /// Returns the positions of the cells in a line of CSV, including quotes. A quote that is not
@@ -165,10 +156,7 @@ mod tests {
             "1,\"say \"\"x\"\"\",::/0",
         ] {
             let keys = Keys::parse(&[text.to_owned(), text.to_owned()], &schema).unwrap();
-            let back: Vec<String> = keys
-                .without(|_| false)
-                .map(|key| schema.format_key(key))
-                .collect();
+            let back = keys.texts(&schema, |_| true);
             assert_eq!(back, [text]);
         }
     }

@@ -1,11 +1,53 @@
-//! Width available for output.
+//! Colours and width of the terminal.
 
 use std::fs::File;
 
+use anstyle::{AnsiColor, Style};
+
 use crate::output::Output;
 
+/// Styles of all parts of the output.
+#[derive(Clone, Copy, Default)]
+pub struct Palette {
+    /// Column names.
+    pub head: Style,
+    /// Secondary text.
+    pub dim: Style,
+    /// Created rows.
+    pub create: Style,
+    /// Updated rows.
+    pub update: Style,
+    /// Deleted rows.
+    pub delete: Style,
+}
+
+impl Palette {
+    /// Returns the styles for `output`, with colours if it supports them.
+    pub fn of(output: &Output) -> Self {
+        if !output.is_coloured() {
+            return Self::default();
+        }
+        Self {
+            head: Style::new().bold(),
+            dim: Style::new().dimmed(),
+            create: AnsiColor::Green.on_default(),
+            update: AnsiColor::Yellow.on_default(),
+            delete: AnsiColor::Red.on_default(),
+        }
+    }
+
+    /// Returns the style of a change.
+    pub fn op(&self, op: &str) -> Style {
+        match op {
+            "create" => self.create,
+            "update" => self.update,
+            _ => self.delete,
+        }
+    }
+}
+
 /// Minimum width assumed for a terminal.
-pub const LEAST_COLUMNS: usize = 20;
+const LEAST_COLUMNS: usize = 20;
 
 /// Width of a terminal, or unlimited for a pipe or file.
 pub struct Width {

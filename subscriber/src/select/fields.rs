@@ -1,13 +1,12 @@
-//! The visible fields of a row: those that `--fields` names, in that order, or all of them.
+//! `--fields`, the visible fields of a row: those that `--fields` names, in that order, or all of them.
 
 use std::sync::Arc;
 
-use common::{Change, Field, KeyRef, RowRef, Schema, Value};
+use common::{Field, KeyRef, RowRef, Schema, Value};
 use serde::{Serialize, Serializer};
 
-use crate::diagnostic::wrong;
+use super::diagnostic::{no_such_field, parts, wrong};
 use cli::CliError;
-use cli::nearest;
 
 /// A selection of a schema's fields.
 #[derive(Debug)]
@@ -65,21 +64,16 @@ impl Projection {
 
     /// Returns the visible fields.
     pub fn fields(&self) -> impl ExactSizeIterator<Item = &Field> {
-        self.fields
-            .iter()
-            .map(|index| &self.schema.fields()[*index])
-    }
-
-    /// Returns the field with this name and its index in the schema, if it is visible.
-    fn shown(&self, name: &str) -> Option<(usize, &Field)> {
-        let found = self.schema.field(name);
-        found.filter(|(index, _)| self.fields.contains(index))
+        let fields = self.schema.fields();
+        self.fields.iter().map(|index| &fields[*index])
     }
 
     /// Applies the projection to a row of this schema.
     pub fn show<'a>(&'a self, row: RowRef<'a>) -> Shown<'a> {
-        let projection = self;
-        Shown { row, projection }
+        Shown {
+            row,
+            projection: self,
+        }
     }
 }
 
@@ -101,13 +95,12 @@ impl<'a> Shown<'a> {
 
     /// Returns the names and values of the visible fields.
     pub fn values(self) -> impl ExactSizeIterator<Item = (&'a str, Value<'a>)> {
-        let values = self.projection.fields.iter();
-        values.map(move |index| {
-            (
-                self.projection.schema.fields()[*index].name(),
-                self.row.value(*index),
-            )
-        })
+        let Self { row, projection } = self;
+        let value = move |index: &usize| {
+            let name = projection.schema.fields()[*index].name();
+            (name, row.value(*index))
+        };
+        projection.fields.iter().map(value)
     }
 
     /// Returns the value of the field with this name, if it is visible.
@@ -118,66 +111,35 @@ impl<'a> Shown<'a> {
     }
 
     /// Returns true if a visible field differs from `old`.
-    fn differs(self, old: Self) -> bool {
-        let same_schema = Arc::ptr_eq(self.projection.schema(), old.projection.schema());
+    pub fn differs(self, old: Self) -> bool {
+        let (now, before) = (self.projection, old.projection);
         // All fields are visible, and an update of the table implies that one of them differs.
-        if same_schema && !self.projection.named {
+        if Arc::ptr_eq(&now.schema, &before.schema) && !now.named {
             return true;
         }
-        if self.projection.fields.len() != old.projection.fields.len() {
-            return true;
-        }
-        self.projection.fields.iter().any(|index| {
-            let now = &self.projection.schema.fields()[*index];
-            let Some((index_before, before)) = old.projection.shown(now.name()) else {
+        let field_differs = |index: &usize| {
+            let field = &now.schema.fields()[*index];
+            let found = before.schema.field(field.name());
+            let Some((old_index, old_field)) = found.filter(|(old, _)| before.fields.contains(old))
+            else {
                 return true;
             };
-            if now.kind() == before.kind() {
+            if field.kind() == old_field.kind() {
                 // Compared by bytes, so that a NaN equals itself.
-                return self.row.bytes()[now.range()] != old.row.bytes()[before.range()];
+                return self.row.bytes()[field.range()] != old.row.bytes()[old_field.range()];
             }
-            let values = [self.row.value(*index), old.row.value(index_before)];
             // Compared as printed: 5 differs from "5".
-            let [now, before] = values.map(|value| serde_json::to_string(&value).ok());
-            now != before
-        })
-    }
-}
-
-/// Returns true if a change affects a visible field.
-pub fn is_visible(change: &Change<Shown<'_>>) -> bool {
-    match change {
-        Change::Updated { old, new } => new.differs(*old),
-        _ => true,
+            let values = [self.row.value(*index), old.row.value(old_index)];
+            let [value, old_value] = values.map(|value| serde_json::to_string(&value).ok());
+            value != old_value
+        };
+        now.fields.len() != before.fields.len() || now.fields.iter().any(field_differs)
     }
 }
 
 impl Serialize for Shown<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_map(self.values())
-    }
-}
-
-/// Splits `text` at commas. Returns each part without surrounding blanks, and its position.
-pub fn parts(text: &str) -> impl Iterator<Item = (&str, std::ops::Range<usize>)> {
-    let mut next = 0;
-    text.split(',').map(move |part| {
-        let start = next + (part.len() - part.trim_start().len());
-        next += part.len() + 1;
-        let part = part.trim();
-        (part, start..start + part.len())
-    })
-}
-
-/// Returns a message that no field has this name, with the names of all fields.
-pub fn no_such_field(name: &str, schema: &Schema) -> String {
-    let names: Vec<&str> = schema.fields().iter().map(Field::name).collect();
-    let all = names.join(", ");
-    match nearest(name, names) {
-        Some(meant) => {
-            format!("there is no field {name:?}: did you mean {meant:?}? (there are {all})")
-        }
-        None => format!("there is no field {name:?}: there are {all}"),
     }
 }
 
@@ -239,7 +201,7 @@ mod tests {
         let [old, new] = [["1", "NaN", "2"], ["1", "NaN", "3"]].map(|cells| row(&schema, &cells));
         let visible = |projection: &Projection| {
             let [old, new] = [&old, &new].map(|row| projection.show(row.as_ref()));
-            is_visible(&Change::Updated { old, new })
+            new.differs(old)
         };
         assert!(visible(&Projection::all(&schema)));
         assert!(visible(&Projection::parse("b", &schema).unwrap()));
@@ -257,7 +219,7 @@ mod tests {
         );
         let visible = |new: &RowBuf| {
             let (old, new) = (before.show(old.as_ref()), now.show(new.as_ref()));
-            is_visible(&Change::Updated { old, new })
+            new.differs(old)
         };
         assert!(!visible(&same));
         assert!(visible(&other));

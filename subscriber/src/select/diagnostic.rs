@@ -1,0 +1,58 @@
+//! Parts of an argument, and errors that repeat the argument with `^` under the wrong part.
+
+use std::ops::Range;
+
+use common::{Field, Schema};
+
+use crate::format::cells::{visible, width};
+use cli::{CliError, nearest};
+
+/// Returns an error for wrong arguments: `message`, then `text` with the bytes of `at` underlined.
+/// An empty range is shown one letter wide.
+///
+/// # Panics
+/// If `at` is not a range of `text` on letter boundaries.
+pub fn wrong(message: &str, text: &str, at: Range<usize>) -> CliError {
+    let (before, piece) = (visible(&text[..at.start]), visible(&text[at.clone()]));
+    let shown = format!("{before}{piece}{}", visible(&text[at.end..]));
+    let (indent, marks) = (width(&before), "^".repeat(width(&piece).max(1)));
+    let text = format!("{message}\n  {shown}\n  {:indent$}{marks}", "");
+    CliError::new(2, text)
+}
+
+/// Splits `text` at commas. Returns each part without surrounding blanks, and its position.
+pub fn parts(text: &str) -> impl Iterator<Item = (&str, Range<usize>)> {
+    let mut next = 0;
+    text.split(',').map(move |part| {
+        let start = next + (part.len() - part.trim_start().len());
+        next += part.len() + 1;
+        let part = part.trim();
+        (part, start..start + part.len())
+    })
+}
+
+/// Returns a message that no field has this name, with the names of all fields.
+pub fn no_such_field(name: &str, schema: &Schema) -> String {
+    let names: Vec<&str> = schema.fields().iter().map(Field::name).collect();
+    let all = names.join(", ");
+    match nearest(name, names) {
+        Some(meant) => {
+            format!("there is no field {name:?}: did you mean {meant:?}? (there are {all})")
+        }
+        None => format!("there is no field {name:?}: there are {all}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn marks_stand_under_their_piece() {
+        let text = |at| wrong("no", "日本 = \tx", at).to_string();
+        assert_eq!(text(0..6), "no\n  日本 = \\tx\n  ^^^^");
+        assert_eq!(text(9..11), "no\n  日本 = \\tx\n         ^^^");
+        assert_eq!(text(11..11), "no\n  日本 = \\tx\n            ^");
+        assert_eq!(wrong("no", "x", 0..1).code(), 2);
+    }
+}
