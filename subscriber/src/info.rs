@@ -134,7 +134,7 @@ fn not_found(table: &str) -> CliError {
         false => CliError::new(
             1,
             format!(
-                "there is no table {table:?}, only what a publisher left that is gone: {}; `publisher rm {table}` removes it",
+                "table not found: {table:?}: a dead publisher left only {}; `publisher rm {table}` removes it",
                 objects.join(", "),
             ),
         ),

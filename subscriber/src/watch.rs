@@ -74,7 +74,7 @@ pub fn run(args: &Args, stop: &Shutdown, output: Output) -> Result<(), CliError>
     if asked.format == Format::Json && !args.once && args.count.is_none() {
         return Err(CliError::new(
             2,
-            "a watch without end is no JSON array: use --format jsonl, or end it by --once or --count",
+            "--format json needs an end of the watch: add --once or --count, or use --format jsonl",
         ));
     }
     let request = Request::read(asked)?;

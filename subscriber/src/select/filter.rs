@@ -106,7 +106,7 @@ impl Condition {
         let Some((_, operator)) = operator else {
             let what = match operator_at.is_empty() {
                 true => "an operator is missing here",
-                false => "this is no operator",
+                false => "not an operator",
             };
             return Err(refuse(
                 &format!("{what}: use {OPERATOR_NAMES}"),
@@ -118,7 +118,7 @@ impl Condition {
         let end = text.trim_end().len().max(start);
         let value = piece(&text[..end], start, |_| false).map_err(not_closed)?;
         if value.at.end < end {
-            let what = "this stands behind the value: double a quote that is part of it";
+            let what = "text after the closing quote: double a quote that is part of the value";
             return Err(refuse(what, value.at.end..end));
         }
         if value.at.is_empty() {
@@ -224,7 +224,8 @@ impl Asks {
         let (name, text) = (&condition.field.text, condition.value.text.as_str());
         let network = || {
             network(text).ok_or_else(|| {
-                let message = format!("{text:?} is no network such as 10.0.0.0/8, and no address");
+                let message =
+                    format!("{text:?} is neither a network such as 10.0.0.0/8 nor an address");
                 condition.wrong(&condition.value.at, &message)
             })
         };
@@ -256,8 +257,9 @@ impl Asks {
                         Error::InvalidValue { reason, .. } => reason,
                         other => other.to_string(),
                     };
-                    let message =
-                        format!("field {name:?} is {kind}, and {text:?} is no {kind}: {reason}");
+                    let message = format!(
+                        "field {name:?} is {kind}, and {text:?} is not a valid {kind}: {reason}"
+                    );
                     condition.wrong(&condition.value.at, &message)
                 })?;
                 Self::Compares(operator, value.into_owned())
@@ -456,7 +458,7 @@ mod tests {
                 .map(str::trim_end)
                 .collect::<Vec<_>>(),
             [
-                "--where: field \"d\" is f64, and \"cheap\" is no f64: f64 takes a number up to 1.7e308, NaN, Infinity or \
+                "--where: field \"d\" is f64, and \"cheap\" is not a valid f64: f64 takes a number up to 1.7e308, NaN, Infinity or \
                  -Infinity",
                 "  d > cheap",
                 "      ^^^^^"
@@ -468,7 +470,7 @@ mod tests {
             ("n contains 2", "texts", "  ^^^^^^^^"),
             ("a starts 10", "texts", "  ^^^^^^"),
             ("m in 10.0.0.0/8", "addresses", "  ^^"),
-            ("a in 10.0.0/8", "no network", "     ^^^^^^^^"),
+            ("a in 10.0.0/8", "neither a network", "     ^^^^^^^^"),
         ] {
             let message = message(text);
             assert!(message.contains(part), "{message}");
@@ -524,11 +526,11 @@ mod tests {
             ("", "name is missing", "^"),
             ("= 7", "name is missing", "^"),
             ("price", "operator is missing", "     ^"),
-            ("price =< 7", "no operator", "      ^^"),
-            ("price likes 7", "no operator", "      ^^^^^"),
+            ("price =< 7", "not an operator", "      ^^"),
+            ("price likes 7", "not an operator", "      ^^^^^"),
             ("price > ", "value is missing", "        ^"),
             ("'price > 7", "not closed", "^"),
-            ("name = 'a' b", "behind the value", "          ^^"),
+            ("name = 'a' b", "after the closing quote", "          ^^"),
         ];
         for (text, part, marks) in cases {
             let failure = Condition::parse(text).unwrap_err();

@@ -145,7 +145,7 @@ fn lock_and_region_without_a_table_are_orphans() {
     let (stdout, stderr) = Process::run(subscriber().args(["info", table.name()]), 1);
     assert_eq!(stdout, "");
     assert!(
-        stderr.contains("only what a publisher left")
+        stderr.contains("a dead publisher left only")
             && stderr.contains(&format!("`publisher rm {}`", table.name())),
         "{stderr}"
     );

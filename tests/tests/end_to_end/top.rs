@@ -97,10 +97,12 @@ fn top_keys_sort_and_filter() {
     screen.press("/price > 40");
     screen.until("only some rows are shown", |text| names(text).len() == 9);
     screen.press("x");
-    let text = screen.shows("is no f64");
+    let text = screen.shows("is not a valid f64");
     assert_eq!(names(&text).len(), 9, "{text}");
     screen.press("\x7f\r");
-    screen.until("the error is gone", |text| !text.contains("is no f64"));
+    screen.until("the error is gone", |text| {
+        !text.contains("is not a valid f64")
+    });
     screen.press("\x1b");
     screen.shows("of 50");
     screen.press("/NAME-4\x15name-4\r");

@@ -108,7 +108,7 @@ fn errors_mark_the_wrong_part_of_arguments() {
     for (arguments, part, marks) in [
         (
             ["--where", "price > cheap"],
-            "\"price\" is f64, and \"cheap\" is no f64",
+            "\"price\" is f64, and \"cheap\" is not a valid f64",
             "          ^^^^^",
         ),
         (["--where", "prise > 1"], "id, name, price", "  ^^^^^"),
