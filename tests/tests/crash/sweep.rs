@@ -295,7 +295,7 @@ fn sweep_reports_and_keeps_orphans_of_other_users() {
     rm.args(["rm", "--orphans"]).current_dir("/");
     rm.uid(nobody.uid.as_raw()).gid(nobody.gid.as_raw());
     let (_, stderr) = Process::run(&mut rm, 0);
-    assert!(stderr.contains("1 of user 0"), "{stderr}");
+    assert!(stderr.contains("1 possible orphans of user 0"), "{stderr}");
     assert!(lock.exists());
     // The other user may read this lock but not remove it.
     std::fs::set_permissions(lock, PermissionsExt::from_mode(0o644)).unwrap();
