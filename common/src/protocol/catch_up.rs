@@ -47,8 +47,7 @@ impl<E> From<NoMemory> for Failed<E> {
     }
 }
 
-/// The versions between which rows are read: rows are known as of `since` and are read as of
-/// `version`.
+/// A range of versions: the caller knows the rows as of `since` and reads them as of `version`.
 #[derive(Clone, Copy)]
 struct ReadWindow {
     version: u64,
@@ -56,8 +55,8 @@ struct ReadWindow {
 }
 
 impl ReadWindow {
-    /// Returns `None` if the row of `slot` was not written after `since`, else whether it is live.
-    /// If it is live, `words` holds the row.
+    /// Returns `None` if the row of `slot` was not written after `since`, and otherwise
+    /// `Some(is_live)`. If the row is live, `words` holds it.
     #[inline]
     fn read(
         self,

@@ -2,11 +2,11 @@
 //!
 //! 1. The subscriber has seen commit `S`. It stores `S` into its park word and raises `parked_max`
 //!    to `S`.
-//! 2. It passes a SeqCst fence.
+//! 2. It executes a SeqCst fence.
 //! 3. It loads `commit`. If that is no longer `S` it stays awake; otherwise it sleeps until it is
 //!    woken.
 //! 4. The publisher stores `commit = V`.
-//! 5. It passes a SeqCst fence.
+//! 5. It executes a SeqCst fence.
 //! 6. If `parked_max` is at least `V - 1`, it wakes each subscriber whose park word is `V - 1`.
 //!
 //! One of the two fences comes first: either the subscriber's load sees the commit, or the
@@ -19,7 +19,7 @@
 //! Other subscribers sleep on `commit` itself (a futex) and need no slot:
 //!
 //! 1. The subscriber sets the flag of `S`, one of two flags, chosen by the parity of `S`.
-//! 2. It passes the SeqCst fence.
+//! 2. It executes a SeqCst fence.
 //! 3. The kernel puts it to sleep if `commit` still is `S`, which the kernel checks under the lock
 //!    that a wake-up takes.
 //! 4. The publisher, after the fence of commit `V`, clears the flag of `V - 1` if it is set, and
@@ -36,9 +36,8 @@
 //!
 //! 1. The subscriber stores the record of its slot and, after a fence, its nonce.
 //! 2. It creates its receiver (a queue, a socket) and, after a fence, stores that it is ready.
-//! 3. The publisher loads the nonce and, after a fence, the ready word. If that names the same
-//!    subscriber, it loads the record after another fence, and opens the receiver that the record
-//!    names.
+//! 3. The publisher loads the nonce and, after a fence, the ready word. If the ready word is
+//!    set, it loads the record after another fence, and opens the receiver that the record names.
 //! 4. The publisher stores the outcome, an errno, and, after a fence, the nonce that the outcome is
 //!    for.
 //! 5. The subscriber loads the nonce and, if it is its own, after a fence the errno.
@@ -51,8 +50,8 @@ use crate::protocol::layout::registry as at;
 use crate::protocol::sync::{AtomicU64, Ordering, Point, applies, fence};
 use crate::protocol::words::ReadOnlyWord;
 
-/// The park word of a subscriber that is awake, which stores it itself. It is not the number of a
-/// commit.
+/// The park word of a subscriber that is awake. The subscriber stores it itself. No commit has this
+/// number.
 pub const AWAKE: u64 = 0;
 
 /// Parks at `seen` (steps 1 to 3). `store` stores the park word. Returns true if the caller may
@@ -179,7 +178,7 @@ pub fn acknowledged(words: &[ReadOnlyWord], nonce: u64) -> Option<i32> {
     Some(words[1].load(Ordering::Relaxed) as i32)
 }
 
-/// Sets the flag of `seen` and passes the fence (steps 1 and 2 of a subscriber that sleeps on
+/// Sets the flag of `seen` and executes the fence (steps 1 and 2 of a subscriber that sleeps on
 /// `commit`). `store` stores the flag with this index. The kernel performs step 3.
 pub fn park_on_commit<E>(
     seen: u64,

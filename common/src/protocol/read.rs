@@ -17,8 +17,7 @@ use crate::protocol::layout::{BLOCK_ROWS, FANOUT, Geometry, Tag, header};
 use crate::protocol::sync::{Ordering, Point, applies, fence};
 use crate::protocol::words::{ReadOnlyWord, by_vectors, copy_words, prefetch_lines, set_bits};
 
-/// Number of cache lines that are prefetched at the beginning of words that are read from their
-/// start.
+/// Number of cache lines prefetched at the start of a row that is read sequentially.
 const FIRST_LINES: usize = 8;
 /// Number of uncopied rows in a block above which the copied rows are prefetched one by one,
 /// because the processor does not predict the next one over such distances.
@@ -51,7 +50,7 @@ pub fn commit_time(words: &[ReadOnlyWord], version: u64) -> Option<u64> {
 
 /// Copies the row of `slot` as of the last commit into `row`. Returns false for a deleted row and
 /// for every unusual case, for example while the row is being written. The caller then falls back
-/// to [`Table::read`], which takes the same steps and those whose result is the same for each read.
+/// to [`Table::read`], which handles all cases.
 ///
 /// `words` and `geometry` must be of a table whose rows have the width of `row`. `slot` may be out
 /// of range.

@@ -1,5 +1,5 @@
-//! Slices of words: shared words that can only be loaded, copies of shared words by vectors, and
-//! sets of row numbers as bits.
+//! Slices of words: shared words that can only be loaded, vectorized copies from and to shared
+//! words, and iteration over bit sets.
 #![allow(unsafe_code)]
 
 use crate::memory::prefetch;
@@ -37,9 +37,9 @@ pub fn read_only(words: &[AtomicU64]) -> &[ReadOnlyWord] {
     unsafe { std::slice::from_raw_parts(words.as_ptr().cast(), words.len()) }
 }
 
-/// Moves `steps` lines of eight words by vectors, with the given instructions to load and to store.
-/// The aligned instruction is for shared memory. `ahead` prefetches lines that are far from the
-/// first.
+/// Moves `steps` lines of eight words through vector registers, with the given load and store
+/// instructions. The side that is in shared memory must use the aligned instruction. `ahead` is a
+/// prefetch instruction, or empty.
 #[cfg(all(target_arch = "x86_64", not(loom)))]
 macro_rules! move_vectors {
     ($ahead:literal, $load:literal, $from:expr, $store:literal, $to:expr, $steps:expr) => {
@@ -73,12 +73,13 @@ macro_rules! move_vectors {
 #[cfg(all(target_arch = "x86_64", not(loom)))]
 const STEPS_AHEAD: usize = 8;
 
-/// Copies words that another process may be writing, each as by a relaxed load, in any order.
+/// Copies words that another process may be writing. Each word is copied as if by a relaxed load;
+/// the order of the loads is unspecified.
 ///
 /// Rust does not vectorize atomic loads, so this function does it where the processor guarantees
 /// the result. On x86-64 with AVX an aligned load of 16 bytes is a single access (Intel SDM volume
-/// 3, 9.1.1; AMD APM volume 2, 7.3.2), so each of its words is as if loaded alone. On other
-/// processors, and for words that are not aligned so, it loads one word at a time.
+/// 3, 9.1.1; AMD APM volume 2, 7.3.2), so each of its words is loaded atomically. On
+/// other processors, and for words that are not aligned to 16 bytes, it loads one word at a time.
 ///
 /// # Panics
 /// If the lengths differ.
@@ -113,8 +114,9 @@ pub fn copy_words(from: &[ReadOnlyWord], to: &mut [u64]) {
     }
 }
 
-/// Stores words that other processes may be reading, each as by a relaxed store, in any order. What
-/// [`copy_words`] states about vector loads also holds for vector stores.
+/// Stores words that other processes may be reading. Each word is stored as if by a relaxed store;
+/// the order of the stores is unspecified. Aligned vector stores are atomic like the vector loads
+/// of [`copy_words`].
 ///
 /// # Panics
 /// If the lengths differ.

@@ -1,5 +1,5 @@
-//! Wake-ups of parked subscribers. A wake-up is an empty hint and never data: a woken subscriber
-//! loads `commit`.
+//! Wake-ups of parked subscribers. A wake-up carries no data: a woken subscriber loads `commit` to
+//! learn whether it changed.
 //!
 //! [`MECHANISMS`] lists the ways to wake a subscriber. Each one has a file with two halves:
 //!
