@@ -106,8 +106,8 @@ pub fn run_child(args: &ChildArgs) -> Result<(), CliError> {
         true => view::run(&args.name, &stop, args.seconds),
         false => Ok(()),
     };
-    // A live parent waits for this process and removes its table itself. The stop signal may have
-    // been sent because the parent died.
+    // A live parent removes its table itself. But the stop signal may be the one of the parent's
+    // death, so `clean_up` checks.
     if stop.requested() || getppid().as_raw() != args.parent {
         clean_up(args);
     }

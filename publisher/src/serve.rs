@@ -97,7 +97,7 @@ pub fn run(args: &Args) -> Result<(), CliError> {
     failure.map_or(left, Err)
 }
 
-/// Returns the errors that opening the table would return, before a long file is read for nothing.
+/// Returns the errors that opening the table would return, so that a long file is not read first.
 fn refuse_early(name: &str) -> Result<(), Error> {
     match common::inspect(name, None).map(|left| left.publisher) {
         Err(error @ Error::InvalidName { .. }) => Err(error),
@@ -158,8 +158,8 @@ pub fn publish(
     service: &mut Service,
     mut over: impl FnMut(&UntypedPublisher, Progress) -> bool,
 ) -> Result<(), SourceError> {
-    let mut next_upkeep = Instant::now();
-    let (mut told, mut told_end) = (false, false);
+    let mut next_maintenance = Instant::now();
+    let (mut has_warned, mut has_reported_end) = (false, false);
     loop {
         let progress = source.poll(publisher)?;
         let has_ended = progress == Progress::Ended;
@@ -172,19 +172,19 @@ pub fn publish(
         if over(publisher, progress) {
             return Ok(());
         }
-        if has_ended && !std::mem::replace(&mut told_end, true) {
+        if has_ended && !std::mem::replace(&mut has_reported_end, true) {
             status(format_args!(
                 "the input has ended: {} stays up with its last rows until Ctrl-C or SIGTERM; use --exit-at-eof to end \
                  with the input",
                 publisher.name()
             ));
         }
-        if next_upkeep <= Instant::now() {
-            next_upkeep = Instant::now() + MAINTENANCE_INTERVAL;
-            maintain(publisher, &mut told)?;
+        if next_maintenance <= Instant::now() {
+            next_maintenance = Instant::now() + MAINTENANCE_INTERVAL;
+            maintain(publisher, &mut has_warned)?;
         }
         let wanted = [source.due(), service.due()].into_iter().flatten();
-        let due = wanted.fold(next_upkeep, Instant::min);
+        let due = wanted.fold(next_maintenance, Instant::min);
         let time = due.saturating_duration_since(Instant::now());
         if stop.wait_with(&source.descriptors(), Some(time)) {
             return Ok(());
@@ -212,19 +212,19 @@ fn last_words(publisher: &UntypedPublisher, outcome: &Result<(), SourceError>) -
     }
 }
 
-/// Maintains the table. A limit of the system is logged once per occurrence, and `told` stores that
-/// it was.
-fn maintain(publisher: &mut UntypedPublisher, told: &mut bool) -> Result<(), Error> {
+/// Maintains the table. A limit of the system is logged once per streak; `has_warned` is true during
+/// one.
+fn maintain(publisher: &mut UntypedPublisher, has_warned: &mut bool) -> Result<(), Error> {
     match publisher.maintain() {
         // The limit may be lifted. Until then the table works as before.
         Err(error @ Error::Limit { .. }) => {
-            if !std::mem::replace(told, true) {
+            if !std::mem::replace(has_warned, true) {
                 tracing::warn!("{error}");
             }
             Ok(())
         }
         other => {
-            *told = false;
+            *has_warned = false;
             other
         }
     }

@@ -24,7 +24,7 @@ const VARIABLE: &str = "TABLECAST_COMPLETE";
 /// Variable in which bash passes the word to complete with its opening quote; other shells pass the
 /// quote in the word.
 const BASH_WORD: &str = "TABLECAST_COMPLETE_WORD";
-/// Maximum number of rows of a table whose keys are candidates, because the table is copied.
+/// Maximum number of rows of a table whose keys are candidates. Listing keys copies the table.
 const MAX_KEYS: usize = 1000;
 
 const SHELLS: Shells<'static> = Shells(&[&Bash, &Elvish, &Fish, &Zsh]);
@@ -228,8 +228,8 @@ fn listed(begun: &str, mut candidates: Vec<CompletionCandidate>) -> Vec<Completi
 ///
 /// Operators such as `>` redirect output unless the condition is quoted. Bash gets an opening quote
 /// with the field; the other shells would escape that quote, so they complete a condition only if
-/// it begins with one. There is never a single candidate, after which a shell would close the
-/// quote.
+/// it begins with one. Each field has several candidates,
+/// because a shell closes the quote after a single one.
 pub fn condition(current: &OsStr) -> Vec<CompletionCandidate> {
     let begun = current.to_string_lossy();
     let bash_word = std::env::var(BASH_WORD).ok();

@@ -85,7 +85,11 @@ const STEPS_AHEAD: usize = 8;
 /// If the lengths differ.
 #[inline]
 pub fn copy_words(from: &[ReadOnlyWord], to: &mut [u64]) {
-    assert_eq!(from.len(), to.len(), "lengths of the copy");
+    assert_eq!(
+        from.len(),
+        to.len(),
+        "source and destination must have the same length"
+    );
     let copied = vector_steps(from) * LINE_WORDS;
     #[cfg(all(target_arch = "x86_64", not(loom)))]
     if copied > 0 {
@@ -122,7 +126,11 @@ pub fn copy_words(from: &[ReadOnlyWord], to: &mut [u64]) {
 /// If the lengths differ.
 #[inline]
 pub fn store_words(from: &[u64], to: &[AtomicU64]) {
-    assert_eq!(from.len(), to.len(), "lengths of the copy");
+    assert_eq!(
+        from.len(),
+        to.len(),
+        "source and destination must have the same length"
+    );
     let stored = vector_steps(to) * LINE_WORDS;
     #[cfg(all(target_arch = "x86_64", not(loom)))]
     if stored > 0 {

@@ -24,7 +24,7 @@ const FRAME: Duration = Duration::from_millis(200);
 /// Time between two lines.
 const LINE: Duration = Duration::from_secs(1);
 
-/// Longest delay that is counted as it is, in ns.
+/// Longest delay that is recorded, in ns. Longer delays are recorded as this one.
 const LONGEST_DELAY_NS: u64 = 60_000_000_000;
 
 /// Clears the screen and moves the cursor to its top left corner.

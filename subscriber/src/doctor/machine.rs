@@ -37,7 +37,7 @@ const LEAST_KERNEL: (u8, u8) = (3, 15);
 const PIDFD_KERNEL: (u8, u8) = (5, 3);
 /// Number of descriptors that a subscriber needs, with a margin for the program's own.
 const LEAST_FILES: u64 = 16;
-/// Number of descriptors below which there is a warning: a publisher has one per sleeping
+/// Number of descriptors below which there is a warning: a publisher has one per parked
 /// subscriber.
 const FEW_FILES: u64 = 256;
 /// Limit of sizes below which there is a warning: room for a million rows of a thousand bytes.

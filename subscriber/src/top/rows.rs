@@ -2,9 +2,9 @@
 //! recent changes.
 //!
 //! A window is selected from all rows of the local copy each time it is drawn: every matching row
-//! is encoded as bytes that compare like the row, and a selection algorithm finds the window's
-//! without sorting the rest. That takes time in proportion to the rows, so the caller draws large
-//! tables less often.
+//! is encoded as bytes that compare like the row, and quickselect finds the rows of the window
+//! without sorting all others. The time is proportional to the number of rows, so the caller draws
+//! large tables less often.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
@@ -45,7 +45,7 @@ pub struct Rows {
     visible: HashSet<Vec<u8>>,
 }
 
-/// Recent change of a row.
+/// Recent creation or update of an existing row.
 struct Mark {
     is_created: bool,
     /// Indexes in the schema of the fields that changed.
@@ -53,14 +53,14 @@ struct Mark {
     at: Instant,
 }
 
-/// Recent change of a row.
+/// Kind of the recent change of a row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Recent {
     /// Nothing, or an update of cells.
     None,
-    /// It was created.
+    /// The row was created.
     Created,
-    /// It was deleted.
+    /// The row was deleted.
     Deleted,
 }
 
@@ -345,8 +345,9 @@ impl Rows {
     /// Sets the filter to `typed`.
     ///
     /// # Errors
-    /// Returns the error in a malformed condition, as one line. The previous filter remains if it
-    /// is a condition; text was only the beginning of this one.
+    /// Returns the error in a malformed condition, as one line. The previous filter
+    /// remains if it is a condition. A text filter is removed, because it was typed on the way to
+    /// this condition.
     pub fn search(&mut self, typed: &str) -> Result<(), String> {
         let search = Search::read(typed, &self.schema);
         match search {

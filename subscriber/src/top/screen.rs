@@ -63,7 +63,7 @@ pub struct Screen {
 pub enum Woken {
     /// The shutdown was requested, or the terminal is gone.
     End,
-    /// Changes, keys or time.
+    /// The table changed, a key was pressed, or the time is over.
     Other,
 }
 
@@ -115,7 +115,7 @@ impl Screen {
         self.clear()
     }
 
-    /// Draws the view, of which only the cells that changed are written.
+    /// Draws the view. Only cells that changed are written to the terminal.
     ///
     /// This does not call ratatui's `Terminal::draw`, which hides the cursor in each frame. The
     /// type then shows the cursor when it is dropped, and panics if stdout and stderr are a

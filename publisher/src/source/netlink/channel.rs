@@ -207,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn messages_are_taken_apart_and_what_is_none_ends_it() {
+    fn messages_are_split_until_the_first_malformed_one() {
         let mut datagram = bytes(19, 24, &[10, 1, 2, 0]);
         datagram.extend(bytes(16, 3, &[]));
         let found: Vec<_> = messages(&datagram).map(Result::unwrap).collect();

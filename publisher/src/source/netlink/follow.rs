@@ -466,7 +466,7 @@ impl Differences {
 /// Returns the differences between the copy and the table in these groups.
 ///
 /// # Errors
-/// None, if the table has this schema.
+/// Fails if the table does not have this schema.
 fn differences<M: Model>(
     model: &M,
     links: &Links,

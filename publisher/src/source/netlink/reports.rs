@@ -1,5 +1,5 @@
-//! Log lines and counters of a source that follows one of the kernel's tables. A condition that may
-//! recur is logged once at the higher level.
+//! Log lines and counters of a source that follows one of the kernel's tables. A condition that can
+//! recur is a warning the first time, and a debug message afterwards.
 
 use cli::status;
 

@@ -64,7 +64,7 @@ pub struct RouteKey {
     pub destination: IpNet,
     /// Source network that packets must match, if any (IPv6 only).
     pub from: Option<IpNet>,
-    /// Type of service; 0 if any.
+    /// Type of service; 0 matches any.
     pub tos: u8,
     /// Priority; the route with the smallest metric is used.
     pub metric: u32,

@@ -23,14 +23,14 @@
 //! whole route. IPv6 (`fib6_add_rt2node`): a list of hops is the whole multipath route; a
 //! replacement replaces all siblings; a deletion names one hop, or all of them by a list.
 //!
-//! If these rules do not determine the result for certain, the effect is a doubt, and the table is
+//! If these rules do not determine the result for certain, the effect is [`Effect::Doubt`], and the table is
 //! read again. The same holds for everything that the kernel does silently: it removes routes, or
 //! marks them dead, when an interface goes down, loses its carrier, an address or its VRF, and when
 //! a nexthop object is removed.
 //!
 //! **Events that arrive during a dump** are replayed over it. For a route that is alone under its
 //! key, the last event decides, whatever state the dump saw. So replaying all events in order gives
-//! the correct result. With several routes under one key it may not, which is a doubt.
+//! the correct result. With several routes under one key it may not, which is also [`Effect::Doubt`].
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -220,8 +220,8 @@ impl Route {
     }
 }
 
-/// Applies an addition. Returns true if the group is certainly equal to the kernel's. The next
-/// three functions return the same.
+/// Applies an addition. Returns true if the group is certainly equal to the kernel's, as do
+/// [`deleted_v4`], [`added_v6`] and [`deleted_v6`].
 fn added_v4(group: &mut Vec<Route>, route: Route, flags: u16, when: When) -> bool {
     let here = group.iter().position(|known| known.is_like(&route));
     let is_plain = group.len() <= 1 || when == When::Live;
