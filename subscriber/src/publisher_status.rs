@@ -13,61 +13,61 @@ pub fn is_silent(state: PublisherState, table: &UntypedSubscriber) -> bool {
 
 /// The state that was last reported.
 #[derive(Debug)]
-pub struct News {
-    told: PublisherState,
-    told_silent: bool,
-    told_input_ended: bool,
+pub struct PublisherStatus {
+    reported: PublisherState,
+    is_reported_silent: bool,
+    is_reported_ended: bool,
 }
 
-impl News {
+impl PublisherStatus {
     /// Starts to observe the publisher of an attached table. Nothing is reported yet.
     pub fn of(table: &UntypedSubscriber) -> Self {
         Self {
-            told: table.publisher_state(),
-            told_silent: false,
-            told_input_ended: false,
+            reported: table.publisher_state(),
+            is_reported_silent: false,
+            is_reported_ended: false,
         }
     }
 
     /// Reports, at the start, that the table has no publisher, or that its input has ended.
-    pub fn tell_absence(&mut self, table: &UntypedSubscriber) {
-        if !self.told.is_alive() {
-            self.tell_state(table);
+    pub fn report_absence(&mut self, table: &UntypedSubscriber) {
+        if !self.reported.is_alive() {
+            self.report_state(table);
         }
-        self.tell_input(table);
+        self.report_input(table);
     }
 
     /// Reports a change of the publisher's state after a refresh.
-    pub fn tell(&mut self, table: &UntypedSubscriber) {
-        if self.told != table.publisher_state() {
-            self.told = table.publisher_state();
-            self.tell_state(table);
+    pub fn report(&mut self, table: &UntypedSubscriber) {
+        if self.reported != table.publisher_state() {
+            self.reported = table.publisher_state();
+            self.report_state(table);
         }
-        self.tell_input(table);
+        self.report_input(table);
     }
 
     /// Reports that the input of a live publisher has ended.
-    fn tell_input(&mut self, table: &UntypedSubscriber) {
-        let ended = table.has_input_ended() && self.told.is_alive();
-        if ended && !self.told_input_ended {
+    fn report_input(&mut self, table: &UntypedSubscriber) {
+        let ended = table.has_input_ended() && self.reported.is_alive();
+        if ended && !self.is_reported_ended {
             status(format_args!(
                 "the input of the publisher of table {:?} has ended; its rows stay as they are",
                 table.name()
             ));
         }
-        self.told_input_ended = ended;
+        self.is_reported_ended = ended;
     }
 
     /// Reports, after a refresh without changes, that a live publisher has become silent, or is
     /// heard again.
-    pub fn tell_silence(&mut self, table: &UntypedSubscriber) {
-        self.tell_input(table);
-        let is_silent = is_silent(self.told, table);
-        if is_silent == std::mem::replace(&mut self.told_silent, is_silent) {
+    pub fn report_silence(&mut self, table: &UntypedSubscriber) {
+        self.report_input(table);
+        let is_silent = is_silent(self.reported, table);
+        if is_silent == std::mem::replace(&mut self.is_reported_silent, is_silent) {
             return;
         }
         let name = table.name();
-        status(match (is_silent, self.told) {
+        status(match (is_silent, self.reported) {
             (true, _) => format!(
                 "the publisher of table {name:?} is silent: it is stopped or hangs, or commits nothing and never calls maintain()"
             ),
@@ -79,9 +79,9 @@ impl News {
         });
     }
 
-    fn tell_state(&self, table: &UntypedSubscriber) {
+    fn report_state(&self, table: &UntypedSubscriber) {
         let name = table.name();
-        status(match self.told {
+        status(match self.reported {
             PublisherState::Alive { pid, .. } => {
                 format!("table {name:?} is published by process {pid} now")
             }

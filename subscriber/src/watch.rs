@@ -15,14 +15,14 @@ use crate::commits::Commits;
 use crate::format::Format;
 use crate::metrics::Following;
 use crate::output::{self, Output};
-use crate::publisher_status::News;
+use crate::publisher_status::PublisherStatus;
 use crate::select::{Request, TableArgs, View};
 use clap::value_parser;
 use cli::metrics::Address;
 use cli::service::{Service, Stage};
 use cli::{CliError, Shutdown, duration, status};
 use command::Runner;
-use sink::Outlet;
+use sink::Sink;
 
 mod command;
 mod group;
@@ -83,9 +83,9 @@ pub fn run(args: &Args, stop: &Shutdown, output: Output) -> Result<(), CliError>
     // Without `--count` the timeout applies only to the wait for the table.
     let time = args.timeout.filter(|_| args.count.is_some());
     let deadline = time.and_then(|time| begun.checked_add(time));
-    let mut outlet = match args.command.as_slice() {
-        [] => Outlet::Print(asked.format.printer(output)),
-        command => Outlet::Run(Runner::new(command, stop, deadline), !args.postpone),
+    let mut sink = match args.command.as_slice() {
+        [] => Sink::Print(asked.format.printer(output)),
+        command => Sink::Run(Runner::new(command, stop, deadline), !args.postpone),
     };
     let builder = attach::builder(&asked.name, asked.selection.owner);
     let builder = attach::woken(builder, &args.waking);
@@ -93,7 +93,7 @@ pub fn run(args: &Args, stop: &Shutdown, output: Output) -> Result<(), CliError>
     service.begin(&format!("waiting for table {}", asked.name));
     let Some(table) = attach_when_published(&builder, args.timeout, stop)? else {
         service.end("there is no table yet");
-        return outlet.finish(false);
+        return sink.finish(false);
     };
     if let Some(metrics) = &metrics {
         metrics.attached(&table);
@@ -101,11 +101,11 @@ pub fn run(args: &Args, stop: &Shutdown, output: Output) -> Result<(), CliError>
     let mut watch = Watch {
         view: request.view(table.schema())?,
         request: &request,
-        news: News::of(&table),
+        publisher: PublisherStatus::of(&table),
         commits: Commits::of(&table),
         metrics,
         table,
-        outlet,
+        sink,
         left: args.count,
         service,
     };
@@ -114,7 +114,7 @@ pub fn run(args: &Args, stop: &Shutdown, output: Output) -> Result<(), CliError>
     let in_time = args.once || watch.follow(stop, deadline)?;
     watch.service.end(&format!("leaving table {}", asked.name));
     let by_itself = args.once || watch.left == Some(0);
-    watch.outlet.finish(by_itself)?;
+    watch.sink.finish(by_itself)?;
     if in_time {
         return Ok(());
     }
@@ -134,8 +134,8 @@ struct Watch<'a> {
     table: UntypedSubscriber,
     request: &'a Request,
     view: View,
-    outlet: Outlet,
-    news: News,
+    sink: Sink,
+    publisher: PublisherStatus,
     commits: Commits,
     metrics: Option<Following>,
     /// Number of changes still to be handed over; `None` if unlimited.
@@ -155,8 +155,8 @@ impl Watch<'_> {
 
     /// Hands over the table as it is.
     fn first(&mut self) -> Result<(), CliError> {
-        self.outlet.first(&self.table, &self.view)?;
-        self.news.tell_absence(&self.table);
+        self.sink.first(&self.table, &self.view)?;
+        self.publisher.report_absence(&self.table);
         // The descriptor must be requested once before the refreshes that are to make it readable.
         let _news = self.table.as_fd();
         Ok(())
@@ -201,10 +201,10 @@ impl Watch<'_> {
         // Compared whatever the cause is: a schema can change without a change of any row.
         let same_schema = Arc::ptr_eq(self.table.schema(), self.view.schema());
         if same_schema && self.table.changes().cause() == Cause::Nothing {
-            self.news.tell_silence(&self.table);
+            self.publisher.report_silence(&self.table);
             return Ok(false);
         }
-        self.news.tell(&self.table);
+        self.publisher.report(&self.table);
         if same_schema {
             self.hand_over(None)?;
         } else {
@@ -255,12 +255,12 @@ impl Watch<'_> {
     /// changed.
     fn hand_over(&mut self, before: Option<&View>) -> Result<(), CliError> {
         let changes = self.table.changes();
-        let told = self.view.changes(before.unwrap_or(&self.view), &changes);
+        let reported = self.view.changes(before.unwrap_or(&self.view), &changes);
         let most = self.left.map_or(usize::MAX, |left| {
             usize::try_from(left).unwrap_or(usize::MAX)
         });
-        let told = &told[..told.len().min(most)];
-        self.left = self.left.map(|left| left - told.len() as u64);
-        self.outlet.changes(&self.table, told)
+        let reported = &reported[..reported.len().min(most)];
+        self.left = self.left.map(|left| left - reported.len() as u64);
+        self.sink.changes(&self.table, reported)
     }
 }

@@ -19,7 +19,7 @@ use crate::attach::{self, attach_when_published};
 use crate::commits::Commits;
 use crate::metrics::Following;
 use crate::output::{self, Output};
-use crate::publisher_status::News;
+use crate::publisher_status::PublisherStatus;
 
 mod args;
 mod measure;
@@ -47,7 +47,7 @@ pub fn run(args: &Hz, stop: &Shutdown, output: Output) -> Result<(), CliError> {
     let now = Instant::now();
     let rates = Rates {
         args,
-        news: News::of(&table),
+        publisher: PublisherStatus::of(&table),
         commits: Commits::of(&table),
         table,
         metrics,
@@ -66,7 +66,7 @@ pub fn run(args: &Hz, stop: &Shutdown, output: Output) -> Result<(), CliError> {
 struct Rates<'a> {
     args: &'a Hz,
     table: UntypedSubscriber,
-    news: News,
+    publisher: PublisherStatus,
     commits: Commits,
     metrics: Option<Following>,
     printer: Printer,
@@ -83,7 +83,7 @@ struct Rates<'a> {
 
 impl Rates<'_> {
     fn measure(mut self, stop: &Shutdown) -> Result<(), CliError> {
-        self.news.tell_absence(&self.table);
+        self.publisher.report_absence(&self.table);
         // The descriptor is only armed by refreshes after its first request, so request it before
         // the first refresh.
         let _news = self.table.as_fd();
@@ -135,10 +135,10 @@ impl Rates<'_> {
             metrics.refreshed(&self.table, commits);
         }
         if self.table.changes().cause() == Cause::Nothing {
-            self.news.tell_silence(&self.table);
+            self.publisher.report_silence(&self.table);
             return Ok(commits > 0);
         }
-        self.news.tell(&self.table);
+        self.publisher.report(&self.table);
         Ok(true)
     }
 

@@ -144,7 +144,7 @@ mod tests {
         for (typed, part) in [
             ("id ", "an operator is missing"),
             ("id >", "a value is missing"),
-            ("id > x", "is no u8"),
+            ("id > x", "is not a valid u8"),
             ("id likes 5", "no operator"),
             ("id contains 5", "asks about texts"),
         ] {

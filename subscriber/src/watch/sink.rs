@@ -8,14 +8,14 @@ use crate::select::{Shown, View};
 use cli::CliError;
 
 /// A destination for changes.
-pub enum Outlet {
+pub enum Sink {
     /// Prints the changes.
     Print(Box<dyn Printer>),
     /// Runs a command for the changes, and, if the flag is true, for the table at the start.
     Run(Runner, bool),
 }
 
-impl Outlet {
+impl Sink {
     /// Hands over the table as it is at the start.
     ///
     /// # Errors
