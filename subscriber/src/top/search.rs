@@ -145,7 +145,7 @@ mod tests {
             ("id ", "an operator is missing"),
             ("id >", "a value is missing"),
             ("id > x", "is not a valid u8"),
-            ("id likes 5", "no operator"),
+            ("id likes 5", "not an operator"),
             ("id contains 5", "asks about texts"),
         ] {
             let message = found(typed, ["1", "", "0"]).unwrap_err();
