@@ -400,6 +400,4 @@ impl<'b> File<'b> {
 }
 
 #[cfg(test)]
-mod file_tests;
-#[cfg(test)]
 mod tests;

@@ -415,10 +415,9 @@ impl History {
 }
 
 #[cfg(test)]
-mod file_tests;
-
-#[cfg(test)]
 mod tests {
+    mod file;
+
     use super::*;
 
     fn schema(fields: &str) -> Arc<Schema> {

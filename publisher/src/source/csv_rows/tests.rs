@@ -1,3 +1,5 @@
+mod file;
+
 use super::*;
 
 fn schema() -> Arc<Schema> {

@@ -1,6 +1,6 @@
 use common::RowRef;
 
-use super::*;
+use super::super::*;
 use crate::source::format::Format;
 
 fn settings(fields: Option<&str>, key: Option<&str>) -> Settings {

@@ -1,6 +1,6 @@
 use common::RowRef;
 
-use super::*;
+use super::super::*;
 
 const TABS: Dialect = Dialect {
     delimiter: b'\t',
