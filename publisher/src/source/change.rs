@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use cli::CliError;
 use common::{RowBuf, Schema, UntypedTransaction};
-use indexmap::IndexMap;
-use indexmap::map::Entry;
+use foldhash::fast::RandomState;
+use indexmap::IndexSet;
 
 use super::Snapshot;
 
@@ -101,21 +101,24 @@ impl Operation {
 /// The rows of a file, by key, in order of insertion as long as none is removed.
 pub struct RowSet {
     schema: Arc<Schema>,
-    rows: IndexMap<Vec<u8>, Box<[u8]>>,
+    keys: IndexSet<Box<[u8]>, RandomState>,
+    /// The rows without gaps, at the positions of their keys.
+    rows: Vec<u8>,
 }
 
 impl RowSet {
     /// Creates an empty set of rows of `schema`.
     pub fn new(schema: Arc<Schema>) -> Self {
-        let rows = IndexMap::new();
-        Self { schema, rows }
+        Self {
+            schema,
+            keys: IndexSet::default(),
+            rows: Vec::new(),
+        }
     }
 
     /// Returns the rows as a snapshot.
     pub fn into_snapshot(self) -> Snapshot {
-        let mut snapshot = Snapshot::new(self.schema);
-        self.rows.into_values().for_each(|row| snapshot.push(&row));
-        snapshot
+        Snapshot::of(self.schema, self.rows)
     }
 
     /// Adds a row unless a row with the same key exists.
@@ -123,18 +126,31 @@ impl RowSet {
     /// # Errors
     /// Returns the position of the existing row with the same key.
     pub fn insert(&mut self, row: &RowBuf) -> Result<(), usize> {
-        match self.rows.entry(row.key_bytes()) {
-            Entry::Occupied(held) => Err(held.index()),
-            Entry::Vacant(free) => {
-                free.insert(row.bytes().into());
-                Ok(())
-            }
+        let (at, is_new) = self.keys.insert_full(row.key_bytes().into());
+        if !is_new {
+            return Err(at);
         }
+        self.rows.extend_from_slice(row.bytes());
+        Ok(())
     }
 
     /// Adds a row, or replaces the row with the same key.
     pub fn upsert(&mut self, row: &RowBuf) {
-        self.rows.insert(row.key_bytes(), row.bytes().into());
+        if let Err(at) = self.insert(row) {
+            let size = self.schema.row_size();
+            self.rows[at * size..][..size].copy_from_slice(row.bytes());
+        }
+    }
+
+    /// Removes a row, whose position the last row takes. Returns false if there is none.
+    fn remove(&mut self, key: &[u8]) -> bool {
+        let Some((at, _)) = self.keys.swap_remove_full(key) else {
+            return false;
+        };
+        let (size, last) = (self.schema.row_size(), self.keys.len());
+        self.rows.copy_within(last * size.., at * size);
+        self.rows.truncate(last * size);
+        true
     }
 
     /// Applies a change.
@@ -142,7 +158,7 @@ impl RowSet {
     /// # Errors
     /// Returns a sentence if the row exists or does not exist, and the change needs the opposite.
     pub fn apply(&mut self, change: &Operation) -> Result<(), String> {
-        let exists = |key: &[u8]| self.rows.contains_key(key);
+        let exists = |key: &[u8]| self.keys.contains(key);
         let key = |key: &[u8]| self.schema.format_key(key);
         match change {
             Operation::Insert(row) if exists(&row.key_bytes()) => Err(format!(
@@ -156,11 +172,12 @@ impl RowSet {
                 self.upsert(row);
                 Ok(())
             }
-            Operation::Delete(bytes) => match self.rows.swap_remove(bytes) {
-                Some(_) => Ok(()),
-                None => Err(no_key(&self.schema.format_key(bytes))),
+            Operation::Delete(bytes) => match self.remove(bytes) {
+                true => Ok(()),
+                false => Err(no_key(&self.schema.format_key(bytes))),
             },
             Operation::Clear => {
+                self.keys.clear();
                 self.rows.clear();
                 Ok(())
             }
@@ -241,7 +258,7 @@ mod tests {
                 _ if is_good => drop(model.insert(id, n)),
                 _ => {}
             }
-            assert_eq!(rows.rows.len(), model.len());
+            assert_eq!(rows.keys.len(), model.len());
         }
         assert!(!model.is_empty());
         let rows = rows.into_snapshot();

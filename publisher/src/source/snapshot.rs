@@ -28,6 +28,15 @@ impl Snapshot {
         Self { schema, bytes }
     }
 
+    /// Creates a snapshot of rows that follow each other without gaps.
+    ///
+    /// # Panics
+    /// Panics if the last row is incomplete.
+    pub fn of(schema: Arc<Schema>, bytes: Vec<u8>) -> Self {
+        assert!(bytes.len().is_multiple_of(schema.row_size()), "whole rows");
+        Self { schema, bytes }
+    }
+
     /// Returns the schema of the rows.
     pub fn schema(&self) -> &Arc<Schema> {
         &self.schema
