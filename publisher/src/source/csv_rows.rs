@@ -4,7 +4,7 @@
 //! must have the same number of cells.
 //!
 //! **A file** ([`read`]) is a table. Each record after the first is a row. Without `--fields` all
-//! records are read once to infer their kinds ([`infer`](super::infer)). A file with a bad record
+//! records are read once to infer their kinds (`infer`). A file with a bad record
 //! or a duplicate key is refused. It is also refused if each of its records is one cell that
 //! contains the same number of another separator, unless the user named the delimiter.
 //!

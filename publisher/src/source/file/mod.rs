@@ -1,7 +1,7 @@
 //! Publishes a file as a whole table and reads it again whenever it changes.
 //!
-//! 1. [`watch`], [`follow`] and [`sighup`] decide when to read the file.
-//! 2. [`reader`] reads it in a separate thread. While it does, the publishing loop maintains the
+//! 1. `watch`, `follow` and `sighup` decide when to read the file.
+//! 2. `reader` reads it in a separate thread. While it does, the publishing loop maintains the
 //!    table and handles signals. A change during that time leads to one more read.
 //! 3. [`File`], the source, publishes each version in one commit of the differences. A version that
 //!    is not a table is reported once, and the rows do not change.
