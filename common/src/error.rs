@@ -1,4 +1,4 @@
-//! The errors of this crate, as one enum.
+//! The error type of this crate.
 
 use std::time::Duration;
 

@@ -3,7 +3,7 @@
 use common::UntypedSubscriber;
 
 /// The last version of a copy that was counted.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Commits {
     version: u64,
 }

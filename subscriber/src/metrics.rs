@@ -3,7 +3,9 @@
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use cli::CliError;
-use cli::metrics::{Address, Family, Gauge, Server, Serving, of_table, register, registry};
+use cli::metrics::{
+    Address, Family, Gauge, Server, Serving, of_table, register, register_capacity, registry,
+};
 use common::{Change, UntypedSubscriber};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::histogram::Histogram;
@@ -119,13 +121,7 @@ impl Following {
 
 impl Table {
     fn register(table: &mut Registry) -> Self {
-        let capacity = Gauge::default();
-        table.register_with_unit(
-            "capacity",
-            "Maximum number of rows in the table",
-            Unit::Other("rows".to_owned()),
-            capacity.clone(),
-        );
+        let capacity = register_capacity(table);
         Self {
             version: register(table, "version", "Version of this copy"),
             rows: register(table, "rows", "Rows of this copy"),

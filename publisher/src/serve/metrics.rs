@@ -5,7 +5,9 @@
 use std::sync::{Arc, Mutex};
 
 use cli::CliError;
-use cli::metrics::{Family, Gauge, Server, Serving, of_table, register, registry};
+use cli::metrics::{
+    Family, Gauge, Server, Serving, of_table, register, register_capacity, registry,
+};
 use common::admin::Listener;
 use common::{UntypedPublisher, inspect};
 use prometheus_client::metrics::counter::Counter;
@@ -78,13 +80,7 @@ impl Metered {
 
 impl Figures {
     fn register(table: &mut Registry, first_version: u64) -> Self {
-        let capacity = Gauge::default();
-        table.register_with_unit(
-            "capacity",
-            "Maximum number of rows in the table",
-            Unit::Other("rows".to_owned()),
-            capacity.clone(),
-        );
+        let capacity = register_capacity(table);
         Self {
             first_version,
             commits: register(table, "commits", "Commits by this process"),

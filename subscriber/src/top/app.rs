@@ -26,6 +26,7 @@ use super::rates::{INTERVALS, Interval, Rates};
 use super::rows::{Recent, Rows, Window};
 use super::style::Style;
 use super::{Options, cell, help};
+use crate::commits::Commits;
 use crate::format::cells::{is_number, nanoseconds, shorten, visible, width};
 use crate::publisher_status::is_silent;
 
@@ -108,7 +109,7 @@ impl App {
             options,
             style,
             rows: None,
-            rates: Rates::new(0, Instant::now()),
+            rates: Rates::new(Commits::default(), Instant::now()),
             publisher: None,
             typing: None,
             error: None,
@@ -136,7 +137,7 @@ impl App {
     /// Fails if the options do not fit the table's schema.
     pub fn attach(&mut self, table: &UntypedSubscriber) -> Result<(), CliError> {
         self.show(Rows::new(table.schema(), &self.options)?);
-        self.rates = Rates::new(table.version(), Instant::now());
+        self.rates = Rates::new(Commits::of(table), Instant::now());
         self.look(table);
         Ok(())
     }

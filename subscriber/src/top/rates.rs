@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use common::UntypedSubscriber;
 
+use crate::commits::Commits;
 use crate::latency::Delays;
 
 /// Length of an interval.
@@ -35,28 +36,25 @@ pub struct Rates {
     /// Delays of the last seconds, in an older and a newer part.
     delays: [Delays; 2],
     delay_age: usize,
-    version: u64,
+    commits: Commits,
 }
 
 impl Rates {
-    /// Creates empty figures for a local copy at `version`.
-    pub fn new(version: u64, now: Instant) -> Self {
+    /// Creates empty figures that count further commits by `commits`.
+    pub fn new(commits: Commits, now: Instant) -> Self {
         Self {
             began: now,
             current: Interval::default(),
             intervals: VecDeque::new(),
             delays: [Delays::default(), Delays::default()],
             delay_age: 0,
-            version,
+            commits,
         }
     }
 
     /// Counts the changes of the last refresh.
     pub fn note(&mut self, table: &UntypedSubscriber) {
-        let version = table.version();
-        // A table that was created again starts at version 1.
-        let commits = version.checked_sub(self.version).unwrap_or(version);
-        self.version = version;
+        let commits = self.commits.since(table);
         self.count(commits, table.changes().len() as u64, table.delay());
     }
 
@@ -122,7 +120,7 @@ mod tests {
     fn rates_cover_the_last_two_seconds() {
         let begun = Instant::now();
         let at = |ms| begun + Duration::from_millis(ms);
-        let mut rates = Rates::new(0, begun);
+        let mut rates = Rates::new(Commits::default(), begun);
         assert_eq!((rates.per_second(), rates.quantiles()), ([0.0; 2], None));
         for ms in (0..10_000).step_by(10) {
             rates.tick(at(ms));

@@ -67,3 +67,15 @@ pub fn register<M: Metric + Clone + Default>(registry: &mut Registry, name: &str
     registry.register(name, help, metric.clone());
     metric
 }
+
+/// Registers the gauge of a table's capacity and returns it.
+pub fn register_capacity(registry: &mut Registry) -> Gauge {
+    let capacity = Gauge::default();
+    registry.register_with_unit(
+        "capacity",
+        "Maximum number of rows in the table",
+        Unit::Other("rows".to_owned()),
+        capacity.clone(),
+    );
+    capacity
+}
