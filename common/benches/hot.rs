@@ -73,11 +73,7 @@ impl Table {
         let mut tx = publisher.begin();
         for key in self.keys.by_ref().take(changes as usize) {
             let rest = Zeroable::zeroed();
-            let row = Wide {
-                key,
-                version: self.version,
-                rest,
-            };
+            let row = Wide { key, version: self.version, rest };
             tx.upsert(&row).expect("room");
         }
         tx.commit().expect("room");
@@ -127,12 +123,10 @@ fn upsert_ten_and_commit(bencher: Bencher<'_, '_>, rows: u64) {
 fn refresh_by_ten(bencher: Bencher<'_, '_>, rows: u64) {
     let mut table = Table::new("refresh", rows);
     let mut subscriber = table.subscribe();
-    bencher
-        .with_inputs(|| table.commit(CHANGES))
-        .bench_local_values(|()| {
-            let changes = subscriber.refresh().expect("nobody writes").len();
-            assert_eq!(changes as u64, CHANGES);
-        });
+    bencher.with_inputs(|| table.commit(CHANGES)).bench_local_values(|()| {
+        let changes = subscriber.refresh().expect("nobody writes").len();
+        assert_eq!(changes as u64, CHANGES);
+    });
 }
 
 #[divan::bench]

@@ -6,10 +6,7 @@ use std::process::Command;
 
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
-    println!(
-        "cargo::rustc-env=BUILD_COMMIT={}",
-        commit().unwrap_or_default()
-    );
+    println!("cargo::rustc-env=BUILD_COMMIT={}", commit().unwrap_or_default());
 }
 
 fn commit() -> Option<String> {

@@ -73,11 +73,7 @@ fn random(state: &mut u64) -> u32 {
 fn symbol(instrument: u32) -> common::Result<Symbol> {
     let letter = |place: u32| char::from(b'A' + (instrument / 26_u32.pow(place) % 26) as u8);
     let name: String = [2, 1, 0].map(letter).iter().collect();
-    Ok(Symbol {
-        instrument,
-        name: Text::new(&name)?,
-        tick: 1 + instrument % 5 * 5,
-    })
+    Ok(Symbol { instrument, name: Text::new(&name)?, tick: 1 + instrument % 5 * 5 })
 }
 
 fn quote(symbol: Symbol, state: &mut u64) -> Quote {
@@ -192,11 +188,7 @@ fn report(
     let unknown = quotes.iter().filter(is_unknown).count();
     let spread = |quote: &Quote| u64::from(quote.ask - quote.bid);
     let mean = quotes.iter().map(spread).sum::<u64>() / quotes.len().max(1) as u64;
-    print!(
-        "  {} instruments, {unknown} unknown, mean spread {}",
-        quotes.len(),
-        price(mean)
-    );
+    print!("  {} instruments, {unknown} unknown, mean spread {}", quotes.len(), price(mean));
     let widest = quotes.iter().max_by_key(|quote| spread(quote));
     let symbol = widest.and_then(|quote| symbols.get(&quote.instrument));
     if let (Some(quote), Some(symbol)) = (widest, symbol) {

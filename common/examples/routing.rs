@@ -51,8 +51,7 @@ fn number(row: RowRef<'_>, field: &str) -> u64 {
 }
 
 fn text(row: RowRef<'_>, field: &str) -> String {
-    row.field(field)
-        .map_or(String::new(), |value| value.to_string())
+    row.field(field).map_or(String::new(), |value| value.to_string())
 }
 
 impl Router {
@@ -104,9 +103,7 @@ impl Router {
                 .range((metric, route, 0)..=(metric, route, u64::MAX))
                 .map(|(_, (_, way))| way.as_str())
                 .collect();
-            return format!("{kind} {destination} {}", ways.join(", or "))
-                .trim_end()
-                .to_owned();
+            return format!("{kind} {destination} {}", ways.join(", or ")).trim_end().to_owned();
         }
         "no route".to_owned()
     }
@@ -123,11 +120,7 @@ fn place(row: RowRef<'_>) -> (u64, IpNet, Rank) {
         Some(Value::IpNet(network)) => network,
         other => panic!("{other:?} is not a destination: is this a table of `--from routes`?"),
     };
-    let rank = (
-        number(row, "metric"),
-        number(row, "route"),
-        number(row, "hop"),
-    );
+    let rank = (number(row, "metric"), number(row, "route"), number(row, "hop"));
     (number(row, "table"), destination, rank)
 }
 
@@ -144,12 +137,8 @@ fn hop(row: RowRef<'_>) -> Hop {
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut arguments = std::env::args().skip(1);
-    let name = arguments
-        .next()
-        .ok_or("usage: routing TABLE [ADDRESS]...")?;
-    let mut addresses = arguments
-        .map(|text| text.parse())
-        .collect::<Result<Vec<IpAddr>, _>>()?;
+    let name = arguments.next().ok_or("usage: routing TABLE [ADDRESS]...")?;
+    let mut addresses = arguments.map(|text| text.parse()).collect::<Result<Vec<IpAddr>, _>>()?;
     if addresses.is_empty() {
         for line in std::io::stdin().lock().lines() {
             addresses.push(line?.trim().parse()?);
@@ -158,9 +147,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 
     let mut routes = UntypedSubscriber::open(&name)?;
     let mut router = Router::default();
-    routes
-        .iter()
-        .for_each(|row| router.apply(Change::Created(row)));
+    routes.iter().for_each(|row| router.apply(Change::Created(row)));
     let mut answers = vec![String::new(); addresses.len()];
     loop {
         for (address, answer) in addresses.iter().zip(&mut answers) {

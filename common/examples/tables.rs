@@ -52,11 +52,7 @@ fn publish(
         if round % 4 == 0 {
             let (account, amount) = (round % 2, 1 + round % 5);
             let mut tx = positions.begin();
-            tx.upsert(&Position {
-                account,
-                instrument,
-                amount,
-            })?;
+            tx.upsert(&Position { account, instrument, amount })?;
             tx.commit()?;
         }
         round += 1;
@@ -88,10 +84,7 @@ fn refresh<R: Row>(table: &mut Subscriber<R>) -> common::Result<(bool, bool)> {
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let [prices, positions] =
         ["prices", "positions"].map(|name| format!("example-{name}-{}", std::process::id()));
-    let publishers = (
-        Publisher::builder(&prices).open()?,
-        Publisher::builder(&positions).open()?,
-    );
+    let publishers = (Publisher::builder(&prices).open()?, Publisher::builder(&positions).open()?);
     let (end, ended) = std::sync::mpsc::channel();
     let publishing = std::thread::spawn(move || publish(publishers.0, publishers.1, &ended));
     let followed = follow(&prices, &positions);

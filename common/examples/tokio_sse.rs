@@ -66,11 +66,7 @@ impl Message {
         Self {
             kind: "snapshot",
             version: table.version(),
-            json: table
-                .iter()
-                .map(|row| json!(row))
-                .collect::<Value>()
-                .to_string(),
+            json: table.iter().map(|row| json!(row)).collect::<Value>().to_string(),
         }
     }
 
@@ -146,9 +142,7 @@ async fn events(
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut arguments = std::env::args().skip(1);
-    let name = arguments
-        .next()
-        .ok_or("usage: tokio_sse TABLE [ADDRESS:PORT]")?;
+    let name = arguments.next().ok_or("usage: tokio_sse TABLE [ADDRESS:PORT]")?;
     let address = arguments.next().unwrap_or("127.0.0.1:8080".to_owned());
 
     // Opening blocks the thread, but no other task runs yet.
@@ -157,9 +151,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let followed = follow(AsyncSubscriber::new(table)?, joining);
     let listener = tokio::net::TcpListener::bind(address).await?;
     println!("http://{}/events", listener.local_addr()?);
-    let router = Router::new()
-        .route("/events", get(events))
-        .with_state(Door(door));
+    let router = Router::new().route("/events", get(events)).with_state(Door(door));
     tokio::select! {
         ended = followed => Ok(ended?),
         ended = axum::serve(listener, router).into_future() => Ok(ended?),

@@ -39,9 +39,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         let _received = end.send(());
     })?;
 
-    let mut sensors = Publisher::<Sensor>::builder(&table())
-        .capacity(1_000)
-        .open()?;
+    let mut sensors = Publisher::<Sensor>::builder(&table()).capacity(1_000).open()?;
     println!(
         "publishing {:?}: version {}, {} rows from a publisher before",
         sensors.name(),

@@ -11,9 +11,8 @@ use nix::time::{ClockId, clock_gettime};
 /// Returns the time of CLOCK_MONOTONIC in ns; 0 if the system call fails.
 #[inline]
 pub fn monotonic_ns() -> u64 {
-    clock_gettime(ClockId::CLOCK_MONOTONIC).map_or(0, |time| {
-        time.tv_sec() as u64 * 1_000_000_000 + time.tv_nsec() as u64
-    })
+    clock_gettime(ClockId::CLOCK_MONOTONIC)
+        .map_or(0, |time| time.tv_sec() as u64 * 1_000_000_000 + time.tv_nsec() as u64)
 }
 
 /// Returns the inode of this process's time namespace; 0 if /proc or the kernel does not have it.

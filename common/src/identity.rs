@@ -18,11 +18,7 @@ impl Identity {
     /// Returns the identity of this process.
     pub fn own() -> Self {
         let pid = std::process::id();
-        Self {
-            pid,
-            pid_namespace: own_pid_namespace(),
-            start_time: start_time(pid),
-        }
+        Self { pid, pid_namespace: own_pid_namespace(), start_time: start_time(pid) }
     }
 
     /// Returns true if `pid` refers to the described process in the caller's pid namespace: the
@@ -52,11 +48,7 @@ fn start_time(pid: u32) -> u64 {
     };
     let stat = String::from_utf8_lossy(&stat);
     let after_name = stat.rsplit_once(") ").map_or("", |(_, rest)| rest);
-    after_name
-        .split(' ')
-        .nth(19)
-        .and_then(|field| field.parse().ok())
-        .unwrap_or(0)
+    after_name.split(' ').nth(19).and_then(|field| field.parse().ok()).unwrap_or(0)
 }
 
 #[cfg(test)]
@@ -67,15 +59,9 @@ mod tests {
     fn process_is_reachable_and_reused_pid_is_not() {
         let own = Identity::own();
         assert!(own.is_reachable() && !own.is_gone(), "{own:?}");
-        let before = Identity {
-            start_time: own.start_time + 1,
-            ..own
-        };
+        let before = Identity { start_time: own.start_time + 1, ..own };
         assert!(before.is_gone(), "{own:?}");
-        let elsewhere = Identity {
-            pid_namespace: 1,
-            ..own
-        };
+        let elsewhere = Identity { pid_namespace: 1, ..own };
         assert!(!before.is_reachable() && !elsewhere.is_reachable());
     }
 }

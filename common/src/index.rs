@@ -293,9 +293,8 @@ mod tests {
                 assert_eq!(found, model.get(&key).copied());
             }
             for (key, slot) in &model {
-                let found = index.find(hash(*key), |slot| {
-                    (slot as u64 % 300 == *key).then_some(slot)
-                });
+                let found =
+                    index.find(hash(*key), |slot| (slot as u64 % 300 == *key).then_some(slot));
                 assert_eq!(found, Some(*slot));
             }
         }

@@ -64,9 +64,7 @@ pub struct ChildArgs {
 /// # Errors
 /// Returns the error of either process, with its exit code.
 pub fn run(args: Args) -> Result<(), CliError> {
-    let name = args
-        .name
-        .unwrap_or_else(|| format!("demo-{}", std::process::id()));
+    let name = args.name.unwrap_or_else(|| format!("demo-{}", std::process::id()));
     let mut source = Processes::new(args.every, CapacityPolicy::Grows)?;
     let stop = Shutdown::install()?;
     let mut publisher = UntypedPublisher::builder(&name, source.schema()).open()?;
@@ -143,18 +141,11 @@ impl Subscriber {
     /// Starts the subscriber. When it ends, `stop` is requested.
     fn start(name: &str, seconds: Option<f64>, stop: &Shutdown) -> Result<Self, CliError> {
         let mut command = Command::new(own_program());
-        command.args([
-            "__subscriber",
-            name,
-            "--parent",
-            &std::process::id().to_string(),
-        ]);
+        command.args(["__subscriber", name, "--parent", &std::process::id().to_string()]);
         if let Some(seconds) = seconds {
             command.args(["--seconds", &seconds.to_string()]);
         }
-        let process = service::hide_from(&mut command)
-            .stdin(Stdio::null())
-            .spawn();
+        let process = service::hide_from(&mut command).stdin(Stdio::null()).spawn();
         let process = process.map_err(|error| {
             let reason = start_error(&error);
             CliError::new(1, format!("cannot start a subscriber: {reason}"))
@@ -166,19 +157,13 @@ impl Subscriber {
             let _ended = waitid(Id::Pid(pid), WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT);
             stop.request();
         });
-        Ok(Self {
-            process,
-            ended: None,
-        })
+        Ok(Self { process, ended: None })
     }
 
     fn has_ended(&mut self) -> bool {
         if self.ended.is_none() {
             // `try_wait` fails only if another part of the program has reaped the process.
-            self.ended = self
-                .process
-                .try_wait()
-                .unwrap_or(Some(ExitStatus::default()));
+            self.ended = self.process.try_wait().unwrap_or(Some(ExitStatus::default()));
         }
         self.ended.is_some()
     }
@@ -216,17 +201,11 @@ impl Subscriber {
             (Some(0), _) => Ok(()),
             (Some(code), _) => {
                 let code = u8::try_from(code).unwrap_or(1);
-                Err(CliError::new(
-                    code,
-                    format!("the subscriber ended with exit code {code}"),
-                ))
+                Err(CliError::new(code, format!("the subscriber ended with exit code {code}")))
             }
             (None, signal) => {
                 let signal = signal.unwrap_or_default();
-                Err(CliError::new(
-                    1,
-                    format!("the subscriber was killed by signal {signal}"),
-                ))
+                Err(CliError::new(1, format!("the subscriber was killed by signal {signal}")))
             }
         }
     }

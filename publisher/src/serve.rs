@@ -73,9 +73,7 @@ pub fn run(args: &Args) -> Result<(), CliError> {
     let begun_at = publisher.version();
     let mut has_read_all = false;
     let over = |publisher: &UntypedPublisher, progress| {
-        metered
-            .iter()
-            .for_each(|metered| metered.note(publisher, progress));
+        metered.iter().for_each(|metered| metered.note(publisher, progress));
         has_read_all = progress != Progress::Waiting;
         args.exit_at_eof && has_read_all
     };
@@ -101,10 +99,9 @@ pub fn run(args: &Args) -> Result<(), CliError> {
 fn refuse_early(name: &str) -> Result<(), Error> {
     match common::inspect(name, None).map(|left| left.publisher) {
         Err(error @ Error::InvalidName { .. }) => Err(error),
-        Ok(PublisherState::Alive { pid, .. }) => Err(Error::PublisherActive {
-            table: name.to_owned(),
-            pid,
-        }),
+        Ok(PublisherState::Alive { pid, .. }) => {
+            Err(Error::PublisherActive { table: name.to_owned(), pid })
+        }
         _ => Ok(()),
     }
 }
@@ -166,9 +163,7 @@ pub fn publish(
         if has_ended && !source.is_snapshot() {
             publisher.end_input();
         }
-        service.turn(Instant::now(), source.readiness(), || {
-            state(publisher, has_ended)
-        });
+        service.turn(Instant::now(), source.readiness(), || state(publisher, has_ended));
         if over(publisher, progress) {
             return Ok(());
         }
@@ -195,11 +190,8 @@ pub fn publish(
 /// Returns the status line for the service manager while the table is published.
 fn state(publisher: &UntypedPublisher, has_ended: bool) -> String {
     let (name, rows, version) = (publisher.name(), publisher.len(), publisher.version());
-    let end = if has_ended {
-        "; the input has ended, and the rows do not change any more"
-    } else {
-        ""
-    };
+    let end =
+        if has_ended { "; the input has ended, and the rows do not change any more" } else { "" };
     format!("publishing {name}: {rows} rows at version {version}{end}")
 }
 
@@ -253,11 +245,7 @@ fn take_leave(
     summary: Option<String>,
     keep: bool,
 ) -> Result<(), CliError> {
-    let (name, version, rows) = (
-        publisher.name().to_owned(),
-        publisher.version(),
-        publisher.len(),
-    );
+    let (name, version, rows) = (publisher.name().to_owned(), publisher.version(), publisher.len());
     let commits = version - begun_at;
     let summary = summary.map_or(String::new(), |summary| format!(", {summary}"));
     let end = if keep {

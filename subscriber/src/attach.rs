@@ -92,9 +92,7 @@ pub fn attach_when_published(
                 if !std::mem::replace(&mut told, true) {
                     let meant =
                         suggest_table(&table).map_or(String::new(), |meant| format!("; {meant}"));
-                    status(format_args!(
-                        "waiting for a publisher of table {table:?}{meant}"
-                    ));
+                    status(format_args!("waiting for a publisher of table {table:?}{meant}"));
                 }
                 let pause = left.map_or(LOOK_INTERVAL, |left| left.min(LOOK_INTERVAL));
                 if output::wait(stop, &[], Some(pause))? {

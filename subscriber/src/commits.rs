@@ -11,9 +11,7 @@ pub struct Commits {
 impl Commits {
     /// Starts to count at the copy's current version.
     pub fn of(table: &UntypedSubscriber) -> Self {
-        Self {
-            version: table.version(),
-        }
+        Self { version: table.version() }
     }
 
     /// Returns the number of commits since the last call. For a table that was created again, and
@@ -35,9 +33,6 @@ mod tests {
     #[test]
     fn commits_are_counted_by_their_numbers() {
         let mut commits = Commits { version: 5 };
-        assert_eq!(
-            [5, 6, 9, 3, 4].map(|to| commits.advance(to)),
-            [0, 1, 3, 3, 1]
-        );
+        assert_eq!([5, 6, 9, 3, 4].map(|to| commits.advance(to)), [0, 1, 3, 3, 1]);
     }
 }

@@ -53,9 +53,7 @@ pub fn run(args: &Args, stop: &Shutdown, output: Output) -> Result<(), CliError>
     let mut rows = view.rows(&table);
     let most = args.limit.and_then(|limit| usize::try_from(limit).ok());
     rows.truncate(most.unwrap_or(usize::MAX));
-    let printed = printer
-        .rows(view.projection(), &rows)
-        .and_then(|()| printer.flush());
+    let printed = printer.rows(view.projection(), &rows).and_then(|()| printer.flush());
     if printed.is_err() && stop.requested() {
         return Err(CliError::new(1, "interrupted: the output is cut short"));
     }
@@ -70,10 +68,7 @@ pub fn run(args: &Args, stop: &Shutdown, output: Output) -> Result<(), CliError>
     let name = &asked.name;
     match (missing.is_empty(), unmatched.is_empty()) {
         (true, true) => Ok(()),
-        (false, _) => Err(CliError::new(
-            1,
-            format!("table {name:?} has no {}", keys(&missing)),
-        )),
+        (false, _) => Err(CliError::new(1, format!("table {name:?} has no {}", keys(&missing)))),
         (true, false) => {
             let unmatched = keys(&unmatched);
             Err(CliError::new(
@@ -90,7 +85,5 @@ fn keys(keys: &[String]) -> String {
 }
 
 fn warn(name: &str, what: &str) {
-    status(format_args!(
-        "warning: the publisher of table {name:?} {what}, this is what it left"
-    ));
+    status(format_args!("warning: the publisher of table {name:?} {what}, this is what it left"));
 }

@@ -99,10 +99,9 @@ pub fn run(args: &Args, output: Output) -> Result<(), CliError> {
     match args.format {
         Format::Json => serde_json::to_writer_pretty(&mut out, &report).map_err(io::Error::from)?,
         Format::Jsonl => serde_json::to_writer(&mut out, &report).map_err(io::Error::from)?,
-        Format::Csv => members::write_csv(
-            &mut out,
-            &serde_json::to_value(&report).map_err(io::Error::from)?,
-        )?,
+        Format::Csv => {
+            members::write_csv(&mut out, &serde_json::to_value(&report).map_err(io::Error::from)?)?
+        }
         Format::Table => {
             let columns = width.columns();
             let cut = report.write(&mut out, palette, columns)?;
@@ -120,17 +119,10 @@ pub fn run(args: &Args, output: Output) -> Result<(), CliError> {
 /// Returns an error that the table does not exist, and names the objects that a publisher left.
 fn not_found(table: &str) -> CliError {
     let left = orphans().unwrap_or_default();
-    let of_table = left
-        .iter()
-        .filter(|left| left.table.as_deref() == Some(table));
-    let objects: Vec<String> = of_table
-        .map(|left| left.object.display().to_string())
-        .collect();
+    let of_table = left.iter().filter(|left| left.table.as_deref() == Some(table));
+    let objects: Vec<String> = of_table.map(|left| left.object.display().to_string()).collect();
     match objects.is_empty() {
-        true => Error::NotFound {
-            table: table.to_owned(),
-        }
-        .into(),
+        true => Error::NotFound { table: table.to_owned() }.into(),
         false => CliError::new(
             1,
             format!(
@@ -196,10 +188,7 @@ impl<'a> Report<'a> {
         line("version", self.version_text())?;
         line(
             "rows",
-            format!(
-                "{} of {}, {} bytes each",
-                self.rows, self.capacity_rows, self.row_bytes
-            ),
+            format!("{} of {}, {} bytes each", self.rows, self.capacity_rows, self.row_bytes),
         )?;
         line(
             "memory",
@@ -210,21 +199,14 @@ impl<'a> Report<'a> {
             ),
         )?;
         line("publisher", self.publisher_text())?;
-        line(
-            "epoch",
-            format!("{} (counts the publishers it has had)", self.epoch),
-        )?;
+        line("epoch", format!("{} (counts the publishers it has had)", self.epoch))?;
         line("owner", owner(self.owner, self.group, &self.mode))?;
-        line(
-            "region",
-            format!("{}, registry {}", self.region_id, self.registry_id),
-        )?;
+        line("region", format!("{}, registry {}", self.region_id, self.registry_id))?;
         line("subscribers", self.subscribers_text())?;
         writeln!(out)?;
-        for below in [
-            self.write_fields(out, palette, width)?,
-            self.write_subscribers(out, palette, width)?,
-        ] {
+        for below in
+            [self.write_fields(out, palette, width)?, self.write_subscribers(out, palette, width)?]
+        {
             cut.add(below);
         }
         Ok(cut)

@@ -181,29 +181,19 @@ mod tests {
 
     #[test]
     fn negative_numbers_are_keys() {
-        let Command::Get(get) = parse(&["subscriber", "get", "t", "-5", "7,x"]) else {
-            panic!()
-        };
+        let Command::Get(get) = parse(&["subscriber", "get", "t", "-5", "7,x"]) else { panic!() };
         assert_eq!(get.table.keys, ["-5", "7,x"]);
         let Command::Get(get) = parse(&["subscriber", "get", "t", "-n", "5", "--", "-5,x"]) else {
             panic!()
         };
-        assert_eq!(
-            (get.table.keys, get.limit),
-            (vec!["-5,x".to_owned()], Some(5))
-        );
+        assert_eq!((get.table.keys, get.limit), (vec!["-5,x".to_owned()], Some(5)));
     }
 
     #[test]
     fn command_of_watch_follows_two_dashes() {
         let line = "subscriber watch t -5 --count 1 -- cat -n --";
-        let Command::Watch(watch) = parse(&line.split(' ').collect::<Vec<_>>()) else {
-            panic!()
-        };
-        assert_eq!(
-            (watch.table.keys, watch.count),
-            (vec!["-5".to_owned()], Some(1))
-        );
+        let Command::Watch(watch) = parse(&line.split(' ').collect::<Vec<_>>()) else { panic!() };
+        assert_eq!((watch.table.keys, watch.count), (vec!["-5".to_owned()], Some(1)));
         assert_eq!(watch.command, ["cat", "-n", "--"]);
     }
 }

@@ -131,10 +131,9 @@ impl Listed {
         let (publisher, pid) = publisher(&table);
         let input_ended_ago_ms = input_ended_ago(&table).map(milliseconds);
         let (subscribers, problem) = match &table.subscribers {
-            Ok(listeners) => (
-                Some(listeners.iter().filter(|listener| listener.alive).count()),
-                None,
-            ),
+            Ok(listeners) => {
+                (Some(listeners.iter().filter(|listener| listener.alive).count()), None)
+            }
             Err(error) => (None, Some(error.to_string())),
         };
         Self {
@@ -155,11 +154,7 @@ impl Listed {
 
     /// An entry for a table that cannot be inspected.
     fn unseen(name: String, error: &Error) -> Self {
-        Self {
-            name,
-            problem: Some(error.to_string()),
-            ..Self::default()
-        }
+        Self { name, problem: Some(error.to_string()), ..Self::default() }
     }
 }
 

@@ -96,11 +96,7 @@ impl Following {
                 Change::Deleted(_) => deletes += 1,
             }
         }
-        for (op, count) in [
-            ("create", creates),
-            ("update", updates),
-            ("delete", deletes),
-        ] {
+        for (op, count) in [("create", creates), ("update", updates), ("delete", deletes)] {
             self.changes.get_or_create(&[("op", op)]).inc_by(count);
         }
         self.refreshes.inc_by(u64::from(commits > 0));

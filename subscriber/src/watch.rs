@@ -175,10 +175,7 @@ impl Watch<'_> {
             let due = self.service.due();
             let due = due.map(|due| due.saturating_duration_since(Instant::now()));
             let (news, time) = match asleep {
-                true => (
-                    vec![self.table.as_fd()],
-                    [left, due].into_iter().flatten().min(),
-                ),
+                true => (vec![self.table.as_fd()], [left, due].into_iter().flatten().min()),
                 false => (vec![], Some(Duration::ZERO)),
             };
             if output::wait(stop, &news, time)? {
@@ -256,9 +253,7 @@ impl Watch<'_> {
     fn hand_over(&mut self, before: Option<&View>) -> Result<(), CliError> {
         let changes = self.table.changes();
         let reported = self.view.changes(before.unwrap_or(&self.view), &changes);
-        let most = self.left.map_or(usize::MAX, |left| {
-            usize::try_from(left).unwrap_or(usize::MAX)
-        });
+        let most = self.left.map_or(usize::MAX, |left| usize::try_from(left).unwrap_or(usize::MAX));
         let reported = &reported[..reported.len().min(most)];
         self.left = self.left.map(|left| left - reported.len() as u64);
         self.sink.changes(&self.table, reported)

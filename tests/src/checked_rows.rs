@@ -41,14 +41,7 @@ fn mix(mut word: u64) -> u64 {
 
 impl Account {
     fn sealed(id: u64, version: u64, balance: i64, rows: u64, digest: u64) -> Self {
-        let mut account = Self {
-            id,
-            version,
-            balance,
-            rows,
-            digest,
-            seal: [0; PAYLOAD],
-        };
+        let mut account = Self { id, version, balance, rows, digest, seal: [0; PAYLOAD] };
         account.seal = account.seal_words();
         account
     }
@@ -162,9 +155,7 @@ impl Ledger {
         let touched: Vec<usize> = match self.rng.random_range(0..16) {
             _ if self.rows == 0 => (1..=last).collect(),
             0 => (1..=last).collect(),
-            1..=3 => (0..last / 4)
-                .map(|_| self.rng.random_range(1..=last))
-                .collect(),
+            1..=3 => (0..last / 4).map(|_| self.rng.random_range(1..=last)).collect(),
             _ => (0..2).map(|_| self.rng.random_range(1..=last)).collect(),
         };
         if self.rng.random_range(0..16) == 0 {
@@ -185,11 +176,7 @@ impl Ledger {
                 self.take(*id);
                 continue;
             }
-            let kept = if is_last {
-                purse
-            } else {
-                self.rng.random_range(0..=purse)
-            };
+            let kept = if is_last { purse } else { self.rng.random_range(0..=purse) };
             purse -= kept;
             let account = Account::sealed(*id as u64, version, kept, 0, 0);
             tx.upsert(&account)?;

@@ -45,10 +45,7 @@ pub fn command(program: impl AsRef<OsStr>) -> Command {
             command.env(name, value);
         }
     }
-    command
-        .env("LANG", "C.UTF-8")
-        .env("TERM", "xterm")
-        .current_dir(DIRECTORY);
+    command.env("LANG", "C.UTF-8").env("TERM", "xterm").current_dir(DIRECTORY);
     // SAFETY: the child may only do what is safe after a fork of a process with threads. `reset`
     // makes system calls and touches its own stack.
     unsafe { command.pre_exec(reset) };
@@ -88,10 +85,7 @@ fn set_soft_limit(
     resource: libc::__rlimit_resource_t,
     wanted: libc::rlim_t,
 ) -> std::io::Result<()> {
-    let mut limit = libc::rlimit {
-        rlim_cur: 0,
-        rlim_max: 0,
-    };
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
     // SAFETY: both calls are system calls that read or write `limit`, which outlives them.
     let done = unsafe {
         libc::getrlimit(resource, &mut limit) == 0 && {
@@ -99,11 +93,7 @@ fn set_soft_limit(
             libc::setrlimit(resource, &limit) == 0
         }
     };
-    if done {
-        Ok(())
-    } else {
-        Err(Error::last_os_error())
-    }
+    if done { Ok(()) } else { Err(Error::last_os_error()) }
 }
 
 #[cfg(test)]
@@ -136,9 +126,7 @@ mod tests {
             ulimit -S -f 100
             TABLECAST_WHERE=x RUST_LOG=trace exec "$0" --exact clean::tests::child --nocapture"#;
         let mut odd = command("bash");
-        odd.args(["-c", script])
-            .arg(std::env::current_exe().unwrap())
-            .env("CLEAN_TEST_CHILD", "1");
+        odd.args(["-c", script]).arg(std::env::current_exe().unwrap()).env("CLEAN_TEST_CHILD", "1");
         let (stdout, _) = Process::run(&mut odd, 0);
         assert!(stdout.contains("child is clean"), "{stdout}");
     }
@@ -150,11 +138,7 @@ mod tests {
             return;
         }
         let own = std::fs::read_to_string("/proc/self/status").unwrap();
-        assert_ne!(
-            mask(&own, "SigIgn:"),
-            0,
-            "the parent did not change the environment"
-        );
+        assert_ne!(mask(&own, "SigIgn:"), 0, "the parent did not change the environment");
         let script = "cat /proc/self/status; umask; pwd; ulimit -S -n; ulimit -S -f; env";
         let mut sh = command("sh");
         let (stdout, _) = Process::run(sh.args(["-c", script]).stderr(Stdio::inherit()), 0);

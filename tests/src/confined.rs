@@ -166,10 +166,8 @@ fn refuse(calls: &str) -> std::io::Result<()> {
         "linkat" => Ok(nix::libc::SYS_linkat),
         other => Err(Error::other(format!("the number of {other} is not known"))),
     };
-    let rules: Result<BTreeMap<i64, Vec<SeccompRule>>, Error> = calls
-        .split(',')
-        .map(|call| Ok((number(call)?, vec![])))
-        .collect();
+    let rules: Result<BTreeMap<i64, Vec<SeccompRule>>, Error> =
+        calls.split(',').map(|call| Ok((number(call)?, vec![]))).collect();
     let refusal = SeccompAction::Errno(nix::errno::Errno::EPERM as u32);
     let machine = TargetArch::try_from(std::env::consts::ARCH).map_err(Error::other)?;
     let filter = SeccompFilter::new(rules?, SeccompAction::Allow, refusal, machine);

@@ -57,13 +57,7 @@ impl Followed {
         let builder = UntypedSubscriber::builder(table.name());
         let subscriber = builder.open_within(LIMIT);
         let subscriber = subscriber.unwrap_or_else(|error| panic!("{error}; {}", process.stderr()));
-        Self {
-            process,
-            subscriber,
-            table,
-            folder,
-            file,
-        }
+        Self { process, subscriber, table, folder, file }
     }
 
     /// Returns the path of the file.
@@ -110,9 +104,7 @@ impl Followed {
                 "{last:?} instead of {expected:?}: {}",
                 self.process.stderr()
             );
-            let waited = self
-                .subscriber
-                .wait(Some(std::time::Duration::from_millis(10)));
+            let waited = self.subscriber.wait(Some(std::time::Duration::from_millis(10)));
             waited.expect("the file is readable");
             last = self.rows();
         }
@@ -139,9 +131,7 @@ impl Followed {
     /// # Panics
     /// If it never does.
     pub fn says(&mut self, text: &str, times: usize) {
-        let stderr = self
-            .process
-            .stderr_until(|all| all.matches(text).count() >= times);
+        let stderr = self.process.stderr_until(|all| all.matches(text).count() >= times);
         assert_eq!(stderr.matches(text).count(), times, "{stderr}");
     }
 
@@ -161,10 +151,7 @@ impl Followed {
 /// Returns the command that serves a file.
 pub fn serve(table: &Table, file: &Path, options: &[&str]) -> Command {
     let mut command = publisher();
-    command
-        .args(["serve", table.name(), "--from"])
-        .arg(file)
-        .args(options);
+    command.args(["serve", table.name(), "--from"]).arg(file).args(options);
     command
 }
 

@@ -74,9 +74,7 @@ pub fn run(name: &str, wake: &str, place: &str) -> common::Result<()> {
     let mut tx = publisher.begin();
     tx.insert(&Item::new((0, 0), 1))?;
     tx.commit()?;
-    let mut subscriber = Subscriber::<Item>::builder(name)
-        .wake(wake.parse::<Sleep>()?)
-        .open()?;
+    let mut subscriber = Subscriber::<Item>::builder(name).wake(wake.parse::<Sleep>()?).open()?;
     subscriber.wait(Some(Duration::from_millis(1)))?;
     publisher.maintain()?;
     say("open");

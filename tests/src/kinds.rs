@@ -33,26 +33,17 @@ pub const KINDS: &[Kind] = &[
     kind("mq"),
     kind("futex"),
     kind("unix"),
-    Kind {
-        wake: "unix",
-        in_directory: true,
-    },
+    Kind { wake: "unix", in_directory: true },
     kind("signal:USR1"),
     kind("signal:RTMIN+5"),
-    Kind {
-        wake: "fifo",
-        in_directory: true,
-    },
+    Kind { wake: "fifo", in_directory: true },
     kind("spin"),
     kind("spin:20us"),
     kind("spin:20us+futex"),
 ];
 
 const fn kind(wake: &'static str) -> Kind {
-    Kind {
-        wake,
-        in_directory: false,
-    }
+    Kind { wake, in_directory: false }
 }
 
 impl Kind {
@@ -105,11 +96,7 @@ pub fn run(mut arguments: impl Iterator<Item = String>) -> Result<()> {
     let log =
         tracing_subscriber::fmt().with_max_level(tracing_subscriber::filter::LevelFilter::WARN);
     log.with_writer(std::io::stderr).without_time().init();
-    let mut next = || {
-        arguments
-            .next()
-            .unwrap_or_else(|| fail("an argument is missing"))
-    };
+    let mut next = || arguments.next().unwrap_or_else(|| fail("an argument is missing"));
     let (role, name, wake, place) = (next(), next(), next(), next());
     let told = Told {
         name,
@@ -152,9 +139,7 @@ fn echo(told: &Told) -> Result<()> {
 fn follow(told: &Told) -> Result<()> {
     end_with_stdin();
     let builder = match told.rest.first() {
-        Some(_) => told
-            .builder()
-            .recheck(Duration::from_millis(told.number(0))),
+        Some(_) => told.builder().recheck(Duration::from_millis(told.number(0))),
         None => told.builder(),
     };
     let mut subscriber = builder.open_within(LIMIT)?;

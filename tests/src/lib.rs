@@ -95,11 +95,7 @@ pub const FULL: &str = "TABLECAST_FULL";
 /// Returns `full` if `TABLECAST_FULL` is set, otherwise `short`: the size of one of the longest
 /// tests.
 pub fn full_or<T>(full: T, short: T) -> T {
-    if std::env::var_os(FULL).is_some() {
-        full
-    } else {
-        short
-    }
+    if std::env::var_os(FULL).is_some() { full } else { short }
 }
 
 /// Reports that a test, or a part of it, cannot run here. If `TABLECAST_SKIPPED` names a file, the
@@ -110,10 +106,7 @@ pub fn full_or<T>(full: T, short: T) -> T {
 pub fn skip(reason: &str) {
     println!("skipped: {reason}");
     if let Some(path) = std::env::var_os(SKIPPED) {
-        let file = std::fs::File::options()
-            .append(true)
-            .create(true)
-            .open(path);
+        let file = std::fs::File::options().append(true).create(true).open(path);
         let noted = file.and_then(|mut file| writeln!(file, "{reason}"));
         noted.expect("the file of skipped tests");
     }

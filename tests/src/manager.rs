@@ -60,8 +60,7 @@ impl Manager {
     /// # Panics
     /// If none arrives within [`LIMIT`].
     pub fn next(&self) -> Vec<String> {
-        self.next_within(LIMIT)
-            .expect("a notification of the service")
+        self.next_within(LIMIT).expect("a notification of the service")
     }
 
     /// Returns the next datagram that arrives within `time`.
@@ -74,9 +73,7 @@ impl Manager {
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
             let timeout = Some(left.max(Duration::from_micros(1)));
-            self.socket
-                .set_read_timeout(timeout)
-                .expect("a valid timeout");
+            self.socket.set_read_timeout(timeout).expect("a valid timeout");
             match self.socket.recv(&mut buffer) {
                 Ok(length) => {
                     let text = std::str::from_utf8(&buffer[..length]).expect("text");

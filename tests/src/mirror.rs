@@ -19,10 +19,7 @@ where
     R::Key: Eq + Hash,
 {
     fn default() -> Self {
-        Self {
-            rows: HashMap::new(),
-            applied: 0,
-        }
+        Self { rows: HashMap::new(), applied: 0 }
     }
 }
 

@@ -40,18 +40,14 @@ pub struct ObjectState {
 
 pub(crate) fn word_of(bytes: &[u8], word: usize) -> u64 {
     let bytes = bytes.get(word * 8..word * 8 + 8);
-    bytes.map_or(0, |bytes| {
-        u64::from_le_bytes(bytes.try_into().expect("eight bytes"))
-    })
+    bytes.map_or(0, |bytes| u64::from_le_bytes(bytes.try_into().expect("eight bytes")))
 }
 
 /// Counts the words that differ. The shorter file counts as extended with zeros, because growing a
 /// file stores nothing.
 fn differing_words(one: &[u8], other: &[u8]) -> usize {
     let words = one.len().max(other.len()) / 8;
-    (0..words)
-        .filter(|word| word_of(one, *word) != word_of(other, *word))
-        .count()
+    (0..words).filter(|word| word_of(one, *word) != word_of(other, *word)).count()
 }
 
 impl ObjectState {
@@ -88,11 +84,8 @@ impl ObjectState {
 
     /// Returns the number of words that differ in objects that both states have.
     pub fn words_from(&self, other: &Self) -> usize {
-        let regions = [
-            (&self.first, &other.first),
-            (&self.other, &other.other),
-            (&self.next, &other.next),
-        ];
+        let regions =
+            [(&self.first, &other.first), (&self.other, &other.other), (&self.next, &other.next)];
         let regions = regions
             .into_iter()
             .filter_map(|(one, other)| Some(differing_words(one.as_ref()?, other.as_ref()?)));
@@ -154,9 +147,7 @@ pub struct TableObserver {
 impl TableObserver {
     /// Observes the table as it is now.
     pub fn new(name: &str) -> Self {
-        let paths = Paths {
-            name: name.to_owned(),
-        };
+        let paths = Paths { name: name.to_owned() };
         let first = File::open(paths.of("table")).ok();
         let mut observer = Self {
             paths,
@@ -180,19 +171,9 @@ impl TableObserver {
     /// changed.
     pub fn look(&mut self, at_names: bool) -> bool {
         let mut changed = at_names && self.look_at_names();
-        let Self {
-            first,
-            other,
-            next,
-            now,
-            scratch,
-            ..
-        } = self;
-        let regions = [
-            (&*first, &mut now.first),
-            (&*other, &mut now.other),
-            (&*next, &mut now.next),
-        ];
+        let Self { first, other, next, now, scratch, .. } = self;
+        let regions =
+            [(&*first, &mut now.first), (&*other, &mut now.other), (&*next, &mut now.next)];
         for (file, seen) in regions {
             changed |= look_at(file.as_ref(), seen, scratch);
         }
@@ -200,12 +181,7 @@ impl TableObserver {
             // The regions that were just read name the registries.
             changed |= self.look_for_registries();
         }
-        let Self {
-            registries,
-            now,
-            scratch,
-            ..
-        } = self;
+        let Self { registries, now, scratch, .. } = self;
         for (id, file) in registries {
             let mut seen = now.registries.remove(id);
             changed |= look_at(Some(file), &mut seen, scratch);
@@ -264,9 +240,7 @@ impl TableObserver {
         ids.extend(self.now.named_registries());
         let open = |id| Some((id, File::open(registry_path(id)).ok()?));
         self.registries = ids.into_iter().filter_map(open).collect();
-        let Self {
-            registries, now, ..
-        } = self;
+        let Self { registries, now, .. } = self;
         now.registries.retain(|id, _| registries.contains_key(id));
         !registries.keys().eq(&before)
     }
@@ -279,8 +253,7 @@ fn look_at(file: Option<&File>, seen: &mut Option<Vec<u8>>, scratch: &mut Vec<u8
     };
     let size = file.metadata().map_or(0, |status| status.len() as usize);
     scratch.resize(size, 0);
-    file.read_exact_at(scratch, 0)
-        .expect("a file that is not truncated");
+    file.read_exact_at(scratch, 0).expect("a file that is not truncated");
     if seen.as_ref() == Some(scratch) {
         return false;
     }

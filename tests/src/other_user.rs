@@ -36,11 +36,7 @@ impl OtherUser {
         let directory = tempfile::tempdir().expect("a directory");
         std::fs::set_permissions(directory.path(), PermissionsExt::from_mode(0o755))
             .expect("a private directory");
-        Some(Self {
-            user: nobody.uid.as_raw(),
-            group: nobody.gid.as_raw(),
-            directory,
-        })
+        Some(Self { user: nobody.uid.as_raw(), group: nobody.gid.as_raw(), directory })
     }
 
     fn copy(&self, program: &Path) -> PathBuf {
@@ -51,10 +47,7 @@ impl OtherUser {
             // starts in the meantime would inherit the descriptor, and a file that is open for
             // writing cannot be executed.
             let copied = command("cp").arg(program).arg(&copy).status();
-            assert!(
-                copied.is_ok_and(|status| status.success()),
-                "the program was copied"
-            );
+            assert!(copied.is_ok_and(|status| status.success()), "the program was copied");
         }
         copy
     }

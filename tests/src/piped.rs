@@ -20,10 +20,7 @@ pub fn piped(
 ) -> (Process, Process) {
     let (reader, writer) = std::io::pipe().expect("a pipe");
     let mut watch = subscriber();
-    watch
-        .args(["watch", from.name(), "--format", "jsonl"])
-        .args(watch_more)
-        .stdin(Stdio::null());
+    watch.args(["watch", from.name(), "--format", "jsonl"]).args(watch_more).stdin(Stdio::null());
     let mut serve = publisher();
     serve
         .args(["serve", to.name(), "--from", "-", "--exit-at-eof"])
@@ -31,8 +28,5 @@ pub fn piped(
         .args(["--fields", "group:u32,number:u32,value:u64,label:text(24)"])
         .args(serve_more)
         .stdin(reader);
-    (
-        Process::start_into(&mut watch, writer),
-        Process::start_with(&mut serve),
-    )
+    (Process::start_into(&mut watch, writer), Process::start_with(&mut serve))
 }

@@ -45,24 +45,11 @@ impl Process {
 
     fn spawn_all(command: &mut Command) -> Self {
         let name = format!("{command:?}");
-        let mut child = command
-            .spawn()
-            .unwrap_or_else(|error| panic!("cannot start {name}: {error}"));
-        let stdout = child
-            .stdout
-            .take()
-            .map_or_else(|| Stream::of(std::io::empty()), Stream::of);
-        let stderr = child
-            .stderr
-            .take()
-            .map_or_else(|| Stream::of(std::io::empty()), Stream::of);
-        Self {
-            command: name,
-            input: child.stdin.take(),
-            stdout,
-            stderr,
-            child,
-        }
+        let mut child =
+            command.spawn().unwrap_or_else(|error| panic!("cannot start {name}: {error}"));
+        let stdout = child.stdout.take().map_or_else(|| Stream::of(std::io::empty()), Stream::of);
+        let stderr = child.stderr.take().map_or_else(|| Stream::of(std::io::empty()), Stream::of);
+        Self { command: name, input: child.stdin.take(), stdout, stderr, child }
     }
 
     /// Starts a command with the stdin that the caller set. Its stdout goes to `stdout` and is not
@@ -121,9 +108,7 @@ impl Process {
             let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.id()));
             let stat = stat.expect("a process that was not waited for");
             // The state follows the name in brackets.
-            stat.rsplit(')')
-                .next()
-                .is_some_and(|rest| rest.starts_with(" T"))
+            stat.rsplit(')').next().is_some_and(|rest| rest.starts_with(" T"))
         });
     }
 
@@ -135,9 +120,7 @@ impl Process {
         let input = self.input.as_mut().expect("stdin is open");
         // One write, so that a pipe passes a short line on as a whole.
         let line = format!("{line}\n");
-        input
-            .write_all(line.as_bytes())
-            .expect("the child reads its stdin");
+        input.write_all(line.as_bytes()).expect("the child reads its stdin");
     }
 
     /// Closes the child's stdin.
@@ -150,9 +133,7 @@ impl Process {
     /// # Panics
     /// If there is none within [`LIMIT`].
     pub fn next_line(&mut self) -> Option<String> {
-        let Self {
-            stdout, command, ..
-        } = self;
+        let Self { stdout, command, .. } = self;
         let mut line = None;
         let came = stdout.wait(|text, read, ended| {
             if let Some(end) = text[*read..].iter().position(|byte| *byte == b'\n') {
@@ -245,12 +226,7 @@ impl Process {
     /// If it ends with another one, or not in time.
     pub fn ends_within(&mut self, limit: Duration, code: i32) {
         let status = self.end_within(limit);
-        assert_eq!(
-            status.code(),
-            Some(code),
-            "{} ended with {status}",
-            self.command
-        );
+        assert_eq!(status.code(), Some(code), "{} ended with {status}", self.command);
     }
 
     /// Waits for the process to succeed, and returns its stdout.
@@ -278,12 +254,7 @@ impl Process {
     pub fn kill(&mut self) {
         self.signal(Signal::SIGKILL);
         let status = self.end();
-        assert_eq!(
-            status.signal(),
-            Some(Signal::SIGKILL as i32),
-            "{} ended before",
-            self.command
-        );
+        assert_eq!(status.signal(), Some(Signal::SIGKILL as i32), "{} ended before", self.command);
     }
 }
 
@@ -348,10 +319,7 @@ impl Stream {
                 }
             }
         });
-        Self {
-            shared,
-            reader: Some(reader),
-        }
+        Self { shared, reader: Some(reader) }
     }
 
     /// Waits until `condition` holds or the limit passes. Returns true if it holds.

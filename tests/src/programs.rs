@@ -51,8 +51,7 @@ fn built(name: &str) -> PathBuf {
     static BUILT: OnceLock<HashMap<String, PathBuf>> = OnceLock::new();
     let built = BUILT.get_or_init(build);
     let path = built.get(name);
-    path.unwrap_or_else(|| panic!("cargo built {built:?}, and no {name}"))
-        .clone()
+    path.unwrap_or_else(|| panic!("cargo built {built:?}, and no {name}")).clone()
 }
 
 /// Builds both programs and all examples in the profile of these tests. Older files in the target
@@ -64,14 +63,7 @@ fn build() -> HashMap<String, PathBuf> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| env!("CARGO").into());
     let output = inheriting(cargo)
         .args(["build", "--message-format=json-render-diagnostics"])
-        .args([
-            "--workspace",
-            "--examples",
-            "--bin",
-            "publisher",
-            "--bin",
-            "subscriber",
-        ])
+        .args(["--workspace", "--examples", "--bin", "publisher", "--bin", "subscriber"])
         .args(["--profile", profile()])
         .current_dir(env!("CARGO_MANIFEST_DIR"))
         .stdin(Stdio::null())
@@ -79,10 +71,7 @@ fn build() -> HashMap<String, PathBuf> {
         .output()
         .expect("cargo can be started");
     let errors = String::from_utf8_lossy(&output.stderr);
-    assert!(
-        output.status.success(),
-        "cargo cannot build the programs:\n{errors}"
-    );
+    assert!(output.status.success(), "cargo cannot build the programs:\n{errors}");
     let messages = output.stdout.split(|byte| *byte == b'\n');
     messages
         .filter_map(|line| serde_json::from_slice::<serde_json::Value>(line).ok())
@@ -94,9 +83,5 @@ fn build() -> HashMap<String, PathBuf> {
 }
 
 fn profile() -> &'static str {
-    if cfg!(debug_assertions) {
-        "dev"
-    } else {
-        "release"
-    }
+    if cfg!(debug_assertions) { "dev" } else { "release" }
 }

@@ -46,10 +46,8 @@ impl Published {
     pub fn new(test: &str) -> Self {
         let table = Table::new(test);
         let schema = Schema::parse(FIELDS, Some("text,id")).unwrap();
-        let publisher = UntypedPublisher::builder(table.name(), schema)
-            .capacity(100)
-            .open()
-            .unwrap();
+        let publisher =
+            UntypedPublisher::builder(table.name(), schema).capacity(100).open().unwrap();
         let mut published = Self { table, publisher };
         published.commit(&rows());
         published
@@ -75,9 +73,7 @@ impl Published {
     /// If the command fails.
     pub fn get(&self, format: &str, keys: &[&str]) -> String {
         let mut command = subscriber();
-        command
-            .args(["get", self.table.name(), "--format", format])
-            .args(keys);
+        command.args(["get", self.table.name(), "--format", format]).args(keys);
         let (stdout, stderr) = Process::run(&mut command, 0);
         assert_eq!(stderr, "");
         stdout
@@ -86,9 +82,7 @@ impl Published {
     /// Starts a `subscriber watch`.
     pub fn watch(&self, format: &str, options: &[&str]) -> Process {
         let mut command = subscriber();
-        command
-            .args(["watch", self.table.name(), "--format", format])
-            .args(options);
+        command.args(["watch", self.table.name(), "--format", format]).args(options);
         Process::start(&mut command)
     }
 }
@@ -106,9 +100,7 @@ pub fn cell(value: &Value) -> String {
 /// # Panics
 /// If the text is not lines of JSON.
 pub fn lines(text: &str) -> Vec<Value> {
-    text.lines()
-        .map(|line| serde_json::from_str(line).unwrap())
-        .collect()
+    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
 /// Asserts that a CSV record is this row.

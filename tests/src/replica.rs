@@ -28,16 +28,9 @@ impl Replica {
     /// Creates a replica of a state.
     pub fn new(state: &ObjectState) -> Self {
         let table = Table::new("replica");
-        let paths = Paths {
-            name: table.name().to_owned(),
-        };
-        let mut replica = Self {
-            table,
-            paths,
-            mask: rand::random(),
-            first: None,
-            registries: BTreeMap::new(),
-        };
+        let paths = Paths { name: table.name().to_owned() };
+        let mut replica =
+            Self { table, paths, mask: rand::random(), first: None, registries: BTreeMap::new() };
         let first = state.first.as_deref();
         replica.first = first.map(|bytes| {
             let file = create(&replica.paths.of("table"));
@@ -111,17 +104,10 @@ impl Replica {
 
     /// Returns the objects that remain: names of the table, and registries.
     pub fn leftovers(&self) -> Vec<String> {
-        let ids = self
-            .registries
-            .keys()
-            .map(|id| registry_path(id ^ self.mask));
+        let ids = self.registries.keys().map(|id| registry_path(id ^ self.mask));
         let registries = ids.filter(|path| path.exists());
         let registries = registries.map(|path| path.display().to_string());
-        self.table
-            .leftovers()
-            .into_iter()
-            .chain(registries)
-            .collect()
+        self.table.leftovers().into_iter().chain(registries).collect()
     }
 }
 

@@ -143,9 +143,7 @@ impl FromStr for Scenario {
 
     fn from_str(name: &str) -> std::result::Result<Self, String> {
         let scenario = NAMES.iter().find(|(_, known)| *known == name);
-        scenario
-            .map(|(scenario, _)| *scenario)
-            .ok_or_else(|| format!("no scenario {name}"))
+        scenario.map(|(scenario, _)| *scenario).ok_or_else(|| format!("no scenario {name}"))
     }
 }
 
@@ -167,10 +165,7 @@ impl Scenario {
             Self::EqualSuccessor => 2 * SLOTS,
             _ => SLOTS,
         };
-        Publisher::builder(name)
-            .capacity(capacity)
-            .subscribers(slots)
-            .open()
+        Publisher::builder(name).capacity(capacity).subscribers(slots).open()
     }
 
     /// Returns the transactions before the first mark.
@@ -197,14 +192,11 @@ impl Scenario {
                 Writes::new([3, 8], (0..6).chain([24, 25]).filter(|n| *n != 3), 6),
             ],
             Self::Growth => vec![Writes::new(1..3, (3..5).chain(60..132), 2)],
-            Self::Beats => (1..=Self::BEATS)
-                .map(|beat| Writes::new([], [0], beat))
-                .collect(),
+            Self::Beats => (1..=Self::BEATS).map(|beat| Writes::new([], [0], beat)).collect(),
             // A succession is a commit that changes no row.
-            Self::Removed => vec![
-                Writes::default(),
-                Writes::new(8..10, (0..6).chain(20..22).chain(24..26), 4),
-            ],
+            Self::Removed => {
+                vec![Writes::default(), Writes::new(8..10, (0..6).chain(20..22).chain(24..26), 4)]
+            }
             Self::Reshape => vec![
                 Writes::new(0..2, 5..9, 4),
                 Writes::new(8..10, (2..6).chain([0]), 5),

@@ -40,10 +40,7 @@ impl Screen {
             set(command, std::process::Stdio::null());
         }
         let parser = Arc::new(Mutex::new(Parser::new(some(lines), some(columns), 0)));
-        let (mut input, sink) = (
-            master.try_clone().expect("a descriptor"),
-            Arc::clone(&parser),
-        );
+        let (mut input, sink) = (master.try_clone().expect("a descriptor"), Arc::clone(&parser));
         let reader = std::thread::spawn(move || {
             let mut buffer = [0; 1 << 16];
             // An error means the end: the last process that had the other end is gone.
@@ -52,12 +49,7 @@ impl Screen {
                 parser.process(&buffer[..length]);
             }
         });
-        Self {
-            process,
-            master,
-            parser,
-            reader: Some(reader),
-        }
+        Self { process, master, parser, reader: Some(reader) }
     }
 
     /// Returns the text on the screen.
@@ -77,8 +69,7 @@ impl Screen {
     pub fn line(&self, part: &str) -> String {
         let text = self.text();
         let line = text.lines().find(|line| line.contains(part));
-        line.unwrap_or_else(|| panic!("no line contains {part:?}:\n{text}"))
-            .to_owned()
+        line.unwrap_or_else(|| panic!("no line contains {part:?}:\n{text}")).to_owned()
     }
 
     /// Waits until the screen satisfies `condition`, and returns its text.
@@ -124,12 +115,8 @@ impl Screen {
         let mut parser = self.parser.lock().expect("the lock is not poisoned");
         parser.screen_mut().set_size(some(lines), some(columns));
         drop(parser);
-        let size = rustix::termios::Winsize {
-            ws_col: columns,
-            ws_row: lines,
-            ws_xpixel: 0,
-            ws_ypixel: 0,
-        };
+        let size =
+            rustix::termios::Winsize { ws_col: columns, ws_row: lines, ws_xpixel: 0, ws_ypixel: 0 };
         tcsetwinsize(&self.master, size).expect("a terminal");
         // This is not the controlling terminal of the session, so the kernel does not send the
         // signal.
@@ -156,9 +143,7 @@ impl Screen {
         // The kernel keeps the last output of the program until the reader has read it, and only
         // then reports the end.
         let reader = self.reader.as_ref();
-        until("all output is read", || {
-            reader.is_none_or(JoinHandle::is_finished)
-        });
+        until("all output is read", || reader.is_none_or(JoinHandle::is_finished));
         self.is_given_back();
         self.text()
     }
@@ -176,12 +161,7 @@ impl Screen {
     }
 
     fn with<T>(&self, look: impl Fn(&vt100::Screen) -> T) -> T {
-        look(
-            self.parser
-                .lock()
-                .expect("the lock is not poisoned")
-                .screen(),
-        )
+        look(self.parser.lock().expect("the lock is not poisoned").screen())
     }
 }
 
@@ -201,10 +181,5 @@ fn some(number: u16) -> NonZero<u16> {
 }
 
 fn size(columns: u16, lines: u16) -> Winsize {
-    Winsize {
-        ws_row: lines,
-        ws_col: columns,
-        ws_xpixel: 0,
-        ws_ypixel: 0,
-    }
+    Winsize { ws_row: lines, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 }
 }

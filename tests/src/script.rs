@@ -31,12 +31,7 @@ pub type ItemKey = (u32, u32);
 impl Item {
     /// Creates the item of a key with that value.
     pub fn new((group, number): ItemKey, value: u64) -> Self {
-        Self {
-            group,
-            number,
-            value,
-            label: Text::truncated(&format!("value {value}")),
-        }
+        Self { group, number, value, label: Text::truncated(&format!("value {value}")) }
     }
 }
 
@@ -132,12 +127,7 @@ pub struct Script {
 impl Script {
     /// Creates the script of a seed, for a new table of that capacity.
     pub fn new(seed: u64, capacity: usize) -> Self {
-        Self {
-            rng: SmallRng::seed_from_u64(seed),
-            capacity,
-            rows: HashMap::new(),
-            version: 1,
-        }
+        Self { rng: SmallRng::seed_from_u64(seed), capacity, rows: HashMap::new(), version: 1 }
     }
 
     /// Returns the rows after the last transaction.
@@ -203,11 +193,7 @@ impl Script {
         if commits {
             self.rows = draft.rows;
         }
-        Plan {
-            steps: draft.steps,
-            commits,
-            version: self.version,
-        }
+        Plan { steps: draft.steps, commits, version: self.version }
     }
 
     fn draft_move(&mut self, draft: &mut Draft) {

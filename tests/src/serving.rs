@@ -20,9 +20,7 @@ impl Serving {
     /// If it does not exist in time.
     pub fn start(name: &str, fields: &str, options: &[&str]) -> Self {
         let mut command = publisher();
-        command
-            .args(["serve", name, "--from", "-", "--fields", fields])
-            .args(options);
+        command.args(["serve", name, "--from", "-", "--fields", fields]).args(options);
         let mut process = Process::start(&mut command);
         let pid = process.id();
         until("the table is published", || {
@@ -41,10 +39,7 @@ impl Serving {
     /// If the version does not change.
     pub fn publish<L: AsRef<str>>(&mut self, lines: impl IntoIterator<Item = L>) {
         let before = self.version();
-        let lines: Vec<String> = lines
-            .into_iter()
-            .map(|line| line.as_ref().to_owned())
-            .collect();
+        let lines: Vec<String> = lines.into_iter().map(|line| line.as_ref().to_owned()).collect();
         self.process.write_line(&lines.join("\n"));
         until("the lines are published", || self.version() > before);
     }
@@ -54,9 +49,7 @@ impl Serving {
     /// # Panics
     /// If the table no longer exists.
     pub fn version(&self) -> u64 {
-        common::inspect(&self.name, None)
-            .expect("the table is published")
-            .version
+        common::inspect(&self.name, None).expect("the table is published").version
     }
 
     /// Stops the publisher with a signal, and expects exit code 0.

@@ -65,9 +65,8 @@ fn pin(number: usize) {
     let Ok(all) = sched_getaffinity(own) else {
         return;
     };
-    let may: Vec<usize> = (0..CpuSet::count())
-        .filter(|cpu| all.is_set(*cpu).unwrap_or(false))
-        .collect();
+    let may: Vec<usize> =
+        (0..CpuSet::count()).filter(|cpu| all.is_set(*cpu).unwrap_or(false)).collect();
     let mut one = CpuSet::new();
     if let Some(cpu) = may.get(number % may.len().max(1))
         && one.set(*cpu).is_ok()
@@ -97,11 +96,7 @@ pub fn publish(name: &str, cpu: usize, seed: u64) -> Result<(), String> {
     pin(cpu);
     let end = told_to_end();
     let failed = |error: Error| error.to_string();
-    let open = || {
-        Publisher::<Account>::builder(name)
-            .capacity(SIZE + 1)
-            .open()
-    };
+    let open = || Publisher::<Account>::builder(name).capacity(SIZE + 1).open();
     let mut publisher = open().map_err(failed)?;
     let rows: Vec<Account> = publisher.iter().collect();
     if !rows.is_empty() {
@@ -198,20 +193,12 @@ impl Soak {
         let builder = Publisher::<Account>::builder(table.name());
         drop(builder.capacity(SIZE + 1).open().expect("a table"));
         let path = format!("/dev/shm/tablecast.table.{}", table.name());
-        let region = File::options()
-            .write(true)
-            .open(path)
-            .expect("the table's region");
+        let region = File::options().write(true).open(path).expect("the table's region");
         let commit = MAX_VERSION - FROM_THE_END;
         region
             .write_all_at(&commit.to_le_bytes(), header::COMMIT as u64 * 8)
             .expect("the word of the commit");
-        Self {
-            table,
-            program,
-            dice: SmallRng::seed_from_u64(seed),
-            outcome: Outcome::default(),
-        }
+        Self { table, program, dice: SmallRng::seed_from_u64(seed), outcome: Outcome::default() }
     }
 
     fn publisher(&mut self) -> Part {
@@ -227,10 +214,7 @@ impl Soak {
         let mut command = command(&self.program);
         let cpu = (number + 1).to_string();
         command.args(["read", self.table.name(), &cpu, WAYS[number % WAYS.len()]]);
-        Part {
-            process: Process::start(&mut command),
-            number,
-        }
+        Part { process: Process::start(&mut command), number }
     }
 
     fn count(&mut self, reader: &Part) {

@@ -66,9 +66,7 @@ impl Maps {
     /// Returns the address in this process of the byte at `address` in the process of `other`.
     pub fn translate(&self, address: u64, other: &Self) -> Option<u64> {
         let of = other.0.iter();
-        let of = of
-            .clone()
-            .find(|of| (of.start..of.end).contains(&address))?;
+        let of = of.clone().find(|of| (of.start..of.end).contains(&address))?;
         let same = |map: &&Map| map.file == of.file && map.offset == of.offset;
         let here = self.0.iter().find(same)?;
         Some(address - of.start + here.start)
@@ -135,11 +133,7 @@ impl Stepper {
         }
         let pid = Pid::from_raw(process.id() as i32);
         let stepper = Self { process, pid };
-        assert_eq!(
-            stepper.stop(),
-            WaitStatus::Stopped(pid, Signal::SIGSTOP),
-            "the role is traced"
-        );
+        assert_eq!(stepper.stop(), WaitStatus::Stopped(pid, Signal::SIGSTOP), "the role is traced");
         let options = Options::PTRACE_O_EXITKILL | Options::PTRACE_O_TRACESYSGOOD;
         ptrace::setoptions(pid, options).expect("a stopped role");
         stepper.go_on();

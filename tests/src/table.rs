@@ -53,10 +53,7 @@ impl Table {
     /// Creates a name that begins with `test`.
     pub fn new(test: &str) -> Self {
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-        Self {
-            name: format!("{test}-{}-{number}", std::process::id()),
-            seen: RefCell::default(),
-        }
+        Self { name: format!("{test}-{}-{number}", std::process::id()), seen: RefCell::default() }
     }
 
     /// Returns the name.
@@ -89,10 +86,7 @@ impl Table {
     /// Returns the existing objects of the table, including those that [`Table::remember`]
     /// recorded.
     pub fn leftovers(&self) -> Vec<String> {
-        self.objects()
-            .filter(Object::exists)
-            .map(|object| format!("{object:?}"))
-            .collect()
+        self.objects().filter(Object::exists).map(|object| format!("{object:?}")).collect()
     }
 
     /// Returns true if a recorded queue exists.

@@ -30,12 +30,7 @@ pub fn shown(command: &mut Command, columns: u16, code: i32) -> String {
 /// # Panics
 /// If no terminal is available.
 pub fn start(command: &mut Command, columns: u16) -> (JoinHandle<String>, Process) {
-    let size = Winsize {
-        ws_row: 24,
-        ws_col: columns,
-        ws_xpixel: 0,
-        ws_ypixel: 0,
-    };
+    let size = Winsize { ws_row: 24, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
     let terminal = openpty(&size, None).expect("a pseudo-terminal");
     let (mut master, child_end) = (File::from(terminal.master), terminal.slave);
     let process = Process::start_in(
@@ -75,11 +70,8 @@ pub fn terminal() -> (PtyMaster, String) {
 /// # Panics
 /// If the terminal cannot be opened.
 pub fn start_at(path: &str, wrapper: &[&str], program: &Command) -> Process {
-    let stdin = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .custom_flags(OFlag::O_NOCTTY.bits())
-        .open(path);
+    let stdin =
+        OpenOptions::new().read(true).write(true).custom_flags(OFlag::O_NOCTTY.bits()).open(path);
     let mut session = command("setsid");
     session.arg("--ctty").args(wrapper);
     session.arg(program.get_program()).args(program.get_args());

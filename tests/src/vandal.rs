@@ -69,11 +69,7 @@ impl Victim {
                 }
             }
         }
-        Some(Self {
-            registry,
-            registry_id: info.registry_id,
-            region,
-        })
+        Some(Self { registry, registry_id: info.registry_id, region })
     }
 
     /// Returns true if the publisher still uses the registry.

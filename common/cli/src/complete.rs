@@ -76,9 +76,7 @@ impl Completions {
 /// Returns the absolute path of this program if it was called by a path, or else its name.
 fn program(name: &str) -> String {
     let called = std::env::args().next().unwrap_or_default();
-    let path = called
-        .contains('/')
-        .then(|| std::path::absolute(&called).ok());
+    let path = called.contains('/').then(|| std::path::absolute(&called).ok());
     path.flatten()
         .and_then(|path| path.into_os_string().into_string().ok())
         .unwrap_or_else(|| name.to_owned())
@@ -99,10 +97,7 @@ struct Line {
 pub(crate) fn answer(command: fn() -> Command, words: &[OsString]) -> Result<bool, CliError> {
     // The line follows the shell's own arguments.
     let line = words.iter().skip_while(|word| *word != "--").skip(1);
-    LINE.get_or_init(|| Line {
-        command,
-        words: line.cloned().collect(),
-    });
+    LINE.get_or_init(|| Line { command, words: line.cloned().collect() });
     let here = std::env::current_dir().ok();
     CompleteEnv::with_factory(command)
         .var(VARIABLE)
@@ -140,15 +135,9 @@ pub fn abandoned_tables(current: &OsStr) -> Vec<CompletionCandidate> {
 
 fn tables_that(is_wanted: fn(&TableInfo) -> bool, current: &OsStr) -> Vec<CompletionCandidate> {
     let names = common::tables().unwrap_or_default();
-    let tables = names
-        .iter()
-        .filter_map(|name| inspect(name, typed("owner")).ok());
+    let tables = names.iter().filter_map(|name| inspect(name, typed("owner")).ok());
     let candidates = tables.filter(is_wanted).map(|table| {
-        let help = format!(
-            "{} rows, publisher {}",
-            table.rows,
-            table.publisher.as_str()
-        );
+        let help = format!("{} rows, publisher {}", table.rows, table.publisher.as_str());
         candidate(&table.name, &help)
     });
     matching(candidates, current)
@@ -180,9 +169,7 @@ fn is_plain(key: &str) -> bool {
 fn fields_of_table() -> Vec<CompletionCandidate> {
     let schema = table().map(|table| table.schema);
     let fields = schema.iter().flat_map(|schema| schema.fields());
-    fields
-        .map(|field| candidate(field.name(), &field.kind().to_string()))
-        .collect()
+    fields.map(|field| candidate(field.name(), &field.kind().to_string())).collect()
 }
 
 /// Completes a list of fields joined by commas.
@@ -212,16 +199,12 @@ pub fn sort(current: &OsStr) -> Vec<CompletionCandidate> {
 fn listed(begun: &str, mut candidates: Vec<CompletionCandidate>) -> Vec<CompletionCandidate> {
     let before = begun.rfind(',').map_or("", |comma| &begun[..=comma]);
     let has = |name: &OsStr| {
-        let mut names = before
-            .split(',')
-            .filter_map(|element| element.split(':').next());
+        let mut names = before.split(',').filter_map(|element| element.split(':').next());
         names.any(|element| name == element)
     };
     candidates.retain(|candidate| !has(candidate.get_value()));
     let candidates = candidates.into_iter();
-    candidates
-        .map(|candidate| candidate.add_prefix(before))
-        .collect()
+    candidates.map(|candidate| candidate.add_prefix(before)).collect()
 }
 
 /// Completes a condition with a field and each operator.
@@ -233,10 +216,7 @@ fn listed(begun: &str, mut candidates: Vec<CompletionCandidate>) -> Vec<Completi
 pub fn condition(current: &OsStr) -> Vec<CompletionCandidate> {
     let begun = current.to_string_lossy();
     let bash_word = std::env::var(BASH_WORD).ok();
-    let has_quote = bash_word
-        .as_deref()
-        .unwrap_or(&begun)
-        .starts_with(['\'', '"']);
+    let has_quote = bash_word.as_deref().unwrap_or(&begun).starts_with(['\'', '"']);
     if !has_quote && bash_word.is_none() {
         return Vec::new();
     }
@@ -327,9 +307,7 @@ mod tests {
         let values = |begun: &str| {
             let fields = ["id", "name", "price"].map(|name| candidate(name, ""));
             let all = matching(listed(begun, fields.into()), OsStr::new(begun));
-            let values = all
-                .iter()
-                .map(|candidate| candidate.get_value().to_str().unwrap());
+            let values = all.iter().map(|candidate| candidate.get_value().to_str().unwrap());
             values.map(str::to_owned).collect::<Vec<_>>()
         };
         assert_eq!(values(""), ["id", "name", "price"]);

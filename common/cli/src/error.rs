@@ -22,10 +22,7 @@ impl CliError {
     /// Creates a failure. Codes: 1 not found, timeout, a limit or a permission; 2 wrong arguments;
     /// 3 another publisher; 4 schema or layout mismatch; 5 malformed or unreadable input.
     pub fn new(code: u8, message: impl Into<String>) -> Self {
-        Self {
-            code,
-            message: message.into(),
-        }
+        Self { code, message: message.into() }
     }
 
     /// Returns the exit code.
@@ -106,11 +103,7 @@ const STATUS_PATIENCE_MS: u16 = 1000;
 /// Later lines are dropped without a wait, until stderr has room again.
 pub fn status(line: impl fmt::Display) {
     static UNREAD: AtomicBool = AtomicBool::new(false);
-    let patience = if UNREAD.load(Ordering::Relaxed) {
-        0
-    } else {
-        STATUS_PATIENCE_MS
-    };
+    let patience = if UNREAD.load(Ordering::Relaxed) { 0 } else { STATUS_PATIENCE_MS };
     let stderr = io::stderr();
     let mut room = [PollFd::new(stderr.as_fd(), PollFlags::POLLOUT)];
     let has_room = poll(&mut room, PollTimeout::from(patience)) == Ok(1);

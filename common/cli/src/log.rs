@@ -14,15 +14,8 @@ static HELD: Mutex<Option<Vec<u8>>> = Mutex::new(None);
 
 /// Sends logs to stderr: warnings, more with each `-v`, or the level that `RUST_LOG` names.
 pub(crate) fn init(verbose: u8) {
-    let levels = [
-        LevelFilter::WARN,
-        LevelFilter::INFO,
-        LevelFilter::DEBUG,
-        LevelFilter::TRACE,
-    ];
-    let level = std::env::var("RUST_LOG")
-        .ok()
-        .and_then(|level| level.parse().ok());
+    let levels = [LevelFilter::WARN, LevelFilter::INFO, LevelFilter::DEBUG, LevelFilter::TRACE];
+    let level = std::env::var("RUST_LOG").ok().and_then(|level| level.parse().ok());
     let logs = tracing_subscriber::fmt()
         .with_max_level(level.unwrap_or(levels[usize::from(verbose.min(3))]))
         .with_writer(|| Logs)

@@ -80,10 +80,7 @@ fn with_variables(command: Command) -> Command {
 fn variable(argument: &Arg) -> Option<String> {
     match (argument.get_env(), argument.get_long()) {
         (Some(name), _) => Some(name.to_string_lossy().into_owned()),
-        (None, Some(long)) => Some(format!(
-            "TABLECAST_{}",
-            long.to_uppercase().replace('-', "_")
-        )),
+        (None, Some(long)) => Some(format!("TABLECAST_{}", long.to_uppercase().replace('-', "_"))),
         (None, None) => None,
     }
 }
@@ -133,18 +130,11 @@ pub fn parse<A: Parser>(words: impl IntoIterator<Item = OsString>) -> Result<Opt
 fn note_variables(command: &Command) {
     let subcommands = command.get_subcommands();
     let arguments = subcommands.flat_map(Command::get_arguments);
-    let names = arguments
-        .chain(command.get_arguments())
-        .filter_map(Arg::get_env);
-    let names: BTreeSet<_> = names
-        .filter(|name| std::env::var_os(name).is_some())
-        .collect();
+    let names = arguments.chain(command.get_arguments()).filter_map(Arg::get_env);
+    let names: BTreeSet<_> = names.filter(|name| std::env::var_os(name).is_some()).collect();
     for name in names {
         let (name, value) = (name.display(), std::env::var_os(name).unwrap_or_default());
-        status(format_args!(
-            "note: the environment sets {name}={}",
-            value.display()
-        ));
+        status(format_args!("note: the environment sets {name}={}", value.display()));
     }
 }
 

@@ -96,9 +96,8 @@ impl Shutdown {
         });
         match poll(&mut descriptors, timeout) {
             Ok(_) => {
-                let mut events = descriptors
-                    .iter()
-                    .map(|fd| fd.revents().unwrap_or(PollFlags::empty()));
+                let mut events =
+                    descriptors.iter().map(|fd| fd.revents().unwrap_or(PollFlags::empty()));
                 let stop = events.next().is_some_and(|events| !events.is_empty());
                 (stop, events.collect())
             }

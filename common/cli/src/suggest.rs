@@ -9,8 +9,7 @@ pub fn nearest<'n>(name: &str, names: impl IntoIterator<Item = &'n str>) -> Opti
     let likeness = |other: &&str| strsim::jaro(&name, &other.to_lowercase());
     let like = names.into_iter().map(|other| (likeness(&other), other));
     let best = like.filter(|(likeness, _)| *likeness > LIKENESS);
-    best.max_by(|(one, _), (other, _)| one.total_cmp(other))
-        .map(|(_, name)| name)
+    best.max_by(|(one, _), (other, _)| one.total_cmp(other)).map(|(_, name)| name)
 }
 
 /// Returns a question that suggests an existing table for a missing one.

@@ -67,9 +67,7 @@ fn inherited_package(directory: &Path, manifest: &DocumentMut, name: &str) -> Op
         None => directory.ancestors().map(Path::to_owned).collect(),
     };
     let manifests = roots.iter().filter_map(|root| read(root));
-    let workspace = manifests
-        .into_iter()
-        .find(|one| one.contains_key("workspace"))?;
+    let workspace = manifests.into_iter().find(|one| one.contains_key("workspace"))?;
     let dependencies = table(&workspace, "workspace")?.get("dependencies")?;
     package_of(dependencies.get(name)?)
 }
@@ -126,22 +124,13 @@ mod tests {
                 "[dependencies]\ncommon = { path = \"x\" }\n[dev-dependencies]\ncommon = \"0.1\"\n",
                 "common",
             ),
-            (
-                "[dependencies]\ntable-cast = { package = \"common\", path = \"x\" }\n",
-                "table_cast",
-            ),
-            (
-                "[dependencies.tablecast]\npackage = \"common\"\n",
-                "tablecast",
-            ),
+            ("[dependencies]\ntable-cast = { package = \"common\", path = \"x\" }\n", "table_cast"),
+            ("[dependencies.tablecast]\npackage = \"common\"\n", "tablecast"),
             (
                 "[dependencies]\ntablecast = { package = \"common\" }\ncommon = { path = \"x\" }\n",
                 "tablecast",
             ),
-            (
-                "[dependencies]\ncommon = \"1\"\ntablecast = { package = \"common\" }\n",
-                "tablecast",
-            ),
+            ("[dependencies]\ncommon = \"1\"\ntablecast = { package = \"common\" }\n", "tablecast"),
             (
                 "[dependencies]\ncommon = \"1\"\n[target.'cfg(unix)'.dependencies]\ntablecast = { package = \"common\" }\n",
                 "tablecast",
@@ -150,10 +139,7 @@ mod tests {
                 "[dependencies]\ntablecast = { package = \"common\" }\n[dev-dependencies]\ntablecast = { package = \"common\" }\n",
                 "tablecast",
             ),
-            (
-                "[dependencies]\ncommon = { package = \"commons\" }\n",
-                "common",
-            ),
+            ("[dependencies]\ncommon = { package = \"commons\" }\n", "common"),
         ] {
             for package in ["app", "common"] {
                 let manifest = format!("[package]\nname = \"{package}\"\n{dependencies}");
@@ -165,27 +151,17 @@ mod tests {
         let refused = crate_name(&root.write("two", two)).unwrap_err();
         assert!(refused.contains("row(crate"), "{refused}");
         assert_eq!(crate_name(Path::new("/nowhere")).as_deref(), Ok("common"));
-        assert_eq!(
-            crate_name(&root.write("bad", "[[")).as_deref(),
-            Ok("common")
-        );
+        assert_eq!(crate_name(&root.write("bad", "[[")).as_deref(), Ok("common"));
     }
 
     #[test]
     fn crate_is_found_through_the_workspace() {
         let root = Directory::new("workspace");
-        root.write(
-            "",
-            "[workspace.dependencies]\ntablecast = { package = \"common\" }\n",
-        );
+        root.write("", "[workspace.dependencies]\ntablecast = { package = \"common\" }\n");
         let inherits = "[dependencies]\ntablecast.workspace = true\ncommon = { path = \"x\" }\n";
         for (below, package) in [("a/b", ""), ("c", "[package]\nworkspace = \"..\"\n")] {
             let directory = root.write(below, &format!("{package}{inherits}"));
-            assert_eq!(
-                crate_name(&directory).as_deref(),
-                Ok("tablecast"),
-                "{below}"
-            );
+            assert_eq!(crate_name(&directory).as_deref(), Ok("tablecast"), "{below}");
         }
     }
 }

@@ -55,9 +55,8 @@ pub(crate) fn expand(plan: &Plan<'_>, common: &TokenStream) -> TokenStream {
             ::core::assert!(::core::mem::size_of::<#ty>() == <#ty as #common::FieldKind>::KIND.size(), "{}", #message);
         }
     });
-    let key_checks = key_types
-        .iter()
-        .map(|ty| quote_spanned!(ty.span()=> can_be_in_a_key::<#ty>();));
+    let key_checks =
+        key_types.iter().map(|ty| quote_spanned!(ty.span()=> can_be_in_a_key::<#ty>();));
 
     quote! {
         #[allow(deprecated)]

@@ -20,7 +20,5 @@ pub fn derive_row(input: TokenStream) -> TokenStream {
     let input = parse_macro_input!(input as DeriveInput);
     let tokens = plan::plan(&input)
         .and_then(|plan| Ok(expand::expand(&plan, &expand::path_of_common(&plan)?)));
-    tokens
-        .unwrap_or_else(|error| error.to_compile_error())
-        .into()
+    tokens.unwrap_or_else(|error| error.to_compile_error()).into()
 }

@@ -65,14 +65,8 @@ pub(crate) fn plan(input: &DeriveInput) -> Result<Plan<'_>> {
             }
             continue;
         }
-        let name = options
-            .name
-            .as_ref()
-            .map_or_else(|| ident.unraw().to_string(), LitStr::value);
-        let span = options
-            .name
-            .as_ref()
-            .map_or_else(|| ident.span(), LitStr::span);
+        let name = options.name.as_ref().map_or_else(|| ident.unraw().to_string(), LitStr::value);
+        let span = options.name.as_ref().map_or_else(|| ident.span(), LitStr::span);
         check_name(&name).map_err(|message| Error::new(span, message))?;
         if !names.insert(name.clone()) {
             return Err(Error::new(
@@ -83,19 +77,10 @@ pub(crate) fn plan(input: &DeriveInput) -> Result<Plan<'_>> {
         if options.key {
             key.push(fields.len());
         }
-        fields.push(PlannedField {
-            ident,
-            ty: &field.ty,
-            name,
-        });
+        fields.push(PlannedField { ident, ty: &field.ty, name });
     }
     match key.len() {
-        1..=MAX_KEY_FIELDS => Ok(Plan {
-            ident: &input.ident,
-            fields,
-            key,
-            path_of_common,
-        }),
+        1..=MAX_KEY_FIELDS => Ok(Plan { ident: &input.ident, fields, key, path_of_common }),
         0 => Err(Error::new_spanned(
             &input.ident,
             "a row needs a key: write #[row(key)] above the field that identifies a row",
@@ -110,10 +95,7 @@ pub(crate) fn plan(input: &DeriveInput) -> Result<Plan<'_>> {
 /// Reads `#[row(crate = "…")]` above the struct.
 fn path_of_common(attributes: &[Attribute]) -> Result<Option<Path>> {
     let mut path = None;
-    for attribute in attributes
-        .iter()
-        .filter(|attribute| attribute.path().is_ident("row"))
-    {
+    for attribute in attributes.iter().filter(|attribute| attribute.path().is_ident("row")) {
         attribute.parse_nested_meta(|meta| {
             if !meta.path.is_ident("crate") {
                 let message = "#[row(…)] above a struct takes crate = \"…\"; key, skip and name = \"…\" belong on a field";
@@ -144,10 +126,7 @@ fn named_fields(input: &DeriveInput) -> Result<impl Iterator<Item = &syn::Field>
 
 fn options(attributes: &[Attribute]) -> Result<Options> {
     let mut options = Options::default();
-    for attribute in attributes
-        .iter()
-        .filter(|attribute| attribute.path().is_ident("row"))
-    {
+    for attribute in attributes.iter().filter(|attribute| attribute.path().is_ident("row")) {
         attribute.parse_nested_meta(|meta| {
             if meta.path.is_ident("key") {
                 options.key = true;
@@ -192,11 +171,7 @@ mod tests {
         let source = r#"struct S { #[row(key)] r#type: u8, #[row(skip)] pad: u8, #[row(key, name = "in m")] size: u16, x: f32 }"#;
         let input = syn::parse_str(source).unwrap();
         let plan = plan(&input).unwrap();
-        let names: Vec<&str> = plan
-            .fields
-            .iter()
-            .map(|field| field.name.as_str())
-            .collect();
+        let names: Vec<&str> = plan.fields.iter().map(|field| field.name.as_str()).collect();
         assert_eq!(names, ["type", "in m", "x"]);
         assert_eq!(plan.key, [0, 1]);
     }
@@ -211,24 +186,12 @@ mod tests {
             ("union U { a: u8 }", "union"),
             ("struct S<T> { #[row(key)] a: T }", "generic"),
             ("#[row(key)] struct S { a: u8 }", "on a field"),
-            (
-                "#[row(crate)] struct S { #[row(key)] a: u8 }",
-                "expected `=`",
-            ),
-            (
-                "#[row(crate = \"a b\")] struct S { #[row(key)] a: u8 }",
-                "unexpected token",
-            ),
-            (
-                "struct S { #[row(key, crate = \"a\")] a: u8 }",
-                "above the struct",
-            ),
+            ("#[row(crate)] struct S { #[row(key)] a: u8 }", "expected `=`"),
+            ("#[row(crate = \"a b\")] struct S { #[row(key)] a: u8 }", "unexpected token"),
+            ("struct S { #[row(key, crate = \"a\")] a: u8 }", "above the struct"),
             ("struct S { #[row(kye)] a: u8 }", "takes key, skip"),
             ("struct S { #[row(key, skip)] a: u8 }", "padding"),
-            (
-                "struct S { #[row(key)] a: u8, #[row(name = \"a\")] b: u8 }",
-                "\"a\"",
-            ),
+            ("struct S { #[row(key)] a: u8, #[row(name = \"a\")] b: u8 }", "\"a\""),
             ("struct S { #[row(key, name = \"a,b\")] a: u8 }", "commas"),
             ("struct S { #[row(key, name = \"\")] a: u8 }", "1 to 64"),
         ];
@@ -236,9 +199,7 @@ mod tests {
             let message = refusal(source);
             assert!(message.contains(part), "{source}: {message}");
         }
-        let seven: String = (0..7)
-            .map(|index| format!("#[row(key)] f{index}: u8,"))
-            .collect();
+        let seven: String = (0..7).map(|index| format!("#[row(key)] f{index}: u8,")).collect();
         assert!(refusal(&format!("struct S {{ {seven} }}")).contains("at most 6"));
     }
 }

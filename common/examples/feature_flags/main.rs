@@ -30,10 +30,7 @@ struct Flag {
     percent: u32,
 }
 
-const FILE: &str = concat!(
-    env!("CARGO_MANIFEST_DIR"),
-    "/examples/feature_flags/flags.json"
-);
+const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/feature_flags/flags.json");
 const TABLE: &str = "flags";
 
 /// Set by Ctrl-C. Both loops check it a few times a second.

@@ -148,9 +148,7 @@ pub fn inspect(name: &str, owner: Option<u32>) -> Result<TableInfo> {
     let object = name.region();
     let (trusted, trust_root) = (owner.unwrap_or_else(own_user), owner.is_none());
     let Some(file) = object::open(&object, false, trusted, trust_root)? else {
-        return Err(Error::NotFound {
-            table: name.as_str().to_owned(),
-        });
+        return Err(Error::NotFound { table: name.as_str().to_owned() });
     };
     let header = Header::read(&object, &file)?;
     let status = object::status(&object, &file)?;
@@ -213,10 +211,7 @@ fn live_rows(object: &str, file: &File, header: &Header) -> Result<usize> {
             .chunks_exact(2)
             .take(within - first)
             .filter_map(|pair| {
-                pair.iter()
-                    .map(|tag| Tag(*tag))
-                    .filter(|tag| tag.version() <= commit[0])
-                    .max()
+                pair.iter().map(|tag| Tag(*tag)).filter(|tag| tag.version() <= commit[0]).max()
             })
             .filter(|tag| tag.is_live())
             .count();
@@ -253,10 +248,7 @@ pub fn probe() -> Probe {
     let file = match create() {
         Ok(file) => file,
         Err(error) => {
-            return Probe {
-                objects: Err(error),
-                locks: None,
-            };
+            return Probe { objects: Err(error), locks: None };
         }
     };
     let is_lock_seen = || {
@@ -268,8 +260,5 @@ pub fn probe() -> Probe {
             .map_err(|errno| failure(&object, "query the lock of", errno))
     };
     let locks = Some(is_lock_seen());
-    Probe {
-        objects: object::remove(&object),
-        locks,
-    }
+    Probe { objects: object::remove(&object), locks }
 }

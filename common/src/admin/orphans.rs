@@ -66,21 +66,17 @@ impl OrphanKind {
                 "tablecast.lock.",
                 "its publisher ended before the table was created, or after its removal",
             ),
-            Self::Next => (
-                "next",
-                "tablecast.next.",
-                "its publisher ended before it took its table's name",
-            ),
+            Self::Next => {
+                ("next", "tablecast.next.", "its publisher ended before it took its table's name")
+            }
             Self::Registry => (
                 "registry",
                 "tablecast.subs.",
                 "no table refers to it, and no process is registered in it",
             ),
-            Self::Queue => (
-                "queue",
-                "tablecast.wake.",
-                "its subscriber is dead, and no registry contains it",
-            ),
+            Self::Queue => {
+                ("queue", "tablecast.wake.", "its subscriber is dead, and no registry contains it")
+            }
         }
     }
 }
@@ -451,9 +447,9 @@ fn is_registered(queue: &Orphan) -> bool {
     let path = format!("{DIRECTORY}{}", registry_name(id));
     let owner = fs::symlink_metadata(path).map_or(queue.owner, |status| status.uid());
     match registry::listeners(id, owner, false) {
-        Ok(listeners) => listeners
-            .iter()
-            .any(|listener| listener.slot == slot && listener.nonce == nonce),
+        Ok(listeners) => {
+            listeners.iter().any(|listener| listener.slot == slot && listener.nonce == nonce)
+        }
         Err(error) => !matches!(error, Error::PermissionDenied { .. }),
     }
 }

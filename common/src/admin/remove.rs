@@ -46,9 +46,7 @@ pub fn remove_of(name: &str, owner: u32) -> Result<Vec<String>> {
     let mut objects = vec![name.region(), name.next_region(), name.lock()];
     objects.retain(|object| object::exists(object));
     if objects.is_empty() {
-        return Err(Error::NotFound {
-            table: name.as_str().to_owned(),
-        });
+        return Err(Error::NotFound { table: name.as_str().to_owned() });
     }
     if owner == own_user() {
         // Take the table over and close it, so that its subscribers are notified.

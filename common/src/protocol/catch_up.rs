@@ -131,11 +131,7 @@ fn catch_up<'m, E>(
     lists: &mut SlotLists,
     mut look: impl FnMut() -> Result<(u64, Table<'m>), E>,
 ) -> Result<(Cursor, u32), Failed<E>> {
-    let SlotLists {
-        failed,
-        again,
-        written,
-    } = lists;
+    let SlotLists { failed, again, written } = lists;
     failed.clear();
     // Only a large step has many overwritten rows.
     failed.shrink_to(KEPT_ROWS);
@@ -144,10 +140,7 @@ fn catch_up<'m, E>(
     for pass in 1..=passes {
         let (version, table) = look().map_err(Failed::Caller)?;
         let next = table.cursor(version);
-        let window = |since: Cursor| ReadWindow {
-            version,
-            since: since.version,
-        };
+        let window = |since: Cursor| ReadWindow { version, since: since.version };
         std::mem::swap(failed, again);
         failed.clear();
         // The row count never decreases in a valid table. In a damaged one it can: rows beyond the
@@ -242,11 +235,10 @@ impl ChangedRows {
         if self.is_by_slot {
             self.list.clear();
             let (buffer, row_words) = (&self.by_slot, self.row_words);
-            self.list
-                .extend(set_bits(&buffer.written).map(|slot| ChangedRow {
-                    slot: slot as u32,
-                    start: buffer.is_live(slot).then_some(slot * row_words),
-                }));
+            self.list.extend(set_bits(&buffer.written).map(|slot| ChangedRow {
+                slot: slot as u32,
+                start: buffer.is_live(slot).then_some(slot * row_words),
+            }));
         } else if passes > 1 {
             // After several passes a slot can be listed more than once. The last copy counts.
             self.list.reverse();
@@ -266,9 +258,7 @@ impl ChangedRows {
         convert: impl Fn(&[u64], &mut [u64]) -> Result<(), E>,
     ) -> Result<(), Failed<E>> {
         let mut words = Vec::new();
-        words
-            .try_reserve(self.list.len() * row_words)
-            .map_err(NoMemory::from)?;
+        words.try_reserve(self.list.len() * row_words).map_err(NoMemory::from)?;
         for number in 0..self.list.len() {
             let start = words.len();
             if let Some(row) = self.row(&self.list[number]) {
@@ -352,10 +342,7 @@ impl ChangeSink for ChangedRows {
             self.words.truncate(start);
         }
         if read?.is_some() {
-            self.list.push(ChangedRow {
-                slot: slot as u32,
-                start: keep.then_some(start),
-            });
+            self.list.push(ChangedRow { slot: slot as u32, start: keep.then_some(start) });
         }
         Ok(())
     }
@@ -412,12 +399,7 @@ impl Default for SlotBuffer<AlignedWords> {
 
 impl<D: Destination> SlotBuffer<D> {
     fn new(rows: D) -> Self {
-        Self {
-            rows,
-            written: Vec::new(),
-            live: Vec::new(),
-            tags: [[0; 2 * BLOCK_ROWS]; 2],
-        }
+        Self { rows, written: Vec::new(), live: Vec::new(), tags: [[0; 2 * BLOCK_ROWS]; 2] }
     }
 
     /// Marks all rows as not written.

@@ -23,11 +23,7 @@ pub struct Write<'r> {
 
 impl Write<'_> {
     fn tag(&self, version: u64) -> Tag {
-        if self.row.is_some() {
-            Tag::live(version)
-        } else {
-            Tag::deleted(version)
-        }
+        if self.row.is_some() { Tag::live(version) } else { Tag::deleted(version) }
     }
 }
 
@@ -94,11 +90,7 @@ impl<'m> WritableTable<'m> {
             journal.add(write.slot, write.spare);
         }
         journal.end();
-        store(
-            &self.words[header::TIME + (version & 1) as usize],
-            time,
-            Ordering::Relaxed,
-        );
+        store(&self.words[header::TIME + (version & 1) as usize], time, Ordering::Relaxed);
         // Partner: the fence in `last_commit`.
         store(
             &self.words[header::COMMIT],
@@ -191,12 +183,7 @@ impl<'m> WritableTable<'m> {
     /// `committed`.
     pub fn write<'r>(&self, slot: usize, row: Option<&'r [u64]>, committed: u64) -> Write<'r> {
         let (holder, _) = self.holder(slot, committed);
-        Write {
-            slot,
-            spare: 1 - holder,
-            words: row.unwrap_or_default(),
-            row: row.map(|_| 0),
-        }
+        Write { slot, spare: 1 - holder, words: row.unwrap_or_default(), row: row.map(|_| 0) }
     }
 
     /// Stores the tag of copy `which` of `slot`, and its words unless `row` is empty.
@@ -218,9 +205,8 @@ mod tests {
     #[test]
     fn tags_overwritten_during_a_commit_do_not_stop_it() {
         let geometry = Geometry::new(1, 64, 0, 0).unwrap();
-        let words: Vec<AtomicU64> = (0..geometry.words_for(64))
-            .map(|_| AtomicU64::new(0))
-            .collect();
+        let words: Vec<AtomicU64> =
+            (0..geometry.words_for(64)).map(|_| AtomicU64::new(0)).collect();
         let table = WritableTable::new(&words, &geometry, 64).unwrap();
         for damage in [0, 1, Tag::live(7).0, NEVER] {
             // The iterator runs twice: once to hide, and once to write.

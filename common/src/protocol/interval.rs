@@ -28,11 +28,7 @@ pub struct Interval {
 impl Interval {
     /// Returns an empty interval.
     pub fn empty() -> Self {
-        Self {
-            sequence: AtomicU64::new(0),
-            start: AtomicU64::new(0),
-            end: AtomicU64::new(0),
-        }
+        Self { sequence: AtomicU64::new(0), start: AtomicU64::new(0), end: AtomicU64::new(0) }
     }
 
     /// Replaces the interval. A thread that finds an address in the interval also sees everything
@@ -53,8 +49,7 @@ impl Interval {
 
     /// Returns true if `address` is in the interval. Returns false during a replacement.
     pub fn contains(&self, address: u64) -> bool {
-        self.bounds()
-            .is_some_and(|[start, end]| (start..end).contains(&address))
+        self.bounds().is_some_and(|[start, end]| (start..end).contains(&address))
     }
 
     /// Returns the start and end of one interval, or `None` during a replacement.

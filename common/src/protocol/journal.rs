@@ -106,12 +106,7 @@ impl<'m> JournalWriter<'m> {
         let ring = is_within_reach.then(|| ring(words, geometry));
         let first = ring.map_or(0, |ring| low(word(ring, next).load(Ordering::Relaxed)));
         let written = written(words, version);
-        Self {
-            ring,
-            next,
-            first,
-            written,
-        }
+        Self { ring, next, first, written }
     }
 
     /// Adds an entry for copy `which` of `slot`.
@@ -225,9 +220,8 @@ mod tests {
     #[test]
     fn journal_names_the_written_slots_within_its_reach() {
         let geometry = Geometry::new(1, ROWS, 0, 0).unwrap();
-        let words: Vec<AtomicU64> = (0..geometry.words_for(ROWS))
-            .map(|_| AtomicU64::new(0))
-            .collect();
+        let words: Vec<AtomicU64> =
+            (0..geometry.words_for(ROWS)).map(|_| AtomicU64::new(0)).collect();
         let table = WritableTable::new(&words, &geometry, ROWS).unwrap();
         let mut cursors: Vec<(Cursor, Vec<usize>)> = vec![(table.cursor(0), Vec::new())];
         let mut slots = Vec::new();
@@ -236,12 +230,9 @@ mod tests {
             // An odd or even number of distinct slots, none, or more than the reach in a few
             // commits.
             let count = (version * 7 % 13 + version / 100 * (version % 5)) as usize % 40;
-            let written: Vec<usize> = (0..count)
-                .map(|place| (place * 5 + version as usize * 3) % ROWS)
-                .collect();
-            let writes = written
-                .iter()
-                .map(|slot| table.write(*slot, Some(&[7]), version - 1));
+            let written: Vec<usize> =
+                (0..count).map(|place| (place * 5 + version as usize * 3) % ROWS).collect();
+            let writes = written.iter().map(|slot| table.write(*slot, Some(&[7]), version - 1));
             table.commit(version, 0, writes);
             cursors.push((table.cursor(version), written));
             let mut all = Vec::new();
@@ -265,9 +256,8 @@ mod tests {
     #[test]
     fn cursor_has_no_position_if_another_commit_may_have_overwritten_its_word() {
         let geometry = Geometry::new(1, ROWS, 0, 0).unwrap();
-        let words: Vec<AtomicU64> = (0..geometry.words_for(ROWS))
-            .map(|_| AtomicU64::new(0))
-            .collect();
+        let words: Vec<AtomicU64> =
+            (0..geometry.words_for(ROWS)).map(|_| AtomicU64::new(0)).collect();
         let table = WritableTable::new(&words, &geometry, ROWS).unwrap();
         for version in 1..=8 {
             let write = table.write(3, Some(&[7]), version - 1);
@@ -280,9 +270,8 @@ mod tests {
     #[test]
     fn damaged_journal_names_only_existing_slots() {
         let geometry = Geometry::new(1, ROWS, 0, 0).unwrap();
-        let words: Vec<AtomicU64> = (0..geometry.words_for(ROWS))
-            .map(|_| AtomicU64::new(u64::MAX))
-            .collect();
+        let words: Vec<AtomicU64> =
+            (0..geometry.words_for(ROWS)).map(|_| AtomicU64::new(u64::MAX)).collect();
         let table = WritableTable::new(&words, &geometry, ROWS).unwrap();
         words[COMMIT].store(5, Ordering::Relaxed);
         let mut slots = Vec::new();
@@ -290,10 +279,7 @@ mod tests {
             words[WRITTEN..WRITTEN + WRITTEN_WORDS as usize]
                 .iter()
                 .for_each(|word| word.store(end, Ordering::Relaxed));
-            let from = Cursor {
-                version: 4,
-                written: Some(u64::MAX - 3),
-            };
+            let from = Cursor { version: 4, written: Some(u64::MAX - 3) };
             table.written_between(from, table.cursor(5), &mut slots);
             assert!(slots.iter().all(|slot| (*slot as usize) < ROWS));
             let write = table.write(3, Some(&[7]), 5);
@@ -304,14 +290,7 @@ mod tests {
 
     #[test]
     fn few_and_many_numbers_are_sorted_the_same() {
-        for (count, end) in [
-            (0, 0),
-            (1, 0),
-            (3, 1000),
-            (100, 1000),
-            (5000, 1000),
-            (64, 64),
-        ] {
+        for (count, end) in [(0, 0), (1, 0), (3, 1000), (100, 1000), (5000, 1000), (64, 64)] {
             let mut numbers: Vec<u32> = (0..count).map(|n| n * 7919 % 1100).collect();
             let mut expected = numbers.clone();
             expected.retain(|number| *number < end as u32);

@@ -209,10 +209,7 @@ const _: () = {
     // No two records share a cache line.
     assert!(registry::record(1, 0).is_multiple_of(8));
     assert!(MAX_VERSION << 2 | 3 < NEVER);
-    assert!(
-        cfg!(target_endian = "little"),
-        "the region holds little-endian integers"
-    );
+    assert!(cfg!(target_endian = "little"), "the region holds little-endian integers");
     assert!(
         cfg!(target_pointer_width = "64"),
         "8-byte loads from read-only memory need a 64-bit machine"
@@ -424,10 +421,7 @@ mod tests {
             Geometry::new(1, MAX_CAPACITY, MAX_SLOTS, 0).is_some_and(|g| g.depth <= MAX_LEVELS)
         );
         assert!(Geometry::new(8192, MAX_CAPACITY / 64, 0, 0).is_some());
-        assert!(
-            Geometry::new(8192, MAX_CAPACITY, 0, 0).is_none(),
-            "beyond the address space"
-        );
+        assert!(Geometry::new(8192, MAX_CAPACITY, 0, 0).is_none(), "beyond the address space");
         for (words, capacity, slots, schema) in [
             (0, 1, 0, 0),
             (1, 0, 0, 0),

@@ -130,9 +130,7 @@ pub fn sign<E>(
     nonce: u64,
     mut store: impl FnMut(usize, u64) -> Result<(), E>,
 ) -> Result<(), E> {
-    words
-        .iter()
-        .try_for_each(|(word, value)| store(*word, *value))?;
+    words.iter().try_for_each(|(word, value)| store(*word, *value))?;
     // Partner: `SeeNonce` in `is_ready`. Without it the publisher could combine the new nonce with
     // the record of the previous owner.
     fence(Point::SignRecord, Ordering::Release);
@@ -207,9 +205,5 @@ pub fn has_sleepers(sleepers: &[AtomicU64], version: u64, everyone: bool) -> boo
 /// Returns the index of the flag for commit `seen`.
 #[inline]
 pub fn flag_of(seen: u64) -> usize {
-    if applies(Point::SleeperParity) {
-        (seen & 1) as usize
-    } else {
-        0
-    }
+    if applies(Point::SleeperParity) { (seen & 1) as usize } else { 0 }
 }

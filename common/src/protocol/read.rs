@@ -91,11 +91,7 @@ impl<'m> Table<'m> {
     /// Returns a table of `rows` rows, or `None` if the words do not hold that many.
     pub fn new(words: &'m [ReadOnlyWord], geometry: &'m Geometry, rows: usize) -> Option<Self> {
         let reaches = rows <= geometry.capacity && geometry.words_for(rows) <= words.len();
-        reaches.then_some(Self {
-            words,
-            geometry,
-            rows,
-        })
+        reaches.then_some(Self { words, geometry, rows })
     }
 
     /// Returns the number of rows, live or deleted.
@@ -176,21 +172,13 @@ impl<'m> Table<'m> {
     /// If the block is out of range.
     #[inline]
     pub(super) fn block(&self, block: usize) -> Block<'m> {
-        assert!(
-            block * BLOCK_ROWS < self.rows,
-            "block {block} of {} rows",
-            self.rows
-        );
+        assert!(block * BLOCK_ROWS < self.rows, "block {block} of {} rows", self.rows);
         let row_words = self.geometry.row_words;
         let start = self.geometry.tags(block * BLOCK_ROWS);
         let words = &self.words[start..start + self.geometry.block_words];
         let (tags, copies) = words.split_at(2 * BLOCK_ROWS);
         let (first, second) = copies.split_at(BLOCK_ROWS * row_words);
-        Block {
-            tags,
-            copies: [first, second],
-            row_words,
-        }
+        Block { tags, copies: [first, second], row_words }
     }
 
     /// Calls `visit` with each block that was written after `since`, in ascending order. The caller

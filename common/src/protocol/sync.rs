@@ -131,11 +131,7 @@ pub fn fence(point: Point, ordering: Ordering) {
 /// Returns `ordering`, or Relaxed if `point` is the model's mutant.
 #[inline(always)]
 pub fn ordering(point: Point, ordering: Ordering) -> Ordering {
-    if applies(point) {
-        ordering
-    } else {
-        Ordering::Relaxed
-    }
+    if applies(point) { ordering } else { Ordering::Relaxed }
 }
 
 /// Stores a word as the publisher. Under loom the publisher may die before this store.

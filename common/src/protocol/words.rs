@@ -85,11 +85,7 @@ const STEPS_AHEAD: usize = 8;
 /// If the lengths differ.
 #[inline]
 pub fn copy_words(from: &[ReadOnlyWord], to: &mut [u64]) {
-    assert_eq!(
-        from.len(),
-        to.len(),
-        "source and destination must have the same length"
-    );
+    assert_eq!(from.len(), to.len(), "source and destination must have the same length");
     let copied = vector_steps(from) * LINE_WORDS;
     #[cfg(all(target_arch = "x86_64", not(loom)))]
     if copied > 0 {
@@ -99,14 +95,7 @@ pub fn copy_words(from: &[ReadOnlyWord], to: &mut [u64]) {
         // above. `&mut` excludes other accesses to the destination.
         unsafe {
             if steps > STEPS_AHEAD {
-                move_vectors!(
-                    "prefetcht0 [{from} + 512]",
-                    "movdqa",
-                    from,
-                    "movdqu",
-                    to,
-                    steps
-                )
+                move_vectors!("prefetcht0 [{from} + 512]", "movdqa", from, "movdqu", to, steps)
             } else {
                 move_vectors!("", "movdqa", from, "movdqu", to, steps)
             }
@@ -126,11 +115,7 @@ pub fn copy_words(from: &[ReadOnlyWord], to: &mut [u64]) {
 /// If the lengths differ.
 #[inline]
 pub fn store_words(from: &[u64], to: &[AtomicU64]) {
-    assert_eq!(
-        from.len(),
-        to.len(),
-        "source and destination must have the same length"
-    );
+    assert_eq!(from.len(), to.len(), "source and destination must have the same length");
     let stored = vector_steps(to) * LINE_WORDS;
     #[cfg(all(target_arch = "x86_64", not(loom)))]
     if stored > 0 {
@@ -186,11 +171,7 @@ pub fn prefetch_lines(words: &[ReadOnlyWord], lines: usize) {
 /// Returns the numbers of the bits that are set.
 #[inline]
 pub fn set_bits(words: &[u64]) -> SetBits<'_> {
-    SetBits {
-        words,
-        word: 0,
-        bits: words.first().copied().unwrap_or(0),
-    }
+    SetBits { words, word: 0, bits: words.first().copied().unwrap_or(0) }
 }
 
 /// Iterator of [`set_bits`].
@@ -258,9 +239,7 @@ mod tests {
                 copy_words(read_only(&from[start..start + length]), &mut to[..length]);
                 assert_eq!(to, copied, "{length} words from {start}");
 
-                let to: Vec<_> = (0..=start + length)
-                    .map(|_| AtomicU64::new(u64::MAX))
-                    .collect();
+                let to: Vec<_> = (0..=start + length).map(|_| AtomicU64::new(u64::MAX)).collect();
                 store_words(&copied[..length], &to[start..start + length]);
                 let stored = to.iter().skip(start);
                 let stored = stored.map(|word| word.load(Ordering::Relaxed));

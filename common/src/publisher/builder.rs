@@ -40,17 +40,10 @@ pub(super) struct Settings {
 
 impl<S> PublisherBuilder<S> {
     pub(super) fn new(name: &str, rows: S) -> Self {
-        let access = Access {
-            mode: 0o600,
-            group: None,
-        };
+        let access = Access { mode: 0o600, group: None };
         Self {
             name: name.to_owned(),
-            settings: Settings {
-                capacity: 1 << 20,
-                slots: 1024,
-                access,
-            },
+            settings: Settings { capacity: 1 << 20, slots: 1024, access },
             rows,
         }
     }
@@ -89,11 +82,7 @@ impl<S> PublisherBuilder<S> {
     /// # Errors
     /// [`Error::InvalidSetting`] if a setting is out of range.
     pub(super) fn checked(self) -> Result<(String, S, Settings)> {
-        let Settings {
-            capacity,
-            slots,
-            access,
-        } = self.settings;
+        let Settings { capacity, slots, access } = self.settings;
         let reason = if !(1..=MAX_CAPACITY).contains(&capacity) {
             format!("capacity of {capacity} rows: choose 1 to {MAX_CAPACITY}")
         } else if !(1..=MAX_SLOTS).contains(&slots) {

@@ -69,10 +69,7 @@ impl<R: Row> PublisherBuilder<PhantomData<R>> {
     pub fn open(self) -> Result<Publisher<R>> {
         let (name, _, settings) = self.checked()?;
         let opened = open::open(&name, Schema::of::<R>()?, settings)?;
-        Ok(Publisher {
-            inner: UntypedPublisher::of(opened),
-            rows: PhantomData,
-        })
+        Ok(Publisher { inner: UntypedPublisher::of(opened), rows: PhantomData })
     }
 }
 
@@ -141,10 +138,7 @@ impl<R: Row> Publisher<R> {
 
     /// Begins a transaction. The mutable borrow prevents a second one.
     pub fn begin(&mut self) -> Transaction<'_, R> {
-        Transaction {
-            inner: self.inner.begin(),
-            rows: PhantomData,
-        }
+        Transaction { inner: self.inner.begin(), rows: PhantomData }
     }
 
     /// Returns the committed row of a key.
@@ -155,9 +149,7 @@ impl<R: Row> Publisher<R> {
 
     /// Returns an iterator over all committed rows.
     pub fn iter(&self) -> impl Iterator<Item = R> + '_ {
-        self.inner
-            .iter()
-            .map(|row| bytemuck::pod_read_unaligned(row.bytes()))
+        self.inner.iter().map(|row| bytemuck::pod_read_unaligned(row.bytes()))
     }
 
     /// Forwards to [`UntypedPublisher::maintain`].
@@ -324,8 +316,7 @@ impl<R: Row> Transaction<'_, R> {
     /// # }
     /// ```
     pub fn replace_with<'r>(&mut self, rows: impl IntoIterator<Item = &'r R>) -> Result<()> {
-        self.inner
-            .replace_with(rows.into_iter().map(bytemuck::bytes_of))
+        self.inner.replace_with(rows.into_iter().map(bytemuck::bytes_of))
     }
 
     /// Returns the number of staged changes.
@@ -563,8 +554,7 @@ impl UntypedPublisher {
     /// subscribers receive it through the same wake-up protocol.
     fn commit_event(&mut self) -> Result<()> {
         self.table.commit_event(monotonic_ns())?;
-        self.notifier
-            .wake(self.table.region(), self.table.version(), true);
+        self.notifier.wake(self.table.region(), self.table.version(), true);
         Ok(())
     }
 
@@ -627,8 +617,7 @@ impl UntypedPublisher {
             other => other?,
         }
         if self.notifier.is_short() {
-            self.notifier
-                .wake(self.table.region(), self.table.version(), false);
+            self.notifier.wake(self.table.region(), self.table.version(), false);
         }
         Ok(())
     }

@@ -49,10 +49,7 @@ impl OwnedName {
     /// The errors of [`acquire_lock_of`].
     pub fn relock(&mut self) -> Result<()> {
         if !object::names(&self.name.lock(), &self.lock) {
-            tracing::warn!(
-                "lock of table {:?}: its name was removed",
-                self.name.as_str()
-            );
+            tracing::warn!("lock of table {:?}: its name was removed", self.name.as_str());
             self.lock = acquire_lock_of(&self.name, own_user())?;
         }
         Ok(())
@@ -113,10 +110,7 @@ pub(crate) fn acquire_lock_of(name: &TableName, owner: u32) -> Result<Locked> {
 }
 
 fn active(name: &TableName, pid: u32) -> Error {
-    Error::PublisherActive {
-        table: name.as_str().to_owned(),
-        pid,
-    }
+    Error::PublisherActive { table: name.as_str().to_owned(), pid }
 }
 
 /// Returns the pid of the process that publishes the table, if there is one. The holder of the lock

@@ -67,9 +67,7 @@ impl Notifier {
     }
 
     fn set_registry(&mut self, region: &PublisherRegion, registry: Option<Registry>) {
-        self.budget = registry
-            .as_ref()
-            .map_or_else(|| Budget::new(true), Registry::budget);
+        self.budget = registry.as_ref().map_or_else(|| Budget::new(true), Registry::budget);
         self.registry = registry;
         self.senders = WakeSenders::default();
         self.is_damaged = false;
@@ -148,14 +146,7 @@ impl Notifier {
         };
         let budget = &mut self.budget;
         let answer = |slot, nonce, errno| region.acknowledge(slot, nonce, errno);
-        match wake_parked(
-            registry,
-            &mut self.senders,
-            budget,
-            version,
-            everyone,
-            answer,
-        ) {
+        match wake_parked(registry, &mut self.senders, budget, version, everyone, answer) {
             Ok((wakes, has_sleepers)) => {
                 if has_sleepers {
                     region.commit_half().wake_all();
@@ -191,10 +182,9 @@ impl Notifier {
                 continue;
             }
             let target = || registry.member(slot, nonce).target();
-            self.senders
-                .open(slot, nonce, &mut self.budget, target, |errno| {
-                    region.acknowledge(slot, nonce, errno);
-                });
+            self.senders.open(slot, nonce, &mut self.budget, target, |errno| {
+                region.acknowledge(slot, nonce, errno);
+            });
         }
         Ok(())
     }
@@ -214,14 +204,7 @@ impl Notifier {
 pub(super) fn wake_stale(mut registry: Registry, version: u64) {
     let (mut senders, mut budget) = (WakeSenders::default(), registry.budget());
     let answer = |_, _, _| ();
-    let woken = wake_parked(
-        &mut registry,
-        &mut senders,
-        &mut budget,
-        version,
-        true,
-        answer,
-    );
+    let woken = wake_parked(&mut registry, &mut senders, &mut budget, version, true, answer);
     if let Err(error @ Error::Corrupt { .. }) = woken {
         tracing::debug!("subscribers find the new registry by their re-check: {error}");
     }

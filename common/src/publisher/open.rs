@@ -50,11 +50,7 @@ pub(super) fn open(name: &str, schema: Schema, settings: Settings) -> Result<Ope
         return opening.create();
     };
     opening.name.check_region(&left)?;
-    if opening.fits(&left) {
-        opening.take_over(left)
-    } else {
-        opening.succeed(&left)
-    }
+    if opening.fits(&left) { opening.take_over(left) } else { opening.succeed(&left) }
 }
 
 /// Takes over the table of a dead publisher with its existing schema and settings. Returns None if
@@ -65,20 +61,10 @@ pub(super) fn adopt(name: &TableName) -> Result<Option<Opened>> {
         return Ok(None);
     };
     name.check_region(&left)?;
-    let Geometry {
-        capacity, slots, ..
-    } = *left.geometry();
-    let settings = Settings {
-        capacity,
-        slots: slots.max(1),
-        access: left.access()?,
-    };
+    let Geometry { capacity, slots, .. } = *left.geometry();
+    let settings = Settings { capacity, slots: slots.max(1), access: left.access()? };
     let schema = Arc::clone(left.schema());
-    let opening = Opening {
-        name,
-        schema,
-        settings,
-    };
+    let opening = Opening { name, schema, settings };
     opening.take_over(left).map(Some)
 }
 
@@ -126,9 +112,7 @@ impl Opening {
 
     /// Returns true if the existing region can be used unchanged.
     fn fits(&self, left: &PublisherRegion) -> bool {
-        let Geometry {
-            capacity, slots, ..
-        } = *left.geometry();
+        let Geometry { capacity, slots, .. } = *left.geometry();
         left.is_locked()
             && left.schema() == &self.schema
             && capacity >= self.settings.capacity
@@ -146,9 +130,7 @@ impl Opening {
         let (notifier, stale) = Notifier::open(region, registry_id, self.settings);
         region.sign(region.word(header::EPOCH).wrapping_add(1));
         let mut opened = self.opened(table, notifier);
-        let Opened {
-            table, notifier, ..
-        } = &mut opened;
+        let Opened { table, notifier, .. } = &mut opened;
         table.commit_event(monotonic_ns())?;
         notifier.wake(table.region(), table.version(), true);
         if let Some(stale) = stale {
@@ -188,11 +170,7 @@ impl Opening {
 
     fn opened(self, table: PublishedTable, mut notifier: Notifier) -> Opened {
         notifier.link();
-        Opened {
-            name: self.name,
-            table,
-            notifier,
-        }
+        Opened { name: self.name, table, notifier }
     }
 }
 

@@ -58,17 +58,10 @@ mod tests {
     fn changes_are_counted_as_creates_updates_and_deletes() -> Result<()> {
         let name = format!("unit-statistics-{}", std::process::id());
         let schema = Schema::parse("id:u8,n:u8", None)?;
-        let mut publisher = UntypedPublisher::builder(&name, schema)
-            .capacity(2)
-            .open()?;
+        let mut publisher = UntypedPublisher::builder(&name, schema).capacity(2).open()?;
         let counts = |publisher: &UntypedPublisher| {
             let statistics = publisher.statistics();
-            [
-                statistics.commits,
-                statistics.creates,
-                statistics.updates,
-                statistics.deletes,
-            ]
+            [statistics.commits, statistics.creates, statistics.updates, statistics.deletes]
         };
         let mut tx = publisher.begin();
         tx.insert(&[1, 0])?;

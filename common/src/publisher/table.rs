@@ -120,9 +120,7 @@ impl PublishedTable {
         }
         // A forgotten transaction has changed the index; the next transaction undoes that.
         let slots = 0..self.index.used;
-        slots
-            .filter(|slot| self.index.slots.note(*slot).is_live())
-            .count()
+        slots.filter(|slot| self.index.slots.note(*slot).is_live()).count()
     }
 
     /// Returns the committed row of a key, given in canonical bytes.
@@ -157,9 +155,7 @@ impl PublishedTable {
             return false;
         };
         slot < table.rows()
-            && table
-                .read(slot, self.version, 0, words)
-                .is_ok_and(|tag| tag.is_live())
+            && table.read(slot, self.version, 0, words).is_ok_and(|tag| tag.is_live())
     }
 
     /// Adds a row to the transaction.
@@ -337,11 +333,7 @@ impl PublishedTable {
         }
         // Restore displaced keys only after all new keys are removed, because the displaced keys
         // may have been staged at other slots.
-        for change in staged
-            .slots
-            .iter()
-            .filter(|change| change.displaced != NONE)
-        {
+        for change in staged.slots.iter().filter(|change| change.displaced != NONE) {
             let key = change.displaced as usize * index.slots.key_size;
             let key = &staged.displaced[key..key + index.slots.key_size];
             index.enter(change.slot as usize, key);
@@ -374,10 +366,7 @@ impl PublishedTable {
         if cfg!(debug_assertions) {
             // No other process can have written to the region, because it has no name yet.
             let wrong = self.index.disagreement(&to, version, 0..self.index.used);
-            assert_eq!(
-                wrong, None,
-                "the note of a slot does not describe the new region"
-            );
+            assert_eq!(wrong, None, "the note of a slot does not describe the new region");
         }
         region.take_name(&self.name)?;
         self.version = version;
@@ -517,19 +506,11 @@ fn check_length(
     if length == expected {
         return Ok(());
     }
-    Err(Error::WrongLength {
-        table: table.as_str().to_owned(),
-        what,
-        length,
-        expected,
-    })
+    Err(Error::WrongLength { table: table.as_str().to_owned(), what, length, expected })
 }
 
 fn full(table: &TableName, capacity: usize) -> Error {
-    Error::TableFull {
-        table: table.as_str().to_owned(),
-        capacity,
-    }
+    Error::TableFull { table: table.as_str().to_owned(), capacity }
 }
 
 /// Value of `row` or `displaced` in a change that has none.
@@ -612,8 +593,7 @@ impl StagedChanges {
             change.row = self.rows;
             self.rows += 1;
             let (whole, rest) = row.as_chunks();
-            self.words
-                .extend(whole.iter().map(|word| u64::from_ne_bytes(*word)));
+            self.words.extend(whole.iter().map(|word| u64::from_ne_bytes(*word)));
             if !rest.is_empty() {
                 let mut last = [0; 8];
                 last[..rest.len()].copy_from_slice(rest);
@@ -764,9 +744,7 @@ impl RowIndex {
         index.use_slots(table.rows());
         let mut words = vec![0; table.row_words()];
         for slot in 0..table.rows() {
-            let live = table
-                .read(slot, version, 0, &mut words)
-                .is_ok_and(|tag| tag.is_live());
+            let live = table.read(slot, version, 0, &mut words).is_ok_and(|tag| tag.is_live());
             let (holder, _) = table.holder(slot, version);
             *index.slots.note_mut(slot) = SlotNote::new(holder, live).0;
             if !live {
@@ -793,8 +771,7 @@ impl RowIndex {
             return None;
         }
         let hash = slots.hasher.of_key(&slots.schema, key);
-        self.keys
-            .find(hash, |slot| (slots.key(slot) == key).then_some(slot))
+        self.keys.find(hash, |slot| (slots.key(slot) == key).then_some(slot))
     }
 
     /// Returns the slot of a row's key. Panics if the row is too short to contain the key.
@@ -809,9 +786,7 @@ impl RowIndex {
     #[inline]
     fn find_word(&self, key: [u8; 8]) -> Option<usize> {
         let (slots, key) = (&self.slots, u64::from_ne_bytes(key));
-        self.keys.find(slots.hasher.of_word(key), |slot| {
-            (slots.word(slot) == key).then_some(slot)
-        })
+        self.keys.find(slots.hasher.of_word(key), |slot| (slots.word(slot) == key).then_some(slot))
     }
 
     fn find_by_parts(&self, row: &[u8]) -> Option<usize> {
@@ -914,8 +889,7 @@ impl RowIndex {
 
     fn index_slot(&mut self, slot: usize) {
         let hash = self.slots.hash(slot);
-        self.keys
-            .put(hash, slot, |_| false, |other| self.slots.hash(other));
+        self.keys.put(hash, slot, |_| false, |other| self.slots.hash(other));
     }
 
     /// Removes the key at a slot from the index, and returns the slot to the free slots.
@@ -940,9 +914,7 @@ mod tests {
     fn publisher(test: &str, capacity: usize) -> Result<UntypedPublisher> {
         let name = format!("unit-{test}-{}", std::process::id());
         let schema = Schema::parse("id:u64,value:u64", None)?;
-        UntypedPublisher::builder(&name, schema)
-            .capacity(capacity)
-            .open()
+        UntypedPublisher::builder(&name, schema).capacity(capacity).open()
     }
 
     /// Commits, aborts or forgets a random transaction. There are more possible keys than fit into
@@ -1065,8 +1037,7 @@ mod tests {
 
     fn rows(publisher: &UntypedPublisher) -> Vec<[u64; 2]> {
         let rows = publisher.iter();
-        rows.map(|row| bytemuck::pod_read_unaligned(row.bytes()))
-            .collect()
+        rows.map(|row| bytemuck::pod_read_unaligned(row.bytes())).collect()
     }
 
     /// Stages an update, a deletion, and a new key that takes the deleted key's slot, and forgets

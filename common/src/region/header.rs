@@ -35,11 +35,7 @@ impl Header {
         }
         if words[header::LAYOUT] != LAYOUT_VERSION {
             let (found, expected) = (words[header::LAYOUT], LAYOUT_VERSION);
-            return Err(Error::LayoutMismatch {
-                object: object.to_owned(),
-                found,
-                expected,
-            });
+            return Err(Error::LayoutMismatch { object: object.to_owned(), found, expected });
         }
         let number = |word: usize| usize::try_from(words[word]).unwrap_or(usize::MAX);
         let geometry = Geometry::new(
@@ -70,12 +66,7 @@ impl Header {
         {
             return Err(corrupt("its schema does not fit its header"));
         }
-        Ok(Self {
-            words,
-            geometry,
-            schema,
-            file_size,
-        })
+        Ok(Self { words, geometry, schema, file_size })
     }
 
     /// Returns word `word` of the header, one of the constants in [`header`].
@@ -112,9 +103,10 @@ pub(super) fn identity(word: impl Fn(usize) -> u64) -> Identity {
 
 /// Reads whole words at byte `offset`. Returns [`Error::Corrupt`] if the file is too short.
 pub(crate) fn read_words(object: &str, file: &File, offset: u64, words: &mut [u64]) -> Result<()> {
-    file.read_exact_at(bytemuck::cast_slice_mut(words), offset)
-        .map_err(|error| match error.kind() {
+    file.read_exact_at(bytemuck::cast_slice_mut(words), offset).map_err(|error| {
+        match error.kind() {
             std::io::ErrorKind::UnexpectedEof => corrupt(object, "it is too short"),
             _ => failure(object, "read", error),
-        })
+        }
+    })
 }

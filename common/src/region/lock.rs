@@ -21,17 +21,11 @@ pub struct Span {
 
 impl Span {
     /// The whole file, including bytes that are added later.
-    pub const WHOLE: Self = Self {
-        start: 0,
-        length: 0,
-    };
+    pub const WHOLE: Self = Self { start: 0, length: 0 };
 
     /// Returns the span of one byte. The byte does not need to exist.
     pub fn byte(at: usize) -> Self {
-        Self {
-            start: at as i64,
-            length: 1,
-        }
+        Self { start: at as i64, length: 1 }
     }
 
     fn flock(self, kind: i32) -> nix::libc::flock {

@@ -32,9 +32,7 @@ pub struct Mapping {
 impl Mapping {
     /// Maps `words` words of `file` for reading.
     pub fn read_only(file: &File, words: usize) -> std::io::Result<Self> {
-        let raw = MmapOptions::new()
-            .len(bytes(words)?)
-            .map_raw_read_only(file)?;
+        let raw = MmapOptions::new().len(bytes(words)?).map_raw_read_only(file)?;
         Self::of(raw, words, false)
     }
 
@@ -42,12 +40,7 @@ impl Mapping {
         // A child of fork must not write to its parent's table, nor park as its parent.
         raw.advise(Advice::DontFork)?;
         let watched = Some(Watched::new(raw.as_ptr(), raw.len(), writable));
-        Ok(Self {
-            raw: ManuallyDrop::new(raw),
-            words,
-            process: Creator::this_process(),
-            watched,
-        })
+        Ok(Self { raw: ManuallyDrop::new(raw), words, process: Creator::this_process(), watched })
     }
 
     /// Returns the lower half of word `word`, which the kernel can wait on.
@@ -76,11 +69,7 @@ impl Mapping {
     /// Panics if the words are beyond the mapping.
     #[inline]
     pub fn words(&self, words: usize) -> &[ReadOnlyWord] {
-        assert!(
-            words <= self.words,
-            "{words} words of a mapping of {}",
-            self.words
-        );
+        assert!(words <= self.words, "{words} words of a mapping of {}", self.words);
         // SAFETY: the mapping is at least `self.words * 8` bytes long, is page-aligned and lives as
         // long as `self`, whose borrow the slice carries. Other processes write to the memory, but
         // this process accesses it only through atomics, by this slice and that of

@@ -214,16 +214,7 @@ impl<M: Borrow<Mapping>> Region<M> {
         let mapping = map(&file, words).map_err(|error| failure(&object, "map", error))?;
         let reach = AtomicUsize::new(words.min(header.file_size as usize / 8));
         let (id, schema) = (header.word(at::REGION_ID), Arc::new(header.schema));
-        Ok(Self {
-            object,
-            file,
-            lock,
-            mapping,
-            reach,
-            geometry: header.geometry,
-            schema,
-            id,
-        })
+        Ok(Self { object, file, lock, mapping, reach, geometry: header.geometry, schema, id })
     }
 
     /// Returns the name of the object.
@@ -348,10 +339,7 @@ impl<M: Borrow<Mapping>> Region<M> {
     /// Returns the mode and the group of the region.
     pub fn access(&self) -> Result<Access> {
         let status = status(&self.object, &self.file)?;
-        Ok(Access {
-            mode: status.mode() & 0o777,
-            group: Some(status.gid()),
-        })
+        Ok(Access { mode: status.mode() & 0o777, group: Some(status.gid()) })
     }
 
     /// Returns the publisher's answer to subscriber `nonce` at `slot`: 0 if its receiver is open,
@@ -374,8 +362,7 @@ impl PublisherRegion {
     /// Returns the words that the file is known to contain.
     #[inline]
     fn writable_words(&self) -> &[AtomicU64] {
-        self.mapping
-            .writable_words(self.reach.load(Ordering::Relaxed))
+        self.mapping.writable_words(self.reach.load(Ordering::Relaxed))
     }
 
     /// Sets a word of the header.
@@ -482,12 +469,7 @@ fn extend(object: &str, file: &File, from_words: usize, to_words: usize) -> Resu
         return Err(failure(object, "grow", Errno::EFBIG));
     }
     loop {
-        match fallocate(
-            file,
-            FallocateFlags::empty(),
-            from as i64,
-            (to - from) as i64,
-        ) {
+        match fallocate(file, FallocateFlags::empty(), from as i64, (to - from) as i64) {
             Ok(()) => return Ok(()),
             Err(Errno::EINTR) => {}
             Err(errno) => return Err(failure(object, "grow", errno)),

@@ -32,9 +32,7 @@ impl TableName {
         if (1..=64).contains(&name.len()) && !name.starts_with('.') && name.chars().all(allowed) {
             Ok(Self(name.to_owned()))
         } else {
-            Err(Error::InvalidName {
-                name: name.to_owned(),
-            })
+            Err(Error::InvalidName { name: name.to_owned() })
         }
     }
 
@@ -154,11 +152,7 @@ pub fn rename(object: &str, name: &str) -> Result<()> {
 /// [`Error::Corrupt`] if the object is not a regular file, [`Error::WrongOwner`] if it belongs
 /// neither to `owner` nor, if `trust_root` is set, to root, and errors of the system.
 pub fn open(object: &str, write: bool, owner: u32, trust_root: bool) -> Result<Option<File>> {
-    let access = if write {
-        OFlag::O_RDWR
-    } else {
-        OFlag::O_RDONLY
-    };
+    let access = if write { OFlag::O_RDWR } else { OFlag::O_RDONLY };
     let flags = access | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
     let file = match shm_open(object, flags, Mode::empty()) {
         Ok(file) => File::from(file),
@@ -237,26 +231,19 @@ fn not_a_regular_file(object: &str) -> Error {
 
 /// Returns the error for an invalid object.
 pub fn corrupt(object: &str, reason: impl Into<String>) -> Error {
-    Error::Corrupt {
-        object: object.to_owned(),
-        reason: reason.into(),
-    }
+    Error::Corrupt { object: object.to_owned(), reason: reason.into() }
 }
 
 /// Returns the status of an open object.
 pub fn status(object: &str, file: &File) -> Result<Metadata> {
-    file.metadata()
-        .map_err(|error| failure(object, "query the status of", error))
+    file.metadata().map_err(|error| failure(object, "query the status of", error))
 }
 
 /// Returns the error for a refused system call. Limits and permissions have their own variants;
 /// other errors keep their source.
 pub fn failure(object: &str, action: &'static str, error: impl Into<std::io::Error>) -> Error {
     let (object, source) = (object.to_owned(), error.into());
-    let (limit, remedy) = match source
-        .raw_os_error()
-        .map_or(Errno::UnknownErrno, Errno::from_raw)
-    {
+    let (limit, remedy) = match source.raw_os_error().map_or(Errno::UnknownErrno, Errno::from_raw) {
         Errno::EACCES | Errno::EPERM => return Error::PermissionDenied { object, action },
         // Both limits are reported as ENOSPC. A file system that does not count inodes has 0 of 0.
         Errno::ENOSPC if is_out_of_inodes() => (
@@ -273,39 +260,20 @@ pub fn failure(object: &str, action: &'static str, error: impl Into<std::io::Err
             "the number of threads and processes",
             "end some, or raise RLIMIT_NPROC (ulimit -u), pids.max of this cgroup, or /proc/sys/kernel/threads-max",
         ),
-        Errno::ENOMEM => (
-            "memory",
-            "free some, or raise the memory limit of this cgroup",
-        ),
-        Errno::EMFILE => (
-            "the number of open files of this process",
-            "raise RLIMIT_NOFILE (ulimit -n)",
-        ),
-        Errno::ENFILE => (
-            "the number of open files of the system",
-            "raise /proc/sys/fs/file-max",
-        ),
-        Errno::EFBIG => (
-            "the maximum size of a file",
-            "raise RLIMIT_FSIZE (ulimit -f)",
-        ),
-        Errno::EOPNOTSUPP => (
-            "the feature set of /dev/shm",
-            "it does not support O_TMPFILE; mount a tmpfs there",
-        ),
+        Errno::ENOMEM => ("memory", "free some, or raise the memory limit of this cgroup"),
+        Errno::EMFILE => {
+            ("the number of open files of this process", "raise RLIMIT_NOFILE (ulimit -n)")
+        }
+        Errno::ENFILE => ("the number of open files of the system", "raise /proc/sys/fs/file-max"),
+        Errno::EFBIG => ("the maximum size of a file", "raise RLIMIT_FSIZE (ulimit -f)"),
+        Errno::EOPNOTSUPP => {
+            ("the feature set of /dev/shm", "it does not support O_TMPFILE; mount a tmpfs there")
+        }
         _ => {
-            return Error::System {
-                object,
-                action,
-                source,
-            };
+            return Error::System { object, action, source };
         }
     };
-    Error::Limit {
-        object,
-        limit,
-        remedy,
-    }
+    Error::Limit { object, limit, remedy }
 }
 
 fn is_out_of_inodes() -> bool {
@@ -322,21 +290,13 @@ mod tests {
             assert!(TableName::new(good).is_ok(), "{good}");
         }
         for bad in ["", ".hidden", "a/b", "a b", "ä", "a\0", &"x".repeat(65)] {
-            assert!(
-                matches!(TableName::new(bad), Err(Error::InvalidName { .. })),
-                "{bad}"
-            );
+            assert!(matches!(TableName::new(bad), Err(Error::InvalidName { .. })), "{bad}");
         }
     }
 
     #[test]
     fn registry_is_writable_by_everyone_who_may_read_the_table() {
-        for (mode, expected) in [
-            (0o600, 0o600),
-            (0o640, 0o660),
-            (0o644, 0o666),
-            (0o604, 0o606),
-        ] {
+        for (mode, expected) in [(0o600, 0o600), (0o640, 0o660), (0o644, 0o666), (0o604, 0o606)] {
             assert_eq!(Access { mode, group: None }.writable_by_readers(), expected);
         }
     }
@@ -355,10 +315,7 @@ mod tests {
         }
         for errno in [Errno::EACCES, Errno::EPERM] {
             let refused = failure("/x", "link", errno);
-            assert!(
-                matches!(refused, Error::PermissionDenied { .. }),
-                "{refused:?}"
-            );
+            assert!(matches!(refused, Error::PermissionDenied { .. }), "{refused:?}");
         }
         let other = failure("/x", "link", Errno::ENOENT);
         assert!(matches!(other, Error::System { .. }), "{other:?}");

@@ -104,9 +104,7 @@ fn watches() -> impl Iterator<Item = &'static Watch> {
         // atomics.
         unsafe { link.load(Ordering::Acquire).as_ref() }
     };
-    std::iter::successors(follow(&WATCHES), move |watch: &&'static Watch| {
-        follow(&watch.next)
-    })
+    std::iter::successors(follow(&WATCHES), move |watch: &&'static Watch| follow(&watch.next))
 }
 
 fn install() {
@@ -143,11 +141,7 @@ extern "C" fn on_fault(signal: c_int, info: *mut libc::siginfo_t, context: *mut 
 fn fill(watch: &Watch, address: usize) -> bool {
     watch.cut.store(true, Ordering::SeqCst);
     let writable = watch.writable.load(Ordering::Relaxed);
-    let access = if writable {
-        libc::PROT_READ | libc::PROT_WRITE
-    } else {
-        libc::PROT_READ
-    };
+    let access = if writable { libc::PROT_READ | libc::PROT_WRITE } else { libc::PROT_READ };
     // SAFETY: sysconf and mmap are single calls that a handler can make. The page is within a
     // mapping of this crate that is being accessed, so it is not unmapped in the meantime, and its
     // content is no longer used.

@@ -9,10 +9,7 @@ fn options() -> RegionOptions {
         slots: 4,
         epoch: 1,
         commit: 1,
-        access: Access {
-            mode: 0o600,
-            group: None,
-        },
+        access: Access { mode: 0o600, group: None },
     }
 }
 
@@ -25,10 +22,7 @@ fn region_grows_without_holes_and_in_proportion_to_its_rows() {
     let name = name("grow");
     let region = PublisherRegion::create(&name, &options()).unwrap();
     let empty = region.file.metadata().unwrap().len();
-    assert!(
-        empty < 450_000,
-        "{empty} bytes for a capacity of a million rows"
-    );
+    assert!(empty < 450_000, "{empty} bytes for a capacity of a million rows");
     for rows in [1, 64, 65, 10_000] {
         region.grow(rows).unwrap();
         let status = region.file.metadata().unwrap();
@@ -37,10 +31,7 @@ fn region_grows_without_holes_and_in_proportion_to_its_rows() {
         assert_eq!(region.look().unwrap().1.rows(), rows);
     }
     let size = region.file.metadata().unwrap().len();
-    assert!(
-        size < empty + 10_000 * (64 + 32) + 300_000,
-        "{size} bytes for 10,000 rows of 32"
-    );
+    assert!(size < empty + 10_000 * (64 + 32) + 300_000, "{size} bytes for 10,000 rows of 32");
 }
 
 #[test]
@@ -68,15 +59,9 @@ fn slot_beyond_those_of_a_region_is_not_acknowledged() {
 fn region_is_found_by_its_name_and_mapped_read_only() {
     let name = name("name");
     let region = PublisherRegion::create(&name, &options()).unwrap();
-    assert!(
-        ReaderRegion::open(&name, object::own_user(), false)
-            .unwrap()
-            .is_none()
-    );
+    assert!(ReaderRegion::open(&name, object::own_user(), false).unwrap().is_none());
     region.take_name(&name).unwrap();
-    let reader = ReaderRegion::open(&name, object::own_user(), false)
-        .unwrap()
-        .unwrap();
+    let reader = ReaderRegion::open(&name, object::own_user(), false).unwrap().unwrap();
     assert!(region.has_name() && reader.has_name() && reader.has_publisher().unwrap());
     assert_eq!(reader.schema(), region.schema());
     assert_eq!(reader.publisher(), Identity::own());
@@ -96,9 +81,7 @@ fn read_lock_of_another_process_does_not_count_as_a_publisher() {
     let region = PublisherRegion::create(&name, &options()).unwrap();
     region.take_name(&name).unwrap();
     drop(region);
-    let other = object::open(&name.region(), false, object::own_user(), false)
-        .unwrap()
-        .unwrap();
+    let other = object::open(&name.region(), false, object::own_user(), false).unwrap().unwrap();
     let flock = nix::libc::flock {
         l_type: nix::libc::F_RDLCK as i16,
         l_whence: 0,
@@ -164,10 +147,8 @@ fn mapping_refuses_a_length_that_overflows() {
     file.set_len(4096).unwrap();
     // The first value times 8 is 4096 modulo 2^64.
     for words in [(1 << 61) + 512, 1 << 60, usize::MAX] {
-        let refused = [
-            Mapping::read_only(&file, words).err(),
-            WritableMapping::new(&file, words).err(),
-        ];
+        let refused =
+            [Mapping::read_only(&file, words).err(), WritableMapping::new(&file, words).err()];
         for error in refused {
             let error = error.unwrap_or_else(|| panic!("{words} words were mapped"));
             assert_eq!(error.kind(), std::io::ErrorKind::InvalidInput, "{words}");
@@ -183,10 +164,7 @@ fn growth_beyond_the_capacity_is_an_error() {
     let capacity = region.geometry.capacity;
     for rows in [capacity + 1, usize::MAX / 64, usize::MAX] {
         let refused = region.grow(rows);
-        assert!(
-            matches!(refused, Err(Error::InvalidSetting { .. })),
-            "{rows}: {refused:?}"
-        );
+        assert!(matches!(refused, Err(Error::InvalidSetting { .. })), "{rows}: {refused:?}");
     }
     assert_eq!(region.word(at::ROWS), 0);
     region.look().unwrap();

@@ -181,10 +181,7 @@ impl RowBuf {
     ) -> Result<()> {
         let field = &self.schema.fields()[index];
         let out = &mut cast_slice_mut(&mut self.words)[field.range()];
-        in_field(
-            field.name(),
-            read(field.kind()).and_then(|value| value.encode(field.kind(), out)),
-        )
+        in_field(field.name(), read(field.kind()).and_then(|value| value.encode(field.kind(), out)))
     }
 
     fn bytes_mut(&mut self) -> &mut [u8] {

@@ -103,10 +103,7 @@ impl FieldKind for f64 {
 
 impl<const N: usize> FieldKind for Text<N> {
     const KIND: Kind = {
-        assert!(
-            N >= 1 && N <= Kind::MAX_TEXT as usize,
-            "a Text<N> holds 1 to 4096 bytes"
-        );
+        assert!(N >= 1 && N <= Kind::MAX_TEXT as usize, "a Text<N> holds 1 to 4096 bytes");
         // The assertion above bounds `N`, so the cast does not truncate.
         Kind::Text(N as u16)
     };

@@ -134,17 +134,9 @@ impl Schema {
             let offset = usize::next_multiple_of(end, kind.align());
             end = offset + kind.size();
             row_align = row_align.max(kind.align());
-            placed.push(Field {
-                name: name.into(),
-                kind,
-                offset,
-            });
+            placed.push(Field { name: name.into(), kind, offset });
         }
-        let key = if key.is_empty() {
-            vec![0]
-        } else {
-            key_indexes(&placed, key)?
-        };
+        let key = if key.is_empty() { vec![0] } else { key_indexes(&placed, key)? };
         Schema::checked(placed, key, end.next_multiple_of(row_align))
     }
 
@@ -181,9 +173,8 @@ impl Schema {
             };
             named.push((name.trim(), kind.trim().parse()?));
         }
-        let key: Vec<&str> = key
-            .map(|key| key.split(',').map(str::trim).collect())
-            .unwrap_or_default();
+        let key: Vec<&str> =
+            key.map(|key| key.split(',').map(str::trim).collect()).unwrap_or_default();
         Schema::new(named, &key)
     }
 
@@ -197,10 +188,7 @@ impl Schema {
     /// Returns the field with this name, and its index.
     #[must_use]
     pub fn field(&self, name: &str) -> Option<(usize, &Field)> {
-        self.fields
-            .iter()
-            .enumerate()
-            .find(|(_, field)| field.name == name)
+        self.fields.iter().enumerate().find(|(_, field)| field.name == name)
     }
 
     /// Iterates over the key's fields in the key's order.
@@ -249,13 +237,7 @@ impl Schema {
         }
         check_places(&fields, row_size)?;
         let (key_parts, key_size) = key::parts(&fields, &key)?;
-        let schema = Schema {
-            fields,
-            key,
-            row_size,
-            key_parts,
-            key_size,
-        };
+        let schema = Schema { fields, key, row_size, key_parts, key_size };
         if schema.to_bytes().len() > MAX_SCHEMA_SIZE {
             return invalid(format!(
                 "its field names take more than {MAX_SCHEMA_SIZE} bytes: use shorter names"
@@ -280,10 +262,7 @@ impl fmt::Debug for Schema {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Schema")
             .field("fields", &self.fields)
-            .field(
-                "key",
-                &self.key_fields().map(Field::name).collect::<Vec<_>>(),
-            )
+            .field("key", &self.key_fields().map(Field::name).collect::<Vec<_>>())
             .field("row_size", &self.row_size)
             .finish_non_exhaustive()
     }
@@ -298,17 +277,11 @@ fn invalid<T>(reason: String) -> Result<T> {
 fn key_indexes(fields: &[Field], names: &[impl AsRef<str>]) -> Result<Vec<usize>> {
     // Check the number first, because a hostile schema can name a huge number of fields.
     if names.len() > fields.len() {
-        return invalid(format!(
-            "the key names {} fields of {}",
-            names.len(),
-            fields.len()
-        ));
+        return invalid(format!("the key names {} fields of {}", names.len(), fields.len()));
     }
     let index_of = |name: &str| match fields.iter().position(|field| field.name == name) {
         Some(index) => Ok(index),
-        None => invalid(format!(
-            "the key names {name:?}, but there is no such field"
-        )),
+        None => invalid(format!("the key names {name:?}, but there is no such field")),
     };
     names.iter().map(|name| index_of(name.as_ref())).collect()
 }

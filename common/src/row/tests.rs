@@ -67,10 +67,7 @@ fn derived_row_is_read_by_field_name() {
     assert_eq!(schema.fields().len(), 17, "padding is not a field");
     let row = everything();
     let view = RowRef::new(&schema, bytes_of(&row)).unwrap();
-    assert_eq!(
-        view.field("host name"),
-        Some(Value::Text("a, \"b\"".into()))
-    );
+    assert_eq!(view.field("host name"), Some(Value::Text("a, \"b\"".into())));
     assert_eq!(view.value(0), Value::U64(u64::MAX));
     assert_eq!(view.field("padding"), None);
     assert_eq!(serde_json::to_string(&view).unwrap(), LINE);
@@ -78,10 +75,7 @@ fn derived_row_is_read_by_field_name() {
         serde_json::to_string(&view.key()).unwrap(),
         r#"{"id":18446744073709551615,"type":9,"host name":"a, \"b\""}"#
     );
-    assert_eq!(
-        view.key().to_string(),
-        r#"18446744073709551615,9,"a, ""b""""#
-    );
+    assert_eq!(view.key().to_string(), r#"18446744073709551615,9,"a, ""b""""#);
 }
 
 #[test]
@@ -107,18 +101,12 @@ fn typed_key_has_the_same_bytes_as_the_schemas_key() {
     assert_eq!(key.len(), 17);
     row.key().with_bytes(|bytes| assert_eq!(bytes, key));
     assert_eq!(schema.parse_key(&schema.format_key(&key)).unwrap(), key);
-    assert_eq!(
-        KeyRef::new(&schema, &key).unwrap().to_string(),
-        schema.format_key(&key)
-    );
+    assert_eq!(KeyRef::new(&schema, &key).unwrap().to_string(), schema.format_key(&key));
     7_u32.with_bytes(|bytes| assert_eq!(bytes, 7_u32.to_le_bytes()));
     // This key is longer than `SHORT_KEY`.
     let long = (1_u8, Text::<100>::truncated("x"), 2_u8);
     long.with_bytes(|bytes| {
-        assert_eq!(
-            (bytes.len(), bytes[0], bytes[1], bytes[101]),
-            (102, 1, b'x', 2)
-        )
+        assert_eq!((bytes.len(), bytes[0], bytes[1], bytes[101]), (102, 1, b'x', 2))
     });
 }
 
@@ -131,15 +119,9 @@ fn set_by_index_names_the_field_in_errors() {
     assert_eq!(row.bytes(), b"\x07abcd");
     assert_eq!(row.words(), [u64::from_le_bytes(*b"\x07abcd\0\0\0")]);
     let error = row.set_text(0, "300").unwrap_err();
-    assert!(
-        matches!(&error, Error::InvalidValue { field, .. } if field == "id"),
-        "{error}"
-    );
+    assert!(matches!(&error, Error::InvalidValue { field, .. } if field == "id"), "{error}");
     let error = row.set_json(1, &json!("abcde")).unwrap_err();
-    assert!(
-        matches!(&error, Error::TextTooLong { field, .. } if field == "name"),
-        "{error}"
-    );
+    assert!(matches!(&error, Error::TextTooLong { field, .. } if field == "name"), "{error}");
     assert_eq!(row.bytes(), b"\x07abcd", "an error changes nothing");
     row.set_json(1, &json!("x")).unwrap();
     assert_eq!(row.bytes(), b"\x07x\0\0\0");
@@ -150,9 +132,7 @@ fn set_by_index_names_the_field_in_errors() {
 fn from_json_requires_exactly_the_fields() {
     let schema = Arc::new(Schema::parse("id:u8,name:text(4)", None).unwrap());
     let refusal = |object: serde_json::Value| {
-        RowBuf::from_json(&schema, object.as_object().unwrap())
-            .unwrap_err()
-            .to_string()
+        RowBuf::from_json(&schema, object.as_object().unwrap()).unwrap_err().to_string()
     };
     assert!(refusal(json!({"id": 1})).starts_with(r#"field "name" cannot hold nothing"#));
     assert!(
@@ -167,21 +147,13 @@ fn wrong_length_is_rejected() {
     let schema = Arc::new(Schema::parse("id:u8,name:text(4)", None).unwrap());
     assert!(matches!(
         RowRef::new(&schema, &[0; 4]),
-        Err(Error::WrongLength {
-            what: "row",
-            length: 4,
-            expected: 5,
-            ..
-        })
+        Err(Error::WrongLength { what: "row", length: 4, expected: 5, .. })
     ));
     assert!(matches!(
         RowBuf::from_bytes(Arc::clone(&schema), &[0; 6]),
         Err(Error::WrongLength { .. })
     ));
-    assert!(matches!(
-        KeyRef::new(&schema, &[0; 2]),
-        Err(Error::WrongLength { what: "key", .. })
-    ));
+    assert!(matches!(KeyRef::new(&schema, &[0; 2]), Err(Error::WrongLength { what: "key", .. })));
 }
 
 #[derive(Clone, Copy, Pod, Zeroable, crate::Row)]
@@ -196,12 +168,6 @@ struct Packed {
 fn packed_struct_can_be_a_row() {
     let schema = Schema::of::<Packed>().unwrap();
     let row = Packed { flag: 3, value: 4 };
-    assert_eq!(
-        (schema.row_size(), schema.row_words(), row.key()),
-        (9, 2, 3)
-    );
-    assert_eq!(
-        RowRef::new(&schema, bytes_of(&row)).unwrap().field("value"),
-        Some(Value::U64(4))
-    );
+    assert_eq!((schema.row_size(), schema.row_words(), row.key()), (9, 2, 3));
+    assert_eq!(RowRef::new(&schema, bytes_of(&row)).unwrap().field("value"), Some(Value::U64(4)));
 }

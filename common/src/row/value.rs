@@ -115,11 +115,7 @@ fn float_text(value: impl fmt::Display + fmt::LowerExp, wide: f64) -> String {
         return name.to_owned();
     }
     let plain = wide == 0.0 || (SMALL..LARGE).contains(&wide.abs());
-    if plain {
-        value.to_string()
-    } else {
-        format!("{value:e}")
-    }
+    if plain { value.to_string() } else { format!("{value:e}") }
 }
 
 /// Returns the name of a float that a JSON number cannot represent, or `None` for a finite float.

@@ -64,26 +64,18 @@ impl<'a> RowRef<'a> {
     /// Returns the value of the field with this name.
     #[must_use]
     pub fn field(self, name: &str) -> Option<Value<'a>> {
-        self.schema
-            .field(name)
-            .map(|(_, field)| self.value_of(field))
+        self.schema.field(name).map(|(_, field)| self.value_of(field))
     }
 
     /// Iterates over the names and values of the fields in order.
     pub fn values(self) -> impl ExactSizeIterator<Item = (&'a str, Value<'a>)> {
-        self.schema
-            .fields()
-            .iter()
-            .map(move |field| (field.name(), self.value_of(field)))
+        self.schema.fields().iter().map(move |field| (field.name(), self.value_of(field)))
     }
 
     /// Returns the row's key.
     #[must_use]
     pub fn key(self) -> KeyRef<'a> {
-        KeyRef {
-            schema: self.schema,
-            bytes: KeyBytes::InRow(self.bytes),
-        }
+        KeyRef { schema: self.schema, bytes: KeyBytes::InRow(self.bytes) }
     }
 
     /// Returns a copy of the row with a copy of the schema. [`RowBuf::from_bytes`] with a shared
@@ -134,10 +126,7 @@ impl<'a> KeyRef<'a> {
     /// [`Error::WrongLength`] if the number of bytes is not [`Schema::key_size`].
     pub fn new(schema: &'a Schema, bytes: &'a [u8]) -> Result<KeyRef<'a>> {
         check_length("key", bytes, schema.key_size())?;
-        Ok(KeyRef {
-            schema,
-            bytes: KeyBytes::Packed(bytes),
-        })
+        Ok(KeyRef { schema, bytes: KeyBytes::Packed(bytes) })
     }
 
     /// Iterates over the names and values of the key's fields, in the key's order.
@@ -171,12 +160,7 @@ fn check_length(what: &'static str, bytes: &[u8], expected: usize) -> Result<()>
     if bytes.len() == expected {
         return Ok(());
     }
-    Err(Error::WrongLength {
-        table: "(unknown)".to_owned(),
-        what,
-        length: bytes.len(),
-        expected,
-    })
+    Err(Error::WrongLength { table: "(unknown)".to_owned(), what, length: bytes.len(), expected })
 }
 
 impl fmt::Display for KeyRef<'_> {

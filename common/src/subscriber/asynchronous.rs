@@ -199,10 +199,7 @@ impl<S: AnySubscriber> AsyncSubscriber<S> {
         // and reused while it is registered.
         #[allow(deprecated)]
         let readable = AsyncFd::with_interest(readable, Interest::READABLE).map_err(failed)?;
-        Ok(Self {
-            readable,
-            subscriber,
-        })
+        Ok(Self { readable, subscriber })
     }
 
     /// Waits until rows, the schema or the publisher's state change, or an [`Interrupter`] ends the
@@ -256,11 +253,7 @@ impl<S: AnySubscriber> AsyncSubscriber<S> {
 }
 
 fn failed(table: &str, source: std::io::Error) -> Error {
-    Error::System {
-        object: table.to_owned(),
-        action: "wait with tokio for",
-        source,
-    }
+    Error::System { object: table.to_owned(), action: "wait with tokio for", source }
 }
 
 impl<S: AnySubscriber> Deref for AsyncSubscriber<S> {

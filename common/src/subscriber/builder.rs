@@ -145,10 +145,7 @@ fn when_published<T>(name: &str, timeout: Duration, open: impl Fn() -> Result<T>
                 std::thread::sleep(OPEN_INTERVAL.min(timeout.saturating_sub(begun.elapsed())));
             }
             Err(Error::NotFound { .. }) => {
-                return Err(Error::TimedOut {
-                    table: name.to_owned(),
-                    waited: timeout,
-                });
+                return Err(Error::TimedOut { table: name.to_owned(), waited: timeout });
             }
             other => return other,
         }

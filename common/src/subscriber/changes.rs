@@ -27,10 +27,7 @@ impl<T> Change<T> {
     pub(super) fn map<U>(self, row: impl Fn(T) -> U) -> Change<U> {
         match self {
             Change::Created(new) => Change::Created(row(new)),
-            Change::Updated { old, new } => Change::Updated {
-                old: row(old),
-                new: row(new),
-            },
+            Change::Updated { old, new } => Change::Updated { old: row(old), new: row(new) },
             Change::Deleted(old) => Change::Deleted(row(old)),
         }
     }
@@ -82,11 +79,7 @@ pub struct UntypedChanges<'s> {
 impl<'s> UntypedChanges<'s> {
     #[inline]
     pub(super) fn new(copy: &'s LocalCopy, publisher_changed: bool, interrupted: bool) -> Self {
-        Self {
-            copy,
-            publisher_changed,
-            interrupted,
-        }
+        Self { copy, publisher_changed, interrupted }
     }
 
     /// Returns the version of the local copy after the changes.
@@ -188,18 +181,15 @@ impl<'s> Iterator for UntypedChangesIter<'s> {
 
     fn next(&mut self) -> Option<Self::Item> {
         let item = match &mut self.created {
-            Some(slots) => Changed::Created {
-                slot: slots.next()?,
-            },
+            Some(slots) => Changed::Created { slot: slots.next()? },
             None => *self.changed.next()?,
         };
         self.left -= 1;
         Some(match item {
             Changed::Created { slot } => Change::Created(self.copy.row(slot)),
-            Changed::Updated { old, slot } => Change::Updated {
-                old: self.copy.old_row(old),
-                new: self.copy.row(slot),
-            },
+            Changed::Updated { old, slot } => {
+                Change::Updated { old: self.copy.old_row(old), new: self.copy.row(slot) }
+            }
             Changed::Deleted { old } => Change::Deleted(self.copy.old_row(old)),
         })
     }
@@ -243,10 +233,7 @@ pub struct Changes<'s, R> {
 
 impl<'s, R: Row> Changes<'s, R> {
     pub(super) fn new(inner: UntypedChanges<'s>) -> Self {
-        Self {
-            inner,
-            rows: PhantomData,
-        }
+        Self { inner, rows: PhantomData }
     }
 
     /// Returns an iterator over the changes. Each key occurs once.

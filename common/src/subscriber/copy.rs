@@ -53,27 +53,18 @@ impl Source {
     fn open(name: TableName, owner: Option<u32>, expected: Option<Arc<Schema>>) -> Result<Self> {
         let (user, trust_root) = trusted_users(owner);
         let Some(region) = ReaderRegion::open(&name, user, trust_root)? else {
-            return Err(Error::NotFound {
-                table: name.as_str().to_owned(),
-            });
+            return Err(Error::NotFound { table: name.as_str().to_owned() });
         };
         let schema = expected.as_ref().unwrap_or(region.schema());
         let conversion = match schema.difference(region.schema()) {
             None => None,
-            Some(difference) => Some(Conversion::by_width(region.schema(), schema).ok_or_else(
-                || Error::SchemaMismatch {
-                    table: name.as_str().to_owned(),
-                    difference,
-                },
-            )?),
+            Some(difference) => {
+                Some(Conversion::by_width(region.schema(), schema).ok_or_else(|| {
+                    Error::SchemaMismatch { table: name.as_str().to_owned(), difference }
+                })?)
+            }
         };
-        Ok(Self {
-            name,
-            owner,
-            region,
-            expected,
-            conversion,
-        })
+        Ok(Self { name, owner, region, expected, conversion })
     }
 
     /// Returns the schema of the rows of the copy.
@@ -150,10 +141,7 @@ impl Source {
     }
 
     fn outrun(&self, passes: u32) -> Error {
-        Error::Outrun {
-            table: self.name.as_str().to_owned(),
-            passes,
-        }
+        Error::Outrun { table: self.name.as_str().to_owned(), passes }
     }
 }
 
@@ -191,10 +179,7 @@ impl LocalCopy {
             cursor,
             rows: KeyedRows::new(source.schema(), words, live),
             buffer: ChangedRows::default(),
-            changes: ChangeList {
-                all: true,
-                ..ChangeList::new(source.schema())
-            },
+            changes: ChangeList { all: true, ..ChangeList::new(source.schema()) },
             schema_changed: false,
             source,
         })
@@ -288,9 +273,7 @@ impl LocalCopy {
 
     /// Copies the last committed row of `slot` into `words`. Returns true if it has this key.
     fn latest_at(&self, slot: usize, key: &[u8], words: &mut [u64]) -> Result<bool> {
-        let Source {
-            region, conversion, ..
-        } = &self.source;
+        let Source { region, conversion, .. } = &self.source;
         let mut unconverted = match conversion {
             Some(_) => vec![0; region.geometry().row_words],
             None => Vec::new(),
@@ -341,11 +324,7 @@ impl LocalCopy {
         if !WordRows::<R>::FITS || self.source.conversion.is_some() {
             let (version, found) = self.snapshot()?;
             rows.clear();
-            rows.extend(
-                found
-                    .iter()
-                    .map(|row| bytemuck::pod_read_unaligned::<R>(row.bytes())),
-            );
+            rows.extend(found.iter().map(|row| bytemuck::pod_read_unaligned::<R>(row.bytes())));
             return Ok(version);
         }
         let mut live = Vec::new();
@@ -386,12 +365,7 @@ impl LocalCopy {
     /// # Errors
     /// The errors of [`open`](Self::open). The copy is then unchanged.
     pub(super) fn move_to_successor(&mut self) -> Result<bool> {
-        let Source {
-            name,
-            owner,
-            expected,
-            ..
-        } = &self.source;
+        let Source { name, owner, expected, .. } = &self.source;
         let source = match Source::open(name.clone(), *owner, expected.clone()) {
             Err(Error::NotFound { .. }) => return Ok(false),
             opened => opened?,
@@ -592,9 +566,7 @@ impl KeyedRows {
     }
 
     fn is_live(&self, slot: usize) -> bool {
-        self.live
-            .get(slot / 64)
-            .is_some_and(|bits| bits >> (slot % 64) & 1 == 1)
+        self.live.get(slot / 64).is_some_and(|bits| bits >> (slot % 64) & 1 == 1)
     }
 
     fn set_live(&mut self, slot: usize, live: bool) {
@@ -666,9 +638,7 @@ impl KeyedRows {
         let mut has_returned = vec![false; left.len()];
         for changed_row in entered {
             let slot = changed_row.slot as usize;
-            let row = changed
-                .row(changed_row)
-                .expect("only rows that are live entered");
+            let row = changed.row(changed_row).expect("only rows that are live entered");
             let hash = self.rows.hash(row);
             self.rows.write(slot, row);
             self.set_live(slot, true);
@@ -696,9 +666,7 @@ impl KeyedRows {
             });
         }
         let gone = left.iter().zip(has_returned).filter(|(_, back)| !back);
-        changes
-            .items
-            .extend(gone.map(|(old, _)| Changed::Deleted { old: *old }));
+        changes.items.extend(gone.map(|(old, _)| Changed::Deleted { old: *old }));
     }
 
     /// Adds a row to the index. Returns the slot that had the same key before. Only a damaged table
@@ -750,15 +718,11 @@ impl KeyedRows {
             }
             if differs || converted != new.rows.bytes(successor) {
                 let old = changes.keep(self.rows.at(slot));
-                changes.items.push(Changed::Updated {
-                    old,
-                    slot: successor,
-                });
+                changes.items.push(Changed::Updated { old, slot: successor });
             }
         }
-        let created = set_bits(&new.live)
-            .filter(|slot| !known[*slot])
-            .map(|slot| Changed::Created { slot });
+        let created =
+            set_bits(&new.live).filter(|slot| !known[*slot]).map(|slot| Changed::Created { slot });
         changes.items.extend(created);
         if changes.items.is_empty() {
             // Rows that are committed from now on have the new schema.
@@ -813,9 +777,7 @@ impl SlotRows {
     /// Prefetches the row at a slot, if the slot exists.
     #[inline]
     fn prefetch(&self, slot: usize) {
-        self.words
-            .get(slot * self.row_words)
-            .inspect(|word| memory::prefetch(*word));
+        self.words.get(slot * self.row_words).inspect(|word| memory::prefetch(*word));
     }
 
     /// Returns the position of the key in a row and the key's value, if keys are single words.
@@ -859,9 +821,7 @@ impl SlotRows {
     fn same_key(&self, one: &[u64], other: &[u64]) -> bool {
         match self.key_word {
             Some(word) => one[word] == other[word],
-            None => self
-                .schema
-                .same_key(bytemuck::cast_slice(one), bytemuck::cast_slice(other)),
+            None => self.schema.same_key(bytemuck::cast_slice(one), bytemuck::cast_slice(other)),
         }
     }
 }

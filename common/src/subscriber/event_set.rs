@@ -81,12 +81,7 @@ impl EventSet {
         let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).map_err(failed)?;
         let flags = TimerFlags::TFD_CLOEXEC | TimerFlags::TFD_NONBLOCK;
         let timer = TimerFd::new(ClockId::CLOCK_MONOTONIC, flags).map_err(failed)?;
-        let events = Self {
-            object: object.to_owned(),
-            epoll,
-            timer,
-            publisher: None,
-        };
+        let events = Self { object: object.to_owned(), epoll, timer, publisher: None };
         events.add(&events.timer, TIMER, EpollFlags::empty())?;
         Ok(events)
     }
@@ -117,10 +112,7 @@ impl EventSet {
 
     fn add(&self, descriptor: impl AsFd, event: u64, flags: EpollFlags) -> Result<()> {
         self.epoll
-            .add(
-                descriptor,
-                EpollEvent::new(EpollFlags::EPOLLIN | flags, event),
-            )
+            .add(descriptor, EpollEvent::new(EpollFlags::EPOLLIN | flags, event))
             .map_err(|errno| failure(&self.object, "wait for", errno))
     }
 
@@ -173,10 +165,7 @@ impl EventSet {
             Err(errno) => return Err(failure(&self.object, "wait for", errno)),
         };
         let is_ready = |event| events[..ready].iter().any(|ready| ready.data() == event);
-        let woken = Woken {
-            by_publisher: is_ready(WAKE_UP),
-            by_death: is_ready(PUBLISHER),
-        };
+        let woken = Woken { by_publisher: is_ready(WAKE_UP), by_death: is_ready(PUBLISHER) };
         if woken.by_death {
             // The pidfd would stay readable forever.
             self.forget_publisher();
@@ -217,9 +206,7 @@ mod tests {
         let path = std::env::temp_dir().join(format!("tablecast-taken-{}", random_id().unwrap()));
         let pipe = Fifo::create(&path).unwrap();
         let mut events = EventSet::new("a table").unwrap();
-        events
-            .add_receiver(pipe.descriptor().unwrap(), true)
-            .unwrap();
+        events.add_receiver(pipe.descriptor().unwrap(), true).unwrap();
         // A new descriptor may be reported once.
         events.sleep(Duration::ZERO).unwrap();
         assert!(!events.sleep(Duration::ZERO).unwrap().by_publisher);

@@ -161,10 +161,9 @@ impl Liveness {
         let [state, epoch, _] = self.observed;
         let state = match State::from_word(state) {
             Some(State::Closed) => PublisherState::Closed { epoch },
-            Some(State::Running) if region.has_publisher()? => PublisherState::Alive {
-                epoch,
-                pid: region.publisher().pid,
-            },
+            Some(State::Running) if region.has_publisher()? => {
+                PublisherState::Alive { epoch, pid: region.publisher().pid }
+            }
             Some(State::Running | State::Superseded) => PublisherState::Gone { epoch },
             None => {
                 return Err(region.corrupt(format!("its publisher state {state} is unknown")));

@@ -246,8 +246,7 @@ impl ParkState {
         if let Some(receiver) = slot.receiver()
             && let Some(descriptor) = receiver.descriptor()
         {
-            self.events
-                .add_receiver(descriptor, receiver.keeps_wake_ups())?;
+            self.events.add_receiver(descriptor, receiver.keeps_wake_ups())?;
         }
         self.entry = Some(RegistryEntry::WakeSlot(slot));
         self.retry_ns = monotonic_ns() + RETRY.as_nanos() as u64;
@@ -280,9 +279,7 @@ impl ParkState {
     fn fall_back_to_futex(&mut self, reason: &dyn std::fmt::Display) {
         self.leave();
         self.sleep = Some(Sleep::Futex);
-        self.warn_once(format_args!(
-            "sleeps on the futex and in no message queue: {reason}"
-        ));
+        self.warn_once(format_args!("sleeps on the futex and in no message queue: {reason}"));
     }
 
     /// Leaves the registry.
@@ -479,10 +476,7 @@ mod tests {
             let mut tx = publisher.begin();
             tx.insert(&7_u64.to_le_bytes()).unwrap();
             tx.commit().unwrap();
-            assert_eq!(
-                parking.sleep(&region, Duration::ZERO).unwrap(),
-                ParkEvent::Awake
-            );
+            assert_eq!(parking.sleep(&region, Duration::ZERO).unwrap(), ParkEvent::Awake);
             let mut park = |version| parking.park(&region, version, Duration::ZERO).unwrap();
             assert_eq!(park(version), ParkEvent::Awake, "there is a later commit");
             assert!(!parking.is_parked());

@@ -80,10 +80,7 @@ pub struct Subscriber<R: Row> {
 impl<R: Row> Subscriber<R> {
     /// Returns the typed view of a subscriber whose rows have the schema of `R`.
     pub(super) fn new(inner: UntypedSubscriber) -> Self {
-        Self {
-            inner,
-            rows: PhantomData,
-        }
+        Self { inner, rows: PhantomData }
     }
 
     /// Returns the subscriber without its row type.
@@ -99,9 +96,7 @@ impl<R: Row> Subscriber<R> {
         let row_words = const { size_of::<R>().div_ceil(8) };
         let copy = self.inner.local_copy();
         let words = key.with_bytes(|key| copy.get_words(key, row_words))?;
-        Some(bytemuck::from_bytes(
-            &bytemuck::cast_slice(words)[..size_of::<R>()],
-        ))
+        Some(bytemuck::from_bytes(&bytemuck::cast_slice(words)[..size_of::<R>()]))
     }
 
     /// Returns an iterator over all rows of the local copy.

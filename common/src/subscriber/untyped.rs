@@ -458,8 +458,7 @@ impl UntypedSubscriber {
         let region = self.copy.region();
         if self.liveness.observe(region)? {
             let alive = self.liveness.state().is_alive();
-            self.parking
-                .watch_publisher(alive.then(|| region.publisher()))?;
+            self.parking.watch_publisher(alive.then(|| region.publisher()))?;
         }
         Ok(())
     }
@@ -474,9 +473,7 @@ impl UntypedSubscriber {
         let joined = self.parking.join(self.copy.region());
         self.react(joined);
         let until_check = self.liveness.until_check();
-        let parked = self
-            .parking
-            .park(self.copy.region(), self.seen, until_check)?;
+        let parked = self.parking.park(self.copy.region(), self.seen, until_check)?;
         self.react(parked);
         Ok(parked == ParkEvent::Parked)
     }
@@ -552,8 +549,7 @@ impl UntypedSubscriber {
             (Err(_), Some(interrupter)) if interrupted => interrupter.interrupt(),
             _ => self.interrupted = interrupted,
         }
-        self.parking
-            .settle(&outcome, || self.liveness.until_check())?;
+        self.parking.settle(&outcome, || self.liveness.until_check())?;
         outcome.map(|()| self.changes())
     }
 
@@ -628,16 +624,12 @@ mod tests {
                 row[field.range()].copy_from_slice(&value.to_le_bytes());
                 row
             };
-            let mut publisher = UntypedPublisher::builder(&name, before.clone())
-                .open()
-                .unwrap();
+            let mut publisher = UntypedPublisher::builder(&name, before.clone()).open().unwrap();
             let mut tx = publisher.begin();
             tx.insert(&row(&before, 4)).unwrap();
             tx.commit().unwrap();
             let mut subscriber = UntypedSubscriber::open(&name).unwrap();
-            publisher
-                .reshape(after.clone(), 10, [row(&after, 4)])
-                .unwrap();
+            publisher.reshape(after.clone(), 10, [row(&after, 4)]).unwrap();
             // Perform the steps of a refresh, with a commit between them.
             subscriber.copy.clear_changes();
             subscriber.check().unwrap();

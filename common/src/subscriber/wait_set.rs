@@ -71,11 +71,7 @@ impl WaitSet {
     pub fn new() -> Result<Self> {
         let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)
             .map_err(|errno| failure(OBJECT, "create", errno))?;
-        Ok(Self {
-            epoll,
-            next: 0,
-            ready: Vec::new(),
-        })
+        Ok(Self { epoll, next: 0, ready: Vec::new() })
     }
 
     /// Adds a subscriber, or any other descriptor, to the set. A member that is dropped leaves the
@@ -97,9 +93,7 @@ impl WaitSet {
     /// # Errors
     /// Errors of the system calls, such as removing a descriptor that is not in the set.
     pub fn remove(&mut self, member: &impl AsFd) -> Result<()> {
-        self.epoll
-            .delete(member)
-            .map_err(|errno| failure(OBJECT, "remove a member from", errno))
+        self.epoll.delete(member).map_err(|errno| failure(OBJECT, "remove a member from", errno))
     }
 
     /// Sleeps until members may have changes, for at most `timeout`, and returns those members.

@@ -54,12 +54,7 @@ struct Bucket {
 
 impl Bucket {
     fn full(most: u64, per_second: u64) -> Self {
-        Self {
-            tokens: most,
-            most,
-            token_ns: 1_000_000_000 / per_second,
-            filled_ns: 0,
-        }
+        Self { tokens: most, most, token_ns: 1_000_000_000 / per_second, filled_ns: 0 }
     }
 
     fn fill(&mut self, now_ns: u64) {

@@ -81,11 +81,7 @@ impl Fifo {
         if let Err(errno) = lock::try_lock(&pipe, Span::WHOLE) {
             tracing::debug!("{object} is not locked: {errno}");
         }
-        Ok(Self {
-            pipe,
-            path: path.to_owned(),
-            process: Creator::this_process(),
-        })
+        Ok(Self { pipe, path: path.to_owned(), process: Creator::this_process() })
     }
 }
 
@@ -151,11 +147,8 @@ fn is_private(directory: &Path) -> bool {
 
 /// Opens a pipe for both directions, which never blocks and never fails for lack of a reader.
 fn open(path: &Path) -> std::io::Result<File> {
-    let pipe = File::options()
-        .read(true)
-        .write(true)
-        .custom_flags(O_NONBLOCK | O_NOFOLLOW)
-        .open(path)?;
+    let pipe =
+        File::options().read(true).write(true).custom_flags(O_NONBLOCK | O_NOFOLLOW).open(path)?;
     match pipe.metadata()? {
         status if status.file_type().is_fifo() && status.uid() == own_user() => Ok(pipe),
         _ => Err(ErrorKind::PermissionDenied.into()),

@@ -29,10 +29,7 @@ pub fn sleep(half: FutexWord<'_>, seen: u64, time: Option<Duration>, bits: NonZe
     let until = time.map(|time| {
         let span = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
         let until = monotonic_ns().saturating_add(span);
-        Timespec {
-            tv_sec: (until / 1_000_000_000) as i64,
-            tv_nsec: (until % 1_000_000_000) as i64,
-        }
+        Timespec { tv_sec: (until / 1_000_000_000) as i64, tv_nsec: (until % 1_000_000_000) as i64 }
     });
     loop {
         match half.wait(seen as u32, until.as_ref(), bits) {

@@ -108,10 +108,9 @@ impl fmt::Display for WakeKind {
             Self::SpinThen(time, Sleep::Auto) => {
                 f.pad(&format!("spin:{}", humantime::format_duration(*time)))
             }
-            Self::SpinThen(time, sleep) => f.pad(&format!(
-                "spin:{}+{sleep}",
-                humantime::format_duration(*time)
-            )),
+            Self::SpinThen(time, sleep) => {
+                f.pad(&format!("spin:{}+{sleep}", humantime::format_duration(*time)))
+            }
         }
     }
 }

@@ -97,13 +97,7 @@ static MECHANISMS: [Mechanism; 7] = [
         target: TargetForm::Table,
         halves: None,
     },
-    Mechanism {
-        word: 7,
-        name: "spin",
-        sleep: None,
-        target: TargetForm::Table,
-        halves: None,
-    },
+    Mechanism { word: 7, name: "spin", sleep: None, target: TargetForm::Table, halves: None },
 ];
 
 /// A way to wake a subscriber.

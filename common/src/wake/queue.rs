@@ -35,13 +35,8 @@ impl Descriptor {
         mode: Mode,
         attributes: Option<&MqAttr>,
     ) -> nix::Result<Self> {
-        mq_open(
-            name,
-            flags | MQ_OFlag::O_NONBLOCK | MQ_OFlag::O_CLOEXEC,
-            mode,
-            attributes,
-        )
-        .map(|queue| Self(Some(queue)))
+        mq_open(name, flags | MQ_OFlag::O_NONBLOCK | MQ_OFlag::O_CLOEXEC, mode, attributes)
+            .map(|queue| Self(Some(queue)))
     }
 
     fn get(&self) -> &MqdT {
@@ -105,11 +100,7 @@ impl Queue {
         let owner = Mode::S_IRUSR | Mode::S_IWUSR;
         let queue = Descriptor::open(&name, flags, owner, Some(&MqAttr::new(0, 1, 1, 0)))
             .map_err(|errno| queue_failure(&name, errno))?;
-        let queue = Self {
-            name,
-            queue,
-            process: Creator::this_process(),
-        };
+        let queue = Self { name, queue, process: Creator::this_process() };
         // The lock shows that the owner is alive, even where the registry is not visible (another
         // /dev/shm in the same IPC namespace).
         if let Err(errno) = lock::try_share(queue.queue.get(), Span::WHOLE) {
@@ -191,20 +182,15 @@ fn remove_queue(name: &str) -> Result<bool> {
 /// from being opened.
 fn queue_failure(name: &str, errno: Errno) -> Error {
     let object = format!("message queue {name}");
-    let limit = |limit, remedy| Error::Limit {
-        object: object.clone(),
-        limit,
-        remedy,
-    };
+    let limit = |limit, remedy| Error::Limit { object: object.clone(), limit, remedy };
     match errno {
         Errno::EMFILE if std::fs::File::open("/dev/null").is_ok() => limit(
             "this user's memory for message queues",
             "raise RLIMIT_MSGQUEUE (ulimit -q): a queue takes about 224 bytes of it",
         ),
-        Errno::ENOSPC => limit(
-            "the number of message queues",
-            "raise /proc/sys/fs/mqueue/queues_max",
-        ),
+        Errno::ENOSPC => {
+            limit("the number of message queues", "raise /proc/sys/fs/mqueue/queues_max")
+        }
         Errno::ENOSYS => limit(
             "the feature set of the kernel",
             "it was built without POSIX message queues; use another wake kind",
@@ -248,31 +234,15 @@ mod tests {
             (0, other_group, true, Some(0o600)),
             (stranger, own_group, true, Some(0o620)),
             (stranger, own_group, false, Some(0o620)),
-            (
-                stranger,
-                other_group,
-                true,
-                Some(if is_root { 0o620 } else { 0o622 }),
-            ),
+            (stranger, other_group, true, Some(if is_root { 0o620 } else { 0o622 })),
             (stranger, other_group, false, is_root.then_some(0o620)),
         ] {
             let name = queue_name(random_id().unwrap(), 0, 7);
-            let publisher = PublisherCredentials {
-                user,
-                group,
-                is_public,
-            };
+            let publisher = PublisherCredentials { user, group, is_public };
             let queue = Queue::create(name, publisher);
-            let status = queue
-                .as_ref()
-                .ok()
-                .map(|queue| fstat(queue.queue.get()).unwrap());
+            let status = queue.as_ref().ok().map(|queue| fstat(queue.queue.get()).unwrap());
             let found = status.map(|status| (status.st_mode & 0o777, status.st_gid));
-            let group = if mode == Some(0o620) {
-                group
-            } else {
-                own_group
-            };
+            let group = if mode == Some(0o620) { group } else { own_group };
             assert_eq!(found, mode.map(|mode| (mode, group)), "{publisher:?}");
         }
     }

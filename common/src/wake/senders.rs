@@ -41,10 +41,7 @@ impl WakeSenders {
         let entry = &mut self.by_slot[slot];
         if entry.nonce != nonce {
             // Also clears the retry time, which belongs to the previous subscriber.
-            *entry = SlotSender {
-                nonce,
-                ..SlotSender::default()
-            };
+            *entry = SlotSender { nonce, ..SlotSender::default() };
         }
         if entry.sender.is_none() {
             entry.open(slot, budget, target, answer);
@@ -91,10 +88,7 @@ impl SlotSender {
             Err(Errno::EAGAIN) => {}
             Err(errno) => {
                 self.retry_ns = budget.now_ns() + REOPEN_NS;
-                tracing::debug!(
-                    "cannot wake the subscriber at slot {slot} {}: {errno}",
-                    shown()
-                );
+                tracing::debug!("cannot wake the subscriber at slot {slot} {}: {errno}", shown());
                 answer(errno as i32);
             }
         }
@@ -117,13 +111,7 @@ mod tests {
         let mut budget = Budget::new(true);
         let mut answered = |nonce, target| {
             let mut answer = None;
-            senders.open(
-                0,
-                nonce,
-                &mut budget,
-                || target,
-                |errno| answer = Some(errno),
-            );
+            senders.open(0, nonce, &mut budget, || target, |errno| answer = Some(errno));
             answer
         };
         let refused = Err(Errno::EINVAL);

@@ -159,10 +159,7 @@ impl Sender {
         if owner.ok() != Some(own_user()) {
             return Err(Errno::EPERM);
         }
-        Ok(Self {
-            process: opened,
-            signal,
-        })
+        Ok(Self { process: opened, signal })
     }
 }
 

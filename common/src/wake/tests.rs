@@ -43,24 +43,15 @@ fn wake_ups_never_block_and_any_number_is_drained_at_once() {
             for version in 0..50_000 {
                 sender.wake(version);
             }
-            assert!(
-                is_readable(descriptor, PollTimeout::from(10_000_u16)),
-                "{target:?} {round}"
-            );
+            assert!(is_readable(descriptor, PollTimeout::from(10_000_u16)), "{target:?} {round}");
             // A signal that was in flight during a drain arrives after it.
             for _ in 0..1000 {
                 receiver.drain();
             }
-            assert!(
-                !is_readable(descriptor, PollTimeout::ZERO),
-                "{target:?} {round}"
-            );
+            assert!(!is_readable(descriptor, PollTimeout::ZERO), "{target:?} {round}");
         }
         sender.wake(1);
-        assert!(
-            is_readable(descriptor, PollTimeout::from(10_000_u16)),
-            "{target:?}"
-        );
+        assert!(is_readable(descriptor, PollTimeout::from(10_000_u16)), "{target:?}");
     }
 }
 
@@ -77,27 +68,14 @@ fn fifo_keeps_its_lines_and_each_line_is_an_edge() {
         sender.wake(version);
         receiver.drain();
         let mut events = [EpollEvent::empty()];
-        assert_eq!(
-            epoll.wait(&mut events, EpollTimeout::from(10_000_u16)),
-            Ok(1),
-            "{version}"
-        );
-        assert_eq!(
-            epoll.wait(&mut events, EpollTimeout::ZERO),
-            Ok(0),
-            "{version}"
-        );
+        assert_eq!(epoll.wait(&mut events, EpollTimeout::from(10_000_u16)), Ok(1), "{version}");
+        assert_eq!(epoll.wait(&mut events, EpollTimeout::ZERO), Ok(0), "{version}");
     }
     let mut lines = [0; 4096];
     let pipe = std::fs::File::open(&path).unwrap();
     let length = std::io::Read::read(&mut &pipe, &mut lines).unwrap();
     let lines = String::from_utf8_lossy(&lines[..length]).into_owned();
-    assert_eq!(
-        lines,
-        (0..50)
-            .map(|version| format!("{version}\n"))
-            .collect::<String>()
-    );
+    assert_eq!(lines, (0..50).map(|version| format!("{version}\n")).collect::<String>());
     drop(receiver);
     assert!(!path.exists(), "the owner removes its pipe");
 }
@@ -112,31 +90,10 @@ fn signal_sender_accepts_only_the_given_process_and_free_signals() {
         (own, 0, Errno::EINVAL),
         (own, 33, Errno::EINVAL),
         // The pid was reused by another process.
-        (
-            Identity {
-                start_time: own.start_time + 1,
-                ..own
-            },
-            number,
-            Errno::ESRCH,
-        ),
-        (
-            Identity {
-                pid_namespace: 1,
-                ..own
-            },
-            number,
-            Errno::ESRCH,
-        ),
+        (Identity { start_time: own.start_time + 1, ..own }, number, Errno::ESRCH),
+        (Identity { pid_namespace: 1, ..own }, number, Errno::ESRCH),
         (Identity { pid: 0, ..own }, number, Errno::ESRCH),
-        (
-            Identity {
-                pid: u32::MAX,
-                ..own
-            },
-            number,
-            Errno::ESRCH,
-        ),
+        (Identity { pid: u32::MAX, ..own }, number, Errno::ESRCH),
     ] {
         let refused = signal::Sender::open(process, number).map(drop);
         assert_eq!(refused, Err(refusal), "{process:?} {number}");
@@ -181,42 +138,18 @@ fn check_place_reports_why_a_receiver_cannot_be_created_there() {
         (directory.clone(), "", ""),
         (directory.join("new"), "", "create that directory first"),
         (directory.join("pipe"), "", "is not a directory"),
-        (
-            PathBuf::from("new-in-the-working-directory"),
-            "",
-            "create that directory first",
-        ),
-        (
-            directory.join("none/new"),
-            "create that directory first",
-            "create that directory first",
-        ),
-        (
-            file.clone(),
-            "another file has this name",
-            "is not a directory",
-        ),
-        (
-            link,
-            "another file has this name",
-            "create that directory first",
-        ),
-        (
-            file.join("new"),
-            "is not a directory",
-            "create that directory first",
-        ),
+        (PathBuf::from("new-in-the-working-directory"), "", "create that directory first"),
+        (directory.join("none/new"), "create that directory first", "create that directory first"),
+        (file.clone(), "another file has this name", "is not a directory"),
+        (link, "another file has this name", "create that directory first"),
+        (file.join("new"), "is not a directory", "create that directory first"),
         (long, "is too long", "create that directory first"),
     ] {
         for (sleep, expected) in [(Sleep::Fifo, fifo), (Sleep::Unix, unix), (Sleep::Queue, "")] {
             let checked = check_place(sleep, &place).map_err(|error| error.to_string());
             let said = checked.as_ref().err().map_or("", String::as_str);
             assert!(said.contains(expected), "{sleep} {place:?}: {said}");
-            assert_eq!(
-                checked.is_err(),
-                !expected.is_empty(),
-                "{sleep} {place:?}: {said}"
-            );
+            assert_eq!(checked.is_err(), !expected.is_empty(), "{sleep} {place:?}: {said}");
         }
     }
     let deep = directory.join("y".repeat(100));

@@ -126,12 +126,7 @@ impl Drop for WaitThread {
 /// thread causes itself stay unblocked.
 fn leave_signals_to_others() {
     let mut signals = SigSet::all();
-    for own in [
-        Signal::SIGBUS,
-        Signal::SIGSEGV,
-        Signal::SIGILL,
-        Signal::SIGFPE,
-    ] {
+    for own in [Signal::SIGBUS, Signal::SIGSEGV, Signal::SIGILL, Signal::SIGFPE] {
         signals.remove(own);
     }
     if let Err(errno) = signals.thread_block() {
@@ -172,9 +167,8 @@ impl Shared {
     /// Waits for the next request and returns the commit to wait past; None if the thread is to
     /// end.
     fn next(&self) -> Option<u64> {
-        let wanted = self
-            .changed
-            .wait_while(self.lock(), |wanted| wanted.is_none() && !self.is_over());
+        let wanted =
+            self.changed.wait_while(self.lock(), |wanted| wanted.is_none() && !self.is_over());
         let wanted = wanted.unwrap_or_else(PoisonError::into_inner);
         wanted.filter(|_| !self.is_over())
     }

@@ -73,11 +73,8 @@ impl Socket {
         path: Option<PathBuf>,
     ) -> Result<Self> {
         let failed = |error| failure(object, "make", error);
-        let socket = Self {
-            socket: socket.map_err(failed)?,
-            path,
-            process: Creator::this_process(),
-        };
+        let socket =
+            Self { socket: socket.map_err(failed)?, path, process: Creator::this_process() };
         socket.socket.set_nonblocking(true).map_err(failed)?;
         Ok(socket)
     }

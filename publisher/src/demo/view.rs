@@ -92,12 +92,7 @@ impl View {
     fn new(table: Subscriber<Process>) -> Result<Self, CliError> {
         let delays = Histogram::new_with_bounds(1, LONGEST_DELAY_NS, 3)
             .map_err(|error| CliError::new(1, format!("cannot create a histogram: {error}")))?;
-        Ok(Self {
-            table,
-            begun: Instant::now(),
-            changes: 0,
-            delays,
-        })
+        Ok(Self { table, begun: Instant::now(), changes: 0, delays })
     }
 
     fn show(
@@ -141,8 +136,7 @@ impl View {
             Err(error) => return Err(error.into()),
         };
         if let Some(delay) = self.table.delay().filter(|_| changes > 0) {
-            self.delays
-                .saturating_record(u64::try_from(delay.as_nanos()).unwrap_or(u64::MAX));
+            self.delays.saturating_record(u64::try_from(delay.as_nanos()).unwrap_or(u64::MAX));
         }
         self.changes += changes as u64;
         Ok(changes == 0)
@@ -181,10 +175,7 @@ impl View {
             ),
             self.line(),
             String::new(),
-            format!(
-                "{:>7} {:>7} {:>12} {:>10}  {}",
-                "pid", "parent", "cpu", "resident", "name"
-            ),
+            format!("{:>7} {:>7} {:>12} {:>10}  {}", "pid", "parent", "cpu", "resident", "name"),
         ];
         let mut rows: Vec<&Process> = self.table.iter().collect();
         rows.sort_unstable_by_key(|row| (std::cmp::Reverse(row.cpu_time_ns), row.pid));

@@ -257,10 +257,9 @@ fn within<const MAX: usize>(text: &str) -> Result<usize, String> {
 fn mode(text: &str) -> Result<u32, String> {
     let digits = text.strip_prefix("0o").unwrap_or(text);
     let mode = u32::from_str_radix(digits, 8).ok();
-    mode.filter(|mode| mode & 0o600 == 0o600 && mode & !0o644 == 0)
-        .ok_or_else(|| {
-            "write 600, and add read permission for the group (640) or everybody (644)".to_owned()
-        })
+    mode.filter(|mode| mode & 0o600 == 0o600 && mode & !0o644 == 0).ok_or_else(|| {
+        "write 600, and add read permission for the group (640) or everybody (644)".to_owned()
+    })
 }
 
 fn group(text: &str) -> Result<u32, String> {
@@ -293,13 +292,7 @@ mod tests {
         let source = |text: &str| From::try_from(OsString::from(text));
         assert_eq!(source("processes"), Ok(From::Processes));
         assert_eq!(source("-"), Ok(From::Stdin));
-        for path in [
-            "missing.csv",
-            "missing.JSONL",
-            "./processes",
-            "/etc/passwd",
-            "Cargo.toml",
-        ] {
+        for path in ["missing.csv", "missing.JSONL", "./processes", "/etc/passwd", "Cargo.toml"] {
             assert_eq!(source(path), Ok(From::File(path.into())), "{path}");
         }
         for typo in ["csvfile", "process", ""] {

@@ -66,10 +66,7 @@ impl Metered {
         );
         publisher.time_commits(move |time| commit_times.observe(time.as_secs_f64()));
         let registry = Arc::new(Mutex::new(registry));
-        Ok(Self {
-            figures,
-            _serving: server.serve(registry, move || subscribers.set(&name))?,
-        })
+        Ok(Self { figures, _serving: server.serve(registry, move || subscribers.set(&name))? })
     }
 
     /// Sets the metrics to the current figures.

@@ -19,10 +19,7 @@ pub fn prompt(schema: &Schema, format: Format, ends_at_eof: bool) -> Result<(), 
             true => "Ctrl-D ends it",
             false => "Ctrl-D ends the input, and Ctrl-C the table",
         };
-        status(format_args!(
-            "reading from this terminal: {}; {end}",
-            awaited(schema, format)?
-        ));
+        status(format_args!("reading from this terminal: {}; {end}", awaited(schema, format)?));
     }
     Ok(())
 }
@@ -35,16 +32,11 @@ fn awaited(schema: &Schema, format: Format) -> Result<String, CliError> {
         return Ok(format!("type lines of JSON such as {line}"));
     };
     let line = |cells: Vec<String>| {
-        let mut writer = csv::WriterBuilder::new()
-            .delimiter(dialect.delimiter)
-            .from_writer(Vec::new());
+        let mut writer =
+            csv::WriterBuilder::new().delimiter(dialect.delimiter).from_writer(Vec::new());
         writer.write_record(cells).map_err(io::Error::from)?;
         let line = writer.into_inner().map_err(|error| error.into_error())?;
-        Ok::<_, CliError>(
-            String::from_utf8_lossy(&line)
-                .trim_end_matches('\n')
-                .to_owned(),
-        )
+        Ok::<_, CliError>(String::from_utf8_lossy(&line).trim_end_matches('\n').to_owned())
     };
     let names = schema.fields().iter().map(|field| field.name().to_owned());
     let cells = row.as_ref().values().map(|(_, value)| value.to_string());

@@ -109,11 +109,7 @@ pub struct RowSet {
 impl RowSet {
     /// Creates an empty set of rows of `schema`.
     pub fn new(schema: Arc<Schema>) -> Self {
-        Self {
-            schema,
-            keys: IndexSet::default(),
-            rows: Vec::new(),
-        }
+        Self { schema, keys: IndexSet::default(), rows: Vec::new() }
     }
 
     /// Returns the rows as a snapshot.

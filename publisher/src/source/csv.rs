@@ -61,13 +61,7 @@ enum Failure {
 impl Decoder {
     /// Creates a decoder that refuses records with more than `max_bytes` bytes.
     pub fn new(dialect: Dialect, max_bytes: usize) -> Self {
-        Self {
-            dialect,
-            max_bytes,
-            is_skipping: false,
-            line_ends: 0,
-            last_byte: None,
-        }
+        Self { dialect, max_bytes, is_skipping: false, line_ends: 0, last_byte: None }
     }
 
     /// Returns the next record and advances `input` past it. Returns `None` if `input` does not
@@ -92,9 +86,7 @@ impl Decoder {
             }
             Err(Failure::Unclosed) => {
                 self.skip(input, input.len());
-                Err(format!(
-                    "a quote is opened in this record and never closed: {REMEDY}"
-                ))
+                Err(format!("a quote is opened in this record and never closed: {REMEDY}"))
             }
             Err(Failure::Malformed(at)) => {
                 self.skip(input, at);
@@ -107,11 +99,7 @@ impl Decoder {
                 cells.map(|(index, cell)| text(index + 1, cell)).collect()
             }
         };
-        Some(Record {
-            line,
-            cells,
-            has_quotes,
-        })
+        Some(Record { line, cells, has_quotes })
     }
 
     /// Returns the number of lines that have begun. A line end at the end of the input does not
@@ -238,10 +226,9 @@ impl Decoder {
             line => format!(" in line {line}"),
         };
         let delimiter = match SEPARATORS.contains(&found) {
-            true => format!(
-                ", or --delimiter {} if that separates the cells",
-                separator_name(found)
-            ),
+            true => {
+                format!(", or --delimiter {} if that separates the cells", separator_name(found))
+            }
             false => String::new(),
         };
         format!("text follows the closing quote of a cell{place}: {REMEDY}{delimiter}")

@@ -91,8 +91,7 @@ impl Columns {
 
     /// Returns true if the column `op` holds the text `op`, which is the case only in a header.
     fn names_operation(&self, cells: &[Cow<'_, str>]) -> bool {
-        self.op
-            .is_some_and(|op| cells.get(op).is_some_and(|cell| cell == "op"))
+        self.op.is_some_and(|op| cells.get(op).is_some_and(|cell| cell == "op"))
     }
 
     /// Returns the row in a record, or only its key fields.
@@ -101,8 +100,7 @@ impl Columns {
         for (field, column) in self.fields.iter().enumerate() {
             let name = self.schema.fields()[field].name();
             if !is_key_only || self.schema.key_fields().any(|key| key.name() == name) {
-                row.set_text(field, &cells[*column])
-                    .map_err(|error| error.to_string())?;
+                row.set_text(field, &cells[*column]).map_err(|error| error.to_string())?;
             }
         }
         Ok(row)
@@ -145,11 +143,7 @@ impl CsvRows {
     /// Creates a parser for rows of `schema`.
     pub fn new(schema: Arc<Schema>, dialect: Dialect) -> Self {
         let columns = (!dialect.has_header).then(|| Columns::of_fields(Arc::clone(&schema)));
-        Self {
-            schema,
-            decoder: Decoder::new(dialect, MAX_LINE),
-            columns,
-        }
+        Self { schema, decoder: Decoder::new(dialect, MAX_LINE), columns }
     }
 
     /// Returns the meaning of a record, or `None` if it is a header.
@@ -216,16 +210,10 @@ pub fn read(
             (schema, (0..file.header.width()).collect())
         }
     };
-    let columns = Columns {
-        fields,
-        ..Columns::of_fields(Arc::new(schema))
-    };
+    let columns = Columns { fields, ..Columns::of_fields(Arc::new(schema)) };
     let (rows, remark) = file.rows(&columns, settings.on_duplicate)?;
     remarks.extend(remark);
-    Ok(Table {
-        snapshot: rows.into_snapshot(),
-        remarks,
-    })
+    Ok(Table { snapshot: rows.into_snapshot(), remarks })
 }
 
 /// A file whose header has been read.
@@ -257,12 +245,7 @@ impl<'b> File<'b> {
             true => Header::named(&cells),
             false => Header::numbered(cells.len()),
         };
-        Ok(Self {
-            bytes,
-            dialect,
-            header,
-            header_line: first.line,
-        })
+        Ok(Self { bytes, dialect, header, header_line: first.line })
     }
 
     /// Calls `each` with every row. Records of another width are bad.

@@ -25,10 +25,8 @@ pub struct Header {
 impl Header {
     /// Reads the names in a header.
     pub fn named(cells: &[impl AsRef<str>]) -> Self {
-        let written: Vec<String> = cells
-            .iter()
-            .map(|cell| cell.as_ref().trim().to_owned())
-            .collect();
+        let written: Vec<String> =
+            cells.iter().map(|cell| cell.as_ref().trim().to_owned()).collect();
         let mut names: Vec<String> = Vec::with_capacity(written.len());
         let mut taken = HashSet::new();
         let mut columns: HashMap<&String, usize> = HashMap::new();
@@ -94,9 +92,7 @@ impl Header {
         let is_in_name = |separator: &u8| name.contains(char::from(*separator));
         let separator = SEPARATORS.into_iter().find(is_in_name)?;
         let (shown, option) = (char::from(separator), separator_name(separator));
-        Some(format!(
-            "if {shown:?} separates the cells, use --delimiter {option}"
-        ))
+        Some(format!("if {shown:?} separates the cells, use --delimiter {option}"))
     }
 
     /// Returns the column with this name, which may be the field's name or the name in the file.
@@ -112,9 +108,7 @@ impl Header {
     pub fn columns_of(&self, schema: &Schema) -> Result<Vec<usize>, String> {
         let column = |name: &str| {
             let Some(column) = self.position(name) else {
-                let hint = self
-                    .hint()
-                    .map_or(String::new(), |hint| format!("; {hint}"));
+                let hint = self.hint().map_or(String::new(), |hint| format!("; {hint}"));
                 return Err(format!(
                     "the field {name:?} of --fields has no column: the columns are {}{hint}",
                     self.names.join(", ")
@@ -197,20 +191,9 @@ mod tests {
         let cut = "ä".repeat(32);
         assert_eq!(
             header.names(),
-            [
-                "id",
-                "Organization_Name",
-                "column_3",
-                "a_b_c",
-                "column_5",
-                "Price_(USD)",
-                &cut
-            ]
+            ["id", "Organization_Name", "column_3", "a_b_c", "column_5", "Price_(USD)", &cut]
         );
-        let kinds = header
-            .names()
-            .iter()
-            .map(|name| (name.as_str(), common::Kind::U8));
+        let kinds = header.names().iter().map(|name| (name.as_str(), common::Kind::U8));
         assert!(Schema::new(kinds, &[]).is_ok());
         assert_eq!(header.position("Organization  Name"), Some(1));
         let renamed = header.renamed().unwrap();
@@ -254,17 +237,12 @@ mod tests {
     fn equal_names_are_refused_only_where_they_are_selected() {
         let header = Header::named(&["id", "n", "a b", "n", "a b"]);
         let reason = header.check_distinct().unwrap_err();
-        assert!(
-            reason.contains("2 and 4") && reason.contains("\"n\""),
-            "{reason}"
-        );
+        assert!(reason.contains("2 and 4") && reason.contains("\"n\""), "{reason}");
         let columns = |fields: &str| header.columns_of(&Schema::parse(fields, None).unwrap());
         assert_eq!(columns("id:u8"), Ok(vec![0]));
-        for (fields, part) in [
-            ("id:u8,n:u8", "2 and 4"),
-            ("a b:u8", "3 and 5"),
-            ("a_b:u8", "3 and 5"),
-        ] {
+        for (fields, part) in
+            [("id:u8,n:u8", "2 and 4"), ("a b:u8", "3 and 5"), ("a_b:u8", "3 and 5")]
+        {
             let reason = columns(fields).unwrap_err();
             assert!(reason.contains(part), "{reason}");
         }
@@ -278,9 +256,6 @@ mod tests {
         assert_eq!(columns("full name:text(8)"), Ok(vec![1]));
         assert_eq!(columns("full_name:text(8)"), Ok(vec![1]));
         let reason = columns("id:u8,colour:u8").unwrap_err();
-        assert!(
-            reason.contains("colour") && reason.contains("full_name"),
-            "{reason}"
-        );
+        assert!(reason.contains("colour") && reason.contains("full_name"), "{reason}");
     }
 }

@@ -49,13 +49,7 @@ pub struct Column {
 impl Column {
     /// Creates a column without cells.
     pub fn new(in_key: bool) -> Self {
-        Self {
-            in_key,
-            left: KINDS.to_vec(),
-            widest: 0,
-            is_empty: true,
-            has_number: false,
-        }
+        Self { in_key, left: KINDS.to_vec(), widest: 0, is_empty: true, has_number: false }
     }
 
     /// Adds a cell of CSV of the column `name`, which may be of any kind.
@@ -137,8 +131,7 @@ impl Column {
         self.is_empty = false;
         self.widest = self.widest.max(width);
         let in_key = self.in_key;
-        self.left
-            .retain(|kind| fits(*kind) && (!in_key || prints_back(*kind, text)));
+        self.left.retain(|kind| fits(*kind) && (!in_key || prints_back(*kind, text)));
         Ok(())
     }
 }
@@ -202,10 +195,9 @@ fn is_lossless_time(cell: &str) -> bool {
 
 /// Returns true for digits with an exponent that has neither a decimal point before it nor a sign.
 fn looks_like_a_code(cell: &str) -> bool {
-    cell.split_once(['e', 'E'])
-        .is_some_and(|(mantissa, exponent)| {
-            !mantissa.contains('.') && !exponent.starts_with(['+', '-'])
-        })
+    cell.split_once(['e', 'E']).is_some_and(|(mantissa, exponent)| {
+        !mantissa.contains('.') && !exponent.starts_with(['+', '-'])
+    })
 }
 
 /// Returns true for a decimal number whose digits an `f64` keeps, or for NaN or an infinity.
@@ -274,16 +266,14 @@ pub fn infer_schema(
     let Some(former) = former.filter(|former| has_same_names(former, &schema)) else {
         return Ok((schema, remarks));
     };
-    let widest = fields()
-        .zip(former.fields())
-        .map(|((name, column), before)| {
-            let kind = match (column.kind(), before.kind()) {
-                (_, before) if column.is_empty => before,
-                (Kind::Text(now), Kind::Text(before)) => Kind::Text(now.max(before)),
-                (kind, _) => kind,
-            };
-            (name, kind)
-        });
+    let widest = fields().zip(former.fields()).map(|((name, column), before)| {
+        let kind = match (column.kind(), before.kind()) {
+            (_, before) if column.is_empty => before,
+            (Kind::Text(now), Kind::Text(before)) => Kind::Text(now.max(before)),
+            (kind, _) => kind,
+        };
+        (name, kind)
+    });
     // With the former widths the row may be too large.
     let schema = Schema::new(widest, &key).unwrap_or(schema);
     Ok((schema, remarks))
@@ -304,9 +294,7 @@ mod tests {
 
     fn kind(cells: &[&str], in_key: bool) -> Kind {
         let mut column = Column::new(in_key);
-        cells
-            .iter()
-            .for_each(|cell| column.see_cell("x", cell).unwrap());
+        cells.iter().for_each(|cell| column.see_cell("x", cell).unwrap());
         column.kind()
     }
 
@@ -330,10 +318,7 @@ mod tests {
             (&["::", "2001:DB8::1"], Kind::Ipv6),
             (&["10.0.0.0/8", "::/0", "1.2.3.4/32"], Kind::IpNet),
             (&["AA-BB-CC-00-11-22", "aa:bb:cc:00:11:22"], Kind::Mac),
-            (
-                &["2026-01-02T03:04:05Z", "2026-01-02T03:04:05+01:00"],
-                Kind::Timestamp,
-            ),
+            (&["2026-01-02T03:04:05Z", "2026-01-02T03:04:05+01:00"], Kind::Timestamp),
             (&[], Kind::Text(8)),
             (&["", ""], Kind::Text(8)),
             (&["12345678"], Kind::U64),
@@ -396,9 +381,9 @@ mod tests {
                 assert_eq!(kind(others, false), Kind::Text(8), "{others:?}");
             }
         }
-        for cell in [
-            "1.5e3", "1.E3", ".5e1", "-2.5E10", "1e-07", "1E+16", "5e-324", "-1e-5", "1.5e-3",
-        ] {
+        for cell in
+            ["1.5e3", "1.E3", ".5e1", "-2.5E10", "1e-07", "1E+16", "5e-324", "-1e-5", "1.5e-3"]
+        {
             assert_eq!(kind(&[cell, "0.5"], false), Kind::F64, "{cell}");
         }
         let mut column = Column::new(false);
@@ -509,18 +494,9 @@ mod tests {
             let cells = [("id", "1"), ("name", name)];
             infer(&cells, &["id"], Some(former)).unwrap().0.to_string()
         };
-        assert_eq!(
-            fields("short", "id:u64,name:text(40)"),
-            "id:u64,name:text(40)"
-        );
-        assert_eq!(
-            fields("now longer", "id:u64,name:text(8)"),
-            "id:u64,name:text(16)"
-        );
-        assert_eq!(
-            fields("short", "id:u64,other:text(40)"),
-            "id:u64,name:text(8)"
-        );
+        assert_eq!(fields("short", "id:u64,name:text(40)"), "id:u64,name:text(40)");
+        assert_eq!(fields("now longer", "id:u64,name:text(8)"), "id:u64,name:text(16)");
+        assert_eq!(fields("short", "id:u64,other:text(40)"), "id:u64,name:text(8)");
         assert_eq!(fields("7", "id:u64,name:text(40)"), "id:u64,name:u64");
         assert_eq!(fields("short", "id:u64,name:u64"), "id:u64,name:text(8)");
     }
@@ -543,19 +519,12 @@ mod tests {
             "u8",
             "f32",
         ] {
-            let key = if kind.starts_with('f') {
-                "n:u64"
-            } else {
-                "id:u64"
-            };
+            let key = if kind.starts_with('f') { "n:u64" } else { "id:u64" };
             let former = format!("x:{kind},{key}");
             let key = if kind.starts_with('f') { "n" } else { "x" };
             let former = Schema::parse(&former, Some(key)).unwrap();
-            let names: Vec<String> = former
-                .fields()
-                .iter()
-                .map(|field| field.name().to_owned())
-                .collect();
+            let names: Vec<String> =
+                former.fields().iter().map(|field| field.name().to_owned()).collect();
             let columns: Vec<Column> = names.iter().map(|name| Column::new(name == key)).collect();
             let key = [key.to_owned()];
             let same = infer_schema(&names, &columns, &key, Some(&former)).unwrap();

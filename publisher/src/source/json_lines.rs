@@ -35,9 +35,8 @@ use super::format::{Settings, Table};
 use super::infer::{Column, infer_schema};
 
 /// The names of the operations.
-const OPS: [&str; 8] = [
-    "create", "insert", "update", "upsert", "delete", "clear", "begin", "commit",
-];
+const OPS: [&str; 8] =
+    ["create", "insert", "update", "upsert", "delete", "clear", "begin", "commit"];
 
 /// The operations that carry a row.
 const ROW_OPS: [&str; 4] = ["create", "insert", "update", "upsert"];
@@ -53,11 +52,7 @@ pub struct JsonLines {
 impl JsonLines {
     /// Creates a parser for rows of `schema`.
     pub fn new(schema: Arc<Schema>) -> Self {
-        Self {
-            schema,
-            is_skipping: false,
-            lines: 0,
-        }
+        Self { schema, is_skipping: false, lines: 0 }
     }
 }
 
@@ -105,10 +100,7 @@ impl LineParser for JsonLines {
 /// # Errors
 /// Returns a sentence that says what is wrong with the line.
 pub fn parse(schema: &Arc<Schema>, line: &[u8]) -> Result<Instruction, String> {
-    let objects = Objects {
-        schema: Arc::clone(schema),
-        is_lenient: false,
-    };
+    let objects = Objects { schema: Arc::clone(schema), is_lenient: false };
     match object(line)? {
         Some(object) => objects.instruction(&object),
         None => Ok(Instruction::Nothing),
@@ -150,9 +142,7 @@ impl Objects {
     /// Returns the instruction in an object.
     fn instruction(&self, object: &Map<String, Value>) -> Result<Instruction, String> {
         match self.op(object)? {
-            None => Ok(Instruction::Change(Operation::Upsert(
-                self.row(object, false)?,
-            ))),
+            None => Ok(Instruction::Change(Operation::Upsert(self.row(object, false)?))),
             Some("begin") => Ok(Instruction::Begin),
             Some("commit") => Ok(Instruction::Commit),
             Some(op) => self.operation(op, object).map(Instruction::Change),
@@ -197,11 +187,9 @@ impl Objects {
                 if let Some(key) = key
                     && self.row(key, true)?.key_bytes() != row.key_bytes()
                 {
-                    return Err(
-                        "its key differs from the key of its row: delete the old row and \
+                    return Err("its key differs from the key of its row: delete the old row and \
                                 insert the new one"
-                            .to_owned(),
-                    );
+                        .to_owned());
                 }
                 Ok(match op {
                     "update" => Operation::Update(row),
@@ -262,14 +250,8 @@ pub fn read(bytes: &[u8], settings: &Settings, former: Option<&Schema>) -> Resul
         None => infer(bytes, settings.key.as_deref(), former)?,
     };
     let schema = Arc::new(schema);
-    let mut history = History {
-        rows: RowSet::new(Arc::clone(&schema)),
-        open: None,
-    };
-    let objects = Objects {
-        schema,
-        is_lenient: settings.declared.is_none(),
-    };
+    let mut history = History { rows: RowSet::new(Arc::clone(&schema)), open: None };
+    let objects = Objects { schema, is_lenient: settings.declared.is_none() };
     let is_complete = each(bytes, |line, text| match object(text)? {
         Some(object) => history.take(line, objects.instruction(&object)?),
         None => Ok(()),
@@ -278,10 +260,7 @@ pub fn read(bytes: &[u8], settings: &Settings, former: Option<&Schema>) -> Resul
         remarks
             .push("its last line is incomplete, and is left out until it is complete".to_owned());
     }
-    Ok(Table {
-        snapshot: history.rows.into_snapshot(),
-        remarks,
-    })
+    Ok(Table { snapshot: history.rows.into_snapshot(), remarks })
 }
 
 /// Calls `each` with the number and the text of every line. Returns false if the last line is
@@ -425,14 +404,8 @@ mod tests {
     }
 
     fn row(schema: &Arc<Schema>, json: &str) -> RowBuf {
-        RowBuf::from_json(
-            schema,
-            serde_json::from_str::<Value>(json)
-                .unwrap()
-                .as_object()
-                .unwrap(),
-        )
-        .unwrap()
+        RowBuf::from_json(schema, serde_json::from_str::<Value>(json).unwrap().as_object().unwrap())
+            .unwrap()
     }
 
     /// Passes the pieces to a parser and returns the line numbers with the lengths of the rows'
@@ -463,8 +436,7 @@ mod tests {
             Ok(other) => panic!("{other:?}"),
         };
         let all = all.into_iter();
-        all.map(|(line, instruction)| (line, short(instruction)))
-            .collect()
+        all.map(|(line, instruction)| (line, short(instruction))).collect()
     }
 
     #[test]
@@ -498,10 +470,7 @@ mod tests {
         let one = || row(&schema, r#"{"id":1,"n":2}"#);
         let cases = [
             (r#"{"op":"create","row":{"id":1,"n":2}}"#, Insert(one())),
-            (
-                r#"{"version":7,"op":"create","key":{"id":1},"row":{"id":1,"n":2}}"#,
-                Upsert(one()),
-            ),
+            (r#"{"version":7,"op":"create","key":{"id":1},"row":{"id":1,"n":2}}"#, Upsert(one())),
             (r#" {"row":{"n":2,"id":1},"op":"insert"} "#, Insert(one())),
             (r#"{"op":"upsert","row":{"id":1,"n":2}}"#, Upsert(one())),
             (r#"{"id":1,"n":2}"#, Upsert(one())),
@@ -511,10 +480,7 @@ mod tests {
             ),
             (r#"{"op":"delete","key":{"id":1}}"#, Delete(vec![1])),
             (r#"{"op":"delete","row":{"id":1,"n":2}}"#, Delete(vec![1])),
-            (
-                r#"{"version":7,"op":"delete","key":{"id":1},"old":{"id":1,"n":2}}"#,
-                Delete(vec![1]),
-            ),
+            (r#"{"version":7,"op":"delete","key":{"id":1},"old":{"id":1,"n":2}}"#, Delete(vec![1])),
             (r#"{"op":"clear"}"#, Clear),
         ];
         for (line, operation) in cases {
@@ -525,10 +491,7 @@ mod tests {
             );
         }
         assert_eq!(parse(&schema, br#"{"op":"begin"}"#), Ok(Instruction::Begin));
-        assert_eq!(
-            parse(&schema, br#"{"op":"commit"}"#),
-            Ok(Instruction::Commit)
-        );
+        assert_eq!(parse(&schema, br#"{"op":"commit"}"#), Ok(Instruction::Commit));
         assert_eq!(parse(&schema, b" \t\r"), Ok(Instruction::Nothing));
     }
 
@@ -537,10 +500,7 @@ mod tests {
         let schema = schema("key:u8,op:text(8),row:u8");
         let plain = r#"{"key":1,"op":"delete","row":2}"#;
         let upsert = Operation::Upsert(row(&schema, plain));
-        assert_eq!(
-            parse(&schema, plain.as_bytes()),
-            Ok(Instruction::Change(upsert))
-        );
+        assert_eq!(parse(&schema, plain.as_bytes()), Ok(Instruction::Change(upsert)));
         let delete = parse(&schema, br#"{"op":"delete","key":{"key":1}}"#);
         assert_eq!(delete, Ok(Instruction::Change(Operation::Delete(vec![1]))));
     }
@@ -557,22 +517,13 @@ mod tests {
                 r#"{"id":1,"geo":{"lat":1.5},"n":2,"dc:title":"x","tags":[1],"no":null}"#,
                 Operation::Upsert(one()),
             ),
-            (
-                r#"{"op":"insert","row":{"id":1,"n":2,"more":{}}}"#,
-                Operation::Insert(one()),
-            ),
+            (r#"{"op":"insert","row":{"id":1,"n":2,"more":{}}}"#, Operation::Insert(one())),
             (
                 r#"{"op":"update","key":{"id":1,"more":7},"row":{"more":7,"id":1,"n":2}}"#,
                 Operation::Update(one()),
             ),
-            (
-                r#"{"op":"delete","key":{"id":1,"more":2}}"#,
-                Operation::Delete(vec![1]),
-            ),
-            (
-                r#"{"op":"delete","row":{"id":1,"n":2,"more":2}}"#,
-                Operation::Delete(vec![1]),
-            ),
+            (r#"{"op":"delete","key":{"id":1,"more":2}}"#, Operation::Delete(vec![1])),
+            (r#"{"op":"delete","row":{"id":1,"n":2,"more":2}}"#, Operation::Delete(vec![1])),
         ] {
             let read = parse(&schema, line.as_bytes());
             assert_eq!(read, Ok(Instruction::Change(operation)), "{line}");
@@ -590,10 +541,7 @@ mod tests {
             (b"7", "not a JSON object"),
             (b"{}{}", "not JSON"),
             (b"{}", "id"),
-            (
-                br#"{"op":"insrt","row":{}}"#,
-                r#""insrt" is not an operation"#,
-            ),
+            (br#"{"op":"insrt","row":{}}"#, r#""insrt" is not an operation"#),
             (br#"{"op":"or","row":{}}"#, "not an operation"),
             (br#"{"op":"","row":{}}"#, "not an operation"),
             (br#"{"op":7,"row":{}}"#, "7 is not an operation"),
@@ -602,10 +550,7 @@ mod tests {
             (br#"{"op":"delete","key":1}"#, "not an object"),
             (br#"{"op":"insert","row":{"id":300,"name":""}}"#, "id"),
             (br#"{"id":1,"name":"abcde"}"#, "name"),
-            (
-                br#"{"op":"update","key":{"id":2},"row":{"id":1,"name":""}}"#,
-                "differs from the key",
-            ),
+            (br#"{"op":"update","key":{"id":2},"row":{"id":1,"name":""}}"#, "differs from the key"),
         ];
         for (line, part) in cases {
             let reason = parse(&schema, line).unwrap_err();

@@ -193,10 +193,7 @@ impl Source for Processes {
     }
 
     fn readiness(&self) -> Stage {
-        Stage {
-            is_ready: self.has_published,
-            reloads: 0,
-        }
+        Stage { is_ready: self.has_published, reloads: 0 }
     }
 }
 
@@ -212,10 +209,7 @@ mod tests {
         let mut processes = snapshot.rows().map(bytemuck::pod_read_unaligned::<Process>);
         let process = processes.find(|process| process.pid == pid).unwrap();
         assert_eq!(process.parent, std::os::unix::process::parent_id());
-        assert!(
-            process.threads >= 1 && process.resident_bytes > 0,
-            "{process:?}"
-        );
+        assert!(process.threads >= 1 && process.resident_bytes > 0, "{process:?}");
         let age = Timestamp::now().as_nanos() - process.start.as_nanos();
         assert!((0..600_000_000_000).contains(&age), "{process:?}");
     }

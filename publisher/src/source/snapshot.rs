@@ -88,11 +88,7 @@ impl Snapshot {
             _ => publisher.capacity(),
         };
         let mut rows: Vec<&[u8]> = self.rows().collect();
-        let key = |row| {
-            RowRef::new(&self.schema, row)
-                .expect("a row of the schema")
-                .key()
-        };
+        let key = |row| RowRef::new(&self.schema, row).expect("a row of the schema").key();
         let mut left_out = Vec::new();
         if rows.len() > capacity {
             rows.sort_by_cached_key(|row| publisher.get(&key(row).to_bytes()).is_none());
@@ -167,9 +163,7 @@ mod tests {
         ] {
             for n in [0, 1] {
                 let snapshot = snapshot(&schema, ids, n);
-                let trouble = snapshot
-                    .publish(&mut publisher, CapacityPolicy::Fixed)
-                    .unwrap();
+                let trouble = snapshot.publish(&mut publisher, CapacityPolicy::Fixed).unwrap();
                 assert_eq!(trouble.is_some(), ids.len() > expected.len(), "{ids:?}");
                 let expected: Vec<RowBuf> =
                     expected.iter().map(|id| row(&schema, *id, n)).collect();
@@ -198,16 +192,8 @@ mod tests {
         ] {
             let version = publisher.version();
             let snapshot = snapshot(schema, ids, 7);
-            assert_eq!(
-                snapshot
-                    .publish(&mut publisher, CapacityPolicy::Grows)
-                    .unwrap(),
-                None
-            );
-            assert_eq!(
-                (publisher.version(), publisher.capacity()),
-                (version + 1, capacity)
-            );
+            assert_eq!(snapshot.publish(&mut publisher, CapacityPolicy::Grows).unwrap(), None);
+            assert_eq!((publisher.version(), publisher.capacity()), (version + 1, capacity));
             let expected: Vec<RowBuf> = ids.iter().map(|id| row(schema, *id, 7)).collect();
             assert_eq!(rows(&publisher), expected);
         }

@@ -142,9 +142,9 @@ impl Staging {
                 }
                 Ok(())
             }
-            Err(error @ Error::Limit { .. }) => batch
-                .iter()
-                .try_for_each(|change| self.refuse(refusal(change, &error))),
+            Err(error @ Error::Limit { .. }) => {
+                batch.iter().try_for_each(|change| self.refuse(refusal(change, &error)))
+            }
             Err(error) => Err(error.into()),
             Ok(refused) => {
                 let mut refused = refused.into_iter();
@@ -195,12 +195,7 @@ impl Staging {
             let reason = format!("`begin` inside the transaction of line {}", open.begin);
             return self.refuse((line, BAD, reason));
         }
-        self.open = Some(Open {
-            begin: line,
-            changes: Vec::new(),
-            size: 0,
-            is_spoilt: false,
-        });
+        self.open = Some(Open { begin: line, changes: Vec::new(), size: 0, is_spoilt: false });
         Ok(())
     }
 

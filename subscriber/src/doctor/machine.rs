@@ -59,9 +59,7 @@ pub fn checks() -> Vec<Report> {
     }
     reports.extend(objects_and_locks());
     let version = Version::current().ok();
-    reports.push(kernel(
-        version.map(|version| (version.major, version.minor)),
-    ));
+    reports.push(kernel(version.map(|version| (version.major, version.minor))));
     reports.push(system_calls());
     let limit = |resource| getrlimit(resource).map_or(RLIM_INFINITY, |(soft, _)| soft);
     reports.push(open_files(limit(Resource::RLIMIT_NOFILE)));
@@ -110,11 +108,7 @@ fn mode() -> Report {
             format!("{found}: every user can remove the tables of others"),
             advice,
         ),
-        _ => Report::warning(
-            check,
-            format!("{found}: not every user can publish"),
-            advice,
-        ),
+        _ => Report::warning(check, format!("{found}: not every user can publish"), advice),
     }
 }
 
@@ -203,16 +197,12 @@ fn kernel(version: Option<(u8, u8)>) -> Report {
     };
     let found = format!("Linux {major}.{minor}");
     match version {
-        _ if version < LEAST_KERNEL => Report::problem(
-            check,
-            format!("{found}: no open-file-description locks"),
-            advice,
-        ),
-        _ if version < PIDFD_KERNEL => Report::warning(
-            check,
-            format!("{found}: no pidfds: {WITHOUT_PIDFD}"),
-            advice,
-        ),
+        _ if version < LEAST_KERNEL => {
+            Report::problem(check, format!("{found}: no open-file-description locks"), advice)
+        }
+        _ if version < PIDFD_KERNEL => {
+            Report::warning(check, format!("{found}: no pidfds: {WITHOUT_PIDFD}"), advice)
+        }
         _ => Report::ok(check, found),
     }
 }
@@ -225,19 +215,13 @@ fn system_calls() -> Report {
     let timer = TimerFd::new(ClockId::CLOCK_MONOTONIC, TimerFlags::TFD_CLOEXEC);
     let tried = [
         ("pidfd_open", process.err()),
-        (
-            "epoll_create1",
-            Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).err(),
-        ),
+        ("epoll_create1", Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).err()),
         ("eventfd2", EventFd::new().err()),
         ("timerfd_create", timer.err()),
     ];
-    let refused = tried
-        .iter()
-        .filter_map(|(call, errno)| Some((*call, (*errno)?)));
-    let (names, errors): (Vec<&str>, Vec<String>) = refused
-        .map(|(call, errno)| (call, format!("{call} ({})", errno.desc())))
-        .unzip();
+    let refused = tried.iter().filter_map(|(call, errno)| Some((*call, (*errno)?)));
+    let (names, errors): (Vec<&str>, Vec<String>) =
+        refused.map(|(call, errno)| (call, format!("{call} ({})", errno.desc()))).unzip();
     if names.is_empty() {
         return Report::ok(check, "all required calls are allowed");
     }
@@ -250,11 +234,7 @@ fn system_calls() -> Report {
         ["pidfd_open"] => {
             Report::warning(check, format!("refused: {errors}: {WITHOUT_PIDFD}"), advice)
         }
-        _ => Report::problem(
-            check,
-            format!("refused: {errors}: a subscriber cannot wait"),
-            advice,
-        ),
+        _ => Report::problem(check, format!("refused: {errors}: a subscriber cannot wait"), advice),
     }
 }
 
@@ -318,21 +298,8 @@ mod tests {
     fn refused_operation_is_a_problem_with_advice() {
         let object = || "/x".to_owned();
         for (error, advice) in [
-            (
-                Error::Limit {
-                    object: object(),
-                    limit: "a limit",
-                    remedy: "raise it",
-                },
-                "raise it",
-            ),
-            (
-                Error::PermissionDenied {
-                    object: object(),
-                    action: "link",
-                },
-                "chmod 1777 /dev/shm",
-            ),
+            (Error::Limit { object: object(), limit: "a limit", remedy: "raise it" }, "raise it"),
+            (Error::PermissionDenied { object: object(), action: "link" }, "chmod 1777 /dev/shm"),
             (
                 Error::System {
                     object: object(),

@@ -61,27 +61,15 @@ struct Report {
 
 impl Report {
     fn ok(check: &str, found: impl Into<String>) -> Self {
-        Self {
-            check: check.to_owned(),
-            state: State::Ok,
-            found: found.into(),
-            advice: None,
-        }
+        Self { check: check.to_owned(), state: State::Ok, found: found.into(), advice: None }
     }
 
     fn warning(check: &str, found: impl Into<String>, advice: impl Into<String>) -> Self {
-        Self {
-            state: State::Warning,
-            advice: Some(advice.into()),
-            ..Self::ok(check, found)
-        }
+        Self { state: State::Warning, advice: Some(advice.into()), ..Self::ok(check, found) }
     }
 
     fn problem(check: &str, found: impl Into<String>, advice: impl Into<String>) -> Self {
-        Self {
-            state: State::Problem,
-            ..Self::warning(check, found, advice)
-        }
+        Self { state: State::Problem, ..Self::warning(check, found, advice) }
     }
 }
 

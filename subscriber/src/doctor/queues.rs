@@ -61,10 +61,9 @@ fn creation(created: Result<(), Errno>) -> Report {
             "the memory for this user's queues (RLIMIT_MSGQUEUE) is used up",
             "ulimit -q 8388608 (LimitMSGQUEUE= in a unit, docker run --ulimit msgqueue=)",
         ),
-        Err(Errno::ENOSPC) => (
-            "the maximum number of queues exists",
-            "sysctl -w fs.mqueue.queues_max=1024",
-        ),
+        Err(Errno::ENOSPC) => {
+            ("the maximum number of queues exists", "sysctl -w fs.mqueue.queues_max=1024")
+        }
         Err(Errno::ENOSYS) => (
             "the kernel has no message queues, or a sandbox hides them",
             "let the sandbox allow mq_open, or use a kernel with CONFIG_POSIX_MQUEUE",
@@ -93,10 +92,9 @@ fn limits(most: Option<u64>, used: Option<u64>, bytes: u64) -> Report {
     let free = most.saturating_sub(used.unwrap_or(0));
     let (room, advice) = match (free, bytes / QUEUE_BYTES) {
         (..FEW, _) => (free, "sysctl -w fs.mqueue.queues_max=1024"),
-        (_, room @ ..FEW) => (
-            room,
-            "ulimit -q 819200 (LimitMSGQUEUE= in a unit, docker run --ulimit msgqueue=)",
-        ),
+        (_, room @ ..FEW) => {
+            (room, "ulimit -q 819200 (LimitMSGQUEUE= in a unit, docker run --ulimit msgqueue=)")
+        }
         _ => return Report::ok(check, found),
     };
     let found = format!("{found}: room for {room} subscribers, others {FUTEX}");
@@ -177,22 +175,9 @@ mod tests {
             (None, None, 0, None),
         ] {
             let report = limits(most, used, bytes);
-            assert_eq!(
-                report.state == State::Warning,
-                advice.is_some(),
-                "{report:?}"
-            );
-            assert!(
-                report
-                    .advice
-                    .unwrap_or_default()
-                    .contains(advice.unwrap_or(""))
-            );
+            assert_eq!(report.state == State::Warning, advice.is_some(), "{report:?}");
+            assert!(report.advice.unwrap_or_default().contains(advice.unwrap_or("")));
         }
-        assert!(
-            limits(Some(256), Some(10), 819_200)
-                .found
-                .contains("enough for 3657")
-        );
+        assert!(limits(Some(256), Some(10), 819_200).found.contains("enough for 3657"));
     }
 }

@@ -34,20 +34,15 @@ pub fn checks(wanted: Option<&str>) -> Vec<Report> {
             reports.push(Report::ok("tables", summary));
             reports.extend(found);
         }
-        Err(error) => reports.push(Report::problem(
-            "tables",
-            error.to_string(),
-            "mount a tmpfs at /dev/shm",
-        )),
+        Err(error) => {
+            reports.push(Report::problem("tables", error.to_string(), "mount a tmpfs at /dev/shm"))
+        }
     }
     reports.push(match orphans() {
         Ok(found) if found.is_empty() => Report::ok("orphans", "none that this user can see"),
         Ok(found) => Report::warning(
             "orphans",
-            format!(
-                "{} objects of dead processes (subscriber ls lists them)",
-                found.len()
-            ),
+            format!("{} objects of dead processes (subscriber ls lists them)", found.len()),
             "publisher rm --orphans",
         ),
         Err(error) => Report::warning("orphans", error.to_string(), "run as root or as the owner"),
@@ -126,19 +121,14 @@ fn readable(table: &TableInfo) -> Report {
 fn unreadable(name: &str, error: &Error, is_wanted: bool) -> Option<Report> {
     let check = format!("table {name}");
     let status = fs::symlink_metadata(format!("{DIRECTORY}/tablecast.table.{name}")).ok();
-    let owner = status
-        .as_ref()
-        .map_or_else(|| geteuid().as_raw(), MetadataExt::uid);
+    let owner = status.as_ref().map_or_else(|| geteuid().as_raw(), MetadataExt::uid);
     let owned = match &status {
         Some(status) => format!("owned by user {owner}, mode {:o}", status.mode() & 0o7777),
         None => "removed in the meantime".to_owned(),
     };
     let denied = || {
         let found = format!("{owned}: this user may not read it");
-        (
-            found,
-            "start its publisher with --mode 640 --group GROUP, or with --mode 644".to_owned(),
-        )
+        (found, "start its publisher with --mode 640 --group GROUP, or with --mode 644".to_owned())
     };
     let (found, advice) = match error {
         Error::NotFound { .. } if is_wanted => (

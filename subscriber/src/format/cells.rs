@@ -41,11 +41,7 @@ pub fn visible(text: &str) -> Cow<'_, str> {
 
 /// Returns the width of a text in terminal columns.
 pub fn width(text: &str) -> usize {
-    if text.is_ascii() {
-        text.len()
-    } else {
-        text.width()
-    }
+    if text.is_ascii() { text.len() } else { text.width() }
 }
 
 /// Returns the longest prefix that fits `columns`.

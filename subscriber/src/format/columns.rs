@@ -251,13 +251,8 @@ mod tests {
 
     #[test]
     fn cells_are_aligned() {
-        let columns = || {
-            vec![
-                Column::new("name", false),
-                Column::new("n", true),
-                Column::new("last", false),
-            ]
-        };
+        let columns =
+            || vec![Column::new("name", false), Column::new("n", true), Column::new("last", false)];
         let lines =
             [["日本", "7", "x"], ["a", "1000", "yy"]].map(|line| line.map(str::to_owned).to_vec());
         let mut out = Vec::new();
@@ -274,10 +269,7 @@ mod tests {
             Column::new("a long text", false),
             Column::new("n", true),
         ];
-        let lines = [
-            ["日本語日本語日本語", "much too long", "7"],
-            ["b", "short", "1234567"],
-        ];
+        let lines = [["日本語日本語日本語", "much too long", "7"], ["b", "short", "1234567"]];
         let lines = lines.map(|line| line.map(str::to_owned).to_vec());
         let mut out = Vec::new();
         let cut = write_table(&mut out, columns, &lines, Style::new(), Some(34)).unwrap();
@@ -304,11 +296,8 @@ mod tests {
 
     fn widths(columns: &mut [Column], total: usize) -> (Vec<usize>, Vec<String>) {
         let left_out = fit(columns, total);
-        let shown: Vec<usize> = columns
-            .iter()
-            .filter(|column| column.is_shown)
-            .map(|column| column.width)
-            .collect();
+        let shown: Vec<usize> =
+            columns.iter().filter(|column| column.is_shown).map(|column| column.width).collect();
         let line = shown.iter().sum::<usize>() + GAP.len() * (shown.len() - 1);
         assert!(line <= total, "{line} of {total}");
         (shown, left_out)
@@ -322,10 +311,7 @@ mod tests {
             ("a", false, false, 40),
             ("b", false, false, 12),
         ];
-        assert_eq!(
-            widths(&mut columns(&of), 200),
-            (vec![30, 5, 40, 12], vec![])
-        );
+        assert_eq!(widths(&mut columns(&of), 200), (vec![30, 5, 40, 12], vec![]));
         assert_eq!(widths(&mut columns(&of), 80), (vec![30, 5, 27, 12], vec![]));
         assert_eq!(widths(&mut columns(&of), 60), (vec![30, 5, 10, 9], vec![]));
         assert_eq!(widths(&mut columns(&of), 50), (vec![23, 5, 8, 8], vec![]));
@@ -353,12 +339,7 @@ mod tests {
     fn lines_fit_every_width() {
         let of: Vec<(String, bool, bool, usize)> = (0..13)
             .map(|at: usize| {
-                (
-                    "name".repeat(at % 4 + 1),
-                    at.is_multiple_of(5),
-                    at.is_multiple_of(2),
-                    at * at,
-                )
+                ("name".repeat(at % 4 + 1), at.is_multiple_of(5), at.is_multiple_of(2), at * at)
             })
             .collect();
         let of: Vec<_> = of
@@ -383,9 +364,6 @@ mod tests {
             "cut to 80 columns: not shown: state, start, 12 cells shortened (--fields for all)"
         );
         let note = cut(&[], 1).note(80, "--format csv").unwrap();
-        assert_eq!(
-            note,
-            "cut to 80 columns: 1 cell shortened (--format csv for all)"
-        );
+        assert_eq!(note, "cut to 80 columns: 1 cell shortened (--format csv for all)");
     }
 }

@@ -61,8 +61,7 @@ impl<W: Write> Printer for Csv<W> {
         rows: &[Shown<'_>],
     ) -> io::Result<()> {
         self.names(&["version", "op"], projection)?;
-        rows.iter()
-            .try_for_each(|row| self.change(version, &Change::Created(*row)))
+        rows.iter().try_for_each(|row| self.change(version, &Change::Created(*row)))
     }
 
     fn change(&mut self, version: u64, change: &Change<Shown<'_>>) -> io::Result<()> {

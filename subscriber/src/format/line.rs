@@ -56,10 +56,7 @@ mod tests {
             let mut out = Vec::new();
             let is_cut = line.write(&mut out, columns).unwrap();
             (
-                String::from_utf8(out)
-                    .unwrap()
-                    .replace("\u{1b}[1m", "<")
-                    .replace("\u{1b}[0m", ">"),
+                String::from_utf8(out).unwrap().replace("\u{1b}[1m", "<").replace("\u{1b}[0m", ">"),
                 is_cut,
             )
         };

@@ -47,8 +47,7 @@ pub trait Printer {
         rows: &[Shown<'_>],
     ) -> io::Result<()> {
         let _ = projection;
-        rows.iter()
-            .try_for_each(|row| self.change(version, &Change::Created(*row)))
+        rows.iter().try_for_each(|row| self.change(version, &Change::Created(*row)))
     }
 
     /// Prints a change committed in `version`.
@@ -104,13 +103,7 @@ impl<'a> Told<'a> {
             Change::Updated { old, new } => ("update", Some(new), Some(old), new.key()),
             Change::Deleted(old) => ("delete", None, Some(old), old.key()),
         };
-        Self {
-            version,
-            op,
-            key,
-            row,
-            old,
-        }
+        Self { version, op, key, row, old }
     }
 }
 

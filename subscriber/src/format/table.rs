@@ -31,14 +31,7 @@ pub struct Table<W> {
 
 impl<W: Write> Table<W> {
     pub fn new(out: W, palette: Palette, width: Width) -> Self {
-        Self {
-            out,
-            palette,
-            width,
-            version_width: 0,
-            key_width: 0,
-            told_cut: false,
-        }
+        Self { out, palette, width, version_width: 0, key_width: 0, told_cut: false }
     }
 
     /// Adds `field old → new` for each field that differs.
@@ -115,10 +108,7 @@ impl<W: Write> Printer for Table<W> {
         line.push(dim, format_args!("{version:0$}", self.version_width));
         line.push(Style::new(), "  ");
         line.push(self.palette.op(op), op);
-        line.push(
-            Style::new(),
-            format_args!("  {key}{ellipsis}{:blanks$}  ", ""),
-        );
+        line.push(Style::new(), format_args!("  {key}{ellipsis}{:blanks$}  ", ""));
         match *change {
             Change::Created(row) | Change::Deleted(row) => Self::values(&mut line, row),
             Change::Updated { old, new } => self.differences(&mut line, old, new),

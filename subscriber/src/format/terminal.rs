@@ -61,10 +61,7 @@ impl Width {
         let columns = std::env::var("COLUMNS").ok();
         let fixed = columns.and_then(|columns| columns.parse().ok());
         let terminal = output.terminal();
-        Self {
-            fixed: fixed.filter(|columns| *columns > 0 && terminal.is_some()),
-            terminal,
-        }
+        Self { fixed: fixed.filter(|columns| *columns > 0 && terminal.is_some()), terminal }
     }
 
     /// Returns an unlimited width.

@@ -18,13 +18,7 @@ fn rows() -> Vec<RowBuf> {
         .zip(prices)
         .map(|(name, price)| {
             let mut row = RowBuf::new(Arc::clone(&schema));
-            let cells = [
-                "-9007199254740993",
-                name,
-                price,
-                "true",
-                "18446744073709551615",
-            ];
+            let cells = ["-9007199254740993", name, price, "true", "18446744073709551615"];
             for (index, cell) in cells.iter().enumerate() {
                 row.set_text(index, cell).unwrap();
             }
@@ -51,10 +45,7 @@ fn printed_rows(format: Format, rows: &[RowBuf]) -> String {
 
 fn printed_watch(format: Format, rows: &[RowBuf]) -> String {
     let projection = Projection::all(rows[0].schema());
-    let all: Vec<Shown<'_>> = rows
-        .iter()
-        .map(|row| projection.show(row.as_ref()))
-        .collect();
+    let all: Vec<Shown<'_>> = rows.iter().map(|row| projection.show(row.as_ref())).collect();
     printed(format, |printer| {
         printer.first(6, &projection, &all[..1])?;
         let (old, new) = (all[0], all[1]);
@@ -77,9 +68,7 @@ fn expected(row: &RowBuf) -> serde_json::Value {
 
 fn lines(text: &str) -> Vec<serde_json::Value> {
     assert!(text.is_empty() || text.ends_with('\n'));
-    text.lines()
-        .map(|line| serde_json::from_str(line).unwrap())
-        .collect()
+    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
 #[test]
@@ -118,18 +107,12 @@ fn rows_are_csv() {
     let rows = rows();
     let text = printed_rows(Format::Csv, &rows);
     let mut reader = ::csv::Reader::from_reader(text.as_bytes());
-    assert_eq!(
-        reader.headers().unwrap(),
-        vec!["id", "name", "price", "up", "big"]
-    );
+    assert_eq!(reader.headers().unwrap(), vec!["id", "name", "price", "up", "big"]);
     let records: Vec<_> = reader.records().map(Result::unwrap).collect();
     assert_eq!(records.len(), rows.len());
     for (record, row) in records.iter().zip(&rows) {
-        let cells: Vec<String> = row
-            .as_ref()
-            .values()
-            .map(|(_, value)| value.to_string())
-            .collect();
+        let cells: Vec<String> =
+            row.as_ref().values().map(|(_, value)| value.to_string()).collect();
         assert_eq!(record, cells);
     }
     assert_eq!(printed_rows(Format::Csv, &[]), "id,name,price,up,big\n");
@@ -148,11 +131,8 @@ fn changes_are_csv() {
         .map(Result::unwrap)
         .map(|record| [0, 1, 3].map(|cell| record[cell].to_owned()))
         .collect();
-    let expected = [
-        ["6", "create", NAMES[0]],
-        ["7", "update", NAMES[1]],
-        ["7", "delete", NAMES[2]],
-    ];
+    let expected =
+        [["6", "create", NAMES[0]], ["7", "update", NAMES[1]], ["7", "delete", NAMES[2]]];
     assert_eq!(told, expected);
 }
 
@@ -169,10 +149,7 @@ fn schema_change_prints_new_csv_header() {
     });
     let names: Vec<&str> = text.lines().filter(|line| line.starts_with('v')).collect();
     assert_eq!(names, ["version,op,id,name,price,up,big", "version,op,id"]);
-    assert!(
-        text.ends_with("version,op,id\n2,create,0\n3,delete,0\n"),
-        "{text}"
-    );
+    assert!(text.ends_with("version,op,id\n2,create,0\n3,delete,0\n"), "{text}");
 }
 
 #[test]
@@ -181,10 +158,7 @@ fn table_shows_old_and_new_values() {
     let lines: Vec<&str> = text.lines().collect();
     assert_eq!(lines.len(), 4, "{text}");
     assert!(lines[0].contains("id  name   price  up"), "{text}");
-    assert!(
-        lines[2].contains("name plain → with, comma, price 1.5 → NaN"),
-        "{text}"
-    );
+    assert!(lines[2].contains("name plain → with, comma, price 1.5 → NaN"), "{text}");
     // Control characters are escaped, in the key, too.
     assert!(lines[3].contains("\"\"\"quoted\"\"\\nline\""), "{text}");
     assert!(!text.contains('\u{1b}'), "no colour unless asked for");
@@ -210,12 +184,7 @@ fn prints_only_selected_fields() {
     assert_eq!(csv.lines().next(), Some("version,op,up,id"));
     assert!(csv.ends_with("7,update,true,-9007199254740993\n"), "{csv}");
     assert_eq!(
-        text(Format::Table)
-            .lines()
-            .next()
-            .unwrap()
-            .split_whitespace()
-            .collect::<Vec<_>>(),
+        text(Format::Table).lines().next().unwrap().split_whitespace().collect::<Vec<_>>(),
         ["up", "id"]
     );
 }
@@ -231,10 +200,7 @@ fn lines_fit_the_terminal() {
             Format::Table.printer_to(&mut bytes, Palette::default(), Width::fixed(columns));
         printer.first(6, &all, &shown).unwrap();
         for pair in shown.windows(2) {
-            let change = Change::Updated {
-                old: pair[0],
-                new: pair[1],
-            };
+            let change = Change::Updated { old: pair[0], new: pair[1] };
             printer.change(123, &change).unwrap();
         }
         printer.finish().unwrap();

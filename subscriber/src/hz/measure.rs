@@ -50,10 +50,7 @@ struct Range {
 
 impl Default for Range {
     fn default() -> Self {
-        Self {
-            min: u64::MAX,
-            max: 0,
-        }
+        Self { min: u64::MAX, max: 0 }
     }
 }
 
@@ -64,10 +61,7 @@ impl Range {
     }
 
     fn record(&mut self, number: u64) {
-        self.add(Self {
-            min: number,
-            max: number,
-        });
+        self.add(Self { min: number, max: number });
     }
 }
 
@@ -115,14 +109,8 @@ impl Measure {
     /// Ends the current period of length `time`, and starts a new one. Returns the measurements of
     /// the ended one.
     pub fn take(&mut self, time: Duration) -> Self {
-        let next = Self {
-            last: self.last,
-            ..Self::default()
-        };
-        Self {
-            time,
-            ..std::mem::replace(self, next)
-        }
+        let next = Self { last: self.last, ..Self::default() };
+        Self { time, ..std::mem::replace(self, next) }
     }
 
     /// Adds the measurements of another period.
@@ -178,10 +166,7 @@ impl Measure {
     pub fn write_text(&self, out: &mut impl Write) -> io::Result<()> {
         let (rate, commits) = (number(self.rate(self.commits)), self.commits);
         let single = self.single;
-        writeln!(
-            out,
-            "  commits   {rate}/s ({commits}, {single} of them seen one by one)"
-        )?;
+        writeln!(out, "  commits   {rate}/s ({commits}, {single} of them seen one by one)")?;
         let (refreshes, outrun) = (number(self.rate(self.refreshes)), self.outrun);
         writeln!(out, "  refreshes {refreshes}/s, outrun {outrun} times")?;
         let rows = number(self.rate(self.rows));
@@ -202,10 +187,7 @@ impl Measure {
         if self.single > 0 {
             let Range { min, max } = self.rows_range;
             let [min_bytes, max_bytes] = [self.bytes_range.min, self.bytes_range.max].map(bytes);
-            write!(
-                out,
-                "; min {min} rows, {min_bytes}; max {max} rows, {max_bytes}"
-            )?;
+            write!(out, "; min {min} rows, {min_bytes}; max {max} rows, {max_bytes}")?;
         }
         writeln!(out)
     }
@@ -319,10 +301,7 @@ mod tests {
         for refresh in [(2, 10, 1), (3, 20, 1), (6, 50, 3), (7, 60, 1)] {
             record(&mut measure, refresh);
         }
-        assert_eq!(
-            (measure.commits, measure.single, measure.refreshes),
-            (6, 3, 4)
-        );
+        assert_eq!((measure.commits, measure.single, measure.refreshes), (6, 3, 4));
         assert_eq!((measure.rows, measure.bytes), (12, 96));
         assert_eq!((measure.rows_range.min, measure.rows_range.max), (2, 2));
         assert_eq!((measure.bytes_range.min, measure.bytes_range.max), (16, 16));

@@ -87,10 +87,7 @@ impl Rates<'_> {
         // The descriptor is only armed by refreshes after its first request, so request it before
         // the first refresh.
         let _news = self.table.as_fd();
-        let end = self
-            .args
-            .duration
-            .and_then(|time| self.begun.checked_add(time));
+        let end = self.args.duration.and_then(|time| self.begun.checked_add(time));
         loop {
             let asleep = !self.refresh()?;
             let now = Instant::now();

@@ -43,11 +43,7 @@ impl Printer {
             // end.
             write!(out, "{{\"table\":{},\"intervals\":[", json!(name))?;
         }
-        Ok(Self {
-            format,
-            out,
-            is_first: true,
-        })
+        Ok(Self { format, out, is_first: true })
     }
 
     /// Ends the output without a table.
@@ -138,10 +134,7 @@ fn text(
     let elapsed = nanoseconds(measure.elapsed_ns());
     let (version, rows) = (table.version(), table.len());
     let publisher = table.publisher_state().as_str();
-    writeln!(
-        out,
-        "{elapsed}: version {version}, rows {rows}, publisher {publisher}"
-    )?;
+    writeln!(out, "{elapsed}: version {version}, rows {rows}, publisher {publisher}")?;
     measure.write_text(out)?;
     match (what, measure.delays().len()) {
         (What::Interval, _) => writeln!(out),
@@ -175,10 +168,7 @@ fn steps(histogram: &Histogram<u64>) -> Vec<(Option<u64>, u64)> {
 /// Writes a line per step, with a bar proportional to the fullest step.
 fn write_histogram(out: &mut impl Write, steps: &[(Option<u64>, u64)]) -> io::Result<()> {
     let counts = steps.iter().map(|(_, count)| *count);
-    let (fullest, all) = (
-        counts.clone().max().unwrap_or_default(),
-        counts.sum::<u64>(),
-    );
+    let (fullest, all) = (counts.clone().max().unwrap_or_default(), counts.sum::<u64>());
     for (end, count) in steps {
         let name = match end {
             Some(end) => format!("up to {}", nanoseconds(*end)),
@@ -188,10 +178,7 @@ fn write_histogram(out: &mut impl Write, steps: &[(Option<u64>, u64)]) -> io::Re
         let bar = "#".repeat((count * BAR).div_ceil(fullest) as usize);
         let percent = 100.0 * *count as f64 / all as f64;
         let width = BAR as usize;
-        writeln!(
-            out,
-            "  {name:>13} |{bar:<width$}| {count:>8}  {percent:>5.1} %"
-        )?;
+        writeln!(out, "  {name:>13} |{bar:<width$}| {count:>8}  {percent:>5.1} %")?;
     }
     Ok(())
 }

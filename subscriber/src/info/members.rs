@@ -31,9 +31,7 @@ fn write_members(
             write_members(writer, &within(&index.to_string()), value)
         }),
         Value::String(text) => writer.write_record([name, text]).map_err(csv_error),
-        other => writer
-            .write_record([name, &other.to_string()])
-            .map_err(csv_error),
+        other => writer.write_record([name, &other.to_string()]).map_err(csv_error),
     }
 }
 

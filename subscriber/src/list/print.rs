@@ -56,14 +56,10 @@ pub fn print(found: &[Found], format: Format, output: Output) -> Result<(), CliE
         }
         Format::Csv => {
             let mut writer = csv::Writer::from_writer(&mut out);
-            writer
-                .write_record(NAMES)
-                .map_err(crate::format::csv_error)?;
+            writer.write_record(NAMES).map_err(crate::format::csv_error)?;
             for one in found {
                 let record = one.record().map_err(io::Error::from)?;
-                writer
-                    .write_record(record)
-                    .map_err(crate::format::csv_error)?;
+                writer.write_record(record).map_err(crate::format::csv_error)?;
             }
             writer.flush()?;
         }
@@ -96,10 +92,7 @@ fn print_tables(
         Column::new("committed", true),
         Column::new("problem", false),
     ];
-    if tables
-        .iter()
-        .all(|line| line.last().is_some_and(String::is_empty))
-    {
+    if tables.iter().all(|line| line.last().is_some_and(String::is_empty)) {
         columns.pop();
     }
     let mut cut = write_table(out, columns, &tables, palette.head, width)?;

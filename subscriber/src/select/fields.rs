@@ -50,11 +50,7 @@ impl Projection {
             }
             fields.push(field);
         }
-        Ok(Self {
-            schema: Arc::clone(schema),
-            fields,
-            named: true,
-        })
+        Ok(Self { schema: Arc::clone(schema), fields, named: true })
     }
 
     /// Returns the schema of the fields.
@@ -70,10 +66,7 @@ impl Projection {
 
     /// Applies the projection to a row of this schema.
     pub fn show<'a>(&'a self, row: RowRef<'a>) -> Shown<'a> {
-        Shown {
-            row,
-            projection: self,
-        }
+        Shown { row, projection: self }
     }
 }
 
@@ -105,9 +98,7 @@ impl<'a> Shown<'a> {
 
     /// Returns the value of the field with this name, if it is visible.
     pub fn field(self, name: &str) -> Option<Value<'a>> {
-        self.values()
-            .find(|(shown, _)| *shown == name)
-            .map(|(_, value)| value)
+        self.values().find(|(shown, _)| *shown == name).map(|(_, value)| value)
     }
 
     /// Returns true if a visible field differs from `old`.
@@ -177,11 +168,7 @@ mod tests {
     fn wrong_fields_are_pointed_at() {
         let schema = schema("id:u8,name:text(4)");
         for (text, part, marks) in [
-            (
-                "id, nam",
-                "\"nam\": did you mean \"name\"? (there are id, name)",
-                "    ^^^",
-            ),
+            ("id, nam", "\"nam\": did you mean \"name\"? (there are id, name)", "    ^^^"),
             ("x", "no field \"x\": there are id, name", "^"),
             ("id,id", "twice", "   ^^"),
             ("", "no field \"\"", "^"),
@@ -212,11 +199,8 @@ mod tests {
     fn a_wider_text_alone_is_no_visible_update() {
         let [narrow, wide] = [schema("id:u8,a:text(4)"), schema("id:u8,a:text(8),b:u8")];
         let [before, now] = [&narrow, &wide].map(|schema| Projection::parse("a", schema).unwrap());
-        let (old, same, other) = (
-            row(&narrow, &["1", "x"]),
-            row(&wide, &["1", "x", "7"]),
-            row(&wide, &["1", "y", "0"]),
-        );
+        let (old, same, other) =
+            (row(&narrow, &["1", "x"]), row(&wide, &["1", "x", "7"]), row(&wide, &["1", "y", "0"]));
         let visible = |new: &RowBuf| {
             let (old, new) = (before.show(old.as_ref()), now.show(new.as_ref()));
             new.differs(old)

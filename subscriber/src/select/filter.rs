@@ -108,10 +108,7 @@ impl Condition {
                 true => "an operator is missing here",
                 false => "not an operator",
             };
-            return Err(refuse(
-                &format!("{what}: use {OPERATOR_NAMES}"),
-                operator_at,
-            ));
+            return Err(refuse(&format!("{what}: use {OPERATOR_NAMES}"), operator_at));
         };
 
         let start = skip_blanks(operator_at.end);
@@ -125,13 +122,7 @@ impl Condition {
             let what = "a value is missing here: write \"\" for an empty text";
             return Err(refuse(what, value.at));
         }
-        Ok(Self {
-            text: text.to_owned(),
-            field,
-            operator: *operator,
-            operator_at,
-            value,
-        })
+        Ok(Self { text: text.to_owned(), field, operator: *operator, operator_at, value })
     }
 
     /// Returns the name of the field.
@@ -423,25 +414,12 @@ mod tests {
     #[test]
     fn all_must_hold() {
         let schema = Schema::parse(FIELDS, None).unwrap();
-        let row = row([
-            "7",
-            "0",
-            "0",
-            "0",
-            "",
-            "0.0.0.0",
-            "::",
-            "::/0",
-            "00:00:00:00:00:00",
-            "0",
-            "0",
-        ]);
+        let row =
+            row(["7", "0", "0", "0", "", "0.0.0.0", "::", "::/0", "00:00:00:00:00:00", "0", "0"]);
         let matches = |texts: &[&str]| {
             let conditions = texts.iter().map(|text| Condition::parse(text).unwrap());
             let conditions: Vec<_> = conditions.collect();
-            Filter::bind(&conditions, &schema)
-                .unwrap()
-                .matches(row.as_ref())
+            Filter::bind(&conditions, &schema).unwrap().matches(row.as_ref())
         };
         assert!(matches(&[]));
         assert!(matches(&["n > 6", "n < 8", "t = ''"]));
@@ -453,10 +431,7 @@ mod tests {
     fn wrong_conditions_are_pointed_at() {
         let message = |text| filter(text).err().unwrap().to_string();
         assert_eq!(
-            message("d > cheap")
-                .lines()
-                .map(str::trim_end)
-                .collect::<Vec<_>>(),
+            message("d > cheap").lines().map(str::trim_end).collect::<Vec<_>>(),
             [
                 "--where: field \"d\" is f64, and \"cheap\" is not a valid f64: f64 takes a number up to 1.7e308, NaN, Infinity or \
                  -Infinity",
@@ -509,11 +484,7 @@ mod tests {
         for (text, field, operator, value) in cases {
             let read = Condition::parse(text).unwrap();
             assert_eq!(
-                (
-                    read.field.text.as_str(),
-                    read.operator,
-                    read.value.text.as_str()
-                ),
+                (read.field.text.as_str(), read.operator, read.value.text.as_str()),
                 (field, operator, value),
                 "{text}"
             );

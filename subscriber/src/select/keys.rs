@@ -74,10 +74,8 @@ fn refusal(text: &str, schema: &Schema, error: &Error) -> CliError {
         let what = format!("this is {} of {} values", cells.len(), fields.len());
         (what, start..text.len())
     };
-    let kinds: Vec<String> = fields
-        .iter()
-        .map(|field| format!("{}:{}", field.name(), field.kind()))
-        .collect();
+    let kinds: Vec<String> =
+        fields.iter().map(|field| format!("{}:{}", field.name(), field.kind())).collect();
     let kinds = kinds.join(",");
     let message = format!("KEY: {what}; the key is {kinds}, joined by commas and quoted as in CSV");
     wrong(&message, text, at)
@@ -138,10 +136,7 @@ mod tests {
             let message = failure.to_string();
             assert_eq!(failure.code(), 2);
             assert!(message.contains(part), "{message}");
-            assert!(
-                message.contains("name:text(4),id:i8,net:ipnet"),
-                "{message}"
-            );
+            assert!(message.contains("name:text(4),id:i8,net:ipnet"), "{message}");
             assert!(message.ends_with(&format!("\n  {marks}")), "{message}");
         }
     }
@@ -149,12 +144,9 @@ mod tests {
     #[test]
     fn keys_are_written_as_they_are_printed() {
         let schema = Schema::parse("id:i8,name:text(8),net:ipnet", Some("id,name,net")).unwrap();
-        for text in [
-            "-5,a,10.0.0.0/8",
-            "7,\"\",::/0",
-            "0,\"a,b\",10.0.0.0/8",
-            "1,\"say \"\"x\"\"\",::/0",
-        ] {
+        for text in
+            ["-5,a,10.0.0.0/8", "7,\"\",::/0", "0,\"a,b\",10.0.0.0/8", "1,\"say \"\"x\"\"\",::/0"]
+        {
             let keys = Keys::parse(&[text.to_owned(), text.to_owned()], &schema).unwrap();
             let back = keys.texts(&schema, |_| true);
             assert_eq!(back, [text]);

@@ -104,9 +104,7 @@ impl View {
         if self.keys.is_empty() || !self.order.is_by_key() {
             rows.sort_by_cached_key(|row| self.order.key(*row));
         }
-        rows.into_iter()
-            .map(|row| self.projection.show(row))
-            .collect()
+        rows.into_iter().map(|row| self.projection.show(row)).collect()
     }
 
     /// Returns the KEYs that have no row in the local copy.
@@ -141,9 +139,7 @@ impl View {
         changes: &UntypedChanges<'s>,
     ) -> Vec<Change<Shown<'s>>> {
         let changes = changes.iter();
-        let mut told: Vec<_> = changes
-            .filter_map(|change| self.change(before, change))
-            .collect();
+        let mut told: Vec<_> = changes.filter_map(|change| self.change(before, change)).collect();
         told.sort_by_cached_key(|change| {
             let (view, row, is_deleted) = match change {
                 Change::Deleted(old) => (self.of_row(before, old.row()), old.row(), true),

@@ -214,11 +214,7 @@ mod tests {
             ),
             (
                 "timestamp",
-                &[
-                    "1969-01-01T00:00:00Z",
-                    "2026-01-01T00:00:00Z",
-                    "2026-01-01T00:00:00.5Z",
-                ],
+                &["1969-01-01T00:00:00Z", "2026-01-01T00:00:00Z", "2026-01-01T00:00:00.5Z"],
             ),
             ("bool", &["false", "true"]),
             ("u64", &["9", "10", "18446744073709551615"]),
@@ -234,11 +230,8 @@ mod tests {
                 .collect();
             let mut sorted_values = values.clone();
             let ids: Vec<String> = (0..values.len()).map(|id| id.to_string()).collect();
-            let cells: Vec<[&str; 2]> = values
-                .iter()
-                .zip(&ids)
-                .map(|(value, id)| [value.as_str(), id])
-                .collect();
+            let cells: Vec<[&str; 2]> =
+                values.iter().zip(&ids).map(|(value, id)| [value.as_str(), id]).collect();
             let cells: Vec<&[&str]> = cells.iter().map(<[&str; 2]>::as_slice).collect();
             let rows = rows(&format!("value:{kind},id:u8"), "id", &cells);
             assert_eq!(sorted(&rows, "value"), sorted_values, "{kind}");
@@ -252,12 +245,8 @@ mod tests {
 
     #[test]
     fn sorts_by_several_fields_then_key() {
-        let cells: [&[&str]; 4] = [
-            &["1", "a", "2"],
-            &["2", "b", "1"],
-            &["3", "a", "1"],
-            &["4", "a", "1"],
-        ];
+        let cells: [&[&str]; 4] =
+            [&["1", "a", "2"], &["2", "b", "1"], &["3", "a", "1"], &["4", "a", "1"]];
         let rows = rows("id:u8,a:text(2),b:u8", "id", &cells);
         assert_eq!(sorted(&rows, "a,b"), ["3", "4", "1", "2"]);
         assert_eq!(sorted(&rows, "b:desc, a:asc"), ["1", "3", "4", "2"]);

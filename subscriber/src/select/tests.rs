@@ -49,17 +49,12 @@ fn request(
         keys: keys.iter().map(|&key| key.to_owned()).collect(),
         fields: fields.map(str::to_owned),
         sort: sort.map(str::to_owned),
-        conditions: conditions
-            .iter()
-            .map(|text| Condition::parse(text).unwrap())
-            .collect(),
+        conditions: conditions.iter().map(|text| Condition::parse(text).unwrap()).collect(),
     }
 }
 
 fn ids(rows: &[Shown<'_>]) -> Vec<String> {
-    rows.iter()
-        .map(|row| row.row().value(0).to_string())
-        .collect()
+    rows.iter().map(|row| row.row().value(0).to_string()).collect()
 }
 
 #[test]
@@ -67,55 +62,31 @@ fn rows_that_are_asked_for_in_the_order_asked_for() {
     let rows: [&[&str]; 3] = [&["300", "a,b", "2"], &["7", "a,b", "3"], &["1", "c", "1"]];
     let Table { publisher, copy } = Table::new("rows", &rows);
     let view = |keys: &[&str], conditions: &[&str], sort| {
-        request(keys, conditions, sort, None)
-            .view(copy.schema())
-            .unwrap()
+        request(keys, conditions, sort, None).view(copy.schema()).unwrap()
     };
-    assert_eq!(
-        ids(&view(&[], &[], None).rows(&copy)),
-        ["7", "300", "1"],
-        "by key"
-    );
+    assert_eq!(ids(&view(&[], &[], None).rows(&copy)), ["7", "300", "1"], "by key");
     let some = view(&["c,1", "\"a,b\",7", "c,1", "c,2"], &[], None);
     assert_eq!(ids(&some.rows(&copy)), ["1", "7"], "in the order asked for");
     assert_eq!(some.missing(&copy), ["c,2"]);
     assert!(some.unmatched(&copy).is_empty());
-    assert_eq!(
-        ids(&view(&[], &[], Some("n")).rows(&copy)),
-        ["1", "300", "7"]
-    );
+    assert_eq!(ids(&view(&[], &[], Some("n")).rows(&copy)), ["1", "300", "7"]);
     let sorted = view(&["c,1", "\"a,b\",7"], &["n > 1"], Some("n:desc"));
     assert_eq!(ids(&sorted.rows(&copy)), ["7"]);
     assert_eq!(sorted.unmatched(&copy), ["c,1"]);
     assert!(sorted.missing(&copy).is_empty());
-    assert_eq!(
-        request(&["c"], &[], None, None)
-            .view(copy.schema())
-            .err()
-            .unwrap()
-            .code(),
-        2
-    );
+    assert_eq!(request(&["c"], &[], None, None).view(copy.schema()).err().unwrap().code(), 2);
     publisher.close().unwrap();
 }
 
 #[test]
 fn changes_are_those_of_the_view() {
-    let rows: [&[&str]; 4] = [
-        &["1", "a", "5"],
-        &["2", "b", "5"],
-        &["3", "c", "50"],
-        &["4", "d", "50"],
-    ];
+    let rows: [&[&str]; 4] =
+        [&["1", "a", "5"], &["2", "b", "5"], &["3", "c", "50"], &["4", "d", "50"]];
     let mut table = Table::new("changes", &rows);
     let request = request(&[], &["n > 9"], Some("n"), Some("n"));
     let view = request.view(table.copy.schema()).unwrap();
-    let upserted: [&[&str]; 4] = [
-        &["1", "a", "30"],
-        &["2", "b", "6"],
-        &["3", "c", "20"],
-        &["5", "e", "10"],
-    ];
+    let upserted: [&[&str]; 4] =
+        [&["1", "a", "30"], &["2", "b", "6"], &["3", "c", "20"], &["5", "e", "10"]];
     commit(&mut table.publisher, &upserted, &[&["4", "d"]]);
     table.copy.refresh().unwrap();
     let told = |copy: &UntypedSubscriber| -> Vec<(&'static str, String)> {
@@ -128,21 +99,9 @@ fn changes_are_those_of_the_view() {
         });
         told.collect()
     };
-    let expected = [
-        ("delete", "4"),
-        ("create", "5"),
-        ("update", "3"),
-        ("create", "1"),
-    ];
-    assert_eq!(
-        told(&table.copy),
-        expected.map(|(op, id)| (op, id.to_owned()))
-    );
-    commit(
-        &mut table.publisher,
-        &[&["3", "c", "7"], &["1", "a", "30"]],
-        &[],
-    );
+    let expected = [("delete", "4"), ("create", "5"), ("update", "3"), ("create", "1")];
+    assert_eq!(told(&table.copy), expected.map(|(op, id)| (op, id.to_owned())));
+    commit(&mut table.publisher, &[&["3", "c", "7"], &["1", "a", "30"]], &[]);
     table.copy.refresh().unwrap();
     assert_eq!(told(&table.copy), [("delete", "3".to_owned())]);
     table.publisher.close().unwrap();
@@ -159,9 +118,7 @@ fn what_goes_is_told_before_what_comes() {
     commit(&mut table.publisher, &upserted, &[]);
     table.copy.refresh().unwrap();
     let changes = view.changes(&view, &table.copy.changes());
-    let goes = changes
-        .iter()
-        .map(|change| matches!(change, Change::Deleted(_)));
+    let goes = changes.iter().map(|change| matches!(change, Change::Deleted(_)));
     assert_eq!(goes.collect::<Vec<_>>(), [true, true, false]);
     table.publisher.close().unwrap();
 }
@@ -219,32 +176,13 @@ fn changes_of_schema(
 #[test]
 fn a_change_of_the_schema_updates_the_rows_that_are_printed_otherwise() {
     let all = request(&[], &[], None, None);
-    let before: (&str, Rows) = (
-        "id:u8,a:u16,b:text(8)",
-        &[&["1", "0", "x"], &["2", "6", ""]],
-    );
+    let before: (&str, Rows) = ("id:u8,a:u16,b:text(8)", &[&["1", "0", "x"], &["2", "6", ""]]);
     let cases: [(&str, Rows, &[&str]); 7] = [
         ("id:u8,a:u16", &[&["1", "0"], &["2", "6"]], &[]),
-        (
-            "b:text(8),id:u8,a:u16",
-            &[&["x", "1", "0"], &["", "2", "6"]],
-            &[],
-        ),
-        (
-            "id:u8,a:i64,b:text(8)",
-            &[&["1", "0", "x"], &["2", "6", ""]],
-            &[],
-        ),
-        (
-            "id:u8,a:u16,b:text(2)",
-            &[&["1", "0", "x"], &["2", "6", ""]],
-            &[],
-        ),
-        (
-            "id:u8,a:u16,b:text(9)",
-            &[&["1", "0", "x"], &["2", "6", ""]],
-            &[],
-        ),
+        ("b:text(8),id:u8,a:u16", &[&["x", "1", "0"], &["", "2", "6"]], &[]),
+        ("id:u8,a:i64,b:text(8)", &[&["1", "0", "x"], &["2", "6", ""]], &[]),
+        ("id:u8,a:u16,b:text(2)", &[&["1", "0", "x"], &["2", "6", ""]], &[]),
+        ("id:u8,a:u16,b:text(9)", &[&["1", "0", "x"], &["2", "6", ""]], &[]),
         (
             "id:u8,a:text(4),b:text(8)",
             &[&["1", "", "x"], &["2", "6", ""]],
@@ -262,10 +200,7 @@ fn a_change_of_the_schema_updates_the_rows_that_are_printed_otherwise() {
         assert_eq!(told, expected, "{fields}");
     }
     let some = request(&[], &[], None, Some("b,id"));
-    let now: (&str, Rows) = (
-        "id:u8,a:text(4),b:text(9)",
-        &[&["1", "", "x"], &["2", "6", "new"]],
-    );
+    let now: (&str, Rows) = ("id:u8,a:text(4),b:text(9)", &[&["1", "", "x"], &["2", "6", "new"]]);
     let told = changes_of_schema("schema-some", &some, [before, now]);
     assert_eq!(told, ["update |2 → new|2"]);
 }
@@ -277,11 +212,7 @@ fn rows_that_were_replaced_in_the_new_schema_are_read_by_it() {
     let view = request.view(table.copy.schema()).unwrap();
     let other = Arc::new(Schema::parse("n:i32,id:u16", Some("id")).unwrap());
     let before = request.view(&other).unwrap();
-    commit(
-        &mut table.publisher,
-        &[&["1", "a", "7"]],
-        &[&["2", "b", "6"]],
-    );
+    commit(&mut table.publisher, &[&["1", "a", "7"]], &[&["2", "b", "6"]]);
     table.copy.refresh().unwrap();
     let told = view.changes(&before, &table.copy.changes());
     let told: Vec<String> = told
@@ -292,9 +223,6 @@ fn rows_that_were_replaced_in_the_new_schema_are_read_by_it() {
             Change::Updated { .. } => "update".to_owned(),
         })
         .collect();
-    assert_eq!(
-        told,
-        [r#"delete {"n":6,"id":2}"#, r#"create {"n":7,"id":1}"#]
-    );
+    assert_eq!(told, [r#"delete {"n":6,"id":2}"#, r#"create {"n":7,"id":1}"#]);
     table.publisher.close().unwrap();
 }

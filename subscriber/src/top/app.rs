@@ -144,10 +144,7 @@ impl App {
 
     fn show(&mut self, rows: Rows) {
         self.wanted_column = rows.sorted_by().0;
-        self.widths = rows
-            .fields()
-            .map(|field| width(cell::name(field)) + 1)
-            .collect();
+        self.widths = rows.fields().map(|field| width(cell::name(field)) + 1).collect();
         self.rows = Some(rows);
         self.frozen = None;
         (self.top, self.first_column) = (0, 0);
@@ -216,10 +213,7 @@ impl App {
     /// Updates rates and marks to the time `now`.
     pub fn tick(&mut self, now: Instant) {
         self.is_dirty |= self.rates.tick(now);
-        self.is_dirty |= self
-            .rows
-            .as_mut()
-            .is_some_and(|rows| rows.expire_marks(now));
+        self.is_dirty |= self.rows.as_mut().is_some_and(|rows| rows.expire_marks(now));
     }
 
     /// Handles a key.
@@ -340,11 +334,7 @@ impl App {
         let area = frame.area();
         let [graphs, title, footer] = LEAST_LINES.map(|least| area.height >= least);
         let buffer = frame.buffer_mut();
-        let line = |y: u16| Rect {
-            y,
-            height: 1,
-            ..area
-        };
+        let line = |y: u16| Rect { y, height: 1, ..area };
         let mut y = 0;
         if title {
             self.draw_title(buffer, line(y), table);
@@ -356,11 +346,7 @@ impl App {
             y += 2;
         }
         let below = u16::from(footer);
-        let rows = Rect {
-            y,
-            height: area.height.saturating_sub(y + below),
-            ..area
-        };
+        let rows = Rect { y, height: area.height.saturating_sub(y + below), ..area };
         match table {
             Some(table) => self.draw_rows(buffer, rows, table, now),
             None => {
@@ -405,10 +391,7 @@ impl App {
     }
 
     fn draw_rates(&self, buffer: &mut Buffer, area: Rect) {
-        let [commits, changes] = self
-            .rates
-            .per_second()
-            .map(|rate| grouped(rate.round() as u64));
+        let [commits, changes] = self.rates.per_second().map(|rate| grouped(rate.round() as u64));
         let texts = [("changes/s", changes), ("commits/s", commits)];
         self.draw_graph(buffer, area, &texts, |interval| Some(interval.changes));
     }
@@ -434,37 +417,20 @@ impl App {
             true => &texts[..1],
             false => texts,
         };
-        let texts = shown
-            .iter()
-            .map(|(name, value)| format!(" {name} {value:>10} "));
+        let texts = shown.iter().map(|(name, value)| format!(" {name} {value:>10} "));
         let text: String = texts.collect();
-        buffer.set_stringn(
-            area.x,
-            area.y,
-            &text,
-            usize::from(area.width),
-            self.style.head,
-        );
+        buffer.set_stringn(area.x, area.y, &text, usize::from(area.width), self.style.head);
         let begin = (width(&text) as u16 + 1).min(area.width);
         let graph = Rect {
             x: area.x + begin,
             width: (area.width - begin).saturating_sub(1).min(INTERVALS as u16),
             ..area
         };
-        let most = self
-            .rates
-            .intervals()
-            .filter_map(&value)
-            .max()
-            .unwrap_or(0)
-            .max(1);
+        let most = self.rates.intervals().filter_map(&value).max().unwrap_or(0).max(1);
         // A value above zero has a visible bar.
         let bar = |value: u64| (u128::from(value) * u128::from(BARS)).div_ceil(most.into()) as u64;
-        let bars: Vec<Option<u64>> = self
-            .rates
-            .intervals()
-            .map(|interval| value(interval).map(bar))
-            .collect();
+        let bars: Vec<Option<u64>> =
+            self.rates.intervals().map(|interval| value(interval).map(bar)).collect();
         Sparkline::default()
             .data(bars)
             .max(BARS)
@@ -503,22 +469,11 @@ impl App {
                 Recent::Created => ("+", self.style.created),
                 Recent::Deleted => ("-", self.style.deleted),
             };
-            buffer.set_style(
-                Rect {
-                    y,
-                    height: 1,
-                    ..area
-                },
-                style,
-            );
+            buffer.set_style(Rect { y, height: 1, ..area }, style);
             buffer.set_stringn(area.x, y, sign, usize::from(area.width), style);
             for column in &columns {
                 let (text, is_changed) = &line.cells[column.index];
-                let style = if *is_changed {
-                    self.style.updated
-                } else {
-                    style
-                };
+                let style = if *is_changed { self.style.updated } else { style };
                 column.draw(buffer, Rect { y, ..area }, text, style);
             }
         }
@@ -538,13 +493,9 @@ impl App {
                 false => column.draw(buffer, area, &name, self.style.head),
             }
         }
-        let is_cut = columns
-            .last()
-            .is_none_or(|last| last.index + 1 < self.widths.len());
-        let signs = [
-            (self.first_column > 0, area.x, "‹"),
-            (is_cut, area.right().saturating_sub(1), "›"),
-        ];
+        let is_cut = columns.last().is_none_or(|last| last.index + 1 < self.widths.len());
+        let signs =
+            [(self.first_column > 0, area.x, "‹"), (is_cut, area.right().saturating_sub(1), "›")];
         for (is_more, x, sign) in signs {
             if is_more && area.width > 1 && area.height > 0 {
                 buffer.set_stringn(x, area.y, sign, 1, self.style.sorted);
@@ -622,10 +573,7 @@ impl App {
             return pieces(buffer, area, &left, &[]);
         }
         if let Some((_, version)) = self.frozen {
-            left.push((
-                format!(" frozen at version {}", grouped(version)),
-                style.bad,
-            ));
+            left.push((format!(" frozen at version {}", grouped(version)), style.bad));
         }
         if self.typing.is_none() && !rows.typed().is_empty() {
             left.push((format!(" /{}", visible(rows.typed().trim())), style.accent));
@@ -636,10 +584,7 @@ impl App {
         if left.is_empty() && area.width >= LEAST_COLUMNS_FOR_HINTS {
             left.push((" / filter  s sort  f freeze".to_owned(), style.dim));
         }
-        let right = [
-            (format!("{position} "), style.head),
-            ("? help".to_owned(), style.dim),
-        ];
+        let right = [(format!("{position} "), style.head), ("? help".to_owned(), style.dim)];
         pieces(buffer, area, &left, &right);
     }
 }
@@ -663,11 +608,7 @@ impl Column {
         }
         let (text, ellipsis) = shorten(text, room);
         let text = format!("{text}{ellipsis}");
-        let blanks = if self.is_right {
-            room - width(&text).min(room)
-        } else {
-            0
-        };
+        let blanks = if self.is_right { room - width(&text).min(room) } else { 0 };
         buffer.set_stringn(x + blanks as u16, area.y, &text, room - blanks, style);
     }
 }
@@ -691,9 +632,7 @@ fn pieces(
         }
         end
     };
-    let mut end = right
-        .first()
-        .map_or(area.right(), |piece| draw_right(buffer, x, piece));
+    let mut end = right.first().map_or(area.right(), |piece| draw_right(buffer, x, piece));
     for (text, style) in left {
         let (text, ellipsis) = shorten(text, usize::from(end.saturating_sub(x)));
         for text in [text, ellipsis] {

@@ -12,9 +12,7 @@ pub fn name(field: &Field) -> &str {
     match field.kind() {
         Kind::U64 => {
             let name = field.name();
-            let short = name
-                .strip_suffix("_bytes")
-                .or_else(|| name.strip_suffix("_ns"));
+            let short = name.strip_suffix("_bytes").or_else(|| name.strip_suffix("_ns"));
             short.filter(|short| !short.is_empty()).unwrap_or(name)
         }
         _ => field.name(),
@@ -59,10 +57,7 @@ mod tests {
         assert_eq!(shown("size_bytes", "1536"), "1.5 KiB");
         assert_eq!(shown("time_ns", "35400"), "35 µs");
         assert_eq!(shown("short_ns", "35400"), "35400");
-        assert_eq!(
-            shown("at", "2026-01-01T00:00:00.25Z"),
-            "2026-01-01 00:00:00"
-        );
+        assert_eq!(shown("at", "2026-01-01T00:00:00.25Z"), "2026-01-01 00:00:00");
         assert_eq!(shown("t", "a\tb"), "a\\tb");
     }
 }

@@ -11,15 +11,9 @@ use crate::format::cells::{cut, width};
 const KEYS: [(&str, &str); 11] = [
     ("↑ ↓ PgUp PgDn", "scroll; Home and End, or k j g G, too"),
     ("← →", "scroll to columns that do not fit"),
-    (
-        "/",
-        "filter as you type: price > 5, name contains x, or text that any cell contains",
-    ),
+    ("/", "filter as you type: price > 5, name contains x, or text that any cell contains"),
     ("Esc", "clear the filter"),
-    (
-        "s > <",
-        "sort by the next (s, >) or the previous (<) column",
-    ),
+    ("s > <", "sort by the next (s, >) or the previous (<) column"),
     ("r", "reverse the order"),
     ("f, space", "freeze the picture, or continue"),
     ("Ctrl-L Ctrl-Z", "redraw, suspend"),
@@ -46,12 +40,8 @@ pub fn draw(buffer: &mut Buffer, page: usize, style: Style) -> usize {
     let widest = lines.iter().map(|line| width(line)).max().unwrap_or(0);
     let columns = all.width.min(widest as u16 + 4);
     let height = all.height.min(lines.len() as u16 + 2);
-    let area = Rect {
-        x: (all.width - columns) / 2,
-        y: (all.height - height) / 2,
-        width: columns,
-        height,
-    };
+    let area =
+        Rect { x: (all.width - columns) / 2, y: (all.height - height) / 2, width: columns, height };
     Clear.render(area, buffer);
     buffer.set_style(area, style);
     let room = usize::from(columns.saturating_sub(4));
@@ -131,10 +121,7 @@ mod tests {
                 }
                 if columns >= 20 {
                     for word in KEYS.iter().flat_map(|(_, what)| what.split(' ')) {
-                        assert!(
-                            all.contains(word),
-                            "{word} in {columns}×{height}: {pages:?}"
-                        );
+                        assert!(all.contains(word), "{word} in {columns}×{height}: {pages:?}");
                     }
                 }
             }

@@ -92,12 +92,7 @@ pub fn run(args: &Args, stop: &Shutdown, output: Output) -> Result<(), CliError>
     let style = Style::new(output.is_coloured());
     let screen = Screen::open(output, stop)?;
     let app = App::new(name, options, style);
-    let mut view = View {
-        screen,
-        app,
-        table: None,
-        next_frame: Instant::now(),
-    };
+    let mut view = View { screen, app, table: None, next_frame: Instant::now() };
     view.run(&builder)
 }
 
@@ -126,10 +121,7 @@ impl View {
             let idle = if self.table.is_some() { TICK } else { LOOK };
             let wait = match (is_asleep, self.app.is_dirty()) {
                 (false, _) => Duration::ZERO,
-                (true, true) => self
-                    .next_frame
-                    .saturating_duration_since(Instant::now())
-                    .min(idle),
+                (true, true) => self.next_frame.saturating_duration_since(Instant::now()).min(idle),
                 (true, false) => idle,
             };
             match self.screen.wait(self.table.as_ref(), wait) {

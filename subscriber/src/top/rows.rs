@@ -90,11 +90,7 @@ impl Window {
         let end = self.top + self.lines.len();
         let top = top.clamp(self.top, end.saturating_sub(count.max(1)).max(self.top));
         let lines = self.lines.iter().skip(top - self.top).take(count);
-        Self {
-            top,
-            lines: lines.cloned().collect(),
-            total: self.total,
-        }
+        Self { top, lines: lines.cloned().collect(), total: self.total }
     }
 }
 
@@ -144,11 +140,7 @@ impl Rows {
         for change in &table.changes() {
             match change {
                 Change::Created(new) if self.marks.len() < MAX_MARKS => {
-                    let mark = Mark {
-                        is_created: true,
-                        fields: Vec::new(),
-                        at: now,
-                    };
+                    let mark = Mark { is_created: true, fields: Vec::new(), at: now };
                     self.marks.insert(new.key().to_bytes(), mark);
                 }
                 Change::Created(_) => {}
@@ -257,17 +249,12 @@ impl Rows {
         let mark = mark.filter(|_| !is_deleted);
         let is_changed = |name: &str| {
             let index = self.schema.field(name).map(|(index, _)| index);
-            mark.zip(index)
-                .is_some_and(|(mark, index)| mark.fields.contains(&index))
+            mark.zip(index).is_some_and(|(mark, index)| mark.fields.contains(&index))
         };
         let values = self.projection.show(row).values();
-        let cells = self
-            .projection
-            .fields()
-            .zip(values)
-            .map(|(field, (name, value))| {
-                (cell::text(field, &value).into_owned(), is_changed(name))
-            });
+        let cells = self.projection.fields().zip(values).map(|(field, (name, value))| {
+            (cell::text(field, &value).into_owned(), is_changed(name))
+        });
         Line {
             recent: match mark {
                 _ if is_deleted => Recent::Deleted,
@@ -328,9 +315,7 @@ impl Rows {
     }
 
     fn sort_by(&mut self, sort: String) {
-        let is_by_key = sort
-            .split(',')
-            .eq(self.schema.key_fields().map(Field::name));
+        let is_by_key = sort.split(',').eq(self.schema.key_fields().map(Field::name));
         // The order names fields of this schema, so it can be parsed.
         self.order = Order::parse(&sort, &self.schema).unwrap_or_default();
         self.sort = (!is_by_key).then_some(sort);
@@ -442,21 +427,13 @@ mod tests {
         let window = rows.window(&table, 0, 30);
         assert_eq!(window.total, 20);
         let line = |id: &str| {
-            let found = window
-                .lines
-                .iter()
-                .find(|line| line.cells[0].0 == id)
-                .unwrap();
+            let found = window.lines.iter().find(|line| line.cells[0].0 == id).unwrap();
             let changed: Vec<bool> = found.cells.iter().map(|cell| cell.1).collect();
             (found.recent, changed)
         };
         assert_eq!(line("1"), (Recent::None, vec![false, false, true]));
         assert_eq!(line("2").0, Recent::Deleted);
-        assert_eq!(
-            line("19"),
-            (Recent::None, vec![false; 3]),
-            "it was not visible"
-        );
+        assert_eq!(line("19"), (Recent::None, vec![false; 3]), "it was not visible");
         assert_eq!(line("50").0, Recent::Created);
         assert!(rows.expire_marks(now + MARK_TIME));
         let window = rows.window(&table, 0, 30);

@@ -156,10 +156,7 @@ impl Screen {
         let mut awaited: Vec<(BorrowedFd<'_>, PollFlags)> = vec![
             // No events, so that only errors and a hang-up are reported.
             (self.device.as_fd(), PollFlags::empty()),
-            (
-                self.keyboard.as_ref().unwrap_or(&self.device).as_fd(),
-                PollFlags::empty(),
-            ),
+            (self.keyboard.as_ref().unwrap_or(&self.device).as_fd(), PollFlags::empty()),
             (self.has_keys.as_fd(), PollFlags::POLLIN),
         ];
         awaited.extend(table.map(|table| (table.as_fd(), PollFlags::POLLIN)));
@@ -283,9 +280,7 @@ mod tests {
         let stop = Shutdown::install().unwrap();
         let output = Output::stdout(&stop).unwrap();
         let mut screen = Screen::open(output, &stop).unwrap();
-        screen
-            .draw(|frame| frame.render_widget("drawn", frame.area()))
-            .unwrap();
+        screen.draw(|frame| frame.render_widget("drawn", frame.area())).unwrap();
         screen.draw(|_| panic!("last words")).unwrap();
     }
 
@@ -294,12 +289,7 @@ mod tests {
         if std::env::var_os(ROLE).is_some() {
             return panic_while_drawing();
         }
-        let size = Winsize {
-            ws_row: 24,
-            ws_col: 80,
-            ws_xpixel: 0,
-            ws_ypixel: 0,
-        };
+        let size = Winsize { ws_row: 24, ws_col: 80, ws_xpixel: 0, ws_ypixel: 0 };
         let terminal = openpty(&size, None).unwrap();
         let end = || Stdio::from(terminal.slave.try_clone().unwrap());
         let name = "top::screen::tests::panic_restores_terminal_before_message";
@@ -317,10 +307,7 @@ mod tests {
         let _ends_with_an_error = master.read_to_end(&mut bytes);
         assert!(!child.wait().unwrap().success());
         let text = String::from_utf8_lossy(&bytes);
-        let at = |part: &str| {
-            text.find(part)
-                .unwrap_or_else(|| panic!("no {part:?} in {text:?}"))
-        };
+        let at = |part: &str| text.find(part).unwrap_or_else(|| panic!("no {part:?} in {text:?}"));
         assert!(at("\x1b[?1049h") < at("drawn") && at("drawn") < at("\x1b[?1049l"));
         assert!(at("\x1b[?25h") < at("last words"), "{text:?}");
         assert!(at("\x1b[?1049l") < at("last words"), "{text:?}");

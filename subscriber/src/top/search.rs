@@ -75,10 +75,7 @@ fn begins_with_field(text: &str, schema: &Schema) -> bool {
 
 impl Needle {
     fn new(text: &str) -> Self {
-        Self {
-            text: text.to_owned(),
-            folds: !text.chars().any(char::is_uppercase),
-        }
+        Self { text: text.to_owned(), folds: !text.chars().any(char::is_uppercase) }
     }
 
     fn is_in(&self, cell: &str) -> bool {
@@ -124,14 +121,9 @@ mod tests {
     #[test]
     fn conditions_compare_fields() {
         let row = ["17", "a = b", "1536"];
-        for typed in [
-            "id = 17",
-            "id>16",
-            "size_bytes = 1536",
-            "name contains =",
-            "a = b",
-            " 'id' < 18 ",
-        ] {
+        for typed in
+            ["id = 17", "id>16", "size_bytes = 1536", "name contains =", "a = b", " 'id' < 18 "]
+        {
             assert_eq!(found(typed, row), Ok(true), "{typed}");
         }
         for typed in ["id = 18", "size_bytes < 1536", "id != 17"] {
@@ -149,10 +141,7 @@ mod tests {
             ("id contains 5", "asks about texts"),
         ] {
             let message = found(typed, ["1", "", "0"]).unwrap_err();
-            assert!(
-                message.contains(part) && !message.contains('\n'),
-                "{message}"
-            );
+            assert!(message.contains(part) && !message.contains('\n'), "{message}");
             assert!(!message.contains("--where"), "{message}");
         }
     }

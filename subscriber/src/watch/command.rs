@@ -127,9 +127,7 @@ impl Runner {
         let ended = running.end();
         let ended = ended.map_err(|error| cannot_wait(program, error))?;
         if let Some(status) = ended.filter(|status| !status.success()) {
-            cli::status(format_args!(
-                "{program:?} failed at version {version}: {status}"
-            ));
+            cli::status(format_args!("{program:?} failed at version {version}: {status}"));
             self.failure = Some(exit_code(status));
         }
         Ok(())
@@ -140,8 +138,7 @@ impl Runner {
     /// # Errors
     /// The exit code of the last run that failed. The failure is reported already.
     pub fn outcome(&self) -> Result<(), CliError> {
-        self.failure
-            .map_or(Ok(()), |code| Err(CliError::new(code, "")))
+        self.failure.map_or(Ok(()), |code| Err(CliError::new(code, "")))
     }
 }
 
@@ -149,8 +146,7 @@ impl Runner {
 fn exit_code(status: ExitStatus) -> u8 {
     let code = status.code().and_then(|code| u8::try_from(code).ok());
     let signal = status.signal().and_then(|signal| u8::try_from(signal).ok());
-    code.or(signal.map(|signal| KILLED.saturating_add(signal)))
-        .unwrap_or(1)
+    code.or(signal.map(|signal| KILLED.saturating_add(signal))).unwrap_or(1)
 }
 
 fn cannot_start(program: &OsStr, error: &io::Error) -> CliError {
@@ -221,12 +217,7 @@ struct Running<'r> {
 impl<'r> Running<'r> {
     fn new(mut child: Child, group: Group, runner: &'r Runner) -> Result<Self, CliError> {
         match pidfd_open(Pid::from_child(&child), PidfdFlags::empty()) {
-            Ok(process) => Ok(Self {
-                child,
-                group,
-                process,
-                runner,
-            }),
+            Ok(process) => Ok(Self { child, group, process, runner }),
             Err(errno) => {
                 let _killed = child.kill().and_then(|()| child.wait());
                 Err(cannot_wait(&runner.command[0], errno))
@@ -246,10 +237,7 @@ impl<'r> Running<'r> {
         let Some(stdin) = self.child.stdin.take() else {
             return Ok(());
         };
-        let pipe = Pipe {
-            file: File::from(OwnedFd::from(stdin)),
-            running: self,
-        };
+        let pipe = Pipe { file: File::from(OwnedFd::from(stdin)), running: self };
         let mut out = BufWriter::with_capacity(BUFFER_BYTES, pipe);
         for change in changes {
             change_line(&mut out, version, &change)?;

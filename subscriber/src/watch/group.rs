@@ -81,9 +81,7 @@ impl Group {
     fn members(self, command: Pid, known: &BTreeMap<i32, OwnedFd>) -> Vec<Stat> {
         let command = command.as_raw_pid();
         let all = all_processes().into_iter().flatten();
-        let mut others: Vec<Stat> = all
-            .filter_map(|process| process.ok()?.stat().ok())
-            .collect();
+        let mut others: Vec<Stat> = all.filter_map(|process| process.ok()?.stat().ok()).collect();
         others.retain(|stat| !['Z', 'X'].contains(&stat.state));
         let mut found: Vec<Stat> = Vec::new();
         loop {

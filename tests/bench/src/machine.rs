@@ -24,18 +24,11 @@ fn cores_online() -> usize {
 pub fn describe() -> String {
     let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
     let processor = read("/proc/cpuinfo");
-    let processor = processor
-        .lines()
-        .find_map(|line| line.strip_prefix("model name"));
-    let processor = processor
-        .unwrap_or("a processor without a name")
-        .trim_start_matches([' ', '\t', ':']);
+    let processor = processor.lines().find_map(|line| line.strip_prefix("model name"));
+    let processor =
+        processor.unwrap_or("a processor without a name").trim_start_matches([' ', '\t', ':']);
     let kernel = read("/proc/sys/kernel/osrelease");
-    format!(
-        "{processor}, {} cores, Linux {}",
-        cores_online(),
-        kernel.trim()
-    )
+    format!("{processor}, {} cores, Linux {}", cores_online(), kernel.trim())
 }
 
 /// Raises this process's limit of open files to the system's maximum.
@@ -55,10 +48,7 @@ impl MoreQueues {
     /// Raises it to `queues`, unless it is greater, or may not be.
     pub fn raise(queues: usize) -> Self {
         let before = fs::read_to_string(QUEUES_MAX).unwrap_or_default();
-        let enough = before
-            .trim()
-            .parse::<usize>()
-            .is_ok_and(|now| now >= queues);
+        let enough = before.trim().parse::<usize>().is_ok_and(|now| now >= queues);
         if enough || fs::write(QUEUES_MAX, queues.to_string()).is_err() {
             return Self(None);
         }
@@ -77,10 +67,7 @@ impl Drop for MoreQueues {
         if let Some(before) = &self.0
             && let Err(error) = fs::write(QUEUES_MAX, before)
         {
-            eprintln!(
-                "{QUEUES_MAX} was {} and stays raised: {error}",
-                before.trim()
-            );
+            eprintln!("{QUEUES_MAX} was {} and stays raised: {error}", before.trim());
         }
     }
 }

@@ -70,10 +70,7 @@ enum Part {
     Point { axis: String, at: usize },
     /// The other process of a case.
     #[command(name = "__role", hide = true)]
-    Role {
-        role: String,
-        arguments: Vec<String>,
-    },
+    Role { role: String, arguments: Vec<String> },
 }
 
 fn main() -> ExitCode {

@@ -26,10 +26,7 @@ impl Unit {
             Self::Count => &[(1.0, "")],
         };
         let smallest = steps[steps.len() - 1];
-        let (size, name) = steps
-            .iter()
-            .find(|(size, _)| value >= *size)
-            .unwrap_or(&smallest);
+        let (size, name) = steps.iter().find(|(size, _)| value >= *size).unwrap_or(&smallest);
         let value = value / size;
         // Bytes are whole, and so are most things that are counted.
         if value >= 100.0 || (value.fract() == 0.0 && self != Self::Nanoseconds) {
@@ -64,12 +61,7 @@ impl Figure {
         samples.sort_by(f64::total_cmp);
         // Returns a quantile. The 99th percentile of few samples is the greatest one.
         let at = |share: f64| samples[(samples.len() as f64 * share).ceil() as usize - 1];
-        Self {
-            subject: subject.into(),
-            unit: Unit::default(),
-            median: at(0.5),
-            p99: at(0.99),
-        }
+        Self { subject: subject.into(), unit: Unit::default(), median: at(0.5), p99: at(0.99) }
     }
 
     /// Of one number.

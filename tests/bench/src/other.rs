@@ -32,11 +32,7 @@ impl Other {
             .expect("a process");
         let stdin = child.stdin.take();
         let stdout = BufReader::new(child.stdout.take().expect("its stdout"));
-        let mut other = Self {
-            child,
-            stdin,
-            stdout,
-        };
+        let mut other = Self { child, stdin, stdout };
         other.answer();
         other
     }

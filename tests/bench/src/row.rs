@@ -27,16 +27,7 @@ impl Row {
     /// The row of a key at a version.
     pub fn new(key: u64, version: u64) -> Self {
         let v = version;
-        Self {
-            key,
-            a: v,
-            b: v,
-            c: v,
-            d: v,
-            e: v,
-            f: v,
-            g: v,
-        }
+        Self { key, a: v, b: v, c: v, d: v, e: v, f: v, g: v }
     }
 
     /// Returns the words.

@@ -20,10 +20,7 @@ pub struct Wide8 {
 
 impl Wide for Wide8 {
     fn new(key: u32, version: u32) -> Self {
-        Self {
-            key,
-            value: version,
-        }
+        Self { key, value: version }
     }
 }
 

@@ -104,16 +104,10 @@ pub fn clear() {
         std::env::var_os("TABLECAST_FUZZ").is_some(),
         "tables are made and damaged in a /dev/shm of their own: use `bash tests/fuzz/run`"
     );
-    let entries = std::fs::read_dir("/dev/shm")
-        .into_iter()
-        .flatten()
-        .flatten();
-    for entry in entries.filter(|entry| {
-        entry
-            .file_name()
-            .to_string_lossy()
-            .starts_with("tablecast.")
-    }) {
+    let entries = std::fs::read_dir("/dev/shm").into_iter().flatten().flatten();
+    for entry in
+        entries.filter(|entry| entry.file_name().to_string_lossy().starts_with("tablecast."))
+    {
         std::fs::remove_file(entry.path()).expect("an object of this run");
     }
 }

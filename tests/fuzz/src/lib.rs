@@ -29,14 +29,8 @@ pub const SLOTS: usize = 4;
 pub const SCHEMAS: [(&str, Option<&str>); 4] = [
     ("id:u64", None),
     ("id:u8,price:f64,name:text(5)", None),
-    (
-        "on:bool,net:ipnet,at:timestamp,name:text(9)",
-        Some("name,net"),
-    ),
-    (
-        "a:i8,b:u16,c:i16,d:u32,e:i32,f:i64,g:f32,four:ipv4,six:ipv6,mac:mac,id:u8",
-        Some("id,mac"),
-    ),
+    ("on:bool,net:ipnet,at:timestamp,name:text(9)", Some("name,net")),
+    ("a:i8,b:u16,c:i16,d:u32,e:i32,f:i64,g:f32,four:ipv4,six:ipv6,mac:mac,id:u8", Some("id,mac")),
 ];
 
 /// Returns one of [`SCHEMAS`].
@@ -63,8 +57,7 @@ pub fn fill(publisher: &mut UntypedPublisher) {
     for fill in 0..3 {
         let mut tx = publisher.begin();
         for number in (0..rows).step_by(usize::from(fill) * 3 + 1) {
-            tx.upsert(&row(&schema, number, fill))
-                .expect("there is room");
+            tx.upsert(&row(&schema, number, fill)).expect("there is room");
         }
         if fill == 2 {
             tx.delete(&key(&schema, rows / 2)).expect("it is there");
@@ -85,9 +78,7 @@ pub fn key(schema: &Schema, number: u8) -> Vec<u8> {
 /// # Panics
 /// If it cannot be printed.
 pub fn show(row: RowRef<'_>) -> usize {
-    let values = row
-        .values()
-        .map(|(name, value)| name.len() + value.to_string().len());
+    let values = row.values().map(|(name, value)| name.len() + value.to_string().len());
     let json = serde_json::to_string(&row).expect("rows are JSON, whatever they hold");
     values.sum::<usize>() + row.key().to_string().len() + json.len()
 }

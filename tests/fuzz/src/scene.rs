@@ -78,12 +78,7 @@ impl<'p> Scene<'p> {
         clear();
         let mut publisher = open(play).expect("a new table");
         fill(&mut publisher);
-        let mut scene = Self {
-            play,
-            target,
-            publisher: Some(publisher),
-            subscribers: Vec::new(),
-        };
+        let mut scene = Self { play, target, publisher: Some(publisher), subscribers: Vec::new() };
         scene.attach();
         scene
     }
@@ -96,9 +91,9 @@ impl<'p> Scene<'p> {
     fn object(&self) -> Option<PathBuf> {
         match self.target {
             Target::Region => Some(region(NAME)),
-            Target::Registry => common::inspect(NAME, None)
-                .ok()
-                .map(|info| registry(info.registry_id)),
+            Target::Registry => {
+                common::inspect(NAME, None).ok().map(|info| registry(info.registry_id))
+            }
         }
     }
 
@@ -117,11 +112,7 @@ impl<'p> Scene<'p> {
                     damage(&object, std::slice::from_ref(patch));
                 }
             }
-            Step::Commit {
-                number,
-                fill,
-                delete,
-            } => self.commit(*number, *fill, *delete),
+            Step::Commit { number, fill, delete } => self.commit(*number, *fill, *delete),
             Step::Maintain => {
                 let maintained = self.publisher().maintain();
                 self.check("maintain", maintained);
@@ -181,9 +172,7 @@ impl<'p> Scene<'p> {
                     (publisher.version(), publisher.len())
                 );
                 for row in publisher.iter() {
-                    let found = subscriber
-                        .get(&row.key_bytes())
-                        .map(|row| row.bytes().to_vec());
+                    let found = subscriber.get(&row.key_bytes()).map(|row| row.bytes().to_vec());
                     assert_eq!(found.as_deref(), Some(row.bytes()));
                 }
             }

@@ -36,19 +36,11 @@ type Bytes = (Vec<u8>, Vec<u8>, u64);
 fn left(which: u8, capacity: usize) -> Bytes {
     clear();
     let builder = UntypedPublisher::builder(NAME, schema(which));
-    let mut publisher = builder
-        .capacity(capacity)
-        .subscribers(SLOTS)
-        .open()
-        .expect("a new table");
+    let mut publisher = builder.capacity(capacity).subscribers(SLOTS).open().expect("a new table");
     fill(&mut publisher);
     let mut subscriber = UntypedSubscriber::open(NAME).expect("a whole table");
-    subscriber
-        .wait(Some(Duration::ZERO))
-        .expect("a whole table");
-    let id = common::inspect(NAME, None)
-        .expect("a whole table")
-        .registry_id;
+    subscriber.wait(Some(Duration::ZERO)).expect("a whole table");
+    let id = common::inspect(NAME, None).expect("a whole table").registry_id;
     let read = |path: &Path| std::fs::read(path).expect("an object of this run");
     (read(&region(NAME)), read(&registry(id)), id)
 }
@@ -61,9 +53,8 @@ thread_local! {
 fn make(path: &Path, bytes: &[u8], patches: &[Patch], mode: u32) {
     let mut options = std::fs::File::options();
     options.write(true).create_new(true).mode(mode);
-    let written = options
-        .open(path)
-        .and_then(|mut file| std::io::Write::write_all(&mut file, bytes));
+    let written =
+        options.open(path).and_then(|mut file| std::io::Write::write_all(&mut file, bytes));
     written.expect("a new object");
     damage(path, &patches[..patches.len().min(MAX_PATCHES)]);
 }
@@ -75,32 +66,18 @@ fuzz_target!(|input: Left| {
         let (region_bytes, registry_bytes, id) =
             all[which][size].get_or_init(|| left(which as u8, CAPACITIES[size]));
         clear();
-        let (table_mode, registry_mode) = if input.is_open {
-            (0o644, 0o666)
-        } else {
-            (0o600, 0o600)
-        };
+        let (table_mode, registry_mode) =
+            if input.is_open { (0o644, 0o666) } else { (0o600, 0o600) };
         make(&region(NAME), region_bytes, &input.region, table_mode);
-        make(
-            &registry(*id),
-            registry_bytes,
-            &input.registry,
-            registry_mode,
-        );
+        make(&registry(*id), registry_bytes, &input.registry, registry_mode);
     });
     let _printed = format!("{:?} {:?}", common::inspect(NAME, None), common::tables());
-    let mut subscriber = UntypedSubscriber::builder(NAME)
-        .recheck(Duration::ZERO)
-        .open()
-        .ok();
+    let mut subscriber = UntypedSubscriber::builder(NAME).recheck(Duration::ZERO).open().ok();
     if let Some(subscriber) = &mut subscriber {
         follow(subscriber);
     }
     let builder = UntypedPublisher::builder(NAME, schema(input.next_schema));
-    let opened = builder
-        .capacity(capacity(input.next_capacity))
-        .subscribers(SLOTS)
-        .open();
+    let opened = builder.capacity(capacity(input.next_capacity)).subscribers(SLOTS).open();
     if let Ok(mut publisher) = opened {
         publish(&mut publisher);
         if let Some(subscriber) = &mut subscriber {
@@ -141,14 +118,10 @@ fn publish(publisher: &mut UntypedPublisher) {
     let schema = publisher.schema().clone();
     for number in [0, 100, 250] {
         let mut tx = publisher.begin();
-        let _refused = tx
-            .upsert(&row(&schema, number, number))
-            .and_then(|()| tx.delete(&key(&schema, 5)));
+        let _refused =
+            tx.upsert(&row(&schema, number, number)).and_then(|()| tx.delete(&key(&schema, 5)));
         let _refused = tx.commit();
         let _refused = publisher.maintain();
     }
-    let _printed = publisher
-        .iter()
-        .map(|row| show(row.as_ref()))
-        .sum::<usize>();
+    let _printed = publisher.iter().map(|row| show(row.as_ref())).sum::<usize>();
 }

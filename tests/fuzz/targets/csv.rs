@@ -36,10 +36,7 @@ fuzz_target!(|input: Input<'_>| {
 });
 
 fn file(input: &Input<'_>, dialect: Dialect) {
-    let key = input
-        .key
-        .as_ref()
-        .map(|key| key.iter().map(|name| (*name).to_owned()).collect());
+    let key = input.key.as_ref().map(|key| key.iter().map(|name| (*name).to_owned()).collect());
     let settings = Settings {
         format: Format::Csv(dialect),
         declared: input.schema.map(schema),
@@ -53,10 +50,7 @@ fn file(input: &Input<'_>, dialect: Dialect) {
     let schema = first.snapshot.schema().clone();
     let again = read(input.bytes, dialect, &settings, Some(&schema));
     assert_eq!(again.expect("it was read before").snapshot, first.snapshot);
-    let declared = Settings {
-        declared: Some((*schema).clone()),
-        ..settings
-    };
+    let declared = Settings { declared: Some((*schema).clone()), ..settings };
     let again = read(input.bytes, dialect, &declared, None);
     assert_eq!(again.expect("its own fields").snapshot, first.snapshot);
 }

@@ -34,23 +34,15 @@ fn file(which: Option<u8>, duplicates: bool, bytes: &[u8]) {
 /// Wrong lines return errors; the transaction continues without them and commits.
 fn stream(which: u8, bytes: &[u8]) {
     let schema = Arc::new(schema(which));
-    let instructions: Vec<Instruction> = bytes
-        .split(|byte| *byte == b'\n')
-        .filter_map(|line| parse(&schema, line).ok())
-        .collect();
-    if instructions
-        .iter()
-        .all(|instruction| *instruction == Instruction::Nothing)
-    {
+    let instructions: Vec<Instruction> =
+        bytes.split(|byte| *byte == b'\n').filter_map(|line| parse(&schema, line).ok()).collect();
+    if instructions.iter().all(|instruction| *instruction == Instruction::Nothing) {
         return;
     }
     clear();
     let builder = UntypedPublisher::builder("lines", (*schema).clone());
-    let mut publisher = builder
-        .capacity(capacity(which))
-        .subscribers(SLOTS)
-        .open()
-        .expect("a new table");
+    let mut publisher =
+        builder.capacity(capacity(which)).subscribers(SLOTS).open().expect("a new table");
     fill(&mut publisher);
     let mut tx = publisher.begin();
     for instruction in &instructions {

@@ -26,12 +26,7 @@ fuzz_target!(|input: (&str, Option<&str>, &str, &[u8])| {
 fn check(schema: &Schema) {
     let again = Schema::from_bytes(&schema.to_bytes()).expect("what it wrote");
     assert_eq!(again, *schema);
-    assert!(
-        schema
-            .fields()
-            .iter()
-            .all(|field| field.range().end <= schema.row_size())
-    );
+    assert!(schema.fields().iter().all(|field| field.range().end <= schema.row_size()));
 }
 
 /// Treats any bytes as a row, which must be printed so that its values can be read back.

@@ -159,16 +159,9 @@ mod hygiene {
     fn rows_with_names_that_the_expansion_could_misread_have_them_in_their_schema() {
         fn names<R: Row>() -> Vec<String> {
             let schema = Schema::of::<R>().unwrap();
-            schema
-                .fields()
-                .iter()
-                .map(|field| field.name().to_owned())
-                .collect()
+            schema.fields().iter().map(|field| field.name().to_owned()).collect()
         }
-        assert_eq!(
-            names::<Braces>(),
-            ["load{cpu0}", "{", "}} {} {0} {x} %s \\ \" \u{e9}"]
-        );
+        assert_eq!(names::<Braces>(), ["load{cpu0}", "{", "}} {} {0} {x} %s \\ \" \u{e9}"]);
         assert_eq!(names::<r#struct>()[..3], ["type", "key", "match"]);
         assert_eq!(names::<K>(), ["id"]);
         assert_eq!(names::<ByPath>(), ["name"]);
@@ -228,10 +221,7 @@ mod tests {
     fn its_schema_is_what_anybody_reads_from_the_table() -> Result<()> {
         let fields = "u64:u64,i64:i64,f64:f64,timestamp:timestamp,cents:i64,u32:u32,i32:i32,f32:f32,u16:u16,i16:i16,\
                       u8:u8,i8:i8,bool:bool,text:text(5),ipv4:ipv4,ipv6:ipv6,ipnet:ipnet,hardware address:mac";
-        assert_eq!(
-            Schema::of::<Everything>()?,
-            Schema::parse(fields, Some("u64,text"))?
-        );
+        assert_eq!(Schema::of::<Everything>()?, Schema::parse(fields, Some("u64,text"))?);
         Ok(())
     }
 }

@@ -64,9 +64,7 @@ fn ledger(arguments: &mut Arguments) -> Result<()> {
     let (name, size, seed): (String, usize, u64) =
         (arguments.next(), arguments.next(), arguments.next());
     let print = arguments.0.next().is_some();
-    let mut publisher = Publisher::<Account>::builder(&name)
-        .capacity(size + 1)
-        .open()?;
+    let mut publisher = Publisher::<Account>::builder(&name).capacity(size + 1).open()?;
     if print {
         let rows: Vec<Account> = publisher.iter().collect();
         if !rows.is_empty()
@@ -74,12 +72,7 @@ fn ledger(arguments: &mut Arguments) -> Result<()> {
         {
             fail(format!("taken over: {what}"));
         }
-        say(format!(
-            "open {} {} {}",
-            publisher.epoch(),
-            publisher.version(),
-            rows.len()
-        ));
+        say(format!("open {} {} {}", publisher.epoch(), publisher.version(), rows.len()));
     }
     let mut ledger = Ledger::of(&publisher, size, seed);
     let end = told_to_end();
@@ -120,9 +113,7 @@ fn check_ledger(arguments: &mut Arguments) -> Result<()> {
                     }
                     let before = newest.insert(id, row.version).unwrap_or(0);
                     if before > row.version {
-                        fail(format!(
-                            "row {id} changed from version {before} back to {row:?}"
-                        ));
+                        fail(format!("row {id} changed from version {before} back to {row:?}"));
                     }
                     versions += u64::from(before < row.version);
                     checked += 1;
@@ -157,10 +148,7 @@ fn check_ledger(arguments: &mut Arguments) -> Result<()> {
         }
         let ledger = subscriber.get(&0).map(|ledger| ledger.version);
         if ledger != Some(subscriber.version()) {
-            fail(format!(
-                "version {} has ledger {ledger:?}",
-                subscriber.version()
-            ));
+            fail(format!("version {} has ledger {ledger:?}", subscriber.version()));
         }
         versions += 1;
     }
@@ -172,15 +160,9 @@ fn check_ledger(arguments: &mut Arguments) -> Result<()> {
 /// `script NAME SEED CAPACITY TRANSACTIONS`: waits for a line, carries out that many transactions
 /// of the script, and prints the version.
 fn script(arguments: &mut Arguments) -> Result<()> {
-    let (name, seed, capacity, count): (String, u64, usize, u64) = (
-        arguments.next(),
-        arguments.next(),
-        arguments.next(),
-        arguments.next(),
-    );
-    let mut publisher = Publisher::<Item>::builder(&name)
-        .capacity(capacity)
-        .open()?;
+    let (name, seed, capacity, count): (String, u64, usize, u64) =
+        (arguments.next(), arguments.next(), arguments.next(), arguments.next());
+    let mut publisher = Publisher::<Item>::builder(&name).capacity(capacity).open()?;
     say("open");
     let _begin = std::io::stdin().read_line(&mut String::new());
     let mut script = Script::new(seed, capacity);
@@ -232,9 +214,7 @@ fn follow(arguments: &mut Arguments) -> Result<()> {
             .unwrap_or_else(|errno| fail(errno));
     }
     end_with_stdin();
-    let mut subscriber = UntypedSubscriber::builder(&name)
-        .recheck(NEVER)
-        .open_within(LIMIT)?;
+    let mut subscriber = UntypedSubscriber::builder(&name).recheck(NEVER).open_within(LIMIT)?;
     loop {
         say(format!(
             "{} {} {:?}",
@@ -273,10 +253,7 @@ fn starved(arguments: &mut Arguments) -> Result<()> {
     let read = std::io::stdin().read_line(&mut String::new());
     read.unwrap_or_else(|error| fail(error));
     let pages = std::fs::read_to_string("/proc/self/statm").unwrap_or_else(|error| fail(error));
-    let pages = pages
-        .split(' ')
-        .next()
-        .and_then(|pages| pages.parse::<u64>().ok());
+    let pages = pages.split(' ').next().and_then(|pages| pages.parse::<u64>().ok());
     let pages = pages.unwrap_or_else(|| fail("the size of this process is unknown"));
     let limit = pages * 4096 + bytes;
     nix::sys::resource::setrlimit(nix::sys::resource::Resource::RLIMIT_AS, limit, limit)
@@ -343,10 +320,8 @@ fn refresh(arguments: &mut Arguments) -> Result<()> {
     subscriber.refresh()?;
     mark();
     loop {
-        let mut rows: Vec<(u32, u64)> = subscriber
-            .iter()
-            .map(|item| (item.number, item.value))
-            .collect();
+        let mut rows: Vec<(u32, u64)> =
+            subscriber.iter().map(|item| (item.number, item.value)).collect();
         rows.sort_unstable();
         say(format!("{} {rows:?}", subscriber.version()));
         if std::io::stdin().read_line(&mut String::new()).unwrap_or(0) == 0 {
@@ -370,9 +345,7 @@ fn grow(arguments: &mut Arguments) -> Result<()> {
         (arguments.next(), arguments.next(), arguments.next());
     say("here");
     let _told = std::io::stdin().read_line(&mut String::new());
-    let mut publisher = Publisher::<Item>::builder(&name)
-        .capacity(capacity)
-        .open()?;
+    let mut publisher = Publisher::<Item>::builder(&name).capacity(capacity).open()?;
     let mut rows = 0;
     loop {
         let mut tx = publisher.begin();

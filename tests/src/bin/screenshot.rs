@@ -21,11 +21,8 @@ fn main() {
     let fields = "name:text(16),price:f64,change:f64,traded:timestamp";
     let mut serving = Serving::start("prices", fields, &[]);
     serving.publish((0..12).map(|id| row(id, 0)));
-    let mut screen = Screen::start(
-        subscriber().args(["top", "prices", "--sort", "price:desc"]),
-        COLUMNS,
-        LINES,
-    );
+    let mut screen =
+        Screen::start(subscriber().args(["top", "prices", "--sort", "price:desc"]), COLUMNS, LINES);
     screen.shows("zinc");
     for step in 1..60 {
         serving.publish([row(step * 5 % 12, step), row(step * 7 % 12, step)]);
@@ -72,15 +69,9 @@ fn svg(parser: &Parser) -> String {
         }
         let text = cell.contents().replace('&', "&amp;").replace('<', "&lt;");
         if !text.trim().is_empty() {
-            let weight = if cell.bold() {
-                " font-weight=\"bold\""
-            } else {
-                ""
-            };
-            svg += &format!(
-                "<text x=\"{x}\" y=\"{}\" fill=\"{ink}\"{weight}>{text}</text>\n",
-                y + 15
-            );
+            let weight = if cell.bold() { " font-weight=\"bold\"" } else { "" };
+            svg +=
+                &format!("<text x=\"{x}\" y=\"{}\" fill=\"{ink}\"{weight}>{text}</text>\n", y + 15);
         }
     }
     svg + "</svg>\n"
@@ -91,10 +82,7 @@ fn colours(cell: &Cell) -> (String, Option<String>) {
     let grey = if cell.dim() { "#8a8a8a" } else { "#d0d0d0" };
     let (ink, paper) = (rgb(cell.fgcolor()), rgb(cell.bgcolor()));
     if cell.inverse() {
-        return (
-            paper.unwrap_or("#1c1c1c".to_owned()),
-            Some(ink.unwrap_or(grey.to_owned())),
-        );
+        return (paper.unwrap_or("#1c1c1c".to_owned()), Some(ink.unwrap_or(grey.to_owned())));
     }
     (ink.unwrap_or(grey.to_owned()), paper)
 }

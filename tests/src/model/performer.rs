@@ -214,10 +214,7 @@ pub struct Performer {
 impl Performer {
     /// A performer for table `name`, without a publisher yet.
     pub fn new(name: &str) -> Self {
-        Self {
-            name: name.to_owned(),
-            publisher: None,
-        }
+        Self { name: name.to_owned(), publisher: None }
     }
 
     /// Carries out a step and reports it. Calls `moment` immediately before and after the library
@@ -235,11 +232,9 @@ impl Performer {
             answer
         };
         let result = match operation {
-            Operation::Open {
-                shape,
-                capacity,
-                typed,
-            } => around(&mut || self.open(*shape, *capacity, *typed)),
+            Operation::Open { shape, capacity, typed } => {
+                around(&mut || self.open(*shape, *capacity, *typed))
+            }
             Operation::FullDisk(full) => around(&mut || limit_files(*full).into()),
             Operation::Close
             | Operation::Keep
@@ -281,11 +276,7 @@ impl Performer {
                 }
             }
         };
-        Reply {
-            calls,
-            result,
-            table: self.publisher.as_deref().map(published),
-        }
+        Reply { calls, result, table: self.publisher.as_deref().map(published) }
     }
 
     fn open(&mut self, shape: Shape, capacity: usize, is_typed: bool) -> Answer {
@@ -299,14 +290,9 @@ impl Performer {
         let opened = typed.flatten().unwrap_or_else(|| {
             let builder =
                 UntypedPublisher::builder(name, shape.schema().clone()).capacity(capacity);
-            builder
-                .subscribers(SLOTS)
-                .open()
-                .map(|publisher| Box::new(publisher) as _)
+            builder.subscribers(SLOTS).open().map(|publisher| Box::new(publisher) as _)
         });
-        opened
-            .map(|publisher| self.publisher = Some(publisher))
-            .into()
+        opened.map(|publisher| self.publisher = Some(publisher)).into()
     }
 }
 
@@ -322,11 +308,7 @@ fn published(publisher: &dyn Publish) -> Published {
     let mut sorted = BTreeMap::new();
     for row in &rows {
         let number = shape.number(row.bytes());
-        assert_eq!(
-            table.get(&shape.key(number)).as_ref(),
-            Some(row),
-            "the publisher's get"
-        );
+        assert_eq!(table.get(&shape.key(number)).as_ref(), Some(row), "the publisher's get");
         sorted.insert(number, row.bytes());
     }
     Published {

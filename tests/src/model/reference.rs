@@ -24,11 +24,7 @@ impl Table {
     /// Creates a table without rows.
     pub fn new(shape: Shape, capacity: usize) -> Self {
         let rows = Rows::new();
-        Self {
-            shape,
-            capacity,
-            rows,
-        }
+        Self { shape, capacity, rows }
     }
 
     /// Carries out the calls of a transaction. Returns the outcome that each call should have, and
@@ -36,10 +32,7 @@ impl Table {
     pub fn transact(&mut self, calls: &[Call]) -> (Vec<Answer>, bool) {
         let before = self.rows.clone();
         let mut touched = BTreeSet::new();
-        let answers = calls
-            .iter()
-            .map(|call| self.call(call, &mut touched))
-            .collect();
+        let answers = calls.iter().map(|call| self.call(call, &mut touched)).collect();
         let counts = |key: &u64| before.contains_key(key) || self.rows.contains_key(key);
         (answers, touched.iter().any(counts))
     }
@@ -78,9 +71,7 @@ impl Table {
             }
             Call::Fill(count, value) => {
                 let mut answers = (0..*count).map(|key| self.put(key, *value, touched));
-                answers
-                    .find(|answer| *answer != Answer::Done)
-                    .unwrap_or(Answer::Done)
+                answers.find(|answer| *answer != Answer::Done).unwrap_or(Answer::Done)
             }
         }
     }
@@ -125,11 +116,7 @@ impl Table {
     /// The outcome that `open` should have instead.
     pub fn opened(&self, shape: Shape, capacity: usize) -> Result<Self, Answer> {
         let is_same = shape == self.shape;
-        let capacity = if is_same {
-            capacity.max(self.capacity)
-        } else {
-            capacity
-        };
+        let capacity = if is_same { capacity.max(self.capacity) } else { capacity };
         self.reshaped(shape, capacity, None)
     }
 
@@ -201,11 +188,7 @@ impl History {
 
     /// Adds the table that a step is about to commit.
     pub fn announce(&mut self, table: Table, follows: Follows) {
-        self.0.push(Entry {
-            version: None,
-            follows,
-            table,
-        });
+        self.0.push(Entry { version: None, follows, table });
     }
 
     /// Records that the step has committed the announced table.
@@ -225,23 +208,16 @@ impl History {
     pub fn is_at(&self, at: usize, seen: &Observed) -> bool {
         let entry = &self.0[at];
         let is_before_next =
-            self.0
-                .get(at + 1)
-                .is_none_or(|next| match (next.version, next.follows) {
-                    (Some(version), Follows::InPlace) => seen.version < version,
-                    (Some(version), Follows::Elsewhere) => seen.version <= version,
-                    _ => true,
-                });
+            self.0.get(at + 1).is_none_or(|next| match (next.version, next.follows) {
+                (Some(version), Follows::InPlace) => seen.version < version,
+                (Some(version), Follows::Elsewhere) => seen.version <= version,
+                _ => true,
+            });
         entry.version.is_none_or(|version| version <= seen.version)
             && is_before_next
             && entry.table.shape == seen.shape
             && entry.table.rows.len() == seen.rows.len()
-            && entry
-                .table
-                .rows
-                .iter()
-                .zip(&seen.rows)
-                .all(|(a, b)| (a.0, &**a.1) == (b.0, &**b.1))
+            && entry.table.rows.iter().zip(&seen.rows).all(|(a, b)| (a.0, &**a.1) == (b.0, &**b.1))
     }
 
     /// Returns the index of a reader's table, if it is one of the tables from `from` on.
@@ -252,9 +228,7 @@ impl History {
     /// Returns true if a key had this row in one of the tables from `from` on that have this
     /// schema.
     pub fn had(&self, from: usize, shape: Shape, key: u64, row: Option<&[u8]>) -> bool {
-        let entries = self.0[from..]
-            .iter()
-            .filter(|entry| entry.table.shape == shape);
+        let entries = self.0[from..].iter().filter(|entry| entry.table.shape == shape);
         let mut rows = entries.map(|entry| entry.table.rows.get(&key).map(|row| &**row));
         rows.any(|had| had == row)
     }
@@ -264,11 +238,7 @@ impl History {
         let entries = self.0[from.min(self.last())..].iter();
         let line = |entry: &Entry| {
             let Table { shape, rows, .. } = &entry.table;
-            let rows: Vec<_> = rows
-                .iter()
-                .take(12)
-                .map(|(key, row)| (key, brief(row)))
-                .collect();
+            let rows: Vec<_> = rows.iter().take(12).map(|(key, row)| (key, brief(row))).collect();
             format!("\n  version {:?}: {shape:?} {rows:?}", entry.version)
         };
         entries.map(line).collect()

@@ -62,8 +62,7 @@ pub fn carry_out(kernel: &mut Kernel, words: &[&str]) -> Done {
 }
 
 fn number<T: std::str::FromStr>(text: &str) -> Result<T, String> {
-    text.parse()
-        .map_err(|_| format!("{text}: not of that kind"))
+    text.parse().map_err(|_| format!("{text}: not of that kind"))
 }
 
 fn network(text: &str) -> Result<(IpAddr, u8), String> {
@@ -72,34 +71,22 @@ fn network(text: &str) -> Result<(IpAddr, u8), String> {
 }
 
 fn family(address: IpAddr) -> AddressFamily {
-    if address.is_ipv4() {
-        AddressFamily::Inet
-    } else {
-        AddressFamily::Inet6
-    }
+    if address.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 }
 }
 
 fn index(kernel: &mut Kernel, name: &str) -> Result<u32, String> {
     let interfaces = interfaces(kernel)?;
     let found = interfaces.into_iter().find(|(_, one)| one == name);
-    found
-        .map(|(index, _)| index)
-        .ok_or_else(|| format!("no interface {name}"))
+    found.map(|(index, _)| index).ok_or_else(|| format!("no interface {name}"))
 }
 
 fn ask(kernel: &mut Kernel, message: Netlink, flags: u16) -> Done {
-    kernel
-        .change(message, flags)
-        .map_err(|error| error.to_string())
+    kernel.change(message, flags).map_err(|error| error.to_string())
 }
 
 fn up(message: &mut LinkMessage, is_up: bool) {
     message.header.change_mask = LinkFlags::Up;
-    message.header.flags = if is_up {
-        LinkFlags::Up
-    } else {
-        LinkFlags::empty()
-    };
+    message.header.flags = if is_up { LinkFlags::Up } else { LinkFlags::empty() };
 }
 
 fn add_pair(kernel: &mut Kernel, name: &str) -> Done {
@@ -133,9 +120,7 @@ fn make_pair(kernel: &mut Kernel, name: &str) -> Done {
     let mut peer = LinkMessage::default();
     peer.attributes.push(LinkAttribute::IfName(peer_name));
     let mut message = LinkMessage::default();
-    message
-        .attributes
-        .push(LinkAttribute::IfName(name.to_owned()));
+    message.attributes.push(LinkAttribute::IfName(name.to_owned()));
     message.attributes.push(LinkAttribute::LinkInfo(vec![
         LinkInfo::Kind(InfoKind::Veth),
         LinkInfo::Data(InfoData::Veth(InfoVeth::Peer(peer))),
@@ -149,9 +134,7 @@ fn change_link(kernel: &mut Kernel, what: &str, name: &str, more: &[&str]) -> Do
     match (what, more) {
         ("delete", []) => return ask(kernel, Netlink::DelLink(message), 0),
         ("up" | "down", []) => up(&mut message, what == "up"),
-        ("rename", [new]) => message
-            .attributes
-            .push(LinkAttribute::IfName((*new).to_owned())),
+        ("rename", [new]) => message.attributes.push(LinkAttribute::IfName((*new).to_owned())),
         _ => return Err(format!("no such change of a link: {what}")),
     }
     ask(kernel, Netlink::SetLink(message), 0)
@@ -170,11 +153,7 @@ fn address_of(kernel: &mut Kernel, what: &str, address: &str, name: &str) -> Don
     message.attributes.push(AddressAttribute::Local(address));
     message.attributes.push(AddressAttribute::Address(address));
     match what {
-        "add" => ask(
-            kernel,
-            Netlink::NewAddress(message),
-            NLM_F_CREATE | NLM_F_EXCL,
-        ),
+        "add" => ask(kernel, Netlink::NewAddress(message), NLM_F_CREATE | NLM_F_EXCL),
         _ => ask(kernel, Netlink::DelAddress(message), 0),
     }
 }
@@ -208,11 +187,7 @@ fn routes(kernel: &mut Kernel, verb: &str, of: &str, count: u32, options: &[&str
         let mut message = model.clone();
         match of {
             "4" => aim(&mut message, Ipv4Addr::from_bits(V4 + number).into(), 32),
-            _ => aim(
-                &mut message,
-                Ipv6Addr::from_bits(V6 + u128::from(number)).into(),
-                128,
-            ),
+            _ => aim(&mut message, Ipv6Addr::from_bits(V6 + u128::from(number)).into(), 128),
         }
         send(kernel, message, verb)?;
     }
@@ -222,9 +197,7 @@ fn routes(kernel: &mut Kernel, verb: &str, of: &str, count: u32, options: &[&str
 fn aim(message: &mut RouteMessage, address: IpAddr, prefix: u8) {
     message.header.address_family = family(address);
     message.header.destination_prefix_length = prefix;
-    message
-        .attributes
-        .push(RouteAttribute::Destination(address.into()));
+    message.attributes.push(RouteAttribute::Destination(address.into()));
 }
 
 fn send(kernel: &mut Kernel, message: RouteMessage, verb: &str) -> Done {
@@ -313,10 +286,7 @@ fn way(name: &str, value: &str) -> Result<Vec<RouteAttribute>, String> {
     let (kind, tunnel) = match name {
         "realm" => {
             let destination = number(value)?;
-            let realm = RouteRealm {
-                source: 0,
-                destination,
-            };
+            let realm = RouteRealm { source: 0, destination };
             return Ok(vec![RouteAttribute::Realm(realm)]);
         }
         "segment" => {
@@ -332,10 +302,7 @@ fn way(name: &str, value: &str) -> Result<Vec<RouteAttribute>, String> {
         }
         _ => return Err(format!("no such property of a hop: {name}")),
     };
-    Ok(vec![
-        RouteAttribute::Encap(vec![tunnel]),
-        RouteAttribute::EncapType(kind),
-    ])
+    Ok(vec![RouteAttribute::Encap(vec![tunnel]), RouteAttribute::EncapType(kind)])
 }
 
 fn hop(kernel: &mut Kernel, text: &str) -> Result<RouteNextHop, String> {
@@ -346,8 +313,7 @@ fn hop(kernel: &mut Kernel, text: &str) -> Result<RouteNextHop, String> {
     let mut hop = RouteNextHop::default();
     hop.hops = number::<u8>(weight)? - 1;
     hop.interface_index = index(kernel, name)?;
-    hop.attributes
-        .push(RouteAttribute::Gateway(number::<IpAddr>(address)?.into()));
+    hop.attributes.push(RouteAttribute::Gateway(number::<IpAddr>(address)?.into()));
     for property in more {
         let (name, value) = property.split_once('=').ok_or("a property has a value")?;
         hop.attributes.extend(way(name, value)?);
@@ -360,9 +326,7 @@ fn neighbor(kernel: &mut Kernel, what: &str, address: &str, name: &str, more: &[
     let mut message = NeighbourMessage::default();
     message.header.family = family(address);
     message.header.ifindex = index(kernel, name)?;
-    message
-        .attributes
-        .push(NeighbourAttribute::Destination(address.into()));
+    message.attributes.push(NeighbourAttribute::Destination(address.into()));
     let [mac, state] = more else {
         return ask(kernel, Netlink::DelNeighbour(message), 0);
     };
@@ -373,12 +337,6 @@ fn neighbor(kernel: &mut Kernel, what: &str, address: &str, name: &str, more: &[
     let bytes: Result<Vec<u8>, _> = bytes.collect();
     let bytes = bytes.map_err(|error| error.to_string())?;
     message.header.state = NeighbourState::from(number::<u16>(state)?);
-    message
-        .attributes
-        .push(NeighbourAttribute::LinkLayerAddress(bytes));
-    ask(
-        kernel,
-        Netlink::NewNeighbour(message),
-        NLM_F_CREATE | NLM_F_REPLACE,
-    )
+    message.attributes.push(NeighbourAttribute::LinkLayerAddress(bytes));
+    ask(kernel, Netlink::NewNeighbour(message), NLM_F_CREATE | NLM_F_REPLACE)
 }

@@ -91,9 +91,7 @@ impl Kernel {
         message.finalize();
         let mut bytes = vec![0; message.buffer_len()];
         message.serialize(&mut bytes);
-        self.socket
-            .send_to(&bytes, &SocketAddr::new(0, 0), 0)
-            .map(drop)
+        self.socket.send_to(&bytes, &SocketAddr::new(0, 0), 0).map(drop)
     }
 }
 

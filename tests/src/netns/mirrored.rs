@@ -80,12 +80,7 @@ impl Mirrored {
         let table = Table::new(test);
         let publisher = serve(&namespace, &table, what, options, user);
         let namespace = RefCell::new(namespace);
-        let mut mirrored = Self {
-            what,
-            publisher,
-            table,
-            namespace,
-        };
+        let mut mirrored = Self { what, publisher, table, namespace };
         mirrored.agrees();
         mirrored
     }
@@ -144,9 +139,7 @@ pub fn serve(
     user: Option<u32>,
 ) -> Process {
     let mut program = publisher();
-    program
-        .args(["serve", table.name(), "--from", what])
-        .args(options);
+    program.args(["serve", table.name(), "--from", what]).args(options);
     Process::start(&mut namespace.within(&program, user))
 }
 
@@ -161,17 +154,12 @@ fn rows(table: &Table) -> Vec<Map<String, Value>> {
     });
     command.args(["--owner", &owner.unwrap().uid().to_string()]);
     let (stdout, _) = Process::run(&mut command, 0);
-    stdout
-        .lines()
-        .map(|line| serde_json::from_str(line).unwrap())
-        .collect()
+    stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
 /// Returns the row with only the given fields, which both readings have.
 fn only(row: &Map<String, Value>, fields: &[&String]) -> Value {
-    let kept = fields
-        .iter()
-        .map(|field| ((*field).clone(), row[*field].clone()));
+    let kept = fields.iter().map(|field| ((*field).clone(), row[*field].clone()));
     Value::Object(kept.collect())
 }
 
@@ -180,10 +168,7 @@ fn normal(rows: Vec<Value>) -> Vec<Map<String, Value>> {
     let mut rows: Vec<_> = rows
         .into_iter()
         .map(|mut row| {
-            if row["destination"]
-                .as_str()
-                .is_some_and(|text| text.contains(':'))
-            {
+            if row["destination"].as_str().is_some_and(|text| text.contains(':')) {
                 row["hop"] = Value::Null;
                 row["route"] = Value::Null;
             }
@@ -191,9 +176,7 @@ fn normal(rows: Vec<Value>) -> Vec<Map<String, Value>> {
         })
         .collect();
     rows.sort_by_cached_key(Value::to_string);
-    rows.into_iter()
-        .map(|row| row.as_object().unwrap().clone())
-        .collect()
+    rows.into_iter().map(|row| row.as_object().unwrap().clone()).collect()
 }
 
 /// Reads the machine's own table, for machines that allow no namespace.
@@ -207,10 +190,7 @@ pub fn the_machines_own(test: &str, what: &'static str) {
     publisher.stderr_until(|text| text.contains("publishing"));
     let mut command = subscriber();
     let (stdout, _) = Process::run(command.args(["get", table.name(), "--format", "jsonl"]), 0);
-    eprintln!(
-        "{test}: compared only with the machine's {what}: {}",
-        stdout.lines().count()
-    );
+    eprintln!("{test}: compared only with the machine's {what}: {}", stdout.lines().count());
     publisher.signal(Signal::SIGTERM);
     publisher.ends_with(0);
 }

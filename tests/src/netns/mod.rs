@@ -91,10 +91,7 @@ pub fn run_kernel() -> Result<(), String> {
             ["read", "neighbors"] => tables::neighbors(&mut kernel),
             _ => commands::carry_out(&mut kernel, &words).map(|()| "ok".to_owned()),
         };
-        println!(
-            "{}",
-            answer.unwrap_or_else(|error| format!("error: {error}"))
-        );
+        println!("{}", answer.unwrap_or_else(|error| format!("error: {error}")));
     }
     Ok(())
 }
@@ -125,10 +122,8 @@ pub fn run_within(mut arguments: impl Iterator<Item = String>) -> Result<(), Str
         };
         become_user().map_err(|errno| errno.to_string())?;
     }
-    let arguments: Result<Vec<_>, _> = std::iter::once(program)
-        .chain(arguments)
-        .map(CString::new)
-        .collect();
+    let arguments: Result<Vec<_>, _> =
+        std::iter::once(program).chain(arguments).map(CString::new).collect();
     let arguments = arguments.map_err(|error| error.to_string())?;
     let no_variables: [CString; 0] = [];
     let Err(errno) = fexecve(file, &arguments, &no_variables);

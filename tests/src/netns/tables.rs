@@ -29,13 +29,10 @@ pub fn interfaces(kernel: &mut Kernel) -> Result<HashMap<u32, String>, String> {
         let RouteNetlinkMessage::NewLink(link) = message else {
             return None;
         };
-        let name = link
-            .attributes
-            .into_iter()
-            .find_map(|attribute| match attribute {
-                LinkAttribute::IfName(name) => Some(name),
-                _ => None,
-            });
+        let name = link.attributes.into_iter().find_map(|attribute| match attribute {
+            LinkAttribute::IfName(name) => Some(name),
+            _ => None,
+        });
         Some((link.header.index, name?))
     });
     Ok(names.collect())
@@ -93,11 +90,7 @@ fn text(address: &RouteAddress) -> String {
 
 fn hops(route: &RouteMessage, names: &HashMap<u32, String>) -> Vec<Value> {
     let header = &route.header;
-    let anywhere = if header.address_family == AddressFamily::Inet {
-        "0.0.0.0"
-    } else {
-        "::"
-    };
+    let anywhere = if header.address_family == AddressFamily::Inet { "0.0.0.0" } else { "::" };
     let mut row = json!({
         "destination": format!("{anywhere}/0"), "table": header.table, "metric": 0, "from": "", "tos": header.tos,
         "type": format!("{:?}", header.kind).to_lowercase(), "source": "",
@@ -126,10 +119,7 @@ fn hops(route: &RouteMessage, names: &HashMap<u32, String>) -> Vec<Value> {
         }
     }
     match several {
-        Some(hops) => hops
-            .iter()
-            .map(|hop| of_several(row.clone(), hop, names))
-            .collect(),
+        Some(hops) => hops.iter().map(|hop| of_several(row.clone(), hop, names)).collect(),
         None => {
             let flags = RouteNextHopFlags::from_bits_retain(header.flags.bits() as u8);
             vec![with_hop(row, &route.attributes, 1, flags, names)]
@@ -138,13 +128,7 @@ fn hops(route: &RouteMessage, names: &HashMap<u32, String>) -> Vec<Value> {
 }
 
 fn of_several(row: Value, hop: &RouteNextHop, names: &HashMap<u32, String>) -> Value {
-    let mut row = with_hop(
-        row,
-        &hop.attributes,
-        u64::from(hop.hops) + 1,
-        hop.flags,
-        names,
-    );
+    let mut row = with_hop(row, &hop.attributes, u64::from(hop.hops) + 1, hop.flags, names);
     row["interface"] = json!(names.get(&hop.interface_index));
     row
 }

@@ -23,9 +23,7 @@ fn path(kind: &str, name: &str) -> PathBuf {
 
 fn open(table: &Table) -> UntypedPublisher {
     let schema = Schema::parse("id:u64", None).unwrap();
-    UntypedPublisher::builder(table.name(), schema)
-        .open()
-        .unwrap()
+    UntypedPublisher::builder(table.name(), schema).open().unwrap()
 }
 
 /// Returns the id and path of a dead publisher's registry whose region and lock were removed.
@@ -77,71 +75,36 @@ fn lock_and_region_without_a_table_are_orphans() {
             orphan.kind == OrphanKind::Registry
                 && table.leftovers().iter().any(|seen| {
                     seen.contains(
-                        &orphan
-                            .object
-                            .file_name()
-                            .unwrap()
-                            .to_string_lossy()
-                            .into_owned(),
+                        &orphan.object.file_name().unwrap().to_string_lossy().into_owned(),
                     )
                 })
         };
         found.iter().filter(own).count()
     };
     let found = orphans().unwrap();
-    assert_eq!(
-        (find(&found, &lock), find(&found, &next), registries(&found)),
-        (None, None, 0)
-    );
+    assert_eq!((find(&found, &lock), find(&found, &next), registries(&found)), (None, None, 0));
     drop(publisher_left);
     let found = orphans().unwrap();
     for (object, kind) in [(&lock, OrphanKind::Lock), (&next, OrphanKind::Next)] {
         let left = find(&found, object).unwrap();
-        assert_eq!(
-            (left.kind, left.table.as_deref()),
-            (kind, Some(table.name()))
-        );
+        assert_eq!((left.kind, left.table.as_deref()), (kind, Some(table.name())));
         assert_eq!(left.owner, nix::unistd::geteuid().as_raw());
     }
-    assert_eq!(
-        registries(&found),
-        0,
-        "the region that did not take its name still names it"
-    );
+    assert_eq!(registries(&found), 0, "the region that did not take its name still names it");
 
     let (stdout, _) = Process::run(subscriber().args(["ls", "--format", "jsonl"]), 0);
     let object = lock.to_str().unwrap();
-    let line = lines(&stdout)
-        .into_iter()
-        .find(|line| line["object"] == object)
-        .unwrap();
+    let line = lines(&stdout).into_iter().find(|line| line["object"] == object).unwrap();
     let remedy = "publisher rm --orphans";
-    assert_eq!(
-        (&line["kind"], &line["remedy"]),
-        (&Value::from("lock"), &Value::from(remedy))
-    );
+    assert_eq!((&line["kind"], &line["remedy"]), (&Value::from("lock"), &Value::from(remedy)));
     assert!(line.get("name").is_none());
     let (stdout, _) = Process::run(subscriber().args(["ls", "--format", "csv"]), 0);
     let mut reader = csv::Reader::from_reader(stdout.as_bytes());
-    let at = reader
-        .headers()
-        .unwrap()
-        .iter()
-        .position(|name| name == "object")
-        .unwrap();
-    assert!(
-        reader
-            .records()
-            .any(|record| &record.unwrap()[at] == object)
-    );
+    let at = reader.headers().unwrap().iter().position(|name| name == "object").unwrap();
+    assert!(reader.records().any(|record| &record.unwrap()[at] == object));
     let (stdout, _) = Process::run(subscriber().arg("ls"), 0);
     let below = stdout.split_once("left behind").expect("a second table").1;
-    assert!(
-        below
-            .lines()
-            .any(|line| line.contains(object) && line.contains(remedy)),
-        "{stdout}"
-    );
+    assert!(below.lines().any(|line| line.contains(object) && line.contains(remedy)), "{stdout}");
     let (stdout, stderr) = Process::run(subscriber().args(["info", table.name()]), 1);
     assert_eq!(stdout, "");
     assert!(
@@ -161,45 +124,26 @@ fn registry_without_a_region_is_an_orphan() {
     let mut publisher_left = open(&table);
     let mut copy = UntypedSubscriber::open(table.name()).unwrap();
     // Parking takes a slot.
-    assert!(
-        copy.wait(Some(std::time::Duration::from_millis(1)))
-            .unwrap()
-            .is_empty()
-    );
+    assert!(copy.wait(Some(std::time::Duration::from_millis(1))).unwrap().is_empty());
     publisher_left.maintain().unwrap();
     table.remember();
     let id = common::inspect(table.name(), None).unwrap().registry_id;
     let registry = path("subs", &format!("{id:016x}"));
     assert!(registry.exists());
-    assert_eq!(
-        find(&orphans().unwrap(), &registry),
-        None,
-        "the table has a publisher"
-    );
+    assert_eq!(find(&orphans().unwrap(), &registry), None, "the table has a publisher");
     drop(publisher_left);
-    assert_eq!(
-        find(&orphans().unwrap(), &registry),
-        None,
-        "the table exists"
-    );
+    assert_eq!(find(&orphans().unwrap(), &registry), None, "the table exists");
     for kind in ["table", "lock"] {
         std::fs::remove_file(path(kind, table.name())).unwrap();
     }
-    assert_eq!(
-        find(&orphans().unwrap(), &registry),
-        None,
-        "a subscriber holds a slot of it"
-    );
+    assert_eq!(find(&orphans().unwrap(), &registry), None, "a subscriber holds a slot of it");
     drop(copy);
     let left = await_orphan(&registry);
     assert_eq!((left.kind, left.table), (OrphanKind::Registry, None));
     let (stdout, _) = Process::run(subscriber().args(["ls", "--format", "jsonl"]), 0);
     let object = registry.to_str().unwrap();
     // Another test may make the owner of the registry unknown at this moment.
-    if let Some(line) = lines(&stdout)
-        .into_iter()
-        .find(|line| line["object"] == object)
-    {
+    if let Some(line) = lines(&stdout).into_iter().find(|line| line["object"] == object) {
         assert_eq!(line["remedy"], "publisher rm --orphans");
     }
 }
@@ -220,8 +164,7 @@ fn registry_is_no_orphan_while_a_region_of_its_user_is_unreadable() {
     let file = File::options().write(true).open(&region.0).unwrap();
     file.write_all_at(&words, 0).unwrap();
     await_orphan(&registry);
-    file.write_all_at(&id.to_le_bytes(), header::REGISTRY_ID as u64 * 8)
-        .unwrap();
+    file.write_all_at(&id.to_le_bytes(), header::REGISTRY_ID as u64 * 8).unwrap();
     assert_eq!(find(&orphans().unwrap(), &registry), None, "named");
 }
 
@@ -232,10 +175,7 @@ fn registry_is_no_orphan_while_a_publisher_of_its_user_starts() {
     let object = Removed(path("lock", starting.name()));
     let lock = Locked::take(File::create(&object.0).unwrap()).unwrap();
     let found = orphans().unwrap();
-    assert_eq!(
-        (find(&found, &registry), find(&found, &object.0)),
-        (None, None)
-    );
+    assert_eq!((find(&found, &registry), find(&found, &object.0)), (None, None));
     drop(lock);
     assert_eq!(await_orphan(&object.0).kind, OrphanKind::Lock);
     await_orphan(&registry);
@@ -243,11 +183,8 @@ fn registry_is_no_orphan_while_a_publisher_of_its_user_starts() {
 
 #[test]
 fn queue_without_a_registry_is_an_orphan_where_queues_are_mounted() {
-    let queue = format!(
-        "/tablecast.wake.{:016x}.0.{:016x}",
-        rand::random::<u64>(),
-        rand::random::<u64>()
-    );
+    let queue =
+        format!("/tablecast.wake.{:016x}.0.{:016x}", rand::random::<u64>(), rand::random::<u64>());
     let flags = MQ_OFlag::O_CREAT | MQ_OFlag::O_EXCL | MQ_OFlag::O_RDONLY;
     let made = mq_open(queue.as_str(), flags, Mode::S_IRUSR | Mode::S_IWUSR, None);
     mq_close(made.unwrap()).unwrap();
@@ -278,25 +215,14 @@ fn is_own(directory: &std::path::Path) -> bool {
 fn tables_of_dead_publishers_are_listed() {
     let table = Table::new("left-dead");
     drop(open(&table));
-    let (stdout, _) = Process::run(
-        subscriber().args(["ls", "--format", "jsonl", "--sample", "1ms"]),
-        0,
-    );
-    let line = lines(&stdout)
-        .into_iter()
-        .find(|line| line["name"] == table.name())
-        .unwrap();
+    let (stdout, _) =
+        Process::run(subscriber().args(["ls", "--format", "jsonl", "--sample", "1ms"]), 0);
+    let line = lines(&stdout).into_iter().find(|line| line["name"] == table.name()).unwrap();
     assert_eq!(line["publisher"], "gone");
-    assert!(
-        line["heartbeat_ago_ms"].is_number() && line["committed_ago_ms"].is_number(),
-        "{line}"
-    );
+    assert!(line["heartbeat_ago_ms"].is_number() && line["committed_ago_ms"].is_number(), "{line}");
     assert!(line.get("pid").is_none(), "{line}");
     let (stdout, _) = Process::run(subscriber().arg("ls"), 0);
-    let own = stdout
-        .lines()
-        .find(|line| line.starts_with(table.name()))
-        .unwrap();
+    let own = stdout.lines().find(|line| line.starts_with(table.name())).unwrap();
     assert!(own.contains("gone "), "{own}");
     let (stdout, _) = Process::run(subscriber().args(["info", table.name()]), 0);
     assert!(stdout.contains("gone (it was process"), "{stdout}");

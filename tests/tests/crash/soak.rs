@@ -15,13 +15,7 @@ fn short_soak_finds_no_torn_row_and_no_partial_transaction() {
     let mut soak = command(env!("CARGO_BIN_EXE_soak"));
     let (stdout, _) = Process::run(soak.args(["--seconds", "5"]), 0);
     println!("{stdout}");
-    for counted in [
-        "rows checked",
-        "at versions",
-        "commits",
-        "publishers killed",
-        "stopped",
-    ] {
+    for counted in ["rows checked", "at versions", "commits", "publishers killed", "stopped"] {
         let (_, rest) = stdout.split_once(&format!("{counted}: ")).unwrap();
         let digits = rest.split(|c: char| !c.is_ascii_digit()).next().unwrap();
         assert_ne!(digits.parse(), Ok(0_u64), "{counted}");
@@ -37,9 +31,7 @@ fn exhausted_versions_are_an_error_and_keep_the_table() {
     let region = File::options().write(true).open(path).unwrap();
     let set = |version: u64| {
         let bytes = version.to_le_bytes();
-        region
-            .write_all_at(&bytes, header::COMMIT as u64 * 8)
-            .unwrap();
+        region.write_all_at(&bytes, header::COMMIT as u64 * 8).unwrap();
     };
     set(MAX_VERSION - 3);
     let mut publisher = open().unwrap();

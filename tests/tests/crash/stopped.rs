@@ -46,9 +46,7 @@ fn calls_of_a_try<T>(arrange: impl Fn(&Table) -> T) -> Result<Calls, String> {
 fn calls_while<T>(arrange: impl Fn(&Table) -> T) -> Result<Calls, String> {
     let tries = (0..TRIES).map(|_| calls_of_a_try(&arrange));
     let tries = tries.collect::<Result<Vec<Calls>, String>>()?;
-    let fewest = tries
-        .into_iter()
-        .min_by_key(|calls| calls.values().sum::<usize>());
+    let fewest = tries.into_iter().min_by_key(|calls| calls.values().sum::<usize>());
     Ok(fewest.expect("at least one run"))
 }
 

@@ -61,10 +61,7 @@ impl Follower {
         if !apart {
             let mut process = Process::start(&mut { follow });
             assert!(process.line().starts_with("1 0 Alive"));
-            return Self {
-                process,
-                inner: None,
-            };
+            return Self { process, inner: None };
         }
         let mut program = role!("pids");
         program.arg(follow.get_program()).args(follow.get_args());
@@ -111,10 +108,8 @@ fn one_sweep_after_any_mix_of_deaths_removes_all_orphans() {
         return;
     };
     let mut dice = rand::rng();
-    let mut serving: Vec<Serving> = NAMES
-        .iter()
-        .map(|name| Serving::start(name, FIELDS, &[]))
-        .collect();
+    let mut serving: Vec<Serving> =
+        NAMES.iter().map(|name| Serving::start(name, FIELDS, &[])).collect();
     let mut followers: Vec<Vec<Follower>> = NAMES
         .iter()
         .map(|name| {
@@ -123,9 +118,7 @@ fn one_sweep_after_any_mix_of_deaths_removes_all_orphans() {
         })
         .collect();
     for name in NAMES {
-        until("all subscribers are parked", || {
-            asleep(name).len() == FOLLOWERS
-        });
+        until("all subscribers are parked", || asleep(name).len() == FOLLOWERS);
         assert!(
             asleep(name).iter().filter(|pid| **pid == 1).count() == APART,
             "pids of their own namespaces"
@@ -158,13 +151,7 @@ fn one_sweep_after_any_mix_of_deaths_removes_all_orphans() {
     std::fs::write(path("lock.never"), "").unwrap();
 
     let (_, stderr) = Process::run(publisher().args(["rm", "--orphans"]), 0);
-    for gone in [
-        "lock.two",
-        "lock.three",
-        "lock.four",
-        "next.four",
-        "lock.never",
-    ] {
+    for gone in ["lock.two", "lock.three", "lock.four", "next.four", "lock.never"] {
         let line = format!("removed /tablecast.{gone}");
         assert!(stderr.lines().any(|told| told == line), "{stderr}");
     }
@@ -177,9 +164,7 @@ fn one_sweep_after_any_mix_of_deaths_removes_all_orphans() {
     for number in [0, 4, 5] {
         let listeners = common::inspect(NAMES[number], None).unwrap().subscribers;
         assert_eq!(listeners.unwrap().len(), living[number], "slots");
-        until("all subscribers are parked", || {
-            asleep(NAMES[number]).len() == living[number]
-        });
+        until("all subscribers are parked", || asleep(NAMES[number]).len() == living[number]);
     }
     let again = sweep().unwrap();
     assert!(
@@ -194,11 +179,9 @@ fn one_sweep_after_any_mix_of_deaths_removes_all_orphans() {
         serving[number].publish([r#"{"id":1}"#]);
     }
     let took_over = Serving::start("one", FIELDS, &[]);
-    for (number, news) in [
-        (4, " 1 Alive { epoch: 1"),
-        (5, " 1 Alive { epoch: 1"),
-        (0, " 0 Alive { epoch: 2"),
-    ] {
+    for (number, news) in
+        [(4, " 1 Alive { epoch: 1"), (5, " 1 Alive { epoch: 1"), (0, " 0 Alive { epoch: 2")]
+    {
         for follower in &mut followers[number] {
             follower.hears(news);
         }
@@ -226,11 +209,7 @@ fn sweep_keeps_unlinked_objects_of_live_processes() {
         return;
     };
     let schema = Schema::parse(FIELDS, None).unwrap();
-    let open = |name| {
-        UntypedPublisher::builder(name, schema.clone())
-            .open()
-            .unwrap()
-    };
+    let open = |name| UntypedPublisher::builder(name, schema.clone()).open().unwrap();
     let (mut robbed, mut alone) = (open("robbed"), open("alone"));
     let mut follower = Follower::start("robbed", false);
     until("the subscriber is parked", || asleep("robbed").len() == 1);
@@ -300,10 +279,7 @@ fn sweep_reports_and_keeps_orphans_of_other_users() {
     // The other user may read this lock but not remove it.
     std::fs::set_permissions(lock, PermissionsExt::from_mode(0o644)).unwrap();
     let (_, stderr) = Process::run(&mut rm, 1);
-    assert!(
-        stderr.contains("no permission to open /tablecast.lock.never"),
-        "{stderr}"
-    );
+    assert!(stderr.contains("no permission to open /tablecast.lock.never"), "{stderr}");
     assert!(lock.exists());
     assert_eq!(sweep().unwrap().removed, ["/tablecast.lock.never"]);
     drop(place);

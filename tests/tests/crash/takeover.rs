@@ -23,18 +23,10 @@ fn follow(
 ) {
     let begun = Instant::now();
     while !wanted(subscriber.publisher_state()) {
-        assert!(
-            begun.elapsed() < LIMIT,
-            "{:?}",
-            subscriber.publisher_state()
-        );
+        assert!(begun.elapsed() < LIMIT, "{:?}", subscriber.publisher_state());
         match subscriber.wait(Some(LIMIT)) {
             Ok(changes) => {
-                assert_ne!(
-                    changes.cause(),
-                    Cause::Nothing,
-                    "only a change wakes the subscriber"
-                );
+                assert_ne!(changes.cause(), Cause::Nothing, "only a change wakes the subscriber");
                 mirror.apply(&changes);
             }
             // The publisher changes every row in every commit.
@@ -71,10 +63,8 @@ fn publishers_killed_at_random_lose_no_commit() {
     let mut dice = rand::rng();
     let mut writer = start(0);
     assert_eq!(writer.line(), "open 1 1 0");
-    let mut subscriber = Subscriber::<Account>::builder(table.name())
-        .recheck(NEVER)
-        .open_within(LIMIT)
-        .unwrap();
+    let mut subscriber =
+        Subscriber::<Account>::builder(table.name()).recheck(NEVER).open_within(LIMIT).unwrap();
     let mut mirror = Mirror::default();
     mirror.apply(&subscriber.changes());
     let (mut epoch, mut version) = (1, 1);
@@ -85,19 +75,10 @@ fn publishers_killed_at_random_lose_no_commit() {
         }
         writer.signal(Signal::SIGKILL);
         // The subscriber never re-checks, so the death itself must wake it.
-        follow(&mut subscriber, &mut mirror, |state| {
-            state == PublisherState::Gone { epoch }
-        });
+        follow(&mut subscriber, &mut mirror, |state| state == PublisherState::Gone { epoch });
         writer.kill();
-        let told = writer
-            .stdout()
-            .lines()
-            .last()
-            .and_then(|line| line.parse::<u64>().ok());
-        assert!(
-            subscriber.version() >= told.unwrap_or(0),
-            "a reported commit was lost"
-        );
+        let told = writer.stdout().lines().last().and_then(|line| line.parse::<u64>().ok());
+        assert!(subscriber.version() >= told.unwrap_or(0), "a reported commit was lost");
         assert!(subscriber.version() >= version, "the version went back");
         version = subscriber.version();
         let rows = subscriber.len() as u64;
@@ -110,12 +91,8 @@ fn publishers_killed_at_random_lose_no_commit() {
             writer.kill();
             writer = start(round);
         }
-        let opened: Vec<u64> = writer
-            .line()
-            .split(' ')
-            .skip(1)
-            .map(|word| word.parse().unwrap())
-            .collect();
+        let opened: Vec<u64> =
+            writer.line().split(' ').skip(1).map(|word| word.parse().unwrap()).collect();
         let alive = |state: PublisherState| state.is_alive() && state.epoch() == opened[0];
         follow(&mut subscriber, &mut mirror, alive);
         if opened[0] == epoch + 1 {
@@ -125,11 +102,7 @@ fn publishers_killed_at_random_lose_no_commit() {
                 "the takeover is one commit of the same rows"
             );
         } else {
-            assert_eq!(
-                (round % 4, opened[0]),
-                (0, epoch + 2),
-                "two publishers took over"
-            );
+            assert_eq!((round % 4, opened[0]), (0, epoch + 2), "two publishers took over");
             assert!(opened[1] > version);
         }
         assert_whole(&subscriber, &mirror);
@@ -140,9 +113,7 @@ fn publishers_killed_at_random_lose_no_commit() {
         mirror.applied
     );
     writer.finish();
-    follow(&mut subscriber, &mut mirror, |state| {
-        state == PublisherState::Closed { epoch }
-    });
+    follow(&mut subscriber, &mut mirror, |state| state == PublisherState::Closed { epoch });
     assert_whole(&subscriber, &mirror);
 }
 
@@ -150,9 +121,7 @@ fn publishers_killed_at_random_lose_no_commit() {
 fn stopped_publisher_blocks_no_reader() {
     let table = Table::new("stopped");
     let mut writer = Process::start(&mut role!("ledger", table.name(), SIZE, 1, "print"));
-    let mut subscriber = Subscriber::<Account>::builder(table.name())
-        .open_within(LIMIT)
-        .unwrap();
+    let mut subscriber = Subscriber::<Account>::builder(table.name()).open_within(LIMIT).unwrap();
     for _ in 0..50 {
         for _ in 0..20 {
             writer.line();
@@ -168,10 +137,7 @@ fn stopped_publisher_blocks_no_reader() {
             assert!(late.version() >= subscriber.version());
         }
         let pid = writer.id();
-        assert_eq!(
-            subscriber.publisher_state(),
-            PublisherState::Alive { epoch: 1, pid }
-        );
+        assert_eq!(subscriber.publisher_state(), PublisherState::Alive { epoch: 1, pid });
         writer.signal(Signal::SIGCONT);
     }
     writer.finish();
@@ -193,25 +159,13 @@ fn dropped_publisher_is_taken_over_like_a_dead_one() {
         subscriber.publisher_state() == PublisherState::Gone { epoch: 1 }
     });
     let second = open().unwrap();
-    assert_eq!(
-        (second.epoch(), second.version(), second.len()),
-        (2, version + 1, 1)
-    );
-    assert_eq!(
-        subscriber.wait(Some(LIMIT)).unwrap().cause(),
-        Cause::Publisher
-    );
+    assert_eq!((second.epoch(), second.version(), second.len()), (2, version + 1, 1));
+    assert_eq!(subscriber.wait(Some(LIMIT)).unwrap().cause(), Cause::Publisher);
     assert!(subscriber.publisher_state().is_alive());
     assert_eq!(subscriber.get(&(1, 1)), Some(&Item::new((1, 1), 5)));
     second.close_and_keep().unwrap();
-    assert_eq!(
-        subscriber.wait(Some(LIMIT)).unwrap().cause(),
-        Cause::Publisher
-    );
-    assert_eq!(
-        subscriber.publisher_state(),
-        PublisherState::Closed { epoch: 2 }
-    );
+    assert_eq!(subscriber.wait(Some(LIMIT)).unwrap().cause(), Cause::Publisher);
+    assert_eq!(subscriber.publisher_state(), PublisherState::Closed { epoch: 2 });
     let third = open().unwrap();
     assert_eq!((third.epoch(), third.len()), (3, 1), "kept");
 }
@@ -221,10 +175,8 @@ fn refresh_after_takeover_includes_new_rows() {
     let table = Table::new("both-news");
     let open = || Publisher::<Item>::builder(table.name()).open().unwrap();
     let mut publisher = open();
-    let mut subscriber = Subscriber::<Item>::builder(table.name())
-        .recheck(Duration::ZERO)
-        .open()
-        .unwrap();
+    let mut subscriber =
+        Subscriber::<Item>::builder(table.name()).recheck(Duration::ZERO).open().unwrap();
     for value in 1..10 {
         drop(publisher);
         publisher = open();
@@ -246,25 +198,16 @@ fn second_publisher_is_refused() {
     let mut holder = Process::start(&mut role!("ledger", table.name(), SIZE, 1, "print"));
     holder.line();
     let refused = |pid: u32| match Publisher::<Account>::builder(table.name()).open() {
-        Err(Error::PublisherActive {
-            table: named,
-            pid: found,
-        }) => {
+        Err(Error::PublisherActive { table: named, pid: found }) => {
             assert_eq!((named.as_str(), found), (table.name(), pid));
         }
         Err(error) => panic!("{error}"),
         Ok(_) => panic!("two publishers"),
     };
     refused(holder.id());
-    assert!(matches!(
-        common::remove(table.name()),
-        Err(Error::PublisherActive { .. })
-    ));
+    assert!(matches!(common::remove(table.name()), Err(Error::PublisherActive { .. })));
     holder.kill();
-    let own = Publisher::<Account>::builder(table.name())
-        .capacity(SIZE + 1)
-        .open()
-        .unwrap();
+    let own = Publisher::<Account>::builder(table.name()).capacity(SIZE + 1).open().unwrap();
     refused(std::process::id());
     own.close().unwrap();
 }
@@ -272,11 +215,8 @@ fn second_publisher_is_refused() {
 #[test]
 fn killed_subscriber_leaves_nothing_after_next_sweep() {
     let table = Table::new("swept");
-    let mut publisher = Publisher::<Item>::builder(table.name())
-        .capacity(1)
-        .subscribers(1)
-        .open()
-        .unwrap();
+    let mut publisher =
+        Publisher::<Item>::builder(table.name()).capacity(1).subscribers(1).open().unwrap();
     for round in 1..=5 {
         let mut follower = Process::start(&mut role!("follow", table.name()));
         follower.line();
@@ -289,30 +229,18 @@ fn killed_subscriber_leaves_nothing_after_next_sweep() {
         tx.commit().unwrap();
         publisher.maintain().unwrap();
         assert!(!table.has_queue(), "{:?}", table.leftovers());
-        let listeners = common::inspect(table.name(), None)
-            .unwrap()
-            .subscribers
-            .unwrap();
+        let listeners = common::inspect(table.name(), None).unwrap().subscribers.unwrap();
         assert!(listeners.is_empty(), "{listeners:?}");
     }
     // The next subscriber gets the only slot.
-    let mut subscriber = Subscriber::<Item>::builder(table.name())
-        .recheck(NEVER)
-        .open()
-        .unwrap();
+    let mut subscriber = Subscriber::<Item>::builder(table.name()).recheck(NEVER).open().unwrap();
     std::thread::scope(|scope| {
         let sleeping = scope.spawn(|| {
             let changes = subscriber.wait(Some(LIMIT)).unwrap();
-            assert!(matches!(
-                changes.iter().next(),
-                Some(Change::Updated { .. })
-            ));
+            assert!(matches!(changes.iter().next(), Some(Change::Updated { .. })));
         });
         until("the subscriber is parked", || {
-            let listeners = common::inspect(table.name(), None)
-                .unwrap()
-                .subscribers
-                .unwrap();
+            let listeners = common::inspect(table.name(), None).unwrap().subscribers.unwrap();
             listeners.iter().any(|listener| listener.parked)
         });
         let mut tx = publisher.begin();
@@ -331,10 +259,7 @@ fn forked_child_holds_nothing_of_its_dead_parent() {
     let table = Table::new("fork");
     let mut parent = Process::start(&mut role!("fork", table.name()));
     assert_eq!(parent.line(), "open");
-    let mut subscriber = Subscriber::<Item>::builder(table.name())
-        .recheck(NEVER)
-        .open()
-        .unwrap();
+    let mut subscriber = Subscriber::<Item>::builder(table.name()).recheck(NEVER).open().unwrap();
     assert!(subscriber.publisher_state().is_alive());
     parent.write_line("die, and leave a child");
     assert_eq!(parent.line(), "child");
@@ -345,10 +270,7 @@ fn forked_child_holds_nothing_of_its_dead_parent() {
     let mut publisher = Publisher::<Item>::builder(table.name()).open().unwrap();
     assert_eq!((publisher.epoch(), publisher.len()), (2, 1));
     publisher.maintain().unwrap();
-    let listeners = common::inspect(table.name(), None)
-        .unwrap()
-        .subscribers
-        .unwrap();
+    let listeners = common::inspect(table.name(), None).unwrap().subscribers.unwrap();
     let pids: Vec<u32> = listeners.iter().map(|listener| listener.pid).collect();
     assert_eq!(pids, [std::process::id()], "its parent's slot is freed");
     table.remember();

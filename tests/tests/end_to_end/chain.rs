@@ -25,32 +25,22 @@ impl Chain {
 
     fn with(from: &Table, to: &Table, options: &[&str]) -> Self {
         let (watch, serve) = piped(from, to, &[], options);
-        let copy = UntypedSubscriber::builder(to.name())
-            .open_within(LIMIT)
-            .unwrap();
+        let copy = UntypedSubscriber::builder(to.name()).open_within(LIMIT).unwrap();
         Self { watch, serve, copy }
     }
 
     /// Waits until B has the rows of A, also in the output of the programs.
     fn follows<'a>(&mut self, from: &Table, to: &Table, rows: impl IntoIterator<Item = &'a Item>) {
-        let expected: BTreeSet<Vec<u8>> = rows
-            .into_iter()
-            .map(|item| bytemuck::bytes_of(item).to_vec())
-            .collect();
+        let expected: BTreeSet<Vec<u8>> =
+            rows.into_iter().map(|item| bytemuck::bytes_of(item).to_vec()).collect();
         until("the copy is the same", || {
-            self.copy
-                .wait(Some(std::time::Duration::from_millis(100)))
-                .unwrap();
+            self.copy.wait(Some(std::time::Duration::from_millis(100))).unwrap();
             let rows: BTreeSet<Vec<u8>> =
                 self.copy.iter().map(|row| row.bytes().to_vec()).collect();
             rows == expected
         });
         let get = |table: &Table| {
-            Process::run(
-                subscriber().args(["get", table.name(), "--format", "jsonl"]),
-                0,
-            )
-            .0
+            Process::run(subscriber().args(["get", table.name(), "--format", "jsonl"]), 0).0
         };
         let (one, other) = (get(from), get(to));
         assert_eq!(one.lines().count(), expected.len());
@@ -64,12 +54,8 @@ fn watch_feeds_another_publisher() {
     let seed = rand::random();
     println!("seed {seed}");
     let mut script = Script::new(seed, 200);
-    let open = |capacity| {
-        Publisher::<Item>::builder(from.name())
-            .capacity(capacity)
-            .open()
-            .unwrap()
-    };
+    let open =
+        |capacity| Publisher::<Item>::builder(from.name()).capacity(capacity).open().unwrap();
     let mut a = open(200);
     script.next_plan().carry_out(&mut a);
     let mut chain = Chain::new(&from, &to);
@@ -84,8 +70,7 @@ fn watch_feeds_another_publisher() {
     let mut a = open(20_000);
     let mut tx = a.begin();
     for number in 0..20_000 {
-        tx.upsert(&Item::new((3, number), 1))
-            .unwrap_or_else(|_| assert!(number > 19_000));
+        tx.upsert(&Item::new((3, number), 1)).unwrap_or_else(|_| assert!(number > 19_000));
     }
     tx.commit().unwrap();
     let rows: Vec<Item> = a.iter().collect();
@@ -118,10 +103,7 @@ fn chain_can_start_before_its_source() {
     let (from, to) = (Table::new("chain-late-a"), Table::new("chain-late-b"));
     let mut chain = Chain::new(&from, &to);
     chain.watch.stderr_until(|text| text.contains(from.name()));
-    let mut a = Publisher::<Item>::builder(from.name())
-        .capacity(10)
-        .open()
-        .unwrap();
+    let mut a = Publisher::<Item>::builder(from.name()).capacity(10).open().unwrap();
     let mut script = Script::new(3, 10);
     for _ in 0..20 {
         script.next_plan().carry_out(&mut a);
@@ -135,14 +117,9 @@ fn chain_can_start_before_its_source() {
 #[test]
 fn restarted_chain_continues() {
     let (from, to) = (Table::new("chain-again-a"), Table::new("chain-again-b"));
-    let mut a = Publisher::<Item>::builder(from.name())
-        .capacity(10)
-        .open()
-        .unwrap();
+    let mut a = Publisher::<Item>::builder(from.name()).capacity(10).open().unwrap();
     let publish = |a: &mut Publisher<Item>, value| {
-        let items: Vec<Item> = (0..10)
-            .map(|number| Item::new((0, number), value))
-            .collect();
+        let items: Vec<Item> = (0..10).map(|number| Item::new((0, number), value)).collect();
         let mut tx = a.begin();
         tx.replace_with(&items).unwrap();
         tx.commit().unwrap();
@@ -191,10 +168,7 @@ fn each_subcommand_reports_ended_input() {
     let mut doctor = Process::start(subscriber().args(["doctor", table.name()]));
     doctor.end();
     let advice = doctor.stdout();
-    assert!(
-        advice.contains("its input ended") && advice.contains("--exit-at-eof"),
-        "{advice}"
-    );
+    assert!(advice.contains("its input ended") && advice.contains("--exit-at-eof"), "{advice}");
     let mut late = Process::start(subscriber().args(["watch", table.name(), "--once"]));
     late.ends_with(0);
     assert!(late.stderr().contains(said), "{}", late.stderr());
@@ -205,11 +179,6 @@ fn each_subcommand_reports_ended_input() {
     assert!(!shows(&info).contains("input_ended_ago_ms"));
     watch.signal(Signal::SIGTERM);
     watch.ends_with(0);
-    assert_eq!(
-        watch.stderr().matches(said).count(),
-        1,
-        "{}",
-        watch.stderr()
-    );
+    assert_eq!(watch.stderr().matches(said).count(), 1, "{}", watch.stderr());
     next.stop(Signal::SIGTERM);
 }

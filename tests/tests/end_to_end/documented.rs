@@ -17,13 +17,8 @@ const REFERENCE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/cli-output
 /// Returns the members documented under a heading, each with its type.
 fn documented(heading: &str) -> BTreeMap<String, String> {
     let text = std::fs::read_to_string(REFERENCE).unwrap();
-    let section = text
-        .split("\n## ")
-        .find(|section| section.starts_with("Output, field by field"));
-    let part = section
-        .unwrap()
-        .split("\n### ")
-        .find(|part| part.starts_with(heading));
+    let section = text.split("\n## ").find(|section| section.starts_with("Output, field by field"));
+    let part = section.unwrap().split("\n### ").find(|part| part.starts_with(heading));
     let members: BTreeMap<String, String> = part
         .unwrap_or_else(|| panic!("no heading {heading}"))
         .lines()
@@ -47,9 +42,7 @@ fn members(value: &Value, name: &str, found: &mut BTreeMap<String, BTreeSet<&'st
             return;
         }
         Value::Array(elements) => {
-            elements
-                .iter()
-                .for_each(|value| members(value, &format!("{name}[]"), found));
+            elements.iter().for_each(|value| members(value, &format!("{name}[]"), found));
             return;
         }
         Value::Object(_) => "object",
@@ -64,18 +57,12 @@ fn members(value: &Value, name: &str, found: &mut BTreeMap<String, BTreeSet<&'st
 /// Asserts that the objects have exactly the documented members, each in at least one object.
 fn assert_documented(heading: &str, printed: &[Value]) {
     let mut found = BTreeMap::new();
-    printed
-        .iter()
-        .for_each(|value| members(value, "", &mut found));
+    printed.iter().for_each(|value| members(value, "", &mut found));
     let found: BTreeMap<String, String> = found
         .into_iter()
         .map(|(name, kinds)| (name, kinds.into_iter().collect::<Vec<_>>().join(" or ")))
         .collect();
-    assert_eq!(
-        found,
-        documented(heading),
-        "{heading}: printed and documented members"
-    );
+    assert_eq!(found, documented(heading), "{heading}: printed and documented members");
 }
 
 fn printed(arguments: &[&str]) -> String {
@@ -121,10 +108,7 @@ impl Drop for Stray {
 
 #[test]
 fn ls_output_is_as_documented() {
-    let (damaged, deserted) = (
-        Table::new("documented-damaged"),
-        Table::new("documented-left"),
-    );
+    let (damaged, deserted) = (Table::new("documented-damaged"), Table::new("documented-left"));
     let published = Published::new("documented-ls");
     published.publisher.end_input();
     let (damaged_region, lock) = (Stray::new("table", &damaged), Stray::new("lock", &deserted));
@@ -132,10 +116,7 @@ fn ls_output_is_as_documented() {
     let is_own = |value: &&Value| names.iter().any(|name| value["name"] == *name);
     let is_left = |value: &&Value| value["object"] == lock.0.to_str().unwrap();
     let all = lines(&printed(&["ls", "--format", "jsonl"]));
-    assert_documented(
-        "A table",
-        &all.iter().filter(is_own).cloned().collect::<Vec<_>>(),
-    );
+    assert_documented("A table", &all.iter().filter(is_own).cloned().collect::<Vec<_>>());
     assert_documented(
         "An orphaned object",
         &all.iter().filter(is_left).cloned().collect::<Vec<_>>(),
@@ -147,16 +128,10 @@ fn ls_output_is_as_documented() {
     );
     // CSV has the names of both kinds in one line.
     let csv = printed(&["ls", "--format", "csv"]);
-    let names: BTreeSet<String> = csv
-        .lines()
-        .next()
-        .unwrap()
-        .split(',')
-        .map(str::to_owned)
-        .collect();
-    let both = documented("A table")
-        .into_keys()
-        .chain(documented("An orphaned object").into_keys());
+    let names: BTreeSet<String> =
+        csv.lines().next().unwrap().split(',').map(str::to_owned).collect();
+    let both =
+        documented("A table").into_keys().chain(documented("An orphaned object").into_keys());
     assert_eq!(names, both.collect());
     drop(damaged_region);
 }
@@ -178,8 +153,7 @@ fn info_output_is_as_documented() {
     let watch = published.watch("csv", &[]);
     until("the subscriber is registered", || {
         let info = common::inspect(name, None).unwrap();
-        info.subscribers
-            .is_ok_and(|all| all.iter().any(|one| one.parked))
+        info.subscribers.is_ok_and(|all| all.iter().any(|one| one.parked))
     });
     let whole = printed(&["info", name, "--format", "json"]);
     let line = printed(&["info", name, "--format", "jsonl"]);
@@ -203,13 +177,11 @@ fn info_output_is_as_documented() {
         .records()
         .map(|record| {
             let parts = record.unwrap()[0].to_owned();
-            parts
-                .split('.')
-                .fold(String::new(), |name, part| match part.parse::<u32>() {
-                    Ok(_) => name + "[]",
-                    Err(_) if name.is_empty() => part.to_owned(),
-                    Err(_) => name + "." + part,
-                })
+            parts.split('.').fold(String::new(), |name, part| match part.parse::<u32>() {
+                Ok(_) => name + "[]",
+                Err(_) if name.is_empty() => part.to_owned(),
+                Err(_) => name + "." + part,
+            })
         })
         .collect();
     let mut expected: BTreeSet<String> = documented("Table details").into_keys().collect();

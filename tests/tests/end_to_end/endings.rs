@@ -51,10 +51,9 @@ fn signals_end_both_programs_and_leave_nothing() {
 fn signal_ends_waiting_watch_and_get() {
     let table = Table::new("waiting");
     // A watch then has nothing left to do; a get has failed.
-    for (arguments, code) in [
-        (["watch", table.name()].as_slice(), 0),
-        (&["get", table.name(), "--timeout", "1h"], 1),
-    ] {
+    for (arguments, code) in
+        [(["watch", table.name()].as_slice(), 0), (&["get", table.name(), "--timeout", "1h"], 1)]
+    {
         let mut waiting = Process::start(subscriber().args(arguments));
         waiting.stderr_until(|text| text.contains("waiting for a publisher"));
         waiting.signal(Signal::SIGINT);
@@ -82,18 +81,12 @@ fn watch_waits_for_publisher_and_survives_it() {
     third.publish([row(2), row(3)]);
     let mut told: Vec<String> = (0..2).map(|_| watch.line()).collect();
     told.sort();
-    assert!(
-        told.iter()
-            .any(|line| line.contains(r#""op":"delete","key":{"id":1}"#)),
-        "{told:?}"
-    );
+    assert!(told.iter().any(|line| line.contains(r#""op":"delete","key":{"id":1}"#)), "{told:?}");
     third.publish([r#"{"op":"clear"}"#]);
     let all =
         watch.stdout_until(|text| text.matches("delete").count() == 3 || text.lines().count() > 8);
     assert_eq!(
-        all.lines()
-            .filter(|line| line.contains(r#"{"id":2}"#) && line.contains("create"))
-            .count(),
+        all.lines().filter(|line| line.contains(r#"{"id":2}"#) && line.contains("create")).count(),
         1
     );
     watch.signal(Signal::SIGTERM);
@@ -106,15 +99,10 @@ fn get_reads_table_of_dead_publisher() {
     let mut serving = Serving::start(table.name(), FIELDS, &[]);
     serving.publish([row(1), row(2)]);
     serving.process.kill();
-    let (stdout, stderr) = Process::run(
-        subscriber().args(["get", table.name(), "--format", "csv"]),
-        0,
-    );
+    let (stdout, stderr) =
+        Process::run(subscriber().args(["get", table.name(), "--format", "csv"]), 0);
     assert_eq!(stdout, "id,name\n1,n1\n2,n2\n");
-    assert!(
-        stderr.contains("warning") && stderr.contains(table.name()),
-        "{stderr}"
-    );
+    assert!(stderr.contains("warning") && stderr.contains(table.name()), "{stderr}");
     // `rm` removes the table and notifies attached subscribers.
     let mut watch = Process::start(subscriber().args(["watch", table.name()]));
     watch.stdout_until(|text| text.contains("n2"));
@@ -133,16 +121,11 @@ fn keep_leaves_table_readable_after_serve() {
     let mut serving = Serving::start(table.name(), FIELDS, &["--keep"]);
     serving.publish([row(1)]);
     serving.stop(Signal::SIGINT);
-    let (stdout, _) = Process::run(
-        subscriber().args(["get", table.name(), "--format", "csv"]),
-        0,
-    );
+    let (stdout, _) = Process::run(subscriber().args(["get", table.name(), "--format", "csv"]), 0);
     assert_eq!(stdout, "id,name\n1,n1\n");
     let next = Serving::start(table.name(), FIELDS, &[]);
-    let (stdout, stderr) = Process::run(
-        subscriber().args(["get", table.name(), "--format", "csv"]),
-        0,
-    );
+    let (stdout, stderr) =
+        Process::run(subscriber().args(["get", table.name(), "--format", "csv"]), 0);
     assert_eq!((stdout.as_str(), stderr.as_str()), ("id,name\n1,n1\n", ""));
     next.stop(Signal::SIGINT);
     assert_eq!(table.leftovers(), NOTHING);
@@ -191,10 +174,7 @@ fn closed_pipe_ends_programs_quietly() {
     for (id, format) in (100_000..).zip(["jsonl", "csv", "table"]) {
         // Little enough to fit the pipe: the program notices the end at the next change.
         is_quiet_after_one_line(&["watch", table.name(), "--format", format, "7"], || {
-            serving.publish([
-                row(id),
-                r#"{"op":"update","row":{"id":7,"name":"x"}}"#.to_owned(),
-            ]);
+            serving.publish([row(id), r#"{"op":"update","row":{"id":7,"name":"x"}}"#.to_owned()]);
         });
     }
 }
@@ -203,13 +183,9 @@ fn closed_pipe_ends_programs_quietly() {
 fn demo_runs_without_terminal_and_leaves_nothing() {
     let table = Table::new("demo");
     let mut demo = Process::start_with(
-        publisher()
-            .args(["demo", "--seconds", "2", "--name", table.name()])
-            .stdin(Stdio::null()),
+        publisher().args(["demo", "--seconds", "2", "--name", table.name()]).stdin(Stdio::null()),
     );
-    until("the table exists", || {
-        common::inspect(table.name(), None).is_ok()
-    });
+    until("the table exists", || common::inspect(table.name(), None).is_ok());
     until("a subscriber is registered", || table.remember() == 1);
     demo.ends_with(0);
     let text = demo.stdout();
@@ -246,9 +222,8 @@ fn processes_source_follows_process_list() {
     let get = ["get", table.name(), "--timeout", "30s", "--format", "jsonl"];
     until("this process is among them", || {
         let (stdout, _) = Process::run(subscriber().args(get), 0);
-        let mut rows = stdout
-            .lines()
-            .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+        let mut rows =
+            stdout.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
         rows.any(|row| row["pid"] == own)
     });
     // A process that ends is deleted.
@@ -270,14 +245,7 @@ fn programs_end_with_the_reader_of_their_output() {
     let absent = Table::new("reader-absent");
     for arguments in [
         ["watch", table.name()].as_slice(),
-        &[
-            "watch",
-            table.name(),
-            "--format",
-            "jsonl",
-            "--wake",
-            "futex",
-        ],
+        &["watch", table.name(), "--format", "jsonl", "--wake", "futex"],
         &["watch", table.name(), "--wake", "spin"],
         &["watch", table.name(), "--count", "1", "--timeout", "1h"],
         &["watch", table.name(), "--", "true"],

@@ -65,21 +65,13 @@ fn typed_examples_share_a_row_type() {
     // The subscriber waits for the publisher.
     let mut subscriber = start("typed_subscriber");
     let mut publisher = start("typed_publisher");
-    assert!(
-        publisher
-            .line()
-            .ends_with("version 1, 0 rows from a publisher before")
-    );
+    assert!(publisher.line().ends_with("version 1, 0 rows from a publisher before"));
     subscriber.stdout_until(|text| text.contains("cellar: ") && text.contains("roof: "));
     subscriber.stdout_until(|text| text.contains("°C (+") || text.contains("°C (-"));
     publisher.kill();
     subscriber.stdout_until(|text| text.contains("the publisher died"));
     let mut publisher = start("typed_publisher");
-    assert!(
-        publisher
-            .line()
-            .ends_with(", 4 rows from a publisher before")
-    );
+    assert!(publisher.line().ends_with(", 4 rows from a publisher before"));
     let told = format!("published by process {} now\n", publisher.id());
     subscriber.stdout_until(|text| {
         let since = text.split_once(&told);
@@ -132,20 +124,11 @@ fn feature_flags_example_reads_with_and_without_publisher() {
 fn assert_market(told: &str) {
     let lines: Vec<&str> = told.lines().collect();
     for pair in lines.chunks_exact(2) {
-        assert!(
-            pair[0].contains(" quotes in ") && pair[0].contains(", delay p50 "),
-            "{told}"
-        );
+        assert!(pair[0].contains(" quotes in ") && pair[0].contains(", delay p50 "), "{told}");
         let (instruments, widest) = pair[1].split_once(" instruments, ").unwrap();
-        assert!(
-            (1..=1_000).contains(&instruments.trim().parse().unwrap()),
-            "{told}"
-        );
+        assert!((1..=1_000).contains(&instruments.trim().parse().unwrap()), "{told}");
         // Instruments are listed before they are quoted.
-        assert!(
-            widest.starts_with("0 unknown, ") && widest.contains(", widest "),
-            "{told}"
-        );
+        assert!(widest.starts_with("0 unknown, ") && widest.contains(", widest "), "{told}");
     }
 }
 
@@ -185,10 +168,7 @@ fn market_feed_example_feeds_and_consumes() {
     both.ends_with(0);
     for table in &tables.0 {
         let left = common::inspect(table, None);
-        assert!(
-            matches!(left, Err(common::Error::NotFound { .. })),
-            "{table}"
-        );
+        assert!(matches!(left, Err(common::Error::NotFound { .. })), "{table}");
     }
 }
 
@@ -203,10 +183,8 @@ struct Client {
 
 impl Client {
     fn connect(url: &str) -> Self {
-        let agent = ureq::Agent::config_builder()
-            .timeout_recv_response(Some(LIMIT))
-            .build()
-            .new_agent();
+        let agent =
+            ureq::Agent::config_builder().timeout_recv_response(Some(LIMIT)).build().new_agent();
         let response = agent.get(url).call().unwrap();
         assert_eq!(response.headers()["content-type"], "text/event-stream");
         Self {
@@ -329,10 +307,7 @@ fn sse_example_resends_table_to_slow_client() {
     }
     assert_eq!((quick.snapshots, quick.rows.len() as u64), (1, ROWS));
     slow.read_to(serving.version());
-    assert!(
-        slow.snapshots > 1,
-        "the slow client was not sent a new snapshot"
-    );
+    assert!(slow.snapshots > 1, "the slow client was not sent a new snapshot");
     assert_eq!(slow.rows, quick.rows);
     server.signal(Signal::SIGINT);
     server.ends_with(0);

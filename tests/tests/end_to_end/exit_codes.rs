@@ -23,15 +23,9 @@ fn with<const N: usize>(mut command: Command, arguments: [&str; N]) -> Command {
 /// Expects this exit code, no data on stdout, and a message with these parts.
 fn fails(mut command: Command, code: i32, parts: &[&str]) {
     let (stdout, stderr) = Process::run(&mut command, code);
-    assert_eq!(
-        stdout, "",
-        "{command:?}: data goes to stdout, all else to stderr"
-    );
+    assert_eq!(stdout, "", "{command:?}: data goes to stdout, all else to stderr");
     for part in parts {
-        assert!(
-            stderr.contains(part),
-            "{command:?}: stderr does not contain {part:?}: {stderr}"
-        );
+        assert!(stderr.contains(part), "{command:?}: stderr does not contain {part:?}: {stderr}");
     }
     let sentence = stderr.lines().find(|line| line.starts_with("error: "));
     assert!(sentence.is_some(), "{command:?}: {stderr}");
@@ -53,17 +47,11 @@ fn exit_code_0_for_success() {
         &[],
     ] {
         let (stdout, stderr) = Process::run(subscriber().args(arguments), 0);
-        assert!(
-            !stdout.is_empty() && stderr.is_empty(),
-            "{arguments:?}: {stderr}"
-        );
+        assert!(!stdout.is_empty() && stderr.is_empty(), "{arguments:?}: {stderr}");
     }
     for arguments in [["--help"].as_slice(), &["serve", "--help"], &[]] {
         let (stdout, stderr) = Process::run(publisher().args(arguments), 0);
-        assert!(
-            !stdout.is_empty() && stderr.is_empty(),
-            "{arguments:?}: {stderr}"
-        );
+        assert!(!stdout.is_empty() && stderr.is_empty(), "{arguments:?}: {stderr}");
     }
     serving.stop(Signal::SIGTERM);
 }
@@ -72,23 +60,13 @@ fn exit_code_0_for_success() {
 fn printed_example_works() {
     let table = Table::new("example");
     let (stdout, _) = Process::run(&mut publisher(), 0);
-    let line = stdout
-        .lines()
-        .map(str::trim)
-        .find(|line| line.starts_with("publisher serve"));
+    let line = stdout.lines().map(str::trim).find(|line| line.starts_with("publisher serve"));
     let arguments: Vec<&str> = line.expect("an example").split(' ').skip(2).collect();
-    assert!(
-        stdout.contains(&format!("subscriber watch {}", arguments[0])),
-        "{stdout}"
-    );
+    assert!(stdout.contains(&format!("subscriber watch {}", arguments[0])), "{stdout}");
     let (by_subscriber, _) = Process::run(&mut subscriber(), 0);
     assert!(by_subscriber.contains(line.unwrap()), "{by_subscriber}");
     // A separate name, so that tests do not interfere.
-    let mut serve = Process::start(
-        publisher()
-            .args(["serve", table.name()])
-            .args(&arguments[1..]),
-    );
+    let mut serve = Process::start(publisher().args(["serve", table.name()]).args(&arguments[1..]));
     let mut watch = Process::start(subscriber().args(["watch", table.name()]));
     let text = watch.stdout_until(|text| text.lines().count() > 3);
     assert!(text.lines().next().unwrap().contains("pid"), "{text}");
@@ -105,23 +83,11 @@ fn exit_code_1_for_missing_table() {
     fails(with(subscriber(), ["get", name]), 1, &[name]);
     fails(with(subscriber(), ["info", name]), 1, &[name]);
     fails(with(publisher(), ["rm", name]), 1, &[name]);
-    fails(
-        with(subscriber(), ["watch", name, "--timeout", "50ms"]),
-        1,
-        &[name, "50ms"],
-    );
-    fails(
-        with(subscriber(), ["get", name, "--timeout", "50ms"]),
-        1,
-        &[name, "50ms"],
-    );
+    fails(with(subscriber(), ["watch", name, "--timeout", "50ms"]), 1, &[name, "50ms"]);
+    fails(with(subscriber(), ["get", name, "--timeout", "50ms"]), 1, &[name, "50ms"]);
 
     let _serving = Serving::start(name, FIELDS, &[]);
-    fails(
-        with(subscriber(), ["get", name, "7", "--format", "jsonl"]),
-        1,
-        &[name, "7"],
-    );
+    fails(with(subscriber(), ["get", name, "7", "--format", "jsonl"]), 1, &[name, "7"]);
     let watch = ["watch", name, "--count", "2", "--timeout", "50ms"];
     let (_, stderr) = Process::run(subscriber().args(watch), 1);
     assert!(stderr.contains('2') && stderr.contains("50ms"), "{stderr}");
@@ -133,10 +99,7 @@ fn exit_code_2_for_invalid_arguments() {
     let name = table.name();
     let refused = |mut command: Command| {
         let (stdout, stderr) = Process::run(&mut command, 2);
-        assert!(
-            stdout.is_empty() && !stderr.is_empty(),
-            "{command:?}: {stdout}"
-        );
+        assert!(stdout.is_empty() && !stderr.is_empty(), "{command:?}: {stdout}");
     };
     for arguments in [
         ["watch"].as_slice(),
@@ -156,22 +119,9 @@ fn exit_code_2_for_invalid_arguments() {
         &["serve", name, "--from", "-", "--fields", "id:u65"],
         &["serve", name, "--from", "-", "--fields", "id:u64,id:u64"],
         &["serve", name, "--from", "-", "--fields", "price:f64"],
-        &[
-            "serve", name, "--from", "-", "--fields", FIELDS, "--key", "price",
-        ],
-        &[
-            "serve",
-            name,
-            "--from",
-            "-",
-            "--fields",
-            FIELDS,
-            "--capacity",
-            "0",
-        ],
-        &[
-            "serve", name, "--from", "-", "--fields", FIELDS, "--mode", "666",
-        ],
+        &["serve", name, "--from", "-", "--fields", FIELDS, "--key", "price"],
+        &["serve", name, "--from", "-", "--fields", FIELDS, "--capacity", "0"],
+        &["serve", name, "--from", "-", "--fields", FIELDS, "--mode", "666"],
         &["serve", "a b", "--from", "-", "--fields", FIELDS],
         &["rm"],
         &["rm", ".."],
@@ -198,11 +148,7 @@ fn exit_code_3_for_second_publisher() {
     let pid = first.process.id().to_string();
     let second = ["serve", name, "--from", "-", "--fields", FIELDS];
     fails(with(publisher(), second), 3, &[name, &pid]);
-    fails(
-        with(publisher(), ["serve", name, "--from", "processes"]),
-        3,
-        &[name, &pid],
-    );
+    fails(with(publisher(), ["serve", name, "--from", "processes"]), 3, &[name, &pid]);
     fails(with(publisher(), ["rm", name]), 3, &[name, &pid]);
     // The first publisher did not notice.
     first.publish([r#"{"id":1,"name":"one"}"#]);
@@ -222,10 +168,7 @@ fn exit_code_3_for_publisher_that_lost_its_table() {
     robbed.process.signal(Signal::SIGCONT);
     robbed.process.ends_with(3);
     let stderr = robbed.process.stderr();
-    assert!(
-        stderr.contains("error: ") && stderr.contains(name),
-        "{stderr}"
-    );
+    assert!(stderr.contains("error: ") && stderr.contains(name), "{stderr}");
     thief.stop(Signal::SIGTERM);
 }
 
@@ -240,32 +183,17 @@ fn exit_code_4_for_other_schema_or_layout() {
     let schema = common::Schema::parse("address:ipv4,n:u8", None).unwrap();
     let other = UntypedPublisher::builder(name, schema).open().unwrap();
     watch.ends_with(4);
-    assert!(
-        watch.stderr().contains("another schema"),
-        "{}",
-        watch.stderr()
-    );
+    assert!(watch.stderr().contains("another schema"), "{}", watch.stderr());
     drop(other);
 
-    let region = std::fs::File::options()
-        .write(true)
-        .open(format!("/dev/shm/tablecast.table.{name}"));
+    let region =
+        std::fs::File::options().write(true).open(format!("/dev/shm/tablecast.table.{name}"));
     region
         .unwrap()
-        .write_all_at(
-            &99_u64.to_le_bytes(),
-            common::internals::header::LAYOUT as u64 * 8,
-        )
+        .write_all_at(&99_u64.to_le_bytes(), common::internals::header::LAYOUT as u64 * 8)
         .unwrap();
     fails(with(subscriber(), ["get", name]), 4, &[name, "99"]);
-    fails(
-        with(
-            publisher(),
-            ["serve", name, "--from", "-", "--fields", FIELDS],
-        ),
-        4,
-        &[name, "99"],
-    );
+    fails(with(publisher(), ["serve", name, "--from", "-", "--fields", FIELDS]), 4, &[name, "99"]);
     Process::run(publisher().args(["rm", name]), 0);
     assert_eq!(table.leftovers(), Vec::<String>::new());
 }
@@ -290,24 +218,16 @@ fn exit_code_5_for_invalid_input() {
         strict.write_line(line);
         strict.ends_with(5);
         let stderr = strict.stderr();
-        assert!(
-            stderr.contains("line 2") || stderr.contains(":2"),
-            "input {number}: {stderr}"
-        );
-        assert!(
-            stderr.to_lowercase().contains(&part.to_lowercase()),
-            "input {number}: {stderr}"
-        );
+        assert!(stderr.contains("line 2") || stderr.contains(":2"), "input {number}: {stderr}");
+        assert!(stderr.to_lowercase().contains(&part.to_lowercase()), "input {number}: {stderr}");
         assert_eq!(table.leftovers(), Vec::<String>::new());
 
         // Without --strict the line is reported and skipped.
         let mut lenient = Serving::start(table.name(), FIELDS, &["--exit-at-eof"]);
         lenient.process.write_line(line);
         lenient.publish([r#"{"id":2,"name":"good"}"#]);
-        let (stdout, _) = Process::run(
-            subscriber().args(["get", table.name(), "--format", "csv"]),
-            0,
-        );
+        let (stdout, _) =
+            Process::run(subscriber().args(["get", table.name(), "--format", "csv"]), 0);
         assert_eq!(stdout, "id,name\n2,good\n", "input {number}");
         lenient.process.close_input();
         lenient.process.ends_with(5);
@@ -332,18 +252,9 @@ fn exit_at_eof_fails_if_table_lacks_part_of_input() {
         (json(&[1, 2]), &[], 0, &[1, 2]),
         (format!("{}x\n{}", json(&[1]), json(&[2])), &[], 5, &[1, 2]),
         (format!("{}x", json(&[1])), &[], 5, &[1]),
+        (format!("{}{{\"op\":\"begin\"}}\n{}", json(&[1]), json(&[2])), &[], 5, &[1]),
         (
-            format!("{}{{\"op\":\"begin\"}}\n{}", json(&[1]), json(&[2])),
-            &[],
-            5,
-            &[1],
-        ),
-        (
-            format!(
-                "{{\"op\":\"begin\"}}\n{}x\n{{\"op\":\"commit\"}}\n{}",
-                json(&[1]),
-                json(&[2])
-            ),
+            format!("{{\"op\":\"begin\"}}\n{}x\n{{\"op\":\"commit\"}}\n{}", json(&[1]), json(&[2])),
             &[],
             5,
             &[2],
@@ -360,20 +271,14 @@ fn exit_at_eof_fails_if_table_lacks_part_of_input() {
         let file = folder.path().join("input");
         std::fs::write(&file, &input).unwrap();
         let mut command = with_all(publisher(), &["serve", table.name(), "--from", "-"]);
-        command
-            .args(fields)
-            .args(options)
-            .stdin(std::fs::File::open(&file).unwrap());
+        command.args(fields).args(options).stdin(std::fs::File::open(&file).unwrap());
         let mut process = Process::start_with(&mut command);
         process.ends_with(code);
         let stderr = process.stderr();
         assert_eq!(stderr.contains("error: stdin: "), code != 0, "{stderr}");
         assert_eq!(ids_of(&table), ids, "{input}");
     }
-    for (name, input) in [
-        ("a.csv", "id,n\n1,1\n2,1\n3,1\n"),
-        ("a.jsonl", &json(&[1, 2, 3])),
-    ] {
+    for (name, input) in [("a.csv", "id,n\n1,1\n2,1\n3,1\n"), ("a.jsonl", &json(&[1, 2, 3]))] {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join(name);
         std::fs::write(&file, input).unwrap();
@@ -393,16 +298,7 @@ fn exit_at_eof_fails_if_table_lacks_part_of_input() {
 }
 
 fn ids_of(table: &Table) -> Vec<u64> {
-    let arguments = [
-        "get",
-        table.name(),
-        "--fields",
-        "id",
-        "--sort",
-        "id",
-        "--format",
-        "csv",
-    ];
+    let arguments = ["get", table.name(), "--fields", "id", "--sort", "id", "--format", "csv"];
     let (rows, _) = Process::run(subscriber().args(arguments), 0);
     let ids = rows.lines().skip(1);
     ids.map(|id| id.parse().unwrap()).collect()

@@ -41,19 +41,10 @@ fn file_becomes_the_reported_table() {
     );
     let fields = "host:text(8),address:ipv4,Up_Since:timestamp,load:f64";
     assert!(said.contains(&format!(": {fields}, key host,")), "{said}");
-    assert!(
-        said.contains(r#""Up Since" is the field Up_Since"#),
-        "{said}"
-    );
-    assert!(
-        !said.contains('\u{1b}'),
-        "a progress bar without a terminal: {said}"
-    );
+    assert!(said.contains(r#""Up Since" is the field Up_Since"#), "{said}");
+    assert!(!said.contains('\u{1b}'), "a progress bar without a terminal: {said}");
     // The reported schema can be given as options.
-    assert_eq!(
-        read("table.csv", text.as_bytes(), &["--fields", fields]).0,
-        rows
-    );
+    assert_eq!(read("table.csv", text.as_bytes(), &["--fields", fields]).0, rows);
     let chosen = ["--fields", "load:f32,host:text(4)", "--key", "host"];
     let (rows, said) = read("table.csv", text.as_bytes(), &chosen);
     assert_eq!(rows, "load,host\n1.5,\"a, b\"\n2,c\n");
@@ -73,21 +64,12 @@ fn other_delimiters_headers_and_comments_are_read() {
     let duplicates = "id,n\n1,a\n2,b\n1,c\n".as_bytes();
     let (rows, said) = read("table.csv", duplicates, &["--on-duplicate", "first"]);
     assert_eq!(rows, "id,n\n1,a\n2,b\n");
-    assert!(
-        said.contains("duplicate keys: 1, of which the first row counts"),
-        "{said}"
-    );
-    assert_eq!(
-        read("table.csv", duplicates, &["--on-duplicate", "last"]).0,
-        "id,n\n1,c\n2,b\n"
-    );
+    assert!(said.contains("duplicate keys: 1, of which the first row counts"), "{said}");
+    assert_eq!(read("table.csv", duplicates, &["--on-duplicate", "last"]).0, "id,n\n1,c\n2,b\n");
     assert_eq!(read("table.csv", b"id,n\n", &[]).0, "id,n\n");
     let lines = b"{\"id\":1,\"n\":\"a\"}\n{\"n\":\"b\",\"id\":2}\n";
     assert_eq!(read("table.jsonl", lines, &[]).0, "id,n\n1,a\n2,b\n");
-    assert_eq!(
-        read("table.log", lines, &["--format", "jsonl"]).0,
-        "id,n\n1,a\n2,b\n"
-    );
+    assert_eq!(read("table.log", lines, &["--format", "jsonl"]).0, "id,n\n1,a\n2,b\n");
 }
 
 #[test]
@@ -100,15 +82,9 @@ fn float_key_becomes_text_and_is_reported() {
 fn fails(command: &mut Command, code: i32, parts: &[&str]) {
     let (stdout, stderr) = Process::run(command, code);
     assert_eq!(stdout, "");
-    assert!(
-        stderr.contains("error: ") && !stderr.contains("panicked"),
-        "{stderr}"
-    );
+    assert!(stderr.contains("error: ") && !stderr.contains("panicked"), "{stderr}");
     for part in parts {
-        assert!(
-            stderr.contains(part),
-            "{command:?}: stderr does not contain {part:?}: {stderr}"
-        );
+        assert!(stderr.contains(part), "{command:?}: stderr does not contain {part:?}: {stderr}");
     }
 }
 
@@ -118,11 +94,7 @@ fn exit_code_5_for_file_that_is_not_a_table() {
     let table = Table::new("five");
     let cases: [(&str, &[u8], &[&str]); 10] = [
         ("a.csv", b"", &["it is empty", "first line"]),
-        (
-            "a.csv",
-            b"id,n\n1,a\n\n2\n",
-            &["line 4: cells: 1, but the header has 2"],
-        ),
+        ("a.csv", b"id,n\n1,a\n\n2\n", &["line 4: cells: 1, but the header has 2"]),
         (
             "a.csv",
             b"id,n\n1,a\n2,b\n1,c\n",
@@ -132,11 +104,7 @@ fn exit_code_5_for_file_that_is_not_a_table() {
         ("a.csv", b"id,n\n1,\xe4\n", &["line 2: cell 2 is not UTF-8"]),
         ("a.csv", b"\xff\xfei\0d\0", &["line 1: cell 1 is not UTF-8"]),
         ("a.csv", b"id,id\n", &["line 1: ", "\"id\""]),
-        (
-            "a.csv",
-            b"# hello\nid,n\n1,2\n",
-            &["line 2: ", "--comment '#'"],
-        ),
+        ("a.csv", b"# hello\nid,n\n1,2\n", &["line 2: ", "--comment '#'"]),
         ("a.jsonl", b"", &["--fields"]),
         ("a.jsonl", b"{\"id\":1}\n{\n", &["line 2: it is not JSON"]),
     ];
@@ -148,16 +116,8 @@ fn exit_code_5_for_file_that_is_not_a_table() {
         fails(&mut serve(&table, &file, &[]), 5, &parts);
     }
     let missing = folder.path().join("missing.csv");
-    fails(
-        &mut serve(&table, &missing, &[]),
-        5,
-        &["missing.csv", "no such file"],
-    );
-    fails(
-        &mut serve(&table, folder.path(), &["--format", "csv"]),
-        5,
-        &["not a regular file"],
-    );
+    fails(&mut serve(&table, &missing, &[]), 5, &["missing.csv", "no such file"]);
+    fails(&mut serve(&table, folder.path(), &["--format", "csv"]), 5, &["not a regular file"]);
     let pipe = folder.path().join("pipe.csv");
     nix::unistd::mkfifo(&pipe, Mode::S_IRWXU).unwrap();
     fails(&mut serve(&table, &pipe, &[]), 5, &["--from -"]);
@@ -178,42 +138,21 @@ fn exit_code_2_for_conflicting_arguments() {
         ("a.csv", &["--fields", "id:u65"], "u65"),
         ("a.csv", &["--no-header", "--fields", "id:u64"], "1 fields"),
         ("a.csv", &["--key", "colour"], "\"colour\""),
-        (
-            "a.csv",
-            &["--delimiter", "#", "--comment", "#"],
-            "cannot both be '#'",
-        ),
+        ("a.csv", &["--delimiter", "#", "--comment", "#"], "cannot both be '#'"),
         ("a.jsonl", &["--delimiter", ";"], "--delimiter is for CSV"),
-        (
-            "a.jsonl",
-            &["--on-duplicate", "last"],
-            "--on-duplicate is for CSV",
-        ),
+        ("a.jsonl", &["--on-duplicate", "last"], "--on-duplicate is for CSV"),
         ("a.jsonl", &["--key", "colour"], "\"colour\""),
     ] {
         fails(&mut serve(&table, &path(name), options), 2, &[part]);
     }
     for (arguments, part) in [
         (&["--from", "-", "--format", "csv"][..], "--fields"),
-        (
-            &["--from", "-", "--no-header", "--fields", "id:u64"],
-            "--no-header is for CSV",
-        ),
-        (
-            &["--from", "processes", "--format", "csv"],
-            "--format is for files",
-        ),
+        (&["--from", "-", "--no-header", "--fields", "id:u64"], "--no-header is for CSV"),
+        (&["--from", "processes", "--format", "csv"], "--format is for files"),
     ] {
-        fails(
-            publisher().args(["serve", table.name()]).args(arguments),
-            2,
-            &[part],
-        );
+        fails(publisher().args(["serve", table.name()]).args(arguments), 2, &[part]);
     }
-    let typo = Process::run(
-        publisher().args(["serve", table.name(), "--from", "csvfile"]),
-        2,
-    );
+    let typo = Process::run(publisher().args(["serve", table.name(), "--from", "csvfile"]), 2);
     assert!(typo.1.contains("neither a source nor a file"), "{}", typo.1);
     assert_eq!(table.leftovers(), Vec::<String>::new());
 }
@@ -230,9 +169,7 @@ fn csv_records_on_stdin_are_rows() {
     serving.publish(["break\",x,2"]);
     serving.process.write_line("too,few");
     serving.publish(["two,x,1"]);
-    serving
-        .process
-        .stderr_until(|text| text.contains("stdin: line 5: cells: 2"));
+    serving.process.stderr_until(|text| text.contains("stdin: line 5: cells: 2"));
     assert_eq!(got(&table), "id,name\n1,two\n2,\"with a\nbreak\"\n");
     serving.stop(Signal::SIGTERM);
 
@@ -240,19 +177,11 @@ fn csv_records_on_stdin_are_rows() {
     strict.process.write_line("id");
     strict.process.write_line("one");
     strict.process.ends_with(5);
-    assert!(
-        strict.process.stderr().contains("stdin: line 2: "),
-        "{}",
-        strict.process.stderr()
-    );
+    assert!(strict.process.stderr().contains("stdin: line 2: "), "{}", strict.process.stderr());
     let mut wrong = Serving::start(table.name(), "id:u64", &CSV);
     wrong.process.write_line("name");
     wrong.process.ends_with(5);
-    assert!(
-        wrong.process.stderr().contains("stdin: line 1: "),
-        "{}",
-        wrong.process.stderr()
-    );
+    assert!(wrong.process.stderr().contains("stdin: line 1: "), "{}", wrong.process.stderr());
     assert_eq!(table.leftovers(), Vec::<String>::new());
 }
 
@@ -261,17 +190,12 @@ fn csv_watch_feeds_another_publisher() {
     let (from, to) = (Table::new("csv-a"), Table::new("csv-b"));
     let fields = "id:u64,name:text(16),price:f64";
     let mut a = Serving::start(from.name(), fields, &[]);
-    a.publish([
-        r#"{"id":1,"name":"a, \"b\"","price":1.5}"#,
-        r#"{"id":2,"name":"","price":"NaN"}"#,
-    ]);
+    a.publish([r#"{"id":1,"name":"a, \"b\"","price":1.5}"#, r#"{"id":2,"name":"","price":"NaN"}"#]);
     let (reader, writer) = std::io::pipe().unwrap();
     // Dropping the commands closes this process's ends of the pipe.
     let mut watch = {
         let mut watch = subscriber();
-        watch
-            .args(["watch", from.name(), "--format", "csv"])
-            .stdin(Stdio::null());
+        watch.args(["watch", from.name(), "--format", "csv"]).stdin(Stdio::null());
         Process::start_into(&mut watch, writer)
     };
     let mut b = {
@@ -310,14 +234,7 @@ fn read_stdin(input: &[u8], options: &[&str], code: i32) -> (String, String) {
     let table = Table::new("stdin");
     let mut command = publisher();
     command
-        .args([
-            "serve",
-            table.name(),
-            "--from",
-            "-",
-            "--exit-at-eof",
-            "--keep",
-        ])
+        .args(["serve", table.name(), "--from", "-", "--exit-at-eof", "--keep"])
         .args(options)
         .stdin(fs::File::open(&file).unwrap());
     let mut process = Process::start_with(&mut command);
@@ -339,33 +256,17 @@ fn file_and_stdin_give_equal_rows_and_errors() {
         (b"id,s\r\n1,a\n2,\"b\r\nc\"\r", &csv, "1,a\n2,\"b\r\nc\"\n"),
         (b"\xef\xbb\xbfid,s\n1,a\n", &csv, "1,a\n"),
         (b"\xef\xbb\xbf\"id\",x,s\n1,,a", &csv, "1,a\n"),
-        (
-            b"id,s\n1,\"a\n2,\"b\"c\n",
-            &none,
-            "1,\"\"\"a\"\n2,\"\"\"b\"\"c\"\n",
-        ),
+        (b"id,s\n1,\"a\n2,\"b\"c\n", &none, "1,\"\"\"a\"\n2,\"\"\"b\"\"c\"\n"),
         (b"id,s\n1,12E3\n2,4e10\n", &csv, "1,12E3\n2,4e10\n"),
-        (
-            b"\xef\xbb\xbf{\"id\":1,\"s\":\"a\"}\r\n{\"s\":\"b\",\"id\":2}",
-            &jsonl,
-            "1,a\n2,b\n",
-        ),
-        (
-            b"{\"id\":1,\"x\":{\"id\":[]},\"s\":\"a\",\"dc:t\":null}\n",
-            &jsonl,
-            "1,a\n",
-        ),
+        (b"\xef\xbb\xbf{\"id\":1,\"s\":\"a\"}\r\n{\"s\":\"b\",\"id\":2}", &jsonl, "1,a\n2,b\n"),
+        (b"{\"id\":1,\"x\":{\"id\":[]},\"s\":\"a\",\"dc:t\":null}\n", &jsonl, "1,a\n"),
     ];
     for (content, options, rows) in cases {
         let options = [&fields[..], options].concat();
         let expected = format!("id,s\n{rows}");
         let shown = content.escape_ascii();
         assert_eq!(read("table", content, &options).0, expected, "{shown}");
-        assert_eq!(
-            read_stdin(content, &options, 0).0,
-            expected,
-            "{shown} on stdin"
-        );
+        assert_eq!(read_stdin(content, &options, 0).0, expected, "{shown} on stdin");
     }
     // Errors name the same line for both.
     for (content, line) in [
@@ -390,18 +291,9 @@ fn file_and_stdin_give_equal_rows_and_errors() {
 #[test]
 fn file_values_are_kept_as_written() {
     for (name, content) in [
-        (
-            "a.csv",
-            "id,code,hash\n1,5E0,1234567\n2,5E1,4e10\n3,12E3,7654321\n",
-        ),
-        (
-            "a.csv",
-            "id,t\n1,2016-12-31T23:59:59.7Z\n2,2016-12-31T23:59:60.5Z\n",
-        ),
-        (
-            "a.csv",
-            "id,n\n1,18446744073709551616\n2,-9223372036854775809\n",
-        ),
+        ("a.csv", "id,code,hash\n1,5E0,1234567\n2,5E1,4e10\n3,12E3,7654321\n"),
+        ("a.csv", "id,t\n1,2016-12-31T23:59:59.7Z\n2,2016-12-31T23:59:60.5Z\n"),
+        ("a.csv", "id,n\n1,18446744073709551616\n2,-9223372036854775809\n"),
         ("a.csv", "city\n\"Paris, France\"\n\"Rome, Italy\"\n"),
     ] {
         assert_eq!(read(name, content.as_bytes(), &[]).0, content);
@@ -409,27 +301,11 @@ fn file_values_are_kept_as_written() {
     let folder = tempfile::tempdir().unwrap();
     let table = Table::new("as-written");
     let cases: [(&str, &str, &[&str]); 5] = [
-        (
-            "a.tsv",
-            "id\tt\n1\t\"Open\n2\tTwo\n3\tSome \"q\" word\n",
-            &["line 2: ", "--quote none"],
-        ),
-        (
-            "a.csv",
-            "id,note\n1,\"She said \"no\" to me\"\n",
-            &["line 2: "],
-        ),
+        ("a.tsv", "id\tt\n1\t\"Open\n2\tTwo\n3\tSome \"q\" word\n", &["line 2: ", "--quote none"]),
+        ("a.csv", "id,note\n1,\"She said \"no\" to me\"\n", &["line 2: "]),
         ("a.csv", "id;name\r\n1;a\r\n2;b\r\n", &["--delimiter ';'"]),
-        (
-            "a.csv",
-            "id;price\r\n1;1,5\r\n2;2,75\r\n",
-            &["--delimiter ';'"],
-        ),
-        (
-            "a.jsonl",
-            "404: Not Found",
-            &["line 1: it is not a JSON object"],
-        ),
+        ("a.csv", "id;price\r\n1;1,5\r\n2;2,75\r\n", &["--delimiter ';'"]),
+        ("a.jsonl", "404: Not Found", &["line 1: it is not a JSON object"]),
     ];
     for (name, content, parts) in cases {
         let file = folder.path().join(name);
@@ -449,10 +325,7 @@ fn file_values_are_kept_as_written() {
 #[test]
 fn csv_watch_is_read_back_with_any_field_names() {
     for (fields, line) in [
-        (
-            "id:u64,op:text(8),version:u64",
-            r#"{"id":1,"op":"x","version":3}"#,
-        ),
+        ("id:u64,op:text(8),version:u64", r#"{"id":1,"op":"x","version":3}"#),
         ("id:u64,op:text(8)", r#"{"id":1,"op":"x"}"#),
         ("version:u64,n:u64", r#"{"version":3,"n":7}"#),
     ] {
@@ -493,23 +366,13 @@ fn paths_may_be_other_than_utf8() {
     let mut address = OsString::from("unix:");
     address.push(&socket);
     let mut serve = publisher();
-    serve
-        .args(["serve", table.name(), "--from", "processes", "--metrics"])
-        .arg(&address);
+    serve.args(["serve", table.name(), "--from", "processes", "--metrics"]).arg(&address);
     let _serve = Process::start(&mut serve);
     until("the socket exists", || socket.exists());
     let news = path(b"caf\xe9.news");
     let mut watch = subscriber();
     watch
-        .args([
-            "watch",
-            table.name(),
-            "--format",
-            "jsonl",
-            "--wake",
-            "fifo",
-            "--wake-at",
-        ])
+        .args(["watch", table.name(), "--format", "jsonl", "--wake", "fifo", "--wake-at"])
         .arg(&news);
     let _watch = Process::start(&mut watch);
     until("the FIFO exists", || news.exists());
@@ -525,9 +388,7 @@ fn source_name_takes_precedence_over_file() {
     fs::write(folder.path().join("processes"), "id\n1\n").unwrap();
     let table = Table::new("word");
     let mut command = publisher();
-    command
-        .args(["serve", table.name(), "--from", "processes"])
-        .current_dir(folder.path());
+    command.args(["serve", table.name(), "--from", "processes"]).current_dir(folder.path());
     let process = Process::start(&mut command);
     until("the table is published", || {
         common::inspect(table.name(), None).is_ok_and(|info| info.schema.field("pid").is_some())

@@ -54,9 +54,7 @@ fn terminal_hangup_ends_the_publisher() {
         followed.becomes(&["1|one"]);
         drop(master);
         followed.process.end();
-        until("the publisher has ended", || {
-            followed.table.leftovers().is_empty()
-        });
+        until("the publisher has ended", || followed.table.leftovers().is_empty());
         let stderr = followed.process.stderr();
         assert!(stderr.contains("is closed and removed"), "{stderr}");
     }
@@ -89,9 +87,7 @@ fn nohup_works_for_program_with_name_other_than_utf8() {
     let table = Table::new("nohup-name");
     let mut serving = Serving::start(table.name(), "id:u64", &[]);
     let mut nohup = command("nohup");
-    nohup
-        .arg(&name)
-        .args(["watch", table.name(), "--format", "jsonl"]);
+    nohup.arg(&name).args(["watch", table.name(), "--format", "jsonl"]);
     let mut watch = Process::start(&mut nohup);
     until("the subscriber is registered", || table.remember() == 1);
     watch.signal(Signal::SIGHUP);
@@ -119,20 +115,12 @@ fn ctrl_c_ends_first_read() {
     let mut process = Process::start(&mut serve(&table, &file, &[]));
     // The program has installed its signal handlers before it starts threads.
     let threads = format!("/proc/{}/task", process.id());
-    until("the file is being read", || {
-        fs::read_dir(&threads).is_ok_and(|tasks| tasks.count() > 2)
-    });
+    until("the file is being read", || fs::read_dir(&threads).is_ok_and(|tasks| tasks.count() > 2));
     process.signal(Signal::SIGINT);
     process.ends_with(0);
     let stderr = process.stderr();
-    assert!(
-        stderr.contains("nothing is published") || stderr.contains("is closed"),
-        "{stderr}"
-    );
-    assert!(
-        !stderr.contains('\u{1b}') && !stderr.contains('\r'),
-        "{stderr}"
-    );
+    assert!(stderr.contains("nothing is published") || stderr.contains("is closed"), "{stderr}");
+    assert!(!stderr.contains('\u{1b}') && !stderr.contains('\r'), "{stderr}");
     assert_eq!(table.leftovers(), Vec::<String>::new());
 }
 
@@ -152,10 +140,7 @@ fn sigterm_ends_publisher_during_long_read() {
     followed.process.signal(Signal::SIGCONT);
     followed.process.ends_with(0);
     let stderr = followed.process.stderr();
-    assert!(
-        stderr.contains("rows: 1, versions of the file taken: 1,"),
-        "{stderr}"
-    );
+    assert!(stderr.contains("rows: 1, versions of the file taken: 1,"), "{stderr}");
     assert_eq!(followed.table.leftovers(), Vec::<String>::new());
 }
 
@@ -174,10 +159,7 @@ fn publisher_killed_during_reread_loses_nothing() {
         followed.process.kill();
         followed.subscriber.refresh().unwrap();
         let seen = one_mark(&followed, ROWS);
-        assert!(
-            seen == Some(mark - 1) || seen == Some(mark),
-            "{seen:?} of {mark}"
-        );
+        assert!(seen == Some(mark - 1) || seen == Some(mark), "{seen:?} of {mark}");
         followed.process = Process::start(&mut serve(&followed.table, followed.file(), &[]));
     }
     let pid = followed.process.id();
@@ -201,9 +183,6 @@ fn one_mark(followed: &Followed, rows: u32) -> Option<u32> {
         .collect();
     let first = u32::try_from(*marks.first()?).ok()?;
     let are_one = marks.iter().all(|mark| *mark == u64::from(first));
-    assert!(
-        are_one && marks.len() == rows as usize,
-        "a partly visible commit"
-    );
+    assert!(are_one && marks.len() == rows as usize, "a partly visible commit");
     Some(first)
 }

@@ -42,10 +42,8 @@ fn each_way_of_writing_a_file_is_noticed() {
     followed.write("id,name\n7,sev\n");
     followed.becomes(&["7|sev"]);
     // A busy machine may report the missing file, if it is missing for long.
-    let stderr = followed.stop().replace(
-        "there is no such file any more; the table stays as it is",
-        "",
-    );
+    let stderr =
+        followed.stop().replace("there is no such file any more; the table stays as it is", "");
     assert!(!stderr.contains("stays as it is"), "{stderr}");
 }
 
@@ -85,11 +83,7 @@ fn invalid_file_version_is_reported_once_and_changes_nothing() {
     followed.becomes(&["2|two", "3|three"]);
     followed.says("read again, rows: 2", 1);
     let stderr = followed.stop();
-    assert_eq!(
-        stderr.matches("the table stays as it is").count(),
-        3,
-        "{stderr}"
-    );
+    assert_eq!(stderr.matches("the table stays as it is").count(), 3, "{stderr}");
     assert!(stderr.contains("refused: 3"), "{stderr}");
 }
 
@@ -101,12 +95,7 @@ fn text_that_is_not_json_keeps_the_rows() {
     for options in [&[][..], &["--fields", "id:u64,n:u64"]] {
         let mut followed = Followed::start("table.jsonl", lines, options, &["1|1", "2|2"]);
         let version = followed.version();
-        let others = [
-            "404: Not Found",
-            "<html><body>503</body></html>",
-            "[]",
-            "id,n\n1,1",
-        ];
+        let others = ["404: Not Found", "<html><body>503</body></html>", "[]", "id,n\n1,1"];
         for (times, text) in (1..).zip(others) {
             followed.replace(text);
             followed.says("the table stays as it is", times);
@@ -122,14 +111,7 @@ fn text_that_is_not_json_keeps_the_rows() {
 #[test]
 fn header_without_rows_keeps_the_fields() {
     let mut followed = Followed::start("table.csv", "id,n\n1,5\n2,10\n", &[], &["1|5", "2|10"]);
-    let arguments = [
-        "watch",
-        followed.table.name(),
-        "--where",
-        "n > 3",
-        "--format",
-        "jsonl",
-    ];
+    let arguments = ["watch", followed.table.name(), "--where", "n > 3", "--format", "jsonl"];
     let mut watch = Process::start(subscriber().args(arguments));
     watch.stdout_until(|text| text.contains("\"n\":10"));
     followed.replace("id,n\n");
@@ -148,10 +130,7 @@ fn strict_ends_on_invalid_file_version() {
     followed.replace("id,name\n1\n");
     followed.process.ends_with(5);
     let stderr = followed.process.stderr();
-    assert!(
-        stderr.contains("error: ") && stderr.contains("table.csv: line 2: "),
-        "{stderr}"
-    );
+    assert!(stderr.contains("error: ") && stderr.contains("table.csv: line 2: "), "{stderr}");
     assert_eq!(followed.table.leftovers(), Vec::<String>::new());
 }
 
@@ -201,10 +180,7 @@ fn symbolic_links_are_followed() {
 #[test]
 fn wider_text_changes_only_the_schema() {
     let mut followed = Followed::start("table.csv", TWO, &[], &["1|one", "2|two"]);
-    assert_eq!(
-        followed.subscriber.schema().to_string(),
-        "id:u64,name:text(8)"
-    );
+    assert_eq!(followed.subscriber.schema().to_string(), "id:u64,name:text(8)");
     let wide = "id,name\n1,one\n2,two\n3,wider than before\n";
     followed.replace(wide);
     let mut changes = Vec::new();
@@ -217,37 +193,22 @@ fn wider_text_changes_only_the_schema() {
         followed.subscriber.len() == 3
     });
     assert_eq!(changes, ["created 3"]);
-    assert_eq!(
-        followed.subscriber.schema().to_string(),
-        "id:u64,name:text(24)"
-    );
+    assert_eq!(followed.subscriber.schema().to_string(), "id:u64,name:text(24)");
     followed.says("the fields are now id:u64,name:text(24)", 1);
     // The field does not become narrower again.
     let version = followed.version();
     followed.replace(ONE);
     followed.becomes(&["1|one"]);
-    assert_eq!(
-        followed.subscriber.schema().to_string(),
-        "id:u64,name:text(24)"
-    );
+    assert_eq!(followed.subscriber.schema().to_string(), "id:u64,name:text(24)");
     assert_eq!(followed.version(), version + 1);
 }
 
 #[test]
 fn takeover_keeps_rows_across_text_widths() {
     let wide = "id,name\n1,one\n2,a name that is long\n";
-    for (before, after) in [
-        (TWO, wide),
-        (wide, TWO),
-        ("id,name\n", TWO),
-        (TWO, "id,name\n"),
-    ] {
+    for (before, after) in [(TWO, wide), (wide, TWO), ("id,name\n", TWO), (TWO, "id,name\n")] {
         let rows = |content: &str| -> Vec<String> {
-            content
-                .lines()
-                .skip(1)
-                .map(|line| line.replace(',', "|"))
-                .collect()
+            content.lines().skip(1).map(|line| line.replace(',', "|")).collect()
         };
         let (rows_before, rows_after) = (rows(before), rows(after));
         let before_rows: Vec<&str> = rows_before.iter().map(String::as_str).collect();
@@ -266,11 +227,7 @@ fn takeover_keeps_rows_across_text_widths() {
             }
             rows == after_rows
         });
-        assert!(
-            seen.iter()
-                .all(|rows| *rows == before_rows || *rows == after_rows),
-            "{seen:?}"
-        );
+        assert!(seen.iter().all(|rows| *rows == before_rows || *rows == after_rows), "{seen:?}");
         std::mem::swap(&mut followed.process, &mut next);
         followed.stop();
     }

@@ -89,22 +89,10 @@ fn assert_three_commits(summary: &Value) {
         "delay_max_ns",
         "elapsed_ns",
     ]);
-    in_order(&[
-        "gap_min_ns",
-        "gap_p50_ns",
-        "gap_p99_ns",
-        "gap_max_ns",
-        "elapsed_ns",
-    ]);
-    assert!(
-        number("gap_min_ns") > 0,
-        "the commits were made one after the other"
-    );
+    in_order(&["gap_min_ns", "gap_p50_ns", "gap_p99_ns", "gap_max_ns", "elapsed_ns"]);
+    assert!(number("gap_min_ns") > 0, "the commits were made one after the other");
     let steps = summary["delay_histogram"].as_array().unwrap();
-    let counted: u64 = steps
-        .iter()
-        .map(|step| step["count"].as_u64().unwrap())
-        .sum();
+    let counted: u64 = steps.iter().map(|step| step["count"].as_u64().unwrap()).sum();
     assert_eq!(counted, 3);
     let rate = summary["commits_per_second"].as_f64().unwrap();
     let expected = 3e9 / number("elapsed_ns") as f64;
@@ -155,10 +143,7 @@ fn hz_summary_of_known_commits_is_exact() {
 fn hz_counts_commits_that_were_seen_together() {
     let table = Table::new("hz-together");
     let mut serving = Serving::start(table.name(), FIELDS, &[]);
-    let measured = hz(
-        &table,
-        &[&["--format", "jsonl"], &ONE_INTERVAL[..]].concat(),
-    );
+    let measured = hz(&table, &[&["--format", "jsonl"], &ONE_INTERVAL[..]].concat());
     until_seen(&serving, &table);
     measured.stop();
     for n in 1..=5 {
@@ -185,9 +170,7 @@ fn hz_counts_commits_that_were_seen_together() {
 fn hz_count_ends_after_intervals_and_window_spans_several() {
     let table = Table::new("hz-intervals");
     let mut serving = Serving::start(table.name(), FIELDS, &[]);
-    let options = [
-        "--every", "20ms", "--count", "10", "--window", "10", "--format", "jsonl",
-    ];
+    let options = ["--every", "20ms", "--count", "10", "--window", "10", "--format", "jsonl"];
     let measured = hz(&table, &options);
     serving.publish([row(1, 1)]);
     let printed = lines(&measured.finished());
@@ -207,10 +190,7 @@ fn hz_count_ends_after_intervals_and_window_spans_several() {
     let elapsed = numbers("elapsed_ns");
     assert!(elapsed.windows(2).all(|two| two[0] < two[1]), "{elapsed:?}");
 
-    let printed = hz(
-        &table,
-        &["--duration", "50ms", "--every", "20ms", "--format", "json"],
-    );
+    let printed = hz(&table, &["--duration", "50ms", "--every", "20ms", "--format", "json"]);
     let document: Value = serde_json::from_str(&printed.finished()).unwrap();
     let intervals = document["intervals"].as_array().unwrap();
     assert!(intervals.iter().all(|interval| interval["commits"] == 0));
@@ -224,9 +204,7 @@ fn closed_pipe_ends_with_success() {
     let serving = Serving::start(table.name(), FIELDS, &[]);
     let (reader, writer) = std::io::pipe().unwrap();
     let mut command = subscriber();
-    command
-        .args(["hz", table.name(), "--every", "10ms"])
-        .stdin(Stdio::null());
+    command.args(["hz", table.name(), "--every", "10ms"]).stdin(Stdio::null());
     let mut measured = Process::start_into(&mut command, writer);
     drop(command);
     let mut reader = BufReader::new(reader);
@@ -244,19 +222,13 @@ fn hz_waits_for_table_and_survives_publisher() {
     timeout.ends_with(1);
     for (format, nothing) in [
         ("text", String::new()),
-        (
-            "json",
-            format!("{{\"table\":{:?},\"intervals\":[]}}\n", table.name()),
-        ),
+        ("json", format!("{{\"table\":{:?},\"intervals\":[]}}\n", table.name())),
     ] {
         let mut waiting = hz(&table, &["--format", format]);
         waiting.stderr_until(|text| text.contains("waiting for a publisher"));
         assert_eq!(ended(waiting, Signal::SIGINT), nothing);
     }
-    let mut measured = hz(
-        &table,
-        &[&["--format", "jsonl"], &ONE_INTERVAL[..]].concat(),
-    );
+    let mut measured = hz(&table, &[&["--format", "jsonl"], &ONE_INTERVAL[..]].concat());
     measured.stderr_until(|text| text.contains("waiting for a publisher"));
     let mut first = Serving::start(table.name(), FIELDS, &[]);
     until_seen(&first, &table);

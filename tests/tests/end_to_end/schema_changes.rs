@@ -41,12 +41,7 @@ const SHAPES: [Shape; 10] = [
         key: "id",
         convert: |row| drop(row.insert("c".to_owned(), "0".to_owned())),
     },
-    Shape {
-        name: "reordered",
-        fields: "b:text(8),a:u64,id:u64",
-        key: "id",
-        convert: |_| {},
-    },
+    Shape { name: "reordered", fields: "b:text(8),a:u64,id:u64", key: "id", convert: |_| {} },
     Shape {
         name: "renamed",
         fields: "id:u64,a:u64,z:text(8)",
@@ -62,30 +57,10 @@ const SHAPES: [Shape; 10] = [
         key: "id",
         convert: |row| drop(row.insert("a".to_owned(), String::new())),
     },
-    Shape {
-        name: "kind changed",
-        fields: "id:u64,a:i32,b:text(8)",
-        key: "id",
-        convert: |_| {},
-    },
-    Shape {
-        name: "text widened",
-        fields: "id:u64,a:u64,b:text(32)",
-        key: "id",
-        convert: |_| {},
-    },
-    Shape {
-        name: "text narrowed",
-        fields: "id:u64,a:u64,b:text(4)",
-        key: "id",
-        convert: |_| {},
-    },
-    Shape {
-        name: "key changed",
-        fields: "id:u64,a:u64,b:text(8)",
-        key: "b,id",
-        convert: |_| {},
-    },
+    Shape { name: "kind changed", fields: "id:u64,a:i32,b:text(8)", key: "id", convert: |_| {} },
+    Shape { name: "text widened", fields: "id:u64,a:u64,b:text(32)", key: "id", convert: |_| {} },
+    Shape { name: "text narrowed", fields: "id:u64,a:u64,b:text(4)", key: "id", convert: |_| {} },
+    Shape { name: "key changed", fields: "id:u64,a:u64,b:text(8)", key: "b,id", convert: |_| {} },
     Shape {
         name: "kind of the key changed",
         fields: "id:text(8),a:u64,b:text(8)",
@@ -111,21 +86,13 @@ impl Edit {
     fn before(self) -> Vec<Row> {
         match self {
             Edit::EmptyTable => Vec::new(),
-            _ => vec![
-                row(["1", "5", "x"]),
-                row(["2", "6", "y"]),
-                row(["3", "0", ""]),
-            ],
+            _ => vec![row(["1", "5", "x"]), row(["2", "6", "y"]), row(["3", "0", ""])],
         }
     }
 
     fn after(self) -> Vec<Row> {
         match self {
-            Edit::Some => vec![
-                row(["1", "7", "new"]),
-                row(["3", "0", ""]),
-                row(["4", "8", "w"]),
-            ],
+            Edit::Some => vec![row(["1", "7", "new"]), row(["3", "0", ""]), row(["4", "8", "w"])],
             same => same.before(),
         }
     }
@@ -150,20 +117,14 @@ impl Source {
     fn open(rows: Vec<Row>) -> Self {
         let table = Table::new("schema");
         let schema = Schema::parse(BEFORE, Some("id")).unwrap();
-        let mut publisher = UntypedPublisher::builder(table.name(), schema.clone())
-            .capacity(100)
-            .open()
-            .unwrap();
+        let mut publisher =
+            UntypedPublisher::builder(table.name(), schema.clone()).capacity(100).open().unwrap();
         let mut tx = publisher.begin();
         for row in &rows {
             tx.insert(&bytes(&schema, row)).unwrap();
         }
         tx.commit().unwrap();
-        Self {
-            table,
-            publisher,
-            rows,
-        }
+        Self { table, publisher, rows }
     }
 
     fn reshape(&mut self, shape: &Shape, mut rows: Vec<Row>) {
@@ -186,11 +147,7 @@ impl Source {
     }
 
     fn watch(&self, options: &[&str]) -> Process {
-        Process::start(
-            subscriber()
-                .args(["watch", self.table.name()])
-                .args(options),
-        )
+        Process::start(subscriber().args(["watch", self.table.name()]).args(options))
     }
 }
 
@@ -202,9 +159,7 @@ fn replayed(lines: &str) -> Vec<Row> {
         let key = change["key"].to_string();
         let cells = |member: &str| -> Option<Row> {
             let cell = |(name, value): (&String, &Value)| {
-                let text = value
-                    .as_str()
-                    .map_or_else(|| value.to_string(), str::to_owned);
+                let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
                 (name.clone(), text)
             };
             Some(change.get(member)?.as_object()?.iter().map(cell).collect())
@@ -232,11 +187,7 @@ fn is_same(before: &str, now: &str) -> bool {
 
 fn assert_rows(told: &[Row], expected: &[Row], what: &str) {
     let find = |row: &Row| told.iter().find(|told| told["id"] == row["id"]);
-    assert_eq!(
-        told.len(),
-        expected.len(),
-        "{what}: {told:?}, not {expected:?}"
-    );
+    assert_eq!(told.len(), expected.len(), "{what}: {told:?}, not {expected:?}");
     for row in expected {
         let told = find(row).unwrap_or_else(|| panic!("{what}: no {row:?} in {told:?}"));
         for (name, cell) in row {
@@ -274,19 +225,14 @@ fn json_lines_lead_to_rows_of_new_schema() {
             process.stdout_until(|text| text.lines().count() == rows);
         }
         part.stdout_until(|text| text.lines().count() == rows.saturating_sub(1));
-        until("all subscribers are registered", || {
-            source.table.remember() == 4
-        });
+        until("all subscribers are registered", || source.table.remember() == 4);
         source.reshape(shape, edit.after());
         let mut all = vec![lines, command, chosen];
         if shape.name == "kind of the key changed" {
             // A condition can have another meaning for another kind.
             part.ends_with(4);
             let stderr = part.stderr();
-            assert!(
-                stderr.contains("\"id\", which is of another kind"),
-                "{stderr}"
-            );
+            assert!(stderr.contains("\"id\", which is of another kind"), "{stderr}");
         } else {
             all.push(part);
         }
@@ -328,9 +274,7 @@ fn watch_ends_if_its_options_name_a_lost_field() {
                 source.watch(&["--sort", "b"]),
                 source.watch(&["--where", "b != q", "--", "cat"]),
             ];
-            until("all subscribers are registered", || {
-                source.table.remember() == 4
-            });
+            until("all subscribers are registered", || source.table.remember() == 4);
             source.reshape(shape, edit.after());
             for watch in &mut watches {
                 watch.ends_with(4);
@@ -341,9 +285,7 @@ fn watch_ends_if_its_options_name_a_lost_field() {
         let shape = SHAPES.iter().find(|shape| shape.name.ends_with("emptied"));
         let mut source = Source::open(edit.before());
         let mut watch = source.watch(&["--where", "a > 5"]);
-        until("the subscriber is registered", || {
-            source.table.remember() == 1
-        });
+        until("the subscriber is registered", || source.table.remember() == 1);
         source.reshape(shape.unwrap(), edit.after());
         watch.ends_with(4);
         assert!(watch.stderr().contains("\"a\", which is of another kind"));
@@ -358,9 +300,7 @@ fn csv_lines_match_the_last_header() {
         let rows = source.rows.len();
         csv.stdout_until(|text| text.lines().count() == rows + 1);
         columns.stdout_until(|text| text.lines().count() == rows + 1);
-        until("both subscribers are registered", || {
-            source.table.remember() == 2
-        });
+        until("both subscribers are registered", || source.table.remember() == 2);
         source.reshape(shape, edit.after());
         hears(&mut csv);
         hears(&mut columns);
@@ -389,10 +329,7 @@ fn csv_lines_match_the_last_header() {
             let updates = emptied || shape.name == "renamed";
             assert_eq!(text.contains("  update  "), updates, "{text}");
         }
-        assert!(
-            !emptied || edit == Edit::EmptyTable || text.contains("  a 5 → "),
-            "{text}"
-        );
+        assert!(!emptied || edit == Edit::EmptyTable || text.contains("  a 5 → "), "{text}");
     });
 }
 
@@ -408,9 +345,7 @@ fn top_shows_columns_and_rows_of_new_schema() {
         let has_names = |text: &str| {
             let line = text.lines().find(|line| line.contains('▲'));
             let words = line.unwrap_or_default().split_whitespace();
-            words
-                .map(|word| word.trim_end_matches('▲'))
-                .eq(names.iter().copied())
+            words.map(|word| word.trim_end_matches('▲')).eq(names.iter().copied())
         };
         top.until("the new columns are shown", has_names);
         source.insert(shape, ["9", "9", "end"]);
@@ -422,11 +357,7 @@ fn top_shows_columns_and_rows_of_new_schema() {
         top.until("the rows are those of the table", |text| {
             let lines: Vec<Vec<&str>> = text
                 .lines()
-                .map(|line| {
-                    line.split_whitespace()
-                        .filter(|word| *word != "+")
-                        .collect()
-                })
+                .map(|line| line.split_whitespace().filter(|word| *word != "+").collect())
                 .collect();
             expected.iter().all(|row| lines.contains(row))
         });
@@ -455,23 +386,12 @@ fn pipe_into_serve_feeds_rows_of_new_schema() {
         drop(command);
         let mut serve = publisher();
         serve
-            .args([
-                "serve",
-                to.name(),
-                "--from",
-                "-",
-                "--strict",
-                "--exit-at-eof",
-            ])
+            .args(["serve", to.name(), "--from", "-", "--strict", "--exit-at-eof"])
             .args(["--key", "id", "--fields", BEFORE])
             .stdin(reader);
         let mut serve = Process::start_with(&mut serve);
-        let mut copy = UntypedSubscriber::builder(to.name())
-            .open_within(LIMIT)
-            .unwrap();
-        until("the subscriber is registered", || {
-            source.table.remember() == 1
-        });
+        let mut copy = UntypedSubscriber::builder(to.name()).open_within(LIMIT).unwrap();
+        until("the subscriber is registered", || source.table.remember() == 1);
         source.reshape(shape, edit.after());
         hears(&mut watch);
         source.insert(shape, ["9", "9", "end"]);
@@ -479,9 +399,7 @@ fn pipe_into_serve_feeds_rows_of_new_schema() {
             copy.refresh().unwrap();
             assert!(serve.is_running(), "{}", serve.stderr());
             let cells = |row: common::RowRef<'_>| -> Row {
-                row.values()
-                    .map(|(name, value)| (name.to_owned(), value.to_string()))
-                    .collect()
+                row.values().map(|(name, value)| (name.to_owned(), value.to_string())).collect()
             };
             let mut rows: Vec<Row> = copy.iter().map(cells).collect();
             let mut expected = source.rows.clone();
@@ -517,10 +435,7 @@ fn followed_file_may_lose_a_column() {
     // A text has no other empty value than "".
     followed.replace("id,a\n1,\n2,none\n");
     let text = watch.stdout_until(|text| text.lines().count() == 5);
-    assert!(
-        text.contains(r#""row":{"id":1,"a":""},"old":{"id":1,"a":5}}"#),
-        "{text}"
-    );
+    assert!(text.contains(r#""row":{"id":1,"a":""},"old":{"id":1,"a":5}}"#), "{text}");
     followed.becomes(&["1|", "2|none"]);
     watch.signal(Signal::SIGTERM);
     watch.ends_with(0);

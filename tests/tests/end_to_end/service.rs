@@ -69,18 +69,12 @@ fn file_source_is_ready_with_its_rows() {
     assert_eq!(rows(&table), 2, "{ready:?}");
     assert_eq!(ready[0], "READY=1");
     let version = common::inspect(table.name(), None).unwrap().version;
-    let status = format!(
-        "STATUS=publishing {}: 2 rows at version {version}",
-        table.name()
-    );
+    let status = format!("STATUS=publishing {}: 2 rows at version {version}", table.name());
     assert_eq!(ready[1..], [status]);
     process.signal(Signal::SIGTERM);
     process.ends_with(0);
     let last = manager.heard();
-    let stopping = [
-        "STOPPING=1".to_owned(),
-        format!("STATUS=closing {}", table.name()),
-    ];
+    let stopping = ["STOPPING=1".to_owned(), format!("STATUS=closing {}", table.name())];
     assert_eq!(last, [stopping], "one message");
     assert!(process.stderr().contains("publishing"));
 }
@@ -93,10 +87,7 @@ fn invalid_file_is_never_ready() {
     let mut process = Process::start(manager.serves(&mut serve(&table, &file, &[])));
     process.ends_with(5);
     let heard = manager.heard();
-    assert!(
-        !heard.iter().any(|lines| begins(lines, "READY")),
-        "{heard:?}"
-    );
+    assert!(!heard.iter().any(|lines| begins(lines, "READY")), "{heard:?}");
 }
 
 #[test]
@@ -141,9 +132,7 @@ fn end_of_stdin_is_reported_to_manager() {
         text.contains("the input has ended") && text.contains("--exit-at-eof")
     });
     let name = table.name();
-    manager.hears(&format!(
-        "STATUS=publishing {name}: 1 rows at version 2; the input has ended"
-    ));
+    manager.hears(&format!("STATUS=publishing {name}: 1 rows at version 2; the input has ended"));
     assert_eq!(rows(&table), 1);
     process.signal(Signal::SIGTERM);
     process.ends_with(0);
@@ -156,11 +145,7 @@ fn processes_and_kernel_tables_are_ready_with_their_first_rows() {
     // Routes of an interface that is up, which may be only the loopback.
     let routes = std::fs::read_to_string("/proc/net/fib_trie");
     let has_routes = routes.is_ok_and(|routes| routes.contains("LOCAL"));
-    for (source, has_rows) in [
-        ("processes", true),
-        ("routes", has_routes),
-        ("neighbors", false),
-    ] {
+    for (source, has_rows) in [("processes", true), ("routes", has_routes), ("neighbors", false)] {
         let table = Table::new("service-kernel");
         let manager = Manager::abstract_one();
         let mut serve = publisher();
@@ -210,10 +195,7 @@ fn watchdog_of_another_process_is_ignored() {
     process.signal(Signal::SIGTERM);
     process.ends_with(0);
     let heard = manager.heard();
-    assert!(
-        !heard.iter().any(|lines| begins(lines, "WATCHDOG")),
-        "{heard:?}"
-    );
+    assert!(!heard.iter().any(|lines| begins(lines, "WATCHDOG")), "{heard:?}");
 }
 
 #[test]
@@ -232,9 +214,7 @@ fn reload_is_reported_with_its_start_time() {
         let asked_us = common::clock::monotonic_ns() / 1000;
         process.signal(Signal::SIGHUP);
         let reloading = manager.hears("RELOADING=1");
-        let time = reloading
-            .iter()
-            .find_map(|line| line.strip_prefix("MONOTONIC_USEC="));
+        let time = reloading.iter().find_map(|line| line.strip_prefix("MONOTONIC_USEC="));
         let time: u64 = time.unwrap().parse().unwrap();
         assert!(time >= asked_us, "{time} is before {asked_us}");
         assert!(!begins(&reloading, "READY"), "{reloading:?}");
@@ -260,9 +240,7 @@ fn missing_manager_is_only_a_warning() {
     for address in [&missing, &no_socket, "@tablecast-nobody-listens", "nowhere"] {
         let table = Table::new("service-alone");
         let mut serve = from_stdin(&table);
-        serve
-            .env("NOTIFY_SOCKET", address)
-            .env("WATCHDOG_USEC", "20000");
+        serve.env("NOTIFY_SOCKET", address).env("WATCHDOG_USEC", "20000");
         let mut process = Process::start(&mut serve);
         process.write_line(r#"{"id":1}"#);
         until("the table is published", || {
@@ -322,10 +300,7 @@ fn command_of_watch_does_not_inherit_notify_socket() {
     let manager = Manager::abstract_one();
     let mut watch = subscriber();
     watch.args(["watch", table.name(), "--once", "--", "env"]);
-    manager
-        .serves(&mut watch)
-        .env("WATCHDOG_USEC", "5000000")
-        .env("WATCHDOG_PID", "1");
+    manager.serves(&mut watch).env("WATCHDOG_USEC", "5000000").env("WATCHDOG_PID", "1");
     let (stdout, _) = Process::run(&mut watch, 0);
     assert!(stdout.contains("TABLECAST_TABLE="), "{stdout}");
     for variable in ["NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"] {
@@ -388,17 +363,10 @@ fn unit() -> String {
 
 /// Returns the result and output of `systemd-analyze`, or None if it is not installed.
 fn analyze(arguments: &[&str], unit: &Path) -> Option<(bool, String)> {
-    let output = command("systemd-analyze")
-        .args(arguments)
-        .arg(unit)
-        .stdin(Stdio::null())
-        .output()
-        .ok()?;
+    let output =
+        command("systemd-analyze").args(arguments).arg(unit).stdin(Stdio::null()).output().ok()?;
     let text = [output.stdout, output.stderr].concat();
-    Some((
-        output.status.success(),
-        String::from_utf8_lossy(&text).into_owned(),
-    ))
+    Some((output.status.success(), String::from_utf8_lossy(&text).into_owned()))
 }
 
 #[test]

@@ -18,22 +18,12 @@ const FIELDS: &str = "id:u64";
 fn said(table: &Table) -> (String, String) {
     let ls = ["ls", "--sample", "0s", "--format", "jsonl"];
     let (ls, _) = Process::run(subscriber().args(ls), 0);
-    let (info, _) = Process::run(
-        subscriber().args(["info", table.name(), "--format", "jsonl"]),
-        0,
-    );
-    let listed = lines(&ls)
-        .into_iter()
-        .find(|line| line["name"] == table.name());
+    let (info, _) = Process::run(subscriber().args(["info", table.name(), "--format", "jsonl"]), 0);
+    let listed = lines(&ls).into_iter().find(|line| line["name"] == table.name());
     let [listed, info] = [listed.unwrap(), lines(&info).remove(0)];
     let pid = common::inspect(table.name(), None).unwrap().publisher_pid;
-    assert_eq!(
-        (&listed["pid"], &info["publisher_pid"]),
-        (&pid.into(), &pid.into())
-    );
-    [listed, info]
-        .map(|line| line["publisher"].as_str().unwrap().to_owned())
-        .into()
+    assert_eq!((&listed["pid"], &info["publisher_pid"]), (&pid.into(), &pid.into()));
+    [listed, info].map(|line| line["publisher"].as_str().unwrap().to_owned()).into()
 }
 
 #[test]
@@ -51,24 +41,18 @@ fn stopped_publisher_is_silent_and_idle_one_is_not() {
         std::thread::sleep(std::time::Duration::from_millis(10));
     }
     println!("the oldest heartbeat of an idle publisher: {oldest:?}");
-    until("the publisher is not silent", || {
-        copy.heartbeat_age().unwrap() < SILENT_AFTER
-    });
+    until("the publisher is not silent", || copy.heartbeat_age().unwrap() < SILENT_AFTER);
     assert_eq!(said(&table), ("alive".to_owned(), "alive".to_owned()));
 
     serving.process.stop();
-    until("the publisher is silent", || {
-        copy.heartbeat_age().unwrap() > SILENT_AFTER
-    });
+    until("the publisher is silent", || copy.heartbeat_age().unwrap() > SILENT_AFTER);
     assert_eq!(said(&table), ("silent".to_owned(), "silent".to_owned()));
     watch.stderr_until(|told| told.contains("is silent"));
     copy.refresh().unwrap();
     assert!(copy.publisher_state().is_alive(), "the publisher is alive");
 
     serving.process.signal(Signal::SIGCONT);
-    until("the publisher is not silent", || {
-        copy.heartbeat_age().unwrap() < SILENT_AFTER
-    });
+    until("the publisher is not silent", || copy.heartbeat_age().unwrap() < SILENT_AFTER);
     assert_eq!(said(&table), ("alive".to_owned(), "alive".to_owned()));
     let told = watch.stderr_until(|told| told.contains("is heard again"));
     assert_eq!(told.matches("is silent").count(), 1, "{told}");
@@ -82,17 +66,10 @@ fn publisher_death_and_successor_wake_parked_subscribers() {
     let watch = ["watch", table.name(), "--format", "jsonl"];
     let mut watch = Process::start(subscriber().args(watch));
     // A re-check never wakes this subscriber.
-    let mut copy = UntypedSubscriber::builder(table.name())
-        .recheck(NEVER)
-        .open()
-        .unwrap();
+    let mut copy = UntypedSubscriber::builder(table.name()).recheck(NEVER).open().unwrap();
     let mut news = |wanted: fn(&PublisherState) -> bool| loop {
         let changes = copy.wait(Some(LIMIT)).unwrap();
-        assert_ne!(
-            changes.cause(),
-            Cause::Nothing,
-            "no wake-up within the limit"
-        );
+        assert_ne!(changes.cause(), Cause::Nothing, "no wake-up within the limit");
         if changes.cause() == Cause::Publisher && wanted(&copy.publisher_state()) {
             break copy.publisher_state().epoch();
         }
@@ -101,9 +78,7 @@ fn publisher_death_and_successor_wake_parked_subscribers() {
     for epoch in 1..=3 {
         let before = first.process.id();
         // The watch is parked; the copy stays parked after its first wake-up.
-        until("a subscriber is registered", || {
-            table.remember() > usize::from(epoch > 1)
-        });
+        until("a subscriber is registered", || table.remember() > usize::from(epoch > 1));
         first.process.kill();
         assert_eq!(news(is_gone), epoch);
         first = Serving::start(table.name(), FIELDS, &[]);
@@ -114,10 +89,7 @@ fn publisher_death_and_successor_wake_parked_subscribers() {
         assert_ne!(before, successor);
     }
     first.stop(Signal::SIGTERM);
-    assert_eq!(
-        news(|state| matches!(state, PublisherState::Closed { .. })),
-        4
-    );
+    assert_eq!(news(|state| matches!(state, PublisherState::Closed { .. })), 4);
     watch.stderr_until(|told| told.contains("is closed"));
 }
 
@@ -131,10 +103,7 @@ fn ages_and_delays_are_omitted_in_other_time_namespace() {
         wrapped.args(words);
         wrapped
     };
-    if !elsewhere(&["true"])
-        .status()
-        .is_ok_and(|status| status.success())
-    {
+    if !elsewhere(&["true"]).status().is_ok_and(|status| status.success()) {
         return skip("ages_and_delays_are_omitted_in_other_time_namespace: no time namespace");
     }
     let table = Table::new("time-namespace");
@@ -158,15 +127,7 @@ fn ages_and_delays_are_omitted_in_other_time_namespace() {
     let doctor = elsewhere(&words).output().unwrap();
     let doctor = String::from_utf8(doctor.stdout).unwrap();
     assert!(doctor.contains("in another time namespace"), "{doctor}");
-    let hz = [
-        path.as_str(),
-        "hz",
-        table.name(),
-        "--duration",
-        "5s",
-        "--format",
-        "jsonl",
-    ];
+    let hz = [path.as_str(), "hz", table.name(), "--duration", "5s", "--format", "jsonl"];
     let mut hz = Process::start(&mut elsewhere(&hz));
     until("the subscriber is registered", || table.remember() == 1);
     serving.publish([r#"{"id":2}"#]);

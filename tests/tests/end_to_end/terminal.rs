@@ -14,10 +14,7 @@ const WIDTHS: [u16; 5] = [20, 40, 80, 100, 200];
 fn assert_fits(text: &str, columns: u16) -> Vec<String> {
     let lines: Vec<String> = plain(text).lines().map(str::to_owned).collect();
     for line in &lines {
-        assert!(
-            line.width() <= usize::from(columns),
-            "{line:?} in {columns} columns of\n{text}"
-        );
+        assert!(line.width() <= usize::from(columns), "{line:?} in {columns} columns of\n{text}");
         assert!(!line.contains(char::is_control), "{line:?}");
     }
     lines
@@ -31,16 +28,9 @@ fn get_fits_terminal_and_reports_cut_cells() {
         let text = shown(subscriber().args(["get", name]), columns, 0);
         let lines = assert_fits(&text, columns);
         let is_cut = columns < 200;
-        assert_eq!(
-            lines.len(),
-            1 + rows().len() + usize::from(is_cut),
-            "{text}"
-        );
+        assert_eq!(lines.len(), 1 + rows().len() + usize::from(is_cut), "{text}");
         assert_eq!(lines.last().unwrap().starts_with("cut"), is_cut, "{text}");
-        assert!(
-            lines[0].starts_with("text") && text.contains("\x1b["),
-            "{text}"
-        );
+        assert!(lines[0].starts_with("text") && text.contains("\x1b["), "{text}");
     }
     // Wide enough for all columns.
     let text = shown(subscriber().args(["get", name]), 400, 0);
@@ -49,20 +39,12 @@ fn get_fits_terminal_and_reports_cut_cells() {
     assert!(!text.contains('…'));
     for field in FIELDS.split(',') {
         let (field, _) = field.split_once(':').unwrap();
-        assert!(
-            lines[0].split_whitespace().any(|word| word == field),
-            "{text}"
-        );
+        assert!(lines[0].split_whitespace().any(|word| word == field), "{text}");
     }
     // Keys are never cut, and numbers are complete or absent.
     let text = shown(subscriber().args(["get", name]), 100, 0);
     let lines = assert_fits(&text, 100);
-    assert!(
-        lines
-            .iter()
-            .any(|line| line.contains(&u64::MAX.to_string())),
-        "{text}"
-    );
+    assert!(lines.iter().any(|line| line.contains(&u64::MAX.to_string())), "{text}");
     assert!(lines.last().unwrap().contains("not shown: "), "{text}");
 }
 
@@ -71,9 +53,7 @@ fn columns_variable_applies_to_terminals_only() {
     let published = Published::new("fit-columns");
     let command = || {
         let mut command = subscriber();
-        command
-            .args(["get", published.table.name()])
-            .env("COLUMNS", "40");
+        command.args(["get", published.table.name()]).env("COLUMNS", "40");
         command
     };
     assert_fits(&shown(&mut command(), 200, 0), 40);
@@ -85,14 +65,7 @@ fn columns_variable_applies_to_terminals_only() {
 fn empty_table_prints_header_and_note() {
     let published = Published::new("fit-empty");
     let mut command = subscriber();
-    command.args([
-        "get",
-        published.table.name(),
-        "--fields",
-        "id",
-        "--where",
-        "id = 5",
-    ]);
+    command.args(["get", published.table.name(), "--fields", "id", "--where", "id = 5"]);
     let text = plain(&shown(&mut command, 80, 0));
     assert_eq!(text, "id\nno rows for which --where holds\n");
 }
@@ -108,10 +81,7 @@ fn watch_fits_terminal() {
         until("the subscriber is registered", || {
             let info = common::inspect(&name, None).unwrap();
             let pid = watch.id();
-            info.subscribers
-                .unwrap()
-                .iter()
-                .any(|one| one.pid == pid && one.parked)
+            info.subscribers.unwrap().iter().any(|one| one.pid == pid && one.parked)
         });
         let mut changed = rows().remove(4);
         changed["signed"] = (number + 1).into();
@@ -125,11 +95,7 @@ fn watch_fits_terminal() {
         let change = lines.iter().find(|line| line.starts_with('v')).unwrap();
         assert!(change.contains("update"), "{text}");
         let is_cut = change.ends_with('…');
-        assert_eq!(
-            is_cut,
-            lines.last().unwrap().starts_with("changes are cut"),
-            "{text}"
-        );
+        assert_eq!(is_cut, lines.last().unwrap().starts_with("changes are cut"), "{text}");
         assert_eq!(is_cut, columns <= 80, "{text}");
     }
 }
@@ -141,15 +107,9 @@ fn ls_and_info_fit_terminal() {
     let mut watch = published.watch("csv", &[]);
     watch.stdout_until(|text| text.contains("version"));
     for columns in WIDTHS {
-        assert_fits(
-            &shown(subscriber().args(["ls", "--sample", "1ms"]), columns, 0),
-            columns,
-        );
+        assert_fits(&shown(subscriber().args(["ls", "--sample", "1ms"]), columns, 0), columns);
         let text = shown(subscriber().args(["info", name]), columns, 0);
-        assert!(
-            assert_fits(&text, columns)[0].starts_with("table"),
-            "{text}"
-        );
+        assert!(assert_fits(&text, columns)[0].starts_with("table"), "{text}");
     }
     watch.signal(Signal::SIGTERM);
     watch.ends_with(0);
@@ -172,17 +132,7 @@ fn is_kept(line: &str) -> bool {
 fn help_wraps_at_terminal_width_only() {
     type Program = fn() -> std::process::Command;
     let publishes = ["serve", "demo", "rm", "completions", "man"];
-    let subscribes = [
-        "watch",
-        "get",
-        "ls",
-        "info",
-        "top",
-        "hz",
-        "doctor",
-        "completions",
-        "man",
-    ];
+    let subscribes = ["watch", "get", "ls", "info", "top", "hz", "doctor", "completions", "man"];
     let of = |program: Program, names: &[&'static str]| -> Vec<(Program, &'static str)> {
         names.iter().map(|name| (program, *name)).collect()
     };
@@ -191,10 +141,7 @@ fn help_wraps_at_terminal_width_only() {
         for columns in [80, 100] {
             let lines = help(program, subcommand, columns);
             for kept in wide.iter().filter(|line| is_kept(line)) {
-                assert!(
-                    lines.contains(kept),
-                    "{kept:?} is broken at {columns} columns"
-                );
+                assert!(lines.contains(kept), "{kept:?} is broken at {columns} columns");
             }
             for pair in lines.windows(2) {
                 let [line, next] = [0, 1].map(|at| pair[at].as_str());

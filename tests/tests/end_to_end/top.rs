@@ -18,10 +18,7 @@ use tests::until;
 const FIELDS: &str = "id:u64,name:text(16),price:f64,size_bytes:u64";
 
 fn row(id: u64, name: &str, price: u64) -> String {
-    format!(
-        r#"{{"id":{id},"name":"{name}","price":{price},"size_bytes":{}}}"#,
-        id * 1024
-    )
+    format!(r#"{{"id":{id},"name":"{name}","price":{price},"size_bytes":{}}}"#, id * 1024)
 }
 
 /// Publishes rows 1 to `count` with falling prices.
@@ -54,12 +51,7 @@ fn top_shows_rows_and_highlights_changes() {
     assert_eq!(names(&text)[..2], ["name-1", "name-2"], "{text}");
     assert!(screen.line("name-3").ends_with("3.0 KiB"), "{text}");
     let pid = serving.process.id();
-    assert!(
-        screen
-            .line("alive")
-            .contains(&format!("pid {pid}  epoch 1")),
-        "{text}"
-    );
+    assert!(screen.line("alive").contains(&format!("pid {pid}  epoch 1")), "{text}");
     assert!(screen.line("delay p99").contains("delay p50"));
 
     serving.publish([
@@ -100,9 +92,7 @@ fn top_keys_sort_and_filter() {
     let text = screen.shows("is not a valid f64");
     assert_eq!(names(&text).len(), 9, "{text}");
     screen.press("\x7f\r");
-    screen.until("the error is gone", |text| {
-        !text.contains("is not a valid f64")
-    });
+    screen.until("the error is gone", |text| !text.contains("is not a valid f64"));
     screen.press("\x1b");
     screen.shows("of 50");
     screen.press("/NAME-4\x15name-4\r");
@@ -119,28 +109,11 @@ fn top_accepts_options_of_watch() {
     let table = Table::new("top-options");
     let serving = serve(&table, 50);
     let mut command = subscriber();
-    command.args([
-        "top",
-        table.name(),
-        "--where",
-        "price < 10",
-        "--where",
-        "id > 45",
-    ]);
-    command.args([
-        "--sort",
-        "name:desc",
-        "--fields",
-        "name,id",
-        "--wake",
-        "futex",
-    ]);
+    command.args(["top", table.name(), "--where", "price < 10", "--where", "id > 45"]);
+    command.args(["--sort", "name:desc", "--fields", "name,id", "--wake", "futex"]);
     let mut screen = Screen::start(&mut command, 60, 12);
     let text = screen.shows("1–5 of 5");
-    assert_eq!(
-        names(&text),
-        ["name-50", "name-49", "name-48", "name-47", "name-46"]
-    );
+    assert_eq!(names(&text), ["name-50", "name-49", "name-48", "name-47", "name-46"]);
     assert!(!text.contains("price "), "{text}");
     screen.press("\x03");
     screen.ends_with(0);
@@ -166,11 +139,8 @@ fn top_follows_terminal_size() {
     serving.stop(Signal::SIGTERM);
     // Values that are hard to draw, in a tiny terminal, with each overlay.
     for (columns, lines) in [(1, 1), (20, 5), (40, 10)] {
-        let mut screen = Screen::start(
-            subscriber().args(["top", published.table.name()]),
-            columns,
-            lines,
-        );
+        let mut screen =
+            Screen::start(subscriber().args(["top", published.table.name()]), columns, lines);
         until("the terminal is in full-screen mode", || screen.is_taken());
         screen.press("s\x1b[C\x1b[C>?x/a\rff\x1b[6~");
         screen.press("\x03");
@@ -188,9 +158,7 @@ fn hidden_columns_return_when_terminal_grows() {
     screen.until("columns are scrolled", |text| !text.contains("name-3"));
     screen.resize(120, 10);
     screen.until("all columns are shown", |text| {
-        ["name-3", "price", "size"]
-            .iter()
-            .all(|part| text.contains(part))
+        ["name-3", "price", "size"].iter().all(|part| text.contains(part))
     });
     screen.press("q");
     screen.ends_with(0);
@@ -211,9 +179,7 @@ fn top_help_scrolls_in_small_terminal() {
         screen.press(" ");
         all += &screen.until("the next page", |text| !all.contains(text));
     }
-    for word in [
-        "PgDn", "filter", "cell", "contains", "reverse", "suspend", "quit", "coloured",
-    ] {
+    for word in ["PgDn", "filter", "cell", "contains", "reverse", "suspend", "quit", "coloured"] {
         assert!(all.contains(word), "{word} is not in\n{all}");
     }
     screen.press(" ");
@@ -232,16 +198,12 @@ fn dumb_terminal_is_refused() {
     let mut screen = Screen::start(&mut top, 80, 24);
     let text = screen.ends_with(2);
     assert!(text.contains("TERM=dumb"), "{text}");
-    assert!(
-        text.contains(&format!("subscriber watch {}", table.name())),
-        "{text}"
-    );
+    assert!(text.contains(&format!("subscriber watch {}", table.name())), "{text}");
     serving.stop(Signal::SIGTERM);
     // The demo prints lines, as it does without a terminal.
     let demo_table = Table::new("top-dumb-demo");
     let mut demo = publisher();
-    demo.args(["demo", "--name", demo_table.name(), "--seconds", "1"])
-        .env("TERM", "dumb");
+    demo.args(["demo", "--name", demo_table.name(), "--seconds", "1"]).env("TERM", "dumb");
     let mut screen = Screen::start(&mut demo, 80, 24);
     let text = screen.ends_with(0);
     assert!(text.contains("rows at the end"), "{text}");
@@ -259,9 +221,8 @@ fn top_survives_the_publisher() {
     // The next publisher has other fields.
     let mut other = Serving::start(table.name(), "id:u64,price:f64,unit:text(8)", &[]);
     screen.shows("alive");
-    screen.until("the new columns are shown", |text| {
-        text.contains("unit") && !text.contains("name")
-    });
+    screen
+        .until("the new columns are shown", |text| text.contains("unit") && !text.contains("name"));
     assert!(screen.line("alive").contains("epoch 2"));
     other.publish([r#"{"id":3,"price":1,"unit":"euro"}"#]);
     screen.shows("euro");
@@ -332,10 +293,7 @@ fn top_restores_terminal_before_printing_errors() {
     assert!(text.contains("there is no field \"cost\""), "{text}");
     let (stdout, stderr) = Process::run(subscriber().args(["top", table.name()]), 2);
     assert_eq!(stdout, "");
-    assert!(
-        stderr.contains(&format!("subscriber watch {}", table.name())),
-        "{stderr}"
-    );
+    assert!(stderr.contains(&format!("subscriber watch {}", table.name())), "{stderr}");
     serving.stop(Signal::SIGTERM);
 }
 
@@ -349,17 +307,10 @@ fn demo_draws_the_table_on_a_terminal() {
     screen.until("rows are shown", |text| text.contains("MiB"));
     until("a subscriber is registered", || table.remember() == 1);
     let text = screen.ends_with(0);
-    assert!(
-        text.contains("from commit to applied") && text.contains("rows at the end"),
-        "{text}"
-    );
+    assert!(text.contains("from commit to applied") && text.contains("rows at the end"), "{text}");
     assert_eq!(table.leftovers(), Vec::<String>::new());
     let mut demo = publisher();
-    demo.args(["demo", "--name", table.name(), "--seconds", "1"])
-        .stdin(Stdio::null());
+    demo.args(["demo", "--name", table.name(), "--seconds", "1"]).stdin(Stdio::null());
     let (stdout, _) = Process::run(&mut demo, 0);
-    assert!(
-        stdout.contains("rows at the end") && !stdout.contains('\x1b'),
-        "{stdout}"
-    );
+    assert!(stdout.contains("rows at the end") && !stdout.contains('\x1b'), "{stdout}");
 }

@@ -46,11 +46,7 @@ fn watch_prints_changes_of_the_view() {
     ]));
     let mut line = || -> Value { serde_json::from_str(&watch.line()).unwrap() };
     let told = |op: &str, id: u64, row: Option<f64>, old: Option<f64>, line: Value| {
-        assert_eq!(
-            (&line["op"], &line["key"]),
-            (&json!(op), &json!({"id": id})),
-            "{line}"
-        );
+        assert_eq!((&line["op"], &line["key"]), (&json!(op), &json!({"id": id})), "{line}");
         let price = |price: Option<f64>| price.map(|price| json!({"price": price}));
         assert_eq!(line.get("row").cloned(), price(row), "{line}");
         assert_eq!(line.get("old").cloned(), price(old), "{line}");
@@ -98,10 +94,7 @@ fn watch_sorts_changes_of_one_refresh() {
     ]);
     watch.signal(Signal::SIGCONT);
     let told: Vec<String> = watch.finished().lines().map(str::to_owned).collect();
-    let cells: Vec<&str> = told
-        .iter()
-        .map(|line| line.split_once(',').unwrap().1)
-        .collect();
+    let cells: Vec<&str> = told.iter().map(|line| line.split_once(',').unwrap().1).collect();
     let expected = [
         "op,id",
         "create,1",
@@ -119,18 +112,14 @@ fn watch_sorts_changes_of_one_refresh() {
 fn reopen(table: &Table, publisher: UntypedPublisher, fields: &str) -> UntypedPublisher {
     drop(publisher);
     let schema = Schema::parse(fields, None).unwrap();
-    UntypedPublisher::builder(table.name(), schema)
-        .open()
-        .unwrap()
+    UntypedPublisher::builder(table.name(), schema).open().unwrap()
 }
 
 #[test]
 fn watch_resolves_fields_again_after_schema_change() {
     let table = Table::new("view-schema");
     let schema = Schema::parse("id:u64,name:text(4),n:u8", None).unwrap();
-    let mut a = UntypedPublisher::builder(table.name(), schema)
-        .open()
-        .unwrap();
+    let mut a = UntypedPublisher::builder(table.name(), schema).open().unwrap();
     let upsert = |a: &mut UntypedPublisher, cells: &[&str]| {
         let mut row = common::RowBuf::new(a.schema().clone());
         for (index, cell) in cells.iter().enumerate() {
@@ -143,9 +132,7 @@ fn watch_resolves_fields_again_after_schema_change() {
     upsert(&mut a, &["1", "one", "5"]);
     let watch = |options: &[&str]| {
         let mut command = subscriber();
-        command
-            .args(["watch", table.name(), "--format", "csv"])
-            .args(options);
+        command.args(["watch", table.name(), "--format", "csv"]).args(options);
         let mut watch = Process::start(&mut command);
         watch.stdout_until(|text| text.contains("create,one"));
         watch
@@ -166,10 +153,7 @@ fn watch_resolves_fields_again_after_schema_change() {
     upsert(&mut a, &["1", "0", "one and more"]);
     steady.ends_with(0);
     let text = steady.stdout();
-    let ops: Vec<&str> = text
-        .lines()
-        .map(|line| line.split_once(',').unwrap().1)
-        .collect();
+    let ops: Vec<&str> = text.lines().map(|line| line.split_once(',').unwrap().1).collect();
     assert_eq!(ops, ["op,name", "create,one", "update,one and more"]);
 
     // With another kind a row may no longer match, although it did not change.
@@ -195,26 +179,17 @@ fn watch_of_view_feeds_another_publisher() {
     let seed = rand::random();
     println!("seed {seed}");
     let mut script = Script::new(seed, 60);
-    let mut a = Publisher::<Item>::builder(from.name())
-        .capacity(60)
-        .open()
-        .unwrap();
+    let mut a = Publisher::<Item>::builder(from.name()).capacity(60).open().unwrap();
     let part = ["--where", "value > 1", "--where", "value != 3"];
     let (mut watch, mut serve) = piped(&from, &to, &part, &["--strict", "--capacity", "60"]);
-    let mut copy = UntypedSubscriber::builder(to.name())
-        .open_within(LIMIT)
-        .unwrap();
+    let mut copy = UntypedSubscriber::builder(to.name()).open_within(LIMIT).unwrap();
     for _ in 0..20 {
         for _ in 0..20 {
             script.next_plan().carry_out(&mut a);
         }
-        let matching = script
-            .rows()
-            .values()
-            .filter(|item| item.value > 1 && item.value != 3);
-        let expected: BTreeSet<Vec<u8>> = matching
-            .map(|item| bytemuck::bytes_of(item).to_vec())
-            .collect();
+        let matching = script.rows().values().filter(|item| item.value > 1 && item.value != 3);
+        let expected: BTreeSet<Vec<u8>> =
+            matching.map(|item| bytemuck::bytes_of(item).to_vec()).collect();
         until("the copy has the matching rows", || {
             copy.wait(Some(Duration::from_millis(100))).unwrap();
             assert!(serve.is_running(), "{}", serve.stderr());
@@ -226,10 +201,5 @@ fn watch_of_view_feeds_another_publisher() {
     watch.signal(Signal::SIGTERM);
     watch.ends_with(0);
     serve.ends_with(0);
-    assert_eq!(
-        serve.stderr().matches("line ").count(),
-        0,
-        "{}",
-        serve.stderr()
-    );
+    assert_eq!(serve.stderr().matches("line ").count(), 0, "{}", serve.stderr());
 }

@@ -19,20 +19,12 @@ const ROWS: [&str; 4] = [
 
 fn serving(table: &Table) -> Serving {
     let mut serving = Serving::start(table.name(), FIELDS, &[]);
-    serving.publish(
-        [r#"{"op":"begin"}"#]
-            .into_iter()
-            .chain(ROWS)
-            .chain([r#"{"op":"commit"}"#]),
-    );
+    serving.publish([r#"{"op":"begin"}"#].into_iter().chain(ROWS).chain([r#"{"op":"commit"}"#]));
     serving
 }
 
 fn get(table: &Table, arguments: &[&str], code: i32) -> (String, String) {
-    Process::run(
-        subscriber().args(["get", table.name()]).args(arguments),
-        code,
-    )
+    Process::run(subscriber().args(["get", table.name()]).args(arguments), code)
 }
 
 fn csv(table: &Table, arguments: &[&str]) -> String {
@@ -45,58 +37,31 @@ fn csv(table: &Table, arguments: &[&str]) -> String {
 fn get_applies_fields_filter_sort_and_limit() {
     let table = Table::new("view-get");
     let _serving = serving(&table);
-    assert_eq!(
-        csv(&table, &["--fields", "price,id", "-n", "2"]),
-        "price,id\n9.5,1\n3,2\n"
-    );
+    assert_eq!(csv(&table, &["--fields", "price,id", "-n", "2"]), "price,id\n9.5,1\n3,2\n");
     let by_price = csv(&table, &["--fields", "id", "--sort", "price:desc,id:desc"]);
     assert_eq!(by_price, "id\n1\n9\n2\n10\n", "NaN is last");
-    let cheap = csv(
-        &table,
-        &[
-            "--fields",
-            "name",
-            "--where",
-            "price<=3",
-            "--where",
-            "name contains n",
-        ],
-    );
+    let cheap =
+        csv(&table, &["--fields", "name", "--where", "price<=3", "--where", "name contains n"]);
     assert_eq!(cheap, "name\nnine\n");
     let none = csv(&table, &["--where", "price < 0"]);
     assert_eq!(none, "id,name,price\n");
     let keys = csv(&table, &["9", "2", "1", "--fields", "id"]);
     assert_eq!(keys, "id\n9\n2\n1\n", "keys in the given order");
-    let sorted = csv(
-        &table,
-        &[
-            "9", "2", "1", "--fields", "id", "--sort", "name", "--limit", "2",
-        ],
-    );
+    let sorted = csv(&table, &["9", "2", "1", "--fields", "id", "--sort", "name", "--limit", "2"]);
     assert_eq!(sorted, "id\n9\n1\n");
     let (text, _) = get(&table, &["--fields", "name,id", "--where", "id = 10"], 0);
     assert_eq!(text, "name  id\nten   10\n");
     let (json_text, _) = get(&table, &["--fields", "price", "--format", "json", "10"], 0);
-    assert_eq!(
-        serde_json::from_str::<Value>(&json_text).unwrap(),
-        json!([{"price": "NaN"}])
-    );
+    assert_eq!(serde_json::from_str::<Value>(&json_text).unwrap(), json!([{"price": "NaN"}]));
 }
 
 #[test]
 fn get_of_key_that_does_not_match_fails() {
     let table = Table::new("view-key");
     let _serving = serving(&table);
-    let (stdout, stderr) = get(
-        &table,
-        &["1", "2", "--where", "price > 5", "--format", "csv"],
-        1,
-    );
+    let (stdout, stderr) = get(&table, &["1", "2", "--where", "price > 5", "--format", "csv"], 1);
     assert_eq!(stdout, "id,name,price\n1,one,9.5\n");
-    assert!(
-        stderr.contains("--where does not hold") && stderr.contains("key 2"),
-        "{stderr}"
-    );
+    assert!(stderr.contains("--where does not hold") && stderr.contains("key 2"), "{stderr}");
     let (_, stderr) = get(&table, &["7", "8", "--where", "price > 5"], 1);
     assert!(stderr.contains("no keys 7 8"), "{stderr}");
 }
@@ -119,10 +84,7 @@ fn errors_mark_the_wrong_part_of_arguments() {
     ] {
         let (stdout, stderr) = get(&table, &arguments, 2);
         assert_eq!(stdout, "");
-        assert!(
-            stderr.starts_with("error: ") && stderr.contains(part),
-            "{stderr}"
-        );
+        assert!(stderr.starts_with("error: ") && stderr.contains(part), "{stderr}");
         assert_eq!(stderr.lines().nth(2), Some(marks), "{stderr}");
         let mut watch = Process::start(subscriber().args(["watch", table.name()]).args(arguments));
         watch.ends_with(2);
@@ -150,10 +112,7 @@ fn composite_keys_use_csv_syntax() {
     let fields = "net:ipnet,n:i8";
     let mut serving = Serving::start(table.name(), fields, &["--key", "n,net"]);
     serving.publish([r#"{"net":"10.0.0.0/8","n":-5}"#]);
-    assert_eq!(
-        csv(&table, &["--", "-5,10.0.0.0/8"]),
-        "net,n\n10.0.0.0/8,-5\n"
-    );
+    assert_eq!(csv(&table, &["--", "-5,10.0.0.0/8"]), "net,n\n10.0.0.0/8,-5\n");
 }
 
 #[test]
@@ -163,11 +122,7 @@ fn interrupted_get_prints_nothing_and_fails() {
     waiting.stderr_until(|text| text.contains("waiting"));
     waiting.signal(Signal::SIGINT);
     waiting.ends_with(1);
-    assert!(
-        waiting.stderr().contains("interrupted"),
-        "{}",
-        waiting.stderr()
-    );
+    assert!(waiting.stderr().contains("interrupted"), "{}", waiting.stderr());
 
     let _serving = Serving::start(table.name(), FIELDS, &[]);
     let mut counting = Process::start(subscriber().args(["-vv", "ls", "--sample", "1h"]));
@@ -175,13 +130,8 @@ fn interrupted_get_prints_nothing_and_fails() {
     until("the command is sampling", || {
         let status = std::fs::read_to_string(format!("/proc/{}/status", counting.id()));
         let caught = status.unwrap_or_default();
-        let caught = caught
-            .lines()
-            .find_map(|line| line.strip_prefix("SigCgt:"))
-            .map(str::trim);
-        caught
-            .and_then(|mask| u64::from_str_radix(mask, 16).ok())
-            .is_some_and(|mask| mask & 2 != 0)
+        let caught = caught.lines().find_map(|line| line.strip_prefix("SigCgt:")).map(str::trim);
+        caught.and_then(|mask| u64::from_str_radix(mask, 16).ok()).is_some_and(|mask| mask & 2 != 0)
     });
     counting.signal(Signal::SIGINT);
     counting.ends_with(1);

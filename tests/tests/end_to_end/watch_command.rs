@@ -35,10 +35,7 @@ fn many() -> Vec<String> {
 
 fn watch(table: &Table, options: &[&str], shell: &str) -> Process {
     let mut command = subscriber();
-    command
-        .args(["watch", table.name()])
-        .args(options)
-        .args(["--", "sh", "-c", shell]);
+    command.args(["watch", table.name()]).args(options).args(["--", "sh", "-c", shell]);
     Process::start(&mut command)
 }
 
@@ -61,10 +58,7 @@ impl Gate {
     fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("gate");
-        Self {
-            path,
-            _folder: folder,
-        }
+        Self { path, _folder: folder }
     }
 
     /// Returns the shell command that waits.
@@ -207,11 +201,7 @@ fn command_runs_for_selected_rows_only() {
 fn failed_command_is_reported_and_watch_continues() {
     let table = Table::new("command-fails");
     let mut serving = Serving::start(table.name(), FIELDS, &[]);
-    let mut told = watch(
-        &table,
-        &[],
-        "test $TABLECAST_VERSION -gt 2 || exit 7; kill -9 $$",
-    );
+    let mut told = watch(&table, &[], "test $TABLECAST_VERSION -gt 2 || exit 7; kill -9 $$");
     told.stderr_until(|text| text.contains(r#""sh" failed at version 1: exit status: 7"#));
     serving.publish([row(1, "one")]);
     told.stderr_until(|text| text.contains("at version 2: exit status: 7"));
@@ -226,21 +216,15 @@ fn failed_command_is_reported_and_watch_continues() {
 fn watch_returns_exit_code_of_last_failed_command() {
     let table = Table::new("command-code");
     let mut serving = Serving::start(table.name(), FIELDS, &[]);
-    for (shell, code) in [
-        ("exit 3", 3),
-        ("kill -9 $$", 137),
-        ("kill -TERM $$", 143),
-        ("exit 0", 0),
-    ] {
+    for (shell, code) in [("exit 3", 3), ("kill -9 $$", 137), ("kill -TERM $$", 143), ("exit 0", 0)]
+    {
         let mut told = watch(&table, &["--once"], shell);
         told.ends_with(code);
         assert!(!told.stderr().contains("error"), "{}", told.stderr());
     }
     let shell = "test $TABLECAST_EVENT = changes || exit 4";
-    for (options, code) in [
-        (["--count", "1"].as_slice(), 4),
-        (&["--count", "1", "--postpone"], 0),
-    ] {
+    for (options, code) in [(["--count", "1"].as_slice(), 4), (&["--count", "1", "--postpone"], 0)]
+    {
         let mut told = watch(&table, options, shell);
         until("the subscriber is registered", || table.remember() == 1);
         serving.publish([row(serving.version(), "news")]);
@@ -271,17 +255,9 @@ fn unstartable_command_ends_watch() {
     for (command, code, reason) in [
         (absent, 127, "No such file"),
         ("no-such-command-in-path".to_owned(), 127, "No such file"),
-        (
-            file("plain", "#!/bin/sh\n", 0o644),
-            126,
-            "Permission denied",
-        ),
+        (file("plain", "#!/bin/sh\n", 0o644), 126, "Permission denied"),
         (folder_name, 126, "Permission denied"),
-        (
-            lost.clone(),
-            126,
-            "the interpreter that its first line names",
-        ),
+        (lost.clone(), 126, "the interpreter that its first line names"),
     ] {
         for options in [["--once"].as_slice(), &["--count", "1"], &[]] {
             let mut command_line = subscriber();
@@ -290,10 +266,7 @@ fn unstartable_command_ends_watch() {
             told.ends_with(code);
             let stderr = told.stderr();
             let error = format!("error: cannot run {command:?}: ");
-            assert!(
-                stderr.contains(&error) && stderr.contains(reason),
-                "{stderr}"
-            );
+            assert!(stderr.contains(&error) && stderr.contains(reason), "{stderr}");
         }
     }
     // The same if the command is deleted later.
@@ -367,9 +340,7 @@ const WITH_CHILDREN: &str = "cat >/dev/null; sleep 1000 & echo $$ $!; wait";
 
 /// Waits until a process is gone or a zombie.
 fn until_gone(pid: &str) {
-    until("the process has ended", || {
-        state_of(pid).is_none_or(|state| state == 'Z')
-    });
+    until("the process has ended", || state_of(pid).is_none_or(|state| state == 'Z'));
 }
 
 fn signal(pid: &str, signal: Signal) {

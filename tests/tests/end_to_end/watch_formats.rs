@@ -20,10 +20,7 @@ fn replay(lines: &[Value]) -> BTreeMap<String, Value> {
         };
         assert_eq!((old.is_some(), row.is_some()), (had, has), "{line}");
         for whole in [&old, &row].into_iter().flatten() {
-            assert_eq!(
-                (&whole["text"], &whole["id"]),
-                (&line["key"]["text"], &line["key"]["id"])
-            );
+            assert_eq!((&whole["text"], &whole["id"]), (&line["key"]["text"], &line["key"]["id"]));
         }
         let before = match row {
             Some(row) => rows.insert(key, row),
@@ -60,10 +57,7 @@ fn watch_prints_json_lines() {
     watch.ends_with(0);
     let told = lines(&watch.stdout());
     assert_eq!(told.len(), rows().len() + 3);
-    let versions: Vec<u64> = told
-        .iter()
-        .map(|line| line["version"].as_u64().unwrap())
-        .collect();
+    let versions: Vec<u64> = told.iter().map(|line| line["version"].as_u64().unwrap()).collect();
     assert!(versions.is_sorted());
     assert_eq!(versions[0], 2);
     let mut found: Vec<Value> = replay(&told).into_values().collect();
@@ -77,10 +71,7 @@ fn watch_prints_json_lines() {
 fn watch_prints_one_json_array_when_it_ends() {
     let mut published = Published::new("watch-json");
     let once = published.watch("json", &["--once"]).finished();
-    assert_eq!(
-        serde_json::from_str::<Vec<Value>>(&once).unwrap().len(),
-        rows().len()
-    );
+    assert_eq!(serde_json::from_str::<Vec<Value>>(&once).unwrap().len(), rows().len());
     let mut watch = published.watch("json", &["--count", "3"]);
     watch.stdout_until(|text| text.contains("ünï→"));
     change(&mut published);
@@ -98,10 +89,7 @@ fn watch_prints_csv() {
     let text = watch.finished();
     let mut reader = csv::Reader::from_reader(text.as_bytes());
     let names = reader.headers().unwrap().clone();
-    assert_eq!(
-        names.iter().take(3).collect::<Vec<_>>(),
-        ["version", "op", "text"]
-    );
+    assert_eq!(names.iter().take(3).collect::<Vec<_>>(), ["version", "op", "text"]);
     let records: Vec<csv::StringRecord> = reader.records().map(Result::unwrap).collect();
     let ops: Vec<&str> = records.iter().map(|record| &record[1]).collect();
     assert_eq!(ops[..rows().len()], ["create"; 6]);

@@ -25,19 +25,12 @@ fn damage_is_an_error_or_plausible_data() {
 
 /// Overwrites random bytes of an object, or one word with a value that is likely to do harm.
 fn scribble(object: &str, dice: &mut SmallRng) {
-    let Ok(file) = File::options()
-        .write(true)
-        .open(format!("/dev/shm/{object}"))
-    else {
+    let Ok(file) = File::options().write(true).open(format!("/dev/shm/{object}")) else {
         return;
     };
     let length = file.metadata().unwrap().len();
     // The header and the tags of the first block are chosen more often than their share.
-    let reach = if dice.random_range(0..3) == 0 {
-        length
-    } else {
-        length.min(2048)
-    };
+    let reach = if dice.random_range(0..3) == 0 { length } else { length.min(2048) };
     let at = dice.random_range(0..reach.max(1));
     let word = match dice.random_range(0..6) {
         0 => 0,
@@ -51,8 +44,7 @@ fn scribble(object: &str, dice: &mut SmallRng) {
     } else {
         let count = dice.random_range(1..40);
         let bytes: Vec<u8> = (0..count).map(|_| dice.random()).collect();
-        file.write_all_at(&bytes[..count.min((length - at) as usize)], at)
-            .unwrap();
+        file.write_all_at(&bytes[..count.min((length - at) as usize)], at).unwrap();
     }
 }
 
@@ -64,16 +56,11 @@ fn capacity(seed: u64) -> usize {
 }
 
 fn open(table: &Table, seed: u64) -> common::Result<Publisher<Item>> {
-    Publisher::builder(table.name())
-        .capacity(capacity(seed))
-        .mode(mode(seed))
-        .open()
+    Publisher::builder(table.name()).capacity(capacity(seed)).mode(mode(seed)).open()
 }
 
 fn attach(table: &Table) -> common::Result<Subscriber<Item>> {
-    Subscriber::builder(table.name())
-        .recheck(Duration::ZERO)
-        .open()
+    Subscriber::builder(table.name()).recheck(Duration::ZERO).open()
 }
 
 /// Calls every function of both sides. Errors are allowed. Returns their number.
@@ -89,11 +76,7 @@ fn use_all(
         note(subscriber.latest(&(0, dice.random_range(0..400))).is_err());
         note(subscriber.wait(Some(Duration::from_micros(10))).is_err());
         assert!(subscriber.iter().count() == subscriber.len());
-        let _any = (
-            subscriber.get(&(0, 7)),
-            subscriber.publisher_state(),
-            subscriber.delay(),
-        );
+        let _any = (subscriber.get(&(0, 7)), subscriber.publisher_state(), subscriber.delay());
     }
     let mut tx = publisher.begin();
     for _ in 0..dice.random_range(0..8) {
@@ -235,9 +218,7 @@ fn registry(table: &str) -> Option<String> {
 
 /// Sometimes truncates an object and extends it again.
 fn cut(object: &str, dice: &mut SmallRng) {
-    let file = File::options()
-        .write(true)
-        .open(format!("/dev/shm/{object}"));
+    let file = File::options().write(true).open(format!("/dev/shm/{object}"));
     if let (Ok(file), 0) = (file, dice.random_range(0..20)) {
         let length = file.metadata().unwrap().len();
         file.set_len(dice.random_range(0..=length)).unwrap();

@@ -73,21 +73,14 @@ fn region_truncated_under_its_readers_is_an_error_without_sigbus() {
             tx.upsert(&Item::new((0, number), 3)).unwrap();
         }
         let first = tx.commit();
-        let second = publisher
-            .begin()
-            .commit()
-            .and_then(|_| publisher.maintain());
+        let second = publisher.begin().commit().and_then(|_| publisher.maintain());
         println!("{part}: {first:?}, then {second:?}");
         table.remember();
         drop(publisher);
         if corrupt {
             // The re-check reports the damage at the latest.
             watch.ends_with(1);
-            assert!(
-                watch.stderr().contains("damaged object"),
-                "{}",
-                watch.stderr()
-            );
+            assert!(watch.stderr().contains("damaged object"), "{}", watch.stderr());
         }
         drop((attached, watch));
         common::remove(table.name()).unwrap();
@@ -109,9 +102,7 @@ fn reader_follows_successor_of_damaged_table() {
     let mut publisher = Publisher::<Item>::builder(table.name()).open().unwrap();
     fill(&mut publisher, 3);
     until("the subscriber has moved to the new region", || {
-        subscriber
-            .wait(Some(LIMIT))
-            .is_ok_and(|changes| changes.len() == ROWS as usize)
+        subscriber.wait(Some(LIMIT)).is_ok_and(|changes| changes.len() == ROWS as usize)
     });
     assert_eq!(subscriber.get(&(0, 7)), Some(&Item::new((0, 7), 3)));
     publisher.close().unwrap();
@@ -139,10 +130,8 @@ fn wide_rows(table: &Table, capacity: usize) -> (UntypedPublisher, Vec<u8>) {
     let fields: Vec<String> = (0..15).map(|n| format!("t{n}:text(4096)")).collect();
     let schema = Schema::parse(&format!("id:u64,{}", fields.join(",")), None).unwrap();
     let row = vec![0; schema.row_size()];
-    let publisher = UntypedPublisher::builder(table.name(), schema)
-        .capacity(capacity)
-        .open()
-        .unwrap();
+    let publisher =
+        UntypedPublisher::builder(table.name(), schema).capacity(capacity).open().unwrap();
     (publisher, row)
 }
 
@@ -170,12 +159,9 @@ fn region_enlarged_by_hole_is_an_error_and_allocates_nothing() {
     };
     let put = |at: u64, value: u64| file.write_all_at(&value.to_le_bytes(), at).unwrap();
     let block = 1024 + 2 * 64 * row.len().next_multiple_of(8) as u64;
-    file.set_len(word(BLOCKS) + (CAPACITY as u64 / 64) * block)
-        .unwrap();
+    file.set_len(word(BLOCKS) + (CAPACITY as u64 / 64) * block).unwrap();
     // Claims that all rows exist and were written by the next commit.
-    (word(TREE)..word(JOURNAL))
-        .step_by(8)
-        .for_each(|entry| put(entry, 3));
+    (word(TREE)..word(JOURNAL)).step_by(8).for_each(|entry| put(entry, 3));
     put(ROWS, CAPACITY as u64);
     put(COMMIT, 3);
     for answer in [
@@ -208,10 +194,8 @@ fn failed_allocation_of_local_copy_is_an_error() {
     starved.write_line("refresh");
     let answers = ["refresh", "snapshot", "open"].map(|call| (call, starved.line()));
     for (call, answer) in answers {
-        let expected = format!(
-            "{call}: limit reached: /tablecast.table.{}: memory is used up",
-            table.name()
-        );
+        let expected =
+            format!("{call}: limit reached: /tablecast.table.{}: memory is used up", table.name());
         assert!(answer.starts_with(&expected), "{answer}");
     }
     assert_eq!(starved.line(), "rows 0", "the local copy is unchanged");

@@ -72,10 +72,7 @@ fn vandal_delays_wake_ups_but_blocks_no_commit() {
             publish(&mut publisher, value);
             for watch in [&mut early, &mut late] {
                 let line = watch.line();
-                assert!(
-                    line.contains(&format!("\"value\":{value},")),
-                    "{harm}: {line}"
-                );
+                assert!(line.contains(&format!("\"value\":{value},")), "{harm}: {line}");
             }
             publisher.maintain().unwrap();
             table.remember();
@@ -84,11 +81,7 @@ fn vandal_delays_wake_ups_but_blocks_no_commit() {
         for value in 1..=BURST {
             publish(&mut publisher, FOLLOWED + value);
         }
-        assert!(
-            begun.elapsed() < LIMIT,
-            "{harm}: {BURST} commits in {:?}",
-            begun.elapsed()
-        );
+        assert!(begun.elapsed() < LIMIT, "{harm}: {BURST} commits in {:?}", begun.elapsed());
         let mut fresh = Subscriber::<Item>::open(table.name()).unwrap();
         assert_eq!(fresh.get(&(1, 1)).unwrap().value, FOLLOWED + BURST);
         publish(&mut publisher, 0);
@@ -167,9 +160,8 @@ fn is_taken_over(other_user: &OtherUser, mode: &str, group: u32) {
     for id in 1..=5 {
         table.remember();
         publisher.process.kill();
-        let region = File::options()
-            .write(true)
-            .open(format!("/dev/shm/tablecast.table.{}", table.name()));
+        let region =
+            File::options().write(true).open(format!("/dev/shm/tablecast.table.{}", table.name()));
         let region = region.unwrap();
         until("the vandal has locked the region", || {
             let is_free = try_lock(&region, Span::WHOLE).unwrap();
@@ -180,14 +172,8 @@ fn is_taken_over(other_user: &OtherUser, mode: &str, group: u32) {
         publisher.publish([row(id)]);
         // All earlier rows, and the new one.
         let line = watch.line();
-        assert!(
-            line.contains(&format!(r#""op":"create","key":{{"id":{id}}}"#)),
-            "{line}"
-        );
-        assert_eq!(
-            common::inspect(table.name(), None).unwrap().rows as u64,
-            id + 1
-        );
+        assert!(line.contains(&format!(r#""op":"create","key":{{"id":{id}}}"#)), "{line}");
+        assert_eq!(common::inspect(table.name(), None).unwrap().rows as u64, id + 1);
     }
     vandal.finish();
     table.remember();
@@ -198,9 +184,7 @@ fn is_taken_over(other_user: &OtherUser, mode: &str, group: u32) {
 fn contained(program: &Command) -> Command {
     let mut contained = command("unshare");
     contained.args(["--ipc", "--pid", "--fork", "--kill-child"]);
-    contained
-        .arg(program.get_program())
-        .args(program.get_args());
+    contained.arg(program.get_program()).args(program.get_args());
     contained
 }
 
@@ -231,9 +215,6 @@ fn subscriber_in_other_container_follows() {
     drop(watch);
     until("the lock of the subscriber is released", || {
         let info = common::inspect(table.name(), None).unwrap();
-        info.subscribers
-            .unwrap()
-            .iter()
-            .all(|listener| !listener.alive)
+        info.subscribers.unwrap().iter().all(|listener| !listener.alive)
     });
 }

@@ -35,9 +35,7 @@ fn put(publisher: &mut Publisher<Item>, number: u32, value: u64) -> u64 {
 
 /// Awaits a future within [`LIMIT`].
 async fn soon<T>(future: impl Future<Output = T>) -> T {
-    timeout(LIMIT, future)
-        .await
-        .expect("the future resolves within the limit")
+    timeout(LIMIT, future).await.expect("the future resolves within the limit")
 }
 
 /// A copy that is maintained only from reported changes.
@@ -63,10 +61,7 @@ impl Told {
 fn owned(change: Change<&Item>) -> Change<Item> {
     match change {
         Change::Created(new) => Change::Created(*new),
-        Change::Updated { old, new } => Change::Updated {
-            old: *old,
-            new: *new,
-        },
+        Change::Updated { old, new } => Change::Updated { old: *old, new: *new },
         Change::Deleted(old) => Change::Deleted(*old),
     }
 }
@@ -129,10 +124,7 @@ async fn stream_yields_owned_changes_and_does_not_end() {
     publisher.close().unwrap();
     // A change of the publisher, and not the end of the stream.
     let changes = soon(untyped.next()).await.unwrap().unwrap();
-    assert_eq!(
-        (changes.cause, changes.changes.len()),
-        (Cause::Publisher, 0)
-    );
+    assert_eq!((changes.cause, changes.changes.len()), (Cause::Publisher, 0));
     assert!(untyped.next().now_or_never().is_none());
 }
 
@@ -197,10 +189,8 @@ async fn dropped_futures_lose_no_change() {
     };
     soon(follow).await;
     let publisher = rushing.join().unwrap();
-    let rows: BTreeMap<ItemKey, Item> = publisher
-        .iter()
-        .map(|item| ((item.group, item.number), item))
-        .collect();
+    let rows: BTreeMap<ItemKey, Item> =
+        publisher.iter().map(|item| ((item.group, item.number), item)).collect();
     assert_eq!(copies[0].0, rows);
     assert_eq!(copies[1].0, rows);
     println!("{dropped} futures were dropped, {told} changes reported");

@@ -50,10 +50,7 @@ fn parallel_readers_see_no_partial_transaction() {
     println!("{rows} rows, none torn, no partial transaction");
     assert!(rows >= 3 * rows_each);
     for report in reports {
-        assert!(
-            report.versions > rows_each / 400,
-            "most reads saw a new version"
-        );
+        assert!(report.versions > rows_each / 400, "most reads saw a new version");
     }
 }
 

@@ -7,10 +7,7 @@ use tests::script::Item;
 use tests::table::Table;
 
 fn open(table: &Table, capacity: usize) -> Publisher<Item> {
-    Publisher::<Item>::builder(table.name())
-        .capacity(capacity)
-        .open()
-        .unwrap()
+    Publisher::<Item>::builder(table.name()).capacity(capacity).open().unwrap()
 }
 
 #[test]
@@ -29,14 +26,8 @@ fn transaction_continues_after_refused_changes() {
     assert!(matches!(tx.update(&second), Err(Error::KeyMissing { key, .. }) if key == "0,2"));
     assert!(matches!(tx.delete(&(9, 9)), Err(Error::KeyMissing { key, .. }) if key == "9,9"));
     tx.insert(&second).unwrap();
-    assert!(matches!(
-        tx.insert(&third),
-        Err(Error::TableFull { capacity: 2, .. })
-    ));
-    assert!(matches!(
-        tx.upsert(&third),
-        Err(Error::TableFull { capacity: 2, .. })
-    ));
+    assert!(matches!(tx.insert(&third), Err(Error::TableFull { capacity: 2, .. })));
+    assert!(matches!(tx.upsert(&third), Err(Error::TableFull { capacity: 2, .. })));
     // In a full table the slot of a deleted row is free at once.
     tx.delete(&first.key()).unwrap();
     tx.insert(&third).unwrap();
@@ -101,73 +92,41 @@ fn missing_table_is_not_found() {
 fn text_schema_and_settings_are_validated() {
     assert!(matches!(
         Text::<4>::new("12345"),
-        Err(Error::TextTooLong {
-            length: 5,
-            capacity: 4,
-            ..
-        })
+        Err(Error::TextTooLong { length: 5, capacity: 4, .. })
     ));
     let schema = Schema::parse("id:u64,name:text(4)", None).unwrap();
     let mut row = common::RowBuf::new(schema.into());
     match row.set_text(1, "äöü") {
-        Err(Error::TextTooLong {
-            field,
-            length,
-            capacity,
-        }) => {
+        Err(Error::TextTooLong { field, length, capacity }) => {
             assert!(field.contains("name"), "{field}");
             assert_eq!((length, capacity), (6, 4));
         }
         other => panic!("{other:?}"),
     }
-    for (fields, key) in [
-        ("", None),
-        ("a:u8,a:u8", None),
-        ("a:f64", Some("a")),
-        ("a:u8", Some("b")),
-    ] {
+    for (fields, key) in
+        [("", None), ("a:u8,a:u8", None), ("a:f64", Some("a")), ("a:u8", Some("b"))]
+    {
         assert!(Schema::parse(fields, key).is_err(), "{fields:?} {key:?}");
     }
     for capacity in [0, usize::MAX] {
-        let refused = Publisher::<Item>::builder("capacity")
-            .capacity(capacity)
-            .open();
-        assert!(matches!(
-            refused.map(drop),
-            Err(Error::InvalidSetting { .. })
-        ));
+        let refused = Publisher::<Item>::builder("capacity").capacity(capacity).open();
+        assert!(matches!(refused.map(drop), Err(Error::InvalidSetting { .. })));
     }
     let refused = Publisher::<Item>::builder("mode").mode(0o666).open();
-    assert!(matches!(
-        refused.map(drop),
-        Err(Error::InvalidSetting { .. })
-    ));
+    assert!(matches!(refused.map(drop), Err(Error::InvalidSetting { .. })));
 }
 
 #[test]
 fn rows_of_wrong_length_are_refused() {
     let table = Table::new("length");
     let schema = Schema::parse("id:u64,value:u64", None).unwrap();
-    let mut publisher = UntypedPublisher::builder(table.name(), schema)
-        .open()
-        .unwrap();
+    let mut publisher = UntypedPublisher::builder(table.name(), schema).open().unwrap();
     let mut tx = publisher.begin();
     assert!(matches!(
         tx.insert(&[0; 15]),
-        Err(Error::WrongLength {
-            length: 15,
-            expected: 16,
-            ..
-        })
+        Err(Error::WrongLength { length: 15, expected: 16, .. })
     ));
-    assert!(matches!(
-        tx.delete(&[0; 9]),
-        Err(Error::WrongLength {
-            length: 9,
-            expected: 8,
-            ..
-        })
-    ));
+    assert!(matches!(tx.delete(&[0; 9]), Err(Error::WrongLength { length: 9, expected: 8, .. })));
     assert!(tx.is_empty());
 }
 
@@ -187,10 +146,7 @@ fn schema_mismatch_names_the_field() {
     let table = Table::new("typed");
     let _publisher = open(&table, 2);
     match Subscriber::<Other>::open(table.name()).map(drop) {
-        Err(Error::SchemaMismatch {
-            table: named,
-            difference,
-        }) => {
+        Err(Error::SchemaMismatch { table: named, difference }) => {
             assert_eq!(named, table.name());
             assert!(difference.contains("value"), "{difference}");
         }
@@ -209,10 +165,8 @@ fn file_that_is_not_a_table_is_an_error() {
             common::inspect(table.name(), None).map(drop),
             Publisher::<Item>::builder(table.name()).open().map(drop),
         ] {
-            let corrupt = matches!(
-                result,
-                Err(Error::Corrupt { .. } | Error::LayoutMismatch { .. })
-            );
+            let corrupt =
+                matches!(result, Err(Error::Corrupt { .. } | Error::LayoutMismatch { .. }));
             assert!(corrupt, "{} bytes: {result:?}", bytes.len());
         }
     }

@@ -22,22 +22,12 @@ fn insert(publisher: &mut Publisher<Item>, items: impl IntoIterator<Item = Item>
 #[test]
 fn larger_successor_keeps_the_rows() {
     let table = Table::new("larger");
-    let open = |capacity| {
-        Publisher::<Item>::builder(table.name())
-            .capacity(capacity)
-            .open()
-            .unwrap()
-    };
+    let open =
+        |capacity| Publisher::<Item>::builder(table.name()).capacity(capacity).open().unwrap();
     let mut publisher = open(4);
-    let mut subscriber = Subscriber::<Item>::builder(table.name())
-        .recheck(NEVER)
-        .open()
-        .unwrap();
+    let mut subscriber = Subscriber::<Item>::builder(table.name()).recheck(NEVER).open().unwrap();
     let mut mirror = Mirror::default();
-    let version = insert(
-        &mut publisher,
-        (0..3).map(|number| Item::new((0, number), 1)),
-    );
+    let version = insert(&mut publisher, (0..3).map(|number| Item::new((0, number), 1)));
     mirror.apply(&subscriber.wait(Some(LIMIT)).unwrap());
     assert_eq!(mirror.applied, 3);
     for (times, capacity) in [(1, 10), (2, 100), (3, 100_000)] {
@@ -47,10 +37,7 @@ fn larger_successor_keeps_the_rows() {
         drop(publisher);
         publisher = open(capacity);
         assert!(publisher.version() > version);
-        assert_eq!(
-            (publisher.epoch(), publisher.capacity()),
-            (u64::from(times) + 1, capacity)
-        );
+        assert_eq!((publisher.epoch(), publisher.capacity()), (u64::from(times) + 1, capacity));
         insert(&mut publisher, [Item::new((0, 0), u64::from(times) + 1)]);
         until("the subscriber has moved to the new region", || {
             mirror.apply(&subscriber.wait(Some(LIMIT)).unwrap());
@@ -82,14 +69,9 @@ fn reshape_is_one_commit() {
     let table = Table::new("reshape");
     let [narrow, wide] = ["id:u64,name:text(8)", "id:u64,name:text(24)"]
         .map(|fields| Schema::parse(fields, None).unwrap());
-    let mut publisher = UntypedPublisher::builder(table.name(), narrow.clone())
-        .capacity(2)
-        .open()
-        .unwrap();
-    let mut subscriber = UntypedSubscriber::builder(table.name())
-        .recheck(NEVER)
-        .open()
-        .unwrap();
+    let mut publisher =
+        UntypedPublisher::builder(table.name(), narrow.clone()).capacity(2).open().unwrap();
+    let mut subscriber = UntypedSubscriber::builder(table.name()).recheck(NEVER).open().unwrap();
     let reshape = |publisher: &mut UntypedPublisher, schema: &Schema, ids: &[u64], name| {
         let rows = ids.iter().map(|id| row(schema, *id, name));
         let rows: Vec<Vec<u8>> = rows.map(|row| row.bytes().to_vec()).collect();
@@ -123,16 +105,12 @@ fn reshape_is_one_commit() {
     let twice = reshape(&mut publisher, &narrow, &[7, 7], "name").unwrap_err();
     assert!(matches!(twice, Error::KeyExists { .. }), "{twice}");
     let full = reshape(&mut publisher, &narrow, &[5, 6, 7, 8], "name").unwrap_err();
-    assert!(
-        matches!(full, Error::TableFull { capacity: 3, .. }),
-        "{full}"
-    );
+    assert!(matches!(full, Error::TableFull { capacity: 3, .. }), "{full}");
     let short = publisher.reshape(wide.clone(), 3, [b"x"]).unwrap_err();
     assert!(matches!(short, Error::WrongLength { .. }), "{short}");
     assert_eq!((publisher.version(), publisher.len()), (version, 2));
     let mut tx = publisher.begin();
-    tx.update(row(&wide, 3, "a name that is wider").bytes())
-        .unwrap();
+    tx.update(row(&wide, 3, "a name that is wider").bytes()).unwrap();
     tx.insert(row(&wide, 4, "").bytes()).unwrap();
     assert_eq!(tx.commit().unwrap(), version + 1);
     until("the subscriber has the last version", || {
@@ -145,27 +123,16 @@ fn reshape_is_one_commit() {
 #[test]
 fn wider_or_added_field_reports_no_row_change() {
     let table = Table::new("wider");
-    let schemas = [
-        "id:u64,name:text(8)",
-        "id:u64,name:text(24)",
-        "id:u64,name:text(24),extra:u32",
-    ]
-    .map(|fields| Schema::parse(fields, None).unwrap());
+    let schemas = ["id:u64,name:text(8)", "id:u64,name:text(24)", "id:u64,name:text(24),extra:u32"]
+        .map(|fields| Schema::parse(fields, None).unwrap());
     let open = |schema: &Schema| {
-        UntypedPublisher::builder(table.name(), schema.clone())
-            .capacity(100)
-            .open()
-            .unwrap()
+        UntypedPublisher::builder(table.name(), schema.clone()).capacity(100).open().unwrap()
     };
     let mut publisher = open(&schemas[0]);
-    let mut subscriber = UntypedSubscriber::builder(table.name())
-        .recheck(NEVER)
-        .open()
-        .unwrap();
+    let mut subscriber = UntypedSubscriber::builder(table.name()).recheck(NEVER).open().unwrap();
     let mut tx = publisher.begin();
     for id in 0..50 {
-        tx.insert(row(&schemas[0], id, &format!("name {id}")).bytes())
-            .unwrap();
+        tx.insert(row(&schemas[0], id, &format!("name {id}")).bytes()).unwrap();
     }
     tx.commit().unwrap();
     assert_eq!(subscriber.wait(Some(LIMIT)).unwrap().len(), 50);
@@ -185,8 +152,7 @@ fn wider_or_added_field_reports_no_row_change() {
             assert_eq!(row.field("name").unwrap().to_string(), name);
         }
         let mut tx = publisher.begin();
-        tx.update(row(schema, 7, "a text that needs room").bytes())
-            .unwrap();
+        tx.update(row(schema, 7, "a text that needs room").bytes()).unwrap();
         tx.delete(&8_u64.to_le_bytes()).unwrap();
         tx.commit().unwrap();
         let changes = subscriber.wait(Some(LIMIT)).unwrap();
@@ -194,10 +160,7 @@ fn wider_or_added_field_reports_no_row_change() {
         for change in &changes {
             match change {
                 Change::Updated { new, .. } => {
-                    assert_eq!(
-                        new.field("name").unwrap().to_string(),
-                        "a text that needs room"
-                    );
+                    assert_eq!(new.field("name").unwrap().to_string(), "a text that needs room");
                 }
                 Change::Deleted(old) => assert_eq!(old.key().to_string(), "8"),
                 Change::Created(new) => panic!("created {}", new.key()),
@@ -214,29 +177,20 @@ fn wider_or_added_field_reports_no_row_change() {
 #[test]
 fn typed_subscriber_keeps_its_copy_after_schema_change() {
     let table = Table::new("retyped");
-    let mut publisher = Publisher::<Item>::builder(table.name())
-        .capacity(3)
-        .open()
-        .unwrap();
+    let mut publisher = Publisher::<Item>::builder(table.name()).capacity(3).open().unwrap();
     insert(&mut publisher, [Item::new((1, 2), 3)]);
     let mut subscriber = Subscriber::<Item>::open(table.name()).unwrap();
     drop(publisher);
-    let schema = Schema::parse(
-        "group:u32,number:u32,value:u32,label:text(24)",
-        Some("group,number"),
-    );
-    let publisher = UntypedPublisher::builder(table.name(), schema.unwrap())
-        .open()
-        .unwrap();
+    let schema =
+        Schema::parse("group:u32,number:u32,value:u32,label:text(24)", Some("group,number"));
+    let publisher = UntypedPublisher::builder(table.name(), schema.unwrap()).open().unwrap();
     assert_eq!(publisher.len(), 1);
     let mut mismatch = None;
-    until("the subscriber reports the change", || {
-        match subscriber.wait(Some(LIMIT)) {
-            Ok(_) => false,
-            Err(error) => {
-                mismatch = Some(error);
-                true
-            }
+    until("the subscriber reports the change", || match subscriber.wait(Some(LIMIT)) {
+        Ok(_) => false,
+        Err(error) => {
+            mismatch = Some(error);
+            true
         }
     });
     match mismatch {
@@ -245,31 +199,16 @@ fn typed_subscriber_keeps_its_copy_after_schema_change() {
         }
         other => panic!("{other:?}"),
     }
-    assert_eq!(
-        subscriber.get(&(1, 2)),
-        Some(&Item::new((1, 2), 3)),
-        "the local copy is unchanged"
-    );
+    assert_eq!(subscriber.get(&(1, 2)), Some(&Item::new((1, 2), 3)), "the local copy is unchanged");
 }
 
 #[test]
 fn foreign_read_lock_does_not_block_successor() {
     let table = Table::new("read-lock");
-    let open = || {
-        Publisher::<Item>::builder(table.name())
-            .capacity(9)
-            .open()
-            .unwrap()
-    };
+    let open = || Publisher::<Item>::builder(table.name()).capacity(9).open().unwrap();
     let mut publisher = open();
-    insert(
-        &mut publisher,
-        (0..3).map(|number| Item::new((0, number), 1)),
-    );
-    let mut subscriber = Subscriber::<Item>::builder(table.name())
-        .recheck(NEVER)
-        .open()
-        .unwrap();
+    insert(&mut publisher, (0..3).map(|number| Item::new((0, number), 1)));
+    let mut subscriber = Subscriber::<Item>::builder(table.name()).recheck(NEVER).open().unwrap();
     let mut mirror = Mirror::default();
     mirror.apply(&subscriber.changes());
     let mut follower = Process::start(&mut role!("follow", table.name()));
@@ -296,10 +235,7 @@ fn foreign_read_lock_does_not_block_successor() {
         assert_eq!(mirror.applied, 3 + epoch - 1, "one row has changed");
         assert_eq!(subscriber.publisher_state().epoch(), epoch);
         let version = publisher.version();
-        while !follower
-            .line()
-            .starts_with(&format!("{version} 3 Alive {{ epoch: {epoch}"))
-        {}
+        while !follower.line().starts_with(&format!("{version} 3 Alive {{ epoch: {epoch}")) {}
     }
     publisher.close().unwrap();
 }
@@ -307,17 +243,9 @@ fn foreign_read_lock_does_not_block_successor() {
 #[test]
 fn subscriber_follows_new_table_after_close() {
     let table = Table::new("reborn");
-    let open = || {
-        Publisher::<Item>::builder(table.name())
-            .capacity(9)
-            .open()
-            .unwrap()
-    };
+    let open = || Publisher::<Item>::builder(table.name()).capacity(9).open().unwrap();
     let mut publisher = open();
-    insert(
-        &mut publisher,
-        (0..5).map(|number| Item::new((0, number), 1)),
-    );
+    insert(&mut publisher, (0..5).map(|number| Item::new((0, number), 1)));
     let mut subscriber = Subscriber::<Item>::builder(table.name()).open().unwrap();
     let mut mirror = Mirror::default();
     mirror.apply(&subscriber.changes());
@@ -329,10 +257,7 @@ fn subscriber_follows_new_table_after_close() {
     assert_eq!(subscriber.len(), 5, "the local copy stays");
 
     let mut publisher = open();
-    insert(
-        &mut publisher,
-        (3..7).map(|number| Item::new((0, number), u64::from(number) % 2)),
-    );
+    insert(&mut publisher, (3..7).map(|number| Item::new((0, number), u64::from(number) % 2)));
     until("the subscriber has moved to the new region", || {
         mirror.apply(&subscriber.wait(Some(LIMIT)).unwrap());
         subscriber.publisher_state().is_alive() && subscriber.len() == 4
@@ -353,10 +278,8 @@ fn subscriber_follows_random_successive_tables() {
     let mut mirror = Mirror::default();
     let mut subscriber: Option<Subscriber<Item>> = None;
     for (seed, capacity) in [(1, 5), (2, 20), (3, 3), (4, 60)] {
-        let mut publisher = Publisher::<Item>::builder(table.name())
-            .capacity(capacity)
-            .open()
-            .unwrap();
+        let mut publisher =
+            Publisher::<Item>::builder(table.name()).capacity(capacity).open().unwrap();
         let mut script = Script::new(seed, capacity);
         for _ in 0..50 {
             script.next_plan().carry_out(&mut publisher);
@@ -381,10 +304,7 @@ fn subscriber_follows_random_successive_tables() {
 #[test]
 fn publisher_recreates_its_removed_objects() {
     let table = Table::new("robbed");
-    let mut publisher = Publisher::<Item>::builder(table.name())
-        .capacity(3)
-        .open()
-        .unwrap();
+    let mut publisher = Publisher::<Item>::builder(table.name()).capacity(3).open().unwrap();
     insert(&mut publisher, [Item::new((0, 1), 1)]);
     let mut follower = Process::start(&mut role!("follow", table.name()));
     assert!(follower.line().starts_with("2 1 Alive"));
@@ -403,19 +323,13 @@ fn publisher_recreates_its_removed_objects() {
 #[test]
 fn publisher_that_lost_its_name_reports_it() {
     let table = Table::new("lost");
-    let mut robbed = Publisher::<Item>::builder(table.name())
-        .capacity(3)
-        .open()
-        .unwrap();
+    let mut robbed = Publisher::<Item>::builder(table.name()).capacity(3).open().unwrap();
     insert(&mut robbed, [Item::new((0, 1), 1)]);
     table.remember();
     for kind in ["table", "lock"] {
         std::fs::remove_file(format!("/dev/shm/tablecast.{kind}.{}", table.name())).unwrap();
     }
-    let mut other = Publisher::<Item>::builder(table.name())
-        .capacity(3)
-        .open()
-        .unwrap();
+    let mut other = Publisher::<Item>::builder(table.name()).capacity(3).open().unwrap();
     insert(&mut other, [Item::new((0, 2), 2)]);
     assert!(matches!(robbed.maintain(), Err(Error::Lost { .. })));
     drop(robbed);
@@ -451,26 +365,14 @@ fn told(change: Change<common::RowRef<'_>>) -> String {
 
 /// A step from a table to its successor: fields and rows before and after, and the changes that a
 /// subscriber reports.
-type Step<'s> = (
-    &'s str,
-    &'s [&'s [&'s str]],
-    &'s str,
-    &'s [&'s [&'s str]],
-    &'s [&'s str],
-);
+type Step<'s> = (&'s str, &'s [&'s [&'s str]], &'s str, &'s [&'s [&'s str]], &'s [&'s str]);
 
 #[test]
 fn refresh_reports_schema_change_with_and_without_row_changes() {
     let steps: &[Step] = &[
         // A field is dropped.
         ("id:u64,a:u32,b:u32", &[], "id:u64,b:u32", &[], &[]),
-        (
-            "id:u64,a:u32,b:u32",
-            &[&["1", "2", "3"]],
-            "id:u64,b:u32",
-            &[&["1", "3"]],
-            &[],
-        ),
+        ("id:u64,a:u32,b:u32", &[&["1", "2", "3"]], "id:u64,b:u32", &[&["1", "3"]], &[]),
         (
             "id:u64,a:u32,b:u32",
             &[&["1", "2", "3"]],
@@ -479,22 +381,10 @@ fn refresh_reports_schema_change_with_and_without_row_changes() {
             &["updated id=1 a=2 b=3 to id=1 b=4"],
         ),
         // A field is added.
-        (
-            "id:u64,a:u32",
-            &[&["1", "2"]],
-            "id:u64,a:u32,b:u32",
-            &[&["1", "2", "0"]],
-            &[],
-        ),
+        ("id:u64,a:u32", &[&["1", "2"]], "id:u64,a:u32,b:u32", &[&["1", "2", "0"]], &[]),
         // Fields are reordered.
         ("id:u64,a:u32,b:u32", &[], "id:u64,b:u32,a:u32", &[], &[]),
-        (
-            "id:u64,a:u32,b:u32",
-            &[&["1", "2", "3"]],
-            "id:u64,b:u32,a:u32",
-            &[&["1", "3", "2"]],
-            &[],
-        ),
+        ("id:u64,a:u32,b:u32", &[&["1", "2", "3"]], "id:u64,b:u32,a:u32", &[&["1", "3", "2"]], &[]),
         (
             "id:u64,a:u32,b:u32",
             &[&["1", "2", "3"]],
@@ -511,13 +401,7 @@ fn refresh_reports_schema_change_with_and_without_row_changes() {
             &[&["1", ""], &["2", ""]],
             &["updated id=1 a=5 to id=1 a=", "updated id=2 a=0 to id=2 a="],
         ),
-        (
-            "id:u64,a:u8",
-            &[&["1", "5"]],
-            "id:u64,a:u64",
-            &[&["1", "5"]],
-            &[],
-        ),
+        ("id:u64,a:u8", &[&["1", "5"]], "id:u64,a:u64", &[&["1", "5"]], &[]),
         (
             "id:u64,a:u8",
             &[&["1", "5"]],
@@ -527,20 +411,8 @@ fn refresh_reports_schema_change_with_and_without_row_changes() {
         ),
         // A text is wider or narrower.
         ("id:u64,a:text(8)", &[], "id:u64,a:text(16)", &[], &[]),
-        (
-            "id:u64,a:text(8)",
-            &[&["1", "x"]],
-            "id:u64,a:text(16)",
-            &[&["1", "x"]],
-            &[],
-        ),
-        (
-            "id:u64,a:text(16)",
-            &[&["1", "x"]],
-            "id:u64,a:text(8)",
-            &[&["1", "x"]],
-            &[],
-        ),
+        ("id:u64,a:text(8)", &[&["1", "x"]], "id:u64,a:text(16)", &[&["1", "x"]], &[]),
+        ("id:u64,a:text(16)", &[&["1", "x"]], "id:u64,a:text(8)", &[&["1", "x"]], &[]),
         (
             "id:u64,a:text(8)",
             &[&["1", "x"]],
@@ -550,13 +422,7 @@ fn refresh_reports_schema_change_with_and_without_row_changes() {
         ),
         // Only the capacity differs.
         ("id:u64,a:u32", &[], "id:u64,a:u32", &[], &[]),
-        (
-            "id:u64,a:u32",
-            &[&["1", "2"]],
-            "id:u64,a:u32",
-            &[&["1", "2"]],
-            &[],
-        ),
+        ("id:u64,a:u32", &[&["1", "2"]], "id:u64,a:u32", &[&["1", "2"]], &[]),
         (
             "id:u64,a:u32",
             &[&["1", "2"]],
@@ -569,33 +435,23 @@ fn refresh_reports_schema_change_with_and_without_row_changes() {
         println!("{before} {old_rows:?} to {after} {new_rows:?}");
         let table = Table::new("schemas");
         let [before, after] = [before, after].map(|fields| Schema::parse(fields, None).unwrap());
-        let mut publisher = UntypedPublisher::builder(table.name(), before.clone())
-            .capacity(64)
-            .open()
-            .unwrap();
+        let mut publisher =
+            UntypedPublisher::builder(table.name(), before.clone()).capacity(64).open().unwrap();
         let mut tx = publisher.begin();
         for row in rows(&before, old_rows) {
             tx.insert(&row).unwrap();
         }
         tx.commit().unwrap();
-        let mut subscriber = UntypedSubscriber::builder(table.name())
-            .recheck(NEVER)
-            .open()
-            .unwrap();
-        let version = publisher
-            .reshape(after.clone(), 65, rows(&after, new_rows))
-            .unwrap();
+        let mut subscriber =
+            UntypedSubscriber::builder(table.name()).recheck(NEVER).open().unwrap();
+        let version = publisher.reshape(after.clone(), 65, rows(&after, new_rows)).unwrap();
         let (mut seen, mut schema_changes) = (Vec::new(), 0);
         until("the subscriber has moved to the new region", || {
             let changes = subscriber.refresh().unwrap();
             seen.extend(changes.iter().map(told));
             if changes.schema_changed() {
                 schema_changes += 1;
-                let cause = if changes.is_empty() {
-                    Cause::Schema
-                } else {
-                    Cause::Rows
-                };
+                let cause = if changes.is_empty() { Cause::Schema } else { Cause::Rows };
                 assert_eq!(changes.cause(), cause);
             }
             assert_eq!(
@@ -606,10 +462,7 @@ fn refresh_reports_schema_change_with_and_without_row_changes() {
         });
         assert_eq!(schema_changes, usize::from(before != after));
         assert_eq!(seen, *expected);
-        assert_eq!(
-            (&**subscriber.schema(), subscriber.capacity()),
-            (&after, 65)
-        );
+        assert_eq!((&**subscriber.schema(), subscriber.capacity()), (&after, 65));
         let found: Vec<Vec<u8>> = subscriber.iter().map(|row| row.bytes().to_vec()).collect();
         assert_eq!(found, rows(&after, new_rows));
         // The change of schema is reported once.
@@ -625,21 +478,12 @@ fn wait_returns_when_only_the_schema_changes() {
     let schema = |fields| Schema::parse(fields, None).unwrap();
     let open = |fields| UntypedPublisher::builder(table.name(), schema(fields)).open();
     let mut publisher = open("id:u64,a:u32").unwrap();
-    let mut subscriber = UntypedSubscriber::builder(table.name())
-        .recheck(NEVER)
-        .open()
-        .unwrap();
+    let mut subscriber = UntypedSubscriber::builder(table.name()).recheck(NEVER).open().unwrap();
     let waiting = std::thread::spawn(move || {
         let changes = subscriber.wait(Some(LIMIT)).unwrap();
-        (
-            changes.cause(),
-            changes.schema_changed(),
-            subscriber.schema().to_string(),
-        )
+        (changes.cause(), changes.schema_changed(), subscriber.schema().to_string())
     });
-    publisher
-        .reshape(schema("id:u64,b:u32"), 10, [[0_u8; 0]; 0])
-        .unwrap();
+    publisher.reshape(schema("id:u64,b:u32"), 10, [[0_u8; 0]; 0]).unwrap();
     let expected = (Cause::Schema, true, "id:u64,b:u32".to_owned());
     assert_eq!(waiting.join().unwrap(), expected);
     publisher.close().unwrap();
@@ -658,11 +502,7 @@ struct Note {
 impl Note {
     fn new(number: u64, text: &str) -> Self {
         let id = common::Text::truncated("key");
-        Self {
-            id,
-            number,
-            text: common::Text::truncated(text),
-        }
+        Self { id, number, text: common::Text::truncated(text) }
     }
 }
 
@@ -670,29 +510,17 @@ impl Note {
 fn typed_subscriber_reads_texts_of_other_widths() {
     let table = Table::new("widths");
     let schema = |fields| Schema::parse(fields, Some("id,number")).unwrap();
-    let open = |schema: &Schema| {
-        UntypedPublisher::builder(table.name(), schema.clone())
-            .open()
-            .unwrap()
-    };
+    let open =
+        |schema: &Schema| UntypedPublisher::builder(table.name(), schema.clone()).open().unwrap();
     let narrow = schema("id:text(3),number:u64,text:text(8)");
     let mut publisher = open(&narrow);
     let mut tx = publisher.begin();
-    for row in rows(
-        &narrow,
-        &[
-            &["key", "1", "one"],
-            &["key", "2", "two"],
-            &["key", "3", "three"],
-        ],
-    ) {
+    for row in rows(&narrow, &[&["key", "1", "one"], &["key", "2", "two"], &["key", "3", "three"]])
+    {
         tx.insert(&row).unwrap();
     }
     tx.commit().unwrap();
-    let mut subscriber = Subscriber::<Note>::builder(table.name())
-        .recheck(NEVER)
-        .open()
-        .unwrap();
+    let mut subscriber = Subscriber::<Note>::builder(table.name()).recheck(NEVER).open().unwrap();
     let mut mirror = Mirror::default();
     mirror.apply(&subscriber.changes());
     let key = |number| (common::Text::truncated("key"), number);
@@ -722,17 +550,10 @@ fn typed_subscriber_reads_texts_of_other_widths() {
             mirror.apply(&changes);
             subscriber.version() == version
         });
-        let expected = [
-            Note::new(1, text),
-            Note::new(2, "two"),
-            Note::new(3, "three"),
-        ];
+        let expected = [Note::new(1, text), Note::new(2, "two"), Note::new(3, "three")];
         for note in &expected {
             assert_eq!(subscriber.get(&key(note.number)), Some(note));
-            assert_eq!(
-                subscriber.latest(&key(note.number)).unwrap().as_ref(),
-                Some(note)
-            );
+            assert_eq!(subscriber.latest(&key(note.number)).unwrap().as_ref(), Some(note));
         }
         assert_eq!(subscriber.latest(&key(9)).unwrap(), None);
         let mut snapshot = Vec::new();
@@ -745,10 +566,7 @@ fn typed_subscriber_reads_texts_of_other_widths() {
         let mut tx = publisher.begin();
         tx.insert(&rows(&wider, &[&["key", "7", text]])[0]).unwrap();
         tx.commit().unwrap();
-        assert_eq!(
-            subscriber.latest(&key(7)).unwrap(),
-            Some(Note::new(7, text))
-        );
+        assert_eq!(subscriber.latest(&key(7)).unwrap(), Some(Note::new(7, text)));
         let mut tx = publisher.begin();
         tx.delete(&wider.parse_key("key,7").unwrap()).unwrap();
         tx.commit().unwrap();
@@ -760,35 +578,24 @@ fn typed_subscriber_reads_texts_of_other_widths() {
 fn text_too_long_for_typed_subscriber_names_field_and_keeps_copy() {
     let table = Table::new("too-wide");
     let schema = Schema::parse("id:text(8),number:u64,text:text(20)", Some("id,number")).unwrap();
-    let mut publisher = UntypedPublisher::builder(table.name(), schema.clone())
-        .open()
-        .unwrap();
+    let mut publisher = UntypedPublisher::builder(table.name(), schema.clone()).open().unwrap();
     let mut write = |text| {
         let mut tx = publisher.begin();
-        tx.upsert(&rows(&schema, &[&["key", "1", text]])[0])
-            .unwrap();
+        tx.upsert(&rows(&schema, &[&["key", "1", text]])[0]).unwrap();
         tx.commit().unwrap();
     };
     write("it fits");
     let mut subscriber = Subscriber::<Note>::open(table.name()).unwrap();
     let key = (common::Text::truncated("key"), 1);
     let too_long = |error: Error| match error {
-        Error::TextTooLong {
-            field,
-            length: 17,
-            capacity: 16,
-        } => assert_eq!(field, "text"),
+        Error::TextTooLong { field, length: 17, capacity: 16 } => assert_eq!(field, "text"),
         error => panic!("{error}"),
     };
     write("it has 17 bytes..");
     too_long(subscriber.refresh().map(drop).unwrap_err());
     too_long(subscriber.latest(&key).unwrap_err());
     too_long(subscriber.snapshot(&mut Vec::new()).unwrap_err());
-    too_long(
-        Subscriber::<Note>::open(table.name())
-            .map(drop)
-            .unwrap_err(),
-    );
+    too_long(Subscriber::<Note>::open(table.name()).map(drop).unwrap_err());
     assert_eq!(subscriber.get(&key), Some(&Note::new(1, "it fits")));
     // The subscriber continues once the text fits.
     write("it fits again");

@@ -107,10 +107,7 @@ fn wait_for_version_ends_when_publisher_dies() {
     let table = Table::new("wait-for-dead");
     let mut publisher = Process::start(&mut role!("script", table.name(), 1, 8, 10));
     assert_eq!(publisher.line(), "open");
-    let mut follower = UntypedSubscriber::builder(table.name())
-        .recheck(NEVER)
-        .open()
-        .unwrap();
+    let mut follower = UntypedSubscriber::builder(table.name()).recheck(NEVER).open().unwrap();
     let version = follower.version();
     let waiting = std::thread::spawn(move || {
         let cause = follower.wait_for(version + 1, None).unwrap().cause();
@@ -157,10 +154,7 @@ fn interrupter_ends_wait_from_another_thread() {
     assert!(follower.changes().interrupted());
     // Reported once.
     let changes = follower.wait(Some(Duration::from_millis(5))).unwrap();
-    assert_eq!(
-        (changes.cause(), changes.interrupted()),
-        (Cause::Nothing, false)
-    );
+    assert_eq!((changes.cause(), changes.interrupted()), (Cause::Nothing, false));
     publisher.close().unwrap();
 }
 
@@ -179,10 +173,7 @@ fn interruption_is_kept_for_next_wait() {
     interrupter.interrupt();
     put(&mut publisher, 0, 1);
     let changes = follower.wait(None).unwrap();
-    assert_eq!(
-        (changes.cause(), changes.interrupted()),
-        (Cause::Rows, true)
-    );
+    assert_eq!((changes.cause(), changes.interrupted()), (Cause::Rows, true));
     // An interrupted `wait_for` returns the changes so far.
     interrupter.interrupt();
     let version = put(&mut publisher, 0, 2);
@@ -247,10 +238,7 @@ fn wait_set_waits_for_typed_and_untyped_tables() {
     let mut items = publisher(&tables[0]);
     let schema = Schema::parse("id:u64,n:u64", None).unwrap();
     let mut others = [&tables[1], &tables[2]].map(|table| {
-        UntypedPublisher::builder(table.name(), schema.clone())
-            .capacity(4)
-            .open()
-            .unwrap()
+        UntypedPublisher::builder(table.name(), schema.clone()).capacity(4).open().unwrap()
     });
     let mut typed = subscriber(&tables[0]);
     let mut untyped = [&tables[1], &tables[2]].map(|table| {
@@ -268,10 +256,7 @@ fn wait_set_waits_for_typed_and_untyped_tables() {
                 put(&mut items, 0, round);
                 continue;
             }
-            let row: Vec<u8> = [1, round]
-                .iter()
-                .flat_map(|n: &u64| n.to_le_bytes())
-                .collect();
+            let row: Vec<u8> = [1, round].iter().flat_map(|n: &u64| n.to_le_bytes()).collect();
             let mut tx = others[which as usize - 1].begin();
             tx.upsert(&row).unwrap();
             tx.commit().unwrap();

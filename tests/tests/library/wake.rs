@@ -21,21 +21,13 @@ fn publish(publisher: &mut Publisher<Item>, value: u64) -> u64 {
 /// them.
 fn ping_pong(test: &str, rounds: u64, mode: u32, followers: usize) {
     let (ping, pong) = (Table::new(test), Table::new(&format!("{test}-echo")));
-    let mut pings = Publisher::<Item>::builder(ping.name())
-        .mode(mode)
-        .capacity(1)
-        .open()
-        .unwrap();
+    let mut pings = Publisher::<Item>::builder(ping.name()).mode(mode).capacity(1).open().unwrap();
     let mut echo = Process::start(&mut role!("echo", ping.name(), pong.name(), rounds));
     assert_eq!(echo.line(), "open");
     // These followers also park and are woken, each at its own queue.
-    let _followers: Vec<Process> = (0..followers)
-        .map(|_| Process::start(&mut role!("follow", ping.name())))
-        .collect();
-    let mut pongs = Subscriber::<Item>::builder(pong.name())
-        .recheck(NEVER)
-        .open()
-        .unwrap();
+    let _followers: Vec<Process> =
+        (0..followers).map(|_| Process::start(&mut role!("follow", ping.name()))).collect();
+    let mut pongs = Subscriber::<Item>::builder(pong.name()).recheck(NEVER).open().unwrap();
     let begun = Instant::now();
     for round in 1..=rounds {
         publish(&mut pings, round);
@@ -69,13 +61,9 @@ fn no_wake_up_is_lost_with_shared_registry() {
 #[test]
 fn each_commit_wakes_all_subscribers() {
     let table = Table::new("wake-all");
-    let mut publisher = Publisher::<Item>::builder(table.name())
-        .capacity(1)
-        .open()
-        .unwrap();
-    let mut followers: Vec<Process> = (0..5)
-        .map(|_| Process::start(&mut role!("follow", table.name())))
-        .collect();
+    let mut publisher = Publisher::<Item>::builder(table.name()).capacity(1).open().unwrap();
+    let mut followers: Vec<Process> =
+        (0..5).map(|_| Process::start(&mut role!("follow", table.name()))).collect();
     for follower in &mut followers {
         assert!(follower.line().starts_with("1 0 Alive"));
     }
@@ -94,10 +82,7 @@ fn each_commit_wakes_all_subscribers() {
 #[test]
 fn subscriber_without_queue_follows() {
     let table = Table::new("wake-none");
-    let mut publisher = Publisher::<Item>::builder(table.name())
-        .capacity(1)
-        .open()
-        .unwrap();
+    let mut publisher = Publisher::<Item>::builder(table.name()).capacity(1).open().unwrap();
     let mut follower = Process::start(&mut role!("follow", table.name(), "noqueue"));
     assert!(follower.line().starts_with("1 0 Alive"));
     let version = publish(&mut publisher, 7);
@@ -118,29 +103,18 @@ fn becomes_readable(descriptor: impl AsFd) -> bool {
 
 fn nothing_new(subscriber: &mut UntypedSubscriber) {
     // A refresh may find its own wake-up, which is no change; it must come to rest.
-    until("a refresh finds no change", || {
-        subscriber.refresh().unwrap().cause() == Cause::Nothing
-    });
+    until("a refresh finds no change", || subscriber.refresh().unwrap().cause() == Cause::Nothing);
 }
 
 #[test]
 fn descriptor_is_readable_after_each_commit() {
     let table = Table::new("poll");
-    let mut publisher = Publisher::<Item>::builder(table.name())
-        .capacity(1)
-        .open()
-        .unwrap();
-    let mut subscriber = UntypedSubscriber::builder(table.name())
-        .recheck(NEVER)
-        .open()
-        .unwrap();
+    let mut publisher = Publisher::<Item>::builder(table.name()).capacity(1).open().unwrap();
+    let mut subscriber = UntypedSubscriber::builder(table.name()).recheck(NEVER).open().unwrap();
     subscriber.as_fd();
     nothing_new(&mut subscriber);
     for value in 0..1_000 {
-        assert!(
-            !is_readable(&subscriber, PollTimeout::ZERO),
-            "before commit {value}"
-        );
+        assert!(!is_readable(&subscriber, PollTimeout::ZERO), "before commit {value}");
         publish(&mut publisher, value);
         assert!(becomes_readable(&subscriber), "after commit {value}");
         assert_eq!(subscriber.refresh().unwrap().len(), 1);
@@ -157,14 +131,8 @@ fn descriptor_is_readable_after_each_commit() {
 #[test]
 fn descriptor_triggers_edge_for_each_commit() {
     let table = Table::new("epoll");
-    let mut publisher = Publisher::<Item>::builder(table.name())
-        .capacity(1)
-        .open()
-        .unwrap();
-    let mut subscriber = UntypedSubscriber::builder(table.name())
-        .recheck(NEVER)
-        .open()
-        .unwrap();
+    let mut publisher = Publisher::<Item>::builder(table.name()).capacity(1).open().unwrap();
+    let mut subscriber = UntypedSubscriber::builder(table.name()).recheck(NEVER).open().unwrap();
     let epoll = Epoll::new(EpollCreateFlags::empty()).unwrap();
     let edge = EpollEvent::new(EpollFlags::EPOLLIN | EpollFlags::EPOLLET, 0);
     epoll.add(&subscriber, edge).unwrap();
@@ -176,11 +144,7 @@ fn descriptor_triggers_edge_for_each_commit() {
         for extra in 0..=value % 3 {
             publish(&mut publisher, value * 10 + extra);
         }
-        assert_eq!(
-            epoll.wait(&mut events, limit).unwrap(),
-            1,
-            "an edge for {value}"
-        );
+        assert_eq!(epoll.wait(&mut events, limit).unwrap(), 1, "an edge for {value}");
         if value % 5 == 0 {
             publish(&mut publisher, value * 10 + 9);
         }
@@ -192,11 +156,7 @@ fn descriptor_triggers_edge_for_each_commit() {
         }
     }
     publisher.close().unwrap();
-    assert_eq!(
-        epoll.wait(&mut events, limit).unwrap(),
-        1,
-        "an edge for the close"
-    );
+    assert_eq!(epoll.wait(&mut events, limit).unwrap(), 1, "an edge for the close");
 }
 
 #[test]
@@ -204,38 +164,24 @@ fn descriptor_is_readable_after_publisher_death() {
     let table = Table::new("poll-death");
     let mut publisher = Process::start(&mut role!("script", table.name(), 1, 8, 10));
     assert_eq!(publisher.line(), "open");
-    let mut subscriber = UntypedSubscriber::builder(table.name())
-        .recheck(NEVER)
-        .open()
-        .unwrap();
+    let mut subscriber = UntypedSubscriber::builder(table.name()).recheck(NEVER).open().unwrap();
     subscriber.as_fd();
     nothing_new(&mut subscriber);
     assert!(!is_readable(&subscriber, PollTimeout::ZERO));
     publisher.kill();
     assert!(becomes_readable(&subscriber), "after the death");
     assert_eq!(subscriber.refresh().unwrap().cause(), Cause::Publisher);
-    assert!(matches!(
-        subscriber.publisher_state(),
-        common::PublisherState::Gone { epoch: 1 }
-    ));
+    assert!(matches!(subscriber.publisher_state(), common::PublisherState::Gone { epoch: 1 }));
 }
 
 #[test]
 fn one_refresh_per_readable_event_misses_nothing() {
     // A loop that refreshes once per event misses nothing, level-triggered or edge-triggered.
-    for flags in [
-        EpollFlags::EPOLLIN,
-        EpollFlags::EPOLLIN | EpollFlags::EPOLLET,
-    ] {
+    for flags in [EpollFlags::EPOLLIN, EpollFlags::EPOLLIN | EpollFlags::EPOLLET] {
         let table = Table::new("epoll-once");
-        let mut publisher = Publisher::<Item>::builder(table.name())
-            .capacity(1)
-            .open()
-            .unwrap();
-        let mut subscriber = UntypedSubscriber::builder(table.name())
-            .recheck(NEVER)
-            .open()
-            .unwrap();
+        let mut publisher = Publisher::<Item>::builder(table.name()).capacity(1).open().unwrap();
+        let mut subscriber =
+            UntypedSubscriber::builder(table.name()).recheck(NEVER).open().unwrap();
         let epoll = Epoll::new(EpollCreateFlags::empty()).unwrap();
         epoll.add(&subscriber, EpollEvent::new(flags, 0)).unwrap();
         let mut events = [EpollEvent::empty()];
@@ -262,20 +208,12 @@ fn one_refresh_per_readable_event_misses_nothing() {
 #[test]
 fn mio_reports_each_commit() {
     let table = Table::new("mio");
-    let mut publisher = Publisher::<Item>::builder(table.name())
-        .capacity(1)
-        .open()
-        .unwrap();
-    let mut subscriber = UntypedSubscriber::builder(table.name())
-        .recheck(NEVER)
-        .open()
-        .unwrap();
+    let mut publisher = Publisher::<Item>::builder(table.name()).capacity(1).open().unwrap();
+    let mut subscriber = UntypedSubscriber::builder(table.name()).recheck(NEVER).open().unwrap();
     let mut poll = mio::Poll::new().unwrap();
     let descriptor = subscriber.as_raw_fd();
     let mut source = mio::unix::SourceFd(&descriptor);
-    poll.registry()
-        .register(&mut source, mio::Token(7), mio::Interest::READABLE)
-        .unwrap();
+    poll.registry().register(&mut source, mio::Token(7), mio::Interest::READABLE).unwrap();
     let mut events = mio::Events::with_capacity(4);
     for value in 0..1_000 {
         let version = publish(&mut publisher, value);

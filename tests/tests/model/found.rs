@@ -27,19 +27,11 @@ fn commit_after_the_region_was_unlinked_keeps_the_committed_rows() {
             Place::Traced,
             confined.is_some(),
             &[
-                Open {
-                    shape: Pair,
-                    capacity: 1,
-                    typed: false,
-                },
+                Open { shape: Pair, capacity: 1, typed: false },
                 Transaction(vec![Fill(1, 0)], Commit),
                 Unlink(Region),
                 Maintain,
-                Interrupted(
-                    at,
-                    Continue,
-                    Inner::new(Transaction(vec![Upsert(0, 2)], Commit)),
-                ),
+                Interrupted(at, Continue, Inner::new(Transaction(vec![Upsert(0, 2)], Commit))),
             ],
         );
     }
@@ -54,11 +46,7 @@ fn snapshots_during_first_row_of_small_table_are_whole() {
             Place::Here,
             confined.is_some(),
             &[
-                Open {
-                    shape: Pair,
-                    capacity: 64,
-                    typed: false,
-                },
+                Open { shape: Pair, capacity: 64, typed: false },
                 Raced(Inner::new(Transaction(vec![Upsert(0, 0)], Commit))),
             ],
         );
@@ -72,11 +60,7 @@ fn forgotten_transaction_is_rolled_back() {
         Place::Here,
         confined.is_some(),
         &[
-            Open {
-                shape: Pair,
-                capacity: 1,
-                typed: false,
-            },
+            Open { shape: Pair, capacity: 1, typed: false },
             Transaction(vec![Upsert(0, 0)], Forget),
             Transaction(vec![], Commit),
         ],
@@ -89,13 +73,6 @@ fn successor_with_other_schema_and_equal_rows_is_reported() {
     replay(
         Place::Here,
         confined.is_some(),
-        &[
-            Open {
-                shape: Pair,
-                capacity: 1,
-                typed: false,
-            },
-            Reshape(Id, 1, None),
-        ],
+        &[Open { shape: Pair, capacity: 1, typed: false }, Reshape(Id, 1, None)],
     );
 }

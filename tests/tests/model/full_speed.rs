@@ -32,13 +32,8 @@ fn agree(subscriber: &Subscriber<Item>, mirror: &Mirror<Item>, script: &Script) 
 /// run to that version.
 fn chase(seed: u64, capacity: usize, transactions: u64) -> u64 {
     let table = Table::new("chase");
-    let mut writer = Process::start(&mut role!(
-        "script",
-        table.name(),
-        seed,
-        capacity,
-        transactions
-    ));
+    let mut writer =
+        Process::start(&mut role!("script", table.name(), seed, capacity, transactions));
     assert_eq!(writer.line(), "open");
     let mut subscriber = Subscriber::<Item>::open(table.name()).unwrap();
     let mut mirror = Mirror::default();
@@ -63,10 +58,7 @@ fn chase(seed: u64, capacity: usize, transactions: u64) -> u64 {
         agree(&subscriber, &mirror, &script);
         looks += 1;
     }
-    println!(
-        "seed {seed}: the model agreed at {looks} of {} versions",
-        last.version()
-    );
+    println!("seed {seed}: the model agreed at {looks} of {} versions", last.version());
     assert_eq!(writer.line(), last.version().to_string());
     writer.finish();
     looks
@@ -75,10 +67,7 @@ fn chase(seed: u64, capacity: usize, transactions: u64) -> u64 {
 #[test]
 fn refresh_at_any_version_matches_script() {
     let walks = [(11, 3), (12, 40), (13, 200)];
-    let looks: u64 = walks
-        .map(|(seed, capacity)| chase(seed, capacity, 20_000))
-        .iter()
-        .sum();
+    let looks: u64 = walks.map(|(seed, capacity)| chase(seed, capacity, 20_000)).iter().sum();
     assert!(looks > 100, "{looks} refreshes during the commits");
 }
 
@@ -88,13 +77,8 @@ fn subscriber_catches_up_after_100_000_missed_commits() {
     const CAPACITY: usize = 24;
     const TRANSACTIONS: u64 = 140_000;
     let table = Table::new("sleeper");
-    let mut writer = Process::start(&mut role!(
-        "script",
-        table.name(),
-        SEED,
-        CAPACITY,
-        TRANSACTIONS
-    ));
+    let mut writer =
+        Process::start(&mut role!("script", table.name(), SEED, CAPACITY, TRANSACTIONS));
     assert_eq!(writer.line(), "open");
     let mut sleeper = Subscriber::<Item>::open(table.name()).unwrap();
     let mut untyped = UntypedSubscriber::open(table.name()).unwrap();
@@ -108,11 +92,7 @@ fn subscriber_catches_up_after_100_000_missed_commits() {
     let mut mirror = Mirror::default();
     mirror.apply(&sleeper.refresh().unwrap());
     agree(&sleeper, &mirror, &script);
-    assert_eq!(
-        mirror.applied,
-        script.rows().len() as u64,
-        "only differences are reported"
-    );
+    assert_eq!(mirror.applied, script.rows().len() as u64, "only differences are reported");
     assert_eq!(untyped.refresh().unwrap().len(), script.rows().len());
     println!("missed {version} commits, {} rows reported", mirror.applied);
     writer.finish();

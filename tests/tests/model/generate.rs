@@ -93,11 +93,7 @@ impl<const HERE: bool> ReferenceStateMachine for Machine<HERE> {
 
     fn apply(mut sketch: Sketch, operation: &Operation) -> Sketch {
         match operation {
-            Operation::Open {
-                shape,
-                capacity,
-                typed,
-            } => {
+            Operation::Open { shape, capacity, typed } => {
                 (sketch.shape, sketch.capacity) = (*shape, *capacity);
                 (sketch.is_open, sketch.is_typed) = (true, *typed);
                 sketch.is_new = true;
@@ -139,11 +135,7 @@ fn shape() -> impl Strategy<Value = Shape> {
 
 fn open() -> impl Strategy<Value = Operation> {
     let settings = (shape(), capacity(), any::<bool>());
-    settings.prop_map(|(shape, capacity, typed)| Operation::Open {
-        shape,
-        capacity,
-        typed,
-    })
+    settings.prop_map(|(shape, capacity, typed)| Operation::Open { shape, capacity, typed })
 }
 
 /// Generates a key out of one and a half times the capacity, the first keys more often.
@@ -200,14 +192,8 @@ fn published(sketch: &Sketch) -> BoxedStrategy<Operation> {
     };
     // Immediately after these steps, the publisher's bookkeeping and the region are most likely to
     // disagree.
-    let often = if sketch.is_new || sketch.is_renewed {
-        6
-    } else {
-        1
-    };
-    let raced = plain
-        .clone()
-        .prop_map(|step| Operation::Raced(Inner::new(step)));
+    let often = if sketch.is_new || sketch.is_renewed { 6 } else { 1 };
+    let raced = plain.clone().prop_map(|step| Operation::Raced(Inner::new(step)));
     let interrupted = |longest: u64| {
         let after = prop_oneof![3 => Just(After::Continue), 1 => Just(After::Kill)];
         // Early moments are more frequent, because a small commit is short.
@@ -226,19 +212,8 @@ fn published(sketch: &Sketch) -> BoxedStrategy<Operation> {
 
 /// Generates steps that need no publisher.
 fn others() -> impl Strategy<Value = Operation> {
-    let who = [
-        Who::Untyped,
-        Who::Typed,
-        Who::Waiting,
-        Who::Slow,
-        Who::SlowTyped,
-    ];
-    let object = [
-        Object::Region,
-        Object::Region,
-        Object::Lock,
-        Object::Registry,
-    ];
+    let who = [Who::Untyped, Who::Typed, Who::Waiting, Who::Slow, Who::SlowTyped];
+    let object = [Object::Region, Object::Region, Object::Lock, Object::Registry];
     prop_oneof![
         3 => Just(Operation::Refresh),
         2 => select(who.to_vec()).prop_map(Operation::Attach),

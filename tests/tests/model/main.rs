@@ -80,10 +80,7 @@ fn confined() -> Option<Confined> {
 fn failure_of(place: Place, is_confined: bool, operations: &[Operation]) -> Option<String> {
     let panic = catch_unwind(AssertUnwindSafe(|| replay(place, is_confined, operations))).err()?;
     let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
-    Some(
-        text.or_else(|| panic.downcast_ref().cloned())
-            .unwrap_or_default(),
-    )
+    Some(text.or_else(|| panic.downcast_ref().cloned()).unwrap_or_default())
 }
 
 /// Returns true if two messages begin with the same letters and so describe the same failure.
@@ -112,15 +109,9 @@ fn shorten(mut operations: Vec<Operation>, fails: impl Fn(&[Operation]) -> bool)
     }
     for step in 0..operations.len() {
         let mut at = 0;
-        while operations[step]
-            .calls()
-            .is_some_and(|calls| at < calls.len())
-        {
+        while operations[step].calls().is_some_and(|calls| at < calls.len()) {
             let mut fewer = operations.clone();
-            fewer[step]
-                .calls()
-                .expect("as many calls as before")
-                .remove(at);
+            fewer[step].calls().expect("as many calls as before").remove(at);
             if fails(&fewer) {
                 operations = fewer;
             } else {
@@ -157,8 +148,7 @@ fn explore<const HERE: bool>(cases: u64) {
                 let failure = failure_of(sketch.place, is_confined, &operations);
                 // Steps after the failed one are removed first.
                 let carried_out = (STEPS.get() - steps) as usize;
-                seen.iter()
-                    .for_each(|seen| seen.store(carried_out, Ordering::Relaxed));
+                seen.iter().for_each(|seen| seen.store(carried_out, Ordering::Relaxed));
                 let Some(message) = failure else {
                     continue;
                 };

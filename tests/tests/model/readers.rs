@@ -31,10 +31,7 @@ pub trait Reads {
 fn change<T>(change: Change<T>, bytes: impl Fn(T) -> Vec<u8>) -> Told {
     match change {
         Change::Created(new) => Change::Created(bytes(new)),
-        Change::Updated { old, new } => Change::Updated {
-            old: bytes(old),
-            new: bytes(new),
-        },
+        Change::Updated { old, new } => Change::Updated { old: bytes(old), new: bytes(new) },
         Change::Deleted(old) => Change::Deleted(bytes(old)),
     }
 }
@@ -60,10 +57,7 @@ impl Reads for UntypedSubscriber {
         Ok((self.told(), cause))
     }
     fn told(&self) -> Vec<Told> {
-        self.changes()
-            .iter()
-            .map(|one| change(one, untyped_bytes))
-            .collect()
+        self.changes().iter().map(|one| change(one, untyped_bytes)).collect()
     }
     fn rows(&self) -> Vec<Vec<u8>> {
         self.iter().map(untyped_bytes).collect()
@@ -77,12 +71,7 @@ impl Reads for UntypedSubscriber {
     }
     fn snapshot(&self) -> Result<(u64, Vec<Vec<u8>>)> {
         let (version, rows) = self.snapshot()?;
-        Ok((
-            version,
-            rows.iter()
-                .map(|row: &RowBuf| row.bytes().to_vec())
-                .collect(),
-        ))
+        Ok((version, rows.iter().map(|row: &RowBuf| row.bytes().to_vec()).collect()))
     }
 }
 
@@ -99,10 +88,7 @@ impl<R: Row> Reads for Subscriber<R> {
         Ok((self.told(), cause))
     }
     fn told(&self) -> Vec<Told> {
-        self.changes()
-            .iter()
-            .map(|one| change(one, typed_bytes))
-            .collect()
+        self.changes().iter().map(|one| change(one, typed_bytes)).collect()
     }
     fn rows(&self) -> Vec<Vec<u8>> {
         self.iter().map(typed_bytes).collect()
@@ -197,21 +183,11 @@ impl Reader {
         };
         let shape = Shape::of(self.subscriber().schema());
         if shape != self.shape {
-            assert_ne!(
-                cause,
-                Cause::Nothing,
-                "{:?} is not told of schema {shape:?}",
-                self.who
-            );
+            assert_ne!(cause, Cause::Nothing, "{:?} is not told of schema {shape:?}", self.who);
             let old = std::mem::replace(&mut self.shape, shape);
             self.apply_across(old, told);
         } else {
-            assert_eq!(
-                cause == Cause::Rows,
-                !told.is_empty(),
-                "{:?}: the cause",
-                self.who
-            );
+            assert_eq!(cause == Cause::Rows, !told.is_empty(), "{:?}: the cause", self.who);
             self.apply(told);
         }
         cause != Cause::Nothing
@@ -233,12 +209,7 @@ impl Reader {
                 Some(new) => self.mirror.insert(key, new.clone()),
                 None => self.mirror.remove(&key),
             };
-            assert_eq!(
-                had.as_ref(),
-                before,
-                "{:?}: the old row of key {key}",
-                self.who
-            );
+            assert_eq!(had.as_ref(), before, "{:?}: the old row of key {key}", self.who);
         }
     }
 
@@ -259,19 +230,11 @@ impl Reader {
                 Change::Deleted(before) => before,
             };
             let had = rows.remove(&old.number(&before));
-            assert_eq!(
-                had,
-                Some(before),
-                "{:?}: an old row of another schema",
-                self.who
-            );
+            assert_eq!(had, Some(before), "{:?}: an old row of another schema", self.who);
         }
         let convert = |(key, row): (u64, Vec<u8>)| {
             let converted = old.same_values(&row, self.shape);
-            (
-                key,
-                converted.expect("a row that cannot be converted is deleted"),
-            )
+            (key, converted.expect("a row that cannot be converted is deleted"))
         };
         self.mirror = rows.into_iter().map(convert).collect();
         for (before, new) in new_rows {
@@ -287,25 +250,13 @@ impl Reader {
         let rows = by_key(self.shape, self.reads.rows());
         assert_eq!(rows.len(), self.subscriber().len(), "{:?}: len", self.who);
         for (key, row) in &rows {
-            assert_eq!(
-                self.reads.get(self.shape, *key).as_ref(),
-                Some(row),
-                "get of key {key}"
-            );
+            assert_eq!(self.reads.get(self.shape, *key).as_ref(), Some(row), "get of key {key}");
         }
         let absent = (0..).find(|key| !rows.contains_key(key)).unwrap_or(0);
-        assert_eq!(
-            self.reads.get(self.shape, absent),
-            None,
-            "get of key {absent}"
-        );
+        assert_eq!(self.reads.get(self.shape, absent), None, "get of key {absent}");
         assert_eq!(rows, self.mirror, "{:?}: the copy from changes", self.who);
         let version = self.subscriber().version();
-        Observed {
-            version,
-            shape: self.shape,
-            rows,
-        }
+        Observed { version, shape: self.shape, rows }
     }
 
     /// Returns a snapshot of the region that the reader follows.
@@ -313,11 +264,7 @@ impl Reader {
         let snapshot = self.reads.snapshot();
         let (version, rows) =
             snapshot.unwrap_or_else(|error| panic!("{:?}: no snapshot: {error}", self.who));
-        Observed {
-            version,
-            shape: self.shape,
-            rows: by_key(self.shape, rows),
-        }
+        Observed { version, shape: self.shape, rows: by_key(self.shape, rows) }
     }
 
     /// Checks the local copy, a snapshot and `latest` of some keys: each is a table of the history,
@@ -356,17 +303,9 @@ impl Reader {
 /// Panics because of a table that was never committed.
 pub fn never_was(history: &History, from: usize, seen: &Observed, what: &str) -> ! {
     use tests::model::reference::brief;
-    let Observed {
-        version,
-        shape,
-        rows,
-    } = seen;
+    let Observed { version, shape, rows } = seen;
     let count = rows.len();
-    let rows: Vec<_> = rows
-        .iter()
-        .take(12)
-        .map(|(key, row)| (key, brief(row)))
-        .collect();
+    let rows: Vec<_> = rows.iter().take(12).map(|(key, row)| (key, brief(row))).collect();
     panic!(
         "{what} is not a committed table: version {version}: {count} rows of {shape:?} {rows:?}\ncommitted:{}",
         history.describe(from)

@@ -124,14 +124,12 @@ impl Runner {
         let table = || self.history.table().expect("a published table").clone();
         let mut calls = Vec::new();
         let next = match operation {
-            Operation::Open {
-                shape, capacity, ..
-            } if self.has("table") => table()
-                .opened(*shape, *capacity)
-                .map(|table| Some((table, Follows::Elsewhere))),
-            Operation::Open {
-                shape, capacity, ..
-            } => Ok(Some((Table::new(*shape, *capacity), Follows::Anew))),
+            Operation::Open { shape, capacity, .. } if self.has("table") => {
+                table().opened(*shape, *capacity).map(|table| Some((table, Follows::Elsewhere)))
+            }
+            Operation::Open { shape, capacity, .. } => {
+                Ok(Some((Table::new(*shape, *capacity), Follows::Anew)))
+            }
             Operation::Transaction(program, end) => {
                 let mut table = table();
                 let (answers, is_version) = table.transact(program);
@@ -178,9 +176,7 @@ impl Runner {
                 let is_done = reply.result == Answer::Done;
                 self.note(operation, reply, is_done, is_taken_over);
                 match (announced, is_done) {
-                    (true, true) => self
-                        .history
-                        .confirm(self.version.expect("an open publisher")),
+                    (true, true) => self.history.confirm(self.version.expect("an open publisher")),
                     (true, false) => self.history.withdraw(),
                     (false, _) => {}
                 }
@@ -226,11 +222,7 @@ impl Runner {
         let is_fork = matches!((operation, &seat), (Operation::Fork, Seat::Traced(_)));
         if is_fork || matches!(operation, Operation::Kill) {
             seat.kill();
-            return Some(Reply {
-                calls: Vec::new(),
-                result: Answer::Done,
-                table: None,
-            });
+            return Some(Reply { calls: Vec::new(), result: Answer::Done, table: None });
         }
         let (seat, reply) = match watched {
             Watched::Not => {
@@ -241,30 +233,19 @@ impl Runner {
                 // More readers than processors while the first rows are written: a reader that is
                 // suspended between two loads of one snapshot finds a table that grows during the
                 // snapshot.
-                let is_empty = self
-                    .history
-                    .table()
-                    .is_none_or(|table| table.rows.is_empty());
+                let is_empty = self.history.table().is_none_or(|table| table.rows.is_empty());
                 let racers = if is_empty { 6 } else { 2 };
                 let (reply, raced) = raced(name, racers, || seat.perform(operation));
                 *seen = raced;
                 (seat, reply)
             }
             Watched::Interrupted(at, after) => {
-                let Self {
-                    readers,
-                    history,
-                    table,
-                    ..
-                } = self;
+                let Self { readers, history, table, .. } = self;
                 let last = history.table().map(|table| table.shape);
                 seen.push(Vec::new());
                 let seen = &mut seen[0];
                 seat.interrupt(operation, at, after, || {
-                    for reader in readers
-                        .iter_mut()
-                        .filter(|reader| reader.who == Who::Untyped)
-                    {
+                    for reader in readers.iter_mut().filter(|reader| reader.who == Who::Untyped) {
                         reader.refresh();
                         seen.push(reader.observe());
                         seen.push(reader.snapshot());
@@ -359,20 +340,12 @@ impl Runner {
     fn second(&mut self) {
         let table = self.history.table().expect("a published table").clone();
         let (shape, capacity) = (table.shape, table.capacity);
-        let open = Operation::Open {
-            shape,
-            capacity,
-            typed: false,
-        };
+        let open = Operation::Open { shape, capacity, typed: false };
         let is_refused = self.has("table") || self.has("lock");
         let mut second = Seat::new(self.place, self.table.name());
         let reply = second.perform(&open);
         if is_refused || reply.result != Answer::Done {
-            let expected = if is_refused {
-                Answer::Active
-            } else {
-                Answer::Limit
-            };
+            let expected = if is_refused { Answer::Active } else { Answer::Limit };
             assert_eq!(reply.result, expected, "opening a second publisher");
             return;
         }
@@ -385,17 +358,9 @@ impl Runner {
                 "{step:?} of a publisher that lost its table"
             );
         }
-        assert_eq!(
-            first.perform(&Operation::Close).result,
-            Answer::Done,
-            "closing a lost table"
-        );
-        assert!(
-            self.has("table") && self.has("lock"),
-            "the second publisher's objects"
-        );
-        self.history
-            .announce(Table::new(shape, capacity), Follows::Anew);
+        assert_eq!(first.perform(&Operation::Close).result, Answer::Done, "closing a lost table");
+        assert!(self.has("table") && self.has("lock"), "the second publisher's objects");
+        self.history.announce(Table::new(shape, capacity), Follows::Anew);
         self.history.confirm(1);
         self.note(&open, &reply, true, false);
     }
@@ -427,10 +392,7 @@ impl Runner {
             "remove: {answer:?}, not {expected:?}"
         );
         if expected == Answer::Done && answer == expected {
-            assert!(
-                !self.has("table") && !self.has("lock"),
-                "the table exists after remove"
-            );
+            assert!(!self.has("table") && !self.has("lock"), "the table exists after remove");
         }
     }
 
@@ -447,21 +409,11 @@ impl Runner {
             _ if self.is_confined => {
                 let memory = statvfs("/dev/shm").expect("a file system");
                 let used = memory.blocks() - memory.blocks_free();
-                let size = if full {
-                    used * memory.fragment_size()
-                } else {
-                    MEMORY as u64
-                };
+                let size = if full { used * memory.fragment_size() } else { MEMORY as u64 };
                 let size = format!("size={}", size.max(1));
                 let none = None::<&str>;
-                mount(
-                    none,
-                    "/dev/shm",
-                    none,
-                    MsFlags::MS_REMOUNT,
-                    Some(size.as_str()),
-                )
-                .expect("the private mount of this test");
+                mount(none, "/dev/shm", none, MsFlags::MS_REMOUNT, Some(size.as_str()))
+                    .expect("the private mount of this test");
                 self.is_full = full;
             }
             Some(seat @ (Seat::Child(_) | Seat::Traced(_))) => {
@@ -479,10 +431,7 @@ impl Runner {
         let is_there = self.has("table");
         match Reader::attach(self.table.name(), who, table.shape, &self.history) {
             Ok(new) => {
-                assert!(
-                    is_there || new.is_none(),
-                    "attached to a table that does not exist"
-                );
+                assert!(is_there || new.is_none(), "attached to a table that does not exist");
                 self.readers.retain(|reader| reader.who != who);
                 self.readers.extend(new);
             }
@@ -503,29 +452,16 @@ impl Runner {
         if let Some(shape) = self.history.table().map(|table| table.shape)
             && self.has("table")
         {
-            for who in [
-                Who::Untyped,
-                Who::Typed,
-                Who::Waiting,
-                Who::Slow,
-                Who::SlowTyped,
-            ] {
+            for who in [Who::Untyped, Who::Typed, Who::Waiting, Who::Slow, Who::SlowTyped] {
                 if self.readers.iter().all(|reader| reader.who != who) {
                     self.attach(who);
                 }
             }
             let new = Reader::attach(self.table.name(), Who::Untyped, shape, &self.history);
-            let new = new
-                .expect("an existing table")
-                .expect("untyped readers fit all schemas");
+            let new = new.expect("an existing table").expect("untyped readers fit all schemas");
             let seen = new.observe();
             if !self.history.is_at(self.history.last(), &seen) {
-                never_was(
-                    &self.history,
-                    self.history.last(),
-                    &seen,
-                    "the table of a new reader",
-                );
+                never_was(&self.history, self.history.last(), &seen, "the table of a new reader");
             }
             if self.is_open {
                 assert_eq!(Some(seen.version), self.version, "a new reader's version");
@@ -585,9 +521,8 @@ impl Runner {
         }
         if self.is_confined {
             self.sweep();
-            let left: Vec<_> = std::fs::read_dir("/dev/shm")
-                .expect("the reader is attached")
-                .collect();
+            let left: Vec<_> =
+                std::fs::read_dir("/dev/shm").expect("the reader is attached").collect();
             assert!(left.is_empty(), "left behind: {left:?}");
         } else {
             // Only a sweep removes a registry whose region was unlinked, and tests do not sweep a

@@ -28,10 +28,7 @@ pub fn can_step() -> bool {
     static CAN_STEP: OnceLock<bool> = OnceLock::new();
     *CAN_STEP.get_or_init(|| {
         let stepper = Stepper::start(&mut role!("model", "can-step", "traced"));
-        stepper
-            .map(Stepper::kill)
-            .map_err(|reason| skip(&reason))
-            .is_ok()
+        stepper.map(Stepper::kill).map_err(|reason| skip(&reason)).is_ok()
     })
 }
 
@@ -193,15 +190,9 @@ fn look(name: &str, racing: &AtomicUsize, is_over: &AtomicBool, seen: &mut Vec<O
         let snapshot = table.snapshot();
         let (version, rows) =
             snapshot.unwrap_or_else(|error| panic!("a racing reader gets no snapshot: {error}"));
-        let rows = rows
-            .iter()
-            .map(|row| (shape.number(row.bytes()), row.bytes().to_vec()));
+        let rows = rows.iter().map(|row| (shape.number(row.bytes()), row.bytes().to_vec()));
         let rows = rows.collect();
-        let new = Observed {
-            version,
-            shape,
-            rows,
-        };
+        let new = Observed { version, shape, rows };
         if seen.last() != Some(&new) {
             seen.push(new);
         }

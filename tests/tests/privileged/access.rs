@@ -45,11 +45,9 @@ fn mode(path: &Path) -> u32 {
 fn object_modes_do_not_depend_on_umask() {
     let may_give = Uid::effective().is_root();
     for umask in ["000", "022", "077", "777"] {
-        for (asked, region, registered) in [
-            (None, 0o600, 0o600),
-            (Some("640"), 0o640, 0o660),
-            (Some("644"), 0o644, 0o666),
-        ] {
+        for (asked, region, registered) in
+            [(None, 0o600, 0o600), (Some("640"), 0o640, 0o660), (Some("644"), 0o644, 0o666)]
+        {
             let table = Table::new("umask");
             // A child sets the umask, because other tests share this process.
             let mut serve = command("sh");
@@ -198,11 +196,7 @@ fn foreign_object_at_next_region_is_skipped() {
         let larger = Publisher::<Item>::builder(table.name()).capacity(20).open();
         let larger = larger.unwrap_or_else(|error| panic!("{what}: {error}"));
         subscriber.wait(Some(LIMIT)).unwrap();
-        assert_eq!(
-            subscriber.get(&(1, 1)).map(|item| item.value),
-            Some(2),
-            "{what}"
-        );
+        assert_eq!(subscriber.get(&(1, 1)).map(|item| item.value), Some(2), "{what}");
         larger.close().unwrap();
     });
     // A file that only another user may remove.
@@ -234,10 +228,7 @@ fn foreign_object_at_registry_is_not_used() {
     std::fs::remove_file(&object).unwrap();
     is_refused(&object, other_user.as_ref(), |what| {
         let mut subscriber = Subscriber::<Item>::open(table.name()).unwrap();
-        assert!(
-            subscriber.wait(Some(std::time::Duration::ZERO)).is_ok(),
-            "{what}"
-        );
+        assert!(subscriber.wait(Some(std::time::Duration::ZERO)).is_ok(), "{what}");
         let listeners = common::inspect(table.name(), None).unwrap().subscribers;
         is_clear(what, &object, listeners.map(drop));
     });

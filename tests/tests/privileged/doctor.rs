@@ -88,13 +88,7 @@ fn each_check_is_one_line_and_one_element() {
             "{line}"
         );
     }
-    let of_memory = [
-        "/dev/shm",
-        "/dev/shm mode",
-        "/dev/shm space",
-        "objects",
-        "locks",
-    ];
+    let of_memory = ["/dev/shm", "/dev/shm mode", "/dev/shm space", "objects", "locks"];
     for check in of_memory {
         assert_eq!(said.check(check)["state"], "ok", "{check}");
     }
@@ -104,10 +98,9 @@ fn each_check_is_one_line_and_one_element() {
 
 #[test]
 fn small_and_full_shared_memory_is_reported_with_size() {
-    for (bytes, state, found) in [
-        (64 << 10, "problem", "64.0 KiB"),
-        (32 << 20, "warning", "32.0 MiB"),
-    ] {
+    for (bytes, state, found) in
+        [(64 << 10, "problem", "64.0 KiB"), (32 << 20, "warning", "32.0 MiB")]
+    {
         if !own_memory(bytes) {
             return skip("small_and_full_shared_memory_is_reported_with_size: no mount namespace");
         }
@@ -116,45 +109,16 @@ fn small_and_full_shared_memory_is_reported_with_size() {
     }
     std::fs::write("/dev/shm/filler", vec![1; 32 << 20]).unwrap();
     let said = Said::by(&mut doctor(&[]));
-    said.assert(
-        "/dev/shm space",
-        "problem",
-        "0 B of it free",
-        "publisher rm",
-    );
+    said.assert("/dev/shm space", "problem", "0 B of it free", "publisher rm");
 }
 
 #[test]
 fn inode_and_mode_problems_name_the_command() {
     for (options, check, state, found, advice) in [
-        (
-            "nr_inodes=3",
-            "/dev/shm inodes",
-            "problem",
-            "2 of 3",
-            "nr_inodes=",
-        ),
-        (
-            "nr_inodes=50",
-            "/dev/shm inodes",
-            "warning",
-            "49 of 50",
-            "nr_inodes=",
-        ),
-        (
-            "mode=755",
-            "/dev/shm mode",
-            "warning",
-            "not every user",
-            "chmod 1777 /dev/shm",
-        ),
-        (
-            "mode=777",
-            "/dev/shm mode",
-            "warning",
-            "remove",
-            "chmod 1777 /dev/shm",
-        ),
+        ("nr_inodes=3", "/dev/shm inodes", "problem", "2 of 3", "nr_inodes="),
+        ("nr_inodes=50", "/dev/shm inodes", "warning", "49 of 50", "nr_inodes="),
+        ("mode=755", "/dev/shm mode", "warning", "not every user", "chmod 1777 /dev/shm"),
+        ("mode=777", "/dev/shm mode", "warning", "remove", "chmod 1777 /dev/shm"),
     ] {
         if !own_mount("/dev/shm", "tmpfs", &format!("size={ROOM},{options}")) {
             return skip("inode_and_mode_problems_name_the_command: no mount namespace");
@@ -173,12 +137,7 @@ fn missing_write_permission_is_reported() {
         return skip("missing_write_permission_is_reported: no mount namespace");
     }
     let said = Said::by(&mut other_user.runs(&doctor(&[]), other_user.group));
-    said.assert(
-        "/dev/shm mode",
-        "problem",
-        "this user",
-        "chmod 1777 /dev/shm",
-    );
+    said.assert("/dev/shm mode", "problem", "this user", "chmod 1777 /dev/shm");
     said.assert("objects", "problem", "no permission", "chmod 1777 /dev/shm");
 }
 
@@ -199,12 +158,7 @@ fn exhausted_or_foreign_queues_are_warnings() {
         return skip("exhausted_or_foreign_queues_are_warnings: no IPC namespace");
     }
     let said = Said::by(&mut limited("unprivileged", &doctor(&[])));
-    said.assert(
-        "message queue",
-        "warning",
-        "maximum number of queues",
-        "queues_max",
-    );
+    said.assert("message queue", "warning", "maximum number of queues", "queues_max");
     said.assert("queue limits", "warning", "0 queues", "queues_max");
     said.assert("IPC namespace", "warning", "separate", "--ipc=host");
 }
@@ -236,48 +190,12 @@ fn process_limits_name_their_setting() {
         return skip("process_limits_name_their_setting: no mount namespace");
     }
     for (limit, check, state, found, advice) in [
-        (
-            "queues=1",
-            "message queue",
-            "warning",
-            "RLIMIT_MSGQUEUE",
-            "ulimit -q",
-        ),
-        (
-            "files=64",
-            "open files",
-            "warning",
-            "64 per process",
-            "ulimit -n",
-        ),
-        (
-            "files=12",
-            "open files",
-            "problem",
-            "12 per process",
-            "ulimit -n",
-        ),
-        (
-            "queues=2000",
-            "queue limits",
-            "warning",
-            "2000 bytes",
-            "ulimit -q",
-        ),
-        (
-            "space=536870912",
-            "address space",
-            "warning",
-            "512.0 MiB",
-            "ulimit -v",
-        ),
-        (
-            "file=1048576",
-            "file size",
-            "warning",
-            "1.0 MiB",
-            "ulimit -f",
-        ),
+        ("queues=1", "message queue", "warning", "RLIMIT_MSGQUEUE", "ulimit -q"),
+        ("files=64", "open files", "warning", "64 per process", "ulimit -n"),
+        ("files=12", "open files", "problem", "12 per process", "ulimit -n"),
+        ("queues=2000", "queue limits", "warning", "2000 bytes", "ulimit -q"),
+        ("space=536870912", "address space", "warning", "512.0 MiB", "ulimit -v"),
+        ("file=1048576", "file size", "warning", "1.0 MiB", "ulimit -f"),
     ] {
         let said = Said::by(&mut limited(limit, &doctor(&[])));
         said.assert(check, state, found, advice);
@@ -290,25 +208,10 @@ fn system_calls_refused_by_sandbox_are_named() {
         return skip("system_calls_refused_by_sandbox_are_named: no mount namespace");
     }
     for (call, check, state, advice) in [
-        (
-            "mq_open",
-            "message queue",
-            "warning",
-            "let it allow mq_open",
-        ),
+        ("mq_open", "message queue", "warning", "let it allow mq_open"),
         ("pidfd_open", "system calls", "warning", "allow pidfd_open"),
-        (
-            "epoll_create1",
-            "system calls",
-            "problem",
-            "allow epoll_create1",
-        ),
-        (
-            "timerfd_create",
-            "system calls",
-            "problem",
-            "allow timerfd_create",
-        ),
+        ("epoll_create1", "system calls", "problem", "allow epoll_create1"),
+        ("timerfd_create", "system calls", "problem", "allow timerfd_create"),
         ("linkat", "objects", "problem", "linkat"),
     ] {
         let said = Said::by(&mut limited(&format!("refused={call}"), &doctor(&[])));
@@ -350,12 +253,7 @@ fn unhealthy_tables_are_reported_with_remedy() {
     let said = Said::by(&mut doctor(&[well.name()]));
     said.assert(&of(&well), "ok", "mode 600, its publisher alive", "");
     let said = Said::by(&mut doctor(&["nowhere"]));
-    said.assert(
-        "table nowhere",
-        "problem",
-        "does not exist",
-        "start its publisher",
-    );
+    said.assert("table nowhere", "problem", "does not exist", "start its publisher");
 
     let path = format!("/dev/shm/tablecast.table.{}", damaged.name());
     std::fs::write(&path, "nonsense").unwrap();
@@ -381,12 +279,7 @@ fn tables_of_other_users_are_reported_with_owner_and_mode() {
     let ask =
         |arguments: &[&str]| Said::by(&mut other_user.runs(&doctor(arguments), other_user.group));
     let said = ask(&[]);
-    said.assert(
-        &of(&private),
-        "warning",
-        "owned by user 0, mode 600",
-        "--mode 640",
-    );
+    said.assert(&of(&private), "warning", "owned by user 0, mode 600", "--mode 640");
     assert!(said.0.iter().all(|one| one["check"] != *of(&open)));
     ask(&[private.name()]).assert(&of(&private), "problem", "may not read it", "--mode 644");
     ask(&[open.name()]).assert(&of(&open), "ok", "owned by user 0, mode 644", "");

@@ -19,27 +19,20 @@ use tests::{LIMIT, role, skip, until};
 const CAPACITY: usize = 100_000;
 
 fn open(table: &Table) -> common::Result<Publisher<Item>> {
-    Publisher::builder(table.name())
-        .capacity(CAPACITY)
-        .subscribers(8)
-        .open()
+    Publisher::builder(table.name()).capacity(CAPACITY).subscribers(8).open()
 }
 
 fn objects() -> Vec<String> {
     let entries = std::fs::read_dir("/dev/shm").unwrap();
     let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
-    names
-        .filter(|name| name.starts_with("tablecast."))
-        .collect()
+    names.filter(|name| name.starts_with("tablecast.")).collect()
 }
 
 /// Returns true if the error names the limit, the object and the setting.
 fn names(error: &Error, object: &str, limit: &str, remedy: &str) -> bool {
     let text = error.to_string();
     matches!(error, Error::Limit { .. })
-        && [object, limit, remedy]
-            .iter()
-            .all(|part| text.contains(part))
+        && [object, limit, remedy].iter().all(|part| text.contains(part))
 }
 
 #[test]
@@ -48,19 +41,8 @@ fn full_memory_at_creation_leaves_nothing() {
         return skip("full_memory_at_creation_leaves_nothing: no mount namespace");
     }
     let table = Table::new("full-new");
-    let error = Publisher::<Item>::builder(table.name())
-        .open()
-        .map(drop)
-        .unwrap_err();
-    assert!(
-        names(
-            &error,
-            table.name(),
-            "the space of /dev/shm",
-            "docker --shm-size"
-        ),
-        "{error}"
-    );
+    let error = Publisher::<Item>::builder(table.name()).open().map(drop).unwrap_err();
+    assert!(names(&error, table.name(), "the space of /dev/shm", "docker --shm-size"), "{error}");
     assert_eq!(objects(), Vec::<String>::new());
     // A smaller table fits.
     open(&table).unwrap().close().unwrap();
@@ -86,22 +68,11 @@ fn full_memory_fails_only_that_transaction() {
             Err(error) => break error,
         }
     };
-    assert!(
-        names(
-            &error,
-            table.name(),
-            "the space of /dev/shm",
-            "remount,size"
-        ),
-        "{error}"
-    );
+    assert!(names(&error, table.name(), "the space of /dev/shm", "remount,size"), "{error}");
     assert!((100..CAPACITY as u32).contains(&rows), "{rows} rows");
     let is_whole = |subscriber: &Subscriber<Item>| {
         assert_eq!(subscriber.len(), rows as usize);
-        assert_eq!(
-            subscriber.get(&(0, rows - 1)),
-            Some(&Item::new((0, rows - 1), 1))
-        );
+        assert_eq!(subscriber.get(&(0, rows - 1)), Some(&Item::new((0, rows - 1), 1)));
     };
     subscriber.refresh().unwrap();
     is_whole(&subscriber);
@@ -116,10 +87,7 @@ fn full_memory_fails_only_that_transaction() {
     tx.insert(&Item::new((7, 7), 7)).unwrap();
     let version = tx.commit().unwrap();
     subscriber.refresh().unwrap();
-    assert_eq!(
-        (subscriber.version(), subscriber.len()),
-        (version, rows as usize)
-    );
+    assert_eq!((subscriber.version(), subscriber.len()), (version, rows as usize));
 
     // A lost registry cannot be created again; subscribers learn of commits by re-check.
     let registry = common::inspect(table.name(), None).unwrap().registry_id;
@@ -168,10 +136,7 @@ fn full_memory_is_reported_at_intervals_not_per_line() {
     // Reports are limited to one per interval; a slow machine prints several.
     assert!(stderr.lines().count() < 500, "{stderr}");
     assert!(stderr.contains("the space of /dev/shm"), "{stderr}");
-    assert!(
-        stderr.contains("more lines were refused, the last of them line 21000"),
-        "{stderr}"
-    );
+    assert!(stderr.contains("more lines were refused, the last of them line 21000"), "{stderr}");
 }
 
 /// Returns the command with a lower limit.
@@ -183,10 +148,7 @@ fn limited(limit: &str, program: &Command) -> Command {
 
 /// Checks that a watch without a queue names the limit and still follows.
 fn follows_without_a_queue(table: &Table, watch: &mut Command, said: [&str; 2]) {
-    let mut publisher = Publisher::<Item>::builder(table.name())
-        .capacity(10)
-        .open()
-        .unwrap();
+    let mut publisher = Publisher::<Item>::builder(table.name()).capacity(10).open().unwrap();
     let mut watch = Process::start(watch);
     let stderr = watch.stderr_until(|stderr| stderr.contains(said[1]));
     assert!(
@@ -246,11 +208,7 @@ fn publisher_without_descriptors_names_the_limit() {
             continue;
         }
         // Exit code 5 if stdin cannot be read.
-        assert!(
-            matches!(process.end().code(), Some(1 | 5)),
-            "{}",
-            process.stderr()
-        );
+        assert!(matches!(process.end().code(), Some(1 | 5)), "{}", process.stderr());
         let stderr = process.stderr();
         assert!(
             stderr.contains("ulimit -n") || stderr.contains("Too many open files"),
@@ -280,16 +238,11 @@ fn publisher_killed_for_memory_loses_nothing() {
     subscriber.refresh().unwrap();
     let rows = subscriber.len();
     // The process may have died between a commit and its report.
-    assert!(
-        [said, said + BATCH].contains(&rows),
-        "{rows} rows of {said}"
-    );
+    assert!([said, said + BATCH].contains(&rows), "{rows} rows of {said}");
     let is_whole = |item: &Item| *item == Item::new((0, item.number), item.number.into());
     assert!(subscriber.iter().all(is_whole));
-    let mut publisher = Publisher::<Item>::builder(table.name())
-        .capacity(10 * CAPACITY)
-        .open()
-        .unwrap();
+    let mut publisher =
+        Publisher::<Item>::builder(table.name()).capacity(10 * CAPACITY).open().unwrap();
     assert_eq!(publisher.len(), rows);
     let mut tx = publisher.begin();
     tx.insert(&Item::new((1, 1), 1)).unwrap();
@@ -304,14 +257,10 @@ fn publisher_killed_for_memory_loses_nothing() {
 #[test]
 fn subscribers_beyond_slot_limit_follow() {
     let table = Table::new("few-slots");
-    let mut publisher = Publisher::<Item>::builder(table.name())
-        .capacity(10)
-        .subscribers(1)
-        .open()
-        .unwrap();
-    let mut subscribers: Vec<_> = (0..3)
-        .map(|_| Subscriber::<Item>::open(table.name()).unwrap())
-        .collect();
+    let mut publisher =
+        Publisher::<Item>::builder(table.name()).capacity(10).subscribers(1).open().unwrap();
+    let mut subscribers: Vec<_> =
+        (0..3).map(|_| Subscriber::<Item>::open(table.name()).unwrap()).collect();
     for subscriber in &mut subscribers {
         subscriber.wait(Some(Duration::from_millis(1))).unwrap();
     }
@@ -337,10 +286,7 @@ fn exhausted_inodes_are_named_instead_of_space() {
     let mut serve = publisher();
     serve.args(["serve", "inodes", "--from", "-", "--fields", "id:u64"]);
     let (_, stderr) = Process::run(&mut serve, 1);
-    assert!(
-        stderr.contains("inodes of /dev/shm") && stderr.contains("nr_inodes"),
-        "{stderr}"
-    );
+    assert!(stderr.contains("inodes of /dev/shm") && stderr.contains("nr_inodes"), "{stderr}");
 }
 
 /// Kind of defect as above, for EAGAIN, by which the system refuses threads and processes.
@@ -349,20 +295,10 @@ fn exhausted_threads_are_named() {
     const TEST: &str = "exhausted_threads_are_named";
     const USER: &str = "65533";
     if !nix::unistd::geteuid().is_root() {
-        return skip(&format!(
-            "{TEST}: not root, and another user's processes would count"
-        ));
+        return skip(&format!("{TEST}: not root, and another user's processes would count"));
     }
     let mut limited = command("prlimit");
-    limited.args([
-        "--nproc=1",
-        "setpriv",
-        "--reuid",
-        USER,
-        "--regid",
-        USER,
-        "--clear-groups",
-    ]);
+    limited.args(["--nproc=1", "setpriv", "--reuid", USER, "--regid", USER, "--clear-groups"]);
     limited.arg(subscriber().get_program()).arg("ls");
     let (_, stderr) = Process::run(&mut limited, 1);
     assert!(stderr.contains("ulimit -u"), "{stderr}");

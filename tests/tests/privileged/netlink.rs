@@ -16,10 +16,7 @@ const TYPES: [u8; 2] = [6, 7];
 
 #[test]
 fn routes_of_both_families_are_dumped_and_followed() {
-    let before = [
-        "route add 192.0.2.0/24 via 10.0.0.2",
-        "route add fd77::/64 via fd00::2",
-    ];
+    let before = ["route add 192.0.2.0/24 via 10.0.0.2", "route add fd77::/64 via fd00::2"];
     let Some(mut mirrored) = Mirrored::start(ROLE, "routes", "routes", &before, &[]) else {
         return;
     };
@@ -106,10 +103,7 @@ fn each_hop_of_multipath_route_is_a_row() {
     mirrored.tell("route add fd77::/64 hop fd00::2,a,4 hop fd01::2,b,1");
     assert_eq!(mirrored.of("fd77::/64", "weight"), [4, 1]);
     mirrored.tell("route append fd77::/64 via fd00::3 dev a");
-    assert_eq!(
-        mirrored.of("fd77::/64", "gateway"),
-        ["fd00::2", "fd00::3", "fd01::2"]
-    );
+    assert_eq!(mirrored.of("fd77::/64", "gateway"), ["fd00::2", "fd00::3", "fd01::2"]);
     mirrored.tell("route delete fd77::/64 via fd01::2 dev b");
     assert_eq!(mirrored.of("fd77::/64", "gateway"), ["fd00::2", "fd00::3"]);
     mirrored.tell("route delete fd77::/64 via fd00::3 dev a");
@@ -132,50 +126,20 @@ fn each_hop_of_multipath_route_is_a_row() {
 #[test]
 fn routes_that_differ_in_unlisted_property_are_separate_rows() {
     let pairs = [
-        [
-            "192.0.2.0/24 via 10.0.0.2 advmss 1000",
-            "192.0.2.0/24 via 10.0.0.2 advmss 1200",
-        ],
-        [
-            "192.0.2.0/24 via 10.0.0.2",
-            "192.0.2.0/24 via 10.0.0.2 initcwnd 20",
-        ],
-        [
-            "192.0.2.0/24 via 10.0.0.2 mtu 1400",
-            "192.0.2.0/24 via 10.0.0.2 locked-mtu 1400",
-        ],
-        [
-            "192.0.2.0/24 via 10.0.0.2 congestion cubic",
-            "192.0.2.0/24 via 10.0.0.2 congestion reno",
-        ],
-        [
-            "192.0.2.0/24 via 10.0.0.2 realm 3",
-            "192.0.2.0/24 via 10.0.0.2 realm 4",
-        ],
-        [
-            "192.0.2.0/24 via 10.0.0.2 tunnel-id 5",
-            "192.0.2.0/24 via 10.0.0.2 tunnel-id 6",
-        ],
-        [
-            "192.0.2.0/24 dev a segment fd00::5",
-            "192.0.2.0/24 dev a segment fd00::6",
-        ],
+        ["192.0.2.0/24 via 10.0.0.2 advmss 1000", "192.0.2.0/24 via 10.0.0.2 advmss 1200"],
+        ["192.0.2.0/24 via 10.0.0.2", "192.0.2.0/24 via 10.0.0.2 initcwnd 20"],
+        ["192.0.2.0/24 via 10.0.0.2 mtu 1400", "192.0.2.0/24 via 10.0.0.2 locked-mtu 1400"],
+        ["192.0.2.0/24 via 10.0.0.2 congestion cubic", "192.0.2.0/24 via 10.0.0.2 congestion reno"],
+        ["192.0.2.0/24 via 10.0.0.2 realm 3", "192.0.2.0/24 via 10.0.0.2 realm 4"],
+        ["192.0.2.0/24 via 10.0.0.2 tunnel-id 5", "192.0.2.0/24 via 10.0.0.2 tunnel-id 6"],
+        ["192.0.2.0/24 dev a segment fd00::5", "192.0.2.0/24 dev a segment fd00::6"],
         [
             "192.0.2.0/24 hop 10.0.0.2,a,1,realm=3 hop 10.1.0.2,b,1",
             "192.0.2.0/24 hop 10.0.0.2,a,1 hop 10.1.0.2,b,1,realm=3",
         ],
-        [
-            "fd77::/64 via fd00::2 segment fd00::5",
-            "fd77::/64 via fd00::2 segment fd00::6",
-        ],
-        [
-            "fd77::/64 dev a segment fd00::5",
-            "fd77::/64 dev a segment fd00::6",
-        ],
-        [
-            "fd77::/64 via fd00::2",
-            "fd77::/64 via fd00::2 segment fd00::5",
-        ],
+        ["fd77::/64 via fd00::2 segment fd00::5", "fd77::/64 via fd00::2 segment fd00::6"],
+        ["fd77::/64 dev a segment fd00::5", "fd77::/64 dev a segment fd00::6"],
+        ["fd77::/64 via fd00::2", "fd77::/64 via fd00::2 segment fd00::5"],
         [
             "fd77::/64 hop fd00::2,a,1,segment=fd00::5 hop fd00::2,a,1,segment=fd00::6",
             "fd77::/64 via fd00::2 dev a segment fd00::7",
@@ -194,10 +158,7 @@ fn routes_that_differ_in_unlisted_property_are_separate_rows() {
         mirrored.tell(&format!("route append {second}"));
         let found = mirrored.of(destination, "gateway").len();
         assert_eq!(found, hops(first) + hops(second), "{pair:?}");
-        let add = [
-            format!("route add {first}"),
-            format!("route append {second}"),
-        ];
+        let add = [format!("route add {first}"), format!("route append {second}")];
         let before: Vec<&str> = add.iter().map(String::as_str).collect();
         let mut dumped = Mirrored::start(ROLE, "identity-dumped", "routes", &before, &[]).unwrap();
         for mirrored in [mirrored, &mut dumped] {
@@ -226,10 +187,7 @@ fn routes_removed_without_event_are_deleted() {
     assert_eq!(mirrored.of("192.0.2.0/24", "interface"), ["b"]);
     mirrored.tell("link down b");
     assert!(mirrored.of("192.0.2.0/24", "interface").is_empty());
-    assert_eq!(
-        mirrored.of("203.0.113.0/24", "flags"),
-        ["", "dead linkdown"]
-    );
+    assert_eq!(mirrored.of("203.0.113.0/24", "flags"), ["", "dead linkdown"]);
     mirrored.tell("link up b");
     assert_eq!(mirrored.of("203.0.113.0/24", "flags"), ["", ""]);
     mirrored.tell("address delete 10.0.0.1/24 a");
@@ -237,19 +195,9 @@ fn routes_removed_without_event_are_deleted() {
     mirrored.tell("link down b");
     mirrored.tell("link rename b renamed");
     mirrored.tell("link up renamed");
-    assert!(
-        mirrored
-            .of("fd01::/64", "interface")
-            .iter()
-            .all(|name| name == "renamed")
-    );
+    assert!(mirrored.of("fd01::/64", "interface").iter().all(|name| name == "renamed"));
     mirrored.tell("link delete renamed");
-    assert!(
-        mirrored
-            .agrees()
-            .iter()
-            .all(|row| row["interface"] != "renamed")
-    );
+    assert!(mirrored.agrees().iter().all(|row| row["interface"] != "renamed"));
 }
 
 #[test]
@@ -257,39 +205,25 @@ fn neighbors_follow_kernel_changes() {
     const PERMANENT: u16 = 0x80;
     const STALE: u16 = 0x04;
     const NOARP: u16 = 0x40;
-    let before = [format!(
-        "neighbor set 10.0.0.2 a 02:00:00:00:00:01 {PERMANENT}"
-    )];
+    let before = [format!("neighbor set 10.0.0.2 a 02:00:00:00:00:01 {PERMANENT}")];
     let before: Vec<&str> = before.iter().map(String::as_str).collect();
     let Some(mut mirrored) = Mirrored::start(ROLE, "neighbors", "neighbors", &before, &[]) else {
         return;
     };
     let of = |mirrored: &mut Mirrored, address: &str, field: &str| -> Vec<Value> {
-        let rows = mirrored
-            .agrees()
-            .into_iter()
-            .filter(|row| row["address"] == address);
+        let rows = mirrored.agrees().into_iter().filter(|row| row["address"] == address);
         rows.map(|row| row[field].clone()).collect()
     };
-    assert_eq!(
-        of(&mut mirrored, "10.0.0.2", "lladdr"),
-        ["02:00:00:00:00:01"]
-    );
-    mirrored.tell(&format!(
-        "neighbor set 10.0.0.2 a 02:00:00:00:00:02 {STALE}"
-    ));
+    assert_eq!(of(&mut mirrored, "10.0.0.2", "lladdr"), ["02:00:00:00:00:01"]);
+    mirrored.tell(&format!("neighbor set 10.0.0.2 a 02:00:00:00:00:02 {STALE}"));
     assert_eq!(of(&mut mirrored, "10.0.0.2", "state"), ["STALE"]);
     for device in ["a", "b"] {
-        mirrored.tell(&format!(
-            "neighbor set fe80::7 {device} 02:00:00:00:00:07 {PERMANENT}"
-        ));
+        mirrored.tell(&format!("neighbor set fe80::7 {device} 02:00:00:00:00:07 {PERMANENT}"));
     }
     assert_eq!(of(&mut mirrored, "fe80::7", "interface"), ["a", "b"]);
     mirrored.tell("neighbor delete fe80::7 a");
     assert_eq!(of(&mut mirrored, "fe80::7", "interface"), ["b"]);
-    mirrored.tell(&format!(
-        "neighbor set 10.0.0.2 a 02:00:00:00:00:02 {NOARP}"
-    ));
+    mirrored.tell(&format!("neighbor set 10.0.0.2 a 02:00:00:00:00:02 {NOARP}"));
     assert!(of(&mut mirrored, "10.0.0.2", "state").is_empty());
     mirrored.tell("link rename b renamed");
     assert_eq!(of(&mut mirrored, "fe80::7", "interface"), ["renamed"]);
@@ -332,11 +266,7 @@ fn overrun_and_interrupted_dump_are_repaired() {
     mirrored.publisher.ends_with(0);
     let stderr = mirrored.publisher.stderr();
     assert!(!stderr.contains("overruns: 0"), "{stderr}");
-    assert_eq!(
-        stderr.matches("WARN routes: events were lost").count(),
-        1,
-        "{stderr}"
-    );
+    assert_eq!(stderr.matches("WARN routes: events were lost").count(), 1, "{stderr}");
 }
 
 #[test]
@@ -371,26 +301,14 @@ fn takeover_of_routes_commits_only_differences() {
     mirrored.publisher.kill();
     mirrored.tell("route delete 192.0.2.0/24");
     mirrored.tell("route add 198.51.100.0/24 via 10.0.0.2");
-    mirrored.publisher = serve(
-        &mirrored.namespace.borrow(),
-        &mirrored.table,
-        "routes",
-        &[],
-        None,
-    );
+    mirrored.publisher = serve(&mirrored.namespace.borrow(), &mirrored.table, "routes", &[], None);
     assert_eq!(mirrored.of("198.51.100.0/24", "gateway"), ["10.0.0.2"]);
     // One commit with only the differences.
     let told = watch.stdout_until(|text| text.contains("198.51.100.0/24"));
-    let last: Vec<Value> = told
-        .lines()
-        .map(|line| serde_json::from_str(line).unwrap())
-        .collect();
+    let last: Vec<Value> = told.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     let version = &last.last().unwrap()["version"];
-    let mut ops: Vec<&Value> = last
-        .iter()
-        .filter(|line| line["version"] == *version)
-        .map(|line| &line["op"])
-        .collect();
+    let mut ops: Vec<&Value> =
+        last.iter().filter(|line| line["version"] == *version).map(|line| &line["op"]).collect();
     ops.sort_by_key(ToString::to_string);
     assert!(
         ops.len() <= 2 && last.iter().filter(|line| line["op"] == "create").count() > 2,
@@ -424,41 +342,23 @@ fn routing_example_follows_kernel() {
     let mut routing = example("routing");
     routing.args([mirrored.table.name(), "192.0.2.7", "fd77::1"]);
     let mut routing = Process::start(&mut routing);
-    assert_eq!(
-        routing.line(),
-        "192.0.2.7: unicast 0.0.0.0/0 via 10.0.0.9 dev a"
-    );
+    assert_eq!(routing.line(), "192.0.2.7: unicast 0.0.0.0/0 via 10.0.0.9 dev a");
     assert_eq!(routing.line(), "fd77::1: no route");
     let [blackhole, _] = TYPES;
     let blackhole = format!("route add 192.0.2.4/30 type {blackhole}");
     for (command, answer) in [
         // A longer prefix, a lower metric, several hops, the other family; and back.
-        (
-            "route add 192.0.2.0/24 via 10.0.0.2 metric 9",
-            "192.0.2.0/24 via 10.0.0.2 dev a",
-        ),
-        (
-            "route add 192.0.2.0/24 via 10.0.0.3 metric 8",
-            "192.0.2.0/24 via 10.0.0.3 dev a",
-        ),
+        ("route add 192.0.2.0/24 via 10.0.0.2 metric 9", "192.0.2.0/24 via 10.0.0.2 dev a"),
+        ("route add 192.0.2.0/24 via 10.0.0.3 metric 8", "192.0.2.0/24 via 10.0.0.3 dev a"),
         (
             "route add 192.0.2.0/24 hop 10.0.0.4,a,1 hop 10.1.0.4,b,1",
             "192.0.2.0/24 via 10.0.0.4 dev a, or via 10.1.0.4 dev b",
         ),
-        (
-            "route replace 192.0.2.0/24 via 10.1.0.5",
-            "192.0.2.0/24 via 10.1.0.5 dev b",
-        ),
+        ("route replace 192.0.2.0/24 via 10.1.0.5", "192.0.2.0/24 via 10.1.0.5 dev b"),
         (&blackhole, "blackhole 192.0.2.4/30"),
-        (
-            "route delete 192.0.2.4/30",
-            "192.0.2.0/24 via 10.1.0.5 dev b",
-        ),
+        ("route delete 192.0.2.4/30", "192.0.2.0/24 via 10.1.0.5 dev b"),
         ("route add 192.0.2.7/32 via 10.0.0.6 tos 8", ""),
-        (
-            "route add fd77::/64 via fd00::2",
-            "fd77::1: unicast fd77::/64 via fd00::2 dev a",
-        ),
+        ("route add fd77::/64 via fd00::2", "fd77::1: unicast fd77::/64 via fd00::2 dev a"),
         ("route delete fd77::/64", "fd77::1: no route"),
         ("link down b", "192.0.2.0/24 via 10.0.0.3 dev a"),
     ] {

@@ -43,10 +43,7 @@ fn is_refused(other_user: &OtherUser, table: &Table, group: u32) {
     let mut reader = Process::start(&mut other_user.runs(&role!("read", table.name()), group));
     let line = reader.line();
     assert!(line.starts_with("refused: no permission to open"), "{line}");
-    assert!(
-        line.contains(table.name()) && line.contains("group"),
-        "{line}"
-    );
+    assert!(line.contains(table.name()) && line.contains("group"), "{line}");
     reader.ends_with(0);
 }
 
@@ -56,11 +53,8 @@ fn table_of_mode_644_is_followed_by_other_user() {
         return;
     };
     let table = Table::new("everybody");
-    let mut publisher = Publisher::<Item>::builder(table.name())
-        .mode(0o644)
-        .capacity(3)
-        .open()
-        .unwrap();
+    let mut publisher =
+        Publisher::<Item>::builder(table.name()).mode(0o644).capacity(3).open().unwrap();
     is_followed(&other_user, &table, &mut publisher, other_user.group);
     publisher.close().unwrap();
     assert_eq!(table.leftovers(), Vec::<String>::new());
@@ -72,10 +66,7 @@ fn table_of_mode_640_is_followed_by_group_members_only() {
         return;
     };
     let table = Table::new("group");
-    let builder = Publisher::<Item>::builder(table.name())
-        .mode(0o640)
-        .group(GROUP)
-        .capacity(3);
+    let builder = Publisher::<Item>::builder(table.name()).mode(0o640).group(GROUP).capacity(3);
     let mut publisher = builder.open().unwrap();
     is_followed(&other_user, &table, &mut publisher, GROUP);
     is_refused(&other_user, &table, other_user.group);
@@ -88,19 +79,13 @@ fn table_of_mode_600_names_who_may_open_it() {
         return;
     };
     let table = Table::new("owner");
-    let publisher = Publisher::<Item>::builder(table.name())
-        .capacity(3)
-        .open()
-        .unwrap();
+    let publisher = Publisher::<Item>::builder(table.name()).capacity(3).open().unwrap();
     is_refused(&other_user, &table, other_user.group);
     let mut get = programs::subscriber();
     get.args(["get", table.name()]);
     let (stdout, stderr) = Process::run(&mut other_user.runs(&get, other_user.group), 1);
     assert_eq!(stdout, "");
-    assert!(
-        stderr.contains("no permission") && stderr.contains(table.name()),
-        "{stderr}"
-    );
+    assert!(stderr.contains("no permission") && stderr.contains(table.name()), "{stderr}");
     publisher.close().unwrap();
 }
 
@@ -126,17 +111,12 @@ fn table_of_other_user_needs_explicit_owner() {
         Path::new(&format!("/dev/shm/tablecast.table.{}", table.name())).exists()
     });
     match Subscriber::<Item>::open(table.name()).map(drop) {
-        Err(Error::WrongOwner {
-            found, expected, ..
-        }) => {
+        Err(Error::WrongOwner { found, expected, .. }) => {
             assert_eq!((found, expected), (other_user.user, 0));
         }
         other => panic!("{other:?}"),
     }
-    let mut own = Subscriber::<Item>::builder(table.name())
-        .owner(other_user.user)
-        .open()
-        .unwrap();
+    let mut own = Subscriber::<Item>::builder(table.name()).owner(other_user.user).open().unwrap();
     while own.get(&(1, 2)).is_none() {
         own.wait(Some(tests::LIMIT)).unwrap();
     }

@@ -46,10 +46,7 @@ impl TryFrom<OsString> for Address {
         let text = value.to_str().ok_or(expected)?;
         // Only `localhost` is resolved: other lookups could take long and change over time.
         let address = match text.strip_prefix("localhost:") {
-            Some(port) => port
-                .parse()
-                .map(|port| (Ipv4Addr::LOCALHOST, port).into())
-                .ok(),
+            Some(port) => port.parse().map(|port| (Ipv4Addr::LOCALHOST, port).into()).ok(),
             None => text.parse().ok(),
         };
         address.map(Self::Tcp).ok_or(expected)
@@ -147,15 +144,7 @@ mod tests {
             let address = Address::try_from(OsString::from(text));
             assert_eq!(address.unwrap().to_string(), shown);
         }
-        for text in [
-            "",
-            "9464",
-            ":9464",
-            "127.0.0.1",
-            "host:9464",
-            "localhost:x",
-            "unix:",
-        ] {
+        for text in ["", "9464", ":9464", "127.0.0.1", "host:9464", "localhost:x", "unix:"] {
             let error = Address::try_from(OsString::from(text)).unwrap_err();
             assert!(error.contains("127.0.0.1:9464"), "{text}: {error}");
         }

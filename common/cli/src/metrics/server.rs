@@ -175,11 +175,7 @@ async fn answer(stream: impl AsyncRead + AsyncWrite + Unpin, encode: Arc<Encode>
 fn respond<B>(request: &Request<B>, encode: &Encode) -> Response<String> {
     let is_read = matches!(*request.method(), Method::GET | Method::HEAD);
     let (status, kind, text) = match request.uri().path() {
-        _ if !is_read => (
-            StatusCode::METHOD_NOT_ALLOWED,
-            PLAIN,
-            "use GET\n".to_owned(),
-        ),
+        _ if !is_read => (StatusCode::METHOD_NOT_ALLOWED, PLAIN, "use GET\n".to_owned()),
         "/metrics" if wants_prometheus_text(request) => {
             (StatusCode::OK, PROMETHEUS_TEXT, prometheus_text(&encode()))
         }
@@ -217,18 +213,15 @@ fn prometheus_text(open_metrics: &str) -> String {
     for line in open_metrics.lines() {
         if let Some(descriptor) = line.strip_prefix("# HELP ") {
             help = descriptor.split_once(' ').map_or("", |(_, help)| help);
-        } else if let Some((name, kind)) = line
-            .strip_prefix("# TYPE ")
-            .and_then(|descriptor| descriptor.split_once(' '))
+        } else if let Some((name, kind)) =
+            line.strip_prefix("# TYPE ").and_then(|descriptor| descriptor.split_once(' '))
         {
             let (suffix, kind) = match kind {
                 "counter" => ("_total", kind),
                 "info" => ("_info", "gauge"),
                 _ => ("", kind),
             };
-            text.push_str(&format!(
-                "# HELP {name}{suffix} {help}\n# TYPE {name}{suffix} {kind}\n"
-            ));
+            text.push_str(&format!("# HELP {name}{suffix} {help}\n# TYPE {name}{suffix} {kind}\n"));
         } else if !line.starts_with('#') {
             text.push_str(line);
             text.push('\n');

@@ -43,18 +43,11 @@ impl Manager {
         let address = match name.as_bytes() {
             [b'@', name @ ..] => SocketAddr::from_abstract_name(name),
             [b'/', ..] => SocketAddr::from_pathname(name),
-            _ => Err(io::Error::other(
-                "the address is neither an absolute path nor begins with @",
-            )),
+            _ => Err(io::Error::other("the address is neither an absolute path nor begins with @")),
         }?;
         let socket = UnixDatagram::unbound()?;
         socket.set_nonblocking(true)?;
-        Ok(Self {
-            name: name.to_owned(),
-            socket,
-            address,
-            is_deaf: false,
-        })
+        Ok(Self { name: name.to_owned(), socket, address, is_deaf: false })
     }
 
     /// Sends a message. Returns false if it could not be sent at once.
@@ -75,10 +68,7 @@ impl Manager {
 }
 
 fn warn(name: &OsStr, error: &io::Error) {
-    tracing::warn!(
-        "cannot notify the service manager: {SOCKET}={}: {error}",
-        name.display()
-    );
+    tracing::warn!("cannot notify the service manager: {SOCKET}={}: {error}", name.display());
 }
 
 /// Returns the watchdog's timeout, if it watches this process.

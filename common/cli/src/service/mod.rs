@@ -43,10 +43,7 @@ pub struct Stage {
 
 impl Stage {
     /// Ready, without a reload.
-    pub const READY: Self = Self {
-        is_ready: true,
-        reloads: 0,
-    };
+    pub const READY: Self = Self { is_ready: true, reloads: 0 };
 }
 
 /// Connection to the service manager. Without a manager all methods do nothing.
@@ -127,11 +124,7 @@ impl Service {
         let is_news = stage.is_ready && !self.told.is_ready;
         let status = self.fresh_status(now, is_news, stage.is_ready, status);
         let beat = self.beat.filter(|_| now >= self.next_beat);
-        let lines = [
-            is_news.then_some("READY=1"),
-            status.as_deref(),
-            beat.map(|_| "WATCHDOG=1"),
-        ];
+        let lines = [is_news.then_some("READY=1"), status.as_deref(), beat.map(|_| "WATCHDOG=1")];
         let lines: Vec<&str> = lines.into_iter().flatten().collect();
         if !lines.is_empty() && !self.say(&lines) {
             // Forget the status, so that it is sent again.
@@ -188,9 +181,7 @@ fn status_line(status: &str) -> String {
 /// Removes the manager's variables from a child's environment: the child is not the service and
 /// must not notify for it.
 pub fn hide_from(command: &mut Command) -> &mut Command {
-    manager::VARIABLES
-        .iter()
-        .fold(command, |command, variable| command.env_remove(variable))
+    manager::VARIABLES.iter().fold(command, |command, variable| command.env_remove(variable))
 }
 
 #[cfg(test)]

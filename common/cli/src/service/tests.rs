@@ -76,10 +76,7 @@ fn ready_is_sent_once_and_after_each_reload() {
     assert_eq!(turn(false, 3), ["RELOADING=1 MONOTONIC_USEC"]);
     assert_eq!(turn(true, 3), ["READY=1 STATUS=well"]);
     // A reload that finished between two turns.
-    assert_eq!(
-        turn(true, 4),
-        ["RELOADING=1 MONOTONIC_USEC", "READY=1 STATUS=well"]
-    );
+    assert_eq!(turn(true, 4), ["RELOADING=1 MONOTONIC_USEC", "READY=1 STATUS=well"]);
     service.end("over\nand out");
     assert_eq!(listener.heard(), ["STOPPING=1 STATUS=over and out"]);
 }

@@ -11,9 +11,8 @@ use crate::random::random;
 const CAPACITIES: [usize; 8] = [1, 63, 64, 65, 200, 500, 4_096, 4_097];
 
 fn words(geometry: &Geometry) -> Vec<AtomicU64> {
-    let words: Vec<AtomicU64> = (0..geometry.words_for(geometry.capacity))
-        .map(|_| AtomicU64::new(0))
-        .collect();
+    let words: Vec<AtomicU64> =
+        (0..geometry.words_for(geometry.capacity)).map(|_| AtomicU64::new(0)).collect();
     words[header::COMMIT].store(1, Ordering::Relaxed);
     words
 }
@@ -44,10 +43,8 @@ fn catch_up_over_many_commits_equals_following_each_commit() {
     for version in 2..400 {
         let changes: BTreeMap<usize, Option<[u64; 2]>> = (0..random(&mut state, 20))
             .map(|_| {
-                let (slot, value) = (
-                    random(&mut state, ROWS as u64) as usize,
-                    random(&mut state, 3),
-                );
+                let (slot, value) =
+                    (random(&mut state, ROWS as u64) as usize, random(&mut state, 3));
                 (slot, (value > 0).then_some([version, value]))
             })
             .collect();
@@ -87,9 +84,7 @@ fn rows_overwritten_during_the_copy_are_read_in_a_later_pass() {
         table.commit(
             version,
             0,
-            [0, 9]
-                .map(|slot| table.write(slot, Some(&row[..]), version - 1))
-                .into_iter(),
+            [0, 9].map(|slot| table.write(slot, Some(&row[..]), version - 1)).into_iter(),
         );
     };
     commit(2);
@@ -105,11 +100,8 @@ fn rows_overwritten_during_the_copy_are_read_in_a_later_pass() {
     };
     let reached = changed.catch_up(Cursor::at(1), 5, look).unwrap();
     assert_eq!(reached.version, 4);
-    let found: Vec<_> = changed
-        .list()
-        .iter()
-        .map(|row| (row.slot, changed.row(row).unwrap()[0]))
-        .collect();
+    let found: Vec<_> =
+        changed.list().iter().map(|row| (row.slot, changed.row(row).unwrap()[0])).collect();
     assert_eq!(found, [(0, 4), (9, 4)]);
 
     let mut version = 6;
@@ -128,11 +120,7 @@ fn row_hidden_by_repair_is_never_read() {
     let words = words(&geometry);
     let table = WritableTable::new(&words, &geometry, 64).unwrap();
     let write = |version, row: &[u64]| {
-        table.commit(
-            version,
-            0,
-            std::iter::once(table.write(3, Some(row), version - 1)),
-        )
+        table.commit(version, 0, std::iter::once(table.write(3, Some(row), version - 1)))
     };
     write(2, &[20]);
     write(3, &[30]);
@@ -141,19 +129,10 @@ fn row_hidden_by_repair_is_never_read() {
     table.set_copy(3, spare, Tag::live(4), &[]);
     table.repair(3);
     let mut row = [0];
-    assert_eq!(
-        table
-            .read(3, 3, 0, &mut row)
-            .map(|tag| (tag.version(), row[0])),
-        Ok((3, 30))
-    );
+    assert_eq!(table.read(3, 3, 0, &mut row).map(|tag| (tag.version(), row[0])), Ok((3, 30)));
     table.commit(4, 0, std::iter::empty());
     let read = table.read(3, 4, 0, &mut row).map(|tag| tag.version());
-    assert_eq!(
-        (read, row[0]),
-        (Ok(3), 30),
-        "the dead publisher did not commit transaction 4"
-    );
+    assert_eq!((read, row[0]), (Ok(3), 30), "the dead publisher did not commit transaction 4");
     write(5, &[50]);
     let read = table.read(3, 5, 0, &mut row).map(|tag| tag.version());
     assert_eq!((read, row[0]), (Ok(5), 50));
@@ -191,11 +170,7 @@ fn rows_listed_by_the_journal_are_kept_when_the_next_pass_searches_blocks() {
                 (4..6).for_each(|version| commit(version, &[last_slot], Some(&[version])));
                 let (cursor, mut slots) = (table.cursor(last), Vec::new());
                 assert!(table.written_between(since, cursor, &mut slots));
-                assert_eq!(
-                    slots,
-                    [0, 1, last_slot as u32],
-                    "the journal lists the rows"
-                );
+                assert_eq!(slots, [0, 1, last_slot as u32], "the journal lists the rows");
             }
             Ok::<_, ()>((last, *table))
         };
@@ -203,15 +178,8 @@ fn rows_listed_by_the_journal_are_kept_when_the_next_pass_searches_blocks() {
         let reached = changed.catch_up(since, 2, look).unwrap();
         assert_eq!((reached.version, pass), (last, 2));
         let rows = changed.list().iter();
-        let rows: Vec<_> = rows
-            .map(|row| (row.slot, changed.row(row).map(|row| row[0])))
-            .collect();
-        let expected = [
-            (0, Some(2)),
-            (1, None),
-            (2, Some(last)),
-            (last_slot as u32, Some(last)),
-        ];
+        let rows: Vec<_> = rows.map(|row| (row.slot, changed.row(row).map(|row| row[0]))).collect();
+        let expected = [(0, Some(2)), (1, None), (2, Some(last)), (last_slot as u32, Some(last))];
         assert_eq!(rows, expected, "capacity {capacity}");
     }
 }
@@ -225,10 +193,7 @@ fn commit_rows(
     version: u64,
     slots: impl Iterator<Item = usize> + Clone,
 ) {
-    let (table, row) = (
-        WritableTable::new(words, geometry, rows).unwrap(),
-        [version],
-    );
+    let (table, row) = (WritableTable::new(words, geometry, rows).unwrap(), [version]);
     let writes = slots.map(|slot| table.write(slot, Some(&row), version - 1));
     table.commit(version, 0, writes);
 }
@@ -248,10 +213,7 @@ fn rows_added_after_the_row_count_was_loaded_are_read_by_the_next_catch_up() {
             let look = || {
                 let version = last_commit(read_only(&words));
                 commit_rows(&words, &geometry, capacity, version + 1, 0..capacity);
-                Ok::<_, ()>((
-                    version,
-                    Table::new(read_only(&words), &geometry, rows).unwrap(),
-                ))
+                Ok::<_, ()>((version, Table::new(read_only(&words), &geometry, rows).unwrap()))
             };
             let (mut copied, mut live) = (AlignedWords::default(), Vec::new());
             let cursor = copy_all(&mut copied, &mut live, 1, look).unwrap();
@@ -277,9 +239,7 @@ fn rows_beyond_the_row_count_of_a_later_pass_are_dropped() {
     let geometry = Geometry::new(1, 4_097, 0, 0).unwrap();
     let words = words(&geometry);
     let commit = |version, slots| commit_rows(&words, &geometry, 4_097, version, slots);
-    let since = Table::new(read_only(&words), &geometry, 4_097)
-        .unwrap()
-        .cursor(1);
+    let since = Table::new(read_only(&words), &geometry, 4_097).unwrap().cursor(1);
     commit(2, [0, 4_096].iter().copied());
     let mut pass = 0;
     let look = || {
@@ -293,10 +253,7 @@ fn rows_beyond_the_row_count_of_a_later_pass_are_dropped() {
             (3..5).for_each(|version| commit(version, [0].iter().copied()));
         }
         let rows = if pass == 1 { 4_097 } else { 10 };
-        Ok::<_, ()>((
-            version,
-            Table::new(read_only(&words), &geometry, rows).unwrap(),
-        ))
+        Ok::<_, ()>((version, Table::new(read_only(&words), &geometry, rows).unwrap()))
     };
     let mut changed = ChangedRows::default();
     let cursor = changed.catch_up(since, 2, look).unwrap();
@@ -353,22 +310,11 @@ fn overwritten_row_is_read_once_in_each_pass() {
             let look = || {
                 pass += 1;
                 let version = last_commit(read_only(&words));
-                commit_rows(
-                    &words,
-                    &geometry,
-                    ROWS,
-                    version + 1,
-                    (0..ROWS).rev().take(written),
-                );
+                commit_rows(&words, &geometry, ROWS, version + 1, (0..ROWS).rev().take(written));
                 Ok::<_, ()>((version + 1, table))
             };
-            let reached = catch_up(
-                &mut counter,
-                since,
-                passes_made,
-                &mut SlotLists::default(),
-                look,
-            );
+            let reached =
+                catch_up(&mut counter, since, passes_made, &mut SlotLists::default(), look);
             assert_eq!(reached, Err(Failed::Outrun));
             assert_eq!(pass, passes_made);
             passes.push(counter.reads.values().copied().max());

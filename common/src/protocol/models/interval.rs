@@ -23,10 +23,7 @@ fn interval_never_pairs_a_start_with_the_end_of_another() {
             interval.replace(start, end);
         }
         let seen = handler.join().unwrap();
-        assert!(
-            seen.is_none_or(|bounds| INTERVALS.contains(&bounds)),
-            "{seen:?}"
-        );
+        assert!(seen.is_none_or(|bounds| INTERVALS.contains(&bounds)), "{seen:?}");
         assert!(interval.contains(15) && !interval.contains(65));
         outcomes.saw(seen);
     });

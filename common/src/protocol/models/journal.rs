@@ -12,9 +12,7 @@ use crate::protocol::sync::fuse;
 /// stores than a row.
 fn commit(memory: &Memory, version: u64, slots: &[usize]) {
     let table = memory.table();
-    let writes = slots
-        .iter()
-        .map(|slot| table.write(*slot, None, version - 1));
+    let writes = slots.iter().map(|slot| table.write(*slot, None, version - 1));
     table.commit(version, 0, writes);
 }
 
@@ -35,9 +33,7 @@ fn assert_complete(
     written: &[(u64, u32)],
 ) {
     let range = since.version + 1..=reached.version;
-    let mut expected = written
-        .iter()
-        .filter(|(version, _)| range.contains(version));
+    let mut expected = written.iter().filter(|(version, _)| range.contains(version));
     if let Some(slots) = named {
         assert!(
             expected.all(|(_, slot)| slots.contains(slot)),
@@ -76,11 +72,8 @@ fn entry_is_kept_while_the_next_one_is_stored_in_the_same_word() {
         commit(&memory, 3, &[0]);
         let since = memory.table().cursor(3);
         commit(&memory, 4, &[1]);
-        let seen = against(
-            &memory,
-            move |memory| read(memory, since),
-            |memory| commit(memory, 5, &[0]),
-        );
+        let seen =
+            against(&memory, move |memory| read(memory, since), |memory| commit(memory, 5, &[0]));
         assert_complete(since, &seen, &[(4, 1), (5, 0)]);
         outcomes.saw((seen.0.version, seen.1));
     });

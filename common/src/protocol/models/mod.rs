@@ -53,14 +53,7 @@ const MUTANTS: &[(&str, &[Point])] = &[
     ("overwritten", &[Point::AfterCommit, Point::Overwritten]),
     ("catch-up", COPY_POINTS),
     ("moves", COPY_POINTS),
-    (
-        "takeover after 8 stores",
-        &[
-            Point::TakeoverFence,
-            Point::TakeoverHide,
-            Point::TakeoverNever,
-        ],
-    ),
+    ("takeover after 8 stores", &[Point::TakeoverFence, Point::TakeoverHide, Point::TakeoverNever]),
     (
         "journal",
         &[
@@ -72,24 +65,10 @@ const MUTANTS: &[(&str, &[Point])] = &[
         ],
     ),
     ("catch-up over a takeover", &[Point::TakeoverHide]),
-    (
-        "park",
-        &[
-            Point::Park,
-            Point::AfterCommit,
-            Point::ParkLook,
-            Point::ParkedMax,
-            Point::Claimed,
-        ],
-    ),
+    ("park", &[Point::Park, Point::AfterCommit, Point::ParkLook, Point::ParkedMax, Point::Claimed]),
     (
         "sleep on the commit",
-        &[
-            Point::Park,
-            Point::AfterCommit,
-            Point::SleeperFlag,
-            Point::SleeperParity,
-        ],
+        &[Point::Park, Point::AfterCommit, Point::SleeperFlag, Point::SleeperParity],
     ),
     ("record", &[Point::ParkWord, Point::ReadRecord]),
     (
@@ -102,24 +81,10 @@ const MUTANTS: &[(&str, &[Point])] = &[
             Point::RecheckSequence,
         ],
     ),
-    (
-        "signed record",
-        &[
-            Point::SignRecord,
-            Point::SeeNonce,
-            Point::SayReady,
-            Point::SeeReady,
-        ],
-    ),
-    (
-        "acknowledgement",
-        &[Point::Acknowledge, Point::SeeAcknowledgement],
-    ),
+    ("signed record", &[Point::SignRecord, Point::SeeNonce, Point::SayReady, Point::SeeReady]),
+    ("acknowledgement", &[Point::Acknowledge, Point::SeeAcknowledgement]),
     ("park and takeover", &[Point::Park, Point::ParkLook]),
-    (
-        "park after a takeover",
-        &[Point::Park, Point::ParkLook, Point::ParkedMax],
-    ),
+    ("park after a takeover", &[Point::Park, Point::ParkLook, Point::ParkedMax]),
 ];
 
 #[test]
@@ -153,11 +118,8 @@ fn check<T: Ord + Debug + Send + 'static>(
     let run = |mutant| {
         let executions = Arc::new(AtomicUsize::new(0));
         let outcomes = Arc::new(Outcomes(Mutex::new(BTreeSet::new())));
-        let (counted, collected, model) = (
-            Arc::clone(&executions),
-            Arc::clone(&outcomes),
-            Arc::clone(&model),
-        );
+        let (counted, collected, model) =
+            (Arc::clone(&executions), Arc::clone(&outcomes), Arc::clone(&model));
         let held = with_mutant(mutant, || {
             catch_unwind(AssertUnwindSafe(|| {
                 loom::model::Builder::new().check(move || {
@@ -171,25 +133,16 @@ fn check<T: Ord + Debug + Send + 'static>(
     let (held, executions, outcomes) = run(None);
     let outcomes = outcomes.0.lock().unwrap();
     assert!(held.is_ok(), "model {name} does not hold");
-    assert!(
-        outcomes.len() >= least,
-        "model {name} saw only {outcomes:?}"
-    );
-    let survivors: Vec<Point> = mutants
-        .iter()
-        .copied()
-        .filter(|mutant| run(Some(*mutant)).0.is_ok())
-        .collect();
+    assert!(outcomes.len() >= least, "model {name} saw only {outcomes:?}");
+    let survivors: Vec<Point> =
+        mutants.iter().copied().filter(|mutant| run(Some(*mutant)).0.is_ok()).collect();
     println!(
         "model {name}: {executions} executions, {} outcomes, mutants caught {} of {}",
         outcomes.len(),
         mutants.len() - survivors.len(),
         mutants.len()
     );
-    assert!(
-        survivors.is_empty(),
-        "model {name} holds without {survivors:?}"
-    );
+    assert!(survivors.is_empty(), "model {name} holds without {survivors:?}");
 }
 
 /// A table of a few rows of one word, in a vector.
@@ -203,14 +156,8 @@ impl Memory {
     /// Returns rows whose copies were written by versions 1 and 2. Each version writes its number.
     fn at_version_two(rows: usize) -> Arc<Self> {
         let geometry = Geometry::new(1, rows, 0, 0).unwrap();
-        let words = (0..geometry.words_for(rows))
-            .map(|_| AtomicU64::new(0))
-            .collect();
-        let memory = Self {
-            words,
-            geometry,
-            rows,
-        };
+        let words = (0..geometry.words_for(rows)).map(|_| AtomicU64::new(0)).collect();
+        let memory = Self { words, geometry, rows };
         for slot in 0..rows {
             memory.write_copies(slot, [1, 2]);
         }

@@ -102,11 +102,7 @@ fn record_of_a_parked_subscriber_is_its_own() {
         claim(&registry.claimed, 0);
         registry.park(&memory, 2);
         let sent_to = publisher.join().unwrap();
-        assert_ne!(
-            sent_to,
-            Some(0),
-            "sent to no subscriber, and the parked one is not woken"
-        );
+        assert_ne!(sent_to, Some(0), "sent to no subscriber, and the parked one is not woken");
         outcomes.saw(sent_to);
     });
 }
@@ -167,11 +163,7 @@ fn record_is_read_as_its_owner_signed_it() {
         let queue = record.queue.load(Ordering::Relaxed);
         subscriber.join().unwrap();
         if nonce == 7 && is_ready {
-            assert_eq!(
-                (kind, queue),
-                (2, 7),
-                "its own record, and its queue exists"
-            );
+            assert_eq!((kind, queue), (2, 7), "its own record, and its queue exists");
         }
         outcomes.saw((nonce, is_ready));
     });
@@ -197,9 +189,7 @@ fn acknowledgement_is_for_its_subscriber() {
 fn successor_wakes_a_subscriber_that_the_dead_publisher_did_not_wake() {
     parks_while("park and takeover", 2, |memory, registry| {
         // The publisher dies between its commit and its wake-ups.
-        in_a_process(memory, |memory| {
-            memory.table().commit(3, 0, std::iter::empty())
-        });
+        in_a_process(memory, |memory| memory.table().commit(3, 0, std::iter::empty()));
         commit_and_wake(memory, registry, 4, true).is_some()
     });
 }

@@ -19,9 +19,7 @@ use crate::protocol::words::set_bits;
 fn commit(memory: &Memory, version: u64, slots: &[usize]) {
     let row = [version];
     let table = memory.table();
-    let writes = slots
-        .iter()
-        .map(|slot| table.write(*slot, Some(&row), version - 1));
+    let writes = slots.iter().map(|slot| table.write(*slot, Some(&row), version - 1));
     table.commit(version, 0, writes);
 }
 
@@ -113,10 +111,7 @@ fn copied_row_is_deleted_only_at_the_version_of_its_deletion() {
         memory.table().set_copy(0, 0, Tag::deleted(1), &[]);
         let copied = against(&memory, copy_once, commit_and_delete);
         let copied = copied.map(|(version, live, _)| (version, live));
-        assert!(
-            copied.is_none_or(|(version, live)| live == (version != 4)),
-            "{copied:?}"
-        );
+        assert!(copied.is_none_or(|(version, live)| live == (version != 4)), "{copied:?}");
         outcomes.saw(copied);
     });
 }
@@ -161,14 +156,7 @@ fn row_is_unchanged_only_at_a_version_that_did_not_write_it() {
     check("answer", 4, |outcomes| {
         let read = |memory: &Memory| {
             let version = last_commit(memory.words());
-            (
-                version,
-                memory
-                    .table()
-                    .read(0, version, 1, &mut [0])
-                    .ok()
-                    .map(|tag| tag.version()),
-            )
+            (version, memory.table().read(0, version, 1, &mut [0]).ok().map(|tag| tag.version()))
         };
         let (version, tag) = against(&Memory::at_version_two(1), read, commit_twice);
         assert!(
@@ -188,20 +176,10 @@ fn row_is_deleted_only_at_the_version_of_its_deletion() {
         memory.table().set_copy(0, 0, Tag::deleted(1), &[]);
         let read = |memory: &Memory| {
             let version = last_commit(memory.words());
-            (
-                version,
-                memory
-                    .table()
-                    .read(0, version, 0, &mut [0])
-                    .ok()
-                    .map(|tag| tag.is_live()),
-            )
+            (version, memory.table().read(0, version, 0, &mut [0]).ok().map(|tag| tag.is_live()))
         };
         let (version, live) = against(&memory, read, commit_and_delete);
-        assert!(
-            live.is_none_or(|live| live == (version != 4)),
-            "{live:?} at {version}"
-        );
+        assert!(live.is_none_or(|live| live == (version != 4)), "{live:?} at {version}");
         outcomes.saw((version, live));
     });
 }

@@ -38,11 +38,7 @@ fn take_over(memory: &Memory, committed: u64) {
 /// Returns the row as of `version` if the first publisher died after `committed`. The next version
 /// only announces the takeover and changes no row.
 fn expected(version: u64, committed: u64) -> u64 {
-    if version == committed + 1 {
-        committed
-    } else {
-        version
-    }
+    if version == committed + 1 { committed } else { version }
 }
 
 /// Checks a death before store number `death` of two transactions, then a takeover and a
@@ -51,44 +47,37 @@ fn model(death: usize) {
     // Not loaded from the table: loom would not see that the load of `commit` by the reader races
     // with the next store.
     let committed = 2 + (death / STORES).min(2) as u64;
-    check(
-        &format!("takeover after {death} stores"),
-        3,
-        move |outcomes| {
-            let memory = Memory::at_version_two(1);
-            let reader = {
-                let memory = Arc::clone(&memory);
-                thread::spawn(move || {
-                    let version = last_commit(memory.words());
-                    let mut row = [0];
-                    let read = memory.table().read(0, version, 0, &mut row);
-                    (version, read.is_ok().then_some(row[0]))
-                })
-            };
-            in_a_process(&memory, move |memory| write_and_die(memory, death));
-            in_a_process(&memory, move |memory| {
-                take_over(memory, committed);
-                write(memory, committed + 2);
-            });
+    check(&format!("takeover after {death} stores"), 3, move |outcomes| {
+        let memory = Memory::at_version_two(1);
+        let reader = {
+            let memory = Arc::clone(&memory);
+            thread::spawn(move || {
+                let version = last_commit(memory.words());
+                let mut row = [0];
+                let read = memory.table().read(0, version, 0, &mut row);
+                (version, read.is_ok().then_some(row[0]))
+            })
+        };
+        in_a_process(&memory, move |memory| write_and_die(memory, death));
+        in_a_process(&memory, move |memory| {
+            take_over(memory, committed);
+            write(memory, committed + 2);
+        });
 
-            let (version, row) = reader.join().unwrap();
-            if let Some(row) = row {
-                assert_eq!(
-                    row,
-                    expected(version, committed),
-                    "at {version}, last commit before the death {committed}"
-                );
-            }
-            outcomes.saw((version, row));
-            let mut row = [0];
-            let last = last_commit(memory.words());
-            memory
-                .table()
-                .read(0, last, 0, &mut row)
-                .expect("every row is readable after a takeover");
-            assert_eq!((last, row[0]), (committed + 2, committed + 2));
-        },
-    );
+        let (version, row) = reader.join().unwrap();
+        if let Some(row) = row {
+            assert_eq!(
+                row,
+                expected(version, committed),
+                "at {version}, last commit before the death {committed}"
+            );
+        }
+        outcomes.saw((version, row));
+        let mut row = [0];
+        let last = last_commit(memory.words());
+        memory.table().read(0, last, 0, &mut row).expect("every row is readable after a takeover");
+        assert_eq!((last, row[0]), (committed + 2, committed + 2));
+    });
 }
 
 /// The model after eight stores, the last of which hides the row for version 4, has the mutants of

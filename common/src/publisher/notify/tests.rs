@@ -81,11 +81,7 @@ impl OtherUser {
         let mut sockets = Vec::new();
         for slot in 0..SLOTS {
             assert!(try_lock(&registry, Span::byte(slot)).unwrap());
-            put(
-                &registry,
-                at::record(SLOTS, slot) + at::KIND,
-                kind_word(Sleep::Unix),
-            );
+            put(&registry, at::record(SLOTS, slot) + at::KIND, kind_word(Sleep::Unix));
             put(&registry, at::record(SLOTS, slot) + at::READY, 1);
             for nonce in nonces {
                 let name = queue_name(id, slot, nonce);
@@ -95,12 +91,7 @@ impl OtherUser {
                 sockets.push(socket);
             }
         }
-        Self {
-            registry,
-            sockets,
-            nonces,
-            id,
-        }
+        Self { registry, sockets, nonces, id }
     }
 
     fn park(&self, version: u64, which: usize) {
@@ -185,10 +176,7 @@ fn truncated_registries_are_replaced_once_a_second() {
 #[test]
 fn registry_with_a_damaged_header_is_replaced_by_maintenance() {
     let words = [at::MAGIC, at::LAYOUT, at::SLOTS, at::REGISTRY_ID];
-    for (mode, word) in words
-        .into_iter()
-        .flat_map(|word| [(0o600, word), (0o644, word)])
-    {
+    for (mode, word) in words.into_iter().flat_map(|word| [(0o600, word), (0o644, word)]) {
         for value in [0, 8, u64::MAX] {
             let mut publisher = publisher(mode);
             let before = registry_id(&publisher);
@@ -234,10 +222,7 @@ fn subscriber_is_called_after_the_header_of_its_registry_was_overwritten() {
             assert!(is_called(&mut publisher, &mut subscriber));
             put(&registry(registry_id(&publisher)), word, 0);
             publisher.maintain().unwrap();
-            assert!(
-                is_called(&mut publisher, &mut subscriber),
-                "{mode:o}: {word}"
-            );
+            assert!(is_called(&mut publisher, &mut subscriber), "{mode:o}: {word}");
             publisher.close().unwrap();
         }
     }
@@ -269,10 +254,7 @@ fn subscriber_is_called_after_its_record_was_overwritten() {
             overwrite(&publisher);
             let begun = Instant::now();
             while !is_called(&mut publisher, &mut subscriber) {
-                assert!(
-                    begun.elapsed() < Duration::from_secs(60),
-                    "{mode:o}: {word}"
-                );
+                assert!(begun.elapsed() < Duration::from_secs(60), "{mode:o}: {word}");
                 publisher.maintain().unwrap();
             }
             publisher.close().unwrap();

@@ -152,11 +152,7 @@ impl From<ipnet::IpNet> for IpNet {
                 6
             }
         };
-        IpNet {
-            family,
-            prefix: network.prefix_len(),
-            address,
-        }
+        IpNet { family, prefix: network.prefix_len(), address }
     }
 }
 
@@ -174,11 +170,7 @@ impl From<IpNet> for ipnet::IpNet {
 /// The network of all IPv4 addresses.
 impl Default for IpNet {
     fn default() -> IpNet {
-        IpNet {
-            family: 4,
-            prefix: 0,
-            address: [0; 16],
-        }
+        IpNet { family: 4, prefix: 0, address: [0; 16] }
     }
 }
 
@@ -228,15 +220,13 @@ impl FromStr for Mac {
         let separator = if text.contains('-') { '-' } else { ':' };
         let mut bytes = [0; 6];
         let mut parts = text.split(separator);
-        let complete = bytes
-            .iter_mut()
-            .all(|byte| match parts.next().and_then(hex_byte) {
-                Some(value) => {
-                    *byte = value;
-                    true
-                }
-                None => false,
-            });
+        let complete = bytes.iter_mut().all(|byte| match parts.next().and_then(hex_byte) {
+            Some(value) => {
+                *byte = value;
+                true
+            }
+            None => false,
+        });
         if complete && parts.next().is_none() {
             Ok(Mac(bytes))
         } else {
@@ -265,22 +255,12 @@ mod tests {
         for text in ["0.0.0.0", "255.255.255.255", "192.0.2.1"] {
             assert_eq!(round_trip::<Ipv4>(text), text);
         }
-        for text in [
-            "::",
-            "::ffff:1.2.3.4",
-            "2001:db8::1",
-            "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff",
-        ] {
+        for text in
+            ["::", "::ffff:1.2.3.4", "2001:db8::1", "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff"]
+        {
             assert_eq!(round_trip::<Ipv6>(text), text);
         }
-        for text in [
-            "0.0.0.0/0",
-            "10.0.0.0/8",
-            "1.2.3.4/32",
-            "::/0",
-            "2001:db8::/32",
-            "::1/128",
-        ] {
+        for text in ["0.0.0.0/0", "10.0.0.0/8", "1.2.3.4/32", "::/0", "2001:db8::/32", "::1/128"] {
             assert_eq!(round_trip::<IpNet>(text), text);
         }
         assert_eq!(round_trip::<IpNet>("10.1.2.3/8"), "10.0.0.0/8");
@@ -308,14 +288,7 @@ mod tests {
 
     #[test]
     fn invalid_networks_are_read_as_the_nearest() {
-        let read = |family, prefix| {
-            IpNet {
-                family,
-                prefix,
-                address: [0xff; 16],
-            }
-            .to_string()
-        };
+        let read = |family, prefix| IpNet { family, prefix, address: [0xff; 16] }.to_string();
         assert_eq!(read(0, 99), "255.255.255.255/32");
         assert_eq!(read(4, 8), "255.0.0.0/8");
         assert_eq!(read(6, 255), "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff/128");

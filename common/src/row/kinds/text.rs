@@ -121,21 +121,8 @@ mod tests {
         assert_eq!(Text::<4>::new("abü").unwrap().as_str(), "abü");
         assert_eq!(Text::<4>::new("").unwrap(), Text::default());
         let error = Text::<4>::new("abcü").unwrap_err();
-        assert!(
-            matches!(
-                error,
-                Error::TextTooLong {
-                    length: 5,
-                    capacity: 4,
-                    ..
-                }
-            ),
-            "{error}"
-        );
-        assert!(matches!(
-            Text::<4>::new("a\0").unwrap_err(),
-            Error::InvalidValue { .. }
-        ));
+        assert!(matches!(error, Error::TextTooLong { length: 5, capacity: 4, .. }), "{error}");
+        assert!(matches!(Text::<4>::new("a\0").unwrap_err(), Error::InvalidValue { .. }));
     }
 
     #[test]

@@ -95,9 +95,7 @@ impl FromStr for Timestamp {
         }
         let time: Option<jiff::Timestamp> = text.parse().ok();
         let nanos = time.and_then(|time| i64::try_from(time.as_nanosecond()).ok());
-        nanos
-            .map(Timestamp)
-            .ok_or_else(|| unfit_text(Kind::Timestamp, text))
+        nanos.map(Timestamp).ok_or_else(|| unfit_text(Kind::Timestamp, text))
     }
 }
 
@@ -107,37 +105,20 @@ mod tests {
 
     #[test]
     fn times_round_trip_through_text() {
-        for nanos in [
-            i64::MIN,
-            -1_000_000_001,
-            -1,
-            0,
-            1,
-            1_767_323_045_000_000_006,
-            i64::MAX,
-        ] {
+        for nanos in [i64::MIN, -1_000_000_001, -1, 0, 1, 1_767_323_045_000_000_006, i64::MAX] {
             let time = Timestamp::from_nanos(nanos);
             assert_eq!(time.to_string().parse::<Timestamp>().unwrap(), time);
             assert_eq!(nanos.to_string().parse::<Timestamp>().unwrap(), time);
             assert_eq!(Timestamp::from(SystemTime::from(time)), time);
         }
-        assert_eq!(
-            Timestamp::from_nanos(-1).to_string(),
-            "1969-12-31T23:59:59.999999999Z"
-        );
+        assert_eq!(Timestamp::from_nanos(-1).to_string(), "1969-12-31T23:59:59.999999999Z");
     }
 
     #[test]
     fn times_out_of_range_are_clamped_or_rejected() {
         let far = Duration::from_secs(1 << 40);
-        assert_eq!(
-            Timestamp::from(SystemTime::UNIX_EPOCH + far),
-            Timestamp(i64::MAX)
-        );
-        assert_eq!(
-            Timestamp::from(SystemTime::UNIX_EPOCH - far),
-            Timestamp(i64::MIN)
-        );
+        assert_eq!(Timestamp::from(SystemTime::UNIX_EPOCH + far), Timestamp(i64::MAX));
+        assert_eq!(Timestamp::from(SystemTime::UNIX_EPOCH - far), Timestamp(i64::MIN));
         for text in [
             "",
             "now",

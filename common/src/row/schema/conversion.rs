@@ -68,11 +68,7 @@ impl Conversion {
             from: from.range(),
             capacity: to.kind.size(),
         });
-        Some(Conversion {
-            runs: runs.collect(),
-            lost: Vec::new(),
-            narrowed: narrowed.collect(),
-        })
+        Some(Conversion { runs: runs.collect(), lost: Vec::new(), narrowed: narrowed.collect() })
     }
 
     /// Converts `old_row` into `new_row`, if every text fits.
@@ -118,11 +114,7 @@ impl Conversion {
                 None => lost.push(field.name.clone()),
             }
         }
-        Some(Conversion {
-            runs,
-            lost,
-            narrowed: Vec::new(),
-        })
+        Some(Conversion { runs, lost, narrowed: Vec::new() })
     }
 
     /// Converts `old_row` into `new_row`. Fields that are not copied from the old row become zero.
@@ -154,10 +146,7 @@ impl Conversion {
 fn run_of(field: &Field, new: &Schema) -> Option<Run> {
     let (_, target) = new.field(&field.name)?;
     let to = target.offset..target.offset + field.kind.size();
-    fits(field.kind, target.kind).then(|| Run {
-        from: field.range(),
-        to,
-    })
+    fits(field.kind, target.kind).then(|| Run { from: field.range(), to })
 }
 
 /// Returns true if bytes of kind `old`, followed by zeros, are the same value of kind `new`.
@@ -181,12 +170,8 @@ mod tests {
 
     #[test]
     fn fields_are_matched_by_name_and_the_rest_is_zero() {
-        let conversion = between(
-            "id:u8,a:u16,b:u8,c:f32",
-            "b:u8,id:u8,a:u32,d:u8,c:f32",
-            "id",
-        )
-        .unwrap();
+        let conversion =
+            between("id:u8,a:u16,b:u8,c:f32", "b:u8,id:u8,a:u32,d:u8,c:f32", "id").unwrap();
         assert!(!conversion.is_lossless(), "a has another kind");
         let mut row = [0xff; 16];
         conversion.convert(&[1, 0xee, 2, 3, 4, 0xee, 0xee, 0xee, 5, 6, 7, 8], &mut row);
@@ -219,11 +204,7 @@ mod tests {
         assert_eq!(&row, b"abc\0\x07\0xy\0\0");
         let refused = conversion.try_convert(b"abcde\0\x07\0xy", &mut row);
         match refused.unwrap_err() {
-            Error::TextTooLong {
-                field,
-                length: 5,
-                capacity: 3,
-            } => assert_eq!(field, "name"),
+            Error::TextTooLong { field, length: 5, capacity: 3 } => assert_eq!(field, "name"),
             error => panic!("{error}"),
         }
         for other in [

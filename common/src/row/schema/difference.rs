@@ -20,10 +20,7 @@ impl Schema {
         if self == found {
             return None;
         }
-        let of_a_field = self
-            .fields
-            .iter()
-            .find_map(|field| field_difference(field, found));
+        let of_a_field = self.fields.iter().find_map(|field| field_difference(field, found));
         Some(
             of_a_field
                 .or_else(|| self.extra_field(found))
@@ -32,14 +29,8 @@ impl Schema {
     }
 
     fn extra_field(&self, found: &Schema) -> Option<String> {
-        let extra = found
-            .fields
-            .iter()
-            .find(|field| self.field(&field.name).is_none())?;
-        Some(format!(
-            "field {:?} is in the table and not in this program",
-            extra.name
-        ))
+        let extra = found.fields.iter().find(|field| self.field(&field.name).is_none())?;
+        Some(format!("field {:?} is in the table and not in this program", extra.name))
     }
 
     fn difference_beyond_fields(&self, found: &Schema) -> String {
@@ -65,10 +56,7 @@ impl Schema {
 
     /// Returns the names of the key's fields, joined by commas, which names cannot contain.
     pub(crate) fn key_names(&self) -> String {
-        self.key_fields()
-            .map(Field::name)
-            .collect::<Vec<_>>()
-            .join(",")
+        self.key_fields().map(Field::name).collect::<Vec<_>>().join(",")
     }
 }
 
@@ -102,11 +90,7 @@ mod tests {
                 None,
                 r#"field "bid" is f32 in the table and f64 in this program"#,
             ),
-            (
-                "id:u64,ask:f64",
-                None,
-                r#"field "bid" is missing in the table"#,
-            ),
+            ("id:u64,ask:f64", None, r#"field "bid" is missing in the table"#),
             (
                 "id:u64,bid:f64,ask:f64,size:u8",
                 None,

@@ -101,9 +101,7 @@ impl Schema {
         if let [part] = self.key_parts.as_slice() {
             return equal(&a[part.clone()], &b[part.clone()]);
         }
-        self.key_parts
-            .iter()
-            .all(|part| equal(&a[part.clone()], &b[part.clone()]))
+        self.key_parts.iter().all(|part| equal(&a[part.clone()], &b[part.clone()]))
     }
 
     /// Hashes the key of `row`, with the same result as [`Schema::hash_key`].
@@ -208,11 +206,8 @@ mod tests {
             assert!(!schema.key_matches(&row, &key[1..]));
             assert!(schema.same_key(&row, &row));
             assert!(!schema.same_key(&row, &other));
-            let (mut of_row, mut of_key, mut of_other) = (
-                state.build_hasher(),
-                state.build_hasher(),
-                state.build_hasher(),
-            );
+            let (mut of_row, mut of_key, mut of_other) =
+                (state.build_hasher(), state.build_hasher(), state.build_hasher());
             schema.hash_key_of_row(&row, &mut of_row);
             schema.hash_key(&key, &mut of_key);
             schema.hash_key_of_row(&other, &mut of_other);

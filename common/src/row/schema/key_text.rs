@@ -54,9 +54,7 @@ impl Schema {
     /// If `key` does not have [`Schema::key_size`] bytes.
     #[must_use]
     pub fn format_key(&self, key: &[u8]) -> String {
-        KeyRef::new(self, key)
-            .expect("a key of the schema's size")
-            .to_string()
+        KeyRef::new(self, key).expect("a key of the schema's size").to_string()
     }
 
     /// Reads a key from a JSON object with the key's fields. Other members are ignored.
@@ -165,24 +163,13 @@ mod tests {
     #[test]
     fn keys_round_trip_through_text_and_json() {
         let schema = Schema::parse("a:text(12),b:i8,c:ipnet,d:f64", Some("c,a,b")).unwrap();
-        for text in [
-            "plain",
-            "",
-            "with,comma",
-            "\"quoted\"",
-            "\"",
-            "line\nline",
-            " space ",
-        ] {
+        for text in ["plain", "", "with,comma", "\"quoted\"", "\"", "line\nline", " space "] {
             let line = format!("10.0.0.0/8,{},-5", quoted(text));
             let key = schema.parse_key(&line).unwrap();
             assert_eq!(key.len(), 31);
             assert_eq!(schema.format_key(&key), line);
             let json = serde_json::json!({"a": text, "b": -5, "c": "10.9.9.9/8", "other": null});
-            assert_eq!(
-                schema.key_from_json(json.as_object().unwrap()).unwrap(),
-                key
-            );
+            assert_eq!(schema.key_from_json(json.as_object().unwrap()).unwrap(), key);
         }
     }
 
@@ -194,20 +181,11 @@ mod tests {
             message("300,x"),
             r#"field "id" cannot hold "300": u8 takes a whole number from 0 to 255"#
         );
-        assert!(
-            message("1,abcde").contains("name"),
-            "{}",
-            message("1,abcde")
-        );
+        assert!(message("1,abcde").contains("name"), "{}", message("1,abcde"));
         assert!(message("1").contains("id,name"), "{}", message("1"));
         assert!(message("1,2,3").contains("id,name"));
         let object = serde_json::json!({"id": 1});
-        let error = schema
-            .key_from_json(object.as_object().unwrap())
-            .unwrap_err();
-        assert!(
-            matches!(&error, Error::InvalidValue { field, .. } if field == "name"),
-            "{error}"
-        );
+        let error = schema.key_from_json(object.as_object().unwrap()).unwrap_err();
+        assert!(matches!(&error, Error::InvalidValue { field, .. } if field == "name"), "{error}");
     }
 }

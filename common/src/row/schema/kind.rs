@@ -148,18 +148,13 @@ impl FromStr for Kind {
         if let Some((_, kind)) = NAMES.iter().find(|(name, _)| *name == text) {
             return Ok(*kind);
         }
-        let capacity = text
-            .strip_prefix("text(")
-            .and_then(|rest| rest.strip_suffix(')'));
+        let capacity = text.strip_prefix("text(").and_then(|rest| rest.strip_suffix(')'));
         // Only digits, without a leading zero: each kind has one spelling, so that equal schemas
         // have equal bytes.
         let canonical = |digits: &&str| {
             digits.bytes().all(|byte| byte.is_ascii_digit()) && !digits.starts_with('0')
         };
-        match capacity
-            .filter(canonical)
-            .and_then(|digits| digits.parse().ok())
-        {
+        match capacity.filter(canonical).and_then(|digits| digits.parse().ok()) {
             Some(capacity) if (1..=Kind::MAX_TEXT).contains(&capacity) => Ok(Kind::Text(capacity)),
             _ => invalid(format!(
                 "{text:?} is not a kind: use bool, u8 to u64, i8 to i64, f32, f64, text(1) to text({}), ipv4, ipv6, \
@@ -212,10 +207,7 @@ mod tests {
             "float",
         ] {
             let error = text.parse::<Kind>().unwrap_err();
-            assert!(
-                matches!(error, Error::InvalidSchema { .. }),
-                "{text}: {error}"
-            );
+            assert!(matches!(error, Error::InvalidSchema { .. }), "{text}: {error}");
         }
     }
 }

@@ -16,15 +16,8 @@ pub(super) struct Wire {
 
 impl From<Schema> for Wire {
     fn from(schema: Schema) -> Wire {
-        let key = schema
-            .key_fields()
-            .map(|field| field.name.clone())
-            .collect();
-        Wire {
-            fields: schema.fields,
-            key,
-            row_size: schema.row_size,
-        }
+        let key = schema.key_fields().map(|field| field.name.clone()).collect();
+        Wire { fields: schema.fields, key, row_size: schema.row_size }
     }
 }
 
@@ -78,9 +71,9 @@ impl Schema {
     pub fn fingerprint(&self) -> u64 {
         const OFFSET_BASIS: u64 = 0xcbf2_9ce4_8422_2325;
         const PRIME: u64 = 0x0000_0100_0000_01b3;
-        self.to_bytes().iter().fold(OFFSET_BASIS, |hash, byte| {
-            (hash ^ u64::from(*byte)).wrapping_mul(PRIME)
-        })
+        self.to_bytes()
+            .iter()
+            .fold(OFFSET_BASIS, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(PRIME))
     }
 }
 
@@ -102,10 +95,7 @@ mod tests {
         // Fixed, because regions store it across versions of this crate.
         let schema = Schema::parse("pid:u32", None).unwrap();
         assert_eq!(schema.fingerprint(), 0xd58d_5778_c349_985d);
-        assert_ne!(
-            schema.fingerprint(),
-            Schema::parse("pid:u64", None).unwrap().fingerprint()
-        );
+        assert_ne!(schema.fingerprint(), Schema::parse("pid:u64", None).unwrap().fingerprint());
     }
 
     #[test]
@@ -133,10 +123,7 @@ mod tests {
             let bytes = GOOD.replace(truth, lie);
             assert_ne!(bytes, GOOD);
             let error = Schema::from_bytes(bytes.as_bytes()).unwrap_err();
-            assert!(
-                matches!(error, Error::InvalidSchema { .. }),
-                "{bytes}: {error}"
-            );
+            assert!(matches!(error, Error::InvalidSchema { .. }), "{bytes}: {error}");
         }
         assert!(Schema::from_bytes(&vec![b' '; MAX_SCHEMA_SIZE + 1]).is_err());
         assert!(Schema::from_bytes("[".repeat(MAX_SCHEMA_SIZE).as_bytes()).is_err());
@@ -151,12 +138,7 @@ mod tests {
                 let Ok(schema) = Schema::from_bytes(&bytes) else {
                     continue;
                 };
-                assert!(
-                    schema
-                        .fields()
-                        .iter()
-                        .all(|field| field.range().end <= schema.row_size())
-                );
+                assert!(schema.fields().iter().all(|field| field.range().end <= schema.row_size()));
             }
             assert!(Schema::from_bytes(&GOOD.as_bytes()[..place]).is_err());
         }

@@ -61,9 +61,7 @@ impl<'a> Value<'a> {
             others => unfit(kind, &others.to_string()),
         };
         if let Some(range) = whole_numbers(kind) {
-            let number = self
-                .whole_number(kind)
-                .filter(|number| range.contains(number));
+            let number = self.whole_number(kind).filter(|number| range.contains(number));
             let bytes = number.ok_or_else(|| refusal(self))?.to_le_bytes();
             // The low bytes of a number in two's complement represent it, because it fits.
             out.copy_from_slice(&bytes[..out.len()]);
@@ -176,10 +174,7 @@ mod tests {
         let refusal = |kind: Kind, value: Value<'_>| {
             let mut out = vec![7; kind.size()];
             let error = value.encode(kind, &mut out).unwrap_err();
-            assert!(
-                out.iter().all(|byte| *byte == 7),
-                "a rejected value writes nothing"
-            );
+            assert!(out.iter().all(|byte| *byte == 7), "a rejected value writes nothing");
             error.to_string()
         };
         assert_eq!(

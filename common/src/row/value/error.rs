@@ -8,11 +8,7 @@ const SHOWN: usize = 60;
 
 /// Creates an [`Error::InvalidValue`].
 pub(crate) fn refused(field: &str, value: &str, reason: impl Into<String>) -> Error {
-    Error::InvalidValue {
-        field: field.to_owned(),
-        value: shortened(value),
-        reason: reason.into(),
-    }
+    Error::InvalidValue { field: field.to_owned(), value: shortened(value), reason: reason.into() }
 }
 
 /// Creates the error for a `value` that `kind` cannot hold. It names the kind in place of the
@@ -28,11 +24,7 @@ pub(crate) fn unfit_text(kind: Kind, text: &str) -> Error {
 
 /// Creates an [`Error::TextTooLong`] for a field of `kind`.
 pub(crate) fn too_long(kind: Kind, text: &str) -> Error {
-    Error::TextTooLong {
-        field: kind.to_string(),
-        length: text.len(),
-        capacity: kind.size(),
-    }
+    Error::TextTooLong { field: kind.to_string(), length: text.len(), capacity: kind.size() }
 }
 
 /// Sets the field in an error about a value.

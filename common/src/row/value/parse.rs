@@ -18,10 +18,7 @@ impl<'a> Value<'a> {
     /// [`Error::TextTooLong`](crate::Error::TextTooLong), which name the kind instead of a field.
     pub fn parse(kind: Kind, text: &'a str) -> Result<Value<'a>> {
         let value = match kind {
-            Kind::Bool => text
-                .parse::<Bool>()
-                .ok()
-                .map(|value| Value::Bool(value.into())),
+            Kind::Bool => text.parse::<Bool>().ok().map(|value| Value::Bool(value.into())),
             Kind::F32 => text
                 .parse()
                 .ok()
@@ -35,24 +32,14 @@ impl<'a> Value<'a> {
             Kind::Text(_) => {
                 return check_text(kind, text).map(|()| Value::Text(Cow::Borrowed(text)));
             }
-            Kind::Ipv4 => text
-                .parse::<Ipv4>()
-                .ok()
-                .map(|address| Value::Ipv4(address.into())),
-            Kind::Ipv6 => text
-                .parse::<Ipv6>()
-                .ok()
-                .map(|address| Value::Ipv6(address.into())),
-            Kind::IpNet => text
-                .parse::<IpNet>()
-                .ok()
-                .map(|network| Value::IpNet(network.into())),
+            Kind::Ipv4 => text.parse::<Ipv4>().ok().map(|address| Value::Ipv4(address.into())),
+            Kind::Ipv6 => text.parse::<Ipv6>().ok().map(|address| Value::Ipv6(address.into())),
+            Kind::IpNet => text.parse::<IpNet>().ok().map(|network| Value::IpNet(network.into())),
             Kind::Mac => text.parse().ok().map(Value::Mac),
             Kind::Timestamp => text.parse().ok().map(Value::Timestamp),
-            whole_numbers => text
-                .parse()
-                .ok()
-                .and_then(|number| whole_number(whole_numbers, number)),
+            whole_numbers => {
+                text.parse().ok().and_then(|number| whole_number(whole_numbers, number))
+            }
         };
         value.ok_or_else(|| unfit_text(kind, text))
     }
@@ -79,14 +66,11 @@ impl<'a> Value<'a> {
             }
             Json::Bool(value) if kind == Kind::Bool => Some(Value::Bool(*value)),
             // Parse the text of the number: an f32 converted through an f64 would be rounded twice.
-            Json::Number(number) if float => Value::parse(kind, &number.to_string())
-                .ok()
-                .map(Value::into_owned),
+            Json::Number(number) if float => {
+                Value::parse(kind, &number.to_string()).ok().map(Value::into_owned)
+            }
             Json::Number(number) => {
-                let number = number
-                    .as_u64()
-                    .map(i128::from)
-                    .or(number.as_i64().map(i128::from));
+                let number = number.as_u64().map(i128::from).or(number.as_i64().map(i128::from));
                 number.and_then(|number| whole_number(kind, number))
             }
             Json::String(text) if float => Value::parse(kind, text).ok().filter(|_| names_it(text)),
@@ -136,18 +120,9 @@ mod tests {
     #[test]
     fn text_that_does_not_fit_is_rejected() {
         let cases: [(Kind, &[&str]); 9] = [
-            (
-                Kind::U8,
-                &["", "256", "-1", "1.0", "0x10", " 1", "1e2", "true"],
-            ),
+            (Kind::U8, &["", "256", "-1", "1.0", "0x10", " 1", "1e2", "true"]),
             (Kind::I8, &["", "128", "-129", "--1"]),
-            (
-                Kind::U64,
-                &[
-                    "18446744073709551616",
-                    "99999999999999999999999999999999999999999999",
-                ],
-            ),
+            (Kind::U64, &["18446744073709551616", "99999999999999999999999999999999999999999999"]),
             (Kind::I64, &["9223372036854775808", "-9223372036854775809"]),
             (Kind::Bool, &["", "yes", "TRUE", "2"]),
             (Kind::F32, &["", "3.5e38", "1,5", "0x1"]),
@@ -158,24 +133,11 @@ mod tests {
         for (kind, texts) in cases {
             for text in texts {
                 let error = Value::parse(kind, text).unwrap_err();
-                assert!(
-                    matches!(error, Error::InvalidValue { .. }),
-                    "{kind} {text:?}: {error}"
-                );
+                assert!(matches!(error, Error::InvalidValue { .. }), "{kind} {text:?}: {error}");
             }
         }
         let error = Value::parse(Kind::Text(2), "aü").unwrap_err();
-        assert!(
-            matches!(
-                error,
-                Error::TextTooLong {
-                    length: 3,
-                    capacity: 2,
-                    ..
-                }
-            ),
-            "{error}"
-        );
+        assert!(matches!(error, Error::TextTooLong { length: 3, capacity: 2, .. }), "{error}");
     }
 
     #[test]
@@ -202,21 +164,10 @@ mod tests {
         for (kind, json) in cases {
             let json = serde_json::from_str(json).unwrap();
             let error = Value::from_json(kind, &json).unwrap_err();
-            assert!(
-                matches!(error, Error::InvalidValue { .. }),
-                "{kind} {json}: {error}"
-            );
+            assert!(matches!(error, Error::InvalidValue { .. }), "{kind} {json}: {error}");
         }
-        for kind in [
-            Kind::U8,
-            Kind::F64,
-            Kind::Text(4),
-            Kind::Bool,
-            Kind::Timestamp,
-        ] {
-            let error = Value::from_json(kind, &serde_json::Value::Null)
-                .unwrap_err()
-                .to_string();
+        for kind in [Kind::U8, Kind::F64, Kind::Text(4), Kind::Bool, Kind::Timestamp] {
+            let error = Value::from_json(kind, &serde_json::Value::Null).unwrap_err().to_string();
             assert!(error.contains("null is not supported"), "{error}");
         }
     }
@@ -226,13 +177,7 @@ mod tests {
         let read =
             |kind, json: serde_json::Value| Value::from_json(kind, &json).unwrap().into_owned();
         assert_eq!(read(Kind::F64, 7.into()), Value::F64(7.0));
-        assert_eq!(
-            read(Kind::F32, u64::MAX.into()),
-            Value::F32(u64::MAX as f32)
-        );
-        assert_eq!(
-            read(Kind::Timestamp, (-5).into()),
-            Value::Timestamp(Timestamp::from_nanos(-5))
-        );
+        assert_eq!(read(Kind::F32, u64::MAX.into()), Value::F32(u64::MAX as f32));
+        assert_eq!(read(Kind::Timestamp, (-5).into()), Value::Timestamp(Timestamp::from_nanos(-5)));
     }
 }

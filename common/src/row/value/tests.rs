@@ -14,24 +14,12 @@ fn round_trip(kind: Kind, value: Value<'_>) -> Vec<u8> {
     };
     let bytes = encode(value);
     let decoded = Value::decode(kind, &bytes);
-    assert_eq!(
-        encode(decoded.clone()),
-        bytes,
-        "{kind}: {decoded:?} by itself"
-    );
+    assert_eq!(encode(decoded.clone()), bytes, "{kind}: {decoded:?} by itself");
     let text = decoded.to_string();
-    assert_eq!(
-        encode(Value::parse(kind, &text).unwrap()),
-        bytes,
-        "{kind}: {text} as text"
-    );
+    assert_eq!(encode(Value::parse(kind, &text).unwrap()), bytes, "{kind}: {text} as text");
     let line = serde_json::to_string(&decoded).unwrap();
     let json: serde_json::Value = serde_json::from_str(&line).unwrap();
-    assert_eq!(
-        encode(Value::from_json(kind, &json).unwrap()),
-        bytes,
-        "{kind}: {line} as JSON"
-    );
+    assert_eq!(encode(Value::from_json(kind, &json).unwrap()), bytes, "{kind}: {line} as JSON");
     bytes
 }
 
@@ -129,16 +117,9 @@ fn floats_of_any_bits_round_trip() {
 
 #[test]
 fn texts_of_all_widths_round_trip() {
-    for content in [
-        "",
-        "a",
-        "abcdefgh",
-        "abcdefü",
-        "\"q\"\n\t\\",
-        " spaced ",
-        "日本",
-        "\u{10ffff}x",
-    ] {
+    for content in
+        ["", "a", "abcdefgh", "abcdefü", "\"q\"\n\t\\", " spaced ", "日本", "\u{10ffff}x"]
+    {
         same(Kind::Text(8), text(content).into_owned());
         same(Kind::Text(4096), text(content).into_owned());
     }
@@ -153,32 +134,16 @@ fn addresses_and_times_round_trip() {
     for address in ["::", "::1", "::ffff:1.2.3.4", "2001:db8::1"] {
         same(Kind::Ipv6, Value::Ipv6(address.parse().unwrap()));
     }
-    for network in [
-        "0.0.0.0/0",
-        "10.0.0.0/8",
-        "1.2.3.4/32",
-        "::/0",
-        "2001:db8::/32",
-        "::ffff:1.2.3.4/128",
-    ] {
+    for network in
+        ["0.0.0.0/0", "10.0.0.0/8", "1.2.3.4/32", "::/0", "2001:db8::/32", "::ffff:1.2.3.4/128"]
+    {
         same(Kind::IpNet, Value::IpNet(network.parse().unwrap()));
     }
     for bytes in [[0; 6], [0xff; 6], [2, 0, 0x5e, 0x10, 0, 0xff]] {
         same(Kind::Mac, Value::Mac(bytes.into()));
     }
-    for nanos in [
-        i64::MIN,
-        -1,
-        0,
-        1,
-        1_000_000_000,
-        1_767_323_045_123_456_789,
-        i64::MAX,
-    ] {
-        same(
-            Kind::Timestamp,
-            Value::Timestamp(Timestamp::from_nanos(nanos)),
-        );
+    for nanos in [i64::MIN, -1, 0, 1, 1_000_000_000, 1_767_323_045_123_456_789, i64::MAX] {
+        same(Kind::Timestamp, Value::Timestamp(Timestamp::from_nanos(nanos)));
     }
     same(Kind::Bool, Value::Bool(true));
     same(Kind::Bool, Value::Bool(false));
@@ -216,33 +181,19 @@ fn floats_are_formatted_with_the_fewest_digits() {
     let shown = |number| Value::F64(number).to_string();
     assert_eq!(
         ["0", "-0", "1", "9.5"],
-        [0.0, -0.0, 1.0, 9.5]
-            .map(shown)
-            .each_ref()
-            .map(String::as_str)
+        [0.0, -0.0, 1.0, 9.5].map(shown).each_ref().map(String::as_str)
     );
     assert_eq!(shown(1e300), "1e300");
     assert_eq!(shown(1e-7), "1e-7");
     assert_eq!(shown(123_456_789.0), "123456789");
     assert_eq!(Value::F32(0.1).to_string(), "0.1");
-    assert_eq!(
-        format!("[{:>5}|{:<4}]", Value::F32(0.5), Value::Bool(true)),
-        "[  0.5|true]"
-    );
+    assert_eq!(format!("[{:>5}|{:<4}]", Value::F32(0.5), Value::Bool(true)), "[  0.5|true]");
     assert_eq!(serde_json::to_string(&Value::F32(0.1)).unwrap(), "0.1");
-    assert_eq!(
-        serde_json::to_string(&Value::F64(f64::NEG_INFINITY)).unwrap(),
-        r#""-Infinity""#
-    );
+    assert_eq!(serde_json::to_string(&Value::F64(f64::NEG_INFINITY)).unwrap(), r#""-Infinity""#);
 }
 
 #[test]
 fn errors_shorten_long_values_and_escape_control_characters() {
-    let error = Value::parse(Kind::U8, &"\u{1b}".repeat(1000))
-        .unwrap_err()
-        .to_string();
-    assert!(
-        error.len() < 600 && error.contains('…') && !error.contains('\u{1b}'),
-        "{error}"
-    );
+    let error = Value::parse(Kind::U8, &"\u{1b}".repeat(1000)).unwrap_err().to_string();
+    assert!(error.len() < 600 && error.contains('…') && !error.contains('\u{1b}'), "{error}");
 }

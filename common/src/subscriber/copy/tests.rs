@@ -18,9 +18,8 @@ struct Pair {
 impl Pair {
     fn new() -> Self {
         let geometry = Geometry::new(2, 128, 0, 0).unwrap();
-        let words: Vec<AtomicU64> = (0..geometry.words_for(128))
-            .map(|_| AtomicU64::new(0))
-            .collect();
+        let words: Vec<AtomicU64> =
+            (0..geometry.words_for(128)).map(|_| AtomicU64::new(0)).collect();
         words[header::COMMIT].store(1, Ordering::Relaxed);
         let schema = Arc::new(Schema::parse("id:u64,value:u64", None).unwrap());
         Self {
@@ -58,10 +57,9 @@ impl Pair {
             .map(|item| {
                 let (old, new) = match *item {
                     Changed::Created { slot } => (None, Some(row(self.rows.rows.bytes(slot)))),
-                    Changed::Updated { old, slot } => (
-                        Some(row(changes.old_bytes(old))),
-                        Some(row(self.rows.rows.bytes(slot))),
-                    ),
+                    Changed::Updated { old, slot } => {
+                        (Some(row(changes.old_bytes(old))), Some(row(self.rows.rows.bytes(slot))))
+                    }
                     Changed::Deleted { old } => (Some(row(changes.old_bytes(old))), None),
                 };
                 assert!(
@@ -69,11 +67,7 @@ impl Pair {
                         || new.is_none()
                         || old.map(|row| row[0]) == new.map(|row| row[0])
                 );
-                (
-                    old.or(new).unwrap()[0],
-                    old.map(|row| row[1]),
-                    new.map(|row| row[1]),
-                )
+                (old.or(new).unwrap()[0], old.map(|row| row[1]), new.map(|row| row[1]))
             })
             .collect();
         reported.sort_unstable();
@@ -90,41 +84,20 @@ impl Pair {
 fn keys_that_swap_move_or_return_are_reported_by_key() {
     let mut pair = Pair::new();
     pair.commit(&[(0, Some([1, 10])), (1, Some([2, 20])), (70, Some([3, 30]))]);
-    assert_eq!(
-        pair.refresh(),
-        [
-            (1, None, Some(10)),
-            (2, None, Some(20)),
-            (3, None, Some(30))
-        ]
-    );
+    assert_eq!(pair.refresh(), [(1, None, Some(10)), (2, None, Some(20)), (3, None, Some(30))]);
 
     // Keys 1 and 2 swap their slots, and key 2 gets another value. Key 3 moves, and key 4 takes its
     // former slot.
-    pair.commit(&[
-        (0, Some([2, 21])),
-        (1, Some([1, 10])),
-        (2, Some([3, 30])),
-        (70, Some([4, 40])),
-    ]);
-    assert_eq!(
-        pair.refresh(),
-        [(2, Some(20), Some(21)), (4, None, Some(40))]
-    );
-    assert_eq!(
-        [1, 2, 3, 4].map(|key| pair.get(key)),
-        [Some(10), Some(21), Some(30), Some(40)]
-    );
+    pair.commit(&[(0, Some([2, 21])), (1, Some([1, 10])), (2, Some([3, 30])), (70, Some([4, 40]))]);
+    assert_eq!(pair.refresh(), [(2, Some(20), Some(21)), (4, None, Some(40))]);
+    assert_eq!([1, 2, 3, 4].map(|key| pair.get(key)), [Some(10), Some(21), Some(30), Some(40)]);
     assert_eq!(pair.rows.index.len(), 4);
 
     // Key 2 is deleted and inserted at another slot between two refreshes, key 1 is deleted, and
     // key 9 is inserted and deleted.
     pair.commit(&[(0, None), (1, None), (3, Some([9, 90]))]);
     pair.commit(&[(3, None), (5, Some([2, 22]))]);
-    assert_eq!(
-        pair.refresh(),
-        [(1, Some(10), None), (2, Some(21), Some(22))]
-    );
+    assert_eq!(pair.refresh(), [(1, Some(10), None), (2, Some(21), Some(22))]);
     assert_eq!([1, 2, 9].map(|key| pair.get(key)), [None, Some(22), None]);
     assert_eq!(set_bits(&pair.rows.live).collect::<Vec<_>>(), [2, 5, 70]);
     assert_eq!(pair.refresh(), []);
@@ -138,11 +111,7 @@ fn later_row_counts_if_a_damaged_table_has_a_key_at_two_slots() {
     assert_eq!(pair.get(1), Some(11), "the later row counts");
     pair.commit(&[(0, None)]);
     pair.refresh();
-    assert_eq!(
-        pair.get(1),
-        Some(11),
-        "and stays when the other row is deleted"
-    );
+    assert_eq!(pair.get(1), Some(11), "and stays when the other row is deleted");
 }
 
 #[test]
@@ -179,9 +148,7 @@ fn memory_of_old_rows_shrinks_after_one_large_refresh() -> crate::Result<()> {
         }
         tx.commit()?;
         assert_eq!(subscriber.refresh()?.len(), rows as usize);
-        let ChangeList {
-            items, old_rows, ..
-        } = &subscriber.local_copy().changes;
+        let ChangeList { items, old_rows, .. } = &subscriber.local_copy().changes;
         Ok([items.capacity(), old_rows.capacity()])
     };
     step(50_000, 0)?;
@@ -191,9 +158,6 @@ fn memory_of_old_rows_shrinks_after_one_large_refresh() -> crate::Result<()> {
         step(100, value)?;
     }
     let [items, old_rows] = step(100, 50)?;
-    assert!(
-        items <= 1_000 && old_rows <= 2_000,
-        "{items} changes, {old_rows} words"
-    );
+    assert!(items <= 1_000 && old_rows <= 2_000, "{items} changes, {old_rows} words");
     publisher.close()
 }

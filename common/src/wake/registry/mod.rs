@@ -53,10 +53,7 @@ fn checked_slots(object: &str, file: &File, id: u64) -> Result<usize> {
     }
     let slots = usize::try_from(head[at::SLOTS]).unwrap_or(usize::MAX);
     if slots > MAX_SLOTS || status(object, file)?.len() != at::path(slots, slots) as u64 {
-        return Err(corrupt(
-            object,
-            "its length does not fit its number of slots",
-        ));
+        return Err(corrupt(object, "its length does not fit its number of slots"));
     }
     Ok(slots)
 }
@@ -97,13 +94,7 @@ impl RegistryFile {
             let mapping = WritableMapping::new(&second, at::words(slots));
             Words::Mapped(mapping.map_err(|error| failure(&object, "map", error))?)
         };
-        Ok(Self {
-            object,
-            file: ForkSafeFd::new(file),
-            words,
-            id,
-            slots,
-        })
+        Ok(Self { object, file: ForkSafeFd::new(file), words, id, slots })
     }
 
     /// Returns the random number from which the registry's name is derived.
@@ -190,10 +181,9 @@ impl RegistryFile {
     /// again, but the mapping no longer shows what other processes see.
     fn check_whole(&self) -> Result<()> {
         match &self.words {
-            Words::Mapped(mapping) if !mapping.is_whole() => Err(corrupt(
-                &self.object,
-                "it was truncated while it was in use",
-            )),
+            Words::Mapped(mapping) if !mapping.is_whole() => {
+                Err(corrupt(&self.object, "it was truncated while it was in use"))
+            }
             _ => Ok(()),
         }
     }
@@ -201,11 +191,7 @@ impl RegistryFile {
     /// Returns the subscriber `nonce` at `slot`.
     fn member(&self, slot: usize, nonce: u64) -> Member<'_> {
         let registry = self;
-        Member {
-            registry,
-            slot,
-            nonce,
-        }
+        Member { registry, slot, nonce }
     }
 
     /// Returns the subscriber at `slot`, if there is one.
@@ -235,9 +221,7 @@ impl RegistryFile {
             (at::SIGNAL, target.signal as u64),
         ];
         let record = self.record(slot);
-        park::sign(&words, nonce, |word, value| {
-            self.store(record + word, value)
-        })
+        park::sign(&words, nonce, |word, value| self.store(record + word, value))
     }
 
     /// Empties a slot that the caller has locked, and removes the wake receiver of its previous
@@ -265,8 +249,7 @@ impl RegistryFile {
         for (slot, nonce) in living.iter_mut().enumerate() {
             if *nonce != 0 && self.try_lock(slot)? {
                 let cleaned = self.clean(slot);
-                self.unlock(slot)
-                    .map_err(|errno| failure(object, "unlock a slot of", errno))?;
+                self.unlock(slot).map_err(|errno| failure(object, "unlock a slot of", errno))?;
                 cleaned?.into_iter().for_each(&mut freed);
                 *nonce = 0;
             }
@@ -383,10 +366,7 @@ impl Member<'_> {
         let queue = Mechanism::of(Some(Sleep::Queue), false);
         let target = self.signed_target();
         let target = target.unwrap_or_else(|_| WakeTarget::of_name(queue, &self.name()));
-        StaleSlot {
-            object: target.object(),
-            removed: target.remove(held),
-        }
+        StaleSlot { object: target.object(), removed: target.remove(held) }
     }
 }
 

@@ -159,13 +159,7 @@ impl Registry {
         budget: &mut Budget,
         mut visit: impl FnMut(Member<'_>, &mut Budget),
     ) -> Result<bool> {
-        let Self {
-            file,
-            parks: words,
-            records,
-            first,
-            ..
-        } = self;
+        let Self { file, parks: words, records, first, .. } = self;
         words.resize(at::PARKS - at::PARKED_MAX + file.slots(), 0);
         file.read(at::PARKED_MAX, words)?;
         // Partner: the fence before a subscriber stores its park word, in `park::park`.

@@ -40,11 +40,7 @@ impl WakeSlot {
         if let Some(words) = slot.registry.mapped() {
             park::claim(&words[at::CLAIMED], slot.number);
         }
-        Ok(Some(Self {
-            receiver: None,
-            slot,
-            parked: false,
-        }))
+        Ok(Some(Self { receiver: None, slot, parked: false }))
     }
 
     /// Creates the wake receiver of the subscriber: `sleep` is its kind, and `place` its directory,
@@ -189,9 +185,7 @@ impl FutexWaiter {
             slot.store(at::ASLEEP, 1)?;
         }
         let registry = self.registry();
-        park::park_on_commit(seen, |flag, value| {
-            registry.store(at::SLEEPERS + flag, value)
-        })?;
+        park::park_on_commit(seen, |flag, value| registry.store(at::SLEEPERS + flag, value))?;
         registry.check_whole()?;
         Ok(commit.load(Ordering::Relaxed) == seen)
     }

@@ -7,10 +7,7 @@ use crate::region::object::{Access, own_user};
 use crate::wake::Sleep;
 use crate::wake::budget::{Budget, CALLS_AT_ONCE, CALLS_PER_SECOND};
 
-const OWN: Access = Access {
-    mode: 0o600,
-    group: None,
-};
+const OWN: Access = Access { mode: 0o600, group: None };
 
 fn registry(slots: usize, access: Access) -> Registry {
     let registry = Registry::create(slots, access).unwrap();
@@ -43,39 +40,19 @@ fn parked(registry: &mut Registry, version: u64, everyone: bool) -> Vec<usize> {
 
 #[test]
 fn slots_are_claimed_parked_at_and_freed() {
-    for access in [
-        OWN,
-        Access {
-            mode: 0o644,
-            group: None,
-        },
-    ] {
+    for access in [OWN, Access { mode: 0o644, group: None }] {
         let mut registry = registry(2, access);
         let commit = ReadOnlyWord::new(5);
         let (mut first, second) = (wake_slot(&registry).unwrap(), wake_slot(&registry).unwrap());
         assert_eq!((first.slot(), second.slot()), (0, 1));
-        assert!(
-            matches!(wake_slot(&registry), Err(Error::Limit { .. })),
-            "both slots are taken"
-        );
+        assert!(matches!(wake_slot(&registry), Err(Error::Limit { .. })), "both slots are taken");
 
-        assert!(
-            !first.park(&commit, 4).unwrap(),
-            "commit 5 was not seen yet"
-        );
+        assert!(!first.park(&commit, 4).unwrap(), "commit 5 was not seen yet");
         assert_eq!(parked(&mut registry, 6, false).len(), 0);
         assert!(first.park(&commit, 5).unwrap());
         assert_eq!(parked(&mut registry, 6, false), [0]);
-        assert_eq!(
-            parked(&mut registry, 7, false).len(),
-            0,
-            "each park is answered once"
-        );
-        assert_eq!(
-            parked(&mut registry, 9, true),
-            [0],
-            "a successor wakes everyone"
-        );
+        assert_eq!(parked(&mut registry, 7, false).len(), 0, "each park is answered once");
+        assert_eq!(parked(&mut registry, 9, true), [0], "a successor wakes everyone");
         first.unpark().unwrap();
         assert_eq!(parked(&mut registry, 9, true).len(), 0);
 
@@ -90,24 +67,16 @@ fn slots_are_claimed_parked_at_and_freed() {
 fn claim_in_a_removed_registry_returns_none() {
     let registry = registry(1, OWN);
     remove(&registry);
-    assert!(
-        WakeSlot::claim(registry.id(), own_user(), false)
-            .unwrap()
-            .is_none()
-    );
+    assert!(WakeSlot::claim(registry.id(), own_user(), false).unwrap().is_none());
 }
 
 #[test]
 fn truncated_registry_that_others_may_write_is_an_error() {
-    let open = Access {
-        mode: 0o644,
-        group: None,
-    };
+    let open = Access { mode: 0o644, group: None };
     let mut registry = registry(4, open);
     let mut wake_slot = wake_slot(&registry).unwrap();
-    let file = object::open(&registry_name(registry.id()), true, own_user(), false)
-        .unwrap()
-        .unwrap();
+    let file =
+        object::open(&registry_name(registry.id()), true, own_user(), false).unwrap().unwrap();
     file.set_len(100).unwrap();
     assert!(matches!(
         registry.parked(2, false, &mut Budget::new(true), |_, _| ()),
@@ -123,18 +92,12 @@ fn registry_truncated_while_mapped_is_rejected_after_it_grows_again() {
     // Enough slots that the records are on another page than the park words.
     let mut registry = registry(1000, OWN);
     let mut wake_slot = wake_slot(&registry).unwrap();
-    let file = object::open(&registry_name(registry.id()), true, own_user(), false)
-        .unwrap()
-        .unwrap();
+    let file =
+        object::open(&registry_name(registry.id()), true, own_user(), false).unwrap().unwrap();
     let length = file.metadata().unwrap().len();
     file.set_len(4096).unwrap();
-    assert!(matches!(
-        wake_slot.park(&ReadOnlyWord::new(5), 5),
-        Err(Error::Corrupt { .. })
-    ));
-    registry
-        .parked(6, false, &mut Budget::new(false), |_, _| ())
-        .unwrap();
+    assert!(matches!(wake_slot.park(&ReadOnlyWord::new(5), 5), Err(Error::Corrupt { .. })));
+    registry.parked(6, false, &mut Budget::new(false), |_, _| ()).unwrap();
     file.set_len(length).unwrap();
     assert!(matches!(registry.sweep(), Err(Error::Corrupt { .. })));
     remove(&registry);
@@ -194,18 +157,12 @@ fn receiver_of_a_dead_subscriber_is_removed_with_its_slot() {
         // Simulates a killed process: only its lock and its open descriptors are released.
         wake_slot.die();
         if sleep == Sleep::Fifo {
-            assert!(
-                !crate::wake::fifo::remove(&path, false).unwrap(),
-                "its owner holds it"
-            );
+            assert!(!crate::wake::fifo::remove(&path, false).unwrap(), "its owner holds it");
             let pipe = wake_slot.receiver().unwrap().descriptor().unwrap();
             lock::unlock(pipe, Span::WHOLE).unwrap();
         }
         let mut freed = Vec::new();
-        registry
-            .file()
-            .free_stale(|stale| freed.push(stale.object))
-            .unwrap();
+        registry.file().free_stale(|stale| freed.push(stale.object)).unwrap();
         assert_eq!(freed, [path.display().to_string()]);
         assert!(!path.exists(), "{sleep}");
         remove(&registry);
@@ -240,11 +197,7 @@ fn wake_ups_are_limited_in_a_registry_that_others_may_write() {
                 })
                 .unwrap();
             if version == 2 {
-                assert_eq!(
-                    visits.len() - before,
-                    SLOTS,
-                    "one commit wakes 1,000 sleepers"
-                );
+                assert_eq!(visits.len() - before, SLOTS, "one commit wakes 1,000 sleepers");
             }
         }
         if is_limited {
@@ -265,10 +218,7 @@ fn wake_ups_are_limited_in_a_registry_that_others_may_write() {
 
 #[test]
 fn subscriber_left_out_by_the_budget_is_woken_at_a_later_commit() {
-    let open = Access {
-        mode: 0o644,
-        group: None,
-    };
+    let open = Access { mode: 0o644, group: None };
     let mut registry = registry(4, open);
     let commit = ReadOnlyWord::new(5);
     let mut late = wake_slot(&registry).unwrap();

@@ -33,20 +33,14 @@ fn records(bytes: &[u8], dialect: Dialect) -> Vec<(u64, Result<Vec<String>, Stri
     let whole = pieces(bytes, dialect, bytes.len().max(1));
     for size in 1..4 {
         let text = String::from_utf8_lossy(bytes);
-        assert_eq!(
-            pieces(bytes, dialect, size),
-            whole,
-            "{text:?} in pieces of {size}"
-        );
+        assert_eq!(pieces(bytes, dialect, size), whole, "{text:?} in pieces of {size}");
     }
     whole
 }
 
 fn good(bytes: &[u8], dialect: Dialect) -> Vec<(u64, Vec<String>)> {
     let records = records(bytes, dialect).into_iter();
-    records
-        .map(|(line, cells)| (line, cells.unwrap_or_else(|reason| panic!("{reason}"))))
-        .collect()
+    records.map(|(line, cells)| (line, cells.unwrap_or_else(|reason| panic!("{reason}")))).collect()
 }
 
 /// Returns the line and the error of the first bad record.
@@ -57,10 +51,7 @@ fn bad(bytes: &[u8], dialect: Dialect) -> String {
 }
 
 fn line(number: u64, cells: &[&str]) -> (u64, Vec<String>) {
-    (
-        number,
-        cells.iter().map(|cell| (*cell).to_owned()).collect(),
-    )
+    (number, cells.iter().map(|cell| (*cell).to_owned()).collect())
 }
 
 /// Kind of defect: a line end is not counted, or other bytes are taken for one. Other members: CR,
@@ -68,11 +59,7 @@ fn line(number: u64, cells: &[&str]) -> (u64, Vec<String>) {
 /// lines of each.
 #[test]
 fn every_line_end_ends_a_record_and_is_counted() {
-    let expected = [
-        line(1, &["a", "b"]),
-        line(2, &["1", "x"]),
-        line(3, &["2", ""]),
-    ];
+    let expected = [line(1, &["a", "b"]), line(2, &["1", "x"]), line(3, &["2", ""])];
     for text in [
         "a,b\n1,x\n2,",
         "a,b\r1,x\r2,\r",
@@ -80,24 +67,13 @@ fn every_line_end_ends_a_record_and_is_counted() {
         "a,b\r1,x\r\n2,\n",
         "a,b\n1,x\r2,\r\n",
     ] {
-        assert_eq!(
-            good(text.as_bytes(), Dialect::default()),
-            expected,
-            "{text:?}"
-        );
+        assert_eq!(good(text.as_bytes(), Dialect::default()), expected, "{text:?}");
     }
     let text = b"\r\n\r\ra,b\n\r\"1\r\n2\r3\n\",x\r\n\r\n2,\"\"\r";
-    let expected = [
-        line(4, &["a", "b"]),
-        line(6, &["1\r\n2\r3\n", "x"]),
-        line(11, &["2", ""]),
-    ];
+    let expected = [line(4, &["a", "b"]), line(6, &["1\r\n2\r3\n", "x"]), line(11, &["2", ""])];
     assert_eq!(good(text, Dialect::default()), expected);
     let text = b"# \"one\r1\t2\r# two\n\r#\r\n3\t4\r#";
-    assert_eq!(
-        good(text, TABS),
-        [line(2, &["1", "2"]), line(6, &["3", "4"])]
-    );
+    assert_eq!(good(text, TABS), [line(2, &["1", "2"]), line(6, &["3", "4"])]);
 }
 
 #[test]
@@ -112,23 +88,12 @@ fn quoted_cells_are_decoded() {
         (",", &["", ""]),
         ("\0,ä", &["\0", "ä"]),
     ] {
-        assert_eq!(
-            good(text.as_bytes(), Dialect::default()),
-            [line(1, cells)],
-            "{text:?}"
-        );
+        assert_eq!(good(text.as_bytes(), Dialect::default()), [line(1, cells)], "{text:?}");
     }
-    let ordinary = Dialect {
-        has_quotes: false,
-        ..TABS
-    };
+    let ordinary = Dialect { has_quotes: false, ..TABS };
     assert_eq!(
         good(b"1\t\"Open\n2\t\"a\"b\n\"\"\"\t\"\n", ordinary),
-        [
-            line(1, &["1", "\"Open"]),
-            line(2, &["2", "\"a\"b"]),
-            line(3, &["\"\"\"", "\""]),
-        ]
+        [line(1, &["1", "\"Open"]), line(2, &["2", "\"a\"b"]), line(3, &["\"\"\"", "\""]),]
     );
 }
 
@@ -139,52 +104,20 @@ fn quoted_cells_are_decoded() {
 #[test]
 fn malformed_quotes_are_refused() {
     for (text, dialect, parts) in [
-        (
-            "\"abc\"def\n",
-            Dialect::default(),
-            &["1: ", "--quote none"][..],
-        ),
-        (
-            "a\n\"She said \"no\" to me\"\n",
-            Dialect::default(),
-            &["2: ", "double"],
-        ),
-        (
-            "a,b\n1,\"x\" \n",
-            Dialect::default(),
-            &["2: ", "closing quote"],
-        ),
+        ("\"abc\"def\n", Dialect::default(), &["1: ", "--quote none"][..]),
+        ("a\n\"She said \"no\" to me\"\n", Dialect::default(), &["2: ", "double"]),
+        ("a,b\n1,\"x\" \n", Dialect::default(), &["2: ", "closing quote"]),
         ("a,b\n\"x\" ,1\n", Dialect::default(), &["2: "]),
         ("\"a\"b,c\n1,2\n", Dialect::default(), &["1: "]),
         ("a\n1\n\"x\"y", Dialect::default(), &["3: "]),
         ("\"x\"\"\"y", Dialect::default(), &["1: "]),
-        (
-            "1\t\"Open\n2\tTwo\n3\tSome \"q\" word\n",
-            TABS,
-            &["1: ", "in line 3"],
-        ),
+        ("1\t\"Open\n2\tTwo\n3\tSome \"q\" word\n", TABS, &["1: ", "in line 3"]),
         ("1\t\"x\",2\n", TABS, &["1: ", "--delimiter ','"]),
-        (
-            "\"id\";\"n\"\n\"1\";\"2\"\n",
-            Dialect::default(),
-            &["1: ", "--delimiter ';'"],
-        ),
-        (
-            "\"id\"\t\"n\"\n",
-            Dialect::default(),
-            &["1: ", "--delimiter tab"],
-        ),
-        (
-            "a\n1\n\"x",
-            Dialect::default(),
-            &["3: ", "never closed", "--quote none"],
-        ),
+        ("\"id\";\"n\"\n\"1\";\"2\"\n", Dialect::default(), &["1: ", "--delimiter ';'"]),
+        ("\"id\"\t\"n\"\n", Dialect::default(), &["1: ", "--delimiter tab"]),
+        ("a\n1\n\"x", Dialect::default(), &["3: ", "never closed", "--quote none"]),
         ("\"", Dialect::default(), &["1: ", "never closed"]),
-        (
-            "a\r\"x\"\"\r\r",
-            Dialect::default(),
-            &["2: ", "never closed"],
-        ),
+        ("a\r\"x\"\"\r\r", Dialect::default(), &["2: ", "never closed"]),
     ] {
         let reason = bad(text.as_bytes(), dialect);
         assert!(
@@ -197,10 +130,7 @@ fn malformed_quotes_are_refused() {
 #[test]
 fn decoding_continues_after_a_bad_record() {
     let records = records(b"\"a\"b,\"c\n1,2\r\"x\"y\r\n3,4\n", Dialect::default());
-    let short: Vec<_> = records
-        .iter()
-        .map(|(line, cells)| (*line, cells.is_ok()))
-        .collect();
+    let short: Vec<_> = records.iter().map(|(line, cells)| (*line, cells.is_ok())).collect();
     assert_eq!(short, [(1, false), (2, true), (3, false), (4, true)]);
 }
 
@@ -210,18 +140,10 @@ fn decoding_continues_after_a_bad_record() {
 fn byte_order_marks_are_skipped() {
     for (text, dialect, expected) in [
         ("\u{feff}id,n", Dialect::default(), line(1, &["id", "n"])),
-        (
-            "\u{feff}\"id\",n\n",
-            Dialect::default(),
-            line(1, &["id", "n"]),
-        ),
+        ("\u{feff}\"id\",n\n", Dialect::default(), line(1, &["id", "n"])),
         ("\u{feff}# x\n1", TABS, line(2, &["1"])),
         ("\u{feff}\r\n1", TABS, line(2, &["1"])),
-        (
-            "\u{ff41},\u{ff42}",
-            Dialect::default(),
-            line(1, &["\u{ff41}", "\u{ff42}"]),
-        ),
+        ("\u{ff41},\u{ff42}", Dialect::default(), line(1, &["\u{ff41}", "\u{ff42}"])),
         ("\u{fec0}", Dialect::default(), line(1, &["\u{fec0}"])),
         ("a\u{feff}", Dialect::default(), line(1, &["a\u{feff}"])),
     ] {
@@ -246,11 +168,8 @@ fn random_records_match_the_csv_crate() {
         let mut writer = csv::WriterBuilder::new();
         let style = [csv::QuoteStyle::Necessary, csv::QuoteStyle::Always][next(2) as usize];
         let end = [csv::Terminator::CRLF, csv::Terminator::Any(b'\n')][next(2) as usize];
-        let mut writer = writer
-            .flexible(true)
-            .quote_style(style)
-            .terminator(end)
-            .from_writer(Vec::new());
+        let mut writer =
+            writer.flexible(true).quote_style(style).terminator(end).from_writer(Vec::new());
         let mut written = Vec::new();
         for _ in 0..next(5) {
             let cells: Vec<String> = (0..=next(3))
@@ -264,10 +183,8 @@ fn random_records_match_the_csv_crate() {
             written.push(cells);
         }
         let bytes = writer.into_inner().unwrap();
-        let read: Vec<Vec<String>> = good(&bytes, Dialect::default())
-            .into_iter()
-            .map(|(_, cells)| cells)
-            .collect();
+        let read: Vec<Vec<String>> =
+            good(&bytes, Dialect::default()).into_iter().map(|(_, cells)| cells).collect();
         assert_eq!(read, written, "{}", String::from_utf8_lossy(&bytes));
     }
 }
@@ -283,10 +200,7 @@ fn record_size_is_limited() {
     for long in ["0123456789a", "1,2,3,4,5,6,", "\"1234\n56789"] {
         for end in ["", "\n"] {
             let refused = read(&format!("{long}{end}"));
-            assert!(
-                refused.unwrap().unwrap_err().contains("10 bytes"),
-                "{long:?}"
-            );
+            assert!(refused.unwrap().unwrap_err().contains("10 bytes"), "{long:?}");
             // The rest of a refused record is skipped.
             assert_eq!(read("\n1,2,3\n"), Some(Ok(3)));
         }

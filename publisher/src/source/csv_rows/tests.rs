@@ -56,10 +56,7 @@ fn records_become_rows_by_column_names() {
     assert_eq!(lines.remove(0), expected[1]);
     assert_eq!(lines, [r#"8 upsert {"id":3,"name":""}"#]);
     let marked = b"\xef\xbb\xbfid,name\n1,one";
-    assert_eq!(
-        said(marked, Dialect::default()),
-        [r#"2 upsert {"id":1,"name":"one"}"#]
-    );
+    assert_eq!(said(marked, Dialect::default()), [r#"2 upsert {"id":1,"name":"one"}"#]);
 }
 
 #[test]
@@ -67,29 +64,18 @@ fn output_of_watch_is_read_back() {
     let text = b"version,op,id,name\n2,create,1,one\n3,update,1,two\nversion,op,name,id\n4,delete,whatever is long,1";
     assert_eq!(
         said(text, Dialect::default()),
-        [
-            r#"2 upsert {"id":1,"name":"one"}"#,
-            r#"3 update {"id":1,"name":"two"}"#,
-            "5 delete [1]",
-        ]
+        [r#"2 upsert {"id":1,"name":"one"}"#, r#"3 update {"id":1,"name":"two"}"#, "5 delete [1]",]
     );
     let text = b"op,id,name\ncreate,1,one\nclear,,\n";
     let lines = said(text, Dialect::default());
     assert_eq!(lines[0], r#"2 insert {"id":1,"name":"one"}"#);
-    assert!(
-        lines[1].starts_with("3 bad: \"clear\" is not an operation"),
-        "{lines:?}"
-    );
+    assert!(lines[1].starts_with("3 bad: \"clear\" is not an operation"), "{lines:?}");
 }
 
 #[test]
 fn dialects_are_applied() {
-    let dialect = Dialect {
-        delimiter: b'\t',
-        comment: Some(b'#'),
-        has_header: false,
-        ..Dialect::default()
-    };
+    let dialect =
+        Dialect { delimiter: b'\t', comment: Some(b'#'), has_header: false, ..Dialect::default() };
     assert_eq!(
         said(b"# 1\t2\n1\tone\n1\n", dialect),
         [
@@ -104,9 +90,7 @@ fn bad_records_are_refused_separately() {
     let text = b"id,name\n300,x\n1\n1,\xff\n2,two\n3,\"open\n";
     let lines = said(text, Dialect::default());
     for (line, start) in
-        lines
-            .iter()
-            .zip(["2 bad: ", "3 bad: ", "4 bad: cell 2", "5 upsert", "6 bad: "])
+        lines.iter().zip(["2 bad: ", "3 bad: ", "4 bad: cell 2", "5 upsert", "6 bad: "])
     {
         assert!(line.starts_with(start), "{line}");
     }
@@ -130,10 +114,7 @@ fn record_size_is_limited() {
     let long = vec![b'x'; MAX_LINE];
     assert!(take(&[b"1,\"", &long[..MAX_LINE - 3]].concat()).is_empty());
     let refused = take(&[b"1,\"", long.as_slice()].concat());
-    assert!(
-        refused.len() == 1 && refused[0].starts_with("2 bad: "),
-        "{refused:?}"
-    );
+    assert!(refused.len() == 1 && refused[0].starts_with("2 bad: "), "{refused:?}");
     assert_eq!(take(b"xx\n1,one\n"), [r#"3 upsert {"id":1,"name":"one"}"#]);
 }
 
@@ -144,20 +125,14 @@ fn record_size_is_limited() {
 fn record_that_repeats_the_header_is_a_row_if_it_fits() {
     let texts = || Arc::new(Schema::parse("key:text(8),value:text(8)", None).unwrap());
     let said_of = |text: &[u8]| said_of(texts(), text, Dialect::default());
-    let rows = [
-        r#"2 upsert {"key":"a","value":"b"}"#,
-        r#"3 upsert {"key":"key","value":"value"}"#,
-    ];
+    let rows = [r#"2 upsert {"key":"a","value":"b"}"#, r#"3 upsert {"key":"key","value":"value"}"#];
     for text in ["key,value\na,b\nkey,value\n", "key,value\na,b\nkey,value"] {
         assert_eq!(said_of(text.as_bytes()), rows);
     }
     let concatenated = "id,name\n1,one\n\u{feff}id,name\n2,two\n";
     assert_eq!(
         said(concatenated.as_bytes(), Dialect::default()),
-        [
-            r#"2 upsert {"id":1,"name":"one"}"#,
-            r#"4 upsert {"id":2,"name":"two"}"#,
-        ]
+        [r#"2 upsert {"id":1,"name":"one"}"#, r#"4 upsert {"id":2,"name":"two"}"#,]
     );
 }
 
@@ -172,26 +147,14 @@ fn fields_may_be_named_op_and_version() {
             "version,op,id,op,version\n2,create,1,x,3\n",
             r#"2 upsert {"id":1,"op":"x","version":3}"#,
         ),
-        (
-            "id:u8,op:text(8)",
-            "version,op,op,id\n2,update,x,1\n",
-            r#"2 update {"id":1,"op":"x"}"#,
-        ),
-        (
-            "version:u8,n:u8",
-            "version,op,version,n\n2,delete,1,7\n",
-            "2 delete [1]",
-        ),
+        ("id:u8,op:text(8)", "version,op,op,id\n2,update,x,1\n", r#"2 update {"id":1,"op":"x"}"#),
+        ("version:u8,n:u8", "version,op,version,n\n2,delete,1,7\n", "2 delete [1]"),
         (
             "id:u8,op:text(8),version:u8",
             "version,op,id\n3,x,1\n",
             r#"2 upsert {"id":1,"op":"x","version":3}"#,
         ),
-        (
-            "id:u8,op:text(8)",
-            "op,id\ndelete,1\n",
-            r#"2 upsert {"id":1,"op":"delete"}"#,
-        ),
+        ("id:u8,op:text(8)", "op,id\ndelete,1\n", r#"2 upsert {"id":1,"op":"delete"}"#),
     ] {
         let schema = Arc::new(Schema::parse(fields, None).unwrap());
         let said = said_of(schema, text.as_bytes(), Dialect::default());
@@ -210,9 +173,6 @@ fn error_for_a_header_with_another_separator_names_the_option() {
         ("id\tname\n", "--delimiter tab"),
     ] {
         let said = said(text.as_bytes(), Dialect::default());
-        assert!(
-            said[0].starts_with("header: line 1: ") && said[0].contains(part),
-            "{said:?}"
-        );
+        assert!(said[0].starts_with("header: line 1: ") && said[0].contains(part), "{said:?}");
     }
 }

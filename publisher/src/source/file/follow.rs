@@ -100,12 +100,7 @@ struct Change {
 impl Follow {
     /// Creates the state of a file that has not been read.
     pub fn new(patience: Duration) -> Self {
-        Self {
-            patience,
-            seen: None,
-            change: None,
-            again: None,
-        }
+        Self { patience, seen: None, change: None, again: None }
     }
 
     /// Records the current identity of the file, `None` if it does not exist. `is_finished` means
@@ -115,12 +110,8 @@ impl Follow {
             self.change = None;
             return;
         }
-        let change = self.change.get_or_insert(Change {
-            identity,
-            first: now,
-            last: now,
-            is_finished,
-        });
+        let change =
+            self.change.get_or_insert(Change { identity, first: now, last: now, is_finished });
         if change.identity != identity {
             change.identity = identity;
             change.last = now;

@@ -161,8 +161,7 @@ impl File {
         self.arm();
         let identity = Identity::of_path(&self.path)
             .inspect_err(|error| tracing::debug!("{}: {error}", self.path.display()));
-        self.follow
-            .look(now, identity.ok(), heard.unwrap_or_default());
+        self.follow.look(now, identity.ok(), heard.unwrap_or_default());
     }
 
     fn arm(&mut self) {
@@ -269,8 +268,7 @@ impl File {
             }
             Err(error @ Error::InvalidSetting { .. }) => {
                 let fault = CliError::new(5, error.to_string());
-                self.report(&fault, self.is_strict)
-                    .map_err(SourceError::Input)?;
+                self.report(&fault, self.is_strict).map_err(SourceError::Input)?;
             }
             Err(error) => return Err(error.into()),
         }
@@ -338,10 +336,7 @@ impl Source for File {
     }
 
     fn summary(&self) -> Option<String> {
-        Some(format!(
-            "versions of the file taken: {}, refused: {}",
-            self.accepted, self.refused
-        ))
+        Some(format!("versions of the file taken: {}, refused: {}", self.accepted, self.refused))
     }
 
     fn shortfall(&self) -> Option<CliError> {

@@ -225,9 +225,6 @@ mod tests {
         assert!(error(folder).to_string().contains("not a regular file"));
         let missing = error(&folder.join("missing"));
         assert_eq!(missing.kind(), io::ErrorKind::NotFound);
-        assert_eq!(
-            error(&file.join("below")).kind(),
-            io::ErrorKind::NotADirectory
-        );
+        assert_eq!(error(&file.join("below")).kind(), io::ErrorKind::NotADirectory);
     }
 }

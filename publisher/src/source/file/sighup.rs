@@ -91,11 +91,7 @@ struct Judge {
 
 impl Judge {
     fn new(are_ignored: bool, has_terminal: bool) -> Self {
-        Self {
-            are_ignored,
-            has_terminal,
-            ..Self::default()
-        }
+        Self { are_ignored, has_terminal, ..Self::default() }
     }
 
     /// Records whether the process has a controlling terminal now.

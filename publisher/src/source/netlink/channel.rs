@@ -69,11 +69,7 @@ impl Channel {
             }
         }
         let sequence = 0;
-        Ok(Self {
-            socket,
-            port,
-            sequence,
-        })
+        Ok(Self { socket, port, sequence })
     }
 
     /// Returns a buffer for [`receive`](Self::receive).
@@ -99,8 +95,7 @@ impl Channel {
         message.finalize();
         let mut bytes = vec![0; message.buffer_len()];
         message.serialize(&mut bytes);
-        self.socket
-            .send_to(&bytes, &SocketAddr::new(KERNEL, 0), 0)?;
+        self.socket.send_to(&bytes, &SocketAddr::new(KERNEL, 0), 0)?;
         Ok(self.sequence)
     }
 
@@ -215,17 +210,9 @@ mod tests {
             found.iter().map(|one| (one.kind, one.payload)).unzip();
         assert_eq!(kinds, [24, 3]);
         assert_eq!(payloads, [&[10, 1, 2][..], &[]]);
-        assert_eq!(
-            (found[0].flags, found[0].sequence, found[0].port),
-            (7, 1, 2)
-        );
+        assert_eq!((found[0].flags, found[0].sequence, found[0].port), (7, 1, 2));
         assert_eq!((found[0].family(), found[1].family()), (10, 0));
-        for bad in [
-            &bytes(17, 3, &[])[..],
-            &bytes(15, 3, &[]),
-            &bytes(0, 3, &[]),
-            &[1, 2],
-        ] {
+        for bad in [&bytes(17, 3, &[])[..], &bytes(15, 3, &[]), &bytes(0, 3, &[]), &[1, 2]] {
             let found: Vec<_> = messages(bad).collect();
             assert!(matches!(found[..], [Err(_)]), "{found:?}");
         }

@@ -396,10 +396,7 @@ impl<M: Model> Source for Follow<M> {
             State::Stale(at) => Some(*at),
             State::Dumping(dump) => Some(dump.progress + STALL),
         };
-        [state, self.due_whole, self.due_again]
-            .into_iter()
-            .flatten()
-            .min()
+        [state, self.due_whole, self.due_again].into_iter().flatten().min()
     }
 
     fn poll(&mut self, publisher: &mut UntypedPublisher) -> Result<Progress, SourceError> {
@@ -418,10 +415,7 @@ impl<M: Model> Source for Follow<M> {
     }
 
     fn readiness(&self) -> Stage {
-        Stage {
-            is_ready: self.has_published,
-            reloads: 0,
-        }
+        Stage { is_ready: self.has_published, reloads: 0 }
     }
 
     fn summary(&self) -> Option<String> {
@@ -430,10 +424,7 @@ impl<M: Model> Source for Follow<M> {
 }
 
 fn unreadable<M: Model>(error: &io::Error) -> CliError {
-    CliError::new(
-        5,
-        format!("{}: cannot ask the kernel over netlink: {error}", M::WHAT),
-    )
+    CliError::new(5, format!("{}: cannot ask the kernel over netlink: {error}", M::WHAT))
 }
 
 /// Changes that make some groups of the table equal to the copy.

@@ -13,9 +13,7 @@ use super::channel::Message;
 const HEADER: usize = 16;
 
 /// Flags of an interface that affect its routes.
-const STATE: LinkFlags = LinkFlags::Up
-    .union(LinkFlags::Running)
-    .union(LinkFlags::LowerUp);
+const STATE: LinkFlags = LinkFlags::Up.union(LinkFlags::Running).union(LinkFlags::LowerUp);
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Link {
@@ -54,11 +52,7 @@ impl Links {
         if message.kind == RTM_DELLINK {
             return Ok(self.0.remove(&header.index).is_some());
         }
-        let mut link = Link {
-            name: String::new(),
-            state: header.flags & STATE,
-            controller: 0,
-        };
+        let mut link = Link { name: String::new(), state: header.flags & STATE, controller: 0 };
         for attribute in NlasIterator::new(message.payload.get(HEADER..).unwrap_or_default()) {
             let attribute = attribute.map_err(|error| error.to_string())?;
             match attribute.kind() {
@@ -104,13 +98,7 @@ mod tests {
         let mut payload = vec![0; header.buffer_len() + name.buffer_len()];
         header.emit(&mut payload);
         name.emit(&mut payload[HEADER..]);
-        let message = Message {
-            kind,
-            flags: 0,
-            sequence: 0,
-            port: 0,
-            payload: &payload,
-        };
+        let message = Message { kind, flags: 0, sequence: 0, port: 0, payload: &payload };
         links.take(&message).unwrap()
     }
 
@@ -138,13 +126,7 @@ mod tests {
             );
         }
         assert_eq!(links.name(7), "if7");
-        let short = Message {
-            kind: RTM_NEWLINK,
-            flags: 0,
-            sequence: 0,
-            port: 0,
-            payload: &[0; 5],
-        };
+        let short = Message { kind: RTM_NEWLINK, flags: 0, sequence: 0, port: 0, payload: &[0; 5] };
         assert!(links.take(&short).is_err());
     }
 

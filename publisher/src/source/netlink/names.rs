@@ -20,13 +20,8 @@ const TYPES: &[Name] = &[
     (11, "xresolve"),
 ];
 
-const SCOPES: &[Name] = &[
-    (0, "global"),
-    (200, "site"),
-    (253, "link"),
-    (254, "host"),
-    (255, "nowhere"),
-];
+const SCOPES: &[Name] =
+    &[(0, "global"), (200, "site"), (253, "link"), (254, "host"), (255, "nowhere")];
 
 const PROTOCOLS: &[Name] = &[
     (1, "redirect"),
@@ -144,9 +139,7 @@ pub fn encapsulation<const N: usize>(number: u16) -> Text<N> {
 
 /// Returns the name of a router preference: `low`, `medium`, `high`; empty for none.
 pub fn preference<const N: usize>(number: Option<u8>) -> Text<N> {
-    number.map_or(Text::truncated(""), |number| {
-        one(PREFERENCES, number.into())
-    })
+    number.map_or(Text::truncated(""), |number| one(PREFERENCES, number.into()))
 }
 
 /// Returns the names of a route's flags: `onlink`, `linkdown`, …
@@ -173,16 +166,10 @@ mod tests {
         assert_eq!(route_type::<14>(7).as_str(), "unreachable");
         assert_eq!(scope::<8>(253).as_str(), "link");
         assert_eq!(protocol::<12>(186).as_str(), "bgp");
-        assert_eq!(
-            (protocol::<12>(0).as_str(), protocol::<12>(77).as_str()),
-            ("", "77")
-        );
+        assert_eq!((protocol::<12>(0).as_str(), protocol::<12>(77).as_str()), ("", "77"));
         assert_eq!(preference::<8>(None).as_str(), "");
         assert_eq!(route_flags::<36>(0x14).as_str(), "onlink linkdown");
         assert_eq!(neighbor_state::<12>(4).as_str(), "STALE");
-        assert_eq!(
-            neighbor_flags::<36>(0x90, 1).as_str(),
-            "router extern_learn managed"
-        );
+        assert_eq!(neighbor_flags::<36>(0x90, 1).as_str(), "router extern_learn managed");
     }
 }

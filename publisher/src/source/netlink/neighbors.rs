@@ -136,11 +136,8 @@ fn parse(payload: &[u8]) -> Result<Option<(NeighborKey, Neighbor)>, String> {
         return Ok(None);
     }
     let mut address = None;
-    let mut neighbor = Neighbor {
-        state: header.state.into(),
-        flags: header.flags.bits(),
-        ..Neighbor::default()
-    };
+    let mut neighbor =
+        Neighbor { state: header.state.into(), flags: header.flags.bits(), ..Neighbor::default() };
     for attribute in NlasIterator::new(payload.get(HEADER..).unwrap_or_default()) {
         let attribute = attribute.map_err(|error| error.to_string())?;
         match NeighbourAttribute::parse_with_param(&attribute, header.family) {

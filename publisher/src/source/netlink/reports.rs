@@ -62,11 +62,7 @@ impl Reports {
         let what = self.what;
         let why = match why {
             [] => "the table changed during the dump, or the kernel did not answer".to_owned(),
-            why => why
-                .iter()
-                .map(ToString::to_string)
-                .collect::<Vec<_>>()
-                .join(", "),
+            why => why.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "),
         };
         tracing::info!("{what}: dumping again: {why}");
         if times == PATIENCE {
@@ -97,12 +93,7 @@ impl Reports {
 
     /// Returns the counters as one line.
     pub fn summary(&self) -> String {
-        let Counts {
-            events,
-            dumps,
-            failed_dumps,
-            overruns,
-        } = self.counts;
+        let Counts { events, dumps, failed_dumps, overruns } = self.counts;
         format!("events: {events}, overruns: {overruns}, dumps: {dumps}, failed: {failed_dumps}")
     }
 }

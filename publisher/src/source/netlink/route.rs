@@ -134,10 +134,7 @@ pub struct ReportedRoute {
 impl Hop {
     /// Returns true if the kernel's IPv4 code considers both hops the same.
     fn is_like(&self, other: &Self) -> bool {
-        let requested = |hop: &Self| Self {
-            flags: hop.flags & ON_LINK,
-            ..hop.clone()
-        };
+        let requested = |hop: &Self| Self { flags: hop.flags & ON_LINK, ..hop.clone() };
         requested(self) == requested(other)
     }
 
@@ -152,17 +149,9 @@ impl Route {
     /// Returns true if the kernel's IPv4 code considers both the same route: they differ at most in
     /// flags that the kernel sets itself.
     pub fn is_like(&self, other: &Self) -> bool {
-        let requested = |route: &Self| Self {
-            hops: Vec::new(),
-            flags: 0,
-            ..route.clone()
-        };
+        let requested = |route: &Self| Self { hops: Vec::new(), flags: 0, ..route.clone() };
         self.hops.len() == other.hops.len()
-            && self
-                .hops
-                .iter()
-                .zip(&other.hops)
-                .all(|(one, two)| one.is_like(two))
+            && self.hops.iter().zip(&other.hops).all(|(one, two)| one.is_like(two))
             && requested(self) == requested(other)
     }
 
@@ -234,11 +223,7 @@ impl Found {
             mtu: 0,
             metrics: Vec::new(),
             preference: None,
-            hop: Hop {
-                weight: 1,
-                flags: header.flags.bits() & HOP_FLAGS,
-                ..Hop::default()
-            },
+            hop: Hop { weight: 1, flags: header.flags.bits() & HOP_FLAGS, ..Hop::default() },
             hops: None,
         }
     }
@@ -294,11 +279,7 @@ impl Found {
             preference: self.preference,
             flags: header.flags.bits() & ROUTE_FLAGS,
         };
-        Ok(ReportedRoute {
-            key,
-            route,
-            is_multipath,
-        })
+        Ok(ReportedRoute { key, route, is_multipath })
     }
 }
 
@@ -481,7 +462,5 @@ impl RouteRow {
 }
 
 fn text<const N: usize>(value: Option<impl ToString>) -> Text<N> {
-    value.map_or(Text::truncated(""), |value| {
-        Text::truncated(&value.to_string())
-    })
+    value.map_or(Text::truncated(""), |value| Text::truncated(&value.to_string()))
 }

@@ -142,9 +142,8 @@ impl Model for Routes {
 
     fn rows(&self, key: &RouteKey, links: &Links) -> Vec<RouteRow> {
         let group = self.groups.get(key).map_or(&[][..], Vec::as_slice);
-        let (siblings, others): (Vec<&Route>, Vec<&Route>) = group
-            .iter()
-            .partition(|route| is_v6(key) && route.is_sibling());
+        let (siblings, others): (Vec<&Route>, Vec<&Route>) =
+            group.iter().partition(|route| is_v6(key) && route.is_sibling());
         // The last remaining sibling keeps its weight in the copy, but the kernel no longer reports
         // it.
         let alone = siblings.len() == 1;
@@ -184,20 +183,13 @@ fn is_v6(key: &RouteKey) -> bool {
 impl Route {
     /// Returns one route for each hop.
     fn split(&self) -> impl Iterator<Item = Self> + '_ {
-        self.hops.iter().map(|hop| Self {
-            hops: vec![hop.clone()],
-            ..self.clone()
-        })
+        self.hops.iter().map(|hop| Self { hops: vec![hop.clone()], ..self.clone() })
     }
 
     /// Returns true if the kernel's IPv6 code considers both the same route. Each has one hop.
     fn is_twin(&self, other: &Self) -> bool {
         (self.kind, self.nexthop) == (other.kind, other.nexthop)
-            && self
-                .hops
-                .iter()
-                .zip(&other.hops)
-                .all(|(one, two)| one.is_same_place(two))
+            && self.hops.iter().zip(&other.hops).all(|(one, two)| one.is_same_place(two))
     }
 
     /// Returns true if IPv6 combines this route with other siblings into one multipath route.
@@ -207,15 +199,8 @@ impl Route {
 
     /// Returns true if both are equal except for their hops, as the siblings of one message are.
     fn is_kin(&self, other: &Self) -> bool {
-        let body = |route: &Self| {
-            (
-                route.protocol,
-                route.source,
-                route.mtu,
-                route.preference,
-                route.flags,
-            )
-        };
+        let body =
+            |route: &Self| (route.protocol, route.source, route.mtu, route.preference, route.flags);
         body(self) == body(other)
     }
 }
@@ -237,11 +222,7 @@ fn added_v4(group: &mut Vec<Route>, route: Route, flags: u16, when: When) -> boo
         }
         None => {
             let certain = group.is_empty() || when == When::Live;
-            let place = if flags & NLM_F_APPEND != 0 {
-                group.len()
-            } else {
-                0
-            };
+            let place = if flags & NLM_F_APPEND != 0 { group.len() } else { 0 };
             group.insert(place, route);
             certain
         }

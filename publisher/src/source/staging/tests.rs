@@ -11,12 +11,7 @@ impl Table {
     fn new(name: &str) -> Self {
         let name = format!("staging-{name}-{}", std::process::id());
         let schema = Schema::parse("id:u8,n:u8", None).unwrap();
-        Self(Some(
-            UntypedPublisher::builder(&name, schema)
-                .capacity(3)
-                .open()
-                .unwrap(),
-        ))
+        Self(Some(UntypedPublisher::builder(&name, schema).capacity(3).open().unwrap()))
     }
 
     /// Applies the lines. Returns the rows, the number of refused lines and the number of
@@ -78,10 +73,7 @@ fn bad_lines_outside_transactions_are_refused_separately() {
 #[test]
 fn transaction_is_applied_completely_or_not_at_all() {
     let mut table = Table::new("whole");
-    assert_eq!(
-        table.after(&[BEGIN, ONE, TWO, COMMIT], false),
-        Ok((vec![[1, 1], [2, 2]], 0, 0))
-    );
+    assert_eq!(table.after(&[BEGIN, ONE, TWO, COMMIT], false), Ok((vec![[1, 1], [2, 2]], 0, 0)));
     let untouched = vec![[1, 1], [2, 2]];
     for bad in [
         [BEGIN, CLEAR, "{", COMMIT],
@@ -89,20 +81,10 @@ fn transaction_is_applied_completely_or_not_at_all() {
         [BEGIN, CLEAR, BEGIN, COMMIT],
         ["", BEGIN, CLEAR, THREE],
     ] {
-        assert_eq!(
-            table.after(&bad, false),
-            Ok((untouched.clone(), 1, 1)),
-            "{bad:?}"
-        );
+        assert_eq!(table.after(&bad, false), Ok((untouched.clone(), 1, 1)), "{bad:?}");
     }
-    assert_eq!(
-        table.after(&[BEGIN, THREE, FOUR, COMMIT], false),
-        Ok((untouched.clone(), 1, 1))
-    );
-    assert_eq!(
-        table.after(&[COMMIT, BEGIN, COMMIT, COMMIT], false),
-        Ok((untouched, 2, 0))
-    );
+    assert_eq!(table.after(&[BEGIN, THREE, FOUR, COMMIT], false), Ok((untouched.clone(), 1, 1)));
+    assert_eq!(table.after(&[COMMIT, BEGIN, COMMIT, COMMIT], false), Ok((untouched, 2, 0)));
 }
 
 #[test]

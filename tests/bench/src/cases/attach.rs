@@ -26,9 +26,7 @@ pub const ATTACH: Case = Case {
 /// Publishes.
 pub fn host(arguments: &[String]) {
     pin(THERE);
-    let [name, folder] = arguments else {
-        panic!("name, folder")
-    };
+    let [name, folder] = arguments else { panic!("name, folder") };
     let publisher = publish(name, ROWS);
     let lmdb = Lmdb::open(&PathBuf::from(folder));
     lmdb.put((0..ROWS as u64).map(|key| Row::new(key, 1)));

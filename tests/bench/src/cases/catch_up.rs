@@ -29,9 +29,7 @@ pub const FEW: Case = Case {
 /// Commits on request, writes the same rows into a plain mapping, and answers with the keys.
 pub fn publisher(arguments: &[String]) {
     pin(THERE);
-    let [name, path] = arguments else {
-        panic!("name, path")
-    };
+    let [name, path] = arguments else { panic!("name, path") };
     let mut publisher = publish(name, ROWS);
     let plain = Plain::open(Path::new(path), ROWS);
     let mut random = Random::new(7);
@@ -64,10 +62,7 @@ fn run() -> Vec<Figure> {
     let (mut refreshes, mut copies) = (Vec::new(), Vec::new());
     for _ in 0..TIMES {
         let keys = other.ask("commit");
-        let keys: Vec<usize> = keys
-            .split(' ')
-            .map(|key| key.parse().expect("a key"))
-            .collect();
+        let keys: Vec<usize> = keys.split(' ').map(|key| key.parse().expect("a key")).collect();
         let start = Instant::now();
         for key in &keys {
             black_box(plain.read(*key));
@@ -78,8 +73,5 @@ fn run() -> Vec<Figure> {
         refreshes.push(start.elapsed().as_nanos() as f64);
         assert!(changes > 0, "it was committed");
     }
-    vec![
-        Figure::of("refresh", refreshes),
-        Figure::of("copying just these ten", copies),
-    ]
+    vec![Figure::of("refresh", refreshes), Figure::of("copying just these ten", copies)]
 }

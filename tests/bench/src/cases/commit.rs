@@ -28,10 +28,7 @@ pub const ALONE: Case = Case {
     name: "commit",
     about: "ten rows at random of 100,000 become visible atomically, with no parked subscriber; the time is that of one commit",
     run,
-    bars: &[
-        bar("commit", LIMIT, 3.0),
-        bar("commit", "LMDB commit", 1.0 / 8.0),
-    ],
+    bars: &[bar("commit", LIMIT, 3.0), bar("commit", "LMDB commit", 1.0 / 8.0)],
 };
 
 fn run() -> Vec<Figure> {
@@ -82,9 +79,7 @@ fn limits(keys: &mut Keys, path: &Path) -> [Figure; 2] {
     let plain = PlainCommit::new(path, ROWS);
     let words: Vec<AtomicU64> = (0..ROWS * WORDS).map(|_| AtomicU64::new(1)).collect();
     [
-        keys.batches(LIMIT, COMMITS, |version, keys| {
-            plain.commit(version, now(), keys)
-        }),
+        keys.batches(LIMIT, COMMITS, |version, keys| plain.commit(version, now(), keys)),
         keys.batches("bare row words", COMMITS, |version, keys| {
             for key in keys {
                 let row = Row::new(*key as u64, version);
@@ -105,10 +100,7 @@ struct Keys {
 
 impl Default for Keys {
     fn default() -> Self {
-        Self {
-            random: Random::new(7),
-            version: 1,
-        }
+        Self { random: Random::new(7), version: 1 }
     }
 }
 

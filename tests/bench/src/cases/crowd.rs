@@ -31,9 +31,7 @@ const STACK: usize = 256 << 10;
 pub fn awake(arguments: &[String]) {
     pin(THERE);
     raise_open_files();
-    let [name, count] = arguments else {
-        panic!("name, count")
-    };
+    let [name, count] = arguments else { panic!("name, count") };
     let count: usize = count.parse().expect("a number");
     let registered = |_| {
         let mut subscriber = Subscriber::<Row>::open(name).expect("it is published");
@@ -50,9 +48,7 @@ pub fn awake(arguments: &[String]) {
 fn crowd(arguments: &[String]) -> (&str, Arc<Plain>, usize) {
     pin(THERE);
     raise_open_files();
-    let [name, path, count, ..] = arguments else {
-        panic!("name, path, count")
-    };
+    let [name, path, count, ..] = arguments else { panic!("name, path, count") };
     let plain = Arc::new(Plain::open(Path::new(path), 0));
     (name, plain, count.parse().expect("a number"))
 }

@@ -100,11 +100,7 @@ impl Followed {
             Figure::of("commits behind", self.behind).counted_in(Unit::Count),
             Figure::one("most commits behind", Unit::Count, behind),
             Figure::one("refreshes", Unit::Count, refreshes),
-            Figure::one(
-                "refreshes that were outrun",
-                Unit::Count,
-                self.outrun as f64,
-            ),
+            Figure::one("refreshes that were outrun", Unit::Count, self.outrun as f64),
         ]
     }
 }
@@ -112,15 +108,11 @@ impl Followed {
 /// Refreshes all the time.
 pub fn follower(arguments: &[String]) {
     pin(THERE);
-    let [name, path] = arguments else {
-        panic!("name, path")
-    };
+    let [name, path] = arguments else { panic!("name, path") };
     let plain = Plain::open(Path::new(path), 0);
     let mut subscriber = Subscriber::<Row>::open(name).expect("it is published");
     serve(|_| {
-        let followed = follow(&mut subscriber, || {
-            plain.signal(STOP).load(Ordering::Acquire) == 0
-        });
+        let followed = follow(&mut subscriber, || plain.signal(STOP).load(Ordering::Acquire) == 0);
         serde_json::to_string(&followed).expect("numbers")
     });
 }
@@ -149,9 +141,7 @@ fn follow(subscriber: &mut Subscriber<Row>, goes_on: impl Fn() -> bool) -> Follo
             continue;
         };
         let version = changes.version();
-        followed
-            .stale
-            .push(ended.saturating_sub(newest_before) as f64);
+        followed.stale.push(ended.saturating_sub(newest_before) as f64);
         followed.behind.push((version - version_before) as f64);
         (version_before, newest_before) = (version, newest);
     }

@@ -58,16 +58,10 @@ fn run() -> Vec<Figure> {
     };
     vec![
         count("a subscriber wakes", subscribing.waits),
-        count(
-            "re-check intervals",
-            TIME.as_secs_f64() / RECHECK.as_secs_f64(),
-        ),
+        count("re-check intervals", TIME.as_secs_f64() / RECHECK.as_secs_f64()),
         time("a subscriber runs, each second", &subscribing),
         count("a publisher wakes", publishing.waits),
-        count(
-            "heartbeats",
-            TIME.as_secs_f64() / MAINTENANCE_INTERVAL.as_secs_f64(),
-        ),
+        count("heartbeats", TIME.as_secs_f64() / MAINTENANCE_INTERVAL.as_secs_f64()),
         time("a publisher runs, each second", &publishing),
     ]
 }
@@ -80,18 +74,14 @@ struct Usage {
 
 impl Usage {
     fn of(process: u32) -> Self {
-        let mut usage = Self {
-            waits: 0.0,
-            ran_ns: 0.0,
-        };
+        let mut usage = Self { waits: 0.0, ran_ns: 0.0 };
         let tasks = std::fs::read_dir(format!("/proc/{process}/task")).expect("its process");
         for task in tasks {
             let task = task.expect("a task").path();
             let read = |file| std::fs::read_to_string(task.join(file)).expect("a live task");
             let status = read("status");
-            let waits = status
-                .lines()
-                .find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
+            let waits =
+                status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
             usage.waits += number(waits);
             usage.ran_ns += number(read("schedstat").split(' ').next());
         }
@@ -99,10 +89,7 @@ impl Usage {
     }
 
     fn since(&self, before: &Self) -> Self {
-        Self {
-            waits: self.waits - before.waits,
-            ran_ns: self.ran_ns - before.ran_ns,
-        }
+        Self { waits: self.waits - before.waits, ran_ns: self.ran_ns - before.ran_ns }
     }
 }
 

@@ -54,9 +54,7 @@ pub const KIND: Case = Case {
 fn run() -> Vec<Figure> {
     pin(HERE);
     let sizes = |most: usize| SIZES.into_iter().filter(move |size| *size <= most);
-    let all = KINDS
-        .iter()
-        .flat_map(|(kind, most)| sizes(*most).map(|size| (*kind, size)));
+    let all = KINDS.iter().flat_map(|(kind, most)| sizes(*most).map(|size| (*kind, size)));
     all.flat_map(|(kind, size)| side(kind, size)).collect()
 }
 
@@ -68,9 +66,8 @@ fn side(kind: &str, size: usize) -> Vec<Figure> {
     let name = unique("kinds");
     let mut publisher = publish(&name, 1);
     let arguments = [name, path.display().to_string(), kind.to_owned()];
-    let mut crowd: Vec<Other> = (0..size)
-        .map(|_| Other::start("kinds-subscriber", &arguments))
-        .collect();
+    let mut crowd: Vec<Other> =
+        (0..size).map(|_| Other::start("kinds-subscriber", &arguments)).collect();
     publisher.maintain().expect("a live table");
 
     let before: f64 = crowd.iter().map(|one| ran_ns(one.id())).sum();
@@ -89,9 +86,8 @@ fn side(kind: &str, size: usize) -> Vec<Figure> {
         }
     }
     let told = crowd.iter_mut().map(Other::answer);
-    let taken: Vec<f64> = told
-        .flat_map(|taken| serde_json::from_str::<Vec<f64>>(&taken).expect("numbers"))
-        .collect();
+    let taken: Vec<f64> =
+        told.flat_map(|taken| serde_json::from_str::<Vec<f64>>(&taken).expect("numbers")).collect();
     publisher.close().expect("a live table");
     let slowest = thousandth(taken.clone());
     let subject = |what: &str| format!("{kind}, {size}: {what}");
@@ -131,15 +127,10 @@ fn ran_ns(process: u32) -> f64 {
 /// long each took.
 pub fn subscriber(arguments: &[String]) {
     pin(THERE);
-    let [name, path, kind] = arguments else {
-        panic!("name, path, kind")
-    };
+    let [name, path, kind] = arguments else { panic!("name, path, kind") };
     let plain = Plain::open(Path::new(path), 0);
     let kind: WakeKind = kind.parse().expect("a kind");
-    let mut table = Subscriber::<Row>::builder(name)
-        .wake(kind)
-        .open()
-        .expect("it is published");
+    let mut table = Subscriber::<Row>::builder(name).wake(kind).open().expect("it is published");
     // Takes its place, so that the publisher opens its end before the first round.
     let asleep = table.wait(Some(Duration::from_millis(1)));
     asleep.expect("a live table");

@@ -51,22 +51,12 @@ pub struct Bar {
 
 /// A bar on medians.
 const fn bar(of: &'static str, against: &'static str, at_most: f64) -> Bar {
-    Bar {
-        of,
-        against,
-        at_most,
-        of_p99: false,
-    }
+    Bar { of, against, at_most, of_p99: false }
 }
 
 /// A bar on 99th percentiles.
 const fn bar_p99(of: &'static str, against: &'static str, at_most: f64) -> Bar {
-    Bar {
-        of,
-        against,
-        at_most,
-        of_p99: true,
-    }
+    Bar { of, against, at_most, of_p99: true }
 }
 
 /// All of them, in the report's order.

@@ -65,11 +65,7 @@ struct Rounds {
 
 impl Rounds {
     fn new(count: usize, path: &Path) -> Self {
-        Self {
-            count,
-            path: path.display().to_string(),
-            plain: Plain::open(path, 0),
-        }
+        Self { count, path: path.display().to_string(), plain: Plain::open(path, 0) }
     }
 
     fn crowd(&self, role: &str, name: &str, how: &str) -> Other {

@@ -38,10 +38,7 @@ pub const RANDOM: Case = Case {
     name: "read-random",
     about: "rows of 1,000,000 by keys at random",
     run: random,
-    bars: &[
-        bar("get", "a random load of 64 bytes", 2.5),
-        bar("get", "LMDB get", 1.0 / 15.0),
-    ],
+    bars: &[bar("get", "a random load of 64 bytes", 2.5), bar("get", "LMDB get", 1.0 / 15.0)],
 };
 
 fn rows(count: usize) -> impl Iterator<Item = Row> + Clone {
@@ -51,9 +48,7 @@ fn rows(count: usize) -> impl Iterator<Item = Row> + Clone {
 /// Publishes `count` rows in every way, till its stdin ends.
 pub fn host(arguments: &[String]) {
     pin(THERE);
-    let [name, folder, count] = arguments else {
-        panic!("name, folder, count")
-    };
+    let [name, folder, count] = arguments else { panic!("name, folder, count") };
     let (folder, count) = (PathBuf::from(folder), count.parse().expect("a number"));
     let mut publisher = publish(name, count);
     Lmdb::open(&folder.join("lmdb")).put(rows(count));

@@ -101,9 +101,7 @@ fn beside(path: &Path, from: Vec<Row>) -> [Figure; 2] {
 /// Commits at full speed, from one request until the next.
 pub fn publisher(arguments: &[String]) {
     pin(THERE);
-    let [name, path] = arguments else {
-        panic!("name, path")
-    };
+    let [name, path] = arguments else { panic!("name, path") };
     let mut publisher = publish(name, ROWS);
     let plain = Plain::open(Path::new(path), 0);
     let (mut random, mut version) = (Random::new(7), 1);

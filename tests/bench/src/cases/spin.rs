@@ -26,11 +26,7 @@ pub const SPINNING: Case = Case {
     name: "spin",
     about: "from a commit of ten rows to all of them in a process that spins on the other core",
     run,
-    bars: &[bar(
-        "commit to applied",
-        "bare exchange of the same lines",
-        3.0,
-    )],
+    bars: &[bar("commit to applied", "bare exchange of the same lines", 3.0)],
 };
 
 fn run() -> Vec<Figure> {
@@ -49,10 +45,7 @@ fn run() -> Vec<Figure> {
 
     let receiver = start("spin-lines", &name);
     let mut round = 0;
-    let (subject, sender) = (
-        "bare exchange of the same lines",
-        "bare stores, by the sender",
-    );
+    let (subject, sender) = ("bare exchange of the same lines", "bare stores, by the sender");
     let lines = receiver.measure(subject, sender, || {
         round += 1;
         let sent = now();

@@ -15,14 +15,9 @@ const BATCH_ROWS: usize = 10_000;
 /// Publishes a table of a shape. `commit` commits once; `measure` answers with a figure.
 pub fn host(arguments: &[String]) {
     pin(THERE);
-    let [name, shape @ ..] = arguments else {
-        panic!("name, shape")
-    };
+    let [name, shape @ ..] = arguments else { panic!("name, shape") };
     let shape = Shape::of(shape);
-    shape.with(Host {
-        name,
-        shape: &shape,
-    });
+    shape.with(Host { name, shape: &shape });
 }
 
 struct Host<'a> {

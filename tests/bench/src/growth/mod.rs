@@ -29,34 +29,19 @@ pub const AXES: &[Axis] = &[
         name: "growth-rows",
         about: "rows of the table",
         points: &[1_000, 10_000, 100_000, 1_000_000, 10_000_000],
-        run: |rows| {
-            points::reading(&Shape {
-                rows,
-                ..Shape::DEFAULT
-            })
-        },
+        run: |rows| points::reading(&Shape { rows, ..Shape::DEFAULT }),
     },
     Axis {
         name: "growth-width",
         about: "bytes of a row",
         points: &[8, 16, 32, 64, 128, 256, 512, 1024],
-        run: |width| {
-            points::reading(&Shape {
-                width,
-                ..Shape::DEFAULT
-            })
-        },
+        run: |width| points::reading(&Shape { width, ..Shape::DEFAULT }),
     },
     Axis {
         name: "growth-changes",
         about: "rows changed by a commit",
         points: &[1, 10, 100, 1_000, 10_000, 100_000],
-        run: |changes| {
-            points::changing(&Shape {
-                changes,
-                ..Shape::DEFAULT
-            })
-        },
+        run: |changes| points::changing(&Shape { changes, ..Shape::DEFAULT }),
     },
     Axis {
         name: "growth-subscribers",
@@ -74,10 +59,8 @@ fn subscribers(count: usize) -> Vec<Figure> {
     figures.truncate(1);
     if count <= MOST_PARKED {
         let [commit, _, sends] = with_parked(count);
-        let named = |subject: &str, figure: Figure| Figure {
-            subject: subject.to_owned(),
-            ..figure
-        };
+        let named =
+            |subject: &str, figure: Figure| Figure { subject: subject.to_owned(), ..figure };
         figures.push(named("commit, all parked", commit));
         figures.push(named("bare sends to as many that work", sends));
     }
@@ -92,11 +75,7 @@ pub struct Shape {
 }
 
 impl Shape {
-    const DEFAULT: Self = Self {
-        width: 64,
-        rows: 100_000,
-        changes: 10,
-    };
+    const DEFAULT: Self = Self { width: 64, rows: 100_000, changes: 10 };
 
     fn arguments(&self) -> [String; 3] {
         [self.width, self.rows, self.changes].map(|number| number.to_string())
@@ -105,14 +84,8 @@ impl Shape {
     fn of(arguments: &[String]) -> Self {
         let numbers = arguments.iter().map(|text| text.parse().expect("a number"));
         let numbers: Vec<usize> = numbers.collect();
-        let [width, rows, changes] = numbers[..] else {
-            panic!("width, rows, changes")
-        };
-        Self {
-            width,
-            rows,
-            changes,
-        }
+        let [width, rows, changes] = numbers[..] else { panic!("width, rows, changes") };
+        Self { width, rows, changes }
     }
 
     /// Does something with the type of such a row.

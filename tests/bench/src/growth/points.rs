@@ -38,12 +38,7 @@ fn point(shape: &Shape, reads: bool) -> Vec<Figure> {
     let mut arguments = vec![name.clone()];
     arguments.extend(shape.arguments());
     let mut host = Other::start("growth-host", &arguments);
-    shape.with(Point {
-        name: &name,
-        rows: shape.rows,
-        reads,
-        host: &mut host,
-    })
+    shape.with(Point { name: &name, rows: shape.rows, reads, host: &mut host })
 }
 
 struct Point<'a> {

@@ -38,10 +38,7 @@ impl Blackboard {
             creator = creator.add(row.key, row);
         }
         let service = creator.create().expect("room");
-        Self {
-            service,
-            _node: node,
-        }
+        Self { service, _node: node }
     }
 
     /// One that another process made.
@@ -54,10 +51,7 @@ impl Blackboard {
         let name = name.try_into().expect("a name");
         let opener = node.service_builder(&name).blackboard_opener::<u64>();
         let service = opener.open().expect("it was made");
-        Self {
-            service,
-            _node: node,
-        }
+        Self { service, _node: node }
     }
 
     /// A port to read by.

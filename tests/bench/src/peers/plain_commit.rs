@@ -54,12 +54,7 @@ impl PlainCommit {
         for word in memory.row_words() {
             word.store(1, Ordering::Relaxed);
         }
-        Self {
-            memory,
-            levels,
-            journal,
-            blocks: end,
-        }
+        Self { memory, levels, journal, blocks: end }
     }
 
     /// Writes a commit's words.

@@ -33,10 +33,7 @@ fn section(text: &mut String, case: &Case, runs: &[Vec<Figure>]) -> std::fmt::Re
         };
         let which = if bar.of_p99 { ", p99" } else { "" };
         let (of, against, most) = (bar.of, bar.against, bar.at_most);
-        writeln!(
-            text,
-            "| {of} : {against}{which} | {ratio} | {most:.3} | {verdict} |"
-        )?;
+        writeln!(text, "| {of} : {against}{which} | {ratio} | {most:.3} | {verdict} |")?;
     }
     Ok(())
 }
@@ -93,11 +90,7 @@ fn capitalized(text: &str) -> String {
 fn ratio(bar: &Bar, run: &[Figure]) -> Option<f64> {
     let of = |subject| {
         let figure = find(run, subject)?;
-        Some(if bar.of_p99 {
-            figure.p99
-        } else {
-            figure.median
-        })
+        Some(if bar.of_p99 { figure.p99 } else { figure.median })
     };
     Some(of(bar.of)? / of(bar.against)?)
 }
@@ -108,17 +101,9 @@ mod tests {
 
     #[test]
     fn a_bar_compares_two_figures_of_a_run() {
-        let figure = |subject, median, p99| Figure {
-            p99,
-            ..Figure::of(subject, vec![median])
-        };
+        let figure = |subject, median, p99| Figure { p99, ..Figure::of(subject, vec![median]) };
         let run = [figure("a", 3.0, 8.0), figure("b", 2.0, 2.0)];
-        let mut bar = Bar {
-            of: "a",
-            against: "b",
-            at_most: 2.0,
-            of_p99: false,
-        };
+        let mut bar = Bar { of: "a", against: "b", at_most: 2.0, of_p99: false };
         assert_eq!(ratio(&bar, &run), Some(1.5));
         bar.of_p99 = true;
         assert_eq!(ratio(&bar, &run), Some(4.0));
@@ -129,42 +114,16 @@ mod tests {
     #[test]
     fn a_bar_is_held_or_not_or_not_measured() {
         const BARS: &[Bar] = &[
-            Bar {
-                of: "a",
-                against: "b",
-                at_most: 1.5,
-                of_p99: false,
-            },
-            Bar {
-                of: "a",
-                against: "b",
-                at_most: 1.4,
-                of_p99: false,
-            },
-            Bar {
-                of: "a",
-                against: "nobody",
-                at_most: 9.0,
-                of_p99: false,
-            },
+            Bar { of: "a", against: "b", at_most: 1.5, of_p99: false },
+            Bar { of: "a", against: "b", at_most: 1.4, of_p99: false },
+            Bar { of: "a", against: "nobody", at_most: 9.0, of_p99: false },
         ];
-        let case = Case {
-            name: "case",
-            about: "something",
-            run: Vec::new,
-            bars: BARS,
-        };
-        let run = [
-            Figure::of("a", vec![3.0]),
-            Figure::of("b", vec![2.0]),
-            Figure::of("c", vec![30.0]),
-        ];
+        let case = Case { name: "case", about: "something", run: Vec::new, bars: BARS };
+        let run =
+            [Figure::of("a", vec![3.0]), Figure::of("b", vec![2.0]), Figure::of("c", vec![30.0])];
         let mut text = String::new();
         section(&mut text, &case, &[run.to_vec()]).expect("a string takes everything");
-        let rows: Vec<&str> = text
-            .lines()
-            .filter(|line| line.starts_with("| a :"))
-            .collect();
+        let rows: Vec<&str> = text.lines().filter(|line| line.starts_with("| a :")).collect();
         assert_eq!(
             rows,
             [

@@ -76,10 +76,7 @@ pub const GROUPS: &[Group] = &[
         pick: MEDIAN,
         ways: [
             Some(("commit", "")),
-            Some((
-                "iceoryx2, ten held handles, not atomic",
-                "10 handles, not atomic",
-            )),
+            Some(("iceoryx2, ten held handles, not atomic", "10 handles, not atomic")),
             Some(("mmap-sync write of the whole table", "all rows")),
             Some(("LMDB commit", "no sync")),
             Some(("the same words without any protocol", "same words")),
@@ -91,12 +88,7 @@ pub const GROUPS: &[Group] = &[
         pick: MEDIAN,
         ways: ASLEEP,
     },
-    Group {
-        what: "the same, p99",
-        case: "wake",
-        pick: P99,
-        ways: ASLEEP,
-    },
+    Group { what: "the same, p99", case: "wake", pick: P99, ways: ASLEEP },
     Group {
         what: "commit 10 rows to a spinning reader",
         case: "spin",
@@ -149,13 +141,7 @@ pub const GROUPS: &[Group] = &[
         what: "the same while 10 rows a commit change",
         case: "snapshot",
         pick: MEDIAN,
-        ways: [
-            Some(("snapshot under commits", "`snapshot`")),
-            None,
-            None,
-            None,
-            None,
-        ],
+        ways: [Some(("snapshot under commits", "`snapshot`")), None, None, None, None],
     },
 ];
 
@@ -202,11 +188,7 @@ mod tests {
     #[test]
     fn each_group_is_of_a_case_that_there_is() {
         for group in GROUPS {
-            assert!(
-                CASES.iter().any(|case| case.name == group.case),
-                "{}",
-                group.what
-            );
+            assert!(CASES.iter().any(|case| case.name == group.case), "{}", group.what);
         }
     }
 }

@@ -31,11 +31,7 @@ pub fn subjects(points: &[Point]) -> Vec<&str> {
 fn section(text: &mut String, axis: &Axis, points: &[Point]) -> std::fmt::Result {
     let subjects = subjects(points);
     writeln!(text, "\n## {}\n", axis.name)?;
-    writeln!(
-        text,
-        "Along the {}, all else as it is: medians, measured once.\n",
-        axis.about
-    )?;
+    writeln!(text, "Along the {}, all else as it is: medians, measured once.\n", axis.about)?;
     writeln!(text, "| {} | {} |", axis.about, subjects.join(" | "))?;
     writeln!(text, "|--:|{}", "--:|".repeat(subjects.len()))?;
     for point in points {

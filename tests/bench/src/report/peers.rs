@@ -59,10 +59,8 @@ fn locked(package: &str) -> &'static str {
 
 /// All versions, in a sentence.
 pub fn versions(lmdb: &str) -> String {
-    let all: Vec<String> = PEERS
-        .iter()
-        .map(|peer| format!("{} {}", peer.package, locked(peer.package)))
-        .collect();
+    let all: Vec<String> =
+        PEERS.iter().map(|peer| format!("{} {}", peer.package, locked(peer.package))).collect();
     format!("Peers: {}; heed is over {lmdb}.", all.join(", "))
 }
 
@@ -71,18 +69,10 @@ pub fn table(lmdb: &str) -> String {
     let mut text = format!("\n## The peers\n\n{}\n\n", versions(lmdb));
     text += "| | version | beyond Tablecast | what Tablecast has and it has not | how it was set up |\n|---|---|---|---|---|\n";
     for peer in PEERS {
-        let Peer {
-            package,
-            beyond,
-            lacks,
-            set_up,
-        } = peer;
+        let Peer { package, beyond, lacks, set_up } = peer;
         let version = locked(package);
-        writeln!(
-            text,
-            "| {package} | {version} | {beyond} | {lacks} | {set_up} |"
-        )
-        .expect("a string takes everything");
+        writeln!(text, "| {package} | {version} | {beyond} | {lacks} | {set_up} |")
+            .expect("a string takes everything");
     }
     text
 }

@@ -55,9 +55,7 @@ type Drawn = Result<(), Box<dyn std::error::Error>>;
 fn decades(values: impl Iterator<Item = f64>) -> Range<f64> {
     let (least, most) = values
         .filter(|value| *value > 0.0)
-        .fold((f64::INFINITY, 0.0_f64), |(least, most), value| {
-            (least.min(value), most.max(value))
-        });
+        .fold((f64::INFINITY, 0.0_f64), |(least, most), value| (least.min(value), most.max(value)));
     if most == 0.0 {
         return 1.0..10.0;
     }
@@ -67,10 +65,7 @@ fn decades(values: impl Iterator<Item = f64>) -> Range<f64> {
 
 /// A time as the label of an axis.
 fn tick(value: &f64) -> String {
-    Unit::Nanoseconds
-        .show(*value)
-        .replace(".00", "")
-        .replace(".0", "")
+    Unit::Nanoseconds.show(*value).replace(".00", "").replace(".0", "")
 }
 
 fn text(size: i32, colour: &RGBColor) -> TextStyle<'_> {
@@ -105,12 +100,7 @@ fn comparison(measured: &Measured, path: &Path) -> Drawn {
         at += GAP;
         for (who, figure) in figures.into_iter().enumerate() {
             if let Some((value, word)) = figure {
-                bars.push(Bar {
-                    at,
-                    who,
-                    value,
-                    word,
-                });
+                bars.push(Bar { at, who, value, word });
                 at += BAR;
             }
         }

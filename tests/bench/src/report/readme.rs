@@ -26,9 +26,7 @@ pub fn rewrite(measured: &Measured, path: &Path) -> io::Result<()> {
     let figures = folder.join(FIGURES);
     fs::create_dir_all(&figures)?;
     plot::draw(measured, &figures)?;
-    texts
-        .into_iter()
-        .try_for_each(|(path, text)| fs::write(path, text))
+    texts.into_iter().try_for_each(|(path, text)| fs::write(path, text))
 }
 
 fn table(measured: &Measured) -> String {
@@ -55,9 +53,7 @@ fn plots(measured: &Measured) -> String {
 fn between_markers(path: &Path, block: &str) -> io::Result<String> {
     replaced(&fs::read_to_string(path)?, block).ok_or_else(|| {
         let path = path.display();
-        io::Error::other(format!(
-            "{path} has no lines {BEGIN:?} and {END:?} to write between"
-        ))
+        io::Error::other(format!("{path} has no lines {BEGIN:?} and {END:?} to write between"))
     })
 }
 

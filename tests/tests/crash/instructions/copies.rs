@@ -133,10 +133,7 @@ fn step_through(
         if !stepper.step() {
             break;
         }
-        assert!(
-            steps.len() < MOST_STEPS,
-            "the process does not reach its mark"
-        );
+        assert!(steps.len() < MOST_STEPS, "the process does not reach its mark");
         let is_new = observer.look(is_call);
         if is_call {
             let unknown = observer.unknown_to_all_but(stepper.id());
@@ -234,11 +231,7 @@ fn read_while_it_stands(
             assert_eq!(row.as_ref(), expected.rows(live.version()).get(key));
         }
         if state.named() == Named::First {
-            assert_eq!(
-                live.version(),
-                state.commit(),
-                "the reader sees the last commit"
-            );
+            assert_eq!(live.version(), state.commit(), "the reader sees the last commit");
         }
     }
     let new = newcomer(name);
@@ -267,15 +260,8 @@ pub fn die_everywhere(scenario: Scenario, left: Option<&ObjectState>) -> Pass {
         outcomes.push(die_at(scenario, &begun, state, &expected));
     });
     outcomes.dedup();
-    assert_eq!(
-        outcomes,
-        expected.outcomes(),
-        "each table is seen, in order"
-    );
-    assert!(
-        pass.states > pass.written,
-        "at least one state per store: {pass}"
-    );
+    assert_eq!(outcomes, expected.outcomes(), "each table is seen, in order");
+    assert!(pass.states > pass.written, "at least one state per store: {pass}");
     place.table().remember();
     for sleeper in &mut asleep {
         let last = expected.last();

@@ -47,20 +47,12 @@ impl Expected {
             }
             // Closing is also one commit.
             (Scenario::Closing, _) => {
-                let rows = scenario
-                    .tables()
-                    .pop()
-                    .expect("the table after the history");
+                let rows = scenario.tables().pop().expect("the table after the history");
                 (now.commit(), vec![rows; 2], [true, false])
             }
             _ => (now.commit(), scenario.tables(), [true, true]),
         };
-        Self {
-            first,
-            tables,
-            ends,
-            has_gap: scenario == Scenario::Removed,
-        }
+        Self { first, tables, ends, has_gap: scenario == Scenario::Removed }
     }
 
     /// Returns the version of the last table.

@@ -59,10 +59,7 @@ pub fn newcomer(name: &str) -> Option<Subscriber<Item>> {
 
 /// Waits until the subscriber has the version and rows of a publisher in this process.
 pub fn follow(subscriber: &mut Subscriber<Item>, publisher: &Publisher<Item>, rows: &Rows) {
-    let state = PublisherState::Alive {
-        epoch: publisher.epoch(),
-        pid: std::process::id(),
-    };
+    let state = PublisherState::Alive { epoch: publisher.epoch(), pid: std::process::id() };
     tests::until("a subscriber follows the successor", || {
         subscriber.refresh().unwrap();
         subscriber.version() == publisher.version() && subscriber.publisher_state() == state

@@ -150,10 +150,7 @@ pub fn kill_everywhere(
         kill_at(scenario, left, Point::Step(pass, step))
     };
     let at_steps = (0..DRAWS * random).filter(at_step).take(random).count();
-    assert_eq!(
-        at_steps, random,
-        "some processes did not reach the point to be killed at"
-    );
+    assert_eq!(at_steps, random, "some processes did not reach the point to be killed at");
     Kills { at_calls, at_steps }
 }
 

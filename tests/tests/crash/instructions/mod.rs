@@ -29,10 +29,7 @@ use kills::{kill_everywhere, kill_takeovers};
 fn can_step() -> bool {
     let table = Table::new("can-step");
     let stepper = Stepper::start(&mut role!("stepped", table.name(), Scenario::Creation));
-    stepper
-        .map(Stepper::kill)
-        .map_err(|reason| skip(&reason))
-        .is_ok()
+    stepper.map(Stepper::kill).map_err(|reason| skip(&reason)).is_ok()
 }
 
 /// Runs all checks for a scenario that begins without a table, or with the table that a publisher

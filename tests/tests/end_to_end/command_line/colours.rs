@@ -15,10 +15,7 @@ const ESCAPE: char = '\x1b';
 fn coloured(table: &Table, variables: &[(&str, &str)], flags: &[&str]) -> [bool; 2] {
     let command = || {
         let mut command = subscriber();
-        command
-            .args(["get", table.name()])
-            .args(flags)
-            .envs(variables.iter().copied());
+        command.args(["get", table.name()]).args(flags).envs(variables.iter().copied());
         command
     };
     let shown = terminal::shown(&mut command(), 80, 0);
@@ -27,11 +24,7 @@ fn coloured(table: &Table, variables: &[(&str, &str)], flags: &[&str]) -> [bool;
 }
 
 /// Variables and flags, and whether output has colours on a terminal and in a pipe.
-type Case = (
-    &'static [(&'static str, &'static str)],
-    &'static [&'static str],
-    [bool; 2],
-);
+type Case = (&'static [(&'static str, &'static str)], &'static [&'static str], [bool; 2]);
 
 #[test]
 fn color_of_tables_follows_flags_and_variables() {
@@ -47,30 +40,15 @@ fn color_of_tables_follows_flags_and_variables() {
         (&[("NO_COLOR", "1")], &["--color=always"], [true, true]),
         (&[("CLICOLOR", "0")], &[], [false, false]),
         (&[("CLICOLOR_FORCE", "1")], &[], [true, true]),
-        (
-            &[("CLICOLOR_FORCE", "1")],
-            &["--color=never"],
-            [false, false],
-        ),
+        (&[("CLICOLOR_FORCE", "1")], &["--color=never"], [false, false]),
         (&[("TERM", "dumb")], &[], [false, false]),
         (&[("TABLECAST_COLOR", "always")], &[], [true, true]),
-        (
-            &[("TABLECAST_COLOR", "always")],
-            &["--color", "never"],
-            [false, false],
-        ),
-        (
-            &[("TABLECAST_COLOR", "never")],
-            &["--color", "auto"],
-            [true, false],
-        ),
+        (&[("TABLECAST_COLOR", "always")], &["--color", "never"], [false, false]),
+        (&[("TABLECAST_COLOR", "never")], &["--color", "auto"], [true, false]),
     ];
     for (variables, flags, expected) in cases {
         let seen = coloured(&table, variables, flags);
-        assert_eq!(
-            seen, expected,
-            "{variables:?} {flags:?}: in a terminal, in a pipe"
-        );
+        assert_eq!(seen, expected, "{variables:?} {flags:?}: in a terminal, in a pipe");
     }
 }
 
@@ -87,16 +65,9 @@ fn help_is_coloured_on_a_terminal() {
 fn color_of_logs_follows_flags() {
     for (flag, expected) in [("always", true), ("never", false), ("auto", false)] {
         let table = Table::new("coloured-log");
-        std::fs::write(
-            format!("/dev/shm/tablecast.table.{}", table.name()),
-            "garbage",
-        )
-        .unwrap();
-        let (_, logged) = run(
-            tests::programs::publisher(),
-            &["rm", table.name(), "--color", flag],
-            0,
-        );
+        std::fs::write(format!("/dev/shm/tablecast.table.{}", table.name()), "garbage").unwrap();
+        let (_, logged) =
+            run(tests::programs::publisher(), &["rm", table.name(), "--color", flag], 0);
         assert!(logged.contains("WARN"), "{logged}");
         assert_eq!(logged.contains(ESCAPE), expected, "{flag}: {logged}");
     }

@@ -11,10 +11,7 @@ const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../common/cli/build.r
 fn script(folder: &Path) -> PathBuf {
     let rustc = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
     let program = folder.join("build-script");
-    let status = inheriting(rustc)
-        .args(["--edition", "2024", SCRIPT, "-o"])
-        .arg(&program)
-        .status();
+    let status = inheriting(rustc).args(["--edition", "2024", SCRIPT, "-o"]).arg(&program).status();
     assert!(status.expect("rustc can be started").success());
     program
 }
@@ -22,11 +19,7 @@ fn script(folder: &Path) -> PathBuf {
 /// Runs git in `folder` and returns its output, or None if there is no git.
 fn git(folder: &Path, arguments: &[&str]) -> Option<String> {
     let identity = ["-c", "user.name=test", "-c", "user.email=test@localhost"];
-    let output = inheriting("git")
-        .args(identity)
-        .args(arguments)
-        .current_dir(folder)
-        .output();
+    let output = inheriting("git").args(identity).args(arguments).current_dir(folder).output();
     let output = output.ok()?;
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "git {arguments:?}: {errors}");
@@ -47,10 +40,7 @@ fn said(script: &Path, package: &Path) -> (String, Vec<PathBuf>) {
     assert_eq!(commits.len(), 1, "{text}");
     let files = told("cargo::rerun-if-changed=").into_iter();
     let files = files.filter(|file| file != "build.rs");
-    (
-        commits[0].clone(),
-        files.map(|file| package.join(file)).collect(),
-    )
+    (commits[0].clone(), files.map(|file| package.join(file)).collect())
 }
 
 fn package_in(folder: &TempDir) -> PathBuf {
@@ -88,12 +78,8 @@ fn clone_is_rebuilt_with_each_commit_and_checkout() {
     for change in [&commit[..], &checkout] {
         let (before, files) = said(&script, &package);
         assert_eq!(before, head());
-        let contents = || -> Vec<_> {
-            files
-                .iter()
-                .map(|file| std::fs::read(file).unwrap())
-                .collect()
-        };
+        let contents =
+            || -> Vec<_> { files.iter().map(|file| std::fs::read(file).unwrap()).collect() };
         let old = contents();
         git(folder.path(), change);
         assert_ne!(contents(), old, "{change:?} changes none of {files:?}");

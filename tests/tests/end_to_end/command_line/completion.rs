@@ -24,8 +24,7 @@ fn offered(mut program: Command, words: &[&str]) -> Vec<String> {
     // An empty directory, because file names are candidates too.
     let folder = tempfile::tempdir().unwrap();
     let mut bash = command("bash");
-    bash.args(["--norc", "--noprofile", "-c", &script, "bash"])
-        .current_dir(folder.path());
+    bash.args(["--norc", "--noprofile", "-c", &script, "bash"]).current_dir(folder.path());
     for (variable, value) in program.env("PROGRAM", path).get_envs() {
         match value {
             Some(value) => bash.env(variable, value),
@@ -33,11 +32,7 @@ fn offered(mut program: Command, words: &[&str]) -> Vec<String> {
         };
     }
     let (offered, _) = run(bash, words, 0);
-    offered
-        .lines()
-        .filter(|line| !line.is_empty())
-        .map(str::to_owned)
-        .collect()
+    offered.lines().filter(|line| !line.is_empty()).map(str::to_owned).collect()
 }
 
 #[test]
@@ -57,23 +52,12 @@ fn bash_completes_tables_fields_and_keys() {
     assert_eq!(offered(&["--fields", "price,n"]), ["price,name"]);
     // Without the quote, a user who continues with `> 5` would create a file named 5.
     let conditions = offered(&["--where", "pr"]);
-    assert!(
-        conditions.contains(&"'price >".to_owned()),
-        "{conditions:?}"
-    );
-    assert!(
-        conditions
-            .iter()
-            .all(|condition| condition.starts_with("'price "))
-    );
+    assert!(conditions.contains(&"'price >".to_owned()), "{conditions:?}");
+    assert!(conditions.iter().all(|condition| condition.starts_with("'price ")));
     for quoted in ["'pr", "\"pr"] {
         let conditions = offered(&["--where", quoted]);
         assert!(conditions.contains(&"price >".to_owned()), "{conditions:?}");
-        assert!(
-            conditions
-                .iter()
-                .all(|condition| condition.starts_with("price "))
-        );
+        assert!(conditions.iter().all(|condition| condition.starts_with("price ")));
     }
     assert_eq!(offered(&["--sort", "price:desc,i"]), ["price:desc,id"]);
     assert_eq!(offered(&["--sort", "price:d"]), ["price:desc"]);
@@ -87,31 +71,19 @@ fn bash_completes_tables_fields_and_keys() {
 fn bash_completes_wake_kinds_and_other_values() {
     let of_subscriber = |words: &[&str]| offered(subscriber(), &[&["subscriber"], words].concat());
     assert_eq!(of_subscriber(&["watch", "t", "--wake", "fu"]), ["futex"]);
-    assert_eq!(
-        of_subscriber(&["watch", "t", "--wake", "signal"]),
-        ["signal", "signal:USR2"]
-    );
+    assert_eq!(of_subscriber(&["watch", "t", "--wake", "signal"]), ["signal", "signal:USR2"]);
     assert_eq!(of_subscriber(&["inf"]), ["info"]);
     assert_eq!(of_subscriber(&["completions", "z"]), ["zsh"]);
     let of_publisher = |words: &[&str]| offered(publisher(), &[&["publisher"], words].concat());
-    assert_eq!(
-        of_publisher(&["serve", "t", "--from", "pro"]),
-        ["processes"]
-    );
+    assert_eq!(of_publisher(&["serve", "t", "--from", "pro"]), ["processes"]);
     let subcommands = of_publisher(&[""]);
     assert!(subcommands.contains(&"serve".to_owned()), "{subcommands:?}");
-    assert!(
-        !subcommands.contains(&"__subscriber".to_owned()),
-        "{subcommands:?}"
-    );
+    assert!(!subcommands.contains(&"__subscriber".to_owned()), "{subcommands:?}");
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("prices.csv");
     std::fs::write(&file, "").unwrap();
     let file = file.to_str().unwrap();
-    assert_eq!(
-        of_publisher(&["serve", "t", "--from", &file[..file.len() - 5]]),
-        [file]
-    );
+    assert_eq!(of_publisher(&["serve", "t", "--from", &file[..file.len() - 5]]), [file]);
 }
 
 #[test]
@@ -122,10 +94,7 @@ fn bash_completes_table_owners() {
     let Some(user) = user else {
         return tests::skip("this user has no name");
     };
-    let owners = offered(
-        subscriber(),
-        &["subscriber", "ls", "--owner", &user.name[..1]],
-    );
+    let owners = offered(subscriber(), &["subscriber", "ls", "--owner", &user.name[..1]]);
     assert!(owners.contains(&user.name), "{owners:?}");
 }
 
@@ -136,19 +105,10 @@ fn serve_and_rm_complete_only_tables_without_publisher() {
     killed.process.signal(nix::sys::signal::Signal::SIGKILL);
     killed.process.end();
     let _alive = serve(&alive);
-    for words in [
-        ["publisher", "rm", "complete-"],
-        ["publisher", "serve", "complete-"],
-    ] {
+    for words in [["publisher", "rm", "complete-"], ["publisher", "serve", "complete-"]] {
         let tables = offered(publisher(), &words);
-        assert!(
-            tables.iter().any(|table| table == dead.name()),
-            "{tables:?}"
-        );
-        assert!(
-            tables.iter().all(|table| table != alive.name()),
-            "{tables:?}"
-        );
+        assert!(tables.iter().any(|table| table == dead.name()), "{tables:?}");
+        assert!(tables.iter().all(|table| table != alive.name()), "{tables:?}");
     }
 }
 
@@ -158,15 +118,10 @@ fn other_shells_get_described_candidates() {
     let _serving = serve(&table);
     for shell in ["fish", "zsh", "elvish"] {
         let mut command = subscriber();
-        command
-            .env("TABLECAST_COMPLETE", shell)
-            .env("_CLAP_COMPLETE_INDEX", "2");
+        command.env("TABLECAST_COMPLETE", shell).env("_CLAP_COMPLETE_INDEX", "2");
         let (candidates, errors) = run(command, &["--", "subscriber", "info", table.name()], 0);
         assert!(candidates.contains(table.name()), "{shell}: {candidates}");
-        assert!(
-            shell == "elvish" || candidates.contains("2 rows"),
-            "{shell}: {candidates}"
-        );
+        assert!(shell == "elvish" || candidates.contains("2 rows"), "{shell}: {candidates}");
         assert_eq!(errors, "", "{shell}");
     }
 }
@@ -177,10 +132,7 @@ fn completion_script_of_each_shell_calls_the_program() {
         let path = program().get_program().to_str().unwrap().to_owned();
         for shell in ["bash", "elvish", "fish", "zsh"] {
             let (script, errors) = run(program(), &["completions", shell], 0);
-            assert!(
-                script.contains(&path) && script.contains(name),
-                "{shell}: {script}"
-            );
+            assert!(script.contains(&path) && script.contains(name), "{shell}: {script}");
             assert!(script.contains("TABLECAST_COMPLETE"), "{shell}: {script}");
             assert_eq!(errors, "");
         }

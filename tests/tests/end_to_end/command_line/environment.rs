@@ -20,30 +20,16 @@ fn flags_override_environment_variables() {
     let get = ["get", table.name()];
     let by_variable = with(
         subscriber(),
-        [
-            ("TABLECAST_FORMAT", "csv"),
-            ("TABLECAST_FIELDS", "name"),
-            ("TABLECAST_SORT", "price"),
-        ],
+        [("TABLECAST_FORMAT", "csv"), ("TABLECAST_FIELDS", "name"), ("TABLECAST_SORT", "price")],
     );
     assert_eq!(run(by_variable, &get, 0).0, "name\ntwo\none\n");
-    let typed = with(
-        subscriber(),
-        [("TABLECAST_FORMAT", "json"), ("TABLECAST_LIMIT", "1")],
-    );
-    let (text, _) = run(
-        typed,
-        &[&get[..], &["--format", "csv", "-n", "2"]].concat(),
-        0,
-    );
+    let typed = with(subscriber(), [("TABLECAST_FORMAT", "json"), ("TABLECAST_LIMIT", "1")]);
+    let (text, _) = run(typed, &[&get[..], &["--format", "csv", "-n", "2"]].concat(), 0);
     assert_eq!(text.lines().count(), 3, "{text}");
     let condition = with(subscriber(), [("TABLECAST_WHERE", "price > 2")]);
     let (text, _) = run(condition, &[&get[..], &["--format", "csv"]].concat(), 0);
     assert_eq!(text.lines().count(), 2, "{text}");
-    let empty = with(
-        subscriber(),
-        [("TABLECAST_FORMAT", ""), ("TABLECAST_WHERE", "")],
-    );
+    let empty = with(subscriber(), [("TABLECAST_FORMAT", ""), ("TABLECAST_WHERE", "")]);
     assert!(run(empty, &get, 0).0.starts_with("id"));
 }
 
@@ -69,23 +55,13 @@ fn required_arguments_can_come_from_variables() {
 fn variables_of_switches_accept_yes_and_no() {
     let table = Table::new("switches");
     let _serving = serve(&table);
-    let watch = [
-        "watch",
-        table.name(),
-        "--timeout",
-        "50ms",
-        "--format",
-        "csv",
-    ];
+    let watch = ["watch", table.name(), "--timeout", "50ms", "--format", "csv"];
     for yes in ["1", "true", "yes", "on"] {
         let command = with(subscriber(), [("TABLECAST_ONCE", yes)]);
         assert_eq!(run(command, &watch, 0).0.lines().count(), 3, "{yes}");
     }
     for no in ["0", "false", "no", "off", ""] {
-        let command = with(
-            subscriber(),
-            [("TABLECAST_ONCE", no), ("TABLECAST_COUNT", "1")],
-        );
+        let command = with(subscriber(), [("TABLECAST_ONCE", no), ("TABLECAST_COUNT", "1")]);
         let (_, errors) = run(command, &watch, 1);
         assert!(errors.contains("0 of 1"), "{no:?}: {errors}");
     }
@@ -105,28 +81,19 @@ fn log_level_can_come_from_variable() {
     tests::until("the publisher logs how the watch is woken", || {
         id += 1;
         serve.write_line(&format!("{{\"id\":{id}}}"));
-        serve
-            .stderr()
-            .contains("INFO the subscriber at slot 0 is woken")
+        serve.stderr().contains("INFO the subscriber at slot 0 is woken")
     });
     for process in [&mut watch, &mut serve] {
         process.signal(nix::sys::signal::Signal::SIGTERM);
         process.ends_with(0);
     }
-    let (_, errors) = run(
-        with(subscriber(), [("TABLECAST_VERBOSE", "very")]),
-        &["ls"],
-        2,
-    );
+    let (_, errors) = run(with(subscriber(), [("TABLECAST_VERBOSE", "very")]), &["ls"], 2);
     assert!(errors.contains("TABLECAST_VERBOSE=very"), "{errors}");
 }
 
 #[test]
 fn error_names_the_variables_that_are_set() {
-    let command = with(
-        subscriber(),
-        [("TABLECAST_COUNT", "some"), ("TABLECAST_FORMAT", "csv")],
-    );
+    let command = with(subscriber(), [("TABLECAST_COUNT", "some"), ("TABLECAST_FORMAT", "csv")]);
     let (_, errors) = run(command, &["watch", "nowhere"], 2);
     assert!(errors.contains("TABLECAST_COUNT=some\n"), "{errors}");
     let (_, errors) = run(subscriber(), &["watch", "nowhere", "--format", "json"], 2);
@@ -146,19 +113,9 @@ fn command_does_not_inherit_variables_of_watch() {
             ("TABLECAST_COLOR", "never"),
         ],
     );
-    command.args([
-        "watch",
-        table.name(),
-        "--",
-        "sh",
-        "-c",
-        "env | grep ^TABLECAST_ | sort",
-    ]);
+    command.args(["watch", table.name(), "--", "sh", "-c", "env | grep ^TABLECAST_ | sort"]);
     let (text, _) = Process::run(&mut command, 0);
-    let names: Vec<&str> = text
-        .lines()
-        .filter_map(|line| line.split('=').next())
-        .collect();
+    let names: Vec<&str> = text.lines().filter_map(|line| line.split('=').next()).collect();
     assert_eq!(
         names,
         [
@@ -173,10 +130,7 @@ fn command_does_not_inherit_variables_of_watch() {
         ],
         "{text}"
     );
-    assert!(
-        text.contains("TABLECAST_CHANGES=1\n"),
-        "the watch printed: {text}"
-    );
+    assert!(text.contains("TABLECAST_CHANGES=1\n"), "the watch printed: {text}");
 }
 
 /// Variables that `watch` sets for its command, and that a shell sets for the program.
@@ -209,16 +163,11 @@ fn each_flag_has_its_own_variable() {
                 if part.contains("--help") {
                     continue;
                 }
-                let variable = part
-                    .split_once("[env: ")
-                    .and_then(|(_, rest)| rest.split_once(']'));
+                let variable = part.split_once("[env: ").and_then(|(_, rest)| rest.split_once(']'));
                 let (variable, _) =
                     variable.unwrap_or_else(|| panic!("{name} {subcommand}: {part}"));
                 assert!(variable.starts_with("TABLECAST_"), "{variable}");
-                assert!(
-                    !RESERVED.contains(&variable),
-                    "{name} {subcommand}: {variable}"
-                );
+                assert!(!RESERVED.contains(&variable), "{name} {subcommand}: {variable}");
                 flags += 1;
             }
         }
@@ -234,8 +183,5 @@ fn help_names_the_variables() {
     }
     let command = with(publisher(), [("TABLECAST_KEY", "secret")]);
     let (help, _) = run(command, &["serve", "--help"], 0);
-    assert!(
-        help.contains("TABLECAST_KEY]") && !help.contains("secret"),
-        "{help}"
-    );
+    assert!(help.contains("TABLECAST_KEY]") && !help.contains("secret"), "{help}");
 }

@@ -11,9 +11,7 @@ const SECTIONS: [&str; 4] = ["NAME", "SYNOPSIS", "DESCRIPTION", "OPTIONS"];
 
 fn names(folder: &Path) -> BTreeSet<String> {
     let entries = std::fs::read_dir(folder).unwrap();
-    entries
-        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-        .collect()
+    entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
 }
 
 /// Returns the subcommands that `--help` lists.
@@ -52,10 +50,7 @@ fn each_subcommand_has_a_page() {
             is_well_formed(&text, &page);
         }
         let (page, _) = run(program(), &["man"], 0);
-        assert_eq!(
-            page,
-            std::fs::read_to_string(folder.join(format!("{name}.1"))).unwrap()
-        );
+        assert_eq!(page, std::fs::read_to_string(folder.join(format!("{name}.1"))).unwrap());
     }
 }
 
@@ -64,18 +59,13 @@ fn is_well_formed(text: &str, page: &str) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join(page);
     std::fs::write(&path, text).unwrap();
-    let groff = command("groff")
-        .args(["-man", "-Kutf8", "-Tutf8", "-ww", "-rLL=100n"])
-        .arg(&path)
-        .output();
+    let groff =
+        command("groff").args(["-man", "-Kutf8", "-Tutf8", "-ww", "-rLL=100n"]).arg(&path).output();
     let Ok(groff) = groff else {
         return tests::skip("groff is not installed");
     };
     let complaints = String::from_utf8_lossy(&groff.stderr);
-    assert!(
-        groff.status.success() && complaints.is_empty(),
-        "{page}: {complaints}"
-    );
+    assert!(groff.status.success() && complaints.is_empty(), "{page}: {complaints}");
 }
 
 #[test]

@@ -43,10 +43,8 @@ fn serve(table: &Table) -> Serving {
 
 #[test]
 fn versions_name_commit_and_layout() {
-    let commit = command("git")
-        .args(["rev-parse", "HEAD"])
-        .current_dir(env!("CARGO_MANIFEST_DIR"))
-        .output();
+    let commit =
+        command("git").args(["rev-parse", "HEAD"]).current_dir(env!("CARGO_MANIFEST_DIR")).output();
     let commit = commit.ok().filter(|output| output.status.success());
     let commit = commit.map(|output| String::from_utf8(output.stdout).unwrap().trim().to_owned());
     let layout = format!("layout {}", common::LAYOUT_VERSION);

@@ -16,31 +16,15 @@ const FIELDS: &str =
 fn at_a_terminal(table: &Table, options: &[&str]) -> (Process, File) {
     let terminal = openpty(None, None).unwrap();
     let mut command = publisher();
-    command.args([
-        "serve",
-        table.name(),
-        "--from",
-        "-",
-        "--fields",
-        FIELDS,
-        "--strict",
-    ]);
+    command.args(["serve", table.name(), "--from", "-", "--fields", FIELDS, "--strict"]);
     command.args(options).stdin(Stdio::from(terminal.slave));
-    (
-        Process::start_with(&mut command),
-        File::from(terminal.master),
-    )
+    (Process::start_with(&mut command), File::from(terminal.master))
 }
 
 /// Returns the text between `before` and `after`.
 fn between<'t>(text: &'t str, before: &str, after: &str) -> &'t str {
-    let rest = text
-        .split_once(before)
-        .unwrap_or_else(|| panic!("no {before}: {text}"))
-        .1;
-    rest.split_once(after)
-        .unwrap_or_else(|| panic!("no {after}: {text}"))
-        .0
+    let rest = text.split_once(before).unwrap_or_else(|| panic!("no {before}: {text}")).1;
+    rest.split_once(after).unwrap_or_else(|| panic!("no {after}: {text}")).0
 }
 
 /// Types the suggested lines and expects a row.
@@ -79,10 +63,9 @@ fn suggested_lines_are_valid_rows() {
         ]
     });
     // With a delimiter that also occurs in cells.
-    follows_the_prompt(
-        &["--format", "csv", "--no-header", "--delimiter", ":"],
-        |prompt| vec![between(prompt, "lines such as ", "; Ctrl-D").to_owned()],
-    );
+    follows_the_prompt(&["--format", "csv", "--no-header", "--delimiter", ":"], |prompt| {
+        vec![between(prompt, "lines such as ", "; Ctrl-D").to_owned()]
+    });
 }
 
 #[test]

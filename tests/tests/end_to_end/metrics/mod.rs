@@ -35,9 +35,7 @@ fn serving(table: &Table) -> (Serving, String) {
 /// Starts a `watch` or `hz` with metrics. Also returns their URL.
 fn following(what: &str, table: &Table) -> (Process, String) {
     let mut command = subscriber();
-    command
-        .args([what, table.name(), "--format", "jsonl"])
-        .args(ANY_PORT);
+    command.args([what, table.name(), "--format", "jsonl"]).args(ANY_PORT);
     let mut process = Process::start(&mut command);
     let url = url(&mut process);
     (process, url)
@@ -63,17 +61,9 @@ fn end_of_stdin_is_a_metric() {
     let table = Table::new("metrics-end");
     let (mut serving, url) = serving(&table);
     serving.publish([row(1, 1)]);
-    until_has(
-        &url,
-        &table,
-        &[("tablecast_input_ended", 0.0), ("tablecast_rows", 1.0)],
-    );
+    until_has(&url, &table, &[("tablecast_input_ended", 0.0), ("tablecast_rows", 1.0)]);
     serving.process.close_input();
-    until_has(
-        &url,
-        &table,
-        &[("tablecast_input_ended", 1.0), ("tablecast_rows", 1.0)],
-    );
+    until_has(&url, &table, &[("tablecast_input_ended", 1.0), ("tablecast_rows", 1.0)]);
     serving.stop(Signal::SIGTERM);
 }
 
@@ -89,10 +79,7 @@ fn publisher_metrics_count_commits_and_sweeps() {
         ("tablecast_capacity_rows", 1_048_576.0),
         ("tablecast_commit_seconds_count", 0.0),
     ]));
-    let program = first
-        .values
-        .keys()
-        .find(|name| name.starts_with("tablecast_build_info"));
+    let program = first.values.keys().find(|name| name.starts_with("tablecast_build_info"));
     assert!(program.is_some_and(|name| name.contains("program=publisher")));
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
     let age = now.unwrap().as_secs_f64() - first.get("process_start_time_seconds");
@@ -145,11 +132,7 @@ fn publisher_metrics_count_commits_and_sweeps() {
     });
     serving.stop(Signal::SIGINT);
     assert!(
-        TcpStream::connect(
-            url.trim_start_matches("http://")
-                .trim_end_matches("/metrics")
-        )
-        .is_err()
+        TcpStream::connect(url.trim_start_matches("http://").trim_end_matches("/metrics")).is_err()
     );
     assert_eq!(table.leftovers(), Vec::<String>::new());
 }
@@ -173,10 +156,7 @@ fn publisher_metrics_count_parked_and_lagging_subscribers() {
     until_has(
         &url,
         &table,
-        &[
-            ("tablecast_wakes_total", 1.0),
-            ("tablecast_subscribers_behind", 1.0),
-        ],
+        &[("tablecast_wakes_total", 1.0), ("tablecast_subscribers_behind", 1.0)],
     );
     watch.signal(Signal::SIGCONT);
     until_has(&url, &table, &[("tablecast_subscribers_behind", 0.0)]);
@@ -184,10 +164,7 @@ fn publisher_metrics_count_parked_and_lagging_subscribers() {
     until_has(
         &url,
         &table,
-        &[
-            ("tablecast_subscribers{state=parked}", 0.0),
-            ("tablecast_subscribers{state=gone}", 0.0),
-        ],
+        &[("tablecast_subscribers{state=parked}", 0.0), ("tablecast_subscribers{state=gone}", 0.0)],
     );
     serving.stop(Signal::SIGTERM);
 }
@@ -210,11 +187,7 @@ fn tells_what_it_saw(what: &str) {
     assert!(first.has(&[("tablecast_commits_total", 0.0)]));
     assert!(!first.values.contains_key("tablecast_version"));
     let mut serving = Serving::start(table.name(), FIELDS, &[]);
-    until_has(
-        &url,
-        &table,
-        &[("tablecast_publisher_state{state=alive}", 1.0)],
-    );
+    until_has(&url, &table, &[("tablecast_publisher_state{state=alive}", 1.0)]);
     for (version, line) in [(2, row(1, 1)), (3, row(1, 2)), (4, delete(1))] {
         serving.publish([line]);
         until_has(&url, &table, &[("tablecast_version", f64::from(version))]);
@@ -251,14 +224,10 @@ fn tells_what_it_saw(what: &str) {
 fn slow_clients_do_not_delay_a_scrape() {
     let table = Table::new("metrics-slow");
     let (mut serving, url) = serving(&table);
-    let address = url
-        .trim_start_matches("http://")
-        .trim_end_matches("/metrics");
+    let address = url.trim_start_matches("http://").trim_end_matches("/metrics");
     // More clients than the server handles at a time: some send nothing, some never finish, some
     // send a request and do not read.
-    let mut slow: Vec<TcpStream> = (0..60)
-        .map(|_| TcpStream::connect(address).unwrap())
-        .collect();
+    let mut slow: Vec<TcpStream> = (0..60).map(|_| TcpStream::connect(address).unwrap()).collect();
     for (at, stream) in slow.iter_mut().enumerate() {
         let request = ["", "GET /metr", "GET /metrics HTTP/1.1\r\n\r\n"][at % 3];
         // The server may have closed the oldest connections.
@@ -285,9 +254,7 @@ fn slow_clients_do_not_delay_a_scrape() {
 fn endless_request_is_refused() {
     let table = Table::new("metrics-long");
     let (serving, url) = serving(&table);
-    let address = url
-        .trim_start_matches("http://")
-        .trim_end_matches("/metrics");
+    let address = url.trim_start_matches("http://").trim_end_matches("/metrics");
     let mut stream = TcpStream::connect(address).unwrap();
     stream.set_read_timeout(Some(LIMIT)).unwrap();
     let mut head = b"GET /metrics HTTP/1.1\r\nX: ".to_vec();
@@ -309,21 +276,13 @@ fn other_paths_and_methods_are_refused() {
         .build()
         .new_agent();
     let front = url.trim_end_matches("metrics").to_owned();
-    assert_eq!(
-        agent.get(format!("{front}other")).call().unwrap().status(),
-        404
-    );
-    let plain = agent
-        .get(&url)
-        .header("accept", "text/plain;version=0.0.4;q=0.5,*/*;q=0.1");
+    assert_eq!(agent.get(format!("{front}other")).call().unwrap().status(), 404);
+    let plain = agent.get(&url).header("accept", "text/plain;version=0.0.4;q=0.5,*/*;q=0.1");
     let mut plain = plain.call().unwrap();
     let kind = plain.headers()["content-type"].to_str().unwrap();
     assert!(kind.starts_with("text/plain; version=0.0.4;"), "{kind}");
     let text = plain.body_mut().read_to_string().unwrap();
-    assert!(
-        text.contains("\n# TYPE tablecast_commits_total counter\n"),
-        "{text}"
-    );
+    assert!(text.contains("\n# TYPE tablecast_commits_total counter\n"), "{text}");
     assert!(text.contains("\n# TYPE tablecast_rows gauge\n"), "{text}");
     let refused = agent.post(&url).send("x").unwrap();
     assert_eq!(refused.status(), 405);
@@ -375,10 +334,8 @@ fn stale_unix_socket_is_replaced_and_removed() {
     let mut first = start();
     assert!(Scrape::read(&text(), table.name()).has(&[("tablecast_epoch", 1.0)]));
     // An address with a listener is in use, and a file that is not a socket is never removed.
-    let (_, stderr) = Process::run(
-        subscriber().args(["watch", table.name(), "--metrics", &address]),
-        1,
-    );
+    let (_, stderr) =
+        Process::run(subscriber().args(["watch", table.name(), "--metrics", &address]), 1);
     assert!(stderr.contains("another program"), "{stderr}");
     first.process.kill();
     assert!(path.exists());
@@ -387,9 +344,6 @@ fn stale_unix_socket_is_replaced_and_removed() {
     second.stop(Signal::SIGINT);
     assert!(!path.exists());
     std::fs::write(&path, "a file").unwrap();
-    Process::run(
-        subscriber().args(["watch", table.name(), "--metrics", &address]),
-        1,
-    );
+    Process::run(subscriber().args(["watch", table.name(), "--metrics", &address]), 1);
     assert_eq!(std::fs::read_to_string(&path).unwrap(), "a file");
 }

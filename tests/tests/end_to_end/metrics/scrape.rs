@@ -21,16 +21,10 @@ pub struct Scrape {
 impl Scrape {
     /// Fetches the page at `url` and keeps the samples of `table`.
     pub fn of(url: &str, table: &str) -> Self {
-        let agent = ureq::Agent::config_builder()
-            .timeout_global(Some(LIMIT))
-            .build()
-            .new_agent();
+        let agent = ureq::Agent::config_builder().timeout_global(Some(LIMIT)).build().new_agent();
         let mut response = agent.get(url).call().unwrap();
         let kind = response.headers()["content-type"].to_str().unwrap();
-        assert!(
-            kind.starts_with("application/openmetrics-text; version=1.0.0;"),
-            "{kind}"
-        );
+        assert!(kind.starts_with("application/openmetrics-text; version=1.0.0;"), "{kind}");
         Self::read(&response.body_mut().read_to_string().unwrap(), table)
     }
 
@@ -38,27 +32,18 @@ impl Scrape {
     pub fn read(text: &str, table: &str) -> Self {
         let (text, units) = without_units_of_histograms(text);
         let parsed = parse_openmetrics(&text).unwrap_or_else(|error| panic!("{error:?}\n{text}"));
-        let mut scrape = Self {
-            values: BTreeMap::new(),
-            counters: Vec::new(),
-            families: BTreeMap::new(),
-        };
+        let mut scrape =
+            Self { values: BTreeMap::new(), counters: Vec::new(), families: BTreeMap::new() };
         for (name, family) in &parsed.families {
             assert!(!family.help.is_empty(), "{name} has no help");
             let unit = units.get(name).unwrap_or(&family.unit);
-            assert!(
-                unit.is_empty() || name.ends_with(unit.as_str()),
-                "{name} {unit}"
-            );
+            assert!(unit.is_empty() || name.ends_with(unit.as_str()), "{name} {unit}");
             let kind = family.family_type.to_string();
             scrape.families.insert(name.clone(), (kind, unit.clone()));
             for sample in family.iter_samples() {
                 let labels = sample.get_labelset().unwrap();
                 let of_table = labels.get_label_value("table");
-                assert!(
-                    of_table.is_none_or(|of| of == table),
-                    "{name} of {of_table:?}"
-                );
+                assert!(of_table.is_none_or(|of| of == table), "{name} of {of_table:?}");
                 let labels: Vec<String> = labels
                     .iter()
                     .filter(|(label, _)| *label != "table")
@@ -108,9 +93,7 @@ impl Scrape {
 
     /// Returns true if the page has all of these values.
     pub fn has(&self, values: &[(&str, f64)]) -> bool {
-        values
-            .iter()
-            .all(|(name, value)| self.values.get(*name) == Some(value))
+        values.iter().all(|(name, value)| self.values.get(*name) == Some(value))
     }
 }
 
@@ -119,9 +102,7 @@ impl Scrape {
 fn without_units_of_histograms(text: &str) -> (String, BTreeMap<String, String>) {
     let (mut rest, mut units) = (String::new(), BTreeMap::new());
     for line in text.lines() {
-        let unit = line
-            .strip_prefix("# UNIT ")
-            .and_then(|unit| unit.split_once(' '));
+        let unit = line.strip_prefix("# UNIT ").and_then(|unit| unit.split_once(' '));
         let of_histogram =
             unit.filter(|(name, _)| text.contains(&format!("# TYPE {name} histogram\n")));
         match of_histogram {
@@ -135,9 +116,7 @@ fn without_units_of_histograms(text: &str) -> (String, BTreeMap<String, String>)
 /// Returns the URL that a process prints for its metrics.
 pub fn url(process: &mut Process) -> String {
     let told = |text: &str| {
-        let line = text
-            .lines()
-            .find_map(|line| line.strip_prefix("metrics at "));
+        let line = text.lines().find_map(|line| line.strip_prefix("metrics at "));
         line.map(str::to_owned)
     };
     let stderr = process.stderr_until(|text| told(text).is_some());

@@ -21,10 +21,7 @@ fn thousand_subscribers_follow_with_256_queues() {
         return skip("thousand_subscribers_follow_with_256_queues: no namespaces");
     }
     let table = Table::new("kinds-crowd");
-    let mut publisher = Publisher::<Item>::builder(table.name())
-        .capacity(10)
-        .open()
-        .unwrap();
+    let mut publisher = Publisher::<Item>::builder(table.name()).capacity(10).open().unwrap();
     // Each process has fewer descriptors than usual and no privileges.
     let mut crowds: Vec<Process> = (0..PROCESSES)
         .map(|_| {
@@ -45,23 +42,14 @@ fn thousand_subscribers_follow_with_256_queues() {
             assert_eq!(crowd.line(), version);
         }
     }
-    let listeners = common::inspect(table.name(), None)
-        .unwrap()
-        .subscribers
-        .unwrap();
+    let listeners = common::inspect(table.name(), None).unwrap().subscribers.unwrap();
     let of = |kind| listeners.iter().filter(|one| one.kind == kind).count();
-    println!(
-        "{} by queue, {} registered on the futex",
-        of("mq"),
-        of("futex")
-    );
+    println!("{} by queue, {} registered on the futex", of("mq"), of("futex"));
     assert_eq!(of("mq"), QUEUES as usize);
     assert_eq!(of("futex"), 512, "the upper half of the slots");
     // Each subscriber logs this once.
-    let told: usize = crowds
-        .iter()
-        .map(|crowd| crowd.stderr().matches("sleeps on the futex").count())
-        .sum();
+    let told: usize =
+        crowds.iter().map(|crowd| crowd.stderr().matches("sleeps on the futex").count()).sum();
     assert_eq!(told, SUBSCRIBERS - QUEUES as usize);
     publisher.close().unwrap();
 }
@@ -87,14 +75,11 @@ fn subscriber_in_other_ipc_namespace_is_woken_by_futex() {
         return skip("subscriber_in_other_ipc_namespace_is_woken_by_futex: no IPC namespace");
     };
     follower.line();
-    until(
-        "the publisher has moved the subscriber to the futex",
-        || {
-            publisher.maintain().unwrap();
-            let listeners = common::inspect(place.name(), None).unwrap().subscribers;
-            listeners.unwrap().iter().any(|one| one.kind == "futex")
-        },
-    );
+    until("the publisher has moved the subscriber to the futex", || {
+        publisher.maintain().unwrap();
+        let listeners = common::inspect(place.name(), None).unwrap().subscribers;
+        listeners.unwrap().iter().any(|one| one.kind == "futex")
+    });
     let said = follower.stderr_until(|said| said.contains("in another container"));
     assert_eq!(said.matches("sleeps on the futex").count(), 1, "{said}");
     for value in 0..100 {

@@ -21,9 +21,7 @@ fn takeover_and_close_wake_parked_subscriber() {
         let mut follower = place.start("follow", kind, &[]);
         assert!(state(&follower.line()).starts_with("Alive { epoch: 1"));
         for epoch in 2..=5 {
-            until("the subscriber is parked", || {
-                asleep(&place.table) == 1 || kind.wake == "spin"
-            });
+            until("the subscriber is parked", || asleep(&place.table) == 1 || kind.wake == "spin");
             // The publisher counts as dead, but its process lives, so no pidfd reports it; the
             // successor must wake the subscriber.
             drop(publisher);
@@ -35,9 +33,7 @@ fn takeover_and_close_wake_parked_subscriber() {
         place.table.remember();
         publisher.close().unwrap();
         assert_eq!(state(&follower.line()), "Closed { epoch: 5 }");
-        until("the subscriber has removed its objects", || {
-            place.made().is_empty()
-        });
+        until("the subscriber has removed its objects", || place.made().is_empty());
         assert_eq!(place.table.leftovers(), [""; 0]);
         follower.finish();
     });
@@ -50,13 +46,9 @@ fn subscriber_follows_larger_region_with_new_registry() {
         drop(place.publish());
         let mut follower = place.start("follow", kind, &[]);
         assert!(state(&follower.line()).starts_with("Gone"));
-        until("the subscriber is parked", || {
-            asleep(&place.table) == 1 || kind.wake == "spin"
-        });
+        until("the subscriber is parked", || asleep(&place.table) == 1 || kind.wake == "spin");
         // A successor region with another registry.
-        let larger = Publisher::<Item>::builder(place.name())
-            .capacity(1000)
-            .subscribers(2000);
+        let larger = Publisher::<Item>::builder(place.name()).capacity(1000).subscribers(2000);
         let mut publisher = larger.open().unwrap();
         assert!(state(&follower.line()).starts_with("Alive { epoch: 2"));
         for value in 0..100 {
@@ -78,17 +70,13 @@ fn subscribers_move_to_replacement_of_lost_registry() {
         let mut follower = place.start("follow", kind, &[]);
         follower.line();
         for value in 0..3 {
-            until("the subscriber is parked", || {
-                asleep(&place.table) == 1 || kind.wake == "spin"
-            });
+            until("the subscriber is parked", || asleep(&place.table) == 1 || kind.wake == "spin");
             let registry = common::inspect(place.name(), None).unwrap().registry_id;
             std::fs::remove_file(format!("/dev/shm/tablecast.subs.{registry:016x}")).unwrap();
             publisher.maintain().unwrap();
             // A new registry is announced by a commit, which wakes the subscriber at the old one.
             if kind.wake != "spin" {
-                until("the subscriber is parked at the new registry", || {
-                    asleep(&place.table) == 1
-                });
+                until("the subscriber is parked at the new registry", || asleep(&place.table) == 1);
             }
             let version = commit(&mut publisher, value);
             assert!(follower.line().starts_with(&format!("{version} ")));
@@ -107,16 +95,10 @@ fn each_kind_reports_killed_publisher() {
         let mut publisher = Process::start(&mut role!("script", place.name(), 1, 8, 10));
         assert_eq!(publisher.line(), "open");
         // Without a descriptor, the subscriber learns of the death by re-check.
-        let recheck = if kind.sleeps_on_descriptors() {
-            "3600000"
-        } else {
-            "100"
-        };
+        let recheck = if kind.sleeps_on_descriptors() { "3600000" } else { "100" };
         let mut follower = place.start("follow", kind, &[recheck]);
         assert!(state(&follower.line()).starts_with("Alive"));
-        until("the subscriber is parked", || {
-            asleep(&place.table) == 1 || kind.wake == "spin"
-        });
+        until("the subscriber is parked", || asleep(&place.table) == 1 || kind.wake == "spin");
         publisher.kill();
         assert_eq!(state(&follower.line()), "Gone { epoch: 1 }");
         let mut publisher = place.publish();

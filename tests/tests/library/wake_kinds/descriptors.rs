@@ -43,10 +43,7 @@ fn descriptor_is_readable_only_after_changes() {
         for value in 0..300 {
             commit(&mut publisher, value);
             let limit = PollTimeout::try_from(LIMIT).unwrap();
-            assert!(
-                is_readable(&subscriber, limit),
-                "{kind:?} after commit {value}"
-            );
+            assert!(is_readable(&subscriber, limit), "{kind:?} after commit {value}");
             assert_eq!(subscriber.refresh().unwrap().len(), 1);
             rest(&mut subscriber);
         }
@@ -73,10 +70,7 @@ fn descriptor_reports_each_commit_and_close() {
         let version = commit(&mut publisher, 7).to_string();
         while polled.line() != version {}
         publisher.close().unwrap();
-        assert_eq!(
-            polled.line().parse(),
-            version.parse().map(|version: u64| version + 1)
-        );
+        assert_eq!(polled.line().parse(), version.parse().map(|version: u64| version + 1));
         polled.close_input();
         assert_eq!(polled.line(), "threads 1");
         polled.ends_with(0);

@@ -14,18 +14,12 @@ use super::Place;
 
 fn ping_pong(kind: Kind, mode: u32, rounds: u64) {
     let (place, pong) = (Place::new("kinds-ping"), Table::new("kinds-pong"));
-    let mut pings = common::Publisher::<Item>::builder(place.name())
-        .capacity(1)
-        .mode(mode)
-        .open()
-        .unwrap();
+    let mut pings =
+        common::Publisher::<Item>::builder(place.name()).capacity(1).mode(mode).open().unwrap();
     let rounds_told = rounds.to_string();
     let mut echo = place.start("echo", kind, &[pong.name(), &rounds_told]);
     assert_eq!(echo.line(), "open");
-    let mut pongs = Subscriber::<Item>::builder(pong.name())
-        .recheck(NEVER)
-        .open()
-        .unwrap();
+    let mut pongs = Subscriber::<Item>::builder(pong.name()).recheck(NEVER).open().unwrap();
     let begun = Instant::now();
     for round in 1..=rounds {
         super::commit(&mut pings, round);
@@ -74,10 +68,7 @@ no_wake_up_is_lost! {
 #[test]
 fn no_wake_up_of_any_kind_is_lost_with_shared_registry() {
     for wake in ["auto", "futex", "unix", "spin:20us+futex"] {
-        let kind = Kind {
-            wake,
-            in_directory: false,
-        };
+        let kind = Kind { wake, in_directory: false };
         ping_pong(kind, 0o644, 10_000);
     }
 }

@@ -28,10 +28,7 @@ struct Place {
 
 impl Place {
     fn new(test: &str) -> Self {
-        Self {
-            table: Table::new(test),
-            directory: TempDir::new().unwrap(),
-        }
+        Self { table: Table::new(test), directory: TempDir::new().unwrap() }
     }
 
     fn name(&self) -> &str {
@@ -54,9 +51,7 @@ impl Place {
     fn made(&self) -> Vec<String> {
         let entries = std::fs::read_dir(self.directory.path()).unwrap();
         let names = entries.map(|entry| entry.unwrap().file_name());
-        names
-            .map(|name| name.to_string_lossy().into_owned())
-            .collect()
+        names.map(|name| name.to_string_lossy().into_owned()).collect()
     }
 }
 
@@ -78,8 +73,5 @@ fn for_each_kind(test: impl Fn(Kind)) {
 fn asleep(table: &Table) -> usize {
     let listeners = common::inspect(table.name(), None).unwrap().subscribers;
     let listeners = listeners.unwrap_or_default();
-    listeners
-        .iter()
-        .filter(|one| one.alive && one.parked)
-        .count()
+    listeners.iter().filter(|one| one.alive && one.parked).count()
 }

@@ -56,10 +56,9 @@ fn watch_fails_with_hint_if_fifo_cannot_be_created() {
     std::fs::write(&taken, "precious").unwrap();
     let missing = place.directory.path().join("none/news");
     for table in [place.name(), "not-published-yet"] {
-        for (pipe, hint) in [
-            (&missing, "create that directory first"),
-            (&taken, "another file has this name"),
-        ] {
+        for (pipe, hint) in
+            [(&missing, "create that directory first"), (&taken, "another file has this name")]
+        {
             let mut watch = subscriber();
             watch.args(["watch", table, "--wake", "fifo"]);
             let (stdout, stderr) = Process::run(watch.arg("--wake-at").arg(pipe), 2);
@@ -92,9 +91,7 @@ fn watch_takes_over_fifo_of_ended_watch() {
         commit(&mut publisher, 1);
         let mut options = std::fs::File::options();
         let news = options.read(true).custom_flags(nix::libc::O_NONBLOCK);
-        let read = news
-            .open(&pipe)
-            .and_then(|mut news| news.read(&mut [0; 64]));
+        let read = news.open(&pipe).and_then(|mut news| news.read(&mut [0; 64]));
         read.is_ok_and(|length| length > 0)
     });
     second.signal(nix::sys::signal::Signal::SIGTERM);
@@ -107,10 +104,7 @@ fn watch_takes_over_fifo_of_ended_watch() {
 fn signal_loop_receives_wake_signals() {
     let place = Place::new("kinds-loop");
     let mut publisher = place.publish();
-    let kind = Kind {
-        wake: "signal:USR1",
-        in_directory: false,
-    };
+    let kind = Kind { wake: "signal:USR1", in_directory: false };
     let mut program = place.start("loop", kind, &[]);
     assert_eq!(program.line(), "1");
     for value in 0..1000 {

@@ -13,9 +13,7 @@ fn wake_ups_of_stopped_subscriber_coalesce() {
             let mut publisher = place.publish();
             let mut follower = place.start(role, kind, &[]);
             follower.line();
-            until("the subscriber is parked", || {
-                asleep(&place.table) == 1 || kind.wake == "spin"
-            });
+            until("the subscriber is parked", || asleep(&place.table) == 1 || kind.wake == "spin");
             let mut last = 0;
             for round in 0..20 {
                 follower.stop();

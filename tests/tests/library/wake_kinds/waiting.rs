@@ -29,11 +29,7 @@ fn wait_for_version_works_with_each_kind() {
                 for round in 1..=50 {
                     let wanted = first + round * 3;
                     let changes = follower.wait_for(wanted, Some(LIMIT)).unwrap();
-                    assert!(
-                        changes.version() >= wanted,
-                        "{kind:?}: {}",
-                        changes.version()
-                    );
+                    assert!(changes.version() >= wanted, "{kind:?}: {}", changes.version());
                 }
             });
             for value in 0..150 {
@@ -96,10 +92,7 @@ fn wait_set_works_with_each_kind() {
 
 #[test]
 fn async_subscriber_works_with_each_kind() {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     for_each_kind(|kind| {
         let place = Place::new("kinds-task");
         let mut publisher = place.publish();

@@ -29,15 +29,9 @@ fn table(text: &str, dialect: Dialect, settings: &Settings) -> (String, Vec<Stri
     let schema = table.snapshot.schema();
     let print = |row| {
         let row = RowRef::new(schema, row).unwrap();
-        row.values()
-            .map(|(_, value)| value.to_string())
-            .collect::<Vec<_>>()
-            .join("|")
+        row.values().map(|(_, value)| value.to_string()).collect::<Vec<_>>().join("|")
     };
-    (
-        schema.to_string(),
-        table.snapshot.rows().map(print).collect(),
-    )
+    (schema.to_string(), table.snapshot.rows().map(print).collect())
 }
 
 fn inferred(text: &str) -> (String, Vec<String>) {
@@ -45,9 +39,7 @@ fn inferred(text: &str) -> (String, Vec<String>) {
 }
 
 fn fault(text: &str, settings: &Settings) -> String {
-    let fault = read_as(text, Dialect::default(), settings)
-        .map(|_| ())
-        .unwrap_err();
+    let fault = read_as(text, Dialect::default(), settings).map(|_| ()).unwrap_err();
     format!("{}: {fault}", fault.code())
 }
 
@@ -56,27 +48,19 @@ fn kinds_are_inferred_from_the_whole_file() {
     let text = "id,price,ok,zip,address\n1,9.5,true,01234,10.0.0.1\n2,10,false,99999,10.0.0.2\n";
     let (schema, rows) = inferred(text);
     assert_eq!(schema, "id:u64,price:f64,ok:bool,zip:text(8),address:ipv4");
-    assert_eq!(
-        rows,
-        ["1|9.5|true|01234|10.0.0.1", "2|10|false|99999|10.0.0.2"]
-    );
+    assert_eq!(rows, ["1|9.5|true|01234|10.0.0.1", "2|10|false|99999|10.0.0.2"]);
     let (schema, rows) = inferred("id,n\n1,1\n2,\n");
     assert_eq!(
         (schema.as_str(), rows),
         ("id:u64,n:text(8)", vec!["1|1".to_owned(), "2|".to_owned()])
     );
-    assert_eq!(
-        inferred("id,n\n"),
-        ("id:text(8),n:text(8)".to_owned(), vec![])
-    );
+    assert_eq!(inferred("id,n\n"), ("id:text(8),n:text(8)".to_owned(), vec![]));
 }
 
 #[test]
 fn quotes_line_ends_and_byte_order_marks_are_read() {
-    let expected = (
-        "id:u64,name:text(8)".to_owned(),
-        vec!["1|a\nb,\"c\"".to_owned(), "2|x".to_owned()],
-    );
+    let expected =
+        ("id:u64,name:text(8)".to_owned(), vec!["1|a\nb,\"c\"".to_owned(), "2|x".to_owned()]);
     for text in [
         "id,name\n1,\"a\nb,\"\"c\"\"\"\n2,x\n",
         "id,name\r\n1,\"a\nb,\"\"c\"\"\"\r\n2,x",
@@ -94,9 +78,7 @@ fn fields_select_and_order_columns() {
     assert_eq!(rows, ["one|1", "two|2"]);
     let remarks = read_as(text, Dialect::default(), &chosen).unwrap().remarks;
     assert!(
-        remarks
-            .iter()
-            .any(|remark| remark.contains("left out") && remark.ends_with("more")),
+        remarks.iter().any(|remark| remark.contains("left out") && remark.ends_with("more")),
         "{remarks:?}"
     );
     let missing = settings(Some("id:u8,colour:u8"), None);
@@ -120,12 +102,7 @@ fn file_without_header_is_read() {
     let (schema, _) = table(text, TABS, &settings(Some("id:u8,name:text(4)"), None));
     assert_eq!(schema, "id:u8,name:text(4)");
     for fields in ["id:u8", "id:u8,name:text(4),more:u8"] {
-        assert_eq!(
-            read_as(text, TABS, &settings(Some(fields), None))
-                .unwrap_err()
-                .code(),
-            2
-        );
+        assert_eq!(read_as(text, TABS, &settings(Some(fields), None)).unwrap_err().code(), 2);
     }
 }
 
@@ -140,10 +117,7 @@ fn duplicate_keys_are_refused_unless_one_row_is_chosen() {
         "{reason}"
     );
     for (on_duplicate, kept) in [(OnDuplicate::First, "1|1"), (OnDuplicate::Last, "1|4")] {
-        let settings = Settings {
-            on_duplicate: Some(on_duplicate),
-            ..settings(None, None)
-        };
+        let settings = Settings { on_duplicate: Some(on_duplicate), ..settings(None, None) };
         let (_, rows) = table(text, Dialect::default(), &settings);
         assert_eq!(rows, [kept, "2|a\nb"]);
     }
@@ -159,10 +133,7 @@ fn faults_name_their_line() {
         ("", ["5: it is empty", "names"]),
         ("\n\r\n", ["5: it is empty", "names"]),
         ("a,a\n", ["5: line 1: ", "called \"a\""]),
-        (
-            "\n\na,b\n1\n",
-            ["5: line 4: ", "cells: 1, but the header has 2"],
-        ),
+        ("\n\na,b\n1\n", ["5: line 4: ", "cells: 1, but the header has 2"]),
         ("a,b\r\n1,2\r\n1,2,3\r\n", ["5: line 3: ", "cells: 3"]),
         ("a,b\n\"1\n\n\",2\n1\n", ["5: line 5: ", "cells: 1"]),
         ("a,b\n1,2\n\n3,\"x\n4,y\n", ["5: line 4: ", "never closed"]),
@@ -171,16 +142,10 @@ fn faults_name_their_line() {
         (&long, ["5: line 3: ", "4097 bytes"]),
     ] {
         let reason = fault(text, &inferred);
-        assert!(
-            reason.starts_with(parts[0]) && reason.contains(parts[1]),
-            "{text:?}: {reason}"
-        );
+        assert!(reason.starts_with(parts[0]) && reason.contains(parts[1]), "{text:?}: {reason}");
     }
     let reason = fault("a,b\n1,2\n", &settings(None, Some("c")));
-    assert!(
-        reason.starts_with("2: ") && reason.contains("\"c\""),
-        "{reason}"
-    );
+    assert!(reason.starts_with("2: ") && reason.contains("\"c\""), "{reason}");
 }
 
 #[test]
@@ -205,18 +170,10 @@ fn unclosed_quote_is_found_at_every_end_of_file() {
 fn key_may_be_given_by_its_name_in_the_file() {
     let text = "Registry,Full Name\nx,a\nx,b\n";
     let table = read_as(text, Dialect::default(), &settings(None, Some("Full Name"))).unwrap();
-    let key: Vec<&str> = table
-        .snapshot
-        .schema()
-        .key_fields()
-        .map(common::schema::Field::name)
-        .collect();
+    let key: Vec<&str> =
+        table.snapshot.schema().key_fields().map(common::schema::Field::name).collect();
     assert_eq!(key, ["Full_Name"]);
-    assert!(
-        table.remarks[0].contains("Full_Name"),
-        "{:?}",
-        table.remarks
-    );
+    assert!(table.remarks[0].contains("Full_Name"), "{:?}", table.remarks);
 }
 
 /// Kind of defect: the line number of a fault depends on how lines end. Other members: each line
@@ -263,18 +220,11 @@ fn file_with_another_delimiter_is_refused() {
         ("\"id\";\"name\"\n\"1\";\"a\"\n", "--delimiter ';'"),
     ] {
         let reason = fault(text, &inferred);
-        assert!(
-            reason.starts_with("5: ") && reason.contains(part),
-            "{text:?}: {reason}"
-        );
+        assert!(reason.starts_with("5: ") && reason.contains(part), "{text:?}: {reason}");
     }
     let reason = fault("id;name\n1;a\n", &settings(Some("id:u64"), None));
     assert!(reason.contains("--delimiter ';'"), "{reason}");
-    let tabs = Dialect {
-        is_delimiter_given: false,
-        comment: None,
-        ..TABS
-    };
+    let tabs = Dialect { is_delimiter_given: false, comment: None, ..TABS };
     let refused = read_as("1,a\n2,b\n", tabs, &inferred).unwrap_err();
     assert!(refused.to_string().contains("--delimiter ','"), "{refused}");
     for text in [
@@ -287,10 +237,7 @@ fn file_with_another_delimiter_is_refused() {
         let (_, rows) = table(text, Dialect::default(), &inferred);
         assert_eq!(rows.len(), text.lines().count() - 1, "{text:?}");
     }
-    let given = Dialect {
-        is_delimiter_given: true,
-        ..Dialect::default()
-    };
+    let given = Dialect { is_delimiter_given: true, ..Dialect::default() };
     assert_eq!(table("a;b\nc;d\n", given, &inferred).1, ["c;d"]);
 }
 

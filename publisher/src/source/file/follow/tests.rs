@@ -135,11 +135,7 @@ fn distant_future_time_is_not_young() {
     let now = i64::try_from(now.unwrap().as_secs()).unwrap();
     let is_young = |modified: i64, changed: i64| {
         let (modified, changed) = ((now + modified, 0), (now + changed, 0));
-        let identity = Identity {
-            modified,
-            changed,
-            ..identity
-        };
+        let identity = Identity { modified, changed, ..identity };
         identity.is_younger_than(Duration::from_secs(60))
     };
     for far in [-7200, 7200, i64::MAX - now, i64::MIN] {

@@ -21,10 +21,7 @@ fn table(text: &str, settings: &Settings) -> Result<(String, Vec<String>), Strin
         let row = RowRef::new(schema, row).unwrap();
         serde_json::to_string(&row).unwrap()
     };
-    Ok((
-        schema.to_string(),
-        table.snapshot.rows().map(print).collect(),
-    ))
+    Ok((schema.to_string(), table.snapshot.rows().map(print).collect()))
 }
 
 fn inferred(text: &str) -> (String, Vec<String>) {
@@ -39,18 +36,9 @@ fn fields_are_inferred_in_the_order_of_their_first_appearance() {
 
            {"z":3,"name":null,"price":2,"address":"10.0.0.1"}"#,
     );
-    assert_eq!(
-        schema,
-        "z:u64,name:text(8),price:f64,up:text(8),address:text(8)"
-    );
-    assert_eq!(
-        rows[1],
-        r#"{"z":2,"name":"two","price":"NaN","up":"true","address":""}"#
-    );
-    assert_eq!(
-        rows[2],
-        r#"{"z":3,"name":"","price":2.0,"up":"","address":"10.0.0.1"}"#
-    );
+    assert_eq!(schema, "z:u64,name:text(8),price:f64,up:text(8),address:text(8)");
+    assert_eq!(rows[1], r#"{"z":2,"name":"two","price":"NaN","up":"true","address":""}"#);
+    assert_eq!(rows[2], r#"{"z":3,"name":"","price":2.0,"up":"","address":"10.0.0.1"}"#);
     let (schema, _) =
         inferred(r#"{"op":"insert","row":{"z":"::1","a":-1,"t":"2026-01-02T03:04:05Z"}}"#);
     assert_eq!(schema, "z:ipv6,a:i64,t:timestamp");
@@ -73,10 +61,7 @@ fn lines_are_applied_in_order() {
 {"op":"clear"}
 "#;
     let rows = [r#"{"id":4,"n":"g"}"#, r#"{"id":5,"n":"f"}"#];
-    for settings in [
-        settings(None, None),
-        settings(Some("id:u8,n:text(8)"), None),
-    ] {
+    for settings in [settings(None, None), settings(Some("id:u8,n:text(8)"), None)] {
         assert_eq!(table(text, &settings).unwrap().1, rows);
     }
 }
@@ -85,9 +70,7 @@ fn lines_are_applied_in_order() {
 fn incomplete_end_is_left_out() {
     let text = "{\"id\":1}\n{\"id\":2}\n";
     for cut in 0..text.len() {
-        let rows = table(&text[..cut], &settings(Some("id:u8"), None))
-            .unwrap()
-            .1;
+        let rows = table(&text[..cut], &settings(Some("id:u8"), None)).unwrap().1;
         let whole = text[..cut].matches('}').count();
         assert_eq!(rows.len(), whole, "{:?}", &text[..cut]);
     }
@@ -103,25 +86,13 @@ fn fault_names_the_bad_line() {
     let declared = settings(Some("id:u8,n:text(8)"), None);
     for (text, parts) in [
         ("{\"id\":1,\"n\":\"\"}\n{\n", ["5: line 2: ", "not JSON"]),
-        (
-            "{\"id\":1,\"n\":\"\"}\n{\n{\n",
-            ["5: line 2: ", "(and 1 more bad line)"],
-        ),
+        ("{\"id\":1,\"n\":\"\"}\n{\n{\n", ["5: line 2: ", "(and 1 more bad line)"]),
         ("{\"id\":1}\n", ["5: line 1: ", "n"]),
         ("{\"id\":1,\"n\":null}", ["5: line 1: ", "null"]),
-        (
-            "{\"op\":\"delete\",\"key\":{\"id\":7}}\n",
-            ["5: line 1: ", "no key 7"],
-        ),
-        (
-            "{\"op\":\"update\",\"row\":{\"id\":7,\"n\":\"\"}}\n",
-            ["5: line 1: ", "no key 7"],
-        ),
+        ("{\"op\":\"delete\",\"key\":{\"id\":7}}\n", ["5: line 1: ", "no key 7"]),
+        ("{\"op\":\"update\",\"row\":{\"id\":7,\"n\":\"\"}}\n", ["5: line 1: ", "no key 7"]),
         ("{\"op\":\"commit\"}\n", ["5: line 1: ", "without `begin`"]),
-        (
-            "{\"op\":\"begin\"}\n{\"op\":\"begin\"}\n",
-            ["5: line 2: ", "line 1"],
-        ),
+        ("{\"op\":\"begin\"}\n{\"op\":\"begin\"}\n", ["5: line 2: ", "line 1"]),
         (
             "{\"op\":\"begin\"}\n{\"op\":\"delete\",\"key\":{\"id\":7}}\n{\"op\":\"commit\"}\n",
             ["5: line 3: ", "transaction of line 1"],
@@ -132,10 +103,7 @@ fn fault_names_the_bad_line() {
         ),
     ] {
         let reason = table(text, &declared).unwrap_err();
-        assert!(
-            reason.starts_with(parts[0]) && reason.contains(parts[1]),
-            "{text:?}: {reason}"
-        );
+        assert!(reason.starts_with(parts[0]) && reason.contains(parts[1]), "{text:?}: {reason}");
     }
     let undeclared = settings(None, None);
     for (text, part) in [
@@ -145,10 +113,7 @@ fn fault_names_the_bad_line() {
         ("{}\n", "--fields"),
     ] {
         let reason = table(text, &undeclared).unwrap_err();
-        assert!(
-            reason.starts_with("5: ") && reason.contains(part),
-            "{text:?}: {reason}"
-        );
+        assert!(reason.starts_with("5: ") && reason.contains(part), "{text:?}: {reason}");
     }
     let key = settings(None, Some("other"));
     assert!(table("{\"id\":1}\n", &key).unwrap_err().starts_with("2: "));
@@ -211,42 +176,17 @@ fn numbers_keep_their_digits() {
     assert_eq!(schema, "id:text(24),s:u64");
     assert_eq!(
         rows,
-        [
-            r#"{"id":"18446744073709551616","s":1}"#,
-            r#"{"id":"18446744073709551617","s":2}"#,
-        ]
+        [r#"{"id":"18446744073709551616","s":1}"#, r#"{"id":"18446744073709551617","s":2}"#,]
     );
-    let delete = format!(
-        "{ids}{}\n",
-        r#"{"op":"delete","key":{"id":18446744073709551617}}"#
-    );
-    assert_eq!(
-        inferred(&delete).1,
-        [r#"{"id":"18446744073709551616","s":1}"#]
-    );
+    let delete = format!("{ids}{}\n", r#"{"op":"delete","key":{"id":18446744073709551617}}"#);
+    assert_eq!(inferred(&delete).1, [r#"{"id":"18446744073709551616","s":1}"#]);
     for (number, kind, printed) in [
         ("18446744073709551615", "u64", "18446744073709551615"),
-        (
-            "18446744073709551616",
-            "text(24)",
-            "\"18446744073709551616\"",
-        ),
+        ("18446744073709551616", "text(24)", "\"18446744073709551616\""),
         ("-9223372036854775808", "i64", "-9223372036854775808"),
-        (
-            "-9223372036854775809",
-            "text(24)",
-            "\"-9223372036854775809\"",
-        ),
-        (
-            "12345678901234567890123",
-            "text(24)",
-            "\"12345678901234567890123\"",
-        ),
-        (
-            "0.1234567890123456789",
-            "text(24)",
-            "\"0.1234567890123456789\"",
-        ),
+        ("-9223372036854775809", "text(24)", "\"-9223372036854775809\""),
+        ("12345678901234567890123", "text(24)", "\"12345678901234567890123\""),
+        ("0.1234567890123456789", "text(24)", "\"0.1234567890123456789\""),
         ("1e400", "text(8)", "\"1e+400\""),
         ("1.50", "f64", "1.5"),
         ("1e5", "f64", "100000.0"),
@@ -263,10 +203,9 @@ fn numbers_keep_their_digits() {
             assert_eq!(rows, [format!("{{\"id\":1,\"n\":{printed}}}")]);
         }
     }
-    for (fields, number) in [
-        ("id:u64,n:u64", "18446744073709551616"),
-        ("id:u64,n:i64", "-9223372036854775809"),
-    ] {
+    for (fields, number) in
+        [("id:u64,n:u64", "18446744073709551616"), ("id:u64,n:i64", "-9223372036854775809")]
+    {
         let line = format!("{{\"id\":1,\"n\":{number}}}");
         let reason = table(&line, &settings(Some(fields), None)).unwrap_err();
         assert!(reason.contains(number), "{reason}");
@@ -295,9 +234,7 @@ fn byte_order_marks_are_skipped() {
 #[test]
 fn fields_select_members() {
     let text = "{\"id\":1,\"n\":5,\"geo\":{\"lat\":1.5},\"dc:title\":\"x\"}\n{\"n\":6,\"id\":2}\n";
-    let rows = table(text, &settings(Some("id:u64,n:u64"), None))
-        .unwrap()
-        .1;
+    let rows = table(text, &settings(Some("id:u64,n:u64"), None)).unwrap().1;
     assert_eq!(rows, [r#"{"id":1,"n":5}"#, r#"{"id":2,"n":6}"#]);
 }
 
@@ -305,20 +242,13 @@ fn fields_select_members() {
 #[test]
 fn line_ends_are_read_or_refused() {
     let rows = [r#"{"id":1}"#, r#"{"id":2}"#];
-    for text in [
-        "{\"id\":1}\r\n{\"id\":2}\r\n",
-        "{\"id\":1}\r\n\r\n{\"id\":2}\n\r",
-    ] {
+    for text in ["{\"id\":1}\r\n{\"id\":2}\r\n", "{\"id\":1}\r\n\r\n{\"id\":2}\n\r"] {
         assert_eq!(inferred(text).1, rows, "{text:?}");
     }
-    for (text, line) in [
-        ("{\"id\":1}\r{\"id\":2}\r", 1),
-        ("{\"id\":1}\n{\"id\":2}\r{\"id\":3}\n", 2),
-    ] {
+    for (text, line) in
+        [("{\"id\":1}\r{\"id\":2}\r", 1), ("{\"id\":1}\n{\"id\":2}\r{\"id\":3}\n", 2)]
+    {
         let reason = table(text, &settings(Some("id:u8"), None)).unwrap_err();
-        assert!(
-            reason.starts_with(&format!("5: line {line}: ")),
-            "{text:?}: {reason}"
-        );
+        assert!(reason.starts_with(&format!("5: line {line}: ")), "{text:?}: {reason}");
     }
 }

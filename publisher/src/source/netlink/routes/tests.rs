@@ -15,11 +15,7 @@ const REPLACE: u16 = NLM_F_REPLACE;
 
 /// Returns the gateway whose last byte is `last`.
 fn gateway(v6: bool, last: u8) -> IpAddr {
-    if v6 {
-        format!("fd00::{last}").parse().unwrap()
-    } else {
-        [10, 0, 0, last].into()
-    }
+    if v6 { format!("fd00::{last}").parse().unwrap() } else { [10, 0, 0, last].into() }
 }
 
 fn message(v6: bool, gateways: &[u8]) -> RouteMessage {
@@ -32,26 +28,19 @@ fn message(v6: bool, gateways: &[u8]) -> RouteMessage {
     message.header.destination_prefix_length = 24;
     message.header.kind = RouteType::Unicast;
     let network: IpAddr = network.parse().unwrap();
-    message
-        .attributes
-        .push(RouteAttribute::Destination(network.into()));
+    message.attributes.push(RouteAttribute::Destination(network.into()));
     message.attributes.push(RouteAttribute::Table(254));
     if let [one] = gateways {
         message.attributes.push(RouteAttribute::Oif(1));
-        message
-            .attributes
-            .push(RouteAttribute::Gateway(gateway(v6, *one).into()));
+        message.attributes.push(RouteAttribute::Gateway(gateway(v6, *one).into()));
     } else {
         let hops = gateways.iter().map(|last| {
             let mut hop = RouteNextHop::default();
             hop.interface_index = 1;
-            hop.attributes
-                .push(RouteAttribute::Gateway(gateway(v6, *last).into()));
+            hop.attributes.push(RouteAttribute::Gateway(gateway(v6, *last).into()));
             hop
         });
-        message
-            .attributes
-            .push(RouteAttribute::MultiPath(hops.collect()));
+        message.attributes.push(RouteAttribute::MultiPath(hops.collect()));
     }
     message
 }
@@ -73,13 +62,8 @@ impl Table {
         let mut routes = Routes::default();
         for gateways in dumped {
             let payload = bytes(&message(v6, gateways));
-            let message = Message {
-                kind: RTM_NEWROUTE,
-                flags: 0,
-                sequence: 0,
-                port: 0,
-                payload: &payload,
-            };
+            let message =
+                Message { kind: RTM_NEWROUTE, flags: 0, sequence: 0, port: 0, payload: &payload };
             routes.dumped(&message).unwrap();
         }
         Self { v6, routes }
@@ -88,13 +72,7 @@ impl Table {
     /// Applies an event. Returns true if its effect is certain.
     fn event(&mut self, kind: u16, flags: u16, gateways: &[u8], when: When) -> bool {
         let payload = bytes(&message(self.v6, gateways));
-        let message = Message {
-            kind,
-            flags,
-            sequence: 0,
-            port: 0,
-            payload: &payload,
-        };
+        let message = Message { kind, flags, sequence: 0, port: 0, payload: &payload };
         match self.routes.event(&message, when).unwrap() {
             Effect::Changed(_) => true,
             Effect::Doubt => false,
@@ -104,20 +82,11 @@ impl Table {
 
     fn gateways(&self) -> Vec<u8> {
         let links = Links::default();
-        let rows = self
-            .routes
-            .keys()
-            .flat_map(|key| self.routes.rows(key, &links));
+        let rows = self.routes.keys().flat_map(|key| self.routes.rows(key, &links));
         let rows: Vec<RouteRow> = rows.collect();
         let numbers: Vec<u32> = rows.iter().map(|row| row.hop).collect();
         assert!(numbers.into_iter().eq(0..rows.len() as u32), "{rows:?}");
-        let last = |row: &RouteRow| {
-            row.gateway
-                .as_str()
-                .rsplit(['.', ':'])
-                .next()
-                .map(str::parse)
-        };
+        let last = |row: &RouteRow| row.gateway.as_str().rsplit(['.', ':']).next().map(str::parse);
         rows.iter().map(|row| last(row).unwrap().unwrap()).collect()
     }
 }
@@ -170,22 +139,8 @@ fn ipv6_siblings_are_one_set() {
         &[
             (&[], NEW, CREATE, &[1], &[1], [true, true]),
             // The kernel reports the newest sibling first, but dumps the oldest first.
-            (
-                &[&[1, 2]],
-                NEW,
-                CREATE,
-                &[3, 1, 2],
-                &[1, 2, 3],
-                [true, true],
-            ),
-            (
-                &[&[1, 2]],
-                NEW,
-                APPEND,
-                &[1, 2, 3],
-                &[1, 2, 3],
-                [true, true],
-            ),
+            (&[&[1, 2]], NEW, CREATE, &[3, 1, 2], &[1, 2, 3], [true, true]),
+            (&[&[1, 2]], NEW, APPEND, &[1, 2, 3], &[1, 2, 3], [true, true]),
             (&[&[1, 2]], NEW, CREATE, &[1, 3], &[1, 3], [false, false]),
             (&[&[1, 2]], NEW, REPLACE, &[3], &[3], [true, true]),
             (&[&[1, 2]], NEW, REPLACE, &[3, 4], &[3, 4], [true, true]),
@@ -218,13 +173,7 @@ fn counting_route(action: u32, packets: u64) -> Vec<u8> {
 fn counters_of_a_tunnel_are_no_part_of_the_routes_identity() {
     let mut table = Table::of(true, &[]);
     let mut event = |kind: u16, payload: &[u8]| {
-        let message = Message {
-            kind,
-            flags: CREATE,
-            sequence: 0,
-            port: 0,
-            payload,
-        };
+        let message = Message { kind, flags: CREATE, sequence: 0, port: 0, payload };
         let effect = table.routes.event(&message, When::Live).unwrap();
         assert!(matches!(effect, Effect::Changed(_)), "{message:?}");
         table.gateways().len()
@@ -240,9 +189,7 @@ fn list_of_hops_with_a_wrong_length_is_an_error() {
     for length in [0_u16, 7, 9, u16::MAX] {
         let hop = [&length.to_ne_bytes()[..], &[0; 6]].concat();
         let mut message = message(false, &[1]);
-        message
-            .attributes
-            .push(RouteAttribute::Other(DefaultNla::new(9, hop)));
+        message.attributes.push(RouteAttribute::Other(DefaultNla::new(9, hop)));
         let reported = ReportedRoute::parse(&bytes(&message));
         assert!(reported.is_err(), "{length}: {reported:?}");
     }
@@ -255,10 +202,7 @@ fn a_sibling_left_alone_has_no_share() {
         group.iter_mut().for_each(|route| route.hops[0].weight = 7);
     }
     let weights = |table: &Table| -> Vec<u32> {
-        let rows = table
-            .routes
-            .keys()
-            .flat_map(|key| table.routes.rows(key, &Links::default()));
+        let rows = table.routes.keys().flat_map(|key| table.routes.rows(key, &Links::default()));
         rows.map(|row| row.weight).collect()
     };
     assert_eq!(weights(&table), [7, 7]);
@@ -270,27 +214,14 @@ fn a_sibling_left_alone_has_no_share() {
 fn what_is_silent_is_a_doubt_and_what_is_no_route_is_nothing() {
     let mut table = Table::of(false, &[&[1]]);
     let event = |table: &mut Table, kind: u16, payload: &[u8]| {
-        let message = Message {
-            kind,
-            flags: 0,
-            sequence: 0,
-            port: 0,
-            payload,
-        };
+        let message = Message { kind, flags: 0, sequence: 0, port: 0, payload };
         table.routes.event(&message, When::Live)
     };
     assert_eq!(event(&mut table, RTM_DELADDR, &[]), Ok(Effect::Doubt));
-    assert_eq!(
-        event(&mut table, NEXTHOP_EVENTS[1], &[]),
-        Ok(Effect::None),
-        "none is used"
-    );
+    assert_eq!(event(&mut table, NEXTHOP_EVENTS[1], &[]), Ok(Effect::None), "none is used");
     let mut cached = message(false, &[2]);
     cached.header.flags = RouteFlags::Cloned;
-    assert_eq!(
-        event(&mut table, RTM_NEWROUTE, &bytes(&cached)),
-        Ok(Effect::None)
-    );
+    assert_eq!(event(&mut table, RTM_NEWROUTE, &bytes(&cached)), Ok(Effect::None));
     assert!(event(&mut table, RTM_NEWROUTE, &[2, 24]).is_err());
     let mut odd = message(false, &[2]);
     odd.header.destination_prefix_length = 33;

@@ -35,13 +35,8 @@ pub enum Way {
 
 impl Way {
     /// All of them, in the report's order.
-    pub const ALL: [Self; 5] = [
-        Self::Nothing,
-        Self::Tablecast,
-        Self::Lmdb,
-        Self::Blob,
-        Self::Blackboard,
-    ];
+    pub const ALL: [Self; 5] =
+        [Self::Nothing, Self::Tablecast, Self::Lmdb, Self::Blob, Self::Blackboard];
 
     /// Name in the report.
     pub fn name(self) -> &'static str {
@@ -65,9 +60,7 @@ fn rows(count: usize) -> impl Iterator<Item = Row> {
 }
 
 fn told(arguments: &[String]) -> (Way, &str, PathBuf) {
-    let [way, name, folder] = arguments else {
-        panic!("way, name, folder")
-    };
+    let [way, name, folder] = arguments else { panic!("way, name, folder") };
     (Way::named(way), name, PathBuf::from(folder))
 }
 

@@ -59,10 +59,7 @@ impl Memory {
         let bytes = |name: &str| -> f64 {
             let lines = text.lines().filter_map(|line| line.strip_prefix(name));
             let numbers = lines.map(|rest| rest.trim_end_matches("kB").trim().parse::<f64>());
-            numbers
-                .map(|number| number.expect("a number of the kernel"))
-                .sum::<f64>()
-                * 1024.0
+            numbers.map(|number| number.expect("a number of the kernel")).sum::<f64>() * 1024.0
         };
         Self {
             proportional: bytes("Pss:"),

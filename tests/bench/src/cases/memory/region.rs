@@ -32,10 +32,7 @@ fn run() -> Vec<Figure> {
     let large = allocated::<Wide64>(LARGE, 1);
     figures.push(bytes("capacity for 1 row, 1 row", one));
     figures.push(bytes("capacity for 100,000,000 rows, 1 row", large));
-    figures.push(bytes(
-        "each row of unused capacity",
-        (large - one) / (LARGE - 1) as f64,
-    ));
+    figures.push(bytes("each row of unused capacity", (large - one) / (LARGE - 1) as f64));
     figures
 }
 

@@ -20,9 +20,7 @@ use crate::row::Row;
 /// Name and plain mapping of a receiver, on its core.
 pub fn receiver(arguments: &[String]) -> (&str, Plain) {
     pin(THERE);
-    let [name, path] = arguments else {
-        panic!("name, path")
-    };
+    let [name, path] = arguments else { panic!("name, path") };
     (name, Plain::open(Path::new(path), ROWS))
 }
 

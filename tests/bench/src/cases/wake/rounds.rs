@@ -49,11 +49,7 @@ impl<'p> Receiver<'p> {
         plain.signal(RECEIVED).store(0, Ordering::Relaxed);
         plain.signal(SENT).store(0, Ordering::Relaxed);
         let arguments = [name.to_owned(), path.display().to_string()];
-        Self {
-            process: Other::start(role, &arguments),
-            plain,
-            pause,
-        }
+        Self { process: Other::start(role, &arguments), plain, pause }
     }
 
     /// Time of receiving in each round, and cost of sending.
