@@ -1,11 +1,13 @@
 //! The changes that lines of input request, and the rows of a file after its changes.
 
+use std::hash::{BuildHasher, Hasher};
 use std::sync::Arc;
 
 use cli::CliError;
 use common::{RowBuf, Schema, UntypedTransaction};
-use foldhash::fast::RandomState;
-use indexmap::IndexSet;
+use foldhash::fast::{FoldHasher, RandomState};
+use hashbrown::HashTable;
+use hashbrown::hash_table::{Entry, OccupiedEntry};
 
 use super::Snapshot;
 
@@ -99,21 +101,23 @@ impl Operation {
 }
 
 /// The rows of a file, by key, in order of insertion as long as none is removed.
-pub struct RowSet {
+pub(crate) struct RowSet {
     schema: Arc<Schema>,
-    keys: IndexSet<Box<[u8]>, RandomState>,
-    /// The rows without gaps, at the positions of their keys.
+    /// The rows without gaps.
     rows: Vec<u8>,
+    /// The positions of the rows, by the hashes of their keys. Their number is limited by that of the
+    /// bytes of a file.
+    positions: HashTable<u32>,
+    hasher: RandomState,
 }
 
 impl RowSet {
-    /// Creates an empty set of rows of `schema`.
-    pub fn new(schema: Arc<Schema>) -> Self {
-        Self { schema, keys: IndexSet::default(), rows: Vec::new() }
+    pub(crate) fn new(schema: Arc<Schema>) -> Self {
+        let (rows, positions) = (Vec::new(), HashTable::new());
+        Self { schema, rows, positions, hasher: RandomState::default() }
     }
 
-    /// Returns the rows as a snapshot.
-    pub fn into_snapshot(self) -> Snapshot {
+    pub(crate) fn into_snapshot(self) -> Snapshot {
         Snapshot::of(self.schema, self.rows)
     }
 
@@ -121,31 +125,54 @@ impl RowSet {
     ///
     /// # Errors
     /// Returns the position of the existing row with the same key.
-    pub fn insert(&mut self, row: &RowBuf) -> Result<(), usize> {
-        let (at, is_new) = self.keys.insert_full(row.key_bytes().into());
-        if !is_new {
-            return Err(at);
+    pub(crate) fn insert(&mut self, row: &RowBuf) -> Result<(), usize> {
+        let (rows, schema, size) = (&self.rows, &self.schema, self.schema.row_size());
+        let at = |position: &u32| &rows[*position as usize * size..][..size];
+        let hash = |row: &[u8]| hash(&self.hasher, |hasher| schema.hash_key_of_row(row, hasher));
+        let is_same = |position: &u32| schema.same_key(at(position), row.bytes());
+        match self.positions.entry(hash(row.bytes()), is_same, |position| hash(at(position))) {
+            Entry::Occupied(entry) => return Err(*entry.get() as usize),
+            Entry::Vacant(entry) => {
+                let position = u32::try_from(rows.len() / size).expect("fewer rows than bytes");
+                entry.insert(position);
+            }
         }
         self.rows.extend_from_slice(row.bytes());
         Ok(())
     }
 
     /// Adds a row, or replaces the row with the same key.
-    pub fn upsert(&mut self, row: &RowBuf) {
+    pub(crate) fn upsert(&mut self, row: &RowBuf) {
         if let Err(at) = self.insert(row) {
             let size = self.schema.row_size();
             self.rows[at * size..][..size].copy_from_slice(row.bytes());
         }
     }
 
+    /// Returns the entry of the row with this key.
+    fn entry(&mut self, key: &[u8]) -> Option<OccupiedEntry<'_, u32>> {
+        let (rows, schema, size) = (&self.rows, &self.schema, self.schema.row_size());
+        let is_same = |at: &u32| schema.key_matches(&rows[*at as usize * size..][..size], key);
+        let hash = hash(&self.hasher, |hasher| schema.hash_key(key, hasher));
+        self.positions.find_entry(hash, is_same).ok()
+    }
+
     /// Removes a row, whose position the last row takes. Returns false if there is none.
     fn remove(&mut self, key: &[u8]) -> bool {
-        let Some((at, _)) = self.keys.swap_remove_full(key) else {
+        let size = self.schema.row_size();
+        let last = self.rows.len().saturating_sub(size);
+        let mut last_key = Vec::with_capacity(key.len());
+        let Some(entry) = self.entry(key) else {
             return false;
         };
-        let (size, last) = (self.schema.row_size(), self.keys.len());
-        self.rows.copy_within(last * size.., at * size);
-        self.rows.truncate(last * size);
+        let at = entry.remove().0;
+        self.schema.write_key(&self.rows[last..], &mut last_key);
+        // The last row has no entry any more if it is the removed one.
+        if let Some(mut entry) = self.entry(&last_key) {
+            *entry.get_mut() = at;
+        }
+        self.rows.copy_within(last.., at as usize * size);
+        self.rows.truncate(last);
         true
     }
 
@@ -153,27 +180,27 @@ impl RowSet {
     ///
     /// # Errors
     /// Returns a sentence if the row exists or does not exist, and the change needs the opposite.
-    pub fn apply(&mut self, change: &Operation) -> Result<(), String> {
-        let exists = |key: &[u8]| self.keys.contains(key);
-        let key = |key: &[u8]| self.schema.format_key(key);
+    pub(crate) fn apply(&mut self, change: &Operation) -> Result<(), String> {
+        let no_key = |schema: &Schema, key: &[u8]| {
+            let key = schema.format_key(key);
+            Err(format!("there is no key {key}: use insert or upsert to create its row"))
+        };
         match change {
-            Operation::Insert(row) if exists(&row.key_bytes()) => Err(format!(
-                "the key {} exists already: use update or upsert to change its row",
-                key(&row.key_bytes())
-            )),
-            Operation::Update(row) if !exists(&row.key_bytes()) => {
-                Err(no_key(&key(&row.key_bytes())))
+            Operation::Insert(row) => self.insert(row).map_err(|_| {
+                let key = row.as_ref().key();
+                format!("the key {key} exists already: use update or upsert to change its row")
+            }),
+            Operation::Update(row) if self.entry(&row.key_bytes()).is_none() => {
+                no_key(&self.schema, &row.key_bytes())
             }
-            Operation::Insert(row) | Operation::Update(row) | Operation::Upsert(row) => {
+            Operation::Update(row) | Operation::Upsert(row) => {
                 self.upsert(row);
                 Ok(())
             }
-            Operation::Delete(bytes) => match self.remove(bytes) {
-                true => Ok(()),
-                false => Err(no_key(&self.schema.format_key(bytes))),
-            },
+            Operation::Delete(key) if !self.remove(key) => no_key(&self.schema, key),
+            Operation::Delete(_) => Ok(()),
             Operation::Clear => {
-                self.keys.clear();
+                self.positions.clear();
                 self.rows.clear();
                 Ok(())
             }
@@ -181,8 +208,10 @@ impl RowSet {
     }
 }
 
-fn no_key(key: &str) -> String {
-    format!("there is no key {key}: use insert or upsert to create its row")
+fn hash(state: &RandomState, feed: impl FnOnce(&mut FoldHasher<'_>)) -> u64 {
+    let mut hasher = state.build_hasher();
+    feed(&mut hasher);
+    hasher.finish()
 }
 
 /// Returns the error for a bad line of a file.
@@ -254,7 +283,7 @@ mod tests {
                 _ if is_good => drop(model.insert(id, n)),
                 _ => {}
             }
-            assert_eq!(rows.keys.len(), model.len());
+            assert_eq!(rows.positions.len(), model.len());
         }
         assert!(!model.is_empty());
         let rows = rows.into_snapshot();
