@@ -19,14 +19,14 @@ pub mod format;
 mod header;
 mod infer;
 pub mod json_lines;
-pub mod netlink;
+mod netlink;
 pub mod processes;
 mod snapshot;
 mod staging;
 mod stdin;
 
 pub use file::File;
-pub use netlink::{Follow, Neighbors, Routes};
+pub(crate) use netlink::{Follow, Neighbors, Routes};
 pub use processes::Processes;
 pub use snapshot::{CapacityPolicy, Snapshot};
 pub use stdin::Stdin;

@@ -1,25 +1,23 @@
 //! The netlink socket to the kernel: sends dump requests, and receives their answers interleaved
-//! with the events of the joined groups.
+//! with the events of the joined groups. Splits datagrams into messages and attributes.
 //!
 //! The socket never blocks. An overrun (`ENOBUFS`) means that events were lost. Further events may
 //! be lost without notice until the queue has been empty once, so a recovery must start only after
 //! that.
 
 use std::io;
+use std::net::IpAddr;
 use std::os::fd::{AsFd, BorrowedFd};
 
 use netlink_packet_core::{
     DecodeError, NLM_F_DUMP, NLM_F_REQUEST, NetlinkBuffer, NetlinkHeader, NetlinkMessage,
+    NlasIterator,
 };
-use netlink_packet_route::RouteNetlinkMessage;
+use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
 use nix::errno::Errno;
 use nix::libc::{MSG_TRUNC, RTNLGRP_NEXTHOP};
 use nix::sys::socket::{setsockopt, sockopt};
-
-/// Initial size, in bytes, of the buffer for one datagram. The kernel's dump datagrams have at most
-/// 32 KiB.
-const DATAGRAM: usize = 64 << 10;
 
 /// Maximum size, in bytes, to which the buffer for one datagram grows.
 const MAX_DATAGRAM: usize = 4 << 20;
@@ -27,7 +25,9 @@ const MAX_DATAGRAM: usize = 4 << 20;
 /// Netlink address of the kernel.
 const KERNEL: u32 = 0;
 
-/// An open netlink socket.
+/// Alignment, in bytes, of messages, attributes and hops.
+pub const ALIGNMENT: usize = 4;
+
 pub struct Channel {
     socket: Socket,
     port: u32,
@@ -48,9 +48,6 @@ pub enum Received {
 impl Channel {
     /// Opens a socket and joins `groups`. Its receive buffer has `receive_buffer` bytes, or the
     /// maximum that the system allows.
-    ///
-    /// # Errors
-    /// The error of the system call that failed.
     pub fn open(groups: &[u32], receive_buffer: usize) -> io::Result<Self> {
         let mut socket = Socket::new(NETLINK_ROUTE)?;
         socket.set_non_blocking(true)?;
@@ -68,13 +65,7 @@ impl Channel {
                 other => other?,
             }
         }
-        let sequence = 0;
-        Ok(Self { socket, port, sequence })
-    }
-
-    /// Returns a buffer for [`receive`](Self::receive).
-    pub fn buffer() -> Vec<u8> {
-        Vec::with_capacity(DATAGRAM)
+        Ok(Self { socket, port, sequence: 0 })
     }
 
     /// Returns the socket's port number, to which answers are addressed.
@@ -83,9 +74,6 @@ impl Channel {
     }
 
     /// Sends a dump request. Returns the sequence number that its answers carry.
-    ///
-    /// # Errors
-    /// The error of the system call that failed.
     pub fn request_dump(&mut self, what: RouteNetlinkMessage) -> io::Result<u32> {
         self.sequence = self.sequence.wrapping_add(1).max(1);
         let mut header = NetlinkHeader::default();
@@ -99,10 +87,7 @@ impl Channel {
         Ok(self.sequence)
     }
 
-    /// Receives a datagram into `buffer`, if one is pending.
-    ///
-    /// # Errors
-    /// The error of the system call that failed.
+    /// Receives a datagram into the capacity of `buffer`, if one is pending.
     pub fn receive(&self, buffer: &mut Vec<u8>) -> io::Result<Received> {
         loop {
             buffer.clear();
@@ -131,25 +116,18 @@ impl AsFd for Channel {
     }
 }
 
-/// Alignment, in bytes, to which netlink pads messages.
-const ALIGNMENT: usize = 4;
-
-/// Length, in bytes, of a message's header.
-const HEADER: usize = 16;
-
 /// A message whose payload is not parsed yet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Message<'a> {
-    /// Message type: `RTM_NEWROUTE` and similar.
+    /// `RTM_NEWROUTE` and similar.
     pub kind: u16,
-    /// Header flags: `NLM_F_REPLACE` and similar.
+    /// `NLM_F_REPLACE` and similar.
     pub flags: u16,
-    /// Sequence number; for an answer, that of the request.
+    /// For an answer, the sequence number of the request.
     pub sequence: u32,
     /// Port number of the socket that sent the request (for an answer) or caused the change (for an
     /// event).
     pub port: u32,
-    /// Bytes after the header.
     pub payload: &'a [u8],
 }
 
@@ -161,32 +139,42 @@ impl Message<'_> {
 }
 
 /// Iterates over the messages of a datagram. The first malformed one ends the iteration.
-pub fn messages(datagram: &[u8]) -> impl Iterator<Item = Result<Message<'_>, DecodeError>> {
-    let mut rest = datagram;
+pub fn messages(mut datagram: &[u8]) -> impl Iterator<Item = Result<Message<'_>, DecodeError>> {
     std::iter::from_fn(move || {
-        if rest.is_empty() {
-            return None;
-        }
-        let (message, length) = match first(rest) {
-            Ok((message, length)) => (Ok(message), length),
-            Err(error) => (Err(error), rest.len()),
-        };
-        rest = rest.get(length..).unwrap_or_default();
-        Some(message)
+        let bytes = std::mem::take(&mut datagram);
+        let message = (!bytes.is_empty()).then(|| NetlinkBuffer::new_checked(bytes))?;
+        Some(message.map(|message| {
+            let length = message.length() as usize;
+            datagram = bytes.get(length.next_multiple_of(ALIGNMENT)..).unwrap_or_default();
+            Message {
+                kind: message.message_type(),
+                flags: message.flags(),
+                sequence: message.sequence_number(),
+                port: message.port_number(),
+                payload: message.payload(),
+            }
+        }))
     })
 }
 
-fn first(bytes: &[u8]) -> Result<(Message<'_>, usize), DecodeError> {
-    let buffer = NetlinkBuffer::new_checked(bytes)?;
-    let length = buffer.length() as usize;
-    let message = Message {
-        kind: buffer.message_type(),
-        flags: buffer.flags(),
-        sequence: buffer.sequence_number(),
-        port: buffer.port_number(),
-        payload: bytes.get(HEADER..length).unwrap_or_default(),
+/// Calls `take` with the kind and the value of each attribute, until one is malformed.
+pub fn each_attribute(
+    bytes: &[u8],
+    mut take: impl FnMut(u16, &[u8]) -> Result<(), String>,
+) -> Result<(), String> {
+    NlasIterator::new(bytes).try_for_each(|attribute| {
+        let attribute = attribute.map_err(|error| error.to_string())?;
+        take(attribute.kind(), attribute.value())
+    })
+}
+
+/// Returns the IP address in the value of an attribute.
+pub fn address(family: AddressFamily, value: &[u8]) -> Result<IpAddr, String> {
+    let address = match family {
+        AddressFamily::Inet => <[u8; 4]>::try_from(value).map(IpAddr::from),
+        _ => <[u8; 16]>::try_from(value).map(IpAddr::from),
     };
-    Ok((message, length.next_multiple_of(ALIGNMENT)))
+    address.map_err(|_| format!("an address of {} bytes", value.len()))
 }
 
 #[cfg(test)]

@@ -24,7 +24,7 @@ use super::links::Links;
 const MAX_KEPT: usize = 64 << 20;
 
 /// Maximum time without progress of an answer.
-pub const STALL: Duration = Duration::from_secs(10);
+const STALL: Duration = Duration::from_secs(10);
 
 /// Size, in bytes, of an answer that always fits into one datagram, so that the kernel reads all of
 /// it at one instant.
@@ -33,41 +33,29 @@ const ONE_PART: usize = 2048;
 /// Address families, in the order in which they are read after the interfaces.
 const FAMILIES: [u8; 2] = [AF_INET as u8, AF_INET6 as u8];
 
-/// Reasons why a dump cannot be used.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum DumpFailure {
-    /// Events were lost during the dump.
-    Lost,
-    /// The kernel reports that the table changed during the dump.
-    Interrupted,
-    /// The kernel refused the request.
-    Refused(Errno),
-}
+/// The reason why a dump cannot be used if events were lost during it.
+pub const LOST: &str = "events were lost because the receive buffer was full";
 
-/// An event that arrived during the dump.
+/// An event that arrived during the dump: kind, flags and payload of its [`Message`].
 pub struct Kept {
-    /// The [`Message`]'s `kind`.
     pub kind: u16,
-    /// The [`Message`]'s `flags`.
     pub flags: u16,
-    /// The [`Message`]'s `payload`.
     pub payload: Vec<u8>,
 }
 
 /// A dump in progress.
+#[derive(Default)]
 pub struct Dump<M> {
-    /// Rows read so far.
     pub model: M,
-    /// Interfaces read so far.
     pub links: Links,
     /// Events that arrived during the dump.
     pub kept: Vec<Kept>,
     /// Reasons why this dump can no longer be used; empty while it can.
-    pub failures: Vec<DumpFailure>,
+    pub failures: Vec<String>,
     /// True if rows may be missing, because the kernel resumes its iteration by position.
     pub is_shifted: bool,
-    /// Time at which the last part of an answer arrived.
-    pub progress: Instant,
+    /// Time at which the request was sent or the last part of an answer arrived.
+    progress: Option<Instant>,
     kept_bytes: usize,
     /// Current step: 0 for the interfaces, then 1 plus the index of the family.
     step: usize,
@@ -80,23 +68,6 @@ pub struct Dump<M> {
 }
 
 impl<M: Model> Dump<M> {
-    /// Creates an empty dump, before its first request.
-    pub fn begin() -> Self {
-        Self {
-            model: M::default(),
-            links: Links::default(),
-            kept: Vec::new(),
-            failures: Vec::new(),
-            is_shifted: false,
-            progress: Instant::now(),
-            kept_bytes: 0,
-            step: 0,
-            sequence: 0,
-            bytes: 0,
-            has_changed: false,
-        }
-    }
-
     /// Returns the next request to send, or `None` if everything is read.
     pub fn request(&self) -> Option<RouteNetlinkMessage> {
         match self.step.checked_sub(1) {
@@ -109,7 +80,7 @@ impl<M: Model> Dump<M> {
     pub fn requested(&mut self, sequence: u32) {
         self.sequence = sequence;
         (self.bytes, self.has_changed) = (0, false);
-        self.progress = Instant::now();
+        self.progress = Some(Instant::now());
     }
 
     /// Returns true if a message answers the current request.
@@ -120,16 +91,14 @@ impl<M: Model> Dump<M> {
     /// Records that a datagram of `bytes` bytes with answers arrived.
     pub fn count(&mut self, bytes: usize) {
         self.bytes += bytes;
-        self.progress = Instant::now();
+        self.progress = Some(Instant::now());
     }
 
-    /// Applies an answer. Returns true if the step is complete.
-    ///
-    /// # Errors
-    /// A description of the malformed message, which is ignored.
+    /// Applies an answer. Returns true if the step is complete. A malformed message is ignored, and
+    /// its description returned as the error.
     pub fn answer(&mut self, message: &Message<'_>) -> Result<bool, String> {
         if message.flags & NLM_F_DUMP_INTR != 0 {
-            self.fail(DumpFailure::Interrupted);
+            self.fail("the kernel interrupted it, because the table had changed");
         }
         if [NLMSG_DONE, NLMSG_ERROR].contains(&message.kind) {
             self.end_step(refusal(message));
@@ -149,33 +118,35 @@ impl<M: Model> Dump<M> {
         self.has_changed |= self.family() == Some(message.family());
         self.kept_bytes += message.payload.len();
         if self.kept_bytes > MAX_KEPT {
-            self.fail(DumpFailure::Lost);
+            self.fail(LOST);
         }
         if self.failures.is_empty() {
-            self.kept.push(Kept {
-                kind: message.kind,
-                flags: message.flags,
-                payload: message.payload.to_vec(),
-            });
+            let Message { kind, flags, payload, .. } = *message;
+            self.kept.push(Kept { kind, flags, payload: payload.to_vec() });
         }
     }
 
     /// Marks the dump as unusable. Returns true if this reason is new.
-    pub fn fail(&mut self, why: DumpFailure) -> bool {
+    pub fn fail(&mut self, why: &str) -> bool {
         self.kept = Vec::new();
-        let is_news = !self.failures.contains(&why);
-        if is_news {
-            self.failures.push(why);
+        let is_new = !self.failures.iter().any(|known| known == why);
+        if is_new {
+            self.failures.push(why.to_owned());
         }
-        is_news
+        is_new
+    }
+
+    /// Returns the time at which the dump has stalled unless a part of an answer arrives.
+    pub fn due(&self) -> Option<Instant> {
+        self.progress.map(|progress| progress + STALL)
     }
 
     /// Returns true if the rest of the answer will not arrive. `idle` is true if no datagram is
     /// left to receive. The kernel creates each part of an answer when the previous part is
     /// received; if the buffer has no room at that moment, the kernel does not try again.
     pub fn has_stalled(&self, idle: bool) -> bool {
-        let had_no_room = self.failures.contains(&DumpFailure::Lost);
-        idle && had_no_room || self.progress + STALL <= Instant::now()
+        let has_lost = self.failures.iter().any(|why| why == LOST);
+        idle && has_lost || self.due().is_some_and(|due| due <= Instant::now())
     }
 
     fn family(&self) -> Option<u8> {
@@ -188,10 +159,10 @@ impl<M: Model> Dump<M> {
             None => {}
             // For example a kernel without IPv6, whose tables have no IPv6 entries.
             Some(Errno::EOPNOTSUPP | Errno::EAFNOSUPPORT) if self.step > 0 => {}
-            Some(errno) => drop(self.fail(DumpFailure::Refused(errno))),
+            Some(errno) => drop(self.fail(&format!("the kernel refused it: {errno}"))),
         }
-        let is_counted = self.family().is_some_and(M::is_counted);
-        self.is_shifted |= is_counted && self.has_changed && self.bytes > ONE_PART;
+        let may_shift = self.family().is_some_and(M::resumes_by_position);
+        self.is_shifted |= may_shift && self.has_changed && self.bytes > ONE_PART;
         self.step += 1;
     }
 }
@@ -204,16 +175,4 @@ fn refusal(message: &Message<'_>) -> Option<Errno> {
             .map_or(0, |error| error.code().map_or(0, std::num::NonZeroI32::get)),
     };
     (code != 0).then(|| Errno::from_raw(code.saturating_abs()))
-}
-
-impl std::fmt::Display for DumpFailure {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Lost => f.write_str("events were lost because the receive buffer was full"),
-            Self::Interrupted => {
-                f.write_str("the kernel interrupted it, because the table had changed")
-            }
-            Self::Refused(errno) => write!(f, "the kernel refused it: {errno}"),
-        }
-    }
 }

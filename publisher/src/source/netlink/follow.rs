@@ -23,27 +23,27 @@ use std::time::{Duration, Instant};
 use bytemuck::{Pod, bytes_of};
 use cli::CliError;
 use cli::service::Stage;
-use common::{Error, Row, RowRef, Schema, UntypedPublisher};
+use common::{Error, Row, Schema, UntypedPublisher};
 use netlink_packet_route::RouteNetlinkMessage;
 use nix::libc::{RTM_DELLINK, RTM_NEWLINK, RTNLGRP_LINK};
 
 use super::channel::{Channel, Message, Received, messages};
-use super::dump::{Dump, DumpFailure, STALL};
+use super::dump::{Dump, Kept, LOST};
 use super::links::Links;
 use super::reports::Reports;
 use crate::source::{CapacityPolicy, Progress, Snapshot, Source, SourceError};
 
-/// Maximum number of bytes that one call to `receive` processes, so that the table is still
-/// maintained under load.
-const MAX_BYTES: usize = 4 << 20;
+/// Initial size, in bytes, of the buffer for one datagram. The kernel's dump datagrams have at most
+/// 32 KiB.
+const DATAGRAM: usize = 64 << 10;
 
-/// Maximum number of datagrams that one call to `receive` processes.
+/// Maximum numbers of bytes and datagrams that one call to `receive` processes, so that the table is
+/// still maintained under load.
+const MAX_BYTES: usize = 4 << 20;
 const MAX_DATAGRAMS: usize = 8192;
 
-/// Pause after the first failed dump. It doubles with each further failure.
+/// Pause after the first failed dump. It doubles with each further failure, up to the longest one.
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
-
-/// Maximum pause after a failed dump.
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
 /// Number of consecutive doubtful dumps that are discarded before one is used.
@@ -60,28 +60,29 @@ pub trait Model: Default {
     /// A row as it is published.
     type Row: Row + Pod;
     /// Name of the table in reports.
-    const WHAT: &'static str;
+    const NAME: &'static str;
     /// Multicast groups to join in addition to that of the interfaces.
     const GROUPS: &'static [u32];
 
     /// Returns the dump request for one address family.
     fn request(family: u8) -> RouteNetlinkMessage;
 
-    /// Returns true if a change during a dump can hide unchanged rows, because the kernel resumes
-    /// its iteration by position and not by key.
-    fn is_counted(family: u8) -> bool;
+    /// Returns true if the kernel resumes a dump of this family by position and not by key, so that
+    /// a change during the dump can hide unchanged rows.
+    fn resumes_by_position(family: u8) -> bool;
 
-    /// Applies an answer of a dump.
-    ///
-    /// # Errors
-    /// A description of the malformed message, which is ignored.
+    /// Applies an answer of a dump. A malformed message is ignored, and its description returned as
+    /// the error.
     fn dumped(&mut self, message: &Message<'_>) -> Result<(), String>;
 
-    /// Applies an event.
-    ///
-    /// # Errors
-    /// A description of the malformed message, which is ignored.
-    fn event(&mut self, message: &Message<'_>, when: When) -> Result<Effect<Self::Key>, String>;
+    /// Applies an event. If `is_replay`, the copy was dumped while events arrived, and may be older
+    /// or newer than the event. Otherwise it has the state that the kernel's table had before the
+    /// event. A malformed message is ignored, and its description returned as the error.
+    fn event(
+        &mut self,
+        message: &Message<'_>,
+        is_replay: bool,
+    ) -> Result<Effect<Self::Key>, String>;
 
     /// Iterates over the keys of all groups.
     fn keys(&self) -> impl Iterator<Item = &Self::Key>;
@@ -92,15 +93,6 @@ pub trait Model: Default {
     /// Returns a row with the key of row `number` of a group, or `None` if a group cannot have that
     /// many rows.
     fn key_row(key: &Self::Key, number: usize) -> Option<Self::Row>;
-}
-
-/// State of the copy to which an event is applied.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum When {
-    /// The copy has the state that the kernel's table had before the event.
-    Live,
-    /// The copy was dumped while events arrived, and may be older or newer than the event.
-    Replayed,
 }
 
 /// Effects of an event.
@@ -117,7 +109,7 @@ pub enum Effect<K> {
 /// A source that follows one of the kernel's tables.
 pub struct Follow<M: Model> {
     schema: Arc<Schema>,
-    room: CapacityPolicy,
+    capacity_policy: CapacityPolicy,
     receive_buffer: usize,
     channel: Channel,
     state: State<M>,
@@ -147,14 +139,11 @@ enum State<M> {
 
 impl<M: Model> Follow<M> {
     /// Creates the source with a receive buffer of `receive_buffer` bytes for unread events.
-    ///
-    /// # Errors
-    /// [`CliError`] if the netlink socket cannot be opened.
-    pub fn new(receive_buffer: usize, room: CapacityPolicy) -> Result<Self, CliError> {
+    pub fn new(receive_buffer: usize, capacity_policy: CapacityPolicy) -> Result<Self, CliError> {
         let channel = Self::open(receive_buffer).map_err(|error| unreadable::<M>(&error))?;
         Ok(Self {
             schema: Arc::new(Schema::of::<M::Row>()?),
-            room,
+            capacity_policy,
             receive_buffer,
             channel,
             state: State::Stale(Instant::now()),
@@ -164,12 +153,11 @@ impl<M: Model> Follow<M> {
             due_whole: None,
             due_again: None,
             failed_dumps: 0,
-            reports: Reports::of(M::WHAT),
+            reports: Reports::of(M::NAME),
             has_published: false,
         })
     }
 
-    /// Returns the schema of the table's rows.
     pub fn schema(&self) -> Schema {
         Schema::clone(&self.schema)
     }
@@ -181,7 +169,7 @@ impl<M: Model> Follow<M> {
 
     /// Receives pending datagrams, up to a limit. Returns true if none are left.
     fn receive(&mut self) -> io::Result<bool> {
-        let mut buffer = Channel::buffer();
+        let mut buffer = Vec::with_capacity(DATAGRAM);
         let mut bytes = 0;
         for _ in 0..MAX_DATAGRAMS {
             match self.channel.receive(&mut buffer)? {
@@ -220,8 +208,8 @@ impl<M: Model> Follow<M> {
                 }
                 State::Dumping(dump) => dump.keep(&message),
                 State::Live => {
-                    self.reports.counts.events += 1;
-                    match take_event(&mut self.model, &mut self.links, &message, When::Live) {
+                    self.reports.events += 1;
+                    match take_event(&mut self.model, &mut self.links, &message, false) {
                         Ok(Effect::None) => {}
                         Ok(Effect::Changed(key)) => drop(self.touched.insert(key)),
                         Ok(Effect::Doubt) => self.state = State::Stale(Instant::now()),
@@ -245,15 +233,15 @@ impl<M: Model> Follow<M> {
     }
 
     fn overrun(&mut self) {
-        let is_news = match &mut self.state {
-            State::Dumping(dump) => dump.fail(DumpFailure::Lost),
+        let is_new = match &mut self.state {
+            State::Dumping(dump) => dump.fail(LOST),
             State::Live => {
                 self.state = State::Stale(Instant::now());
                 true
             }
             State::Stale(_) => false,
         };
-        if is_news {
+        if is_new {
             self.reports.overrun();
         }
     }
@@ -270,7 +258,7 @@ impl<M: Model> Follow<M> {
         }
         match &self.state {
             State::Stale(at) if idle && *at <= Instant::now() => {
-                self.state = State::Dumping(Box::new(Dump::begin()));
+                self.state = State::Dumping(Box::default());
                 self.ask().map_err(refused)
             }
             State::Dumping(dump) if dump.request().is_none() => {
@@ -295,7 +283,7 @@ impl<M: Model> Follow<M> {
         mut dump: Dump<M>,
         publisher: &mut UntypedPublisher,
     ) -> Result<(), SourceError> {
-        self.reports.counts.dumps += 1;
+        self.reports.dumps += 1;
         let is_doubtful = self.replay(&mut dump);
         if !dump.failures.is_empty() || is_doubtful && self.failed_dumps < DOUBTS {
             self.retry(&dump.failures);
@@ -311,15 +299,11 @@ impl<M: Model> Follow<M> {
     fn replay(&mut self, dump: &mut Dump<M>) -> bool {
         let mut is_doubtful = dump.is_shifted;
         for kept in std::mem::take(&mut dump.kept) {
-            self.reports.counts.events += 1;
-            let message = Message {
-                kind: kept.kind,
-                flags: kept.flags,
-                sequence: 0,
-                port: 0,
-                payload: &kept.payload,
-            };
-            match take_event(&mut dump.model, &mut dump.links, &message, When::Replayed) {
+            self.reports.events += 1;
+            let Kept { kind, flags, payload } = &kept;
+            let (kind, flags) = (*kind, *flags);
+            let message = Message { kind, flags, sequence: 0, port: 0, payload };
+            match take_event(&mut dump.model, &mut dump.links, &message, true) {
                 Ok(Effect::None | Effect::Changed(_)) => {}
                 Ok(Effect::Doubt) => is_doubtful = true,
                 Err(what) => self.reports.malformed(&what),
@@ -328,7 +312,7 @@ impl<M: Model> Follow<M> {
         is_doubtful
     }
 
-    fn retry(&mut self, why: &[DumpFailure]) {
+    fn retry(&mut self, why: &[String]) {
         let pause = FIRST_PAUSE.saturating_mul(1 << self.failed_dumps.min(16));
         self.state = State::Stale(Instant::now() + pause.min(LONGEST_PAUSE));
         self.failed_dumps += 1;
@@ -340,11 +324,31 @@ impl<M: Model> Follow<M> {
         if self.touched.is_empty() || self.due_whole.is_some() {
             return Ok(());
         }
-        let touched = std::mem::take(&mut self.touched);
-        match differences(&self.model, &self.links, &touched, &self.schema, publisher)?
-            .apply(publisher)
-        {
-            Ok(()) => Ok(()),
+        let key_of = |row: &M::Row| {
+            let mut key = Vec::new();
+            self.schema.write_key(bytes_of(row), &mut key);
+            key
+        };
+        let (mut changed, mut gone) = (Vec::new(), Vec::new());
+        for group in std::mem::take(&mut self.touched) {
+            let mut rows = self.model.rows(&group, &self.links);
+            // The numbers are contiguous: after the first missing one there are no more.
+            let keys =
+                (rows.len()..).map_while(|number| Some(key_of(&M::key_row(&group, number)?)));
+            gone.extend(keys.take_while(|key| publisher.get(key).is_some()));
+            rows.retain(|row| {
+                let known = publisher.get(&key_of(row));
+                known.is_none_or(|known| known.bytes() != bytes_of(row))
+            });
+            changed.extend(rows);
+        }
+        let mut tx = publisher.begin();
+        // Deletions come first: they free slots for the other rows.
+        let staged = gone.iter().try_for_each(|key| tx.delete(key));
+        let staged =
+            staged.and_then(|()| changed.iter().try_for_each(|row| tx.upsert(bytes_of(row))));
+        match staged.and_then(|()| tx.commit()) {
+            Ok(_) => Ok(()),
             Err(Error::TableFull { .. } | Error::Limit { .. }) => self.publish_whole(publisher),
             Err(error) => Err(error.into()),
         }
@@ -353,8 +357,11 @@ impl<M: Model> Follow<M> {
     /// Makes the published table equal to the copy, as far as its capacity allows.
     fn publish_whole(&mut self, publisher: &mut UntypedPublisher) -> Result<(), SourceError> {
         self.touched.clear();
-        let snapshot = snapshot(&self.model, &self.links, &self.schema);
-        let problem = match snapshot.publish(publisher, self.room) {
+        let mut snapshot = Snapshot::new(Arc::clone(&self.schema));
+        for row in self.model.keys().flat_map(|key| self.model.rows(key, &self.links)) {
+            snapshot.push(bytes_of(&row));
+        }
+        let problem = match snapshot.publish(publisher, self.capacity_policy) {
             Ok(problem) => {
                 self.has_published = true;
                 problem
@@ -374,14 +381,14 @@ fn take_event<M: Model>(
     model: &mut M,
     links: &mut Links,
     message: &Message<'_>,
-    when: When,
+    is_replay: bool,
 ) -> Result<Effect<M::Key>, String> {
     match message.kind {
         RTM_NEWLINK | RTM_DELLINK => Ok(match links.take(message)? {
             true => Effect::Doubt,
             false => Effect::None,
         }),
-        _ => model.event(message, when),
+        _ => model.event(message, is_replay),
     }
 }
 
@@ -394,7 +401,7 @@ impl<M: Model> Source for Follow<M> {
         let state = match &self.state {
             State::Live => None,
             State::Stale(at) => Some(*at),
-            State::Dumping(dump) => Some(dump.progress + STALL),
+            State::Dumping(dump) => dump.due(),
         };
         [state, self.due_whole, self.due_again].into_iter().flatten().min()
     }
@@ -424,79 +431,5 @@ impl<M: Model> Source for Follow<M> {
 }
 
 fn unreadable<M: Model>(error: &io::Error) -> CliError {
-    CliError::new(5, format!("{}: cannot ask the kernel over netlink: {error}", M::WHAT))
-}
-
-/// Changes that make some groups of the table equal to the copy.
-#[derive(Default)]
-struct Differences {
-    /// Rows to upsert.
-    put: Vec<Vec<u8>>,
-    /// Keys to delete.
-    gone: Vec<Vec<u8>>,
-}
-
-impl Differences {
-    /// Applies the changes in one commit.
-    ///
-    /// # Errors
-    /// The error of the table, which is then unchanged.
-    fn apply(self, publisher: &mut UntypedPublisher) -> common::Result<()> {
-        let mut tx = publisher.begin();
-        // Deletes come first: they free slots for the upserts.
-        for key in &self.gone {
-            tx.delete(key)?;
-        }
-        for row in &self.put {
-            tx.upsert(row)?;
-        }
-        tx.commit().map(drop)
-    }
-}
-
-/// Returns the differences between the copy and the table in these groups.
-///
-/// # Errors
-/// Fails if the table does not have this schema.
-fn differences<M: Model>(
-    model: &M,
-    links: &Links,
-    groups: &BTreeSet<M::Key>,
-    schema: &Arc<Schema>,
-    publisher: &UntypedPublisher,
-) -> common::Result<Differences> {
-    let key_of = |row: &M::Row| Ok(RowRef::new(schema, bytes_of(row))?.key().to_bytes());
-    let mut differences = Differences::default();
-    for group in groups {
-        let rows = model.rows(group, links);
-        for row in &rows {
-            let here = publisher.get(&key_of(row)?);
-            if here.is_none_or(|here| here.bytes() != bytes_of(row)) {
-                differences.put.push(bytes_of(row).to_vec());
-            }
-        }
-        // The numbers are contiguous: after the first missing one there are no more.
-        for number in rows.len().. {
-            let Some(row) = M::key_row(group, number) else {
-                break;
-            };
-            let key = key_of(&row)?;
-            if publisher.get(&key).is_none() {
-                break;
-            }
-            differences.gone.push(key);
-        }
-    }
-    Ok(differences)
-}
-
-/// Returns all rows of the copy.
-fn snapshot<M: Model>(model: &M, links: &Links, schema: &Arc<Schema>) -> Snapshot {
-    let mut snapshot = Snapshot::new(Arc::clone(schema));
-    for key in model.keys() {
-        for row in model.rows(key, links) {
-            snapshot.push(bytes_of(&row));
-        }
-    }
-    snapshot
+    CliError::new(5, format!("{}: cannot ask the kernel over netlink: {error}", M::NAME))
 }

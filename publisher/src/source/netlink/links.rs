@@ -3,11 +3,11 @@
 
 use std::collections::BTreeMap;
 
-use netlink_packet_core::{NlasIterator, parse_u32};
+use netlink_packet_core::parse_u32;
 use netlink_packet_route::link::{LinkFlags, LinkHeader};
 use nix::libc::{IFLA_IFNAME, IFLA_MASTER, RTM_DELLINK};
 
-use super::channel::Message;
+use super::channel::{Message, each_attribute};
 
 /// The length of a link message's header.
 const HEADER: usize = 16;
@@ -39,10 +39,7 @@ impl Links {
     }
 
     /// Applies a message. Returns true if it may have changed rows in ways that the kernel does not
-    /// report separately.
-    ///
-    /// # Errors
-    /// A description of the malformed message.
+    /// report separately, and the description of a malformed message as the error.
     pub fn take(&mut self, message: &Message<'_>) -> Result<bool, String> {
         let header = LinkHeader::parse(message.payload).map_err(|error| error.to_string())?;
         // The message reports a port that leaves its bridge. The interface still exists.
@@ -53,21 +50,22 @@ impl Links {
             return Ok(self.0.remove(&header.index).is_some());
         }
         let mut link = Link { name: String::new(), state: header.flags & STATE, controller: 0 };
-        for attribute in NlasIterator::new(message.payload.get(HEADER..).unwrap_or_default()) {
-            let attribute = attribute.map_err(|error| error.to_string())?;
-            match attribute.kind() {
-                IFLA_IFNAME => link.name = interface_name(attribute.value()),
-                IFLA_MASTER => link.controller = parse_u32(attribute.value()).unwrap_or_default(),
+        each_attribute(&message.payload[HEADER..], |kind, value| {
+            match kind {
+                IFLA_IFNAME => link.name = interface_name(value),
+                IFLA_MASTER => link.controller = parse_u32(value).unwrap_or_default(),
                 _ => {}
             }
-        }
+            Ok(())
+        })?;
         let before = self.0.insert(header.index, link.clone());
         // A new interface has no rows yet.
         Ok(before.is_some_and(|before| before != link))
     }
 }
 
-/// Returns the name before the terminating NUL. The kernel accepts names in any encoding; bytes that are not UTF-8 are replaced.
+/// Returns the name before the terminating NUL. The kernel accepts names in any encoding; bytes that
+/// are not UTF-8 are replaced.
 fn interface_name(bytes: &[u8]) -> String {
     let name = bytes.split(|byte| *byte == 0).next().unwrap_or_default();
     String::from_utf8_lossy(name).into_owned()

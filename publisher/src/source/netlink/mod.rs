@@ -1,24 +1,24 @@
 //! Publishes the kernel's routes and neighbors over netlink: first a full dump, then every change
 //! that the kernel reports.
 //!
-//! - [`channel`]: the socket, and the messages that are received from it;
-//! - [`follow`]: the source, for any table that implements [`Model`](follow::Model); [`dump`]: reads
-//!   a whole table; [`reports`]: log lines and counters;
-//! - [`routes`] and [`route`], [`neighbors`]: the tables;
-//! - [`links`]: the interfaces; [`names`]: the names that `ip` uses for the kernel's numbers.
+//! - `channel`: the socket, and the messages that are received from it;
+//! - `follow`: the source, for any table that implements `Model`; `dump`: reads a whole table;
+//!   `reports`: log lines and counters;
+//! - `routes` and `route`, `neighbors`: the tables;
+//! - `links`: the interfaces; `names`: the names that `ip` uses for the kernel's numbers.
 //!
 //! Nothing here needs privileges. All data is that of the network namespace in which the publisher
 //! runs.
 
-pub mod channel;
-pub mod dump;
-pub mod follow;
-pub mod links;
-pub mod names;
-pub mod neighbors;
-pub mod reports;
-pub mod route;
-pub mod routes;
+mod channel;
+mod dump;
+mod follow;
+mod links;
+mod names;
+mod neighbors;
+mod reports;
+mod route;
+mod routes;
 
 pub use follow::Follow;
 pub use neighbors::Neighbors;

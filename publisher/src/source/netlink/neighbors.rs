@@ -12,20 +12,21 @@ use std::net::IpAddr;
 
 use bytemuck::{Pod, Zeroable};
 use common::{Row, Text};
-use netlink_packet_core::{NlasIterator, ParseableParametrized};
-use netlink_packet_route::neighbour::{
-    NeighbourAddress, NeighbourAttribute, NeighbourFlags, NeighbourHeader, NeighbourMessage,
-};
+use netlink_packet_core::{parse_u8, parse_u32};
+use netlink_packet_route::neighbour::{NeighbourFlags, NeighbourHeader, NeighbourMessage};
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
-use nix::libc::{NUD_NOARP, RTM_DELNEIGH, RTM_NEWNEIGH, RTNLGRP_NEIGH};
+use nix::libc::{NDA_DST, NDA_LLADDR, NUD_NOARP, RTM_DELNEIGH, RTM_NEWNEIGH, RTNLGRP_NEIGH};
 
-use super::channel::Message;
-use super::follow::{Effect, Model, When};
+use super::channel::{Message, address, each_attribute};
+use super::follow::{Effect, Model};
 use super::links::Links;
 use super::names;
 
 /// The length of a neighbor message's header.
 const HEADER: usize = 12;
+
+const NDA_PROTOCOL: u16 = 12;
+const NDA_FLAGS_EXT: u16 = 15;
 
 /// A neighbor as it is published. If `ip neigh` has a different name for a field, it is given in
 /// parentheses.
@@ -61,15 +62,15 @@ type NeighborKey = (IpAddr, u32);
 struct Neighbor {
     lladdr: Vec<u8>,
     state: u16,
-    flags: u8,
-    extended_flags: u32,
+    /// The flags of the header, and from bit 8 on the extended flags.
+    flags: u32,
     protocol: u8,
 }
 
 impl Model for Neighbors {
     type Key = NeighborKey;
     type Row = NeighborRow;
-    const WHAT: &'static str = "neighbors";
+    const NAME: &'static str = "neighbors";
     const GROUPS: &'static [u32] = &[RTNLGRP_NEIGH];
 
     fn request(family: u8) -> RouteNetlinkMessage {
@@ -78,15 +79,15 @@ impl Model for Neighbors {
         RouteNetlinkMessage::GetNeighbour(message)
     }
 
-    fn is_counted(_family: u8) -> bool {
+    fn resumes_by_position(_family: u8) -> bool {
         true
     }
 
     fn dumped(&mut self, message: &Message<'_>) -> Result<(), String> {
-        self.event(message, When::Replayed).map(drop)
+        self.event(message, true).map(drop)
     }
 
-    fn event(&mut self, message: &Message<'_>, _: When) -> Result<Effect<NeighborKey>, String> {
+    fn event(&mut self, message: &Message<'_>, _: bool) -> Result<Effect<NeighborKey>, String> {
         if ![RTM_NEWNEIGH, RTM_DELNEIGH].contains(&message.kind) {
             return Ok(Effect::None);
         }
@@ -111,9 +112,9 @@ impl Model for Neighbors {
         let rows = rows.map(|(neighbor, row)| NeighborRow {
             interface: Text::truncated(&links.name(key.1)),
             lladdr: Text::truncated(&link_address(&neighbor.lladdr)),
-            state: names::neighbor_state(neighbor.state),
-            flags: names::neighbor_flags(neighbor.flags, neighbor.extended_flags),
-            protocol: names::protocol(neighbor.protocol),
+            state: names::one(names::STATES, neighbor.state),
+            flags: names::set(names::NEIGHBOR_FLAGS, neighbor.flags),
+            protocol: names::one(names::PROTOCOLS, neighbor.protocol),
             ..row
         });
         rows.into_iter().collect()
@@ -135,27 +136,21 @@ fn parse(payload: &[u8]) -> Result<Option<(NeighborKey, Neighbor)>, String> {
     if !is_ip || header.flags.contains(NeighbourFlags::Proxy) {
         return Ok(None);
     }
-    let mut address = None;
-    let mut neighbor =
-        Neighbor { state: header.state.into(), flags: header.flags.bits(), ..Neighbor::default() };
-    for attribute in NlasIterator::new(payload.get(HEADER..).unwrap_or_default()) {
-        let attribute = attribute.map_err(|error| error.to_string())?;
-        match NeighbourAttribute::parse_with_param(&attribute, header.family) {
-            Ok(NeighbourAttribute::Destination(NeighbourAddress::Inet(v4))) => {
-                address = Some(v4.into());
-            }
-            Ok(NeighbourAttribute::Destination(NeighbourAddress::Inet6(v6))) => {
-                address = Some(v6.into());
-            }
-            Ok(NeighbourAttribute::LinkLayerAddress(bytes)) => neighbor.lladdr = bytes,
-            Ok(NeighbourAttribute::Protocol(protocol)) => neighbor.protocol = protocol.into(),
-            Ok(NeighbourAttribute::ExtFlags(flags)) => neighbor.extended_flags = flags.bits(),
-            // No column shows the attribute.
-            Ok(_) | Err(_) => {}
+    let mut ip = None;
+    let (state, flags) = (header.state.into(), header.flags.bits().into());
+    let mut neighbor = Neighbor { state, flags, ..Neighbor::default() };
+    each_attribute(&payload[HEADER..], |kind, value| {
+        match kind {
+            NDA_DST => ip = address(header.family, value).ok(),
+            NDA_LLADDR => neighbor.lladdr = value.to_vec(),
+            NDA_PROTOCOL => neighbor.protocol = parse_u8(value).unwrap_or_default(),
+            NDA_FLAGS_EXT => neighbor.flags |= parse_u32(value).unwrap_or_default() << 8,
+            _ => {}
         }
-    }
-    let address = address.ok_or("it has no address")?;
-    Ok(Some(((address, header.ifindex), neighbor)))
+        Ok(())
+    })?;
+    let ip = ip.ok_or("it has no address")?;
+    Ok(Some(((ip, header.ifindex), neighbor)))
 }
 
 fn link_address(bytes: &[u8]) -> String {

@@ -3,29 +3,19 @@
 
 use cli::status;
 
-use super::dump::DumpFailure;
-
 /// Number of consecutive failed dumps after which the failure is reported.
 const PATIENCE: u32 = 5;
 
-/// Counters since the start.
+/// The reports about one table.
 #[derive(Default)]
-pub struct Counts {
+pub struct Reports {
+    what: &'static str,
     /// Number of events that were applied.
     pub events: u64,
     /// Number of dumps of the whole table.
     pub dumps: u64,
-    /// Number of those dumps that could not be used.
     failed_dumps: u64,
-    /// Number of times that events were lost.
     overruns: u64,
-}
-
-/// The reports about one table.
-pub struct Reports {
-    what: &'static str,
-    /// Counters since the start.
-    pub counts: Counts,
     has_warned_overrun: bool,
     has_warned_malformed: bool,
     lacks_room: bool,
@@ -34,18 +24,12 @@ pub struct Reports {
 impl Reports {
     /// Creates the reports for the table of this name.
     pub fn of(what: &'static str) -> Self {
-        Self {
-            what,
-            counts: Counts::default(),
-            has_warned_overrun: false,
-            has_warned_malformed: false,
-            lacks_room: false,
-        }
+        Self { what, ..Self::default() }
     }
 
     /// Reports that events were lost.
     pub fn overrun(&mut self) {
-        self.counts.overruns += 1;
+        self.overruns += 1;
         let what = self.what;
         tracing::info!("{what}: overrun");
         if !std::mem::replace(&mut self.has_warned_overrun, true) {
@@ -57,12 +41,12 @@ impl Reports {
     }
 
     /// Reports that a dump could not be used, the last of `times` such dumps in a row.
-    pub fn dump_failed(&mut self, why: &[DumpFailure], times: u32) {
-        self.counts.failed_dumps += 1;
+    pub fn dump_failed(&mut self, why: &[String], times: u32) {
+        self.failed_dumps += 1;
         let what = self.what;
         let why = match why {
             [] => "the table changed during the dump, or the kernel did not answer".to_owned(),
-            why => why.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "),
+            why => why.join(", "),
         };
         tracing::info!("{what}: dumping again: {why}");
         if times == PATIENCE {
@@ -93,7 +77,7 @@ impl Reports {
 
     /// Returns the counters as one line.
     pub fn summary(&self) -> String {
-        let Counts { events, dumps, failed_dumps, overruns } = self.counts;
+        let Self { events, overruns, dumps, failed_dumps, .. } = self;
         format!("events: {events}, overruns: {overruns}, dumps: {dumps}, failed: {failed_dumps}")
     }
 }

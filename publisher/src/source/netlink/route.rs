@@ -5,44 +5,33 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use bytemuck::{Pod, Zeroable};
 use common::{Row, Text};
 use ipnet::IpNet;
-use netlink_packet_core::{NlaBuffer, NlasIterator, ParseableParametrized, parse_u32};
+use netlink_packet_core::{DecodeError, NlasIterator, parse_u8, parse_u16, parse_u32};
 use netlink_packet_route::AddressFamily;
-use netlink_packet_route::route::{
-    RouteAddress, RouteAttribute, RouteFlags, RouteHeader, RouteLwEnCapType, RouteMetric,
-    RouteType, RouteVia,
+use netlink_packet_route::route::{RouteFlags, RouteHeader, RouteVia};
+use nix::libc::{
+    RTA_DST, RTA_FLOW, RTA_GATEWAY, RTA_METRICS, RTA_MULTIPATH, RTA_OIF, RTA_PREFSRC, RTA_PRIORITY,
+    RTA_SRC, RTA_TABLE,
 };
 
+use super::channel::{ALIGNMENT, address, each_attribute};
 use super::links::Links;
 use super::names;
 
 /// The length of a route message's header.
 const HEADER: usize = 12;
 
-/// The alignment of attributes and hops.
-const ALIGNMENT: usize = 4;
-
 /// The length of a `struct rtnexthop`, which precedes the attributes of a hop in `RTA_MULTIPATH`.
 const HOP_HEADER: usize = 8;
 
-/// The parsed attributes that identify a route: `RTA_DST`, `SRC`, `OIF`, `GATEWAY`, `PRIORITY`, `TABLE`, `VIA`.
-const ESSENTIAL: [u16; 7] = [1, 2, 4, 5, 6, 15, 18];
+const RTA_VIA: u16 = 18;
+const RTA_PREF: u16 = 20;
+const RTA_ENCAP_TYPE: u16 = 21;
+const RTA_ENCAP: u16 = 22;
+const RTA_NH_ID: u16 = 30;
+const RTAX_MTU: u16 = 2;
+const LWTUNNEL_ENCAP_SEG6_LOCAL: u16 = 7;
 
-/// `RTA_METRICS`.
-const METRICS: u16 = 8;
-
-/// `RTA_MULTIPATH`.
-const MULTIPATH: u16 = 9;
-
-/// `RTA_FLOW`.
-const REALM: u16 = 11;
-
-/// `RTA_ENCAP`.
-const TUNNEL: u16 = 22;
-
-/// `LWTUNNEL_ENCAP_SEG6_LOCAL`.
-const SEG6_LOCAL: u16 = 7;
-
-/// `SEG6_LOCAL_COUNTERS`, the only part of a tunnel's parameters that changes with traffic.
+/// The only part of a tunnel's parameters that changes with traffic.
 const SEG6_LOCAL_COUNTERS: u16 = 10;
 
 /// `RTNH_F_ONLINK`: the only flag of a hop that a user requests and the kernel reports. The kernel
@@ -58,9 +47,7 @@ const ROUTE_FLAGS: u32 = 0x2000_c000;
 /// The key by which the kernel looks routes up. Several routes can share it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct RouteKey {
-    /// Number of the routing table.
     pub table: u32,
-    /// Destination network.
     pub destination: IpNet,
     /// Source network that packets must match, if any (IPv6 only).
     pub from: Option<IpNet>,
@@ -74,17 +61,18 @@ pub struct RouteKey {
 ///
 /// To identify a route, the kernel's IPv4 code compares all properties except the flags that it
 /// sets itself (`fib_find_info`); its IPv6 code compares only where the packets go
-/// (`rt6_duplicate_nexthop`). So this struct holds properties that no column of the table shows.
+/// (`rt6_duplicate_nexthop`). So this struct holds properties that no column of the table shows,
+/// and some of them as the kernel encodes them.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Route {
-    /// Route type: `RTN_UNICAST` and similar.
+    /// `RTN_UNICAST` and similar.
     pub kind: u8,
     /// Next hops, in the kernel's order; a single hop that is all zero if the route leads to no
     /// hop.
     pub hops: Vec<Hop>,
-    /// Routing protocol: `RTPROT_KERNEL` and similar.
+    /// `RTPROT_KERNEL` and similar.
     pub protocol: u8,
-    /// Scope: `RT_SCOPE_LINK` and similar.
+    /// `RT_SCOPE_LINK` and similar.
     pub scope: u8,
     /// Preferred source address for packets from this host.
     pub source: Option<IpAddr>,
@@ -105,9 +93,8 @@ pub struct Route {
 pub struct Hop {
     /// Index of the interface; 0 if none.
     pub interface: u32,
-    /// Address of the next router, if any.
     pub gateway: Option<IpAddr>,
-    /// Encapsulation type: `LWTUNNEL_ENCAP_MPLS` and similar.
+    /// `LWTUNNEL_ENCAP_MPLS` and similar.
     pub encapsulation: u16,
     /// Parameters of the encapsulation (labels, segments, tunnel id, …) as the kernel encodes them,
     /// without counters.
@@ -116,56 +103,44 @@ pub struct Hop {
     pub realm: u32,
     /// Weight of this hop among the hops of its route.
     pub weight: u32,
-    /// Hop flags: `RTNH_F_DEAD` and similar.
+    /// `RTNH_F_DEAD` and similar.
     pub flags: u32,
 }
 
 /// A parsed message about a route.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ReportedRoute {
-    /// Key of the route.
     pub key: RouteKey,
-    /// All other properties of the route.
     pub route: Route,
     /// True if the message contains the hops as a list (`RTA_MULTIPATH`).
     pub is_multipath: bool,
 }
 
-impl Hop {
-    /// Returns true if the kernel's IPv4 code considers both hops the same.
-    fn is_like(&self, other: &Self) -> bool {
-        let requested = |hop: &Self| Self { flags: hop.flags & ON_LINK, ..hop.clone() };
-        requested(self) == requested(other)
-    }
-
-    /// Returns true if the kernel's IPv6 code considers both hops the same.
-    pub fn is_same_place(&self, other: &Self) -> bool {
-        (self.interface, self.gateway) == (other.interface, other.gateway)
-            && (self.encapsulation, &self.tunnel) == (other.encapsulation, &other.tunnel)
-    }
-}
-
 impl Route {
     /// Returns true if the kernel's IPv4 code considers both the same route: they differ at most in
     /// flags that the kernel sets itself.
-    pub fn is_like(&self, other: &Self) -> bool {
-        let requested = |route: &Self| Self { hops: Vec::new(), flags: 0, ..route.clone() };
-        self.hops.len() == other.hops.len()
-            && self.hops.iter().zip(&other.hops).all(|(one, two)| one.is_like(two))
-            && requested(self) == requested(other)
+    pub fn is_same_v4(&self, other: &Self) -> bool {
+        let requested = |route: &Self| {
+            let mut route = Self { flags: 0, ..route.clone() };
+            route.hops.iter_mut().for_each(|hop| hop.flags &= ON_LINK);
+            route
+        };
+        requested(self) == requested(other)
     }
 
-    /// Returns true if a hop has a gateway.
-    pub fn has_gateway(&self) -> bool {
-        self.hops.iter().any(|hop| hop.gateway.is_some())
+    /// Returns true if the kernel's IPv6 code considers both the same route. Each has one hop.
+    pub fn is_same_v6(&self, other: &Self) -> bool {
+        (self.kind, self.nexthop) == (other.kind, other.nexthop)
+            && self.hops.iter().zip(&other.hops).all(|(one, two)| {
+                (one.interface, one.gateway) == (two.interface, two.gateway)
+                    && (one.encapsulation, &one.tunnel) == (two.encapsulation, &two.tunnel)
+            })
     }
 }
 
 impl ReportedRoute {
-    /// Parses a message. Returns `None` if the table does not hold such a route.
-    ///
-    /// # Errors
-    /// A description of the malformed message.
+    /// Parses a message. Returns `None` if the table does not hold such a route, and the description
+    /// of a malformed message as the error.
     pub fn parse(payload: &[u8]) -> Result<Option<Self>, String> {
         let header = RouteHeader::parse(payload).map_err(|error| error.to_string())?;
         let family = header.address_family;
@@ -179,107 +154,56 @@ impl ReportedRoute {
         if header.flags.contains(RouteFlags::Cloned) {
             return Ok(None);
         }
-        let mut found = Found::new(&header, anywhere);
-        for attribute in NlasIterator::new(payload.get(HEADER..).unwrap_or_default()) {
-            let attribute = attribute.map_err(|error| error.to_string())?;
-            match attribute.kind() {
-                MULTIPATH => found.hops = Some(Hop::parse_all(attribute.value(), family)?),
-                METRICS => found.metrics = attribute.value().to_vec(),
-                _ => {}
-            }
-            if let Some(attribute) = found.hop.take(&attribute, family)? {
-                found.take(&attribute);
-            }
-        }
-        found.hop.forget_counters();
-        found.reported(&header).map(Some)
-    }
-}
-
-/// Attributes found in a message so far.
-struct Found {
-    table: u32,
-    destination: IpAddr,
-    from: IpAddr,
-    metric: u32,
-    source: Option<IpAddr>,
-    nexthop: u32,
-    mtu: u32,
-    metrics: Vec<u8>,
-    preference: Option<u8>,
-    hop: Hop,
-    hops: Option<Vec<Hop>>,
-}
-
-impl Found {
-    fn new(header: &RouteHeader, anywhere: IpAddr) -> Self {
-        Self {
-            table: header.table.into(),
-            destination: anywhere,
-            from: anywhere,
-            metric: 0,
+        let (mut destination, mut from) = (anywhere, anywhere);
+        let (mut table, mut metric) = (u32::from(header.table), 0);
+        let flags = header.flags.bits();
+        let mut hop = Hop { weight: 1, flags: flags & HOP_FLAGS, ..Hop::default() };
+        let mut hops = None;
+        let mut route = Route {
+            kind: header.kind.into(),
+            hops: Vec::new(),
+            protocol: header.protocol.into(),
+            scope: header.scope.into(),
             source: None,
             nexthop: 0,
             mtu: 0,
             metrics: Vec::new(),
             preference: None,
-            hop: Hop { weight: 1, flags: header.flags.bits() & HOP_FLAGS, ..Hop::default() },
-            hops: None,
-        }
-    }
-
-    fn take(&mut self, attribute: &RouteAttribute) {
-        match attribute {
-            RouteAttribute::Table(table) => self.table = *table,
-            RouteAttribute::Destination(address) => {
-                self.destination = ip(address).unwrap_or(self.destination);
-            }
-            RouteAttribute::Source(address) => self.from = ip(address).unwrap_or(self.from),
-            RouteAttribute::Priority(metric) => self.metric = *metric,
-            RouteAttribute::PrefSource(address) => self.source = ip(address),
-            RouteAttribute::NhId(id) => self.nexthop = *id,
-            RouteAttribute::Preference(preference) => self.preference = Some((*preference).into()),
-            RouteAttribute::Metrics(metrics) => {
-                let mtu = metrics.iter().find_map(|metric| match metric {
-                    RouteMetric::Mtu(mtu) => Some(*mtu),
-                    _ => None,
-                });
-                self.mtu = mtu.unwrap_or_default();
-            }
-            _ => {}
-        }
-    }
-
-    fn reported(self, header: &RouteHeader) -> Result<ReportedRoute, String> {
-        let network = |address, prefix| {
-            let network = IpNet::new(address, prefix).map_err(|error| error.to_string())?;
-            Ok::<IpNet, String>(network.trunc())
+            flags: flags & ROUTE_FLAGS,
         };
-        let from = match header.source_prefix_length {
-            0 => None,
-            prefix => Some(network(self.from, prefix)?),
+        each_attribute(&payload[HEADER..], |kind, value| {
+            match kind {
+                RTA_DST => destination = address(family, value)?,
+                RTA_SRC => from = address(family, value)?,
+                RTA_PRIORITY => metric = number(value)?,
+                RTA_TABLE => table = number(value)?,
+                RTA_MULTIPATH => hops = Some(Hop::parse_all(value, family)?),
+                RTA_PREFSRC => route.source = address(family, value).ok(),
+                RTA_PREF => route.preference = parse_u8(value).ok(),
+                RTA_NH_ID => route.nexthop = number(value).unwrap_or_default(),
+                RTA_METRICS => (route.metrics, route.mtu) = (value.to_vec(), mtu(value)),
+                _ => hop.take(kind, value, family)?,
+            }
+            Ok(())
+        })?;
+        hop.forget_counters();
+        let network = |address, prefix| match IpNet::new(address, prefix) {
+            Ok(network) => Ok(network.trunc()),
+            Err(error) => Err(error.to_string()),
         };
         let key = RouteKey {
-            table: self.table,
-            destination: network(self.destination, header.destination_prefix_length)?,
-            from,
+            table,
+            destination: network(destination, header.destination_prefix_length)?,
+            from: match header.source_prefix_length {
+                0 => None,
+                prefix => Some(network(from, prefix)?),
+            },
             tos: header.tos,
-            metric: self.metric,
+            metric,
         };
-        let is_multipath = self.hops.is_some();
-        let route = Route {
-            kind: header.kind.into(),
-            hops: self.hops.unwrap_or_else(|| vec![self.hop]),
-            protocol: header.protocol.into(),
-            scope: header.scope.into(),
-            source: self.source,
-            nexthop: self.nexthop,
-            mtu: self.mtu,
-            metrics: self.metrics,
-            preference: self.preference,
-            flags: header.flags.bits() & ROUTE_FLAGS,
-        };
-        Ok(ReportedRoute { key, route, is_multipath })
+        let is_multipath = hops.is_some();
+        route.hops = hops.unwrap_or_else(|| vec![hop]);
+        Ok(Some(Self { key, route, is_multipath }))
     }
 }
 
@@ -299,58 +223,37 @@ impl Hop {
                 flags: flags.into(),
                 ..Self::default()
             };
-            for attribute in NlasIterator::new(attributes) {
-                let attribute = attribute.map_err(|error| error.to_string())?;
-                hop.take(&attribute, family)?;
-            }
+            each_attribute(attributes, |kind, value| hop.take(kind, value, family))?;
             hop.forget_counters();
             hops.push(hop);
-            let next = length.next_multiple_of(ALIGNMENT);
-            bytes = bytes.get(next..).unwrap_or_default();
+            bytes = bytes.get(length.next_multiple_of(ALIGNMENT)..).unwrap_or_default();
         }
         Ok(hops)
     }
 
-    /// Stores an attribute if it belongs to a hop. Returns its parsed form if it belongs to the
-    /// whole route.
-    fn take(
-        &mut self,
-        attribute: &NlaBuffer<&[u8]>,
-        family: AddressFamily,
-    ) -> Result<Option<RouteAttribute>, String> {
-        let kind = attribute.kind();
+    /// Stores an attribute if it belongs to a hop. Malformed attributes that do not identify the
+    /// hop are ignored.
+    fn take(&mut self, kind: u16, value: &[u8], family: AddressFamily) -> Result<(), String> {
         match kind {
-            MULTIPATH => return Ok(None),
-            TUNNEL => {
-                self.tunnel = attribute.value().to_vec();
-                return Ok(None);
-            }
-            REALM => {
-                self.realm = parse_u32(attribute.value()).unwrap_or_default();
-                return Ok(None);
-            }
+            RTA_OIF => self.interface = number(value)?,
+            RTA_GATEWAY => self.gateway = Some(address(family, value)?),
+            RTA_VIA => match RouteVia::parse(value).map_err(|error| error.to_string())? {
+                RouteVia::Inet(address) => self.gateway = Some(address.into()),
+                RouteVia::Inet6(address) => self.gateway = Some(address.into()),
+                _ => {}
+            },
+            RTA_ENCAP_TYPE => self.encapsulation = parse_u16(value).unwrap_or_default(),
+            RTA_ENCAP => self.tunnel = value.to_vec(),
+            RTA_FLOW => self.realm = number(value).unwrap_or_default(),
             _ => {}
         }
-        let how = (family, RouteType::Unicast, RouteLwEnCapType::None);
-        match RouteAttribute::parse_with_param(attribute, how) {
-            Ok(RouteAttribute::Oif(index)) => self.interface = index,
-            Ok(RouteAttribute::Gateway(address)) => self.gateway = ip(&address),
-            Ok(RouteAttribute::Via(RouteVia::Inet(address))) => self.gateway = Some(address.into()),
-            Ok(RouteAttribute::Via(RouteVia::Inet6(address))) => {
-                self.gateway = Some(address.into());
-            }
-            Ok(RouteAttribute::EncapType(kind)) => self.encapsulation = kind.into(),
-            Ok(of_the_route) => return Ok(Some(of_the_route)),
-            Err(error) if ESSENTIAL.contains(&kind) => return Err(error.to_string()),
-            Err(_) => {}
-        }
-        Ok(None)
+        Ok(())
     }
 
     /// Removes the values of counters from `tunnel`: the kernel does not compare them, and they
     /// change with every packet.
     fn forget_counters(&mut self) {
-        if self.encapsulation != SEG6_LOCAL {
+        if self.encapsulation != LWTUNNEL_ENCAP_SEG6_LOCAL {
             return;
         }
         let attributes = NlasIterator::new(&self.tunnel[..]).map_while(Result::ok);
@@ -362,12 +265,15 @@ impl Hop {
     }
 }
 
-fn ip(address: &RouteAddress) -> Option<IpAddr> {
-    match address {
-        RouteAddress::Inet(address) => Some((*address).into()),
-        RouteAddress::Inet6(address) => Some((*address).into()),
-        _ => None,
-    }
+fn number(value: &[u8]) -> Result<u32, String> {
+    parse_u32(value).map_err(|error: DecodeError| error.to_string())
+}
+
+/// Returns the MTU in the value of `RTA_METRICS`, or 0.
+fn mtu(metrics: &[u8]) -> u32 {
+    let mut metrics = NlasIterator::new(metrics).map_while(Result::ok);
+    let mtu = metrics.find(|metric| metric.kind() == RTAX_MTU);
+    mtu.map_or(0, |mtu| number(mtu.value()).unwrap_or_default())
 }
 
 /// One hop of a route. If `ip route show table all` has a different name for a field, it is given
@@ -443,19 +349,21 @@ impl RouteRow {
     /// Returns the row of a hop.
     pub fn new(key: &RouteKey, route: &Route, hop: &Hop, number: u32, links: &Links) -> Self {
         Self {
-            kind: names::route_type(route.kind),
+            kind: names::one(names::TYPES, route.kind),
             gateway: text(hop.gateway),
             interface: Text::truncated(&links.name(hop.interface)),
-            protocol: names::protocol(route.protocol),
-            scope: names::scope(route.scope),
+            protocol: names::one(names::PROTOCOLS, route.protocol),
+            scope: names::one(names::SCOPES, route.scope),
             source: text(route.source),
             weight: hop.weight,
             mtu: route.mtu,
             nexthop: route.nexthop,
             interface_index: hop.interface,
-            preference: names::preference(route.preference),
-            encapsulation: names::encapsulation(hop.encapsulation),
-            flags: names::route_flags(route.flags | hop.flags),
+            preference: route.preference.map_or(Text::truncated(""), |preference| {
+                names::one(names::PREFERENCES, preference)
+            }),
+            encapsulation: names::one(names::ENCAPSULATIONS, hop.encapsulation),
+            flags: names::set(names::ROUTE_FLAGS, route.flags | hop.flags),
             ..Self::of_key(key, number)
         }
     }

@@ -44,10 +44,9 @@ use nix::libc::{
 };
 
 use super::channel::Message;
-use super::follow::{Effect, Model, When};
+use super::follow::{Effect, Model};
 use super::links::Links;
-use super::route::RouteRow;
-use super::route::{ReportedRoute, Route, RouteKey};
+use super::route::{ReportedRoute, Route, RouteKey, RouteRow};
 
 /// `RTM_NEWNEXTHOP` and `RTM_DELNEXTHOP`.
 const NEXTHOP_EVENTS: [u16; 2] = [104, 105];
@@ -67,7 +66,7 @@ pub struct Routes {
 impl Model for Routes {
     type Key = RouteKey;
     type Row = RouteRow;
-    const WHAT: &'static str = "routes";
+    const NAME: &'static str = "routes";
     const GROUPS: &'static [u32] = &[
         RTNLGRP_IPV4_ROUTE,
         RTNLGRP_IPV6_ROUTE,
@@ -82,7 +81,7 @@ impl Model for Routes {
         RouteNetlinkMessage::GetRoute(message)
     }
 
-    fn is_counted(family: u8) -> bool {
+    fn resumes_by_position(family: u8) -> bool {
         i32::from(family) == AF_INET6
     }
 
@@ -90,23 +89,27 @@ impl Model for Routes {
         if message.kind == RTM_NEWROUTE
             && let Some(reported) = ReportedRoute::parse(message.payload)?
         {
-            self.see(&reported.route);
+            self.use_nexthops |= reported.route.nexthop != 0;
             let group = self.groups.entry(reported.key).or_default();
             if is_v6(&reported.key) {
                 for route in reported.route.split() {
-                    if !group.iter().any(|known| known.is_twin(&route)) {
+                    if !group.iter().any(|known| known.is_same_v6(&route)) {
                         group.push(route);
                     }
                 }
                 group.sort_unstable();
-            } else if !group.iter().any(|known| known.is_like(&reported.route)) {
+            } else if !group.iter().any(|known| known.is_same_v4(&reported.route)) {
                 group.push(reported.route);
             }
         }
         Ok(())
     }
 
-    fn event(&mut self, message: &Message<'_>, when: When) -> Result<Effect<RouteKey>, String> {
+    fn event(
+        &mut self,
+        message: &Message<'_>,
+        is_replay: bool,
+    ) -> Result<Effect<RouteKey>, String> {
         match message.kind {
             RTM_NEWROUTE | RTM_DELROUTE => {}
             RTM_DELADDR => return Ok(Effect::Doubt),
@@ -118,14 +121,14 @@ impl Model for Routes {
         let Some(reported) = ReportedRoute::parse(message.payload)? else {
             return Ok(Effect::None);
         };
-        self.see(&reported.route);
+        self.use_nexthops |= reported.route.nexthop != 0;
         let key = reported.key;
         let group = self.groups.entry(key).or_default();
         let certain = match (message.kind, is_v6(&key)) {
-            (RTM_NEWROUTE, false) => added_v4(group, reported.route, message.flags, when),
+            (RTM_NEWROUTE, false) => added_v4(group, reported.route, message.flags, is_replay),
             (RTM_NEWROUTE, true) => added_v6(group, &reported, message.flags),
-            (_, false) => deleted_v4(group, &reported.route, when),
-            (_, true) => deleted_v6(group, &reported.route, when),
+            (_, false) => deleted_v4(group, &reported.route, is_replay),
+            (_, true) => deleted_v6(group, &reported.route, is_replay),
         };
         if group.is_empty() {
             self.groups.remove(&key);
@@ -141,9 +144,9 @@ impl Model for Routes {
     }
 
     fn rows(&self, key: &RouteKey, links: &Links) -> Vec<RouteRow> {
-        let group = self.groups.get(key).map_or(&[][..], Vec::as_slice);
+        let group = self.groups.get(key).into_iter().flatten();
         let (siblings, others): (Vec<&Route>, Vec<&Route>) =
-            group.iter().partition(|route| is_v6(key) && route.is_sibling());
+            group.partition(|route| is_v6(key) && route.is_sibling());
         // The last remaining sibling keeps its weight in the copy, but the kernel no longer reports
         // it.
         let alone = siblings.len() == 1;
@@ -170,12 +173,6 @@ impl Model for Routes {
     }
 }
 
-impl Routes {
-    fn see(&mut self, route: &Route) {
-        self.use_nexthops |= route.nexthop != 0;
-    }
-}
-
 fn is_v6(key: &RouteKey) -> bool {
     matches!(key.destination.addr(), IpAddr::V6(_))
 }
@@ -186,19 +183,15 @@ impl Route {
         self.hops.iter().map(|hop| Self { hops: vec![hop.clone()], ..self.clone() })
     }
 
-    /// Returns true if the kernel's IPv6 code considers both the same route. Each has one hop.
-    fn is_twin(&self, other: &Self) -> bool {
-        (self.kind, self.nexthop) == (other.kind, other.nexthop)
-            && self.hops.iter().zip(&other.hops).all(|(one, two)| one.is_same_place(two))
-    }
-
     /// Returns true if IPv6 combines this route with other siblings into one multipath route.
     fn is_sibling(&self) -> bool {
-        self.has_gateway() && self.nexthop == 0 && !LEARNT.contains(&self.protocol)
+        self.hops.iter().any(|hop| hop.gateway.is_some())
+            && self.nexthop == 0
+            && !LEARNT.contains(&self.protocol)
     }
 
     /// Returns true if both are equal except for their hops, as the siblings of one message are.
-    fn is_kin(&self, other: &Self) -> bool {
+    fn has_equal_attributes(&self, other: &Self) -> bool {
         let body =
             |route: &Self| (route.protocol, route.source, route.mtu, route.preference, route.flags);
         body(self) == body(other)
@@ -207,13 +200,13 @@ impl Route {
 
 /// Applies an addition. Returns true if the group is certainly equal to the kernel's, as do
 /// [`deleted_v4`], [`added_v6`] and [`deleted_v6`].
-fn added_v4(group: &mut Vec<Route>, route: Route, flags: u16, when: When) -> bool {
-    let here = group.iter().position(|known| known.is_like(&route));
-    let is_plain = group.len() <= 1 || when == When::Live;
+fn added_v4(group: &mut Vec<Route>, route: Route, flags: u16, is_replay: bool) -> bool {
+    let here = group.iter().position(|known| known.is_same_v4(&route));
+    let is_plain = group.len() <= 1 || !is_replay;
     if flags & NLM_F_REPLACE != 0 {
         let was_there = !group.is_empty();
         group.splice(..usize::from(was_there), [route]);
-        return is_plain && (was_there || when == When::Replayed);
+        return is_plain && (was_there || is_replay);
     }
     match here {
         Some(here) => {
@@ -221,7 +214,7 @@ fn added_v4(group: &mut Vec<Route>, route: Route, flags: u16, when: When) -> boo
             true
         }
         None => {
-            let certain = group.is_empty() || when == When::Live;
+            let certain = group.is_empty() || !is_replay;
             let place = if flags & NLM_F_APPEND != 0 { group.len() } else { 0 };
             group.insert(place, route);
             certain
@@ -229,19 +222,19 @@ fn added_v4(group: &mut Vec<Route>, route: Route, flags: u16, when: When) -> boo
     }
 }
 
-fn deleted_v4(group: &mut Vec<Route>, route: &Route, when: When) -> bool {
-    match group.iter().position(|known| known.is_like(route)) {
+fn deleted_v4(group: &mut Vec<Route>, route: &Route, is_replay: bool) -> bool {
+    match group.iter().position(|known| known.is_same_v4(route)) {
         Some(here) => {
             group.remove(here);
             true
         }
-        None => when == When::Replayed,
+        None => is_replay,
     }
 }
 
 fn added_v6(group: &mut Vec<Route>, reported: &ReportedRoute, flags: u16) -> bool {
     let routes: Vec<Route> = reported.route.split().collect();
-    let is_reported = |known: &Route| routes.iter().any(|route| route.is_twin(known));
+    let is_reported = |known: &Route| routes.iter().any(|route| route.is_same_v6(known));
     let (again, others): (Vec<Route>, Vec<Route>) = group.drain(..).partition(is_reported);
     let replaces = flags & NLM_F_REPLACE != 0;
     let all_siblings = |routes: &[Route]| routes.iter().all(Route::is_sibling);
@@ -249,7 +242,7 @@ fn added_v6(group: &mut Vec<Route>, reported: &ReportedRoute, flags: u16) -> boo
         again.len() + others.len() <= 1
             || all_siblings(&again) && all_siblings(&others) && all_siblings(&routes)
     } else if reported.is_multipath {
-        others.is_empty() && again.iter().all(|route| route.is_kin(&reported.route))
+        others.is_empty() && again.iter().all(|route| route.has_equal_attributes(&reported.route))
     } else {
         true
     };
@@ -261,12 +254,12 @@ fn added_v6(group: &mut Vec<Route>, reported: &ReportedRoute, flags: u16) -> boo
     certain
 }
 
-fn deleted_v6(group: &mut Vec<Route>, route: &Route, when: When) -> bool {
+fn deleted_v6(group: &mut Vec<Route>, route: &Route, is_replay: bool) -> bool {
     let mut certain = true;
     for route in route.split() {
-        match group.iter().position(|known| known.is_twin(&route)) {
+        match group.iter().position(|known| known.is_same_v6(&route)) {
             Some(here) => drop(group.remove(here)),
-            None => certain &= when == When::Replayed,
+            None => certain &= is_replay,
         }
     }
     certain
