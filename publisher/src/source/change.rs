@@ -12,10 +12,9 @@ use hashbrown::hash_table::{Entry, OccupiedEntry};
 use super::Snapshot;
 
 /// Maximum length of a line or record on stdin, in bytes.
-pub const MAX_LINE: usize = 1 << 20;
+pub(crate) const MAX_LINE: usize = 1 << 20;
 
-/// The error for a `commit` outside a transaction.
-pub const COMMIT_WITHOUT_BEGIN: &str =
+pub(crate) const COMMIT_WITHOUT_BEGIN: &str =
     "`commit` without `begin`: begin a transaction with {\"op\":\"begin\"}";
 
 /// The number of a line, and its instruction or the reason why the line is refused.
@@ -64,11 +63,10 @@ pub enum Operation {
 }
 
 impl Operation {
-    /// Adds the change to a transaction.
+    /// Adds the change to a transaction. After an error the transaction continues without it.
     ///
     /// # Errors
-    /// Returns the errors of the transaction's methods. The transaction continues without this
-    /// change.
+    /// Returns the errors of the transaction's methods.
     pub fn apply(&self, tx: &mut UntypedTransaction<'_>) -> common::Result<()> {
         match self {
             Self::Insert(row) => tx.insert(row.bytes()),
@@ -83,7 +81,7 @@ impl Operation {
     }
 
     /// Returns the row that the change stores.
-    pub fn row(&self) -> Option<&RowBuf> {
+    pub(crate) fn row(&self) -> Option<&RowBuf> {
         match self {
             Self::Insert(row) | Self::Update(row) | Self::Upsert(row) => Some(row),
             Self::Delete(_) | Self::Clear => None,
@@ -91,7 +89,7 @@ impl Operation {
     }
 
     /// Returns the approximate memory use of the change, in bytes.
-    pub fn size(&self) -> usize {
+    pub(crate) fn size(&self) -> usize {
         let content = match self {
             Self::Delete(key) => key.len(),
             _ => self.row().map_or(0, |row| size_of_val(row.words())),
@@ -121,10 +119,7 @@ impl RowSet {
         Snapshot::of(self.schema, self.rows)
     }
 
-    /// Adds a row unless a row with the same key exists.
-    ///
-    /// # Errors
-    /// Returns the position of the existing row with the same key.
+    /// Adds a row, or returns the position of the existing row with the same key as the error.
     pub(crate) fn insert(&mut self, row: &RowBuf) -> Result<(), usize> {
         let (rows, schema, size) = (&self.rows, &self.schema, self.schema.row_size());
         let at = |position: &u32| &rows[*position as usize * size..][..size];
@@ -141,7 +136,6 @@ impl RowSet {
         Ok(())
     }
 
-    /// Adds a row, or replaces the row with the same key.
     pub(crate) fn upsert(&mut self, row: &RowBuf) {
         if let Err(at) = self.insert(row) {
             let size = self.schema.row_size();
@@ -176,10 +170,8 @@ impl RowSet {
         true
     }
 
-    /// Applies a change.
-    ///
-    /// # Errors
-    /// Returns a sentence if the row exists or does not exist, and the change needs the opposite.
+    /// Applies a change. Returns an error if the row exists or does not exist, and the change needs
+    /// the opposite.
     pub(crate) fn apply(&mut self, change: &Operation) -> Result<(), String> {
         let no_key = |schema: &Schema, key: &[u8]| {
             let key = schema.format_key(key);
@@ -214,32 +206,27 @@ fn hash(state: &RandomState, feed: impl FnOnce(&mut FoldHasher<'_>)) -> u64 {
     hasher.finish()
 }
 
-/// Returns the error for a bad line of a file.
-pub fn bad_line(line: u64, reason: &str) -> CliError {
+pub(crate) fn bad_line(line: u64, reason: &str) -> CliError {
     CliError::new(5, format!("line {line}: {reason}"))
 }
 
 /// Counts the bad lines of a file and keeps the first.
 #[derive(Debug, Default)]
-pub struct BadLines {
+pub(crate) struct BadLines {
     first: Option<(u64, String)>,
     more: u64,
 }
 
 impl BadLines {
-    /// Adds a line and the reason why it is bad.
-    pub fn add(&mut self, line: u64, reason: String) {
+    pub(crate) fn add(&mut self, line: u64, reason: String) {
         match self.first {
             None => self.first = Some((line, reason)),
             Some(_) => self.more += 1,
         }
     }
 
-    /// Returns the bad lines as a result.
-    ///
-    /// # Errors
-    /// Returns the error for the first bad line, with the number of the others, if there is one.
-    pub fn into_result(self) -> Result<(), CliError> {
+    /// Returns an error for the first bad line, with the number of the others, if there is one.
+    pub(crate) fn into_result(self) -> Result<(), CliError> {
         let Some((line, reason)) = self.first else {
             return Ok(());
         };

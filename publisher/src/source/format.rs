@@ -10,7 +10,7 @@ use super::Snapshot;
 /// Settings for reading a file.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// Format of the file.
+    /// The format of the file.
     pub format: Format,
     /// The declared schema, or `None` to infer it.
     pub declared: Option<Schema>,
@@ -66,10 +66,10 @@ impl Default for Dialect {
 }
 
 /// The characters that usually separate cells.
-pub const SEPARATORS: [u8; 4] = [b',', b';', b'\t', b'|'];
+pub(crate) const SEPARATORS: [u8; 4] = [b',', b';', b'\t', b'|'];
 
 /// Returns a separator as the user writes it after `--delimiter` in a shell.
-pub fn separator_name(separator: u8) -> String {
+pub(crate) fn separator_name(separator: u8) -> String {
     match separator {
         b'\t' => "tab".to_owned(),
         other => format!("'{}'", char::from(other)),

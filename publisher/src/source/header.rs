@@ -23,7 +23,6 @@ pub struct Header {
 }
 
 impl Header {
-    /// Reads the names in a header.
     pub fn named(cells: &[impl AsRef<str>]) -> Self {
         let written: Vec<String> =
             cells.iter().map(|cell| cell.as_ref().trim().to_owned()).collect();
@@ -56,20 +55,15 @@ impl Header {
         Self::named(&vec![""; columns])
     }
 
-    /// Returns the number of columns.
     pub fn width(&self) -> usize {
         self.names.len()
     }
 
-    /// Returns the names of the fields.
     pub fn names(&self) -> &[String] {
         &self.names
     }
 
-    /// Returns an error if two columns have one name.
-    ///
-    /// # Errors
-    /// Returns a sentence that names both columns.
+    /// Returns an error that names both columns if two have the same name.
     pub fn check_distinct(&self) -> Result<(), String> {
         let mut columns = HashMap::new();
         for (index, name) in self.names.iter().enumerate() {
@@ -101,10 +95,8 @@ impl Header {
         named.or_else(|| self.written.iter().position(|other| other == name))
     }
 
-    /// Returns the column of each field of `schema`.
-    ///
-    /// # Errors
-    /// Returns a sentence that names the field that has no column or several.
+    /// Returns the column of each field of `schema`, or an error that names a field that has no
+    /// column or several.
     pub fn columns_of(&self, schema: &Schema) -> Result<Vec<usize>, String> {
         let column = |name: &str| {
             let Some(column) = self.position(name) else {

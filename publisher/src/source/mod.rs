@@ -12,28 +12,28 @@ use cli::service::Stage;
 use common::{Error, UntypedPublisher};
 
 pub mod change;
-pub mod csv;
+mod csv;
 pub mod csv_rows;
-pub mod file;
+pub(crate) mod file;
 pub mod format;
 mod header;
 mod infer;
 pub mod json_lines;
 mod netlink;
-pub mod processes;
+pub(crate) mod processes;
 mod snapshot;
 mod staging;
 mod stdin;
 
-pub use file::File;
+pub(crate) use file::File;
 pub(crate) use netlink::{Follow, Neighbors, Routes};
-pub use processes::Processes;
+pub(crate) use processes::Processes;
 pub use snapshot::{CapacityPolicy, Snapshot};
-pub use stdin::Stdin;
+pub(crate) use stdin::Stdin;
 
 /// A source of rows for a table.
 pub trait Source {
-    /// Returns descriptors of which one becomes readable when input is available.
+    /// Returns descriptors, one of which becomes readable when input is available.
     fn descriptors(&self) -> Vec<BorrowedFd<'_>> {
         Vec::new()
     }
@@ -43,11 +43,10 @@ pub trait Source {
         None
     }
 
-    /// Publishes the available input. Never blocks.
+    /// Publishes the available input. Never blocks. Bad rows are reported and left out.
     ///
     /// # Errors
-    /// Returns an error if the source cannot continue. Errors of single rows are reported and the
-    /// rows are left out.
+    /// Returns an error if the source cannot continue.
     fn poll(&mut self, publisher: &mut UntypedPublisher) -> Result<Progress, SourceError>;
 
     /// Returns true if the source always publishes the whole table, with [`Snapshot::publish`].
@@ -63,8 +62,7 @@ pub trait Source {
         None
     }
 
-    /// Returns the error to end with when the input has been read, if the table does not hold all
-    /// of it.
+    /// Returns the error to exit with if the table does not hold all of the input.
     fn shortfall(&self) -> Option<CliError> {
         None
     }

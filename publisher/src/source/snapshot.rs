@@ -24,14 +24,10 @@ pub enum CapacityPolicy {
 impl Snapshot {
     /// Creates a snapshot without rows.
     pub fn new(schema: Arc<Schema>) -> Self {
-        let bytes = Vec::new();
-        Self { schema, bytes }
+        Self { schema, bytes: Vec::new() }
     }
 
-    /// Creates a snapshot of rows that follow each other without gaps.
-    ///
-    /// # Panics
-    /// Panics if the last row is incomplete.
+    /// Creates a snapshot of whole rows that follow each other without gaps.
     pub fn of(schema: Arc<Schema>, bytes: Vec<u8>) -> Self {
         assert!(bytes.len().is_multiple_of(schema.row_size()), "whole rows");
         Self { schema, bytes }
@@ -42,10 +38,7 @@ impl Snapshot {
         &self.schema
     }
 
-    /// Adds a row.
-    ///
-    /// # Panics
-    /// Panics if the row does not have the schema's row size.
+    /// Adds a row of the schema.
     pub fn push(&mut self, row: &[u8]) {
         assert_eq!(row.len(), self.schema.row_size(), "a row of the schema");
         self.bytes.extend_from_slice(row);

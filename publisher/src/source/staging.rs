@@ -11,7 +11,7 @@
 use std::time::{Duration, Instant};
 
 use cli::{CliError, status};
-use common::{Error, UntypedPublisher};
+use common::{Error, UntypedPublisher, UntypedTransaction};
 
 use super::SourceError;
 use super::change::{COMMIT_WITHOUT_BEGIN, Instruction, Operation};
@@ -22,7 +22,7 @@ const MAX_BATCH: usize = 1000;
 /// Maximum size of the changes between `begin` and `commit`, in bytes.
 const MAX_TRANSACTION: usize = 256 << 20;
 
-/// Maximum number of refused lines that are reported in each [`REPORT_INTERVAL`].
+/// Maximum number of refused lines that are reported in each interval.
 const MAX_REPORTS: u64 = 20;
 const REPORT_INTERVAL: Duration = Duration::from_secs(10);
 
@@ -49,6 +49,19 @@ fn refusal((line, change): &Numbered, error: &Error) -> Refusal {
     }
 }
 
+/// Stages changes and returns those that were refused, or only the first if `stops_at_first`.
+fn stage(
+    tx: &mut UntypedTransaction<'_>,
+    changes: &[Numbered],
+    stops_at_first: bool,
+) -> Vec<Refusal> {
+    let refused = changes.iter().filter_map(|change| {
+        let error = change.1.apply(tx).err()?;
+        Some(refusal(change, &error))
+    });
+    refused.take(if stops_at_first { 1 } else { usize::MAX }).collect()
+}
+
 /// An open transaction: the changes since `begin`.
 struct Open {
     begin: u64,
@@ -59,6 +72,7 @@ struct Open {
 }
 
 /// Collects instructions and commits them to a table.
+#[derive(Default)]
 pub struct Staging {
     is_strict: bool,
     batch: Vec<Numbered>,
@@ -68,7 +82,7 @@ pub struct Staging {
     /// The highest exit code of the refused lines.
     code: u8,
     /// Beginning of the current [`REPORT_INTERVAL`], and the numbers of its refused lines.
-    interval_begun: Instant,
+    interval_begun: Option<Instant>,
     reported: u64,
     unreported: u64,
     last_unreported_line: u64,
@@ -77,25 +91,14 @@ pub struct Staging {
 impl Staging {
     /// Creates a stage without lines. If `is_strict`, the first refused line is an error.
     pub fn new(is_strict: bool) -> Self {
-        Self {
-            is_strict,
-            batch: Vec::new(),
-            open: None,
-            refused: 0,
-            dropped: 0,
-            code: 0,
-            interval_begun: Instant::now(),
-            reported: 0,
-            unreported: 0,
-            last_unreported_line: 0,
-        }
+        Self { is_strict, ..Self::default() }
     }
 
     /// Applies the instruction of a line, or keeps it for a later commit.
     ///
     /// # Errors
-    /// Returns [`SourceError::Table`] if the commit fails, and [`SourceError::Input`] for a refused
-    /// line if the stage is strict.
+    /// Returns [`SourceError::Table`] if a commit fails, and [`SourceError::Input`] for a refused
+    /// line if the stage is strict. The other methods return the same errors.
     pub fn take(
         &mut self,
         line: u64,
@@ -128,35 +131,28 @@ impl Staging {
     }
 
     /// Commits the batch.
-    ///
-    /// # Errors
-    /// Returns the errors of [`take`](Self::take).
     pub fn commit_batch(&mut self, publisher: &mut UntypedPublisher) -> Result<(), SourceError> {
         let batch = std::mem::take(&mut self.batch);
-        match commit_separately(publisher, &batch, self.is_strict) {
+        let mut tx = publisher.begin();
+        let refused = stage(&mut tx, &batch, self.is_strict);
+        let refused = match tx.commit() {
+            Ok(_) => refused,
             // The batch does not fit, but single rows of it may.
             Err(Error::Limit { .. }) if batch.len() > 1 => {
-                for change in batch {
+                return batch.into_iter().try_for_each(|change| {
                     self.batch = vec![change];
-                    self.commit_batch(publisher)?;
-                }
-                Ok(())
+                    self.commit_batch(publisher)
+                });
             }
             Err(error @ Error::Limit { .. }) => {
-                batch.iter().try_for_each(|change| self.refuse(refusal(change, &error)))
+                batch.iter().map(|change| refusal(change, &error)).collect()
             }
-            Err(error) => Err(error.into()),
-            Ok(refused) => {
-                let mut refused = refused.into_iter();
-                refused.try_for_each(|refusal| self.refuse(refusal))
-            }
-        }
+            Err(error) => return Err(error.into()),
+        };
+        refused.into_iter().try_for_each(|refusal| self.refuse(refusal))
     }
 
     /// Commits the batch after the last line, number `line`, and drops an open transaction.
-    ///
-    /// # Errors
-    /// Returns the errors of [`take`](Self::take).
     pub fn end(&mut self, line: u64, publisher: &mut UntypedPublisher) -> Result<(), SourceError> {
         self.commit_batch(publisher)?;
         if let Some(open) = self.open.take() {
@@ -204,8 +200,8 @@ impl Staging {
             return Ok(());
         };
         open.size += change.size();
+        open.changes.push((line, change));
         if open.size <= MAX_TRANSACTION {
-            open.changes.push((line, change));
             return Ok(());
         }
         open.changes = Vec::new();
@@ -219,10 +215,16 @@ impl Staging {
             return self.refuse((line, BAD, COMMIT_WITHOUT_BEGIN.to_owned()));
         };
         if !open.is_spoilt {
-            match commit_atomically(publisher, &open.changes, line)? {
-                None => return Ok(()),
-                Some(refusal) => self.refuse(refusal)?,
-            }
+            let mut tx = publisher.begin();
+            let refused = match stage(&mut tx, &open.changes, true).pop() {
+                Some(refused) => refused,
+                None => match tx.commit() {
+                    Ok(_) => return Ok(()),
+                    Err(error @ Error::Limit { .. }) => (line, NO_ROOM, error.to_string()),
+                    Err(error) => return Err(error.into()),
+                },
+            };
+            self.refuse(refused)?;
         }
         self.report_drop(open.begin, line);
         Ok(())
@@ -238,9 +240,9 @@ impl Staging {
         if let Some(open) = &mut self.open {
             open.is_spoilt = true;
         }
-        if self.interval_begun.elapsed() >= REPORT_INTERVAL {
+        if self.interval_begun.is_none_or(|begun| begun.elapsed() >= REPORT_INTERVAL) {
             self.report_unreported();
-            (self.interval_begun, self.reported) = (Instant::now(), 0);
+            (self.interval_begun, self.reported) = (Some(Instant::now()), 0);
         }
         if self.reported < MAX_REPORTS {
             self.reported += 1;
@@ -270,46 +272,6 @@ impl Staging {
                 "stdin: lines {begin} to {end}: the transaction is dropped, and none of it is applied"
             ));
         }
-    }
-}
-
-/// Commits the changes and returns those that were refused. If `is_strict`, stops at the first
-/// refused change and commits those before it.
-fn commit_separately(
-    publisher: &mut UntypedPublisher,
-    changes: &[Numbered],
-    is_strict: bool,
-) -> common::Result<Vec<Refusal>> {
-    let mut refused = Vec::new();
-    let mut tx = publisher.begin();
-    for change in changes {
-        if let Err(error) = change.1.apply(&mut tx) {
-            refused.push(refusal(change, &error));
-            if is_strict {
-                break;
-            }
-        }
-    }
-    tx.commit()?;
-    Ok(refused)
-}
-
-/// Commits all changes, or none and returns the reason. `end` is the line of `commit`.
-fn commit_atomically(
-    publisher: &mut UntypedPublisher,
-    changes: &[Numbered],
-    end: u64,
-) -> common::Result<Option<Refusal>> {
-    let mut tx = publisher.begin();
-    for change in changes {
-        if let Err(error) = change.1.apply(&mut tx) {
-            return Ok(Some(refusal(change, &error)));
-        }
-    }
-    match tx.commit() {
-        Ok(_) => Ok(None),
-        Err(error @ Error::Limit { .. }) => Ok(Some((end, NO_ROOM, error.to_string()))),
-        Err(error) => Err(error),
     }
 }
 
