@@ -16,9 +16,8 @@ use procfs::process::{Stat, all_processes};
 
 use super::{CapacityPolicy, Progress, Snapshot, Source, SourceError};
 
-const NANOS_A_SECOND: u128 = 1_000_000_000;
+const NANOS_A_SECOND: u64 = 1_000_000_000;
 
-/// A process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable, Row)]
 #[repr(C)]
 pub struct Process {
@@ -49,11 +48,6 @@ struct Units {
     boot_ns: i64,
 }
 
-/// Minimum change of the boot time, in ns, that means that the clock was set. A smaller change comes
-/// from slewing, or from the time between two readings; following it would change every row on each
-/// poll.
-const CLOCK_STEP_NS: u64 = 1_000_000_000;
-
 impl Units {
     fn of_this_machine() -> nix::Result<Self> {
         Ok(Self {
@@ -63,15 +57,18 @@ impl Units {
         })
     }
 
-    /// Adopts the boot time if the clock was set since the last call.
+    /// Adopts the boot time if the clock was set since the last call. A change of less than a second
+    /// comes from slewing, or from the time between two readings; following it would change every
+    /// row on each poll.
     fn follow_clock(&mut self, boot_ns: i64) {
-        if self.boot_ns.abs_diff(boot_ns) >= CLOCK_STEP_NS {
+        if self.boot_ns.abs_diff(boot_ns) >= NANOS_A_SECOND {
             self.boot_ns = boot_ns;
         }
     }
 
     fn nanos(&self, ticks: u64) -> u64 {
-        let nanos = u128::from(ticks) * NANOS_A_SECOND / u128::from(self.ticks_a_second);
+        let nanos =
+            u128::from(ticks) * u128::from(NANOS_A_SECOND) / u128::from(self.ticks_a_second);
         u64::try_from(nanos).unwrap_or(u64::MAX)
     }
 
@@ -105,7 +102,7 @@ pub struct Processes {
     schema: Arc<Schema>,
     units: Units,
     every: Duration,
-    room: CapacityPolicy,
+    capacity_policy: CapacityPolicy,
     due: Instant,
     /// True if the last poll failed, which is reported once per streak.
     has_failed: bool,
@@ -114,10 +111,7 @@ pub struct Processes {
 
 impl Processes {
     /// Creates a source that reads the processes at the interval `every`.
-    ///
-    /// # Errors
-    /// Fails if /proc or the clock cannot be read.
-    pub fn new(every: Duration, room: CapacityPolicy) -> Result<Self, CliError> {
+    pub fn new(every: Duration, capacity_policy: CapacityPolicy) -> Result<Self, CliError> {
         all_processes().map_err(|error| CliError::new(5, format!("cannot read /proc: {error}")))?;
         let units = Units::of_this_machine()
             .map_err(|errno| CliError::new(1, format!("cannot read the clock: {errno}")))?;
@@ -125,14 +119,13 @@ impl Processes {
             schema: Arc::new(Schema::of::<Process>()?),
             units,
             every,
-            room,
+            capacity_policy,
             due: Instant::now(),
             has_failed: false,
             has_published: false,
         })
     }
 
-    /// Returns the schema of the rows.
     pub fn schema(&self) -> Schema {
         Schema::clone(&self.schema)
     }
@@ -150,15 +143,12 @@ impl Processes {
             self.units.follow_clock(boot_ns);
         }
         let snapshot = match self.read() {
+            Ok(snapshot) if !snapshot.is_empty() => snapshot,
             // This process always exists, so no descriptor was left to read it.
-            Ok(snapshot) if snapshot.is_empty() => {
-                return Ok(Some("cannot read any process in /proc".to_owned()));
-            }
-            Ok(snapshot) => snapshot,
-            // For example, no descriptor is left at this moment.
+            Ok(_) => return Ok(Some("cannot read any process in /proc".to_owned())),
             Err(error) => return Ok(Some(format!("cannot read /proc: {error}"))),
         };
-        match snapshot.publish(publisher, self.room) {
+        match snapshot.publish(publisher, self.capacity_policy) {
             // Memory may become available again.
             Err(error @ Error::Limit { .. }) => Ok(Some(error.to_string())),
             other => {

@@ -24,7 +24,6 @@ use super::{Progress, Source, SourceError};
 /// Size of one read: the default capacity of a pipe.
 const READ_SIZE: usize = 64 * 1024;
 
-/// The source that reads stdin.
 pub struct Stdin {
     input: OwnedFd,
     /// Bytes of a line that has not arrived completely.
@@ -36,9 +35,6 @@ pub struct Stdin {
 
 impl Stdin {
     /// Reads rows of `schema` in `format`. If `is_strict`, the first bad line ends the source.
-    ///
-    /// # Errors
-    /// Returns a [`CliError`] if stdin cannot be duplicated.
     pub fn new(schema: Schema, format: Format, is_strict: bool) -> Result<Self, CliError> {
         let input = io::stdin().as_fd().try_clone_to_owned();
         let input = input.map_err(|error| unreadable(0, &error))?;

@@ -15,7 +15,7 @@ use std::fs::Metadata;
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 /// Time without changes after which a changed file is read. A version younger than this is read
 /// once more: it is many ticks of the kernel's clock, and longer than a writer pauses between
@@ -34,15 +34,10 @@ pub struct Identity {
 }
 
 impl Identity {
-    /// Returns the identity of the file at `path`.
-    ///
-    /// # Errors
-    /// Returns the error of `stat`.
     pub fn of_path(path: &Path) -> io::Result<Self> {
         Ok(Self::of(&std::fs::metadata(path)?))
     }
 
-    /// Returns the identity of the file with this metadata.
     pub fn of(metadata: &Metadata) -> Self {
         Self {
             device: metadata.dev(),
@@ -57,22 +52,18 @@ impl Identity {
     /// future, because the clock of a file server may be ahead. A time further in the future was
     /// set by a user and does not count.
     pub fn is_younger_than(&self, time: Duration) -> bool {
-        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-        let now = now.unwrap_or_default().as_nanos();
-        let now = i128::try_from(now).unwrap_or(i128::MAX);
-        [self.changed, self.modified]
-            .into_iter()
-            .map(|(seconds, nanos)| i128::from(seconds) * 1_000_000_000 + i128::from(nanos))
-            .any(|at| at.abs_diff(now) < time.as_nanos())
+        let now = common::Timestamp::now().as_nanos();
+        [self.changed, self.modified].into_iter().any(|(seconds, nanos)| {
+            let at = seconds.saturating_mul(1_000_000_000).saturating_add(nanos);
+            u128::from(at.abs_diff(now)) < time.as_nanos()
+        })
     }
 }
 
-/// The action that is due.
+/// The action that is due: read the file, or report that it is gone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Due {
-    /// Read the file.
     Read,
-    /// The file is gone.
     Gone,
 }
 
@@ -98,7 +89,6 @@ struct Change {
 }
 
 impl Follow {
-    /// Creates the state of a file that has not been read.
     pub fn new(patience: Duration) -> Self {
         Self { patience, seen: None, change: None, again: None }
     }
@@ -149,10 +139,9 @@ impl Follow {
     /// Returns the time of the next action.
     pub fn due(&self) -> Option<Instant> {
         let change = self.change.as_ref().map(|change| {
-            if change.is_finished && change.identity.is_some() {
-                change.first
-            } else {
-                (change.last + QUIET).min(change.first + self.patience)
+            match change.is_finished && change.identity.is_some() {
+                true => change.first,
+                false => (change.last + QUIET).min(change.first + self.patience),
             }
         });
         [change, self.again].into_iter().flatten().min()

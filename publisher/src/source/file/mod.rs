@@ -73,9 +73,6 @@ pub struct File {
 impl File {
     /// Opens the file and reads it for the first time. If `is_strict`, a bad version ends the
     /// source. Returns `None` if the program was stopped during the read.
-    ///
-    /// # Errors
-    /// Returns a [`CliError`] if the file is bad or the system refuses a descriptor or thread.
     pub fn open(
         path: &Path,
         settings: Settings,
@@ -111,39 +108,31 @@ impl File {
             accepted: 0,
             refused: 0,
         };
-        let has_read = file.read_first()?;
-        Ok(has_read.then_some(file))
+        // Watch the folder before reading, so that no change is missed in between.
+        file.arm();
+        file.reader.begin(file.former.clone())?;
+        loop {
+            if file.stop.wait_with(&file.descriptors(), Some(LOOK)) {
+                file.say("stopped before the end of the file, nothing is published");
+                return Ok(None);
+            }
+            if let Some(reading) = file.reader.finished() {
+                file.finish_read(reading)?;
+                return Ok(Some(file));
+            }
+            file.look(Instant::now());
+        }
     }
 
     /// Returns the schema of the last good version.
-    ///
-    /// # Panics
-    /// Never panics: `open` returns only files that have been read.
     pub fn schema(&self) -> &Schema {
-        self.former.schema.as_deref().expect("it has been read")
-    }
-
-    /// Reads the first version. Returns false if the program was stopped before that.
-    fn read_first(&mut self) -> Result<bool, CliError> {
-        // Watch the folder before reading, so that no change is missed in between.
-        self.arm();
-        self.reader.begin(self.former.clone())?;
-        loop {
-            if self.stop.wait_with(&self.descriptors(), Some(LOOK)) {
-                self.say("stopped before the end of the file, nothing is published");
-                return Ok(false);
-            }
-            if let Some(reading) = self.reader.finished() {
-                return self.finish_read(reading).map(|()| true);
-            }
-            self.look(Instant::now());
-        }
+        self.former.schema.as_deref().expect("`open` has read the file")
     }
 
     /// Handles signals and inotify events, and checks the file if one of them or the clock asks for
     /// it.
     fn look(&mut self, now: Instant) {
-        match self.hangups.heard() {
+        match self.hangups.request() {
             Some(Request::End) => self.stop.request(),
             Some(Request::Read) => {
                 // Read the file even if it has not changed.
@@ -153,15 +142,15 @@ impl File {
             }
             None => {}
         }
-        let heard = self.watch.hear();
-        if heard.is_none() && now < self.next_look {
+        let events = self.watch.events();
+        if events.is_none() && now < self.next_look {
             return;
         }
         self.next_look = now + LOOK;
         self.arm();
         let identity = Identity::of_path(&self.path)
             .inspect_err(|error| tracing::debug!("{}: {error}", self.path.display()));
-        self.follow.look(now, identity.ok(), heard.unwrap_or_default());
+        self.follow.look(now, identity.ok(), events.unwrap_or_default());
     }
 
     fn arm(&mut self) {
@@ -180,22 +169,22 @@ impl File {
             return Ok(());
         }
         match self.follow.take(now) {
-            None => {}
+            None => Ok(()),
             Some(Due::Gone) => {
                 self.reloads_done = self.reloads;
-                self.report_gone("there is no such file any more")?;
+                self.report_gone("there is no such file any more")
             }
             Some(Due::Read) => {
                 self.reloads_begun = self.reloads;
-                if let Err(error) = self.reader.begin(self.former.clone()) {
-                    // The lack of threads may be temporary.
-                    self.report(&CliError::new(5, error.to_string()), false)?;
-                    self.follow.force(now + RETRY);
-                    self.reloads_done = self.reloads;
-                }
+                let Err(error) = self.reader.begin(self.former.clone()) else {
+                    return Ok(());
+                };
+                // The lack of threads may be temporary.
+                self.follow.force(now + RETRY);
+                self.reloads_done = self.reloads;
+                self.report(&CliError::new(5, error.to_string()), false)
             }
         }
-        Ok(())
     }
 
     /// Processes a finished read. A good table becomes the snapshot to publish.
@@ -268,7 +257,7 @@ impl File {
             }
             Err(error @ Error::InvalidSetting { .. }) => {
                 let fault = CliError::new(5, error.to_string());
-                self.report(&fault, self.is_strict).map_err(SourceError::Input)?;
+                return self.report(&fault, self.is_strict).map_err(SourceError::Input);
             }
             Err(error) => return Err(error.into()),
         }
@@ -281,8 +270,7 @@ impl File {
         self.report(&CliError::new(5, reason), false)
     }
 
-    /// Reports a fault. Returns it as an error if it ends the source, as the first read and
-    /// `is_end` do.
+    /// Reports a fault, or returns it as the error if `is_end` or no version has been read yet.
     fn report(&mut self, fault: &CliError, is_end: bool) -> Result<(), CliError> {
         if is_end || self.former.schema.is_none() {
             let name = self.path.display();

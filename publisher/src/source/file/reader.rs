@@ -23,35 +23,29 @@ const MAX_FILE: u64 = 4 << 30;
 
 /// A finished read.
 pub struct Reading {
-    /// Identity of the file, or `None` if it could not be determined.
+    /// `None` if it could not be determined.
     pub identity: Option<Identity>,
     /// True if the file had just been changed when it was read, and may have changed since without
     /// changing its metadata.
     pub is_young: bool,
     /// Hash of the bytes.
     pub fingerprint: Option<u64>,
-    /// The result.
     pub outcome: Outcome,
 }
 
-/// The result of a read.
 pub enum Outcome {
-    /// A table.
     Table(Table),
     /// The bytes are the same as in the last read.
     Same,
     /// The file cannot be read, or its content is not a valid table.
     Bad(CliError),
-    /// The file does not exist.
     Gone,
 }
 
 /// The state of the last read that the thread needs.
 #[derive(Clone, Default)]
 pub struct Former {
-    /// Hash of the bytes.
     pub fingerprint: Option<u64>,
-    /// Schema of the table.
     pub schema: Option<Arc<Schema>>,
 }
 
@@ -65,20 +59,12 @@ pub struct Reader {
 }
 
 impl Reader {
-    /// Creates a reader that is idle.
-    ///
-    /// # Errors
-    /// Returns a [`CliError`] if the eventfd cannot be created.
     pub fn new(path: &Path, settings: Settings) -> Result<Self, CliError> {
         let flags = EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK;
         let done = EventFd::from_value_and_flags(0, flags)
             .map_err(|errno| CliError::new(1, format!("cannot wait for a reader: {errno}")))?;
-        Ok(Self {
-            path: path.into(),
-            settings: Arc::new(settings),
-            done: Arc::new(done),
-            thread: None,
-        })
+        let (path, settings, done) = (path.into(), Arc::new(settings), Arc::new(done));
+        Ok(Self { path, settings, done, thread: None })
     }
 
     /// Returns a descriptor that becomes readable when a version has been read.
@@ -86,15 +72,11 @@ impl Reader {
         self.done.as_fd()
     }
 
-    /// Returns true while a version is being read.
     pub fn is_busy(&self) -> bool {
         self.thread.is_some()
     }
 
     /// Starts to read a version. Must not be called while the reader is busy.
-    ///
-    /// # Errors
-    /// Returns a [`CliError`] if the thread cannot be started.
     pub fn begin(&mut self, former: Former) -> Result<(), CliError> {
         debug_assert!(!self.is_busy(), "one version at a time");
         let (path, settings) = (Arc::clone(&self.path), Arc::clone(&self.settings));

@@ -21,16 +21,13 @@ use procfs::process::Process;
 /// Maximum time between a shell's signal and the loss of the terminal that caused it.
 const TOGETHER: Duration = Duration::from_secs(2);
 
-/// The meaning of a SIGHUP. `End` takes precedence.
+/// The meaning of a SIGHUP: read the file again, or end the program, which takes precedence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Request {
-    /// Read the file again.
     Read,
-    /// End the program.
     End,
 }
 
-/// Receives SIGHUP.
 pub struct Hangups {
     signals: SignalFd,
     judge: Judge,
@@ -39,9 +36,6 @@ pub struct Hangups {
 impl Hangups {
     /// Blocks SIGHUP and opens a signalfd for it. Call it once per process, before other threads
     /// start and before another handler is installed.
-    ///
-    /// # Errors
-    /// Returns a [`CliError`] if the signal cannot be blocked or the signalfd cannot be opened.
     pub fn take() -> Result<Self, CliError> {
         let are_ignored = cli::ignores_hangup();
         let mut hangup = SigSet::empty();
@@ -55,14 +49,13 @@ impl Hangups {
         Ok(Self { signals, judge })
     }
 
-    /// Returns a descriptor that becomes readable when a SIGHUP arrives.
     pub fn descriptor(&self) -> BorrowedFd<'_> {
         self.signals.as_fd()
     }
 
     /// Returns the request since the last call. Call it at least once a second, so that the loss of
     /// the terminal is noticed in time.
-    pub fn heard(&mut self) -> Option<Request> {
+    pub fn request(&mut self) -> Option<Request> {
         let now = Instant::now();
         self.judge.look(now, has_terminal());
         let mut request = self.judge.late();

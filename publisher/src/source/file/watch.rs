@@ -19,7 +19,6 @@ use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 /// Maximum number of reads of the inotify queue in one call. The rest is left for the next call.
 const MAX_BATCHES: usize = 16;
 
-/// A watch on the folders of a file.
 pub struct Watch {
     path: PathBuf,
     inotify: Result<Inotify, Errno>,
@@ -43,10 +42,7 @@ impl Watch {
     }
 
     /// Watches the current folders of the file. Call it before checking the file, so that no change
-    /// is missed in between.
-    ///
-    /// # Errors
-    /// Returns a sentence if a limit of the system prevents a watch.
+    /// is missed in between. Returns an error if a limit of the system prevents a watch.
     pub fn arm(&mut self) -> Result<(), String> {
         let inotify = self.inotify.as_ref().map_err(|errno| refusal(*errno))?;
         let target = std::fs::canonicalize(&self.path).ok();
@@ -56,7 +52,7 @@ impl Watch {
             self.names.extend(path.file_name().map(OsStr::to_owned));
             // Other errors mean that the folder does not exist or is not accessible.
             if let Err(errno @ (Errno::ENOSPC | Errno::ENOMEM)) =
-                inotify.add_watch(folder(path), events())
+                inotify.add_watch(folder(path), EVENTS)
             {
                 return Err(refusal(errno));
             }
@@ -66,36 +62,35 @@ impl Watch {
 
     /// Reads the events since the last call. Returns `None` without events, and `Some(true)` if the
     /// last event about the file is the end of a write or a rename into place.
-    pub fn hear(&self) -> Option<bool> {
+    pub fn events(&self) -> Option<bool> {
         let inotify = self.inotify.as_ref().ok()?;
         let is_end = AddWatchFlags::IN_MOVED_TO | AddWatchFlags::IN_CLOSE_WRITE;
-        let mut heard = None;
+        let mut found = None;
         for _ in 0..MAX_BATCHES {
             let Ok(events) = inotify.read_events() else {
                 break;
             };
             for event in events {
                 // The overflow of the queue is also an event, and also a reason to check the file.
-                let is_finished = heard.get_or_insert(false);
+                let is_finished = found.get_or_insert(false);
                 if event.name.is_some_and(|name| self.names.contains(&name)) {
                     *is_finished = event.mask.intersects(is_end);
                 }
             }
         }
-        heard
+        found
     }
 }
 
-fn events() -> AddWatchFlags {
-    AddWatchFlags::IN_CLOSE_WRITE
-        | AddWatchFlags::IN_MODIFY
-        | AddWatchFlags::IN_MOVE
-        | AddWatchFlags::IN_CREATE
-        | AddWatchFlags::IN_DELETE
-        | AddWatchFlags::IN_DELETE_SELF
-        | AddWatchFlags::IN_MOVE_SELF
-        | AddWatchFlags::IN_ONLYDIR
-}
+/// The events of a folder that may be changes of the file.
+const EVENTS: AddWatchFlags = AddWatchFlags::IN_CLOSE_WRITE
+    .union(AddWatchFlags::IN_MODIFY)
+    .union(AddWatchFlags::IN_MOVE)
+    .union(AddWatchFlags::IN_CREATE)
+    .union(AddWatchFlags::IN_DELETE)
+    .union(AddWatchFlags::IN_DELETE_SELF)
+    .union(AddWatchFlags::IN_MOVE_SELF)
+    .union(AddWatchFlags::IN_ONLYDIR);
 
 fn folder(path: &Path) -> &Path {
     match path.parent() {
@@ -129,21 +124,21 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let (file, other) = (folder.path().join("file"), folder.path().join("other"));
         let mut watch = armed(&file);
-        assert_eq!(watch.hear(), None);
+        assert_eq!(watch.events(), None);
         fs::write(&other, "x").unwrap();
-        assert_eq!(watch.hear(), Some(false));
+        assert_eq!(watch.events(), Some(false));
         fs::write(&file, "x").unwrap();
-        assert_eq!(watch.hear(), Some(true));
+        assert_eq!(watch.events(), Some(true));
         fs::rename(&other, &file).unwrap();
-        assert_eq!(watch.hear(), Some(true));
+        assert_eq!(watch.events(), Some(true));
         let mut open = fs::File::options().append(true).open(&file).unwrap();
         fs::write(&file, "y").unwrap();
         std::io::Write::write_all(&mut open, b"z").unwrap();
-        assert_eq!(watch.hear(), Some(false));
+        assert_eq!(watch.events(), Some(false));
         drop(open);
-        assert_eq!(watch.hear(), Some(true));
+        assert_eq!(watch.events(), Some(true));
         watch.arm().unwrap();
-        assert_eq!(watch.hear(), None, "arming again produces no event");
+        assert_eq!(watch.events(), None, "arming again produces no event");
     }
 
     #[test]
@@ -154,16 +149,16 @@ mod tests {
         symlink(&file, &link).unwrap();
         let mut watch = armed(&link);
         fs::write(&file, "y").unwrap();
-        assert_eq!(watch.hear(), Some(true));
+        assert_eq!(watch.events(), Some(true));
         // The symlink has a new target: events in its folder count, those in the old folder
         // do not.
         fs::remove_file(&link).unwrap();
         symlink(here.path().join("near"), &link).unwrap();
         fs::write(here.path().join("near"), "z").unwrap();
         watch.arm().unwrap();
-        assert!(watch.hear().is_some());
+        assert!(watch.events().is_some());
         fs::write(&file, "z").unwrap();
-        assert_ne!(watch.hear(), Some(true));
+        assert_ne!(watch.events(), Some(true));
     }
 
     #[test]
@@ -176,9 +171,9 @@ mod tests {
             fs::create_dir(&folder).unwrap();
             watch.arm().unwrap();
             fs::write(&file, "x").unwrap();
-            assert_eq!(watch.hear(), Some(true));
+            assert_eq!(watch.events(), Some(true));
             fs::remove_dir_all(&folder).unwrap();
-            assert!(watch.hear().is_some());
+            assert!(watch.events().is_some());
             watch.arm().unwrap();
         }
     }

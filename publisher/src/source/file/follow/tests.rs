@@ -1,3 +1,5 @@
+use std::time::SystemTime;
+
 use super::*;
 
 const PATIENCE: Duration = Duration::from_secs(5);
