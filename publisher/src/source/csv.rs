@@ -59,7 +59,7 @@ enum Failure {
 }
 
 impl Decoder {
-    /// Creates a decoder that refuses records with more than `max_bytes` bytes.
+    /// Creates a decoder that refuses records of more than `max_bytes` bytes.
     pub fn new(dialect: Dialect, max_bytes: usize) -> Self {
         Self { dialect, max_bytes, is_skipping: false, line_ends: 0, last_byte: None }
     }

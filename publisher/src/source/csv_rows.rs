@@ -49,44 +49,34 @@ struct Columns {
 }
 
 impl Columns {
+    fn new(schema: &Arc<Schema>, width: usize, fields: Vec<usize>) -> Self {
+        let (schema, names) = (Arc::clone(schema), Vec::new());
+        Self { schema, names, width, fields, op: None, has_version: false }
+    }
+
     /// Returns the columns of records that hold nothing but the fields, in their order.
-    fn of_fields(schema: Arc<Schema>) -> Self {
+    fn of_fields(schema: &Arc<Schema>) -> Self {
         let width = schema.fields().len();
-        Self {
-            schema,
-            names: Vec::new(),
-            width,
-            fields: (0..width).collect(),
-            op: None,
-            has_version: false,
-        }
+        Self::new(schema, width, (0..width).collect())
     }
 
     /// Returns the columns that the header of a stream names.
     fn of_header(schema: &Arc<Schema>, cells: &[Cow<'_, str>]) -> Result<Self, String> {
-        let columns = |fields, op, has_version| Self {
-            schema: Arc::clone(schema),
-            names: cells.iter().map(|cell| cell.to_string()).collect(),
-            width: cells.len(),
-            fields,
-            op,
-            has_version,
-        };
+        let names = cells.iter().map(|cell| cell.to_string()).collect();
+        let columns = |fields| Self::new(schema, cells.len(), fields);
         // If a field is also called `op` or `version`, its column is the second one with that name.
         if let Some((first, rest)) = cells.split_at_checked(WATCH_COLUMNS.len())
             && first == WATCH_COLUMNS
             && let Ok(fields) = Header::named(rest).columns_of(schema)
         {
-            let fields = fields.iter().map(|column| column + WATCH_COLUMNS.len());
-            return Ok(columns(fields.collect(), Some(1), true));
+            let fields = fields.iter().map(|column| column + WATCH_COLUMNS.len()).collect();
+            return Ok(Self { names, op: Some(1), has_version: true, ..columns(fields) });
         }
         let header = Header::named(cells);
         let fields = header.columns_of(schema)?;
-        let extra = |name: &str| {
-            let is_field = schema.field(name).is_some();
-            header.position(name).filter(|_| !is_field)
-        };
-        Ok(columns(fields, extra("op"), extra("version").is_some()))
+        let extra = |name| header.position(name).filter(|_| schema.field(name).is_none());
+        let (op, has_version) = (extra("op"), extra("version").is_some());
+        Ok(Self { names, op, has_version, ..columns(fields) })
     }
 
     /// Returns true if the column `op` holds the text `op`, which is the case only in a header.
@@ -142,7 +132,7 @@ pub struct CsvRows {
 impl CsvRows {
     /// Creates a parser for rows of `schema`.
     pub fn new(schema: Arc<Schema>, dialect: Dialect) -> Self {
-        let columns = (!dialect.has_header).then(|| Columns::of_fields(Arc::clone(&schema)));
+        let columns = (!dialect.has_header).then(|| Columns::of_fields(&schema));
         Self { schema, decoder: Decoder::new(dialect, MAX_LINE), columns }
     }
 
@@ -210,7 +200,7 @@ pub fn read(
             (schema, (0..file.header.width()).collect())
         }
     };
-    let columns = Columns { fields, ..Columns::of_fields(Arc::new(schema)) };
+    let columns = Columns::new(&Arc::new(schema), file.header.width(), fields);
     let (rows, remark) = file.rows(&columns, settings.on_duplicate)?;
     remarks.extend(remark);
     Ok(Table { snapshot: rows.into_snapshot(), remarks })
@@ -254,15 +244,13 @@ impl<'b> File<'b> {
         mut each: impl FnMut(u64, &[Cow<'_, str>]) -> Result<(), String>,
     ) -> Result<(), CliError> {
         let mut bad = BadLines::default();
-        let has_header = self.dialect.has_header;
-        let width = self.header.width();
-        let width_of = match has_header {
-            true => "the header",
-            false => "the first record",
+        let (skipped, first) = match self.dialect.has_header {
+            true => (1, "the header"),
+            false => (0, "the first record"),
         };
-        for record in records(self.bytes, self.dialect).skip(usize::from(has_header)) {
+        for record in records(self.bytes, self.dialect).skip(skipped) {
             let result = record.cells.and_then(|cells| {
-                check_width(&cells, width, width_of).map_err(|reason| {
+                check_width(&cells, self.header.width(), first).map_err(|reason| {
                     let hint = self.header.hint();
                     reason + &hint.map_or(String::new(), |hint| format!(", or {hint}"))
                 })?;
@@ -327,13 +315,9 @@ impl<'b> File<'b> {
         distinct.map_err(|reason| bad_line(self.header_line, &reason))?;
         let names = self.header.names();
         // A key may also be given by its name in the file.
-        let field_name = |name: &'_ String| match self.header.position(name) {
-            Some(column) => names[column].clone(),
-            None => name.clone(),
-        };
-        let key = settings.key.as_ref();
-        let key = key.map(|key| key.iter().map(field_name).collect::<Vec<_>>());
-        let key = key.unwrap_or_else(|| vec![names[0].clone()]);
+        let key = settings.key.as_deref().unwrap_or(&names[..1]);
+        let field = |name| self.header.position(name).map_or(name, |column| names[column].as_str());
+        let key: Vec<String> = key.iter().map(|name| field(name).to_owned()).collect();
         let columns = names.iter().map(|name| Column::new(key.contains(name)));
         let mut columns: Vec<Column> = columns.collect();
         self.each_row(|_, cells| {
@@ -352,7 +336,7 @@ impl<'b> File<'b> {
         let mut rows = RowSet::new(Arc::clone(&columns.schema));
         // The line of each row, by its position.
         let mut lines = Vec::new();
-        let mut duplicates = 0;
+        let (mut duplicates, mut kept) = (0, "");
         self.each_row(|line, cells| {
             let row = columns.row(cells, false)?;
             let Err(first) = rows.insert(&row) else {
@@ -360,9 +344,12 @@ impl<'b> File<'b> {
                 return Ok(());
             };
             duplicates += 1;
-            match on_duplicate {
-                Some(OnDuplicate::First) => {}
-                Some(OnDuplicate::Last) => rows.upsert(&row),
+            kept = match on_duplicate {
+                Some(OnDuplicate::First) => "first",
+                Some(OnDuplicate::Last) => {
+                    rows.upsert(&row);
+                    "last"
+                }
                 None => {
                     let (key, first) = (row.as_ref().key().to_string(), lines[first]);
                     return Err(format!(
@@ -370,13 +357,9 @@ impl<'b> File<'b> {
                          choose a row with --on-duplicate first or last"
                     ));
                 }
-            }
+            };
             Ok(())
         })?;
-        let kept = match on_duplicate {
-            Some(OnDuplicate::First) => "first",
-            _ => "last",
-        };
         let remark = format!("duplicate keys: {duplicates}, of which the {kept} row counts");
         Ok((rows, (duplicates > 0).then_some(remark)))
     }

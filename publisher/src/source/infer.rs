@@ -47,15 +47,12 @@ pub struct Column {
 }
 
 impl Column {
-    /// Creates a column without cells.
     pub fn new(in_key: bool) -> Self {
         Self { in_key, left: KINDS.to_vec(), widest: 0, is_empty: true, has_number: false }
     }
 
-    /// Adds a cell of CSV of the column `name`, which may be of any kind.
-    ///
-    /// # Errors
-    /// Returns a sentence if the cell is longer than a text may be.
+    /// Adds a cell of CSV of the column `name`, which may be of any kind. Returns an error if the cell
+    /// is longer than a text may be.
     pub fn see_cell(&mut self, name: &str, cell: &str) -> Result<(), String> {
         self.has_number = true;
         self.see(name, cell, |kind| {
@@ -64,10 +61,7 @@ impl Column {
     }
 
     /// Adds a value of JSON of the member `name`. A string is not a number, but it may name a float
-    /// that JSON cannot write.
-    ///
-    /// # Errors
-    /// Returns a sentence if a string is longer than a text may be.
+    /// that JSON cannot write. Returns an error if a string is longer than a text may be.
     pub fn see_json(&mut self, name: &str, value: &serde_json::Value) -> Result<(), String> {
         match value {
             serde_json::Value::String(text) => self.see(name, text, |kind| match kind {
@@ -100,7 +94,6 @@ impl Column {
         self.left.clear();
     }
 
-    /// Returns the inferred kind.
     fn kind(&self) -> Kind {
         match self.preferred() {
             Some(kind) if !self.is_float_in_key() => kind,
@@ -237,9 +230,6 @@ fn float_digits(cell: &str) -> Option<String> {
 /// If `former` has the same field names, texts keep the width that they had in it, so that the
 /// table need not be replaced when its longest text disappears. A column without any values keeps
 /// its previous kind.
-///
-/// # Errors
-/// Returns a [`CliError`] if the columns do not form a valid schema.
 pub fn infer_schema(
     names: &[String],
     columns: &[Column],
@@ -248,20 +238,21 @@ pub fn infer_schema(
 ) -> Result<(Schema, Vec<String>), CliError> {
     if let Some(missing) = key.iter().find(|name| !names.contains(name)) {
         let names = names.join(", ");
-        let reason = format!("--key names {missing:?}, and the fields are {names}");
-        return Err(CliError::new(2, reason));
+        return Err(CliError::new(
+            2,
+            format!("--key names {missing:?}, and the fields are {names}"),
+        ));
     }
     let key: Vec<&str> = key.iter().map(String::as_str).collect();
     let fields = || names.iter().map(String::as_str).zip(columns);
     let float_keys = fields().filter(|(_, column)| column.is_float_in_key());
-    let remarks = float_keys.map(|(name, _)| {
+    let remark = |name| {
         format!("the key {name} is text: its numbers have fractions, and a key cannot be a float")
-    });
-    let remarks = remarks.collect();
+    };
+    let remarks = float_keys.map(|(name, _)| remark(name)).collect();
     let kinds = fields().map(|(name, column)| (name, column.kind()));
     let schema = Schema::new(kinds, &key).map_err(|error| {
-        let reason = format!("{error}: choose other fields with --fields, or another --key");
-        CliError::new(5, reason)
+        CliError::new(5, format!("{error}: choose other fields with --fields, or another --key"))
     })?;
     let Some(former) = former.filter(|former| has_same_names(former, &schema)) else {
         return Ok((schema, remarks));

@@ -139,7 +139,6 @@ struct Objects {
 }
 
 impl Objects {
-    /// Returns the instruction in an object.
     fn instruction(&self, object: &Map<String, Value>) -> Result<Instruction, String> {
         match self.op(object)? {
             None => Ok(Instruction::Change(Operation::Upsert(self.row(object, false)?))),
@@ -217,10 +216,9 @@ impl Objects {
                 Some(Value::Null) if is_lenient => continue,
                 None if is_lenient && !is_key_only => continue,
                 None => return Err(format!("the field {name:?} is missing: give every field")),
-                Some(Value::Number(number)) if is_lenient => {
-                    row.set_text(index, &number.to_string())
+                Some(value @ (Value::Number(_) | Value::Bool(_))) if is_lenient => {
+                    row.set_text(index, &value.to_string())
                 }
-                Some(Value::Bool(value)) if is_lenient => row.set_text(index, &value.to_string()),
                 Some(value) => row.set_json(index, value),
             };
             set.map_err(|error| error.to_string())?;
@@ -243,7 +241,7 @@ fn member<'o>(
 /// Reads a file. `former` is the schema of the version that was read before.
 ///
 /// # Errors
-/// Returns a [`CliError`] for the first bad line, or for arguments that do not suit the file.
+/// Returns the first bad line, or arguments that do not suit the file.
 pub fn read(bytes: &[u8], settings: &Settings, former: Option<&Schema>) -> Result<Table, CliError> {
     let (schema, mut remarks) = match &settings.declared {
         Some(schema) => (schema.clone(), Vec::new()),
@@ -257,8 +255,8 @@ pub fn read(bytes: &[u8], settings: &Settings, former: Option<&Schema>) -> Resul
         None => Ok(()),
     })?;
     if !is_complete {
-        remarks
-            .push("its last line is incomplete, and is left out until it is complete".to_owned());
+        let remark = "its last line is incomplete, and is left out until it is complete";
+        remarks.push(remark.to_owned());
     }
     Ok(Table { snapshot: history.rows.into_snapshot(), remarks })
 }
@@ -328,9 +326,8 @@ fn infer(
             column.see_nothing();
         }
     }
-    let columns = columns.into_iter();
     let (names, columns): (Vec<String>, Vec<Column>) =
-        columns.map(|(name, (column, _))| (name, column)).unzip();
+        columns.into_iter().map(|(name, (column, _))| (name, column)).unzip();
     let Some(first) = names.first() else {
         let reason = "it has no row to infer the fields from: declare them with --fields";
         return Err(CliError::new(5, reason));
@@ -348,15 +345,14 @@ fn row_in(text: &[u8]) -> Result<Option<Members>, String> {
     let Some(members) = object::<Members>(text)? else {
         return Ok(None);
     };
-    match members.get("op").and_then(Value::as_str) {
+    Ok(match members.get("op").and_then(Value::as_str) {
+        // The second pass reports a missing row.
         Some(op) if ROW_OPS.contains(&op) => {
-            // The second pass reports a missing row.
-            let operation = object::<Operation>(text).ok().flatten();
-            Ok(operation.map(|operation| operation.row))
+            object::<Operation>(text).ok().flatten().map(|operation| operation.row)
         }
-        Some(op) if OPS.contains(&op) => Ok(None),
-        _ => Ok(Some(members)),
-    }
+        Some(op) if OPS.contains(&op) => None,
+        _ => Some(members),
+    })
 }
 
 /// The rows after the lines that have been applied.
