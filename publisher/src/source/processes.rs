@@ -40,50 +40,35 @@ pub struct Process {
     pub start: Timestamp,
 }
 
-/// Units of the kernel's figures.
-struct Units {
-    ticks_a_second: u64,
-    page_bytes: u64,
-    /// Wall-clock time at which the machine booted, in ns.
-    boot_ns: i64,
-}
-
-impl Units {
-    fn of_this_machine() -> nix::Result<Self> {
-        Ok(Self {
-            ticks_a_second: procfs::ticks_per_second().max(1),
-            page_bytes: procfs::page_size(),
-            boot_ns: boot_ns()?,
-        })
-    }
-
-    /// Adopts the boot time if the clock was set since the last call. A change of less than a second
-    /// comes from slewing, or from the time between two readings; following it would change every
-    /// row on each poll.
-    fn follow_clock(&mut self, boot_ns: i64) {
-        if self.boot_ns.abs_diff(boot_ns) >= NANOS_A_SECOND {
-            self.boot_ns = boot_ns;
-        }
-    }
-
-    fn nanos(&self, ticks: u64) -> u64 {
-        let nanos =
-            u128::from(ticks) * u128::from(NANOS_A_SECOND) / u128::from(self.ticks_a_second);
-        u64::try_from(nanos).unwrap_or(u64::MAX)
-    }
-
-    fn process(&self, stat: &Stat) -> Process {
-        let since_boot = i64::try_from(self.nanos(stat.starttime)).unwrap_or(i64::MAX);
-        Process {
+impl Process {
+    /// Returns the process that `stat` describes. The machine booted at `boot_ns`.
+    fn new(stat: &Stat, boot_ns: i64) -> Self {
+        let since_boot = i64::try_from(nanos(stat.starttime)).unwrap_or(i64::MAX);
+        Self {
             pid: u32::try_from(stat.pid).unwrap_or_default(),
             parent: u32::try_from(stat.ppid).unwrap_or_default(),
             name: Text::truncated(&stat.comm),
             state: Text::truncated(stat.state.encode_utf8(&mut [0; 4])),
             threads: u32::try_from(stat.num_threads).unwrap_or_default(),
-            resident_bytes: stat.rss.saturating_mul(self.page_bytes),
-            cpu_time_ns: self.nanos(stat.utime.saturating_add(stat.stime)),
-            start: Timestamp::from_nanos(self.boot_ns.saturating_add(since_boot)),
+            resident_bytes: stat.rss.saturating_mul(procfs::page_size()),
+            cpu_time_ns: nanos(stat.utime.saturating_add(stat.stime)),
+            start: Timestamp::from_nanos(boot_ns.saturating_add(since_boot)),
         }
+    }
+}
+
+/// Converts clock ticks to ns.
+fn nanos(ticks: u64) -> u64 {
+    let nanos = u128::from(ticks) * u128::from(NANOS_A_SECOND);
+    u64::try_from(nanos / u128::from(procfs::ticks_per_second().max(1))).unwrap_or(u64::MAX)
+}
+
+/// Adopts the boot time `now` if the clock was set since `boot_ns` was determined. A change of less
+/// than a second comes from slewing, or from the time between two readings; following it would
+/// change every row on each poll.
+fn follow_clock(boot_ns: &mut i64, now: i64) {
+    if boot_ns.abs_diff(now) >= NANOS_A_SECOND {
+        *boot_ns = now;
     }
 }
 
@@ -100,7 +85,8 @@ fn boot_ns() -> nix::Result<i64> {
 /// The source of all processes, read at an interval.
 pub struct Processes {
     schema: Arc<Schema>,
-    units: Units,
+    /// Wall-clock time at which the machine booted, in ns.
+    boot_ns: i64,
     every: Duration,
     capacity_policy: CapacityPolicy,
     due: Instant,
@@ -113,11 +99,11 @@ impl Processes {
     /// Creates a source that reads the processes at the interval `every`.
     pub fn new(every: Duration, capacity_policy: CapacityPolicy) -> Result<Self, CliError> {
         all_processes().map_err(|error| CliError::new(5, format!("cannot read /proc: {error}")))?;
-        let units = Units::of_this_machine()
+        let boot_ns = boot_ns()
             .map_err(|errno| CliError::new(1, format!("cannot read the clock: {errno}")))?;
         Ok(Self {
             schema: Arc::new(Schema::of::<Process>()?),
-            units,
+            boot_ns,
             every,
             capacity_policy,
             due: Instant::now(),
@@ -133,14 +119,14 @@ impl Processes {
     fn read(&self) -> ProcResult<Snapshot> {
         let stats = all_processes()?.filter_map(|process| process.ok()?.stat().ok());
         let mut snapshot = Snapshot::new(Arc::clone(&self.schema));
-        stats.for_each(|stat| snapshot.push(bytes_of(&self.units.process(&stat))));
+        stats.for_each(|stat| snapshot.push(bytes_of(&Process::new(&stat, self.boot_ns))));
         Ok(snapshot)
     }
 
     /// Publishes the current processes. Returns a message if not all of them could be published.
     fn update(&mut self, publisher: &mut UntypedPublisher) -> common::Result<Option<String>> {
-        if let Ok(boot_ns) = boot_ns() {
-            self.units.follow_clock(boot_ns);
+        if let Ok(now) = boot_ns() {
+            follow_clock(&mut self.boot_ns, now);
         }
         let snapshot = match self.read() {
             Ok(snapshot) if !snapshot.is_empty() => snapshot,
@@ -206,15 +192,15 @@ mod tests {
 
     #[test]
     fn start_follows_a_set_clock_and_ignores_a_slewed_one() {
-        let mut units = Units::of_this_machine().unwrap();
-        let before = units.boot_ns;
+        let before = boot_ns().unwrap();
+        let mut boot_ns = before;
         for slewed in [-999_999_999, -1, 0, 1, 999_999_999] {
-            units.follow_clock(before + slewed);
-            assert_eq!(units.boot_ns, before, "{slewed}");
+            follow_clock(&mut boot_ns, before + slewed);
+            assert_eq!(boot_ns, before, "{slewed}");
         }
         for set in [before + 1_000_000_000, before, i64::MIN, i64::MAX, before] {
-            units.follow_clock(set);
-            assert_eq!(units.boot_ns, set);
+            follow_clock(&mut boot_ns, set);
+            assert_eq!(boot_ns, set);
         }
     }
 

@@ -14,7 +14,7 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::unistd::read;
 
-use super::change::{Line, LineParser};
+use super::change::LineParser;
 use super::csv_rows::CsvRows;
 use super::format::Format;
 use super::json_lines::JsonLines;
@@ -49,21 +49,6 @@ impl Stdin {
             staging: Staging::new(is_strict),
             has_ended: false,
         })
-    }
-
-    fn stage(
-        &mut self,
-        line: Result<Line, CliError>,
-        publisher: &mut UntypedPublisher,
-    ) -> Result<(), SourceError> {
-        match line {
-            Ok((line, instruction)) => self.staging.take(line, instruction, publisher),
-            Err(error) => {
-                self.staging.commit_batch(publisher)?;
-                let error = CliError::new(error.code(), format!("stdin: {error}"));
-                Err(SourceError::Input(error))
-            }
-        }
     }
 }
 
@@ -105,7 +90,14 @@ impl Source for Stdin {
         let buffer = std::mem::take(&mut self.buffer);
         let mut rest = buffer.as_slice();
         while let Some(line) = self.parser.next(&mut rest, self.has_ended) {
-            self.stage(line, publisher)?;
+            match line {
+                Ok((line, instruction)) => self.staging.take(line, instruction, publisher)?,
+                Err(error) => {
+                    self.staging.commit_batch(publisher)?;
+                    let error = CliError::new(error.code(), format!("stdin: {error}"));
+                    return Err(SourceError::Input(error));
+                }
+            }
         }
         self.buffer = rest.to_vec();
         if self.has_ended {

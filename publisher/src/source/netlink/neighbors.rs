@@ -51,21 +51,11 @@ pub struct NeighborRow {
     pub protocol: Text<12>,
 }
 
-/// All neighbors.
+/// All neighbors, by address and interface. Their rows lack the interface's name.
 #[derive(Debug, Default)]
-pub struct Neighbors(BTreeMap<NeighborKey, Neighbor>);
+pub struct Neighbors(BTreeMap<NeighborKey, NeighborRow>);
 
-/// Address and interface.
 type NeighborKey = (IpAddr, u32);
-
-#[derive(Debug, Default)]
-struct Neighbor {
-    lladdr: Vec<u8>,
-    state: u16,
-    /// The flags of the header, and from bit 8 on the extended flags.
-    flags: u32,
-    protocol: u8,
-}
 
 impl Model for Neighbors {
     type Key = NeighborKey;
@@ -91,12 +81,32 @@ impl Model for Neighbors {
         if ![RTM_NEWNEIGH, RTM_DELNEIGH].contains(&message.kind) {
             return Ok(Effect::None);
         }
-        let Some((key, neighbor)) = parse(message.payload)? else {
+        let header = NeighbourHeader::parse(message.payload).map_err(|error| error.to_string())?;
+        let is_ip = matches!(header.family, AddressFamily::Inet | AddressFamily::Inet6);
+        if !is_ip || header.flags.contains(NeighbourFlags::Proxy) {
             return Ok(Effect::None);
-        };
-        let is_shown = neighbor.state & !NUD_NOARP != 0;
-        if message.kind == RTM_NEWNEIGH && is_shown {
-            self.0.insert(key, neighbor);
+        }
+        let mut ip = None;
+        let (state, mut flags) = (u16::from(header.state), u32::from(header.flags.bits()));
+        let mut row = NeighborRow { state: names::one(names::STATES, state), ..Zeroable::zeroed() };
+        each_attribute(&message.payload[HEADER..], |kind, value| {
+            match kind {
+                NDA_DST => ip = address(header.family, value).ok(),
+                NDA_LLADDR => row.lladdr = Text::truncated(&link_address(value)),
+                NDA_PROTOCOL => {
+                    row.protocol =
+                        names::one(names::PROTOCOLS, parse_u8(value).unwrap_or_default());
+                }
+                NDA_FLAGS_EXT => flags |= parse_u32(value).unwrap_or_default() << 8,
+                _ => {}
+            }
+            Ok(())
+        })?;
+        let key = (ip.ok_or("it has no address")?, header.ifindex);
+        (row.address, row.interface_index) = (Text::truncated(&key.0.to_string()), key.1);
+        row.flags = names::set(names::NEIGHBOR_FLAGS, flags);
+        if message.kind == RTM_NEWNEIGH && state & !NUD_NOARP != 0 {
+            self.0.insert(key, row);
         } else {
             self.0.remove(&key);
         }
@@ -108,16 +118,11 @@ impl Model for Neighbors {
     }
 
     fn rows(&self, key: &NeighborKey, links: &Links) -> Vec<NeighborRow> {
-        let rows = self.0.get(key).zip(Self::key_row(key, 0));
-        let rows = rows.map(|(neighbor, row)| NeighborRow {
-            interface: Text::truncated(&links.name(key.1)),
-            lladdr: Text::truncated(&link_address(&neighbor.lladdr)),
-            state: names::one(names::STATES, neighbor.state),
-            flags: names::set(names::NEIGHBOR_FLAGS, neighbor.flags),
-            protocol: names::one(names::PROTOCOLS, neighbor.protocol),
-            ..row
-        });
-        rows.into_iter().collect()
+        let row = self
+            .0
+            .get(key)
+            .map(|row| NeighborRow { interface: Text::truncated(&links.name(key.1)), ..*row });
+        row.into_iter().collect()
     }
 
     fn key_row(&(address, interface_index): &NeighborKey, number: usize) -> Option<NeighborRow> {
@@ -127,30 +132,6 @@ impl Model for Neighbors {
             ..NeighborRow::zeroed()
         })
     }
-}
-
-/// Parses a message. Returns `None` if the table does not hold such a neighbor.
-fn parse(payload: &[u8]) -> Result<Option<(NeighborKey, Neighbor)>, String> {
-    let header = NeighbourHeader::parse(payload).map_err(|error| error.to_string())?;
-    let is_ip = matches!(header.family, AddressFamily::Inet | AddressFamily::Inet6);
-    if !is_ip || header.flags.contains(NeighbourFlags::Proxy) {
-        return Ok(None);
-    }
-    let mut ip = None;
-    let (state, flags) = (header.state.into(), header.flags.bits().into());
-    let mut neighbor = Neighbor { state, flags, ..Neighbor::default() };
-    each_attribute(&payload[HEADER..], |kind, value| {
-        match kind {
-            NDA_DST => ip = address(header.family, value).ok(),
-            NDA_LLADDR => neighbor.lladdr = value.to_vec(),
-            NDA_PROTOCOL => neighbor.protocol = parse_u8(value).unwrap_or_default(),
-            NDA_FLAGS_EXT => neighbor.flags |= parse_u32(value).unwrap_or_default() << 8,
-            _ => {}
-        }
-        Ok(())
-    })?;
-    let ip = ip.ok_or("it has no address")?;
-    Ok(Some(((ip, header.ifindex), neighbor)))
 }
 
 fn link_address(bytes: &[u8]) -> String {
