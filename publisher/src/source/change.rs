@@ -101,7 +101,6 @@ impl Operation {
 /// The rows of a file, by key, in order of insertion as long as none is removed.
 pub(crate) struct RowSet {
     schema: Arc<Schema>,
-    /// The rows without gaps.
     rows: Vec<u8>,
     /// The positions of the rows, by the hashes of their keys. Their number is limited by that of the
     /// bytes of a file.

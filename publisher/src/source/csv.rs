@@ -24,7 +24,6 @@ const QUOTE: u8 = b'"';
 const REMEDY: &str =
     "double each quote inside a quoted cell, or use --quote none if quotes are ordinary characters";
 
-/// A record of CSV.
 #[derive(Debug)]
 pub struct Record<'i> {
     /// Number of the line in which the record begins. The first line is number 1.
@@ -48,11 +47,8 @@ pub struct Decoder {
 /// The undecoded cells of a record.
 type Cells<'i> = Vec<Cow<'i, [u8]>>;
 
-/// Reasons why no record can be split off.
 enum Failure {
-    /// The record has not arrived completely.
     Incomplete,
-    /// A quote is never closed.
     Unclosed,
     /// Something other than a delimiter or a line end follows a closing quote at this position.
     Malformed(usize),
@@ -211,7 +207,6 @@ impl Decoder {
         *input = rest;
     }
 
-    /// Returns the number of the line that the next byte belongs to.
     fn line(&self) -> u64 {
         self.line_ends + 1
     }

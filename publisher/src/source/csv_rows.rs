@@ -35,7 +35,6 @@ use super::infer::{Column, infer_schema};
 /// The columns that `subscriber watch --format csv` prints before the columns of the row.
 const WATCH_COLUMNS: [&str; 2] = ["version", "op"];
 
-/// The columns of the fields and of the operation.
 struct Columns {
     schema: Arc<Schema>,
     /// The cells of the header, or nothing without a header.
@@ -84,7 +83,6 @@ impl Columns {
         self.op.is_some_and(|op| cells.get(op).is_some_and(|cell| cell == "op"))
     }
 
-    /// Returns the row in a record, or only its key fields.
     fn row(&self, cells: &[Cow<'_, str>], is_key_only: bool) -> Result<RowBuf, String> {
         let mut row = RowBuf::new(Arc::clone(&self.schema));
         for (field, column) in self.fields.iter().enumerate() {
@@ -206,7 +204,6 @@ pub fn read(
     Ok(Table { snapshot: rows.into_snapshot(), remarks })
 }
 
-/// A file whose header has been read.
 struct File<'b> {
     bytes: &'b [u8],
     dialect: Dialect,
@@ -214,7 +211,6 @@ struct File<'b> {
     header_line: u64,
 }
 
-/// Returns all records of a file, including its header.
 fn records(bytes: &[u8], dialect: Dialect) -> impl Iterator<Item = Record<'_>> {
     let (mut decoder, mut rest) = (Decoder::new(dialect, usize::MAX), bytes);
     std::iter::from_fn(move || decoder.next(&mut rest, true))
@@ -291,7 +287,6 @@ impl<'b> File<'b> {
         Err(CliError::new(5, reason))
     }
 
-    /// Returns the column of each field.
     fn columns_of(&self, schema: &Schema) -> Result<Vec<usize>, CliError> {
         let (fields, columns) = (schema.fields().len(), self.header.width());
         let found = match self.dialect.has_header {

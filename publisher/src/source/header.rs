@@ -13,7 +13,6 @@ use common::schema::MAX_FIELD_NAME;
 
 use super::format::{SEPARATORS, separator_name};
 
-/// The columns of a file.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Header {
     /// The names in the file, without surrounding blanks. Empty for a column without a name.
@@ -50,7 +49,6 @@ impl Header {
         Self { written, names }
     }
 
-    /// Creates a header for `columns` columns without names.
     pub fn numbered(columns: usize) -> Self {
         Self::named(&vec![""; columns])
     }
@@ -127,7 +125,6 @@ impl Header {
         (!renamed.is_empty()).then(|| renamed.join(", "))
     }
 
-    /// Returns a sentence that lists the columns that are not in `columns`.
     pub fn left_out(&self, columns: &[usize]) -> Option<String> {
         let names = self.names.iter().enumerate();
         let left_out: Vec<&str> = names
@@ -151,7 +148,6 @@ fn field_name(number: usize, written: &str) -> String {
     }
 }
 
-/// Returns the longest prefix of a name that has at most `length` bytes.
 fn cut(name: &str, length: usize) -> String {
     name[..name.floor_char_boundary(length)].to_owned()
 }

@@ -33,11 +33,9 @@ const KINDS: [Kind; 9] = [
 /// Number of decimal digits that every normal `f64` keeps.
 const SAFE_DIGITS: usize = 15;
 
-/// The state of the inference for one column.
 #[derive(Debug)]
 pub struct Column {
     in_key: bool,
-    /// The kinds of [`KINDS`] that all values fit.
     left: Vec<Kind>,
     widest: usize,
     is_empty: bool,

@@ -34,7 +34,6 @@ use super::csv::BYTE_ORDER_MARK;
 use super::format::{Settings, Table};
 use super::infer::{Column, infer_schema};
 
-/// The names of the operations.
 const OPS: [&str; 8] =
     ["create", "insert", "update", "upsert", "delete", "clear", "begin", "commit"];
 
@@ -130,7 +129,6 @@ fn without_mark(line: &[u8]) -> &[u8] {
     line.strip_prefix(BYTE_ORDER_MARK).unwrap_or(line)
 }
 
-/// Converts objects to instructions.
 struct Objects {
     schema: Arc<Schema>,
     /// True if text fields accept numbers and booleans, and may be null or missing, because the
@@ -202,7 +200,6 @@ impl Objects {
         }
     }
 
-    /// Returns the row in an object, or only its key fields. Other members are ignored.
     fn row(&self, object: &Map<String, Value>, is_key_only: bool) -> Result<RowBuf, String> {
         let mut row = RowBuf::new(Arc::clone(&self.schema));
         for (index, field) in self.schema.fields().iter().enumerate() {

@@ -21,7 +21,6 @@ const NANOS_A_SECOND: u64 = 1_000_000_000;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable, Row)]
 #[repr(C)]
 pub struct Process {
-    /// Process id.
     #[row(key)]
     pub pid: u32,
     /// Id of the parent, or of the process that adopted it.
@@ -30,13 +29,11 @@ pub struct Process {
     pub name: Text<32>,
     /// State: `R` running, `S` sleeping, `D` waiting for a disk, `Z` zombie, …
     pub state: Text<4>,
-    /// Number of threads.
     pub threads: u32,
     /// Resident memory, in bytes.
     pub resident_bytes: u64,
     /// Processor time used, in ns.
     pub cpu_time_ns: u64,
-    /// Start time.
     pub start: Timestamp,
 }
 
@@ -57,7 +54,6 @@ impl Process {
     }
 }
 
-/// Converts clock ticks to ns.
 fn nanos(ticks: u64) -> u64 {
     let nanos = u128::from(ticks) * u128::from(NANOS_A_SECOND);
     u64::try_from(nanos / u128::from(procfs::ticks_per_second().max(1))).unwrap_or(u64::MAX)
@@ -85,7 +81,6 @@ fn boot_ns() -> nix::Result<i64> {
 /// The source of all processes, read at an interval.
 pub struct Processes {
     schema: Arc<Schema>,
-    /// Wall-clock time at which the machine booted, in ns.
     boot_ns: i64,
     every: Duration,
     capacity_policy: CapacityPolicy,

@@ -16,7 +16,6 @@ use common::{Error, UntypedPublisher, UntypedTransaction};
 use super::SourceError;
 use super::change::{COMMIT_WITHOUT_BEGIN, Instruction, Operation};
 
-/// Maximum number of lines in a batch.
 const MAX_BATCH: usize = 1000;
 
 /// Maximum size of the changes between `begin` and `commit`, in bytes.
@@ -29,10 +28,8 @@ const REPORT_INTERVAL: Duration = Duration::from_secs(10);
 /// Exit code for rows that do not fit into the table.
 const NO_ROOM: u8 = 1;
 
-/// Exit code for bad lines.
 const BAD: u8 = 5;
 
-/// A change and the number of its line.
 type Numbered = (u64, Operation);
 
 /// A line that was not applied, the exit code if that ends the program, and the reason.
@@ -79,7 +76,6 @@ pub struct Staging {
     open: Option<Open>,
     refused: u64,
     dropped: u64,
-    /// The highest exit code of the refused lines.
     code: u8,
     /// Beginning of the current [`REPORT_INTERVAL`], and the numbers of its refused lines.
     interval_begun: Option<Instant>,
@@ -130,7 +126,6 @@ impl Staging {
         }
     }
 
-    /// Commits the batch.
     pub fn commit_batch(&mut self, publisher: &mut UntypedPublisher) -> Result<(), SourceError> {
         let batch = std::mem::take(&mut self.batch);
         let mut tx = publisher.begin();
@@ -163,7 +158,6 @@ impl Staging {
         Ok(())
     }
 
-    /// Returns a summary of the refused lines and dropped transactions.
     pub fn summary(&self) -> String {
         let refused = match (self.refused, self.dropped) {
             (0, _) => "none refused".to_owned(),

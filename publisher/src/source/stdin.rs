@@ -21,7 +21,6 @@ use super::json_lines::JsonLines;
 use super::staging::Staging;
 use super::{Progress, Source, SourceError};
 
-/// Size of one read: the default capacity of a pipe.
 const READ_SIZE: usize = 64 * 1024;
 
 pub struct Stdin {

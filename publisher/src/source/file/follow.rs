@@ -67,7 +67,6 @@ pub enum Due {
     Gone,
 }
 
-/// The known state of a file.
 #[derive(Debug)]
 pub struct Follow {
     /// Maximum time for which a file that keeps changing is not read.

@@ -39,7 +39,6 @@ const RETRY: Duration = Duration::from_secs(5);
 const PATIENCE_CSV: Duration = Duration::from_secs(10);
 const PATIENCE_JSONL: Duration = Duration::from_secs(1);
 
-/// The source that follows a file.
 pub struct File {
     path: PathBuf,
     capacity_policy: CapacityPolicy,
@@ -64,7 +63,6 @@ pub struct File {
     is_stale: bool,
     /// True if it was reported that the folder cannot be watched.
     is_unwatched: bool,
-    /// The remarks about the last version.
     remarks: Vec<String>,
     accepted: u64,
     refused: u64,
@@ -124,7 +122,6 @@ impl File {
         }
     }
 
-    /// Returns the schema of the last good version.
     pub fn schema(&self) -> &Schema {
         self.former.schema.as_deref().expect("`open` has read the file")
     }
@@ -163,7 +160,6 @@ impl File {
         }
     }
 
-    /// Starts a read if one is due.
     fn begin_read(&mut self, now: Instant) -> Result<(), CliError> {
         if self.reader.is_busy() {
             return Ok(());

@@ -18,17 +18,14 @@ use super::follow::{Identity, QUIET};
 use crate::source::format::{Format, Settings, Table};
 use crate::source::{csv_rows, json_lines};
 
-/// Maximum size of a file, in bytes.
 const MAX_FILE: u64 = 4 << 30;
 
-/// A finished read.
 pub struct Reading {
     /// `None` if it could not be determined.
     pub identity: Option<Identity>,
     /// True if the file had just been changed when it was read, and may have changed since without
     /// changing its metadata.
     pub is_young: bool,
-    /// Hash of the bytes.
     pub fingerprint: Option<u64>,
     pub outcome: Outcome,
 }
@@ -49,11 +46,9 @@ pub struct Former {
     pub schema: Option<Arc<Schema>>,
 }
 
-/// Reads one file, one version at a time.
 pub struct Reader {
     path: Arc<Path>,
     settings: Arc<Settings>,
-    /// Becomes readable when a version has been read.
     done: Arc<EventFd>,
     thread: Option<JoinHandle<Reading>>,
 }
@@ -94,7 +89,6 @@ impl Reader {
         Ok(())
     }
 
-    /// Returns the finished read, if there is one.
     pub fn finished(&mut self) -> Option<Reading> {
         // An empty eventfd means that no thread has ended.
         self.done.read().ok()?;

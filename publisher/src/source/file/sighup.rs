@@ -66,7 +66,6 @@ impl Hangups {
     }
 }
 
-/// Returns true if this process has a controlling terminal.
 fn has_terminal() -> bool {
     let stat = Process::myself().and_then(|process| process.stat());
     stat.is_ok_and(|stat| stat.tty_nr != 0)
@@ -95,7 +94,6 @@ impl Judge {
         self.has_terminal = has_terminal;
     }
 
-    /// Returns the meaning of a signal.
     fn judge(&mut self, now: Instant, is_kernels: bool) -> Option<Request> {
         if is_kernels {
             return (!self.are_ignored).then_some(Request::End);

@@ -36,7 +36,6 @@ impl Watch {
         }
     }
 
-    /// Returns a descriptor that becomes readable when there are events.
     pub fn descriptor(&self) -> Option<BorrowedFd<'_>> {
         self.inotify.as_ref().ok().map(AsFd::as_fd)
     }

@@ -22,7 +22,6 @@ use nix::sys::socket::{setsockopt, sockopt};
 /// Maximum size, in bytes, to which the buffer for one datagram grows.
 const MAX_DATAGRAM: usize = 4 << 20;
 
-/// Netlink address of the kernel.
 const KERNEL: u32 = 0;
 
 /// Alignment, in bytes, of messages, attributes and hops.
@@ -34,12 +33,10 @@ pub struct Channel {
     sequence: u32,
 }
 
-/// Results of [`Channel::receive`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Received {
     /// A datagram from the kernel is in the buffer.
     Datagram,
-    /// No datagram is pending.
     Nothing,
     /// Messages were lost because the buffer had no room for them.
     Overrun,
@@ -68,7 +65,6 @@ impl Channel {
         Ok(Self { socket, port, sequence: 0 })
     }
 
-    /// Returns the socket's port number, to which answers are addressed.
     pub fn port(&self) -> u32 {
         self.port
     }
@@ -119,9 +115,7 @@ impl AsFd for Channel {
 /// A message whose payload is not parsed yet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Message<'a> {
-    /// `RTM_NEWROUTE` and similar.
     pub kind: u16,
-    /// `NLM_F_REPLACE` and similar.
     pub flags: u16,
     /// For an answer, the sequence number of the request.
     pub sequence: u32,
@@ -168,7 +162,6 @@ pub fn each_attribute(
     })
 }
 
-/// Returns the IP address in the value of an attribute.
 pub fn address(family: AddressFamily, value: &[u8]) -> Result<IpAddr, String> {
     let address = match family {
         AddressFamily::Inet => <[u8; 4]>::try_from(value).map(IpAddr::from),

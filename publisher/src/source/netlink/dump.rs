@@ -43,7 +43,6 @@ pub struct Kept {
     pub payload: Vec<u8>,
 }
 
-/// A dump in progress.
 #[derive(Default)]
 pub struct Dump<M> {
     pub model: M,
@@ -76,14 +75,12 @@ impl<M: Model> Dump<M> {
         }
     }
 
-    /// Records that the request was sent with this sequence number.
     pub fn requested(&mut self, sequence: u32) {
         self.sequence = sequence;
         (self.bytes, self.has_changed) = (0, false);
         self.progress = Some(Instant::now());
     }
 
-    /// Returns true if a message answers the current request.
     pub fn is_answer(&self, message: &Message<'_>, port: u32) -> bool {
         (message.port, message.sequence) == (port, self.sequence)
     }
@@ -113,7 +110,6 @@ impl<M: Model> Dump<M> {
         Ok(false)
     }
 
-    /// Keeps an event for the replay.
     pub fn keep(&mut self, message: &Message<'_>) {
         self.has_changed |= self.family() == Some(message.family());
         self.kept_bytes += message.payload.len();
@@ -167,7 +163,6 @@ impl<M: Model> Dump<M> {
     }
 }
 
-/// Returns the error code of an answer's last message, if any.
 fn refusal(message: &Message<'_>) -> Option<Errno> {
     let code = match message.kind {
         NLMSG_DONE => DoneBuffer::new_checked(message.payload).map_or(0, |done| done.code()),

@@ -115,13 +115,11 @@ pub struct Follow<M: Model> {
     state: State<M>,
     model: M,
     links: Links,
-    /// Groups that changed since the last publication.
     touched: BTreeSet<M::Key>,
     /// Time at which the whole copy is to be published, because part of it has not been.
     due_whole: Option<Instant>,
     /// Time at which the kernel's table is to be dumped again, because the copy is doubtful.
     due_again: Option<Instant>,
-    /// Number of consecutive dumps that could not be used.
     failed_dumps: u32,
     reports: Reports,
     has_published: bool,
@@ -319,7 +317,6 @@ impl<M: Model> Follow<M> {
         self.reports.dump_failed(why, self.failed_dumps);
     }
 
-    /// Publishes the groups that changed.
     fn publish_touched(&mut self, publisher: &mut UntypedPublisher) -> Result<(), SourceError> {
         if self.touched.is_empty() || self.due_whole.is_some() {
             return Ok(());

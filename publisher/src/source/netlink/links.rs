@@ -24,7 +24,6 @@ struct Link {
     controller: u32,
 }
 
-/// All interfaces, by index.
 #[derive(Clone, Debug, Default)]
 pub struct Links(BTreeMap<u32, Link>);
 

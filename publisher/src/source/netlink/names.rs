@@ -3,7 +3,6 @@
 
 use common::Text;
 
-/// A number and its name.
 type Name = (u32, &'static str);
 
 pub const TYPES: &[Name] = &[
@@ -100,7 +99,6 @@ pub const NEIGHBOR_FLAGS: &[Name] = &[
     (0x4 << 8, "extern_valid"),
 ];
 
-/// Returns the name of a number.
 pub fn one<const N: usize>(names: &[Name], number: impl Into<u32>) -> Text<N> {
     let number = number.into();
     match names.iter().find(|name| name.0 == number) {

@@ -22,7 +22,6 @@ use super::follow::{Effect, Model};
 use super::links::Links;
 use super::names;
 
-/// The length of a neighbor message's header.
 const HEADER: usize = 12;
 
 const NDA_PROTOCOL: u16 = 12;
@@ -38,7 +37,6 @@ pub struct NeighborRow {
     pub address: Text<40>,
     /// Interface by which the neighbor is reached (`dev`).
     pub interface: Text<16>,
-    /// Index of the interface.
     #[row(key)]
     pub interface_index: u32,
     /// Link-layer address, in the length that the link uses; empty while it is unknown.

@@ -10,9 +10,7 @@ const PATIENCE: u32 = 5;
 #[derive(Default)]
 pub struct Reports {
     what: &'static str,
-    /// Number of events that were applied.
     pub events: u64,
-    /// Number of dumps of the whole table.
     pub dumps: u64,
     failed_dumps: u64,
     overruns: u64,
@@ -22,12 +20,10 @@ pub struct Reports {
 }
 
 impl Reports {
-    /// Creates the reports for the table of this name.
     pub fn of(what: &'static str) -> Self {
         Self { what, ..Self::default() }
     }
 
-    /// Reports that events were lost.
     pub fn overrun(&mut self) {
         self.overruns += 1;
         let what = self.what;
@@ -64,7 +60,6 @@ impl Reports {
         }
     }
 
-    /// Reports a message that is malformed or incomplete.
     pub fn malformed(&mut self, why: &str) {
         let what = self.what;
         if !std::mem::replace(&mut self.has_warned_malformed, true) {
@@ -75,7 +70,6 @@ impl Reports {
         tracing::debug!("{what}: malformed message: {why}");
     }
 
-    /// Returns the counters as one line.
     pub fn summary(&self) -> String {
         let Self { events, overruns, dumps, failed_dumps, .. } = self;
         format!("events: {events}, overruns: {overruns}, dumps: {dumps}, failed: {failed_dumps}")

@@ -17,7 +17,6 @@ use super::channel::{ALIGNMENT, address, each_attribute};
 use super::links::Links;
 use super::names;
 
-/// The length of a route message's header.
 const HEADER: usize = 12;
 
 /// The length of a `struct rtnexthop`, which precedes the attributes of a hop in `RTA_MULTIPATH`.
@@ -51,9 +50,7 @@ pub struct RouteKey {
     pub destination: IpNet,
     /// Source network that packets must match, if any (IPv6 only).
     pub from: Option<IpNet>,
-    /// Type of service; 0 matches any.
     pub tos: u8,
-    /// Priority; the route with the smallest metric is used.
     pub metric: u32,
 }
 
@@ -62,48 +59,34 @@ pub struct RouteKey {
 /// To identify a route, the kernel's IPv4 code compares all properties except the flags that it
 /// sets itself (`fib_find_info`); its IPv6 code compares only where the packets go
 /// (`rt6_duplicate_nexthop`). So this struct holds properties that no column of the table shows,
-/// and some of them as the kernel encodes them.
+/// and some of them as the kernel encodes them. Fields without a comment are as in [`RouteRow`].
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Route {
-    /// `RTN_UNICAST` and similar.
     pub kind: u8,
     /// Next hops, in the kernel's order; a single hop that is all zero if the route leads to no
     /// hop.
     pub hops: Vec<Hop>,
-    /// `RTPROT_KERNEL` and similar.
     pub protocol: u8,
-    /// `RT_SCOPE_LINK` and similar.
     pub scope: u8,
-    /// Preferred source address for packets from this host.
     pub source: Option<IpAddr>,
-    /// Nexthop object; 0 if none.
     pub nexthop: u32,
-    /// Maximum packet size, in bytes; 0 for the interface's MTU.
     pub mtu: u32,
     /// All metrics (MTU, its lock, MSS, windows, congestion control, …) as the kernel encodes them.
     pub metrics: Vec<u8>,
-    /// Router preference (IPv6 only).
     pub preference: Option<u8>,
-    /// Flags of the route itself, not of a hop: `RTM_F_OFFLOAD` and similar.
     pub flags: u32,
 }
 
-/// A next hop of a route.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Hop {
-    /// Index of the interface; 0 if none.
     pub interface: u32,
     pub gateway: Option<IpAddr>,
-    /// `LWTUNNEL_ENCAP_MPLS` and similar.
     pub encapsulation: u16,
     /// Parameters of the encapsulation (labels, segments, tunnel id, …) as the kernel encodes them,
     /// without counters.
     pub tunnel: Vec<u8>,
-    /// Realms (`RTA_FLOW`).
     pub realm: u32,
-    /// Weight of this hop among the hops of its route.
     pub weight: u32,
-    /// `RTNH_F_DEAD` and similar.
     pub flags: u32,
 }
 
@@ -276,8 +259,8 @@ fn mtu(metrics: &[u8]) -> u32 {
     mtu.map_or(0, |mtu| number(mtu.value()).unwrap_or_default())
 }
 
-/// One hop of a route. If `ip route show table all` has a different name for a field, it is given
-/// in parentheses.
+/// One hop of a route, as it is published. Where `ip route show table all` has another name for a
+/// field, it is given in parentheses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable, Row)]
 #[repr(C)]
 pub struct RouteRow {
@@ -287,8 +270,7 @@ pub struct RouteRow {
     /// Route type: `unicast`, `local`, `broadcast`, `blackhole`, …
     #[row(name = "type")]
     pub kind: Text<14>,
-    /// Address of the next hop, possibly of the other family (`via`); empty if the destination is
-    /// reached directly.
+    /// Address of the next hop, possibly of the other family (`via`); empty if there is none.
     pub gateway: Text<40>,
     /// Outgoing interface (`dev`); empty if none.
     pub interface: Text<16>,
@@ -322,18 +304,16 @@ pub struct RouteRow {
     pub mtu: u32,
     /// Nexthop object that the hop comes from (`nhid`); 0 if none.
     pub nexthop: u32,
-    /// Index of the interface.
     pub interface_index: u32,
     /// Router preference, IPv6 only (`pref`): `low`, `medium`, `high`.
     pub preference: Text<8>,
     /// Encapsulation of packets (`encap`): `mpls`, `seg6`, …; empty if none.
     pub encapsulation: Text<12>,
-    /// Flags: `onlink`, `dead`, `linkdown`, …
     pub flags: Text<32>,
 }
 
 impl RouteRow {
-    /// Returns a row with this key and all other fields zero.
+    /// Returns a row with only the fields of the key.
     pub fn of_key(key: &RouteKey, hop: u32) -> Self {
         Self {
             destination: key.destination.into(),
@@ -346,7 +326,6 @@ impl RouteRow {
         }
     }
 
-    /// Returns the row of a hop.
     pub fn new(key: &RouteKey, route: &Route, hop: &Hop, number: u32, links: &Links) -> Self {
         Self {
             kind: names::one(names::TYPES, route.kind),

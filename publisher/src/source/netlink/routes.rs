@@ -55,7 +55,6 @@ const NEXTHOP_EVENTS: [u16; 2] = [104, 105];
 /// route.
 const LEARNT: [u8; 2] = [1, 9];
 
-/// All routes of all tables.
 #[derive(Debug, Default)]
 pub struct Routes {
     groups: BTreeMap<RouteKey, Vec<Route>>,
@@ -178,7 +177,6 @@ fn is_v6(key: &RouteKey) -> bool {
 }
 
 impl Route {
-    /// Returns one route for each hop.
     fn split(&self) -> impl Iterator<Item = Self> + '_ {
         self.hops.iter().map(|hop| Self { hops: vec![hop.clone()], ..self.clone() })
     }
