@@ -69,32 +69,28 @@ impl Decoder {
         }
         let line = self.line();
         let mut has_quotes = false;
-        let cells = match self.split(input, is_end, &mut has_quotes) {
-            Err(Failure::Incomplete) if input.len() <= self.max_bytes => return None,
-            Ok((_, end)) if end > self.max_bytes => {
-                self.skip(input, end);
-                Err(self.too_long())
+        let (length, cells) = match self.split(input, is_end, &mut has_quotes) {
+            Ok((_, end)) if end > self.max_bytes => (end, Err(self.too_long())),
+            Ok((cells, end)) => {
+                let cells = cells.into_iter().enumerate();
+                (end, cells.map(|(index, cell)| text(index + 1, cell)).collect())
             }
+            Err(Failure::Incomplete) if input.len() <= self.max_bytes => return None,
             Err(Failure::Incomplete) => {
-                self.skip(input, input.len());
                 self.is_skipping = true;
-                Err(self.too_long())
+                (input.len(), Err(self.too_long()))
             }
             Err(Failure::Unclosed) => {
-                self.skip(input, input.len());
-                Err(format!("a quote is opened in this record and never closed: {REMEDY}"))
+                let reason = "a quote is opened in this record and never closed";
+                (input.len(), Err(format!("{reason}: {REMEDY}")))
             }
             Err(Failure::Malformed(at)) => {
-                self.skip(input, at);
                 self.is_skipping = true;
-                Err(self.malformed(line, input[0]))
-            }
-            Ok((cells, end)) => {
-                self.skip(input, end);
-                let cells = cells.into_iter().enumerate();
-                cells.map(|(index, cell)| text(index + 1, cell)).collect()
+                self.skip(input, at);
+                (0, Err(self.malformed(line, input[0])))
             }
         };
+        self.skip(input, length);
         Some(Record { line, cells, has_quotes })
     }
 
@@ -181,12 +177,10 @@ impl Decoder {
                 }
                 None if !is_end => return Err(Failure::Incomplete),
                 Some(byte) if !self.ends_cell(*byte) => return Err(Failure::Malformed(quote + 1)),
-                _ if text.is_empty() => {
-                    return Ok((Cow::Borrowed(&input[start..quote]), quote + 1));
-                }
+                _ if text.is_empty() => return Ok((input[start..quote].into(), quote + 1)),
                 _ => {
                     text.extend_from_slice(&input[start..quote]);
-                    return Ok((Cow::Owned(text), quote + 1));
+                    return Ok((text.into(), quote + 1));
                 }
             }
         }
@@ -220,13 +214,14 @@ impl Decoder {
             line if line == first_line => String::new(),
             line => format!(" in line {line}"),
         };
-        let delimiter = match SEPARATORS.contains(&found) {
+        let reason = format!("text follows the closing quote of a cell{place}: {REMEDY}");
+        match SEPARATORS.contains(&found) {
             true => {
-                format!(", or --delimiter {} if that separates the cells", separator_name(found))
+                let name = separator_name(found);
+                format!("{reason}, or --delimiter {name} if that separates the cells")
             }
-            false => String::new(),
-        };
-        format!("text follows the closing quote of a cell{place}: {REMEDY}{delimiter}")
+            false => reason,
+        }
     }
 }
 

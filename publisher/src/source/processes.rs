@@ -113,9 +113,8 @@ impl Processes {
 
     fn read(&self) -> ProcResult<Snapshot> {
         let stats = all_processes()?.filter_map(|process| process.ok()?.stat().ok());
-        let mut snapshot = Snapshot::new(Arc::clone(&self.schema));
-        stats.for_each(|stat| snapshot.push(bytes_of(&Process::new(&stat, self.boot_ns))));
-        Ok(snapshot)
+        let rows = stats.flat_map(|stat| bytes_of(&Process::new(&stat, self.boot_ns)).to_vec());
+        Ok(Snapshot::of(Arc::clone(&self.schema), rows.collect()))
     }
 
     /// Publishes the current processes. Returns a message if not all of them could be published.

@@ -22,11 +22,6 @@ pub enum CapacityPolicy {
 }
 
 impl Snapshot {
-    /// Creates a snapshot without rows.
-    pub fn new(schema: Arc<Schema>) -> Self {
-        Self { schema, bytes: Vec::new() }
-    }
-
     /// Creates a snapshot of whole rows that follow each other without gaps.
     pub fn of(schema: Arc<Schema>, bytes: Vec<u8>) -> Self {
         assert!(bytes.len().is_multiple_of(schema.row_size()), "whole rows");
@@ -36,12 +31,6 @@ impl Snapshot {
     /// Returns the schema of the rows.
     pub fn schema(&self) -> &Arc<Schema> {
         &self.schema
-    }
-
-    /// Adds a row of the schema.
-    pub fn push(&mut self, row: &[u8]) {
-        assert_eq!(row.len(), self.schema.row_size(), "a row of the schema");
-        self.bytes.extend_from_slice(row);
     }
 
     /// Returns the number of rows.
@@ -122,11 +111,8 @@ mod tests {
     }
 
     fn snapshot(schema: &Arc<Schema>, ids: &[u64], n: u64) -> Snapshot {
-        let mut snapshot = Snapshot::new(Arc::clone(schema));
-        for id in ids {
-            snapshot.push(row(schema, *id, n).bytes());
-        }
-        snapshot
+        let rows = ids.iter().flat_map(|id| row(schema, *id, n).bytes().to_vec());
+        Snapshot::of(Arc::clone(schema), rows.collect())
     }
 
     fn open(test: &str, schema: &Schema) -> UntypedPublisher {
@@ -163,10 +149,8 @@ mod tests {
                 assert_eq!(rows(&publisher), expected, "{ids:?}");
             }
             let version = publisher.version();
-            let mut same = Snapshot::new(Arc::clone(&schema));
-            for row in publisher.iter() {
-                same.push(row.bytes());
-            }
+            let same = publisher.iter().flat_map(|row| row.bytes().to_vec());
+            let same = Snapshot::of(Arc::clone(&schema), same.collect());
             same.publish(&mut publisher, CapacityPolicy::Fixed).unwrap();
             assert_eq!(publisher.version(), version, "nothing has changed");
         }

@@ -254,35 +254,39 @@ impl<M: Model> Follow<M> {
                 self.state = State::Stale(Instant::now());
             }
         }
-        match &self.state {
-            State::Stale(at) if idle && *at <= Instant::now() => {
+        match std::mem::replace(&mut self.state, State::Live) {
+            State::Stale(at) if idle && at <= Instant::now() => {
                 self.state = State::Dumping(Box::default());
-                self.ask().map_err(refused)
+                self.ask().map_err(refused)?;
             }
-            State::Dumping(dump) if dump.request().is_none() => {
-                match std::mem::replace(&mut self.state, State::Live) {
-                    State::Dumping(dump) => self.finish(*dump, publisher),
-                    State::Live | State::Stale(_) => Ok(()),
-                }
-            }
+            State::Dumping(dump) if dump.request().is_none() => self.finish(*dump, publisher)?,
             State::Dumping(dump) if dump.has_stalled(idle) => {
-                let why = dump.failures.clone();
                 self.channel = Self::open(self.receive_buffer).map_err(refused)?;
-                self.retry(&why);
-                Ok(())
+                self.retry(&dump.failures);
             }
-            _ => Ok(()),
+            unchanged => self.state = unchanged,
         }
+        Ok(())
     }
 
-    /// Uses a complete dump, or schedules another one.
+    /// Applies the events that arrived during a complete dump, and uses the result or schedules
+    /// another dump.
     fn finish(
         &mut self,
         mut dump: Dump<M>,
         publisher: &mut UntypedPublisher,
     ) -> Result<(), SourceError> {
         self.reports.dumps += 1;
-        let is_doubtful = self.replay(&mut dump);
+        let mut is_doubtful = dump.is_shifted;
+        for Kept { kind, flags, payload } in std::mem::take(&mut dump.kept) {
+            self.reports.events += 1;
+            let message = Message { kind, flags, sequence: 0, port: 0, payload: &payload };
+            match take_event(&mut dump.model, &mut dump.links, &message, true) {
+                Ok(Effect::None | Effect::Changed(_)) => {}
+                Ok(Effect::Doubt) => is_doubtful = true,
+                Err(what) => self.reports.malformed(&what),
+            }
+        }
         if !dump.failures.is_empty() || is_doubtful && self.failed_dumps < DOUBTS {
             self.retry(&dump.failures);
             return Ok(());
@@ -291,23 +295,6 @@ impl<M: Model> Follow<M> {
         self.due_again = is_doubtful.then(|| Instant::now() + LONGEST_PAUSE);
         (self.model, self.links) = (dump.model, dump.links);
         self.publish_whole(publisher)
-    }
-
-    /// Applies to a dump the events that arrived during it. Returns true if the result is doubtful.
-    fn replay(&mut self, dump: &mut Dump<M>) -> bool {
-        let mut is_doubtful = dump.is_shifted;
-        for kept in std::mem::take(&mut dump.kept) {
-            self.reports.events += 1;
-            let Kept { kind, flags, payload } = &kept;
-            let (kind, flags) = (*kind, *flags);
-            let message = Message { kind, flags, sequence: 0, port: 0, payload };
-            match take_event(&mut dump.model, &mut dump.links, &message, true) {
-                Ok(Effect::None | Effect::Changed(_)) => {}
-                Ok(Effect::Doubt) => is_doubtful = true,
-                Err(what) => self.reports.malformed(&what),
-            }
-        }
-        is_doubtful
     }
 
     fn retry(&mut self, why: &[String]) {
@@ -354,10 +341,11 @@ impl<M: Model> Follow<M> {
     /// Makes the published table equal to the copy, as far as its capacity allows.
     fn publish_whole(&mut self, publisher: &mut UntypedPublisher) -> Result<(), SourceError> {
         self.touched.clear();
-        let mut snapshot = Snapshot::new(Arc::clone(&self.schema));
+        let mut rows = Vec::new();
         for row in self.model.keys().flat_map(|key| self.model.rows(key, &self.links)) {
-            snapshot.push(bytes_of(&row));
+            rows.extend_from_slice(bytes_of(&row));
         }
+        let snapshot = Snapshot::of(Arc::clone(&self.schema), rows);
         let problem = match snapshot.publish(publisher, self.capacity_policy) {
             Ok(problem) => {
                 self.has_published = true;
