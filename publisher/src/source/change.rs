@@ -209,33 +209,21 @@ pub(crate) fn bad_line(line: u64, reason: &str) -> CliError {
     CliError::new(5, format!("line {line}: {reason}"))
 }
 
-/// Counts the bad lines of a file and keeps the first.
-#[derive(Debug, Default)]
-pub(crate) struct BadLines {
-    first: Option<(u64, String)>,
-    more: u64,
-}
-
-impl BadLines {
-    pub(crate) fn add(&mut self, line: u64, reason: String) {
-        match self.first {
-            None => self.first = Some((line, reason)),
-            Some(_) => self.more += 1,
-        }
-    }
-
-    /// Returns an error for the first bad line, with the number of the others, if there is one.
-    pub(crate) fn into_result(self) -> Result<(), CliError> {
-        let Some((line, reason)) = self.first else {
-            return Ok(());
-        };
-        let more = match self.more {
-            0 => String::new(),
-            1 => " (and 1 more bad line)".to_owned(),
-            more => format!(" (and {more} more bad lines)"),
-        };
-        Err(bad_line(line, &(reason + &more)))
-    }
+/// Returns an error for the first bad line, with the number of the others, if there is one. The items
+/// are the number of each line and the reason why it is bad.
+pub(crate) fn check_lines(
+    lines: impl Iterator<Item = (u64, Result<(), String>)>,
+) -> Result<(), CliError> {
+    let mut bad = lines.filter_map(|(line, result)| Some((line, result.err()?)));
+    let Some((line, reason)) = bad.next() else {
+        return Ok(());
+    };
+    let more = match bad.count() {
+        0 => String::new(),
+        1 => " (and 1 more bad line)".to_owned(),
+        more => format!(" (and {more} more bad lines)"),
+    };
+    Err(bad_line(line, &(reason + &more)))
 }
 
 #[cfg(test)]
@@ -280,9 +268,9 @@ mod tests {
     #[test]
     fn first_bad_line_is_reported_and_others_are_counted() {
         let report = |count: u64| {
-            let mut bad = BadLines::default();
-            (1..=count).for_each(|line| bad.add(line, "bad".to_owned()));
-            bad.into_result().map_err(|error| error.to_string())
+            let lines = [(0, Ok(()))].into_iter();
+            let lines = lines.chain((1..=count).map(|line| (line, Err("bad".to_owned()))));
+            check_lines(lines).map_err(|error| error.to_string())
         };
         assert_eq!(report(0), Ok(()));
         assert_eq!(report(1), Err("line 1: bad".to_owned()));

@@ -25,7 +25,7 @@ use cli::CliError;
 use common::{RowBuf, Schema};
 
 use super::change::{
-    BadLines, Instruction, Line, LineParser, MAX_LINE, Operation, RowSet, bad_line,
+    Instruction, Line, LineParser, MAX_LINE, Operation, RowSet, bad_line, check_lines,
 };
 use super::csv::{Decoder, Record};
 use super::format::{Dialect, OnDuplicate, SEPARATORS, Settings, Table, separator_name};
@@ -239,12 +239,11 @@ impl<'b> File<'b> {
         &self,
         mut each: impl FnMut(u64, &[Cow<'_, str>]) -> Result<(), String>,
     ) -> Result<(), CliError> {
-        let mut bad = BadLines::default();
         let (skipped, first) = match self.dialect.has_header {
             true => (1, "the header"),
             false => (0, "the first record"),
         };
-        for record in records(self.bytes, self.dialect).skip(skipped) {
+        check_lines(records(self.bytes, self.dialect).skip(skipped).map(|record| {
             let result = record.cells.and_then(|cells| {
                 check_width(&cells, self.header.width(), first).map_err(|reason| {
                     let hint = self.header.hint();
@@ -252,11 +251,8 @@ impl<'b> File<'b> {
                 })?;
                 each(record.line, &cells)
             });
-            if let Err(reason) = result {
-                bad.add(record.line, reason);
-            }
-        }
-        bad.into_result()
+            (record.line, result)
+        }))
     }
 
     /// Refuses a file of one column in which every record has the same number of another separator.

@@ -28,7 +28,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 use super::change::{
-    BadLines, COMMIT_WITHOUT_BEGIN, Instruction, Line, LineParser, MAX_LINE, Operation, RowSet,
+    COMMIT_WITHOUT_BEGIN, Instruction, Line, LineParser, MAX_LINE, Operation, RowSet, check_lines,
 };
 use super::csv::BYTE_ORDER_MARK;
 use super::format::{Settings, Table};
@@ -82,19 +82,6 @@ impl LineParser for JsonLines {
 }
 
 /// Parses a line.
-///
-/// ```
-/// # use std::sync::Arc;
-/// # use common::Schema;
-/// use publisher::source::change::{Instruction, Operation};
-/// use publisher::source::json_lines::parse;
-///
-/// let schema = Arc::new(Schema::parse("id:u8,n:u8", None)?);
-/// assert_eq!(parse(&schema, br#"{"op":"begin"}"#), Ok(Instruction::Begin));
-/// let delete = parse(&schema, br#"{"op":"delete","key":{"id":7}}"#);
-/// assert_eq!(delete, Ok(Instruction::Change(Operation::Delete(vec![7]))));
-/// # Ok::<(), common::Error>(())
-/// ```
 ///
 /// # Errors
 /// Returns a sentence that says what is wrong with the line.
@@ -164,7 +151,12 @@ impl Objects {
     }
 
     fn operation(&self, op: &str, object: &Map<String, Value>) -> Result<Operation, String> {
-        let (key, row) = (member(object, "key")?, member(object, "row")?);
+        let member = |name: &str| match object.get(name) {
+            Some(Value::Object(member)) => Ok(Some(member)),
+            Some(_) => Err(format!("its `{name}` is not an object")),
+            None => Ok(None),
+        };
+        let (key, row) = (member("key")?, member("row")?);
         match op {
             "clear" if object.contains_key("row") || object.contains_key("key") => Err(
                 "`clear` removes all rows and takes no row or key: use `delete` to remove one row"
@@ -172,8 +164,8 @@ impl Objects {
             ),
             "clear" => Ok(Operation::Clear),
             "delete" => {
-                let key = key.or(row);
-                let key = key.ok_or("`delete` needs a key: {\"op\":\"delete\",\"key\":{…}}")?;
+                let key =
+                    key.or(row).ok_or("`delete` needs a key: {\"op\":\"delete\",\"key\":{…}}")?;
                 Ok(Operation::Delete(self.row(key, true)?.key_bytes()))
             }
             op => {
@@ -224,17 +216,6 @@ impl Objects {
     }
 }
 
-fn member<'o>(
-    object: &'o Map<String, Value>,
-    name: &str,
-) -> Result<Option<&'o Map<String, Value>>, String> {
-    match object.get(name) {
-        None => Ok(None),
-        Some(Value::Object(member)) => Ok(Some(member)),
-        Some(_) => Err(format!("its `{name}` is not an object")),
-    }
-}
-
 /// Reads a file. `former` is the schema of the version that was read before.
 ///
 /// # Errors
@@ -264,16 +245,16 @@ fn each(
     bytes: &[u8],
     mut each: impl FnMut(u64, &[u8]) -> Result<(), String>,
 ) -> Result<bool, CliError> {
-    let mut bad = BadLines::default();
     let mut is_complete = true;
-    for (line, text) in (1..).zip(bytes.split_inclusive(|byte| *byte == b'\n')) {
-        match each(line, text) {
-            Ok(()) => {}
-            Err(_) if !text.ends_with(b"\n") && is_cut_off(text) => is_complete = false,
-            Err(reason) => bad.add(line, reason),
-        }
-    }
-    bad.into_result().map(|()| is_complete)
+    let lines = (1..).zip(bytes.split_inclusive(|byte| *byte == b'\n'));
+    check_lines(lines.map(|(line, text)| {
+        let result = each(line, text).or_else(|reason| {
+            is_complete = text.ends_with(b"\n") || !is_cut_off(text);
+            if is_complete { Err(reason) } else { Ok(()) }
+        });
+        (line, result)
+    }))?;
+    Ok(is_complete)
 }
 
 /// Returns true if a line is the beginning of an object. It may end inside a multi-byte character.

@@ -52,7 +52,9 @@ pub trait Source {
     /// Returns true if the source always publishes the whole table, with [`Snapshot::publish`].
     /// Rows and schema of an earlier publisher then stay in place until the first snapshot is
     /// published.
-    fn is_snapshot(&self) -> bool;
+    fn is_snapshot(&self) -> bool {
+        true
+    }
 
     /// Returns whether the initial rows have been published, and the number of reload requests.
     fn readiness(&self) -> Stage;

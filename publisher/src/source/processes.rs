@@ -158,10 +158,6 @@ impl Source for Processes {
         Ok(Progress::Waiting)
     }
 
-    fn is_snapshot(&self) -> bool {
-        true
-    }
-
     fn readiness(&self) -> Stage {
         Stage { is_ready: self.has_published, reloads: 0 }
     }

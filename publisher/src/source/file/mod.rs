@@ -308,10 +308,6 @@ impl Source for File {
         Ok(Progress::Following)
     }
 
-    fn is_snapshot(&self) -> bool {
-        true
-    }
-
     fn readiness(&self) -> Stage {
         Stage {
             is_ready: self.has_published && self.reloads == self.reloads_done,

@@ -402,10 +402,6 @@ impl<M: Model> Source for Follow<M> {
         Ok(Progress::Waiting)
     }
 
-    fn is_snapshot(&self) -> bool {
-        true
-    }
-
     fn readiness(&self) -> Stage {
         Stage { is_ready: self.has_published, reloads: 0 }
     }
