@@ -12,8 +12,6 @@
 //! 4. A key column is text unless every value prints exactly as it was written. A key is never a
 //!    float.
 
-use std::net::IpAddr;
-
 use cli::CliError;
 use common::{Kind, Schema, Value};
 
@@ -162,13 +160,8 @@ fn is_plain_whole(cell: &str) -> bool {
 
 /// Returns true for a network without bits set beyond its prefix.
 fn is_whole_network(cell: &str) -> bool {
-    let Some((address, _)) = cell.split_once('/') else {
-        return false;
-    };
-    match Value::parse(Kind::IpNet, cell) {
-        Ok(Value::IpNet(network)) => address.parse::<IpAddr>() == Ok(network.network()),
-        _ => false,
-    }
+    let is_whole = |network: ipnet::IpNet| network.addr() == network.network();
+    cell.parse().is_ok_and(is_whole) && Value::parse(Kind::IpNet, cell).is_ok()
 }
 
 /// Returns true for a time that loses nothing. A leap second would become the second before it, and

@@ -10,7 +10,7 @@ use netlink_packet_route::AddressFamily;
 use netlink_packet_route::route::{RouteFlags, RouteHeader, RouteVia};
 use nix::libc::{
     RTA_DST, RTA_FLOW, RTA_GATEWAY, RTA_METRICS, RTA_MULTIPATH, RTA_OIF, RTA_PREFSRC, RTA_PRIORITY,
-    RTA_SRC, RTA_TABLE,
+    RTA_SRC, RTA_TABLE, RTPROT_REDIRECT,
 };
 
 use super::channel::{ALIGNMENT, address, each_attribute};
@@ -22,6 +22,7 @@ const HEADER: usize = 12;
 /// The length of a `struct rtnexthop`, which precedes the attributes of a hop in `RTA_MULTIPATH`.
 const HOP_HEADER: usize = 8;
 
+const RTPROT_RA: u8 = 9;
 const RTA_VIA: u16 = 18;
 const RTA_PREF: u16 = 20;
 const RTA_ENCAP_TYPE: u16 = 21;
@@ -118,6 +119,25 @@ impl Route {
                 (one.interface, one.gateway) == (two.interface, two.gateway)
                     && (one.encapsulation, &one.tunnel) == (two.encapsulation, &two.tunnel)
             })
+    }
+
+    /// Returns true if both are equal except for their hops, as the siblings of one message are.
+    pub fn has_equal_attributes(&self, other: &Self) -> bool {
+        let body =
+            |route: &Self| (route.protocol, route.source, route.mtu, route.preference, route.flags);
+        body(self) == body(other)
+    }
+
+    /// Returns true if IPv6 combines this route with other siblings into one multipath route.
+    pub fn is_sibling(&self) -> bool {
+        self.hops.iter().any(|hop| hop.gateway.is_some())
+            && self.nexthop == 0
+            && ![RTPROT_REDIRECT, RTPROT_RA].contains(&self.protocol)
+    }
+
+    /// Returns one route for each hop.
+    pub fn split(&self) -> impl Iterator<Item = Self> + '_ {
+        self.hops.iter().map(|hop| Self { hops: vec![hop.clone()], ..self.clone() })
     }
 }
 

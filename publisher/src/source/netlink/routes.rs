@@ -51,10 +51,6 @@ use super::route::{ReportedRoute, Route, RouteKey, RouteRow};
 /// `RTM_NEWNEXTHOP` and `RTM_DELNEXTHOP`.
 const NEXTHOP_EVENTS: [u16; 2] = [104, 105];
 
-/// `RTPROT_REDIRECT` and `RTPROT_RA`: IPv6 routes with these protocols never join a multipath
-/// route.
-const LEARNT: [u8; 2] = [1, 9];
-
 #[derive(Debug, Default)]
 pub struct Routes {
     groups: BTreeMap<RouteKey, Vec<Route>>,
@@ -174,26 +170,6 @@ impl Model for Routes {
 
 fn is_v6(key: &RouteKey) -> bool {
     matches!(key.destination.addr(), IpAddr::V6(_))
-}
-
-impl Route {
-    fn split(&self) -> impl Iterator<Item = Self> + '_ {
-        self.hops.iter().map(|hop| Self { hops: vec![hop.clone()], ..self.clone() })
-    }
-
-    /// Returns true if IPv6 combines this route with other siblings into one multipath route.
-    fn is_sibling(&self) -> bool {
-        self.hops.iter().any(|hop| hop.gateway.is_some())
-            && self.nexthop == 0
-            && !LEARNT.contains(&self.protocol)
-    }
-
-    /// Returns true if both are equal except for their hops, as the siblings of one message are.
-    fn has_equal_attributes(&self, other: &Self) -> bool {
-        let body =
-            |route: &Self| (route.protocol, route.source, route.mtu, route.preference, route.flags);
-        body(self) == body(other)
-    }
 }
 
 /// Applies an addition. Returns true if the group is certainly equal to the kernel's, as do
