@@ -66,7 +66,7 @@ impl Header {
         let mut columns = HashMap::new();
         for (index, name) in self.names.iter().enumerate() {
             if let Some(first) = columns.insert(name, index) {
-                return Err(twice(name, first, index));
+                return Err(duplicate_name(name, first, index));
             }
         }
         Ok(())
@@ -107,7 +107,7 @@ impl Header {
             let name = &self.names[column];
             let mut others = self.names[column + 1..].iter();
             match others.position(|other| other == name) {
-                Some(after) => Err(twice(name, column, column + 1 + after)),
+                Some(after) => Err(duplicate_name(name, column, column + 1 + after)),
                 None => Ok(column),
             }
         };
@@ -152,7 +152,7 @@ fn cut(name: &str, length: usize) -> String {
     name[..name.floor_char_boundary(length)].to_owned()
 }
 
-fn twice(name: &str, first: usize, second: usize) -> String {
+fn duplicate_name(name: &str, first: usize, second: usize) -> String {
     format!(
         "the columns {} and {} are both called {name:?}: give them different names",
         first + 1,

@@ -65,7 +65,7 @@ struct Open {
     changes: Vec<Numbered>,
     size: usize,
     /// True if a line of the transaction was refused.
-    is_spoilt: bool,
+    has_refused: bool,
 }
 
 /// Collects instructions and commits them to a table.
@@ -185,12 +185,12 @@ impl Staging {
             let reason = format!("`begin` inside the transaction of line {}", open.begin);
             return self.refuse((line, BAD, reason));
         }
-        self.open = Some(Open { begin: line, changes: Vec::new(), size: 0, is_spoilt: false });
+        self.open = Some(Open { begin: line, changes: Vec::new(), size: 0, has_refused: false });
         Ok(())
     }
 
     fn keep(&mut self, line: u64, change: Operation) -> Result<(), SourceError> {
-        let Some(open) = self.open.as_mut().filter(|open| !open.is_spoilt) else {
+        let Some(open) = self.open.as_mut().filter(|open| !open.has_refused) else {
             return Ok(());
         };
         open.size += change.size();
@@ -208,7 +208,7 @@ impl Staging {
         let Some(open) = self.open.take() else {
             return self.refuse((line, BAD, COMMIT_WITHOUT_BEGIN.to_owned()));
         };
-        if !open.is_spoilt {
+        if !open.has_refused {
             let mut tx = publisher.begin();
             let refused = match stage(&mut tx, &open.changes, true).pop() {
                 Some(refused) => refused,
@@ -232,7 +232,7 @@ impl Staging {
             return Err(SourceError::Input(CliError::new(code, report)));
         }
         if let Some(open) = &mut self.open {
-            open.is_spoilt = true;
+            open.has_refused = true;
         }
         if self.interval_begun.is_none_or(|begun| begun.elapsed() >= REPORT_INTERVAL) {
             self.report_unreported();

@@ -199,7 +199,7 @@ impl<M: Model> Follow<M> {
                         dump.count(datagram.len());
                     }
                     match dump.answer(&message) {
-                        Ok(true) => self.ask()?,
+                        Ok(true) => self.request_next()?,
                         Ok(false) => {}
                         Err(what) => self.reports.malformed(&what),
                     }
@@ -221,7 +221,7 @@ impl<M: Model> Follow<M> {
     }
 
     /// Sends the next request of a dump, if there is one.
-    fn ask(&mut self) -> io::Result<()> {
+    fn request_next(&mut self) -> io::Result<()> {
         if let State::Dumping(dump) = &mut self.state
             && let Some(request) = dump.request()
         {
@@ -257,7 +257,7 @@ impl<M: Model> Follow<M> {
         match std::mem::replace(&mut self.state, State::Live) {
             State::Stale(at) if idle && at <= Instant::now() => {
                 self.state = State::Dumping(Box::default());
-                self.ask().map_err(refused)?;
+                self.request_next().map_err(refused)?;
             }
             State::Dumping(dump) if dump.request().is_none() => self.finish(*dump, publisher)?,
             State::Dumping(dump) if dump.has_stalled(idle) => {
@@ -356,7 +356,7 @@ impl<M: Model> Follow<M> {
             Err(error) => return Err(error.into()),
         };
         self.due_whole = problem.is_some().then(|| Instant::now() + RETRY);
-        self.reports.room(problem);
+        self.reports.capacity(problem);
         Ok(())
     }
 }

@@ -16,7 +16,7 @@ pub struct Reports {
     overruns: u64,
     has_warned_overrun: bool,
     has_warned_malformed: bool,
-    lacks_room: bool,
+    lacks_capacity: bool,
 }
 
 impl Reports {
@@ -53,9 +53,9 @@ impl Reports {
     }
 
     /// Reports, if `message` is given and new, why the table has no room for all rows.
-    pub fn room(&mut self, message: Option<String>) {
-        let lacked_room = std::mem::replace(&mut self.lacks_room, message.is_some());
-        if let Some(message) = message.filter(|_| !lacked_room) {
+    pub fn capacity(&mut self, message: Option<String>) {
+        let lacked_capacity = std::mem::replace(&mut self.lacks_capacity, message.is_some());
+        if let Some(message) = message.filter(|_| !lacked_capacity) {
             status(format_args!("{}: {message}", self.what));
         }
     }

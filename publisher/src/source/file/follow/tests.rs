@@ -83,7 +83,7 @@ fn file_may_be_missing_for_an_instant() {
     follow.look(now, None, false);
     assert_eq!(follow.take(now + QUIET), Some(Due::Gone));
     follow.look(now, None, false);
-    assert_eq!(follow.due(), None, "told once");
+    assert_eq!(follow.due(), None, "reported once");
     follow.look(now, one, true);
     assert_eq!(follow.take(now), Some(Due::Read));
 }
