@@ -30,8 +30,8 @@ const STALL: Duration = Duration::from_secs(10);
 /// it at one instant.
 const ONE_PART: usize = 2048;
 
-/// Address families, in the order in which they are read after the interfaces.
-const FAMILIES: [u8; 2] = [AF_INET as u8, AF_INET6 as u8];
+/// The steps of a dump: the interfaces, then the table of each address family.
+const STEPS: [Option<u8>; 3] = [None, Some(AF_INET as u8), Some(AF_INET6 as u8)];
 
 /// The reason why a dump cannot be used if events were lost during it.
 pub const LOST: &str = "events were lost because the receive buffer was full";
@@ -56,7 +56,7 @@ pub struct Dump<M> {
     /// Time at which the request was sent or the last part of an answer arrived.
     progress: Option<Instant>,
     kept_bytes: usize,
-    /// Current step: 0 for the interfaces, then 1 plus the index of the family.
+    /// Index of the current step in [`STEPS`].
     step: usize,
     /// Sequence number of the current step's request, which its answers repeat.
     sequence: u32,
@@ -69,10 +69,8 @@ pub struct Dump<M> {
 impl<M: Model> Dump<M> {
     /// Returns the next request to send, or `None` if everything is read.
     pub fn request(&self) -> Option<RouteNetlinkMessage> {
-        match self.step.checked_sub(1) {
-            None => Some(RouteNetlinkMessage::GetLink(LinkMessage::default())),
-            Some(family) => FAMILIES.get(family).map(|family| M::request(*family)),
-        }
+        let interfaces = || RouteNetlinkMessage::GetLink(LinkMessage::default());
+        STEPS.get(self.step).map(|family| family.map_or_else(interfaces, M::request))
     }
 
     pub fn requested(&mut self, sequence: u32) {
@@ -146,8 +144,7 @@ impl<M: Model> Dump<M> {
     }
 
     fn family(&self) -> Option<u8> {
-        let family = self.step.checked_sub(1)?;
-        FAMILIES.get(family).copied()
+        STEPS.get(self.step).copied().flatten()
     }
 
     fn end_step(&mut self, refusal: Option<Errno>) {
