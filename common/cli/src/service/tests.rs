@@ -1,8 +1,5 @@
 //! Tests with a simulated manager and simulated times.
 
-use std::ffi::OsString;
-use std::os::linux::net::SocketAddrExt;
-use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::*;
@@ -157,10 +154,35 @@ fn full_manager_socket_does_not_block() {
 #[test]
 fn manager_variables_are_hidden_from_children() {
     let mut command = Command::new("env");
-    command.envs(manager::VARIABLES.map(|name| (name, "1")));
+    command.envs(VARIABLES.map(|name| (name, "1")));
     let output = hide_from(&mut command).output().unwrap();
     let text = String::from_utf8(output.stdout).unwrap();
-    for name in manager::VARIABLES {
+    for name in VARIABLES {
         assert!(!text.contains(name), "{text}");
+    }
+}
+
+#[test]
+fn watchdog_applies_to_named_process_or_any() {
+    let second = Some(Duration::from_secs(1));
+    for (time, process, expected) in [
+        (Some("1000000"), None, second),
+        (Some("1000000"), Some("7"), second),
+        (Some("1000000"), Some("8"), None),
+        (Some("1000000"), Some(""), None),
+        (Some("0"), None, None),
+        (Some("-1"), None, None),
+        (Some("soon"), Some("7"), None),
+        (None, Some("7"), None),
+    ] {
+        assert_eq!(watchdog(time, process, 7), expected, "{time:?} {process:?}");
+    }
+}
+
+#[test]
+fn invalid_address_is_refused() {
+    let long = format!("/{}", "x".repeat(200));
+    for name in ["", "relative", "vsock:2:1", &long] {
+        assert!(Manager::at(OsStr::new(name)).is_err(), "{name}");
     }
 }

@@ -1,0 +1,244 @@
+//! Notifications to a service manager (systemd's `sd_notify` protocol): readiness, status, watchdog
+//! and stopping.
+//!
+//! 1. Nothing here runs in the background. The program's main loop calls [`turn`](Service::turn) on
+//!    each iteration and sleeps no longer than until [`due`](Service::due). A loop that hangs
+//!    therefore sends no keep-alives, which is what the watchdog detects.
+//! 2. READY=1 is sent when the service is ready. Each reload is enclosed in RELOADING=1 and
+//!    READY=1.
+//! 3. STATUS= is sent with READY=1, and after a change at a limited rate. WATCHDOG=1 is sent at
+//!    half the watchdog's timeout.
+//! 4. A message is one datagram of `NAME=VALUE` lines. The address is resolved for each datagram, so
+//!    that a restarted manager is reached.
+//! 5. A message that could not be sent is retried after a pause. A missing manager never stops the
+//!    service, and a manager that does not read never blocks it.
+//!
+//! The `sd-notify` crate is not used because it does not support abstract addresses and blocks when
+//! the manager's socket is full.
+
+use std::ffi::{OsStr, OsString};
+use std::io;
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::net::{SocketAddr, UnixDatagram};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use common::clock::monotonic_ns;
+
+const SOCKET: &str = "NOTIFY_SOCKET";
+const WATCHDOG_TIME: &str = "WATCHDOG_USEC";
+const WATCHDOG_PROCESS: &str = "WATCHDOG_PID";
+/// Environment variables that a manager sets for a service.
+const VARIABLES: [&str; 3] = [SOCKET, WATCHDOG_TIME, WATCHDOG_PROCESS];
+
+/// Minimum time between two STATUS messages.
+const STATUS_INTERVAL: Duration = Duration::from_secs(5);
+/// Pause before a failed message is retried.
+const RETRY: Duration = Duration::from_secs(1);
+/// Minimum time between two keep-alives, whatever the manager requests.
+const MIN_KEEP_ALIVE: Duration = Duration::from_millis(1);
+
+/// Readiness of a program.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stage {
+    /// True if the service is ready.
+    pub is_ready: bool,
+    /// Number of reloads requested so far.
+    pub reloads: u32,
+}
+
+impl Stage {
+    /// Ready, without a reload.
+    pub const READY: Self = Self { is_ready: true, reloads: 0 };
+}
+
+/// Connection to the service manager. Without a manager all methods do nothing.
+pub struct Service {
+    manager: Option<Manager>,
+    /// Interval of keep-alives, if the manager requests them.
+    keep_alive: Option<Duration>,
+    next_keep_alive: Instant,
+    /// Readiness that the manager knows.
+    sent: Stage,
+    /// True if READY=1 has been sent before.
+    was_ready: bool,
+    status: String,
+    next_status: Instant,
+    /// Time of the next attempt, after a failed message.
+    retry: Option<Instant>,
+}
+
+impl Service {
+    /// Creates the connection described by `NOTIFY_SOCKET`, `WATCHDOG_USEC` and `WATCHDOG_PID`.
+    /// Logs a warning if that fails.
+    pub fn of_environment() -> Self {
+        let Some(name) = std::env::var_os(SOCKET).filter(|name| !name.is_empty()) else {
+            return Self::none();
+        };
+        match Manager::at(&name) {
+            Ok(manager) => {
+                let [time, process] =
+                    [WATCHDOG_TIME, WATCHDOG_PROCESS].map(|name| std::env::var(name).ok());
+                let own = std::process::id();
+                Self::of(manager, watchdog(time.as_deref(), process.as_deref(), own))
+            }
+            Err(error) => {
+                warn(&name, &error);
+                Self::none()
+            }
+        }
+    }
+
+    /// Returns a connection without a manager.
+    pub fn none() -> Self {
+        let now = Instant::now();
+        Self {
+            manager: None,
+            keep_alive: None,
+            next_keep_alive: now,
+            sent: Stage::default(),
+            was_ready: false,
+            status: String::new(),
+            next_status: now,
+            retry: None,
+        }
+    }
+
+    fn of(manager: Manager, watchdog: Option<Duration>) -> Self {
+        let keep_alive = watchdog.map(|time| (time / 2).max(MIN_KEEP_ALIVE));
+        Self { manager: Some(manager), keep_alive, ..Self::none() }
+    }
+
+    /// Sends a status before the service is ready.
+    pub fn begin(&mut self, status: &str) {
+        self.send(&status_line(status));
+    }
+
+    /// Sends all messages that are due at `now`.
+    pub fn turn(&mut self, now: Instant, stage: Stage, status: impl FnOnce() -> String) {
+        if self.manager.is_none() || self.retry.is_some_and(|retry| now < retry) {
+            return;
+        }
+        let is_sent = self.send_reload(stage) && self.send_others(now, stage, status);
+        let pause = self.keep_alive.map_or(RETRY, |interval| interval.min(RETRY));
+        self.retry = (!is_sent).then(|| now + pause);
+    }
+
+    /// Sends RELOADING=1 if a reload was requested. Returns false if that must be retried.
+    fn send_reload(&mut self, stage: Stage) -> bool {
+        if self.was_ready && self.sent.reloads != stage.reloads {
+            let now_us = monotonic_ns() / 1000;
+            if !self.send(&format!("RELOADING=1\nMONOTONIC_USEC={now_us}")) {
+                return false;
+            }
+            self.sent.is_ready = false;
+        }
+        self.sent.reloads = stage.reloads;
+        true
+    }
+
+    /// Sends the other messages that are due. Returns false if they must be retried.
+    fn send_others(&mut self, now: Instant, stage: Stage, status: impl FnOnce() -> String) -> bool {
+        let becomes_ready = stage.is_ready && !self.sent.is_ready;
+        let mut lines = Vec::new();
+        if becomes_ready {
+            lines.push("READY=1".to_owned());
+        }
+        if becomes_ready || stage.is_ready && now >= self.next_status {
+            self.next_status = now + STATUS_INTERVAL;
+            let status = status();
+            if becomes_ready || status != self.status {
+                lines.push(status_line(&status));
+            }
+            self.status = status;
+        }
+        let keep_alive = self.keep_alive.filter(|_| now >= self.next_keep_alive);
+        lines.extend(keep_alive.map(|_| "WATCHDOG=1".to_owned()));
+        if !lines.is_empty() && !self.send(&lines.join("\n")) {
+            // Forget the status, so that it is sent again.
+            self.status.clear();
+            self.next_status = now;
+            return false;
+        }
+        self.sent.is_ready |= becomes_ready;
+        self.was_ready |= becomes_ready;
+        self.next_keep_alive = keep_alive.map_or(self.next_keep_alive, |interval| now + interval);
+        true
+    }
+
+    /// Returns the latest time for the next call of [`turn`](Self::turn).
+    pub fn due(&self) -> Option<Instant> {
+        self.manager.as_ref()?;
+        self.retry.or(self.keep_alive.map(|_| self.next_keep_alive))
+    }
+
+    /// Sends STOPPING=1 with a final status.
+    pub fn end(&mut self, status: &str) {
+        self.send(&format!("STOPPING=1\n{}", status_line(status)));
+    }
+
+    fn send(&mut self, message: &str) -> bool {
+        self.manager.as_mut().is_none_or(|manager| manager.send(message))
+    }
+}
+
+/// Returns the status as one line.
+fn status_line(status: &str) -> String {
+    format!("STATUS={}", status.replace('\n', " "))
+}
+
+/// Removes the manager's variables from a child's environment: the child is not the service and
+/// must not notify for it.
+pub fn hide_from(command: &mut Command) -> &mut Command {
+    VARIABLES.iter().fold(command, |command, variable| command.env_remove(variable))
+}
+
+/// Socket of a service manager.
+struct Manager {
+    /// Address as in the environment.
+    name: OsString,
+    socket: UnixDatagram,
+    address: SocketAddr,
+    /// True if a failure to send was logged already.
+    has_warned: bool,
+}
+
+impl Manager {
+    /// Opens the socket at a path or, after an `@`, an abstract name.
+    fn at(name: &OsStr) -> io::Result<Self> {
+        let address = match name.as_bytes() {
+            [b'@', name @ ..] => SocketAddr::from_abstract_name(name),
+            [b'/', ..] => SocketAddr::from_pathname(name),
+            _ => Err(io::Error::other("the address is neither an absolute path nor begins with @")),
+        }?;
+        let socket = UnixDatagram::unbound()?;
+        socket.set_nonblocking(true)?;
+        Ok(Self { name: name.to_owned(), socket, address, has_warned: false })
+    }
+
+    /// Sends a message. Returns false if it could not be sent at once.
+    fn send(&mut self, message: &str) -> bool {
+        let sent = self.socket.send_to_addr(message.as_bytes(), &self.address);
+        let had_warned = std::mem::replace(&mut self.has_warned, sent.is_err());
+        match sent {
+            Err(ref error) if !had_warned => warn(&self.name, error),
+            _ => {}
+        }
+        sent.is_ok()
+    }
+}
+
+fn warn(name: &OsStr, error: &io::Error) {
+    tracing::warn!("cannot notify the service manager: {SOCKET}={}: {error}", name.display());
+}
+
+/// Returns the watchdog's timeout, if it watches the process `own`.
+fn watchdog(time: Option<&str>, process: Option<&str>, own: u32) -> Option<Duration> {
+    let time = time?.parse().ok().filter(|time| *time > 0)?;
+    let is_ours = process.is_none_or(|process| process.parse() == Ok(own));
+    is_ours.then(|| Duration::from_micros(time))
+}
+
+#[cfg(test)]
+mod tests;
