@@ -72,9 +72,6 @@ impl From<io::Error> for CliError {
 }
 
 /// Prints clap's output: help and version to stdout, wrong arguments to stderr.
-///
-/// # Errors
-/// The exit code; the message is printed already.
 pub fn usage(error: &clap::Error) -> Result<(), CliError> {
     match (error.exit_code(), error.print()) {
         (0, printed) => Ok(printed?),
@@ -114,8 +111,7 @@ pub fn status(line: impl fmt::Display) {
     }
 }
 
-/// Explains why a thread or a process could not be started, with the limit that was reached, if
-/// any.
+/// Explains why a thread or a process could not be started, with the limit that was reached.
 pub fn start_error(error: &io::Error) -> String {
     match error.kind() {
         io::ErrorKind::WouldBlock => {

@@ -9,7 +9,6 @@ use clap_complete::ArgValueCompleter;
 use cli::metrics::Address;
 use cli::{complete, duration, nearest};
 use common::publisher::{MAX_CAPACITY, MAX_SLOTS};
-use nix::unistd::Group;
 
 use crate::source::CapacityPolicy;
 use crate::source::format::{FormatName, OnDuplicate, Quote};
@@ -151,7 +150,7 @@ pub struct Args {
     pub mode: u32,
 
     /// The group that owns the table [default: the publisher's]
-    #[arg(help_heading = TABLE, long, value_name = "NAME|GID", value_parser = group)]
+    #[arg(help_heading = TABLE, long, value_name = "NAME|GID", value_parser = cli::group)]
     pub group: Option<u32>,
 
     /// Serve metrics for Prometheus at http://ADDR/metrics: `127.0.0.1:9464`, `[::1]:0` (any free
@@ -260,17 +259,6 @@ fn mode(text: &str) -> Result<u32, String> {
     mode.filter(|mode| mode & 0o600 == 0o600 && mode & !0o644 == 0).ok_or_else(|| {
         "write 600, and add read permission for the group (640) or everybody (644)".to_owned()
     })
-}
-
-fn group(text: &str) -> Result<u32, String> {
-    if let Ok(id) = text.parse() {
-        return Ok(id);
-    }
-    match Group::from_name(text) {
-        Ok(Some(group)) => Ok(group.gid.as_raw()),
-        Ok(None) => Err("this machine has no such group: write a name or a number".to_owned()),
-        Err(errno) => Err(format!("cannot look up the group: {errno}")),
-    }
 }
 
 #[cfg(test)]
