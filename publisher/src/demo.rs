@@ -28,7 +28,7 @@ const PATIENCE: Duration = Duration::from_secs(1);
 /// Interval at which the subscriber's exit is polled during [`PATIENCE`].
 const LOOK: Duration = Duration::from_millis(10);
 
-/// The arguments of `demo`.
+/// Arguments of `demo`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// End after N seconds; otherwise at Ctrl-C

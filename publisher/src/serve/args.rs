@@ -55,7 +55,7 @@ Examples:
   publisher serve geo --from geoip.csv --no-header --comment '#' --fields \
     first:u32,last:u32,country:text(8)"#;
 
-/// The arguments of `serve`.
+/// Arguments of `serve`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Name of the table: 1 to 64 of A-Z a-z 0-9 . _ - without a leading dot
@@ -161,26 +161,18 @@ pub struct Args {
 
 impl Args {
     /// Returns the policy for rows beyond the table's capacity.
-    pub fn room(&self) -> CapacityPolicy {
-        match self.capacity {
-            Some(_) => CapacityPolicy::Fixed,
-            None => CapacityPolicy::Grows,
-        }
+    pub fn capacity_policy(&self) -> CapacityPolicy {
+        if self.capacity.is_some() { CapacityPolicy::Fixed } else { CapacityPolicy::Grows }
     }
 }
 
 /// The value of `--from`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum From {
-    /// This machine's processes.
     Processes,
-    /// The kernel's routes.
     Routes,
-    /// The kernel's neighbors.
     Neighbors,
-    /// Lines on stdin.
     Stdin,
-    /// A file.
     File(PathBuf),
 }
 
@@ -198,22 +190,18 @@ impl TryFrom<OsString> for From {
                 let path = PathBuf::from(value);
                 let is_path = path.as_os_str().as_encoded_bytes().contains(&b'/')
                     || FormatName::of_path(&path).is_some();
-                match is_path || path.exists() {
-                    true => Ok(Self::File(path)),
-                    false => Err(not_a_source(&path.to_string_lossy())),
+                if is_path || path.exists() {
+                    return Ok(Self::File(path));
                 }
+                let text = path.to_string_lossy();
+                let similar = nearest(&text, ["processes", "routes", "neighbors"]);
+                let hint = similar.map_or(String::new(), |name| format!("did you mean {name}? "));
+                Err(format!(
+                    "it is neither a source nor a file: {hint}use processes, routes, neighbors, FILE.csv, FILE.tsv, FILE.jsonl, or - for stdin"
+                ))
             }
         }
     }
-}
-
-/// Returns the error message for a value of `--from` that is neither a source nor a file.
-fn not_a_source(text: &str) -> String {
-    let similar = nearest(text, ["processes", "routes", "neighbors"]);
-    let hint = similar.map_or(String::new(), |name| format!("did you mean {name}? "));
-    format!(
-        "it is neither a source nor a file: {hint}use processes, routes, neighbors, FILE.csv, FILE.tsv, FILE.jsonl, or - for stdin"
-    )
 }
 
 /// Parses a single ASCII character other than a quote, a line end or NUL.
@@ -235,9 +223,6 @@ fn delimiter(text: &str) -> Result<u8, String> {
 const MAX_INTERVAL: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Parses the interval of `--every`.
-///
-/// # Errors
-/// A message for clap.
 pub fn interval(text: &str) -> Result<Duration, String> {
     match duration(text)? {
         Duration::ZERO => Err("it cannot be zero".to_owned()),
@@ -247,10 +232,8 @@ pub fn interval(text: &str) -> Result<Duration, String> {
 }
 
 fn within<const MAX: usize>(text: &str) -> Result<usize, String> {
-    let number = text.parse().ok();
-    number
-        .filter(|number| (1..=MAX).contains(number))
-        .ok_or_else(|| format!("write a whole number from 1 to {MAX}"))
+    let number = text.parse().ok().filter(|number| (1..=MAX).contains(number));
+    number.ok_or_else(|| format!("write a whole number from 1 to {MAX}"))
 }
 
 fn mode(text: &str) -> Result<u32, String> {

@@ -10,25 +10,23 @@ use common::{Kind, RowBuf, Schema};
 use crate::source::format::Format;
 
 /// Prints the prompt if stdin is a terminal.
-///
-/// # Errors
-/// Returns a [`CliError`] if no example row can be built.
 pub fn prompt(schema: &Schema, format: Format, ends_at_eof: bool) -> Result<(), CliError> {
     if io::stdin().is_terminal() {
         let end = match ends_at_eof {
             true => "Ctrl-D ends it",
             false => "Ctrl-D ends the input, and Ctrl-C the table",
         };
-        status(format_args!("reading from this terminal: {}; {end}", awaited(schema, format)?));
+        let lines = describe(schema, format)?;
+        status(format_args!("reading from this terminal: {lines}; {end}"));
     }
     Ok(())
 }
 
 /// Describes the lines to type.
-fn awaited(schema: &Schema, format: Format) -> Result<String, CliError> {
+fn describe(schema: &Schema, format: Format) -> Result<String, CliError> {
     let row = example(schema)?;
     let Format::Csv(dialect) = format else {
-        let line = serde_json::to_string(&row.as_ref()).map_err(io::Error::from)?;
+        let line = serde_json::to_string(&row).map_err(io::Error::from)?;
         return Ok(format!("type lines of JSON such as {line}"));
     };
     let line = |cells: Vec<String>| {
