@@ -42,7 +42,6 @@ impl RowBuf {
     /// Creates a row from its bytes.
     ///
     /// # Errors
-    ///
     /// [`Error::WrongLength`](crate::Error::WrongLength) if the number of bytes is not
     /// [`Schema::row_size`].
     pub fn from_bytes(schema: Arc<Schema>, bytes: &[u8]) -> Result<RowBuf> {
@@ -69,7 +68,6 @@ impl RowBuf {
     /// ```
     ///
     /// # Errors
-    ///
     /// [`Error::InvalidValue`](crate::Error::InvalidValue) for a field that is missing, unknown, or
     /// cannot hold its value; [`Error::TextTooLong`](crate::Error::TextTooLong).
     pub fn from_json(
@@ -131,11 +129,9 @@ impl RowBuf {
     /// Sets field `index`.
     ///
     /// # Errors
-    ///
     /// The errors of [`Value::encode`], with the field's name. The row is then unchanged.
     ///
     /// # Panics
-    ///
     /// If the schema has no field with this index.
     pub fn set(&mut self, index: usize, value: Value<'_>) -> Result<()> {
         self.set_read(index, |_| Ok(value))
@@ -144,11 +140,9 @@ impl RowBuf {
     /// Sets field `index` from text, as in a cell of CSV.
     ///
     /// # Errors
-    ///
     /// The errors of [`Value::parse`], with the field's name. The row is then unchanged.
     ///
     /// # Panics
-    ///
     /// If the schema has no field with this index.
     pub fn set_text(&mut self, index: usize, text: &str) -> Result<()> {
         self.set_read(index, |kind| Value::parse(kind, text))
@@ -157,11 +151,9 @@ impl RowBuf {
     /// Sets field `index` from JSON.
     ///
     /// # Errors
-    ///
     /// The errors of [`Value::from_json`], with the field's name. The row is then unchanged.
     ///
     /// # Panics
-    ///
     /// If the schema has no field with this index.
     pub fn set_json(&mut self, index: usize, json: &serde_json::Value) -> Result<()> {
         self.set_read(index, |kind| Value::from_json(kind, json))

@@ -119,7 +119,6 @@ impl Schema {
     /// ```
     ///
     /// # Errors
-    ///
     /// [`Error::InvalidSchema`] if there are no fields or too many, a name is invalid or duplicate,
     /// the key names an unknown field or a float, or the row, key or schema exceeds a limit of this
     /// module.
@@ -143,7 +142,6 @@ impl Schema {
     /// Returns the schema of a type with `#[derive(Row)]`.
     ///
     /// # Errors
-    ///
     /// The errors of [`Schema::new`], most of which cannot occur for a derived type.
     pub fn of<R: Row>() -> Result<Schema> {
         let fields = R::FIELDS
@@ -161,7 +159,6 @@ impl Schema {
     /// Without `key` the first field is the key. Spaces around names and kinds are ignored.
     ///
     /// # Errors
-    ///
     /// The errors of [`Schema::new`], and [`Error::InvalidSchema`] for a missing or unknown kind.
     pub fn parse(fields: &str, key: Option<&str>) -> Result<Schema> {
         let mut named = Vec::new();

@@ -31,7 +31,6 @@ impl<'a> RowRef<'a> {
     /// values.
     ///
     /// # Errors
-    ///
     /// [`Error::WrongLength`] if the number of bytes is not [`Schema::row_size`].
     pub fn new(schema: &'a Schema, bytes: &'a [u8]) -> Result<RowRef<'a>> {
         check_length("row", bytes, schema.row_size())?;
@@ -54,7 +53,6 @@ impl<'a> RowRef<'a> {
     /// Returns the value of field `index`.
     ///
     /// # Panics
-    ///
     /// If the schema has no field with this index.
     #[must_use]
     pub fn value(self, index: usize) -> Value<'a> {
@@ -122,7 +120,6 @@ impl<'a> KeyRef<'a> {
     /// Returns a view of `bytes` as a key of `schema`: the key's fields without gaps.
     ///
     /// # Errors
-    ///
     /// [`Error::WrongLength`] if the number of bytes is not [`Schema::key_size`].
     pub fn new(schema: &'a Schema, bytes: &'a [u8]) -> Result<KeyRef<'a>> {
         check_length("key", bytes, schema.key_size())?;

@@ -3,8 +3,8 @@
 use super::{Field, Schema};
 
 impl Schema {
-    /// Describes the first difference between this schema, of this program, and `found`, of a table. Returns
-    /// `None` if they are equal.
+    /// Describes the first difference between this schema, of this program, and `found`, of a
+    /// table. Returns `None` if they are equal.
     ///
     /// ```
     /// use common::Schema;
@@ -20,38 +20,24 @@ impl Schema {
         if self == found {
             return None;
         }
-        let of_a_field = self.fields.iter().find_map(|field| field_difference(field, found));
-        Some(
-            of_a_field
-                .or_else(|| self.extra_field(found))
-                .unwrap_or_else(|| self.difference_beyond_fields(found)),
-        )
-    }
-
-    fn extra_field(&self, found: &Schema) -> Option<String> {
-        let extra = found.fields.iter().find(|field| self.field(&field.name).is_none())?;
-        Some(format!("field {:?} is in the table and not in this program", extra.name))
-    }
-
-    fn difference_beyond_fields(&self, found: &Schema) -> String {
-        if self.key_names() != found.key_names() {
-            return format!(
-                "the key is {:?} in the table and {:?} in this program",
-                found.key_names(),
-                self.key_names()
-            );
+        if let Some(text) = self.fields.iter().find_map(|field| field_difference(field, found)) {
+            return Some(text);
         }
-        if self.row_size != found.row_size {
-            return format!(
-                "a row has {} bytes in the table and {} in this program",
-                found.row_size, self.row_size
-            );
+        if let Some(extra) = found.fields.iter().find(|field| self.field(&field.name).is_none()) {
+            return Some(format!("field {:?} is in the table and not in this program", extra.name));
         }
-        format!(
-            "the order of fields is {:?} in the table and {:?} in this program",
-            found.to_string(),
-            self.to_string()
-        )
+        let (key, found_key) = (self.key_names(), found.key_names());
+        let (size, found_size) = (self.row_size, found.row_size);
+        Some(if key != found_key {
+            format!("the key is {found_key:?} in the table and {key:?} in this program")
+        } else if size != found_size {
+            format!("a row has {found_size} bytes in the table and {size} in this program")
+        } else {
+            let (fields, found_fields) = (self.to_string(), found.to_string());
+            format!(
+                "the order of fields is {found_fields:?} in the table and {fields:?} in this program"
+            )
+        })
     }
 
     /// Returns the names of the key's fields, joined by commas, which names cannot contain.
@@ -63,18 +49,19 @@ impl Schema {
 /// Describes how a field differs from the field of the same name in `found`.
 fn field_difference(field: &Field, found: &Schema) -> Option<String> {
     let (name, kind, offset) = (&field.name, field.kind, field.offset);
-    match found.field(name) {
-        None => Some(format!("field {name:?} is missing in the table")),
-        Some((_, other)) if other.kind != kind => Some(format!(
-            "field {name:?} is {} in the table and {kind} in this program",
-            other.kind
-        )),
-        Some((_, other)) if other.offset != offset => Some(format!(
-            "field {name:?} is at byte {} in the table and at byte {offset} in this program",
-            other.offset
-        )),
-        Some(_) => None,
+    let Some((_, other)) = found.field(name) else {
+        return Some(format!("field {name:?} is missing in the table"));
+    };
+    if other.kind != kind {
+        let found = other.kind;
+        return Some(format!("field {name:?} is {found} in the table and {kind} in this program"));
     }
+    (other.offset != offset).then(|| {
+        let found = other.offset;
+        format!(
+            "field {name:?} is at byte {found} in the table and at byte {offset} in this program"
+        )
+    })
 }
 
 #[cfg(test)]

@@ -63,7 +63,6 @@ impl Schema {
     /// Appends the key of `row`, [`Schema::key_size`] bytes, to `out`.
     ///
     /// # Panics
-    ///
     /// If `row` is too short to contain the key.
     #[inline]
     pub fn write_key(&self, row: &[u8], out: &mut Vec<u8>) {
@@ -75,7 +74,6 @@ impl Schema {
     /// Returns true if `row` has the key `key`. A key of the wrong length matches no row.
     ///
     /// # Panics
-    ///
     /// If `row` is too short to contain the key.
     #[must_use]
     #[inline]
@@ -93,7 +91,6 @@ impl Schema {
     /// Returns true if the rows `a` and `b` have the same key.
     ///
     /// # Panics
-    ///
     /// If a row is too short to contain the key.
     #[must_use]
     #[inline]
@@ -107,7 +104,6 @@ impl Schema {
     /// Hashes the key of `row`, with the same result as [`Schema::hash_key`].
     ///
     /// # Panics
-    ///
     /// If `row` is too short to contain the key.
     #[inline]
     pub fn hash_key_of_row(&self, row: &[u8], hasher: &mut impl Hasher) {
@@ -122,7 +118,6 @@ impl Schema {
     /// Hashes `key`, with the same result as [`Schema::hash_key_of_row`].
     ///
     /// # Panics
-    ///
     /// If `key` is shorter than [`Schema::key_size`].
     #[inline]
     pub fn hash_key(&self, key: &[u8], hasher: &mut impl Hasher) {

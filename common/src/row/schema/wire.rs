@@ -49,7 +49,6 @@ impl Schema {
     /// validated, and memory is bounded by a small multiple of [`MAX_SCHEMA_SIZE`].
     ///
     /// # Errors
-    ///
     /// [`Error::InvalidSchema`], with the reason.
     pub fn from_bytes(bytes: &[u8]) -> Result<Schema> {
         if bytes.len() > MAX_SCHEMA_SIZE {

@@ -3,7 +3,7 @@
 
 use std::ops::RangeInclusive;
 
-use bytemuck::{bytes_of, pod_read_unaligned};
+use bytemuck::{Pod, bytes_of, pod_read_unaligned};
 
 use super::Value;
 use super::error::{too_long, unfit, unfit_text};
@@ -18,7 +18,6 @@ impl<'a> Value<'a> {
     /// one.
     ///
     /// # Panics
-    ///
     /// If `bytes` is shorter than [`Kind::size`].
     #[must_use]
     pub fn decode(kind: Kind, bytes: &'a [u8]) -> Value<'a> {
@@ -46,48 +45,40 @@ impl<'a> Value<'a> {
     /// fit. Other values are accepted only by their own kind.
     ///
     /// # Errors
-    ///
     /// [`Error::InvalidValue`](crate::Error::InvalidValue) if the value is out of range, of another
     /// kind, or a text with a zero byte; [`Error::TextTooLong`](crate::Error::TextTooLong). The
     /// error names the kind instead of a field. `out` is unchanged.
     ///
     /// # Panics
-    ///
     /// If `out` is shorter than [`Kind::size`].
     pub fn encode(&self, kind: Kind, out: &mut [u8]) -> Result<()> {
         let out = &mut out[..kind.size()];
-        let refusal = |value: &Value<'_>| match value {
+        let refusal = || match self {
             Value::Text(text) => unfit_text(kind, text),
             others => unfit(kind, &others.to_string()),
         };
         if let Some(range) = whole_numbers(kind) {
             let number = self.whole_number(kind).filter(|number| range.contains(number));
-            let bytes = number.ok_or_else(|| refusal(self))?.to_le_bytes();
+            let bytes = number.ok_or_else(refusal)?.to_le_bytes();
             // The low bytes of a number in two's complement represent it, because it fits.
             out.copy_from_slice(&bytes[..out.len()]);
             return Ok(());
         }
         match (kind, self) {
             (Kind::Bool, Value::Bool(value)) => out[0] = u8::from(*value),
-            (Kind::F32, number) => {
-                out.copy_from_slice(bytes_of(&number.as_f32().ok_or_else(|| refusal(number))?))
-            }
-            (Kind::F64, number) => {
-                out.copy_from_slice(bytes_of(&number.as_f64().ok_or_else(|| refusal(number))?))
-            }
+            (Kind::F32, number) => put(out, number.as_f32().ok_or_else(refusal)?),
+            (Kind::F64, number) => put(out, number.as_f64().ok_or_else(refusal)?),
             (Kind::Text(_), Value::Text(text)) => {
                 check_text(kind, text)?;
                 let (used, padding) = out.split_at_mut(text.len());
                 used.copy_from_slice(text.as_bytes());
                 padding.fill(0);
             }
-            (Kind::Ipv4, Value::Ipv4(value)) => out.copy_from_slice(bytes_of(&Ipv4::from(*value))),
-            (Kind::Ipv6, Value::Ipv6(value)) => out.copy_from_slice(bytes_of(&Ipv6::from(*value))),
-            (Kind::IpNet, Value::IpNet(value)) => {
-                out.copy_from_slice(bytes_of(&IpNet::from(*value)))
-            }
-            (Kind::Mac, Value::Mac(value)) => out.copy_from_slice(bytes_of(value)),
-            (_, other) => return Err(refusal(other)),
+            (Kind::Ipv4, Value::Ipv4(value)) => put(out, Ipv4::from(*value)),
+            (Kind::Ipv6, Value::Ipv6(value)) => put(out, Ipv6::from(*value)),
+            (Kind::IpNet, Value::IpNet(value)) => put(out, IpNet::from(*value)),
+            (Kind::Mac, Value::Mac(value)) => put(out, *value),
+            _ => return Err(refusal()),
         }
         Ok(())
     }
@@ -127,6 +118,10 @@ impl<'a> Value<'a> {
     }
 }
 
+fn put(out: &mut [u8], value: impl Pod) {
+    out.copy_from_slice(bytes_of(&value));
+}
+
 /// Returns the range of integers that `kind` holds, if any. A timestamp holds nanoseconds.
 pub(super) fn whole_numbers(kind: Kind) -> Option<RangeInclusive<i128>> {
     let bits = kind.size() * 8;
@@ -141,7 +136,7 @@ pub(super) fn whole_numbers(kind: Kind) -> Option<RangeInclusive<i128>> {
 }
 
 /// Checks that a text field of `kind` can hold `text`.
-pub(super) fn check_text(kind: Kind, text: &str) -> Result<()> {
+pub(crate) fn check_text(kind: Kind, text: &str) -> Result<()> {
     if text.len() > kind.size() {
         return Err(too_long(kind, text));
     }

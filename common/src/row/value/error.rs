@@ -23,7 +23,7 @@ pub(crate) fn unfit_text(kind: Kind, text: &str) -> Error {
 }
 
 /// Creates an [`Error::TextTooLong`] for a field of `kind`.
-pub(crate) fn too_long(kind: Kind, text: &str) -> Error {
+pub(super) fn too_long(kind: Kind, text: &str) -> Error {
     Error::TextTooLong { field: kind.to_string(), length: text.len(), capacity: kind.size() }
 }
 

@@ -13,35 +13,35 @@ impl<'a> Value<'a> {
     /// nanoseconds. Nothing is trimmed, and only a text may be empty.
     ///
     /// # Errors
-    ///
     /// [`Error::InvalidValue`](crate::Error::InvalidValue) or
     /// [`Error::TextTooLong`](crate::Error::TextTooLong), which name the kind instead of a field.
     pub fn parse(kind: Kind, text: &'a str) -> Result<Value<'a>> {
-        let value = match kind {
-            Kind::Bool => text.parse::<Bool>().ok().map(|value| Value::Bool(value.into())),
-            Kind::F32 => text
-                .parse()
-                .ok()
-                .filter(|number: &f32| number.is_finite() || names_it(text))
-                .map(Value::F32),
-            Kind::F64 => text
-                .parse()
-                .ok()
-                .filter(|number: &f64| number.is_finite() || names_it(text))
-                .map(Value::F64),
+        let refusal = || unfit_text(kind, text);
+        let fits = |is_finite: bool| is_finite || is_float_name(text);
+        Ok(match kind {
+            Kind::Bool => Value::Bool(text.parse::<Bool>()?.into()),
+            Kind::F32 => {
+                let number = text.parse().ok().filter(|number: &f32| fits(number.is_finite()));
+                Value::F32(number.ok_or_else(refusal)?)
+            }
+            Kind::F64 => {
+                let number = text.parse().ok().filter(|number: &f64| fits(number.is_finite()));
+                Value::F64(number.ok_or_else(refusal)?)
+            }
             Kind::Text(_) => {
-                return check_text(kind, text).map(|()| Value::Text(Cow::Borrowed(text)));
+                check_text(kind, text)?;
+                Value::Text(Cow::Borrowed(text))
             }
-            Kind::Ipv4 => text.parse::<Ipv4>().ok().map(|address| Value::Ipv4(address.into())),
-            Kind::Ipv6 => text.parse::<Ipv6>().ok().map(|address| Value::Ipv6(address.into())),
-            Kind::IpNet => text.parse::<IpNet>().ok().map(|network| Value::IpNet(network.into())),
-            Kind::Mac => text.parse().ok().map(Value::Mac),
-            Kind::Timestamp => text.parse().ok().map(Value::Timestamp),
-            whole_numbers => {
-                text.parse().ok().and_then(|number| whole_number(whole_numbers, number))
+            Kind::Ipv4 => Value::Ipv4(text.parse::<Ipv4>()?.into()),
+            Kind::Ipv6 => Value::Ipv6(text.parse::<Ipv6>()?.into()),
+            Kind::IpNet => Value::IpNet(text.parse::<IpNet>()?.into()),
+            Kind::Mac => Value::Mac(text.parse()?),
+            Kind::Timestamp => Value::Timestamp(text.parse()?),
+            _ => {
+                let number = text.parse().ok();
+                number.and_then(|number| whole_number(kind, number)).ok_or_else(refusal)?
             }
-        };
-        value.ok_or_else(|| unfit_text(kind, text))
+        })
     }
 
     /// Converts a JSON value to a value of `kind`. An integer kind takes an integer; a float takes
@@ -50,7 +50,6 @@ impl<'a> Value<'a> {
     /// nanoseconds. Null is rejected.
     ///
     /// # Errors
-    ///
     /// [`Error::InvalidValue`](crate::Error::InvalidValue) or
     /// [`Error::TextTooLong`](crate::Error::TextTooLong), which name the kind instead of a field.
     pub fn from_json(kind: Kind, json: &'a serde_json::Value) -> Result<Value<'a>> {
@@ -58,11 +57,8 @@ impl<'a> Value<'a> {
         let float = matches!(kind, Kind::F32 | Kind::F64);
         let value = match json {
             Json::Null => {
-                return Err(refused(
-                    &kind.to_string(),
-                    "null",
-                    "null is not supported: give it a value",
-                ));
+                let reason = "null is not supported: give it a value";
+                return Err(refused(&kind.to_string(), "null", reason));
             }
             Json::Bool(value) if kind == Kind::Bool => Some(Value::Bool(*value)),
             // Parse the text of the number: an f32 converted through an f64 would be rounded twice.
@@ -73,7 +69,9 @@ impl<'a> Value<'a> {
                 let number = number.as_u64().map(i128::from).or(number.as_i64().map(i128::from));
                 number.and_then(|number| whole_number(kind, number))
             }
-            Json::String(text) if float => Value::parse(kind, text).ok().filter(|_| names_it(text)),
+            Json::String(text) if float => {
+                Value::parse(kind, text).ok().filter(|_| is_float_name(text))
+            }
             Json::String(text) if kind != Kind::Bool && !is_whole(kind) => {
                 return Value::parse(kind, text);
             }
@@ -85,7 +83,7 @@ impl<'a> Value<'a> {
 
 /// Returns true if the text is the name of a float that is not finite. Digits that parse as
 /// infinity are out of range and not such a name.
-fn names_it(text: &str) -> bool {
+fn is_float_name(text: &str) -> bool {
     matches!(text, "NaN" | "Infinity" | "-Infinity")
 }
 
@@ -94,16 +92,10 @@ fn whole_number(kind: Kind, number: i128) -> Option<Value<'static>> {
     if !whole_numbers(kind)?.contains(&number) {
         return None;
     }
-    if kind == Kind::Timestamp {
-        return i64::try_from(number)
-            .ok()
-            .map(|nanos| Value::Timestamp(Timestamp::from_nanos(nanos)));
-    }
-    let unsigned = matches!(kind, Kind::U8 | Kind::U16 | Kind::U32 | Kind::U64);
-    if unsigned {
-        u64::try_from(number).ok().map(Value::U64)
-    } else {
-        i64::try_from(number).ok().map(Value::I64)
+    match kind {
+        Kind::U8 | Kind::U16 | Kind::U32 | Kind::U64 => number.try_into().ok().map(Value::U64),
+        Kind::Timestamp => number.try_into().ok().map(Timestamp::from_nanos).map(Value::Timestamp),
+        _ => number.try_into().ok().map(Value::I64),
     }
 }
 
