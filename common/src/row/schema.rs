@@ -19,7 +19,7 @@ use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Error, Result, Row};
+use crate::{Error, FieldDef, Result, Row};
 
 mod conversion;
 mod difference;
@@ -94,7 +94,7 @@ impl Field {
 /// assert_eq!(schema.to_string(), "id:u64,name:text(32),price:f64");
 /// # Ok::<(), common::Error>(())
 /// ```
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(into = "wire::Wire", try_from = "wire::Wire")]
 pub struct Schema {
     fields: Vec<Field>,
@@ -144,15 +144,12 @@ impl Schema {
     /// # Errors
     /// The errors of [`Schema::new`], most of which cannot occur for a derived type.
     pub fn of<R: Row>() -> Result<Schema> {
-        let fields = R::FIELDS
-            .iter()
-            .map(|field| Field {
-                name: field.name.to_owned(),
-                kind: field.kind,
-                offset: field.offset,
-            })
-            .collect();
-        Schema::checked(fields, R::KEY.to_vec(), size_of::<R>())
+        let field = |&FieldDef { name, kind, offset }: &FieldDef| Field {
+            name: name.to_owned(),
+            kind,
+            offset,
+        };
+        Schema::checked(R::FIELDS.iter().map(field).collect(), R::KEY.to_vec(), size_of::<R>())
     }
 
     /// Parses a schema such as `id:u64,name:text(32),price:f64`, and a key such as `id,name`.
@@ -164,14 +161,13 @@ impl Schema {
         let mut named = Vec::new();
         for field in fields.split(',') {
             let Some((name, kind)) = field.split_once(':') else {
-                return invalid(format!(
-                    "{field:?} is not a field: write NAME:KIND, as in id:u64,name:text(32)"
-                ));
+                let how = "write NAME:KIND, as in id:u64,name:text(32)";
+                return invalid(format!("{field:?} is not a field: {how}"));
             };
             named.push((name.trim(), kind.trim().parse()?));
         }
         let key: Vec<&str> =
-            key.map(|key| key.split(',').map(str::trim).collect()).unwrap_or_default();
+            key.into_iter().flat_map(|key| key.split(',')).map(str::trim).collect();
         Schema::new(named, &key)
     }
 
@@ -214,7 +210,7 @@ impl Schema {
         self.key_size
     }
 
-    /// Validates a schema. Every constructor calls this function.
+    /// Validates a schema. Called by every constructor.
     fn checked(fields: Vec<Field>, key: Vec<usize>, row_size: usize) -> Result<Schema> {
         if fields.is_empty() || fields.len() > MAX_FIELDS {
             return invalid(format!("it needs 1 to {MAX_FIELDS} fields"));
@@ -252,16 +248,6 @@ impl fmt::Display for Schema {
             write!(f, "{comma}{}:{}", field.name, field.kind)?;
         }
         Ok(())
-    }
-}
-
-impl fmt::Debug for Schema {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Schema")
-            .field("fields", &self.fields)
-            .field("key", &self.key_fields().map(Field::name).collect::<Vec<_>>())
-            .field("row_size", &self.row_size)
-            .finish_non_exhaustive()
     }
 }
 
@@ -304,15 +290,13 @@ fn check_places(fields: &[Field], row_size: usize) -> Result<()> {
         if field.offset < taken {
             return invalid(format!("field {:?} overlaps another field", field.name));
         }
-        taken = match field.offset.checked_add(field.kind.size()) {
-            Some(end) if end <= row_size => end,
-            _ => {
-                return invalid(format!(
-                    "field {:?} ends after the row's {row_size} bytes",
-                    field.name
-                ));
-            }
-        };
+        taken = field.offset.saturating_add(field.kind.size());
+        if taken > row_size {
+            return invalid(format!(
+                "field {:?} ends after the row's {row_size} bytes",
+                field.name
+            ));
+        }
     }
     Ok(())
 }

@@ -7,7 +7,7 @@
 use std::hash::Hasher;
 use std::ops::Range;
 
-use super::{Field, MAX_KEY_SIZE, Schema, invalid};
+use super::{Field, Kind, MAX_KEY_SIZE, Schema, invalid};
 use crate::Result;
 
 /// Returns the runs of the key's bytes within a row, in the key's order, and their total size.
@@ -21,7 +21,8 @@ pub(super) fn parts(fields: &[Field], key: &[usize]) -> Result<(Vec<Range<usize>
         if key[..position].contains(&index) {
             return invalid(format!("the key names {:?} twice", field.name));
         }
-        if !field.kind.may_be_key() {
+        // The equality of floats differs from that of their bytes.
+        if matches!(field.kind, Kind::F32 | Kind::F64) {
             let (name, kind) = (&field.name, field.kind);
             return invalid(format!(
                 "field {name:?} is {kind} and cannot be in the key: use an integer or text"

@@ -52,16 +52,12 @@ impl Schema {
     /// [`Error::InvalidSchema`], with the reason.
     pub fn from_bytes(bytes: &[u8]) -> Result<Schema> {
         if bytes.len() > MAX_SCHEMA_SIZE {
-            return invalid(format!(
-                "its encoding has {} bytes, more than {MAX_SCHEMA_SIZE}",
-                bytes.len()
-            ));
+            let size = bytes.len();
+            return invalid(format!("its encoding has {size} bytes, more than {MAX_SCHEMA_SIZE}"));
         }
-        let wire: Wire = match serde_json::from_slice(bytes) {
-            Ok(wire) => wire,
-            Err(error) => return invalid(format!("its encoding is invalid: {error}")),
-        };
-        wire.try_into()
+        serde_json::from_slice(bytes)
+            .or_else(|error| invalid(format!("its encoding is invalid: {error}")))
+            .and_then(Wire::try_into)
     }
 
     /// Returns a hash of the schema: FNV-1a (64 bits) over [`Schema::to_bytes`]. It does not
@@ -70,9 +66,8 @@ impl Schema {
     pub fn fingerprint(&self) -> u64 {
         const OFFSET_BASIS: u64 = 0xcbf2_9ce4_8422_2325;
         const PRIME: u64 = 0x0000_0100_0000_01b3;
-        self.to_bytes()
-            .iter()
-            .fold(OFFSET_BASIS, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(PRIME))
+        let add = |hash: u64, byte| (hash ^ u64::from(byte)).wrapping_mul(PRIME);
+        self.to_bytes().into_iter().fold(OFFSET_BASIS, add)
     }
 }
 
