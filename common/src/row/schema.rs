@@ -109,15 +109,6 @@ impl Schema {
     /// natural alignment, with the row's size rounded up to the largest alignment. `key` names the
     /// key's fields in the key's order; if it is empty, the first field is the key.
     ///
-    /// ```
-    /// use common::{Kind, Schema};
-    ///
-    /// let schema = Schema::new([("id", Kind::U16), ("price", Kind::F64)], &[])?;
-    /// assert_eq!(schema.field("price").map(|(_, field)| field.offset()), Some(8)); // aligned, as in `repr(C)`
-    /// assert_eq!(schema, Schema::parse("id:u16,price:f64", None)?);
-    /// # Ok::<(), common::Error>(())
-    /// ```
-    ///
     /// # Errors
     /// [`Error::InvalidSchema`] if there are no fields or too many, a name is invalid or duplicate,
     /// the key names an unknown field or a float, or the row, key or schema exceeds a limit of this

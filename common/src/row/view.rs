@@ -51,9 +51,7 @@ impl<'a> RowRef<'a> {
     }
 
     /// Returns the value of field `index`.
-    ///
-    /// # Panics
-    /// If the schema has no field with this index.
+    /// Panics if the schema has no field with this index.
     #[must_use]
     pub fn value(self, index: usize) -> Value<'a> {
         self.value_of(&self.schema.fields()[index])

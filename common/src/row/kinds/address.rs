@@ -25,17 +25,7 @@ use crate::{Error, Kind, Result};
 #[repr(transparent)]
 pub struct Ipv4([u8; 4]);
 
-/// An IPv6 address in a row, 16 bytes in network byte order.
-///
-/// ```
-/// use common::Ipv6;
-/// use std::net::Ipv6Addr;
-///
-/// let address: Ipv6 = "2001:db8::7".parse()?;
-/// assert_eq!(Ipv6Addr::from(address).to_string(), "2001:db8::7");
-/// assert_eq!(Ipv6::from(Ipv6Addr::LOCALHOST).to_string(), Ipv6Addr::LOCALHOST.to_string());
-/// # Ok::<(), common::Error>(())
-/// ```
+/// An IPv6 address in a row, 16 bytes in network byte order. It is used like [`Ipv4`].
 #[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Pod, Zeroable)]
 #[repr(transparent)]
 pub struct Ipv6([u8; 16]);

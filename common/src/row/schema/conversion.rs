@@ -58,13 +58,10 @@ impl Conversion {
         })
     }
 
-    /// Converts `old_row` into `new_row`, if every text fits.
+    /// Converts `old_row` into `new_row` as [`convert`](Self::convert) does, if every text fits.
     ///
     /// # Errors
     /// [`Error::TextTooLong`] with the name of the field if a text does not fit.
-    ///
-    /// # Panics
-    /// If a row is shorter than its schema's row size.
     pub(crate) fn try_convert(&self, old_row: &[u8], new_row: &mut [u8]) -> Result<()> {
         for Copied { name, from, to } in &self.copied {
             let capacity = to.len();
@@ -102,9 +99,7 @@ impl Conversion {
     }
 
     /// Converts `old_row` into `new_row`. Fields that are not copied from the old row become zero.
-    ///
-    /// # Panics
-    /// If a row is shorter than its schema's row size.
+    /// Panics if a row is shorter than its schema's row size.
     pub fn convert(&self, old_row: &[u8], new_row: &mut [u8]) {
         new_row.fill(0);
         for Copied { from, to, .. } in &self.copied {

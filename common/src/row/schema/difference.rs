@@ -5,16 +5,6 @@ use super::{Field, Schema};
 impl Schema {
     /// Describes the first difference between this schema, of this program, and `found`, of a
     /// table. Returns `None` if they are equal.
-    ///
-    /// ```
-    /// use common::Schema;
-    ///
-    /// let here = Schema::parse("id:u64,bid:f64", None)?;
-    /// let there = Schema::parse("id:u64,bid:f32", None)?;
-    /// assert_eq!(here.difference(&there).unwrap(), r#"field "bid" is f32 in the table and f64 in this program"#);
-    /// assert_eq!(here.difference(&here), None);
-    /// # Ok::<(), common::Error>(())
-    /// ```
     #[must_use]
     pub fn difference(&self, found: &Schema) -> Option<String> {
         if self == found {

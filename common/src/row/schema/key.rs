@@ -62,9 +62,7 @@ impl Schema {
     }
 
     /// Appends the key of `row`, [`Schema::key_size`] bytes, to `out`.
-    ///
-    /// # Panics
-    /// If `row` is too short to contain the key.
+    /// Panics if `row` is too short to contain the key.
     #[inline]
     pub fn write_key(&self, row: &[u8], out: &mut Vec<u8>) {
         for part in &self.key_parts {
@@ -73,9 +71,7 @@ impl Schema {
     }
 
     /// Returns true if `row` has the key `key`. A key of the wrong length matches no row.
-    ///
-    /// # Panics
-    /// If `row` is too short to contain the key.
+    /// Panics if `row` is too short to contain the key.
     #[must_use]
     #[inline]
     pub fn key_matches(&self, row: &[u8], key: &[u8]) -> bool {
@@ -90,9 +86,7 @@ impl Schema {
     }
 
     /// Returns true if the rows `a` and `b` have the same key.
-    ///
-    /// # Panics
-    /// If a row is too short to contain the key.
+    /// Panics if a row is too short to contain the key.
     #[must_use]
     #[inline]
     pub fn same_key(&self, a: &[u8], b: &[u8]) -> bool {
@@ -103,9 +97,7 @@ impl Schema {
     }
 
     /// Hashes the key of `row`, with the same result as [`Schema::hash_key`].
-    ///
-    /// # Panics
-    /// If `row` is too short to contain the key.
+    /// Panics if `row` is too short to contain the key.
     #[inline]
     pub fn hash_key_of_row(&self, row: &[u8], hasher: &mut impl Hasher) {
         if let [part] = self.key_parts.as_slice() {
@@ -117,9 +109,7 @@ impl Schema {
     }
 
     /// Hashes `key`, with the same result as [`Schema::hash_key_of_row`].
-    ///
-    /// # Panics
-    /// If `key` is shorter than [`Schema::key_size`].
+    /// Panics if `key` is shorter than [`Schema::key_size`].
     #[inline]
     pub fn hash_key(&self, key: &[u8], hasher: &mut impl Hasher) {
         if let [_] = self.key_parts.as_slice() {

@@ -38,9 +38,7 @@ impl Schema {
     }
 
     /// Formats a key in the form of [`Schema::parse_key`].
-    ///
-    /// # Panics
-    /// If `key` does not have [`Schema::key_size`] bytes.
+    /// Panics if `key` does not have [`Schema::key_size`] bytes.
     #[must_use]
     pub fn format_key(&self, key: &[u8]) -> String {
         KeyRef::new(self, key).expect("a key of the schema's size").to_string()

@@ -16,9 +16,7 @@ impl<'a> Value<'a> {
     /// Decodes the start of `bytes` as a value of `kind`. Any bytes are accepted: a nonzero boolean
     /// is true, invalid UTF-8 is replaced, and an impossible network becomes the nearest possible
     /// one.
-    ///
-    /// # Panics
-    /// If `bytes` is shorter than [`Kind::size`].
+    /// Panics if `bytes` is shorter than [`Kind::size`].
     #[must_use]
     pub fn decode(kind: Kind, bytes: &'a [u8]) -> Value<'a> {
         let bytes = &bytes[..kind.size()];
@@ -42,15 +40,13 @@ impl<'a> Value<'a> {
 
     /// Encodes the value as a field of `kind` at the start of `out`. Integers are accepted by every
     /// numeric kind (a timestamp takes nanoseconds) and floats by both kinds of floats, if they
-    /// fit. Other values are accepted only by their own kind.
+    /// fit. Other values are accepted only by their own kind. Panics if `out` is shorter than
+    /// [`Kind::size`].
     ///
     /// # Errors
     /// [`Error::InvalidValue`](crate::Error::InvalidValue) if the value is out of range, of another
     /// kind, or a text with a zero byte; [`Error::TextTooLong`](crate::Error::TextTooLong). The
     /// error names the kind instead of a field. `out` is unchanged.
-    ///
-    /// # Panics
-    /// If `out` is shorter than [`Kind::size`].
     pub fn encode(&self, kind: Kind, out: &mut [u8]) -> Result<()> {
         let out = &mut out[..kind.size()];
         let refusal = || match self {
