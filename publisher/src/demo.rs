@@ -44,13 +44,11 @@ pub struct Args {
     name: Option<String>,
 }
 
-/// The arguments of the subscriber process.
+/// Arguments of the subscriber process.
 #[derive(Debug, clap::Args)]
 pub struct ChildArgs {
-    /// Name of the table.
     name: String,
 
-    /// End after this number of seconds.
     #[arg(long, value_parser = seconds)]
     seconds: Option<Duration>,
 

@@ -36,8 +36,8 @@ pub fn run(args: &Args) -> Result<(), CliError> {
     };
     let mut publisher = open(args, &schema, source.is_snapshot())?;
     report_open(&publisher, &schema);
-    let metered = metrics.map(|server| Metered::serve(server, &mut publisher));
-    let metered = match metered.transpose() {
+    let metered = metrics.map(|server| Metered::serve(server, &mut publisher)).transpose();
+    let metered = match metered {
         Ok(metered) => metered,
         Err(failure) => {
             publisher.close()?;
@@ -81,7 +81,6 @@ pub fn run(args: &Args) -> Result<(), CliError> {
     outcome.and(closed.map_err(CliError::from))
 }
 
-/// Opens the table.
 fn open(args: &Args, schema: &Schema, is_snapshot: bool) -> Result<UntypedPublisher, Error> {
     let schema = match common::inspect(&args.name, None) {
         // The rows of the earlier publisher stay readable until this source replaces them in one
@@ -167,20 +166,28 @@ pub fn publish(
         if has_ended && !source.is_snapshot() {
             publisher.end_input();
         }
-        service.turn(Instant::now(), source.readiness(), || state(publisher, has_ended));
+        let now = Instant::now();
+        service.turn(now, source.readiness(), || service_status(publisher, has_ended));
         if over(publisher, progress) {
             return Ok(());
         }
         if has_ended && !std::mem::replace(&mut has_reported_end, true) {
+            let name = publisher.name();
             status(format_args!(
-                "the input has ended: {} stays up with its last rows until Ctrl-C or SIGTERM; use --exit-at-eof to end \
-                 with the input",
-                publisher.name()
+                "the input has ended: {name} stays up with its last rows until Ctrl-C or SIGTERM; use --exit-at-eof to end with the input"
             ));
         }
         if next_maintenance <= Instant::now() {
             next_maintenance = Instant::now() + MAINTENANCE_INTERVAL;
-            maintain(publisher, &mut has_warned)?;
+            let maintained = publisher.maintain();
+            let is_limited = matches!(maintained, Err(Error::Limit { .. }));
+            match maintained {
+                // The limit may be lifted. Until then the table works as before.
+                Err(error) if is_limited && !has_warned => tracing::warn!("{error}"),
+                Err(_) if is_limited => {}
+                other => other?,
+            }
+            has_warned = is_limited;
         }
         let wanted = [source.due(), service.due()].into_iter().flatten();
         let due = wanted.fold(next_maintenance, Instant::min);
@@ -191,30 +198,11 @@ pub fn publish(
     }
 }
 
-/// Returns the status line for the service manager while the table is published.
-fn state(publisher: &UntypedPublisher, has_ended: bool) -> String {
+fn service_status(publisher: &UntypedPublisher, has_ended: bool) -> String {
     let (name, rows, version) = (publisher.name(), publisher.len(), publisher.version());
     let end =
         if has_ended { "; the input has ended, and the rows do not change any more" } else { "" };
     format!("publishing {name}: {rows} rows at version {version}{end}")
-}
-
-/// Maintains the table. A limit of the system is logged once per streak; `has_warned` is true during
-/// one.
-fn maintain(publisher: &mut UntypedPublisher, has_warned: &mut bool) -> Result<(), Error> {
-    match publisher.maintain() {
-        // The limit may be lifted. Until then the table works as before.
-        Err(error @ Error::Limit { .. }) => {
-            if !std::mem::replace(has_warned, true) {
-                tracing::warn!("{error}");
-            }
-            Ok(())
-        }
-        other => {
-            *has_warned = false;
-            other
-        }
-    }
 }
 
 fn report_open(publisher: &UntypedPublisher, schema: &Schema) {

@@ -113,12 +113,9 @@ impl Subscribers {
     }
 
     fn set(&self, name: &str) {
-        let table = match inspect(name, None) {
-            Ok(table) => table,
-            Err(error) => {
-                tracing::debug!("metrics of the region are not current: {error}");
-                return;
-            }
+        let logged = |error: &_| tracing::debug!("metrics of the region are not current: {error}");
+        let Ok(table) = inspect(name, None).inspect_err(logged) else {
+            return;
         };
         self.bytes.set(table.bytes);
         let Ok(subscribers) = &table.subscribers else {
