@@ -26,21 +26,8 @@ pub use timestamp::Timestamp;
 
 /// A type that can be a field of a row.
 ///
-/// Implement this trait for a newtype over a number or over a type of this module. The newtype must
-/// have the size of its kind.
-///
-/// ```
-/// use common::{FieldKind, Kind, bytemuck};
-///
-/// /// A price in hundredths.
-/// #[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
-/// #[repr(transparent)]
-/// struct Cents(i64);
-///
-/// impl FieldKind for Cents {
-///     const KIND: Kind = Kind::I64;
-/// }
-/// ```
+/// Implement this trait for a newtype over a number or over a type of this module, as in the example
+/// of [`KeyKind`]. The newtype must have the size of its kind.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be a field of a row",
     label = "not a type for a field",

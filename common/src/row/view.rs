@@ -88,17 +88,6 @@ impl<'a> RowRef<'a> {
 
 /// A key's bytes, separate or within a row. It is displayed in the form of [`Schema::format_key`],
 /// and serialized as a map from the names of the key's fields to their values.
-///
-/// ```
-/// use common::{KeyRef, Schema};
-///
-/// let schema = Schema::parse("price:f64,id:u16,venue:text(4)", Some("venue,id"))?;
-/// let bytes = schema.parse_key("XETR,7")?;
-/// let key = KeyRef::new(&schema, &bytes)?;
-/// assert_eq!(key.to_string(), "XETR,7");
-/// assert_eq!(serde_json::to_string(&key).unwrap(), r#"{"venue":"XETR","id":7}"#);
-/// # Ok::<(), common::Error>(())
-/// ```
 #[derive(Clone, Copy)]
 pub struct KeyRef<'a> {
     schema: &'a Schema,

@@ -13,8 +13,8 @@ impl<'a> Value<'a> {
     /// nanoseconds. Nothing is trimmed, and only a text may be empty.
     ///
     /// # Errors
-    /// [`Error::InvalidValue`](crate::Error::InvalidValue) or
-    /// [`Error::TextTooLong`](crate::Error::TextTooLong), which name the kind instead of a field.
+    /// [`InvalidValue`](crate::Error::InvalidValue) or [`TextTooLong`](crate::Error::TextTooLong),
+    /// which name the kind instead of a field.
     pub fn parse(kind: Kind, text: &'a str) -> Result<Value<'a>> {
         let refusal = || unfit_text(kind, text);
         let fits = |is_finite: bool| is_finite || is_float_name(text);
@@ -50,8 +50,8 @@ impl<'a> Value<'a> {
     /// nanoseconds. Null is rejected.
     ///
     /// # Errors
-    /// [`Error::InvalidValue`](crate::Error::InvalidValue) or
-    /// [`Error::TextTooLong`](crate::Error::TextTooLong), which name the kind instead of a field.
+    /// [`InvalidValue`](crate::Error::InvalidValue) or [`TextTooLong`](crate::Error::TextTooLong),
+    /// which name the kind instead of a field.
     pub fn from_json(kind: Kind, json: &'a serde_json::Value) -> Result<Value<'a>> {
         use serde_json::Value as Json;
         let float = matches!(kind, Kind::F32 | Kind::F64);
