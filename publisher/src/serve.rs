@@ -110,15 +110,18 @@ fn refuse_early(name: &str) -> Result<(), Error> {
     }
 }
 
-/// Opens the source that the arguments name, and returns it with the schema of its rows. Returns
-/// `None` if the program was stopped while the file was read for the first time.
+/// The schema of a source's rows, and the source.
+type Described = (Schema, Box<dyn Source>);
+
+/// Opens the source that the arguments name. Returns `None` if the program was stopped while the
+/// file was read for the first time.
 fn source(
     args: &Args,
     hangups: Option<file::sighup::Hangups>,
     stop: &Shutdown,
-) -> Result<Option<(Schema, Box<dyn Source>)>, CliError> {
+) -> Result<Option<Described>, CliError> {
     let capacity_policy = args.capacity_policy();
-    let (schema, source): (Schema, Box<dyn Source>) = match (&args.from, hangups) {
+    let described: Described = match (&args.from, hangups) {
         (From::File(path), Some(hangups)) => {
             let settings = input::settings(args)?;
             let file = File::open(path, settings, capacity_policy, args.strict, hangups, stop)?;
@@ -145,7 +148,7 @@ fn source(
             (source.schema(), Box::new(source))
         }
     };
-    Ok(Some((schema, source)))
+    Ok(Some(described))
 }
 
 /// Runs the publishing loop of every source: polls the source, maintains the table, and waits until

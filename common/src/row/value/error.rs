@@ -1,6 +1,6 @@
 //! Creates errors about values. They name the given value and the values that the field accepts.
 
-use super::bytes::whole_numbers;
+use super::convert::whole_numbers;
 use crate::{Error, Kind, Result};
 
 /// Maximum number of characters of a value in an error.
