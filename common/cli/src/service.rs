@@ -41,14 +41,14 @@ const MIN_KEEP_ALIVE: Duration = Duration::from_millis(1);
 
 /// Readiness of a program.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Stage {
+pub struct Readiness {
     /// True if the service is ready.
     pub is_ready: bool,
     /// Number of reloads requested so far.
     pub reloads: u32,
 }
 
-impl Stage {
+impl Readiness {
     /// Ready, without a reload.
     pub const READY: Self = Self { is_ready: true, reloads: 0 };
 }
@@ -60,7 +60,7 @@ pub struct Service {
     keep_alive: Option<Duration>,
     next_keep_alive: Instant,
     /// Readiness that the manager knows.
-    sent: Stage,
+    sent: Readiness,
     /// True if READY=1 has been sent before.
     was_ready: bool,
     status: String,
@@ -97,7 +97,7 @@ impl Service {
             manager: None,
             keep_alive: None,
             next_keep_alive: now,
-            sent: Stage::default(),
+            sent: Readiness::default(),
             was_ready: false,
             status: String::new(),
             next_status: now,
@@ -116,36 +116,41 @@ impl Service {
     }
 
     /// Sends all messages that are due at `now`.
-    pub fn turn(&mut self, now: Instant, stage: Stage, status: impl FnOnce() -> String) {
+    pub fn turn(&mut self, now: Instant, state: Readiness, status: impl FnOnce() -> String) {
         if self.manager.is_none() || self.retry.is_some_and(|retry| now < retry) {
             return;
         }
-        let is_sent = self.send_reload(stage) && self.send_others(now, stage, status);
+        let is_sent = self.send_reload(state) && self.send_due(now, state, status);
         let pause = self.keep_alive.map_or(RETRY, |interval| interval.min(RETRY));
         self.retry = (!is_sent).then(|| now + pause);
     }
 
     /// Sends RELOADING=1 if a reload was requested. Returns false if that must be retried.
-    fn send_reload(&mut self, stage: Stage) -> bool {
-        if self.was_ready && self.sent.reloads != stage.reloads {
+    fn send_reload(&mut self, state: Readiness) -> bool {
+        if self.was_ready && self.sent.reloads != state.reloads {
             let now_us = monotonic_ns() / 1000;
             if !self.send(&format!("RELOADING=1\nMONOTONIC_USEC={now_us}")) {
                 return false;
             }
             self.sent.is_ready = false;
         }
-        self.sent.reloads = stage.reloads;
+        self.sent.reloads = state.reloads;
         true
     }
 
-    /// Sends the other messages that are due. Returns false if they must be retried.
-    fn send_others(&mut self, now: Instant, stage: Stage, status: impl FnOnce() -> String) -> bool {
-        let becomes_ready = stage.is_ready && !self.sent.is_ready;
+    /// Sends the messages that are due, without RELOADING=1. Returns false if they must be retried.
+    fn send_due(
+        &mut self,
+        now: Instant,
+        state: Readiness,
+        status: impl FnOnce() -> String,
+    ) -> bool {
+        let becomes_ready = state.is_ready && !self.sent.is_ready;
         let mut lines = Vec::new();
         if becomes_ready {
             lines.push("READY=1".to_owned());
         }
-        if becomes_ready || stage.is_ready && now >= self.next_status {
+        if becomes_ready || state.is_ready && now >= self.next_status {
             self.next_status = now + STATUS_INTERVAL;
             let status = status();
             if becomes_ready || status != self.status {

@@ -8,7 +8,7 @@ use std::os::fd::BorrowedFd;
 use std::time::Instant;
 
 use cli::CliError;
-use cli::service::Stage;
+use cli::service::Readiness;
 use common::{Error, UntypedPublisher};
 
 pub mod change;
@@ -56,7 +56,7 @@ pub trait Source {
     fn is_snapshot(&self) -> bool;
 
     /// Returns whether the initial rows have been published, and the number of reload requests.
-    fn readiness(&self) -> Stage;
+    fn readiness(&self) -> Readiness;
 
     /// Returns a short summary of the input that was read.
     fn summary(&self) -> Option<String> {
