@@ -68,12 +68,6 @@ impl<const N: usize> FromStr for Text<N> {
     }
 }
 
-impl<const N: usize> AsRef<str> for Text<N> {
-    fn as_ref(&self) -> &str {
-        self.as_str()
-    }
-}
-
 impl<const N: usize> PartialEq<str> for Text<N> {
     fn eq(&self, other: &str) -> bool {
         self.as_str() == other
