@@ -3,6 +3,7 @@
 
 use std::borrow::Cow;
 use std::ops::RangeInclusive;
+use std::str::FromStr;
 
 use bytemuck::{Pod, bytes_of, pod_read_unaligned};
 
@@ -55,7 +56,7 @@ impl<'a> Value<'a> {
             others => unfit(kind, &others.to_string()),
         };
         if let Some(range) = whole_numbers(kind) {
-            let number = self.whole_number(kind).filter(|number| range.contains(number));
+            let number = self.as_integer(kind).filter(|number| range.contains(number));
             let bytes = number.ok_or_else(refusal)?.to_le_bytes();
             // The low bytes of a number in two's complement represent it, because it fits.
             out.copy_from_slice(&bytes[..out.len()]);
@@ -89,17 +90,10 @@ impl<'a> Value<'a> {
     /// which name the kind instead of a field.
     pub fn parse(kind: Kind, text: &'a str) -> Result<Value<'a>> {
         let refusal = || unfit_text(kind, text);
-        let fits = |is_finite: bool| is_finite || is_float_name(text);
         Ok(match kind {
             Kind::Bool => Value::Bool(text.parse::<Bool>()?.into()),
-            Kind::F32 => {
-                let number = text.parse().ok().filter(|number: &f32| fits(number.is_finite()));
-                Value::F32(number.ok_or_else(refusal)?)
-            }
-            Kind::F64 => {
-                let number = text.parse().ok().filter(|number: &f64| fits(number.is_finite()));
-                Value::F64(number.ok_or_else(refusal)?)
-            }
+            Kind::F32 => Value::F32(float(text, f32::is_finite).ok_or_else(refusal)?),
+            Kind::F64 => Value::F64(float(text, f64::is_finite).ok_or_else(refusal)?),
             Kind::Text(_) => {
                 check_text(kind, text)?;
                 Value::Text(Cow::Borrowed(text))
@@ -111,7 +105,7 @@ impl<'a> Value<'a> {
             Kind::Timestamp => Value::Timestamp(text.parse()?),
             _ => {
                 let number = text.parse().ok();
-                number.and_then(|number| whole_number(kind, number)).ok_or_else(refusal)?
+                number.and_then(|number| integer(kind, number)).ok_or_else(refusal)?
             }
         })
     }
@@ -137,14 +131,12 @@ impl<'a> Value<'a> {
             Json::Number(number) if float => {
                 Value::parse(kind, &number.to_string()).ok().map(Value::into_owned)
             }
-            Json::Number(number) => {
-                let number = number.as_u64().map(i128::from).or(number.as_i64().map(i128::from));
-                number.and_then(|number| whole_number(kind, number))
-            }
+            Json::Number(number) => number.as_i128().and_then(|number| integer(kind, number)),
             Json::String(text) if float => {
                 Value::parse(kind, text).ok().filter(|_| is_float_name(text))
             }
-            Json::String(text) if kind != Kind::Bool && !is_whole(kind) => {
+            Json::String(text) if kind == Kind::Timestamp => return Value::parse(kind, text),
+            Json::String(text) if kind != Kind::Bool && whole_numbers(kind).is_none() => {
                 return Value::parse(kind, text);
             }
             _ => None,
@@ -154,7 +146,7 @@ impl<'a> Value<'a> {
 
     /// Returns the value as an integer for `kind`. A time counts as an integer only if `kind` is
     /// [`Kind::Timestamp`].
-    fn whole_number(&self, kind: Kind) -> Option<i128> {
+    fn as_integer(&self, kind: Kind) -> Option<i128> {
         match self {
             Value::U64(number) => Some((*number).into()),
             Value::I64(number) => Some((*number).into()),
@@ -229,14 +221,18 @@ fn signed_word(bytes: &[u8]) -> i64 {
     (word(bytes) << unused).cast_signed() >> unused
 }
 
-/// Returns true if the text is the name of a float that is not finite. Digits that parse as
-/// infinity are out of range and not such a name.
+/// Returns true if the text is the name of a float that is not finite.
 fn is_float_name(text: &str) -> bool {
     matches!(text, "NaN" | "Infinity" | "-Infinity")
 }
 
+/// Parses a float. Digits that parse as infinity are out of range.
+fn float<F: Copy + FromStr>(text: &str, is_finite: fn(F) -> bool) -> Option<F> {
+    text.parse().ok().filter(|number| is_finite(*number) || is_float_name(text))
+}
+
 /// Converts an integer to a value of `kind`, if it fits.
-fn whole_number(kind: Kind, number: i128) -> Option<Value<'static>> {
+fn integer(kind: Kind, number: i128) -> Option<Value<'static>> {
     if !whole_numbers(kind)?.contains(&number) {
         return None;
     }
@@ -245,11 +241,6 @@ fn whole_number(kind: Kind, number: i128) -> Option<Value<'static>> {
         Kind::Timestamp => number.try_into().ok().map(Timestamp::from_nanos).map(Value::Timestamp),
         _ => number.try_into().ok().map(Value::I64),
     }
-}
-
-/// Returns true if `kind` accepts only JSON integers.
-fn is_whole(kind: Kind) -> bool {
-    kind != Kind::Timestamp && whole_numbers(kind).is_some()
 }
 
 #[cfg(test)]

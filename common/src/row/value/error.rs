@@ -59,12 +59,8 @@ fn takes(kind: Kind) -> String {
             "a time such as 2026-01-02T03:04:05Z, or nanoseconds since 1970, from the year 1677 to 2262"
         }
         integer => {
-            let range = whole_numbers(integer).unwrap_or(0..=0);
-            return format!(
-                "{kind} takes a whole number from {} to {}",
-                range.start(),
-                range.end()
-            );
+            let (least, greatest) = whole_numbers(integer).unwrap_or(0..=0).into_inner();
+            return format!("{kind} takes a whole number from {least} to {greatest}");
         }
     };
     format!("{kind} takes {what}")
