@@ -70,7 +70,8 @@ pub fn run(args: Args) -> Result<(), CliError> {
             return Err(failure);
         }
     };
-    let outcome = publish(&mut publisher, &mut source, &stop, &mut Service::none(), |_, _| false);
+    let outcome =
+        publish(&mut publisher, &mut source, &stop, &mut Service::default(), |_, _| false);
     let closed = match outcome {
         Ok(()) => publisher.close().map_err(CliError::from),
         Err(SourceError::Input(failure)) => {

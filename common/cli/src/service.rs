@@ -53,18 +53,19 @@ impl Readiness {
     pub const READY: Self = Self { is_ready: true, reloads: 0 };
 }
 
-/// Connection to the service manager. Without a manager all methods do nothing.
+/// Connection to the service manager. By default there is no manager, and all methods do nothing.
+#[derive(Default)]
 pub struct Service {
     manager: Option<Manager>,
     /// Interval of keep-alives, if the manager requests them.
     keep_alive: Option<Duration>,
-    next_keep_alive: Instant,
+    next_keep_alive: Option<Instant>,
     /// Readiness that the manager knows.
     sent: Readiness,
     /// True if READY=1 has been sent before.
     was_ready: bool,
     status: String,
-    next_status: Instant,
+    next_status: Option<Instant>,
     /// Time of the next attempt, after a failed message.
     retry: Option<Instant>,
 }
@@ -74,40 +75,20 @@ impl Service {
     /// Logs a warning if that fails.
     pub fn of_environment() -> Self {
         let Some(name) = std::env::var_os(SOCKET).filter(|name| !name.is_empty()) else {
-            return Self::none();
+            return Self::default();
         };
-        match Manager::at(&name) {
-            Ok(manager) => {
-                let [time, process] =
-                    [WATCHDOG_TIME, WATCHDOG_PROCESS].map(|name| std::env::var(name).ok());
-                let own = std::process::id();
-                Self::of(manager, watchdog(time.as_deref(), process.as_deref(), own))
-            }
-            Err(error) => {
-                warn(&name, &error);
-                Self::none()
-            }
-        }
-    }
-
-    /// Returns a connection without a manager.
-    pub fn none() -> Self {
-        let now = Instant::now();
-        Self {
-            manager: None,
-            keep_alive: None,
-            next_keep_alive: now,
-            sent: Readiness::default(),
-            was_ready: false,
-            status: String::new(),
-            next_status: now,
-            retry: None,
-        }
+        let Ok(manager) = Manager::at(&name).inspect_err(|error| warn(&name, error)) else {
+            return Self::default();
+        };
+        let [time, process] =
+            [WATCHDOG_TIME, WATCHDOG_PROCESS].map(|name| std::env::var(name).ok());
+        let watchdog = watchdog(time.as_deref(), process.as_deref(), std::process::id());
+        Self::of(manager, watchdog)
     }
 
     fn of(manager: Manager, watchdog: Option<Duration>) -> Self {
         let keep_alive = watchdog.map(|time| (time / 2).max(MIN_KEEP_ALIVE));
-        Self { manager: Some(manager), keep_alive, ..Self::none() }
+        Self { manager: Some(manager), keep_alive, ..Self::default() }
     }
 
     /// Sends a status before the service is ready.
@@ -146,36 +127,35 @@ impl Service {
         status: impl FnOnce() -> String,
     ) -> bool {
         let becomes_ready = state.is_ready && !self.sent.is_ready;
-        let mut lines = Vec::new();
-        if becomes_ready {
-            lines.push("READY=1".to_owned());
-        }
-        if becomes_ready || state.is_ready && now >= self.next_status {
-            self.next_status = now + STATUS_INTERVAL;
+        let mut lines = Vec::from_iter(becomes_ready.then(|| "READY=1".to_owned()));
+        if becomes_ready || state.is_ready && self.next_status.is_none_or(|next| now >= next) {
+            self.next_status = Some(now + STATUS_INTERVAL);
             let status = status();
             if becomes_ready || status != self.status {
                 lines.push(status_line(&status));
             }
             self.status = status;
         }
-        let keep_alive = self.keep_alive.filter(|_| now >= self.next_keep_alive);
+        let is_due = self.next_keep_alive.is_none_or(|next| now >= next);
+        let keep_alive = self.keep_alive.filter(|_| is_due);
         lines.extend(keep_alive.map(|_| "WATCHDOG=1".to_owned()));
         if !lines.is_empty() && !self.send(&lines.join("\n")) {
             // Forget the status, so that it is sent again.
             self.status.clear();
-            self.next_status = now;
+            self.next_status = None;
             return false;
         }
         self.sent.is_ready |= becomes_ready;
         self.was_ready |= becomes_ready;
-        self.next_keep_alive = keep_alive.map_or(self.next_keep_alive, |interval| now + interval);
+        if let Some(interval) = keep_alive {
+            self.next_keep_alive = Some(now + interval);
+        }
         true
     }
 
     /// Returns the latest time for the next call of [`turn`](Self::turn).
     pub fn due(&self) -> Option<Instant> {
-        self.manager.as_ref()?;
-        self.retry.or(self.keep_alive.map(|_| self.next_keep_alive))
+        self.retry.or(self.next_keep_alive)
     }
 
     /// Sends STOPPING=1 with a final status.
