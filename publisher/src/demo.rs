@@ -105,16 +105,11 @@ pub fn run_child(args: &ChildArgs) -> Result<(), CliError> {
 /// the rest of the parent.
 fn clean_up(args: &ChildArgs) {
     let patience = Instant::now() + PATIENCE;
-    while Instant::now() < patience {
-        let is_done = if getppid().as_raw() == args.parent {
-            common::inspect(&args.name, None).is_err()
-        } else {
-            let removed = common::remove(&args.name);
-            !matches!(removed, Err(Error::PublisherActive { .. }))
-        };
-        if is_done {
-            return;
-        }
+    let is_done = || match getppid().as_raw() == args.parent {
+        true => common::inspect(&args.name, None).is_err(),
+        false => !matches!(common::remove(&args.name), Err(Error::PublisherActive { .. })),
+    };
+    while Instant::now() < patience && !is_done() {
         std::thread::sleep(LOOK);
     }
 }
@@ -175,7 +170,7 @@ fn end(mut subscriber: Child) -> Result<(), CliError> {
     }
 }
 
-/// Waits up to [`PATIENCE`] for the process to end.
+/// Waits for the process to end, for at most [`PATIENCE`].
 fn wait_a_moment(process: &mut Child) -> Option<ExitStatus> {
     let patience = Instant::now() + PATIENCE;
     loop {

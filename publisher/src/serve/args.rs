@@ -13,10 +13,8 @@ use common::publisher::{MAX_CAPACITY, MAX_SLOTS};
 use crate::source::CapacityPolicy;
 use crate::source::format::{FormatName, OnDuplicate, Quote};
 
-/// Help heading of the options that describe the source of the rows.
+/// Help headings.
 const SOURCE: &str = "Source";
-
-/// Help heading of the options that describe the table.
 const TABLE: &str = "Table";
 
 /// Help of `serve`. Each paragraph is one line, because clap wraps it at the terminal's width.
@@ -160,7 +158,6 @@ pub struct Args {
 }
 
 impl Args {
-    /// Returns the policy for rows beyond the table's capacity.
     pub fn capacity_policy(&self) -> CapacityPolicy {
         if self.capacity.is_some() { CapacityPolicy::Fixed } else { CapacityPolicy::Grows }
     }
@@ -179,7 +176,7 @@ pub enum From {
 impl TryFrom<OsString> for From {
     type Error = String;
 
-    /// Accepts any path, also one that is not UTF-8.
+    /// Accepts any path, even if it is not UTF-8.
     fn try_from(value: OsString) -> Result<Self, String> {
         match value.to_str() {
             Some("processes") => Ok(Self::Processes),
@@ -222,7 +219,6 @@ fn delimiter(text: &str) -> Result<u8, String> {
 /// Maximum value of `--every`.
 const MAX_INTERVAL: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// Parses the interval of `--every`.
 pub fn interval(text: &str) -> Result<Duration, String> {
     match duration(text)? {
         Duration::ZERO => Err("it cannot be zero".to_owned()),

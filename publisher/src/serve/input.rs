@@ -88,7 +88,6 @@ pub fn format(args: &Args) -> Result<Format, CliError> {
     }))
 }
 
-/// Returns the settings for reading a file.
 pub fn settings(args: &Args) -> Result<Settings, CliError> {
     let names = |key: &String| key.split(',').map(|name| name.trim().to_owned()).collect();
     Ok(Settings {

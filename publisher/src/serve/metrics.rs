@@ -41,7 +41,6 @@ struct Subscribers {
 }
 
 impl Metered {
-    /// Starts to serve the metrics of `publisher`.
     pub fn serve(server: Server, publisher: &mut UntypedPublisher) -> Result<Self, CliError> {
         let name = publisher.name().to_owned();
         let mut registry = registry("publisher");
@@ -74,7 +73,6 @@ impl Metered {
         Ok(metered)
     }
 
-    /// Sets the metrics to the current figures.
     pub fn set(&self, publisher: &UntypedPublisher, progress: Progress) {
         let statistics = publisher.statistics();
         raise(&self.commits, publisher.version() - self.first_version);
@@ -95,7 +93,6 @@ impl Metered {
     }
 }
 
-/// Raises a counter to `total`.
 fn raise(counter: &Counter, total: u64) {
     counter.inc_by(total.saturating_sub(counter.get()));
 }
