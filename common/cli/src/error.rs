@@ -81,16 +81,14 @@ pub fn usage(error: &clap::Error) -> Result<(), CliError> {
 
 /// Prints the error of a failed program to stderr, and returns the exit code for `main`.
 pub fn finish(result: Result<(), CliError>) -> ExitCode {
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(failure) if failure.code == 0 => ExitCode::SUCCESS,
-        Err(failure) => {
-            if !failure.message.is_empty() {
-                status(format_args!("error: {failure}"));
-            }
-            ExitCode::from(failure.code)
-        }
+    let Err(failure) = result else {
+        return ExitCode::SUCCESS;
+    };
+    // Empty if the message was printed before, or if the reader of stdout has closed the pipe.
+    if !failure.message.is_empty() {
+        status(format_args!("error: {failure}"));
     }
+    ExitCode::from(failure.code)
 }
 
 /// Maximum time that a line waits for room on stderr, in ms.

@@ -77,11 +77,10 @@ fn with_variables(command: Command) -> Command {
 
 /// Returns the variable of an option: its own, or one made from its long name.
 fn variable(argument: &Arg) -> Option<String> {
-    match (argument.get_env(), argument.get_long()) {
-        (Some(name), _) => Some(name.to_string_lossy().into_owned()),
-        (None, Some(long)) => Some(format!("TABLECAST_{}", long.to_uppercase().replace('-', "_"))),
-        (None, None) => None,
+    if let Some(name) = argument.get_env() {
+        return Some(name.to_string_lossy().into_owned());
     }
+    Some(format!("TABLECAST_{}", argument.get_long()?.to_uppercase().replace('-', "_")))
 }
 
 /// Returns the variables that set options of one subcommand, without those of all subcommands.

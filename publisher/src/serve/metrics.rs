@@ -47,12 +47,8 @@ impl Metered {
         let table = of_table(&mut registry, &name);
         let subscribers = Subscribers::register(table);
         let commit_times = Histogram::new(exponential_buckets(256e-9, 2.0, 22));
-        table.register_with_unit(
-            "commit",
-            "Time that commits with rows took, including the wake-ups",
-            Unit::Seconds,
-            commit_times.clone(),
-        );
+        let help = "Time that commits with rows took, including the wake-ups";
+        table.register_with_unit("commit", help, Unit::Seconds, commit_times.clone());
         publisher.time_commits(move |time| commit_times.observe(time.as_secs_f64()));
         let mut metered = Self {
             first_version: publisher.version(),
