@@ -7,19 +7,18 @@
 
 use std::alloc::{Layout, handle_alloc_error};
 use std::collections::TryReserveError;
-use std::num::NonZeroUsize;
 use std::ops::{Deref, DerefMut};
 use std::ptr::NonNull;
 
-use nix::sys::mman::{MapFlags, MmapAdvise, ProtFlags, madvise, mmap_anonymous, munmap};
+use bytemuck::allocation::try_zeroed_vec;
+use bytemuck::{Pod, Zeroable};
+use memmap2::{Advice, MmapMut, MmapOptions};
 
 /// Size of a huge page (on x86-64, and on AArch64 with pages of 4 KiB), in words.
 const HUGE_WORDS: usize = (2 << 20) / 8;
 /// Minimum size, in words, that is mapped from the system in whole huge pages. The allocator
 /// provides smaller sizes.
 const LARGE_WORDS: usize = HUGE_WORDS / 2;
-/// Size of a cache line, in bytes.
-const LINE_BYTES: usize = 64;
 /// Maximum ratio of a [`Scratch`]'s capacity to the need of recent uses. [`Scratch::recycle`] frees
 /// memory above it.
 const SLACK: usize = 4;
@@ -40,10 +39,7 @@ impl From<TryReserveError> for NoMemory {
 ///
 /// # Errors
 /// [`NoMemory`]; the vector is unchanged in that case.
-pub fn try_extend<T: bytemuck::Zeroable + Clone>(
-    vector: &mut Vec<T>,
-    len: usize,
-) -> Result<(), NoMemory> {
+pub fn try_extend<T: Zeroable + Clone>(vector: &mut Vec<T>, len: usize) -> Result<(), NoMemory> {
     if vector.len() < len {
         vector.try_reserve(len - vector.len())?;
         vector.resize(len, T::zeroed());
@@ -51,12 +47,24 @@ pub fn try_extend<T: bytemuck::Zeroable + Clone>(
     Ok(())
 }
 
+/// A cache line.
+#[derive(Clone, Copy, Pod, Zeroable)]
+#[repr(C, align(64))]
+struct Line([u64; 8]);
+
 /// Words that begin at a cache line, so that a row of the size of a line occupies one line.
 pub struct AlignedWords {
     first: NonNull<u64>,
     len: usize,
     /// Number of allocated words. The words from `len` on are zero.
     room: usize,
+    /// The allocation, which ends with this value.
+    _memory: Memory,
+}
+
+enum Memory {
+    Lines { _owner: Vec<Line> },
+    Pages { _owner: MmapMut },
 }
 
 // SAFETY: `AlignedWords` owns its words, as a vector does.
@@ -78,22 +86,20 @@ impl AlignedWords {
 
     /// Returns `words` zeros.
     pub fn try_zeroed(words: usize) -> Result<Self, NoMemory> {
-        let room = match words {
+        let (first, room, memory) = if words < LARGE_WORDS {
+            let mut lines = try_zeroed_vec::<Line>(words.div_ceil(8)).map_err(|()| NoMemory)?;
+            let first = NonNull::from(lines.as_mut_slice()).cast();
+            (first, lines.len() * 8, Memory::Lines { _owner: lines })
+        } else {
             // The kernel uses a huge page only where a whole one fits.
-            LARGE_WORDS.. => words.checked_next_multiple_of(HUGE_WORDS).ok_or(NoMemory)?,
-            _ => words,
+            let room = words.checked_next_multiple_of(HUGE_WORDS).ok_or(NoMemory)?;
+            let size = room.checked_mul(8).ok_or(NoMemory)?;
+            let mut pages = MmapOptions::new().len(size).map_anon().map_err(|_| NoMemory)?;
+            // On a system without huge pages the call fails and has no effect.
+            let _advice = pages.advise(Advice::HugePage);
+            (NonNull::from(&mut *pages).cast(), room, Memory::Pages { _owner: pages })
         };
-        let first = match room {
-            0 => NonNull::dangling(),
-            LARGE_WORDS.. => map(room)?,
-            _ => {
-                // SAFETY: the size of the layout is not zero.
-                let memory = unsafe { std::alloc::alloc_zeroed(layout(room)?) };
-                NonNull::new(memory.cast()).ok_or(NoMemory)?
-            }
-        };
-        let len = words;
-        Ok(Self { first, len, room })
+        Ok(Self { first, len: words, room, _memory: memory })
     }
 
     /// Extends the slice with zeros to at least `words` words. The allocation grows by at least
@@ -120,32 +126,12 @@ impl AlignedWords {
     }
 }
 
-impl Drop for AlignedWords {
-    fn drop(&mut self) {
-        let memory = self.first.cast();
-        match self.room {
-            0 => {}
-            LARGE_WORDS.. => {
-                // SAFETY: `map` mapped this memory, and only this value refers to it. If the call
-                // fails, the memory leaks.
-                let _unmapped = unsafe { munmap(memory, self.room * 8) };
-            }
-            _ => {
-                if let Ok(layout) = layout(self.room) {
-                    // SAFETY: `try_zeroed` allocated this memory with this layout.
-                    unsafe { std::alloc::dealloc(memory.as_ptr().cast(), layout) }
-                }
-            }
-        }
-    }
-}
-
 impl Deref for AlignedWords {
     type Target = [u64];
 
     #[inline]
     fn deref(&self) -> &[u64] {
-        // SAFETY: this value owns `len` words from `first` on. They are aligned and initialized.
+        // SAFETY: `_memory` owns `len` words from `first` on. They are aligned and initialized.
         unsafe { std::slice::from_raw_parts(self.first.as_ptr(), self.len) }
     }
 }
@@ -158,26 +144,8 @@ impl DerefMut for AlignedWords {
     }
 }
 
-fn layout(words: usize) -> Result<Layout, NoMemory> {
-    let bytes = words.checked_mul(8).ok_or(NoMemory)?;
-    Layout::from_size_align(bytes, LINE_BYTES).map_err(|_| NoMemory)
-}
-
 fn out_of_memory(words: usize) -> ! {
-    handle_alloc_error(layout(words).unwrap_or(Layout::new::<u64>()))
-}
-
-/// Maps zeroed pages, huge ones if the system has them.
-fn map(words: usize) -> Result<NonNull<u64>, NoMemory> {
-    let size = NonZeroUsize::new(layout(words)?.size()).ok_or(NoMemory)?;
-    let access = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
-    // SAFETY: these are new pages, to which nothing else refers.
-    let memory = unsafe { mmap_anonymous(None, size, access, MapFlags::MAP_PRIVATE) };
-    let memory = memory.map_err(|_| NoMemory)?;
-    // SAFETY: the advice is about the pages above. On a system without huge pages the call fails
-    // and has no effect.
-    let _advice = unsafe { madvise(memory, size.get(), MmapAdvise::MADV_HUGEPAGE) };
-    Ok(memory.cast())
+    handle_alloc_error(Layout::array::<u64>(words).unwrap_or(Layout::new::<u64>()))
 }
 
 /// A vector that keeps its memory between uses, up to [`SLACK`] times the need of recent uses.
@@ -271,7 +239,7 @@ mod tests {
             words.fill(7);
             for more in [1, 3, size] {
                 words.grow(size + more);
-                assert_eq!(words.as_ptr().addr() % LINE_BYTES, 0);
+                assert_eq!(words.as_ptr().addr() % size_of::<Line>(), 0);
                 assert!(words[..size].iter().all(|word| *word == 7));
                 assert!(words[size..].iter().all(|word| *word == 0));
                 size += more;

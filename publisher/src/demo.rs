@@ -28,12 +28,12 @@ const PATIENCE: Duration = Duration::from_secs(1);
 /// Interval at which the subscriber's exit is polled during [`PATIENCE`].
 const LOOK: Duration = Duration::from_millis(10);
 
-/// The arguments of `demo`.
+/// Arguments of `demo`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// End after N seconds; otherwise at Ctrl-C
     #[arg(long, value_name = "N", value_parser = seconds)]
-    seconds: Option<f64>,
+    seconds: Option<Duration>,
 
     /// Interval at which the processes are read
     #[arg(long, value_name = "DURATION", default_value = "100ms", value_parser = interval)]
@@ -44,43 +44,34 @@ pub struct Args {
     name: Option<String>,
 }
 
-/// The arguments of the subscriber process.
+/// Arguments of the subscriber process.
 #[derive(Debug, clap::Args)]
 pub struct ChildArgs {
-    /// Name of the table.
     name: String,
 
-    /// End after this number of seconds.
     #[arg(long, value_parser = seconds)]
-    seconds: Option<f64>,
+    seconds: Option<Duration>,
 
     /// Process id of the publisher. The subscriber ends with it.
     #[arg(long)]
     parent: i32,
 }
 
-/// Runs `demo`.
-///
-/// # Errors
-/// Returns the error of either process, with its exit code.
+/// Runs `demo` until the subscriber process ends, which counts the seconds, or until a signal.
 pub fn run(args: Args) -> Result<(), CliError> {
     let name = args.name.unwrap_or_else(|| format!("demo-{}", std::process::id()));
     let mut source = Processes::new(args.every, CapacityPolicy::Grows)?;
     let stop = Shutdown::install()?;
     let mut publisher = UntypedPublisher::builder(&name, source.schema()).open()?;
-    let mut subscriber = match Subscriber::start(&name, args.seconds, &stop) {
+    let subscriber = match start_subscriber(&name, args.seconds, &stop) {
         Ok(subscriber) => subscriber,
         Err(failure) => {
             publisher.close()?;
             return Err(failure);
         }
     };
-    let end = args
-        .seconds
-        .and_then(|seconds| Instant::now().checked_add(Duration::from_secs_f64(seconds)));
-    let over = |_: &_, _| subscriber.has_ended() || end.is_some_and(|end| end <= Instant::now());
-    let mut service = Service::none();
-    let outcome = publish(&mut publisher, &mut source, &stop, &mut service, over);
+    let outcome =
+        publish(&mut publisher, &mut source, &stop, &mut Service::default(), |_, _| false);
     let closed = match outcome {
         Ok(()) => publisher.close().map_err(CliError::from),
         Err(SourceError::Input(failure)) => {
@@ -88,13 +79,10 @@ pub fn run(args: Args) -> Result<(), CliError> {
         }
         Err(SourceError::Table(error)) => Err(error.into()),
     };
-    subscriber.end().and(closed)
+    end(subscriber).and(closed)
 }
 
 /// Runs the subscriber process, which ends when its parent dies.
-///
-/// # Errors
-/// Returns the error of the view, with its exit code.
 pub fn run_child(args: &ChildArgs) -> Result<(), CliError> {
     let stop = Shutdown::install()?;
     set_pdeathsig(Signal::SIGTERM)
@@ -117,97 +105,81 @@ pub fn run_child(args: &ChildArgs) -> Result<(), CliError> {
 /// the rest of the parent.
 fn clean_up(args: &ChildArgs) {
     let patience = Instant::now() + PATIENCE;
-    while Instant::now() < patience {
-        let is_done = if getppid().as_raw() == args.parent {
-            common::inspect(&args.name, None).is_err()
-        } else {
-            let removed = common::remove(&args.name);
-            !matches!(removed, Err(Error::PublisherActive { .. }))
-        };
-        if is_done {
-            return;
-        }
+    let is_done = || match getppid().as_raw() == args.parent {
+        true => common::inspect(&args.name, None).is_err(),
+        false => !matches!(common::remove(&args.name), Err(Error::PublisherActive { .. })),
+    };
+    while Instant::now() < patience && !is_done() {
         std::thread::sleep(LOOK);
     }
 }
 
-/// The subscriber process.
-struct Subscriber {
-    process: Child,
-    ended: Option<ExitStatus>,
+/// Starts the subscriber process. When it ends, `stop` is requested.
+fn start_subscriber(
+    name: &str,
+    seconds: Option<Duration>,
+    stop: &Shutdown,
+) -> Result<Child, CliError> {
+    let mut command = Command::new(own_program());
+    command.args(["__subscriber", name, "--parent", &std::process::id().to_string()]);
+    if let Some(seconds) = seconds {
+        command.args(["--seconds", &seconds.as_secs_f64().to_string()]);
+    }
+    let process = service::hide_from(&mut command).stdin(Stdio::null()).spawn();
+    let process = process.map_err(|error| {
+        let reason = start_error(&error);
+        CliError::new(1, format!("cannot start a subscriber: {reason}"))
+    })?;
+    let (pid, stop) = (pid(&process), stop.clone());
+    std::thread::spawn(move || {
+        // WNOWAIT leaves the zombie for `try_wait`, so that the pid is not reused. An error
+        // also ends the demo.
+        let _ended = waitid(Id::Pid(pid), WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT);
+        stop.request();
+    });
+    Ok(process)
 }
 
-impl Subscriber {
-    /// Starts the subscriber. When it ends, `stop` is requested.
-    fn start(name: &str, seconds: Option<f64>, stop: &Shutdown) -> Result<Self, CliError> {
-        let mut command = Command::new(own_program());
-        command.args(["__subscriber", name, "--parent", &std::process::id().to_string()]);
-        if let Some(seconds) = seconds {
-            command.args(["--seconds", &seconds.to_string()]);
-        }
-        let process = service::hide_from(&mut command).stdin(Stdio::null()).spawn();
-        let process = process.map_err(|error| {
-            let reason = start_error(&error);
-            CliError::new(1, format!("cannot start a subscriber: {reason}"))
-        })?;
-        let (pid, stop) = (Pid::from_raw(process.id() as i32), stop.clone());
-        std::thread::spawn(move || {
-            // WNOWAIT leaves the zombie for `try_wait`, so that the pid is not reused. An error
-            // also ends the demo.
-            let _ended = waitid(Id::Pid(pid), WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT);
-            stop.request();
-        });
-        Ok(Self { process, ended: None })
-    }
+fn pid(process: &Child) -> Pid {
+    Pid::from_raw(process.id() as i32)
+}
 
-    fn has_ended(&mut self) -> bool {
-        if self.ended.is_none() {
-            // `try_wait` fails only if another part of the program has reaped the process.
-            self.ended = self.process.try_wait().unwrap_or(Some(ExitStatus::default()));
-        }
-        self.ended.is_some()
+/// Waits for the subscriber to end because its table was closed, then sends SIGTERM, then kills it.
+fn end(mut subscriber: Child) -> Result<(), CliError> {
+    let mut status = wait_a_moment(&mut subscriber);
+    if status.is_none() {
+        let _gone = kill(pid(&subscriber), Signal::SIGTERM);
+        status = wait_a_moment(&mut subscriber);
     }
-
-    /// Waits for the subscriber to end because its table was closed, then sends SIGTERM, then kills
-    /// it.
-    fn end(mut self) -> Result<(), CliError> {
-        if !self.ends_soon() {
-            if let Ok(pid) = i32::try_from(self.process.id()) {
-                let _gone = kill(Pid::from_raw(pid), Signal::SIGTERM);
-            }
-            if !self.ends_soon() {
-                let _gone = self.process.kill();
-                let _gone = self.process.wait();
-                return Err(CliError::new(
-                    1,
-                    "the subscriber did not end after SIGTERM, and was killed",
-                ));
-            }
+    let Some(status) = status else {
+        let _gone = subscriber.kill();
+        let _gone = subscriber.wait();
+        let message = "the subscriber did not end after SIGTERM, and was killed";
+        return Err(CliError::new(1, message));
+    };
+    match (status.code(), status.signal()) {
+        (Some(0), _) => Ok(()),
+        (Some(code), _) => {
+            let code = u8::try_from(code).unwrap_or(1);
+            Err(CliError::new(code, format!("the subscriber ended with exit code {code}")))
         }
-        self.outcome()
+        (None, signal) => {
+            let signal = signal.unwrap_or_default();
+            Err(CliError::new(1, format!("the subscriber was killed by signal {signal}")))
+        }
     }
+}
 
-    fn ends_soon(&mut self) -> bool {
-        let patience = Instant::now() + PATIENCE;
-        while !self.has_ended() && Instant::now() < patience {
-            std::thread::sleep(LOOK);
+/// Waits for the process to end, for at most [`PATIENCE`].
+fn wait_a_moment(process: &mut Child) -> Option<ExitStatus> {
+    let patience = Instant::now() + PATIENCE;
+    loop {
+        // `try_wait` fails only if another part of the program has reaped the process.
+        let ended = process.try_wait().unwrap_or(Some(ExitStatus::default()));
+        if ended.is_some() || Instant::now() >= patience {
+            return ended;
         }
-        self.has_ended()
-    }
-
-    fn outcome(&self) -> Result<(), CliError> {
-        let status = self.ended.unwrap_or_default();
-        match (status.code(), status.signal()) {
-            (Some(0), _) => Ok(()),
-            (Some(code), _) => {
-                let code = u8::try_from(code).unwrap_or(1);
-                Err(CliError::new(code, format!("the subscriber ended with exit code {code}")))
-            }
-            (None, signal) => {
-                let signal = signal.unwrap_or_default();
-                Err(CliError::new(1, format!("the subscriber was killed by signal {signal}")))
-            }
-        }
+        std::thread::sleep(LOOK);
     }
 }
 
@@ -219,11 +191,9 @@ fn own_program() -> OsString {
     }
 }
 
-fn seconds(text: &str) -> Result<f64, String> {
-    let seconds = text.parse().ok();
-    seconds
-        .filter(|seconds| Duration::try_from_secs_f64(*seconds).is_ok())
-        .ok_or_else(|| "write a number of seconds, such as 10 or 0.5".to_owned())
+fn seconds(text: &str) -> Result<Duration, String> {
+    let seconds = text.parse().ok().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+    seconds.ok_or_else(|| "write a number of seconds, such as 10 or 0.5".to_owned())
 }
 
 #[cfg(test)]
@@ -235,6 +205,6 @@ mod tests {
         for text in ["", "-1", "NaN", "inf", "1e300", "soon"] {
             assert!(seconds(text).is_err(), "{text}");
         }
-        assert_eq!(seconds("0.5"), Ok(0.5));
+        assert_eq!(seconds("0.5"), Ok(Duration::from_millis(500)));
     }
 }

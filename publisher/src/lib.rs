@@ -2,10 +2,10 @@
 //!
 //! Each subcommand is one module, which owns its arguments:
 //!
-//! - [`serve`]: opens a table and publishes the rows of a [`source`] in it until the program is
+//! - `serve`: opens a table and publishes the rows of a [`source`] in it until the program is
 //!   stopped;
-//! - [`demo`]: the same, next to a subscriber process in the same terminal;
-//! - [`rm`]: removes the objects of dead publishers.
+//! - `demo`: the same, next to a subscriber process in the same terminal;
+//! - `rm`: removes the objects of dead publishers.
 //!
 //! The program writes nothing to stdout except help, completions and man pages. Messages go to
 //! stderr, and errors in writing them are ignored.
@@ -15,9 +15,9 @@ use std::ffi::OsString;
 use clap::{Parser, Subcommand};
 use cli::{CliError, Completions, Global, Manual};
 
-pub mod demo;
-pub mod rm;
-pub mod serve;
+mod demo;
+mod rm;
+mod serve;
 pub mod source;
 
 /// Printed above the help if no subcommand is given.

@@ -6,12 +6,11 @@ use clap_complete::ArgValueCompleter;
 use cli::{CliError, complete, status, suggest_table};
 use common::{Error, Swept};
 
-/// Printed after the help of `rm`.
 pub const HELP: &str = "\
 The table of a dead publisher keeps its data, so it is removed only by name. `--orphans` removes the orphans that \
 `subscriber ls` lists, and the slots and queues of dead subscribers of every table; it removes nothing that a live process holds.";
 
-/// The arguments of `rm`.
+/// Arguments of `rm`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Names of the tables
@@ -28,13 +27,11 @@ pub struct Args {
 }
 
 /// Runs `publisher rm`: removes each of the named tables, then, if requested, the orphans. A
-/// failure for one table does not stop the others.
-///
-/// # Errors
-/// The exit code of the first object that could not be removed; the messages are printed already.
+/// failure for one table does not stop the others. Errors are printed, and the exit code is that of
+/// the first one.
 pub fn run(args: &Args) -> Result<(), CliError> {
     let mut first = None;
-    let mut failed = |error: common::Error| {
+    let mut failed = |error: Error| {
         let failure = explained(error);
         status(format_args!("error: {failure}"));
         first.get_or_insert(failure.code());
@@ -51,45 +48,36 @@ pub fn run(args: &Args) -> Result<(), CliError> {
     }
     if args.orphans {
         let swept = common::sweep()?;
-        told(&swept);
+        report(&swept);
         swept.kept.into_iter().for_each(|kept| failed(kept.error));
     }
     first.map_or(Ok(()), |code| Err(CliError::new(code, "")))
 }
 
 /// Explains why an object could not be removed.
-fn explained(error: common::Error) -> CliError {
-    match error {
+fn explained(error: Error) -> CliError {
+    let message = match error {
         Error::NotFound { table } => {
             let similar = suggest_table(&table);
             let hint = similar.map_or(String::new(), |similar| format!("{similar} "));
-            let message = "`subscriber ls` lists all tables";
-            CliError::new(1, format!("table not found: {table:?}: {hint}{message}"))
+            format!("table not found: {table:?}: {hint}`subscriber ls` lists all tables")
         }
-        Error::Corrupt { object, reason } => CliError::new(
-            1,
-            format!(
-                "cannot remove {object}: it was not made by Tablecast ({reason}); remove /dev/shm{object} by hand"
-            ),
+        Error::Corrupt { object, reason } => format!(
+            "cannot remove {object}: it was not made by Tablecast ({reason}); remove /dev/shm{object} by hand"
         ),
-        Error::WrongOwner { object, found, .. } => CliError::new(
-            1,
-            format!(
-                "{object} belongs to user {found}: remove it as that user, or as root with --owner {found}"
-            ),
+        Error::WrongOwner { object, found, .. } => format!(
+            "{object} belongs to user {found}: remove it as that user, or as root with --owner {found}"
         ),
-        Error::PermissionDenied { object, action } => CliError::new(
-            1,
-            format!(
-                "no permission to {action} {object}: remove it as its owner, or as root with --owner"
-            ),
+        Error::PermissionDenied { object, action } => format!(
+            "no permission to {action} {object}: remove it as its owner, or as root with --owner"
         ),
-        other => other.into(),
-    }
+        other => return other.into(),
+    };
+    CliError::new(1, message)
 }
 
 /// Prints the removed objects, and those that may remain where this user has no permission to look.
-fn told(swept: &Swept) {
+fn report(swept: &Swept) {
     for object in &swept.removed {
         status(format_args!("removed {object}"));
     }

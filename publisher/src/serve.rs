@@ -19,10 +19,7 @@ mod input;
 mod metrics;
 mod prompt;
 
-/// `publisher serve`.
-///
-/// # Errors
-/// Returns the error that ended the publisher, with its exit code.
+/// Runs `publisher serve`.
 pub fn run(args: &Args) -> Result<(), CliError> {
     input::check(args)?;
     refuse_early(&args.name)?;
@@ -37,25 +34,10 @@ pub fn run(args: &Args) -> Result<(), CliError> {
     let Some((schema, mut source)) = source(args, hangups, &stop)? else {
         return Ok(());
     };
-    let opened_by = match common::inspect(&args.name, None) {
-        // The rows of the earlier publisher stay readable until this source replaces them in one
-        // commit.
-        Ok(left) if source.is_snapshot() => left.schema,
-        _ => schema.clone(),
-    };
-    let mut publisher = UntypedPublisher::builder(&args.name, opened_by)
-        .subscribers(args.subscribers)
-        .mode(args.mode);
-    if let Some(capacity) = args.capacity {
-        publisher = publisher.capacity(capacity);
-    }
-    if let Some(group) = args.group {
-        publisher = publisher.group(group);
-    }
-    let mut publisher = publisher.open()?;
-    greet(&publisher, &schema);
-    let metered = metrics.map(|server| Metered::serve(server, &mut publisher));
-    let metered = match metered.transpose() {
+    let mut publisher = open(args, &schema, source.is_snapshot())?;
+    report_open(&publisher, &schema);
+    let metered = metrics.map(|server| Metered::serve(server, &mut publisher)).transpose();
+    let metered = match metered {
         Ok(metered) => metered,
         Err(failure) => {
             publisher.close()?;
@@ -70,10 +52,10 @@ pub fn run(args: &Args) -> Result<(), CliError> {
         tx.clear();
         tx.commit()?;
     }
-    let begun_at = publisher.version();
+    let first_version = publisher.version();
     let mut has_read_all = false;
     let over = |publisher: &UntypedPublisher, progress| {
-        metered.iter().for_each(|metered| metered.note(publisher, progress));
+        metered.iter().for_each(|metered| metered.set(publisher, progress));
         has_read_all = progress != Progress::Waiting;
         args.exit_at_eof && has_read_all
     };
@@ -83,16 +65,38 @@ pub fn run(args: &Args) -> Result<(), CliError> {
         let shortfall = source.shortfall().filter(|_| ends_with_input);
         shortfall.map_or(Ok(()), |failure| Err(SourceError::Input(failure)))
     });
-    service.end(&last_words(&publisher, &outcome));
-    let failure = match outcome {
-        Ok(()) => None,
-        Err(SourceError::Input(failure)) => Some(failure),
+    service.end(&match &outcome {
+        Ok(()) => format!("closing {}", publisher.name()),
+        Err(SourceError::Input(failure)) => failure.to_string(),
+        Err(SourceError::Table(error)) => error.to_string(),
+    });
+    let outcome = match outcome {
+        Ok(()) => Ok(()),
+        Err(SourceError::Input(failure)) => Err(failure),
         // Dropped without cleanup, as if this process had died: the table may belong to another
         // publisher by now.
         Err(SourceError::Table(error)) => return Err(error.into()),
     };
-    let left = take_leave(publisher, begun_at, source.summary(), args.keep);
-    failure.map_or(left, Err)
+    let closed = close(publisher, first_version, source.summary(), args.keep);
+    outcome.and(closed.map_err(CliError::from))
+}
+
+fn open(args: &Args, schema: &Schema, is_snapshot: bool) -> Result<UntypedPublisher, Error> {
+    let schema = match common::inspect(&args.name, None) {
+        // The rows of the earlier publisher stay readable until this source replaces them in one
+        // commit.
+        Ok(left) if is_snapshot => left.schema,
+        _ => schema.clone(),
+    };
+    let mut publisher =
+        UntypedPublisher::builder(&args.name, schema).subscribers(args.subscribers).mode(args.mode);
+    if let Some(capacity) = args.capacity {
+        publisher = publisher.capacity(capacity);
+    }
+    if let Some(group) = args.group {
+        publisher = publisher.group(group);
+    }
+    publisher.open()
 }
 
 /// Returns the errors that opening the table would return, so that a long file is not read first.
@@ -106,7 +110,7 @@ fn refuse_early(name: &str) -> Result<(), Error> {
     }
 }
 
-/// A source and the schema of its rows.
+/// The schema of a source's rows, and the source.
 type Described = (Schema, Box<dyn Source>);
 
 /// Opens the source that the arguments name. Returns `None` if the program was stopped while the
@@ -116,38 +120,40 @@ fn source(
     hangups: Option<file::sighup::Hangups>,
     stop: &Shutdown,
 ) -> Result<Option<Described>, CliError> {
-    match (&args.from, hangups) {
+    let capacity_policy = args.capacity_policy();
+    let described: Described = match (&args.from, hangups) {
         (From::File(path), Some(hangups)) => {
             let settings = input::settings(args)?;
-            let file = File::open(path, settings, args.room(), args.strict, hangups, stop)?;
-            Ok(file.map(|file| (file.schema().clone(), Box::new(file) as Box<dyn Source>)))
+            let file = File::open(path, settings, capacity_policy, args.strict, hangups, stop)?;
+            let Some(file) = file else {
+                return Ok(None);
+            };
+            (file.schema().clone(), Box::new(file))
         }
         (From::Stdin, _) => {
             let schema = input::declared(args)?;
             let source = Stdin::new(schema.clone(), input::format(args)?, args.strict)?;
-            Ok(Some((schema, Box::new(source))))
+            (schema, Box::new(source))
         }
         (From::Routes, _) => {
-            let source = Follow::<Routes>::new(args.receive_buffer, args.room())?;
-            Ok(Some((source.schema(), Box::new(source))))
+            let source = Follow::<Routes>::new(args.receive_buffer, capacity_policy)?;
+            (source.schema(), Box::new(source))
         }
         (From::Neighbors, _) => {
-            let source = Follow::<Neighbors>::new(args.receive_buffer, args.room())?;
-            Ok(Some((source.schema(), Box::new(source))))
+            let source = Follow::<Neighbors>::new(args.receive_buffer, capacity_policy)?;
+            (source.schema(), Box::new(source))
         }
         _ => {
-            let source = Processes::new(args.every, args.room())?;
-            Ok(Some((source.schema(), Box::new(source))))
+            let source = Processes::new(args.every, capacity_policy)?;
+            (source.schema(), Box::new(source))
         }
-    }
+    };
+    Ok(Some(described))
 }
 
 /// Runs the publishing loop of every source: polls the source, maintains the table, and waits until
 /// the source, the timers or the stop signal need attention. Returns when the program is stopped or
 /// when `over`, which is called in each turn, returns true.
-///
-/// # Errors
-/// Returns the source's error, or an error of the table that ends this publisher's ownership.
 pub fn publish(
     publisher: &mut UntypedPublisher,
     source: &mut dyn Source,
@@ -163,20 +169,28 @@ pub fn publish(
         if has_ended && !source.is_snapshot() {
             publisher.end_input();
         }
-        service.turn(Instant::now(), source.readiness(), || state(publisher, has_ended));
+        let now = Instant::now();
+        service.turn(now, source.readiness(), || service_status(publisher, has_ended));
         if over(publisher, progress) {
             return Ok(());
         }
         if has_ended && !std::mem::replace(&mut has_reported_end, true) {
+            let name = publisher.name();
             status(format_args!(
-                "the input has ended: {} stays up with its last rows until Ctrl-C or SIGTERM; use --exit-at-eof to end \
-                 with the input",
-                publisher.name()
+                "the input has ended: {name} stays up with its last rows until Ctrl-C or SIGTERM; use --exit-at-eof to end with the input"
             ));
         }
         if next_maintenance <= Instant::now() {
             next_maintenance = Instant::now() + MAINTENANCE_INTERVAL;
-            maintain(publisher, &mut has_warned)?;
+            let maintained = publisher.maintain();
+            let is_limited = matches!(maintained, Err(Error::Limit { .. }));
+            match maintained {
+                // The limit may be lifted. Until then the table works as before.
+                Err(error) if is_limited && !has_warned => tracing::warn!("{error}"),
+                Err(_) if is_limited => {}
+                other => other?,
+            }
+            has_warned = is_limited;
         }
         let wanted = [source.due(), service.due()].into_iter().flatten();
         let due = wanted.fold(next_maintenance, Instant::min);
@@ -187,66 +201,36 @@ pub fn publish(
     }
 }
 
-/// Returns the status line for the service manager while the table is published.
-fn state(publisher: &UntypedPublisher, has_ended: bool) -> String {
+fn service_status(publisher: &UntypedPublisher, has_ended: bool) -> String {
     let (name, rows, version) = (publisher.name(), publisher.len(), publisher.version());
     let end =
         if has_ended { "; the input has ended, and the rows do not change any more" } else { "" };
     format!("publishing {name}: {rows} rows at version {version}{end}")
 }
 
-/// Returns the last status line for the service manager.
-fn last_words(publisher: &UntypedPublisher, outcome: &Result<(), SourceError>) -> String {
-    match outcome {
-        Ok(()) => format!("closing {}", publisher.name()),
-        Err(SourceError::Input(failure)) => failure.to_string(),
-        Err(SourceError::Table(error)) => error.to_string(),
-    }
-}
-
-/// Maintains the table. A limit of the system is logged once per streak; `has_warned` is true during
-/// one.
-fn maintain(publisher: &mut UntypedPublisher, has_warned: &mut bool) -> Result<(), Error> {
-    match publisher.maintain() {
-        // The limit may be lifted. Until then the table works as before.
-        Err(error @ Error::Limit { .. }) => {
-            if !std::mem::replace(has_warned, true) {
-                tracing::warn!("{error}");
-            }
-            Ok(())
-        }
-        other => {
-            *has_warned = false;
-            other
-        }
-    }
-}
-
-fn greet(publisher: &UntypedPublisher, schema: &Schema) {
-    let name = publisher.name();
-    let (version, rows) = (publisher.version(), publisher.len());
-    if publisher.epoch() > 1 {
-        let epoch = publisher.epoch();
+fn report_open(publisher: &UntypedPublisher, schema: &Schema) {
+    let (name, epoch, rows) = (publisher.name(), publisher.epoch(), publisher.len());
+    if epoch > 1 {
         status(format_args!(
             "took over {name} from an earlier publisher: epoch {epoch}, rows: {rows}"
         ));
     }
-    let key: Vec<&str> = schema.key_fields().map(Field::name).collect();
+    let (version, capacity) = (publisher.version(), publisher.capacity());
+    let key = schema.key_fields().map(Field::name).collect::<Vec<_>>().join(",");
     status(format_args!(
-        "publishing {name} at version {version}: {schema}, key {}, at most {} rows; watch it with: subscriber watch {name}",
-        key.join(","),
-        publisher.capacity(),
+        "publishing {name} at version {version}: {schema}, key {key}, at most {capacity} rows; watch it with: subscriber watch {name}"
     ));
 }
 
-fn take_leave(
+/// Closes the table, and reports the figures of its end.
+fn close(
     publisher: UntypedPublisher,
-    begun_at: u64,
+    first_version: u64,
     summary: Option<String>,
     keep: bool,
-) -> Result<(), CliError> {
+) -> Result<(), Error> {
     let (name, version, rows) = (publisher.name().to_owned(), publisher.version(), publisher.len());
-    let commits = version - begun_at;
+    let commits = version - first_version;
     let summary = summary.map_or(String::new(), |summary| format!(", {summary}"));
     let end = if keep {
         publisher.close_and_keep()?;

@@ -19,7 +19,7 @@ use crate::publisher_status::PublisherStatus;
 use crate::select::{Request, TableArgs, View};
 use clap::value_parser;
 use cli::metrics::Address;
-use cli::service::{Service, Stage};
+use cli::service::{Readiness, Service};
 use cli::{CliError, Shutdown, duration, status};
 use command::Runner;
 use sink::Sink;
@@ -147,7 +147,7 @@ impl Watch<'_> {
     /// Reports to the service manager that the watch is ready and follows the table.
     fn turn_service(&mut self) {
         let table = &self.table;
-        self.service.turn(Instant::now(), Stage::READY, || {
+        self.service.turn(Instant::now(), Readiness::READY, || {
             let (name, rows, version) = (table.name(), table.len(), table.version());
             format!("following {name}: {rows} rows at version {version}")
         });

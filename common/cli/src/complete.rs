@@ -7,13 +7,15 @@
 //! `#[arg(add = ArgValueCompleter::new(complete::tables))]`. A table that cannot be read has no
 //! candidates and causes no error.
 
+use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
 use std::io::{self, Write};
 use std::sync::OnceLock;
 
-use clap::{ArgMatches, Command, ValueEnum};
+use clap::builder::PossibleValue;
+use clap::{ArgMatches, Command};
 use clap_complete::engine::{CompletionCandidate, PathCompleter, ValueCompleter};
-use clap_complete::env::{Bash, CompleteEnv, Elvish, EnvCompleter, Fish, Shells, Zsh};
+use clap_complete::env::{Bash, CompleteEnv, Elvish, Fish, Shells, Zsh};
 use common::{Error, Field, TableInfo, UntypedSubscriber, inspect};
 use nix::unistd::{Uid, User};
 
@@ -29,38 +31,26 @@ const MAX_KEYS: usize = 1000;
 
 const SHELLS: Shells<'static> = Shells(&[&Bash, &Elvish, &Fish, &Zsh]);
 
-/// A shell that can complete lines.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Shell {
-    /// In ~/.bashrc
-    Bash,
-    /// In ~/.config/elvish/rc.elv
-    Elvish,
-    /// In ~/.config/fish/config.fish
-    Fish,
-    /// In ~/.zshrc, after compinit
-    Zsh,
-}
+/// The shells, with the file that loads the script.
+const STARTUP_FILES: [(&str, &str); 4] = [
+    ("bash", "In ~/.bashrc"),
+    ("elvish", "In ~/.config/elvish/rc.elv"),
+    ("fish", "In ~/.config/fish/config.fish"),
+    ("zsh", "In ~/.zshrc, after compinit"),
+];
 
 /// The arguments of `completions`.
 #[derive(Debug, clap::Args)]
 pub struct Completions {
     /// The shell
-    shell: Shell,
+    #[arg(value_parser = STARTUP_FILES.map(|(name, file)| PossibleValue::new(name).help(file)))]
+    shell: String,
 }
 
 impl Completions {
     /// Prints the script for a program.
-    ///
-    /// # Errors
-    /// Stdout cannot be written.
     pub fn run(&self, command: &Command) -> Result<(), CliError> {
-        let shell: &dyn EnvCompleter = match self.shell {
-            Shell::Bash => &Bash,
-            Shell::Elvish => &Elvish,
-            Shell::Fish => &Fish,
-            Shell::Zsh => &Zsh,
-        };
+        let shell = SHELLS.completer(&self.shell).expect("a shell of the list");
         let name = command.get_name();
         let mut script = Vec::new();
         shell.write_registration(VARIABLE, name, name, &program(name), &mut script)?;
@@ -75,11 +65,10 @@ impl Completions {
 
 /// Returns the absolute path of this program if it was called by a path, or else its name.
 fn program(name: &str) -> String {
-    let called = std::env::args().next().unwrap_or_default();
-    let path = called.contains('/').then(|| std::path::absolute(&called).ok());
-    path.flatten()
-        .and_then(|path| path.into_os_string().into_string().ok())
-        .unwrap_or_else(|| name.to_owned())
+    let called = std::env::args().next().filter(|called| called.contains('/'));
+    let path = called.and_then(|called| std::path::absolute(called).ok());
+    let path = path.and_then(|path| path.into_os_string().into_string().ok());
+    path.unwrap_or_else(|| name.to_owned())
 }
 
 /// The line to complete.
@@ -91,9 +80,6 @@ struct Line {
 }
 
 /// Answers a shell that requests completions. Returns true if one did.
-///
-/// # Errors
-/// The shell is unknown.
 pub(crate) fn answer(command: fn() -> Command, words: &[OsString]) -> Result<bool, CliError> {
     // The line follows the shell's own arguments.
     let line = words.iter().skip_while(|word| *word != "--").skip(1);
@@ -145,11 +131,10 @@ fn tables_that(is_wanted: fn(&TableInfo) -> bool, current: &OsStr) -> Vec<Comple
 
 /// Completes a key of a table with at most `MAX_KEYS` rows.
 pub fn keys(current: &OsStr) -> Vec<CompletionCandidate> {
-    let Some(found) = table().filter(|table| table.rows <= MAX_KEYS) else {
-        return Vec::new();
-    };
-    let builder = UntypedSubscriber::builder(&found.name).owner(found.owner);
-    let Ok(table) = builder.open() else {
+    let found = table().filter(|table| table.rows <= MAX_KEYS);
+    let open =
+        |found: TableInfo| UntypedSubscriber::builder(&found.name).owner(found.owner).open().ok();
+    let Some(table) = found.and_then(open) else {
         return Vec::new();
     };
     let fields: Vec<&str> = table.schema().key_fields().map(Field::name).collect();
@@ -174,23 +159,19 @@ fn fields_of_table() -> Vec<CompletionCandidate> {
 
 /// Completes a list of fields joined by commas.
 pub fn fields(current: &OsStr) -> Vec<CompletionCandidate> {
-    let begun = current.to_string_lossy();
-    matching(listed(&begun, fields_of_table()), current)
+    matching(listed(&current.to_string_lossy(), fields_of_table()), current)
 }
 
 /// Completes a list of fields with their directions.
 pub fn sort(current: &OsStr) -> Vec<CompletionCandidate> {
     let begun = current.to_string_lossy();
-    let last = begun.rsplit(',').next().unwrap_or_default();
-    match last.rsplit_once(':') {
-        Some((_, direction)) => {
-            let before = &begun[..begun.len() - direction.len()];
+    match begun.rsplit_once(':') {
+        Some((before, direction)) if !direction.contains(',') => {
             let directions = [("asc", "smallest first"), ("desc", "greatest first")];
-            let candidates =
-                directions.map(|(word, help)| candidate(word, help).add_prefix(before));
-            matching(candidates, current)
+            let found = described(directions, OsStr::new(direction)).into_iter();
+            found.map(|candidate| candidate.add_prefix(format!("{before}:"))).collect()
         }
-        None => fields(current),
+        _ => fields(current),
     }
 }
 
@@ -198,21 +179,17 @@ pub fn sort(current: &OsStr) -> Vec<CompletionCandidate> {
 /// the list contains.
 fn listed(begun: &str, mut candidates: Vec<CompletionCandidate>) -> Vec<CompletionCandidate> {
     let before = begun.rfind(',').map_or("", |comma| &begun[..=comma]);
-    let has = |name: &OsStr| {
-        let mut names = before.split(',').filter_map(|element| element.split(':').next());
-        names.any(|element| name == element)
-    };
-    candidates.retain(|candidate| !has(candidate.get_value()));
-    let candidates = candidates.into_iter();
-    candidates.map(|candidate| candidate.add_prefix(before)).collect()
+    let names = || before.split(',').filter_map(|element| element.split(':').next());
+    candidates.retain(|candidate| !names().any(|name| candidate.get_value() == name));
+    candidates.into_iter().map(|candidate| candidate.add_prefix(before)).collect()
 }
 
 /// Completes a condition with a field and each operator.
 ///
 /// Operators such as `>` redirect output unless the condition is quoted. Bash gets an opening quote
-/// with the field; the other shells would escape that quote, so they complete a condition only if
-/// it begins with one. Each field has several candidates,
-/// because a shell closes the quote after a single one.
+/// with the field. The other shells would escape that quote, so they complete a condition only if
+/// it begins with one. Each field has several candidates, because a shell closes the quote after a
+/// single one.
 pub fn condition(current: &OsStr) -> Vec<CompletionCandidate> {
     let begun = current.to_string_lossy();
     let bash_word = std::env::var(BASH_WORD).ok();
@@ -223,15 +200,14 @@ pub fn condition(current: &OsStr) -> Vec<CompletionCandidate> {
     let begun = begun.trim_start_matches(['\'', '"']);
     let quote = if has_quote { "" } else { "'" };
     let operators = ["=", "!=", "<", "<=", ">", ">=", "contains", "starts", "in"];
-    let fields = matching(fields_of_table(), OsStr::new(begun));
-    let each = |field: CompletionCandidate| {
-        let name = field.get_value().to_string_lossy().into_owned();
+    let with_operators = |field: CompletionCandidate| {
         operators.map(|operator| {
-            let value = format!("{quote}{name} {operator}");
+            let value = format!("{quote}{} {operator}", field.get_value().display());
             CompletionCandidate::new(value).help(field.get_help().cloned())
         })
     };
-    fields.into_iter().flat_map(each).collect()
+    let fields = matching(fields_of_table(), OsStr::new(begun));
+    fields.into_iter().flat_map(with_operators).collect()
 }
 
 /// Completes a user who owns tables.
@@ -242,10 +218,7 @@ pub fn owners(current: &OsStr) -> Vec<CompletionCandidate> {
         Err(Error::WrongOwner { found, .. }) => Some(found),
         Err(_) => None,
     });
-    let mut owners: Vec<u32> = owners.collect();
-    owners.sort_unstable();
-    owners.dedup();
-    let candidates = owners.into_iter().map(|owner| {
+    let candidates = owners.collect::<BTreeSet<u32>>().into_iter().map(|owner| {
         let user = User::from_uid(Uid::from_raw(owner)).ok().flatten();
         let name = user.map_or_else(|| owner.to_string(), |user| user.name);
         candidate(&name, &format!("user {owner}"))
@@ -266,7 +239,7 @@ pub fn wake_kinds(current: &OsStr) -> Vec<CompletionCandidate> {
         ("spin", "never sleeps; occupies a processor"),
         ("spin:50us", "sleeps after a while"),
     ];
-    matching(kinds.map(|(word, help)| candidate(word, help)), current)
+    described(kinds, current)
 }
 
 /// Completes a source of rows, or a file.
@@ -277,13 +250,20 @@ pub fn sources(current: &OsStr) -> Vec<CompletionCandidate> {
         ("neighbors", "the neighbors of the kernel"),
         ("-", "lines on stdin"),
     ];
-    let mut found = matching(sources.map(|(word, help)| candidate(word, help)), current);
+    let mut found = described(sources, current);
     found.extend(PathCompleter::file().complete(current));
     found
 }
 
 fn candidate(value: &str, help: &str) -> CompletionCandidate {
     CompletionCandidate::new(value).help(Some(help.to_owned().into()))
+}
+
+fn described<const N: usize>(
+    words: [(&str, &str); N],
+    current: &OsStr,
+) -> Vec<CompletionCandidate> {
+    matching(words.map(|(word, help)| candidate(word, help)), current)
 }
 
 /// Returns the candidates that begin as the word to complete.

@@ -72,9 +72,6 @@ impl From<io::Error> for CliError {
 }
 
 /// Prints clap's output: help and version to stdout, wrong arguments to stderr.
-///
-/// # Errors
-/// The exit code; the message is printed already.
 pub fn usage(error: &clap::Error) -> Result<(), CliError> {
     match (error.exit_code(), error.print()) {
         (0, printed) => Ok(printed?),
@@ -84,16 +81,14 @@ pub fn usage(error: &clap::Error) -> Result<(), CliError> {
 
 /// Prints the error of a failed program to stderr, and returns the exit code for `main`.
 pub fn finish(result: Result<(), CliError>) -> ExitCode {
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(failure) if failure.code == 0 => ExitCode::SUCCESS,
-        Err(failure) => {
-            if !failure.message.is_empty() {
-                status(format_args!("error: {failure}"));
-            }
-            ExitCode::from(failure.code)
-        }
+    let Err(failure) = result else {
+        return ExitCode::SUCCESS;
+    };
+    // Empty if the message was printed before, or if the reader of stdout has closed the pipe.
+    if !failure.message.is_empty() {
+        status(format_args!("error: {failure}"));
     }
+    ExitCode::from(failure.code)
 }
 
 /// Maximum time that a line waits for room on stderr, in ms.
@@ -114,8 +109,7 @@ pub fn status(line: impl fmt::Display) {
     }
 }
 
-/// Explains why a thread or a process could not be started, with the limit that was reached, if
-/// any.
+/// Explains why a thread or a process could not be started, with the limit that was reached.
 pub fn start_error(error: &io::Error) -> String {
     match error.kind() {
         io::ErrorKind::WouldBlock => {

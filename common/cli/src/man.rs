@@ -20,9 +20,6 @@ pub struct Manual {
 
 impl Manual {
     /// Prints the page of a program, or writes all its pages to the directory.
-    ///
-    /// # Errors
-    /// A directory or a file cannot be written.
     pub fn run(&self, command: Command) -> Result<(), CliError> {
         let command = command.disable_help_subcommand(true);
         let Some(directory) = &self.directory else {

@@ -1,6 +1,6 @@
 //! Parses a command line, with one environment variable for each option.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::io::Write;
 use std::time::Duration;
@@ -9,20 +9,20 @@ use anstream::ColorChoice;
 use clap::builder::BoolishValueParser;
 use clap::{Arg, ArgAction, Command, CommandFactory, Parser};
 use common::LAYOUT_VERSION;
-use nix::unistd::User;
+use nix::unistd::{Group, User};
 
 use crate::error::{CliError, status, usage};
 use crate::{complete, log};
 
 /// Options of both programs and all subcommands.
 #[derive(Debug, clap::Args)]
-#[command(next_help_heading = crate::EVERYWHERE)]
+#[command(next_help_heading = "Everywhere")]
 pub struct Global {
     /// Log more to stderr; twice for even more
     #[arg(short, long, global = true, action = ArgAction::Count)]
     pub verbose: u8,
 
-    /// When to use colours; `auto` means on a terminal, unless NO_COLOR, CLICOLOR=0 or TERM=dumb
+    /// Use of colours; `auto` means on a terminal, unless NO_COLOR, CLICOLOR=0 or TERM=dumb
     /// forbids it, and always if CLICOLOR_FORCE is set
     #[arg(long, global = true, value_name = "WHEN", default_value_t)]
     pub color: clap::ColorChoice,
@@ -56,7 +56,7 @@ pub fn command<A: CommandFactory>() -> Command {
 /// switch off, counts as absent.
 fn with_variables(command: Command) -> Command {
     command
-        .mut_args(|argument| {
+        .mut_args(|mut argument| {
             let Some(name) = variable(&argument) else {
                 return argument;
             };
@@ -64,25 +64,23 @@ fn with_variables(command: Command) -> Command {
             let is_absent = std::env::var(&name).is_ok_and(|value| {
                 value.is_empty() || is_switch && ["0", "false", "no", "off"].contains(&&*value)
             });
-            let argument = match is_absent {
-                true => argument,
-                false => argument.env(name).hide_env_values(true),
-            };
-            match is_switch {
-                true => argument.value_parser(BoolishValueParser::new()),
-                false => argument,
+            if !is_absent {
+                argument = argument.env(name).hide_env_values(true);
             }
+            if is_switch {
+                argument = argument.value_parser(BoolishValueParser::new());
+            }
+            argument
         })
         .mut_subcommands(with_variables)
 }
 
 /// Returns the variable of an option: its own, or one made from its long name.
 fn variable(argument: &Arg) -> Option<String> {
-    match (argument.get_env(), argument.get_long()) {
-        (Some(name), _) => Some(name.to_string_lossy().into_owned()),
-        (None, Some(long)) => Some(format!("TABLECAST_{}", long.to_uppercase().replace('-', "_"))),
-        (None, None) => None,
+    if let Some(name) = argument.get_env() {
+        return Some(name.to_string_lossy().into_owned());
     }
+    Some(format!("TABLECAST_{}", argument.get_long()?.to_uppercase().replace('-', "_")))
 }
 
 /// Returns the variables that set options of one subcommand, without those of all subcommands.
@@ -94,9 +92,6 @@ pub fn variables_of<A: CommandFactory>(subcommand: &str) -> Vec<String> {
 }
 
 /// Prints an example to try, and the help of a program.
-///
-/// # Errors
-/// Stdout cannot be written.
 pub fn help<A: CommandFactory>(example: &str) -> Result<(), CliError> {
     let help = command::<A>().render_help();
     write!(anstream::stdout(), "{example}\n{}", help.ansi())?;
@@ -104,10 +99,8 @@ pub fn help<A: CommandFactory>(example: &str) -> Result<(), CliError> {
 }
 
 /// Parses a command line, which starts with the program's name. Returns `None` if the command line
-/// requested help, a version or completions, which are printed then.
-///
-/// # Errors
-/// Wrong arguments, which are reported already.
+/// requested help, a version or completions, which are printed then. Wrong arguments are reported
+/// before an error is returned.
 pub fn parse<A: Parser>(words: impl IntoIterator<Item = OsString>) -> Result<Option<A>, CliError> {
     let words: Vec<OsString> = words.into_iter().collect();
     if complete::answer(command::<A>, &words)? {
@@ -117,47 +110,48 @@ pub fn parse<A: Parser>(words: impl IntoIterator<Item = OsString>) -> Result<Opt
     match parsed.and_then(|matches| A::from_arg_matches(&matches)) {
         Ok(args) => Ok(Some(args)),
         Err(error) => {
-            let reported = usage(&error);
+            let reported = usage(&error).map(|()| None);
             if reported.is_err() {
                 note_variables(&command::<A>());
             }
-            reported.map(|()| None)
+            reported
         }
     }
 }
 
 /// Names the variables that are set, because one of them may be the wrong argument.
 fn note_variables(command: &Command) {
-    let subcommands = command.get_subcommands();
-    let arguments = subcommands.flat_map(Command::get_arguments);
+    let arguments = command.get_subcommands().flat_map(Command::get_arguments);
     let names = arguments.chain(command.get_arguments()).filter_map(Arg::get_env);
-    let names: BTreeSet<_> = names.filter(|name| std::env::var_os(name).is_some()).collect();
-    for name in names {
-        let (name, value) = (name.display(), std::env::var_os(name).unwrap_or_default());
-        status(format_args!("note: the environment sets {name}={}", value.display()));
+    let set = names.filter_map(|name| Some((name, std::env::var_os(name)?)));
+    for (name, value) in set.collect::<BTreeMap<_, _>>() {
+        status(format_args!("note: the environment sets {}={}", name.display(), value.display()));
     }
 }
 
 /// Parses a duration: `300ms`, `2s`, `1m 30s`.
-///
-/// # Errors
-/// A message for clap.
 pub fn duration(text: &str) -> Result<Duration, String> {
     humantime::parse_duration(text)
         .map_err(|error| format!("{error}; write a duration such as 300ms or 2s"))
 }
 
 /// Parses a user, given by number or by name, to its id.
-///
-/// # Errors
-/// A message for clap.
 pub fn user(text: &str) -> Result<u32, String> {
+    id(text, "user", |name| Ok(User::from_name(name)?.map(|user| user.uid.as_raw())))
+}
+
+/// Parses a group, given by number or by name, to its id.
+pub fn group(text: &str) -> Result<u32, String> {
+    id(text, "group", |name| Ok(Group::from_name(name)?.map(|group| group.gid.as_raw())))
+}
+
+fn id(text: &str, what: &str, find: fn(&str) -> nix::Result<Option<u32>>) -> Result<u32, String> {
     if let Ok(id) = text.parse() {
         return Ok(id);
     }
-    match User::from_name(text) {
-        Ok(Some(user)) => Ok(user.uid.as_raw()),
-        Ok(None) => Err("this machine has no such user: write a name or a number".to_owned()),
-        Err(errno) => Err(format!("cannot look up the user: {errno}")),
+    match find(text) {
+        Ok(Some(id)) => Ok(id),
+        Ok(None) => Err(format!("this machine has no such {what}: write a name or a number")),
+        Err(errno) => Err(format!("cannot look up the {what}: {errno}")),
     }
 }

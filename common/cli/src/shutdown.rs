@@ -3,7 +3,7 @@
 use std::fmt;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -20,9 +20,6 @@ pub struct Shutdown(Arc<EventFd>);
 impl Shutdown {
     /// Installs handlers for SIGINT, SIGTERM and, unless it is ignored (`nohup`), SIGHUP. Must be
     /// called once per process, before it starts threads.
-    ///
-    /// # Errors
-    /// The error of the system call that failed.
     pub fn install() -> Result<Self, CliError> {
         let refused = |error: &dyn fmt::Display| {
             CliError::new(1, format!("cannot wait for signals: {error}"))
@@ -35,9 +32,8 @@ impl Shutdown {
             hangup.thread_block().map_err(|errno| refused(&errno))?;
         }
         let flags = EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK;
-        let stop = Self(Arc::new(
-            EventFd::from_value_and_flags(0, flags).map_err(|errno| refused(&errno))?,
-        ));
+        let event = EventFd::from_value_and_flags(0, flags).map_err(|errno| refused(&errno))?;
+        let stop = Self(Arc::new(event));
         let handler = stop.clone();
         ctrlc::set_handler(move || handler.request()).map_err(|error| match error {
             // `ctrlc` starts a thread.
@@ -55,22 +51,7 @@ impl Shutdown {
 
     /// Returns true if the shutdown was requested.
     pub fn requested(&self) -> bool {
-        self.sleep(Duration::ZERO)
-    }
-
-    /// Sleeps for `time`, or until the shutdown is requested. Returns true if it was.
-    pub fn sleep(&self, time: Duration) -> bool {
-        let begun = Instant::now();
-        loop {
-            let left = time.saturating_sub(begun.elapsed());
-            // A signal interrupts the wait before its handler has requested the shutdown.
-            if self.wait_with(&[], Some(left)) {
-                return true;
-            }
-            if left.is_zero() {
-                return false;
-            }
-        }
+        self.wait_with(&[], Some(Duration::ZERO))
     }
 
     /// Sleeps until one of `others` is readable, the shutdown is requested, or `time` has passed.
@@ -89,10 +70,9 @@ impl Shutdown {
     ) -> (bool, Vec<PollFlags>) {
         let mut descriptors = vec![PollFd::new(self.0.as_fd(), PollFlags::POLLIN)];
         descriptors.extend(others.iter().map(|(fd, events)| PollFd::new(*fd, *events)));
-        let milliseconds =
-            time.map(|time| i32::try_from(time.as_nanos().div_ceil(1_000_000)).unwrap_or(i32::MAX));
-        let timeout = milliseconds.map_or(PollTimeout::NONE, |time| {
-            PollTimeout::try_from(time).unwrap_or(PollTimeout::MAX)
+        let timeout = time.map_or(PollTimeout::NONE, |time| {
+            let milliseconds = time.as_nanos().div_ceil(1_000_000);
+            PollTimeout::try_from(milliseconds).unwrap_or(PollTimeout::MAX)
         });
         match poll(&mut descriptors, timeout) {
             Ok(_) => {
@@ -101,9 +81,8 @@ impl Shutdown {
                 let stop = events.next().is_some_and(|events| !events.is_empty());
                 (stop, events.collect())
             }
-            // The events are unknown, so empty ones are returned and the caller polls again.
-            Err(Errno::EINTR) => (false, vec![PollFlags::empty(); others.len()]),
-            Err(_) => (true, vec![PollFlags::empty(); others.len()]),
+            // The events are unknown. After an interruption the caller polls again.
+            Err(errno) => (errno != Errno::EINTR, vec![PollFlags::empty(); others.len()]),
         }
     }
 }

@@ -13,10 +13,8 @@ use toml_edit::{DocumentMut, Item, TableLike};
 /// The name of the package.
 const PACKAGE: &str = "common";
 
-/// Returns the name of Tablecast's crate in the package in `directory`.
-///
-/// # Errors
-/// Returns a message if there are several renamed candidates.
+/// Returns the name of Tablecast's crate in the package in `directory`, or a message if there are
+/// several renamed candidates.
 pub(crate) fn crate_name(directory: &Path) -> Result<String, String> {
     let names = dependencies(directory).unwrap_or_default();
     let renamed: Vec<&String> = names.iter().filter(|name| *name != PACKAGE).collect();
@@ -35,15 +33,12 @@ pub(crate) fn crate_name(directory: &Path) -> Result<String, String> {
 /// manifest cannot be read.
 fn dependencies(directory: &Path) -> Option<BTreeSet<String>> {
     let manifest = read(directory)?;
-    let targets = table(&manifest, "target");
-    let targets = targets.into_iter().flat_map(TableLike::iter);
+    let targets = table(&manifest, "target").into_iter().flat_map(TableLike::iter);
     let targets = targets.filter_map(|(_, target)| target.as_table_like());
     let root: &dyn TableLike = manifest.as_table();
-    let sections = [root].into_iter().chain(targets).flat_map(|section| {
-        ["dependencies", "dev-dependencies"]
-            .into_iter()
-            .filter_map(|kind| section.get(kind)?.as_table_like())
-    });
+    let kinds = ["dependencies", "dev-dependencies"];
+    let sections = targets.chain([root]).flat_map(|section| kinds.map(|kind| section.get(kind)));
+    let sections = sections.filter_map(|section| section?.as_table_like());
     let mut found = BTreeSet::new();
     for (name, dependency) in sections.flat_map(TableLike::iter) {
         let is_inherited = dependency.get("workspace").and_then(Item::as_bool) == Some(true);

@@ -1,7 +1,5 @@
 //! Generates the `impl` of a plan.
 
-use std::path::PathBuf;
-
 use proc_macro2::{Ident, Span, TokenStream};
 use quote::{quote, quote_spanned};
 use syn::spanned::Spanned;
@@ -11,15 +9,12 @@ use crate::plan::Plan;
 
 /// Returns the path of `common` in the user's crate: the one given by `#[row(crate = "…")]`, or
 /// else the one found in the manifest.
-///
-/// # Errors
-/// Returns an error if the manifest has several candidates.
 pub(crate) fn path_of_common(plan: &Plan<'_>) -> syn::Result<TokenStream> {
     if let Some(path) = &plan.path_of_common {
         return Ok(quote!(#path));
     }
     let directory = std::env::var_os("CARGO_MANIFEST_DIR").unwrap_or_default();
-    let name = crate_name(&PathBuf::from(directory));
+    let name = crate_name(directory.as_ref());
     let name = name.map_err(|message| syn::Error::new_spanned(plan.ident, message))?;
     let name = Ident::new(&name, Span::call_site());
     Ok(quote!(::#name))
@@ -29,9 +24,9 @@ pub(crate) fn path_of_common(plan: &Plan<'_>) -> syn::Result<TokenStream> {
 /// key types, sizes and alignment.
 pub(crate) fn expand(plan: &Plan<'_>, common: &TokenStream) -> TokenStream {
     let row = plan.ident;
-    let key_fields = || plan.key.iter().map(|&index| &plan.fields[index]);
-    let key_types: Vec<_> = key_fields().map(|field| field.ty).collect();
-    let key_idents: Vec<_> = key_fields().map(|field| field.ident).collect();
+    let key_fields = plan.key.iter().map(|&index| &plan.fields[index]);
+    let (key_types, key_idents): (Vec<_>, Vec<_>) =
+        key_fields.map(|field| (field.ty, field.ident)).unzip();
     let (key_type, key_value) = match (key_types.as_slice(), key_idents.as_slice()) {
         ([ty], [ident]) => (quote!(#ty), quote!(self.#ident)),
         (types, idents) => (quote!((#(#types),*)), quote!((#(self.#idents),*))),

@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 
 use syn::ext::IdentExt;
+use syn::meta::ParseNestedMeta;
 use syn::parse::Parser;
 use syn::spanned::Spanned;
 use syn::{Attribute, Data, DeriveInput, Error, Fields, Ident, LitStr, Path, Result, Type};
@@ -15,7 +16,6 @@ const MAX_FIELD_NAME: usize = 64;
 
 /// A struct that can be a row.
 pub(crate) struct Plan<'a> {
-    /// The struct.
     pub ident: &'a Ident,
     /// The fields, without skipped ones.
     pub fields: Vec<PlannedField<'a>>,
@@ -27,9 +27,7 @@ pub(crate) struct Plan<'a> {
 
 /// One field of the schema.
 pub(crate) struct PlannedField<'a> {
-    /// Name of the field in the struct.
     pub ident: &'a Ident,
-    /// Type of the field.
     pub ty: &'a Type,
     /// Name of the field in the schema.
     pub name: String,
@@ -58,57 +56,62 @@ pub(crate) fn plan(input: &DeriveInput) -> Result<Plan<'_>> {
         let options = options(&field.attrs)?;
         if options.skip {
             if options.key || options.name.is_some() {
-                return Err(Error::new(
-                    field.span(),
-                    "a skipped field is padding: it can have no name and cannot be in the key",
-                ));
+                let message =
+                    "a skipped field is padding: it can have no name and cannot be in the key";
+                return Err(Error::new(field.span(), message));
             }
             continue;
         }
-        let name = options.name.as_ref().map_or_else(|| ident.unraw().to_string(), LitStr::value);
-        let span = options.name.as_ref().map_or_else(|| ident.span(), LitStr::span);
+        let (name, span) = match &options.name {
+            Some(name) => (name.value(), name.span()),
+            None => (ident.unraw().to_string(), ident.span()),
+        };
         check_name(&name).map_err(|message| Error::new(span, message))?;
         if !names.insert(name.clone()) {
-            return Err(Error::new(
-                span,
-                format!("another field of this row has the name {name:?}"),
-            ));
+            let message = format!("another field of this row has the name {name:?}");
+            return Err(Error::new(span, message));
         }
         if options.key {
             key.push(fields.len());
         }
         fields.push(PlannedField { ident, ty: &field.ty, name });
     }
-    match key.len() {
-        1..=MAX_KEY_FIELDS => Ok(Plan { ident: &input.ident, fields, key, path_of_common }),
-        0 => Err(Error::new_spanned(
-            &input.ident,
-            "a row needs a key: write #[row(key)] above the field that identifies a row",
-        )),
-        _ => Err(Error::new_spanned(
-            &input.ident,
-            format!("a key has at most {MAX_KEY_FIELDS} fields"),
-        )),
-    }
+    let message = match key.len() {
+        1..=MAX_KEY_FIELDS => {
+            return Ok(Plan { ident: &input.ident, fields, key, path_of_common });
+        }
+        0 => {
+            "a row needs a key: write #[row(key)] above the field that identifies a row".to_owned()
+        }
+        _ => format!("a key has at most {MAX_KEY_FIELDS} fields"),
+    };
+    Err(Error::new_spanned(&input.ident, message))
+}
+
+/// Calls `option` for each option of `#[row(…)]`.
+fn for_each_option(
+    attributes: &[Attribute],
+    mut option: impl FnMut(ParseNestedMeta<'_>) -> Result<()>,
+) -> Result<()> {
+    let mut attributes = attributes.iter().filter(|attribute| attribute.path().is_ident("row"));
+    attributes.try_for_each(|attribute| attribute.parse_nested_meta(&mut option))
 }
 
 /// Reads `#[row(crate = "…")]` above the struct.
 fn path_of_common(attributes: &[Attribute]) -> Result<Option<Path>> {
     let mut path = None;
-    for attribute in attributes.iter().filter(|attribute| attribute.path().is_ident("row")) {
-        attribute.parse_nested_meta(|meta| {
-            if !meta.path.is_ident("crate") {
-                let message = "#[row(…)] above a struct takes crate = \"…\"; key, skip and name = \"…\" belong on a field";
-                return Err(meta.error(message));
-            }
-            let literal: LitStr = meta.value()?.parse()?;
-            // Do not use `literal.parse_with`: it keeps the span of the literal, and lints would
-            // then treat the generated paths as code of the user.
-            let parsed = Path::parse_mod_style.parse_str(&literal.value());
-            path = Some(parsed.map_err(|error| Error::new_spanned(literal, error))?);
-            Ok(())
-        })?;
-    }
+    for_each_option(attributes, |meta| {
+        if !meta.path.is_ident("crate") {
+            let message = "#[row(…)] above a struct takes crate = \"…\"; key, skip and name = \"…\" belong on a field";
+            return Err(meta.error(message));
+        }
+        let literal: LitStr = meta.value()?.parse()?;
+        // Do not use `literal.parse_with`: it keeps the span of the literal, and lints would
+        // then treat the generated paths as code of the user.
+        let parsed = Path::parse_mod_style.parse_str(&literal.value());
+        path = Some(parsed.map_err(|error| Error::new_spanned(literal, error))?);
+        Ok(())
+    })?;
     Ok(path)
 }
 
@@ -126,21 +129,19 @@ fn named_fields(input: &DeriveInput) -> Result<impl Iterator<Item = &syn::Field>
 
 fn options(attributes: &[Attribute]) -> Result<Options> {
     let mut options = Options::default();
-    for attribute in attributes.iter().filter(|attribute| attribute.path().is_ident("row")) {
-        attribute.parse_nested_meta(|meta| {
-            if meta.path.is_ident("key") {
-                options.key = true;
-            } else if meta.path.is_ident("skip") {
-                options.skip = true;
-            } else if meta.path.is_ident("name") {
-                options.name = Some(meta.value()?.parse()?);
-            } else {
-                let message = "#[row(…)] takes key, skip, or name = \"…\"; crate = \"…\" belongs above the struct";
-                return Err(meta.error(message));
-            }
-            Ok(())
-        })?;
-    }
+    for_each_option(attributes, |meta| {
+        if meta.path.is_ident("key") {
+            options.key = true;
+        } else if meta.path.is_ident("skip") {
+            options.skip = true;
+        } else if meta.path.is_ident("name") {
+            options.name = Some(meta.value()?.parse()?);
+        } else {
+            let message = "#[row(…)] takes key, skip, or name = \"…\"; crate = \"…\" belongs above the struct";
+            return Err(meta.error(message));
+        }
+        Ok(())
+    })?;
     Ok(options)
 }
 

@@ -42,34 +42,18 @@ impl RowBuf {
     /// Creates a row from its bytes.
     ///
     /// # Errors
-    ///
     /// [`Error::WrongLength`](crate::Error::WrongLength) if the number of bytes is not
     /// [`Schema::row_size`].
     pub fn from_bytes(schema: Arc<Schema>, bytes: &[u8]) -> Result<RowBuf> {
         RowRef::new(&schema, bytes)?;
         let mut row = RowBuf::new(schema);
-        row.bytes_mut().copy_from_slice(bytes);
+        cast_slice_mut(&mut row.words)[..bytes.len()].copy_from_slice(bytes);
         Ok(row)
     }
 
     /// Reads a row from a JSON object that has a member for each field.
     ///
-    /// ```
-    /// # use std::sync::Arc;
-    /// # use common::{RowBuf, Schema};
-    /// let schema = Arc::new(Schema::parse("id:u16,name:text(8)", None)?);
-    /// let object = serde_json::json!({"id": 7, "name": "a name"});
-    /// let row = RowBuf::from_json(&schema, object.as_object().unwrap())?;
-    /// assert_eq!(row.as_ref().field("name").unwrap().to_string(), "a name");
-    ///
-    /// let object = serde_json::json!({"id": 70_000, "name": "a name"});
-    /// let error = RowBuf::from_json(&schema, object.as_object().unwrap()).unwrap_err();
-    /// assert!(error.to_string().contains("\"id\" cannot hold 70000"), "{error}");
-    /// # Ok::<(), common::Error>(())
-    /// ```
-    ///
     /// # Errors
-    ///
     /// [`Error::InvalidValue`](crate::Error::InvalidValue) for a field that is missing, unknown, or
     /// cannot hold its value; [`Error::TextTooLong`](crate::Error::TextTooLong).
     pub fn from_json(
@@ -79,11 +63,8 @@ impl RowBuf {
         let mut row = RowBuf::new(Arc::clone(schema));
         for (index, field) in schema.fields().iter().enumerate() {
             let Some(json) = object.get(field.name()) else {
-                return Err(refused(
-                    field.name(),
-                    "nothing",
-                    "it is missing, and every field is required",
-                ));
+                let reason = "it is missing, and every field is required";
+                return Err(refused(field.name(), "nothing", reason));
             };
             row.set_json(index, json)?;
         }
@@ -92,11 +73,8 @@ impl RowBuf {
         if object.len() > schema.fields().len()
             && let Some((name, json)) = object.iter().find(|(name, _)| schema.field(name).is_none())
         {
-            return Err(refused(
-                name,
-                &json.to_string(),
-                format!("there is no such field; the fields are {schema}"),
-            ));
+            let reason = format!("there is no such field; the fields are {schema}");
+            return Err(refused(name, &json.to_string(), reason));
         }
         Ok(row)
     }
@@ -128,41 +106,26 @@ impl RowBuf {
         &self.words
     }
 
-    /// Sets field `index`.
+    /// Sets field `index`. Panics if the schema has no such field.
     ///
     /// # Errors
-    ///
     /// The errors of [`Value::encode`], with the field's name. The row is then unchanged.
-    ///
-    /// # Panics
-    ///
-    /// If the schema has no field with this index.
     pub fn set(&mut self, index: usize, value: Value<'_>) -> Result<()> {
         self.set_read(index, |_| Ok(value))
     }
 
-    /// Sets field `index` from text, as in a cell of CSV.
+    /// Sets field `index` from text, as in a cell of CSV. Panics if the schema has no such field.
     ///
     /// # Errors
-    ///
     /// The errors of [`Value::parse`], with the field's name. The row is then unchanged.
-    ///
-    /// # Panics
-    ///
-    /// If the schema has no field with this index.
     pub fn set_text(&mut self, index: usize, text: &str) -> Result<()> {
         self.set_read(index, |kind| Value::parse(kind, text))
     }
 
-    /// Sets field `index` from JSON.
+    /// Sets field `index` from JSON. Panics if the schema has no such field.
     ///
     /// # Errors
-    ///
     /// The errors of [`Value::from_json`], with the field's name. The row is then unchanged.
-    ///
-    /// # Panics
-    ///
-    /// If the schema has no field with this index.
     pub fn set_json(&mut self, index: usize, json: &serde_json::Value) -> Result<()> {
         self.set_read(index, |kind| Value::from_json(kind, json))
     }
@@ -182,10 +145,6 @@ impl RowBuf {
         let field = &self.schema.fields()[index];
         let out = &mut cast_slice_mut(&mut self.words)[field.range()];
         in_field(field.name(), read(field.kind()).and_then(|value| value.encode(field.kind(), out)))
-    }
-
-    fn bytes_mut(&mut self) -> &mut [u8] {
-        &mut cast_slice_mut(&mut self.words)[..self.schema.row_size()]
     }
 }
 

@@ -8,37 +8,26 @@
 //! Two values of a newtype are equal if and only if their bytes are equal. Keys are compared in the
 //! same way.
 
-use bytemuck::Pod;
+use std::fmt;
+use std::str::FromStr;
 
-use crate::Kind;
+use bytemuck::{Pod, Zeroable};
+
+use crate::row::value::unfit_text;
+use crate::{Error, Kind, Result};
 
 mod address;
-mod boolean;
 mod text;
 mod timestamp;
 
 pub use address::{IpNet, Ipv4, Ipv6, Mac};
-pub use boolean::Bool;
 pub use text::Text;
 pub use timestamp::Timestamp;
 
 /// A type that can be a field of a row.
 ///
-/// Implement this trait for a newtype over a number or over a type of this module. The newtype must
-/// have the size of its kind.
-///
-/// ```
-/// use common::{FieldKind, Kind, bytemuck};
-///
-/// /// A price in hundredths.
-/// #[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
-/// #[repr(transparent)]
-/// struct Cents(i64);
-///
-/// impl FieldKind for Cents {
-///     const KIND: Kind = Kind::I64;
-/// }
-/// ```
+/// Implement this trait for a newtype over a number or over a type of this module, as in the example
+/// of [`KeyKind`]. The newtype must have the size of its kind.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be a field of a row",
     label = "not a type for a field",
@@ -78,6 +67,70 @@ pub trait FieldKind: Pod {
     note = "use `Bool` for bool, `Text<N>` for String, `Ipv4`, `Ipv6` or `IpNet` for addresses, `Timestamp` for times"
 )]
 pub trait KeyKind: FieldKind {}
+
+/// A `bool` in a row: one byte, 0 or 1. Any other byte is read as true.
+///
+/// ```
+/// use common::Bool;
+///
+/// let up = Bool::from(true);
+/// assert!(bool::from(up));
+/// assert_eq!("false".parse::<Bool>()?, Bool::FALSE);
+/// # Ok::<(), common::Error>(())
+/// ```
+#[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Pod, Zeroable)]
+#[repr(transparent)]
+pub struct Bool(u8);
+
+impl Bool {
+    /// `false`.
+    pub const FALSE: Bool = Bool(0);
+    /// `true`.
+    pub const TRUE: Bool = Bool(1);
+}
+
+impl From<bool> for Bool {
+    fn from(value: bool) -> Bool {
+        Bool(u8::from(value))
+    }
+}
+
+impl From<Bool> for bool {
+    fn from(value: Bool) -> bool {
+        value.0 != 0
+    }
+}
+
+impl PartialEq<bool> for Bool {
+    fn eq(&self, other: &bool) -> bool {
+        bool::from(*self) == *other
+    }
+}
+
+impl fmt::Display for Bool {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&bool::from(*self), f)
+    }
+}
+
+impl fmt::Debug for Bool {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&bool::from(*self), f)
+    }
+}
+
+/// Parses `true`, `false`, `1` or `0`.
+impl FromStr for Bool {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Bool> {
+        match text {
+            "true" | "1" => Ok(Bool::TRUE),
+            "false" | "0" => Ok(Bool::FALSE),
+            _ => Err(unfit_text(Kind::Bool, text)),
+        }
+    }
+}
 
 macro_rules! kinds {
     ($trait_of_keys:ident: $($field:ty => $kind:ident),+) => {

@@ -19,14 +19,12 @@ use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Error, Result, Row};
+use crate::{Error, FieldDef, Result, Row};
 
 mod conversion;
-mod difference;
 mod key;
 mod key_text;
 mod kind;
-mod wire;
 
 pub use conversion::Conversion;
 pub(crate) use key_text::quoted;
@@ -94,8 +92,8 @@ impl Field {
 /// assert_eq!(schema.to_string(), "id:u64,name:text(32),price:f64");
 /// # Ok::<(), common::Error>(())
 /// ```
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(into = "wire::Wire", try_from = "wire::Wire")]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(into = "Wire", try_from = "Wire")]
 pub struct Schema {
     fields: Vec<Field>,
     key: Vec<usize>,
@@ -109,17 +107,7 @@ impl Schema {
     /// natural alignment, with the row's size rounded up to the largest alignment. `key` names the
     /// key's fields in the key's order; if it is empty, the first field is the key.
     ///
-    /// ```
-    /// use common::{Kind, Schema};
-    ///
-    /// let schema = Schema::new([("id", Kind::U16), ("price", Kind::F64)], &[])?;
-    /// assert_eq!(schema.field("price").map(|(_, field)| field.offset()), Some(8)); // aligned, as in `repr(C)`
-    /// assert_eq!(schema, Schema::parse("id:u16,price:f64", None)?);
-    /// # Ok::<(), common::Error>(())
-    /// ```
-    ///
     /// # Errors
-    ///
     /// [`Error::InvalidSchema`] if there are no fields or too many, a name is invalid or duplicate,
     /// the key names an unknown field or a float, or the row, key or schema exceeds a limit of this
     /// module.
@@ -143,38 +131,32 @@ impl Schema {
     /// Returns the schema of a type with `#[derive(Row)]`.
     ///
     /// # Errors
-    ///
     /// The errors of [`Schema::new`], most of which cannot occur for a derived type.
     pub fn of<R: Row>() -> Result<Schema> {
-        let fields = R::FIELDS
-            .iter()
-            .map(|field| Field {
-                name: field.name.to_owned(),
-                kind: field.kind,
-                offset: field.offset,
-            })
-            .collect();
-        Schema::checked(fields, R::KEY.to_vec(), size_of::<R>())
+        let field = |&FieldDef { name, kind, offset }: &FieldDef| Field {
+            name: name.to_owned(),
+            kind,
+            offset,
+        };
+        Schema::checked(R::FIELDS.iter().map(field).collect(), R::KEY.to_vec(), size_of::<R>())
     }
 
     /// Parses a schema such as `id:u64,name:text(32),price:f64`, and a key such as `id,name`.
     /// Without `key` the first field is the key. Spaces around names and kinds are ignored.
     ///
     /// # Errors
-    ///
     /// The errors of [`Schema::new`], and [`Error::InvalidSchema`] for a missing or unknown kind.
     pub fn parse(fields: &str, key: Option<&str>) -> Result<Schema> {
         let mut named = Vec::new();
         for field in fields.split(',') {
             let Some((name, kind)) = field.split_once(':') else {
-                return invalid(format!(
-                    "{field:?} is not a field: write NAME:KIND, as in id:u64,name:text(32)"
-                ));
+                let how = "write NAME:KIND, as in id:u64,name:text(32)";
+                return invalid(format!("{field:?} is not a field: {how}"));
             };
             named.push((name.trim(), kind.trim().parse()?));
         }
         let key: Vec<&str> =
-            key.map(|key| key.split(',').map(str::trim).collect()).unwrap_or_default();
+            key.into_iter().flat_map(|key| key.split(',')).map(str::trim).collect();
         Schema::new(named, &key)
     }
 
@@ -217,7 +199,78 @@ impl Schema {
         self.key_size
     }
 
-    /// Validates a schema. Every constructor calls this function.
+    /// Encodes the schema as compact JSON of at most [`MAX_SCHEMA_SIZE`] bytes. Equal schemas have
+    /// equal encodings.
+    ///
+    /// ```
+    /// let schema = common::Schema::parse("pid:u32", None)?;
+    /// let json = r#"{"fields":[{"name":"pid","kind":"u32","offset":0}],"key":["pid"],"row_size":4}"#;
+    /// assert_eq!(schema.to_bytes(), json.as_bytes());
+    /// # Ok::<(), common::Error>(())
+    /// ```
+    #[must_use]
+    pub fn to_bytes(&self) -> Vec<u8> {
+        serde_json::to_vec(self).expect("strings and numbers always become JSON")
+    }
+
+    /// Decodes a schema that [`Schema::to_bytes`] encoded. The bytes are not trusted: everything is
+    /// validated, and memory is bounded by a small multiple of [`MAX_SCHEMA_SIZE`].
+    ///
+    /// # Errors
+    /// [`Error::InvalidSchema`], with the reason.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Schema> {
+        if bytes.len() > MAX_SCHEMA_SIZE {
+            let size = bytes.len();
+            return invalid(format!("its encoding has {size} bytes, more than {MAX_SCHEMA_SIZE}"));
+        }
+        serde_json::from_slice(bytes)
+            .or_else(|error| invalid(format!("its encoding is invalid: {error}")))
+            .and_then(Wire::try_into)
+    }
+
+    /// Returns a hash of the schema: FNV-1a (64 bits) over [`Schema::to_bytes`]. It does not
+    /// protect against deliberate collisions.
+    #[must_use]
+    pub fn fingerprint(&self) -> u64 {
+        const OFFSET_BASIS: u64 = 0xcbf2_9ce4_8422_2325;
+        const PRIME: u64 = 0x0000_0100_0000_01b3;
+        let add = |hash: u64, byte| (hash ^ u64::from(byte)).wrapping_mul(PRIME);
+        self.to_bytes().into_iter().fold(OFFSET_BASIS, add)
+    }
+
+    /// Describes the first difference between this schema, of this program, and `found`, of a
+    /// table. Returns `None` if they are equal.
+    #[must_use]
+    pub fn difference(&self, found: &Schema) -> Option<String> {
+        if self == found {
+            return None;
+        }
+        if let Some(text) = self.fields.iter().find_map(|field| field_difference(field, found)) {
+            return Some(text);
+        }
+        if let Some(extra) = found.fields.iter().find(|field| self.field(&field.name).is_none()) {
+            return Some(format!("field {:?} is in the table and not in this program", extra.name));
+        }
+        let (key, found_key) = (self.key_names(), found.key_names());
+        let (size, found_size) = (self.row_size, found.row_size);
+        Some(if key != found_key {
+            format!("the key is {found_key:?} in the table and {key:?} in this program")
+        } else if size != found_size {
+            format!("a row has {found_size} bytes in the table and {size} in this program")
+        } else {
+            let (fields, found_fields) = (self.to_string(), found.to_string());
+            format!(
+                "the order of fields is {found_fields:?} in the table and {fields:?} in this program"
+            )
+        })
+    }
+
+    /// Returns the names of the key's fields, joined by commas, which names cannot contain.
+    pub(crate) fn key_names(&self) -> String {
+        self.key_fields().map(Field::name).collect::<Vec<_>>().join(",")
+    }
+
+    /// Validates a schema. Called by every constructor.
     fn checked(fields: Vec<Field>, key: Vec<usize>, row_size: usize) -> Result<Schema> {
         if fields.is_empty() || fields.len() > MAX_FIELDS {
             return invalid(format!("it needs 1 to {MAX_FIELDS} fields"));
@@ -247,6 +300,31 @@ impl Schema {
     }
 }
 
+/// The JSON form: `{"fields":[{"name":"pid","kind":"u32","offset":0}],"key":["pid"],"row_size":4}`.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Wire {
+    fields: Vec<Field>,
+    key: Vec<String>,
+    row_size: usize,
+}
+
+impl From<Schema> for Wire {
+    fn from(schema: Schema) -> Wire {
+        let key = schema.key_fields().map(|field| field.name.clone()).collect();
+        Wire { fields: schema.fields, key, row_size: schema.row_size }
+    }
+}
+
+impl TryFrom<Wire> for Schema {
+    type Error = Error;
+
+    fn try_from(wire: Wire) -> Result<Schema> {
+        let key = key_indexes(&wire.fields, &wire.key)?;
+        Schema::checked(wire.fields, key, wire.row_size)
+    }
+}
+
 /// Writes the fields in the form of [`Schema::parse`]: `id:u64,name:text(32)`.
 impl fmt::Display for Schema {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -255,16 +333,6 @@ impl fmt::Display for Schema {
             write!(f, "{comma}{}:{}", field.name, field.kind)?;
         }
         Ok(())
-    }
-}
-
-impl fmt::Debug for Schema {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Schema")
-            .field("fields", &self.fields)
-            .field("key", &self.key_fields().map(Field::name).collect::<Vec<_>>())
-            .field("row_size", &self.row_size)
-            .finish_non_exhaustive()
     }
 }
 
@@ -307,17 +375,33 @@ fn check_places(fields: &[Field], row_size: usize) -> Result<()> {
         if field.offset < taken {
             return invalid(format!("field {:?} overlaps another field", field.name));
         }
-        taken = match field.offset.checked_add(field.kind.size()) {
-            Some(end) if end <= row_size => end,
-            _ => {
-                return invalid(format!(
-                    "field {:?} ends after the row's {row_size} bytes",
-                    field.name
-                ));
-            }
-        };
+        taken = field.offset.saturating_add(field.kind.size());
+        if taken > row_size {
+            return invalid(format!(
+                "field {:?} ends after the row's {row_size} bytes",
+                field.name
+            ));
+        }
     }
     Ok(())
+}
+
+/// Describes how a field differs from the field of the same name in `found`.
+fn field_difference(field: &Field, found: &Schema) -> Option<String> {
+    let (name, kind, offset) = (&field.name, field.kind, field.offset);
+    let Some((_, other)) = found.field(name) else {
+        return Some(format!("field {name:?} is missing in the table"));
+    };
+    if other.kind != kind {
+        let found = other.kind;
+        return Some(format!("field {name:?} is {found} in the table and {kind} in this program"));
+    }
+    (other.offset != offset).then(|| {
+        let found = other.offset;
+        format!(
+            "field {name:?} is at byte {found} in the table and at byte {offset} in this program"
+        )
+    })
 }
 
 #[cfg(test)]

@@ -17,11 +17,11 @@ use serde::{Serialize, Serializer};
 
 use crate::{Mac, Timestamp};
 
-mod bytes;
+mod convert;
 mod error;
-mod parse;
 
-pub(crate) use error::{in_field, refused, too_long, unfit_text};
+pub(crate) use convert::check_text;
+pub(crate) use error::{in_field, refused, unfit_text};
 
 /// A field's value. All unsigned kinds are [`Value::U64`] and all signed kinds are [`Value::I64`].
 ///

@@ -31,7 +31,6 @@ impl<'a> RowRef<'a> {
     /// values.
     ///
     /// # Errors
-    ///
     /// [`Error::WrongLength`] if the number of bytes is not [`Schema::row_size`].
     pub fn new(schema: &'a Schema, bytes: &'a [u8]) -> Result<RowRef<'a>> {
         check_length("row", bytes, schema.row_size())?;
@@ -52,10 +51,7 @@ impl<'a> RowRef<'a> {
     }
 
     /// Returns the value of field `index`.
-    ///
-    /// # Panics
-    ///
-    /// If the schema has no field with this index.
+    /// Panics if the schema has no field with this index.
     #[must_use]
     pub fn value(self, index: usize) -> Value<'a> {
         self.value_of(&self.schema.fields()[index])
@@ -92,17 +88,6 @@ impl<'a> RowRef<'a> {
 
 /// A key's bytes, separate or within a row. It is displayed in the form of [`Schema::format_key`],
 /// and serialized as a map from the names of the key's fields to their values.
-///
-/// ```
-/// use common::{KeyRef, Schema};
-///
-/// let schema = Schema::parse("price:f64,id:u16,venue:text(4)", Some("venue,id"))?;
-/// let bytes = schema.parse_key("XETR,7")?;
-/// let key = KeyRef::new(&schema, &bytes)?;
-/// assert_eq!(key.to_string(), "XETR,7");
-/// assert_eq!(serde_json::to_string(&key).unwrap(), r#"{"venue":"XETR","id":7}"#);
-/// # Ok::<(), common::Error>(())
-/// ```
 #[derive(Clone, Copy)]
 pub struct KeyRef<'a> {
     schema: &'a Schema,
@@ -122,7 +107,6 @@ impl<'a> KeyRef<'a> {
     /// Returns a view of `bytes` as a key of `schema`: the key's fields without gaps.
     ///
     /// # Errors
-    ///
     /// [`Error::WrongLength`] if the number of bytes is not [`Schema::key_size`].
     pub fn new(schema: &'a Schema, bytes: &'a [u8]) -> Result<KeyRef<'a>> {
         check_length("key", bytes, schema.key_size())?;

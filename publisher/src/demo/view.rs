@@ -15,17 +15,10 @@ use terminal_size::{Height, Width, terminal_size};
 
 use crate::source::processes::Process;
 
-/// Maximum wait for the table.
-const ATTACH_TIMEOUT: Duration = Duration::from_secs(10);
-/// Interval between attempts to open the table.
-const ATTACH_INTERVAL: Duration = Duration::from_millis(10);
 /// Time between two drawings of the screen.
 const FRAME: Duration = Duration::from_millis(200);
 /// Time between two lines.
 const LINE: Duration = Duration::from_secs(1);
-
-/// Longest delay that is recorded, in ns. Longer delays are recorded as this one.
-const LONGEST_DELAY_NS: u64 = 60_000_000_000;
 
 /// Clears the screen and moves the cursor to its top left corner.
 const CLEAR: &str = "\x1b[H\x1b[2J";
@@ -34,16 +27,16 @@ const LEAVE_ALTERNATE_SCREEN: &str = "\x1b[?25h\x1b[?1049l";
 
 /// Follows table `name` and shows it until its publisher closes it, `stop` is requested or
 /// `seconds` have passed.
-///
-/// # Errors
-/// Fails if the table does not appear within 10 s or cannot be read.
-pub fn run(name: &str, stop: &Shutdown, seconds: Option<f64>) -> Result<(), CliError> {
-    let end =
-        seconds.and_then(|seconds| Instant::now().checked_add(Duration::from_secs_f64(seconds)));
-    let Some(table) = attach(name, stop)? else {
-        return Ok(());
+pub fn run(name: &str, stop: &Shutdown, seconds: Option<Duration>) -> Result<(), CliError> {
+    let begun = Instant::now();
+    let end = seconds.and_then(|seconds| begun.checked_add(seconds));
+    let table = match Subscriber::open(name) {
+        // The parent opened the table before it started this process, and has closed it.
+        Err(Error::NotFound { .. }) => return Ok(()),
+        table => table?,
     };
-    let mut view = View::new(table)?;
+    let delays = Histogram::new(3).expect("three digits are a valid precision");
+    let mut view = View { table, begun, changes: 0, delays };
     let is_terminal = io::stdout().is_terminal();
     if is_terminal {
         print(ENTER_ALTERNATE_SCREEN)?;
@@ -54,23 +47,6 @@ pub fn run(name: &str, stop: &Shutdown, seconds: Option<f64>) -> Result<(), CliE
     }
     shown?;
     print(&view.summary())
-}
-
-/// Opens the table as soon as it is published. Returns `None` if `stop` is requested before.
-fn attach(name: &str, stop: &Shutdown) -> Result<Option<Subscriber<Process>>, CliError> {
-    let begun = Instant::now();
-    loop {
-        match Subscriber::open(name) {
-            Err(Error::NotFound { .. } | Error::Outrun { .. })
-                if begun.elapsed() < ATTACH_TIMEOUT =>
-            {
-                if stop.sleep(ATTACH_INTERVAL) {
-                    return Ok(None);
-                }
-            }
-            table => return Ok(Some(table?)),
-        }
-    }
 }
 
 fn print(text: &str) -> Result<(), CliError> {
@@ -89,12 +65,6 @@ struct View {
 }
 
 impl View {
-    fn new(table: Subscriber<Process>) -> Result<Self, CliError> {
-        let delays = Histogram::new_with_bounds(1, LONGEST_DELAY_NS, 3)
-            .map_err(|error| CliError::new(1, format!("cannot create a histogram: {error}")))?;
-        Ok(Self { table, begun: Instant::now(), changes: 0, delays })
-    }
-
     fn show(
         &mut self,
         stop: &Shutdown,

@@ -9,15 +9,12 @@ use clap_complete::ArgValueCompleter;
 use cli::metrics::Address;
 use cli::{complete, duration, nearest};
 use common::publisher::{MAX_CAPACITY, MAX_SLOTS};
-use nix::unistd::Group;
 
 use crate::source::CapacityPolicy;
 use crate::source::format::{FormatName, OnDuplicate, Quote};
 
-/// Help heading of the options that describe the source of the rows.
+/// Help headings.
 const SOURCE: &str = "Source";
-
-/// Help heading of the options that describe the table.
 const TABLE: &str = "Table";
 
 /// Help of `serve`. Each paragraph is one line, because clap wraps it at the terminal's width.
@@ -56,7 +53,7 @@ Examples:
   publisher serve geo --from geoip.csv --no-header --comment '#' --fields \
     first:u32,last:u32,country:text(8)"#;
 
-/// The arguments of `serve`.
+/// Arguments of `serve`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Name of the table: 1 to 64 of A-Z a-z 0-9 . _ - without a leading dot
@@ -151,7 +148,7 @@ pub struct Args {
     pub mode: u32,
 
     /// The group that owns the table [default: the publisher's]
-    #[arg(help_heading = TABLE, long, value_name = "NAME|GID", value_parser = group)]
+    #[arg(help_heading = TABLE, long, value_name = "NAME|GID", value_parser = cli::group)]
     pub group: Option<u32>,
 
     /// Serve metrics for Prometheus at http://ADDR/metrics: `127.0.0.1:9464`, `[::1]:0` (any free
@@ -161,34 +158,25 @@ pub struct Args {
 }
 
 impl Args {
-    /// Returns the policy for rows beyond the table's capacity.
-    pub fn room(&self) -> CapacityPolicy {
-        match self.capacity {
-            Some(_) => CapacityPolicy::Fixed,
-            None => CapacityPolicy::Grows,
-        }
+    pub fn capacity_policy(&self) -> CapacityPolicy {
+        if self.capacity.is_some() { CapacityPolicy::Fixed } else { CapacityPolicy::Grows }
     }
 }
 
 /// The value of `--from`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum From {
-    /// This machine's processes.
     Processes,
-    /// The kernel's routes.
     Routes,
-    /// The kernel's neighbors.
     Neighbors,
-    /// Lines on stdin.
     Stdin,
-    /// A file.
     File(PathBuf),
 }
 
 impl TryFrom<OsString> for From {
     type Error = String;
 
-    /// Accepts any path, also one that is not UTF-8.
+    /// Accepts any path, even if it is not UTF-8.
     fn try_from(value: OsString) -> Result<Self, String> {
         match value.to_str() {
             Some("processes") => Ok(Self::Processes),
@@ -199,22 +187,18 @@ impl TryFrom<OsString> for From {
                 let path = PathBuf::from(value);
                 let is_path = path.as_os_str().as_encoded_bytes().contains(&b'/')
                     || FormatName::of_path(&path).is_some();
-                match is_path || path.exists() {
-                    true => Ok(Self::File(path)),
-                    false => Err(not_a_source(&path.to_string_lossy())),
+                if is_path || path.exists() {
+                    return Ok(Self::File(path));
                 }
+                let text = path.to_string_lossy();
+                let similar = nearest(&text, ["processes", "routes", "neighbors"]);
+                let hint = similar.map_or(String::new(), |name| format!("did you mean {name}? "));
+                Err(format!(
+                    "it is neither a source nor a file: {hint}use processes, routes, neighbors, FILE.csv, FILE.tsv, FILE.jsonl, or - for stdin"
+                ))
             }
         }
     }
-}
-
-/// Returns the error message for a value of `--from` that is neither a source nor a file.
-fn not_a_source(text: &str) -> String {
-    let similar = nearest(text, ["processes", "routes", "neighbors"]);
-    let hint = similar.map_or(String::new(), |name| format!("did you mean {name}? "));
-    format!(
-        "it is neither a source nor a file: {hint}use processes, routes, neighbors, FILE.csv, FILE.tsv, FILE.jsonl, or - for stdin"
-    )
 }
 
 /// Parses a single ASCII character other than a quote, a line end or NUL.
@@ -235,10 +219,6 @@ fn delimiter(text: &str) -> Result<u8, String> {
 /// Maximum value of `--every`.
 const MAX_INTERVAL: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// Parses the interval of `--every`.
-///
-/// # Errors
-/// A message for clap.
 pub fn interval(text: &str) -> Result<Duration, String> {
     match duration(text)? {
         Duration::ZERO => Err("it cannot be zero".to_owned()),
@@ -248,10 +228,8 @@ pub fn interval(text: &str) -> Result<Duration, String> {
 }
 
 fn within<const MAX: usize>(text: &str) -> Result<usize, String> {
-    let number = text.parse().ok();
-    number
-        .filter(|number| (1..=MAX).contains(number))
-        .ok_or_else(|| format!("write a whole number from 1 to {MAX}"))
+    let number = text.parse().ok().filter(|number| (1..=MAX).contains(number));
+    number.ok_or_else(|| format!("write a whole number from 1 to {MAX}"))
 }
 
 fn mode(text: &str) -> Result<u32, String> {
@@ -260,17 +238,6 @@ fn mode(text: &str) -> Result<u32, String> {
     mode.filter(|mode| mode & 0o600 == 0o600 && mode & !0o644 == 0).ok_or_else(|| {
         "write 600, and add read permission for the group (640) or everybody (644)".to_owned()
     })
-}
-
-fn group(text: &str) -> Result<u32, String> {
-    if let Ok(id) = text.parse() {
-        return Ok(id);
-    }
-    match Group::from_name(text) {
-        Ok(Some(group)) => Ok(group.gid.as_raw()),
-        Ok(None) => Err("this machine has no such group: write a name or a number".to_owned()),
-        Err(errno) => Err(format!("cannot look up the group: {errno}")),
-    }
 }
 
 #[cfg(test)]

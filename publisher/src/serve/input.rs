@@ -9,9 +9,6 @@ use super::args::{Args, From};
 use crate::source::format::{Dialect, Format, FormatName, Quote, Settings};
 
 /// Checks that all given arguments apply to the source and that the required ones are present.
-///
-/// # Errors
-/// Returns a [`CliError`] that names an argument that does not apply or is missing.
 pub fn check(args: &Args) -> Result<(), CliError> {
     let options = [
         ("--delimiter", args.delimiter.is_some()),
@@ -23,20 +20,20 @@ pub fn check(args: &Args) -> Result<(), CliError> {
         ("--key", args.key.is_some()),
         ("--format", args.format.is_some()),
     ];
-    let (of_csv, of_all) = (&options[..5], &options[..]);
-    let given = |options: &[(&'static str, bool)]| {
-        let given = options.iter().find(|(_, is_given)| *is_given);
+    let first_given = |count: usize| {
+        let given = options[..count].iter().find(|(_, is_given)| *is_given);
         given.map(|(option, _)| *option)
     };
+    let (of_csv, of_all) = (first_given(5), first_given(8));
     let reason = match (&args.from, format_name(args)) {
-        (From::Processes | From::Routes | From::Neighbors, _) => given(of_all).map(|option| {
+        (From::Processes | From::Routes | From::Neighbors, _) => of_all.map(|option| {
             format!(
                 "{option} is for files and `--from -`: processes, routes and neighbors have their \
                  own fields and key"
             )
         }),
         (From::File(path), None) => Some(unknown_format(path)),
-        (_, Some(FormatName::Jsonl)) if given(of_csv).is_some() => given(of_csv)
+        (_, Some(FormatName::Jsonl)) if of_csv.is_some() => of_csv
             .map(|option| format!("{option} is for CSV: add --format csv if the input is CSV")),
         (From::Stdin, _) if args.on_duplicate.is_some() => Some(
             "--on-duplicate is for files: on stdin a later row replaces an earlier one".to_owned(),
@@ -66,10 +63,7 @@ fn format_name(args: &Args) -> Option<FormatName> {
     }
 }
 
-/// Returns the format of the input.
-///
-/// # Errors
-/// Returns a [`CliError`] if the comment character is also the delimiter.
+/// Returns the format of the input, unless the comment character is also the delimiter.
 pub fn format(args: &Args) -> Result<Format, CliError> {
     let separator = match format_name(args) {
         Some(FormatName::Csv) => b',',
@@ -94,10 +88,6 @@ pub fn format(args: &Args) -> Result<Format, CliError> {
     }))
 }
 
-/// Returns the settings for reading a file.
-///
-/// # Errors
-/// Returns the errors of [`format`] and [`declared`].
 pub fn settings(args: &Args) -> Result<Settings, CliError> {
     let names = |key: &String| key.split(',').map(|name| name.trim().to_owned()).collect();
     Ok(Settings {
@@ -109,9 +99,6 @@ pub fn settings(args: &Args) -> Result<Settings, CliError> {
 }
 
 /// Returns the schema that `--fields` and `--key` declare.
-///
-/// # Errors
-/// Returns a [`CliError`] if `--fields` is missing or the two do not describe a valid schema.
 pub fn declared(args: &Args) -> Result<Schema, CliError> {
     let Some(fields) = &args.fields else {
         let reason = "--from - needs --fields, such as --fields 'id:u64,name:text(32),price:f64'";

@@ -16,14 +16,8 @@ use prometheus_client::registry::{Registry, Unit};
 
 use crate::source::Progress;
 
-/// Metrics of a publisher, and the server for them.
+/// Metrics that the publishing loop sets, and the server for them.
 pub struct Metered {
-    figures: Figures,
-    _serving: Serving,
-}
-
-/// Metrics that the publishing loop sets.
-struct Figures {
     /// Version at the start.
     first_version: u64,
     commits: Counter,
@@ -36,6 +30,7 @@ struct Figures {
     input_ended: Gauge,
     sweeps: Counter,
     wakes: Counter,
+    serving: Option<Serving>,
 }
 
 /// Metrics that are read from shared memory.
@@ -46,53 +41,35 @@ struct Subscribers {
 }
 
 impl Metered {
-    /// Starts to serve the metrics of `publisher`.
-    ///
-    /// # Errors
-    /// Returns a [`CliError`] if the server cannot be started.
     pub fn serve(server: Server, publisher: &mut UntypedPublisher) -> Result<Self, CliError> {
         let name = publisher.name().to_owned();
         let mut registry = registry("publisher");
         let table = of_table(&mut registry, &name);
-        let figures = Figures::register(table, publisher.version());
-        figures.set(publisher, Progress::Waiting);
         let subscribers = Subscribers::register(table);
         let commit_times = Histogram::new(exponential_buckets(256e-9, 2.0, 22));
-        table.register_with_unit(
-            "commit",
-            "Time that commits with rows took, including the wake-ups",
-            Unit::Seconds,
-            commit_times.clone(),
-        );
+        let help = "Time that commits with rows took, including the wake-ups";
+        table.register_with_unit("commit", help, Unit::Seconds, commit_times.clone());
         publisher.time_commits(move |time| commit_times.observe(time.as_secs_f64()));
-        let registry = Arc::new(Mutex::new(registry));
-        Ok(Self { figures, _serving: server.serve(registry, move || subscribers.set(&name))? })
-    }
-
-    /// Sets the metrics to the current figures.
-    pub fn note(&self, publisher: &UntypedPublisher, progress: Progress) {
-        self.figures.set(publisher, progress);
-    }
-}
-
-impl Figures {
-    fn register(table: &mut Registry, first_version: u64) -> Self {
-        let capacity = register_capacity(table);
-        Self {
-            first_version,
+        let mut metered = Self {
+            first_version: publisher.version(),
             commits: register(table, "commits", "Commits by this process"),
             changes: register(table, "changes", "Rows that commits changed"),
             version: register(table, "version", "Version of the last commit"),
             rows: register(table, "rows", "Rows in the table"),
-            capacity,
+            capacity: register_capacity(table),
             epoch: register(table, "epoch", "Publishers that the table has had"),
             input_ended: register(table, "input_ended", "1 if the input has ended"),
             sweeps: register(table, "sweeps", "Searches for new and dead subscribers"),
             wakes: register(table, "wakes", "Wake-ups sent, one for all on the futex"),
-        }
+            serving: None,
+        };
+        metered.set(publisher, Progress::Waiting);
+        let registry = Arc::new(Mutex::new(registry));
+        metered.serving = Some(server.serve(registry, move || subscribers.set(&name))?);
+        Ok(metered)
     }
 
-    fn set(&self, publisher: &UntypedPublisher, progress: Progress) {
+    pub fn set(&self, publisher: &UntypedPublisher, progress: Progress) {
         let statistics = publisher.statistics();
         raise(&self.commits, publisher.version() - self.first_version);
         for (op, count) in [
@@ -112,7 +89,6 @@ impl Figures {
     }
 }
 
-/// Raises a counter to `total`.
 fn raise(counter: &Counter, total: u64) {
     counter.inc_by(total.saturating_sub(counter.get()));
 }
@@ -120,12 +96,8 @@ fn raise(counter: &Counter, total: u64) {
 impl Subscribers {
     fn register(table: &mut Registry) -> Self {
         let bytes = Gauge::default();
-        table.register_with_unit(
-            "region",
-            "Size of the table in shared memory",
-            Unit::Bytes,
-            bytes.clone(),
-        );
+        let help = "Size of the table in shared memory";
+        table.register_with_unit("region", help, Unit::Bytes, bytes.clone());
         Self {
             bytes,
             states: register(table, "subscribers", "Subscribers with a slot, by state"),
@@ -134,12 +106,9 @@ impl Subscribers {
     }
 
     fn set(&self, name: &str) {
-        let table = match inspect(name, None) {
-            Ok(table) => table,
-            Err(error) => {
-                tracing::debug!("metrics of the region are not current: {error}");
-                return;
-            }
+        let logged = |error: &_| tracing::debug!("metrics of the region are not current: {error}");
+        let Ok(table) = inspect(name, None).inspect_err(logged) else {
+            return;
         };
         self.bytes.set(table.bytes);
         let Ok(subscribers) = &table.subscribers else {
@@ -155,7 +124,6 @@ impl Subscribers {
         ] {
             self.states.get_or_create(&[("state", state)]).set(count);
         }
-        let is_behind = |one: &Listener| one.alive && one.seen < table.version;
-        self.behind.set(count(&is_behind));
+        self.behind.set(count(&|one| one.alive && one.seen < table.version));
     }
 }

@@ -10,30 +10,34 @@ use common::{Kind, RowBuf, Schema};
 use crate::source::format::Format;
 
 /// Prints the prompt if stdin is a terminal.
-///
-/// # Errors
-/// Returns a [`CliError`] if no example row can be built.
 pub fn prompt(schema: &Schema, format: Format, ends_at_eof: bool) -> Result<(), CliError> {
     if io::stdin().is_terminal() {
         let end = match ends_at_eof {
             true => "Ctrl-D ends it",
             false => "Ctrl-D ends the input, and Ctrl-C the table",
         };
-        status(format_args!("reading from this terminal: {}; {end}", awaited(schema, format)?));
+        let lines = describe(schema, format)?;
+        status(format_args!("reading from this terminal: {lines}; {end}"));
     }
     Ok(())
 }
 
 /// Describes the lines to type.
-fn awaited(schema: &Schema, format: Format) -> Result<String, CliError> {
-    let row = example(schema)?;
+fn describe(schema: &Schema, format: Format) -> Result<String, CliError> {
+    // Zeros, with a letter in each text, are a row of every schema.
+    let mut row = RowBuf::new(Arc::new(schema.clone()));
+    for (index, field) in schema.fields().iter().enumerate() {
+        if let Kind::Text(_) = field.kind() {
+            row.set_text(index, "a")?;
+        }
+    }
     let Format::Csv(dialect) = format else {
-        let line = serde_json::to_string(&row.as_ref()).map_err(io::Error::from)?;
+        let line = serde_json::to_string(&row).map_err(io::Error::from)?;
         return Ok(format!("type lines of JSON such as {line}"));
     };
     let line = |cells: Vec<String>| {
-        let mut writer =
-            csv::WriterBuilder::new().delimiter(dialect.delimiter).from_writer(Vec::new());
+        let mut writer = csv::WriterBuilder::new();
+        let mut writer = writer.delimiter(dialect.delimiter).from_writer(Vec::new());
         writer.write_record(cells).map_err(io::Error::from)?;
         let line = writer.into_inner().map_err(|error| error.into_error())?;
         Ok::<_, CliError>(String::from_utf8_lossy(&line).trim_end_matches('\n').to_owned())
@@ -45,24 +49,4 @@ fn awaited(schema: &Schema, format: Format) -> Result<String, CliError> {
         true => format!("type the names {names} first, then lines such as {cells}"),
         false => format!("type lines such as {cells}"),
     })
-}
-
-/// Returns an example row of the schema.
-fn example(schema: &Schema) -> Result<RowBuf, CliError> {
-    let mut row = RowBuf::new(Arc::new(schema.clone()));
-    for (index, field) in schema.fields().iter().enumerate() {
-        let value = match field.kind() {
-            Kind::Bool => "true",
-            Kind::F32 | Kind::F64 => "1.5",
-            Kind::Text(_) => "a",
-            Kind::Ipv4 => "192.0.2.1",
-            Kind::Ipv6 => "2001:db8::1",
-            Kind::IpNet => "192.0.2.0/24",
-            Kind::Mac => "02:00:00:00:00:01",
-            Kind::Timestamp => "2026-01-01T00:00:00Z",
-            _ => "1",
-        };
-        row.set_text(index, value)?;
-    }
-    Ok(row)
 }

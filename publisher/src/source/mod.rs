@@ -1,14 +1,14 @@
 //! The sources of rows.
 //!
 //! A source knows its schema, names what to wait for (a descriptor, a time, or both), and publishes
-//! the available input when it is polled, without blocking. [`serve`](crate::serve) waits on behalf
+//! the available input when it is polled, without blocking. `serve` waits on behalf
 //! of all sources.
 
 use std::os::fd::BorrowedFd;
 use std::time::Instant;
 
 use cli::CliError;
-use cli::service::Stage;
+use cli::service::Readiness;
 use common::{Error, UntypedPublisher};
 
 pub mod change;
@@ -57,7 +57,7 @@ pub trait Source {
     }
 
     /// Returns whether the initial rows have been published, and the number of reload requests.
-    fn readiness(&self) -> Stage;
+    fn readiness(&self) -> Readiness;
 
     /// Returns a short summary of the input that was read.
     fn summary(&self) -> Option<String> {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytemuck::{Pod, Zeroable, bytes_of};
-use cli::service::Stage;
+use cli::service::Readiness;
 use cli::{CliError, status};
 use common::{Error, Row, Schema, Text, Timestamp, UntypedPublisher};
 use nix::time::{ClockId, clock_gettime};
@@ -158,8 +158,8 @@ impl Source for Processes {
         Ok(Progress::Waiting)
     }
 
-    fn readiness(&self) -> Stage {
-        Stage { is_ready: self.has_published, reloads: 0 }
+    fn readiness(&self) -> Readiness {
+        Readiness { is_ready: self.has_published, reloads: 0 }
     }
 }
 

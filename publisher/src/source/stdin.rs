@@ -8,7 +8,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
 use cli::CliError;
-use cli::service::Stage;
+use cli::service::Readiness;
 use common::{Schema, UntypedPublisher};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -112,9 +112,9 @@ impl Source for Stdin {
         false
     }
 
-    fn readiness(&self) -> Stage {
+    fn readiness(&self) -> Readiness {
         // The source is ready at once, because the first line may never arrive.
-        Stage::READY
+        Readiness::READY
     }
 
     fn summary(&self) -> Option<String> {

@@ -12,8 +12,6 @@ use std::path::{Path, PathBuf};
 
 use clap::builder::{OsStringValueParser, TypedValueParser, ValueParser, ValueParserFactory};
 
-use crate::CliError;
-
 /// Address to listen at: `127.0.0.1:9464`, `[::1]:0`, `localhost:9464` or `unix:PATH`. Port 0
 /// selects any free port.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,13 +33,11 @@ impl ValueParserFactory for Address {
 impl TryFrom<OsString> for Address {
     type Error = &'static str;
 
-    /// Parses an address. A path need not be UTF-8.
     fn try_from(value: OsString) -> Result<Self, &'static str> {
         let expected = "write it as ADDRESS:PORT, such as 127.0.0.1:9464 or [::1]:0 (any free port), or as unix:PATH";
         if let Some(path) = value.as_bytes().strip_prefix(b"unix:") {
-            let path = PathBuf::from(OsStr::from_bytes(path));
-            let is_empty = path.as_os_str().is_empty();
-            return (!is_empty).then_some(Self::Unix(path)).ok_or(expected);
+            let address = Self::Unix(OsStr::from_bytes(path).into());
+            return if path.is_empty() { Err(expected) } else { Ok(address) };
         }
         let text = value.to_str().ok_or(expected)?;
         // Only `localhost` is resolved: other lookups could take long and change over time.
@@ -64,48 +60,24 @@ impl fmt::Display for Address {
 
 /// Listening socket. Clients that connect wait until it is served.
 pub enum Listener {
-    /// Listens at a TCP address.
     Tcp(TcpListener),
-    /// Listens at a path.
     Unix(UnixListener),
 }
 
-impl Listener {
-    /// Listens at `address`. Returns the address, with the port, of the socket.
-    ///
-    /// # Errors
-    /// Fails if the address is in use or the system refuses it.
-    pub fn bind(address: &Address) -> Result<(Self, Address), CliError> {
-        Self::try_bind(address).map_err(|error| {
-            let advice = match error.kind() {
-                io::ErrorKind::AddrInUse => {
-                    ": another program listens there; choose another --metrics ADDR, or port 0 for any free one"
-                }
-                io::ErrorKind::AddrNotAvailable => ": no interface of this machine has it",
-                io::ErrorKind::PermissionDenied => {
-                    ": choose a port above 1023, or a directory of your own"
-                }
-                _ => "",
-            };
-            CliError::new(
-                1,
-                format!("cannot serve metrics at {address}: {error}{advice}"),
-            )
-        })
-    }
-
-    fn try_bind(address: &Address) -> io::Result<(Self, Address)> {
-        match address {
-            Address::Tcp(address) => {
+impl Address {
+    /// Listens at the address. Returns also the address of the socket, which has the port.
+    pub fn listen(&self) -> io::Result<(Listener, Self)> {
+        match self {
+            Self::Tcp(address) => {
                 let listener = TcpListener::bind(address)?;
                 listener.set_nonblocking(true)?;
-                let address = Address::Tcp(listener.local_addr()?);
-                Ok((Self::Tcp(listener), address))
+                let address = Self::Tcp(listener.local_addr()?);
+                Ok((Listener::Tcp(listener), address))
             }
-            Address::Unix(path) => {
+            Self::Unix(path) => {
                 let listener = bind_path(path)?;
                 listener.set_nonblocking(true)?;
-                Ok((Self::Unix(listener), address.clone()))
+                Ok((Listener::Unix(listener), self.clone()))
             }
         }
     }

@@ -35,22 +35,16 @@ pub type Family<M> = family::Family<[(&'static str, &'static str); 1], M>;
 /// Creates the registry of `program`, with its version and start time.
 pub fn registry(program: &'static str) -> Registry {
     let mut registry = Registry::default();
-    registry.register(
-        "tablecast_build",
-        "What this program was built from",
-        Info::new(vec![
-            ("program", program.to_owned()),
-            ("version", env!("CARGO_PKG_VERSION").to_owned()),
-            ("layout", LAYOUT_VERSION.to_string()),
-        ]),
-    );
-    let now = SystemTime::now().duration_since(UNIX_EPOCH);
-    registry.register_with_unit(
-        "process_start_time",
-        "When this process was started, in seconds since 1970",
-        Unit::Seconds,
-        ConstGauge::new(now.unwrap_or_default().as_secs_f64()),
-    );
+    let build = vec![
+        ("program", program.to_owned()),
+        ("version", env!("CARGO_PKG_VERSION").to_owned()),
+        ("layout", LAYOUT_VERSION.to_string()),
+    ];
+    registry.register("tablecast_build", "What this program was built from", Info::new(build));
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let help = "When this process was started, in seconds since 1970";
+    let start = ConstGauge::new(now.as_secs_f64());
+    registry.register_with_unit("process_start_time", help, Unit::Seconds, start);
     registry
 }
 
@@ -71,11 +65,7 @@ pub fn register<M: Metric + Clone + Default>(registry: &mut Registry, name: &str
 /// Registers the gauge of a table's capacity and returns it.
 pub fn register_capacity(registry: &mut Registry) -> Gauge {
     let capacity = Gauge::default();
-    registry.register_with_unit(
-        "capacity",
-        "Maximum number of rows in the table",
-        Unit::Other("rows".to_owned()),
-        capacity.clone(),
-    );
+    let (help, unit) = ("Maximum number of rows in the table", Unit::Other("rows".to_owned()));
+    registry.register_with_unit("capacity", help, unit, capacity.clone());
     capacity
 }

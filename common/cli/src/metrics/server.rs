@@ -45,7 +45,7 @@ const PLAIN: &str = "text/plain; charset=utf-8";
 /// Returns the metrics in the OpenMetrics format.
 type Encode = dyn Fn() -> String + Send + Sync;
 
-/// Server that listens, and does not answer yet.
+/// Server that listens, but does not answer yet.
 pub struct Server {
     listener: Listener,
     address: Address,
@@ -58,21 +58,28 @@ pub struct Serving(Address);
 impl Server {
     /// Listens at the address, if there is one, and prints the URL of the metrics. Clients that
     /// connect wait until [`serve`](Self::serve) is called.
-    ///
-    /// # Errors
-    /// Fails if the address is in use or the system refuses it.
     pub fn bind(address: Option<&Address>) -> Result<Option<Self>, CliError> {
-        let bound = address.map(Listener::bind).transpose()?;
-        Ok(bound.map(|(listener, address)| {
-            status(format_args!("metrics at {address}"));
-            Self { listener, address }
-        }))
+        let Some(address) = address else {
+            return Ok(None);
+        };
+        let (listener, address) = address.listen().map_err(|error| {
+            let advice = match error.kind() {
+                io::ErrorKind::AddrInUse => {
+                    ": another program listens there; choose another --metrics ADDR, or port 0 for any free one"
+                }
+                io::ErrorKind::AddrNotAvailable => ": no interface of this machine has it",
+                io::ErrorKind::PermissionDenied => {
+                    ": choose a port above 1023, or a directory of your own"
+                }
+                _ => "",
+            };
+            CliError::new(1, format!("cannot serve metrics at {address}: {error}{advice}"))
+        })?;
+        status(format_args!("metrics at {address}"));
+        Ok(Some(Self { listener, address }))
     }
 
     /// Serves the metrics of `registry`. Calls `update` before they are encoded.
-    ///
-    /// # Errors
-    /// Fails if the system refuses to start the thread.
     pub fn serve(
         self,
         registry: Arc<Mutex<Registry>>,
@@ -90,18 +97,13 @@ impl Server {
             CliError::new(1, format!("cannot start to serve metrics: {reason}"))
         };
         let serving = Serving(self.address);
-        let runtime = runtime::Builder::new_current_thread()
-            .enable_io()
-            .enable_time()
-            .build()
-            .map_err(refused)?;
-        thread::Builder::new()
-            .name("metrics".to_owned())
-            .spawn(move || {
-                let Err(error) = runtime.block_on(accept(self.listener, Arc::new(encode)));
-                tracing::warn!("metrics are not served any more: {error}");
-            })
-            .map_err(refused)?;
+        let runtime = runtime::Builder::new_current_thread().enable_io().enable_time().build();
+        let runtime = runtime.map_err(refused)?;
+        let run = move || {
+            let Err(error) = runtime.block_on(accept_at(self.listener, Arc::new(encode)));
+            tracing::warn!("metrics are not served any more: {error}");
+        };
+        thread::Builder::new().name("metrics".to_owned()).spawn(run).map_err(refused)?;
         Ok(serving)
     }
 }
@@ -114,53 +116,50 @@ impl Drop for Serving {
     }
 }
 
-/// Accepts connections, each of which a task answers.
-async fn accept(listener: Listener, encode: Arc<Encode>) -> io::Result<Infallible> {
-    let mut connections = VecDeque::new();
+async fn accept_at(listener: Listener, encode: Arc<Encode>) -> io::Result<Infallible> {
     match listener {
         Listener::Tcp(listener) => {
             let listener = TcpListener::from_std(listener)?;
-            loop {
-                let stream = listener.accept().await;
-                add(&mut connections, stream, &encode).await;
-            }
+            accept(async || Ok(listener.accept().await?.0), encode).await
         }
         Listener::Unix(listener) => {
             let listener = UnixListener::from_std(listener)?;
-            loop {
-                let stream = listener.accept().await;
-                add(&mut connections, stream, &encode).await;
-            }
+            accept(async || Ok(listener.accept().await?.0), encode).await
         }
     }
 }
 
-/// Adds an accepted connection, oldest first. After an error, which is temporary, waits a moment.
-async fn add<S, A>(
-    connections: &mut VecDeque<AbortHandle>,
-    accepted: io::Result<(S, A)>,
-    encode: &Arc<Encode>,
-) where
+/// Accepts connections, each of which a task answers. Waits a moment after an error, which is
+/// temporary.
+async fn accept<S>(
+    next: impl AsyncFn() -> io::Result<S>,
+    encode: Arc<Encode>,
+) -> io::Result<Infallible>
+where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let stream = match accepted {
-        Ok((stream, _)) => stream,
-        Err(error) => {
-            tracing::debug!("cannot accept a client of the metrics: {error}");
-            return sleep(PAUSE).await;
+    // Oldest first.
+    let mut connections = VecDeque::<AbortHandle>::new();
+    loop {
+        let stream = match next().await {
+            Ok(stream) => stream,
+            Err(error) => {
+                tracing::debug!("cannot accept a client of the metrics: {error}");
+                sleep(PAUSE).await;
+                continue;
+            }
+        };
+        connections.retain(|connection| !connection.is_finished());
+        if connections.len() == MAX_CONNECTIONS
+            && let Some(oldest) = connections.pop_front()
+        {
+            oldest.abort();
         }
-    };
-    connections.retain(|connection| !connection.is_finished());
-    if connections.len() == MAX_CONNECTIONS
-        && let Some(oldest) = connections.pop_front()
-    {
-        oldest.abort();
+        let task = tokio::spawn(answer(stream, Arc::clone(&encode)));
+        connections.push_back(task.abort_handle());
     }
-    let task = tokio::spawn(answer(stream, Arc::clone(encode)));
-    connections.push_back(task.abort_handle());
 }
 
-/// Answers one request.
 async fn answer(stream: impl AsyncRead + AsyncWrite + Unpin, encode: Arc<Encode>) {
     let service = service_fn(|request| ready(Ok::<_, Infallible>(respond(&request, &*encode))));
     let connection = http1::Builder::new()
@@ -180,10 +179,7 @@ fn respond<B>(request: &Request<B>, encode: &Encode) -> Response<String> {
             (StatusCode::OK, PROMETHEUS_TEXT, prometheus_text(&encode()))
         }
         "/metrics" => (StatusCode::OK, OPEN_METRICS, encode()),
-        _ => {
-            let text = "not found: metrics are at /metrics\n".to_owned();
-            (StatusCode::NOT_FOUND, PLAIN, text)
-        }
+        _ => (StatusCode::NOT_FOUND, PLAIN, "not found: metrics are at /metrics\n".to_owned()),
     };
     let mut response = Response::new(text);
     *response.status_mut() = status;
@@ -198,8 +194,7 @@ fn respond<B>(request: &Request<B>, encode: &Encode) -> Response<String> {
 /// Returns true if the client accepts `text/plain` and not OpenMetrics.
 fn wants_prometheus_text<B>(request: &Request<B>) -> bool {
     let accepts = |kind: &str| {
-        let values = request.headers().get_all(ACCEPT).iter();
-        let mut values = values.filter_map(|value| value.to_str().ok());
+        let mut values = request.headers().get_all(ACCEPT).iter().flat_map(|value| value.to_str());
         values.any(|value| value.to_ascii_lowercase().contains(kind))
     };
     accepts("text/plain") && !accepts("application/openmetrics-text")

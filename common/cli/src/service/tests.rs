@@ -1,8 +1,5 @@
 //! Tests with a simulated manager and simulated times.
 
-use std::ffi::OsString;
-use std::os::linux::net::SocketAddrExt;
-use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::*;
@@ -53,8 +50,8 @@ impl Listener {
 
 const NOTHING: [&str; 0] = [];
 
-fn stage(is_ready: bool, reloads: u32) -> Stage {
-    Stage { is_ready, reloads }
+fn readiness(is_ready: bool, reloads: u32) -> Readiness {
+    Readiness { is_ready, reloads }
 }
 
 #[test]
@@ -63,7 +60,7 @@ fn ready_is_sent_once_and_after_each_reload() {
     let mut service = listener.service(None);
     let now = Instant::now();
     let mut turn = |is_ready, reloads| {
-        service.turn(now, stage(is_ready, reloads), || "well".to_owned());
+        service.turn(now, readiness(is_ready, reloads), || "well".to_owned());
         listener.heard()
     };
     assert_eq!(turn(false, 0), NOTHING);
@@ -87,7 +84,7 @@ fn status_is_sent_on_change_at_limited_rate() {
     let mut service = listener.service(None);
     let begun = Instant::now();
     let mut turn = |after: Duration, status: &str| {
-        service.turn(begun + after, Stage::READY, || status.to_owned());
+        service.turn(begun + after, Readiness::READY, || status.to_owned());
         listener.heard()
     };
     assert_eq!(turn(Duration::ZERO, "1 row"), ["READY=1 STATUS=1 row"]);
@@ -105,7 +102,7 @@ fn keep_alives_are_sent_by_turns_at_half_the_timeout() {
     let begun = Instant::now();
     let second = Duration::from_secs(1);
     let turn = |service: &mut Service, at: Instant| {
-        service.turn(at, stage(false, 0), String::new);
+        service.turn(at, readiness(false, 0), String::new);
         listener.heard()
     };
     assert_eq!(turn(&mut service, begun), ["WATCHDOG=1"]);
@@ -124,15 +121,15 @@ fn failed_messages_are_retried() {
     let begun = Instant::now();
     let Listener { socket, name } = listener;
     drop(socket);
-    service.turn(begun, Stage::READY, || "well".to_owned());
+    service.turn(begun, Readiness::READY, || "well".to_owned());
     assert_eq!(service.due(), Some(begun + RETRY));
     let address = SocketAddr::from_abstract_name(&name.as_encoded_bytes()[1..]).unwrap();
     let socket = UnixDatagram::bind_addr(&address).unwrap();
     socket.set_nonblocking(true).unwrap();
     let listener = Listener { socket, name };
-    service.turn(begun + RETRY / 2, Stage::READY, || "well".to_owned());
+    service.turn(begun + RETRY / 2, Readiness::READY, || "well".to_owned());
     assert_eq!(listener.heard(), NOTHING);
-    service.turn(begun + RETRY, Stage::READY, || "well".to_owned());
+    service.turn(begun + RETRY, Readiness::READY, || "well".to_owned());
     assert_eq!(listener.heard(), ["READY=1 STATUS=well WATCHDOG=1"]);
     assert_eq!(service.due(), Some(begun + RETRY + Duration::from_secs(10)));
 }
@@ -145,22 +142,47 @@ fn full_manager_socket_does_not_block() {
     // More messages than any socket queue holds.
     for _ in 0..20_000 {
         now += Duration::from_millis(2);
-        service.turn(now, Stage::READY, String::new);
+        service.turn(now, Readiness::READY, String::new);
     }
     assert!(service.retry.is_some(), "its queue never was full");
     assert!(!listener.heard().is_empty());
     now += RETRY;
-    service.turn(now, Stage::READY, String::new);
+    service.turn(now, Readiness::READY, String::new);
     assert_eq!(listener.heard(), ["WATCHDOG=1"]);
 }
 
 #[test]
 fn manager_variables_are_hidden_from_children() {
     let mut command = Command::new("env");
-    command.envs(manager::VARIABLES.map(|name| (name, "1")));
+    command.envs(VARIABLES.map(|name| (name, "1")));
     let output = hide_from(&mut command).output().unwrap();
     let text = String::from_utf8(output.stdout).unwrap();
-    for name in manager::VARIABLES {
+    for name in VARIABLES {
         assert!(!text.contains(name), "{text}");
+    }
+}
+
+#[test]
+fn watchdog_applies_to_named_process_or_any() {
+    let second = Some(Duration::from_secs(1));
+    for (time, process, expected) in [
+        (Some("1000000"), None, second),
+        (Some("1000000"), Some("7"), second),
+        (Some("1000000"), Some("8"), None),
+        (Some("1000000"), Some(""), None),
+        (Some("0"), None, None),
+        (Some("-1"), None, None),
+        (Some("soon"), Some("7"), None),
+        (None, Some("7"), None),
+    ] {
+        assert_eq!(watchdog(time, process, 7), expected, "{time:?} {process:?}");
+    }
+}
+
+#[test]
+fn invalid_address_is_refused() {
+    let long = format!("/{}", "x".repeat(200));
+    for name in ["", "relative", "vsock:2:1", &long] {
+        assert!(Manager::at(OsStr::new(name)).is_err(), "{name}");
     }
 }

@@ -25,17 +25,7 @@ use crate::{Error, Kind, Result};
 #[repr(transparent)]
 pub struct Ipv4([u8; 4]);
 
-/// An IPv6 address in a row, 16 bytes in network byte order.
-///
-/// ```
-/// use common::Ipv6;
-/// use std::net::Ipv6Addr;
-///
-/// let address: Ipv6 = "2001:db8::7".parse()?;
-/// assert_eq!(Ipv6Addr::from(address).to_string(), "2001:db8::7");
-/// assert_eq!(Ipv6::from(Ipv6Addr::LOCALHOST).to_string(), Ipv6Addr::LOCALHOST.to_string());
-/// # Ok::<(), common::Error>(())
-/// ```
+/// An IPv6 address in a row, 16 bytes in network byte order. It is used like [`Ipv4`].
 #[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Pod, Zeroable)]
 #[repr(transparent)]
 pub struct Ipv6([u8; 16]);
@@ -101,10 +91,9 @@ macro_rules! like {
             type Err = Error;
 
             fn from_str(text: &str) -> Result<$newtype> {
-                match text.parse::<$standard>() {
-                    Ok(value) => Ok(value.into()),
-                    Err(_) => Err(unfit_text(Kind::$newtype, text)),
-                }
+                let value =
+                    text.parse::<$standard>().map_err(|_| unfit_text(Kind::$newtype, text))?;
+                Ok(value.into())
             }
         }
     };
@@ -141,16 +130,13 @@ impl From<Ipv6> for Ipv6Addr {
 /// Clears the bits after the prefix.
 impl From<ipnet::IpNet> for IpNet {
     fn from(network: ipnet::IpNet) -> IpNet {
-        let mut address = [0; 16];
-        let family = match network.network() {
+        let (family, address) = match network.network() {
             IpAddr::V4(first) => {
+                let mut address = [0; 16];
                 address[..4].copy_from_slice(&first.octets());
-                4
+                (4, address)
             }
-            IpAddr::V6(first) => {
-                address = first.octets();
-                6
-            }
+            IpAddr::V6(first) => (6, first.octets()),
         };
         IpNet { family, prefix: network.prefix_len(), address }
     }
@@ -218,20 +204,9 @@ impl FromStr for Mac {
 
     fn from_str(text: &str) -> Result<Mac> {
         let separator = if text.contains('-') { '-' } else { ':' };
-        let mut bytes = [0; 6];
-        let mut parts = text.split(separator);
-        let complete = bytes.iter_mut().all(|byte| match parts.next().and_then(hex_byte) {
-            Some(value) => {
-                *byte = value;
-                true
-            }
-            None => false,
-        });
-        if complete && parts.next().is_none() {
-            Ok(Mac(bytes))
-        } else {
-            Err(unfit_text(Kind::Mac, text))
-        }
+        let bytes: Option<Vec<u8>> = text.split(separator).map(hex_byte).collect();
+        let bytes = bytes.and_then(|bytes| bytes.try_into().ok());
+        bytes.map(Mac).ok_or_else(|| unfit_text(Kind::Mac, text))
     }
 }
 

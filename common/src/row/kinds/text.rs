@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use bytemuck::{Pod, Zeroable};
 
-use crate::row::value::{too_long, unfit_text};
+use crate::row::value::check_text;
 use crate::{Error, FieldKind, Result};
 
 /// UTF-8 text of at most `N` bytes (1 to 4096) in a row, padded with zeros. It is ordered like
@@ -28,16 +28,10 @@ impl<const N: usize> Text<N> {
     /// Creates a text.
     ///
     /// # Errors
-    ///
     /// [`Error::TextTooLong`] if it has more than `N` bytes, and [`Error::InvalidValue`] if it
     /// contains a zero byte, which could not be distinguished from the padding.
     pub fn new(text: &str) -> Result<Text<N>> {
-        if text.len() > N {
-            return Err(too_long(Self::KIND, text));
-        }
-        if text.contains('\0') {
-            return Err(unfit_text(Self::KIND, text));
-        }
+        check_text(Self::KIND, text)?;
         Ok(Text::truncated(text))
     }
 
@@ -66,25 +60,11 @@ impl<const N: usize> Default for Text<N> {
     }
 }
 
-impl<const N: usize> TryFrom<&str> for Text<N> {
-    type Error = Error;
-
-    fn try_from(text: &str) -> Result<Text<N>> {
-        Text::new(text)
-    }
-}
-
 impl<const N: usize> FromStr for Text<N> {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Text<N>> {
         Text::new(text)
-    }
-}
-
-impl<const N: usize> AsRef<str> for Text<N> {
-    fn as_ref(&self) -> &str {
-        self.as_str()
     }
 }
 

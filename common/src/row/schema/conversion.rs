@@ -23,24 +23,22 @@ use crate::{Error, Result};
 /// ```
 #[derive(Clone, Debug)]
 pub struct Conversion {
-    runs: Vec<Run>,
+    copied: Vec<Copied>,
     lost: Vec<String>,
-    narrowed: Vec<Narrowed>,
 }
 
-/// Bytes that are copied from an old row to a new one.
+/// A field that is copied from an old row to a new one.
 #[derive(Clone, Debug)]
-struct Run {
+struct Copied {
+    name: String,
     from: Range<usize>,
     to: Range<usize>,
 }
 
-/// A text that is narrower in the new row than in the old one.
-#[derive(Clone, Debug)]
-struct Narrowed {
-    field: String,
-    from: Range<usize>,
-    capacity: usize,
+impl Copied {
+    fn new(from: &Field, to: &Field) -> Copied {
+        Copied { name: to.name.clone(), from: from.range(), to: to.range() }
+    }
 }
 
 impl Conversion {
@@ -52,43 +50,27 @@ impl Conversion {
             let same_kind = from.kind == to.kind || (is_text(from.kind) && is_text(to.kind));
             from.name == to.name && same_kind
         };
-        let fields = || table.fields.iter().zip(&own.fields);
-        if table.fields.len() != own.fields.len() || table.key != own.key || !fields().all(matches)
-        {
-            return None;
-        }
-        let size = |(from, to): (&Field, &Field)| from.kind.size().min(to.kind.size());
-        let runs = fields().map(|(from, to)| Run {
-            from: from.offset..from.offset + size((from, to)),
-            to: to.offset..to.offset + size((from, to)),
-        });
-        let narrowed = fields().filter(|(from, to)| from.kind.size() > to.kind.size());
-        let narrowed = narrowed.map(|(from, to)| Narrowed {
-            field: to.name.clone(),
-            from: from.range(),
-            capacity: to.kind.size(),
-        });
-        Some(Conversion { runs: runs.collect(), lost: Vec::new(), narrowed: narrowed.collect() })
+        let fields = table.fields.iter().zip(&own.fields);
+        let same_fields = table.fields.len() == own.fields.len() && fields.clone().all(matches);
+        (same_fields && table.key == own.key).then(|| Conversion {
+            copied: fields.map(|(from, to)| Copied::new(from, to)).collect(),
+            lost: Vec::new(),
+        })
     }
 
-    /// Converts `old_row` into `new_row`, if every text fits.
+    /// Converts `old_row` into `new_row` as [`convert`](Self::convert) does, if every text fits.
     ///
     /// # Errors
     /// [`Error::TextTooLong`] with the name of the field if a text does not fit.
-    ///
-    /// # Panics
-    /// If a row is shorter than its schema's row size.
     pub(crate) fn try_convert(&self, old_row: &[u8], new_row: &mut [u8]) -> Result<()> {
-        for narrowed in &self.narrowed {
-            let text = &old_row[narrowed.from.clone()];
-            let length = text.iter().position(|byte| *byte == 0);
-            let length = length.unwrap_or(text.len());
-            if length > narrowed.capacity {
-                return Err(Error::TextTooLong {
-                    field: narrowed.field.clone(),
-                    length,
-                    capacity: narrowed.capacity,
-                });
+        for Copied { name, from, to } in &self.copied {
+            let capacity = to.len();
+            if from.len() > capacity {
+                let text = &old_row[from.clone()];
+                let length = text.iter().position(|byte| *byte == 0).unwrap_or(text.len());
+                if length > capacity {
+                    return Err(Error::TextTooLong { field: name.clone(), length, capacity });
+                }
             }
         }
         self.convert(old_row, new_row);
@@ -99,33 +81,30 @@ impl Conversion {
     /// the key must have the same fields in the same order, of the same kinds or wider texts.
     #[must_use]
     pub fn between(old: &Schema, new: &Schema) -> Option<Conversion> {
-        let same_key = old.key.len() == new.key.len()
-            && old
-                .key_fields()
-                .zip(new.key_fields())
-                .all(|(a, b)| a.name == b.name && fits(a.kind, b.kind));
-        if !same_key {
+        let mut keys = old.key_fields().zip(new.key_fields());
+        let fits_key = |(a, b): (&Field, &Field)| a.name == b.name && fits(a.kind, b.kind);
+        if old.key.len() != new.key.len() || !keys.all(fits_key) {
             return None;
         }
-        let (mut runs, mut lost) = (Vec::new(), Vec::new());
+        let mut conversion = Conversion { copied: Vec::new(), lost: Vec::new() };
         for field in &old.fields {
-            match run_of(field, new) {
-                Some(run) => runs.push(run),
-                None => lost.push(field.name.clone()),
+            match new.field(&field.name) {
+                Some((_, to)) if fits(field.kind, to.kind) => {
+                    conversion.copied.push(Copied::new(field, to));
+                }
+                _ => conversion.lost.push(field.name.clone()),
             }
         }
-        Some(Conversion { runs, lost, narrowed: Vec::new() })
+        Some(conversion)
     }
 
     /// Converts `old_row` into `new_row`. Fields that are not copied from the old row become zero.
-    ///
-    /// # Panics
-    ///
-    /// If a row is shorter than its schema's row size.
+    /// Panics if a row is shorter than its schema's row size.
     pub fn convert(&self, old_row: &[u8], new_row: &mut [u8]) {
         new_row.fill(0);
-        for Run { from, to } in &self.runs {
-            new_row[to.clone()].copy_from_slice(&old_row[from.clone()]);
+        for Copied { from, to, .. } in &self.copied {
+            let length = from.len().min(to.len());
+            new_row[to.start..][..length].copy_from_slice(&old_row[from.start..][..length]);
         }
     }
 
@@ -140,13 +119,6 @@ impl Conversion {
     pub fn lost(&self) -> &[String] {
         &self.lost
     }
-}
-
-/// Returns the run that copies an old field, if the new schema has a matching field.
-fn run_of(field: &Field, new: &Schema) -> Option<Run> {
-    let (_, target) = new.field(&field.name)?;
-    let to = target.offset..target.offset + field.kind.size();
-    fits(field.kind, target.kind).then(|| Run { from: field.range(), to })
 }
 
 /// Returns true if bytes of kind `old`, followed by zeros, are the same value of kind `new`.

@@ -7,7 +7,7 @@
 use std::hash::Hasher;
 use std::ops::Range;
 
-use super::{Field, MAX_KEY_SIZE, Schema, invalid};
+use super::{Field, Kind, MAX_KEY_SIZE, Schema, invalid};
 use crate::Result;
 
 /// Returns the runs of the key's bytes within a row, in the key's order, and their total size.
@@ -21,7 +21,8 @@ pub(super) fn parts(fields: &[Field], key: &[usize]) -> Result<(Vec<Range<usize>
         if key[..position].contains(&index) {
             return invalid(format!("the key names {:?} twice", field.name));
         }
-        if !field.kind.may_be_key() {
+        // The equality of floats differs from that of their bytes.
+        if matches!(field.kind, Kind::F32 | Kind::F64) {
             let (name, kind) = (&field.name, field.kind);
             return invalid(format!(
                 "field {name:?} is {kind} and cannot be in the key: use an integer or text"
@@ -61,10 +62,7 @@ impl Schema {
     }
 
     /// Appends the key of `row`, [`Schema::key_size`] bytes, to `out`.
-    ///
-    /// # Panics
-    ///
-    /// If `row` is too short to contain the key.
+    /// Panics if `row` is too short to contain the key.
     #[inline]
     pub fn write_key(&self, row: &[u8], out: &mut Vec<u8>) {
         for part in &self.key_parts {
@@ -73,10 +71,7 @@ impl Schema {
     }
 
     /// Returns true if `row` has the key `key`. A key of the wrong length matches no row.
-    ///
-    /// # Panics
-    ///
-    /// If `row` is too short to contain the key.
+    /// Panics if `row` is too short to contain the key.
     #[must_use]
     #[inline]
     pub fn key_matches(&self, row: &[u8], key: &[u8]) -> bool {
@@ -91,10 +86,7 @@ impl Schema {
     }
 
     /// Returns true if the rows `a` and `b` have the same key.
-    ///
-    /// # Panics
-    ///
-    /// If a row is too short to contain the key.
+    /// Panics if a row is too short to contain the key.
     #[must_use]
     #[inline]
     pub fn same_key(&self, a: &[u8], b: &[u8]) -> bool {
@@ -105,10 +97,7 @@ impl Schema {
     }
 
     /// Hashes the key of `row`, with the same result as [`Schema::hash_key`].
-    ///
-    /// # Panics
-    ///
-    /// If `row` is too short to contain the key.
+    /// Panics if `row` is too short to contain the key.
     #[inline]
     pub fn hash_key_of_row(&self, row: &[u8], hasher: &mut impl Hasher) {
         if let [part] = self.key_parts.as_slice() {
@@ -120,10 +109,7 @@ impl Schema {
     }
 
     /// Hashes `key`, with the same result as [`Schema::hash_key_of_row`].
-    ///
-    /// # Panics
-    ///
-    /// If `key` is shorter than [`Schema::key_size`].
+    /// Panics if `key` is shorter than [`Schema::key_size`].
     #[inline]
     pub fn hash_key(&self, key: &[u8], hasher: &mut impl Hasher) {
         if let [_] = self.key_parts.as_slice() {

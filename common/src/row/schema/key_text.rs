@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use serde_json::Map;
 
-use super::Schema;
+use super::{Field, Schema};
 use crate::row::value::{in_field, refused};
 use crate::{KeyRef, Result, Value};
 
@@ -21,7 +21,6 @@ impl Schema {
     /// ```
     ///
     /// # Errors
-    ///
     /// [`Error::InvalidValue`](crate::Error::InvalidValue) or
     /// [`Error::TextTooLong`](crate::Error::TextTooLong) if a field cannot hold its part, or if the
     /// number of parts differs from that of the key's fields.
@@ -34,24 +33,12 @@ impl Schema {
             );
             return Err(refused("key", &format!("{text:?}"), how));
         };
-        let mut key = vec![0; self.key_size];
-        let mut rest = key.as_mut_slice();
-        for (field, cell) in self.key_fields().zip(&cells) {
-            let (out, after) = rest.split_at_mut(field.kind.size());
-            in_field(
-                &field.name,
-                Value::parse(field.kind, cell).and_then(|value| value.encode(field.kind, out)),
-            )?;
-            rest = after;
-        }
-        Ok(key)
+        let mut cells = cells.iter();
+        self.encode_key(|field| Value::parse(field.kind, cells.next().expect("a cell per field")))
     }
 
     /// Formats a key in the form of [`Schema::parse_key`].
-    ///
-    /// # Panics
-    ///
-    /// If `key` does not have [`Schema::key_size`] bytes.
+    /// Panics if `key` does not have [`Schema::key_size`] bytes.
     #[must_use]
     pub fn format_key(&self, key: &[u8]) -> String {
         KeyRef::new(self, key).expect("a key of the schema's size").to_string()
@@ -60,26 +47,30 @@ impl Schema {
     /// Reads a key from a JSON object with the key's fields. Other members are ignored.
     ///
     /// # Errors
-    ///
     /// [`Error::InvalidValue`](crate::Error::InvalidValue) or
     /// [`Error::TextTooLong`](crate::Error::TextTooLong) if a field is missing or cannot hold its
     /// value.
     pub fn key_from_json(&self, object: &Map<String, serde_json::Value>) -> Result<Vec<u8>> {
+        self.encode_key(|field| match object.get(&field.name) {
+            Some(json) => Value::from_json(field.kind, json),
+            None => {
+                let reason = "it is missing, and every field of the key is required";
+                Err(refused(&field.name, "nothing", reason))
+            }
+        })
+    }
+
+    /// Encodes a key from the values that `value` returns for its fields.
+    fn encode_key<'v>(
+        &self,
+        mut value: impl FnMut(&Field) -> Result<Value<'v>>,
+    ) -> Result<Vec<u8>> {
         let mut key = vec![0; self.key_size];
         let mut rest = key.as_mut_slice();
         for field in self.key_fields() {
             let (out, after) = rest.split_at_mut(field.kind.size());
-            let Some(json) = object.get(&field.name) else {
-                return Err(refused(
-                    &field.name,
-                    "nothing",
-                    "it is missing, and every field of the key is required",
-                ));
-            };
-            in_field(
-                &field.name,
-                Value::from_json(field.kind, json).and_then(|value| value.encode(field.kind, out)),
-            )?;
+            let encoded = value(field).and_then(|value| value.encode(field.kind, out));
+            in_field(&field.name, encoded)?;
             rest = after;
         }
         Ok(key)
@@ -87,42 +78,27 @@ impl Schema {
 }
 
 /// Splits one line of CSV into cells. Returns `None` if its quotes do not match.
-fn split(line: &str) -> Option<Vec<Cow<'_, str>>> {
+fn split(line: &str) -> Option<Vec<String>> {
     let mut cells = Vec::new();
     let mut rest = line;
     loop {
-        let (cell, after) = match rest.strip_prefix('"') {
-            Some(quoted) => split_quoted(quoted)?,
-            None => {
-                let end = rest.find(',').unwrap_or(rest.len());
-                (Cow::Borrowed(&rest[..end]), &rest[end..])
+        let after = if let Some(quoted) = rest.strip_prefix('"') {
+            // The first quote that is not doubled closes the cell.
+            let mut end = quoted.find('"')?;
+            while quoted[end + 1..].starts_with('"') {
+                end += 2 + quoted[end + 2..].find('"')?;
             }
+            cells.push(quoted[..end].replace("\"\"", "\""));
+            &quoted[end + 1..]
+        } else {
+            let (cell, after) = rest.split_at(rest.find(',').unwrap_or(rest.len()));
+            cells.push(cell.to_owned());
+            after
         };
-        cells.push(cell);
         if after.is_empty() {
             return Some(cells);
         }
         rest = after.strip_prefix(',')?;
-    }
-}
-
-/// Returns the text before the closing quote, with doubled quotes replaced by single ones, and the
-/// rest.
-fn split_quoted(quoted: &str) -> Option<(Cow<'_, str>, &str)> {
-    let mut from = 0;
-    loop {
-        let quote = from + quoted[from..].find('"')?;
-        let after = &quoted[quote + 1..];
-        if !after.starts_with('"') {
-            let text = &quoted[..quote];
-            let cell = if from == 0 {
-                Cow::Borrowed(text)
-            } else {
-                Cow::Owned(text.replace("\"\"", "\""))
-            };
-            return Some((cell, after));
-        }
-        from = quote + 2;
     }
 }
 

@@ -18,7 +18,6 @@ use crate::{Error, Result};
 /// let kind: Kind = "text(32)".parse()?;
 /// assert_eq!((kind, kind.size(), kind.align()), (Kind::Text(32), 32, 1));
 /// assert_eq!(Kind::IpNet.to_string(), "ipnet");
-/// assert!(!Kind::F64.may_be_key());
 /// # Ok::<(), common::Error>(())
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -108,13 +107,6 @@ impl Kind {
             Kind::Bool | Kind::Text(_) | Kind::Ipv4 | Kind::Ipv6 | Kind::IpNet | Kind::Mac => 1,
             _ => self.size(),
         }
-    }
-
-    /// Returns true if a key may contain this kind: all but floats, whose equality differs from
-    /// that of their bytes.
-    #[must_use]
-    pub const fn may_be_key(self) -> bool {
-        !matches!(self, Kind::F32 | Kind::F64)
     }
 
     /// Checks that a text's width is in range.

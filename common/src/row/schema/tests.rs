@@ -81,3 +81,121 @@ fn limits_are_inclusive() {
             .contains("shorter")
     );
 }
+
+const GOOD: &str = r#"{"fields":[{"name":"a","kind":"u32","offset":0},{"name":"b","kind":"f64","offset":8}],"key":["a"],"row_size":16}"#;
+
+#[test]
+fn encoding_round_trips_and_is_canonical() {
+    let schema = Schema::from_bytes(GOOD.as_bytes()).unwrap();
+    assert_eq!(schema, Schema::parse("a:u32,b:f64", None).unwrap());
+    assert_eq!(schema.to_bytes(), GOOD.as_bytes());
+}
+
+#[test]
+fn fingerprint_is_fnv() {
+    // Fixed, because regions store it across versions of this crate.
+    let schema = Schema::parse("pid:u32", None).unwrap();
+    assert_eq!(schema.fingerprint(), 0xd58d_5778_c349_985d);
+    assert_ne!(schema.fingerprint(), Schema::parse("pid:u64", None).unwrap().fingerprint());
+}
+
+#[test]
+fn invalid_encodings_are_rejected() {
+    let lies = [
+        ("\"offset\":8", "\"offset\":3"), // over the other field
+        ("\"offset\":8", "\"offset\":9"), // beyond the row
+        ("\"offset\":8", "\"offset\":18446744073709551615"), // the end overflows
+        ("\"offset\":8", "\"offset\":-1"),
+        ("\"name\":\"b\"", "\"name\":\"a\""),
+        ("\"name\":\"b\"", "\"name\":\"\""),
+        ("\"name\":\"b\"", "\"name\":\"a\\u0000\""),
+        ("[\"a\"]", "[]"),
+        ("[\"a\"]", "[\"a\",\"a\"]"),
+        ("[\"a\"]", "[\"b\"]"), // a float
+        ("[\"a\"]", "[\"c\"]"),
+        ("u32", "u33"),
+        ("u32", "text(0)"),
+        ("\"row_size\":16", "\"row_size\":18446744073709551615"),
+        ("\"row_size\":16", "\"row_size\":65537"),
+        ("\"row_size\":16", "\"row_size\":0"),
+        ("\"row_size\":16", "\"row_size\":16,\"more\":1"),
+    ];
+    for (truth, lie) in lies {
+        let bytes = GOOD.replace(truth, lie);
+        assert_ne!(bytes, GOOD);
+        let error = Schema::from_bytes(bytes.as_bytes()).unwrap_err();
+        assert!(matches!(error, Error::InvalidSchema { .. }), "{bytes}: {error}");
+    }
+    assert!(Schema::from_bytes(&vec![b' '; MAX_SCHEMA_SIZE + 1]).is_err());
+    assert!(Schema::from_bytes("[".repeat(MAX_SCHEMA_SIZE).as_bytes()).is_err());
+}
+
+#[test]
+fn any_changed_byte_is_rejected_or_gives_a_valid_schema() {
+    for place in 0..GOOD.len() {
+        for byte in 0..=u8::MAX {
+            let mut bytes = GOOD.as_bytes().to_vec();
+            bytes[place] = byte;
+            let Ok(schema) = Schema::from_bytes(&bytes) else {
+                continue;
+            };
+            assert!(schema.fields().iter().all(|field| field.range().end <= schema.row_size()));
+        }
+        assert!(Schema::from_bytes(&GOOD.as_bytes()[..place]).is_err());
+    }
+}
+
+#[test]
+fn difference_names_the_first_differing_field() {
+    let here = Schema::parse("id:u64,bid:f64,ask:f64", None).unwrap();
+    let cases = [
+        (
+            "id:u64,bid:f32,ask:f64",
+            None,
+            r#"field "bid" is f32 in the table and f64 in this program"#,
+        ),
+        ("id:u64,ask:f64", None, r#"field "bid" is missing in the table"#),
+        (
+            "id:u64,bid:f64,ask:f64,size:u8",
+            None,
+            r#"field "size" is in the table and not in this program"#,
+        ),
+        (
+            "id:u64,ask:f64,bid:f64",
+            None,
+            r#"field "bid" is at byte 16 in the table and at byte 8 in this program"#,
+        ),
+    ];
+    for (fields, key, sentence) in cases {
+        let there = Schema::parse(fields, key).unwrap();
+        assert_eq!(here.difference(&there).as_deref(), Some(sentence));
+    }
+    let one = Schema::parse("a:u8,b:u8", Some("a,b")).unwrap();
+    let two = Schema::parse("a:u8,b:u8", Some("b,a")).unwrap();
+    assert_eq!(
+        one.difference(&two).as_deref(),
+        Some(r#"the key is "b,a" in the table and "a,b" in this program"#)
+    );
+}
+
+#[test]
+fn difference_names_row_size_and_order() {
+    let json = r#"{"fields":[{"name":"a","kind":"u8","offset":0},{"name":"b","kind":"u8","offset":1}],"key":["a"],"row_size":2}"#;
+    let here = Schema::from_bytes(json.as_bytes()).unwrap();
+    let wider = Schema::from_bytes(json.replace("size\":2", "size\":4").as_bytes()).unwrap();
+    assert_eq!(
+        here.difference(&wider).as_deref(),
+        Some("a row has 4 bytes in the table and 2 in this program")
+    );
+    let swapped =
+        json.replace("\"a\",", "\"x\",").replace("\"b\",", "\"a\",").replace("\"x\",", "\"b\",");
+    let swapped = swapped
+        .replace("offset\":0", "offset\":9")
+        .replace("offset\":1", "offset\":0")
+        .replace("offset\":9", "offset\":1");
+    let swapped = Schema::from_bytes(swapped.as_bytes()).unwrap();
+    assert_eq!(
+        here.difference(&swapped).as_deref(),
+        Some(r#"the order of fields is "b:u8,a:u8" in the table and "a:u8,b:u8" in this program"#)
+    );
+}

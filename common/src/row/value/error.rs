@@ -1,6 +1,6 @@
 //! Creates errors about values. They name the given value and the values that the field accepts.
 
-use super::bytes::whole_numbers;
+use super::convert::whole_numbers;
 use crate::{Error, Kind, Result};
 
 /// Maximum number of characters of a value in an error.
@@ -23,7 +23,7 @@ pub(crate) fn unfit_text(kind: Kind, text: &str) -> Error {
 }
 
 /// Creates an [`Error::TextTooLong`] for a field of `kind`.
-pub(crate) fn too_long(kind: Kind, text: &str) -> Error {
+pub(super) fn too_long(kind: Kind, text: &str) -> Error {
     Error::TextTooLong { field: kind.to_string(), length: text.len(), capacity: kind.size() }
 }
 
@@ -59,12 +59,8 @@ fn takes(kind: Kind) -> String {
             "a time such as 2026-01-02T03:04:05Z, or nanoseconds since 1970, from the year 1677 to 2262"
         }
         integer => {
-            let range = whole_numbers(integer).unwrap_or(0..=0);
-            return format!(
-                "{kind} takes a whole number from {} to {}",
-                range.start(),
-                range.end()
-            );
+            let (least, greatest) = whole_numbers(integer).unwrap_or(0..=0).into_inner();
+            return format!("{kind} takes a whole number from {least} to {greatest}");
         }
     };
     format!("{kind} takes {what}")

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use cli::service::Stage;
+use cli::service::Readiness;
 use cli::{CliError, Shutdown, status};
 use common::{Error, Schema, UntypedPublisher};
 
@@ -308,8 +308,8 @@ impl Source for File {
         Ok(Progress::Following)
     }
 
-    fn readiness(&self) -> Stage {
-        Stage {
+    fn readiness(&self) -> Readiness {
+        Readiness {
             is_ready: self.has_published && self.reloads == self.reloads_done,
             reloads: self.reloads,
         }

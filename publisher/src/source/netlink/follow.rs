@@ -22,7 +22,7 @@ use std::time::{Duration, Instant};
 
 use bytemuck::{Pod, bytes_of};
 use cli::CliError;
-use cli::service::Stage;
+use cli::service::Readiness;
 use common::{Error, Row, Schema, UntypedPublisher};
 use netlink_packet_route::RouteNetlinkMessage;
 use nix::libc::{RTM_DELLINK, RTM_NEWLINK, RTNLGRP_LINK};
@@ -402,8 +402,8 @@ impl<M: Model> Source for Follow<M> {
         Ok(Progress::Waiting)
     }
 
-    fn readiness(&self) -> Stage {
-        Stage { is_ready: self.has_published, reloads: 0 }
+    fn readiness(&self) -> Readiness {
+        Readiness { is_ready: self.has_published, reloads: 0 }
     }
 
     fn summary(&self) -> Option<String> {
