@@ -31,7 +31,7 @@ use nix::poll::PollFlags;
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 use crate::format::change_line;
-use crate::output::PIPE_BYTES;
+use crate::output::{BUFFER_BYTES, PIPE_BYTES};
 use crate::select::Shown;
 use crate::watch::group::Group;
 use cli::service;
@@ -39,8 +39,6 @@ use cli::{CliError, Shutdown, start_error};
 
 /// Maximum time between SIGTERM and SIGKILL.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// Size of the buffer, in bytes, in which changes are gathered before they are written.
-const BUFFER_BYTES: usize = 64 * 1024;
 
 /// Reason for which a command is run.
 #[derive(Clone, Copy)]
