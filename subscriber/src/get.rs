@@ -5,10 +5,11 @@ use std::time::Duration;
 use clap::value_parser;
 use common::PublisherState;
 
+use crate::args::TableArgs;
 use crate::attach::{self, attach, attach_when_published};
 use crate::format::Format;
 use crate::output::Output;
-use crate::select::{Request, TableArgs};
+use crate::select::Request;
 use cli::{CliError, Shutdown, duration, status};
 
 /// The arguments of `get`.
@@ -33,7 +34,7 @@ pub struct Args {
 /// The table does not exist; a KEY has no row, or its row does not match; wrong arguments.
 pub fn run(args: &Args, stop: &Shutdown, output: Output) -> Result<(), CliError> {
     let asked = &args.table;
-    let request = Request::read(asked)?;
+    let request = Request::new(&asked.selection, &asked.keys)?;
     let builder = attach::builder(&asked.name, asked.selection.owner);
     let table = match args.timeout {
         None => attach(&builder)?,

@@ -10,8 +10,8 @@ use common::{Error, Field, Schema, TableInfo, inspect};
 use nix::unistd::{Gid, Group, Uid, User};
 use serde::Serialize;
 
+use crate::cells::{self, milliseconds};
 use crate::format::Format;
-use crate::format::cells::{self, milliseconds};
 use crate::format::columns::{Column, Cut, write_table};
 use crate::format::line::Line;
 use crate::format::terminal::{Palette, Width};

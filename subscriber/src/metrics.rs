@@ -11,7 +11,8 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
-use crate::publisher_status::is_silent;
+use crate::latency::bucket_ends;
+use crate::publisher_status::state_word;
 
 /// Metrics of a subscriber, and the server for them.
 pub struct Following {
@@ -47,7 +48,7 @@ impl Following {
         };
         let mut registry = registry("subscriber");
         let table = of_table(&mut registry, name);
-        let delays = Histogram::new(delay_buckets());
+        let delays = Histogram::new(bucket_ends().map(|end| end as f64 / 1e9));
         table.register_with_unit(
             "delay",
             "Time from a commit until it was applied, if no other commit came in between",
@@ -133,21 +134,10 @@ impl Table {
         self.rows.set(table.len() as u64);
         self.capacity.set(table.capacity() as u64);
         self.epoch.set(publisher.epoch());
-        let state = match is_silent(publisher, table) {
-            true => "silent",
-            false => publisher.as_str(),
-        };
+        let state = state_word(table);
         for other in ["alive", "silent", "gone", "closed"] {
             let gauge = self.publisher.get_or_create(&[("state", other)]);
             gauge.set(u64::from(other == state));
         }
     }
-}
-
-/// Returns the upper ends of the buckets, in seconds: 1, 2 and 5 of each power of ten, from a
-/// microsecond to ten seconds.
-fn delay_buckets() -> impl Iterator<Item = f64> {
-    let powers = (0..7).map(|power| 10_u64.pow(power));
-    let microseconds = powers.flat_map(|power| [power, 2 * power, 5 * power]);
-    microseconds.chain([10_000_000]).map(|end| end as f64 / 1e6)
 }

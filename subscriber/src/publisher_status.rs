@@ -5,10 +5,16 @@ use common::{PublisherState, UntypedSubscriber};
 
 use cli::status;
 
-/// Returns true if the table's publisher, which is in `state`, is alive and its last heartbeat is
-/// known to be too old.
-pub fn is_silent(state: PublisherState, table: &UntypedSubscriber) -> bool {
+/// Returns true if the publisher, which is in `state`, is alive and its last heartbeat is known to
+/// be too old.
+fn is_silent(state: PublisherState, table: &UntypedSubscriber) -> bool {
     state.is_alive() && table.heartbeat_age().is_some_and(|age| age > SILENT_AFTER)
+}
+
+/// Returns the publisher's state as a word: alive, silent, gone or closed.
+pub fn state_word(table: &UntypedSubscriber) -> &'static str {
+    let state = table.publisher_state();
+    if is_silent(state, table) { "silent" } else { state.as_str() }
 }
 
 /// The state that was last reported.

@@ -10,13 +10,14 @@ use std::time::{Duration, Instant};
 
 use common::{Cause, Error, UntypedSubscriber};
 
+use crate::args::TableArgs;
 use crate::attach::{self, Waking, attach_when_published};
-use crate::commits::Commits;
 use crate::format::Format;
+use crate::latency::Commits;
 use crate::metrics::Following;
 use crate::output::{self, Output};
 use crate::publisher_status::PublisherStatus;
-use crate::select::{Request, TableArgs, View};
+use crate::select::{Request, View};
 use clap::value_parser;
 use cli::metrics::Address;
 use cli::service::{Service, Stage};
@@ -77,7 +78,7 @@ pub fn run(args: &Args, stop: &Shutdown, output: Output) -> Result<(), CliError>
             "--format json needs an end of the watch: add --once or --count, or use --format jsonl",
         ));
     }
-    let request = Request::read(asked)?;
+    let request = Request::new(&asked.selection, &asked.keys)?;
     let metrics = Following::serve_at(args.metrics.as_ref(), &asked.name)?;
     let begun = Instant::now();
     // Without `--count` the timeout applies only to the wait for the table.

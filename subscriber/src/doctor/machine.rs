@@ -17,7 +17,7 @@ use procfs::sys::kernel::Version;
 use rustix::process::{PidfdFlags, getpid, pidfd_open};
 
 use super::Report;
-use crate::format::cells::bytes;
+use crate::cells::bytes;
 
 const DIRECTORY: &str = "/dev/shm";
 const MOUNT: &str = "mount -t tmpfs -o mode=1777 tmpfs /dev/shm";

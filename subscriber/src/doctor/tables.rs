@@ -10,7 +10,7 @@ use common::{Error, TableInfo, inspect, tables};
 use nix::unistd::{AccessFlags, access, geteuid};
 
 use super::Report;
-use crate::format::cells::milliseconds;
+use crate::cells::milliseconds;
 use crate::list;
 
 /// Returns the results of the checks of all tables. `wanted` is the table that this user must be

@@ -9,7 +9,7 @@ use std::io::{self, IsTerminal, Write};
 
 use anstyle::Style;
 
-use super::cells::{shorten, width};
+use crate::cells::{shorten, width};
 
 /// Maximum width that a cell gives its column where nothing is cut, so that one long text does not
 /// push all other columns away.

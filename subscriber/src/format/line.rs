@@ -5,7 +5,7 @@ use std::io::{self, Write};
 
 use anstyle::Style;
 
-use super::cells::{ELLIPSIS, cut, width};
+use crate::cells::{ELLIPSIS, cut, width};
 
 /// Pieces of a line in order.
 #[derive(Default)]

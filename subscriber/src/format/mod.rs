@@ -9,7 +9,6 @@ use serde::Serialize;
 use crate::output::Output;
 use crate::select::{Projection, Shown};
 
-pub mod cells;
 pub mod columns;
 mod csv;
 mod json;

@@ -8,11 +8,11 @@ use std::io::{self, Write};
 use anstyle::Style;
 use common::{Change, Field};
 
-use super::cells::{cell, is_number, shorten, visible, width};
 use super::columns::{Column, write_table};
 use super::line::Line;
 use super::terminal::{Palette, Width};
 use super::{Printer, Told};
+use crate::cells::{cell, is_number, shorten, visible, width};
 use crate::select::{Projection, Shown};
 use cli::status;
 

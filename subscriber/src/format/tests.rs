@@ -207,7 +207,7 @@ fn lines_fit_the_terminal() {
         drop(printer);
         let text = String::from_utf8(bytes).unwrap();
         for line in text.lines() {
-            assert!(cells::width(line) <= columns, "{line:?} in {columns}");
+            assert!(crate::cells::width(line) <= columns, "{line:?} in {columns}");
         }
         assert_eq!(text.lines().count(), 1 + rows.len() + 3);
         assert_eq!(text.contains('…'), columns < 99, "{columns}: {text}");

@@ -12,28 +12,104 @@ use std::collections::VecDeque;
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
-use cli::{CliError, Shutdown};
+use clap::ValueEnum;
+use clap_complete::ArgValueCompleter;
+use cli::metrics::Address;
+use cli::{CliError, Shutdown, complete, duration};
 use common::{Cause, Error, UntypedSubscriber};
 
-use crate::attach::{self, attach_when_published};
-use crate::commits::Commits;
+use crate::attach::{self, Waking, attach_when_published};
+use crate::latency::Commits;
 use crate::metrics::Following;
 use crate::output::{self, Output};
 use crate::publisher_status::PublisherStatus;
 
-mod args;
 mod measure;
 mod print;
 
-pub use args::Hz;
 use measure::Measure;
-use print::{Printer, What};
+use print::{Period, Printer};
+
+/// Maximum number of intervals in a report. Each keeps its histograms.
+const MAX_WINDOW: u64 = 60;
+/// Minimum length of an interval.
+const MIN_EVERY: Duration = Duration::from_millis(10);
+/// Maximum length of an interval.
+const MAX_EVERY: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// The arguments of `hz`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = HELP)]
+pub struct Args {
+    /// The table's name
+    #[arg(add = ArgValueCompleter::new(complete::tables))]
+    name: String,
+
+    /// Time between two reports
+    #[arg(long, value_name = "TIME", value_parser = interval, default_value = "1s")]
+    every: Duration,
+
+    /// Report over the last N intervals instead of one
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=MAX_WINDOW))]
+    window: u64,
+
+    /// End after N intervals
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    count: Option<u64>,
+
+    /// End after this time: 300ms, 2s, 1m
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    duration: Option<Duration>,
+
+    /// Output format: json is one document at the end, jsonl a line for each interval and one for
+    /// the summary
+    #[arg(long, value_enum, default_value_t = RateFormat::Text, env = "TABLECAST_HZ_FORMAT")]
+    format: RateFormat,
+
+    /// Fail if the table does not exist within this time: 300ms, 2s
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    timeout: Option<Duration>,
+
+    /// Measure a table of this user, by name or number, instead of your own and root's
+    #[arg(long, value_name = "USER|UID", value_parser = cli::user, add = ArgValueCompleter::new(complete::owners))]
+    owner: Option<u32>,
+
+    /// Wake-up options
+    #[command(flatten)]
+    waking: Waking,
+
+    /// Serve metrics for Prometheus at `http://ADDR/metrics`, like watch
+    #[arg(long, value_name = "ADDR")]
+    metrics: Option<Address>,
+}
+
+const HELP: &str = "\
+Commits are counted by version number, so that a refresh that spans several commits counts all of them, as well as \
+commits without rows (a takeover, the end). Such commits cannot be measured one by one: they count for rates and means. \
+Minimum, maximum, standard deviation and quantiles cover commits that were refreshed one by one. A row that changes \
+twice within a refresh counts once, so the means of rows are lower bounds if there are more commits than refreshes. The \
+delay is the time from the last commit of a refresh until this process has applied it.";
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum RateFormat {
+    /// Text for people
+    Text,
+    /// One document at the end
+    Json,
+    /// One line of JSON for each interval, and one for the summary
+    Jsonl,
+}
+
+fn interval(text: &str) -> Result<Duration, String> {
+    match duration(text)? {
+        time if time < MIN_EVERY => Err("it cannot be less than 10ms".to_owned()),
+        time if time > MAX_EVERY => Err("it cannot be more than a day".to_owned()),
+        time => Ok(time),
+    }
+}
 
 /// Measures until `stop` is requested or a limit in `args` is reached.
-///
-/// # Errors
-/// Fails if the arguments are wrong or the table does not appear in time.
-pub fn run(args: &Hz, stop: &Shutdown, output: Output) -> Result<(), CliError> {
+pub fn run(args: &Args, stop: &Shutdown, output: Output) -> Result<(), CliError> {
     let metrics = Following::serve_at(args.metrics.as_ref(), &args.name)?;
     let builder = attach::woken(attach::builder(&args.name, args.owner), &args.waking);
     let table = attach_when_published(&builder, args.timeout, stop)?;
@@ -64,7 +140,7 @@ pub fn run(args: &Hz, stop: &Shutdown, output: Output) -> Result<(), CliError> {
 }
 
 struct Rates<'a> {
-    args: &'a Hz,
+    args: &'a Args,
     table: UntypedSubscriber,
     publisher: PublisherStatus,
     commits: Commits,
@@ -109,7 +185,7 @@ impl Rates<'_> {
         }
         self.take_interval(Instant::now());
         let (count, table) = (self.intervals, &self.table);
-        Ok(self.printer.print(What::Summary, count, &self.all, table)?)
+        Ok(self.printer.print(Period::Summary, count, &self.all, table)?)
     }
 
     /// Refreshes the table and records the result. Returns false if nothing changed.
@@ -142,10 +218,7 @@ impl Rates<'_> {
     fn record(&mut self, commits: u64) {
         let rows = self.table.changes().len() as u64;
         let row_bytes = self.table.schema().row_size() as u64;
-        self.interval.record(commits, rows, rows * row_bytes);
-        if let Some(delay) = self.table.delay() {
-            self.interval.record_delay(delay);
-        }
+        self.interval.record(commits, rows, rows * row_bytes, self.table.delay());
         if let Some(committed) = self.table.committed() {
             let version = self.table.version();
             self.interval.record_commit_time(version, committed);
@@ -164,7 +237,7 @@ impl Rates<'_> {
         let mut window = Measure::default();
         self.window.iter().for_each(|interval| window.add(interval));
         let (count, table) = (self.intervals, &self.table);
-        Ok(self.printer.print(What::Interval, count, &window, table)?)
+        Ok(self.printer.print(Period::Interval, count, &window, table)?)
     }
 
     /// Returns the measure of the interval that ends `now`, which the session includes.

@@ -5,8 +5,8 @@ use std::io::{self, Write};
 use serde_json::{Number, Value};
 
 use super::{Found, Left, Listed};
+use crate::cells::{milliseconds, visible};
 use crate::format::Format;
-use crate::format::cells::{milliseconds, visible};
 use crate::format::columns::{Column, Cut, write_table};
 use crate::format::terminal::{Palette, Width};
 use crate::output::Output;

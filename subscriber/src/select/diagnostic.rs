@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use common::{Field, Schema};
 
-use crate::format::cells::{visible, width};
+use crate::cells::{visible, width};
 use cli::{CliError, nearest};
 
 /// Returns an error for wrong arguments: `message`, then `text` with the bytes of `at` underlined.

@@ -1,7 +1,6 @@
 //! Values as text for people.
 
 use std::borrow::Cow;
-use std::fmt::Write;
 
 use common::{Kind, Value};
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
@@ -28,15 +27,14 @@ pub fn visible(text: &str) -> Cow<'_, str> {
     if !text.contains(steers) {
         return Cow::Borrowed(text);
     }
-    let mut spelt = String::with_capacity(text.len() + 8);
+    let mut escaped = String::with_capacity(text.len() + 8);
     for letter in text.chars() {
-        if steers(letter) {
-            spelt.extend(letter.escape_default());
-        } else {
-            spelt.push(letter);
+        match steers(letter) {
+            true => escaped.extend(letter.escape_default()),
+            false => escaped.push(letter),
         }
     }
-    Cow::Owned(spelt)
+    Cow::Owned(escaped)
 }
 
 /// Returns the width of a text in terminal columns.
@@ -72,16 +70,8 @@ pub fn shorten(text: &str, columns: usize) -> (&str, &'static str) {
 
 /// Returns true if cells of this kind are right-aligned.
 pub fn is_number(kind: Kind) -> bool {
-    !matches!(
-        kind,
-        Kind::Bool
-            | Kind::Text(_)
-            | Kind::Ipv4
-            | Kind::Ipv6
-            | Kind::IpNet
-            | Kind::Mac
-            | Kind::Timestamp
-    )
+    use Kind::*;
+    !matches!(kind, Bool | Text(_) | Ipv4 | Ipv6 | IpNet | Mac | Timestamp)
 }
 
 /// Formats a size: `1.5 MiB`.
@@ -100,18 +90,27 @@ pub fn bytes(bytes: u64) -> String {
 /// Formats a time with about three digits: `850 ns`, `35 µs`, `1.2 ms`, `3.4 s`, `2 h 5 min`.
 pub fn nanoseconds(ns: u64) -> String {
     let seconds = ns / 1_000_000_000;
-    let mut text = String::new();
-    let written = match ns {
-        0..1_000 => write!(text, "{ns} ns"),
-        1_000..10_000 => write!(text, "{:.1} µs", ns as f64 / 1e3),
-        10_000..1_000_000 => write!(text, "{} µs", ns / 1_000),
-        1_000_000..1_000_000_000 => write!(text, "{:.1} ms", ns as f64 / 1e6),
-        _ if seconds < 60 => write!(text, "{:.1} s", ns as f64 / 1e9),
-        _ if seconds < 3600 => write!(text, "{} min {} s", seconds / 60, seconds % 60),
-        _ => write!(text, "{} h {} min", seconds / 3600, seconds / 60 % 60),
-    };
-    // Writing to a String cannot fail.
-    debug_assert!(written.is_ok());
+    match ns {
+        0..1_000 => format!("{ns} ns"),
+        1_000..10_000 => format!("{:.1} µs", ns as f64 / 1e3),
+        10_000..1_000_000 => format!("{} µs", ns / 1_000),
+        1_000_000..1_000_000_000 => format!("{:.1} ms", ns as f64 / 1e6),
+        _ if seconds < 60 => format!("{:.1} s", ns as f64 / 1e9),
+        _ if seconds < 3600 => format!("{} min {} s", seconds / 60, seconds % 60),
+        _ => format!("{} h {} min", seconds / 3600, seconds / 60 % 60),
+    }
+}
+
+/// Formats a number with thousands separators: `1,234,567`.
+pub fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::with_capacity(digits.len() * 4 / 3 + 1);
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
     text
 }
 
