@@ -9,17 +9,16 @@ use common::admin::orphans;
 use common::{Error, Field, Schema, TableInfo, inspect};
 use nix::unistd::{Gid, Group, Uid, User};
 use serde::Serialize;
+use serde_json::Value;
 
 use crate::cells::{self, milliseconds};
-use crate::format::Format;
 use crate::format::columns::{Column, Cut, write_table};
 use crate::format::line::Line;
 use crate::format::terminal::{Palette, Width};
+use crate::format::{Format, csv_error};
 use crate::list::{self, publisher};
 use crate::output::Output;
 use cli::{CliError, complete, status};
-
-mod members;
 
 /// The arguments of `info`.
 #[derive(Debug, clap::Args)]
@@ -100,7 +99,7 @@ pub fn run(args: &Args, output: Output) -> Result<(), CliError> {
         Format::Json => serde_json::to_writer_pretty(&mut out, &report).map_err(io::Error::from)?,
         Format::Jsonl => serde_json::to_writer(&mut out, &report).map_err(io::Error::from)?,
         Format::Csv => {
-            members::write_csv(&mut out, &serde_json::to_value(&report).map_err(io::Error::from)?)?
+            write_csv(&mut out, &serde_json::to_value(&report).map_err(io::Error::from)?)?
         }
         Format::Table => {
             let columns = width.columns();
@@ -252,12 +251,8 @@ impl<'a> Report<'a> {
         palette: Palette,
         width: Option<usize>,
     ) -> io::Result<Cut> {
-        let columns = vec![
-            Column::new("field", false).key(true),
-            Column::new("kind", false),
-            Column::new("offset", true),
-            Column::new("key", true),
-        ];
+        let columns =
+            Column::list(&[("field", false), ("kind", false), ("offset", true), ("key", true)]);
         let key: Vec<&str> = self.schema.key_fields().map(Field::name).collect();
         let lines: Vec<Vec<String>> = self
             .schema
@@ -285,14 +280,14 @@ impl<'a> Report<'a> {
         let Some(subscribers) = self.subscribers.as_ref().filter(|some| !some.is_empty()) else {
             return Ok(Cut::default());
         };
-        let columns = vec![
-            Column::new("slot", true).key(true),
-            Column::new("subscriber", true),
-            Column::new("state", false),
-            Column::new("woken by", false),
-            Column::new("seen", true),
-            Column::new("behind", true),
-        ];
+        let columns = Column::list(&[
+            ("slot", true),
+            ("subscriber", true),
+            ("state", false),
+            ("woken by", false),
+            ("seen", true),
+            ("behind", true),
+        ]);
         let lines: Vec<Vec<String>> = subscribers
             .iter()
             .map(|one| {
@@ -339,4 +334,48 @@ fn owner(user: u32, group: u32, mode: &str) -> String {
         _ => group.to_string(),
     };
     format!("{user}:{group} {mode}")
+}
+
+/// Writes a line for each member: its name, with the names of nested members joined by dots, and its
+/// value.
+fn write_csv(out: &mut impl Write, object: &Value) -> io::Result<()> {
+    let mut writer = csv::Writer::from_writer(out);
+    writer.write_record(["name", "value"]).map_err(csv_error)?;
+    write_members(&mut writer, "", object)?;
+    writer.flush()
+}
+
+fn write_members(
+    writer: &mut csv::Writer<impl Write>,
+    name: &str,
+    value: &Value,
+) -> io::Result<()> {
+    let nested = |member: &str| match name {
+        "" => member.to_owned(),
+        name => format!("{name}.{member}"),
+    };
+    match value {
+        Value::Object(members) => members
+            .iter()
+            .try_for_each(|(member, value)| write_members(writer, &nested(member), value)),
+        Value::Array(elements) => elements.iter().enumerate().try_for_each(|(index, value)| {
+            write_members(writer, &nested(&index.to_string()), value)
+        }),
+        Value::String(text) => writer.write_record([name, text]).map_err(csv_error),
+        other => writer.write_record([name, &other.to_string()]).map_err(csv_error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn members_within_members_are_joined_by_dots() {
+        let object = serde_json::json!({"b": 1.5, "a": {"list": [{"x": "p,q"}, 7], "none": []}});
+        let mut out = Vec::new();
+        write_csv(&mut out, &object).unwrap();
+        let expected = "name,value\na.list.0.x,\"p,q\"\na.list.1,7\nb,1.5\n";
+        assert_eq!(String::from_utf8(out).unwrap(), expected);
+    }
 }

@@ -1,33 +1,31 @@
 //! `watch`: prints the table, then every change as it happens. It continues when a publisher dies
 //! and a successor takes over.
 //!
-//! The changes go to a `sink`: stdout, or a `command` that is run for them.
+//! The changes go to a [`Sink`]: stdout, or a `command` that is run for them.
 
 use std::ffi::OsString;
 use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use common::{Cause, Error, UntypedSubscriber};
+use common::{Cause, Change, Error, UntypedSubscriber};
 
 use crate::args::TableArgs;
 use crate::attach::{self, Waking, attach_when_published};
-use crate::format::Format;
+use crate::format::{Format, Printer};
 use crate::latency::Commits;
 use crate::metrics::Following;
 use crate::output::{self, Output};
 use crate::publisher_status::PublisherStatus;
-use crate::select::{Request, View};
+use crate::select::{Request, Shown, View};
 use clap::value_parser;
 use cli::metrics::Address;
 use cli::service::{Service, Stage};
 use cli::{CliError, Shutdown, duration, status};
 use command::Runner;
-use sink::Sink;
 
 mod command;
 mod group;
-mod sink;
 
 /// The arguments of `watch`.
 #[derive(Debug, clap::Args)]
@@ -67,9 +65,6 @@ pub struct Args {
 }
 
 /// Prints the table and its changes, or runs a command for them.
-///
-/// # Errors
-/// Wrong arguments; a table that does not appear, or changes that do not arrive, in time.
 pub fn run(args: &Args, stop: &Shutdown, output: Output) -> Result<(), CliError> {
     let asked = &args.table;
     if asked.format == Format::Json && !args.once && args.count.is_none() {
@@ -129,6 +124,58 @@ pub fn run(args: &Args, stop: &Shutdown, output: Output) -> Result<(), CliError>
             humantime::format_duration(time.unwrap_or_default())
         ),
     ))
+}
+
+/// Destination of the changes.
+enum Sink {
+    Print(Box<dyn Printer>),
+    /// Runs a command for the changes, and, if the flag is true, for the table at the start.
+    Run(Runner, bool),
+}
+
+impl Sink {
+    /// Hands over the table as it is at the start.
+    fn first(&mut self, table: &UntypedSubscriber, view: &View) -> Result<(), CliError> {
+        let rows = view.rows(table);
+        match self {
+            Self::Print(printer) => {
+                printer.first(table.version(), view.projection(), &rows)?;
+                Ok(printer.flush()?)
+            }
+            Self::Run(runner, true) => {
+                runner.run("table", table, rows.into_iter().map(Change::Created))
+            }
+            Self::Run(_, false) => Ok(()),
+        }
+    }
+
+    /// Hands over the changes that led to the table's current state.
+    fn changes(
+        &mut self,
+        table: &UntypedSubscriber,
+        changes: &[Change<Shown<'_>>],
+    ) -> Result<(), CliError> {
+        match self {
+            Self::Print(printer) => {
+                for change in changes {
+                    printer.change(table.version(), change)?;
+                }
+                Ok(printer.flush()?)
+            }
+            Self::Run(..) if changes.is_empty() => Ok(()),
+            Self::Run(runner, _) => runner.run("changes", table, changes.iter().copied()),
+        }
+    }
+
+    /// Ends the output. `by_itself` is true if the watch reached the end that its options set, and
+    /// false if a signal ended it; only the former passes on the failure of a command.
+    fn finish(&mut self, by_itself: bool) -> Result<(), CliError> {
+        match self {
+            Self::Print(printer) => Ok(printer.finish()?),
+            Self::Run(runner, _) if by_itself => runner.outcome(),
+            Self::Run(..) => Ok(()),
+        }
+    }
 }
 
 struct Watch<'a> {

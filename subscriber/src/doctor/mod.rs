@@ -29,7 +29,6 @@ pub struct Args {
     format: Form,
 }
 
-/// Output format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Form {
     /// For people
@@ -73,10 +72,8 @@ impl Report {
     }
 }
 
-/// Runs all checks and prints the results.
-///
-/// # Errors
-/// Fails with exit code 1 and no message if a check found a problem.
+/// Runs all checks and prints the results. Fails with exit code 1 and no message if a check found a
+/// problem.
 pub fn run(args: &Args, output: Output) -> Result<(), CliError> {
     let mut reports = machine::checks();
     reports.extend(queues::checks());

@@ -22,7 +22,6 @@ const INITIAL_PID: &str = "pid:[4026531836]";
 /// Effect on a subscriber without a queue.
 const FUTEX: &str = "sleep on the futex";
 
-/// Returns the results of all checks of message queues.
 pub fn checks() -> Vec<Report> {
     let directory = queue_directory();
     let mut is_foreign = false;

@@ -38,6 +38,13 @@ pub struct Column {
 }
 
 impl Column {
+    /// Creates columns from their names. The first one identifies its lines. `true` aligns cells to
+    /// the right.
+    pub fn list(names: &[(&str, bool)]) -> Vec<Self> {
+        let columns = names.iter().enumerate();
+        columns.map(|(at, (name, right))| Self::new(name, *right).key(at == 0)).collect()
+    }
+
     /// Creates a column as wide as its name. `right` aligns its cells to the right.
     pub fn new(name: &str, right: bool) -> Self {
         Self {
@@ -204,7 +211,7 @@ impl Cut {
         self.cells += 1;
     }
 
-    /// Adds what was cut from another table.
+    /// Adds the report about another table.
     pub fn add(&mut self, other: Self) {
         self.cells += other.cells;
         self.left_out.extend(other.left_out);
@@ -223,25 +230,19 @@ impl Cut {
             let parts: Vec<String> = fields.into_iter().chain(cells.clone()).collect();
             parts.join(", ")
         };
-        let count = self.left_out.len();
         let names = join(fields(&format!("not shown: {}", self.left_out.join(", "))));
         if names.is_empty() {
             return None;
         }
-        let counted = join(fields(&format!("{count} columns not shown")));
+        let counted = join(fields(&format!("{} columns not shown", self.left_out.len())));
         let lines = [
             format!("cut to {columns} columns: {names} ({all} for all)"),
-            format!("cut: {names} ({all})"),
             format!("cut to {columns} columns: {counted} ({all} for all)"),
             format!("cut: {counted} ({all})"),
-            format!("cut: {counted}"),
-            format!("cut: {count} columns, {} cells", self.cells),
         ];
-        let fits = |line: &&String| width(line) <= columns || !io::stderr().is_terminal();
-        Some(match lines.iter().find(fits) {
-            Some(line) => line.clone(),
-            None => format!("cut to {columns} columns"),
-        })
+        let fits = |line: &String| width(line) <= columns || !io::stderr().is_terminal();
+        let fitting = lines.into_iter().find(fits);
+        Some(fitting.unwrap_or_else(|| format!("cut to {columns} columns")))
     }
 }
 

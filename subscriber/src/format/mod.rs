@@ -17,10 +17,9 @@ mod table;
 pub mod terminal;
 
 pub use csv::io_error as csv_error;
-pub use json::change_line;
+pub use json::Json;
 use terminal::{Palette, Width};
 
-/// Output format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Format {
     /// Columns for people
@@ -39,13 +38,7 @@ pub trait Printer {
     fn rows(&mut self, projection: &Projection, rows: &[Shown<'_>]) -> io::Result<()>;
 
     /// Prints the initial rows of a watched table.
-    fn first(
-        &mut self,
-        version: u64,
-        projection: &Projection,
-        rows: &[Shown<'_>],
-    ) -> io::Result<()> {
-        let _ = projection;
+    fn first(&mut self, version: u64, _: &Projection, rows: &[Shown<'_>]) -> io::Result<()> {
         rows.iter().try_for_each(|row| self.change(version, &Change::Created(*row)))
     }
 
@@ -57,7 +50,6 @@ pub trait Printer {
         self.flush()
     }
 
-    /// Writes buffered output.
     fn flush(&mut self) -> io::Result<()>;
 }
 
@@ -76,8 +68,8 @@ impl Format {
     ) -> Box<dyn Printer + 'a> {
         match self {
             Format::Table => Box::new(table::Table::new(out, palette, width)),
-            Format::Json => Box::new(json::Json::new(out)),
-            Format::Jsonl => Box::new(json::Jsonl::new(out)),
+            Format::Json => Box::new(Json::array(out)),
+            Format::Jsonl => Box::new(Json::lines(out)),
             Format::Csv => Box::new(csv::Csv::new(out)),
         }
     }

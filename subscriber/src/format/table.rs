@@ -129,14 +129,8 @@ impl<W: Write> Printer for Table<W> {
 
 /// Returns a note that change lines are cut, in a wording that fits.
 fn shorten_note(columns: usize) -> String {
-    let lines = [
-        format!(
-            "changes are cut to {columns} columns, see … (--fields, or --format jsonl for all)"
-        ),
-        format!("changes are cut to {columns} columns"),
-        "changes are cut".to_owned(),
-    ];
-    let [.., last] = &lines;
-    let fitting = lines.iter().find(|line| width(line) <= columns);
-    fitting.unwrap_or(last).clone()
+    let short = format!("changes are cut to {columns} columns");
+    let long = format!("{short}, see … (--fields, or --format jsonl for all)");
+    let fitting = [long, short].into_iter().find(|line| width(line) <= columns);
+    fitting.unwrap_or_else(|| "changes are cut".to_owned())
 }

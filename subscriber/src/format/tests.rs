@@ -29,7 +29,7 @@ fn rows() -> Vec<RowBuf> {
 
 fn printed(format: Format, print: impl Fn(&mut dyn Printer) -> io::Result<()>) -> String {
     let mut bytes = Vec::new();
-    let mut printer = format.printer_to(&mut bytes, Palette::default(), Width::unlimited());
+    let mut printer = format.printer_to(&mut bytes, Palette::default(), Width::of_test(None));
     print(printer.as_mut()).unwrap();
     printer.flush().unwrap();
     drop(printer);
@@ -197,7 +197,7 @@ fn lines_fit_the_terminal() {
     for columns in [20, 40, 66, 80, 120] {
         let mut bytes = Vec::new();
         let mut printer =
-            Format::Table.printer_to(&mut bytes, Palette::default(), Width::fixed(columns));
+            Format::Table.printer_to(&mut bytes, Palette::default(), Width::of_test(Some(columns)));
         printer.first(6, &all, &shown).unwrap();
         for pair in shown.windows(2) {
             let change = Change::Updated { old: pair[0], new: pair[1] };

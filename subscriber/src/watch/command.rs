@@ -30,7 +30,7 @@ use nix::errno::Errno;
 use nix::poll::PollFlags;
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
-use crate::format::change_line;
+use crate::format::{Json, Printer};
 use crate::output::{BUFFER_BYTES, PIPE_BYTES};
 use crate::select::Shown;
 use crate::watch::group::Group;
@@ -39,15 +39,6 @@ use cli::{CliError, Shutdown, start_error};
 
 /// Maximum time between SIGTERM and SIGKILL.
 const PATIENCE: Duration = Duration::from_secs(2);
-
-/// Reason for which a command is run.
-#[derive(Clone, Copy)]
-pub enum Event {
-    /// The table as it is at the start.
-    Table,
-    /// The changes since the previous run.
-    Changes,
-}
 
 /// Exit code for a command that exists and cannot be started, as in a shell.
 const CANNOT_START: u8 = 126;
@@ -80,15 +71,12 @@ impl Runner {
         }
     }
 
-    /// Runs the command until it exits. A failure is reported, and kept for
-    /// [`outcome`](Self::outcome).
-    ///
-    /// # Errors
-    /// The command cannot be started, for a reason that is not temporary; or the system cannot wait
-    /// for processes.
+    /// Runs the command until it exits. A failure of the command is reported, and kept for
+    /// [`outcome`](Self::outcome). Fails if the command cannot be started for a reason that is not
+    /// temporary, or if the system cannot wait for processes.
     pub fn run<'a>(
         &mut self,
-        event: Event,
+        event: &str,
         table: &UntypedSubscriber,
         changes: impl ExactSizeIterator<Item = Change<Shown<'a>>>,
     ) -> Result<(), CliError> {
@@ -131,10 +119,7 @@ impl Runner {
         Ok(())
     }
 
-    /// Fails if a run of the command failed.
-    ///
-    /// # Errors
-    /// The exit code of the last run that failed. The failure is reported already.
+    /// Fails with the exit code of the last run that failed, if any. The failure is reported already.
     pub fn outcome(&self) -> Result<(), CliError> {
         self.failure.map_or(Ok(()), |code| Err(CliError::new(code, "")))
     }
@@ -185,14 +170,10 @@ fn cannot_wait(program: &OsStr, error: impl fmt::Display) -> CliError {
 
 /// Returns the environment variables that describe the event to the command.
 fn surroundings(
-    event: Event,
+    event: &str,
     table: &UntypedSubscriber,
     changes: usize,
 ) -> [(&'static str, String); 5] {
-    let event = match event {
-        Event::Table => "table",
-        Event::Changes => "changes",
-    };
     let publisher = table.publisher_state().as_str();
     [
         ("TABLECAST_TABLE", table.name().to_owned()),
@@ -223,9 +204,7 @@ impl<'r> Running<'r> {
         }
     }
 
-    /// Writes the changes to the command's stdin, and closes it.
-    ///
-    /// # Errors
+    /// Writes the changes to the command's stdin, and closes it. Fails with
     /// [`io::ErrorKind::BrokenPipe`] if the command does not read all of them, or the watch ends.
     fn feed<'a>(
         &mut self,
@@ -236,11 +215,11 @@ impl<'r> Running<'r> {
             return Ok(());
         };
         let pipe = Pipe { file: File::from(OwnedFd::from(stdin)), running: self };
-        let mut out = BufWriter::with_capacity(BUFFER_BYTES, pipe);
+        let mut lines = Json::lines(BufWriter::with_capacity(BUFFER_BYTES, pipe));
         for change in changes {
-            change_line(&mut out, version, &change)?;
+            lines.change(version, &change)?;
         }
-        out.flush()
+        lines.flush()
     }
 
     /// Sleeps until the command exits (`Some(true)`) or the watch ends (`Some(false)`). With
