@@ -19,7 +19,6 @@ pub struct TableArgs {
     #[arg(value_name = "KEY", allow_negative_numbers = true, add = ArgValueCompleter::new(complete::keys))]
     pub keys: Vec<String>,
 
-    /// Rows and fields
     #[command(flatten)]
     pub selection: Selection,
 

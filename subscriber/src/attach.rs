@@ -43,7 +43,6 @@ pub fn builder(name: &str, owner: Option<u32>) -> SubscriberBuilder<()> {
     }
 }
 
-/// Sets the wake kind and its target.
 pub fn woken(builder: SubscriberBuilder<()>, waking: &Waking) -> SubscriberBuilder<()> {
     let builder = builder.wake(waking.wake);
     match &waking.wake_at {
@@ -53,9 +52,6 @@ pub fn woken(builder: SubscriberBuilder<()>, waking: &Waking) -> SubscriberBuild
 }
 
 /// Attaches to a table.
-///
-/// # Errors
-/// The same as for [`UntypedSubscriber::open`].
 pub fn attach(builder: &SubscriberBuilder<()>) -> Result<UntypedSubscriber, Error> {
     let mut opened = builder.open();
     for _ in 1..OUTRUN_TRIES {
@@ -69,10 +65,6 @@ pub fn attach(builder: &SubscriberBuilder<()>) -> Result<UntypedSubscriber, Erro
 
 /// Attaches as soon as the table is published, within `timeout` if one is given. Returns `None` if
 /// a shutdown is requested before.
-///
-/// # Errors
-/// [`Error::TimedOut`], the errors of [`attach`], and [`std::io::ErrorKind::BrokenPipe`] if the
-/// reader of stdout is gone.
 pub fn attach_when_published(
     builder: &SubscriberBuilder<()>,
     timeout: Option<Duration>,

@@ -12,10 +12,8 @@ use crate::output::Output;
 use crate::select::Request;
 use cli::{CliError, Shutdown, duration, status};
 
-/// The arguments of `get`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Table, rows and format
     #[command(flatten)]
     pub table: TableArgs,
 
@@ -28,10 +26,6 @@ pub struct Args {
     pub timeout: Option<Duration>,
 }
 
-/// Prints the selected rows.
-///
-/// # Errors
-/// The table does not exist; a KEY has no row, or its row does not match; wrong arguments.
 pub fn run(args: &Args, stop: &Shutdown, output: Output) -> Result<(), CliError> {
     let asked = &args.table;
     let request = Request::new(&asked.selection, &asked.keys)?;

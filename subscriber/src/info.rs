@@ -20,7 +20,6 @@ use crate::list::{self, publisher};
 use crate::output::Output;
 use cli::{CliError, complete, status};
 
-/// The arguments of `info`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// The table's name
@@ -37,7 +36,6 @@ pub struct Args {
     format: Format,
 }
 
-/// A table. Unknown values are left out.
 #[derive(Serialize)]
 struct Report<'a> {
     name: &'a str,
@@ -70,23 +68,17 @@ struct Report<'a> {
     problem: Option<String>,
 }
 
-/// One subscriber, as its slot in the registry describes it.
 #[derive(Serialize)]
 struct Subscriber {
     slot: usize,
     pid: u32,
     /// `asleep` until the next commit, `awake`, or `gone` with its slot not freed yet.
     state: &'static str,
-    /// Wake kind.
     wake: &'static str,
     seen: u64,
     behind_commits: u64,
 }
 
-/// Prints the report on a table.
-///
-/// # Errors
-/// The same as for [`inspect`]. If the table does not exist, the message names its orphans.
 pub fn run(args: &Args, output: Output) -> Result<(), CliError> {
     let table = match inspect(&args.name, args.owner) {
         Err(Error::NotFound { table }) => return Err(not_found(&table)),

@@ -71,7 +71,6 @@ pub fn bucket_ends() -> impl Iterator<Item = u64> {
     powers.flat_map(|power| [power, 2 * power, 5 * power]).chain([10_000_000_000])
 }
 
-/// Converts to nanoseconds.
 pub fn ns(time: Duration) -> u64 {
     u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }

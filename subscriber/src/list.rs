@@ -18,7 +18,6 @@ use crate::format::terminal::{Palette, Width};
 use crate::format::{Format, csv_error};
 use crate::output::{self, Output};
 
-/// The arguments of `ls`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// List the tables of this user, by name or number, instead of your own and root's
@@ -123,7 +122,6 @@ impl Entry {
         ])
     }
 
-    /// An entry for a table that cannot be inspected.
     fn unreadable(name: &str, error: &Error) -> Self {
         Self(vec![("name", json!(name)), ("problem", json!(error.to_string()))])
     }

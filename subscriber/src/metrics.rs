@@ -20,7 +20,6 @@ pub struct Following {
     refreshes: Counter,
     outrun: Counter,
     commits: Counter,
-    /// Changed rows by operation.
     changes: Family<Counter>,
     delays: Histogram,
     /// Unset before there is a table.
@@ -28,7 +27,6 @@ pub struct Following {
     _serving: Serving,
 }
 
-/// Metrics of an attached table.
 struct Table {
     version: Gauge,
     rows: Gauge,
@@ -39,9 +37,6 @@ struct Table {
 
 impl Following {
     /// Serves the metrics of table `name` at `address`, if there is one.
-    ///
-    /// # Errors
-    /// Fails if the system refuses to listen.
     pub fn serve_at(address: Option<&Address>, name: &str) -> Result<Option<Self>, CliError> {
         let Some(server) = Server::bind(address)? else {
             return Ok(None);
@@ -76,7 +71,6 @@ impl Following {
         }))
     }
 
-    /// Records that the subscriber attached to a table.
     pub fn attached(&self, table: &UntypedSubscriber) {
         let metrics = self.table.get_or_init(|| {
             // The server holds the lock only while it encodes.
@@ -110,7 +104,6 @@ impl Following {
         }
     }
 
-    /// Records that the table changed faster than it could be copied.
     pub fn outrun(&self) {
         self.outrun.inc();
     }

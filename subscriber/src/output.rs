@@ -63,7 +63,6 @@ impl Output {
         AutoStream::choice(&self.file) != ColorChoice::Never
     }
 
-    /// Wraps stdout in a buffer.
     pub fn buffered(self) -> BufWriter<Self> {
         BufWriter::with_capacity(BUFFER_BYTES, self)
     }

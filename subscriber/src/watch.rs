@@ -27,10 +27,8 @@ use command::Runner;
 mod command;
 mod group;
 
-/// The arguments of `watch`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Table, rows and format
     #[command(flatten)]
     pub table: TableArgs,
 
@@ -54,7 +52,6 @@ pub struct Args {
     #[arg(last = true, value_name = "COMMAND", conflicts_with = "format")]
     pub command: Vec<OsString>,
 
-    /// Wake-ups
     #[command(flatten)]
     pub waking: Waking,
 
@@ -64,7 +61,6 @@ pub struct Args {
     pub metrics: Option<Address>,
 }
 
-/// Prints the table and its changes, or runs a command for them.
 pub fn run(args: &Args, stop: &Shutdown, output: Output) -> Result<(), CliError> {
     let asked = &args.table;
     if asked.format == Format::Json && !args.once && args.count.is_none() {
@@ -126,7 +122,6 @@ pub fn run(args: &Args, stop: &Shutdown, output: Output) -> Result<(), CliError>
     ))
 }
 
-/// Destination of the changes.
 enum Sink {
     Print(Box<dyn Printer>),
     /// Runs a command for the changes, and, if the flag is true, for the table at the start.
@@ -201,7 +196,6 @@ impl Watch<'_> {
         });
     }
 
-    /// Hands over the table as it is.
     fn first(&mut self) -> Result<(), CliError> {
         self.sink.first(&self.table, &self.view)?;
         self.publisher.report_absence(&self.table);
@@ -258,7 +252,6 @@ impl Watch<'_> {
         Ok(true)
     }
 
-    /// Records the result of a refresh in the metrics.
     fn note(&mut self, refreshed: &common::Result<()>) {
         let Some(metrics) = &self.metrics else {
             return;

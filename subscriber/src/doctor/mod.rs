@@ -17,7 +17,6 @@ mod machine;
 mod queues;
 mod tables;
 
-/// The arguments of `doctor`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Table that this user must be able to read
@@ -37,7 +36,6 @@ enum Form {
     Json,
 }
 
-/// State of a check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 enum State {
@@ -48,7 +46,6 @@ enum State {
     Problem,
 }
 
-/// The result of one check.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 struct Report {
     check: String,
@@ -95,7 +92,6 @@ pub fn run(args: &Args, output: Output) -> Result<(), CliError> {
     }
 }
 
-/// Prints one line per report, in aligned columns.
 fn print(reports: &[Report], palette: Palette, out: &mut impl Write) -> io::Result<()> {
     let width = reports.iter().map(|report| report.check.len()).max();
     let width = width.unwrap_or(0);

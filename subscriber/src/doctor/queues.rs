@@ -76,7 +76,6 @@ fn creation(created: Result<(), Errno>) -> Report {
     Report::warning(check, format!("{found}: subscribers {FUTEX}"), advice)
 }
 
-/// Checks how many subscribers can have a queue.
 fn limits(most: Option<u64>, used: Option<u64>, bytes: u64) -> Report {
     let check = "queue limits";
     let Some(most) = most else {

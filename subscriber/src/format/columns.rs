@@ -14,14 +14,10 @@ use crate::cells::{shorten, width};
 /// Maximum width that a cell gives its column where nothing is cut, so that one long text does not
 /// push all other columns away.
 const MAX_WIDTH: usize = 48;
-/// Minimum width that a column is narrowed to.
 const NARROWEST: usize = 8;
-/// Minimum width that a column of numbers is narrowed to.
 const NARROWEST_NUMBER: usize = 20;
-/// Gap between two columns.
 const GAP: &str = "  ";
 
-/// Name, alignment and width of a column.
 pub struct Column {
     name: String,
     right: bool,
@@ -58,7 +54,6 @@ impl Column {
         }
     }
 
-    /// Marks the column as identifying its lines.
     pub fn key(mut self, is_key: bool) -> Self {
         self.is_key = is_key;
         self
@@ -69,7 +64,6 @@ impl Column {
         self.cells.max(width(&self.name))
     }
 
-    /// Widens the column to fit `cell`.
     pub fn fit(&mut self, cell: &str) {
         let cell = width(cell);
         self.cells = self.cells.max(cell);
@@ -206,12 +200,10 @@ fn wanted(column: &Column) -> usize {
 }
 
 impl Cut {
-    /// Counts a shortened cell.
     pub fn add_cell(&mut self) {
         self.cells += 1;
     }
 
-    /// Adds the report about another table.
     pub fn add(&mut self, other: Self) {
         self.cells += other.cells;
         self.left_out.extend(other.left_out);

@@ -11,7 +11,6 @@ use crate::select::{Projection, Shown};
 
 pub struct Csv<W: Write> {
     writer: csv::Writer<W>,
-    /// Last header line.
     named: Option<Vec<String>>,
     cell: String,
 }

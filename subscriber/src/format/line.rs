@@ -7,14 +7,12 @@ use anstyle::Style;
 
 use crate::cells::{ELLIPSIS, cut, width};
 
-/// Pieces of a line in order.
 #[derive(Default)]
 pub struct Line {
     pieces: Vec<(Style, String)>,
 }
 
 impl Line {
-    /// Adds a piece.
     pub fn push(&mut self, style: Style, text: impl Display) {
         self.pieces.push((style, text.to_string()));
     }

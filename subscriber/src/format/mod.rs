@@ -32,12 +32,9 @@ pub enum Format {
     Csv,
 }
 
-/// Printer of rows and changes in one format.
 pub trait Printer {
-    /// Prints all rows of a table.
     fn rows(&mut self, projection: &Projection, rows: &[Shown<'_>]) -> io::Result<()>;
 
-    /// Prints the initial rows of a watched table.
     fn first(&mut self, version: u64, _: &Projection, rows: &[Shown<'_>]) -> io::Result<()> {
         rows.iter().try_for_each(|row| self.change(version, &Change::Created(*row)))
     }
@@ -54,7 +51,6 @@ pub trait Printer {
 }
 
 impl Format {
-    /// Creates a printer of this format for stdout.
     pub fn printer(self, output: Output) -> Box<dyn Printer> {
         let (palette, width) = (Palette::of(&output), Width::of(&output));
         self.printer_to(output.buffered(), palette, width)

@@ -6,7 +6,6 @@ use anstyle::{AnsiColor, Style};
 
 use crate::output::Output;
 
-/// Styles of all parts of the output.
 #[derive(Clone, Copy, Default)]
 pub struct Palette {
     /// Column names.
@@ -43,10 +42,8 @@ impl Palette {
     }
 }
 
-/// Minimum width assumed for a terminal.
 const LEAST_COLUMNS: usize = 20;
 
-/// Width of a terminal, or unlimited for a pipe or file.
 pub struct Width {
     terminal: Option<File>,
     fixed: Option<usize>,

@@ -8,10 +8,8 @@ use serde_json::Value;
 use crate::cells::{bytes, nanoseconds};
 use crate::latency::{Delays, ns};
 
-/// Measurements over a period.
 #[derive(Clone, Debug, Default)]
 pub struct Measure {
-    /// Length of the period.
     time: Duration,
     /// Number of commits, by version numbers.
     commits: u64,
@@ -40,7 +38,6 @@ pub struct Measure {
 /// Time in ns, with its names in reports for programs and for people.
 type Figure = (&'static str, &'static str, u64);
 
-/// Minimum and maximum of a series.
 #[derive(Clone, Copy, Debug)]
 struct Range {
     min: u64,
@@ -104,7 +101,6 @@ impl Measure {
         Self { time, ..std::mem::replace(self, next) }
     }
 
-    /// Adds the measurements of another period.
     pub fn add(&mut self, other: &Self) {
         self.time += other.time;
         self.commits += other.commits;
@@ -226,7 +222,6 @@ impl Measure {
         }
     }
 
-    /// Returns the mean per commit.
     fn mean(&self, sum: u64) -> f64 {
         rounded(sum as f64 / self.commits as f64)
     }

@@ -32,12 +32,9 @@ use print::{Period, Printer};
 
 /// Maximum number of intervals in a report. Each keeps its histograms.
 const MAX_WINDOW: u64 = 60;
-/// Minimum length of an interval.
 const MIN_EVERY: Duration = Duration::from_millis(10);
-/// Maximum length of an interval.
 const MAX_EVERY: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// The arguments of `hz`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = HELP)]
 pub struct Args {
@@ -74,7 +71,6 @@ pub struct Args {
     #[arg(long, value_name = "USER|UID", value_parser = cli::user, add = ArgValueCompleter::new(complete::owners))]
     owner: Option<u32>,
 
-    /// Wake-up options
     #[command(flatten)]
     waking: Waking,
 

@@ -16,7 +16,6 @@ use crate::output::Output;
 /// Length of the longest bar of a histogram.
 const BAR: u64 = 40;
 
-/// Period of a report.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Period {
     /// One interval, or the last few.
@@ -25,7 +24,6 @@ pub enum Period {
     Summary,
 }
 
-/// Prints reports in the chosen format.
 pub struct Printer {
     format: RateFormat,
     out: BufWriter<Output>,
@@ -33,7 +31,6 @@ pub struct Printer {
 }
 
 impl Printer {
-    /// Starts the output about table `name`.
     pub fn begin(format: RateFormat, name: &str, output: Output) -> io::Result<Self> {
         let mut out = output.buffered();
         if format == RateFormat::Json {
@@ -44,7 +41,6 @@ impl Printer {
         Ok(Self { format, out, is_first: true })
     }
 
-    /// Ends the output without a table.
     pub fn end_without_table(&mut self) -> io::Result<()> {
         if self.format == RateFormat::Json {
             self.out.write_all(b"]}\n")?;

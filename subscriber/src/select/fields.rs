@@ -8,7 +8,6 @@ use serde::{Serialize, Serializer};
 use super::diagnostic::{no_such_field, parts, wrong};
 use cli::CliError;
 
-/// A selection of a schema's fields.
 #[derive(Debug)]
 pub struct Projection {
     schema: Arc<Schema>,
@@ -25,7 +24,6 @@ pub struct Shown<'a> {
 }
 
 impl Projection {
-    /// Selects all fields.
     pub fn all(schema: &Arc<Schema>) -> Self {
         Self {
             schema: Arc::clone(schema),
@@ -35,9 +33,6 @@ impl Projection {
     }
 
     /// Selects the fields that `text` names, joined by commas (field names contain none).
-    ///
-    /// # Errors
-    /// Wrong arguments, with their position.
     pub fn parse(text: &str, schema: &Arc<Schema>) -> Result<Self, CliError> {
         let mut fields = Vec::new();
         for (name, at) in parts(text) {
@@ -53,12 +48,10 @@ impl Projection {
         Ok(Self { schema: Arc::clone(schema), fields, named: true })
     }
 
-    /// Returns the schema of the fields.
     pub fn schema(&self) -> &Arc<Schema> {
         &self.schema
     }
 
-    /// Returns the visible fields.
     pub fn fields(&self) -> impl ExactSizeIterator<Item = &Field> {
         let fields = self.schema.fields();
         self.fields.iter().map(|index| &fields[*index])
@@ -71,12 +64,10 @@ impl Projection {
 }
 
 impl<'a> Shown<'a> {
-    /// Returns the whole row.
     pub fn row(self) -> RowRef<'a> {
         self.row
     }
 
-    /// Returns the projection.
     pub fn projection(self) -> &'a Projection {
         self.projection
     }

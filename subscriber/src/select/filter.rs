@@ -26,14 +26,12 @@ pub struct Condition {
     value: Piece,
 }
 
-/// A piece of the text, without its quotes, and its position.
 #[derive(Clone, Debug)]
 struct Piece {
     text: String,
     at: Range<usize>,
 }
 
-/// Comparison between field and value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Operator {
     Equal,
@@ -66,7 +64,6 @@ pub struct Filter {
     tests: Vec<Test>,
 }
 
-/// A condition on one field.
 struct Test {
     field: usize,
     kind: Kind,
@@ -85,10 +82,6 @@ enum Asks {
 }
 
 impl Condition {
-    /// Parses a condition.
-    ///
-    /// # Errors
-    /// Wrong arguments, with their position.
     pub fn parse(text: &str) -> Result<Self, CliError> {
         let refuse = |what: &str, at| wrong(&format!("--where: {what}"), text, at);
         let not_closed = |at| refuse("this quote is not closed", at);
@@ -125,7 +118,6 @@ impl Condition {
         Ok(Self { text: text.to_owned(), field, operator: *operator, operator_at, value })
     }
 
-    /// Returns the name of the field.
     pub fn field_name(&self) -> &str {
         &self.field.text
     }
@@ -164,7 +156,6 @@ fn piece(text: &str, start: usize, ends: impl Fn(char) -> bool) -> Result<Piece,
     Err(start..start + 1)
 }
 
-/// Returns the position of the symbols or the word at `start`.
 fn operator_at(text: &str, start: usize) -> Range<usize> {
     let rest = &text[start..];
     let length = match rest.starts_with(is_symbol) {
@@ -176,9 +167,6 @@ fn operator_at(text: &str, start: usize) -> Range<usize> {
 
 impl Filter {
     /// Resolves field names, and parses values by the kinds of their fields.
-    ///
-    /// # Errors
-    /// Wrong arguments, with their position.
     pub fn bind(conditions: &[Condition], schema: &Schema) -> Result<Self, CliError> {
         let bind = |condition: &Condition| {
             let Piece { text: name, at } = &condition.field;

@@ -15,9 +15,6 @@ pub struct Keys {
 
 impl Keys {
     /// Parses `texts` as keys of `schema`. Duplicates are dropped.
-    ///
-    /// # Errors
-    /// Wrong arguments, with their position.
     pub fn parse(texts: &[String], schema: &Schema) -> Result<Self, CliError> {
         let parse = |text: &String| {
             let key = schema.parse_key(text);

@@ -67,7 +67,6 @@ pub struct Request {
     conditions: Vec<Condition>,
 }
 
-/// A request bound to a schema.
 pub struct View {
     projection: Projection,
     keys: Keys,
@@ -96,7 +95,6 @@ impl Request {
         self.sort.as_deref()
     }
 
-    /// Binds the request to a schema.
     pub fn view(&self, schema: &Arc<Schema>) -> Result<View, CliError> {
         Ok(View {
             projection: match &self.fields {

@@ -9,7 +9,6 @@ use common::{Field, Kind, RowRef, Schema};
 use super::diagnostic::{no_such_field, parts, wrong};
 use cli::CliError;
 
-/// Fields to sort by.
 #[derive(Debug, Default)]
 pub struct Order {
     by: Vec<(usize, Direction)>,
@@ -23,9 +22,6 @@ enum Direction {
 
 impl Order {
     /// Parses `FIELD[:desc],…`.
-    ///
-    /// # Errors
-    /// Fails if a field or direction is wrong; the message shows the position.
     pub fn parse(text: &str, schema: &Schema) -> Result<Self, CliError> {
         let mut by = Vec::new();
         for (part, at) in parts(text) {

@@ -34,7 +34,6 @@ use crate::select::Request;
 const LEAST_LINES: [u16; 3] = [10, 4, 3];
 /// Minimum width for hints in the footer.
 const LEAST_COLUMNS_FOR_HINTS: u16 = 60;
-/// Gap between two pieces of a line.
 const GAP: u16 = 2;
 /// Maximum length of the typed filter, in bytes.
 const MAX_TYPED: usize = 256;
@@ -52,7 +51,6 @@ pub enum Action {
     Redraw,
 }
 
-/// State of the view.
 pub struct App {
     name: String,
     /// The options of the command line.
@@ -76,14 +74,12 @@ pub struct App {
     top: usize,
     /// Number of rows in the window.
     page: usize,
-    /// Number of rows that match.
     total: usize,
     /// True if the view has changed since it was drawn.
     is_dirty: bool,
 }
 
 impl App {
-    /// Creates a view without a table.
     pub fn new(name: &str, request: Request, style: Style) -> Self {
         Self {
             name: name.to_owned(),
@@ -190,7 +186,6 @@ impl App {
         self.is_dirty |= self.rows.as_mut().is_some_and(|rows| rows.expire_marks(now));
     }
 
-    /// Handles a key.
     pub fn press(&mut self, key: KeyEvent, table: Option<&UntypedSubscriber>) -> Action {
         self.is_dirty = true;
         if key.modifiers.contains(KeyModifiers::CONTROL) {
@@ -293,7 +288,6 @@ impl App {
         };
     }
 
-    /// Draws the view.
     pub fn draw(&mut self, buffer: &mut Buffer, table: Option<&UntypedSubscriber>, now: Instant) {
         self.is_dirty = false;
         let area = buffer.area;

@@ -10,14 +10,12 @@ use super::rows::{Recent, Rows, Window};
 use super::style::Style;
 use crate::cells::{is_number, shorten, visible, width};
 
-/// Gap between two columns.
 const GAP: usize = 2;
 /// Width of the gutter, which shows `+` and `-`.
 const GUTTER: u16 = 1;
 /// Maximum width of a column.
 const MAX_COLUMN: usize = 48;
 
-/// Columns of a table with one schema.
 #[derive(Default)]
 pub struct Grid {
     /// Width of each column. Columns only grow, so that they do not jump.
@@ -28,7 +26,6 @@ pub struct Grid {
     wanted: Option<usize>,
 }
 
-/// Place of a column.
 struct Column {
     /// Index among the fields that are shown.
     index: usize,
@@ -38,7 +35,6 @@ struct Column {
 }
 
 impl Grid {
-    /// Returns columns as wide as their names.
     pub fn of(rows: &Rows) -> Self {
         let widths = rows.fields().map(|field| width(cell::name(field)) + 1).collect();
         Self { widths, first: 0, wanted: rows.sorted_by().0 }

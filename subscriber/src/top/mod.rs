@@ -41,23 +41,19 @@ const TICK: Duration = Duration::from_millis(250);
 /// Interval at which a table that does not exist yet is looked up.
 const LOOK: Duration = Duration::from_millis(50);
 
-/// The arguments of `top`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// The table's name
     #[arg(add = ArgValueCompleter::new(complete::tables))]
     name: String,
 
-    /// Rows and fields
     #[command(flatten)]
     selection: Selection,
 
-    /// Wake-ups
     #[command(flatten)]
     waking: Waking,
 }
 
-/// Shows a table in the terminal until the user quits.
 pub fn run(args: &Args, stop: &Shutdown, output: Output) -> Result<(), CliError> {
     let request = Request::new(&args.selection, &[])?;
     let name = &args.name;

@@ -12,20 +12,15 @@ use super::style::Style;
 use crate::cells::{grouped, nanoseconds, width};
 use crate::latency::{Commits, Delays, ns};
 
-/// Length of an interval.
 const INTERVAL: Duration = Duration::from_millis(250);
-/// Maximum number of intervals kept.
 const INTERVALS: usize = 120;
-/// Number of intervals that a rate covers.
 const RATE_INTERVALS: usize = 8;
 /// Number of intervals after which the older half of the delays is discarded.
 const DELAY_INTERVALS: usize = 20;
 /// Minimum width for all numbers next to the graphs.
 const LEAST_COLUMNS_FOR_NUMBERS: u16 = 66;
-/// Number of bar heights in a graph.
 const BARS: u64 = 8;
 
-/// Figures of one interval.
 #[derive(Clone, Copy, Debug, Default)]
 struct Interval {
     commits: u64,
@@ -35,7 +30,6 @@ struct Interval {
     delay: Option<u64>,
 }
 
-/// Figures of the last intervals.
 pub struct Rates {
     began: Instant,
     current: Interval,
@@ -58,7 +52,6 @@ impl Rates {
         }
     }
 
-    /// Counts the changes of the last refresh.
     pub fn note(&mut self, table: &UntypedSubscriber) {
         let commits = self.commits.since(table);
         self.count(commits, table.changes().len() as u64, table.delay());
@@ -96,7 +89,6 @@ impl Rates {
         self.began != before
     }
 
-    /// Returns commits and changes per second.
     fn per_second(&self) -> [f64; 2] {
         let last = || self.intervals.iter().rev().take(RATE_INTERVALS);
         let seconds = (last().count() as f64 * INTERVAL.as_secs_f64()).max(INTERVAL.as_secs_f64());
@@ -112,7 +104,6 @@ impl Rates {
         (!delays.is_empty()).then(|| [0.5, 0.99].map(|part| delays.value_at_quantile(part)))
     }
 
-    /// Draws the line of changes and the line of delays.
     pub fn draw(&self, buffer: &mut Buffer, [changes_area, delays_area]: [Rect; 2], style: &Style) {
         let [commits, changes] = self.per_second().map(|rate| grouped(rate.round() as u64));
         let texts = [("changes/s", changes), ("commits/s", commits)];

@@ -42,7 +42,6 @@ pub struct Rows {
     visible: HashSet<Vec<u8>>,
 }
 
-/// Recent creation or update of an existing row.
 struct Mark {
     is_created: bool,
     /// Indexes in the schema of the fields that changed.
@@ -50,7 +49,6 @@ struct Mark {
     at: Instant,
 }
 
-/// Kind of the recent change of a row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Recent {
     /// Nothing, or an update of cells.
@@ -59,7 +57,6 @@ pub enum Recent {
     Deleted,
 }
 
-/// One row of the window.
 #[derive(Clone, Debug)]
 pub struct Line {
     pub recent: Recent,
@@ -67,13 +64,10 @@ pub struct Line {
     pub cells: Vec<(String, bool)>,
 }
 
-/// The rows of a window.
 #[derive(Clone, Debug)]
 pub struct Window {
-    /// Position of the first line.
     pub top: usize,
     pub lines: Vec<Line>,
-    /// Number of rows that match.
     pub total: usize,
 }
 
@@ -88,7 +82,6 @@ impl Window {
 }
 
 impl Rows {
-    /// Binds the request to the schema of a table.
     pub fn new(schema: &Arc<Schema>, request: Request) -> Result<Self, CliError> {
         Ok(Self {
             schema: Arc::clone(schema),
@@ -106,7 +99,6 @@ impl Rows {
         &self.schema
     }
 
-    /// Returns the fields that are shown.
     pub fn fields(&self) -> impl ExactSizeIterator<Item = &Field> {
         self.view.projection().fields()
     }
@@ -272,7 +264,6 @@ impl Rows {
         self.sort_by(format!("{}{direction}", field.name()));
     }
 
-    /// Reverses the order.
     pub fn reverse(&mut self) {
         let key = self.schema.key_fields().map(Field::name);
         let by_key = key.collect::<Vec<_>>().join(",");
@@ -296,7 +287,6 @@ impl Rows {
         self.deleted.clear();
     }
 
-    /// Returns the typed filter.
     pub fn typed(&self) -> &str {
         &self.typed
     }

@@ -148,7 +148,6 @@ impl Screen {
         is_stopped || !(events[0] | events[1]).is_empty()
     }
 
-    /// Returns the next key that was pressed.
     pub fn key(&mut self) -> Option<KeyEvent> {
         // Reset before the channel is read; the thread sends first and then signals.
         let _count = self.has_keys.read();
@@ -212,7 +211,6 @@ fn restore_before_panics() {
     });
 }
 
-/// Restores the terminal if it was taken.
 fn restore() {
     if !IS_TAKEN.swap(false, Ordering::SeqCst) {
         return;

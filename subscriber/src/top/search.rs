@@ -10,12 +10,13 @@ use common::{RowRef, Schema};
 use super::cell;
 use crate::select::{Condition, Filter, Projection};
 
-/// Filter for rows.
 pub enum Search {
-    /// Matches rows that satisfy the condition.
     Condition(Filter),
     /// Matches rows with a shown cell that contains the text.
-    Text { text: String, ignores_case: bool },
+    Text {
+        text: String,
+        ignores_case: bool,
+    },
 }
 
 impl Search {

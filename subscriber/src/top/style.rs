@@ -5,7 +5,6 @@
 
 use ratatui::style::{Color, Modifier, Style as Ratatui};
 
-/// Styles of all parts of the view.
 #[derive(Clone, Copy)]
 pub struct Style {
     /// Names and important numbers.

@@ -48,7 +48,6 @@ const NO_SUCH_COMMAND: u8 = 127;
 /// added.
 const KILLED: u8 = 128;
 
-/// Runs the command.
 pub struct Runner {
     command: Vec<OsString>,
     /// The exit code of the last run that failed.
@@ -125,7 +124,6 @@ impl Runner {
     }
 }
 
-/// Returns the exit code that passes on a command's failure.
 fn exit_code(status: ExitStatus) -> u8 {
     let code = status.code().and_then(|code| u8::try_from(code).ok());
     let signal = status.signal().and_then(|signal| u8::try_from(signal).ok());
@@ -145,7 +143,6 @@ fn cannot_start(program: &OsStr, error: &io::Error) -> CliError {
     CliError::new(code, format!("cannot run {program:?}: {reason}"))
 }
 
-/// Returns true if the program's file exists, at its path or in `PATH`.
 fn is_there(program: &OsStr) -> bool {
     if program.as_encoded_bytes().contains(&b'/') {
         return Path::new(program).exists();
@@ -168,7 +165,6 @@ fn cannot_wait(program: &OsStr, error: impl fmt::Display) -> CliError {
     CliError::new(1, format!("cannot wait for {program:?}: {error}"))
 }
 
-/// Returns the environment variables that describe the event to the command.
 fn surroundings(
     event: &str,
     table: &UntypedSubscriber,
@@ -184,7 +180,6 @@ fn surroundings(
     ]
 }
 
-/// A command that was started.
 struct Running<'r> {
     child: Child,
     group: Group,
