@@ -9,11 +9,11 @@ use cli::{CliError, Shutdown, complete, duration, status};
 use common::admin::{Listener, Orphan, orphans, queue_directory};
 use common::{Error, PublisherState, TableInfo, inspect, tables};
 use nix::unistd::geteuid;
-use serde::{Serialize, Serializer};
 use serde_json::{Value, json};
 
 use crate::cells::{self, visible};
 use crate::format::columns::{Column, Cut, write_table};
+use crate::format::members::Members;
 use crate::format::terminal::{Palette, Width};
 use crate::format::{Format, csv_error};
 use crate::output::{self, Output};
@@ -53,9 +53,8 @@ const NAMES: [&str; 16] = [
     "input_ended_ago_ms",
 ];
 
-/// Names and values of the members of a table, which has a `name`, or of an orphan, which is an
-/// `object`. Unknown ones are null, and left out.
-struct Entry(Vec<(&'static str, Value)>);
+/// A table, which has a `name`, or an orphan, which is an `object`. Unknown members are left out.
+type Entry = Members<Value>;
 
 /// Prints all tables and the orphans. Problems of single tables are part of the output.
 pub fn run(args: &Args, stop: &Shutdown, output: Output) -> Result<(), CliError> {
@@ -76,10 +75,10 @@ pub fn run(args: &Args, stop: &Shutdown, output: Output) -> Result<(), CliError>
             Err(Error::NotFound { .. }) => None,
             // `--owner` selects the tables of one user.
             Err(Error::WrongOwner { .. }) if args.owner.is_some() => None,
-            Err(error) => Some(Entry::unreadable(&name, &error)),
+            Err(error) => Some(unreadable_table(&name, &error)),
             Ok(now) => {
                 let rate = counted.and_then(|before| rate(&before, &now, looked));
-                Some(Entry::table(&now, rate))
+                Some(table(&now, rate))
             }
         }
     });
@@ -90,7 +89,7 @@ pub fn run(args: &Args, stop: &Shutdown, output: Output) -> Result<(), CliError>
         );
     }
     let is_wanted = |orphan: &&Orphan| args.owner.is_none_or(|owner| owner == orphan.owner);
-    found.extend(orphans()?.iter().filter(is_wanted).map(Entry::orphan));
+    found.extend(orphans()?.iter().filter(is_wanted).map(orphan));
     print(&found, args.format, output)
 }
 
@@ -101,87 +100,60 @@ fn rate(before: &TableInfo, now: &TableInfo, looked: Instant) -> Option<f64> {
     (before.region_id == now.region_id && rate.is_finite()).then(|| (rate * 10.0).round() / 10.0)
 }
 
-impl Entry {
-    fn table(table: &TableInfo, commits_per_second: Option<f64>) -> Self {
-        let (publisher, pid) = publisher(table);
-        let ms = |time: Option<Duration>| json!(time.map(milliseconds));
-        let alive = |listeners: &Vec<Listener>| listeners.iter().filter(|one| one.alive).count();
-        Self(vec![
-            ("name", json!(table.name)),
-            ("rows", json!(table.rows)),
-            ("version", json!(table.version)),
-            ("commits_per_second", json!(commits_per_second)),
-            ("publisher", json!(publisher)),
-            ("pid", json!(pid)),
-            ("subscribers", json!(table.subscribers.as_ref().ok().map(alive))),
-            ("owner", json!(table.owner)),
-            ("committed_ago_ms", ms(table.committed_ago)),
-            ("heartbeat_ago_ms", ms(table.heartbeat_ago)),
-            ("problem", json!(table.subscribers.as_ref().err().map(ToString::to_string))),
-            ("input_ended_ago_ms", ms(input_ended_ago(table))),
-        ])
-    }
-
-    fn unreadable(name: &str, error: &Error) -> Self {
-        Self(vec![("name", json!(name)), ("problem", json!(error.to_string()))])
-    }
-
-    fn orphan(orphan: &Orphan) -> Self {
-        Self(vec![
-            ("object", json!(orphan.object.to_string_lossy())),
-            ("kind", json!(orphan.kind.to_string())),
-            ("owner", json!(orphan.owner)),
-            ("reason", json!(orphan.reason)),
-            ("remedy", json!(remedy("--orphans", orphan.owner))),
-        ])
-    }
-
-    fn member(&self, name: &str) -> Option<&Value> {
-        let member = self.0.iter().find(|(member, _)| *member == name);
-        member.map(|(_, value)| value).filter(|value| !value.is_null())
-    }
-
-    /// Returns the member as text, or an empty text if it is unknown.
-    fn text(&self, name: &str) -> String {
-        match self.member(name) {
-            Some(Value::String(text)) => text.clone(),
-            Some(value) => match (value.as_u64(), value.as_f64()) {
-                (None, Some(float)) => float.to_string(),
-                _ => value.to_string(),
-            },
-            None => String::new(),
-        }
-    }
-
-    /// Returns the cells of a table's line for people.
-    fn table_line(&self) -> Vec<String> {
-        let ago = |name| Some(cells::milliseconds(self.member(name)?.as_f64()?));
-        let state = self.text("publisher");
-        let publisher = match (ago("heartbeat_ago_ms"), ago("input_ended_ago_ms")) {
-            (Some(ago), _) if !["", "alive"].contains(&state.as_str()) => format!("{state} {ago}"),
-            (_, Some(ago)) => format!("input ended {ago} ago"),
-            _ => state,
-        };
-        let [name, rows, version, rate] =
-            ["name", "rows", "version", "commits_per_second"].map(|name| self.text(name));
-        let [pid, subscribers, problem] =
-            ["pid", "subscribers", "problem"].map(|name| self.text(name));
-        let committed = ago("committed_ago_ms").map_or(String::new(), |ago| format!("{ago} ago"));
-        vec![name, rows, version, rate, publisher, pid, subscribers, committed, problem]
-    }
-
-    /// Returns the cells of an orphan's line for people.
-    fn orphan_line(&self) -> Vec<String> {
-        let object = visible(&self.text("object")).into_owned();
-        vec![object, self.text("kind"), self.text("owner"), self.text("remedy")]
-    }
+fn table(table: &TableInfo, commits_per_second: Option<f64>) -> Entry {
+    let (publisher, pid) = publisher(table);
+    let ms = |time: Option<Duration>| json!(time.map(milliseconds));
+    let alive = |listeners: &Vec<Listener>| listeners.iter().filter(|one| one.alive).count();
+    Members::known([
+        ("name", json!(table.name)),
+        ("rows", json!(table.rows)),
+        ("version", json!(table.version)),
+        ("commits_per_second", json!(commits_per_second)),
+        ("publisher", json!(publisher)),
+        ("pid", json!(pid)),
+        ("subscribers", json!(table.subscribers.as_ref().ok().map(alive))),
+        ("owner", json!(table.owner)),
+        ("committed_ago_ms", ms(table.committed_ago)),
+        ("heartbeat_ago_ms", ms(table.heartbeat_ago)),
+        ("problem", json!(table.subscribers.as_ref().err().map(ToString::to_string))),
+        ("input_ended_ago_ms", ms(input_ended_ago(table))),
+    ])
 }
 
-impl Serialize for Entry {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let known = self.0.iter().filter(|(_, value)| !value.is_null());
-        serializer.collect_map(known.map(|(name, value)| (name, value)))
-    }
+fn unreadable_table(name: &str, error: &Error) -> Entry {
+    Members::known([("name", json!(name)), ("problem", json!(error.to_string()))])
+}
+
+fn orphan(orphan: &Orphan) -> Entry {
+    Members::known([
+        ("object", json!(orphan.object.to_string_lossy())),
+        ("kind", json!(orphan.kind.to_string())),
+        ("owner", json!(orphan.owner)),
+        ("reason", json!(orphan.reason)),
+        ("remedy", json!(remedy("--orphans", orphan.owner))),
+    ])
+}
+
+/// Returns the cells of a table's line for people.
+fn table_line(table: &Entry) -> Vec<String> {
+    let ago = |name| Some(cells::milliseconds(table.get(name)?.as_f64()?));
+    let state = table.text("publisher");
+    let publisher = match (ago("heartbeat_ago_ms"), ago("input_ended_ago_ms")) {
+        (Some(ago), _) if !["", "alive"].contains(&state.as_str()) => format!("{state} {ago}"),
+        (_, Some(ago)) => format!("input ended {ago} ago"),
+        _ => state,
+    };
+    let [name, rows, version, rate, pid, subscribers, problem] =
+        ["name", "rows", "version", "commits_per_second", "pid", "subscribers", "problem"]
+            .map(|name| table.text(name));
+    let committed = ago("committed_ago_ms").map_or(String::new(), |ago| format!("{ago} ago"));
+    vec![name, rows, version, rate, publisher, pid, subscribers, committed, problem]
+}
+
+/// Returns the cells of an orphan's line for people.
+fn orphan_line(orphan: &Entry) -> Vec<String> {
+    let object = visible(&orphan.text("object")).into_owned();
+    vec![object, orphan.text("kind"), orphan.text("owner"), orphan.text("remedy")]
 }
 
 fn print(found: &[Entry], format: Format, output: Output) -> Result<(), CliError> {
@@ -225,8 +197,8 @@ fn print_tables(
     width: Option<usize>,
 ) -> io::Result<Cut> {
     let (tables, orphans): (Vec<&Entry>, Vec<&Entry>) =
-        found.iter().partition(|one| one.member("name").is_some());
-    let tables: Vec<Vec<String>> = tables.into_iter().map(Entry::table_line).collect();
+        found.iter().partition(|one| one.get("name").is_some());
+    let tables: Vec<Vec<String>> = tables.into_iter().map(table_line).collect();
     let mut columns = Column::list(&[
         ("name", false),
         ("rows", true),
@@ -250,7 +222,7 @@ fn print_tables(
             ("owner", true),
             ("to remove it", false),
         ]);
-        let lines: Vec<Vec<String>> = orphans.into_iter().map(Entry::orphan_line).collect();
+        let lines: Vec<Vec<String>> = orphans.into_iter().map(orphan_line).collect();
         cut.add(write_table(out, columns, &lines, palette.head, width)?);
     }
     Ok(cut)

@@ -13,6 +13,7 @@ pub mod columns;
 mod csv;
 mod json;
 pub mod line;
+pub mod members;
 mod table;
 pub mod terminal;
 
