@@ -4,12 +4,10 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use clap_complete::ArgValueCompleter;
-use cli::complete;
+use cli::{CliError, Shutdown, complete, status, suggest_table};
 use common::{Error, SubscriberBuilder, UntypedSubscriber, WakeKind};
 
 use crate::output;
-use cli::suggest_table;
-use cli::{CliError, Shutdown, status};
 
 /// How the publisher wakes this subscriber.
 #[derive(Clone, Debug, Default, clap::Args)]
@@ -35,32 +33,26 @@ const LOOK_INTERVAL: Duration = Duration::from_millis(20);
 const OUTRUN_TRIES: u32 = 64;
 
 /// Returns a builder for a subscriber of table `name` of `owner` (`None`: this user or root).
-pub fn builder(name: &str, owner: Option<u32>) -> SubscriberBuilder<()> {
-    let builder = UntypedSubscriber::builder(name);
-    match owner {
-        Some(owner) => builder.owner(owner),
-        None => builder,
+pub fn builder(name: &str, owner: Option<u32>, waking: &Waking) -> SubscriberBuilder<()> {
+    let mut builder = UntypedSubscriber::builder(name).wake(waking.wake);
+    if let Some(owner) = owner {
+        builder = builder.owner(owner);
     }
-}
-
-pub fn woken(builder: SubscriberBuilder<()>, waking: &Waking) -> SubscriberBuilder<()> {
-    let builder = builder.wake(waking.wake);
-    match &waking.wake_at {
-        Some(path) => builder.wake_at(path),
-        None => builder,
+    if let Some(path) = &waking.wake_at {
+        builder = builder.wake_at(path);
     }
+    builder
 }
 
 /// Attaches to a table.
 pub fn attach(builder: &SubscriberBuilder<()>) -> Result<UntypedSubscriber, Error> {
-    let mut opened = builder.open();
     for _ in 1..OUTRUN_TRIES {
-        match opened {
-            Err(Error::Outrun { .. }) => opened = builder.open(),
-            _ => break,
+        match builder.open() {
+            Err(Error::Outrun { .. }) => {}
+            other => return other,
         }
     }
-    opened
+    builder.open()
 }
 
 /// Attaches as soon as the table is published, within `timeout` if one is given. Returns `None` if

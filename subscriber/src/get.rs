@@ -6,7 +6,7 @@ use clap::value_parser;
 use common::PublisherState;
 
 use crate::args::TableArgs;
-use crate::attach::{self, attach, attach_when_published};
+use crate::attach::{self, Waking, attach, attach_when_published};
 use crate::format::Format;
 use crate::output::Output;
 use crate::select::Request;
@@ -29,7 +29,7 @@ pub struct Args {
 pub fn run(args: &Args, stop: &Shutdown, output: Output) -> Result<(), CliError> {
     let asked = &args.table;
     let request = Request::new(&asked.selection, &asked.keys)?;
-    let builder = attach::builder(&asked.name, asked.selection.owner);
+    let builder = attach::builder(&asked.name, asked.selection.owner, &Waking::default());
     let table = match args.timeout {
         None => attach(&builder)?,
         Some(_) => match attach_when_published(&builder, args.timeout, stop)? {
@@ -61,17 +61,14 @@ pub fn run(args: &Args, stop: &Shutdown, output: Output) -> Result<(), CliError>
     }
     let (missing, unmatched) = (view.missing(&table), view.unmatched(&table));
     let name = &asked.name;
-    match (missing.is_empty(), unmatched.is_empty()) {
-        (true, true) => Ok(()),
-        (false, _) => Err(CliError::new(1, format!("table {name:?} has no {}", keys(&missing)))),
+    let message = match (missing.is_empty(), unmatched.is_empty()) {
+        (true, true) => return Ok(()),
+        (false, _) => format!("table {name:?} has no {}", keys(&missing)),
         (true, false) => {
-            let unmatched = keys(&unmatched);
-            Err(CliError::new(
-                1,
-                format!("--where does not hold in table {name:?} for {unmatched}"),
-            ))
+            format!("--where does not hold in table {name:?} for {}", keys(&unmatched))
         }
-    }
+    };
+    Err(CliError::new(1, message))
 }
 
 fn keys(keys: &[String]) -> String {

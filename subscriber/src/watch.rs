@@ -79,8 +79,7 @@ pub fn run(args: &Args, stop: &Shutdown, output: Output) -> Result<(), CliError>
         [] => Sink::Print(asked.format.printer(output)),
         command => Sink::Run(Runner::new(command, stop, deadline), !args.postpone),
     };
-    let builder = attach::builder(&asked.name, asked.selection.owner);
-    let builder = attach::woken(builder, &args.waking);
+    let builder = attach::builder(&asked.name, asked.selection.owner, &args.waking);
     let mut service = Service::of_environment();
     service.begin(&format!("waiting for table {}", asked.name));
     let Some(table) = attach_when_published(&builder, args.timeout, stop)? else {
@@ -102,7 +101,10 @@ pub fn run(args: &Args, stop: &Shutdown, output: Output) -> Result<(), CliError>
         service,
     };
     watch.turn_service();
-    watch.first()?;
+    watch.sink.first(&watch.table, &watch.view)?;
+    watch.publisher.report_absence(&watch.table);
+    // The descriptor must be requested once before the refreshes that are to make it readable.
+    let _news = watch.table.as_fd();
     let in_time = args.once || watch.follow(stop, deadline)?;
     watch.service.end(&format!("leaving table {}", asked.name));
     let by_itself = args.once || watch.left == Some(0);
@@ -194,14 +196,6 @@ impl Watch<'_> {
             let (name, rows, version) = (table.name(), table.len(), table.version());
             format!("following {name}: {rows} rows at version {version}")
         });
-    }
-
-    fn first(&mut self) -> Result<(), CliError> {
-        self.sink.first(&self.table, &self.view)?;
-        self.publisher.report_absence(&self.table);
-        // The descriptor must be requested once before the refreshes that are to make it readable.
-        let _news = self.table.as_fd();
-        Ok(())
     }
 
     /// Hands over changes until `left` is 0 or the watch is stopped. Returns false if the deadline

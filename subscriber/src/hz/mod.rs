@@ -107,7 +107,7 @@ fn interval(text: &str) -> Result<Duration, String> {
 /// Measures until `stop` is requested or a limit in `args` is reached.
 pub fn run(args: &Args, stop: &Shutdown, output: Output) -> Result<(), CliError> {
     let metrics = Following::serve_at(args.metrics.as_ref(), &args.name)?;
-    let builder = attach::woken(attach::builder(&args.name, args.owner), &args.waking);
+    let builder = attach::builder(&args.name, args.owner, &args.waking);
     let table = attach_when_published(&builder, args.timeout, stop)?;
     let mut printer = Printer::begin(args.format, &args.name, output)?;
     let Some(table) = table else {

@@ -20,7 +20,6 @@ mod filter;
 mod keys;
 mod sort;
 
-pub use diagnostic::parts;
 pub use fields::{Projection, Shown};
 pub use filter::{Condition, Filter};
 pub use sort::Order;

@@ -42,6 +42,11 @@ impl Order {
         Ok(Self { by })
     }
 
+    /// Returns the indexes of the fields, and true if their order is descending.
+    pub fn fields(&self) -> impl Iterator<Item = (usize, bool)> {
+        self.by.iter().map(|(index, direction)| (*index, *direction == Direction::Down))
+    }
+
     /// Returns true if rows are ordered by key alone.
     pub fn is_by_key(&self) -> bool {
         self.by.is_empty()

@@ -69,8 +69,7 @@ pub fn run(args: &Args, stop: &Shutdown, output: Output) -> Result<(), CliError>
     if std::env::var_os("TERM").is_some_and(|term| term == "dumb") {
         return Err(refused("TERM=dumb, so the terminal cannot move its cursor"));
     }
-    let builder = attach::builder(name, args.selection.owner);
-    let builder = attach::woken(builder, &args.waking);
+    let builder = attach::builder(name, args.selection.owner, &args.waking);
     let style = Style::new(output.is_coloured());
     let screen = Screen::open(output, stop)?;
     let app = App::new(name, request, style);

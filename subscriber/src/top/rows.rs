@@ -16,7 +16,7 @@ use common::{Change, Field, RowBuf, RowRef, Schema, UntypedSubscriber};
 use super::cell;
 use super::search::Search;
 use crate::cells::is_number;
-use crate::select::{Request, View, parts};
+use crate::select::{Request, View};
 
 /// Time for which a change is marked.
 const MARK_TIME: Duration = Duration::from_millis(1500);
@@ -230,17 +230,21 @@ impl Rows {
         }
     }
 
+    /// Returns the fields that rows are sorted by, and true if their order is descending.
+    fn order(&self) -> impl Iterator<Item = (&Field, bool)> {
+        let keys = self.schema.key_fields().map(|field| (field, false));
+        let keys = keys.filter(|_| self.view.order().is_by_key());
+        let fields = self.schema.fields();
+        let named = self.view.order().fields();
+        named.map(|(index, is_descending)| (&fields[index], is_descending)).chain(keys)
+    }
+
     /// Returns the index of the column that the rows are sorted by first, if it is shown, and true
     /// if the order is descending.
     pub fn sorted_by(&self) -> (Option<usize>, bool) {
-        let first = self.sort().and_then(|sort| parts(sort).next());
-        let key = self.schema.key_fields().next().map_or("", Field::name);
-        let (name, direction) = match first {
-            Some((part, _)) => part.split_once(':').unwrap_or((part, "asc")),
-            None => (key, "asc"),
-        };
-        let column = self.fields().position(|field| field.name() == name);
-        (column, direction == "desc")
+        let first = self.order().next();
+        let column = |field| self.fields().position(|shown| shown == field);
+        first.map_or((None, false), |(field, is_descending)| (column(field), is_descending))
     }
 
     /// Returns the order in the syntax of `--sort`, unless rows are sorted by key.
@@ -265,14 +269,9 @@ impl Rows {
     }
 
     pub fn reverse(&mut self) {
-        let key = self.schema.key_fields().map(Field::name);
-        let by_key = key.collect::<Vec<_>>().join(",");
-        let reversed =
-            parts(self.sort().unwrap_or(&by_key)).map(|(part, _)| match part.split_once(':') {
-                Some((name, "desc")) => name.to_owned(),
-                Some((name, _)) => format!("{name}:desc"),
-                None => format!("{part}:desc"),
-            });
+        let reversed = self.order().map(|(field, is_descending)| {
+            format!("{}{}", field.name(), if is_descending { "" } else { ":desc" })
+        });
         let sort = reversed.collect::<Vec<_>>().join(",");
         self.sort_by(sort);
     }

@@ -88,7 +88,11 @@ impl Runner {
         let group = Group::choose(&mut command);
         let started = service::hide_from(&mut command)
             .args(&self.command[1..])
-            .envs(surroundings(event, table, changes.len()))
+            .env("TABLECAST_TABLE", table.name())
+            .env("TABLECAST_VERSION", version.to_string())
+            .env("TABLECAST_EVENT", event)
+            .env("TABLECAST_CHANGES", changes.len().to_string())
+            .env("TABLECAST_PUBLISHER", table.publisher_state().as_str())
             .stdin(Stdio::piped())
             .spawn();
         let child = match started {
@@ -132,18 +136,16 @@ fn exit_code(status: ExitStatus) -> u8 {
 
 fn cannot_start(program: &OsStr, error: &io::Error) -> CliError {
     let is_missing = error.kind() == io::ErrorKind::NotFound;
-    let (code, reason) = match (is_missing, is_there(program)) {
+    let no_interpreter = || "the interpreter that its first line names does not exist".to_owned();
+    let (code, reason) = match (is_missing, exists(program)) {
         (true, false) => (NO_SUCH_COMMAND, start_error(error)),
-        (true, true) => {
-            let reason = "the interpreter that its first line names does not exist";
-            (CANNOT_START, reason.to_owned())
-        }
+        (true, true) => (CANNOT_START, no_interpreter()),
         (false, _) => (CANNOT_START, start_error(error)),
     };
     CliError::new(code, format!("cannot run {program:?}: {reason}"))
 }
 
-fn is_there(program: &OsStr) -> bool {
+fn exists(program: &OsStr) -> bool {
     if program.as_encoded_bytes().contains(&b'/') {
         return Path::new(program).exists();
     }
@@ -154,30 +156,13 @@ fn is_there(program: &OsStr) -> bool {
 /// Returns true if the command may start at the next change: the system lacks a resource at the
 /// moment, or the file is being written.
 fn may_pass(error: &io::Error) -> bool {
+    use Errno::{EAGAIN, EMFILE, ENFILE, ENOMEM, ETXTBSY};
     let errno = error.raw_os_error().map(Errno::from_raw);
-    matches!(
-        errno,
-        Some(Errno::EAGAIN | Errno::ENOMEM | Errno::EMFILE | Errno::ENFILE | Errno::ETXTBSY)
-    )
+    matches!(errno, Some(EAGAIN | ENOMEM | EMFILE | ENFILE | ETXTBSY))
 }
 
 fn cannot_wait(program: &OsStr, error: impl fmt::Display) -> CliError {
     CliError::new(1, format!("cannot wait for {program:?}: {error}"))
-}
-
-fn surroundings(
-    event: &str,
-    table: &UntypedSubscriber,
-    changes: usize,
-) -> [(&'static str, String); 5] {
-    let publisher = table.publisher_state().as_str();
-    [
-        ("TABLECAST_TABLE", table.name().to_owned()),
-        ("TABLECAST_VERSION", table.version().to_string()),
-        ("TABLECAST_EVENT", event.to_owned()),
-        ("TABLECAST_CHANGES", changes.to_string()),
-        ("TABLECAST_PUBLISHER", publisher.to_owned()),
-    ]
 }
 
 struct Running<'r> {
