@@ -5,9 +5,6 @@ use std::borrow::Cow;
 use common::{Kind, Value};
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
-/// Ellipsis for cut text, one column wide.
-pub const ELLIPSIS: &str = "…";
-
 /// Formats a value without control characters: another process wrote it, and it must not control
 /// this terminal.
 pub fn cell<'v>(value: &'v Value<'_>) -> Cow<'v, str> {
@@ -59,12 +56,12 @@ pub fn cut(text: &str, columns: usize) -> &str {
     cut
 }
 
-/// Returns the text if it fits `columns`, or else a prefix and an ellipsis.
-pub fn shorten(text: &str, columns: usize) -> (&str, &'static str) {
+/// Returns the text if it fits `columns`, or else a new text: a prefix and an ellipsis.
+pub fn shorten(text: &str, columns: usize) -> Cow<'_, str> {
     if width(text) <= columns {
-        return (text, "");
+        return Cow::Borrowed(text);
     }
-    (cut(text, columns.saturating_sub(1)), ELLIPSIS)
+    Cow::Owned(format!("{}…", cut(text, columns.saturating_sub(1))))
 }
 
 /// Returns true if cells of this kind are right-aligned.
@@ -139,10 +136,10 @@ mod tests {
         assert_eq!(cut("abc", 0), "");
         // Two columns as an emoji, one column as the plain character.
         assert_eq!(cut("☁\u{fe0f}x", 1), "☁");
-        assert_eq!(shorten("日本", 4), ("日本", ""));
-        assert_eq!(shorten("日本語", 5), ("日本", ELLIPSIS));
-        assert_eq!(shorten("日本語", 4), ("日", ELLIPSIS));
-        assert_eq!(width(ELLIPSIS), 1);
+        assert_eq!(shorten("日本", 4), "日本");
+        assert_eq!(shorten("日本語", 5), "日本…");
+        assert_eq!(shorten("日本語", 4), "日…");
+        assert_eq!(width("…"), 1);
     }
 
     #[test]

@@ -65,7 +65,7 @@ pub fn run(args: &Args, stop: &Shutdown, output: Output) -> Result<(), CliError>
             (name, info, Instant::now())
         })
         .collect();
-    if !first.is_empty() && output::sleep(stop, args.sample)? {
+    if !first.is_empty() && output::wait(stop, &[], Some(args.sample))? {
         return Err(CliError::new(1, "interrupted while counting commits"));
     }
     let tables = first.into_iter().filter_map(|(name, before, looked)| {

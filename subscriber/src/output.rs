@@ -9,7 +9,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, BufWriter, IsTerminal, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::fs::OpenOptionsExt;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anstream::{AutoStream, ColorChoice};
 use cli::Shutdown;
@@ -107,23 +107,6 @@ pub fn stdout_without_blocking() -> io::Result<File> {
     match stdout.is_terminal().then(|| options.open(path)) {
         Some(Ok(terminal)) => Ok(terminal),
         _ => Ok(stdout.as_fd().try_clone_to_owned()?.into()),
-    }
-}
-
-/// Sleeps for `time`. Returns true early if `stop` is requested.
-///
-/// # Errors
-/// Returns [`io::ErrorKind::BrokenPipe`] as soon as the reader of stdout is gone.
-pub fn sleep(stop: &Shutdown, time: Duration) -> io::Result<bool> {
-    let begun = Instant::now();
-    loop {
-        let left = time.saturating_sub(begun.elapsed());
-        if wait(stop, &[], Some(left))? {
-            return Ok(true);
-        }
-        if left.is_zero() {
-            return Ok(false);
-        }
     }
 }
 

@@ -5,6 +5,7 @@
 //! the key's last. No column becomes narrower than [`NARROWEST`], and no number of up to
 //! [`NARROWEST_NUMBER`] digits is cut, because a cut number looks like another number.
 
+use std::borrow::Cow;
 use std::io::{self, IsTerminal, Write};
 
 use anstyle::Style;
@@ -91,20 +92,16 @@ fn write_cells(
     let shown = columns.iter().zip(cells).enumerate();
     let (mut gap, mut shortened) = ("", 0);
     for (number, (column, cell)) in shown.filter(|(_, (column, _))| column.is_shown) {
-        let (cell, ellipsis) = match column.is_cut {
-            true => shorten(cell.as_ref(), column.width),
-            false => (cell.as_ref(), ""),
+        let most = if column.is_cut { column.width } else { usize::MAX };
+        let cell = shorten(cell.as_ref(), most);
+        shortened += u64::from(matches!(cell, Cow::Owned(_)));
+        let blanks = column.width.saturating_sub(width(&cell));
+        let (before, behind) = match (column.right, Some(number) == last) {
+            (true, is_last) if !(is_last && cell.is_empty()) => (blanks, 0),
+            (false, false) => (0, blanks),
+            _ => (0, 0),
         };
-        shortened += u64::from(!ellipsis.is_empty());
-        let blanks = column.width.saturating_sub(width(cell) + width(ellipsis));
-        let is_last = Some(number) == last;
-        let (before, behind) = match column.right {
-            _ if is_last && cell.is_empty() => (0, 0),
-            true => (blanks, 0),
-            false if is_last => (0, 0),
-            false => (0, blanks),
-        };
-        write!(out, "{gap}{:before$}{cell}{ellipsis}{:behind$}", "", "")?;
+        write!(out, "{gap}{:before$}{cell}{:behind$}", "", "")?;
         gap = GAP;
     }
     Ok(shortened)

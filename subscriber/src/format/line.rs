@@ -5,7 +5,7 @@ use std::io::{self, Write};
 
 use anstyle::Style;
 
-use crate::cells::{ELLIPSIS, cut, width};
+use crate::cells::{cut, width};
 
 #[derive(Default)]
 pub struct Line {
@@ -35,7 +35,7 @@ impl Line {
                 break;
             }
         }
-        writeln!(out, "{}", if is_cut { ELLIPSIS } else { "" })?;
+        writeln!(out, "{}", if is_cut { "…" } else { "" })?;
         Ok(is_cut)
     }
 }

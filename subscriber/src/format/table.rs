@@ -3,6 +3,7 @@
 //!
 //! On a terminal lines are cut to its width, and stderr reports what was cut.
 
+use std::borrow::Cow;
 use std::io::{self, Write};
 
 use anstyle::Style;
@@ -99,21 +100,21 @@ impl<W: Write> Printer for Table<W> {
         let (key, version) = (key.to_string(), format!("v{version}"));
         let key = visible(&key);
         let longest = columns.map_or(usize::MAX, |columns| MAX_KEY_WIDTH.min(columns / 2));
-        let (key, ellipsis) = shorten(&key, longest);
+        let key = shorten(&key, longest);
         self.version_width = self.version_width.max(version.len());
-        self.key_width = self.key_width.max(width(key).min(MAX_KEY_WIDTH));
-        let blanks = self.key_width.saturating_sub(width(key) + width(ellipsis));
+        self.key_width = self.key_width.max(width(&key).min(MAX_KEY_WIDTH));
+        let blanks = self.key_width.saturating_sub(width(&key));
         let Palette { dim, .. } = self.palette;
         let mut line = Line::default();
         line.push(dim, format_args!("{version:0$}", self.version_width));
         line.push(Style::new(), "  ");
         line.push(self.palette.op(op), op);
-        line.push(Style::new(), format_args!("  {key}{ellipsis}{:blanks$}  ", ""));
+        line.push(Style::new(), format_args!("  {key}{:blanks$}  ", ""));
         match *change {
             Change::Created(row) | Change::Deleted(row) => Self::values(&mut line, row),
             Change::Updated { old, new } => self.differences(&mut line, old, new),
         }
-        let is_cut = line.write(&mut self.out, columns)? || !ellipsis.is_empty();
+        let is_cut = line.write(&mut self.out, columns)? || matches!(key, Cow::Owned(_));
         if let (true, Some(columns)) = (is_cut && !self.told_cut, columns) {
             self.told_cut = true;
             self.out.flush()?;

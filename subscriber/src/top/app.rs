@@ -420,11 +420,8 @@ fn pieces(
     };
     let end = right.first().map_or(area.right(), |piece| draw_right(buffer, x, piece));
     for (text, style) in left {
-        let (text, ellipsis) = shorten(text, usize::from(end.saturating_sub(x)));
-        for text in [text, ellipsis] {
-            let room = usize::from(end.saturating_sub(x));
-            (x, _) = buffer.set_stringn(x, area.y, text, room, *style);
-        }
+        let room = usize::from(end.saturating_sub(x));
+        (x, _) = buffer.set_stringn(x, area.y, shorten(text, room), room, *style);
         x = x.saturating_add(GAP).min(end);
     }
     for piece in right.iter().skip(1) {

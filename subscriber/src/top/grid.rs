@@ -73,8 +73,7 @@ impl Grid {
             let x = area.x + GUTTER + column.start;
             let room = usize::from(area.right().saturating_sub(x)).min(column.width);
             if room > 0 && area.height > 0 {
-                let (text, ellipsis) = shorten(text, room);
-                let text = format!("{text}{ellipsis}");
+                let text = shorten(text, room);
                 let is_right = is_number(fields[column.index].kind());
                 let blanks = if is_right { room - width(&text).min(room) } else { 0 };
                 buffer.set_stringn(x + blanks as u16, y, &text, room - blanks, style);
