@@ -63,7 +63,7 @@ pub fn attach_when_published(
     stop: &Shutdown,
 ) -> Result<Option<UntypedSubscriber>, CliError> {
     let begun = Instant::now();
-    let mut told = false;
+    let mut is_reported = false;
     loop {
         match attach(builder) {
             Err(Error::NotFound { table }) => {
@@ -71,7 +71,7 @@ pub fn attach_when_published(
                 if let (Some(waited), Some(Duration::ZERO)) = (timeout, left) {
                     return Err(Error::TimedOut { table, waited }.into());
                 }
-                if !std::mem::replace(&mut told, true) {
+                if !std::mem::replace(&mut is_reported, true) {
                     let meant =
                         suggest_table(&table).map_or(String::new(), |meant| format!("; {meant}"));
                     status(format_args!("waiting for a publisher of table {table:?}{meant}"));

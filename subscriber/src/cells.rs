@@ -17,16 +17,16 @@ pub fn cell<'v>(value: &'v Value<'_>) -> Cow<'v, str> {
 /// Escapes characters that control a terminal: control characters and those that change the writing
 /// direction.
 pub fn visible(text: &str) -> Cow<'_, str> {
-    let steers = |letter: char| {
-        let turns = matches!(letter, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-        letter.is_control() || turns
+    let is_control = |letter: char| {
+        let changes_direction = matches!(letter, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+        letter.is_control() || changes_direction
     };
-    if !text.contains(steers) {
+    if !text.contains(is_control) {
         return Cow::Borrowed(text);
     }
     let mut escaped = String::with_capacity(text.len() + 8);
     for letter in text.chars() {
-        match steers(letter) {
+        match is_control(letter) {
             true => escaped.extend(letter.escape_default()),
             false => escaped.push(letter),
         }

@@ -27,9 +27,9 @@ pub struct Args {
 }
 
 pub fn run(args: &Args, stop: &Shutdown, output: Output) -> Result<(), CliError> {
-    let asked = &args.table;
-    let request = Request::new(&asked.selection, &asked.keys)?;
-    let builder = attach::builder(&asked.name, asked.selection.owner, &Waking::default());
+    let target = &args.table;
+    let request = Request::new(&target.selection, &target.keys)?;
+    let builder = attach::builder(&target.name, target.selection.owner, &Waking::default());
     let table = match args.timeout {
         None => attach(&builder)?,
         Some(_) => match attach_when_published(&builder, args.timeout, stop)? {
@@ -40,11 +40,11 @@ pub fn run(args: &Args, stop: &Shutdown, output: Output) -> Result<(), CliError>
     let view = request.view(table.schema())?;
     match table.publisher_state() {
         PublisherState::Alive { .. } => {}
-        PublisherState::Gone { .. } => warn(&asked.name, "is gone"),
-        PublisherState::Closed { .. } => warn(&asked.name, "has ended"),
+        PublisherState::Gone { .. } => warn(&target.name, "is gone"),
+        PublisherState::Closed { .. } => warn(&target.name, "has ended"),
     }
-    let is_read_by_people = asked.format == Format::Table && output.is_terminal();
-    let mut printer = asked.format.printer(output);
+    let is_read_by_people = target.format == Format::Table && output.is_terminal();
+    let mut printer = target.format.printer(output);
     let mut rows = view.rows(&table);
     let most = args.limit.and_then(|limit| usize::try_from(limit).ok());
     rows.truncate(most.unwrap_or(usize::MAX));
@@ -60,7 +60,7 @@ pub fn run(args: &Args, stop: &Shutdown, output: Output) -> Result<(), CliError>
         });
     }
     let (missing, unmatched) = (view.missing(&table), view.unmatched(&table));
-    let name = &asked.name;
+    let name = &target.name;
     let message = match (missing.is_empty(), unmatched.is_empty()) {
         (true, true) => return Ok(()),
         (false, _) => format!("table {name:?} has no {}", keys(&missing)),

@@ -8,7 +8,7 @@
 //! - `format`: prints rows and changes; `output`: stdout;
 //! - `select`: selects and sorts rows and fields;
 //! - `cells`: values as text for people;
-//! - `publisher_status`: reports changes in the state of a publisher;
+//! - `follow`: refreshes a table, and reports changes in the state of its publisher;
 //! - `metrics`, `latency`: figures of a subscriber.
 
 use std::ffi::OsString;
@@ -21,6 +21,7 @@ mod args;
 mod attach;
 mod cells;
 mod doctor;
+mod follow;
 mod format;
 mod get;
 mod hz;
@@ -29,7 +30,6 @@ mod latency;
 mod list;
 mod metrics;
 mod output;
-mod publisher_status;
 mod select;
 mod top;
 mod watch;

@@ -11,11 +11,11 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
+use crate::follow::state_word;
 use crate::latency::bucket_ends;
-use crate::publisher_status::state_word;
 
 /// Metrics of a subscriber, and the server for them.
-pub struct Following {
+pub struct SubscriberMetrics {
     registry: Arc<Mutex<Registry>>,
     refreshes: Counter,
     outrun: Counter,
@@ -35,7 +35,7 @@ struct Table {
     publisher: Family<Gauge>,
 }
 
-impl Following {
+impl SubscriberMetrics {
     /// Serves the metrics of table `name` at `address`, if there is one.
     pub fn serve_at(address: Option<&Address>, name: &str) -> Result<Option<Self>, CliError> {
         let Some(server) = Server::bind(address)? else {

@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use common::Change;
 use serde::Serialize;
 
-use super::{Printer, Told};
+use super::{ChangeRecord, Printer};
 use crate::select::{Projection, Shown};
 
 pub struct Json<W> {
@@ -40,7 +40,7 @@ impl<W: Write> Printer for Json<W> {
     }
 
     fn change(&mut self, version: u64, change: &Change<Shown<'_>>) -> io::Result<()> {
-        self.element(&Told::new(version, change))
+        self.element(&ChangeRecord::new(version, change))
     }
 
     fn finish(&mut self) -> io::Result<()> {

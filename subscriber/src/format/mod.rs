@@ -74,7 +74,7 @@ impl Format {
 
 /// Change with its metadata. Its JSON form is a line of `jsonl`.
 #[derive(Serialize)]
-struct Told<'a> {
+struct ChangeRecord<'a> {
     version: u64,
     op: &'static str,
     key: KeyRef<'a>,
@@ -84,7 +84,7 @@ struct Told<'a> {
     old: Option<Shown<'a>>,
 }
 
-impl<'a> Told<'a> {
+impl<'a> ChangeRecord<'a> {
     fn new(version: u64, change: &Change<Shown<'a>>) -> Self {
         let (op, row, old, key) = match *change {
             Change::Created(new) => ("create", Some(new), None, new.key()),

@@ -12,7 +12,7 @@ use common::{Change, Field};
 use super::columns::{Column, write_table};
 use super::line::Line;
 use super::terminal::{Palette, Width};
-use super::{Printer, Told};
+use super::{ChangeRecord, Printer};
 use crate::cells::{cell, is_number, shorten, visible, width};
 use crate::select::{Projection, Shown};
 use cli::status;
@@ -27,12 +27,12 @@ pub struct Table<W> {
     version_width: usize,
     key_width: usize,
     /// True if the cutting of change lines was reported.
-    told_cut: bool,
+    is_cut_reported: bool,
 }
 
 impl<W: Write> Table<W> {
     pub fn new(out: W, palette: Palette, width: Width) -> Self {
-        Self { out, palette, width, version_width: 0, key_width: 0, told_cut: false }
+        Self { out, palette, width, version_width: 0, key_width: 0, is_cut_reported: false }
     }
 
     /// Adds `field old → new` for each field that differs.
@@ -96,7 +96,7 @@ impl<W: Write> Printer for Table<W> {
 
     fn change(&mut self, version: u64, change: &Change<Shown<'_>>) -> io::Result<()> {
         let columns = self.width.columns();
-        let Told { op, key, .. } = Told::new(version, change);
+        let ChangeRecord { op, key, .. } = ChangeRecord::new(version, change);
         let (key, version) = (key.to_string(), format!("v{version}"));
         let key = visible(&key);
         let longest = columns.map_or(usize::MAX, |columns| MAX_KEY_WIDTH.min(columns / 2));
@@ -115,8 +115,8 @@ impl<W: Write> Printer for Table<W> {
             Change::Updated { old, new } => self.differences(&mut line, old, new),
         }
         let is_cut = line.write(&mut self.out, columns)? || matches!(key, Cow::Owned(_));
-        if let (true, Some(columns)) = (is_cut && !self.told_cut, columns) {
-            self.told_cut = true;
+        if let (true, Some(columns)) = (is_cut && !self.is_cut_reported, columns) {
+            self.is_cut_reported = true;
             self.out.flush()?;
             status(shorten_note(columns));
         }

@@ -16,13 +16,11 @@ use clap::ValueEnum;
 use clap_complete::ArgValueCompleter;
 use cli::metrics::Address;
 use cli::{CliError, Shutdown, complete, duration};
-use common::{Cause, Error, UntypedSubscriber};
+use common::Cause;
 
-use crate::attach::{self, Waking, attach_when_published};
-use crate::latency::Commits;
-use crate::metrics::Following;
+use crate::attach::{self, Waking};
+use crate::follow::Follower;
 use crate::output::{self, Output};
-use crate::publisher_status::PublisherStatus;
 
 mod measure;
 mod print;
@@ -106,23 +104,17 @@ fn interval(text: &str) -> Result<Duration, String> {
 
 /// Measures until `stop` is requested or a limit in `args` is reached.
 pub fn run(args: &Args, stop: &Shutdown, output: Output) -> Result<(), CliError> {
-    let metrics = Following::serve_at(args.metrics.as_ref(), &args.name)?;
     let builder = attach::builder(&args.name, args.owner, &args.waking);
-    let table = attach_when_published(&builder, args.timeout, stop)?;
+    let metrics = args.metrics.as_ref();
+    let follower = Follower::attach(&args.name, &builder, args.timeout, metrics, stop)?;
     let mut printer = Printer::begin(args.format, &args.name, output)?;
-    let Some(table) = table else {
+    let Some(follower) = follower else {
         return Ok(printer.end_without_table()?);
     };
-    if let Some(metrics) = &metrics {
-        metrics.attached(&table);
-    }
     let now = Instant::now();
     let rates = Rates {
         args,
-        publisher: PublisherStatus::of(&table),
-        commits: Commits::of(&table),
-        table,
-        metrics,
+        follower,
         printer,
         begun: now,
         interval_begun: now,
@@ -137,10 +129,7 @@ pub fn run(args: &Args, stop: &Shutdown, output: Output) -> Result<(), CliError>
 
 struct Rates<'a> {
     args: &'a Args,
-    table: UntypedSubscriber,
-    publisher: PublisherStatus,
-    commits: Commits,
-    metrics: Option<Following>,
+    follower: Follower,
     printer: Printer,
     begun: Instant,
     interval_begun: Instant,
@@ -155,10 +144,7 @@ struct Rates<'a> {
 
 impl Rates<'_> {
     fn measure(mut self, stop: &Shutdown) -> Result<(), CliError> {
-        self.publisher.report_absence(&self.table);
-        // The descriptor is only armed by refreshes after its first request, so request it before
-        // the first refresh.
-        let _news = self.table.as_fd();
+        self.follower.begin();
         let end = self.args.duration.and_then(|time| self.begun.checked_add(time));
         loop {
             let asleep = !self.refresh()?;
@@ -175,49 +161,34 @@ impl Rates<'_> {
                 true => until.saturating_duration_since(now),
                 false => Duration::ZERO,
             };
-            if output::wait(stop, &[self.table.as_fd()], Some(time))? {
+            if output::wait(stop, &[self.follower.table().as_fd()], Some(time))? {
                 break;
             }
         }
         self.take_interval(Instant::now());
-        let (count, table) = (self.intervals, &self.table);
+        let (count, table) = (self.intervals, self.follower.table());
         Ok(self.printer.print(Period::Summary, count, &self.all, table)?)
     }
 
     /// Refreshes the table and records the result. Returns false if nothing changed.
     fn refresh(&mut self) -> Result<bool, CliError> {
-        match self.table.refresh() {
-            Ok(_) => {}
-            // The local copy is still complete, at its previous version.
-            Err(Error::Outrun { .. }) => {
-                self.interval.record_outrun();
-                self.metrics.iter().for_each(Following::outrun);
-                return Ok(true);
-            }
-            Err(error) => return Err(error.into()),
-        }
-        let commits = self.commits.since(&self.table);
+        let Some(commits) = self.follower.refresh()? else {
+            self.interval.record_outrun();
+            return Ok(true);
+        };
         if commits > 0 {
             self.record(commits);
         }
-        if let Some(metrics) = &self.metrics {
-            metrics.refreshed(&self.table, commits);
-        }
-        if self.table.changes().cause() == Cause::Nothing {
-            self.publisher.report_silence(&self.table);
-            return Ok(commits > 0);
-        }
-        self.publisher.report(&self.table);
-        Ok(true)
+        Ok(commits > 0 || self.follower.table().changes().cause() != Cause::Nothing)
     }
 
     fn record(&mut self, commits: u64) {
-        let rows = self.table.changes().len() as u64;
-        let row_bytes = self.table.schema().row_size() as u64;
-        self.interval.record(commits, rows, rows * row_bytes, self.table.delay());
-        if let Some(committed) = self.table.committed() {
-            let version = self.table.version();
-            self.interval.record_commit_time(version, committed);
+        let table = self.follower.table();
+        let rows = table.changes().len() as u64;
+        let bytes = rows * table.schema().row_size() as u64;
+        self.interval.record(commits, rows, bytes, table.delay());
+        if let Some(committed) = table.committed() {
+            self.interval.record_commit_time(table.version(), committed);
         }
     }
 
@@ -232,7 +203,7 @@ impl Rates<'_> {
         }
         let mut window = Measure::default();
         self.window.iter().for_each(|interval| window.add(interval));
-        let (count, table) = (self.intervals, &self.table);
+        let (count, table) = (self.intervals, self.follower.table());
         Ok(self.printer.print(Period::Interval, count, &window, table)?)
     }
 

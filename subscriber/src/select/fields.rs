@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn fields_come_in_the_order_asked_for() {
+    fn fields_come_in_the_selected_order() {
         let schema = schema("id:u8,lot size:u8,name:text(4)");
         let row = row(&schema, &["1", "2", "x"]);
         let some = Projection::parse("name, lot size", &schema).unwrap();
@@ -156,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn wrong_fields_are_pointed_at() {
+    fn errors_mark_the_wrong_field() {
         let schema = schema("id:u8,name:text(4)");
         for (text, part, marks) in [
             ("id, nam", "\"nam\": did you mean \"name\"? (there are id, name)", "    ^^^"),
@@ -174,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_is_shown_makes_an_update_visible() {
+    fn update_is_visible_if_a_selected_field_changes() {
         let schema = schema("id:u8,a:f64,b:u8");
         let [old, new] = [["1", "NaN", "2"], ["1", "NaN", "3"]].map(|cells| row(&schema, &cells));
         let visible = |projection: &Projection| {
@@ -187,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wider_text_alone_is_no_visible_update() {
+    fn wider_text_alone_is_not_a_visible_update() {
         let [narrow, wide] = [schema("id:u8,a:text(4)"), schema("id:u8,a:text(8),b:u8")];
         let [before, now] = [&narrow, &wide].map(|schema| Projection::parse("a", schema).unwrap());
         let (old, same, other) =

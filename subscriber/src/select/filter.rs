@@ -61,16 +61,16 @@ const OPERATOR_NAMES: &str = "= != < <= > >= contains starts in";
 
 /// The conjunction of all conditions, bound to one schema.
 pub struct Filter {
-    tests: Vec<Test>,
+    conditions: Vec<BoundCondition>,
 }
 
-struct Test {
+struct BoundCondition {
     field: usize,
     kind: Kind,
-    asks: Asks,
+    predicate: Predicate,
 }
 
-enum Asks {
+enum Predicate {
     /// The field's value compares with this value as the operator requires.
     Compares(Operator, Value<'static>),
     Contains(String),
@@ -174,23 +174,23 @@ impl Filter {
                 return Err(condition.wrong(at, &no_such_field(name, schema)));
             };
             let kind = found.kind();
-            let asks = Asks::bind(condition, kind)?;
-            Ok(Test { field, kind, asks })
+            let predicate = Predicate::bind(condition, kind)?;
+            Ok(BoundCondition { field, kind, predicate })
         };
-        let tests = conditions.iter().map(bind).collect::<Result<_, _>>()?;
-        Ok(Self { tests })
+        let conditions = conditions.iter().map(bind).collect::<Result<_, _>>()?;
+        Ok(Self { conditions })
     }
 
     /// Returns true if every condition holds for the row.
     pub fn matches(&self, row: RowRef<'_>) -> bool {
-        let mut tests = self.tests.iter();
-        tests.all(|test| test.asks.holds(&row.value(test.field)))
+        let mut conditions = self.conditions.iter();
+        conditions.all(|one| one.predicate.holds(&row.value(one.field)))
     }
 
     /// Returns the name of a field in a condition whose kind differs from that in `before`. A
     /// different width of text is not a difference.
     pub fn changed_kind<'s>(&self, before: &Self, schema: &'s Schema) -> Option<&'s str> {
-        let changed = self.tests.iter().zip(&before.tests).find(|(now, before)| {
+        let changed = self.conditions.iter().zip(&before.conditions).find(|(now, before)| {
             let texts = [now.kind, before.kind].map(|kind| matches!(kind, Kind::Text(_)));
             now.kind != before.kind && texts != [true; 2]
         });
@@ -198,7 +198,7 @@ impl Filter {
     }
 }
 
-impl Asks {
+impl Predicate {
     fn bind(condition: &Condition, kind: Kind) -> Result<Self, CliError> {
         let (name, text) = (&condition.field.text, condition.value.text.as_str());
         let network = || {
@@ -400,7 +400,7 @@ mod tests {
     }
 
     #[test]
-    fn all_must_hold() {
+    fn rows_must_match_all_conditions() {
         let schema = Schema::parse(FIELDS, None).unwrap();
         let row =
             row(["7", "0", "0", "0", "", "0.0.0.0", "::", "::/0", "00:00:00:00:00:00", "0", "0"]);
@@ -416,7 +416,7 @@ mod tests {
     }
 
     #[test]
-    fn wrong_conditions_are_pointed_at() {
+    fn binding_errors_mark_the_wrong_part() {
         let message = |text| filter(text).err().unwrap().to_string();
         assert_eq!(
             message("d > cheap").lines().map(str::trim_end).collect::<Vec<_>>(),
@@ -442,7 +442,7 @@ mod tests {
     }
 
     #[test]
-    fn other_kinds_of_fields_are_noticed() {
+    fn changed_kind_of_a_field_is_detected() {
         let bind = |fields| {
             let condition = Condition::parse("a = 1").unwrap();
             let schema = Schema::parse(fields, None).unwrap();
@@ -456,7 +456,7 @@ mod tests {
     }
 
     #[test]
-    fn conditions_are_read() {
+    fn conditions_are_parsed() {
         let cases = [
             ("price>1.5", "price", Operator::Greater, "1.5"),
             (" price  <= -1 ", "price", Operator::AtMost, "-1"),
@@ -480,7 +480,7 @@ mod tests {
     }
 
     #[test]
-    fn parse_errors_point_at_the_place() {
+    fn parse_errors_mark_the_wrong_part() {
         let cases = [
             ("", "name is missing", "^"),
             ("= 7", "name is missing", "^"),

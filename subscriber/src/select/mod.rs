@@ -174,8 +174,9 @@ impl View {
         changes: &UntypedChanges<'s>,
     ) -> Vec<Change<Shown<'s>>> {
         let changes = changes.iter();
-        let mut told: Vec<_> = changes.filter_map(|change| self.change(before, change)).collect();
-        told.sort_by_cached_key(|change| {
+        let mut reported: Vec<_> =
+            changes.filter_map(|change| self.change(before, change)).collect();
+        reported.sort_by_cached_key(|change| {
             let (view, row, is_deleted) = match change {
                 Change::Deleted(old) => (self.of_row(before, old.row()), old.row(), true),
                 Change::Created(new) | Change::Updated { new, .. } => (self, new.row(), false),
@@ -183,7 +184,7 @@ impl View {
             let order = (!self.order.is_by_key()).then(|| view.order.key(row));
             (!is_deleted, order)
         });
-        told
+        reported
     }
 
     /// Returns the view to which an old row belongs. A refresh that moves to another schema may

@@ -26,8 +26,8 @@ use super::rates::Rates;
 use super::rows::{Rows, Window};
 use super::style::Style;
 use crate::cells::{grouped, shorten, visible, width};
+use crate::follow::state_word;
 use crate::latency::Commits;
-use crate::publisher_status::state_word;
 use crate::select::Request;
 
 /// Minimum heights of a terminal for graphs, title and footer.
