@@ -65,8 +65,13 @@ pub fn run(args: &Args, stop: &Shutdown, output: Output) -> Result<(), CliError>
             (name, info, Instant::now())
         })
         .collect();
-    if !first.is_empty() && output::wait(stop, &[], Some(args.sample))? {
-        return Err(CliError::new(1, "interrupted while counting commits"));
+    let begun = Instant::now();
+    // A signal ends a wait early.
+    while !first.is_empty() && begun.elapsed() < args.sample {
+        let left = args.sample.saturating_sub(begun.elapsed());
+        if output::wait(stop, &[], Some(left))? {
+            return Err(CliError::new(1, "interrupted while counting commits"));
+        }
     }
     let tables = first.into_iter().filter_map(|(name, before, looked)| {
         let counted = before.ok().filter(|_| !args.sample.is_zero());

@@ -226,6 +226,7 @@ impl Cut {
         let counted = join(fields(&format!("{} columns not shown", self.left_out.len())));
         let lines = [
             format!("cut to {columns} columns: {names} ({all} for all)"),
+            format!("cut: {names} ({all})"),
             format!("cut to {columns} columns: {counted} ({all} for all)"),
             format!("cut: {counted} ({all})"),
         ];
