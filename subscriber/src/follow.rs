@@ -33,11 +33,11 @@ impl Follower {
         metrics: Option<&Address>,
         stop: &Shutdown,
     ) -> Result<Option<Self>, CliError> {
-        let metrics = SubscriberMetrics::serve_at(metrics, name)?;
+        let mut metrics = SubscriberMetrics::serve_at(metrics, name)?;
         let Some(table) = attach_when_published(builder, timeout, stop)? else {
             return Ok(None);
         };
-        if let Some(metrics) = &metrics {
+        if let Some(metrics) = &mut metrics {
             metrics.attached(&table);
         }
         Ok(Some(Self {

@@ -17,10 +17,10 @@ use crate::format::columns::{Column, Cut, write_table};
 use crate::format::line::Line;
 use crate::format::members::Members;
 use crate::format::terminal::{Palette, Width};
-use crate::format::{Format, csv_error};
+use crate::format::{Format, csv_error, write_json};
 use crate::list::{self, publisher};
 use crate::output::Output;
-use cli::{CliError, complete, status};
+use cli::{CliError, complete};
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
@@ -46,14 +46,8 @@ pub fn run(args: &Args, output: Output) -> Result<(), CliError> {
     let (palette, width) = (Palette::of(&output), Width::of(&output));
     let mut out = output.buffered();
     match args.format {
-        Format::Json => {
-            serde_json::to_writer_pretty(&mut out, &members(&table)).map_err(io::Error::from)?;
-            writeln!(out)?;
-        }
-        Format::Jsonl => {
-            serde_json::to_writer(&mut out, &members(&table)).map_err(io::Error::from)?;
-            writeln!(out)?;
-        }
+        Format::Json => write_json(&mut out, &members(&table), true)?,
+        Format::Jsonl => write_json(&mut out, &members(&table), false)?,
         Format::Csv => {
             let members = serde_json::to_value(members(&table)).map_err(io::Error::from)?;
             write_csv(&mut out, &members)?;
@@ -62,8 +56,7 @@ pub fn run(args: &Args, output: Output) -> Result<(), CliError> {
             let columns = width.columns();
             let cut = write_text(&table, &mut out, palette, columns)?;
             out.flush()?;
-            let note = columns.and_then(|columns| cut.note(columns, "--format json"));
-            note.into_iter().for_each(status);
+            cut.report(columns, "--format json");
         }
     }
     Ok(out.flush()?)

@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use std::time::{Duration, Instant};
 
 use clap_complete::ArgValueCompleter;
-use cli::{CliError, Shutdown, complete, duration, status};
+use cli::{CliError, Shutdown, complete, duration};
 use common::admin::{Listener, Orphan, orphans, queue_directory};
 use common::{Error, PublisherState, TableInfo, inspect, tables};
 use nix::unistd::geteuid;
@@ -15,7 +15,7 @@ use crate::cells::{self, visible};
 use crate::format::columns::{Column, Cut, write_table};
 use crate::format::members::Members;
 use crate::format::terminal::{Palette, Width};
-use crate::format::{Format, csv_error};
+use crate::format::{Format, csv_error, write_json};
 use crate::output::{self, Output};
 
 #[derive(Debug, clap::Args)]
@@ -169,19 +169,10 @@ fn print(found: &[Entry], format: Format, output: Output) -> Result<(), CliError
             let columns = width.columns();
             let cut = print_tables(found, &mut out, palette, columns)?;
             out.flush()?;
-            let note = columns.and_then(|columns| cut.note(columns, "--format jsonl"));
-            note.into_iter().for_each(status);
+            cut.report(columns, "--format jsonl");
         }
-        Format::Json => {
-            serde_json::to_writer_pretty(&mut out, found).map_err(io::Error::from)?;
-            out.write_all(b"\n")?;
-        }
-        Format::Jsonl => {
-            for one in found {
-                serde_json::to_writer(&mut out, one).map_err(io::Error::from)?;
-                out.write_all(b"\n")?;
-            }
-        }
+        Format::Json => write_json(&mut out, &found, true)?,
+        Format::Jsonl => found.iter().try_for_each(|one| write_json(&mut out, one, false))?,
         Format::Csv => {
             let mut writer = csv::Writer::from_writer(&mut out);
             writer.write_record(NAMES).map_err(csv_error)?;

@@ -1,6 +1,6 @@
 //! Metrics of a subscriber, set after each refresh.
 
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use cli::CliError;
 use cli::metrics::{
@@ -23,7 +23,7 @@ pub struct SubscriberMetrics {
     changes: Family<Counter>,
     delays: Histogram,
     /// Unset before there is a table.
-    table: OnceLock<Table>,
+    table: Option<Table>,
     _serving: Serving,
 }
 
@@ -66,18 +66,17 @@ impl SubscriberMetrics {
             commits,
             changes,
             delays,
-            table: OnceLock::new(),
+            table: None,
             _serving: serving,
         }))
     }
 
-    pub fn attached(&self, table: &UntypedSubscriber) {
-        let metrics = self.table.get_or_init(|| {
-            // The server holds the lock only while it encodes.
-            let mut registry = self.registry.lock().unwrap_or_else(PoisonError::into_inner);
-            Table::register(of_table(&mut registry, table.name()))
-        });
+    pub fn attached(&mut self, table: &UntypedSubscriber) {
+        // The server holds the lock only while it encodes.
+        let mut registry = self.registry.lock().unwrap_or_else(PoisonError::into_inner);
+        let metrics = Table::register(of_table(&mut registry, table.name()));
         metrics.set(table);
+        self.table = Some(metrics);
     }
 
     /// Records the changes of the last refresh, which applied `commits` commits.
@@ -99,7 +98,7 @@ impl SubscriberMetrics {
         if let Some(delay) = table.delay().filter(|_| !changes.is_empty()) {
             self.delays.observe(delay.as_secs_f64());
         }
-        if let Some(metrics) = self.table.get() {
+        if let Some(metrics) = &self.table {
             metrics.set(table);
         }
     }

@@ -11,6 +11,7 @@ use cli::CliError;
 use serde::Serialize;
 
 use crate::format::terminal::Palette;
+use crate::format::write_json;
 use crate::output::Output;
 
 mod machine;
@@ -79,10 +80,7 @@ pub fn run(args: &Args, output: Output) -> Result<(), CliError> {
     let mut out = output.buffered();
     match args.format {
         Form::Text => print(&reports, palette, &mut out)?,
-        Form::Json => {
-            serde_json::to_writer_pretty(&mut out, &reports).map_err(io::Error::from)?;
-            out.write_all(b"\n")?;
-        }
+        Form::Json => write_json(&mut out, &reports, true)?,
     }
     out.flush()?;
     let is_problem = |report: &Report| report.state == State::Problem;

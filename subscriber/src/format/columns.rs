@@ -9,6 +9,7 @@ use std::borrow::Cow;
 use std::io::{self, IsTerminal, Write};
 
 use anstyle::Style;
+use cli::status;
 
 use crate::cells::{shorten, width};
 
@@ -206,9 +207,15 @@ impl Cut {
         self.left_out.extend(other.left_out);
     }
 
+    /// Reports on stderr what was cut to `columns`. `all` says how to get the full output.
+    pub fn report(&self, columns: Option<usize>, all: &str) {
+        let note = columns.and_then(|columns| self.note(columns, all));
+        note.into_iter().for_each(status);
+    }
+
     /// Returns a line that reports what was cut, fitted to `columns` if possible. `all` says how to
     /// get the full output.
-    pub fn note(&self, columns: usize, all: &str) -> Option<String> {
+    fn note(&self, columns: usize, all: &str) -> Option<String> {
         let cells = match self.cells {
             0 => None,
             1 => Some("1 cell shortened".to_owned()),

@@ -8,6 +8,15 @@ use serde::Serialize;
 use super::{ChangeRecord, Printer};
 use crate::select::{Projection, Shown};
 
+/// Writes a value, over several lines if `is_pretty`, and the end of the line.
+pub fn write_json(out: &mut impl Write, value: &impl Serialize, is_pretty: bool) -> io::Result<()> {
+    match is_pretty {
+        true => serde_json::to_writer_pretty(&mut *out, value)?,
+        false => serde_json::to_writer(&mut *out, value)?,
+    }
+    out.write_all(b"\n")
+}
+
 pub struct Json<W> {
     out: W,
     is_array: bool,

@@ -7,7 +7,7 @@ use serde_json::Value;
 pub struct Members<V>(pub Vec<(&'static str, V)>);
 
 impl Members<Value> {
-    /// Returns members without those that are null, which stands for unknown.
+    /// Returns members without those that are null, which means unknown.
     pub fn known(members: impl IntoIterator<Item = (&'static str, Value)>) -> Self {
         Self(members.into_iter().filter(|(_, value)| !value.is_null()).collect())
     }

@@ -18,7 +18,7 @@ mod table;
 pub mod terminal;
 
 pub use csv::io_error as csv_error;
-pub use json::Json;
+pub use json::{Json, write_json};
 use terminal::{Palette, Width};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -87,9 +87,9 @@ struct ChangeRecord<'a> {
 impl<'a> ChangeRecord<'a> {
     fn new(version: u64, change: &Change<Shown<'a>>) -> Self {
         let (op, row, old, key) = match *change {
-            Change::Created(new) => ("create", Some(new), None, new.key()),
-            Change::Updated { old, new } => ("update", Some(new), Some(old), new.key()),
-            Change::Deleted(old) => ("delete", None, Some(old), old.key()),
+            Change::Created(new) => ("create", Some(new), None, new.row().key()),
+            Change::Updated { old, new } => ("update", Some(new), Some(old), new.row().key()),
+            Change::Deleted(old) => ("delete", None, Some(old), old.row().key()),
         };
         Self { version, op, key, row, old }
     }

@@ -85,8 +85,7 @@ impl<W: Write> Printer for Table<W> {
         let (columns, head) = (columns(projection), self.palette.head);
         let cut = write_table(&mut self.out, columns, lines, head, width)?;
         self.out.flush()?;
-        let note = width.and_then(|width| cut.note(width, "--fields, or --format csv"));
-        note.into_iter().for_each(status);
+        cut.report(width, "--fields, or --format csv");
         Ok(())
     }
 

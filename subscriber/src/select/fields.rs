@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use common::{Field, KeyRef, RowRef, Schema, Value};
+use common::{Field, RowRef, Schema, Value};
 use serde::{Serialize, Serializer};
 
 use super::diagnostic::{no_such_field, parts, wrong};
@@ -70,11 +70,6 @@ impl<'a> Shown<'a> {
 
     pub fn projection(self) -> &'a Projection {
         self.projection
-    }
-
-    /// Returns the row's key, even if its fields are not visible.
-    pub fn key(self) -> KeyRef<'a> {
-        self.row.key()
     }
 
     /// Returns the names and values of the visible fields.
