@@ -116,11 +116,11 @@ impl App {
     fn show(&mut self, rows: Rows) {
         self.grid = Grid::of(&rows);
         self.rows = Some(rows);
-        self.from_the_top();
+        self.reset_window();
     }
 
     /// Shows the first rows of a new selection or order.
-    fn from_the_top(&mut self) {
+    fn reset_window(&mut self) {
         self.frozen = None;
         self.top = 0;
         self.is_dirty = true;
@@ -248,7 +248,7 @@ impl App {
             let before = rows.typed().to_owned();
             self.error = rows.search(typed).err();
             if rows.typed() != before {
-                self.from_the_top();
+                self.reset_window();
             }
         }
     }
@@ -257,7 +257,7 @@ impl App {
         if let Some(rows) = &mut self.rows {
             change(rows);
             self.grid.show_column(rows.sorted_by().0);
-            self.from_the_top();
+            self.reset_window();
         }
     }
 
