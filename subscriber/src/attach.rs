@@ -11,19 +11,18 @@ use crate::output;
 
 /// How the publisher wakes this subscriber.
 #[derive(Clone, Debug, Default, clap::Args)]
-#[command(next_help_heading = "Wake-ups")]
 pub struct Waking {
     /// Wake kind: auto, mq, futex, unix, signal[:USR2|:RTMIN+3], fifo, spin, spin:50us[+KIND]
     ///
     /// auto is a message queue, or the futex if there is none available. fifo is a named pipe that
     /// scripts can read, too: one line for each wake-up, with the version. spin occupies a
     /// processor. docs/wake-kinds.md compares them.
-    #[arg(long, value_name = "KIND", default_value_t, add = ArgValueCompleter::new(complete::wake_kinds))]
+    #[arg(help_heading = "Wake-ups", long, value_name = "KIND", default_value_t, add = ArgValueCompleter::new(complete::wake_kinds))]
     pub wake: WakeKind,
 
     /// Where to create the pipe of --wake fifo (a path, or a directory) or the socket of --wake
     /// unix (a directory)
-    #[arg(long, value_name = "PATH")]
+    #[arg(help_heading = "Wake-ups", long, value_name = "PATH")]
     pub wake_at: Option<PathBuf>,
 }
 

@@ -24,16 +24,18 @@ pub use fields::{Projection, Shown};
 pub use filter::{Condition, Filter};
 pub use sort::Order;
 
+/// Heading of `--help` for the options of [`Selection`].
+const HEADING: &str = "Rows and fields";
+
 /// Rows and fields of a table, as typed.
 #[derive(Clone, Debug, Default, clap::Args)]
-#[command(next_help_heading = "Rows and fields")]
 pub struct Selection {
     /// Read a table of this user, by name or number, instead of your own and root's
-    #[arg(long, value_name = "USER|UID", value_parser = cli::user, add = ArgValueCompleter::new(complete::owners))]
+    #[arg(help_heading = HEADING, long, value_name = "USER|UID", value_parser = cli::user, add = ArgValueCompleter::new(complete::owners))]
     pub owner: Option<u32>,
 
     /// Only these fields, in this order: a,b,c. watch prints no update that changes none of them
-    #[arg(long, value_name = "FIELD,…", add = ArgValueCompleter::new(complete::fields))]
+    #[arg(help_heading = HEADING, long, value_name = "FIELD,…", add = ArgValueCompleter::new(complete::fields))]
     pub fields: Option<String>,
 
     /// Only rows that match this condition; if given several times, rows must match all of them
@@ -47,13 +49,13 @@ pub struct Selection {
     /// Quote a name with blanks, or a value that contains quotes or begins or ends with blanks: 'name = "a b"', 'net in 10.0.0.0/8'.
     ///
     /// watch reports a row that begins to match as a create, and one that ceases to match as a delete.
-    #[arg(long = "where", value_name = "'FIELD OP VALUE'", verbatim_doc_comment, add = ArgValueCompleter::new(complete::condition))]
+    #[arg(help_heading = HEADING, long = "where", value_name = "'FIELD OP VALUE'", verbatim_doc_comment, add = ArgValueCompleter::new(complete::condition))]
     pub conditions: Vec<String>,
 
     /// Sort by these fields: a,b:desc. Numbers, times and addresses are ordered by value, text by bytes, NaN last; equal rows by key
     ///
     /// watch also sorts the changes of one refresh, with deletes first.
-    #[arg(long, value_name = "FIELD[:desc],…", add = ArgValueCompleter::new(complete::sort))]
+    #[arg(help_heading = HEADING, long, value_name = "FIELD[:desc],…", add = ArgValueCompleter::new(complete::sort))]
     pub sort: Option<String>,
 }
 
