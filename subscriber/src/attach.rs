@@ -4,15 +4,10 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use clap_complete::ArgValueCompleter;
-use cli::complete;
+use cli::{CliError, Shutdown, complete, status, suggest_table};
 use common::{Error, SubscriberBuilder, UntypedSubscriber, WakeKind};
 
 use crate::output;
-use cli::suggest_table;
-use cli::{CliError, Shutdown, status};
-
-/// Heading of `--help` for [`Waking`].
-const WAKING: &str = "Wake-ups";
 
 /// How the publisher wakes this subscriber.
 #[derive(Clone, Debug, Default, clap::Args)]
@@ -22,12 +17,12 @@ pub struct Waking {
     /// auto is a message queue, or the futex if there is none available. fifo is a named pipe that
     /// scripts can read, too: one line for each wake-up, with the version. spin occupies a
     /// processor. docs/wake-kinds.md compares them.
-    #[arg(help_heading = WAKING, long, value_name = "KIND", default_value_t, add = ArgValueCompleter::new(complete::wake_kinds))]
+    #[arg(help_heading = "Wake-ups", long, value_name = "KIND", default_value_t, add = ArgValueCompleter::new(complete::wake_kinds))]
     pub wake: WakeKind,
 
     /// Where to create the pipe of --wake fifo (a path, or a directory) or the socket of --wake
     /// unix (a directory)
-    #[arg(help_heading = WAKING, long, value_name = "PATH")]
+    #[arg(help_heading = "Wake-ups", long, value_name = "PATH")]
     pub wake_at: Option<PathBuf>,
 }
 
@@ -37,51 +32,37 @@ const LOOK_INTERVAL: Duration = Duration::from_millis(20);
 const OUTRUN_TRIES: u32 = 64;
 
 /// Returns a builder for a subscriber of table `name` of `owner` (`None`: this user or root).
-pub fn builder(name: &str, owner: Option<u32>) -> SubscriberBuilder<()> {
-    let builder = UntypedSubscriber::builder(name);
-    match owner {
-        Some(owner) => builder.owner(owner),
-        None => builder,
+pub fn builder(name: &str, owner: Option<u32>, waking: &Waking) -> SubscriberBuilder<()> {
+    let mut builder = UntypedSubscriber::builder(name).wake(waking.wake);
+    if let Some(owner) = owner {
+        builder = builder.owner(owner);
     }
-}
-
-/// Sets the wake kind and its target.
-pub fn woken(builder: SubscriberBuilder<()>, waking: &Waking) -> SubscriberBuilder<()> {
-    let builder = builder.wake(waking.wake);
-    match &waking.wake_at {
-        Some(path) => builder.wake_at(path),
-        None => builder,
+    if let Some(path) = &waking.wake_at {
+        builder = builder.wake_at(path);
     }
+    builder
 }
 
 /// Attaches to a table.
-///
-/// # Errors
-/// The same as for [`UntypedSubscriber::open`].
 pub fn attach(builder: &SubscriberBuilder<()>) -> Result<UntypedSubscriber, Error> {
-    let mut opened = builder.open();
     for _ in 1..OUTRUN_TRIES {
-        match opened {
-            Err(Error::Outrun { .. }) => opened = builder.open(),
-            _ => break,
+        match builder.open() {
+            Err(Error::Outrun { .. }) => {}
+            other => return other,
         }
     }
-    opened
+    builder.open()
 }
 
 /// Attaches as soon as the table is published, within `timeout` if one is given. Returns `None` if
 /// a shutdown is requested before.
-///
-/// # Errors
-/// [`Error::TimedOut`], the errors of [`attach`], and [`std::io::ErrorKind::BrokenPipe`] if the
-/// reader of stdout is gone.
 pub fn attach_when_published(
     builder: &SubscriberBuilder<()>,
     timeout: Option<Duration>,
     stop: &Shutdown,
 ) -> Result<Option<UntypedSubscriber>, CliError> {
     let begun = Instant::now();
-    let mut told = false;
+    let mut is_reported = false;
     loop {
         match attach(builder) {
             Err(Error::NotFound { table }) => {
@@ -89,7 +70,7 @@ pub fn attach_when_published(
                 if let (Some(waited), Some(Duration::ZERO)) = (timeout, left) {
                     return Err(Error::TimedOut { table, waited }.into());
                 }
-                if !std::mem::replace(&mut told, true) {
+                if !std::mem::replace(&mut is_reported, true) {
                     let meant =
                         suggest_table(&table).map_or(String::new(), |meant| format!("; {meant}"));
                     status(format_args!("waiting for a publisher of table {table:?}{meant}"));

@@ -5,16 +5,15 @@ use std::time::Duration;
 use clap::value_parser;
 use common::PublisherState;
 
-use crate::attach::{self, attach, attach_when_published};
+use crate::args::TableArgs;
+use crate::attach::{self, Waking, attach, attach_when_published};
 use crate::format::Format;
 use crate::output::Output;
-use crate::select::{Request, TableArgs};
+use crate::select::Request;
 use cli::{CliError, Shutdown, duration, status};
 
-/// The arguments of `get`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Table, rows and format
     #[command(flatten)]
     pub table: TableArgs,
 
@@ -27,14 +26,10 @@ pub struct Args {
     pub timeout: Option<Duration>,
 }
 
-/// Prints the selected rows.
-///
-/// # Errors
-/// The table does not exist; a KEY has no row, or its row does not match; wrong arguments.
 pub fn run(args: &Args, stop: &Shutdown, output: Output) -> Result<(), CliError> {
-    let asked = &args.table;
-    let request = Request::read(asked)?;
-    let builder = attach::builder(&asked.name, asked.selection.owner);
+    let target = &args.table;
+    let request = Request::new(&target.selection, &target.keys)?;
+    let builder = attach::builder(&target.name, target.selection.owner, &Waking::default());
     let table = match args.timeout {
         None => attach(&builder)?,
         Some(_) => match attach_when_published(&builder, args.timeout, stop)? {
@@ -45,11 +40,11 @@ pub fn run(args: &Args, stop: &Shutdown, output: Output) -> Result<(), CliError>
     let view = request.view(table.schema())?;
     match table.publisher_state() {
         PublisherState::Alive { .. } => {}
-        PublisherState::Gone { .. } => warn(&asked.name, "is gone"),
-        PublisherState::Closed { .. } => warn(&asked.name, "has ended"),
+        PublisherState::Gone { .. } => warn(&target.name, "is gone"),
+        PublisherState::Closed { .. } => warn(&target.name, "has ended"),
     }
-    let is_read_by_people = asked.format == Format::Table && output.is_terminal();
-    let mut printer = asked.format.printer(output);
+    let is_read_by_people = target.format == Format::Table && output.is_terminal();
+    let mut printer = target.format.printer(output);
     let mut rows = view.rows(&table);
     let most = args.limit.and_then(|limit| usize::try_from(limit).ok());
     rows.truncate(most.unwrap_or(usize::MAX));
@@ -65,18 +60,15 @@ pub fn run(args: &Args, stop: &Shutdown, output: Output) -> Result<(), CliError>
         });
     }
     let (missing, unmatched) = (view.missing(&table), view.unmatched(&table));
-    let name = &asked.name;
-    match (missing.is_empty(), unmatched.is_empty()) {
-        (true, true) => Ok(()),
-        (false, _) => Err(CliError::new(1, format!("table {name:?} has no {}", keys(&missing)))),
+    let name = &target.name;
+    let message = match (missing.is_empty(), unmatched.is_empty()) {
+        (true, true) => return Ok(()),
+        (false, _) => format!("table {name:?} has no {}", keys(&missing)),
         (true, false) => {
-            let unmatched = keys(&unmatched);
-            Err(CliError::new(
-                1,
-                format!("--where does not hold in table {name:?} for {unmatched}"),
-            ))
+            format!("--where does not hold in table {name:?} for {}", keys(&unmatched))
         }
-    }
+    };
+    Err(CliError::new(1, message))
 }
 
 fn keys(keys: &[String]) -> String {

@@ -4,10 +4,12 @@
 //! `info`, `top`, `hz`, `doctor`. They share:
 //!
 //! - `attach`: opens a table, or waits until it is published;
-//! - `view`: selects rows and fields, in the `order` that is requested;
+//! - `args`: the arguments of `get` and `watch`;
 //! - `format`: prints rows and changes; `output`: stdout;
-//! - `publisher_status`: reports changes in the state of a publisher;
-//! - `metrics`, `commits`, `latency`: figures of a subscriber.
+//! - `select`: selects and sorts rows and fields;
+//! - `cells`: values as text for people;
+//! - `follow`: refreshes a table, and reports changes in the state of its publisher;
+//! - `metrics`, `latency`: figures of a subscriber.
 
 use std::ffi::OsString;
 
@@ -15,9 +17,11 @@ use clap::{Parser, Subcommand};
 use cli::{CliError, Completions, Global, Manual, Shutdown};
 use output::Output;
 
+mod args;
 mod attach;
-mod commits;
+mod cells;
 mod doctor;
+mod follow;
 mod format;
 mod get;
 mod hz;
@@ -26,7 +30,6 @@ mod latency;
 mod list;
 mod metrics;
 mod output;
-mod publisher_status;
 mod select;
 mod top;
 mod watch;
@@ -120,7 +123,7 @@ Examples:
     #[command(verbatim_doc_comment)]
     Top(top::Args),
     /// Measure how often a table changes, how much, and how long changes take to arrive
-    Hz(hz::Hz),
+    Hz(hz::Args),
     /// Check whether this machine has what Tablecast needs, and what to change
     ///
     /// One line per check: ok, warning (works, but not as well as it could, or not for everybody) or problem; what was found; and

@@ -1,21 +1,23 @@
 //! `ls`: lists every table on this machine, including those that cannot be inspected, and the
 //! orphans.
 
+use std::io::{self, Write};
 use std::time::{Duration, Instant};
 
 use clap_complete::ArgValueCompleter;
-use common::admin::{Orphan, orphans, queue_directory};
+use cli::{CliError, Shutdown, complete, duration};
+use common::admin::{Listener, Orphan, orphans, queue_directory};
 use common::{Error, PublisherState, TableInfo, inspect, tables};
 use nix::unistd::geteuid;
-use serde::Serialize;
+use serde_json::{Value, json};
 
-use crate::format::Format;
+use crate::cells::{self, visible};
+use crate::format::columns::{Column, Cut, write_table};
+use crate::format::members::Members;
+use crate::format::terminal::{Palette, Width};
+use crate::format::{Format, csv_error, write_json};
 use crate::output::{self, Output};
-use cli::{CliError, Shutdown, complete, duration};
 
-mod print;
-
-/// The arguments of `ls`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// List the tables of this user, by name or number, instead of your own and root's
@@ -31,56 +33,30 @@ pub struct Args {
     sample: Duration,
 }
 
-/// An entry of `ls`: a table, which has a name, or an orphan, which is an object.
-#[derive(Serialize)]
-#[serde(untagged)]
-enum Found {
-    Table(Box<Listed>),
-    Left(Left),
-}
+/// The columns of `csv`: the members of a table in JSON, then those that only orphans have.
+const NAMES: [&str; 16] = [
+    "name",
+    "rows",
+    "version",
+    "commits_per_second",
+    "publisher",
+    "pid",
+    "subscribers",
+    "owner",
+    "committed_ago_ms",
+    "heartbeat_ago_ms",
+    "problem",
+    "object",
+    "kind",
+    "reason",
+    "remedy",
+    "input_ended_ago_ms",
+];
 
-/// One table. Unknown values are left out.
-#[derive(Default, Serialize)]
-struct Listed {
-    name: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    rows: Option<usize>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    version: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    commits_per_second: Option<f64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    publisher: Option<&'static str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pid: Option<u32>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    subscribers: Option<usize>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    owner: Option<u32>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    committed_ago_ms: Option<f64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    heartbeat_ago_ms: Option<f64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    problem: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    input_ended_ago_ms: Option<f64>,
-}
+/// A table, which has a `name`, or an orphan, which is an `object`. Unknown members are left out.
+type Entry = Members<Value>;
 
-/// One orphan.
-#[derive(Serialize)]
-struct Left {
-    object: String,
-    kind: String,
-    owner: u32,
-    reason: &'static str,
-    remedy: String,
-}
-
-/// Prints all tables and the orphans.
-///
-/// # Errors
-/// The error of a system call that failed. Problems of single tables are printed.
+/// Prints all tables and the orphans. Problems of single tables are part of the output.
 pub fn run(args: &Args, stop: &Shutdown, output: Output) -> Result<(), CliError> {
     let first: Vec<_> = tables()?
         .into_iter()
@@ -89,8 +65,13 @@ pub fn run(args: &Args, stop: &Shutdown, output: Output) -> Result<(), CliError>
             (name, info, Instant::now())
         })
         .collect();
-    if !first.is_empty() && output::sleep(stop, args.sample)? {
-        return Err(CliError::new(1, "interrupted while counting commits"));
+    let begun = Instant::now();
+    // A signal ends a wait early.
+    while !first.is_empty() && begun.elapsed() < args.sample {
+        let left = args.sample.saturating_sub(begun.elapsed());
+        if output::wait(stop, &[], Some(left))? {
+            return Err(CliError::new(1, "interrupted while counting commits"));
+        }
     }
     let tables = first.into_iter().filter_map(|(name, before, looked)| {
         let counted = before.ok().filter(|_| !args.sample.is_zero());
@@ -99,24 +80,22 @@ pub fn run(args: &Args, stop: &Shutdown, output: Output) -> Result<(), CliError>
             Err(Error::NotFound { .. }) => None,
             // `--owner` selects the tables of one user.
             Err(Error::WrongOwner { .. }) if args.owner.is_some() => None,
-            Err(error) => Some(Listed::unseen(name, &error)),
+            Err(error) => Some(unreadable_table(&name, &error)),
             Ok(now) => {
                 let rate = counted.and_then(|before| rate(&before, &now, looked));
-                Some(Listed::seen(now, rate))
+                Some(table(&now, rate))
             }
         }
     });
-    let tables = tables.map(|table| Found::Table(Box::new(table)));
-    let mut found: Vec<Found> = tables.collect();
+    let mut found: Vec<Entry> = tables.collect();
     if queue_directory().is_none() {
         tracing::info!(
             "message queues are not listed, because their file system is not mounted: mount -t mqueue none /dev/mqueue"
         );
     }
-    let left = orphans()?.into_iter();
-    let left = left.filter(|left| args.owner.is_none_or(|owner| owner == left.owner));
-    found.extend(left.map(|left| Found::Left(Left::of(&left))));
-    print::print(&found, args.format, output)
+    let is_wanted = |orphan: &&Orphan| args.owner.is_none_or(|owner| owner == orphan.owner);
+    found.extend(orphans()?.iter().filter(is_wanted).map(orphan));
+    print(&found, args.format, output)
 }
 
 /// Returns the commits per second since `before`, unless that was another region.
@@ -126,48 +105,123 @@ fn rate(before: &TableInfo, now: &TableInfo, looked: Instant) -> Option<f64> {
     (before.region_id == now.region_id && rate.is_finite()).then(|| (rate * 10.0).round() / 10.0)
 }
 
-impl Listed {
-    fn seen(table: TableInfo, commits_per_second: Option<f64>) -> Self {
-        let (publisher, pid) = publisher(&table);
-        let input_ended_ago_ms = input_ended_ago(&table).map(milliseconds);
-        let (subscribers, problem) = match &table.subscribers {
-            Ok(listeners) => {
-                (Some(listeners.iter().filter(|listener| listener.alive).count()), None)
-            }
-            Err(error) => (None, Some(error.to_string())),
-        };
-        Self {
-            name: table.name,
-            rows: Some(table.rows),
-            version: Some(table.version),
-            commits_per_second,
-            publisher: Some(publisher),
-            pid,
-            subscribers,
-            owner: Some(table.owner),
-            committed_ago_ms: table.committed_ago.map(milliseconds),
-            heartbeat_ago_ms: table.heartbeat_ago.map(milliseconds),
-            problem,
-            input_ended_ago_ms,
-        }
-    }
-
-    /// An entry for a table that cannot be inspected.
-    fn unseen(name: String, error: &Error) -> Self {
-        Self { name, problem: Some(error.to_string()), ..Self::default() }
-    }
+fn table(table: &TableInfo, commits_per_second: Option<f64>) -> Entry {
+    let (publisher, pid) = publisher(table);
+    let ms = |time: Option<Duration>| json!(time.map(milliseconds));
+    let alive = |listeners: &Vec<Listener>| listeners.iter().filter(|one| one.alive).count();
+    Members::known([
+        ("name", json!(table.name)),
+        ("rows", json!(table.rows)),
+        ("version", json!(table.version)),
+        ("commits_per_second", json!(commits_per_second)),
+        ("publisher", json!(publisher)),
+        ("pid", json!(pid)),
+        ("subscribers", json!(table.subscribers.as_ref().ok().map(alive))),
+        ("owner", json!(table.owner)),
+        ("committed_ago_ms", ms(table.committed_ago)),
+        ("heartbeat_ago_ms", ms(table.heartbeat_ago)),
+        ("problem", json!(table.subscribers.as_ref().err().map(ToString::to_string))),
+        ("input_ended_ago_ms", ms(input_ended_ago(table))),
+    ])
 }
 
-impl Left {
-    fn of(left: &Orphan) -> Self {
-        Self {
-            object: left.object.to_string_lossy().into_owned(),
-            kind: left.kind.to_string(),
-            owner: left.owner,
-            reason: left.reason,
-            remedy: remedy("--orphans", left.owner),
+fn unreadable_table(name: &str, error: &Error) -> Entry {
+    Members::known([("name", json!(name)), ("problem", json!(error.to_string()))])
+}
+
+fn orphan(orphan: &Orphan) -> Entry {
+    Members::known([
+        ("object", json!(orphan.object.to_string_lossy())),
+        ("kind", json!(orphan.kind.to_string())),
+        ("owner", json!(orphan.owner)),
+        ("reason", json!(orphan.reason)),
+        ("remedy", json!(remedy("--orphans", orphan.owner))),
+    ])
+}
+
+/// Returns the cells of a table's line for people.
+fn table_line(table: &Entry) -> Vec<String> {
+    let ago = |name| Some(cells::milliseconds(table.get(name)?.as_f64()?));
+    let state = table.text("publisher");
+    let publisher = match (ago("heartbeat_ago_ms"), ago("input_ended_ago_ms")) {
+        (Some(ago), _) if !["", "alive"].contains(&state.as_str()) => format!("{state} {ago}"),
+        (_, Some(ago)) => format!("input ended {ago} ago"),
+        _ => state,
+    };
+    let [name, rows, version, rate, pid, subscribers, problem] =
+        ["name", "rows", "version", "commits_per_second", "pid", "subscribers", "problem"]
+            .map(|name| table.text(name));
+    let committed = ago("committed_ago_ms").map_or(String::new(), |ago| format!("{ago} ago"));
+    vec![name, rows, version, rate, publisher, pid, subscribers, committed, problem]
+}
+
+/// Returns the cells of an orphan's line for people.
+fn orphan_line(orphan: &Entry) -> Vec<String> {
+    let object = visible(&orphan.text("object")).into_owned();
+    vec![object, orphan.text("kind"), orphan.text("owner"), orphan.text("remedy")]
+}
+
+fn print(found: &[Entry], format: Format, output: Output) -> Result<(), CliError> {
+    let (palette, width) = (Palette::of(&output), Width::of(&output));
+    let mut out = output.buffered();
+    match format {
+        Format::Table => {
+            let columns = width.columns();
+            let cut = print_tables(found, &mut out, palette, columns)?;
+            out.flush()?;
+            cut.report(columns, "--format jsonl");
+        }
+        Format::Json => write_json(&mut out, &found, true)?,
+        Format::Jsonl => found.iter().try_for_each(|one| write_json(&mut out, one, false))?,
+        Format::Csv => {
+            let mut writer = csv::Writer::from_writer(&mut out);
+            writer.write_record(NAMES).map_err(csv_error)?;
+            for one in found {
+                writer.write_record(NAMES.map(|name| one.text(name))).map_err(csv_error)?;
+            }
+            writer.flush()?;
         }
     }
+    Ok(out.flush()?)
+}
+
+/// Prints the tables, then the orphans, if there are any.
+fn print_tables(
+    found: &[Entry],
+    out: &mut impl Write,
+    palette: Palette,
+    width: Option<usize>,
+) -> io::Result<Cut> {
+    let (tables, orphans): (Vec<&Entry>, Vec<&Entry>) =
+        found.iter().partition(|one| one.get("name").is_some());
+    let tables: Vec<Vec<String>> = tables.into_iter().map(table_line).collect();
+    let mut columns = Column::list(&[
+        ("name", false),
+        ("rows", true),
+        ("version", true),
+        ("commits/s", true),
+        ("publisher", false),
+        ("pid", true),
+        ("subscribers", true),
+        ("committed", true),
+        ("problem", false),
+    ]);
+    if tables.iter().all(|line| line.last().is_some_and(String::is_empty)) {
+        columns.pop();
+    }
+    let mut cut = write_table(out, columns, &tables, palette.head, width)?;
+    if !orphans.is_empty() {
+        writeln!(out)?;
+        let columns = Column::list(&[
+            ("left behind", false),
+            ("kind", false),
+            ("owner", true),
+            ("to remove it", false),
+        ]);
+        let lines: Vec<Vec<String>> = orphans.into_iter().map(orphan_line).collect();
+        cut.add(write_table(out, columns, &lines, palette.head, width)?);
+    }
+    Ok(cut)
 }
 
 /// Returns the command with which this user removes `what`, which belongs to `owner`.

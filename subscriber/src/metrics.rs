@@ -1,6 +1,6 @@
 //! Metrics of a subscriber, set after each refresh.
 
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use cli::CliError;
 use cli::metrics::{
@@ -11,23 +11,22 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
-use crate::publisher_status::is_silent;
+use crate::follow::state_word;
+use crate::latency::bucket_ends;
 
 /// Metrics of a subscriber, and the server for them.
-pub struct Following {
+pub struct SubscriberMetrics {
     registry: Arc<Mutex<Registry>>,
     refreshes: Counter,
     outrun: Counter,
     commits: Counter,
-    /// Changed rows by operation.
     changes: Family<Counter>,
     delays: Histogram,
     /// Unset before there is a table.
-    table: OnceLock<Table>,
+    table: Option<Table>,
     _serving: Serving,
 }
 
-/// Metrics of an attached table.
 struct Table {
     version: Gauge,
     rows: Gauge,
@@ -36,18 +35,15 @@ struct Table {
     publisher: Family<Gauge>,
 }
 
-impl Following {
+impl SubscriberMetrics {
     /// Serves the metrics of table `name` at `address`, if there is one.
-    ///
-    /// # Errors
-    /// Fails if the system refuses to listen.
     pub fn serve_at(address: Option<&Address>, name: &str) -> Result<Option<Self>, CliError> {
         let Some(server) = Server::bind(address)? else {
             return Ok(None);
         };
         let mut registry = registry("subscriber");
         let table = of_table(&mut registry, name);
-        let delays = Histogram::new(delay_buckets());
+        let delays = Histogram::new(bucket_ends().map(|end| end as f64 / 1e9));
         table.register_with_unit(
             "delay",
             "Time from a commit until it was applied, if no other commit came in between",
@@ -70,19 +66,17 @@ impl Following {
             commits,
             changes,
             delays,
-            table: OnceLock::new(),
+            table: None,
             _serving: serving,
         }))
     }
 
-    /// Records that the subscriber attached to a table.
-    pub fn attached(&self, table: &UntypedSubscriber) {
-        let metrics = self.table.get_or_init(|| {
-            // The server holds the lock only while it encodes.
-            let mut registry = self.registry.lock().unwrap_or_else(PoisonError::into_inner);
-            Table::register(of_table(&mut registry, table.name()))
-        });
+    pub fn attached(&mut self, table: &UntypedSubscriber) {
+        // The server holds the lock only while it encodes.
+        let mut registry = self.registry.lock().unwrap_or_else(PoisonError::into_inner);
+        let metrics = Table::register(of_table(&mut registry, table.name()));
         metrics.set(table);
+        self.table = Some(metrics);
     }
 
     /// Records the changes of the last refresh, which applied `commits` commits.
@@ -104,12 +98,11 @@ impl Following {
         if let Some(delay) = table.delay().filter(|_| !changes.is_empty()) {
             self.delays.observe(delay.as_secs_f64());
         }
-        if let Some(metrics) = self.table.get() {
+        if let Some(metrics) = &self.table {
             metrics.set(table);
         }
     }
 
-    /// Records that the table changed faster than it could be copied.
     pub fn outrun(&self) {
         self.outrun.inc();
     }
@@ -133,21 +126,10 @@ impl Table {
         self.rows.set(table.len() as u64);
         self.capacity.set(table.capacity() as u64);
         self.epoch.set(publisher.epoch());
-        let state = match is_silent(publisher, table) {
-            true => "silent",
-            false => publisher.as_str(),
-        };
+        let state = state_word(table);
         for other in ["alive", "silent", "gone", "closed"] {
             let gauge = self.publisher.get_or_create(&[("state", other)]);
             gauge.set(u64::from(other == state));
         }
     }
-}
-
-/// Returns the upper ends of the buckets, in seconds: 1, 2 and 5 of each power of ten, from a
-/// microsecond to ten seconds.
-fn delay_buckets() -> impl Iterator<Item = f64> {
-    let powers = (0..7).map(|power| 10_u64.pow(power));
-    let microseconds = powers.flat_map(|power| [power, 2 * power, 5 * power]);
-    microseconds.chain([10_000_000]).map(|end| end as f64 / 1e6)
 }

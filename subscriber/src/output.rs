@@ -2,17 +2,19 @@
 //!
 //! A write to a full pipe blocks, and a signal handler that only sets a flag does not interrupt it.
 //! So each write polls for space and for the end, and writes at most what the pipe accepts without
-//! blocking.
+//! blocking. A terminal that polls as writable may have room for one byte, so it is opened again as
+//! non-blocking (stdout itself is shared with other processes, which expect it to block).
 
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::io::{self, BufWriter, IsTerminal, Write};
-use std::os::fd::{AsFd, BorrowedFd};
-use std::time::{Duration, Instant};
-
-use nix::poll::PollFlags;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::unix::fs::OpenOptionsExt;
+use std::time::Duration;
 
 use anstream::{AutoStream, ColorChoice};
 use cli::Shutdown;
+use nix::fcntl::OFlag;
+use nix::poll::PollFlags;
 
 /// PIPE_BUF on Linux: a writable pipe accepts this many bytes at once.
 pub const PIPE_BYTES: usize = 4096;
@@ -20,7 +22,9 @@ pub const PIPE_BYTES: usize = 4096;
 /// completed.
 const FAREWELL_BYTES: usize = 64 * 1024;
 /// Size of the buffer for rows.
-const BUFFER_BYTES: usize = 64 * 1024;
+pub const BUFFER_BYTES: usize = 64 * 1024;
+/// Time after which a terminal is tried again that polls as writable and accepts nothing.
+const RETRY: Duration = Duration::from_millis(10);
 
 /// Stdout. If the reader went away or the end was requested, writes fail with
 /// [`io::ErrorKind::BrokenPipe`], which ends the program with success.
@@ -34,7 +38,7 @@ pub struct Output {
 impl Output {
     /// Duplicates this process's stdout. `stop` ends writes that would block.
     pub fn stdout(stop: &Shutdown) -> io::Result<Self> {
-        let file = File::from(io::stdout().as_fd().try_clone_to_owned()?);
+        let file = stdout_without_blocking()?;
         let is_file = file.metadata()?.is_file();
         Ok(Self {
             file,
@@ -44,7 +48,6 @@ impl Output {
         })
     }
 
-    /// Returns true if stdout is a terminal.
     pub fn is_terminal(&self) -> bool {
         self.file.is_terminal()
     }
@@ -60,7 +63,6 @@ impl Output {
         AutoStream::choice(&self.file) != ColorChoice::Never
     }
 
-    /// Wraps stdout in a buffer.
     pub fn buffered(self) -> BufWriter<Self> {
         BufWriter::with_capacity(BUFFER_BYTES, self)
     }
@@ -80,7 +82,11 @@ impl Write for Output {
             }
             if !events[0].is_empty() {
                 match self.file.write(bytes) {
-                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                        if self.stop.poll(&[], Some(RETRY)).0 {
+                            return Err(io::ErrorKind::BrokenPipe.into());
+                        }
+                    }
                     written => return written,
                 }
             }
@@ -92,20 +98,15 @@ impl Write for Output {
     }
 }
 
-/// Sleeps for `time`. Returns true early if `stop` is requested.
-///
-/// # Errors
-/// Returns [`io::ErrorKind::BrokenPipe`] as soon as the reader of stdout is gone.
-pub fn sleep(stop: &Shutdown, time: Duration) -> io::Result<bool> {
-    let begun = Instant::now();
-    loop {
-        let left = time.saturating_sub(begun.elapsed());
-        if wait(stop, &[], Some(left))? {
-            return Ok(true);
-        }
-        if left.is_zero() {
-            return Ok(false);
-        }
+/// Returns stdout, non-blocking if it is a terminal that this user may open.
+pub fn stdout_without_blocking() -> io::Result<File> {
+    let stdout = io::stdout();
+    let mut options = OpenOptions::new();
+    options.write(true).custom_flags((OFlag::O_NONBLOCK | OFlag::O_NOCTTY).bits());
+    let path = format!("/proc/self/fd/{}", stdout.as_raw_fd());
+    match stdout.is_terminal().then(|| options.open(path)) {
+        Some(Ok(terminal)) => Ok(terminal),
+        _ => Ok(stdout.as_fd().try_clone_to_owned()?.into()),
     }
 }
 

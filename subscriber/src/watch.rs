@@ -1,37 +1,32 @@
 //! `watch`: prints the table, then every change as it happens. It continues when a publisher dies
 //! and a successor takes over.
 //!
-//! The changes go to a `sink`: stdout, or a `command` that is run for them.
+//! The changes go to a [`Sink`]: stdout, or a `command` that is run for them.
 
 use std::ffi::OsString;
 use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use common::{Cause, Error, UntypedSubscriber};
+use common::{Cause, Change, UntypedSubscriber};
 
-use crate::attach::{self, Waking, attach_when_published};
-use crate::commits::Commits;
-use crate::format::Format;
-use crate::metrics::Following;
+use crate::args::TableArgs;
+use crate::attach::{self, Waking};
+use crate::follow::Follower;
+use crate::format::{Format, Printer};
 use crate::output::{self, Output};
-use crate::publisher_status::PublisherStatus;
-use crate::select::{Request, TableArgs, View};
+use crate::select::{Request, Shown, View};
 use clap::value_parser;
 use cli::metrics::Address;
 use cli::service::{Readiness, Service};
 use cli::{CliError, Shutdown, duration, status};
 use command::Runner;
-use sink::Sink;
 
 mod command;
 mod group;
-mod sink;
 
-/// The arguments of `watch`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Table, rows and format
     #[command(flatten)]
     pub table: TableArgs,
 
@@ -55,7 +50,6 @@ pub struct Args {
     #[arg(last = true, value_name = "COMMAND", conflicts_with = "format")]
     pub command: Vec<OsString>,
 
-    /// Wake-ups
     #[command(flatten)]
     pub waking: Waking,
 
@@ -65,54 +59,45 @@ pub struct Args {
     pub metrics: Option<Address>,
 }
 
-/// Prints the table and its changes, or runs a command for them.
-///
-/// # Errors
-/// Wrong arguments; a table that does not appear, or changes that do not arrive, in time.
 pub fn run(args: &Args, stop: &Shutdown, output: Output) -> Result<(), CliError> {
-    let asked = &args.table;
-    if asked.format == Format::Json && !args.once && args.count.is_none() {
+    let target = &args.table;
+    if target.format == Format::Json && !args.once && args.count.is_none() {
         return Err(CliError::new(
             2,
             "--format json needs an end of the watch: add --once or --count, or use --format jsonl",
         ));
     }
-    let request = Request::read(asked)?;
-    let metrics = Following::serve_at(args.metrics.as_ref(), &asked.name)?;
+    let request = Request::new(&target.selection, &target.keys)?;
     let begun = Instant::now();
     // Without `--count` the timeout applies only to the wait for the table.
     let time = args.timeout.filter(|_| args.count.is_some());
     let deadline = time.and_then(|time| begun.checked_add(time));
     let mut sink = match args.command.as_slice() {
-        [] => Sink::Print(asked.format.printer(output)),
+        [] => Sink::Print(target.format.printer(output)),
         command => Sink::Run(Runner::new(command, stop, deadline), !args.postpone),
     };
-    let builder = attach::builder(&asked.name, asked.selection.owner);
-    let builder = attach::woken(builder, &args.waking);
+    let builder = attach::builder(&target.name, target.selection.owner, &args.waking);
     let mut service = Service::of_environment();
-    service.begin(&format!("waiting for table {}", asked.name));
-    let Some(table) = attach_when_published(&builder, args.timeout, stop)? else {
+    service.begin(&format!("waiting for table {}", target.name));
+    let metrics = args.metrics.as_ref();
+    let follower = Follower::attach(&target.name, &builder, args.timeout, metrics, stop)?;
+    let Some(follower) = follower else {
         service.end("there is no table yet");
         return sink.finish(false);
     };
-    if let Some(metrics) = &metrics {
-        metrics.attached(&table);
-    }
     let mut watch = Watch {
-        view: request.view(table.schema())?,
+        view: request.view(follower.table().schema())?,
         request: &request,
-        publisher: PublisherStatus::of(&table),
-        commits: Commits::of(&table),
-        metrics,
-        table,
+        follower,
         sink,
         left: args.count,
         service,
     };
     watch.turn_service();
-    watch.first()?;
+    watch.sink.first(watch.follower.table(), &watch.view)?;
+    watch.follower.begin();
     let in_time = args.once || watch.follow(stop, deadline)?;
-    watch.service.end(&format!("leaving table {}", asked.name));
+    watch.service.end(&format!("leaving table {}", target.name));
     let by_itself = args.once || watch.left == Some(0);
     watch.sink.finish(by_itself)?;
     if in_time {
@@ -124,20 +109,68 @@ pub fn run(args: &Args, stop: &Shutdown, output: Output) -> Result<(), CliError>
             "only {} of {} changes of table {:?} came within {}",
             args.count.unwrap_or(0) - watch.left.unwrap_or(0),
             args.count.unwrap_or(0),
-            asked.name,
+            target.name,
             humantime::format_duration(time.unwrap_or_default())
         ),
     ))
 }
 
+enum Sink {
+    Print(Box<dyn Printer>),
+    /// Runs a command for the changes, and, if the flag is true, for the table at the start.
+    Run(Runner, bool),
+}
+
+impl Sink {
+    /// Hands over the table as it is at the start.
+    fn first(&mut self, table: &UntypedSubscriber, view: &View) -> Result<(), CliError> {
+        let rows = view.rows(table);
+        match self {
+            Self::Print(printer) => {
+                printer.first(table.version(), view.projection(), &rows)?;
+                Ok(printer.flush()?)
+            }
+            Self::Run(runner, true) => {
+                runner.run("table", table, rows.into_iter().map(Change::Created))
+            }
+            Self::Run(_, false) => Ok(()),
+        }
+    }
+
+    /// Hands over the changes that led to the table's current state.
+    fn changes(
+        &mut self,
+        table: &UntypedSubscriber,
+        changes: &[Change<Shown<'_>>],
+    ) -> Result<(), CliError> {
+        match self {
+            Self::Print(printer) => {
+                for change in changes {
+                    printer.change(table.version(), change)?;
+                }
+                Ok(printer.flush()?)
+            }
+            Self::Run(..) if changes.is_empty() => Ok(()),
+            Self::Run(runner, _) => runner.run("changes", table, changes.iter().copied()),
+        }
+    }
+
+    /// Ends the output. `by_itself` is true if the watch reached the end that its options set, and
+    /// false if a signal ended it; only the former passes on the failure of a command.
+    fn finish(&mut self, by_itself: bool) -> Result<(), CliError> {
+        match self {
+            Self::Print(printer) => Ok(printer.finish()?),
+            Self::Run(runner, _) if by_itself => runner.outcome(),
+            Self::Run(..) => Ok(()),
+        }
+    }
+}
+
 struct Watch<'a> {
-    table: UntypedSubscriber,
+    follower: Follower,
     request: &'a Request,
     view: View,
     sink: Sink,
-    publisher: PublisherStatus,
-    commits: Commits,
-    metrics: Option<Following>,
     /// Number of changes still to be handed over; `None` if unlimited.
     left: Option<u64>,
     service: Service,
@@ -146,20 +179,11 @@ struct Watch<'a> {
 impl Watch<'_> {
     /// Reports to the service manager that the watch is ready and follows the table.
     fn turn_service(&mut self) {
-        let table = &self.table;
+        let table = self.follower.table();
         self.service.turn(Instant::now(), Readiness::READY, || {
             let (name, rows, version) = (table.name(), table.len(), table.version());
             format!("following {name}: {rows} rows at version {version}")
         });
-    }
-
-    /// Hands over the table as it is.
-    fn first(&mut self) -> Result<(), CliError> {
-        self.sink.first(&self.table, &self.view)?;
-        self.publisher.report_absence(&self.table);
-        // The descriptor must be requested once before the refreshes that are to make it readable.
-        let _news = self.table.as_fd();
-        Ok(())
     }
 
     /// Hands over changes until `left` is 0 or the watch is stopped. Returns false if the deadline
@@ -175,7 +199,9 @@ impl Watch<'_> {
             let due = self.service.due();
             let due = due.map(|due| due.saturating_duration_since(Instant::now()));
             let (news, time) = match asleep {
-                true => (vec![self.table.as_fd()], [left, due].into_iter().flatten().min()),
+                true => {
+                    (vec![self.follower.table().as_fd()], [left, due].into_iter().flatten().min())
+                }
                 false => (vec![], Some(Duration::ZERO)),
             };
             if output::wait(stop, &news, time)? {
@@ -187,21 +213,15 @@ impl Watch<'_> {
 
     /// Refreshes the table and hands over its changes. Returns false if nothing changed.
     fn refresh(&mut self) -> Result<bool, CliError> {
-        let refreshed = self.table.refresh().map(drop);
-        self.note(&refreshed);
-        match refreshed {
-            Ok(()) => {}
-            // The copy is complete, at its previous version.
-            Err(Error::Outrun { .. }) => return Ok(true),
-            Err(error) => return Err(error.into()),
+        if self.follower.refresh()?.is_none() {
+            return Ok(true);
         }
         // Compared whatever the cause is: a schema can change without a change of any row.
-        let same_schema = Arc::ptr_eq(self.table.schema(), self.view.schema());
-        if same_schema && self.table.changes().cause() == Cause::Nothing {
-            self.publisher.report_silence(&self.table);
+        let table = self.follower.table();
+        let same_schema = Arc::ptr_eq(table.schema(), self.view.schema());
+        if same_schema && table.changes().cause() == Cause::Nothing {
             return Ok(false);
         }
-        self.publisher.report(&self.table);
         if same_schema {
             self.hand_over(None)?;
         } else {
@@ -210,22 +230,11 @@ impl Watch<'_> {
         Ok(true)
     }
 
-    /// Records the result of a refresh in the metrics.
-    fn note(&mut self, refreshed: &common::Result<()>) {
-        let Some(metrics) = &self.metrics else {
-            return;
-        };
-        match refreshed {
-            Ok(()) => metrics.refreshed(&self.table, self.commits.since(&self.table)),
-            Err(Error::Outrun { .. }) => metrics.outrun(),
-            Err(_) => {}
-        }
-    }
-
     /// Rebuilds the view for another region, whose schema may differ, and hands over the changes
     /// that lead to it.
     fn change_schema(&mut self) -> Result<(), CliError> {
-        let (name, schema) = (self.table.name(), self.table.schema());
+        let table = self.follower.table();
+        let (name, schema) = (table.name(), table.schema());
         let mismatch =
             |what: &str| CliError::new(4, format!("table {name:?} has another schema now: {what}"));
         let view = self.request.view(schema);
@@ -251,11 +260,12 @@ impl Watch<'_> {
     /// Hands over the changes of the view. `before` is the view of the old rows, if the schema
     /// changed.
     fn hand_over(&mut self, before: Option<&View>) -> Result<(), CliError> {
-        let changes = self.table.changes();
+        let table = self.follower.table();
+        let changes = table.changes();
         let reported = self.view.changes(before.unwrap_or(&self.view), &changes);
         let most = self.left.map_or(usize::MAX, |left| usize::try_from(left).unwrap_or(usize::MAX));
         let reported = &reported[..reported.len().min(most)];
         self.left = self.left.map(|left| left - reported.len() as u64);
-        self.sink.changes(&self.table, reported)
+        self.sink.changes(table, reported)
     }
 }

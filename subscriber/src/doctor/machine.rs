@@ -17,7 +17,7 @@ use procfs::sys::kernel::Version;
 use rustix::process::{PidfdFlags, getpid, pidfd_open};
 
 use super::Report;
-use crate::format::cells::bytes;
+use crate::cells::bytes;
 
 const DIRECTORY: &str = "/dev/shm";
 const MOUNT: &str = "mount -t tmpfs -o mode=1777 tmpfs /dev/shm";
@@ -47,7 +47,6 @@ const SMALL_SPACE: u64 = 1 << 30;
 const WITHOUT_PIDFD: &str =
     "deaths are noticed at the next re-check, and `watch -- COMMAND` does not work";
 
-/// Returns the results of all checks of the machine.
 pub fn checks() -> Vec<Report> {
     let mut reports = Vec::new();
     match statfs(Path::new(DIRECTORY)) {
@@ -136,17 +135,32 @@ fn space(system: &Statfs) -> Report {
 }
 
 fn inodes(system: &Statfs) -> Report {
-    let check = "/dev/shm inodes";
-    let advice = "mount -o remount,nr_inodes=100k /dev/shm";
-    let (inodes, free) = (system.files(), system.files_free());
+    let (check, inodes, free) = ("/dev/shm inodes", system.files(), system.files_free());
+    if inodes == 0 {
+        return Report::ok(check, "no limit");
+    }
     let found = format!("{free} of {inodes} free");
-    match (inodes, free) {
-        (0, _) => Report::ok(check, "no limit"),
-        (_, ..LEAST_INODES) => {
-            Report::problem(check, format!("{found}: not enough for a table"), advice)
+    let reasons = ["not enough for a table", "each table takes three"];
+    let advice = "mount -o remount,nr_inodes=100k /dev/shm";
+    graded(check, found, free, [LEAST_INODES, FEW_INODES], reasons, advice)
+}
+
+/// Returns a problem if `value` is less than the first bound, and a warning if it is less than the
+/// second one.
+fn graded(
+    check: &str,
+    found: String,
+    value: u64,
+    bounds: [u64; 2],
+    reasons: [&str; 2],
+    advice: &str,
+) -> Report {
+    match value {
+        _ if value < bounds[0] => {
+            Report::problem(check, format!("{found}: {}", reasons[0]), advice)
         }
-        (_, LEAST_INODES..FEW_INODES) => {
-            Report::warning(check, format!("{found}: each table takes three"), advice)
+        _ if value < bounds[1] => {
+            Report::warning(check, format!("{found}: {}", reasons[1]), advice)
         }
         _ => Report::ok(check, found),
     }
@@ -239,27 +253,22 @@ fn system_calls() -> Report {
 }
 
 fn open_files(limit: u64) -> Report {
-    let check = "open files";
-    let advice = "ulimit -n 65536 (LimitNOFILE= in a unit, docker run --ulimit nofile=)";
-    let found = format!("{limit} per process");
-    match limit {
-        RLIM_INFINITY => Report::ok(check, "no limit"),
-        ..LEAST_FILES => Report::problem(check, format!("{found}: not enough for a table"), advice),
-        LEAST_FILES..FEW_FILES => Report::warning(
-            check,
-            format!("{found}: a publisher needs one for each subscriber"),
-            advice,
-        ),
-        _ => Report::ok(check, found),
+    if limit == RLIM_INFINITY {
+        return Report::ok("open files", "no limit");
     }
+    let found = format!("{limit} per process");
+    let reasons = ["not enough for a table", "a publisher needs one for each subscriber"];
+    let advice = "ulimit -n 65536 (LimitNOFILE= in a unit, docker run --ulimit nofile=)";
+    graded("open files", found, limit, [LEAST_FILES, FEW_FILES], reasons, advice)
 }
 
 fn size_limit(check: &str, limit: u64, why: &str, advice: &str) -> Report {
-    let found = format!("{} per process", bytes(limit));
     match limit {
         RLIM_INFINITY => Report::ok(check, "no limit"),
-        ..SMALL_SPACE => Report::warning(check, format!("{found}: {why}"), advice),
-        _ => Report::ok(check, found),
+        _ => {
+            let found = format!("{} per process", bytes(limit));
+            graded(check, found, limit, [0, SMALL_SPACE], ["", why], advice)
+        }
     }
 }
 

@@ -11,13 +11,13 @@ use cli::CliError;
 use serde::Serialize;
 
 use crate::format::terminal::Palette;
+use crate::format::write_json;
 use crate::output::Output;
 
 mod machine;
 mod queues;
 mod tables;
 
-/// The arguments of `doctor`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Table that this user must be able to read
@@ -29,7 +29,6 @@ pub struct Args {
     format: Form,
 }
 
-/// Output format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Form {
     /// For people
@@ -38,7 +37,6 @@ enum Form {
     Json,
 }
 
-/// State of a check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 enum State {
@@ -49,7 +47,6 @@ enum State {
     Problem,
 }
 
-/// The result of one check.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 struct Report {
     check: String,
@@ -73,10 +70,8 @@ impl Report {
     }
 }
 
-/// Runs all checks and prints the results.
-///
-/// # Errors
-/// Fails with exit code 1 and no message if a check found a problem.
+/// Runs all checks and prints the results. Fails with exit code 1 and no message if a check found a
+/// problem.
 pub fn run(args: &Args, output: Output) -> Result<(), CliError> {
     let mut reports = machine::checks();
     reports.extend(queues::checks());
@@ -85,10 +80,7 @@ pub fn run(args: &Args, output: Output) -> Result<(), CliError> {
     let mut out = output.buffered();
     match args.format {
         Form::Text => print(&reports, palette, &mut out)?,
-        Form::Json => {
-            serde_json::to_writer_pretty(&mut out, &reports).map_err(io::Error::from)?;
-            out.write_all(b"\n")?;
-        }
+        Form::Json => write_json(&mut out, &reports, true)?,
     }
     out.flush()?;
     let is_problem = |report: &Report| report.state == State::Problem;
@@ -98,7 +90,6 @@ pub fn run(args: &Args, output: Output) -> Result<(), CliError> {
     }
 }
 
-/// Prints one line per report, in aligned columns.
 fn print(reports: &[Report], palette: Palette, out: &mut impl Write) -> io::Result<()> {
     let width = reports.iter().map(|report| report.check.len()).max();
     let width = width.unwrap_or(0);

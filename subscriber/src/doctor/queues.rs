@@ -22,7 +22,6 @@ const INITIAL_PID: &str = "pid:[4026531836]";
 /// Effect on a subscriber without a queue.
 const FUTEX: &str = "sleep on the futex";
 
-/// Returns the results of all checks of message queues.
 pub fn checks() -> Vec<Report> {
     let directory = queue_directory();
     let mut is_foreign = false;
@@ -77,7 +76,6 @@ fn creation(created: Result<(), Errno>) -> Report {
     Report::warning(check, format!("{found}: subscribers {FUTEX}"), advice)
 }
 
-/// Checks how many subscribers can have a queue.
 fn limits(most: Option<u64>, used: Option<u64>, bytes: u64) -> Report {
     let check = "queue limits";
     let Some(most) = most else {

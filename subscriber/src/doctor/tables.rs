@@ -10,7 +10,7 @@ use common::{Error, TableInfo, inspect, tables};
 use nix::unistd::{AccessFlags, access, geteuid};
 
 use super::Report;
-use crate::format::cells::milliseconds;
+use crate::cells::milliseconds;
 use crate::list;
 
 /// Returns the results of the checks of all tables. `wanted` is the table that this user must be
@@ -75,24 +75,21 @@ fn readable(table: &TableInfo) -> Report {
     let registry = format!("{DIRECTORY}/tablecast.subs.{:016x}", table.registry_id);
     let may_register =
         || access(Path::new(&registry), AccessFlags::R_OK | AccessFlags::W_OK).is_ok();
-    match state {
-        "silent" => Report::warning(
-            &check,
+    let (found, advice) = match state {
+        "silent" => (
             format!(
                 "its publisher, process {pid}, has sent no heartbeat for {heartbeat}: it is stopped or hangs"
             ),
             format!("continue it (kill -CONT {pid}), or end it and start another one"),
         ),
-        "gone" => Report::warning(
-            &check,
+        "gone" => (
             format!("its publisher died {heartbeat} ago; the rows are still there"),
             format!(
                 "start a publisher of {name}, which takes it over, or remove it: {}",
                 list::remedy(name, table.owner)
             ),
         ),
-        "alive" if table.input_ended => Report::warning(
-            &check,
+        "alive" if table.input_ended => (
             format!(
                 "its publisher, process {pid}, is alive, and its input ended {} ago: the rows are no longer updated",
                 age(table.input_ended_ago)
@@ -101,19 +98,19 @@ fn readable(table: &TableInfo) -> Report {
                 "restart its input together with the publisher; publisher serve {name} --exit-at-eof ends with its input"
             ),
         ),
-        "alive" if !may_register() => Report::warning(
-            &check,
+        "alive" if !may_register() => (
             format!("{owned}: this user may read it but not register for wake-ups"),
-            "restart its publisher, which creates the registry again",
+            "restart its publisher, which creates the registry again".to_owned(),
         ),
-        _ if table.heartbeat_ago.is_none() => Report::ok(
-            &check,
-            format!(
-                "{owned}, its publisher {state}, in another time namespace: ages and delays are unknown"
-            ),
-        ),
-        _ => Report::ok(&check, format!("{owned}, its publisher {state}")),
-    }
+        _ => {
+            let ages = match table.heartbeat_ago {
+                Some(_) => "",
+                None => ", in another time namespace: ages and delays are unknown",
+            };
+            return Report::ok(&check, format!("{owned}, its publisher {state}{ages}"));
+        }
+    };
+    Report::warning(&check, found, advice)
 }
 
 /// Returns the reason why a table cannot be read. It is a problem only if the table is wanted:

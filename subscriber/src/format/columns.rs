@@ -5,23 +5,21 @@
 //! the key's last. No column becomes narrower than [`NARROWEST`], and no number of up to
 //! [`NARROWEST_NUMBER`] digits is cut, because a cut number looks like another number.
 
+use std::borrow::Cow;
 use std::io::{self, IsTerminal, Write};
 
 use anstyle::Style;
+use cli::status;
 
-use super::cells::{shorten, width};
+use crate::cells::{shorten, width};
 
 /// Maximum width that a cell gives its column where nothing is cut, so that one long text does not
 /// push all other columns away.
 const MAX_WIDTH: usize = 48;
-/// Minimum width that a column is narrowed to.
 const NARROWEST: usize = 8;
-/// Minimum width that a column of numbers is narrowed to.
 const NARROWEST_NUMBER: usize = 20;
-/// Gap between two columns.
 const GAP: &str = "  ";
 
-/// Name, alignment and width of a column.
 pub struct Column {
     name: String,
     right: bool,
@@ -38,6 +36,13 @@ pub struct Column {
 }
 
 impl Column {
+    /// Creates columns from their names. The first one identifies its lines. `true` aligns cells to
+    /// the right.
+    pub fn list(names: &[(&str, bool)]) -> Vec<Self> {
+        let columns = names.iter().enumerate();
+        columns.map(|(at, (name, right))| Self::new(name, *right).key(at == 0)).collect()
+    }
+
     /// Creates a column as wide as its name. `right` aligns its cells to the right.
     pub fn new(name: &str, right: bool) -> Self {
         Self {
@@ -51,7 +56,6 @@ impl Column {
         }
     }
 
-    /// Marks the column as identifying its lines.
     pub fn key(mut self, is_key: bool) -> Self {
         self.is_key = is_key;
         self
@@ -62,7 +66,6 @@ impl Column {
         self.cells.max(width(&self.name))
     }
 
-    /// Widens the column to fit `cell`.
     pub fn fit(&mut self, cell: &str) {
         let cell = width(cell);
         self.cells = self.cells.max(cell);
@@ -90,20 +93,16 @@ fn write_cells(
     let shown = columns.iter().zip(cells).enumerate();
     let (mut gap, mut shortened) = ("", 0);
     for (number, (column, cell)) in shown.filter(|(_, (column, _))| column.is_shown) {
-        let (cell, ellipsis) = match column.is_cut {
-            true => shorten(cell.as_ref(), column.width),
-            false => (cell.as_ref(), ""),
+        let most = if column.is_cut { column.width } else { usize::MAX };
+        let cell = shorten(cell.as_ref(), most);
+        shortened += u64::from(matches!(cell, Cow::Owned(_)));
+        let blanks = column.width.saturating_sub(width(&cell));
+        let (before, behind) = match (column.right, Some(number) == last) {
+            (true, is_last) if !(is_last && cell.is_empty()) => (blanks, 0),
+            (false, false) => (0, blanks),
+            _ => (0, 0),
         };
-        shortened += u64::from(!ellipsis.is_empty());
-        let blanks = column.width.saturating_sub(width(cell) + width(ellipsis));
-        let is_last = Some(number) == last;
-        let (before, behind) = match column.right {
-            _ if is_last && cell.is_empty() => (0, 0),
-            true => (blanks, 0),
-            false if is_last => (0, 0),
-            false => (0, blanks),
-        };
-        write!(out, "{gap}{:before$}{cell}{ellipsis}{:behind$}", "", "")?;
+        write!(out, "{gap}{:before$}{cell}{:behind$}", "", "")?;
         gap = GAP;
     }
     Ok(shortened)
@@ -199,20 +198,24 @@ fn wanted(column: &Column) -> usize {
 }
 
 impl Cut {
-    /// Counts a shortened cell.
     pub fn add_cell(&mut self) {
         self.cells += 1;
     }
 
-    /// Adds what was cut from another table.
     pub fn add(&mut self, other: Self) {
         self.cells += other.cells;
         self.left_out.extend(other.left_out);
     }
 
+    /// Reports on stderr what was cut to `columns`. `all` says how to get the full output.
+    pub fn report(&self, columns: Option<usize>, all: &str) {
+        let note = columns.and_then(|columns| self.note(columns, all));
+        note.into_iter().for_each(status);
+    }
+
     /// Returns a line that reports what was cut, fitted to `columns` if possible. `all` says how to
     /// get the full output.
-    pub fn note(&self, columns: usize, all: &str) -> Option<String> {
+    fn note(&self, columns: usize, all: &str) -> Option<String> {
         let cells = match self.cells {
             0 => None,
             1 => Some("1 cell shortened".to_owned()),
@@ -223,25 +226,20 @@ impl Cut {
             let parts: Vec<String> = fields.into_iter().chain(cells.clone()).collect();
             parts.join(", ")
         };
-        let count = self.left_out.len();
         let names = join(fields(&format!("not shown: {}", self.left_out.join(", "))));
         if names.is_empty() {
             return None;
         }
-        let counted = join(fields(&format!("{count} columns not shown")));
+        let counted = join(fields(&format!("{} columns not shown", self.left_out.len())));
         let lines = [
             format!("cut to {columns} columns: {names} ({all} for all)"),
             format!("cut: {names} ({all})"),
             format!("cut to {columns} columns: {counted} ({all} for all)"),
             format!("cut: {counted} ({all})"),
-            format!("cut: {counted}"),
-            format!("cut: {count} columns, {} cells", self.cells),
         ];
-        let fits = |line: &&String| width(line) <= columns || !io::stderr().is_terminal();
-        Some(match lines.iter().find(fits) {
-            Some(line) => line.clone(),
-            None => format!("cut to {columns} columns"),
-        })
+        let fits = |line: &String| width(line) <= columns || !io::stderr().is_terminal();
+        let fitting = lines.into_iter().find(fits);
+        Some(fitting.unwrap_or_else(|| format!("cut to {columns} columns")))
     }
 }
 

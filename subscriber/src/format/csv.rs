@@ -6,12 +6,11 @@ use std::io::{self, Write};
 
 use common::{Change, Field};
 
-use super::{Printer, Told};
+use super::{ChangeRecord, Printer};
 use crate::select::{Projection, Shown};
 
 pub struct Csv<W: Write> {
     writer: csv::Writer<W>,
-    /// Last header line.
     named: Option<Vec<String>>,
     cell: String,
 }
@@ -65,12 +64,12 @@ impl<W: Write> Printer for Csv<W> {
     }
 
     fn change(&mut self, version: u64, change: &Change<Shown<'_>>) -> io::Result<()> {
-        let told = Told::new(version, change);
-        let Some(row) = told.row.or(told.old) else {
+        let reported = ChangeRecord::new(version, change);
+        let Some(row) = reported.row.or(reported.old) else {
             return Ok(());
         };
         self.names(&["version", "op"], row.projection())?;
-        for cell in [&version.to_string(), told.op] {
+        for cell in [&version.to_string(), reported.op] {
             self.writer.write_field(cell).map_err(io_error)?;
         }
         self.row(row)

@@ -1,28 +1,44 @@
-//! JSON: one array with one element per line, or one line per row or change.
+//! JSON: one array with one element per line (`json`), or one line per row or change (`jsonl`).
 
 use std::io::{self, Write};
 
 use common::Change;
 use serde::Serialize;
 
-use super::{Printer, Told};
+use super::{ChangeRecord, Printer};
 use crate::select::{Projection, Shown};
+
+/// Writes a value, over several lines if `is_pretty`, and the end of the line.
+pub fn write_json(out: &mut impl Write, value: &impl Serialize, is_pretty: bool) -> io::Result<()> {
+    match is_pretty {
+        true => serde_json::to_writer_pretty(&mut *out, value)?,
+        false => serde_json::to_writer(&mut *out, value)?,
+    }
+    out.write_all(b"\n")
+}
 
 pub struct Json<W> {
     out: W,
+    is_array: bool,
     elements: u64,
 }
 
 impl<W: Write> Json<W> {
-    pub fn new(out: W) -> Self {
-        Self { out, elements: 0 }
+    pub fn array(out: W) -> Self {
+        Self { out, is_array: true, elements: 0 }
+    }
+
+    pub fn lines(out: W) -> Self {
+        Self { out, is_array: false, elements: 0 }
     }
 
     fn element(&mut self, value: &impl Serialize) -> io::Result<()> {
-        let before = if self.elements == 0 { "[" } else { "," };
+        if self.is_array {
+            self.out.write_all(if self.elements == 0 { b"[\n" } else { b",\n" })?;
+        }
         self.elements += 1;
-        writeln!(self.out, "{before}")?;
-        Ok(serde_json::to_writer(&mut self.out, value)?)
+        serde_json::to_writer(&mut self.out, value)?;
+        self.out.write_all(if self.is_array { b"" } else { b"\n" })
     }
 }
 
@@ -33,51 +49,14 @@ impl<W: Write> Printer for Json<W> {
     }
 
     fn change(&mut self, version: u64, change: &Change<Shown<'_>>) -> io::Result<()> {
-        self.element(&Told::new(version, change))
+        self.element(&ChangeRecord::new(version, change))
     }
 
     fn finish(&mut self) -> io::Result<()> {
-        let end = if self.elements == 0 { "[]" } else { "\n]" };
-        writeln!(self.out, "{end}")?;
+        if self.is_array {
+            writeln!(self.out, "{}", if self.elements == 0 { "[]" } else { "\n]" })?;
+        }
         self.flush()
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.out.flush()
-    }
-}
-
-pub struct Jsonl<W> {
-    out: W,
-}
-
-impl<W: Write> Jsonl<W> {
-    pub fn new(out: W) -> Self {
-        Self { out }
-    }
-}
-
-fn line(out: &mut impl Write, value: &impl Serialize) -> io::Result<()> {
-    serde_json::to_writer(&mut *out, value)?;
-    out.write_all(b"\n")
-}
-
-/// Writes a change committed in `version`.
-pub fn change_line(
-    out: &mut impl Write,
-    version: u64,
-    change: &Change<Shown<'_>>,
-) -> io::Result<()> {
-    line(out, &Told::new(version, change))
-}
-
-impl<W: Write> Printer for Jsonl<W> {
-    fn rows(&mut self, _: &Projection, rows: &[Shown<'_>]) -> io::Result<()> {
-        rows.iter().try_for_each(|row| line(&mut self.out, row))
-    }
-
-    fn change(&mut self, version: u64, change: &Change<Shown<'_>>) -> io::Result<()> {
-        change_line(&mut self.out, version, change)
     }
 
     fn flush(&mut self) -> io::Result<()> {

@@ -5,16 +5,14 @@ use std::io::{self, Write};
 
 use anstyle::Style;
 
-use super::cells::{ELLIPSIS, cut, width};
+use crate::cells::{cut, width};
 
-/// Pieces of a line in order.
 #[derive(Default)]
 pub struct Line {
     pieces: Vec<(Style, String)>,
 }
 
 impl Line {
-    /// Adds a piece.
     pub fn push(&mut self, style: Style, text: impl Display) {
         self.pieces.push((style, text.to_string()));
     }
@@ -37,7 +35,7 @@ impl Line {
                 break;
             }
         }
-        writeln!(out, "{}", if is_cut { ELLIPSIS } else { "" })?;
+        writeln!(out, "{}", if is_cut { "…" } else { "" })?;
         Ok(is_cut)
     }
 }

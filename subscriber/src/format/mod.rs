@@ -9,19 +9,18 @@ use serde::Serialize;
 use crate::output::Output;
 use crate::select::{Projection, Shown};
 
-pub mod cells;
 pub mod columns;
 mod csv;
 mod json;
 pub mod line;
+pub mod members;
 mod table;
 pub mod terminal;
 
 pub use csv::io_error as csv_error;
-pub use json::change_line;
+pub use json::{Json, write_json};
 use terminal::{Palette, Width};
 
-/// Output format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Format {
     /// Columns for people
@@ -34,19 +33,10 @@ pub enum Format {
     Csv,
 }
 
-/// Printer of rows and changes in one format.
 pub trait Printer {
-    /// Prints all rows of a table.
     fn rows(&mut self, projection: &Projection, rows: &[Shown<'_>]) -> io::Result<()>;
 
-    /// Prints the initial rows of a watched table.
-    fn first(
-        &mut self,
-        version: u64,
-        projection: &Projection,
-        rows: &[Shown<'_>],
-    ) -> io::Result<()> {
-        let _ = projection;
+    fn first(&mut self, version: u64, _: &Projection, rows: &[Shown<'_>]) -> io::Result<()> {
         rows.iter().try_for_each(|row| self.change(version, &Change::Created(*row)))
     }
 
@@ -58,12 +48,10 @@ pub trait Printer {
         self.flush()
     }
 
-    /// Writes buffered output.
     fn flush(&mut self) -> io::Result<()>;
 }
 
 impl Format {
-    /// Creates a printer of this format for stdout.
     pub fn printer(self, output: Output) -> Box<dyn Printer> {
         let (palette, width) = (Palette::of(&output), Width::of(&output));
         self.printer_to(output.buffered(), palette, width)
@@ -77,8 +65,8 @@ impl Format {
     ) -> Box<dyn Printer + 'a> {
         match self {
             Format::Table => Box::new(table::Table::new(out, palette, width)),
-            Format::Json => Box::new(json::Json::new(out)),
-            Format::Jsonl => Box::new(json::Jsonl::new(out)),
+            Format::Json => Box::new(Json::array(out)),
+            Format::Jsonl => Box::new(Json::lines(out)),
             Format::Csv => Box::new(csv::Csv::new(out)),
         }
     }
@@ -86,7 +74,7 @@ impl Format {
 
 /// Change with its metadata. Its JSON form is a line of `jsonl`.
 #[derive(Serialize)]
-struct Told<'a> {
+struct ChangeRecord<'a> {
     version: u64,
     op: &'static str,
     key: KeyRef<'a>,
@@ -96,12 +84,12 @@ struct Told<'a> {
     old: Option<Shown<'a>>,
 }
 
-impl<'a> Told<'a> {
+impl<'a> ChangeRecord<'a> {
     fn new(version: u64, change: &Change<Shown<'a>>) -> Self {
         let (op, row, old, key) = match *change {
-            Change::Created(new) => ("create", Some(new), None, new.key()),
-            Change::Updated { old, new } => ("update", Some(new), Some(old), new.key()),
-            Change::Deleted(old) => ("delete", None, Some(old), old.key()),
+            Change::Created(new) => ("create", Some(new), None, new.row().key()),
+            Change::Updated { old, new } => ("update", Some(new), Some(old), new.row().key()),
+            Change::Deleted(old) => ("delete", None, Some(old), old.row().key()),
         };
         Self { version, op, key, row, old }
     }

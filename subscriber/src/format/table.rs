@@ -3,16 +3,17 @@
 //!
 //! On a terminal lines are cut to its width, and stderr reports what was cut.
 
+use std::borrow::Cow;
 use std::io::{self, Write};
 
 use anstyle::Style;
 use common::{Change, Field};
 
-use super::cells::{cell, is_number, shorten, visible, width};
 use super::columns::{Column, write_table};
 use super::line::Line;
 use super::terminal::{Palette, Width};
-use super::{Printer, Told};
+use super::{ChangeRecord, Printer};
+use crate::cells::{cell, is_number, shorten, visible, width};
 use crate::select::{Projection, Shown};
 use cli::status;
 
@@ -26,12 +27,12 @@ pub struct Table<W> {
     version_width: usize,
     key_width: usize,
     /// True if the cutting of change lines was reported.
-    told_cut: bool,
+    is_cut_reported: bool,
 }
 
 impl<W: Write> Table<W> {
     pub fn new(out: W, palette: Palette, width: Width) -> Self {
-        Self { out, palette, width, version_width: 0, key_width: 0, told_cut: false }
+        Self { out, palette, width, version_width: 0, key_width: 0, is_cut_reported: false }
     }
 
     /// Adds `field old → new` for each field that differs.
@@ -84,8 +85,7 @@ impl<W: Write> Printer for Table<W> {
         let (columns, head) = (columns(projection), self.palette.head);
         let cut = write_table(&mut self.out, columns, lines, head, width)?;
         self.out.flush()?;
-        let note = width.and_then(|width| cut.note(width, "--fields, or --format csv"));
-        note.into_iter().for_each(status);
+        cut.report(width, "--fields, or --format csv");
         Ok(())
     }
 
@@ -95,27 +95,27 @@ impl<W: Write> Printer for Table<W> {
 
     fn change(&mut self, version: u64, change: &Change<Shown<'_>>) -> io::Result<()> {
         let columns = self.width.columns();
-        let Told { op, key, .. } = Told::new(version, change);
+        let ChangeRecord { op, key, .. } = ChangeRecord::new(version, change);
         let (key, version) = (key.to_string(), format!("v{version}"));
         let key = visible(&key);
         let longest = columns.map_or(usize::MAX, |columns| MAX_KEY_WIDTH.min(columns / 2));
-        let (key, ellipsis) = shorten(&key, longest);
+        let key = shorten(&key, longest);
         self.version_width = self.version_width.max(version.len());
-        self.key_width = self.key_width.max(width(key).min(MAX_KEY_WIDTH));
-        let blanks = self.key_width.saturating_sub(width(key) + width(ellipsis));
+        self.key_width = self.key_width.max(width(&key).min(MAX_KEY_WIDTH));
+        let blanks = self.key_width.saturating_sub(width(&key));
         let Palette { dim, .. } = self.palette;
         let mut line = Line::default();
         line.push(dim, format_args!("{version:0$}", self.version_width));
         line.push(Style::new(), "  ");
         line.push(self.palette.op(op), op);
-        line.push(Style::new(), format_args!("  {key}{ellipsis}{:blanks$}  ", ""));
+        line.push(Style::new(), format_args!("  {key}{:blanks$}  ", ""));
         match *change {
             Change::Created(row) | Change::Deleted(row) => Self::values(&mut line, row),
             Change::Updated { old, new } => self.differences(&mut line, old, new),
         }
-        let is_cut = line.write(&mut self.out, columns)? || !ellipsis.is_empty();
-        if let (true, Some(columns)) = (is_cut && !self.told_cut, columns) {
-            self.told_cut = true;
+        let is_cut = line.write(&mut self.out, columns)? || matches!(key, Cow::Owned(_));
+        if let (true, Some(columns)) = (is_cut && !self.is_cut_reported, columns) {
+            self.is_cut_reported = true;
             self.out.flush()?;
             status(shorten_note(columns));
         }
@@ -129,14 +129,8 @@ impl<W: Write> Printer for Table<W> {
 
 /// Returns a note that change lines are cut, in a wording that fits.
 fn shorten_note(columns: usize) -> String {
-    let lines = [
-        format!(
-            "changes are cut to {columns} columns, see … (--fields, or --format jsonl for all)"
-        ),
-        format!("changes are cut to {columns} columns"),
-        "changes are cut".to_owned(),
-    ];
-    let [.., last] = &lines;
-    let fitting = lines.iter().find(|line| width(line) <= columns);
-    fitting.unwrap_or(last).clone()
+    let short = format!("changes are cut to {columns} columns");
+    let long = format!("{short}, see … (--fields, or --format jsonl for all)");
+    let fitting = [long, short].into_iter().find(|line| width(line) <= columns);
+    fitting.unwrap_or_else(|| "changes are cut".to_owned())
 }

@@ -6,18 +6,15 @@ use anstyle::{AnsiColor, Style};
 
 use crate::output::Output;
 
-/// Styles of all parts of the output.
 #[derive(Clone, Copy, Default)]
 pub struct Palette {
     /// Column names.
     pub head: Style,
     /// Secondary text.
     pub dim: Style,
-    /// Created rows.
+    /// Changes, by operation.
     pub create: Style,
-    /// Updated rows.
     pub update: Style,
-    /// Deleted rows.
     pub delete: Style,
 }
 
@@ -36,7 +33,6 @@ impl Palette {
         }
     }
 
-    /// Returns the style of a change.
     pub fn op(&self, op: &str) -> Style {
         match op {
             "create" => self.create,
@@ -46,10 +42,8 @@ impl Palette {
     }
 }
 
-/// Minimum width assumed for a terminal.
 const LEAST_COLUMNS: usize = 20;
 
-/// Width of a terminal, or unlimited for a pipe or file.
 pub struct Width {
     terminal: Option<File>,
     fixed: Option<usize>,
@@ -64,18 +58,9 @@ impl Width {
         Self { fixed: fixed.filter(|columns| *columns > 0 && terminal.is_some()), terminal }
     }
 
-    /// Returns an unlimited width.
     #[cfg(test)]
-    pub fn unlimited() -> Self {
-        let (terminal, fixed) = (None, None);
-        Self { terminal, fixed }
-    }
-
-    /// Returns a fixed width.
-    #[cfg(test)]
-    pub fn fixed(columns: usize) -> Self {
-        let (terminal, fixed) = (None, Some(columns));
-        Self { terminal, fixed }
+    pub fn of_test(fixed: Option<usize>) -> Self {
+        Self { terminal: None, fixed }
     }
 
     /// Returns the current width, or `None` if it is unlimited. A terminal can be resized at any

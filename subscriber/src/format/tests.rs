@@ -29,7 +29,7 @@ fn rows() -> Vec<RowBuf> {
 
 fn printed(format: Format, print: impl Fn(&mut dyn Printer) -> io::Result<()>) -> String {
     let mut bytes = Vec::new();
-    let mut printer = format.printer_to(&mut bytes, Palette::default(), Width::unlimited());
+    let mut printer = format.printer_to(&mut bytes, Palette::default(), Width::of_test(None));
     print(printer.as_mut()).unwrap();
     printer.flush().unwrap();
     drop(printer);
@@ -86,11 +86,11 @@ fn rows_are_json() {
 #[test]
 fn changes_are_json() {
     let rows = rows();
-    let told = lines(&printed_watch(Format::Jsonl, &rows));
+    let reported = lines(&printed_watch(Format::Jsonl, &rows));
     let key = |row: usize| json!({"name": NAMES[row], "id": -9007199254740993_i64});
     let [first, second, third] = [0, 1, 2].map(|row| expected(&rows[row]));
     assert_eq!(
-        told,
+        reported,
         [
             json!({"version": 6, "op": "create", "key": key(0), "row": first}),
             json!({"version": 7, "op": "update", "key": key(1), "row": second, "old": first}),
@@ -99,7 +99,7 @@ fn changes_are_json() {
     );
     let array: Vec<serde_json::Value> =
         serde_json::from_str(&printed_watch(Format::Json, &rows)).unwrap();
-    assert_eq!(array, told);
+    assert_eq!(array, reported);
 }
 
 #[test]
@@ -126,14 +126,14 @@ fn changes_are_csv() {
         reader.headers().unwrap(),
         vec!["version", "op", "id", "name", "price", "up", "big"]
     );
-    let told: Vec<_> = reader
+    let reported: Vec<_> = reader
         .records()
         .map(Result::unwrap)
         .map(|record| [0, 1, 3].map(|cell| record[cell].to_owned()))
         .collect();
     let expected =
         [["6", "create", NAMES[0]], ["7", "update", NAMES[1]], ["7", "delete", NAMES[2]]];
-    assert_eq!(told, expected);
+    assert_eq!(reported, expected);
 }
 
 #[test]
@@ -161,7 +161,7 @@ fn table_shows_old_and_new_values() {
     assert!(lines[2].contains("name plain → with, comma, price 1.5 → NaN"), "{text}");
     // Control characters are escaped, in the key, too.
     assert!(lines[3].contains("\"\"\"quoted\"\"\\nline\""), "{text}");
-    assert!(!text.contains('\u{1b}'), "no colour unless asked for");
+    assert!(!text.contains('\u{1b}'), "no colour by default");
 }
 
 #[test]
@@ -176,10 +176,10 @@ fn prints_only_selected_fields() {
             printer.finish()
         })
     };
-    let told = lines(&text(Format::Jsonl));
+    let reported = lines(&text(Format::Jsonl));
     let row = json!({"up": true, "id": -9007199254740993_i64});
-    assert_eq!((&told[1]["row"], &told[1]["old"]), (&row, &row));
-    assert_eq!(told[1]["key"]["name"], json!(NAMES[1]), "the key is whole");
+    assert_eq!((&reported[1]["row"], &reported[1]["old"]), (&row, &row));
+    assert_eq!(reported[1]["key"]["name"], json!(NAMES[1]), "the key is whole");
     let csv = text(Format::Csv);
     assert_eq!(csv.lines().next(), Some("version,op,up,id"));
     assert!(csv.ends_with("7,update,true,-9007199254740993\n"), "{csv}");
@@ -197,7 +197,7 @@ fn lines_fit_the_terminal() {
     for columns in [20, 40, 66, 80, 120] {
         let mut bytes = Vec::new();
         let mut printer =
-            Format::Table.printer_to(&mut bytes, Palette::default(), Width::fixed(columns));
+            Format::Table.printer_to(&mut bytes, Palette::default(), Width::of_test(Some(columns)));
         printer.first(6, &all, &shown).unwrap();
         for pair in shown.windows(2) {
             let change = Change::Updated { old: pair[0], new: pair[1] };
@@ -207,7 +207,7 @@ fn lines_fit_the_terminal() {
         drop(printer);
         let text = String::from_utf8(bytes).unwrap();
         for line in text.lines() {
-            assert!(cells::width(line) <= columns, "{line:?} in {columns}");
+            assert!(crate::cells::width(line) <= columns, "{line:?} in {columns}");
         }
         assert_eq!(text.lines().count(), 1 + rows.len() + 3);
         assert_eq!(text.contains('…'), columns < 99, "{columns}: {text}");

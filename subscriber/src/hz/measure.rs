@@ -3,16 +3,13 @@
 use std::io::{self, Write};
 use std::time::Duration;
 
-use hdrhistogram::Histogram;
 use serde_json::Value;
 
-use crate::format::cells::{bytes, nanoseconds};
-use crate::latency::Delays;
+use crate::cells::{bytes, nanoseconds};
+use crate::latency::{Delays, ns};
 
-/// Measurements over a period.
 #[derive(Clone, Debug, Default)]
 pub struct Measure {
-    /// Length of the period.
     time: Duration,
     /// Number of commits, by version numbers.
     commits: u64,
@@ -41,7 +38,6 @@ pub struct Measure {
 /// Time in ns, with its names in reports for programs and for people.
 type Figure = (&'static str, &'static str, u64);
 
-/// Minimum and maximum of a series.
 #[derive(Clone, Copy, Debug)]
 struct Range {
     min: u64,
@@ -56,32 +52,24 @@ impl Default for Range {
 
 impl Range {
     fn add(&mut self, other: Self) {
-        self.min = self.min.min(other.min);
-        self.max = self.max.max(other.max);
-    }
-
-    fn record(&mut self, number: u64) {
-        self.add(Self { min: number, max: number });
+        *self = Self { min: self.min.min(other.min), max: self.max.max(other.max) };
     }
 }
 
 impl Measure {
-    /// Records a refresh that applied `commits` commits and changed `rows` rows of `bytes` bytes.
-    pub fn record(&mut self, commits: u64, rows: u64, bytes: u64) {
+    /// Records a refresh that applied `commits` commits and changed `rows` rows of `bytes` bytes,
+    /// and ended `delay` after the last commit, if that is known.
+    pub fn record(&mut self, commits: u64, rows: u64, bytes: u64, delay: Option<Duration>) {
         self.commits += commits;
         self.refreshes += 1;
         self.rows += rows;
         self.bytes += bytes;
         if commits == 1 {
             self.single += 1;
-            self.rows_range.record(rows);
-            self.bytes_range.record(bytes);
+            self.rows_range.add(Range { min: rows, max: rows });
+            self.bytes_range.add(Range { min: bytes, max: bytes });
         }
-    }
-
-    /// Records the time from a commit to the end of its refresh.
-    pub fn record_delay(&mut self, delay: Duration) {
-        self.delays.record(delay);
+        delay.into_iter().for_each(|delay| self.delays.add(delay));
     }
 
     /// Records the time at which `version` was committed.
@@ -97,7 +85,7 @@ impl Measure {
         self.gap_time += gap;
         self.gap_commits += commits;
         if commits == 1 {
-            self.gaps.record(gap);
+            self.gaps.add(gap);
         }
     }
 
@@ -113,7 +101,6 @@ impl Measure {
         Self { time, ..std::mem::replace(self, next) }
     }
 
-    /// Adds the measurements of another period.
     pub fn add(&mut self, other: &Self) {
         self.time += other.time;
         self.commits += other.commits;
@@ -126,8 +113,8 @@ impl Measure {
         self.bytes_range.add(other.bytes_range);
         self.gap_time += other.gap_time;
         self.gap_commits += other.gap_commits;
-        self.gaps.add(&other.gaps);
-        self.delays.add(&other.delays);
+        *self.gaps += &*other.gaps;
+        *self.delays += &*other.delays;
     }
 
     /// Returns the members of the report for programs. Unknown ones are left out.
@@ -143,7 +130,7 @@ impl Measure {
             ("changed_rows", self.rows.into()),
             ("changed_rows_per_second", self.rate(self.rows).into()),
             ("changed_bytes_per_second", self.rate(self.bytes).into()),
-            ("delays", self.delays.histogram().len().into()),
+            ("delays", self.delays.len().into()),
         ];
         if self.commits > 0 {
             members.push(("rows_per_commit_mean", self.mean(self.rows).into()));
@@ -164,38 +151,38 @@ impl Measure {
 
     /// Writes the report for people.
     pub fn write_text(&self, out: &mut impl Write) -> io::Result<()> {
-        let (rate, commits) = (number(self.rate(self.commits)), self.commits);
-        let single = self.single;
-        writeln!(out, "  commits   {rate}/s ({commits}, {single} of them seen one by one)")?;
-        let (refreshes, outrun) = (number(self.rate(self.refreshes)), self.outrun);
-        writeln!(out, "  refreshes {refreshes}/s, outrun {outrun} times")?;
-        let rows = number(self.rate(self.rows));
-        let changed = bytes(self.rate(self.bytes) as u64);
-        writeln!(out, "  changes   {rows} rows/s, {changed}/s")?;
-        self.write_rows_per_commit(out)?;
-        write_figures(out, "gap", &self.gap_figures())?;
-        write_figures(out, "delay", &self.delay_figures())
-    }
-
-    fn write_rows_per_commit(&self, out: &mut impl Write) -> io::Result<()> {
-        if self.commits == 0 {
-            return Ok(());
+        let Self { commits, single, outrun, .. } = self;
+        let [commit_rate, refresh_rate, row_rate] =
+            [self.commits, self.refreshes, self.rows].map(|count| number(self.rate(count)));
+        let byte_rate = bytes(self.rate(self.bytes) as u64);
+        writeln!(out, "  commits   {commit_rate}/s ({commits}, {single} of them seen one by one)")?;
+        writeln!(out, "  refreshes {refresh_rate}/s, outrun {outrun} times")?;
+        writeln!(out, "  changes   {row_rate} rows/s, {byte_rate}/s")?;
+        if self.commits > 0 {
+            let (rows, size) = (number(self.mean(self.rows)), bytes(self.mean(self.bytes) as u64));
+            write!(out, "  a commit  mean {rows} rows, {size}")?;
+            if self.single > 0 {
+                let Range { min, max } = self.rows_range;
+                let [least, most] = [self.bytes_range.min, self.bytes_range.max].map(bytes);
+                write!(out, "; min {min} rows, {least}; max {max} rows, {most}")?;
+            }
+            writeln!(out)?;
         }
-        let rows = number(self.mean(self.rows));
-        let mean = bytes(self.mean(self.bytes) as u64);
-        write!(out, "  a commit  mean {rows} rows, {mean}")?;
-        if self.single > 0 {
-            let Range { min, max } = self.rows_range;
-            let [min_bytes, max_bytes] = [self.bytes_range.min, self.bytes_range.max].map(bytes);
-            write!(out, "; min {min} rows, {min_bytes}; max {max} rows, {max_bytes}")?;
+        for (name, figures) in [("gap", self.gap_figures()), ("delay", self.delay_figures())] {
+            let figures =
+                figures.iter().map(|(_, label, ns)| format!("{label} {}", nanoseconds(*ns)));
+            let figures: Vec<String> = figures.collect();
+            if !figures.is_empty() {
+                writeln!(out, "  {name:<9} {}", figures.join(", "))?;
+            }
         }
-        writeln!(out)
+        Ok(())
     }
 
     /// Returns the figures of the times between commits: the mean of all, the rest of commits that
     /// were refreshed one by one.
     fn gap_figures(&self) -> Vec<Figure> {
-        let gaps = self.gaps.histogram();
+        let gaps = &self.gaps;
         let mean = self.gap_mean_ns().map(|mean| ("gap_mean_ns", "mean", mean));
         let single = [
             ("gap_min_ns", "min", gaps.min()),
@@ -209,7 +196,7 @@ impl Measure {
     }
 
     fn delay_figures(&self) -> Vec<Figure> {
-        let delays = self.delays.histogram();
+        let delays = &self.delays;
         let figures = [
             ("delay_p50_ns", "p50", delays.value_at_quantile(0.5)),
             ("delay_p90_ns", "p90", delays.value_at_quantile(0.9)),
@@ -217,18 +204,15 @@ impl Measure {
             ("delay_p99_9_ns", "p99.9", delays.value_at_quantile(0.999)),
             ("delay_max_ns", "max", delays.max()),
         ];
-        let figures = figures.into_iter().filter(|_| !delays.is_empty());
-        figures.collect()
+        figures.into_iter().filter(|_| !delays.is_empty()).collect()
     }
 
-    /// Returns the length of the period.
     pub fn elapsed_ns(&self) -> u64 {
         ns(self.time)
     }
 
-    /// Returns the delays from commit to the end of the refresh, in ns.
-    pub fn delays(&self) -> &Histogram<u64> {
-        self.delays.histogram()
+    pub fn delays(&self) -> &Delays {
+        &self.delays
     }
 
     fn rate(&self, count: u64) -> f64 {
@@ -238,7 +222,6 @@ impl Measure {
         }
     }
 
-    /// Returns the mean per commit.
     fn mean(&self, sum: u64) -> f64 {
         rounded(sum as f64 / self.commits as f64)
     }
@@ -246,21 +229,6 @@ impl Measure {
     fn gap_mean_ns(&self) -> Option<u64> {
         ns(self.gap_time).checked_div(self.gap_commits)
     }
-}
-
-/// Writes a line of figures, if there are any.
-fn write_figures(out: &mut impl Write, name: &str, figures: &[Figure]) -> io::Result<()> {
-    if figures.is_empty() {
-        return Ok(());
-    }
-    let figures = figures.iter();
-    let figures = figures.map(|(_, label, ns)| format!("{label} {}", nanoseconds(*ns)));
-    let figures: Vec<String> = figures.collect();
-    writeln!(out, "  {name:<9} {}", figures.join(", "))
-}
-
-fn ns(time: Duration) -> u64 {
-    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 
 /// Rounds to three decimal places.
@@ -285,8 +253,7 @@ mod tests {
 
     /// Records a refresh, given as version and time of the last commit in ms and number of commits.
     fn record(measure: &mut Measure, (version, at, commits): (u64, u32, u64)) {
-        measure.record(commits, commits * 2, commits * 16);
-        measure.record_delay(MS);
+        measure.record(commits, commits * 2, commits * 16, Some(MS));
         measure.record_commit_time(version, at * MS);
     }
 
@@ -306,7 +273,7 @@ mod tests {
         assert_eq!((measure.rows_range.min, measure.rows_range.max), (2, 2));
         assert_eq!((measure.bytes_range.min, measure.bytes_range.max), (16, 16));
         assert_eq!(measure.gap_mean_ns(), Some(10_000_000));
-        let gaps = measure.gaps.histogram();
+        let gaps = &measure.gaps;
         assert_eq!(gaps.len(), 2);
         near(gaps.min(), 10_000_000);
         near(gaps.max(), 10_000_000);
@@ -325,8 +292,8 @@ mod tests {
         assert_eq!(sum.time, 5 * MS);
         assert_eq!((sum.commits, sum.rows), (whole.commits, whole.rows));
         assert_eq!(sum.gap_time, whole.gap_time);
-        assert_eq!(sum.gaps.histogram(), whole.gaps.histogram());
-        assert_eq!(sum.delays.histogram(), whole.delays.histogram());
+        assert_eq!(*sum.gaps, *whole.gaps);
+        assert_eq!(*sum.delays, *whole.delays);
     }
 
     #[test]
@@ -335,7 +302,7 @@ mod tests {
         for (at, version) in [(1, 7), (2, 8), (3, 2), (5, 3)] {
             measure.record_commit_time(version, at * MS);
         }
-        let gaps = measure.gaps.histogram();
+        let gaps = &measure.gaps;
         assert_eq!(gaps.len(), 2);
         near(gaps.min(), 1_000_000);
         near(gaps.max(), 2_000_000);

@@ -12,45 +12,109 @@ use std::collections::VecDeque;
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
-use cli::{CliError, Shutdown};
-use common::{Cause, Error, UntypedSubscriber};
+use clap::ValueEnum;
+use clap_complete::ArgValueCompleter;
+use cli::metrics::Address;
+use cli::{CliError, Shutdown, complete, duration};
+use common::Cause;
 
-use crate::attach::{self, attach_when_published};
-use crate::commits::Commits;
-use crate::metrics::Following;
+use crate::attach::{self, Waking};
+use crate::follow::Follower;
 use crate::output::{self, Output};
-use crate::publisher_status::PublisherStatus;
 
-mod args;
 mod measure;
 mod print;
 
-pub use args::Hz;
 use measure::Measure;
-use print::{Printer, What};
+use print::{Period, Printer};
+
+/// Maximum number of intervals in a report. Each keeps its histograms.
+const MAX_WINDOW: u64 = 60;
+const MIN_EVERY: Duration = Duration::from_millis(10);
+const MAX_EVERY: Duration = Duration::from_secs(24 * 60 * 60);
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = HELP)]
+pub struct Args {
+    /// The table's name
+    #[arg(add = ArgValueCompleter::new(complete::tables))]
+    name: String,
+
+    /// Time between two reports
+    #[arg(long, value_name = "TIME", value_parser = interval, default_value = "1s")]
+    every: Duration,
+
+    /// Report over the last N intervals instead of one
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=MAX_WINDOW))]
+    window: u64,
+
+    /// End after N intervals
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    count: Option<u64>,
+
+    /// End after this time: 300ms, 2s, 1m
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    duration: Option<Duration>,
+
+    /// Output format: json is one document at the end, jsonl a line for each interval and one for
+    /// the summary
+    #[arg(long, value_enum, default_value_t = RateFormat::Text, env = "TABLECAST_HZ_FORMAT")]
+    format: RateFormat,
+
+    /// Fail if the table does not exist within this time: 300ms, 2s
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    timeout: Option<Duration>,
+
+    /// Measure a table of this user, by name or number, instead of your own and root's
+    #[arg(long, value_name = "USER|UID", value_parser = cli::user, add = ArgValueCompleter::new(complete::owners))]
+    owner: Option<u32>,
+
+    #[command(flatten)]
+    waking: Waking,
+
+    /// Serve metrics for Prometheus at `http://ADDR/metrics`, like watch
+    #[arg(long, value_name = "ADDR")]
+    metrics: Option<Address>,
+}
+
+const HELP: &str = "\
+Commits are counted by version number, so that a refresh that spans several commits counts all of them, as well as \
+commits without rows (a takeover, the end). Such commits cannot be measured one by one: they count for rates and means. \
+Minimum, maximum, standard deviation and quantiles cover commits that were refreshed one by one. A row that changes \
+twice within a refresh counts once, so the means of rows are lower bounds if there are more commits than refreshes. The \
+delay is the time from the last commit of a refresh until this process has applied it.";
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum RateFormat {
+    /// Text for people
+    Text,
+    /// One document at the end
+    Json,
+    /// One line of JSON for each interval, and one for the summary
+    Jsonl,
+}
+
+fn interval(text: &str) -> Result<Duration, String> {
+    match duration(text)? {
+        time if time < MIN_EVERY => Err("it cannot be less than 10ms".to_owned()),
+        time if time > MAX_EVERY => Err("it cannot be more than a day".to_owned()),
+        time => Ok(time),
+    }
+}
 
 /// Measures until `stop` is requested or a limit in `args` is reached.
-///
-/// # Errors
-/// Fails if the arguments are wrong or the table does not appear in time.
-pub fn run(args: &Hz, stop: &Shutdown, output: Output) -> Result<(), CliError> {
-    let metrics = Following::serve_at(args.metrics.as_ref(), &args.name)?;
-    let builder = attach::woken(attach::builder(&args.name, args.owner), &args.waking);
-    let table = attach_when_published(&builder, args.timeout, stop)?;
+pub fn run(args: &Args, stop: &Shutdown, output: Output) -> Result<(), CliError> {
+    let builder = attach::builder(&args.name, args.owner, &args.waking);
+    let metrics = args.metrics.as_ref();
+    let follower = Follower::attach(&args.name, &builder, args.timeout, metrics, stop)?;
     let mut printer = Printer::begin(args.format, &args.name, output)?;
-    let Some(table) = table else {
+    let Some(follower) = follower else {
         return Ok(printer.end_without_table()?);
     };
-    if let Some(metrics) = &metrics {
-        metrics.attached(&table);
-    }
     let now = Instant::now();
     let rates = Rates {
         args,
-        publisher: PublisherStatus::of(&table),
-        commits: Commits::of(&table),
-        table,
-        metrics,
+        follower,
         printer,
         begun: now,
         interval_begun: now,
@@ -64,11 +128,8 @@ pub fn run(args: &Hz, stop: &Shutdown, output: Output) -> Result<(), CliError> {
 }
 
 struct Rates<'a> {
-    args: &'a Hz,
-    table: UntypedSubscriber,
-    publisher: PublisherStatus,
-    commits: Commits,
-    metrics: Option<Following>,
+    args: &'a Args,
+    follower: Follower,
     printer: Printer,
     begun: Instant,
     interval_begun: Instant,
@@ -83,10 +144,7 @@ struct Rates<'a> {
 
 impl Rates<'_> {
     fn measure(mut self, stop: &Shutdown) -> Result<(), CliError> {
-        self.publisher.report_absence(&self.table);
-        // The descriptor is only armed by refreshes after its first request, so request it before
-        // the first refresh.
-        let _news = self.table.as_fd();
+        self.follower.begin();
         let end = self.args.duration.and_then(|time| self.begun.checked_add(time));
         loop {
             let asleep = !self.refresh()?;
@@ -103,52 +161,34 @@ impl Rates<'_> {
                 true => until.saturating_duration_since(now),
                 false => Duration::ZERO,
             };
-            if output::wait(stop, &[self.table.as_fd()], Some(time))? {
+            if output::wait(stop, &[self.follower.table().as_fd()], Some(time))? {
                 break;
             }
         }
         self.take_interval(Instant::now());
-        let (count, table) = (self.intervals, &self.table);
-        Ok(self.printer.print(What::Summary, count, &self.all, table)?)
+        let (count, table) = (self.intervals, self.follower.table());
+        Ok(self.printer.print(Period::Summary, count, &self.all, table)?)
     }
 
     /// Refreshes the table and records the result. Returns false if nothing changed.
     fn refresh(&mut self) -> Result<bool, CliError> {
-        match self.table.refresh() {
-            Ok(_) => {}
-            // The local copy is still complete, at its previous version.
-            Err(Error::Outrun { .. }) => {
-                self.interval.record_outrun();
-                self.metrics.iter().for_each(Following::outrun);
-                return Ok(true);
-            }
-            Err(error) => return Err(error.into()),
-        }
-        let commits = self.commits.since(&self.table);
+        let Some(commits) = self.follower.refresh()? else {
+            self.interval.record_outrun();
+            return Ok(true);
+        };
         if commits > 0 {
             self.record(commits);
         }
-        if let Some(metrics) = &self.metrics {
-            metrics.refreshed(&self.table, commits);
-        }
-        if self.table.changes().cause() == Cause::Nothing {
-            self.publisher.report_silence(&self.table);
-            return Ok(commits > 0);
-        }
-        self.publisher.report(&self.table);
-        Ok(true)
+        Ok(commits > 0 || self.follower.table().changes().cause() != Cause::Nothing)
     }
 
     fn record(&mut self, commits: u64) {
-        let rows = self.table.changes().len() as u64;
-        let row_bytes = self.table.schema().row_size() as u64;
-        self.interval.record(commits, rows, rows * row_bytes);
-        if let Some(delay) = self.table.delay() {
-            self.interval.record_delay(delay);
-        }
-        if let Some(committed) = self.table.committed() {
-            let version = self.table.version();
-            self.interval.record_commit_time(version, committed);
+        let table = self.follower.table();
+        let rows = table.changes().len() as u64;
+        let bytes = rows * table.schema().row_size() as u64;
+        self.interval.record(commits, rows, bytes, table.delay());
+        if let Some(committed) = table.committed() {
+            self.interval.record_commit_time(table.version(), committed);
         }
     }
 
@@ -163,8 +203,8 @@ impl Rates<'_> {
         }
         let mut window = Measure::default();
         self.window.iter().for_each(|interval| window.add(interval));
-        let (count, table) = (self.intervals, &self.table);
-        Ok(self.printer.print(What::Interval, count, &window, table)?)
+        let (count, table) = (self.intervals, self.follower.table());
+        Ok(self.printer.print(Period::Interval, count, &window, table)?)
     }
 
     /// Returns the measure of the interval that ends `now`, which the session includes.

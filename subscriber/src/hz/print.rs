@@ -7,24 +7,23 @@ use hdrhistogram::Histogram;
 use serde::Serializer as _;
 use serde_json::{Value, json};
 
-use super::args::RateFormat;
+use super::RateFormat;
 use super::measure::Measure;
-use crate::format::cells::nanoseconds;
+use crate::cells::nanoseconds;
+use crate::latency::bucket_ends;
 use crate::output::Output;
 
 /// Length of the longest bar of a histogram.
 const BAR: u64 = 40;
 
-/// Period of a report.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum What {
+pub enum Period {
     /// One interval, or the last few.
     Interval,
-    /// The whole session.
+    /// The whole session, which the summary covers.
     Summary,
 }
 
-/// Prints reports in the chosen format.
 pub struct Printer {
     format: RateFormat,
     out: BufWriter<Output>,
@@ -32,10 +31,6 @@ pub struct Printer {
 }
 
 impl Printer {
-    /// Starts the output about table `name`.
-    ///
-    /// # Errors
-    /// Fails if stdout is closed.
     pub fn begin(format: RateFormat, name: &str, output: Output) -> io::Result<Self> {
         let mut out = output.buffered();
         if format == RateFormat::Json {
@@ -46,10 +41,6 @@ impl Printer {
         Ok(Self { format, out, is_first: true })
     }
 
-    /// Ends the output without a table.
-    ///
-    /// # Errors
-    /// Fails if stdout is closed.
     pub fn end_without_table(&mut self) -> io::Result<()> {
         if self.format == RateFormat::Json {
             self.out.write_all(b"]}\n")?;
@@ -59,29 +50,26 @@ impl Printer {
 
     /// Prints the report of a measure of `table`. `intervals` is the number of the interval, or, in
     /// the summary, the number of intervals.
-    ///
-    /// # Errors
-    /// Fails if stdout is closed.
     pub fn print(
         &mut self,
-        what: What,
+        period: Period,
         intervals: u64,
         measure: &Measure,
         table: &UntypedSubscriber,
     ) -> io::Result<()> {
         let is_first = std::mem::take(&mut self.is_first);
-        let (before, after) = match (self.format, what) {
+        let (before, after) = match (self.format, period) {
             (RateFormat::Text, _) => {
-                text(&mut self.out, what, measure, table)?;
+                text(&mut self.out, period, measure, table)?;
                 return self.out.flush();
             }
             (RateFormat::Jsonl, _) => ("", "\n"),
-            (RateFormat::Json, What::Interval) if is_first => ("\n", ""),
-            (RateFormat::Json, What::Interval) => (",\n", ""),
-            (RateFormat::Json, What::Summary) => ("],\n\"summary\":", "}\n"),
+            (RateFormat::Json, Period::Interval) if is_first => ("\n", ""),
+            (RateFormat::Json, Period::Interval) => (",\n", ""),
+            (RateFormat::Json, Period::Summary) => ("],\n\"summary\":", "}\n"),
         };
         self.out.write_all(before.as_bytes())?;
-        let members = members(what, intervals, measure, table);
+        let members = members(period, intervals, measure, table);
         serde_json::Serializer::new(&mut self.out).collect_map(members)?;
         self.out.write_all(after.as_bytes())?;
         self.out.flush()
@@ -90,19 +78,14 @@ impl Printer {
 
 /// Returns the members of the report for programs.
 fn members(
-    what: What,
+    period: Period,
     intervals: u64,
     measure: &Measure,
     table: &UntypedSubscriber,
 ) -> Vec<(&'static str, Value)> {
+    let is_summary = period == Period::Summary;
     let mut members = vec![
-        (
-            "what",
-            match what {
-                What::Interval => "interval".into(),
-                What::Summary => "summary".into(),
-            },
-        ),
+        ("what", if is_summary { "summary".into() } else { "interval".into() }),
         ("table", table.name().into()),
         ("intervals", intervals.into()),
         ("version", table.version().into()),
@@ -111,7 +94,7 @@ fn members(
     ];
     members.extend(measure.members());
     let steps = steps(measure.delays());
-    if what == What::Summary && !steps.is_empty() {
+    if is_summary && !steps.is_empty() {
         let steps = steps.into_iter().map(|(end, count)| match end {
             Some(end) => json!({"up_to_ns": end, "count": count}),
             None => json!({"count": count}),
@@ -124,11 +107,11 @@ fn members(
 /// Writes a report for people: a block of lines, and in the summary a histogram.
 fn text(
     out: &mut impl Write,
-    what: What,
+    period: Period,
     measure: &Measure,
     table: &UntypedSubscriber,
 ) -> io::Result<()> {
-    if what == What::Summary {
+    if period == Period::Summary {
         write!(out, "table {} over ", table.name())?;
     }
     let elapsed = nanoseconds(measure.elapsed_ns());
@@ -136,10 +119,10 @@ fn text(
     let publisher = table.publisher_state().as_str();
     writeln!(out, "{elapsed}: version {version}, rows {rows}, publisher {publisher}")?;
     measure.write_text(out)?;
-    match (what, measure.delays().len()) {
-        (What::Interval, _) => writeln!(out),
-        (What::Summary, 0) => Ok(()),
-        (What::Summary, delays) => {
+    match (period, measure.delays().len()) {
+        (Period::Interval, _) => writeln!(out),
+        (Period::Summary, 0) => Ok(()),
+        (Period::Summary, delays) => {
             writeln!(out, "\ndelay from commit to applied, {delays} seen")?;
             write_histogram(out, &steps(measure.delays()))
         }
@@ -147,12 +130,9 @@ fn text(
 }
 
 /// Returns the steps of a histogram from the first to the last that is not empty: the upper end, or
-/// `None` for the open one, and the count. They end at 1, 2 and 5 of each power of ten, from a
-/// microsecond to ten seconds.
+/// `None` for the open one, and the count.
 fn steps(histogram: &Histogram<u64>) -> Vec<(Option<u64>, u64)> {
-    let powers = (3..10).map(|power| 10_u64.pow(power));
-    let ends = powers.flat_map(|power| [power, 2 * power, 5 * power]);
-    let ends = ends.chain([10_000_000_000]).map(Some).chain([None]);
+    let ends = bucket_ends().map(Some).chain([None]);
     let mut below = 0;
     let mut steps: Vec<_> = ends
         .map(|end| {

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use common::{Field, Schema};
 
-use crate::format::cells::{visible, width};
+use crate::cells::{visible, width};
 use cli::{CliError, nearest};
 
 /// Returns an error for wrong arguments: `message`, then `text` with the bytes of `at` underlined.
@@ -48,7 +48,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn marks_stand_under_their_piece() {
+    fn marks_are_below_the_wrong_part() {
         let text = |at| wrong("no", "日本 = \tx", at).to_string();
         assert_eq!(text(0..6), "no\n  日本 = \\tx\n  ^^^^");
         assert_eq!(text(9..11), "no\n  日本 = \\tx\n         ^^^");

@@ -2,13 +2,12 @@
 
 use std::sync::Arc;
 
-use common::{Field, KeyRef, RowRef, Schema, Value};
+use common::{Field, RowRef, Schema, Value};
 use serde::{Serialize, Serializer};
 
 use super::diagnostic::{no_such_field, parts, wrong};
 use cli::CliError;
 
-/// A selection of a schema's fields.
 #[derive(Debug)]
 pub struct Projection {
     schema: Arc<Schema>,
@@ -25,7 +24,6 @@ pub struct Shown<'a> {
 }
 
 impl Projection {
-    /// Selects all fields.
     pub fn all(schema: &Arc<Schema>) -> Self {
         Self {
             schema: Arc::clone(schema),
@@ -35,9 +33,6 @@ impl Projection {
     }
 
     /// Selects the fields that `text` names, joined by commas (field names contain none).
-    ///
-    /// # Errors
-    /// Wrong arguments, with their position.
     pub fn parse(text: &str, schema: &Arc<Schema>) -> Result<Self, CliError> {
         let mut fields = Vec::new();
         for (name, at) in parts(text) {
@@ -53,12 +48,10 @@ impl Projection {
         Ok(Self { schema: Arc::clone(schema), fields, named: true })
     }
 
-    /// Returns the schema of the fields.
     pub fn schema(&self) -> &Arc<Schema> {
         &self.schema
     }
 
-    /// Returns the visible fields.
     pub fn fields(&self) -> impl ExactSizeIterator<Item = &Field> {
         let fields = self.schema.fields();
         self.fields.iter().map(|index| &fields[*index])
@@ -71,19 +64,12 @@ impl Projection {
 }
 
 impl<'a> Shown<'a> {
-    /// Returns the whole row.
     pub fn row(self) -> RowRef<'a> {
         self.row
     }
 
-    /// Returns the projection.
     pub fn projection(self) -> &'a Projection {
         self.projection
-    }
-
-    /// Returns the row's key, even if its fields are not visible.
-    pub fn key(self) -> KeyRef<'a> {
-        self.row.key()
     }
 
     /// Returns the names and values of the visible fields.
@@ -153,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn fields_come_in_the_order_asked_for() {
+    fn fields_come_in_the_selected_order() {
         let schema = schema("id:u8,lot size:u8,name:text(4)");
         let row = row(&schema, &["1", "2", "x"]);
         let some = Projection::parse("name, lot size", &schema).unwrap();
@@ -165,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn wrong_fields_are_pointed_at() {
+    fn errors_mark_the_wrong_field() {
         let schema = schema("id:u8,name:text(4)");
         for (text, part, marks) in [
             ("id, nam", "\"nam\": did you mean \"name\"? (there are id, name)", "    ^^^"),
@@ -183,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_is_shown_makes_an_update_visible() {
+    fn update_is_visible_if_a_selected_field_changes() {
         let schema = schema("id:u8,a:f64,b:u8");
         let [old, new] = [["1", "NaN", "2"], ["1", "NaN", "3"]].map(|cells| row(&schema, &cells));
         let visible = |projection: &Projection| {
@@ -196,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wider_text_alone_is_no_visible_update() {
+    fn wider_text_alone_is_not_a_visible_update() {
         let [narrow, wide] = [schema("id:u8,a:text(4)"), schema("id:u8,a:text(8),b:u8")];
         let [before, now] = [&narrow, &wide].map(|schema| Projection::parse("a", schema).unwrap());
         let (old, same, other) =

@@ -26,14 +26,12 @@ pub struct Condition {
     value: Piece,
 }
 
-/// A piece of the text, without its quotes, and its position.
 #[derive(Clone, Debug)]
 struct Piece {
     text: String,
     at: Range<usize>,
 }
 
-/// Comparison between field and value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Operator {
     Equal,
@@ -63,17 +61,16 @@ const OPERATOR_NAMES: &str = "= != < <= > >= contains starts in";
 
 /// The conjunction of all conditions, bound to one schema.
 pub struct Filter {
-    tests: Vec<Test>,
+    conditions: Vec<BoundCondition>,
 }
 
-/// A condition on one field.
-struct Test {
+struct BoundCondition {
     field: usize,
     kind: Kind,
-    asks: Asks,
+    predicate: Predicate,
 }
 
-enum Asks {
+enum Predicate {
     /// The field's value compares with this value as the operator requires.
     Compares(Operator, Value<'static>),
     Contains(String),
@@ -85,10 +82,6 @@ enum Asks {
 }
 
 impl Condition {
-    /// Parses a condition.
-    ///
-    /// # Errors
-    /// Wrong arguments, with their position.
     pub fn parse(text: &str) -> Result<Self, CliError> {
         let refuse = |what: &str, at| wrong(&format!("--where: {what}"), text, at);
         let not_closed = |at| refuse("this quote is not closed", at);
@@ -125,7 +118,6 @@ impl Condition {
         Ok(Self { text: text.to_owned(), field, operator: *operator, operator_at, value })
     }
 
-    /// Returns the name of the field.
     pub fn field_name(&self) -> &str {
         &self.field.text
     }
@@ -164,7 +156,6 @@ fn piece(text: &str, start: usize, ends: impl Fn(char) -> bool) -> Result<Piece,
     Err(start..start + 1)
 }
 
-/// Returns the position of the symbols or the word at `start`.
 fn operator_at(text: &str, start: usize) -> Range<usize> {
     let rest = &text[start..];
     let length = match rest.starts_with(is_symbol) {
@@ -176,9 +167,6 @@ fn operator_at(text: &str, start: usize) -> Range<usize> {
 
 impl Filter {
     /// Resolves field names, and parses values by the kinds of their fields.
-    ///
-    /// # Errors
-    /// Wrong arguments, with their position.
     pub fn bind(conditions: &[Condition], schema: &Schema) -> Result<Self, CliError> {
         let bind = |condition: &Condition| {
             let Piece { text: name, at } = &condition.field;
@@ -186,23 +174,23 @@ impl Filter {
                 return Err(condition.wrong(at, &no_such_field(name, schema)));
             };
             let kind = found.kind();
-            let asks = Asks::bind(condition, kind)?;
-            Ok(Test { field, kind, asks })
+            let predicate = Predicate::bind(condition, kind)?;
+            Ok(BoundCondition { field, kind, predicate })
         };
-        let tests = conditions.iter().map(bind).collect::<Result<_, _>>()?;
-        Ok(Self { tests })
+        let conditions = conditions.iter().map(bind).collect::<Result<_, _>>()?;
+        Ok(Self { conditions })
     }
 
     /// Returns true if every condition holds for the row.
     pub fn matches(&self, row: RowRef<'_>) -> bool {
-        let mut tests = self.tests.iter();
-        tests.all(|test| test.asks.holds(&row.value(test.field)))
+        let mut conditions = self.conditions.iter();
+        conditions.all(|one| one.predicate.holds(&row.value(one.field)))
     }
 
     /// Returns the name of a field in a condition whose kind differs from that in `before`. A
     /// different width of text is not a difference.
     pub fn changed_kind<'s>(&self, before: &Self, schema: &'s Schema) -> Option<&'s str> {
-        let changed = self.tests.iter().zip(&before.tests).find(|(now, before)| {
+        let changed = self.conditions.iter().zip(&before.conditions).find(|(now, before)| {
             let texts = [now.kind, before.kind].map(|kind| matches!(kind, Kind::Text(_)));
             now.kind != before.kind && texts != [true; 2]
         });
@@ -210,7 +198,7 @@ impl Filter {
     }
 }
 
-impl Asks {
+impl Predicate {
     fn bind(condition: &Condition, kind: Kind) -> Result<Self, CliError> {
         let (name, text) = (&condition.field.text, condition.value.text.as_str());
         let network = || {
@@ -412,7 +400,7 @@ mod tests {
     }
 
     #[test]
-    fn all_must_hold() {
+    fn rows_must_match_all_conditions() {
         let schema = Schema::parse(FIELDS, None).unwrap();
         let row =
             row(["7", "0", "0", "0", "", "0.0.0.0", "::", "::/0", "00:00:00:00:00:00", "0", "0"]);
@@ -428,7 +416,7 @@ mod tests {
     }
 
     #[test]
-    fn wrong_conditions_are_pointed_at() {
+    fn binding_errors_mark_the_wrong_part() {
         let message = |text| filter(text).err().unwrap().to_string();
         assert_eq!(
             message("d > cheap").lines().map(str::trim_end).collect::<Vec<_>>(),
@@ -454,7 +442,7 @@ mod tests {
     }
 
     #[test]
-    fn other_kinds_of_fields_are_noticed() {
+    fn changed_kind_of_a_field_is_detected() {
         let bind = |fields| {
             let condition = Condition::parse("a = 1").unwrap();
             let schema = Schema::parse(fields, None).unwrap();
@@ -468,7 +456,7 @@ mod tests {
     }
 
     #[test]
-    fn conditions_are_read() {
+    fn conditions_are_parsed() {
         let cases = [
             ("price>1.5", "price", Operator::Greater, "1.5"),
             (" price  <= -1 ", "price", Operator::AtMost, "-1"),
@@ -492,7 +480,7 @@ mod tests {
     }
 
     #[test]
-    fn parse_errors_point_at_the_place() {
+    fn parse_errors_mark_the_wrong_part() {
         let cases = [
             ("", "name is missing", "^"),
             ("= 7", "name is missing", "^"),

@@ -15,9 +15,6 @@ pub struct Keys {
 
 impl Keys {
     /// Parses `texts` as keys of `schema`. Duplicates are dropped.
-    ///
-    /// # Errors
-    /// Wrong arguments, with their position.
     pub fn parse(texts: &[String], schema: &Schema) -> Result<Self, CliError> {
         let parse = |text: &String| {
             let key = schema.parse_key(text);
@@ -122,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn wrong_keys_are_pointed_at() {
+    fn errors_mark_the_wrong_value() {
         let schema = Schema::parse("id:i8,name:text(4),net:ipnet", Some("name,id,net")).unwrap();
         for (text, part, marks) in [
             ("x,300,::/0", "field \"id\" cannot hold \"300\"", "  ^^^"),
@@ -142,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_are_written_as_they_are_printed() {
+    fn keys_are_parsed_as_they_are_printed() {
         let schema = Schema::parse("id:i8,name:text(8),net:ipnet", Some("id,name,net")).unwrap();
         for text in
             ["-5,a,10.0.0.0/8", "7,\"\",::/0", "0,\"a,b\",10.0.0.0/8", "1,\"say \"\"x\"\"\",::/0"]

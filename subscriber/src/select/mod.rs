@@ -1,32 +1,66 @@
 //! The part of a table that the command line selects: KEYs, `--where`, `--fields`, `--sort`.
 //!
-//! A [`Request`] holds the options as typed; [`Request::view`] binds them to a schema, and again
-//! when the schema changes. A view translates changes of the table to changes of the view: a row
+//! [`Selection`] and KEYs are arguments; [`Request::view`] binds them to a schema, and again when
+//! the schema changes. A view translates changes of the table to changes of the view: a row
 //! that starts to match is created, a row that stops matching is deleted, and an update is reported
 //! if both rows match and a visible field differs. So a table that applies a view's changes is
 //! equal to the view.
 
 use std::sync::Arc;
 
+use clap_complete::ArgValueCompleter;
+use cli::{CliError, complete};
 use common::{Change, RowRef, Schema, UntypedChanges, UntypedSubscriber};
 
-use cli::CliError;
 use keys::Keys;
 
-mod args;
 mod diagnostic;
 mod fields;
 mod filter;
 mod keys;
 mod sort;
 
-pub use args::{Selection, TableArgs};
-pub use diagnostic::parts;
 pub use fields::{Projection, Shown};
 pub use filter::{Condition, Filter};
 pub use sort::Order;
 
-/// The options as typed.
+/// Heading of `--help` for the options of [`Selection`].
+const HEADING: &str = "Rows and fields";
+
+/// Rows and fields of a table, as typed.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub struct Selection {
+    /// Read a table of this user, by name or number, instead of your own and root's
+    #[arg(help_heading = HEADING, long, value_name = "USER|UID", value_parser = cli::user, add = ArgValueCompleter::new(complete::owners))]
+    pub owner: Option<u32>,
+
+    /// Only these fields, in this order: a,b,c. watch prints no update that changes none of them
+    #[arg(help_heading = HEADING, long, value_name = "FIELD,…", add = ArgValueCompleter::new(complete::fields))]
+    pub fields: Option<String>,
+
+    /// Only rows that match this condition; if given several times, rows must match all of them
+    ///
+    /// FIELD OP VALUE is one argument. OP is:
+    ///   for every kind      = != < <= > >=  by value (nothing equals NaN)
+    ///   for text            contains, starts
+    ///   for addresses, networks, and text that holds one: in NETWORK
+    ///   for networks        contains ADDRESS or NETWORK
+    ///
+    /// Quote a name with blanks, or a value that contains quotes or begins or ends with blanks: 'name = "a b"', 'net in 10.0.0.0/8'.
+    ///
+    /// watch reports a row that begins to match as a create, and one that ceases to match as a delete.
+    #[arg(help_heading = HEADING, long = "where", value_name = "'FIELD OP VALUE'", verbatim_doc_comment, add = ArgValueCompleter::new(complete::condition))]
+    pub conditions: Vec<String>,
+
+    /// Sort by these fields: a,b:desc. Numbers, times and addresses are ordered by value, text by bytes, NaN last; equal rows by key
+    ///
+    /// watch also sorts the changes of one refresh, with deletes first.
+    #[arg(help_heading = HEADING, long, value_name = "FIELD[:desc],…", add = ArgValueCompleter::new(complete::sort))]
+    pub sort: Option<String>,
+}
+
+/// The selection as typed, with parsed conditions.
+#[derive(Clone, Default)]
 pub struct Request {
     keys: Vec<String>,
     fields: Option<String>,
@@ -34,7 +68,6 @@ pub struct Request {
     conditions: Vec<Condition>,
 }
 
-/// A request bound to a schema.
 pub struct View {
     projection: Projection,
     keys: Keys,
@@ -44,23 +77,25 @@ pub struct View {
 
 impl Request {
     /// Parses the options that need no schema.
-    ///
-    /// # Errors
-    /// Wrong arguments, with their position.
-    pub fn read(args: &TableArgs) -> Result<Self, CliError> {
-        let Selection { fields, sort, .. } = &args.selection;
+    pub fn new(selection: &Selection, keys: &[String]) -> Result<Self, CliError> {
+        let conditions = selection.conditions.iter().map(|text| Condition::parse(text));
         Ok(Self {
-            keys: args.keys.clone(),
-            fields: fields.clone(),
-            sort: sort.clone(),
-            conditions: args.selection.conditions()?,
+            keys: keys.to_vec(),
+            fields: selection.fields.clone(),
+            sort: selection.sort.clone(),
+            conditions: conditions.collect::<Result<_, _>>()?,
         })
     }
 
-    /// Binds the request to a schema.
-    ///
-    /// # Errors
-    /// Wrong arguments, with their position.
+    /// Replaces the order, in the syntax of `--sort`; `None` sorts by key.
+    pub fn sorted(self, sort: Option<String>) -> Self {
+        Self { sort, ..self }
+    }
+
+    pub fn sort(&self) -> Option<&str> {
+        self.sort.as_deref()
+    }
+
     pub fn view(&self, schema: &Arc<Schema>) -> Result<View, CliError> {
         Ok(View {
             projection: match &self.fields {
@@ -76,19 +111,16 @@ impl Request {
         })
     }
 
-    /// Returns true if the request has `--where` conditions.
     pub fn has_conditions(&self) -> bool {
         !self.conditions.is_empty()
     }
 }
 
 impl View {
-    /// Returns the schema to which the view is bound.
     pub fn schema(&self) -> &Arc<Schema> {
         self.projection.schema()
     }
 
-    /// Returns the visible fields.
     pub fn projection(&self) -> &Projection {
         &self.projection
     }
@@ -125,7 +157,12 @@ impl View {
         self.filter.changed_kind(&before.filter, self.schema())
     }
 
-    fn has(&self, row: RowRef<'_>) -> bool {
+    pub fn order(&self) -> &Order {
+        &self.order
+    }
+
+    /// Returns true if the row belongs to the view.
+    pub fn has(&self, row: RowRef<'_>) -> bool {
         self.keys.has(row) && self.filter.matches(row)
     }
 
@@ -139,8 +176,9 @@ impl View {
         changes: &UntypedChanges<'s>,
     ) -> Vec<Change<Shown<'s>>> {
         let changes = changes.iter();
-        let mut told: Vec<_> = changes.filter_map(|change| self.change(before, change)).collect();
-        told.sort_by_cached_key(|change| {
+        let mut reported: Vec<_> =
+            changes.filter_map(|change| self.change(before, change)).collect();
+        reported.sort_by_cached_key(|change| {
             let (view, row, is_deleted) = match change {
                 Change::Deleted(old) => (self.of_row(before, old.row()), old.row(), true),
                 Change::Created(new) | Change::Updated { new, .. } => (self, new.row(), false),
@@ -148,7 +186,7 @@ impl View {
             let order = (!self.order.is_by_key()).then(|| view.order.key(row));
             (!is_deleted, order)
         });
-        told
+        reported
     }
 
     /// Returns the view to which an old row belongs. A refresh that moves to another schema may

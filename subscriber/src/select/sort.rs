@@ -9,7 +9,6 @@ use common::{Field, Kind, RowRef, Schema};
 use super::diagnostic::{no_such_field, parts, wrong};
 use cli::CliError;
 
-/// Fields to sort by.
 #[derive(Debug, Default)]
 pub struct Order {
     by: Vec<(usize, Direction)>,
@@ -23,9 +22,6 @@ enum Direction {
 
 impl Order {
     /// Parses `FIELD[:desc],…`.
-    ///
-    /// # Errors
-    /// Fails if a field or direction is wrong; the message shows the position.
     pub fn parse(text: &str, schema: &Schema) -> Result<Self, CliError> {
         let mut by = Vec::new();
         for (part, at) in parts(text) {
@@ -44,6 +40,11 @@ impl Order {
             by.push((field, direction));
         }
         Ok(Self { by })
+    }
+
+    /// Returns the indexes of the fields, and true if their order is descending.
+    pub fn fields(&self) -> impl Iterator<Item = (usize, bool)> {
+        self.by.iter().map(|(index, direction)| (*index, *direction == Direction::Down))
     }
 
     /// Returns true if rows are ordered by key alone.

@@ -58,7 +58,7 @@ fn ids(rows: &[Shown<'_>]) -> Vec<String> {
 }
 
 #[test]
-fn rows_that_are_asked_for_in_the_order_asked_for() {
+fn rows_come_in_the_order_of_the_keys() {
     let rows: [&[&str]; 3] = [&["300", "a,b", "2"], &["7", "a,b", "3"], &["1", "c", "1"]];
     let Table { publisher, copy } = Table::new("rows", &rows);
     let view = |keys: &[&str], conditions: &[&str], sort| {
@@ -66,7 +66,7 @@ fn rows_that_are_asked_for_in_the_order_asked_for() {
     };
     assert_eq!(ids(&view(&[], &[], None).rows(&copy)), ["7", "300", "1"], "by key");
     let some = view(&["c,1", "\"a,b\",7", "c,1", "c,2"], &[], None);
-    assert_eq!(ids(&some.rows(&copy)), ["1", "7"], "in the order asked for");
+    assert_eq!(ids(&some.rows(&copy)), ["1", "7"], "in the order of the KEYs");
     assert_eq!(some.missing(&copy), ["c,2"]);
     assert!(some.unmatched(&copy).is_empty());
     assert_eq!(ids(&view(&[], &[], Some("n")).rows(&copy)), ["1", "300", "7"]);
@@ -79,7 +79,7 @@ fn rows_that_are_asked_for_in_the_order_asked_for() {
 }
 
 #[test]
-fn changes_are_those_of_the_view() {
+fn changes_are_translated_to_the_view() {
     let rows: [&[&str]; 4] =
         [&["1", "a", "5"], &["2", "b", "5"], &["3", "c", "50"], &["4", "d", "50"]];
     let mut table = Table::new("changes", &rows);
@@ -89,26 +89,26 @@ fn changes_are_those_of_the_view() {
         [&["1", "a", "30"], &["2", "b", "6"], &["3", "c", "20"], &["5", "e", "10"]];
     commit(&mut table.publisher, &upserted, &[&["4", "d"]]);
     table.copy.refresh().unwrap();
-    let told = |copy: &UntypedSubscriber| -> Vec<(&'static str, String)> {
+    let reported = |copy: &UntypedSubscriber| -> Vec<(&'static str, String)> {
         let changes = view.changes(&view, &copy.changes());
         let id = |row: Shown<'_>| row.row().value(0).to_string();
-        let told = changes.iter().map(|change| match change {
+        let reported = changes.iter().map(|change| match change {
             Change::Created(new) => ("create", id(*new)),
             Change::Updated { new, .. } => ("update", id(*new)),
             Change::Deleted(old) => ("delete", id(*old)),
         });
-        told.collect()
+        reported.collect()
     };
     let expected = [("delete", "4"), ("create", "5"), ("update", "3"), ("create", "1")];
-    assert_eq!(told(&table.copy), expected.map(|(op, id)| (op, id.to_owned())));
+    assert_eq!(reported(&table.copy), expected.map(|(op, id)| (op, id.to_owned())));
     commit(&mut table.publisher, &[&["3", "c", "7"], &["1", "a", "30"]], &[]);
     table.copy.refresh().unwrap();
-    assert_eq!(told(&table.copy), [("delete", "3".to_owned())]);
+    assert_eq!(reported(&table.copy), [("delete", "3".to_owned())]);
     table.publisher.close().unwrap();
 }
 
 #[test]
-fn what_goes_is_told_before_what_comes() {
+fn deletes_precede_creates() {
     let rows: [&[&str]; 3] = [&["1", "a", "1"], &["2", "b", "2"], &["3", "c", "2"]];
     let mut table = Table::new("room", &rows);
     let request = request(&[], &["n = 2"], None, None);
@@ -160,8 +160,8 @@ fn changes_of_schema(
         let cells = row.values().map(|(_, value)| value.to_string());
         cells.collect::<Vec<_>>().join("|")
     };
-    let told = view.changes(&old_view, &copy.changes());
-    let told = told
+    let reported = view.changes(&old_view, &copy.changes());
+    let reported = reported
         .iter()
         .map(|change| match change {
             Change::Created(new) => format!("create {}", cells(*new)),
@@ -170,11 +170,11 @@ fn changes_of_schema(
         })
         .collect();
     publisher.close().unwrap();
-    told
+    reported
 }
 
 #[test]
-fn a_change_of_the_schema_updates_the_rows_that_are_printed_otherwise() {
+fn schema_change_updates_rows_that_print_differently() {
     let all = request(&[], &[], None, None);
     let before: (&str, Rows) = ("id:u8,a:u16,b:text(8)", &[&["1", "0", "x"], &["2", "6", ""]]);
     let cases: [(&str, Rows, &[&str]); 7] = [
@@ -196,17 +196,17 @@ fn a_change_of_the_schema_updates_the_rows_that_are_printed_otherwise() {
     ];
     for (number, (fields, rows, expected)) in cases.into_iter().enumerate() {
         let test = format!("schema-{number}");
-        let told = changes_of_schema(&test, &all, [before, (fields, rows)]);
-        assert_eq!(told, expected, "{fields}");
+        let reported = changes_of_schema(&test, &all, [before, (fields, rows)]);
+        assert_eq!(reported, expected, "{fields}");
     }
     let some = request(&[], &[], None, Some("b,id"));
     let now: (&str, Rows) = ("id:u8,a:text(4),b:text(9)", &[&["1", "", "x"], &["2", "6", "new"]]);
-    let told = changes_of_schema("schema-some", &some, [before, now]);
-    assert_eq!(told, ["update |2 → new|2"]);
+    let reported = changes_of_schema("schema-some", &some, [before, now]);
+    assert_eq!(reported, ["update |2 → new|2"]);
 }
 
 #[test]
-fn rows_that_were_replaced_in_the_new_schema_are_read_by_it() {
+fn rows_replaced_under_the_new_schema_are_read_with_it() {
     let mut table = Table::new("moved", &[&["1", "a", "5"], &["2", "b", "6"]]);
     let request = request(&[], &["n > 5"], Some("n"), Some("n,id"));
     let view = request.view(table.copy.schema()).unwrap();
@@ -214,8 +214,8 @@ fn rows_that_were_replaced_in_the_new_schema_are_read_by_it() {
     let before = request.view(&other).unwrap();
     commit(&mut table.publisher, &[&["1", "a", "7"]], &[&["2", "b", "6"]]);
     table.copy.refresh().unwrap();
-    let told = view.changes(&before, &table.copy.changes());
-    let told: Vec<String> = told
+    let reported = view.changes(&before, &table.copy.changes());
+    let reported: Vec<String> = reported
         .iter()
         .map(|change| match change {
             Change::Created(new) => format!("create {}", serde_json::to_string(new).unwrap()),
@@ -223,6 +223,6 @@ fn rows_that_were_replaced_in_the_new_schema_are_read_by_it() {
             Change::Updated { .. } => "update".to_owned(),
         })
         .collect();
-    assert_eq!(told, [r#"delete {"n":6,"id":2}"#, r#"create {"n":7,"id":1}"#]);
+    assert_eq!(reported, [r#"delete {"n":6,"id":2}"#, r#"create {"n":7,"id":1}"#]);
     table.publisher.close().unwrap();
 }

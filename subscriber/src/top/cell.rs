@@ -5,7 +5,7 @@ use std::borrow::Cow;
 
 use common::{Field, Kind, Value};
 
-use crate::format::cells::{self, cell};
+use crate::cells::{self, cell};
 
 /// Returns the field's name, without the unit if its values are shown with one.
 pub fn name(field: &Field) -> &str {

@@ -5,7 +5,7 @@ use ratatui::layout::Rect;
 use ratatui::style::Style;
 use ratatui::widgets::{Clear, Widget};
 
-use crate::format::cells::{cut, width};
+use crate::cells::{cut, width};
 
 /// Keys and their actions, each on one line where the terminal is wide enough.
 const KEYS: [(&str, &str); 11] = [

@@ -3,9 +3,9 @@
 //! - this file: the loop, which waits for changes, keys and the clock in one poll, and draws at a
 //!   bounded rate;
 //! - `screen`: the terminal, and the thread that reads its keys;
-//! - `app`: the state of the view, its reaction to keys, and the drawing;
+//! - `app`: the state of the view, its reaction to changes and keys, and the arrangement of parts;
 //! - `rows`: selects and sorts the rows of the window, and marks recent changes; `search` is the
-//!   filter that the user types; `cell` formats values;
+//!   filter that the user types; `grid` places columns; `cell` formats values;
 //! - `rates`: commits, changes and delays of the last seconds; `help`; `style`.
 
 use std::time::{Duration, Instant};
@@ -16,13 +16,14 @@ use common::{Error, SubscriberBuilder, UntypedSubscriber};
 
 use crate::attach::{self, Waking, attach};
 use crate::output::Output;
-use crate::select::{Condition, Selection};
-use app::{App, Request};
-use screen::{Screen, Woken};
+use crate::select::{Request, Selection};
+use app::{Action, App};
+use screen::Screen;
 use style::Style;
 
 mod app;
 mod cell;
+mod grid;
 mod help;
 mod rates;
 mod rows;
@@ -40,40 +41,21 @@ const TICK: Duration = Duration::from_millis(250);
 /// Interval at which a table that does not exist yet is looked up.
 const LOOK: Duration = Duration::from_millis(50);
 
-/// The arguments of `top`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// The table's name
     #[arg(add = ArgValueCompleter::new(complete::tables))]
     name: String,
 
-    /// Rows and fields
     #[command(flatten)]
     selection: Selection,
 
-    /// Wake-ups
     #[command(flatten)]
     waking: Waking,
 }
 
-/// The options that select rows and fields, before they are bound to a schema.
-#[derive(Clone, Default)]
-struct Options {
-    fields: Option<String>,
-    sort: Option<String>,
-    conditions: Vec<Condition>,
-}
-
-/// Shows a table in the terminal until the user quits.
-///
-/// # Errors
-/// Fails if the arguments are wrong, the table cannot be read or stdout is not a terminal.
 pub fn run(args: &Args, stop: &Shutdown, output: Output) -> Result<(), CliError> {
-    let options = Options {
-        fields: args.selection.fields.clone(),
-        sort: args.selection.sort.clone(),
-        conditions: args.selection.conditions()?,
-    };
+    let request = Request::new(&args.selection, &[])?;
     let name = &args.name;
     let refused = |reason: &str| {
         CliError::new(
@@ -87,11 +69,10 @@ pub fn run(args: &Args, stop: &Shutdown, output: Output) -> Result<(), CliError>
     if std::env::var_os("TERM").is_some_and(|term| term == "dumb") {
         return Err(refused("TERM=dumb, so the terminal cannot move its cursor"));
     }
-    let builder = attach::builder(name, args.selection.owner);
-    let builder = attach::woken(builder, &args.waking);
+    let builder = attach::builder(name, args.selection.owner, &args.waking);
     let style = Style::new(output.is_coloured());
     let screen = Screen::open(output, stop)?;
-    let app = App::new(name, options, style);
+    let app = App::new(name, request, style);
     let mut view = View { screen, app, table: None, next_frame: Instant::now() };
     view.run(&builder)
 }
@@ -114,7 +95,7 @@ impl View {
             self.app.tick(now);
             if self.screen.is_resized() || self.app.is_dirty() && now >= self.next_frame {
                 let table = self.table.as_ref();
-                self.screen.draw(|frame| self.app.draw(frame, table, now))?;
+                self.screen.draw(|buffer| self.app.draw(buffer, table, now))?;
                 let taken = now.elapsed();
                 self.next_frame = now + (taken * FRAME_COST).max(FRAME);
             }
@@ -124,16 +105,15 @@ impl View {
                 (true, true) => self.next_frame.saturating_duration_since(Instant::now()).min(idle),
                 (true, false) => idle,
             };
-            match self.screen.wait(self.table.as_ref(), wait) {
-                Woken::End => return Ok(()),
-                Woken::Other => {}
+            if self.screen.wait(self.table.as_ref(), wait) {
+                return Ok(());
             }
             while let Some(key) = self.screen.key() {
                 match self.app.press(key, self.table.as_ref()) {
-                    Request::None => self.next_frame = Instant::now(),
-                    Request::Quit => return Ok(()),
-                    Request::Suspend => self.screen.suspend()?,
-                    Request::Redraw => self.screen.clear()?,
+                    Action::Draw => self.next_frame = Instant::now(),
+                    Action::Quit => return Ok(()),
+                    Action::Suspend => self.screen.suspend()?,
+                    Action::Redraw => self.screen.clear()?,
                 }
             }
         }

@@ -4,31 +4,32 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use common::UntypedSubscriber;
+use ratatui::buffer::Buffer;
+use ratatui::layout::Rect;
+use ratatui::widgets::{RenderDirection, Sparkline, Widget};
 
-use crate::commits::Commits;
-use crate::latency::Delays;
+use super::style::Style;
+use crate::cells::{grouped, nanoseconds, width};
+use crate::latency::{Commits, Delays, ns};
 
-/// Length of an interval.
 const INTERVAL: Duration = Duration::from_millis(250);
-/// Maximum number of intervals kept.
-pub const INTERVALS: usize = 120;
-/// Number of intervals that a rate covers.
+const INTERVALS: usize = 120;
 const RATE_INTERVALS: usize = 8;
 /// Number of intervals after which the older half of the delays is discarded.
 const DELAY_INTERVALS: usize = 20;
+/// Minimum width for all numbers next to the graphs.
+const LEAST_COLUMNS_FOR_NUMBERS: u16 = 66;
+const BARS: u64 = 8;
 
-/// Figures of one interval.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Interval {
-    /// Number of commits.
-    pub commits: u64,
+#[derive(Clone, Copy, Debug, Default)]
+struct Interval {
+    commits: u64,
     /// Number of changed rows, as reported by refreshes.
-    pub changes: u64,
-    /// Longest delay from commit to refresh, if there was a commit.
-    pub delay: Option<Duration>,
+    changes: u64,
+    /// Longest delay in ns from commit to refresh, if there was a commit.
+    delay: Option<u64>,
 }
 
-/// Figures of the last intervals.
 pub struct Rates {
     began: Instant,
     current: Interval,
@@ -40,7 +41,6 @@ pub struct Rates {
 }
 
 impl Rates {
-    /// Creates empty figures that count further commits by `commits`.
     pub fn new(commits: Commits, now: Instant) -> Self {
         Self {
             began: now,
@@ -52,7 +52,6 @@ impl Rates {
         }
     }
 
-    /// Counts the changes of the last refresh.
     pub fn note(&mut self, table: &UntypedSubscriber) {
         let commits = self.commits.since(table);
         self.count(commits, table.changes().len() as u64, table.delay());
@@ -62,8 +61,8 @@ impl Rates {
         self.current.commits += commits;
         self.current.changes += changes;
         if let Some(delay) = delay.filter(|_| commits > 0) {
-            self.current.delay = self.current.delay.max(Some(delay));
-            self.delays[1].record(delay);
+            self.current.delay = self.current.delay.max(Some(ns(delay)));
+            self.delays[1].add(delay);
         }
     }
 
@@ -90,8 +89,7 @@ impl Rates {
         self.began != before
     }
 
-    /// Returns commits and changes per second.
-    pub fn per_second(&self) -> [f64; 2] {
+    fn per_second(&self) -> [f64; 2] {
         let last = || self.intervals.iter().rev().take(RATE_INTERVALS);
         let seconds = (last().count() as f64 * INTERVAL.as_secs_f64()).max(INTERVAL.as_secs_f64());
         let commits: u64 = last().map(|interval| interval.commits).sum();
@@ -99,16 +97,54 @@ impl Rates {
         [commits, changes].map(|sum| sum as f64 / seconds)
     }
 
-    /// Returns the median and 99th percentile of recent delays.
-    pub fn quantiles(&self) -> Option<[Duration; 2]> {
+    /// Returns the median and 99th percentile of recent delays, in ns.
+    fn quantiles(&self) -> Option<[u64; 2]> {
         let mut delays = self.delays[0].clone();
-        delays.add(&self.delays[1]);
-        (!delays.is_empty()).then(|| [0.5, 0.99].map(|part| delays.quantile(part)))
+        *delays += &*self.delays[1];
+        (!delays.is_empty()).then(|| [0.5, 0.99].map(|part| delays.value_at_quantile(part)))
     }
 
-    /// Returns the last intervals, latest first.
-    pub fn intervals(&self) -> impl Iterator<Item = &Interval> {
-        self.intervals.iter().rev()
+    pub fn draw(&self, buffer: &mut Buffer, [changes_area, delays_area]: [Rect; 2], style: &Style) {
+        let [commits, changes] = self.per_second().map(|rate| grouped(rate.round() as u64));
+        let texts = [("changes/s", changes), ("commits/s", commits)];
+        self.draw_graph(buffer, changes_area, &texts, style, |interval| Some(interval.changes));
+        let [median, p99] = match self.quantiles() {
+            Some(quantiles) => quantiles.map(nanoseconds),
+            None => ["–", "–"].map(str::to_owned),
+        };
+        let texts = [("delay p99", p99), ("delay p50", median)];
+        self.draw_graph(buffer, delays_area, &texts, style, |interval| interval.delay);
+    }
+
+    fn draw_graph(
+        &self,
+        buffer: &mut Buffer,
+        area: Rect,
+        texts: &[(&str, String); 2],
+        style: &Style,
+        value: impl Fn(&Interval) -> Option<u64>,
+    ) {
+        let shown = if area.width < LEAST_COLUMNS_FOR_NUMBERS { &texts[..1] } else { texts };
+        let texts = shown.iter().map(|(name, value)| format!(" {name} {value:>10} "));
+        let text: String = texts.collect();
+        buffer.set_stringn(area.x, area.y, &text, usize::from(area.width), style.head);
+        let begin = (width(&text) as u16 + 1).min(area.width);
+        let graph = Rect {
+            x: area.x + begin,
+            width: (area.width - begin).saturating_sub(1).min(INTERVALS as u16),
+            ..area
+        };
+        let values = || self.intervals.iter().rev().map(&value);
+        let most = values().flatten().max().unwrap_or(0).max(1);
+        // A value above zero has a visible bar.
+        let bar = |value: u64| (u128::from(value) * u128::from(BARS)).div_ceil(most.into()) as u64;
+        let bars: Vec<Option<u64>> = values().map(|value| value.map(bar)).collect();
+        Sparkline::default()
+            .data(bars)
+            .max(BARS)
+            .direction(RenderDirection::RightToLeft)
+            .style(style.accent)
+            .render(graph, buffer);
     }
 }
 
@@ -134,6 +170,6 @@ mod tests {
         rates.tick(at(25_000));
         assert_eq!((rates.per_second(), rates.quantiles()), ([0.0; 2], None));
         rates.tick(at(600_000));
-        assert_eq!(rates.intervals().count(), INTERVALS);
+        assert_eq!(rates.intervals.len(), INTERVALS);
     }
 }

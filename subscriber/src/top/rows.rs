@@ -6,17 +6,17 @@
 //! without sorting all others. The time is proportional to the number of rows, so the caller draws
 //! large tables less often.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use cli::CliError;
 use common::{Change, Field, RowBuf, RowRef, Schema, UntypedSubscriber};
 
+use super::cell;
 use super::search::Search;
-use super::{Options, cell};
-use crate::format::cells::is_number;
-use crate::select::{Filter, Order, Projection, parts};
+use crate::cells::is_number;
+use crate::select::{Request, View};
 
 /// Time for which a change is marked.
 const MARK_TIME: Duration = Duration::from_millis(1500);
@@ -29,11 +29,8 @@ const MAX_SORT_BYTES: usize = 64;
 /// Selection and order of the rows of a table with one schema.
 pub struct Rows {
     schema: Arc<Schema>,
-    projection: Projection,
-    filter: Filter,
-    /// Order in the syntax of `--sort`; `None` sorts by key.
-    sort: Option<String>,
-    order: Order,
+    request: Request,
+    view: View,
     /// The typed filter, which is always valid.
     typed: String,
     search: Option<Search>,
@@ -45,42 +42,32 @@ pub struct Rows {
     visible: HashSet<Vec<u8>>,
 }
 
-/// Recent creation or update of an existing row.
 struct Mark {
     is_created: bool,
     /// Indexes in the schema of the fields that changed.
-    fields: Vec<usize>,
+    fields: BTreeSet<usize>,
     at: Instant,
 }
 
-/// Kind of the recent change of a row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Recent {
     /// Nothing, or an update of cells.
     None,
-    /// The row was created.
     Created,
-    /// The row was deleted.
     Deleted,
 }
 
-/// One row of the window.
 #[derive(Clone, Debug)]
 pub struct Line {
-    /// Recent change of the row.
     pub recent: Recent,
     /// Text of each cell, and true if it changed recently.
     pub cells: Vec<(String, bool)>,
 }
 
-/// The rows of a window.
 #[derive(Clone, Debug)]
 pub struct Window {
-    /// Position of the first line.
     pub top: usize,
-    /// The lines.
     pub lines: Vec<Line>,
-    /// Number of rows that match.
     pub total: usize,
 }
 
@@ -95,23 +82,11 @@ impl Window {
 }
 
 impl Rows {
-    /// Binds the options to the schema of a table.
-    ///
-    /// # Errors
-    /// Fails if the options do not fit the schema.
-    pub fn new(schema: &Arc<Schema>, options: &Options) -> Result<Self, CliError> {
+    pub fn new(schema: &Arc<Schema>, request: Request) -> Result<Self, CliError> {
         Ok(Self {
             schema: Arc::clone(schema),
-            projection: match &options.fields {
-                Some(fields) => Projection::parse(fields, schema)?,
-                None => Projection::all(schema),
-            },
-            filter: Filter::bind(&options.conditions, schema)?,
-            sort: options.sort.clone(),
-            order: match &options.sort {
-                Some(sort) => Order::parse(sort, schema)?,
-                None => Order::default(),
-            },
+            view: request.view(schema)?,
+            request,
             typed: String::new(),
             search: None,
             marks: HashMap::new(),
@@ -120,17 +95,14 @@ impl Rows {
         })
     }
 
-    /// Returns the schema.
     pub fn schema(&self) -> &Arc<Schema> {
         &self.schema
     }
 
-    /// Returns the fields that are shown.
     pub fn fields(&self) -> impl ExactSizeIterator<Item = &Field> {
-        self.projection.fields()
+        self.view.projection().fields()
     }
 
-    /// Returns true if the field is part of the key.
     pub fn is_key(&self, field: &Field) -> bool {
         self.schema.key_fields().any(|key| key == field)
     }
@@ -140,7 +112,7 @@ impl Rows {
         for change in &table.changes() {
             match change {
                 Change::Created(new) if self.marks.len() < MAX_MARKS => {
-                    let mark = Mark { is_created: true, fields: Vec::new(), at: now };
+                    let mark = Mark { is_created: true, fields: BTreeSet::new(), at: now };
                     self.marks.insert(new.key().to_bytes(), mark);
                 }
                 Change::Created(_) => {}
@@ -168,16 +140,10 @@ impl Rows {
         let is_changed =
             |(_, field): &(usize, &Field)| old.bytes()[field.range()] != new.bytes()[field.range()];
         let fields = self.schema.fields().iter().enumerate().filter(is_changed);
-        let fields: Vec<usize> = fields.map(|(index, _)| index).collect();
-        let mark = self.marks.entry(key).or_insert(Mark {
-            is_created: false,
-            fields: Vec::new(),
-            at: now,
-        });
+        let new = Mark { is_created: false, fields: BTreeSet::new(), at: now };
+        let mark = self.marks.entry(key).or_insert(new);
         mark.at = now;
-        mark.fields.extend(fields);
-        mark.fields.sort_unstable();
-        mark.fields.dedup();
+        mark.fields.extend(fields.map(|(index, _)| index));
     }
 
     /// Removes the marks that are over. Returns true if there were any.
@@ -192,9 +158,8 @@ impl Rows {
     }
 
     fn is_selected(&self, row: RowRef<'_>) -> bool {
-        let search = self.search.as_ref();
-        self.filter.matches(row)
-            && search.is_none_or(|search| search.matches(row, &self.projection))
+        let matches = |search: &Search| search.matches(row, self.view.projection());
+        self.view.has(row) && self.search.as_ref().is_none_or(matches)
     }
 
     /// Returns at most `count` rows from position `top` on, or the last ones if there are fewer.
@@ -225,7 +190,7 @@ impl Rows {
     fn select(&self, rows: &[(RowRef<'_>, bool)], top: usize, end: usize) -> Vec<usize> {
         let mut bytes = Vec::new();
         for (row, _) in rows {
-            self.order.write(*row, MAX_SORT_BYTES, &mut bytes);
+            self.view.order().write(*row, MAX_SORT_BYTES, &mut bytes);
         }
         // All entries of a schema have the same length.
         let width = (bytes.len() / rows.len().max(1)).max(1);
@@ -251,8 +216,8 @@ impl Rows {
             let index = self.schema.field(name).map(|(index, _)| index);
             mark.zip(index).is_some_and(|(mark, index)| mark.fields.contains(&index))
         };
-        let values = self.projection.show(row).values();
-        let cells = self.projection.fields().zip(values).map(|(field, (name, value))| {
+        let values = self.view.projection().show(row).values();
+        let cells = self.fields().zip(values).map(|(field, (name, value))| {
             (cell::text(field, &value).into_owned(), is_changed(name))
         });
         Line {
@@ -265,22 +230,26 @@ impl Rows {
         }
     }
 
+    /// Returns the fields that rows are sorted by, and true if their order is descending.
+    fn order(&self) -> impl Iterator<Item = (&Field, bool)> {
+        let keys = self.schema.key_fields().map(|field| (field, false));
+        let keys = keys.filter(|_| self.view.order().is_by_key());
+        let fields = self.schema.fields();
+        let named = self.view.order().fields();
+        named.map(|(index, is_descending)| (&fields[index], is_descending)).chain(keys)
+    }
+
     /// Returns the index of the column that the rows are sorted by first, if it is shown, and true
     /// if the order is descending.
     pub fn sorted_by(&self) -> (Option<usize>, bool) {
-        let first = self.sort.as_deref().and_then(|sort| parts(sort).next());
-        let key = self.schema.key_fields().next().map_or("", Field::name);
-        let (name, direction) = match first {
-            Some((part, _)) => part.split_once(':').unwrap_or((part, "asc")),
-            None => (key, "asc"),
-        };
-        let column = self.fields().position(|field| field.name() == name);
-        (column, direction == "desc")
+        let first = self.order().next();
+        let column = |field| self.fields().position(|shown| shown == field);
+        first.map_or((None, false), |(field, is_descending)| (column(field), is_descending))
     }
 
     /// Returns the order in the syntax of `--sort`, unless rows are sorted by key.
     pub fn sort(&self) -> Option<&str> {
-        self.sort.as_deref()
+        self.request.sort()
     }
 
     /// Sorts by the next or the previous column: numbers descending, keys and all others ascending.
@@ -299,16 +268,9 @@ impl Rows {
         self.sort_by(format!("{}{direction}", field.name()));
     }
 
-    /// Reverses the order.
     pub fn reverse(&mut self) {
-        let key = self.schema.key_fields().map(Field::name);
-        let by_key = key.collect::<Vec<_>>().join(",");
-        let reversed = parts(self.sort.as_deref().unwrap_or(&by_key)).map(|(part, _)| {
-            match part.split_once(':') {
-                Some((name, "desc")) => name.to_owned(),
-                Some((name, _)) => format!("{name}:desc"),
-                None => format!("{part}:desc"),
-            }
+        let reversed = self.order().map(|(field, is_descending)| {
+            format!("{}{}", field.name(), if is_descending { "" } else { ":desc" })
         });
         let sort = reversed.collect::<Vec<_>>().join(",");
         self.sort_by(sort);
@@ -316,33 +278,30 @@ impl Rows {
 
     fn sort_by(&mut self, sort: String) {
         let is_by_key = sort.split(',').eq(self.schema.key_fields().map(Field::name));
+        let request = self.request.clone().sorted((!is_by_key).then_some(sort));
         // The order names fields of this schema, so it can be parsed.
-        self.order = Order::parse(&sort, &self.schema).unwrap_or_default();
-        self.sort = (!is_by_key).then_some(sort);
+        if let Ok(view) = request.view(&self.schema) {
+            (self.request, self.view) = (request, view);
+        }
         self.deleted.clear();
     }
 
-    /// Returns the typed filter.
     pub fn typed(&self) -> &str {
         &self.typed
     }
 
-    /// Sets the filter to `typed`.
-    ///
-    /// # Errors
-    /// Returns the error in a malformed condition, as one line. The previous filter
-    /// remains if it is a condition. A text filter is removed, because it was typed on the way to
-    /// this condition.
+    /// Sets the filter to `typed`, or returns the error in a malformed condition, as one line. Then
+    /// the previous filter remains if it is a condition. A text filter is removed, because it was
+    /// typed on the way to this condition.
     pub fn search(&mut self, typed: &str) -> Result<(), String> {
-        let search = Search::read(typed, &self.schema);
-        match search {
+        match Search::read(typed, &self.schema) {
             Ok(search) => {
                 typed.clone_into(&mut self.typed);
                 self.search = search;
                 Ok(())
             }
             Err(message) => {
-                if matches!(self.search, Some(Search::Text(_))) {
+                if matches!(self.search, Some(Search::Text { .. })) {
                     self.typed.clear();
                     self.search = None;
                 }
@@ -388,7 +347,7 @@ mod tests {
     #[test]
     fn window_is_sorted_filtered_and_bounded() {
         let (publisher, table) = published("window");
-        let mut rows = Rows::new(table.schema(), &Options::default()).unwrap();
+        let mut rows = Rows::new(table.schema(), Request::default()).unwrap();
         let window = rows.window(&table, 3, 4);
         assert_eq!((ids(&window), window.total), (vec!["3", "4", "5", "6"], 20));
         let last = rows.window(&table, usize::MAX, 4);
@@ -413,7 +372,7 @@ mod tests {
     #[test]
     fn changes_are_marked_for_a_while() {
         let (mut publisher, mut table) = published("marks");
-        let mut rows = Rows::new(table.schema(), &Options::default()).unwrap();
+        let mut rows = Rows::new(table.schema(), Request::default()).unwrap();
         rows.window(&table, 0, 5);
         let now = Instant::now();
         upsert(&mut publisher, 1, 7);

@@ -13,7 +13,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Once};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use cli::{CliError, Shutdown, log};
 use common::UntypedSubscriber;
@@ -29,23 +29,25 @@ use nix::sys::eventfd::{EfdFlags, EventFd};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use ratatui::backend::{Backend, ClearType, CrosstermBackend};
+use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
-use ratatui::{Frame, Terminal, TerminalOptions, Viewport};
+use ratatui::{Terminal, TerminalOptions, Viewport};
 use rustix::termios::tcgetwinsize;
 
-use crate::output::Output;
+use crate::output::{self, Output};
 
 /// Size assumed for a terminal that does not report one, as columns and lines.
 const USUAL_SIZE: (u16, u16) = (80, 24);
 /// Maximum size of the view. It bounds memory, because a terminal may report any size.
 const MAX_SIZE: (u16, u16) = (1000, 500);
-/// Maximum wait for a terminal that accepts no output when it is restored, in ms.
-const PATIENCE_MS: u16 = 1000;
+/// Maximum wait for a terminal that accepts no output when it is restored.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// Interval at which such a terminal is tried again, in ms.
+const RETRY_MS: u16 = 20;
 
 /// True while the terminal must be restored.
 static IS_TAKEN: AtomicBool = AtomicBool::new(false);
 
-/// The terminal.
 pub struct Screen {
     terminal: Terminal<CrosstermBackend<BufWriter<Output>>>,
     device: File,
@@ -58,40 +60,29 @@ pub struct Screen {
     has_keys: Arc<EventFd>,
 }
 
-/// Reasons for which a wait ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Woken {
-    /// The shutdown was requested, or the terminal is gone.
-    End,
-    /// The table changed, a key was pressed, or the time is over.
-    Other,
-}
-
 impl Screen {
     /// Switches the terminal behind `output` to the alternate screen and raw mode.
-    ///
-    /// # Errors
-    /// Fails if there is no terminal to draw to or to read keys from.
     pub fn open(output: Output, stop: &Shutdown) -> Result<Self, CliError> {
         let refused =
             |error: io::Error| CliError::new(2, format!("top cannot use this terminal: {error}"));
-        let device = output
-            .terminal()
-            .ok_or_else(|| refused(io::Error::other("stdout is not a terminal")))?;
+        Self::try_open(output, stop).map_err(refused)
+    }
+
+    fn try_open(output: Output, stop: &Shutdown) -> io::Result<Self> {
+        let no_terminal = || io::Error::other("stdout is not a terminal");
+        let device = output.terminal().ok_or_else(no_terminal)?;
         let stdin = io::stdin();
         let keyboard = match stdin.is_terminal() {
-            true => Some(stdin.as_fd().try_clone_to_owned().map_err(refused)?.into()),
+            true => Some(stdin.as_fd().try_clone_to_owned()?.into()),
             false => None,
         };
         let area = area(&device);
         restore_before_panics();
-        let terminal = terminal(output, area).map_err(refused)?;
         let flags = EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK;
-        let has_keys = EventFd::from_value_and_flags(0, flags);
-        let has_keys = Arc::new(has_keys.map_err(|errno| refused(errno.into()))?);
+        let has_keys = Arc::new(EventFd::from_value_and_flags(0, flags)?);
         let (sender, keys) = channel();
         let mut screen = Self {
-            terminal,
+            terminal: terminal(output, area)?,
             device,
             keyboard,
             area,
@@ -99,11 +90,9 @@ impl Screen {
             keys,
             has_keys: Arc::clone(&has_keys),
         };
-        screen.take().map_err(refused)?;
-        std::thread::Builder::new()
-            .name("keys".to_owned())
-            .spawn(move || read_keys(&sender, &has_keys))
-            .map_err(refused)?;
+        screen.take()?;
+        let thread = std::thread::Builder::new().name("keys".to_owned());
+        thread.spawn(move || read_keys(&sender, &has_keys))?;
         Ok(screen)
     }
 
@@ -120,15 +109,12 @@ impl Screen {
     /// This does not call ratatui's `Terminal::draw`, which hides the cursor in each frame. The
     /// type then shows the cursor when it is dropped, and panics if stdout and stderr are a
     /// terminal that was closed.
-    ///
-    /// # Errors
-    /// Fails if the terminal is gone or the shutdown was requested.
-    pub fn draw(&mut self, view: impl FnOnce(&mut Frame<'_>)) -> io::Result<()> {
+    pub fn draw(&mut self, view: impl FnOnce(&mut Buffer)) -> io::Result<()> {
         if self.is_resized() {
             self.clear()?;
         }
         queue!(self.terminal.backend_mut(), BeginSynchronizedUpdate)?;
-        view(&mut self.terminal.get_frame());
+        view(self.terminal.current_buffer_mut());
         self.terminal.flush()?;
         self.terminal.swap_buffers();
         execute!(self.terminal.backend_mut(), EndSynchronizedUpdate)
@@ -142,17 +128,15 @@ impl Screen {
     /// Clears the terminal, so that the next drawing writes every cell in the current size.
     /// (ratatui's `clear` and `resize` ask the terminal for the position of its cursor, which not
     /// all answer.)
-    ///
-    /// # Errors
-    /// Fails if the terminal is gone.
     pub fn clear(&mut self) -> io::Result<()> {
         self.area = area(&self.device);
         self.terminal = terminal(Output::stdout(&self.stop)?, self.area)?;
         self.terminal.backend_mut().clear_region(ClearType::All)
     }
 
-    /// Waits for changes of the table, for keys, or for `time`.
-    pub fn wait(&self, table: Option<&UntypedSubscriber>, time: Duration) -> Woken {
+    /// Waits for changes of the table, for keys, or for `time`. Returns true if the shutdown was
+    /// requested or the terminal is gone.
+    pub fn wait(&self, table: Option<&UntypedSubscriber>, time: Duration) -> bool {
         let mut awaited: Vec<(BorrowedFd<'_>, PollFlags)> = vec![
             // No events, so that only errors and a hang-up are reported.
             (self.device.as_fd(), PollFlags::empty()),
@@ -161,35 +145,17 @@ impl Screen {
         ];
         awaited.extend(table.map(|table| (table.as_fd(), PollFlags::POLLIN)));
         let (is_stopped, events) = self.stop.poll(&awaited, Some(time));
-        match is_stopped || !(events[0] | events[1]).is_empty() {
-            true => Woken::End,
-            false => Woken::Other,
-        }
+        is_stopped || !(events[0] | events[1]).is_empty()
     }
 
-    /// Returns the next key that was pressed.
     pub fn key(&mut self) -> Option<KeyEvent> {
-        loop {
-            match self.keys.try_recv() {
-                Ok(Event::Key(key)) if key.is_press() => return Some(key),
-                Ok(_) => {}
-                Err(_) => {
-                    // Reset after the channel is empty; the thread sends first and then signals.
-                    let _count = self.has_keys.read();
-                    return match self.keys.try_recv() {
-                        Ok(Event::Key(key)) if key.is_press() => Some(key),
-                        _ => None,
-                    };
-                }
-            }
-        }
+        // Reset before the channel is read; the thread sends first and then signals.
+        let _count = self.has_keys.read();
+        self.keys.try_iter().find_map(|event| event.as_key_press_event())
     }
 
     /// Restores the terminal, suspends the process group as Ctrl-Z does, and takes the terminal
     /// again when it continues.
-    ///
-    /// # Errors
-    /// Fails if the terminal cannot be taken again.
     pub fn suspend(&mut self) -> io::Result<()> {
         restore();
         // Like a terminal, signals the whole process group. The kernel ignores SIGTSTP in an
@@ -245,19 +211,28 @@ fn restore_before_panics() {
     });
 }
 
-/// Restores the terminal if it was taken.
 fn restore() {
     if !IS_TAKEN.swap(false, Ordering::SeqCst) {
         return;
     }
-    let stdout = io::stdout();
-    let mut room = [PollFd::new(stdout.as_fd(), PollFlags::POLLOUT)];
     let mut bytes = Vec::new();
     let queued = queue!(bytes, EndSynchronizedUpdate, Show, LeaveAlternateScreen);
-    if queued.is_ok() && poll(&mut room, PATIENCE_MS) == Ok(1) {
-        let mut stdout = stdout.lock();
-        // A terminal that is gone needs no restoring.
-        let _gone = stdout.write_all(&bytes).and_then(|()| stdout.flush());
+    if let (Ok(()), Ok(stdout)) = (queued, output::stdout_without_blocking()) {
+        let (mut left, deadline) = (&bytes[..], Instant::now() + PATIENCE);
+        while !left.is_empty() && Instant::now() < deadline {
+            let mut room = [PollFd::new(stdout.as_fd(), PollFlags::POLLOUT)];
+            if poll(&mut room, RETRY_MS) != Ok(1) {
+                continue;
+            }
+            match (&stdout).write(left) {
+                Ok(written) => left = &left[written..],
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    std::thread::sleep(Duration::from_millis(RETRY_MS.into()));
+                }
+                // A terminal that is gone needs no restoring.
+                Err(_) => break,
+            }
+        }
     }
     let _gone = disable_raw_mode();
     log::release();
@@ -270,6 +245,7 @@ mod tests {
 
     use nix::pty::{Winsize, openpty};
     use nix::sys::termios::{LocalFlags, tcgetattr};
+    use ratatui::widgets::Widget;
 
     use super::*;
 
@@ -280,7 +256,7 @@ mod tests {
         let stop = Shutdown::install().unwrap();
         let output = Output::stdout(&stop).unwrap();
         let mut screen = Screen::open(output, &stop).unwrap();
-        screen.draw(|frame| frame.render_widget("drawn", frame.area())).unwrap();
+        screen.draw(|buffer| "drawn".render(buffer.area, buffer)).unwrap();
         screen.draw(|_| panic!("last words")).unwrap();
     }
 

@@ -10,26 +10,17 @@ use common::{RowRef, Schema};
 use super::cell;
 use crate::select::{Condition, Filter, Projection};
 
-/// Filter for rows.
 pub enum Search {
-    /// Matches rows that satisfy the condition.
     Condition(Filter),
     /// Matches rows with a shown cell that contains the text.
-    Text(Needle),
-}
-
-/// Text to search for.
-pub struct Needle {
-    text: String,
-    /// True if case is ignored.
-    folds: bool,
+    Text {
+        text: String,
+        ignores_case: bool,
+    },
 }
 
 impl Search {
-    /// Parses `typed`. Returns `None` if it is empty.
-    ///
-    /// # Errors
-    /// Returns the error in a malformed condition, as one line.
+    /// Parses `typed`; `None` if it is empty. The error in a malformed condition is one line.
     pub fn read(typed: &str, schema: &Schema) -> Result<Option<Self>, String> {
         let text = typed.trim();
         if text.is_empty() {
@@ -41,7 +32,8 @@ impl Search {
             Err(_) => begins_with_field(typed.trim_start(), schema),
         };
         if !asks_for_field {
-            return Ok(Some(Self::Text(Needle::new(text))));
+            let ignores_case = !text.chars().any(char::is_uppercase);
+            return Ok(Some(Self::Text { text: text.to_owned(), ignores_case }));
         }
         let bound = read.and_then(|condition| Filter::bind(&[condition], schema));
         match bound {
@@ -58,10 +50,15 @@ impl Search {
     pub fn matches(&self, row: RowRef<'_>, projection: &Projection) -> bool {
         match self {
             Self::Condition(filter) => filter.matches(row),
-            Self::Text(needle) => {
+            Self::Text { text, ignores_case } => {
                 let values = projection.show(row).values();
-                let mut cells = projection.fields().zip(values);
-                cells.any(|(field, (_, value))| needle.is_in(&cell::text(field, &value)))
+                projection.fields().zip(values).any(|(field, (_, value))| {
+                    let cell = cell::text(field, &value);
+                    cell.contains(text)
+                        || *ignores_case
+                            && cell.chars().any(char::is_uppercase)
+                            && cell.to_lowercase().contains(text)
+                })
             }
         }
     }
@@ -71,21 +68,6 @@ fn begins_with_field(text: &str, schema: &Schema) -> bool {
     let ends = |letter: char| letter.is_whitespace() || "=!<>".contains(letter);
     let name = text.find(ends).map(|end| &text[..end]);
     name.is_some_and(|name| schema.field(name).is_some())
-}
-
-impl Needle {
-    fn new(text: &str) -> Self {
-        Self { text: text.to_owned(), folds: !text.chars().any(char::is_uppercase) }
-    }
-
-    fn is_in(&self, cell: &str) -> bool {
-        if cell.contains(&self.text) {
-            return true;
-        }
-        self.folds
-            && cell.chars().any(char::is_uppercase)
-            && cell.to_lowercase().contains(&self.text)
-    }
 }
 
 #[cfg(test)]

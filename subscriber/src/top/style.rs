@@ -5,7 +5,6 @@
 
 use ratatui::style::{Color, Modifier, Style as Ratatui};
 
-/// Styles of all parts of the view.
 #[derive(Clone, Copy)]
 pub struct Style {
     /// Names and important numbers.
@@ -22,44 +21,30 @@ pub struct Style {
     pub accent: Ratatui,
     /// Help window.
     pub window: Ratatui,
-    /// Created rows.
+    /// Rows and cells that changed recently.
     pub created: Ratatui,
-    /// Updated cells.
     pub updated: Ratatui,
-    /// Deleted rows.
     pub deleted: Ratatui,
 }
 
 impl Style {
-    /// Returns the styles with or without colours.
     pub fn new(is_coloured: bool) -> Self {
         let plain = Ratatui::new();
         let bold = plain.add_modifier(Modifier::BOLD);
-        if !is_coloured {
-            return Self {
-                head: bold,
-                sorted: bold.add_modifier(Modifier::UNDERLINED),
-                dim: plain,
-                good: plain,
-                bad: bold,
-                accent: bold,
-                window: plain.add_modifier(Modifier::REVERSED),
-                created: bold,
-                updated: plain.add_modifier(Modifier::UNDERLINED),
-                deleted: plain.add_modifier(Modifier::CROSSED_OUT),
-            };
-        }
+        let underlined = plain.add_modifier(Modifier::UNDERLINED);
+        let either = |coloured, monochrome| if is_coloured { coloured } else { monochrome };
+        let on = |colour| plain.fg(Color::Black).bg(colour);
         Self {
             head: bold,
-            sorted: bold.fg(Color::Cyan),
-            dim: plain.add_modifier(Modifier::DIM),
-            good: plain.fg(Color::Green),
-            bad: bold.fg(Color::Red),
-            accent: plain.fg(Color::Cyan),
-            window: plain.fg(Color::Black).bg(Color::Cyan),
-            created: plain.fg(Color::Black).bg(Color::Green),
-            updated: plain.fg(Color::Black).bg(Color::Yellow),
-            deleted: plain.fg(Color::Black).bg(Color::Red),
+            sorted: either(bold.fg(Color::Cyan), bold.add_modifier(Modifier::UNDERLINED)),
+            dim: either(plain.add_modifier(Modifier::DIM), plain),
+            good: either(plain.fg(Color::Green), plain),
+            bad: either(bold.fg(Color::Red), bold),
+            accent: either(plain.fg(Color::Cyan), bold),
+            window: either(on(Color::Cyan), plain.add_modifier(Modifier::REVERSED)),
+            created: either(on(Color::Green), bold),
+            updated: either(on(Color::Yellow), underlined),
+            deleted: either(on(Color::Red), plain.add_modifier(Modifier::CROSSED_OUT)),
         }
     }
 }

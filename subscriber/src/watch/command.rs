@@ -30,8 +30,8 @@ use nix::errno::Errno;
 use nix::poll::PollFlags;
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
-use crate::format::change_line;
-use crate::output::PIPE_BYTES;
+use crate::format::{Json, Printer};
+use crate::output::{BUFFER_BYTES, PIPE_BYTES};
 use crate::select::Shown;
 use crate::watch::group::Group;
 use cli::service;
@@ -39,17 +39,6 @@ use cli::{CliError, Shutdown, start_error};
 
 /// Maximum time between SIGTERM and SIGKILL.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// Size of the buffer, in bytes, in which changes are gathered before they are written.
-const BUFFER_BYTES: usize = 64 * 1024;
-
-/// Reason for which a command is run.
-#[derive(Clone, Copy)]
-pub enum Event {
-    /// The table as it is at the start.
-    Table,
-    /// The changes since the previous run.
-    Changes,
-}
 
 /// Exit code for a command that exists and cannot be started, as in a shell.
 const CANNOT_START: u8 = 126;
@@ -59,7 +48,6 @@ const NO_SUCH_COMMAND: u8 = 127;
 /// added.
 const KILLED: u8 = 128;
 
-/// Runs the command.
 pub struct Runner {
     command: Vec<OsString>,
     /// The exit code of the last run that failed.
@@ -82,15 +70,12 @@ impl Runner {
         }
     }
 
-    /// Runs the command until it exits. A failure is reported, and kept for
-    /// [`outcome`](Self::outcome).
-    ///
-    /// # Errors
-    /// The command cannot be started, for a reason that is not temporary; or the system cannot wait
-    /// for processes.
+    /// Runs the command until it exits. A failure of the command is reported, and kept for
+    /// [`outcome`](Self::outcome). Fails if the command cannot be started for a reason that is not
+    /// temporary, or if the system cannot wait for processes.
     pub fn run<'a>(
         &mut self,
-        event: Event,
+        event: &str,
         table: &UntypedSubscriber,
         changes: impl ExactSizeIterator<Item = Change<Shown<'a>>>,
     ) -> Result<(), CliError> {
@@ -103,7 +88,11 @@ impl Runner {
         let group = Group::choose(&mut command);
         let started = service::hide_from(&mut command)
             .args(&self.command[1..])
-            .envs(surroundings(event, table, changes.len()))
+            .env("TABLECAST_TABLE", table.name())
+            .env("TABLECAST_VERSION", version.to_string())
+            .env("TABLECAST_EVENT", event)
+            .env("TABLECAST_CHANGES", changes.len().to_string())
+            .env("TABLECAST_PUBLISHER", table.publisher_state().as_str())
             .stdin(Stdio::piped())
             .spawn();
         let child = match started {
@@ -133,16 +122,12 @@ impl Runner {
         Ok(())
     }
 
-    /// Fails if a run of the command failed.
-    ///
-    /// # Errors
-    /// The exit code of the last run that failed. The failure is reported already.
+    /// Fails with the exit code of the last run that failed, if any. The failure is reported already.
     pub fn outcome(&self) -> Result<(), CliError> {
         self.failure.map_or(Ok(()), |code| Err(CliError::new(code, "")))
     }
 }
 
-/// Returns the exit code that passes on a command's failure.
 fn exit_code(status: ExitStatus) -> u8 {
     let code = status.code().and_then(|code| u8::try_from(code).ok());
     let signal = status.signal().and_then(|signal| u8::try_from(signal).ok());
@@ -151,19 +136,16 @@ fn exit_code(status: ExitStatus) -> u8 {
 
 fn cannot_start(program: &OsStr, error: &io::Error) -> CliError {
     let is_missing = error.kind() == io::ErrorKind::NotFound;
-    let (code, reason) = match (is_missing, is_there(program)) {
+    let no_interpreter = || "the interpreter that its first line names does not exist".to_owned();
+    let (code, reason) = match (is_missing, exists(program)) {
         (true, false) => (NO_SUCH_COMMAND, start_error(error)),
-        (true, true) => {
-            let reason = "the interpreter that its first line names does not exist";
-            (CANNOT_START, reason.to_owned())
-        }
+        (true, true) => (CANNOT_START, no_interpreter()),
         (false, _) => (CANNOT_START, start_error(error)),
     };
     CliError::new(code, format!("cannot run {program:?}: {reason}"))
 }
 
-/// Returns true if the program's file exists, at its path or in `PATH`.
-fn is_there(program: &OsStr) -> bool {
+fn exists(program: &OsStr) -> bool {
     if program.as_encoded_bytes().contains(&b'/') {
         return Path::new(program).exists();
     }
@@ -174,38 +156,15 @@ fn is_there(program: &OsStr) -> bool {
 /// Returns true if the command may start at the next change: the system lacks a resource at the
 /// moment, or the file is being written.
 fn may_pass(error: &io::Error) -> bool {
+    use Errno::{EAGAIN, EMFILE, ENFILE, ENOMEM, ETXTBSY};
     let errno = error.raw_os_error().map(Errno::from_raw);
-    matches!(
-        errno,
-        Some(Errno::EAGAIN | Errno::ENOMEM | Errno::EMFILE | Errno::ENFILE | Errno::ETXTBSY)
-    )
+    matches!(errno, Some(EAGAIN | ENOMEM | EMFILE | ENFILE | ETXTBSY))
 }
 
 fn cannot_wait(program: &OsStr, error: impl fmt::Display) -> CliError {
     CliError::new(1, format!("cannot wait for {program:?}: {error}"))
 }
 
-/// Returns the environment variables that describe the event to the command.
-fn surroundings(
-    event: Event,
-    table: &UntypedSubscriber,
-    changes: usize,
-) -> [(&'static str, String); 5] {
-    let event = match event {
-        Event::Table => "table",
-        Event::Changes => "changes",
-    };
-    let publisher = table.publisher_state().as_str();
-    [
-        ("TABLECAST_TABLE", table.name().to_owned()),
-        ("TABLECAST_VERSION", table.version().to_string()),
-        ("TABLECAST_EVENT", event.to_owned()),
-        ("TABLECAST_CHANGES", changes.to_string()),
-        ("TABLECAST_PUBLISHER", publisher.to_owned()),
-    ]
-}
-
-/// A command that was started.
 struct Running<'r> {
     child: Child,
     group: Group,
@@ -225,9 +184,7 @@ impl<'r> Running<'r> {
         }
     }
 
-    /// Writes the changes to the command's stdin, and closes it.
-    ///
-    /// # Errors
+    /// Writes the changes to the command's stdin, and closes it. Fails with
     /// [`io::ErrorKind::BrokenPipe`] if the command does not read all of them, or the watch ends.
     fn feed<'a>(
         &mut self,
@@ -238,11 +195,11 @@ impl<'r> Running<'r> {
             return Ok(());
         };
         let pipe = Pipe { file: File::from(OwnedFd::from(stdin)), running: self };
-        let mut out = BufWriter::with_capacity(BUFFER_BYTES, pipe);
+        let mut lines = Json::lines(BufWriter::with_capacity(BUFFER_BYTES, pipe));
         for change in changes {
-            change_line(&mut out, version, &change)?;
+            lines.change(version, &change)?;
         }
-        out.flush()
+        lines.flush()
     }
 
     /// Sleeps until the command exits (`Some(true)`) or the watch ends (`Some(false)`). With

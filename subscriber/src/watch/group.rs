@@ -24,7 +24,6 @@ use rustix::termios::tcgetpgrp;
 /// Time between two searches for new processes while the command is being terminated.
 const INTERVAL: Duration = Duration::from_millis(20);
 
-/// Methods to find the processes of a command.
 #[derive(Clone, Copy)]
 pub enum Group {
     /// By the process group that the command leads.
@@ -106,7 +105,6 @@ impl Group {
     }
 }
 
-/// Returns true if this process is in the foreground of a terminal.
 fn is_in_foreground() -> bool {
     File::open("/dev/tty").is_ok_and(|terminal| tcgetpgrp(terminal) == Ok(getpgrp()))
 }

@@ -5,8 +5,9 @@ use std::io::Read;
 use std::process::Stdio;
 
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
-use nix::pty::openpty;
+use nix::pty::{Winsize, openpty};
 use nix::sys::signal::Signal;
+use rustix::io::ioctl_fionread;
 use tests::process::Process;
 use tests::programs::{publisher, subscriber};
 use tests::published::Published;
@@ -281,6 +282,23 @@ fn closed_terminal_ends_top_with_success() {
     }
     drop(master);
     process.ends_with(0);
+}
+
+#[test]
+fn signal_ends_top_in_a_terminal_that_nobody_reads() {
+    let table = Table::new("top-unread");
+    let serving = serve(&table, 300);
+    let size = Winsize { ws_row: 300, ws_col: 300, ws_xpixel: 0, ws_ypixel: 0 };
+    let terminal = openpty(&size, None).unwrap();
+    let end = || Stdio::from(terminal.slave.try_clone().unwrap());
+    let mut command = subscriber();
+    command.args(["top", table.name()]).stdin(end());
+    let mut process = Process::start_in(&mut command, end(), end());
+    let unread = || ioctl_fionread(&terminal.master).unwrap();
+    until("the terminal is full", || unread() >= 4000);
+    process.signal(Signal::SIGTERM);
+    process.ends_with(0);
+    serving.stop(Signal::SIGTERM);
 }
 
 #[test]

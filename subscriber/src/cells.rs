@@ -1,13 +1,9 @@
 //! Values as text for people.
 
 use std::borrow::Cow;
-use std::fmt::Write;
 
 use common::{Kind, Value};
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
-
-/// Ellipsis for cut text, one column wide.
-pub const ELLIPSIS: &str = "…";
 
 /// Formats a value without control characters: another process wrote it, and it must not control
 /// this terminal.
@@ -21,25 +17,23 @@ pub fn cell<'v>(value: &'v Value<'_>) -> Cow<'v, str> {
 /// Escapes characters that control a terminal: control characters and those that change the writing
 /// direction.
 pub fn visible(text: &str) -> Cow<'_, str> {
-    let steers = |letter: char| {
-        let turns = matches!(letter, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-        letter.is_control() || turns
+    let is_control = |letter: char| {
+        let changes_direction = matches!(letter, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+        letter.is_control() || changes_direction
     };
-    if !text.contains(steers) {
+    if !text.contains(is_control) {
         return Cow::Borrowed(text);
     }
-    let mut spelt = String::with_capacity(text.len() + 8);
+    let mut escaped = String::with_capacity(text.len() + 8);
     for letter in text.chars() {
-        if steers(letter) {
-            spelt.extend(letter.escape_default());
-        } else {
-            spelt.push(letter);
+        match is_control(letter) {
+            true => escaped.extend(letter.escape_default()),
+            false => escaped.push(letter),
         }
     }
-    Cow::Owned(spelt)
+    Cow::Owned(escaped)
 }
 
-/// Returns the width of a text in terminal columns.
 pub fn width(text: &str) -> usize {
     if text.is_ascii() { text.len() } else { text.width() }
 }
@@ -62,26 +56,18 @@ pub fn cut(text: &str, columns: usize) -> &str {
     cut
 }
 
-/// Returns the text if it fits `columns`, or else a prefix and an ellipsis.
-pub fn shorten(text: &str, columns: usize) -> (&str, &'static str) {
+/// Returns the text if it fits `columns`, or else a new text: a prefix and an ellipsis.
+pub fn shorten(text: &str, columns: usize) -> Cow<'_, str> {
     if width(text) <= columns {
-        return (text, "");
+        return Cow::Borrowed(text);
     }
-    (cut(text, columns.saturating_sub(1)), ELLIPSIS)
+    Cow::Owned(format!("{}…", cut(text, columns.saturating_sub(1))))
 }
 
 /// Returns true if cells of this kind are right-aligned.
 pub fn is_number(kind: Kind) -> bool {
-    !matches!(
-        kind,
-        Kind::Bool
-            | Kind::Text(_)
-            | Kind::Ipv4
-            | Kind::Ipv6
-            | Kind::IpNet
-            | Kind::Mac
-            | Kind::Timestamp
-    )
+    use Kind::*;
+    !matches!(kind, Bool | Text(_) | Ipv4 | Ipv6 | IpNet | Mac | Timestamp)
 }
 
 /// Formats a size: `1.5 MiB`.
@@ -100,18 +86,27 @@ pub fn bytes(bytes: u64) -> String {
 /// Formats a time with about three digits: `850 ns`, `35 µs`, `1.2 ms`, `3.4 s`, `2 h 5 min`.
 pub fn nanoseconds(ns: u64) -> String {
     let seconds = ns / 1_000_000_000;
-    let mut text = String::new();
-    let written = match ns {
-        0..1_000 => write!(text, "{ns} ns"),
-        1_000..10_000 => write!(text, "{:.1} µs", ns as f64 / 1e3),
-        10_000..1_000_000 => write!(text, "{} µs", ns / 1_000),
-        1_000_000..1_000_000_000 => write!(text, "{:.1} ms", ns as f64 / 1e6),
-        _ if seconds < 60 => write!(text, "{:.1} s", ns as f64 / 1e9),
-        _ if seconds < 3600 => write!(text, "{} min {} s", seconds / 60, seconds % 60),
-        _ => write!(text, "{} h {} min", seconds / 3600, seconds / 60 % 60),
-    };
-    // Writing to a String cannot fail.
-    debug_assert!(written.is_ok());
+    match ns {
+        0..1_000 => format!("{ns} ns"),
+        1_000..10_000 => format!("{:.1} µs", ns as f64 / 1e3),
+        10_000..1_000_000 => format!("{} µs", ns / 1_000),
+        1_000_000..1_000_000_000 => format!("{:.1} ms", ns as f64 / 1e6),
+        _ if seconds < 60 => format!("{:.1} s", ns as f64 / 1e9),
+        _ if seconds < 3600 => format!("{} min {} s", seconds / 60, seconds % 60),
+        _ => format!("{} h {} min", seconds / 3600, seconds / 60 % 60),
+    }
+}
+
+/// Formats a number with thousands separators: `1,234,567`.
+pub fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::with_capacity(digits.len() * 4 / 3 + 1);
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
     text
 }
 
@@ -141,10 +136,10 @@ mod tests {
         assert_eq!(cut("abc", 0), "");
         // Two columns as an emoji, one column as the plain character.
         assert_eq!(cut("☁\u{fe0f}x", 1), "☁");
-        assert_eq!(shorten("日本", 4), ("日本", ""));
-        assert_eq!(shorten("日本語", 5), ("日本", ELLIPSIS));
-        assert_eq!(shorten("日本語", 4), ("日", ELLIPSIS));
-        assert_eq!(width(ELLIPSIS), 1);
+        assert_eq!(shorten("日本", 4), "日本");
+        assert_eq!(shorten("日本語", 5), "日本…");
+        assert_eq!(shorten("日本語", 4), "日…");
+        assert_eq!(width("…"), 1);
     }
 
     #[test]

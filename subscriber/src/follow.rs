@@ -1,0 +1,153 @@
+//! Follows a table: refreshes it, counts commits, sets metrics, and reports on stderr changes in the
+//! state of its publisher, each once.
+
+use std::os::fd::AsFd;
+use std::time::Duration;
+
+use cli::metrics::Address;
+use cli::{CliError, Shutdown, status};
+use common::publisher::SILENT_AFTER;
+use common::{Cause, Error, PublisherState, SubscriberBuilder, UntypedSubscriber};
+
+use crate::attach::attach_when_published;
+use crate::latency::Commits;
+use crate::metrics::SubscriberMetrics;
+
+pub struct Follower {
+    table: UntypedSubscriber,
+    commits: Commits,
+    metrics: Option<SubscriberMetrics>,
+    /// The state that was last reported.
+    reported: PublisherState,
+    is_reported_silent: bool,
+    is_reported_ended: bool,
+}
+
+impl Follower {
+    /// Serves metrics at the address, if there is one, and attaches to the table `name`, as
+    /// [`attach_when_published`].
+    pub fn attach(
+        name: &str,
+        builder: &SubscriberBuilder<()>,
+        timeout: Option<Duration>,
+        metrics: Option<&Address>,
+        stop: &Shutdown,
+    ) -> Result<Option<Self>, CliError> {
+        let mut metrics = SubscriberMetrics::serve_at(metrics, name)?;
+        let Some(table) = attach_when_published(builder, timeout, stop)? else {
+            return Ok(None);
+        };
+        if let Some(metrics) = &mut metrics {
+            metrics.attached(&table);
+        }
+        Ok(Some(Self {
+            commits: Commits::of(&table),
+            reported: table.publisher_state(),
+            is_reported_silent: false,
+            is_reported_ended: false,
+            metrics,
+            table,
+        }))
+    }
+
+    pub fn table(&self) -> &UntypedSubscriber {
+        &self.table
+    }
+
+    /// Reports that the table has no publisher, or that its input has ended, and makes the table's
+    /// descriptor readable when there are changes.
+    pub fn begin(&mut self) {
+        if !self.reported.is_alive() {
+            self.report_state();
+        }
+        self.report_input();
+        // The descriptor is only armed by refreshes after its first request.
+        let _news = self.table.as_fd();
+    }
+
+    /// Refreshes the table. Returns the number of commits, or `None` if the publisher outran the
+    /// refresh; the copy then keeps its previous version, and is complete.
+    pub fn refresh(&mut self) -> Result<Option<u64>, CliError> {
+        match self.table.refresh() {
+            Ok(_) => {}
+            Err(Error::Outrun { .. }) => {
+                self.metrics.iter().for_each(SubscriberMetrics::outrun);
+                return Ok(None);
+            }
+            Err(error) => return Err(error.into()),
+        }
+        let commits = self.commits.since(&self.table);
+        if let Some(metrics) = &self.metrics {
+            metrics.refreshed(&self.table, commits);
+        }
+        if self.table.changes().cause() == Cause::Nothing {
+            self.report_input();
+            self.report_silence();
+        } else {
+            if self.reported != self.table.publisher_state() {
+                self.reported = self.table.publisher_state();
+                self.report_state();
+            }
+            self.report_input();
+        }
+        Ok(Some(commits))
+    }
+
+    /// Reports that the input of a live publisher has ended.
+    fn report_input(&mut self) {
+        let ended = self.table.has_input_ended() && self.reported.is_alive();
+        if ended && !self.is_reported_ended {
+            status(format_args!(
+                "the input of the publisher of table {:?} has ended; its rows stay as they are",
+                self.table.name()
+            ));
+        }
+        self.is_reported_ended = ended;
+    }
+
+    /// Reports that a live publisher has become silent, or is heard again.
+    fn report_silence(&mut self) {
+        let is_silent = is_silent(self.reported, &self.table);
+        if is_silent == std::mem::replace(&mut self.is_reported_silent, is_silent) {
+            return;
+        }
+        let name = self.table.name();
+        status(match (is_silent, self.reported) {
+            (true, _) => format!(
+                "the publisher of table {name:?} is silent: it is stopped or hangs, or commits nothing and never calls maintain()"
+            ),
+            (false, PublisherState::Alive { .. }) => {
+                format!("the publisher of table {name:?} is heard again")
+            }
+            // The change of state is reported separately.
+            (false, _) => return,
+        });
+    }
+
+    fn report_state(&self) {
+        let name = self.table.name();
+        status(match self.reported {
+            PublisherState::Alive { pid, .. } => {
+                format!("table {name:?} is published by process {pid} now")
+            }
+            PublisherState::Gone { .. } => format!(
+                "the publisher of table {name:?} is gone; its rows stay until the next one comes"
+            ),
+            PublisherState::Closed { .. } => {
+                format!("table {name:?} is closed; its rows stay until it is published again")
+            }
+        });
+    }
+}
+
+/// Returns the publisher's state as a word: alive, silent, gone or closed.
+pub fn state_word(table: &UntypedSubscriber) -> &'static str {
+    let state = table.publisher_state();
+    if is_silent(state, table) { "silent" } else { state.as_str() }
+}
+
+/// Returns true if the publisher, which is in `state`, is alive and its last heartbeat is known to
+/// be too old.
+fn is_silent(state: PublisherState, table: &UntypedSubscriber) -> bool {
+    state.is_alive() && table.heartbeat_age().is_some_and(|age| age > SILENT_AFTER)
+}
