@@ -33,7 +33,7 @@ use crate::region::object::{self, corrupt, failure, queue_name, registry_name, s
 use crate::region::{WritableMapping, read_words};
 
 pub use publisher_side::Registry;
-pub use subscriber_side::{FutexWaiter, WakeSlot};
+pub use subscriber_side::RegistryEntry;
 
 /// The words of a registry, accessed through a mapping or by system calls.
 enum Words {
@@ -201,7 +201,7 @@ impl RegistryFile {
     }
 
     /// Writes the target of the subscriber `nonce` into the record of `slot`.
-    fn sign(&self, slot: usize, nonce: u64, target: &WakeTarget) -> Result<()> {
+    fn write_record(&self, slot: usize, nonce: u64, target: &WakeTarget) -> Result<()> {
         let path = target.path().as_os_str().as_bytes();
         if !path.is_empty() {
             let mut bytes = [0; at::PATH_BYTES];
@@ -221,7 +221,7 @@ impl RegistryFile {
             (at::SIGNAL, target.signal as u64),
         ];
         let record = self.record(slot);
-        park::sign(&words, nonce, |word, value| self.store(record + word, value))
+        park::write_record(&words, nonce, |word, value| self.store(record + word, value))
     }
 
     /// Empties a slot that the caller has locked, and removes the wake receiver of its previous
@@ -310,7 +310,7 @@ impl Member<'_> {
         }
         match park::is_ready(|word| self.load(word))? {
             false => Err(Errno::EAGAIN),
-            true => self.signed_target(),
+            true => self.recorded_target(),
         }
     }
 
@@ -319,7 +319,7 @@ impl Member<'_> {
         load.map_err(|_| Errno::EIO)
     }
 
-    fn signed_target(&self) -> nix::Result<WakeTarget> {
+    fn recorded_target(&self) -> nix::Result<WakeTarget> {
         let mechanism = Mechanism::of_word(self.load(at::KIND)?).ok_or(Errno::EINVAL)?;
         if mechanism.carries_target() && self.registry.mapped().is_none() {
             return Err(Errno::EPERM);
@@ -359,12 +359,12 @@ impl Member<'_> {
     /// wake it.
     fn remove(&self, held: bool) -> StaleSlot {
         // Between the nonce and the rest of the record, as in `park::is_ready`; also if its owner
-        // was not ready. Partner: the fence in `park::sign`.
+        // was not ready. Partner: the fence in `park::write_record`.
         fence(Point::SeeNonce, Ordering::Acquire);
         // If the record is not valid, try the queue: only this subscriber can own a queue of this
         // name.
         let queue = Mechanism::of(Some(Sleep::Queue), false);
-        let target = self.signed_target();
+        let target = self.recorded_target();
         let target = target.unwrap_or_else(|_| WakeTarget::of_name(queue, &self.name()));
         StaleSlot { object: target.object(), removed: target.remove(held) }
     }

@@ -166,20 +166,20 @@ impl Registry {
         fence(Point::ReadRecord, Ordering::Acquire);
         let (head, parks) = words.split_at(at::PARKS - at::PARKED_MAX);
         let makes_up = budget.forget_shortage();
-        let counts = |slot: &usize| {
+        let must_wake = |slot: &usize| {
             let is_late = makes_up && (1..version).contains(&parks[*slot]);
-            is_late || park::counts(parks[*slot], version, everyone)
+            is_late || park::must_wake(parks[*slot], version, everyone)
         };
         let mut all = 0..file.slots();
-        if let Some(least) = all.find(counts) {
-            let greatest = all.rev().find(counts).unwrap_or(least);
+        if let Some(least) = all.find(must_wake) {
+            let greatest = all.rev().find(must_wake).unwrap_or(least);
             records.resize((greatest + 1 - least) * at::RECORD_WORDS, 0);
             file.read(file.record(least), records)?;
             budget.fill();
             // Starts at the first slot that was left out, so that each slot has its turn.
             let begin = (*first).clamp(least, greatest);
             let mut left_out = None;
-            for slot in (begin..=greatest).chain(least..begin).filter(counts) {
+            for slot in (begin..=greatest).chain(least..begin).filter(must_wake) {
                 let nonce = records[(slot - least) * at::RECORD_WORDS + at::NONCE];
                 if nonce != 0 {
                     visit(file.member(slot, nonce), budget);
@@ -228,7 +228,7 @@ impl Registry {
     /// lost its name already: a joining subscriber creates its receiver, then checks the name, and
     /// removes the receiver itself if the name is gone.
     pub fn remove_receivers(&self) {
-        // Partner: the fence in `ClaimedSlot::sign`.
+        // Partner: the fence in `RegistryEntry::write_record`.
         fence(Point::Park, Ordering::SeqCst);
         for slot in 0..self.file.slots() {
             match self.file.member_at(slot) {

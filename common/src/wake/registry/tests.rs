@@ -20,9 +20,9 @@ fn remove(registry: &Registry) {
     registry.remove_receivers();
 }
 
-fn wake_slot(registry: &Registry) -> Result<WakeSlot> {
+fn wake_slot(registry: &Registry) -> Result<RegistryEntry> {
     let mut wake_slot =
-        WakeSlot::claim(registry.id(), own_user(), false)?.expect("the registry exists");
+        RegistryEntry::with_slot(registry.id(), own_user(), false)?.expect("the registry exists");
     assert!(wake_slot.create_receiver(Sleep::Queue, None)?);
     Ok(wake_slot)
 }
@@ -67,7 +67,7 @@ fn slots_are_claimed_parked_at_and_freed() {
 fn claim_in_a_removed_registry_returns_none() {
     let registry = registry(1, OWN);
     remove(&registry);
-    assert!(WakeSlot::claim(registry.id(), own_user(), false).unwrap().is_none());
+    assert!(RegistryEntry::with_slot(registry.id(), own_user(), false).unwrap().is_none());
 }
 
 #[test]
@@ -118,7 +118,7 @@ fn targets_are_accepted_from_the_own_user_only() {
         for mode in [0o600, 0o644] {
             let access = Access { mode, group: None };
             let registry = registry(1, access);
-            let mut wake_slot = WakeSlot::claim(registry.id(), own_user(), false)
+            let mut wake_slot = RegistryEntry::with_slot(registry.id(), own_user(), false)
                 .unwrap()
                 .expect("the registry exists");
             let refused = is_target && mode != 0o600;
@@ -127,7 +127,7 @@ fn targets_are_accepted_from_the_own_user_only() {
             // The check also applies if the subscriber has written the target into its record.
             let name = object::queue_name(registry.id(), 0, wake_slot.nonce());
             let target = WakeTarget::new(Some(sleep), place, &name).unwrap();
-            registry.file().sign(0, wake_slot.nonce(), &target).unwrap();
+            registry.file().write_record(0, wake_slot.nonce(), &target).unwrap();
             let ready = registry.file().record(0) + at::READY;
             registry.file().store(ready, 1).unwrap();
             let accepted = registry.member(0, wake_slot.nonce()).target();
@@ -147,7 +147,7 @@ fn receiver_of_a_dead_subscriber_is_removed_with_its_slot() {
     let directory = std::env::temp_dir();
     for sleep in [Sleep::Unix, Sleep::Fifo] {
         let registry = registry(1, OWN);
-        let mut wake_slot = WakeSlot::claim(registry.id(), own_user(), false)
+        let mut wake_slot = RegistryEntry::with_slot(registry.id(), own_user(), false)
             .unwrap()
             .expect("the registry exists");
         assert!(wake_slot.create_receiver(sleep, Some(&directory)).unwrap());
