@@ -84,7 +84,7 @@ fn remove_registry(name: &TableName, owner: u32) -> Result<()> {
     }
     let mut id = [0];
     let read = read_words(&object, &region, header::REGISTRY_ID as u64 * 8, &mut id);
-    if let Ok(Some(registry)) = read.and_then(|()| Registry::adopt_of(id[0], owner)) {
+    if let Ok(Some(registry)) = read.and_then(|()| Registry::adopt(id[0], owner)) {
         object::remove(&registry_name(id[0]))?;
         registry.remove_receivers();
     }

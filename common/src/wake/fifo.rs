@@ -35,9 +35,9 @@ const UNREAD: u64 = 2048;
 const READS: usize = 32;
 
 pub(super) const HALVES: Halves = Halves {
-    create: |target, _publisher| Ok(Box::new(Fifo::create(target.path())?)),
-    open: |target| Ok(Box::new(Sender::open(target.path())?)),
-    remove: |target, held| remove(target.path(), held),
+    create: |target, _publisher| Ok(Box::new(Fifo::create(&target.path)?)),
+    open: |target| open_sender(&target.path),
+    remove: |target, held| remove(&target.path, held),
 };
 
 pub(super) const PLACE: Place = Place {
@@ -171,28 +171,18 @@ pub fn remove(path: &Path, held: bool) -> Result<bool> {
     remove_file(path)
 }
 
-/// The publisher's end of a subscriber's pipe.
-pub struct Sender(File);
-
-impl Sender {
-    /// Opens the pipe.
-    ///
-    /// # Errors
-    /// EPERM if `path` is not a pipe of this user, and errors of the system.
-    pub fn open(path: &Path) -> nix::Result<Self> {
-        // For both directions: a write to a pipe without a reader would raise SIGPIPE.
-        match open(path) {
-            Ok(pipe) => Ok(Self(pipe)),
-            Err(error) if error.kind() == ErrorKind::PermissionDenied => Err(Errno::EPERM),
-            Err(error) => Err(errno(&error)),
-        }
-    }
-}
-
-impl WakeSender for Sender {
-    /// Writes the commit's line.
-    fn wake(&self, version: u64) {
-        // Less than PIPE_BUF, so the line is written whole or not at all.
-        let _hint = (&self.0).write(format!("{version}\n").as_bytes());
-    }
+/// Opens the publisher's end of a subscriber's pipe.
+///
+/// # Errors
+/// EPERM if `path` is not a pipe of this user, and errors of the system.
+pub fn open_sender(path: &Path) -> nix::Result<WakeSender> {
+    // For both directions: a write to a pipe without a reader would raise SIGPIPE.
+    let pipe = open(path).map_err(|error| match error.kind() {
+        ErrorKind::PermissionDenied => Errno::EPERM,
+        _ => errno(&error),
+    })?;
+    // Less than PIPE_BUF, so the line is written whole or not at all.
+    Ok(Box::new(move |version| {
+        let _hint = (&pipe).write(format!("{version}\n").as_bytes());
+    }))
 }

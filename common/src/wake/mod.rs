@@ -67,14 +67,14 @@ static MECHANISMS: [Mechanism; 7] = [
         name: "unix",
         sleep: Some(Sleep::Unix),
         target: TargetForm::Name("@"),
-        halves: Some(unix::ABSTRACT),
+        halves: Some(unix::HALVES),
     },
     Mechanism {
         word: 3,
         name: "unix",
         sleep: Some(Sleep::Unix),
         target: TargetForm::Path(unix::PLACE),
-        halves: Some(unix::AT_PATH),
+        halves: Some(unix::HALVES),
     },
     Mechanism {
         word: 4,
@@ -134,7 +134,7 @@ pub struct Halves {
     /// Creates the receiver, to be woken by a publisher.
     create: fn(&WakeTarget, queue::PublisherCredentials) -> Result<Box<dyn WakeReceiver>>,
     /// Opens the sender.
-    open: fn(&WakeTarget) -> nix::Result<Box<dyn WakeSender>>,
+    open: fn(&WakeTarget) -> nix::Result<WakeSender>,
     /// Removes the receiver's object, whose owner is gone. With `held`, also removes one that its
     /// owner holds. Returns true if something was removed.
     remove: fn(&WakeTarget, held: bool) -> Result<bool>,
@@ -155,19 +155,10 @@ pub trait WakeReceiver: Send + Sync {
     }
 }
 
-/// The publisher's half.
-pub trait WakeSender: Send + Sync {
-    /// Wakes the subscriber for commit `version`. Never blocks, and ignores errors: a full receiver
-    /// already holds a wake-up, and any other error is caused by its owner.
-    fn wake(&self, version: u64);
-}
-
-/// The sender of mechanisms without a receiver: all their subscribers are woken together.
-struct NoSender;
-
-impl WakeSender for NoSender {
-    fn wake(&self, _version: u64) {}
-}
+/// The publisher's half: wakes the subscriber for a commit, given its version. Never blocks, and
+/// ignores errors: a full receiver already holds a wake-up, and any other error is caused by its
+/// owner.
+pub type WakeSender = Box<dyn Fn(u64) + Send + Sync>;
 
 impl Mechanism {
     /// Returns the mechanism that `sleep` selects, or spinning for `None`. `place` is true if the
@@ -255,11 +246,6 @@ impl WakeTarget {
         }
     }
 
-    /// Returns the path; empty unless the target is a path.
-    fn path(&self) -> &Path {
-        &self.path
-    }
-
     /// Returns a description for messages; for a named object its name.
     fn object(&self) -> String {
         match self.mechanism.target {
@@ -283,10 +269,11 @@ impl WakeTarget {
     ///
     /// # Errors
     /// Errors of the system; the caller reports the errno to the subscriber.
-    fn open(&self) -> nix::Result<Box<dyn WakeSender>> {
+    fn open(&self) -> nix::Result<WakeSender> {
         match self.mechanism.halves {
             Some(halves) => (halves.open)(self),
-            None => Ok(Box::new(NoSender)),
+            // Its subscribers are all woken together.
+            None => Ok(Box::new(|_version| ())),
         }
     }
 

@@ -67,7 +67,7 @@ pub fn check_place(sleep: Sleep, place: &Path) -> Result<()> {
     // The longest name that is created in a directory.
     let longest = queue_name(u64::MAX, MAX_SLOTS, u64::MAX);
     let target = WakeTarget::new(Some(sleep), Some(place), &longest)?;
-    (rules.check)(target.path()).or_else(refused)
+    (rules.check)(&target.path).or_else(refused)
 }
 
 /// Returns the absolute path, because the publisher has another working directory. Refuses a path

@@ -13,7 +13,7 @@ use nix::errno::Errno;
 use nix::mqueue::{MQ_OFlag, MqAttr, MqdT, mq_close, mq_open, mq_receive, mq_send, mq_unlink};
 use nix::sys::stat::Mode;
 
-use super::{Halves, WakeReceiver, WakeSender};
+use super::{Halves, WakeReceiver};
 use crate::error::{Error, Result};
 use crate::region::fork::Creator;
 use crate::region::lock::{self, Span};
@@ -21,7 +21,13 @@ use crate::region::object::{self, failure, own_user};
 
 pub(super) const HALVES: Halves = Halves {
     create: |target, publisher| Ok(Box::new(Queue::create(target.object(), publisher)?)),
-    open: |target| Ok(Box::new(Sender::open(&target.object())?)),
+    open: |target| {
+        let name = target.object();
+        let queue = Descriptor::open(&name, MQ_OFlag::O_WRONLY, Mode::empty(), None)?;
+        Ok(Box::new(move |_version| {
+            let _hint = mq_send(queue.get(), &[0], 0);
+        }))
+    },
     remove: |target, _held| remove_queue(&target.object()),
 };
 
@@ -196,21 +202,6 @@ fn queue_failure(name: &str, errno: Errno) -> Error {
             "it was built without POSIX message queues; use another wake kind",
         ),
         errno => failure(&object, "make", errno),
-    }
-}
-
-/// The publisher's end of a subscriber's queue.
-struct Sender(Descriptor);
-
-impl Sender {
-    fn open(name: &str) -> nix::Result<Self> {
-        Descriptor::open(name, MQ_OFlag::O_WRONLY, Mode::empty(), None).map(Self)
-    }
-}
-
-impl WakeSender for Sender {
-    fn wake(&self, _version: u64) {
-        let _hint = mq_send(self.0.get(), &[0], 0);
     }
 }
 

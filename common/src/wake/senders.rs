@@ -18,7 +18,7 @@ pub struct WakeSenders {
 #[derive(Default)]
 struct SlotSender {
     nonce: u64,
-    sender: Option<Box<dyn WakeSender>>,
+    sender: Option<WakeSender>,
     retry_ns: u64,
 }
 
@@ -34,7 +34,7 @@ impl WakeSenders {
         budget: &mut Budget,
         target: impl FnOnce() -> nix::Result<WakeTarget>,
         answer: impl FnOnce(i32),
-    ) -> Option<&dyn WakeSender> {
+    ) -> Option<&WakeSender> {
         if slot >= self.by_slot.len() {
             self.by_slot.resize_with(slot + 1, SlotSender::default);
         }
@@ -46,7 +46,7 @@ impl WakeSenders {
         if entry.sender.is_none() {
             entry.open(slot, budget, target, answer);
         }
-        entry.sender.as_deref()
+        entry.sender.as_ref()
     }
 
     /// Closes the sender of the subscriber that left `slot`.

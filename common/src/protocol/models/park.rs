@@ -8,8 +8,8 @@ use loom::thread;
 use super::{Memory, check, in_a_process};
 use crate::protocol::layout::{header, registry as at};
 use crate::protocol::park::{
-    acknowledge, acknowledged, claim, claimed, has_sleepers, is_ready, may_be_parked, park,
-    park_on_commit, parked_at, mark_ready, write_record,
+    acknowledge, acknowledged, claim, claimed, has_sleepers, is_ready, mark_ready, may_be_parked,
+    park, park_on_commit, parked_at, write_record,
 };
 use crate::protocol::sync::{AtomicU64, Ordering};
 use crate::protocol::words::read_only;

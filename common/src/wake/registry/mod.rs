@@ -202,7 +202,7 @@ impl RegistryFile {
 
     /// Writes the target of the subscriber `nonce` into the record of `slot`.
     fn write_record(&self, slot: usize, nonce: u64, target: &WakeTarget) -> Result<()> {
-        let path = target.path().as_os_str().as_bytes();
+        let path = target.path.as_os_str().as_bytes();
         if !path.is_empty() {
             let mut bytes = [0; at::PATH_BYTES];
             bytes[..path.len()].copy_from_slice(path);

@@ -76,14 +76,9 @@ impl Registry {
         Err(failure(object, "link", Errno::EEXIST))
     }
 
-    /// Opens the registry that a dead publisher left, if it exists. The id 0 names none.
-    pub fn adopt(id: u64) -> Result<Option<Self>> {
-        Self::adopt_of(id, object::own_user())
-    }
-
     /// Opens the registry `id` of `owner` that a dead publisher left, if it exists. The id 0 names
     /// none.
-    pub fn adopt_of(id: u64, owner: u32) -> Result<Option<Self>> {
+    pub fn adopt(id: u64, owner: u32) -> Result<Option<Self>> {
         if id == 0 {
             return Ok(None);
         }
