@@ -184,13 +184,7 @@ pub fn sweep() -> Result<Swept> {
         swept.kept.truncate(kept_queues);
         swept.unseen = unseen;
         for orphan in &orphans {
-            let object = orphan.name();
-            match orphan.remove() {
-                Ok(true) => swept.removed.push(object),
-                Ok(false) => {}
-                Err(_) if swept.kept.iter().any(|kept| kept.object == object) => {}
-                Err(error) => swept.kept.push(Kept { object, error }),
-            }
+            swept.note(orphan.name(), orphan.remove());
         }
         if swept.removed.len() == removed {
             break;
@@ -206,17 +200,22 @@ impl Swept {
         };
         let freed = registry::free_stale(id, registry.owner, |stale| {
             self.slots += 1;
-            let object = stale.object;
-            match stale.removed {
-                Ok(true) => self.removed.push(object),
-                Ok(false) => {}
-                Err(error) => self.kept.push(Kept { object, error }),
-            }
+            self.note(stale.object, stale.removed);
         });
         // A registry that this user may not write to is also reported in `unseen`. The publisher
         // replaces a damaged registry.
         if let Err(error) = freed {
             tracing::debug!("cannot free the slots of {}: {error}", registry.name());
+        }
+    }
+
+    /// Records the outcome of removing an object: true if it existed.
+    fn note(&mut self, object: String, removed: Result<bool>) {
+        match removed {
+            Ok(true) => self.removed.push(object),
+            Ok(false) => {}
+            Err(_) if self.kept.iter().any(|kept| kept.object == object) => {}
+            Err(error) => self.kept.push(Kept { object, error }),
         }
     }
 }
@@ -306,9 +305,11 @@ impl Search {
         let mut referenced = HashSet::new();
         // Users with a publisher whose registry is unknown.
         let mut unknown = HashSet::new();
-        let prefix = "tablecast.table.";
-        let named = files(Path::new(DIRECTORY), prefix)?.into_iter();
-        let named = named.map(|(suffix, _, status)| (format!("/{prefix}{suffix}"), status.uid()));
+        let tables = suffixes(Path::new(DIRECTORY), "tablecast.table.")?.into_iter();
+        let named = tables.filter_map(|table| {
+            let region = format!("/tablecast.table.{table}");
+            Some((region.clone(), file_status(Path::new(&format!("{DIRECTORY}{region}")))?.uid()))
+        });
         let unnamed = nexts.iter().map(|next| (next.name(), next.owner));
         for (region, owner) in named.chain(unnamed) {
             match registry_of(&region, owner) {
@@ -378,29 +379,18 @@ impl Search {
 /// Returns all objects of one kind. Any of them may be an orphan.
 fn candidates(directory: &Path, kind: OrphanKind) -> Result<Vec<Orphan>> {
     let (_, prefix, reason) = kind.describe();
-    let found = files(directory, prefix)?.into_iter();
-    let found = found.map(|(suffix, object, status)| Orphan {
-        object,
-        kind,
-        owner: status.uid(),
-        table: None,
-        reason,
-        suffix,
-        inode: status.ino(),
-    });
-    Ok(found.collect())
+    let candidate = |suffix| {
+        let object = directory.join(format!("{prefix}{suffix}"));
+        let status = file_status(&object)?;
+        let (owner, inode) = (status.uid(), status.ino());
+        Some(Orphan { object, kind, owner, table: None, reason, suffix, inode })
+    };
+    Ok(suffixes(directory, prefix)?.into_iter().filter_map(candidate).collect())
 }
 
-/// Returns the suffix, path and status of the files in `directory` whose names begin with `prefix`.
-/// Does not follow links, and skips files that are removed in the meantime.
-fn files(directory: &Path, prefix: &str) -> Result<Vec<(String, PathBuf, Metadata)>> {
-    let found = suffixes(directory, prefix)?.into_iter();
-    let found = found.filter_map(|suffix| {
-        let path = directory.join(format!("{prefix}{suffix}"));
-        let status = fs::symlink_metadata(&path).ok().filter(Metadata::is_file)?;
-        Some((suffix, path, status))
-    });
-    Ok(found.collect())
+/// Returns the status of a regular file, without following links.
+fn file_status(path: &Path) -> Option<Metadata> {
+    fs::symlink_metadata(path).ok().filter(Metadata::is_file)
 }
 
 /// Returns the id of the registry that a region refers to, or None if no object has the name
