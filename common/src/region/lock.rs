@@ -10,7 +10,7 @@ use std::os::fd::AsFd;
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, fcntl};
 
-use super::fork::{Creator, ForkSafeFd};
+use super::fork::ForkSafeFd;
 
 /// A range of bytes of a file that are locked together.
 #[derive(Clone, Copy, Debug)]
@@ -40,10 +40,7 @@ impl Span {
 }
 
 /// A file that is locked completely until this value is dropped.
-pub struct Locked {
-    file: ForkSafeFd,
-    process: Creator,
-}
+pub struct Locked(ForkSafeFd);
 
 impl Locked {
     /// Locks the file. Returns None if another open file description holds a lock on it.
@@ -52,9 +49,7 @@ impl Locked {
     /// Other errors of the system.
     pub fn take(file: File) -> nix::Result<Option<Self>> {
         let file = ForkSafeFd::new(file);
-        let taken = try_lock(&file, Span::WHOLE)?;
-        let process = Creator::this_process();
-        Ok(taken.then_some(Self { file, process }))
+        Ok(try_lock(&file, Span::WHOLE)?.then_some(Self(file)))
     }
 }
 
@@ -62,7 +57,7 @@ impl Deref for Locked {
     type Target = File;
 
     fn deref(&self) -> &File {
-        &self.file
+        &self.0
     }
 }
 
@@ -70,14 +65,13 @@ impl Drop for Locked {
     fn drop(&mut self) {
         // Unlock explicitly instead of relying on the close: between fork and exec, a child that
         // another thread forked also has the descriptor. Such a child must not unlock.
-        if self.process.is_this_process() {
-            let _falls_by_closing = unlock(&self.file, Span::WHOLE);
+        if self.0.is_of_this_process() {
+            let _falls_by_closing = unlock(&self.0, Span::WHOLE);
         }
     }
 }
 
-/// Takes the lock, unless another open file description holds a lock there. Returns true if it was
-/// taken.
+/// Takes the lock, unless another open file description holds one there. Returns true if taken.
 ///
 /// # Errors
 /// Other errors of the system.

@@ -107,6 +107,10 @@ impl RegistryFile {
         object::names(&self.object, &self.file)
     }
 
+    fn is_of_this_process(&self) -> bool {
+        self.file.is_of_this_process()
+    }
+
     fn object(&self) -> &str {
         &self.object
     }

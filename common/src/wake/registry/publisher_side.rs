@@ -9,7 +9,6 @@ use crate::error::Result;
 use crate::protocol::layout::{LAYOUT_VERSION, MAX_SLOTS, REGISTRY_MAGIC};
 use crate::protocol::park;
 use crate::protocol::sync::{Ordering, Point, fence};
-use crate::region::fork::Creator;
 use crate::region::object::{self, Access, failure, registry_name};
 use crate::region::random_id;
 use crate::wake::budget::Budget;
@@ -26,7 +25,6 @@ pub struct Registry {
     records: Vec<u64>,
     /// The slot with which the next round of calls begins.
     first: usize,
-    process: Creator,
 }
 
 impl Registry {
@@ -58,13 +56,7 @@ impl Registry {
             Ok(true) => {}
             refused => tracing::debug!("{} is not locked: {refused:?}", file.object()),
         }
-        Self {
-            file,
-            parks: Vec::new(),
-            records: Vec::new(),
-            first: 0,
-            process: Creator::this_process(),
-        }
+        Self { file, parks: Vec::new(), records: Vec::new(), first: 0 }
     }
 
     /// Links the registry to its name, unless it already has it.
@@ -240,7 +232,7 @@ impl Drop for Registry {
     fn drop(&mut self) {
         // Unlocks explicitly instead of on close, and never in a child process, as for a region's
         // lock.
-        if self.process.is_this_process() {
+        if self.file.is_of_this_process() {
             let _falls_by_closing = self.file.unlock(PUBLISHER);
         }
     }

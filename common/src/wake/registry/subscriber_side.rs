@@ -7,7 +7,6 @@ use crate::error::{Error, Result};
 use crate::protocol::park;
 use crate::protocol::sync::{Ordering, Point, fence};
 use crate::protocol::words::ReadOnlyWord;
-use crate::region::fork::Creator;
 use crate::region::object::{queue_name, status};
 use crate::region::{ReaderRegion, random_id};
 use crate::wake::queue::PublisherCredentials;
@@ -29,7 +28,6 @@ pub struct RegistryEntry {
     is_woken_individually: bool,
     receiver: Option<Box<dyn WakeReceiver>>,
     parked: bool,
-    process: Creator,
 }
 
 impl RegistryEntry {
@@ -90,7 +88,6 @@ impl RegistryEntry {
             is_woken_individually,
             receiver: None,
             parked: false,
-            process: Creator::this_process(),
         };
         for slot in slots {
             if entry.registry.try_lock(slot)? {
@@ -244,7 +241,7 @@ impl RegistryEntry {
     #[cfg(test)]
     pub(super) fn die(&mut self) {
         self.registry.unlock(self.slot).expect("locked");
-        self.process = Creator::another_process();
+        self.nonce = 0;
     }
 }
 
@@ -252,7 +249,7 @@ impl Drop for RegistryEntry {
     fn drop(&mut self) {
         // Removes what it created while the record still names it.
         self.receiver = None;
-        if self.nonce != 0 && self.process.is_this_process() {
+        if self.nonce != 0 && self.registry.is_of_this_process() {
             if let Err(error) = self.registry.clean(self.slot) {
                 tracing::debug!("slot {} was not cleaned: {error}", self.slot);
             }
