@@ -64,10 +64,7 @@ pub struct Fifo {
 }
 
 impl Fifo {
-    /// Creates the pipe. Replaces a pipe whose owner is gone.
-    ///
-    /// # Errors
-    /// Errors of the system, including EEXIST if another file has this path.
+    /// Creates the pipe. Replaces a pipe whose owner is gone, and no other file.
     pub fn create(path: &Path) -> Result<Self> {
         let object = path.display().to_string();
         let make = || mkfifo(path, Mode::S_IRUSR | Mode::S_IWUSR);
@@ -86,11 +83,9 @@ impl Fifo {
 }
 
 impl WakeReceiver for Fifo {
-    /// Takes the lines out if nobody else reads them.
     fn drain(&self) {
         if ioctl_fionread(&self.pipe).is_ok_and(|unread| unread > UNREAD) {
-            let mut reads = 0..READS;
-            while reads.next().is_some() && (&self.pipe).read(&mut [0; 4096]).is_ok() {}
+            let _empty = (0..READS).try_for_each(|_| (&self.pipe).read(&mut [0; 4096]).map(drop));
         }
     }
 

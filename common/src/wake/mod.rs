@@ -131,9 +131,7 @@ pub enum TargetForm {
 /// The two halves of a mechanism that wakes subscribers individually.
 #[derive(Clone, Copy, Debug)]
 pub struct Halves {
-    /// Creates the receiver, to be woken by a publisher.
     create: fn(&WakeTarget, queue::PublisherCredentials) -> Result<Box<dyn WakeReceiver>>,
-    /// Opens the sender.
     open: fn(&WakeTarget) -> nix::Result<WakeSender>,
     /// Removes the receiver's object, whose owner is gone. With `held`, also removes one that its
     /// owner holds. Returns true if something was removed.
@@ -164,22 +162,16 @@ impl Mechanism {
     /// Returns the mechanism that `sleep` selects, or spinning for `None`. `place` is true if the
     /// user named a place for the receiver.
     fn of(sleep: Option<Sleep>, place: bool) -> &'static Self {
-        let sleep = match sleep {
-            Some(Sleep::Auto) => Some(Sleep::Queue),
-            sleep => sleep,
-        };
+        let sleep = if sleep == Some(Sleep::Auto) { Some(Sleep::Queue) } else { sleep };
         let same =
             |one: &&Self| one.sleep.as_ref().map(discriminant) == sleep.as_ref().map(discriminant);
-        let has_path = |one: &&Self| matches!(one.target, TargetForm::Path(_));
         let mut found = MECHANISMS.iter().filter(same);
         let first = found.next().expect("each setting has a mechanism");
-        if !place || has_path(&first) {
-            return first;
-        }
-        found.find(has_path).unwrap_or(first)
+        // Without a path among its forms, a mechanism ignores the place.
+        let at_place = found.find(|one| place && matches!(one.target, TargetForm::Path(_)));
+        at_place.unwrap_or(first)
     }
 
-    /// Returns the mechanism that a kind word encodes.
     fn of_word(word: u64) -> Option<&'static Self> {
         MECHANISMS.iter().find(|one| one.word == word)
     }
@@ -197,7 +189,6 @@ fn needs_slot(kind_word: u64) -> bool {
     kind_word != 0 && Mechanism::of_word(kind_word).is_none_or(|one| one.halves.is_some())
 }
 
-/// Returns the name of the kind that a word encodes.
 fn kind_name(kind_word: u64) -> &'static str {
     Mechanism::of_word(kind_word).map_or("unknown", |one| one.name)
 }
@@ -261,14 +252,10 @@ impl WakeTarget {
         &self,
         publisher: queue::PublisherCredentials,
     ) -> Result<Option<Box<dyn WakeReceiver>>> {
-        let create = self.mechanism.halves.map(|halves| halves.create);
-        create.map(|create| create(self, publisher)).transpose()
+        self.mechanism.halves.map(|halves| (halves.create)(self, publisher)).transpose()
     }
 
-    /// Opens the sender.
-    ///
-    /// # Errors
-    /// Errors of the system; the caller reports the errno to the subscriber.
+    /// Opens the sender. The caller reports an errno to the subscriber.
     fn open(&self) -> nix::Result<WakeSender> {
         match self.mechanism.halves {
             Some(halves) => (halves.open)(self),
@@ -288,12 +275,10 @@ impl WakeTarget {
             // Not the path of this subscriber, so the record is damaged.
             return Ok(false);
         }
-        let remove = self.mechanism.halves.map(|halves| halves.remove);
-        remove.map_or(Ok(false), |remove| remove(self, held))
+        self.mechanism.halves.map_or(Ok(false), |halves| (halves.remove)(self, held))
     }
 }
 
-/// Returns the errno of a standard library error.
 fn errno(error: &std::io::Error) -> Errno {
     error.raw_os_error().map_or(Errno::EIO, Errno::from_raw)
 }

@@ -49,20 +49,15 @@ pub fn check_place(sleep: Sleep, place: &Path) -> Result<()> {
     let shown = directory.display();
     match std::fs::metadata(directory) {
         Ok(status) if status.is_dir() => {}
-        Ok(_) => {
-            return refused(&format!("{shown} is not a directory; name a directory"));
-        }
+        Ok(_) => return refused(&format!("{shown} is not a directory; name a directory")),
         Err(error) => {
-            return refused(&format!(
-                "{shown}: {error}; create that directory first, or name another place"
-            ));
+            let remedy = "create that directory first, or name another place";
+            return refused(&format!("{shown}: {error}; {remedy}"));
         }
     }
     if let Err(errno) = access(directory, AccessFlags::W_OK | AccessFlags::X_OK) {
-        return refused(&format!(
-            "{shown}: {}; name a directory that this user may write to",
-            errno.desc()
-        ));
+        let remedy = "name a directory that this user may write to";
+        return refused(&format!("{shown}: {}; {remedy}", errno.desc()));
     }
     // The longest name that is created in a directory.
     let longest = queue_name(u64::MAX, MAX_SLOTS, u64::MAX);

@@ -70,15 +70,11 @@ impl SlotSender {
             return;
         }
         let target = target();
-        let opened = match &target {
-            Ok(target) => target.open(),
-            Err(errno) => Err(*errno),
-        };
         let shown = || match &target {
             Ok(target) => format!("by {}, {}", target.mechanism.name, target.object()),
             Err(_) => "at the target in its record".to_owned(),
         };
-        match opened {
+        match target.as_ref().map_err(|errno| *errno).and_then(WakeTarget::open) {
             Ok(sender) => {
                 tracing::info!("the subscriber at slot {slot} is woken {}", shown());
                 self.sender = Some(sender);
