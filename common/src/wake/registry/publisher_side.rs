@@ -77,13 +77,11 @@ impl Registry {
         Ok(RegistryFile::open(id, owner, false)?.map(Self::lock))
     }
 
-    /// Returns the file, which tests damage.
     #[cfg(test)]
     pub(super) fn file(&self) -> &RegistryFile {
         &self.file
     }
 
-    /// Returns the random number from which the registry's name is derived.
     pub fn id(&self) -> u64 {
         self.file.id()
     }
@@ -97,7 +95,6 @@ impl Registry {
             })
     }
 
-    /// Returns true if the name of the registry still refers to this file.
     pub fn has_name(&self) -> bool {
         self.file.has_name()
     }
@@ -206,7 +203,6 @@ impl Registry {
         Ok(living)
     }
 
-    /// Returns the subscriber `nonce` at `slot`.
     pub fn member(&self, slot: usize, nonce: u64) -> Member<'_> {
         self.file.member(slot, nonce)
     }
