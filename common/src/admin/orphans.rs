@@ -57,8 +57,7 @@ pub enum OrphanKind {
 }
 
 impl OrphanKind {
-    /// Returns the name of the kind, the prefix of its objects' names, and the reason why such an
-    /// object is an orphan.
+    /// Returns the name of the kind, the prefix of its objects' names, and the reason of its orphans.
     fn describe(self) -> (&'static str, &'static str, &'static str) {
         match self {
             Self::Lock => (
@@ -113,16 +112,6 @@ pub struct Orphan {
 ///
 /// # Errors
 /// Errors of the system.
-///
-/// # Examples
-/// ```no_run
-/// # fn main() -> common::Result<()> {
-/// for orphan in common::admin::orphans()? {
-///     println!("{}: {}", orphan.object.display(), orphan.reason);
-/// }
-/// # Ok(())
-/// # }
-/// ```
 pub fn orphans() -> Result<Vec<Orphan>> {
     Search::twice().map(|search| search.orphans)
 }
@@ -244,9 +233,8 @@ impl Orphan {
     /// because only its holder creates such a region.
     fn remove_next(&self, table: &TableName) -> Result<bool> {
         let lock = match acquire_lock_of(table, self.owner) {
-            Ok(lock) => lock,
             Err(Error::PublisherActive { .. }) => return Ok(false),
-            Err(error) => return Err(error),
+            lock => lock?,
         };
         let removed = remove_unless_held(&self.name(), self.owner, || true);
         // This function created the lock object, or the lock object is itself an orphan.
@@ -404,8 +392,8 @@ fn registry_of(region: &str, owner: u32) -> Result<Option<u64>> {
     Ok(Some(id[0]))
 }
 
-/// Returns true if a process has locked any part of an object for writing, and None if this user
-/// has no permission to query the lock.
+/// Returns true if a process has locked any part of an object for writing, and None if permission
+/// was denied.
 fn is_held(object: &str, owner: u32) -> Option<bool> {
     let file = match object::open(object, false, owner, false) {
         Ok(Some(file)) => file,
@@ -437,9 +425,7 @@ fn is_registered(queue: &Orphan) -> bool {
     let path = format!("{DIRECTORY}{}", registry_name(id));
     let owner = fs::symlink_metadata(path).map_or(queue.owner, |status| status.uid());
     match registry::listeners(id, owner, false) {
-        Ok(listeners) => {
-            listeners.iter().any(|listener| listener.slot == slot && listener.nonce == nonce)
-        }
+        Ok(listeners) => listeners.iter().any(|one| (one.slot, one.nonce) == (slot, nonce)),
         Err(error) => !matches!(error, Error::PermissionDenied { .. }),
     }
 }
@@ -463,8 +449,7 @@ fn queue_directories() -> Vec<PathBuf> {
 /// Returns the mount points of the file system of message queues in `mounts`, with `/dev/mqueue`
 /// first. Paths need not be UTF-8.
 fn queue_mounts(mounts: &[u8]) -> Vec<PathBuf> {
-    let lines = mounts.split(|byte| *byte == b'\n');
-    let found = lines.filter_map(|line| {
+    let found = mounts.split(|byte| *byte == b'\n').filter_map(|line| {
         let mut fields = line.split(|byte| *byte == b' ').skip(1);
         let (path, kind) = (fields.next()?, fields.next()?);
         (kind == b"mqueue").then(|| PathBuf::from(OsStr::from_bytes(path)))

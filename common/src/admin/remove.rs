@@ -66,11 +66,8 @@ pub fn remove_of(name: &str, owner: u32) -> Result<Vec<String>> {
     Ok(objects)
 }
 
-/// Removes the registry that the table's region refers to, if both exist.
-///
-/// # Errors
-/// [`Error::PublisherActive`] if a publisher still holds the region after its lock object was
-/// removed.
+/// Removes the registry that the table's region refers to, if both exist. Fails if a publisher
+/// still holds the region after its lock object was removed.
 fn remove_registry(name: &TableName, owner: u32) -> Result<()> {
     let object = name.region();
     let Some(region) = object::open(&object, false, owner, false)? else {

@@ -60,7 +60,7 @@ pub fn next_region_of(id: u64) -> String {
     format!("/tablecast.next.{id:016x}")
 }
 
-/// Returns the name of the registry with the random id `id`.
+/// Returns the name of the registry with this random id.
 pub fn registry_name(id: u64) -> String {
     format!("/tablecast.subs.{id:016x}")
 }
@@ -129,16 +129,13 @@ pub fn link(file: &File, object: &str) -> Result<bool> {
     }
 }
 
-/// Renames `object` to `name` atomically, and replaces the object of that name.
+/// Renames `object` to `name`, and replaces the object of that name atomically.
 pub fn rename(object: &str, name: &str) -> Result<()> {
     std::fs::rename(path(object), path(name)).map_err(|error| failure(name, "replace", error))
 }
 
 /// Opens an existing object. Returns None if it does not exist.
-///
-/// # Errors
-/// [`Error::Corrupt`] if the object is not a regular file, [`Error::WrongOwner`] if it belongs
-/// neither to `owner` nor, if `trust_root` is set, to root, and errors of the system.
+/// It must be a regular file of `owner` or, if `trust_root` is set, of root.
 pub fn open(object: &str, write: bool, owner: u32, trust_root: bool) -> Result<Option<File>> {
     let access = if write { OFlag::O_RDWR } else { OFlag::O_RDONLY };
     let not_a_regular_file = || corrupt(object, "it is not a regular file");

@@ -93,7 +93,6 @@ impl WakeReceiver for Fifo {
         Some(self.pipe.as_fd())
     }
 
-    /// The lines stay for the scripts that read them.
     fn keeps_wake_ups(&self) -> bool {
         true
     }
@@ -166,10 +165,7 @@ pub fn remove(path: &Path, held: bool) -> Result<bool> {
     remove_file(path)
 }
 
-/// Opens the publisher's end of a subscriber's pipe.
-///
-/// # Errors
-/// EPERM if `path` is not a pipe of this user, and errors of the system.
+/// Opens the publisher's end. Returns EPERM if `path` is not a pipe of this user.
 pub fn open_sender(path: &Path) -> nix::Result<WakeSender> {
     // For both directions: a write to a pipe without a reader would raise SIGPIPE.
     let pipe = open(path).map_err(|error| match error.kind() {

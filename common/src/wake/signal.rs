@@ -133,10 +133,6 @@ fn is_the_programs(signal: i32) -> bool {
 
 /// Opens the publisher's end: the process, if it still is the given one and belongs to this user
 /// and pid namespace.
-///
-/// # Errors
-/// EINVAL for a signal that is not allowed, ESRCH and EPERM for another process, and errors of the
-/// system.
 pub fn open_sender(process: Identity, signal: i32) -> nix::Result<WakeSender> {
     let signal = Some(signal).filter(|signal| is_allowed(*signal));
     let signal = signal.and_then(Signal::from_raw).ok_or(Errno::EINVAL)?;

@@ -212,17 +212,16 @@ impl RegistryFile {
         Ok(stale)
     }
 
-    /// Frees the slots of dead subscribers and removes their wake receivers. Returns the nonce of
-    /// the subscriber at each slot, or 0 for a free slot.
+    /// Implements [`Registry::sweep`]. Passes each slot to `freed`.
     fn free_stale(&self, mut freed: impl FnMut(StaleSlot)) -> Result<Vec<u64>> {
-        let (object, slots) = (&self.object, self.slots);
-        if checked_slots(object, &self.file, self.id)? != slots {
+        let object = &self.object;
+        if checked_slots(object, &self.file, self.id)? != self.slots {
             return Err(corrupt(object, "its number of slots was overwritten"));
         }
-        let mut words = vec![0; at::words(slots)];
+        let mut words = vec![0; at::words(self.slots)];
         self.read(0, &mut words)?;
         self.check_whole()?;
-        let nonces = (0..slots).map(|slot| words[at::record(slots, slot) + at::NONCE]);
+        let nonces = (0..self.slots).map(|slot| words[self.record(slot) + at::NONCE]);
         let mut living: Vec<u64> = nonces.collect();
         for (slot, nonce) in living.iter_mut().enumerate() {
             if *nonce != 0 && self.try_lock(slot)? {
@@ -245,7 +244,7 @@ pub struct StaleSlot {
 }
 
 impl StaleSlot {
-    /// Logs an object that could not be removed. Only its owner or root may remove a queue.
+    /// Logs an object that could not be removed, such as the queue of another user.
     fn log(self) {
         if let Err(error) = self.removed {
             tracing::warn!("an object of a dead subscriber was not removed: {error}");

@@ -28,7 +28,7 @@ pub struct Registry {
 }
 
 impl Registry {
-    /// Creates a registry with `slots` slots and without a name.
+    /// Creates a registry without a name.
     pub fn create(slots: usize, access: Access) -> Result<Self> {
         let id = random_id()?;
         let object = registry_name(id);
@@ -143,7 +143,7 @@ impl Registry {
         budget: &mut Budget,
         mut visit: impl FnMut(Member<'_>, &mut Budget),
     ) -> Result<bool> {
-        let Self { file, parks: words, records, first, .. } = self;
+        let Self { file, parks: words, records, first } = self;
         words.resize(at::PARKS - at::PARKED_MAX + file.slots(), 0);
         file.read(at::PARKED_MAX, words)?;
         // Partner: the fence before a subscriber stores its park word, in `park::park`.

@@ -33,9 +33,6 @@ pub struct RegistryEntry {
 impl RegistryEntry {
     /// Claims a slot of registry `id`, or returns `None` if the registry is gone. The publisher
     /// cannot wake the subscriber until [`create_receiver`](Self::create_receiver).
-    ///
-    /// # Errors
-    /// [`Error::Limit`] if every slot is taken, and the errors of opening a registry.
     pub fn with_slot(id: u64, owner: u32, trust_root: bool) -> Result<Option<Self>> {
         let Some(registry) = RegistryFile::open(id, owner, trust_root)? else {
             return Ok(None);
@@ -106,10 +103,6 @@ impl RegistryEntry {
     /// publisher from other processes. Returns false if the registry was removed in the meantime:
     /// no publisher sweeps it then, and dropping the entry removes the receiver. After an error the
     /// slot is still taken, and its owner polls.
-    ///
-    /// # Errors
-    /// [`Error::InvalidWake`] if the receiver would name a target to another user's publisher, and
-    /// the errors of creating the receiver.
     pub fn create_receiver(&mut self, sleep: Sleep, place: Option<&Path>) -> Result<bool> {
         let registry = &self.registry;
         let name = queue_name(registry.id(), self.slot, self.nonce);
@@ -183,14 +176,10 @@ impl RegistryEntry {
         self.receiver.as_deref()
     }
 
+    /// Returns slot and nonce.
     #[cfg(test)]
-    pub(super) fn slot(&self) -> usize {
-        self.slot
-    }
-
-    #[cfg(test)]
-    pub(super) fn nonce(&self) -> u64 {
-        self.nonce
+    pub(super) fn identity(&self) -> (usize, u64) {
+        (self.slot, self.nonce)
     }
 
     /// Drains the wake receiver and parks at `seen`. Returns true if `commit` is still `seen`, so
