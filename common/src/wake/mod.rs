@@ -55,50 +55,24 @@ pub use thread::WaitThread;
 
 /// The ways to wake a subscriber. To add one, write its file and add its entry here.
 static MECHANISMS: [Mechanism; 7] = [
-    Mechanism {
-        word: 1,
-        name: "mq",
-        sleep: Some(Sleep::Queue),
-        target: TargetForm::Name("/"),
-        halves: Some(queue::HALVES),
-    },
-    Mechanism {
-        word: 2,
-        name: "unix",
-        sleep: Some(Sleep::Unix),
-        target: TargetForm::Name("@"),
-        halves: Some(unix::HALVES),
-    },
-    Mechanism {
-        word: 3,
-        name: "unix",
-        sleep: Some(Sleep::Unix),
-        target: TargetForm::Path(unix::PLACE),
-        halves: Some(unix::HALVES),
-    },
-    Mechanism {
-        word: 4,
-        name: "signal",
-        sleep: Some(Sleep::Signal(SIGUSR1)),
-        target: TargetForm::Process,
-        halves: Some(signal::HALVES),
-    },
-    Mechanism {
-        word: 5,
-        name: "fifo",
-        sleep: Some(Sleep::Fifo),
-        target: TargetForm::Path(fifo::PLACE),
-        halves: Some(fifo::HALVES),
-    },
-    Mechanism {
-        word: 6,
-        name: "futex",
-        sleep: Some(Sleep::Futex),
-        target: TargetForm::Table,
-        halves: None,
-    },
-    Mechanism { word: 7, name: "spin", sleep: None, target: TargetForm::Table, halves: None },
+    entry(1, "mq", Some(Sleep::Queue), TargetForm::Name("/"), Some(queue::HALVES)),
+    entry(2, "unix", Some(Sleep::Unix), TargetForm::Name("@"), Some(unix::HALVES)),
+    entry(3, "unix", Some(Sleep::Unix), TargetForm::Path(unix::PLACE), Some(unix::HALVES)),
+    entry(4, "signal", Some(Sleep::Signal(SIGUSR1)), TargetForm::Process, Some(signal::HALVES)),
+    entry(5, "fifo", Some(Sleep::Fifo), TargetForm::Path(fifo::PLACE), Some(fifo::HALVES)),
+    entry(6, "futex", Some(Sleep::Futex), TargetForm::Table, None),
+    entry(7, "spin", None, TargetForm::Table, None),
 ];
+
+const fn entry(
+    word: u64,
+    name: &'static str,
+    sleep: Option<Sleep>,
+    target: TargetForm,
+    halves: Option<Halves>,
+) -> Mechanism {
+    Mechanism { word, name, sleep, target, halves }
+}
 
 /// A way to wake a subscriber.
 #[derive(Debug)]
