@@ -149,8 +149,7 @@ pub fn inspect(name: &str, owner: Option<u32>) -> Result<TableInfo> {
     };
     let header = Header::read(&object, &file)?;
     let status = object::status(&object, &file)?;
-    let alive = lock::is_held(&file, Span::WHOLE)
-        .map_err(|errno| failure(&object, "query the lock of", errno))?;
+    let alive = object::is_held(&object, &file)?;
     let epoch = header.word(header::EPOCH);
     let Identity { pid, .. } = header.publisher();
     let publisher = match State::from_word(header.word(header::STATE)) {
@@ -249,8 +248,7 @@ pub fn probe() -> Probe {
         let Some(other) = object::open(&object, false, own_user(), false)? else {
             return Ok(false);
         };
-        lock::is_held(&other, Span::WHOLE)
-            .map_err(|errno| failure(&object, "query the lock of", errno))
+        object::is_held(&object, &other)
     };
     let locks = Some(is_lock_seen());
     Probe { objects: object::remove(&object), locks }

@@ -29,7 +29,7 @@ use super::inspect::suffixes;
 use crate::error::{Error, Result};
 use crate::protocol::layout::header;
 use crate::publisher::acquire_lock_of;
-use crate::region::lock::{self, Locked, Span};
+use crate::region::lock::Locked;
 use crate::region::object::{self, DIRECTORY, TableName, failure, registry_name};
 use crate::region::read_words;
 use crate::wake::queue;
@@ -395,13 +395,10 @@ fn registry_of(region: &str, owner: u32) -> Result<Option<u64>> {
 /// Returns true if a process has locked any part of an object for writing, and None if permission
 /// was denied.
 fn is_held(object: &str, owner: u32) -> Option<bool> {
-    let file = match object::open(object, false, owner, false) {
-        Ok(Some(file)) => file,
-        Ok(None) => return Some(true),
-        Err(error) => return unless_denied(Err(error)),
-    };
-    let held = lock::is_held(&file, Span::WHOLE);
-    unless_denied(held.map_err(|errno| failure(object, "query the lock of", errno)))
+    let open = object::open(object, false, owner, false);
+    unless_denied(
+        open.and_then(|file| file.map_or(Ok(true), |file| object::is_held(object, &file))),
+    )
 }
 
 /// Returns None if permission was denied. Returns true after any other error: the object no longer

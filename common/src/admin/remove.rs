@@ -3,8 +3,7 @@
 use crate::error::{Error, Result};
 use crate::protocol::layout::header;
 use crate::publisher::{acquire_lock_of, adopt};
-use crate::region::lock::{self, Span};
-use crate::region::object::{self, TableName, failure, own_user, registry_name};
+use crate::region::object::{self, TableName, own_user, registry_name};
 use crate::region::{Header, read_words};
 use crate::wake::registry::Registry;
 
@@ -73,8 +72,7 @@ fn remove_registry(name: &TableName, owner: u32) -> Result<()> {
     let Some(region) = object::open(&object, false, owner, false)? else {
         return Ok(());
     };
-    let held = lock::is_held(&region, Span::WHOLE);
-    if held.map_err(|errno| failure(&object, "query the lock of", errno))? {
+    if object::is_held(&object, &region)? {
         let pid = Header::read(&object, &region).map_or(0, |header| header.publisher().pid);
         let table = name.as_str().to_owned();
         return Err(Error::PublisherActive { table, pid });

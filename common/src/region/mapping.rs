@@ -125,9 +125,8 @@ impl Borrow<Mapping> for WritableMapping {
 pub struct FutexWord<'m>(&'m AtomicU32);
 
 impl FutexWord<'_> {
-    /// Waits while the half word equals `expected`, until a wake-up for one of `bits`, or at most
-    /// until `until` on CLOCK_MONOTONIC.
-    /// Returns `AGAIN` at once if the half word is not `expected`.
+    /// Waits for a wake-up for one of `bits`, at most until `until` on CLOCK_MONOTONIC. Returns
+    /// `AGAIN` at once if the half word is not `expected`.
     pub fn wait(
         self,
         expected: u32,

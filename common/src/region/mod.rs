@@ -38,7 +38,7 @@ use crate::row::schema::Schema;
 pub use header::Header;
 pub(crate) use header::read_words;
 use header::{identity, offsets};
-use lock::{Locked, Span};
+use lock::Locked;
 pub use mapping::{FutexWord, Mapping, WritableMapping};
 use object::{Access, TableName, corrupt, failure, status};
 
@@ -301,8 +301,7 @@ impl<M: Borrow<Mapping>> Region<M> {
     }
 
     pub fn has_publisher(&self) -> Result<bool> {
-        lock::is_held(&self.file, Span::WHOLE)
-            .map_err(|errno| failure(&self.object, "query the lock of", errno))
+        object::is_held(&self.object, &self.file)
     }
 
     pub fn has_name(&self) -> bool {

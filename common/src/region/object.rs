@@ -16,6 +16,7 @@ use nix::sys::stat::{Mode, fchmod, lstat};
 use nix::sys::statvfs::statvfs;
 use nix::unistd::{Gid, Uid, fchown, geteuid, linkat};
 
+use super::lock::{self, Span};
 use crate::error::{Error, Result};
 
 /// Directory of POSIX shared memory on Linux.
@@ -179,6 +180,11 @@ pub fn reopen(object: &str, file: &File) -> Result<File> {
         .write(true)
         .open(format!("/proc/self/fd/{}", file.as_raw_fd()))
         .map_err(|error| failure(object, "reopen", error))
+}
+
+/// Returns true if another opening of `file` holds its write lock.
+pub fn is_held(object: &str, file: &File) -> Result<bool> {
+    lock::is_held(file, Span::WHOLE).map_err(|errno| failure(object, "query the lock of", errno))
 }
 
 /// Returns true if `object` is still the name of `file`.

@@ -33,15 +33,11 @@ pub fn check_place(sleep: Sleep, place: &Path) -> Result<()> {
     let TargetForm::Path(rules) = &Mechanism::of(Some(sleep), true).target else {
         return Ok(());
     };
-    let directory = match rules.names_file && !place.is_dir() {
-        true => place.parent().unwrap_or(place),
-        false => place,
-    };
+    let names_file = rules.names_file && !place.is_dir();
+    let directory = if names_file { place.parent().unwrap_or(place) } else { place };
     // The parent of a bare name is empty.
-    let directory = match directory.as_os_str().is_empty() {
-        true => Path::new("."),
-        false => directory,
-    };
+    let is_bare = directory.as_os_str().is_empty();
+    let directory = if is_bare { Path::new(".") } else { directory };
     let refused = |reason: &str| {
         let reason = format!("{} at {}: {reason}", rules.noun, place.display());
         Err(Error::InvalidWake { reason })

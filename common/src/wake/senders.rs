@@ -51,9 +51,7 @@ impl WakeSenders {
 
     /// Closes the sender of the subscriber that left `slot`.
     pub fn close(&mut self, slot: usize) {
-        if let Some(entry) = self.by_slot.get_mut(slot) {
-            *entry = SlotSender::default();
-        }
+        self.by_slot.get_mut(slot).map(std::mem::take);
     }
 }
 

@@ -375,23 +375,22 @@ pub fn listeners(id: u64, owner: u32, trust_root: bool) -> Result<Vec<Listener>>
     let slots = checked_slots(&object, &file, id)?;
     let mut all = vec![0; at::words(slots)];
     read_words(&object, &file, 0, &mut all)?;
-    let taken = (0..slots).filter(|slot| all[at::record(slots, *slot) + at::NONCE] != 0);
-    taken
-        .map(|slot| {
-            let record = &all[at::record(slots, slot)..];
-            let alive = lock::is_held(&file, Span::byte(slot))
-                .map_err(|errno| failure(&object, "query a lock of", errno))?;
-            Ok(Listener {
-                slot,
-                nonce: record[at::NONCE],
-                seen: all[at::seen(slots, slot)],
-                kind: kind_name(record[at::KIND]),
-                pid: u32::try_from(record[at::PID]).unwrap_or(0),
-                parked: all[at::PARKS + slot] != park::AWAKE || record[at::ASLEEP] != 0,
-                alive,
-            })
+    let listener = |slot| {
+        let record = &all[at::record(slots, slot)..];
+        let alive = lock::is_held(&file, Span::byte(slot))
+            .map_err(|errno| failure(&object, "query a lock of", errno))?;
+        Ok(Listener {
+            slot,
+            nonce: record[at::NONCE],
+            seen: all[at::seen(slots, slot)],
+            kind: kind_name(record[at::KIND]),
+            pid: u32::try_from(record[at::PID]).unwrap_or(0),
+            parked: all[at::PARKS + slot] != park::AWAKE || record[at::ASLEEP] != 0,
+            alive,
         })
-        .collect()
+    };
+    let taken = (0..slots).filter(|slot| all[at::record(slots, *slot) + at::NONCE] != 0);
+    taken.map(listener).collect()
 }
 
 #[cfg(test)]
