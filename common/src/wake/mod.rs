@@ -233,7 +233,7 @@ impl WakeTarget {
     fn open(&self) -> nix::Result<WakeSender> {
         match self.mechanism.halves {
             Some(halves) => (halves.open)(self),
-            // Its subscribers are all woken together.
+            // The publisher wakes all subscribers of this mechanism together.
             None => Ok(Box::new(|_version| ())),
         }
     }
