@@ -143,7 +143,7 @@ impl Followed {
     pub fn stop(mut self) -> String {
         self.process.signal(nix::sys::signal::Signal::SIGTERM);
         self.process.ends_with(0);
-        until("no object is left", || self.table.leftovers().is_empty());
+        until("no object is left", || self.table.orphans().is_empty());
         self.process.stderr()
     }
 }

@@ -103,11 +103,11 @@ impl Replica {
     }
 
     /// Returns the objects that remain: names of the table, and registries.
-    pub fn leftovers(&self) -> Vec<String> {
+    pub fn orphans(&self) -> Vec<String> {
         let ids = self.registries.keys().map(|id| registry_path(id ^ self.mask));
         let registries = ids.filter(|path| path.exists());
         let registries = registries.map(|path| path.display().to_string());
-        self.table.leftovers().into_iter().chain(registries).collect()
+        self.table.orphans().into_iter().chain(registries).collect()
     }
 }
 

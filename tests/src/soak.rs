@@ -292,6 +292,6 @@ impl Soak {
     fn clear(&self) {
         self.table.remember();
         common::remove(self.table.name()).expect("the table has no publisher");
-        until("no object is left", || self.table.leftovers().is_empty());
+        until("no object is left", || self.table.orphans().is_empty());
     }
 }

@@ -61,7 +61,7 @@ impl Table {
         &self.name
     }
 
-    /// Records the table's current registry and queues for [`Table::leftovers`]. Returns the number
+    /// Records the table's current registry and queues for [`Table::orphans`]. Returns the number
     /// of queues.
     pub fn remember(&self) -> usize {
         let mut seen = self.seen.borrow_mut();
@@ -85,7 +85,7 @@ impl Table {
 
     /// Returns the existing objects of the table, including those that [`Table::remember`]
     /// recorded.
-    pub fn leftovers(&self) -> Vec<String> {
+    pub fn orphans(&self) -> Vec<String> {
         self.objects().filter(Object::exists).map(|object| format!("{object:?}")).collect()
     }
 

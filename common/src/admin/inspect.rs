@@ -108,9 +108,6 @@ pub fn tables() -> Result<Vec<String>> {
 }
 
 /// Returns the parts after `prefix` of the names of files in `directory`, sorted.
-///
-/// # Errors
-/// Errors of the system.
 pub(super) fn suffixes(directory: &Path, prefix: &str) -> Result<Vec<String>> {
     let failed = |error| failure(&directory.to_string_lossy(), "list", error);
     let mut found = Vec::new();
@@ -146,14 +143,13 @@ pub(super) fn suffixes(directory: &Path, prefix: &str) -> Result<Vec<String>> {
 pub fn inspect(name: &str, owner: Option<u32>) -> Result<TableInfo> {
     let name = TableName::new(name)?;
     let object = name.region();
-    let (trusted, trust_root) = (owner.unwrap_or_else(own_user), owner.is_none());
+    let (trusted, trust_root) = object::trusted_users(owner);
     let Some(file) = object::open(&object, false, trusted, trust_root)? else {
         return Err(Error::NotFound { table: name.as_str().to_owned() });
     };
     let header = Header::read(&object, &file)?;
     let status = object::status(&object, &file)?;
-    let alive = lock::is_held(&file, Span::WHOLE)
-        .map_err(|errno| failure(&object, "query the lock of", errno))?;
+    let alive = object::is_held(&object, &file)?;
     let epoch = header.word(header::EPOCH);
     let Identity { pid, .. } = header.publisher();
     let publisher = match State::from_word(header.word(header::STATE)) {
@@ -207,14 +203,12 @@ fn live_rows(object: &str, file: &File, header: &Header) -> Result<usize> {
         read_words(object, file, geometry.tags(first) as u64 * 8, &mut tags)?;
         let mut commit = [0];
         read_words(object, file, header::COMMIT as u64 * 8, &mut commit)?;
-        live += tags
-            .chunks_exact(2)
-            .take(within - first)
-            .filter_map(|pair| {
-                pair.iter().map(|tag| Tag(*tag)).filter(|tag| tag.version() <= commit[0]).max()
-            })
-            .filter(|tag| tag.is_live())
-            .count();
+        let is_live = |pair: &&[u64]| {
+            let committed = pair.iter().map(|tag| Tag(*tag));
+            let committed = committed.filter(|tag| tag.version() <= commit[0]);
+            committed.max().is_some_and(|tag| tag.is_live())
+        };
+        live += tags.chunks_exact(2).take(within - first).filter(is_live).count();
     }
     Ok(live)
 }
@@ -247,17 +241,14 @@ pub fn probe() -> Probe {
     };
     let file = match create() {
         Ok(file) => file,
-        Err(error) => {
-            return Probe { objects: Err(error), locks: None };
-        }
+        Err(error) => return Probe { objects: Err(error), locks: None },
     };
     let is_lock_seen = || {
         lock::try_lock(&file, Span::WHOLE).map_err(|errno| failure(&object, "lock", errno))?;
         let Some(other) = object::open(&object, false, own_user(), false)? else {
             return Ok(false);
         };
-        lock::is_held(&other, Span::WHOLE)
-            .map_err(|errno| failure(&object, "query the lock of", errno))
+        object::is_held(&object, &other)
     };
     let locks = Some(is_lock_seen());
     Probe { objects: object::remove(&object), locks }

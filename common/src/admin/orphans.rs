@@ -29,7 +29,7 @@ use super::inspect::suffixes;
 use crate::error::{Error, Result};
 use crate::protocol::layout::header;
 use crate::publisher::acquire_lock_of;
-use crate::region::lock::{self, Locked, Span};
+use crate::region::lock::Locked;
 use crate::region::object::{self, DIRECTORY, TableName, failure, registry_name};
 use crate::region::read_words;
 use crate::wake::queue;
@@ -57,8 +57,7 @@ pub enum OrphanKind {
 }
 
 impl OrphanKind {
-    /// Returns the name of the kind, the prefix of its objects' names, and the reason why such an
-    /// object is an orphan.
+    /// Returns the name of the kind, the prefix of its objects' names, and the reason of its orphans.
     fn describe(self) -> (&'static str, &'static str, &'static str) {
         match self {
             Self::Lock => (
@@ -113,16 +112,6 @@ pub struct Orphan {
 ///
 /// # Errors
 /// Errors of the system.
-///
-/// # Examples
-/// ```no_run
-/// # fn main() -> common::Result<()> {
-/// for orphan in common::admin::orphans()? {
-///     println!("{}: {}", orphan.object.display(), orphan.reason);
-/// }
-/// # Ok(())
-/// # }
-/// ```
 pub fn orphans() -> Result<Vec<Orphan>> {
     Search::twice().map(|search| search.orphans)
 }
@@ -184,13 +173,7 @@ pub fn sweep() -> Result<Swept> {
         swept.kept.truncate(kept_queues);
         swept.unseen = unseen;
         for orphan in &orphans {
-            let object = orphan.name();
-            match orphan.remove() {
-                Ok(true) => swept.removed.push(object),
-                Ok(false) => {}
-                Err(_) if swept.kept.iter().any(|kept| kept.object == object) => {}
-                Err(error) => swept.kept.push(Kept { object, error }),
-            }
+            swept.note(orphan.name(), orphan.remove());
         }
         if swept.removed.len() == removed {
             break;
@@ -206,17 +189,22 @@ impl Swept {
         };
         let freed = registry::free_stale(id, registry.owner, |stale| {
             self.slots += 1;
-            let object = stale.object;
-            match stale.removed {
-                Ok(true) => self.removed.push(object),
-                Ok(false) => {}
-                Err(error) => self.kept.push(Kept { object, error }),
-            }
+            self.note(stale.object, stale.removed);
         });
         // A registry that this user may not write to is also reported in `unseen`. The publisher
         // replaces a damaged registry.
         if let Err(error) = freed {
             tracing::debug!("cannot free the slots of {}: {error}", registry.name());
+        }
+    }
+
+    /// Records the outcome of removing an object: true if it existed.
+    fn note(&mut self, object: String, removed: Result<bool>) {
+        match removed {
+            Ok(true) => self.removed.push(object),
+            Ok(false) => {}
+            Err(_) if self.kept.iter().any(|kept| kept.object == object) => {}
+            Err(error) => self.kept.push(Kept { object, error }),
         }
     }
 }
@@ -245,9 +233,8 @@ impl Orphan {
     /// because only its holder creates such a region.
     fn remove_next(&self, table: &TableName) -> Result<bool> {
         let lock = match acquire_lock_of(table, self.owner) {
-            Ok(lock) => lock,
             Err(Error::PublisherActive { .. }) => return Ok(false),
-            Err(error) => return Err(error),
+            lock => lock?,
         };
         let removed = remove_unless_held(&self.name(), self.owner, || true);
         // This function created the lock object, or the lock object is itself an orphan.
@@ -306,9 +293,11 @@ impl Search {
         let mut referenced = HashSet::new();
         // Users with a publisher whose registry is unknown.
         let mut unknown = HashSet::new();
-        let prefix = "tablecast.table.";
-        let named = files(Path::new(DIRECTORY), prefix)?.into_iter();
-        let named = named.map(|(suffix, _, status)| (format!("/{prefix}{suffix}"), status.uid()));
+        let tables = suffixes(Path::new(DIRECTORY), "tablecast.table.")?.into_iter();
+        let named = tables.filter_map(|table| {
+            let region = format!("/tablecast.table.{table}");
+            Some((region.clone(), file_status(Path::new(&format!("{DIRECTORY}{region}")))?.uid()))
+        });
         let unnamed = nexts.iter().map(|next| (next.name(), next.owner));
         for (region, owner) in named.chain(unnamed) {
             match registry_of(&region, owner) {
@@ -378,29 +367,18 @@ impl Search {
 /// Returns all objects of one kind. Any of them may be an orphan.
 fn candidates(directory: &Path, kind: OrphanKind) -> Result<Vec<Orphan>> {
     let (_, prefix, reason) = kind.describe();
-    let found = files(directory, prefix)?.into_iter();
-    let found = found.map(|(suffix, object, status)| Orphan {
-        object,
-        kind,
-        owner: status.uid(),
-        table: None,
-        reason,
-        suffix,
-        inode: status.ino(),
-    });
-    Ok(found.collect())
+    let candidate = |suffix| {
+        let object = directory.join(format!("{prefix}{suffix}"));
+        let status = file_status(&object)?;
+        let (owner, inode) = (status.uid(), status.ino());
+        Some(Orphan { object, kind, owner, table: None, reason, suffix, inode })
+    };
+    Ok(suffixes(directory, prefix)?.into_iter().filter_map(candidate).collect())
 }
 
-/// Returns the suffix, path and status of the files in `directory` whose names begin with `prefix`.
-/// Does not follow links, and skips files that are removed in the meantime.
-fn files(directory: &Path, prefix: &str) -> Result<Vec<(String, PathBuf, Metadata)>> {
-    let found = suffixes(directory, prefix)?.into_iter();
-    let found = found.filter_map(|suffix| {
-        let path = directory.join(format!("{prefix}{suffix}"));
-        let status = fs::symlink_metadata(&path).ok().filter(Metadata::is_file)?;
-        Some((suffix, path, status))
-    });
-    Ok(found.collect())
+/// Returns the status of a regular file, without following links.
+fn file_status(path: &Path) -> Option<Metadata> {
+    fs::symlink_metadata(path).ok().filter(Metadata::is_file)
 }
 
 /// Returns the id of the registry that a region refers to, or None if no object has the name
@@ -414,16 +392,13 @@ fn registry_of(region: &str, owner: u32) -> Result<Option<u64>> {
     Ok(Some(id[0]))
 }
 
-/// Returns true if a process has locked any part of an object for writing, and None if this user
-/// has no permission to query the lock.
+/// Returns true if a process has locked any part of an object for writing, and None if permission
+/// was denied.
 fn is_held(object: &str, owner: u32) -> Option<bool> {
-    let file = match object::open(object, false, owner, false) {
-        Ok(Some(file)) => file,
-        Ok(None) => return Some(true),
-        Err(error) => return unless_denied(Err(error)),
-    };
-    let held = lock::is_held(&file, Span::WHOLE);
-    unless_denied(held.map_err(|errno| failure(object, "query the lock of", errno)))
+    let open = object::open(object, false, owner, false);
+    unless_denied(
+        open.and_then(|file| file.map_or(Ok(true), |file| object::is_held(object, &file))),
+    )
 }
 
 /// Returns None if permission was denied. Returns true after any other error: the object no longer
@@ -447,9 +422,7 @@ fn is_registered(queue: &Orphan) -> bool {
     let path = format!("{DIRECTORY}{}", registry_name(id));
     let owner = fs::symlink_metadata(path).map_or(queue.owner, |status| status.uid());
     match registry::listeners(id, owner, false) {
-        Ok(listeners) => {
-            listeners.iter().any(|listener| listener.slot == slot && listener.nonce == nonce)
-        }
+        Ok(listeners) => listeners.iter().any(|one| (one.slot, one.nonce) == (slot, nonce)),
         Err(error) => !matches!(error, Error::PermissionDenied { .. }),
     }
 }
@@ -473,8 +446,7 @@ fn queue_directories() -> Vec<PathBuf> {
 /// Returns the mount points of the file system of message queues in `mounts`, with `/dev/mqueue`
 /// first. Paths need not be UTF-8.
 fn queue_mounts(mounts: &[u8]) -> Vec<PathBuf> {
-    let lines = mounts.split(|byte| *byte == b'\n');
-    let found = lines.filter_map(|line| {
+    let found = mounts.split(|byte| *byte == b'\n').filter_map(|line| {
         let mut fields = line.split(|byte| *byte == b' ').skip(1);
         let (path, kind) = (fields.next()?, fields.next()?);
         (kind == b"mqueue").then(|| PathBuf::from(OsStr::from_bytes(path)))

@@ -3,8 +3,7 @@
 use crate::error::{Error, Result};
 use crate::protocol::layout::header;
 use crate::publisher::{acquire_lock_of, adopt};
-use crate::region::lock::{self, Span};
-use crate::region::object::{self, TableName, failure, own_user, registry_name};
+use crate::region::object::{self, TableName, own_user, registry_name};
 use crate::region::{Header, read_words};
 use crate::wake::registry::Registry;
 
@@ -66,25 +65,21 @@ pub fn remove_of(name: &str, owner: u32) -> Result<Vec<String>> {
     Ok(objects)
 }
 
-/// Removes the registry that the table's region refers to, if both exist.
-///
-/// # Errors
-/// [`Error::PublisherActive`] if a publisher still holds the region after its lock object was
-/// removed.
+/// Removes the registry that the table's region refers to, if both exist. Fails if a publisher
+/// still holds the region after its lock object was removed.
 fn remove_registry(name: &TableName, owner: u32) -> Result<()> {
     let object = name.region();
     let Some(region) = object::open(&object, false, owner, false)? else {
         return Ok(());
     };
-    let held = lock::is_held(&region, Span::WHOLE);
-    if held.map_err(|errno| failure(&object, "query the lock of", errno))? {
+    if object::is_held(&object, &region)? {
         let pid = Header::read(&object, &region).map_or(0, |header| header.publisher().pid);
         let table = name.as_str().to_owned();
         return Err(Error::PublisherActive { table, pid });
     }
     let mut id = [0];
     let read = read_words(&object, &region, header::REGISTRY_ID as u64 * 8, &mut id);
-    if let Ok(Some(registry)) = read.and_then(|()| Registry::adopt_of(id[0], owner)) {
+    if let Ok(Some(registry)) = read.and_then(|()| Registry::adopt(id[0], owner)) {
         object::remove(&registry_name(id[0]))?;
         registry.remove_receivers();
     }

@@ -109,7 +109,7 @@ pub fn claim(claimed: &AtomicU64, slot: usize) {
 pub fn parked_at(parks: &[AtomicU64], version: u64, everyone: bool) -> impl Iterator<Item = usize> {
     parks.iter().enumerate().filter_map(move |(slot, park)| {
         let seen = park.load(Ordering::Relaxed);
-        if !counts(seen, version, everyone) {
+        if !must_wake(seen, version, everyone) {
             return None;
         }
         // Partner: the fence before the park word is stored, in `park`.
@@ -120,12 +120,12 @@ pub fn parked_at(parks: &[AtomicU64], version: u64, everyone: bool) -> impl Iter
 
 /// Returns true if a slot whose park word is `seen` must be woken for `version`.
 #[inline]
-pub fn counts(seen: u64, version: u64, everyone: bool) -> bool {
+pub fn must_wake(seen: u64, version: u64, everyone: bool) -> bool {
     seen != AWAKE && (everyone || seen == version - 1)
 }
 
 /// Stores `words` of a slot's record, then its nonce (step 1 of opening a receiver).
-pub fn sign<E>(
+pub fn write_record<E>(
     words: &[(usize, u64)],
     nonce: u64,
     mut store: impl FnMut(usize, u64) -> Result<(), E>,
@@ -138,7 +138,7 @@ pub fn sign<E>(
 }
 
 /// Stores that the receiver was created (step 2).
-pub fn say_ready<E>(store: impl FnOnce(usize, u64) -> Result<(), E>) -> Result<(), E> {
+pub fn mark_ready<E>(store: impl FnOnce(usize, u64) -> Result<(), E>) -> Result<(), E> {
     // Partner: `SeeReady` in `is_ready`. Without it the publisher could look for a queue that does
     // not exist yet, and report an error.
     fence(Point::SayReady, Ordering::Release);
@@ -148,10 +148,10 @@ pub fn say_ready<E>(store: impl FnOnce(usize, u64) -> Result<(), E>) -> Result<(
 /// Returns true if the owner's record may be read and its receiver opened (step 3). Call it after
 /// loading the nonce.
 pub fn is_ready<E>(load: impl FnOnce(usize) -> Result<u64, E>) -> Result<bool, E> {
-    // Partner: `SignRecord` in `sign`.
+    // Partner: `SignRecord` in `write_record`.
     fence(Point::SeeNonce, Ordering::Acquire);
     let is_ready = load(at::READY)? != 0;
-    // Partner: `SayReady` in `say_ready`.
+    // Partner: `SayReady` in `mark_ready`.
     fence(Point::SeeReady, Ordering::Acquire);
     Ok(is_ready)
 }

@@ -48,7 +48,7 @@ impl Notifier {
             wakes: 0,
             sweeps: 0,
         };
-        let left = Registry::adopt(left_id).unwrap_or_else(|error| {
+        let left = Registry::adopt(left_id, object::own_user()).unwrap_or_else(|error| {
             tracing::warn!("creating a new registry: {error}");
             remove_name(left_id);
             None
@@ -231,7 +231,7 @@ fn wake_parked(
         if let Some(sender) = sender
             && budget.take_call()
         {
-            sender.wake(version);
+            sender(version);
             wakes += 1;
         }
     })?;

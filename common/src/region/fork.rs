@@ -34,7 +34,6 @@ static NOTHING: OnceLock<File> = OnceLock::new();
 /// are free.
 static CLOSED: AtomicBool = AtomicBool::new(false);
 
-/// Registers [`in_child`] to be called in each child from now on.
 fn prepare() {
     static PREPARED: Once = Once::new();
     PREPARED.call_once(|| {
@@ -56,7 +55,6 @@ pub struct Creator {
 }
 
 impl Creator {
-    /// Returns this process.
     pub fn this_process() -> Self {
         prepare();
         Self {
@@ -71,12 +69,6 @@ impl Creator {
     pub fn is_this_process(self) -> bool {
         self == Self::this_process()
     }
-
-    /// Returns a process that is not this one.
-    #[cfg(test)]
-    pub fn another_process() -> Self {
-        Self { pid: 0, forks: 0 }
-    }
 }
 
 /// A file whose open file description is not shared with forked children.
@@ -90,17 +82,18 @@ impl ForkSafeFd {
     /// not share the lock.
     pub fn new(file: File) -> Self {
         if NOTHING.get().is_none() {
-            let mut options = File::options();
-            let options = options.read(true).custom_flags(libc::O_PATH);
-            if let Ok(nothing) = options.open("/dev/null") {
-                // If another thread has stored a file first, this one is closed.
-                let _stored = NOTHING.set(nothing);
-            }
+            let nothing = File::options().read(true).custom_flags(libc::O_PATH).open("/dev/null");
+            // If another thread has stored a file first, this one is closed.
+            let _stored = nothing.map(|nothing| NOTHING.set(nothing));
         }
         let creator = Creator::this_process();
         note(file.as_raw_fd(), true);
-        let file = ManuallyDrop::new(file);
-        Self { file, creator }
+        Self { file: ManuallyDrop::new(file), creator }
+    }
+
+    /// Returns false in a child that was forked after this value was created.
+    pub fn is_of_this_process(&self) -> bool {
+        self.creator.is_this_process()
     }
 }
 
@@ -120,7 +113,7 @@ impl AsFd for ForkSafeFd {
 
 impl Drop for ForkSafeFd {
     fn drop(&mut self) {
-        let is_own = self.creator.is_this_process();
+        let is_own = self.is_of_this_process();
         if is_own {
             // Before the close, because another file may get the number right after it.
             note(self.file.as_raw_fd(), false);
@@ -141,11 +134,10 @@ fn note(descriptor: RawFd, private: bool) {
         let bit = 1 << (at % 64);
         // Relaxed: fork copies the memory as the forking thread sees it, and these bits guard no
         // other memory.
-        if private {
-            word.fetch_or(bit, Ordering::Relaxed);
-        } else {
-            word.fetch_and(!bit, Ordering::Relaxed);
-        }
+        let _former = match private {
+            true => word.fetch_or(bit, Ordering::Relaxed),
+            false => word.fetch_and(!bit, Ordering::Relaxed),
+        };
     }
 }
 

@@ -13,9 +13,7 @@ use crate::row::schema::Schema;
 #[derive(Debug)]
 pub struct Header {
     words: [u64; header::SCHEMA],
-    /// Geometry of the region.
     pub geometry: Geometry,
-    /// Schema of the rows.
     pub schema: Schema,
     /// Size of the file, in bytes.
     pub file_size: u64,
@@ -23,9 +21,6 @@ pub struct Header {
 
 impl Header {
     /// Reads and checks the header of `object`.
-    ///
-    /// # Errors
-    /// [`Error::Corrupt`], [`Error::LayoutMismatch`], and errors of the system.
     pub fn read(object: &str, file: &File) -> Result<Self> {
         let corrupt = |reason: &str| corrupt(object, reason);
         let mut words = [0; header::SCHEMA];

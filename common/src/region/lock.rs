@@ -9,8 +9,9 @@ use std::os::fd::AsFd;
 
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, fcntl};
+use nix::libc::{F_RDLCK, F_UNLCK, F_WRLCK, SEEK_SET, flock};
 
-use super::fork::{Creator, ForkSafeFd};
+use super::fork::ForkSafeFd;
 
 /// A range of bytes of a file that are locked together.
 #[derive(Clone, Copy, Debug)]
@@ -28,10 +29,10 @@ impl Span {
         Self { start: at as i64, length: 1 }
     }
 
-    fn flock(self, kind: i32) -> nix::libc::flock {
-        nix::libc::flock {
+    fn flock(self, kind: i32) -> flock {
+        flock {
             l_type: kind as i16,
-            l_whence: nix::libc::SEEK_SET as i16,
+            l_whence: SEEK_SET as i16,
             l_start: self.start,
             l_len: self.length,
             l_pid: 0,
@@ -40,10 +41,7 @@ impl Span {
 }
 
 /// A file that is locked completely until this value is dropped.
-pub struct Locked {
-    file: ForkSafeFd,
-    process: Creator,
-}
+pub struct Locked(ForkSafeFd);
 
 impl Locked {
     /// Locks the file. Returns None if another open file description holds a lock on it.
@@ -52,9 +50,7 @@ impl Locked {
     /// Other errors of the system.
     pub fn take(file: File) -> nix::Result<Option<Self>> {
         let file = ForkSafeFd::new(file);
-        let taken = try_lock(&file, Span::WHOLE)?;
-        let process = Creator::this_process();
-        Ok(taken.then_some(Self { file, process }))
+        Ok(try_lock(&file, Span::WHOLE)?.then_some(Self(file)))
     }
 }
 
@@ -62,7 +58,7 @@ impl Deref for Locked {
     type Target = File;
 
     fn deref(&self) -> &File {
-        &self.file
+        &self.0
     }
 }
 
@@ -70,19 +66,18 @@ impl Drop for Locked {
     fn drop(&mut self) {
         // Unlock explicitly instead of relying on the close: between fork and exec, a child that
         // another thread forked also has the descriptor. Such a child must not unlock.
-        if self.process.is_this_process() {
-            let _falls_by_closing = unlock(&self.file, Span::WHOLE);
+        if self.0.is_of_this_process() {
+            let _falls_by_closing = unlock(&self.0, Span::WHOLE);
         }
     }
 }
 
-/// Takes the lock, unless another open file description holds a lock there. Returns true if it was
-/// taken.
+/// Takes the lock, unless another open file description holds one there. Returns true if taken.
 ///
 /// # Errors
 /// Other errors of the system.
 pub fn try_lock(file: impl AsFd, span: Span) -> nix::Result<bool> {
-    set(file, span, nix::libc::F_WRLCK)
+    set(file, span, F_WRLCK)
 }
 
 /// Takes a shared lock, which also works on a file that is open for reading only. `is_locked`
@@ -91,7 +86,7 @@ pub fn try_lock(file: impl AsFd, span: Span) -> nix::Result<bool> {
 /// # Errors
 /// Other errors of the system.
 pub fn try_share(file: impl AsFd, span: Span) -> nix::Result<bool> {
-    set(file, span, nix::libc::F_RDLCK)
+    set(file, span, F_RDLCK)
 }
 
 fn set(file: impl AsFd, span: Span, kind: i32) -> nix::Result<bool> {
@@ -107,7 +102,7 @@ fn set(file: impl AsFd, span: Span, kind: i32) -> nix::Result<bool> {
 /// # Errors
 /// Errors of the system.
 pub fn unlock(file: impl AsFd, span: Span) -> nix::Result<()> {
-    fcntl(file, FcntlArg::F_OFD_SETLK(&span.flock(nix::libc::F_UNLCK))).map(drop)
+    fcntl(file, FcntlArg::F_OFD_SETLK(&span.flock(F_UNLCK))).map(drop)
 }
 
 /// Returns true if another open file description holds the write lock. The query is for a read
@@ -116,7 +111,7 @@ pub fn unlock(file: impl AsFd, span: Span) -> nix::Result<()> {
 /// # Errors
 /// Errors of the system.
 pub fn is_held(file: impl AsFd, span: Span) -> nix::Result<bool> {
-    Ok(ask(file, span, nix::libc::F_RDLCK)? != nix::libc::F_UNLCK)
+    conflicts(file, span, F_RDLCK)
 }
 
 /// Returns true if another open file description holds a lock, including a shared one.
@@ -124,13 +119,12 @@ pub fn is_held(file: impl AsFd, span: Span) -> nix::Result<bool> {
 /// # Errors
 /// Errors of the system.
 pub fn is_locked(file: impl AsFd, span: Span) -> nix::Result<bool> {
-    Ok(ask(file, span, nix::libc::F_WRLCK)? != nix::libc::F_UNLCK)
+    conflicts(file, span, F_WRLCK)
 }
 
-/// Returns the kind of the first lock of another open file description that conflicts with a lock
-/// of `kind`, or `F_UNLCK`.
-fn ask(file: impl AsFd, span: Span, kind: i32) -> nix::Result<i32> {
+/// Returns true if another open file description holds a lock that conflicts with one of `kind`.
+fn conflicts(file: impl AsFd, span: Span, kind: i32) -> nix::Result<bool> {
     let mut query = span.flock(kind);
     fcntl(file, FcntlArg::F_OFD_GETLK(&mut query))?;
-    Ok(i32::from(query.l_type))
+    Ok(i32::from(query.l_type) != F_UNLCK)
 }

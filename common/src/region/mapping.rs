@@ -30,7 +30,6 @@ pub struct Mapping {
 }
 
 impl Mapping {
-    /// Maps `words` words of `file` for reading.
     pub fn read_only(file: &File, words: usize) -> std::io::Result<Self> {
         let raw = MmapOptions::new().len(bytes(words)?).map_raw_read_only(file)?;
         Self::of(raw, words, false)
@@ -43,10 +42,8 @@ impl Mapping {
         Ok(Self { raw: ManuallyDrop::new(raw), words, process: Creator::this_process(), watched })
     }
 
-    /// Returns the lower half of word `word`, which the kernel can wait on.
-    ///
-    /// # Panics
-    /// Panics if the word is beyond the mapping.
+    /// Returns the lower half of word `word`, which the kernel can wait on. Panics if the word is
+    /// beyond the mapping.
     #[inline]
     pub fn futex(&self, word: usize) -> FutexWord<'_> {
         let word: *const ReadOnlyWord = &self.words(word.saturating_add(1))[word];
@@ -79,10 +76,7 @@ impl Mapping {
     }
 }
 
-/// Returns the size of `words` words in bytes.
-///
-/// # Errors
-/// `InvalidInput` if no slice can be that long.
+/// Returns the size of `words` words in bytes, or an error if no slice can be that long.
 fn bytes(words: usize) -> std::io::Result<usize> {
     words
         .checked_mul(8)
@@ -94,16 +88,12 @@ fn bytes(words: usize) -> std::io::Result<usize> {
 pub struct WritableMapping(Mapping);
 
 impl WritableMapping {
-    /// Maps `words` words of `file` for reading and writing.
     pub fn new(file: &File, words: usize) -> std::io::Result<Self> {
         let raw = MmapOptions::new().len(bytes(words)?).map_raw(file)?;
         Mapping::of(raw, words, true).map(Self)
     }
 
     /// Returns the first `words` words, as [`Mapping::words`] does.
-    ///
-    /// # Panics
-    /// Panics if the words are beyond the mapping.
     #[inline]
     pub fn writable_words(&self, words: usize) -> &[AtomicU64] {
         let words = self.0.words(words);
@@ -135,12 +125,8 @@ impl Borrow<Mapping> for WritableMapping {
 pub struct FutexWord<'m>(&'m AtomicU32);
 
 impl FutexWord<'_> {
-    /// Waits while the half word equals `expected`, until a wake-up for one of `bits`, or at most
-    /// until `until` on CLOCK_MONOTONIC.
-    ///
-    /// # Errors
-    /// `AGAIN` if the half word is not `expected`, `TIMEDOUT`, `INTR`, and other errors of the
-    /// system.
+    /// Waits for a wake-up for one of `bits`, at most until `until` on CLOCK_MONOTONIC. Returns
+    /// `AGAIN` at once if the half word is not `expected`.
     pub fn wait(
         self,
         expected: u32,
@@ -150,14 +136,12 @@ impl FutexWord<'_> {
         wait_bitset(self.0, Flags::empty(), expected, until, bits)
     }
 
-    /// Wakes all waiters.
     #[inline]
     pub fn wake_all(self) {
         // It can only fail if the mapping, and therefore the table, is gone.
         let _hint = wake(self.0, Flags::empty(), i32::MAX as u32);
     }
 
-    /// Wakes all waiters that wait for one of `bits`.
     pub fn wake_bits(self, bits: NonZeroU32) {
         let _hint = wake_bitset(self.0, Flags::empty(), i32::MAX as u32, bits);
     }

@@ -38,7 +38,7 @@ use crate::row::schema::Schema;
 pub use header::Header;
 pub(crate) use header::read_words;
 use header::{identity, offsets};
-use lock::{Locked, Span};
+use lock::Locked;
 pub use mapping::{FutexWord, Mapping, WritableMapping};
 use object::{Access, TableName, corrupt, failure, status};
 
@@ -48,7 +48,6 @@ const GROWTH_SLACK_WORDS: usize = 256 * 1024 / 8;
 /// Initial values of a new region.
 #[derive(Clone, Debug)]
 pub struct RegionOptions {
-    /// Schema of the rows.
     pub schema: Arc<Schema>,
     /// Capacity in rows.
     pub capacity: usize,
@@ -84,10 +83,6 @@ pub type PublisherRegion = Region<WritableMapping>;
 
 impl PublisherRegion {
     /// Creates an unnamed region that is locked for this publisher.
-    ///
-    /// # Errors
-    /// [`Error::InvalidSetting`] if the region would exceed the limits of the layout,
-    /// [`Error::Limit`] if the machine does not have enough memory, and errors of the system.
     pub fn create(name: &TableName, options: &RegionOptions) -> Result<Self> {
         let object = name.region();
         let schema_bytes = options.schema.to_bytes();
@@ -107,18 +102,9 @@ impl PublisherRegion {
         extend(&object, &file, 0, geometry.blocks)?;
         let mapping = WritableMapping::new(&file, geometry.words_for(capacity))
             .map_err(|error| failure(&object, "map", error))?;
-        let reach = AtomicUsize::new(geometry.blocks);
-        let schema = Arc::clone(&options.schema);
-        let region = Self {
-            object,
-            file,
-            lock: Some(lock),
-            mapping,
-            reach,
-            geometry,
-            schema,
-            id: random_id()?,
-        };
+        let (reach, schema) = (AtomicUsize::new(geometry.blocks), Arc::clone(&options.schema));
+        let (id, lock) = (random_id()?, Some(lock));
+        let region = Self { object, file, lock, mapping, reach, geometry, schema, id };
 
         let fields = [
             (at::MAGIC, REGION_MAGIC),
@@ -149,8 +135,7 @@ impl PublisherRegion {
     pub fn take_name(&self, name: &TableName) -> Result<()> {
         let mut next = name.next_region();
         if object::remove(&next).is_err() {
-            // A process of another user created an object with that name, and only its owner can
-            // remove it.
+            // It belongs to another user, and only its owner can remove it.
             next = object::next_region_of(self.id);
         }
         if !object::link(&self.file, &next)? {
@@ -217,7 +202,6 @@ impl<M: Borrow<Mapping>> Region<M> {
         Ok(Self { object, file, lock, mapping, reach, geometry: header.geometry, schema, id })
     }
 
-    /// Returns the name of the object.
     pub fn object(&self) -> &str {
         &self.object
     }
@@ -227,12 +211,10 @@ impl<M: Borrow<Mapping>> Region<M> {
         &self.schema
     }
 
-    /// Returns the geometry of the region.
     pub fn geometry(&self) -> &Geometry {
         &self.geometry
     }
 
-    /// Returns the random id of this region.
     pub fn id(&self) -> u64 {
         self.id
     }
@@ -248,7 +230,6 @@ impl<M: Borrow<Mapping>> Region<M> {
         self.mapping().words(self.reach.load(Ordering::Relaxed))
     }
 
-    /// Returns a word of the header.
     #[inline]
     pub fn word(&self, word: usize) -> u64 {
         self.words()[word].load(Ordering::Relaxed)
@@ -275,16 +256,10 @@ impl<M: Borrow<Mapping>> Region<M> {
     }
 
     /// Checks that the file was not truncated. Call it after reading and before using the values.
-    ///
-    /// # Errors
-    /// [`Error::Corrupt`] if the file was truncated under the mapping, so that some of the values
-    /// may be zeros.
+    /// In a truncated file some of the values may be zeros.
     #[inline]
     pub fn check_whole(&self) -> Result<()> {
-        if self.mapping().is_whole() {
-            return Ok(());
-        }
-        Err(self.truncated())
+        if self.mapping().is_whole() { Ok(()) } else { Err(self.truncated()) }
     }
 
     fn truncated(&self) -> Error {
@@ -325,18 +300,14 @@ impl<M: Borrow<Mapping>> Region<M> {
         identity(|word| self.word(word))
     }
 
-    /// Returns true if the region has a live publisher.
     pub fn has_publisher(&self) -> Result<bool> {
-        lock::is_held(&self.file, Span::WHOLE)
-            .map_err(|errno| failure(&self.object, "query the lock of", errno))
+        object::is_held(&self.object, &self.file)
     }
 
-    /// Returns true if the region still has its name.
     pub fn has_name(&self) -> bool {
         object::names(&self.object, &self.file)
     }
 
-    /// Returns the mode and the group of the region.
     pub fn access(&self) -> Result<Access> {
         let status = status(&self.object, &self.file)?;
         Ok(Access { mode: status.mode() & 0o777, group: Some(status.gid()) })
@@ -352,26 +323,22 @@ impl<M: Borrow<Mapping>> Region<M> {
         park::acknowledged(&self.words()[at..at + 2], nonce)
     }
 
-    /// Returns the error for an invalid region.
     pub fn corrupt(&self, reason: String) -> Error {
         corrupt(&self.object, reason)
     }
 }
 
 impl PublisherRegion {
-    /// Returns the words that the file is known to contain.
     #[inline]
     fn writable_words(&self) -> &[AtomicU64] {
         self.mapping.writable_words(self.reach.load(Ordering::Relaxed))
     }
 
-    /// Sets a word of the header.
     pub fn set(&self, word: usize, value: u64) {
         self.writable_words()[word].store(value, Ordering::Relaxed);
     }
 
-    /// Returns the last commit and the table at that commit. The table may also contain rows that
-    /// were added later.
+    /// Returns the last commit and the table at that commit, as [`ReaderRegion::look`] does.
     #[inline]
     pub fn look(&self) -> Result<(u64, WritableTable<'_>)> {
         self.look_by(|rows| WritableTable::new(self.writable_words(), &self.geometry, rows))
@@ -390,10 +357,7 @@ impl PublisherRegion {
     }
 
     /// Extends the file until it has room for `rows`, and raises the row count to `rows`.
-    ///
-    /// # Errors
-    /// [`Error::InvalidSetting`] if `rows` is above the capacity, [`Error::Limit`] if the file
-    /// cannot grow. The region is unchanged in that case.
+    /// After an error the region is unchanged.
     pub fn grow(&self, rows: usize) -> Result<()> {
         let capacity = self.geometry.capacity;
         if rows > capacity {
@@ -435,7 +399,6 @@ impl PublisherRegion {
         self.beat();
     }
 
-    /// Updates the publisher's heartbeat.
     pub fn beat(&self) {
         self.set(at::HEARTBEAT, monotonic_ns());
     }
@@ -445,7 +408,6 @@ impl PublisherRegion {
         self.lock.is_some()
     }
 
-    /// Sets mode and group.
     pub fn restrict(&self, access: Access) -> Result<()> {
         object::restrict(self.file.as_fd(), access.mode, access.group)
             .map_err(|errno| failure(&self.object, "set the mode and group of", errno))

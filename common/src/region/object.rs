@@ -12,10 +12,11 @@ use std::os::unix::fs::MetadataExt;
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, AtFlags, OFlag};
 use nix::sys::mman::{shm_open, shm_unlink};
-use nix::sys::stat::{Mode, SFlag, fchmod, fstat, lstat};
+use nix::sys::stat::{Mode, fchmod, lstat};
 use nix::sys::statvfs::statvfs;
 use nix::unistd::{Gid, Uid, fchown, geteuid, linkat};
 
+use super::lock::{self, Span};
 use crate::error::{Error, Result};
 
 /// Directory of POSIX shared memory on Linux.
@@ -26,7 +27,6 @@ pub const DIRECTORY: &str = "/dev/shm";
 pub struct TableName(String);
 
 impl TableName {
-    /// Validates a name.
     pub fn new(name: &str) -> Result<Self> {
         let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
         if (1..=64).contains(&name.len()) && !name.starts_with('.') && name.chars().all(allowed) {
@@ -36,7 +36,6 @@ impl TableName {
         }
     }
 
-    /// Returns the name as it was given.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -46,13 +45,11 @@ impl TableName {
         format!("/tablecast.lock.{}", self.0)
     }
 
-    /// Returns the name of the region.
     pub fn region(&self) -> String {
         format!("/tablecast.table.{}", self.0)
     }
 
-    /// Returns the name that a new region has from the moment it is linked until it takes its final
-    /// name.
+    /// Returns the name of a new region until it takes its final name.
     pub fn next_region(&self) -> String {
         format!("/tablecast.next.{}", self.0)
     }
@@ -64,7 +61,7 @@ pub fn next_region_of(id: u64) -> String {
     format!("/tablecast.next.{id:016x}")
 }
 
-/// Returns the name of the registry with the random id `id`.
+/// Returns the name of the registry with this random id.
 pub fn registry_name(id: u64) -> String {
     format!("/tablecast.subs.{id:016x}")
 }
@@ -88,8 +85,8 @@ pub struct Access {
 impl Access {
     /// Returns the mode of the registry, which every reader must be able to write to.
     pub fn writable_by_readers(self) -> u32 {
-        let writing = (self.mode & 0o044) >> 1;
-        0o600 | (self.mode & 0o044) | writing
+        let reading = self.mode & 0o044;
+        0o600 | reading | (reading >> 1)
     }
 }
 
@@ -105,9 +102,6 @@ pub fn create(object: &str, mode: u32, group: Option<u32>) -> Result<File> {
 
 /// Sets mode and group, independently of the umask. The group is set first, because changing it
 /// clears bits of the mode.
-///
-/// # Errors
-/// Errors of the system, for example if this process is not in the group.
 pub fn restrict(file: impl AsFd, mode: u32, group: Option<u32>) -> nix::Result<()> {
     if let Some(group) = group {
         fchown(file.as_fd(), None, Some(Gid::from_raw(group)))?;
@@ -128,31 +122,24 @@ pub fn give(file: &File, object: &str, owner: u32) -> Result<()> {
 /// Gives a file of [`create`] its name. Returns false if the name is taken.
 pub fn link(file: &File, object: &str) -> Result<bool> {
     let from = format!("/proc/self/fd/{}", file.as_raw_fd());
-    match linkat(
-        AT_FDCWD,
-        from.as_str(),
-        AT_FDCWD,
-        path(object).as_str(),
-        AtFlags::AT_SYMLINK_FOLLOW,
-    ) {
+    let (from, to) = (from.as_str(), path(object));
+    match linkat(AT_FDCWD, from, AT_FDCWD, to.as_str(), AtFlags::AT_SYMLINK_FOLLOW) {
         Ok(()) => Ok(true),
         Err(Errno::EEXIST) => Ok(false),
         Err(errno) => Err(failure(object, "link", errno)),
     }
 }
 
-/// Renames `object` to `name` atomically, and replaces the object of that name.
+/// Renames `object` to `name`, and replaces the object of that name atomically.
 pub fn rename(object: &str, name: &str) -> Result<()> {
     std::fs::rename(path(object), path(name)).map_err(|error| failure(name, "replace", error))
 }
 
 /// Opens an existing object. Returns None if it does not exist.
-///
-/// # Errors
-/// [`Error::Corrupt`] if the object is not a regular file, [`Error::WrongOwner`] if it belongs
-/// neither to `owner` nor, if `trust_root` is set, to root, and errors of the system.
+/// It must be a regular file of `owner` or, if `trust_root` is set, of root.
 pub fn open(object: &str, write: bool, owner: u32, trust_root: bool) -> Result<Option<File>> {
     let access = if write { OFlag::O_RDWR } else { OFlag::O_RDONLY };
+    let not_a_regular_file = || corrupt(object, "it is not a regular file");
     let flags = access | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
     let file = match shm_open(object, flags, Mode::empty()) {
         Ok(file) => File::from(file),
@@ -160,25 +147,21 @@ pub fn open(object: &str, write: bool, owner: u32, trust_root: bool) -> Result<O
         // The object is a link, a socket or a directory (for which glibc's shm_open returns
         // EINVAL).
         Err(Errno::ELOOP | Errno::ENXIO | Errno::EISDIR | Errno::EINVAL) => {
-            return Err(not_a_regular_file(object));
+            return Err(not_a_regular_file());
         }
         Err(errno) => return Err(failure(object, "open", errno)),
     };
-    let status = fstat(&file).map_err(|errno| failure(object, "query the status of", errno))?;
-    if SFlag::from_bits_truncate(status.st_mode) & SFlag::S_IFMT != SFlag::S_IFREG {
-        return Err(not_a_regular_file(object));
+    let status = status(object, &file)?;
+    if !status.is_file() {
+        return Err(not_a_regular_file());
     }
-    if status.st_uid != owner && !(trust_root && status.st_uid == 0) {
-        return Err(Error::WrongOwner {
-            object: object.to_owned(),
-            found: status.st_uid,
-            expected: owner,
-        });
+    let found = status.uid();
+    if found != owner && !(trust_root && found == 0) {
+        return Err(Error::WrongOwner { object: object.to_owned(), found, expected: owner });
     }
     Ok(Some(file))
 }
 
-/// Returns the effective user id of this process.
 pub fn own_user() -> u32 {
     Uid::as_raw(geteuid())
 }
@@ -199,16 +182,19 @@ pub fn reopen(object: &str, file: &File) -> Result<File> {
         .map_err(|error| failure(object, "reopen", error))
 }
 
-/// Returns true if `object` is still the name of `file`.
-pub fn names(object: &str, file: &File) -> bool {
-    let Ok(file) = file.metadata() else {
-        return false;
-    };
-    lstat(path(object).as_str())
-        .is_ok_and(|named| named.st_dev == file.dev() && named.st_ino == file.ino())
+/// Returns true if another opening of `file` holds its write lock.
+pub fn is_held(object: &str, file: &File) -> Result<bool> {
+    lock::is_held(file, Span::WHOLE).map_err(|errno| failure(object, "query the lock of", errno))
 }
 
-/// Returns true if an object of that name exists.
+/// Returns true if `object` is still the name of `file`.
+pub fn names(object: &str, file: &File) -> bool {
+    let (named, file) = (lstat(path(object).as_str()), file.metadata());
+    named.is_ok_and(|named| {
+        file.is_ok_and(|file| (named.st_dev, named.st_ino) == (file.dev(), file.ino()))
+    })
+}
+
 pub fn exists(object: &str) -> bool {
     lstat(path(object).as_str()).is_ok()
 }
@@ -225,16 +211,10 @@ fn path(object: &str) -> String {
     format!("{DIRECTORY}{object}")
 }
 
-fn not_a_regular_file(object: &str) -> Error {
-    corrupt(object, "it is not a regular file")
-}
-
-/// Returns the error for an invalid object.
 pub fn corrupt(object: &str, reason: impl Into<String>) -> Error {
     Error::Corrupt { object: object.to_owned(), reason: reason.into() }
 }
 
-/// Returns the status of an open object.
 pub fn status(object: &str, file: &File) -> Result<Metadata> {
     file.metadata().map_err(|error| failure(object, "query the status of", error))
 }
@@ -269,9 +249,7 @@ pub fn failure(object: &str, action: &'static str, error: impl Into<std::io::Err
         Errno::EOPNOTSUPP => {
             ("the feature set of /dev/shm", "it does not support O_TMPFILE; mount a tmpfs there")
         }
-        _ => {
-            return Error::System { object, action, source };
-        }
+        _ => return Error::System { object, action, source },
     };
     Error::Limit { object, limit, remedy }
 }

@@ -196,8 +196,8 @@ mod tests {
 
     use super::*;
     use crate::region::random_id;
-    use crate::wake::fifo::{Fifo, Sender};
-    use crate::wake::{WakeReceiver as _, WakeSender as _};
+    use crate::wake::WakeReceiver as _;
+    use crate::wake::fifo::{Fifo, open_sender};
 
     /// Another process often reads the line before the subscriber runs, because both sleep on the
     /// pipe.
@@ -210,10 +210,10 @@ mod tests {
         // A new descriptor may be reported once.
         events.sleep(Duration::ZERO).unwrap();
         assert!(!events.sleep(Duration::ZERO).unwrap().by_publisher);
-        let sender = Sender::open(&path).unwrap();
+        let sender = open_sender(&path).unwrap();
         let mut script = std::fs::File::open(&path).unwrap();
         for version in 10..20 {
-            sender.wake(version);
+            sender(version);
             let mut line = [0; 3];
             script.read_exact(&mut line).unwrap();
             assert!(events.sleep(Duration::from_secs(5)).unwrap().by_publisher);

@@ -1,8 +1,8 @@
 //! Parking: how a subscriber sleeps, and how the publisher knows whom to wake.
 //!
-//! 1. The subscriber joins the publisher's registry. A subscriber that is woken individually claims
-//!    a slot there, with a wake receiver ([`WakeSlot`]). A subscriber that sleeps on the commit
-//!    word needs no slot ([`FutexWaiter`]). A subscriber that only spins also joins, so that
+//! 1. The subscriber joins the publisher's registry ([`RegistryEntry`]). A subscriber that is woken
+//!    individually claims a slot there, with a wake receiver. A subscriber that sleeps on the
+//!    commit word needs no slot. A subscriber that only spins also joins, so that
 //!    [`inspect`](crate::inspect()) lists it.
 //! 2. It parks at a version: it announces that version and then loads `commit` again. If there is a
 //!    later commit, it does not sleep.
@@ -27,10 +27,9 @@ use crate::error::{Error, Result};
 use crate::identity::Identity;
 use crate::protocol::layout::header;
 use crate::protocol::sync::Ordering;
-use crate::protocol::words::ReadOnlyWord;
 use crate::region::ReaderRegion;
 use crate::region::object::trusted_users;
-use crate::wake::registry::{FutexWaiter, RegistryFile, WakeSlot};
+use crate::wake::registry::RegistryEntry;
 use crate::wake::{Sleep, WaitThread, WakeKind, WakeReceiver, futex, spin};
 
 /// Interval at which a subscriber without a wake receiver tries again to create one.
@@ -49,64 +48,6 @@ pub(super) enum ParkEvent {
     WakeabilityChanged,
     /// The publisher died or may have been replaced: the re-check is due.
     CheckDue,
-}
-
-/// An entry in the registry.
-enum RegistryEntry {
-    WakeSlot(WakeSlot),
-    FutexWaiter(FutexWaiter),
-}
-
-impl RegistryEntry {
-    fn registry(&self) -> &RegistryFile {
-        match self {
-            Self::WakeSlot(slot) => slot.registry(),
-            Self::FutexWaiter(waiter) => waiter.registry(),
-        }
-    }
-
-    fn receiver(&self) -> Option<&dyn WakeReceiver> {
-        match self {
-            Self::WakeSlot(slot) => slot.receiver(),
-            Self::FutexWaiter(_) => None,
-        }
-    }
-
-    /// Returns true if no wake-up will arrive through this entry: another process has overwritten
-    /// the record, or the receiver is missing and a `retry` is due.
-    fn is_lost(&self, retry: bool) -> bool {
-        match self {
-            Self::WakeSlot(slot) => {
-                (retry && slot.receiver().is_none()) || slot.is_intact().is_ok_and(|intact| !intact)
-            }
-            Self::FutexWaiter(_) => false,
-        }
-    }
-
-    /// Returns the errno with which the publisher failed to open the receiver.
-    fn refusal(&self, region: &ReaderRegion) -> Option<i32> {
-        match self {
-            Self::WakeSlot(slot) => {
-                let answer = region.acknowledged(slot.slot(), slot.nonce());
-                answer.filter(|errno| *errno != 0)
-            }
-            Self::FutexWaiter(_) => None,
-        }
-    }
-
-    fn park(&mut self, commit: &ReadOnlyWord, version: u64) -> Result<bool> {
-        match self {
-            Self::WakeSlot(slot) => slot.park(commit, version),
-            Self::FutexWaiter(waiter) => waiter.park(commit, version),
-        }
-    }
-
-    fn unpark(&mut self) -> Result<()> {
-        match self {
-            Self::WakeSlot(slot) => slot.unpark(),
-            Self::FutexWaiter(waiter) => waiter.unpark(),
-        }
-    }
 }
 
 /// The parking of a subscriber: its entry in the registry, its events, and the version at which it
@@ -175,7 +116,7 @@ impl ParkState {
     /// Returns true if the publisher can wake this subscriber, as far as the subscriber knows.
     pub(super) fn is_wakeable(&self, region: &ReaderRegion) -> bool {
         match &self.entry {
-            Some(RegistryEntry::FutexWaiter(_)) => true,
+            Some(entry) if !entry.is_woken_individually() => true,
             Some(entry) => {
                 let receiver = entry.receiver();
                 receiver.is_some_and(|receiver| receiver.descriptor().is_some())
@@ -227,8 +168,7 @@ impl ParkState {
     fn join_without_slot(&mut self, region: &ReaderRegion) -> Result<()> {
         let (owner, trust_root) = trusted_users(self.owner);
         let id = region.word(header::REGISTRY_ID);
-        let waiter = FutexWaiter::take(id, owner, trust_root, self.sleep)?;
-        self.entry = waiter.map(RegistryEntry::FutexWaiter);
+        self.entry = RegistryEntry::on_commit(id, owner, trust_root, self.sleep)?;
         Ok(())
     }
 
@@ -236,19 +176,19 @@ impl ParkState {
     fn claim_slot(&mut self, region: &ReaderRegion, sleep: Sleep) -> Result<()> {
         let (owner, trust_root) = trusted_users(self.owner);
         let id = region.word(header::REGISTRY_ID);
-        let Some(mut slot) = WakeSlot::claim(id, owner, trust_root)? else {
+        let Some(mut entry) = RegistryEntry::with_slot(id, owner, trust_root)? else {
             return Ok(());
         };
-        let created = slot.create_receiver(sleep, self.place.as_deref());
+        let created = entry.create_receiver(sleep, self.place.as_deref());
         if matches!(created, Ok(false)) {
             return Ok(());
         }
-        if let Some(receiver) = slot.receiver()
+        if let Some(receiver) = entry.receiver()
             && let Some(descriptor) = receiver.descriptor()
         {
             self.events.add_receiver(descriptor, receiver.keeps_wake_ups())?;
         }
-        self.entry = Some(RegistryEntry::WakeSlot(slot));
+        self.entry = Some(entry);
         self.retry_ns = monotonic_ns() + RETRY.as_nanos() as u64;
         created.map(drop)
     }
@@ -330,6 +270,10 @@ impl ParkState {
         }
     }
 
+    fn sleeps_on_commit(&self) -> bool {
+        self.entry.as_ref().is_some_and(|entry| !entry.is_woken_individually())
+    }
+
     fn park_in_registry(&mut self, region: &ReaderRegion, version: u64) -> Result<bool> {
         let commit = &region.words()[header::COMMIT];
         let parked = match &mut self.entry {
@@ -345,7 +289,7 @@ impl ParkState {
     /// Parks a thread in place of the subscriber, if the kind of sleep has no descriptor.
     fn park_thread(&mut self, region: &ReaderRegion, version: u64) -> Result<()> {
         let spins = self.sleep.is_none();
-        if !spins && !matches!(self.entry, Some(RegistryEntry::FutexWaiter(_))) {
+        if !spins && !self.sleeps_on_commit() {
             return Ok(());
         }
         let thread = match self.thread.take() {
@@ -380,8 +324,7 @@ impl ParkState {
         version: u64,
         time: Duration,
     ) -> Result<ParkEvent> {
-        let on_commit = matches!(self.entry, Some(RegistryEntry::FutexWaiter(_)));
-        let woken = if on_commit && !*self.armed.get_mut() {
+        let woken = if self.sleeps_on_commit() && !*self.armed.get_mut() {
             let half = region.commit_half();
             Ok(Woken {
                 by_publisher: !time.is_zero()

@@ -91,10 +91,7 @@ impl Budget {
     /// Returns the time of the last [`fill`](Self::fill), or the current time if nothing is
     /// limited.
     pub fn now_ns(&self) -> u64 {
-        match self.is_limited {
-            true => self.now_ns,
-            false => monotonic_ns(),
-        }
+        if self.is_limited { self.now_ns } else { monotonic_ns() }
     }
 
     /// Takes a wake-up from the budget. Returns false if none is left.

@@ -35,9 +35,9 @@ const UNREAD: u64 = 2048;
 const READS: usize = 32;
 
 pub(super) const HALVES: Halves = Halves {
-    create: |target, _publisher| Ok(Box::new(Fifo::create(target.path())?)),
-    open: |target| Ok(Box::new(Sender::open(target.path())?)),
-    remove: |target, held| remove(target.path(), held),
+    create: |target, _publisher| Ok(Box::new(Fifo::create(&target.path)?)),
+    open: |target| open_sender(&target.path),
+    remove: |target, held| remove(&target.path, held),
 };
 
 pub(super) const PLACE: Place = Place {
@@ -64,10 +64,7 @@ pub struct Fifo {
 }
 
 impl Fifo {
-    /// Creates the pipe. Replaces a pipe whose owner is gone.
-    ///
-    /// # Errors
-    /// Errors of the system, including EEXIST if another file has this path.
+    /// Creates the pipe. Replaces a pipe whose owner is gone, and no other file.
     pub fn create(path: &Path) -> Result<Self> {
         let object = path.display().to_string();
         let make = || mkfifo(path, Mode::S_IRUSR | Mode::S_IWUSR);
@@ -86,11 +83,9 @@ impl Fifo {
 }
 
 impl WakeReceiver for Fifo {
-    /// Takes the lines out if nobody else reads them.
     fn drain(&self) {
         if ioctl_fionread(&self.pipe).is_ok_and(|unread| unread > UNREAD) {
-            let mut reads = 0..READS;
-            while reads.next().is_some() && (&self.pipe).read(&mut [0; 4096]).is_ok() {}
+            let _empty = (0..READS).try_for_each(|_| (&self.pipe).read(&mut [0; 4096]).map(drop));
         }
     }
 
@@ -98,7 +93,6 @@ impl WakeReceiver for Fifo {
         Some(self.pipe.as_fd())
     }
 
-    /// The lines stay for the scripts that read them.
     fn keeps_wake_ups(&self) -> bool {
         true
     }
@@ -171,28 +165,15 @@ pub fn remove(path: &Path, held: bool) -> Result<bool> {
     remove_file(path)
 }
 
-/// The publisher's end of a subscriber's pipe.
-pub struct Sender(File);
-
-impl Sender {
-    /// Opens the pipe.
-    ///
-    /// # Errors
-    /// EPERM if `path` is not a pipe of this user, and errors of the system.
-    pub fn open(path: &Path) -> nix::Result<Self> {
-        // For both directions: a write to a pipe without a reader would raise SIGPIPE.
-        match open(path) {
-            Ok(pipe) => Ok(Self(pipe)),
-            Err(error) if error.kind() == ErrorKind::PermissionDenied => Err(Errno::EPERM),
-            Err(error) => Err(errno(&error)),
-        }
-    }
-}
-
-impl WakeSender for Sender {
-    /// Writes the commit's line.
-    fn wake(&self, version: u64) {
-        // Less than PIPE_BUF, so the line is written whole or not at all.
-        let _hint = (&self.0).write(format!("{version}\n").as_bytes());
-    }
+/// Opens the publisher's end. Returns EPERM if `path` is not a pipe of this user.
+pub fn open_sender(path: &Path) -> nix::Result<WakeSender> {
+    // For both directions: a write to a pipe without a reader would raise SIGPIPE.
+    let pipe = open(path).map_err(|error| match error.kind() {
+        ErrorKind::PermissionDenied => Errno::EPERM,
+        _ => errno(&error),
+    })?;
+    // Less than PIPE_BUF, so the line is written whole or not at all.
+    Ok(Box::new(move |version| {
+        let _hint = (&pipe).write(format!("{version}\n").as_bytes());
+    }))
 }

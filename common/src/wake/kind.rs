@@ -12,7 +12,6 @@ use crate::error::{Error, Result};
 /// Longest time that a subscriber may spin before it sleeps; for more there is [`WakeKind::Spin`].
 const MAX_SPIN: Duration = Duration::from_secs(1);
 
-/// Text form of [`Sleep::Auto`].
 const AUTO: &str = "auto";
 
 /// How a subscriber waits for commits. As text: `auto`, `mq`, `futex`, `unix`, `signal` (or
@@ -82,7 +81,7 @@ impl From<Sleep> for WakeKind {
 }
 
 impl WakeKind {
-    /// Returns what this kind sleeps on; None if it never sleeps.
+    /// Returns `None` for a kind that never sleeps.
     pub(crate) fn sleep(self) -> Option<Sleep> {
         match self {
             Self::Sleep(sleep) | Self::SpinThen(_, sleep) => Some(sleep),
@@ -105,11 +104,9 @@ impl fmt::Display for WakeKind {
         match self {
             Self::Sleep(sleep) => sleep.fmt(f),
             Self::Spin => f.pad("spin"),
-            Self::SpinThen(time, Sleep::Auto) => {
-                f.pad(&format!("spin:{}", humantime::format_duration(*time)))
-            }
             Self::SpinThen(time, sleep) => {
-                f.pad(&format!("spin:{}+{sleep}", humantime::format_duration(*time)))
+                let spin = format!("spin:{}", humantime::format_duration(*time));
+                f.pad(&if *sleep == Sleep::Auto { spin } else { format!("{spin}+{sleep}") })
             }
         }
     }
@@ -142,18 +139,15 @@ impl FromStr for Sleep {
         if text == AUTO {
             return Ok(Self::Auto);
         }
-        let (name, parameter) = match text.split_once(':') {
-            Some((name, parameter)) => (name, Some(parameter)),
-            None => (text, None),
+        let of = |name| MECHANISMS.iter().find(|one| one.name == name)?.sleep;
+        let sleep = match text.split_once(':') {
+            None => of(text),
+            Some((name, signal)) => match of(name) {
+                Some(Self::Signal(_)) => signal::number(signal).map(Self::Signal),
+                _ => None,
+            },
         };
-        let sleep = MECHANISMS.iter().find(|one| one.name == name);
-        let sleep = sleep.and_then(|one| one.sleep);
-        match (sleep, parameter) {
-            (Some(sleep), None) => Some(sleep),
-            (Some(Self::Signal(_)), Some(name)) => signal::number(name).map(Self::Signal),
-            _ => None,
-        }
-        .ok_or_else(|| invalid(text))
+        sleep.ok_or_else(|| invalid(text))
     }
 }
 

@@ -55,50 +55,24 @@ pub use thread::WaitThread;
 
 /// The ways to wake a subscriber. To add one, write its file and add its entry here.
 static MECHANISMS: [Mechanism; 7] = [
-    Mechanism {
-        word: 1,
-        name: "mq",
-        sleep: Some(Sleep::Queue),
-        target: TargetForm::Name("/"),
-        halves: Some(queue::HALVES),
-    },
-    Mechanism {
-        word: 2,
-        name: "unix",
-        sleep: Some(Sleep::Unix),
-        target: TargetForm::Name("@"),
-        halves: Some(unix::ABSTRACT),
-    },
-    Mechanism {
-        word: 3,
-        name: "unix",
-        sleep: Some(Sleep::Unix),
-        target: TargetForm::Path(unix::PLACE),
-        halves: Some(unix::AT_PATH),
-    },
-    Mechanism {
-        word: 4,
-        name: "signal",
-        sleep: Some(Sleep::Signal(SIGUSR1)),
-        target: TargetForm::Process,
-        halves: Some(signal::HALVES),
-    },
-    Mechanism {
-        word: 5,
-        name: "fifo",
-        sleep: Some(Sleep::Fifo),
-        target: TargetForm::Path(fifo::PLACE),
-        halves: Some(fifo::HALVES),
-    },
-    Mechanism {
-        word: 6,
-        name: "futex",
-        sleep: Some(Sleep::Futex),
-        target: TargetForm::Table,
-        halves: None,
-    },
-    Mechanism { word: 7, name: "spin", sleep: None, target: TargetForm::Table, halves: None },
+    entry(1, "mq", Some(Sleep::Queue), TargetForm::Name("/"), Some(queue::HALVES)),
+    entry(2, "unix", Some(Sleep::Unix), TargetForm::Name("@"), Some(unix::HALVES)),
+    entry(3, "unix", Some(Sleep::Unix), TargetForm::Path(unix::PLACE), Some(unix::HALVES)),
+    entry(4, "signal", Some(Sleep::Signal(SIGUSR1)), TargetForm::Process, Some(signal::HALVES)),
+    entry(5, "fifo", Some(Sleep::Fifo), TargetForm::Path(fifo::PLACE), Some(fifo::HALVES)),
+    entry(6, "futex", Some(Sleep::Futex), TargetForm::Table, None),
+    entry(7, "spin", None, TargetForm::Table, None),
 ];
+
+const fn entry(
+    word: u64,
+    name: &'static str,
+    sleep: Option<Sleep>,
+    target: TargetForm,
+    halves: Option<Halves>,
+) -> Mechanism {
+    Mechanism { word, name, sleep, target, halves }
+}
 
 /// A way to wake a subscriber.
 #[derive(Debug)]
@@ -131,10 +105,8 @@ pub enum TargetForm {
 /// The two halves of a mechanism that wakes subscribers individually.
 #[derive(Clone, Copy, Debug)]
 pub struct Halves {
-    /// Creates the receiver, to be woken by a publisher.
     create: fn(&WakeTarget, queue::PublisherCredentials) -> Result<Box<dyn WakeReceiver>>,
-    /// Opens the sender.
-    open: fn(&WakeTarget) -> nix::Result<Box<dyn WakeSender>>,
+    open: fn(&WakeTarget) -> nix::Result<WakeSender>,
     /// Removes the receiver's object, whose owner is gone. With `held`, also removes one that its
     /// owner holds. Returns true if something was removed.
     remove: fn(&WakeTarget, held: bool) -> Result<bool>,
@@ -155,40 +127,25 @@ pub trait WakeReceiver: Send + Sync {
     }
 }
 
-/// The publisher's half.
-pub trait WakeSender: Send + Sync {
-    /// Wakes the subscriber for commit `version`. Never blocks, and ignores errors: a full receiver
-    /// already holds a wake-up, and any other error is caused by its owner.
-    fn wake(&self, version: u64);
-}
-
-/// The sender of mechanisms without a receiver: all their subscribers are woken together.
-struct NoSender;
-
-impl WakeSender for NoSender {
-    fn wake(&self, _version: u64) {}
-}
+/// The publisher's half: wakes the subscriber for a commit, given its version. Never blocks, and
+/// ignores errors: a full receiver already holds a wake-up, and any other error is caused by its
+/// owner.
+pub type WakeSender = Box<dyn Fn(u64) + Send + Sync>;
 
 impl Mechanism {
     /// Returns the mechanism that `sleep` selects, or spinning for `None`. `place` is true if the
     /// user named a place for the receiver.
     fn of(sleep: Option<Sleep>, place: bool) -> &'static Self {
-        let sleep = match sleep {
-            Some(Sleep::Auto) => Some(Sleep::Queue),
-            sleep => sleep,
-        };
+        let sleep = if sleep == Some(Sleep::Auto) { Some(Sleep::Queue) } else { sleep };
         let same =
             |one: &&Self| one.sleep.as_ref().map(discriminant) == sleep.as_ref().map(discriminant);
-        let has_path = |one: &&Self| matches!(one.target, TargetForm::Path(_));
         let mut found = MECHANISMS.iter().filter(same);
         let first = found.next().expect("each setting has a mechanism");
-        if !place || has_path(&first) {
-            return first;
-        }
-        found.find(has_path).unwrap_or(first)
+        // Without a path among its forms, a mechanism ignores the place.
+        let at_place = found.find(|one| place && matches!(one.target, TargetForm::Path(_)));
+        at_place.unwrap_or(first)
     }
 
-    /// Returns the mechanism that a kind word encodes.
     fn of_word(word: u64) -> Option<&'static Self> {
         MECHANISMS.iter().find(|one| one.word == word)
     }
@@ -206,7 +163,6 @@ fn needs_slot(kind_word: u64) -> bool {
     kind_word != 0 && Mechanism::of_word(kind_word).is_none_or(|one| one.halves.is_some())
 }
 
-/// Returns the name of the kind that a word encodes.
 fn kind_name(kind_word: u64) -> &'static str {
     Mechanism::of_word(kind_word).map_or("unknown", |one| one.name)
 }
@@ -255,11 +211,6 @@ impl WakeTarget {
         }
     }
 
-    /// Returns the path; empty unless the target is a path.
-    fn path(&self) -> &Path {
-        &self.path
-    }
-
     /// Returns a description for messages; for a named object its name.
     fn object(&self) -> String {
         match self.mechanism.target {
@@ -275,18 +226,15 @@ impl WakeTarget {
         &self,
         publisher: queue::PublisherCredentials,
     ) -> Result<Option<Box<dyn WakeReceiver>>> {
-        let create = self.mechanism.halves.map(|halves| halves.create);
-        create.map(|create| create(self, publisher)).transpose()
+        self.mechanism.halves.map(|halves| (halves.create)(self, publisher)).transpose()
     }
 
-    /// Opens the sender.
-    ///
-    /// # Errors
-    /// Errors of the system; the caller reports the errno to the subscriber.
-    fn open(&self) -> nix::Result<Box<dyn WakeSender>> {
+    /// Opens the sender. The caller reports an errno to the subscriber.
+    fn open(&self) -> nix::Result<WakeSender> {
         match self.mechanism.halves {
             Some(halves) => (halves.open)(self),
-            None => Ok(Box::new(NoSender)),
+            // The publisher wakes all subscribers of this mechanism together.
+            None => Ok(Box::new(|_version| ())),
         }
     }
 
@@ -301,12 +249,10 @@ impl WakeTarget {
             // Not the path of this subscriber, so the record is damaged.
             return Ok(false);
         }
-        let remove = self.mechanism.halves.map(|halves| halves.remove);
-        remove.map_or(Ok(false), |remove| remove(self, held))
+        self.mechanism.halves.map_or(Ok(false), |halves| (halves.remove)(self, held))
     }
 }
 
-/// Returns the errno of a standard library error.
 fn errno(error: &std::io::Error) -> Errno {
     error.raw_os_error().map_or(Errno::EIO, Errno::from_raw)
 }

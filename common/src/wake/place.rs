@@ -33,15 +33,11 @@ pub fn check_place(sleep: Sleep, place: &Path) -> Result<()> {
     let TargetForm::Path(rules) = &Mechanism::of(Some(sleep), true).target else {
         return Ok(());
     };
-    let directory = match rules.names_file && !place.is_dir() {
-        true => place.parent().unwrap_or(place),
-        false => place,
-    };
+    let names_file = rules.names_file && !place.is_dir();
+    let directory = if names_file { place.parent().unwrap_or(place) } else { place };
     // The parent of a bare name is empty.
-    let directory = match directory.as_os_str().is_empty() {
-        true => Path::new("."),
-        false => directory,
-    };
+    let is_bare = directory.as_os_str().is_empty();
+    let directory = if is_bare { Path::new(".") } else { directory };
     let refused = |reason: &str| {
         let reason = format!("{} at {}: {reason}", rules.noun, place.display());
         Err(Error::InvalidWake { reason })
@@ -49,25 +45,20 @@ pub fn check_place(sleep: Sleep, place: &Path) -> Result<()> {
     let shown = directory.display();
     match std::fs::metadata(directory) {
         Ok(status) if status.is_dir() => {}
-        Ok(_) => {
-            return refused(&format!("{shown} is not a directory; name a directory"));
-        }
+        Ok(_) => return refused(&format!("{shown} is not a directory; name a directory")),
         Err(error) => {
-            return refused(&format!(
-                "{shown}: {error}; create that directory first, or name another place"
-            ));
+            let remedy = "create that directory first, or name another place";
+            return refused(&format!("{shown}: {error}; {remedy}"));
         }
     }
     if let Err(errno) = access(directory, AccessFlags::W_OK | AccessFlags::X_OK) {
-        return refused(&format!(
-            "{shown}: {}; name a directory that this user may write to",
-            errno.desc()
-        ));
+        let remedy = "name a directory that this user may write to";
+        return refused(&format!("{shown}: {}; {remedy}", errno.desc()));
     }
     // The longest name that is created in a directory.
     let longest = queue_name(u64::MAX, MAX_SLOTS, u64::MAX);
     let target = WakeTarget::new(Some(sleep), Some(place), &longest)?;
-    (rules.check)(target.path()).or_else(refused)
+    (rules.check)(&target.path).or_else(refused)
 }
 
 /// Returns the absolute path, because the publisher has another working directory. Refuses a path

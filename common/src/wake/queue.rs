@@ -13,7 +13,7 @@ use nix::errno::Errno;
 use nix::mqueue::{MQ_OFlag, MqAttr, MqdT, mq_close, mq_open, mq_receive, mq_send, mq_unlink};
 use nix::sys::stat::Mode;
 
-use super::{Halves, WakeReceiver, WakeSender};
+use super::{Halves, WakeReceiver};
 use crate::error::{Error, Result};
 use crate::region::fork::Creator;
 use crate::region::lock::{self, Span};
@@ -21,7 +21,13 @@ use crate::region::object::{self, failure, own_user};
 
 pub(super) const HALVES: Halves = Halves {
     create: |target, publisher| Ok(Box::new(Queue::create(target.object(), publisher)?)),
-    open: |target| Ok(Box::new(Sender::open(&target.object())?)),
+    open: |target| {
+        let name = target.object();
+        let queue = Descriptor::open(&name, MQ_OFlag::O_WRONLY, None)?;
+        Ok(Box::new(move |_version| {
+            let _hint = mq_send(queue.get(), &[0], 0);
+        }))
+    },
     remove: |target, _held| remove_queue(&target.object()),
 };
 
@@ -29,14 +35,10 @@ pub(super) const HALVES: Halves = Halves {
 struct Descriptor(Option<MqdT>);
 
 impl Descriptor {
-    fn open(
-        name: &str,
-        flags: MQ_OFlag,
-        mode: Mode,
-        attributes: Option<&MqAttr>,
-    ) -> nix::Result<Self> {
-        mq_open(name, flags | MQ_OFlag::O_NONBLOCK | MQ_OFlag::O_CLOEXEC, mode, attributes)
-            .map(|queue| Self(Some(queue)))
+    fn open(name: &str, flags: MQ_OFlag, attributes: Option<&MqAttr>) -> nix::Result<Self> {
+        let flags = flags | MQ_OFlag::O_NONBLOCK | MQ_OFlag::O_CLOEXEC;
+        let owner = Mode::S_IRUSR | Mode::S_IWUSR;
+        Ok(Self(Some(mq_open(name, flags, owner, attributes)?)))
     }
 
     fn get(&self) -> &MqdT {
@@ -64,11 +66,8 @@ pub struct PublisherCredentials {
 impl PublisherCredentials {
     /// Returns the publisher whose registry has this status.
     pub fn of(registry: &Metadata) -> Self {
-        Self {
-            user: registry.uid(),
-            group: registry.gid(),
-            is_public: registry.mode() & 0o004 != 0,
-        }
+        let is_public = registry.mode() & 0o004 != 0;
+        Self { user: registry.uid(), group: registry.gid(), is_public }
     }
 
     /// Lets the publisher send to a queue created with mode 0600, and as few others as file modes
@@ -94,11 +93,9 @@ struct Queue {
 }
 
 impl Queue {
-    /// Creates the queue `name`, for `publisher` to send to.
     fn create(name: String, publisher: PublisherCredentials) -> Result<Self> {
         let flags = MQ_OFlag::O_CREAT | MQ_OFlag::O_EXCL | MQ_OFlag::O_RDONLY;
-        let owner = Mode::S_IRUSR | Mode::S_IWUSR;
-        let queue = Descriptor::open(&name, flags, owner, Some(&MqAttr::new(0, 1, 1, 0)))
+        let queue = Descriptor::open(&name, flags, Some(&MqAttr::new(0, 1, 1, 0)))
             .map_err(|errno| queue_failure(&name, errno))?;
         let queue = Self { name, queue, process: Creator::this_process() };
         // The lock shows that the owner is alive, even where the registry is not visible (another
@@ -159,17 +156,14 @@ pub fn remove_deserted(name: &str) -> Result<bool> {
 }
 
 fn open_if_there(name: &str, flags: MQ_OFlag) -> Result<Option<Descriptor>> {
-    match Descriptor::open(name, flags, Mode::empty(), None) {
+    match Descriptor::open(name, flags, None) {
         Ok(queue) => Ok(Some(queue)),
         Err(Errno::ENOENT) => Ok(None),
         Err(errno) => Err(failure(name, "open", errno)),
     }
 }
 
-/// Removes a queue. Returns false if it did not exist.
-///
-/// # Errors
-/// [`Error::PermissionDenied`] unless this user is its owner or root.
+/// Removes a queue. Returns false if it did not exist. Only its owner and root may do this.
 fn remove_queue(name: &str) -> Result<bool> {
     match mq_unlink(name) {
         Ok(()) => Ok(true),
@@ -196,21 +190,6 @@ fn queue_failure(name: &str, errno: Errno) -> Error {
             "it was built without POSIX message queues; use another wake kind",
         ),
         errno => failure(&object, "make", errno),
-    }
-}
-
-/// The publisher's end of a subscriber's queue.
-struct Sender(Descriptor);
-
-impl Sender {
-    fn open(name: &str) -> nix::Result<Self> {
-        Descriptor::open(name, MQ_OFlag::O_WRONLY, Mode::empty(), None).map(Self)
-    }
-}
-
-impl WakeSender for Sender {
-    fn wake(&self, _version: u64) {
-        let _hint = mq_send(self.0.get(), &[0], 0);
     }
 }
 

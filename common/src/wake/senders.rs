@@ -18,7 +18,7 @@ pub struct WakeSenders {
 #[derive(Default)]
 struct SlotSender {
     nonce: u64,
-    sender: Option<Box<dyn WakeSender>>,
+    sender: Option<WakeSender>,
     retry_ns: u64,
 }
 
@@ -34,7 +34,7 @@ impl WakeSenders {
         budget: &mut Budget,
         target: impl FnOnce() -> nix::Result<WakeTarget>,
         answer: impl FnOnce(i32),
-    ) -> Option<&dyn WakeSender> {
+    ) -> Option<&WakeSender> {
         if slot >= self.by_slot.len() {
             self.by_slot.resize_with(slot + 1, SlotSender::default);
         }
@@ -46,14 +46,12 @@ impl WakeSenders {
         if entry.sender.is_none() {
             entry.open(slot, budget, target, answer);
         }
-        entry.sender.as_deref()
+        entry.sender.as_ref()
     }
 
     /// Closes the sender of the subscriber that left `slot`.
     pub fn close(&mut self, slot: usize) {
-        if let Some(entry) = self.by_slot.get_mut(slot) {
-            *entry = SlotSender::default();
-        }
+        self.by_slot.get_mut(slot).map(std::mem::take);
     }
 }
 
@@ -70,15 +68,11 @@ impl SlotSender {
             return;
         }
         let target = target();
-        let opened = match &target {
-            Ok(target) => target.open(),
-            Err(errno) => Err(*errno),
-        };
         let shown = || match &target {
             Ok(target) => format!("by {}, {}", target.mechanism.name, target.object()),
             Err(_) => "at the target in its record".to_owned(),
         };
-        match opened {
+        match target.as_ref().map_err(|errno| *errno).and_then(WakeTarget::open) {
             Ok(sender) => {
                 tracing::info!("the subscriber at slot {slot} is woken {}", shown());
                 self.sender = Some(sender);

@@ -10,7 +10,7 @@
 
 use std::fs;
 use std::io::Read;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::UnixStream;
 use std::sync::{Mutex, PoisonError};
@@ -29,7 +29,7 @@ use crate::region::object::{failure, own_user};
 
 pub(super) const HALVES: Halves = Halves {
     create: |target, _publisher| Ok(Box::new(Receiver::install(target.signal)?)),
-    open: |target| Ok(Box::new(Sender::open(target.process, target.signal)?)),
+    open: |target| open_sender(target.process, target.signal),
     remove: |_target, _held| Ok(false),
 };
 
@@ -131,42 +131,26 @@ fn is_the_programs(signal: i32) -> bool {
     has("SigBlk:") || has("SigCgt:")
 }
 
-/// The publisher's end: a process, and a signal.
-pub struct Sender {
-    process: OwnedFd,
-    signal: Signal,
-}
-
-impl Sender {
-    /// Opens the process, if it still is the given one and belongs to this user and pid namespace.
-    ///
-    /// # Errors
-    /// EINVAL for a signal that is not allowed, ESRCH and EPERM for another process, and errors of
-    /// the system.
-    pub fn open(process: Identity, signal: i32) -> nix::Result<Self> {
-        let signal = Some(signal).filter(|signal| is_allowed(*signal));
-        let signal = signal.and_then(Signal::from_raw).ok_or(Errno::EINVAL)?;
-        let pid = i32::try_from(process.pid).ok().and_then(Pid::from_raw);
-        let pid = pid.ok_or(Errno::ESRCH)?;
-        let opened = pidfd_open(pid, PidfdFlags::empty());
-        let opened = opened.map_err(|error| Errno::from_raw(error.raw_os_error()))?;
-        // After opening: the descriptor refers to the process that had the pid then, and that
-        // process is checked now.
-        if !process.is_reachable() {
-            return Err(Errno::ESRCH);
-        }
-        let owner = fs::metadata(format!("/proc/{}", process.pid)).map(|status| status.uid());
-        if owner.ok() != Some(own_user()) {
-            return Err(Errno::EPERM);
-        }
-        Ok(Self { process: opened, signal })
+/// Opens the publisher's end: the process, if it still is the given one and belongs to this user
+/// and pid namespace.
+pub fn open_sender(process: Identity, signal: i32) -> nix::Result<WakeSender> {
+    let signal = Some(signal).filter(|signal| is_allowed(*signal));
+    let signal = signal.and_then(Signal::from_raw).ok_or(Errno::EINVAL)?;
+    let pid = i32::try_from(process.pid).ok().and_then(Pid::from_raw).ok_or(Errno::ESRCH)?;
+    let opened = pidfd_open(pid, PidfdFlags::empty());
+    let opened = opened.map_err(|error| Errno::from_raw(error.raw_os_error()))?;
+    // After opening: the descriptor refers to the process that had the pid then, and that process
+    // is checked now.
+    if !process.is_reachable() {
+        return Err(Errno::ESRCH);
     }
-}
-
-impl WakeSender for Sender {
-    fn wake(&self, _version: u64) {
-        let _hint = pidfd_send_signal(&self.process, self.signal);
+    let owner = fs::metadata(format!("/proc/{}", process.pid)).map(|status| status.uid());
+    if owner.ok() != Some(own_user()) {
+        return Err(Errno::EPERM);
     }
+    Ok(Box::new(move |_version| {
+        let _hint = pidfd_send_signal(&opened, signal);
+    }))
 }
 
 #[cfg(test)]

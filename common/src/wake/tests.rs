@@ -41,7 +41,7 @@ fn wake_ups_never_block_and_any_number_is_drained_at_once() {
         assert!(!is_readable(descriptor, PollTimeout::ZERO), "{target:?}");
         for round in 0..3 {
             for version in 0..50_000 {
-                sender.wake(version);
+                sender(version);
             }
             assert!(is_readable(descriptor, PollTimeout::from(10_000_u16)), "{target:?} {round}");
             // A signal that was in flight during a drain arrives after it.
@@ -50,7 +50,7 @@ fn wake_ups_never_block_and_any_number_is_drained_at_once() {
             }
             assert!(!is_readable(descriptor, PollTimeout::ZERO), "{target:?} {round}");
         }
-        sender.wake(1);
+        sender(1);
         assert!(is_readable(descriptor, PollTimeout::from(10_000_u16)), "{target:?}");
     }
 }
@@ -65,7 +65,7 @@ fn fifo_keeps_its_lines_and_each_line_is_an_edge() {
     let edge = EpollEvent::new(EpollFlags::EPOLLIN | EpollFlags::EPOLLET, 0);
     epoll.add(receiver.descriptor().unwrap(), edge).unwrap();
     for version in 0..50 {
-        sender.wake(version);
+        sender(version);
         receiver.drain();
         let mut events = [EpollEvent::empty()];
         assert_eq!(epoll.wait(&mut events, EpollTimeout::from(10_000_u16)), Ok(1), "{version}");
@@ -84,7 +84,7 @@ fn fifo_keeps_its_lines_and_each_line_is_an_edge() {
 fn signal_sender_accepts_only_the_given_process_and_free_signals() {
     let own = Identity::own();
     let number = SIGRTMIN() + 12;
-    assert!(signal::Sender::open(own, number).is_ok());
+    assert!(signal::open_sender(own, number).is_ok());
     for (process, number, refusal) in [
         (own, SIGKILL, Errno::EINVAL),
         (own, 0, Errno::EINVAL),
@@ -95,7 +95,7 @@ fn signal_sender_accepts_only_the_given_process_and_free_signals() {
         (Identity { pid: 0, ..own }, number, Errno::ESRCH),
         (Identity { pid: u32::MAX, ..own }, number, Errno::ESRCH),
     ] {
-        let refused = signal::Sender::open(process, number).map(drop);
+        let refused = signal::open_sender(process, number).map(drop);
         assert_eq!(refused, Err(refusal), "{process:?} {number}");
     }
 }
@@ -116,7 +116,7 @@ fn opening_a_missing_target_fails_and_another_file_is_refused() {
     assert_eq!(fifo.open().map(drop), Err(Errno::EPERM));
     assert!(socket.open().is_err());
     for target in [fifo, socket] {
-        assert_eq!(target.path(), file);
+        assert_eq!(target.path, file);
         assert!(!target.remove(true).unwrap());
         assert!(target.create(own()).is_err());
     }

@@ -73,16 +73,10 @@ impl WaitThread {
             .name("tablecast-wake".to_owned())
             .spawn(move || watched.watch(spins, bit))
             .map_err(|error| failure(object, "start the thread that sleeps on", error))?;
-        Ok(Self {
-            shared,
-            region_id: region.id(),
-            bit,
-            thread: Some(thread),
-            process: Creator::this_process(),
-        })
+        let (thread, process) = (Some(thread), Creator::this_process());
+        Ok(Self { shared, region_id: region.id(), bit, thread, process })
     }
 
-    /// Returns true if it watches `region`.
     pub fn is_of(&self, region: &ReaderRegion) -> bool {
         self.region_id == region.id()
     }
@@ -143,7 +137,6 @@ impl Shared {
         self.end.load(Ordering::Relaxed)
     }
 
-    /// Runs the thread.
     fn watch(&self, spins: bool, bit: NonZeroU32) {
         leave_signals_to_others();
         while let Some(seen) = self.next() {

@@ -13,7 +13,7 @@ use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::path::{Path, PathBuf};
 
 use super::place::{Place, is_own, remove_file};
-use super::{Halves, WakeReceiver, WakeSender, errno};
+use super::{Halves, TargetForm, WakeReceiver, WakeTarget, errno};
 use crate::error::Result;
 use crate::region::fork::Creator;
 use crate::region::object::failure;
@@ -22,18 +22,21 @@ use crate::region::object::failure;
 /// (`net.unix.max_dgram_qlen`), and few enough that no hostile sender keeps the receiver busy.
 const DRAINED: usize = 16;
 
-/// An abstract socket.
-pub(super) const ABSTRACT: Halves = Halves {
-    create: |target, _publisher| Ok(Box::new(Socket::named(&target.name)?)),
-    open: |target| Ok(Box::new(Sender::to_name(&target.name)?)),
-    remove: |_target, _held| Ok(false),
-};
-
-/// A socket in a directory.
-pub(super) const AT_PATH: Halves = Halves {
-    create: |target, _publisher| Ok(Box::new(Socket::at(target.path())?)),
-    open: |target| Ok(Box::new(Sender::to_path(target.path())?)),
-    remove: |target, _held| remove(target.path()),
+pub(super) const HALVES: Halves = Halves {
+    create: |target, _publisher| Ok(Box::new(Socket::create(target)?)),
+    open: |target| {
+        let connected = || {
+            let socket = UnixDatagram::unbound()?;
+            socket.set_nonblocking(true)?;
+            socket.connect_addr(&address(target)?)?;
+            Ok(socket)
+        };
+        let socket = connected().map_err(|error| errno(&error))?;
+        Ok(Box::new(move |_version| {
+            let _hint = socket.send(&[]);
+        }))
+    },
+    remove: |target, _held| remove(&target.path),
 };
 
 pub(super) const PLACE: Place = Place {
@@ -48,33 +51,28 @@ pub(super) const PLACE: Place = Place {
     },
 };
 
+fn address(target: &WakeTarget) -> std::io::Result<SocketAddr> {
+    match target.mechanism.target {
+        TargetForm::Path(_) => SocketAddr::from_pathname(&target.path),
+        _ => SocketAddr::from_abstract_name(&target.name),
+    }
+}
+
 /// A subscriber's own socket. Dropping it removes it.
 struct Socket {
     socket: UnixDatagram,
-    path: Option<PathBuf>,
+    /// Empty for an abstract socket.
+    path: PathBuf,
     process: Creator,
 }
 
 impl Socket {
-    fn named(name: &str) -> Result<Self> {
-        let address = SocketAddr::from_abstract_name(name);
-        let socket = address.and_then(|address| UnixDatagram::bind_addr(&address));
-        Self::of(socket, &format!("socket @{name}"), None)
-    }
-
-    fn at(path: &Path) -> Result<Self> {
-        let object = format!("socket {}", path.display());
-        Self::of(UnixDatagram::bind(path), &object, Some(path.to_owned()))
-    }
-
-    fn of(
-        socket: std::io::Result<UnixDatagram>,
-        object: &str,
-        path: Option<PathBuf>,
-    ) -> Result<Self> {
-        let failed = |error| failure(object, "make", error);
-        let socket =
-            Self { socket: socket.map_err(failed)?, path, process: Creator::this_process() };
+    fn create(target: &WakeTarget) -> Result<Self> {
+        let failed = |error| failure(&format!("socket {}", target.object()), "make", error);
+        let socket = address(target).and_then(|address| UnixDatagram::bind_addr(&address));
+        let socket = socket.map_err(failed)?;
+        let (path, process) = (target.path.clone(), Creator::this_process());
+        let socket = Self { socket, path, process };
         socket.socket.set_nonblocking(true).map_err(failed)?;
         Ok(socket)
     }
@@ -96,49 +94,15 @@ impl WakeReceiver for Socket {
 
 impl Drop for Socket {
     fn drop(&mut self) {
-        if let Some(path) = &self.path
-            && self.process.is_this_process()
-            && let Err(error) = remove(path)
+        if self.process.is_this_process()
+            && let Err(error) = remove(&self.path)
         {
             tracing::warn!("socket was not removed: {error}");
         }
     }
 }
 
-/// Removes a socket of this user. Returns true if it was removed.
+/// Removes a socket of this user, if there is one. Returns true if it was removed.
 fn remove(path: &Path) -> Result<bool> {
-    match is_own(path, |kind| kind.is_socket()) {
-        true => remove_file(path),
-        false => Ok(false),
-    }
-}
-
-/// The publisher's end of a subscriber's socket.
-struct Sender(UnixDatagram);
-
-impl Sender {
-    fn to_name(name: &str) -> nix::Result<Self> {
-        let address = SocketAddr::from_abstract_name(name).map_err(|error| errno(&error))?;
-        Self::to(|socket| socket.connect_addr(&address))
-    }
-
-    fn to_path(path: &Path) -> nix::Result<Self> {
-        Self::to(|socket| socket.connect(path))
-    }
-
-    fn to(connect: impl FnOnce(&UnixDatagram) -> std::io::Result<()>) -> nix::Result<Self> {
-        let connected = || {
-            let socket = UnixDatagram::unbound()?;
-            socket.set_nonblocking(true)?;
-            connect(&socket)?;
-            Ok(Self(socket))
-        };
-        connected().map_err(|error| errno(&error))
-    }
-}
-
-impl WakeSender for Sender {
-    fn wake(&self, _version: u64) {
-        let _hint = self.0.send(&[]);
-    }
+    Ok(is_own(path, |kind| kind.is_socket()) && remove_file(path)?)
 }

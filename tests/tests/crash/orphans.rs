@@ -73,7 +73,7 @@ fn lock_and_region_without_a_table_are_orphans() {
     let registries = |found: &[Orphan]| {
         let own = |orphan: &&Orphan| {
             orphan.kind == OrphanKind::Registry
-                && table.leftovers().iter().any(|seen| {
+                && table.orphans().iter().any(|seen| {
                     seen.contains(
                         &orphan.object.file_name().unwrap().to_string_lossy().into_owned(),
                     )

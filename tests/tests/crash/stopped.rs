@@ -194,7 +194,7 @@ fn subscriber_stopped_in_refresh_reads_a_committed_table_afterwards() {
         assert_eq!(stepper.process().line(), said(last, rows));
         stepper.process().finish();
         publisher.close().unwrap();
-        assert_eq!(replica.leftovers(), Vec::<String>::new());
+        assert_eq!(replica.orphans(), Vec::<String>::new());
     }
     println!(
         "stopped {stops} times in {length} instructions: found the earlier table {earlier} times"

@@ -228,7 +228,7 @@ fn killed_subscriber_leaves_nothing_after_next_sweep() {
         tx.upsert(&Item::new((0, 0), round)).unwrap();
         tx.commit().unwrap();
         publisher.maintain().unwrap();
-        assert!(!table.has_queue(), "{:?}", table.leftovers());
+        assert!(!table.has_queue(), "{:?}", table.orphans());
         let listeners = common::inspect(table.name(), None).unwrap().subscribers.unwrap();
         assert!(listeners.is_empty(), "{listeners:?}");
     }
@@ -251,7 +251,7 @@ fn killed_subscriber_leaves_nothing_after_next_sweep() {
     table.remember();
     publisher.close().unwrap();
     drop(subscriber);
-    assert_eq!(table.leftovers(), Vec::<String>::new());
+    assert_eq!(table.orphans(), Vec::<String>::new());
 }
 
 #[test]
@@ -274,16 +274,16 @@ fn forked_child_holds_nothing_of_its_dead_parent() {
     let pids: Vec<u32> = listeners.iter().map(|listener| listener.pid).collect();
     assert_eq!(pids, [std::process::id()], "its parent's slot is freed");
     table.remember();
-    let objects = table.leftovers();
+    let objects = table.orphans();
     parent.write_line("drop");
     assert_eq!(parent.line(), "dropped");
     subscriber.refresh().unwrap();
     assert!(subscriber.publisher_state().is_alive());
-    assert_eq!(table.leftovers(), objects, "no object was removed");
+    assert_eq!(table.orphans(), objects, "no object was removed");
     parent.finish();
     publisher.close().unwrap();
     drop(subscriber);
-    assert_eq!(table.leftovers(), Vec::<String>::new());
+    assert_eq!(table.orphans(), Vec::<String>::new());
 }
 
 /// Starts a role that leaves its publisher and its subscriber to a child of `fork`, which drops
@@ -293,10 +293,10 @@ fn leave_all_to_a_child(wake: &str, place: &str, mut start: impl FnMut(Command) 
     let mut parent = Process::start(&mut start(role!("forked", table.name(), wake, place)));
     until("the role has opened the table", || parent.line() == "open");
     table.remember();
-    let objects = table.leftovers();
+    let objects = table.orphans();
     let mut subscriber = Subscriber::<Item>::open(table.name()).unwrap();
     assert_eq!(parent.line(), "well", "{wake}, {place}");
-    assert_eq!(table.leftovers(), objects, "{wake}, {place}");
+    assert_eq!(table.orphans(), objects, "{wake}, {place}");
     subscriber.refresh().unwrap();
     assert!(subscriber.publisher_state().is_alive());
     let opened = Publisher::<Item>::builder(table.name()).open();
@@ -307,7 +307,7 @@ fn leave_all_to_a_child(wake: &str, place: &str, mut start: impl FnMut(Command) 
     parent.write_line("end");
     parent.finish();
     drop(subscriber);
-    assert_eq!(table.leftovers(), Vec::<String>::new());
+    assert_eq!(table.orphans(), Vec::<String>::new());
 }
 
 /// Wake kinds whose target has a name.

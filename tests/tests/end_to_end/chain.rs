@@ -94,8 +94,8 @@ fn watch_feeds_another_publisher() {
     // The end of B's input ends B.
     chain.serve.ends_with(0);
     drop(chain);
-    assert_eq!(from.leftovers(), Vec::<String>::new());
-    assert_eq!(to.leftovers(), Vec::<String>::new());
+    assert_eq!(from.orphans(), Vec::<String>::new());
+    assert_eq!(to.orphans(), Vec::<String>::new());
 }
 
 #[test]

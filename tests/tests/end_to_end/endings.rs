@@ -43,7 +43,7 @@ fn signals_end_both_programs_and_leave_nothing() {
         watches[1].ends_with(0);
         watches[2].signal(Signal::SIGKILL);
         drop(watches);
-        assert_eq!(table.leftovers(), NOTHING, "after {signal}");
+        assert_eq!(table.orphans(), NOTHING, "after {signal}");
     }
 }
 
@@ -111,7 +111,7 @@ fn get_reads_table_of_dead_publisher() {
     assert!(!stderr.contains("error"), "{stderr}");
     watch.stderr_until(|text| text.contains("end") || text.contains("closed"));
     drop(watch);
-    assert_eq!(table.leftovers(), NOTHING);
+    assert_eq!(table.orphans(), NOTHING);
     Process::run(publisher().args(["rm", table.name()]), 1);
 }
 
@@ -128,7 +128,7 @@ fn keep_leaves_table_readable_after_serve() {
         Process::run(subscriber().args(["get", table.name(), "--format", "csv"]), 0);
     assert_eq!((stdout.as_str(), stderr.as_str()), ("id,name\n1,n1\n", ""));
     next.stop(Signal::SIGINT);
-    assert_eq!(table.leftovers(), NOTHING);
+    assert_eq!(table.orphans(), NOTHING);
 }
 
 /// Reads one line, closes the pipe, and then calls `news`.
@@ -192,7 +192,7 @@ fn demo_runs_without_terminal_and_leaves_nothing() {
     assert!(text.lines().count() >= 2, "{text}");
     assert!(!text.contains('\x1b'), "{text}");
     assert_eq!(demo.stderr(), "");
-    assert_eq!(table.leftovers(), NOTHING);
+    assert_eq!(table.orphans(), NOTHING);
 }
 
 #[test]
@@ -203,7 +203,7 @@ fn signals_end_the_demo() {
         until("a subscriber is registered", || table.remember() == 1);
         demo.signal(signal);
         demo.ends_with(0);
-        assert_eq!(table.leftovers(), NOTHING);
+        assert_eq!(table.orphans(), NOTHING);
     }
 }
 

@@ -82,7 +82,7 @@ fn typed_examples_share_a_row_type() {
     subscriber.stdout_until(|text| text.contains("the table was closed"));
     subscriber.signal(Signal::SIGINT);
     subscriber.ends_with(0);
-    assert_eq!(table.leftovers(), Vec::<String>::new());
+    assert_eq!(table.orphans(), Vec::<String>::new());
 }
 
 #[test]

@@ -128,7 +128,7 @@ fn exit_code_2_for_invalid_arguments() {
     ] {
         refused(with_all(publisher(), arguments));
     }
-    assert_eq!(table.leftovers(), Vec::<String>::new());
+    assert_eq!(table.orphans(), Vec::<String>::new());
 
     let _serving = Serving::start(name, FIELDS, &[]);
     refused(with(subscriber(), ["get", name, "not-a-number"]));
@@ -195,7 +195,7 @@ fn exit_code_4_for_other_schema_or_layout() {
     fails(with(subscriber(), ["get", name]), 4, &[name, "99"]);
     fails(with(publisher(), ["serve", name, "--from", "-", "--fields", FIELDS]), 4, &[name, "99"]);
     Process::run(publisher().args(["rm", name]), 0);
-    assert_eq!(table.leftovers(), Vec::<String>::new());
+    assert_eq!(table.orphans(), Vec::<String>::new());
 }
 
 #[test]
@@ -220,7 +220,7 @@ fn exit_code_5_for_invalid_input() {
         let stderr = strict.stderr();
         assert!(stderr.contains("line 2") || stderr.contains(":2"), "input {number}: {stderr}");
         assert!(stderr.to_lowercase().contains(&part.to_lowercase()), "input {number}: {stderr}");
-        assert_eq!(table.leftovers(), Vec::<String>::new());
+        assert_eq!(table.orphans(), Vec::<String>::new());
 
         // Without --strict the line is reported and skipped.
         let mut lenient = Serving::start(table.name(), FIELDS, &["--exit-at-eof"]);

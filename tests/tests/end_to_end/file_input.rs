@@ -121,7 +121,7 @@ fn exit_code_5_for_file_that_is_not_a_table() {
     let pipe = folder.path().join("pipe.csv");
     nix::unistd::mkfifo(&pipe, Mode::S_IRWXU).unwrap();
     fails(&mut serve(&table, &pipe, &[]), 5, &["--from -"]);
-    assert_eq!(table.leftovers(), Vec::<String>::new());
+    assert_eq!(table.orphans(), Vec::<String>::new());
 }
 
 #[test]
@@ -154,7 +154,7 @@ fn exit_code_2_for_conflicting_arguments() {
     }
     let typo = Process::run(publisher().args(["serve", table.name(), "--from", "csvfile"]), 2);
     assert!(typo.1.contains("neither a source nor a file"), "{}", typo.1);
-    assert_eq!(table.leftovers(), Vec::<String>::new());
+    assert_eq!(table.orphans(), Vec::<String>::new());
 }
 
 const CSV: [&str; 2] = ["--format", "csv"];
@@ -182,7 +182,7 @@ fn csv_records_on_stdin_are_rows() {
     wrong.process.write_line("name");
     wrong.process.ends_with(5);
     assert!(wrong.process.stderr().contains("stdin: line 1: "), "{}", wrong.process.stderr());
-    assert_eq!(table.leftovers(), Vec::<String>::new());
+    assert_eq!(table.orphans(), Vec::<String>::new());
 }
 
 #[test]
@@ -312,7 +312,7 @@ fn file_values_are_kept_as_written() {
         fs::write(&file, content).unwrap();
         fails(&mut serve(&table, &file, &["--exit-at-eof"]), 5, parts);
     }
-    assert_eq!(table.leftovers(), Vec::<String>::new());
+    assert_eq!(table.orphans(), Vec::<String>::new());
     let given = ["--delimiter", ";"];
     assert_eq!(read("a.csv", b"id;n\n1;2\n", &given).0, "id,n\n1,2\n");
     let tabs = ["--quote", "none"];

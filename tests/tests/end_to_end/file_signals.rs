@@ -32,7 +32,7 @@ fn sighup_rereads_file_and_does_not_end() {
     followed.becomes(&["3|three"]);
     followed.process.signal(Signal::SIGINT);
     followed.process.ends_with(0);
-    assert_eq!(followed.table.leftovers(), Vec::<String>::new());
+    assert_eq!(followed.table.orphans(), Vec::<String>::new());
 }
 
 fn file_of(folder: &Path) -> std::path::PathBuf {
@@ -54,7 +54,7 @@ fn terminal_hangup_ends_the_publisher() {
         followed.becomes(&["1|one"]);
         drop(master);
         followed.process.end();
-        until("the publisher has ended", || followed.table.leftovers().is_empty());
+        until("the publisher has ended", || followed.table.orphans().is_empty());
         let stderr = followed.process.stderr();
         assert!(stderr.contains("is closed and removed"), "{stderr}");
     }
@@ -121,7 +121,7 @@ fn ctrl_c_ends_first_read() {
     let stderr = process.stderr();
     assert!(stderr.contains("nothing is published") || stderr.contains("is closed"), "{stderr}");
     assert!(!stderr.contains('\u{1b}') && !stderr.contains('\r'), "{stderr}");
-    assert_eq!(table.leftovers(), Vec::<String>::new());
+    assert_eq!(table.orphans(), Vec::<String>::new());
 }
 
 #[test]
@@ -141,7 +141,7 @@ fn sigterm_ends_publisher_during_long_read() {
     followed.process.ends_with(0);
     let stderr = followed.process.stderr();
     assert!(stderr.contains("rows: 1, versions of the file taken: 1,"), "{stderr}");
-    assert_eq!(followed.table.leftovers(), Vec::<String>::new());
+    assert_eq!(followed.table.orphans(), Vec::<String>::new());
 }
 
 #[test]

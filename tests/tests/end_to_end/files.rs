@@ -131,7 +131,7 @@ fn strict_ends_on_invalid_file_version() {
     followed.process.ends_with(5);
     let stderr = followed.process.stderr();
     assert!(stderr.contains("error: ") && stderr.contains("table.csv: line 2: "), "{stderr}");
-    assert_eq!(followed.table.leftovers(), Vec::<String>::new());
+    assert_eq!(followed.table.orphans(), Vec::<String>::new());
 }
 
 #[test]

@@ -326,7 +326,7 @@ fn demo_draws_the_table_on_a_terminal() {
     until("a subscriber is registered", || table.remember() == 1);
     let text = screen.ends_with(0);
     assert!(text.contains("from commit to applied") && text.contains("rows at the end"), "{text}");
-    assert_eq!(table.leftovers(), Vec::<String>::new());
+    assert_eq!(table.orphans(), Vec::<String>::new());
     let mut demo = publisher();
     demo.args(["demo", "--name", table.name(), "--seconds", "1"]).stdin(Stdio::null());
     let (stdout, _) = Process::run(&mut demo, 0);

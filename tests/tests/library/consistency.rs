@@ -37,7 +37,7 @@ fn check(test: &str, size: usize, how: &[&str], rows_each: u64) -> Vec<Report> {
     let reports = reports.collect();
     assert!(writer.is_running(), "the writer still runs");
     writer.finish();
-    assert_eq!(table.leftovers(), Vec::<String>::new());
+    assert_eq!(table.orphans(), Vec::<String>::new());
     reports
 }
 

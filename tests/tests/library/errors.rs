@@ -171,7 +171,7 @@ fn file_that_is_not_a_table_is_an_error() {
         }
     }
     common::remove(table.name()).unwrap();
-    assert_eq!(table.leftovers(), Vec::<String>::new());
+    assert_eq!(table.orphans(), Vec::<String>::new());
 }
 
 #[test]

@@ -177,7 +177,7 @@ fn foreign_objects_are_refused_as_table() {
             }
         });
         open(&table).unwrap().close().unwrap();
-        assert_eq!(table.leftovers(), Vec::<String>::new(), "{kind}");
+        assert_eq!(table.orphans(), Vec::<String>::new(), "{kind}");
     }
 }
 
@@ -215,7 +215,7 @@ fn foreign_object_at_next_region_is_skipped() {
         assert_eq!(object.metadata().unwrap().len(), 0);
         remove(&object);
     }
-    assert_eq!(table.leftovers(), Vec::<String>::new());
+    assert_eq!(table.orphans(), Vec::<String>::new());
 }
 
 #[test]

@@ -36,7 +36,7 @@ fn is_followed(other_user: &OtherUser, table: &Table, publisher: &mut Publisher<
     follower.kill();
     // Root removes the objects of another user.
     publisher.maintain().unwrap();
-    assert!(!table.has_queue(), "{:?}", table.leftovers());
+    assert!(!table.has_queue(), "{:?}", table.orphans());
 }
 
 fn is_refused(other_user: &OtherUser, table: &Table, group: u32) {
@@ -57,7 +57,7 @@ fn table_of_mode_644_is_followed_by_other_user() {
         Publisher::<Item>::builder(table.name()).mode(0o644).capacity(3).open().unwrap();
     is_followed(&other_user, &table, &mut publisher, other_user.group);
     publisher.close().unwrap();
-    assert_eq!(table.leftovers(), Vec::<String>::new());
+    assert_eq!(table.orphans(), Vec::<String>::new());
 }
 
 #[test]
@@ -165,5 +165,5 @@ fn root_removes_dead_table_of_other_user_by_owner() {
 
     table.remember();
     assert!(remove(&of_owner, 0).contains("removed /tablecast.table."));
-    assert_eq!(table.leftovers(), Vec::<String>::new());
+    assert_eq!(table.orphans(), Vec::<String>::new());
 }

@@ -8,8 +8,8 @@ use loom::thread;
 use super::{Memory, check, in_a_process};
 use crate::protocol::layout::{header, registry as at};
 use crate::protocol::park::{
-    acknowledge, acknowledged, claim, claimed, has_sleepers, is_ready, may_be_parked, park,
-    park_on_commit, parked_at, say_ready, sign,
+    acknowledge, acknowledged, claim, claimed, has_sleepers, is_ready, mark_ready, may_be_parked,
+    park, park_on_commit, parked_at, write_record,
 };
 use crate::protocol::sync::{AtomicU64, Ordering};
 use crate::protocol::words::read_only;
@@ -152,9 +152,9 @@ fn record_is_read_as_its_owner_signed_it() {
                     record.store(word, 0).unwrap();
                 }
                 let store = |word, value| record.store(word, value);
-                sign(&[(at::KIND, 2)], 7, store).unwrap();
+                write_record(&[(at::KIND, 2)], 7, store).unwrap();
                 record.queue.store(7, Ordering::Relaxed);
-                say_ready(store).unwrap();
+                mark_ready(store).unwrap();
             })
         };
         let nonce = record.load(at::NONCE).unwrap();

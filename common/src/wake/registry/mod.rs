@@ -33,13 +33,7 @@ use crate::region::object::{self, corrupt, failure, queue_name, registry_name, s
 use crate::region::{WritableMapping, read_words};
 
 pub use publisher_side::Registry;
-pub use subscriber_side::{FutexWaiter, WakeSlot};
-
-/// The words of a registry, accessed through a mapping or by system calls.
-enum Words {
-    Mapped(WritableMapping),
-    ByCall(File),
-}
+pub use subscriber_side::RegistryEntry;
 
 /// Returns the number of slots of registry `id` after checking its header and its length. Other
 /// users may be able to write to both, and with a wrong slot count a reader would look for every
@@ -58,19 +52,13 @@ fn checked_slots(object: &str, file: &File, id: u64) -> Result<usize> {
     Ok(slots)
 }
 
-/// Returns all words of a registry with `slots` slots, read by one call.
-fn all_words(object: &str, file: &File, slots: usize) -> Result<Vec<u64>> {
-    let mut words = vec![0; at::words(slots)];
-    read_words(object, file, 0, &mut words)?;
-    Ok(words)
-}
-
 /// An open registry whose header and length were checked.
 pub struct RegistryFile {
     object: String,
     /// The descriptor whose bytes are locked. It is never mapped.
     file: ForkSafeFd,
-    words: Words,
+    /// `None` if other users may write to the file, so that its words are accessed by system calls.
+    mapping: Option<WritableMapping>,
     id: u64,
     slots: usize,
 }
@@ -87,24 +75,25 @@ impl RegistryFile {
     }
 
     fn of(object: String, file: File, id: u64, slots: usize, others: bool) -> Result<Self> {
-        let second = object::reopen(&object, &file)?;
-        let words = if others {
-            Words::ByCall(second)
-        } else {
+        let map = || {
+            let second = object::reopen(&object, &file)?;
             let mapping = WritableMapping::new(&second, at::words(slots));
-            Words::Mapped(mapping.map_err(|error| failure(&object, "map", error))?)
+            mapping.map_err(|error| failure(&object, "map", error))
         };
-        Ok(Self { object, file: ForkSafeFd::new(file), words, id, slots })
+        let mapping = (!others).then(map).transpose()?;
+        Ok(Self { object, file: ForkSafeFd::new(file), mapping, id, slots })
     }
 
-    /// Returns the random number from which the registry's name is derived.
     pub fn id(&self) -> u64 {
         self.id
     }
 
-    /// Returns true if the name of the registry still refers to this file.
     pub fn has_name(&self) -> bool {
         object::names(&self.object, &self.file)
+    }
+
+    fn is_of_this_process(&self) -> bool {
+        self.file.is_of_this_process()
     }
 
     fn object(&self) -> &str {
@@ -122,23 +111,21 @@ impl RegistryFile {
     /// Returns the words; `None` if they are accessed by system calls.
     #[inline]
     fn mapped(&self) -> Option<&[AtomicU64]> {
-        match &self.words {
-            Words::Mapped(mapping) => Some(mapping.writable_words(at::words(self.slots))),
-            Words::ByCall(_) => None,
-        }
+        Some(self.mapping.as_ref()?.writable_words(at::words(self.slots)))
     }
 
     /// Reads consecutive words by one system call.
     fn read(&self, first: usize, words: &mut [u64]) -> Result<()> {
-        let file = match &self.words {
-            Words::Mapped(_) => self.file(),
-            Words::ByCall(file) => file,
-        };
-        read_words(&self.object, file, first as u64 * 8, words)
+        read_words(&self.object, &self.file, first as u64 * 8, words)
     }
 
-    /// Loads a word without any ordering: the steps in [`park`] have their
-    /// own fences.
+    fn write(&self, offset: usize, bytes: &[u8]) -> Result<()> {
+        self.file
+            .write_all_at(bytes, offset as u64)
+            .map_err(|error| failure(&self.object, "write", error))
+    }
+
+    /// Loads a word without any ordering: the steps in [`park`] have their own fences.
     fn load(&self, word: usize) -> Result<u64> {
         match self.mapped() {
             Some(words) => Ok(words[word].load(Ordering::Relaxed)),
@@ -152,13 +139,9 @@ impl RegistryFile {
 
     /// Stores a word without any ordering, like [`load`](Self::load).
     fn store(&self, word: usize, value: u64) -> Result<()> {
-        match &self.words {
-            Words::Mapped(mapping) => {
-                mapping.writable_words(at::words(self.slots))[word].store(value, Ordering::Relaxed)
-            }
-            Words::ByCall(file) => file
-                .write_all_at(&value.to_le_bytes(), word as u64 * 8)
-                .map_err(|error| failure(&self.object, "write", error))?,
+        match self.mapped() {
+            Some(words) => words[word].store(value, Ordering::Relaxed),
+            None => self.write(word * 8, &value.to_le_bytes())?,
         }
         Ok(())
     }
@@ -180,18 +163,14 @@ impl RegistryFile {
     /// Returns an error if the file was truncated under its mapping. Such a file may have grown
     /// again, but the mapping no longer shows what other processes see.
     fn check_whole(&self) -> Result<()> {
-        match &self.words {
-            Words::Mapped(mapping) if !mapping.is_whole() => {
-                Err(corrupt(&self.object, "it was truncated while it was in use"))
-            }
-            _ => Ok(()),
+        match self.mapping.as_ref().is_none_or(|mapping| mapping.is_whole()) {
+            true => Ok(()),
+            false => Err(corrupt(&self.object, "it was truncated while it was in use")),
         }
     }
 
-    /// Returns the subscriber `nonce` at `slot`.
     fn member(&self, slot: usize, nonce: u64) -> Member<'_> {
-        let registry = self;
-        Member { registry, slot, nonce }
+        Member { registry: self, slot, nonce }
     }
 
     /// Returns the subscriber at `slot`, if there is one.
@@ -201,16 +180,14 @@ impl RegistryFile {
     }
 
     /// Writes the target of the subscriber `nonce` into the record of `slot`.
-    fn sign(&self, slot: usize, nonce: u64, target: &WakeTarget) -> Result<()> {
-        let path = target.path().as_os_str().as_bytes();
+    fn write_record(&self, slot: usize, nonce: u64, target: &WakeTarget) -> Result<()> {
+        let path = target.path.as_os_str().as_bytes();
         if !path.is_empty() {
             let mut bytes = [0; at::PATH_BYTES];
             bytes[..path.len()].copy_from_slice(path);
             // By a system call, because the paths are a hole in the file: lack of memory is an
             // error then, not a signal.
-            self.file
-                .write_all_at(&bytes, at::path(self.slots, slot) as u64)
-                .map_err(|error| failure(&self.object, "write", error))?;
+            self.write(at::path(self.slots, slot), &bytes)?;
         }
         let own = Identity::own();
         let words = [
@@ -221,7 +198,7 @@ impl RegistryFile {
             (at::SIGNAL, target.signal as u64),
         ];
         let record = self.record(slot);
-        park::sign(&words, nonce, |word, value| self.store(record + word, value))
+        park::write_record(&words, nonce, |word, value| self.store(record + word, value))
     }
 
     /// Empties a slot that the caller has locked, and removes the wake receiver of its previous
@@ -235,16 +212,16 @@ impl RegistryFile {
         Ok(stale)
     }
 
-    /// Frees the slots of dead subscribers and removes their wake receivers. Returns the nonce of
-    /// the subscriber at each slot, or 0 for a free slot.
+    /// Implements [`Registry::sweep`]. Passes each slot to `freed`.
     fn free_stale(&self, mut freed: impl FnMut(StaleSlot)) -> Result<Vec<u64>> {
-        let (object, slots) = (&self.object, self.slots);
-        if checked_slots(object, &self.file, self.id)? != slots {
+        let object = &self.object;
+        if checked_slots(object, &self.file, self.id)? != self.slots {
             return Err(corrupt(object, "its number of slots was overwritten"));
         }
-        let words = all_words(object, &self.file, slots)?;
+        let mut words = vec![0; at::words(self.slots)];
+        self.read(0, &mut words)?;
         self.check_whole()?;
-        let nonces = (0..slots).map(|slot| words[at::record(slots, slot) + at::NONCE]);
+        let nonces = (0..self.slots).map(|slot| words[self.record(slot) + at::NONCE]);
         let mut living: Vec<u64> = nonces.collect();
         for (slot, nonce) in living.iter_mut().enumerate() {
             if *nonce != 0 && self.try_lock(slot)? {
@@ -267,7 +244,7 @@ pub struct StaleSlot {
 }
 
 impl StaleSlot {
-    /// Logs an object that could not be removed. Only its owner or root may remove a queue.
+    /// Logs an object that could not be removed, such as the queue of another user.
     fn log(self) {
         if let Err(error) = self.removed {
             tracing::warn!("an object of a dead subscriber was not removed: {error}");
@@ -291,9 +268,7 @@ pub fn free_stale(id: u64, owner: u32, freed: impl FnMut(StaleSlot)) -> Result<(
 /// A subscriber as described by its slot's record, whose contents are checked before use.
 pub struct Member<'a> {
     registry: &'a RegistryFile,
-    /// Slot of the subscriber.
     pub slot: usize,
-    /// Random number of the subscriber.
     pub nonce: u64,
 }
 
@@ -305,12 +280,13 @@ impl Member<'_> {
     /// process or a path in a registry that other users may write to, EINVAL if it is not valid,
     /// EIO if the record cannot be read.
     pub fn target(&self) -> nix::Result<WakeTarget> {
-        if !lock::is_held(self.registry.file(), Span::byte(self.slot))? {
+        if !lock::is_held(&self.registry.file, Span::byte(self.slot))? {
             return Err(Errno::ESRCH);
         }
-        match park::is_ready(|word| self.load(word))? {
-            false => Err(Errno::EAGAIN),
-            true => self.signed_target(),
+        if park::is_ready(|word| self.load(word))? {
+            self.recorded_target()
+        } else {
+            Err(Errno::EAGAIN)
         }
     }
 
@@ -319,7 +295,7 @@ impl Member<'_> {
         load.map_err(|_| Errno::EIO)
     }
 
-    fn signed_target(&self) -> nix::Result<WakeTarget> {
+    fn recorded_target(&self) -> nix::Result<WakeTarget> {
         let mechanism = Mechanism::of_word(self.load(at::KIND)?).ok_or(Errno::EINVAL)?;
         if mechanism.carries_target() && self.registry.mapped().is_none() {
             return Err(Errno::EPERM);
@@ -340,31 +316,29 @@ impl Member<'_> {
         Ok(target)
     }
 
-    /// Returns the path in its record.
     fn path(&self) -> nix::Result<PathBuf> {
         let mut bytes = [0; at::PATH_BYTES];
-        let place = at::path(self.registry.slots(), self.slot) as u64;
-        let read = self.registry.file().read_exact_at(&mut bytes, place);
-        read.map_err(|_| Errno::EIO)?;
+        let place = at::path(self.registry.slots, self.slot) as u64;
+        self.registry.file.read_exact_at(&mut bytes, place).map_err(|_| Errno::EIO)?;
         let length = bytes.iter().position(|byte| *byte == 0);
         let length = length.filter(|length| *length > 0).ok_or(Errno::EINVAL)?;
         Ok(PathBuf::from(OsStr::from_bytes(&bytes[..length])))
     }
 
     fn name(&self) -> String {
-        queue_name(self.registry.id(), self.slot, self.nonce)
+        queue_name(self.registry.id, self.slot, self.nonce)
     }
 
     /// Removes the subscriber's receiver. Its owner is gone or, if `held`, has no publisher left to
     /// wake it.
     fn remove(&self, held: bool) -> StaleSlot {
         // Between the nonce and the rest of the record, as in `park::is_ready`; also if its owner
-        // was not ready. Partner: the fence in `park::sign`.
+        // was not ready. Partner: the fence in `park::write_record`.
         fence(Point::SeeNonce, Ordering::Acquire);
         // If the record is not valid, try the queue: only this subscriber can own a queue of this
         // name.
         let queue = Mechanism::of(Some(Sleep::Queue), false);
-        let target = self.signed_target();
+        let target = self.recorded_target();
         let target = target.unwrap_or_else(|_| WakeTarget::of_name(queue, &self.name()));
         StaleSlot { object: target.object(), removed: target.remove(held) }
     }
@@ -399,24 +373,24 @@ pub fn listeners(id: u64, owner: u32, trust_root: bool) -> Result<Vec<Listener>>
         return Ok(Vec::new());
     };
     let slots = checked_slots(&object, &file, id)?;
-    let all = all_words(&object, &file, slots)?;
-    let taken = (0..slots).filter(|slot| all[at::record(slots, *slot) + at::NONCE] != 0);
-    taken
-        .map(|slot| {
-            let record = &all[at::record(slots, slot)..];
-            let alive = lock::is_held(&file, Span::byte(slot))
-                .map_err(|errno| failure(&object, "query a lock of", errno))?;
-            Ok(Listener {
-                slot,
-                nonce: record[at::NONCE],
-                seen: all[at::seen(slots, slot)],
-                kind: kind_name(record[at::KIND]),
-                pid: u32::try_from(record[at::PID]).unwrap_or(0),
-                parked: all[at::PARKS + slot] != park::AWAKE || record[at::ASLEEP] != 0,
-                alive,
-            })
+    let mut all = vec![0; at::words(slots)];
+    read_words(&object, &file, 0, &mut all)?;
+    let listener = |slot| {
+        let record = &all[at::record(slots, slot)..];
+        let alive = lock::is_held(&file, Span::byte(slot))
+            .map_err(|errno| failure(&object, "query a lock of", errno))?;
+        Ok(Listener {
+            slot,
+            nonce: record[at::NONCE],
+            seen: all[at::seen(slots, slot)],
+            kind: kind_name(record[at::KIND]),
+            pid: u32::try_from(record[at::PID]).unwrap_or(0),
+            parked: all[at::PARKS + slot] != park::AWAKE || record[at::ASLEEP] != 0,
+            alive,
         })
-        .collect()
+    };
+    let taken = (0..slots).filter(|slot| all[at::record(slots, *slot) + at::NONCE] != 0);
+    taken.map(listener).collect()
 }
 
 #[cfg(test)]

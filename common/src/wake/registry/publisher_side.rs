@@ -9,7 +9,6 @@ use crate::error::Result;
 use crate::protocol::layout::{LAYOUT_VERSION, MAX_SLOTS, REGISTRY_MAGIC};
 use crate::protocol::park;
 use crate::protocol::sync::{Ordering, Point, fence};
-use crate::region::fork::Creator;
 use crate::region::object::{self, Access, failure, registry_name};
 use crate::region::random_id;
 use crate::wake::budget::Budget;
@@ -26,11 +25,10 @@ pub struct Registry {
     records: Vec<u64>,
     /// The slot with which the next round of calls begins.
     first: usize,
-    process: Creator,
 }
 
 impl Registry {
-    /// Creates a registry with `slots` slots and without a name.
+    /// Creates a registry without a name.
     pub fn create(slots: usize, access: Access) -> Result<Self> {
         let id = random_id()?;
         let object = registry_name(id);
@@ -58,13 +56,7 @@ impl Registry {
             Ok(true) => {}
             refused => tracing::debug!("{} is not locked: {refused:?}", file.object()),
         }
-        Self {
-            file,
-            parks: Vec::new(),
-            records: Vec::new(),
-            first: 0,
-            process: Creator::this_process(),
-        }
+        Self { file, parks: Vec::new(), records: Vec::new(), first: 0 }
     }
 
     /// Links the registry to its name, unless it already has it.
@@ -76,27 +68,20 @@ impl Registry {
         Err(failure(object, "link", Errno::EEXIST))
     }
 
-    /// Opens the registry that a dead publisher left, if it exists. The id 0 names none.
-    pub fn adopt(id: u64) -> Result<Option<Self>> {
-        Self::adopt_of(id, object::own_user())
-    }
-
     /// Opens the registry `id` of `owner` that a dead publisher left, if it exists. The id 0 names
     /// none.
-    pub fn adopt_of(id: u64, owner: u32) -> Result<Option<Self>> {
+    pub fn adopt(id: u64, owner: u32) -> Result<Option<Self>> {
         if id == 0 {
             return Ok(None);
         }
         Ok(RegistryFile::open(id, owner, false)?.map(Self::lock))
     }
 
-    /// Returns the file, which tests damage.
     #[cfg(test)]
     pub(super) fn file(&self) -> &RegistryFile {
         &self.file
     }
 
-    /// Returns the random number from which the registry's name is derived.
     pub fn id(&self) -> u64 {
         self.file.id()
     }
@@ -110,7 +95,6 @@ impl Registry {
             })
     }
 
-    /// Returns true if the name of the registry still refers to this file.
     pub fn has_name(&self) -> bool {
         self.file.has_name()
     }
@@ -159,27 +143,27 @@ impl Registry {
         budget: &mut Budget,
         mut visit: impl FnMut(Member<'_>, &mut Budget),
     ) -> Result<bool> {
-        let Self { file, parks: words, records, first, .. } = self;
+        let Self { file, parks: words, records, first } = self;
         words.resize(at::PARKS - at::PARKED_MAX + file.slots(), 0);
         file.read(at::PARKED_MAX, words)?;
         // Partner: the fence before a subscriber stores its park word, in `park::park`.
         fence(Point::ReadRecord, Ordering::Acquire);
         let (head, parks) = words.split_at(at::PARKS - at::PARKED_MAX);
         let makes_up = budget.forget_shortage();
-        let counts = |slot: &usize| {
+        let must_wake = |slot: &usize| {
             let is_late = makes_up && (1..version).contains(&parks[*slot]);
-            is_late || park::counts(parks[*slot], version, everyone)
+            is_late || park::must_wake(parks[*slot], version, everyone)
         };
         let mut all = 0..file.slots();
-        if let Some(least) = all.find(counts) {
-            let greatest = all.rev().find(counts).unwrap_or(least);
+        if let Some(least) = all.find(must_wake) {
+            let greatest = all.rev().find(must_wake).unwrap_or(least);
             records.resize((greatest + 1 - least) * at::RECORD_WORDS, 0);
             file.read(file.record(least), records)?;
             budget.fill();
             // Starts at the first slot that was left out, so that each slot has its turn.
             let begin = (*first).clamp(least, greatest);
             let mut left_out = None;
-            for slot in (begin..=greatest).chain(least..begin).filter(counts) {
+            for slot in (begin..=greatest).chain(least..begin).filter(must_wake) {
                 let nonce = records[(slot - least) * at::RECORD_WORDS + at::NONCE];
                 if nonce != 0 {
                     visit(file.member(slot, nonce), budget);
@@ -219,7 +203,6 @@ impl Registry {
         Ok(living)
     }
 
-    /// Returns the subscriber `nonce` at `slot`.
     pub fn member(&self, slot: usize, nonce: u64) -> Member<'_> {
         self.file.member(slot, nonce)
     }
@@ -228,7 +211,7 @@ impl Registry {
     /// lost its name already: a joining subscriber creates its receiver, then checks the name, and
     /// removes the receiver itself if the name is gone.
     pub fn remove_receivers(&self) {
-        // Partner: the fence in `ClaimedSlot::sign`.
+        // Partner: the fence in `RegistryEntry::write_record`.
         fence(Point::Park, Ordering::SeqCst);
         for slot in 0..self.file.slots() {
             match self.file.member_at(slot) {
@@ -245,7 +228,7 @@ impl Drop for Registry {
     fn drop(&mut self) {
         // Unlocks explicitly instead of on close, and never in a child process, as for a region's
         // lock.
-        if self.process.is_this_process() {
+        if self.file.is_of_this_process() {
             let _falls_by_closing = self.file.unlock(PUBLISHER);
         }
     }

@@ -20,9 +20,9 @@ fn remove(registry: &Registry) {
     registry.remove_receivers();
 }
 
-fn wake_slot(registry: &Registry) -> Result<WakeSlot> {
+fn wake_slot(registry: &Registry) -> Result<RegistryEntry> {
     let mut wake_slot =
-        WakeSlot::claim(registry.id(), own_user(), false)?.expect("the registry exists");
+        RegistryEntry::with_slot(registry.id(), own_user(), false)?.expect("the registry exists");
     assert!(wake_slot.create_receiver(Sleep::Queue, None)?);
     Ok(wake_slot)
 }
@@ -44,7 +44,7 @@ fn slots_are_claimed_parked_at_and_freed() {
         let mut registry = registry(2, access);
         let commit = ReadOnlyWord::new(5);
         let (mut first, second) = (wake_slot(&registry).unwrap(), wake_slot(&registry).unwrap());
-        assert_eq!((first.slot(), second.slot()), (0, 1));
+        assert_eq!((first.identity().0, second.identity().0), (0, 1));
         assert!(matches!(wake_slot(&registry), Err(Error::Limit { .. })), "both slots are taken");
 
         assert!(!first.park(&commit, 4).unwrap(), "commit 5 was not seen yet");
@@ -57,8 +57,8 @@ fn slots_are_claimed_parked_at_and_freed() {
         assert_eq!(parked(&mut registry, 9, true).len(), 0);
 
         drop(second);
-        assert_eq!(registry.sweep().unwrap(), [first.nonce(), 0]);
-        assert_eq!(wake_slot(&registry).unwrap().slot(), 1);
+        assert_eq!(registry.sweep().unwrap(), [first.identity().1, 0]);
+        assert_eq!(wake_slot(&registry).unwrap().identity().0, 1);
         remove(&registry);
     }
 }
@@ -67,7 +67,7 @@ fn slots_are_claimed_parked_at_and_freed() {
 fn claim_in_a_removed_registry_returns_none() {
     let registry = registry(1, OWN);
     remove(&registry);
-    assert!(WakeSlot::claim(registry.id(), own_user(), false).unwrap().is_none());
+    assert!(RegistryEntry::with_slot(registry.id(), own_user(), false).unwrap().is_none());
 }
 
 #[test]
@@ -118,19 +118,19 @@ fn targets_are_accepted_from_the_own_user_only() {
         for mode in [0o600, 0o644] {
             let access = Access { mode, group: None };
             let registry = registry(1, access);
-            let mut wake_slot = WakeSlot::claim(registry.id(), own_user(), false)
+            let mut wake_slot = RegistryEntry::with_slot(registry.id(), own_user(), false)
                 .unwrap()
                 .expect("the registry exists");
             let refused = is_target && mode != 0o600;
             let made = wake_slot.create_receiver(sleep, place);
             assert_eq!(made.is_err(), refused, "{sleep} {mode:o}: {made:?}");
             // The check also applies if the subscriber has written the target into its record.
-            let name = object::queue_name(registry.id(), 0, wake_slot.nonce());
+            let name = object::queue_name(registry.id(), 0, wake_slot.identity().1);
             let target = WakeTarget::new(Some(sleep), place, &name).unwrap();
-            registry.file().sign(0, wake_slot.nonce(), &target).unwrap();
+            registry.file().write_record(0, wake_slot.identity().1, &target).unwrap();
             let ready = registry.file().record(0) + at::READY;
             registry.file().store(ready, 1).unwrap();
-            let accepted = registry.member(0, wake_slot.nonce()).target();
+            let accepted = registry.member(0, wake_slot.identity().1).target();
             let expected = match refused {
                 true => Err(Errno::EPERM),
                 false => Ok(target),
@@ -147,11 +147,11 @@ fn receiver_of_a_dead_subscriber_is_removed_with_its_slot() {
     let directory = std::env::temp_dir();
     for sleep in [Sleep::Unix, Sleep::Fifo] {
         let registry = registry(1, OWN);
-        let mut wake_slot = WakeSlot::claim(registry.id(), own_user(), false)
+        let mut wake_slot = RegistryEntry::with_slot(registry.id(), own_user(), false)
             .unwrap()
             .expect("the registry exists");
         assert!(wake_slot.create_receiver(sleep, Some(&directory)).unwrap());
-        let name = object::queue_name(registry.id(), 0, wake_slot.nonce());
+        let name = object::queue_name(registry.id(), 0, wake_slot.identity().1);
         let path = directory.join(name.trim_start_matches('/'));
         assert!(path.exists(), "{sleep}");
         // Simulates a killed process: only its lock and its open descriptors are released.

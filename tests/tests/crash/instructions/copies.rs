@@ -77,10 +77,10 @@ impl Place {
     }
 
     /// Returns the remaining objects of the table.
-    pub fn leftovers(&self) -> Vec<String> {
+    pub fn orphans(&self) -> Vec<String> {
         match self {
-            Self::New(table) => table.leftovers(),
-            Self::Left(replica) => replica.leftovers(),
+            Self::New(table) => table.orphans(),
+            Self::Left(replica) => replica.orphans(),
         }
     }
 
@@ -102,11 +102,11 @@ impl Place {
 
 /// Checks that nothing is left of a table whose publisher died in this state. If the region had no
 /// name, its successor cannot know the registry, so only a sweep can remove it.
-pub fn assert_nothing_left(state: &ObjectState, mut leftovers: Vec<String>) {
+pub fn assert_nothing_left(state: &ObjectState, mut orphans: Vec<String>) {
     if state.is_removed() {
-        leftovers.retain(|object| !object.contains("/tablecast.subs."));
+        orphans.retain(|object| !object.contains("/tablecast.subs."));
     }
-    assert_eq!(leftovers, Vec::<String>::new());
+    assert_eq!(orphans, Vec::<String>::new());
 }
 
 /// Steps through a scenario and observes the shared bytes after each instruction. Calls `visit` for
@@ -210,7 +210,7 @@ fn die_at(
         follow(subscriber, &publisher, &rows);
     }
     publisher.close().unwrap();
-    assert_nothing_left(state, replica.leftovers());
+    assert_nothing_left(state, replica.orphans());
     outcome
 }
 
@@ -275,6 +275,6 @@ pub fn die_everywhere(scenario: Scenario, left: Option<&ObjectState>) -> Pass {
         });
     }
     drop((asleep, live));
-    assert_eq!(place.leftovers(), Vec::<String>::new());
+    assert_eq!(place.orphans(), Vec::<String>::new());
     pass
 }

@@ -98,7 +98,7 @@ fn carry_on(
     place.table().remember();
     publisher.close().unwrap();
     drop((asleep, new));
-    assert_nothing_left(state, place.leftovers());
+    assert_nothing_left(state, place.orphans());
 }
 
 /// Kills a real process at `point` while three subscribers are parked. Returns false if the process

@@ -134,7 +134,7 @@ fn publisher_metrics_count_commits_and_sweeps() {
     assert!(
         TcpStream::connect(url.trim_start_matches("http://").trim_end_matches("/metrics")).is_err()
     );
-    assert_eq!(table.leftovers(), Vec::<String>::new());
+    assert_eq!(table.orphans(), Vec::<String>::new());
 }
 
 #[test]
@@ -310,7 +310,7 @@ fn address_in_use_is_an_error_before_table_is_created() {
         assert!(stderr.contains(&address), "{stderr}");
         assert!(stderr.contains("another program listens there"), "{stderr}");
         assert!(!stderr.contains("publishing"), "{stderr}");
-        assert_eq!(table.leftovers(), Vec::<String>::new());
+        assert_eq!(table.orphans(), Vec::<String>::new());
     }
     let (_, stderr) = Process::run(publisher().args(serve).args(["--metrics", "9464"]), 2);
     assert!(stderr.contains("127.0.0.1:9464"), "{stderr}");

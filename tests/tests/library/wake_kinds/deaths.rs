@@ -34,7 +34,7 @@ fn takeover_and_close_wake_parked_subscriber() {
         publisher.close().unwrap();
         assert_eq!(state(&follower.line()), "Closed { epoch: 5 }");
         until("the subscriber has removed its objects", || place.made().is_empty());
-        assert_eq!(place.table.leftovers(), [""; 0]);
+        assert_eq!(place.table.orphans(), [""; 0]);
         follower.finish();
     });
 }
@@ -166,6 +166,6 @@ fn remove_frees_everything_after_both_sides_are_killed() {
         // The next publisher or `rm` removes the objects.
         common::remove(place.name()).unwrap();
         assert_eq!(place.made(), [""; 0], "{kind:?}");
-        assert_eq!(place.table.leftovers(), [""; 0], "{kind:?}");
+        assert_eq!(place.table.orphans(), [""; 0], "{kind:?}");
     }
 }

@@ -75,7 +75,7 @@ fn descriptor_reports_each_commit_and_close() {
         assert_eq!(polled.line(), "threads 1");
         polled.ends_with(0);
         assert_eq!(place.made(), [""; 0]);
-        assert_eq!(place.table.leftovers(), [""; 0]);
+        assert_eq!(place.table.orphans(), [""; 0]);
     });
 }
 
