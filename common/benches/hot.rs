@@ -4,7 +4,7 @@
 //! measures separate processes and compares them with peers.
 
 use bytemuck::{Pod, Zeroable};
-use common::{Publisher, Row, Subscriber, Text};
+use common::{Publisher, Reader, Row, Subscriber, Text};
 use divan::{Bencher, black_box};
 
 /// Numbers of rows: one fits into a near cache, the other does not.
@@ -79,6 +79,15 @@ impl Table {
         tx.commit().expect("room");
     }
 
+    /// Opens a reader, and touches the pages of index and rows.
+    fn read(&self) -> Reader<Wide> {
+        let reader = Reader::open(&self.name).expect("it is published");
+        for key in self.keys.take(10_000) {
+            reader.get(&key).expect("nobody writes");
+        }
+        reader
+    }
+
     fn subscribe(&self) -> Subscriber<Wide> {
         Subscriber::open(&self.name).expect("it is published")
     }
@@ -106,10 +115,70 @@ fn get(bencher: Bencher<'_, '_>, rows: u64) {
 fn latest(bencher: Bencher<'_, '_>, rows: u64) {
     let table = Table::new("latest", rows);
     let (subscriber, mut keys) = (table.subscribe(), table.keys);
+    // The first calls open the index and touch its pages.
+    for key in keys.take(10_000) {
+        subscriber.latest(&key).expect("nobody writes");
+    }
     bencher.bench_local(|| {
         let key = keys.next().expect("keys have no end");
         black_box(subscriber.latest(&key).expect("nobody writes"))
     });
+}
+
+#[divan::bench(args = ROWS)]
+fn reader_get(bencher: Bencher<'_, '_>, rows: u64) {
+    let table = Table::new("reader-get", rows);
+    let (reader, mut keys) = (table.read(), table.keys);
+    bencher.bench_local(|| {
+        let key = keys.next().expect("keys have no end");
+        black_box(reader.get(&key).expect("nobody writes"))
+    });
+}
+
+#[divan::bench(args = ROWS)]
+fn entry_read(bencher: Bencher<'_, '_>, rows: u64) {
+    let table = Table::new("entry-read", rows);
+    let reader = table.read();
+    let mut entry = reader.entry(&7).expect("nobody writes").expect("the key exists");
+    bencher.bench_local(|| black_box(entry.read().expect("nobody writes")));
+}
+
+/// Reads a thousand keys as of one version.
+#[divan::bench(args = ROWS)]
+fn reader_get_1000(bencher: Bencher<'_, '_>, rows: u64) {
+    let table = Table::new("reader-get-many", rows);
+    let (reader, keys) = (table.read(), table.keys);
+    let keys: Vec<u64> = keys.take(100 * CHANGES as usize).collect();
+    bencher.bench_local(|| {
+        let mut sum = 0;
+        reader
+            .get_many(&keys, |_, row| sum += row.map_or(0, |row| row.version))
+            .expect("nobody writes");
+        black_box(sum)
+    });
+}
+
+/// Deletes ten rows and inserts ten others, so that the key index changes.
+#[divan::bench(args = ROWS)]
+fn replace_ten_keys_and_commit(bencher: Bencher<'_, '_>, rows: u64) {
+    let name = format!("bench-replace-{rows}-{}", std::process::id());
+    let builder = Publisher::<Wide>::builder(&name).capacity(2 * rows as usize);
+    let mut publisher = builder.open().expect("a new table");
+    let row = |key| Wide { key, version: 0, rest: Zeroable::zeroed() };
+    let mut tx = publisher.begin();
+    (0..rows).for_each(|key| tx.insert(&row(key)).expect("room"));
+    tx.commit().expect("room");
+    let mut first = 0;
+    bencher.bench_local(|| {
+        let mut tx = publisher.begin();
+        for key in first..first + CHANGES {
+            tx.delete(&key).expect("the key exists");
+            tx.insert(&row(key + rows)).expect("room");
+        }
+        first += CHANGES;
+        tx.commit().expect("room")
+    });
+    publisher.close().expect("its own table");
 }
 
 #[divan::bench(args = ROWS)]

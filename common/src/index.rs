@@ -8,9 +8,7 @@
 //! much of the index stays in the caches. Growth and deletion recompute the hashes of existing
 //! keys.
 
-use std::hash::{BuildHasher, Hasher};
-
-use foldhash::fast::RandomState;
+use std::hash::{BuildHasher, Hasher, RandomState};
 
 use crate::memory::{AlignedWords, prefetch};
 use crate::protocol::words::set_bits;
@@ -20,39 +18,97 @@ use crate::row::schema::Schema;
 const FREE: u32 = 0;
 /// Minimum number of entries.
 const LEAST: usize = 16;
+/// Factor of the hash: an odd number with about as many zeros as ones.
+const FACTOR: u64 = 0x9e37_79b9_7f4a_7c15;
 
 /// Hash of a key, valid for one [`KeyHasher`].
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub struct Hash(u64);
+pub struct Hash(pub u64);
 
-/// A hasher of keys with a random seed.
-#[derive(Default)]
-pub struct KeyHasher(RandomState);
+/// A hasher of keys, which is part of the layout: `protocol/layout.rs` defines it. Each word is
+/// multiplied into the hash, and the halves of the product are combined (Frank J. T. Wojcik's and
+/// Wang Yi's "mum", as in wyhash).
+#[derive(Clone, Copy)]
+pub struct KeyHasher {
+    seed: u64,
+}
 
 impl KeyHasher {
+    /// Returns a hasher with a random seed.
+    pub fn random() -> Self {
+        Self { seed: RandomState::new().build_hasher().finish() }
+    }
+
+    /// Returns the hasher with this seed.
+    pub fn with_seed(seed: u64) -> Self {
+        Self { seed }
+    }
+
+    /// Returns the seed.
+    pub fn seed(self) -> u64 {
+        self.seed
+    }
+
     /// Returns the hash of a key, given in canonical bytes.
     #[inline]
-    pub fn of_key(&self, schema: &Schema, key: &[u8]) -> Hash {
-        let mut hasher = self.0.build_hasher();
-        schema.hash_key(key, &mut hasher);
-        Hash(hasher.finish())
+    pub fn of_key(self, schema: &Schema, key: &[u8]) -> Hash {
+        let mut state = State(self.seed);
+        schema.hash_key(key, &mut state);
+        Hash(state.finish())
     }
 
     /// Returns the hash of a key of 8 bytes, equal to that of [`of_key`](Self::of_key).
     #[inline]
-    pub fn of_word(&self, key: u64) -> Hash {
-        let mut hasher = self.0.build_hasher();
-        hasher.write_u64(key);
-        Hash(hasher.finish())
+    pub fn of_word(self, key: u64) -> Hash {
+        let mut state = State(self.seed);
+        state.write_u64(key);
+        Hash(state.finish())
     }
 
     /// Returns the hash of a row's key, equal to that of [`of_key`](Self::of_key).
     #[inline]
-    pub fn of_row(&self, schema: &Schema, row: &[u8]) -> Hash {
-        let mut hasher = self.0.build_hasher();
-        schema.hash_key_of_row(row, &mut hasher);
-        Hash(hasher.finish())
+    pub fn of_row(self, schema: &Schema, row: &[u8]) -> Hash {
+        let mut state = State(self.seed);
+        schema.hash_key_of_row(row, &mut state);
+        Hash(state.finish())
     }
+}
+
+struct State(u64);
+
+impl Hasher for State {
+    #[inline]
+    fn write(&mut self, bytes: &[u8]) {
+        let (words, rest) = bytes.as_chunks();
+        words.iter().for_each(|word| self.write_u64(u64::from_le_bytes(*word)));
+        if !rest.is_empty() {
+            let mut last = [0; 8];
+            last[..rest.len()].copy_from_slice(rest);
+            self.write_u64(u64::from_le_bytes(last));
+        }
+    }
+
+    #[inline]
+    fn write_u32(&mut self, word: u32) {
+        self.write_u64(u64::from(word));
+    }
+
+    #[inline]
+    fn write_u64(&mut self, word: u64) {
+        self.0 = fold(self.0 ^ word, FACTOR);
+    }
+
+    #[inline]
+    fn finish(&self) -> u64 {
+        self.0
+    }
+}
+
+/// Returns the exclusive or of both halves of the product.
+#[inline]
+fn fold(a: u64, b: u64) -> u64 {
+    let product = u128::from(a) * u128::from(b);
+    product as u64 ^ (product >> 64) as u64
 }
 
 /// A hash table from keys to slots. The caller provides the keys.
@@ -296,6 +352,31 @@ mod tests {
                 let found =
                     index.find(hash(*key), |slot| (slot as u64 % 300 == *key).then_some(slot));
                 assert_eq!(found, Some(*slot));
+            }
+        }
+    }
+
+    #[test]
+    fn hash_is_that_of_the_layout_and_spreads_regular_keys() {
+        // Other programs compute the same hashes.
+        let hasher = KeyHasher::with_seed(7);
+        assert_eq!(hasher.of_word(1).0, fold(6, FACTOR));
+        let schema = Schema::parse("a:text(5),b:u32,c:u64", Some("c,a")).unwrap();
+        let key = [&9_u64.to_le_bytes()[..], b"abcde"].concat();
+        let rest = u64::from_le_bytes(*b"abcde\0\0\0");
+        assert_eq!(hasher.of_key(&schema, &key).0, fold(fold(7 ^ 9, FACTOR) ^ rest, FACTOR));
+
+        for (step, seed) in [1, 8, 1 << 12, 1 << 32, (1 << 40) + 1, 1 << 48].into_iter().zip(0..) {
+            let hasher = KeyHasher::with_seed(0x1234_5678_9abc_def0 * seed);
+            let (mut homes, mut bits) = (vec![0_u32; 1 << 10], vec![0_u32; 1 << 10]);
+            for key in 0..1 << 16_u64 {
+                let hash = hasher.of_word(key * step).0;
+                homes[(hash >> 54) as usize] += 1;
+                bits[(hash >> 22) as usize & 1023] += 1;
+            }
+            for counts in [homes, bits] {
+                // The mean is 64, and the standard deviation of random numbers is 8.
+                assert!(counts.iter().all(|count| (20..120).contains(count)), "{step}: {counts:?}");
             }
         }
     }

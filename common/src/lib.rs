@@ -104,6 +104,9 @@
 //! | [`latest`](Subscriber::latest) | a row by its key | the last commit | a lookup in shared memory |
 //! | [`snapshot`](Subscriber::snapshot) | all rows | the last commit | a copy of the table |
 //!
+//! A [`Reader`] has no local copy: its [`get`](Reader::get) costs as much as `latest`, and opening it
+//! costs the same for a table of any size.
+//!
 //! The first two cannot fail, and agree with each other until the next refresh. The other two do
 //! not change the local copy. They fail if the publisher changes the same rows faster than they can
 //! be read, or if the table is damaged ([`guide::faults`]).
@@ -188,8 +191,8 @@ pub use row::{kinds, schema, value};
 pub use subscriber::{AsyncSubscriber, OwnedChanges};
 #[cfg(not(loom))]
 pub use subscriber::{
-    Cause, Change, Changes, Interrupter, PublisherState, Subscriber, SubscriberBuilder,
-    UntypedChanges, UntypedSubscriber, WaitSet,
+    Cause, Change, Changes, Entry, Interrupter, Open, OpenOptions, PublisherState, Reader,
+    Subscriber, UntypedChanges, UntypedReader, UntypedSubscriber, WaitSet,
 };
 #[cfg(not(loom))]
 pub use wake::{Sleep, WakeKind};

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use clap_complete::ArgValueCompleter;
 use cli::{CliError, Shutdown, complete, status, suggest_table};
-use common::{Error, SubscriberBuilder, UntypedSubscriber, WakeKind};
+use common::{Error, Open, OpenOptions, UntypedSubscriber, WakeKind};
 
 use crate::output;
 
@@ -32,8 +32,17 @@ const LOOK_INTERVAL: Duration = Duration::from_millis(20);
 const OUTRUN_TRIES: u32 = 64;
 
 /// Returns a builder for a subscriber of table `name` of `owner` (`None`: this user or root).
-pub fn builder(name: &str, owner: Option<u32>, waking: &Waking) -> SubscriberBuilder<()> {
-    let mut builder = UntypedSubscriber::builder(name).wake(waking.wake);
+pub fn builder(name: &str, owner: Option<u32>, waking: &Waking) -> OpenOptions<UntypedSubscriber> {
+    options(UntypedSubscriber::builder(name), owner, waking)
+}
+
+/// Sets the owner and the wake-ups of options.
+pub fn options<T: Open>(
+    options: OpenOptions<T>,
+    owner: Option<u32>,
+    waking: &Waking,
+) -> OpenOptions<T> {
+    let mut builder = options.wake(waking.wake);
     if let Some(owner) = owner {
         builder = builder.owner(owner);
     }
@@ -44,7 +53,7 @@ pub fn builder(name: &str, owner: Option<u32>, waking: &Waking) -> SubscriberBui
 }
 
 /// Attaches to a table.
-pub fn attach(builder: &SubscriberBuilder<()>) -> Result<UntypedSubscriber, Error> {
+pub fn attach<T: Open>(builder: &OpenOptions<T>) -> Result<T, Error> {
     for _ in 1..OUTRUN_TRIES {
         match builder.open() {
             Err(Error::Outrun { .. }) => {}
@@ -56,11 +65,11 @@ pub fn attach(builder: &SubscriberBuilder<()>) -> Result<UntypedSubscriber, Erro
 
 /// Attaches as soon as the table is published, within `timeout` if one is given. Returns `None` if
 /// a shutdown is requested before.
-pub fn attach_when_published(
-    builder: &SubscriberBuilder<()>,
+pub fn attach_when_published<T: Open>(
+    builder: &OpenOptions<T>,
     timeout: Option<Duration>,
     stop: &Shutdown,
-) -> Result<Option<UntypedSubscriber>, CliError> {
+) -> Result<Option<T>, CliError> {
     let begun = Instant::now();
     let mut is_reported = false;
     loop {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use cli::metrics::Address;
 use cli::{CliError, Shutdown, status};
 use common::publisher::SILENT_AFTER;
-use common::{Cause, Error, PublisherState, SubscriberBuilder, UntypedSubscriber};
+use common::{Cause, Error, OpenOptions, PublisherState, UntypedSubscriber};
 
 use crate::attach::attach_when_published;
 use crate::latency::Commits;
@@ -28,7 +28,7 @@ impl Follower {
     /// [`attach_when_published`].
     pub fn attach(
         name: &str,
-        builder: &SubscriberBuilder<()>,
+        builder: &OpenOptions<UntypedSubscriber>,
         timeout: Option<Duration>,
         metrics: Option<&Address>,
         stop: &Shutdown,

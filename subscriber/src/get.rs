@@ -1,15 +1,16 @@
 //! `get`: prints the table, or some of its rows, once.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::value_parser;
-use common::PublisherState;
+use common::{Open, OpenOptions, PublisherState, RowBuf, UntypedReader, UntypedSubscriber};
 
 use crate::args::TableArgs;
 use crate::attach::{self, Waking, attach, attach_when_published};
 use crate::format::Format;
 use crate::output::Output;
-use crate::select::Request;
+use crate::select::{Request, Shown, View};
 use cli::{CliError, Shutdown, duration, status};
 
 #[derive(Debug, clap::Args)]
@@ -29,23 +30,55 @@ pub struct Args {
 pub fn run(args: &Args, stop: &Shutdown, output: Output) -> Result<(), CliError> {
     let target = &args.table;
     let request = Request::new(&target.selection, &target.keys)?;
-    let builder = attach::builder(&target.name, target.selection.owner, &Waking::default());
-    let table = match args.timeout {
-        None => attach(&builder)?,
-        Some(_) => match attach_when_published(&builder, args.timeout, stop)? {
-            Some(table) => table,
-            None => return Err(CliError::new(1, "interrupted while waiting for the table")),
-        },
-    };
-    let view = request.view(table.schema())?;
-    match table.publisher_state() {
-        PublisherState::Alive { .. } => {}
-        PublisherState::Gone { .. } => warn(&target.name, "is gone"),
-        PublisherState::Closed { .. } => warn(&target.name, "has ended"),
+    if target.keys.is_empty() {
+        let table = open(UntypedSubscriber::builder(&target.name), args, stop)?;
+        let view = request.view(table.schema())?;
+        warn_of_end(&target.name, table.publisher_state());
+        return print(args, &view, view.rows(&table), stop, output);
     }
-    let is_read_by_people = target.format == Format::Table && output.is_terminal();
-    let mut printer = target.format.printer(output);
-    let mut rows = view.rows(&table);
+    let table = open(UntypedReader::builder(&target.name), args, stop)?;
+    warn_of_end(&target.name, table.publisher_state());
+    // The table may get another schema in the meantime.
+    let (view, found) = loop {
+        let schema = table.schema()?;
+        let view = request.view(&schema)?;
+        let found = view.read(&table)?;
+        if Arc::ptr_eq(&schema, &table.schema()?) {
+            break (view, found);
+        }
+    };
+    let rows = view.arrange(found.rows.iter().map(RowBuf::as_ref).collect());
+    print(args, &view, rows, stop, output)?;
+    let name = &target.name;
+    let message = match (found.missing.is_empty(), found.unmatched.is_empty()) {
+        (true, true) => return Ok(()),
+        (false, _) => format!("table {name:?} has no {}", keys(&found.missing)),
+        (true, false) => {
+            format!("--where does not hold in table {name:?} for {}", keys(&found.unmatched))
+        }
+    };
+    Err(CliError::new(1, message))
+}
+
+/// Opens the table, and waits for it if `--timeout` is given.
+fn open<T: Open>(options: OpenOptions<T>, args: &Args, stop: &Shutdown) -> Result<T, CliError> {
+    let options = attach::options(options, args.table.selection.owner, &Waking::default());
+    match args.timeout {
+        None => Ok(attach(&options)?),
+        Some(_) => attach_when_published(&options, args.timeout, stop)?
+            .ok_or_else(|| CliError::new(1, "interrupted while waiting for the table")),
+    }
+}
+
+fn print(
+    args: &Args,
+    view: &View,
+    mut rows: Vec<Shown<'_>>,
+    stop: &Shutdown,
+    output: Output,
+) -> Result<(), CliError> {
+    let is_read_by_people = args.table.format == Format::Table && output.is_terminal();
+    let mut printer = args.table.format.printer(output);
     let most = args.limit.and_then(|limit| usize::try_from(limit).ok());
     rows.truncate(most.unwrap_or(usize::MAX));
     let printed = printer.rows(view.projection(), &rows).and_then(|()| printer.flush());
@@ -54,21 +87,12 @@ pub fn run(args: &Args, stop: &Shutdown, output: Output) -> Result<(), CliError>
     }
     printed?;
     if rows.is_empty() && is_read_by_people {
-        status(match request.has_conditions() {
-            true => "no rows for which --where holds",
-            false => "no rows",
+        status(match args.table.selection.conditions.is_empty() {
+            true => "no rows",
+            false => "no rows for which --where holds",
         });
     }
-    let (missing, unmatched) = (view.missing(&table), view.unmatched(&table));
-    let name = &target.name;
-    let message = match (missing.is_empty(), unmatched.is_empty()) {
-        (true, true) => return Ok(()),
-        (false, _) => format!("table {name:?} has no {}", keys(&missing)),
-        (true, false) => {
-            format!("--where does not hold in table {name:?} for {}", keys(&unmatched))
-        }
-    };
-    Err(CliError::new(1, message))
+    Ok(())
 }
 
 fn keys(keys: &[String]) -> String {
@@ -76,6 +100,11 @@ fn keys(keys: &[String]) -> String {
     format!("key{plural} {}", keys.join(" "))
 }
 
-fn warn(name: &str, what: &str) {
+fn warn_of_end(name: &str, publisher: PublisherState) {
+    let what = match publisher {
+        PublisherState::Alive { .. } => return,
+        PublisherState::Gone { .. } => "is gone",
+        PublisherState::Closed { .. } => "has ended",
+    };
     status(format_args!("warning: the publisher of table {name:?} {what}, this is what it left"));
 }

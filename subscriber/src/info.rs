@@ -123,6 +123,8 @@ fn members(table: &TableInfo) -> Members<Member<'_>> {
         ("mode", json!(format!("{:04o}", table.mode))),
         ("region_id", json!(format!("{:016x}", table.region_id))),
         ("registry_id", json!(format!("{:016x}", table.registry_id))),
+        ("index_generation", json!(table.index_generation)),
+        ("index_bytes", json!(table.index_bytes)),
         ("slots", json!(table.slots)),
     ];
     let mut members =
@@ -140,6 +142,11 @@ fn state(subscriber: &Listener) -> &'static str {
         (true, false) => "awake",
         (false, _) => "gone",
     }
+}
+
+fn index_text(table: &TableInfo) -> String {
+    let size = table.index_bytes.map_or("not readable".to_owned(), cells::bytes);
+    format!("generation {}, {size}", table.index_generation)
 }
 
 fn write_text(
@@ -166,6 +173,7 @@ fn write_text(
         ("epoch", format!("{} (counts the publishers it has had)", table.publisher.epoch())),
         ("owner", owner(table)),
         ("region", format!("{:016x}, registry {:016x}", table.region_id, table.registry_id)),
+        ("key index", index_text(table)),
         ("subscribers", subscribers),
     ] {
         let mut line = Line::default();

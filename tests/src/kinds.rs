@@ -9,7 +9,7 @@ use std::sync::atomic::Ordering;
 use std::sync::mpsc;
 use std::time::Duration;
 
-use common::{Cause, Publisher, Result, Sleep, SubscriberBuilder, UntypedSubscriber, WakeKind};
+use common::{Cause, OpenOptions, Publisher, Result, Sleep, UntypedSubscriber, WakeKind};
 use nix::libc::SIGUSR1;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, Signal};
@@ -72,7 +72,7 @@ struct Told {
 }
 
 impl Told {
-    fn builder(&self) -> SubscriberBuilder<()> {
+    fn builder(&self) -> OpenOptions<UntypedSubscriber> {
         let builder = UntypedSubscriber::builder(&self.name);
         let builder = builder.wake(self.wake).recheck(NEVER);
         match &self.place {

@@ -1,6 +1,6 @@
 //! Inspects tables from outside.
 
-use std::fs::{self, File};
+use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::Duration;
@@ -10,10 +10,10 @@ use nix::errno::Errno;
 use crate::clock::{is_same_clock, monotonic_ns, time_namespace};
 use crate::error::{Error, Result};
 use crate::identity::Identity;
-use crate::protocol::layout::{BLOCK_ROWS, State, Tag, header};
+use crate::protocol::layout::{State, header};
 use crate::publisher::SILENT_AFTER;
 use crate::region::lock::{self, Span};
-use crate::region::object::{self, DIRECTORY, TableName, failure, own_user};
+use crate::region::object::{self, DIRECTORY, TableName, failure, index_name, own_user};
 use crate::region::{Header, read_words};
 use crate::row::schema::Schema;
 use crate::subscriber::PublisherState;
@@ -63,6 +63,10 @@ pub struct TableInfo {
     pub input_ended: bool,
     /// Time since the source of rows ended, if it has.
     pub input_ended_ago: Option<Duration>,
+    /// Number of the current generation of the key index.
+    pub index_generation: u64,
+    /// Size of the key index in bytes; None if this user may not read it.
+    pub index_bytes: Option<u64>,
     /// Random id of the registry.
     pub registry_id: u64,
     /// Number of subscriber slots in the registry.
@@ -166,10 +170,14 @@ pub fn inspect(name: &str, owner: Option<u32>) -> Result<TableInfo> {
     read_words(&object, &file, header::COMMIT as u64 * 8, &mut again)?;
     let time = header.word(header::TIME + (version & 1) as usize);
     let registry_id = header.word(header::REGISTRY_ID);
+    let region_id = header.word(header::REGION_ID);
+    let index_generation = header.word(header::INDEX_GENERATION);
+    let index = object::open(&index_name(region_id, index_generation), false, trusted, trust_root);
+    let index = index.ok().flatten().and_then(|index| index.metadata().ok());
     Ok(TableInfo {
         version,
         committed_ago: ago(time).filter(|_| again[0] == version),
-        rows: live_rows(&object, &file, &header)?,
+        rows: usize::try_from(header.word(header::LIVE + (version & 1) as usize)).unwrap_or(0),
         capacity: header.geometry.capacity,
         bytes: status.len(),
         allocated_bytes: status.blocks() * 512,
@@ -182,35 +190,15 @@ pub fn inspect(name: &str, owner: Option<u32>) -> Result<TableInfo> {
         owner: status.uid(),
         group: status.gid(),
         mode: status.mode() & 0o777,
-        region_id: header.word(header::REGION_ID),
+        region_id,
+        index_generation,
+        index_bytes: index.map(|status| status.len()),
         registry_id,
         slots: header.geometry.slots,
         subscribers: registry::listeners(registry_id, trusted, trust_root),
         name: name.as_str().to_owned(),
         schema: header.schema,
     })
-}
-
-/// Returns the number of live rows, counted by their tags. The count includes rows that are
-/// committed in the meantime.
-fn live_rows(object: &str, file: &File, header: &Header) -> Result<usize> {
-    let geometry = &header.geometry;
-    let rows = usize::try_from(header.word(header::ROWS)).unwrap_or(usize::MAX);
-    let within = rows.min(geometry.rows_in(header.file_size as usize / 8));
-    let mut live = 0;
-    let mut tags = [0; 2 * BLOCK_ROWS];
-    for first in (0..within).step_by(BLOCK_ROWS) {
-        read_words(object, file, geometry.tags(first) as u64 * 8, &mut tags)?;
-        let mut commit = [0];
-        read_words(object, file, header::COMMIT as u64 * 8, &mut commit)?;
-        let is_live = |pair: &&[u64]| {
-            let committed = pair.iter().map(|tag| Tag(*tag));
-            let committed = committed.filter(|tag| tag.version() <= commit[0]);
-            committed.max().is_some_and(|tag| tag.is_live())
-        };
-        live += tags.chunks_exact(2).take(within - first).filter(is_live).count();
-    }
-    Ok(live)
 }
 
 /// Result of [`probe`].

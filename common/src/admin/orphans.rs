@@ -2,8 +2,8 @@
 //!
 //! 1. List the objects, then read which registries the regions refer to. The order matters: a
 //!    registry is linked after a region refers to it, and loses its name before the region does.
-//! 2. Suspect a lock object or a `next` region that no process holds, a registry that no region
-//!    refers to and in which no process holds a byte, and a queue that no process holds and that no
+//! 2. Suspect a lock object or a `next` region that no process holds, a registry or a generation of
+//!    a key index that no region refers to and in which no process holds a byte, and a queue that no process holds and that no
 //!    registry contains. While the registry of a live publisher is unknown, no registry of its user
 //!    is suspect.
 //! 3. Repeat both steps after [`SECOND_LOOK`]. The objects that are still suspect are orphans.
@@ -30,7 +30,7 @@ use crate::error::{Error, Result};
 use crate::protocol::layout::header;
 use crate::publisher::acquire_lock_of;
 use crate::region::lock::Locked;
-use crate::region::object::{self, DIRECTORY, TableName, failure, registry_name};
+use crate::region::object::{self, DIRECTORY, TableName, failure, index_name, registry_name};
 use crate::region::read_words;
 use crate::wake::queue;
 use crate::wake::registry;
@@ -52,6 +52,8 @@ pub enum OrphanKind {
     Next,
     /// The registry of a table's subscribers.
     Registry,
+    /// A generation of a table's key index.
+    Index,
     /// The message queue of a subscriber.
     Queue,
 }
@@ -73,6 +75,9 @@ impl OrphanKind {
                 "tablecast.subs.",
                 "no table refers to it, and no process is registered in it",
             ),
+            Self::Index => {
+                ("index", "tablecast.index.", "no table refers to it, and no publisher writes it")
+            }
             Self::Queue => {
                 ("queue", "tablecast.wake.", "its subscriber is dead, and no registry contains it")
             }
@@ -80,7 +85,7 @@ impl OrphanKind {
     }
 }
 
-/// Displays `lock`, `next`, `registry` or `queue`.
+/// Displays `lock`, `next`, `registry`, `index` or `queue`.
 impl fmt::Display for OrphanKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(self.describe().0)
@@ -224,7 +229,9 @@ impl Orphan {
                 remove_unless_held(&object, self.owner, || self.missing_table().is_some())
             }
             OrphanKind::Next => self.remove_next(&TableName::new(&self.suffix)?),
-            OrphanKind::Registry => remove_unless_held(&object, self.owner, || true),
+            OrphanKind::Registry | OrphanKind::Index => {
+                remove_unless_held(&object, self.owner, || true)
+            }
             OrphanKind::Queue => queue::remove_deserted(&object),
         }
     }
@@ -289,7 +296,7 @@ impl Search {
     fn once() -> Result<Self> {
         let list = |kind| candidates(Path::new(DIRECTORY), kind);
         let (locks, nexts) = (list(OrphanKind::Lock)?, list(OrphanKind::Next)?);
-        let registries = list(OrphanKind::Registry)?;
+        let (registries, indexes) = (list(OrphanKind::Registry)?, list(OrphanKind::Index)?);
         let mut referenced = HashSet::new();
         // Users with a publisher whose registry is unknown.
         let mut unknown = HashSet::new();
@@ -300,8 +307,8 @@ impl Search {
         });
         let unnamed = nexts.iter().map(|next| (next.name(), next.owner));
         for (region, owner) in named.chain(unnamed) {
-            match registry_of(&region, owner) {
-                Ok(id) => referenced.extend(id),
+            match referenced_by(&region, owner) {
+                Ok(objects) => referenced.extend(objects),
                 Err(_) if is_held(&region, owner) == Some(false) => {}
                 Err(_) => drop(unknown.insert(owner)),
             }
@@ -321,13 +328,14 @@ impl Search {
             let (held, table) = (is_held(&next.name(), next.owner), next.missing_table());
             search.add(held, next, table);
         }
-        for registry in registries {
-            if parse_id(&registry.suffix).is_none_or(|id| referenced.contains(&id)) {
+        for object in registries.into_iter().chain(indexes) {
+            let id = object.suffix.split('.').next().and_then(parse_id);
+            if id.is_none() || referenced.contains(&object.name()) {
                 continue;
             }
-            let held = is_held(&registry.name(), registry.owner);
-            if held != Some(false) || !unknown.contains(&registry.owner) {
-                search.add(held, registry, None);
+            let held = is_held(&object.name(), object.owner);
+            if held != Some(false) || !unknown.contains(&object.owner) {
+                search.add(held, object, None);
             }
         }
         search.add_queues();
@@ -381,15 +389,17 @@ fn file_status(path: &Path) -> Option<Metadata> {
     fs::symlink_metadata(path).ok().filter(Metadata::is_file)
 }
 
-/// Returns the id of the registry that a region refers to, or None if no object has the name
-/// `region` any more: the region took its table's name or was removed.
-fn registry_of(region: &str, owner: u32) -> Result<Option<u64>> {
+/// Returns the names of the objects that a region refers to: its registry, and the current generation
+/// of its key index. Returns none if no object has the name `region` any more: the region took its
+/// table's name or was removed.
+fn referenced_by(region: &str, owner: u32) -> Result<Vec<String>> {
     let Some(file) = object::open(region, false, owner, false)? else {
-        return Ok(None);
+        return Ok(Vec::new());
     };
-    let mut id = [0];
-    read_words(region, &file, header::REGISTRY_ID as u64 * 8, &mut id)?;
-    Ok(Some(id[0]))
+    let mut header = [0; header::SCHEMA];
+    read_words(region, &file, 0, &mut header)?;
+    let index = index_name(header[header::REGION_ID], header[header::INDEX_GENERATION]);
+    Ok(vec![registry_name(header[header::REGISTRY_ID]), index])
 }
 
 /// Returns true if a process has locked any part of an object for writing, and None if permission

@@ -3,7 +3,7 @@
 use crate::error::{Error, Result};
 use crate::protocol::layout::header;
 use crate::publisher::{acquire_lock_of, adopt};
-use crate::region::object::{self, TableName, own_user, registry_name};
+use crate::region::object::{self, TableName, index_name, own_user, registry_name};
 use crate::region::{Header, read_words};
 use crate::wake::registry::Registry;
 
@@ -57,7 +57,7 @@ pub fn remove_of(name: &str, owner: u32) -> Result<Vec<String>> {
         }
     }
     let _lock = acquire_lock_of(&name, owner)?;
-    remove_registry(&name, owner)?;
+    remove_referenced(&name, owner)?;
     object::remove(&name.region())?;
     object::remove(&name.next_region())?;
     // Remove the lock object last: while it exists, no other process can publish under this name.
@@ -65,9 +65,9 @@ pub fn remove_of(name: &str, owner: u32) -> Result<Vec<String>> {
     Ok(objects)
 }
 
-/// Removes the registry that the table's region refers to, if both exist. Fails if a publisher
-/// still holds the region after its lock object was removed.
-fn remove_registry(name: &TableName, owner: u32) -> Result<()> {
+/// Removes the registry and the key index that the table's region refers to, as far as they exist. Fails
+/// if a publisher still holds the region after its lock object was removed.
+fn remove_referenced(name: &TableName, owner: u32) -> Result<()> {
     let object = name.region();
     let Some(region) = object::open(&object, false, owner, false)? else {
         return Ok(());
@@ -77,11 +77,14 @@ fn remove_registry(name: &TableName, owner: u32) -> Result<()> {
         let table = name.as_str().to_owned();
         return Err(Error::PublisherActive { table, pid });
     }
-    let mut id = [0];
-    let read = read_words(&object, &region, header::REGISTRY_ID as u64 * 8, &mut id);
-    if let Ok(Some(registry)) = read.and_then(|()| Registry::adopt(id[0], owner)) {
-        object::remove(&registry_name(id[0]))?;
+    let mut header = [0; header::SCHEMA];
+    if read_words(&object, &region, 0, &mut header).is_err() {
+        return Ok(());
+    }
+    let registry_id = header[header::REGISTRY_ID];
+    if let Ok(Some(registry)) = Registry::adopt(registry_id, owner) {
+        object::remove(&registry_name(registry_id))?;
         registry.remove_receivers();
     }
-    Ok(())
+    object::remove(&index_name(header[header::REGION_ID], header[header::INDEX_GENERATION]))
 }

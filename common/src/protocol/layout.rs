@@ -7,14 +7,14 @@
 //! 0x018  capacity in rows      0x020  slots for acks       0x028  schema bytes
 //! 0x030  region id             0x038  schema fingerprint   0x040  offset of acks
 //! 0x048  offset of tree        0x050  offset of blocks     0x058  offset of journal
-//! 0x060  0 (reserved for a key index)
 //! 0x080  epoch                 0x088  state                0x090  publisher's pid
 //! 0x098  its pid namespace     0x0a0  its start time       0x0a8  heartbeat
 //! 0x0b0  registry id           0x0b8  rows                 0x0c0  time when its input ended
 //! 0x0c8  its time namespace
 //! 0x100  commit                0x108  time[0]              0x110  time[1]
 //! 0x118  written[0]            0x120  written[1]           0x128  written[2]
-//! 0x130  written[3]            ...    nothing else up to 0x180
+//! 0x130  written[3]            0x138  generation of the key index
+//! 0x140  live[0]               0x148  live[1]              ...    nothing else up to 0x180
 //! 0x180  schema (JSON), zero-padded to 64 bytes
 //!   ..   acks: 16 bytes per slot of the registry: nonce, then 0 (receiver opened) or an errno
 //!   ..   change tree: 8 bytes per block of 64 rows, 8 bytes per 64 of those, ... up to one root
@@ -40,6 +40,22 @@
 //!   ..   paths, 256 bytes per slot, of a socket or a FIFO, zero-padded: a hole until one is stored
 //! ```
 //!
+//! A generation of the key index (an entry is 0 if it is free; otherwise the bits of the mask hold a slot
+//! plus one, or are all set in a tombstone, and the other bits are those of the key's hash):
+//!
+//! ```text
+//! 0x000  magic "TABLINDX"      0x008  layout version       0x010  region id
+//! 0x018  generation            0x020  number of entries    0x028  mask
+//! 0x030  seed of the hash
+//! 0x080  removed: the youngest version whose deleted keys have lost their entries
+//! 0x100  entries, 4 bytes each, two in a word, the earlier one in its lower half
+//! ```
+//!
+//! The search for a key with hash `h` begins at entry `h * entries / 2^64`. The hash of a key
+//! (wrapping arithmetic on 64 bits; `fold(a, b)` is the exclusive or of the two halves of the 128-bit
+//! product): start with `h = seed`; for each run of key fields that are adjacent in the row, and for
+//! each 8 bytes of it, zero-padded, as a word `w`: `h = fold(h ^ w, 0x9e3779b97f4a7c15)`.
+//!
 //! Namespaces are identified by inode.
 
 use std::fmt;
@@ -48,8 +64,10 @@ use std::fmt;
 pub const REGION_MAGIC: u64 = u64::from_le_bytes(*b"TABLCAST");
 /// First word of every registry.
 pub const REGISTRY_MAGIC: u64 = u64::from_le_bytes(*b"TABLSUBS");
+/// First word of every generation of a key index.
+pub const INDEX_MAGIC: u64 = u64::from_le_bytes(*b"TABLINDX");
 /// Version of the byte maps above, increased with every change.
-pub const LAYOUT_VERSION: u64 = 3;
+pub const LAYOUT_VERSION: u64 = 4;
 
 /// Number of rows in a block (one in models, which 64 rows would make endless).
 pub const BLOCK_ROWS: usize = if cfg!(loom) { 1 } else { 64 };
@@ -131,8 +149,36 @@ pub mod header {
     pub const WRITTEN: usize = 35;
     /// Number of the last commits whose number of journal entries is stored.
     pub const WRITTEN_WORDS: u64 = if cfg!(loom) { 2 } else { 4 };
+    /// Number of the current generation of the key index.
+    pub const INDEX_GENERATION: usize = 39;
+    /// Numbers of live rows: that as of `commit` is at `LIVE + (commit & 1)`.
+    pub const LIVE: usize = 40;
     /// Start of the schema.
     pub const SCHEMA: usize = 48;
+}
+
+/// Word numbers of a generation of the key index.
+pub mod index {
+    /// `INDEX_MAGIC`.
+    pub const MAGIC: usize = 0;
+    /// `LAYOUT_VERSION`.
+    pub const LAYOUT: usize = 1;
+    /// Random id of the region.
+    pub const REGION_ID: usize = 2;
+    /// Number of this generation.
+    pub const GENERATION: usize = 3;
+    /// Number of entries.
+    pub const ENTRIES: usize = 4;
+    /// Mask of the bits of an entry that hold its slot plus one.
+    pub const SLOT_MASK: usize = 5;
+    /// Seed of the hash.
+    pub const SEED: usize = 6;
+    /// Youngest version whose deleted keys have lost their entries.
+    pub const REMOVED: usize = 16;
+    /// Start of the entries.
+    pub const FIRST: usize = 32;
+    /// Minimum number of entries. Header and entries then fill a page.
+    pub const MIN_ENTRIES: usize = if cfg!(loom) { 2 } else { (512 - FIRST) * 2 };
 }
 
 /// Word numbers of the registry.
@@ -200,8 +246,12 @@ const _: () = {
     // cache lines.
     assert!(header::COMMIT * 8 == 0x100 && header::SCHEMA * 8 == 0x180);
     assert!(header::TIME_NAMESPACE < header::COMMIT && header::TIME + 2 == header::WRITTEN);
-    // All words about a commit are on its line.
-    assert!(header::WRITTEN + header::WRITTEN_WORDS as usize <= header::COMMIT + 8);
+    // All words about a commit are on its line, and what a lookup loads before the row.
+    assert!(header::WRITTEN + header::WRITTEN_WORDS as usize <= header::INDEX_GENERATION);
+    assert!(header::INDEX_GENERATION < header::COMMIT + 8);
+    assert!(header::LIVE + 2 <= header::SCHEMA);
+    // `removed` changes seldom, but entries and header must not share its line.
+    assert!(index::REMOVED * 8 == 0x80 && index::FIRST * 8 == 0x100);
     assert!(header::JOURNAL < header::EPOCH && header::EPOCH * 8 == 0x80);
     assert!(registry::PARKED_MAX * 8 == 0x80 && registry::PARKS * 8 == 0xa0);
     assert!(registry::CLAIMED * 8 == 0x88 && registry::SLEEPERS * 8 == 0x90);

@@ -15,6 +15,7 @@
 //! - [`journal`](mod@journal): lists the slots that the last transactions wrote.
 //! - [`catch_up`](mod@catch_up): reads all rows that changed since a version, as of one later
 //!   version.
+//! - [`key_index`]: finds the slot of a key in shared memory.
 //! - [`park`](mod@park): the handshake between a subscriber that parks and a publisher.
 //! - [`interval`]: an interval of addresses that a signal handler reads.
 //! - [`layout`], [`sync`], [`words`]: the byte map, the named atomics, slices of words.
@@ -23,6 +24,7 @@ pub mod catch_up;
 pub mod commit;
 pub mod interval;
 pub mod journal;
+pub mod key_index;
 pub mod layout;
 #[cfg(all(test, loom))]
 mod models;
@@ -32,6 +34,6 @@ pub mod sync;
 pub mod words;
 
 pub use commit::WritableTable;
-#[cfg(not(loom))]
-pub use read::commit_time;
 pub use read::{Table, last_commit};
+#[cfg(not(loom))]
+pub use read::{commit_time, live_rows};

@@ -42,10 +42,20 @@ pub fn last_commit(words: &[ReadOnlyWord]) -> u64 {
 /// Returns the time at which transaction `version` was committed, in ns of CLOCK_MONOTONIC, if it
 /// is still the last one.
 pub fn commit_time(words: &[ReadOnlyWord], version: u64) -> Option<u64> {
-    let time = words[header::TIME + (version & 1) as usize].load(Ordering::Relaxed);
-    // The time of `version` is overwritten by version + 2, after the commit of version + 1.
+    of_last_commit(words, header::TIME, version)
+}
+
+/// Returns the number of live rows as of `version`, if it is still the last commit.
+pub fn live_rows(words: &[ReadOnlyWord], version: u64) -> Option<u64> {
+    of_last_commit(words, header::LIVE, version)
+}
+
+/// Returns one of two words from `first` on, which belong to the last two commits.
+fn of_last_commit(words: &[ReadOnlyWord], first: usize, version: u64) -> Option<u64> {
+    let value = words[first + (version & 1) as usize].load(Ordering::Relaxed);
+    // The word of `version` is overwritten by version + 2, after the commit of version + 1.
     fence(Point::RecheckTag, Ordering::Acquire);
-    (words[header::COMMIT].load(Ordering::Relaxed) == version).then_some(time)
+    (words[header::COMMIT].load(Ordering::Relaxed) == version).then_some(value)
 }
 
 /// Copies the row of `slot` as of the last commit into `row`. Returns false for a deleted row and
@@ -225,9 +235,20 @@ impl<'m> Table<'m> {
         }
     }
 
-    /// Prefetches the copy that holds the row as of `version`. Its tags should be in the cache.
+    /// Prefetches the tags of `slot`, if it exists.
     #[inline]
-    pub(super) fn prefetch_copy(&self, slot: usize, version: u64) {
+    pub fn prefetch_place(&self, slot: usize) {
+        if slot < self.rows {
+            self.prefetch_tags(slot);
+        }
+    }
+
+    /// Prefetches the copy that holds the row as of `version`. Its tags should be in the cache.
+    ///
+    /// # Panics
+    /// If `slot` is out of range.
+    #[inline]
+    pub fn prefetch_copy(&self, slot: usize, version: u64) {
         // A loom model would explore the results of these loads.
         if cfg!(not(loom)) {
             let (block, row) = self.place(slot);
@@ -271,7 +292,7 @@ fn latest(version: u64) -> u64 {
 /// Returns [`Overwritten`] after a load saw a later transaction than the version. Later loads see
 /// the commits that precede that transaction, so the next version loaded is greater.
 #[cold]
-fn overwritten() -> Overwritten {
+pub(super) fn overwritten() -> Overwritten {
     // Partner: the fence after the commit, which precedes the tags of the transaction that was
     // seen.
     fence(Point::Overwritten, Ordering::Acquire);

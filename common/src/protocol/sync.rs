@@ -70,6 +70,19 @@ points! {
     /// Hiding them under [`NEVER`](super::layout::NEVER) and not under 0, which a reader would take
     /// for "no row".
     TakeoverNever,
+    /// Release store of the number of the key index's generation; partner [`Point::SeeGeneration`].
+    PublishGeneration,
+    /// Acquire fence after loading that number; partner [`Point::PublishGeneration`].
+    SeeGeneration,
+    /// Release fence between `removed` and the tombstones; partner [`Point::SeeRemoved`].
+    HideEntries,
+    /// Acquire fence between a search without a result and the load of `removed`; partner
+    /// [`Point::HideEntries`].
+    SeeRemoved,
+    /// The comparison of `removed` itself.
+    RecheckRemoved,
+    /// Raising `removed` at all, also in a new generation.
+    RaiseRemoved,
     /// Release fence before a park word is stored; partner [`Point::ReadRecord`].
     ParkWord,
     /// Acquire fence between a park word and its owner's record; partner [`Point::ParkWord`].

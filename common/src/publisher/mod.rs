@@ -9,6 +9,7 @@
 //! commit writes them to the region, then wakes parked subscribers.
 
 mod builder;
+mod key_index;
 mod name;
 mod notify;
 mod open;
@@ -647,6 +648,7 @@ impl UntypedPublisher {
         // no registry.
         let registry_id = self.notifier.registry_id();
         self.table.region().set(header::REGISTRY_ID, registry_id);
+        self.table.restore_key_index()?;
         if !self.table.region().has_name() {
             tracing::warn!(
                 "region of table {:?}: its name was removed; creating a successor",
@@ -706,6 +708,7 @@ impl UntypedPublisher {
         self.notifier.remove();
         // Remove only this publisher's objects: after the table was removed, another publisher may
         // have created objects with these names.
+        self.table.remove_key_index()?;
         let region = self.table.region();
         if region.has_name() {
             object::remove(region.object())?;

@@ -22,7 +22,7 @@ use super::table::PublishedTable;
 use crate::clock::monotonic_ns;
 use crate::error::{Error, Result};
 use crate::protocol::layout::{Geometry, State, header};
-use crate::region::object::{self, TableName};
+use crate::region::object::{self, TableName, index_name};
 use crate::region::{PublisherRegion, RegionOptions};
 use crate::row::schema::{Conversion, Schema};
 
@@ -123,9 +123,10 @@ impl Opening {
     fn take_over(self, region: PublisherRegion) -> Result<Opened> {
         let (commit, table) = region.look()?;
         table.repair(commit);
+        // The new key index gets the access of the region.
+        region.restrict(self.settings.access)?;
         let table = PublishedTable::new(self.name.table(), region)?;
         let region = table.region();
-        region.restrict(self.settings.access)?;
         let registry_id = region.word(header::REGISTRY_ID);
         let (notifier, stale) = Notifier::open(region, registry_id, self.settings);
         region.sign(region.word(header::EPOCH).wrapping_add(1));
@@ -159,7 +160,7 @@ impl Opening {
         })?;
         let registry_id = left.word(header::REGISTRY_ID);
         let (notifier, stale) = Notifier::open(table.region(), registry_id, self.settings);
-        table.region().take_name(self.name.table())?;
+        table.region().supersede(left, self.name.table())?;
         let mut opened = self.opened(table, notifier);
         supersede(left, &opened.table, &mut opened.notifier);
         if let Some(stale) = stale {
@@ -208,18 +209,20 @@ fn converted_rows(
     }))
 }
 
-/// Marks the old region as superseded by that of `table`, and wakes all subscribers. If the region
-/// cannot be marked, its subscribers find the successor by their re-check. They can, because the
-/// successor already has the table's name.
+/// Commits the mark that `old` is superseded by the region of `table`, and wakes all subscribers. If this
+/// is not possible, the subscribers find the successor by their re-check, because it already has the
+/// table's name.
 pub(super) fn supersede(old: &PublisherRegion, table: &PublishedTable, notifier: &mut Notifier) {
     match old.look() {
         Ok((commit, superseded)) => {
-            old.set(header::STATE, State::Superseded as u64);
             superseded.commit(commit + 1, monotonic_ns(), std::iter::empty());
         }
         Err(error) => {
             tracing::warn!("subscribers find the successor by their re-check only: {error}");
         }
+    }
+    if let Err(error) = object::remove(&index_name(old.id(), old.index_generation())) {
+        tracing::warn!("the key index of the old region stays: {error}");
     }
     notifier.wake(table.region(), table.version(), true);
     // Subscribers without a slot wait on the commit word of the old region.

@@ -11,8 +11,10 @@
 //! again. Such a slot is reassigned to another key during the transaction only if the table is
 //! full.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
+use super::key_index::PublishedIndex;
 use crate::error::{Error, Result};
 use crate::index::{Hash, KeyHasher, KeyIndex};
 use crate::memory::{AlignedWords, Scratch};
@@ -29,8 +31,12 @@ pub(super) struct PublishedTable {
     name: TableName,
     region: PublisherRegion,
     index: RowIndex,
+    /// The index that readers use.
+    key_index: PublishedIndex,
     staged: StagedChanges,
     version: u64,
+    /// Number of committed rows.
+    rows: usize,
     counts: RowCounts,
 }
 
@@ -47,7 +53,7 @@ impl PublishedTable {
     /// Returns the table that a region contains as of its last commit.
     pub fn new(name: &TableName, region: PublisherRegion) -> Result<Self> {
         match RowIndex::new(&region)? {
-            Ok(index) => Ok(Self::of(name, region, index)),
+            Ok(index) => Self::of(name, region, index),
             Err(_) => Err(region.corrupt("two of its slots have the same key".to_owned())),
         }
     }
@@ -73,7 +79,7 @@ impl PublishedTable {
             table.fill(slot, 0, version, Some(&words));
         }
         match RowIndex::new(&region)? {
-            Ok(index) => Ok(Self::of(name, region, index)),
+            Ok(index) => Self::of(name, region, index),
             Err(key) => Err(Error::KeyExists {
                 table: name.as_str().to_owned(),
                 key: schema.format_key(&key),
@@ -81,15 +87,12 @@ impl PublishedTable {
         }
     }
 
-    fn of(name: &TableName, region: PublisherRegion, index: RowIndex) -> Self {
-        Self {
-            name: name.clone(),
-            version: region.word(header::COMMIT),
-            region,
-            index,
-            staged: StagedChanges::default(),
-            counts: RowCounts::default(),
-        }
+    fn of(name: &TableName, region: PublisherRegion, index: RowIndex) -> Result<Self> {
+        let (version, staged) = (region.word(header::COMMIT), StagedChanges::default());
+        let key_index = index.publish(&staged, &region, version, 0)?;
+        let (name, counts, rows) = (name.clone(), RowCounts::default(), index.keys.len());
+        (0..2).for_each(|word| region.set(header::LIVE + word, rows as u64));
+        Ok(Self { name, region, index, key_index, staged, version, rows, counts })
     }
 
     /// Returns the region.
@@ -115,12 +118,16 @@ impl PublishedTable {
 
     /// Returns the number of committed rows.
     pub fn len(&self) -> usize {
-        if self.staged.is_empty() {
-            return self.index.keys.len();
+        self.rows
+    }
+
+    /// Stores the number of rows as of `version`, before its commit.
+    #[inline]
+    fn set_live_rows(&self, version: u64) {
+        let word = header::LIVE + (version & 1) as usize;
+        if self.region.word(word) != self.rows as u64 {
+            self.region.set(word, self.rows as u64);
         }
-        // A forgotten transaction has changed the index; the next transaction undoes that.
-        let slots = 0..self.index.used;
-        slots.filter(|slot| self.index.slots.note(*slot).is_live()).count()
     }
 
     /// Returns the committed row of a key, given in canonical bytes.
@@ -269,13 +276,32 @@ impl PublishedTable {
         });
         let rows = staged.end;
         self.region.grow(rows)?;
+        if staged.changes_keys && !self.key_index.has_room(staged.new_keys(), rows) {
+            let new_keys = staged.new_keys();
+            self.key_index = self.index.publish(staged, &self.region, self.version, new_keys)?;
+        }
         let (_, table) = self.region.look()?;
         if table.rows() < rows {
             let reason = format!("its number of rows fell below {rows}");
             return Err(self.region.corrupt(reason));
         }
+        if staged.changes_keys {
+            for change in staged.effective().filter(|change| !change.is_update()) {
+                let slot = change.slot as usize;
+                if change.committed {
+                    self.key_index.leave(slot);
+                    self.rows -= 1;
+                }
+                if change.row != NONE {
+                    self.key_index.insert(slot, self.index.slots.hash(slot));
+                    self.rows += 1;
+                }
+            }
+        }
+        self.set_live_rows(version);
         table.commit(version, time, writes);
         self.region.check_whole()?;
+        self.key_index.bury(version);
         self.version = version;
         Ok(version)
     }
@@ -286,7 +312,7 @@ impl PublishedTable {
         for change in self.staged.slots.iter() {
             let slot = change.slot as usize;
             let live = change.row != NONE;
-            let updated = change.committed && live && change.displaced == NONE;
+            let updated = change.is_update();
             counts.updates += u64::from(updated);
             counts.creates += u64::from(live && !updated);
             counts.deletes += u64::from(change.committed && !updated);
@@ -304,6 +330,7 @@ impl PublishedTable {
     pub fn commit_event(&mut self, time: u64) -> Result<()> {
         let version = self.next_version()?;
         let (_, table) = self.region.look()?;
+        self.set_live_rows(version);
         table.commit(version, time, std::iter::empty());
         self.version = version;
         Ok(())
@@ -368,15 +395,34 @@ impl PublishedTable {
             let wrong = self.index.disagreement(&to, version, 0..self.index.used);
             assert_eq!(wrong, None, "the note of a slot does not describe the new region");
         }
-        region.take_name(&self.name)?;
+        let key_index = self.index.publish(&self.staged, &region, version, 0)?;
+        (0..2).for_each(|word| region.set(header::LIVE + word, self.rows as u64));
+        region.supersede(&self.region, &self.name)?;
         self.version = version;
+        self.key_index = key_index;
         Ok(std::mem::replace(&mut self.region, region))
+    }
+
+    /// Writes a new generation of the key index if readers cannot open the current one, because
+    /// another process removed it.
+    pub fn restore_key_index(&mut self) -> Result<()> {
+        if !self.key_index.is_intact(&self.region) {
+            tracing::warn!("key index of table {:?}: creating it again", self.name.as_str());
+            let new = self.index.publish(&self.staged, &self.region, self.version, 0)?;
+            std::mem::replace(&mut self.key_index, new).remove()?;
+        }
+        Ok(())
+    }
+
+    /// Removes the key index.
+    pub fn remove_key_index(&self) -> Result<()> {
+        self.key_index.remove()
     }
 
     /// Gives `new` the table's name, replaces the table with it, and returns the old region. Keeps
     /// the counts. Changes nothing if it fails.
     pub fn replace(&mut self, new: Self) -> Result<PublisherRegion> {
-        new.region.take_name(&self.name)?;
+        new.region.supersede(&self.region, &self.name)?;
         let counts = self.counts;
         let old = std::mem::replace(self, Self { counts, ..new });
         Ok(old.region)
@@ -459,6 +505,7 @@ impl PublishedTable {
     /// of the slot's change.
     fn stage_new_key(&mut self, row: &[u8]) -> Result<usize> {
         let (staged, index) = (&mut self.staged, &mut self.index);
+        staged.changes_keys = true;
         let change = match index.take() {
             Some(slot) => {
                 let spare = index.stage(slot, staged.slots.len());
@@ -531,6 +578,12 @@ struct StagedSlot {
 }
 
 impl StagedSlot {
+    /// Returns true if the slot keeps its key and receives another row.
+    #[inline]
+    fn is_update(&self) -> bool {
+        self.committed && self.row != NONE && self.displaced == NONE
+    }
+
     /// Returns false for a row that was inserted and deleted in the same transaction.
     fn is_effective(&self) -> bool {
         self.committed || self.row != NONE
@@ -553,6 +606,8 @@ struct StagedChanges {
     rows: u32,
     /// Highest changed slot plus one.
     end: usize,
+    /// True if a key was inserted or deleted.
+    changes_keys: bool,
     /// Keys of committed rows whose slots were reassigned to other keys.
     displaced: Scratch<u8>,
     /// Indices of changes whose slots may be reassigned to another key. A change that received a
@@ -605,7 +660,13 @@ impl StagedChanges {
         }
     }
 
+    /// Returns the number of slots that receive another key.
+    fn new_keys(&self) -> usize {
+        self.effective().filter(|change| change.row != NONE && !change.is_update()).count()
+    }
+
     fn vacate(&mut self, change: usize) {
+        self.changes_keys = true;
         self.slots[change].row = NONE;
         self.vacated.push(change as u32);
     }
@@ -623,7 +684,7 @@ impl StagedChanges {
     fn clear(&mut self) {
         self.slots.recycle();
         self.words.recycle();
-        (self.rows, self.end) = (0, 0);
+        (self.rows, self.end, self.changes_keys) = (0, 0, false);
         self.displaced.recycle();
         self.vacated.recycle();
     }
@@ -686,7 +747,7 @@ impl SlotKeys {
         let key_size = schema.key_size();
         Self {
             schema: Arc::clone(schema),
-            hasher: KeyHasher::default(),
+            hasher: KeyHasher::random(),
             words: AlignedWords::default(),
             stride: 1 + key_size.div_ceil(8),
             key_size,
@@ -761,6 +822,31 @@ impl RowIndex {
         }
         index.free.reverse();
         Ok(Ok(index))
+    }
+
+    /// Writes a generation of the key index for readers, with the keys of the rows that are live at
+    /// `commit`, and room for `new_keys` of the staged transaction.
+    fn publish(
+        &self,
+        staged: &StagedChanges,
+        region: &PublisherRegion,
+        commit: u64,
+        new_keys: usize,
+    ) -> Result<PublishedIndex> {
+        let slots = &self.slots;
+        let displaced = staged.slots.iter().filter(|change| change.displaced != NONE);
+        let displaced: HashMap<usize, usize> =
+            displaced.map(|change| (change.slot as usize, change.displaced as usize)).collect();
+        let hash = |slot: usize| match displaced.get(&slot) {
+            None => slots.hash(slot),
+            Some(key) => {
+                let key = &staged.displaced[key * slots.key_size..][..slots.key_size];
+                slots.hasher.of_key(&slots.schema, key)
+            }
+        };
+        let live = (0..self.used).filter(|slot| slots.note(*slot).is_live());
+        let keys = live.map(|slot| (slot, hash(slot)));
+        PublishedIndex::create(region, slots.hasher, commit, keys, new_keys, self.used)
     }
 
     /// Returns the slot of a key. Returns None if the key is unknown or has the wrong length.

@@ -6,6 +6,7 @@
 
 pub mod fork;
 mod header;
+mod index_object;
 pub mod lock;
 mod mapping;
 pub mod object;
@@ -26,6 +27,7 @@ use crate::clock::{monotonic_ns, time_namespace};
 use crate::error::{Error, Result};
 use crate::identity::Identity;
 use crate::memory;
+use crate::protocol::key_index::publish_generation;
 use crate::protocol::layout::{
     Geometry, LAYOUT_VERSION, MAX_VERSION, REGION_MAGIC, State, header as at,
 };
@@ -38,6 +40,7 @@ use crate::row::schema::Schema;
 pub use header::Header;
 pub(crate) use header::read_words;
 use header::{identity, offsets};
+pub use index_object::{PublisherIndex, ReaderIndex};
 use lock::Locked;
 pub use mapping::{FutexWord, Mapping, WritableMapping};
 use object::{Access, TableName, corrupt, failure, status};
@@ -148,6 +151,14 @@ impl PublisherRegion {
                 tracing::warn!("a new region was not removed: {error}");
             }
         })
+    }
+
+    /// Gives this region the name of `old`. Marks `old` as superseded first: a reader that finds the mark
+    /// checks the name, and one that does not find it reads the region that has the name.
+    pub fn supersede(&self, old: &Self, name: &TableName) -> Result<()> {
+        let state = old.word(at::STATE);
+        old.set(at::STATE, State::Superseded as u64);
+        self.take_name(name).inspect_err(|_| old.set(at::STATE, state))
     }
 
     /// Opens the region of a dead publisher for writing. Takes the region's lock unless a process
@@ -354,6 +365,16 @@ impl PublisherRegion {
                 memory::prefetch_to_write(word);
             }
         }
+    }
+
+    /// Returns the number of the current generation of the key index; 0 if there is none yet.
+    pub fn index_generation(&self) -> u64 {
+        self.word(at::INDEX_GENERATION)
+    }
+
+    /// Makes a complete generation of the key index current.
+    pub fn set_index_generation(&self, generation: u64) {
+        publish_generation(self.writable_words(), generation);
     }
 
     /// Extends the file until it has room for `rows`, and raises the row count to `rows`.

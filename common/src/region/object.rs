@@ -66,6 +66,11 @@ pub fn registry_name(id: u64) -> String {
     format!("/tablecast.subs.{id:016x}")
 }
 
+/// Returns the name of a generation of the key index of region `id`.
+pub fn index_name(id: u64, generation: u64) -> String {
+    format!("/tablecast.index.{id:016x}.{generation}")
+}
+
 /// Returns the name of the queue of subscriber `nonce` at `slot` of registry `id`. Without the
 /// slash it is the name of its socket or pipe.
 pub fn queue_name(id: u64, slot: usize, nonce: u64) -> String {

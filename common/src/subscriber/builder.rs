@@ -1,4 +1,4 @@
-//! The builder of a subscriber.
+//! Options for opening a table.
 
 use std::marker::PhantomData;
 use std::path::PathBuf;
@@ -6,8 +6,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::copy::LocalCopy;
+use super::follow::{Content, Follow};
 use super::liveness::Liveness;
 use super::parking::ParkState;
+use super::reader::{LastSeen, Reader, UntypedReader};
+use super::source::Source;
 use super::typed::Subscriber;
 use super::untyped::UntypedSubscriber;
 use crate::error::{Error, Result};
@@ -21,8 +24,8 @@ const MIN_RECHECK: Duration = Duration::from_millis(1);
 /// Interval at which `open_within` looks for a table that is not published yet.
 const OPEN_INTERVAL: Duration = Duration::from_millis(10);
 
-/// Builder of a subscriber. `S` selects the rows: a type with [`Row`], or `()` for the table's own
-/// schema.
+/// Options for opening a table: [`Subscriber::builder`], [`Reader::builder`] and those of the untyped
+/// types return them. `T` is the type that [`open`](Self::open) returns.
 ///
 /// ```
 /// # use common::{Publisher, Row, Sleep, Subscriber};
@@ -31,7 +34,7 @@ const OPEN_INTERVAL: Duration = Duration::from_millis(10);
 /// # #[repr(C)]
 /// # struct Price { #[row(key)] instrument: u64, bid: u64 }
 /// # fn main() -> common::Result<()> {
-/// # let name = format!("doc-subscriber-builder-{}", std::process::id());
+/// # let name = format!("doc-open-options-{}", std::process::id());
 /// # let publisher = Publisher::<Price>::builder(&name).open()?;
 /// let prices = Subscriber::<Price>::builder(&name)
 ///     .wake(Sleep::Futex)
@@ -43,16 +46,16 @@ const OPEN_INTERVAL: Duration = Duration::from_millis(10);
 /// ```
 #[derive(Clone, Debug)]
 #[must_use = "open it"]
-pub struct SubscriberBuilder<S> {
+pub struct OpenOptions<T> {
     name: String,
     owner: Option<u32>,
     recheck: Duration,
     wake: WakeKind,
     wake_at: Option<PathBuf>,
-    rows: PhantomData<S>,
+    target: PhantomData<fn() -> T>,
 }
 
-impl<S> SubscriberBuilder<S> {
+impl<T> OpenOptions<T> {
     fn new(name: &str) -> Self {
         Self {
             name: name.to_owned(),
@@ -60,19 +63,26 @@ impl<S> SubscriberBuilder<S> {
             recheck: Duration::from_secs(1),
             wake: WakeKind::default(),
             wake_at: None,
-            rows: PhantomData,
+            target: PhantomData,
         }
     }
 
-    fn attach(&self, expected: Option<Arc<Schema>>) -> Result<UntypedSubscriber> {
+    /// Opens the table, and follows it with `content`. `expected` is the schema of the rows, unless it is
+    /// that of the table.
+    fn follow<C: Content>(
+        &self,
+        expected: Option<Schema>,
+        content: impl FnOnce(Arc<Source>) -> Result<C>,
+    ) -> Result<Follow<C>> {
         let name = TableName::new(&self.name)?;
         if let (Some(sleep), Some(place)) = (self.wake.sleep(), &self.wake_at) {
             check_place(sleep, place)?;
         }
-        let copy = LocalCopy::open(name, self.owner, expected)?;
-        let object = copy.region().object();
+        let source = Source::open(name, self.owner, expected.map(Arc::new))?;
+        let content = content(Arc::new(source))?;
+        let object = content.region().object();
         let parking = ParkState::new(object, self.owner, self.wake, self.wake_at.clone())?;
-        UntypedSubscriber::new(copy, parking, Liveness::new(self.recheck))
+        Follow::new(content, parking, Liveness::new(self.recheck))
     }
 
     /// Trusts only tables of this user. The default is to trust those of this process's user and of
@@ -134,60 +144,74 @@ impl<S> SubscriberBuilder<S> {
     }
 }
 
-/// Retries `open` until the table exists and changes slowly enough to be copied, for at most
-/// `timeout`.
-fn when_published<T>(name: &str, timeout: Duration, open: impl Fn() -> Result<T>) -> Result<T> {
-    let begun = Instant::now();
-    loop {
-        match open() {
-            Err(Error::Outrun { .. }) if begun.elapsed() < timeout => {}
-            Err(Error::NotFound { .. }) if begun.elapsed() < timeout => {
-                std::thread::sleep(OPEN_INTERVAL.min(timeout.saturating_sub(begun.elapsed())));
+/// A type that can be opened by [`OpenOptions`]: a subscriber or a reader, typed or untyped.
+pub trait Open: Sized + sealed::Attach {}
+
+impl<T: sealed::Attach> Open for T {}
+
+mod sealed {
+    use super::*;
+
+    pub trait Attach: Sized {
+        fn attach(options: &OpenOptions<Self>) -> Result<Self>;
+    }
+}
+
+impl sealed::Attach for UntypedSubscriber {
+    fn attach(options: &OpenOptions<Self>) -> Result<Self> {
+        options.follow(None, LocalCopy::new).map(Self::new)
+    }
+}
+
+impl<R: Row> sealed::Attach for Subscriber<R> {
+    fn attach(options: &OpenOptions<Self>) -> Result<Self> {
+        let follow = options.follow(Some(Schema::of::<R>()?), LocalCopy::new)?;
+        Ok(Self::new(UntypedSubscriber::new(follow)))
+    }
+}
+
+impl sealed::Attach for UntypedReader {
+    fn attach(options: &OpenOptions<Self>) -> Result<Self> {
+        options.follow(None, |source| Ok(LastSeen::new(source))).map(Self::new)
+    }
+}
+
+impl<R: Row> sealed::Attach for Reader<R> {
+    fn attach(options: &OpenOptions<Self>) -> Result<Self> {
+        let expected = Some(Schema::of::<R>()?);
+        let follow = options.follow(expected, |source| Ok(LastSeen::new(source)))?;
+        Ok(Self::new(UntypedReader::new(follow)))
+    }
+}
+
+impl<T: Open> OpenOptions<T> {
+    /// Opens the table.
+    ///
+    /// # Errors
+    /// The errors of [`UntypedSubscriber::open`] or [`Subscriber::open`].
+    pub fn open(&self) -> Result<T> {
+        T::attach(self)
+    }
+
+    /// Opens the table as soon as it exists and, for a subscriber, changes slowly enough to be copied.
+    ///
+    /// # Errors
+    /// [`Error::TimedOut`], [`Error::Outrun`] if it always changed too fast, and the errors of
+    /// [`open`](Self::open).
+    pub fn open_within(&self, timeout: Duration) -> Result<T> {
+        let begun = Instant::now();
+        loop {
+            match self.open() {
+                Err(Error::Outrun { .. }) if begun.elapsed() < timeout => {}
+                Err(Error::NotFound { .. }) if begun.elapsed() < timeout => {
+                    std::thread::sleep(OPEN_INTERVAL.min(timeout.saturating_sub(begun.elapsed())));
+                }
+                Err(Error::NotFound { table }) => {
+                    return Err(Error::TimedOut { table, waited: timeout });
+                }
+                other => return other,
             }
-            Err(Error::NotFound { .. }) => {
-                return Err(Error::TimedOut { table: name.to_owned(), waited: timeout });
-            }
-            other => return other,
         }
-    }
-}
-
-impl SubscriberBuilder<()> {
-    /// Attaches to the table, whatever its schema.
-    ///
-    /// # Errors
-    /// The errors of [`UntypedSubscriber::open`].
-    pub fn open(&self) -> Result<UntypedSubscriber> {
-        self.attach(None)
-    }
-
-    /// Attaches to the table as soon as it exists and can be copied.
-    ///
-    /// # Errors
-    /// [`Error::TimedOut`], [`Error::Outrun`] if it always changed too fast, and the errors of
-    /// [`UntypedSubscriber::open`].
-    pub fn open_within(&self, timeout: Duration) -> Result<UntypedSubscriber> {
-        when_published(&self.name, timeout, || self.open())
-    }
-}
-
-impl<R: Row> SubscriberBuilder<PhantomData<R>> {
-    /// Attaches to the table.
-    ///
-    /// # Errors
-    /// The errors of [`Subscriber::open`].
-    pub fn open(&self) -> Result<Subscriber<R>> {
-        let expected = Arc::new(Schema::of::<R>()?);
-        self.attach(Some(expected)).map(Subscriber::new)
-    }
-
-    /// Attaches to the table as soon as it exists and can be copied.
-    ///
-    /// # Errors
-    /// [`Error::TimedOut`], [`Error::Outrun`] if it always changed too fast, and the errors of
-    /// [`Subscriber::open`].
-    pub fn open_within(&self, timeout: Duration) -> Result<Subscriber<R>> {
-        when_published(&self.name, timeout, || self.open())
     }
 }
 
@@ -197,14 +221,14 @@ impl UntypedSubscriber {
     /// # Errors
     /// [`Error::InvalidName`], [`Error::NotFound`], [`Error::WrongOwner`],
     /// [`Error::PermissionDenied`], [`Error::LayoutMismatch`], [`Error::Corrupt`],
-    /// [`Error::Outrun`], and [`Error::InvalidWake`] from a builder.
+    /// [`Error::Outrun`], and [`Error::InvalidWake`] with options.
     pub fn open(name: &str) -> Result<Self> {
         Self::builder(name).open()
     }
 
-    /// Returns a builder for a subscriber of table `name`.
-    pub fn builder(name: &str) -> SubscriberBuilder<()> {
-        SubscriberBuilder::new(name)
+    /// Returns options for a subscriber of table `name`.
+    pub fn builder(name: &str) -> OpenOptions<Self> {
+        OpenOptions::new(name)
     }
 }
 
@@ -218,8 +242,39 @@ impl<R: Row> Subscriber<R> {
         Self::builder(name).open()
     }
 
-    /// Returns a builder for a subscriber of table `name`.
-    pub fn builder(name: &str) -> SubscriberBuilder<PhantomData<R>> {
-        SubscriberBuilder::new(name)
+    /// Returns options for a subscriber of table `name`.
+    pub fn builder(name: &str) -> OpenOptions<Self> {
+        OpenOptions::new(name)
+    }
+}
+
+impl UntypedReader {
+    /// Opens table `name` of this user or of root.
+    ///
+    /// # Errors
+    /// The errors of [`UntypedSubscriber::open`], except [`Error::Outrun`].
+    pub fn open(name: &str) -> Result<Self> {
+        Self::builder(name).open()
+    }
+
+    /// Returns options for a reader of table `name`.
+    pub fn builder(name: &str) -> OpenOptions<Self> {
+        OpenOptions::new(name)
+    }
+}
+
+impl<R: Row> Reader<R> {
+    /// Opens table `name` of this user or of root.
+    ///
+    /// # Errors
+    /// [`Error::SchemaMismatch`] if the table has other fields than `R`, and the errors of
+    /// [`UntypedReader::open`].
+    pub fn open(name: &str) -> Result<Self> {
+        Self::builder(name).open()
+    }
+
+    /// Returns options for a reader of table `name`.
+    pub fn builder(name: &str) -> OpenOptions<Self> {
+        OpenOptions::new(name)
     }
 }

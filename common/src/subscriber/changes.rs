@@ -4,6 +4,7 @@ use std::marker::PhantomData;
 use std::ops::Deref;
 
 use super::copy::{Changed, LocalCopy};
+use super::follow::Content;
 use crate::protocol::words::SetBits;
 use crate::row::{Row, RowRef};
 

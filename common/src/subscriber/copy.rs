@@ -1,158 +1,33 @@
 //! The local copy of a table: rows by slot, an index by key, and the changes of the last refresh.
 //!
-//! - [`Source`] reads rows from shared memory and converts them to the schema of the copy.
 //! - [`KeyedRows`] holds rows of one version, by slot and by key.
-//! - [`LocalCopy`] consists of both. A refresh first copies all changed rows into a buffer
+//! - [`LocalCopy`] fills them from a [`Source`]. A refresh first copies all changed rows into a buffer
 //!   ([`catch_up`](crate::protocol::catch_up)). When the buffer is complete, it is applied to the
 //!   rows, and the differences are listed by key. After an error the rows are unchanged.
-//!
-//! Reads of shared memory that bypass the copy are also here, because they start from its index
-//! (`latest`) or use the same conversion (`snapshot`).
 
 use std::sync::Arc;
 
-use crossbeam_utils::Backoff;
-use nix::errno::Errno;
-
-use crate::error::{Error, Result};
+use super::follow::Content;
+use super::lookup::{Lookup, RowBuffer};
+use super::source::Source;
+use crate::error::Result;
 use crate::index::{Hash, KeyHasher, KeyIndex};
 use crate::memory::{self, AlignedWords, NoMemory, Scratch, try_extend};
-use crate::protocol::catch_up::{ChangedRow, ChangedRows, Destination, Failed, copy_all};
+use crate::protocol::catch_up::{ChangedRow, ChangedRows};
 use crate::protocol::journal::Cursor;
-use crate::protocol::layout::header;
 use crate::protocol::read::read_fast;
 use crate::protocol::words::{SetBits, set_bits};
 use crate::region::ReaderRegion;
-use crate::region::object::{TableName, failure, trusted_users};
+use crate::row::RowRef;
 use crate::row::schema::{Conversion, Schema};
-use crate::row::{Row, RowBuf, RowRef};
 
-/// Maximum number of passes over the rows that change during a copy.
-const PASSES: u32 = 256;
-/// Maximum number of reads of one row by `latest`. A read takes about as long as a commit of a few
-/// rows, so most reads of a hot row may fail on a machine with slow cache coherence. All of the
-/// reads together take a few ms.
-const ROW_PASSES: u32 = 1 << 14;
 /// Number of rows that `apply` prefetches ahead.
 const AHEAD: usize = 16;
 
-/// Shared memory that a copy is read from, and the conversion of its rows to rows of the copy.
-struct Source {
-    name: TableName,
-    /// User whose tables are trusted; `None` to trust this process's user and root.
-    owner: Option<u32>,
-    region: ReaderRegion,
-    /// The schema that the rows of the copy must have; `None` for the schema of the region.
-    expected: Option<Arc<Schema>>,
-    /// `None` if the region has the schema of the copy.
-    conversion: Option<Conversion>,
-}
-
-impl Source {
-    /// Opens the region that has the table's name.
-    fn open(name: TableName, owner: Option<u32>, expected: Option<Arc<Schema>>) -> Result<Self> {
-        let (user, trust_root) = trusted_users(owner);
-        let Some(region) = ReaderRegion::open(&name, user, trust_root)? else {
-            return Err(Error::NotFound { table: name.as_str().to_owned() });
-        };
-        let schema = expected.as_ref().unwrap_or(region.schema());
-        let conversion = match schema.difference(region.schema()) {
-            None => None,
-            Some(difference) => {
-                Some(Conversion::by_width(region.schema(), schema).ok_or_else(|| {
-                    Error::SchemaMismatch { table: name.as_str().to_owned(), difference }
-                })?)
-            }
-        };
-        Ok(Self { name, owner, region, expected, conversion })
-    }
-
-    /// Returns the schema of the rows of the copy.
-    fn schema(&self) -> &Arc<Schema> {
-        self.expected.as_ref().unwrap_or(self.region.schema())
-    }
-
-    /// Copies all rows to their slots in `rows`, without conversion. `live` receives one bit for
-    /// each slot that holds a row.
-    fn copy_all(&self, rows: &mut impl Destination, live: &mut Vec<u64>) -> Result<Cursor> {
-        let reached = copy_all(rows, live, PASSES, || self.region.look());
-        self.checked(Cursor::START, reached)
-    }
-
-    /// Copies all rows by slot and converts them to rows of the copy.
-    fn copy_converted(&self) -> Result<(Cursor, AlignedWords, Vec<u64>)> {
-        let (mut rows, mut live) = (AlignedWords::default(), Vec::new());
-        let cursor = self.copy_all(&mut rows, &mut live)?;
-        if let Some(conversion) = &self.conversion {
-            let (from_words, to_words) =
-                (self.region.geometry().row_words, self.schema().row_words());
-            let mut converted = AlignedWords::try_zeroed(live.len() * 64 * to_words)
-                .map_err(|NoMemory| self.no_memory())?;
-            for slot in set_bits(&live) {
-                let row = &rows[slot * from_words..][..from_words];
-                let words = &mut converted[slot * to_words..][..to_words];
-                convert(conversion, row, words)?;
-            }
-            rows = converted;
-        }
-        Ok((cursor, rows, live))
-    }
-
-    /// Copies the rows that were committed after `since` into `buffer`, as rows of the copy.
-    fn catch_up(&self, since: Cursor, buffer: &mut ChangedRows) -> Result<Cursor> {
-        let reached = buffer.catch_up(since, PASSES, || self.region.look());
-        let cursor = self.checked(since, reached)?;
-        if let Some(conversion) = &self.conversion {
-            let convert = |row: &[u64], words: &mut [u64]| convert(conversion, row, words);
-            buffer
-                .convert(self.schema().row_words(), convert)
-                .map_err(|failed| self.error(failed))?;
-        }
-        Ok(cursor)
-    }
-
-    /// Returns the cursor that the copied rows reach, if the rows can be trusted.
-    fn checked(
-        &self,
-        since: Cursor,
-        reached: std::result::Result<Cursor, Failed<Error>>,
-    ) -> Result<Cursor> {
-        self.region.check_whole()?;
-        match reached {
-            Ok(cursor) if cursor.version < since.version => Err(self.region.corrupt(format!(
-                "its commits went back from {} to {}",
-                since.version, cursor.version
-            ))),
-            Ok(cursor) => Ok(cursor),
-            Err(failed) => Err(self.error(failed)),
-        }
-    }
-
-    fn error(&self, failed: Failed<Error>) -> Error {
-        match failed {
-            Failed::Caller(error) => error,
-            Failed::Outrun => self.outrun(PASSES),
-            Failed::NoMemory => self.no_memory(),
-        }
-    }
-
-    fn no_memory(&self) -> Error {
-        failure(self.region.object(), "copy", Errno::ENOMEM)
-    }
-
-    fn outrun(&self, passes: u32) -> Error {
-        Error::Outrun { table: self.name.as_str().to_owned(), passes }
-    }
-}
-
-/// Writes a row of a region to `words`, as a row of a copy.
-fn convert(conversion: &Conversion, row: &[u64], words: &mut [u64]) -> Result<()> {
-    conversion.try_convert(bytemuck::cast_slice(row), bytemuck::cast_slice_mut(words))
-}
-
 /// The whole table at one version, in private memory.
 pub(super) struct LocalCopy {
-    source: Source,
+    source: Arc<Source>,
+    lookup: Lookup,
     /// The version of the rows, and its position in the journal.
     cursor: Cursor,
     rows: KeyedRows,
@@ -163,17 +38,8 @@ pub(super) struct LocalCopy {
 }
 
 impl LocalCopy {
-    /// Opens a table and copies all of its rows, converted to the schema `expected` if it is given.
-    /// Trusts the tables of `owner`, or else those of this process's user and of root.
-    pub(super) fn open(
-        name: TableName,
-        owner: Option<u32>,
-        expected: Option<Arc<Schema>>,
-    ) -> Result<Self> {
-        Self::of(Source::open(name, owner, expected)?)
-    }
-
-    fn of(source: Source) -> Result<Self> {
+    /// Copies all rows of a table.
+    pub(super) fn new(source: Arc<Source>) -> Result<Self> {
         let (cursor, words, live) = source.copy_converted()?;
         Ok(Self {
             cursor,
@@ -181,24 +47,40 @@ impl LocalCopy {
             buffer: ChangedRows::default(),
             changes: ChangeList { all: true, ..ChangeList::new(source.schema()) },
             schema_changed: false,
+            lookup: Lookup::pinned(Arc::clone(&source)),
             source,
         })
     }
 
     pub(super) fn name(&self) -> &str {
-        self.source.name.as_str()
+        self.source.name()
     }
 
-    pub(super) fn region(&self) -> &ReaderRegion {
-        &self.source.region
+    /// Copies the last committed row of a key from shared memory into `row`. Returns false if it does
+    /// not exist.
+    #[inline]
+    pub(super) fn latest<B: RowBuffer + ?Sized>(&self, key: &[u8], row: &mut B) -> Result<bool> {
+        // Usually the row is still at its slot in the copy. So read that slot first, and compare
+        // the key afterwards.
+        let (source, region) = (&self.source, self.source.region());
+        if source.conversion().is_none()
+            && let Some(slot) = self.rows.find_candidate(key)
+            && let words = row.words(source)
+            && read_fast(region.words(), region.geometry(), slot, words)
+            && region.check_whole().is_ok()
+            && self.rows.rows.is_key_of(key, words)
+        {
+            return Ok(true);
+        }
+        self.lookup.get(key, row)
+    }
+
+    pub(super) fn source(&self) -> &Arc<Source> {
+        &self.source
     }
 
     pub(super) fn schema(&self) -> &Arc<Schema> {
         &self.rows.rows.schema
-    }
-
-    pub(super) fn version(&self) -> u64 {
-        self.cursor.version
     }
 
     pub(super) fn len(&self) -> usize {
@@ -232,158 +114,6 @@ impl LocalCopy {
         self.rows.row(slot)
     }
 
-    /// Copies the last committed row of a key from shared memory into `words`. Returns false if
-    /// it does not exist.
-    #[inline]
-    pub(super) fn latest(&self, key: &[u8], words: &mut [u64]) -> Result<bool> {
-        // Usually the row is still at its slot in the copy. So read that slot first, and compare
-        // the key afterwards.
-        let region = &self.source.region;
-        if self.source.conversion.is_none()
-            && let Some(slot) = self.rows.find_candidate(key)
-            && read_fast(region.words(), region.geometry(), slot, words)
-            && region.check_whole().is_ok()
-            && self.rows.rows.is_key_of(key, words)
-        {
-            return Ok(true);
-        }
-        self.latest_slow(key, words)
-    }
-
-    #[inline(never)]
-    fn latest_slow(&self, key: &[u8], words: &mut [u64]) -> Result<bool> {
-        if let Some((slot, _)) = self.rows.find(key, self.schema().row_words())
-            && self.latest_at(slot, key, words)?
-        {
-            return Ok(true);
-        }
-        // The key is new or has moved: search for it among the rows that changed since the copy.
-        let mut changed = ChangedRows::default();
-        self.source.catch_up(self.cursor, &mut changed)?;
-        let row = changed
-            .list()
-            .iter()
-            .filter_map(|row| changed.row(row))
-            .find(|row| self.rows.rows.is_key_of(key, row));
-        if let Some(row) = row {
-            words.copy_from_slice(row);
-        }
-        Ok(row.is_some())
-    }
-
-    /// Copies the last committed row of `slot` into `words`. Returns true if it has this key.
-    fn latest_at(&self, slot: usize, key: &[u8], words: &mut [u64]) -> Result<bool> {
-        let Source { region, conversion, .. } = &self.source;
-        let mut unconverted = match conversion {
-            Some(_) => vec![0; region.geometry().row_words],
-            None => Vec::new(),
-        };
-        let backoff = Backoff::new();
-        for _ in 0..ROW_PASSES {
-            let (version, table) = region.look()?;
-            if slot >= table.rows() {
-                return Ok(false);
-            }
-            let row = match conversion {
-                Some(_) => &mut unconverted[..],
-                None => &mut *words,
-            };
-            match table.read(slot, version, 0, row) {
-                Ok(tag) if tag.is_live() => {
-                    region.check_whole()?;
-                    if let Some(conversion) = conversion {
-                        convert(conversion, &unconverted, words)?;
-                    }
-                    return Ok(self.rows.rows.is_key_of(key, words));
-                }
-                Ok(_) => return Ok(false),
-                Err(_) => backoff.spin(),
-            }
-        }
-        Err(self.source.outrun(ROW_PASSES))
-    }
-
-    /// Copies all rows as of the last commit from shared memory.
-    pub(super) fn snapshot(&self) -> Result<(u64, Vec<RowBuf>)> {
-        let (cursor, words, live) = self.source.copy_converted()?;
-        let schema = self.schema();
-        let (row_words, row_size) = (schema.row_words(), schema.row_size());
-        let rows = set_bits(&live).map(|slot| {
-            let bytes = bytemuck::cast_slice(&words[slot * row_words..][..row_words]);
-            RowBuf::from_bytes(Arc::clone(schema), &bytes[..row_size])
-        });
-        Ok((cursor.version, rows.collect::<Result<_>>()?))
-    }
-
-    /// Copies all rows as of the last commit from shared memory into `rows`. `R` must be the row
-    /// type of the copy.
-    ///
-    /// # Errors
-    /// The errors of [`snapshot`](Self::snapshot). The contents of `rows` are then unspecified.
-    pub(super) fn snapshot_into<R: Row>(&self, rows: &mut Vec<R>) -> Result<u64> {
-        if !WordRows::<R>::FITS || self.source.conversion.is_some() {
-            let (version, found) = self.snapshot()?;
-            rows.clear();
-            rows.extend(found.iter().map(|row| bytemuck::pod_read_unaligned::<R>(row.bytes())));
-            return Ok(version);
-        }
-        let mut live = Vec::new();
-        let cursor = self.source.copy_all(&mut WordRows(rows), &mut live)?;
-        // Close the gaps of slots that are not live.
-        let dense = live.iter().take_while(|bits| **bits == u64::MAX).count();
-        let mut count = dense * 64;
-        for slot in set_bits(&live[dense..]) {
-            rows[count] = rows[dense * 64 + slot];
-            count += 1;
-        }
-        rows.truncate(count);
-        Ok(cursor.version)
-    }
-
-    /// Returns true if there is a commit that is not applied.
-    #[inline]
-    pub(super) fn is_behind(&self) -> bool {
-        self.source.region.word(header::COMMIT) != self.cursor.version
-    }
-
-    /// Applies everything that was committed since the version of the copy, and lists the changes.
-    ///
-    /// # Errors
-    /// [`Error::TextTooLong`], and the errors of a copy. The copy is then unchanged.
-    pub(super) fn catch_up(&mut self) -> Result<()> {
-        let cursor = self.source.catch_up(self.cursor, &mut self.buffer)?;
-        self.rows
-            .apply(&self.buffer, &mut self.changes)
-            .map_err(|NoMemory| self.source.no_memory())?;
-        self.cursor = cursor;
-        Ok(())
-    }
-
-    /// Replaces the copy with one of the region that has the table's name now, and lists the
-    /// differences. Returns false if no region has it.
-    ///
-    /// # Errors
-    /// The errors of [`open`](Self::open). The copy is then unchanged.
-    pub(super) fn move_to_successor(&mut self) -> Result<bool> {
-        let Source { name, owner, expected, .. } = &self.source;
-        let source = match Source::open(name.clone(), *owner, expected.clone()) {
-            Err(Error::NotFound { .. }) => return Ok(false),
-            opened => opened?,
-        };
-        let mut new = Self::of(source)?;
-        new.changes = self.rows.differences(&new.rows);
-        new.schema_changed = self.schema_changed || self.schema() != new.schema();
-        *self = new;
-        Ok(true)
-    }
-
-    /// Clears the list of changes, for the next refresh.
-    #[inline]
-    pub(super) fn clear_changes(&mut self) {
-        self.changes.clear(&self.rows.rows.schema);
-        self.schema_changed = false;
-    }
-
     /// Returns the changes of the last refresh. `None` after opening, when all rows are reported as
     /// created.
     #[inline]
@@ -395,36 +125,53 @@ impl LocalCopy {
     pub(super) fn old_row(&self, at: usize) -> RowRef<'_> {
         row_ref(&self.changes.schema, self.changes.old_bytes(at))
     }
+}
 
-    /// Returns true if the last refresh changed rows.
+impl Content for LocalCopy {
     #[inline]
-    pub(super) fn has_changes(&self) -> bool {
+    fn region(&self) -> &ReaderRegion {
+        self.source.region()
+    }
+
+    #[inline]
+    fn version(&self) -> u64 {
+        self.cursor.version
+    }
+
+    fn catch_up(&mut self) -> Result<()> {
+        let cursor = self.source.catch_up(self.cursor, &mut self.buffer)?;
+        self.rows
+            .apply(&self.buffer, &mut self.changes)
+            .map_err(|NoMemory| self.source.no_memory())?;
+        self.cursor = cursor;
+        Ok(())
+    }
+
+    fn move_to_successor(&mut self) -> Result<bool> {
+        let Some(source) = self.source.reopen()? else {
+            return Ok(false);
+        };
+        let mut new = Self::new(Arc::new(source))?;
+        new.changes = self.rows.differences(&new.rows);
+        new.schema_changed = self.schema_changed || self.schema() != new.schema();
+        *self = new;
+        Ok(true)
+    }
+
+    #[inline]
+    fn clear_changes(&mut self) {
+        self.changes.clear(&self.rows.rows.schema);
+        self.schema_changed = false;
+    }
+
+    #[inline]
+    fn has_changes(&self) -> bool {
         !self.changes.items.is_empty()
     }
 
-    /// Returns true if the last refresh changed the schema.
     #[inline]
-    pub(super) fn schema_changed(&self) -> bool {
+    fn schema_changed(&self) -> bool {
         self.schema_changed
-    }
-}
-
-/// Rows of a type whose size is a whole number of words and whose alignment is that of a word.
-struct WordRows<'v, R>(&'v mut Vec<R>);
-
-impl<R: Row> WordRows<'_, R> {
-    const FITS: bool =
-        size_of::<R>().is_multiple_of(size_of::<u64>()) && align_of::<R>() == align_of::<u64>();
-}
-
-impl<R: Row> Destination for WordRows<'_, R> {
-    fn reserve(&mut self, words: usize) -> std::result::Result<(), NoMemory> {
-        try_extend(self.0, words / (size_of::<R>() / size_of::<u64>()))
-    }
-
-    #[inline]
-    fn words(&mut self) -> &mut [u64] {
-        bytemuck::cast_slice_mut(self.0)
     }
 }
 
@@ -746,7 +493,7 @@ impl SlotRows {
     fn new(schema: &Arc<Schema>, words: AlignedWords) -> Self {
         Self {
             schema: Arc::clone(schema),
-            hasher: KeyHasher::default(),
+            hasher: KeyHasher::random(),
             row_words: schema.row_words(),
             key_word: schema.key_word(),
             words,

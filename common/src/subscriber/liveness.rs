@@ -148,9 +148,11 @@ impl Liveness {
     }
 
     /// Returns true if the header differs from what was last observed. The publisher stores state,
-    /// epoch and registry before the commit that announces them.
+    /// epoch and registry before the commit that announces them. The mark that a region is superseded
+    /// may have been observed before the successor took the name, so it is always outdated.
     pub(super) fn is_outdated(&self, region: &ReaderRegion) -> bool {
-        words(region) != self.observed
+        let words = words(region);
+        words != self.observed || words[0] == State::Superseded as u64
     }
 
     /// Observes the publisher of `region`: its state and its lock. Returns true if the state
@@ -161,7 +163,7 @@ impl Liveness {
         let [state, epoch, _] = self.observed;
         let state = match State::from_word(state) {
             Some(State::Closed) => PublisherState::Closed { epoch },
-            Some(State::Running) if region.has_publisher()? => {
+            Some(State::Running | State::Superseded) if region.has_publisher()? => {
                 PublisherState::Alive { epoch, pid: region.publisher().pid }
             }
             Some(State::Running | State::Superseded) => PublisherState::Gone { epoch },

@@ -16,18 +16,23 @@ mod builder;
 mod changes;
 mod copy;
 mod event_set;
+mod follow;
 mod liveness;
+mod lookup;
 mod parking;
+mod reader;
+mod source;
 mod typed;
 mod untyped;
 mod wait_set;
 
 #[cfg(feature = "tokio")]
 pub use asynchronous::{AnySubscriber, AsyncSubscriber, OwnedChanges};
-pub use builder::SubscriberBuilder;
+pub use builder::{Open, OpenOptions};
 pub use changes::{Cause, Change, Changes, ChangesIter, UntypedChanges, UntypedChangesIter};
 pub use event_set::Interrupter;
 pub use liveness::PublisherState;
+pub use reader::{Entry, Reader, UntypedReader};
 pub use typed::Subscriber;
 pub use untyped::UntypedSubscriber;
 pub use wait_set::{Member, WaitSet};

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::changes::{Changes, typed_row};
 use super::event_set::Interrupter;
+use super::reader::read_row;
 use super::untyped::UntypedSubscriber;
 use crate::error::Result;
 use crate::row::{Key, Row};
@@ -114,19 +115,7 @@ impl<R: Row> Subscriber<R> {
     #[inline]
     pub fn latest(&self, key: &R::Key) -> Result<Option<R>> {
         let copy = self.inner.local_copy();
-        let mut row = R::zeroed();
-        // Read the row into its place: moving a value of this size costs more than reading it.
-        if let Ok(words) = bytemuck::try_cast_slice_mut(std::slice::from_mut(&mut row)) {
-            if key.with_bytes(|key| copy.latest(key, words))? {
-                return Ok(Some(row));
-            }
-            return Ok(None);
-        }
-        // `R` is not a whole number of words or not aligned to words: copy through a buffer.
-        let mut words = vec![0; self.schema().row_words()];
-        let found = key.with_bytes(|key| copy.latest(key, &mut words))?;
-        let row = || bytemuck::pod_read_unaligned(&bytemuck::cast_slice(&words)[..size_of::<R>()]);
-        Ok(found.then(row))
+        read_row(|words| key.with_bytes(|key| copy.latest(key, words)))
     }
 
     /// Fills `rows` with all rows as of the last commit, directly from shared memory, and returns
@@ -160,7 +149,7 @@ impl<R: Row> Subscriber<R> {
     /// [`Error::TextTooLong`](crate::Error::TextTooLong) for a text that does not fit its field of
     /// `R`. The contents of `rows` are then unspecified.
     pub fn snapshot(&self, rows: &mut Vec<R>) -> Result<u64> {
-        self.inner.local_copy().snapshot_into(rows)
+        self.inner.local_copy().source().snapshot_into(rows)
     }
 
     /// Updates the local copy to the last commit and returns the changes. Never blocks.

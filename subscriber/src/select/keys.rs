@@ -29,6 +29,11 @@ impl Keys {
         self.keys.is_empty()
     }
 
+    /// Returns the keys in canonical bytes.
+    pub fn bytes(&self) -> Vec<&[u8]> {
+        self.keys.iter().map(Vec::as_slice).collect()
+    }
+
     /// Returns the selected rows of the local copy, in the order of the KEYs.
     pub fn rows<'s>(&self, table: &'s UntypedSubscriber) -> impl Iterator<Item = RowRef<'s>> {
         self.keys.iter().filter_map(|key| table.get(key))
@@ -37,12 +42,6 @@ impl Keys {
     /// Returns true if the row is selected.
     pub fn has(&self, row: RowRef<'_>) -> bool {
         self.is_empty() || self.keys.contains(&row.key().to_bytes())
-    }
-
-    /// Returns the KEYs for which `is_wanted` returns true, as text.
-    pub fn texts(&self, schema: &Schema, is_wanted: impl Fn(&[u8]) -> bool) -> Vec<String> {
-        let wanted = self.keys.iter().filter(|key| is_wanted(key));
-        wanted.map(|key| schema.format_key(key)).collect()
     }
 }
 
@@ -145,7 +144,7 @@ mod tests {
             ["-5,a,10.0.0.0/8", "7,\"\",::/0", "0,\"a,b\",10.0.0.0/8", "1,\"say \"\"x\"\"\",::/0"]
         {
             let keys = Keys::parse(&[text.to_owned(), text.to_owned()], &schema).unwrap();
-            let back = keys.texts(&schema, |_| true);
+            let back: Vec<String> = keys.bytes().iter().map(|key| schema.format_key(key)).collect();
             assert_eq!(back, [text]);
         }
     }

@@ -10,7 +10,9 @@ use std::sync::Arc;
 
 use clap_complete::ArgValueCompleter;
 use cli::{CliError, complete};
-use common::{Change, RowRef, Schema, UntypedChanges, UntypedSubscriber};
+use common::{
+    Change, Error, RowBuf, RowRef, Schema, UntypedChanges, UntypedReader, UntypedSubscriber,
+};
 
 use keys::Keys;
 
@@ -68,6 +70,16 @@ pub struct Request {
     conditions: Vec<Condition>,
 }
 
+/// The rows of the KEYs.
+#[derive(Default)]
+pub struct FoundRows {
+    pub rows: Vec<RowBuf>,
+    /// KEYs without a row.
+    pub missing: Vec<String>,
+    /// KEYs whose rows do not match the conditions.
+    pub unmatched: Vec<String>,
+}
+
 pub struct View {
     projection: Projection,
     keys: Keys,
@@ -110,10 +122,6 @@ impl Request {
             },
         })
     }
-
-    pub fn has_conditions(&self) -> bool {
-        !self.conditions.is_empty()
-    }
 }
 
 impl View {
@@ -129,26 +137,31 @@ impl View {
     /// the KEYs, else by key.
     pub fn rows<'s>(&'s self, table: &'s UntypedSubscriber) -> Vec<Shown<'s>> {
         let matches = |row: &RowRef<'s>| self.filter.matches(*row);
-        let mut rows: Vec<RowRef<'s>> = match self.keys.is_empty() {
+        let rows: Vec<RowRef<'s>> = match self.keys.is_empty() {
             true => table.iter().filter(matches).collect(),
             false => self.keys.rows(table).filter(matches).collect(),
         };
+        self.arrange(rows)
+    }
+
+    /// Sorts rows and selects their fields.
+    pub fn arrange<'s>(&'s self, mut rows: Vec<RowRef<'s>>) -> Vec<Shown<'s>> {
         if self.keys.is_empty() || !self.order.is_by_key() {
             rows.sort_by_cached_key(|row| self.order.key(*row));
         }
         rows.into_iter().map(|row| self.projection.show(row)).collect()
     }
 
-    /// Returns the KEYs that have no row in the local copy.
-    pub fn missing(&self, table: &UntypedSubscriber) -> Vec<String> {
-        let is_missing = |key: &[u8]| table.get(key).is_none();
-        self.keys.texts(self.schema(), is_missing)
-    }
-
-    /// Returns the KEYs whose rows exist but do not match the conditions.
-    pub fn unmatched(&self, table: &UntypedSubscriber) -> Vec<String> {
-        let is_unmatched = |key: &[u8]| table.get(key).is_some_and(|row| !self.filter.matches(row));
-        self.keys.texts(self.schema(), is_unmatched)
+    /// Looks the KEYs up in shared memory, as of one version.
+    pub fn read(&self, table: &UntypedReader) -> Result<FoundRows, Error> {
+        let keys = self.keys.bytes();
+        let mut found = FoundRows::default();
+        table.get_many(&keys, |key, row| match row {
+            None => found.missing.push(self.schema().format_key(keys[key])),
+            Some(row) if self.filter.matches(row) => found.rows.push(row.to_buf()),
+            Some(_) => found.unmatched.push(self.schema().format_key(keys[key])),
+        })?;
+        Ok(found)
     }
 
     /// Returns the name of a field in a condition whose kind differs from that in the view

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use clap_complete::ArgValueCompleter;
 use cli::{CliError, Shutdown, complete};
-use common::{Error, SubscriberBuilder, UntypedSubscriber};
+use common::{Error, OpenOptions, UntypedSubscriber};
 
 use crate::attach::{self, Waking, attach};
 use crate::output::Output;
@@ -85,7 +85,7 @@ struct View {
 }
 
 impl View {
-    fn run(&mut self, builder: &SubscriberBuilder<()>) -> Result<(), CliError> {
+    fn run(&mut self, builder: &OpenOptions<UntypedSubscriber>) -> Result<(), CliError> {
         loop {
             let is_asleep = match &mut self.table {
                 Some(table) => !self.app.refresh(table)?,
@@ -120,7 +120,7 @@ impl View {
     }
 
     /// Opens the table if it exists. Returns true if it does.
-    fn attach(&mut self, builder: &SubscriberBuilder<()>) -> Result<bool, CliError> {
+    fn attach(&mut self, builder: &OpenOptions<UntypedSubscriber>) -> Result<bool, CliError> {
         match attach(builder) {
             Ok(table) => {
                 self.app.attach(&table)?;

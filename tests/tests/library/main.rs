@@ -4,6 +4,7 @@
 mod asynchronous;
 mod consistency;
 mod errors;
+mod readers;
 mod successor;
 mod waiting;
 mod wake;

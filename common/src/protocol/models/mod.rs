@@ -10,6 +10,7 @@
 
 mod interval;
 mod journal;
+mod key_index;
 mod moves;
 mod park;
 mod rows;
@@ -64,6 +65,10 @@ const MUTANTS: &[(&str, &[Point])] = &[
             Point::JournalReach,
         ],
     ),
+    ("key moved", &[Point::RaiseRemoved, Point::RecheckRemoved]),
+    ("tombstone reused", &[Point::HideEntries, Point::SeeRemoved]),
+    ("key in a new generation", &[Point::PublishGeneration, Point::SeeGeneration]),
+    ("generation after a deletion", &[Point::RaiseRemoved]),
     ("catch-up over a takeover", &[Point::TakeoverHide]),
     ("park", &[Point::Park, Point::AfterCommit, Point::ParkLook, Point::ParkedMax, Point::Claimed]),
     (

@@ -1,0 +1,173 @@
+//! The object of one generation of the key index ([`key_index`](crate::protocol::key_index)).
+//!
+//! Its name contains the id of the region and the number of the generation. The publisher locks it, so
+//! that a sweep can tell it from the object of a dead publisher.
+
+use std::os::unix::fs::MetadataExt;
+
+use super::lock::Locked;
+use super::object::{self, Access, corrupt, failure, index_name, status};
+use super::{Mapping, WritableMapping, extend, read_words};
+use crate::error::{Error, Result};
+use crate::index::KeyHasher;
+use crate::protocol::key_index::{IndexGeometry, KeyIndex, KeyIndexWriter};
+use crate::protocol::layout::{INDEX_MAGIC, LAYOUT_VERSION, index as at};
+use crate::protocol::sync::Ordering;
+
+/// A generation that this process writes.
+pub struct PublisherIndex {
+    object: String,
+    lock: Locked,
+    mapping: WritableMapping,
+    geometry: IndexGeometry,
+    generation: u64,
+}
+
+impl PublisherIndex {
+    /// Creates an empty generation without a name.
+    ///
+    /// # Errors
+    /// [`Error::Limit`], and errors of the system.
+    pub fn create(
+        region_id: u64,
+        generation: u64,
+        geometry: IndexGeometry,
+        hasher: KeyHasher,
+        access: Access,
+    ) -> Result<Self> {
+        let object = index_name(region_id, generation);
+        let lock = Locked::take(object::create(&object, access.mode, access.group)?)
+            .map_err(|errno| failure(&object, "lock", errno))?
+            .expect("a file without a name is not open elsewhere");
+        let file = object::reopen(&object, &lock)?;
+        extend(&object, &file, 0, geometry.words())?;
+        let mapping = WritableMapping::new(&file, geometry.words())
+            .map_err(|error| failure(&object, "map", error))?;
+        let header = [
+            (at::MAGIC, INDEX_MAGIC),
+            (at::LAYOUT, LAYOUT_VERSION),
+            (at::REGION_ID, region_id),
+            (at::GENERATION, generation),
+            (at::SEED, hasher.seed()),
+        ];
+        let words = mapping.writable_words(at::FIRST);
+        for (word, value) in header.into_iter().chain(geometry.to_words()) {
+            words[word].store(value, Ordering::Relaxed);
+        }
+        Ok(Self { object, lock, mapping, geometry, generation })
+    }
+
+    /// Gives the generation its name. Replaces an object that a dead publisher did not finish.
+    pub fn link(&self) -> Result<()> {
+        if object::link(&self.lock, &self.object)? {
+            return Ok(());
+        }
+        object::remove(&self.object)?;
+        match object::link(&self.lock, &self.object)? {
+            true => Ok(()),
+            false => Err(corrupt(&self.object, "another process links objects under this name")),
+        }
+    }
+
+    /// Removes the name, unless it belongs to another object.
+    pub fn remove(&self) -> Result<()> {
+        if self.has_name() { object::remove(&self.object) } else { Ok(()) }
+    }
+
+    fn has_name(&self) -> bool {
+        object::names(&self.object, &self.lock)
+    }
+
+    /// Returns true if readers can open the object: it has its name and its size.
+    pub fn is_intact(&self) -> bool {
+        let size = self.geometry.words() as u64 * 8;
+        self.has_name() && self.lock.metadata().is_ok_and(|status| status.len() == size)
+    }
+
+    /// Returns the number of this generation.
+    pub fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    /// Returns the geometry of this generation.
+    pub fn geometry(&self) -> IndexGeometry {
+        self.geometry
+    }
+
+    /// Returns the entries, to change them.
+    pub fn writer(&self) -> KeyIndexWriter<'_> {
+        let words = self.mapping.writable_words(self.geometry.words());
+        KeyIndexWriter::new(words, self.geometry).expect("the mapping has the size of the geometry")
+    }
+}
+
+/// A generation that is open for reading.
+pub struct ReaderIndex {
+    mapping: Mapping,
+    geometry: IndexGeometry,
+    hasher: KeyHasher,
+}
+
+impl ReaderIndex {
+    /// Opens generation `generation` of the index of region `region_id`. It must belong to `owner` or,
+    /// if `trust_root` is set, to root. Returns None if it does not exist (any more).
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`], [`Error::LayoutMismatch`], [`Error::WrongOwner`], and errors of the system.
+    pub fn open(
+        region_id: u64,
+        generation: u64,
+        owner: u32,
+        trust_root: bool,
+    ) -> Result<Option<Self>> {
+        let object = index_name(region_id, generation);
+        let Some(file) = object::open(&object, false, owner, trust_root)? else {
+            return Ok(None);
+        };
+        let corrupt = |reason: &str| corrupt(&object, reason);
+        let mut words = [0; at::FIRST];
+        read_words(&object, &file, 0, &mut words)?;
+        if words[at::MAGIC] != INDEX_MAGIC {
+            return Err(corrupt("it does not have the magic number of a key index"));
+        }
+        if words[at::LAYOUT] != LAYOUT_VERSION {
+            let (found, expected) = (words[at::LAYOUT], LAYOUT_VERSION);
+            return Err(Error::LayoutMismatch { object, found, expected });
+        }
+        if words[at::REGION_ID] != region_id || words[at::GENERATION] != generation {
+            return Err(corrupt("it belongs to another region or generation"));
+        }
+        let geometry = IndexGeometry::from_words(words[at::ENTRIES], words[at::SLOT_MASK])
+            .ok_or_else(|| corrupt("its geometry is beyond the limits"))?;
+        let status = status(&object, &file)?;
+        if status.len() < geometry.words() as u64 * 8 {
+            return Err(corrupt("it is too short for its geometry"));
+        }
+        if status.blocks() * 512 < status.len() {
+            return Err(corrupt("it has holes"));
+        }
+        let mapping = Mapping::read_only(&file, geometry.words())
+            .map_err(|error| failure(&object, "map", error))?;
+        let hasher = KeyHasher::with_seed(words[at::SEED]);
+        Ok(Some(Self { mapping, geometry, hasher }))
+    }
+
+    /// Returns the hasher of the keys in this generation.
+    #[inline]
+    pub fn hasher(&self) -> KeyHasher {
+        self.hasher
+    }
+
+    /// Returns the entries.
+    #[inline]
+    pub fn index(&self) -> KeyIndex<'_> {
+        let words = self.mapping.words(self.geometry.words());
+        KeyIndex::new(words, self.geometry).expect("the mapping has the size of the geometry")
+    }
+
+    /// Returns true if the file was not truncated. Call it after a search and before using the result.
+    #[inline]
+    pub fn is_whole(&self) -> bool {
+        self.mapping.is_whole()
+    }
+}

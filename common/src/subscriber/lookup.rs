@@ -1,0 +1,535 @@
+//! Looks keys up in shared memory, by the key index and without a copy of the table
+//! ([`key_index`](crate::protocol::key_index)).
+//!
+//! A lookup first searches the generation of the index that is mapped. A row with the right key proves
+//! itself, whatever the age of the index. Only a lookup that finds no row loads `commit` and the
+//! current generation, and proves that the key has no row.
+//!
+//! When a successor region has taken the table's name, lookups move to it: the old region says that it
+//! was superseded or closed. If the index cannot be opened, the rows are searched one by one, so that
+//! a lookup never depends on it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use arc_swap::{ArcSwap, Guard};
+use crossbeam_utils::Backoff;
+
+use super::source::{PASSES, Source};
+use crate::clock::monotonic_ns;
+use crate::error::Result;
+use crate::index::KeyHasher;
+use crate::protocol::Table;
+use crate::protocol::key_index::{KeyIndex, generation};
+use crate::protocol::layout::{State, Tag, header};
+use crate::protocol::read::read_fast;
+use crate::region::ReaderIndex;
+use crate::region::object::trusted_users;
+use crate::row::schema::Schema;
+use crate::row::{Key, RowBuf};
+
+/// Maximum number of reads of one row. A read takes about as long as a commit of a few rows, so most
+/// reads of a hot row may fail on a machine with slow cache coherence. All of the reads together
+/// take a few ms.
+const ROW_PASSES: u32 = 1 << 14;
+/// Maximum number of attempts to open the generation that the region names. The publisher removes one
+/// after it has named the next.
+const OPEN_TRIES: u32 = 16;
+/// Interval at which lookups in a closed table check whether another table has its name.
+const RECHECK_NS: u64 = 1_000_000_000;
+/// Number of keys that are prefetched together.
+const GROUP: usize = 32;
+
+/// A region, and the generation of its index that is mapped.
+pub(super) struct View {
+    source: Arc<Source>,
+    /// Number of the generation; 0 before the first lookup.
+    generation: u64,
+    /// `None` if the generation could not be opened.
+    index: Option<ReaderIndex>,
+}
+
+/// The table that lookups read. It can be shared by threads.
+pub(super) struct Lookup {
+    view: ArcSwap<View>,
+    /// True if lookups move to a successor region.
+    follows: bool,
+    /// Time of the last check of a closed table, in ns of CLOCK_MONOTONIC.
+    checked_ns: AtomicU64,
+}
+
+/// The place of a row that was found.
+pub(super) struct Place {
+    view: Arc<View>,
+    slot: usize,
+}
+
+/// A key in canonical bytes.
+#[derive(Clone, Copy)]
+pub(super) struct KeyBytes<'k>(pub &'k [u8]);
+
+impl Key for KeyBytes<'_> {
+    #[inline]
+    fn with_bytes<T>(&self, f: impl FnOnce(&[u8]) -> T) -> T {
+        f(self.0)
+    }
+}
+
+/// Memory for a row that is looked up.
+pub(super) trait RowBuffer {
+    /// Returns words for a row of the schema of `source`.
+    fn words(&mut self, source: &Source) -> &mut [u64];
+}
+
+/// A row of the schema that the reader expects, which does not change.
+impl RowBuffer for [u64] {
+    #[inline]
+    fn words(&mut self, _source: &Source) -> &mut [u64] {
+        self
+    }
+}
+
+/// A row of the table's own schema, which may change.
+#[derive(Default)]
+pub(super) struct OwnRow {
+    schema: Option<Arc<Schema>>,
+    words: Vec<u64>,
+}
+
+impl OwnRow {
+    /// Returns the row that was looked up last.
+    pub(super) fn to_buf(&self) -> Result<Option<RowBuf>> {
+        let row = |schema: &Arc<Schema>| {
+            let bytes = &bytemuck::cast_slice(&self.words)[..schema.row_size()];
+            RowBuf::from_bytes(Arc::clone(schema), bytes)
+        };
+        self.schema.as_ref().map(row).transpose()
+    }
+}
+
+impl RowBuffer for OwnRow {
+    fn words(&mut self, source: &Source) -> &mut [u64] {
+        let schema = source.schema();
+        if !self.schema.as_ref().is_some_and(|own| Arc::ptr_eq(own, schema)) {
+            self.words = vec![0; schema.row_words()];
+            self.schema = Some(Arc::clone(schema));
+        }
+        &mut self.words
+    }
+}
+
+impl View {
+    /// Returns true if the publisher has neither closed nor replaced the region.
+    #[inline]
+    fn is_running(&self) -> bool {
+        self.source.region().word(header::STATE) == State::Running as u64
+    }
+
+    /// Searches the mapped index for a key. Returns the slot of its row as of the last commit, which
+    /// is then in `row`. Returns `None` also in each unusual case.
+    #[inline(always)]
+    fn find_fast(&self, key: &[u8], row: &mut [u64]) -> Option<usize> {
+        let (source, index) = (&self.source, self.index.as_ref()?);
+        if !source.has_own_keys(key.len()) {
+            return None;
+        }
+        let hash = source.hash(index.hasher(), key);
+        index.index().search(hash.0, |slot| self.read_fast(slot, key, row).then_some(slot))
+    }
+
+    /// Copies the row at `slot` as of the last commit into `row`, and returns true if it has this key.
+    /// Returns false also in each unusual case.
+    #[inline]
+    fn read_fast(&self, slot: usize, key: &[u8], row: &mut [u64]) -> bool {
+        let region = self.source.region();
+        read_fast(region.words(), region.geometry(), slot, row)
+            && self.source.is_key_of(key, row)
+            && region.check_whole().is_ok()
+    }
+
+    /// Looks up a key of the region as of the last commit. Returns the number of the current generation
+    /// of the index instead if another one is mapped.
+    fn attempt(&self, key: &[u8], row: &mut [u64]) -> Result<std::result::Result<Known, u64>> {
+        let (source, region) = (&self.source, self.source.region());
+        let (version, table) = region.look()?;
+        let current = generation(region.words());
+        if current != self.generation {
+            return Ok(Err(current));
+        }
+        let is_key = |row: &[u64]| source.is_key_of(key, row);
+        let Some(index) = &self.index else {
+            let found = find_by_scan(&table, version, row, is_key);
+            region.check_whole()?;
+            return Ok(Ok(found));
+        };
+        let (entries, hash) = (index.index(), source.hash(index.hasher(), key));
+        let found = match entries.find(&table, version, hash.0, row, is_key) {
+            Ok(Some((slot, tag))) => Known::Row { slot, tag },
+            Ok(None) if entries.proves_absence(version) => Known::Absent,
+            _ => Known::Nothing,
+        };
+        region.check_whole()?;
+        // A truncated index is opened again, which fails, and then not used any more.
+        Ok(if index.is_whole() { Ok(found) } else { Err(current) })
+    }
+}
+
+/// Searches all rows for a key, for a table whose index cannot be opened.
+fn find_by_scan(
+    table: &Table<'_>,
+    version: u64,
+    row: &mut [u64],
+    is_key: impl Fn(&[u64]) -> bool,
+) -> Known {
+    for slot in 0..table.rows() {
+        match table.read(slot, version, 0, row) {
+            Ok(tag) if tag.is_live() && is_key(row) => return Known::Row { slot, tag },
+            Ok(_) => {}
+            Err(_) => return Known::Nothing,
+        }
+    }
+    Known::Absent
+}
+
+impl Lookup {
+    /// Returns the lookups in a table, whichever region has its name.
+    pub(super) fn following(source: Arc<Source>) -> Self {
+        Self { follows: true, ..Self::pinned(source) }
+    }
+
+    /// Returns the lookups in one region.
+    pub(super) fn pinned(source: Arc<Source>) -> Self {
+        let view = View { source, generation: 0, index: None };
+        Self {
+            view: ArcSwap::from_pointee(view),
+            follows: false,
+            checked_ns: AtomicU64::new(monotonic_ns()),
+        }
+    }
+
+    /// Moves to a region that has taken the table's name.
+    pub(super) fn move_to(&self, source: Arc<Source>) {
+        self.view.store(Arc::new(View { source, generation: 0, index: None }));
+    }
+
+    /// Copies the row of a key as of the last commit into `row`. Returns false if it does not exist.
+    #[inline(always)]
+    pub(super) fn get<B: RowBuffer + ?Sized>(&self, key: &[u8], row: &mut B) -> Result<bool> {
+        let view = self.view.load();
+        if (!self.follows || view.is_running())
+            && view.find_fast(key, row.words(&view.source)).is_some()
+        {
+            return Ok(true);
+        }
+        drop(view);
+        Ok(self.find(key, row)?.is_some())
+    }
+
+    /// Copies the row of a key as of the last commit into `row`, and returns its place.
+    ///
+    /// # Errors
+    /// [`Error::Outrun`](crate::Error::Outrun), [`Error::Corrupt`](crate::Error::Corrupt), and
+    /// [`Error::TextTooLong`](crate::Error::TextTooLong).
+    #[inline(never)]
+    pub(super) fn find<B: RowBuffer + ?Sized>(
+        &self,
+        key: &[u8],
+        row: &mut B,
+    ) -> Result<Option<Place>> {
+        let backoff = Backoff::new();
+        for _ in 0..ROW_PASSES {
+            let view = self.current()?;
+            let Some(region_key) = view.source.region_key(key) else {
+                return Ok(None);
+            };
+            let mut unconverted = match view.source.conversion() {
+                Some(_) => vec![0; view.source.region().geometry().row_words],
+                None => Vec::new(),
+            };
+            let words = match unconverted.is_empty() {
+                true => row.words(&view.source),
+                false => &mut unconverted,
+            };
+            match view.attempt(&region_key, words)? {
+                Ok(Known::Row { slot, .. }) => {
+                    if !unconverted.is_empty() {
+                        view.source.convert(&unconverted, row.words(&view.source))?;
+                    }
+                    return Ok(Some(Place { view: Guard::into_inner(view), slot }));
+                }
+                // A region that was replaced proves nothing about the table.
+                Ok(Known::Absent) if self.is_last(&view)? => return Ok(None),
+                Ok(Known::Absent) => {}
+                Ok(Known::Nothing) => backoff.spin(),
+                Err(generation) => self.open_generation(&view, generation)?,
+            }
+        }
+        Err(self.view.load().source.outrun(ROW_PASSES))
+    }
+
+    /// Looks up all of `keys` as of one version, which is returned, and then calls `visit` with the
+    /// index of each key and its row.
+    ///
+    /// Each pass looks up the keys that the pass before did not find first, because they may be rows
+    /// that change all the time. A row that was found is checked again by its tag only.
+    ///
+    /// # Errors
+    /// The errors of [`find`](Self::find). Unless a text does not fit, `visit` was not called then.
+    pub(super) fn get_many<K: Key>(
+        &self,
+        keys: &[K],
+        mut visit: impl FnMut(usize, Option<&[u64]>, &Arc<Schema>),
+    ) -> Result<u64> {
+        for _ in 0..PASSES {
+            let view = self.current()?;
+            let (source, mut many) = (&view.source, ManyRows::new(&view.source, keys.len()));
+            let version = match many.look_up(&view, keys)? {
+                Ok(version) if self.is_last(&view)? => version,
+                Ok(_) => continue,
+                Err(generation) => {
+                    self.open_generation(&view, generation)?;
+                    continue;
+                }
+            };
+            let mut words = vec![0; source.schema().row_words()];
+            for index in 0..keys.len() {
+                let row = match many.row(index) {
+                    Some(row) if source.conversion().is_some() => {
+                        source.convert(row, &mut words)?;
+                        Some(&words[..])
+                    }
+                    row => row,
+                };
+                visit(index, row, source.schema());
+            }
+            return Ok(version);
+        }
+        Err(self.view.load().source.outrun(PASSES))
+    }
+
+    /// Copies the row of a key as of the last commit into `row`, if it is still at `place`; otherwise
+    /// looks the key up again, and updates `place`. Returns false if the key has no row.
+    #[inline]
+    pub(super) fn read<B: RowBuffer + ?Sized>(
+        &self,
+        place: &mut Place,
+        key: &[u8],
+        row: &mut B,
+    ) -> Result<bool> {
+        let view = &place.view;
+        if view.is_running()
+            && view.source.conversion().is_none()
+            && view.read_fast(place.slot, key, row.words(&view.source))
+        {
+            return Ok(true);
+        }
+        match self.find(key, row)? {
+            Some(found) => *place = found,
+            None => return Ok(false),
+        }
+        Ok(true)
+    }
+
+    /// Returns the region that lookups read now. Moves to a successor that has taken its name.
+    pub(super) fn source(&self) -> Result<Arc<Source>> {
+        self.current().map(|view| Arc::clone(&view.source))
+    }
+
+    fn current(&self) -> Result<Guard<Arc<View>>> {
+        let view = self.view.load();
+        if self.is_current(&view)? {
+            return Ok(view);
+        }
+        match view.source.reopen()? {
+            // The table was removed: its last rows stay readable.
+            None => Ok(view),
+            Some(source) => {
+                self.move_to(Arc::new(source));
+                Ok(self.view.load())
+            }
+        }
+    }
+
+    /// Returns true if the region of a view is current, or if no region has taken its name, as far as
+    /// this process knows.
+    fn is_last(&self, view: &View) -> Result<bool> {
+        Ok(self.is_current(view)? || view.source.reopen()?.is_none())
+    }
+
+    /// Returns true if the region of a view has not been replaced, as far as this process knows. A
+    /// publisher marks its region before another one takes the name.
+    fn is_current(&self, view: &View) -> Result<bool> {
+        let region = view.source.region();
+        if !self.follows {
+            return Ok(true);
+        }
+        match State::from_word(region.word(header::STATE)) {
+            Some(State::Running) => Ok(true),
+            Some(State::Superseded) => Ok(region.has_name()),
+            Some(State::Closed) => {
+                let (now, checked) = (monotonic_ns(), self.checked_ns.load(Ordering::Relaxed));
+                if now.saturating_sub(checked) < RECHECK_NS {
+                    return Ok(true);
+                }
+                self.checked_ns.store(now, Ordering::Relaxed);
+                Ok(region.has_name())
+            }
+            None => Err(region.corrupt("its publisher state is unknown".to_owned())),
+        }
+    }
+
+    /// Replaces `view` with one of the current generation of the index. `named` is the number that the
+    /// region names.
+    #[cold]
+    fn open_generation(&self, view: &View, mut named: u64) -> Result<()> {
+        let region = view.source.region();
+        let (owner, trust_root) = trusted_users(view.source.owner());
+        let mut opened = Ok(None);
+        for _ in 0..OPEN_TRIES {
+            opened = ReaderIndex::open(region.id(), named, owner, trust_root);
+            let current = generation(region.words());
+            if matches!(opened, Ok(Some(_))) || current == named {
+                break;
+            }
+            named = current;
+        }
+        let index = opened.unwrap_or_else(|error| {
+            tracing::warn!("lookups search row by row: {error}");
+            None
+        });
+        let source = Arc::clone(&view.source);
+        self.view.store(Arc::new(View { source, generation: named, index }));
+        Ok(())
+    }
+}
+
+/// What is known about a key.
+#[derive(Clone, Copy)]
+enum Known {
+    /// Nothing, or that its row was overwritten during a pass.
+    Nothing,
+    /// Its row, which was written under this tag.
+    Row { slot: usize, tag: Tag },
+    /// It has no row.
+    Absent,
+}
+
+/// The rows of several keys, copied over several passes.
+struct ManyRows {
+    known: Vec<Known>,
+    words: Vec<u64>,
+    row_words: usize,
+}
+
+impl ManyRows {
+    fn new(source: &Source, keys: usize) -> Self {
+        let row_words = source.region().geometry().row_words;
+        Self { known: vec![Known::Nothing; keys], words: vec![0; keys * row_words], row_words }
+    }
+
+    fn row(&self, key: usize) -> Option<&[u64]> {
+        let row = &self.words[key * self.row_words..][..self.row_words];
+        matches!(self.known[key], Known::Row { .. }).then_some(row)
+    }
+
+    /// Returns the version of all rows, or the number of the current generation of the index if another
+    /// one is mapped.
+    fn look_up<K: Key>(
+        &mut self,
+        view: &View,
+        keys: &[K],
+    ) -> Result<std::result::Result<u64, u64>> {
+        let region = view.source.region();
+        // Keys in the order of a pass.
+        let mut order: Vec<usize> = (0..keys.len()).collect();
+        for _ in 0..PASSES {
+            let (version, table) = region.look()?;
+            let current = generation(region.words());
+            if current != view.generation {
+                return Ok(Err(current));
+            }
+            let proven = match &view.index {
+                Some(index) => {
+                    let entries = index.index();
+                    for group in order.chunks(GROUP) {
+                        self.pass(view, &table, version, (&entries, index.hasher()), keys, group);
+                    }
+                    let misses = self.known.iter().any(|known| matches!(known, Known::Absent));
+                    let proven = !misses || entries.proves_absence(version);
+                    if !index.is_whole() {
+                        return Ok(Err(current));
+                    }
+                    proven
+                }
+                None => self.scan(view, &table, version, keys),
+            };
+            region.check_whole()?;
+            let failed = self.known.iter().any(|known| matches!(known, Known::Nothing));
+            if proven && !failed {
+                return Ok(Ok(version));
+            }
+            order.sort_by_key(|key| !matches!(self.known[*key], Known::Nothing));
+        }
+        Err(view.source.outrun(PASSES))
+    }
+
+    /// Looks up the keys of a group as of `version`. Their entries, tags and rows are fetched together.
+    fn pass<K: Key>(
+        &mut self,
+        view: &View,
+        table: &Table<'_>,
+        version: u64,
+        (entries, hasher): (&KeyIndex<'_>, KeyHasher),
+        keys: &[K],
+        group: &[usize],
+    ) {
+        let source = &view.source;
+        let hash = |key: &[u8]| source.region_key(key).map(|key| source.hash(hasher, &key).0);
+        let mut hashes = [None; GROUP];
+        for (hash_of_key, key) in hashes.iter_mut().zip(group) {
+            *hash_of_key = keys[*key].with_bytes(hash);
+            hash_of_key.iter().for_each(|hash| entries.prefetch(*hash));
+        }
+        let mut slots = [None; GROUP];
+        for (slot, hash) in slots.iter_mut().zip(hashes) {
+            *slot = hash.and_then(|hash| entries.search(hash, Some));
+            slot.iter().for_each(|slot| table.prefetch_place(*slot));
+        }
+        for slot in slots.into_iter().flatten().filter(|slot| *slot < table.rows()) {
+            table.prefetch_copy(slot, version);
+        }
+        for (key, hash) in group.iter().zip(hashes) {
+            let row = &mut self.words[key * self.row_words..][..self.row_words];
+            if let Known::Row { slot, tag } = self.known[*key]
+                && table.read(slot, version, tag.version(), row) == Ok(tag)
+            {
+                continue;
+            }
+            self.known[*key] = keys[*key].with_bytes(|bytes| {
+                let (Some(hash), Some(bytes)) = (hash, source.region_key(bytes)) else {
+                    return Known::Absent;
+                };
+                match entries.find(table, version, hash, row, |row| source.is_key_of(&bytes, row)) {
+                    Ok(Some((slot, tag))) => Known::Row { slot, tag },
+                    Ok(None) => Known::Absent,
+                    Err(_) => Known::Nothing,
+                }
+            });
+        }
+    }
+
+    /// Looks up all keys by reading all rows, for a table whose index cannot be opened. Returns true.
+    fn scan<K: Key>(&mut self, view: &View, table: &Table<'_>, version: u64, keys: &[K]) -> bool {
+        for (key, known) in keys.iter().zip(&mut self.known).enumerate() {
+            let (key_value, known) = known;
+            let row = &mut self.words[key * self.row_words..][..self.row_words];
+            *known = key_value.with_bytes(|bytes| match view.source.region_key(bytes) {
+                None => Known::Absent,
+                Some(bytes) => {
+                    find_by_scan(table, version, row, |row| view.source.is_key_of(&bytes, row))
+                }
+            });
+        }
+        true
+    }
+}

@@ -1,0 +1,297 @@
+//! A table in shared memory, as a reader has opened it: its region, and the conversion of its rows to
+//! the schema that the reader expects.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use nix::errno::Errno;
+
+use crate::error::{Error, Result};
+use crate::index::{Hash, KeyHasher};
+use crate::memory::{AlignedWords, NoMemory, try_extend};
+use crate::protocol::catch_up::{ChangedRows, Destination, Failed, copy_all};
+use crate::protocol::journal::Cursor;
+use crate::protocol::words::set_bits;
+use crate::region::ReaderRegion;
+use crate::region::object::{TableName, failure, trusted_users};
+use crate::row::schema::{Conversion, Schema};
+use crate::row::{Row, RowBuf};
+
+/// Maximum number of passes over the rows that change during a copy.
+pub(super) const PASSES: u32 = 256;
+
+/// A region that is open for reading.
+pub(super) struct Source {
+    name: TableName,
+    /// User whose tables are trusted; `None` to trust this process's user and root.
+    owner: Option<u32>,
+    region: ReaderRegion,
+    /// The schema that the reader expects; `None` for the schema of the region.
+    expected: Option<Arc<Schema>>,
+    /// `None` if the region has the expected schema.
+    conversion: Option<Conversion>,
+    /// Result of [`Schema::key_word`] for the schema of the region.
+    key_word: Option<usize>,
+    /// Size of a key of the region, in bytes.
+    key_size: usize,
+}
+
+impl Source {
+    /// Opens the region that has the table's name. Trusts the tables of `owner`, or else those of this
+    /// process's user and of root.
+    pub(super) fn open(
+        name: TableName,
+        owner: Option<u32>,
+        expected: Option<Arc<Schema>>,
+    ) -> Result<Self> {
+        let (user, trust_root) = trusted_users(owner);
+        let Some(region) = ReaderRegion::open(&name, user, trust_root)? else {
+            return Err(Error::NotFound { table: name.as_str().to_owned() });
+        };
+        let schema = expected.as_ref().unwrap_or(region.schema());
+        let conversion = match schema.difference(region.schema()) {
+            None => None,
+            Some(difference) => {
+                Some(Conversion::by_width(region.schema(), schema).ok_or_else(|| {
+                    Error::SchemaMismatch { table: name.as_str().to_owned(), difference }
+                })?)
+            }
+        };
+        let (key_word, key_size) = (region.schema().key_word(), region.schema().key_size());
+        Ok(Self { name, owner, region, expected, conversion, key_word, key_size })
+    }
+
+    /// Opens the region that has the table's name now. Returns `None` if there is none.
+    pub(super) fn reopen(&self) -> Result<Option<Self>> {
+        match Self::open(self.name.clone(), self.owner, self.expected.clone()) {
+            Err(Error::NotFound { .. }) => Ok(None),
+            opened => opened.map(Some),
+        }
+    }
+
+    pub(super) fn name(&self) -> &str {
+        self.name.as_str()
+    }
+
+    pub(super) fn owner(&self) -> Option<u32> {
+        self.owner
+    }
+
+    #[inline]
+    pub(super) fn region(&self) -> &ReaderRegion {
+        &self.region
+    }
+
+    #[inline]
+    pub(super) fn conversion(&self) -> Option<&Conversion> {
+        self.conversion.as_ref()
+    }
+
+    /// Returns the schema of the rows that the reader receives.
+    #[inline]
+    pub(super) fn schema(&self) -> &Arc<Schema> {
+        self.expected.as_ref().unwrap_or(self.region.schema())
+    }
+
+    /// Returns a key of the reader's schema as a key of the region; `None` if no row of the region can
+    /// have it.
+    pub(super) fn region_key<'k>(&self, key: &'k [u8]) -> Option<Cow<'k, [u8]>> {
+        let (own, table) = (self.schema(), self.region.schema());
+        if key.len() != own.key_size() {
+            return None;
+        }
+        if self.conversion.is_none() {
+            return Some(Cow::Borrowed(key));
+        }
+        let (mut row, mut converted) = (vec![0; own.row_size()], vec![0; table.row_size()]);
+        let mut rest = key;
+        for part in own.key_parts() {
+            let (run, after) = rest.split_at(part.len());
+            row[part.clone()].copy_from_slice(run);
+            rest = after;
+        }
+        Conversion::by_width(own, table)?.try_convert(&row, &mut converted).ok()?;
+        let mut key = Vec::with_capacity(table.key_size());
+        table.write_key(&converted, &mut key);
+        Some(Cow::Owned(key))
+    }
+
+    /// Returns true if rows of the region need no conversion, and keys have `length` bytes.
+    #[inline]
+    pub(super) fn has_own_keys(&self, length: usize) -> bool {
+        self.key_size == length && self.conversion.is_none()
+    }
+
+    /// Returns the hash of a key of the region.
+    #[inline]
+    pub(super) fn hash(&self, hasher: KeyHasher, key: &[u8]) -> Hash {
+        match (self.key_word, key.first_chunk()) {
+            (Some(_), Some(word)) => hasher.of_word(u64::from_ne_bytes(*word)),
+            _ => hasher.of_key(self.region.schema(), key),
+        }
+    }
+
+    /// Returns true if a row of the region has this key.
+    #[inline]
+    pub(super) fn is_key_of(&self, key: &[u8], row: &[u64]) -> bool {
+        match (self.key_word, key.first_chunk()) {
+            (Some(at), Some(word)) => row[at] == u64::from_ne_bytes(*word),
+            _ => self.region.schema().key_matches(bytemuck::cast_slice(row), key),
+        }
+    }
+
+    /// Converts a row of the region.
+    ///
+    /// # Errors
+    /// [`Error::TextTooLong`].
+    pub(super) fn convert(&self, row: &[u64], words: &mut [u64]) -> Result<()> {
+        match &self.conversion {
+            None => words.copy_from_slice(row),
+            Some(conversion) => convert(conversion, row, words)?,
+        }
+        Ok(())
+    }
+
+    /// Copies all rows to their slots in `rows`, without conversion. `live` receives one bit for
+    /// each slot that holds a row.
+    fn copy_all(&self, rows: &mut impl Destination, live: &mut Vec<u64>) -> Result<Cursor> {
+        let reached = copy_all(rows, live, PASSES, || self.region.look());
+        self.checked(Cursor::START, reached)
+    }
+
+    /// Copies all rows by slot and converts them.
+    pub(super) fn copy_converted(&self) -> Result<(Cursor, AlignedWords, Vec<u64>)> {
+        let (mut rows, mut live) = (AlignedWords::default(), Vec::new());
+        let cursor = self.copy_all(&mut rows, &mut live)?;
+        if let Some(conversion) = &self.conversion {
+            let (from_words, to_words) =
+                (self.region.geometry().row_words, self.schema().row_words());
+            let mut converted = AlignedWords::try_zeroed(live.len() * 64 * to_words)
+                .map_err(|NoMemory| self.no_memory())?;
+            for slot in set_bits(&live) {
+                let row = &rows[slot * from_words..][..from_words];
+                let words = &mut converted[slot * to_words..][..to_words];
+                convert(conversion, row, words)?;
+            }
+            rows = converted;
+        }
+        Ok((cursor, rows, live))
+    }
+
+    /// Copies the rows that were committed after `since` into `buffer`, and converts them.
+    pub(super) fn catch_up(&self, since: Cursor, buffer: &mut ChangedRows) -> Result<Cursor> {
+        let reached = buffer.catch_up(since, PASSES, || self.region.look());
+        let cursor = self.checked(since, reached)?;
+        if let Some(conversion) = &self.conversion {
+            let convert = |row: &[u64], words: &mut [u64]| convert(conversion, row, words);
+            buffer
+                .convert(self.schema().row_words(), convert)
+                .map_err(|failed| self.error(failed))?;
+        }
+        Ok(cursor)
+    }
+
+    /// Calls `visit` with each row as of the last commit, and returns its version.
+    pub(super) fn for_each(&self, mut visit: impl FnMut(&[u64])) -> Result<u64> {
+        let (cursor, words, live) = self.copy_converted()?;
+        let row_words = self.schema().row_words();
+        set_bits(&live).for_each(|slot| visit(&words[slot * row_words..][..row_words]));
+        Ok(cursor.version)
+    }
+
+    /// Copies all rows as of the last commit.
+    pub(super) fn snapshot(&self) -> Result<(u64, Vec<RowBuf>)> {
+        let (schema, mut rows) = (self.schema(), Vec::new());
+        let mut failed = Ok(());
+        let version = self.for_each(|words| {
+            let bytes = &bytemuck::cast_slice(words)[..schema.row_size()];
+            match RowBuf::from_bytes(Arc::clone(schema), bytes) {
+                Ok(row) => rows.push(row),
+                Err(error) => failed = Err(error),
+            }
+        })?;
+        failed.map(|()| (version, rows))
+    }
+
+    /// Copies all rows as of the last commit into `rows`. `R` must be the row type of the reader.
+    ///
+    /// # Errors
+    /// The errors of [`snapshot`](Self::snapshot). The contents of `rows` are then unspecified.
+    pub(super) fn snapshot_into<R: Row>(&self, rows: &mut Vec<R>) -> Result<u64> {
+        if !WordRows::<R>::FITS || self.conversion.is_some() {
+            rows.clear();
+            return self.for_each(|words| {
+                let bytes = &bytemuck::cast_slice(words)[..size_of::<R>()];
+                rows.push(bytemuck::pod_read_unaligned(bytes));
+            });
+        }
+        let mut live = Vec::new();
+        let cursor = self.copy_all(&mut WordRows(rows), &mut live)?;
+        // Close the gaps of slots that are not live.
+        let dense = live.iter().take_while(|bits| **bits == u64::MAX).count();
+        let mut count = dense * 64;
+        for slot in set_bits(&live[dense..]) {
+            rows[count] = rows[dense * 64 + slot];
+            count += 1;
+        }
+        rows.truncate(count);
+        Ok(cursor.version)
+    }
+
+    /// Returns the cursor that the copied rows reach, if the rows can be trusted.
+    fn checked(
+        &self,
+        since: Cursor,
+        reached: std::result::Result<Cursor, Failed<Error>>,
+    ) -> Result<Cursor> {
+        self.region.check_whole()?;
+        match reached {
+            Ok(cursor) if cursor.version < since.version => Err(self.region.corrupt(format!(
+                "its commits went back from {} to {}",
+                since.version, cursor.version
+            ))),
+            Ok(cursor) => Ok(cursor),
+            Err(failed) => Err(self.error(failed)),
+        }
+    }
+
+    fn error(&self, failed: Failed<Error>) -> Error {
+        match failed {
+            Failed::Caller(error) => error,
+            Failed::Outrun => self.outrun(PASSES),
+            Failed::NoMemory => self.no_memory(),
+        }
+    }
+
+    pub(super) fn no_memory(&self) -> Error {
+        failure(self.region.object(), "copy", Errno::ENOMEM)
+    }
+
+    pub(super) fn outrun(&self, passes: u32) -> Error {
+        Error::Outrun { table: self.name.as_str().to_owned(), passes }
+    }
+}
+
+/// Converts a row of a region.
+fn convert(conversion: &Conversion, row: &[u64], words: &mut [u64]) -> Result<()> {
+    conversion.try_convert(bytemuck::cast_slice(row), bytemuck::cast_slice_mut(words))
+}
+
+/// Rows of a type whose size is a whole number of words and whose alignment is that of a word.
+struct WordRows<'v, R>(&'v mut Vec<R>);
+
+impl<R: Row> WordRows<'_, R> {
+    const FITS: bool =
+        size_of::<R>().is_multiple_of(size_of::<u64>()) && align_of::<R>() == align_of::<u64>();
+}
+
+impl<R: Row> Destination for WordRows<'_, R> {
+    fn reserve(&mut self, words: usize) -> std::result::Result<(), NoMemory> {
+        try_extend(self.0, words / (size_of::<R>() / size_of::<u64>()))
+    }
+
+    #[inline]
+    fn words(&mut self) -> &mut [u64] {
+        bytemuck::cast_slice_mut(self.0)
+    }
+}

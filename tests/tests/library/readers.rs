@@ -1,0 +1,369 @@
+//! Readers find rows in shared memory without a copy of the table.
+
+use std::collections::BTreeMap;
+use std::os::fd::AsFd;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use common::{
+    Error, Publisher, Reader, Schema, Text, UntypedPublisher, UntypedReader, UntypedSubscriber,
+};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use tests::script::{Item, ItemKey};
+use tests::table::Table;
+use tests::{LIMIT, full_or, until};
+
+fn open(table: &Table) -> (Publisher<Item>, Reader<Item>) {
+    let publisher = Publisher::builder(table.name()).capacity(100_000).open().unwrap();
+    let reader = Reader::open(table.name()).unwrap();
+    (publisher, reader)
+}
+
+fn commit(publisher: &mut Publisher<Item>, put: &[Item], delete: &[ItemKey]) -> u64 {
+    let mut tx = publisher.begin();
+    delete.iter().for_each(|key| tx.delete(key).unwrap());
+    put.iter().for_each(|row| tx.upsert(row).unwrap());
+    tx.commit().unwrap()
+}
+
+fn key(number: u32) -> ItemKey {
+    (number % 7, number)
+}
+
+#[test]
+fn reader_finds_the_rows_of_the_last_commit_and_proves_absence() {
+    let table = Table::new("reader");
+    let (mut publisher, reader) = open(&table);
+    let mut rows = BTreeMap::new();
+    for round in 0..60_u32 {
+        // Enough keys to fill several generations of the index, and to write tombstones.
+        let new: Vec<Item> = (0..100).map(|n| Item::new(key(round * 100 + n), 1)).collect();
+        let old: Vec<ItemKey> = match round.checked_sub(3) {
+            Some(old) => (0..100).filter(|n| n % 3 > 0).map(|n| key(old * 100 + n)).collect(),
+            None => Vec::new(),
+        };
+        let version = commit(&mut publisher, &new, &old);
+        rows.extend(new.iter().map(|row| ((row.group, row.number), *row)));
+        rows.retain(|key, _| !old.contains(key));
+        assert_eq!(reader.version().unwrap(), version);
+        assert_eq!(reader.len().unwrap(), rows.len());
+        let keys: Vec<ItemKey> = (0..(round + 2) * 100).map(key).collect();
+        for key in &keys {
+            assert_eq!(reader.get(key).unwrap().as_ref(), rows.get(key), "{key:?}");
+        }
+        let mut found = Vec::new();
+        let read_at = reader.get_many(&keys, |index, row| found.push((keys[index], row))).unwrap();
+        assert_eq!(read_at, version);
+        assert!(found.iter().all(|(key, row)| row.as_ref() == rows.get(key)));
+        assert_eq!(found.len(), keys.len());
+    }
+    let mut all = BTreeMap::new();
+    let version =
+        reader.for_each(|row| assert!(all.insert((row.group, row.number), row).is_none())).unwrap();
+    assert_eq!((version, &all), (publisher.version(), &rows));
+    let mut snapshot = Vec::new();
+    reader.snapshot(&mut snapshot).unwrap();
+    assert_eq!(snapshot.len(), rows.len());
+    publisher.close().unwrap();
+    assert_eq!(table.orphans(), Vec::<String>::new());
+}
+
+#[test]
+fn entry_follows_its_key_and_reports_its_deletion() {
+    let table = Table::new("entry");
+    let (mut publisher, reader) = open(&table);
+    assert!(reader.entry(&(1, 1)).unwrap().is_none());
+    commit(&mut publisher, &[Item::new((1, 1), 1), Item::new((2, 2), 1)], &[]);
+    let mut entry = reader.entry(&(1, 1)).unwrap().unwrap();
+    assert_eq!(entry.read().unwrap(), Some(Item::new((1, 1), 1)));
+    commit(&mut publisher, &[Item::new((1, 1), 2)], &[]);
+    assert_eq!(entry.read().unwrap(), Some(Item::new((1, 1), 2)));
+    commit(&mut publisher, &[], &[(1, 1)]);
+    assert_eq!(entry.read().unwrap(), None);
+    // Another key takes the slot, and the key returns at another one.
+    commit(&mut publisher, &[Item::new((3, 3), 3)], &[]);
+    assert_eq!(entry.read().unwrap(), None);
+    commit(&mut publisher, &[Item::new((1, 1), 4)], &[]);
+    assert_eq!(entry.read().unwrap(), Some(Item::new((1, 1), 4)));
+    assert_eq!(entry.key(), &(1, 1));
+    publisher.close().unwrap();
+}
+
+/// One publisher inserts and deletes keys without pause, beside keys that are always live. Readers look
+/// up both kinds of keys.
+#[test]
+fn lookups_under_full_speed_inserts_and_deletes_have_no_false_misses() {
+    const LIVE: u32 = 1000;
+    let table = Table::new("flat-out");
+    let (mut publisher, reader) = open(&table);
+    let live: Vec<Item> = (0..LIVE).map(|number| Item::new((0, number), 0)).collect();
+    commit(&mut publisher, &live, &[]);
+    let lookups = full_or(20_000_000_u64, 1_000_000);
+    let (reader, end) = (&reader, &AtomicBool::new(false));
+    std::thread::scope(|scope| {
+        let churn = scope.spawn(move || {
+            let mut number = 0;
+            while !end.load(Ordering::Relaxed) {
+                let new: Vec<Item> =
+                    (0..10).map(|n| Item::new((1, (number + n) % 5_000), number.into())).collect();
+                let old = (0..10).map(|n| (1, (number + n + 2_000) % 5_000));
+                let mut tx = publisher.begin();
+                for key in old {
+                    // Absent in the first rounds.
+                    let _ = tx.delete(&key);
+                }
+                new.iter().for_each(|row| tx.upsert(row).unwrap());
+                // Version and number of a live row change together.
+                tx.upsert(&Item::new((0, number % LIVE), u64::from(number))).unwrap();
+                tx.commit().unwrap();
+                number += 10;
+            }
+            publisher
+        });
+        let readers: Vec<_> = (0..2)
+            .map(|thread| {
+                scope.spawn(move || {
+                    let mut absent = 0;
+                    for number in 0..lookups / 2 {
+                        let number = (number as u32).wrapping_mul(0x9e37_79b1) >> 8;
+                        let row = reader.get(&(0, number % LIVE)).unwrap();
+                        assert_eq!(row.expect("it is always live").number, number % LIVE);
+                        if number % 8 == thread {
+                            let row = reader.get(&(1, number % 5_000)).unwrap();
+                            absent += u64::from(row.is_none());
+                        }
+                    }
+                    absent
+                })
+            })
+            .collect();
+        let absent: u64 = readers.into_iter().map(|reader| reader.join().unwrap()).sum();
+        end.store(true, Ordering::Relaxed);
+        let publisher = churn.join().unwrap();
+        println!(
+            "{lookups} lookups of keys that are always live, 0 missed; {absent} proven absences; {} commits",
+            publisher.version()
+        );
+        assert!(absent > 0);
+        publisher.close().unwrap();
+    });
+}
+
+#[test]
+fn get_many_under_full_speed_commits_returns_rows_of_one_version() {
+    const ROWS: u32 = 200;
+    let table = Table::new("many");
+    let (mut publisher, reader) = open(&table);
+    let rows = |value| (0..ROWS).map(move |number| Item::new((0, number), value));
+    commit(&mut publisher, &rows(0).collect::<Vec<_>>(), &[]);
+    let first = publisher.version();
+    let end = &AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let writer = scope.spawn(move || {
+            while !end.load(Ordering::Relaxed) {
+                // A few hot rows change in each commit, and all rows in some.
+                let value = publisher.version() + 1 - first;
+                let count = if value % 64 == 0 { ROWS } else { 3 };
+                let mut tx = publisher.begin();
+                rows(value).take(count as usize).for_each(|row| tx.upsert(&row).unwrap());
+                tx.commit().unwrap();
+            }
+            publisher
+        });
+        let keys: Vec<ItemKey> = (0..ROWS).map(|number| (0, number)).collect();
+        for _ in 0..full_or(20_000, 2_000) {
+            let mut read = Vec::new();
+            match reader.get_many(&keys, |_, row| read.push(row.unwrap().value)) {
+                Ok(version) => {
+                    let value = version - first;
+                    assert!(read[..3].iter().all(|hot| *hot == value), "{value}: {read:?}");
+                    assert!(
+                        read[3..].iter().all(|cold| *cold == value / 64 * 64),
+                        "{value}: {read:?}"
+                    );
+                }
+                Err(Error::Outrun { .. }) => {}
+                Err(error) => panic!("{error}"),
+            }
+        }
+        end.store(true, Ordering::Relaxed);
+        writer.join().unwrap().close().unwrap();
+    });
+}
+
+#[test]
+fn reader_follows_takeovers_and_successor_regions() {
+    let table = Table::new("reader-follows");
+    let (mut publisher, reader) = open(&table);
+    let mut number = 0;
+    let mut advance = |publisher: &mut Publisher<Item>| {
+        number += 1;
+        let absent = Item::new((9, number), 0);
+        commit(publisher, &[Item::new((0, 0), number.into())], &[]);
+        assert_eq!(reader.get(&(0, 0)).unwrap().unwrap().value, u64::from(number));
+        assert_eq!(reader.get(&(absent.group, absent.number)).unwrap(), None);
+        commit(publisher, &[absent], &[]);
+        assert_eq!(reader.get(&(absent.group, absent.number)).unwrap(), Some(absent));
+    };
+    advance(&mut publisher);
+    // A takeover, a larger capacity, and a table that was closed and kept.
+    drop(publisher);
+    let open = |capacity| Publisher::<Item>::builder(table.name()).capacity(capacity).open();
+    let mut publisher = open(100_000).unwrap();
+    advance(&mut publisher);
+    drop(publisher);
+    let mut publisher = open(200_000).unwrap();
+    advance(&mut publisher);
+    publisher.close_and_keep().unwrap();
+    assert!(reader.get(&(0, 0)).unwrap().is_some());
+    let mut publisher = open(200_000).unwrap();
+    advance(&mut publisher);
+    // The region's name is removed, and maintenance restores it in a successor.
+    std::fs::remove_file(format!("/dev/shm/tablecast.table.{}", table.name())).unwrap();
+    publisher.maintain().unwrap();
+    advance(&mut publisher);
+    // A closed table keeps its last rows until a new one has its name.
+    publisher.close().unwrap();
+    assert!(reader.get(&(0, 0)).unwrap().is_some());
+    let mut publisher = open(100).unwrap();
+    until("the reader finds the new table", || reader.len().unwrap() == 0);
+    advance(&mut publisher);
+    publisher.close().unwrap();
+}
+
+#[test]
+fn untyped_reader_follows_a_new_schema() {
+    let table = Table::new("reader-schema");
+    let schema = |fields| Schema::parse(fields, None).unwrap();
+    let mut publisher =
+        UntypedPublisher::builder(table.name(), schema("id:u64,a:u64")).open().unwrap();
+    let reader = UntypedReader::open(table.name()).unwrap();
+    let mut tx = publisher.begin();
+    tx.insert(bytemuck::bytes_of(&[7_u64, 1])).unwrap();
+    tx.commit().unwrap();
+    let key = 7_u64.to_ne_bytes();
+    assert_eq!(reader.get(&key).unwrap().unwrap().bytes().len(), 16);
+    let row = [7_u64, 1, 2];
+    publisher.reshape(schema("id:u64,a:u64,b:u64"), 10, [bytemuck::bytes_of(&row)]).unwrap();
+    let found = reader.get(&key).unwrap().unwrap();
+    assert_eq!(found.bytes(), bytemuck::bytes_of(&row));
+    assert_eq!(reader.schema().unwrap(), *publisher.schema());
+    assert!(reader.contains(&key).unwrap() && !reader.contains(&[0; 8]).unwrap());
+    assert!(!reader.contains(&[0; 3]).unwrap(), "a key of the wrong length");
+    let mut rows = 0;
+    reader
+        .get_many(&[key, [0; 8]], |index, row| {
+            rows += usize::from(row.is_some());
+            assert_eq!(row.is_some(), index == 0);
+        })
+        .unwrap();
+    assert_eq!(rows, 1);
+    publisher.close().unwrap();
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, bytemuck::Pod, bytemuck::Zeroable, common::Row)]
+#[repr(C)]
+struct Named {
+    #[row(key)]
+    name: Text<8>,
+    value: u64,
+}
+
+#[test]
+fn typed_reader_converts_keys_and_rows_of_another_text_width() {
+    let table = Table::new("reader-widths");
+    let schema = Schema::parse("name:text(16),value:u64", None).unwrap();
+    let mut publisher = UntypedPublisher::builder(table.name(), schema).open().unwrap();
+    let reader = Reader::<Named>::open(table.name()).unwrap();
+    let mut tx = publisher.begin();
+    tx.insert(b"short\0\0\0\0\0\0\0\0\0\0\0\x07\0\0\0\0\0\0\0").unwrap();
+    tx.insert(b"much too long\0\0\0\x08\0\0\0\0\0\0\0").unwrap();
+    tx.commit().unwrap();
+    let name = |name| Text::new(name).unwrap();
+    let row = Named { name: name("short"), value: 7 };
+    assert_eq!(reader.get(&row.name).unwrap(), Some(row));
+    assert_eq!(reader.get(&name("much")).unwrap(), None);
+    let mut found = Vec::new();
+    reader.get_many(&[row.name, name("x")], |_, row| found.push(row)).unwrap();
+    assert_eq!(found, [Some(row), None]);
+    assert!(matches!(reader.snapshot(&mut Vec::new()), Err(Error::TextTooLong { .. })));
+    assert_eq!(reader.entry(&row.name).unwrap().unwrap().read().unwrap(), Some(row));
+    publisher.close().unwrap();
+}
+
+#[test]
+fn reader_waits_for_commits_versions_and_the_publishers_state() {
+    let table = Table::new("reader-waits");
+    let (mut publisher, mut reader) = open(&table);
+    assert_eq!(reader.wait(Some(Duration::from_millis(1))).unwrap(), None);
+    let version = commit(&mut publisher, &[Item::new((0, 0), 1)], &[]);
+    assert_eq!(reader.wait(Some(LIMIT)).unwrap(), Some(version));
+    assert!(reader.wait_for(version, Some(LIMIT)).unwrap());
+    assert!(!reader.wait_for(version + 1, Some(Duration::from_millis(1))).unwrap());
+    let writer = std::thread::spawn(move || {
+        let last = (0..20).map(|n| commit(&mut publisher, &[Item::new((0, 0), n)], &[])).last();
+        (publisher, last.unwrap())
+    });
+    assert!(reader.wait_for(version + 20, Some(LIMIT)).unwrap());
+    let (mut publisher, last) = writer.join().unwrap();
+    assert_eq!(last, version + 20);
+
+    let readable = |reader: &Reader<Item>, timeout: u16| {
+        let mut descriptors = [PollFd::new(reader.as_fd(), PollFlags::POLLIN)];
+        poll(&mut descriptors, PollTimeout::from(timeout)).unwrap() == 1
+    };
+    assert!(readable(&reader, 0), "at first it asks for a refresh");
+    while reader.untyped_mut().refresh().unwrap().is_some() {}
+    assert!(!readable(&reader, 0));
+    let version = commit(&mut publisher, &[Item::new((0, 0), 9)], &[]);
+    assert!(readable(&reader, 60_000));
+    assert_eq!(reader.untyped_mut().refresh().unwrap(), Some(version));
+    drop(publisher);
+    while reader.untyped().publisher_state().is_alive() {
+        reader.wait(Some(LIMIT)).unwrap().expect("the publisher's end is news");
+    }
+    assert_eq!(reader.get(&(0, 0)).unwrap().unwrap().value, 9);
+}
+
+/// Kind of defect: something of the index is gone or wrong while the table is intact.
+#[test]
+fn lookups_survive_the_loss_of_the_index_and_maintenance_restores_it() {
+    let table = Table::new("index-lost");
+    let (mut publisher, old) = open(&table);
+    commit(&mut publisher, &(0..50).map(|n| Item::new((0, n), 1)).collect::<Vec<_>>(), &[]);
+    let index = || {
+        let info = common::inspect(table.name(), None).unwrap();
+        format!("/dev/shm/tablecast.index.{:016x}.{}", info.region_id, info.index_generation)
+    };
+    let check = |reader: &Reader<Item>| {
+        assert_eq!(reader.get(&(0, 7)).unwrap(), Some(Item::new((0, 7), 1)));
+        assert_eq!(reader.get(&(1, 7)).unwrap(), None);
+        let mut found = 0;
+        let keys = [(0, 1), (1, 1), (0, 49)];
+        reader.get_many(&keys, |_, row| found += u32::from(row.is_some())).unwrap();
+        assert_eq!(found, 2);
+    };
+    check(&old);
+    let first = index();
+    std::fs::remove_file(&first).unwrap();
+    let new = Reader::<Item>::open(table.name()).unwrap();
+    let mut subscriber = UntypedSubscriber::open(table.name()).unwrap();
+    check(&new);
+    check(&old);
+    let key = [0_u32, 7].map(u32::to_ne_bytes).concat();
+    assert!(subscriber.latest(&key).unwrap().is_some());
+    publisher.maintain().unwrap();
+    assert_ne!(index(), first, "a new generation");
+    check(&new);
+    check(&old);
+    // Another process truncates it.
+    std::fs::File::options().write(true).open(index()).unwrap().set_len(0).unwrap();
+    check(&new);
+    check(&old);
+    check(&Reader::open(table.name()).unwrap());
+    publisher.maintain().unwrap();
+    check(&new);
+    subscriber.refresh().unwrap();
+    publisher.close().unwrap();
+    assert_eq!(table.orphans(), Vec::<String>::new());
+}
