@@ -3,14 +3,15 @@
 //! A [`TableObserver`] observes a table from outside, by reads alone. This is cheap enough to do
 //! after each instruction of the table's publisher. An [`ObjectState`] is one observation.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fs::File;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::PathBuf;
 
 use common::admin::DIRECTORY;
-use common::internals::header;
-use common::internals::registry_name;
+use common::internals::{header, registry_name};
+
+use crate::table::index_objects;
 
 /// The region that has the table's name.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -36,7 +37,11 @@ pub struct ObjectState {
     /// The region that is about to take the name.
     pub(crate) next: Option<Vec<u8>>,
     pub(crate) registries: BTreeMap<u64, Vec<u8>>,
+    pub(crate) indexes: BTreeMap<IndexId, Vec<u8>>,
 }
+
+/// A generation of a key index: the id of its region, and its number.
+pub type IndexId = (u64, u64);
 
 pub(crate) fn word_of(bytes: &[u8], word: usize) -> u64 {
     let bytes = bytes.get(word * 8..word * 8 + 8);
@@ -93,7 +98,10 @@ impl ObjectState {
             .registries
             .iter()
             .filter_map(|(id, one)| Some(differing_words(one, other.registries.get(id)?)));
-        regions.sum::<usize>() + registries.sum::<usize>()
+        let indexes = self.indexes.iter();
+        let indexes =
+            indexes.filter_map(|(id, one)| Some(differing_words(one, other.indexes.get(id)?)));
+        regions.sum::<usize>() + registries.sum::<usize>() + indexes.sum::<usize>()
     }
 
     /// Returns the number of objects that only one of both states has under their name.
@@ -103,6 +111,33 @@ impl ObjectState {
             + usize::from(self.named != other.named)
             + usize::from(self.next.is_some() != other.next.is_some())
             + usize::from(ids(self) != ids(other))
+            + usize::from(!self.indexes.keys().eq(other.indexes.keys()))
+    }
+
+    /// Returns the generation of the key index that the region that has the name refers to.
+    pub fn current_index(&self) -> Option<IndexId> {
+        let word = |word| self.word(word);
+        self.region().map(|_| (word(header::REGION_ID), word(header::INDEX_GENERATION)))
+    }
+
+    /// Returns a text that is different for states in which other objects have names, except for
+    /// their key indexes.
+    pub fn names(&self) -> String {
+        let registries: Vec<&u64> = self.registries.keys().collect();
+        format!("{} {:?} {} {registries:?}", self.lock, self.named, self.next.is_some())
+    }
+
+    /// Returns the generations of key indexes that have a name.
+    pub fn indexes(&self) -> impl Iterator<Item = IndexId> {
+        self.indexes.keys().copied()
+    }
+
+    /// Returns the ids of the regions of this state, and of those whose key index has a name.
+    pub fn region_ids(&self) -> BTreeSet<u64> {
+        let regions = [&self.first, &self.other, &self.next];
+        let ids = regions.into_iter().flatten();
+        let ids = ids.map(|region| word_of(region, header::REGION_ID));
+        ids.chain(self.indexes.keys().map(|(id, _)| *id)).collect()
     }
 
     /// Returns the registries that are named in the regions of this state.
@@ -140,6 +175,12 @@ pub struct TableObserver {
     other: Option<File>,
     next: Option<File>,
     registries: BTreeMap<u64, File>,
+    indexes: BTreeMap<IndexId, File>,
+    /// The process whose objects belong to the table even before a region with a name refers to
+    /// them.
+    process: Option<u32>,
+    /// Ids of the regions that the table has had.
+    region_ids: BTreeSet<u64>,
     now: ObjectState,
     scratch: Vec<u8>,
 }
@@ -147,6 +188,15 @@ pub struct TableObserver {
 impl TableObserver {
     /// Observes the table as it is now.
     pub fn new(name: &str) -> Self {
+        Self::observe(name, None)
+    }
+
+    /// Observes the table as it is now, with the objects that a process has open.
+    pub fn of_process(name: &str, process: u32) -> Self {
+        Self::observe(name, Some(process))
+    }
+
+    fn observe(name: &str, process: Option<u32>) -> Self {
         let paths = Paths { name: name.to_owned() };
         let first = File::open(paths.of("table")).ok();
         let mut observer = Self {
@@ -155,6 +205,9 @@ impl TableObserver {
             other: None,
             next: None,
             registries: BTreeMap::new(),
+            indexes: BTreeMap::new(),
+            process,
+            region_ids: BTreeSet::new(),
             now: ObjectState::default(),
             scratch: Vec::new(),
         };
@@ -167,31 +220,29 @@ impl TableObserver {
         &self.now
     }
 
-    /// Observes the table again, and also its names if `at_names` is set. Returns true if anything
-    /// changed.
+    /// Observes the table again, and also its names and the sizes of its objects, which only system
+    /// calls change, if `at_names` is set. Returns true if anything changed.
     pub fn look(&mut self, at_names: bool) -> bool {
         let mut changed = at_names && self.look_at_names();
         let Self { first, other, next, now, scratch, .. } = self;
         let regions =
             [(&*first, &mut now.first), (&*other, &mut now.other), (&*next, &mut now.next)];
         for (file, seen) in regions {
-            changed |= look_at(file.as_ref(), seen, scratch);
+            changed |= look_at(file.as_ref(), seen, at_names, scratch);
         }
         if at_names {
-            // The regions that were just read name the registries.
+            // The regions that were just read name the registries and the key indexes.
             changed |= self.look_for_registries();
+            changed |= self.look_for_indexes();
         }
-        let Self { registries, now, scratch, .. } = self;
-        for (id, file) in registries {
-            let mut seen = now.registries.remove(id);
-            changed |= look_at(Some(file), &mut seen, scratch);
-            now.registries.extend(seen.map(|seen| (*id, seen)));
-        }
-        changed
+        let Self { registries, indexes, now, scratch, .. } = self;
+        changed |= look_at_all(registries, &mut now.registries, at_names, scratch);
+        changed | look_at_all(indexes, &mut now.indexes, at_names, scratch)
     }
 
     /// Returns the named objects that a process has open and that a sweep cannot find from the
-    /// table. If the process died now, they would never be removed.
+    /// table. If the process died now, they would never be removed. A sweep finds a key index by its
+    /// name alone.
     ///
     /// # Panics
     /// If there is no such process.
@@ -204,9 +255,10 @@ impl TableObserver {
         let registries = regions.into_iter().flatten();
         let registries =
             registries.map(|region| registry_path(word_of(region, header::REGISTRY_ID)));
+        let indexes = self.indexes.values().filter_map(|file| Some(file.metadata().ok()?.ino()));
         let known = objects.into_iter().chain(registries);
         let known = known.filter_map(|path| Some(path.metadata().ok()?.ino()));
-        let known: Vec<u64> = known.collect();
+        let known: Vec<u64> = known.chain(indexes).collect();
         let memory = std::fs::metadata(DIRECTORY).map(|status| status.dev()).ok();
         let is_unknown = |path: &PathBuf| {
             path.metadata().is_ok_and(|status| {
@@ -214,9 +266,7 @@ impl TableObserver {
                 is_object && status.nlink() > 0 && !known.contains(&status.ino())
             })
         };
-        let open = std::fs::read_dir(format!("/proc/{process}/fd")).expect("a stopped process");
-        let open = open.filter_map(|entry| Some(entry.ok()?.path()));
-        open.filter(is_unknown).collect()
+        open_files(process).filter(is_unknown).collect()
     }
 
     fn look_at_names(&mut self) -> bool {
@@ -244,14 +294,69 @@ impl TableObserver {
         now.registries.retain(|id, _| registries.contains_key(id));
         !registries.keys().eq(&before)
     }
+
+    fn look_for_indexes(&mut self) -> bool {
+        self.region_ids.extend(self.now.region_ids());
+        let open = self.process.map(|process| {
+            let numbers = open_files(process).filter_map(|path| Some(path.metadata().ok()?.ino()));
+            numbers.collect::<HashSet<u64>>()
+        });
+        // The first generation has its name before its region has one.
+        let is_open = |number| open.as_ref().is_some_and(|open| open.contains(&number));
+        let before: Vec<IndexId> = self.indexes.keys().copied().collect();
+        self.indexes.clear();
+        for (id, path) in index_objects() {
+            if let Ok(file) = File::open(path)
+                && let Ok(status) = file.metadata()
+                && (self.region_ids.contains(&id.0) || is_open(status.ino()))
+            {
+                self.region_ids.insert(id.0);
+                self.indexes.insert(id, file);
+            }
+        }
+        let Self { indexes, now, .. } = self;
+        now.indexes.retain(|id, _| indexes.contains_key(id));
+        !indexes.keys().eq(&before)
+    }
 }
 
-/// Reads a file that may have grown. Returns true if it differs from the last observation.
-fn look_at(file: Option<&File>, seen: &mut Option<Vec<u8>>, scratch: &mut Vec<u8>) -> bool {
+/// Returns the paths of the descriptors of a process.
+fn open_files(process: u32) -> impl Iterator<Item = PathBuf> {
+    let open = std::fs::read_dir(format!("/proc/{process}/fd")).expect("a stopped process");
+    open.filter_map(|entry| Some(entry.ok()?.path()))
+}
+
+/// Reads each of the files. Returns true if any differs from the last observation.
+fn look_at_all<K: Copy + Ord>(
+    files: &BTreeMap<K, File>,
+    seen: &mut BTreeMap<K, Vec<u8>>,
+    at_size: bool,
+    scratch: &mut Vec<u8>,
+) -> bool {
+    let mut changed = false;
+    for (id, file) in files {
+        let mut bytes = seen.remove(id);
+        changed |= look_at(Some(file), &mut bytes, at_size, scratch);
+        seen.extend(bytes.map(|bytes| (*id, bytes)));
+    }
+    changed
+}
+
+/// Reads a file, which may have grown if `at_size` is set. Returns true if it differs from the last
+/// observation.
+fn look_at(
+    file: Option<&File>,
+    seen: &mut Option<Vec<u8>>,
+    at_size: bool,
+    scratch: &mut Vec<u8>,
+) -> bool {
     let Some(file) = file else {
         return seen.take().is_some();
     };
-    let size = file.metadata().map_or(0, |status| status.len() as usize);
+    let size = match seen {
+        Some(seen) if !at_size => seen.len(),
+        _ => file.metadata().map_or(0, |status| status.len() as usize),
+    };
     scratch.resize(size, 0);
     file.read_exact_at(scratch, 0).expect("a file that is not truncated");
     if seen.as_ref() == Some(scratch) {

@@ -2,16 +2,18 @@
 //! instant.
 //!
 //! A [`Replica`] is made from an [`ObjectState`]. It can become another state in place, under the
-//! mappings of attached readers. Registries get their own names.
+//! mappings of attached readers. Regions get their own ids, so that registries and key indexes have
+//! other names than the originals.
 
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::PathBuf;
 
-use common::internals::{header, registry};
+use common::admin::DIRECTORY;
+use common::internals::{header, index, index_name, registry};
 
-use crate::object_state::{Named, ObjectState, Paths, registry_path, word_of};
+use crate::object_state::{IndexId, Named, ObjectState, Paths, registry_path, word_of};
 use crate::table::Table;
 
 /// A table without a publisher.
@@ -22,6 +24,8 @@ pub struct Replica {
     first: Option<File>,
     /// The registries, with the bytes of the state in them: subscribers also write to them.
     registries: BTreeMap<u64, (File, Vec<u8>)>,
+    /// The generations of key indexes that have a name.
+    indexes: BTreeMap<IndexId, File>,
 }
 
 impl Replica {
@@ -29,8 +33,14 @@ impl Replica {
     pub fn new(state: &ObjectState) -> Self {
         let table = Table::new("replica");
         let paths = Paths { name: table.name().to_owned() };
-        let mut replica =
-            Self { table, paths, mask: rand::random(), first: None, registries: BTreeMap::new() };
+        let mut replica = Self {
+            table,
+            paths,
+            mask: rand::random(),
+            first: None,
+            registries: BTreeMap::new(),
+            indexes: BTreeMap::new(),
+        };
         let first = state.first.as_deref();
         replica.first = first.map(|bytes| {
             let file = create(&replica.paths.of("table"));
@@ -52,6 +62,7 @@ impl Replica {
             self.write_region(file, bytes);
         }
         self.become_registries(state);
+        self.become_indexes(state);
         let [lock, table, next] = ["lock", "table", "next"].map(|kind| self.paths.of(kind));
         place(&lock, state.lock.then(|| create(&lock)));
         place(&next, None);
@@ -91,13 +102,44 @@ impl Replica {
         });
     }
 
-    /// Writes the bytes of a region, with the replica's name of the registry.
+    fn become_indexes(&mut self, state: &ObjectState) {
+        let mask = self.mask;
+        state.region_ids().iter().for_each(|id| self.table.remember_indexes(id ^ mask));
+        self.indexes.retain(|id, _| {
+            let stays = state.indexes.contains_key(id);
+            if !stays {
+                place(&format!("{DIRECTORY}{}", index_name(id.0 ^ mask, id.1)).into(), None);
+            }
+            stays
+        });
+        for (id, bytes) in &state.indexes {
+            let path = format!("{DIRECTORY}{}", self.index_name(*id));
+            let file = self.indexes.entry(*id).or_insert_with(|| create(&path.into()));
+            let mut bytes = bytes.clone();
+            bytes[index::REGION_ID * 8..][..8].copy_from_slice(&(id.0 ^ mask).to_le_bytes());
+            file.write_all_at(&bytes, 0).expect("room in /dev/shm");
+        }
+    }
+
+    /// Returns the name in this replica of a generation of the key index of a state.
+    pub fn index_name(&self, (region, generation): IndexId) -> String {
+        index_name(region ^ self.mask, generation)
+    }
+
+    /// Returns the names of the existing generations of key indexes of the regions of its states.
+    pub fn indexes(&self) -> impl Iterator<Item = String> {
+        self.table.indexes()
+    }
+
+    /// Writes the bytes of a region, with the replica's names of the registry and the key index.
     fn write_region(&self, file: &File, bytes: &[u8]) {
         let mut bytes = bytes.to_vec();
-        let id = word_of(&bytes, header::REGISTRY_ID);
-        if id != 0 {
-            let named = id ^ self.mask;
-            bytes[header::REGISTRY_ID * 8..][..8].copy_from_slice(&named.to_le_bytes());
+        for word in [header::REGISTRY_ID, header::REGION_ID] {
+            let id = word_of(&bytes, word);
+            if id != 0 {
+                let named = id ^ self.mask;
+                bytes[word * 8..][..8].copy_from_slice(&named.to_le_bytes());
+            }
         }
         file.write_all_at(&bytes, 0).expect("room in /dev/shm");
     }

@@ -12,6 +12,7 @@
 //! | removed | the name of a live publisher's region is removed; maintenance makes a successor; a transaction there |
 //! | reshape | a live publisher changes the schema, in a successor of equal capacity; a transaction; both again with a larger one |
 //! | closing | a table is closed |
+//! | index | transactions that write tombstones to the key index, reuse some of them, and fill it, so that a new generation is written |
 //! | beats | some commits of one row, after an additional mark, before which the publisher has checked its subscribers |
 
 use std::collections::BTreeMap;
@@ -27,6 +28,16 @@ pub const SLOTS: usize = 8;
 
 /// Capacity of the table in most scenarios.
 const CAPACITY: usize = 24;
+
+/// Number of keys in the history of [`Scenario::Index`]. The smallest index has 960 entries, of
+/// which an eighth stay free.
+const KEYS: u32 = 960 - 960 / 8 - 2;
+
+/// Number of rows at the end of the history of [`Scenario::Index`].
+const LIVE_KEYS: u32 = 12;
+
+/// Number of deleted keys whose entries the smallest index keeps.
+const QUEUED: u32 = 960 / 8;
 
 /// Rows by key.
 pub type Rows = BTreeMap<ItemKey, Item>;
@@ -84,12 +95,17 @@ impl Writes {
         tx.commit()
     }
 
+    /// Adds the rows of the changes to `rows`, without its deletions.
+    pub fn add(&self, rows: &mut Rows) {
+        rows.extend(self.upserts.iter().map(|item| (item.key(), *item)));
+    }
+
     /// Applies the changes to `rows`.
     pub fn apply(&self, rows: &mut Rows) {
         for key in &self.deletes {
             rows.remove(key);
         }
-        rows.extend(self.upserts.iter().map(|item| (item.key(), *item)));
+        self.add(rows);
     }
 }
 
@@ -114,11 +130,13 @@ pub enum Scenario {
     Reshape,
     /// Closing the table.
     Closing,
+    /// Transactions that change the key index in each way.
+    Index,
     /// Commits of one row.
     Beats,
 }
 
-const NAMES: [(Scenario, &str); 10] = [
+const NAMES: [(Scenario, &str); 11] = [
     (Scenario::Rewrite, "rewrite"),
     (Scenario::Growth, "growth"),
     (Scenario::Creation, "creation"),
@@ -128,6 +146,7 @@ const NAMES: [(Scenario, &str); 10] = [
     (Scenario::Removed, "removed"),
     (Scenario::Reshape, "reshape"),
     (Scenario::Closing, "closing"),
+    (Scenario::Index, "index"),
     (Scenario::Beats, "beats"),
 ];
 
@@ -159,6 +178,7 @@ impl Scenario {
         let capacity = match self {
             Self::Growth => 1000,
             Self::Successor => 48,
+            Self::Index => KEYS as usize,
             _ => CAPACITY,
         };
         let slots = match self {
@@ -178,6 +198,14 @@ impl Scenario {
                 Writes::new([], [0, 20, 21], 3),
             ],
             Self::Growth => vec![Writes::new([], 0..60, 1)],
+            // Free entries are left for exactly two keys, and exactly the number of deleted keys is
+            // queued at which no tombstones are written yet. Those of the keys that are deleted
+            // first become tombstones.
+            Self::Index => vec![
+                Writes::new([], 0..KEYS, 1),
+                Writes::new(LIVE_KEYS..KEYS - QUEUED, [], 2),
+                Writes::new(KEYS - QUEUED..KEYS, [0], 3),
+            ],
             Self::Beats => vec![Writes::new([], [0], 0)],
             Self::Creation | Self::Takeover | Self::Successor | Self::EqualSuccessor => Vec::new(),
         }
@@ -192,6 +220,13 @@ impl Scenario {
                 Writes::new([3, 8], (0..6).chain([24, 25]).filter(|n| *n != 3), 6),
             ],
             Self::Growth => vec![Writes::new(1..3, (3..5).chain(60..132), 2)],
+            // The keys of the second transaction were deleted, so there is a tombstone where each of
+            // them is inserted. The third transaction has one new key more than there is room for.
+            Self::Index => vec![
+                Writes::new([LIVE_KEYS - 1], [0], 4),
+                Writes::new([1], [KEYS / 2, KEYS - 1], 5),
+                Writes::new([2], [1, LIVE_KEYS - 1, KEYS - 2], 6),
+            ],
             Self::Beats => (1..=Self::BEATS).map(|beat| Writes::new([], [0], beat)).collect(),
             // A succession is a commit that changes no row.
             Self::Removed => {
@@ -273,7 +308,7 @@ impl Scenario {
                 mark();
                 Ok(())
             }
-            Self::Rewrite | Self::Growth => {
+            Self::Rewrite | Self::Growth | Self::Index => {
                 let mut publisher = self.begin(name)?;
                 mark();
                 for writes in transactions {

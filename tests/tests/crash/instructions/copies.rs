@@ -1,23 +1,25 @@
 //! Steps through a scenario and simulates a crash, in copies, at each state that the publisher
 //! shares.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use common::internals::header;
-use common::{PublisherState, Subscriber};
-use tests::object_state::{Named, ObjectState, TableObserver};
+use common::internals::{header, index_name};
+use common::{PublisherState, Reader, Subscriber};
+use tests::object_state::{IndexId, Named, ObjectState, TableObserver};
 use tests::replica::Replica;
 use tests::scenario::Scenario;
-use tests::script::{Item, ItemKey};
+use tests::script::Item;
 use tests::stepper::{Maps, Stepper};
 use tests::table::Table;
 use tests::{NEVER, role};
 
 use super::expected::Expected;
 use super::followers::{Sleeper, follow, newcomer, succeed};
+use super::lookups::{Keys, reader_of};
+use super::sweeps::{NamesOnly, sweep_everywhere};
 
 /// Number of parked subscribers of the real table.
 const SLEEPERS: usize = 3;
@@ -100,13 +102,38 @@ impl Place {
     }
 }
 
-/// Checks that nothing is left of a table whose publisher died in this state. If the region had no
-/// name, its successor cannot know the registry, so only a sweep can remove it.
-pub fn assert_nothing_left(state: &ObjectState, mut orphans: Vec<String>) {
+/// Checks that nothing is left of a table whose publisher died in this state, except what only a
+/// sweep can remove:
+///
+/// - the registry, if the region had no name, because the successor cannot know it;
+/// - generations of a key index that the region with the name does not refer to: the next one, and
+///   former ones. If the successor uses this region, it replaces the next one.
+///
+/// `is_kept` is true if the successor used the region that has the name. `name_of` returns the name of
+/// a generation. [`sweep_everywhere`] checks that a sweep removes these objects.
+pub fn assert_nothing_left(
+    state: &ObjectState,
+    mut orphans: Vec<String>,
+    is_kept: bool,
+    name_of: impl Fn(IndexId) -> String,
+) {
     if state.is_removed() {
         orphans.retain(|object| !object.contains("/tablecast.subs."));
     }
+    let is_swept = |(region, number): &IndexId| match state.current_index() {
+        Some((named, current)) if named == *region => {
+            *number < current || (*number > current && !is_kept)
+        }
+        _ => true,
+    };
+    let swept: Vec<String> = state.indexes().filter(is_swept).map(name_of).collect();
+    orphans.retain(|object| !swept.iter().any(|name| object.contains(&format!("{name}\""))));
     assert_eq!(orphans, Vec::<String>::new());
+}
+
+/// Returns the id of the region that has the name.
+pub fn region_id(name: &str) -> Option<u64> {
+    common::inspect(name, None).map(|table| table.region_id).ok()
 }
 
 /// Steps through a scenario and observes the shared bytes after each instruction. Calls `visit` for
@@ -168,7 +195,7 @@ pub fn states_of(scenario: Scenario) -> Vec<ObjectState> {
     let place = Place::new(None);
     let (stepper, _) = place.begin(scenario, NEVER);
     let mut states = Vec::new();
-    let mut observer = TableObserver::new(place.table().name());
+    let mut observer = TableObserver::of_process(place.table().name(), stepper.id());
     step_through(&stepper, &mut observer, |state| states.push(state.clone()));
     place.table().remember();
     stepper.finish();
@@ -176,12 +203,13 @@ pub fn states_of(scenario: Scenario) -> Vec<ObjectState> {
 }
 
 /// Simulates a publisher crash in this state, in a replica: one subscriber that attached at the
-/// beginning and one that attaches now read the table, follow a takeover, and follow a commit.
-/// Returns the version that the new subscriber saw.
+/// beginning and one that attaches now read the table, follow a takeover, and follow a commit, and so
+/// do two readers. Returns the version that the new subscriber saw.
 fn die_at(
     scenario: Scenario,
     begun: &ObjectState,
     state: &ObjectState,
+    keys: &Keys,
     expected: &Expected,
 ) -> Option<u64> {
     let mut replica = Replica::new(begun);
@@ -189,7 +217,26 @@ fn die_at(
     // A short re-check interval, because no pidfd reports that another region has the name.
     let attach = Subscriber::<Item>::builder(&name).recheck(Duration::from_millis(1));
     let mut old = begun.region().map(|_| attach.open().unwrap());
+    let mut old_reader = reader_of(&name);
+    let mut entries = Vec::new();
+    if let Some(reader) = &old_reader {
+        // The reader maps the key index of the beginning.
+        let version = keys.check_expected(reader, expected);
+        let present = expected.rows(version).keys();
+        entries.extend(present.map(|key| reader.entry(key).unwrap().expect("its row")));
+    }
     replica.become_as(state);
+    let mut new_reader = reader_of(&name);
+    for reader in old_reader.iter().chain(&new_reader) {
+        let version = keys.check_expected(reader, expected);
+        if state.region().is_some() {
+            assert_eq!(version, state.commit(), "the reader sees the last commit");
+        }
+        for entry in &mut entries {
+            assert_eq!(entry.read().unwrap().as_ref(), expected.rows(version).get(entry.key()));
+        }
+    }
+    drop(entries);
     if let Some(old) = &mut old {
         old.refresh().unwrap();
         expected.check(old);
@@ -209,24 +256,32 @@ fn die_at(
     for subscriber in old.iter_mut().chain(&mut new) {
         follow(subscriber, &publisher, &rows);
     }
+    for reader in old_reader.iter_mut().chain(&mut new_reader) {
+        keys.follow(reader, &publisher, &rows);
+    }
+    let region = region_id(&name).expect("the region of the successor");
+    replica.table().remember_indexes(region);
     publisher.close().unwrap();
-    assert_nothing_left(state, replica.orphans());
+    let named = state.current_index().map(|id| replica.index_name((id.0, 0)));
+    let is_kept = named == Some(index_name(region, 0));
+    assert_nothing_left(state, replica.orphans(), is_kept, |id| replica.index_name(id));
     outcome
 }
 
 /// Reads the real table while its publisher is stopped: by a subscriber that attached earlier, by
-/// `latest`, and by a new subscriber.
+/// `latest`, by a new subscriber, and by a reader that was opened earlier and a new one.
 fn read_while_it_stands(
     live: &mut Option<Subscriber<Item>>,
+    reader: &Option<Reader<Item>>,
     name: &str,
     state: &ObjectState,
-    keys: &BTreeSet<ItemKey>,
+    keys: &Keys,
     expected: &Expected,
 ) {
     if let Some(live) = live {
         live.refresh().unwrap();
         expected.check(live);
-        for key in keys {
+        for key in keys.iter() {
             let row = live.latest(key).unwrap();
             assert_eq!(row.as_ref(), expected.rows(live.version()).get(key));
         }
@@ -240,6 +295,14 @@ fn read_while_it_stands(
         expected.check(&new);
         assert_eq!(new.version(), state.commit());
     }
+    let new = reader_of(name);
+    assert_eq!(new.is_some(), state.region().is_some());
+    for reader in reader.iter().chain(&new) {
+        let version = keys.check_expected(reader, expected);
+        if state.region().is_some() {
+            assert_eq!(version, state.commit(), "the reader sees the last commit");
+        }
+    }
 }
 
 /// Simulates a crash at each state of a scenario, in replicas. The real process completes the
@@ -248,16 +311,17 @@ pub fn die_everywhere(scenario: Scenario, left: Option<&ObjectState>) -> Pass {
     let place = Place::new(left);
     let name = place.table().name();
     let (stepper, mut asleep) = place.begin(scenario, NEVER);
-    let mut live = newcomer(name);
-    let mut observer = TableObserver::new(name);
+    let (mut live, reader) = (newcomer(name), reader_of(name));
+    let mut observer = TableObserver::of_process(name, stepper.id());
     let begun = observer.now().clone();
     let expected = Expected::of(scenario, left, &begun);
-    let keys = expected.tables().iter().flat_map(|rows| rows.keys());
-    let keys: BTreeSet<ItemKey> = keys.copied().collect();
-    let mut outcomes = Vec::new();
+    let keys = Keys::of(scenario, &expected);
+    let (mut outcomes, mut names) = (Vec::new(), NamesOnly::default());
     let pass = step_through(&stepper, &mut observer, |state| {
-        read_while_it_stands(&mut live, name, state, &keys, &expected);
-        outcomes.push(die_at(scenario, &begun, state, &expected));
+        read_while_it_stands(&mut live, &reader, name, state, &keys, &expected);
+        outcomes.push(die_at(scenario, &begun, state, &keys, &expected));
+        names.add(state);
+        state.region_ids().iter().for_each(|id| place.table().remember_indexes(*id));
     });
     outcomes.dedup();
     assert_eq!(outcomes, expected.outcomes(), "each table is seen, in order");
@@ -274,7 +338,8 @@ pub fn die_everywhere(scenario: Scenario, left: Option<&ObjectState>) -> Pass {
             matches!(s.publisher_state(), PublisherState::Closed { .. })
         });
     }
-    drop((asleep, live));
+    drop((asleep, live, reader));
     assert_eq!(place.orphans(), Vec::<String>::new());
+    sweep_everywhere(scenario, &names, &expected);
     pass
 }

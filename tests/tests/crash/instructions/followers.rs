@@ -7,7 +7,7 @@ use common::{Cause, Error, Publisher, PublisherState, Row, Subscriber};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use tests::LIMIT;
 use tests::scenario::{Rows, Scenario};
-use tests::script::Item;
+use tests::script::{Item, ItemKey};
 
 use super::expected::Expected;
 
@@ -67,13 +67,24 @@ pub fn follow(subscriber: &mut Subscriber<Item>, publisher: &Publisher<Item>, ro
     assert_eq!(&rows_of(subscriber), rows);
 }
 
-/// Commits a row that only successors commit. A full table has room for it too.
-fn commit_a_row(publisher: &mut Publisher<Item>) -> Item {
-    let item = Item::new((0, 0), 1000 + publisher.version());
+/// A key that only successors insert.
+const NEW_KEY: ItemKey = (1, 0);
+
+/// Commits a row that only successors commit, and replaces the last row by one with a new key. A full
+/// table has room for that too.
+fn commit_rows(publisher: &mut Publisher<Item>, rows: &mut Rows) {
+    let value = 1000 + publisher.version();
     let mut tx = publisher.begin();
-    tx.upsert(&item).unwrap();
+    if rows.len() > 1
+        && let Some((last, _)) = rows.pop_last()
+    {
+        tx.delete(&last).unwrap();
+    }
+    for item in [Item::new((0, 0), value), Item::new(NEW_KEY, value)] {
+        tx.upsert(&item).unwrap();
+        rows.insert(item.key(), item);
+    }
     tx.commit().unwrap();
-    item
 }
 
 /// Takes over a table that must have exactly the rows of `version`, and commits. Returns the
@@ -92,8 +103,7 @@ pub fn succeed(
     let opened = version.map_or(1, |version| version + 1);
     assert_eq!(publisher.version(), opened, "versions count up");
     assert_eq!(publisher.epoch(), epoch + 1, "epochs count up");
-    let item = commit_a_row(&mut publisher);
-    rows.insert(item.key(), item);
+    commit_rows(&mut publisher, &mut rows);
     assert_eq!(publisher.version(), opened + 1);
     (publisher, rows)
 }

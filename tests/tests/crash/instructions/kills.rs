@@ -3,16 +3,17 @@
 use std::fmt;
 use std::time::Duration;
 
-use common::internals::header;
+use common::internals::{header, index_name};
 use rand::RngExt;
 use tests::object_state::{ObjectState, TableObserver};
 use tests::scenario::Scenario;
 use tests::stepper::Stepper;
 use tests::{NEVER, role};
 
-use super::copies::{Pass, Place, assert_nothing_left};
+use super::copies::{Pass, Place, assert_nothing_left, region_id};
 use super::expected::Expected;
 use super::followers::{Sleeper, newcomer, rows_of, succeed};
+use super::lookups::{Keys, reader_of};
 
 /// Maximum number of draws per killed process. Maintenance that only the stepped run had can shift
 /// the instructions that follow it, so some draws are never reached.
@@ -85,6 +86,10 @@ fn carry_on(
         expected.check(new);
         assert_eq!(new.version(), state.commit());
     }
+    let keys = Keys::of(scenario, expected);
+    if let Some(reader) = reader_of(name) {
+        assert_eq!(keys.check_expected(&reader, expected), state.commit());
+    }
     let epoch = state.word(header::EPOCH);
     let (publisher, rows) = succeed(scenario, name, expected, version, epoch);
     let version = publisher.version();
@@ -95,10 +100,13 @@ fn carry_on(
         assert_eq!(rows_of(&sleeper.0), rows);
         assert_eq!(sleeper.0.publisher_state().epoch(), publisher.epoch());
     }
+    keys.check(&reader_of(name).expect("a table"), version, &rows);
     place.table().remember();
+    let is_kept = region_id(name) == state.current_index().map(|(region, _)| region);
     publisher.close().unwrap();
     drop((asleep, new));
-    assert_nothing_left(state, place.orphans());
+    let name_of = |(region, number)| index_name(region, number);
+    assert_nothing_left(state, place.orphans(), is_kept, name_of);
 }
 
 /// Kills a real process at `point` while three subscribers are parked. Returns false if the process
@@ -114,10 +122,13 @@ fn kill_at(scenario: Scenario, left: Option<&ObjectState>, point: Point<'_>) -> 
     };
     let (stepper, mut asleep) = place.begin(scenario, recheck);
     let registry = common::inspect(name, None).map(|table| table.registry_id);
-    let expected = Expected::of(scenario, left, TableObserver::new(name).now());
+    let mut observer = TableObserver::of_process(name, stepper.id());
+    let expected = Expected::of(scenario, left, observer.now());
     let came = point.reach(&stepper);
-    let state = TableObserver::new(name).now().clone();
+    observer.look(true);
+    let state = observer.now().clone();
     place.table().remember();
+    state.region_ids().iter().for_each(|id| place.table().remember_indexes(*id));
     stepper.kill();
 
     for sleeper in &mut asleep {
@@ -160,6 +171,7 @@ pub fn kill_takeovers(left: &ObjectState, times: usize) -> u64 {
     let place = Place::new(Some(left));
     let name = place.table().name();
     let expected = Expected::opened(left, times);
+    let keys = Keys::of(Scenario::Takeover, &expected);
     let mut asleep = place.sleepers(NEVER);
     let mut dice = rand::rng();
     for _ in 0..times {
@@ -168,6 +180,10 @@ pub fn kill_takeovers(left: &ObjectState, times: usize) -> u64 {
         let _came = Point::Calls(dice.random_range(0..TAKEOVER_CALLS)).reach(&stepper);
         stepper.kill();
         let state = TableObserver::new(name).now().clone();
+        state.region_ids().iter().for_each(|id| place.table().remember_indexes(*id));
+        if let Some(reader) = reader_of(name) {
+            keys.check_expected(&reader, &expected);
+        }
         let versions = before.commit()..=before.commit() + 1;
         assert!(versions.contains(&state.commit()), "one commit at most");
         let epochs = before.word(header::EPOCH)..=before.word(header::EPOCH) + 1;

@@ -3,19 +3,24 @@
 //! A publisher is stepped through a [`Scenario`] once. After each instruction, the bytes that it
 //! shares are compared with the bytes before. For each new state:
 //!
-//! 1. the process is stopped, and its real table is read by attached and by new subscribers;
+//! 1. the process is stopped, and its real table is read by attached and by new subscribers and
+//!    readers;
 //! 2. a copy of the state is treated as the table of a dead publisher ([`copies`]): it is read,
 //!    taken over, committed to, and followed.
 //!
 //! At system calls and at random instructions, the real process is also killed ([`kills`]).
 //!
 //! - [`expected`]: the tables that readers may see;
-//! - [`followers`]: subscribers and successors.
+//! - [`followers`]: subscribers and successors;
+//! - [`lookups`]: readers that look up keys by the key index;
+//! - [`sweeps`]: sweeps after the crashes.
 
 mod copies;
 mod expected;
 mod followers;
 mod kills;
+mod lookups;
+mod sweeps;
 
 use tests::object_state::ObjectState;
 use tests::scenario::Scenario;
@@ -59,6 +64,13 @@ fn publisher_death_at_any_instruction_of_commit_loses_nothing() {
 fn publisher_death_at_any_instruction_of_growth_loses_nothing() {
     if can_step() {
         die_in(Scenario::Growth, None);
+    }
+}
+
+#[test]
+fn publisher_death_at_any_instruction_of_key_index_changes_loses_nothing() {
+    if can_step() {
+        die_in(Scenario::Index, None);
     }
 }
 
