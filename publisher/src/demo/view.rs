@@ -106,7 +106,8 @@ impl View {
             Err(error) => return Err(error.into()),
         };
         if let Some(delay) = self.table.delay().filter(|_| changes > 0) {
-            self.delays.saturating_record(u64::try_from(delay.as_nanos()).unwrap_or(u64::MAX));
+            // Unlike `saturating_record`, this extends the range. Only a delay of centuries fails.
+            let _recorded = self.delays.record(delay.as_nanos() as u64);
         }
         self.changes += changes as u64;
         Ok(changes == 0)
