@@ -47,8 +47,8 @@ pub enum Error {
     PublisherActive {
         /// Name of the table.
         table: String,
-        /// Process id of the publisher, as stored by the publisher. 0 if the process that holds the
-        /// lock does not publish the table: a starting publisher, or a sweep.
+        /// Process id of the publisher, as stored by the publisher. 0 if the process that holds
+        /// the lock does not publish the table: a starting publisher, or a sweep.
         pid: u32,
     },
 

@@ -104,8 +104,8 @@
 //! | [`latest`](Subscriber::latest) | a row by its key | the last commit | a lookup in shared memory |
 //! | [`snapshot`](Subscriber::snapshot) | all rows | the last commit | a copy of the table |
 //!
-//! A [`Reader`] has no local copy: its [`get`](Reader::get) costs as much as `latest`, and opening it
-//! costs the same for a table of any size.
+//! A [`Reader`] has no local copy: its [`get`](Reader::get) costs as much as `latest`, and opening
+//! it costs the same for a table of any size.
 //!
 //! The first two cannot fail, and agree with each other until the next refresh. The other two do
 //! not change the local copy. They fail if the publisher changes the same rows faster than they can

@@ -13,17 +13,20 @@ pub struct TableArgs {
     #[arg(add = ArgValueCompleter::new(complete::tables))]
     pub name: String,
 
-    /// Only the rows with these keys. A key's fields are joined by commas and quoted as in CSV: 7 "a, b",-5 "" 10.0.0.0/8
+    /// Only the rows with these keys. A key's fields are joined by commas and quoted as in CSV: 7
+    /// "a, b",-5 "" 10.0.0.0/8
     ///
-    /// The shell removes its own quotes: write '"a, b",-5'. Quote a KEY that begins with a minus and is more than a number: '"-5",a' (or write it after --, except with watch).
+    /// The shell removes its own quotes: write '"a, b",-5'. Quote a KEY that begins with a minus
+    /// and is more than a number: '"-5",a' (or write it after --, except with watch).
     #[arg(value_name = "KEY", allow_negative_numbers = true, add = ArgValueCompleter::new(complete::keys))]
     pub keys: Vec<String>,
 
     #[command(flatten)]
     pub selection: Selection,
 
-    /// Output format. With watch, csv has the columns version, op and the row's fields (the old row's for a delete), and a
-    /// new header line when these change; json needs --once or --count
+    /// Output format. With watch, csv has the columns version, op and the row's fields (the old
+    /// row's for a delete), and a new header line when these change; json needs --once or
+    /// --count
     #[arg(long, value_enum, default_value_t = Format::Table)]
     pub format: Format,
 }

@@ -1,5 +1,5 @@
-//! Follows a table: refreshes it, counts commits, sets metrics, and reports on stderr changes in the
-//! state of its publisher, each once.
+//! Follows a table: refreshes it, counts commits, sets metrics, and reports on stderr changes in
+//! the state of its publisher, each once.
 
 use std::os::fd::AsFd;
 use std::time::Duration;

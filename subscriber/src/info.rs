@@ -32,8 +32,8 @@ pub struct Args {
     #[arg(long, value_name = "USER|UID", value_parser = cli::user, add = ArgValueCompleter::new(complete::owners))]
     owner: Option<u32>,
 
-    /// Output format: one JSON object on many lines (json) or on one (jsonl), or its members as csv
-    /// with name and value
+    /// Output format: one JSON object on many lines (json) or on one (jsonl), or its members as
+    /// csv with name and value
     #[arg(long, value_enum, default_value_t = Format::Table)]
     format: Format,
 }
@@ -260,8 +260,8 @@ fn owner(table: &TableInfo) -> String {
     format!("{user}:{group} {:04o}", table.mode)
 }
 
-/// Writes a line for each member: its name, with the names of nested members joined by dots, and its
-/// value.
+/// Writes a line for each member: its name, with the names of nested members joined by dots, and
+/// its value.
 fn write_csv(out: &mut impl Write, object: &Value) -> io::Result<()> {
     let mut writer = csv::Writer::from_writer(out);
     writer.write_record(["name", "value"]).map_err(csv_error)?;

@@ -241,8 +241,8 @@ impl TableObserver {
     }
 
     /// Returns the named objects that a process has open and that a sweep cannot find from the
-    /// table. If the process died now, they would never be removed. A sweep finds a key index by its
-    /// name alone.
+    /// table. If the process died now, they would never be removed. A sweep finds a key index by
+    /// its name alone.
     ///
     /// # Panics
     /// If there is no such process.

@@ -220,8 +220,9 @@ impl Scenario {
                 Writes::new([3, 8], (0..6).chain([24, 25]).filter(|n| *n != 3), 6),
             ],
             Self::Growth => vec![Writes::new(1..3, (3..5).chain(60..132), 2)],
-            // The keys of the second transaction were deleted, so there is a tombstone where each of
-            // them is inserted. The third transaction has one new key more than there is room for.
+            // The keys of the second transaction were deleted, so there is a tombstone where each
+            // of them is inserted. The third transaction has one new key more than
+            // there is room for.
             Self::Index => vec![
                 Writes::new([LIVE_KEYS - 1], [0], 4),
                 Writes::new([1], [KEYS / 2, KEYS - 1], 5),

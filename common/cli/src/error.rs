@@ -94,8 +94,8 @@ pub fn finish(result: Result<(), CliError>) -> ExitCode {
 /// Maximum time that a line waits for room on stderr, in ms.
 const STATUS_PATIENCE_MS: u16 = 1000;
 
-/// Prints one line to stderr. If stderr has no room within `STATUS_PATIENCE_MS`, the line is dropped.
-/// Later lines are dropped without a wait, until stderr has room again.
+/// Prints one line to stderr. If stderr has no room within `STATUS_PATIENCE_MS`, the line is
+/// dropped. Later lines are dropped without a wait, until stderr has room again.
 pub fn status(line: impl fmt::Display) {
     static UNREAD: AtomicBool = AtomicBool::new(false);
     let patience = if UNREAD.load(Ordering::Relaxed) { 0 } else { STATUS_PATIENCE_MS };

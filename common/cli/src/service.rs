@@ -8,8 +8,8 @@
 //!    READY=1.
 //! 3. STATUS= is sent with READY=1, and after a change at a limited rate. WATCHDOG=1 is sent at
 //!    half the watchdog's timeout.
-//! 4. A message is one datagram of `NAME=VALUE` lines. The address is resolved for each datagram, so
-//!    that a restarted manager is reached.
+//! 4. A message is one datagram of `NAME=VALUE` lines. The address is resolved for each datagram,
+//!    so that a restarted manager is reached.
 //! 5. A message that could not be sent is retried after a pause. A missing manager never stops the
 //!    service, and a manager that does not read never blocks it.
 //!

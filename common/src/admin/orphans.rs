@@ -3,9 +3,9 @@
 //! 1. List the objects, then read which registries the regions refer to. The order matters: a
 //!    registry is linked after a region refers to it, and loses its name before the region does.
 //! 2. Suspect a lock object or a `next` region that no process holds, a registry or a generation of
-//!    a key index that no region refers to and in which no process holds a byte, and a queue that no process holds and that no
-//!    registry contains. While the registry of a live publisher is unknown, no registry of its user
-//!    is suspect.
+//!    a key index that no region refers to and in which no process holds a byte, and a queue that
+//!    no process holds and that no registry contains. While the registry of a live publisher is
+//!    unknown, no registry of its user is suspect.
 //! 3. Repeat both steps after [`SECOND_LOOK`]. The objects that are still suspect are orphans.
 //!
 //! A [`sweep`] frees the slots of dead subscribers in all registries, then removes orphans until
@@ -59,7 +59,8 @@ pub enum OrphanKind {
 }
 
 impl OrphanKind {
-    /// Returns the name of the kind, the prefix of its objects' names, and the reason of its orphans.
+    /// Returns the name of the kind, the prefix of its objects' names, and the reason of its
+    /// orphans.
     fn describe(self) -> (&'static str, &'static str, &'static str) {
         match self {
             Self::Lock => (
@@ -389,9 +390,9 @@ fn file_status(path: &Path) -> Option<Metadata> {
     fs::symlink_metadata(path).ok().filter(Metadata::is_file)
 }
 
-/// Returns the names of the objects that a region refers to: its registry, and the current generation
-/// of its key index. Returns none if no object has the name `region` any more: the region took its
-/// table's name or was removed.
+/// Returns the names of the objects that a region refers to: its registry, and the current
+/// generation of its key index. Returns none if no object has the name `region` any more: the
+/// region took its table's name or was removed.
 fn referenced_by(region: &str, owner: u32) -> Result<Vec<String>> {
     let Some(file) = object::open(region, false, owner, false)? else {
         return Ok(Vec::new());

@@ -65,8 +65,8 @@ pub fn remove_of(name: &str, owner: u32) -> Result<Vec<String>> {
     Ok(objects)
 }
 
-/// Removes the registry and the key index that the table's region refers to, as far as they exist. Fails
-/// if a publisher still holds the region after its lock object was removed.
+/// Removes the registry and the key index that the table's region refers to, as far as they exist.
+/// Fails if a publisher still holds the region after its lock object was removed.
 fn remove_referenced(name: &TableName, owner: u32) -> Result<()> {
     let object = name.region();
     let Some(region) = object::open(&object, false, owner, false)? else {

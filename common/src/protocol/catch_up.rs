@@ -187,8 +187,8 @@ fn catch_up<'m, E>(
 pub struct ChangedRow {
     /// Slot of the row.
     pub slot: u32,
-    /// Index of its first word in the buffer that [`ChangedRows::row`] reads; `None` if the row was
-    /// deleted.
+    /// Index of its first word in the buffer that [`ChangedRows::row`] reads; `None` if the row
+    /// was deleted.
     start: Option<usize>,
 }
 

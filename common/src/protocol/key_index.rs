@@ -1,33 +1,34 @@
 //! The key index: finds the slot of a key in shared memory, without a copy of the table.
 //!
-//! The index maps hashes to slots. It is an object of its own, in one generation after another: when
-//! a generation is full, the publisher writes the next one and stores its number in the region.
-//! Open addressing with linear probing; an entry is free, or holds a slot and some bits of the
-//! key's hash, or is a tombstone. A free entry ends a search, and no entry becomes free again or
-//! moves, so a search needs no lock. An entry is only a hint: the row at its slot decides.
+//! The index maps hashes to slots. It is an object of its own, in one generation after another:
+//! when a generation is full, the publisher writes the next one and stores its number in the
+//! region. Open addressing with linear probing; an entry is free, or holds a slot and some bits of
+//! the key's hash, or is a tombstone. A free entry ends a search, and no entry becomes free again
+//! or moves, so a search needs no lock. An entry is only a hint: the row at its slot decides.
 //!
 //! The publisher, in transaction `V`:
 //!
-//! 1. Reserve an entry for each new key. If there is not enough room, write a new generation with all
-//!    keys that are live at `commit`, set its `removed` to `commit`, and store its number.
+//! 1. Reserve an entry for each new key. If there is not enough room, write a new generation with
+//!    all keys that are live at `commit`, set its `removed` to `commit`, and store its number.
 //! 2. Write the entries of the new keys into free entries and tombstones.
 //! 3. Commit `V`. The entries of the keys that it deleted are queued in private memory.
-//! 4. If the queue is long: raise `removed` to the youngest version whose entries are in it, execute
-//!    a release fence, and turn the entries into tombstones.
+//! 4. If the queue is long: raise `removed` to the youngest version whose entries are in it,
+//!    execute a release fence, and turn the entries into tombstones.
 //!
 //! A reader:
 //!
 //! 1. Load `commit` as `s`, then the number of the generation.
 //! 2. Search. Read the row at each slot found as of `s`; if it has the key, this is the answer.
-//! 3. If no row has the key: execute an acquire fence and load `removed`. If it is at most `s`, the key
-//!    has no row at `s`: its entry was there before commit `s`, and no entry of a key that is live
-//!    at `s` has become a tombstone. Otherwise start again; the next `s` is at least `removed`.
+//! 3. If no row has the key: execute an acquire fence and load `removed`. If it is at most `s`, the
+//!    key has no row at `s`: its entry was there before commit `s`, and no entry of a key that is
+//!    live at `s` has become a tombstone. Otherwise start again; the next `s` is at least
+//!    `removed`.
 //!
 //! Comparing `commit` with `s` instead of `removed` would also be correct, but a publisher that
 //! commits without pause would then make searches for absent keys repeat for ever.
 //!
-//! A dead publisher may leave entries of rows that it did not commit. A successor therefore writes a
-//! new generation before its first commit.
+//! A dead publisher may leave entries of rows that it did not commit. A successor therefore writes
+//! a new generation before its first commit.
 
 use super::layout::{MAX_CAPACITY, Tag, header, index as at};
 use super::read::{Overwritten, Table, overwritten};
@@ -164,8 +165,8 @@ impl<'m> KeyIndex<'m> {
         None
     }
 
-    /// Copies the row of the key with this hash as of `version` into `row`, and returns its slot and
-    /// tag. Returns `None` if no row was found, which means that the key has none only if
+    /// Copies the row of the key with this hash as of `version` into `row`, and returns its slot
+    /// and tag. Returns `None` if no row was found, which means that the key has none only if
     /// [`proves_absence`](Self::proves_absence) is true afterwards.
     ///
     /// `version` was loaded before the number of this generation. `is_key` compares the key of a
@@ -192,12 +193,13 @@ impl<'m> KeyIndex<'m> {
         found.transpose()
     }
 
-    /// Returns true if a search that found no row was complete as of `version`. After false, the next
-    /// commit that is loaded is later.
+    /// Returns true if a search that found no row was complete as of `version`. After false, the
+    /// next commit that is loaded is later.
     #[inline]
     pub fn proves_absence(&self, version: u64) -> bool {
         // Partner: the fence in `KeyIndexWriter::bury`. If the search read a tombstone, or an entry
-        // written over one, the load below returns the version of its key's deletion or a later one.
+        // written over one, the load below returns the version of its key's deletion or a later
+        // one.
         fence(Point::SeeRemoved, Ordering::Acquire);
         let removed = self.words[at::REMOVED].load(Ordering::Relaxed);
         if removed <= version || !applies(Point::RecheckRemoved) {

@@ -40,8 +40,8 @@
 //!   ..   paths, 256 bytes per slot, of a socket or a FIFO, zero-padded: a hole until one is stored
 //! ```
 //!
-//! A generation of the key index (an entry is 0 if it is free; otherwise the bits of the mask hold a slot
-//! plus one, or are all set in a tombstone, and the other bits are those of the key's hash):
+//! A generation of the key index (an entry is 0 if it is free; otherwise the bits of the mask hold
+//! a slot plus one, or are all set in a tombstone, and the other bits are those of the key's hash):
 //!
 //! ```text
 //! 0x000  magic "TABLINDX"      0x008  layout version       0x010  region id
@@ -52,9 +52,10 @@
 //! ```
 //!
 //! The search for a key with hash `h` begins at entry `h * entries / 2^64`. The hash of a key
-//! (wrapping arithmetic on 64 bits; `fold(a, b)` is the exclusive or of the two halves of the 128-bit
-//! product): start with `h = seed`; for each run of key fields that are adjacent in the row, and for
-//! each 8 bytes of it, zero-padded, as a word `w`: `h = fold(h ^ w, 0x9e3779b97f4a7c15)`.
+//! (wrapping arithmetic on 64 bits; `fold(a, b)` is the exclusive or of the two halves of the
+//! 128-bit product): start with `h = seed`; for each run of key fields that are adjacent in the
+//! row, and for each 8 bytes of it, zero-padded, as a word `w`: `h = fold(h ^ w,
+//! 0x9e3779b97f4a7c15)`.
 //!
 //! Namespaces are identified by inode.
 

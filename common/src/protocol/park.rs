@@ -36,8 +36,8 @@
 //!
 //! 1. The subscriber stores the record of its slot and, after a fence, its nonce.
 //! 2. It creates its receiver (a queue, a socket) and, after a fence, stores that it is ready.
-//! 3. The publisher loads the nonce and, after a fence, the ready word. If the ready word is
-//!    set, it loads the record after another fence, and opens the receiver that the record names.
+//! 3. The publisher loads the nonce and, after a fence, the ready word. If the ready word is set,
+//!    it loads the record after another fence, and opens the receiver that the record names.
 //! 4. The publisher stores the outcome, an errno, and, after a fence, the nonce that the outcome is
 //!    for.
 //! 5. The subscriber loads the nonce and, if it is its own, after a fence the errno.

@@ -34,8 +34,8 @@ impl PublishedIndex {
     /// `slots` slots. Makes it the current generation, and removes the former one.
     ///
     /// # Errors
-    /// [`Error::Limit`](crate::Error::Limit), and errors of the system. The former generation is then
-    /// still the current one.
+    /// [`Error::Limit`](crate::Error::Limit), and errors of the system. The former generation is
+    /// then still the current one.
     pub fn create(
         region: &PublisherRegion,
         hasher: KeyHasher,

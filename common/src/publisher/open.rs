@@ -209,9 +209,9 @@ fn converted_rows(
     }))
 }
 
-/// Commits the mark that `old` is superseded by the region of `table`, and wakes all subscribers. If this
-/// is not possible, the subscribers find the successor by their re-check, because it already has the
-/// table's name.
+/// Commits the mark that `old` is superseded by the region of `table`, and wakes all subscribers.
+/// If this is not possible, the subscribers find the successor by their re-check, because it
+/// already has the table's name.
 pub(super) fn supersede(old: &PublisherRegion, table: &PublishedTable, notifier: &mut Notifier) {
     match old.look() {
         Ok((commit, superseded)) => {

@@ -31,12 +31,12 @@
 #[non_exhaustive]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Statistics {
-    /// Number of committed transactions that changed rows. Commits without rows, which signal other
-    /// events, and calls of [`reshape`](crate::UntypedPublisher::reshape) also create versions but
-    /// are not counted here.
+    /// Number of committed transactions that changed rows. Commits without rows, which signal
+    /// other events, and calls of [`reshape`](crate::UntypedPublisher::reshape) also create
+    /// versions but are not counted here.
     pub commits: u64,
-    /// Number of rows with new keys in these transactions. If a new key takes the slot of a deleted
-    /// key in a full table, this counts as one deletion and one creation.
+    /// Number of rows with new keys in these transactions. If a new key takes the slot of a
+    /// deleted key in a full table, this counts as one deletion and one creation.
     pub creates: u64,
     /// Number of rows that these transactions replaced.
     pub updates: u64,
@@ -45,8 +45,8 @@ pub struct Statistics {
     /// Number of times the publisher swept its registry, in calls to
     /// [`maintain`](crate::UntypedPublisher::maintain) and in its own maintenance.
     pub sweeps: u64,
-    /// Number of wake-ups sent. A commit counts one for each subscriber that it wakes individually,
-    /// and one for all subscribers that sleep on the futex.
+    /// Number of wake-ups sent. A commit counts one for each subscriber that it wakes
+    /// individually, and one for all subscribers that sleep on the futex.
     pub wakes: u64,
 }
 

@@ -1,7 +1,7 @@
 //! The object of one generation of the key index ([`key_index`](crate::protocol::key_index)).
 //!
-//! Its name contains the id of the region and the number of the generation. The publisher locks it, so
-//! that a sweep can tell it from the object of a dead publisher.
+//! Its name contains the id of the region and the number of the generation. The publisher locks it,
+//! so that a sweep can tell it from the object of a dead publisher.
 
 use std::os::unix::fs::MetadataExt;
 
@@ -109,11 +109,12 @@ pub struct ReaderIndex {
 }
 
 impl ReaderIndex {
-    /// Opens generation `generation` of the index of region `region_id`. It must belong to `owner` or,
-    /// if `trust_root` is set, to root. Returns None if it does not exist (any more).
+    /// Opens generation `generation` of the index of region `region_id`. It must belong to `owner`
+    /// or, if `trust_root` is set, to root. Returns None if it does not exist (any more).
     ///
     /// # Errors
-    /// [`Error::Corrupt`], [`Error::LayoutMismatch`], [`Error::WrongOwner`], and errors of the system.
+    /// [`Error::Corrupt`], [`Error::LayoutMismatch`], [`Error::WrongOwner`], and errors of the
+    /// system.
     pub fn open(
         region_id: u64,
         generation: u64,
@@ -165,7 +166,8 @@ impl ReaderIndex {
         KeyIndex::new(words, self.geometry).expect("the mapping has the size of the geometry")
     }
 
-    /// Returns true if the file was not truncated. Call it after a search and before using the result.
+    /// Returns true if the file was not truncated. Call it after a search and before using the
+    /// result.
     #[inline]
     pub fn is_whole(&self) -> bool {
         self.mapping.is_whole()

@@ -153,8 +153,9 @@ impl PublisherRegion {
         })
     }
 
-    /// Gives this region the name of `old`. Marks `old` as superseded first: a reader that finds the mark
-    /// checks the name, and one that does not find it reads the region that has the name.
+    /// Gives this region the name of `old`. Marks `old` as superseded first: a reader that finds
+    /// the mark checks the name, and one that does not find it reads the region that has the
+    /// name.
     pub fn supersede(&self, old: &Self, name: &TableName) -> Result<()> {
         let state = old.word(at::STATE);
         old.set(at::STATE, State::Superseded as u64);

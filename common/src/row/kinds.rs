@@ -26,8 +26,8 @@ pub use timestamp::Timestamp;
 
 /// A type that can be a field of a row.
 ///
-/// Implement this trait for a newtype over a number or over a type of this module, as in the example
-/// of [`KeyKind`]. The newtype must have the size of its kind.
+/// Implement this trait for a newtype over a number or over a type of this module, as in the
+/// example of [`KeyKind`]. The newtype must have the size of its kind.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be a field of a row",
     label = "not a type for a field",

@@ -24,8 +24,8 @@ const MIN_RECHECK: Duration = Duration::from_millis(1);
 /// Interval at which `open_within` looks for a table that is not published yet.
 const OPEN_INTERVAL: Duration = Duration::from_millis(10);
 
-/// Options for opening a table: [`Subscriber::builder`], [`Reader::builder`] and those of the untyped
-/// types return them. `T` is the type that [`open`](Self::open) returns.
+/// Options for opening a table: [`Subscriber::builder`], [`Reader::builder`] and those of the
+/// untyped types return them. `T` is the type that [`open`](Self::open) returns.
 ///
 /// ```
 /// # use common::{Publisher, Row, Sleep, Subscriber};
@@ -67,8 +67,8 @@ impl<T> OpenOptions<T> {
         }
     }
 
-    /// Opens the table, and follows it with `content`. `expected` is the schema of the rows, unless it is
-    /// that of the table.
+    /// Opens the table, and follows it with `content`. `expected` is the schema of the rows, unless
+    /// it is that of the table.
     fn follow<C: Content>(
         &self,
         expected: Option<Schema>,
@@ -193,7 +193,8 @@ impl<T: Open> OpenOptions<T> {
         T::attach(self)
     }
 
-    /// Opens the table as soon as it exists and, for a subscriber, changes slowly enough to be copied.
+    /// Opens the table as soon as it exists and, for a subscriber, changes slowly enough to be
+    /// copied.
     ///
     /// # Errors
     /// [`Error::TimedOut`], [`Error::Outrun`] if it always changed too fast, and the errors of

@@ -1,9 +1,9 @@
 //! The local copy of a table: rows by slot, an index by key, and the changes of the last refresh.
 //!
 //! - [`KeyedRows`] holds rows of one version, by slot and by key.
-//! - [`LocalCopy`] fills them from a [`Source`]. A refresh first copies all changed rows into a buffer
-//!   ([`catch_up`](crate::protocol::catch_up)). When the buffer is complete, it is applied to the
-//!   rows, and the differences are listed by key. After an error the rows are unchanged.
+//! - [`LocalCopy`] fills them from a [`Source`]. A refresh first copies all changed rows into a
+//!   buffer ([`catch_up`](crate::protocol::catch_up)). When the buffer is complete, it is applied
+//!   to the rows, and the differences are listed by key. After an error the rows are unchanged.
 
 use std::sync::Arc;
 
@@ -56,8 +56,8 @@ impl LocalCopy {
         self.source.name()
     }
 
-    /// Copies the last committed row of a key from shared memory into `row`. Returns false if it does
-    /// not exist.
+    /// Copies the last committed row of a key from shared memory into `row`. Returns false if it
+    /// does not exist.
     #[inline]
     pub(super) fn latest<B: RowBuffer + ?Sized>(&self, key: &[u8], row: &mut B) -> Result<bool> {
         // Usually the row is still at its slot in the copy. So read that slot first, and compare

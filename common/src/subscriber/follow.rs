@@ -1,21 +1,21 @@
-//! Follows a table: keeps some content up to date with the commits of the publisher, and sleeps until
-//! there is news.
+//! Follows a table: keeps some content up to date with the commits of the publisher, and sleeps
+//! until there is news.
 //!
-//! [`Follow`] owns three parts: the content (the local copy of a subscriber, or only the version that
-//! a reader has seen), parking and liveness. The parts do not know each other. A refresh passes
-//! results from one part to another and makes all decisions:
+//! [`Follow`] owns three parts: the content (the local copy of a subscriber, or only the version
+//! that a reader has seen), parking and liveness. The parts do not know each other. A refresh
+//! passes results from one part to another and makes all decisions:
 //!
 //! 1. Unpark.
 //! 2. If the re-check is due: check whether the region still has the table's name and whether the
 //!    publisher is alive.
 //! 3. If `commit` has moved, update the content in one step.
-//! 4. If nothing has changed and the caller is about to sleep, park at the version of the content. If
-//!    there was a commit in the meantime, start again at step 1.
+//! 4. If nothing has changed and the caller is about to sleep, park at the version of the content.
+//!    If there was a commit in the meantime, start again at step 1.
 //!
-//! A wait alternates between refresh and sleep until there is news: changed content, a changed schema,
-//! or a changed state of the publisher. A wait for a certain version parks at earlier commits
-//! without applying them. The changes then lead in one step from the content before the wait to the
-//! new one, however many commits there were.
+//! A wait alternates between refresh and sleep until there is news: changed content, a changed
+//! schema, or a changed state of the publisher. A wait for a certain version parks at earlier
+//! commits without applying them. The changes then lead in one step from the content before the
+//! wait to the new one, however many commits there were.
 
 use std::os::fd::BorrowedFd;
 use std::time::{Duration, Instant};
@@ -45,8 +45,8 @@ pub(super) trait Content {
     fn has_changes(&self) -> bool;
     /// Returns true if this refresh changed the schema.
     fn schema_changed(&self) -> bool;
-    /// Applies everything that was committed since the version of the content. It is unchanged after
-    /// an error.
+    /// Applies everything that was committed since the version of the content. It is unchanged
+    /// after an error.
     fn catch_up(&mut self) -> Result<()>;
     /// Moves to the region that has the table's name now. Returns false if no region has it. The
     /// content is unchanged after an error.
@@ -64,8 +64,8 @@ pub(super) struct Follow<C> {
     content: C,
     parking: ParkState,
     liveness: Liveness,
-    /// The last commit that a refresh saw. It is later than the version of the content only while a
-    /// wait skips commits.
+    /// The last commit that a refresh saw. It is later than the version of the content only while
+    /// a wait skips commits.
     seen: u64,
     delay: Option<Duration>,
     interrupted: bool,

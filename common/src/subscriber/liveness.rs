@@ -148,8 +148,9 @@ impl Liveness {
     }
 
     /// Returns true if the header differs from what was last observed. The publisher stores state,
-    /// epoch and registry before the commit that announces them. The mark that a region is superseded
-    /// may have been observed before the successor took the name, so it is always outdated.
+    /// epoch and registry before the commit that announces them. The mark that a region is
+    /// superseded may have been observed before the successor took the name, so it is always
+    /// outdated.
     pub(super) fn is_outdated(&self, region: &ReaderRegion) -> bool {
         let words = words(region);
         words != self.observed || words[0] == State::Superseded as u64

@@ -1,13 +1,13 @@
 //! Looks keys up in shared memory, by the key index and without a copy of the table
 //! ([`key_index`](crate::protocol::key_index)).
 //!
-//! A lookup first searches the generation of the index that is mapped. A row with the right key proves
-//! itself, whatever the age of the index. Only a lookup that finds no row loads `commit` and the
-//! current generation, and proves that the key has no row.
+//! A lookup first searches the generation of the index that is mapped. A row with the right key
+//! proves itself, whatever the age of the index. Only a lookup that finds no row loads `commit` and
+//! the current generation, and proves that the key has no row.
 //!
-//! When a successor region has taken the table's name, lookups move to it: the old region says that it
-//! was superseded or closed. If the index cannot be opened, the rows are searched one by one, so that
-//! a lookup never depends on it.
+//! When a successor region has taken the table's name, lookups move to it: the old region says that
+//! it was superseded or closed. If the index cannot be opened, the rows are searched one by one, so
+//! that a lookup never depends on it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -28,12 +28,12 @@ use crate::region::object::trusted_users;
 use crate::row::schema::Schema;
 use crate::row::{Key, RowBuf};
 
-/// Maximum number of reads of one row. A read takes about as long as a commit of a few rows, so most
-/// reads of a hot row may fail on a machine with slow cache coherence. All of the reads together
-/// take a few ms.
+/// Maximum number of reads of one row. A read takes about as long as a commit of a few rows, so
+/// most reads of a hot row may fail on a machine with slow cache coherence. All of the reads
+/// together take a few ms.
 const ROW_PASSES: u32 = 1 << 14;
-/// Maximum number of attempts to open the generation that the region names. The publisher removes one
-/// after it has named the next.
+/// Maximum number of attempts to open the generation that the region names. The publisher removes
+/// one after it has named the next.
 const OPEN_TRIES: u32 = 16;
 /// Interval at which lookups in a closed table check whether another table has its name.
 const RECHECK_NS: u64 = 1_000_000_000;
@@ -125,8 +125,8 @@ impl View {
         self.source.region().word(header::STATE) == State::Running as u64
     }
 
-    /// Searches the mapped index for a key. Returns the slot of its row as of the last commit, which
-    /// is then in `row`. Returns `None` also in each unusual case.
+    /// Searches the mapped index for a key. Returns the slot of its row as of the last commit,
+    /// which is then in `row`. Returns `None` also in each unusual case.
     #[inline(always)]
     fn find_fast(&self, key: &[u8], row: &mut [u64]) -> Option<usize> {
         let (source, index) = (&self.source, self.index.as_ref()?);
@@ -137,8 +137,8 @@ impl View {
         index.index().search(hash.0, |slot| self.read_fast(slot, key, row).then_some(slot))
     }
 
-    /// Copies the row at `slot` as of the last commit into `row`, and returns true if it has this key.
-    /// Returns false also in each unusual case.
+    /// Copies the row at `slot` as of the last commit into `row`, and returns true if it has this
+    /// key. Returns false also in each unusual case.
     #[inline]
     fn read_fast(&self, slot: usize, key: &[u8], row: &mut [u64]) -> bool {
         let region = self.source.region();
@@ -147,8 +147,8 @@ impl View {
             && region.check_whole().is_ok()
     }
 
-    /// Looks up a key of the region as of the last commit. Returns the number of the current generation
-    /// of the index instead if another one is mapped.
+    /// Looks up a key of the region as of the last commit. Returns the number of the current
+    /// generation of the index instead if another one is mapped.
     fn attempt(&self, key: &[u8], row: &mut [u64]) -> Result<std::result::Result<Known, u64>> {
         let (source, region) = (&self.source, self.source.region());
         let (version, table) = region.look()?;
@@ -212,7 +212,8 @@ impl Lookup {
         self.view.store(Arc::new(View { source, generation: 0, index: None }));
     }
 
-    /// Copies the row of a key as of the last commit into `row`. Returns false if it does not exist.
+    /// Copies the row of a key as of the last commit into `row`. Returns false if it does not
+    /// exist.
     #[inline(always)]
     pub(super) fn get<B: RowBuffer + ?Sized>(&self, key: &[u8], row: &mut B) -> Result<bool> {
         let view = self.view.load();
@@ -270,8 +271,8 @@ impl Lookup {
     /// Looks up all of `keys` as of one version, which is returned, and then calls `visit` with the
     /// index of each key and its row.
     ///
-    /// Each pass looks up the keys that the pass before did not find first, because they may be rows
-    /// that change all the time. A row that was found is checked again by its tag only.
+    /// Each pass looks up the keys that the pass before did not find first, because they may be
+    /// rows that change all the time. A row that was found is checked again by its tag only.
     ///
     /// # Errors
     /// The errors of [`find`](Self::find). Unless a text does not fit, `visit` was not called then.
@@ -307,8 +308,9 @@ impl Lookup {
         Err(self.view.load().source.outrun(PASSES))
     }
 
-    /// Copies the row of a key as of the last commit into `row`, if it is still at `place`; otherwise
-    /// looks the key up again, and updates `place`. Returns false if the key has no row.
+    /// Copies the row of a key as of the last commit into `row`, if it is still at `place`;
+    /// otherwise looks the key up again, and updates `place`. Returns false if the key has no
+    /// row.
     #[inline]
     pub(super) fn read<B: RowBuffer + ?Sized>(
         &self,
@@ -350,8 +352,8 @@ impl Lookup {
         }
     }
 
-    /// Returns true if the region of a view is current, or if no region has taken its name, as far as
-    /// this process knows.
+    /// Returns true if the region of a view is current, or if no region has taken its name, as far
+    /// as this process knows.
     fn is_last(&self, view: &View) -> Result<bool> {
         Ok(self.is_current(view)? || view.source.reopen()?.is_none())
     }
@@ -378,8 +380,8 @@ impl Lookup {
         }
     }
 
-    /// Replaces `view` with one of the current generation of the index. `named` is the number that the
-    /// region names.
+    /// Replaces `view` with one of the current generation of the index. `named` is the number that
+    /// the region names.
     #[cold]
     fn open_generation(&self, view: &View, mut named: u64) -> Result<()> {
         let region = view.source.region();
@@ -432,8 +434,8 @@ impl ManyRows {
         matches!(self.known[key], Known::Row { .. }).then_some(row)
     }
 
-    /// Returns the version of all rows, or the number of the current generation of the index if another
-    /// one is mapped.
+    /// Returns the version of all rows, or the number of the current generation of the index if
+    /// another one is mapped.
     fn look_up<K: Key>(
         &mut self,
         view: &View,
@@ -473,7 +475,8 @@ impl ManyRows {
         Err(view.source.outrun(PASSES))
     }
 
-    /// Looks up the keys of a group as of `version`. Their entries, tags and rows are fetched together.
+    /// Looks up the keys of a group as of `version`. Their entries, tags and rows are fetched
+    /// together.
     fn pass<K: Key>(
         &mut self,
         view: &View,
@@ -518,7 +521,8 @@ impl ManyRows {
         }
     }
 
-    /// Looks up all keys by reading all rows, for a table whose index cannot be opened. Returns true.
+    /// Looks up all keys by reading all rows, for a table whose index cannot be opened. Returns
+    /// true.
     fn scan<K: Key>(&mut self, view: &View, table: &Table<'_>, version: u64, keys: &[K]) -> bool {
         for (key, known) in keys.iter().zip(&mut self.known).enumerate() {
             let (key_value, known) = known;

@@ -68,8 +68,8 @@ pub(super) struct ParkState {
     /// True if a warning was logged that wake-ups do not work as requested.
     has_warned: bool,
     events: EventSet,
-    /// A thread that waits in place of the subscriber, if the subscriber's descriptor was requested
-    /// but its kind of sleep has no descriptor.
+    /// A thread that waits in place of the subscriber, if the subscriber's descriptor was
+    /// requested but its kind of sleep has no descriptor.
     thread: Option<WaitThread>,
     /// True if the descriptor was requested. From then on, each refresh that finds no news parks.
     armed: AtomicBool,

@@ -79,13 +79,14 @@ impl Content for LastSeen {
 
 /// Reads single rows of a table directly from shared memory, as of the last commit.
 ///
-/// A reader keeps no copy of the table: opening costs the same for a table of any size, and a lookup
-/// searches the key index that the publisher keeps in shared memory. Use a
-/// [`Subscriber`](crate::Subscriber) for rows that are consistent with each other between calls, and
-/// for changes.
+/// A reader keeps no copy of the table: opening costs the same for a table of any size, and a
+/// lookup searches the key index that the publisher keeps in shared memory. Use a
+/// [`Subscriber`](crate::Subscriber) for rows that are consistent with each other between calls,
+/// and for changes.
 ///
-/// Threads can share a reader. It registers with the publisher only when it first waits. When another
-/// publisher takes the table over, or gives it another schema or capacity, the reader follows.
+/// Threads can share a reader. It registers with the publisher only when it first waits. When
+/// another publisher takes the table over, or gives it another schema or capacity, the reader
+/// follows.
 ///
 /// ```
 /// use common::{Publisher, Reader, Row};
@@ -125,9 +126,10 @@ impl<R: Row> Reader<R> {
     /// Returns the row of a key.
     ///
     /// # Errors
-    /// [`Error::Outrun`](crate::Error::Outrun) if the publisher writes the row faster than it can be read,
-    /// [`Error::Corrupt`](crate::Error::Corrupt), [`Error::TextTooLong`](crate::Error::TextTooLong) for
-    /// a text that does not fit its field of `R`, and for the region of a new publisher
+    /// [`Error::Outrun`](crate::Error::Outrun) if the publisher writes the row faster than it can
+    /// be read, [`Error::Corrupt`](crate::Error::Corrupt),
+    /// [`Error::TextTooLong`](crate::Error::TextTooLong) for a text that does not fit its field
+    /// of `R`, and for the region of a new publisher
     /// [`Error::SchemaMismatch`](crate::Error::SchemaMismatch) and
     /// [`Error::LayoutMismatch`](crate::Error::LayoutMismatch).
     #[inline]
@@ -144,9 +146,9 @@ impl<R: Row> Reader<R> {
         self.get(key).map(|row| row.is_some())
     }
 
-    /// Looks up many keys as of one version, which is returned. Then calls `visit` with the index of
-    /// each key and its row, if it has one. This is several times faster than single calls of
-    /// [`get`](Self::get) in a large table, because the lookups overlap.
+    /// Looks up many keys as of one version, which is returned. Then calls `visit` with the index
+    /// of each key and its row, if it has one. This is several times faster than single calls
+    /// of [`get`](Self::get) in a large table, because the lookups overlap.
     ///
     /// # Errors
     /// The errors of [`get`](Self::get).
@@ -187,18 +189,18 @@ impl<R: Row> Reader<R> {
         Ok(found.map(|place| Entry { lookup, place, key: *key }))
     }
 
-    /// Calls `visit` with each row as of one version, which is returned, in no particular order. The
-    /// rows are copied first, so `visit` may take its time.
+    /// Calls `visit` with each row as of one version, which is returned, in no particular order.
+    /// The rows are copied first, so `visit` may take its time.
     ///
     /// # Errors
-    /// The errors of [`get`](Self::get), and [`Error::Limit`](crate::Error::Limit) if there is not enough
-    /// memory for the rows.
+    /// The errors of [`get`](Self::get), and [`Error::Limit`](crate::Error::Limit) if there is not
+    /// enough memory for the rows.
     pub fn for_each(&self, mut visit: impl FnMut(R)) -> Result<u64> {
         self.inner.lookup().source()?.for_each(|words| visit(row_of(words)))
     }
 
-    /// Fills `rows` with all rows as of one version, which is returned, in no particular order. Pass the
-    /// same vector again to save the allocation.
+    /// Fills `rows` with all rows as of one version, which is returned, in no particular order.
+    /// Pass the same vector again to save the allocation.
     ///
     /// # Errors
     /// The errors of [`for_each`](Self::for_each). The contents of `rows` are then unspecified.
@@ -283,8 +285,8 @@ fn row_of<R: Row>(words: &[u64]) -> R {
 
 /// The handle of a row, which [`Reader::entry`] returns.
 ///
-/// It remembers where the row is. Each read checks that the key is still there, and looks the key up again
-/// if it was deleted or has moved.
+/// It remembers where the row is. Each read checks that the key is still there, and looks the key
+/// up again if it was deleted or has moved.
 pub struct Entry<'r, R: Row> {
     lookup: &'r Lookup,
     place: Place,
@@ -292,8 +294,8 @@ pub struct Entry<'r, R: Row> {
 }
 
 impl<R: Row> Entry<'_, R> {
-    /// Returns the row as of the last commit; `None` if it was deleted. A later call finds it again if
-    /// the key was inserted again.
+    /// Returns the row as of the last commit; `None` if it was deleted. A later call finds it again
+    /// if the key was inserted again.
     ///
     /// # Errors
     /// The errors of [`Reader::get`].
@@ -309,8 +311,8 @@ impl<R: Row> Entry<'_, R> {
     }
 }
 
-/// Reads single rows of a table whose schema is known only at run time, directly from shared memory.
-/// [`Reader`] is the typed view of it.
+/// Reads single rows of a table whose schema is known only at run time, directly from shared
+/// memory. [`Reader`] is the typed view of it.
 ///
 /// ```
 /// use common::UntypedReader;
@@ -347,8 +349,8 @@ impl UntypedReader {
         self.follow.content().source.name()
     }
 
-    /// Returns the schema of the table. Another publisher may give the table another schema; each row
-    /// has its own.
+    /// Returns the schema of the table. Another publisher may give the table another schema; each
+    /// row has its own.
     ///
     /// # Errors
     /// The errors of [`Reader::get`] about the region of a new publisher.
@@ -460,8 +462,8 @@ impl UntypedReader {
     }
 
     /// Sleeps until there are news, for at most `timeout`, or until an
-    /// [interrupter](Self::interrupter) ends the wait. Returns the version of the table if there are
-    /// any.
+    /// [interrupter](Self::interrupter) ends the wait. Returns the version of the table if there
+    /// are any.
     ///
     /// # Errors
     /// The errors of [`Reader::get`].
@@ -470,8 +472,8 @@ impl UntypedReader {
         Ok(self.news())
     }
 
-    /// Sleeps until the table is at `version` or later, for at most `timeout`, and returns true if it is.
-    /// Returns early if the schema or the state of the publisher changes, as
+    /// Sleeps until the table is at `version` or later, for at most `timeout`, and returns true if
+    /// it is. Returns early if the schema or the state of the publisher changes, as
     /// [`UntypedSubscriber::wait_for`](crate::UntypedSubscriber::wait_for) does.
     ///
     /// # Errors
@@ -502,8 +504,9 @@ fn row_ref<'a>(schema: &'a Schema, words: &'a [u64]) -> RowRef<'a> {
 }
 
 impl AsFd for UntypedReader {
-    /// Returns a descriptor that is readable until [`refresh`](Self::refresh) finds no news. It works as
-    /// that of [`UntypedSubscriber`](crate::UntypedSubscriber#impl-AsFd-for-UntypedSubscriber).
+    /// Returns a descriptor that is readable until [`refresh`](Self::refresh) finds no news. It
+    /// works as that of [`UntypedSubscriber`](crate::UntypedSubscriber#
+    /// impl-AsFd-for-UntypedSubscriber).
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.follow.descriptor()
     }

@@ -1,5 +1,5 @@
-//! A table in shared memory, as a reader has opened it: its region, and the conversion of its rows to
-//! the schema that the reader expects.
+//! A table in shared memory, as a reader has opened it: its region, and the conversion of its rows
+//! to the schema that the reader expects.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -37,8 +37,8 @@ pub(super) struct Source {
 }
 
 impl Source {
-    /// Opens the region that has the table's name. Trusts the tables of `owner`, or else those of this
-    /// process's user and of root.
+    /// Opens the region that has the table's name. Trusts the tables of `owner`, or else those of
+    /// this process's user and of root.
     pub(super) fn open(
         name: TableName,
         owner: Option<u32>,
@@ -93,8 +93,8 @@ impl Source {
         self.expected.as_ref().unwrap_or(self.region.schema())
     }
 
-    /// Returns a key of the reader's schema as a key of the region; `None` if no row of the region can
-    /// have it.
+    /// Returns a key of the reader's schema as a key of the region; `None` if no row of the region
+    /// can have it.
     pub(super) fn region_key<'k>(&self, key: &'k [u8]) -> Option<Cow<'k, [u8]>> {
         let (own, table) = (self.schema(), self.region.schema());
         if key.len() != own.key_size() {

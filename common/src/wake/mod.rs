@@ -81,8 +81,8 @@ pub struct Mechanism {
     word: u64,
     /// Name in the text form of [`Sleep`] and in lists of subscribers.
     name: &'static str,
-    /// The setting that selects it, with a default for its parameter; `None` if the subscriber does
-    /// not sleep.
+    /// The setting that selects it, with a default for its parameter; `None` if the subscriber
+    /// does not sleep.
     sleep: Option<Sleep>,
     target: TargetForm,
     /// `None` if subscribers are not woken individually and need no slot.

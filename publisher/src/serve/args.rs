@@ -60,8 +60,8 @@ pub struct Args {
     #[arg(add = ArgValueCompleter::new(complete::abandoned_tables))]
     pub name: String,
 
-    /// Source of the rows: `processes`, `routes` or `neighbors` (of this machine), a file of CSV or
-    /// lines of JSON, which is followed, or `-` (CSV or lines of JSON on stdin)
+    /// Source of the rows: `processes`, `routes` or `neighbors` (of this machine), a file of CSV
+    /// or lines of JSON, which is followed, or `-` (CSV or lines of JSON on stdin)
     #[arg(help_heading = SOURCE, long, value_name = "SOURCE", value_parser = OsStringValueParser::new().try_map(From::try_from), add = ArgValueCompleter::new(complete::sources))]
     pub from: From,
 

@@ -102,8 +102,8 @@ impl Operation {
 pub(crate) struct RowSet {
     schema: Arc<Schema>,
     rows: Vec<u8>,
-    /// The positions of the rows, by the hashes of their keys. Their number is limited by that of the
-    /// bytes of a file.
+    /// The positions of the rows, by the hashes of their keys. Their number is limited by that of
+    /// the bytes of a file.
     positions: HashTable<u32>,
     hasher: RandomState,
 }
@@ -209,8 +209,8 @@ pub(crate) fn bad_line(line: u64, reason: &str) -> CliError {
     CliError::new(5, format!("line {line}: {reason}"))
 }
 
-/// Returns an error for the first bad line, with the number of the others, if there is one. The items
-/// are the number of each line and the reason why it is bad.
+/// Returns an error for the first bad line, with the number of the others, if there is one. The
+/// items are the number of each line and the reason why it is bad.
 pub(crate) fn check_lines(
     lines: impl Iterator<Item = (u64, Result<(), String>)>,
 ) -> Result<(), CliError> {

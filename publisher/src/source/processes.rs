@@ -1,7 +1,7 @@
 //! The processes of this machine, as /proc shows them to this user.
 //!
-//! A process that vanishes while it is read, or that this user may not see (hidepid), has no row. No
-//! privileges are needed.
+//! A process that vanishes while it is read, or that this user may not see (hidepid), has no row.
+//! No privileges are needed.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

@@ -1,4 +1,5 @@
-//! `--fields`, the visible fields of a row: those that `--fields` names, in that order, or all of them.
+//! `--fields`, the visible fields of a row: those that `--fields` names, in that order, or all of
+//! them.
 
 use std::sync::Arc;
 

@@ -122,7 +122,8 @@ impl Runner {
         Ok(())
     }
 
-    /// Fails with the exit code of the last run that failed, if any. The failure is reported already.
+    /// Fails with the exit code of the last run that failed, if any. The failure is reported
+    /// already.
     pub fn outcome(&self) -> Result<(), CliError> {
         self.failure.map_or(Ok(()), |code| Err(CliError::new(code, "")))
     }

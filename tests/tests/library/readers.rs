@@ -89,8 +89,8 @@ fn entry_follows_its_key_and_reports_its_deletion() {
     publisher.close().unwrap();
 }
 
-/// One publisher inserts and deletes keys without pause, beside keys that are always live. Readers look
-/// up both kinds of keys.
+/// One publisher inserts and deletes keys without pause, beside keys that are always live. Readers
+/// look up both kinds of keys.
 #[test]
 fn lookups_under_full_speed_inserts_and_deletes_have_no_false_misses() {
     const LIVE: u32 = 1000;

@@ -182,8 +182,8 @@ fn deleted_key_is_not_missed_at_its_version_in_a_later_generation() {
     });
 }
 
-/// Number of stores of [`insert_and_die`] up to the commit: the entry, two tags, a word, three of the
-/// change tree, the journal's end, time, commit.
+/// Number of stores of [`insert_and_die`] up to the commit: the entry, two tags, a word, three of
+/// the change tree, the journal's end, time, commit.
 const COMMITTED: usize = 10;
 /// Number of all of its stores, with `removed` and the tombstone.
 const STORES: usize = COMMITTED + 2;

@@ -1,5 +1,5 @@
-//! Converts values to and from bytes, and from text and JSON. In bytes, numbers are little-endian, and
-//! other values are newtypes of [`kinds`](crate::row::kinds).
+//! Converts values to and from bytes, and from text and JSON. In bytes, numbers are little-endian,
+//! and other values are newtypes of [`kinds`](crate::row::kinds).
 
 use std::borrow::Cow;
 use std::ops::RangeInclusive;

@@ -57,7 +57,8 @@ pub struct RegistryFile {
     object: String,
     /// The descriptor whose bytes are locked. It is never mapped.
     file: ForkSafeFd,
-    /// `None` if other users may write to the file, so that its words are accessed by system calls.
+    /// `None` if other users may write to the file, so that its words are accessed by system
+    /// calls.
     mapping: Option<WritableMapping>,
     id: u64,
     slots: usize,

@@ -119,8 +119,8 @@ pub struct Message<'a> {
     pub flags: u16,
     /// For an answer, the sequence number of the request.
     pub sequence: u32,
-    /// Port number of the socket that sent the request (for an answer) or caused the change (for an
-    /// event).
+    /// Port number of the socket that sent the request (for an answer) or caused the change (for
+    /// an event).
     pub port: u32,
     pub payload: &'a [u8],
 }

@@ -37,8 +37,8 @@ use crate::source::{CapacityPolicy, Progress, Snapshot, Source, SourceError};
 /// 32 KiB.
 const DATAGRAM: usize = 64 << 10;
 
-/// Maximum numbers of bytes and datagrams that one call to `receive` processes, so that the table is
-/// still maintained under load.
+/// Maximum numbers of bytes and datagrams that one call to `receive` processes, so that the table
+/// is still maintained under load.
 const MAX_BYTES: usize = 4 << 20;
 const MAX_DATAGRAMS: usize = 8192;
 

@@ -63,8 +63,8 @@ impl Links {
     }
 }
 
-/// Returns the name before the terminating NUL. The kernel accepts names in any encoding; bytes that
-/// are not UTF-8 are replaced.
+/// Returns the name before the terminating NUL. The kernel accepts names in any encoding; bytes
+/// that are not UTF-8 are replaced.
 fn interface_name(bytes: &[u8]) -> String {
     let name = bytes.split(|byte| *byte == 0).next().unwrap_or_default();
     String::from_utf8_lossy(name).into_owned()

@@ -72,7 +72,8 @@ pub struct Route {
     pub source: Option<IpAddr>,
     pub nexthop: u32,
     pub mtu: u32,
-    /// All metrics (MTU, its lock, MSS, windows, congestion control, …) as the kernel encodes them.
+    /// All metrics (MTU, its lock, MSS, windows, congestion control, …) as the kernel encodes
+    /// them.
     pub metrics: Vec<u8>,
     pub preference: Option<u8>,
     pub flags: u32,
@@ -83,8 +84,8 @@ pub struct Hop {
     pub interface: u32,
     pub gateway: Option<IpAddr>,
     pub encapsulation: u16,
-    /// Parameters of the encapsulation (labels, segments, tunnel id, …) as the kernel encodes them,
-    /// without counters.
+    /// Parameters of the encapsulation (labels, segments, tunnel id, …) as the kernel encodes
+    /// them, without counters.
     pub tunnel: Vec<u8>,
     pub realm: u32,
     pub weight: u32,
@@ -142,8 +143,8 @@ impl Route {
 }
 
 impl ReportedRoute {
-    /// Parses a message. Returns `None` if the table does not hold such a route, and the description
-    /// of a malformed message as the error.
+    /// Parses a message. Returns `None` if the table does not hold such a route, and the
+    /// description of a malformed message as the error.
     pub fn parse(payload: &[u8]) -> Result<Option<Self>, String> {
         let header = RouteHeader::parse(payload).map_err(|error| error.to_string())?;
         let family = header.address_family;

@@ -23,14 +23,15 @@
 //! whole route. IPv6 (`fib6_add_rt2node`): a list of hops is the whole multipath route; a
 //! replacement replaces all siblings; a deletion names one hop, or all of them by a list.
 //!
-//! If these rules do not determine the result for certain, the effect is [`Effect::Doubt`], and the table is
-//! read again. The same holds for everything that the kernel does silently: it removes routes, or
-//! marks them dead, when an interface goes down, loses its carrier, an address or its VRF, and when
-//! a nexthop object is removed.
+//! If these rules do not determine the result for certain, the effect is [`Effect::Doubt`], and the
+//! table is read again. The same holds for everything that the kernel does silently: it removes
+//! routes, or marks them dead, when an interface goes down, loses its carrier, an address or its
+//! VRF, and when a nexthop object is removed.
 //!
 //! **Events that arrive during a dump** are replayed over it. For a route that is alone under its
 //! key, the last event decides, whatever state the dump saw. So replaying all events in order gives
-//! the correct result. With several routes under one key it may not, which is also [`Effect::Doubt`].
+//! the correct result. With several routes under one key it may not, which is also
+//! [`Effect::Doubt`].
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;

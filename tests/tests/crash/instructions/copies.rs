@@ -109,8 +109,8 @@ impl Place {
 /// - generations of a key index that the region with the name does not refer to: the next one, and
 ///   former ones. If the successor uses this region, it replaces the next one.
 ///
-/// `is_kept` is true if the successor used the region that has the name. `name_of` returns the name of
-/// a generation. [`sweep_everywhere`] checks that a sweep removes these objects.
+/// `is_kept` is true if the successor used the region that has the name. `name_of` returns the name
+/// of a generation. [`sweep_everywhere`] checks that a sweep removes these objects.
 pub fn assert_nothing_left(
     state: &ObjectState,
     mut orphans: Vec<String>,
@@ -203,8 +203,8 @@ pub fn states_of(scenario: Scenario) -> Vec<ObjectState> {
 }
 
 /// Simulates a publisher crash in this state, in a replica: one subscriber that attached at the
-/// beginning and one that attaches now read the table, follow a takeover, and follow a commit, and so
-/// do two readers. Returns the version that the new subscriber saw.
+/// beginning and one that attaches now read the table, follow a takeover, and follow a commit, and
+/// so do two readers. Returns the version that the new subscriber saw.
 fn die_at(
     scenario: Scenario,
     begun: &ObjectState,

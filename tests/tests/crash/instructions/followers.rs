@@ -70,8 +70,8 @@ pub fn follow(subscriber: &mut Subscriber<Item>, publisher: &Publisher<Item>, ro
 /// A key that only successors insert.
 const NEW_KEY: ItemKey = (1, 0);
 
-/// Commits a row that only successors commit, and replaces the last row by one with a new key. A full
-/// table has room for that too.
+/// Commits a row that only successors commit, and replaces the last row by one with a new key. A
+/// full table has room for that too.
 fn commit_rows(publisher: &mut Publisher<Item>, rows: &mut Rows) {
     let value = 1000 + publisher.version();
     let mut tx = publisher.begin();

@@ -37,9 +37,9 @@ fn objects() -> BTreeSet<String> {
     names.filter(|name| name.starts_with("tablecast.")).collect()
 }
 
-/// Simulates publisher crashes in states with different names, and one sweep. Half of the tables are
-/// taken over and closed before the sweep, and half of them after it. Checks that the sweep damages
-/// no table and that nothing is left at the end.
+/// Simulates publisher crashes in states with different names, and one sweep. Half of the tables
+/// are taken over and closed before the sweep, and half of them after it. Checks that the sweep
+/// damages no table and that nothing is left at the end.
 pub fn sweep_everywhere(scenario: Scenario, states: &NamesOnly, expected: &Expected) {
     // Only this thread gets private shared memory: a sweep would remove the objects of other tests.
     std::thread::scope(|scope| {

@@ -152,7 +152,8 @@ fn ipv6_siblings_are_one_set() {
     );
 }
 
-/// An IPv6 route with `encap seg6local … count`: the parameters hold an action and a counter of packets.
+/// An IPv6 route with `encap seg6local … count`: the parameters hold an action and a counter of
+/// packets.
 fn counting_route(action: u32, packets: u64) -> Vec<u8> {
     let nla = |kind: u16, value: &[u8]| {
         let nla = DefaultNla::new(kind, value.to_vec());
