@@ -15,7 +15,6 @@ use crate::index::{Hash, KeyHasher, KeyIndex};
 use crate::memory::{self, AlignedWords, NoMemory, Scratch, try_extend};
 use crate::protocol::catch_up::{ChangedRow, ChangedRows};
 use crate::protocol::journal::Cursor;
-use crate::protocol::read::read_fast;
 use crate::protocol::words::{SetBits, set_bits};
 use crate::region::ReaderRegion;
 use crate::row::RowRef;
@@ -62,13 +61,10 @@ impl LocalCopy {
     pub(super) fn latest<B: RowBuffer + ?Sized>(&self, key: &[u8], row: &mut B) -> Result<bool> {
         // Usually the row is still at its slot in the copy. So read that slot first, and compare
         // the key afterwards.
-        let (source, region) = (&self.source, self.source.region());
+        let source = &self.source;
         if source.conversion().is_none()
             && let Some(slot) = self.rows.find_candidate(key)
-            && let words = row.words(source)
-            && read_fast(region.words(), region.geometry(), slot, words)
-            && region.check_whole().is_ok()
-            && self.rows.rows.is_key_of(key, words)
+            && source.read_fast(slot, key, row.words(source))
         {
             return Ok(true);
         }

@@ -22,7 +22,6 @@ use crate::index::KeyHasher;
 use crate::protocol::Table;
 use crate::protocol::key_index::{KeyIndex, generation};
 use crate::protocol::layout::{State, Tag, header};
-use crate::protocol::read::read_fast;
 use crate::region::ReaderIndex;
 use crate::region::object::trusted_users;
 use crate::row::schema::Schema;
@@ -60,7 +59,7 @@ pub(super) struct Lookup {
 
 /// The place of a row that was found.
 pub(super) struct Place {
-    view: Arc<View>,
+    source: Arc<Source>,
     slot: usize,
 }
 
@@ -119,12 +118,6 @@ impl RowBuffer for OwnRow {
 }
 
 impl View {
-    /// Returns true if the publisher has neither closed nor replaced the region.
-    #[inline]
-    fn is_running(&self) -> bool {
-        self.source.region().word(header::STATE) == State::Running as u64
-    }
-
     /// Searches the mapped index for a key. Returns the slot of its row as of the last commit,
     /// which is then in `row`. Returns `None` also in each unusual case.
     #[inline(always)]
@@ -134,17 +127,7 @@ impl View {
             return None;
         }
         let hash = source.hash(index.hasher(), key);
-        index.index().search(hash.0, |slot| self.read_fast(slot, key, row).then_some(slot))
-    }
-
-    /// Copies the row at `slot` as of the last commit into `row`, and returns true if it has this
-    /// key. Returns false also in each unusual case.
-    #[inline]
-    fn read_fast(&self, slot: usize, key: &[u8], row: &mut [u64]) -> bool {
-        let region = self.source.region();
-        read_fast(region.words(), region.geometry(), slot, row)
-            && self.source.is_key_of(key, row)
-            && region.check_whole().is_ok()
+        index.index().search(hash.0, |slot| source.read_fast(slot, key, row).then_some(slot))
     }
 
     /// Looks up a key of the region as of the last commit. Returns the number of the current
@@ -217,7 +200,7 @@ impl Lookup {
     #[inline(always)]
     pub(super) fn get<B: RowBuffer + ?Sized>(&self, key: &[u8], row: &mut B) -> Result<bool> {
         let view = self.view.load();
-        if (!self.follows || view.is_running())
+        if (!self.follows || view.source.is_running())
             && view.find_fast(key, row.words(&view.source)).is_some()
         {
             return Ok(true);
@@ -256,7 +239,7 @@ impl Lookup {
                     if !unconverted.is_empty() {
                         view.source.convert(&unconverted, row.words(&view.source))?;
                     }
-                    return Ok(Some(Place { view: Guard::into_inner(view), slot }));
+                    return Ok(Some(Place { source: Arc::clone(&view.source), slot }));
                 }
                 // A region that was replaced proves nothing about the table.
                 Ok(Known::Absent) if self.is_last(&view)? => return Ok(None),
@@ -318,10 +301,10 @@ impl Lookup {
         key: &[u8],
         row: &mut B,
     ) -> Result<bool> {
-        let view = &place.view;
-        if view.is_running()
-            && view.source.conversion().is_none()
-            && view.read_fast(place.slot, key, row.words(&view.source))
+        let source = &place.source;
+        if source.is_running()
+            && source.conversion().is_none()
+            && source.read_fast(place.slot, key, row.words(source))
         {
             return Ok(true);
         }
@@ -463,7 +446,10 @@ impl ManyRows {
                     }
                     proven
                 }
-                None => self.scan(view, &table, version, keys),
+                None => {
+                    self.scan(view, &table, version, keys);
+                    true
+                }
             };
             region.check_whole()?;
             let failed = self.known.iter().any(|known| matches!(known, Known::Nothing));
@@ -521,19 +507,16 @@ impl ManyRows {
         }
     }
 
-    /// Looks up all keys by reading all rows, for a table whose index cannot be opened. Returns
-    /// true.
-    fn scan<K: Key>(&mut self, view: &View, table: &Table<'_>, version: u64, keys: &[K]) -> bool {
-        for (key, known) in keys.iter().zip(&mut self.known).enumerate() {
-            let (key_value, known) = known;
-            let row = &mut self.words[key * self.row_words..][..self.row_words];
-            *known = key_value.with_bytes(|bytes| match view.source.region_key(bytes) {
+    /// Looks up all keys by reading all rows, for a table whose index cannot be opened.
+    fn scan<K: Key>(&mut self, view: &View, table: &Table<'_>, version: u64, keys: &[K]) {
+        let rows = self.words.chunks_exact_mut(self.row_words);
+        for ((key, known), row) in keys.iter().zip(&mut self.known).zip(rows) {
+            *known = key.with_bytes(|bytes| match view.source.region_key(bytes) {
                 None => Known::Absent,
                 Some(bytes) => {
                     find_by_scan(table, version, row, |row| view.source.is_key_of(&bytes, row))
                 }
             });
         }
-        true
     }
 }

@@ -11,6 +11,8 @@ use crate::index::{Hash, KeyHasher};
 use crate::memory::{AlignedWords, NoMemory, try_extend};
 use crate::protocol::catch_up::{ChangedRows, Destination, Failed, copy_all};
 use crate::protocol::journal::Cursor;
+use crate::protocol::layout::{State, header};
+use crate::protocol::read::read_fast;
 use crate::protocol::words::set_bits;
 use crate::region::ReaderRegion;
 use crate::region::object::{TableName, failure, trusted_users};
@@ -138,6 +140,21 @@ impl Source {
             (Some(at), Some(word)) => row[at] == u64::from_ne_bytes(*word),
             _ => self.region.schema().key_matches(bytemuck::cast_slice(row), key),
         }
+    }
+
+    /// Returns true if the publisher has neither closed nor replaced the region.
+    #[inline]
+    pub(super) fn is_running(&self) -> bool {
+        self.region.word(header::STATE) == State::Running as u64
+    }
+
+    /// Copies the row at `slot` as of the last commit into `row`, and returns true if it has this
+    /// key of the region. Returns false also in each unusual case. The region needs no conversion.
+    #[inline]
+    pub(super) fn read_fast(&self, slot: usize, key: &[u8], row: &mut [u64]) -> bool {
+        read_fast(self.region.words(), self.region.geometry(), slot, row)
+            && self.is_key_of(key, row)
+            && self.region.check_whole().is_ok()
     }
 
     /// Converts a row of the region.
