@@ -29,9 +29,9 @@ pub(super) struct PublishedIndex {
 }
 
 impl PublishedIndex {
-    /// Writes the next generation of the index of `region`, with an entry for each of `keys`, the
-    /// keys of the rows as of `commit` and their slots, and room for `more` keys in the first
-    /// `slots` slots. Makes it the current generation, and removes the former one.
+    /// Writes the next generation of the index of `region`, with an entry for each of `entries`, the
+    /// slots and keys of the rows as of `commit`, and room for `keys` keys in the first `slots`
+    /// slots. Makes it the current generation, and removes the former one.
     ///
     /// # Errors
     /// [`Error::Limit`](crate::Error::Limit), and errors of the system. The former generation is
@@ -40,12 +40,12 @@ impl PublishedIndex {
         region: &PublisherRegion,
         hasher: KeyHasher,
         commit: u64,
-        keys: impl Iterator<Item = (usize, Hash)> + Clone,
-        more: usize,
+        entries: impl Iterator<Item = (usize, Hash)>,
+        keys: usize,
         slots: usize,
     ) -> Result<Self> {
         let former = region.index_generation();
-        let geometry = IndexGeometry::for_keys(keys.clone().count() + more, slots);
+        let geometry = IndexGeometry::for_keys(keys, slots);
         let generation = former.wrapping_add(1);
         let access = region.access()?;
         let object = PublisherIndex::create(region.id(), generation, geometry, hasher, access)?;
@@ -53,7 +53,7 @@ impl PublishedIndex {
         let (positions, queue) = (vec![0; slots], Scratch::default());
         let mut index = Self { object, positions, free, queue };
         index.object.writer().set_removed(commit);
-        for (slot, hash) in keys {
+        for (slot, hash) in entries {
             index.insert(slot, hash);
         }
         index.object.link()?;
@@ -76,8 +76,8 @@ impl PublishedIndex {
     #[inline]
     pub fn insert(&mut self, slot: usize, hash: Hash) {
         let inserted = self.object.writer().insert(hash.0, slot);
-        // Only if another process wrote to the index there is no room. Readers then miss the key
-        // until maintenance or the next generation.
+        // An insert fails only if another process wrote to the index. Readers then miss the key
+        // until the next generation.
         let (position, was_free) = inserted.unwrap_or((0, false));
         self.free -= usize::from(was_free && self.free > 0);
         if slot >= self.positions.len() {

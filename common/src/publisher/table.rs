@@ -276,9 +276,12 @@ impl PublishedTable {
         });
         let rows = staged.end;
         self.region.grow(rows)?;
-        if staged.changes_keys && !self.key_index.has_room(staged.new_keys(), rows) {
+        if staged.changes_keys {
             let new_keys = staged.new_keys();
-            self.key_index = self.index.publish(staged, &self.region, self.version, new_keys)?;
+            if !self.key_index.has_room(new_keys, rows) {
+                self.key_index =
+                    self.index.publish(staged, &self.region, self.version, new_keys)?;
+            }
         }
         let (_, table) = self.region.look()?;
         if table.rows() < rows {
@@ -845,8 +848,9 @@ impl RowIndex {
             }
         };
         let live = (0..self.used).filter(|slot| slots.note(*slot).is_live());
-        let keys = live.map(|slot| (slot, hash(slot)));
-        PublishedIndex::create(region, slots.hasher, commit, keys, new_keys, self.used)
+        let keys = live.clone().count() + new_keys;
+        let entries = live.map(|slot| (slot, hash(slot)));
+        PublishedIndex::create(region, slots.hasher, commit, entries, keys, self.used)
     }
 
     /// Returns the slot of a key. Returns None if the key is unknown or has the wrong length.
