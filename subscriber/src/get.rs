@@ -1,6 +1,5 @@
 //! `get`: prints the table, or some of its rows, once.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use clap::value_parser;
@@ -40,10 +39,8 @@ pub fn run(args: &Args, stop: &Shutdown, output: Output) -> Result<(), CliError>
     warn_of_end(&target.name, table.publisher_state());
     // The table may get another schema in the meantime.
     let (view, found) = loop {
-        let schema = table.schema()?;
-        let view = request.view(&schema)?;
-        let found = view.read(&table)?;
-        if Arc::ptr_eq(&schema, &table.schema()?) {
+        let view = request.view(&table.schema()?)?;
+        if let Some(found) = view.read(&table)? {
             break (view, found);
         }
     };

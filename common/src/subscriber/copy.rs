@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use super::follow::Content;
 use super::lookup::{Lookup, RowBuffer};
-use super::source::Source;
+use super::source::{Source, row_ref};
 use crate::error::Result;
 use crate::index::{Hash, KeyHasher, KeyIndex};
 use crate::memory::{self, AlignedWords, NoMemory, Scratch, try_extend};
@@ -119,7 +119,7 @@ impl LocalCopy {
 
     /// Returns the old row at position `at` of the changes.
     pub(super) fn old_row(&self, at: usize) -> RowRef<'_> {
-        row_ref(&self.changes.schema, self.changes.old_bytes(at))
+        row_ref(&self.changes.schema, self.changes.old_words(at))
     }
 }
 
@@ -227,10 +227,6 @@ impl ChangeList {
     }
 }
 
-fn row_ref<'a>(schema: &'a Schema, bytes: &'a [u8]) -> RowRef<'a> {
-    RowRef::new(schema, bytes).expect("rows of a copy have its schema's size")
-}
-
 /// Rows of one schema, by slot and by key.
 struct KeyedRows {
     rows: SlotRows,
@@ -305,7 +301,7 @@ impl KeyedRows {
 
     #[inline]
     fn row(&self, slot: usize) -> RowRef<'_> {
-        row_ref(&self.rows.schema, self.rows.bytes(slot))
+        row_ref(&self.rows.schema, self.rows.at(slot))
     }
 
     fn is_live(&self, slot: usize) -> bool {

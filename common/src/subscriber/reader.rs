@@ -9,7 +9,7 @@ use super::event_set::Interrupter;
 use super::follow::{Content, Follow};
 use super::liveness::PublisherState;
 use super::lookup::{KeyBytes, Lookup, OwnRow, Place};
-use super::source::Source;
+use super::source::{Source, row_ref};
 use crate::error::Result;
 use crate::protocol::layout::header;
 use crate::protocol::live_rows;
@@ -386,8 +386,7 @@ impl UntypedReader {
     ) -> Result<u64> {
         let keys: Vec<KeyBytes<'_>> = keys.iter().map(|key| KeyBytes(key.as_ref())).collect();
         self.lookup().get_many(&keys, |index, words, schema| {
-            let row = |words| row_ref(schema, words);
-            visit(index, words.map(row));
+            visit(index, words.map(|words| row_ref(schema, words)));
         })
     }
 
@@ -496,11 +495,6 @@ impl UntypedReader {
         let any = seen.changed || seen.schema_changed || self.follow.publisher_changed();
         any.then(|| seen.version())
     }
-}
-
-fn row_ref<'a>(schema: &'a Schema, words: &'a [u64]) -> RowRef<'a> {
-    let bytes = &bytemuck::cast_slice(words)[..schema.row_size()];
-    RowRef::new(schema, bytes).expect("the row has the size of the schema")
 }
 
 impl AsFd for UntypedReader {

@@ -17,7 +17,7 @@ use crate::protocol::words::set_bits;
 use crate::region::ReaderRegion;
 use crate::region::object::{TableName, failure, trusted_users};
 use crate::row::schema::{Conversion, Schema};
-use crate::row::{Row, RowBuf};
+use crate::row::{Row, RowBuf, RowRef};
 
 /// Maximum number of passes over the rows that change during a copy.
 pub(super) const PASSES: u32 = 256;
@@ -287,6 +287,13 @@ impl Source {
     pub(super) fn outrun(&self, passes: u32) -> Error {
         Error::Outrun { table: self.name.as_str().to_owned(), passes }
     }
+}
+
+/// Returns the row of a schema that is stored in `words`.
+#[inline]
+pub(super) fn row_ref<'a>(schema: &'a Schema, words: &'a [u64]) -> RowRef<'a> {
+    let bytes = &bytemuck::cast_slice(words)[..schema.row_size()];
+    RowRef::new(schema, bytes).expect("the words have the size of the schema's rows")
 }
 
 /// Converts a row of a region.

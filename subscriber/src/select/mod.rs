@@ -155,16 +155,28 @@ impl View {
         rows.into_iter().map(|row| self.projection.show(row)).collect()
     }
 
-    /// Looks the KEYs up in shared memory, as of one version.
-    pub fn read(&self, table: &UntypedReader) -> Result<FoundRows, Error> {
-        let keys = self.keys.bytes();
-        let mut found = FoundRows::default();
-        table.get_many(&keys, |key, row| match row {
-            None => found.missing.push(self.schema().format_key(keys[key])),
-            Some(row) if self.filter.matches(row) => found.rows.push(row.to_buf()),
-            Some(_) => found.unmatched.push(self.schema().format_key(keys[key])),
+    /// Looks the KEYs up in shared memory, as of one version. Returns `None` if the table has another
+    /// schema by now.
+    pub fn read(&self, table: &UntypedReader) -> Result<Option<FoundRows>, Error> {
+        let (keys, schema) = (self.keys.bytes(), self.schema());
+        let mut rows = Vec::with_capacity(keys.len());
+        let is_of_view = |row: &RowRef<'_>| std::ptr::eq(row.schema(), Arc::as_ptr(schema));
+        table.get_many(&keys, |_, row| {
+            let row = row.filter(is_of_view);
+            rows.push(row.map(|row| RowBuf::from_bytes(Arc::clone(schema), row.bytes())));
         })?;
-        Ok(found)
+        if !Arc::ptr_eq(&table.schema()?, schema) {
+            return Ok(None);
+        }
+        let mut found = FoundRows::default();
+        for (key, row) in keys.iter().zip(rows) {
+            match row.transpose()? {
+                None => found.missing.push(schema.format_key(key)),
+                Some(row) if self.filter.matches(row.as_ref()) => found.rows.push(row),
+                Some(_) => found.unmatched.push(schema.format_key(key)),
+            }
+        }
+        Ok(Some(found))
     }
 
     /// Returns the name of a field in a condition whose kind differs from that in the view

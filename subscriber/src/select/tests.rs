@@ -60,16 +60,17 @@ fn ids(rows: &[Shown<'_>]) -> Vec<String> {
 #[test]
 fn rows_come_in_the_order_of_the_keys() {
     let rows: [&[&str]; 3] = [&["300", "a,b", "2"], &["7", "a,b", "3"], &["1", "c", "1"]];
-    let Table { publisher, copy } = Table::new("rows", &rows);
+    let Table { mut publisher, copy } = Table::new("rows", &rows);
+    let reader = UntypedReader::open(publisher.name()).unwrap();
+    let schema = reader.schema().unwrap();
     let view = |keys: &[&str], conditions: &[&str], sort| {
-        request(keys, conditions, sort, None).view(copy.schema()).unwrap()
+        request(keys, conditions, sort, None).view(&schema).unwrap()
     };
     assert_eq!(ids(&view(&[], &[], None).rows(&copy)), ["7", "300", "1"], "by key");
     let some = view(&["c,1", "\"a,b\",7", "c,1", "c,2"], &[], None);
     assert_eq!(ids(&some.rows(&copy)), ["1", "7"], "in the order of the KEYs");
-    let reader = UntypedReader::open(publisher.name()).unwrap();
     let read = |view: &View| {
-        let found = view.read(&reader).unwrap();
+        let found = view.read(&reader).unwrap().expect("the schema of the table");
         let rows = view.arrange(found.rows.iter().map(RowBuf::as_ref).collect());
         (ids(&rows), found.missing, found.unmatched)
     };
@@ -79,7 +80,9 @@ fn rows_come_in_the_order_of_the_keys() {
     let sorted = view(&["c,1", "\"a,b\",7"], &["n > 1"], Some("n:desc"));
     assert_eq!(ids(&sorted.rows(&copy)), ["7"]);
     assert_eq!(read(&sorted), (texts(&["7"]), texts(&[]), texts(&["c,1"])));
-    assert_eq!(request(&["c"], &[], None, None).view(copy.schema()).err().unwrap().code(), 2);
+    assert_eq!(request(&["c"], &[], None, None).view(&schema).err().unwrap().code(), 2);
+    publisher.reshape(Schema::parse("id:u16", None).unwrap(), 10, [[0; 2]; 0]).unwrap();
+    assert!(some.read(&reader).unwrap().is_none(), "the table has another schema");
     publisher.close().unwrap();
 }
 
