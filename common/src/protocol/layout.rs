@@ -253,6 +253,8 @@ const _: () = {
     assert!(header::LIVE + 2 <= header::SCHEMA);
     // `removed` changes seldom, but entries and header must not share its line.
     assert!(index::REMOVED * 8 == 0x80 && index::FIRST * 8 == 0x100);
+    // One function checks both headers.
+    assert!(index::MAGIC == header::MAGIC && index::LAYOUT == header::LAYOUT);
     assert!(header::JOURNAL < header::EPOCH && header::EPOCH * 8 == 0x80);
     assert!(registry::PARKED_MAX * 8 == 0x80 && registry::PARKS * 8 == 0xa0);
     assert!(registry::CLAIMED * 8 == 0x88 && registry::SLEEPERS * 8 == 0x90);

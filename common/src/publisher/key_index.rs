@@ -29,9 +29,9 @@ pub(super) struct PublishedIndex {
 }
 
 impl PublishedIndex {
-    /// Writes the next generation of the index of `region`, with an entry for each of `entries`, the
-    /// slots and keys of the rows as of `commit`, and room for `keys` keys in the first `slots`
-    /// slots. Makes it the current generation, and removes the former one.
+    /// Writes the next generation of the index of `region`, with an entry for each of `entries`,
+    /// the slots and keys of the rows as of `commit`, and room for `keys` keys in the first
+    /// `slots` slots. Makes it the current generation, and removes the former one.
     ///
     /// # Errors
     /// [`Error::Limit`](crate::Error::Limit), and errors of the system. The former generation is

@@ -1,6 +1,6 @@
 //! The header of a region, copied to private memory and checked before anything is mapped.
 
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::os::unix::fs::{FileExt, MetadataExt};
 
 use super::object::{corrupt, failure, status};
@@ -25,13 +25,7 @@ impl Header {
         let corrupt = |reason: &str| corrupt(object, reason);
         let mut words = [0; header::SCHEMA];
         read_words(object, file, 0, &mut words)?;
-        if words[header::MAGIC] != REGION_MAGIC {
-            return Err(corrupt("it does not have the magic number of a region"));
-        }
-        if words[header::LAYOUT] != LAYOUT_VERSION {
-            let (found, expected) = (words[header::LAYOUT], LAYOUT_VERSION);
-            return Err(Error::LayoutMismatch { object: object.to_owned(), found, expected });
-        }
+        check_format(object, &words, REGION_MAGIC, "a region")?;
         let number = |word: usize| usize::try_from(words[word]).unwrap_or(usize::MAX);
         let geometry = Geometry::new(
             number(header::ROW_WORDS),
@@ -45,10 +39,7 @@ impl Header {
         }
         let status = status(object, file)?;
         let file_size = status.len();
-        if status.blocks() * 512 < file_size {
-            // Reading a hole allocates memory, which kills the reader when memory is short.
-            return Err(corrupt("it has holes"));
-        }
+        check_allocated(object, &status)?;
         if file_size < geometry.blocks as u64 * 8 {
             return Err(corrupt("it is too short for its geometry"));
         }
@@ -72,6 +63,27 @@ impl Header {
     /// Returns the process that published last.
     pub fn publisher(&self) -> Identity {
         identity(|word| self.words[word])
+    }
+}
+
+/// Checks the first two words of `object`: the magic number of `kind`, and the layout version.
+pub(super) fn check_format(object: &str, words: &[u64], magic: u64, kind: &str) -> Result<()> {
+    if words[header::MAGIC] != magic {
+        return Err(corrupt(object, format!("it does not have the magic number of {kind}")));
+    }
+    let (found, expected) = (words[header::LAYOUT], LAYOUT_VERSION);
+    if found != expected {
+        return Err(Error::LayoutMismatch { object: object.to_owned(), found, expected });
+    }
+    Ok(())
+}
+
+/// Checks that a file has no holes. Its publisher never makes any. Reading a page in a hole
+/// allocates it and charges the memory to this process.
+pub(super) fn check_allocated(object: &str, status: &Metadata) -> Result<()> {
+    match status.blocks() * 512 < status.len() {
+        true => Err(corrupt(object, "it has holes")),
+        false => Ok(()),
     }
 }
 

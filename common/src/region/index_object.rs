@@ -3,12 +3,11 @@
 //! Its name contains the id of the region and the number of the generation. The publisher locks it,
 //! so that a sweep can tell it from the object of a dead publisher.
 
-use std::os::unix::fs::MetadataExt;
-
+use super::header::{check_allocated, check_format};
 use super::lock::Locked;
 use super::object::{self, Access, corrupt, failure, index_name, status};
-use super::{Mapping, WritableMapping, extend, read_words};
-use crate::error::{Error, Result};
+use super::{Mapping, WritableMapping, create_locked, read_words};
+use crate::error::Result;
 use crate::index::KeyHasher;
 use crate::protocol::key_index::{IndexGeometry, KeyIndex, KeyIndexWriter};
 use crate::protocol::layout::{INDEX_MAGIC, LAYOUT_VERSION, index as at};
@@ -36,13 +35,8 @@ impl PublisherIndex {
         access: Access,
     ) -> Result<Self> {
         let object = index_name(region_id, generation);
-        let lock = Locked::take(object::create(&object, access.mode, access.group)?)
-            .map_err(|errno| failure(&object, "lock", errno))?
-            .expect("a file without a name is not open elsewhere");
-        let file = object::reopen(&object, &lock)?;
-        extend(&object, &file, 0, geometry.words())?;
-        let mapping = WritableMapping::new(&file, geometry.words())
-            .map_err(|error| failure(&object, "map", error))?;
+        let size = geometry.words();
+        let (lock, _, mapping) = create_locked(&object, access, size, size)?;
         let header = [
             (at::MAGIC, INDEX_MAGIC),
             (at::LAYOUT, LAYOUT_VERSION),
@@ -128,13 +122,7 @@ impl ReaderIndex {
         let corrupt = |reason: &str| corrupt(&object, reason);
         let mut words = [0; at::FIRST];
         read_words(&object, &file, 0, &mut words)?;
-        if words[at::MAGIC] != INDEX_MAGIC {
-            return Err(corrupt("it does not have the magic number of a key index"));
-        }
-        if words[at::LAYOUT] != LAYOUT_VERSION {
-            let (found, expected) = (words[at::LAYOUT], LAYOUT_VERSION);
-            return Err(Error::LayoutMismatch { object, found, expected });
-        }
+        check_format(&object, &words, INDEX_MAGIC, "a key index")?;
         if words[at::REGION_ID] != region_id || words[at::GENERATION] != generation {
             return Err(corrupt("it belongs to another region or generation"));
         }
@@ -144,9 +132,7 @@ impl ReaderIndex {
         if status.len() < geometry.words() as u64 * 8 {
             return Err(corrupt("it is too short for its geometry"));
         }
-        if status.blocks() * 512 < status.len() {
-            return Err(corrupt("it has holes"));
-        }
+        check_allocated(&object, &status)?;
         let mapping = Mapping::read_only(&file, geometry.words())
             .map_err(|error| failure(&object, "map", error))?;
         let hasher = KeyHasher::with_seed(words[at::SEED]);

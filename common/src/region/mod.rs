@@ -39,7 +39,7 @@ use crate::row::schema::Schema;
 
 pub use header::Header;
 pub(crate) use header::read_words;
-use header::{identity, offsets};
+use header::{check_allocated, identity, offsets};
 pub use index_object::{PublisherIndex, ReaderIndex};
 use lock::Locked;
 pub use mapping::{FutexWord, Mapping, WritableMapping};
@@ -97,14 +97,8 @@ impl PublisherRegion {
                 options.slots
             ),
         })?;
-        let lock = object::create(&object, options.access.mode, options.access.group)?;
-        let lock = Locked::take(lock)
-            .map_err(|errno| failure(&object, "lock", errno))?
-            .expect("a file without a name is not open elsewhere");
-        let file = object::reopen(&object, &lock)?;
-        extend(&object, &file, 0, geometry.blocks)?;
-        let mapping = WritableMapping::new(&file, geometry.words_for(capacity))
-            .map_err(|error| failure(&object, "map", error))?;
+        let (lock, file, mapping) =
+            create_locked(&object, options.access, geometry.blocks, geometry.words_for(capacity))?;
         let (reach, schema) = (AtomicUsize::new(geometry.blocks), Arc::clone(&options.schema));
         let (id, lock) = (random_id()?, Some(lock));
         let region = Self { object, file, lock, mapping, reach, geometry, schema, id };
@@ -284,11 +278,7 @@ impl<M: Borrow<Mapping>> Region<M> {
             return Ok(true);
         }
         let status = status(&self.object, &self.file)?;
-        if status.blocks() * 512 < status.len() {
-            // The publisher never makes holes. Reading a page in a hole allocates it and charges
-            // the memory to this process.
-            return Err(self.corrupt("it has holes".to_owned()));
-        }
+        check_allocated(&self.object, &status)?;
         let size = status.len() as usize / 8;
         if words <= size {
             let whole = self.geometry.words_for(self.geometry.capacity);
@@ -443,6 +433,24 @@ impl PublisherRegion {
             park::acknowledge(&self.writable_words()[at..at + 2], nonce, errno);
         }
     }
+}
+
+/// Creates an unnamed file of `words` words that this process has locked, and maps `mapped` words
+/// of it. The lock is held through another file description than the mapping.
+fn create_locked(
+    object: &str,
+    access: Access,
+    words: usize,
+    mapped: usize,
+) -> Result<(Locked, File, WritableMapping)> {
+    let lock = Locked::take(object::create(object, access.mode, access.group)?)
+        .map_err(|errno| failure(object, "lock", errno))?
+        .expect("a file without a name is not open elsewhere");
+    let file = object::reopen(object, &lock)?;
+    extend(object, &file, 0, words)?;
+    let mapping =
+        WritableMapping::new(&file, mapped).map_err(|error| failure(object, "map", error))?;
+    Ok((lock, file, mapping))
 }
 
 /// Extends a file and allocates all of its new blocks, so that it has no holes.

@@ -155,8 +155,8 @@ impl View {
         rows.into_iter().map(|row| self.projection.show(row)).collect()
     }
 
-    /// Looks the KEYs up in shared memory, as of one version. Returns `None` if the table has another
-    /// schema by now.
+    /// Looks the KEYs up in shared memory, as of one version. Returns `None` if the table has
+    /// another schema by now.
     pub fn read(&self, table: &UntypedReader) -> Result<Option<FoundRows>, Error> {
         let (keys, schema) = (self.keys.bytes(), self.schema());
         let mut rows = Vec::with_capacity(keys.len());
