@@ -5,8 +5,7 @@
 
 use std::sync::Arc;
 
-use loom::thread;
-
+use super::rows::against;
 use super::{Memory, check, in_a_process};
 use crate::protocol::key_index::{
     IndexGeometry, KeyIndex, KeyIndexWriter, generation, publish_generation,
@@ -104,12 +103,7 @@ fn model<const VERSIONS: usize>(
 ) {
     check(name, VERSIONS, move |outcomes| {
         let indexed = Indexed::with_keys(keys);
-        let reader = {
-            let indexed = Arc::clone(&indexed);
-            thread::spawn(move || indexed.lookup(key))
-        };
-        publish(&indexed);
-        let found = reader.join().unwrap();
+        let found = against(&indexed, move |indexed| indexed.lookup(key), publish);
         if let Some((version, written)) = found {
             assert_eq!(written, expected[version as usize - 2], "at version {version}");
         }
@@ -196,19 +190,15 @@ fn successor_after_a_death_at_any_store_finds_and_misses_the_right_keys() {
             let name = format!("lookup of {key}, death after {death} stores, takeover");
             check(&name, 2, move |outcomes| {
                 let indexed = Indexed::with_keys([7, 0]);
-                let reader = {
-                    let indexed = Arc::clone(&indexed);
-                    thread::spawn(move || indexed.lookup(key))
-                };
-                let dying = Arc::clone(&indexed);
-                in_a_process(&indexed.memory, move |_| insert_and_die(&dying, death));
-                let successor = Arc::clone(&indexed);
-                in_a_process(&indexed.memory, move |memory| {
-                    memory.table().repair(committed);
-                    successor.next_generation(committed, &[committed as usize - 2]);
-                    successor.commit(committed + 1, &[]);
+                let look_up = move |indexed: &Indexed| indexed.lookup(key);
+                let found = against(&indexed, look_up, |_| {
+                    in_a_process(&indexed, move |indexed| insert_and_die(indexed, death));
+                    in_a_process(&indexed, move |indexed| {
+                        indexed.memory.table().repair(committed);
+                        indexed.next_generation(committed, &[committed as usize - 2]);
+                        indexed.commit(committed + 1, &[]);
+                    });
                 });
-                let found = reader.join().unwrap();
                 let expected = |version: u64| before[version.min(committed) as usize - 2];
                 if let Some((version, written)) = found {
                     assert_eq!(written, expected(version), "at version {version}");
@@ -237,13 +227,10 @@ fn publisher_death_at_any_store_hides_no_key_and_leaves_absence_provable() {
             let name = format!("lookup of {key} after {death} stores");
             check(&name, 1, move |outcomes| {
                 let indexed = Indexed::with_keys([7, 0]);
-                let reader = {
-                    let indexed = Arc::clone(&indexed);
-                    thread::spawn(move || indexed.lookup(key))
-                };
-                let publisher = Arc::clone(&indexed);
-                in_a_process(&indexed.memory, move |_| insert_and_die(&publisher, death));
-                let found = reader.join().unwrap();
+                let look_up = move |indexed: &Indexed| indexed.lookup(key);
+                let found = against(&indexed, look_up, |_| {
+                    in_a_process(&indexed, move |indexed| insert_and_die(indexed, death));
+                });
                 if let Some((version, written)) = found {
                     assert_eq!(written, expected[version as usize - 2], "at version {version}");
                 }

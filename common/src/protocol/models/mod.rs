@@ -199,7 +199,7 @@ impl Memory {
 
 /// Runs `act` to its end on a separate thread, because the fences of a process do not order the
 /// accesses of its successor.
-fn in_a_process(memory: &Arc<Memory>, act: impl FnOnce(&Memory) + 'static) {
+fn in_a_process<M: 'static>(memory: &Arc<M>, act: impl FnOnce(&M) + 'static) {
     let memory = Arc::clone(memory);
     thread::spawn(move || act(&memory)).join().unwrap();
 }

@@ -25,10 +25,10 @@ fn commit(memory: &Memory, version: u64, slots: &[usize]) {
 
 /// Runs `publish` against a reader on a separate thread, because loom explores a race better from
 /// its later side.
-pub(super) fn against<T: 'static>(
-    memory: &Arc<Memory>,
-    read: impl FnOnce(&Memory) -> T + 'static,
-    publish: impl FnOnce(&Memory),
+pub(super) fn against<M: 'static, T: 'static>(
+    memory: &Arc<M>,
+    read: impl FnOnce(&M) -> T + 'static,
+    publish: impl FnOnce(&M),
 ) -> T {
     let reader = {
         let memory = Arc::clone(memory);
