@@ -48,10 +48,9 @@ and in another:
 
 /// Reads and watches Tablecast's tables.
 ///
-/// Data goes to stdout, everything else to stderr. On a terminal, tables are cut to its width
-/// (COLUMNS overrides it); a pipe gets whole lines. docs/cli-output.md describes each member of
-/// json, jsonl and csv. Exit codes: 0 success, 1 not found, timeout, a limit or a permission, 2
-/// wrong arguments, 4 schema or layout mismatch.
+/// Data goes to stdout, everything else to stderr. On a terminal, tables are cut to its width (COLUMNS overrides it); a pipe
+/// gets whole lines. docs/cli-output.md describes each member of json, jsonl and csv. Exit codes: 0 success, 1 not found,
+/// timeout, a limit or a permission, 2 wrong arguments, 4 schema or layout mismatch.
 #[derive(Debug, Parser)]
 #[command(name = "subscriber", version)]
 pub struct Args {
@@ -66,14 +65,12 @@ pub struct Args {
 enum Command {
     /// Print the table, then every change as it happens
     ///
-    /// Waits for a publisher if there is none, and continues after one ends. In jsonl each change
-    /// is one line:   {"version":7,"op":"update","key":{…},"row":{…},"old":{…}}
+    /// Waits for a publisher if there is none, and continues after one ends. In jsonl each change is one line:
+    ///   {"version":7,"op":"update","key":{…},"row":{…},"old":{…}}
     /// with op create (no old), update or delete (no row). The rows at the start are creates.
     ///
-    /// With a COMMAND nothing is printed. The command is run once for the table at the start, with
-    /// all rows as creates, and then for each change, with these lines on its stdin. One run at a
-    /// time: changes during a run are combined for the next one, each key once. Its environment
-    /// has:   TABLECAST_TABLE      the table's name
+    /// With a COMMAND nothing is printed. The command is run once for the table at the start, with all rows as creates, and then for each change, with these lines on its stdin. One run at a time: changes during a run are combined for the next one, each key once. Its environment has:
+    ///   TABLECAST_TABLE      the table's name
     ///   TABLECAST_VERSION    the version that the changes lead to
     ///   TABLECAST_EVENT      table (as it is at the start) or changes
     ///   TABLECAST_CHANGES    number of lines on stdin
@@ -81,10 +78,7 @@ enum Command {
     ///
     /// Variables that are options of this watch, such as TABLECAST_WHERE, are not passed on.
     ///
-    /// A command that fails is reported on stderr, and the watch continues. If the watch ends by
-    /// --once or --count, its exit code is that of the last run that failed, or 128 plus the signal
-    /// that killed it. A command that cannot be started ends the watch, with exit code 127 if it
-    /// does not exist, and 126 otherwise.
+    /// A command that fails is reported on stderr, and the watch continues. If the watch ends by --once or --count, its exit code is that of the last run that failed, or 128 plus the signal that killed it. A command that cannot be started ends the watch, with exit code 127 if it does not exist, and 126 otherwise.
     ///
     /// Ctrl-C and SIGTERM end both: the command receives SIGTERM, and SIGKILL after 2 s.
     #[command(
@@ -98,9 +92,8 @@ Examples:
     Watch(watch::Args),
     /// Print the table, or some of its rows, at one version
     ///
-    /// Answers immediately, also from a table whose publisher is dead. Rows are printed in the
-    /// order of their keys, of the KEYs given, or of --sort. The exit code is 1 if a KEY has no
-    /// row, or if its row does not match --where.
+    /// Answers immediately, also from a table whose publisher is dead. Rows are printed in the order of their keys, of the KEYs
+    /// given, or of --sort. The exit code is 1 if a KEY has no row, or if its row does not match --where.
     #[command(after_long_help = "\
 Examples:
   subscriber get prices --sort price:desc -n 10
@@ -109,19 +102,17 @@ Examples:
     Get(get::Args),
     /// List all tables on this machine, and orphans
     ///
-    /// Includes tables of dead publishers, and objects that no longer belong to a table, with the
-    /// command that removes them. Takes a second longer if there are any. Message queues are
-    /// found only if their file system is mounted (-v reports if not).
+    /// Includes tables of dead publishers, and objects that no longer belong to a table, with the command that removes them. Takes
+    /// a second longer if there are any. Message queues are found only if their file system is mounted (-v reports if not).
     Ls(list::Args),
     /// Show everything about one table: schema, memory, publisher, each subscriber
     Info(info::Args),
     /// Show a table in a live full-screen view, to sort, filter and scroll (? shows the keys)
     ///
-    /// Waits for a publisher if there is none, and continues after one ends. Cells that changed,
-    /// and rows that were created (+) or deleted (-), are highlighted for a moment: in colours, or
-    /// with NO_COLOR in bold, underlined or struck out. Keys:   arrows, PgUp, PgDn   scroll;
-    /// left and right show columns that do not fit   Home, End            the first rows, the
-    /// last rows   /                    filter while you type: a condition as for --where,
+    /// Waits for a publisher if there is none, and continues after one ends. Cells that changed, and rows that were created (+) or deleted (-), are highlighted for a moment: in colours, or with NO_COLOR in bold, underlined or struck out. Keys:
+    ///   arrows, PgUp, PgDn   scroll; left and right show columns that do not fit
+    ///   Home, End            the first rows, the last rows
+    ///   /                    filter while you type: a condition as for --where,
     ///                        or a text that any cell contains
     ///   Esc                  remove the filter
     ///   s or >, <            sort by the next column, or the previous one
@@ -135,21 +126,19 @@ Examples:
     Hz(hz::Args),
     /// Check whether this machine has what Tablecast needs, and what to change
     ///
-    /// One line per check: ok, warning (works, but not as well as it could, or not for everybody)
-    /// or problem; what was found; and what to do. Nothing is changed. With NAME, also whether
-    /// this user can read that table. The exit code is 1 if there is a problem.
+    /// One line per check: ok, warning (works, but not as well as it could, or not for everybody) or problem; what was found; and
+    /// what to do. Nothing is changed. With NAME, also whether this user can read that table. The exit code is 1 if there is a
+    /// problem.
     Doctor(doctor::Args),
     /// Print the script that makes a shell complete lines
     ///
-    /// The shell runs this program at each Tab, so it completes existing tables, their fields and,
-    /// for small tables, their keys. In ~/.bashrc, or in ~/.zshrc after compinit: source
-    /// <(subscriber completions bash). In ~/.config/fish/config.fish: subscriber completions
-    /// fish | source.
+    /// The shell runs this program at each Tab, so it completes existing tables, their fields and, for small tables, their keys. In
+    /// ~/.bashrc, or in ~/.zshrc after compinit: source <(subscriber completions bash). In ~/.config/fish/config.fish:
+    /// subscriber completions fish | source.
     Completions(Completions),
     /// Print the man page, or write all man pages to a directory
     ///
-    /// To read it: subscriber man | man -l -. To install all pages: subscriber man
-    /// ~/.local/share/man/man1.
+    /// To read it: subscriber man | man -l -. To install all pages: subscriber man ~/.local/share/man/man1.
     Man(Manual),
 }
 
