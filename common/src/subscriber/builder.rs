@@ -1,5 +1,6 @@
 //! Options for opening a table.
 
+use std::fmt;
 use std::marker::PhantomData;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -44,27 +45,44 @@ const OPEN_INTERVAL: Duration = Duration::from_millis(10);
 /// # publisher.close()
 /// # }
 /// ```
-#[derive(Clone, Debug)]
 #[must_use = "open it"]
 pub struct OpenOptions<T> {
+    settings: Settings,
+    target: PhantomData<fn() -> T>,
+}
+
+#[derive(Clone, Debug)]
+struct Settings {
     name: String,
     owner: Option<u32>,
     recheck: Duration,
     wake: WakeKind,
     wake_at: Option<PathBuf>,
-    target: PhantomData<fn() -> T>,
+}
+
+// A derived implementation would require it of `T`.
+impl<T> Clone for OpenOptions<T> {
+    fn clone(&self) -> Self {
+        Self { settings: self.settings.clone(), target: PhantomData }
+    }
+}
+
+impl<T> fmt::Debug for OpenOptions<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("OpenOptions").field(&self.settings).finish()
+    }
 }
 
 impl<T> OpenOptions<T> {
     fn new(name: &str) -> Self {
-        Self {
+        let settings = Settings {
             name: name.to_owned(),
             owner: None,
             recheck: Duration::from_secs(1),
             wake: WakeKind::default(),
             wake_at: None,
-            target: PhantomData,
-        }
+        };
+        Self { settings, target: PhantomData }
     }
 
     /// Opens the table, and follows it with `content`. `expected` is the schema of the rows, unless
@@ -74,28 +92,29 @@ impl<T> OpenOptions<T> {
         expected: Option<Schema>,
         content: impl FnOnce(Arc<Source>) -> Result<C>,
     ) -> Result<Follow<C>> {
-        let name = TableName::new(&self.name)?;
-        if let (Some(sleep), Some(place)) = (self.wake.sleep(), &self.wake_at) {
+        let Settings { name, owner, recheck, wake, wake_at } = &self.settings;
+        let name = TableName::new(name)?;
+        if let (Some(sleep), Some(place)) = (wake.sleep(), wake_at) {
             check_place(sleep, place)?;
         }
-        let source = Source::open(name, self.owner, expected.map(Arc::new))?;
+        let source = Source::open(name, *owner, expected.map(Arc::new))?;
         let content = content(Arc::new(source))?;
         let object = content.region().object();
-        let parking = ParkState::new(object, self.owner, self.wake, self.wake_at.clone())?;
-        Follow::new(content, parking, Liveness::new(self.recheck))
+        let parking = ParkState::new(object, *owner, *wake, wake_at.clone())?;
+        Follow::new(content, parking, Liveness::new(*recheck))
     }
 
     /// Trusts only tables of this user. The default is to trust those of this process's user and of
     /// root.
     pub fn owner(mut self, user: u32) -> Self {
-        self.owner = Some(user);
+        self.settings.owner = Some(user);
         self
     }
 
     /// Sets the maximum time that a subscriber sleeps before it checks the table without a wake-up.
     /// This re-check limits the delay if a wake-up is lost. The default is 1 s.
     pub fn recheck(mut self, interval: Duration) -> Self {
-        self.recheck = interval.max(MIN_RECHECK);
+        self.settings.recheck = interval.max(MIN_RECHECK);
         self
     }
 
@@ -116,7 +135,7 @@ impl<T> OpenOptions<T> {
     /// # }
     /// ```
     pub fn wake(mut self, kind: impl Into<WakeKind>) -> Self {
-        self.wake = kind.into();
+        self.settings.wake = kind.into();
         self
     }
 
@@ -139,7 +158,7 @@ impl<T> OpenOptions<T> {
     /// # }
     /// ```
     pub fn wake_at(mut self, path: impl Into<PathBuf>) -> Self {
-        self.wake_at = Some(path.into());
+        self.settings.wake_at = Some(path.into());
         self
     }
 }
