@@ -114,7 +114,7 @@ fn members(table: &TableInfo) -> Members<Member<'_>> {
         ("allocated_bytes", json!(table.allocated_bytes)),
         ("epoch", json!(table.publisher.epoch())),
         ("publisher", json!(publisher(table).0)),
-        // The last one's, if there is none now.
+        // If the publisher is dead, this is the pid that it had.
         ("publisher_pid", json!(table.publisher_pid)),
         ("heartbeat_ago_ms", ms(table.heartbeat_ago)),
         ("input_ended_ago_ms", ms(list::input_ended_ago(table))),

@@ -1,10 +1,10 @@
 //! The key index: finds the slot of a key in shared memory, without a copy of the table.
 //!
-//! The index maps hashes to slots. It is an object of its own, in one generation after another:
-//! when a generation is full, the publisher writes the next one and stores its number in the
-//! region. Open addressing with linear probing; an entry is free, or holds a slot and some bits of
-//! the key's hash, or is a tombstone. A free entry ends a search, and no entry becomes free again
-//! or moves, so a search needs no lock. An entry is only a hint: the row at its slot decides.
+//! The index maps hashes to slots. Each generation of the index is a separate object: when it is
+//! full, the publisher writes the next one and stores its number in the region. A generation is an
+//! open-addressing hash table with linear probing. An entry is free, or holds a slot and some bits
+//! of the key's hash, or is a tombstone. A free entry ends a search, and no entry becomes free
+//! again or moves, so a search needs no lock. An entry is only a hint: the row at its slot decides.
 //!
 //! The publisher, in transaction `V`:
 //!
@@ -24,8 +24,8 @@
 //!    live at `s` has become a tombstone. Otherwise start again; the next `s` is at least
 //!    `removed`.
 //!
-//! Comparing `commit` with `s` instead of `removed` would also be correct, but a publisher that
-//! commits without pause would then make searches for absent keys repeat for ever.
+//! Comparing `commit` with `s` instead of `removed` would also be correct, but a search for an
+//! absent key would then never end while the publisher commits without pause.
 //!
 //! A dead publisher may leave entries of rows that it did not commit. A successor therefore writes
 //! a new generation before its first commit.
@@ -236,9 +236,9 @@ impl<'m> KeyIndexWriter<'m> {
         (geometry.words() <= words.len()).then_some(Self { words, geometry })
     }
 
-    /// Adds an entry. Returns its position, and true if it was free before. Returns `None` if there
-    /// is no room, which a publisher that counts the free entries sees only if another process
-    /// wrote to the index.
+    /// Adds an entry. Returns its position, and true if it was free before. Returns `None` if
+    /// the index is full. The publisher counts the free entries, so this happens only if another
+    /// process wrote to the index.
     pub fn insert(&self, hash: u64, slot: usize) -> Option<(usize, bool)> {
         let index = KeyIndex { words: read_only(self.words), geometry: self.geometry };
         let mut position = self.geometry.home(hash);

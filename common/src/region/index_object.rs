@@ -1,7 +1,7 @@
 //! The object of one generation of the key index ([`key_index`](crate::protocol::key_index)).
 //!
 //! Its name contains the id of the region and the number of the generation. The publisher locks it,
-//! so that a sweep can tell it from the object of a dead publisher.
+//! so that a sweep does not remove the object of a live publisher.
 
 use super::header::{check_allocated, check_format};
 use super::lock::Locked;

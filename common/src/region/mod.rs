@@ -358,7 +358,7 @@ impl PublisherRegion {
         }
     }
 
-    /// Returns the number of the current generation of the key index; 0 if there is none yet.
+    /// Returns the number of the current generation of the key index, or 0 before the first one.
     pub fn index_generation(&self) -> u64 {
         self.word(at::INDEX_GENERATION)
     }

@@ -33,7 +33,7 @@ use crate::region::ReaderRegion;
 /// descriptor becomes readable at once.
 const PARK_TRIES: u32 = 64;
 
-/// What a follower keeps up to date.
+/// The state that [`Follow`] keeps up to date.
 pub(super) trait Content {
     /// Returns the region that the content is from.
     fn region(&self) -> &ReaderRegion;
@@ -131,7 +131,7 @@ impl<C: Content> Follow<C> {
     }
 
     /// Refreshes, and sleeps until there is news or an interruption, for at most `timeout`. Commits
-    /// before `least` are no news; 0 stands for any commit.
+    /// before `least` do not count as news. With a `least` of 0, every commit counts.
     pub(super) fn wait_for(&mut self, least: u64, timeout: Option<Duration>) -> Result<()> {
         let awaited = self.sleep_until(least, timeout);
         self.settle(awaited)
@@ -180,7 +180,7 @@ impl<C: Content> Follow<C> {
         self.liveness.changed() || self.content.schema_changed() || self.content.has_changes()
     }
 
-    /// Applies the last commit to the copy. A commit before `least` is only recorded in `seen`,
+    /// Applies the last commit to the content. A commit before `least` is only recorded in `seen`,
     /// unless something else has changed.
     #[inline]
     fn apply_commits(&mut self, least: u64) -> Result<()> {
@@ -191,7 +191,7 @@ impl<C: Content> Follow<C> {
         if !self.content.has_changes() && self.content.is_behind() {
             match self.catch_up() {
                 Err(error) if self.has_news() => {
-                    tracing::debug!("the copy is updated by the next refresh: {error}");
+                    tracing::debug!("the content is updated by the next refresh: {error}");
                 }
                 other => other?,
             }
@@ -219,7 +219,7 @@ impl<C: Content> Follow<C> {
         Ok(true)
     }
 
-    /// Applies everything that was committed since the version of the copy.
+    /// Applies everything that was committed since the version of the content.
     fn catch_up(&mut self) -> Result<()> {
         self.content.catch_up()?;
         self.note_delay();
@@ -352,7 +352,7 @@ impl<C: Content> Follow<C> {
         Ok(())
     }
 
-    /// Returns true if a wait for version `least` is over. A `least` of 0 stands for any news.
+    /// Returns true if a wait for version `least` is over. With a `least` of 0, any news ends it.
     fn is_done(&self, least: u64) -> bool {
         self.has_news() || (least > 0 && self.content.version() >= least)
     }

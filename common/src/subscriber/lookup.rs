@@ -388,14 +388,14 @@ impl Lookup {
     }
 }
 
-/// What is known about a key.
+/// The result of looking up a key in one pass.
 #[derive(Clone, Copy)]
 enum Known {
-    /// Nothing, or that its row was overwritten during a pass.
+    /// No result: the key was not looked up yet, or its row was overwritten during the pass.
     Nothing,
-    /// Its row, which was written under this tag.
+    /// The key has a row at this slot, written under this tag.
     Row { slot: usize, tag: Tag },
-    /// It has no row.
+    /// The key has no row.
     Absent,
 }
 

@@ -499,8 +499,9 @@ impl UntypedReader {
 
 impl AsFd for UntypedReader {
     /// Returns a descriptor that is readable until [`refresh`](Self::refresh) finds no news. It
-    /// works as that of [`UntypedSubscriber`](crate::UntypedSubscriber#
-    /// impl-AsFd-for-UntypedSubscriber).
+    /// works as that of [an untyped subscriber][as_fd].
+    ///
+    /// [as_fd]: crate::UntypedSubscriber#impl-AsFd-for-UntypedSubscriber
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.follow.descriptor()
     }

@@ -63,7 +63,7 @@ impl Source {
         Ok(Self { name, owner, region, expected, conversion, key_word, key_size })
     }
 
-    /// Opens the region that has the table's name now. Returns `None` if there is none.
+    /// Opens the region that has the table's name now. Returns `None` if no region has it.
     pub(super) fn reopen(&self) -> Result<Option<Self>> {
         match Self::open(self.name.clone(), self.owner, self.expected.clone()) {
             Err(Error::NotFound { .. }) => Ok(None),

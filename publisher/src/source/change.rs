@@ -150,7 +150,8 @@ impl RowSet {
         self.positions.find_entry(hash, is_same).ok()
     }
 
-    /// Removes a row, whose position the last row takes. Returns false if there is none.
+    /// Removes the row of a key and moves the last row to its position. Returns false if the key
+    /// has no row.
     fn remove(&mut self, key: &[u8]) -> bool {
         let size = self.schema.row_size();
         let last = self.rows.len().saturating_sub(size);

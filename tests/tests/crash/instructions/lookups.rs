@@ -14,7 +14,7 @@ const NEVER_USED: ItemKey = (9, 9);
 const MOST_OLD_KEYS: usize = 50;
 
 /// The keys that are looked up in each state: those of all rows during a scenario, some of earlier
-/// rows, and one that is never used.
+/// rows, and [`NEVER_USED`].
 pub struct Keys(Vec<ItemKey>);
 
 impl Keys {
