@@ -48,11 +48,9 @@ pub struct Selection {
     ///   for addresses, networks, and text that holds one: in NETWORK
     ///   for networks        contains ADDRESS or NETWORK
     ///
-    /// Quote a name with blanks, or a value that contains quotes or begins or ends with blanks:
-    /// 'name = "a b"', 'net in 10.0.0.0/8'.
+    /// Quote a name with blanks, or a value that contains quotes or begins or ends with blanks: 'name = "a b"', 'net in 10.0.0.0/8'.
     ///
-    /// watch reports a row that begins to match as a create, and one that ceases to match as a
-    /// delete.
+    /// watch reports a row that begins to match as a create, and one that ceases to match as a delete.
     #[arg(help_heading = HEADING, long = "where", value_name = "'FIELD OP VALUE'", verbatim_doc_comment, add = ArgValueCompleter::new(complete::condition))]
     pub conditions: Vec<String>,
 
