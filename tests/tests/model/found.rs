@@ -5,9 +5,9 @@ use tests::model::operation::After::Continue;
 use tests::model::operation::Call::{Fill, Upsert};
 use tests::model::operation::End::{Commit, Forget};
 use tests::model::operation::Inner;
-use tests::model::operation::Object::Region;
+use tests::model::operation::Object::{Lock, Region};
 use tests::model::operation::Operation::{
-    Interrupted, Maintain, Open, Raced, Reshape, Transaction, Unlink,
+    Interrupted, Maintain, Open, Raced, Reshape, Second, Transaction, Unlink,
 };
 use tests::model::shape::Shape::{Id, Pair};
 
@@ -74,5 +74,22 @@ fn successor_with_other_schema_and_equal_rows_is_reported() {
         Place::Here,
         confined.is_some(),
         &[Open { shape: Pair, capacity: 1, typed: false }, Reshape(Id, 1, None)],
+    );
+}
+
+/// The refused publisher leaves a lock object that nobody holds.
+#[test]
+fn publisher_opens_after_lock_and_region_were_unlinked() {
+    let confined = confined();
+    replay(
+        Place::Here,
+        confined.is_some(),
+        &[
+            Open { shape: Pair, capacity: 1, typed: false },
+            Unlink(Lock),
+            Second,
+            Unlink(Region),
+            Second,
+        ],
     );
 }
