@@ -504,7 +504,7 @@ impl UntypedPublisher {
         self.maintain_if_due(monotonic_ns())?;
         let region = self.successor(Arc::new(schema), capacity)?;
         let new = PublishedTable::with_rows(self.name.table(), region, rows)?;
-        let old = self.table.replace(new)?;
+        let (old, _locked_index) = self.table.replace(new)?;
         open::supersede(&old, &self.table, &mut self.notifier);
         Ok(self.version())
     }
@@ -529,7 +529,7 @@ impl UntypedPublisher {
     /// rows.
     fn restore_region(&mut self) -> Result<()> {
         let region = self.successor(Arc::clone(self.schema()), self.capacity())?;
-        let old = self.table.move_to(region)?;
+        let (old, _locked_index) = self.table.move_to(region)?;
         open::supersede(&old, &self.table, &mut self.notifier);
         Ok(())
     }

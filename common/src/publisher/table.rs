@@ -372,12 +372,16 @@ impl PublishedTable {
     }
 
     /// Copies the committed rows to `region`, which has the same schema and capacity, gives it the
-    /// table's name, and replaces the table's region with it. Returns the old region. Changes
-    /// nothing if it fails.
+    /// table's name, and replaces the table's region with it. Returns the old region and its key
+    /// index, which stays locked until the caller has removed its name. Changes nothing if it
+    /// fails.
     ///
     /// Each row keeps its slot and stays in the copy that the slot's note records. The notes and a
     /// staged transaction are therefore also valid for the new region.
-    pub fn move_to(&mut self, region: PublisherRegion) -> Result<PublisherRegion> {
+    pub fn move_to(
+        &mut self,
+        region: PublisherRegion,
+    ) -> Result<(PublisherRegion, PublishedIndex)> {
         let (_, from) = self.region.look()?;
         let rows = from.rows().min(self.index.used);
         region.grow(rows)?;
@@ -402,8 +406,8 @@ impl PublishedTable {
         (0..2).for_each(|word| region.set(header::LIVE + word, self.rows as u64));
         region.supersede(&self.region, &self.name)?;
         self.version = version;
-        self.key_index = key_index;
-        Ok(std::mem::replace(&mut self.region, region))
+        let old_index = std::mem::replace(&mut self.key_index, key_index);
+        Ok((std::mem::replace(&mut self.region, region), old_index))
     }
 
     /// Writes a new generation of the key index if readers cannot open the current one, because
@@ -422,13 +426,13 @@ impl PublishedTable {
         self.key_index.remove()
     }
 
-    /// Gives `new` the table's name, replaces the table with it, and returns the old region. Keeps
-    /// the counts. Changes nothing if it fails.
-    pub fn replace(&mut self, new: Self) -> Result<PublisherRegion> {
+    /// Gives `new` the table's name, and replaces the table with it. Keeps the counts. Returns what
+    /// [`move_to`](Self::move_to) returns. Changes nothing if it fails.
+    pub fn replace(&mut self, new: Self) -> Result<(PublisherRegion, PublishedIndex)> {
         new.region.supersede(&self.region, &self.name)?;
         let counts = self.counts;
         let old = std::mem::replace(self, Self { counts, ..new });
-        Ok(old.region)
+        Ok((old.region, old.key_index))
     }
 
     /// Checks, in debug builds, that the notes of `slots` match the region, because a commit relies
