@@ -133,7 +133,7 @@ pub fn write_record<E>(
     words.iter().try_for_each(|(word, value)| store(*word, *value))?;
     // Partner: `SeeNonce` in `is_ready`. Without it the publisher could combine the new nonce with
     // the record of the previous owner.
-    fence(Point::SignRecord, Ordering::Release);
+    fence(Point::WriteRecord, Ordering::Release);
     store(at::NONCE, nonce)
 }
 
@@ -141,17 +141,17 @@ pub fn write_record<E>(
 pub fn mark_ready<E>(store: impl FnOnce(usize, u64) -> Result<(), E>) -> Result<(), E> {
     // Partner: `SeeReady` in `is_ready`. Without it the publisher could look for a queue that does
     // not exist yet, and report an error.
-    fence(Point::SayReady, Ordering::Release);
+    fence(Point::MarkReady, Ordering::Release);
     store(at::READY, 1)
 }
 
 /// Returns true if the owner's record may be read and its receiver opened (step 3). Call it after
 /// loading the nonce.
 pub fn is_ready<E>(load: impl FnOnce(usize) -> Result<u64, E>) -> Result<bool, E> {
-    // Partner: `SignRecord` in `write_record`.
+    // Partner: `WriteRecord` in `write_record`.
     fence(Point::SeeNonce, Ordering::Acquire);
     let is_ready = load(at::READY)? != 0;
-    // Partner: `SayReady` in `mark_ready`.
+    // Partner: `MarkReady` in `mark_ready`.
     fence(Point::SeeReady, Ordering::Acquire);
     Ok(is_ready)
 }

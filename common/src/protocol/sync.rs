@@ -88,14 +88,14 @@ points! {
     /// Acquire fence between a park word and its owner's record; partner [`Point::ParkWord`].
     ReadRecord,
     /// Release fence between a slot's record and its owner's nonce; partner [`Point::SeeNonce`].
-    SignRecord,
+    WriteRecord,
     /// Acquire fence between an owner's nonce and the rest of the record; partner
-    /// [`Point::SignRecord`].
+    /// [`Point::WriteRecord`].
     SeeNonce,
     /// Release fence between creating a receiver and storing that it is ready; partner
     /// [`Point::SeeReady`].
-    SayReady,
-    /// Acquire fence between the ready word and opening the receiver; partner [`Point::SayReady`].
+    MarkReady,
+    /// Acquire fence between the ready word and opening the receiver; partner [`Point::MarkReady`].
     SeeReady,
     /// Release fence between the errno of an acknowledgement and its nonce; partner
     /// [`Point::SeeAcknowledgement`].

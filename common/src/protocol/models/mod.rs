@@ -86,7 +86,7 @@ const MUTANTS: &[(&str, &[Point])] = &[
             Point::RecheckSequence,
         ],
     ),
-    ("signed record", &[Point::SignRecord, Point::SeeNonce, Point::SayReady, Point::SeeReady]),
+    ("signed record", &[Point::WriteRecord, Point::SeeNonce, Point::MarkReady, Point::SeeReady]),
     ("acknowledgement", &[Point::Acknowledge, Point::SeeAcknowledgement]),
     ("park and takeover", &[Point::Park, Point::ParkLook]),
     ("park after a takeover", &[Point::Park, Point::ParkLook, Point::ParkedMax]),

@@ -17,8 +17,8 @@ use nix::errno::Errno;
 use nix::libc::{AF_INET, AF_INET6};
 
 use super::channel::Message;
-use super::follow::Model;
 use super::links::Links;
+use super::model::Model;
 
 /// Maximum total size, in bytes, of the events kept during one dump.
 const MAX_KEPT: usize = 64 << 20;

@@ -2,8 +2,8 @@
 //! that the kernel reports.
 //!
 //! - `channel`: the socket, and the messages that are received from it;
-//! - `follow`: the source, for any table that implements `Model`; `dump`: reads a whole table;
-//!   `reports`: log lines and counters;
+//! - `model`: the interface of a table; `follow`: the source, for any `Model`; `dump`: reads a
+//!   whole table; `reports`: log lines and counters;
 //! - `routes` and `route`, `neighbors`: the tables;
 //! - `links`: the interfaces; `names`: the names that `ip` uses for the kernel's numbers.
 //!
@@ -14,6 +14,7 @@ mod channel;
 mod dump;
 mod follow;
 mod links;
+mod model;
 mod names;
 mod neighbors;
 mod reports;

@@ -18,8 +18,8 @@ use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use nix::libc::{NDA_DST, NDA_LLADDR, NUD_NOARP, RTM_DELNEIGH, RTM_NEWNEIGH, RTNLGRP_NEIGH};
 
 use super::channel::{Message, address, each_attribute};
-use super::follow::{Effect, Model};
 use super::links::Links;
+use super::model::{Effect, Model};
 use super::names;
 
 const HEADER: usize = 12;

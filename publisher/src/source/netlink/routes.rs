@@ -45,8 +45,8 @@ use nix::libc::{
 };
 
 use super::channel::Message;
-use super::follow::{Effect, Model};
 use super::links::Links;
+use super::model::{Effect, Model};
 use super::route::{ReportedRoute, Route, RouteKey, RouteRow};
 
 /// `RTM_NEWNEXTHOP` and `RTM_DELNEXTHOP`.
