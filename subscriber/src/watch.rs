@@ -21,6 +21,7 @@ use cli::metrics::Address;
 use cli::service::{Readiness, Service};
 use cli::{CliError, Shutdown, duration, status};
 use command::Runner;
+use jiff::fmt::friendly::SpanPrinter;
 
 mod command;
 mod group;
@@ -110,7 +111,7 @@ pub fn run(args: &Args, stop: &Shutdown, output: Output) -> Result<(), CliError>
             args.count.unwrap_or(0) - watch.left.unwrap_or(0),
             args.count.unwrap_or(0),
             target.name,
-            humantime::format_duration(time.unwrap_or_default())
+            SpanPrinter::new().unsigned_duration_to_string(&time.unwrap_or_default())
         ),
     ))
 }

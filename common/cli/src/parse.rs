@@ -9,6 +9,8 @@ use anstream::ColorChoice;
 use clap::builder::BoolishValueParser;
 use clap::{Arg, ArgAction, Command, CommandFactory, Parser};
 use common::LAYOUT_VERSION;
+use jiff::SpanRelativeTo;
+use jiff::fmt::friendly::SpanParser;
 use nix::unistd::{Group, User};
 
 use crate::error::{CliError, status, usage};
@@ -129,10 +131,12 @@ fn note_variables(command: &Command) {
     }
 }
 
-/// Parses a duration: `300ms`, `2s`, `1m 30s`.
+/// Parses a duration: `300ms`, `2s`, `1m 30s`, `1d`.
 pub fn duration(text: &str) -> Result<Duration, String> {
-    humantime::parse_duration(text)
-        .map_err(|error| format!("{error}; write a duration such as 300ms or 2s"))
+    let span = SpanParser::new().parse_span(text);
+    span.and_then(|span| span.to_duration(SpanRelativeTo::days_are_24_hours()))
+        .and_then(Duration::try_from)
+        .map_err(|_| "not a duration: write one such as 300ms, 2s or 1m 30s".to_owned())
 }
 
 /// Parses a user, given by number or by name, to its id.

@@ -4,6 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
+use jiff::fmt::friendly::{Designator, SpanParser, SpanPrinter};
 use serde::{Deserialize, Serialize};
 
 use super::{MECHANISMS, Mechanism, signal};
@@ -105,7 +106,7 @@ impl fmt::Display for WakeKind {
             Self::Sleep(sleep) => sleep.fmt(f),
             Self::Spin => f.pad("spin"),
             Self::SpinThen(time, sleep) => {
-                let spin = format!("spin:{}", humantime::format_duration(*time));
+                let spin = format!("spin:{}", PRINTER.unsigned_duration_to_string(time));
                 f.pad(&if *sleep == Sleep::Auto { spin } else { format!("{spin}+{sleep}") })
             }
         }
@@ -122,6 +123,9 @@ impl fmt::Display for Sleep {
         }
     }
 }
+
+/// Prints `us` and not `µs`.
+const PRINTER: SpanPrinter = SpanPrinter::new().designator(Designator::HumanTime);
 
 fn invalid(text: &str) -> Error {
     Error::InvalidWake {
@@ -162,7 +166,7 @@ impl FromStr for WakeKind {
             return text.parse().map(Self::Sleep);
         };
         let (time, sleep) = spins.split_once('+').unwrap_or((spins, AUTO));
-        let time = humantime::parse_duration(time).ok();
+        let time = SpanParser::new().parse_unsigned_duration(time).ok();
         let time = time.filter(|time| (Duration::from_nanos(1)..=MAX_SPIN).contains(time));
         let time = time.ok_or_else(|| invalid(text))?;
         Ok(Self::SpinThen(time, sleep.parse()?))
