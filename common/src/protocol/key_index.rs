@@ -31,7 +31,7 @@
 //! a new generation before its first commit.
 
 use super::layout::{MAX_CAPACITY, Tag, header, index as at};
-use super::read::{Overwritten, Table, overwritten};
+use super::read::{Overwritten, Table, last_commit, overwritten};
 use super::sync::{AtomicU64, Ordering, Point, applies, fence, ordering, store};
 use super::words::{ReadOnlyWord, read_only};
 use crate::memory::prefetch;
@@ -208,6 +208,15 @@ impl<'m> KeyIndex<'m> {
         // Partner: the fence after the commit, which precedes the store of `removed`.
         let _later_commit: Overwritten = overwritten();
         false
+    }
+
+    /// Returns true if the last commit of `region` is `removed` or a later one, as a publisher
+    /// ensures. Otherwise the index is damaged, and proves no absence before that commit.
+    pub fn is_committed(&self, region: &[ReadOnlyWord]) -> bool {
+        let removed = self.words[at::REMOVED].load(Ordering::Relaxed);
+        // Partner: the fence after the commit, which precedes the store of `removed`.
+        let _later_commit: Overwritten = overwritten();
+        removed <= last_commit(region)
     }
 
     /// Prefetches the first entry of the search for a hash.

@@ -6,7 +6,7 @@
 use super::header::{check_allocated, check_format};
 use super::lock::Locked;
 use super::object::{self, Access, corrupt, failure, index_name, status};
-use super::{Mapping, WritableMapping, create_locked, read_words};
+use super::{Mapping, ReaderRegion, WritableMapping, create_locked, read_words};
 use crate::error::Result;
 use crate::index::KeyHasher;
 use crate::protocol::key_index::{IndexGeometry, KeyIndex, KeyIndexWriter};
@@ -103,19 +103,19 @@ pub struct ReaderIndex {
 }
 
 impl ReaderIndex {
-    /// Opens generation `generation` of the index of region `region_id`. It must belong to `owner`
-    /// or, if `trust_root` is set, to root. Returns None if it does not exist (any more).
+    /// Opens generation `generation` of the index of `region`. It must belong to `owner` or, if
+    /// `trust_root` is set, to root. Returns None if it does not exist (any more).
     ///
     /// # Errors
     /// [`Error::Corrupt`], [`Error::LayoutMismatch`], [`Error::WrongOwner`], and errors of the
     /// system.
     pub fn open(
-        region_id: u64,
+        region: &ReaderRegion,
         generation: u64,
         owner: u32,
         trust_root: bool,
     ) -> Result<Option<Self>> {
-        let object = index_name(region_id, generation);
+        let object = index_name(region.id(), generation);
         let Some(file) = object::open(&object, false, owner, trust_root)? else {
             return Ok(None);
         };
@@ -123,7 +123,7 @@ impl ReaderIndex {
         let mut words = [0; at::FIRST];
         read_words(&object, &file, 0, &mut words)?;
         check_format(&object, &words, INDEX_MAGIC, "a key index")?;
-        if words[at::REGION_ID] != region_id || words[at::GENERATION] != generation {
+        if words[at::REGION_ID] != region.id() || words[at::GENERATION] != generation {
             return Err(corrupt("it belongs to another region or generation"));
         }
         let geometry = IndexGeometry::from_words(words[at::ENTRIES], words[at::SLOT_MASK])
@@ -136,7 +136,11 @@ impl ReaderIndex {
         let mapping = Mapping::read_only(&file, geometry.words())
             .map_err(|error| failure(&object, "map", error))?;
         let hasher = KeyHasher::with_seed(words[at::SEED]);
-        Ok(Some(Self { mapping, geometry, hasher }))
+        let index = Self { mapping, geometry, hasher };
+        if !index.index().is_committed(region.words()) {
+            return Err(corrupt("it contains a deletion that was not committed"));
+        }
+        Ok(Some(index))
     }
 
     /// Returns the hasher of the keys in this generation.

@@ -149,10 +149,11 @@ impl View {
         let found = match entries.find(&table, version, hash.0, row, is_key) {
             Ok(Some((slot, tag))) => Known::Row { slot, tag },
             Ok(None) if entries.proves_absence(version) => Known::Absent,
+            Ok(None) if !entries.is_committed(region.words()) => return Ok(Err(current)),
             _ => Known::Nothing,
         };
         region.check_whole()?;
-        // A truncated index is opened again, which fails, and then not used any more.
+        // A damaged index is opened again, which fails, and then not used any more.
         Ok(if index.is_whole() { Ok(found) } else { Err(current) })
     }
 }
@@ -371,7 +372,7 @@ impl Lookup {
         let (owner, trust_root) = trusted_users(view.source.owner());
         let mut opened = Ok(None);
         for _ in 0..OPEN_TRIES {
-            opened = ReaderIndex::open(region.id(), named, owner, trust_root);
+            opened = ReaderIndex::open(region, named, owner, trust_root);
             let current = generation(region.words());
             if matches!(opened, Ok(Some(_))) || current == named {
                 break;
@@ -441,7 +442,7 @@ impl ManyRows {
                     }
                     let misses = self.known.iter().any(|known| matches!(known, Known::Absent));
                     let proven = !misses || entries.proves_absence(version);
-                    if !index.is_whole() {
+                    if !index.is_whole() || !(proven || entries.is_committed(region.words())) {
                         return Ok(Err(current));
                     }
                     proven

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::os::fd::AsFd;
+use std::os::unix::fs::FileExt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -368,4 +369,26 @@ fn lookups_survive_the_loss_of_the_index_and_maintenance_restores_it() {
     subscriber.refresh().unwrap();
     publisher.close().unwrap();
     assert_eq!(table.orphans(), Vec::<String>::new());
+}
+
+/// Kind of defect: a word of the index claims deletions that were not committed, so that it proves
+/// no absence.
+#[test]
+fn absent_keys_are_found_absent_by_an_index_with_a_damaged_version() {
+    let table = Table::new("index-removed");
+    let (mut publisher, old) = open(&table);
+    commit(&mut publisher, &[Item::new((0, 7), 1)], &[]);
+    assert_eq!(old.get(&(1, 7)).unwrap(), None);
+    let info = common::inspect(table.name(), None).unwrap();
+    let index =
+        format!("/dev/shm/tablecast.index.{:016x}.{}", info.region_id, info.index_generation);
+    let index = std::fs::File::options().write(true).open(index).unwrap();
+    index.write_all_at(&u64::MAX.to_le_bytes(), 0x80).unwrap();
+    for reader in [&old, &Reader::open(table.name()).unwrap()] {
+        assert_eq!(reader.get(&(1, 7)).unwrap(), None);
+        let mut found = Vec::new();
+        reader.get_many(&[(1, 7), (0, 7)], |_, row| found.push(row.is_some())).unwrap();
+        assert_eq!(found, [false, true]);
+    }
+    publisher.close().unwrap();
 }
