@@ -95,6 +95,17 @@ pub fn registry(id: u64) -> PathBuf {
     format!("/dev/shm/tablecast.subs.{id:016x}").into()
 }
 
+/// Returns the paths of all generations of the key index.
+pub fn indexes() -> Vec<PathBuf> {
+    objects("tablecast.index.")
+}
+
+fn objects(prefix: &str) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir("/dev/shm").into_iter().flatten().flatten();
+    let found = entries.filter(|entry| entry.file_name().to_string_lossy().starts_with(prefix));
+    found.map(|entry| entry.path()).collect()
+}
+
 /// Removes all objects of Tablecast.
 ///
 /// # Panics
@@ -104,10 +115,7 @@ pub fn clear() {
         std::env::var_os("TABLECAST_FUZZ").is_some(),
         "tables are made and damaged in a /dev/shm of their own: use `bash tests/fuzz/run`"
     );
-    let entries = std::fs::read_dir("/dev/shm").into_iter().flatten().flatten();
-    for entry in
-        entries.filter(|entry| entry.file_name().to_string_lossy().starts_with("tablecast."))
-    {
-        std::fs::remove_file(entry.path()).expect("an object of this run");
+    for object in objects("tablecast.") {
+        std::fs::remove_file(object).expect("an object of this run");
     }
 }
