@@ -29,8 +29,7 @@ use super::inspect::suffixes;
 use crate::error::{Error, Result};
 use crate::protocol::layout::header;
 use crate::publisher::acquire_lock_of;
-use crate::region::lock::Locked;
-use crate::region::object::{self, DIRECTORY, TableName, failure, index_name, registry_name};
+use crate::region::object::{self, DIRECTORY, TableName, index_name, registry_name};
 use crate::region::read_words;
 use crate::wake::queue;
 use crate::wake::registry;
@@ -227,11 +226,12 @@ impl Orphan {
             // Only the holder of the lock creates a region. A publisher that starts at this moment
             // waits for the lock, then finds that the name is gone and creates a new lock object.
             OrphanKind::Lock => {
-                remove_unless_held(&object, self.owner, || self.missing_table().is_some())
+                object::remove_unless_held(&object, self.owner, |_| self.missing_table().is_some())
             }
             OrphanKind::Next => self.remove_next(&TableName::new(&self.suffix)?),
+            // A publisher that took the table over may have linked another object and died.
             OrphanKind::Registry | OrphanKind::Index => {
-                remove_unless_held(&object, self.owner, || true)
+                object::remove_unless_held(&object, self.owner, |found| found.ino() == self.inode)
             }
             OrphanKind::Queue => queue::remove_deserted(&object),
         }
@@ -244,7 +244,7 @@ impl Orphan {
             Err(Error::PublisherActive { .. }) => return Ok(false),
             lock => lock?,
         };
-        let removed = remove_unless_held(&self.name(), self.owner, || true);
+        let removed = object::remove_unless_held(&self.name(), self.owner, |_| true);
         // This function created the lock object, or the lock object is itself an orphan.
         if !object::exists(&table.region()) && object::names(&table.lock(), &lock) {
             object::remove(&table.lock())?;
@@ -257,22 +257,6 @@ impl Orphan {
         let name = TableName::new(&self.suffix).ok()?;
         (!object::exists(&name.region())).then_some(name)
     }
-}
-
-/// Locks an object, and removes it if it still has its name and `is_orphan` returns true. Returns
-/// true if it was removed.
-fn remove_unless_held(object: &str, owner: u32, is_orphan: impl FnOnce() -> bool) -> Result<bool> {
-    let Some(file) = object::open(object, true, owner, false)? else {
-        return Ok(false);
-    };
-    let Some(locked) = Locked::take(file).map_err(|errno| failure(object, "lock", errno))? else {
-        return Ok(false);
-    };
-    let is_orphan = object::names(object, &locked) && is_orphan();
-    if is_orphan {
-        object::remove(object)?;
-    }
-    Ok(is_orphan)
 }
 
 /// Orphans, and objects that may be orphans but that this user has no permission to examine.
@@ -472,8 +456,11 @@ mod tests {
     use std::sync::atomic::{AtomicBool, Ordering};
 
     use super::*;
+    use crate::index::KeyHasher;
+    use crate::protocol::key_index::IndexGeometry;
     use crate::publisher::acquire_lock_of;
-    use crate::region::object::own_user;
+    use crate::region::object::{Access, own_user};
+    use crate::region::{PublisherIndex, random_id};
 
     #[test]
     fn queue_mounts_are_found_next_to_a_path_that_is_not_utf8() {
@@ -492,8 +479,8 @@ mod tests {
             let sweeping = scope.spawn(|| {
                 let mut removed = 0;
                 while !end.load(Ordering::Relaxed) || object::exists(&name.lock()) {
-                    let remove = || !object::exists(&name.region());
-                    let outcome = remove_unless_held(&name.lock(), own_user(), remove);
+                    let remove = |_: &_| !object::exists(&name.region());
+                    let outcome = object::remove_unless_held(&name.lock(), own_user(), remove);
                     removed += u32::from(outcome.unwrap());
                     std::thread::sleep(Duration::from_micros(20));
                 }
@@ -511,5 +498,35 @@ mod tests {
         });
         assert!(removed > 0);
         assert!(!object::exists(&name.lock()));
+    }
+
+    #[test]
+    fn generation_linked_while_a_sweep_removes_an_unfinished_one_keeps_its_name() {
+        let (id, access) = (random_id().unwrap(), Access { mode: 0o600, group: None });
+        let (geometry, hasher) = (IndexGeometry::for_keys(1, 1), KeyHasher::with_seed(0));
+        let name = index_name(id, 7);
+        for is_sweeping in [true, false] {
+            let unfinished = object::create(&name, access.mode, None).unwrap();
+            assert!(object::link(&unfinished, &name).unwrap());
+            let mut index = PublisherIndex::create(id, 7, geometry, hasher, access).unwrap();
+            // The sweep calls this after it has compared the inode and before it removes the name.
+            let link = |_: &_| {
+                index.link().unwrap();
+                is_sweeping
+            };
+            let removed = object::remove_unless_held(&name, own_user(), link).unwrap();
+            assert_eq!((removed, index.is_intact()), (is_sweeping, true));
+            drop(unfinished);
+            // Without a sweep, the next publisher replaces the unfinished object.
+            if !is_sweeping {
+                let mut next = PublisherIndex::create(id, 7, geometry, hasher, access).unwrap();
+                next.link().unwrap();
+                assert_eq!((next.generation(), next.is_intact()), (7, true));
+                assert!(!object::remove_unless_held(&name, own_user(), |_| true).unwrap());
+                next.remove().unwrap();
+            }
+            index.remove().unwrap();
+            assert!(!object::exists(&name));
+        }
     }
 }

@@ -46,9 +46,8 @@ impl PublishedIndex {
     ) -> Result<Self> {
         let former = region.index_generation();
         let geometry = IndexGeometry::for_keys(keys, slots);
-        let generation = former.wrapping_add(1);
-        let access = region.access()?;
-        let object = PublisherIndex::create(region.id(), generation, geometry, hasher, access)?;
+        let (next, access) = (former.wrapping_add(1), region.access()?);
+        let object = PublisherIndex::create(region.id(), next, geometry, hasher, access)?;
         let free = geometry.entries();
         let (positions, queue) = (vec![0; slots], Scratch::default());
         let mut index = Self { object, positions, free, queue };
@@ -57,7 +56,7 @@ impl PublishedIndex {
             index.insert(slot, hash);
         }
         index.object.link()?;
-        region.set_index_generation(generation);
+        region.set_index_generation(index.object.generation());
         if let Err(error) = object::remove(&index_name(region.id(), former)) {
             tracing::warn!("a former generation of the key index stays: {error}");
         }

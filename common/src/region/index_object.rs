@@ -1,17 +1,23 @@
 //! The object of one generation of the key index ([`key_index`](crate::protocol::key_index)).
 //!
 //! Its name contains the id of the region and the number of the generation. The publisher locks it,
-//! so that a sweep does not remove the object of a live publisher.
+//! so that a sweep does not remove the object of a live publisher. Sweep and publisher remove the
+//! object of a dead publisher only while they hold the lock of that object. A sweep therefore never
+//! removes an object that a publisher has linked in its place.
 
 use super::header::{check_allocated, check_format};
 use super::lock::Locked;
 use super::object::{self, Access, corrupt, failure, index_name, status};
-use super::{Mapping, ReaderRegion, WritableMapping, create_locked, read_words};
+use super::{Mapping, ReaderRegion, WritableMapping, create_locked, random_id, read_words};
 use crate::error::Result;
 use crate::index::KeyHasher;
 use crate::protocol::key_index::{IndexGeometry, KeyIndex, KeyIndexWriter};
 use crate::protocol::layout::{INDEX_MAGIC, LAYOUT_VERSION, index as at};
 use crate::protocol::sync::Ordering;
+
+/// Maximum number of attempts to give a generation a name. The second attempt follows the removal
+/// of an object, and the last one is for a random number, which no other process can predict.
+const LINK_TRIES: usize = 4;
 
 /// A generation that this process writes.
 pub struct PublisherIndex {
@@ -19,6 +25,7 @@ pub struct PublisherIndex {
     lock: Locked,
     mapping: WritableMapping,
     geometry: IndexGeometry,
+    region_id: u64,
     generation: u64,
 }
 
@@ -48,19 +55,26 @@ impl PublisherIndex {
         for (word, value) in header.into_iter().chain(geometry.to_words()) {
             words[word].store(value, Ordering::Relaxed);
         }
-        Ok(Self { object, lock, mapping, geometry, generation })
+        Ok(Self { object, lock, mapping, geometry, region_id, generation })
     }
 
-    /// Gives the generation its name. Replaces an object that a dead publisher did not finish.
-    pub fn link(&self) -> Result<()> {
-        if object::link(&self.lock, &self.object)? {
-            return Ok(());
+    /// Gives the generation its name. Replaces an object that a dead publisher did not finish. Takes
+    /// another number if that object cannot be removed now: a sweep is removing it, or it belongs
+    /// to another user.
+    pub fn link(&mut self) -> Result<()> {
+        for _ in 0..LINK_TRIES {
+            if object::link(&self.lock, &self.object)? {
+                return Ok(());
+            }
+            let removed = object::remove_unless_held(&self.object, object::own_user(), |_| true);
+            if !matches!(removed, Ok(true)) {
+                self.generation = random_id()?;
+                self.object = index_name(self.region_id, self.generation);
+                let words = self.mapping.writable_words(at::FIRST);
+                words[at::GENERATION].store(self.generation, Ordering::Relaxed);
+            }
         }
-        object::remove(&self.object)?;
-        match object::link(&self.lock, &self.object)? {
-            true => Ok(()),
-            false => Err(corrupt(&self.object, "another process links objects under this name")),
-        }
+        Err(corrupt(&self.object, "another process links objects under this name"))
     }
 
     /// Removes the name, unless it belongs to another object.

@@ -16,7 +16,7 @@ use nix::sys::stat::{Mode, fchmod, lstat};
 use nix::sys::statvfs::statvfs;
 use nix::unistd::{Gid, Uid, fchown, geteuid, linkat};
 
-use super::lock::{self, Span};
+use super::lock::{self, Locked, Span};
 use crate::error::{Error, Result};
 
 /// Directory of POSIX shared memory on Linux.
@@ -210,6 +210,26 @@ pub fn remove(object: &str) -> Result<()> {
         Ok(()) | Err(Errno::ENOENT) => Ok(()),
         Err(errno) => Err(failure(object, "remove", errno)),
     }
+}
+
+/// Locks an object, and removes it if it still has its name and `is_unused` returns true for its
+/// status. Returns true if it was removed, and false if another process holds a lock on it.
+pub fn remove_unless_held(
+    object: &str,
+    owner: u32,
+    is_unused: impl FnOnce(&Metadata) -> bool,
+) -> Result<bool> {
+    let Some(file) = open(object, true, owner, false)? else {
+        return Ok(false);
+    };
+    let Some(locked) = Locked::take(file).map_err(|errno| failure(object, "lock", errno))? else {
+        return Ok(false);
+    };
+    let is_removed = names(object, &locked) && is_unused(&status(object, &locked)?);
+    if is_removed {
+        remove(object)?;
+    }
+    Ok(is_removed)
 }
 
 fn path(object: &str) -> String {

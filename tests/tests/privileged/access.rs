@@ -4,7 +4,7 @@
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use common::{Error, Publisher, Subscriber};
+use common::{Error, Publisher, Reader, Subscriber};
 use nix::sys::signal::Signal;
 use nix::sys::stat::Mode;
 use nix::unistd::{Uid, chown, mkfifo};
@@ -215,6 +215,37 @@ fn foreign_object_at_next_region_is_skipped() {
         assert_eq!(object.metadata().unwrap().len(), 0);
         remove(&object);
     }
+    assert_eq!(table.orphans(), Vec::<String>::new());
+}
+
+#[test]
+fn foreign_object_at_next_generation_of_the_key_index_is_skipped() {
+    let other_user = OtherUser::new();
+    let table = Table::new("impostor-index");
+    let mut publisher = open(&table).unwrap();
+    let generation = |after| {
+        let info = common::inspect(table.name(), None).unwrap();
+        let number = info.index_generation.wrapping_add(after);
+        path("index", &format!("{:016x}.{number}", info.region_id))
+    };
+    for value in 1..3 {
+        let object = generation(1);
+        match &other_user {
+            Some(other_user) if value == 2 => {
+                std::fs::write(&object, "").unwrap();
+                chown(&object, Some(Uid::from_raw(other_user.user)), None).unwrap();
+            }
+            _ => std::fs::create_dir(&object).unwrap(),
+        }
+        drop(publisher);
+        publisher = open(&table).unwrap();
+        publish(&mut publisher, value);
+        assert!(generation(0).is_file() && object.exists());
+        let row = Reader::<Item>::open(table.name()).unwrap().get(&(1, 1)).unwrap();
+        assert_eq!(row.map(|row| row.value), Some(value));
+        if object.is_dir() { std::fs::remove_dir(&object).unwrap() } else { remove(&object) }
+    }
+    publisher.close().unwrap();
     assert_eq!(table.orphans(), Vec::<String>::new());
 }
 
