@@ -1,5 +1,5 @@
-//! Passes the commit that is checked out to the program, for `--version`: `BUILD_COMMIT`, which is
-//! empty if git does not know it.
+//! Sets `BUILD_COMMIT`, which `--version` prints, to the commit that is checked out, or to an empty
+//! text if git reports none.
 
 use std::path::Path;
 use std::process::Command;
@@ -10,12 +10,12 @@ fn main() {
 }
 
 fn commit() -> Option<String> {
-    // A source archive that was unpacked in another project's clone is not under its control.
+    // Fails for a source archive that was unpacked inside another project's clone.
     git(&["ls-files", "--error-unmatch", "Cargo.toml"])?;
-    // HEAD changes with the branch that is checked out, its log with each commit.
+    // HEAD changes when another branch is checked out, and its log with each commit.
     for name in ["HEAD", "logs/HEAD"] {
         let path = git(&["rev-parse", "--git-path", name])?;
-        // Cargo would rebuild each time for a path that does not exist.
+        // Cargo reruns this script in every build if the path does not exist.
         if Path::new(&path).exists() {
             println!("cargo::rerun-if-changed={path}");
         }
@@ -23,7 +23,8 @@ fn commit() -> Option<String> {
     git(&["rev-parse", "--short=9", "HEAD"])
 }
 
-/// Returns the output of git for this clone, and not for one that runs the build in a hook.
+/// Runs git for this clone and returns its output. A git hook that runs the build may belong to
+/// another clone, which these variables name.
 fn git(arguments: &[&str]) -> Option<String> {
     let mut git = Command::new("git");
     for variable in ["GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE"] {

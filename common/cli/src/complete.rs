@@ -23,15 +23,15 @@ use crate::error::{CliError, usage};
 
 /// Variable by which a shell requests completions.
 const VARIABLE: &str = "TABLECAST_COMPLETE";
-/// Variable in which bash passes the word to complete with its opening quote; other shells pass the
-/// quote in the word.
+/// Variable in which bash passes the word to complete, including an opening quote. Other shells pass
+/// the quote in the line itself.
 const BASH_WORD: &str = "TABLECAST_COMPLETE_WORD";
 /// Maximum number of rows of a table whose keys are candidates. Listing keys copies the table.
 const MAX_KEYS: usize = 1000;
 
 const SHELLS: Shells<'static> = Shells(&[&Bash, &Elvish, &Fish, &Zsh]);
 
-/// The shells, with the file that loads the script.
+/// Shells, each with the startup file that should load the script.
 const STARTUP_FILES: [(&str, &str); 4] = [
     ("bash", "In ~/.bashrc"),
     ("elvish", "In ~/.config/elvish/rc.elv"),
@@ -79,7 +79,7 @@ struct Line {
     words: Vec<OsString>,
 }
 
-/// Answers a shell that requests completions. Returns true if one did.
+/// Prints the candidates if a shell requests completions. Returns true if one does.
 pub(crate) fn answer(command: fn() -> Command, words: &[OsString]) -> Result<bool, CliError> {
     // The line follows the shell's own arguments.
     let line = words.iter().skip_while(|word| *word != "--").skip(1);
@@ -92,7 +92,7 @@ pub(crate) fn answer(command: fn() -> Command, words: &[OsString]) -> Result<boo
         .or_else(|error| usage(&error).map(|()| true))
 }
 
-/// Returns the value of an argument on the line to complete.
+/// Returns the value that an argument has on the line to complete.
 fn typed<T: Clone + Send + Sync + 'static>(argument: &str) -> Option<T> {
     let line = LINE.get()?;
     let command = (line.command)().ignore_errors(true);
@@ -104,7 +104,7 @@ fn typed<T: Clone + Send + Sync + 'static>(argument: &str) -> Option<T> {
     matches.try_get_one::<T>(argument).ok().flatten().cloned()
 }
 
-/// Returns the table that the line names.
+/// Inspects the table that the line names.
 fn table() -> Option<TableInfo> {
     inspect(&typed::<String>("name")?, typed("owner")).ok()
 }
@@ -145,7 +145,7 @@ pub fn keys(current: &OsStr) -> Vec<CompletionCandidate> {
     matching(keys.iter().map(|key| candidate(key, &help)), current)
 }
 
-/// Returns true if every shell reads the key as a single word without quotes, and not as a flag.
+/// Returns true if the key needs no quotes in any shell and does not look like a flag.
 fn is_plain(key: &str) -> bool {
     let plain = |letter: char| letter.is_alphanumeric() || "._-,:/@%+".contains(letter);
     !key.is_empty() && key.chars().all(plain) && !key.starts_with('-')
@@ -175,8 +175,8 @@ pub fn sort(current: &OsStr) -> Vec<CompletionCandidate> {
     }
 }
 
-/// Appends each candidate to the complete elements of a list joined by commas, except those that
-/// the list contains.
+/// Prefixes each candidate with the complete elements of a list joined by commas. Leaves out
+/// candidates that the list already contains.
 fn listed(begun: &str, mut candidates: Vec<CompletionCandidate>) -> Vec<CompletionCandidate> {
     let before = begun.rfind(',').map_or("", |comma| &begun[..=comma]);
     let names = || before.split(',').filter_map(|element| element.split(':').next());
@@ -266,7 +266,7 @@ fn described<const N: usize>(
     matching(words.map(|(word, help)| candidate(word, help)), current)
 }
 
-/// Returns the candidates that begin as the word to complete.
+/// Returns the candidates that begin with the word to complete.
 fn matching(
     candidates: impl IntoIterator<Item = CompletionCandidate>,
     current: &OsStr,

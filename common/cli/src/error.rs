@@ -53,11 +53,11 @@ impl From<Error> for CliError {
             Error::NotFound { table } | Error::TimedOut { table, .. } => suggest_table(table),
             _ => None,
         };
-        let sentence = match meant {
+        let message = match meant {
             Some(meant) => format!("{error}; {meant} (`subscriber ls` lists all tables)"),
             None => error.to_string(),
         };
-        Self::new(code, sentence)
+        Self::new(code, message)
     }
 }
 
@@ -84,7 +84,7 @@ pub fn finish(result: Result<(), CliError>) -> ExitCode {
     let Err(failure) = result else {
         return ExitCode::SUCCESS;
     };
-    // Empty if the message was printed before, or if the reader of stdout has closed the pipe.
+    // Empty if the message was printed already, or if the reader of stdout has closed the pipe.
     if !failure.message.is_empty() {
         status(format_args!("error: {failure}"));
     }
@@ -94,8 +94,8 @@ pub fn finish(result: Result<(), CliError>) -> ExitCode {
 /// Maximum time that a line waits for room on stderr, in ms.
 const STATUS_PATIENCE_MS: u16 = 1000;
 
-/// Prints one line to stderr. If stderr has no room within `STATUS_PATIENCE_MS`, the line is
-/// dropped. Later lines are dropped without a wait, until stderr has room again.
+/// Prints one line to stderr. The line is dropped if stderr has no room within
+/// `STATUS_PATIENCE_MS`. Later lines are then dropped immediately until stderr has room again.
 pub fn status(line: impl fmt::Display) {
     static UNREAD: AtomicBool = AtomicBool::new(false);
     let patience = if UNREAD.load(Ordering::Relaxed) { 0 } else { STATUS_PATIENCE_MS };
@@ -104,7 +104,7 @@ pub fn status(line: impl fmt::Display) {
     let has_room = poll(&mut room, PollTimeout::from(patience)) == Ok(1);
     UNREAD.store(!has_room, Ordering::Relaxed);
     if has_room {
-        // Written in one call: there is room for one line, but not necessarily for two.
+        // One write for the whole line: stderr may have no room for a second write.
         let _unread = (&stderr).write_all(format!("{line}\n").as_bytes());
     }
 }

@@ -4,7 +4,7 @@
 //! - [`CliError`], [`finish`]: exit codes and error messages; [`status`]: other lines on stderr;
 //! - [`Shutdown`]: the request to end, by Ctrl-C or a signal;
 //! - [`Completions`], [`complete`]: shell completion; [`Manual`]: man pages;
-//! - [`metrics`]: figures for Prometheus, by HTTP;
+//! - [`metrics`]: metrics for Prometheus over HTTP;
 //! - [`service`]: notifications to a service manager.
 
 pub mod complete;

@@ -7,12 +7,13 @@ use std::sync::{Mutex, PoisonError};
 use anstream::{AutoStream, ColorChoice};
 use tracing::level_filters::LevelFilter;
 
-/// Maximum number of bytes that are held back; later ones are lost.
-const MOST_BYTES: usize = 64 * 1024;
+/// Maximum number of bytes that are held back. Later bytes are dropped.
+const MAX_BYTES: usize = 64 * 1024;
 
 static HELD: Mutex<Option<Vec<u8>>> = Mutex::new(None);
 
-/// Sends logs to stderr: warnings, more with each `-v`, or the level that `RUST_LOG` names.
+/// Sends logs to stderr: warnings by default, one more level with each `-v`, or the level that
+/// `RUST_LOG` names.
 pub(crate) fn init(verbose: u8) {
     let levels = [LevelFilter::WARN, LevelFilter::INFO, LevelFilter::DEBUG, LevelFilter::TRACE];
     let level = std::env::var("RUST_LOG").ok().and_then(|level| level.parse().ok());
@@ -26,14 +27,14 @@ pub(crate) fn init(verbose: u8) {
     let _installed = logs.try_init();
 }
 
-/// The writer for logs.
+/// Writes to stderr, or to `HELD` while logs are held back.
 struct Logs;
 
 impl Write for Logs {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match &mut *HELD.lock().unwrap_or_else(PoisonError::into_inner) {
             Some(held) => {
-                let room = MOST_BYTES.saturating_sub(held.len());
+                let room = MAX_BYTES.saturating_sub(held.len());
                 held.extend_from_slice(&bytes[..bytes.len().min(room)]);
                 Ok(bytes.len())
             }
@@ -46,7 +47,7 @@ impl Write for Logs {
     }
 }
 
-/// Holds logs back, if stderr is a terminal.
+/// Starts to hold logs back if stderr is a terminal.
 pub fn hold() {
     if io::stderr().is_terminal() {
         let mut held = HELD.lock().unwrap_or_else(PoisonError::into_inner);

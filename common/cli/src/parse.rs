@@ -54,8 +54,8 @@ pub fn command<A: CommandFactory>() -> Command {
     with_variables(command.version(version))
 }
 
-/// Makes `TABLECAST_WAKE_AT` set `--wake-at`, and so on. An empty variable, or one that turns a
-/// switch off, counts as absent.
+/// Gives each option an environment variable: `TABLECAST_WAKE_AT` sets `--wake-at`. An empty
+/// variable, or one that turns a switch off, counts as absent.
 fn with_variables(command: Command) -> Command {
     command
         .mut_args(|mut argument| {
@@ -85,7 +85,7 @@ fn variable(argument: &Arg) -> Option<String> {
     Some(format!("TABLECAST_{}", argument.get_long()?.to_uppercase().replace('-', "_")))
 }
 
-/// Returns the variables that set options of one subcommand, without those of all subcommands.
+/// Returns the variables of the options of one subcommand, without those of the global options.
 pub fn variables_of<A: CommandFactory>(subcommand: &str) -> Vec<String> {
     let command = A::command();
     let found = command.find_subcommand(subcommand);
@@ -93,16 +93,16 @@ pub fn variables_of<A: CommandFactory>(subcommand: &str) -> Vec<String> {
     arguments.filter_map(variable).collect()
 }
 
-/// Prints an example to try, and the help of a program.
+/// Prints an example, then the help of a program.
 pub fn help<A: CommandFactory>(example: &str) -> Result<(), CliError> {
     let help = command::<A>().render_help();
     write!(anstream::stdout(), "{example}\n{}", help.ansi())?;
     Ok(())
 }
 
-/// Parses a command line, which starts with the program's name. Returns `None` if the command line
-/// requested help, a version or completions, which are printed then. Wrong arguments are reported
-/// before an error is returned.
+/// Parses a command line, which starts with the program's name. If it requests help, the version or
+/// completions, prints them and returns `None`. Reports wrong arguments on stderr before it returns
+/// an error.
 pub fn parse<A: Parser>(words: impl IntoIterator<Item = OsString>) -> Result<Option<A>, CliError> {
     let words: Vec<OsString> = words.into_iter().collect();
     if complete::answer(command::<A>, &words)? {
@@ -121,7 +121,7 @@ pub fn parse<A: Parser>(words: impl IntoIterator<Item = OsString>) -> Result<Opt
     }
 }
 
-/// Names the variables that are set, because one of them may be the wrong argument.
+/// Reports which variables are set, because one of them may hold the wrong argument.
 fn note_variables(command: &Command) {
     let arguments = command.get_subcommands().flat_map(Command::get_arguments);
     let names = arguments.chain(command.get_arguments()).filter_map(Arg::get_env);
@@ -139,12 +139,12 @@ pub fn duration(text: &str) -> Result<Duration, String> {
         .map_err(|_| "not a duration: write one such as 300ms, 2s or 1m 30s".to_owned())
 }
 
-/// Parses a user, given by number or by name, to its id.
+/// Parses the number or name of a user. Returns the user id.
 pub fn user(text: &str) -> Result<u32, String> {
     id(text, "user", |name| Ok(User::from_name(name)?.map(|user| user.uid.as_raw())))
 }
 
-/// Parses a group, given by number or by name, to its id.
+/// Parses the number or name of a group. Returns the group id.
 pub fn group(text: &str) -> Result<u32, String> {
     id(text, "group", |name| Ok(Group::from_name(name)?.map(|group| group.gid.as_raw())))
 }

@@ -96,7 +96,7 @@ impl Service {
         self.send(&status_line(status));
     }
 
-    /// Sends all messages that are due at `now`.
+    /// Sends all messages that are due at `now`. `status` is called only if its text may be sent.
     pub fn turn(&mut self, now: Instant, state: Readiness, status: impl FnOnce() -> String) {
         if self.manager.is_none() || self.retry.is_some_and(|retry| now < retry) {
             return;
@@ -119,7 +119,7 @@ impl Service {
         true
     }
 
-    /// Sends the messages that are due, without RELOADING=1. Returns false if they must be retried.
+    /// Sends the due messages other than RELOADING=1. Returns false if they must be retried.
     fn send_due(
         &mut self,
         now: Instant,
@@ -153,7 +153,7 @@ impl Service {
         true
     }
 
-    /// Returns the latest time for the next call of [`turn`](Self::turn).
+    /// Returns the time by which [`turn`](Self::turn) must be called again.
     pub fn due(&self) -> Option<Instant> {
         self.retry.or(self.next_keep_alive)
     }
@@ -173,8 +173,8 @@ fn status_line(status: &str) -> String {
     format!("STATUS={}", status.replace('\n', " "))
 }
 
-/// Removes the manager's variables from a child's environment: the child is not the service and
-/// must not notify for it.
+/// Removes the manager's variables from a child's environment: the child must not send notifications
+/// for this service.
 pub fn hide_from(command: &mut Command) -> &mut Command {
     VARIABLES.iter().fold(command, |command, variable| command.env_remove(variable))
 }
@@ -218,7 +218,7 @@ fn warn(name: &OsStr, error: &io::Error) {
     tracing::warn!("cannot notify the service manager: {SOCKET}={}: {error}", name.display());
 }
 
-/// Returns the watchdog's timeout, if it watches the process `own`.
+/// Returns the watchdog's timeout if the watchdog is for the process `own`.
 fn watchdog(time: Option<&str>, process: Option<&str>, own: u32) -> Option<Duration> {
     let time = time?.parse().ok().filter(|time| *time > 0)?;
     let is_ours = process.is_none_or(|process| process.parse() == Ok(own));

@@ -12,8 +12,7 @@ use nix::sys::signal::{SigSet, Signal};
 
 use crate::error::{CliError, start_error};
 
-/// A shutdown request: a descriptor that becomes readable when Ctrl-C or SIGTERM is received, and
-/// stays readable.
+/// A shutdown request: a descriptor that becomes readable with the first signal, and stays readable.
 #[derive(Clone)]
 pub struct Shutdown(Arc<EventFd>);
 
@@ -87,7 +86,7 @@ impl Shutdown {
     }
 }
 
-/// Returns true if this process was started to ignore SIGHUP.
+/// Returns true if this process ignores SIGHUP, as under `nohup`.
 pub fn ignores_hangup() -> bool {
     let status = std::fs::read("/proc/self/status").unwrap_or_default();
     // The file contains the program's name, which need not be UTF-8.

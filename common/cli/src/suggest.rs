@@ -1,15 +1,14 @@
 //! Suggests an existing name for a misspelled one.
 
-/// Minimum similarity of a suggestion, from 0 to 1; the same as clap's for flags.
-const LIKENESS: f64 = 0.7;
+/// Similarity that a suggestion must exceed, from 0 to 1. clap uses the same value for flags.
+const MIN_SIMILARITY: f64 = 0.7;
 
 /// Returns the name that is most similar to `name`, if any is similar enough.
 pub fn nearest<'n>(name: &str, names: impl IntoIterator<Item = &'n str>) -> Option<&'n str> {
     let name = name.to_lowercase();
-    let likeness = |other: &&str| strsim::jaro(&name, &other.to_lowercase());
-    let like = names.into_iter().map(|other| (likeness(&other), other));
-    let best = like.filter(|(likeness, _)| *likeness > LIKENESS);
-    best.max_by(|(one, _), (other, _)| one.total_cmp(other)).map(|(_, name)| name)
+    let scored = names.into_iter().map(|other| (strsim::jaro(&name, &other.to_lowercase()), other));
+    let similar = scored.filter(|(similarity, _)| *similarity > MIN_SIMILARITY);
+    similar.max_by(|(one, _), (other, _)| one.total_cmp(other)).map(|(_, name)| name)
 }
 
 /// Returns a question that suggests an existing table for a missing one.
@@ -24,7 +23,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn typing_errors_are_understood() {
+    fn misspelled_names_get_a_suggestion() {
         let names = ["prices", "routes", "processes", "id"];
         for (typed, meant) in [
             ("price", Some("prices")),

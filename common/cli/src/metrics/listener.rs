@@ -58,14 +58,14 @@ impl fmt::Display for Address {
     }
 }
 
-/// Listening socket. Clients that connect wait until it is served.
+/// Listening socket. Clients can connect, but wait until the server accepts them.
 pub enum Listener {
     Tcp(TcpListener),
     Unix(UnixListener),
 }
 
 impl Address {
-    /// Listens at the address. Returns also the address of the socket, which has the port.
+    /// Listens at the address. Also returns the socket's own address, which has the actual port.
     pub fn listen(&self) -> io::Result<(Listener, Self)> {
         match self {
             Self::Tcp(address) => {
@@ -87,7 +87,7 @@ impl Address {
 fn bind_path(path: &Path) -> io::Result<UnixListener> {
     match UnixListener::bind(path) {
         Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
-            // Connecting to a file of another type is refused, too, so check that it is a socket.
+            // Connecting to another type of file is refused, too, so check that this is a socket.
             let is_socket = fs::symlink_metadata(path)?.file_type().is_socket();
             let is_refused = UnixStream::connect(path)
                 .is_err_and(|refused| refused.kind() == io::ErrorKind::ConnectionRefused);

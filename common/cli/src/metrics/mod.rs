@@ -3,10 +3,10 @@
 //!
 //! 1. [`Server::bind`] listens before the table exists, so that an address in use is reported at
 //!    the start.
-//! 2. The main loop sets metrics of a [`Registry`]. It never waits for a client.
-//! 3. A thread answers requests and encodes the registry for each.
+//! 2. The main loop sets metrics in a [`Registry`] and never waits for a client.
+//! 3. A thread answers requests, and encodes the registry for each.
 //!
-//! It is meant for a scraper on the same machine: TLS and authentication are not supported.
+//! The server is meant for a scraper on the same machine: it has neither TLS nor authentication.
 //!
 //! Names follow <https://prometheus.io/docs/practices/naming/>: base units, unit last, `_total` for
 //! counters.

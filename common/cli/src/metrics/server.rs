@@ -35,7 +35,7 @@ const MAX_CONNECTIONS: usize = 32;
 const MAX_HEAD: usize = 8 * 1024;
 /// Maximum duration of a connection. It equals Prometheus's default scrape timeout.
 const MAX_DURATION: Duration = Duration::from_secs(10);
-/// Pause in accepting after an error of the system, such as too many open files.
+/// Pause after a connection could not be accepted, for example because too many files are open.
 const PAUSE: Duration = Duration::from_millis(100);
 
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -56,8 +56,8 @@ pub struct Server {
 pub struct Serving(Address);
 
 impl Server {
-    /// Listens at the address, if there is one, and prints the URL of the metrics. Clients that
-    /// connect wait until [`serve`](Self::serve) is called.
+    /// Listens at the address and prints the URL of the metrics. Returns `None` without an address.
+    /// Clients can connect, but wait until [`serve`](Self::serve) is called.
     pub fn bind(address: Option<&Address>) -> Result<Option<Self>, CliError> {
         let Some(address) = address else {
             return Ok(None);
@@ -79,7 +79,7 @@ impl Server {
         Ok(Some(Self { listener, address }))
     }
 
-    /// Serves the metrics of `registry`. Calls `update` before they are encoded.
+    /// Starts to serve the metrics of `registry`. Calls `update` before each encoding.
     pub fn serve(
         self,
         registry: Arc<Mutex<Registry>>,
@@ -129,8 +129,7 @@ async fn accept_at(listener: Listener, encode: Arc<Encode>) -> io::Result<Infall
     }
 }
 
-/// Accepts connections, each of which a task answers. Waits a moment after an error, which is
-/// temporary.
+/// Accepts connections and answers each in a task. Pauses after an error, which is temporary.
 async fn accept<S>(
     next: impl AsyncFn() -> io::Result<S>,
     encode: Arc<Encode>,
@@ -172,9 +171,9 @@ async fn answer(stream: impl AsyncRead + AsyncWrite + Unpin, encode: Arc<Encode>
 }
 
 fn respond<B>(request: &Request<B>, encode: &Encode) -> Response<String> {
-    let is_read = matches!(*request.method(), Method::GET | Method::HEAD);
+    let is_allowed = matches!(*request.method(), Method::GET | Method::HEAD);
     let (status, kind, text) = match request.uri().path() {
-        _ if !is_read => (StatusCode::METHOD_NOT_ALLOWED, PLAIN, "use GET\n".to_owned()),
+        _ if !is_allowed => (StatusCode::METHOD_NOT_ALLOWED, PLAIN, "use GET\n".to_owned()),
         "/metrics" if wants_prometheus_text(request) => {
             (StatusCode::OK, PROMETHEUS_TEXT, prometheus_text(&encode()))
         }
@@ -200,8 +199,8 @@ fn wants_prometheus_text<B>(request: &Request<B>) -> bool {
     accepts("text/plain") && !accepts("application/openmetrics-text")
 }
 
-/// Converts OpenMetrics to Prometheus's text format, in which the descriptors of counters and infos
-/// have the names of their samples, and neither units nor the end are marked.
+/// Converts OpenMetrics to Prometheus's text format. There, HELP and TYPE of counters and infos name
+/// the samples (`…_total`, `…_info`), and UNIT and EOF do not exist.
 fn prometheus_text(open_metrics: &str) -> String {
     let mut text = String::with_capacity(open_metrics.len());
     let mut help = "";
