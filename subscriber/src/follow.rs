@@ -1,5 +1,5 @@
-//! Follows a table: refreshes it, counts commits, sets metrics, and reports on stderr changes in
-//! the state of its publisher, each once.
+//! Follows a table: refreshes it, counts commits, sets metrics, and reports each change of its
+//! publisher's state on stderr once.
 
 use std::os::fd::AsFd;
 use std::time::Duration;
@@ -24,7 +24,7 @@ pub struct Follower {
 }
 
 impl Follower {
-    /// Serves metrics at the address, if there is one, and attaches to the table `name`, as
+    /// Serves metrics if an address is given, and attaches to the table `name` like
     /// [`attach_when_published`].
     pub fn attach(
         name: &str,
@@ -41,7 +41,7 @@ impl Follower {
             metrics.attached(&table);
         }
         Ok(Some(Self {
-            commits: Commits::of(&table),
+            commits: Commits(table.version()),
             reported: table.publisher_state(),
             is_reported_silent: false,
             is_reported_ended: false,
@@ -54,15 +54,15 @@ impl Follower {
         &self.table
     }
 
-    /// Reports that the table has no publisher, or that its input has ended, and makes the table's
-    /// descriptor readable when there are changes.
+    /// Reports a missing publisher or an ended input, and requests the table's descriptor, which
+    /// then becomes readable when there are changes.
     pub fn begin(&mut self) {
         if !self.reported.is_alive() {
             self.report_state();
         }
         self.report_input();
-        // The descriptor is only armed by refreshes after its first request.
-        let _news = self.table.as_fd();
+        // Refreshes arm the descriptor only after it was requested.
+        let _armed = self.table.as_fd();
     }
 
     /// Refreshes the table. Returns the number of commits, or `None` if the publisher outran the
@@ -76,20 +76,17 @@ impl Follower {
             }
             Err(error) => return Err(error.into()),
         }
-        let commits = self.commits.since(&self.table);
+        let commits = self.commits.advance(self.table.version());
         if let Some(metrics) = &self.metrics {
             metrics.refreshed(&self.table, commits);
         }
         if self.table.changes().cause() == Cause::Nothing {
-            self.report_input();
             self.report_silence();
-        } else {
-            if self.reported != self.table.publisher_state() {
-                self.reported = self.table.publisher_state();
-                self.report_state();
-            }
-            self.report_input();
+        } else if self.reported != self.table.publisher_state() {
+            self.reported = self.table.publisher_state();
+            self.report_state();
         }
+        self.report_input();
         Ok(Some(commits))
     }
 
@@ -105,23 +102,20 @@ impl Follower {
         self.is_reported_ended = ended;
     }
 
-    /// Reports that a live publisher has become silent, or is heard again.
+    /// Reports that a live publisher has become silent, or has sent a heartbeat again.
     fn report_silence(&mut self) {
         let is_silent = is_silent(self.reported, &self.table);
         if is_silent == std::mem::replace(&mut self.is_reported_silent, is_silent) {
             return;
         }
         let name = self.table.name();
-        status(match (is_silent, self.reported) {
-            (true, _) => format!(
+        if is_silent {
+            status(format_args!(
                 "the publisher of table {name:?} is silent: it is stopped or hangs, or commits nothing and never calls maintain()"
-            ),
-            (false, PublisherState::Alive { .. }) => {
-                format!("the publisher of table {name:?} is heard again")
-            }
-            // The change of state is reported separately.
-            (false, _) => return,
-        });
+            ));
+        } else if self.reported.is_alive() {
+            status(format_args!("the publisher of table {name:?} is heard again"));
+        }
     }
 
     fn report_state(&self) {
@@ -131,7 +125,7 @@ impl Follower {
                 format!("table {name:?} is published by process {pid} now")
             }
             PublisherState::Gone { .. } => format!(
-                "the publisher of table {name:?} is gone; its rows stay until the next one comes"
+                "the publisher of table {name:?} is gone; its rows stay until the next publisher takes over"
             ),
             PublisherState::Closed { .. } => {
                 format!("table {name:?} is closed; its rows stay until it is published again")
@@ -146,8 +140,8 @@ pub fn state_word(table: &UntypedSubscriber) -> &'static str {
     if is_silent(state, table) { "silent" } else { state.as_str() }
 }
 
-/// Returns true if the publisher, which is in `state`, is alive and its last heartbeat is known to
-/// be too old.
+/// Returns true if the publisher is alive by its `state` and its last heartbeat is known to be too
+/// old.
 fn is_silent(state: PublisherState, table: &UntypedSubscriber) -> bool {
     state.is_alive() && table.heartbeat_age().is_some_and(|age| age > SILENT_AFTER)
 }

@@ -3,10 +3,11 @@
 use std::io::{self, Write};
 use std::time::Duration;
 
+use hdrhistogram::Histogram;
 use serde_json::Value;
 
 use crate::cells::{bytes, nanoseconds};
-use crate::latency::{Delays, ns};
+use crate::latency::{Durations, ns};
 
 #[derive(Clone, Debug, Default)]
 pub struct Measure {
@@ -25,17 +26,17 @@ pub struct Measure {
     bytes_range: Range,
     /// Version and time of the last commit whose time is known.
     last: Option<(u64, Duration)>,
-    /// Time between the first and the last commit whose times are known, and commits after the
-    /// first.
+    /// Time from the first to the last commit whose times are known, and number of commits after
+    /// the first.
     gap_time: Duration,
     gap_commits: u64,
-    /// Times between two successive commits, both with a known time.
-    gaps: Delays,
+    /// Times between two successive commits whose times are both known.
+    gaps: Durations,
     /// Delays from commit to the end of the refresh.
-    delays: Delays,
+    delays: Durations,
 }
 
-/// Time in ns, with its names in reports for programs and for people.
+/// Name in reports for programs, name in reports for people, and time in ns.
 type Figure = (&'static str, &'static str, u64);
 
 #[derive(Clone, Copy, Debug)]
@@ -57,8 +58,8 @@ impl Range {
 }
 
 impl Measure {
-    /// Records a refresh that applied `commits` commits and changed `rows` rows of `bytes` bytes,
-    /// and ended `delay` after the last commit, if that is known.
+    /// Records a refresh that applied `commits` commits and changed `rows` rows, `bytes` bytes in
+    /// total. `delay` is the time from the last commit to the end of the refresh, if known.
     pub fn record(&mut self, commits: u64, rows: u64, bytes: u64, delay: Option<Duration>) {
         self.commits += commits;
         self.refreshes += 1;
@@ -94,8 +95,8 @@ impl Measure {
         self.outrun += 1;
     }
 
-    /// Ends the current period of length `time`, and starts a new one. Returns the measurements of
-    /// the ended one.
+    /// Ends the current period, which took `time`, and returns its measurements. The next period
+    /// starts.
     pub fn take(&mut self, time: Duration) -> Self {
         let next = Self { last: self.last, ..Self::default() };
         Self { time, ..std::mem::replace(self, next) }
@@ -113,8 +114,8 @@ impl Measure {
         self.bytes_range.add(other.bytes_range);
         self.gap_time += other.gap_time;
         self.gap_commits += other.gap_commits;
-        *self.gaps += &*other.gaps;
-        *self.delays += &*other.delays;
+        self.gaps.0 += &other.gaps.0;
+        self.delays.0 += &other.delays.0;
     }
 
     /// Returns the members of the report for programs. Unknown ones are left out.
@@ -130,7 +131,7 @@ impl Measure {
             ("changed_rows", self.rows.into()),
             ("changed_rows_per_second", self.rate(self.rows).into()),
             ("changed_bytes_per_second", self.rate(self.bytes).into()),
-            ("delays", self.delays.len().into()),
+            ("delays", self.delays.0.len().into()),
         ];
         if self.commits > 0 {
             members.push(("rows_per_commit_mean", self.mean(self.rows).into()));
@@ -179,10 +180,10 @@ impl Measure {
         Ok(())
     }
 
-    /// Returns the figures of the times between commits: the mean of all, the rest of commits that
-    /// were refreshed one by one.
+    /// Returns the figures of the times between commits. The mean covers all commits, the others
+    /// only those that were refreshed one by one.
     fn gap_figures(&self) -> Vec<Figure> {
-        let gaps = &self.gaps;
+        let gaps = &self.gaps.0;
         let mean = self.gap_mean_ns().map(|mean| ("gap_mean_ns", "mean", mean));
         let single = [
             ("gap_min_ns", "min", gaps.min()),
@@ -196,7 +197,7 @@ impl Measure {
     }
 
     fn delay_figures(&self) -> Vec<Figure> {
-        let delays = &self.delays;
+        let delays = &self.delays.0;
         let figures = [
             ("delay_p50_ns", "p50", delays.value_at_quantile(0.5)),
             ("delay_p90_ns", "p90", delays.value_at_quantile(0.9)),
@@ -211,8 +212,8 @@ impl Measure {
         ns(self.time)
     }
 
-    pub fn delays(&self) -> &Delays {
-        &self.delays
+    pub fn delays(&self) -> &Histogram<u64> {
+        &self.delays.0
     }
 
     fn rate(&self, count: u64) -> f64 {
@@ -273,7 +274,7 @@ mod tests {
         assert_eq!((measure.rows_range.min, measure.rows_range.max), (2, 2));
         assert_eq!((measure.bytes_range.min, measure.bytes_range.max), (16, 16));
         assert_eq!(measure.gap_mean_ns(), Some(10_000_000));
-        let gaps = &measure.gaps;
+        let gaps = &measure.gaps.0;
         assert_eq!(gaps.len(), 2);
         near(gaps.min(), 10_000_000);
         near(gaps.max(), 10_000_000);
@@ -292,8 +293,8 @@ mod tests {
         assert_eq!(sum.time, 5 * MS);
         assert_eq!((sum.commits, sum.rows), (whole.commits, whole.rows));
         assert_eq!(sum.gap_time, whole.gap_time);
-        assert_eq!(*sum.gaps, *whole.gaps);
-        assert_eq!(*sum.delays, *whole.delays);
+        assert_eq!(sum.gaps.0, whole.gaps.0);
+        assert_eq!(sum.delays.0, whole.delays.0);
     }
 
     #[test]
@@ -302,7 +303,7 @@ mod tests {
         for (at, version) in [(1, 7), (2, 8), (3, 2), (5, 3)] {
             measure.record_commit_time(version, at * MS);
         }
-        let gaps = &measure.gaps;
+        let gaps = &measure.gaps.0;
         assert_eq!(gaps.len(), 2);
         near(gaps.min(), 1_000_000);
         near(gaps.max(), 2_000_000);

@@ -1,9 +1,7 @@
-//! The `hz` command: measures how often and how much a table changes, and the delay until changes
-//! arrive.
+//! `hz`: measures how often and how much a table changes, and the delay until changes arrive.
 //!
-//! 1. The commits (by version number), rows and delay of each refresh are recorded.
-//! 2. At the end of an interval its `measure` is reported and added to the measure of the whole
-//!    session.
+//! 1. Each refresh records the number of its commits (by version number), its rows and its delay.
+//! 2. At the end of an interval, its `Measure` is reported and added to that of the session.
 //!
 //! Commits that arrive in one refresh cannot be measured separately: they count for rates and
 //! means, but not for minimum, maximum and quantiles.
@@ -28,7 +26,7 @@ mod print;
 use measure::Measure;
 use print::{Period, Printer};
 
-/// Maximum number of intervals in a report. Each keeps its histograms.
+/// Maximum number of intervals in a report, which bounds memory: each keeps its histograms.
 const MAX_WINDOW: u64 = 60;
 const MIN_EVERY: Duration = Duration::from_millis(10);
 const MAX_EVERY: Duration = Duration::from_secs(24 * 60 * 60);
@@ -137,8 +135,9 @@ struct Rates<'a> {
     due: Instant,
     intervals: u64,
     interval: Measure,
-    /// Intervals of the last report.
+    /// The last intervals, at most `--window`, which a report covers.
     window: VecDeque<Measure>,
+    /// The whole session.
     all: Measure,
 }
 
@@ -195,7 +194,7 @@ impl Rates<'_> {
     fn end_interval(&mut self, now: Instant) -> Result<(), CliError> {
         let interval = self.take_interval(now);
         self.intervals += 1;
-        // Do not catch up on intervals during which this process slept.
+        // Intervals that passed while this process was suspended are skipped.
         self.due = (self.due + self.args.every).max(now);
         self.window.push_back(interval);
         if self.window.len() as u64 > self.args.window {
@@ -207,7 +206,7 @@ impl Rates<'_> {
         Ok(self.printer.print(Period::Interval, count, &window, table)?)
     }
 
-    /// Returns the measure of the interval that ends `now`, which the session includes.
+    /// Returns the measure of the interval that ends `now`, and adds it to the session.
     fn take_interval(&mut self, now: Instant) -> Measure {
         let interval = self.interval.take(now - self.interval_begun);
         self.interval_begun = now;

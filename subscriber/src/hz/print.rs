@@ -1,4 +1,4 @@
-//! Reports to stdout, as text or JSON.
+//! Prints reports to stdout, as text or JSON.
 
 use std::io::{self, BufWriter, Write};
 
@@ -20,7 +20,7 @@ const BAR: u64 = 40;
 pub enum Period {
     /// One interval, or the last few.
     Interval,
-    /// The whole session, which the summary covers.
+    /// The whole session.
     Summary,
 }
 
@@ -34,8 +34,8 @@ impl Printer {
     pub fn begin(format: RateFormat, name: &str, output: Output) -> io::Result<Self> {
         let mut out = output.buffered();
         if format == RateFormat::Json {
-            // Write each interval at once, so that only the summary is left to write at a sudden
-            // end.
+            // Intervals are written as they end, so that after a signal only the summary remains to
+            // be written.
             write!(out, "{{\"table\":{},\"intervals\":[", json!(name))?;
         }
         Ok(Self { format, out, is_first: true })
@@ -48,8 +48,8 @@ impl Printer {
         self.out.flush()
     }
 
-    /// Prints the report of a measure of `table`. `intervals` is the number of the interval, or, in
-    /// the summary, the number of intervals.
+    /// Prints a report about `table`. `intervals` is the number of the interval; in the summary,
+    /// the number of all intervals.
     pub fn print(
         &mut self,
         period: Period,
@@ -85,7 +85,7 @@ fn members(
 ) -> Vec<(&'static str, Value)> {
     let is_summary = period == Period::Summary;
     let mut members = vec![
-        ("what", if is_summary { "summary".into() } else { "interval".into() }),
+        ("what", if is_summary { "summary" } else { "interval" }.into()),
         ("table", table.name().into()),
         ("intervals", intervals.into()),
         ("version", table.version().into()),
@@ -93,13 +93,13 @@ fn members(
         ("publisher", table.publisher_state().as_str().into()),
     ];
     members.extend(measure.members());
-    let steps = steps(measure.delays());
-    if is_summary && !steps.is_empty() {
-        let steps = steps.into_iter().map(|(end, count)| match end {
+    let buckets = buckets(measure.delays());
+    if is_summary && !buckets.is_empty() {
+        let buckets = buckets.into_iter().map(|(end, count)| match end {
             Some(end) => json!({"up_to_ns": end, "count": count}),
             None => json!({"count": count}),
         });
-        members.push(("delay_histogram", steps.collect()));
+        members.push(("delay_histogram", buckets.collect()));
     }
     members
 }
@@ -124,37 +124,37 @@ fn text(
         (Period::Summary, 0) => Ok(()),
         (Period::Summary, delays) => {
             writeln!(out, "\ndelay from commit to applied, {delays} seen")?;
-            write_histogram(out, &steps(measure.delays()))
+            write_histogram(out, &buckets(measure.delays()))
         }
     }
 }
 
-/// Returns the steps of a histogram from the first to the last that is not empty: the upper end, or
-/// `None` for the open one, and the count.
-fn steps(histogram: &Histogram<u64>) -> Vec<(Option<u64>, u64)> {
+/// Returns the buckets of a histogram from the first to the last that is not empty. Each has its
+/// upper end, which is `None` for the open last bucket, and its count.
+fn buckets(histogram: &Histogram<u64>) -> Vec<(Option<u64>, u64)> {
     let ends = bucket_ends().map(Some).chain([None]);
     let mut below = 0;
-    let mut steps: Vec<_> = ends
+    let mut buckets: Vec<_> = ends
         .map(|end| {
             let up_to = end.map_or(histogram.len(), |end| histogram.count_between(0, end));
             (end, up_to - std::mem::replace(&mut below, up_to))
         })
         .skip_while(|(_, count)| *count == 0)
         .collect();
-    while steps.pop_if(|(_, count)| *count == 0).is_some() {}
-    steps
+    while buckets.pop_if(|(_, count)| *count == 0).is_some() {}
+    buckets
 }
 
-/// Writes a line per step, with a bar proportional to the fullest step.
-fn write_histogram(out: &mut impl Write, steps: &[(Option<u64>, u64)]) -> io::Result<()> {
-    let counts = steps.iter().map(|(_, count)| *count);
+/// Writes a line per bucket. The length of its bar is relative to the fullest bucket.
+fn write_histogram(out: &mut impl Write, buckets: &[(Option<u64>, u64)]) -> io::Result<()> {
+    let counts = buckets.iter().map(|(_, count)| *count);
     let (fullest, all) = (counts.clone().max().unwrap_or_default(), counts.sum::<u64>());
-    for (end, count) in steps {
+    for (end, count) in buckets {
         let name = match end {
             Some(end) => format!("up to {}", nanoseconds(*end)),
             None => "more".to_owned(),
         };
-        // Rounded up, so that a step that is not empty has a visible bar.
+        // Rounded up, so that a bucket that is not empty has a visible bar.
         let bar = "#".repeat((count * BAR).div_ceil(fullest) as usize);
         let percent = 100.0 * *count as f64 / all as f64;
         let width = BAR as usize;
@@ -168,10 +168,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn bars_are_proportional_to_the_fullest_step() {
-        let steps = [(Some(2_000), 1), (Some(5_000), 0), (None, 100)];
+    fn bars_are_proportional_to_the_fullest_bucket() {
+        let buckets = [(Some(2_000), 1), (Some(5_000), 0), (None, 100)];
         let mut out = Vec::new();
-        write_histogram(&mut out, &steps).unwrap();
+        write_histogram(&mut out, &buckets).unwrap();
         let text = String::from_utf8(out).unwrap();
         let lines: Vec<&str> = text.lines().collect();
         let bars: Vec<usize> = lines.iter().map(|line| line.matches('#').count()).collect();
@@ -182,13 +182,13 @@ mod tests {
     }
 
     #[test]
-    fn steps_go_from_the_first_to_the_last_with_values() {
+    fn buckets_go_from_the_first_to_the_last_with_values() {
         let mut histogram = Histogram::new(3).unwrap();
-        assert!(steps(&histogram).is_empty());
+        assert!(buckets(&histogram).is_empty());
         for ns in [0, 1_000, 1_001, 5_100, 20_000_000_000] {
             histogram += ns;
         }
-        let found = steps(&histogram);
+        let found = buckets(&histogram);
         assert_eq!(found.len(), 23);
         let first = [(1_000, 2), (2_000, 1), (5_000, 0), (10_000, 1), (20_000, 0)];
         assert_eq!(found[..5], first.map(|(end, count)| (Some(end), count)));

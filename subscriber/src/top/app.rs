@@ -108,7 +108,7 @@ impl App {
     /// Starts to show `table`. Fails if the options do not fit its schema.
     pub fn attach(&mut self, table: &UntypedSubscriber) -> Result<(), CliError> {
         self.show(Rows::new(table.schema(), self.request.clone())?);
-        self.rates = Rates::new(Commits::of(table), Instant::now());
+        self.rates = Rates::new(Commits(table.version()), Instant::now());
         self.look(table);
         Ok(())
     }

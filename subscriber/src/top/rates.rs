@@ -10,15 +10,18 @@ use ratatui::widgets::{RenderDirection, Sparkline, Widget};
 
 use super::style::Style;
 use crate::cells::{grouped, nanoseconds, width};
-use crate::latency::{Commits, Delays, ns};
+use crate::latency::{Commits, Durations, ns};
 
 const INTERVAL: Duration = Duration::from_millis(250);
+/// Maximum number of intervals in the graphs.
 const INTERVALS: usize = 120;
+/// Number of intervals over which rates are averaged.
 const RATE_INTERVALS: usize = 8;
 /// Number of intervals after which the older half of the delays is discarded.
 const DELAY_INTERVALS: usize = 20;
 /// Minimum width for all numbers next to the graphs.
 const LEAST_COLUMNS_FOR_NUMBERS: u16 = 66;
+/// Number of heights of a bar.
 const BARS: u64 = 8;
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -31,11 +34,13 @@ struct Interval {
 }
 
 pub struct Rates {
-    began: Instant,
+    /// Start of the current interval.
+    begun: Instant,
     current: Interval,
     intervals: VecDeque<Interval>,
-    /// Delays of the last seconds, in an older and a newer part.
-    delays: [Delays; 2],
+    /// Delays of the last seconds: the older and the newer half.
+    delays: [Durations; 2],
+    /// Number of intervals that the newer half covers.
     delay_age: usize,
     commits: Commits,
 }
@@ -43,17 +48,17 @@ pub struct Rates {
 impl Rates {
     pub fn new(commits: Commits, now: Instant) -> Self {
         Self {
-            began: now,
+            begun: now,
             current: Interval::default(),
             intervals: VecDeque::new(),
-            delays: [Delays::default(), Delays::default()],
+            delays: [Durations::default(), Durations::default()],
             delay_age: 0,
             commits,
         }
     }
 
     pub fn note(&mut self, table: &UntypedSubscriber) {
-        let commits = self.commits.since(table);
+        let commits = self.commits.advance(table.version());
         self.count(commits, table.changes().len() as u64, table.delay());
     }
 
@@ -68,9 +73,9 @@ impl Rates {
 
     /// Ends the intervals that are over at `now`. Returns true if there were any.
     pub fn tick(&mut self, now: Instant) -> bool {
-        let before = self.began;
-        while now.saturating_duration_since(self.began) >= INTERVAL {
-            self.began += INTERVAL;
+        let before = self.begun;
+        while now.saturating_duration_since(self.begun) >= INTERVAL {
+            self.begun += INTERVAL;
             self.intervals.push_back(std::mem::take(&mut self.current));
             if self.intervals.len() > INTERVALS {
                 self.intervals.pop_front();
@@ -79,14 +84,14 @@ impl Rates {
             if self.delay_age == DELAY_INTERVALS {
                 self.delay_age = 0;
                 self.delays.swap(0, 1);
-                self.delays[1].clear();
+                self.delays[1].0.clear();
             }
             // A suspended program has missed more intervals than are kept.
-            if now.saturating_duration_since(self.began) > INTERVAL * INTERVALS as u32 {
-                self.began = now - INTERVAL * INTERVALS as u32;
+            if now.saturating_duration_since(self.begun) > INTERVAL * INTERVALS as u32 {
+                self.begun = now - INTERVAL * INTERVALS as u32;
             }
         }
-        self.began != before
+        self.begun != before
     }
 
     fn per_second(&self) -> [f64; 2] {
@@ -99,8 +104,8 @@ impl Rates {
 
     /// Returns the median and 99th percentile of recent delays, in ns.
     fn quantiles(&self) -> Option<[u64; 2]> {
-        let mut delays = self.delays[0].clone();
-        *delays += &*self.delays[1];
+        let mut delays = self.delays[0].0.clone();
+        delays += &self.delays[1].0;
         (!delays.is_empty()).then(|| [0.5, 0.99].map(|part| delays.value_at_quantile(part)))
     }
 
@@ -128,10 +133,10 @@ impl Rates {
         let texts = shown.iter().map(|(name, value)| format!(" {name} {value:>10} "));
         let text: String = texts.collect();
         buffer.set_stringn(area.x, area.y, &text, usize::from(area.width), style.head);
-        let begin = (width(&text) as u16 + 1).min(area.width);
+        let start = (width(&text) as u16 + 1).min(area.width);
         let graph = Rect {
-            x: area.x + begin,
-            width: (area.width - begin).saturating_sub(1).min(INTERVALS as u16),
+            x: area.x + start,
+            width: (area.width - start).saturating_sub(1).min(INTERVALS as u16),
             ..area
         };
         let values = || self.intervals.iter().rev().map(&value);
