@@ -1,4 +1,4 @@
-//! `watch`: prints the table, then every change as it happens. It continues when a publisher dies
+//! `watch`: prints the table, then every change as it happens, and continues when a publisher dies
 //! and a successor takes over.
 //!
 //! The changes go to a [`Sink`]: stdout, or a `command` that is run for them.
@@ -94,7 +94,7 @@ pub fn run(args: &Args, stop: &Shutdown, output: Output) -> Result<(), CliError>
         left: args.count,
         service,
     };
-    watch.turn_service();
+    watch.notify_service();
     watch.sink.first(watch.follower.table(), &watch.view)?;
     watch.follower.begin();
     let in_time = args.once || watch.follow(stop, deadline)?;
@@ -123,7 +123,7 @@ enum Sink {
 }
 
 impl Sink {
-    /// Hands over the table as it is at the start.
+    /// Prints the table as it is at the start, or runs the command for it.
     fn first(&mut self, table: &UntypedSubscriber, view: &View) -> Result<(), CliError> {
         let rows = view.rows(table);
         match self {
@@ -138,7 +138,7 @@ impl Sink {
         }
     }
 
-    /// Hands over the changes that led to the table's current state.
+    /// Prints the changes of the last refresh, or runs the command for them.
     fn changes(
         &mut self,
         table: &UntypedSubscriber,
@@ -156,8 +156,8 @@ impl Sink {
         }
     }
 
-    /// Ends the output. `by_itself` is true if the watch reached the end that its options set, and
-    /// false if a signal ended it; only the former passes on the failure of a command.
+    /// Ends the output. `by_itself` is true if the watch reached the end that its options set. Only
+    /// then a failure of the command becomes the exit code.
     fn finish(&mut self, by_itself: bool) -> Result<(), CliError> {
         match self {
             Self::Print(printer) => Ok(printer.finish()?),
@@ -172,14 +172,14 @@ struct Watch<'a> {
     request: &'a Request,
     view: View,
     sink: Sink,
-    /// Number of changes still to be handed over; `None` if unlimited.
+    /// Number of changes until the watch ends; `None` if unlimited.
     left: Option<u64>,
     service: Service,
 }
 
 impl Watch<'_> {
     /// Reports to the service manager that the watch is ready and follows the table.
-    fn turn_service(&mut self) {
+    fn notify_service(&mut self) {
         let table = self.follower.table();
         self.service.turn(Instant::now(), Readiness::READY, || {
             let (name, rows, version) = (table.name(), table.len(), table.version());
@@ -187,52 +187,50 @@ impl Watch<'_> {
         });
     }
 
-    /// Hands over changes until `left` is 0 or the watch is stopped. Returns false if the deadline
-    /// passes before.
+    /// Passes changes to the sink until `left` is 0 or a shutdown is requested. Returns false if
+    /// the deadline passes first.
     fn follow(&mut self, stop: &Shutdown, deadline: Option<Instant>) -> Result<bool, CliError> {
         while self.left != Some(0) {
             let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
             if left == Some(Duration::ZERO) {
                 return Ok(false);
             }
-            let asleep = !self.refresh()?;
-            self.turn_service();
+            let is_idle = !self.refresh()?;
+            self.notify_service();
             let due = self.service.due();
             let due = due.map(|due| due.saturating_duration_since(Instant::now()));
-            let (news, time) = match asleep {
-                true => {
-                    (vec![self.follower.table().as_fd()], [left, due].into_iter().flatten().min())
-                }
-                false => (vec![], Some(Duration::ZERO)),
+            let time = match is_idle {
+                true => [left, due].into_iter().flatten().min(),
+                false => Some(Duration::ZERO),
             };
-            if output::wait(stop, &news, time)? {
+            if output::wait(stop, &[self.follower.table().as_fd()], time)? {
                 break;
             }
         }
         Ok(true)
     }
 
-    /// Refreshes the table and hands over its changes. Returns false if nothing changed.
+    /// Refreshes the table and passes its changes to the sink. Returns false if nothing changed.
     fn refresh(&mut self) -> Result<bool, CliError> {
         if self.follower.refresh()?.is_none() {
             return Ok(true);
         }
-        // Compared whatever the cause is: a schema can change without a change of any row.
+        // Schemas are compared regardless of the cause: a schema can change without any row.
         let table = self.follower.table();
         let same_schema = Arc::ptr_eq(table.schema(), self.view.schema());
         if same_schema && table.changes().cause() == Cause::Nothing {
             return Ok(false);
         }
         if same_schema {
-            self.hand_over(None)?;
+            self.report_changes(None)?;
         } else {
             self.change_schema()?;
         }
         Ok(true)
     }
 
-    /// Rebuilds the view for another region, whose schema may differ, and hands over the changes
-    /// that lead to it.
+    /// Rebuilds the view for another region, whose schema may differ, and passes the changes that
+    /// lead to it to the sink.
     fn change_schema(&mut self) -> Result<(), CliError> {
         let table = self.follower.table();
         let (name, schema) = (table.name(), table.schema());
@@ -241,10 +239,10 @@ impl Watch<'_> {
         let view = self.request.view(schema);
         let view = view.map_err(|failure| mismatch(&failure.to_string()))?;
         if let Some(field) = view.changed_kind(&self.view) {
-            // Rows that are equal except for the kind are not reported as changes, yet may no
-            // longer match.
+            // A row whose values only changed their kind is not reported as changed, although it
+            // may no longer match.
             return Err(mismatch(&format!(
-                "--where asks about field {field:?}, which is of another kind"
+                "--where compares field {field:?}, which is of another kind"
             )));
         }
         let before = std::mem::replace(&mut self.view, view);
@@ -255,12 +253,12 @@ impl Watch<'_> {
                 key.join(",")
             ));
         }
-        self.hand_over(Some(&before))
+        self.report_changes(Some(&before))
     }
 
-    /// Hands over the changes of the view. `before` is the view of the old rows, if the schema
-    /// changed.
-    fn hand_over(&mut self, before: Option<&View>) -> Result<(), CliError> {
+    /// Passes the changes of the view to the sink. `before` is the view of the old rows, if the
+    /// schema changed.
+    fn report_changes(&mut self, before: Option<&View>) -> Result<(), CliError> {
         let table = self.follower.table();
         let changes = table.changes();
         let reported = self.view.changes(before.unwrap_or(&self.view), &changes);

@@ -2,18 +2,18 @@
 //!
 //! 1. The command starts with a description of the event in its environment and a pipe as its
 //!    stdin.
-//! 2. The changes are written to the pipe as lines of JSON, as long as the command reads: it may
-//!    read nothing, and it may exit early.
+//! 2. The watch writes the changes to the pipe as lines of JSON. The command may read only some of
+//!    them, and may exit early.
 //! 3. The watch waits until the command exits. It does not refresh the table in the meantime, so
 //!    the changes up to that point become one refresh and one run, with each key once.
 //!
-//! A command that fails is reported, and the watch continues; the exit code of the failed command
-//! becomes that of the watch if the watch ends by itself. A command that cannot be started ends the
-//! watch.
+//! A command that fails is reported, and the watch continues. If the watch later ends by `--once`
+//! or `--count`, its exit code is that of the last run that failed. A command that cannot be
+//! started ends the watch.
 //!
-//! Each of these waits is interrupted by the end of the watch (a signal, or its timeout). Then the
-//! command and all processes that it started receive SIGTERM, and SIGKILL if they still run after
-//! [`PATIENCE`] ([`Group`]).
+//! A signal or the timeout of the watch interrupts each of these waits. Then the command and all
+//! processes that it started receive SIGTERM, and SIGKILL if they still run after [`PATIENCE`]
+//! ([`Group`]).
 
 use std::ffi::{OsStr, OsString};
 use std::fmt;
@@ -70,9 +70,9 @@ impl Runner {
         }
     }
 
-    /// Runs the command until it exits. A failure of the command is reported, and kept for
-    /// [`outcome`](Self::outcome). Fails if the command cannot be started for a reason that is not
-    /// temporary, or if the system cannot wait for processes.
+    /// Runs the command until it exits. Reports a failure of the command, and keeps it for
+    /// [`outcome`](Self::outcome). Returns an error if the command cannot be started, unless the
+    /// reason is temporary, or if the system cannot wait for processes.
     pub fn run<'a>(
         &mut self,
         event: &str,
@@ -81,7 +81,7 @@ impl Runner {
     ) -> Result<(), CliError> {
         let (program, version) = (self.command[0].as_os_str(), table.version());
         let mut command = Command::new(program);
-        // If the command is itself a `subscriber`, it would take these as its own flags.
+        // A command that is itself a `subscriber` would take these variables as its own flags.
         for variable in &self.own_variables {
             command.env_remove(variable);
         }
@@ -99,7 +99,7 @@ impl Runner {
             Ok(child) => child,
             Err(error) => {
                 let failure = cannot_start(program, &error);
-                if !may_pass(&error) {
+                if !is_temporary(&error) {
                     return Err(failure);
                 }
                 self.failure = Some(failure.code());
@@ -113,17 +113,16 @@ impl Runner {
         {
             cli::status(format_args!("cannot write to {program:?}: {error}"));
         }
-        let ended = running.end();
-        let ended = ended.map_err(|error| cannot_wait(program, error))?;
-        if let Some(status) = ended.filter(|status| !status.success()) {
+        let status = running.end().map_err(|error| cannot_wait(program, error))?;
+        if let Some(status) = status.filter(|status| !status.success()) {
             cli::status(format_args!("{program:?} failed at version {version}: {status}"));
             self.failure = Some(exit_code(status));
         }
         Ok(())
     }
 
-    /// Fails with the exit code of the last run that failed, if any. The failure is reported
-    /// already.
+    /// Returns the exit code of the last run that failed as an error without a message, because the
+    /// failure was reported already.
     pub fn outcome(&self) -> Result<(), CliError> {
         self.failure.map_or(Ok(()), |code| Err(CliError::new(code, "")))
     }
@@ -136,12 +135,12 @@ fn exit_code(status: ExitStatus) -> u8 {
 }
 
 fn cannot_start(program: &OsStr, error: &io::Error) -> CliError {
-    let is_missing = error.kind() == io::ErrorKind::NotFound;
-    let no_interpreter = || "the interpreter that its first line names does not exist".to_owned();
-    let (code, reason) = match (is_missing, exists(program)) {
-        (true, false) => (NO_SUCH_COMMAND, start_error(error)),
-        (true, true) => (CANNOT_START, no_interpreter()),
-        (false, _) => (CANNOT_START, start_error(error)),
+    let (code, reason) = match error.kind() {
+        io::ErrorKind::NotFound if exists(program) => {
+            (CANNOT_START, "the interpreter that its first line names does not exist".to_owned())
+        }
+        io::ErrorKind::NotFound => (NO_SUCH_COMMAND, start_error(error)),
+        _ => (CANNOT_START, start_error(error)),
     };
     CliError::new(code, format!("cannot run {program:?}: {reason}"))
 }
@@ -154,9 +153,9 @@ fn exists(program: &OsStr) -> bool {
     std::env::split_paths(&path).any(|folder| folder.join(program).exists())
 }
 
-/// Returns true if the command may start at the next change: the system lacks a resource at the
-/// moment, or the file is being written.
-fn may_pass(error: &io::Error) -> bool {
+/// Returns true if the reason is temporary, so that the command may start at the next change: a
+/// resource of the system is used up, or the file is being written.
+fn is_temporary(error: &io::Error) -> bool {
     use Errno::{EAGAIN, EMFILE, ENFILE, ENOMEM, ETXTBSY};
     let errno = error.raw_os_error().map(Errno::from_raw);
     matches!(errno, Some(EAGAIN | ENOMEM | EMFILE | ENFILE | ETXTBSY))
@@ -164,6 +163,15 @@ fn may_pass(error: &io::Error) -> bool {
 
 fn cannot_wait(program: &OsStr, error: impl fmt::Display) -> CliError {
     CliError::new(1, format!("cannot wait for {program:?}: {error}"))
+}
+
+/// Event that ends a wait for the command.
+enum Event {
+    Exited,
+    /// A shutdown was requested, or the deadline has passed.
+    WatchEnded,
+    /// The command's stdin has room.
+    Writable,
 }
 
 struct Running<'r> {
@@ -185,7 +193,7 @@ impl<'r> Running<'r> {
         }
     }
 
-    /// Writes the changes to the command's stdin, and closes it. Fails with
+    /// Writes the changes to the command's stdin, and closes it. Returns
     /// [`io::ErrorKind::BrokenPipe`] if the command does not read all of them, or the watch ends.
     fn feed<'a>(
         &mut self,
@@ -203,35 +211,33 @@ impl<'r> Running<'r> {
         lines.flush()
     }
 
-    /// Sleeps until the command exits (`Some(true)`) or the watch ends (`Some(false)`). With
-    /// `stdin`, also until the pipe has room, which the second value says.
-    fn sleep(&self, stdin: Option<&File>) -> (Option<bool>, bool) {
+    /// Sleeps until the command exits or the watch ends, or, with `stdin`, until the pipe has room.
+    fn sleep(&self, stdin: Option<&File>) -> Event {
         let Runner { stop, deadline, .. } = self.runner;
-        let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
         let mut awaited = vec![(self.process.as_fd(), PollFlags::POLLIN)];
         awaited.extend(stdin.map(|stdin| (stdin.as_fd(), PollFlags::POLLOUT)));
-        let (stopped, events) = stop.poll(&awaited, left);
-        let has = |at: usize| events.get(at).is_some_and(|events| !events.is_empty());
-        let over = match (has(0), stopped || left == Some(Duration::ZERO)) {
-            (true, _) => Some(true),
-            (false, true) => Some(false),
-            (false, false) => None,
-        };
-        (over, has(1))
+        loop {
+            let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+            let (stopped, events) = stop.poll(&awaited, left);
+            let has = |at: usize| events.get(at).is_some_and(|events| !events.is_empty());
+            if has(0) {
+                return Event::Exited;
+            } else if stopped || left == Some(Duration::ZERO) {
+                return Event::WatchEnded;
+            } else if has(1) {
+                return Event::Writable;
+            }
+        }
     }
 
     /// Waits until the command exits. Returns `None` if it had to be terminated.
     fn end(&mut self) -> io::Result<Option<ExitStatus>> {
-        let ended = loop {
-            if let (Some(ended), _) = self.sleep(None) {
-                break ended;
-            }
-        };
-        if !ended {
+        let has_exited = matches!(self.sleep(None), Event::Exited);
+        if !has_exited {
             self.group.terminate(Pid::from_child(&self.child), PATIENCE);
         }
         let status = self.child.wait()?;
-        Ok(ended.then_some(status))
+        Ok(has_exited.then_some(status))
     }
 }
 
@@ -244,13 +250,10 @@ struct Pipe<'r> {
 
 impl Write for Pipe<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        loop {
-            match self.running.sleep(Some(&self.file)) {
-                (Some(_), _) => return Err(io::ErrorKind::BrokenPipe.into()),
-                // A pipe that polls as writable has room for this many bytes, so this never blocks.
-                (None, true) => return self.file.write(&bytes[..bytes.len().min(PIPE_BYTES)]),
-                (None, false) => {}
-            }
+        match self.running.sleep(Some(&self.file)) {
+            // A pipe that polls as writable has room for this many bytes, so this never blocks.
+            Event::Writable => self.file.write(&bytes[..bytes.len().min(PIPE_BYTES)]),
+            Event::Exited | Event::WatchEnded => Err(io::ErrorKind::BrokenPipe.into()),
         }
     }
 

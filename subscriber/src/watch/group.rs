@@ -1,11 +1,11 @@
 //! Terminates all processes that a watch's command started.
 //!
-//! A command gets its own process group, by which all its processes are found. In the foreground of
-//! a terminal it stays in the watch's group, because only the foreground group receives Ctrl-C and
-//! Ctrl-Z and may read from the terminal. There its processes are found by their parents, so a
-//! process whose parent has exited is not found.
+//! Usually the command leads a process group, and its processes are the members of the group. In
+//! the foreground of a terminal, the command stays in the watch's group, because only the
+//! foreground group receives Ctrl-C and Ctrl-Z and may read from the terminal. There its processes
+//! are found by their parents, so a process whose parent has exited is not found.
 //!
-//! In both cases each process receives SIGTERM, then SIGKILL if it still runs after a while.
+//! In both cases each process receives SIGTERM, and SIGKILL if it still runs after a while.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -26,9 +26,9 @@ const INTERVAL: Duration = Duration::from_millis(20);
 
 #[derive(Clone, Copy)]
 pub enum Group {
-    /// By the process group that the command leads.
+    /// The command leads a group of its own.
     Own,
-    /// By their parents: the command is in the watch's group.
+    /// The command is in the watch's group, and its processes are found by their parents.
     OfTheWatch,
 }
 
@@ -42,8 +42,8 @@ impl Group {
         Self::Own
     }
 
-    /// Terminates the command and all processes that it started, at the latest after `patience`.
-    /// The caller must not have waited for the command yet, so that its process id is not reused.
+    /// Terminates the command and all processes that it started, by SIGKILL after `patience`. The
+    /// caller must not have waited for the command yet, so that its process id is not reused.
     pub fn terminate(self, command: Pid, patience: Duration) {
         let deadline = Instant::now() + patience;
         let mut running = BTreeMap::new();
@@ -76,7 +76,7 @@ impl Group {
         }
     }
 
-    /// Finds the processes of the command that have not ended and are not in `known`.
+    /// Returns the running processes of the command that are not in `known`.
     fn members(self, command: Pid, known: &BTreeMap<i32, OwnedFd>) -> Vec<Stat> {
         let command = command.as_raw_pid();
         let all = all_processes().into_iter().flatten();
